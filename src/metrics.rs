@@ -1,0 +1,329 @@
+//! Every metric: its name, its unit, its help.
+
+use std::sync::Arc;
+
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
+};
+use tokio::time::Instant;
+
+/// Upper bounds of the latency histograms, in seconds: from what an event costs here to what a
+/// slow proxy takes.
+const LATENCY_SECONDS: [f64; 14] = [
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0,
+];
+
+/// Something, and when it was heard: so that whoever acts on it can measure how long that took.
+#[derive(Clone, Debug)]
+pub struct Heard<T> {
+    /// When its last byte was read.
+    pub at: Instant,
+    /// What was heard.
+    pub what: T,
+}
+
+impl<T> Heard<T> {
+    /// Something that was heard now.
+    pub fn now(what: T) -> Self {
+        Self {
+            at: Instant::now(),
+            what,
+        }
+    }
+}
+
+/// The metrics of one process. Handles are shared; clones of the `Arc` count together.
+#[expect(
+    missing_docs,
+    reason = "each field's help text stands in `new`, where it is registered"
+)]
+pub struct Metrics {
+    registry: Registry,
+    pub stream_connected: IntGauge,
+    pub stream_connects: IntCounter,
+    pub stream_failures: IntCounterVec,
+    pub events: IntCounterVec,
+    pub frames_rejected: IntCounterVec,
+    pub resyncs: IntCounterVec,
+    pub fetches: IntCounterVec,
+    pub fetch_seconds: Histogram,
+    pub event_to_publish_seconds: Histogram,
+    pub publishes: IntCounter,
+    pub losses_held_back: IntCounter,
+    pub apps: IntGaugeVec,
+    pub tasks: IntGauge,
+    pub presumed_healthy_tasks: IntGauge,
+    pub problems: IntGaugeVec,
+    pub resources: IntGaugeVec,
+    pub polls: IntCounterVec,
+    pub polls_held: IntGaugeVec,
+    pub polls_refused: IntCounterVec,
+    pub answer_bytes: IntCounterVec,
+    pub presumed_nacks: IntCounterVec,
+    pub gates_expired: IntCounterVec,
+    pub publish_to_accept_seconds: HistogramVec,
+    pub proxies: IntGauge,
+    pub shared_identities: IntGauge,
+    pub certificate_expiry: IntGaugeVec,
+}
+
+impl Metrics {
+    /// All metrics, at zero.
+    ///
+    /// # Errors
+    ///
+    /// When two metrics have one name, which a test rules out.
+    pub fn new() -> Result<Arc<Self>, prometheus::Error> {
+        let registry = Registry::new();
+        let r = &registry;
+        let metrics = Self {
+            stream_connected: gauge(
+                r,
+                "stream_connected",
+                "Whether Marathon's event stream is open and confirmed (1) or not (0).",
+            )?,
+            stream_connects: counter(
+                r,
+                "stream_connects_total",
+                "Event streams that were opened and confirmed.",
+            )?,
+            stream_failures: counters(
+                r,
+                "stream_failures_total",
+                "Event streams that ended or could not be opened, by reason.",
+                &["reason"],
+            )?,
+            events: counters(
+                r,
+                "events_total",
+                "Events read from Marathon, by event type; types unknown here count as other.",
+                &["event_type"],
+            )?,
+            frames_rejected: counters(
+                r,
+                "frames_rejected_total",
+                "Events and answers of Marathon that could not be used, by reason.",
+                &["reason"],
+            )?,
+            resyncs: counters(
+                r,
+                "resyncs_total",
+                "Full lists that were asked for, by reason.",
+                &["reason"],
+            )?,
+            fetches: counters(
+                r,
+                "fetches_total",
+                "Requests to Marathon besides the stream, by what was asked and how it ended.",
+                &["what", "outcome"],
+            )?,
+            fetch_seconds: histogram(
+                r,
+                "fetch_seconds",
+                "Time from a request to Marathon to its parsed answer.",
+            )?,
+            event_to_publish_seconds: histogram(
+                r,
+                "event_to_publish_seconds",
+                "Time from an event's last byte to the snapshot that holds it.",
+            )?,
+            publishes: counter(
+                r,
+                "publishes_total",
+                "Snapshots published because something differed.",
+            )?,
+            losses_held_back: counter(
+                r,
+                "losses_held_back_total",
+                "Lists that lost most apps at once and wait for a second list to confirm it.",
+            )?,
+            apps: gauges(
+                r,
+                "apps",
+                "Apps of the last state: served, in other groups (ignored), or with nothing that can be served (skipped).",
+                &["state"],
+            )?,
+            tasks: gauge(r, "tasks", "Tasks that are known.")?,
+            presumed_healthy_tasks: gauge(
+                r,
+                "presumed_healthy_tasks",
+                "Tasks that count as healthy only because Marathon had no results at all when this process started.",
+            )?,
+            problems: gauges(
+                r,
+                "problems",
+                "What is left out of the configuration now, by reason.",
+                &["reason"],
+            )?,
+            resources: gauges(
+                r,
+                "resources",
+                "Resources of the current snapshot, by kind.",
+                &["kind"],
+            )?,
+            polls: counters(
+                r,
+                "polls_total",
+                "REST polls answered, by kind and by answer: changed or unchanged.",
+                &["kind", "answer"],
+            )?,
+            polls_held: gauges(
+                r,
+                "polls_held",
+                "REST polls that wait for a change now, by kind.",
+                &["kind"],
+            )?,
+            polls_refused: counters(
+                r,
+                "polls_refused_total",
+                "Requests to the xDS port that were refused, by reason.",
+                &["reason"],
+            )?,
+            answer_bytes: counters(
+                r,
+                "answer_bytes_total",
+                "Bytes of REST answers, by kind.",
+                &["kind"],
+            )?,
+            presumed_nacks: counters(
+                r,
+                "presumed_nacks_total",
+                "Polls that came back with the old version after a newer answer, which is how a rejection looks over REST, by kind.",
+                &["kind"],
+            )?,
+            gates_expired: counters(
+                r,
+                "gates_expired_total",
+                "Answers that went out although the proxy had not accepted what they need within the time limit, by kind.",
+                &["kind"],
+            )?,
+            publish_to_accept_seconds: histograms(
+                r,
+                "publish_to_accept_seconds",
+                "Time from a snapshot to the poll that shows that a waiting proxy has accepted it, by kind.",
+                &["kind"],
+            )?,
+            proxies: gauge(r, "proxies", "Proxies that polled lately.")?,
+            shared_identities: gauge(
+                r,
+                "shared_identities",
+                "Node ids that several proxies behind one address share: for these no rejection is noticed and no order is kept.",
+            )?,
+            certificate_expiry: gauges(
+                r,
+                "certificate_expiry_timestamp_seconds",
+                "When a certificate that is served ends, in seconds since 1970, by name.",
+                &["name"],
+            )?,
+            registry,
+        };
+        Ok(Arc::new(metrics))
+    }
+
+    /// The metrics in Prometheus' text format.
+    ///
+    /// # Errors
+    ///
+    /// When a metric cannot be written, which no input causes.
+    pub fn encode(&self) -> Result<Vec<u8>, prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+
+    /// Puts a metric that is computed when it is asked for among the others.
+    ///
+    /// # Errors
+    ///
+    /// When its name is taken.
+    pub fn register(
+        &self,
+        collector: impl prometheus::core::Collector + 'static,
+    ) -> Result<(), prometheus::Error> {
+        self.registry.register(Box::new(collector))
+    }
+}
+
+/// What every metric's name begins with.
+const NAMESPACE: &str = "marathon_envoy";
+
+fn options(name: &str, help: &str) -> Opts {
+    Opts::new(name, help).namespace(NAMESPACE)
+}
+
+fn histogram_options(name: &str, help: &str) -> HistogramOpts {
+    HistogramOpts::new(name, help)
+        .namespace(NAMESPACE)
+        .buckets(LATENCY_SECONDS.to_vec())
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    let metric = IntGauge::with_opts(options(name, help))?;
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+fn gauges(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntGaugeVec, prometheus::Error> {
+    let metric = IntGaugeVec::new(options(name, help), labels)?;
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    let metric = IntCounter::with_opts(options(name, help))?;
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntCounterVec, prometheus::Error> {
+    let metric = IntCounterVec::new(options(name, help), labels)?;
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+fn histogram(registry: &Registry, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+    let metric = Histogram::with_opts(histogram_options(name, help))?;
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+fn histograms(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<HistogramVec, prometheus::Error> {
+    let metric = HistogramVec::new(histogram_options(name, help), labels)?;
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_can_be_registered_and_written() {
+        let metrics = Metrics::new().unwrap();
+        metrics
+            .polls
+            .with_label_values(&["clusters", "changed"])
+            .inc();
+        let text = String::from_utf8(metrics.encode().unwrap()).unwrap();
+        assert!(
+            text.contains("marathon_envoy_polls_total{answer=\"changed\",kind=\"clusters\"} 1")
+        );
+        assert!(text.contains("# TYPE marathon_envoy_event_to_publish_seconds histogram"));
+    }
+}

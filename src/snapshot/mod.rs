@@ -1,0 +1,245 @@
+//! The config snapshot: immutable, every resource encoded at most once, versions from content.
+
+pub mod cell;
+pub mod version;
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use imbl::OrdMap;
+
+pub use version::Version;
+
+/// The name of a resource. Cheap to clone.
+pub type Name = Arc<str>;
+
+/// The kinds of resources, in the order in which a proxy must get them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// CDS.
+    Cluster,
+    /// EDS.
+    Endpoint,
+    /// LDS.
+    Listener,
+    /// RDS.
+    Route,
+    /// SDS.
+    Secret,
+}
+
+impl Kind {
+    /// Every kind, in order.
+    pub const ALL: [Self; 5] = [
+        Self::Cluster,
+        Self::Endpoint,
+        Self::Listener,
+        Self::Route,
+        Self::Secret,
+    ];
+
+    /// The plural that stands in the paths of the REST API and in metrics: `clusters`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cluster => "clusters",
+            Self::Endpoint => "endpoints",
+            Self::Listener => "listeners",
+            Self::Route => "routes",
+            Self::Secret => "secrets",
+        }
+    }
+
+    /// The type URL of its resources.
+    pub fn type_url(self) -> &'static str {
+        match self {
+            Self::Cluster => "type.googleapis.com/envoy.config.cluster.v3.Cluster",
+            Self::Endpoint => "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
+            Self::Listener => "type.googleapis.com/envoy.config.listener.v3.Listener",
+            Self::Route => "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+            Self::Secret => "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The transport that a client speaks. Resources that name a config source name this one, since a
+/// proxy must be told to use the transport that it is connected with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Flavour {
+    /// REST-JSON polls.
+    Rest,
+}
+
+impl Flavour {
+    const COUNT: usize = 1;
+
+    fn index(self) -> usize {
+        match self {
+            Self::Rest => 0,
+        }
+    }
+}
+
+/// Writes a resource whose bytes depend on the transport.
+pub trait Encode: Send + Sync {
+    /// The protobuf bytes for one transport. Called at most once for each.
+    fn encode(&self, flavour: Flavour) -> Bytes;
+}
+
+/// One resource: what it is called, what it is, and what must be there before it.
+pub struct Resource {
+    name: Name,
+    body: Body,
+    requires: Vec<(Kind, Name)>,
+}
+
+enum Body {
+    Fixed(Encoded),
+    Flavoured {
+        writer: Box<dyn Encode>,
+        encoded: [OnceLock<Encoded>; Flavour::COUNT],
+    },
+}
+
+impl Resource {
+    /// A resource that is the same for every transport, from its protobuf bytes.
+    pub fn fixed(name: Name, bytes: Bytes) -> Self {
+        Self {
+            name,
+            body: Body::Fixed(Encoded::new(bytes)),
+            requires: Vec::new(),
+        }
+    }
+
+    /// A resource that differs between transports; it is encoded when one first asks for it.
+    pub fn flavoured(name: Name, writer: impl Encode + 'static) -> Self {
+        Self {
+            name,
+            body: Body::Flavoured {
+                writer: Box::new(writer),
+                encoded: [const { OnceLock::new() }; Flavour::COUNT],
+            },
+            requires: Vec::new(),
+        }
+    }
+
+    /// Names what a client must have before it may be given this.
+    #[must_use]
+    pub fn requiring(mut self, requires: Vec<(Kind, Name)>) -> Self {
+        self.requires = requires;
+        self
+    }
+
+    /// Its name, unique within its kind.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// What a client must have before it may be given this.
+    pub fn requires(&self) -> &[(Kind, Name)] {
+        &self.requires
+    }
+
+    /// Its encoded form for one transport.
+    pub fn encoded(&self, flavour: Flavour) -> &Encoded {
+        match &self.body {
+            Body::Fixed(encoded) => encoded,
+            Body::Flavoured { writer, encoded } =>
+            {
+                #[expect(
+                    clippy::indexing_slicing,
+                    reason = "the array has a place for every flavour"
+                )]
+                encoded[flavour.index()].get_or_init(|| Encoded::new(writer.encode(flavour)))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Resource {
+    /// Without its content, which may be a private key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resource")
+            .field("name", &self.name)
+            .field("requires", &self.requires)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The bytes of a resource, their version, and their JSON once somebody asked for it.
+pub struct Encoded {
+    version: Version,
+    bytes: Bytes,
+    json: OnceLock<Bytes>,
+}
+
+impl Encoded {
+    fn new(bytes: Bytes) -> Self {
+        Self {
+            version: Version::of_bytes(&bytes),
+            bytes,
+            json: OnceLock::new(),
+        }
+    }
+
+    /// The digest of the bytes.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The protobuf bytes.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The JSON, made by `write` from the bytes when it is first asked for and kept from then on.
+    pub fn json(&self, write: impl FnOnce(&Bytes) -> Bytes) -> &Bytes {
+        self.json.get_or_init(|| write(&self.bytes))
+    }
+}
+
+/// All resources of one moment. Cheap to clone; parts that did not change are shared.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    kinds: [OrdMap<Name, Arc<Resource>>; Kind::ALL.len()],
+}
+
+impl Snapshot {
+    /// The resources of one kind, by name.
+    pub fn resources(&self, kind: Kind) -> &OrdMap<Name, Arc<Resource>> {
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "the array has a place for every kind"
+        )]
+        &self.kinds[kind as usize]
+    }
+
+    /// The resources of one kind, by name, to change them before they are published.
+    pub fn resources_mut(&mut self, kind: Kind) -> &mut OrdMap<Name, Arc<Resource>> {
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "the array has a place for every kind"
+        )]
+        &mut self.kinds[kind as usize]
+    }
+
+    /// One resource.
+    pub fn resource(&self, kind: Kind, name: &str) -> Option<&Arc<Resource>> {
+        self.resources(kind).get(name)
+    }
+}
+
+impl PartialEq for Resource {
+    /// Equal when they are one: whoever builds a snapshot keeps what did not change.
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+impl Eq for Resource {}

@@ -1,0 +1,203 @@
+//! What Marathon says of apps and tasks, in types: raw facts, no meaning.
+
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Defines a name that Marathon gives: cheap to clone, ordered as text.
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl From<&str> for $name {
+            fn from(text: &str) -> Self {
+                Self(text.into())
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+    };
+}
+
+name! {
+    /// The path of an app or of a group, with its leading slash: `/shop/web`.
+    AppId
+}
+
+name! {
+    /// The id of a task: `shop_web.instance-<uuid>._app.1`, or an older form.
+    ///
+    /// The app cannot be told from it: `_` stands for `/` and for itself.
+    TaskId
+}
+
+name! {
+    /// What a task id and an instance id have in common, so that either finds the other:
+    /// `shop_web.<uuid>`, whatever stands around the uuid in this version of Marathon.
+    InstanceId
+}
+
+name! {
+    /// An agent's `--hostname`: an address or a name that must be resolved.
+    AgentHost
+}
+
+/// The version of an app's definition: when it was made, in milliseconds since 1970 (UTC).
+///
+/// Marathon writes a time stamp in forms that cannot be compared as text. Never used to order
+/// events: only to tell which definition a task was started with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AppVersion(pub i64);
+
+/// An app's definition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct App {
+    /// Its path.
+    pub id: AppId,
+    /// The version of this definition; every change makes a new one, scaling included.
+    pub version: AppVersion,
+    /// The version that last changed more than the number of instances: a task of this version
+    /// or a later one runs the current definition.
+    pub config_version: AppVersion,
+    /// Its labels, as they are.
+    pub labels: BTreeMap<String, String>,
+    /// The ports, and how tasks are reached on them.
+    pub layout: Arc<Layout>,
+    /// How many health checks are defined. With several, an event that speaks of one check says
+    /// nothing about the task.
+    pub health_checks: usize,
+}
+
+/// Which ports an app has and how its tasks are attached to the network: what must be known to
+/// send traffic to a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// The networking mode.
+    pub networking: Networking,
+    /// The ports in the order of the definition, which is the order that labels count in.
+    pub ports: Vec<Port>,
+}
+
+/// The networking mode of an app, whichever generation of the API said so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Networking {
+    /// `host`: tasks listen on the agent's ports that Marathon offered.
+    Host,
+    /// `container/bridge`, once docker's `BRIDGE`: agent ports are mapped into the container.
+    Bridge,
+    /// `container`, once docker's `USER` or `ipAddress`: every task has an address of its own.
+    Container,
+}
+
+/// One port of an app's definition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// The name, if it was given one.
+    pub name: Option<String>,
+    /// The transport protocol.
+    pub protocol: Protocol,
+    /// The port inside the container; none in host mode. 0 means: the same as the host port.
+    pub container_port: Option<u16>,
+    /// Whether Marathon allocates an agent port for it: then it takes a place in a task's `ports`.
+    pub on_agent: bool,
+    /// The service port; none or 0 where none was assigned.
+    pub service_port: Option<u16>,
+}
+
+/// The transport protocol of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// `tcp`.
+    Tcp,
+    /// `udp`.
+    Udp,
+    /// `udp,tcp`.
+    UdpTcp,
+}
+
+/// A task, as far as it is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// Its id, the key among the tasks of an app.
+    pub id: TaskId,
+    /// The instance that it is the current task of.
+    pub instance: InstanceId,
+    /// The agent it runs on; none when Marathon has none.
+    pub host: Option<AgentHost>,
+    /// What Mesos last said of it.
+    pub condition: TaskState,
+    /// The version of the definition it was started with; none for an inactive task.
+    pub version: Option<AppVersion>,
+    /// The agent ports it was given, in the order of those ports of its definition that are
+    /// [`on_agent`](Port::on_agent).
+    pub ports: Vec<u16>,
+    /// The addresses of its container, in Mesos' order.
+    pub addresses: Vec<IpAddr>,
+    /// What its health checks said.
+    pub health: Health,
+}
+
+/// A task's state, by Mesos' names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskState {
+    /// `TASK_STAGING`.
+    Staging,
+    /// `TASK_STARTING`.
+    Starting,
+    /// `TASK_RUNNING`.
+    Running,
+    /// `TASK_KILLING`.
+    Killing,
+    /// `TASK_UNREACHABLE`: the agent lost its master; the task may well serve.
+    Unreachable,
+    /// `TASK_LOST`.
+    Lost,
+    /// Any state that a task does not come back from: finished, failed, killed, error, dropped,
+    /// gone, gone by operator, unknown.
+    Ended,
+    /// No state was given.
+    Unstated,
+    /// A state that has no name here.
+    Other,
+}
+
+/// What a task's health checks said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Nothing yet.
+    Unknown,
+    /// At least one check found it alive.
+    Healthy,
+    /// Results exist, and none found it alive.
+    Unhealthy,
+    /// Nothing, but it was running before this process started and so was every task of its app:
+    /// Marathon forgets results when its leader changes. Counts as healthy until a result comes.
+    Presumed,
+}

@@ -1,0 +1,145 @@
+//! The closed list of facts that change the state.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::app::{
+    AgentHost, App, AppId, AppVersion, Health, InstanceId, Layout, Task, TaskId, TaskState,
+};
+use super::certificate::Certificate;
+use super::problem::Problem;
+
+/// Something that became known. Carries raw facts and needs no look-back to be understood.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// Marathon listed everything: what is in the list replaces, unreadable apps keep what they
+    /// were, and the rest is gone.
+    Synced(List),
+    /// Marathon listed all apps below a group: the same, for that group alone.
+    GroupSynced {
+        /// The group's path.
+        group: AppId,
+        /// The apps below it, nested ones too.
+        list: List,
+    },
+    /// Marathon answered with one app and its tasks.
+    AppChanged(ListedApp),
+    /// Marathon answered with an app that cannot be read.
+    AppUnreadable(UnreadableApp),
+    /// Marathon has no such app (any more).
+    AppGone(AppId),
+    /// Every task of the app has ended (`app_terminated_event`).
+    AppTerminated(AppId),
+    /// A past version of an app's definition that some task was started with, or none if Marathon
+    /// does not keep it any more.
+    DefinitionRead {
+        /// The app.
+        app: AppId,
+        /// The version that was asked for.
+        version: AppVersion,
+        /// Its ports.
+        layout: Option<Arc<Layout>>,
+    },
+    /// Mesos said something new of a task (`status_update_event`).
+    TaskChanged(TaskUpdate),
+    /// An instance ended, so its task did (`unknown_instance_terminated_event`).
+    InstanceGone {
+        /// The app.
+        app: AppId,
+        /// The instance.
+        instance: InstanceId,
+    },
+    /// A health result for a whole instance (`instance_health_changed_event`) or for one check of
+    /// it (`health_status_changed_event`).
+    HealthChanged {
+        /// The app.
+        app: AppId,
+        /// The instance.
+        instance: InstanceId,
+        /// The result; [`Health::Unknown`] when Marathon says that it has none.
+        health: Health,
+    },
+    /// A name was resolved, or could not be.
+    HostResolved {
+        /// The agent's name.
+        host: AgentHost,
+        /// Its addresses in the order of preference; none when the name does not resolve.
+        addresses: Vec<IpAddr>,
+    },
+    /// The certificates were read: they replace what was known.
+    CertificatesRead {
+        /// The good ones.
+        certificates: Vec<Arc<Certificate>>,
+        /// What is wrong with the others; a name that is listed here keeps its last good one.
+        problems: Vec<Problem>,
+    },
+}
+
+/// A list of apps as Marathon answered it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct List {
+    /// The apps that could be read.
+    pub apps: Vec<ListedApp>,
+    /// The apps that could not.
+    pub unreadable: Vec<UnreadableApp>,
+    /// Whether Marathon itself announced that definitions had changed (`group_change_success`):
+    /// then a loss of many apps is no accident.
+    pub announced: bool,
+}
+
+/// An app with its tasks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListedApp {
+    /// The definition.
+    pub app: Arc<App>,
+    /// Its tasks.
+    pub tasks: Vec<Task>,
+}
+
+/// An app that could not be read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UnreadableApp {
+    /// Its id.
+    pub id: AppId,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+/// What a status update says of a task.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskUpdate {
+    /// The app.
+    pub app: AppId,
+    /// The task.
+    pub id: TaskId,
+    /// Its instance.
+    pub instance: InstanceId,
+    /// The new state.
+    pub condition: TaskState,
+    /// The agent, if Marathon knows it.
+    pub host: Option<AgentHost>,
+    /// The agent ports.
+    pub ports: Vec<u16>,
+    /// The container's addresses; empty when the update carried none.
+    pub addresses: Vec<IpAddr>,
+    /// The version of the definition that the task was started with.
+    pub version: Option<AppVersion>,
+}
+
+/// What must be asked for because it is not known, or not any more.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stale {
+    /// Everything. `announced` as in [`List::announced`].
+    Everything {
+        /// Whether Marathon announced the change.
+        announced: bool,
+    },
+    /// Everything, but only after the delay that the confirmation of a sudden loss takes.
+    Confirmation,
+    /// The apps below a group.
+    Group(AppId),
+    /// One app.
+    App(AppId),
+    /// A past version of an app's definition.
+    Definition(AppId, AppVersion),
+}

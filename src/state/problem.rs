@@ -1,0 +1,97 @@
+//! What was left out and why, in words that an operator can act on.
+
+use std::fmt;
+
+use super::app::AppId;
+
+/// Something that could not be served as it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// Whose it is.
+    pub subject: Subject,
+    /// The label that asks for it, if one does: `HAPROXY_0_VHOST`.
+    pub label: Option<String>,
+    /// Its class, one of few, for counting.
+    pub reason: Reason,
+    /// What is wrong, with the offending value.
+    pub message: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+/// Whose problem it is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// An app, by its id.
+    App(AppId),
+    /// A certificate, by its name.
+    Certificate(String),
+    /// An agent whose name does not resolve.
+    Agent(String),
+}
+
+/// The classes of problems. Each is a value of the metric label `reason`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// The app's definition could not be read: what it was before is served.
+    UnreadableApp,
+    /// A label's value makes no sense: the label is ignored, or the port that it is about.
+    InvalidLabel,
+    /// Another app's port claims the same host and path with a better right.
+    Conflict,
+    /// The redirect leads to an https listener that does not exist.
+    RedirectWithoutHttps,
+    /// A port cannot be routed to, in this definition or for some of its tasks.
+    UnroutablePort,
+    /// The name of an agent cannot be resolved: its tasks are left out.
+    UnresolvedAgent,
+    /// A certificate cannot be used: the last good one of its name stays.
+    InvalidCertificate,
+}
+
+impl Reason {
+    /// Every class, for metrics that show zeros.
+    pub const ALL: [Self; 7] = [
+        Self::UnreadableApp,
+        Self::InvalidLabel,
+        Self::Conflict,
+        Self::RedirectWithoutHttps,
+        Self::UnroutablePort,
+        Self::UnresolvedAgent,
+        Self::InvalidCertificate,
+    ];
+
+    /// The value of the metric label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::UnreadableApp => "unreadable_app",
+            Self::InvalidLabel => "invalid_label",
+            Self::Conflict => "conflict",
+            Self::RedirectWithoutHttps => "redirect_without_https",
+            Self::UnroutablePort => "unroutable_port",
+            Self::UnresolvedAgent => "unresolved_agent",
+            Self::InvalidCertificate => "invalid_certificate",
+        }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::App(id) => write!(f, "app {id}"),
+            Self::Certificate(name) => write!(f, "certificate {name}"),
+            Self::Agent(host) => write!(f, "agent {host}"),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    /// One line: whose, which label, what, and the remedy.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.subject)?;
+        if let Some(label) = &self.label {
+            write!(f, ", label {label}")?;
+        }
+        write!(f, ": {}; {}", self.message, self.remedy)
+    }
+}
