@@ -10,7 +10,7 @@ use super::certificate::Certificate;
 use super::problem::Problem;
 
 /// Something that became known. Carries raw facts and needs no look-back to be understood.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Marathon listed everything: what is in the list replaces, unreadable apps keep what they
     /// were, and the rest is gone.
@@ -76,19 +76,31 @@ pub enum Event {
 }
 
 /// A list of apps as Marathon answered it.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct List {
     /// The apps that could be read.
     pub apps: Vec<ListedApp>,
     /// The apps that could not.
     pub unreadable: Vec<UnreadableApp>,
-    /// Whether Marathon itself announced that definitions had changed (`group_change_success`):
-    /// then a loss of many apps is no accident.
-    pub announced: bool,
+    /// Why it was asked for: how far a sudden loss of most apps is believed.
+    pub purpose: Purpose,
+}
+
+/// Why a full list was asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Purpose {
+    /// A new stream, a timer, a doubt.
+    #[default]
+    Routine,
+    /// Marathon announced that definitions had changed (`group_change_success`): what is missing
+    /// was deleted.
+    Announced,
+    /// An earlier list had lost most apps: what is missing now as well is gone.
+    Confirmation,
 }
 
 /// An app with its tasks.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedApp {
     /// The definition.
     pub app: Arc<App>,
@@ -97,7 +109,7 @@ pub struct ListedApp {
 }
 
 /// An app that could not be read.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnreadableApp {
     /// Its id.
     pub id: AppId,
@@ -106,7 +118,7 @@ pub struct UnreadableApp {
 }
 
 /// What a status update says of a task.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskUpdate {
     /// The app.
     pub app: AppId,
@@ -129,13 +141,8 @@ pub struct TaskUpdate {
 /// What must be asked for because it is not known, or not any more.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stale {
-    /// Everything. `announced` as in [`List::announced`].
-    Everything {
-        /// Whether Marathon announced the change.
-        announced: bool,
-    },
-    /// Everything, but only after the delay that the confirmation of a sudden loss takes.
-    Confirmation,
+    /// Everything. A [`Confirmation`](Purpose::Confirmation) is asked for only after a delay.
+    Everything(Purpose),
     /// The apps below a group.
     Group(AppId),
     /// One app.

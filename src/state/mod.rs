@@ -1,6 +1,412 @@
 //! What is known of Marathon, and how a fact changes it.
+//!
+//! [`reduce`] is the only way to a new [`State`]. It does no IO, knows no clock and cannot fail:
+//! the same facts in the same order give the same state, always. What it cannot know it asks for
+//! ([`Stale`]).
 
 pub mod app;
 pub mod certificate;
 pub mod event;
 pub mod problem;
+
+mod tasks;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
+
+use app::{AgentHost, App, AppId, AppVersion, Health, Task, TaskId, TaskState};
+use certificate::Certificate;
+use event::{Event, List, ListedApp, Purpose, Stale, UnreadableApp};
+use problem::{Problem, Reason, Subject};
+
+pub use tasks::AppState;
+
+/// Everything that is known. Cheap to clone: parts that did not change are shared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    config: Config,
+    synced: bool,
+    loss_suspected: bool,
+    apps: OrdMap<AppId, Arc<AppState>>,
+    unreadable: OrdMap<AppId, String>,
+    hosts: OrdMap<AgentHost, Arc<[IpAddr]>>,
+    certificates: Option<OrdMap<String, Arc<Certificate>>>,
+    certificate_problems: Arc<[Problem]>,
+}
+
+/// What the reducer is told once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// A list that loses more than this share of the known apps at once, in percent, is believed
+    /// only when a second list confirms it. 100 believes every list.
+    pub sudden_loss_percent: u8,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            sudden_loss_percent: 50,
+        }
+    }
+}
+
+/// The state after a fact, and what must be asked for now.
+///
+/// Any order of facts is fine, and so is a fact that was heard before: what they leave unknown
+/// (the health of a task without a result, blank addresses, an app that cannot be read) stays as
+/// it was.
+pub fn reduce(mut state: State, event: Event) -> (State, Vec<Stale>) {
+    let mut stale = Vec::new();
+    match event {
+        Event::Synced(list) => state.sync(list, &mut stale),
+        Event::GroupSynced { group, list } => state.sync_group(&group, list, &mut stale),
+        Event::AppChanged(listed) => state.change_app(listed, &mut stale),
+        Event::AppUnreadable(app) => state.note_unreadable(app),
+        Event::AppGone(id) => state.forget_app(&id),
+        Event::AppTerminated(id) => state.change_tasks(&id, AppState::without_tasks),
+        Event::DefinitionRead {
+            app,
+            version,
+            layout,
+        } => state.change_tasks(&app, |app| app.with_definition(version, layout)),
+        Event::TaskChanged(update) => match state.apps.get(&update.app) {
+            Some(app) => {
+                let id = update.app.clone();
+                let (app, missing) = app.with_update(update);
+                stale.extend(missing);
+                state.apps.insert(id, Arc::new(app));
+            }
+            // A task that may serve, of an app that is not known (yet). One that is on its way
+            // out is left alone: its app was deleted.
+            None if update.condition.may_serve() => stale.push(Stale::App(update.app)),
+            None => {}
+        },
+        Event::InstanceGone { app, instance } => {
+            state.change_tasks(&app, |app| app.without_instance(&instance));
+        }
+        Event::HealthChanged {
+            app,
+            instance,
+            health,
+        } => {
+            if let Some(known) = state.apps.get(&app) {
+                match known.with_health(&instance, health) {
+                    Some(changed) => {
+                        state.apps.insert(app, Arc::new(changed));
+                    }
+                    // An unknown health changes nothing, so nothing is missing.
+                    None if health == Health::Unknown => {}
+                    None => stale.push(Stale::App(app)),
+                }
+            }
+        }
+        Event::HostResolved { host, addresses } => {
+            state.hosts.insert(host, addresses.into());
+        }
+        Event::CertificatesRead {
+            certificates,
+            problems,
+        } => state.read_certificates(certificates, problems),
+    }
+    (state, stale)
+}
+
+impl State {
+    /// Nothing is known.
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            synced: false,
+            loss_suspected: false,
+            apps: OrdMap::new(),
+            unreadable: OrdMap::new(),
+            hosts: OrdMap::new(),
+            certificates: None,
+            certificate_problems: Arc::new([]),
+        }
+    }
+
+    /// Whether Marathon has listed everything at least once.
+    pub fn synced(&self) -> bool {
+        self.synced
+    }
+
+    /// Whether the last list lost most apps and waits for a second one to confirm it.
+    pub fn loss_suspected(&self) -> bool {
+        self.loss_suspected
+    }
+
+    /// The apps with their tasks, by id.
+    pub fn apps(&self) -> &OrdMap<AppId, Arc<AppState>> {
+        &self.apps
+    }
+
+    /// The addresses of an agent in the order of preference: itself if it is named by its address;
+    /// none if its name was not resolved, or does not resolve.
+    pub fn addresses(&self, host: &AgentHost) -> Arc<[IpAddr]> {
+        match host.as_str().parse::<IpAddr>() {
+            Ok(address) => Arc::new([address]),
+            Err(_) => self.hosts.get(host).cloned().unwrap_or_default(),
+        }
+    }
+
+    /// Whether the certificates were read at least once.
+    pub fn certificates_read(&self) -> bool {
+        self.certificates.is_some()
+    }
+
+    /// The certificates by name.
+    pub fn certificates(&self) -> impl Iterator<Item = &Arc<Certificate>> {
+        self.certificates.iter().flat_map(OrdMap::values)
+    }
+
+    /// Whether the certificates are the same, without looking at them one by one.
+    pub fn shares_certificates_with(&self, other: &Self) -> bool {
+        match (&self.certificates, &other.certificates) {
+            (Some(one), Some(two)) => one.ptr_eq(two) || one == two,
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+
+    /// How many tasks count as healthy only because there were no results at all at the start.
+    pub fn presumed_healthy_tasks(&self) -> usize {
+        let tasks = self.apps.values().flat_map(|app| app.tasks().values());
+        tasks.filter(|task| task.health == Health::Presumed).count()
+    }
+
+    /// What is wrong with the facts themselves. (What is wrong with what apps ask for is the
+    /// intents' to say.)
+    pub fn problems(&self) -> Vec<Problem> {
+        let unreadable = self.unreadable.iter().map(|(id, why)| Problem {
+            subject: Subject::App(id.clone()),
+            label: None,
+            reason: Reason::UnreadableApp,
+            message: format!("Marathon's answer cannot be read: {why}"),
+            remedy: "what was known of the app before is served; correct its definition".into(),
+        });
+        let unresolved = self
+            .hosts
+            .iter()
+            .filter(|(_, addresses)| addresses.is_empty());
+        let unresolved = unresolved.map(|(host, _)| Problem {
+            subject: Subject::Agent(host.to_string()),
+            label: None,
+            reason: Reason::UnresolvedAgent,
+            message: "its name does not resolve, so its tasks are left out".into(),
+            remedy: "make the name known to this machine's resolver, or start the agent with \
+                     --hostname set to its address"
+                .into(),
+        });
+        unreadable
+            .chain(unresolved)
+            .chain(self.certificate_problems.iter().cloned())
+            .collect()
+    }
+
+    /// Whether [`problems`](Self::problems) would be the same, without making them.
+    pub fn shares_problems_with(&self, other: &Self) -> bool {
+        let shared = |one: &OrdMap<AgentHost, Arc<[IpAddr]>>, two| one.ptr_eq(two) || one == two;
+        (self.unreadable.ptr_eq(&other.unreadable) || self.unreadable == other.unreadable)
+            && shared(&self.hosts, &other.hosts)
+            && self.certificate_problems == other.certificate_problems
+    }
+
+    /// The apps that differ between this state and a later one, or whose tasks' agents do: the
+    /// ones whose intents must be made anew. Costs what the difference costs.
+    pub fn changed_apps(&self, later: &Self) -> BTreeSet<AppId> {
+        let differences = self.apps.diff(&later.apps).map(|item| match item {
+            DiffItem::Add(id, _) | DiffItem::Remove(id, _) => id.clone(),
+            DiffItem::Update { new: (id, _), .. } => id.clone(),
+        });
+        let mut changed: BTreeSet<AppId> = differences.collect();
+        let hosts: BTreeSet<&AgentHost> = self
+            .hosts
+            .diff(&later.hosts)
+            .map(|item| match item {
+                DiffItem::Add(host, _) | DiffItem::Remove(host, _) => host,
+                DiffItem::Update { new: (host, _), .. } => host,
+            })
+            .collect();
+        if !hosts.is_empty() {
+            let on_them = |app: &AppState| {
+                let mut tasks = app.tasks().values();
+                tasks.any(|task| task.host.as_ref().is_some_and(|host| hosts.contains(host)))
+            };
+            let affected = later.apps.iter().filter(|(_, app)| on_them(app));
+            changed.extend(affected.map(|(id, _)| id.clone()));
+        }
+        changed
+    }
+
+    fn sync(&mut self, list: List, stale: &mut Vec<Stale>) {
+        let List {
+            apps,
+            unreadable,
+            purpose,
+        } = list;
+        let listed: BTreeSet<AppId> = apps
+            .iter()
+            .map(|listed| &listed.app.id)
+            .chain(unreadable.iter().map(|app| &app.id))
+            .cloned()
+            .collect();
+        let gone: Vec<AppId> = self
+            .apps
+            .keys()
+            .chain(self.unreadable.keys())
+            .filter(|id| !listed.contains(*id))
+            .cloned()
+            .collect();
+        let most =
+            gone.len() * 100 > self.apps.len() * usize::from(self.config.sudden_loss_percent);
+        self.loss_suspected = most
+            && match purpose {
+                Purpose::Routine => true,
+                Purpose::Announced | Purpose::Confirmation => false,
+            };
+        if self.loss_suspected {
+            stale.push(Stale::Everything(Purpose::Confirmation));
+        } else {
+            gone.iter().for_each(|id| self.forget_app(id));
+        }
+        let first = !self.synced;
+        for listed in apps {
+            let listed = if first {
+                presume_healthy(listed)
+            } else {
+                listed
+            };
+            self.change_app(listed, stale);
+        }
+        unreadable
+            .into_iter()
+            .for_each(|app| self.note_unreadable(app));
+        self.synced = true;
+        self.forget_unused_hosts();
+    }
+
+    fn sync_group(&mut self, group: &AppId, list: List, stale: &mut Vec<Stale>) {
+        let below = |id: &AppId| match id.as_str().strip_prefix(group.as_str()) {
+            Some(rest) => rest.starts_with('/') || group.as_str() == "/",
+            None => false,
+        };
+        let listed: BTreeSet<AppId> = list
+            .apps
+            .iter()
+            .map(|listed| &listed.app.id)
+            .chain(list.unreadable.iter().map(|app| &app.id))
+            .cloned()
+            .collect();
+        let gone: Vec<AppId> = self
+            .apps
+            .keys()
+            .chain(self.unreadable.keys())
+            .filter(|id| below(id) && !listed.contains(*id))
+            .cloned()
+            .collect();
+        gone.iter().for_each(|id| self.forget_app(id));
+        for listed in list.apps {
+            self.change_app(listed, stale);
+        }
+        list.unreadable
+            .into_iter()
+            .for_each(|app| self.note_unreadable(app));
+    }
+
+    fn change_app(&mut self, listed: ListedApp, stale: &mut Vec<Stale>) {
+        let id = listed.app.id.clone();
+        self.unreadable.remove(&id);
+        let before = self.apps.get(&id);
+        let (after, missing) = AppState::listed(listed, before.map(Arc::as_ref));
+        stale.extend(missing);
+        if before.is_none_or(|before| **before != after) {
+            self.apps.insert(id, Arc::new(after));
+        }
+    }
+
+    fn note_unreadable(&mut self, app: UnreadableApp) {
+        self.unreadable.insert(app.id, app.why);
+    }
+
+    fn forget_app(&mut self, id: &AppId) {
+        self.apps.remove(id);
+        self.unreadable.remove(id);
+    }
+
+    fn change_tasks(&mut self, id: &AppId, change: impl FnOnce(&AppState) -> AppState) {
+        if let Some(app) = self.apps.get(id) {
+            let changed = change(app);
+            self.apps.insert(id.clone(), Arc::new(changed));
+        }
+    }
+
+    fn forget_unused_hosts(&mut self) {
+        let used: BTreeSet<&AgentHost> = self
+            .apps
+            .values()
+            .flat_map(|app| app.tasks().values())
+            .filter_map(|task| task.host.as_ref())
+            .collect();
+        let unused: Vec<AgentHost> = self
+            .hosts
+            .keys()
+            .filter(|host| !used.contains(host))
+            .cloned()
+            .collect();
+        for host in unused {
+            self.hosts.remove(&host);
+        }
+    }
+
+    fn read_certificates(&mut self, good: Vec<Arc<Certificate>>, problems: Vec<Problem>) {
+        let mut certificates: BTreeMap<String, Arc<Certificate>> = good
+            .into_iter()
+            .map(|certificate| (certificate.name.clone(), certificate))
+            .collect();
+        for problem in &problems {
+            let Subject::Certificate(name) = &problem.subject else {
+                continue;
+            };
+            let last_good = self.certificates.as_ref().and_then(|known| known.get(name));
+            if let Some(last_good) = last_good {
+                certificates
+                    .entry(name.clone())
+                    .or_insert_with(|| last_good.clone());
+            }
+        }
+        let certificates: OrdMap<_, _> = certificates.into();
+        if self.certificates.as_ref() != Some(&certificates) {
+            self.certificates = Some(certificates);
+        }
+        self.certificate_problems = problems.into();
+    }
+}
+
+/// Marathon forgets health results when its leader changes. An app of which no task has a result
+/// when this process starts is taken for such a case: its running tasks count as healthy.
+fn presume_healthy(mut listed: ListedApp) -> ListedApp {
+    let no_result = |task: &Task| task.health == Health::Unknown;
+    if listed.app.health_checks > 0 && listed.tasks.iter().all(no_result) {
+        for task in &mut listed.tasks {
+            if task.condition.may_serve() {
+                task.health = Health::Presumed;
+            }
+        }
+    }
+    listed
+}
+
+impl TaskState {
+    /// Whether a task in this state may get traffic: the states in which marathon-lb serves it.
+    pub fn may_serve(self) -> bool {
+        match self {
+            Self::Running | Self::Unreachable | Self::Lost | Self::Unstated | Self::Other => true,
+            Self::Staging | Self::Starting | Self::Killing | Self::Ended => false,
+        }
+    }
+}

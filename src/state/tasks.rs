@@ -1,0 +1,215 @@
+//! One app with its tasks, and the past definitions that some of them still run.
+
+use super::*;
+use event::TaskUpdate;
+
+use super::app::{InstanceId, Layout};
+
+/// An app and what is known of its tasks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppState {
+    app: Arc<App>,
+    tasks: OrdMap<TaskId, Arc<Task>>,
+    /// The ports that tasks of these versions were started with, where the current definition
+    /// does not say it; none when Marathon does not know it either.
+    past: OrdMap<AppVersion, Option<Arc<Layout>>>,
+}
+
+impl AppState {
+    /// The current definition.
+    pub fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
+    /// The tasks that have not ended, by id.
+    pub fn tasks(&self) -> &OrdMap<TaskId, Arc<Task>> {
+        &self.tasks
+    }
+
+    /// The ports that a task was started with. While an app rolls over to a new definition its old
+    /// tasks still have the old ports. Falls back to the current definition.
+    pub fn layout_of(&self, task: &Task) -> &Arc<Layout> {
+        let past = match task.version {
+            Some(version) if version < self.app.config_version => self.past.get(&version),
+            Some(_) | None => None,
+        };
+        past.and_then(Option::as_ref).unwrap_or(&self.app.layout)
+    }
+
+    /// The app as Marathon listed it, with what the list leaves unknown taken from `before`.
+    pub(super) fn listed(listed: ListedApp, before: Option<&Self>) -> (Self, Vec<Stale>) {
+        let mut tasks = OrdMap::new();
+        for task in listed.tasks {
+            if task.condition == TaskState::Ended {
+                continue;
+            }
+            let known = before.and_then(|before| before.tasks.get(&task.id));
+            let task = match known {
+                Some(known) => merged(task, known),
+                None => Arc::new(task),
+            };
+            tasks.insert(task.id.clone(), task);
+        }
+        let mut app = Self {
+            app: listed.app,
+            tasks,
+            past: OrdMap::new(),
+        };
+        let missing = app.recall_definitions(before);
+        (app, missing)
+    }
+
+    /// The app after a status update of one of its tasks.
+    pub(super) fn with_update(&self, update: TaskUpdate) -> (Self, Vec<Stale>) {
+        let mut app = self.clone();
+        if update.condition == TaskState::Ended {
+            app.tasks.remove(&update.id);
+            app.forget_definitions();
+            return (app, Vec::new());
+        }
+        let task = Task {
+            id: update.id.clone(),
+            instance: update.instance,
+            host: update.host,
+            condition: update.condition,
+            version: update.version,
+            ports: update.ports,
+            addresses: update.addresses,
+            health: Health::Unknown,
+        };
+        let task = match self.tasks.get(&task.id) {
+            Some(known) => merged(task, known),
+            None => Arc::new(task),
+        };
+        let newer = task
+            .version
+            .is_some_and(|version| version > self.app.version);
+        app.tasks.insert(update.id, task);
+        let mut missing = app.recall_definitions(Some(self));
+        if newer {
+            missing.push(Stale::App(self.app.id.clone()));
+        }
+        (app, missing)
+    }
+
+    /// The app with a health result for an instance; none if the result cannot be used: no task
+    /// of that instance is known, or with several checks it may be that of any of them.
+    pub(super) fn with_health(&self, instance: &InstanceId, health: Health) -> Option<Self> {
+        if self.app.health_checks > 1 || health == Health::Unknown {
+            return None;
+        }
+        let mut app = self.clone();
+        let mut found = false;
+        for (id, task) in &self.tasks {
+            if task.instance == *instance {
+                found = true;
+                let mut task = Task::clone(task);
+                task.health = health;
+                app.tasks.insert(id.clone(), Arc::new(task));
+            }
+        }
+        found.then_some(app)
+    }
+
+    /// The app when all of its tasks have ended.
+    pub(super) fn without_tasks(&self) -> Self {
+        Self {
+            app: self.app.clone(),
+            tasks: OrdMap::new(),
+            past: OrdMap::new(),
+        }
+    }
+
+    /// The app without the tasks of an instance.
+    pub(super) fn without_instance(&self, instance: &InstanceId) -> Self {
+        let mut app = self.clone();
+        for (id, task) in &self.tasks {
+            if task.instance == *instance {
+                app.tasks.remove(id);
+            }
+        }
+        app.forget_definitions();
+        app
+    }
+
+    /// The app with a past definition that was asked for.
+    pub(super) fn with_definition(&self, version: AppVersion, layout: Option<Arc<Layout>>) -> Self {
+        let mut app = self.clone();
+        app.past.insert(version, layout);
+        app.forget_definitions();
+        app
+    }
+
+    /// Fills in the ports of tasks older than the current definition, from what was known before,
+    /// and says which versions must be asked for.
+    fn recall_definitions(&mut self, before: Option<&Self>) -> Vec<Stale> {
+        let mut missing = Vec::new();
+        for version in self.past_versions() {
+            let known = before.and_then(|before| {
+                if before.app.config_version <= version && version <= before.app.version {
+                    Some(Some(before.app.layout.clone()))
+                } else {
+                    before.past.get(&version).cloned()
+                }
+            });
+            match known {
+                Some(layout) => {
+                    self.past.insert(version, layout);
+                }
+                None if self.past.contains_key(&version) => {}
+                None => missing.push(Stale::Definition(self.app.id.clone(), version)),
+            }
+        }
+        self.forget_definitions();
+        missing
+    }
+
+    /// Keeps only the past definitions that some task still runs.
+    fn forget_definitions(&mut self) {
+        if self.past.is_empty() {
+            return;
+        }
+        let used = self.past_versions();
+        let unused: Vec<AppVersion> = self
+            .past
+            .keys()
+            .filter(|version| !used.contains(version))
+            .copied()
+            .collect();
+        for version in unused {
+            self.past.remove(&version);
+        }
+    }
+
+    /// The versions of tasks that do not run the current definition.
+    fn past_versions(&self) -> BTreeSet<AppVersion> {
+        self.tasks
+            .values()
+            .filter_map(|task| task.version)
+            .filter(|version| *version < self.app.config_version)
+            .collect()
+    }
+}
+
+/// The task as it is now, with what the news leave unknown as it was. The same `Arc` if nothing
+/// differs.
+fn merged(mut news: Task, known: &Arc<Task>) -> Arc<Task> {
+    if news.health == Health::Unknown {
+        news.health = known.health;
+    }
+    if news.host.is_none() {
+        news.host.clone_from(&known.host);
+    }
+    if news.ports.is_empty() {
+        news.ports.clone_from(&known.ports);
+    }
+    if news.addresses.is_empty() {
+        news.addresses.clone_from(&known.addresses);
+    }
+    news.version = news.version.or(known.version);
+    if news == **known {
+        known.clone()
+    } else {
+        Arc::new(news)
+    }
+}
