@@ -10,6 +10,10 @@ pub mod event;
 pub mod problem;
 
 mod tasks;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -262,13 +266,14 @@ impl State {
             .filter(|id| !listed.contains(*id))
             .cloned()
             .collect();
-        let most =
-            gone.len() * 100 > self.apps.len() * usize::from(self.config.sudden_loss_percent);
-        self.loss_suspected = most
-            && match purpose {
-                Purpose::Routine => true,
-                Purpose::Announced | Purpose::Confirmation => false,
-            };
+        let limit = self.apps.len() * usize::from(self.config.sudden_loss_percent);
+        let sudden = gone.len() * 100 > limit;
+        self.loss_suspected = match purpose {
+            // While in doubt, only a list without any loss ends it: what was added meanwhile must
+            // not make the same loss look small.
+            Purpose::Routine => sudden || (self.loss_suspected && !gone.is_empty()),
+            Purpose::Announced | Purpose::Confirmation => false,
+        };
         if self.loss_suspected {
             stale.push(Stale::Everything(Purpose::Confirmation));
         } else {
