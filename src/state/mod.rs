@@ -158,6 +158,18 @@ impl State {
         }
     }
 
+    /// Whether every agent that has tasks is known by its address, or its name was looked up, with
+    /// whatever result. Looks at every task.
+    pub fn hosts_looked_up(&self) -> bool {
+        let mut tasks = self.apps.values().flat_map(|app| app.tasks().values());
+        tasks.all(|task| match &task.host {
+            Some(host) => {
+                self.hosts.contains_key(host) || host.as_str().parse::<IpAddr>().is_ok()
+            }
+            None => true,
+        })
+    }
+
     /// Whether the certificates were read at least once.
     pub fn certificates_read(&self) -> bool {
         self.certificates.is_some()
