@@ -1,7 +1,9 @@
 //! Every metric: its name, its unit, its help.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
+use prometheus::core::Collector;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
@@ -40,6 +42,7 @@ impl<T> Heard<T> {
 )]
 pub struct Metrics {
     registry: Registry,
+    described: Vec<Description>,
     pub stream_connected: IntGauge,
     pub stream_connects: IntCounter,
     pub stream_failures: IntCounterVec,
@@ -52,7 +55,6 @@ pub struct Metrics {
     pub publishes: IntCounter,
     pub losses_held_back: IntCounter,
     pub apps: IntGaugeVec,
-    pub tasks: IntGauge,
     pub presumed_healthy_tasks: IntGauge,
     pub problems: IntGaugeVec,
     pub resources: IntGaugeVec,
@@ -75,148 +77,35 @@ impl Metrics {
     ///
     /// When two metrics have one name, which a test rules out.
     pub fn new() -> Result<Arc<Self>, prometheus::Error> {
-        let registry = Registry::new();
-        let r = &registry;
+        let mut new = Builder::default();
         let metrics = Self {
-            stream_connected: gauge(
-                r,
-                "stream_connected",
-                "Whether Marathon's event stream is open and confirmed (1) or not (0).",
-            )?,
-            stream_connects: counter(
-                r,
-                "stream_connects_total",
-                "Event streams that were opened and confirmed.",
-            )?,
-            stream_failures: counters(
-                r,
-                "stream_failures_total",
-                "Event streams that ended or could not be opened, by reason.",
-                &["reason"],
-            )?,
-            events: counters(
-                r,
-                "events_total",
-                "Events read from Marathon, by event type; types unknown here count as other.",
-                &["event_type"],
-            )?,
-            frames_rejected: counters(
-                r,
-                "frames_rejected_total",
-                "Events and answers of Marathon that could not be used, by reason.",
-                &["reason"],
-            )?,
-            resyncs: counters(
-                r,
-                "resyncs_total",
-                "Full lists that were asked for, by reason.",
-                &["reason"],
-            )?,
-            fetches: counters(
-                r,
-                "fetches_total",
-                "Requests to Marathon besides the stream, by what was asked and how it ended.",
-                &["what", "outcome"],
-            )?,
-            fetch_seconds: histogram(
-                r,
-                "fetch_seconds",
-                "Time from a request to Marathon to its parsed answer.",
-            )?,
-            event_to_publish_seconds: histogram(
-                r,
-                "event_to_publish_seconds",
-                "Time from an event's last byte to the snapshot that holds it.",
-            )?,
-            publishes: counter(
-                r,
-                "publishes_total",
-                "Snapshots published because something differed.",
-            )?,
-            losses_held_back: counter(
-                r,
-                "losses_held_back_total",
-                "Lists that lost most apps at once and wait for a second list to confirm it.",
-            )?,
-            apps: gauges(
-                r,
-                "apps",
-                "Apps of the last state: served, in other groups (ignored), or with nothing that can be served (skipped).",
-                &["state"],
-            )?,
-            tasks: gauge(r, "tasks", "Tasks that are known.")?,
-            presumed_healthy_tasks: gauge(
-                r,
-                "presumed_healthy_tasks",
-                "Tasks that count as healthy only because Marathon had no results at all when this process started.",
-            )?,
-            problems: gauges(
-                r,
-                "problems",
-                "What is left out of the configuration now, by reason.",
-                &["reason"],
-            )?,
-            resources: gauges(
-                r,
-                "resources",
-                "Resources of the current snapshot, by kind.",
-                &["kind"],
-            )?,
-            polls: counters(
-                r,
-                "polls_total",
-                "REST polls answered, by kind and by answer: changed or unchanged.",
-                &["kind", "answer"],
-            )?,
-            polls_held: gauges(
-                r,
-                "polls_held",
-                "REST polls that wait for a change now, by kind.",
-                &["kind"],
-            )?,
-            polls_refused: counters(
-                r,
-                "polls_refused_total",
-                "Requests to the xDS port that were refused, by reason.",
-                &["reason"],
-            )?,
-            answer_bytes: counters(
-                r,
-                "answer_bytes_total",
-                "Bytes of REST answers, by kind.",
-                &["kind"],
-            )?,
-            presumed_nacks: counters(
-                r,
-                "presumed_nacks_total",
-                "Polls that came back with the old version after a newer answer, which is how a rejection looks over REST, by kind.",
-                &["kind"],
-            )?,
-            gates_expired: counters(
-                r,
-                "gates_expired_total",
-                "Answers that went out although the proxy had not accepted what they need within the time limit, by kind.",
-                &["kind"],
-            )?,
-            publish_to_accept_seconds: histograms(
-                r,
-                "publish_to_accept_seconds",
-                "Time from a snapshot to the poll that shows that a waiting proxy has accepted it, by kind.",
-                &["kind"],
-            )?,
-            proxies: gauge(r, "proxies", "Proxies that polled lately.")?,
-            shared_identities: gauge(
-                r,
-                "shared_identities",
-                "Node ids that several proxies behind one address share: for these no rejection is noticed and no order is kept.",
-            )?,
-            certificate_expiry: gauges(
-                r,
-                "certificate_expiry_timestamp_seconds",
-                "When a certificate that is served ends, in seconds since 1970, by name.",
-                &["name"],
-            )?,
-            registry,
+            stream_connected: new.gauge("stream_connected", "Whether Marathon's event stream is open and confirmed (1) or not (0).")?,
+            stream_connects: new.counter("stream_connects_total", "Event streams that were opened and confirmed.")?,
+            stream_failures: new.counters("stream_failures_total", "Event streams that ended or could not be opened, by reason.", &["reason"])?,
+            events: new.counters("events_total", "Events read from Marathon, by event type; types unknown here count as other.", &["event_type"])?,
+            frames_rejected: new.counters("frames_rejected_total", "Events and answers of Marathon that could not be used, by reason.", &["reason"])?,
+            resyncs: new.counters("resyncs_total", "Full lists that were asked for, by reason.", &["reason"])?,
+            fetches: new.counters("fetches_total", "Requests to Marathon besides the stream, by what was asked and how it ended.", &["what", "outcome"])?,
+            fetch_seconds: new.histogram("fetch_seconds", "Time from a request to Marathon to its parsed answer.")?,
+            event_to_publish_seconds: new.histogram("event_to_publish_seconds", "Time from an event's last byte to the snapshot that holds it.")?,
+            publishes: new.counter("publishes_total", "Snapshots published because something differed.")?,
+            losses_held_back: new.counter("losses_held_back_total", "Lists that lost most apps at once and wait for a second list to confirm it.")?,
+            apps: new.gauges("apps", "Apps of the last state: served, in other groups (ignored), or with nothing that can be served (skipped).", &["state"])?,
+            presumed_healthy_tasks: new.gauge("presumed_healthy_tasks", "Tasks that count as healthy only because Marathon had no results at all when this process started.")?,
+            problems: new.gauges("problems", "What is left out of the configuration now, by reason.", &["reason"])?,
+            resources: new.gauges("resources", "Resources of the current snapshot, by kind.", &["kind"])?,
+            polls: new.counters("polls_total", "REST polls answered, by kind and by answer: changed or unchanged.", &["kind", "answer"])?,
+            polls_held: new.gauges("polls_held", "REST polls that wait for a change now, by kind.", &["kind"])?,
+            polls_refused: new.counters("polls_refused_total", "Requests to the xDS port that were refused, by reason.", &["reason"])?,
+            answer_bytes: new.counters("answer_bytes_total", "Bytes of REST answers, by kind.", &["kind"])?,
+            presumed_nacks: new.counters("presumed_nacks_total", "Polls that came back with the old version after a newer answer, which is how a rejection looks over REST, by kind.", &["kind"])?,
+            gates_expired: new.counters("gates_expired_total", "Answers that went out although the proxy had not accepted what they need within the time limit, by kind.", &["kind"])?,
+            publish_to_accept_seconds: new.histograms("publish_to_accept_seconds", "Time from a snapshot to the poll that shows that a waiting proxy has accepted it, by kind.", &["kind"])?,
+            proxies: new.gauge("proxies", "Proxies that polled lately.")?,
+            shared_identities: new.gauge("shared_identities", "Node ids that several proxies behind one address share: for these no rejection is noticed and no order is kept.")?,
+            certificate_expiry: new.gauges("certificate_expiry_timestamp_seconds", "When a certificate that is served ends, in seconds since 1970, by name.", &["name"])?,
+            described: new.described,
+            registry: new.registry,
         };
         Ok(Arc::new(metrics))
     }
@@ -232,21 +121,123 @@ impl Metrics {
         Ok(text)
     }
 
+    /// Every metric as a row of a Markdown table: name, form, labels, meaning.
+    pub fn table(&self) -> String {
+        let mut table = "| metric | form | labels | meaning |\n|---|---|---|---|\n".to_owned();
+        for metric in &self.described {
+            let Description {
+                name,
+                form,
+                labels,
+                help,
+            } = metric;
+            // Writing to a string cannot fail.
+            let _ = writeln!(table, "| `{name}` | {form} | {labels} | {help} |");
+        }
+        table
+    }
+
     /// Puts a metric that is computed when it is asked for among the others.
     ///
     /// # Errors
     ///
     /// When its name is taken.
-    pub fn register(
-        &self,
-        collector: impl prometheus::core::Collector + 'static,
-    ) -> Result<(), prometheus::Error> {
+    pub fn register(&self, collector: impl Collector + 'static) -> Result<(), prometheus::Error> {
         self.registry.register(Box::new(collector))
     }
 }
 
 /// What every metric's name begins with.
 const NAMESPACE: &str = "marathon_envoy";
+
+/// What a metric is, for the manual.
+struct Description {
+    name: String,
+    form: &'static str,
+    labels: String,
+    help: &'static str,
+}
+
+/// Registers metrics and remembers what they are.
+#[derive(Default)]
+struct Builder {
+    registry: Registry,
+    described: Vec<Description>,
+}
+
+impl Builder {
+    fn gauge(&mut self, name: &str, help: &'static str) -> Result<IntGauge, prometheus::Error> {
+        let metric = IntGauge::with_opts(options(name, help))?;
+        self.add(metric.clone(), name, "gauge", &[], help)?;
+        Ok(metric)
+    }
+
+    fn gauges(
+        &mut self,
+        name: &str,
+        help: &'static str,
+        labels: &[&str],
+    ) -> Result<IntGaugeVec, prometheus::Error> {
+        let metric = IntGaugeVec::new(options(name, help), labels)?;
+        self.add(metric.clone(), name, "gauge", labels, help)?;
+        Ok(metric)
+    }
+
+    fn counter(&mut self, name: &str, help: &'static str) -> Result<IntCounter, prometheus::Error> {
+        let metric = IntCounter::with_opts(options(name, help))?;
+        self.add(metric.clone(), name, "counter", &[], help)?;
+        Ok(metric)
+    }
+
+    fn counters(
+        &mut self,
+        name: &str,
+        help: &'static str,
+        labels: &[&str],
+    ) -> Result<IntCounterVec, prometheus::Error> {
+        let metric = IntCounterVec::new(options(name, help), labels)?;
+        self.add(metric.clone(), name, "counter", labels, help)?;
+        Ok(metric)
+    }
+
+    fn histogram(
+        &mut self,
+        name: &str,
+        help: &'static str,
+    ) -> Result<Histogram, prometheus::Error> {
+        let metric = Histogram::with_opts(histogram_options(name, help))?;
+        self.add(metric.clone(), name, "histogram", &[], help)?;
+        Ok(metric)
+    }
+
+    fn histograms(
+        &mut self,
+        name: &str,
+        help: &'static str,
+        labels: &[&str],
+    ) -> Result<HistogramVec, prometheus::Error> {
+        let metric = HistogramVec::new(histogram_options(name, help), labels)?;
+        self.add(metric.clone(), name, "histogram", labels, help)?;
+        Ok(metric)
+    }
+
+    fn add(
+        &mut self,
+        metric: impl Collector + 'static,
+        name: &str,
+        form: &'static str,
+        labels: &[&str],
+        help: &'static str,
+    ) -> Result<(), prometheus::Error> {
+        self.described.push(Description {
+            name: format!("{NAMESPACE}_{name}"),
+            form,
+            labels: labels.join(", "),
+            help,
+        });
+        self.registry.register(Box::new(metric))
+    }
+}
 
 fn options(name: &str, help: &str) -> Opts {
     Opts::new(name, help).namespace(NAMESPACE)
@@ -256,57 +247,6 @@ fn histogram_options(name: &str, help: &str) -> HistogramOpts {
     HistogramOpts::new(name, help)
         .namespace(NAMESPACE)
         .buckets(LATENCY_SECONDS.to_vec())
-}
-
-fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
-    let metric = IntGauge::with_opts(options(name, help))?;
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
-}
-
-fn gauges(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-) -> Result<IntGaugeVec, prometheus::Error> {
-    let metric = IntGaugeVec::new(options(name, help), labels)?;
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
-}
-
-fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
-    let metric = IntCounter::with_opts(options(name, help))?;
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
-}
-
-fn counters(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-) -> Result<IntCounterVec, prometheus::Error> {
-    let metric = IntCounterVec::new(options(name, help), labels)?;
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
-}
-
-fn histogram(registry: &Registry, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
-    let metric = Histogram::with_opts(histogram_options(name, help))?;
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
-}
-
-fn histograms(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-) -> Result<HistogramVec, prometheus::Error> {
-    let metric = HistogramVec::new(histogram_options(name, help), labels)?;
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
 }
 
 #[cfg(test)]

@@ -10,6 +10,10 @@ pub mod event;
 pub mod problem;
 
 mod tasks;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -154,6 +158,18 @@ impl State {
         }
     }
 
+    /// Whether every agent that has tasks is known by its address, or its name was looked up, with
+    /// whatever result. Looks at every task.
+    pub fn hosts_looked_up(&self) -> bool {
+        let mut tasks = self.apps.values().flat_map(|app| app.tasks().values());
+        tasks.all(|task| match &task.host {
+            Some(host) => {
+                self.hosts.contains_key(host) || host.as_str().parse::<IpAddr>().is_ok()
+            }
+            None => true,
+        })
+    }
+
     /// Whether the certificates were read at least once.
     pub fn certificates_read(&self) -> bool {
         self.certificates.is_some()
@@ -262,13 +278,14 @@ impl State {
             .filter(|id| !listed.contains(*id))
             .cloned()
             .collect();
-        let most =
-            gone.len() * 100 > self.apps.len() * usize::from(self.config.sudden_loss_percent);
-        self.loss_suspected = most
-            && match purpose {
-                Purpose::Routine => true,
-                Purpose::Announced | Purpose::Confirmation => false,
-            };
+        let limit = self.apps.len() * usize::from(self.config.sudden_loss_percent);
+        let sudden = gone.len() * 100 > limit;
+        self.loss_suspected = match purpose {
+            // While in doubt, only a list without any loss ends it: what was added meanwhile must
+            // not make the same loss look small.
+            Purpose::Routine => sudden || (self.loss_suspected && !gone.is_empty()),
+            Purpose::Announced | Purpose::Confirmation => false,
+        };
         if self.loss_suspected {
             stale.push(Stale::Everything(Purpose::Confirmation));
         } else {

@@ -1,0 +1,300 @@
+//! Facts for tests: short ways to write them down, and strategies that make them up.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use proptest::collection::{btree_map, vec};
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::app::*;
+use super::event::*;
+use super::{Config, State, reduce};
+
+/// An app in host mode with one port, of version 1, in the group `external`.
+pub(crate) fn app(id: &str) -> App {
+    App {
+        id: id.into(),
+        version: AppVersion(1),
+        config_version: AppVersion(1),
+        labels: labels(&[("HAPROXY_GROUP", "external")]),
+        layout: Arc::new(Layout {
+            networking: Networking::Host,
+            ports: vec![port(None, true)],
+        }),
+        health_checks: 0,
+    }
+}
+
+/// A TCP port.
+pub(crate) fn port(container_port: Option<u16>, on_agent: bool) -> Port {
+    Port {
+        name: None,
+        protocol: Protocol::Tcp,
+        container_port,
+        on_agent,
+        service_port: Some(10_000),
+    }
+}
+
+/// Labels from pairs.
+pub(crate) fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+    pairs.iter().map(owned).collect()
+}
+
+/// A running task of version 1 on the agent 10.0.0.1 with one port.
+pub(crate) fn task(id: &str, port: u16) -> Task {
+    Task {
+        id: id.into(),
+        instance: id.into(),
+        host: Some("10.0.0.1".into()),
+        condition: TaskState::Running,
+        version: Some(AppVersion(1)),
+        ports: vec![port],
+        addresses: Vec::new(),
+        health: Health::Unknown,
+    }
+}
+
+/// What a status update says of such a task.
+pub(crate) fn update(app: &str, task: &Task) -> TaskUpdate {
+    TaskUpdate {
+        app: app.into(),
+        id: task.id.clone(),
+        instance: task.instance.clone(),
+        condition: task.condition,
+        host: task.host.clone(),
+        ports: task.ports.clone(),
+        addresses: task.addresses.clone(),
+        version: task.version,
+    }
+}
+
+/// An app as it stands in a list.
+pub(crate) fn listed(app: App, tasks: Vec<Task>) -> ListedApp {
+    ListedApp {
+        app: Arc::new(app),
+        tasks,
+    }
+}
+
+/// A routine list.
+pub(crate) fn list(apps: Vec<ListedApp>) -> List {
+    List {
+        apps,
+        ..List::default()
+    }
+}
+
+/// The state after some facts, in order, from nothing.
+pub(crate) fn state_after(events: impl IntoIterator<Item = Event>) -> State {
+    let start = State::new(Config::default());
+    events
+        .into_iter()
+        .fold(start, |state, event| reduce(state, event).0)
+}
+
+/// Few ids, so that facts meet; ids within ids, so that groups matter.
+pub(crate) fn app_ids() -> impl Strategy<Value = AppId> {
+    select(vec!["/a", "/b", "/g", "/g/a", "/g/b", "/g/h/a"]).prop_map(AppId::from)
+}
+
+/// Any fact that Marathon or a resolver can tell.
+pub(crate) fn events() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        2 => lists().prop_map(Event::Synced),
+        1 => (app_ids(), lists()).prop_map(|(group, mut list)| {
+            let below = format!("{group}/");
+            list.apps.retain(|listed| listed.app.id.as_str().starts_with(&below));
+            list.unreadable.retain(|app| app.id.as_str().starts_with(&below));
+            Event::GroupSynced { group, list }
+        }),
+        3 => listed_apps().prop_map(Event::AppChanged),
+        1 => unreadable_apps().prop_map(Event::AppUnreadable),
+        1 => app_ids().prop_map(Event::AppGone),
+        1 => app_ids().prop_map(Event::AppTerminated),
+        1 => (app_ids(), versions(), option::of(layouts())).prop_map(|(app, version, layout)| {
+            Event::DefinitionRead { app, version, layout: layout.map(Arc::new) }
+        }),
+        8 => (app_ids(), tasks()).prop_map(|(app, task)| {
+            Event::TaskChanged(update(app.as_str(), &task))
+        }),
+        1 => (app_ids(), instances()).prop_map(|(app, instance)| {
+            Event::InstanceGone { app, instance }
+        }),
+        3 => (app_ids(), instances(), healths()).prop_map(|(app, instance, health)| {
+            Event::HealthChanged { app, instance, health }
+        }),
+        1 => (select(vec!["agent-1", "agent-2"]), vec(addresses(), 0..3)).prop_map(
+            |(host, addresses)| Event::HostResolved { host: host.into(), addresses }
+        ),
+    ]
+}
+
+fn lists() -> impl Strategy<Value = List> {
+    let apps = btree_map(app_ids(), listed_apps(), 0..6);
+    let purposes = select(vec![
+        Purpose::Routine,
+        Purpose::Announced,
+        Purpose::Confirmation,
+    ]);
+    (apps, vec(unreadable_apps(), 0..2), purposes).prop_map(|(apps, unreadable, purpose)| {
+        let renamed = apps.into_iter().map(|(id, listed)| {
+            let app = App {
+                id,
+                ..App::clone(&listed.app)
+            };
+            ListedApp {
+                app: Arc::new(app),
+                tasks: listed.tasks,
+            }
+        });
+        let apps: Vec<ListedApp> = renamed.collect();
+        let unreadable = unreadable
+            .into_iter()
+            .filter(|bad| !apps.iter().any(|listed| listed.app.id == bad.id))
+            .collect();
+        List {
+            apps,
+            unreadable,
+            purpose,
+        }
+    })
+}
+
+fn listed_apps() -> impl Strategy<Value = ListedApp> {
+    let labels = btree_map(label_names(), label_values(), 0..6);
+    let parts = (
+        app_ids(),
+        versions(),
+        versions(),
+        labels,
+        layouts(),
+        0..3usize,
+    );
+    (parts, vec(tasks(), 0..4)).prop_map(|(parts, tasks)| {
+        let (id, one, other, mut labels, layout, health_checks) = parts;
+        labels.insert("HAPROXY_GROUP".to_owned(), "external".to_owned());
+        let app = App {
+            id,
+            version: one.max(other),
+            config_version: one.min(other),
+            labels,
+            layout: Arc::new(layout),
+            health_checks,
+        };
+        listed(app, tasks)
+    })
+}
+
+fn label_names() -> impl Strategy<Value = String> {
+    let suffixes = vec!["GROUP", "VHOST", "PATH", "ENABLED", "REDIRECT_TO_HTTPS"];
+    (0..3usize, select(suffixes)).prop_map(|(index, suffix)| format!("HAPROXY_{index}_{suffix}"))
+}
+
+fn label_values() -> impl Strategy<Value = String> {
+    let values = vec![
+        "a.test",
+        "b.test,a.test",
+        "*.test",
+        "*",
+        "/",
+        "/x",
+        "-i /x /y",
+        "true",
+        "false",
+        "external",
+        "",
+        "a b.test\u{e9}",
+    ];
+    select(values).prop_map(str::to_owned)
+}
+
+fn layouts() -> impl Strategy<Value = Layout> {
+    let ports = |container_port: BoxedStrategy<Option<u16>>, on_agent: BoxedStrategy<bool>| {
+        let names = option::of(select(vec!["web", "admin"]).prop_map(str::to_owned));
+        let protocols = select(vec![Protocol::Tcp, Protocol::Udp, Protocol::UdpTcp]);
+        let port = (names, protocols, container_port, on_agent).prop_map(
+            |(name, protocol, container_port, on_agent)| Port {
+                name,
+                protocol,
+                container_port,
+                on_agent,
+                service_port: None,
+            },
+        );
+        vec(port, 0..3)
+    };
+    let some = select(vec![Some(0), Some(80), Some(8080)]).boxed();
+    prop_oneof![
+        ports(Just(None).boxed(), Just(true).boxed()).prop_map(|ports| Layout {
+            networking: Networking::Host,
+            ports
+        }),
+        ports(some.clone(), Just(true).boxed()).prop_map(|ports| Layout {
+            networking: Networking::Bridge,
+            ports
+        }),
+        ports(some, any::<bool>().boxed()).prop_map(|ports| Layout {
+            networking: Networking::Container,
+            ports
+        }),
+    ]
+}
+
+fn unreadable_apps() -> impl Strategy<Value = UnreadableApp> {
+    app_ids().prop_map(|id| UnreadableApp {
+        id,
+        why: "no".to_owned(),
+    })
+}
+
+fn tasks() -> impl Strategy<Value = Task> {
+    let hosts = option::of(select(vec!["10.0.0.1", "10.0.0.2", "agent-1", "agent-2"]));
+    let conditions = select(vec![
+        TaskState::Staging,
+        TaskState::Starting,
+        TaskState::Running,
+        TaskState::Running,
+        TaskState::Running,
+        TaskState::Killing,
+        TaskState::Unreachable,
+        TaskState::Lost,
+        TaskState::Ended,
+        TaskState::Unstated,
+        TaskState::Other,
+    ]);
+    let parts = (instances(), hosts, conditions, option::of(versions()));
+    let ports = vec(select(vec![0, 31_000, 31_001, 31_002]), 0..3);
+    (parts, ports, vec(addresses(), 0..2), healths()).prop_map(
+        |((instance, host, condition, version), ports, addresses, health)| Task {
+            id: format!("{instance}._app.1").as_str().into(),
+            instance,
+            host: host.map(AgentHost::from),
+            condition,
+            version,
+            ports,
+            addresses,
+            health,
+        },
+    )
+}
+
+fn instances() -> impl Strategy<Value = InstanceId> {
+    select(vec!["i1", "i2", "i3"]).prop_map(InstanceId::from)
+}
+
+fn healths() -> impl Strategy<Value = Health> {
+    select(vec![Health::Unknown, Health::Healthy, Health::Unhealthy])
+}
+
+fn versions() -> impl Strategy<Value = AppVersion> {
+    (1..4i64).prop_map(AppVersion)
+}
+
+fn addresses() -> impl Strategy<Value = IpAddr> {
+    (1..4u8).prop_map(|last| Ipv4Addr::new(9, 0, 0, last).into())
+}

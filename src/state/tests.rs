@@ -1,0 +1,413 @@
+use proptest::prelude::*;
+
+use super::app::*;
+use super::event::*;
+use super::testing::*;
+use super::*;
+
+/// The state after one more fact, and what it asks for.
+fn then(state: &State, event: Event) -> (State, Vec<Stale>) {
+    reduce(state.clone(), event)
+}
+
+fn ids(state: &State) -> Vec<&str> {
+    state.apps().keys().map(AppId::as_str).collect()
+}
+
+fn health_of(state: &State, app: &str, task: &str) -> Health {
+    state.apps()[app].tasks()[task].health
+}
+
+fn checked(id: &str, checks: usize) -> App {
+    App {
+        health_checks: checks,
+        ..app(id)
+    }
+}
+
+fn with_health(task: Task, health: Health) -> Task {
+    Task { health, ..task }
+}
+
+#[test]
+fn a_sync_forgets_what_it_does_not_list() {
+    let all = ["/a", "/b", "/c"].map(|id| listed(app(id), vec![]));
+    let state = state_after([Event::Synced(list(all.to_vec()))]);
+    let (state, stale) = then(&state, Event::Synced(list(all[..2].to_vec())));
+    assert_eq!(ids(&state), ["/a", "/b"]);
+    assert_eq!(stale, []);
+}
+
+#[test]
+fn a_sudden_loss_waits_for_a_second_list() {
+    let all = ["/a", "/b"].map(|id| listed(app(id), vec![task("t", 1)]));
+    let full = state_after([Event::Synced(list(all.to_vec()))]);
+
+    let (held, stale) = then(&full, Event::Synced(List::default()));
+    assert_eq!(ids(&held), ["/a", "/b"]);
+    assert!(held.loss_suspected());
+    assert_eq!(stale, [Stale::Everything(Purpose::Confirmation)]);
+
+    let (still, _) = then(&held, Event::Synced(List::default()));
+    assert_eq!(ids(&still), ["/a", "/b"], "routine lists confirm nothing");
+
+    let confirmation = List {
+        purpose: Purpose::Confirmation,
+        ..List::default()
+    };
+    let (gone, stale) = then(&held, Event::Synced(confirmation));
+    assert!(gone.apps().is_empty() && !gone.loss_suspected());
+    assert_eq!(stale, []);
+
+    let (back, _) = then(&held, Event::Synced(list(all.to_vec())));
+    assert_eq!(back, full, "a full list ends the doubt");
+}
+
+#[test]
+fn an_announced_loss_is_believed() {
+    let state = state_after([Event::Synced(list(vec![listed(app("/a"), vec![])]))]);
+    let announced = List {
+        purpose: Purpose::Announced,
+        ..List::default()
+    };
+    let (state, stale) = then(&state, Event::Synced(announced));
+    assert!(state.apps().is_empty() && stale.is_empty());
+}
+
+#[test]
+fn a_loss_of_up_to_the_limit_is_believed() {
+    let config = Config {
+        sudden_loss_percent: 100,
+    };
+    let one = Event::Synced(list(vec![listed(app("/a"), vec![])]));
+    let (state, _) = reduce(State::new(config), one);
+    let (state, _) = reduce(state, Event::Synced(List::default()));
+    assert!(state.apps().is_empty());
+}
+
+#[test]
+fn a_group_sync_leaves_other_groups_alone() {
+    let ids_before = ["/g", "/g/a", "/g/h/b", "/gg/a", "/x"];
+    let all = ids_before.map(|id| listed(app(id), vec![])).to_vec();
+    let state = state_after([Event::Synced(list(all))]);
+    let event = Event::GroupSynced {
+        group: "/g".into(),
+        list: list(vec![listed(app("/g/new"), vec![])]),
+    };
+    let (state, _) = then(&state, event);
+    assert_eq!(ids(&state), ["/g", "/g/new", "/gg/a", "/x"]);
+}
+
+#[test]
+fn an_unreadable_app_keeps_what_it_was() {
+    let state = state_after([Event::Synced(list(vec![listed(
+        app("/a"),
+        vec![task("t", 1)],
+    )]))]);
+    let unreadable = UnreadableApp {
+        id: "/a".into(),
+        why: "labels is a number".into(),
+    };
+    let event = Event::Synced(List {
+        unreadable: vec![unreadable],
+        ..List::default()
+    });
+    let (state, stale) = then(&state, event);
+    assert_eq!(state.apps()["/a"].tasks().len(), 1);
+    assert_eq!(stale, [], "it is listed, so it is not lost");
+    let problems = state.problems();
+    assert_eq!(
+        problems[0].to_string(),
+        "app /a: Marathon's answer cannot be read: labels is a number; \
+         what was known of the app before is served; correct its definition"
+    );
+    let (state, _) = then(&state, Event::AppChanged(listed(app("/a"), vec![])));
+    assert_eq!(state.problems(), []);
+}
+
+#[test]
+fn a_task_comes_changes_and_ends() {
+    let state = state_after([Event::Synced(list(vec![listed(app("/a"), vec![])]))]);
+    let mut news = update("/a", &task("t", 31_000));
+    let (state, stale) = then(&state, Event::TaskChanged(news.clone()));
+    assert_eq!(state.apps()["/a"].tasks()["t"].ports, [31_000]);
+    assert_eq!(stale, []);
+    news.condition = TaskState::Ended;
+    let (state, _) = then(&state, Event::TaskChanged(news));
+    assert!(state.apps()["/a"].tasks().is_empty());
+}
+
+#[test]
+fn blank_fields_keep_the_last_known() {
+    let known = Task {
+        addresses: vec![[9, 0, 0, 1].into()],
+        ..task("t", 31_000)
+    };
+    let state = state_after([Event::Synced(list(vec![listed(app("/a"), vec![known])]))]);
+    let news = TaskUpdate {
+        condition: TaskState::Unreachable,
+        host: None,
+        ports: vec![],
+        addresses: vec![],
+        version: None,
+        ..update("/a", &task("t", 0))
+    };
+    let (state, _) = then(&state, Event::TaskChanged(news));
+    let task = &state.apps()["/a"].tasks()["t"];
+    assert_eq!(task.condition, TaskState::Unreachable);
+    assert_eq!(task.host, Some("10.0.0.1".into()));
+    assert_eq!(task.ports, [31_000]);
+    assert_eq!(task.addresses, [IpAddr::from([9, 0, 0, 1])]);
+    assert_eq!(task.version, Some(AppVersion(1)));
+}
+
+#[test]
+fn only_a_task_that_may_serve_asks_for_its_unknown_app() {
+    let state = state_after([Event::Synced(List::default())]);
+    let cases = [
+        (TaskState::Running, true),
+        (TaskState::Unreachable, true),
+        (TaskState::Staging, false),
+        (TaskState::Killing, false),
+        (TaskState::Ended, false),
+    ];
+    for (condition, asks) in cases {
+        let news = TaskUpdate {
+            condition,
+            ..update("/new", &task("t", 1))
+        };
+        let (after, stale) = then(&state, Event::TaskChanged(news));
+        assert_eq!(after, state);
+        let expected: &[Stale] = if asks {
+            &[Stale::App("/new".into())]
+        } else {
+            &[]
+        };
+        assert_eq!(stale, expected, "{condition:?}");
+    }
+}
+
+#[test]
+fn an_unknown_result_leaves_health_as_it_was() {
+    let healthy = with_health(task("t", 1), Health::Healthy);
+    let all = Event::Synced(list(vec![listed(checked("/a", 1), vec![healthy])]));
+    let state = state_after([all]);
+    let (state, stale) = then(
+        &state,
+        Event::HealthChanged {
+            app: "/a".into(),
+            instance: "t".into(),
+            health: Health::Unknown,
+        },
+    );
+    assert_eq!(health_of(&state, "/a", "t"), Health::Healthy);
+    assert_eq!(stale, []);
+    // A new leader lists it without results.
+    let wiped = Event::Synced(list(vec![listed(checked("/a", 1), vec![task("t", 1)])]));
+    let (state, _) = then(&state, wiped);
+    assert_eq!(health_of(&state, "/a", "t"), Health::Healthy);
+}
+
+#[test]
+fn a_result_of_one_of_several_checks_asks_for_the_app() {
+    let all = |checks| list(vec![listed(checked("/a", checks), vec![task("t", 1)])]);
+    let news = Event::HealthChanged {
+        app: "/a".into(),
+        instance: "t".into(),
+        health: Health::Unhealthy,
+    };
+    let (one, stale) = then(&state_after([Event::Synced(all(1))]), news.clone());
+    assert_eq!(health_of(&one, "/a", "t"), Health::Unhealthy);
+    assert_eq!(stale, []);
+    let several = state_after([Event::Synced(all(2))]);
+    let (after, stale) = then(&several, news);
+    assert_eq!(after, several);
+    assert_eq!(stale, [Stale::App("/a".into())]);
+}
+
+#[test]
+fn health_of_an_unknown_instance_asks_for_the_app() {
+    let state = state_after([Event::Synced(list(vec![listed(checked("/a", 1), vec![])]))]);
+    let news = Event::HealthChanged {
+        app: "/a".into(),
+        instance: "missed".into(),
+        health: Health::Healthy,
+    };
+    assert_eq!(then(&state, news).1, [Stale::App("/a".into())]);
+}
+
+#[test]
+fn without_any_result_in_the_first_list_running_tasks_count_as_healthy() {
+    let staging = Task {
+        condition: TaskState::Staging,
+        ..task("new", 2)
+    };
+    let none = listed(checked("/none", 1), vec![task("t", 1), staging]);
+    let known = with_health(task("t", 1), Health::Unhealthy);
+    let some = listed(checked("/some", 1), vec![known, task("u", 2)]);
+    let plain = listed(app("/plain"), vec![task("t", 1)]);
+    let all = Event::Synced(list(vec![none, some, plain]));
+    let state = state_after([all.clone()]);
+    assert_eq!(health_of(&state, "/none", "t"), Health::Presumed);
+    assert_eq!(health_of(&state, "/none", "new"), Health::Unknown);
+    assert_eq!(health_of(&state, "/some", "u"), Health::Unknown);
+    assert_eq!(health_of(&state, "/plain", "t"), Health::Unknown);
+    assert_eq!(state.presumed_healthy_tasks(), 1);
+
+    let later = listed(checked("/later", 1), vec![task("t", 1)]);
+    let (state, _) = then(&state, Event::AppChanged(later));
+    assert_eq!(health_of(&state, "/later", "t"), Health::Unknown);
+}
+
+#[test]
+fn tasks_of_a_past_definition_keep_its_ports() {
+    let old_layout = app("/a").layout;
+    let state = state_after([Event::Synced(list(vec![listed(
+        app("/a"),
+        vec![task("t", 1)],
+    )]))]);
+    let new_layout = Arc::new(Layout {
+        networking: Networking::Bridge,
+        ports: vec![port(Some(80), true), port(Some(81), true)],
+    });
+    let changed = App {
+        version: AppVersion(5),
+        config_version: AppVersion(5),
+        layout: new_layout.clone(),
+        ..app("/a")
+    };
+    let new_task = Task {
+        version: Some(AppVersion(5)),
+        ..task("u", 2)
+    };
+    let both = listed(changed.clone(), vec![task("t", 1), new_task.clone()]);
+    let (rolling, stale) = then(&state, Event::AppChanged(both));
+    assert_eq!(stale, []);
+    let app_state = &rolling.apps()["/a"];
+    assert_eq!(*app_state.layout_of(&app_state.tasks()["t"]), old_layout);
+    assert_eq!(*app_state.layout_of(&app_state.tasks()["u"]), new_layout);
+
+    // Started in the middle of it, the past must be asked for.
+    let both = listed(changed, vec![task("t", 1), new_task]);
+    let start = state_after([]);
+    let (fresh, stale) = then(&start, Event::Synced(list(vec![both])));
+    assert_eq!(stale, [Stale::Definition("/a".into(), AppVersion(1))]);
+    let app_state = &fresh.apps()["/a"];
+    assert_eq!(*app_state.layout_of(&app_state.tasks()["t"]), new_layout);
+    let read = Event::DefinitionRead {
+        app: "/a".into(),
+        version: AppVersion(1),
+        layout: Some(old_layout.clone()),
+    };
+    let (fresh, _) = then(&fresh, read);
+    assert_eq!(fresh.apps()["/a"], rolling.apps()["/a"]);
+
+    // When the last old task has ended its ports are forgotten.
+    let mut end = update("/a", &task("t", 1));
+    end.condition = TaskState::Ended;
+    let (done, _) = then(&fresh, Event::TaskChanged(end));
+    let (again, stale) = then(&done, Event::TaskChanged(update("/a", &task("t", 1))));
+    assert_eq!(stale, [Stale::Definition("/a".into(), AppVersion(1))]);
+    assert_ne!(done, again);
+}
+
+#[test]
+fn a_task_of_a_newer_definition_asks_for_the_app() {
+    let state = state_after([Event::Synced(list(vec![listed(app("/a"), vec![])]))]);
+    let newer = Task {
+        version: Some(AppVersion(2)),
+        ..task("t", 1)
+    };
+    let (_, stale) = then(&state, Event::TaskChanged(update("/a", &newer)));
+    assert_eq!(stale, [Stale::App("/a".into())]);
+}
+
+#[test]
+fn a_change_of_an_agents_address_changes_the_apps_on_it() {
+    let on = |host: &str| Task {
+        host: Some(host.into()),
+        ..task("t", 1)
+    };
+    let all = vec![
+        listed(app("/a"), vec![on("agent-1")]),
+        listed(app("/b"), vec![on("agent-2")]),
+    ];
+    let before = state_after([Event::Synced(list(all))]);
+    let resolved = Event::HostResolved {
+        host: "agent-1".into(),
+        addresses: vec![[10, 0, 0, 1].into()],
+    };
+    let (after, _) = then(&before, resolved);
+    assert_eq!(
+        *after.addresses(&"agent-1".into()),
+        [IpAddr::from([10, 0, 0, 1])]
+    );
+    assert_eq!(
+        *after.addresses(&"10.9.9.9".into()),
+        [IpAddr::from([10, 9, 9, 9])]
+    );
+    assert!(after.addresses(&"agent-2".into()).is_empty());
+    let changed = before.changed_apps(&after);
+    assert_eq!(
+        changed.iter().map(AppId::as_str).collect::<Vec<_>>(),
+        ["/a"]
+    );
+}
+
+proptest! {
+    #[test]
+    fn a_fact_twice_is_a_fact_once(events in prop::collection::vec(events(), 0..20)) {
+        let mut state = state_after([]);
+        for event in events {
+            let (once, _) = then(&state, event.clone());
+            let (twice, _) = then(&once, event);
+            prop_assert_eq!(&once, &twice);
+            state = once;
+        }
+    }
+
+    #[test]
+    fn the_changed_apps_are_the_ones_that_differ(
+        past in prop::collection::vec(events(), 0..10),
+        event in events(),
+    ) {
+        let before = state_after(past);
+        let (after, _) = then(&before, event);
+        let changed = before.changed_apps(&after);
+        let ids: BTreeSet<&AppId> = before.apps().keys().chain(after.apps().keys()).collect();
+        for id in ids {
+            let differs = before.apps().get(id) != after.apps().get(id);
+            prop_assert!(!differs || changed.contains(id), "{} is missing", id);
+        }
+    }
+
+    /// What an announced list says, it says whole: only health without a result, blank fields,
+    /// unreadable apps and the ports of past definitions come from before.
+    #[test]
+    fn after_a_sync_only_what_it_leaves_unknown_comes_from_the_past(
+        past in prop::collection::vec(events(), 0..20),
+        now in events(),
+    ) {
+        let Event::Synced(mut now) = now else { return Ok(()) };
+        now.purpose = Purpose::Announced;
+        let state = state_after(past);
+        let (after, _) = then(&state, Event::Synced(now.clone()));
+        let (fresh, _) = then(&state_after([Event::Synced(List::default())]), Event::Synced(now.clone()));
+        for listed in &now.apps {
+            let (after, fresh) = (&after.apps()[&listed.app.id], &fresh.apps()[&listed.app.id]);
+            prop_assert_eq!(after.app(), fresh.app());
+            prop_assert!(after.tasks().keys().eq(fresh.tasks().keys()));
+            for (task, fresh) in after.tasks().values().zip(fresh.tasks().values()) {
+                prop_assert_eq!(task.condition, fresh.condition);
+                prop_assert!(fresh.health == Health::Unknown || task.health == fresh.health);
+                prop_assert!(fresh.addresses.is_empty() || task.addresses == fresh.addresses);
+                prop_assert!(fresh.ports.is_empty() || task.ports == fresh.ports);
+            }
+        }
+        for id in after.apps().keys() {
+            let named = now.apps.iter().any(|listed| listed.app.id == *id)
+                || now.unreadable.iter().any(|app| app.id == *id);
+            prop_assert!(named, "{} was not listed", id);
+        }
+    }
+}
