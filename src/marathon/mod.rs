@@ -1,1 +1,5 @@
-//! (in work)
+//! Marathon: follow its event stream, list its apps, and hand both on as facts.
+
+mod ids;
+pub mod translate;
+mod wire;
