@@ -1,6 +1,6 @@
 //! Turns Marathon's answers and frames into facts, and names what a frame makes stale (pure).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
@@ -97,7 +97,10 @@ pub fn app(body: &[u8]) -> Result<Event, TranslateError> {
 ///
 /// When the answer is not a definition, or one whose networking is unknown.
 pub fn definition(body: &[u8]) -> Result<Arc<Layout>, TranslateError> {
-    layout(&serde_json::from_slice(body)?).map(Arc::new)
+    let app: wire::App = serde_json::from_slice(body)?;
+    // Any object reads as an app without ports: only one with an id is a definition.
+    app.id.as_ref().ok_or(TranslateError::Missing("app's id"))?;
+    layout(&app).map(Arc::new)
 }
 
 /// Reads the answer to `GET /v2/leader`: the leader's `host:port`.
@@ -513,7 +516,7 @@ fn health_changed(
 }
 
 /// The apps that a deployment was about, each once.
-fn touched(frame: &wire::DeploymentEnded) -> std::collections::BTreeSet<AppId> {
+fn touched(frame: &wire::DeploymentEnded) -> BTreeSet<AppId> {
     frame
         .plan
         .iter()
