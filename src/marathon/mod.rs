@@ -6,6 +6,7 @@ mod connection;
 mod endpoints;
 mod error;
 mod ids;
+mod layout;
 mod resolve;
 mod subscriber;
 pub mod translate;

@@ -37,6 +37,8 @@ pub(super) struct Resolver {
     lifetime: Duration,
     retry: Duration,
     hosts: BTreeMap<AgentHost, Host>,
+    /// When some name may be due: they are not looked through for every event that is heard.
+    scan_at: Option<Instant>,
     lookups: JoinSet<(AgentHost, LookedUp)>,
 }
 
@@ -60,6 +62,7 @@ impl Resolver {
             lifetime,
             retry,
             hosts: BTreeMap::new(),
+            scan_at: None,
             lookups: JoinSet::new(),
         }
     }
@@ -77,6 +80,7 @@ impl Resolver {
                     said: None,
                 };
                 self.hosts.insert(host.clone(), new);
+                self.scan_at = Some(now);
             }
         }
     }
@@ -84,9 +88,12 @@ impl Resolver {
     /// Waits for the next name to have new addresses. Loses nothing when it is dropped.
     pub(super) async fn next(&mut self) -> Event {
         loop {
-            let next_due = self.start_due();
+            if self.scan_at.is_some_and(|at| at <= Instant::now()) {
+                self.scan_at = self.start_due();
+            }
             tokio::select! {
                 Some(looked_up) = self.lookups.join_next() => {
+                    self.scan_at = Some(Instant::now());
                     // A look-up that panicked is one that found nothing; none is aborted.
                     if let Ok((host, result)) = looked_up
                         && let Some(event) = self.learn(host, result)
@@ -94,12 +101,13 @@ impl Resolver {
                         return event;
                     }
                 }
-                () = until(next_due) => {}
+                () = until(self.scan_at) => {}
             }
         }
     }
 
-    /// Starts what is due and may start. Returns when more will be.
+    /// Starts what is due and may start. Returns when more will be; what waits for a look-up to
+    /// end is started then.
     fn start_due(&mut self) -> Option<Instant> {
         let now = Instant::now();
         self.hosts
