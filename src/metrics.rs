@@ -62,6 +62,7 @@ pub struct Metrics {
     pub answer_bytes: IntCounterVec,
     pub presumed_nacks: IntCounterVec,
     pub gates_expired: IntCounterVec,
+    pub resources_unwritable: IntCounterVec,
     pub publish_to_accept_seconds: HistogramVec,
     pub proxies: IntGauge,
     pub shared_identities: IntGauge,
@@ -196,6 +197,12 @@ impl Metrics {
                 r,
                 "gates_expired_total",
                 "Answers that went out although the proxy had not accepted what they need within the time limit, by kind.",
+                &["kind"],
+            )?,
+            resources_unwritable: counters(
+                r,
+                "resources_unwritable_total",
+                "Resources left out of answers because they have no JSON form, which is a bug here, by kind.",
                 &["kind"],
             )?,
             publish_to_accept_seconds: histograms(
