@@ -1,1 +1,3 @@
-//! (in work)
+//! Simulated neighbours for the demo and the tests.
+
+pub mod proxy;
