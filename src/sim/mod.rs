@@ -1,1 +1,3 @@
-//! (in work)
+//! The neighbours that the demo and the tests run against, simulated or fetched.
+
+pub mod envoy;

@@ -1,0 +1,467 @@
+//! A real Envoy as a child process: started, awaited, asked, restarted, stopped.
+
+mod admin;
+mod find;
+
+use std::fs::{self, File};
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+use tokio::time::Instant;
+
+pub use admin::{Admin, AdminError};
+pub use find::{FindError, Found, Origin, Search, VERSION};
+
+/// How often a wait looks again. The admin port answers `/ready` in well under a millisecond.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// How long an Envoy may take to end when it is asked to, before it is killed.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// How many of the log's last lines an error carries.
+const LAST_LINES: usize = 15;
+
+/// How an Envoy is run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `--service-node`: who it is to its control plane.
+    pub node_id: String,
+    /// `--service-cluster`: which fleet it belongs to.
+    pub node_cluster: String,
+    /// `--concurrency`: its worker threads. With one, every request sees the same configuration.
+    pub concurrency: u32,
+    /// `--log-level`.
+    pub log_level: LogLevel,
+    /// Whether Ctrl-C in a terminal reaches only us and not Envoy too, so that we end first and
+    /// lose no request. Then only [`Envoy::stop`] or dropping ends it, so the caller sees to it
+    /// that one of them happens whatever signal comes.
+    pub own_process_group: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            node_id: "test".to_owned(),
+            node_cluster: "edge".to_owned(),
+            concurrency: 1,
+            log_level: LogLevel::Info,
+            own_process_group: false,
+        }
+    }
+}
+
+/// How much Envoy logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Everything.
+    Trace,
+    /// What it does.
+    Debug,
+    /// Its life cycle and its updates.
+    Info,
+    /// What it refused or lost.
+    Warning,
+    /// What broke.
+    Error,
+    /// Nothing.
+    Off,
+}
+
+impl LogLevel {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Trace => "trace",
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Error => "error",
+            Self::Off => "off",
+        }
+    }
+}
+
+/// A running Envoy. Killed when dropped.
+#[derive(Debug)]
+pub struct Envoy {
+    binary: PathBuf,
+    options: Options,
+    child: Child,
+    admin: Admin,
+    starts: u32,
+    // Last, so that it outlives the process that writes into it.
+    folder: TempDir,
+}
+
+/// What went wrong with an Envoy.
+#[derive(Debug, thiserror::Error)]
+pub enum EnvoyError {
+    /// Its configuration cannot be written, or its log not read.
+    #[error("envoy's folder of files cannot be used")]
+    Files(#[source] io::Error),
+    /// The binary cannot be run.
+    #[error("{binary:?} cannot be run")]
+    Run {
+        /// The binary.
+        binary: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It ended by itself.
+    #[error("envoy ended by itself ({status}); its last lines:\n{log}")]
+    Died {
+        /// How it ended.
+        status: ExitStatus,
+        /// The log's end.
+        log: String,
+    },
+    /// Something that was waited for did not come.
+    #[error("envoy: waited {within:?} for {what}; its last lines:\n{log}")]
+    Late {
+        /// What was waited for.
+        what: String,
+        /// How long.
+        within: Duration,
+        /// The log's end.
+        log: String,
+    },
+    /// It refused a configuration when it was asked to check it.
+    #[error("envoy refuses the configuration:\n{log}")]
+    Refused {
+        /// What it said.
+        log: String,
+    },
+    /// Its admin port gave no usable answer.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// The process could not be waited for or killed.
+    #[error("envoy cannot be ended")]
+    End(#[source] io::Error),
+}
+
+impl Envoy {
+    /// Starts `binary` with `bootstrap` (YAML or JSON text) and waits until its admin port is
+    /// open. Give that one port 0: Envoy says which one it got.
+    ///
+    /// # Errors
+    ///
+    /// [`EnvoyError::Died`] with the log's end when it does not like the bootstrap.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, the process is killed.
+    pub async fn start(
+        binary: &Path,
+        bootstrap: &str,
+        options: Options,
+    ) -> Result<Self, EnvoyError> {
+        let folder = tempfile::Builder::new()
+            .prefix("envoy-")
+            .tempdir()
+            .map_err(EnvoyError::Files)?;
+        fs::write(folder.path().join("bootstrap.yaml"), bootstrap).map_err(EnvoyError::Files)?;
+        let (child, admin) = launch(binary, &options, folder.path(), 1).await?;
+        Ok(Self {
+            binary: binary.to_owned(),
+            options,
+            child,
+            admin,
+            starts: 1,
+            folder,
+        })
+    }
+
+    /// Asks `binary` whether it would take `bootstrap` (`--mode validate`).
+    ///
+    /// # Errors
+    ///
+    /// [`EnvoyError::Refused`] with what it says when it would not.
+    pub async fn validate(
+        binary: &Path,
+        bootstrap: &str,
+        options: &Options,
+    ) -> Result<(), EnvoyError> {
+        let folder = TempDir::new().map_err(EnvoyError::Files)?;
+        let file = folder.path().join("bootstrap.yaml");
+        fs::write(&file, bootstrap).map_err(EnvoyError::Files)?;
+        let output = Command::new(binary)
+            .args(["--mode", "validate", "--config-path"])
+            .arg(&file)
+            .args(["--service-node", &options.node_id])
+            .args(["--service-cluster", &options.node_cluster])
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .map_err(|source| EnvoyError::Run {
+                binary: binary.to_owned(),
+                source,
+            })?;
+        if !output.status.success() {
+            let log = String::from_utf8_lossy(&output.stderr);
+            return Err(EnvoyError::Refused {
+                log: last_lines(&log, LAST_LINES),
+            });
+        }
+        Ok(())
+    }
+
+    /// Its admin port. After a restart it is another one.
+    pub fn admin(&self) -> Admin {
+        self.admin
+    }
+
+    /// Its process id; `None` once it has ended and was noticed.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// All that it logged since it was last started.
+    ///
+    /// # Errors
+    ///
+    /// When the log's file is gone.
+    pub fn log(&self) -> Result<String, EnvoyError> {
+        let bytes = fs::read(log_path(self.folder.path(), self.starts));
+        Ok(String::from_utf8_lossy(&bytes.map_err(EnvoyError::Files)?).into_owned())
+    }
+
+    /// Waits until it serves: until its first clusters and listeners are there, too.
+    ///
+    /// # Errors
+    ///
+    /// When it dies, or is not ready `within` that time.
+    pub async fn ready(&mut self, within: Duration) -> Result<(), EnvoyError> {
+        let admin = self.admin;
+        self.wait_for("readiness", within, async || {
+            Ok(admin.is_ready().await?.then_some(()))
+        })
+        .await
+    }
+
+    /// Waits until the listener `name` is bound; where it is bound.
+    ///
+    /// # Errors
+    ///
+    /// When Envoy dies, or has no such listener `within` that time.
+    pub async fn listener(
+        &mut self,
+        name: &str,
+        within: Duration,
+    ) -> Result<SocketAddr, EnvoyError> {
+        let admin = self.admin;
+        let what = format!("the listener {name}");
+        self.wait_for(&what, within, async || {
+            Ok(admin.listeners().await?.get(name).copied())
+        })
+        .await
+    }
+
+    /// Waits until the counter or gauge `name` satisfies `enough`; its value.
+    ///
+    /// # Errors
+    ///
+    /// When Envoy dies, or the value is not there `within` that time.
+    pub async fn stat_where(
+        &mut self,
+        name: &str,
+        within: Duration,
+        enough: impl Fn(u64) -> bool,
+    ) -> Result<u64, EnvoyError> {
+        let admin = self.admin;
+        let what = format!("the right value of {name}");
+        self.wait_for(&what, within, async || {
+            Ok(admin.stat(name).await?.filter(|value| enough(*value)))
+        })
+        .await
+    }
+
+    /// Waits until `look` sees something; what it saw. `what` names it for the error.
+    ///
+    /// # Errors
+    ///
+    /// When Envoy dies, `look` fails, or it sees nothing `within` that time.
+    pub async fn wait_for<T>(
+        &mut self,
+        what: &str,
+        within: Duration,
+        look: impl AsyncFn() -> Result<Option<T>, AdminError>,
+    ) -> Result<T, EnvoyError> {
+        let started = Instant::now();
+        loop {
+            self.alive()?;
+            match look().await {
+                Ok(Some(seen)) => return Ok(seen),
+                Ok(None) => {}
+                Err(error) => {
+                    // A dead Envoy says more in its log than its admin port does.
+                    self.alive()?;
+                    return Err(error.into());
+                }
+            }
+            if started.elapsed() >= within {
+                return Err(EnvoyError::Late {
+                    what: what.to_owned(),
+                    within,
+                    log: last_log(self.folder.path(), self.starts),
+                });
+            }
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    }
+
+    /// Whether it still runs.
+    ///
+    /// # Errors
+    ///
+    /// [`EnvoyError::Died`] with the log's end when it does not.
+    pub fn alive(&mut self) -> Result<(), EnvoyError> {
+        check(&mut self.child, self.folder.path(), self.starts)
+    }
+
+    /// Stops it and starts it anew with the same bootstrap and options, on new ports wherever the
+    /// bootstrap says 0. The log begins anew.
+    ///
+    /// # Errors
+    ///
+    /// As [`Envoy::start`] and [`Envoy::stop`].
+    pub async fn restart(&mut self) -> Result<(), EnvoyError> {
+        end(&mut self.child, self.admin).await?;
+        self.starts += 1;
+        let folder = self.folder.path();
+        (self.child, self.admin) = launch(&self.binary, &self.options, folder, self.starts).await?;
+        Ok(())
+    }
+
+    /// Kills it at once, as a crash would, and starts it anew like [`Envoy::restart`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Envoy::start`].
+    pub async fn crash_and_restart(&mut self) -> Result<(), EnvoyError> {
+        self.child.kill().await.map_err(EnvoyError::End)?;
+        self.starts += 1;
+        let folder = self.folder.path();
+        (self.child, self.admin) = launch(&self.binary, &self.options, folder, self.starts).await?;
+        Ok(())
+    }
+
+    /// Asks it to end and waits until it has; after 10 s it is killed.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be waited for.
+    pub async fn stop(mut self) -> Result<ExitStatus, EnvoyError> {
+        end(&mut self.child, self.admin).await
+    }
+}
+
+async fn launch(
+    binary: &Path,
+    options: &Options,
+    folder: &Path,
+    start: u32,
+) -> Result<(Child, Admin), EnvoyError> {
+    let admin_path = folder.join(format!("admin-{start}"));
+    let log = File::create(log_path(folder, start)).map_err(EnvoyError::Files)?;
+    let mut command = Command::new(binary);
+    command
+        // Several Envoys on one machine share nothing then.
+        .arg("--disable-hot-restart")
+        .arg("--config-path")
+        .arg(folder.join("bootstrap.yaml"))
+        .arg("--admin-address-path")
+        .arg(&admin_path)
+        .args(["--service-node", &options.node_id])
+        .args(["--service-cluster", &options.node_cluster])
+        .args(["--concurrency", &options.concurrency.to_string()])
+        .args(["--log-level", options.log_level.as_str()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .kill_on_drop(true);
+    if options.own_process_group {
+        command.process_group(0);
+    }
+    let mut child = command.spawn().map_err(|source| EnvoyError::Run {
+        binary: binary.to_owned(),
+        source,
+    })?;
+    let started = Instant::now();
+    loop {
+        check(&mut child, folder, start)?;
+        // Half an address may be read while Envoy writes it; only "ip:port" with all of the port
+        // will do, and the file is complete when the port answers.
+        let address = fs::read_to_string(&admin_path).ok();
+        if let Some(address) = address.and_then(|text| text.trim().parse().ok()) {
+            let admin = Admin::new(address);
+            if admin.is_ready().await.is_ok() {
+                return Ok((child, admin));
+            }
+        }
+        if started.elapsed() >= STOP_LIMIT {
+            return Err(EnvoyError::Late {
+                what: "its admin port".to_owned(),
+                within: STOP_LIMIT,
+                log: last_log(folder, start),
+            });
+        }
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+}
+
+fn check(child: &mut Child, folder: &Path, start: u32) -> Result<(), EnvoyError> {
+    match child.try_wait().map_err(EnvoyError::End)? {
+        None => Ok(()),
+        Some(status) => Err(EnvoyError::Died {
+            status,
+            log: last_log(folder, start),
+        }),
+    }
+}
+
+async fn end(child: &mut Child, admin: Admin) -> Result<ExitStatus, EnvoyError> {
+    if let Some(status) = child.try_wait().map_err(EnvoyError::End)? {
+        return Ok(status);
+    }
+    let graceful = async {
+        // It may end before it has answered: what counts is that it ends.
+        if let Err(error) = admin.quit().await {
+            tracing::debug!(%error, "envoy did not confirm that it ends");
+        }
+        child.wait().await
+    };
+    match tokio::time::timeout(STOP_LIMIT, graceful).await {
+        Ok(status) => status.map_err(EnvoyError::End),
+        Err(_) => {
+            child.kill().await.map_err(EnvoyError::End)?;
+            child.wait().await.map_err(EnvoyError::End)
+        }
+    }
+}
+
+fn log_path(folder: &Path, start: u32) -> PathBuf {
+    folder.join(format!("log-{start}"))
+}
+
+fn last_log(folder: &Path, start: u32) -> String {
+    match fs::read(log_path(folder, start)) {
+        Ok(log) => last_lines(&String::from_utf8_lossy(&log), LAST_LINES),
+        Err(error) => format!("(no log: {error})"),
+    }
+}
+
+/// The last `count` lines of `text`.
+fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let skipped = lines.len().saturating_sub(count);
+    lines
+        .into_iter()
+        .skip(skipped)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
