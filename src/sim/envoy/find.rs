@@ -153,7 +153,8 @@ impl Search {
                 return Err(FindError::Named(binary.clone()));
             }
             return Ok(Found {
-                binary: binary.clone(),
+                // A bare name would be looked up on the PATH when it is run.
+                binary: std::path::absolute(binary).unwrap_or_else(|_| binary.clone()),
                 origin: Origin::Named,
             });
         }

@@ -2,8 +2,9 @@
 
 mod admin;
 mod find;
+mod process;
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,20 +12,16 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::time::Instant;
 
 pub use admin::{Admin, AdminError};
 pub use find::{FindError, Found, Origin, Search, VERSION};
 
+use process::{LAST_LINES, Process};
+
 /// How often a wait looks again. The admin port answers `/ready` in well under a millisecond.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
-
-/// How long an Envoy may take to end when it is asked to, before it is killed.
-const STOP_LIMIT: Duration = Duration::from_secs(10);
-
-/// How many of the log's last lines an error carries.
-const LAST_LINES: usize = 15;
 
 /// How an Envoy is run.
 #[derive(Clone, Debug)]
@@ -90,8 +87,7 @@ impl LogLevel {
 pub struct Envoy {
     binary: PathBuf,
     options: Options,
-    child: Child,
-    admin: Admin,
+    process: Process,
     starts: u32,
     // Last, so that it outlives the process that writes into it.
     folder: TempDir,
@@ -164,12 +160,11 @@ impl Envoy {
             .tempdir()
             .map_err(EnvoyError::Files)?;
         fs::write(folder.path().join("bootstrap.yaml"), bootstrap).map_err(EnvoyError::Files)?;
-        let (child, admin) = launch(binary, &options, folder.path(), 1).await?;
+        let process = Process::start(binary, &options, folder.path(), 1).await?;
         Ok(Self {
             binary: binary.to_owned(),
             options,
-            child,
-            admin,
+            process,
             starts: 1,
             folder,
         })
@@ -212,12 +207,12 @@ impl Envoy {
 
     /// Its admin port. After a restart it is another one.
     pub fn admin(&self) -> Admin {
-        self.admin
+        self.process.admin
     }
 
     /// Its process id; `None` once it has ended and was noticed.
     pub fn id(&self) -> Option<u32> {
-        self.child.id()
+        self.process.id()
     }
 
     /// All that it logged since it was last started.
@@ -226,8 +221,7 @@ impl Envoy {
     ///
     /// When the log's file is gone.
     pub fn log(&self) -> Result<String, EnvoyError> {
-        let bytes = fs::read(log_path(self.folder.path(), self.starts));
-        Ok(String::from_utf8_lossy(&bytes.map_err(EnvoyError::Files)?).into_owned())
+        self.process.log()
     }
 
     /// Waits until it serves: until its first clusters and listeners are there, too.
@@ -236,7 +230,7 @@ impl Envoy {
     ///
     /// When it dies, or is not ready `within` that time.
     pub async fn ready(&mut self, within: Duration) -> Result<(), EnvoyError> {
-        let admin = self.admin;
+        let admin = self.admin();
         self.wait_for("readiness", within, async || {
             Ok(admin.is_ready().await?.then_some(()))
         })
@@ -253,7 +247,7 @@ impl Envoy {
         name: &str,
         within: Duration,
     ) -> Result<SocketAddr, EnvoyError> {
-        let admin = self.admin;
+        let admin = self.admin();
         let what = format!("the listener {name}");
         self.wait_for(&what, within, async || {
             Ok(admin.listeners().await?.get(name).copied())
@@ -272,7 +266,7 @@ impl Envoy {
         within: Duration,
         enough: impl Fn(u64) -> bool,
     ) -> Result<u64, EnvoyError> {
-        let admin = self.admin;
+        let admin = self.admin();
         let what = format!("the right value of {name}");
         self.wait_for(&what, within, async || {
             Ok(admin.stat(name).await?.filter(|value| enough(*value)))
@@ -307,7 +301,7 @@ impl Envoy {
                 return Err(EnvoyError::Late {
                     what: what.to_owned(),
                     within,
-                    log: last_log(self.folder.path(), self.starts),
+                    log: self.process.last_log(),
                 });
             }
             tokio::time::sleep(LOOK_INTERVAL).await;
@@ -320,7 +314,7 @@ impl Envoy {
     ///
     /// [`EnvoyError::Died`] with the log's end when it does not.
     pub fn alive(&mut self) -> Result<(), EnvoyError> {
-        check(&mut self.child, self.folder.path(), self.starts)
+        self.process.alive()
     }
 
     /// Stops it and starts it anew with the same bootstrap and options, on new ports wherever the
@@ -330,11 +324,8 @@ impl Envoy {
     ///
     /// As [`Envoy::start`] and [`Envoy::stop`].
     pub async fn restart(&mut self) -> Result<(), EnvoyError> {
-        end(&mut self.child, self.admin).await?;
-        self.starts += 1;
-        let folder = self.folder.path();
-        (self.child, self.admin) = launch(&self.binary, &self.options, folder, self.starts).await?;
-        Ok(())
+        self.process.end().await?;
+        self.start_again().await
     }
 
     /// Kills it at once, as a crash would, and starts it anew like [`Envoy::restart`].
@@ -343,10 +334,14 @@ impl Envoy {
     ///
     /// As [`Envoy::start`].
     pub async fn crash_and_restart(&mut self) -> Result<(), EnvoyError> {
-        self.child.kill().await.map_err(EnvoyError::End)?;
+        self.process.kill().await?;
+        self.start_again().await
+    }
+
+    async fn start_again(&mut self) -> Result<(), EnvoyError> {
         self.starts += 1;
         let folder = self.folder.path();
-        (self.child, self.admin) = launch(&self.binary, &self.options, folder, self.starts).await?;
+        self.process = Process::start(&self.binary, &self.options, folder, self.starts).await?;
         Ok(())
     }
 
@@ -356,102 +351,7 @@ impl Envoy {
     ///
     /// When it cannot be waited for.
     pub async fn stop(mut self) -> Result<ExitStatus, EnvoyError> {
-        end(&mut self.child, self.admin).await
-    }
-}
-
-async fn launch(
-    binary: &Path,
-    options: &Options,
-    folder: &Path,
-    start: u32,
-) -> Result<(Child, Admin), EnvoyError> {
-    let admin_path = folder.join(format!("admin-{start}"));
-    let log = File::create(log_path(folder, start)).map_err(EnvoyError::Files)?;
-    let mut command = Command::new(binary);
-    command
-        // Several Envoys on one machine share nothing then.
-        .arg("--disable-hot-restart")
-        .arg("--config-path")
-        .arg(folder.join("bootstrap.yaml"))
-        .arg("--admin-address-path")
-        .arg(&admin_path)
-        .args(["--service-node", &options.node_id])
-        .args(["--service-cluster", &options.node_cluster])
-        .args(["--concurrency", &options.concurrency.to_string()])
-        .args(["--log-level", options.log_level.as_str()])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log)
-        .kill_on_drop(true);
-    if options.own_process_group {
-        command.process_group(0);
-    }
-    let mut child = command.spawn().map_err(|source| EnvoyError::Run {
-        binary: binary.to_owned(),
-        source,
-    })?;
-    let started = Instant::now();
-    loop {
-        check(&mut child, folder, start)?;
-        // Half an address may be read while Envoy writes it; only "ip:port" with all of the port
-        // will do, and the file is complete when the port answers.
-        let address = fs::read_to_string(&admin_path).ok();
-        if let Some(address) = address.and_then(|text| text.trim().parse().ok()) {
-            let admin = Admin::new(address);
-            if admin.is_ready().await.is_ok() {
-                return Ok((child, admin));
-            }
-        }
-        if started.elapsed() >= STOP_LIMIT {
-            return Err(EnvoyError::Late {
-                what: "its admin port".to_owned(),
-                within: STOP_LIMIT,
-                log: last_log(folder, start),
-            });
-        }
-        tokio::time::sleep(LOOK_INTERVAL).await;
-    }
-}
-
-fn check(child: &mut Child, folder: &Path, start: u32) -> Result<(), EnvoyError> {
-    match child.try_wait().map_err(EnvoyError::End)? {
-        None => Ok(()),
-        Some(status) => Err(EnvoyError::Died {
-            status,
-            log: last_log(folder, start),
-        }),
-    }
-}
-
-async fn end(child: &mut Child, admin: Admin) -> Result<ExitStatus, EnvoyError> {
-    if let Some(status) = child.try_wait().map_err(EnvoyError::End)? {
-        return Ok(status);
-    }
-    let graceful = async {
-        // It may end before it has answered: what counts is that it ends.
-        if let Err(error) = admin.quit().await {
-            tracing::debug!(%error, "envoy did not confirm that it ends");
-        }
-        child.wait().await
-    };
-    match tokio::time::timeout(STOP_LIMIT, graceful).await {
-        Ok(status) => status.map_err(EnvoyError::End),
-        Err(_) => {
-            child.kill().await.map_err(EnvoyError::End)?;
-            child.wait().await.map_err(EnvoyError::End)
-        }
-    }
-}
-
-fn log_path(folder: &Path, start: u32) -> PathBuf {
-    folder.join(format!("log-{start}"))
-}
-
-fn last_log(folder: &Path, start: u32) -> String {
-    match fs::read(log_path(folder, start)) {
-        Ok(log) => last_lines(&String::from_utf8_lossy(&log), LAST_LINES),
-        Err(error) => format!("(no log: {error})"),
+        self.process.end().await
     }
 }
 
