@@ -1,1 +1,3 @@
-//! (in work)
+//! What the program can be told to do: one file for each command.
+
+pub mod bootstrap;

@@ -1,0 +1,291 @@
+//! Writes the Envoy bootstrap that makes an Envoy a client of this control plane.
+
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+/// What a bootstrap is written from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// How Envoy and the control plane speak.
+    pub transport: Transport,
+    /// Where the control plane listens (`XDS_LISTEN`).
+    pub control_plane: ControlPlane,
+    /// Envoy's name for the control plane (`CLUSTER_NAME`), which the config sources inside
+    /// clusters and listeners use too.
+    pub cluster_name: String,
+    /// Where Envoy's admin port is to listen (`--envoy-admin`).
+    pub envoy_admin: SocketAddr,
+    /// How long Envoy rests between an answer and its next poll, once more by chance
+    /// (`REFRESH_DELAY`). At least 10 ms: below 1 ms Envoy 1.40 crashes.
+    pub refresh_delay: Duration,
+}
+
+/// How Envoy and the control plane speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Long polls, JSON over HTTP/2.
+    Rest,
+}
+
+/// Where the control plane listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ControlPlane {
+    /// An address and port. An unspecified address (all interfaces) stands for this machine.
+    Tcp(SocketAddr),
+    /// The path of a Unix socket.
+    Unix(String),
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            transport: Transport::Rest,
+            control_plane: ControlPlane::Tcp(SocketAddr::from(([127, 0, 0, 1], 5000))),
+            cluster_name: "xds_cluster".to_owned(),
+            envoy_admin: SocketAddr::from(([127, 0, 0, 1], 9901)),
+            refresh_delay: Duration::from_millis(200),
+        }
+    }
+}
+
+/// Writes the bootstrap for `config` to `output`.
+///
+/// # Errors
+///
+/// When `output` cannot be written.
+pub fn run(config: &Config, output: &mut impl Write) -> io::Result<()> {
+    output.write_all(yaml(config).as_bytes())?;
+    output.flush()
+}
+
+/// The bootstrap for `config`, as YAML for people to read and change.
+///
+/// Only values are filled in, each as a JSON text or number, which YAML takes as it is; so no
+/// value can end its line and begin another.
+pub fn yaml(config: &Config) -> String {
+    let Transport::Rest = config.transport;
+    TEMPLATE
+        .replace("{admin}", &socket_address(config.envoy_admin))
+        .replace("{refresh_delay}", &text(&seconds(config.refresh_delay)))
+        .replace("{control_plane}", &control_plane(&config.control_plane))
+        .replace("{cluster_name}", &text(&config.cluster_name))
+}
+
+const TEMPLATE: &str = r#"# Envoy's bootstrap: where its control plane is. All else comes from there.
+#
+#   envoy -c bootstrap.yaml --service-node "$(hostname)" --service-cluster edge
+#
+# The node is left to the command line, so that one file serves a fleet. Give every Envoy a node id
+# of its own: what the control plane knows of an Envoy (accepted, refused) it knows by this id.
+
+admin:
+  # Whoever reaches this port can stop Envoy and read its configuration: keep it on loopback.
+  address:
+    socket_address: {admin}
+
+dynamic_resources:
+  cds_config: &control_plane
+    resource_api_version: V3
+    # No time limit: an Envoy that knows nothing yet is not ready, rather than ready and empty
+    # (the default would be 15 s).
+    initial_fetch_timeout: 0s
+    api_config_source:
+      api_type: REST
+      transport_api_version: V3
+      # Exactly one name for REST. Further control planes are further endpoints of this cluster.
+      cluster_names: [{cluster_name}]
+      # The rest between an answer and the next poll is this plus a random part of this. There is
+      # no other back-off: with the control plane away, this is how often each poll is tried again.
+      # Never below 0.01s: under 1 ms Envoy 1.40 crashes.
+      refresh_delay: {refresh_delay}
+      # Polls are held until something changes. The control plane answers in good time before this
+      # limit, which every poll names; the default of 1 s would end each held poll as a failure.
+      request_timeout: 90s
+  lds_config: *control_plane
+
+static_resources:
+  clusters:
+    - name: {cluster_name}
+      type: STATIC
+      connect_timeout: 2s
+      load_assignment:
+        cluster_name: {cluster_name}
+        endpoints:
+          - lb_endpoints:
+              - endpoint:
+                  address:
+                    {control_plane}
+      # Every application has a poll of its own that is held: above the default of 1024, the
+      # applications beyond would take turns and be late.
+      circuit_breakers:
+        thresholds:
+          - max_connections: 100000
+            max_pending_requests: 100000
+            max_requests: 100000
+      # HTTP/2 carries all polls on one connection; HTTP/1.1 would open one for each.
+      typed_extension_protocol_options:
+        envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+          "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+          explicit_http_config:
+            http2_protocol_options:
+              # Finds a control plane that vanished without a word within 35 s, though polls that
+              # are held are silent for minutes.
+              connection_keepalive:
+                interval: 30s
+                timeout: 5s
+      # The same for what lies between: firewalls forget silent connections.
+      upstream_connection_options:
+        tcp_keepalive:
+          keepalive_time: 30
+          keepalive_interval: 10
+          keepalive_probes: 3
+"#;
+
+fn control_plane(place: &ControlPlane) -> String {
+    match place {
+        ControlPlane::Tcp(address) => format!(
+            "socket_address: {}",
+            socket_address(SocketAddr::new(reachable(address.ip()), address.port()))
+        ),
+        ControlPlane::Unix(path) => format!("pipe: {{ path: {} }}", text(path)),
+    }
+}
+
+/// Where to connect to for what is bound to `address`.
+fn reachable(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(v4) if v4.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(v6) if v6.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        IpAddr::V4(_) | IpAddr::V6(_) => address,
+    }
+}
+
+fn socket_address(address: SocketAddr) -> String {
+    format!(
+        "{{ address: {}, port_value: {} }}",
+        text(&address.ip().to_string()),
+        address.port()
+    )
+}
+
+/// A text in double quotes, with JSON's escapes, which are YAML's too. Braces are escaped as well,
+/// so that no value looks like a place to fill in.
+fn text(value: &str) -> String {
+    let quoted = serde_json::Value::from(value).to_string();
+    quoted.replace('{', r"\u007b")
+}
+
+/// A duration as protobuf's JSON spells it: seconds with as many decimals as it takes.
+fn seconds(duration: Duration) -> String {
+    let text = format!("{}.{:09}", duration.as_secs(), duration.subsec_nanos());
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    format!("{text}s")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_spelled_as_protobuf_wants_them() {
+        for (millis, expected) in [
+            (200, "0.2s"),
+            (10, "0.01s"),
+            (1500, "1.5s"),
+            (2000, "2s"),
+            (100_000, "100s"),
+        ] {
+            assert_eq!(seconds(Duration::from_millis(millis)), expected);
+        }
+    }
+
+    #[test]
+    fn all_interfaces_are_reached_by_loopback() {
+        for (listen, expected) in [
+            (
+                "0.0.0.0:5000",
+                r#"socket_address: { address: "127.0.0.1", port_value: 5000 }"#,
+            ),
+            (
+                "[::]:5000",
+                r#"socket_address: { address: "::1", port_value: 5000 }"#,
+            ),
+            (
+                "10.0.0.7:1",
+                r#"socket_address: { address: "10.0.0.7", port_value: 1 }"#,
+            ),
+        ] {
+            let place = ControlPlane::Tcp(listen.parse().unwrap());
+            assert_eq!(control_plane(&place), expected);
+        }
+    }
+
+    #[test]
+    fn a_name_cannot_break_out_of_its_line() {
+        let name = "a\"]\n# {admin} \\ {refresh_delay}\u{7}é".to_owned();
+        let written = yaml(&Config {
+            cluster_name: name.clone(),
+            ..Config::default()
+        });
+        let quoted = text(&name);
+        assert_eq!(serde_json::from_str::<String>(&quoted).unwrap(), name);
+        assert!(written.contains(&format!("- name: {quoted}\n")));
+        assert_eq!(
+            written.lines().count(),
+            yaml(&Config::default()).lines().count()
+        );
+    }
+
+    #[test]
+    fn bootstrap_yaml_is_what_the_defaults_write() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/bootstrap.yaml");
+        let written = yaml(&Config::default());
+        #[expect(clippy::disallowed_methods, reason = "UPDATE=1 is for this test alone")]
+        if std::env::var_os("UPDATE").is_some_and(|value| value == "1") {
+            std::fs::write(path, &written).unwrap();
+        }
+        let committed = std::fs::read_to_string(path).unwrap();
+        assert_eq!(committed, written, "UPDATE=1 cargo test rewrites it");
+    }
+
+    #[cfg(feature = "demo")]
+    mod with_envoy {
+        use super::*;
+        use crate::sim::envoy::{Envoy, Options, Search};
+
+        async fn check(config: &Config) {
+            #[expect(clippy::disallowed_methods, reason = "a test's stand-in for settings")]
+            let search = Search::from(|name| std::env::var_os(name));
+            let envoy = search.find().await.unwrap().binary;
+            let options = Options::default();
+            Envoy::validate(&envoy, &yaml(config), &options)
+                .await
+                .unwrap();
+        }
+
+        #[tokio::test]
+        async fn envoy_accepts_the_defaults() {
+            check(&Config::default()).await;
+        }
+
+        #[tokio::test]
+        async fn envoy_accepts_a_unix_socket_ipv6_and_strange_names() {
+            check(&Config {
+                control_plane: ControlPlane::Unix(
+                    "/run/a \"b\"/é: {cluster_name} #.sock".to_owned(),
+                ),
+                cluster_name: "a: \"b\" # {c}".to_owned(),
+                envoy_admin: "[::1]:0".parse().unwrap(),
+                refresh_delay: Duration::from_secs(1),
+                ..Config::default()
+            })
+            .await;
+            check(&Config {
+                control_plane: ControlPlane::Tcp("[::]:5000".parse().unwrap()),
+                ..Config::default()
+            })
+            .await;
+        }
+    }
+}
