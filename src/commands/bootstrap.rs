@@ -1,8 +1,29 @@
 //! Writes the Envoy bootstrap that makes an Envoy a client of this control plane.
 
-use std::io::{self, Write};
+use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::process::ExitCode;
 use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::{USAGE, say};
+use crate::settings::{BadSetting, Link, XdsListen};
+
+/// What `bootstrap` is told.
+#[derive(Args, Clone, Debug)]
+pub struct Arguments {
+    /// How Envoy and the control plane speak.
+    #[arg(long, value_name = "TRANSPORT", default_value = "rest")]
+    transport: Transport,
+
+    /// Where Envoy's own admin port is to listen.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9901")]
+    envoy_admin: SocketAddr,
+
+    #[command(flatten)]
+    link: Link,
+}
 
 /// What a bootstrap is written from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,7 +31,7 @@ pub struct Config {
     /// How Envoy and the control plane speak.
     pub transport: Transport,
     /// Where the control plane listens (`XDS_LISTEN`).
-    pub control_plane: ControlPlane,
+    pub control_plane: XdsListen,
     /// Envoy's name for the control plane (`CLUSTER_NAME`), which the config sources inside
     /// clusters and listeners use too.
     pub cluster_name: String,
@@ -22,26 +43,17 @@ pub struct Config {
 }
 
 /// How Envoy and the control plane speak.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Transport {
     /// Long polls, JSON over HTTP/2.
     Rest,
-}
-
-/// Where the control plane listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ControlPlane {
-    /// An address and port. An unspecified address (all interfaces) stands for this machine.
-    Tcp(SocketAddr),
-    /// The path of a Unix socket.
-    Unix(String),
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
             transport: Transport::Rest,
-            control_plane: ControlPlane::Tcp(SocketAddr::from(([127, 0, 0, 1], 5000))),
+            control_plane: XdsListen::Tcp(SocketAddr::from(([127, 0, 0, 1], 5000))),
             cluster_name: "xds_cluster".to_owned(),
             envoy_admin: SocketAddr::from(([127, 0, 0, 1], 9901)),
             refresh_delay: Duration::from_millis(200),
@@ -49,14 +61,39 @@ impl Default for Config {
     }
 }
 
-/// Writes the bootstrap for `config` to `output`.
-///
-/// # Errors
-///
-/// When `output` cannot be written.
-pub fn run(config: &Config, output: &mut impl Write) -> io::Result<()> {
-    output.write_all(yaml(config).as_bytes())?;
-    output.flush()
+/// Prints the bootstrap. Exit code 2 for a bad setting, 1 when it cannot be printed.
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    let config = match arguments.mean() {
+        Ok(config) => config,
+        Err(error) => {
+            say(&format!("error: {error}"));
+            return USAGE.into();
+        }
+    };
+    let mut output = std::io::stdout();
+    let written = output
+        .write_all(yaml(&config).as_bytes())
+        .and_then(|()| output.flush());
+    match written {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("error: cannot print the bootstrap: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Arguments {
+    fn mean(&self) -> Result<Config, BadSetting> {
+        let defaults = Config::default();
+        Ok(Config {
+            transport: self.transport,
+            control_plane: self.link.listen()?,
+            cluster_name: self.link.cluster_name()?,
+            envoy_admin: self.envoy_admin,
+            refresh_delay: self.link.refresh_delay()?.unwrap_or(defaults.refresh_delay),
+        })
+    }
 }
 
 /// The bootstrap for `config`, as YAML for people to read and change.
@@ -142,13 +179,15 @@ static_resources:
           keepalive_probes: 3
 "#;
 
-fn control_plane(place: &ControlPlane) -> String {
+fn control_plane(place: &XdsListen) -> String {
     match place {
-        ControlPlane::Tcp(address) => format!(
+        XdsListen::Tcp(address) => format!(
             "socket_address: {}",
             socket_address(SocketAddr::new(reachable(address.ip()), address.port()))
         ),
-        ControlPlane::Unix(path) => format!("pipe: {{ path: {} }}", text(path)),
+        XdsListen::Unix(path) => {
+            format!("pipe: {{ path: {} }}", text(&path.to_string_lossy()))
+        }
     }
 }
 
@@ -216,7 +255,7 @@ mod tests {
                 r#"socket_address: { address: "10.0.0.7", port_value: 1 }"#,
             ),
         ] {
-            let place = ControlPlane::Tcp(listen.parse().unwrap());
+            let place = XdsListen::Tcp(listen.parse().unwrap());
             assert_eq!(control_plane(&place), expected);
         }
     }
@@ -272,8 +311,8 @@ mod tests {
         #[tokio::test]
         async fn envoy_accepts_a_unix_socket_ipv6_and_strange_names() {
             check(&Config {
-                control_plane: ControlPlane::Unix(
-                    "/run/a \"b\"/é: {cluster_name} #.sock".to_owned(),
+                control_plane: XdsListen::Unix(
+                    "/run/a \"b\"/é: {cluster_name} #.sock".into(),
                 ),
                 cluster_name: "a: \"b\" # {c}".to_owned(),
                 envoy_admin: "[::1]:0".parse().unwrap(),
@@ -282,7 +321,7 @@ mod tests {
             })
             .await;
             check(&Config {
-                control_plane: ControlPlane::Tcp("[::]:5000".parse().unwrap()),
+                control_plane: XdsListen::Tcp("[::]:5000".parse().unwrap()),
                 ..Config::default()
             })
             .await;

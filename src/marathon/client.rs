@@ -14,7 +14,7 @@ use super::ids;
 use super::translate::{self, TranslateError};
 use super::wanted::Asked;
 use crate::state::app::AppId;
-use crate::state::event::{Event, List};
+use crate::state::event::{Event, List, Purpose};
 
 /// What stays as it is in a path: Marathon's ids are lower case letters, digits, dots, hyphens.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC
@@ -58,12 +58,12 @@ impl Client {
 
     async fn answer(&self, base: &BaseUrl, asked: &Asked) -> Result<Answer, Error> {
         match asked {
-            Asked::Everything { announced } => {
+            Asked::Everything(purpose) => {
                 let path = "/v2/apps?embed=apps.tasks".to_owned();
                 let body = self.get(base, &path).await?;
                 let list = parse(path, body, translate::apps).await?;
                 Ok(Answer::Fact(Event::Synced(List {
-                    announced: *announced,
+                    purpose: *purpose,
                     ..list
                 })))
             }
@@ -78,7 +78,7 @@ impl Client {
                 Ok(Answer::Fact(Event::GroupSynced {
                     group: group.clone(),
                     list: List {
-                        announced: true,
+                        purpose: Purpose::Announced,
                         ..list
                     },
                 }))

@@ -23,7 +23,7 @@ use super::transport::{LastHeard, Transport};
 use super::wanted::{Asked, Wanted};
 use crate::backoff::{Backoff, jittered};
 use crate::metrics::{Heard, Metrics};
-use crate::state::event::{Event, List, ListedApp, Stale};
+use crate::state::event::{Event, List, ListedApp, Purpose, Stale};
 
 /// Follows one Marathon.
 pub(super) struct Subscriber {
@@ -281,7 +281,7 @@ impl Subscriber {
         self.fetch_after = Instant::now();
         self.metrics.stream_connected.set(1);
         self.metrics.stream_connects.inc();
-        self.want(Stale::Everything { announced: false }, "connected");
+        self.want(Stale::Everything(Purpose::Routine), "connected");
     }
 
     fn take(&mut self, event_type: &str, data: &[u8]) {
@@ -300,7 +300,7 @@ impl Subscriber {
                 tracing::warn!(event_type, error = %e, "an event cannot be read");
                 self.reject(e.reason());
                 // What it changed will be in a list; delayed, so that a run of such events is one.
-                self.want(Stale::Confirmation, "unreadable");
+                self.want(Stale::EverythingLater(Purpose::Routine), "unreadable");
             }
         }
     }
@@ -319,7 +319,7 @@ impl Subscriber {
             Ok(()) | Err(TrySendError::Closed(_)) => {}
             Err(TrySendError::Full(_)) => {
                 self.reject("no_room");
-                self.want(Stale::Everything { announced: false }, "no_room");
+                self.want(Stale::Everything(Purpose::Routine), "no_room");
             }
         }
     }
@@ -356,11 +356,11 @@ impl Subscriber {
             ) if self.fetch_after <= now => {}
             (Stream::Open { .. } | Stream::Waiting(_), _) => return,
         }
-        if self.wanted.confirm(now) {
-            self.count_resync("confirmation");
+        if self.wanted.mature(now) {
+            self.count_resync("later");
         }
         if self.resync_at.is_some_and(|at| at <= now) {
-            self.want(Stale::Everything { announced: false }, "timer");
+            self.want(Stale::Everything(Purpose::Routine), "timer");
             self.resync_at = None;
         }
         let (Some(base), Some(asked)) = (self.fetches.best(), self.wanted.next(now)) else {
@@ -414,7 +414,7 @@ impl Subscriber {
                     // What an answer about one app says will not change soon; the next list of
                     // everything has it.
                     Asked::Group(_) | Asked::App(_) | Asked::Definition(..) if !e.passes() => {}
-                    Asked::Everything { .. }
+                    Asked::Everything(_)
                     | Asked::Group(_)
                     | Asked::App(_)
                     | Asked::Definition(..) => self.wanted.failed(asked, Instant::now()),
@@ -427,20 +427,16 @@ impl Subscriber {
         let event = match answer {
             Answer::Fact(event) => event,
             Answer::Elsewhere => {
-                let announced = matches!(asked, Asked::Group(_));
-                return self.want(Stale::Everything { announced }, "elsewhere");
+                return self.want(Stale::Everything(asked.purpose()), "elsewhere");
             }
         };
         if let HeardSince::TooMany = heard {
             tracing::warn!("too many events came during one request: its answer is dropped");
-            let announced = matches!(
-                asked,
-                Asked::Group(_) | Asked::Everything { announced: true }
-            );
+            let purpose = asked.purpose();
             if let Asked::Definition(..) = asked {
                 self.wanted.failed(asked, at);
             }
-            return self.want(Stale::Everything { announced }, "too_many_events");
+            return self.want(Stale::Everything(purpose), "too_many_events");
         }
         match &event {
             Event::Synced(list) => {
@@ -492,7 +488,7 @@ impl Subscriber {
                 }
                 HeardSince::TooMany => {
                     drop(room);
-                    self.want(Stale::Everything { announced: false }, "too_many_events");
+                    self.want(Stale::Everything(Purpose::Routine), "too_many_events");
                 }
             },
             other @ (Flight::None | Flight::Asked(..)) => {

@@ -9,7 +9,7 @@ use super::ids::{self, Owner};
 use super::layout::layout;
 use super::wire;
 use crate::state::app::{App, AppId, AppVersion, Health, Layout, Task, TaskId, TaskState};
-use crate::state::event::{Event, List, ListedApp, Stale, TaskUpdate, UnreadableApp};
+use crate::state::event::{Event, List, ListedApp, Purpose, Stale, TaskUpdate, UnreadableApp};
 
 /// The id under which an app without a readable id is reported as unreadable. No app can have it:
 /// Marathon's paths hold no spaces.
@@ -312,7 +312,7 @@ pub fn frame(event_type: &str, data: &[u8]) -> Result<Translated, TranslateError
             let frame: wire::GroupChange = serde_json::from_slice(data)?;
             let group = frame.group_id.as_deref().and_then(ids::app_id);
             Ok(stale([group.map_or(
-                Stale::Everything { announced: true },
+                Stale::Everything(Purpose::Announced),
                 Stale::Group,
             )]))
         }
@@ -322,7 +322,7 @@ pub fn frame(event_type: &str, data: &[u8]) -> Result<Translated, TranslateError
         }
         // A fresh leader's view of tasks may be old until it has reconciled (15 s): not at once.
         Kind::SchedulerRegistered | Kind::SchedulerReregistered | Kind::SchedulerDisconnected => {
-            Ok(stale([Stale::Confirmation]))
+            Ok(stale([Stale::EverythingLater(Purpose::Routine)]))
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::state::app::{AppId, AppVersion};
-use crate::state::event::Stale;
+use crate::state::event::{Purpose, Stale};
 
 /// More single apps than this are one list: a list costs Marathon about as much as that many apps.
 const APPS_IN_PLACE_OF_A_LIST: usize = 100;
@@ -17,10 +17,7 @@ const APPS_IN_PLACE_OF_A_LIST: usize = 100;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Asked {
     /// All apps with their tasks.
-    Everything {
-        /// Whether Marathon announced the change.
-        announced: bool,
-    },
+    Everything(Purpose),
     /// The apps below a group.
     Group(AppId),
     /// One app.
@@ -33,10 +30,19 @@ impl Asked {
     /// The value of the metric label `what`.
     pub(super) fn what(&self) -> &'static str {
         match self {
-            Self::Everything { .. } => "everything",
+            Self::Everything(_) => "everything",
             Self::Group(_) => "group",
             Self::App(_) => "app",
             Self::Definition(..) => "definition",
+        }
+    }
+
+    /// What a list of everything would be for that took its place.
+    pub(super) fn purpose(&self) -> Purpose {
+        match self {
+            Self::Everything(purpose) => *purpose,
+            Self::Group(_) => Purpose::Announced,
+            Self::App(_) | Self::Definition(..) => Purpose::Routine,
         }
     }
 }
@@ -44,12 +50,12 @@ impl Asked {
 /// What is stale.
 #[derive(Debug)]
 pub(super) struct Wanted {
-    /// Whether everything is, and whether Marathon announced it.
-    everything: Option<bool>,
+    /// Whether everything is, and what the list is for.
+    everything: Option<Purpose>,
     /// Groups, apps and definitions; never everything.
     parts: BTreeSet<Asked>,
-    /// When everything is to be asked for to confirm a loss.
-    confirm_at: Option<Instant>,
+    /// When everything is to be asked for later, for each purpose.
+    later: BTreeMap<Purpose, Instant>,
     /// Until when apps that Marathon does not have are not asked for again.
     missing: BTreeMap<AppId, Instant>,
     /// What failed last: the next question is the one after it, so that one app's failure does
@@ -65,7 +71,7 @@ impl Wanted {
         Self {
             everything: None,
             parts: BTreeSet::new(),
-            confirm_at: None,
+            later: BTreeMap::new(),
             missing: BTreeMap::new(),
             failed: None,
             confirmation_delay,
@@ -76,17 +82,17 @@ impl Wanted {
     /// Something is stale. Says whether everything is, and was not before.
     pub(super) fn add(&mut self, stale: Stale, now: Instant) -> bool {
         match stale {
-            Stale::Everything { announced } => return self.add_everything(announced),
-            Stale::Confirmation => {
+            Stale::Everything(purpose) => return self.add_everything(purpose),
+            Stale::EverythingLater(purpose) => {
                 let at = now + self.confirmation_delay;
-                self.confirm_at = Some(self.confirm_at.map_or(at, |earlier| earlier.min(at)));
+                self.later.entry(purpose).or_insert(at);
             }
             Stale::Group(group) => match &mut self.everything {
-                Some(announced) => *announced = true,
+                Some(purpose) => *purpose = (*purpose).max(Purpose::Announced),
                 None => {
                     self.parts.retain(|part| match part {
                         Asked::Group(id) | Asked::App(id) => !is_below(id, &group),
-                        Asked::Everything { .. } | Asked::Definition(..) => true,
+                        Asked::Everything(_) | Asked::Definition(..) => true,
                     });
                     if !self.is_covered(&group) {
                         self.parts.insert(Asked::Group(group));
@@ -98,7 +104,7 @@ impl Wanted {
                     self.parts.insert(Asked::App(app));
                     let apps = self.parts.iter().filter(|part| is_app(part)).count();
                     if apps > APPS_IN_PLACE_OF_A_LIST {
-                        return self.add_everything(false);
+                        return self.add_everything(Purpose::Routine);
                     }
                 }
             }
@@ -110,46 +116,48 @@ impl Wanted {
     }
 
     /// A list has no past definitions: these stay wanted.
-    fn add_everything(&mut self, announced: bool) -> bool {
-        let groups = self
-            .parts
-            .iter()
-            .any(|part| matches!(part, Asked::Group(_)));
+    fn add_everything(&mut self, purpose: Purpose) -> bool {
+        let mut groups = self.parts.iter();
+        // What was announced of a group was announced of what covers it.
+        let purpose = match groups.any(|part| matches!(part, Asked::Group(_))) {
+            true => purpose.max(Purpose::Announced),
+            false => purpose,
+        };
         self.parts
             .retain(|part| matches!(part, Asked::Definition(..)));
-        let before = self.everything.replace(
-            // What was announced of a group was announced of what covers it.
-            announced || groups || self.everything == Some(true),
-        );
+        let before = self.everything;
+        // The later purposes believe more.
+        self.everything = Some(before.map_or(purpose, |before| before.max(purpose)));
         before.is_none()
     }
 
     fn is_covered(&self, app: &AppId) -> bool {
         self.parts.iter().any(|part| match part {
             Asked::Group(group) => group == app || is_below(app, group),
-            Asked::Everything { .. } | Asked::App(_) | Asked::Definition(..) => false,
+            Asked::Everything(_) | Asked::App(_) | Asked::Definition(..) => false,
         })
     }
 
-    /// Takes the delayed list if it is due. Says whether it was.
-    pub(super) fn confirm(&mut self, now: Instant) -> bool {
-        let due = self.confirm_at.is_some_and(|at| at <= now);
-        if due {
-            self.confirm_at = None;
-            self.add_everything(false);
+    /// Takes the delayed lists that are due. Says whether one was.
+    pub(super) fn mature(&mut self, now: Instant) -> bool {
+        let due = self.later.iter().filter(|(_, at)| **at <= now);
+        let due: Vec<Purpose> = due.map(|(purpose, _)| *purpose).collect();
+        for purpose in &due {
+            self.later.remove(purpose);
+            self.add_everything(*purpose);
         }
-        due
+        !due.is_empty()
     }
 
     /// Takes the next question that may be asked now.
     pub(super) fn next(&mut self, now: Instant) -> Option<Asked> {
-        if let Some(announced) = self.everything.take() {
-            return Some(Asked::Everything { announced });
+        if let Some(purpose) = self.everything.take() {
+            return Some(Asked::Everything(purpose));
         }
         self.missing.retain(|_, until| *until > now);
         let may = |part: &&Asked| match part {
             Asked::App(app) => !self.missing.contains_key(app),
-            Asked::Everything { .. } | Asked::Group(_) | Asked::Definition(..) => true,
+            Asked::Everything(_) | Asked::Group(_) | Asked::Definition(..) => true,
         };
         let after_failed = self.failed.take().and_then(|failed| {
             self.parts
@@ -166,7 +174,7 @@ impl Wanted {
     /// A question failed and must be asked again.
     pub(super) fn failed(&mut self, asked: Asked, now: Instant) {
         let stale = match asked.clone() {
-            Asked::Everything { announced } => Stale::Everything { announced },
+            Asked::Everything(purpose) => Stale::Everything(purpose),
             Asked::Group(group) => Stale::Group(group),
             Asked::App(app) => Stale::App(app),
             Asked::Definition(app, version) => Stale::Definition(app, version),
@@ -180,9 +188,11 @@ impl Wanted {
         self.missing.insert(app, now + self.missing_app_interval);
     }
 
-    /// The stream died: a list of everything will follow the next one, and covers these.
+    /// The stream died: a list of everything will follow the next one, and covers these. A doubt
+    /// must be raised anew: a list of another leader confirms nothing.
     pub(super) fn forget(&mut self) {
         self.everything = None;
+        self.later.clear();
         self.parts
             .retain(|part| matches!(part, Asked::Definition(..)));
     }
@@ -191,9 +201,9 @@ impl Wanted {
     pub(super) fn wake_at(&self) -> Option<Instant> {
         let held = self.parts.iter().filter_map(|part| match part {
             Asked::App(app) => self.missing.get(app).copied(),
-            Asked::Everything { .. } | Asked::Group(_) | Asked::Definition(..) => None,
+            Asked::Everything(_) | Asked::Group(_) | Asked::Definition(..) => None,
         });
-        held.chain(self.confirm_at).min()
+        held.chain(self.later.values().copied()).min()
     }
 }
 
@@ -236,14 +246,14 @@ mod tests {
         for stale in [app("/a"), group("/b"), definition] {
             assert!(!wanted.add(stale, now));
         }
-        assert!(wanted.add(Stale::Everything { announced: false }, now));
-        assert!(!wanted.add(Stale::Everything { announced: false }, now));
+        assert!(wanted.add(Stale::Everything(Purpose::Routine), now));
+        assert!(!wanted.add(Stale::Everything(Purpose::Routine), now));
         wanted.add(app("/c"), now);
         assert_eq!(
             drain(&mut wanted, now),
             [
                 // The group's change was announced, and this list shows it.
-                Asked::Everything { announced: true },
+                Asked::Everything(Purpose::Announced),
                 Asked::Definition(AppId::from("/a"), AppVersion(1)),
             ]
         );
@@ -273,16 +283,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_confirmation_is_one_list_after_its_delay() {
         let (mut wanted, now) = wanted();
-        wanted.add(Stale::Confirmation, now);
-        wanted.add(Stale::Confirmation, now + Duration::from_secs(3));
+        let confirmation = Stale::EverythingLater(Purpose::Confirmation);
+        wanted.add(confirmation.clone(), now);
+        wanted.add(confirmation.clone(), now + Duration::from_secs(3));
         let due = now + Duration::from_secs(10);
         assert_eq!(wanted.wake_at(), Some(due));
-        assert!(!wanted.confirm(now + Duration::from_secs(9)));
+        assert!(!wanted.mature(now + Duration::from_secs(9)));
         assert_eq!(wanted.next(now), None);
-        assert!(wanted.confirm(due));
+        assert!(wanted.mature(due));
         assert_eq!(
             wanted.next(due),
-            Some(Asked::Everything { announced: false })
+            Some(Asked::Everything(Purpose::Confirmation))
         );
         assert_eq!(wanted.wake_at(), None);
     }
@@ -319,7 +330,7 @@ mod tests {
         assert!(wanted.add(app("/one-more"), now));
         assert_eq!(
             drain(&mut wanted, now),
-            [Asked::Everything { announced: false }]
+            [Asked::Everything(Purpose::Routine)]
         );
     }
 }

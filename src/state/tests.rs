@@ -46,7 +46,7 @@ fn a_sudden_loss_waits_for_a_second_list() {
     let (held, stale) = then(&full, Event::Synced(List::default()));
     assert_eq!(ids(&held), ["/a", "/b"]);
     assert!(held.loss_suspected());
-    assert_eq!(stale, [Stale::Everything(Purpose::Confirmation)]);
+    assert_eq!(stale, [Stale::EverythingLater(Purpose::Confirmation)]);
 
     let (still, _) = then(&held, Event::Synced(List::default()));
     assert_eq!(ids(&still), ["/a", "/b"], "routine lists confirm nothing");
