@@ -270,6 +270,9 @@ pub struct BadSetting {
 /// Below this Envoy divides by zero when it draws its jitter, and dies (measured with 1.40).
 const SHORTEST_REFRESH_DELAY: Duration = Duration::from_millis(10);
 
+/// The bytes that `sun_path` has on Linux, without the final zero.
+const LONGEST_SOCKET_PATH: usize = 107;
+
 /// Above this a second change within the delay waits longer than anybody expects.
 const LONG_REFRESH_DELAY: Duration = Duration::from_secs(2);
 
@@ -482,6 +485,10 @@ impl Link {
             if path.is_empty() {
                 return Err(self.bad_listen("no path", "write unix:/run/marathon-envoy.sock"));
             }
+            if path.len() > LONGEST_SOCKET_PATH {
+                let why = "the path is longer than a socket's can be (107 bytes)";
+                return Err(self.bad_listen(why, "choose a shorter path"));
+            }
             return Ok(XdsListen::Unix(path.into()));
         }
         let address = self.xds_listen.parse().map_err(|_| {
@@ -495,14 +502,16 @@ impl Link {
     ///
     /// # Errors
     ///
-    /// When it is empty.
+    /// When it cannot be a host name: Envoy sends it as the host of every poll, and one with a
+    /// blank in it was refused as malformed without a word of why on either side.
     pub fn cluster_name(&self) -> Result<String, BadSetting> {
-        if self.cluster_name.is_empty() {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if self.cluster_name.is_empty() || !self.cluster_name.chars().all(fits) {
             return Err(BadSetting {
                 variable: "CLUSTER_NAME",
-                value: String::new(),
-                why: "a cluster has a name".into(),
-                remedy: "name the cluster of Envoy's bootstrap that leads here",
+                value: self.cluster_name.clone(),
+                why: "Envoy could not send it as a host".into(),
+                remedy: "use letters, digits, '-', '_' and '.' only, as in Envoy's bootstrap",
             });
         }
         Ok(self.cluster_name.clone())
@@ -664,6 +673,10 @@ mod tests {
                 "XDS_LISTEN=localhost: not an address",
             ),
             ("--xds-listen unix:", "XDS_LISTEN=unix:: no path"),
+            (
+                "--cluster-name a/b",
+                "CLUSTER_NAME=a/b: Envoy could not send it as a host",
+            ),
             (
                 "--xds-listen 0.0.0.0:5000",
                 "XDS_LISTEN=0.0.0.0:5000: plaintext xDS would be open",

@@ -106,7 +106,7 @@ pub fn yaml(config: &Config) -> String {
         .replace("{admin}", &socket_address(config.envoy_admin))
         .replace("{refresh_delay}", &text(&seconds(config.refresh_delay)))
         .replace("{control_plane}", &control_plane(&config.control_plane))
-        .replace("{cluster_name}", &text(&config.cluster_name))
+        .replace("{cluster_name}", &text(config.cluster_name.as_ref()))
 }
 
 const TEMPLATE: &str = r#"# Envoy's bootstrap: where its control plane is. All else comes from there.
@@ -261,15 +261,15 @@ mod tests {
     }
 
     #[test]
-    fn a_name_cannot_break_out_of_its_line() {
-        let name = "a\"]\n# {admin} \\ {refresh_delay}\u{7}é".to_owned();
+    fn a_path_cannot_break_out_of_its_line() {
+        let path = "a\"]\n# {admin} \\ {refresh_delay}\u{7}é".to_owned();
         let written = yaml(&Config {
-            cluster_name: name.clone(),
+            control_plane: ControlPlane::Unix(path.clone()),
             ..Config::default()
         });
-        let quoted = text(&name);
-        assert_eq!(serde_json::from_str::<String>(&quoted).unwrap(), name);
-        assert!(written.contains(&format!("- name: {quoted}\n")));
+        let quoted = text(&path);
+        assert_eq!(serde_json::from_str::<String>(&quoted).unwrap(), path);
+        assert!(written.contains(&format!("pipe: {{ path: {quoted} }}\n")));
         assert_eq!(
             written.lines().count(),
             yaml(&Config::default()).lines().count()
@@ -290,15 +290,21 @@ mod tests {
 
     #[cfg(feature = "demo")]
     mod with_envoy {
+        use bytes::Bytes;
+        use http::{Request, Response, Version};
+        use http_body_util::{BodyExt as _, Full};
+        use hyper::body::Incoming;
+        use hyper::service::service_fn;
+        use hyper_util::rt::{TokioExecutor, TokioIo};
+        use tokio::io::{AsyncRead, AsyncWrite};
+        use tokio::net::{TcpListener, UnixListener};
+
         use super::*;
-        use crate::sim::envoy::{Envoy, Options, Search};
+        use crate::sim::envoy::{Envoy, Options, binary_for_tests};
 
         async fn check(config: &Config) {
-            #[expect(clippy::disallowed_methods, reason = "a test's stand-in for settings")]
-            let search = Search::from(|name| std::env::var_os(name));
-            let envoy = search.find().await.unwrap().binary;
-            let options = Options::default();
-            Envoy::validate(&envoy, &yaml(config), &options)
+            let binary = binary_for_tests().await;
+            Envoy::validate(&binary, &yaml(config), &Options::default())
                 .await
                 .unwrap();
         }
@@ -309,12 +315,10 @@ mod tests {
         }
 
         #[tokio::test]
-        async fn envoy_accepts_a_unix_socket_ipv6_and_strange_names() {
+        async fn envoy_accepts_a_unix_socket_ipv6_and_a_name_like_a_number() {
             check(&Config {
-                control_plane: XdsListen::Unix(
-                    "/run/a \"b\"/é: {cluster_name} #.sock".into(),
-                ),
-                cluster_name: "a: \"b\" # {c}".to_owned(),
+                control_plane: XdsListen::Unix("/run/a \"b\"/é: {cluster_name} #.sock".into()),
+                cluster_name: "123".to_owned(),
                 envoy_admin: "[::1]:0".parse().unwrap(),
                 refresh_delay: Duration::from_secs(1),
                 ..Config::default()
@@ -323,6 +327,76 @@ mod tests {
             check(&Config {
                 control_plane: XdsListen::Tcp("[::]:5000".parse().unwrap()),
                 ..Config::default()
+            })
+            .await;
+        }
+
+        /// Answers every poll on one connection with nothing, and checks how it was asked.
+        async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin) {
+            let answer = service_fn(async |poll: Request<Incoming>| {
+                assert_eq!(poll.version(), Version::HTTP_2);
+                assert_eq!(poll.headers()["x-envoy-expected-rq-timeout-ms"], "90000");
+                let kind = poll.uri().path().rsplit(':').next().unwrap().to_owned();
+                let body = poll.into_body().collect().await.unwrap().to_bytes();
+                let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+                assert_eq!(body["node"]["id"], "test");
+                assert_eq!(body["node"]["cluster"], "edge");
+                if body["version_info"] == kind.as_str() {
+                    std::future::pending::<()>().await;
+                }
+                let answer = format!(
+                    r#"{{"version_info": "{kind}", "type_url": {}, "resources": []}}"#,
+                    body["type_url"]
+                );
+                Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::from(answer))))
+            });
+            let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(stream), answer)
+                .await;
+        }
+
+        /// An Envoy with `config` is not ready before `server` serves, and is then.
+        async fn becomes_ready(config: &Config, server: impl Future<Output = ()>) {
+            let config = Config {
+                envoy_admin: SocketAddr::from(([127, 0, 0, 1], 0)),
+                ..config.clone()
+            };
+            let binary = binary_for_tests().await;
+            let mut envoy = Envoy::start(&binary, &yaml(&config), Options::default())
+                .await
+                .unwrap();
+            assert!(!envoy.admin().is_ready().await.unwrap());
+            tokio::select! {
+                () = server => panic!("Envoy hung up"),
+                ready = envoy.ready(Duration::from_secs(30)) => ready.unwrap(),
+            }
+            envoy.stop().await.unwrap();
+        }
+
+        #[tokio::test]
+        async fn envoy_polls_over_http2_names_itself_and_is_ready_once_it_is_answered() {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let config = Config {
+                control_plane: ControlPlane::Tcp(listener.local_addr().unwrap()),
+                ..Config::default()
+            };
+            becomes_ready(&config, async {
+                serve(listener.accept().await.unwrap().0).await;
+            })
+            .await;
+        }
+
+        #[tokio::test]
+        async fn envoy_polls_through_a_unix_socket() {
+            let folder = tempfile::TempDir::new().unwrap();
+            let path = folder.path().join("xds.sock");
+            let listener = UnixListener::bind(&path).unwrap();
+            let config = Config {
+                control_plane: ControlPlane::Unix(path.to_str().unwrap().to_owned()),
+                ..Config::default()
+            };
+            becomes_ready(&config, async {
+                serve(listener.accept().await.unwrap().0).await;
             })
             .await;
         }

@@ -1,6 +1,8 @@
 //! What the binary does: one file for each command.
 
 pub mod bootstrap;
+#[cfg(feature = "demo")]
+pub mod demo;
 mod serve;
 
 use std::ffi::OsString;

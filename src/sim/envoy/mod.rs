@@ -366,8 +366,20 @@ fn last_lines(text: &str, count: usize) -> String {
         .join("\n")
 }
 
+/// The Envoy that this crate's own tests run.
+#[cfg(test)]
+pub(crate) async fn binary_for_tests() -> PathBuf {
+    #[expect(clippy::disallowed_methods, reason = "a test's stand-in for settings")]
+    let search = Search::from(|name| std::env::var_os(name));
+    match search.find().await {
+        Ok(found) => found.binary,
+        Err(error) => panic!("these tests need an Envoy: {error}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::binary_for_tests as binary;
     use super::*;
 
     /// Long enough for a machine with all its processors busy; no test waits for its end.
@@ -408,12 +420,6 @@ static_resources:
                 direct_response: { status: 200, body: { inline_string: "envoy" } }
 "#,
         )
-    }
-
-    async fn binary() -> PathBuf {
-        #[expect(clippy::disallowed_methods, reason = "a test's stand-in for settings")]
-        let search = Search::from(|name| std::env::var_os(name));
-        search.find().await.unwrap().binary
     }
 
     #[tokio::test]
