@@ -1,6 +1,8 @@
 //! Holds the walls between the rooms, and what else must stay tidy.
 
+mod crossed;
 mod rooms;
+mod syntax;
 mod walls;
 
 use std::collections::BTreeSet;
@@ -9,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rooms::ROOMS;
-use walls::{Source, crossings};
+use syntax::Source;
+use walls::crossings;
 
 /// What may lie at the top of the repository, besides dotfiles.
 const TOP_LEVEL: [&str; 17] = [
