@@ -1,10 +1,14 @@
 //! Serves the current snapshot to Envoy: connections in, held polls, a stop that answers them all.
 
+mod content;
 mod listener;
-pub mod proxies;
+mod offers;
+mod order;
+mod poll;
+mod proxies;
 mod question;
 mod rest;
-pub mod subscription;
+mod subscription;
 mod view;
 
 use std::convert::Infallible;
@@ -341,5 +345,5 @@ fn is_fatal(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::InvalidInput
 }
 
-#[cfg(all(test, feature = "demo"))]
+#[cfg(test)]
 mod tests;

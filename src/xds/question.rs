@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::subscription::Claim;
+use super::content::Claim;
 use crate::snapshot::Kind;
 
 /// What Envoy says in a poll, as far as it is of use here. The body is 77 kB, nearly all of it the
@@ -127,7 +127,8 @@ fn fault(body: &[u8], error: serde_json::Error) -> Fault {
                 .is_some_and(|v| v.iter().all(Value::is_string))
     };
     let node = |value: &Value| value.is_null() || value.is_object();
-    let fields: [(&'static str, &str, &dyn Fn(&Value) -> bool, &str); 6] = [
+    type Fits<'a> = &'a dyn Fn(&Value) -> bool;
+    let fields: [(&'static str, &str, Fits<'_>, &str); 6] = [
         ("the body", "", &Value::is_object, "an object"),
         ("version_info", "/version_info", &text, "a string"),
         (

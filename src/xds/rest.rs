@@ -13,9 +13,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Config;
-use super::proxies::{Asked, Full as NoRoom, Proxies, ProxyId, Step};
+use super::content::Content;
+use super::order::Asked;
+use super::poll::Step;
+use super::proxies::{Full as NoRoom, Proxies, ProxyId};
 use super::question::{Fault, Names, Question, read};
-use super::subscription::Content;
 use crate::metrics::Metrics;
 use crate::snapshot::cell::{Interest, Reader};
 use crate::snapshot::{Flavour, Kind};

@@ -6,81 +6,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::snapshot::{Flavour, Kind, Name, Resource, Version};
-
-/// What is sent for one kind and name set, and its version.
-#[derive(Debug)]
-pub struct Content {
-    version: Box<str>,
-    resources: Vec<Arc<Resource>>,
-}
-
-impl Content {
-    /// The content that consists of `resources`, which must come sorted by name.
-    pub fn new(resources: Vec<Arc<Resource>>, flavour: Flavour) -> Self {
-        let versions = resources
-            .iter()
-            .map(|resource| (&**resource.name(), resource.encoded(flavour).version()));
-        Self {
-            version: Version::of_answer(versions).to_string().into(),
-            resources,
-        }
-    }
-
-    /// Its version, as it stands in `version_info`.
-    pub fn version(&self) -> &str {
-        &self.version
-    }
-
-    /// Its resources, sorted by name.
-    pub fn resources(&self) -> &[Arc<Resource>] {
-        &self.resources
-    }
-
-    /// One of its resources.
-    pub fn resource(&self, name: &str) -> Option<&Arc<Resource>> {
-        let place = self
-            .resources
-            .binary_search_by(|resource| (**resource.name()).cmp(name));
-        place.ok().and_then(|place| self.resources.get(place))
-    }
-
-    /// Whether one of its resources must not be there before `name`.
-    pub fn requires(&self, kind: Kind, name: &Name) -> bool {
-        self.resources.iter().any(|resource| {
-            let mut requires = resource.requires().iter();
-            requires.any(|(k, n)| *k == kind && n == name)
-        })
-    }
-}
-
-/// The version that a client says it has.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Claim {
-    /// None: it is new, or asks anew.
-    Nothing,
-    /// The version that it accepted last.
-    Version(Arc<str>),
-}
-
-impl Claim {
-    /// Reads `version_info`.
-    pub fn new(version_info: &str) -> Self {
-        if version_info.is_empty() {
-            Self::Nothing
-        } else {
-            Self::Version(version_info.into())
-        }
-    }
-
-    /// Whether it names the version of `content`.
-    pub fn is(&self, content: &Content) -> bool {
-        match self {
-            Self::Nothing => false,
-            Self::Version(version) => **version == *content.version,
-        }
-    }
-}
+use super::content::{Claim, Content};
+use super::offers::{Identity, Offers};
+use crate::snapshot::{Kind, Name};
 
 /// How patient we are with clients that do not take what they are given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,25 +41,13 @@ impl Default for Patience {
     }
 }
 
-/// Whether what a client says can be taken as the words of one client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Identity {
-    /// One client: the old version after a newer answer is a rejection.
-    Own,
-    /// Several clients under one name; this is what came over one connection of them.
-    Shared {
-        /// The number of the connection.
-        connection: u64,
-    },
-}
-
 /// What one kind and name's client asked, was sent, accepted and rejected.
 #[derive(Debug, Default)]
-pub struct Subscription {
+pub(super) struct Subscription {
     sent: Option<Sent>,
     accepted: Option<Accepted>,
     rejection: Option<Rejection>,
-    offers: Vec<Offer>,
+    offers: Offers,
     gate: Option<Gate>,
     wanted: Option<Box<str>>,
     nacks: u64,
@@ -167,15 +83,6 @@ struct Rejection {
     offer_at: Instant,
 }
 
-/// The same content, given again and again to a client that says it has nothing.
-#[derive(Debug)]
-struct Offer {
-    identity: Identity,
-    version: Box<str>,
-    times: u32,
-    last: Instant,
-}
-
 /// An answer that waits for the client to accept what it needs.
 #[derive(Debug)]
 struct Gate {
@@ -185,7 +92,7 @@ struct Gate {
 
 /// What a client's words mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heard {
+pub(super) enum Heard {
     /// Nothing new.
     Nothing,
     /// It has what was sent or what would be sent.
@@ -202,7 +109,7 @@ pub enum Heard {
 
 /// What to do with a poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub(super) enum Next {
     /// Answer it.
     Send,
     /// Keep it, and ask again at this time at the latest.
@@ -228,7 +135,7 @@ pub enum Progress {
 
 impl Subscription {
     /// Takes in what a client says it has, while `wanted` is what it should have.
-    pub fn heard(
+    pub(super) fn heard(
         &mut self,
         claim: &Claim,
         wanted: Option<&Arc<Content>>,
@@ -268,7 +175,7 @@ impl Subscription {
         match (&mut self.sent, identity) {
             (Some(sent), Identity::Own) if sent.pending => {
                 sent.pending = false;
-                let rejected = sent.content.version.clone();
+                let rejected = sent.content.version().into();
                 self.reject(rejected, patience, now)
             }
             (Some(_) | None, Identity::Own | Identity::Shared { .. }) => Heard::Nothing,
@@ -277,7 +184,7 @@ impl Subscription {
 
     /// What to do with a poll that says `claim`, when `wanted` is what its client should have.
     /// Says nothing of gates.
-    pub fn next(
+    pub(super) fn next(
         &mut self,
         claim: &Claim,
         wanted: &Content,
@@ -285,8 +192,8 @@ impl Subscription {
         patience: &Patience,
         now: Instant,
     ) -> Next {
-        if self.wanted.as_deref() != Some(&wanted.version) {
-            self.wanted = Some(wanted.version.clone());
+        if self.wanted.as_deref() != Some(wanted.version()) {
+            self.wanted = Some(wanted.version().into());
             self.changed_at = Some(now);
         }
         if claim.is(wanted) {
@@ -298,17 +205,13 @@ impl Subscription {
             (Claim::Version(_), Identity::Own) => self
                 .rejection
                 .as_ref()
-                .filter(|rejection| rejection.version == wanted.version)
+                .filter(|rejection| *rejection.version == *wanted.version())
                 .map(|rejection| rejection.offer_at),
             // One of many that reject must not be answered in a tight loop either.
             (Claim::Nothing, Identity::Own | Identity::Shared { .. })
-            | (Claim::Version(_), Identity::Shared { .. }) => self
-                .offers
-                .iter()
-                .find(|offer| offer.identity == identity && offer.version == wanted.version)
-                .filter(|offer| offer.times >= patience.empty_burst)
-                .filter(|offer| now < offer.last + patience.empty_calm)
-                .map(|offer| offer.last + patience.empty_pause),
+            | (Claim::Version(_), Identity::Shared { .. }) => {
+                self.offers.next_at(wanted, identity, patience, now)
+            }
         };
         match offer_at {
             Some(at) if now < at => Next::Hold { until: Some(at) },
@@ -317,7 +220,12 @@ impl Subscription {
     }
 
     /// Whether an answer that lacks `missing` has to wait, and until when at most.
-    pub fn gated(&mut self, missing: (Kind, Name), patience: &Patience, now: Instant) -> Next {
+    pub(super) fn gated(
+        &mut self,
+        missing: (Kind, Name),
+        patience: &Patience,
+        now: Instant,
+    ) -> Next {
         let gate = self.gate.get_or_insert_with(|| Gate {
             since: now,
             missing: missing.clone(),
@@ -333,7 +241,7 @@ impl Subscription {
 
     /// Notes that `content` was given to a poll that said `claim`. `published` is when it was
     /// published, if the poll was waiting then.
-    pub fn sent(
+    pub(super) fn sent(
         &mut self,
         claim: &Claim,
         content: Arc<Content>,
@@ -346,13 +254,13 @@ impl Subscription {
             (Claim::Version(_), Identity::Own) => {}
             (Claim::Nothing, Identity::Own | Identity::Shared { .. })
             | (Claim::Version(_), Identity::Shared { .. }) => {
-                self.offered(&content, identity, patience, now);
+                self.offers.note(&content, identity, patience, now);
             }
         }
         if self
             .rejection
             .as_ref()
-            .is_some_and(|rejection| rejection.version != content.version)
+            .is_some_and(|rejection| *rejection.version != *content.version())
         {
             self.rejection = None;
         }
@@ -367,7 +275,7 @@ impl Subscription {
     }
 
     /// Forgets what the client has and was sent: it says that it is new.
-    pub fn restarted(&mut self) {
+    pub(super) fn restarted(&mut self) {
         self.sent = None;
         self.accepted = None;
         self.rejection = None;
@@ -375,34 +283,34 @@ impl Subscription {
     }
 
     /// What the client says it has, if it is known here.
-    pub fn accepted(&self) -> Option<&Arc<Content>> {
+    pub(super) fn accepted(&self) -> Option<&Arc<Content>> {
         self.accepted
             .as_ref()
             .and_then(|accepted| accepted.content.as_ref())
     }
 
     /// The version that the client says it has.
-    pub fn accepted_version(&self) -> Option<&str> {
+    pub(super) fn accepted_version(&self) -> Option<&str> {
         self.accepted.as_ref().map(|accepted| &*accepted.version)
     }
 
     /// When a poll last said that the client has something.
-    pub fn accepted_at(&self) -> Option<Instant> {
+    pub(super) fn accepted_at(&self) -> Option<Instant> {
         self.accepted.as_ref().map(|accepted| accepted.heard_at)
     }
 
     /// What was sent last, accepted or not.
-    pub fn last_sent(&self) -> Option<&Arc<Content>> {
+    pub(super) fn last_sent(&self) -> Option<&Arc<Content>> {
         self.sent.as_ref().map(|sent| &sent.content)
     }
 
     /// When something was sent last.
-    pub fn sent_at(&self) -> Option<Instant> {
+    pub(super) fn sent_at(&self) -> Option<Instant> {
         self.sent.as_ref().map(|sent| sent.at)
     }
 
     /// Everything that the client may be using: what it has, and what it was sent after that.
-    pub fn in_use(&self) -> impl Iterator<Item = &Arc<Content>> {
+    pub(super) fn in_use(&self) -> impl Iterator<Item = &Arc<Content>> {
         let pending = self.sent.as_ref().filter(|sent| sent.pending);
         self.accepted()
             .into_iter()
@@ -410,17 +318,17 @@ impl Subscription {
     }
 
     /// What an answer waits for.
-    pub fn missing(&self) -> Option<&(Kind, Name)> {
+    pub(super) fn missing(&self) -> Option<&(Kind, Name)> {
         self.gate.as_ref().map(|gate| &gate.missing)
     }
 
     /// How often it did not take what it was given.
-    pub fn nacks(&self) -> u64 {
+    pub(super) fn nacks(&self) -> u64 {
         self.nacks
     }
 
     /// How far the client is, and since when.
-    pub fn progress(&self) -> (Progress, Option<Instant>) {
+    pub(super) fn progress(&self) -> (Progress, Option<Instant>) {
         let accepted = self.accepted_version();
         let progress = if self.rejection.is_some() {
             Progress::Rejected
@@ -438,7 +346,7 @@ impl Subscription {
     }
 
     /// Notes that there is nothing for this client now: it keeps what it has.
-    pub fn unwanted(&mut self) {
+    pub(super) fn unwanted(&mut self) {
         self.wanted = None;
         self.gate = None;
     }
@@ -451,9 +359,9 @@ impl Subscription {
             self.changed_at = Some(now);
         }
         self.rejection = None;
-        self.offers.retain(|offer| offer.identity != identity);
+        self.offers.forget(identity);
         self.accepted = Some(Accepted {
-            version: content.version.clone(),
+            version: content.version().into(),
             content: Some(content),
             heard_at: now,
         });
@@ -473,40 +381,5 @@ impl Subscription {
         self.nacks += 1;
         self.changed_at = Some(now);
         Heard::Rejected { first }
-    }
-
-    fn offered(
-        &mut self,
-        content: &Content,
-        identity: Identity,
-        patience: &Patience,
-        now: Instant,
-    ) {
-        self.offers
-            .retain(|offer| now < offer.last + patience.empty_calm);
-        let known = self
-            .offers
-            .iter_mut()
-            .find(|offer| offer.identity == identity);
-        match known {
-            Some(offer) if offer.version == content.version => {
-                offer.times = offer.times.saturating_add(1);
-                offer.last = now;
-            }
-            Some(offer) => {
-                *offer = Offer {
-                    identity,
-                    version: content.version.clone(),
-                    times: 1,
-                    last: now,
-                };
-            }
-            None => self.offers.push(Offer {
-                identity,
-                version: content.version.clone(),
-                times: 1,
-                last: now,
-            }),
-        }
     }
 }

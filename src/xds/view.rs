@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::proxies::{Entry, Proxies, Proxy};
+use super::order::Entry;
+use super::proxies::{Proxies, Proxy};
 use super::subscription::Progress;
 use crate::snapshot::Kind;
 
