@@ -5,5 +5,7 @@
 //! neighbour starts it also joins or aborts, at the latest when its handle is dropped.
 //!
 //! - [`backend`]: the program a task runs, an HTTP server that says who it is
+//! - [`marathon`]: a Marathon of one or several instances, with a scheduler and agents behind it
 
 pub mod backend;
+pub mod marathon;
