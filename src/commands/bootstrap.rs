@@ -264,7 +264,7 @@ mod tests {
     fn a_path_cannot_break_out_of_its_line() {
         let path = "a\"]\n# {admin} \\ {refresh_delay}\u{7}é".to_owned();
         let written = yaml(&Config {
-            control_plane: ControlPlane::Unix(path.clone()),
+            control_plane: XdsListen::Unix(path.clone().into()),
             ..Config::default()
         });
         let quoted = text(&path);
@@ -377,7 +377,7 @@ mod tests {
         async fn envoy_polls_over_http2_names_itself_and_is_ready_once_it_is_answered() {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let config = Config {
-                control_plane: ControlPlane::Tcp(listener.local_addr().unwrap()),
+                control_plane: XdsListen::Tcp(listener.local_addr().unwrap()),
                 ..Config::default()
             };
             becomes_ready(&config, async {
@@ -392,7 +392,7 @@ mod tests {
             let path = folder.path().join("xds.sock");
             let listener = UnixListener::bind(&path).unwrap();
             let config = Config {
-                control_plane: ControlPlane::Unix(path.to_str().unwrap().to_owned()),
+                control_plane: XdsListen::Unix(path.clone()),
                 ..Config::default()
             };
             becomes_ready(&config, async {

@@ -1,3 +1,5 @@
+//! What each fact changes, and what no history of facts can break.
+
 use proptest::prelude::*;
 
 use super::app::*;
