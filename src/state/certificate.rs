@@ -1,15 +1,16 @@
 //! Certificates with their keys: parsed and checked, the key never printed.
 
+mod names;
+mod pem;
+
 use std::collections::BTreeSet;
 use std::fmt;
 
-use data_encoding::BASE64;
 use rustls::crypto::ring::sign::any_supported_type;
 use rustls::pki_types::PrivateKeyDer;
-use rustls::pki_types::pem::{PemObject as _, SectionKind};
 use time::OffsetDateTime;
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::GeneralName;
+use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::FromDer as _;
 use x509_parser::public_key::PublicKey;
 
@@ -135,7 +136,7 @@ fn read(
     bundle: &[u8],
     now_seconds: i64,
 ) -> Result<(Certificate, Vec<Fault>), Vec<Fault>> {
-    let (blocks, key) = blocks(bundle).map_err(|fault| vec![fault])?;
+    let (blocks, key) = pem::blocks(bundle).map_err(|fault| vec![fault])?;
     let mut certificates = Vec::with_capacity(blocks.len());
     let mut faults = Vec::new();
     for (index, der) in blocks.iter().enumerate() {
@@ -157,7 +158,7 @@ fn read(
     faults.extend(untimely(not_before_seconds, not_after_seconds, now_seconds));
     faults.extend(weak(&leaf));
     let mut left_out = Vec::new();
-    let server_names = match server_names(&leaf, &mut left_out) {
+    let server_names = match names::server_names(&leaf, &mut left_out) {
         Ok(names) => names,
         Err(fault) => {
             faults.push(fault);
@@ -177,69 +178,11 @@ fn read(
         not_after_seconds,
         chain_pem: chain
             .iter()
-            .map(|certificate| pem("CERTIFICATE", certificate.as_raw()))
+            .map(|certificate| pem::block("CERTIFICATE", certificate.as_raw()))
             .collect(),
-        key_pem: PrivateKey(pem(key_label(&key), key.secret_der())),
+        key_pem: PrivateKey(pem::block(pem::key_label(&key), key.secret_der())),
     };
     Ok((certificate, left_out))
-}
-
-/// The certificates of a bundle in the order they stand in, each once, and its key.
-fn blocks(bundle: &[u8]) -> Result<(Vec<Vec<u8>>, PrivateKeyDer<'static>), Fault> {
-    // Windows editors put a byte order mark in front of the first block, which hides it.
-    let bundle = bundle.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bundle);
-    let encrypted = bundle
-        .split(|byte| matches!(byte, b'\n' | b'\r'))
-        .any(|line| {
-            line.starts_with(b"-----BEGIN ENCRYPTED PRIVATE KEY")
-                || line.starts_with(b"Proc-Type: 4,ENCRYPTED")
-        });
-    if encrypted {
-        return Err(Fault::new(
-            "the private key is encrypted",
-            "store it without a passphrase (`openssl pkey`) in a file that only this daemon can read",
-        ));
-    }
-    let mut certificates: Vec<Vec<u8>> = Vec::new();
-    let mut keys = Vec::new();
-    for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(bundle) {
-        // What the parser says quotes the line that it stumbled over, which may be the key's.
-        let Ok((kind, der)) = section else {
-            return Err(Fault::new(
-                format!(
-                    "a PEM block is damaged: the one after {} certificates and {} keys",
-                    certificates.len(),
-                    keys.len()
-                ),
-                "every block needs its BEGIN line, base64 and its END line; write the file again",
-            ));
-        };
-        if kind == SectionKind::Certificate {
-            if !certificates.contains(&der) {
-                certificates.push(der);
-            }
-        } else {
-            keys.extend(PrivateKeyDer::from_pem(kind, der));
-        }
-    }
-    if certificates.is_empty() {
-        return Err(Fault::new(
-            "there is no certificate in it",
-            "a bundle is a certificate, its chain and its private key as PEM blocks in one file",
-        ));
-    }
-    let count = keys.len();
-    match (keys.pop(), count) {
-        (Some(key), 1) => Ok((certificates, key)),
-        (None, _) => Err(Fault::new(
-            "there is no private key in it",
-            "append the key's PEM block to the file",
-        )),
-        (Some(_), _) => Err(Fault::new(
-            format!("there are {count} private keys in it"),
-            "keep the one that belongs to the certificate; another certificate takes another file",
-        )),
-    }
 }
 
 /// The certificate that the key belongs to, and the others.
@@ -321,98 +264,15 @@ fn weak(certificate: &X509Certificate<'_>) -> Option<Fault> {
     })
 }
 
-/// The names that a client may ask for, normalised; what cannot be asked for is noted.
-fn server_names(
-    leaf: &X509Certificate<'_>,
-    left_out: &mut Vec<Fault>,
-) -> Result<BTreeSet<String>, Fault> {
-    let Ok(alternatives) = leaf.subject_alternative_name() else {
-        return Err(Fault::new(
-            "its subject alternative names cannot be read",
-            "have it issued anew, with DNS names as subject alternative names",
-        ));
-    };
-    let mut written: Vec<String> = Vec::new();
-    match &alternatives {
-        Some(alternatives) => {
-            for name in &alternatives.value.general_names {
-                // Addresses, mail and the like are no names that a client sends (RFC 6066, 3).
-                match name {
-                    GeneralName::DNSName(name) => written.push((*name).to_owned()),
-                    GeneralName::Invalid(_, bytes) => {
-                        written.push(String::from_utf8_lossy(bytes).into_owned());
-                    }
-                    GeneralName::OtherName(..)
-                    | GeneralName::RFC822Name(_)
-                    | GeneralName::X400Address(_)
-                    | GeneralName::DirectoryName(_)
-                    | GeneralName::EDIPartyName(_)
-                    | GeneralName::URI(_)
-                    | GeneralName::IPAddress(_)
-                    | GeneralName::RegisteredID(_) => {}
-                }
-            }
-        }
-        // The common name counts only without alternative names (RFC 6125, 6.4.4).
-        None => {
-            let common_names = leaf.subject().iter_common_name();
-            written.extend(common_names.filter_map(|name| name.as_str().ok().map(str::to_owned)));
-        }
-    }
-    let mut names = BTreeSet::new();
-    for name in &written {
-        let lower = name.to_ascii_lowercase();
-        if is_server_name(&lower) {
-            names.insert(lower);
-        } else {
-            left_out.push(Fault::new(
-                format!("its name {} was left out: it is no DNS name", quoted(name)),
-                "use letters, digits and hyphens (others as xn--), a wildcard only as the whole first label",
-            ));
-        }
-    }
-    if names.is_empty() {
-        return Err(Fault::new(
-            "it is valid for no DNS name, so no client can ask for it",
-            "have it issued with its DNS names as subject alternative names",
-        ));
-    }
-    Ok(names)
-}
-
-/// Whether a lower case text can be asked for by a client and matched by Envoy.
-fn is_server_name(name: &str) -> bool {
-    let rest = name.strip_prefix("*.").unwrap_or(name);
-    let is_label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label
-                .bytes()
-                .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
-    };
-    let last = rest.rsplit('.').next().unwrap_or(rest);
-    // A last label of digits is an address, not a name (WHATWG URL, "ends in a number").
-    name.len() <= 253
-        && rest.split('.').all(is_label)
-        && !last.bytes().all(|byte| byte.is_ascii_digit())
-}
-
 /// The leaf and those that vouch for it, each before its issuer; what does not belong is noted.
 fn chain<'a>(
     leaf: X509Certificate<'a>,
     mut rest: Vec<X509Certificate<'a>>,
     left_out: &mut Vec<Fault>,
 ) -> Vec<X509Certificate<'a>> {
-    let mut issuer = leaf.issuer().as_raw().to_vec();
     let mut chain = vec![leaf];
-    while let Some(index) = rest
-        .iter()
-        .position(|certificate| certificate.subject().as_raw() == issuer)
-    {
-        let next = rest.remove(index);
-        issuer = next.issuer().as_raw().to_vec();
-        chain.push(next);
+    while let Some(index) = chain.last().and_then(|last| issuer(last, &rest)) {
+        chain.push(rest.remove(index));
     }
     if !rest.is_empty() {
         left_out.push(Fault::new(
@@ -426,28 +286,35 @@ fn chain<'a>(
     chain
 }
 
-fn key_label(key: &PrivateKeyDer<'_>) -> &'static str {
-    match key {
-        PrivateKeyDer::Pkcs1(_) => "RSA PRIVATE KEY",
-        PrivateKeyDer::Sec1(_) => "EC PRIVATE KEY",
-        // The type is open, but nothing else is read from PEM.
-        PrivateKeyDer::Pkcs8(_) | _ => "PRIVATE KEY",
+/// Where the issuer of a certificate is; one that vouches for itself needs none. Of several with
+/// its name, as after an authority changed its key, the one whose key the certificate names.
+fn issuer(certificate: &X509Certificate<'_>, among: &[X509Certificate<'_>]) -> Option<usize> {
+    let issuer = certificate.issuer().as_raw();
+    if certificate.subject().as_raw() == issuer {
+        return None;
     }
-}
-
-/// One PEM block with lines of 64: BoringSSL does not read those beyond 254.
-fn pem(label: &str, der: &[u8]) -> String {
-    let base64 = BASE64.encode(der);
-    let mut pem = format!("-----BEGIN {label}-----\n");
-    let mut rest = base64.as_str();
-    while !rest.is_empty() {
-        let (line, next) = rest.split_at_checked(64).unwrap_or((rest, ""));
-        pem.push_str(line);
-        pem.push('\n');
-        rest = next;
-    }
-    pem.push_str(&format!("-----END {label}-----\n"));
-    pem
+    let named_key = certificate.iter_extensions().find_map(|extension| {
+        if let ParsedExtension::AuthorityKeyIdentifier(named) = extension.parsed_extension() {
+            named.key_identifier.as_ref().map(|key| key.0)
+        } else {
+            None
+        }
+    });
+    let has_named_key = |other: &X509Certificate<'_>| {
+        other.iter_extensions().any(|extension| {
+            if let ParsedExtension::SubjectKeyIdentifier(key) = extension.parsed_extension() {
+                Some(key.0) == named_key
+            } else {
+                false
+            }
+        })
+    };
+    let named = among
+        .iter()
+        .enumerate()
+        .filter(|(_, other)| other.subject().as_raw() == issuer);
+    let found = named.min_by_key(|(_, other)| !has_named_key(other));
+    found.map(|(index, _)| index)
 }
 
 fn date(seconds: i64) -> String {
@@ -647,20 +514,6 @@ mod tests {
     }
 
     #[test]
-    fn names_are_what_envoy_matches_and_clients_send() {
-        for name in ["a", "a.b", "*.a", "*.a.b", "xn--bcher-kva.example", "1.2.x"] {
-            assert!(is_server_name(name), "{name}");
-        }
-        let long = "a.".repeat(127) + "a";
-        assert!(!is_server_name(&(long + ".a")));
-        for name in ["", ".", "*", "*.", "a.", ".a", "a*.b", "*a.b", "1.2.3.4"] {
-            assert!(!is_server_name(name), "{name}");
-        }
-        assert!(!is_server_name("a b") && !is_server_name("bücher.example"));
-        assert!(!is_server_name(&"a".repeat(64)));
-    }
-
-    #[test]
     fn a_key_of_another_certificate_is_refused() {
         let certificate = bundle(&params("web", &["a.example"]));
         let other = bundle(&params("other", &["a.example"]));
@@ -690,14 +543,36 @@ mod tests {
         let next = next.self_signed(&key).unwrap().pem();
         let both = [next, current.clone(), key.serialize_pem()].concat();
 
-        let certificate = parse(&both).certificate.unwrap();
+        let parsed = parse(&both);
+        let certificate = parsed.certificate.unwrap();
         assert_eq!(certificate.not_after_seconds, 1_924_905_600);
+        assert_eq!(certificate.chain_pem, current.replace('\r', ""));
+        assert_eq!(parsed.problems.len(), 1, "the other is left out and said");
         let later = Certificate::parse("web", both.as_bytes(), 1_924_000_000);
         assert_eq!(
             later.certificate.unwrap().not_after_seconds,
             1_956_441_600,
             "both are valid: the one that ends last"
         );
+    }
+
+    #[test]
+    fn of_two_authorities_with_one_name_the_one_with_the_right_key_is_taken() {
+        let authority = authority("authority");
+        let [old_key, new_key] = [(); 2].map(|()| KeyPair::generate().unwrap());
+        let old = authority.self_signed(&old_key).unwrap().pem();
+        let new = authority.self_signed(&new_key).unwrap().pem();
+        let key = KeyPair::generate().unwrap();
+        let mut leaf = params("leaf", &["a.example"]);
+        leaf.use_authority_key_identifier_extension = true;
+        let leaf = leaf.signed_by(&key, &Issuer::new(authority, new_key));
+        let leaf = leaf.unwrap().pem();
+        for pair in [[&old, &new], [&new, &old]] {
+            let bundle = [&leaf, pair[0], pair[1], &key.serialize_pem()];
+            let certificate = parse(&bundle.map(String::as_str).concat()).certificate;
+            let expected = [&*leaf, &new].concat().replace('\r', "");
+            assert_eq!(certificate.unwrap().chain_pem, expected);
+        }
     }
 
     #[test]
@@ -789,6 +664,21 @@ mod tests {
         let end = whole.trim_end().len();
         for cut in 0..end {
             assert_eq!(parse(&whole[..cut]).certificate, None, "{cut}");
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_anywhere_never_panics_and_never_parts_key_and_certificate() {
+        let whole = bundle(&params("web", &["a.example"]));
+        let key = good(&whole).key_pem;
+        for position in 0..whole.len() {
+            let mut damaged = whole.clone().into_bytes();
+            damaged[position] ^= 1;
+            let parsed = Certificate::parse("web", &damaged, NOW);
+            match parsed.certificate {
+                Some(certificate) => assert_eq!(certificate.key_pem, key),
+                None => assert!(!parsed.problems.is_empty()),
+            }
         }
     }
 
