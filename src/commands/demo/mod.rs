@@ -1,0 +1,5 @@
+//! The demo: what a person sees of it.
+
+pub mod screen;
+pub mod step;
+pub mod table;
