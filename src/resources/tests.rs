@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::intent::Groups;
+use crate::intent::tests::any_labels;
 use crate::state::app::App;
 use crate::state::certificate::{Certificate, PrivateKey};
 use crate::state::event::Event;
@@ -605,5 +606,19 @@ proptest! {
             prop_assert_eq!(changed.problems, snapshot.1 != now.1);
             check_references(&projection);
         }
+    }
+
+    #[test]
+    fn no_labels_and_no_id_make_what_a_proxy_refuses(
+        apps in prop::collection::btree_map("/\\PC{0,20}", any_labels(), 1..5)
+    ) {
+        let apps = apps.iter().map(|(id, pairs)| {
+            let pairs: Vec<_> = pairs
+                .iter()
+                .map(|(key, value)| (key.as_str(), value.as_str()))
+                .collect();
+            labelled(id, &pairs)
+        });
+        check_references(&full(&known(apps.collect())));
     }
 }
