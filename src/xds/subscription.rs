@@ -329,15 +329,14 @@ impl Subscription {
 
     /// How far the client is, and since when.
     pub(super) fn progress(&self) -> (Progress, Option<Instant>) {
-        let accepted = self.accepted_version();
-        let progress = if self.rejection.is_some() {
-            Progress::Rejected
-        } else if accepted.is_some() && accepted == self.wanted.as_deref() {
-            Progress::Synced
-        } else if self.sent.is_none() && accepted.is_none() {
+        let (accepted, wanted) = (self.accepted_version(), self.wanted.as_deref());
+        let rejected = self.rejection.as_ref().map(|rejection| &*rejection.version);
+        let progress = if accepted.is_none() && self.sent.is_none() {
             Progress::NotSent
-        } else if self.wanted.is_none() {
-            // Its name left: what it has is all there is to have.
+        } else if rejected.is_some() && rejected == wanted {
+            Progress::Rejected
+        } else if accepted.is_some() && (accepted == wanted || wanted.is_none()) {
+            // Its name may have left: then what it has is all there is to have.
             Progress::Synced
         } else {
             Progress::Stale

@@ -255,15 +255,18 @@ fn a_presumed_rejection_is_held_and_offered_again_ever_more_slowly() {
 }
 
 #[test]
-fn what_was_rejected_and_is_taken_back_is_not_missed_by_anyone() {
+fn a_rejection_is_over_when_what_was_rejected_is_taken_back() {
     let mut stage = Stage::new();
     stage.shelf.put(Kind::Route, "http", "1").publish();
     let first = stage.take(Kind::Route, Some("http"), "");
     stage.shelf.put(Kind::Route, "http", "2").publish();
     stage.ask(Kind::Route, Some("http"), &first);
     stage.ask(Kind::Route, Some("http"), &first);
+    let mut poll = stage.poll(Kind::Route, Some("http"), &first);
+    assert_eq!(stage.look(&mut poll), held_for(5_000));
+    assert_eq!(stage.view(Kind::Route).state, Progress::Rejected);
     stage.shelf.put(Kind::Route, "http", "1").publish();
-    assert_eq!(stage.ask(Kind::Route, Some("http"), &first), HELD);
+    assert_eq!(stage.look(&mut poll), HELD);
     assert_eq!(stage.view(Kind::Route).state, Progress::Synced);
 }
 
