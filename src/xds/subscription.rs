@@ -88,6 +88,10 @@ struct Rejection {
 struct Gate {
     since: Instant,
     missing: (Kind, Name),
+    /// What began to wait. When changes come faster than they are accepted, what is wanted never
+    /// has all that it needs; this has, one round later.
+    first: Arc<Content>,
+    first_missing: Option<(Kind, Name)>,
 }
 
 /// What a client's words mean.
@@ -219,9 +223,10 @@ impl Subscription {
         }
     }
 
-    /// Whether an answer that lacks `missing` has to wait, and until when at most.
+    /// Whether an answer of `wanted`, which lacks `missing`, has to wait, and until when at most.
     pub(super) fn gated(
         &mut self,
+        wanted: &Arc<Content>,
         missing: (Kind, Name),
         patience: &Patience,
         now: Instant,
@@ -229,6 +234,8 @@ impl Subscription {
         let gate = self.gate.get_or_insert_with(|| Gate {
             since: now,
             missing: missing.clone(),
+            first: wanted.clone(),
+            first_missing: None,
         });
         gate.missing = missing;
         let until = gate.since + patience.gate_cap;
@@ -236,6 +243,27 @@ impl Subscription {
             Next::Hold { until: Some(until) }
         } else {
             Next::Send
+        }
+    }
+
+    /// What began to wait before `wanted` did, if that is something else.
+    pub(super) fn first_in_line(&self, wanted: &Content) -> Option<&Arc<Content>> {
+        let first = self.gate.as_ref().map(|gate| &gate.first);
+        first.filter(|first| first.version() != wanted.version())
+    }
+
+    /// Notes what [`first_in_line`](Self::first_in_line) lacks.
+    pub(super) fn first_lacks(&mut self, missing: (Kind, Name)) {
+        if let Some(gate) = &mut self.gate {
+            gate.first_missing = Some(missing);
+        }
+    }
+
+    /// Puts `wanted` first in line: what was there will never have what it needs.
+    pub(super) fn overtake(&mut self, wanted: &Arc<Content>) {
+        if let Some(gate) = &mut self.gate {
+            gate.first = wanted.clone();
+            gate.first_missing = None;
         }
     }
 
@@ -309,17 +337,27 @@ impl Subscription {
         self.sent.as_ref().map(|sent| sent.at)
     }
 
-    /// Everything that the client may be using: what it has, and what it was sent after that.
+    /// Everything that the client may be using or is about to: what it has, what it was sent after
+    /// that, and what waits to be sent.
     pub(super) fn in_use(&self) -> impl Iterator<Item = &Arc<Content>> {
         let pending = self.sent.as_ref().filter(|sent| sent.pending);
         self.accepted()
             .into_iter()
             .chain(pending.map(|sent| &sent.content))
+            .chain(self.gate.as_ref().map(|gate| &gate.first))
     }
 
     /// What an answer waits for.
     pub(super) fn missing(&self) -> Option<&(Kind, Name)> {
         self.gate.as_ref().map(|gate| &gate.missing)
+    }
+
+    /// Whether an answer waits for exactly this.
+    pub(super) fn waits_for(&self, kind: Kind, name: &Name) -> bool {
+        self.gate.iter().any(|gate| {
+            let mut missing = gate.first_missing.iter().chain([&gate.missing]);
+            missing.any(|(k, n)| *k == kind && n == name)
+        })
     }
 
     /// How often it did not take what it was given.
