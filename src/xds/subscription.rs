@@ -7,39 +7,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::content::{Claim, Content};
+use super::limits::Patience;
 use super::offers::{Identity, Offers};
 use crate::snapshot::{Kind, Name};
-
-/// How patient we are with clients that do not take what they are given.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Patience {
-    /// How often the same content is given in a row, at once, to a client that says it has nothing.
-    pub empty_burst: u32,
-    /// The calm after which such a row begins anew.
-    pub empty_calm: Duration,
-    /// The wait between two offers of the same content beyond such a row.
-    pub empty_pause: Duration,
-    /// The wait before rejected content is offered again; it doubles with every rejection.
-    pub reoffer_first: Duration,
-    /// The longest such wait.
-    pub reoffer_limit: Duration,
-    /// How long an answer waits at most for the client to accept what the answer needs.
-    pub gate_cap: Duration,
-}
-
-impl Default for Patience {
-    /// 3 within 10 s, then every 5 s; 5 s doubling to 60 s; gates open after 3 s.
-    fn default() -> Self {
-        Self {
-            empty_burst: 3,
-            empty_calm: Duration::from_secs(10),
-            empty_pause: Duration::from_secs(5),
-            reoffer_first: Duration::from_secs(5),
-            reoffer_limit: Duration::from_secs(60),
-            gate_cap: Duration::from_secs(3),
-        }
-    }
-}
 
 /// What one kind and name's client asked, was sent, accepted and rejected.
 #[derive(Debug, Default)]
