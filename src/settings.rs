@@ -784,7 +784,7 @@ mod tests {
         let level = tracing::Level::INFO;
         assert!(filter("info").would_enable("marathon_envoy::xds", &level));
         assert!(!filter("trace").would_enable("hyper::proto", &level));
-        assert!(!filter("hyper=trace").would_enable("hyper::proto", &level));
+        assert!(!filter("error,hyper=trace").would_enable("hyper::proto", &level));
         assert!(
             filter("error,marathon_envoy::xds=info").would_enable("marathon_envoy::xds", &level)
         );
