@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, FromArgMatches as _, ValueEnum};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::intent::Groups;
@@ -277,6 +277,17 @@ const LONGEST_SOCKET_PATH: usize = 107;
 const LONG_REFRESH_DELAY: Duration = Duration::from_secs(2);
 
 impl Typed {
+    /// The settings that these flags and nothing else give: not even the environment.
+    ///
+    /// # Errors
+    ///
+    /// When a flag is unknown or its value cannot be read.
+    pub fn from_flags(flags: impl IntoIterator<Item = String>) -> Result<Self, clap::Error> {
+        let command = Self::augment_args(clap::Command::new("serve").no_binary_name(true));
+        let command = command.mut_args(|argument| argument.env(clap::builder::Resettable::Reset));
+        Self::from_arg_matches(&command.try_get_matches_from(flags)?)
+    }
+
     /// Checks the settings and turns them into what each room wants. Reads nothing but the
     /// credentials, to say early that they cannot be read.
     ///
@@ -607,19 +618,10 @@ pub fn table(serve: &clap::Command) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
 
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        typed: Typed,
-    }
-
     fn typed(line: &str) -> Typed {
-        let words = std::iter::once("serve").chain(line.split_whitespace());
-        Line::try_parse_from(words).unwrap().typed
+        Typed::from_flags(line.split_whitespace().map(str::to_owned)).unwrap()
     }
 
     fn meant(line: &str) -> Settings {
@@ -722,17 +724,15 @@ mod tests {
     #[test]
     fn values_that_are_no_numbers_are_refused_as_they_are_typed() {
         for line in [
-            "serve --refresh-delay soon",
-            "serve --refresh-delay -1",
-            "serve --refresh-delay NaN",
-            "serve --sudden-loss-percent 101",
-            "serve --http-listen-port 65536",
-            "serve --strict-mode maybe",
+            "--refresh-delay soon",
+            "--refresh-delay -1",
+            "--refresh-delay NaN",
+            "--sudden-loss-percent 101",
+            "--http-listen-port 65536",
+            "--strict-mode maybe",
         ] {
-            assert!(
-                Line::try_parse_from(line.split_whitespace()).is_err(),
-                "{line}"
-            );
+            let flags = line.split_whitespace().map(str::to_owned);
+            assert!(Typed::from_flags(flags).is_err(), "{line}");
         }
     }
 
