@@ -374,9 +374,10 @@ impl Cluster {
     /// # Errors
     /// [`Error::InVain`] after [`Config::patience`].
     pub async fn wait_until(&self, what: &str, so: impl Fn(&View) -> bool) -> Result<View, Error> {
+        // The caller's own look may ask this cluster again: it runs without the lock.
         let found = self
             .shared
-            .until(|world| Some(View::of(world)).filter(|view| so(view)));
+            .until_in(|_| Some(self.view()).filter(|view| so(view)));
         match tokio::time::timeout(self.shared.config.patience, found).await {
             Ok(view) => Ok(view),
             Err(_) => Err(self.in_vain(what)),
@@ -452,12 +453,11 @@ impl Cluster {
         sequence: u64,
         is: impl Fn(&Recorded) -> bool,
     ) -> Result<Recorded, Error> {
-        let found = self.shared.until(|world| {
-            world
-                .log
-                .iter()
-                .find(|one| one.sequence >= sequence && one.written.is_some() && is(one))
-                .cloned()
+        let found = self.shared.until_in(|_| {
+            let events = self.events_from(sequence);
+            events
+                .into_iter()
+                .find(|one| one.written.is_some() && is(one))
         });
         match tokio::time::timeout(self.shared.config.patience, found).await {
             Ok(record) => Ok(record),

@@ -69,11 +69,16 @@ impl Shared {
     }
 
     /// Waits until `look` finds what it looks for. Cancel safe.
-    pub(super) async fn until<T>(&self, mut look: impl FnMut(&World) -> Option<T>) -> T {
+    pub(super) async fn until<T>(&self, look: impl Fn(&World) -> Option<T>) -> T {
+        self.until_in(|shared| shared.peek(&look)).await
+    }
+
+    /// As [`Shared::until`], for looks that run without the lock and may take it themselves.
+    pub(super) async fn until_in<T>(&self, look: impl Fn(&Self) -> Option<T>) -> T {
         let mut changed = self.changed.subscribe();
         loop {
             changed.borrow_and_update();
-            if let Some(found) = self.peek(&mut look) {
+            if let Some(found) = look(self) {
                 return found;
             }
             // The sender lives in self, so this cannot fail.
