@@ -143,6 +143,7 @@ async fn change(
     let accepted = plan.accepted.clone();
     let (app, target, deployment) = (Arc::clone(&plan.app), plan.target.clone(), plan.id.clone());
     let post = plan.post;
+    let is_deleted = target.is_none();
     let store = |world: &mut World| {
         match target {
             Some(target) => {
@@ -158,7 +159,11 @@ async fn change(
             }
         }
         world.root_version.clone_from(&accepted.version);
-        let group = parent(&app.id);
+        // 1.4 names the root when an app is deleted.
+        let group = match world.dialect {
+            Dialect::V1_4 if is_deleted => "/",
+            Dialect::V1_4 | Dialect::V1_11 => parent(&app.id),
+        };
         let fields = json!({ "groupId": group, "version": accepted.version });
         world.publish("group_change_success", fields);
         if let Some(post) = post {

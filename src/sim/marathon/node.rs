@@ -144,7 +144,7 @@ async fn serve(
             },
             Role::Answer { via } => {
                 let leader = shared.peek(|world| world.leader_url());
-                let mut response = rest::answer(shared, node, peer, &request)
+                let mut response = rest::answer(shared, peer, &request)
                     .await
                     .with("Cache-Control", "no-cache, no-store, must-revalidate")
                     .with("Pragma", "no-cache")

@@ -363,7 +363,12 @@ async fn start(shared: &Arc<Shared>, key: u64) -> Option<Backend> {
         instance.control = Some(control);
         instance.started_at = Some(started_at);
         instance.running_since = Some(Instant::now());
+        let told_to_end = instance.stop.is_cancelled();
         world.update(key, Condition::Running, "");
+        if told_to_end {
+            // The kill came between the last delay and now, when there was nothing to signal.
+            world.kill(key);
+        }
         Some(())
     })?;
     Some(backend)
@@ -372,10 +377,15 @@ async fn start(shared: &Arc<Shared>, key: u64) -> Option<Backend> {
 /// Waits one delay of the scheduler; `None` when the instance is to end, and has ended here.
 async fn step(shared: &Arc<Shared>, key: u64) -> Option<()> {
     let stop = shared.peek(|world| Some(world.instances.get(&key)?.stop.clone()))?;
+    let delay = async {
+        tokio::time::sleep(shared.config.task_step).await;
+        // On a lost agent it gets no further, as far as anybody can tell.
+        shared.until(|world| world.reports(key).then_some(())).await;
+    };
     tokio::select! {
         biased;
         () = stop.cancelled() => {}
-        () = tokio::time::sleep(shared.config.task_step) => return Some(()),
+        () = delay => return Some(()),
     }
     let app = shared.with(|world| {
         let instance = world.instances.get(&key)?;

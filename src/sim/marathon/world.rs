@@ -33,7 +33,8 @@ pub(super) struct Shared {
     pub(super) changed: watch::Sender<u64>,
     /// While true, answers to lists are held back.
     pub(super) lists_held: watch::Sender<bool>,
-    tasks: Mutex<JoinSet<()>>,
+    /// `None` once the cluster has ended: nothing starts after that.
+    tasks: Mutex<Option<JoinSet<()>>>,
 }
 
 impl Shared {
@@ -43,7 +44,7 @@ impl Shared {
             world: Mutex::new(world),
             changed: watch::Sender::new(0),
             lists_held: watch::Sender::new(false),
-            tasks: Mutex::new(JoinSet::new()),
+            tasks: Mutex::new(Some(JoinSet::new())),
         }
     }
 
@@ -89,13 +90,16 @@ impl Shared {
     /// Starts a task that the cluster owns: it is aborted and joined with it.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        while tasks.try_join_next().is_some() {}
-        tasks.spawn(task);
+        if let Some(tasks) = tasks.as_mut() {
+            while tasks.try_join_next().is_some() {}
+            tasks.spawn(task);
+        }
     }
 
-    /// Takes all tasks out, for joining or aborting them.
+    /// Takes all tasks out, for joining or aborting them; no other is started any more.
     pub(super) fn take_tasks(&self) -> JoinSet<()> {
-        std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.take().unwrap_or_default()
     }
 }
 
