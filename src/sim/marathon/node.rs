@@ -13,9 +13,10 @@ use tokio::task::JoinSet;
 use super::config::{Dialect, LeaderChange, ListFault};
 use super::health;
 use super::http::{Connection, Request, Response, basic};
+use super::instance::Condition;
 use super::rest;
 use super::stream;
-use super::world::{Condition, Requested, Shared};
+use super::world::{Requested, Shared};
 
 /// Pending connections of a listener; more than any test opens at once.
 const BACKLOG: u32 = 1024;

@@ -1,5 +1,7 @@
 //! What a client of the simulated Marathon sees on the wire, and in which order.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
