@@ -1,5 +1,6 @@
 //! What a client of the simulated Marathon sees on the wire, and in which order.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::*;
@@ -991,4 +993,75 @@ async fn the_same_commands_give_the_same_events() {
             .collect()
     }
     assert_eq!(story().await, story().await);
+}
+
+/// One client that keeps connections, retries a refused connect elsewhere, and drops a connection
+/// that is told to close: what an edge does. Counts requests answered and requests lost.
+async fn keep_asking(cluster: Arc<Cluster>, mut done: watch::Receiver<bool>) -> (u64, u64) {
+    let mut pool: BTreeMap<SocketAddr, Client> = BTreeMap::new();
+    let (mut answered, mut lost, mut turn) = (0, 0, 0_usize);
+    while !*done.borrow_and_update() {
+        turn += 1;
+        let view = cluster.view();
+        let tasks = view.running("/web");
+        let address = tasks[turn % tasks.len()].addresses()[0];
+        let mut client = match pool.remove(&address) {
+            Some(client) => client,
+            None => match TcpStream::connect(address).await {
+                Ok(socket) => Client {
+                    socket,
+                    bytes: Vec::new(),
+                },
+                Err(_) => {
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+            },
+        };
+        let sent = client
+            .socket
+            .write_all(b"GET / HTTP/1.1\r\nHost: web\r\n\r\n")
+            .await
+            .is_ok();
+        while sent && !client.bytes.ends_with(b"}\n") && client.read().await {}
+        if !client.bytes.ends_with(b"}\n") {
+            lost += 1;
+            continue;
+        }
+        answered += 1;
+        let text = String::from_utf8(std::mem::take(&mut client.bytes)).unwrap();
+        if !text.contains("connection: close") {
+            pool.insert(address, client);
+        }
+    }
+    (answered, lost)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_retries_refused_connects_loses_nothing_to_kills() {
+    let cluster = Arc::new(cluster(Config::default()).await);
+    cluster
+        .create_app(json!({ "id": "/web", "instances": 3 }))
+        .await
+        .unwrap();
+    cluster.settled("/web", 3).await.unwrap();
+    let (end, done) = watch::channel(false);
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        clients.spawn(keep_asking(Arc::clone(&cluster), done.clone()));
+    }
+    for _ in 0..3 {
+        cluster.restart("/web").await.unwrap();
+        cluster.settled("/web", 3).await.unwrap();
+    }
+    cluster.scale("/web", 1).await.unwrap();
+    cluster.settled("/web", 1).await.unwrap();
+    end.send_replace(true);
+    let mut total = 0;
+    for (answered, lost) in clients.join_all().await {
+        assert_eq!(lost, 0, "of {answered}");
+        total += answered;
+    }
+    assert!(total > 100, "{total}");
+    assert_eq!(cluster.view().cut_requests, 0);
 }
