@@ -10,8 +10,9 @@ use tokio::time::Instant;
 
 use super::app::{App, Mode, Unreachable};
 use super::instance::{Condition, Instance};
+use super::shared::Shared;
 use super::task::heal;
-use super::world::{Shared, World};
+use super::world::World;
 
 /// Container addresses are `127.64.0.1` and up: loopback, and none that people use by hand.
 const CONTAINER_NETWORK: [u8; 2] = [127, 64];

@@ -10,8 +10,9 @@ use tokio::sync::watch;
 
 use super::config::{Config, LeaderChange, ListFault};
 use super::deploy::{self, Accepted, Origin};
+use super::shared::Shared;
 use super::view::{TaskView, View};
-use super::world::{Frame, Node, Recorded, Requested, Shared, World};
+use super::world::{Frame, Node, Recorded, Requested, World};
 use super::{Error, agent, node};
 
 /// The client address of commands that come through the handle.

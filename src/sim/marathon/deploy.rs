@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 use super::app::{App, Invalid, normal_id, parent};
 use super::config::Dialect;
 use super::rollout::{replace, scale, stop};
-use super::world::{Action, Deployment, Shared, World};
+use super::shared::Shared;
+use super::world::{Action, Deployment, World};
 
 /// A change that was accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,7 +8,8 @@ use serde_json::json;
 use super::app::App;
 use super::config::Dialect;
 use super::instance::{CheckResult, Condition};
-use super::world::{Shared, World};
+use super::shared::Shared;
+use super::world::World;
 use crate::sim::backend::Control;
 
 /// Probes an instance's process for as long as it is polled.

@@ -28,6 +28,7 @@ mod node;
 mod rest;
 mod rollout;
 mod shape;
+mod shared;
 mod stream;
 mod task;
 mod view;

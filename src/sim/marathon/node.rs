@@ -15,8 +15,9 @@ use super::health;
 use super::http::{Connection, Request, Response, basic};
 use super::instance::Condition;
 use super::rest;
+use super::shared::Shared;
 use super::stream;
-use super::world::{Requested, Shared};
+use super::world::Requested;
 
 /// Pending connections of a listener; more than any test opens at once.
 const BACKLOG: u32 = 1024;

@@ -12,8 +12,9 @@ use super::deploy::{self, Accepted, Origin, Refusal};
 use super::http::{Request, Response};
 use super::node;
 use super::shape::{self, Embed};
+use super::shared::Shared;
 use super::task::heal;
-use super::world::{Shared, World};
+use super::world::World;
 
 /// What a path under `/v2/apps/` names. Ids may carry these words themselves; Marathon has the
 /// same collision.

@@ -6,8 +6,9 @@ use serde_json::json;
 
 use super::app::App;
 use super::health;
+use super::shared::Shared;
 use super::task::launch;
-use super::world::{Shared, World};
+use super::world::World;
 
 /// Brings the number of tasks to what is wanted.
 pub(super) async fn scale(shared: &Arc<Shared>, target: &Arc<App>) {

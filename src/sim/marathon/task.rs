@@ -11,7 +11,8 @@ use super::app::App;
 use super::config::Dialect;
 use super::health;
 use super::instance::{Condition, Instance, addresses_json};
-use super::world::{Shared, World};
+use super::shared::Shared;
+use super::world::World;
 use crate::sim::backend::{Backend, Cause, Exit, Identity};
 
 /// The message of a task that ended on SIGTERM, as the command executor words it.
