@@ -132,7 +132,7 @@ async fn give_up(shared: &Arc<Shared>, key: u64, inactive: Duration, expunge: Du
 
 /// Brings an agent back: known tasks run again, forgotten ones are killed.
 pub(super) fn return_agent(shared: &Arc<Shared>, agent: usize) {
-    shared.with(|world| {
+    let apps: Vec<String> = shared.with(|world| {
         if let Some(agent) = world.agents.get_mut(agent) {
             agent.reachable = true;
         }
@@ -143,8 +143,8 @@ pub(super) fn return_agent(shared: &Arc<Shared>, agent: usize) {
             .filter(|(_, instance)| on_it(instance) && instance.control.is_some())
             .map(|(key, _)| *key)
             .collect();
-        for key in known {
-            world.update(key, Condition::Running, "");
+        for key in &known {
+            world.update(*key, Condition::Running, "");
         }
         let grace = world.kill_grace;
         for orphan in world.orphans.values().filter(|orphan| on_it(orphan)) {
@@ -153,7 +153,12 @@ pub(super) fn return_agent(shared: &Arc<Shared>, agent: usize) {
             }
         }
         world.touch();
+        let apps = known.iter().filter_map(|key| world.instances.get(key));
+        apps.map(|instance| instance.app.id.clone()).collect()
     });
+    for app in apps {
+        heal(shared, &app);
+    }
 }
 
 /// Where a task serves.

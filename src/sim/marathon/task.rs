@@ -188,32 +188,44 @@ impl World {
 
 /// Launches `count` instances of a definition.
 pub(super) fn launch(shared: &Arc<Shared>, app: &Arc<App>, count: usize) {
-    for _ in 0..count {
-        let key = shared.with(|world| world.schedule(app));
-        let owner = Arc::clone(shared);
-        shared.spawn(async move { live(&owner, key).await });
-    }
+    let keys = shared.with(|world| (0..count).map(|_| world.schedule(app)).collect());
+    bring_to_life(shared, keys);
 }
 
-/// Launches what an app lacks, unless a deployment is about to.
+/// Brings an app to its number of tasks, unless a deployment is about to.
 pub(super) fn heal(shared: &Arc<Shared>, id: &str) {
-    let lack = shared.peek(|world| {
+    let keys: Vec<u64> = shared.with(|world| {
         if world
             .deployments
             .values()
             .any(|deployment| deployment.app == id)
         {
-            return None;
+            return Vec::new();
         }
-        let app = world.root.get(id)?;
-        let have = world
+        let Some(app) = world.root.get(id).cloned() else {
+            return Vec::new();
+        };
+        let have: Vec<u64> = world
             .of_app(id)
             .filter(|(_, instance)| !instance.decommissioned && instance.condition.counts())
-            .count();
-        Some((Arc::clone(app), app.instances.saturating_sub(have)))
+            .map(|(key, _)| key)
+            .collect();
+        // Too many there are when a lost agent returns after its tasks were replaced.
+        for surplus in have.iter().skip(app.instances) {
+            world.decommission(*surplus);
+        }
+        // In the same step as the count: two ends at once are not both replaced twice.
+        (have.len()..app.instances)
+            .map(|_| world.schedule(&app))
+            .collect()
     });
-    if let Some((app, lack)) = lack {
-        launch(shared, &app, lack);
+    bring_to_life(shared, keys);
+}
+
+fn bring_to_life(shared: &Arc<Shared>, keys: Vec<u64>) {
+    for key in keys {
+        let owner = Arc::clone(shared);
+        shared.spawn(async move { live(&owner, key).await });
     }
 }
 

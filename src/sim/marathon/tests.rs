@@ -778,6 +778,35 @@ async fn with_a_disabled_strategy_unreachable_tasks_run_again() {
 }
 
 #[tokio::test]
+async fn inactive_tasks_are_replaced_and_too_many_when_they_return() {
+    let cluster = cluster(Config::default()).await;
+    let strategy = json!({ "inactiveAfterSeconds": 0, "expungeAfterSeconds": 600 });
+    let definition = json!({ "id": "/web", "unreachableStrategy": strategy });
+    cluster.create_app(definition).await.unwrap();
+    let view = cluster.settled("/web", 1).await.unwrap();
+    let old = view.running("/web")[0].clone();
+    let from = cluster.next_event();
+    cluster.lose_agent(old.agent);
+    cluster
+        .wait_until("replaced", |view| view.running("/web").len() == 1)
+        .await
+        .unwrap();
+    let story = published(&cluster, from);
+    assert!(
+        story.contains(&"changed 02 UnreachableInactive".to_owned()),
+        "{story:?}"
+    );
+    let from = cluster.next_event();
+    cluster.return_agent(old.agent);
+    let view = cluster.settled("/web", 1).await.unwrap();
+    assert_eq!(view.running("/web")[0].id, old.id);
+    assert_eq!(
+        published(&cluster, from)[..2],
+        ["status 02 TASK_RUNNING", "changed 02 Running"]
+    );
+}
+
+#[tokio::test]
 async fn a_leader_change_ends_streams_refuses_and_forgets_health() {
     let cluster = cluster(Config::with_nodes(2)).await;
     cluster
