@@ -7,7 +7,9 @@ use serde_json::json;
 
 use super::app::App;
 use super::config::Dialect;
-use super::world::{CheckResult, Condition, Shared, World};
+use super::instance::{CheckResult, Condition};
+use super::shared::Shared;
+use super::world::World;
 use crate::sim::backend::Control;
 
 /// Probes an instance's process for as long as it is polled.
