@@ -9,6 +9,8 @@ mod ids;
 mod layout;
 mod resolve;
 mod subscriber;
+#[cfg(test)]
+mod tests;
 pub mod translate;
 mod transport;
 mod wanted;
