@@ -5,9 +5,12 @@ mod config;
 mod connection;
 mod endpoints;
 mod error;
+mod flight;
 mod ids;
+mod kind;
 mod layout;
 mod resolve;
+mod stream;
 mod subscriber;
 #[cfg(test)]
 mod tests;

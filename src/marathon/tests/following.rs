@@ -18,10 +18,10 @@ fn status(task: u32) -> String {
 }
 
 fn port(event: &Event) -> u16 {
-    match event {
-        Event::TaskChanged(update) => update.ports[0],
-        other => panic!("{other:?}"),
-    }
+    let Event::TaskChanged(update) = event else {
+        panic!("{event:?}");
+    };
+    update.ports[0]
 }
 
 const WEB: &str = r#"{"id":"/web","version":"2020-07-14T10:00:00.120Z"}"#;
@@ -114,7 +114,7 @@ async fn a_list_dies_with_the_stream_it_was_asked_for_beside() {
     let stream = marathon.stream().await;
     let list = marathon.asked("/v2/apps").await;
     drop(stream);
-    list.is_hung_up().await;
+    list.hung_up().await;
     let _stream = marathon.stream().await;
     marathon
         .asked("/v2/apps")

@@ -5,3 +5,4 @@ mod peer;
 mod reading;
 mod redirects;
 mod streams;
+mod tls;

@@ -153,7 +153,7 @@ impl Exchange {
     }
 
     /// Waits until the other side has hung up.
-    pub(super) async fn is_hung_up(mut self) {
+    pub(super) async fn hung_up(mut self) {
         let mut rest = Vec::new();
         let _reset = within(self.socket.read_to_end(&mut rest)).await;
     }

@@ -95,8 +95,8 @@ async fn a_silent_stream_is_given_up() {
     let half_open = marathon.stream().await;
     let list = marathon.asked("/v2/apps").await;
     // The list does not come either: the stream's silence alone ends both.
-    list.is_hung_up().await;
-    half_open.is_hung_up().await;
+    list.hung_up().await;
+    half_open.hung_up().await;
     marathon.asked("/v2/events").await;
     assert_eq!(subject.stream_failures("idle"), 1);
 }
@@ -111,7 +111,7 @@ async fn a_stream_that_nobody_confirms_is_given_up() {
     let subject = Subject::running(config);
     let mut stream = marathon.asked("/v2/events").await;
     stream.send(STREAM_HEAD).await;
-    stream.is_hung_up().await;
+    stream.hung_up().await;
     marathon.asked("/v2/events").await;
     assert_eq!(subject.stream_failures("slow"), 1);
 }
@@ -125,7 +125,7 @@ async fn a_head_that_does_not_come_is_given_up() {
     };
     let subject = Subject::running(config);
     let held = marathon.asked("/v2/events").await;
-    held.is_hung_up().await;
+    held.hung_up().await;
     marathon.asked("/v2/events").await;
     assert_eq!(subject.stream_failures("slow"), 1);
 }
