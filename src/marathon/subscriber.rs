@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -25,7 +26,11 @@ use super::wanted::{Asked, Wanted};
 use crate::backoff::{Backoff, jittered};
 use crate::metrics::{Heard, Metrics};
 use crate::state::app::AgentHost;
-use crate::state::event::{Event, Stale};
+use crate::state::event::{Event, Stale, UnreadableApp};
+
+/// Unreadable events are logged once in that time: a log must not grow with Marathon's oddities,
+/// and a metric counts them all.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Follows one Marathon.
 pub(super) struct Subscriber {
@@ -47,6 +52,8 @@ pub(super) struct Subscriber {
     fetch_backoff: Backoff,
     /// No question is asked before that.
     fetch_after: Instant,
+    /// No unreadable event is logged before that.
+    complain_after: Instant,
     /// When everything is asked for again; none while that is wanted or under way.
     resync_at: Option<Instant>,
     resolver: Resolver,
@@ -92,6 +99,7 @@ impl Subscriber {
             fetches: Endpoints::new(&config.marathons),
             fetch_backoff: backoff,
             fetch_after: now,
+            complain_after: now,
             resync_at: None,
             resolver: Resolver::new(config.resolve_lifetime, config.resolve_retry),
             resolved: BTreeMap::new(),
@@ -199,7 +207,11 @@ impl Subscriber {
                 }
             }
             Err(e) => {
-                tracing::warn!(event_type, error = %e, "an event cannot be read");
+                let now = Instant::now();
+                if self.complain_after <= now {
+                    self.complain_after = now + COMPLAINT_INTERVAL;
+                    tracing::warn!(event_type, error = %e, "an event cannot be read");
+                }
                 self.reject(e.reason());
                 // What it changed will be in a list; delayed, so that a run of such events is one.
                 self.want(Stale::Confirmation, "unreadable");
@@ -226,6 +238,12 @@ impl Subscriber {
             .frames_rejected
             .with_label_values(&[reason])
             .inc();
+    }
+
+    /// The state makes a problem of it, which is where an operator finds it.
+    fn reject_app(&self, app: &UnreadableApp) {
+        self.reject("unreadable_app");
+        tracing::debug!(app = %app.id, why = app.why, "an app cannot be read");
     }
 
     fn want(&mut self, stale: Stale, reason: &str) {
@@ -333,9 +351,7 @@ impl Subscriber {
                 self.resync_at = Some(at + interval);
             }
             Event::AppGone(app) => self.wanted.is_missing(app.clone(), at),
-            Event::AppUnreadable(app) => {
-                tracing::warn!(app = %app.id, why = app.why, "an app cannot be read");
-            }
+            Event::AppUnreadable(app) => self.reject_app(app),
             Event::GroupSynced { .. }
             | Event::AppChanged(_)
             | Event::AppTerminated(_)
@@ -348,8 +364,7 @@ impl Subscriber {
         }
         if let Event::Synced(list) | Event::GroupSynced { list, .. } = &event {
             for app in &list.unreadable {
-                self.reject("unreadable_app");
-                tracing::debug!(app = %app.id, why = app.why, "an app cannot be read");
+                self.reject_app(app);
             }
         }
         self.resolver
@@ -447,8 +462,6 @@ async fn sleep_until(instant: Option<Instant>) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::super::config::BaseUrl;
     use super::super::stream::Phase;
     use super::*;

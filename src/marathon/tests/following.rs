@@ -59,6 +59,8 @@ async fn a_stream_is_asked_for_as_marathon_wants_it_and_the_list_waits_for_its_f
         }
         other => panic!("{other:?}"),
     }
+    let text = String::from_utf8(subject.metrics.encode().unwrap()).unwrap();
+    assert!(text.contains("marathon_envoy_stream_silence_seconds 0."));
     subject.stop().await.unwrap();
 }
 
@@ -266,12 +268,10 @@ async fn an_answer_over_its_limit_is_no_answer() {
     let _stream = marathon.stream().await;
     let large = format!(r#"{{"apps":[{WEB}]}}"#);
     let mut list = marathon.asked("/v2/apps").await;
-    let length = large.len();
-    let head = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
-    );
-    list.try_send(&head).await;
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n";
+    list.try_send(head).await;
     list.try_send(&large).await;
+    drop(list);
     marathon
         .asked("/v2/apps")
         .await
