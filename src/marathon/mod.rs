@@ -5,10 +5,15 @@ mod config;
 mod connection;
 mod endpoints;
 mod error;
+mod flight;
 mod ids;
+mod kind;
 mod layout;
 mod resolve;
+mod stream;
 mod subscriber;
+#[cfg(test)]
+mod tests;
 pub mod translate;
 mod transport;
 mod wanted;
