@@ -55,6 +55,9 @@ pub(super) struct Subscriber {
     fetch_after: Instant,
     /// No unreadable event is logged before that.
     complain_after: Instant,
+    /// Why the stream was lost when the log last said so, since it was last followed.
+    complained_of: Option<&'static str>,
+    complain_of_loss_after: Instant,
     /// When everything is asked for again; none while that is wanted or under way.
     resync_at: Option<Instant>,
     resolver: Resolver,
@@ -101,6 +104,8 @@ impl Subscriber {
             fetch_backoff: backoff,
             fetch_after: now,
             complain_after: now,
+            complained_of: None,
+            complain_of_loss_after: now,
             resync_at: None,
             resolver: Resolver::new(config.resolve_lifetime, config.resolve_retry),
             resolved: BTreeMap::new(),
@@ -183,6 +188,7 @@ impl Subscriber {
 
     fn hear(&mut self, event: &eventsource_client::Event) {
         if let Some(base) = self.stream.confirm() {
+            self.complained_of = None;
             tracing::info!(marathon = %base, "following the event stream");
             self.streams.worked(&base);
             self.fetches.worked(&base);
@@ -272,13 +278,21 @@ impl Subscriber {
             self.stream_backoff.reset();
         }
         let wait = self.stream_backoff.wait(&mut rand::rng());
-        tracing::warn!(
-            marathon = %base,
-            error = loss.error,
-            reason = loss.reason,
-            retry_in_seconds = wait.as_secs_f64(),
-            "the event stream is down"
-        );
+        // An outage is one line, and one a minute while it lasts.
+        let known = self.complained_of == Some(loss.reason) && now < self.complain_of_loss_after;
+        if known {
+            tracing::debug!(marathon = %base, error = loss.error, "the event stream is still down");
+        } else {
+            self.complained_of = Some(loss.reason);
+            self.complain_of_loss_after = now + COMPLAINT_INTERVAL;
+            tracing::warn!(
+                marathon = %base,
+                error = loss.error,
+                reason = loss.reason,
+                retry_in_seconds = wait.as_secs_f64(),
+                "the event stream is down"
+            );
+        }
         self.metrics.stream_connected.set(0);
         self.metrics
             .stream_failures

@@ -4,15 +4,16 @@
 //! line in `--help` and its row in the README. [`Typed::mean`] checks them all before anything
 //! is opened.
 
+mod log;
 mod typed;
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::filter::Targets;
 
 use crate::intent::Groups;
 use crate::marathon::BaseUrl;
@@ -87,8 +88,8 @@ const LONGEST_SOCKET_PATH: usize = 107;
 const LONG_REFRESH_DELAY: Duration = Duration::from_secs(2);
 
 impl Typed {
-    /// Checks the settings and turns them into what each room wants. Reads nothing but the
-    /// credentials, to say early that they cannot be read.
+    /// Checks the settings and turns them into what each room wants. Looks whether the files that
+    /// they name can be read.
     ///
     /// # Errors
     ///
@@ -121,7 +122,7 @@ impl Typed {
             xds_listen,
             admin_listen: self.admin_listen,
             log_format: self.log_format,
-            log: log_filter(&self.log)?,
+            log: log::filter(&self.log)?,
             warnings,
         })
     }
@@ -146,14 +147,50 @@ impl Typed {
                 remedy: "give it at least 1 second; 300 is the default",
             });
         }
+        let leader_hosts = self.marathon_leader_hosts.iter();
+        let leader_hosts = leader_hosts.map(|host| host.trim().to_owned());
         Ok(marathon::Config {
-            credentials_file: self.marathon_credentials_file.clone(),
-            ca_file: self.marathon_cacert.clone(),
-            leader_hosts: self.marathon_leader_hosts.clone(),
+            credentials_file: self.credentials_file()?,
+            ca_file: self.ca_file()?,
+            leader_hosts: leader_hosts.filter(|host| !host.is_empty()).collect(),
             resync_interval: self.resync_interval,
             confirmation_delay: self.sudden_loss_delay,
             ..marathon::Config::new(marathons)
         })
+    }
+
+    fn credentials_file(&self) -> Result<Option<PathBuf>, BadSetting> {
+        let bad = |path: &Path, why: String| BadSetting {
+            variable: "MARATHON_CREDENTIALS_FILE",
+            value: path.display().to_string(),
+            why,
+            remedy: "name a file that this user may read, with one line user:password",
+        };
+        let Some(path) = given(&self.marathon_credentials_file) else {
+            return Ok(None);
+        };
+        let text = read(path).map_err(|why| bad(path, why))?;
+        if text.trim_end().lines().count() != 1 || !text.contains(':') {
+            return Err(bad(path, "it does not hold one line user:password".into()));
+        }
+        Ok(Some(path.to_owned()))
+    }
+
+    fn ca_file(&self) -> Result<Option<PathBuf>, BadSetting> {
+        let bad = |path: &Path, why: String| BadSetting {
+            variable: "MARATHON_CACERT",
+            value: path.display().to_string(),
+            why,
+            remedy: "name a PEM file of CA certificates that this user may read",
+        };
+        let Some(path) = given(&self.marathon_cacert) else {
+            return Ok(None);
+        };
+        let text = read(path).map_err(|why| bad(path, why))?;
+        if !text.contains("-----BEGIN CERTIFICATE-----") {
+            return Err(bad(path, "it holds no certificate".into()));
+        }
+        Ok(Some(path.to_owned()))
     }
 
     fn intent(&self) -> Result<intent::Config, BadSetting> {
@@ -180,6 +217,8 @@ impl Typed {
                 remedy: "write it as it stands in labels, without the underscore: HAPROXY",
             });
         }
+        let framework_name = self.framework_name.as_ref();
+        let framework_name = framework_name.filter(|name| !name.is_empty());
         let app_id = |name: &String| AppId::from(format!("/{}", name.trim_matches('/')).as_str());
         Ok(intent::Config {
             groups: if groups.contains("*") {
@@ -190,7 +229,7 @@ impl Typed {
             label_prefix: prefix.clone(),
             strict: self.strict_mode,
             use_health: self.use_marathon_health,
-            framework_name: self.framework_name.as_ref().map(app_id),
+            framework_name: framework_name.map(app_id),
         })
     }
 
@@ -224,7 +263,7 @@ impl Typed {
     }
 
     fn certificates(&self, xds_listen: &XdsListen) -> Result<Option<files::Config>, BadSetting> {
-        let Some(folder) = &self.certificates_dir else {
+        let Some(folder) = given(&self.certificates_dir) else {
             return Ok(None);
         };
         let bad = |why: String, remedy| BadSetting {
@@ -245,7 +284,7 @@ impl Typed {
                 "name a folder of PEM bundles that this user may read",
             ));
         }
-        Ok(Some(files::Config::new(folder.clone())))
+        Ok(Some(files::Config::new(folder.to_owned())))
     }
 
     fn resources(&self, refresh_delay: Option<Duration>) -> Result<resources::Config, BadSetting> {
@@ -360,39 +399,14 @@ impl Link {
     }
 }
 
-/// The filter of the log: what was asked for, with every other crate capped at warn, since some of
-/// them log payloads.
-fn log_filter(text: &str) -> Result<Targets, BadSetting> {
-    const OWN: &str = env!("CARGO_CRATE_NAME");
-    let is_own = |target: &str| target == OWN || target.starts_with("marathon_envoy::");
-    let bad = |why: String| BadSetting {
-        variable: "RUST_LOG",
-        value: text.to_owned(),
-        why,
-        remedy: "write a level (error, warn, info, debug, trace) or marathon_envoy=level",
-    };
-    let asked: Targets = text
-        .parse()
-        .map_err(|error| bad(format!("not a log filter ({error})")))?;
-    let default = asked.default_level();
-    // A word that is no level is taken for a target, and would silence everything.
-    if default.is_none() && !asked.iter().any(|(target, _)| is_own(target)) {
-        return Err(bad("it lets no line of this program through".into()));
-    }
-    let default = default.unwrap_or(LevelFilter::OFF);
-    let start = Targets::new()
-        .with_default(default.min(LevelFilter::WARN))
-        .with_target(OWN, default);
-    let targets = asked.iter().map(|(target, level)| {
-        let own = target == OWN || target.starts_with("marathon_envoy::");
-        let level = if own {
-            level
-        } else {
-            level.min(LevelFilter::WARN)
-        };
-        (target.to_owned(), level)
-    });
-    Ok(start.with_targets(targets))
+/// A path that was given: a variable that is set to nothing is not set.
+fn given(path: &Option<PathBuf>) -> Option<&Path> {
+    path.as_deref().filter(|path| !path.as_os_str().is_empty())
+}
+
+/// A small file as text, or why it cannot be read.
+fn read(path: &Path) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|error| format!("it cannot be read ({error})"))
 }
 
 #[cfg(test)]

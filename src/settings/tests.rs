@@ -123,6 +123,19 @@ fn values_that_are_no_numbers_are_refused_as_they_are_typed() {
 }
 
 #[test]
+fn a_variable_that_is_set_to_nothing_is_not_set() {
+    let settings = meant(
+        "--framework-name= --certificates-dir= --marathon-credentials-file= --marathon-cacert= \
+         --marathon-leader-hosts=",
+    );
+    assert_eq!(settings.intent.framework_name, None);
+    assert!(settings.certificates.is_none());
+    assert_eq!(settings.marathon.credentials_file, None);
+    assert_eq!(settings.marathon.ca_file, None);
+    assert!(settings.marathon.leader_hosts.is_empty());
+}
+
+#[test]
 fn a_star_serves_every_group_and_an_app_id_gets_its_slash() {
     let settings = meant("--haproxy-group a,* --framework-name edge/lb");
     assert_eq!(settings.intent.groups, Groups::All);
@@ -153,7 +166,7 @@ fn a_refresh_delay_holds_for_every_kind_and_a_long_one_is_warned_of() {
 
 #[test]
 fn other_crates_are_capped_at_warn() {
-    let filter = |text: &str| log_filter(text).unwrap();
+    let filter = |text: &str| log::filter(text).unwrap();
     let level = tracing::Level::INFO;
     assert!(filter("info").would_enable("marathon_envoy::xds", &level));
     assert!(!filter("trace").would_enable("hyper::proto", &level));
