@@ -78,12 +78,6 @@ pub struct BadSetting {
     remedy: &'static str,
 }
 
-/// Below this Envoy divides by zero when it draws its jitter, and dies (measured with 1.40).
-const SHORTEST_REFRESH_DELAY: Duration = Duration::from_millis(10);
-
-/// The bytes that `sun_path` has on Linux, without the final zero.
-const LONGEST_SOCKET_PATH: usize = 107;
-
 /// Above this a second change within the delay waits longer than anybody expects.
 const LONG_REFRESH_DELAY: Duration = Duration::from_secs(2);
 
@@ -325,77 +319,6 @@ impl Typed {
             endpoints_refresh_delay: refresh_delay.unwrap_or(defaults.endpoints_refresh_delay),
             ..defaults
         })
-    }
-}
-
-impl Link {
-    /// Where proxies ask.
-    ///
-    /// # Errors
-    ///
-    /// When it is neither an address nor a path.
-    pub fn listen(&self) -> Result<XdsListen, BadSetting> {
-        if let Some(path) = self.xds_listen.strip_prefix("unix:") {
-            if path.is_empty() {
-                return Err(self.bad_listen("no path", "write unix:/run/marathon-envoy.sock"));
-            }
-            if path.len() > LONGEST_SOCKET_PATH {
-                let why = "the path is longer than a socket's can be (107 bytes)";
-                return Err(self.bad_listen(why, "choose a shorter path"));
-            }
-            return Ok(XdsListen::Unix(path.into()));
-        }
-        let address = self.xds_listen.parse().map_err(|_| {
-            let remedy = "write ip:port, as 127.0.0.1:5000, or unix:PATH";
-            self.bad_listen("not an address", remedy)
-        })?;
-        Ok(XdsListen::Tcp(address))
-    }
-
-    /// The name of the static cluster in Envoy's bootstrap that leads here.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be a host name: Envoy sends it as the host of every poll, and one with a
-    /// blank in it was refused as malformed without a word of why on either side.
-    pub fn cluster_name(&self) -> Result<String, BadSetting> {
-        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if self.cluster_name.is_empty() || !self.cluster_name.chars().all(fits) {
-            return Err(BadSetting {
-                variable: "CLUSTER_NAME",
-                value: self.cluster_name.clone(),
-                why: "Envoy could not send it as a host".into(),
-                remedy: "use letters, digits, '-', '_' and '.' only, as in Envoy's bootstrap",
-            });
-        }
-        Ok(self.cluster_name.clone())
-    }
-
-    /// The delay between an answer and the next poll, if one was given.
-    ///
-    /// # Errors
-    ///
-    /// When Envoy would not survive it.
-    pub fn refresh_delay(&self) -> Result<Option<Duration>, BadSetting> {
-        match self.refresh_delay {
-            Some(delay) if delay < SHORTEST_REFRESH_DELAY => Err(BadSetting {
-                variable: "REFRESH_DELAY",
-                value: delay.as_secs_f64().to_string(),
-                why: "Envoy crashes on delays below 0.001 and floods a dead server below 0.01"
-                    .into(),
-                remedy: "leave it unset, or give it at least 0.01 seconds",
-            }),
-            delay => Ok(delay),
-        }
-    }
-
-    fn bad_listen(&self, why: &str, remedy: &'static str) -> BadSetting {
-        BadSetting {
-            variable: "XDS_LISTEN",
-            value: self.xds_listen.clone(),
-            why: why.to_owned(),
-            remedy,
-        }
     }
 }
 

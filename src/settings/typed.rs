@@ -5,9 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::{PossibleValuesParser, Resettable, TypedValueParser};
+use clap::builder::{OsStringValueParser, PossibleValuesParser, Resettable, TypedValueParser};
 use clap::{Args, FromArgMatches as _, ValueEnum};
 
+use super::{BadSetting, XdsListen};
 use crate::resources::{EscapedSlashes, Underscores};
 
 /// The settings of the daemon, as typed.
@@ -24,11 +25,11 @@ pub struct Typed {
     pub marathon: Vec<String>,
 
     /// File with Marathon's credentials, one line `user:password`; read again for every connection.
-    #[arg(long, env = "MARATHON_CREDENTIALS_FILE", value_name = "FILE")]
+    #[arg(long, env = "MARATHON_CREDENTIALS_FILE", value_name = "FILE", value_parser = path())]
     pub marathon_credentials_file: Option<PathBuf>,
 
     /// PEM file with the CA of Marathon's certificate, trusted beside the system's.
-    #[arg(long, env = "MARATHON_CACERT", value_name = "FILE")]
+    #[arg(long, env = "MARATHON_CACERT", value_name = "FILE", value_parser = path())]
     pub marathon_cacert: Option<PathBuf>,
 
     /// More hosts, as a comma list of `host` or `host:port`, that a standby may redirect the event
@@ -165,7 +166,7 @@ pub struct Typed {
     pub headers_with_underscores: Underscores,
 
     /// Folder of PEM bundles `NAME.pem` (certificate, chain and key); changes are noticed.
-    #[arg(long, env = "CERTIFICATES_DIR", value_name = "FOLDER")]
+    #[arg(long, env = "CERTIFICATES_DIR", value_name = "FOLDER", value_parser = path())]
     pub certificates_dir: Option<PathBuf>,
 
     /// What the log looks like.
@@ -245,6 +246,11 @@ fn seconds(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|_| "not a number of seconds from 0 up".to_owned())
 }
 
+/// A path, which may be empty: whoever means it takes that for none.
+fn path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
 fn escaped_slashes() -> impl TypedValueParser<Value = EscapedSlashes> {
     PossibleValuesParser::new(["keep", "reject", "redirect", "unescape"]).map(|name| {
         match name.as_str() {
@@ -262,6 +268,83 @@ fn underscores() -> impl TypedValueParser<Value = Underscores> {
         "drop" => Underscores::Drop,
         _ => Underscores::Allow,
     })
+}
+
+/// The bytes that `sun_path` has on Linux, without the final zero.
+const LONGEST_SOCKET_PATH: usize = 107;
+
+/// Below this Envoy divides by zero when it draws its jitter, and dies (measured with 1.40).
+const SHORTEST_REFRESH_DELAY: Duration = Duration::from_millis(10);
+
+impl Link {
+    /// Where proxies ask.
+    ///
+    /// # Errors
+    ///
+    /// When it is neither an address nor a path.
+    pub fn listen(&self) -> Result<XdsListen, BadSetting> {
+        if let Some(path) = self.xds_listen.strip_prefix("unix:") {
+            if path.is_empty() {
+                return Err(self.bad_listen("no path", "write unix:/run/marathon-envoy.sock"));
+            }
+            if path.len() > LONGEST_SOCKET_PATH {
+                let why = "the path is longer than a socket's can be (107 bytes)";
+                return Err(self.bad_listen(why, "choose a shorter path"));
+            }
+            return Ok(XdsListen::Unix(path.into()));
+        }
+        let address = self.xds_listen.parse().map_err(|_| {
+            let remedy = "write ip:port, as 127.0.0.1:5000, or unix:PATH";
+            self.bad_listen("not an address", remedy)
+        })?;
+        Ok(XdsListen::Tcp(address))
+    }
+
+    /// The name of the static cluster in Envoy's bootstrap that leads here.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be a host name: Envoy sends it as the host of every poll, and one with a
+    /// blank in it was refused as malformed without a word of why on either side.
+    pub fn cluster_name(&self) -> Result<String, BadSetting> {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if self.cluster_name.is_empty() || !self.cluster_name.chars().all(fits) {
+            return Err(BadSetting {
+                variable: "CLUSTER_NAME",
+                value: self.cluster_name.clone(),
+                why: "Envoy could not send it as a host".into(),
+                remedy: "use letters, digits, '-', '_' and '.' only, as in Envoy's bootstrap",
+            });
+        }
+        Ok(self.cluster_name.clone())
+    }
+
+    /// The delay between an answer and the next poll, if one was given.
+    ///
+    /// # Errors
+    ///
+    /// When Envoy would not survive it.
+    pub fn refresh_delay(&self) -> Result<Option<Duration>, BadSetting> {
+        match self.refresh_delay {
+            Some(delay) if delay < SHORTEST_REFRESH_DELAY => Err(BadSetting {
+                variable: "REFRESH_DELAY",
+                value: delay.as_secs_f64().to_string(),
+                why: "Envoy crashes on delays below 0.001 and floods a dead server below 0.01"
+                    .into(),
+                remedy: "leave it unset, or give it at least 0.01 seconds",
+            }),
+            delay => Ok(delay),
+        }
+    }
+
+    pub(super) fn bad_listen(&self, why: &str, remedy: &'static str) -> BadSetting {
+        BadSetting {
+            variable: "XDS_LISTEN",
+            value: self.xds_listen.clone(),
+            why: why.to_owned(),
+            remedy,
+        }
+    }
 }
 
 /// Every setting as a row of a Markdown table: variable, flag, default, meaning.
