@@ -408,7 +408,7 @@ mod tests {
         facts.send(Heard::now(events)).await.unwrap();
         assert!(run.as_mut().now_or_never().is_none());
         // The queue is full of the first request; facts are taken all the same.
-        let more = vec![unknown("/a")];
+        let more = vec![unknown("/b")];
         facts.send(Heard::now(more)).await.unwrap();
         let asked = tokio::select! {
             () = run.as_mut() => panic!("the pipeline ended"),
