@@ -114,7 +114,8 @@ pub enum Error {
 }
 
 /// Serves proxies until `shutdown`, then answers every held poll with 304, drains, and returns when
-/// no task of its own is left. Several of these can share `proxies`.
+/// no task of its own is left. Several of these can share `proxies`. Dropping the future cuts every
+/// connection.
 ///
 /// # Errors
 ///
@@ -128,12 +129,14 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
     let drain = config.drain;
+    let cut = CancellationToken::new();
+    let _cut_when_dropped = cut.clone().drop_guard();
     let server = Arc::new(Server {
         room: Arc::new(Semaphore::new(config.max_connections)),
         next_connection: AtomicU64::default(),
         tasks: Tasks {
             tracker: TaskTracker::new(),
-            cut: CancellationToken::new(),
+            cut,
         },
         // A broken listener stops what it began; that does not stop anybody else.
         polls: Polls {
