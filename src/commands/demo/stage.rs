@@ -29,6 +29,10 @@ pub struct Plan {
     pub transport: Transport,
     /// The simulated Marathon.
     pub marathon: marathon::Config,
+    /// Where the daemon answers proxies, as `XDS_LISTEN` spells it.
+    pub xds_listen: String,
+    /// Where Envoy listens for http; some free port if there is nothing here.
+    pub http: Option<SocketAddr>,
     /// Further settings of the daemon, as flags: `--strict-mode`.
     pub flags: Vec<String>,
     /// What the settings have no flag for: time limits that journeys set short.
@@ -44,6 +48,8 @@ impl Plan {
             envoy: envoy.to_owned(),
             transport: Transport::Rest,
             marathon: marathon::Config::default(),
+            xds_listen: "127.0.0.1:0".to_owned(),
+            http: None,
             flags: Vec::new(),
             tune: |_| {},
             options: Options::default(),
@@ -107,7 +113,10 @@ impl Stage {
     /// Whatever part could not start.
     pub async fn start(plan: Plan) -> Result<Self, StageError> {
         let marathon = Cluster::start(plan.marathon.clone()).await?;
-        let http = free_address().await?;
+        let http = match plan.http {
+            Some(address) => address,
+            None => free_address().await?,
+        };
         let https = free_address().await?;
         let settings = settings(&plan, &marathon, http, https)?;
         let daemon = Daemon::bind(settings).await?;
@@ -222,7 +231,7 @@ fn settings(
 ) -> Result<Settings, StageError> {
     let mut words = vec![
         format!("--marathon={}", marathon.urls().join(",")),
-        "--xds-listen=127.0.0.1:0".to_owned(),
+        format!("--xds-listen={}", plan.xds_listen),
         "--xds-plaintext-secrets=true".to_owned(),
         "--admin-listen=127.0.0.1:0".to_owned(),
         format!("--http-listen-addr={}", http.ip()),
