@@ -8,3 +8,5 @@ mod start;
 mod support;
 #[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod tls;

@@ -1,5 +1,8 @@
 //! What journeys share: the Envoy to run, and short ways to say what happens.
 
+pub(crate) mod certificates;
+pub(crate) mod looks;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
