@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod rejections;
+#[cfg(test)]
 mod restarts;
 #[cfg(test)]
 mod start;
