@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod program;
+#[cfg(test)]
 mod rejections;
 #[cfg(test)]
 mod restarts;

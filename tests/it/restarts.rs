@@ -1,19 +1,18 @@
 //! Journeys of restarts and identities: Envoy's, the daemon's, and proxies that say no.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use marathon_envoy::commands::bootstrap::Transport;
 use marathon_envoy::commands::demo::stage::Stage;
 use marathon_envoy::settings::XdsListen;
-use marathon_envoy::sim::envoy::{Admin, Envoy, Options};
+use marathon_envoy::sim::envoy::{Envoy, Options};
 use marathon_envoy::sim::load::{Load, Pace, Report, Target, named_by_body};
 use marathon_envoy::sim::proxy::{Answer, Place, Protocol, Proxy};
 use marathon_envoy::snapshot::Kind;
 use tokio::time::Instant;
 
-use crate::support::looks::{json, metric, metric_where};
+use crate::support::looks::{given, json, metric, metric_where};
 use crate::support::{LIMIT, app, envoy, live, stage};
 
 const PACE: Pace = Pace::PerSecond(NonZeroU32::new(300).unwrap());
@@ -44,22 +43,6 @@ async fn at_rest(stage: &Stage, held: u64) {
 
 /// Polls for clusters, listeners, one route table and the endpoints of one cluster.
 const HELD: u64 = 4;
-
-/// What Envoy counts whenever it is given something, and the versions that it has.
-async fn given(admin: Admin) -> BTreeMap<String, u64> {
-    let filter = r"(update_success|update_attempt_ok|config_reload|\.version)$";
-    let given = admin.stats(filter).await.unwrap();
-    for name in [
-        "cluster_manager.cds.update_success",
-        "cluster_manager.cds.version",
-        "listener_manager.lds.update_success",
-        "http.http.rds.http.config_reload",
-        "cluster.web_0.update_success",
-    ] {
-        assert!(given.contains_key(name), "{name} among {given:?}");
-    }
-    given
-}
 
 async fn hosts(envoy: &mut Envoy, cluster: &str, count: usize) {
     let admin = envoy.admin();

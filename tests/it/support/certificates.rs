@@ -89,6 +89,17 @@ impl Bundle {
     pub(crate) fn pem(&self) -> String {
         format!("{}{}", self.certificate_pem, self.key_pem)
     }
+
+    /// No line of the key is in what `place` shows.
+    pub(crate) fn assert_hidden(&self, place: &str, text: &str) {
+        let lines = self.key_pem.lines().filter(|line| !line.contains("-----"));
+        let mut count = 0;
+        for line in lines {
+            count += 1;
+            assert!(!text.contains(line), "{place} shows a key");
+        }
+        assert!(count > 1, "{}", self.key_pem);
+    }
 }
 
 /// The folder where the daemon finds certificates.
@@ -110,10 +121,14 @@ impl Folder {
         fs::remove_file(self.0.path().join(format!("{name}.pem"))).unwrap();
     }
 
+    /// The flag with which a daemon watches it.
+    pub(crate) fn flag(&self) -> String {
+        format!("--certificates-dir={}", self.0.path().display())
+    }
+
     /// Lets the daemon of a plan watch it, and look often.
     pub(crate) fn watched(&self, plan: &mut Plan) {
-        let path = self.0.path().display();
-        plan.flags.push(format!("--certificates-dir={path}"));
+        plan.flags.push(self.flag());
         plan.tune = look_often;
     }
 }

@@ -1,8 +1,11 @@
-//! Looks at what the daemon says of itself on its admin port, and waits until it says it.
+//! Looks at what the daemon and Envoy say of themselves on their admin ports, and waits for it.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use marathon_envoy::commands::demo::stage::Stage;
+use marathon_envoy::sim::envoy::Admin;
 use marathon_envoy::sim::load::{Probe, Target};
 use serde_json::Value;
 use tokio::time::Instant;
@@ -30,9 +33,14 @@ pub(crate) async fn until<T>(what: &str, look: impl AsyncFn() -> Result<T, Strin
 
 /// A page of the daemon's admin port; none while nobody answers there.
 pub(crate) async fn page(stage: &Stage, path: &str) -> Option<String> {
+    page_at(stage.admin(), path).await
+}
+
+/// The same, of a daemon without a stage.
+pub(crate) async fn page_at(admin: SocketAddr, path: &str) -> Option<String> {
     let mut probe = Probe::new(Target {
         keep_alive: false,
-        ..Target::http(stage.admin(), "admin", path)
+        ..Target::http(admin, "admin", path)
     });
     probe.ask().await.ok().map(|answer| answer.text())
 }
@@ -105,4 +113,20 @@ pub(crate) async fn problems(stage: &Stage) -> Vec<String> {
             )
         })
         .collect()
+}
+
+/// What Envoy counts whenever it is given something, and the versions that it has.
+pub(crate) async fn given(admin: Admin) -> BTreeMap<String, u64> {
+    let filter = r"(update_success|update_attempt_ok|config_reload|\.version)$";
+    let given = admin.stats(filter).await.unwrap();
+    for name in [
+        "cluster_manager.cds.update_success",
+        "cluster_manager.cds.version",
+        "listener_manager.lds.update_success",
+        "http.http.rds.http.config_reload",
+        "cluster.web_0.update_success",
+    ] {
+        assert!(given.contains_key(name), "{name} among {given:?}");
+    }
+    given
 }
