@@ -1,6 +1,7 @@
 //! Serves the current snapshot to Envoy: connections in, held polls, a stop that answers them all.
 
 mod content;
+mod limits;
 mod listener;
 mod offers;
 mod order;
@@ -30,9 +31,10 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use limits::{Limits, Patience};
 pub use listener::{Listener, SocketFile};
-pub use proxies::{Limits, Proxies, ProxyId};
-pub use subscription::{Patience, Progress};
+pub use proxies::{Proxies, ProxyId};
+pub use subscription::Progress;
 pub use view::{KindView, ProxyView, SubscriptionView};
 
 use crate::metrics::Metrics;
