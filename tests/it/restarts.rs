@@ -12,6 +12,7 @@ use marathon_envoy::sim::proxy::{Answer, Place, Protocol, Proxy};
 use marathon_envoy::snapshot::Kind;
 use tokio::time::Instant;
 
+use crate::support::certificates::{Authority, Folder, shown};
 use crate::support::looks::{given, json, metric, metric_where};
 use crate::support::{LIMIT, app, envoy, live, stage};
 
@@ -63,8 +64,22 @@ enum End {
 }
 
 async fn envoy_is_restarted(transport: Transport, end: End) {
-    let mut stage = edge(transport).await;
-    at_rest(&stage, HELD).await;
+    let authority = Authority::new();
+    let folder = Folder::new();
+    let bundle = authority.bundle(&["web.test"]);
+    folder.put("web", &bundle.pem());
+    let mut stage = stage(|plan| {
+        plan.transport = transport;
+        folder.watched(plan);
+    })
+    .await;
+    let web = app("/web", "web.test", 2);
+    stage.marathon().create_app(web).await.unwrap();
+    live(&stage, "web.test", "/").await;
+    let secure = authority.target(&stage, "web.test");
+    // With the routes of https and the secret.
+    let all = HELD + 2;
+    at_rest(&stage, all).await;
     let changed = &["answer=\"changed\""];
     for _ in 0..2 {
         let before = metric(&stage, "polls_total", changed).await;
@@ -74,10 +89,11 @@ async fn envoy_is_restarted(transport: Transport, end: End) {
         }
         stage.envoy().ready(LIMIT).await.unwrap();
         live(&stage, "web.test", "/").await;
-        at_rest(&stage, HELD).await;
+        shown(&secure, &bundle).await;
+        at_rest(&stage, all).await;
         // Each of them once, and no wait ended by a time limit.
         let after = metric(&stage, "polls_total", changed).await;
-        assert_eq!(after - before, HELD);
+        assert_eq!(after - before, all);
         let admin = stage.envoy().admin();
         let late = admin.stats("init_fetch_timeout$").await.unwrap();
         assert!(late.values().all(|count| *count == 0), "{late:?}");
@@ -98,6 +114,33 @@ async fn a_restarted_envoy_gets_everything_again_once_over_rest() {
 #[tokio::test]
 async fn a_crashed_envoy_gets_everything_again_once_over_rest() {
     envoy_is_restarted(Transport::Rest, End::Killed).await;
+}
+
+async fn an_envoy_waits_for_its_control_plane(transport: Transport) {
+    let mut stage = edge(transport).await;
+    stage.stop_daemon().await.unwrap();
+    stage.envoy().restart().await.unwrap();
+    let envoy = stage.envoy();
+    envoy
+        .stat_where("cluster_manager.cds.update_failure", LIMIT, |count| {
+            count > 3
+        })
+        .await
+        .unwrap();
+    // Not ready and empty, which whoever asks before it sends it requests would believe.
+    assert!(!envoy.admin().is_ready().await.unwrap());
+    stage.start_daemon().await.unwrap();
+    stage.envoy().ready(LIMIT).await.unwrap();
+    live(&stage, "web.test", "/").await;
+    at_rest(&stage, HELD).await;
+    let changed = &["answer=\"changed\""];
+    assert_eq!(metric(&stage, "polls_total", changed).await, HELD);
+    stage.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_envoy_that_starts_first_waits_over_rest() {
+    an_envoy_waits_for_its_control_plane(Transport::Rest).await;
 }
 
 /// Ends the daemon, waits until Envoy has noticed, and starts it again after `meanwhile`.

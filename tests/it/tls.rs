@@ -15,6 +15,9 @@ use crate::support::{LIMIT, app, live, stage};
 
 const PACE: Pace = Pace::PerSecond(NonZeroU32::new(200).unwrap());
 
+/// New connections cost more: a handshake takes milliseconds in an unoptimised build.
+const FRESH_PACE: Pace = Pace::PerSecond(NonZeroU32::new(50).unwrap());
+
 /// A stage with one app under `hosts`, and the certificates of `folder`.
 async fn edge(transport: Transport, folder: &Folder, hosts: &str) -> Stage {
     let stage = stage(|plan| {
@@ -82,7 +85,11 @@ async fn a_certificate_is_exchanged_under_load(transport: Transport) {
     shown(&target, &current).await;
 
     let kept = Load::start(target.clone(), PACE, named_by_body);
-    let fresh = Load::start(authority.fresh(&stage, "one.test"), PACE, named_by_body);
+    let fresh = Load::start(
+        authority.fresh(&stage, "one.test"),
+        FRESH_PACE,
+        named_by_body,
+    );
     for _ in 0..3 {
         let mut held = Probe::new(target.clone());
         let before = held.ask().await.unwrap();
@@ -114,6 +121,54 @@ async fn a_certificate_is_exchanged_under_load_over_rest() {
     a_certificate_is_exchanged_under_load(Transport::Rest).await;
 }
 
+async fn a_certificate_is_exchanged_while_the_daemon_is_away(transport: Transport) {
+    let authority = Authority::new();
+    let folder = Folder::new();
+    let old = authority.bundle(&["one.test"]);
+    folder.put("one", &old.pem());
+    let mut stage = edge(transport, &folder, "one.test").await;
+    let target = authority.target(&stage, "one.test");
+    shown(&target, &old).await;
+    live(&stage, "one.test", "/").await;
+    // Clusters, one's endpoints, listeners, two route tables, one secret.
+    metric_where(&stage, "polls_held", &[], |count| count == 6).await;
+    let kept = Load::start(target.clone(), PACE, named_by_body);
+    let fresh = Load::start(
+        authority.fresh(&stage, "one.test"),
+        FRESH_PACE,
+        named_by_body,
+    );
+
+    stage.kill_daemon().await;
+    let failures = "cluster_manager.cds.update_failure";
+    let envoy = stage.envoy();
+    envoy
+        .stat_where(failures, LIMIT, |count| count > 0)
+        .await
+        .unwrap();
+    let new = authority.bundle(&["one.test"]);
+    folder.put("one", &new.pem());
+    shown(&target, &old).await;
+    stage.start_daemon().await.unwrap();
+    shown(&target, &new).await;
+    metric_where(&stage, "polls_held", &[], |count| count == 6).await;
+    // The secret was sent, and nothing else.
+    let changed = "answer=\"changed\"";
+    assert_eq!(metric(&stage, "polls_total", &[changed]).await, 1);
+    let secrets = &[changed, "kind=\"secrets\""];
+    assert_eq!(metric(&stage, "polls_total", secrets).await, 1);
+    for load in [kept, fresh] {
+        let report = load.stop().await;
+        assert_eq!(report.failed(), 0, "{}", report.words());
+    }
+    stage.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_certificate_is_exchanged_while_the_daemon_is_away_over_rest() {
+    a_certificate_is_exchanged_while_the_daemon_is_away(Transport::Rest).await;
+}
+
 async fn a_bad_file_keeps_the_last_good_certificate(transport: Transport) {
     let authority = Authority::new();
     let folder = Folder::new();
@@ -122,7 +177,11 @@ async fn a_bad_file_keeps_the_last_good_certificate(transport: Transport) {
     let stage = edge(transport, &folder, "one.test").await;
     let target = authority.target(&stage, "one.test");
     shown(&target, &good).await;
-    let load = Load::start(authority.fresh(&stage, "one.test"), PACE, named_by_body);
+    let load = Load::start(
+        authority.fresh(&stage, "one.test"),
+        FRESH_PACE,
+        named_by_body,
+    );
 
     let other = authority.bundle(&["one.test"]);
     let whole = other.pem();
