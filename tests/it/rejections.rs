@@ -15,6 +15,7 @@ use envoy_api::envoy::extensions::filters::network::http_connection_manager::v3 
 use envoy_api::prost::Message as _;
 use envoy_api::prost_types;
 use marathon_envoy::commands::bootstrap::{self, Transport};
+use marathon_envoy::commands::demo::stage::Stage;
 use marathon_envoy::metrics::Metrics;
 use marathon_envoy::settings::XdsListen;
 use marathon_envoy::sim::envoy::{Envoy, Options};
@@ -32,6 +33,22 @@ use crate::support::looks::{json, metric, metric_where, sum, until};
 use crate::support::{LIMIT, app, envoy, live, stage};
 
 const PACE: Pace = Pace::PerSecond(NonZeroU32::new(200).unwrap());
+
+/// Longer than any test.
+const FOR_EVER: Duration = Duration::from_secs(3600);
+
+/// The limits of a server that offers what was rejected again after `wait`, then twice that.
+fn offering_again_after(wait: Duration) -> xds::Limits {
+    let defaults = xds::Patience::default();
+    xds::Limits {
+        patience: xds::Patience {
+            reoffer_first: wait,
+            reoffer_limit: defaults.reoffer_limit.max(wait),
+            ..defaults
+        },
+        ..xds::Limits::default()
+    }
+}
 
 /// A server of the test's own snapshots and an Envoy that polls it.
 struct Plane {
@@ -334,7 +351,8 @@ fn of_clusters() -> Case {
 
 async fn a_rejection_is_noticed(transport: Transport, case: Case) {
     let kind = case.kind;
-    let mut plane = Plane::start(transport, xds::Limits::default()).await;
+    // Whatever is taken below is not what was offered again.
+    let mut plane = Plane::start(transport, offering_again_after(FOR_EVER)).await;
     plane.synced(kind).await;
     let load = Load::start(plane.target(), PACE, named_by_body);
     assert_eq!(plane.changed(kind), 1);
@@ -347,7 +365,6 @@ async fn a_rejection_is_noticed(transport: Transport, case: Case) {
         .await
         .unwrap();
     plane.noticed(kind, 1).await;
-    let noticed = Instant::now();
     let view = plane.view(kind);
     assert_eq!(view.state, xds::Progress::Rejected, "{view:?}");
     assert_eq!(view.presumed_nacks, 1);
@@ -359,8 +376,6 @@ async fn a_rejection_is_noticed(transport: Transport, case: Case) {
     plane.put(kind, case.name, case.good);
     plane.publish();
     plane.synced(kind).await;
-    // Long before the bad one would have been offered again.
-    assert!(noticed.elapsed() < Duration::from_secs(4));
     assert_eq!(plane.changed(kind), 3);
     let rejections = plane.envoy.admin().stat(case.rejections).await.unwrap();
     assert_eq!(rejections, Some(1));
@@ -386,26 +401,21 @@ async fn a_rejected_cluster_is_held_and_the_next_good_one_taken_over_rest() {
 
 async fn rejected_content_is_offered_again(transport: Transport) {
     let first = Duration::from_millis(400);
-    let limits = xds::Limits {
-        patience: xds::Patience {
-            reoffer_first: first,
-            ..xds::Patience::default()
-        },
-        ..xds::Limits::default()
-    };
     let case = of_routes();
-    let mut plane = Plane::start(transport, limits).await;
+    let mut plane = Plane::start(transport, offering_again_after(first)).await;
     plane.synced(case.kind).await;
     plane.put(case.kind, case.name, case.bad);
-    plane.publish();
-    plane.noticed(case.kind, 1).await;
     let began = Instant::now();
+    plane.publish();
     plane.noticed(case.kind, 3).await;
-    // Once the first wait, once twice that; less the time from the rejection to its sighting.
-    assert!(began.elapsed() > first * 5 / 2, "{:?}", began.elapsed());
     assert_eq!(plane.changed(case.kind), 4);
-    let rejections = plane.envoy.admin().stat(case.rejections).await.unwrap();
-    assert_eq!(rejections, Some(3));
+    // Once the first wait, once twice that.
+    assert!(began.elapsed() >= first * 3, "{:?}", began.elapsed());
+    plane
+        .envoy
+        .stat_where(case.rejections, LIMIT, |count| count >= 3)
+        .await
+        .unwrap();
     plane.says("first").await;
     plane.stop().await;
 }
@@ -419,6 +429,7 @@ async fn a_first_listener_is_rejected(transport: Transport) {
     // Envoys share ports with each other, but not with this.
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap();
+    let began = Instant::now();
     let mut stage = stage(|plan| {
         plan.transport = transport;
         plan.http = Some(address);
@@ -432,21 +443,29 @@ async fn a_first_listener_is_rejected(transport: Transport) {
         .stat_where(rejected, LIMIT, |count| count >= 3)
         .await
         .unwrap();
-    let third = Instant::now();
-    let answers = &["kind=\"listeners\"", "answer=\"changed\""];
     // The poll after the third rejection is held.
     let held = &["kind=\"listeners\""];
     metric_where(&stage, "polls_held", held, |count| count == 1).await;
-    assert_eq!(metric(&stage, "polls_total", answers).await, 3);
+    assert_eq!(listeners_state(&stage).await, "STALE");
 
     drop(taken);
     live(&stage, "web.test", "/").await;
-    // Offered again after 5 s and not before.
-    assert!(third.elapsed() > Duration::from_secs(4), "{third:?}");
-    assert_eq!(metric(&stage, "polls_total", answers).await, 4);
+    // Three at once, then one every 5 s. Envoy asks three times a second.
+    let most = 3 + began.elapsed().as_secs() / 5;
+    let answers = &["kind=\"listeners\"", "answer=\"changed\""];
+    let answers = metric(&stage, "polls_total", answers).await;
+    assert!(answers <= most, "{answers} in {:?}", began.elapsed());
     let rejections = stage.envoy().admin().stat(rejected).await.unwrap();
-    assert_eq!(rejections, Some(3));
+    assert_eq!(rejections, Some(answers - 1));
     stage.stop().await.unwrap();
+}
+
+/// How far the one proxy is with its listeners, as `/proxies` has it.
+async fn listeners_state(stage: &Stage) -> String {
+    let proxies = json(stage, "/proxies").await;
+    let kinds = proxies[0]["kinds"].as_array().unwrap();
+    let view = kinds.iter().find(|view| view["kind"] == "listeners");
+    view.unwrap()["state"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test]
@@ -472,21 +491,18 @@ async fn a_later_listener_is_rejected(transport: Transport) {
     let bundle = authority.bundle(&["web.test"]);
     folder.put("web", &bundle.pem());
     let listeners = &["kind=\"listeners\""];
-    metric_where(&stage, "presumed_nacks_total", listeners, |count| {
-        count == 1
-    })
-    .await;
-    let proxies = json(&stage, "/proxies").await;
-    let kinds = proxies[0]["kinds"].as_array().unwrap();
-    let view = kinds.iter().find(|view| view["kind"] == "listeners");
-    assert_eq!(view.unwrap()["state"], "REJECTED", "{proxies:#}");
+    metric_where(&stage, "presumed_nacks_total", listeners, |count| count > 0).await;
+    assert_eq!(listeners_state(&stage).await, "REJECTED");
 
     drop(taken);
     shown(&authority.target(&stage, "web.test"), &bundle).await;
-    assert_eq!(metric(&stage, "presumed_nacks_total", &[]).await, 1);
+    // The first one, each that was rejected, and the last one: nobody lost count.
     let rejected = "listener_manager.lds.update_rejected";
     let rejections = stage.envoy().admin().stat(rejected).await.unwrap();
-    assert_eq!(rejections, Some(1));
+    let nacks = metric(&stage, "presumed_nacks_total", &[]).await;
+    assert_eq!(rejections, Some(nacks));
+    let answers = &["kind=\"listeners\"", "answer=\"changed\""];
+    assert_eq!(metric(&stage, "polls_total", answers).await, nacks + 2);
     let report = load.stop().await;
     assert_eq!(report.failed(), 0, "{}", report.words());
     stage.stop().await.unwrap();
