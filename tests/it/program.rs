@@ -17,7 +17,7 @@ use tokio::process::{Child, Command};
 
 use crate::support::certificates::{Authority, Folder, shown};
 use crate::support::looks::{given, page_at, sum, until};
-use crate::support::{LIMIT, app, envoy};
+use crate::support::{LIMIT, app, envoy, own_address};
 
 /// So many requests are open all the time: on an idle machine over a thousand a second.
 const PACE: Pace = Pace::Open(NonZeroU32::new(2).unwrap());
@@ -92,9 +92,10 @@ async fn the_program_ends_and_comes_back(transport: Transport) {
     let socket = folder.path().join("xds.sock");
     // Free until Envoy takes them.
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let own = own_address();
     let ports = [
-        TcpListener::bind(any).await.unwrap(),
-        TcpListener::bind(any).await.unwrap(),
+        TcpListener::bind((own, 0)).await.unwrap(),
+        TcpListener::bind((own, 0)).await.unwrap(),
     ];
     let [http, https] = ports.map(|port| port.local_addr().unwrap());
     let mut program = Program {
@@ -102,9 +103,9 @@ async fn the_program_ends_and_comes_back(transport: Transport) {
             format!("--marathon={}", marathon.urls().join(",")),
             format!("--xds-listen=unix:{}", socket.display()),
             "--admin-listen=127.0.0.1:0".to_owned(),
-            "--http-listen-addr=127.0.0.1".to_owned(),
+            format!("--http-listen-addr={own}"),
             format!("--http-listen-port={}", http.port()),
-            "--https-listen-addr=127.0.0.1".to_owned(),
+            format!("--https-listen-addr={own}"),
             format!("--https-listen-port={}", https.port()),
             certificates.flag(),
             "--log-format=json".to_owned(),

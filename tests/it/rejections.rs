@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::certificates::{Authority, Folder, shown};
 use crate::support::looks::{json, metric, metric_where, sum, until};
-use crate::support::{LIMIT, app, envoy, live, stage};
+use crate::support::{LIMIT, app, envoy, live, own_address, stage};
 
 const PACE: Pace = Pace::PerSecond(NonZeroU32::new(200).unwrap());
 
@@ -69,7 +69,8 @@ impl Plane {
         let metrics = Metrics::new().unwrap();
         let proxies = xds::Proxies::new(limits, metrics.clone());
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let port = xds::Listener::tcp(any).await.unwrap();
+        let own = SocketAddr::from((own_address(), 0));
+        let port = xds::Listener::tcp(own).await.unwrap();
         let address = port.address().unwrap();
         let shutdown = CancellationToken::new();
         let mut serving = JoinSet::new();
@@ -427,7 +428,7 @@ async fn rejected_content_is_offered_again_ever_more_rarely_over_rest() {
 
 async fn a_first_listener_is_rejected(transport: Transport) {
     // Envoys share ports with each other, but not with this.
-    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let taken = TcpListener::bind((own_address(), 0)).await.unwrap();
     let address = taken.local_addr().unwrap();
     let began = Instant::now();
     let mut stage = stage(|plan| {

@@ -133,7 +133,8 @@ async fn an_envoy_waits_for_its_control_plane(transport: Transport) {
     live(&stage, "web.test", "/").await;
     at_rest(&stage, HELD).await;
     let changed = &["answer=\"changed\""];
-    assert_eq!(metric(&stage, "polls_total", changed).await, HELD);
+    let answers = metric(&stage, "polls_total", changed).await;
+    assert_eq!(answers, HELD, "{:#}", json(&stage, "/proxies").await);
     stage.stop().await.unwrap();
 }
 

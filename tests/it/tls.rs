@@ -388,7 +388,7 @@ async fn a_unix_socket_carries_everything(transport: Transport) {
     let mut stage = stage(|plan| {
         plan.transport = transport;
         folder.watched(plan);
-        plan.xds_listen = format!("unix:{}", path.display());
+        plan.xds_listen = Some(format!("unix:{}", path.display()));
     })
     .await;
     let web = app("/web", "one.test", 2);
