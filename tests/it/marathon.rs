@@ -1,0 +1,5 @@
+//! Journeys of a failing Marathon: whatever it does, what was live stays live, and what changed
+//! meanwhile becomes live.
+
+mod scene;
+mod streams;
