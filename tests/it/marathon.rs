@@ -1,5 +1,6 @@
 //! Journeys of a failing Marathon: whatever it does, what was live stays live, and what changed
 //! meanwhile becomes live.
 
+mod leaders;
 mod scene;
 mod streams;
