@@ -2,5 +2,6 @@
 //! meanwhile becomes live.
 
 mod leaders;
+mod lists;
 mod scene;
 mod streams;
