@@ -124,7 +124,7 @@ async fn a_new_leader_without_health_results(transport: Transport) {
         .metric_where("stream_connects_total", |connects| connects == 2.0)
         .await;
     scene.metric_where(lists, |now| now > listed).await;
-    scene.converged(TASKS).await;
+    scene.nothing_is_lost().await;
     assert_eq!(scene.metric("presumed_healthy_tasks").await, 0.0);
     scene.marathon().hold_health_checks(false);
     let healthy = scene
@@ -158,6 +158,7 @@ async fn a_new_leader_that_lists_nothing_at_first(transport: Transport) {
         .metric_where("losses_held_back_total", |held| held == 1.0)
         .await;
     // Whatever ends the doubt, the app was never away.
+    scene.nothing_is_lost().await;
     scene.scaled(5).await;
     scene
         .logged(&[
@@ -200,7 +201,7 @@ async fn a_new_leader_that_goes_on_listing_nothing(transport: Transport) {
     let confirming =
         marathon.wait_until(asked, |_| marathon.request_count("GET", "/v2/apps") > lists);
     confirming.await.unwrap();
-    scene.converged(TASKS).await;
+    scene.nothing_is_lost().await;
     scene.end_load().await;
     scene.marathon().hold_lists(false);
     // Nobody claims the host any more; a route without hosts would say so in its body.

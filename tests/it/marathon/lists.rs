@@ -7,7 +7,7 @@ use marathon_envoy::commands::demo::stage::Plan;
 use marathon_envoy::sim::marathon::ListFault;
 use serde_json::json;
 
-use super::scene::{Scene, TASKS};
+use super::scene::Scene;
 use crate::support::{app, live};
 
 /// Full lists that were taken.
@@ -63,7 +63,7 @@ async fn answers_that_are_no_lists(transport: Transport) {
         );
     }
     assert_eq!(scene.metric("losses_held_back_total").await, 0.0);
-    scene.converged(5).await;
+    scene.nothing_is_lost().await;
     scene.end().await;
 }
 
@@ -87,7 +87,7 @@ async fn an_app_that_cannot_be_read(transport: Transport) {
     // The stream's first list is the one above; this one comes with it or after it.
     let unreadable = "problems{reason=\"unreadable_app\"}";
     scene.metric_where(unreadable, |count| count == 2.0).await;
-    scene.converged(TASKS).await;
+    scene.nothing_is_lost().await;
     assert!(scene.has_logged(&[
         "WARN",
         "left out",
@@ -122,7 +122,7 @@ async fn a_list_older_than_its_events(transport: Transport) {
     scene.scaled(4).await;
     scene.marathon().hold_lists(false);
     scene.metric_where(LISTED, |now| now > listed).await;
-    scene.converged(4).await;
+    scene.nothing_is_lost().await;
     assert_eq!(scene.metric("stream_connects_total").await, 2.0);
     scene.end().await;
 }

@@ -9,6 +9,7 @@ use marathon_envoy::commands::bootstrap::Transport;
 use marathon_envoy::commands::demo::stage::{Plan, Stage};
 use marathon_envoy::sim::load::{Load, Pace, Probe, Target, named_by_body};
 use marathon_envoy::sim::marathon::{Cluster, Config};
+use serde_json::json;
 use tokio::time::Instant;
 use tracing::subscriber::DefaultGuard;
 
@@ -106,6 +107,39 @@ impl Scene {
             Ok((hosts == wanted).then_some(()))
         });
         seen.await.unwrap();
+    }
+
+    /// Waits until Envoy shows that all that was heard so far was taken, and that nothing was lost
+    /// by it: told of the end of one task, it has exactly the others. (That Envoy has what it had
+    /// proves little: it may not have heard yet.) The next change of scale brings the task back.
+    pub(super) async fn nothing_is_lost(&mut self) {
+        let view = self.marathon().view();
+        let running = view.running(APP);
+        let ended = running.first().unwrap();
+        let status = json!({
+            "appId": APP,
+            "taskId": ended.id,
+            "taskStatus": "TASK_KILLED",
+            "version": ended.version,
+        });
+        let others = running.iter().filter(|task| task.id != ended.id);
+        let mut wanted: Vec<_> = others.flat_map(|task| task.addresses()).collect();
+        wanted.sort();
+        let started = Instant::now();
+        loop {
+            // Again and again: an answer that was on its way may know it as running.
+            let marathon = self.marathon();
+            marathon.inject_event("status_update_event", status.clone());
+            let hosts = self.stage.envoy().admin().hosts("/web_0").await.unwrap();
+            if hosts == wanted {
+                return;
+            }
+            assert!(
+                started.elapsed() < LIMIT,
+                "envoy has {hosts:?} instead of {wanted:?}"
+            );
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
     }
 
     /// The sum of the daemon's metrics whose names and labels begin with this, without the prefix
