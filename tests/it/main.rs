@@ -5,6 +5,8 @@ mod golden;
 #[cfg(test)]
 mod marathon;
 #[cfg(test)]
+mod manual;
+#[cfg(test)]
 mod start;
 #[cfg(test)]
 mod support;

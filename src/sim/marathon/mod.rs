@@ -10,7 +10,8 @@
 //! It speaks like Marathon 1.11 unless [`Config::dialect`] says otherwise: `/v2/events` unchunked
 //! with CRLF and heartbeats in two writes, 302 from a standby, slow clients closed at 1024
 //! messages, definitions visible only after the deployment that carries them out has begun. Ids
-//! and time stamps are counters: the same commands give the same texts.
+//! and time stamps are counters: the same commands give the same texts, but for health checks, which
+//! run by the clock and take stamps.
 //!
 //! Not simulated: pods, changes of groups, dependencies, constraints, readiness checks.
 

@@ -468,6 +468,9 @@ async fn rest_creates_updates_reads_and_deletes() {
     assert_eq!(body["groups"][0]["apps"][0]["id"], "/a/web");
     let (_, body) = get(&cluster, 0, "/v2/tasks").await;
     assert_eq!(body["tasks"][0]["servicePorts"], json!([10_000]));
+    // Without an agent the next deployment cannot end, and so keeps the app locked.
+    cluster.lose_agent(0);
+    cluster.lose_agent(1);
     let (head, _) = send(&cluster, "PUT", "/v2/apps/a/web", r#"{"labels":{"a":"b"}}"#).await;
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
     let (head, body) = send(&cluster, "PUT", "/v2/apps/a/web", r#"{"instances":2}"#).await;
@@ -476,6 +479,8 @@ async fn rest_creates_updates_reads_and_deletes() {
         body["message"].as_str().unwrap().contains("locked"),
         "{body}"
     );
+    cluster.return_agent(0);
+    cluster.return_agent(1);
     cluster.settled("/a/web", 1).await.unwrap();
     let (_, body) = get(&cluster, 0, "/v2/apps?label=a==b").await;
     assert_eq!(body["apps"].as_array().unwrap().len(), 1);
@@ -498,7 +503,8 @@ async fn rest_creates_updates_reads_and_deletes() {
 
 #[tokio::test]
 async fn a_definition_is_visible_only_after_its_deployment_began() {
-    let root_store = Duration::from_millis(50);
+    // Long, because a whole deployment has to fit in.
+    let root_store = Duration::from_millis(500);
     let config = Config {
         root_store,
         deploy_ahead_of_root: true,
@@ -821,7 +827,8 @@ async fn a_leader_change_ends_streams_refuses_and_forgets_health() {
     cluster.hold_health_checks(true);
     let client = Client::attached(&cluster).await;
     let change = LeaderChange {
-        election: Duration::from_millis(100),
+        // Long, because everything that is seen without a leader has to fit in.
+        election: Duration::from_millis(500),
         returns: None,
         empty_lists: 1,
         eof_streams: 1,
