@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod manual;
+#[cfg(test)]
 mod start;
 #[cfg(test)]
 mod support;
