@@ -29,6 +29,8 @@ pub struct Plan {
     pub transport: Transport,
     /// The simulated Marathon.
     pub marathon: marathon::Config,
+    /// Whether Marathon is down at first. Envoy is then not waited for, since it gets nothing.
+    pub marathon_is_down: bool,
     /// Further settings of the daemon, as flags: `--strict-mode`.
     pub flags: Vec<String>,
     /// What the settings have no flag for: time limits that journeys set short.
@@ -44,6 +46,7 @@ impl Plan {
             envoy: envoy.to_owned(),
             transport: Transport::Rest,
             marathon: marathon::Config::default(),
+            marathon_is_down: false,
             flags: Vec::new(),
             tune: |_| {},
             options: Options::default(),
@@ -100,13 +103,17 @@ struct Running {
 }
 
 impl Stage {
-    /// Sets everything up and waits until Envoy has its first configuration.
+    /// Sets everything up and waits until Envoy has its first configuration, unless it cannot get
+    /// one because Marathon is down.
     ///
     /// # Errors
     ///
     /// Whatever part could not start.
     pub async fn start(plan: Plan) -> Result<Self, StageError> {
         let marathon = Cluster::start(plan.marathon.clone()).await?;
+        if plan.marathon_is_down {
+            marathon.stop().await;
+        }
         let http = free_address().await?;
         let https = free_address().await?;
         let settings = settings(&plan, &marathon, http, https)?;
@@ -124,7 +131,9 @@ impl Stage {
             xds,
             admin,
         };
-        stage.envoy.ready(READY_LIMIT).await?;
+        if !stage.plan.marathon_is_down {
+            stage.envoy.ready(READY_LIMIT).await?;
+        }
         Ok(stage)
     }
 
