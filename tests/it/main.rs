@@ -3,9 +3,9 @@
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
-mod marathon;
-#[cfg(test)]
 mod manual;
+#[cfg(test)]
+mod marathon;
 #[cfg(test)]
 mod start;
 #[cfg(test)]

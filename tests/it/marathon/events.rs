@@ -232,14 +232,6 @@ async fn absurd_labels(transport: Transport) {
     assert_eq!(scene.marathon().view().apps.len(), count + 2);
     assert!(scene.metric("problems").await >= 8.0);
     assert!(scene.has_logged(&["WARN", "left out", "HAPROXY_0_VHOST"]));
-    let rejected = scene
-        .stage
-        .envoy()
-        .admin()
-        .stats("update_rejected$")
-        .await
-        .unwrap();
-    assert!(rejected.values().all(|count| *count == 0), "{rejected:?}");
     scene.scaled(5).await;
     scene.end().await;
 }

@@ -199,8 +199,10 @@ impl Scene {
     /// Ends it all. No request may have failed, nothing may have crashed.
     pub(super) async fn end(mut self) {
         self.end_load().await;
-        let rejected = self.metric("presumed_nacks_total").await;
-        assert_eq!(rejected, 0.0, "envoy rejected something");
+        let admin = self.stage.envoy().admin();
+        let rejected = admin.stats("update_rejected$").await.unwrap();
+        let none = rejected.values().all(|count| *count == 0);
+        assert!(none, "envoy rejected something: {rejected:?}");
         // The log is taken to the last.
         let (stage, _log, _capture) = (self.stage, self.log, self._capture);
         stage.stop().await.unwrap();
