@@ -45,7 +45,7 @@ async fn an_event_beyond_the_limit(transport: Transport) {
     let too_large = "stream_failures_total{reason=\"too_large\"}";
     assert_eq!(scene.metric(too_large).await, 1.0);
     assert!(scene.has_logged(&["WARN", "an event is larger than 1000000 bytes"]));
-    scene.scaled(4).await;
+    scene.scaled_down(4).await;
     scene.end().await;
 }
 
@@ -126,7 +126,7 @@ async fn bytes_that_are_no_events(transport: Transport) {
         scene.marathon().streams(1).await.unwrap();
     }
     scene.scaled(5).await;
-    scene.scaled(4).await;
+    scene.scaled_down(4).await;
     scene.end().await;
 }
 

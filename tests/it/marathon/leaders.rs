@@ -16,8 +16,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use super::scene::{APP, Scene, TASKS};
-use crate::support::{LIMIT, app};
+use super::scene::{APP, LIMIT, Scene, TASKS};
+use crate::support::app;
 
 const USER: &str = "edge";
 const PASSWORD: &str = "correct horse";
@@ -181,11 +181,11 @@ async fn a_new_leader_that_goes_on_listing_nothing(transport: Transport) {
     let mut scene = Scene::start(transport, |plan| {
         plan.marathon = Config::with_nodes(2);
         plan.tune = |settings| {
-            settings.marathon.confirmation_delay = Duration::from_millis(500);
+            settings.marathon.confirmation_delay = Duration::from_secs(5);
         };
     })
     .await;
-    // The confirming answer leaves only when this journey lets it.
+    let lists = scene.marathon().request_count("GET", "/v2/apps");
     let change = LeaderChange {
         empty_lists: 1000,
         ..LeaderChange::default()
@@ -194,12 +194,13 @@ async fn a_new_leader_that_goes_on_listing_nothing(transport: Transport) {
     scene
         .metric_where("losses_held_back_total", |held| held == 1.0)
         .await;
+    // The confirming answer leaves only when this journey lets it.
     scene.marathon().hold_lists(true);
-    let lists = scene.marathon().request_count("GET", "/v2/apps");
     let asked = "the confirming list is asked for";
     let marathon = scene.marathon();
-    let confirming =
-        marathon.wait_until(asked, |_| marathon.request_count("GET", "/v2/apps") > lists);
+    let confirming = marathon.wait_until(asked, |_| {
+        marathon.request_count("GET", "/v2/apps") >= lists + 2
+    });
     confirming.await.unwrap();
     scene.nothing_is_lost().await;
     scene.end_load().await;

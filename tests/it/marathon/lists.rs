@@ -36,7 +36,6 @@ async fn answers_that_are_no_lists(transport: Transport) {
         ("status", ListFault::Status(404)),
         ("status", ListFault::Status(204)),
         ("broken_off", ListFault::Cut),
-        ("slow", ListFault::Late(Duration::from_secs(60))),
     ];
     for (_, fault) in &faults {
         scene.marathon().fault_next_list(fault.clone());
@@ -45,7 +44,7 @@ async fn answers_that_are_no_lists(transport: Transport) {
     // Live by its events, whatever the lists are like.
     scene.scaled(5).await;
     scene.metric_where(LISTED, |now| now > listed).await;
-    for outcome in ["unreadable", "content_type", "status", "broken_off", "slow"] {
+    for outcome in ["unreadable", "content_type", "status", "broken_off"] {
         let wanted = faults.iter().filter(|(of, _)| *of == outcome).count();
         let series = format!("fetches_total{{outcome=\"{outcome}\",what=\"everything\"}}");
         assert_eq!(scene.metric(&series).await, wanted as f64, "{outcome}");
@@ -55,7 +54,6 @@ async fn answers_that_are_no_lists(transport: Transport) {
         "answered with \"text/html;charset=utf-8\" instead of application/json",
         "answered 500 Internal Server Error",
         "the answer broke off",
-        "the answer did not come within 400ms",
     ] {
         assert!(
             scene.has_logged(&["WARN", "marathon did not answer", words]),
@@ -63,6 +61,29 @@ async fn answers_that_are_no_lists(transport: Transport) {
         );
     }
     assert_eq!(scene.metric("losses_held_back_total").await, 0.0);
+    scene.nothing_is_lost().await;
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn answers_that_come_too_late_over_rest() {
+    answers_that_come_too_late(Transport::Rest).await;
+}
+
+async fn answers_that_come_too_late(transport: Transport) {
+    let mut scene = Scene::start(transport, |plan| {
+        plan.tune = |settings| settings.marathon.request_limit = Duration::from_secs(1);
+    })
+    .await;
+    let listed = scene.metric(LISTED).await;
+    let late = ListFault::Late(Duration::from_secs(3600));
+    scene.marathon().fault_next_list(late);
+    scene.marathon().cut_streams();
+    scene.scaled(5).await;
+    scene.metric_where(LISTED, |now| now > listed).await;
+    let slow = "fetches_total{outcome=\"slow\",what=\"everything\"}";
+    assert!(scene.metric(slow).await >= 1.0);
+    assert!(scene.has_logged(&["WARN", "the answer did not come within 1s"]));
     scene.nothing_is_lost().await;
     scene.end().await;
 }
@@ -119,7 +140,7 @@ async fn a_list_older_than_its_events(transport: Transport) {
     on_its_way.await.unwrap();
     // The list that is on its way tells of three tasks.
     scene.scaled(5).await;
-    scene.scaled(4).await;
+    scene.scaled(6).await;
     scene.marathon().hold_lists(false);
     scene.metric_where(LISTED, |now| now > listed).await;
     scene.nothing_is_lost().await;
@@ -191,11 +212,10 @@ async fn a_deleted_app_whose_tasks_die_slowly(transport: Transport) {
     scene.end().await;
 }
 
-/// Short waits between attempts, and a short one for an answer.
+/// Short waits between attempts.
 fn patient_for_a_moment(plan: &mut Plan) {
     plan.tune = |settings| {
         settings.marathon.backoff_first = Duration::from_millis(10);
         settings.marathon.backoff_limit = Duration::from_millis(50);
-        settings.marathon.request_limit = Duration::from_millis(400);
     };
 }

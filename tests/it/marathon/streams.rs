@@ -36,7 +36,7 @@ async fn a_stream_cut_in_mid_event(transport: Transport) {
     assert_eq!(scene.metric(unconfirmed).await, 2.0);
     assert_eq!(scene.metric("frames_rejected_total").await, 0.0);
     assert!(scene.has_logged(&["WARN", "the event stream is down", "retry_in_seconds"]));
-    scene.scaled(4).await;
+    scene.scaled_down(4).await;
     scene.end().await;
 }
 
@@ -58,7 +58,7 @@ async fn a_half_open_stream(transport: Transport) {
     assert!(scene.metric("stream_connects_total").await > connects);
     assert!(scene.metric("stream_failures_total{reason=\"idle\"}").await >= 1.0);
     assert!(scene.has_logged(&["WARN", "the stream was silent for 500ms"]));
-    scene.scaled(4).await;
+    scene.scaled_down(4).await;
     scene.end().await;
 }
 
@@ -96,7 +96,7 @@ async fn marathon_gone_for_ten_idle_limits(transport: Transport) {
     scene.marathon().settled(APP, 5).await.unwrap();
     scene.marathon().start_again().await;
     scene.converged(5).await;
-    scene.scaled(4).await;
+    scene.scaled_down(4).await;
     scene.end().await;
 }
 
@@ -165,7 +165,7 @@ async fn a_change_that_no_event_told(transport: Transport) {
     // Every event from here on is lost on its way, and nothing shows it.
     scene.marathon().freeze_streams();
     scene.scaled(5).await;
-    scene.scaled(4).await;
+    scene.scaled_down(4).await;
     assert_eq!(scene.metric("stream_connects_total").await, 1.0);
     assert!(scene.metric("resyncs_total{reason=\"timer\"}").await >= 2.0);
     scene.end().await;
