@@ -21,9 +21,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// How long a connection must be without a request before a terminating backend closes it. A close
-/// of an idle connection can cross a request on its way; a client that still uses the connection
-/// sends one within this time and is told `connection: close` in the answer instead.
+/// How long a connection must be without a request, from SIGTERM on, before a terminating backend
+/// closes it. A close of an idle connection can cross a request on its way; a client that still
+/// uses the connection sends one within this time and is told `connection: close` in the answer
+/// instead.
 const IDLE_LINGER: Duration = Duration::from_millis(100);
 
 /// Who a backend says it is.
@@ -305,9 +306,10 @@ async fn serve_connection(inner: Arc<Inner>, index: usize, socket: TcpStream) {
     );
     let idle_at_the_end = async {
         let _ = signal.wait_for(|signal| *signal != Signal::Serve).await;
+        let told = Instant::now();
         loop {
             let now = *idle.borrow_and_update();
-            let until = now.since + IDLE_LINGER;
+            let until = now.since.max(told) + IDLE_LINGER;
             tokio::select! {
                 () = tokio::time::sleep_until(until), if !now.busy => return,
                 Ok(()) = idle.changed() => {}
@@ -315,6 +317,8 @@ async fn serve_connection(inner: Arc<Inner>, index: usize, socket: TcpStream) {
         }
     };
     tokio::select! {
+        // A request that is here before the time is up is taken.
+        biased;
         // The result says how the client left, which is the client's business.
         _ = connection.as_mut() => return,
         () = idle_at_the_end => {}

@@ -5,6 +5,8 @@ mod golden;
 #[cfg(test)]
 mod manual;
 #[cfg(test)]
+mod marathon;
+#[cfg(test)]
 mod program;
 #[cfg(test)]
 mod rejections;

@@ -37,6 +37,8 @@ pub struct Plan {
     pub xds_listen: Option<String>,
     /// Where Envoy listens for http; some free port if there is nothing here.
     pub http: Option<SocketAddr>,
+    /// Whether Marathon is down at first. Envoy is then not waited for, since it gets nothing.
+    pub marathon_is_down: bool,
     /// Further settings of the daemon, as flags: `--strict-mode`.
     pub flags: Vec<String>,
     /// What the settings have no flag for: time limits that journeys set short.
@@ -55,6 +57,7 @@ impl Plan {
             address: Ipv4Addr::LOCALHOST,
             xds_listen: None,
             http: None,
+            marathon_is_down: false,
             flags: Vec::new(),
             tune: |_| {},
             options: Options::default(),
@@ -111,13 +114,17 @@ struct Running {
 }
 
 impl Stage {
-    /// Sets everything up and waits until Envoy has its first configuration.
+    /// Sets everything up and waits until Envoy has its first configuration, unless it cannot get
+    /// one because Marathon is down.
     ///
     /// # Errors
     ///
     /// Whatever part could not start.
     pub async fn start(plan: Plan) -> Result<Self, StageError> {
         let marathon = Cluster::start(plan.marathon.clone()).await?;
+        if plan.marathon_is_down {
+            marathon.stop().await;
+        }
         let http = match plan.http {
             Some(address) => address,
             None => free_address(plan.address).await?,
@@ -138,7 +145,9 @@ impl Stage {
             xds,
             admin,
         };
-        stage.envoy.ready(READY_LIMIT).await?;
+        if !stage.plan.marathon_is_down {
+            stage.envoy.ready(READY_LIMIT).await?;
+        }
         Ok(stage)
     }
 
