@@ -5,8 +5,12 @@ mod golden;
 #[cfg(test)]
 mod manual;
 #[cfg(test)]
+mod routing;
+#[cfg(test)]
 mod start;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod traffic;

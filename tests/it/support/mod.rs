@@ -1,5 +1,7 @@
 //! What journeys share: the Envoy to run, and short ways to say what happens.
 
+pub(crate) mod traffic;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
