@@ -13,6 +13,8 @@ mod rejections;
 #[cfg(test)]
 mod restarts;
 #[cfg(test)]
+mod routing;
+#[cfg(test)]
 mod start;
 #[cfg(test)]
 mod support;
@@ -20,3 +22,5 @@ mod support;
 mod tidy;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod traffic;
