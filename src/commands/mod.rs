@@ -26,6 +26,10 @@ enum Command {
     Serve(Box<Typed>),
     /// Print a bootstrap for Envoy that leads it here.
     Bootstrap(bootstrap::Arguments),
+    /// Play everything on this machine: a simulated Marathon, this daemon, a real Envoy, and a
+    /// load on it. The first run fetches Envoy.
+    #[cfg(feature = "demo")]
+    Demo(demo::Arguments),
 }
 
 /// The exit code of a bad setting, as of any wrong usage.
@@ -52,6 +56,8 @@ impl Cli {
         match self.command {
             Command::Serve(typed) => serve::run(*typed),
             Command::Bootstrap(arguments) => bootstrap::run(&arguments),
+            #[cfg(feature = "demo")]
+            Command::Demo(arguments) => demo::run(&arguments),
         }
     }
 }
