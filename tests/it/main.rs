@@ -1,6 +1,8 @@
 //! Tests from outside, one binary: one file per journey, and what holds the code tidy.
 
 #[cfg(test)]
+mod demo;
+#[cfg(test)]
 mod start;
 #[cfg(test)]
 mod support;

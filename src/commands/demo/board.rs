@@ -102,3 +102,58 @@ impl Inner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::load::{Cause, Failure};
+
+    fn fail(traffic: &Traffic) -> Instant {
+        let at = Instant::now();
+        traffic.count(&Err(Failure {
+            cause: Cause::Reset,
+            words: "the connection was reset".to_owned(),
+            at,
+            took: Default::default(),
+        }));
+        at
+    }
+
+    #[test]
+    fn every_request_belongs_to_one_step() {
+        let (board, traffic) = (Board::default(), Traffic::default());
+        let figures = |board: &Board| -> Vec<(u64, u64)> {
+            let steps = board.steps(&traffic);
+            steps.iter().map(|step| (step.sent, step.failed)).collect()
+        };
+        board.begin("one", String::new(), Counts::Fully);
+        fail(&traffic);
+        assert_eq!(figures(&board), [(1, 1)]);
+        board.settle(Live::Unchanged, &traffic);
+        // Between two steps: the next one's.
+        fail(&traffic);
+        assert_eq!(figures(&board), [(1, 1)]);
+        board.begin("two", String::new(), Counts::Fully);
+        assert_eq!(figures(&board), [(1, 1), (1, 1)]);
+        board.settle(Live::Unchanged, &traffic);
+        fail(&traffic);
+        board.begin("three", String::new(), Counts::Fully);
+        board.forget_pending();
+        board.close(&traffic);
+        assert_eq!(figures(&board), [(1, 1), (2, 2)]);
+    }
+
+    #[test]
+    fn only_what_fails_during_a_crash_counts_apart() {
+        let (board, traffic) = (Board::default(), Traffic::default());
+        let before = fail(&traffic);
+        board.begin("crash", String::new(), Counts::Apart);
+        let during = fail(&traffic);
+        board.settle(Live::Unchanged, &traffic);
+        board.begin("scale", String::new(), Counts::Fully);
+        let after = fail(&traffic);
+        board.settle(Live::Unchanged, &traffic);
+        let apart = [before, during, after].map(|at| board.is_apart(at));
+        assert_eq!(apart, [false, true, false]);
+    }
+}

@@ -208,3 +208,43 @@ impl Play {
         lines
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::step::{Counts, Live};
+    use super::*;
+
+    #[test]
+    fn a_lost_request_is_not_good_unless_it_was_broken_on_purpose() {
+        let played = |end, counts, failed| {
+            let steps = vec![Step {
+                name: "step".to_owned(),
+                change: String::new(),
+                live: Live::Unchanged,
+                sent: 10,
+                failed,
+                counts,
+            }];
+            Played {
+                end,
+                outcome: Outcome::of(&steps),
+                steps,
+                losses: Vec::new(),
+            }
+        };
+        for end in [End::Played, End::Told] {
+            assert!(played(end, Counts::Losses, 0).is_good());
+            assert!(played(end, Counts::Apart, 1).is_good());
+            assert!(!played(end, Counts::Fully, 1).is_good());
+            assert!(!played(end, Counts::Burst, 1).is_good());
+        }
+        let nothing = |end| Played {
+            end,
+            outcome: Outcome::of(&[]),
+            steps: Vec::new(),
+            losses: Vec::new(),
+        };
+        assert!(nothing(End::Told).is_good());
+        assert!(!nothing(End::Played).is_good());
+    }
+}
