@@ -6,6 +6,7 @@ pub mod demo;
 mod serve;
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -75,10 +76,8 @@ fn with_default_command(arguments: impl Iterator<Item = OsString>) -> Vec<OsStri
 
 /// One line for the person at the terminal.
 fn say(line: &str) {
-    #[expect(clippy::print_stderr, reason = "before there is a log")]
-    {
-        eprintln!("{line}");
-    }
+    // Nobody is left to tell when the terminal is gone.
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// The settings of `serve` as the table of the README.

@@ -40,6 +40,21 @@ impl Board {
         });
     }
 
+    /// Adds a step that somebody else has played meanwhile. No request belongs to it.
+    pub(super) fn add(&self, name: &str, change: String, live: Live) {
+        let mut inner = self.inner();
+        let pending = inner.steps.pop_if(|step| !step.is_settled());
+        inner.steps.push(Step {
+            name: name.to_owned(),
+            change,
+            live,
+            sent: 0,
+            failed: 0,
+            counts: Counts::Losses,
+        });
+        inner.steps.extend(pending);
+    }
+
     /// Settles the step that is being played.
     pub(super) fn settle(&self, live: Live, traffic: &Traffic) {
         let mut inner = self.inner();
@@ -135,12 +150,14 @@ mod tests {
         assert_eq!(figures(&board), [(1, 1)]);
         board.begin("two", String::new(), Counts::Fully);
         assert_eq!(figures(&board), [(1, 1), (1, 1)]);
+        board.add("by hand", String::new(), Live::Unchanged);
+        assert_eq!(figures(&board), [(1, 1), (0, 0), (1, 1)]);
         board.settle(Live::Unchanged, &traffic);
         fail(&traffic);
         board.begin("three", String::new(), Counts::Fully);
         board.forget_pending();
         board.close(&traffic);
-        assert_eq!(figures(&board), [(1, 1), (2, 2)]);
+        assert_eq!(figures(&board), [(1, 1), (0, 0), (2, 2)]);
     }
 
     #[test]

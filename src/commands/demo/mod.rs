@@ -1,5 +1,6 @@
 //! `demo`: Marathon simulated, this daemon and a real Envoy on loopback, a story played on them.
 
+mod acts;
 mod board;
 mod edge;
 pub mod play;

@@ -10,7 +10,7 @@ use super::edge::Edge;
 use super::screen::{Screen, View};
 use super::stage::{Stage, StageError};
 use super::step::{Outcome, Step};
-use super::story::{HOST, Story, StoryError};
+use super::story::{HELLO, HELLO_HOST, HOST, Story, StoryError};
 use super::traffic::Traffic;
 
 /// How often the screen is drawn: what changes is read, not watched.
@@ -141,10 +141,12 @@ impl Play {
                 }
             };
             tokio::select! {
+                // First, because a terminal that is gone is also one that cannot be written.
+                biased;
+                () = told => Ok(End::Told),
                 played = story => played.map(|()| End::Played).map_err(PlayError::from),
                 death = parts.death() => Err(death.into()),
                 error = shown => Err(error),
-                () = told => Ok(End::Told),
             }
         };
         // Who asks ends first, so that nobody is left without an answer.
@@ -160,7 +162,11 @@ impl Play {
         let finished = screen.finish(&view).map_err(PlayError::Screen);
         let stopped = stage.stop().await;
         let end = end?;
-        finished?;
+        match end {
+            End::Played => finished?,
+            // The terminal may be gone, and with it who wanted to see the end.
+            End::Told => {}
+        }
         stopped?;
         let failures = traffic.failures().into_iter();
         let losses = failures.filter(|failure| !board.is_apart(failure.at));
@@ -194,15 +200,27 @@ impl Play {
         let marathon = marathon.unwrap_or_default();
         let (edge, daemon) = (stage.http(), stage.admin());
         let envoy = stage.envoy().admin().address();
+        let plain = marathon.trim_start_matches("http://");
         let mut lines = vec![
-            "Marathon (simulated) → marathon-envoy → Envoy, all on this machine. Try:".to_owned(),
-            format!("  the edge       curl -H 'Host: {HOST}' http://{edge}/"),
-            format!("  Marathon       curl {marathon}/v2/apps"),
-            format!("  what is served http://{daemon}/snapshot   /proxies   /metrics"),
-            format!("  Envoy's admin  http://{envoy}/"),
+            "Marathon (simulated) → marathon-envoy → Envoy, all on this machine.".to_owned(),
+            format!("  the edge   curl -H 'Host: {HOST}' http://{edge}/"),
+            format!("  Marathon   curl {marathon}/v2/apps"),
         ];
+        if !self.script {
+            let (app, body) = (HELLO, r#"{"instances":4}"#);
+            lines.push(format!(
+                "  scale      curl -X PUT {plain}/v2/apps{app} -d '{body}'"
+            ));
+            lines.push(format!(
+                "  your app   curl -H 'Host: {HELLO_HOST}' http://{edge}/"
+            ));
+        }
+        lines.push(format!(
+            "  served     http://{daemon}/snapshot  /proxies  /metrics"
+        ));
+        lines.push(format!("  Envoy      http://{envoy}/"));
         if let Some(log) = &self.log {
-            lines.push(format!("  the log        {}", log.display()));
+            lines.push(format!("  the log    {}", log.display()));
         }
         lines.push(String::new());
         lines

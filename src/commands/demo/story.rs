@@ -1,4 +1,4 @@
-//! The story: what is done to Marathon, act by act, and when each change was live at the edge.
+//! The story: its acts in order, and what they consist of; when each change was live at the edge.
 //!
 //! A change that is to be timed waits until Envoy's poll is held, and while it is looked at
 //! nothing else changes: tasks pass their first check when Envoy waits for them, not before.
@@ -13,36 +13,38 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::board::Board;
-use super::edge::{Edge, EdgeError, answered_by};
-use super::step::{Counts, Live};
+use super::edge::{Edge, EdgeError};
+use super::step::Live;
 use super::traffic::Traffic;
-use crate::sim::marathon::{self, Cluster, LeaderChange, Recorded, TaskView};
+use crate::sim::marathon::{self, Cluster, Recorded, TaskView};
 
 /// The host of the story's apps.
 pub(super) const HOST: &str = "web.test";
 
-const WEB: &str = "/web";
-const WEB_CLUSTER: &str = "/web_0";
-const API: &str = "/api";
-const API_CLUSTER: &str = "/api_0";
+pub(super) const WEB: &str = "/web";
+pub(super) const WEB_CLUSTER: &str = "/web_0";
+pub(super) const API: &str = "/api";
+pub(super) const API_CLUSTER: &str = "/api_0";
 
 /// The path of the second app below the host.
-const API_PATH: &str = "/api";
+pub(super) const API_PATH: &str = "/api";
 
-/// Tasks of both apps at first.
-const FEW: usize = 2;
+/// The app that the endless story leaves to whoever watches, and its host.
+pub(super) const HELLO: &str = "/hello";
+pub(super) const HELLO_HOST: &str = "hello.test";
+const HELLO_CLUSTER: &str = "/hello_0";
+
+/// Tasks of every app at first.
+pub(super) const FEW: usize = 2;
 
 /// Tasks of the first app after it was scaled.
-const MANY: usize = 5;
+pub(super) const MANY: usize = 5;
 
 /// Tasks of the second app after the burst.
-const BURST: usize = 6;
+pub(super) const BURST: usize = 6;
 
 /// How often the simulated Marathon is asked what has no event.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
-
-/// How long a crash waits for a request that it can break. At a request a second there is one.
-const IN_FLIGHT_LIMIT: Duration = Duration::from_secs(6);
 
 /// Who plays, and before whom.
 pub(super) struct Story<'a> {
@@ -88,295 +90,101 @@ impl Story<'_> {
     /// [`StoryError`]. A change that is not seen in time is no error but a step's outcome.
     pub(super) async fn once(&self) -> Result<(), StoryError> {
         self.deploy().await?;
-        self.scale_up().await?;
-        self.path_route().await?;
-        self.burst().await?;
-        self.rolling_restart().await?;
-        self.health_failure().await?;
-        self.agent_loss().await?;
-        self.leader_change().await?;
-        self.crash().await?;
-        self.scale_down().await?;
-        self.delete().await
+        self.acts(Duration::ZERO).await
     }
 
-    /// Plays every act again and again, with a pause after each. Never ends well.
+    /// Plays every act again and again, with a pause before each, beside an app to play with by
+    /// hand. Never ends well.
     ///
     /// # Errors
     ///
     /// As [`Story::once`].
     pub(super) async fn endlessly(&self) -> Result<(), StoryError> {
-        self.deploy().await?;
-        loop {
-            self.rest().await;
-            self.scale_up().await?;
-            self.rest().await;
-            self.path_route().await?;
-            self.rest().await;
-            self.burst().await?;
-            self.rest().await;
-            self.rolling_restart().await?;
-            self.rest().await;
-            self.health_failure().await?;
-            self.rest().await;
-            self.agent_loss().await?;
-            self.rest().await;
-            self.leader_change().await?;
-            self.rest().await;
-            self.crash().await?;
-            self.rest().await;
-            self.scale_down().await?;
-            self.rest().await;
-            self.delete().await?;
-        }
-    }
-
-    async fn deploy(&self) -> Result<(), StoryError> {
-        let change = format!("{WEB}: the first of {FEW} new tasks");
-        self.board.begin("deploy", change, Counts::Fully);
-        self.start_unchecked(app(WEB, "/"), FEW).await?;
-        self.edge.waits(&[WEB_CLUSTER]).await?;
-        let live = self.arrivals(WEB, "/", 1, None, self.let_pass()).await?;
-        self.traffic.begin(self.edge.target("/"), self.rate);
-        self.has_hosts(WEB_CLUSTER, FEW).await?;
-        self.settle(live);
-        Ok(())
-    }
-
-    async fn scale_up(&self) -> Result<(), StoryError> {
-        let change = format!("{WEB} from {FEW} to {MANY} tasks, one by one");
-        self.board.begin("scale up", change, Counts::Fully);
-        let mut times = Times::default();
-        for count in FEW + 1..=MANY {
-            self.edge.waits(&[WEB_CLUSTER]).await?;
-            let scale = async { Ok(self.marathon.scale(WEB, count).await.map(|_| ())?) };
-            times.add(
-                self.arrivals(WEB, "/", 1, Some(self.traffic), scale)
-                    .await?,
-            );
-        }
-        self.settle(times.live());
-        Ok(())
-    }
-
-    async fn path_route(&self) -> Result<(), StoryError> {
-        let change = format!("{HOST}{API_PATH} leads to {API}, a new app");
-        self.board.begin("path route", change, Counts::Losses);
-        self.edge.waits(&[WEB_CLUSTER]).await?;
-        let from = self.marathon.next_event();
-        // Nobody is asked for yet, so Envoy itself answers that: 503 instead of the other app.
-        let led = |answer: &_| answered_by(answer).is_none();
-        let (start, at) = tokio::join!(
-            self.start_unchecked(app(API, API_PATH), FEW),
-            self.edge.first_answer(API_PATH, None, led),
-        );
-        start?;
-        let posted = self.written(from, |event| {
-            event.event_type == "api_post_event" && event.text("uri") == "/v2/apps"
-        });
-        let live = self.live(posted.await?, at);
-        self.settle(live);
-
-        let change = format!("{API}: the first of {FEW} new tasks");
-        self.board.begin("first task", change, Counts::Fully);
-        self.edge.waits(&[WEB_CLUSTER, API_CLUSTER]).await?;
-        let live = self
-            .arrivals(API, API_PATH, 1, None, self.let_pass())
-            .await?;
-        self.traffic.begin(self.edge.target(API_PATH), self.rate);
-        self.has_hosts(API_CLUSTER, FEW).await?;
-        self.settle(live);
-        Ok(())
-    }
-
-    async fn burst(&self) -> Result<(), StoryError> {
-        let change = format!("{API} from {FEW} to {BURST} tasks at once");
-        self.board.begin("burst", change, Counts::Burst);
-        self.edge.waits(&[WEB_CLUSTER, API_CLUSTER]).await?;
-        let scale = async { Ok(self.marathon.scale(API, BURST).await.map(|_| ())?) };
-        let count = BURST - FEW;
-        let live = self.arrivals(API, API_PATH, count, Some(self.traffic), scale);
-        let live = live.await?;
-        self.settle(live);
-        Ok(())
-    }
-
-    async fn rolling_restart(&self) -> Result<(), StoryError> {
-        let change = format!("{WEB}: {MANY} tasks replaced one by one");
-        self.board.begin("rolling restart", change, Counts::Fully);
-        let mut times = Times::default();
-        // With the checks at rest, each new task waits for its first one until Envoy waits, too.
-        self.marathon.hold_health_checks(true);
-        let version = self.marathon.restart(WEB).await?.version;
-        for _ in 0..MANY {
-            self.marathon
-                .wait_until("a new task runs", |view| {
-                    let running = view.running(WEB);
-                    let mut new = running.iter().filter(|task| task.version == version);
-                    new.any(|task| task.healthy.is_none())
-                })
-                .await?;
-            self.edge.waits(&[WEB_CLUSTER]).await?;
-            let from = self.marathon.next_event();
-            let pass = async {
-                self.marathon.hold_health_checks(false);
-                let passed = |event: &Recorded| is_health(event, WEB, true);
-                self.marathon.event_written(from, passed).await?;
-                self.marathon.hold_health_checks(true);
-                Ok(())
-            };
-            times.add(self.arrivals(WEB, "/", 1, Some(self.traffic), pass).await?);
-        }
-        self.marathon.hold_health_checks(false);
-        self.marathon.settled(WEB, MANY).await?;
-        self.has_hosts(WEB_CLUSTER, MANY).await?;
-        self.settle(times.live());
-        Ok(())
-    }
-
-    async fn health_failure(&self) -> Result<(), StoryError> {
-        let change = format!("a task of {WEB} fails its check, then passes it again");
-        self.board.begin("health failure", change, Counts::Fully);
-        self.edge.waits(&[WEB_CLUSTER]).await?;
-        let (id, address) = self.one_task(WEB)?;
-        let mut times = Times::default();
-        let from = self.marathon.next_event();
-        self.marathon.set_task_health(&id, false)?;
-        let failed = self
-            .written(from, |event| is_health(event, WEB, false))
-            .await?;
-        let gone = self.edge.departure(WEB_CLUSTER, address).await?;
-        times.add(self.live(failed, gone));
-        self.edge.waits(&[WEB_CLUSTER]).await?;
-        let heal = async { Ok(self.marathon.set_task_health(&id, true)?) };
-        times.add(self.arrivals(WEB, "/", 1, Some(self.traffic), heal).await?);
-        self.settle(times.live());
-        Ok(())
-    }
-
-    async fn agent_loss(&self) -> Result<(), StoryError> {
-        let agent = 1;
-        let on_it = |task: &TaskView| task.agent == agent;
-        let tasks = self.marathon.view().tasks;
-        let count = tasks.iter().filter(|task| on_it(task)).count();
-        let change = format!("{count} tasks run on while their agent is cut off");
-        self.board.begin("agent loss", change, Counts::Losses);
-        self.edge.waits(&[WEB_CLUSTER, API_CLUSTER]).await?;
-        let before = self.edge.membership_changes(WEB_CLUSTER).await?;
-        let from = self.marathon.next_event();
-        self.marathon.lose_agent(agent);
-        self.written(from, |event| event.text("taskStatus") == "TASK_UNREACHABLE")
-            .await?;
-        // The pause is the point: requests go to the tasks that nobody hears of.
-        self.rest().await;
-        self.marathon.return_agent(agent);
-        self.all_well().await?;
-        self.rest().await;
-        self.unchanged_since(before).await
-    }
-
-    async fn leader_change(&self) -> Result<(), StoryError> {
-        let change = "another Marathon leads and knows no health results".to_owned();
-        self.board.begin("leader change", change, Counts::Losses);
-        self.edge.waits(&[WEB_CLUSTER, API_CLUSTER]).await?;
-        let before = self.edge.membership_changes(WEB_CLUSTER).await?;
-        let lists = || self.marathon.request_count("GET", "/v2/apps");
-        let listed = lists();
-        self.marathon.change_leader(LeaderChange::default()).await;
-        self.marathon.streams(1).await?;
-        self.until("the daemon has listed the new leader's apps", || {
-            lists() > listed
-        })
-        .await?;
-        self.all_well().await?;
-        // The pause is the point here, too.
-        self.rest().await;
-        self.unchanged_since(before).await
-    }
-
-    async fn crash(&self) -> Result<(), StoryError> {
-        let change = format!("a task of {WEB} breaks off in mid-request");
-        self.board.begin("crash", change, Counts::Apart);
-        self.edge.waits(&[WEB_CLUSTER]).await?;
-        let (id, address) = self.one_task(WEB)?;
-        let tasks = self.marathon.view().tasks;
-        let control = tasks.into_iter().find(|task| task.id == id);
-        if let Some(control) = control.and_then(|task| task.control) {
-            control.hold();
-            // When none comes in time there is nothing to break, and the crash is all the milder.
-            let _ = tokio::time::timeout(IN_FLIGHT_LIMIT, control.in_flight(1)).await;
-        }
-        let from = self.marathon.next_event();
-        self.marathon.crash_task(&id)?;
-        let failed = self.written(from, |event| {
-            event.text("taskId") == id && event.text("taskStatus") == "TASK_FAILED"
-        });
-        let failed = failed.await?;
-        let gone = self.edge.departure(WEB_CLUSTER, address).await?;
-        let live = self.live(failed, gone);
-        self.all_well().await?;
-        self.has_hosts(WEB_CLUSTER, MANY).await?;
-        self.settle(live);
-        Ok(())
-    }
-
-    async fn scale_down(&self) -> Result<(), StoryError> {
-        let change = format!("{WEB} from {MANY} to {FEW} tasks, one by one");
-        self.board.begin("scale down", change, Counts::Fully);
-        let mut times = Times::default();
-        for count in (FEW..MANY).rev() {
-            self.edge.waits(&[WEB_CLUSTER]).await?;
-            let addresses: BTreeMap<String, SocketAddr> = addresses(&self.marathon.view().tasks);
-            let from = self.marathon.next_event();
-            self.marathon.scale(WEB, count).await?;
-            let killed = self.written(from, |event| {
-                event.text("appId") == WEB && event.text("taskStatus") == "TASK_KILLED"
-            });
-            let killed = killed.await?;
-            if let Some(address) = addresses.get(killed.text("taskId")) {
-                let gone = self.edge.departure(WEB_CLUSTER, *address).await?;
-                times.add(self.live(killed, gone));
-            }
-        }
-        self.settle(times.live());
-        Ok(())
-    }
-
-    async fn delete(&self) -> Result<(), StoryError> {
-        let change = format!("{API} is gone, {HOST}{API_PATH} leads to {WEB} again");
-        self.board.begin("delete", change, Counts::Losses);
-        // Whoever deletes an app has seen that nobody uses it any more.
-        self.traffic.end(API_PATH).await;
-        self.edge.waits(&[WEB_CLUSTER, API_CLUSTER]).await?;
-        let web: BTreeSet<String> = self.served(WEB);
-        let from = self.marathon.next_event();
-        self.marathon.delete(API).await?;
-        let led = |answer: &_| answered_by(answer).is_some_and(|task| web.contains(task));
-        let at = self.edge.first_answer(API_PATH, None, led).await;
-        let deleted = self.written(from, |event| event.event_type == "group_change_success");
-        let live = self.live(deleted.await?, at);
         self.marathon
-            .wait_until("no task of a deleted app is left", |view| {
-                view.tasks.iter().all(|task| task.app != API)
-            })
+            .create_app(app(HELLO, HELLO_HOST, "/"))
             .await?;
-        self.edge.waits(&[WEB_CLUSTER]).await?;
-        self.settle(live);
-        Ok(())
+        self.has_hosts(HELLO_CLUSTER, FEW).await?;
+        let acts = async {
+            self.deploy().await?;
+            loop {
+                self.acts(self.pause).await?;
+            }
+        };
+        tokio::select! {
+            ended = acts => ended,
+            ended = self.by_hand() => ended,
+        }
+    }
+
+    /// Every act but the first; after it all is as it was before.
+    async fn acts(&self, pause: Duration) -> Result<(), StoryError> {
+        let rest = || tokio::time::sleep(pause);
+        rest().await;
+        self.scale_up().await?;
+        rest().await;
+        self.path_route().await?;
+        rest().await;
+        self.burst().await?;
+        rest().await;
+        self.rolling_restart().await?;
+        rest().await;
+        self.health_failure().await?;
+        rest().await;
+        self.agent_loss().await?;
+        rest().await;
+        self.leader_change().await?;
+        rest().await;
+        self.crash().await?;
+        rest().await;
+        self.scale_down().await?;
+        rest().await;
+        self.delete().await
+    }
+
+    /// Shows what is done by hand to the app that no act touches.
+    async fn by_hand(&self) -> Result<(), StoryError> {
+        let served = || -> BTreeSet<SocketAddr> {
+            let view = self.marathon.view();
+            let running = view.running(HELLO).into_iter();
+            let healthy = running.filter(|task| task.healthy == Some(true));
+            healthy.flat_map(TaskView::addresses).collect()
+        };
+        let mut shown = served();
+        let mut from = self.marathon.next_event();
+        loop {
+            let moved = self.marathon.event_written(from, |event| {
+                let left = ["TASK_KILLED", "TASK_FAILED"].contains(&event.text("taskStatus"));
+                event.text("appId") == HELLO
+                    && (left || event.event_type == "health_status_changed_event")
+            });
+            // An error means that nobody has done anything for a while.
+            let Ok(first) = moved.await else { continue };
+            let complete = |hosts: &[SocketAddr]| served().into_iter().eq(hosts.iter().copied());
+            let seen = self.edge.hosts_where(HELLO_CLUSTER, complete).await?;
+            from = self.marathon.next_event();
+            let now = served();
+            // A new leader says again what was known.
+            if now == shown {
+                continue;
+            }
+            let change = format!("{HELLO} {} → {}", shown.len(), now.len());
+            self.board.add("by hand", change, self.live(first, seen));
+            shown = now;
+        }
     }
 
     // What the acts consist of
 
-    fn settle(&self, live: Live) {
+    pub(super) fn settle(&self, live: Live) {
         self.board.settle(live, self.traffic);
     }
 
-    async fn rest(&self) {
+    pub(super) async fn rest(&self) {
         tokio::time::sleep(self.pause).await;
     }
 
     /// Creates an app and waits until its tasks run, with their first checks still to come.
-    async fn start_unchecked(&self, app: Value, count: usize) -> Result<(), StoryError> {
+    pub(super) async fn start_unchecked(&self, app: Value, count: usize) -> Result<(), StoryError> {
         self.marathon.hold_health_checks(true);
         let id = app.get("id").and_then(Value::as_str).unwrap_or_default();
         let id = id.to_owned();
@@ -389,14 +197,14 @@ impl Story<'_> {
     }
 
     /// Lets tasks be checked again.
-    async fn let_pass(&self) -> Result<(), StoryError> {
+    pub(super) async fn let_pass(&self) -> Result<(), StoryError> {
         self.marathon.hold_health_checks(false);
         Ok(())
     }
 
     /// Does `action` and looks at `path` until `count` tasks have answered that were not served
     /// before: when each was live, counted from the event that says that it passed its check.
-    async fn arrivals(
+    pub(super) async fn arrivals(
         &self,
         id: &str,
         path: &str,
@@ -428,14 +236,14 @@ impl Story<'_> {
     }
 
     /// How long after `event` was on the wire its change was seen.
-    fn live(&self, event: Recorded, seen: Option<Instant>) -> Live {
+    pub(super) fn live(&self, event: Recorded, seen: Option<Instant>) -> Live {
         match (event.written, seen) {
             (Some(written), Some(seen)) => Live::After(vec![seen.duration_since(written)]),
             (None, _) | (_, None) => Live::Unseen(self.edge.limit),
         }
     }
 
-    async fn written(
+    pub(super) async fn written(
         &self,
         from: u64,
         is: impl Fn(&Recorded) -> bool,
@@ -444,7 +252,7 @@ impl Story<'_> {
     }
 
     /// The tasks of an app that are served: those whose checks succeed.
-    fn served(&self, id: &str) -> BTreeSet<String> {
+    pub(super) fn served(&self, id: &str) -> BTreeSet<String> {
         let view = self.marathon.view();
         let tasks = view.tasks.into_iter();
         tasks
@@ -453,7 +261,7 @@ impl Story<'_> {
             .collect()
     }
 
-    fn one_task(&self, id: &str) -> Result<(String, SocketAddr), StoryError> {
+    pub(super) fn one_task(&self, id: &str) -> Result<(String, SocketAddr), StoryError> {
         let view = self.marathon.view();
         let tasks: Vec<TaskView> = view.running(id).into_iter().cloned().collect();
         let first = addresses(&tasks).into_iter().next();
@@ -461,7 +269,7 @@ impl Story<'_> {
     }
 
     /// Waits until every task runs and passes its check.
-    async fn all_well(&self) -> Result<(), StoryError> {
+    pub(super) async fn all_well(&self) -> Result<(), StoryError> {
         self.marathon
             .wait_until("every task runs and is healthy", |view| {
                 view.deployments == 0
@@ -473,7 +281,7 @@ impl Story<'_> {
         Ok(())
     }
 
-    async fn has_hosts(&self, cluster: &str, count: usize) -> Result<(), StoryError> {
+    pub(super) async fn has_hosts(&self, cluster: &str, count: usize) -> Result<(), StoryError> {
         let complete = |hosts: &[SocketAddr]| hosts.len() == count;
         match self.edge.hosts_where(cluster, complete).await? {
             Some(_) => Ok(()),
@@ -485,7 +293,7 @@ impl Story<'_> {
     }
 
     /// Settles a step in which the endpoints were to stay as they are.
-    async fn unchanged_since(&self, before: u64) -> Result<(), StoryError> {
+    pub(super) async fn unchanged_since(&self, before: u64) -> Result<(), StoryError> {
         self.edge.waits(&[WEB_CLUSTER, API_CLUSTER]).await?;
         let after = self.edge.membership_changes(WEB_CLUSTER).await?;
         self.settle(if after == before {
@@ -496,7 +304,11 @@ impl Story<'_> {
         Ok(())
     }
 
-    async fn until(&self, what: &'static str, so: impl Fn() -> bool) -> Result<(), StoryError> {
+    pub(super) async fn until(
+        &self,
+        what: &'static str,
+        so: impl Fn() -> bool,
+    ) -> Result<(), StoryError> {
         let started = Instant::now();
         while !so() {
             if started.elapsed() >= self.edge.limit {
@@ -511,13 +323,13 @@ impl Story<'_> {
 
 /// The times of one step's changes, until one was not seen.
 #[derive(Default)]
-struct Times {
+pub(super) struct Times {
     seen: Vec<Duration>,
     unseen: Option<Duration>,
 }
 
 impl Times {
-    fn add(&mut self, live: Live) {
+    pub(super) fn add(&mut self, live: Live) {
         match live {
             Live::After(times) => self.seen.extend(times),
             Live::Unseen(within) => self.unseen = Some(within),
@@ -525,7 +337,7 @@ impl Times {
         }
     }
 
-    fn live(self) -> Live {
+    pub(super) fn live(self) -> Live {
         match self.unseen {
             Some(within) => Live::Unseen(within),
             None => Live::After(self.seen),
@@ -533,19 +345,19 @@ impl Times {
     }
 }
 
-fn addresses(tasks: &[TaskView]) -> BTreeMap<String, SocketAddr> {
+pub(super) fn addresses(tasks: &[TaskView]) -> BTreeMap<String, SocketAddr> {
     let address = |task: &TaskView| Some((task.id.clone(), *task.addresses().first()?));
     tasks.iter().filter_map(address).collect()
 }
 
-fn is_health(event: &Recorded, id: &str, alive: bool) -> bool {
+pub(super) fn is_health(event: &Recorded, id: &str, alive: bool) -> bool {
     event.event_type == "health_status_changed_event"
         && event.text("appId") == id
         && event.json.get("alive").and_then(Value::as_bool) == Some(alive)
 }
 
 /// An app of the story: in host mode, with one port and a health check of Marathon's.
-fn app(id: &str, path: &str) -> Value {
+pub(super) fn app(id: &str, host: &str, path: &str) -> Value {
     json!({
         "id": id,
         "cmd": "serve --port $PORT0",
@@ -553,7 +365,7 @@ fn app(id: &str, path: &str) -> Value {
         "portDefinitions": [{ "port": 0, "protocol": "tcp", "name": "http" }],
         "labels": {
             "HAPROXY_GROUP": "external",
-            "HAPROXY_0_VHOST": HOST,
+            "HAPROXY_0_VHOST": host,
             "HAPROXY_0_PATH": path,
         },
         // A task that fails is left out at the edge and not killed.
