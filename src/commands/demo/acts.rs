@@ -24,6 +24,8 @@ impl Story<'_> {
         let live = self.arrivals(WEB, "/", 1, None, self.let_pass()).await?;
         self.traffic.begin(self.edge.target("/"), self.rate);
         self.has_hosts(WEB_CLUSTER, FEW).await?;
+        // The pause is the point: the first requests go to the first tasks.
+        self.rest().await;
         self.settle(live);
         Ok(())
     }
@@ -70,6 +72,7 @@ impl Story<'_> {
             .await?;
         self.traffic.begin(self.edge.target(API_PATH), self.rate);
         self.has_hosts(API_CLUSTER, FEW).await?;
+        self.rest().await;
         self.settle(live);
         Ok(())
     }
