@@ -226,6 +226,7 @@ impl Log {
             )
             .with(
                 tracing_subscriber::fmt::layer()
+                    .with_ansi(false)
                     .without_time()
                     .with_target(false)
                     .with_level(false)

@@ -56,7 +56,7 @@ impl Played {
     pub fn is_good(&self) -> bool {
         match self.end {
             End::Played => self.outcome.is_good(),
-            End::Told => self.outcome.is_good() || self.steps.is_empty(),
+            End::Told => self.outcome.is_calm(),
         }
     }
 }

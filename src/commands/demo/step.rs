@@ -111,9 +111,14 @@ impl Outcome {
         outcome
     }
 
-    /// Whether requests were sent, none was lost, and every change was seen and no other.
+    /// Whether no request was lost, and every change was seen and no other.
+    pub fn is_calm(&self) -> bool {
+        self.lost == 0 && self.unseen.is_empty() && self.disturbed.is_empty()
+    }
+
+    /// Whether it [is calm](Self::is_calm) and there were requests to lose.
     pub fn is_good(&self) -> bool {
-        self.sent > 0 && self.lost == 0 && self.unseen.is_empty() && self.disturbed.is_empty()
+        self.sent > 0 && self.is_calm()
     }
 }
 
