@@ -20,6 +20,9 @@ use crate::sim::marathon::{self, Cluster};
 /// a fifth of a second.
 const READY_LIMIT: Duration = Duration::from_secs(60);
 
+/// How often Envoy is looked at while it should live.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
 /// What a stage is set up with.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -83,6 +86,9 @@ pub enum StageError {
     /// The daemon could not start, or did not end well.
     #[error("the daemon")]
     Daemon(#[from] daemon::Error),
+    /// The daemon ended although nobody asked it to.
+    #[error("the daemon ended by itself")]
+    DaemonLeft,
     /// The daemon panicked.
     #[error("the daemon panicked")]
     Panicked(#[from] JoinError),
@@ -113,7 +119,47 @@ struct Running {
     task: JoinSet<Result<(), daemon::Error>>,
 }
 
+/// The parts of a stage that can die, to be watched while it is played on.
+pub struct Parts<'a> {
+    envoy: &'a mut Envoy,
+    daemon: Option<&'a mut Running>,
+}
+
+impl Parts<'_> {
+    /// Waits until a part dies that should not; why. Cancel safe.
+    pub async fn death(&mut self) -> StageError {
+        loop {
+            if let Err(error) = self.envoy.alive() {
+                return error.into();
+            }
+            let daemon = async {
+                match &mut self.daemon {
+                    Some(daemon) => daemon.task.join_next().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                ended = daemon => match ended {
+                    Some(Ok(Err(error))) => return error.into(),
+                    Some(Err(panicked)) => return panicked.into(),
+                    Some(Ok(Ok(()))) | None => return StageError::DaemonLeft,
+                },
+                () = tokio::time::sleep(LOOK_INTERVAL) => {}
+            }
+        }
+    }
+}
+
 impl Stage {
+    /// The simulated Marathon to play with, and the parts to watch meanwhile.
+    pub fn play(&mut self) -> (&Cluster, Parts<'_>) {
+        let parts = Parts {
+            envoy: &mut self.envoy,
+            daemon: self.daemon.as_mut(),
+        };
+        (&self.marathon, parts)
+    }
+
     /// Sets everything up and waits until Envoy has its first configuration, unless it cannot get
     /// one because Marathon is down.
     ///
