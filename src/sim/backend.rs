@@ -20,15 +20,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// How long a connection must be without a request before a terminating backend closes it: ten
-/// turns of 10 ms. A close of an idle connection can cross a request on its way; a client that
-/// still uses the connection sends one within this time and is told `connection: close` in the
-/// answer instead. In turns, because a process that got no processor for a while finds requests
-/// waiting: of such a gap only one turn counts (measured on a busy machine with one wait of
-/// 100 ms: 11 of 40,000 requests crossed a close).
-const LINGER_TURNS: u32 = 10;
+/// How long a connection must be without a request before a terminating backend closes it, when
+/// nobody has told its clients. A close of an idle connection can cross a request on its way; a
+/// client that still uses the connection sends one within this time and is told `connection: close`
+/// in the answer instead.
+const LINGER: Duration = Duration::from_millis(100);
 
-/// One of them.
+/// A linger passes in turns of this length: when the process got no processor for a while, requests
+/// have come meanwhile, and of such a gap only one turn counts.
 const LINGER_TURN: Duration = Duration::from_millis(10);
 
 /// Who a backend says it is.
@@ -69,7 +68,7 @@ pub enum Cause {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Signal {
     Serve,
-    Terminate { grace: Duration },
+    Terminate { grace: Duration, linger: Duration },
     Crash,
 }
 
@@ -204,7 +203,19 @@ impl Control {
     /// SIGTERM: stops accepting, answers what was accepted with `connection: close`, closes what is
     /// idle and exits; what is not done after `grace` is cut (SIGKILL).
     pub fn terminate(&self, grace: Duration) {
-        self.signal(Signal::Terminate { grace });
+        self.signal(Signal::Terminate {
+            grace,
+            linger: LINGER.min(grace),
+        });
+    }
+
+    /// As [`Control::terminate`] where clients are told that it ends: it waits for most of its grace
+    /// that they close what is idle, because only a client can do so without crossing a request.
+    pub fn terminate_announced(&self, grace: Duration) {
+        self.signal(Signal::Terminate {
+            grace,
+            linger: grace * 4 / 5,
+        });
     }
 
     /// Dies at once, in the middle of whatever it is doing.
@@ -246,7 +257,7 @@ async fn serve_port(inner: Arc<Inner>, index: usize, listener: TcpListener) {
             }
         }
     }
-    let Signal::Terminate { grace } = *inner.signal.borrow() else {
+    let Signal::Terminate { grace, .. } = *inner.signal.borrow() else {
         return;
     };
     // What the kernel has queued is accepted in the eyes of its client; closing the listener would
@@ -293,14 +304,20 @@ async fn serve_connection(inner: Arc<Inner>, index: usize, socket: TcpStream) {
             .serve_connection(TokioIo::new(socket), service)
     );
     let idle_at_the_end = async {
-        let _ = signal.wait_for(|signal| *signal != Signal::Serve).await;
-        let mut quiet = 0;
-        while quiet < LINGER_TURNS {
+        let linger = match signal.wait_for(|signal| *signal != Signal::Serve).await {
+            Ok(signal) => match *signal {
+                Signal::Terminate { linger, .. } => linger,
+                Signal::Serve | Signal::Crash => Duration::ZERO,
+            },
+            Err(_) => Duration::ZERO,
+        };
+        let mut quiet = Duration::ZERO;
+        while quiet < linger {
             let is_busy = *idle.borrow_and_update();
             tokio::select! {
                 biased;
-                Ok(()) = idle.changed() => quiet = 0,
-                () = tokio::time::sleep(LINGER_TURN), if !is_busy => quiet += 1,
+                Ok(()) = idle.changed() => quiet = Duration::ZERO,
+                () = tokio::time::sleep(LINGER_TURN), if !is_busy => quiet += LINGER_TURN,
             }
         }
     };
