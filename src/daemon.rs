@@ -1,1 +1,229 @@
-//! (in work)
+//! Wiring: opens the ports, starts every room, stops them in order. Decides nothing.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::metrics::Metrics;
+use crate::pipeline::Pipeline;
+use crate::resources::Projection;
+use crate::settings::{Settings, XdsListen};
+use crate::snapshot::cell::cell;
+use crate::state::State;
+use crate::{admin, files, marathon, xds};
+
+/// Messages that may wait for the pipeline. It takes a thousand in a few milliseconds; a source
+/// that finds the queue full asks for everything again instead of waiting.
+const FACTS: usize = 8192;
+
+/// Requests that may wait for the subscriber, which takes them between any two frames.
+const STALE: usize = 256;
+
+/// The daemon with its ports open.
+pub struct Daemon {
+    settings: Settings,
+    xds: xds::Listener,
+    xds_address: XdsListen,
+    admin: TcpListener,
+    admin_address: SocketAddr,
+}
+
+/// Why the daemon could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The xDS port cannot be opened.
+    #[error("no port for proxies (XDS_LISTEN)")]
+    ListenXds(#[source] xds::Error),
+    /// The admin port cannot be opened.
+    #[error("cannot listen for operators on {address} (ADMIN_LISTEN)")]
+    ListenAdmin {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The signals cannot be received.
+    #[error("cannot receive signals")]
+    Signal(#[source] io::Error),
+    /// The metrics cannot be registered.
+    #[error("cannot register the metrics")]
+    Metrics(#[from] prometheus::Error),
+    /// The subscriber cannot work with its settings.
+    #[error("the subscription to marathon ended")]
+    Marathon(#[source] marathon::Error),
+    /// The server for proxies ended.
+    #[error("the server for proxies ended")]
+    Xds(#[source] xds::Error),
+    /// The server for operators ended.
+    #[error("the server for operators ended")]
+    Admin(#[source] admin::Error),
+    /// A task ended that should not, or panicked.
+    #[error("{room} ended unexpectedly")]
+    Ended {
+        /// Which.
+        room: &'static str,
+    },
+    /// A task panicked.
+    #[error("a task panicked")]
+    Panicked(#[source] JoinError),
+    /// A second signal came before the first one was done with.
+    #[error("told to stop twice")]
+    Hurried,
+}
+
+/// An error with all its causes on one line.
+pub struct Causes<'a>(pub &'a dyn std::error::Error);
+
+impl fmt::Display for Causes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl Daemon {
+    /// Opens both ports. Nothing is started yet.
+    ///
+    /// # Errors
+    ///
+    /// When a port cannot be opened.
+    pub async fn bind(settings: Settings) -> Result<Self, Error> {
+        let xds = match &settings.xds_listen {
+            XdsListen::Tcp(address) => xds::Listener::tcp(*address).await,
+            XdsListen::Unix(path) => xds::Listener::unix(path).await,
+        };
+        let xds = xds.map_err(Error::ListenXds)?;
+        let xds_address = match xds.address() {
+            Some(address) => XdsListen::Tcp(address),
+            None => settings.xds_listen.clone(),
+        };
+        let address = settings.admin_listen;
+        let listen_admin = |source| Error::ListenAdmin { address, source };
+        let admin = TcpListener::bind(address).await.map_err(listen_admin)?;
+        let admin_address = admin.local_addr().map_err(listen_admin)?;
+        Ok(Self {
+            settings,
+            xds,
+            xds_address,
+            admin,
+            admin_address,
+        })
+    }
+
+    /// Where proxies ask.
+    pub fn xds_address(&self) -> &XdsListen {
+        &self.xds_address
+    }
+
+    /// Where operators ask.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin_address
+    }
+
+    /// Runs until `shutdown` is cancelled, then stops: the servers answer what they hold and
+    /// drain, the sources end. Not cancel safe: dropping it drops connections.
+    ///
+    /// # Errors
+    ///
+    /// When a part ends that should not.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
+        let metrics = Metrics::new()?;
+        let (publisher, reader) = cell();
+        let (facts, heard) = mpsc::channel(FACTS);
+        let (stale, missing) = mpsc::channel(STALE);
+        let proxies = xds::Proxies::new(xds::Limits::default(), metrics.clone());
+        let pipeline = Pipeline::new(
+            State::new(self.settings.state),
+            Projection::new(self.settings.intent, self.settings.resources),
+            publisher,
+            self.settings.certificates.is_some(),
+            metrics.clone(),
+        );
+        let sources = admin::Sources {
+            snapshot: reader.clone(),
+            problems: {
+                let problems = pipeline.problems();
+                Arc::new(move || problems.current().as_ref().clone())
+            },
+            proxies: {
+                let proxies = proxies.clone();
+                Arc::new(move || serde_json::json!(proxies.view(Instant::now())))
+            },
+        };
+
+        let mut rooms: JoinSet<Result<&'static str, Error>> = JoinSet::new();
+        let token = shutdown.child_token();
+        rooms.spawn({
+            let run = pipeline.run(heard, stale, token.clone());
+            async move {
+                run.await;
+                Ok("the pipeline")
+            }
+        });
+        rooms.spawn({
+            let (xds, config) = (self.xds, self.settings.xds);
+            let (metrics, token) = (metrics.clone(), token.clone());
+            async move {
+                let served = xds::serve(xds, reader, config, proxies, metrics, token).await;
+                served
+                    .map(|()| "the server for proxies")
+                    .map_err(Error::Xds)
+            }
+        });
+        rooms.spawn({
+            let (metrics, token) = (metrics.clone(), token.clone());
+            async move {
+                let served = admin::serve(self.admin, sources, metrics, token).await;
+                served
+                    .map(|()| "the server for operators")
+                    .map_err(Error::Admin)
+            }
+        });
+        if let Some(config) = self.settings.certificates {
+            let (facts, metrics, token) = (facts.clone(), metrics.clone(), token.clone());
+            rooms.spawn(async move {
+                files::watch_certificates(config, facts, metrics, token).await;
+                Ok("the watch over certificates")
+            });
+        }
+        rooms.spawn({
+            let token = token.clone();
+            async move {
+                let run = marathon::run(self.settings.marathon, facts, missing, metrics, token);
+                run.await
+                    .map(|()| "the subscription to marathon")
+                    .map_err(Error::Marathon)
+            }
+        });
+
+        // The death of one part ends the process: half a control plane misleads everybody.
+        let mut ended = Ok(());
+        while let Some(joined) = rooms.join_next().await {
+            let result = match joined {
+                Ok(Ok(_)) if shutdown.is_cancelled() || token.is_cancelled() => Ok(()),
+                Ok(Ok(room)) => Err(Error::Ended { room }),
+                Ok(Err(error)) => Err(error),
+                Err(panicked) => Err(Error::Panicked(panicked)),
+            };
+            token.cancel();
+            ended = ended.and(result);
+        }
+        if ended.is_ok() {
+            info!("stopped");
+        }
+        ended
+    }
+}

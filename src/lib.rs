@@ -1,20 +1,69 @@
 //! A subscriber to Marathon's `/v2/events` stream feeds a pure state reducer that atomically
 //! swaps an immutable config snapshot, and a hyper server answers xDS requests from the current
 //! snapshot with long-poll version waits.
+//!
+//! ```text
+//!             facts in                       core, pure                        answers out
+//!
+//!  Marathon ─► marathon ─┐         ┌─► state ─► intent ─► resources ─┐       ┌─► xds ─► Envoy
+//!  /v2/events            ├─ Event ─┤   reduce   labels    Envoy's    ├─ swap ┤
+//!  PEM files ─► files ───┘         │                      types      │       └─► admin ─► operator
+//!                 ▲                └────────── pipeline ─────────────┘
+//!                 └─────── Stale: what must be asked for ───┘     snapshot
+//! ```
+//!
+//! # The rooms, in the order in which data flows
+//!
+//! - [`marathon`] subscribes: opens the stream, lists, follows, and fetches what went stale;
+//!   [`files`] reads certificates. They turn what they hear into facts,
+//!   [`Event`](state::event::Event)s, and know nothing of what becomes of them.
+//! - [`state`] reduces facts to what is known, [`intent`] reads from labels and networking what
+//!   each app's port asks for, [`resources`] writes that as Envoy's resources. All three are
+//!   pure: no IO, no clock, no failure. What cannot be served becomes a
+//!   [`Problem`](state::problem::Problem) and costs nobody else anything.
+//! - [`snapshot`] holds the resources of one moment, immutable and encoded once, and the cell
+//!   where they are swapped whole. Versions are digests of content, so replicas agree and a
+//!   restart changes nothing.
+//! - [`xds`] answers proxies from the current snapshot and holds their polls until something
+//!   that they asked for differs.
+//! - [`pipeline`] is the one loop between them: receive, drain, reduce, project, publish.
+//!   [`daemon`] wires everything and decides nothing. [`settings`] are read once, before any port
+//!   opens. [`admin`] and [`metrics`] tell operators what is going on. [`commands`] is what the
+//!   binary does.
+//! - [`sim`] is no part of the product: simulated neighbours for the demo and the tests.
+//!
+//! # The walls
+//!
+//! The core knows no network and no clock; the sources know no Envoy; `xds` knows no Marathon.
+//! Which room may use which is a table in `tests/it/tidy.rs`, and a test.
+
+pub mod marathon;
+
+pub mod files;
+
+pub mod state;
+
+pub mod intent;
+
+pub mod resources;
+
+pub mod snapshot;
+
+pub mod xds;
+
+pub mod pipeline;
+
+pub mod daemon;
+
+pub mod settings;
 
 pub mod admin;
-pub mod backoff;
-pub mod commands;
-pub mod daemon;
-pub mod files;
-pub mod intent;
-pub mod marathon;
+
 pub mod metrics;
-pub mod pipeline;
-pub mod resources;
-pub mod settings;
+
+pub mod backoff;
+
+pub mod commands;
+
 #[cfg(feature = "demo")]
 pub mod sim;
-pub mod snapshot;
-pub mod state;
-pub mod xds;

@@ -1,1 +1,250 @@
-//! (in work)
+//! The one loop: receive what was heard, drain the queue, reduce, project, publish once.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::metrics::{Heard, Metrics};
+use crate::resources::Projection;
+use crate::snapshot::Kind;
+use crate::snapshot::cell::Publisher;
+use crate::state::event::{Event, Stale};
+use crate::state::problem::{Problem, Reason};
+use crate::state::{State, reduce};
+
+/// The most messages that are reduced before one publication: enough to take a whole burst, few
+/// enough that what came first does not wait long.
+const BATCH: usize = 1024;
+
+/// The most stale things that are remembered one by one. More of them, and a full list is cheaper.
+const STALE_LIMIT: usize = 256;
+
+/// What the loop works on. It is the only owner of the state.
+pub struct Pipeline {
+    state: State,
+    projection: Projection,
+    publisher: Publisher,
+    /// Whether the first publication waits for the certificates, too.
+    wait_for_certificates: bool,
+    published: bool,
+    problems: Arc<Problems>,
+    stale: BTreeSet<Stale>,
+    presumed_healthy: usize,
+    metrics: Arc<Metrics>,
+}
+
+/// What is left out of the configuration now. Written by the pipeline, read by whoever shows it.
+#[derive(Debug, Default)]
+pub struct Problems {
+    current: ArcSwap<Vec<Problem>>,
+}
+
+impl Problems {
+    /// The problems of now, sorted.
+    pub fn current(&self) -> Arc<Vec<Problem>> {
+        self.current.load_full()
+    }
+}
+
+impl Pipeline {
+    /// A pipeline that knows nothing yet. With `wait_for_certificates` nothing is published before
+    /// the certificates were read once.
+    pub fn new(
+        state: State,
+        projection: Projection,
+        publisher: Publisher,
+        wait_for_certificates: bool,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            state,
+            projection,
+            publisher,
+            wait_for_certificates,
+            published: false,
+            problems: Arc::default(),
+            stale: BTreeSet::new(),
+            presumed_healthy: 0,
+            metrics,
+        }
+    }
+
+    /// Where the problems are shown.
+    pub fn problems(&self) -> Arc<Problems> {
+        self.problems.clone()
+    }
+
+    /// Turns facts into snapshots until every sender of `facts` is gone or `shutdown` is
+    /// cancelled. What must be asked for goes to `stale`; when that queue is full it is kept and
+    /// sent later, and the facts are not held up.
+    pub async fn run(
+        mut self,
+        mut facts: mpsc::Receiver<Heard<Vec<Event>>>,
+        stale: mpsc::Sender<Stale>,
+        shutdown: CancellationToken,
+    ) {
+        let mut batch = Vec::new();
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                received = facts.recv_many(&mut batch, BATCH) => {
+                    if received == 0 {
+                        return;
+                    }
+                    self.take(&mut batch);
+                }
+                permit = stale.reserve(), if !self.stale.is_empty() => {
+                    // Without a reader nobody can be asked; the daemon is on its way down.
+                    let (Ok(permit), Some(first)) = (permit, self.stale.pop_first()) else {
+                        return;
+                    };
+                    permit.send(first);
+                }
+            }
+        }
+    }
+
+    /// Applies what was heard, in order, and publishes once if something differs.
+    fn take(&mut self, batch: &mut Vec<Heard<Vec<Event>>>) {
+        let before = self.state.clone();
+        let Some(first_heard) = batch.iter().map(|heard| heard.at).min() else {
+            return;
+        };
+        let mut state = before.clone();
+        for event in batch.drain(..).flat_map(|heard| heard.what) {
+            let (next, stale) = reduce(state, event);
+            state = next;
+            self.stale.extend(stale);
+        }
+        if self.stale.len() > STALE_LIMIT {
+            self.stale = [Stale::Everything(Default::default())].into();
+        }
+        self.state = state;
+        self.announce(&before);
+        if self.project(&before) {
+            let waited = first_heard.elapsed();
+            self.metrics
+                .event_to_publish_seconds
+                .observe(waited.as_secs_f64());
+        }
+    }
+
+    /// Brings the projection up to date and publishes it if it differs; says whether it did.
+    fn project(&mut self, before: &State) -> bool {
+        let changed = self.projection.project(before, &self.state);
+        if changed.problems || !before.shares_problems_with(&self.state) {
+            self.show_problems();
+        }
+        self.count_apps();
+        let ready = self.published || self.ready();
+        if !ready || (self.published && !changed.snapshot) {
+            return false;
+        }
+        self.publisher.publish(self.projection.snapshot().clone());
+        self.metrics.publishes.inc();
+        if !self.published {
+            self.published = true;
+            info!(
+                apps = self.state.apps().len(),
+                "first configuration published"
+            );
+        }
+        self.count_resources();
+        true
+    }
+
+    /// Whether enough is known for a first publication: too early a one would empty the proxies
+    /// that still serve what an earlier process gave them.
+    fn ready(&self) -> bool {
+        self.state.synced()
+            && (self.state.certificates_read() || !self.wait_for_certificates)
+            && self.state.hosts_looked_up()
+    }
+
+    /// Says in the log what an operator should know of the step from `before`.
+    fn announce(&mut self, before: &State) {
+        if self.state.loss_suspected() && !before.loss_suspected() {
+            self.metrics.losses_held_back.inc();
+            warn!(
+                known = before.apps().len(),
+                "marathon's list lost most apps at once; they are kept until a second list \
+                 confirms it"
+            );
+        }
+        if before.loss_suspected() && !self.state.loss_suspected() {
+            let (kept, left) = (before.apps().len(), self.state.apps().len());
+            warn!(kept, left, "the doubtful loss of apps is settled");
+        }
+        // Tasks are presumed healthy only by the first list, so later they only get fewer.
+        let first_list = self.state.synced() && !before.synced();
+        if first_list || self.presumed_healthy > 0 {
+            self.presumed_healthy = self.state.presumed_healthy_tasks();
+            let gauge = &self.metrics.presumed_healthy_tasks;
+            gauge.set(count_of(self.presumed_healthy));
+        }
+        if first_list && self.presumed_healthy > 0 {
+            warn!(
+                tasks = self.presumed_healthy,
+                "marathon has no health results for these tasks; they count as healthy until it \
+                 has"
+            );
+        }
+    }
+
+    fn show_problems(&self) {
+        let mut now = self.state.problems();
+        now.extend_from_slice(self.projection.problems());
+        now.sort();
+        now.dedup();
+        let was = self.problems.current();
+        for problem in &now {
+            if was.binary_search(problem).is_err() {
+                warn!(reason = problem.reason.as_str(), %problem, "left out");
+            }
+        }
+        for problem in was.iter() {
+            if now.binary_search(problem).is_err() {
+                info!(reason = problem.reason.as_str(), %problem, "no longer left out");
+            }
+        }
+        for reason in Reason::ALL {
+            let count = now
+                .iter()
+                .filter(|problem| problem.reason == reason)
+                .count();
+            let gauge = self.metrics.problems.with_label_values(&[reason.as_str()]);
+            gauge.set(count_of(count));
+        }
+        self.problems.current.store(Arc::new(now));
+    }
+
+    fn count_apps(&self) {
+        let counts = self.projection.apps();
+        let states = [
+            ("served", counts.served),
+            ("ignored", counts.ignored),
+            ("skipped", counts.skipped),
+        ];
+        for (state, count) in states {
+            let gauge = self.metrics.apps.with_label_values(&[state]);
+            gauge.set(count_of(count));
+        }
+    }
+
+    fn count_resources(&self) {
+        for kind in Kind::ALL {
+            let count = self.projection.snapshot().resources(kind).len();
+            let gauge = self.metrics.resources.with_label_values(&[kind.as_str()]);
+            gauge.set(count_of(count));
+        }
+    }
+}
+
+/// A count as a gauge's value.
+fn count_of(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

@@ -1,1 +1,370 @@
-//! (in work)
+//! Watches what lies in files: a folder of certificates becomes facts whenever it differs.
+//!
+//! Folders are looked at every few seconds. Notifications of the kernel would be faster, but they
+//! do not see changes on network mounts nor, on the watched path, the exchange of a symbolic link
+//! by which Kubernetes and its like replace a whole folder.
+
+mod folder;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::metrics::{Heard, Metrics};
+use crate::state::certificate::Certificate;
+use crate::state::event::Event;
+use crate::state::problem::Problem;
+use folder::{Folder, Patience};
+
+/// How often a folder is looked at until what is wrong with a file is reported: three looks, each
+/// [`settle`](Config::settle) after the one before, outlast whoever is just writing it.
+const LOOKS: usize = 3;
+
+/// Which folder is watched, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The folder (`CERTIFICATES_DIR`). Each `NAME.pem` in it is a certificate, its chain and its
+    /// key, and makes the certificate `NAME`; other files and hidden ones are ignored.
+    pub folder: PathBuf,
+    /// The time between looks.
+    pub interval: Duration,
+    /// The time until a file that is missing, damaged or just being written is looked at again.
+    pub settle: Duration,
+}
+
+/// The wall clock, in seconds since 1970 (UTC).
+type WallClock = fn() -> i64;
+
+/// What is known of the folder, as it is announced.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Reading {
+    certificates: Vec<Arc<Certificate>>,
+    problems: Vec<Problem>,
+    /// When what is served ends, in seconds since 1970, by name: also of certificates of which
+    /// the file has become unusable.
+    expiries: BTreeMap<String, i64>,
+}
+
+impl Config {
+    /// A folder, looked at every 5 s, twice more within 500 ms when something is wrong: a
+    /// certificate that was exchanged is in use before its administrator has typed the test.
+    pub fn new(folder: PathBuf) -> Self {
+        Self {
+            folder,
+            interval: Duration::from_secs(5),
+            settle: Duration::from_millis(250),
+        }
+    }
+}
+
+/// Announces what is in the folder, then every change of it: files that come, differ and go, and
+/// certificates that end. Returns on `shutdown`, or when nobody listens any more.
+///
+/// The first reading is announced even if the folder is empty, but not while it cannot be read:
+/// to announce that there are no certificates would take down what proxies serve with those of
+/// the last run. Later an unreadable folder is a [`Problem`], and so is a file that cannot be
+/// used; what was read from it before stays.
+///
+/// Cancel safe in that nothing is left behind but a look that is on its way.
+pub async fn watch_certificates(
+    config: Config,
+    facts: mpsc::Sender<Heard<Vec<Event>>>,
+    metrics: Arc<Metrics>,
+    shutdown: CancellationToken,
+) {
+    let watching = watch(config, wall_clock, facts, metrics);
+    shutdown.run_until_cancelled(watching).await;
+}
+
+async fn watch(
+    config: Config,
+    wall_clock: WallClock,
+    facts: mpsc::Sender<Heard<Vec<Event>>>,
+    metrics: Arc<Metrics>,
+) {
+    let mut folder = Folder::new(config.folder.clone());
+    let mut announced: Option<Reading> = None;
+    let mut was_readable = true;
+    loop {
+        let Some((looked_at, readable)) = settled(folder, &config, wall_clock).await else {
+            return;
+        };
+        folder = looked_at;
+        match &readable {
+            Err(error) if was_readable => error!(
+                folder = %config.folder.display(),
+                %error,
+                "certificates folder cannot be read"
+            ),
+            Ok(()) | Err(_) => {}
+        }
+        was_readable = readable.is_ok();
+        let reading = folder.reading(wall_clock(), readable.err());
+        let may_announce = was_readable || announced.is_some();
+        if may_announce && announced.as_ref() != Some(&reading) {
+            report(&reading, announced.as_ref(), &metrics);
+            let event = Event::CertificatesRead {
+                certificates: reading.certificates.clone(),
+                problems: reading.problems.clone(),
+            };
+            announced = Some(reading);
+            if facts.send(Heard::now(vec![event])).await.is_err() {
+                return;
+            }
+        }
+        sleep(config.interval).await;
+    }
+}
+
+/// Looks at the folder until nothing in it is about to change, or often enough. None when the
+/// process ends.
+async fn settled(
+    mut folder: Folder,
+    config: &Config,
+    wall_clock: WallClock,
+) -> Option<(Folder, std::io::Result<()>)> {
+    for _ in 1..LOOKS {
+        let looked = look(folder, wall_clock, Patience::Wait).await?;
+        match looked.1 {
+            Ok(true) => return Some((looked.0, Ok(()))),
+            Ok(false) | Err(_) => folder = looked.0,
+        }
+        sleep(config.settle).await;
+    }
+    let (folder, looked) = look(folder, wall_clock, Patience::Judge).await?;
+    Some((folder, looked.map(|_| ())))
+}
+
+/// One look, where it may block: a network mount may take its time.
+async fn look(
+    mut folder: Folder,
+    wall_clock: WallClock,
+    patience: Patience,
+) -> Option<(Folder, std::io::Result<bool>)> {
+    let looking = spawn_blocking(move || {
+        let settled = folder.look(wall_clock(), patience);
+        (folder, settled)
+    });
+    match looking.await {
+        Ok(looked) => Some(looked),
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is shutting down.
+            Err(_) => None,
+        },
+    }
+}
+
+fn report(reading: &Reading, before: Option<&Reading>, metrics: &Metrics) {
+    info!(
+        certificates = reading.certificates.len(),
+        problems = reading.problems.len(),
+        "certificates read"
+    );
+    let known: BTreeSet<_> = before.iter().flat_map(|before| &before.problems).collect();
+    for problem in &reading.problems {
+        if !known.contains(problem) {
+            warn!(%problem, "certificate problem");
+        }
+    }
+    for (name, expiry) in &reading.expiries {
+        metrics
+            .certificate_expiry
+            .with_label_values(&[name])
+            .set(*expiry);
+    }
+    for name in before.iter().flat_map(|before| before.expiries.keys()) {
+        if !reading.expiries.contains_key(name) {
+            // It was set when it was read, so it is there.
+            let _ = metrics.certificate_expiry.remove_label_values(&[name]);
+        }
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the dates of certificates are in wall time"
+)]
+fn wall_clock() -> i64 {
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since_1970.map_or(0, |elapsed| {
+        elapsed.as_secs().try_into().unwrap_or(i64::MAX)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    /// 2030-03-17.
+    pub(super) const NOW: i64 = 1_900_000_000;
+
+    /// A self-signed bundle, valid in 2030.
+    pub(super) fn bundle(name: &str) -> String {
+        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        params.not_before = date_time_ymd(2030, 1, 1);
+        params.not_after = date_time_ymd(2030, 12, 31);
+        let key = KeyPair::generate().unwrap();
+        params.self_signed(&key).unwrap().pem() + &key.serialize_pem()
+    }
+
+    /// A watched folder. The clock is paused: it moves on when everybody waits.
+    struct Watched {
+        facts: mpsc::Receiver<Heard<Vec<Event>>>,
+        metrics: Arc<Metrics>,
+        tasks: JoinSet<()>,
+    }
+
+    fn watched(folder: &Path) -> Watched {
+        let (sender, facts) = mpsc::channel(1);
+        let metrics = Metrics::new().unwrap();
+        let mut tasks = JoinSet::new();
+        let config = Config::new(folder.to_owned());
+        tasks.spawn(watch(config, || NOW, sender, metrics.clone()));
+        Watched {
+            facts,
+            metrics,
+            tasks,
+        }
+    }
+
+    impl Watched {
+        /// The names and problems that are announced next.
+        async fn next(&mut self) -> (Vec<String>, Vec<String>) {
+            let mut events = self.facts.recv().await.unwrap().what;
+            let Some(Event::CertificatesRead {
+                certificates,
+                problems,
+            }) = events.pop()
+            else {
+                panic!("no certificates")
+            };
+            assert_eq!(events, []);
+            (
+                certificates.iter().map(|c| c.name.clone()).collect(),
+                problems.iter().map(Problem::to_string).collect(),
+            )
+        }
+
+        /// Whether nothing is announced for a minute.
+        async fn is_silent(&mut self) -> bool {
+            let minute = Duration::from_secs(60);
+            tokio::time::timeout(minute, self.facts.recv())
+                .await
+                .is_err()
+        }
+
+        fn shows_expiry_of(&self, name: &str) -> bool {
+            let text = String::from_utf8(self.metrics.encode().unwrap()).unwrap();
+            text.contains(&format!(
+                "certificate_expiry_timestamp_seconds{{name=\"{name}\"}} 1924905600"
+            ))
+        }
+    }
+
+    #[test]
+    fn the_default_times_are_what_the_documentation_says() {
+        let config = Config::new("certs".into());
+        assert_eq!(config.interval, Duration::from_secs(5));
+        assert_eq!(config.settle, Duration::from_millis(250));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_empty_folder_is_announced_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut watched = watched(dir.path());
+        assert_eq!(watched.next().await, (vec![], vec![]));
+        assert!(watched.is_silent().await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn files_that_come_and_go_are_announced_and_measured() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a.pem"), bundle("a.example")).unwrap();
+        let mut watched = watched(dir.path());
+        assert_eq!(watched.next().await.0, ["a"]);
+        assert!(watched.is_silent().await, "what stays equal is no news");
+
+        fs::write(dir.path().join("b.pem"), bundle("b.example")).unwrap();
+        assert_eq!(watched.next().await.0, ["a", "b"]);
+        assert!(watched.shows_expiry_of("a") && watched.shows_expiry_of("b"));
+
+        fs::remove_file(dir.path().join("a.pem")).unwrap();
+        assert_eq!(watched.next().await, (vec!["b".to_owned()], vec![]));
+        assert!(!watched.shows_expiry_of("a") && watched.shows_expiry_of("b"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bad_file_is_announced_as_a_problem_of_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a.pem"), bundle("a.example")).unwrap();
+        let mut watched = watched(dir.path());
+        assert_eq!(watched.next().await.0, ["a"]);
+        fs::write(dir.path().join("a.pem"), "").unwrap();
+        let (names, problems) = watched.next().await;
+        assert_eq!(names, [""; 0]);
+        assert!(problems[0].starts_with("certificate a: there is no certificate"));
+        assert!(
+            watched.shows_expiry_of("a"),
+            "the last good one stays in use"
+        );
+        assert!(watched.is_silent().await, "a problem is announced once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_folder_that_was_never_readable_is_not_announced_as_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("later");
+        let mut watched = watched(&folder);
+        assert!(watched.is_silent().await);
+        fs::create_dir(&folder).unwrap();
+        assert_eq!(watched.next().await, (vec![], vec![]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_folder_that_becomes_unreadable_keeps_its_certificates() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("certs");
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("a.pem"), bundle("a.example")).unwrap();
+        let mut watched = watched(&folder);
+        assert_eq!(watched.next().await.0, ["a"]);
+        fs::rename(&folder, dir.path().join("away")).unwrap();
+        let (names, problems) = watched.next().await;
+        assert_eq!(names, ["a"]);
+        assert!(problems[0].contains("the folder cannot be read"));
+        fs::rename(dir.path().join("away"), &folder).unwrap();
+        assert_eq!(watched.next().await, (vec!["a".to_owned()], vec![]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn watching_ends_when_nobody_listens_and_on_shutdown() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut watched = watched(dir.path());
+        watched.facts.close();
+        watched.tasks.join_next().await.unwrap().unwrap();
+
+        let (sender, _facts) = mpsc::channel(1);
+        let shutdown = CancellationToken::new();
+        let config = Config::new(dir.path().to_owned());
+        let metrics = Metrics::new().unwrap();
+        let watching = watch_certificates(config, sender, metrics, shutdown.clone());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(watching);
+        shutdown.cancel();
+        tasks.join_next().await.unwrap().unwrap();
+    }
+}

@@ -1,11 +1,19 @@
 //! What an app's labels and networking ask for: hosts, paths, redirect, order, addresses.
 
+pub mod host;
+
+mod addresses;
+mod labels;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::state::app::AppId;
+use crate::state::app::{App, AppId};
 use crate::state::problem::Problem;
+use crate::state::{AppState, State};
 
 /// Which apps are served, and how their labels are spelled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,10 +42,25 @@ pub enum Groups {
 /// What one app asks for, and what of it makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppIntent {
+    /// The definition that `asked` was read from.
+    app: Arc<App>,
+    /// What its labels say, shared as long as labels and ports stay as they are.
+    asked: Arc<labels::Asked>,
     /// Its served ports, by index.
     pub ports: Vec<Arc<PortIntent>>,
     /// What was left out.
     pub problems: Vec<Problem>,
+}
+
+/// Whether an app is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// At least one of its ports is.
+    Served,
+    /// It is in no group that is served here.
+    Ignored,
+    /// It is in a served group, and none of its ports can be served or wants to be.
+    Skipped,
 }
 
 /// What one served port of an app asks for.
@@ -75,4 +98,60 @@ pub struct PathPrefix {
     pub prefix: String,
     /// Whether letters match in either case (the flag `-i`).
     pub ignore_case: bool,
+}
+
+/// What `app` asks for. `previous` is what it asked for before, under the same `config`: what
+/// stayed equal is shared with it, and labels that did not change are not read again.
+pub fn app_intent(
+    config: &Config,
+    state: &State,
+    app: &AppState,
+    previous: Option<&AppIntent>,
+) -> AppIntent {
+    let asked = match previous {
+        Some(previous) if asks_the_same(&previous.app, app.app()) => previous.asked.clone(),
+        Some(previous) => Arc::new(labels::read(config, app.app(), Some(&previous.asked))),
+        None => Arc::new(labels::read(config, app.app(), None)),
+    };
+    let mut problems = asked.problems.clone();
+    let mut ports = Vec::with_capacity(asked.ports.len());
+    for (index, routing) in &asked.ports {
+        let known = previous.and_then(|previous| previous.port(*index));
+        let (addresses, problem) = addresses::of_port(config, state, app, *index);
+        problems.extend(problem);
+        ports.push(match known {
+            Some(known) if known.routing == *routing && *known.addresses == addresses => {
+                known.clone()
+            }
+            Some(_) | None => Arc::new(PortIntent {
+                app: app.app().id.clone(),
+                index: *index,
+                routing: routing.clone(),
+                addresses: Arc::new(addresses),
+            }),
+        });
+    }
+    AppIntent {
+        app: app.app().clone(),
+        asked,
+        ports,
+        problems,
+    }
+}
+
+impl AppIntent {
+    /// Whether the app is served.
+    pub fn standing(&self) -> Standing {
+        self.asked.standing
+    }
+
+    /// One of its served ports.
+    pub fn port(&self, index: usize) -> Option<&Arc<PortIntent>> {
+        self.ports.iter().find(|port| port.index == index)
+    }
+}
+
+/// Whether two definitions of one app say the same to [`labels::read`].
+fn asks_the_same(one: &Arc<App>, two: &Arc<App>) -> bool {
+    Arc::ptr_eq(one, two) || (one.labels == two.labels && one.layout == two.layout)
 }

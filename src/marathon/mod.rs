@@ -1,1 +1,106 @@
-//! (in work)
+//! Marathon: follow its event stream, list its apps, and hand both on as facts.
+
+mod client;
+mod config;
+mod connection;
+mod endpoints;
+mod error;
+mod ids;
+mod layout;
+mod resolve;
+mod subscriber;
+pub mod translate;
+mod transport;
+mod wanted;
+mod wire;
+
+use std::sync::Arc;
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{Gauge, Opts};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+pub use self::config::{BaseUrl, Config};
+pub use self::error::Error;
+
+use self::connection::Connection;
+use self::subscriber::Subscriber;
+use self::transport::LastHeard;
+use crate::metrics::{Heard, Metrics};
+use crate::state::event::{Event, Stale};
+
+/// Follows Marathon and sends what becomes known, until `shutdown` or until nobody receives it.
+///
+/// Opens the event stream, waits until it is confirmed, lists everything, and then sends facts as
+/// they come. What becomes stale, by an event or by a message on `stale`, is asked for, one
+/// question at a time. A message that holds an answer holds all facts heard since the question left
+/// behind it, so messages applied in order never roll a fact back. Marathon's absence is never a
+/// fact: nothing is sent, and the stream is opened again with back-off, after which everything is
+/// listed again.
+///
+/// Never waits for `facts` to have room while the stream is read: facts that find none are dropped
+/// and counted, and everything is listed again.
+///
+/// # Errors
+///
+/// Only at the start, when the configuration cannot be used.
+///
+/// # Cancel safety
+///
+/// Dropping it ends everything that it started.
+pub async fn run(
+    config: Config,
+    facts: mpsc::Sender<Heard<Vec<Event>>>,
+    stale: mpsc::Receiver<Stale>,
+    metrics: Arc<Metrics>,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    if config.marathons.is_empty() {
+        return Err(Error::NoMarathon);
+    }
+    let config = Arc::new(config);
+    let connection = Connection::new(Arc::clone(&config))?;
+    // Not being able to read them now is worth stopping for; later it may be a rotation under way.
+    connection.credentials().await?;
+    let last_heard = LastHeard::new();
+    if let Err(e) = Silence::new(last_heard.clone()).and_then(|silence| metrics.register(silence)) {
+        tracing::warn!(error = %e, "the stream's silence cannot be measured");
+    }
+    let connected = metrics.stream_connected.clone();
+    let subscriber = Subscriber::new(config, connection, facts, stale, metrics, last_heard);
+    shutdown.run_until_cancelled(subscriber.run()).await;
+    connected.set(0);
+    Ok(())
+}
+
+/// The metric of how long Marathon has been silent, computed when it is asked for.
+struct Silence {
+    gauge: Gauge,
+    last_heard: LastHeard,
+}
+
+impl Silence {
+    fn new(last_heard: LastHeard) -> Result<Self, prometheus::Error> {
+        let options = Opts::new(
+            "stream_silence_seconds",
+            "Time since the event stream last gave a sign of life; heartbeats come every 10 s.",
+        );
+        Ok(Self {
+            gauge: Gauge::with_opts(options.namespace("marathon_envoy"))?,
+            last_heard,
+        })
+    }
+}
+
+impl Collector for Silence {
+    fn desc(&self) -> Vec<&Desc> {
+        self.gauge.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.gauge.set(self.last_heard.age().as_secs_f64());
+        self.gauge.collect()
+    }
+}

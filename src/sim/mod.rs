@@ -1,1 +1,17 @@
-//! (in work)
+//! The neighbours that the demo and the tests run against, simulated or fetched, with real sockets.
+//!
+//! Nothing in here knows the product: a neighbour is spoken to over the wire, or moved by a test
+//! through its handle. Waits on a handle are level-triggered ("until it is so"), and what a
+//! neighbour starts it also joins or aborts, at the latest when its handle is dropped.
+//!
+//! - [`marathon`]: a Marathon of one or several instances, with a scheduler and agents behind it
+//! - [`backend`]: the program a task runs, an HTTP server that says who it is
+//! - [`envoy`]: a real Envoy, found or fetched, as a child process
+//! - [`load`]: a steady load that counts every request, and a probe for the moment of change
+//! - [`proxy`]: an xDS client that behaves like Envoy, for tests that need no data plane
+
+pub mod backend;
+pub mod envoy;
+pub mod load;
+pub mod marathon;
+pub mod proxy;

@@ -114,6 +114,14 @@ impl Reader {
     }
 }
 
+#[cfg(test)]
+impl Reader {
+    /// How many interests are watched now.
+    pub(crate) fn watches(&self) -> usize {
+        self.cell.watches().by_interest.len()
+    }
+}
+
 impl Watch {
     /// Waits until something that is watched may have changed since the last call returned.
     ///

@@ -141,8 +141,10 @@ pub struct TaskUpdate {
 /// What must be asked for because it is not known, or not any more.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stale {
-    /// Everything. A [`Confirmation`](Purpose::Confirmation) is asked for only after a delay.
+    /// Everything, as soon as possible.
     Everything(Purpose),
+    /// Everything, but not at once: what would be listed now may be as wrong as what is doubted.
+    EverythingLater(Purpose),
     /// The apps below a group.
     Group(AppId),
     /// One app.

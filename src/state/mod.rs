@@ -163,9 +163,7 @@ impl State {
     pub fn hosts_looked_up(&self) -> bool {
         let mut tasks = self.apps.values().flat_map(|app| app.tasks().values());
         tasks.all(|task| match &task.host {
-            Some(host) => {
-                self.hosts.contains_key(host) || host.as_str().parse::<IpAddr>().is_ok()
-            }
+            Some(host) => self.hosts.contains_key(host) || host.as_str().parse::<IpAddr>().is_ok(),
             None => true,
         })
     }
@@ -287,7 +285,7 @@ impl State {
             Purpose::Announced | Purpose::Confirmation => false,
         };
         if self.loss_suspected {
-            stale.push(Stale::Everything(Purpose::Confirmation));
+            stale.push(Stale::EverythingLater(Purpose::Confirmation));
         } else {
             gone.iter().for_each(|id| self.forget_app(id));
         }

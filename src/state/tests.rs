@@ -1,3 +1,5 @@
+//! What each fact changes, and what no history of facts can break.
+
 use proptest::prelude::*;
 
 use super::app::*;
@@ -46,7 +48,7 @@ fn a_sudden_loss_waits_for_a_second_list() {
     let (held, stale) = then(&full, Event::Synced(List::default()));
     assert_eq!(ids(&held), ["/a", "/b"]);
     assert!(held.loss_suspected());
-    assert_eq!(stale, [Stale::Everything(Purpose::Confirmation)]);
+    assert_eq!(stale, [Stale::EverythingLater(Purpose::Confirmation)]);
 
     let (still, _) = then(&held, Event::Synced(List::default()));
     assert_eq!(ids(&still), ["/a", "/b"], "routine lists confirm nothing");

@@ -1,1 +1,349 @@
-//! (in work)
+//! Serves the current snapshot to Envoy: connections in, held polls, a stop that answers them all.
+
+mod content;
+mod listener;
+mod offers;
+mod order;
+mod poll;
+mod proxies;
+mod question;
+mod rest;
+mod subscription;
+mod view;
+
+use std::convert::Infallible;
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use listener::{Listener, SocketFile};
+pub use proxies::{Limits, Proxies, ProxyId};
+pub use subscription::{Patience, Progress};
+pub use view::{KindView, ProxyView, SubscriptionView};
+
+use crate::metrics::Metrics;
+use crate::snapshot::cell::Reader;
+use listener::Accepted;
+use rest::{Connection, Polls};
+
+/// How one listener treats its clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// How long a poll is held at most. Envoy's own time limit may shorten it.
+    pub hold: Duration,
+    /// Whether secrets, which hold private keys, leave over this listener.
+    pub secrets: bool,
+    /// How many connections are open at once; more wait to be taken.
+    pub max_connections: usize,
+    /// How large a request's body may be.
+    pub max_body_bytes: usize,
+    /// How long a request's body may take.
+    pub body: Duration,
+    /// How long a new connection may take to its first request.
+    pub first_request: Duration,
+    /// How long an HTTP/1.1 connection may idle between two requests, and how long the head of a
+    /// request may take.
+    pub header_read: Duration,
+    /// How often an HTTP/2 connection is asked whether it is alive.
+    pub keep_alive_interval: Duration,
+    /// How long it may take to say so.
+    pub keep_alive_timeout: Duration,
+    /// How many requests one HTTP/2 connection may have open: at least one for every cluster.
+    pub max_streams: u32,
+    /// How long a stop waits for answers to be read before it cuts the connections.
+    pub drain: Duration,
+}
+
+impl Default for Config {
+    /// Polls are held 60 s and secrets stay. 16,384 connections, since over HTTP/1.1 every held
+    /// poll is one; 10,000 streams, since over HTTP/2 every held poll is one; bodies of 4 MiB
+    /// (Envoy sends 77 kB) within 10 s; 10 s to the first request; 90 s between requests, as less
+    /// than 75 s cuts connections that Envoy is about to use; a ping every 30 s, answered within
+    /// 10 s; 5 s to drain.
+    fn default() -> Self {
+        Self {
+            hold: Duration::from_secs(60),
+            secrets: false,
+            max_connections: 16_384,
+            max_body_bytes: 4 << 20,
+            body: Duration::from_secs(10),
+            first_request: Duration::from_secs(10),
+            header_read: Duration::from_secs(90),
+            keep_alive_interval: Duration::from_secs(30),
+            keep_alive_timeout: Duration::from_secs(10),
+            max_streams: 10_000,
+            drain: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Why proxies cannot be served. None of these goes away by trying again.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address or the path cannot be listened on.
+    #[error("cannot listen on {place}")]
+    Bind {
+        /// The address or the path.
+        place: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Another process listens on the path.
+    #[error("another process listens on {}", .0.display())]
+    InUse(PathBuf),
+    /// The path is taken by something else.
+    #[error("{} is there and is not a socket", .0.display())]
+    NotASocket(PathBuf),
+    /// The listener takes no more connections.
+    #[error("the listener broke")]
+    Accept(#[source] io::Error),
+}
+
+/// Serves proxies until `shutdown`, then answers every held poll with 304, drains, and returns when
+/// no task of its own is left. Several of these can share `proxies`.
+///
+/// # Errors
+///
+/// When the listener breaks. A lack of file descriptors or memory is waited out.
+pub async fn serve(
+    listener: Listener,
+    reader: Reader,
+    config: Config,
+    proxies: Arc<Proxies>,
+    metrics: Arc<Metrics>,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    let drain = config.drain;
+    let server = Arc::new(Server {
+        room: Arc::new(Semaphore::new(config.max_connections)),
+        next_connection: AtomicU64::default(),
+        tasks: Tasks {
+            tracker: TaskTracker::new(),
+            cut: CancellationToken::new(),
+        },
+        // A broken listener stops what it began; that does not stop anybody else.
+        polls: Polls {
+            reader,
+            config,
+            proxies,
+            metrics,
+            shutdown: shutdown.child_token(),
+        },
+    });
+    let result = server.accept(&listener).await;
+    drop(listener);
+    server.polls.shutdown.cancel();
+    let tasks = &server.tasks;
+    tasks.tracker.close();
+    if timeout(drain, tasks.tracker.wait()).await.is_err() {
+        let left = tasks.tracker.len();
+        tracing::warn!(left, "connections did not end in time and are cut");
+    }
+    tasks.cut.cancel();
+    tasks.tracker.wait().await;
+    result
+}
+
+/// One listener's state.
+struct Server {
+    polls: Polls,
+    room: Arc<Semaphore>,
+    next_connection: AtomicU64,
+    tasks: Tasks,
+}
+
+/// The tasks of one listener: its connections, and the requests of HTTP/2.
+#[derive(Clone)]
+struct Tasks {
+    tracker: TaskTracker,
+    /// Ends them all, finished or not.
+    cut: CancellationToken,
+}
+
+impl<F> hyper::rt::Executor<F> for Tasks
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    fn execute(&self, task: F) {
+        let cut = self.cut.clone();
+        self.tracker.spawn(cut.run_until_cancelled_owned(task));
+    }
+}
+
+/// The wait after the first failure to take a connection, and the longest: short enough that no
+/// proxy notices, long enough that a lack of file descriptors does not burn a core.
+const ACCEPT_WAIT: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+impl Server {
+    /// Takes connections until it is told to stop.
+    async fn accept(self: &Arc<Self>, listener: &Listener) -> Result<(), Error> {
+        let shutdown = &self.polls.shutdown;
+        let mut forget = interval(self.polls.proxies.forget_every());
+        forget.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut wait = ACCEPT_WAIT.0;
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return Ok(()),
+                now = forget.tick() => {
+                    self.polls.proxies.forget(now);
+                    continue;
+                }
+                accepted = self.next(listener) => accepted,
+            };
+            match accepted {
+                Ok((accepted, room)) => {
+                    wait = ACCEPT_WAIT.0;
+                    let server = self.clone();
+                    let connection = async move {
+                        let _room = room;
+                        match accepted {
+                            Accepted::Tcp(stream, peer) => server.connect(stream, Some(peer)).await,
+                            Accepted::Unix(stream) => server.connect(stream, None).await,
+                        }
+                    };
+                    hyper::rt::Executor::execute(&self.tasks, connection);
+                }
+                Err(error) if is_fatal(&error) => return Err(Error::Accept(error)),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection cannot be taken");
+                    tokio::select! {
+                        () = shutdown.cancelled() => return Ok(()),
+                        () = sleep(wait) => wait = (wait * 2).min(ACCEPT_WAIT.1),
+                    }
+                }
+            }
+        }
+    }
+
+    /// The next connection, once there is room for it. Cancel safe.
+    async fn next(
+        &self,
+        listener: &Listener,
+    ) -> io::Result<(Accepted, tokio::sync::OwnedSemaphorePermit)> {
+        if self.room.available_permits() == 0 {
+            let limit = self.polls.config.max_connections;
+            tracing::warn!(limit, "no room for more connections: proxies have to wait");
+        }
+        // Room first: what is not taken waits in the backlog, where it costs nothing.
+        let room = self.room.clone().acquire_owned().await;
+        let room = room.map_err(io::Error::other)?;
+        Ok((listener.accept().await?, room))
+    }
+
+    /// Serves one connection to its end.
+    async fn connect<S>(self: Arc<Self>, stream: S, peer: Option<IpAddr>)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let connection = Connection {
+            number: self.next_connection.fetch_add(1, Ordering::Relaxed),
+            peer,
+        };
+        let started = Arc::new(AtomicBool::new(false));
+        let server = self.clone();
+        let mark = started.clone();
+        let service = service_fn(move |request: hyper::Request<Incoming>| {
+            mark.store(true, Ordering::Relaxed);
+            let server = server.clone();
+            async move { Ok::<_, Infallible>(server.polls.answer(connection, request).await) }
+        });
+        let http = self.http();
+        let mut serving = pin!(http.serve_connection(TokioIo::new(stream), service));
+        let shutdown = &self.polls.shutdown;
+        let first_request = sleep(self.polls.config.first_request);
+        let result = tokio::select! {
+            result = serving.as_mut() => result,
+            () = shutdown.cancelled() => {
+                serving.as_mut().graceful_shutdown();
+                serving.await
+            }
+            () = first_request => {
+                if !started.load(Ordering::Relaxed) {
+                    tracing::debug!(?peer, "a connection brought no request in time");
+                    return;
+                }
+                tokio::select! {
+                    result = serving.as_mut() => result,
+                    () = shutdown.cancelled() => {
+                        serving.as_mut().graceful_shutdown();
+                        serving.await
+                    }
+                }
+            }
+        };
+        if let Err(error) = result {
+            // Proxies reset connections all the time: a poll that is given up over HTTP/1.1 is one.
+            tracing::debug!(?peer, %error, "a connection ended early");
+        }
+    }
+
+    /// HTTP/1.1 and HTTP/2 with every limit set.
+    fn http(&self) -> auto::Builder<Tasks> {
+        let config = &self.polls.config;
+        let mut http = auto::Builder::new(self.tasks.clone());
+        http.http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(config.header_read)
+            .max_headers(MAX_HEADERS)
+            .max_buf_size(HTTP1_BUFFER_BYTES);
+        http.http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(config.keep_alive_interval)
+            .keep_alive_timeout(config.keep_alive_timeout)
+            .max_concurrent_streams(config.max_streams)
+            .max_pending_accept_reset_streams(MAX_RESETS)
+            .max_local_error_reset_streams(MAX_RESETS)
+            .max_header_list_size(MAX_HEADER_LIST_BYTES)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_send_buf_size(SEND_BUFFER_BYTES);
+        http
+    }
+}
+
+/// Envoy sends 6 headers; proxies in between add some.
+const MAX_HEADERS: usize = 100;
+
+/// Room for the head of a request, and how much of its body is read at once.
+const HTTP1_BUFFER_BYTES: usize = 64 << 10;
+
+/// The head of a request over HTTP/2.
+const MAX_HEADER_LIST_BYTES: u32 = 16 << 10;
+
+/// How many streams may be reset before they were looked at. When a change touches all clusters,
+/// Envoy gives up the polls for all of their endpoints at once.
+const MAX_RESETS: usize = 10_000;
+
+/// A whole request (77 kB) fits, so an upload never waits for a window.
+const STREAM_WINDOW_BYTES: u32 = 256 << 10;
+
+/// A hundred requests at once.
+const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+
+/// How much of an answer is queued before it waits for the proxy to read.
+const SEND_BUFFER_BYTES: usize = 1 << 20;
+
+/// Whether no connection will ever come from this listener again.
+fn is_fatal(error: &io::Error) -> bool {
+    // EINVAL: the socket does not listen. Everything else passes or concerns one connection.
+    error.kind() == io::ErrorKind::InvalidInput
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,379 @@
+//! The pages of the admin port: which one a request asks for, and what stands on it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use percent_encoding::percent_decode_str;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{IntGaugeVec, Opts};
+use serde_json::{Map, Value, json};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tracing::error;
+
+use super::Sources;
+use crate::metrics::Metrics;
+use crate::snapshot::cell::Reader;
+use crate::snapshot::{Flavour, Kind, Resource, Snapshot, Version};
+use crate::state::problem::{Problem, Subject};
+
+/// How many large pages are made at a time: a snapshot of 10,000 apps takes tens of megabytes.
+const LARGE_PAGES: usize = 2;
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+const INDEX: &str = "marathon-envoy
+
+/metrics    metrics, for Prometheus
+/healthz    200 as long as this process serves
+/readyz     200 once the first snapshot is published
+/snapshot   the resources that are served, and what is left out and why
+            ?kind=clusters|endpoints|listeners|routes|secrets  ?name=NAME
+/proxies    the proxies, and how far each has got
+";
+
+/// Makes the pages. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Pages {
+    sources: Sources,
+    metrics: Arc<Metrics>,
+    large: Arc<Semaphore>,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Page {
+    Index,
+    Metrics,
+    Health,
+    Readiness,
+    Snapshot(Filter),
+    Proxies,
+}
+
+/// Which resources are asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Filter {
+    kind: Option<Kind>,
+    name: Option<String>,
+}
+
+/// Why there is no page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Refusal {
+    UnknownPath,
+    WrongMethod,
+    BadQuery(String),
+}
+
+/// The version of each kind in the current snapshot, computed when it is asked for.
+struct SnapshotVersions {
+    snapshot: Reader,
+    gauge: IntGaugeVec,
+    collecting: Mutex<()>,
+}
+
+impl Pages {
+    pub(super) fn new(sources: Sources, metrics: Arc<Metrics>) -> Result<Self, prometheus::Error> {
+        metrics.register(SnapshotVersions::new(sources.snapshot.clone())?)?;
+        Ok(Self {
+            sources,
+            metrics,
+            large: Arc::new(Semaphore::new(LARGE_PAGES)),
+        })
+    }
+
+    /// The answer to a request, whatever it asks for.
+    pub(super) async fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+        let uri = request.uri();
+        let page = match Page::parse(request.method(), uri.path(), uri.query()) {
+            Ok(page) => page,
+            Err(refusal) => return refusal.answer(),
+        };
+        match page {
+            Page::Index => text(StatusCode::OK, INDEX),
+            Page::Health => text(StatusCode::OK, "ok\n"),
+            Page::Readiness => self.readiness(),
+            Page::Metrics => self.large(Self::metrics).await,
+            Page::Snapshot(filter) => self.large(move |pages| pages.snapshot(&filter)).await,
+            Page::Proxies => {
+                self.large(|pages| Ok(as_json(StatusCode::OK, &(pages.sources.proxies)())))
+                    .await
+            }
+        }
+    }
+
+    /// A page that takes long to make: a few at a time, and not on a thread that answers proxies.
+    async fn large(
+        &self,
+        make: impl FnOnce(&Self) -> Result<Response<Full<Bytes>>, prometheus::Error> + Send + 'static,
+    ) -> Response<Full<Bytes>> {
+        let pages = self.clone();
+        let permit = self.large.clone().acquire_owned().await;
+        let made = spawn_blocking(move || {
+            let page = make(&pages);
+            drop(permit);
+            page
+        });
+        let error: Box<dyn std::error::Error + Send + Sync> = match made.await {
+            Ok(Ok(page)) => return page,
+            Ok(Err(error)) => error.into(),
+            Err(error) => error.into(),
+        };
+        error!(%error, "admin page cannot be made");
+        text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the page cannot be made; the log says why\n",
+        )
+    }
+
+    fn metrics(&self) -> Result<Response<Full<Bytes>>, prometheus::Error> {
+        Ok(page(StatusCode::OK, METRICS, self.metrics.encode()?))
+    }
+
+    fn readiness(&self) -> Response<Full<Bytes>> {
+        if self.sources.snapshot.current().is_some() {
+            text(StatusCode::OK, "ready\n")
+        } else {
+            text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("not ready: {}\n", self.waiting_for()),
+            )
+        }
+    }
+
+    /// Why no snapshot is published yet.
+    fn waiting_for(&self) -> &'static str {
+        if self.metrics.stream_connected.get() == 0 {
+            "no snapshot is published yet, and Marathon's event stream is not open"
+        } else {
+            "no snapshot is published yet; Marathon's event stream is open, and its first complete list is not here or cannot be believed"
+        }
+    }
+
+    fn snapshot(&self, filter: &Filter) -> Result<Response<Full<Bytes>>, prometheus::Error> {
+        let problems: Vec<_> = (self.sources.problems)().iter().map(problem_json).collect();
+        let Some(snapshot) = self.sources.snapshot.current() else {
+            let body = json!({
+                "ready": false,
+                "why": self.waiting_for(),
+                "problems": problems,
+            });
+            return Ok(as_json(StatusCode::SERVICE_UNAVAILABLE, &body));
+        };
+        let mut body = Map::new();
+        body.insert("ready".to_owned(), true.into());
+        body.insert("problems".to_owned(), problems.into());
+        for kind in Kind::ALL {
+            if filter.kind.is_none_or(|asked| asked == kind) {
+                let resources: Vec<_> = snapshot
+                    .resources(kind)
+                    .iter()
+                    .filter(|(name, _)| {
+                        filter.name.as_deref().is_none_or(|asked| asked == &***name)
+                    })
+                    .map(|(_, resource)| resource_json(kind, resource))
+                    .collect();
+                let of_kind = json!({
+                    "version": version(&snapshot, kind).to_string(),
+                    "resources": resources,
+                });
+                body.insert(kind.to_string(), of_kind);
+            }
+        }
+        Ok(as_json(StatusCode::OK, &Value::Object(body)))
+    }
+}
+
+impl Page {
+    fn parse(method: &Method, path: &str, query: Option<&str>) -> Result<Self, Refusal> {
+        let page = match path {
+            "/" => Self::Index,
+            "/metrics" => Self::Metrics,
+            "/healthz" => Self::Health,
+            "/readyz" => Self::Readiness,
+            "/snapshot" => Self::Snapshot(Filter::parse(query.unwrap_or_default())?),
+            "/proxies" => Self::Proxies,
+            _ => return Err(Refusal::UnknownPath),
+        };
+        if method == Method::GET || method == Method::HEAD {
+            Ok(page)
+        } else {
+            Err(Refusal::WrongMethod)
+        }
+    }
+}
+
+impl Filter {
+    fn parse(query: &str) -> Result<Self, Refusal> {
+        let mut filter = Self::default();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let value = value.replace('+', " ");
+            let value = percent_decode_str(&value).decode_utf8_lossy();
+            match key {
+                "kind" => {
+                    let kind = Kind::ALL.into_iter().find(|kind| kind.as_str() == value);
+                    if kind.is_none() {
+                        return Err(Refusal::BadQuery(format!("there is no kind {value:?}")));
+                    }
+                    filter.kind = kind;
+                }
+                "name" => filter.name = Some(value.into_owned()),
+                _ => return Err(Refusal::BadQuery(format!("there is no filter {key:?}"))),
+            }
+        }
+        Ok(filter)
+    }
+}
+
+impl Refusal {
+    fn answer(self) -> Response<Full<Bytes>> {
+        match self {
+            Self::UnknownPath => text(
+                StatusCode::NOT_FOUND,
+                "there is no such page; / lists them\n",
+            ),
+            Self::WrongMethod => {
+                let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "pages can only be read\n");
+                let allowed = HeaderValue::from_static("GET, HEAD");
+                answer.headers_mut().insert(ALLOW, allowed);
+                answer
+            }
+            Self::BadQuery(why) => text(
+                StatusCode::BAD_REQUEST,
+                format!(
+                    "{why}: filters are kind ({}) and name\n",
+                    Kind::ALL.map(Kind::as_str).join(", ")
+                ),
+            ),
+        }
+    }
+}
+
+impl SnapshotVersions {
+    fn new(snapshot: Reader) -> Result<Self, prometheus::Error> {
+        let options = Opts::new(
+            "snapshot_info",
+            "The version of each kind in the current snapshot: replicas that agree show the same.",
+        );
+        Ok(Self {
+            snapshot,
+            gauge: IntGaugeVec::new(options.namespace("marathon_envoy"), &["kind", "version"])?,
+            collecting: Mutex::new(()),
+        })
+    }
+}
+
+impl Collector for SnapshotVersions {
+    fn desc(&self) -> Vec<&Desc> {
+        self.gauge.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        // Two scrapes at once must not see each other's half.
+        let _alone = self
+            .collecting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        self.gauge.reset();
+        if let Some(snapshot) = self.snapshot.current() {
+            for kind in Kind::ALL {
+                let version = version(&snapshot, kind).to_string();
+                self.gauge
+                    .with_label_values(&[kind.as_str(), &version])
+                    .set(1);
+            }
+        }
+        self.gauge.collect()
+    }
+}
+
+/// The version of everything of one kind, as a client that asks for all of it gets it.
+fn version(snapshot: &Snapshot, kind: Kind) -> Version {
+    let resources = snapshot.resources(kind).iter();
+    Version::of_answer(
+        resources.map(|(name, resource)| (&**name, resource.encoded(Flavour::Rest).version())),
+    )
+}
+
+fn resource_json(kind: Kind, resource: &Resource) -> Value {
+    let encoded = resource.encoded(Flavour::Rest);
+    let written = envoy_api::json(kind.type_url(), encoded.bytes());
+    let content = match written {
+        Ok(written) => serde_json::from_slice(&written).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    let content = content.map_or_else(|error| json!({ "error": error }), redacted);
+    json!({
+        "name": &**resource.name(),
+        "version": encoded.version().to_string(),
+        "resource": content,
+    })
+}
+
+/// The same without what must not be seen: whatever Envoy's API keeps secrets in, at any depth.
+fn redacted(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => fields
+            .into_iter()
+            .map(|(name, value)| {
+                let value = match &*name {
+                    "private_key"
+                    | "private_key_provider"
+                    | "password"
+                    | "pkcs12"
+                    | "session_ticket_keys"
+                    | "generic_secret" => "[redacted]".into(),
+                    _ => redacted(value),
+                };
+                (name, value)
+            })
+            .collect(),
+        Value::Array(values) => values.into_iter().map(redacted).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
+    }
+}
+
+fn problem_json(problem: &Problem) -> Value {
+    let (kind, name) = match &problem.subject {
+        Subject::App(id) => ("app", id.as_str()),
+        Subject::Certificate(name) => ("certificate", name.as_str()),
+        Subject::Agent(host) => ("agent", host.as_str()),
+    };
+    json!({
+        "subject": { "kind": kind, "name": name },
+        "label": problem.label,
+        "reason": problem.reason.as_str(),
+        "message": problem.message,
+        "remedy": problem.remedy,
+    })
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    page(status, TEXT, body)
+}
+
+fn as_json(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
+    page(status, JSON, format!("{body:#}\n"))
+}
+
+fn page(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Full<Bytes>> {
+    let mut page = Response::new(Full::new(body.into()));
+    *page.status_mut() = status;
+    let headers = page.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    page
+}

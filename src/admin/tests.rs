@@ -1,0 +1,334 @@
+//! Requests over real sockets, and what comes back.
+
+use envoy_api::envoy::config::core::v3::{DataSource, data_source::Specifier};
+use envoy_api::envoy::extensions::transport_sockets::tls::v3::{
+    Secret, TlsCertificate, secret::Type,
+};
+use envoy_api::prost::Message as _;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::*;
+use crate::snapshot::cell::{Publisher, cell};
+use crate::snapshot::{Kind, Resource, Snapshot};
+use crate::state::problem::{Reason, Subject};
+
+const CANARY: &str = "-----BEGIN PRIVATE KEY-----canary";
+
+struct Admin {
+    address: std::net::SocketAddr,
+    publisher: Publisher,
+    metrics: Arc<Metrics>,
+    shutdown: CancellationToken,
+    tasks: JoinSet<Result<(), Error>>,
+}
+
+async fn admin_within(limits: Limits) -> Admin {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (publisher, snapshot) = cell();
+    let problem = Problem {
+        subject: Subject::App("/shop/web".into()),
+        label: Some("HAPROXY_0_VHOST".to_owned()),
+        reason: Reason::InvalidLabel,
+        message: "\"a b\" is no host".to_owned(),
+        remedy: "write one".to_owned(),
+    };
+    let sources = Sources {
+        snapshot,
+        problems: Arc::new(move || vec![problem.clone()]),
+        proxies: Arc::new(|| json!([{ "node": "edge-1" }])),
+    };
+    let metrics = Metrics::new().unwrap();
+    let shutdown = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(serve_within(
+        limits,
+        listener,
+        sources,
+        metrics.clone(),
+        shutdown.clone(),
+    ));
+    Admin {
+        address,
+        publisher,
+        metrics,
+        shutdown,
+        tasks,
+    }
+}
+
+async fn admin() -> Admin {
+    admin_within(Limits::default()).await
+}
+
+/// One resource of each kind that matters here.
+fn snapshot() -> Snapshot {
+    let secret = Secret {
+        name: "web".to_owned(),
+        r#type: Some(Type::TlsCertificate(TlsCertificate {
+            certificate_chain: Some(DataSource {
+                specifier: Some(Specifier::InlineString("chain".to_owned())),
+                ..DataSource::default()
+            }),
+            private_key: Some(DataSource {
+                specifier: Some(Specifier::InlineString(CANARY.to_owned())),
+                ..DataSource::default()
+            }),
+            ..TlsCertificate::default()
+        })),
+    };
+    let named = |name: &str| Secret {
+        name: name.to_owned(),
+        r#type: None,
+    };
+    let mut snapshot = Snapshot::default();
+    let resources = [
+        (Kind::Secret, "web", secret.encode_to_vec()),
+        // The name is the first field of both messages.
+        (Kind::Cluster, "/web_0", named("/web_0").encode_to_vec()),
+        (Kind::Cluster, "/shop_0", named("/shop_0").encode_to_vec()),
+        (Kind::Route, "http", vec![0xff]),
+    ];
+    for (kind, name, bytes) in resources {
+        let resource = Resource::fixed(name.into(), bytes.into());
+        let resources = snapshot.resources_mut(kind);
+        resources.insert(name.into(), Arc::new(resource));
+    }
+    snapshot
+}
+
+impl Admin {
+    /// Status line, head and body of the answer.
+    async fn ask(&self, method: &str, target: &str) -> (u16, String, String) {
+        let request = format!("{method} {target} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, head.to_owned(), body.to_owned())
+    }
+
+    async fn json(&self, target: &str) -> Value {
+        let (status, head, body) = self.ask("GET", target).await;
+        assert_eq!(status, 200, "{body}");
+        assert!(head.contains("content-type: application/json"), "{head}");
+        serde_json::from_str(&body).unwrap()
+    }
+}
+
+#[test]
+fn the_default_limits_are_what_the_documentation_says() {
+    let limits = Limits::default();
+    assert_eq!(limits.connections, 64);
+    assert_eq!(limits.first_request, Duration::from_secs(10));
+    assert_eq!(limits.idle, Duration::from_secs(75));
+    assert_eq!(limits.life, Duration::from_secs(600));
+    assert_eq!(limits.drain, Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn it_is_healthy_at_once_and_ready_with_the_first_snapshot() {
+    let mut admin = admin().await;
+    assert_eq!(admin.ask("GET", "/healthz").await.0, 200);
+    let (status, _, body) = admin.ask("GET", "/readyz").await;
+    assert_eq!(status, 503);
+    assert!(body.contains("stream is not open"), "{body}");
+    admin.metrics.stream_connected.set(1);
+    let (_, _, body) = admin.ask("GET", "/readyz").await;
+    assert!(body.contains("stream is open"), "{body}");
+    admin.publisher.publish(Snapshot::default());
+    assert_eq!(admin.ask("GET", "/readyz").await.0, 200);
+}
+
+#[tokio::test]
+async fn the_snapshot_shows_resources_and_problems() {
+    let mut admin = admin().await;
+    let (status, _, body) = admin.ask("GET", "/snapshot").await;
+    assert_eq!(status, 503);
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(body["ready"], false);
+    assert_eq!(body["problems"][0]["subject"]["name"], "/shop/web");
+
+    admin.publisher.publish(snapshot());
+    let body = admin.json("/snapshot").await;
+    assert_eq!(body["ready"], true);
+    assert_eq!(
+        body["problems"],
+        json!([{
+            "subject": { "kind": "app", "name": "/shop/web" },
+            "label": "HAPROXY_0_VHOST",
+            "reason": "invalid_label",
+            "message": "\"a b\" is no host",
+            "remedy": "write one",
+        }])
+    );
+    let clusters = body["clusters"]["resources"].as_array().unwrap();
+    assert_eq!(clusters[0]["name"], "/shop_0");
+    assert_eq!(clusters[1]["name"], "/web_0");
+    assert_eq!(
+        clusters[1]["resource"],
+        json!({
+            "@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster",
+            "name": "/web_0",
+        })
+    );
+    assert_eq!(clusters[1]["version"].as_str().unwrap().len(), 32);
+    assert_eq!(body["endpoints"]["resources"], json!([]));
+    assert_eq!(
+        body["routes"]["resources"][0]["resource"]["error"],
+        "the bytes are not a envoy.config.route.v3.RouteConfiguration"
+    );
+}
+
+#[tokio::test]
+async fn no_page_shows_a_private_key() {
+    let mut admin = admin().await;
+    admin.publisher.publish(snapshot());
+    for target in [
+        "/",
+        "/metrics",
+        "/healthz",
+        "/readyz",
+        "/snapshot",
+        "/proxies",
+    ] {
+        let (status, _, body) = admin.ask("GET", target).await;
+        assert_eq!(status, 200, "{target}");
+        assert!(!body.contains("canary"), "{target}");
+    }
+    let body = admin.json("/snapshot").await;
+    assert_eq!(
+        body["secrets"]["resources"][0]["resource"]["tls_certificate"],
+        json!({
+            "certificate_chain": { "inline_string": "chain" },
+            "private_key": "[redacted]",
+        })
+    );
+}
+
+#[tokio::test]
+async fn the_snapshot_can_be_filtered() {
+    let mut admin = admin().await;
+    admin.publisher.publish(snapshot());
+    let body = admin.json("/snapshot?kind=clusters&name=%2Fweb_0").await;
+    assert_eq!(body.get("secrets"), None);
+    let clusters = body["clusters"]["resources"].as_array().unwrap();
+    assert_eq!(clusters.len(), 1);
+    assert_eq!(clusters[0]["name"], "/web_0");
+    let all = admin.json("/snapshot").await;
+    assert_eq!(
+        body["clusters"]["version"], all["clusters"]["version"],
+        "the version is that of the kind, whatever is shown"
+    );
+    for query in ["kind=cluster", "name=x&verbose"] {
+        let (status, _, body) = admin.ask("GET", &format!("/snapshot?{query}")).await;
+        assert_eq!(status, 400);
+        assert!(body.contains("there is no"), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn metrics_show_the_version_of_each_kind() {
+    let mut admin = admin().await;
+    let (_, head, body) = admin.ask("GET", "/metrics").await;
+    assert!(head.contains("version=0.0.4"));
+    assert!(body.contains("marathon_envoy_stream_connected 0"));
+    assert!(!body.contains("snapshot_info"));
+
+    admin.publisher.publish(snapshot());
+    let shown = admin.json("/snapshot?kind=clusters").await;
+    let version = shown["clusters"]["version"].as_str().unwrap().to_owned();
+    let line = format!("marathon_envoy_snapshot_info{{kind=\"clusters\",version=\"{version}\"}} 1");
+    let (_, _, body) = admin.ask("GET", "/metrics").await;
+    assert!(body.contains(&line), "{body}");
+
+    admin.publisher.publish(Snapshot::default());
+    let (_, _, body) = admin.ask("GET", "/metrics").await;
+    assert!(!body.contains(&version), "an old version is gone");
+    assert_eq!(body.matches("snapshot_info{").count(), Kind::ALL.len());
+}
+
+#[tokio::test]
+async fn proxies_are_shown_as_they_are_given() {
+    let admin = admin().await;
+    assert_eq!(admin.json("/proxies").await, json!([{ "node": "edge-1" }]));
+}
+
+#[tokio::test]
+async fn only_pages_that_exist_can_be_read_and_none_written() {
+    let admin = admin().await;
+    assert_eq!(admin.ask("GET", "/nowhere").await.0, 404);
+    assert_eq!(admin.ask("POST", "/nowhere").await.0, 404);
+    let (status, head, _) = admin.ask("POST", "/snapshot").await;
+    assert_eq!(status, 405);
+    assert!(head.contains("allow: GET, HEAD"), "{head}");
+    let (status, head, body) = admin.ask("HEAD", "/").await;
+    assert_eq!((status, &*body), (200, ""));
+    assert!(head.contains("content-length: "), "{head}");
+}
+
+#[tokio::test]
+async fn who_asks_nothing_is_sent_away_and_makes_room() {
+    let limits = Limits {
+        connections: 1,
+        first_request: Duration::from_millis(500),
+        ..Limits::default()
+    };
+    let admin = admin_within(limits).await;
+    let mut silent = TcpStream::connect(admin.address).await.unwrap();
+    silent.write_all(b"GET / HT").await.unwrap();
+    // Waits until there is a place.
+    assert_eq!(admin.ask("GET", "/healthz").await.0, 200);
+    assert_eq!(silent.read(&mut [0; 1]).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_connection_does_not_live_for_ever() {
+    let limits = Limits {
+        life: Duration::from_millis(500),
+        ..Limits::default()
+    };
+    let admin = admin_within(limits).await;
+    let mut stream = TcpStream::connect(admin.address).await.unwrap();
+    let request = b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
+async fn it_stops_with_connections_open_and_leaves_no_task() {
+    let mut admin = admin().await;
+    let mut idle = TcpStream::connect(admin.address).await.unwrap();
+    let request = b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n";
+    idle.write_all(request).await.unwrap();
+    idle.read_exact(&mut [0; 15]).await.unwrap();
+    admin.shutdown.cancel();
+    admin.tasks.join_next().await.unwrap().unwrap().unwrap();
+    let mut rest = Vec::new();
+    idle.read_to_end(&mut rest).await.unwrap();
+    assert!(TcpStream::connect(admin.address).await.is_err());
+}
+
+#[tokio::test]
+async fn metrics_have_one_admin_port() {
+    let admin = admin().await;
+    assert_eq!(admin.ask("GET", "/healthz").await.0, 200);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let sources = Sources {
+        snapshot: cell().1,
+        problems: Arc::new(Vec::new),
+        proxies: Arc::new(|| Value::Null),
+    };
+    let second = serve(
+        listener,
+        sources,
+        admin.metrics.clone(),
+        CancellationToken::new(),
+    );
+    assert!(matches!(second.await, Err(Error::RegisterMetric(_))));
+}

@@ -1,0 +1,261 @@
+//! Everything at once on loopback: a simulated Marathon, this daemon, a real Envoy in front.
+//!
+//! The demo plays on it, and so do the journeys among the tests.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::commands::bootstrap::{self, Transport};
+use crate::daemon::{self, Daemon};
+use crate::settings::{BadSetting, Settings, Typed, XdsListen};
+use crate::sim::envoy::{Envoy, EnvoyError, Options};
+use crate::sim::marathon::{self, Cluster};
+
+/// How long an Envoy may take to its first complete configuration. On an idle machine it takes
+/// a fifth of a second.
+const READY_LIMIT: Duration = Duration::from_secs(60);
+
+/// What a stage is set up with.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The binary of Envoy.
+    pub envoy: PathBuf,
+    /// How Envoy and the daemon speak.
+    pub transport: Transport,
+    /// The simulated Marathon.
+    pub marathon: marathon::Config,
+    /// Further settings of the daemon, as flags: `--strict-mode`.
+    pub flags: Vec<String>,
+    /// What the settings have no flag for: time limits that journeys set short.
+    pub tune: fn(&mut Settings),
+    /// How Envoy is run.
+    pub options: Options,
+}
+
+impl Plan {
+    /// One Marathon with two agents, the daemon as it is by default, and this Envoy.
+    pub fn new(envoy: &Path) -> Self {
+        Self {
+            envoy: envoy.to_owned(),
+            transport: Transport::Rest,
+            marathon: marathon::Config::default(),
+            flags: Vec::new(),
+            tune: |_| {},
+            options: Options::default(),
+        }
+    }
+}
+
+/// What went wrong on the stage.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    /// No free port was to be had.
+    #[error("no free port")]
+    Port(#[source] std::io::Error),
+    /// The simulated Marathon.
+    #[error(transparent)]
+    Marathon(#[from] marathon::Error),
+    /// The flags of the plan are not the daemon's.
+    #[error("the flags of the plan")]
+    Flags(#[source] clap::Error),
+    /// The settings of the plan make no sense.
+    #[error(transparent)]
+    Settings(#[from] BadSetting),
+    /// The daemon could not start, or did not end well.
+    #[error("the daemon")]
+    Daemon(#[from] daemon::Error),
+    /// The daemon panicked.
+    #[error("the daemon panicked")]
+    Panicked(#[from] JoinError),
+    /// Envoy.
+    #[error(transparent)]
+    Envoy(#[from] EnvoyError),
+}
+
+/// The running whole. Dropping it ends all of it; [`stop`](Stage::stop) ends it in order.
+#[derive(Debug)]
+pub struct Stage {
+    plan: Plan,
+    // In the order in which they go when this is dropped: Envoy first.
+    envoy: Envoy,
+    daemon: Option<Running>,
+    marathon: Cluster,
+    http: SocketAddr,
+    https: SocketAddr,
+    xds: XdsListen,
+    admin: SocketAddr,
+}
+
+/// A daemon inside this process.
+#[derive(Debug)]
+struct Running {
+    shutdown: CancellationToken,
+    // Of one. Dropping it ends the daemon on the spot.
+    task: JoinSet<Result<(), daemon::Error>>,
+}
+
+impl Stage {
+    /// Sets everything up and waits until Envoy has its first configuration.
+    ///
+    /// # Errors
+    ///
+    /// Whatever part could not start.
+    pub async fn start(plan: Plan) -> Result<Self, StageError> {
+        let marathon = Cluster::start(plan.marathon.clone()).await?;
+        let http = free_address().await?;
+        let https = free_address().await?;
+        let settings = settings(&plan, &marathon, http, https)?;
+        let daemon = Daemon::bind(settings).await?;
+        let xds = daemon.xds_address().clone();
+        let admin = daemon.admin_address();
+        let running = run(daemon);
+        let mut stage = Self {
+            envoy: Envoy::start(&plan.envoy, &bootstrap(&plan, &xds), plan.options.clone()).await?,
+            plan,
+            daemon: Some(running),
+            marathon,
+            http,
+            https,
+            xds,
+            admin,
+        };
+        stage.envoy.ready(READY_LIMIT).await?;
+        Ok(stage)
+    }
+
+    /// The simulated Marathon.
+    pub fn marathon(&self) -> &Cluster {
+        &self.marathon
+    }
+
+    /// The Envoy.
+    pub fn envoy(&mut self) -> &mut Envoy {
+        &mut self.envoy
+    }
+
+    /// Where Envoy listens for http.
+    pub fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Where Envoy listens for https, once there is a certificate.
+    pub fn https(&self) -> SocketAddr {
+        self.https
+    }
+
+    /// Where the daemon answers proxies.
+    pub fn xds(&self) -> &XdsListen {
+        &self.xds
+    }
+
+    /// Where the daemon answers operators.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// The bootstrap that leads an Envoy here, for one more of them.
+    pub fn bootstrap(&self) -> String {
+        bootstrap(&self.plan, &self.xds)
+    }
+
+    /// Stops the daemon as a signal would and waits for its end. Envoy goes on with what it has.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end well.
+    pub async fn stop_daemon(&mut self) -> Result<(), StageError> {
+        let Some(mut running) = self.daemon.take() else {
+            return Ok(());
+        };
+        running.shutdown.cancel();
+        while let Some(ended) = running.task.join_next().await {
+            ended??;
+        }
+        Ok(())
+    }
+
+    /// Ends the daemon on the spot, as if it had been killed.
+    pub async fn kill_daemon(&mut self) {
+        if let Some(mut running) = self.daemon.take() {
+            running.task.shutdown().await;
+        }
+    }
+
+    /// Starts the daemon again, on the same ports, with nothing of what it knew.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot start.
+    pub async fn start_daemon(&mut self) -> Result<(), StageError> {
+        let mut settings = settings(&self.plan, &self.marathon, self.http, self.https)?;
+        settings.xds_listen = self.xds.clone();
+        settings.admin_listen = self.admin;
+        self.daemon = Some(run(Daemon::bind(settings).await?));
+        Ok(())
+    }
+
+    /// Ends everything in order: Envoy, the daemon, Marathon.
+    ///
+    /// # Errors
+    ///
+    /// When a part does not end well.
+    pub async fn stop(mut self) -> Result<(), StageError> {
+        let daemon = self.stop_daemon().await;
+        let envoy = self.envoy.stop().await;
+        self.marathon.shutdown().await;
+        daemon?;
+        envoy?;
+        Ok(())
+    }
+}
+
+fn settings(
+    plan: &Plan,
+    marathon: &Cluster,
+    http: SocketAddr,
+    https: SocketAddr,
+) -> Result<Settings, StageError> {
+    let mut words = vec![
+        format!("--marathon={}", marathon.urls().join(",")),
+        "--xds-listen=127.0.0.1:0".to_owned(),
+        "--xds-plaintext-secrets=true".to_owned(),
+        "--admin-listen=127.0.0.1:0".to_owned(),
+        format!("--http-listen-addr={}", http.ip()),
+        format!("--http-listen-port={}", http.port()),
+        format!("--https-listen-addr={}", https.ip()),
+        format!("--https-listen-port={}", https.port()),
+    ];
+    words.extend(plan.flags.iter().cloned());
+    let typed = Typed::from_flags(words).map_err(StageError::Flags)?;
+    let mut settings = typed.mean()?;
+    (plan.tune)(&mut settings);
+    Ok(settings)
+}
+
+fn bootstrap(plan: &Plan, xds: &XdsListen) -> String {
+    bootstrap::yaml(&bootstrap::Config {
+        transport: plan.transport,
+        control_plane: xds.clone(),
+        envoy_admin: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        ..bootstrap::Config::default()
+    })
+}
+
+fn run(daemon: Daemon) -> Running {
+    let shutdown = CancellationToken::new();
+    let mut task = JoinSet::new();
+    task.spawn(daemon.run(shutdown.clone()));
+    Running { shutdown, task }
+}
+
+/// An address that was free a moment ago. Envoy must be told its ports before it opens them.
+async fn free_address() -> Result<SocketAddr, StageError> {
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let listener = TcpListener::bind(any).await.map_err(StageError::Port)?;
+    listener.local_addr().map_err(StageError::Port)
+}

@@ -1,0 +1,173 @@
+//! One step of the demo, and what all of them come to.
+
+use std::time::Duration;
+
+/// One thing that was done to Marathon, and what came of it at the edge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// What it is called: `scale`.
+    pub name: String,
+    /// What changed: `/web from 2 to 5 tasks`.
+    pub change: String,
+    /// When it was live in Envoy.
+    pub live: Live,
+    /// Requests sent while it was looked at.
+    pub sent: u64,
+    /// Requests among them that failed.
+    pub failed: u64,
+    /// What its figures count for.
+    pub counts: Counts,
+}
+
+/// When a change was live: from Marathon's event to the first correct answer through Envoy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Live {
+    /// Not yet; it is still looked at.
+    Pending,
+    /// After these times: one for each change that the step made.
+    After(Vec<Duration>),
+    /// Nothing was to change, and nothing did.
+    Unchanged,
+    /// It was looked for that long and not seen.
+    Unseen(Duration),
+}
+
+/// What a step's figures count for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counts {
+    /// Times for the median, failures as losses: a change that finds the poll held.
+    Fully,
+    /// Failures as losses; its times are another thing: several changes at once, a new route.
+    Losses,
+    /// Nothing: what is broken in the middle of a request, on purpose, loses that request.
+    Apart,
+}
+
+/// What all steps come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Requests sent.
+    pub sent: u64,
+    /// Requests lost, without those of steps that count apart.
+    pub lost: u64,
+    /// Requests that failed in steps that count apart.
+    pub failed_apart: u64,
+    /// The median time to live of the steps that count fully.
+    pub median: Option<Duration>,
+    /// The steps whose change was not seen, or is still looked for.
+    pub unseen: Vec<String>,
+}
+
+impl Step {
+    /// Whether nothing of it is still looked at.
+    pub fn is_settled(&self) -> bool {
+        match self.live {
+            Live::Pending => false,
+            Live::After(_) | Live::Unchanged | Live::Unseen(_) => true,
+        }
+    }
+}
+
+impl Outcome {
+    /// What `steps` come to.
+    pub fn of(steps: &[Step]) -> Self {
+        let mut outcome = Self {
+            sent: 0,
+            lost: 0,
+            failed_apart: 0,
+            median: None,
+            unseen: Vec::new(),
+        };
+        let mut times = Vec::new();
+        for step in steps {
+            outcome.sent += step.sent;
+            match step.counts {
+                Counts::Fully | Counts::Losses => outcome.lost += step.failed,
+                Counts::Apart => outcome.failed_apart += step.failed,
+            }
+            match &step.live {
+                Live::After(after) => {
+                    if step.counts == Counts::Fully {
+                        times.extend_from_slice(after);
+                    }
+                }
+                Live::Unchanged => {}
+                Live::Pending | Live::Unseen(_) => outcome.unseen.push(step.name.clone()),
+            }
+        }
+        outcome.median = median(&times);
+        outcome
+    }
+
+    /// Whether requests were sent, none was lost and every change was seen.
+    pub fn is_good(&self) -> bool {
+        self.sent > 0 && self.lost == 0 && self.unseen.is_empty()
+    }
+}
+
+/// The middle one of `times`, or the mean of the middle two; none of none.
+pub fn median(times: &[Duration]) -> Option<Duration> {
+    let mut times = times.to_vec();
+    times.sort();
+    let upper = times.get(times.len() / 2)?;
+    let lower = times.get((times.len() - 1) / 2)?;
+    Some((*lower + *upper) / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(counts: Counts, live: Live, failed: u64) -> Step {
+        Step {
+            name: "scale".to_owned(),
+            change: String::new(),
+            live,
+            sent: 10,
+            failed,
+            counts,
+        }
+    }
+
+    fn after(millis: &[u64]) -> Live {
+        Live::After(millis.iter().copied().map(Duration::from_millis).collect())
+    }
+
+    #[test]
+    fn only_full_steps_enter_the_median_and_apart_steps_lose_nothing() {
+        let outcome = Outcome::of(&[
+            step(Counts::Fully, after(&[3, 9]), 0),
+            step(Counts::Fully, after(&[4]), 0),
+            step(Counts::Losses, after(&[400]), 0),
+            step(Counts::Apart, after(&[500]), 2),
+            step(Counts::Losses, Live::Unchanged, 0),
+        ]);
+        assert_eq!(outcome.median, Some(Duration::from_millis(4)));
+        assert_eq!(
+            (outcome.sent, outcome.lost, outcome.failed_apart),
+            (50, 0, 2)
+        );
+        assert!(outcome.is_good());
+    }
+
+    #[test]
+    fn a_lost_request_an_unseen_change_or_no_request_at_all_is_not_good() {
+        let lost = Outcome::of(&[step(Counts::Losses, Live::Unchanged, 1)]);
+        assert_eq!(lost.lost, 1);
+        assert!(!lost.is_good());
+        for live in [Live::Unseen(Duration::from_secs(5)), Live::Pending] {
+            let unseen = Outcome::of(&[step(Counts::Apart, live, 0)]);
+            assert_eq!(unseen.unseen, ["scale"]);
+            assert!(!unseen.is_good());
+        }
+        assert!(!Outcome::of(&[]).is_good());
+    }
+
+    #[test]
+    fn the_median_of_two_lies_between_them() {
+        let millis = Duration::from_millis;
+        assert_eq!(median(&[]), None);
+        assert_eq!(median(&[millis(3)]), Some(millis(3)));
+        assert_eq!(median(&[millis(8), millis(2)]), Some(millis(5)));
+    }
+}

@@ -1,0 +1,480 @@
+//! One folder of PEM bundles: which files differ since the last look, and what was read from each.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::state::certificate::Certificate;
+use crate::state::problem::{Problem, Reason, Subject};
+
+use super::Reading;
+
+/// The largest file that is read, in bytes. A chain of four with RSA keys of 4096 bits takes 12 KB.
+const MAX_BUNDLE_BYTES: u64 = 1 << 20;
+
+/// The most certificates that are read. Each is a filter chain in every proxy.
+const MAX_BUNDLES: usize = 10_000;
+
+/// The longest name of a certificate, in bytes.
+const MAX_NAME_BYTES: usize = 200;
+
+/// File systems keep times in steps of up to two seconds: a file that changed this short a while
+/// before it was read may have changed again without looking different.
+const TIME_STEP_SECONDS: i64 = 2;
+
+/// A folder, and what was found in it so far.
+#[derive(Debug)]
+pub(super) struct Folder {
+    path: PathBuf,
+    bundles: BTreeMap<String, Bundle>,
+    /// What is wrong with files that are not even read.
+    strays: Vec<Problem>,
+}
+
+/// Whether what is missing or wrong may still be about to change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// It may: what was known stays.
+    Wait,
+    /// It had its time.
+    Judge,
+}
+
+/// One file.
+#[derive(Debug, Default)]
+struct Bundle {
+    last_good: Option<Arc<Certificate>>,
+    /// What it looked like when it was last read and good; none if it must be read again.
+    stamp: Option<Stamp>,
+    /// What is wrong with it: if it is good, what was left out.
+    problems: Vec<Problem>,
+    /// Whether `last_good` is what is in it.
+    good: bool,
+}
+
+/// What a file looks like from outside. Differs when its content does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// How the reading of a file went.
+enum Contents {
+    /// These are the bytes, and it looked the same before and after.
+    Whole(Vec<u8>, Stamp),
+    /// It changed meanwhile.
+    Moving,
+    /// It cannot be read at all.
+    Unreadable(Problem),
+}
+
+impl Folder {
+    /// A folder that was not looked at yet.
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            bundles: BTreeMap::new(),
+            strays: Vec::new(),
+        }
+    }
+
+    /// Reads what differs since the last look. True when it is settled: nothing is missing or
+    /// wrong that was not known to be, or this is the look that judges. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// When the folder cannot be listed. Then nothing changes.
+    pub(super) fn look(&mut self, now_seconds: i64, patience: Patience) -> io::Result<bool> {
+        let names = self.list()?;
+        let mut settled = true;
+        for name in &names {
+            let path = self.path.join(format!("{name}.pem"));
+            let bundle = self.bundles.entry(name.clone()).or_default();
+            settled &= bundle.look(name, &path, now_seconds, patience);
+        }
+        match patience {
+            Patience::Wait => settled &= self.bundles.keys().all(|name| names.contains(name)),
+            Patience::Judge => self.bundles.retain(|name, _| names.contains(name)),
+        }
+        Ok(settled)
+    }
+
+    /// What is known now. `unreadable`: why the last look found nothing.
+    pub(super) fn reading(&self, now_seconds: i64, unreadable: Option<io::Error>) -> Reading {
+        let mut reading = Reading::default();
+        for bundle in self.bundles.values() {
+            reading.problems.extend(bundle.problems.iter().cloned());
+            let Some(certificate) = &bundle.last_good else {
+                continue;
+            };
+            let expiry = certificate.not_after_seconds;
+            reading.expiries.insert(certificate.name.clone(), expiry);
+            if bundle.good {
+                match certificate.problem_at(now_seconds) {
+                    None => reading.certificates.push(certificate.clone()),
+                    Some(problem) => reading.problems.push(problem),
+                }
+            }
+        }
+        reading.problems.extend(self.strays.iter().cloned());
+        if let Some(error) = unreadable {
+            reading.problems.push(problem(
+                &self.path.display().to_string(),
+                format!("the folder cannot be read: {error}"),
+                "make it readable for this daemon; what was read before stays",
+            ));
+        }
+        reading
+    }
+
+    /// The names of the certificates whose files are there.
+    fn list(&mut self) -> io::Result<BTreeSet<String>> {
+        let mut names = BTreeSet::new();
+        let mut strays = BTreeSet::new();
+        for entry in fs::read_dir(&self.path)? {
+            let file_name = entry?.file_name();
+            let file_name = file_name.to_string_lossy();
+            match file_name.strip_suffix(".pem") {
+                // Hidden.
+                Some(_) if file_name.starts_with('.') => {}
+                Some(name) if is_name(name) => {
+                    names.insert(name.to_owned());
+                }
+                Some(name) => {
+                    let shown: String = name.escape_debug().take(MAX_NAME_BYTES).collect();
+                    strays.insert(shown);
+                }
+                None => {}
+            }
+        }
+        self.strays = strays
+            .iter()
+            .map(|name| {
+                problem(
+                    name,
+                    "its file name makes no name for a certificate".to_owned(),
+                    "rename it: letters, digits and any of . _ - * in front of .pem",
+                )
+            })
+            .collect();
+        if let Some(first) = names.iter().nth(MAX_BUNDLES).cloned() {
+            let left_out = names.split_off(&first);
+            self.strays.push(problem(
+                &first,
+                format!(
+                    "it and {} after it are left out: more than {MAX_BUNDLES} certificates",
+                    left_out.len() - 1
+                ),
+                "delete what is not needed",
+            ));
+        }
+        Ok(names)
+    }
+}
+
+impl Bundle {
+    /// Reads the file if it differs. True when it is settled.
+    fn look(&mut self, name: &str, path: &Path, now_seconds: i64, patience: Patience) -> bool {
+        let unchanged = self.stamp.is_some_and(|stamp| {
+            fs::metadata(path).is_ok_and(|metadata| Stamp::of(&metadata) == stamp)
+        });
+        if unchanged {
+            return true;
+        }
+        let problems = match contents(name, path) {
+            Contents::Whole(bytes, stamp) => {
+                let parsed = Certificate::parse(name, &bytes, now_seconds);
+                if let Some(certificate) = parsed.certificate {
+                    *self = Self {
+                        last_good: Some(Arc::new(certificate)),
+                        stamp: stamp.is_final_at(now_seconds).then_some(stamp),
+                        problems: parsed.problems,
+                        good: true,
+                    };
+                    return true;
+                }
+                parsed.problems
+            }
+            Contents::Unreadable(problem) => vec![problem],
+            Contents::Moving => vec![problem(
+                name,
+                "its file keeps changing while it is read".to_owned(),
+                "write it under another name and rename it",
+            )],
+        };
+        let known_to_be_bad = !self.good && !self.problems.is_empty();
+        match patience {
+            Patience::Wait if !known_to_be_bad => false,
+            Patience::Wait | Patience::Judge => {
+                // No stamp: what is wrong may also pass by itself, as an early date does.
+                self.stamp = None;
+                self.good = false;
+                self.problems = problems;
+                true
+            }
+        }
+    }
+}
+
+impl Stamp {
+    fn of(metadata: &fs::Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            bytes: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    /// Whether any later change will make it differ.
+    fn is_final_at(self, now_seconds: i64) -> bool {
+        self.changed.0.max(self.modified.0) + TIME_STEP_SECONDS < now_seconds
+    }
+}
+
+fn contents(name: &str, path: &Path) -> Contents {
+    let unreadable = |error: io::Error| {
+        Contents::Unreadable(problem(
+            name,
+            format!("its file cannot be read: {error}"),
+            "make it readable for this daemon, and for nobody else",
+        ))
+    };
+    // Not opened before it is known to be a file: a pipe would block.
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => {}
+        Ok(_) => return unreadable(io::Error::other("it is no regular file")),
+        Err(error) => return unreadable(error),
+    }
+    let read = || -> io::Result<(Vec<u8>, Stamp, bool)> {
+        let file = fs::File::open(path)?;
+        let before = Stamp::of(&file.metadata()?);
+        let mut bytes = Vec::new();
+        (&file).take(MAX_BUNDLE_BYTES + 1).read_to_end(&mut bytes)?;
+        let same_file = Stamp::of(&file.metadata()?) == before;
+        let same_path = Stamp::of(&fs::metadata(path)?) == before;
+        Ok((bytes, before, same_file && same_path))
+    };
+    match read() {
+        Err(error) => unreadable(error),
+        Ok((bytes, _, _)) if bytes.len() as u64 > MAX_BUNDLE_BYTES => {
+            Contents::Unreadable(problem(
+                name,
+                format!("its file is larger than {MAX_BUNDLE_BYTES} bytes"),
+                "a bundle is one certificate, its chain and its key",
+            ))
+        }
+        Ok((_, _, false)) => Contents::Moving,
+        Ok((bytes, stamp, true)) => Contents::Whole(bytes, stamp),
+    }
+}
+
+/// Whether a text can be the name of a secret, a label of a metric and part of a log line.
+fn is_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= MAX_NAME_BYTES
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'*'))
+}
+
+fn problem(name: &str, message: String, remedy: &str) -> Problem {
+    Problem {
+        subject: Subject::Certificate(name.to_owned()),
+        label: None,
+        reason: Reason::InvalidCertificate,
+        message,
+        remedy: remedy.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{NOW, bundle};
+    use super::*;
+
+    /// A folder with these files, after its first look.
+    fn folder(files: &[(&str, &str)]) -> (tempfile::TempDir, Folder) {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            fs::write(dir.path().join(name), content).unwrap();
+        }
+        let mut folder = Folder::new(dir.path().to_owned());
+        folder.look(NOW, Patience::Judge).unwrap();
+        (dir, folder)
+    }
+
+    fn check(folder: &Folder, names: &[&str], problems: &[&str]) {
+        let reading = folder.reading(NOW, None);
+        let found: Vec<_> = reading.certificates.iter().map(|c| &*c.name).collect();
+        assert_eq!(found, names);
+        let found: Vec<_> = reading.problems.iter().map(Problem::to_string).collect();
+        assert_eq!(found.len(), problems.len(), "{found:?}");
+        for (found, part) in found.iter().zip(problems) {
+            assert!(found.contains(part), "{part:?} is not in {found:?}");
+        }
+    }
+
+    #[test]
+    fn only_visible_pem_files_with_sane_names_are_certificates() {
+        let pem = bundle("a.example");
+        let long = format!("{}.pem", "x".repeat(MAX_NAME_BYTES + 1));
+        let (_dir, folder) = folder(&[
+            ("web.pem", &pem),
+            ("*.shop-1_x.example.pem", &pem),
+            (".hidden.pem", &pem),
+            ("web.pem.old", &pem),
+            ("readme", "x"),
+            (".pem", &pem),
+            ("sp ace.pem", &pem),
+            (&long, &pem),
+        ]);
+        check(
+            &folder,
+            &["*.shop-1_x.example", "web"],
+            &["certificate sp ace: its file name", "certificate xxx"],
+        );
+    }
+
+    #[test]
+    fn what_is_no_readable_file_is_a_problem_of_its_own() {
+        let (dir, mut folder) = folder(&[("web.pem", &bundle("a.example"))]);
+        fs::create_dir(dir.path().join("folder.pem")).unwrap();
+        std::os::unix::fs::symlink("nowhere", dir.path().join("link.pem")).unwrap();
+        let large = " ".repeat(usize::try_from(MAX_BUNDLE_BYTES).unwrap() + 1);
+        fs::write(dir.path().join("large.pem"), large).unwrap();
+        folder.look(NOW, Patience::Judge).unwrap();
+        check(
+            &folder,
+            &["web"],
+            &[
+                "certificate folder: its file cannot be read: it is no regular file",
+                "certificate large: its file is larger than 1048576 bytes",
+                "certificate link: its file cannot be read",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_half_written_is_never_reported() {
+        let (old, new) = (bundle("a.example"), bundle("b.example"));
+        let (dir, mut folder) = folder(&[("web.pem", &old)]);
+        let path = dir.path().join("web.pem");
+        let (new_certificate, _) = new.split_at(new.find("-----BEGIN PRIVATE").unwrap());
+        let (_, old_key) = old.split_at(old.find("-----BEGIN PRIVATE").unwrap());
+
+        fs::write(&path, format!("{new_certificate}{old_key}")).unwrap();
+        assert!(!folder.look(NOW, Patience::Wait).unwrap());
+        check(&folder, &["web"], &[]);
+        fs::write(&path, new).unwrap();
+        assert!(folder.look(NOW, Patience::Wait).unwrap());
+        check(&folder, &["web"], &[]);
+        let reading = folder.reading(NOW, None);
+        assert_eq!(reading.certificates[0].server_names, ["b.example"]);
+    }
+
+    #[test]
+    fn a_file_that_stays_bad_is_a_problem_until_it_is_good() {
+        let (dir, mut folder) = folder(&[("web.pem", &bundle("a.example"))]);
+        let path = dir.path().join("web.pem");
+        fs::write(&path, "garbage").unwrap();
+        assert!(!folder.look(NOW, Patience::Wait).unwrap());
+        assert!(folder.look(NOW, Patience::Judge).unwrap());
+        check(&folder, &[], &["certificate web: there is no certificate"]);
+        assert_eq!(
+            folder.reading(NOW, None).expiries.len(),
+            1,
+            "its last good one is still served"
+        );
+        assert!(
+            folder.look(NOW, Patience::Wait).unwrap(),
+            "nobody waits for what is known to be bad"
+        );
+
+        fs::write(&path, bundle("a.example")).unwrap();
+        assert!(folder.look(NOW, Patience::Wait).unwrap());
+        check(&folder, &["web"], &[]);
+    }
+
+    #[test]
+    fn a_file_is_gone_only_when_it_stays_away() {
+        let pem = bundle("a.example");
+        let (dir, mut folder) = folder(&[("web.pem", &pem)]);
+        let path = dir.path().join("web.pem");
+        fs::remove_file(&path).unwrap();
+        assert!(!folder.look(NOW, Patience::Wait).unwrap());
+        check(&folder, &["web"], &[]);
+        assert!(folder.look(NOW, Patience::Judge).unwrap());
+        assert_eq!(folder.reading(NOW, None), Reading::default());
+    }
+
+    #[test]
+    fn an_exchanged_link_is_seen() {
+        let (old, new) = (bundle("a.example"), bundle("b.example"));
+        let (dir, mut folder) = folder(&[]);
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("v1")).unwrap();
+        fs::create_dir(at("v2")).unwrap();
+        fs::write(at("v1/web.pem"), old).unwrap();
+        fs::write(at("v2/web.pem"), new).unwrap();
+        let link = std::os::unix::fs::symlink::<&str, PathBuf>;
+        link("v1", at("..data")).unwrap();
+        link("..data/web.pem", at("web.pem")).unwrap();
+        assert!(folder.look(NOW, Patience::Wait).unwrap());
+        link("v2", at("..next")).unwrap();
+        fs::rename(at("..next"), at("..data")).unwrap();
+        assert!(folder.look(NOW, Patience::Wait).unwrap());
+        let reading = folder.reading(NOW, None);
+        assert_eq!(reading.certificates[0].server_names, ["b.example"]);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_listed_keeps_what_was_read() {
+        let (dir, mut folder) = folder(&[("web.pem", &bundle("a.example"))]);
+        let path = dir.path().to_owned();
+        drop(dir);
+        let error = folder.look(NOW, Patience::Judge).unwrap_err();
+        let reading = folder.reading(NOW, Some(error));
+        assert_eq!(reading.certificates.len(), 1);
+        assert_eq!(reading.problems.len(), 1);
+        let problem = reading.problems[0].to_string();
+        assert!(problem.contains(&*path.to_string_lossy()) && problem.contains("folder"));
+    }
+
+    #[test]
+    fn time_alone_makes_a_certificate_expire_and_an_early_one_valid() {
+        let (_dir, valid) = folder(&[("web.pem", &bundle("a.example"))]);
+        let end = valid.reading(NOW, None).certificates[0].not_after_seconds;
+        let reading = valid.reading(end + 1, None);
+        assert_eq!(reading.certificates, []);
+        assert!(reading.problems[0].message.starts_with("expired"));
+
+        let (dir, mut folder) = folder(&[]);
+        fs::write(dir.path().join("web.pem"), bundle("a.example")).unwrap();
+        folder.look(0, Patience::Judge).unwrap();
+        check(&folder, &[], &["not yet valid"]);
+        assert!(folder.look(NOW, Patience::Wait).unwrap());
+        check(&folder, &["web"], &[]);
+    }
+
+    #[test]
+    fn a_file_that_just_changed_is_read_again() {
+        let stamp = Stamp {
+            device: 1,
+            inode: 1,
+            bytes: 1,
+            modified: (100, 0),
+            changed: (90, 0),
+        };
+        assert!(!stamp.is_final_at(100) && !stamp.is_final_at(102));
+        assert!(stamp.is_final_at(103));
+    }
+}

@@ -1,0 +1,526 @@
+//! What labels and networking become, case by case.
+
+use std::net::IpAddr;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::state::app::{
+    AgentHost, AppVersion, Health, InstanceId, Layout, Networking, Port, Protocol, Task, TaskState,
+};
+use crate::state::event::{Event, List, ListedApp};
+use crate::state::problem::Reason;
+use crate::state::reduce;
+
+fn config() -> Config {
+    Config {
+        groups: Groups::Named(["external".to_owned()].into()),
+        label_prefix: "HAPROXY".to_owned(),
+        strict: false,
+        use_health: true,
+        framework_name: None,
+    }
+}
+
+fn port(container_port: Option<u16>, on_agent: bool) -> Port {
+    Port {
+        name: None,
+        protocol: Protocol::Tcp,
+        container_port,
+        on_agent,
+        service_port: None,
+    }
+}
+
+fn app(networking: Networking, ports: Vec<Port>, labels: &[(&str, &str)]) -> App {
+    App {
+        id: "/web".into(),
+        version: AppVersion(1),
+        config_version: AppVersion(1),
+        labels: labels
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect(),
+        layout: Arc::new(Layout { networking, ports }),
+        health_checks: 0,
+    }
+}
+
+/// An app in host mode with two ports, in the served group.
+fn web(labels: &[(&str, &str)]) -> App {
+    let mut all = vec![("HAPROXY_GROUP", "external")];
+    all.extend_from_slice(labels);
+    app(Networking::Host, vec![port(None, true); 2], &all)
+}
+
+fn task(id: &str, ports: &[u16], addresses: &[&str]) -> Task {
+    Task {
+        id: id.into(),
+        instance: InstanceId::from(id),
+        host: Some("10.0.0.1".into()),
+        condition: TaskState::Running,
+        version: Some(AppVersion(1)),
+        ports: ports.to_vec(),
+        addresses: addresses.iter().map(|ip| ip.parse().unwrap()).collect(),
+        health: Health::Unknown,
+    }
+}
+
+fn known(app: App, tasks: Vec<Task>) -> State {
+    let list = List {
+        apps: vec![ListedApp {
+            app: Arc::new(app),
+            tasks,
+        }],
+        ..List::default()
+    };
+    let mut state = State::new(crate::state::Config::default());
+    // A list before: what is presumed of the first list does not disturb here.
+    (state, _) = reduce(state, Event::Synced(List::default()));
+    reduce(state, Event::Synced(list)).0
+}
+
+fn intent_of(config: &Config, state: &State, previous: Option<&AppIntent>) -> AppIntent {
+    let (_, app) = state.apps().iter().next().unwrap();
+    app_intent(config, state, app, previous)
+}
+
+fn intent(config: &Config, app: App, tasks: Vec<Task>) -> AppIntent {
+    intent_of(config, &known(app, tasks), None)
+}
+
+fn labelled(labels: &[(&str, &str)]) -> AppIntent {
+    intent(&config(), web(labels), Vec::new())
+}
+
+fn indices(intent: &AppIntent) -> Vec<usize> {
+    intent.ports.iter().map(|port| port.index).collect()
+}
+
+fn addresses(intent: &AppIntent, index: usize) -> Vec<String> {
+    let port = intent.port(index).unwrap();
+    port.addresses.iter().map(ToString::to_string).collect()
+}
+
+fn problems(intent: &AppIntent) -> Vec<(Option<&str>, Reason)> {
+    let problems = intent.problems.iter();
+    problems
+        .map(|problem| (problem.label.as_deref(), problem.reason))
+        .collect()
+}
+
+fn path(prefix: &str, ignore_case: bool) -> PathPrefix {
+    PathPrefix {
+        prefix: prefix.to_owned(),
+        ignore_case,
+    }
+}
+
+#[test]
+fn a_group_is_one_of_a_list_without_spaces_around_it() {
+    for (label, standing) in [
+        (Some("external"), Standing::Served),
+        (Some("internal, external"), Standing::Served),
+        (Some("External"), Standing::Ignored),
+        (Some("*"), Standing::Ignored),
+        (Some(""), Standing::Ignored),
+        (None, Standing::Ignored),
+    ] {
+        let labels: Vec<_> = label
+            .iter()
+            .map(|value| ("HAPROXY_GROUP", *value))
+            .collect();
+        let app = app(Networking::Host, vec![port(None, true)], &labels);
+        let named = intent(&config(), app.clone(), Vec::new());
+        assert_eq!(named.standing(), standing, "{label:?}");
+        assert_eq!(named.ports.is_empty(), standing == Standing::Ignored);
+
+        let mut all = config();
+        all.groups = Groups::All;
+        let any = intent(&all, app, Vec::new());
+        assert_eq!(any.standing(), Standing::Served, "{label:?}");
+    }
+}
+
+#[test]
+fn a_port_s_groups_replace_the_app_s() {
+    assert_eq!(indices(&labelled(&[("HAPROXY_0_GROUP", "internal")])), [1]);
+    assert_eq!(indices(&labelled(&[("HAPROXY_0_GROUP", "")])), [1]);
+    let only_port = [
+        ("HAPROXY_GROUP", "internal"),
+        ("HAPROXY_1_GROUP", "external"),
+    ];
+    let app = app(Networking::Host, vec![port(None, true); 2], &only_port);
+    assert_eq!(indices(&intent(&config(), app, Vec::new())), [1]);
+}
+
+#[test]
+fn the_framework_itself_is_never_served() {
+    let mut config = config();
+    config.framework_name = Some("web".into());
+    let intent = intent(&config, web(&[]), Vec::new());
+    assert_eq!(intent.standing(), Standing::Ignored);
+}
+
+#[test]
+fn a_port_is_served_unless_it_is_disabled_or_strictness_wants_it_enabled() {
+    assert_eq!(indices(&labelled(&[])), [0, 1]);
+    assert_eq!(indices(&labelled(&[("HAPROXY_0_ENABLED", "false")])), [1]);
+    assert_eq!(indices(&labelled(&[("HAPROXY_0_ENABLED", "1")])), [1]);
+    let mut strict = config();
+    strict.strict = true;
+    let none = intent(&strict, web(&[]), Vec::new());
+    assert_eq!(none.standing(), Standing::Skipped);
+    for value in ["true", "T", "Yes", "y"] {
+        let intent = intent(&strict, web(&[("HAPROXY_1_ENABLED", value)]), Vec::new());
+        assert_eq!(indices(&intent), [1]);
+    }
+}
+
+#[test]
+fn hosts_are_split_normalised_sorted_and_told_once() {
+    let intent = labelled(&[(
+        "HAPROXY_0_VHOST",
+        "B.example.com:80, a.example.com\n*.Example.com b.example.com.,,",
+    )]);
+    let routing = &intent.port(0).unwrap().routing;
+    assert_eq!(
+        routing.hosts,
+        ["*.example.com", "a.example.com", "b.example.com"]
+    );
+    assert_eq!(routing.weight, 0);
+    assert!(intent.problems.is_empty());
+    assert!(intent.port(1).unwrap().routing.hosts.is_empty());
+}
+
+#[test]
+fn a_bad_host_is_dropped_alone() {
+    let intent = labelled(&[("HAPROXY_0_VHOST", "a.example.com,a.*.com,b/c")]);
+    assert_eq!(intent.port(0).unwrap().routing.hosts, ["a.example.com"]);
+    let label = Some("HAPROXY_0_VHOST");
+    assert_eq!(
+        problems(&intent),
+        [(label, Reason::InvalidLabel), (label, Reason::InvalidLabel)]
+    );
+}
+
+#[test]
+fn paths_are_a_list_in_the_label_s_order_and_weigh_one() {
+    let intent = labelled(&[
+        ("HAPROXY_0_VHOST", "a"),
+        ("HAPROXY_0_PATH", "/b  /a /b"),
+        ("HAPROXY_1_VHOST", "a"),
+        ("HAPROXY_1_PATH", "-i /Api"),
+    ]);
+    let routing = &intent.port(0).unwrap().routing;
+    assert_eq!(routing.paths, [path("/b", false), path("/a", false)]);
+    assert_eq!(routing.weight, 1);
+    assert_eq!(intent.port(1).unwrap().routing.paths, [path("/api", true)]);
+    assert!(intent.problems.is_empty());
+}
+
+#[test]
+fn a_port_whose_paths_make_no_sense_gets_no_requests_rather_than_all() {
+    for value in ["foo", "-m end /x", "/a?b", "/\u{e9}"] {
+        let intent = labelled(&[("HAPROXY_0_VHOST", "a"), ("HAPROXY_0_PATH", value)]);
+        assert!(intent.port(0).unwrap().routing.hosts.is_empty(), "{value}");
+        let label = Some("HAPROXY_0_PATH");
+        assert_eq!(
+            problems(&intent),
+            [(label, Reason::InvalidLabel)],
+            "{value}"
+        );
+    }
+    let intent = labelled(&[("HAPROXY_0_VHOST", "a"), ("HAPROXY_0_PATH", "foo /x")]);
+    assert_eq!(intent.port(0).unwrap().routing.paths, [path("/x", false)]);
+    assert_eq!(intent.problems.len(), 1);
+}
+
+#[test]
+fn a_path_or_a_redirect_without_a_host_is_a_problem() {
+    let intent = labelled(&[
+        ("HAPROXY_0_PATH", "/x"),
+        ("HAPROXY_1_REDIRECT_TO_HTTPS", "true"),
+    ]);
+    assert_eq!(
+        problems(&intent),
+        [
+            (Some("HAPROXY_0_PATH"), Reason::InvalidLabel),
+            (Some("HAPROXY_1_REDIRECT_TO_HTTPS"), Reason::InvalidLabel),
+        ]
+    );
+    let routing = &intent.port(1).unwrap().routing;
+    assert!(!routing.redirect_to_https && routing.hosts.is_empty());
+}
+
+#[test]
+fn the_redirect_is_the_port_s_or_by_the_legacy_key_the_app_s() {
+    let redirects = |labels: &[(&str, &str)]| {
+        let mut all = vec![("HAPROXY_0_VHOST", "a"), ("HAPROXY_1_VHOST", "b")];
+        all.extend_from_slice(labels);
+        let intent = labelled(&all);
+        assert!(intent.problems.is_empty());
+        let ports = intent.ports.iter();
+        ports
+            .map(|port| port.routing.redirect_to_https)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(redirects(&[]), [false, false]);
+    assert_eq!(
+        redirects(&[("HAPROXY_1_REDIRECT_TO_HTTPS", "Yes")]),
+        [false, true]
+    );
+    assert_eq!(redirects(&[("REDIRECT_TO_HTTPS", "true")]), [true, true]);
+    assert_eq!(redirects(&[("REDIRECT_TO_HTTPS", "yes")]), [false, false]);
+    let but_one = [
+        ("REDIRECT_TO_HTTPS", "true"),
+        ("HAPROXY_0_REDIRECT_TO_HTTPS", "false"),
+    ];
+    assert_eq!(redirects(&but_one), [false, true]);
+}
+
+#[test]
+fn a_label_of_a_port_that_is_not_there_is_a_problem() {
+    let intent = labelled(&[
+        ("HAPROXY_2_VHOST", "a"),
+        ("HAPROXY_99999999999999999999_PATH", "/a"),
+        ("HAPROXY_00_VHOST", "a"),
+        ("HAPROXY_0_STICKY", "true"),
+        ("HAPROXY_VHOST", "a"),
+        ("OTHER_7_VHOST", "a"),
+    ]);
+    assert_eq!(
+        problems(&intent),
+        [
+            (Some("HAPROXY_2_VHOST"), Reason::InvalidLabel),
+            (
+                Some("HAPROXY_99999999999999999999_PATH"),
+                Reason::InvalidLabel
+            ),
+        ]
+    );
+    assert_eq!(intent.standing(), Standing::Served);
+}
+
+#[test]
+fn a_udp_port_is_skipped_and_a_problem_only_if_it_wants_a_host() {
+    let mut udp = port(None, true);
+    udp.protocol = Protocol::Udp;
+    let mut both = port(None, true);
+    both.protocol = Protocol::UdpTcp;
+    let ports = vec![udp, both];
+    let labels = [("HAPROXY_GROUP", "external")];
+    let silent = intent(
+        &config(),
+        app(Networking::Host, ports.clone(), &labels),
+        vec![],
+    );
+    assert_eq!(indices(&silent), [1]);
+    assert!(silent.problems.is_empty());
+    let labels = [("HAPROXY_GROUP", "external"), ("HAPROXY_0_VHOST", "a")];
+    let loud = intent(&config(), app(Networking::Host, ports, &labels), vec![]);
+    assert_eq!(
+        problems(&loud),
+        [(Some("HAPROXY_0_VHOST"), Reason::UnroutablePort)]
+    );
+}
+
+#[test]
+fn an_agent_port_counts_only_the_ports_that_have_one() {
+    let ports = vec![
+        port(Some(80), false),
+        port(Some(0), true),
+        port(Some(90), true),
+    ];
+    let labels = [("HAPROXY_GROUP", "external")];
+    let tasks = vec![
+        task("b", &[31002, 31003], &["192.168.0.2", "192.168.1.2"]),
+        task("a", &[31000, 31001], &["192.168.0.1"]),
+    ];
+    let intent = intent(&config(), app(Networking::Container, ports, &labels), tasks);
+    assert_eq!(addresses(&intent, 0), ["192.168.0.1:80", "192.168.0.2:80"]);
+    assert_eq!(addresses(&intent, 1), ["10.0.0.1:31000", "10.0.0.1:31002"]);
+    assert_eq!(addresses(&intent, 2), ["10.0.0.1:31001", "10.0.0.1:31003"]);
+}
+
+#[test]
+fn a_bridge_address_is_never_used() {
+    let ports = vec![port(Some(80), true), port(Some(81), false)];
+    let labels = [("HAPROXY_GROUP", "external"), ("HAPROXY_1_VHOST", "a")];
+    let tasks = vec![task("a", &[31000], &["172.17.0.2"])];
+    let intent = intent(&config(), app(Networking::Bridge, ports, &labels), tasks);
+    assert_eq!(indices(&intent), [0]);
+    assert_eq!(addresses(&intent, 0), ["10.0.0.1:31000"]);
+    assert_eq!(
+        problems(&intent),
+        [(Some("HAPROXY_1_VHOST"), Reason::UnroutablePort)]
+    );
+}
+
+#[test]
+fn what_has_no_address_yet_is_left_out_quietly() {
+    let mut nowhere = task("a", &[31000, 31001], &[]);
+    nowhere.host = None;
+    let mut unresolved = task("b", &[31000, 31001], &[]);
+    unresolved.host = Some("agent".into());
+    let portless = task("c", &[], &[]);
+    let tasks = vec![nowhere, unresolved, portless];
+    let intent = intent(&config(), web(&[]), tasks);
+    assert!(addresses(&intent, 0).is_empty());
+    assert!(intent.problems.is_empty());
+}
+
+#[test]
+fn a_task_with_too_few_ports_is_left_out_where_it_lacks_one() {
+    let intent = intent(&config(), web(&[]), vec![task("a", &[31000], &[])]);
+    assert_eq!(addresses(&intent, 0), ["10.0.0.1:31000"]);
+    assert!(addresses(&intent, 1).is_empty());
+    assert_eq!(problems(&intent), [(None, Reason::UnroutablePort)]);
+}
+
+#[test]
+fn an_agent_s_first_address_is_used() {
+    let mut on_agent = task("a", &[31000, 31001], &[]);
+    on_agent.host = Some("agent".into());
+    let state = known(web(&[]), vec![on_agent]);
+    let resolved = Event::HostResolved {
+        host: AgentHost::from("agent"),
+        addresses: vec![
+            "::1".parse::<IpAddr>().unwrap(),
+            "10.0.0.9".parse().unwrap(),
+        ],
+    };
+    let (state, _) = reduce(state, resolved);
+    let intent = intent_of(&config(), &state, None);
+    assert_eq!(addresses(&intent, 0), ["[::1]:31000"]);
+}
+
+#[test]
+fn only_tasks_that_serve_and_are_not_known_to_be_ill_get_requests() {
+    let mut checked = web(&[]);
+    checked.health_checks = 1;
+    let with = |number: u16, condition, health| Task {
+        condition,
+        health,
+        ..task(&number.to_string(), &[number, 1], &[])
+    };
+    let tasks = vec![
+        with(1, TaskState::Running, Health::Healthy),
+        with(2, TaskState::Running, Health::Unhealthy),
+        with(3, TaskState::Running, Health::Unknown),
+        with(4, TaskState::Running, Health::Presumed),
+        with(5, TaskState::Unreachable, Health::Healthy),
+        with(6, TaskState::Killing, Health::Healthy),
+        with(7, TaskState::Staging, Health::Healthy),
+    ];
+    let ports = |config: &Config, app: &App| -> Vec<u16> {
+        let intent = intent(config, app.clone(), tasks.clone());
+        let port = intent.port(0).unwrap();
+        port.addresses.iter().map(SocketAddr::port).collect()
+    };
+    assert_eq!(ports(&config(), &checked), [1, 4, 5]);
+    assert_eq!(ports(&config(), &web(&[])), [1, 2, 3, 4, 5]);
+    let mut blind = config();
+    blind.use_health = false;
+    assert_eq!(ports(&blind, &checked), [1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn a_task_of_a_past_definition_is_reached_by_the_port_s_name_there() {
+    let named = |name: &str| Port {
+        name: Some(name.to_owned()),
+        ..port(None, true)
+    };
+    let labels = [("HAPROXY_GROUP", "external")];
+    let past = app(
+        Networking::Host,
+        vec![named("admin"), named("http")],
+        &labels,
+    );
+    let mut next = app(
+        Networking::Host,
+        vec![named("http"), named("new"), port(None, true)],
+        &labels,
+    );
+    next.version = AppVersion(2);
+    next.config_version = AppVersion(2);
+    let old = task("old", &[31000, 31001], &[]);
+    let state = known(past, vec![old.clone()]);
+    let changed = Event::AppChanged(ListedApp {
+        app: Arc::new(next),
+        tasks: vec![old],
+    });
+    let (state, stale) = reduce(state, changed);
+    assert_eq!(stale, []);
+    let intent = intent_of(&config(), &state, None);
+    assert_eq!(addresses(&intent, 0), ["10.0.0.1:31001"]);
+    assert!(
+        addresses(&intent, 1).is_empty(),
+        "another name is another port"
+    );
+    assert!(addresses(&intent, 2).is_empty());
+}
+
+#[test]
+fn what_stays_equal_is_shared() {
+    let labels = [("HAPROXY_0_VHOST", "a"), ("HAPROXY_1_VHOST", "b")];
+    let state = known(web(&labels), vec![task("a", &[31000, 31001], &[])]);
+    let before = intent_of(&config(), &state, None);
+    let mut later = web(&labels);
+    later.version = AppVersion(2);
+    let state = known(later, vec![task("a", &[31000, 31002], &[])]);
+    let after = intent_of(&config(), &state, Some(&before));
+    assert!(Arc::ptr_eq(&before.asked, &after.asked));
+    assert!(Arc::ptr_eq(&before.ports[0], &after.ports[0]));
+    assert!(!Arc::ptr_eq(&before.ports[1], &after.ports[1]));
+    assert!(Arc::ptr_eq(
+        &before.ports[1].routing,
+        &after.ports[1].routing
+    ));
+
+    let other = known(web(&labels[..1]), Vec::new());
+    let other = intent_of(&config(), &other, Some(&after));
+    assert!(Arc::ptr_eq(
+        &after.ports[0].routing,
+        &other.ports[0].routing
+    ));
+    assert!(!Arc::ptr_eq(
+        &after.ports[1].routing,
+        &other.ports[1].routing
+    ));
+}
+
+/// Keys and values near the real ones, and far from them.
+fn any_labels() -> impl Strategy<Value = BTreeSet<(String, String)>> {
+    let key = prop_oneof![
+        "HAPROXY_[0-9]{0,3}_(GROUP|VHOST|PATH|ENABLED|REDIRECT_TO_HTTPS)",
+        "HAPROXY_[A-Z0-9_]{0,12}",
+        "\\PC{0,20}",
+    ];
+    let value = prop_oneof![
+        "[a-zA-Z0-9.*:_, /?-]{0,30}",
+        "(true|yes|external|-i|/| |,|\\*|\\.|a){0,8}",
+        "(?s).{0,20}",
+    ];
+    prop::collection::btree_set((key, value), 0..8)
+}
+
+proptest! {
+    #[test]
+    fn any_labels_give_only_hosts_and_paths_that_a_proxy_takes(labels in any_labels()) {
+        let labels: Vec<(&str, &str)> =
+            labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        let intent = labelled(&labels);
+        for port in &intent.ports {
+            let routing = &port.routing;
+            for host in &routing.hosts {
+                prop_assert_eq!(host::normalised(host), Ok(host.clone()));
+            }
+            for path in &routing.paths {
+                prop_assert!(path.prefix.starts_with('/'));
+                prop_assert!(path.prefix.bytes().all(|byte| byte.is_ascii_graphic()));
+            }
+            prop_assert!(!routing.hosts.is_empty() || routing.paths.is_empty());
+        }
+    }
+}

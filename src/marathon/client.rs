@@ -1,0 +1,219 @@
+//! The requests besides the stream: apps with their tasks, one app, a group, an old definition,
+//! the leader.
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, LOCATION};
+use http::{HeaderMap, StatusCode, Uri};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::config::BaseUrl;
+use super::connection::{Connection, authority};
+use super::error::{Error, with_causes};
+use super::ids;
+use super::translate::{self, TranslateError};
+use super::wanted::Asked;
+use crate::state::app::AppId;
+use crate::state::event::{Event, List, Purpose};
+
+/// What stays as it is in a path: Marathon's ids are lower case letters, digits, dots, hyphens.
+const PATH: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'/')
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// What became of a question.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// Marathon's answer.
+    Fact(Event),
+    /// What was asked about is not there, and only a list of everything says what is.
+    Elsewhere,
+}
+
+/// Asks Marathon. Clones share connections.
+#[derive(Clone)]
+pub(super) struct Client {
+    connection: Connection,
+}
+
+impl Client {
+    /// A client over these connections.
+    pub(super) fn new(connection: Connection) -> Self {
+        Self { connection }
+    }
+
+    /// Asks one question, within the limit for requests.
+    pub(super) async fn ask(&self, base: &BaseUrl, asked: &Asked) -> Result<Answer, Error> {
+        let limit = self.connection.config().request_limit;
+        tokio::time::timeout(limit, self.answer(base, asked))
+            .await
+            .unwrap_or(Err(Error::Slow {
+                what: "the answer",
+                limit,
+            }))
+    }
+
+    async fn answer(&self, base: &BaseUrl, asked: &Asked) -> Result<Answer, Error> {
+        match asked {
+            Asked::Everything(purpose) => {
+                let path = "/v2/apps?embed=apps.tasks".to_owned();
+                let body = self.get(base, &path).await?;
+                let list = parse(path, body, translate::apps).await?;
+                Ok(Answer::Fact(Event::Synced(List {
+                    purpose: *purpose,
+                    ..list
+                })))
+            }
+            Asked::Group(group) => {
+                let path = format!("/v2/apps{}/*?embed=apps.tasks", encoded(group));
+                let body = match self.get(base, &path).await {
+                    Ok(body) => body,
+                    Err(e) if is_missing(&e) => return Ok(Answer::Elsewhere),
+                    Err(e) => return Err(e),
+                };
+                let list = parse(path, body, translate::group).await?;
+                Ok(Answer::Fact(Event::GroupSynced {
+                    group: group.clone(),
+                    list: List {
+                        purpose: Purpose::Announced,
+                        ..list
+                    },
+                }))
+            }
+            // These names below a path are not apps but what Marathon says of the app above.
+            Asked::App(app)
+                if ["/restart", "/tasks", "/versions"]
+                    .iter()
+                    .any(|end| app.as_str().ends_with(end)) =>
+            {
+                Ok(Answer::Elsewhere)
+            }
+            Asked::App(app) => {
+                let path = format!("/v2/apps{}", encoded(app));
+                match self.get(base, &path).await {
+                    Ok(body) => Ok(Answer::Fact(parse(path, body, translate::app).await?)),
+                    Err(e) if is_missing(&e) => Ok(Answer::Fact(Event::AppGone(app.clone()))),
+                    Err(e) => Err(e),
+                }
+            }
+            Asked::Definition(app, version) => {
+                let gone = Event::DefinitionRead {
+                    app: app.clone(),
+                    version: *version,
+                    layout: None,
+                };
+                let Some(text) = ids::version_text(*version) else {
+                    return Ok(Answer::Fact(gone));
+                };
+                let path = format!("/v2/apps{}/versions/{text}", encoded(app));
+                match self.get(base, &path).await {
+                    Ok(body) => Ok(Answer::Fact(Event::DefinitionRead {
+                        app: app.clone(),
+                        version: *version,
+                        layout: Some(parse(path, body, translate::definition).await?),
+                    })),
+                    Err(e) if is_missing(&e) => Ok(Answer::Fact(gone)),
+                    Err(e) => Err(e),
+                }
+            }
+        }
+    }
+
+    /// The leader's `host:port`, as Marathon names it.
+    pub(super) async fn leader(&self, base: &BaseUrl) -> Result<String, Error> {
+        let path = "/v2/leader".to_owned();
+        let body = self.get(base, &path).await?;
+        translate::leader(&body).map_err(|source| Error::Answer { path, source })
+    }
+
+    /// The body of a 200 that is JSON.
+    async fn get(&self, base: &BaseUrl, path: &str) -> Result<Bytes, Error> {
+        let uri: Uri = base
+            .at(path)
+            .parse()
+            .map_err(|e: http::uri::InvalidUri| Error::Request(e.into()))?;
+        let credentials = self.connection.credentials().await?;
+        let response = self
+            .connection
+            .get(&uri, "application/json", credentials.as_ref())
+            .await?;
+        let (head, body) = response.into_parts();
+        let host = authority(&uri);
+        if head.status.is_redirection() {
+            return Err(Error::Redirect {
+                host,
+                target: text(&head.headers, LOCATION),
+            });
+        }
+        let found = text(&head.headers, CONTENT_TYPE);
+        let is_json = is_kind(&found, "application/json");
+        // A 404 means that an app is gone, so it must be Marathon's: a load balancer without a
+        // backend has pages for that too.
+        if head.status != StatusCode::OK && (is_json || head.status != StatusCode::NOT_FOUND) {
+            return Err(Error::Status {
+                host,
+                status: head.status,
+            });
+        }
+        if !is_json {
+            return Err(Error::ContentType {
+                host,
+                wanted: "application/json",
+                found,
+            });
+        }
+        let limit_bytes = self.connection.config().answer_limit_bytes;
+        let body = Limited::new(body, limit_bytes).collect().await;
+        body.map(http_body_util::Collected::to_bytes).map_err(|e| {
+            if e.is::<LengthLimitError>() {
+                Error::TooLarge {
+                    what: "the answer",
+                    limit_bytes,
+                }
+            } else {
+                Error::Body(with_causes(e.as_ref()))
+            }
+        })
+    }
+}
+
+/// Reads an answer aside: a list of 90 MB takes the better part of a second, in which the stream
+/// must go on being read.
+async fn parse<T: Send + 'static>(
+    path: String,
+    body: Bytes,
+    read: fn(&[u8]) -> Result<T, TranslateError>,
+) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(move || read(&body)).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(source)) => Err(Error::Answer { path, source }),
+        // Only at shutdown, or if reading panicked, which the properties rule out.
+        Err(e) => Err(Error::Body(e.to_string())),
+    }
+}
+
+fn is_missing(error: &Error) -> bool {
+    matches!(error, Error::Status { status, .. } if *status == StatusCode::NOT_FOUND)
+}
+
+fn encoded(app: &AppId) -> String {
+    utf8_percent_encode(app.as_str(), PATH).to_string()
+}
+
+/// A header's text; empty when there is none.
+pub(super) fn text(headers: &HeaderMap, name: http::HeaderName) -> String {
+    headers.get(name).map_or_else(String::new, |value| {
+        String::from_utf8_lossy(value.as_bytes()).into_owned()
+    })
+}
+
+/// Whether a content type is that one, whatever its parameters.
+pub(super) fn is_kind(found: &str, wanted: &str) -> bool {
+    found
+        .split(';')
+        .next()
+        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case(wanted))
+}

@@ -1,0 +1,191 @@
+//! Where Marathon is and how patient to be with it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::Uri;
+
+use super::error::Error;
+
+/// Everything that the subscriber needs to know. Holds no secret: the credentials stay in their
+/// file.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The addresses of one and the same Marathon, in the order of preference; at least one.
+    pub marathons: Vec<BaseUrl>,
+    /// A file with one line `user:password`, read again for every request; none: no credentials.
+    pub credentials_file: Option<PathBuf>,
+    /// A PEM file with roots that are trusted beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Hosts, with or without a port, that a redirect may take the credentials to, beside those of
+    /// `marathons` and the leader that Marathon itself names.
+    pub leader_hosts: Vec<String>,
+    /// How long a TCP connection may take to open. 3 s.
+    pub connect_limit: Duration,
+    /// How long the head of an answer may take to come; a standby holds requests for 2.5 s while it
+    /// looks for a leader. 15 s.
+    pub head_limit: Duration,
+    /// How long a confirmed or unconfirmed stream may be silent. Heartbeats come every 10 s, but a
+    /// neighbour that blocks can hold them up for 30 s. 45 s.
+    pub idle_limit: Duration,
+    /// How long the first event of a stream may take after its head, which comes before the
+    /// subscription exists. 30 s.
+    pub confirm_limit: Duration,
+    /// How long a request other than the stream may take as a whole. 60 s.
+    pub request_limit: Duration,
+    /// Bytes of one event; a deployment's, in 1.4, holds all apps twice. 64 MB.
+    pub event_limit_bytes: usize,
+    /// Bytes of one answer; 10,000 apps with 100,000 tasks are 88.5 MB. 256 MB.
+    pub answer_limit_bytes: usize,
+    /// Events heard while one request runs, beyond which its answer is dropped and everything is
+    /// asked for again, which bounds memory. 50,000.
+    pub heard_limit: usize,
+    /// The time from one complete list to the next, give or take a tenth: some changes have no
+    /// event. 300 s.
+    pub resync_interval: Duration,
+    /// The delay before a list that is to confirm a sudden loss, or that follows a new leader.
+    /// 10 s.
+    pub confirmation_delay: Duration,
+    /// The shortest time between two requests for an app that Marathon does not have. 10 s.
+    pub missing_app_interval: Duration,
+    /// The wait after a first failure. 200 ms.
+    pub backoff_first: Duration,
+    /// The longest wait between two attempts. 10 s.
+    pub backoff_limit: Duration,
+    /// How long a stream must have lived to make its end a first failure again. 60 s.
+    pub calm: Duration,
+    /// How long a resolved name is taken as it is. 60 s.
+    pub resolve_lifetime: Duration,
+    /// The wait after a name could not be resolved. 2 s.
+    pub resolve_retry: Duration,
+}
+
+impl Config {
+    /// A subscription to these Marathons, everything else at its default.
+    pub fn new(marathons: Vec<BaseUrl>) -> Self {
+        Self {
+            marathons,
+            credentials_file: None,
+            ca_file: None,
+            leader_hosts: Vec::new(),
+            connect_limit: Duration::from_secs(3),
+            head_limit: Duration::from_secs(15),
+            idle_limit: Duration::from_secs(45),
+            confirm_limit: Duration::from_secs(30),
+            request_limit: Duration::from_secs(60),
+            event_limit_bytes: 64_000_000,
+            answer_limit_bytes: 256_000_000,
+            heard_limit: 50_000,
+            resync_interval: Duration::from_secs(300),
+            confirmation_delay: Duration::from_secs(10),
+            missing_app_interval: Duration::from_secs(10),
+            backoff_first: Duration::from_millis(200),
+            backoff_limit: Duration::from_secs(10),
+            calm: Duration::from_secs(60),
+            resolve_lifetime: Duration::from_secs(60),
+            resolve_retry: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Where a Marathon answers: scheme, host, port and perhaps a path, without a final slash.
+#[derive(Clone, PartialEq, Eq)]
+pub struct BaseUrl(String);
+
+impl BaseUrl {
+    /// Reads `http://host:port`, with `https` or a path too.
+    ///
+    /// # Errors
+    ///
+    /// When it is not such a URL, or holds credentials: they belong into their file. The error
+    /// does not repeat the text, for that reason.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let uri: Uri = text
+            .parse()
+            .map_err(|_| Error::BaseUrl("it is not a URL"))?;
+        match uri.scheme_str() {
+            Some("http" | "https") => {}
+            Some(_) | None => {
+                return Err(Error::BaseUrl("it does not begin with http:// or https://"));
+            }
+        }
+        if uri.authority().is_some_and(|a| a.as_str().contains('@')) {
+            return Err(Error::BaseUrl(
+                "it holds credentials, which belong into the credentials file",
+            ));
+        }
+        if uri.host().is_none_or(str::is_empty) {
+            return Err(Error::BaseUrl("it names no host"));
+        }
+        if uri.query().is_some() {
+            return Err(Error::BaseUrl("it holds a query"));
+        }
+        Ok(Self(text.trim_end_matches('/').to_owned()))
+    }
+
+    /// The URL of a path below it, which begins with a slash and may hold a query.
+    pub(super) fn at(&self, path: &str) -> String {
+        format!("{}{path}", self.0)
+    }
+
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for BaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for BaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_these() {
+        let config = Config::new(vec![BaseUrl::parse("http://m:8080").unwrap()]);
+        assert_eq!(
+            format!("{config:?}"),
+            "Config { marathons: [\"http://m:8080\"], credentials_file: None, ca_file: None, \
+             leader_hosts: [], connect_limit: 3s, head_limit: 15s, idle_limit: 45s, \
+             confirm_limit: 30s, request_limit: 60s, event_limit_bytes: 64000000, \
+             answer_limit_bytes: 256000000, heard_limit: 50000, resync_interval: 300s, \
+             confirmation_delay: 10s, missing_app_interval: 10s, backoff_first: 200ms, \
+             backoff_limit: 10s, calm: 60s, resolve_lifetime: 60s, resolve_retry: 2s }"
+        );
+    }
+
+    #[test]
+    fn a_url_keeps_its_path_and_loses_its_last_slash() {
+        let url = BaseUrl::parse("https://dcos.example/service/marathon/").unwrap();
+        assert_eq!(
+            url.at("/v2/apps"),
+            "https://dcos.example/service/marathon/v2/apps"
+        );
+    }
+
+    #[test]
+    fn a_url_that_is_none_is_refused_without_repeating_it() {
+        for text in [
+            "",
+            "m:8080",
+            "ftp://m",
+            "http://user:hunter2@m:8080",
+            "http://m/?a=hunter2",
+            "/v2",
+        ] {
+            let message = BaseUrl::parse(text).unwrap_err().to_string();
+            assert!(!message.contains("hunter2"), "{message}");
+        }
+    }
+}

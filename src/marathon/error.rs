@@ -1,0 +1,203 @@
+//! What can go wrong between here and Marathon, whose fault it is, and whether to try again.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::translate::TranslateError;
+
+/// Why Marathon could not be followed or asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No Marathon was configured.
+    #[error("no Marathon is configured")]
+    NoMarathon,
+    /// An address of Marathon makes no sense.
+    #[error("the URL of Marathon cannot be used: {0}")]
+    BaseUrl(&'static str),
+    /// The file with the roots cannot be read.
+    #[error("cannot read the roots in {}: {why}", path.display())]
+    Roots {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// TLS cannot be set up.
+    #[error("cannot set up TLS: {0}")]
+    Tls(#[source] rustls::Error),
+    /// The credentials cannot be read.
+    #[error("cannot read the credentials in {}: {why}", path.display())]
+    Credentials {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it; nothing of its content.
+        why: String,
+    },
+    /// The request cannot be written: its URL makes no sense.
+    #[error("cannot write the request: {0}")]
+    Request(#[source] http::Error),
+    /// The connection could not be opened, or broke before an answer came.
+    #[error("cannot reach {host}: {why}")]
+    Connect {
+        /// Who was asked.
+        host: String,
+        /// What happened, causes included.
+        why: String,
+    },
+    /// The answer took too long.
+    #[error("{what} did not come within {limit:?}")]
+    Slow {
+        /// What was waited for.
+        what: &'static str,
+        /// How long.
+        limit: Duration,
+    },
+    /// The answer was not a 200.
+    #[error("{host} answered {status}")]
+    Status {
+        /// Who answered.
+        host: String,
+        /// With what.
+        status: StatusCode,
+    },
+    /// The answer was of the wrong kind.
+    #[error("{host} answered with {found:?} instead of {wanted}")]
+    ContentType {
+        /// Who answered.
+        host: String,
+        /// Which kind was wanted.
+        wanted: &'static str,
+        /// Which one came.
+        found: String,
+    },
+    /// The answer led elsewhere, where the credentials must not go.
+    #[error(
+        "the stream is redirected to {host}, which is neither configured nor the leader that \
+         Marathon names: the credentials do not go there; add it to MARATHON_LEADER_HOSTS if it \
+         may have them"
+    )]
+    RedirectToStranger {
+        /// Where to.
+        host: String,
+    },
+    /// The answer led from https to http.
+    #[error("the stream is redirected from https to plain http at {host}, which is not followed")]
+    RedirectToPlain {
+        /// Where to.
+        host: String,
+    },
+    /// The answer led elsewhere where that is not followed.
+    #[error("{host} redirects to {target:?}, which is not followed; configure the target itself")]
+    Redirect {
+        /// Who answered.
+        host: String,
+        /// Where to.
+        target: String,
+    },
+    /// The body broke off.
+    #[error("the answer broke off: {0}")]
+    Body(String),
+    /// The body, or one event, was too large.
+    #[error("{what} is larger than {limit_bytes} bytes")]
+    TooLarge {
+        /// What was.
+        what: &'static str,
+        /// The limit.
+        limit_bytes: usize,
+    },
+    /// The stream was silent, heartbeats included.
+    #[error("the stream was silent for {0:?}")]
+    Idle(Duration),
+    /// The stream ended before its first event: nobody had subscribed us.
+    #[error("the stream ended before its first event")]
+    EndedUnconfirmed,
+    /// The stream ended.
+    #[error("the stream ended")]
+    Ended,
+    /// What came is no event stream.
+    #[error("the stream cannot be read: {0}")]
+    Garbage(String),
+    /// An answer could not be understood.
+    #[error("cannot read the answer to {path}: {source}")]
+    Answer {
+        /// What was asked.
+        path: String,
+        /// What is wrong with it.
+        source: TranslateError,
+    },
+}
+
+impl Error {
+    /// The class, a value of the metric labels `reason` and `outcome`.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NoMarathon
+            | Self::BaseUrl(_)
+            | Self::Roots { .. }
+            | Self::Tls(_)
+            | Self::Request(_) => "configuration",
+            Self::Credentials { .. } => "credentials",
+            Self::Connect { .. } => "connect",
+            Self::Slow { .. } => "slow",
+            Self::Status { .. } => "status",
+            Self::ContentType { .. } => "content_type",
+            Self::RedirectToStranger { .. }
+            | Self::RedirectToPlain { .. }
+            | Self::Redirect { .. } => "redirect",
+            Self::Body(_) => "broken_off",
+            Self::TooLarge { .. } => "too_large",
+            Self::Idle(_) => "idle",
+            Self::EndedUnconfirmed => "ended_unconfirmed",
+            Self::Ended => "ended",
+            Self::Garbage(_) => "garbage",
+            Self::Answer { .. } => "unreadable",
+        }
+    }
+
+    /// Whether the same request may well succeed a little later without anybody's doing.
+    pub fn passes(&self) -> bool {
+        match self {
+            Self::Connect { .. }
+            | Self::Slow { .. }
+            | Self::Body(_)
+            | Self::Idle(_)
+            | Self::EndedUnconfirmed
+            | Self::Ended => true,
+            // An unknown path is a 500 since 1.6 and must not be asked for ever, but so is a list
+            // whose health actors took longer than 2 s.
+            Self::Status { status, .. } => {
+                status.is_server_error()
+                    || *status == StatusCode::REQUEST_TIMEOUT
+                    || *status == StatusCode::TOO_MANY_REQUESTS
+            }
+            // Load balancers answer with such pages while Marathon is away.
+            Self::ContentType { .. } => true,
+            Self::NoMarathon
+            | Self::BaseUrl(_)
+            | Self::Roots { .. }
+            | Self::Tls(_)
+            | Self::Credentials { .. }
+            | Self::Request(_)
+            | Self::RedirectToStranger { .. }
+            | Self::RedirectToPlain { .. }
+            | Self::Redirect { .. }
+            | Self::TooLarge { .. }
+            | Self::Garbage(_)
+            | Self::Answer { .. } => false,
+        }
+    }
+}
+
+/// An error with its causes, which many libraries leave out of their text.
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

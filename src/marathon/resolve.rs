@@ -1,0 +1,280 @@
+//! Resolves the agents' names aside from everything else, and again when their time is over.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::backoff::jittered;
+use crate::state::app::AgentHost;
+use crate::state::event::Event;
+
+/// Look-ups at a time: each may hold a thread of the system's resolver.
+const AT_A_TIME: usize = 8;
+
+/// How long one look-up may take; the system's resolver gives up after about as long.
+const LOOKUP_LIMIT: Duration = Duration::from_secs(15);
+
+/// How long a name that nobody mentions is still looked up. Lists mention every agent that is in
+/// use, several times in this span.
+const UNMENTIONED_LIMIT: Duration = Duration::from_secs(3600);
+
+type LookedUp = io::Result<Vec<IpAddr>>;
+
+/// How a name is looked up.
+pub(super) type Lookup =
+    Arc<dyn Fn(AgentHost) -> Pin<Box<dyn Future<Output = LookedUp> + Send>> + Send + Sync>;
+
+/// The names of agents and what they resolved to.
+pub(super) struct Resolver {
+    lookup: Lookup,
+    lifetime: Duration,
+    retry: Duration,
+    hosts: BTreeMap<AgentHost, Host>,
+    /// When some name may be due: they are not looked through for every event that is heard.
+    scan_at: Option<Instant>,
+    lookups: JoinSet<(AgentHost, LookedUp)>,
+}
+
+struct Host {
+    /// When it is to be looked up; none while it is.
+    due: Option<Instant>,
+    mentioned: Instant,
+    /// What was last said of it; none when nothing was.
+    said: Option<Vec<IpAddr>>,
+}
+
+impl Resolver {
+    /// A resolver that knows no name yet and asks the system.
+    pub(super) fn new(lifetime: Duration, retry: Duration) -> Self {
+        Self::with(Arc::new(|host| Box::pin(system(host))), lifetime, retry)
+    }
+
+    fn with(lookup: Lookup, lifetime: Duration, retry: Duration) -> Self {
+        Self {
+            lookup,
+            lifetime,
+            retry,
+            hosts: BTreeMap::new(),
+            scan_at: None,
+            lookups: JoinSet::new(),
+        }
+    }
+
+    /// A host was mentioned. A literal address needs no resolving.
+    pub(super) fn mention(&mut self, host: &AgentHost) {
+        let now = Instant::now();
+        match self.hosts.get_mut(host) {
+            Some(known) => known.mentioned = now,
+            None if host.as_str().parse::<IpAddr>().is_ok() => {}
+            None => {
+                let new = Host {
+                    due: Some(now),
+                    mentioned: now,
+                    said: None,
+                };
+                self.hosts.insert(host.clone(), new);
+                self.scan_at = Some(now);
+            }
+        }
+    }
+
+    /// Waits for the next name to have new addresses. Loses nothing when it is dropped.
+    pub(super) async fn next(&mut self) -> Event {
+        loop {
+            if self.scan_at.is_some_and(|at| at <= Instant::now()) {
+                self.scan_at = self.start_due();
+            }
+            tokio::select! {
+                Some(looked_up) = self.lookups.join_next() => {
+                    self.scan_at = Some(Instant::now());
+                    // A look-up that panicked is one that found nothing; none is aborted.
+                    if let Ok((host, result)) = looked_up
+                        && let Some(event) = self.learn(host, result)
+                    {
+                        return event;
+                    }
+                }
+                () = until(self.scan_at) => {}
+            }
+        }
+    }
+
+    /// Starts what is due and may start. Returns when more will be; what waits for a look-up to
+    /// end is started then.
+    fn start_due(&mut self) -> Option<Instant> {
+        let now = Instant::now();
+        self.hosts
+            .retain(|_, host| now.duration_since(host.mentioned) < UNMENTIONED_LIMIT);
+        let mut next = None;
+        for (name, host) in &mut self.hosts {
+            let Some(due) = host.due else {
+                continue;
+            };
+            if due > now {
+                next = Some(next.map_or(due, |next: Instant| next.min(due)));
+            } else if self.lookups.len() < AT_A_TIME {
+                host.due = None;
+                let (name, lookup) = (name.clone(), (self.lookup)(name.clone()));
+                self.lookups.spawn(async move {
+                    let limited = tokio::time::timeout(LOOKUP_LIMIT, lookup).await;
+                    (name, limited.unwrap_or(Err(io::ErrorKind::TimedOut.into())))
+                });
+            }
+        }
+        next
+    }
+
+    /// A name that does not resolve any more keeps its last addresses: the failure may pass, and
+    /// agents that are gone take their tasks with them.
+    fn learn(&mut self, name: AgentHost, result: LookedUp) -> Option<Event> {
+        let host = self.hosts.get_mut(&name)?;
+        let now = Instant::now();
+        let addresses = match result {
+            Ok(mut addresses) if !addresses.is_empty() => {
+                // IpAddr's order puts IPv4 first.
+                addresses.sort_unstable();
+                addresses.dedup();
+                host.due = Some(now + jittered(self.lifetime, &mut rand::rng()));
+                addresses
+            }
+            failed => {
+                host.due = Some(now + jittered(self.retry, &mut rand::rng()));
+                let error = failed.err().map(|e| e.to_string()).unwrap_or_default();
+                match &host.said {
+                    None => {
+                        tracing::warn!(host = %name, error, "the agent's name does not resolve");
+                        Vec::new()
+                    }
+                    Some(said) => {
+                        tracing::debug!(host = %name, error, "the agent's name does not resolve");
+                        said.clone()
+                    }
+                }
+            }
+        };
+        if host.said.as_ref() == Some(&addresses) {
+            return None;
+        }
+        host.said = Some(addresses.clone());
+        Some(Event::HostResolved {
+            host: name,
+            addresses,
+        })
+    }
+}
+
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn system(host: AgentHost) -> LookedUp {
+    let found = tokio::net::lookup_host((host.as_str(), 0)).await?;
+    Ok(found.map(|address| address.ip()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    const LIFETIME: Duration = Duration::from_secs(60);
+    const RETRY: Duration = Duration::from_secs(2);
+
+    type Script = Vec<Option<Vec<&'static str>>>;
+
+    /// Answers look-ups from a script; its last answer for ever.
+    fn resolver(script: Script) -> Resolver {
+        let script = Mutex::new(script.into_iter().rev().collect::<Vec<_>>());
+        let lookup: Lookup = Arc::new(move |_| {
+            let mut script = script.lock().unwrap();
+            let answer = if script.len() > 1 {
+                script.pop()
+            } else {
+                script.last().cloned()
+            };
+            let answer = answer.unwrap().map_or_else(
+                || Err(io::Error::other("no such name")),
+                |list| Ok(list.iter().map(|ip| ip.parse().unwrap()).collect()),
+            );
+            Box::pin(std::future::ready(answer))
+        });
+        Resolver::with(lookup, LIFETIME, RETRY)
+    }
+
+    async fn addresses(resolver: &mut Resolver) -> Vec<String> {
+        match resolver.next().await {
+            Event::HostResolved { addresses, .. } => {
+                addresses.iter().map(ToString::to_string).collect()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn addresses_are_sorted_ipv4_first_each_once() {
+        let mut resolver = resolver(vec![Some(vec![
+            "fd00::1", "10.0.0.2", "10.0.0.1", "10.0.0.2",
+        ])]);
+        resolver.mention(&AgentHost::from("agent"));
+        assert_eq!(
+            addresses(&mut resolver).await,
+            ["10.0.0.1", "10.0.0.2", "fd00::1"]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_is_looked_up_again_and_only_changes_are_said() {
+        let same = Some(vec!["10.0.0.1"]);
+        let mut resolver = resolver(vec![same.clone(), same, Some(vec!["10.0.0.9"])]);
+        resolver.mention(&AgentHost::from("agent"));
+        let begun = Instant::now();
+        assert_eq!(addresses(&mut resolver).await, ["10.0.0.1"]);
+        assert_eq!(addresses(&mut resolver).await, ["10.0.0.9"]);
+        assert!(begun.elapsed() >= LIFETIME.mul_f64(1.8));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_that_does_not_resolve_is_said_once_and_tried_again_soon() {
+        let mut resolver = resolver(vec![None, None, Some(vec!["10.0.0.1"])]);
+        resolver.mention(&AgentHost::from("agent"));
+        let begun = Instant::now();
+        assert!(addresses(&mut resolver).await.is_empty());
+        assert_eq!(addresses(&mut resolver).await, ["10.0.0.1"]);
+        assert!(begun.elapsed() < RETRY * 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_passing_failure_keeps_the_last_addresses() {
+        let good = Some(vec!["10.0.0.1"]);
+        let mut resolver = resolver(vec![good, None, Some(vec!["10.0.0.2"])]);
+        resolver.mention(&AgentHost::from("agent"));
+        assert_eq!(addresses(&mut resolver).await, ["10.0.0.1"]);
+        assert_eq!(addresses(&mut resolver).await, ["10.0.0.2"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_literal_address_is_not_looked_up() {
+        let mut resolver = resolver(vec![None]);
+        resolver.mention(&AgentHost::from("10.0.0.1"));
+        resolver.mention(&AgentHost::from("fd00::1"));
+        let silence = tokio::time::timeout(Duration::from_secs(600), resolver.next()).await;
+        assert!(silence.is_err());
+    }
+
+    #[tokio::test]
+    async fn the_system_resolves_localhost() {
+        let found = system(AgentHost::from("localhost")).await.unwrap();
+        assert!(found.iter().all(IpAddr::is_loopback) && !found.is_empty());
+    }
+}

@@ -1,0 +1,413 @@
+//! Turns Marathon's answers and frames into facts, and names what a frame makes stale (pure).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
+use super::ids::{self, Owner};
+use super::layout::layout;
+use super::wire;
+use crate::state::app::{App, AppId, AppVersion, Health, Layout, Task, TaskId, TaskState};
+use crate::state::event::{Event, List, ListedApp, Purpose, Stale, TaskUpdate, UnreadableApp};
+
+/// The id under which an app without a readable id is reported as unreadable. No app can have it:
+/// Marathon's paths hold no spaces.
+const NAMELESS: &str = "/an app without an id";
+
+/// What a frame says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Translated {
+    /// The facts, in order.
+    pub events: Vec<Event>,
+    /// What must be asked for again because of it.
+    pub stale: Vec<Stale>,
+}
+
+/// Why a frame or an answer cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TranslateError {
+    /// It is not the JSON that Marathon writes.
+    #[error("cannot read the JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    /// It is about nothing that has a name.
+    #[error("the {0} is missing")]
+    Missing(&'static str),
+    /// It has a value that is unknown here.
+    #[error("the {what} {value:?} is unknown")]
+    Unknown {
+        /// What the value stands for.
+        what: &'static str,
+        /// The value.
+        value: String,
+    },
+}
+
+impl TranslateError {
+    /// The class, a value of the metric label `reason`.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Json(_) => "json",
+            Self::Missing(_) => "missing",
+            Self::Unknown { .. } => "unknown",
+        }
+    }
+}
+
+/// Reads the answer to `GET /v2/apps?embed=apps.tasks`.
+///
+/// # Errors
+///
+/// When the answer is not a list of apps at all. An app that cannot be read is listed as such.
+pub fn apps(body: &[u8]) -> Result<List, TranslateError> {
+    let answer: wire::Apps<'_> = serde_json::from_slice(body)?;
+    Ok(list(&answer.apps))
+}
+
+/// Reads the answer to `GET /v2/apps/{group}/*`.
+///
+/// # Errors
+///
+/// As [`apps`].
+pub fn group(body: &[u8]) -> Result<List, TranslateError> {
+    let answer: wire::GroupApps<'_> = serde_json::from_slice(body)?;
+    Ok(list(&answer.apps))
+}
+
+/// Reads the answer to `GET /v2/apps/{id}`.
+///
+/// # Errors
+///
+/// When the answer holds no app, or one without an id.
+pub fn app(body: &[u8]) -> Result<Event, TranslateError> {
+    let answer: wire::OneApp<'_> = serde_json::from_slice(body)?;
+    match listed(answer.app) {
+        Ok(app) => Ok(Event::AppChanged(app)),
+        Err(unreadable) if unreadable.id.as_str() == NAMELESS => {
+            Err(TranslateError::Missing("app's id"))
+        }
+        Err(unreadable) => Ok(Event::AppUnreadable(unreadable)),
+    }
+}
+
+/// Reads the ports from the answer to `GET /v2/apps/{id}/versions/{version}`.
+///
+/// # Errors
+///
+/// When the answer is not a definition, or one whose networking is unknown.
+pub fn definition(body: &[u8]) -> Result<Arc<Layout>, TranslateError> {
+    let app: wire::App = serde_json::from_slice(body)?;
+    // Any object reads as an app without ports: only one with an id is a definition.
+    app.id.as_ref().ok_or(TranslateError::Missing("app's id"))?;
+    layout(&app).map(Arc::new)
+}
+
+/// Reads the answer to `GET /v2/leader`: the leader's `host:port`.
+///
+/// # Errors
+///
+/// When the answer names no leader.
+pub(super) fn leader(body: &[u8]) -> Result<String, TranslateError> {
+    let answer: wire::Leader = serde_json::from_slice(body)?;
+    Ok(answer.leader)
+}
+
+fn list(raw: &[&RawValue]) -> List {
+    let mut list = List::default();
+    for app in raw {
+        match listed(app) {
+            Ok(app) => list.apps.push(app),
+            Err(unreadable) => list.unreadable.push(unreadable),
+        }
+    }
+    list
+}
+
+fn listed(raw: &RawValue) -> Result<ListedApp, UnreadableApp> {
+    serde_json::from_str(raw.get())
+        .map_err(TranslateError::from)
+        .and_then(|app: wire::App| listed_app(&app))
+        .map_err(|e| UnreadableApp {
+            id: serde_json::from_str(raw.get())
+                .ok()
+                .and_then(|named: wire::Named| ids::app_id(named.id.as_deref()?))
+                .unwrap_or_else(|| AppId::from(NAMELESS)),
+            why: e.to_string(),
+        })
+}
+
+fn listed_app(app: &wire::App) -> Result<ListedApp, TranslateError> {
+    let id = app.id.as_deref().and_then(ids::app_id);
+    let id = id.ok_or(TranslateError::Missing("app's id"))?;
+    let version = app.version.as_deref().map(version).transpose()?;
+    // Definitions that nobody gave a version yet do not come from Marathon's own list.
+    let version = version.unwrap_or(AppVersion(0));
+    let config_version = app
+        .version_info
+        .as_ref()
+        .and_then(|info| info.last_config_change_at.as_deref())
+        .and_then(ids::version)
+        .unwrap_or(version);
+    let labels: BTreeMap<String, String> = app
+        .labels
+        .iter()
+        .filter_map(|(name, value)| Some((name.clone(), value.clone()?)))
+        .collect();
+    Ok(ListedApp {
+        app: Arc::new(App {
+            id,
+            version,
+            config_version,
+            labels,
+            layout: Arc::new(layout(app)?),
+            health_checks: app.health_checks.len(),
+        }),
+        tasks: app.tasks.iter().filter_map(task).collect(),
+    })
+}
+
+fn version(text: &str) -> Result<AppVersion, TranslateError> {
+    ids::version(text).ok_or_else(|| TranslateError::Unknown {
+        what: "time stamp",
+        value: text.to_owned(),
+    })
+}
+
+fn task(task: &wire::Task) -> Option<Task> {
+    let Owner::App(instance) = ids::owner(&task.id) else {
+        return None;
+    };
+    Some(Task {
+        id: TaskId::from(task.id.as_str()),
+        instance,
+        host: ids::agent(task.host.as_deref()),
+        condition: match task.state.as_deref() {
+            None | Some("") => TaskState::Unstated,
+            Some(state) => task_state(state),
+        },
+        version: task.version.as_deref().and_then(ids::version),
+        ports: task.ports.clone(),
+        addresses: ids::addresses(&task.ip_addresses),
+        health: health(&task.health_check_results),
+    })
+}
+
+fn task_state(name: &str) -> TaskState {
+    match name {
+        "TASK_STAGING" => TaskState::Staging,
+        "TASK_STARTING" => TaskState::Starting,
+        "TASK_RUNNING" => TaskState::Running,
+        "TASK_KILLING" => TaskState::Killing,
+        "TASK_UNREACHABLE" => TaskState::Unreachable,
+        "TASK_LOST" => TaskState::Lost,
+        "TASK_FINISHED"
+        | "TASK_FAILED"
+        | "TASK_KILLED"
+        | "TASK_ERROR"
+        | "TASK_DROPPED"
+        | "TASK_GONE"
+        | "TASK_GONE_BY_OPERATOR"
+        | "TASK_UNKNOWN" => TaskState::Ended,
+        _ => TaskState::Other,
+    }
+}
+
+/// One check alive is enough. None alive and none failed yet is "not yet": within the grace period
+/// Marathon writes results that have neither a success nor a failure.
+fn health(results: &[wire::HealthCheckResult]) -> Health {
+    if results.iter().any(|result| result.alive) {
+        Health::Healthy
+    } else if results.iter().any(|result| result.last_failure.is_some()) {
+        Health::Unhealthy
+    } else {
+        Health::Unknown
+    }
+}
+
+/// Declares the kinds of frames once, for asking, counting and reading.
+macro_rules! kinds {
+    ($($kind:ident = $name:literal),* $(,)?) => {
+        /// The kinds of frames that change what is known, or confirm the stream.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum Kind {
+            $($kind,)*
+        }
+
+        impl Kind {
+            /// All of them.
+            pub(super) const ALL: &[Self] = &[$(Self::$kind,)*];
+
+            /// The kind of that name.
+            pub(super) fn named(name: &str) -> Option<Self> {
+                match name {
+                    $($name => Some(Self::$kind),)*
+                    _ => None,
+                }
+            }
+
+            /// Marathon's name for it.
+            pub(super) fn name(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $name,)*
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    Attached = "event_stream_attached",
+    StatusUpdate = "status_update_event",
+    InstanceChanged = "instance_changed_event",
+    InstanceHealthChanged = "instance_health_changed_event",
+    HealthStatusChanged = "health_status_changed_event",
+    UnknownInstanceTerminated = "unknown_instance_terminated_event",
+    AppTerminated = "app_terminated_event",
+    ApiPost = "api_post_event",
+    GroupChangeSuccess = "group_change_success",
+    DeploymentSuccess = "deployment_success",
+    DeploymentFailed = "deployment_failed",
+    SchedulerRegistered = "scheduler_registered_event",
+    SchedulerReregistered = "scheduler_reregistered_event",
+    SchedulerDisconnected = "scheduler_disconnected_event",
+}
+
+/// Reads one frame of the event stream. A type that says nothing about routing, or that is
+/// unknown, is no error and says nothing.
+///
+/// # Errors
+///
+/// When a frame of a type that matters cannot be read.
+pub fn frame(event_type: &str, data: &[u8]) -> Result<Translated, TranslateError> {
+    let Some(kind) = Kind::named(event_type) else {
+        return Ok(Translated::default());
+    };
+    match kind {
+        Kind::Attached => Ok(Translated::default()),
+        Kind::StatusUpdate => status_update(&serde_json::from_slice(data)?),
+        Kind::InstanceChanged => instance_changed(&serde_json::from_slice(data)?),
+        Kind::InstanceHealthChanged => {
+            let frame: wire::InstanceHealthChanged = serde_json::from_slice(data)?;
+            health_changed(&frame.run_spec_id, &frame.instance_id, frame.healthy)
+        }
+        Kind::HealthStatusChanged => {
+            let frame: wire::HealthStatusChanged = serde_json::from_slice(data)?;
+            health_changed(&frame.app_id, &frame.instance_id, Some(frame.alive))
+        }
+        Kind::UnknownInstanceTerminated => {
+            let frame: wire::InstanceChanged = serde_json::from_slice(data)?;
+            instance_gone(&frame)
+        }
+        Kind::AppTerminated => {
+            let frame: wire::AppTerminated = serde_json::from_slice(data)?;
+            Ok(fact(Event::AppTerminated(named_app(&frame.app_id)?)))
+        }
+        // The definition in the frame may have service ports that are not assigned yet (0).
+        Kind::ApiPost => {
+            let frame: wire::ApiPost = serde_json::from_slice(data)?;
+            let id = frame.app_definition.id.unwrap_or_default();
+            Ok(stale([Stale::App(named_app(&id)?)]))
+        }
+        Kind::GroupChangeSuccess => {
+            let frame: wire::GroupChange = serde_json::from_slice(data)?;
+            let group = frame.group_id.as_deref().and_then(ids::app_id);
+            Ok(stale([group.map_or(
+                Stale::Everything(Purpose::Announced),
+                Stale::Group,
+            )]))
+        }
+        Kind::DeploymentSuccess | Kind::DeploymentFailed => {
+            let frame: wire::DeploymentEnded = serde_json::from_slice(data)?;
+            Ok(stale(touched(&frame).into_iter().map(Stale::App)))
+        }
+        // A fresh leader's view of tasks may be old until it has reconciled (15 s): not at once.
+        Kind::SchedulerRegistered | Kind::SchedulerReregistered | Kind::SchedulerDisconnected => {
+            Ok(stale([Stale::EverythingLater(Purpose::Routine)]))
+        }
+    }
+}
+
+fn status_update(frame: &wire::StatusUpdate) -> Result<Translated, TranslateError> {
+    let Owner::App(instance) = ids::owner(&frame.task_id) else {
+        return Ok(Translated::default());
+    };
+    Ok(fact(Event::TaskChanged(TaskUpdate {
+        app: named_app(&frame.app_id)?,
+        id: TaskId::from(frame.task_id.as_str()),
+        instance,
+        condition: task_state(&frame.task_status),
+        host: ids::agent(frame.host.as_deref()),
+        ports: frame.ports.clone(),
+        addresses: ids::addresses(&frame.ip_addresses),
+        version: frame.version.as_deref().and_then(ids::version),
+    })))
+}
+
+/// Only an end is taken from it: states come with ports and addresses in the status update that
+/// goes before. The end counts because frames can get lost (before 1.8, silently).
+fn instance_changed(frame: &wire::InstanceChanged) -> Result<Translated, TranslateError> {
+    match frame.condition.as_deref() {
+        Some("Killed" | "Failed" | "Finished" | "Error" | "Gone" | "Dropped" | "Unknown") => {
+            instance_gone(frame)
+        }
+        Some(_) | None => Ok(Translated::default()),
+    }
+}
+
+fn instance_gone(frame: &wire::InstanceChanged) -> Result<Translated, TranslateError> {
+    Ok(match ids::owner(&frame.instance_id) {
+        Owner::App(instance) => fact(Event::InstanceGone {
+            app: named_app(&frame.run_spec_id)?,
+            instance,
+        }),
+        Owner::PodContainer => Translated::default(),
+    })
+}
+
+fn health_changed(
+    app: &str,
+    instance: &str,
+    healthy: Option<bool>,
+) -> Result<Translated, TranslateError> {
+    Ok(match ids::owner(instance) {
+        Owner::App(instance) => fact(Event::HealthChanged {
+            app: named_app(app)?,
+            instance,
+            health: match healthy {
+                Some(true) => Health::Healthy,
+                Some(false) => Health::Unhealthy,
+                None => Health::Unknown,
+            },
+        }),
+        Owner::PodContainer => Translated::default(),
+    })
+}
+
+/// The apps that a deployment was about, each once.
+fn touched(frame: &wire::DeploymentEnded) -> BTreeSet<AppId> {
+    frame
+        .plan
+        .iter()
+        .flat_map(|plan| &plan.steps)
+        .flat_map(|step| &step.actions)
+        .filter_map(|action| ids::app_id(action.app.as_deref()?))
+        .collect()
+}
+
+fn named_app(id: &str) -> Result<AppId, TranslateError> {
+    ids::app_id(id).ok_or(TranslateError::Missing("app's id"))
+}
+
+fn fact(event: Event) -> Translated {
+    Translated {
+        events: vec![event],
+        stale: Vec::new(),
+    }
+}
+
+fn stale(stale: impl IntoIterator<Item = Stale>) -> Translated {
+    Translated {
+        events: Vec::new(),
+        stale: stale.into_iter().collect(),
+    }
+}

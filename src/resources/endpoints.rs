@@ -1,0 +1,37 @@
+//! A served port -> its assignment: the addresses behind its cluster.
+
+use envoy_api::envoy::config::endpoint::v3 as api;
+use envoy_api::prost::Message as _;
+
+use super::source;
+use crate::intent::PortIntent;
+use crate::snapshot::{Name, Resource};
+
+/// The assignment of one port. A port without usable tasks has one too, without endpoints: a
+/// proxy that never gets one waits for it before it uses the cluster.
+pub(super) fn resource(name: Name, port: &PortIntent) -> Resource {
+    let endpoints: Vec<_> = port
+        .addresses
+        .iter()
+        .map(|address| {
+            let endpoint = api::Endpoint {
+                address: Some(source::address(*address)),
+                ..api::Endpoint::default()
+            };
+            api::LbEndpoint {
+                host_identifier: Some(api::lb_endpoint::HostIdentifier::Endpoint(endpoint)),
+                ..api::LbEndpoint::default()
+            }
+        })
+        .collect();
+    let locality = (!endpoints.is_empty()).then(|| api::LocalityLbEndpoints {
+        lb_endpoints: endpoints,
+        ..api::LocalityLbEndpoints::default()
+    });
+    let assignment = api::ClusterLoadAssignment {
+        cluster_name: name.to_string(),
+        endpoints: locality.into_iter().collect(),
+        ..api::ClusterLoadAssignment::default()
+    };
+    Resource::fixed(name, assignment.encode_to_vec().into())
+}

@@ -1,0 +1,91 @@
+//! Where a proxy is told to get resources from, and the small pieces of Envoy's API that several
+//! resources share.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use envoy_api::envoy::config::core::v3 as core;
+use envoy_api::prost_types;
+use prost_types::Any;
+
+use super::Config;
+use crate::snapshot::{Flavour, Kind};
+
+/// Envoy 1.40 divides by the refresh delay in whole milliseconds: 0 crashes it. And a fleet that
+/// polls more often than this while this daemon is away costs half a core each.
+pub(super) const REFRESH_DELAY_FLOOR: Duration = Duration::from_millis(10);
+
+/// Envoy refuses a request time limit of 0.
+const REQUEST_TIMEOUT_FLOOR: Duration = Duration::from_millis(10);
+
+/// How long a proxy waits for the first answer of a subscription before it goes on without, which
+/// is Envoy's own default.
+const INITIAL_FETCH_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The source of resources of one kind, for a proxy that speaks `flavour`.
+pub(super) fn config_source(config: &Config, flavour: Flavour, kind: Kind) -> core::ConfigSource {
+    let refresh_delay = match kind {
+        Kind::Endpoint => config.endpoints_refresh_delay,
+        Kind::Cluster | Kind::Listener | Kind::Route | Kind::Secret => config.refresh_delay,
+    };
+    let specifier = match flavour {
+        Flavour::Rest => {
+            core::config_source::ConfigSourceSpecifier::ApiConfigSource(core::ApiConfigSource {
+                api_type: core::api_config_source::ApiType::Rest.into(),
+                transport_api_version: core::ApiVersion::V3.into(),
+                cluster_names: vec![config.cluster_name.clone()],
+                refresh_delay: Some(duration(refresh_delay.max(REFRESH_DELAY_FLOOR))),
+                request_timeout: Some(duration(config.request_timeout.max(REQUEST_TIMEOUT_FLOOR))),
+                ..core::ApiConfigSource::default()
+            })
+        }
+    };
+    core::ConfigSource {
+        resource_api_version: core::ApiVersion::V3.into(),
+        initial_fetch_timeout: Some(duration(INITIAL_FETCH_TIMEOUT)),
+        config_source_specifier: Some(specifier),
+        ..core::ConfigSource::default()
+    }
+}
+
+/// A TCP address.
+pub(super) fn address(address: SocketAddr) -> core::Address {
+    core::Address {
+        address: Some(core::address::Address::SocketAddress(socket_address(
+            address,
+        ))),
+    }
+}
+
+/// A TCP address to listen on: `::` takes IPv4 as well.
+pub(super) fn listen_address(listen: SocketAddr) -> core::Address {
+    let mut socket = socket_address(listen);
+    socket.ipv4_compat = listen.is_ipv6() && listen.ip().is_unspecified();
+    core::Address {
+        address: Some(core::address::Address::SocketAddress(socket)),
+    }
+}
+
+fn socket_address(address: SocketAddr) -> core::SocketAddress {
+    core::SocketAddress {
+        address: address.ip().to_string(),
+        port_specifier: Some(core::socket_address::PortSpecifier::PortValue(
+            address.port().into(),
+        )),
+        ..core::SocketAddress::default()
+    }
+}
+
+/// A duration as protobuf writes it.
+pub(super) fn duration(duration: Duration) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        // Below 1,000,000,000, so it fits.
+        nanos: i32::try_from(duration.subsec_nanos()).unwrap_or(0),
+    }
+}
+
+/// The configuration of an extension that is configured by its type alone.
+pub(super) fn plain<M: envoy_api::prost::Message + envoy_api::prost::Name + Default>() -> Any {
+    envoy_api::any(&M::default())
+}

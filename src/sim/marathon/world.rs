@@ -1,0 +1,548 @@
+//! The one state behind all instances: definitions, tasks, agents, deployments, streams.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::app::App;
+use super::clock::Clock;
+use super::config::{AgentConfig, Config, Dialect, ListFault};
+use crate::sim::backend::Control;
+
+/// Published events that are kept for readers of the log; a demo at 100 events per second keeps
+/// the last minutes.
+const LOG_LIMIT: usize = 16_384;
+/// Requests whose targets are kept; the counters are complete.
+const REQUEST_LIMIT: usize = 4096;
+
+/// What the tasks of a cluster share. The world is only ever locked for the length of a closure.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) config: Config,
+    world: Mutex<World>,
+    /// Counts changes of the world; waits are on it.
+    pub(super) changed: watch::Sender<u64>,
+    /// While true, answers to lists are held back.
+    pub(super) lists_held: watch::Sender<bool>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl Shared {
+    pub(super) fn new(config: Config, world: World) -> Self {
+        Self {
+            config,
+            world: Mutex::new(world),
+            changed: watch::Sender::new(0),
+            lists_held: watch::Sender::new(false),
+            tasks: Mutex::new(JoinSet::new()),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the world in one step, and wakes who waits for a change.
+    pub(super) fn with<T>(&self, step: impl FnOnce(&mut World) -> T) -> T {
+        let mut world = self.lock();
+        let result = step(&mut world);
+        let changed = std::mem::take(&mut world.touched);
+        drop(world);
+        if changed {
+            self.changed.send_modify(|count| *count += 1);
+        }
+        result
+    }
+
+    /// Reads the world.
+    pub(super) fn peek<T>(&self, look: impl FnOnce(&World) -> T) -> T {
+        look(&self.lock())
+    }
+
+    /// Waits until `look` finds what it looks for. Cancel safe.
+    pub(super) async fn until<T>(&self, mut look: impl FnMut(&World) -> Option<T>) -> T {
+        let mut changed = self.changed.subscribe();
+        loop {
+            changed.borrow_and_update();
+            if let Some(found) = self.peek(&mut look) {
+                return found;
+            }
+            // The sender lives in self, so this cannot fail.
+            let _ = changed.changed().await;
+        }
+    }
+
+    /// Starts a task that the cluster owns: it is aborted and joined with it.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
+    }
+
+    /// Takes all tasks out, for joining or aborting them.
+    pub(super) fn take_tasks(&self) -> JoinSet<()> {
+        std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) clock: Clock,
+    pub(super) dialect: Dialect,
+    pub(super) task_killing: bool,
+    /// What `GET` shows.
+    pub(super) root: BTreeMap<String, Arc<App>>,
+    pub(super) root_version: String,
+    /// Every version of every app, in the order they came.
+    pub(super) versions: BTreeMap<String, Vec<Arc<App>>>,
+    /// The tracker, by the order of creation.
+    pub(super) instances: BTreeMap<u64, Instance>,
+    /// Instances that are forgotten while their process runs on a lost agent.
+    pub(super) orphans: BTreeMap<u64, Instance>,
+    pub(super) next_instance: u64,
+    pub(super) next_container: u16,
+    /// SIGTERM to SIGKILL where the app does not say.
+    pub(super) kill_grace: Duration,
+    pub(super) agents: Vec<Agent>,
+    pub(super) deployments: BTreeMap<String, Deployment>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) leader: Option<usize>,
+    pub(super) streams: BTreeMap<u64, Stream>,
+    pub(super) next_stream: u64,
+    pub(super) streams_closed_as_slow: u64,
+    pub(super) events_dropped: u64,
+    pub(super) log: VecDeque<Recorded>,
+    pub(super) next_event: u64,
+    pub(super) list_faults: VecDeque<ListFault>,
+    pub(super) eof_streams: usize,
+    pub(super) health_held: bool,
+    /// Apps whose tasks, present and future, answer `/health` with 503.
+    pub(super) sick_apps: BTreeSet<String>,
+    pub(super) request_counts: BTreeMap<(String, String), u64>,
+    pub(super) requests: VecDeque<Requested>,
+    /// Requests that backends of ended tasks had accepted and never answered.
+    pub(super) cut_requests: u64,
+    pub(super) touched: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Agent {
+    pub(super) config: AgentConfig,
+    pub(super) id: String,
+    pub(super) reachable: bool,
+    /// The next of its dynamic ports to try.
+    pub(super) next_port: u16,
+}
+
+/// A Marathon process.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) address: SocketAddr,
+    pub(super) wanted: watch::Sender<bool>,
+    pub(super) listening: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Deployment {
+    pub(super) app: String,
+    pub(super) version: String,
+    pub(super) steps: Vec<Action>,
+    /// From 1, as `/v2/deployments` counts.
+    pub(super) step: usize,
+    pub(super) cancel: CancellationToken,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    Start,
+    Scale,
+    Restart,
+    Stop,
+}
+
+impl Action {
+    pub(super) fn json(self, app: &str) -> Value {
+        let name = match self {
+            Self::Start => "StartApplication",
+            Self::Scale => "ScaleApplication",
+            Self::Restart => "RestartApplication",
+            Self::Stop => "StopApplication",
+        };
+        json!({ "action": name, "app": app })
+    }
+}
+
+/// One connected client of `/v2/events`.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) peer: IpAddr,
+    pub(super) queue: mpsc::Sender<Arc<Frame>>,
+    pub(super) close: CancellationToken,
+    /// Bytes stop while the socket stays, for the rest of its life.
+    pub(super) frozen: Arc<AtomicBool>,
+}
+
+/// One event as bytes, shared by all streams.
+#[derive(Debug)]
+pub(super) struct Frame {
+    /// `None` for raw bytes, which no filter holds back and no log records.
+    pub(super) event: Option<(u64, String)>,
+    pub(super) bytes: Bytes,
+}
+
+/// A published event and when its bytes were written.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// Counts published events from 0.
+    pub sequence: u64,
+    /// The name, such as `status_update_event`.
+    pub event_type: String,
+    /// The event's JSON.
+    pub json: Arc<Value>,
+    /// When it was given to the streams.
+    pub published: Instant,
+    /// When its last byte was handed to the socket of the first client that got it.
+    pub written: Option<Instant>,
+}
+
+impl Recorded {
+    /// A text field of the event, or "".
+    #[must_use]
+    pub fn text(&self, field: &str) -> &str {
+        self.json
+            .get(field)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    }
+}
+
+/// A request that an instance was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requested {
+    /// The position of the instance.
+    pub node: usize,
+    /// Such as `GET`.
+    pub method: String,
+    /// With its query.
+    pub target: String,
+    /// Whether it carried an `Authorization` header.
+    pub authorized: bool,
+}
+
+/// Where an instance stands in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Condition {
+    /// Wanted, without an agent.
+    Scheduled,
+    /// Placed on an agent.
+    Provisioned,
+    /// The agent prepares it.
+    Staging,
+    /// Its process starts.
+    Starting,
+    /// It runs.
+    Running,
+    /// Its agent is lost.
+    Unreachable,
+    /// Its agent is lost for so long that it is replaced.
+    UnreachableInactive,
+    /// It was told to end.
+    Killing,
+    /// It ended because it was told to.
+    Killed,
+    /// It ended of itself.
+    Failed,
+}
+
+impl Condition {
+    /// The name in `instance_changed_event`.
+    pub(super) fn name(self, dialect: Dialect) -> &'static str {
+        match self {
+            Self::Scheduled | Self::Provisioned if dialect == Dialect::V1_4 => "Created",
+            Self::Scheduled => "Scheduled",
+            Self::Provisioned => "Provisioned",
+            Self::Staging => "Staging",
+            Self::Starting => "Starting",
+            Self::Running => "Running",
+            Self::Unreachable => "Unreachable",
+            Self::UnreachableInactive => "UnreachableInactive",
+            Self::Killing => "Killing",
+            Self::Killed => "Killed",
+            Self::Failed => "Failed",
+        }
+    }
+
+    /// The state of a task, as REST and `status_update_event` spell it.
+    pub(super) fn task_state(self) -> &'static str {
+        match self {
+            Self::Scheduled | Self::Provisioned | Self::Staging => "TASK_STAGING",
+            Self::Starting => "TASK_STARTING",
+            Self::Running => "TASK_RUNNING",
+            Self::Unreachable | Self::UnreachableInactive => "TASK_UNREACHABLE",
+            Self::Killing => "TASK_KILLING",
+            Self::Killed => "TASK_KILLED",
+            Self::Failed => "TASK_FAILED",
+        }
+    }
+
+    /// Whether the instance counts towards the wanted number.
+    pub(super) fn counts(self) -> bool {
+        match self {
+            Self::UnreachableInactive => false,
+            Self::Scheduled
+            | Self::Provisioned
+            | Self::Staging
+            | Self::Starting
+            | Self::Running
+            | Self::Unreachable
+            | Self::Killing
+            | Self::Killed
+            | Self::Failed => true,
+        }
+    }
+}
+
+/// The result of one health check of one task.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct CheckResult {
+    pub(super) alive: bool,
+    pub(super) consecutive_failures: u64,
+    pub(super) first_success: Option<String>,
+    pub(super) last_success: Option<String>,
+    pub(super) last_failure: Option<String>,
+}
+
+#[derive(Debug)]
+pub(super) struct Instance {
+    pub(super) id: String,
+    /// The definition it was started with.
+    pub(super) app: Arc<App>,
+    pub(super) incarnation: u32,
+    pub(super) condition: Condition,
+    /// It is to end and not to come back.
+    pub(super) decommissioned: bool,
+    pub(super) agent: Option<usize>,
+    pub(super) ports: Vec<u16>,
+    pub(super) addresses: Vec<IpAddr>,
+    pub(super) staged_at: Option<String>,
+    pub(super) started_at: Option<String>,
+    pub(super) running_since: Option<Instant>,
+    pub(super) control: Option<Control>,
+    /// One per check of the definition; `None` is "not probed yet".
+    pub(super) results: Vec<Option<CheckResult>>,
+    /// What the last `instance_health_changed_event` said.
+    pub(super) said_healthy: Option<bool>,
+    /// A terminal state to show until the relaunch has an agent.
+    pub(super) last_terminal: Option<Condition>,
+    /// Ends a start that is not yet a process.
+    pub(super) stop: CancellationToken,
+}
+
+impl Instance {
+    pub(super) fn task_id(&self, dialect: Dialect) -> String {
+        match dialect {
+            Dialect::V1_4 => self.id.replacen(".marathon-", ".", 1),
+            Dialect::V1_11 => format!("{}._app.{}", self.id, self.incarnation),
+        }
+    }
+
+    /// What all checks together say: unknown while one has no result, else whether all succeed.
+    pub(super) fn healthy(&self) -> Option<bool> {
+        if self.results.is_empty() || self.condition != Condition::Running {
+            return None;
+        }
+        let alive: Option<Vec<bool>> = self
+            .results
+            .iter()
+            .map(|result| result.as_ref().map(|result| result.alive))
+            .collect();
+        alive.map(|alive| alive.iter().all(|alive| *alive))
+    }
+
+    /// Whether a deployment counts it as good: running, and healthy if there are checks.
+    pub(super) fn is_ready(&self) -> bool {
+        self.condition == Condition::Running
+            && (self.app.checks.is_empty() || self.healthy() == Some(true))
+    }
+}
+
+impl World {
+    pub(super) fn new(config: &Config, nodes: Vec<Node>) -> Self {
+        let mut clock = Clock::new(config.start_ms);
+        let agents = config
+            .agents
+            .iter()
+            .enumerate()
+            .map(|(index, agent)| Agent {
+                config: agent.clone(),
+                id: format!("7ab2a4a1-6d2e-4a57-8a1c-0f6d1f2a9d10-S{}", index + 1),
+                reachable: true,
+                next_port: agent.ports.as_ref().map_or(0, |ports| *ports.start()),
+            });
+        Self {
+            root_version: clock.stamp(),
+            clock,
+            dialect: config.dialect,
+            task_killing: config.task_killing,
+            root: BTreeMap::new(),
+            versions: BTreeMap::new(),
+            instances: BTreeMap::new(),
+            orphans: BTreeMap::new(),
+            next_instance: 0,
+            next_container: 0,
+            kill_grace: config.kill_grace,
+            agents: agents.collect(),
+            deployments: BTreeMap::new(),
+            nodes,
+            leader: Some(0),
+            streams: BTreeMap::new(),
+            next_stream: 0,
+            streams_closed_as_slow: 0,
+            events_dropped: 0,
+            log: VecDeque::new(),
+            next_event: 0,
+            list_faults: VecDeque::new(),
+            eof_streams: 0,
+            health_held: false,
+            sick_apps: BTreeSet::new(),
+            request_counts: BTreeMap::new(),
+            requests: VecDeque::new(),
+            cut_requests: 0,
+            touched: false,
+        }
+    }
+
+    /// Wakes who waits for a change.
+    pub(super) fn touch(&mut self) {
+        self.touched = true;
+    }
+
+    /// The leader's base URL.
+    pub(super) fn leader_url(&self) -> Option<String> {
+        let leader = self.nodes.get(self.leader?)?;
+        Some(format!("http://{}", leader.address))
+    }
+
+    /// Whether this instance leads.
+    pub(super) fn leads(&self, node: usize) -> bool {
+        self.leader == Some(node)
+    }
+
+    /// Publishes an event to the log and to every stream.
+    pub(super) fn publish(&mut self, event_type: &str, fields: Value) {
+        let mut json = match fields {
+            Value::Object(fields) => fields,
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_) => Map::new(),
+        };
+        json.insert("eventType".into(), json!(event_type));
+        let stamp = self.clock.stamp();
+        json.entry("timestamp").or_insert_with(|| json!(stamp));
+        let json = Arc::new(Value::Object(json));
+        let sequence = self.next_event;
+        self.next_event += 1;
+        if self.log.len() == LOG_LIMIT {
+            self.log.pop_front();
+        }
+        self.log.push_back(Recorded {
+            sequence,
+            event_type: event_type.to_owned(),
+            json: Arc::clone(&json),
+            published: Instant::now(),
+            written: None,
+        });
+        let bytes = Bytes::from(format!("event: {event_type}\r\ndata: {json}\r\n\r\n"));
+        self.send(Frame {
+            event: Some((sequence, event_type.to_owned())),
+            bytes,
+        });
+    }
+
+    /// Gives a frame to every stream, and does with a full one what the dialect does.
+    pub(super) fn send(&mut self, frame: Frame) {
+        self.touch();
+        let frame = Arc::new(frame);
+        let (mut slow, mut dropped) = (0, 0);
+        let dialect = self.dialect;
+        for stream in self.streams.values() {
+            match stream.queue.try_send(Arc::clone(&frame)) {
+                // Closed: its task has ended and is about to take it out.
+                Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
+                Err(mpsc::error::TrySendError::Full(_)) => match dialect {
+                    Dialect::V1_4 => dropped += 1,
+                    Dialect::V1_11 if stream.close.is_cancelled() => {}
+                    Dialect::V1_11 => {
+                        slow += 1;
+                        stream.close.cancel();
+                    }
+                },
+            }
+        }
+        self.streams_closed_as_slow += slow;
+        self.events_dropped += dropped;
+    }
+
+    /// Notes when an event's bytes were written; the first client counts.
+    pub(super) fn written(&mut self, sequence: u64, at: Instant) {
+        let Some(first) = self.log.front().map(|record| record.sequence) else {
+            return;
+        };
+        let index = sequence
+            .checked_sub(first)
+            .and_then(|index| usize::try_from(index).ok());
+        if let Some(record) = index.and_then(|index| self.log.get_mut(index))
+            && record.written.is_none()
+        {
+            record.written = Some(at);
+            self.touch();
+        }
+    }
+
+    /// Counts a request.
+    pub(super) fn requested(&mut self, request: Requested) {
+        let path = request
+            .target
+            .split('?')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        *self
+            .request_counts
+            .entry((request.method.clone(), path))
+            .or_default() += 1;
+        if self.requests.len() == REQUEST_LIMIT {
+            self.requests.pop_front();
+        }
+        self.requests.push_back(request);
+        self.touch();
+    }
+
+    /// The service ports of all apps but this one.
+    pub(super) fn service_ports_besides(&self, id: &str) -> BTreeSet<u16> {
+        self.root
+            .values()
+            .filter(|app| app.id != id)
+            .flat_map(|app| app.ports.iter().map(|port| port.service))
+            .collect()
+    }
+
+    /// The instances of an app, oldest first, with their keys.
+    pub(super) fn of_app<'a>(&'a self, id: &'a str) -> impl Iterator<Item = (u64, &'a Instance)> {
+        self.instances
+            .iter()
+            .filter(move |(_, instance)| instance.app.id == id)
+            .map(|(key, instance)| (*key, instance))
+    }
+}

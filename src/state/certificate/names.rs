@@ -1,0 +1,104 @@
+//! The names of a certificate: which of them clients ask for, in the form that Envoy matches.
+
+use std::collections::BTreeSet;
+
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+
+use super::{Fault, quoted};
+
+/// The names that a client may ask for, normalised; what cannot be asked for is noted.
+pub(super) fn server_names(
+    leaf: &X509Certificate<'_>,
+    left_out: &mut Vec<Fault>,
+) -> Result<BTreeSet<String>, Fault> {
+    let Ok(alternatives) = leaf.subject_alternative_name() else {
+        return Err(Fault::new(
+            "its subject alternative names cannot be read",
+            "have it issued anew, with DNS names as subject alternative names",
+        ));
+    };
+    let mut written: Vec<String> = Vec::new();
+    match &alternatives {
+        Some(alternatives) => {
+            for name in &alternatives.value.general_names {
+                // Addresses, mail and the like are no names that a client sends (RFC 6066, 3).
+                match name {
+                    GeneralName::DNSName(name) => written.push((*name).to_owned()),
+                    GeneralName::Invalid(_, bytes) => {
+                        written.push(String::from_utf8_lossy(bytes).into_owned());
+                    }
+                    GeneralName::OtherName(..)
+                    | GeneralName::RFC822Name(_)
+                    | GeneralName::X400Address(_)
+                    | GeneralName::DirectoryName(_)
+                    | GeneralName::EDIPartyName(_)
+                    | GeneralName::URI(_)
+                    | GeneralName::IPAddress(_)
+                    | GeneralName::RegisteredID(_) => {}
+                }
+            }
+        }
+        // The common name counts only without alternative names (RFC 6125, 6.4.4).
+        None => {
+            let common_names = leaf.subject().iter_common_name();
+            written.extend(common_names.filter_map(|name| name.as_str().ok().map(str::to_owned)));
+        }
+    }
+    let mut names = BTreeSet::new();
+    for name in &written {
+        let lower = name.to_ascii_lowercase();
+        if is_server_name(&lower) {
+            names.insert(lower);
+        } else {
+            left_out.push(Fault::new(
+                format!("its name {} was left out: it is no DNS name", quoted(name)),
+                "use letters, digits and hyphens (others as xn--), a wildcard only as the whole first label",
+            ));
+        }
+    }
+    if names.is_empty() {
+        return Err(Fault::new(
+            "it is valid for no DNS name, so no client can ask for it",
+            "have it issued with its DNS names as subject alternative names",
+        ));
+    }
+    Ok(names)
+}
+
+/// Whether a lower case text can be asked for by a client and matched by Envoy.
+fn is_server_name(name: &str) -> bool {
+    let rest = name.strip_prefix("*.").unwrap_or(name);
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label
+                .bytes()
+                .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
+    };
+    let last = rest.rsplit('.').next().unwrap_or(rest);
+    // A last label of digits is an address, not a name (WHATWG URL, "ends in a number").
+    name.len() <= 253
+        && rest.split('.').all(is_label)
+        && !last.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_what_envoy_matches_and_clients_send() {
+        for name in ["a", "a.b", "*.a", "*.a.b", "xn--bcher-kva.example", "1.2.x"] {
+            assert!(is_server_name(name), "{name}");
+        }
+        let long = "a.".repeat(127) + "a";
+        assert!(!is_server_name(&(long + ".a")));
+        for name in ["", ".", "*", "*.", "a.", ".a", "a*.b", "*a.b", "1.2.3.4"] {
+            assert!(!is_server_name(name), "{name}");
+        }
+        assert!(!is_server_name("a b") && !is_server_name("bücher.example"));
+        assert!(!is_server_name(&"a".repeat(64)));
+    }
+}

@@ -1,0 +1,146 @@
+//! Where proxies connect: a TCP port, or a Unix socket that is nobody else's to open.
+
+use std::fs::Permissions;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixSocket, UnixStream};
+
+use super::Error;
+
+/// How many connections may wait to be taken: an Envoy with 1,000 clusters that speaks HTTP/1.1
+/// opens 1,003 at once.
+const BACKLOG: u32 = 4_096;
+
+/// The file mode of a Unix socket: its owner's alone.
+const SOCKET_MODE: u32 = 0o600;
+
+/// A place where proxies connect.
+#[derive(Debug)]
+pub enum Listener {
+    /// A TCP port.
+    Tcp(TcpListener),
+    /// A Unix socket.
+    Unix(SocketFile),
+}
+
+/// A listening Unix socket whose file goes when this goes.
+#[derive(Debug)]
+pub struct SocketFile {
+    listener: UnixListener,
+    path: PathBuf,
+    /// Device and inode, so that only our own file is removed.
+    identity: (u64, u64),
+}
+
+/// A connection that was taken.
+#[derive(Debug)]
+pub(super) enum Accepted {
+    Tcp(TcpStream, IpAddr),
+    Unix(UnixStream),
+}
+
+impl Listener {
+    /// Listens on a TCP address; port 0 is any free port.
+    ///
+    /// # Errors
+    ///
+    /// When the address is taken or not one of this machine's.
+    pub async fn tcp(address: SocketAddr) -> Result<Self, Error> {
+        TcpListener::bind(address)
+            .await
+            .map(Self::Tcp)
+            .map_err(|source| Error::Bind {
+                place: address.to_string(),
+                source,
+            })
+    }
+
+    /// Listens on a Unix socket with mode 0600. A socket that is there and that nobody listens on,
+    /// left by a process that was killed, is replaced.
+    ///
+    /// # Errors
+    ///
+    /// When somebody listens there, when something else is there, or when the folder is not ours
+    /// to write.
+    pub async fn unix(path: &Path) -> Result<Self, Error> {
+        remove_stale(path).await?;
+        let bind = || -> io::Result<SocketFile> {
+            let socket = UnixSocket::new_stream()?;
+            socket.bind(path)?;
+            // Nobody can connect before `listen`, so nobody slips in under the mode of the umask.
+            std::fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE))?;
+            Ok(SocketFile {
+                listener: socket.listen(BACKLOG)?,
+                path: path.to_owned(),
+                identity: identity(path)?,
+            })
+        };
+        bind().map(Self::Unix).map_err(|source| Error::Bind {
+            place: path.display().to_string(),
+            source,
+        })
+    }
+
+    /// The TCP address; none for a Unix socket.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// The next connection. Cancel safe.
+    pub(super) async fn accept(&self) -> io::Result<Accepted> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                // Answers are small and must not wait for more. This fails only on a connection
+                // that is already reset, as its first read will show.
+                let _ = stream.set_nodelay(true);
+                Ok(Accepted::Tcp(stream, peer.ip().to_canonical()))
+            }
+            Self::Unix(socket) => {
+                let (stream, _) = socket.listener.accept().await?;
+                Ok(Accepted::Unix(stream))
+            }
+        }
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if identity(&self.path).is_ok_and(|identity| identity == self.identity)
+            && let Err(error) = std::fs::remove_file(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "the socket file stays behind");
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let metadata = std::fs::symlink_metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+async fn remove_stale(path: &Path) -> Result<(), Error> {
+    let failed = |source| Error::Bind {
+        place: path.display().to_string(),
+        source,
+    };
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.file_type().is_socket() => {}
+        Ok(_) => return Err(Error::NotASocket(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    }
+    match UnixStream::connect(path).await {
+        Ok(_) => Err(Error::InUse(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).map_err(failed)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}

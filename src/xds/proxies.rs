@@ -1,0 +1,210 @@
+//! Who is connected: every proxy that polled lately, and how long it is remembered.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::content::{Claim, Settled};
+use super::order::{Asked, Entry, Held, State};
+use super::poll::Poll;
+use super::subscription::{Patience, Subscription};
+use crate::metrics::Metrics;
+use crate::snapshot::cell::Reader;
+
+/// What is remembered of proxies, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How patient we are with a proxy that does not take what it is given.
+    pub patience: Patience,
+    /// How long two connections may hold a poll for the same thing before they count as two
+    /// proxies under one name. A proxy that reconnects overlaps for less.
+    pub shared_after: Duration,
+    /// How long a proxy or one of its subscriptions is remembered after its last poll.
+    pub forget_after: Duration,
+    /// How many proxies are remembered; polls of others are refused.
+    pub max_proxies: usize,
+    /// How many subscriptions of one proxy are remembered; polls for others are refused.
+    pub max_subscriptions: usize,
+}
+
+impl Default for Limits {
+    /// 1 s, 5 minutes, 4,096 proxies with 50,000 subscriptions each: far more than one control
+    /// plane can serve by polls, and a bound on what a stranger can make it remember.
+    fn default() -> Self {
+        Self {
+            patience: Patience::default(),
+            shared_after: Duration::from_secs(1),
+            forget_after: Duration::from_secs(300),
+            max_proxies: 4_096,
+            max_subscriptions: 50_000,
+        }
+    }
+}
+
+/// Every proxy that polled lately.
+pub struct Proxies {
+    pub(super) limits: Limits,
+    pub(super) metrics: Arc<Metrics>,
+    by_id: Mutex<BTreeMap<ProxyId, Arc<Proxy>>>,
+    settled: Mutex<Option<Arc<Settled>>>,
+    next_poll: AtomicU64,
+}
+
+/// Who a proxy is: fleets share node ids, so the address counts too.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ProxyId {
+    /// The id of its node.
+    pub node: Arc<str>,
+    /// Where it connects from; none over a Unix socket.
+    pub peer: Option<IpAddr>,
+}
+
+/// One proxy.
+pub(super) struct Proxy {
+    pub(super) id: ProxyId,
+    pub(super) state: Mutex<State>,
+    /// Told when what one of its polls brought may change what another should get.
+    pub(super) moved: Arc<Notify>,
+}
+
+/// No more can be remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Full {
+    /// There are too many proxies.
+    Proxies,
+    /// The proxy has too many subscriptions.
+    Subscriptions,
+}
+
+impl Proxies {
+    /// Nobody yet.
+    pub fn new(limits: Limits, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self {
+            limits,
+            metrics,
+            by_id: Mutex::default(),
+            settled: Mutex::default(),
+            next_poll: AtomicU64::default(),
+        })
+    }
+
+    /// Takes in a poll that arrived on the connection of that number.
+    pub(super) fn poll(
+        self: &Arc<Self>,
+        id: &ProxyId,
+        asked: Asked,
+        claim: Claim,
+        connection: u64,
+        now: Instant,
+    ) -> Result<Poll, Full> {
+        let mut by_id = self.by_id();
+        let proxy = match by_id.get(id) {
+            Some(proxy) => proxy.clone(),
+            None if by_id.len() >= self.limits.max_proxies => return Err(Full::Proxies),
+            None => {
+                let proxy = Arc::new(Proxy {
+                    id: id.clone(),
+                    state: Mutex::default(),
+                    moved: Arc::default(),
+                });
+                by_id.insert(id.clone(), proxy.clone());
+                self.metrics.proxies.set(count(by_id.len()));
+                proxy
+            }
+        };
+        let poll = self.next_poll.fetch_add(1, Ordering::Relaxed);
+        let mut state = proxy.state();
+        if !state.entries.contains_key(&asked)
+            && state.entries.len() >= self.limits.max_subscriptions
+        {
+            return Err(Full::Subscriptions);
+        }
+        let entry = state.entries.entry(asked.clone()).or_insert_with(|| Entry {
+            subscription: Subscription::default(),
+            polls: BTreeMap::new(),
+            last_heard: now,
+        });
+        entry.last_heard = now;
+        entry.polls.insert(
+            poll,
+            Held {
+                connection,
+                since: now,
+            },
+        );
+        drop(state);
+        let proxies = self.clone();
+        Ok(Poll::new(proxies, proxy, poll, connection, asked, claim))
+    }
+
+    /// The current snapshot, with what was already made of it.
+    pub(super) fn settled(&self, reader: &Reader) -> Option<Arc<Settled>> {
+        // The snapshot is read under the lock: an older one never replaces a newer one.
+        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        let snapshot = reader.current()?;
+        match &*settled {
+            Some(known) if known.is_of(&snapshot) => Some(known.clone()),
+            previous @ (Some(_) | None) => {
+                let next = Arc::new(Settled::new(snapshot, previous.as_deref()));
+                *settled = Some(next.clone());
+                Some(next)
+            }
+        }
+    }
+
+    /// Forgets the proxies and subscriptions whose last poll is long ago.
+    pub(super) fn forget(&self, now: Instant) {
+        let limit = self.limits.forget_after;
+        let mut by_id = self.by_id();
+        by_id.retain(|_, proxy| {
+            let mut state = proxy.state();
+            let before = state.entries.len();
+            state.entries.retain(|_, entry| {
+                !entry.polls.is_empty() || now.duration_since(entry.last_heard) < limit
+            });
+            if state.entries.len() != before {
+                // What it needed may have been kept for what is forgotten now.
+                proxy.moved.notify_waiters();
+            }
+            if state.shared.is_some() && state.overlaps() {
+                state.shared = Some(now);
+            }
+            let alive = !state.entries.is_empty();
+            let apart = |last: Instant| !alive || now.duration_since(last) >= limit;
+            if state.shared.is_some_and(apart) {
+                state.shared = None;
+                self.metrics.shared_identities.dec();
+            }
+            alive
+        });
+        self.metrics.proxies.set(count(by_id.len()));
+    }
+
+    /// How often to [`forget`](Self::forget).
+    pub(super) fn forget_every(&self) -> Duration {
+        // Often enough that nothing is remembered for much longer than it should be.
+        (self.limits.forget_after / 4).max(Duration::from_millis(10))
+    }
+
+    /// Every proxy, by its id.
+    pub(super) fn by_id(&self) -> MutexGuard<'_, BTreeMap<ProxyId, Arc<Proxy>>> {
+        // Nothing panics while it is held.
+        self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn count(length: usize) -> i64 {
+    i64::try_from(length).unwrap_or(i64::MAX)
+}
+
+impl Proxy {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it is held.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,154 @@
+//! What a poll asks for, read from Envoy's JSON.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::content::Claim;
+use crate::snapshot::Kind;
+
+/// What Envoy says in a poll, as far as it is of use here. The body is 77 kB, nearly all of it the
+/// names of Envoy's 516 extensions; fields that are not named here are skipped, not stored.
+#[derive(Debug, Default, Deserialize)]
+struct DiscoveryRequest {
+    #[serde(alias = "versionInfo")]
+    version_info: Option<String>,
+    node: Option<Node>,
+    #[serde(alias = "resourceNames")]
+    resource_names: Option<Vec<String>>,
+    #[serde(alias = "typeUrl")]
+    type_url: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Node {
+    id: Option<String>,
+}
+
+/// What a poll asks for, and who asks.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Question {
+    pub(super) node: Arc<str>,
+    pub(super) kind: Kind,
+    pub(super) names: Names,
+    pub(super) claim: Claim,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Names {
+    /// Every resource of the kind.
+    All,
+    /// Nothing at all: kinds that are asked for by name, without one.
+    Nothing,
+    One(Arc<str>),
+}
+
+/// Why a body is not a poll.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    #[error("not JSON: {0}")]
+    NotJson(serde_json::Error),
+    #[error("{field}: {why}")]
+    Field { field: &'static str, why: String },
+    #[error("type_url: this path serves {wanted}")]
+    TypeUrl { wanted: &'static str },
+    #[error("{0}")]
+    Unread(serde_json::Error),
+}
+
+/// The longest name and version that are read, in bytes: ours are far shorter.
+const MAX_TEXT_BYTES: usize = 4_096;
+
+/// Reads a poll's body.
+pub(super) fn read(kind: Kind, body: &[u8]) -> Result<Question, Fault> {
+    let request: DiscoveryRequest =
+        serde_json::from_slice(body).map_err(|error| fault(body, error))?;
+    match request.type_url.as_deref() {
+        None | Some("") => {}
+        Some(url) if url == kind.type_url() => {}
+        Some(_) => {
+            return Err(Fault::TypeUrl {
+                wanted: kind.type_url(),
+            });
+        }
+    }
+    let node = request.node.and_then(|node| node.id);
+    let node = short("node.id", node.unwrap_or_default())?;
+    let version = short("version_info", request.version_info.unwrap_or_default())?;
+    let mut names = request.resource_names.unwrap_or_default();
+    let refuse = |why: String| Fault::Field {
+        field: "resource_names",
+        why,
+    };
+    let names = match (kind, names.pop(), names.is_empty()) {
+        (Kind::Cluster | Kind::Listener, None, _) => Names::All,
+        (Kind::Cluster | Kind::Listener, Some(_), _) => {
+            return Err(refuse(format!(
+                "{kind} are served whole, ask without names"
+            )));
+        }
+        (Kind::Endpoint | Kind::Route | Kind::Secret, None, _) => Names::Nothing,
+        (Kind::Endpoint | Kind::Route | Kind::Secret, Some(name), true) => {
+            Names::One(short("resource_names", name)?.into())
+        }
+        (Kind::Endpoint | Kind::Route | Kind::Secret, Some(_), false) => {
+            return Err(refuse("a REST poll names one resource".to_owned()));
+        }
+    };
+    Ok(Question {
+        node: node.into(),
+        kind,
+        names,
+        claim: Claim::new(&version),
+    })
+}
+
+fn short(field: &'static str, text: String) -> Result<String, Fault> {
+    if text.len() > MAX_TEXT_BYTES {
+        return Err(Fault::Field {
+            field,
+            why: format!("is longer than {MAX_TEXT_BYTES} bytes"),
+        });
+    }
+    Ok(text)
+}
+
+/// Says which field of an unreadable body is wrong.
+fn fault(body: &[u8], error: serde_json::Error) -> Fault {
+    let Ok(value) = serde_json::from_slice::<Value>(body) else {
+        return Fault::NotJson(error);
+    };
+    let text = |value: &Value| value.is_string() || value.is_null();
+    let texts = |value: &Value| {
+        value.is_null()
+            || value
+                .as_array()
+                .is_some_and(|v| v.iter().all(Value::is_string))
+    };
+    let node = |value: &Value| value.is_null() || value.is_object();
+    type Fits<'a> = &'a dyn Fn(&Value) -> bool;
+    let fields: [(&'static str, &str, Fits<'_>, &str); 6] = [
+        ("the body", "", &Value::is_object, "an object"),
+        ("version_info", "/version_info", &text, "a string"),
+        (
+            "resource_names",
+            "/resource_names",
+            &texts,
+            "a list of strings",
+        ),
+        ("node", "/node", &node, "an object"),
+        ("node.id", "/node/id", &text, "a string"),
+        ("type_url", "/type_url", &text, "a string"),
+    ];
+    let wrong = fields
+        .into_iter()
+        .find(|(_, pointer, fits, _)| value.pointer(pointer).is_some_and(|value| !fits(value)));
+    match wrong {
+        Some((field, _, _, wanted)) => Fault::Field {
+            field,
+            why: format!("must be {wanted}"),
+        },
+        None => Fault::Unread(error),
+    }
+}

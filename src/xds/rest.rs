@@ -1,0 +1,313 @@
+//! REST-JSON polls: each is held until what it asks for differs from what its proxy has.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::{Body as _, Incoming};
+use prometheus::IntGauge;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::Config;
+use super::content::Content;
+use super::order::Asked;
+use super::poll::Step;
+use super::proxies::{Full as NoRoom, Proxies, ProxyId};
+use super::question::{Fault, Names, Question, read};
+use crate::metrics::Metrics;
+use crate::snapshot::cell::{Interest, Reader};
+use crate::snapshot::{Flavour, Kind};
+
+/// What a poll's answer is made from.
+pub(super) struct Polls {
+    pub(super) reader: Reader,
+    pub(super) config: Config,
+    pub(super) proxies: Arc<Proxies>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) shutdown: CancellationToken,
+}
+
+/// The connection that a request came over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Connection {
+    pub(super) number: u64,
+    pub(super) peer: Option<IpAddr>,
+}
+
+/// Why a request is not a poll that can be held.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error(
+        "no such path; there are /v3/discovery:clusters, endpoints, listeners, routes, secrets"
+    )]
+    NotFound,
+    #[error("only POST is understood here")]
+    Method,
+    #[error("the body is larger than {0} bytes")]
+    TooLarge(usize),
+    #[error("the body took too long")]
+    Slow,
+    #[error("the body broke off")]
+    BrokeOff,
+    #[error("the body cannot be read: {0}")]
+    Body(#[from] Fault),
+    #[error(
+        "secrets do not leave over this listener: connect over the Unix socket, or over TLS with a \
+         client certificate that is on the list"
+    )]
+    Secrets,
+    #[error("too many proxies or names are remembered already")]
+    NoRoom(NoRoom),
+}
+
+/// The header in which Envoy says after how many milliseconds it gives a poll up.
+const EXPECTED_TIMEOUT: &str = "x-envoy-expected-rq-timeout-ms";
+
+/// How much earlier than that a poll is answered, if there is room for it.
+const TIMEOUT_MARGIN: Duration = Duration::from_secs(10);
+
+impl Polls {
+    /// Answers one request. Dropping the future gives the poll up and leaves nothing of it behind.
+    pub(super) async fn answer(
+        &self,
+        connection: Connection,
+        request: Request<Incoming>,
+    ) -> Response<Full<Bytes>> {
+        let http1 = request.version() <= Version::HTTP_11;
+        let longest = self.longest_hold(request.headers());
+        let question = match self.question(request).await {
+            Ok(question) => question,
+            Err(refusal) => return self.refused(&refusal),
+        };
+        let kind = question.kind;
+        let answer = match self.hold(connection, question, longest).await {
+            Ok(answer) => answer,
+            Err(full) => return self.refused(&Refusal::NoRoom(full)),
+        };
+        let (outcome, mut response) = match answer {
+            Some(content) => {
+                let body = self.body(kind, &content);
+                let bytes = self
+                    .metrics
+                    .answer_bytes
+                    .with_label_values(&[kind.as_str()]);
+                bytes.inc_by(u64::try_from(body.len()).unwrap_or(u64::MAX));
+                let mut response = Response::new(Full::new(body));
+                response.headers_mut().insert(
+                    header::CONTENT_TYPE,
+                    header::HeaderValue::from_static("application/json"),
+                );
+                ("changed", response)
+            }
+            None => {
+                let mut response = Response::new(Full::default());
+                *response.status_mut() = StatusCode::NOT_MODIFIED;
+                ("unchanged", response)
+            }
+        };
+        if http1 && self.shutdown.is_cancelled() {
+            response.headers_mut().insert(
+                header::CONNECTION,
+                header::HeaderValue::from_static("close"),
+            );
+        }
+        let polls = &self.metrics.polls;
+        polls.with_label_values(&[kind.as_str(), outcome]).inc();
+        response
+    }
+
+    /// Waits until there is something to answer; `None` when there is not by the end of the hold.
+    async fn hold(
+        &self,
+        connection: Connection,
+        question: Question,
+        longest: Duration,
+    ) -> Result<Option<Arc<Content>>, NoRoom> {
+        let now = Instant::now();
+        let deadline = now + longest;
+        let kind = question.kind;
+        let (asked, interest): (Asked, Interest) = match question.names {
+            Names::All => ((kind, None), Interest::Kind(kind)),
+            Names::One(name) => ((kind, Some(name.clone())), Interest::Resource(kind, name)),
+            Names::Nothing => {
+                let _held = self.held(kind);
+                tokio::select! {
+                    () = sleep_until(deadline) => {}
+                    () = self.shutdown.cancelled() => {}
+                }
+                return Ok(None);
+            }
+        };
+        let id = ProxyId {
+            node: question.node,
+            peer: connection.peer,
+        };
+        let (proxies, number) = (&self.proxies, connection.number);
+        let mut poll = proxies.poll(&id, asked, question.claim, number, now)?;
+        let watch = self.reader.watch(vec![interest]);
+        let mut held = None;
+        loop {
+            // Asked for before looking, so that no change is missed between the two.
+            let moved = poll.moved();
+            let settled = self.proxies.settled(&self.reader);
+            let until = match poll.step(settled.as_ref(), Instant::now()) {
+                Step::Answer(content) => return Ok(Some(content)),
+                Step::Hold { until } => until,
+            };
+            held.get_or_insert_with(|| self.held(kind));
+            let look_at = until.filter(|until| *until < deadline);
+            tokio::select! {
+                biased;
+                () = self.shutdown.cancelled() => return Ok(None),
+                () = watch.changed() => {}
+                () = moved => {}
+                () = sleep_until(look_at.unwrap_or(deadline)) => {
+                    if look_at.is_none() {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+
+    /// How long a poll is held at most: safely less than Envoy waits, and not the same for all.
+    fn longest_hold(&self, headers: &HeaderMap) -> Duration {
+        let expected = headers
+            .get(EXPECTED_TIMEOUT)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.parse().ok())
+            .map(Duration::from_millis);
+        longest_hold(self.config.hold, expected).mul_f64(rand::random_range(0.9..=1.0))
+    }
+
+    /// Counts a poll as held until what is returned is dropped.
+    fn held(&self, kind: Kind) -> Gauged {
+        let gauge = self.metrics.polls_held.with_label_values(&[kind.as_str()]);
+        gauge.inc();
+        Gauged(gauge)
+    }
+
+    async fn question(&self, request: Request<Incoming>) -> Result<Question, Refusal> {
+        let path = request.uri().path();
+        let kind = Kind::ALL
+            .into_iter()
+            .find(|kind| path.strip_prefix("/v3/discovery:") == Some(kind.as_str()))
+            .ok_or(Refusal::NotFound)?;
+        if request.method() != Method::POST {
+            return Err(Refusal::Method);
+        }
+        if kind == Kind::Secret && !self.config.secrets {
+            return Err(Refusal::Secrets);
+        }
+        let limit = self.config.max_body_bytes;
+        if request.body().size_hint().lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
+            return Err(Refusal::TooLarge(limit));
+        }
+        let body = Limited::new(request.into_body(), limit).collect();
+        let body = match timeout(self.config.body, body).await {
+            Err(_) => return Err(Refusal::Slow),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                return Err(Refusal::TooLarge(limit));
+            }
+            Ok(Err(_)) => return Err(Refusal::BrokeOff),
+            Ok(Ok(body)) => body.to_bytes(),
+        };
+        Ok(read(kind, &body)?)
+    }
+
+    fn refused(&self, refusal: &Refusal) -> Response<Full<Bytes>> {
+        let (status, reason) = match refusal {
+            Refusal::NotFound => (StatusCode::NOT_FOUND, "path"),
+            Refusal::Method => (StatusCode::METHOD_NOT_ALLOWED, "method"),
+            Refusal::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+            Refusal::Slow => (StatusCode::REQUEST_TIMEOUT, "slow"),
+            Refusal::BrokeOff => (StatusCode::BAD_REQUEST, "broke_off"),
+            Refusal::Body(Fault::TypeUrl { .. }) => (StatusCode::BAD_REQUEST, "type_url"),
+            Refusal::Body(Fault::NotJson(_) | Fault::Field { .. } | Fault::Unread(_)) => {
+                (StatusCode::BAD_REQUEST, "body")
+            }
+            Refusal::Secrets => (StatusCode::FORBIDDEN, "secrets"),
+            Refusal::NoRoom(NoRoom::Proxies) => (StatusCode::SERVICE_UNAVAILABLE, "proxies"),
+            Refusal::NoRoom(NoRoom::Subscriptions) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "subscriptions")
+            }
+        };
+        let metric = &self.metrics.polls_refused;
+        metric.with_label_values(&[reason]).inc();
+        tracing::debug!(%refusal, "request refused");
+        let mut response = Response::new(Full::from(format!("{refusal}\n")));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            header::HeaderValue::from_static("text/plain; charset=utf-8"),
+        );
+        if matches!(refusal, Refusal::Method) {
+            headers.insert(header::ALLOW, header::HeaderValue::from_static("POST"));
+        }
+        response
+    }
+
+    /// The discovery response: the kept JSON of each resource, joined.
+    fn body(&self, kind: Kind, content: &Content) -> Bytes {
+        let pieces: Vec<&Bytes> = content
+            .resources()
+            .iter()
+            .map(|resource| {
+                resource.encoded(Flavour::Rest).json(|bytes| {
+                    envoy_api::json(kind.type_url(), bytes).unwrap_or_else(|error| {
+                        // Ours to fix, and no reason to keep the other resources from the proxy.
+                        // This runs once for each resource: what is empty stays so.
+                        let metric = &self.metrics.resources_unwritable;
+                        metric.with_label_values(&[kind.as_str()]).inc();
+                        tracing::error!(
+                            %kind,
+                            name = %resource.name(),
+                            error = &error as &dyn std::error::Error,
+                            "a resource has no JSON form and is left out"
+                        );
+                        Bytes::new()
+                    })
+                })
+            })
+            .filter(|piece| !piece.is_empty())
+            .collect();
+        let length: usize = pieces.iter().map(|piece| piece.len() + 1).sum();
+        // The version is hexadecimal and the type URL is ours: nothing in them needs escaping.
+        let mut body = Vec::with_capacity(length + 256);
+        body.extend_from_slice(b"{\"version_info\":\"");
+        body.extend_from_slice(content.version().as_bytes());
+        body.extend_from_slice(b"\",\"resources\":[");
+        for (place, piece) in pieces.into_iter().enumerate() {
+            if place > 0 {
+                body.push(b',');
+            }
+            body.extend_from_slice(piece);
+        }
+        body.extend_from_slice(b"],\"type_url\":\"");
+        body.extend_from_slice(kind.type_url().as_bytes());
+        body.extend_from_slice(b"\"}");
+        body.into()
+    }
+}
+
+/// A gauge that counts something until this is dropped.
+struct Gauged(IntGauge);
+
+impl Drop for Gauged {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// min(60 s, max(t - 10 s, t / 2)), `limit` being the 60 s and `expected` the t.
+fn longest_hold(limit: Duration, expected: Option<Duration>) -> Duration {
+    expected.map_or(limit, |expected| {
+        let early = expected.saturating_sub(TIMEOUT_MARGIN).max(expected / 2);
+        early.min(limit)
+    })
+}

@@ -1,0 +1,121 @@
+//! What the tests of this room share: resources that are told apart by one field each.
+
+mod order;
+#[cfg(feature = "demo")]
+mod sockets;
+
+use std::sync::Arc;
+
+use envoy_api::envoy::config::cluster::v3::Cluster;
+use envoy_api::envoy::config::endpoint::v3::ClusterLoadAssignment;
+use envoy_api::envoy::config::listener::v3::Listener;
+use envoy_api::envoy::config::route::v3::RouteConfiguration;
+use envoy_api::envoy::extensions::transport_sockets::tls::v3::Secret;
+use envoy_api::prost::Message as _;
+
+use crate::snapshot::cell::{Publisher, Reader, cell};
+use crate::snapshot::{Kind, Name, Resource, Snapshot};
+
+/// A snapshot that is changed and published step by step.
+struct Shelf {
+    snapshot: Snapshot,
+    publisher: Publisher,
+    reader: Reader,
+}
+
+impl Shelf {
+    fn new() -> Self {
+        let (publisher, reader) = cell();
+        Self {
+            snapshot: Snapshot::default(),
+            publisher,
+            reader,
+        }
+    }
+
+    /// Puts a resource into the next snapshot; what differs is its `content`.
+    fn put(&mut self, kind: Kind, name: &str, content: &str) -> &mut Self {
+        self.put_requiring(kind, name, content, &[])
+    }
+
+    /// The same, for a resource that needs these clusters and their endpoints.
+    fn put_requiring(
+        &mut self,
+        kind: Kind,
+        name: &str,
+        content: &str,
+        clusters: &[&str],
+    ) -> &mut Self {
+        let requires = clusters.iter().flat_map(|name| {
+            let name = Name::from(*name);
+            [(Kind::Cluster, name.clone()), (Kind::Endpoint, name)]
+        });
+        let resource = resource(kind, name, content).requiring(requires.collect());
+        self.put_resource(kind, resource)
+    }
+
+    fn put_resource(&mut self, kind: Kind, resource: Resource) -> &mut Self {
+        let resources = self.snapshot.resources_mut(kind);
+        resources.insert(resource.name().clone(), Arc::new(resource));
+        self
+    }
+
+    /// Puts a cluster and its endpoints.
+    fn put_cluster(&mut self, name: &str) -> &mut Self {
+        self.put(Kind::Cluster, name, "")
+            .put(Kind::Endpoint, name, "")
+    }
+
+    fn remove(&mut self, kind: Kind, name: &str) -> &mut Self {
+        self.snapshot.resources_mut(kind).remove(name);
+        self
+    }
+
+    fn remove_cluster(&mut self, name: &str) -> &mut Self {
+        self.remove(Kind::Cluster, name)
+            .remove(Kind::Endpoint, name)
+    }
+
+    fn publish(&mut self) {
+        self.publisher.publish(self.snapshot.clone());
+    }
+}
+
+fn resource(kind: Kind, name: &str, content: &str) -> Resource {
+    let (name, content) = (name.to_owned(), content.to_owned());
+    let bytes = match kind {
+        Kind::Cluster => Cluster {
+            name: name.clone(),
+            alt_stat_name: content,
+            ..Cluster::default()
+        }
+        .encode_to_vec(),
+        Kind::Endpoint => ClusterLoadAssignment {
+            cluster_name: name.clone(),
+            named_endpoints: [(content, Default::default())].into(),
+            ..ClusterLoadAssignment::default()
+        }
+        .encode_to_vec(),
+        Kind::Listener => Listener {
+            name: name.clone(),
+            stat_prefix: content,
+            ..Listener::default()
+        }
+        .encode_to_vec(),
+        Kind::Route => RouteConfiguration {
+            name: name.clone(),
+            internal_only_headers: vec![content],
+            ..RouteConfiguration::default()
+        }
+        .encode_to_vec(),
+        Kind::Secret => {
+            let _ = content;
+            Secret {
+                name: name.clone(),
+                ..Secret::default()
+            }
+            .encode_to_vec()
+        }
+    };
+    Resource::fixed(name.as_str().into(), bytes.into())
+}

@@ -1,0 +1,646 @@
+//! What a proxy is given and when, told poll by poll on a clock of our own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Shelf;
+use crate::metrics::Metrics;
+use crate::snapshot::Kind;
+use crate::xds::content::Claim;
+use crate::xds::order::Asked;
+use crate::xds::poll::{Poll, Step};
+use crate::xds::proxies::Full;
+use crate::xds::{Limits, Progress, Proxies, ProxyId, SubscriptionView};
+
+/// Time passes only when it is told to.
+struct Stage {
+    shelf: Shelf,
+    proxies: Arc<Proxies>,
+    metrics: Arc<Metrics>,
+    now: Instant,
+}
+
+/// What a step came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Seen {
+    Answer {
+        version: String,
+        names: Vec<String>,
+    },
+    /// In milliseconds from now.
+    Held {
+        look_again: Option<u128>,
+    },
+}
+
+const HELD: Seen = Seen::Held { look_again: None };
+
+impl Stage {
+    fn new() -> Self {
+        Self::with(Limits::default())
+    }
+
+    fn with(limits: Limits) -> Self {
+        let metrics = Metrics::new().unwrap();
+        Self {
+            shelf: Shelf::new(),
+            proxies: Proxies::new(limits, metrics.clone()),
+            metrics,
+            now: Instant::now(),
+        }
+    }
+
+    fn pass(&mut self, milliseconds: u64) {
+        self.now += Duration::from_millis(milliseconds);
+    }
+
+    fn poll(&self, kind: Kind, name: Option<&str>, version: &str) -> Poll {
+        self.poll_over(1, kind, name, version)
+    }
+
+    fn poll_over(&self, connection: u64, kind: Kind, name: Option<&str>, version: &str) -> Poll {
+        self.try_poll("edge", connection, (kind, name.map(Into::into)), version)
+            .unwrap()
+    }
+
+    fn try_poll(
+        &self,
+        node: &str,
+        connection: u64,
+        asked: Asked,
+        version: &str,
+    ) -> Result<Poll, Full> {
+        let id = ProxyId {
+            node: node.into(),
+            peer: None,
+        };
+        let claim = Claim::new(version);
+        self.proxies.poll(&id, asked, claim, connection, self.now)
+    }
+
+    fn look(&self, poll: &mut Poll) -> Seen {
+        let settled = self.proxies.settled(&self.shelf.reader);
+        match poll.step(settled.as_ref(), self.now) {
+            Step::Answer(content) => Seen::Answer {
+                version: content.version().to_owned(),
+                names: content
+                    .resources()
+                    .iter()
+                    .map(|resource| resource.name().to_string())
+                    .collect(),
+            },
+            Step::Hold { until } => Seen::Held {
+                look_again: until.map(|until| (until - self.now).as_millis()),
+            },
+        }
+    }
+
+    /// Polls and looks once.
+    fn ask(&self, kind: Kind, name: Option<&str>, version: &str) -> Seen {
+        self.look(&mut self.poll(kind, name, version))
+    }
+
+    /// Polls, is answered, and polls again with what it got. Answers the version.
+    fn take(&self, kind: Kind, name: Option<&str>, version: &str) -> String {
+        let version = self.ask(kind, name, version).version();
+        assert_eq!(self.ask(kind, name, &version), HELD, "{kind} {name:?}");
+        version
+    }
+
+    fn view(&self, kind: Kind) -> SubscriptionView {
+        let view = self.proxies.view(self.now);
+        let mut kinds = view[0].kinds.iter();
+        let view = kinds.find(|view| view.kind == kind.as_str()).unwrap();
+        view.subscriptions[0].clone()
+    }
+}
+
+impl Seen {
+    fn version(&self) -> String {
+        match self {
+            Self::Answer { version, .. } => version.clone(),
+            Self::Held { .. } => panic!("held: {self:?}"),
+        }
+    }
+
+    fn names(&self) -> Vec<&str> {
+        match self {
+            Self::Answer { names, .. } => names.iter().map(String::as_str).collect(),
+            Self::Held { .. } => panic!("held: {self:?}"),
+        }
+    }
+}
+
+fn held_for(milliseconds: u128) -> Seen {
+    Seen::Held {
+        look_again: Some(milliseconds),
+    }
+}
+
+#[test]
+fn the_defaults_are_these() {
+    let limits = Limits::default();
+    let patience = limits.patience.clone();
+    assert_eq!(patience.empty_burst, 3);
+    assert_eq!(patience.empty_calm, Duration::from_secs(10));
+    assert_eq!(patience.empty_pause, Duration::from_secs(5));
+    assert_eq!(patience.reoffer_first, Duration::from_secs(5));
+    assert_eq!(patience.reoffer_limit, Duration::from_secs(60));
+    assert_eq!(patience.gate_cap, Duration::from_secs(3));
+    assert_eq!(limits.shared_after, Duration::from_secs(1));
+    assert_eq!(limits.forget_after, Duration::from_secs(300));
+    assert_eq!(limits.max_proxies, 4_096);
+    assert_eq!(limits.max_subscriptions, 50_000);
+}
+
+#[test]
+fn nothing_is_said_before_the_first_snapshot() {
+    let mut stage = Stage::new();
+    let mut poll = stage.poll(Kind::Cluster, None, "");
+    assert_eq!(stage.look(&mut poll), HELD);
+    stage.shelf.publish();
+    assert_eq!(stage.look(&mut poll).names(), Vec::<&str>::new());
+}
+
+#[test]
+fn an_equal_version_is_held_and_counts_as_accepted() {
+    let mut stage = Stage::new();
+    stage.shelf.put_cluster("a").publish();
+    let version = stage.ask(Kind::Cluster, None, "").version();
+    // Another process, which knows nothing of the proxy: nothing is sent again.
+    let mut restarted = Stage::new();
+    restarted.shelf.put_cluster("a").publish();
+    assert_eq!(restarted.ask(Kind::Cluster, None, &version), HELD);
+    let view = restarted.view(Kind::Cluster);
+    assert_eq!(view.state, Progress::Synced);
+    assert_eq!(view.accepted, Some(version));
+    assert_eq!(view.sent, None);
+}
+
+#[test]
+fn an_unknown_version_is_answered_at_once() {
+    let mut stage = Stage::new();
+    stage.shelf.put_cluster("a").publish();
+    assert_eq!(stage.ask(Kind::Cluster, None, "other").names(), ["a"]);
+}
+
+#[test]
+fn an_empty_version_gets_the_same_content_three_times_and_then_every_five_seconds() {
+    let mut stage = Stage::new();
+    stage.shelf.put_cluster("a").publish();
+    for _ in 0..3 {
+        assert_eq!(stage.ask(Kind::Cluster, None, "").names(), ["a"]);
+        stage.pass(200);
+    }
+    assert_eq!(stage.ask(Kind::Cluster, None, ""), held_for(4_800));
+    stage.pass(4_799);
+    assert_eq!(stage.ask(Kind::Cluster, None, ""), held_for(1));
+    stage.pass(1);
+    assert_eq!(stage.ask(Kind::Cluster, None, "").names(), ["a"]);
+    assert_eq!(stage.ask(Kind::Cluster, None, ""), held_for(5_000));
+    // Other content is given at once.
+    stage.shelf.put_cluster("b").publish();
+    assert_eq!(stage.ask(Kind::Cluster, None, "").names(), ["a", "b"]);
+}
+
+#[test]
+fn what_was_taken_may_be_asked_for_anew_as_often_as_it_is_taken() {
+    let mut stage = Stage::new();
+    stage.shelf.put_cluster("a").publish();
+    for _ in 0..10 {
+        // A cluster that changes makes its endpoints be asked for anew.
+        stage.take(Kind::Endpoint, Some("a"), "");
+        stage.pass(10);
+    }
+}
+
+#[test]
+fn a_presumed_rejection_is_held_and_offered_again_ever_more_slowly() {
+    let mut stage = Stage::new();
+    stage.shelf.put(Kind::Listener, "http", "1").publish();
+    let first = stage.take(Kind::Listener, None, "");
+    stage.shelf.put(Kind::Listener, "http", "2").publish();
+    let second = stage.ask(Kind::Listener, None, &first).version();
+    let nacks = stage
+        .metrics
+        .presumed_nacks
+        .with_label_values(&["listeners"]);
+    let mut wait = 5_000;
+    for count in 1..=6 {
+        assert_eq!(stage.ask(Kind::Listener, None, &first), held_for(wait));
+        assert_eq!(nacks.get(), count);
+        let view = stage.view(Kind::Listener);
+        assert_eq!(view.state, Progress::Rejected);
+        assert_eq!(
+            (view.sent, view.accepted),
+            (Some(second.clone()), Some(first.clone()))
+        );
+        assert_eq!(view.hint, Some("look for 'rejected' in Envoy's log"));
+        // A poll that ends unanswered and comes again is not a rejection.
+        stage.pass(u64::try_from(wait).unwrap() - 1);
+        assert_eq!(stage.ask(Kind::Listener, None, &first), held_for(1));
+        assert_eq!(nacks.get(), count);
+        stage.pass(1);
+        assert_eq!(stage.ask(Kind::Listener, None, &first).version(), second);
+        wait = (wait * 2).min(60_000);
+    }
+    stage.ask(Kind::Listener, None, &first);
+    // What differs is offered at once, and its acceptance ends it all.
+    stage.shelf.put(Kind::Listener, "http", "3").publish();
+    stage.take(Kind::Listener, None, &first);
+    assert_eq!(stage.view(Kind::Listener).state, Progress::Synced);
+    assert_eq!(nacks.get(), 7);
+}
+
+#[test]
+fn what_was_rejected_and_is_taken_back_is_not_missed_by_anyone() {
+    let mut stage = Stage::new();
+    stage.shelf.put(Kind::Route, "http", "1").publish();
+    let first = stage.take(Kind::Route, Some("http"), "");
+    stage.shelf.put(Kind::Route, "http", "2").publish();
+    stage.ask(Kind::Route, Some("http"), &first);
+    stage.ask(Kind::Route, Some("http"), &first);
+    stage.shelf.put(Kind::Route, "http", "1").publish();
+    assert_eq!(stage.ask(Kind::Route, Some("http"), &first), HELD);
+    assert_eq!(stage.view(Kind::Route).state, Progress::Synced);
+}
+
+#[test]
+fn a_name_that_leaves_is_not_answered_to_who_has_it() {
+    let mut stage = Stage::new();
+    stage.shelf.put_cluster("a").publish();
+    let version = stage.take(Kind::Endpoint, Some("a"), "");
+    stage.shelf.remove_cluster("a").publish();
+    assert_eq!(stage.ask(Kind::Endpoint, Some("a"), &version), HELD);
+    assert_eq!(
+        stage.ask(Kind::Endpoint, Some("a"), "of another process"),
+        HELD
+    );
+    stage.shelf.put(Kind::Endpoint, "a", "new").publish();
+    assert_eq!(
+        stage.ask(Kind::Endpoint, Some("a"), &version).names(),
+        ["a"]
+    );
+}
+
+#[test]
+fn a_name_that_never_was_is_empty_but_a_secret_that_never_was_is_silence() {
+    let mut stage = Stage::new();
+    stage.shelf.publish();
+    for kind in [Kind::Endpoint, Kind::Route] {
+        let version = stage.take(kind, Some("no"), "");
+        stage.shelf.put(kind, "no", "there now").publish();
+        let now = stage.ask(kind, Some("no"), &version);
+        assert_eq!(now.names(), ["no"]);
+        assert_ne!(now.version(), version);
+    }
+    let mut poll = stage.poll(Kind::Secret, Some("no"), "");
+    assert_eq!(stage.look(&mut poll), HELD);
+    stage.shelf.put(Kind::Secret, "no", "").publish();
+    assert_eq!(stage.look(&mut poll).names(), ["no"]);
+}
+
+#[test]
+fn the_version_of_endpoints_is_theirs_alone() {
+    let mut stage = Stage::new();
+    stage.shelf.put_cluster("a").publish();
+    let version = stage.take(Kind::Endpoint, Some("a"), "");
+    stage.shelf.put_cluster("b").publish();
+    assert_eq!(stage.ask(Kind::Endpoint, Some("a"), &version), HELD);
+}
+
+/// A proxy that has cluster and endpoints `old`, and routes to it. Answers its versions.
+fn settled_proxy(stage: &mut Stage) -> (String, String) {
+    stage
+        .shelf
+        .put_cluster("old")
+        .put_requiring(Kind::Route, "http", "1", &["old"])
+        .publish();
+    let clusters = stage.ask(Kind::Cluster, None, "").version();
+    stage.take(Kind::Endpoint, Some("old"), "");
+    assert_eq!(stage.ask(Kind::Cluster, None, &clusters), HELD);
+    let routes = stage.take(Kind::Route, Some("http"), "");
+    (clusters, routes)
+}
+
+#[test]
+fn routes_wait_until_their_clusters_and_endpoints_are_accepted() {
+    let mut stage = Stage::new();
+    let (clusters, routes) = settled_proxy(&mut stage);
+    stage
+        .shelf
+        .put_cluster("new")
+        .put_requiring(Kind::Route, "http", "2", &["old", "new"])
+        .publish();
+    let mut route = stage.poll(Kind::Route, Some("http"), &routes);
+    assert_eq!(stage.look(&mut route), held_for(3_000));
+    let clusters = stage.ask(Kind::Cluster, None, &clusters).version();
+    assert_eq!(
+        stage.look(&mut route),
+        held_for(3_000),
+        "sent is not accepted"
+    );
+    stage.pass(200);
+    assert_eq!(stage.ask(Kind::Cluster, None, &clusters), HELD);
+    assert_eq!(stage.look(&mut route), held_for(2_800), "no endpoints yet");
+    let view = stage.view(Kind::Route);
+    assert_eq!(view.waits_for, Some(("endpoints", "new".to_owned())));
+    assert_eq!(view.state, Progress::Stale);
+    let endpoints = stage.ask(Kind::Endpoint, Some("new"), "").version();
+    assert_eq!(
+        stage.look(&mut route),
+        held_for(2_800),
+        "answered too late to be sure"
+    );
+    stage.ask(Kind::Endpoint, Some("new"), &endpoints);
+    assert_eq!(stage.look(&mut route).names(), ["http"]);
+    assert_eq!(
+        stage
+            .metrics
+            .gates_expired
+            .with_label_values(&["routes"])
+            .get(),
+        0
+    );
+}
+
+#[test]
+fn endpoints_answered_before_the_poll_for_clusters_count_as_accepted() {
+    let mut stage = Stage::new();
+    let (clusters, routes) = settled_proxy(&mut stage);
+    stage
+        .shelf
+        .put_cluster("new")
+        .put_requiring(Kind::Route, "http", "2", &["new"])
+        .publish();
+    let mut route = stage.poll(Kind::Route, Some("http"), &routes);
+    assert_eq!(stage.look(&mut route), held_for(3_000));
+    let clusters = stage.ask(Kind::Cluster, None, &clusters).version();
+    stage.pass(5);
+    stage.ask(Kind::Endpoint, Some("new"), "");
+    assert_eq!(stage.look(&mut route), held_for(2_995));
+    stage.pass(300);
+    stage.ask(Kind::Cluster, None, &clusters);
+    assert_eq!(stage.look(&mut route).names(), ["http"]);
+}
+
+#[test]
+fn routes_go_without_what_they_need_after_the_cap() {
+    let mut stage = Stage::new();
+    let (_, routes) = settled_proxy(&mut stage);
+    stage
+        .shelf
+        .put_cluster("new")
+        .put_requiring(Kind::Route, "http", "2", &["new"])
+        .publish();
+    let mut route = stage.poll(Kind::Route, Some("http"), &routes);
+    assert_eq!(stage.look(&mut route), held_for(3_000));
+    // A poll that ends in between takes nothing from the time that was waited.
+    stage.pass(2_000);
+    let mut route = stage.poll(Kind::Route, Some("http"), &routes);
+    assert_eq!(stage.look(&mut route), held_for(1_000));
+    stage.pass(1_000);
+    assert_eq!(stage.look(&mut route).names(), ["http"]);
+    assert_eq!(
+        stage
+            .metrics
+            .gates_expired
+            .with_label_values(&["routes"])
+            .get(),
+        1
+    );
+}
+
+#[test]
+fn a_cluster_stays_until_no_routes_in_use_name_it() {
+    let mut stage = Stage::new();
+    let (clusters, routes) = settled_proxy(&mut stage);
+    stage
+        .shelf
+        .remove_cluster("old")
+        .put_cluster("new")
+        .put_requiring(Kind::Route, "http", "2", &["new"])
+        .publish();
+    let both = stage.ask(Kind::Cluster, None, &clusters);
+    assert_eq!(both.names(), ["new", "old"]);
+    let both = both.version();
+    stage.ask(Kind::Endpoint, Some("new"), "");
+    stage.pass(300);
+    let mut poll = stage.poll(Kind::Cluster, None, &both);
+    assert_eq!(stage.look(&mut poll), HELD);
+    let routes = stage.ask(Kind::Route, Some("http"), &routes).version();
+    assert_eq!(
+        stage.look(&mut poll),
+        HELD,
+        "the new routes are sent, not accepted"
+    );
+    // However long that takes: there is no cap.
+    stage.pass(100_000);
+    assert_eq!(stage.look(&mut poll), HELD);
+    assert_eq!(stage.ask(Kind::Route, Some("http"), &routes), HELD);
+    let settled = stage.look(&mut poll);
+    assert_eq!(settled.names(), ["new"]);
+    assert_eq!(stage.ask(Kind::Cluster, None, &settled.version()), HELD);
+    // The same version as any other proxy gets.
+    let mut other = Stage::new();
+    other.shelf.put_cluster("new").publish();
+    assert_eq!(
+        other.ask(Kind::Cluster, None, "").version(),
+        settled.version()
+    );
+}
+
+#[test]
+fn a_rejected_route_table_keeps_the_clusters_of_the_old_one() {
+    let mut stage = Stage::new();
+    let (clusters, routes) = settled_proxy(&mut stage);
+    stage
+        .shelf
+        .remove_cluster("old")
+        .put_requiring(Kind::Route, "http", "bad", &[])
+        .publish();
+    stage.ask(Kind::Route, Some("http"), &routes);
+    stage.ask(Kind::Route, Some("http"), &routes);
+    assert_eq!(stage.view(Kind::Route).state, Progress::Rejected);
+    assert_eq!(
+        stage.ask(Kind::Cluster, None, &clusters),
+        HELD,
+        "nothing is taken away"
+    );
+}
+
+#[test]
+fn a_proxy_that_starts_anew_gets_nothing_from_its_former_life() {
+    let mut stage = Stage::new();
+    settled_proxy(&mut stage);
+    stage
+        .shelf
+        .remove_cluster("old")
+        .put_cluster("new")
+        .put_requiring(Kind::Route, "http", "2", &["new"])
+        .publish();
+    assert_eq!(stage.ask(Kind::Cluster, None, "").names(), ["new"]);
+    assert_eq!(stage.ask(Kind::Route, Some("http"), ""), held_for(3_000));
+}
+
+#[test]
+fn routes_of_a_listener_that_is_gone_let_their_clusters_go_in_the_end() {
+    let mut stage = Stage::new();
+    let (clusters, _) = settled_proxy(&mut stage);
+    stage
+        .shelf
+        .remove_cluster("old")
+        .remove(Kind::Route, "http")
+        .publish();
+    let mut poll = stage.poll(Kind::Cluster, None, &clusters);
+    assert_eq!(stage.look(&mut poll), HELD);
+    stage.now = Instant::now() + Limits::default().forget_after;
+    stage.proxies.forget(stage.now);
+    assert_eq!(stage.look(&mut poll).names(), Vec::<&str>::new());
+}
+
+#[test]
+fn two_connections_that_hold_the_same_poll_are_two_proxies() {
+    let mut stage = Stage::new();
+    stage.shelf.put(Kind::Listener, "http", "1").publish();
+    let version = stage.take(Kind::Listener, None, "");
+    let mut one = stage.poll_over(1, Kind::Listener, None, &version);
+    assert_eq!(stage.look(&mut one), HELD);
+    stage.pass(5_000);
+    let mut two = stage.poll_over(2, Kind::Listener, None, &version);
+    assert_eq!(stage.look(&mut two), held_for(1_000));
+    assert_eq!(stage.metrics.shared_identities.get(), 0);
+    stage.pass(1_000);
+    assert_eq!(stage.look(&mut two), HELD);
+    assert_eq!(stage.metrics.shared_identities.get(), 1);
+    assert!(stage.proxies.view(stage.now)[0].shared_identity);
+
+    // Both are answered, the second as one that comes with the old version after a newer answer.
+    stage.shelf.put(Kind::Listener, "http", "2").publish();
+    let newer = stage.look(&mut one).version();
+    assert_eq!(stage.look(&mut two).version(), newer);
+    drop((one, two));
+    for connection in [1, 2] {
+        let mut late = stage.poll_over(connection, Kind::Listener, None, &version);
+        assert_eq!(stage.look(&mut late).version(), newer);
+    }
+    let nacks = stage
+        .metrics
+        .presumed_nacks
+        .with_label_values(&["listeners"]);
+    assert_eq!(nacks.get(), 0);
+    // One that keeps rejecting is slowed down all the same, and the other is not.
+    for _ in 0..2 {
+        stage.look(&mut stage.poll_over(1, Kind::Listener, None, &version));
+    }
+    let mut loops = stage.poll_over(1, Kind::Listener, None, &version);
+    assert_eq!(stage.look(&mut loops), held_for(5_000));
+    let mut other = stage.poll_over(2, Kind::Listener, None, &version);
+    assert_eq!(stage.look(&mut other).version(), newer);
+}
+
+#[test]
+fn proxies_that_stay_apart_long_enough_are_trusted_again() {
+    let mut stage = Stage::new();
+    stage.shelf.publish();
+    let version = stage.take(Kind::Listener, None, "");
+    let mut one = stage.poll_over(1, Kind::Listener, None, &version);
+    let mut two = stage.poll_over(2, Kind::Listener, None, &version);
+    stage.pass(1_000);
+    stage.look(&mut one);
+    stage.look(&mut two);
+    stage.pass(299_999);
+    stage.proxies.forget(stage.now);
+    assert_eq!(
+        stage.metrics.shared_identities.get(),
+        1,
+        "both are still there"
+    );
+    drop(two);
+    stage.pass(299_999);
+    stage.proxies.forget(stage.now);
+    assert_eq!(stage.metrics.shared_identities.get(), 1);
+    stage.pass(1);
+    stage.proxies.forget(stage.now);
+    assert_eq!(stage.metrics.shared_identities.get(), 0);
+}
+
+#[test]
+fn a_poll_on_a_new_connection_after_the_old_one_broke_is_the_same_proxy() {
+    let mut stage = Stage::new();
+    stage.shelf.publish();
+    let version = stage.take(Kind::Listener, None, "");
+    let old = stage.poll_over(1, Kind::Listener, None, &version);
+    let mut new = stage.poll_over(2, Kind::Listener, None, &version);
+    assert_eq!(stage.look(&mut new), held_for(1_000));
+    drop(old);
+    stage.pass(1_000);
+    assert_eq!(stage.look(&mut new), HELD);
+    assert_eq!(stage.metrics.shared_identities.get(), 0);
+}
+
+#[test]
+fn who_stops_polling_is_forgotten_and_who_is_held_is_not() {
+    let mut stage = Stage::new();
+    stage.shelf.publish();
+    let held = stage
+        .try_poll("held", 1, (Kind::Cluster, None), "")
+        .unwrap();
+    drop(
+        stage
+            .try_poll("gone", 2, (Kind::Cluster, None), "")
+            .unwrap(),
+    );
+    assert_eq!(stage.metrics.proxies.get(), 2);
+    stage.now = Instant::now() + Limits::default().forget_after;
+    stage.proxies.forget(stage.now);
+    assert_eq!(stage.metrics.proxies.get(), 1);
+    assert_eq!(stage.proxies.view(stage.now)[0].node, "held");
+    drop(held);
+}
+
+#[test]
+fn what_is_remembered_is_bounded() {
+    let stage = Stage::with(Limits {
+        max_proxies: 1,
+        max_subscriptions: 2,
+        ..Limits::default()
+    });
+    let endpoint = |name: &str| (Kind::Endpoint, Some(name.into()));
+    let ask = |node, asked| stage.try_poll(node, 1, asked, "").map(drop);
+    assert_eq!(ask("one", endpoint("a")), Ok(()));
+    assert_eq!(ask("one", endpoint("b")), Ok(()));
+    assert_eq!(ask("one", endpoint("c")), Err(Full::Subscriptions));
+    assert_eq!(
+        ask("one", endpoint("a")),
+        Ok(()),
+        "what is known is served on"
+    );
+    assert_eq!(ask("two", endpoint("a")), Err(Full::Proxies));
+}
+
+#[test]
+fn the_time_to_acceptance_is_taken_for_polls_that_were_held() {
+    let mut stage = Stage::new();
+    stage.shelf.put(Kind::Listener, "http", "1").publish();
+    let histogram = stage
+        .metrics
+        .publish_to_accept_seconds
+        .with_label_values(&["listeners"]);
+    let version = stage.take(Kind::Listener, None, "");
+    assert_eq!(
+        histogram.get_sample_count(),
+        0,
+        "it came after the snapshot"
+    );
+    let mut poll = stage.poll(Kind::Listener, None, &version);
+    stage.look(&mut poll);
+    stage.shelf.put(Kind::Listener, "http", "2").publish();
+    let version = stage.look(&mut poll).version();
+    assert_eq!(histogram.get_sample_count(), 0, "not accepted yet");
+    stage.ask(Kind::Listener, None, &version);
+    stage.ask(Kind::Listener, None, &version);
+    assert_eq!(histogram.get_sample_count(), 1);
+}

@@ -1,0 +1,627 @@
+//! The server over real sockets, with simulated proxies.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::super::*;
+use super::Shelf;
+use crate::sim::proxy::{Answer, Place, Protocol, Proxy, Subscription, Update};
+use crate::snapshot::{Kind, Resource};
+
+/// So long that only a test that hangs reaches it.
+const SAFETY: Duration = Duration::from_secs(30);
+
+/// A server and what a test needs to steer it.
+struct Running {
+    shelf: Shelf,
+    proxies: Arc<Proxies>,
+    metrics: Arc<Metrics>,
+    place: Place,
+    shutdown: CancellationToken,
+    serving: AbortOnDropHandle<Result<(), Error>>,
+}
+
+/// Limits so short that tests need not wait, and so long that nothing passes by accident.
+fn limits() -> Limits {
+    Limits {
+        patience: Patience {
+            reoffer_first: Duration::from_millis(300),
+            reoffer_limit: Duration::from_secs(1),
+            ..Patience::default()
+        },
+        ..Limits::default()
+    }
+}
+
+impl Running {
+    async fn start() -> Self {
+        Self::with(Config::default(), limits()).await
+    }
+
+    async fn with(config: Config, limits: Limits) -> Self {
+        let listener = Listener::tcp((Ipv4Addr::LOCALHOST, 0).into())
+            .await
+            .unwrap();
+        let place = Place::Tcp(listener.address().unwrap());
+        Self::on(listener, place, config, limits)
+    }
+
+    fn on(listener: Listener, place: Place, config: Config, limits: Limits) -> Self {
+        let shelf = Shelf::new();
+        let metrics = Metrics::new().unwrap();
+        let proxies = Proxies::new(limits, metrics.clone());
+        let shutdown = CancellationToken::new();
+        let serving = serve(
+            listener,
+            shelf.reader.clone(),
+            config,
+            proxies.clone(),
+            metrics.clone(),
+            shutdown.clone(),
+        );
+        Self {
+            shelf,
+            proxies,
+            metrics,
+            place,
+            shutdown,
+            serving: spawn(serving),
+        }
+    }
+
+    fn proxy(&self, node: &str) -> Arc<Proxy> {
+        Proxy::new(self.place.clone(), Protocol::Http2, node)
+    }
+
+    /// Waits until so many polls of a kind are held.
+    async fn held(&self, kind: Kind, polls: i64) {
+        let gauge = self.metrics.polls_held.with_label_values(&[kind.as_str()]);
+        until(|| gauge.get() == polls).await;
+    }
+}
+
+/// Waits for something that comes about by itself.
+async fn until(mut holds: impl FnMut() -> bool) {
+    let wait = async {
+        while !holds() {
+            tokio::task::yield_now().await;
+        }
+    };
+    safely(wait).await;
+}
+
+async fn safely<F: Future>(future: F) -> F::Output {
+    timeout(SAFETY, future).await.expect("a test hangs")
+}
+
+fn spawn<F>(future: F) -> AbortOnDropHandle<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the handle that owns it is returned"
+    )]
+    let task = tokio::spawn(future);
+    AbortOnDropHandle::new(task)
+}
+
+/// What comes of a subscription's next poll, in a task of its own.
+fn next(mut subscription: Subscription) -> AbortOnDropHandle<(Subscription, Update)> {
+    spawn(async move {
+        let update = subscription.take().await.unwrap();
+        (subscription, update)
+    })
+}
+
+async fn done<T>(task: AbortOnDropHandle<T>) -> T {
+    safely(task).await.unwrap()
+}
+
+#[test]
+fn the_defaults_are_these() {
+    let config = Config {
+        hold: Duration::from_secs(60),
+        secrets: false,
+        max_connections: 16_384,
+        max_body_bytes: 4_194_304,
+        body: Duration::from_secs(10),
+        first_request: Duration::from_secs(10),
+        header_read: Duration::from_secs(90),
+        keep_alive_interval: Duration::from_secs(30),
+        keep_alive_timeout: Duration::from_secs(10),
+        max_streams: 10_000,
+        drain: Duration::from_secs(5),
+    };
+    assert_eq!(Config::default(), config);
+}
+
+#[tokio::test]
+async fn a_change_wakes_only_who_asked_for_it() {
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let mut server = Running::start().await;
+        server.shelf.put(Kind::Endpoint, "a", "1");
+        server.shelf.put(Kind::Endpoint, "b", "1").publish();
+        let proxy = Proxy::new(server.place.clone(), protocol, "one");
+        let a = next(proxy.subscribe(Kind::Endpoint, Some("a")));
+        let b = next(proxy.subscribe(Kind::Endpoint, Some("b")));
+        let ((a, first), (b, _)) = (done(a).await, done(b).await);
+        assert_eq!(first.names(), ["a"]);
+        assert_eq!(first.type_url, Kind::Endpoint.type_url());
+        assert_eq!(first.resources[0]["@type"], Kind::Endpoint.type_url());
+        let (a, b) = (next(a), next(b));
+        server.held(Kind::Endpoint, 2).await;
+        server.shelf.put(Kind::Endpoint, "a", "2").publish();
+        let (a, second) = done(a).await;
+        assert_ne!(first.version, second.version);
+        let a = next(a);
+        server.held(Kind::Endpoint, 2).await;
+        assert!(!a.is_finished() && !b.is_finished());
+    }
+}
+
+#[tokio::test]
+async fn every_poll_is_held_until_the_first_snapshot() {
+    let mut server = Running::start().await;
+    let proxy = server.proxy("one");
+    let clusters = next(proxy.subscribe(Kind::Cluster, None));
+    let endpoints = next(proxy.subscribe(Kind::Endpoint, Some("a")));
+    server.held(Kind::Cluster, 1).await;
+    server.held(Kind::Endpoint, 1).await;
+    server.shelf.put_cluster("a").publish();
+    assert_eq!(done(clusters).await.1.names(), ["a"]);
+    assert_eq!(done(endpoints).await.1.names(), ["a"]);
+}
+
+#[tokio::test]
+async fn a_poll_ends_with_304_before_the_proxy_gives_up() {
+    let mut server = Running::start().await;
+    server.shelf.put_cluster("a").publish();
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let limit = Duration::from_secs(2);
+        let proxy = Proxy::impatient(server.place.clone(), protocol, "one", limit);
+        let mut clusters = proxy.subscribe(Kind::Cluster, None);
+        safely(clusters.take()).await.unwrap();
+        let answer = safely(clusters.poll()).await.unwrap();
+        assert_eq!(answer, Answer::Unchanged { close: false });
+        // Kinds that are asked for by name, without one: nothing.
+        let nothing = proxy.poll(Kind::Endpoint, None, "");
+        assert_eq!(safely(nothing).await.unwrap(), answer);
+    }
+    let polls = &server.metrics.polls;
+    assert_eq!(polls.with_label_values(&["clusters", "unchanged"]).get(), 2);
+    assert_eq!(polls.with_label_values(&["clusters", "changed"]).get(), 2);
+    server.held(Kind::Cluster, 0).await;
+}
+
+#[tokio::test]
+async fn a_rejected_answer_is_offered_again_once_and_not_in_a_loop() {
+    let mut server = Running::start().await;
+    server.shelf.put(Kind::Route, "http", "1").publish();
+    let proxy = server.proxy("one");
+    let mut routes = proxy.subscribe(Kind::Route, Some("http"));
+    let first = safely(routes.take()).await.unwrap();
+    server.shelf.put(Kind::Route, "http", "2").publish();
+    let second = safely(routes.next()).await.unwrap();
+    // Not taken: the next poll carries the old version, is held, and is offered the same again.
+    assert_eq!(safely(routes.next()).await.unwrap(), second);
+    let metric = server.metrics.presumed_nacks.with_label_values(&["routes"]);
+    assert_eq!(metric.get(), 1);
+    let third = spawn(async move { routes.next().await.unwrap() });
+    until(|| metric.get() == 2).await;
+    server.shelf.put(Kind::Route, "http", "3").publish();
+    let third = done(third).await;
+    assert!(third.version != first.version && third.version != second.version);
+}
+
+#[tokio::test]
+async fn routes_follow_their_cluster_and_the_cluster_leaves_after_them() {
+    let mut server = Running::start().await;
+    server.shelf.put_cluster("old");
+    server
+        .shelf
+        .put_requiring(Kind::Route, "http", "1", &["old"])
+        .publish();
+    let proxy = server.proxy("one");
+    let mut clusters = proxy.subscribe(Kind::Cluster, None);
+    let mut endpoints = proxy.subscribe(Kind::Endpoint, Some("old"));
+    let mut routes = proxy.subscribe(Kind::Route, Some("http"));
+    safely(clusters.take()).await.unwrap();
+    safely(endpoints.take()).await.unwrap();
+    let clusters = next(clusters);
+    safely(routes.take()).await.unwrap();
+    let routes = next(routes);
+    server.held(Kind::Route, 1).await;
+
+    server.shelf.remove_cluster("old").put_cluster("new");
+    server
+        .shelf
+        .put_requiring(Kind::Route, "http", "2", &["new"])
+        .publish();
+    let (clusters, update) = done(clusters).await;
+    assert_eq!(update.names(), ["new", "old"]);
+    assert!(!routes.is_finished());
+    safely(proxy.subscribe(Kind::Endpoint, Some("new")).take())
+        .await
+        .unwrap();
+    assert!(!routes.is_finished());
+    let clusters = next(clusters);
+    let (routes, _) = done(routes).await;
+    assert!(!clusters.is_finished());
+    let routes = next(routes);
+    let (_, update) = done(clusters).await;
+    assert_eq!(update.names(), ["new"]);
+    assert!(!routes.is_finished());
+    let expired = server.metrics.gates_expired.with_label_values(&["routes"]);
+    assert_eq!(expired.get(), 0);
+}
+
+#[tokio::test]
+async fn routes_go_after_the_cap_by_themselves() {
+    let mut limits = limits();
+    limits.patience.gate_cap = Duration::from_millis(100);
+    let mut server = Running::with(Config::default(), limits).await;
+    server
+        .shelf
+        .put_requiring(Kind::Route, "http", "1", &["nowhere"])
+        .publish();
+    let mut routes = server.proxy("one").subscribe(Kind::Route, Some("http"));
+    safely(routes.take()).await.unwrap();
+    let expired = server.metrics.gates_expired.with_label_values(&["routes"]);
+    assert_eq!(expired.get(), 1);
+}
+
+#[tokio::test]
+async fn a_restart_with_equal_versions_sends_nothing_again() {
+    let asked = [
+        (Kind::Cluster, None),
+        (Kind::Endpoint, Some("a")),
+        (Kind::Listener, None),
+        (Kind::Route, Some("http")),
+    ];
+    let fill = |shelf: &mut Shelf| {
+        shelf.put_cluster("a").put(Kind::Listener, "http", "");
+        shelf.put(Kind::Route, "http", "").publish();
+    };
+    let mut server = Running::start().await;
+    fill(&mut server.shelf);
+    let proxy = server.proxy("one");
+    let mut versions = Vec::new();
+    for (kind, name) in asked {
+        let update = safely(proxy.subscribe(kind, name).take()).await.unwrap();
+        versions.push(update.version);
+    }
+    drop(server);
+
+    let mut server = Running::start().await;
+    fill(&mut server.shelf);
+    let proxy = server.proxy("one");
+    let mut polls = Vec::new();
+    for ((kind, name), version) in asked.into_iter().zip(versions) {
+        let proxy = proxy.clone();
+        polls.push(spawn(async move {
+            proxy.poll(kind, name, &version).await.unwrap()
+        }));
+    }
+    for (kind, _) in asked {
+        server.held(kind, 1).await;
+    }
+    server.shutdown.cancel();
+    for poll in polls {
+        assert_eq!(done(poll).await, Answer::Unchanged { close: false });
+    }
+}
+
+#[tokio::test]
+async fn a_poll_that_is_given_up_leaves_nothing_behind() {
+    let mut server = Running::start().await;
+    server.shelf.put_cluster("a").publish();
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let proxy = Proxy::new(server.place.clone(), protocol, "one");
+        let mut clusters = proxy.subscribe(Kind::Cluster, None);
+        safely(clusters.take()).await.unwrap();
+        let poll = next(clusters);
+        server.held(Kind::Cluster, 1).await;
+        let held = || {
+            let view = server.proxies.view(tokio::time::Instant::now());
+            view[0].kinds[0].subscriptions[0].polls_held
+        };
+        assert_eq!(held(), 1);
+        drop(poll);
+        server.held(Kind::Cluster, 0).await;
+        assert_eq!(held(), 0);
+        assert_eq!(server.shelf.reader.watches(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_stop_answers_every_held_poll_and_ends_every_task() {
+    let mut server = Running::start().await;
+    server.shelf.put_cluster("a").publish();
+    let mut polls = Vec::new();
+    let mut proxies = Vec::new();
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let proxy = Proxy::new(server.place.clone(), protocol, "one");
+        let mut clusters = proxy.subscribe(Kind::Cluster, None);
+        safely(clusters.take()).await.unwrap();
+        let close = protocol == Protocol::Http1;
+        polls.push((close, spawn(async move { clusters.poll().await.unwrap() })));
+        proxies.push(proxy);
+    }
+    server.held(Kind::Cluster, 2).await;
+    server.shutdown.cancel();
+    for (close, poll) in polls {
+        assert_eq!(done(poll).await, Answer::Unchanged { close });
+    }
+    safely(server.serving).await.unwrap().unwrap();
+    for proxy in proxies {
+        assert!(safely(proxy.poll(Kind::Cluster, None, "")).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_a_client_that_does_not_read() {
+    let config = Config {
+        drain: Duration::from_millis(50),
+        ..Config::default()
+    };
+    let server = Running::with(config, limits()).await;
+    let Place::Tcp(address) = &server.place else {
+        panic!("a TCP port was asked for");
+    };
+    let mut stuck = tokio::net::TcpStream::connect(address).await.unwrap();
+    let head = b"POST /v3/discovery:clusters HTTP/1.1\r\nhost: xds\r\ncontent-length: 9\r\n\r\n{";
+    tokio::io::AsyncWriteExt::write_all(&mut stuck, head)
+        .await
+        .unwrap();
+    server.shutdown.cancel();
+    safely(server.serving).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_without_a_request_is_closed() {
+    let config = Config {
+        first_request: Duration::from_millis(50),
+        ..Config::default()
+    };
+    let server = Running::with(config, limits()).await;
+    let Place::Tcp(address) = &server.place else {
+        panic!("a TCP port was asked for");
+    };
+    let mut silent = tokio::net::TcpStream::connect(address).await.unwrap();
+    // Half of what HTTP/2 opens with: the protocol is still unknown.
+    tokio::io::AsyncWriteExt::write_all(&mut silent, b"PRI * HT")
+        .await
+        .unwrap();
+    let mut rest = Vec::new();
+    let end = tokio::io::AsyncReadExt::read_to_end(&mut silent, &mut rest);
+    let _ = safely(end).await;
+    assert!(rest.is_empty());
+}
+
+#[tokio::test]
+async fn two_proxies_under_one_name_are_told_apart_and_both_served() {
+    let mut limits = limits();
+    limits.shared_after = Duration::from_millis(50);
+    let mut server = Running::with(Config::default(), limits).await;
+    server.shelf.put(Kind::Listener, "http", "1").publish();
+    let mut polls = Vec::new();
+    for _ in 0..2 {
+        let mut listeners = server.proxy("one").subscribe(Kind::Listener, None);
+        safely(listeners.take()).await.unwrap();
+        polls.push(next(listeners));
+    }
+    let metric = server.metrics.shared_identities.clone();
+    until(|| metric.get() == 1).await;
+    server.shelf.put(Kind::Listener, "http", "2").publish();
+    for poll in polls {
+        assert_eq!(done(poll).await.1.names(), ["http"]);
+    }
+    let nacks = server
+        .metrics
+        .presumed_nacks
+        .with_label_values(&["listeners"]);
+    assert_eq!(nacks.get(), 0);
+}
+
+#[tokio::test]
+async fn what_is_not_a_poll_is_refused_with_a_reason() {
+    let config = Config {
+        max_body_bytes: 200_000,
+        ..Config::default()
+    };
+    let server = Running::with(config, limits()).await;
+    let clusters = "/v3/discovery:clusters";
+    let cases = [
+        (
+            Method::POST,
+            "/v2/discovery:clusters",
+            "{}",
+            404,
+            "no such path",
+        ),
+        (
+            Method::POST,
+            "/v3/discovery:runtime",
+            "{}",
+            404,
+            "no such path",
+        ),
+        (Method::GET, clusters, "", 405, "POST"),
+        (Method::POST, clusters, "", 400, "not JSON"),
+        (
+            Method::POST,
+            clusters,
+            "[]",
+            400,
+            "the body: must be an object",
+        ),
+        (
+            Method::POST,
+            clusters,
+            r#"{"version_info":1}"#,
+            400,
+            "version_info: must be a string",
+        ),
+        (
+            Method::POST,
+            clusters,
+            r#"{"node":{"id":1}}"#,
+            400,
+            "node.id: must be a string",
+        ),
+        (
+            Method::POST,
+            clusters,
+            r#"{"node":"x"}"#,
+            400,
+            "node: must be an object",
+        ),
+        (
+            Method::POST,
+            clusters,
+            r#"{"resource_names":[1]}"#,
+            400,
+            "resource_names: must be a list",
+        ),
+        (
+            Method::POST,
+            clusters,
+            r#"{"resource_names":["a"]}"#,
+            400,
+            "ask without names",
+        ),
+        (
+            Method::POST,
+            clusters,
+            r#"{"type_url":"t"}"#,
+            400,
+            "this path serves type.googleapis",
+        ),
+        (
+            Method::POST,
+            "/v3/discovery:routes",
+            r#"{"resource_names":["a","b"]}"#,
+            400,
+            "one",
+        ),
+        (
+            Method::POST,
+            "/v3/discovery:secrets",
+            "{}",
+            403,
+            "Unix socket",
+        ),
+    ];
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let proxy = Proxy::new(server.place.clone(), protocol, "one");
+        for (method, path, body, status, text) in &cases {
+            let exchange =
+                proxy.exchange(method.clone(), path, Bytes::from_static(body.as_bytes()));
+            let (head, answer) = safely(exchange).await.unwrap();
+            let answer = String::from_utf8(answer.to_vec()).unwrap();
+            assert_eq!(
+                head.status.as_u16(),
+                *status,
+                "{method} {path} {body}: {answer}"
+            );
+            assert!(answer.contains(text), "{body}: {answer}");
+        }
+    }
+    let refused = &server.metrics.polls_refused;
+    assert_eq!(refused.with_label_values(&["secrets"]).get(), 2);
+
+    let large = Bytes::from(vec![b' '; 200_001]);
+    let proxy = server.proxy("one");
+    let (head, _) = safely(proxy.exchange(Method::POST, clusters, large))
+        .await
+        .unwrap();
+    assert_eq!(head.status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(refused.with_label_values(&["too_large"]).get(), 1);
+}
+
+#[tokio::test]
+async fn a_resource_without_json_is_left_out_and_counted() {
+    let mut server = Running::start().await;
+    let broken = Resource::fixed("broken".into(), Bytes::from_static(&[0xff]));
+    server
+        .shelf
+        .put_cluster("a")
+        .put_resource(Kind::Cluster, broken)
+        .publish();
+    for node in ["one", "two"] {
+        let mut clusters = server.proxy(node).subscribe(Kind::Cluster, None);
+        assert_eq!(safely(clusters.take()).await.unwrap().names(), ["a"]);
+    }
+    let metric = server
+        .metrics
+        .resources_unwritable
+        .with_label_values(&["clusters"]);
+    assert_eq!(metric.get(), 1);
+}
+
+#[tokio::test]
+async fn secrets_leave_over_a_socket_that_only_its_owner_can_open() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let folder = Folder::new();
+    let path = folder.0.join("xds.sock");
+    let config = Config {
+        secrets: true,
+        ..Config::default()
+    };
+    let listener = Listener::unix(&path).await.unwrap();
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let place = Place::Unix(path.clone());
+    let mut server = Running::on(listener, place, config, limits());
+    server.shelf.put(Kind::Secret, "site", "").publish();
+    let mut secrets = server.proxy("one").subscribe(Kind::Secret, Some("site"));
+    assert_eq!(safely(secrets.take()).await.unwrap().names(), ["site"]);
+    assert_eq!(
+        server.proxies.view(tokio::time::Instant::now())[0].peer,
+        None
+    );
+
+    assert!(matches!(Listener::unix(&path).await, Err(Error::InUse(_))));
+    server.shutdown.cancel();
+    safely(server.serving).await.unwrap().unwrap();
+    assert!(!path.exists(), "the file goes with its listener");
+}
+
+#[tokio::test]
+async fn a_socket_that_nobody_listens_on_is_replaced_and_nothing_else_is() {
+    let folder = Folder::new();
+    let path = folder.0.join("xds.sock");
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    assert!(path.exists());
+    drop(Listener::unix(&path).await.unwrap());
+    std::fs::write(&path, "precious").unwrap();
+    assert!(matches!(
+        Listener::unix(&path).await,
+        Err(Error::NotASocket(_))
+    ));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+}
+
+/// A folder that goes when the test ends.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        let unique: u64 = rand::random();
+        let path = std::env::temp_dir().join(format!("marathon-envoy-{unique:016x}"));
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

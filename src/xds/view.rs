@@ -1,0 +1,118 @@
+//! What the admin port shows of each proxy: how far it is with each kind, and since when.
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::order::Entry;
+use super::proxies::{Proxies, Proxy};
+use super::subscription::Progress;
+use crate::snapshot::Kind;
+
+/// One proxy.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ProxyView {
+    /// The id of its node.
+    pub node: String,
+    /// Where it connects from; none over a Unix socket.
+    pub peer: Option<IpAddr>,
+    /// How it connects: `rest`.
+    pub transport: &'static str,
+    /// Whether several proxies share this node id and address, so that what stands here is a mix.
+    pub shared_identity: bool,
+    /// The kinds that it asked for.
+    pub kinds: Vec<KindView>,
+}
+
+/// How far a proxy is with one kind.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct KindView {
+    /// The kind: `clusters`.
+    pub kind: &'static str,
+    /// The worst of its subscriptions' states.
+    pub state: Progress,
+    /// Its subscriptions, by name.
+    pub subscriptions: Vec<SubscriptionView>,
+}
+
+/// How far a proxy is with one subscription.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SubscriptionView {
+    /// The name asked for; none for all of a kind.
+    pub name: Option<String>,
+    /// How far.
+    pub state: Progress,
+    /// The version sent last by this process.
+    pub sent: Option<String>,
+    /// The version that the proxy says it has.
+    pub accepted: Option<String>,
+    /// How long it has been in this state, in seconds.
+    pub since_seconds: Option<f64>,
+    /// How many of its polls are held now.
+    pub polls_held: usize,
+    /// How often it came back with the old version after a newer answer.
+    pub presumed_nacks: u64,
+    /// What its answer waits for, as kind and name.
+    pub waits_for: Option<(&'static str, String)>,
+    /// What to do about it, if anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<&'static str>,
+}
+
+impl Proxies {
+    /// Every proxy, by node id and address, as of `now`.
+    pub fn view(&self, now: Instant) -> Vec<ProxyView> {
+        // One lock at a time: who looks does not keep the proxies waiting.
+        let proxies: Vec<_> = self.by_id().values().cloned().collect();
+        proxies.iter().map(|proxy| view(proxy, now)).collect()
+    }
+}
+
+fn view(proxy: &Proxy, now: Instant) -> ProxyView {
+    let state = proxy.state();
+    let kinds = Kind::ALL.into_iter().filter_map(|kind| {
+        let subscriptions: Vec<SubscriptionView> = state
+            .entries
+            .range((kind, None)..)
+            .take_while(|((k, _), _)| *k == kind)
+            .map(|((_, name), entry)| subscription(name.as_deref(), entry, now))
+            .collect();
+        let worst = subscriptions.iter().map(|view| view.state).max()?;
+        Some(KindView {
+            kind: kind.as_str(),
+            state: worst,
+            subscriptions,
+        })
+    });
+    ProxyView {
+        node: proxy.id.node.as_ref().to_owned(),
+        peer: proxy.id.peer,
+        transport: "rest",
+        shared_identity: state.shared.is_some(),
+        kinds: kinds.collect(),
+    }
+}
+
+fn subscription(name: Option<&str>, entry: &Entry, now: Instant) -> SubscriptionView {
+    let subscription = &entry.subscription;
+    let (state, since) = subscription.progress();
+    SubscriptionView {
+        name: name.map(str::to_owned),
+        state,
+        sent: subscription
+            .last_sent()
+            .map(|content| content.version().to_owned()),
+        accepted: subscription.accepted_version().map(str::to_owned),
+        since_seconds: since.map(|since| now.duration_since(since).as_secs_f64()),
+        polls_held: entry.polls.len(),
+        presumed_nacks: subscription.nacks(),
+        waits_for: subscription
+            .missing()
+            .map(|(kind, name)| (kind.as_str(), name.as_ref().to_owned())),
+        hint: match state {
+            Progress::Rejected => Some("look for 'rejected' in Envoy's log"),
+            Progress::Synced | Progress::NotSent | Progress::Stale => None,
+        },
+    }
+}

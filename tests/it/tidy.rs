@@ -1,0 +1,127 @@
+//! Holds the walls between the rooms, and what else must stay tidy.
+
+mod crossed;
+mod rooms;
+mod syntax;
+mod walls;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rooms::ROOMS;
+use syntax::Source;
+use walls::crossings;
+
+/// What may lie at the top of the repository, besides dotfiles.
+const TOP_LEVEL: [&str; 17] = [
+    "CHANGELOG.md",
+    "Cargo.lock",
+    "Cargo.toml",
+    "Dockerfile",
+    "LICENSE",
+    "LICENSE-APACHE",
+    "LICENSE-MIT",
+    "README.md",
+    "benches",
+    "bootstrap.yaml",
+    "docker-compose.yml",
+    "envoy-api",
+    "fixtures",
+    "fuzz",
+    "src",
+    "tests",
+    "vault-policy.hcl",
+];
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every file in `src/`, sorted.
+fn sources() -> Vec<Source> {
+    fn collect(folder: &Path, files: &mut BTreeSet<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                collect(&path, files);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.insert(path);
+            }
+        }
+    }
+    let mut files = BTreeSet::new();
+    collect(&repository().join("src"), &mut files);
+    let source = |path: PathBuf| {
+        let name = path.strip_prefix(repository()).unwrap();
+        Source::new(name.to_str().unwrap(), &fs::read_to_string(&path).unwrap())
+    };
+    files.into_iter().map(source).collect()
+}
+
+#[test]
+fn no_room_reaches_through_a_wall() {
+    let sources = sources();
+    assert!(sources.len() > 10, "src/ was not found");
+    let crossings = crossings(&sources, &ROOMS);
+    let lines: Vec<_> = crossings.iter().map(ToString::to_string).collect();
+    assert!(lines.is_empty(), "\n{}\n", lines.join("\n"));
+}
+
+#[test]
+fn every_room_has_a_row_and_every_row_a_room() {
+    let rooms: BTreeSet<_> = sources().iter().map(|source| source.room()).collect();
+    let rows = ROOMS.iter().map(|row| row.name);
+    let rows: BTreeSet<_> = rows.filter(|name| !name.contains("::")).collect();
+    let without_row: Vec<_> = rooms
+        .iter()
+        .filter(|room| !rows.contains(&***room))
+        .collect();
+    assert!(
+        without_row.is_empty(),
+        "rooms in src/ without walls: {without_row:?}; give each a row in tests/it/tidy/rooms.rs that says what it may use"
+    );
+    let without_room: Vec<_> = rows.iter().filter(|row| !rooms.contains(**row)).collect();
+    assert!(
+        without_room.is_empty(),
+        "rows in tests/it/tidy/rooms.rs for rooms that are not in src/: {without_room:?}; delete them"
+    );
+}
+
+#[test]
+fn every_file_opens_with_its_one_job() {
+    let silent: Vec<_> = sources()
+        .into_iter()
+        .filter(|source| !source.text.starts_with("//! "))
+        .map(|source| source.file)
+        .collect();
+    assert!(
+        silent.is_empty(),
+        "files that do not open with `//! ` and one sentence about their job: {silent:?}"
+    );
+}
+
+#[test]
+fn the_top_of_the_repository_holds_only_what_belongs_there() {
+    let listed = Command::new("git")
+        .args(["ls-files", "-z"])
+        .current_dir(repository())
+        .output()
+        .expect("git, to list the repository's files: install it");
+    assert!(
+        listed.status.success(),
+        "git cannot list this folder, which must be a clone of the repository: {}",
+        String::from_utf8_lossy(&listed.stderr)
+    );
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let strangers: BTreeSet<_> = listed
+        .split_terminator('\0')
+        .filter_map(|path| path.split('/').next())
+        .filter(|entry| !entry.starts_with('.') && !TOP_LEVEL.contains(entry))
+        .collect();
+    assert!(
+        strangers.is_empty(),
+        "entries that do not belong at the top of the repository: {strangers:?}; find each a folder"
+    );
+}
