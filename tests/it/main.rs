@@ -2,5 +2,7 @@
 
 #[cfg(test)]
 mod start;
+#[cfg(test)]
 mod support;
+#[cfg(test)]
 mod tidy;
