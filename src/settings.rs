@@ -659,11 +659,11 @@ mod tests {
         let cases = [
             (
                 "--marathon ftp://m:1",
-                "MARATHON=ftp://m:1: not the URL of an HTTP server",
+                "MARATHON=ftp://m:1: the URL of Marathon cannot be used: it does not begin",
             ),
             (
                 "--marathon http://user:secret@m:1",
-                "MARATHON=(hidden): it holds credentials",
+                "MARATHON=(hidden): the URL of Marathon cannot be used: it holds credentials",
             ),
             ("--haproxy-group ,", "HAPROXY_GROUP=,: no group"),
             (

@@ -76,8 +76,8 @@ pub(super) fn read(config: &Config, app: &App, previous: Option<&Asked>) -> Aske
             let count = app.layout.ports.len();
             problems.invalid(
                 label,
-                format!("the app has {count} ports, and {digits} is none of them"),
-                "count the ports of the definition from 0".into(),
+                format!("there is no port {digits}: the definition has {count}"),
+                "count the ports from 0, in the order of the definition".into(),
             );
             continue;
         };

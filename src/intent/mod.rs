@@ -5,7 +5,7 @@ pub mod host;
 mod addresses;
 mod labels;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

@@ -491,7 +491,7 @@ fn what_stays_equal_is_shared() {
 }
 
 /// Keys and values near the real ones, and far from them.
-fn any_labels() -> impl Strategy<Value = BTreeSet<(String, String)>> {
+pub(crate) fn any_labels() -> impl Strategy<Value = BTreeSet<(String, String)>> {
     let key = prop_oneof![
         "HAPROXY_[0-9]{0,3}_(GROUP|VHOST|PATH|ENABLED|REDIRECT_TO_HTTPS)",
         "HAPROXY_[A-Z0-9_]{0,12}",

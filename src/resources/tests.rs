@@ -1,1 +1,624 @@
-//! What a state becomes.
+//! What a state becomes, and that the way to it leaves no trace.
+
+use envoy_api::envoy::config::cluster::v3::Cluster;
+use envoy_api::envoy::config::endpoint::v3::ClusterLoadAssignment;
+use envoy_api::envoy::config::listener::v3::Listener;
+use envoy_api::envoy::config::route::v3::{RouteConfiguration, VirtualHost};
+use envoy_api::envoy::extensions::transport_sockets::tls::v3::Secret;
+use envoy_api::prost::Message;
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::*;
+use crate::intent::Groups;
+use crate::intent::tests::any_labels;
+use crate::state::app::App;
+use crate::state::certificate::{Certificate, PrivateKey};
+use crate::state::event::Event;
+use crate::state::problem::{Reason, Subject};
+use crate::state::reduce;
+use crate::state::testing::{app, events, labels, list, listed, port, state_after, task};
+
+fn intent_config() -> intent::Config {
+    intent::Config {
+        groups: Groups::Named(["external".to_owned()].into()),
+        label_prefix: "HAPROXY".to_owned(),
+        strict: false,
+        use_health: true,
+        framework_name: None,
+    }
+}
+
+fn full(state: &State) -> Projection {
+    Projection::full(intent_config(), Config::default(), state)
+}
+
+fn labelled(id: &str, pairs: &[(&str, &str)]) -> App {
+    let mut all = vec![("HAPROXY_GROUP", "external")];
+    all.extend_from_slice(pairs);
+    let mut app = app(id);
+    app.labels = labels(&all);
+    app
+}
+
+fn known(apps: Vec<App>) -> State {
+    let listed = apps.into_iter().map(|app| listed(app, Vec::new()));
+    state_after([Event::Synced(list(listed.collect()))])
+}
+
+fn certificate(name: &str, server_names: &[&str], not_after_seconds: i64) -> Arc<Certificate> {
+    Arc::new(Certificate {
+        name: name.to_owned(),
+        server_names: server_names.iter().map(|name| (*name).to_owned()).collect(),
+        not_before_seconds: 0,
+        not_after_seconds,
+        chain_pem: format!("chain of {name}"),
+        key_pem: PrivateKey::from(format!("key of {name}")),
+    })
+}
+
+fn with_certificates(state: State, certificates: Vec<Arc<Certificate>>) -> State {
+    let read = Event::CertificatesRead {
+        certificates,
+        problems: Vec::new(),
+    };
+    reduce(state, read).0
+}
+
+fn decoded<M: Message + Default>(projection: &Projection, kind: Kind, name: &str) -> M {
+    let resource = projection.snapshot().resource(kind, name).unwrap();
+    M::decode(resource.encoded(Flavour::Rest).bytes().clone()).unwrap()
+}
+
+fn json(projection: &Projection, kind: Kind, name: &str) -> Value {
+    let resource = projection.snapshot().resource(kind, name).unwrap();
+    let bytes = resource.encoded(Flavour::Rest).bytes();
+    serde_json::from_slice(&envoy_api::json(kind.type_url(), bytes).unwrap()).unwrap()
+}
+
+/// The routes of a table as `host prefix -> what`, without the last one of each host.
+fn routes(projection: &Projection, table: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    for host in json(projection, Kind::Route, table)["virtual_hosts"]
+        .as_array()
+        .unwrap()
+    {
+        let routes = host["routes"].as_array().unwrap();
+        let (nobody, routes) = routes.split_last().unwrap();
+        assert_eq!(nobody["match"]["prefix"], "/");
+        assert_eq!(nobody["direct_response"]["status"], 503);
+        for route in routes {
+            let matched = &route["match"];
+            let sensitive = matched["case_sensitive"].as_bool().unwrap_or(true);
+            let flag = if sensitive { "" } else { "-i " };
+            let what = match (route["route"]["cluster"].as_str(), &route["redirect"]) {
+                (Some(cluster), _) => cluster.to_owned(),
+                (None, redirect) => {
+                    assert_eq!(redirect["https_redirect"], true);
+                    format!("https {}", redirect["port_redirect"])
+                }
+            };
+            let name = host["name"].as_str().unwrap();
+            let prefix = matched["prefix"].as_str().unwrap();
+            lines.push(format!("{name} {flag}{prefix} -> {what}"));
+        }
+    }
+    lines
+}
+
+fn reasons(projection: &Projection) -> Vec<(String, Reason)> {
+    let problems = projection.problems().iter();
+    problems
+        .map(|problem| (problem.subject.to_string(), problem.reason))
+        .collect()
+}
+
+#[test]
+fn nothing_known_is_a_plain_listener_and_tables_that_answer_503() {
+    let projection = full(&state_after([]));
+    assert!(routes(&projection, "http").is_empty());
+    let table: RouteConfiguration = decoded(&projection, Kind::Route, "https");
+    assert_eq!(table.virtual_hosts.len(), 1);
+    assert_eq!(table.virtual_hosts[0].domains, ["*"]);
+    let listeners = projection.snapshot().resources(Kind::Listener).keys();
+    assert_eq!(listeners.map(|name| &**name).collect::<Vec<_>>(), ["http"]);
+    assert_eq!(projection.apps(), AppCounts::default());
+}
+
+#[test]
+fn a_port_without_tasks_keeps_its_cluster_and_an_empty_assignment() {
+    let projection = full(&known(vec![labelled("/web", &[])]));
+    let cluster: Cluster = decoded(&projection, Kind::Cluster, "/web_0");
+    assert_eq!(cluster.eds_cluster_config.unwrap().service_name, "/web_0");
+    let assignment: ClusterLoadAssignment = decoded(&projection, Kind::Endpoint, "/web_0");
+    assert_eq!(assignment.cluster_name, "/web_0");
+    assert!(assignment.endpoints.is_empty());
+    assert_eq!(projection.apps().served, 1);
+}
+
+#[test]
+fn a_cluster_is_what_section_6_of_the_design_says() {
+    let projection = full(&known(vec![labelled("/web", &[])]));
+    let cluster = json(&projection, Kind::Cluster, "/web_0");
+    assert_eq!(cluster["connect_timeout"], "3s");
+    assert_eq!(cluster["type"], "EDS");
+    let percent = &cluster["common_lb_config"]["healthy_panic_threshold"];
+    assert!(percent.is_object() && percent["value"].as_f64().unwrap_or(0.0) == 0.0);
+    let limits = &cluster["circuit_breakers"]["thresholds"][0];
+    for limit in [
+        "max_connections",
+        "max_pending_requests",
+        "max_requests",
+        "max_retries",
+    ] {
+        assert_eq!(limits[limit], 10_000);
+    }
+    let source = &cluster["eds_cluster_config"]["eds_config"]["api_config_source"];
+    assert_eq!(source["api_type"], "REST");
+    assert_eq!(source["cluster_names"][0], "xds_cluster");
+    assert_eq!(source["refresh_delay"], "1s");
+    assert_eq!(source["request_timeout"], "90s");
+}
+
+#[test]
+fn no_refresh_delay_is_short_enough_to_crash_a_proxy() {
+    let config = Config {
+        refresh_delay: Duration::ZERO,
+        endpoints_refresh_delay: Duration::ZERO,
+        request_timeout: Duration::ZERO,
+        ..Config::default()
+    };
+    let state = known(vec![labelled("/web", &[])]);
+    let projection = Projection::full(intent_config(), config, &state);
+    let cluster = json(&projection, Kind::Cluster, "/web_0");
+    let source = &cluster["eds_cluster_config"]["eds_config"]["api_config_source"];
+    assert_eq!(source["refresh_delay"], "0.010s");
+    assert_eq!(source["request_timeout"], "0.010s");
+}
+
+#[test]
+fn a_route_is_what_section_6_of_the_design_says() {
+    let app = labelled("/web", &[("HAPROXY_0_VHOST", "a.test")]);
+    let projection = full(&known(vec![app]));
+    let table = json(&projection, Kind::Route, "http");
+    assert_eq!(table["validate_clusters"], false);
+    assert_eq!(table["ignore_port_in_host_matching"], true);
+    let route = &table["virtual_hosts"][0]["routes"][0]["route"];
+    assert_eq!(route["timeout"], "0s");
+    assert_eq!(route["idle_timeout"], "30s");
+    let retry = &route["retry_policy"];
+    assert_eq!(
+        retry["retry_on"],
+        "connect-failure,refused-stream,reset-before-request"
+    );
+    assert_eq!(retry["num_retries"], 3);
+    assert_eq!(retry["host_selection_retry_max_attempts"], "5");
+    let predicate = &retry["retry_host_predicate"][0]["name"];
+    assert_eq!(predicate, "envoy.retry_host_predicates.previous_hosts");
+}
+
+#[test]
+fn a_table_put_together_is_what_the_encoder_writes() {
+    let hosts = [
+        ("HAPROXY_0_VHOST", "a.test,*,b.test"),
+        ("HAPROXY_0_PATH", "-i /x /y"),
+    ];
+    let projection = full(&known(vec![labelled("/web", &hosts)]));
+    for table in Table::ALL {
+        let message: RouteConfiguration = decoded(&projection, Kind::Route, table.name());
+        let resource = projection
+            .snapshot()
+            .resource(Kind::Route, table.name())
+            .unwrap();
+        assert_eq!(
+            message.encode_to_vec(),
+            *resource.encoded(Flavour::Rest).bytes()
+        );
+        let names: Vec<_> = message
+            .virtual_hosts
+            .iter()
+            .map(|host| &host.name)
+            .collect();
+        assert_eq!(names, ["a.test", "b.test", "*"]);
+    }
+}
+
+#[test]
+fn a_host_s_routes_go_by_weight_then_app_then_port() {
+    let mut two = labelled(
+        "/b",
+        &[
+            ("HAPROXY_0_VHOST", "a.test"),
+            ("HAPROXY_0_PATH", "/b0 /b"),
+            ("HAPROXY_1_VHOST", "a.test"),
+            ("HAPROXY_1_PATH", "-i /B1"),
+        ],
+    );
+    two.layout = Arc::new(state::app::Layout {
+        networking: two.layout.networking,
+        ports: vec![port(None, true); 2],
+    });
+    let rest = labelled("/a", &[("HAPROXY_0_VHOST", "a.test")]);
+    let last = labelled(
+        "/c",
+        &[("HAPROXY_0_VHOST", "a.test"), ("HAPROXY_0_PATH", "/b")],
+    );
+    let projection = full(&known(vec![two, rest, last]));
+    assert_eq!(
+        routes(&projection, "http"),
+        [
+            "a.test /b0 -> /b_0",
+            "a.test /b -> /b_0",
+            "a.test -i /b1 -> /b_1",
+            "a.test / -> /a_0",
+        ]
+    );
+    assert_eq!(routes(&projection, "http"), routes(&projection, "https"));
+    assert_eq!(
+        reasons(&projection),
+        [("app /c".to_owned(), Reason::Conflict)]
+    );
+    let problem = &projection.problems()[0];
+    assert_eq!(problem.label.as_deref(), Some("HAPROXY_0_VHOST"));
+    assert!(
+        problem
+            .message
+            .contains("path /b, which port 0 of app /b has")
+    );
+    let table = projection.snapshot().resource(Kind::Route, "http").unwrap();
+    let required: Vec<_> = table.requires().iter().map(|(_, name)| &**name).collect();
+    assert_eq!(required, ["/a_0", "/a_0", "/b_0", "/b_0", "/b_1", "/b_1"]);
+}
+
+#[test]
+fn a_redirect_waits_for_an_https_listener_and_then_goes_first() {
+    let mut plain = labelled(
+        "/a",
+        &[("HAPROXY_0_VHOST", "a.test"), ("HAPROXY_0_PATH", "/x")],
+    );
+    plain.health_checks = 0;
+    let redirecting = labelled(
+        "/b",
+        &[
+            ("HAPROXY_0_VHOST", "a.test"),
+            ("HAPROXY_0_REDIRECT_TO_HTTPS", "true"),
+        ],
+    );
+    let before = known(vec![plain, redirecting]);
+    let mut projection = full(&before);
+    let unredirected = ["a.test /x -> /a_0", "a.test / -> /b_0"];
+    assert_eq!(routes(&projection, "http"), unredirected);
+    let nowhere = [("app /b".to_owned(), Reason::RedirectWithoutHttps)];
+    assert_eq!(reasons(&projection), nowhere);
+
+    let certificates = vec![certificate("one", &["a.test"], 1)];
+    let after = with_certificates(before.clone(), certificates);
+    let changed = projection.project(&before, &after);
+    assert_eq!(
+        changed,
+        Changed {
+            snapshot: true,
+            problems: true
+        }
+    );
+    let redirected = ["a.test / -> https null", "a.test /x -> /a_0"];
+    assert_eq!(routes(&projection, "http"), redirected);
+    assert_eq!(routes(&projection, "https"), unredirected);
+    assert!(projection.problems().is_empty());
+    let http = projection.snapshot().resource(Kind::Route, "http").unwrap();
+    assert!(http.requires().iter().all(|(_, name)| &**name == "/a_0"));
+
+    projection.project(&after, &with_certificates(after.clone(), Vec::new()));
+    assert_eq!(routes(&projection, "http"), unredirected);
+    assert_eq!(reasons(&projection), nowhere);
+    assert!(
+        projection
+            .snapshot()
+            .resource(Kind::Listener, "https")
+            .is_none()
+    );
+}
+
+#[test]
+fn a_redirect_names_the_port_of_https_unless_everybody_knows_it() {
+    let app = labelled(
+        "/a",
+        &[
+            ("HAPROXY_0_VHOST", "a.test"),
+            ("HAPROXY_0_REDIRECT_TO_HTTPS", "true"),
+        ],
+    );
+    let state = with_certificates(known(vec![app]), vec![certificate("one", &["a.test"], 1)]);
+    let config = Config {
+        https_listen: "[::]:8443".parse().unwrap(),
+        ..Config::default()
+    };
+    let projection = Projection::full(intent_config(), config, &state);
+    assert_eq!(routes(&projection, "http"), ["a.test / -> https 8443"]);
+    let listener = json(&projection, Kind::Listener, "https");
+    let address = &listener["address"]["socket_address"];
+    assert_eq!(
+        (&address["address"], &address["ipv4_compat"]),
+        (&"::".into(), &true.into())
+    );
+}
+
+#[test]
+fn every_name_is_in_one_chain_and_chains_are_sorted_by_names() {
+    let certificates = vec![
+        certificate("late", &["b.test", "c.test"], 20),
+        certificate("long", &["*.test", "b.test"], 30),
+        certificate("twin", &["C.test", "c.test", "a.test", "a*.test"], 20),
+        certificate("lost", &["b.test"], 10),
+    ];
+    let projection = full(&with_certificates(known(Vec::new()), certificates));
+    let listener = json(&projection, Kind::Listener, "https");
+    let chains = listener["filter_chains"].as_array().unwrap().iter();
+    let chains: Vec<(String, String)> = chains
+        .map(|chain| {
+            let names = &chain["filter_chain_match"]["server_names"];
+            let context = &chain["transport_socket"]["typed_config"]["common_tls_context"];
+            let secret = &context["tls_certificate_sds_secret_configs"][0]["name"];
+            (names.to_string(), secret.as_str().unwrap().to_owned())
+        })
+        .collect();
+    let expected = [
+        (r#"["*.test","b.test"]"#, "long"),
+        (r#"["a.test"]"#, "twin"),
+        (r#"["c.test"]"#, "late"),
+    ];
+    let expected = expected.map(|(names, name)| (names.to_owned(), name.to_owned()));
+    assert_eq!(chains, expected);
+    let invalid = Reason::InvalidCertificate;
+    let problems: Vec<_> = reasons(&projection);
+    assert_eq!(
+        problems,
+        [
+            ("certificate late".to_owned(), Reason::Conflict),
+            ("certificate lost".to_owned(), Reason::Conflict),
+            ("certificate twin".to_owned(), Reason::Conflict),
+            ("certificate twin".to_owned(), Reason::Conflict),
+            ("certificate twin".to_owned(), invalid),
+        ]
+    );
+    let secret: Secret = decoded(&projection, Kind::Secret, "lost");
+    assert_eq!(secret.name, "lost");
+}
+
+#[test]
+fn a_renewed_certificate_changes_its_secret_alone() {
+    let state = with_certificates(known(Vec::new()), vec![certificate("one", &["a.test"], 1)]);
+    let mut projection = full(&state);
+    let before = projection.snapshot().clone();
+    let mut renewed = Certificate::clone(&certificate("one", &["a.test"], 2));
+    renewed.chain_pem = "renewed".to_owned();
+    let after = with_certificates(state.clone(), vec![Arc::new(renewed)]);
+    projection.project(&state, &after);
+    for kind in Kind::ALL {
+        let same = before.resources(kind) == projection.snapshot().resources(kind);
+        assert_eq!(same, kind != Kind::Secret, "{kind}");
+    }
+}
+
+#[test]
+fn a_change_of_tasks_changes_one_assignment_alone() {
+    let app = labelled("/web", &[("HAPROXY_0_VHOST", "a.test")]);
+    let before = known(vec![app.clone(), labelled("/other", &[])]);
+    let mut projection = full(&before);
+    let snapshot = projection.snapshot().clone();
+    let started = Event::AppChanged(listed(app, vec![task("t", 31_000)]));
+    let after = reduce(before.clone(), started).0;
+    let changed = projection.project(&before, &after);
+    assert_eq!(
+        changed,
+        Changed {
+            snapshot: true,
+            problems: false
+        }
+    );
+    for kind in Kind::ALL {
+        for (name, resource) in projection.snapshot().resources(kind) {
+            let same = Arc::ptr_eq(resource, snapshot.resource(kind, name).unwrap());
+            assert_eq!(
+                same,
+                (kind, &**name) != (Kind::Endpoint, "/web_0"),
+                "{kind} {name}"
+            );
+        }
+    }
+    let unchanged = projection.project(&after, &after.clone());
+    assert_eq!(unchanged, Changed::default());
+}
+
+#[test]
+fn apps_are_counted_by_what_becomes_of_them() {
+    let mut ignored = labelled("/ignored", &[]);
+    ignored.labels.clear();
+    let skipped = labelled("/skipped", &[("HAPROXY_0_ENABLED", "false")]);
+    let before = known(vec![
+        labelled("/a", &[]),
+        labelled("/b", &[]),
+        ignored,
+        skipped,
+    ]);
+    let mut projection = full(&before);
+    let counts = AppCounts {
+        served: 2,
+        ignored: 1,
+        skipped: 1,
+    };
+    assert_eq!(projection.apps(), counts);
+    let after = reduce(before.clone(), Event::AppGone("/a".into())).0;
+    projection.project(&before, &after);
+    assert_eq!(projection.apps().served, 1);
+    assert!(
+        projection
+            .snapshot()
+            .resource(Kind::Cluster, "/a_0")
+            .is_none()
+    );
+    assert!(
+        projection
+            .snapshot()
+            .resource(Kind::Endpoint, "/a_0")
+            .is_none()
+    );
+}
+
+#[test]
+fn a_problem_names_who_lost_and_goes_when_its_cause_goes() {
+    let host = [("HAPROXY_0_VHOST", "a.test")];
+    let before = known(vec![labelled("/a", &host), labelled("/b", &host)]);
+    let mut projection = full(&before);
+    assert_eq!(projection.problems()[0].subject, Subject::App("/b".into()));
+    let after = reduce(before.clone(), Event::AppGone("/a".into())).0;
+    let changed = projection.project(&before, &after);
+    assert_eq!(
+        changed,
+        Changed {
+            snapshot: true,
+            problems: true
+        }
+    );
+    assert!(projection.problems().is_empty());
+    assert_eq!(routes(&projection, "http"), ["a.test / -> /b_0"]);
+}
+
+/// All that a snapshot holds, as bytes, and the problems.
+fn content(projection: &Projection) -> (Vec<String>, Vec<Problem>, AppCounts) {
+    let mut lines = Vec::new();
+    for kind in Kind::ALL {
+        for (name, resource) in projection.snapshot().resources(kind) {
+            let encoded = resource.encoded(Flavour::Rest);
+            let requires = resource.requires();
+            assert_eq!(name, resource.name());
+            lines.push(format!(
+                "{kind} {name} {} {:?} {requires:?}",
+                encoded.version(),
+                encoded.bytes()
+            ));
+        }
+    }
+    (lines, projection.problems().to_vec(), projection.apps())
+}
+
+/// Holds a snapshot to the rules by which Envoy refuses resources, and looks up every reference.
+fn check_references(projection: &Projection) {
+    let snapshot = projection.snapshot();
+    let held = |kind, name: &str| snapshot.resource(kind, name).is_some();
+    for kind in Kind::ALL {
+        for resource in snapshot.resources(kind).values() {
+            assert!(!resource.name().is_empty());
+            for (kind, name) in resource.requires() {
+                assert!(held(*kind, name), "{kind} {name}");
+            }
+        }
+    }
+    for name in snapshot.resources(Kind::Cluster).keys() {
+        let cluster: Cluster = decoded(projection, Kind::Cluster, name);
+        assert_eq!(cluster.name, **name);
+        assert!(held(
+            Kind::Endpoint,
+            &cluster.eds_cluster_config.unwrap().service_name
+        ));
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        assert!(cluster.alt_stat_name.chars().all(plain) && !cluster.alt_stat_name.is_empty());
+    }
+    for name in snapshot.resources(Kind::Endpoint).keys() {
+        assert!(held(Kind::Cluster, name));
+        let addresses = json(projection, Kind::Endpoint, name);
+        for endpoint in addresses["endpoints"][0]["lb_endpoints"]
+            .as_array()
+            .into_iter()
+            .flatten()
+        {
+            let address = &endpoint["endpoint"]["address"]["socket_address"];
+            let ip = address["address"]
+                .as_str()
+                .unwrap()
+                .parse::<std::net::IpAddr>();
+            assert!(ip.is_ok() && (1..=65_535).contains(&address["port_value"].as_u64().unwrap()));
+        }
+    }
+    for table in Table::ALL {
+        let table: RouteConfiguration = decoded(projection, Kind::Route, table.name());
+        let mut domains = BTreeSet::new();
+        for VirtualHost { domains: own, .. } in &table.virtual_hosts {
+            assert_eq!(own.len(), 1);
+            assert!(domains.insert(own[0].to_ascii_lowercase()), "{}", own[0]);
+        }
+        assert!(domains.contains("*"));
+        for line in routes(projection, &table.name) {
+            let (_, target) = line.split_once(" -> ").unwrap();
+            assert!(
+                target.starts_with("https") || held(Kind::Cluster, target),
+                "{line}"
+            );
+        }
+    }
+    for name in snapshot.resources(Kind::Listener).keys() {
+        let listener: Listener = decoded(projection, Kind::Listener, name);
+        assert!(!listener.filter_chains.is_empty());
+        let mut names = BTreeSet::new();
+        for chain in listener.filter_chains {
+            let own = chain.filter_chain_match.unwrap_or_default().server_names;
+            assert!(**name == *"http" || !own.is_empty());
+            assert!(own.into_iter().all(|name| names.insert(name)));
+        }
+        let text = json(projection, Kind::Listener, name).to_string();
+        let table = format!(r#""route_config_name":"{name}""#);
+        assert!(text.contains(&table) && held(Kind::Route, name));
+    }
+}
+
+fn any_facts() -> impl Strategy<Value = Event> {
+    let server_names = proptest::sample::subsequence(
+        vec!["a.test", "b.test", "*.test", "A.test", "*", "a*", ""],
+        0..5,
+    );
+    let certificate = ("[ab]", server_names, 1..3i64)
+        .prop_map(|(name, names, until)| certificate(&name, &names, until));
+    let certificates =
+        prop::collection::vec(certificate, 0..3).prop_map(|certificates| Event::CertificatesRead {
+            certificates,
+            problems: Vec::new(),
+        });
+    prop_oneof![8 => events(), 1 => certificates]
+}
+
+proptest! {
+    #[test]
+    fn whichever_way_a_state_is_reached_it_is_the_same_snapshot(
+        steps in prop::collection::vec(prop::collection::vec(any_facts(), 1..4), 1..12)
+    ) {
+        let mut state = state_after([]);
+        let mut projection = full(&state);
+        for events in steps {
+            let before = state.clone();
+            let snapshot = content(&projection);
+            for event in events {
+                state = reduce(state, event).0;
+            }
+            let changed = projection.project(&before, &state);
+            let now = content(&projection);
+            prop_assert_eq!(&now, &content(&full(&state)));
+            prop_assert!(changed.snapshot || snapshot.0 == now.0);
+            prop_assert_eq!(changed.problems, snapshot.1 != now.1);
+            check_references(&projection);
+        }
+    }
+
+    #[test]
+    fn no_labels_and_no_id_make_what_a_proxy_refuses(
+        apps in prop::collection::btree_map("/\\PC{0,20}", any_labels(), 1..5)
+    ) {
+        let apps = apps.iter().map(|(id, pairs)| {
+            let pairs: Vec<_> = pairs
+                .iter()
+                .map(|(key, value)| (key.as_str(), value.as_str()))
+                .collect();
+            labelled(id, &pairs)
+        });
+        check_references(&full(&known(apps.collect())));
+    }
+}

@@ -359,11 +359,6 @@ impl Subscription {
         self.version.clone_from(&update.version);
     }
 
-    /// Forgets what it has, as a loop does that is made anew.
-    pub fn restart(&mut self) {
-        self.version.clear();
-    }
-
     /// Polls until something comes, and takes it.
     ///
     /// # Errors

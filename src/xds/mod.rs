@@ -1,6 +1,7 @@
 //! Serves the current snapshot to Envoy: connections in, held polls, a stop that answers them all.
 
 mod content;
+mod limits;
 mod listener;
 mod offers;
 mod order;
@@ -30,9 +31,10 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use limits::{Limits, Patience};
 pub use listener::{Listener, SocketFile};
-pub use proxies::{Limits, Proxies, ProxyId};
-pub use subscription::{Patience, Progress};
+pub use proxies::{Proxies, ProxyId};
+pub use subscription::Progress;
 pub use view::{KindView, ProxyView, SubscriptionView};
 
 use crate::metrics::Metrics;
@@ -114,7 +116,8 @@ pub enum Error {
 }
 
 /// Serves proxies until `shutdown`, then answers every held poll with 304, drains, and returns when
-/// no task of its own is left. Several of these can share `proxies`.
+/// no task of its own is left. Several of these can share `proxies`. Dropping the future cuts every
+/// connection.
 ///
 /// # Errors
 ///
@@ -128,12 +131,14 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
     let drain = config.drain;
+    let cut = CancellationToken::new();
+    let _cut_when_dropped = cut.clone().drop_guard();
     let server = Arc::new(Server {
         room: Arc::new(Semaphore::new(config.max_connections)),
         next_connection: AtomicU64::default(),
         tasks: Tasks {
             tracker: TaskTracker::new(),
-            cut: CancellationToken::new(),
+            cut,
         },
         // A broken listener stops what it began; that does not stop anybody else.
         polls: Polls {

@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use super::content::Content;
-use super::subscription::Patience;
+use super::limits::Patience;
 
 /// Whether what a client says can be taken as the words of one client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -158,6 +158,26 @@ impl State {
             .cloned()
     }
 
+    /// Whether the proxy has, or can still be given, what `content` needs.
+    pub(super) fn is_obtainable(&self, content: &Content, settled: &Settled) -> bool {
+        let mut requires = content
+            .resources()
+            .iter()
+            .flat_map(|resource| resource.requires());
+        requires.all(|(kind, name)| {
+            let asked = match kind {
+                Kind::Cluster | Kind::Listener => (*kind, None),
+                Kind::Endpoint | Kind::Route | Kind::Secret => (*kind, Some(name.clone())),
+            };
+            let given = || {
+                let sent = self.entries.get(&asked)?.subscription.last_sent()?;
+                sent.resource(name)
+            };
+            settled.resource(*kind, name).is_some()
+                || given().is_some_and(|resource| !is_blank(*kind, resource))
+        })
+    }
+
     /// Whether the proxy is not known to have accepted this.
     fn lacks(&self, kind: Kind, name: &Name) -> bool {
         let clusters = self
@@ -201,8 +221,7 @@ impl State {
             return false;
         };
         self.dependents()
-            .filter_map(|entry| entry.subscription.missing())
-            .any(|(k, n)| k == kind && n == name)
+            .any(|entry| entry.subscription.waits_for(*kind, name))
     }
 
     /// The subscriptions whose content needs other content.
@@ -230,4 +249,12 @@ fn blank(kind: Kind, name: &Name) -> Option<Resource> {
         Kind::Cluster | Kind::Listener | Kind::Secret => return None,
     };
     Some(Resource::fixed(name.clone(), bytes.into()))
+}
+
+/// Whether this only stands for a name that never was.
+fn is_blank(kind: Kind, resource: &Resource) -> bool {
+    blank(kind, resource.name()).is_some_and(|blank| {
+        let rest = Flavour::Rest;
+        blank.encoded(rest).version() == resource.encoded(rest).version()
+    })
 }

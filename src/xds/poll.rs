@@ -177,16 +177,48 @@ impl Poll {
         let Some(subscription) = state.subscription(&self.asked) else {
             return Step::Hold { until: None };
         };
+        let mut answer = (wanted, self.published);
         if let Some(missing) = missing {
             let (kind, name) = missing.clone();
-            match subscription.gated(missing, patience, now) {
-                Next::Hold { until } => return Step::Hold { until },
+            match subscription.gated(&answer.0, missing, patience, now) {
+                Next::Hold { until } => match self.first_in_line(state, &answer.0, settled) {
+                    Some(first) => answer = (first, None),
+                    None => return Step::Hold { until },
+                },
                 Next::Send => self.gate_expired(kind, &name),
             }
         }
-        let (published, content) = (self.published, wanted.clone());
-        subscription.sent(&self.claim, content, identity, patience, published, now);
-        Step::Answer(wanted)
+        let (content, published) = answer;
+        if let Some(subscription) = state.subscription(&self.asked) {
+            let sent = content.clone();
+            subscription.sent(&self.claim, sent, identity, patience, published, now);
+        }
+        Step::Answer(content)
+    }
+
+    /// What began to wait before `wanted` did, if by now the proxy has all that it needs.
+    fn first_in_line(
+        &self,
+        state: &mut State,
+        wanted: &Arc<Content>,
+        settled: &Settled,
+    ) -> Option<Arc<Content>> {
+        let first = state.subscription(&self.asked)?.first_in_line(wanted)?;
+        let first = first.clone();
+        let is_lost = self.claim.is(&first) || !state.is_obtainable(&first, settled);
+        let missing = state.missing(&self.asked, &first);
+        let subscription = state.subscription(&self.asked)?;
+        match missing {
+            _ if is_lost => {
+                subscription.overtake(wanted);
+                None
+            }
+            Some(missing) => {
+                subscription.first_lacks(missing);
+                None
+            }
+            None => Some(first),
+        }
     }
 
     /// Whether this poll shows that its proxy has lost everything that it had.

@@ -10,41 +10,12 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::content::{Claim, Settled};
+use super::limits::Limits;
 use super::order::{Asked, Entry, Held, State};
 use super::poll::Poll;
-use super::subscription::{Patience, Subscription};
+use super::subscription::Subscription;
 use crate::metrics::Metrics;
 use crate::snapshot::cell::Reader;
-
-/// What is remembered of proxies, and for how long.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// How patient we are with a proxy that does not take what it is given.
-    pub patience: Patience,
-    /// How long two connections may hold a poll for the same thing before they count as two
-    /// proxies under one name. A proxy that reconnects overlaps for less.
-    pub shared_after: Duration,
-    /// How long a proxy or one of its subscriptions is remembered after its last poll.
-    pub forget_after: Duration,
-    /// How many proxies are remembered; polls of others are refused.
-    pub max_proxies: usize,
-    /// How many subscriptions of one proxy are remembered; polls for others are refused.
-    pub max_subscriptions: usize,
-}
-
-impl Default for Limits {
-    /// 1 s, 5 minutes, 4,096 proxies with 50,000 subscriptions each: far more than one control
-    /// plane can serve by polls, and a bound on what a stranger can make it remember.
-    fn default() -> Self {
-        Self {
-            patience: Patience::default(),
-            shared_after: Duration::from_secs(1),
-            forget_after: Duration::from_secs(300),
-            max_proxies: 4_096,
-            max_subscriptions: 50_000,
-        }
-    }
-}
 
 /// Every proxy that polled lately.
 pub struct Proxies {

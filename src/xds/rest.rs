@@ -311,3 +311,22 @@ fn longest_hold(limit: Duration, expected: Option<Duration>) -> Duration {
         early.min(limit)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_poll_is_held_for_less_than_the_proxy_waits() {
+        let held = |expected: Option<u64>| {
+            let limit = Duration::from_secs(60);
+            longest_hold(limit, expected.map(Duration::from_millis)).as_millis()
+        };
+        assert_eq!(held(None), 60_000);
+        assert_eq!(held(Some(90_000)), 60_000);
+        assert_eq!(held(Some(60_000)), 50_000);
+        assert_eq!(held(Some(20_000)), 10_000);
+        assert_eq!(held(Some(1_000)), 500);
+        assert_eq!(held(Some(0)), 0);
+    }
+}

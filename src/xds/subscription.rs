@@ -7,39 +7,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::content::{Claim, Content};
+use super::limits::Patience;
 use super::offers::{Identity, Offers};
 use crate::snapshot::{Kind, Name};
-
-/// How patient we are with clients that do not take what they are given.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Patience {
-    /// How often the same content is given in a row, at once, to a client that says it has nothing.
-    pub empty_burst: u32,
-    /// The calm after which such a row begins anew.
-    pub empty_calm: Duration,
-    /// The wait between two offers of the same content beyond such a row.
-    pub empty_pause: Duration,
-    /// The wait before rejected content is offered again; it doubles with every rejection.
-    pub reoffer_first: Duration,
-    /// The longest such wait.
-    pub reoffer_limit: Duration,
-    /// How long an answer waits at most for the client to accept what the answer needs.
-    pub gate_cap: Duration,
-}
-
-impl Default for Patience {
-    /// 3 within 10 s, then every 5 s; 5 s doubling to 60 s; gates open after 3 s.
-    fn default() -> Self {
-        Self {
-            empty_burst: 3,
-            empty_calm: Duration::from_secs(10),
-            empty_pause: Duration::from_secs(5),
-            reoffer_first: Duration::from_secs(5),
-            reoffer_limit: Duration::from_secs(60),
-            gate_cap: Duration::from_secs(3),
-        }
-    }
-}
 
 /// What one kind and name's client asked, was sent, accepted and rejected.
 #[derive(Debug, Default)]
@@ -88,6 +58,10 @@ struct Rejection {
 struct Gate {
     since: Instant,
     missing: (Kind, Name),
+    /// What began to wait. When changes come faster than they are accepted, what is wanted never
+    /// has all that it needs; this has, one round later.
+    first: Arc<Content>,
+    first_missing: Option<(Kind, Name)>,
 }
 
 /// What a client's words mean.
@@ -219,9 +193,10 @@ impl Subscription {
         }
     }
 
-    /// Whether an answer that lacks `missing` has to wait, and until when at most.
+    /// Whether an answer of `wanted`, which lacks `missing`, has to wait, and until when at most.
     pub(super) fn gated(
         &mut self,
+        wanted: &Arc<Content>,
         missing: (Kind, Name),
         patience: &Patience,
         now: Instant,
@@ -229,6 +204,8 @@ impl Subscription {
         let gate = self.gate.get_or_insert_with(|| Gate {
             since: now,
             missing: missing.clone(),
+            first: wanted.clone(),
+            first_missing: None,
         });
         gate.missing = missing;
         let until = gate.since + patience.gate_cap;
@@ -236,6 +213,27 @@ impl Subscription {
             Next::Hold { until: Some(until) }
         } else {
             Next::Send
+        }
+    }
+
+    /// What began to wait before `wanted` did, if that is something else.
+    pub(super) fn first_in_line(&self, wanted: &Content) -> Option<&Arc<Content>> {
+        let first = self.gate.as_ref().map(|gate| &gate.first);
+        first.filter(|first| first.version() != wanted.version())
+    }
+
+    /// Notes what [`first_in_line`](Self::first_in_line) lacks.
+    pub(super) fn first_lacks(&mut self, missing: (Kind, Name)) {
+        if let Some(gate) = &mut self.gate {
+            gate.first_missing = Some(missing);
+        }
+    }
+
+    /// Puts `wanted` first in line: what was there will never have what it needs.
+    pub(super) fn overtake(&mut self, wanted: &Arc<Content>) {
+        if let Some(gate) = &mut self.gate {
+            gate.first = wanted.clone();
+            gate.first_missing = None;
         }
     }
 
@@ -309,17 +307,27 @@ impl Subscription {
         self.sent.as_ref().map(|sent| sent.at)
     }
 
-    /// Everything that the client may be using: what it has, and what it was sent after that.
+    /// Everything that the client may be using or is about to: what it has, what it was sent after
+    /// that, and what waits to be sent.
     pub(super) fn in_use(&self) -> impl Iterator<Item = &Arc<Content>> {
         let pending = self.sent.as_ref().filter(|sent| sent.pending);
         self.accepted()
             .into_iter()
             .chain(pending.map(|sent| &sent.content))
+            .chain(self.gate.as_ref().map(|gate| &gate.first))
     }
 
     /// What an answer waits for.
     pub(super) fn missing(&self) -> Option<&(Kind, Name)> {
         self.gate.as_ref().map(|gate| &gate.missing)
+    }
+
+    /// Whether an answer waits for exactly this.
+    pub(super) fn waits_for(&self, kind: Kind, name: &Name) -> bool {
+        self.gate.iter().any(|gate| {
+            let mut missing = gate.first_missing.iter().chain([&gate.missing]);
+            missing.any(|(k, n)| *k == kind && n == name)
+        })
     }
 
     /// How often it did not take what it was given.
@@ -329,15 +337,14 @@ impl Subscription {
 
     /// How far the client is, and since when.
     pub(super) fn progress(&self) -> (Progress, Option<Instant>) {
-        let accepted = self.accepted_version();
-        let progress = if self.rejection.is_some() {
-            Progress::Rejected
-        } else if accepted.is_some() && accepted == self.wanted.as_deref() {
-            Progress::Synced
-        } else if self.sent.is_none() && accepted.is_none() {
+        let (accepted, wanted) = (self.accepted_version(), self.wanted.as_deref());
+        let rejected = self.rejection.as_ref().map(|rejection| &*rejection.version);
+        let progress = if accepted.is_none() && self.sent.is_none() {
             Progress::NotSent
-        } else if self.wanted.is_none() {
-            // Its name left: what it has is all there is to have.
+        } else if rejected.is_some() && rejected == wanted {
+            Progress::Rejected
+        } else if accepted.is_some() && (accepted == wanted || wanted.is_none()) {
+            // Its name may have left: then what it has is all there is to have.
             Progress::Synced
         } else {
             Progress::Stale

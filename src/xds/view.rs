@@ -1,6 +1,7 @@
 //! What the admin port shows of each proxy: how far it is with each kind, and since when.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::Instant;
@@ -9,6 +10,10 @@ use super::order::Entry;
 use super::proxies::{Proxies, Proxy};
 use super::subscription::Progress;
 use crate::snapshot::Kind;
+
+/// The longest pause between two polls of a proxy that still asks for something: twice a refresh
+/// delay of 2 s, and some. The endpoints of a cluster that was removed are not asked for again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// One proxy.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -30,7 +35,7 @@ pub struct ProxyView {
 pub struct KindView {
     /// The kind: `clusters`.
     pub kind: &'static str,
-    /// The worst of its subscriptions' states.
+    /// The worst of its subscriptions' states, without those that it has stopped asking for.
     pub state: Progress,
     /// Its subscriptions, by name.
     pub subscriptions: Vec<SubscriptionView>,
@@ -51,6 +56,8 @@ pub struct SubscriptionView {
     pub since_seconds: Option<f64>,
     /// How many of its polls are held now.
     pub polls_held: usize,
+    /// How long ago its last poll came or ended, in seconds.
+    pub last_poll_seconds: f64,
     /// How often it came back with the old version after a newer answer.
     pub presumed_nacks: u64,
     /// What its answer waits for, as kind and name.
@@ -78,7 +85,12 @@ fn view(proxy: &Proxy, now: Instant) -> ProxyView {
             .take_while(|((k, _), _)| *k == kind)
             .map(|((_, name), entry)| subscription(name.as_deref(), entry, now))
             .collect();
-        let worst = subscriptions.iter().map(|view| view.state).max()?;
+        let live = subscriptions.iter().filter(|view| {
+            view.polls_held > 0 || view.last_poll_seconds < LONGEST_PAUSE.as_secs_f64()
+        });
+        let worst = live.map(|view| view.state).max();
+        // One that is gone altogether is shown as it was.
+        let worst = worst.or_else(|| subscriptions.iter().map(|view| view.state).max())?;
         Some(KindView {
             kind: kind.as_str(),
             state: worst,
@@ -106,6 +118,7 @@ fn subscription(name: Option<&str>, entry: &Entry, now: Instant) -> Subscription
         accepted: subscription.accepted_version().map(str::to_owned),
         since_seconds: since.map(|since| now.duration_since(since).as_secs_f64()),
         polls_held: entry.polls.len(),
+        last_poll_seconds: now.duration_since(entry.last_heard).as_secs_f64(),
         presumed_nacks: subscription.nacks(),
         waits_for: subscription
             .missing()

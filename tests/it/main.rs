@@ -1,5 +1,7 @@
-//! Tests from outside, one binary: one file per journey, and what holds the code tidy.
+//! Tests from outside, one binary: one file per journey, golden cases, and what holds the code tidy.
 
+#[cfg(test)]
+mod golden;
 #[cfg(test)]
 mod start;
 #[cfg(test)]

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use super::Shelf;
 use crate::metrics::Metrics;
-use crate::snapshot::Kind;
-use crate::xds::content::Claim;
+use crate::snapshot::{Flavour, Kind};
+use crate::xds::content::{Claim, Content};
 use crate::xds::order::Asked;
 use crate::xds::poll::{Poll, Step};
 use crate::xds::proxies::Full;
@@ -255,15 +255,18 @@ fn a_presumed_rejection_is_held_and_offered_again_ever_more_slowly() {
 }
 
 #[test]
-fn what_was_rejected_and_is_taken_back_is_not_missed_by_anyone() {
+fn a_rejection_is_over_when_what_was_rejected_is_taken_back() {
     let mut stage = Stage::new();
     stage.shelf.put(Kind::Route, "http", "1").publish();
     let first = stage.take(Kind::Route, Some("http"), "");
     stage.shelf.put(Kind::Route, "http", "2").publish();
     stage.ask(Kind::Route, Some("http"), &first);
     stage.ask(Kind::Route, Some("http"), &first);
+    let mut poll = stage.poll(Kind::Route, Some("http"), &first);
+    assert_eq!(stage.look(&mut poll), held_for(5_000));
+    assert_eq!(stage.view(Kind::Route).state, Progress::Rejected);
     stage.shelf.put(Kind::Route, "http", "1").publish();
-    assert_eq!(stage.ask(Kind::Route, Some("http"), &first), HELD);
+    assert_eq!(stage.look(&mut poll), HELD);
     assert_eq!(stage.view(Kind::Route).state, Progress::Synced);
 }
 
@@ -384,6 +387,74 @@ fn endpoints_answered_before_the_poll_for_clusters_count_as_accepted() {
     stage.pass(300);
     stage.ask(Kind::Cluster, None, &clusters);
     assert_eq!(stage.look(&mut route).names(), ["http"]);
+}
+
+/// Replaces the cluster that routes name by the next one.
+fn switch(stage: &mut Stage, from: &str, to: &str) {
+    stage
+        .shelf
+        .remove_cluster(from)
+        .put_cluster(to)
+        .put_requiring(Kind::Route, "http", to, &[to])
+        .publish();
+}
+
+#[test]
+fn changes_that_come_faster_than_they_are_accepted_do_not_hold_routes_up() {
+    let mut stage = Stage::new();
+    let (clusters, routes) = settled_proxy(&mut stage);
+    switch(&mut stage, "old", "second");
+    let table = stage.shelf.snapshot.resource(Kind::Route, "http").unwrap();
+    let second = Content::new(vec![table.clone()], Flavour::Rest);
+    let mut route = stage.poll(Kind::Route, Some("http"), &routes);
+    assert_eq!(stage.look(&mut route), held_for(3_000));
+    let clusters = stage.ask(Kind::Cluster, None, &clusters);
+    assert_eq!(clusters.names(), ["old", "second"]);
+    stage.pass(5);
+    stage.ask(Kind::Endpoint, Some("second"), "");
+    stage.pass(100);
+    switch(&mut stage, "second", "third");
+    assert_eq!(stage.look(&mut route), held_for(2_895));
+    stage.pass(200);
+    // What waits to be sent keeps its cluster, and is sent although something newer waits.
+    let clusters = stage.ask(Kind::Cluster, None, &clusters.version());
+    assert_eq!(clusters.names(), ["old", "second", "third"]);
+    assert_eq!(stage.look(&mut route).version(), second.version());
+    assert_eq!(
+        stage
+            .metrics
+            .gates_expired
+            .with_label_values(&["routes"])
+            .get(),
+        0
+    );
+}
+
+#[test]
+fn what_can_never_have_what_it_needs_is_overtaken() {
+    let mut stage = Stage::new();
+    let (clusters, routes) = settled_proxy(&mut stage);
+    switch(&mut stage, "old", "second");
+    let mut route = stage.poll(Kind::Route, Some("http"), &routes);
+    assert_eq!(stage.look(&mut route), held_for(3_000));
+    // The second cluster goes before the proxy was ever told of it.
+    switch(&mut stage, "second", "third");
+    assert_eq!(stage.look(&mut route), held_for(3_000));
+    let clusters = stage.ask(Kind::Cluster, None, &clusters);
+    assert_eq!(clusters.names(), ["old", "third"]);
+    stage.pass(5);
+    stage.ask(Kind::Endpoint, Some("third"), "");
+    stage.pass(200);
+    stage.ask(Kind::Cluster, None, &clusters.version());
+    assert_eq!(stage.look(&mut route).names(), ["http"]);
+    assert_eq!(
+        stage
+            .metrics
+            .gates_expired
+            .with_label_values(&["routes"])
+            .get(),
+        0
+    );
 }
 
 #[test]

@@ -364,6 +364,20 @@ async fn a_stop_answers_every_held_poll_and_ends_every_task() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_dropped_takes_its_connections_along() {
+    let server = Running::start().await;
+    let proxy = server.proxy("one");
+    let clusters = proxy.subscribe(Kind::Cluster, None);
+    let poll = spawn(async move { clusters.poll().await });
+    server.held(Kind::Cluster, 1).await;
+    let metrics = server.metrics.clone();
+    drop(server);
+    assert!(done(poll).await.is_err());
+    let held = metrics.polls_held.with_label_values(&["clusters"]);
+    until(|| held.get() == 0).await;
+}
+
+#[tokio::test]
 async fn a_stop_does_not_wait_for_a_client_that_does_not_read() {
     let config = Config {
         drain: Duration::from_millis(50),

@@ -1,0 +1,140 @@
+//! An edge with many apps, and the two events that are measured on it.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use marathon_envoy::intent::{self, Groups};
+use marathon_envoy::resources::{self, Projection};
+use marathon_envoy::snapshot::cell::{Publisher, Reader, cell};
+use marathon_envoy::state::app::{
+    App, AppVersion, Health, Layout, Networking, Port, Protocol, Task, TaskState,
+};
+use marathon_envoy::state::event::{Event, List, ListedApp, TaskUpdate};
+use marathon_envoy::state::{self, State, reduce};
+
+/// How many tasks each app has.
+const TASKS: usize = 3;
+
+/// A state, its projection, and where it is published: the core as the daemon runs it.
+pub(crate) struct Edge {
+    state: State,
+    projection: Projection,
+    publisher: Publisher,
+    reader: Reader,
+}
+
+impl Edge {
+    /// An edge with `apps` apps of three tasks each, every app with a host of its own.
+    pub(crate) fn new(apps: usize) -> Self {
+        let config = intent::Config {
+            groups: Groups::Named(["external".to_owned()].into()),
+            label_prefix: "HAPROXY".to_owned(),
+            strict: false,
+            use_health: true,
+            framework_name: None,
+        };
+        let (publisher, reader) = cell();
+        let mut edge = Self {
+            state: State::new(state::Config::default()),
+            projection: Projection::new(config, resources::Config::default()),
+            publisher,
+            reader,
+        };
+        let list = List {
+            apps: (0..apps).map(|app| listed(app, "")).collect(),
+            ..List::default()
+        };
+        edge.apply(Event::Synced(list));
+        edge
+    }
+
+    /// From a parsed event to the published snapshot.
+    pub(crate) fn apply(&mut self, event: Event) {
+        let before = self.state.clone();
+        let (after, _) = reduce(before.clone(), event);
+        self.projection.project(&before, &after);
+        self.publisher.publish(self.projection.snapshot().clone());
+        self.state = after;
+    }
+
+    /// What readers of the published snapshot hold.
+    pub(crate) fn reader(&self) -> &Reader {
+        &self.reader
+    }
+}
+
+/// A task of one app, in the middle of all, stops serving or serves again.
+pub(crate) fn task_event(apps: usize, serves: bool) -> Event {
+    let listed = listed(apps / 2, "");
+    let task = task(apps / 2, 1);
+    Event::TaskChanged(TaskUpdate {
+        app: listed.app.id.clone(),
+        id: task.id,
+        instance: task.instance,
+        condition: if serves {
+            TaskState::Running
+        } else {
+            TaskState::Killing
+        },
+        host: task.host,
+        ports: task.ports,
+        addresses: task.addresses,
+        version: task.version,
+    })
+}
+
+/// An app's host gets another name, or its former one again.
+pub(crate) fn label_event(apps: usize, renamed: bool) -> Event {
+    Event::AppChanged(listed(apps / 2, if renamed { "new-" } else { "" }))
+}
+
+fn listed(app: usize, host_prefix: &str) -> ListedApp {
+    let labels = [
+        ("HAPROXY_GROUP", "external".to_owned()),
+        ("HAPROXY_0_VHOST", format!("{host_prefix}app-{app}.test")),
+    ];
+    let port = Port {
+        name: Some("http".to_owned()),
+        protocol: Protocol::Tcp,
+        container_port: Some(8080),
+        on_agent: true,
+        service_port: Some(10_000),
+    };
+    let definition = App {
+        id: id(app).as_str().into(),
+        version: AppVersion(1),
+        config_version: AppVersion(1),
+        labels: labels.map(|(key, value)| (key.to_owned(), value)).into(),
+        layout: Arc::new(Layout {
+            networking: Networking::Bridge,
+            ports: vec![port],
+        }),
+        health_checks: 1,
+    };
+    ListedApp {
+        app: Arc::new(definition),
+        tasks: (0..TASKS).map(|number| task(app, number)).collect(),
+    }
+}
+
+fn id(app: usize) -> String {
+    format!("/team-{}/app-{app}", app % 100)
+}
+
+fn task(app: usize, number: usize) -> Task {
+    let instance = format!("team-{}_app-{app}.{number:032x}", app % 100);
+    // The remainders fit the types.
+    let octet = |number: usize| u8::try_from(number % 250).unwrap_or_default();
+    let agent = IpAddr::V4(Ipv4Addr::new(10, 0, octet(app / 250), octet(app + number)));
+    let port = u16::try_from(10_000 + (app * TASKS + number) % 50_000).unwrap_or_default();
+    Task {
+        id: format!("{instance}._app.1").as_str().into(),
+        instance: instance.as_str().into(),
+        host: Some(agent.to_string().as_str().into()),
+        condition: TaskState::Running,
+        version: Some(AppVersion(1)),
+        ports: vec![port],
+        addresses: vec![IpAddr::V4(Ipv4Addr::new(172, 17, 0, 2))],
+        health: Health::Healthy,
+    }
+}

@@ -1,0 +1,264 @@
+//! Golden cases: every folder in `fixtures/` says what Marathon answers and what becomes of it.
+//!
+//! `why.md` says what the case shows, `apps.json` is the body of `GET /v2/apps?embed=apps.tasks`,
+//! `hosts.json` what agents' names resolve to, `certificates.json` which certificates there are,
+//! `settings.json` what differs from the usual settings, and `expect.json` the outcome, shortened
+//! to what differs between cases. `UPDATE=1` writes `expect.json` anew: read the difference.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use marathon_envoy::intent::{self, Groups};
+use marathon_envoy::marathon::translate;
+use marathon_envoy::resources::{self, Projection};
+use marathon_envoy::snapshot::{Flavour, Kind};
+use marathon_envoy::state::certificate::{Certificate, PrivateKey};
+use marathon_envoy::state::event::Event;
+use marathon_envoy::state::{self, State, reduce};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+#[test]
+fn every_case_becomes_what_its_folder_says() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+    let entries = fs::read_dir(&folder).unwrap();
+    let mut cases: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    cases.sort();
+    assert!(!cases.is_empty(), "no case in {}", folder.display());
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the switch of this test alone, not a setting"
+    )]
+    let update = std::env::var_os("UPDATE").is_some();
+    let mut differing = Vec::new();
+    for case in &cases {
+        assert!(
+            case.join("why.md").is_file(),
+            "{} says no why",
+            case.display()
+        );
+        let outcome = serde_json::to_string_pretty(&outcome(case)).unwrap() + "\n";
+        let file = case.join("expect.json");
+        if update {
+            fs::write(&file, &outcome).unwrap();
+        } else if fs::read_to_string(&file).ok().as_ref() != Some(&outcome) {
+            differing.push(format!("{}:\n{outcome}", case.display()));
+        }
+    }
+    assert!(
+        differing.is_empty(),
+        "these became something else (UPDATE=1 accepts it):\n{}",
+        differing.join("\n")
+    );
+}
+
+/// What may differ from the usual settings.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Settings {
+    groups: Option<Vec<String>>,
+    label_prefix: Option<String>,
+    strict: bool,
+    use_health: Option<bool>,
+    framework_name: Option<String>,
+    https_listen: Option<SocketAddr>,
+    /// Whether the outcome shows every resource as a proxy gets it.
+    in_full: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Certified {
+    name: String,
+    server_names: Vec<String>,
+    not_after_seconds: i64,
+}
+
+fn outcome(case: &Path) -> Value {
+    let settings: Settings = read(case, "settings.json").unwrap_or_default();
+    let in_full = settings.in_full;
+    let (intent, resources) = settings.configs();
+    let mut projection = Projection::new(intent, resources);
+    let mut state = State::new(state::Config::default());
+    for event in events(case) {
+        let (after, stale) = reduce(state.clone(), event);
+        assert_eq!(stale, [], "{} leaves questions", case.display());
+        projection.project(&state, &after);
+        state = after;
+    }
+    let mut problems = state.problems();
+    problems.extend_from_slice(projection.problems());
+    let problems = problems
+        .iter()
+        .map(|problem| format!("{}: {problem}", problem.reason.as_str()));
+    let apps = projection.apps();
+    let mut outcome = json!({
+        "apps": { "served": apps.served, "ignored": apps.ignored, "skipped": apps.skipped },
+        "clusters": names(&projection, Kind::Cluster),
+        "endpoints": each(&projection, Kind::Endpoint, endpoints),
+        "listeners": each(&projection, Kind::Listener, listener),
+        "problems": problems.collect::<Vec<_>>(),
+        "routes": each(&projection, Kind::Route, routes),
+        "secrets": names(&projection, Kind::Secret),
+    });
+    if in_full {
+        let kinds = Kind::ALL.map(|kind| {
+            let resources = each(&projection, kind, Value::clone);
+            (kind.to_string(), resources)
+        });
+        outcome["in_full"] = Value::Object(kinds.into_iter().collect());
+    }
+    outcome
+}
+
+impl Settings {
+    fn configs(self) -> (intent::Config, resources::Config) {
+        let groups = self.groups.unwrap_or_else(|| vec!["external".to_owned()]);
+        let intent = intent::Config {
+            groups: if groups == ["*"] {
+                Groups::All
+            } else {
+                Groups::Named(groups.into_iter().collect())
+            },
+            label_prefix: self.label_prefix.unwrap_or_else(|| "HAPROXY".to_owned()),
+            strict: self.strict,
+            use_health: self.use_health.unwrap_or(true),
+            framework_name: self.framework_name.map(|name| name.as_str().into()),
+        };
+        let mut resources = resources::Config::default();
+        if let Some(https_listen) = self.https_listen {
+            resources.https_listen = https_listen;
+        }
+        (intent, resources)
+    }
+}
+
+fn events(case: &Path) -> Vec<Event> {
+    let apps = fs::read(case.join("apps.json")).unwrap();
+    let mut events = vec![Event::Synced(translate::apps(&apps).unwrap())];
+    let hosts: BTreeMap<String, Vec<IpAddr>> = read(case, "hosts.json").unwrap_or_default();
+    events.extend(
+        hosts
+            .into_iter()
+            .map(|(host, addresses)| Event::HostResolved {
+                host: host.as_str().into(),
+                addresses,
+            }),
+    );
+    if let Some(certificates) = read::<Vec<Certified>>(case, "certificates.json") {
+        let certificates = certificates.into_iter().map(|certified| {
+            Arc::new(Certificate {
+                chain_pem: format!("the chain of {}", certified.name),
+                key_pem: PrivateKey::from(format!("the key of {}", certified.name)),
+                name: certified.name,
+                server_names: certified.server_names,
+                not_before_seconds: 0,
+                not_after_seconds: certified.not_after_seconds,
+            })
+        });
+        events.push(Event::CertificatesRead {
+            certificates: certificates.collect(),
+            problems: Vec::new(),
+        });
+    }
+    events
+}
+
+fn read<T: DeserializeOwned>(case: &Path, name: &str) -> Option<T> {
+    let path = case.join(name);
+    let bytes = path.is_file().then(|| fs::read(&path).unwrap())?;
+    let read = serde_json::from_slice(&bytes);
+    Some(read.unwrap_or_else(|e| panic!("{}: {e}", path.display())))
+}
+
+fn names(projection: &Projection, kind: Kind) -> Vec<&str> {
+    let resources = projection.snapshot().resources(kind).keys();
+    resources.map(|name| &**name).collect()
+}
+
+/// The resources of a kind by name, in the form that `show` makes of their JSON.
+fn each(projection: &Projection, kind: Kind, show: fn(&Value) -> Value) -> Value {
+    let resources = projection.snapshot().resources(kind).iter();
+    let shown: Map<String, Value> = resources
+        .map(|(name, resource)| {
+            let bytes = resource.encoded(Flavour::Rest).bytes();
+            let json = envoy_api::json(kind.type_url(), bytes).unwrap();
+            (
+                name.to_string(),
+                show(&serde_json::from_slice(&json).unwrap()),
+            )
+        })
+        .collect();
+    Value::Object(shown)
+}
+
+/// `address:port` of an address as Envoy writes it.
+fn address(value: &Value) -> String {
+    let socket = &value["socket_address"];
+    let ip: IpAddr = socket["address"].as_str().unwrap().parse().unwrap();
+    let port = socket["port_value"].as_u64().unwrap_or_default();
+    SocketAddr::new(ip, u16::try_from(port).unwrap()).to_string()
+}
+
+fn endpoints(assignment: &Value) -> Value {
+    let localities = assignment["endpoints"].as_array().into_iter().flatten();
+    let endpoints = localities.flat_map(|locality| locality["lb_endpoints"].as_array().unwrap());
+    endpoints
+        .map(|endpoint| address(&endpoint["endpoint"]["address"]))
+        .collect()
+}
+
+/// Its address, and for every chain the names and the secret.
+fn listener(listener: &Value) -> Value {
+    let chains = listener["filter_chains"].as_array().unwrap().iter();
+    let chains = chains.map(|chain| {
+        let context = &chain["transport_socket"]["typed_config"]["common_tls_context"];
+        let names = &chain["filter_chain_match"]["server_names"];
+        let secret = &context["tls_certificate_sds_secret_configs"][0]["name"];
+        if secret.is_null() {
+            json!({})
+        } else {
+            json!({ "secret": secret, "server_names": names })
+        }
+    });
+    json!({ "address": address(&listener["address"]), "chains": chains.collect::<Value>() })
+}
+
+/// The routes of every virtual host in their order, one line each.
+fn routes(table: &Value) -> Value {
+    let hosts = table["virtual_hosts"].as_array().unwrap().iter();
+    let hosts = hosts.map(|host| {
+        let routes: Value = host["routes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(route)
+            .collect();
+        assert_eq!(host["domains"], json!([host["name"]]));
+        (host["name"].as_str().unwrap().to_owned(), routes)
+    });
+    Value::Object(hosts.collect())
+}
+
+fn route(route: &Value) -> String {
+    let matched = &route["match"];
+    let ignores_case = matched["case_sensitive"] == Value::Bool(false);
+    let flag = if ignores_case { "-i " } else { "" };
+    let prefix = matched["prefix"].as_str().unwrap();
+    let target = if let Some(cluster) = route["route"]["cluster"].as_str() {
+        cluster.to_owned()
+    } else if let Some(status) = route["direct_response"]["status"].as_u64() {
+        status.to_string()
+    } else {
+        assert_eq!(route["redirect"]["https_redirect"], true);
+        match route["redirect"]["port_redirect"].as_u64() {
+            Some(port) => format!("redirect to https, port {port}"),
+            None => "redirect to https".to_owned(),
+        }
+    };
+    format!("{flag}{prefix} -> {target}")
+}
