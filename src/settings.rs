@@ -559,14 +559,23 @@ impl Link {
 /// The filter of the log: what was asked for, with every other crate capped at warn, since some of
 /// them log payloads.
 fn log_filter(text: &str) -> Result<Targets, BadSetting> {
-    let asked: Targets = text.parse().map_err(|error| BadSetting {
+    const OWN: &str = env!("CARGO_CRATE_NAME");
+    let is_own = |target: &str| target == OWN || target.starts_with("marathon_envoy::");
+    let bad = |why: String| BadSetting {
         variable: "RUST_LOG",
         value: text.to_owned(),
-        why: format!("not a log filter ({error})"),
-        remedy: "write a level (error, warn, info, debug, trace) or target=level",
-    })?;
-    const OWN: &str = env!("CARGO_CRATE_NAME");
-    let default = asked.default_level().unwrap_or(LevelFilter::OFF);
+        why,
+        remedy: "write a level (error, warn, info, debug, trace) or marathon_envoy=level",
+    };
+    let asked: Targets = text
+        .parse()
+        .map_err(|error| bad(format!("not a log filter ({error})")))?;
+    let default = asked.default_level();
+    // A word that is no level is taken for a target, and would silence everything.
+    if default.is_none() && !asked.iter().any(|(target, _)| is_own(target)) {
+        return Err(bad("it lets no line of this program through".into()));
+    }
+    let default = default.unwrap_or(LevelFilter::OFF);
     let start = Targets::new()
         .with_default(default.min(LevelFilter::WARN))
         .with_target(OWN, default);
@@ -711,7 +720,11 @@ mod tests {
                 "--http-listen-port 443",
                 "HTTPS_LISTEN_PORT=443: it is the port of the http",
             ),
-            ("--log info,=,", "RUST_LOG=info,=,: not a log filter"),
+            ("--log info=loud", "RUST_LOG=info=loud: not a log filter"),
+            (
+                "--log inof",
+                "RUST_LOG=inof: it lets no line of this program through",
+            ),
         ];
         for (line, expected) in cases {
             let error = refused(line);
