@@ -61,7 +61,7 @@ impl State {
     ) -> Option<Arc<Content>> {
         let (kind, name) = asked;
         let Some(name) = name else {
-            let whole = settled.whole(*kind);
+            let whole = settled.whole(*kind, Flavour::Rest);
             return Some(match (kind, identity) {
                 (Kind::Cluster, Identity::Own) => self.with_used_clusters(asked, whole),
                 (Kind::Cluster, Identity::Shared { .. })
