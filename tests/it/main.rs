@@ -1,6 +1,8 @@
 //! Tests from outside, one binary: one file per journey, golden cases, and what holds the code tidy.
 
 #[cfg(test)]
+mod conformance;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod start;
