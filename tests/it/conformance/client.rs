@@ -531,6 +531,13 @@ impl Delta {
         self.send(response_to(answer, Some(status(why)))).await;
     }
 
+    /// Waits until the server has read what was said of a kind that has no blank form.
+    pub(super) async fn is_heard(&mut self, kind: Kind) {
+        self.ask(kind, &["none"], &[]).await;
+        let answer = self.receive().await;
+        assert_eq!((answer.names(), answer.gone()), (vec![], vec!["none"]));
+    }
+
     /// Sees that nothing is on its way: what comes next is what is provoked here, twice, so that
     /// whatever the server was about to do is done.
     pub(super) async fn nothing_more(&mut self, server: &mut Server, kind: Kind) {
