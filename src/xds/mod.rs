@@ -38,7 +38,7 @@ pub use limits::{Limits, Patience};
 pub use listener::{Listener, SocketFile};
 pub use proxies::{Proxies, ProxyId};
 pub use subscription::Progress;
-pub use view::{KindView, ProxyView, SubscriptionView};
+pub use view::{KindView, ProxyView, StreamView, SubscriptionView};
 
 use crate::metrics::Metrics;
 use crate::snapshot::cell::Reader;

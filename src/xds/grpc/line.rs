@@ -48,6 +48,8 @@ pub(super) struct Line {
     /// The version of everything that the client was sent and did not reject.
     version: Option<Box<str>>,
     accepted_version: Option<Box<str>>,
+    /// Whether the client is not told of names that are gone: it gives them up by itself.
+    quiet: bool,
     /// The whole set that the client rejected last.
     refused_whole: Option<Box<str>>,
     /// What the client rejected, and was not sent otherwise since.
@@ -74,6 +76,15 @@ enum Had {
     /// Something that this process did not send; its version, if that is known.
     Unknown(Option<Box<str>>),
     Known(Arc<Resource>),
+}
+
+/// What comes is sent before what goes, of all kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Resources that are new or differ.
+    Come,
+    /// Names that are gone.
+    Go,
 }
 
 /// Why a name has to be looked at.
@@ -171,6 +182,7 @@ impl Line {
             sent: VecDeque::new(),
             version: None,
             accepted_version: None,
+            quiet: false,
             refused_whole: None,
             refused: BTreeMap::new(),
             gate: None,
@@ -420,12 +432,14 @@ impl Line {
     pub(super) fn draft(
         &mut self,
         settled: &Settled,
+        phase: Phase,
         is_used: impl Fn(&Name) -> bool,
     ) -> Option<Draft> {
-        if self.is_complete() {
-            self.whole_draft(settled, is_used)
-        } else {
-            self.part_draft(settled, is_used)
+        match (self.is_complete(), phase) {
+            (true, Phase::Come) => self.whole_draft(settled, is_used),
+            // A whole set says what is gone by leaving it out.
+            (true, Phase::Go) => None,
+            (false, Phase::Come | Phase::Go) => self.part_draft(settled, phase, is_used),
         }
     }
 
@@ -474,24 +488,27 @@ impl Line {
         things.any(|thing| !matches!(thing.latest, Had::Nothing))
     }
 
-    fn part_draft(&mut self, settled: &Settled, is_used: impl Fn(&Name) -> bool) -> Option<Draft> {
+    fn part_draft(
+        &mut self,
+        settled: &Settled,
+        phase: Phase,
+        is_used: impl Fn(&Name) -> bool,
+    ) -> Option<Draft> {
         self.retry_refused(settled);
         let mut draft = Draft {
             resources: Vec::new(),
             removed: Vec::new(),
             whole: None,
         };
-        let (mut bytes, mut kept, mut done) = (0_usize, false, Vec::new());
+        let (mut bytes, mut done) = (0_usize, Vec::new());
         for (name, due) in &self.due {
-            match self.wanted(settled, name, *due) {
-                Wanted::Nothing => done.push(name.clone()),
-                Wanted::Removed if is_used(name) => kept = true,
-                Wanted::Removed => draft.removed.push(name.clone()),
-                Wanted::Resource(resource) => {
+            match (self.wanted(settled, name, *due), phase) {
+                (Wanted::Nothing, _) => done.push(name.clone()),
+                (Wanted::Removed, Phase::Go) if !is_used(name) => draft.removed.push(name.clone()),
+                (Wanted::Removed, _) | (Wanted::Resource(_), Phase::Go) => {}
+                (Wanted::Resource(resource), Phase::Come) => {
                     let length = resource.encoded(self.flavour).bytes().len();
                     if bytes > 0 && bytes + length > MAX_ANSWER_BYTES {
-                        // What is gone goes last.
-                        draft.removed.clear();
                         break;
                     }
                     bytes += length;
@@ -502,14 +519,15 @@ impl Line {
         for name in done {
             self.due.remove(&name);
         }
-        if !draft.resources.is_empty() || !draft.removed.is_empty() || self.answer_due {
-            return Some(draft);
-        }
-        if !kept {
+        if self.due.is_empty() {
             self.published = None;
         }
-        self.gate = None;
-        None
+        if draft.resources.is_empty() {
+            self.gate = None;
+        }
+        let is_owed = self.answer_due && phase == Phase::Come;
+        let is_empty = draft.resources.is_empty() && draft.removed.is_empty();
+        (is_owed || !is_empty).then_some(draft)
     }
 
     /// Makes everything due that was rejected, once some of it is better: of an answer that was
@@ -569,6 +587,7 @@ impl Line {
             (Had::Known(_) | Had::Unknown(_), Due::Changed) => match (self.kind, self.form) {
                 // A listener whose route table is said to be removed never becomes active.
                 (Kind::Route, _) | (_, Form::World) => Wanted::Nothing,
+                _ if self.quiet => Wanted::Nothing,
                 (Kind::Cluster | Kind::Endpoint | Kind::Listener | Kind::Secret, Form::Delta) => {
                     Wanted::Removed
                 }
@@ -592,6 +611,12 @@ impl Line {
         gate.missing = missing;
         let until = gate.since + cap;
         if now < until { Err(until) } else { Ok(()) }
+    }
+
+    /// Does not tell the client of names that are gone from now on: what named them goes too, and
+    /// then it gives them up by itself.
+    pub(super) fn keep_quiet(&mut self) {
+        self.quiet = true;
     }
 
     /// What began to wait first.

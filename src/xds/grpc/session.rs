@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::time::Instant;
 
-use super::line::{Answer, Draft, Form, Heard, Line};
+use super::line::{Answer, Draft, Form, Heard, Line, Phase};
 use super::said::Said;
 use crate::snapshot::cell::Interest;
 use crate::snapshot::{Flavour, Kind, Name};
@@ -71,25 +71,33 @@ impl Session {
         for line in self.lines.values_mut() {
             line.look(settled);
         }
+        let follows_clusters = self.lines.get(&Kind::Cluster);
+        if follows_clusters.is_some_and(|line| line.asked().is_whole())
+            && let Some(endpoints) = self.lines.get_mut(&Kind::Endpoint)
+        {
+            endpoints.keep_quiet();
+        }
         let mut until: Option<Instant> = None;
-        for kind in Kind::ALL {
-            let Some(mut line) = self.lines.remove(&kind) else {
-                continue;
-            };
-            let step = self.step(kind, &mut line, settled, patience, now);
-            self.lines.insert(kind, line);
-            match step {
-                Step::Send { answer, lacks } => {
-                    // A cluster that is new or changed waits for its endpoints once more, and
-                    // does not always ask.
-                    if kind == Kind::Cluster
-                        && let Some(endpoints) = self.lines.get_mut(&Kind::Endpoint)
-                    {
-                        endpoints.owe(&answer.changed);
+        for phase in [Phase::Come, Phase::Go] {
+            for kind in Kind::ALL {
+                let Some(mut line) = self.lines.remove(&kind) else {
+                    continue;
+                };
+                let step = self.step(kind, phase, &mut line, settled, patience, now);
+                self.lines.insert(kind, line);
+                match step {
+                    Step::Send { answer, lacks } => {
+                        // A cluster that is new or changed waits for its endpoints once more, and
+                        // does not always ask.
+                        if kind == Kind::Cluster
+                            && let Some(endpoints) = self.lines.get_mut(&Kind::Endpoint)
+                        {
+                            endpoints.owe(&answer.changed);
+                        }
+                        return Step::Send { answer, lacks };
                     }
-                    return Step::Send { answer, lacks };
+                    Step::Wait { until: at } => until = until.into_iter().chain(at).min(),
                 }
-                Step::Wait { until: at } => until = until.into_iter().chain(at).min(),
             }
         }
         Step::Wait { until }
@@ -98,6 +106,7 @@ impl Session {
     fn step(
         &mut self,
         kind: Kind,
+        phase: Phase,
         line: &mut Line,
         settled: &Settled,
         patience: &Patience,
@@ -116,7 +125,7 @@ impl Session {
             Used::Anything => true,
             Used::These(names) => names.contains(name),
         };
-        let Some(draft) = line.draft(settled, is_used) else {
+        let Some(draft) = line.draft(settled, phase, is_used) else {
             return Step::Wait { until: known_at };
         };
         let mut lacks = None;

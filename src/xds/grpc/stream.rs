@@ -11,13 +11,14 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
 use super::Shared;
-use super::line::{Answer, Form, Heard};
+use super::line::{Answer, Form, Heard, Line};
 use super::session::{Session, Step};
 use super::wire::{Request, Wire};
 use crate::snapshot::cell::{Interest, Watch};
 use crate::snapshot::{Flavour, Kind, Name};
 use crate::xds::proxies::Proxies;
 use crate::xds::rest::Connection;
+use crate::xds::view::StreamView;
 
 /// One stream as others see it.
 pub(in crate::xds) struct Stream {
@@ -64,6 +65,14 @@ impl Transport {
         }
     }
 
+    /// Whether one stream carries every kind.
+    pub(in crate::xds) fn is_aggregated(self) -> bool {
+        match self {
+            Self::Ads | Self::AdsDelta => true,
+            Self::Grpc | Self::DeltaGrpc => false,
+        }
+    }
+
     /// What its clients are told to get resources by.
     pub(super) fn flavour(self) -> Flavour {
         match self {
@@ -92,7 +101,26 @@ impl Stream {
         self.node.get().cloned().unwrap_or_default()
     }
 
-    pub(in crate::xds) fn session(&self) -> MutexGuard<'_, Session> {
+    /// How far its client is with each kind.
+    pub(in crate::xds) fn kinds(&self, now: Instant) -> Vec<(Kind, StreamView)> {
+        let session = self.session();
+        let view = |line: &Line| StreamView {
+            names: (!line.asked().is_whole()).then(|| line.asked().names().len()),
+            state: line.progress(),
+            sent: line.last_sent().map(str::to_owned),
+            accepted: line.accepted_version().map(str::to_owned),
+            since_seconds: now.duration_since(line.changed_at()).as_secs_f64(),
+            nacks: line.nacks(),
+            error: line.rejection().map(str::to_owned),
+            waits_for: line
+                .missing()
+                .map(|(kind, name)| (kind.as_str(), name.as_ref().to_owned())),
+        };
+        let lines = session.lines();
+        lines.map(|(kind, line)| (kind, view(line))).collect()
+    }
+
+    fn session(&self) -> MutexGuard<'_, Session> {
         // Nothing panics while it is held.
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
