@@ -505,7 +505,8 @@ impl Line {
             match (self.wanted(settled, name, *due), phase) {
                 (Wanted::Nothing, _) => done.push(name.clone()),
                 (Wanted::Removed, Phase::Go) if !is_used(name) => draft.removed.push(name.clone()),
-                (Wanted::Removed, _) | (Wanted::Resource(_), Phase::Go) => {}
+                (Wanted::Missing, Phase::Come) => draft.removed.push(name.clone()),
+                (Wanted::Removed, _) | (Wanted::Missing | Wanted::Resource(_), Phase::Go) => {}
                 (Wanted::Resource(resource), Phase::Come) => {
                     let length = resource.encoded(self.flavour).bytes().len();
                     if bytes > 0 && bytes + length > MAX_ANSWER_BYTES {
@@ -522,7 +523,7 @@ impl Line {
         if self.due.is_empty() {
             self.published = None;
         }
-        if draft.resources.is_empty() {
+        if phase == Phase::Come && draft.resources.is_empty() {
             self.gate = None;
         }
         let is_owed = self.answer_due && phase == Phase::Come;
@@ -571,7 +572,7 @@ impl Line {
                 Some(blank) => Wanted::Resource(Arc::new(blank)),
                 None => Wanted::Nothing,
             },
-            (Kind::Cluster | Kind::Listener | Kind::Secret, Form::Delta) => Wanted::Removed,
+            (Kind::Cluster | Kind::Listener | Kind::Secret, Form::Delta) => Wanted::Missing,
             (Kind::Cluster | Kind::Listener | Kind::Secret, Form::World) => Wanted::Nothing,
         };
         match (latest, due) {
@@ -829,7 +830,10 @@ impl Line {
 /// What is to be said about a name.
 enum Wanted {
     Nothing,
+    /// It is gone.
     Removed,
+    /// It was asked for and is not there.
+    Missing,
     Resource(Arc<Resource>),
 }
 

@@ -8,7 +8,7 @@ use prometheus::IntGauge;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use super::Shared;
 use super::line::{Answer, Form, Heard, Line};
@@ -255,11 +255,12 @@ impl<W: Wire> Driver<W> {
                     }
                 }
                 Ok(None) => return End::Quiet,
-                // A client that went away looks like this, and so does a request that is too large.
-                Err(status) if status.code() == tonic::Code::OutOfRange => {
-                    return End::Fault(status);
-                }
-                Err(_) => return End::Quiet,
+                Err(status) => match status.code() {
+                    // It is too large, or not a message at all.
+                    Code::OutOfRange | Code::Internal => return End::Fault(status),
+                    // A client that went away.
+                    _ => return End::Quiet,
+                },
             }
         }
     }
