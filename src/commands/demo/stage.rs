@@ -42,7 +42,7 @@ impl Plan {
     pub fn new(envoy: &Path) -> Self {
         Self {
             envoy: envoy.to_owned(),
-            transport: Transport::Rest,
+            transport: Transport::AdsDelta,
             marathon: marathon::Config::default(),
             flags: Vec::new(),
             tune: |_| {},
