@@ -3,8 +3,18 @@
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod manual;
+#[cfg(test)]
+mod program;
+#[cfg(test)]
+mod rejections;
+#[cfg(test)]
+mod restarts;
+#[cfg(test)]
 mod start;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod tls;
