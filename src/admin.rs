@@ -40,15 +40,6 @@ pub struct Sources {
     pub proxies: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
 }
 
-/// Why the admin port cannot be served.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The metric that shows the snapshot's versions is there already: these metrics belong to
-    /// another admin port.
-    #[error("cannot register the metric of the snapshot's versions")]
-    RegisterMetric(#[source] prometheus::Error),
-}
-
 /// What a client may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Limits {
@@ -81,17 +72,13 @@ impl Default for Limits {
 
 /// Serves the admin port until `shutdown`, then finishes the answers that are on their way (5 s at
 /// most) and returns. No task outlives it; dropping it ends them at once.
-///
-/// # Errors
-///
-/// When `metrics` has an admin port already. A client that misbehaves is no error.
 pub async fn serve(
     listener: TcpListener,
     sources: Sources,
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
-) -> Result<(), Error> {
-    serve_within(Limits::default(), listener, sources, metrics, shutdown).await
+) {
+    serve_within(Limits::default(), listener, sources, metrics, shutdown).await;
 }
 
 async fn serve_within(
@@ -100,8 +87,8 @@ async fn serve_within(
     sources: Sources,
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
-) -> Result<(), Error> {
-    let pages = Pages::new(sources, metrics).map_err(Error::RegisterMetric)?;
+) {
+    let pages = Pages::new(sources, metrics);
     let places = Arc::new(Semaphore::new(limits.connections));
     let mut connections = JoinSet::new();
     let accepting = async {
@@ -130,7 +117,6 @@ async fn serve_within(
     drop(listener);
     // Each sees the shutdown itself and ends within the drain time.
     while connections.join_next().await.is_some() {}
-    Ok(())
 }
 
 async fn connection(limits: Limits, stream: TcpStream, pages: Pages, shutdown: CancellationToken) {

@@ -62,9 +62,6 @@ pub enum Error {
     /// The server for proxies ended.
     #[error("the server for proxies ended")]
     Xds(#[source] xds::Error),
-    /// The server for operators ended.
-    #[error("the server for operators ended")]
-    Admin(#[source] admin::Error),
     /// A task ended that should not, or panicked.
     #[error("{room} ended unexpectedly")]
     Ended {
@@ -186,10 +183,8 @@ impl Daemon {
         rooms.spawn({
             let (metrics, token) = (metrics.clone(), token.clone());
             async move {
-                let served = admin::serve(self.admin, sources, metrics, token).await;
-                served
-                    .map(|()| "the server for operators")
-                    .map_err(Error::Admin)
+                admin::serve(self.admin, sources, metrics, token).await;
+                Ok("the server for operators")
             }
         });
         if let Some(config) = self.settings.certificates {

@@ -1,11 +1,11 @@
 //! Every metric: its name, its unit, its help.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use tokio::time::Instant;
@@ -35,6 +35,9 @@ impl<T> Heard<T> {
     }
 }
 
+/// Sets metrics that are computed when they are asked for.
+type Compute = dyn Fn(&Metrics) + Send + Sync;
+
 /// The metrics of one process. Handles are shared; clones of the `Arc` count together.
 #[expect(
     missing_docs,
@@ -43,9 +46,11 @@ impl<T> Heard<T> {
 pub struct Metrics {
     registry: Registry,
     described: Vec<Description>,
+    computed: Mutex<Vec<Box<Compute>>>,
     pub stream_connected: IntGauge,
     pub stream_connects: IntCounter,
     pub stream_failures: IntCounterVec,
+    pub stream_silence_seconds: Gauge,
     pub events: IntCounterVec,
     pub frames_rejected: IntCounterVec,
     pub resyncs: IntCounterVec,
@@ -58,6 +63,7 @@ pub struct Metrics {
     pub presumed_healthy_tasks: IntGauge,
     pub problems: IntGaugeVec,
     pub resources: IntGaugeVec,
+    pub snapshot_info: IntGaugeVec,
     pub polls: IntCounterVec,
     pub polls_held: IntGaugeVec,
     pub polls_refused: IntCounterVec,
@@ -88,6 +94,10 @@ impl Metrics {
             stream_connected: new.gauge("stream_connected", "Whether Marathon's event stream is open and confirmed (1) or not (0).")?,
             stream_connects: new.counter("stream_connects_total", "Event streams that were opened and confirmed.")?,
             stream_failures: new.counters("stream_failures_total", "Event streams that ended or could not be opened, by reason.", &["reason"])?,
+            stream_silence_seconds: new.decimal_gauge(
+                "stream_silence_seconds",
+                "Time since the event stream last gave a sign of life; heartbeats come every 10 s.",
+            )?,
             events: new.counters("events_total", "Events read from Marathon, by event type; types unknown here count as other.", &["event_type"])?,
             frames_rejected: new.counters("frames_rejected_total", "Events and answers of Marathon that could not be used, by reason.", &["reason"])?,
             resyncs: new.counters("resyncs_total", "Full lists that were asked for, by reason.", &["reason"])?,
@@ -100,6 +110,11 @@ impl Metrics {
             presumed_healthy_tasks: new.gauge("presumed_healthy_tasks", "Tasks that count as healthy only because Marathon had no results at all when this process started.")?,
             problems: new.gauges("problems", "What is left out of the configuration now, by reason.", &["reason"])?,
             resources: new.gauges("resources", "Resources of the current snapshot, by kind.", &["kind"])?,
+            snapshot_info: new.gauges(
+                "snapshot_info",
+                "The version of each kind in the current snapshot, as a label; replicas that agree show the same.",
+                &["kind", "version"],
+            )?,
             polls: new.counters("polls_total", "REST polls answered, by kind and by answer: changed or unchanged.", &["kind", "answer"])?,
             polls_held: new.gauges("polls_held", "REST polls that wait for a change now, by kind.", &["kind"])?,
             polls_refused: new.counters("polls_refused_total", "Requests to the xDS port that were refused, by reason.", &["reason"])?,
@@ -121,6 +136,7 @@ impl Metrics {
             shared_identities: new.gauge("shared_identities", "Node ids that several proxies behind one address share: for these no rejection is noticed and no order is kept.")?,
             certificate_expiry: new.gauges("certificate_expiry_timestamp_seconds", "When a certificate that is served ends, in seconds since 1970, by name.", &["name"])?,
             described: new.described,
+            computed: Mutex::default(),
             registry: new.registry,
         };
         Ok(Arc::new(metrics))
@@ -133,6 +149,9 @@ impl Metrics {
     /// When a metric cannot be written, which no input causes.
     pub fn encode(&self) -> Result<Vec<u8>, prometheus::Error> {
         let mut text = Vec::new();
+        // Held to the end, so that two scrapes at once do not see each other's half.
+        let computed = self.computed();
+        computed.iter().for_each(|compute| compute(self));
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
     }
@@ -153,13 +172,14 @@ impl Metrics {
         table
     }
 
-    /// Puts a metric that is computed when it is asked for among the others.
-    ///
-    /// # Errors
-    ///
-    /// When its name is taken.
-    pub fn register(&self, collector: impl Collector + 'static) -> Result<(), prometheus::Error> {
-        self.registry.register(Box::new(collector))
+    /// Has `compute` set its metrics whenever they are asked for.
+    pub fn at_scrape(&self, compute: impl Fn(&Self) + Send + Sync + 'static) {
+        self.computed().push(Box::new(compute));
+    }
+
+    fn computed(&self) -> MutexGuard<'_, Vec<Box<Compute>>> {
+        // A computation that panicked has left its own metric behind and nobody else's.
+        self.computed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -184,6 +204,16 @@ struct Builder {
 impl Builder {
     fn gauge(&mut self, name: &str, help: &'static str) -> Result<IntGauge, prometheus::Error> {
         let metric = IntGauge::with_opts(options(name, help))?;
+        self.add(metric.clone(), name, "gauge", &[], help)?;
+        Ok(metric)
+    }
+
+    fn decimal_gauge(
+        &mut self,
+        name: &str,
+        help: &'static str,
+    ) -> Result<Gauge, prometheus::Error> {
+        let metric = Gauge::with_opts(options(name, help))?;
         self.add(metric.clone(), name, "gauge", &[], help)?;
         Ok(metric)
     }
@@ -268,6 +298,15 @@ fn histogram_options(name: &str, help: &str) -> HistogramOpts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_computed_metric_is_computed_for_every_scrape() {
+        let metrics = Metrics::new().unwrap();
+        metrics.at_scrape(|metrics| metrics.proxies.set(metrics.proxies.get() + 1));
+        metrics.encode().unwrap();
+        metrics.encode().unwrap();
+        assert_eq!(metrics.proxies.get(), 2);
+    }
 
     #[test]
     fn every_metric_can_be_registered_and_written() {

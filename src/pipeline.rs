@@ -248,3 +248,176 @@ impl Pipeline {
 fn count_of(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::snapshot::cell::{Reader, cell};
+    use crate::state::app::{App, AppId, Task};
+    use crate::state::testing::{app, labels, list, listed, task, update};
+    use crate::{intent, resources, state};
+
+    struct Bench {
+        pipeline: Pipeline,
+        reader: Reader,
+    }
+
+    fn bench(wait_for_certificates: bool) -> Bench {
+        let (publisher, reader) = cell();
+        let groups = ["external".to_owned()].into();
+        let intents = intent::Config {
+            groups: intent::Groups::Named(groups),
+            label_prefix: "HAPROXY".to_owned(),
+            strict: false,
+            use_health: true,
+            framework_name: None,
+        };
+        let pipeline = Pipeline::new(
+            State::new(state::Config::default()),
+            Projection::new(intents, resources::Config::default()),
+            publisher,
+            wait_for_certificates,
+            Metrics::new().unwrap(),
+        );
+        Bench { pipeline, reader }
+    }
+
+    impl Bench {
+        fn hears(&mut self, messages: impl IntoIterator<Item = Event>) {
+            let heard = |event| Heard::now(vec![event]);
+            self.pipeline
+                .take(&mut messages.into_iter().map(heard).collect());
+        }
+
+        fn endpoints(&self) -> Option<usize> {
+            let snapshot = self.reader.current()?;
+            Some(snapshot.resources(Kind::Endpoint).len())
+        }
+    }
+
+    fn all(tasks: Vec<Task>) -> Event {
+        Event::Synced(list(vec![listed(app("/web"), tasks)]))
+    }
+
+    fn no_certificates() -> Event {
+        Event::CertificatesRead {
+            certificates: vec![],
+            problems: vec![],
+        }
+    }
+
+    #[test]
+    fn nothing_is_published_before_the_first_list() {
+        let mut bench = bench(false);
+        let changed = Event::AppChanged(listed(app("/web"), vec![]));
+        bench.hears([changed, no_certificates()]);
+        assert_eq!(bench.endpoints(), None);
+        bench.hears([all(vec![])]);
+        assert_eq!(bench.endpoints(), Some(1));
+    }
+
+    #[test]
+    fn an_empty_list_is_published_too() {
+        let mut bench = bench(false);
+        bench.hears([Event::Synced(list(vec![]))]);
+        assert_eq!(bench.endpoints(), Some(0));
+    }
+
+    #[test]
+    fn with_certificates_on_the_first_publication_waits_for_them() {
+        let mut bench = bench(true);
+        bench.hears([all(vec![])]);
+        assert_eq!(bench.endpoints(), None);
+        bench.hears([no_certificates()]);
+        assert_eq!(bench.endpoints(), Some(1));
+    }
+
+    #[test]
+    fn the_first_publication_waits_for_the_names_of_agents() {
+        let mut bench = bench(false);
+        let named = Task {
+            host: Some("agent-1".into()),
+            ..task("t", 31_000)
+        };
+        bench.hears([all(vec![named])]);
+        assert_eq!(bench.endpoints(), None, "its endpoints would be empty");
+        let unresolved = Event::HostResolved {
+            host: "agent-1".into(),
+            addresses: vec![],
+        };
+        bench.hears([unresolved]);
+        assert_eq!(
+            bench.endpoints(),
+            Some(1),
+            "a name that does not resolve is no reason to wait"
+        );
+        let problems = bench.pipeline.problems().current();
+        assert_eq!(problems[0].reason, Reason::UnresolvedAgent);
+    }
+
+    #[test]
+    fn what_waits_is_published_once_and_what_changes_nothing_not_at_all() {
+        let mut bench = bench(false);
+        let publishes = bench.pipeline.metrics.publishes.clone();
+        bench.hears([all(vec![])]);
+        assert_eq!(publishes.get(), 1);
+        let tasks = ["a", "b", "c"].map(|id| task(id, 31_000));
+        bench.hears(tasks.map(|task| Event::TaskChanged(update("/web", &task))));
+        assert_eq!(publishes.get(), 2);
+        bench.hears([Event::TaskChanged(update("/web", &task("a", 31_000)))]);
+        assert_eq!(publishes.get(), 2);
+    }
+
+    #[test]
+    fn problems_come_and_go() {
+        let mut bench = bench(false);
+        let bad = App {
+            labels: labels(&[("HAPROXY_GROUP", "external"), ("HAPROXY_0_VHOST", "a b!")]),
+            ..app("/web")
+        };
+        let all = |app: App| Event::Synced(list(vec![listed(app, vec![])]));
+        bench.hears([all(bad)]);
+        let shown = bench.pipeline.problems();
+        assert_eq!(shown.current().len(), 1);
+        let gauge = |bench: &Bench| {
+            let reason = Reason::InvalidLabel.as_str();
+            bench
+                .pipeline
+                .metrics
+                .problems
+                .with_label_values(&[reason])
+                .get()
+        };
+        assert_eq!(gauge(&bench), 1);
+        bench.hears([all(app("/web"))]);
+        assert!(shown.current().is_empty());
+        assert_eq!(gauge(&bench), 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_is_asked_for_when_there_is_room_and_facts_do_not_wait_for_it() {
+        let Bench { pipeline, reader } = bench(false);
+        let (facts, heard) = mpsc::channel(8);
+        let (stale, mut missing) = mpsc::channel(1);
+        let shutdown = CancellationToken::new();
+        let mut run = Box::pin(pipeline.run(heard, stale, shutdown.clone()));
+        let unknown = |id: &str| Event::TaskChanged(update(id, &task("t", 1)));
+        let events = vec![all(vec![]), unknown("/a"), unknown("/b"), unknown("/a")];
+        facts.send(Heard::now(events)).await.unwrap();
+        assert!(run.as_mut().now_or_never().is_none());
+        // The queue is full of the first request; facts are taken all the same.
+        let more = vec![unknown("/b")];
+        facts.send(Heard::now(more)).await.unwrap();
+        let asked = tokio::select! {
+            () = run.as_mut() => panic!("the pipeline ended"),
+            asked = async { [missing.recv().await, missing.recv().await] } => asked,
+        };
+        let app = |id: &str| Some(Stale::App(AppId::from(id)));
+        assert_eq!(asked, [app("/a"), app("/b")]);
+        assert!(reader.current().is_some());
+        shutdown.cancel();
+        run.await;
+    }
+}

@@ -1,15 +1,12 @@
 //! The pages of the admin port: which one a request asks for, and what stands on it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use percent_encoding::percent_decode_str;
-use prometheus::core::{Collector, Desc};
-use prometheus::proto::MetricFamily;
-use prometheus::{IntGaugeVec, Opts};
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
@@ -72,21 +69,17 @@ enum Refusal {
     BadQuery(String),
 }
 
-/// The version of each kind in the current snapshot, computed when it is asked for.
-struct SnapshotVersions {
-    snapshot: Reader,
-    gauge: IntGaugeVec,
-    collecting: Mutex<()>,
-}
-
 impl Pages {
-    pub(super) fn new(sources: Sources, metrics: Arc<Metrics>) -> Result<Self, prometheus::Error> {
-        metrics.register(SnapshotVersions::new(sources.snapshot.clone())?)?;
-        Ok(Self {
+    pub(super) fn new(sources: Sources, metrics: Arc<Metrics>) -> Self {
+        metrics.at_scrape({
+            let snapshot = sources.snapshot.clone();
+            move |metrics| show_versions(metrics, &snapshot)
+        });
+        Self {
             sources,
             metrics,
             large: Arc::new(Semaphore::new(LARGE_PAGES)),
-        })
+        }
     }
 
     /// The answer to a request, whatever it asks for.
@@ -257,41 +250,17 @@ impl Refusal {
     }
 }
 
-impl SnapshotVersions {
-    fn new(snapshot: Reader) -> Result<Self, prometheus::Error> {
-        let options = Opts::new(
-            "snapshot_info",
-            "The version of each kind in the current snapshot: replicas that agree show the same.",
-        );
-        Ok(Self {
-            snapshot,
-            gauge: IntGaugeVec::new(options.namespace("marathon_envoy"), &["kind", "version"])?,
-            collecting: Mutex::new(()),
-        })
-    }
-}
-
-impl Collector for SnapshotVersions {
-    fn desc(&self) -> Vec<&Desc> {
-        self.gauge.desc()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        // Two scrapes at once must not see each other's half.
-        let _alone = self
-            .collecting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        self.gauge.reset();
-        if let Some(snapshot) = self.snapshot.current() {
-            for kind in Kind::ALL {
-                let version = version(&snapshot, kind).to_string();
-                self.gauge
-                    .with_label_values(&[kind.as_str(), &version])
-                    .set(1);
-            }
-        }
-        self.gauge.collect()
+/// Sets the metric of each kind's version.
+fn show_versions(metrics: &Metrics, snapshot: &Reader) {
+    // Versions are labels: the ones of the last scrape must go.
+    metrics.snapshot_info.reset();
+    let Some(snapshot) = snapshot.current() else {
+        return;
+    };
+    for kind in Kind::ALL {
+        let version = version(&snapshot, kind).to_string();
+        let labels = [kind.as_str(), &version];
+        metrics.snapshot_info.with_label_values(&labels).set(1);
     }
 }
 

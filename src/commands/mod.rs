@@ -4,6 +4,7 @@ pub mod bootstrap;
 #[cfg(feature = "demo")]
 pub mod demo;
 mod serve;
+pub mod status;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -26,6 +27,8 @@ enum Command {
     Serve(Box<Typed>),
     /// Print a bootstrap for Envoy that leads it here.
     Bootstrap(bootstrap::Arguments),
+    /// Ask a running daemon how far its proxies are.
+    Status(status::Arguments),
 }
 
 /// The exit code of a bad setting, as of any wrong usage.
@@ -52,6 +55,7 @@ impl Cli {
         match self.command {
             Command::Serve(typed) => serve::run(*typed),
             Command::Bootstrap(arguments) => bootstrap::run(&arguments),
+            Command::Status(arguments) => status::run(&arguments),
         }
     }
 }

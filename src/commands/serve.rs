@@ -1,5 +1,6 @@
 //! `serve`: the daemon, until it is told to stop.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -75,7 +76,9 @@ async fn serve(settings: Settings) -> Result<(), daemon::Error> {
 
 /// Sends the log to the standard error stream.
 pub(super) fn write_log(format: LogFormat, filter: Targets) {
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     let registry = tracing_subscriber::registry();
     let set = match format {
         LogFormat::Text => registry.with(lines.with_filter(filter)).try_init(),

@@ -1,6 +1,8 @@
 //! The requests besides the stream: apps with their tasks, one app, a group, an old definition,
 //! the leader.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, StatusCode, Uri};
@@ -48,19 +50,19 @@ impl Client {
     /// Asks one question, within the limit for requests.
     pub(super) async fn ask(&self, base: &BaseUrl, asked: &Asked) -> Result<Answer, Error> {
         let limit = self.connection.config().request_limit;
-        tokio::time::timeout(limit, self.answer(base, asked))
-            .await
-            .unwrap_or(Err(Error::Slow {
-                what: "the answer",
-                limit,
-            }))
+        within(limit, self.answer(base, asked, limit)).await
     }
 
-    async fn answer(&self, base: &BaseUrl, asked: &Asked) -> Result<Answer, Error> {
+    async fn answer(
+        &self,
+        base: &BaseUrl,
+        asked: &Asked,
+        limit: Duration,
+    ) -> Result<Answer, Error> {
         match asked {
             Asked::Everything(purpose) => {
                 let path = "/v2/apps?embed=apps.tasks".to_owned();
-                let body = self.get(base, &path).await?;
+                let body = self.get(base, &path, limit).await?;
                 let list = parse(path, body, translate::apps).await?;
                 Ok(Answer::Fact(Event::Synced(List {
                     purpose: *purpose,
@@ -69,7 +71,7 @@ impl Client {
             }
             Asked::Group(group) => {
                 let path = format!("/v2/apps{}/*?embed=apps.tasks", encoded(group));
-                let body = match self.get(base, &path).await {
+                let body = match self.get(base, &path, limit).await {
                     Ok(body) => body,
                     Err(e) if is_missing(&e) => return Ok(Answer::Elsewhere),
                     Err(e) => return Err(e),
@@ -93,7 +95,7 @@ impl Client {
             }
             Asked::App(app) => {
                 let path = format!("/v2/apps{}", encoded(app));
-                match self.get(base, &path).await {
+                match self.get(base, &path, limit).await {
                     Ok(body) => Ok(Answer::Fact(parse(path, body, translate::app).await?)),
                     Err(e) if is_missing(&e) => Ok(Answer::Fact(Event::AppGone(app.clone()))),
                     Err(e) => Err(e),
@@ -109,7 +111,7 @@ impl Client {
                     return Ok(Answer::Fact(gone));
                 };
                 let path = format!("/v2/apps{}/versions/{text}", encoded(app));
-                match self.get(base, &path).await {
+                match self.get(base, &path, limit).await {
                     Ok(body) => Ok(Answer::Fact(Event::DefinitionRead {
                         app: app.clone(),
                         version: *version,
@@ -122,15 +124,16 @@ impl Client {
         }
     }
 
-    /// The leader's `host:port`, as Marathon names it.
+    /// The leader's `host:port`, as Marathon names it. Part of opening a stream, and as patient.
     pub(super) async fn leader(&self, base: &BaseUrl) -> Result<String, Error> {
         let path = "/v2/leader".to_owned();
-        let body = self.get(base, &path).await?;
+        let limit = self.connection.config().head_limit;
+        let body = within(limit, self.get(base, &path, limit)).await?;
         translate::leader(&body).map_err(|source| Error::Answer { path, source })
     }
 
     /// The body of a 200 that is JSON.
-    async fn get(&self, base: &BaseUrl, path: &str) -> Result<Bytes, Error> {
+    async fn get(&self, base: &BaseUrl, path: &str, limit: Duration) -> Result<Bytes, Error> {
         let uri: Uri = base
             .at(path)
             .parse()
@@ -138,7 +141,7 @@ impl Client {
         let credentials = self.connection.credentials().await?;
         let response = self
             .connection
-            .get(&uri, "application/json", credentials.as_ref())
+            .get(&uri, "application/json", credentials.as_ref(), limit)
             .await?;
         let (head, body) = response.into_parts();
         let host = authority(&uri);
@@ -178,6 +181,18 @@ impl Client {
             }
         })
     }
+}
+
+async fn within<T>(
+    limit: Duration,
+    answer: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    tokio::time::timeout(limit, answer)
+        .await
+        .unwrap_or(Err(Error::Slow {
+            what: "the answer",
+            limit,
+        }))
 }
 
 /// Reads an answer aside: a list of 90 MB takes the better part of a second, in which the stream

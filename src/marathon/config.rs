@@ -23,16 +23,17 @@ pub struct Config {
     pub leader_hosts: Vec<String>,
     /// How long a TCP connection may take to open. 3 s.
     pub connect_limit: Duration,
-    /// How long the head of an answer may take to come; a standby holds requests for 2.5 s while it
-    /// looks for a leader. 15 s.
+    /// How long the head of a stream may take to come, and the leader's name; a standby holds
+    /// requests for 2.5 s while it looks for a leader. 15 s.
     pub head_limit: Duration,
-    /// How long a confirmed or unconfirmed stream may be silent. Heartbeats come every 10 s, but a
+    /// How long a stream may be silent. Heartbeats come every 10 s, but a
     /// neighbour that blocks can hold them up for 30 s. 45 s.
     pub idle_limit: Duration,
     /// How long the first event of a stream may take after its head, which comes before the
     /// subscription exists. 30 s.
     pub confirm_limit: Duration,
-    /// How long a request other than the stream may take as a whole. 60 s.
+    /// How long a request other than the stream may take as a whole: Marathon asks its health
+    /// actors for each app, and then 90 MB may have to come through. 120 s.
     pub request_limit: Duration,
     /// Bytes of one event; a deployment's, in 1.4, holds all apps twice. 64 MB.
     pub event_limit_bytes: usize,
@@ -73,7 +74,7 @@ impl Config {
             head_limit: Duration::from_secs(15),
             idle_limit: Duration::from_secs(45),
             confirm_limit: Duration::from_secs(30),
-            request_limit: Duration::from_secs(60),
+            request_limit: Duration::from_secs(120),
             event_limit_bytes: 64_000_000,
             answer_limit_bytes: 256_000_000,
             heard_limit: 50_000,
@@ -158,7 +159,7 @@ mod tests {
             format!("{config:?}"),
             "Config { marathons: [\"http://m:8080\"], credentials_file: None, ca_file: None, \
              leader_hosts: [], connect_limit: 3s, head_limit: 15s, idle_limit: 45s, \
-             confirm_limit: 30s, request_limit: 60s, event_limit_bytes: 64000000, \
+             confirm_limit: 30s, request_limit: 120s, event_limit_bytes: 64000000, \
              answer_limit_bytes: 256000000, heard_limit: 50000, resync_interval: 300s, \
              confirmation_delay: 10s, missing_app_interval: 10s, backoff_first: 200ms, \
              backoff_limit: 10s, calm: 60s, resolve_lifetime: 60s, resolve_retry: 2s }"

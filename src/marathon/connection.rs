@@ -1,6 +1,7 @@
 //! Sends one request to Marathon: TLS roots, credentials, and the limits until the head is there.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -73,19 +74,19 @@ impl Connection {
         Ok(Some(value))
     }
 
-    /// Asks, and waits for the head of the answer, whatever its status.
+    /// Asks, and waits that long for the head of the answer, whatever its status.
     pub(super) async fn get(
         &self,
         uri: &Uri,
         accept: &'static str,
         credentials: Option<&HeaderValue>,
+        limit: Duration,
     ) -> Result<Response<Incoming>, Error> {
         let mut request = Request::get(uri.clone()).header(ACCEPT, accept);
         if let Some(credentials) = credentials {
             request = request.header(AUTHORIZATION, credentials);
         }
         let request = request.body(Empty::new()).map_err(Error::Request)?;
-        let limit = self.config.head_limit;
         match tokio::time::timeout(limit, self.client.request(request)).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(e)) => Err(Error::Connect {

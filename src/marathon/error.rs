@@ -156,7 +156,8 @@ impl Error {
         }
     }
 
-    /// Whether the same request may well succeed a little later without anybody's doing.
+    /// Whether the same request may well succeed later although nothing changes here: Marathon or
+    /// the network recovers, or the credentials that are being rotated fit again.
     pub fn passes(&self) -> bool {
         match self {
             Self::Connect { .. }
@@ -164,11 +165,13 @@ impl Error {
             | Self::Body(_)
             | Self::Idle(_)
             | Self::EndedUnconfirmed
-            | Self::Ended => true,
-            // An unknown path is a 500 since 1.6 and must not be asked for ever, but so is a list
-            // whose health actors took longer than 2 s.
+            | Self::Ended
+            | Self::Credentials { .. } => true,
+            // A list whose health actors took longer than 2 s is a 500.
             Self::Status { status, .. } => {
                 status.is_server_error()
+                    || *status == StatusCode::UNAUTHORIZED
+                    || *status == StatusCode::FORBIDDEN
                     || *status == StatusCode::REQUEST_TIMEOUT
                     || *status == StatusCode::TOO_MANY_REQUESTS
             }
@@ -178,7 +181,6 @@ impl Error {
             | Self::BaseUrl(_)
             | Self::Roots { .. }
             | Self::Tls(_)
-            | Self::Credentials { .. }
             | Self::Request(_)
             | Self::RedirectToStranger { .. }
             | Self::RedirectToPlain { .. }

@@ -5,10 +5,15 @@ mod config;
 mod connection;
 mod endpoints;
 mod error;
+mod flight;
 mod ids;
+mod kind;
 mod layout;
 mod resolve;
+mod stream;
 mod subscriber;
+#[cfg(test)]
+mod tests;
 pub mod translate;
 mod transport;
 mod wanted;
@@ -16,9 +21,6 @@ mod wire;
 
 use std::sync::Arc;
 
-use prometheus::core::{Collector, Desc};
-use prometheus::proto::MetricFamily;
-use prometheus::{Gauge, Opts};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -65,42 +67,16 @@ pub async fn run(
     // Not being able to read them now is worth stopping for; later it may be a rotation under way.
     connection.credentials().await?;
     let last_heard = LastHeard::new();
-    if let Err(e) = Silence::new(last_heard.clone()).and_then(|silence| metrics.register(silence)) {
-        tracing::warn!(error = %e, "the stream's silence cannot be measured");
-    }
+    metrics.at_scrape({
+        let last_heard = last_heard.clone();
+        move |metrics| {
+            let silence = last_heard.age().as_secs_f64();
+            metrics.stream_silence_seconds.set(silence);
+        }
+    });
     let connected = metrics.stream_connected.clone();
     let subscriber = Subscriber::new(config, connection, facts, stale, metrics, last_heard);
     shutdown.run_until_cancelled(subscriber.run()).await;
     connected.set(0);
     Ok(())
-}
-
-/// The metric of how long Marathon has been silent, computed when it is asked for.
-struct Silence {
-    gauge: Gauge,
-    last_heard: LastHeard,
-}
-
-impl Silence {
-    fn new(last_heard: LastHeard) -> Result<Self, prometheus::Error> {
-        let options = Opts::new(
-            "stream_silence_seconds",
-            "Time since the event stream last gave a sign of life; heartbeats come every 10 s.",
-        );
-        Ok(Self {
-            gauge: Gauge::with_opts(options.namespace("marathon_envoy"))?,
-            last_heard,
-        })
-    }
-}
-
-impl Collector for Silence {
-    fn desc(&self) -> Vec<&Desc> {
-        self.gauge.desc()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        self.gauge.set(self.last_heard.age().as_secs_f64());
-        self.gauge.collect()
-    }
 }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::backoff::jittered;
 use crate::state::app::AgentHost;
-use crate::state::event::Event;
+use crate::state::event::{Event, List, ListedApp};
 
 /// Look-ups at a time: each may hold a thread of the system's resolver.
 const AT_A_TIME: usize = 8;
@@ -68,7 +68,7 @@ impl Resolver {
     }
 
     /// A host was mentioned. A literal address needs no resolving.
-    pub(super) fn mention(&mut self, host: &AgentHost) {
+    fn mention(&mut self, host: &AgentHost) {
         let now = Instant::now();
         match self.hosts.get_mut(host) {
             Some(known) => known.mentioned = now,
@@ -85,8 +85,45 @@ impl Resolver {
         }
     }
 
+    /// The facts mention agents.
+    pub(super) fn mention_agents_of(&mut self, events: &[Event]) {
+        for event in events {
+            match event {
+                Event::Synced(List { apps, .. })
+                | Event::GroupSynced {
+                    list: List { apps, .. },
+                    ..
+                } => {
+                    for app in apps {
+                        self.mention_agents_of_app(app);
+                    }
+                }
+                Event::AppChanged(app) => self.mention_agents_of_app(app),
+                Event::TaskChanged(update) => {
+                    if let Some(host) = &update.host {
+                        self.mention(host);
+                    }
+                }
+                Event::AppUnreadable(_)
+                | Event::AppGone(_)
+                | Event::AppTerminated(_)
+                | Event::DefinitionRead { .. }
+                | Event::InstanceGone { .. }
+                | Event::HealthChanged { .. }
+                | Event::HostResolved { .. }
+                | Event::CertificatesRead { .. } => {}
+            }
+        }
+    }
+
+    fn mention_agents_of_app(&mut self, app: &ListedApp) {
+        for host in app.tasks.iter().filter_map(|task| task.host.as_ref()) {
+            self.mention(host);
+        }
+    }
+
     /// Waits for the next name to have new addresses. Loses nothing when it is dropped.
-    pub(super) async fn next(&mut self) -> Event {
+    pub(super) async fn next(&mut self) -> (AgentHost, Vec<IpAddr>) {
         loop {
             if self.scan_at.is_some_and(|at| at <= Instant::now()) {
                 self.scan_at = self.start_due();
@@ -94,11 +131,16 @@ impl Resolver {
             tokio::select! {
                 Some(looked_up) = self.lookups.join_next() => {
                     self.scan_at = Some(Instant::now());
-                    // A look-up that panicked is one that found nothing; none is aborted.
-                    if let Ok((host, result)) = looked_up
-                        && let Some(event) = self.learn(host, result)
-                    {
-                        return event;
+                    let (host, result) = match looked_up {
+                        Ok(looked_up) => looked_up,
+                        Err(e) => match e.try_into_panic() {
+                            Ok(panic) => std::panic::resume_unwind(panic),
+                            // None is aborted.
+                            Err(_) => continue,
+                        },
+                    };
+                    if let Some(addresses) = self.learn(&host, result) {
+                        return (host, addresses);
                     }
                 }
                 () = until(self.scan_at) => {}
@@ -133,8 +175,8 @@ impl Resolver {
 
     /// A name that does not resolve any more keeps its last addresses: the failure may pass, and
     /// agents that are gone take their tasks with them.
-    fn learn(&mut self, name: AgentHost, result: LookedUp) -> Option<Event> {
-        let host = self.hosts.get_mut(&name)?;
+    fn learn(&mut self, name: &AgentHost, result: LookedUp) -> Option<Vec<IpAddr>> {
+        let host = self.hosts.get_mut(name)?;
         let now = Instant::now();
         let addresses = match result {
             Ok(mut addresses) if !addresses.is_empty() => {
@@ -163,10 +205,7 @@ impl Resolver {
             return None;
         }
         host.said = Some(addresses.clone());
-        Some(Event::HostResolved {
-            host: name,
-            addresses,
-        })
+        Some(addresses)
     }
 }
 
@@ -213,12 +252,8 @@ mod tests {
     }
 
     async fn addresses(resolver: &mut Resolver) -> Vec<String> {
-        match resolver.next().await {
-            Event::HostResolved { addresses, .. } => {
-                addresses.iter().map(ToString::to_string).collect()
-            }
-            other => panic!("{other:?}"),
-        }
+        let (_, addresses) = resolver.next().await;
+        addresses.iter().map(ToString::to_string).collect()
     }
 
     #[tokio::test(start_paused = true)]

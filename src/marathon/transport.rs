@@ -86,7 +86,11 @@ impl Transport {
     async fn ask(&self, uri: Uri) -> Result<Response<Incoming>, Error> {
         let credentials = self.connection.credentials().await?;
         let credentials = credentials.as_ref();
-        let first = self.connection.get(&uri, EVENT_STREAM, credentials).await?;
+        let limit = self.connection.config().head_limit;
+        let first = self
+            .connection
+            .get(&uri, EVENT_STREAM, credentials, limit)
+            .await?;
         if !first.status().is_redirection() {
             return stream_head(&uri, first);
         }
@@ -104,7 +108,7 @@ impl Transport {
         tracing::debug!(from = %uri, to = %target, "the event stream is redirected");
         let second = self
             .connection
-            .get(&target, EVENT_STREAM, credentials)
+            .get(&target, EVENT_STREAM, credentials, limit)
             .await?;
         if second.status().is_redirection() {
             return Err(Error::Redirect {

@@ -138,15 +138,15 @@ impl Wanted {
         })
     }
 
-    /// Takes the delayed lists that are due. Says whether one was.
-    pub(super) fn mature(&mut self, now: Instant) -> bool {
+    /// Takes the delayed lists that are due. Says what they are for; none was if there is nothing.
+    pub(super) fn mature(&mut self, now: Instant) -> Option<Purpose> {
         let due = self.later.iter().filter(|(_, at)| **at <= now);
         let due: Vec<Purpose> = due.map(|(purpose, _)| *purpose).collect();
         for purpose in &due {
             self.later.remove(purpose);
             self.add_everything(*purpose);
         }
-        !due.is_empty()
+        due.last().copied()
     }
 
     /// Takes the next question that may be asked now.
@@ -288,9 +288,9 @@ mod tests {
         wanted.add(confirmation.clone(), now + Duration::from_secs(3));
         let due = now + Duration::from_secs(10);
         assert_eq!(wanted.wake_at(), Some(due));
-        assert!(!wanted.mature(now + Duration::from_secs(9)));
+        assert_eq!(wanted.mature(now + Duration::from_secs(9)), None);
         assert_eq!(wanted.next(now), None);
-        assert!(wanted.mature(due));
+        assert_eq!(wanted.mature(due), Some(Purpose::Confirmation));
         assert_eq!(
             wanted.next(due),
             Some(Asked::Everything(Purpose::Confirmation))

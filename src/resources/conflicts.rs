@@ -174,3 +174,21 @@ pub(super) fn redirect_without_https(app: &AppId, index: usize, label_prefix: &s
         remedy: "give this daemon a certificate, or remove the label".into(),
     }
 }
+
+/// The redirect of a host that no certificate is valid for: clients arrive, and are cut off.
+pub(super) fn redirect_uncovered(
+    app: &AppId,
+    index: usize,
+    host: &str,
+    label_prefix: &str,
+) -> Problem {
+    Problem {
+        subject: Subject::App(app.clone()),
+        label: Some(format!("{label_prefix}_{index}_REDIRECT_TO_HTTPS")),
+        reason: Reason::RedirectWithoutHttps,
+        message: format!(
+            "port {index} redirects {host} to https, and no certificate is valid for that host"
+        ),
+        remedy: "give this daemon a certificate for it, or remove the label".into(),
+    }
+}

@@ -319,7 +319,9 @@ impl Projection {
                 step.snapshot = true;
             }
         }
-        self.routes.set_https(!self.chains.is_empty());
+        let names = self.chains.iter().flat_map(|chain| &chain.server_names);
+        self.routes.set_server_names(names.cloned().collect());
+        step.problems = true;
     }
 
     fn write_tables(&mut self, step: &mut Step) {

@@ -12,7 +12,7 @@ use envoy_api::envoy::extensions::retry::host::previous_hosts::v3::PreviousHosts
 use envoy_api::prost::Message as _;
 
 use super::Config;
-use super::conflicts::{Claim, redirect_without_https, settle_host};
+use super::conflicts::{Claim, redirect_uncovered, redirect_without_https, settle_host};
 use super::source::{duration, plain};
 use crate::intent::{PathPrefix, Routing};
 use crate::snapshot::{Kind, Name, Resource};
@@ -64,10 +64,11 @@ impl Table {
 pub(super) struct Routes {
     config: Arc<Config>,
     label_prefix: String,
-    /// Whether there is an https listener that a redirect can lead to.
-    https: bool,
+    /// The names that the https listener has certificates for; none: there is no such listener.
+    server_names: BTreeSet<String>,
     hosts: BTreeMap<String, Host>,
-    redirecting: BTreeSet<(AppId, usize)>,
+    /// The ports that are redirected, with their hosts.
+    redirecting: BTreeMap<(AppId, usize), Vec<String>>,
     /// The hosts whose claims changed since the tables were last written.
     dirty: BTreeSet<String>,
 }
@@ -102,9 +103,9 @@ impl Routes {
         Self {
             config,
             label_prefix,
-            https: false,
+            server_names: BTreeSet::new(),
             hosts: BTreeMap::new(),
-            redirecting: BTreeSet::new(),
+            redirecting: BTreeMap::new(),
             dirty: BTreeSet::new(),
         }
     }
@@ -124,11 +125,10 @@ impl Routes {
             self.dirty.insert(host.clone());
         }
         let key = (app.clone(), index);
-        if after.is_some_and(|routing| routing.redirect_to_https) {
-            self.redirecting.insert(key);
-        } else {
-            self.redirecting.remove(&key);
-        }
+        match after.filter(|routing| routing.redirect_to_https) {
+            Some(routing) => self.redirecting.insert(key, routing.hosts.clone()),
+            None => self.redirecting.remove(&key),
+        };
         let Some(routing) = after else { return };
         let everything = [PathPrefix {
             prefix: "/".to_owned(),
@@ -155,12 +155,13 @@ impl Routes {
         }
     }
 
-    /// Says whether there is an https listener.
-    pub(super) fn set_https(&mut self, https: bool) {
-        if self.https == https {
+    /// Says which names the https listener has certificates for; none if there is no listener.
+    pub(super) fn set_server_names(&mut self, server_names: BTreeSet<String>) {
+        let listener_stays = self.server_names.is_empty() == server_names.is_empty();
+        self.server_names = server_names;
+        if listener_stays {
             return;
         }
-        self.https = https;
         for (name, host) in &self.hosts {
             if host.claims.iter().any(|claim| claim.redirect_to_https) {
                 self.dirty.insert(name.clone());
@@ -184,7 +185,8 @@ impl Routes {
             }
             let (winners, problems) = settle_host(&name, &host.claims, &self.label_prefix);
             host.problems = problems;
-            let redirect = self.https.then_some(self.config.https_listen.port());
+            let https = !self.server_names.is_empty();
+            let redirect = https.then_some(self.config.https_listen.port());
             let http = piece(&name, http_routes(&winners, redirect));
             let https = piece(&name, winners.iter().map(to_cluster).collect());
             written.tables |= host.http != http || host.https != https;
@@ -231,12 +233,31 @@ impl Routes {
     }
 
     /// The claims that lost, and the redirects that lead nowhere.
-    pub(super) fn problems(&self) -> impl Iterator<Item = Problem> {
-        let lost = self.hosts.values().flat_map(|host| &host.problems).cloned();
-        let nowhere = self.redirecting.iter().filter(|_| !self.https);
-        lost.chain(
-            nowhere.map(|(app, index)| redirect_without_https(app, *index, &self.label_prefix)),
-        )
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let lost = self.hosts.values().flat_map(|host| &host.problems);
+        let mut problems: Vec<Problem> = lost.cloned().collect();
+        for ((app, index), hosts) in &self.redirecting {
+            if self.server_names.is_empty() {
+                problems.push(redirect_without_https(app, *index, &self.label_prefix));
+                continue;
+            }
+            let uncovered = hosts.iter().filter(|host| !self.covers(host));
+            problems.extend(
+                uncovered.map(|host| redirect_uncovered(app, *index, host, &self.label_prefix)),
+            );
+        }
+        problems
+    }
+
+    /// Whether a chain of the https listener takes this host: by its name, or by a wildcard for
+    /// any part of the names above it. Of any host at all it cannot be said.
+    fn covers(&self, host: &str) -> bool {
+        let wildcards = host.match_indices('.').map(|(dot, _)| dot);
+        host == ANY_HOST
+            || self.server_names.contains(host)
+            || wildcards
+                .filter_map(|dot| host.get(dot..))
+                .any(|above| self.server_names.contains(&format!("*{above}")))
     }
 }
 

@@ -378,6 +378,36 @@ fn a_redirect_names_the_port_of_https_unless_everybody_knows_it() {
 }
 
 #[test]
+fn a_redirect_to_a_host_without_a_certificate_is_a_problem() {
+    let hosts = "a.test,x.b.test,x.y.b.test,c.test,*.d.test,*.b.test,*";
+    let app = labelled(
+        "/a",
+        &[
+            ("HAPROXY_0_VHOST", hosts),
+            ("HAPROXY_0_REDIRECT_TO_HTTPS", "true"),
+        ],
+    );
+    let before = known(vec![app]);
+    let one = vec![certificate("one", &["a.test", "*.b.test", "d.test"], 1)];
+    let state = with_certificates(before, one);
+    let mut projection = full(&state);
+    let uncovered = |projection: &Projection| -> Vec<bool> {
+        let problems = projection.problems().iter();
+        let messages: Vec<_> = problems.map(|problem| &problem.message).collect();
+        ["*.d.test", "c.test"]
+            .map(|host| messages.iter().any(|message| message.contains(host)))
+            .to_vec()
+    };
+    assert_eq!(uncovered(&projection), [true, true]);
+    assert_eq!(projection.problems().len(), 2);
+    let two = vec![certificate("one", &["a.test", "*.b.test", "c.test"], 2)];
+    let after = with_certificates(state.clone(), two);
+    let changed = projection.project(&state, &after);
+    assert!(changed.problems);
+    assert_eq!(uncovered(&projection), [true, false]);
+}
+
+#[test]
 fn every_name_is_in_one_chain_and_chains_are_sorted_by_names() {
     let certificates = vec![
         certificate("late", &["b.test", "c.test"], 20),

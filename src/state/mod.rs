@@ -9,6 +9,7 @@ pub mod certificate;
 pub mod event;
 pub mod problem;
 
+mod lists;
 mod tasks;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -22,9 +23,9 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 
-use app::{AgentHost, App, AppId, AppVersion, Health, Task, TaskId, TaskState};
+use app::{AgentHost, AppId, Health, TaskState};
 use certificate::Certificate;
-use event::{Event, List, ListedApp, Purpose, Stale, UnreadableApp};
+use event::{Event, Stale};
 use problem::{Problem, Reason, Subject};
 
 pub use tasks::AppState;
@@ -257,124 +258,10 @@ impl State {
         changed
     }
 
-    fn sync(&mut self, list: List, stale: &mut Vec<Stale>) {
-        let List {
-            apps,
-            unreadable,
-            purpose,
-        } = list;
-        let listed: BTreeSet<AppId> = apps
-            .iter()
-            .map(|listed| &listed.app.id)
-            .chain(unreadable.iter().map(|app| &app.id))
-            .cloned()
-            .collect();
-        let gone: Vec<AppId> = self
-            .apps
-            .keys()
-            .chain(self.unreadable.keys())
-            .filter(|id| !listed.contains(*id))
-            .cloned()
-            .collect();
-        let limit = self.apps.len() * usize::from(self.config.sudden_loss_percent);
-        let sudden = gone.len() * 100 > limit;
-        self.loss_suspected = match purpose {
-            // While in doubt, only a list without any loss ends it: what was added meanwhile must
-            // not make the same loss look small.
-            Purpose::Routine => sudden || (self.loss_suspected && !gone.is_empty()),
-            Purpose::Announced | Purpose::Confirmation => false,
-        };
-        if self.loss_suspected {
-            stale.push(Stale::EverythingLater(Purpose::Confirmation));
-        } else {
-            gone.iter().for_each(|id| self.forget_app(id));
-        }
-        let first = !self.synced;
-        for listed in apps {
-            let listed = if first {
-                presume_healthy(listed)
-            } else {
-                listed
-            };
-            self.change_app(listed, stale);
-        }
-        unreadable
-            .into_iter()
-            .for_each(|app| self.note_unreadable(app));
-        self.synced = true;
-        self.forget_unused_hosts();
-    }
-
-    fn sync_group(&mut self, group: &AppId, list: List, stale: &mut Vec<Stale>) {
-        let below = |id: &AppId| match id.as_str().strip_prefix(group.as_str()) {
-            Some(rest) => rest.starts_with('/') || group.as_str() == "/",
-            None => false,
-        };
-        let listed: BTreeSet<AppId> = list
-            .apps
-            .iter()
-            .map(|listed| &listed.app.id)
-            .chain(list.unreadable.iter().map(|app| &app.id))
-            .cloned()
-            .collect();
-        let gone: Vec<AppId> = self
-            .apps
-            .keys()
-            .chain(self.unreadable.keys())
-            .filter(|id| below(id) && !listed.contains(*id))
-            .cloned()
-            .collect();
-        gone.iter().for_each(|id| self.forget_app(id));
-        for listed in list.apps {
-            self.change_app(listed, stale);
-        }
-        list.unreadable
-            .into_iter()
-            .for_each(|app| self.note_unreadable(app));
-    }
-
-    fn change_app(&mut self, listed: ListedApp, stale: &mut Vec<Stale>) {
-        let id = listed.app.id.clone();
-        self.unreadable.remove(&id);
-        let before = self.apps.get(&id);
-        let (after, missing) = AppState::listed(listed, before.map(Arc::as_ref));
-        stale.extend(missing);
-        if before.is_none_or(|before| **before != after) {
-            self.apps.insert(id, Arc::new(after));
-        }
-    }
-
-    fn note_unreadable(&mut self, app: UnreadableApp) {
-        self.unreadable.insert(app.id, app.why);
-    }
-
-    fn forget_app(&mut self, id: &AppId) {
-        self.apps.remove(id);
-        self.unreadable.remove(id);
-    }
-
     fn change_tasks(&mut self, id: &AppId, change: impl FnOnce(&AppState) -> AppState) {
         if let Some(app) = self.apps.get(id) {
             let changed = change(app);
             self.apps.insert(id.clone(), Arc::new(changed));
-        }
-    }
-
-    fn forget_unused_hosts(&mut self) {
-        let used: BTreeSet<&AgentHost> = self
-            .apps
-            .values()
-            .flat_map(|app| app.tasks().values())
-            .filter_map(|task| task.host.as_ref())
-            .collect();
-        let unused: Vec<AgentHost> = self
-            .hosts
-            .keys()
-            .filter(|host| !used.contains(host))
-            .cloned()
-            .collect();
-        for host in unused {
-            self.hosts.remove(&host);
         }
     }
 
@@ -400,20 +287,6 @@ impl State {
         }
         self.certificate_problems = problems.into();
     }
-}
-
-/// Marathon forgets health results when its leader changes. An app of which no task has a result
-/// when this process starts is taken for such a case: its running tasks count as healthy.
-fn presume_healthy(mut listed: ListedApp) -> ListedApp {
-    let no_result = |task: &Task| task.health == Health::Unknown;
-    if listed.app.health_checks > 0 && listed.tasks.iter().all(no_result) {
-        for task in &mut listed.tasks {
-            if task.condition.may_serve() {
-                task.health = Health::Presumed;
-            }
-        }
-    }
-    listed
 }
 
 impl TaskState {

@@ -39,7 +39,8 @@ pub enum Reason {
     InvalidLabel,
     /// Another app's port claims the same host and path with a better right.
     Conflict,
-    /// The redirect leads to an https listener that does not exist.
+    /// The redirect leads to an https listener that does not exist, or to a host that none of its
+    /// certificates is valid for.
     RedirectWithoutHttps,
     /// A port cannot be routed to, in this definition or for some of its tasks.
     UnroutablePort,

@@ -1,9 +1,12 @@
 //! One app with its tasks, and the past definitions that some of them still run.
 
-use super::*;
-use event::TaskUpdate;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use super::app::{InstanceId, Layout};
+use imbl::OrdMap;
+
+use super::app::{App, AppVersion, Health, InstanceId, Layout, Task, TaskId, TaskState};
+use super::event::{ListedApp, Stale, TaskUpdate};
 
 /// An app and what is known of its tasks.
 #[derive(Clone, Debug, PartialEq, Eq)]

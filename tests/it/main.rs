@@ -5,8 +5,18 @@ mod conformance;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod manual;
+#[cfg(test)]
+mod program;
+#[cfg(test)]
+mod rejections;
+#[cfg(test)]
+mod restarts;
+#[cfg(test)]
 mod start;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod tls;

@@ -29,6 +29,14 @@ pub struct Plan {
     pub transport: Transport,
     /// The simulated Marathon.
     pub marathon: marathon::Config,
+    /// The loopback address on which the daemon and Envoy's listeners have their ports. On one that
+    /// nobody else uses, ports that are left are still free when who left them comes back.
+    pub address: Ipv4Addr,
+    /// Where the daemon answers proxies, as `XDS_LISTEN` spells it; some free port if there is
+    /// nothing here.
+    pub xds_listen: Option<String>,
+    /// Where Envoy listens for http; some free port if there is nothing here.
+    pub http: Option<SocketAddr>,
     /// Further settings of the daemon, as flags: `--strict-mode`.
     pub flags: Vec<String>,
     /// What the settings have no flag for: time limits that journeys set short.
@@ -42,8 +50,11 @@ impl Plan {
     pub fn new(envoy: &Path) -> Self {
         Self {
             envoy: envoy.to_owned(),
-            transport: Transport::Rest,
+            transport: Transport::AdsDelta,
             marathon: marathon::Config::default(),
+            address: Ipv4Addr::LOCALHOST,
+            xds_listen: None,
+            http: None,
             flags: Vec::new(),
             tune: |_| {},
             options: Options::default(),
@@ -107,8 +118,11 @@ impl Stage {
     /// Whatever part could not start.
     pub async fn start(plan: Plan) -> Result<Self, StageError> {
         let marathon = Cluster::start(plan.marathon.clone()).await?;
-        let http = free_address().await?;
-        let https = free_address().await?;
+        let http = match plan.http {
+            Some(address) => address,
+            None => free_address(plan.address).await?,
+        };
+        let https = free_address(plan.address).await?;
         let settings = settings(&plan, &marathon, http, https)?;
         let daemon = Daemon::bind(settings).await?;
         let xds = daemon.xds_address().clone();
@@ -220,11 +234,13 @@ fn settings(
     http: SocketAddr,
     https: SocketAddr,
 ) -> Result<Settings, StageError> {
+    let any_port = format!("{}:0", plan.address);
+    let xds_listen = plan.xds_listen.as_ref().unwrap_or(&any_port);
     let mut words = vec![
         format!("--marathon={}", marathon.urls().join(",")),
-        "--xds-listen=127.0.0.1:0".to_owned(),
+        format!("--xds-listen={xds_listen}"),
         "--xds-plaintext-secrets=true".to_owned(),
-        "--admin-listen=127.0.0.1:0".to_owned(),
+        format!("--admin-listen={any_port}"),
         format!("--http-listen-addr={}", http.ip()),
         format!("--http-listen-port={}", http.port()),
         format!("--https-listen-addr={}", https.ip()),
@@ -254,8 +270,8 @@ fn run(daemon: Daemon) -> Running {
 }
 
 /// An address that was free a moment ago. Envoy must be told its ports before it opens them.
-async fn free_address() -> Result<SocketAddr, StageError> {
-    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+async fn free_address(address: Ipv4Addr) -> Result<SocketAddr, StageError> {
+    let any = SocketAddr::from((address, 0));
     let listener = TcpListener::bind(any).await.map_err(StageError::Port)?;
     listener.local_addr().map_err(StageError::Port)
 }

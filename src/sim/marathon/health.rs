@@ -7,7 +7,9 @@ use serde_json::json;
 
 use super::app::App;
 use super::config::Dialect;
-use super::world::{CheckResult, Condition, Shared, World};
+use super::instance::{CheckResult, Condition};
+use super::shared::Shared;
+use super::world::World;
 use crate::sim::backend::Control;
 
 /// Probes an instance's process for as long as it is polled.
@@ -15,11 +17,12 @@ pub(super) async fn watch(shared: &Arc<Shared>, key: u64, control: &Control) -> 
     loop {
         tokio::time::sleep(shared.config.health_interval).await;
         let looks = shared.peek(|world| {
-            let runs = world
-                .instances
-                .get(&key)
-                .is_some_and(|instance| instance.condition == Condition::Running);
-            // Probing is the leader's work.
+            // A process in its grace is not probed into another kill; probing is the leader's work.
+            let runs = world.instances.get(&key).is_some_and(|instance| {
+                instance.condition == Condition::Running
+                    && !instance.stop.is_cancelled()
+                    && !instance.app.checks.is_empty()
+            });
             runs && !world.health_held && world.leader.is_some()
         });
         if looks {
@@ -142,14 +145,6 @@ fn round(world: &mut World, key: u64, alive: bool) {
     }
     if kills {
         world.kill(key);
-        // A process in its grace is not probed into another kill.
-        if let Some(instance) = world.instances.get_mut(&key) {
-            instance
-                .results
-                .iter_mut()
-                .flatten()
-                .for_each(|result| result.consecutive_failures = 0);
-        }
     }
 }
 

@@ -13,9 +13,11 @@ use tokio::task::JoinSet;
 use super::config::{Dialect, LeaderChange, ListFault};
 use super::health;
 use super::http::{Connection, Request, Response, basic};
+use super::instance::Condition;
 use super::rest;
+use super::shared::Shared;
 use super::stream;
-use super::world::{Condition, Requested, Shared};
+use super::world::Requested;
 
 /// Pending connections of a listener; more than any test opens at once.
 const BACKLOG: u32 = 1024;
@@ -144,7 +146,7 @@ async fn serve(
             },
             Role::Answer { via } => {
                 let leader = shared.peek(|world| world.leader_url());
-                let mut response = rest::answer(shared, node, peer, &request)
+                let mut response = rest::answer(shared, peer, &request)
                     .await
                     .with("Cache-Control", "no-cache, no-store, must-revalidate")
                     .with("Pragma", "no-cache")

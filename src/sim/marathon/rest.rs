@@ -12,8 +12,9 @@ use super::deploy::{self, Accepted, Origin, Refusal};
 use super::http::{Request, Response};
 use super::node;
 use super::shape::{self, Embed};
+use super::shared::Shared;
 use super::task::heal;
-use super::world::{Shared, World};
+use super::world::World;
 
 /// What a path under `/v2/apps/` names. Ids may carry these words themselves; Marathon has the
 /// same collision.
@@ -44,12 +45,7 @@ impl AppPath {
 }
 
 /// Answers a request as the leader does.
-pub(super) async fn answer(
-    shared: &Arc<Shared>,
-    node: usize,
-    peer: SocketAddr,
-    request: &Request,
-) -> Response {
+pub(super) async fn answer(shared: &Arc<Shared>, peer: SocketAddr, request: &Request) -> Response {
     let path = request.path.trim_end_matches('/').to_owned();
     let method = request.method.as_str();
     let response = match (method, path.as_str()) {
@@ -61,7 +57,7 @@ pub(super) async fn answer(
         ("GET" | "HEAD", "/v2/info") => Ok(ok(shared.peek(shape::info))),
         ("GET" | "HEAD", "/v2/leader") => {
             let leader =
-                shared.peek(|world| world.nodes.get(node).map(|node| node.address.to_string()));
+                shared.peek(|world| Some(world.nodes.get(world.leader?)?.address.to_string()));
             Ok(ok(json!({ "leader": leader })))
         }
         ("DELETE", "/v2/leader") => {

@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::app::{App, parent};
 use super::config::Dialect;
-use super::task::addresses_json;
-use super::world::{CheckResult, Condition, Instance, World};
+use super::instance::{CheckResult, Condition, Instance, addresses_json};
+use super::world::World;
 
 /// What `embed=` asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

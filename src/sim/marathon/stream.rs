@@ -14,7 +14,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::http::{Connection, Request, Response, head};
-use super::world::{Frame, Shared, Stream};
+use super::shared::Shared;
+use super::world::{Frame, Stream};
 
 /// Answers `GET /v2/events` on the leader, until either side ends it.
 ///

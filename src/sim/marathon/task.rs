@@ -1,25 +1,20 @@
 //! The life of an instance: placed on an agent, started, watched, ended, and started again.
 
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::json;
-use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::app::{App, Mode, Unreachable};
+use super::agent::bind;
+use super::app::App;
 use super::config::Dialect;
 use super::health;
-use super::world::{Condition, Instance, Shared, World};
+use super::instance::{Condition, Instance, addresses_json};
+use super::shared::Shared;
+use super::world::World;
 use crate::sim::backend::{Backend, Cause, Exit, Identity};
 
-/// Container addresses are `127.64.0.1` and up: loopback, and none that people use by hand.
-const CONTAINER_NETWORK: [u8; 2] = [127, 64];
-/// How many container addresses are tried before a launch fails; other processes may use some.
-const CONTAINER_TRIES: u64 = 64;
 /// The message of a task that ended on SIGTERM, as the command executor words it.
 const TERMINATED: &str = "Command terminated with signal Terminated";
 
@@ -58,7 +53,7 @@ impl World {
     }
 
     /// `instance_changed_event` for an instance as it is.
-    fn changed_event(&mut self, key: u64) {
+    pub(super) fn changed_event(&mut self, key: u64) {
         let Some(instance) = self.instances.get(&key) else {
             return;
         };
@@ -112,7 +107,7 @@ impl World {
     }
 
     /// One Mesos status update: tracker first, then status, condition and health events.
-    fn update(&mut self, key: u64, condition: Condition, message: &str) {
+    pub(super) fn update(&mut self, key: u64, condition: Condition, message: &str) {
         if let Some(instance) = self.instances.get_mut(&key) {
             instance.condition = condition;
             self.status_event(key, message);
@@ -183,86 +178,54 @@ impl World {
     }
 
     /// Forgets an instance without an event; its process, if any, lives on as an orphan.
-    fn expunge(&mut self, key: u64) {
+    pub(super) fn expunge(&mut self, key: u64) {
         if let Some(instance) = self.instances.remove(&key) {
             self.orphans.insert(key, instance);
             self.touch();
         }
     }
-
-    /// Whether a process with this key is on an agent that can report.
-    fn reports(&self, key: u64) -> bool {
-        let instance = self.instances.get(&key).or_else(|| self.orphans.get(&key));
-        let agent = instance.and_then(|instance| instance.agent);
-        agent
-            .and_then(|agent| self.agents.get(agent))
-            .is_none_or(|agent| agent.reachable)
-    }
-
-    /// The reachable agent with the fewest tasks, the first of several.
-    fn choose_agent(&self, avoid: usize) -> Option<usize> {
-        let tasks = |agent: usize| {
-            self.instances
-                .values()
-                .filter(|instance| instance.agent == Some(agent))
-                .count()
-        };
-        let reachable: Vec<usize> = self
-            .agents
-            .iter()
-            .enumerate()
-            .filter(|(_, agent)| agent.reachable)
-            .map(|(index, _)| index)
-            .collect();
-        // A second try after a taken port starts at another agent.
-        let shift = avoid.checked_rem(reachable.len()).unwrap_or(0);
-        reachable
-            .iter()
-            .cycle()
-            .skip(shift)
-            .take(reachable.len())
-            .copied()
-            .min_by_key(|agent| tasks(*agent))
-    }
-}
-
-/// Addresses as tasks and events show them.
-pub(super) fn addresses_json(addresses: &[IpAddr]) -> serde_json::Value {
-    let protocol = |address: &IpAddr| if address.is_ipv4() { "IPv4" } else { "IPv6" };
-    addresses
-        .iter()
-        .map(|address| json!({ "ipAddress": address.to_string(), "protocol": protocol(address) }))
-        .collect()
 }
 
 /// Launches `count` instances of a definition.
 pub(super) fn launch(shared: &Arc<Shared>, app: &Arc<App>, count: usize) {
-    for _ in 0..count {
-        let key = shared.with(|world| world.schedule(app));
-        let owner = Arc::clone(shared);
-        shared.spawn(async move { live(&owner, key).await });
-    }
+    let keys = shared.with(|world| (0..count).map(|_| world.schedule(app)).collect());
+    bring_to_life(shared, keys);
 }
 
-/// Launches what an app lacks, unless a deployment is about to.
+/// Brings an app to its number of tasks, unless a deployment is about to.
 pub(super) fn heal(shared: &Arc<Shared>, id: &str) {
-    let lack = shared.peek(|world| {
+    let keys: Vec<u64> = shared.with(|world| {
         if world
             .deployments
             .values()
             .any(|deployment| deployment.app == id)
         {
-            return None;
+            return Vec::new();
         }
-        let app = world.root.get(id)?;
-        let have = world
+        let Some(app) = world.root.get(id).cloned() else {
+            return Vec::new();
+        };
+        let have: Vec<u64> = world
             .of_app(id)
             .filter(|(_, instance)| !instance.decommissioned && instance.condition.counts())
-            .count();
-        Some((Arc::clone(app), app.instances.saturating_sub(have)))
+            .map(|(key, _)| key)
+            .collect();
+        // Too many there are when a lost agent returns after its tasks were replaced.
+        for surplus in have.iter().skip(app.instances) {
+            world.decommission(*surplus);
+        }
+        // In the same step as the count: two ends at once are not both replaced twice.
+        (have.len()..app.instances)
+            .map(|_| world.schedule(&app))
+            .collect()
     });
-    if let Some((app, lack)) = lack {
-        launch(shared, &app, lack);
+    bring_to_life(shared, keys);
+}
+
+fn bring_to_life(shared: &Arc<Shared>, keys: Vec<u64>) {
+    for key in keys {
+        let owner = Arc::clone(shared);
+        shared.spawn(async move { live(&owner, key).await });
     }
 }
 
@@ -363,7 +326,12 @@ async fn start(shared: &Arc<Shared>, key: u64) -> Option<Backend> {
         instance.control = Some(control);
         instance.started_at = Some(started_at);
         instance.running_since = Some(Instant::now());
+        let told_to_end = instance.stop.is_cancelled();
         world.update(key, Condition::Running, "");
+        if told_to_end {
+            // The kill came between the last delay and now, when there was nothing to signal.
+            world.kill(key);
+        }
         Some(())
     })?;
     Some(backend)
@@ -372,10 +340,15 @@ async fn start(shared: &Arc<Shared>, key: u64) -> Option<Backend> {
 /// Waits one delay of the scheduler; `None` when the instance is to end, and has ended here.
 async fn step(shared: &Arc<Shared>, key: u64) -> Option<()> {
     let stop = shared.peek(|world| Some(world.instances.get(&key)?.stop.clone()))?;
+    let delay = async {
+        tokio::time::sleep(shared.config.task_step).await;
+        // On a lost agent it gets no further, as far as anybody can tell.
+        shared.until(|world| world.reports(key).then_some(())).await;
+    };
     tokio::select! {
         biased;
         () = stop.cancelled() => {}
-        () = tokio::time::sleep(shared.config.task_step) => return Some(()),
+        () = delay => return Some(()),
     }
     let app = shared.with(|world| {
         let instance = world.instances.get(&key)?;
@@ -448,240 +421,4 @@ async fn end(shared: &Arc<Shared>, key: u64, exit: Exit) -> bool {
         heal(shared, &app);
     }
     again
-}
-
-/// Cuts an agent from the master while its tasks serve on.
-pub(super) fn lose_agent(shared: &Arc<Shared>, agent: usize) {
-    let apps: Vec<String> = shared.with(|world| {
-        if let Some(agent) = world.agents.get_mut(agent) {
-            agent.reachable = false;
-        }
-        let lost: Vec<u64> = world
-            .instances
-            .iter()
-            .filter(|(_, instance)| instance.agent == Some(agent) && instance.control.is_some())
-            .map(|(key, _)| *key)
-            .collect();
-        let mut apps = Vec::new();
-        for key in lost {
-            world.update(
-                key,
-                Condition::Unreachable,
-                "Reconciliation: Task is unreachable",
-            );
-            let Some(instance) = world.instances.get(&key) else {
-                continue;
-            };
-            let (app, unreachable) = (Arc::clone(&instance.app), instance.app.unreachable);
-            match unreachable {
-                _ if instance.decommissioned => world.expunge(key),
-                Unreachable::Disabled => {}
-                Unreachable::After { inactive, expunge }
-                    if inactive.is_zero() && expunge.is_zero() =>
-                {
-                    world.expunge(key);
-                    apps.push(app.id.clone());
-                }
-                Unreachable::After { inactive, expunge } => {
-                    let owner = Arc::clone(shared);
-                    shared.spawn(async move { give_up(&owner, key, inactive, expunge).await });
-                }
-            }
-        }
-        world.touch();
-        apps
-    });
-    for app in apps {
-        heal(shared, &app);
-    }
-}
-
-/// Replaces an unreachable instance after one time, and forgets it after another.
-async fn give_up(shared: &Arc<Shared>, key: u64, inactive: Duration, expunge: Duration) {
-    let lost = Instant::now();
-    tokio::time::sleep(inactive).await;
-    let app = shared.with(|world| {
-        let instance = world.instances.get_mut(&key)?;
-        let app = instance.app.id.clone();
-        if instance.condition != Condition::Unreachable {
-            return None;
-        }
-        instance.condition = Condition::UnreachableInactive;
-        world.changed_event(key);
-        Some(app)
-    });
-    if let Some(app) = app {
-        heal(shared, &app);
-        tokio::time::sleep_until(lost + expunge).await;
-        shared.with(|world| {
-            let is_lost = world
-                .instances
-                .get(&key)
-                .is_some_and(|instance| instance.condition == Condition::UnreachableInactive);
-            if is_lost {
-                world.expunge(key);
-            }
-        });
-    }
-}
-
-/// Brings an agent back: known tasks run again, forgotten ones are killed.
-pub(super) fn return_agent(shared: &Arc<Shared>, agent: usize) {
-    shared.with(|world| {
-        if let Some(agent) = world.agents.get_mut(agent) {
-            agent.reachable = true;
-        }
-        let on_it = |instance: &Instance| instance.agent == Some(agent);
-        let known: Vec<u64> = world
-            .instances
-            .iter()
-            .filter(|(_, instance)| on_it(instance) && instance.control.is_some())
-            .map(|(key, _)| *key)
-            .collect();
-        for key in known {
-            world.update(key, Condition::Running, "");
-        }
-        let grace = world.kill_grace;
-        for orphan in world.orphans.values().filter(|orphan| on_it(orphan)) {
-            if let Some(control) = &orphan.control {
-                control.terminate(orphan.app.grace.unwrap_or(grace));
-            }
-        }
-        world.touch();
-    });
-}
-
-/// Where a task serves.
-struct Seat {
-    listeners: Vec<TcpListener>,
-    /// Host ports only, as tasks show them.
-    ports: Vec<u16>,
-    addresses: Vec<IpAddr>,
-}
-
-/// Binds what a definition asks for on an agent.
-async fn bind(shared: &Shared, agent: usize, app: &App) -> io::Result<Seat> {
-    let none = || io::Error::other("no such agent");
-    let address = shared
-        .peek(|world| world.agents.get(agent).map(|agent| agent.config.address))
-        .ok_or_else(none)?;
-    let mut host = Vec::new();
-    for port in &app.ports {
-        host.push(match port.host {
-            None => None,
-            Some(0) => Some(bind_any(shared, agent, address).await?),
-            Some(fixed) => Some(TcpListener::bind((address, fixed)).await?),
-        });
-    }
-    let numbers: Vec<Option<u16>> = host
-        .iter()
-        .map(|port| {
-            port.as_ref()
-                .map(|port| Ok(port.local_addr()?.port()))
-                .transpose()
-        })
-        .collect::<io::Result<_>>()?;
-    let ports: Vec<u16> = numbers.iter().copied().flatten().collect();
-    let serial = shared.peek(|world| world.next_instance);
-    match app.mode {
-        Mode::Host | Mode::Bridge => {
-            let address = match app.mode {
-                Mode::Host | Mode::Container => address,
-                // Private to the agent: nobody outside can reach it, and nothing answers there.
-                Mode::Bridge => {
-                    let [.., high, low] = serial.to_be_bytes();
-                    Ipv4Addr::new(172, 17, high, low).into()
-                }
-            };
-            let listeners = host.into_iter().flatten().collect();
-            Ok(Seat {
-                listeners,
-                ports,
-                addresses: vec![address],
-            })
-        }
-        Mode::Container => {
-            let mut last = none();
-            for attempt in 0..CONTAINER_TRIES {
-                let address = container_address(shared);
-                match bind_container(address, app, &numbers).await {
-                    Ok(inner) => {
-                        // The host port of a mapping leads to the same program.
-                        let listeners = inner
-                            .into_iter()
-                            .chain(host.into_iter().flatten())
-                            .collect();
-                        return Ok(Seat {
-                            listeners,
-                            ports,
-                            addresses: vec![address],
-                        });
-                    }
-                    Err(error) => {
-                        last = io::Error::new(error.kind(), format!("{attempt}: {error}"))
-                    }
-                }
-            }
-            Err(last)
-        }
-    }
-}
-
-fn container_address(shared: &Shared) -> IpAddr {
-    let serial = shared.with(|world| {
-        world.next_container += 1;
-        world.next_container
-    });
-    let [high, low] = serial.to_be_bytes();
-    let [first, second] = CONTAINER_NETWORK;
-    Ipv4Addr::new(first, second, high, low).into()
-}
-
-async fn bind_container(
-    address: IpAddr,
-    app: &App,
-    host_ports: &[Option<u16>],
-) -> io::Result<Vec<TcpListener>> {
-    let mut listeners = Vec::new();
-    for (port, host) in app.ports.iter().zip(host_ports) {
-        // A container port of 0 is whatever host port was given; without one there is no port.
-        let number = if port.container == 0 {
-            host.unwrap_or(0)
-        } else {
-            port.container
-        };
-        listeners.push(TcpListener::bind(SocketAddr::from((address, number))).await?);
-    }
-    Ok(listeners)
-}
-
-/// Any free port of the agent's range, in turn, so that a port just freed is not used again soon.
-async fn bind_any(shared: &Shared, agent: usize, address: IpAddr) -> io::Result<TcpListener> {
-    let range = shared.peek(|world| {
-        world
-            .agents
-            .get(agent)
-            .and_then(|agent| agent.config.ports.clone())
-    });
-    let Some(range) = range else {
-        return TcpListener::bind((address, 0)).await;
-    };
-    for _ in range.clone() {
-        let port = shared.with(|world| {
-            let agent = world.agents.get_mut(agent)?;
-            let port = agent.next_port;
-            agent.next_port = if port >= *range.end() {
-                *range.start()
-            } else {
-                port + 1
-            };
-            Some(port)
-        });
-        let Some(port) = port else { break };
-        match TcpListener::bind((address, port)).await {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-            result => return result,
-        }
-    }
-    Err(io::Error::other("no port of the range is free"))
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use super::world::{Condition, Instance, World};
+use super::instance::{Condition, Instance};
+use super::world::World;
 use crate::sim::backend::Control;
 
 /// A cluster at one moment.

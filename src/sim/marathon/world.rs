@@ -2,97 +2,26 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::app::App;
 use super::clock::Clock;
 use super::config::{AgentConfig, Config, Dialect, ListFault};
-use crate::sim::backend::Control;
+use super::instance::Instance;
 
 /// Published events that are kept for readers of the log; a demo at 100 events per second keeps
 /// the last minutes.
 const LOG_LIMIT: usize = 16_384;
 /// Requests whose targets are kept; the counters are complete.
 const REQUEST_LIMIT: usize = 4096;
-
-/// What the tasks of a cluster share. The world is only ever locked for the length of a closure.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) config: Config,
-    world: Mutex<World>,
-    /// Counts changes of the world; waits are on it.
-    pub(super) changed: watch::Sender<u64>,
-    /// While true, answers to lists are held back.
-    pub(super) lists_held: watch::Sender<bool>,
-    tasks: Mutex<JoinSet<()>>,
-}
-
-impl Shared {
-    pub(super) fn new(config: Config, world: World) -> Self {
-        Self {
-            config,
-            world: Mutex::new(world),
-            changed: watch::Sender::new(0),
-            lists_held: watch::Sender::new(false),
-            tasks: Mutex::new(JoinSet::new()),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, World> {
-        self.world.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Changes the world in one step, and wakes who waits for a change.
-    pub(super) fn with<T>(&self, step: impl FnOnce(&mut World) -> T) -> T {
-        let mut world = self.lock();
-        let result = step(&mut world);
-        let changed = std::mem::take(&mut world.touched);
-        drop(world);
-        if changed {
-            self.changed.send_modify(|count| *count += 1);
-        }
-        result
-    }
-
-    /// Reads the world.
-    pub(super) fn peek<T>(&self, look: impl FnOnce(&World) -> T) -> T {
-        look(&self.lock())
-    }
-
-    /// Waits until `look` finds what it looks for. Cancel safe.
-    pub(super) async fn until<T>(&self, mut look: impl FnMut(&World) -> Option<T>) -> T {
-        let mut changed = self.changed.subscribe();
-        loop {
-            changed.borrow_and_update();
-            if let Some(found) = self.peek(&mut look) {
-                return found;
-            }
-            // The sender lives in self, so this cannot fail.
-            let _ = changed.changed().await;
-        }
-    }
-
-    /// Starts a task that the cluster owns: it is aborted and joined with it.
-    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        while tasks.try_join_next().is_some() {}
-        tasks.spawn(task);
-    }
-
-    /// Takes all tasks out, for joining or aborting them.
-    pub(super) fn take_tasks(&self) -> JoinSet<()> {
-        std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
 
 #[derive(Debug)]
 pub(super) struct World {
@@ -236,143 +165,6 @@ pub struct Requested {
     pub target: String,
     /// Whether it carried an `Authorization` header.
     pub authorized: bool,
-}
-
-/// Where an instance stands in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Condition {
-    /// Wanted, without an agent.
-    Scheduled,
-    /// Placed on an agent.
-    Provisioned,
-    /// The agent prepares it.
-    Staging,
-    /// Its process starts.
-    Starting,
-    /// It runs.
-    Running,
-    /// Its agent is lost.
-    Unreachable,
-    /// Its agent is lost for so long that it is replaced.
-    UnreachableInactive,
-    /// It was told to end.
-    Killing,
-    /// It ended because it was told to.
-    Killed,
-    /// It ended of itself.
-    Failed,
-}
-
-impl Condition {
-    /// The name in `instance_changed_event`.
-    pub(super) fn name(self, dialect: Dialect) -> &'static str {
-        match self {
-            Self::Scheduled | Self::Provisioned if dialect == Dialect::V1_4 => "Created",
-            Self::Scheduled => "Scheduled",
-            Self::Provisioned => "Provisioned",
-            Self::Staging => "Staging",
-            Self::Starting => "Starting",
-            Self::Running => "Running",
-            Self::Unreachable => "Unreachable",
-            Self::UnreachableInactive => "UnreachableInactive",
-            Self::Killing => "Killing",
-            Self::Killed => "Killed",
-            Self::Failed => "Failed",
-        }
-    }
-
-    /// The state of a task, as REST and `status_update_event` spell it.
-    pub(super) fn task_state(self) -> &'static str {
-        match self {
-            Self::Scheduled | Self::Provisioned | Self::Staging => "TASK_STAGING",
-            Self::Starting => "TASK_STARTING",
-            Self::Running => "TASK_RUNNING",
-            Self::Unreachable | Self::UnreachableInactive => "TASK_UNREACHABLE",
-            Self::Killing => "TASK_KILLING",
-            Self::Killed => "TASK_KILLED",
-            Self::Failed => "TASK_FAILED",
-        }
-    }
-
-    /// Whether the instance counts towards the wanted number.
-    pub(super) fn counts(self) -> bool {
-        match self {
-            Self::UnreachableInactive => false,
-            Self::Scheduled
-            | Self::Provisioned
-            | Self::Staging
-            | Self::Starting
-            | Self::Running
-            | Self::Unreachable
-            | Self::Killing
-            | Self::Killed
-            | Self::Failed => true,
-        }
-    }
-}
-
-/// The result of one health check of one task.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct CheckResult {
-    pub(super) alive: bool,
-    pub(super) consecutive_failures: u64,
-    pub(super) first_success: Option<String>,
-    pub(super) last_success: Option<String>,
-    pub(super) last_failure: Option<String>,
-}
-
-#[derive(Debug)]
-pub(super) struct Instance {
-    pub(super) id: String,
-    /// The definition it was started with.
-    pub(super) app: Arc<App>,
-    pub(super) incarnation: u32,
-    pub(super) condition: Condition,
-    /// It is to end and not to come back.
-    pub(super) decommissioned: bool,
-    pub(super) agent: Option<usize>,
-    pub(super) ports: Vec<u16>,
-    pub(super) addresses: Vec<IpAddr>,
-    pub(super) staged_at: Option<String>,
-    pub(super) started_at: Option<String>,
-    pub(super) running_since: Option<Instant>,
-    pub(super) control: Option<Control>,
-    /// One per check of the definition; `None` is "not probed yet".
-    pub(super) results: Vec<Option<CheckResult>>,
-    /// What the last `instance_health_changed_event` said.
-    pub(super) said_healthy: Option<bool>,
-    /// A terminal state to show until the relaunch has an agent.
-    pub(super) last_terminal: Option<Condition>,
-    /// Ends a start that is not yet a process.
-    pub(super) stop: CancellationToken,
-}
-
-impl Instance {
-    pub(super) fn task_id(&self, dialect: Dialect) -> String {
-        match dialect {
-            Dialect::V1_4 => self.id.replacen(".marathon-", ".", 1),
-            Dialect::V1_11 => format!("{}._app.{}", self.id, self.incarnation),
-        }
-    }
-
-    /// What all checks together say: unknown while one has no result, else whether all succeed.
-    pub(super) fn healthy(&self) -> Option<bool> {
-        if self.results.is_empty() || self.condition != Condition::Running {
-            return None;
-        }
-        let alive: Option<Vec<bool>> = self
-            .results
-            .iter()
-            .map(|result| result.as_ref().map(|result| result.alive))
-            .collect();
-        alive.map(|alive| alive.iter().all(|alive| *alive))
-    }
-
-    /// Whether a deployment counts it as good: running, and healthy if there are checks.
-    pub(super) fn is_ready(&self) -> bool {
-        self.condition == Condition::Running
-            && (self.app.checks.is_empty() || self.healthy() == Some(true))
-    }
 }
 
 impl World {

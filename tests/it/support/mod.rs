@@ -1,6 +1,11 @@
 //! What journeys share: the Envoy to run, and short ways to say what happens.
 
+pub(crate) mod certificates;
+pub(crate) mod looks;
+
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use marathon_envoy::commands::demo::stage::{Plan, Stage};
@@ -21,9 +26,18 @@ pub(crate) async fn envoy() -> PathBuf {
     search.find().await.unwrap().binary
 }
 
+/// A loopback address that no other test uses, also of another run at the same time. Envoys share
+/// their ports with each other, and one whose daemon is away asks whoever has its port by then.
+pub(crate) fn own_address() -> Ipv4Addr {
+    static COUNT: AtomicU32 = AtomicU32::new(1);
+    let number = (std::process::id() & 0x3fff) << 8 | COUNT.fetch_add(1, Ordering::Relaxed) & 0xff;
+    Ipv4Addr::from_bits(Ipv4Addr::new(127, 64, 0, 0).to_bits() | number)
+}
+
 /// A stage as planned, with a line in the log of the test for whatever goes wrong.
 pub(crate) async fn stage(change: impl FnOnce(&mut Plan)) -> Stage {
     let mut plan = Plan::new(&envoy().await);
+    plan.address = own_address();
     change(&mut plan);
     Stage::start(plan).await.unwrap()
 }

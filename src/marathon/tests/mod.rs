@@ -1,0 +1,8 @@
+//! Tests of the room: reading what Marathon writes, and following it over real sockets.
+
+mod following;
+mod peer;
+mod reading;
+mod redirects;
+mod streams;
+mod tls;

@@ -1,0 +1,624 @@
+//! What each answer and each frame means.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::marathon::translate::{self, Translated};
+use crate::state::app::{
+    AppId, AppVersion, Health, InstanceId, Layout, Networking, Port, Protocol, TaskId, TaskState,
+};
+use crate::state::event::{Event, List, Purpose, Stale, TaskUpdate};
+
+const UUID: &str = "9a3f2c00-0000-11ea-8000-000000000001";
+
+fn apps(list: &Value) -> List {
+    translate::apps(json!({ "apps": list }).to_string().as_bytes()).unwrap()
+}
+
+fn layout(fields: Value) -> Layout {
+    let mut app = json!({"id": "/web", "version": "2020-07-14T10:00:00.120Z"});
+    let Value::Object(fields) = fields else {
+        panic!("fields are an object");
+    };
+    app.as_object_mut().unwrap().extend(fields);
+    let list = apps(&json!([app]));
+    assert!(list.unreadable.is_empty(), "{:?}", list.unreadable);
+    let of_list = list.apps[0].app.layout.as_ref().clone();
+    let alone = translate::definition(app.to_string().as_bytes()).unwrap();
+    assert_eq!(*alone, of_list);
+    of_list
+}
+
+fn port(container_port: Option<u16>, on_agent: bool, service_port: Option<u16>) -> Port {
+    Port {
+        name: None,
+        protocol: Protocol::Tcp,
+        container_port,
+        on_agent,
+        service_port,
+    }
+}
+
+fn check_layout(fields: Value, networking: Networking, ports: Vec<Port>) {
+    assert_eq!(
+        layout(fields.clone()),
+        Layout { networking, ports },
+        "{fields}"
+    );
+}
+
+#[test]
+fn host_mode_of_every_generation() {
+    let ports = vec![port(None, true, Some(10001)), port(None, true, Some(10002))];
+    let definitions = json!([{"port": 10001}, {"port": 10002}]);
+    for fields in [
+        json!({"networks": [{"mode": "host"}], "portDefinitions": definitions}),
+        json!({"portDefinitions": definitions, "ports": [1, 2, 3]}),
+        json!({"ports": [10001, 10002], "portDefinitions": null}),
+        json!({"ports": [10001, 10002], "container": null, "ipAddress": null}),
+        json!({"ports": [10001, 10002], "container": {"docker": {"network": "HOST"}}}),
+        json!({"ports": [10001, 10002], "container": {"docker": {"network": null}}}),
+        json!({"ports": [10001, 10002], "ipAddress": {}}),
+    ] {
+        check_layout(fields, Networking::Host, ports.clone());
+    }
+    check_layout(json!({}), Networking::Host, vec![]);
+}
+
+#[test]
+fn bridge_mode_of_every_generation() {
+    let ports = vec![port(Some(80), true, Some(10001)), port(Some(0), true, None)];
+    let mappings = json!([
+        {"containerPort": 80, "hostPort": 0, "servicePort": 10001, "protocol": "tcp"},
+        {"containerPort": 0, "hostPort": null, "labels": null},
+    ]);
+    for fields in [
+        json!({"networks": [{"mode": "container/bridge"}], "container": {"portMappings": mappings}}),
+        json!({
+            "container": {"docker": {"network": "BRIDGE", "portMappings": mappings}},
+            // 1.4 makes these of the service ports, without names.
+            "ports": [10001, 0], "portDefinitions": [{"port": 10001}, {"port": 0}],
+        }),
+        json!({
+            "container": {"docker": {"network": "BRIDGE", "portMappings": null}, "portMappings": mappings},
+        }),
+    ] {
+        check_layout(fields, Networking::Bridge, ports.clone());
+    }
+    check_layout(
+        json!({"container": {"docker": {"network": "BRIDGE"}}, "ports": [10001]}),
+        Networking::Bridge,
+        vec![port(None, true, Some(10001))],
+    );
+}
+
+#[test]
+fn container_mode_of_every_generation() {
+    let ports = vec![
+        port(Some(80), false, Some(10001)),
+        port(Some(81), true, Some(0)),
+    ];
+    let mappings = json!([
+        {"containerPort": 80, "servicePort": 10001},
+        {"containerPort": 81, "servicePort": 0, "hostPort": 31000},
+    ]);
+    for fields in [
+        json!({"networks": [{"mode": "container", "name": "a"}], "container": {"portMappings": mappings}}),
+        json!({"networks": [{"name": "a"}, {"name": "b"}], "container": {"portMappings": mappings}}),
+        json!({"networks": [{"mode": "host"}, {"mode": "container"}], "container": {"portMappings": mappings}}),
+        json!({
+            "container": {"docker": {"network": "USER", "portMappings": mappings}},
+            "ipAddress": {"networkName": "a"}, "portDefinitions": null,
+        }),
+    ] {
+        check_layout(fields, Networking::Container, ports.clone());
+    }
+    check_layout(
+        json!({"networks": [{"mode": "container"}]}),
+        Networking::Container,
+        vec![],
+    );
+}
+
+#[test]
+fn ip_per_task_with_discovery_is_reached_on_the_task_itself() {
+    let discovery = json!({"ports": [{"number": 8080, "name": "http", "protocol": "tcp"}, {"number": 53, "protocol": "udp"}]});
+    check_layout(
+        json!({"ipAddress": {"groups": [], "labels": {}, "discovery": discovery}}),
+        Networking::Container,
+        vec![
+            Port {
+                name: Some("http".to_owned()),
+                ..port(Some(8080), false, None)
+            },
+            Port {
+                protocol: Protocol::Udp,
+                ..port(Some(53), false, None)
+            },
+        ],
+    );
+    check_layout(
+        json!({"ipAddress": {"groups": []}}),
+        Networking::Container,
+        vec![],
+    );
+}
+
+#[test]
+fn protocols_are_read_in_both_orders() {
+    for (name, protocol) in [
+        (json!("tcp"), Protocol::Tcp),
+        (json!(null), Protocol::Tcp),
+        (json!("udp"), Protocol::Udp),
+        (json!("udp,tcp"), Protocol::UdpTcp),
+        (json!("tcp,udp"), Protocol::UdpTcp),
+    ] {
+        let layout = layout(json!({"portDefinitions": [{"port": 1, "protocol": name}]}));
+        assert_eq!(layout.ports[0].protocol, protocol);
+    }
+}
+
+#[test]
+fn one_app_that_cannot_be_read_costs_only_itself() {
+    let list = apps(&json!([
+        {"id": "/good", "version": "2020-07-14T10:00:00Z"},
+        {"id": "/mode", "networks": [{"mode": "carrier-pigeon"}]},
+        {"id": "/port", "ports": [70000]},
+        {"id": "/version", "version": "yesterday"},
+        {"id": "/protocol", "portDefinitions": [{"protocol": "sctp"}]},
+        {"id": 7},
+        {"labels": {}},
+        null,
+        [],
+    ]));
+    let read: Vec<_> = list.apps.iter().map(|app| app.app.id.as_str()).collect();
+    assert_eq!(read, ["/good"]);
+    let unreadable: Vec<_> = list.unreadable.iter().map(|app| app.id.as_str()).collect();
+    let nameless = "/an app without an id";
+    assert_eq!(
+        unreadable,
+        [
+            "/mode",
+            "/port",
+            "/version",
+            "/protocol",
+            nameless,
+            nameless,
+            nameless,
+            nameless
+        ]
+    );
+    assert!(list.unreadable[0].why.contains("carrier-pigeon"));
+}
+
+#[test]
+fn what_is_no_list_is_no_empty_list() {
+    for body in [
+        "",
+        "{}",
+        "null",
+        "[]",
+        r#"{"apps":null}"#,
+        r#"{"apps":{}}"#,
+        "<html>",
+    ] {
+        assert!(translate::apps(body.as_bytes()).is_err(), "{body}");
+        assert!(translate::group(body.as_bytes()).is_err(), "{body}");
+        assert!(translate::app(body.as_bytes()).is_err(), "{body}");
+        assert!(translate::definition(body.as_bytes()).is_err(), "{body}");
+    }
+}
+
+#[test]
+fn an_app_has_its_versions_labels_and_checks() {
+    let list = apps(&json!([{
+        "id": "shop/web", "version": "2020-07-14T10:00:00.120Z",
+        "versionInfo": {"lastScalingAt": "2020-07-14T10:00:00.120Z", "lastConfigChangeAt": "2020-07-14T09:00:00Z"},
+        "labels": {"HAPROXY_GROUP": "external", "odd": null}, "healthChecks": [{"protocol": "HTTP"}, {}],
+        "env": {"PASSWORD": 1}, "unknown": [1, {}],
+    }]));
+    let app = &list.apps[0].app;
+    assert_eq!(app.id, AppId::from("/shop/web"));
+    assert_eq!(app.version, AppVersion(1_594_720_800_120));
+    assert_eq!(app.config_version, AppVersion(1_594_717_200_000));
+    assert_eq!(app.health_checks, 2);
+    assert_eq!(app.labels.len(), 1);
+    assert!(list.apps[0].tasks.is_empty());
+}
+
+#[test]
+fn tasks_are_read_with_what_is_missing_missing() {
+    let list = apps(&json!([{"id": "/web", "tasks": [
+        {
+            "id": format!("web.instance-{UUID}._app.2"), "host": "agent-1", "state": "TASK_RUNNING",
+            "ports": [31000], "version": "2020-07-14T10:00Z",
+            "ipAddresses": [{"ipAddress": "9.0.0.1"}, null, {"ipAddress": "?"}, {"ipAddress": "fd00::1"}],
+        },
+        {"id": format!("web.{UUID}"), "host": null, "ports": null, "ipAddresses": null},
+    ]}]));
+    let tasks = &list.apps[0].tasks;
+    assert_eq!(tasks[0].instance, tasks[1].instance);
+    assert_eq!(tasks[0].addresses.len(), 2);
+    assert_eq!(tasks[0].version, Some(AppVersion(1_594_720_800_000)));
+    assert_eq!(tasks[1].condition, TaskState::Unstated);
+    assert_eq!((&tasks[1].host, tasks[1].version), (&None, None));
+    assert!(tasks[1].ports.is_empty() && tasks[1].addresses.is_empty());
+}
+
+#[test]
+fn health_is_what_the_results_say_together() {
+    for (results, health) in [
+        (json!(null), Health::Unknown),
+        (json!([]), Health::Unknown),
+        (json!([null]), Health::Unknown),
+        (
+            json!([{"alive": true}, {"alive": false, "lastFailure": "x"}]),
+            Health::Healthy,
+        ),
+        (
+            json!([null, {"alive": false, "lastFailure": "x"}]),
+            Health::Unhealthy,
+        ),
+        (
+            json!([{"alive": false, "lastFailure": null}]),
+            Health::Unknown,
+        ),
+        (json!([{"alive": false}]), Health::Unknown),
+    ] {
+        let task = json!({"id": "web.1", "healthCheckResults": results});
+        let list = apps(&json!([{"id": "/web", "tasks": [task]}]));
+        assert_eq!(list.apps[0].tasks[0].health, health, "{results}");
+    }
+}
+
+fn frame(event_type: &str, data: &Value) -> Translated {
+    translate::frame(event_type, data.to_string().as_bytes()).unwrap()
+}
+
+fn check(event_type: &str, data: &Value, events: &[Event], stale: &[Stale]) {
+    let translated = frame(event_type, data);
+    assert_eq!(translated.events, events, "{event_type} {data}");
+    assert_eq!(translated.stale, stale, "{event_type} {data}");
+}
+
+fn web() -> AppId {
+    AppId::from("/web")
+}
+
+fn instance() -> InstanceId {
+    InstanceId::from(format!("web.{UUID}").as_str())
+}
+
+#[test]
+fn a_status_update_is_a_fact() {
+    for (name, condition) in [
+        ("TASK_STAGING", TaskState::Staging),
+        ("TASK_STARTING", TaskState::Starting),
+        ("TASK_RUNNING", TaskState::Running),
+        ("TASK_KILLING", TaskState::Killing),
+        ("TASK_UNREACHABLE", TaskState::Unreachable),
+        ("TASK_LOST", TaskState::Lost),
+        ("TASK_FINISHED", TaskState::Ended),
+        ("TASK_FAILED", TaskState::Ended),
+        ("TASK_KILLED", TaskState::Ended),
+        ("TASK_ERROR", TaskState::Ended),
+        ("TASK_DROPPED", TaskState::Ended),
+        ("TASK_GONE", TaskState::Ended),
+        ("TASK_GONE_BY_OPERATOR", TaskState::Ended),
+        ("TASK_UNKNOWN", TaskState::Ended),
+        ("TASK_DANCING", TaskState::Other),
+    ] {
+        let id = format!("web.instance-{UUID}._app.1");
+        let data = json!({
+            "taskId": id, "appId": "/web", "taskStatus": name, "host": "unknown", "slaveId": "",
+            "ports": [31000], "ipAddresses": [{"ipAddress": "9.0.0.1", "protocol": "IPv4"}],
+            "version": "2020-07-14T10:00:00.120Z",
+        });
+        let update = TaskUpdate {
+            app: web(),
+            id: TaskId::from(id.as_str()),
+            instance: instance(),
+            condition,
+            host: None,
+            ports: vec![31000],
+            addresses: vec!["9.0.0.1".parse().unwrap()],
+            version: Some(AppVersion(1_594_720_800_120)),
+        };
+        check(
+            "status_update_event",
+            &data,
+            &[Event::TaskChanged(update)],
+            &[],
+        );
+    }
+}
+
+#[test]
+fn a_pod_s_container_says_nothing_of_apps() {
+    let data = json!({
+        "taskId": format!("p.instance-{UUID}.front.1"), "appId": "/p", "taskStatus": "TASK_RUNNING",
+    });
+    check("status_update_event", &data, &[], &[]);
+}
+
+#[test]
+fn an_instance_that_ended_is_gone() {
+    let gone = Event::InstanceGone {
+        app: web(),
+        instance: instance(),
+    };
+    for form in ["web.marathon-U", "web.instance-U"] {
+        let id = form.replace('U', UUID);
+        let data = |condition: &str| json!({"instanceId": id, "runSpecId": "/web", "condition": condition, "host": null});
+        for condition in [
+            "Killed", "Failed", "Finished", "Error", "Gone", "Dropped", "Unknown",
+        ] {
+            check(
+                "instance_changed_event",
+                &data(condition),
+                std::slice::from_ref(&gone),
+                &[],
+            );
+        }
+        for condition in [
+            "Reserved",
+            "Created",
+            "Scheduled",
+            "Provisioned",
+            "Staging",
+            "Starting",
+            "Running",
+            "Unreachable",
+            "UnreachableInactive",
+            "Killing",
+            "Dancing",
+        ] {
+            check("instance_changed_event", &data(condition), &[], &[]);
+        }
+        let terminated = "unknown_instance_terminated_event";
+        check(
+            terminated,
+            &data("Killed"),
+            std::slice::from_ref(&gone),
+            &[],
+        );
+    }
+}
+
+#[test]
+fn health_results_are_facts() {
+    let event = |health| Event::HealthChanged {
+        app: web(),
+        instance: instance(),
+        health,
+    };
+    for (healthy, health) in [
+        (json!(true), Health::Healthy),
+        (json!(false), Health::Unhealthy),
+        (json!(null), Health::Unknown),
+    ] {
+        let data = json!({"instanceId": format!("web.instance-{UUID}"), "runSpecId": "/web", "healthy": healthy});
+        check(
+            "instance_health_changed_event",
+            &data,
+            &[event(health)],
+            &[],
+        );
+    }
+    for (key, id) in [("instanceId", "web.marathon-U"), ("taskId", "web.U")] {
+        let data = json!({"appId": "/web", key: id.replace('U', UUID), "alive": false});
+        check(
+            "health_status_changed_event",
+            &data,
+            &[event(Health::Unhealthy)],
+            &[],
+        );
+    }
+}
+
+#[test]
+fn what_changes_definitions_makes_them_stale() {
+    let app = || Stale::App(web());
+    let post = json!({"appDefinition": {"id": "/web", "ports": "odd"}});
+    check("api_post_event", &post, &[], &[app()]);
+    let group = |id: Value| json!({"groupId": id, "version": "2020-07-14T10:00:00.120Z"});
+    let announced = Stale::Everything(Purpose::Announced);
+    check(
+        "group_change_success",
+        &group(json!("/")),
+        &[],
+        std::slice::from_ref(&announced),
+    );
+    check(
+        "group_change_success",
+        &group(json!(null)),
+        &[],
+        &[announced],
+    );
+    let below = Stale::Group(AppId::from("/shop"));
+    check(
+        "group_change_success",
+        &group(json!("/shop")),
+        &[],
+        &[below],
+    );
+    let plan = json!({"id": "x", "plan": {"id": "x", "original": {}, "steps": [
+        {"actions": [{"action": "ScaleApplication", "app": "/web"}, {"action": "StopPod", "pod": "/p"}]},
+        {"actions": [{"action": "RestartApplication", "app": "/web"}]}, {"actions": null},
+    ]}});
+    check("deployment_success", &plan, &[], &[app()]);
+    check("deployment_failed", &plan, &[], &[app()]);
+    check(
+        "deployment_success",
+        &json!({"id": "x", "plan": {"steps": []}}),
+        &[],
+        &[],
+    );
+    let terminated = Event::AppTerminated(web());
+    check(
+        "app_terminated_event",
+        &json!({"appId": "/web"}),
+        &[terminated],
+        &[],
+    );
+}
+
+#[test]
+fn a_new_leader_is_listed_after_a_while() {
+    for event_type in [
+        "scheduler_registered_event",
+        "scheduler_reregistered_event",
+        "scheduler_disconnected_event",
+    ] {
+        check(
+            event_type,
+            &json!({}),
+            &[],
+            &[Stale::EverythingLater(Purpose::Routine)],
+        );
+    }
+}
+
+#[test]
+fn all_other_events_say_nothing() {
+    for event_type in [
+        "event_stream_attached",
+        "event_stream_detached",
+        "pod_created_event",
+        "pod_updated_event",
+        "pod_deleted_event",
+        "group_change_failed",
+        "deployment_info",
+        "deployment_step_success",
+        "deployment_step_failure",
+        "failed_health_check_event",
+        "add_health_check_event",
+        "remove_health_check_event",
+        "unhealthy_instance_kill_event",
+        "framework_message_event",
+        "subscribe_event",
+        "unsubscribe_event",
+        "an_event_of_the_future",
+        "",
+    ] {
+        assert_eq!(
+            translate::frame(event_type, b"not json").unwrap(),
+            Translated::default()
+        );
+    }
+}
+
+#[test]
+fn a_frame_that_matters_and_cannot_be_read_is_an_error() {
+    for event_type in [
+        "status_update_event",
+        "instance_changed_event",
+        "instance_health_changed_event",
+        "health_status_changed_event",
+        "unknown_instance_terminated_event",
+        "app_terminated_event",
+        "api_post_event",
+        "group_change_success",
+        "deployment_success",
+    ] {
+        for data in ["", "{", "null", "7", "[]"] {
+            let translated = translate::frame(event_type, data.as_bytes());
+            // An object may be written as a list of its fields' values, which serde reads too.
+            assert!(translated.is_err() || data == "[]", "{event_type} {data}");
+        }
+    }
+}
+
+/// JSON that resembles Marathon's: its keys, with values of any kind.
+fn any_json() -> impl Strategy<Value = Value> {
+    let key = prop::sample::select(vec![
+        "apps",
+        "*",
+        "app",
+        "id",
+        "tasks",
+        "version",
+        "labels",
+        "ports",
+        "networks",
+        "mode",
+        "container",
+        "docker",
+        "network",
+        "portMappings",
+        "portDefinitions",
+        "ipAddress",
+        "discovery",
+        "number",
+        "protocol",
+        "healthCheckResults",
+        "alive",
+        "ipAddresses",
+        "taskId",
+        "appId",
+        "instanceId",
+        "runSpecId",
+        "taskStatus",
+        "healthy",
+        "condition",
+        "groupId",
+        "plan",
+        "steps",
+        "actions",
+        "appDefinition",
+        "leader",
+        "versionInfo",
+    ]);
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u16>().prop_map(Value::from),
+        "[a-z0-9./_:-]{0,60}".prop_map(Value::from),
+        Just(json!("/web")),
+        Just(json!(format!("web.instance-{UUID}._app.1"))),
+        Just(json!("2020-07-14T10:00:00.120Z")),
+        any::<String>().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(6, 60, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            prop::collection::btree_map(key.clone().prop_map(str::to_owned), inner, 0..6)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+fn read_everything(event_type: &str, data: &[u8]) {
+    let _ = translate::apps(data);
+    let _ = translate::group(data);
+    let _ = translate::app(data);
+    let _ = translate::definition(data);
+    let _ = translate::frame(event_type, data);
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_and_no_json_make_it_panic(
+        event_type in prop::sample::select(vec![
+            "status_update_event", "instance_changed_event", "instance_health_changed_event",
+            "health_status_changed_event", "unknown_instance_terminated_event",
+            "app_terminated_event", "api_post_event", "group_change_success", "deployment_success",
+        ]),
+        json in any_json(),
+        bytes in prop::collection::vec(any::<u8>(), 0..200),
+    ) {
+        read_everything(event_type, json.to_string().as_bytes());
+        read_everything(event_type, json!({"apps": [json.clone()], "*": [json.clone()], "app": json}).to_string().as_bytes());
+        read_everything(event_type, &bytes);
+    }
+
+    #[test]
+    fn no_text_in_the_place_of_an_id_or_a_time_makes_it_panic(text in any::<String>()) {
+        let task = json!({"id": text, "version": text, "host": text, "state": text});
+        let app = json!({"id": text, "version": text, "tasks": [task]});
+        read_everything("status_update_event", json!({"apps": [app]}).to_string().as_bytes());
+        let update = json!({"taskId": text, "appId": text, "taskStatus": text, "version": text});
+        read_everything("status_update_event", update.to_string().as_bytes());
+    }
+}

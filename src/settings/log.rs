@@ -1,0 +1,40 @@
+//! What is written to the log.
+
+use tracing_subscriber::filter::{LevelFilter, Targets};
+
+use super::BadSetting;
+
+/// The filter of the log: what was asked for, with every other crate capped at warn, since some of
+/// them log payloads.
+pub(super) fn filter(text: &str) -> Result<Targets, BadSetting> {
+    const OWN: &str = env!("CARGO_CRATE_NAME");
+    let is_own = |target: &str| target == OWN || target.starts_with("marathon_envoy::");
+    let bad = |why: String| BadSetting {
+        variable: "RUST_LOG",
+        value: text.to_owned(),
+        why,
+        remedy: "write a level (error, warn, info, debug, trace) or marathon_envoy=level",
+    };
+    let asked: Targets = text
+        .parse()
+        .map_err(|error| bad(format!("not a log filter ({error})")))?;
+    let default = asked.default_level();
+    // A word that is no level is taken for a target, and would silence everything.
+    if default.is_none() && !asked.iter().any(|(target, _)| is_own(target)) {
+        return Err(bad("it lets no line of this program through".into()));
+    }
+    let default = default.unwrap_or(LevelFilter::OFF);
+    let start = Targets::new()
+        .with_default(default.min(LevelFilter::WARN))
+        .with_target(OWN, default);
+    let targets = asked.iter().map(|(target, level)| {
+        let own = target == OWN || target.starts_with("marathon_envoy::");
+        let level = if own {
+            level
+        } else {
+            level.min(LevelFilter::WARN)
+        };
+        (target.to_owned(), level)
+    });
+    Ok(start.with_targets(targets))
+}

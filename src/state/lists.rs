@@ -1,0 +1,126 @@
+//! What a list of apps changes: the listed apps, and what is missing from it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::app::{AgentHost, AppId, Health, Task};
+use super::event::{List, ListedApp, Purpose, Stale, UnreadableApp};
+use super::{AppState, State};
+
+impl State {
+    /// Everything was listed.
+    pub(super) fn sync(&mut self, list: List, stale: &mut Vec<Stale>) {
+        let gone = self.missing_from(&list, |_| true);
+        let limit = self.apps.len() * usize::from(self.config.sudden_loss_percent);
+        let sudden = gone.len() * 100 > limit;
+        self.loss_suspected = match list.purpose {
+            // While in doubt, only a list without any loss ends it: what was added meanwhile must
+            // not make the same loss look small.
+            Purpose::Routine => sudden || (self.loss_suspected && !gone.is_empty()),
+            Purpose::Announced | Purpose::Confirmation => false,
+        };
+        if self.loss_suspected {
+            stale.push(Stale::EverythingLater(Purpose::Confirmation));
+        } else {
+            gone.iter().for_each(|id| self.forget_app(id));
+        }
+        let first = !self.synced;
+        for listed in list.apps {
+            let listed = if first {
+                presume_healthy(listed)
+            } else {
+                listed
+            };
+            self.change_app(listed, stale);
+        }
+        for app in list.unreadable {
+            self.note_unreadable(app);
+        }
+        self.synced = true;
+        self.forget_unused_hosts();
+    }
+
+    /// The apps below a group were listed.
+    pub(super) fn sync_group(&mut self, group: &AppId, list: List, stale: &mut Vec<Stale>) {
+        let below = |id: &AppId| match id.as_str().strip_prefix(group.as_str()) {
+            Some(rest) => rest.starts_with('/') || group.as_str() == "/",
+            None => false,
+        };
+        for id in self.missing_from(&list, below) {
+            self.forget_app(&id);
+        }
+        for listed in list.apps {
+            self.change_app(listed, stale);
+        }
+        for app in list.unreadable {
+            self.note_unreadable(app);
+        }
+    }
+
+    /// One app was listed.
+    pub(super) fn change_app(&mut self, listed: ListedApp, stale: &mut Vec<Stale>) {
+        let id = listed.app.id.clone();
+        self.unreadable.remove(&id);
+        let before = self.apps.get(&id);
+        let (after, missing) = AppState::listed(listed, before.map(Arc::as_ref));
+        stale.extend(missing);
+        if before.is_none_or(|before| **before != after) {
+            self.apps.insert(id, Arc::new(after));
+        }
+    }
+
+    /// One app was listed and could not be read: it stays what it was.
+    pub(super) fn note_unreadable(&mut self, app: UnreadableApp) {
+        self.unreadable.insert(app.id, app.why);
+    }
+
+    /// One app is not there any more.
+    pub(super) fn forget_app(&mut self, id: &AppId) {
+        self.apps.remove(id);
+        self.unreadable.remove(id);
+    }
+
+    /// The known apps of some part of Marathon that a list of that part does not name.
+    fn missing_from(&self, list: &List, part: impl Fn(&AppId) -> bool) -> Vec<AppId> {
+        let readable = list.apps.iter().map(|listed| &listed.app.id);
+        let unreadable = list.unreadable.iter().map(|app| &app.id);
+        let listed: BTreeSet<&AppId> = readable.chain(unreadable).collect();
+        let known = self.apps.keys().chain(self.unreadable.keys());
+        known
+            .filter(|id| part(id) && !listed.contains(id))
+            .cloned()
+            .collect()
+    }
+
+    fn forget_unused_hosts(&mut self) {
+        let used: BTreeSet<&AgentHost> = self
+            .apps
+            .values()
+            .flat_map(|app| app.tasks().values())
+            .filter_map(|task| task.host.as_ref())
+            .collect();
+        let unused: Vec<AgentHost> = self
+            .hosts
+            .keys()
+            .filter(|host| !used.contains(host))
+            .cloned()
+            .collect();
+        for host in unused {
+            self.hosts.remove(&host);
+        }
+    }
+}
+
+/// Marathon forgets health results when its leader changes. An app of which no task has a result
+/// when this process starts is taken for such a case: its running tasks count as healthy.
+fn presume_healthy(mut listed: ListedApp) -> ListedApp {
+    let no_result = |task: &Task| task.health == Health::Unknown;
+    if listed.app.health_checks > 0 && listed.tasks.iter().all(no_result) {
+        for task in &mut listed.tasks {
+            if task.condition.may_serve() {
+                task.health = Health::Presumed;
+            }
+        }
+    }
+    listed
+}

@@ -1,0 +1,196 @@
+//! Journeys of the program itself, as an operator runs it: killed, asked to end, started again.
+
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{ExitStatus, Stdio};
+
+use marathon_envoy::commands::bootstrap::{self, Transport};
+use marathon_envoy::settings::XdsListen;
+use marathon_envoy::sim::envoy::{Envoy, Options};
+use marathon_envoy::sim::load::{Load, Pace, Target, named_by_body};
+use marathon_envoy::sim::marathon::{self, Cluster};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
+
+use crate::support::certificates::{Authority, Folder, shown};
+use crate::support::looks::{given, page_at, sum, until};
+use crate::support::{LIMIT, app, envoy, own_address};
+
+/// So many requests are open all the time: on an idle machine over a thousand a second.
+const PACE: Pace = Pace::Open(NonZeroU32::new(2).unwrap());
+
+/// Clusters, one cluster's endpoints, listeners, two route tables, one secret.
+const HELD: u64 = 6;
+
+const SIGKILL: i32 = 9;
+
+/// `marathon-envoy serve` as a process, again and again with the same flags. Its log goes on.
+struct Program {
+    flags: Vec<String>,
+    folder: TempDir,
+    runs: usize,
+}
+
+impl Program {
+    fn log(&self, run: usize) -> String {
+        fs::read_to_string(self.folder.path().join(format!("log-{run}"))).unwrap()
+    }
+
+    fn logs(&self) -> String {
+        (1..=self.runs).map(|run| self.log(run)).collect()
+    }
+
+    /// Runs it until its ports are open; the process and its admin port.
+    async fn start(&mut self) -> (Child, SocketAddr) {
+        self.runs += 1;
+        let log = self.folder.path().join(format!("log-{}", self.runs));
+        let child = Command::new(env!("CARGO_BIN_EXE_marathon-envoy"))
+            .arg("serve")
+            .args(&self.flags)
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(log).unwrap())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let admin = until("the program to listen", async || {
+            let log = self.log(self.runs);
+            let line = log.lines().find(|line| line.contains("\"listening\""));
+            let line: Option<serde_json::Value> =
+                line.and_then(|line| serde_json::from_str(line).ok());
+            let admin = line.and_then(|line| line["fields"]["admin"].as_str()?.parse().ok());
+            admin.ok_or(log)
+        })
+        .await;
+        (child, admin)
+    }
+}
+
+/// Asks a process to end as `kill` does, and waits for it.
+async fn asked_to_end(mut child: Child) -> ExitStatus {
+    let id = child.id().unwrap();
+    let command = format!("kill -TERM {id}");
+    let sent = Command::new("sh").args(["-c", &command]).status();
+    assert!(sent.await.unwrap().success());
+    child.wait().await.unwrap()
+}
+
+async fn the_program_ends_and_comes_back(transport: Transport) {
+    let authority = Authority::new();
+    let certificates = Folder::new();
+    let bundle = authority.bundle(&["web.test"]);
+    certificates.put("web", &bundle.pem());
+    // A mistake, of which the log says more than of what is right.
+    let stray = authority.bundle(&["stray.test"]);
+    certificates.put("stray", &(bundle.certificate_pem.clone() + &stray.key_pem));
+    let marathon = Cluster::start(marathon::Config::default()).await.unwrap();
+    let folder = TempDir::new().unwrap();
+    let socket = folder.path().join("xds.sock");
+    // Free until Envoy takes them.
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let own = own_address();
+    let ports = [
+        TcpListener::bind((own, 0)).await.unwrap(),
+        TcpListener::bind((own, 0)).await.unwrap(),
+    ];
+    let [http, https] = ports.map(|port| port.local_addr().unwrap());
+    let mut program = Program {
+        flags: vec![
+            format!("--marathon={}", marathon.urls().join(",")),
+            format!("--xds-listen=unix:{}", socket.display()),
+            "--admin-listen=127.0.0.1:0".to_owned(),
+            format!("--http-listen-addr={own}"),
+            format!("--http-listen-port={}", http.port()),
+            format!("--https-listen-addr={own}"),
+            format!("--https-listen-port={}", https.port()),
+            certificates.flag(),
+            "--log-format=json".to_owned(),
+            "--log=trace".to_owned(),
+        ],
+        folder,
+        runs: 0,
+    };
+    let (mut running, _) = program.start().await;
+    let bootstrap = bootstrap::yaml(&bootstrap::Config {
+        transport,
+        control_plane: XdsListen::Unix(socket.clone()),
+        envoy_admin: any,
+        ..bootstrap::Config::default()
+    });
+    let mut envoy = Envoy::start(&envoy().await, &bootstrap, Options::default())
+        .await
+        .unwrap();
+    let web = app("/web", "web.test", 2);
+    marathon.create_app(web).await.unwrap();
+    let target = Target::https(https, "web.test", "/", authority.tls("web.test"));
+    shown(&target, &bundle).await;
+    let plain = Target::http(http, "web.test", "/");
+    let loads = [target, plain].map(|target| Load::start(target, PACE, named_by_body));
+    let admin = envoy.admin();
+
+    let failures = "cluster_manager.cds.update_failure";
+    let before = given(admin).await;
+    for killed in [true, false] {
+        let failed = admin.stat(failures).await.unwrap().unwrap_or(0);
+        if killed {
+            running.start_kill().unwrap();
+            let status = running.wait().await.unwrap();
+            assert_eq!(status.signal(), Some(SIGKILL));
+            assert!(socket.exists(), "what was killed tidied up");
+        } else {
+            let status = asked_to_end(running).await;
+            assert_eq!(status.code(), Some(0), "{}", program.log(program.runs));
+            assert!(!socket.exists(), "the socket is left behind");
+        }
+        envoy
+            .stat_where(failures, LIMIT, |count| count > failed)
+            .await
+            .unwrap();
+        let (child, page) = program.start().await;
+        running = child;
+        let metrics = until("polls at rest", async || {
+            let metrics = page_at(page, "/metrics").await.unwrap_or_default();
+            let held = sum(&metrics, "polls_held", &[]);
+            let published = sum(&metrics, "publishes_total", &[]);
+            if (published, held) == (1, HELD) {
+                Ok(metrics)
+            } else {
+                Err(format!("{published} snapshots, {held} polls held"))
+            }
+        })
+        .await;
+        assert_eq!(sum(&metrics, "polls_total", &["answer=\"changed\""]), 0);
+        assert_eq!(given(admin).await, before);
+    }
+    marathon.scale("/web", 3).await.unwrap();
+    envoy
+        .wait_for("three hosts", LIMIT, async || {
+            let hosts = admin.hosts("/web_0").await?;
+            Ok((hosts.len() == 3).then_some(()))
+        })
+        .await
+        .unwrap();
+    for load in loads {
+        let report = load.stop().await;
+        assert_eq!(report.failed(), 0, "{}", report.words());
+        assert!(report.ok > 0);
+    }
+    assert_eq!(asked_to_end(running).await.code(), Some(0));
+    let logs = program.logs();
+    assert!(logs.contains("certificates read"), "{logs}");
+    assert!(logs.contains("certificate stray: "), "{logs}");
+    for bundle in [&bundle, &stray] {
+        bundle.assert_hidden("the log", &logs);
+    }
+    envoy.stop().await.unwrap();
+    marathon.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_program_ends_and_comes_back_unnoticed_over_rest() {
+    the_program_ends_and_comes_back(Transport::Rest).await;
+}

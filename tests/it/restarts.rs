@@ -1,0 +1,346 @@
+//! Journeys of restarts and identities: Envoy's, the daemon's, and proxies that say no.
+
+use std::num::NonZeroU32;
+
+use marathon_envoy::commands::bootstrap::Transport;
+use marathon_envoy::commands::demo::stage::Stage;
+use marathon_envoy::settings::XdsListen;
+use marathon_envoy::sim::envoy::{Envoy, Options};
+use marathon_envoy::sim::load::{Load, Pace, Report, Target, named_by_body};
+use marathon_envoy::sim::proxy::{Answer, Place, Protocol, Proxy};
+use marathon_envoy::snapshot::Kind;
+use tokio::time::timeout;
+
+use crate::support::certificates::{Authority, Folder, shown};
+use crate::support::looks::{given, json, metric, metric_where};
+use crate::support::{LIMIT, app, envoy, live, stage};
+
+const PACE: Pace = Pace::PerSecond(NonZeroU32::new(300).unwrap());
+
+/// A stage with `/web` live under `web.test`.
+async fn edge(transport: Transport) -> Stage {
+    let stage = stage(|plan| plan.transport = transport).await;
+    let web = app("/web", "web.test", 2);
+    stage.marathon().create_app(web).await.unwrap();
+    live(&stage, "web.test", "/").await;
+    stage
+}
+
+fn load(stage: &Stage) -> Load {
+    let target = Target::http(stage.http(), "web.test", "/");
+    Load::start(target, PACE, named_by_body)
+}
+
+fn assert_none_failed(report: &Report) {
+    assert_eq!(report.failed(), 0, "{}", report.words());
+    assert!(report.ok > 0, "{report:?}");
+}
+
+/// Waits until the daemon holds exactly these polls: those of Envoys that are at rest.
+async fn at_rest(stage: &Stage, held: u64) {
+    metric_where(stage, "polls_held", &[], |count| count == held).await;
+}
+
+/// Polls for clusters, listeners, one route table and the endpoints of one cluster.
+const HELD: u64 = 4;
+
+async fn hosts(envoy: &mut Envoy, cluster: &str, count: usize) {
+    let admin = envoy.admin();
+    let what = format!("{count} hosts of {cluster}");
+    envoy
+        .wait_for(&what, LIMIT, async || {
+            let hosts = admin.hosts(cluster).await?;
+            Ok((hosts.len() == count).then_some(()))
+        })
+        .await
+        .unwrap();
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Asked,
+    Killed,
+}
+
+async fn envoy_is_restarted(transport: Transport, end: End) {
+    let authority = Authority::new();
+    let folder = Folder::new();
+    let bundle = authority.bundle(&["web.test"]);
+    folder.put("web", &bundle.pem());
+    let mut stage = stage(|plan| {
+        plan.transport = transport;
+        folder.watched(plan);
+    })
+    .await;
+    let web = app("/web", "web.test", 2);
+    stage.marathon().create_app(web).await.unwrap();
+    live(&stage, "web.test", "/").await;
+    let secure = authority.target(&stage, "web.test");
+    // With the routes of https and the secret.
+    let all = HELD + 2;
+    at_rest(&stage, all).await;
+    let changed = &["answer=\"changed\""];
+    for _ in 0..2 {
+        let before = metric(&stage, "polls_total", changed).await;
+        match end {
+            End::Asked => stage.envoy().restart().await.unwrap(),
+            End::Killed => stage.envoy().crash_and_restart().await.unwrap(),
+        }
+        stage.envoy().ready(LIMIT).await.unwrap();
+        live(&stage, "web.test", "/").await;
+        shown(&secure, &bundle).await;
+        at_rest(&stage, all).await;
+        // Each of them once, and no wait ended by a time limit.
+        let after = metric(&stage, "polls_total", changed).await;
+        assert_eq!(after - before, all);
+        let admin = stage.envoy().admin();
+        let late = admin.stats("init_fetch_timeout$").await.unwrap();
+        assert!(late.values().all(|count| *count == 0), "{late:?}");
+    }
+    assert_eq!(metric(&stage, "presumed_nacks_total", &[]).await, 0);
+    assert_eq!(metric(&stage, "gates_expired_total", &[]).await, 0);
+    assert_eq!(metric(&stage, "shared_identities", &[]).await, 0);
+    stage.marathon().scale("/web", 3).await.unwrap();
+    hosts(stage.envoy(), "/web_0", 3).await;
+    stage.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_restarted_envoy_gets_everything_again_once_over_rest() {
+    envoy_is_restarted(Transport::Rest, End::Asked).await;
+}
+
+#[tokio::test]
+async fn a_crashed_envoy_gets_everything_again_once_over_rest() {
+    envoy_is_restarted(Transport::Rest, End::Killed).await;
+}
+
+async fn an_envoy_waits_for_its_control_plane(transport: Transport) {
+    let mut stage = edge(transport).await;
+    stage.stop_daemon().await.unwrap();
+    stage.envoy().restart().await.unwrap();
+    let envoy = stage.envoy();
+    envoy
+        .stat_where("cluster_manager.cds.update_failure", LIMIT, |count| {
+            count > 3
+        })
+        .await
+        .unwrap();
+    // Not ready and empty, which whoever asks before it sends it requests would believe.
+    assert!(!envoy.admin().is_ready().await.unwrap());
+    stage.start_daemon().await.unwrap();
+    stage.envoy().ready(LIMIT).await.unwrap();
+    live(&stage, "web.test", "/").await;
+    at_rest(&stage, HELD).await;
+    let changed = &["answer=\"changed\""];
+    let answers = metric(&stage, "polls_total", changed).await;
+    assert_eq!(answers, HELD, "{:#}", json(&stage, "/proxies").await);
+    stage.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_envoy_that_starts_first_waits_over_rest() {
+    an_envoy_waits_for_its_control_plane(Transport::Rest).await;
+}
+
+/// Ends the daemon, waits until Envoy has noticed, and starts it again after `meanwhile`.
+async fn daemon_is_restarted(stage: &mut Stage, end: End, meanwhile: impl AsyncFnOnce(&Stage)) {
+    let failures = "cluster_manager.cds.update_failure";
+    let admin = stage.envoy().admin();
+    let before = admin.stat(failures).await.unwrap().unwrap_or(0);
+    match end {
+        End::Asked => stage.stop_daemon().await.unwrap(),
+        End::Killed => stage.kill_daemon().await,
+    }
+    let envoy = stage.envoy();
+    envoy
+        .stat_where(failures, LIMIT, |count| count > before)
+        .await
+        .unwrap();
+    meanwhile(stage).await;
+    stage.start_daemon().await.unwrap();
+}
+
+async fn nothing_is_sent_again(transport: Transport, end: End) {
+    let mut stage = edge(transport).await;
+    at_rest(&stage, HELD).await;
+    let load = load(&stage);
+    let admin = stage.envoy().admin();
+    let before = given(admin).await;
+    for _ in 0..2 {
+        daemon_is_restarted(&mut stage, end, async |_| {}).await;
+        at_rest(&stage, HELD).await;
+        // Ready, and every poll of Envoy has arrived: none had anything to be told.
+        metric_where(&stage, "publishes_total", &[], |count| count == 1).await;
+        at_rest(&stage, HELD).await;
+        let changed = &["answer=\"changed\""];
+        assert_eq!(metric(&stage, "polls_total", changed).await, 0);
+        assert_eq!(given(admin).await, before);
+    }
+    assert_eq!(metric(&stage, "presumed_nacks_total", &[]).await, 0);
+    assert_eq!(metric(&stage, "shared_identities", &[]).await, 0);
+    // And it is told what is new, and nothing else.
+    stage.marathon().scale("/web", 3).await.unwrap();
+    hosts(stage.envoy(), "/web_0", 3).await;
+    let changed = metric(&stage, "polls_total", &["answer=\"changed\""]).await;
+    let endpoints = &["answer=\"changed\"", "kind=\"endpoints\""];
+    assert_eq!(metric(&stage, "polls_total", endpoints).await, changed);
+    assert_none_failed(&load.stop().await);
+    stage.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_restarted_daemon_sends_nothing_again_over_rest() {
+    nothing_is_sent_again(Transport::Rest, End::Asked).await;
+}
+
+#[tokio::test]
+async fn a_killed_daemon_sends_nothing_again_over_rest() {
+    nothing_is_sent_again(Transport::Rest, End::Killed).await;
+}
+
+async fn apps_change_while_the_daemon_is_away(transport: Transport, end: End) {
+    let mut stage = edge(transport).await;
+    let gone = app("/gone", "gone.test", 1);
+    stage.marathon().create_app(gone).await.unwrap();
+    let same = app("/same", "same.test", 1);
+    stage.marathon().create_app(same).await.unwrap();
+    live(&stage, "gone.test", "/").await;
+    live(&stage, "same.test", "/").await;
+    // Three apps.
+    at_rest(&stage, HELD + 2).await;
+    let load = load(&stage);
+    let admin = stage.envoy().admin();
+    let same = "cluster.same_0.update_success";
+    let before = admin.stat(same).await.unwrap().unwrap();
+    daemon_is_restarted(&mut stage, end, async |stage| {
+        let marathon = stage.marathon();
+        marathon.scale("/web", 4).await.unwrap();
+        marathon.delete("/gone").await.unwrap();
+        let new = app("/new", "new.test", 2);
+        marathon.create_app(new).await.unwrap();
+        marathon.settled("/web", 4).await.unwrap();
+        marathon.settled("/new", 2).await.unwrap();
+    })
+    .await;
+    live(&stage, "new.test", "/").await;
+    hosts(stage.envoy(), "/web_0", 4).await;
+    hosts(stage.envoy(), "/new_0", 2).await;
+    hosts(stage.envoy(), "/gone_0", 0).await;
+    assert_eq!(admin.stat(same).await.unwrap(), Some(before));
+    assert_none_failed(&load.stop().await);
+    assert_eq!(metric(&stage, "presumed_nacks_total", &[]).await, 0);
+    stage.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn apps_that_changed_meanwhile_are_served_after_a_restart_over_rest() {
+    apps_change_while_the_daemon_is_away(Transport::Rest, End::Asked).await;
+}
+
+#[tokio::test]
+async fn apps_that_changed_meanwhile_are_served_after_a_kill_over_rest() {
+    apps_change_while_the_daemon_is_away(Transport::Rest, End::Killed).await;
+}
+
+async fn a_stop_answers_what_is_held(transport: Transport) {
+    let mut stage = stage(|plan| {
+        plan.transport = transport;
+        // Connections that do not end by themselves are not cut before the limit below.
+        plan.tune = |settings| settings.xds.drain = 2 * LIMIT;
+    })
+    .await;
+    let web = app("/web", "web.test", 2);
+    stage.marathon().create_app(web).await.unwrap();
+    live(&stage, "web.test", "/").await;
+    at_rest(&stage, HELD).await;
+    let XdsListen::Tcp(address) = *stage.xds() else {
+        panic!("{:?}", stage.xds())
+    };
+    let load = load(&stage);
+    let admin = stage.envoy().admin();
+    let before = given(admin).await;
+    let answers: Vec<_> = [Protocol::Http1, Protocol::Http2]
+        .into_iter()
+        .map(|protocol| async move {
+            let name = format!("{protocol:?}");
+            let proxy = Proxy::new(Place::Tcp(address), protocol, &name);
+            let mut clusters = proxy.subscribe(Kind::Cluster, None);
+            clusters.take().await.unwrap();
+            clusters.poll().await.unwrap()
+        })
+        .collect();
+    let [http1, http2] = answers.try_into().ok().unwrap();
+    let stopped = async {
+        at_rest(&stage, HELD + 2).await;
+        let stopped = timeout(LIMIT, stage.stop_daemon()).await;
+        stopped.unwrap().unwrap();
+    };
+    let (http1, http2, ()) = tokio::join!(http1, http2, stopped);
+    assert_eq!(http1, Answer::Unchanged { close: true });
+    assert_eq!(http2, Answer::Unchanged { close: false });
+
+    let envoy = stage.envoy();
+    envoy
+        .stat_where("cluster_manager.cds.update_failure", LIMIT, |count| {
+            count > 2
+        })
+        .await
+        .unwrap();
+    live(&stage, "web.test", "/").await;
+    assert_eq!(given(admin).await, before);
+    assert_none_failed(&load.stop().await);
+    stage.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stop_answers_what_is_held_and_envoy_goes_on_over_rest() {
+    a_stop_answers_what_is_held(Transport::Rest).await;
+}
+
+async fn two_envoys_share_a_node_id(transport: Transport) {
+    let mut stage = edge(transport).await;
+    let options = Options::default();
+    let mut other = Envoy::start(&envoy().await, &stage.bootstrap(), options)
+        .await
+        .unwrap();
+    other.ready(LIMIT).await.unwrap();
+    // Both listen on the same port, and each connection goes to one of them.
+    let load = load(&stage);
+    hosts(&mut other, "/web_0", 2).await;
+    metric_where(&stage, "shared_identities", &[], |count| count == 1).await;
+    let proxies = json(&stage, "/proxies").await;
+    assert_eq!(proxies[0]["shared_identity"], true, "{proxies:#}");
+    at_rest(&stage, 2 * HELD).await;
+
+    for count in [3, 5] {
+        stage.marathon().scale("/web", count).await.unwrap();
+        hosts(stage.envoy(), "/web_0", count).await;
+        hosts(&mut other, "/web_0", count).await;
+    }
+    let more = app("/more", "more.test", 1);
+    stage.marathon().create_app(more).await.unwrap();
+    for envoy in [&mut *stage.envoy(), &mut other] {
+        hosts(envoy, "/more_0", 1).await;
+    }
+    at_rest(&stage, 2 * HELD + 2).await;
+    stage.marathon().delete("/more").await.unwrap();
+    for envoy in [&mut *stage.envoy(), &mut other] {
+        hosts(envoy, "/more_0", 0).await;
+        let updates = "http.http.rds.http.config_reload";
+        envoy
+            .stat_where(updates, LIMIT, |count| count >= 3)
+            .await
+            .unwrap();
+    }
+    at_rest(&stage, 2 * HELD).await;
+    assert_none_failed(&load.stop().await);
+    assert_eq!(metric(&stage, "presumed_nacks_total", &[]).await, 0);
+    other.stop().await.unwrap();
+    stage.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn two_envoys_with_one_node_id_get_every_update_over_rest() {
+    two_envoys_share_a_node_id(Transport::Rest).await;
+}

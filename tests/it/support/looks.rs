@@ -1,0 +1,132 @@
+//! Looks at what the daemon and Envoy say of themselves on their admin ports, and waits for it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use marathon_envoy::commands::demo::stage::Stage;
+use marathon_envoy::sim::envoy::Admin;
+use marathon_envoy::sim::load::{Probe, Target};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::LIMIT;
+
+/// Between two looks. A page takes about a millisecond.
+const BETWEEN: Duration = Duration::from_millis(10);
+
+/// Waits until `look` sees something; what it saw. `what` completes "waited in vain for".
+pub(crate) async fn until<T>(what: &str, look: impl AsyncFn() -> Result<T, String>) -> T {
+    let started = Instant::now();
+    loop {
+        let last = match look().await {
+            Ok(seen) => return seen,
+            Err(last) => last,
+        };
+        assert!(
+            started.elapsed() < LIMIT,
+            "waited in vain for {what}; last seen: {last}"
+        );
+        tokio::time::sleep(BETWEEN).await;
+    }
+}
+
+/// A page of the daemon's admin port; none while nobody answers there.
+pub(crate) async fn page(stage: &Stage, path: &str) -> Option<String> {
+    page_at(stage.admin(), path).await
+}
+
+/// The same, of a daemon without a stage.
+pub(crate) async fn page_at(admin: SocketAddr, path: &str) -> Option<String> {
+    let mut probe = Probe::new(Target {
+        keep_alive: false,
+        ..Target::http(admin, "admin", path)
+    });
+    probe.ask().await.ok().map(|answer| answer.text())
+}
+
+/// A page that is JSON; null while nobody answers there.
+pub(crate) async fn json(stage: &Stage, path: &str) -> Value {
+    let text = page(stage, path).await;
+    text.map_or(Value::Null, |text| serde_json::from_str(&text).unwrap())
+}
+
+/// The sum over all series of a metric that carry these labels, each as `name="value"`. Zero when
+/// there is none, and while nobody answers.
+pub(crate) async fn metric(stage: &Stage, name: &str, labels: &[&str]) -> u64 {
+    sum(
+        &page(stage, "/metrics").await.unwrap_or_default(),
+        name,
+        labels,
+    )
+}
+
+/// The same, of metrics in text.
+pub(crate) fn sum(text: &str, name: &str, labels: &[&str]) -> u64 {
+    let name = format!("marathon_envoy_{name}");
+    text.lines()
+        .filter_map(|line| line.rsplit_once(' '))
+        .filter(|(series, _)| series.split('{').next() == Some(&*name))
+        .filter(|(series, _)| labels.iter().all(|label| series.contains(label)))
+        .map(|(_, value)| value.parse::<f64>().unwrap() as u64)
+        .sum()
+}
+
+/// Waits until a metric satisfies `enough`; its value.
+pub(crate) async fn metric_where(
+    stage: &Stage,
+    name: &str,
+    labels: &[&str],
+    enough: impl Fn(u64) -> bool,
+) -> u64 {
+    until(&format!("{name}{labels:?}"), async || {
+        let value = metric(stage, name, labels).await;
+        if enough(value) {
+            Ok(value)
+        } else {
+            Err(format!(
+                "{value}; {}",
+                page(stage, "/proxies").await.unwrap_or_default()
+            ))
+        }
+    })
+    .await
+}
+
+/// What the daemon leaves out, a line each, as `/snapshot` has it: kind and name of whom it
+/// concerns, reason, message, remedy.
+pub(crate) async fn problems(stage: &Stage) -> Vec<String> {
+    let snapshot = json(stage, "/snapshot?name=-").await;
+    let problems = snapshot.get("problems").and_then(Value::as_array);
+    problems
+        .into_iter()
+        .flatten()
+        .map(|problem| {
+            let text = |at: &str| problem.pointer(at).and_then(Value::as_str).unwrap_or("?");
+            format!(
+                "{} {}, {}: {}; {}",
+                text("/subject/kind"),
+                text("/subject/name"),
+                text("/reason"),
+                text("/message"),
+                text("/remedy")
+            )
+        })
+        .collect()
+}
+
+/// What Envoy counts whenever it is given something, and the versions that it has.
+pub(crate) async fn given(admin: Admin) -> BTreeMap<String, u64> {
+    let filter = r"(update_success|update_attempt_ok|config_reload|\.version)$";
+    let given = admin.stats(filter).await.unwrap();
+    for name in [
+        "cluster_manager.cds.update_success",
+        "cluster_manager.cds.version",
+        "listener_manager.lds.update_success",
+        "http.http.rds.http.config_reload",
+        "cluster.web_0.update_success",
+    ] {
+        assert!(given.contains_key(name), "{name} among {given:?}");
+    }
+    given
+}

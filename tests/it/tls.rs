@@ -1,0 +1,425 @@
+//! Journeys of certificates: shown by name, exchanged under load, broken, withdrawn, kept secret.
+
+use std::num::NonZeroU32;
+
+use marathon_envoy::commands::bootstrap::Transport;
+use marathon_envoy::commands::demo::stage::Stage;
+use marathon_envoy::settings::XdsListen;
+use marathon_envoy::sim::load::{Cause, Load, Pace, Probe, Target, named_by_body};
+use marathon_envoy::sim::proxy::{Answer, Place, Protocol, Proxy};
+use marathon_envoy::snapshot::Kind;
+
+use crate::support::certificates::{Authority, Folder, look_often, shown};
+use crate::support::looks::{metric, metric_where, page, problems, until};
+use crate::support::{LIMIT, app, live, stage};
+
+/// For what is asked in the clear.
+const PACE: Pace = Pace::PerSecond(NonZeroU32::new(200).unwrap());
+
+/// Over TLS so many requests are open all the time, on as many connections: on an idle machine
+/// over a thousand a second. A pace by the clock makes up for a pause of the machine with hundreds
+/// of new connections, whose handshakes are the next pause.
+const KEPT: Pace = Pace::Open(NonZeroU32::new(4).unwrap());
+
+/// The same with a new connection for each request.
+const FRESH: Pace = Pace::Open(NonZeroU32::new(1).unwrap());
+
+/// A stage with one app under `hosts`, and the certificates of `folder`.
+async fn edge(transport: Transport, folder: &Folder, hosts: &str) -> Stage {
+    let stage = stage(|plan| {
+        plan.transport = transport;
+        folder.watched(plan);
+    })
+    .await;
+    let web = app("/web", hosts, 2);
+    stage.marathon().create_app(web).await.unwrap();
+    stage
+}
+
+/// A handshake for `name` is refused by the edge.
+async fn refused(authority: &Authority, stage: &Stage, name: &str) {
+    let failure = Probe::new(authority.fresh(stage, name)).ask().await;
+    let failure = failure.unwrap_err();
+    assert_eq!(failure.cause, Cause::Tls, "{failure}");
+}
+
+async fn each_name_gets_its_certificate(transport: Transport) {
+    let authority = Authority::new();
+    let folder = Folder::new();
+    let one = authority.bundle(&["one.test"]);
+    let wild = authority.bundle(&["*.wild.test", "wild.test"]);
+    folder.put("one", &one.pem());
+    folder.put("wild", &wild.pem());
+    let stage = edge(transport, &folder, "one.test,wild.test,a.wild.test").await;
+
+    for (name, bundle) in [
+        ("one.test", &one),
+        ("wild.test", &wild),
+        ("a.wild.test", &wild),
+    ] {
+        shown(&authority.target(&stage, name), bundle).await;
+    }
+    refused(&authority, &stage, "other.test").await;
+    // The same app is there without TLS.
+    live(&stage, "one.test", "/").await;
+
+    // A third one while the others are in use.
+    let load = Load::start(authority.target(&stage, "one.test"), KEPT, named_by_body);
+    let other = authority.bundle(&["other.test"]);
+    folder.put("other", &other.pem());
+    let late = app("/late", "other.test", 1);
+    stage.marathon().create_app(late).await.unwrap();
+    shown(&authority.target(&stage, "other.test"), &other).await;
+    let report = load.stop().await;
+    assert_eq!(report.failed(), 0, "{}", report.words());
+    assert_eq!(problems(&stage).await, [""; 0]);
+    stage.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn each_name_gets_its_certificate_over_rest() {
+    each_name_gets_its_certificate(Transport::Rest).await;
+}
+
+async fn a_certificate_is_exchanged_under_load(transport: Transport) {
+    let authority = Authority::new();
+    let folder = Folder::new();
+    let mut current = authority.bundle(&["one.test"]);
+    folder.put("one", &current.pem());
+    let stage = edge(transport, &folder, "one.test").await;
+    let target = authority.target(&stage, "one.test");
+    shown(&target, &current).await;
+
+    let kept = Load::start(target.clone(), KEPT, named_by_body);
+    let fresh = Load::start(authority.fresh(&stage, "one.test"), FRESH, named_by_body);
+    for _ in 0..3 {
+        let mut held = Probe::new(target.clone());
+        let before = held.ask().await.unwrap();
+        assert_eq!(before.peer_certificate.as_deref(), Some(&*current.der));
+
+        let next = authority.bundle(&["one.test"]);
+        folder.put("one", &next.pem());
+        shown(&target, &next).await;
+
+        let after = held.ask().await.unwrap();
+        assert_eq!(after.status, 200);
+        assert_eq!(
+            after.peer_certificate, before.peer_certificate,
+            "the connection was dropped"
+        );
+        current = next;
+    }
+    for load in [kept, fresh] {
+        let report = load.stop().await;
+        assert_eq!(report.failed(), 0, "{}", report.words());
+        assert!(report.ok > 0);
+    }
+    assert_eq!(metric(&stage, "presumed_nacks_total", &[]).await, 0);
+    stage.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_certificate_is_exchanged_under_load_over_rest() {
+    a_certificate_is_exchanged_under_load(Transport::Rest).await;
+}
+
+async fn a_certificate_is_exchanged_while_the_daemon_is_away(transport: Transport) {
+    let authority = Authority::new();
+    let folder = Folder::new();
+    let old = authority.bundle(&["one.test"]);
+    folder.put("one", &old.pem());
+    let mut stage = edge(transport, &folder, "one.test").await;
+    let target = authority.target(&stage, "one.test");
+    shown(&target, &old).await;
+    live(&stage, "one.test", "/").await;
+    // Clusters, one's endpoints, listeners, two route tables, one secret.
+    metric_where(&stage, "polls_held", &[], |count| count == 6).await;
+    let kept = Load::start(target.clone(), KEPT, named_by_body);
+    let fresh = Load::start(authority.fresh(&stage, "one.test"), FRESH, named_by_body);
+
+    stage.kill_daemon().await;
+    let failures = "cluster_manager.cds.update_failure";
+    let envoy = stage.envoy();
+    envoy
+        .stat_where(failures, LIMIT, |count| count > 0)
+        .await
+        .unwrap();
+    let new = authority.bundle(&["one.test"]);
+    folder.put("one", &new.pem());
+    shown(&target, &old).await;
+    stage.start_daemon().await.unwrap();
+    shown(&target, &new).await;
+    metric_where(&stage, "polls_held", &[], |count| count == 6).await;
+    // The secret was sent, and nothing else.
+    let changed = "answer=\"changed\"";
+    assert_eq!(metric(&stage, "polls_total", &[changed]).await, 1);
+    let secrets = &[changed, "kind=\"secrets\""];
+    assert_eq!(metric(&stage, "polls_total", secrets).await, 1);
+    for load in [kept, fresh] {
+        let report = load.stop().await;
+        assert_eq!(report.failed(), 0, "{}", report.words());
+    }
+    stage.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_certificate_is_exchanged_while_the_daemon_is_away_over_rest() {
+    a_certificate_is_exchanged_while_the_daemon_is_away(Transport::Rest).await;
+}
+
+async fn a_bad_file_keeps_the_last_good_certificate(transport: Transport) {
+    let authority = Authority::new();
+    let folder = Folder::new();
+    let good = authority.bundle(&["one.test"]);
+    folder.put("one", &good.pem());
+    let stage = edge(transport, &folder, "one.test").await;
+    let target = authority.target(&stage, "one.test");
+    shown(&target, &good).await;
+    let load = Load::start(authority.fresh(&stage, "one.test"), FRESH, named_by_body);
+
+    let other = authority.bundle(&["one.test"]);
+    let whole = other.pem();
+    let (half, _) = whole.split_at(whole.len() / 2);
+    let cases = [
+        (
+            "another's key",
+            good.certificate_pem.clone() + &other.key_pem,
+        ),
+        ("half of a file", half.to_owned()),
+        ("an end in the past", authority.expired(&["one.test"]).pem()),
+        ("nothing", String::new()),
+    ];
+    let mut last = Vec::new();
+    for (case, content) in cases {
+        folder.put("one", &content);
+        let seen = until(case, async || {
+            let seen = problems(&stage).await;
+            let new = seen != last && !seen.is_empty();
+            if new {
+                Ok(seen)
+            } else {
+                Err(format!("{seen:?}"))
+            }
+        })
+        .await;
+        assert_eq!(seen.len(), 1, "{case}: {seen:?}");
+        assert!(
+            seen[0].starts_with("certificate one, invalid_certificate: "),
+            "{case}: {seen:?}"
+        );
+        other.assert_hidden(case, &seen[0]);
+        shown(&target, &good).await;
+        last = seen;
+    }
+    let bad = &["reason=\"invalid_certificate\""];
+    assert_eq!(metric(&stage, "problems", bad).await, 1);
+    folder.put("one", &other.pem());
+    shown(&target, &other).await;
+    until("no problem", async || {
+        let seen = problems(&stage).await;
+        if seen.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{seen:?}"))
+        }
+    })
+    .await;
+    let report = load.stop().await;
+    assert_eq!(report.failed(), 0, "{}", report.words());
+    assert_eq!(metric(&stage, "presumed_nacks_total", &[]).await, 0);
+    stage.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_bad_file_keeps_the_last_good_certificate_over_rest() {
+    a_bad_file_keeps_the_last_good_certificate(Transport::Rest).await;
+}
+
+async fn the_last_certificate_goes_and_comes_back(transport: Transport) {
+    let authority = Authority::new();
+    let folder = Folder::new();
+    let one = authority.bundle(&["one.test"]);
+    let two = authority.bundle(&["two.test"]);
+    folder.put("one", &one.pem());
+    folder.put("two", &two.pem());
+    let mut stage = edge(transport, &folder, "one.test,two.test").await;
+    shown(&authority.target(&stage, "one.test"), &one).await;
+    shown(&authority.target(&stage, "two.test"), &two).await;
+    live(&stage, "one.test", "/").await;
+    let plain = Target::http(stage.http(), "one.test", "/");
+    let load = Load::start(plain, PACE, named_by_body);
+    let secure = Load::start(authority.target(&stage, "one.test"), KEPT, named_by_body);
+
+    folder.remove("two");
+    until("a refusal", async || {
+        match Probe::new(authority.fresh(&stage, "two.test")).ask().await {
+            Err(failure) if failure.cause == Cause::Tls => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    // What is served with the other one is not touched by that.
+    let report = secure.stop().await;
+    assert_eq!(report.failed(), 0, "{}", report.words());
+
+    folder.remove("one");
+    let admin = stage.envoy().admin();
+    let envoy = stage.envoy();
+    envoy
+        .wait_for("the end of the https listener", LIMIT, async || {
+            let listeners = admin.listeners().await?;
+            Ok((!listeners.contains_key("https")).then_some(()))
+        })
+        .await
+        .unwrap();
+
+    let again = authority.bundle(&["one.test"]);
+    folder.put("one", &again.pem());
+    shown(&authority.target(&stage, "one.test"), &again).await;
+    let report = load.stop().await;
+    assert_eq!(report.failed(), 0, "{}", report.words());
+    assert_eq!(metric(&stage, "presumed_nacks_total", &[]).await, 0);
+    stage.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_last_certificate_goes_and_comes_back_over_rest() {
+    the_last_certificate_goes_and_comes_back(Transport::Rest).await;
+}
+
+async fn keys_are_on_no_page(transport: Transport) {
+    let authority = Authority::new();
+    let folder = Folder::new();
+    let one = authority.bundle(&["one.test"]);
+    folder.put("one", &one.pem());
+    let stage = edge(transport, &folder, "one.test").await;
+    shown(&authority.target(&stage, "one.test"), &one).await;
+    let two = authority.bundle(&["one.test"]);
+    folder.put("one", &two.pem());
+    shown(&authority.target(&stage, "one.test"), &two).await;
+    let stray = authority.bundle(&["one.test"]);
+    folder.put("one", &(two.certificate_pem.clone() + &stray.key_pem));
+    until("a problem", async || {
+        let seen = problems(&stage).await;
+        if seen.is_empty() {
+            Err(String::new())
+        } else {
+            Ok(())
+        }
+    })
+    .await;
+
+    let snapshot = page(&stage, "/snapshot").await.unwrap();
+    assert!(snapshot.contains("\"one\""), "{snapshot}");
+    let proxies = page(&stage, "/proxies").await.unwrap();
+    let metrics = page(&stage, "/metrics").await.unwrap();
+    stage.stop().await.unwrap();
+    for bundle in [&one, &two, &stray] {
+        bundle.assert_hidden("/snapshot", &snapshot);
+        bundle.assert_hidden("/proxies", &proxies);
+        bundle.assert_hidden("/metrics", &metrics);
+    }
+}
+
+#[tokio::test]
+async fn keys_are_on_no_page_over_rest() {
+    keys_are_on_no_page(Transport::Rest).await;
+}
+
+async fn keys_stay_where_they_may_not_leave(transport: Transport) {
+    let authority = Authority::new();
+    let folder = Folder::new();
+    let stage = stage(|plan| {
+        plan.transport = transport;
+        folder.watched(plan);
+        plan.tune = |settings| {
+            look_often(settings);
+            // As XDS_PLAINTEXT_SECRETS=false has it, if the settings did not refuse to begin so.
+            settings.xds.secrets = false;
+        };
+    })
+    .await;
+    let web = app("/web", "one.test", 2);
+    stage.marathon().create_app(web).await.unwrap();
+    live(&stage, "one.test", "/").await;
+    let load = Load::start(
+        Target::http(stage.http(), "one.test", "/"),
+        PACE,
+        named_by_body,
+    );
+
+    // Envoy asks for the secret, is refused again and again, and serves the rest.
+    let one = authority.bundle(&["one.test"]);
+    folder.put("one", &one.pem());
+    let refusals = &["reason=\"secrets\""];
+    metric_where(&stage, "polls_refused_total", refusals, |count| count > 2).await;
+    let failed = Probe::new(authority.fresh(&stage, "one.test")).ask().await;
+    failed.unwrap_err();
+    let report = load.stop().await;
+    assert_eq!(report.failed(), 0, "{}", report.words());
+
+    let XdsListen::Tcp(address) = *stage.xds() else {
+        panic!("{:?}", stage.xds())
+    };
+    let proxy = Proxy::new(Place::Tcp(address), Protocol::Http2, "thief");
+    let answer = proxy.poll(Kind::Secret, Some("one"), "").await.unwrap();
+    let Answer::Refused { status, text } = answer else {
+        panic!("{answer:?}")
+    };
+    assert_eq!(status, 403);
+    one.assert_hidden("the refusal", &text);
+    let answered = &["kind=\"secrets\""];
+    assert_eq!(metric(&stage, "polls_total", answered).await, 0);
+    stage.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn keys_stay_where_they_may_not_leave_over_rest() {
+    keys_stay_where_they_may_not_leave(Transport::Rest).await;
+}
+
+async fn a_unix_socket_carries_everything(transport: Transport) {
+    let authority = Authority::new();
+    let folder = Folder::new();
+    let one = authority.bundle(&["one.test"]);
+    folder.put("one", &one.pem());
+    let sockets = tempfile::TempDir::new().unwrap();
+    let path = sockets.path().join("xds.sock");
+    let mut stage = stage(|plan| {
+        plan.transport = transport;
+        folder.watched(plan);
+        plan.xds_listen = Some(format!("unix:{}", path.display()));
+    })
+    .await;
+    let web = app("/web", "one.test", 2);
+    stage.marathon().create_app(web).await.unwrap();
+    live(&stage, "one.test", "/").await;
+    let target = authority.target(&stage, "one.test");
+    shown(&target, &one).await;
+
+    let load = Load::start(target.clone(), KEPT, named_by_body);
+    stage.kill_daemon().await;
+    stage.start_daemon().await.unwrap();
+    let two = authority.bundle(&["one.test"]);
+    folder.put("one", &two.pem());
+    shown(&target, &two).await;
+    stage.marathon().scale("/web", 3).await.unwrap();
+    let admin = stage.envoy().admin();
+    let envoy = stage.envoy();
+    envoy
+        .wait_for("three hosts", LIMIT, async || {
+            let hosts = admin.hosts("/web_0").await?;
+            Ok((hosts.len() == 3).then_some(()))
+        })
+        .await
+        .unwrap();
+    let report = load.stop().await;
+    assert_eq!(report.failed(), 0, "{}", report.words());
+    stage.stop().await.unwrap();
+    assert!(!path.exists(), "the socket is left behind");
+}
+
+#[tokio::test]
+async fn a_unix_socket_carries_everything_over_rest() {
+    a_unix_socket_carries_everything(Transport::Rest).await;
+}
