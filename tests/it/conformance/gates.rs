@@ -239,3 +239,67 @@ async fn a_client_without_routes_is_told_of_removals_at_once(delta: bool) {
     let clusters = client.receive(Kind::Cluster).await;
     assert!(client.drops(&clusters, "old"));
 }
+
+/// What routes a client has from before its stream is not known by their version; what they may
+/// need stays until it has accepted others.
+#[tokio::test]
+async fn a_cluster_that_left_while_its_client_was_away_goes_after_the_routes_to_it() {
+    let mut server = Server::start().await;
+    server.put_cluster("old");
+    server
+        .put_requiring(Kind::Route, "http", 1, &["old"])
+        .publish();
+    let mut stream = Delta::open(&server, Service::Aggregated);
+    stream.ask_all(Kind::Cluster).await;
+    let clusters = stream.receive().await.versions;
+    stream.ask(Kind::Endpoint, &["old"], &[]).await;
+    let endpoints = stream.receive().await.versions;
+    stream.ask(Kind::Route, &["http"], &[]).await;
+    let routes = stream.receive().await.versions;
+    drop(stream);
+
+    server
+        .remove(Kind::Cluster, "old")
+        .remove(Kind::Endpoint, "old");
+    server.put_cluster("new");
+    server
+        .put_requiring(Kind::Route, "http", 2, &["new"])
+        .publish();
+    let mut stream = Delta::open(&server, Service::Aggregated);
+    stream.ask_having(Kind::Cluster, &[], &clusters).await;
+    let answer = stream.next().await;
+    assert_eq!((answer.names(), answer.gone()), (vec!["new"], vec![]));
+    stream
+        .ask_having(Kind::Endpoint, &["old"], &endpoints)
+        .await;
+    stream.ask(Kind::Endpoint, &["new"], &[]).await;
+    assert_eq!(stream.receive().await.names(), ["new"]);
+    stream.ack(&answer).await;
+    stream.ask_having(Kind::Route, &["http"], &routes).await;
+    let answer = stream.next().await;
+    assert_eq!(
+        (answer.kind, &*answer.resources["http"]),
+        (Kind::Route, "2")
+    );
+    stream.nothing_more(&mut server, Kind::Secret).await;
+
+    stream.ack(&answer).await;
+    let answer = stream.receive().await;
+    assert_eq!((answer.kind, answer.gone()), (Kind::Cluster, vec!["old"]));
+}
+
+/// Who follows clusters on another stream cannot say here that it has them.
+#[tokio::test]
+async fn routes_on_a_stream_of_their_own_wait_for_nothing() {
+    let mut server = Server::start().await;
+    server.put_cluster("web");
+    server
+        .put_requiring(Kind::Route, "http", 1, &["web"])
+        .publish();
+    let mut stream = Sotw::open(&server, Service::Alone(Kind::Route));
+    stream.ask(Kind::Route, &["http"]).await;
+    assert_eq!(stream.receive().await.resources["http"], "1");
+    let mut stream = Delta::open(&server, Service::Alone(Kind::Route));
+    stream.ask(Kind::Route, &["http"], &[]).await;
+    assert_eq!(stream.receive().await.resources["http"], "1");
+}

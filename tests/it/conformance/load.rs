@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use marathon_envoy::snapshot::{Kind, Resource};
 use tokio::task::JoinSet;
@@ -68,6 +69,29 @@ async fn a_client_that_never_reads_costs_one_answer_and_nobody_else_notices() {
     stuck_delta.receive().await;
     assert_eq!(stuck_delta.receive().await.resources["a"], newest);
     stuck_delta.nothing_more(&mut server, Kind::Endpoint).await;
+}
+
+/// The first answer fills what the connection takes, the second waits beside it, and the third for
+/// both.
+#[tokio::test]
+async fn a_client_that_reads_nothing_for_too_long_is_let_go() {
+    let server = Server::configured(|config, _| config.send = Duration::from_millis(200)).await;
+    let kinds = [Kind::Cluster, Kind::Endpoint, Kind::Listener, Kind::Route];
+    let mut server = server.having(&[]);
+    for kind in kinds {
+        server.put(kind, "a", "x".repeat(8 << 20));
+    }
+    server.publish();
+    let mut stuck = Sotw::open(&server, Service::Aggregated);
+    let mut other = Delta::open(&server, Service::Aggregated);
+    for kind in kinds {
+        stuck.ask(kind, &["a"]).await;
+    }
+    let cut = server.metrics.streams_cut.with_label_values(&["slow"]);
+    server.sees(|| cut.get() == 1).await;
+    assert_eq!(server.view().len(), 0, "nothing is left of it");
+    other.ask(Kind::Cluster, &["a"], &[]).await;
+    assert_eq!(other.receive().await.names(), ["a"]);
 }
 
 #[tokio::test]

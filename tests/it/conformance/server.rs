@@ -31,6 +31,7 @@ pub(super) const LIMIT: Duration = Duration::from_secs(20);
 pub(super) struct Server {
     pub(super) snapshot: Snapshot,
     pub(super) address: SocketAddr,
+    pub(super) metrics: Arc<Metrics>,
     publisher: Option<Publisher>,
     proxies: Arc<xds::Proxies>,
     shutdown: CancellationToken,
@@ -51,13 +52,23 @@ impl Server {
     }
 
     async fn waiting(gate_cap: Duration) -> Self {
+        Self::configured(|_, patience| patience.gate_cap = gate_cap).await
+    }
+
+    /// One that differs otherwise.
+    pub(super) async fn configured(
+        change: impl FnOnce(&mut xds::Config, &mut xds::Patience),
+    ) -> Self {
         let (publisher, reader) = cell();
-        Self::serving(Some(publisher), reader, gate_cap).await
+        Self::serving(Some(publisher), reader, change).await
     }
 
     /// One that serves what somebody else publishes.
     pub(super) async fn of(reader: Reader) -> Self {
-        Self::serving(None, reader, Duration::from_secs(3_600)).await
+        Self::serving(None, reader, |_, patience| {
+            patience.gate_cap = Duration::from_secs(3_600);
+        })
+        .await
     }
 
     /// One that has these resources: their kind and name, with the content `1`.
@@ -76,24 +87,23 @@ impl Server {
         self
     }
 
-    async fn serving(publisher: Option<Publisher>, reader: Reader, gate_cap: Duration) -> Self {
+    async fn serving(
+        publisher: Option<Publisher>,
+        reader: Reader,
+        change: impl FnOnce(&mut xds::Config, &mut xds::Patience),
+    ) -> Self {
         let address = (Ipv4Addr::LOCALHOST, 0).into();
         let listener = xds::Listener::tcp(address).await.unwrap();
         let address = listener.address().unwrap();
         let metrics = Metrics::new().unwrap();
-        let limits = xds::Limits {
-            patience: xds::Patience {
-                gate_cap,
-                ..xds::Patience::default()
-            },
-            ..xds::Limits::default()
-        };
-        let proxies = xds::Proxies::new(limits, metrics.clone());
-        let config = xds::Config {
+        let mut config = xds::Config {
             secrets: true,
             drain: Duration::from_millis(500),
             ..xds::Config::default()
         };
+        let mut limits = xds::Limits::default();
+        change(&mut config, &mut limits.patience);
+        let proxies = xds::Proxies::new(limits, metrics.clone());
         let shutdown = CancellationToken::new();
         let mut serving = JoinSet::new();
         serving.spawn(xds::serve(
@@ -101,12 +111,13 @@ impl Server {
             reader,
             config,
             proxies.clone(),
-            metrics,
+            metrics.clone(),
             shutdown.clone(),
         ));
         Self {
             snapshot: Snapshot::default(),
             address,
+            metrics,
             publisher,
             proxies,
             shutdown,
@@ -184,20 +195,30 @@ impl Server {
         serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap()
     }
 
+    /// What the server knows of its clients.
+    pub(super) fn view(&self) -> Vec<xds::ProxyView> {
+        self.proxies.view(Instant::now())
+    }
+
     /// Waits until this many kinds were asked for by all clients together.
     pub(super) async fn hears_of(&self, kinds: usize) {
-        let heard = async {
-            loop {
-                let proxies = self.proxies.view(Instant::now());
-                if proxies.iter().map(|proxy| proxy.kinds.len()).sum::<usize>() == kinds {
-                    return;
-                }
+        let asked = || {
+            self.view()
+                .iter()
+                .map(|proxy| proxy.kinds.len())
+                .sum::<usize>()
+        };
+        self.sees(|| kinds == asked()).await;
+    }
+
+    /// Waits until this is so.
+    pub(super) async fn sees(&self, holds: impl Fn() -> bool) {
+        let seen = async {
+            while !holds() {
                 tokio::task::yield_now().await;
             }
         };
-        timeout(LIMIT, heard)
-            .await
-            .expect("requests that nobody reads");
+        timeout(LIMIT, seen).await.expect("what never comes to be");
     }
 
     /// Starts the stop; [`stopped`](Self::stopped) waits for it.

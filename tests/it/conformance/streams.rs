@@ -1,5 +1,7 @@
 //! Streams as such: who may open them, what else is said on them, and how they end.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use envoy_api::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use marathon_envoy::snapshot::{Encode, Flavour, Kind, Resource};
@@ -272,7 +274,7 @@ async fn a_message_that_is_none_ends_its_own_stream_alone() {
     other.ask(Kind::Cluster, &[]).await;
     other.receive().await;
     let path = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
-    assert_ne!(connection.call(path).await.code(), Code::Ok);
+    assert_eq!(connection.call(path).await.code(), Code::Internal);
     other.ask(Kind::Listener, &["a"]).await;
     other.ask(Kind::Endpoint, &["a"]).await;
     assert_eq!(other.receive().await.kind, Kind::Endpoint);
@@ -287,4 +289,41 @@ async fn polls_and_streams_share_the_port() {
     let body = server.poll(Kind::Cluster).await;
     assert_eq!(body["resources"][0]["name"], "a");
     stream.nothing_more(&mut server, Kind::Cluster).await;
+}
+
+#[tokio::test]
+async fn secrets_leave_only_where_they_may() {
+    let server = Server::configured(|config, _| config.secrets = false).await;
+    let mut server = server.having(&[(Kind::Secret, &["a"]), (Kind::Cluster, &["a"])]);
+    let mut world = Sotw::open(&server, Service::Alone(Kind::Secret));
+    world.ask(Kind::Secret, &["a"]).await;
+    assert_eq!(world.end().await, Code::PermissionDenied);
+    let mut delta = Delta::open(&server, Service::Alone(Kind::Secret));
+    delta.ask(Kind::Secret, &["a"], &[]).await;
+    assert_eq!(delta.end().await, Code::PermissionDenied);
+    let fetched = Connection::to(server.address)
+        .fetch(Kind::Secret, &["a"])
+        .await;
+    assert_eq!(fetched.unwrap_err().code(), Code::PermissionDenied);
+
+    // On a stream for everything the rest goes on.
+    let mut world = Sotw::open(&server, Service::Aggregated);
+    world.ask(Kind::Secret, &["a"]).await;
+    world.ask(Kind::Cluster, &[]).await;
+    assert_eq!(world.receive().await.kind, Kind::Cluster);
+    world.nothing_more(&mut server, Kind::Cluster).await;
+}
+
+/// Proxies that stay for ever never spread over replicas that come later.
+#[tokio::test]
+async fn a_connection_that_grew_old_is_ended_and_the_next_one_serves() {
+    let server = Server::configured(|config, _| config.max_age = Duration::from_millis(200)).await;
+    let server = server.having(&[(Kind::Cluster, &["a"])]);
+    let connection = Connection::to(server.address);
+    for _ in 0..2 {
+        let mut stream = Sotw::open_on(&connection, Service::Aggregated);
+        stream.ask(Kind::Cluster, &[]).await;
+        assert_eq!(stream.receive().await.names(), ["a"]);
+        ends_cleanly(stream.end().await);
+    }
 }

@@ -1,6 +1,7 @@
 //! What clients say of what they got: accepted, rejected, or nothing yet.
 
 use marathon_envoy::snapshot::Kind;
+use marathon_envoy::xds::Progress;
 
 use super::client::{Delta, Service, Sotw};
 use super::rows;
@@ -14,6 +15,7 @@ rows! {
     delta_what_follows_a_rejected_one_is_sent: clusters, endpoints, listeners, routes, secrets;
     delta_who_has_not_answered_is_sent_the_newest_afterwards: clusters, endpoints, listeners, routes, secrets;
     delta_what_changed_back_meanwhile_is_not_sent: clusters, endpoints, listeners, routes, secrets;
+    what_clients_say_is_shown_to_operators: clusters, endpoints, listeners, routes, secrets;
     nonces_are_never_used_twice: clusters, endpoints, listeners, routes, secrets;
 }
 
@@ -118,6 +120,44 @@ async fn nonces_are_never_used_twice(service: Service, kind: Kind) {
         // Back and forth between two contents, so that versions come again.
         server.put(kind, "a", round % 2).publish();
     }
+}
+
+async fn what_clients_say_is_shown_to_operators(service: Service, kind: Kind) {
+    let mut server = Server::with(&[(kind, &["a"])]).await;
+    let mut world = Sotw::open(&server, service);
+    world.ask(kind, &["a"]).await;
+    world.receive().await;
+    let mut delta = Delta::open(&server, service);
+    delta.ask(kind, &["a"], &[]).await;
+    delta.receive().await;
+    let states = || -> Vec<_> {
+        let proxies = server.view();
+        let kinds = proxies.iter().flat_map(|proxy| &proxy.kinds);
+        kinds.map(|kind| kind.state).collect()
+    };
+    server.sees(|| states() == [Progress::Synced; 2]).await;
+
+    server.put(kind, "a", 2).publish();
+    let answer = world.next().await;
+    world.nack(&answer, "no such world").await;
+    let answer = delta.next().await;
+    delta.nack(&answer, "no such difference").await;
+    let errors = || -> Vec<_> {
+        let proxies = server.view();
+        let kinds = proxies.iter().flat_map(|proxy| &proxy.kinds);
+        let streams = kinds.flat_map(|kind| &kind.streams);
+        let mut errors: Vec<_> = streams.filter_map(|stream| stream.error.clone()).collect();
+        errors.sort();
+        errors
+    };
+    server
+        .sees(|| errors() == ["no such difference", "no such world"])
+        .await;
+    let rejected = server.metrics.nacks.with_label_values(&[kind.as_str()]);
+    assert_eq!(rejected.get(), 2);
+    let states = server.view().into_iter().flat_map(|proxy| proxy.kinds);
+    let states: Vec<_> = states.map(|kind| kind.state).collect();
+    assert_eq!(states, [Progress::Rejected; 2]);
 }
 
 /// Envoy may name the error of an older answer beside the version just sent: it has it.
