@@ -441,6 +441,18 @@ impl Sotw {
     pub(super) async fn end(&mut self) -> Code {
         self.wire.end().await
     }
+
+    /// How the stream ends, whatever comes before.
+    pub(super) async fn last_words(&mut self) -> Code {
+        loop {
+            let message = timeout(LIMIT, self.wire.message()).await;
+            match message.expect("the stream does not end") {
+                Ok(Some(_)) => {}
+                Ok(None) => return Code::Ok,
+                Err(status) => return status.code(),
+            }
+        }
+    }
 }
 
 /// A delta stream, and what it has been given.
