@@ -6,6 +6,7 @@
 //! `streams`; what Envoy was seen to need is in `order` and `gates`; `load` bounds what clients can
 //! cost, and `replicas` compares two servers.
 
+mod answer;
 mod client;
 mod delta;
 mod gates;
@@ -17,6 +18,7 @@ mod server;
 mod streams;
 mod verdicts;
 mod wildcards;
+mod wire;
 mod world;
 
 use marathon_envoy::snapshot::Kind;
@@ -27,7 +29,7 @@ macro_rules! rows {
     ($($body:ident: $($kind:ident),+;)+) => { $(
         mod $body {
             $(mod $kind {
-                use crate::conformance::client::Service;
+                use crate::conformance::wire::Service;
 
                 #[tokio::test]
                 async fn alone() {

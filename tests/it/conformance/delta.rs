@@ -2,8 +2,9 @@
 
 use marathon_envoy::snapshot::Kind;
 
-use super::client::{Delta, Service};
+use super::client::Delta;
 use super::server::Server;
+use super::wire::Service;
 use super::{has_wildcard, rows};
 
 rows! {

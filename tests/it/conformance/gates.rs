@@ -3,8 +3,10 @@
 
 use marathon_envoy::snapshot::Kind;
 
-use super::client::{Answer, Delta, Service, Sotw};
+use super::answer::Answer;
+use super::client::{Delta, Sotw};
 use super::server::Server;
+use super::wire::Service;
 
 /// A client of either variant that follows clusters and listeners whole, and the rest by name.
 enum Client {

@@ -8,8 +8,9 @@ use marathon_envoy::snapshot::{Kind, Resource};
 use tokio::task::JoinSet;
 use tonic::Code;
 
-use super::client::{Connection, Delta, Service, Sotw};
+use super::client::{Delta, Sotw};
 use super::server::{Server, resource};
+use super::wire::{Connection, Service};
 
 /// How many generations of a resource a server may hold for its clients: the current one, and what
 /// each of a few clients was sent, has accepted, and has yet to speak about.

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use marathon_envoy::snapshot::Kind;
 
-use super::client::{Delta, Service, Sotw};
+use super::client::{Delta, Sotw};
 use super::server::Server;
+use super::wire::Service;
 use super::{has_wildcard, rows};
 
 rows! {

@@ -3,9 +3,10 @@
 
 use marathon_envoy::snapshot::Kind;
 
-use super::client::{Delta, Service, Sotw};
+use super::client::{Delta, Sotw};
 use super::has_wildcard;
 use super::server::Server;
+use super::wire::Service;
 
 /// One of each kind, called `a`, and another, called `b`.
 async fn one_of_each() -> Server {

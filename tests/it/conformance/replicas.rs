@@ -6,11 +6,14 @@ mod support;
 use std::collections::BTreeMap;
 
 use marathon_envoy::snapshot::Kind;
+use serde_json::json;
 use support::{Edge, label_event, task_event};
 
-use super::client::{Answer, Delta, Service, Sotw};
+use super::answer::Answer;
+use super::client::{Delta, Sotw};
 use super::has_wildcard;
 use super::server::Server;
+use super::wire::Service;
 
 /// Few enough to be listed by name, enough for an order to show.
 const FEW: usize = 20;
@@ -150,5 +153,57 @@ async fn one_task_event_among_1_000_apps_puts_one_assignment_on_the_wire() {
     for _ in 0..2 {
         stream.ask(Kind::Secret, &["none"], &[]).await;
         assert_eq!(stream.receive().await.kind, Kind::Secret);
+    }
+}
+
+#[tokio::test]
+async fn one_task_event_among_1_000_apps_is_one_assignment_in_state_of_the_world_too() {
+    let mut edge = Edge::new(1_000);
+    let server = serve(&edge).await;
+    let mut stream = Sotw::open(&server, Service::Aggregated);
+    stream.ask(Kind::Cluster, &[]).await;
+    assert_eq!(stream.receive().await.resources.len(), 1_000);
+    let names = names(&edge, Kind::Endpoint);
+    stream.ask(Kind::Endpoint, &borrowed(&names)).await;
+    let mut count = 0;
+    while count < 1_000 {
+        count += stream.receive().await.resources.len();
+    }
+    for there in [false, true] {
+        edge.apply(task_event(1_000, there));
+        let answer = stream.receive().await;
+        assert_eq!(answer.names(), ["/team-0/app-500_0"]);
+        assert!(
+            answer.bytes <= ONE_ASSIGNMENT_BYTES,
+            "{} bytes",
+            answer.bytes
+        );
+    }
+}
+
+#[tokio::test]
+async fn one_task_event_among_1_000_apps_is_one_assignment_on_the_poll_for_it() {
+    let mut edge = Edge::new(1_000);
+    let server = serve(&edge).await;
+    let poll = |version: String| {
+        server.poll(
+            Kind::Endpoint,
+            json!({
+                "node": { "id": "polls" },
+                "resource_names": ["/team-0/app-500_0"],
+                "version_info": version,
+            }),
+        )
+    };
+    let mut had = poll(String::new()).await;
+    for there in [false, true] {
+        edge.apply(task_event(1_000, there));
+        let version = had["version_info"].as_str().unwrap();
+        let now = poll(version.to_owned()).await;
+        assert_ne!(now["version_info"], had["version_info"]);
+        let resources = now["resources"].as_array().unwrap();
+        assert_eq!(resources.len(), 1);
+        assert_eq!(resources[0]["cluster_name"], "/team-0/app-500_0");
+        had = now;
     }
 }

@@ -20,6 +20,7 @@ use marathon_envoy::metrics::Metrics;
 use marathon_envoy::snapshot::cell::{Publisher, Reader, cell};
 use marathon_envoy::snapshot::{Kind, Name, Resource, Snapshot};
 use marathon_envoy::xds;
+use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -185,11 +186,11 @@ impl Server {
         name
     }
 
-    /// What a REST poll for all of a kind is answered with.
-    pub(super) async fn poll(&self, kind: Kind) -> serde_json::Value {
+    /// What a REST poll is answered with.
+    pub(super) async fn poll(&self, kind: Kind, body: Value) -> Value {
         let client = Client::builder(TokioExecutor::new()).build_http();
         let request = Request::post(format!("http://{}/v3/discovery:{kind}", self.address))
-            .body(Full::new(Bytes::from_static(br#"{"node":{"id":"polls"}}"#)));
+            .body(Full::new(Bytes::from(body.to_string())));
         let answer = timeout(LIMIT, client.request(request.unwrap())).await;
         let body = answer.expect("no answer at all").unwrap().into_body();
         serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap()

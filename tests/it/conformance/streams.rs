@@ -5,10 +5,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use envoy_api::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use marathon_envoy::snapshot::{Encode, Flavour, Kind, Resource};
+use serde_json::json;
 use tonic::Code;
 
-use super::client::{Connection, Delta, Service, Sotw};
+use super::client::{Delta, Sotw};
 use super::server::{Server, encode};
+use super::wire::{Connection, Service};
 use super::{has_wildcard, rows};
 
 rows! {
@@ -131,7 +133,7 @@ async fn delta_two_streams_do_not_know_of_each_other(service: Service, kind: Kin
 
 async fn world_who_has_gone_is_forgotten(service: Service, kind: Kind) {
     let server = Server::with(&[(kind, &["a"])]).await;
-    let mut before: Option<super::client::Answer> = None;
+    let mut before: Option<super::answer::Answer> = None;
     for _ in 0..3 {
         // Whoever was here under this name is of no matter to a new stream.
         let mut stream = Sotw::open(&server, service);
@@ -286,7 +288,9 @@ async fn polls_and_streams_share_the_port() {
     let mut stream = Sotw::open(&server, Service::Aggregated);
     stream.ask(Kind::Cluster, &[]).await;
     stream.receive().await;
-    let body = server.poll(Kind::Cluster).await;
+    let body = server
+        .poll(Kind::Cluster, json!({ "node": { "id": "polls" } }))
+        .await;
     assert_eq!(body["resources"][0]["name"], "a");
     stream.nothing_more(&mut server, Kind::Cluster).await;
 }

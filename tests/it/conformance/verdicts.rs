@@ -3,9 +3,10 @@
 use marathon_envoy::snapshot::Kind;
 use marathon_envoy::xds::Progress;
 
-use super::client::{Delta, Service, Sotw};
+use super::client::{Delta, Sotw};
 use super::rows;
 use super::server::{Server, encode};
+use super::wire::Service;
 
 rows! {
     world_what_is_rejected_is_not_sent_again: clusters, endpoints, listeners, routes, secrets;

@@ -2,9 +2,10 @@
 
 use marathon_envoy::snapshot::Kind;
 
-use super::client::{Delta, Service, Sotw};
+use super::client::{Delta, Sotw};
 use super::rows;
 use super::server::Server;
+use super::wire::Service;
 
 rows! {
     world_an_explicit_wildcard_brings_all: clusters, listeners;

@@ -2,8 +2,9 @@
 
 use marathon_envoy::snapshot::Kind;
 
-use super::client::{Service, Sotw};
+use super::client::Sotw;
 use super::server::Server;
+use super::wire::Service;
 use super::{has_wildcard, rows};
 
 rows! {
