@@ -28,7 +28,20 @@ async fn world_what_is_rejected_is_not_sent_again(service: Service, kind: Kind) 
     stream.nack(&first, "no such thing").await;
     // Envoy repeats itself for reasons of its own; that is no wish to see it again.
     stream.repeat(kind).await;
+    // Nor does it become another by being published anew.
+    server.put(kind, "a", 1).publish();
+    if service == Service::Aggregated {
+        stream.nothing_more(&mut server, another(kind)).await;
+    }
     stream.nothing_more(&mut server, kind).await;
+}
+
+/// A kind of which something can be asked without asking for anything of `kind`.
+fn another(kind: Kind) -> Kind {
+    match kind {
+        Kind::Secret => Kind::Route,
+        Kind::Cluster | Kind::Endpoint | Kind::Listener | Kind::Route => Kind::Secret,
+    }
 }
 
 async fn world_what_follows_a_rejected_one_is_sent(service: Service, kind: Kind) {
@@ -66,6 +79,7 @@ async fn delta_what_is_rejected_is_not_sent_again(service: Service, kind: Kind) 
     stream.ask(kind, &["a"], &[]).await;
     let first = stream.next().await;
     stream.nack(&first, "no such thing").await;
+    server.put(kind, "a", 1).publish();
     stream.nothing_more(&mut server, kind).await;
 }
 
