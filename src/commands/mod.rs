@@ -7,6 +7,7 @@ mod serve;
 pub mod status;
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -29,6 +30,10 @@ enum Command {
     Bootstrap(bootstrap::Arguments),
     /// Ask a running daemon how far its proxies are.
     Status(status::Arguments),
+    /// Play everything on this machine: a simulated Marathon, this daemon, a real Envoy, and a
+    /// load on it. The first run fetches Envoy.
+    #[cfg(feature = "demo")]
+    Demo(demo::Arguments),
 }
 
 /// The exit code of a bad setting, as of any wrong usage.
@@ -56,6 +61,8 @@ impl Cli {
             Command::Serve(typed) => serve::run(*typed),
             Command::Bootstrap(arguments) => bootstrap::run(&arguments),
             Command::Status(arguments) => status::run(&arguments),
+            #[cfg(feature = "demo")]
+            Command::Demo(arguments) => demo::run(&arguments),
         }
     }
 }
@@ -73,10 +80,8 @@ fn with_default_command(arguments: impl Iterator<Item = OsString>) -> Vec<OsStri
 
 /// One line for the person at the terminal.
 fn say(line: &str) {
-    #[expect(clippy::print_stderr, reason = "before there is a log")]
-    {
-        eprintln!("{line}");
-    }
+    // Nobody is left to tell when the terminal is gone.
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// The settings of `serve` as the table of the README.

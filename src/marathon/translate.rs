@@ -284,16 +284,32 @@ fn status_update(frame: &wire::StatusUpdate) -> Result<Translated, TranslateErro
     let Owner::App(instance) = ids::owner(&frame.task_id) else {
         return Ok(Translated::default());
     };
-    Ok(fact(Event::TaskChanged(TaskUpdate {
+    let condition = task_state(&frame.task_status);
+    let changed = fact(Event::TaskChanged(TaskUpdate {
         app: named_app(&frame.app_id)?,
         id: TaskId::from(frame.task_id.as_str()),
         instance,
-        condition: task_state(&frame.task_status),
+        condition,
         host: ids::agent(frame.host.as_deref()),
         ports: frame.ports.clone(),
         addresses: ids::addresses(&frame.ip_addresses),
         version: frame.version.as_deref().and_then(ids::version),
-    })))
+    }));
+    Ok(match condition {
+        // From 1.5.1 on Marathon forgets such a task by default, and says nothing of it. Not asked
+        // at once: the task may well serve, and what replaces it is not there yet.
+        TaskState::Unreachable | TaskState::Lost => Translated {
+            stale: vec![Stale::EverythingLater(Purpose::Routine)],
+            ..changed
+        },
+        TaskState::Staging
+        | TaskState::Starting
+        | TaskState::Running
+        | TaskState::Killing
+        | TaskState::Ended
+        | TaskState::Unstated
+        | TaskState::Other => changed,
+    })
 }
 
 /// Only an end is taken from it: states come with ports and addresses in the status update that

@@ -191,8 +191,8 @@ fn a_route_is_what_section_6_of_the_design_says() {
         retry["retry_on"],
         "connect-failure,refused-stream,reset-before-request"
     );
-    assert_eq!(retry["num_retries"], 3);
-    assert_eq!(retry["host_selection_retry_max_attempts"], "5");
+    assert_eq!(retry["num_retries"], 10);
+    assert_eq!(retry["host_selection_retry_max_attempts"], "10");
     let predicate = &retry["retry_host_predicate"][0]["name"];
     assert_eq!(predicate, "envoy.retry_host_predicates.previous_hosts");
 }

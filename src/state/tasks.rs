@@ -81,6 +81,7 @@ impl AppState {
             health: Health::Unknown,
         };
         let task = match self.tasks.get(&task.id) {
+            Some(known) if is_late(task.condition, known.condition) => known.clone(),
             Some(known) => merged(task, known),
             None => Arc::new(task),
         };
@@ -192,6 +193,27 @@ impl AppState {
             .filter(|version| *version < self.app.config_version)
             .collect()
     }
+}
+
+/// Whether a status is older than what is known: a task starts once, under one id.
+fn is_late(news: TaskState, known: TaskState) -> bool {
+    let starts = match news {
+        TaskState::Staging | TaskState::Starting => true,
+        TaskState::Running
+        | TaskState::Killing
+        | TaskState::Unreachable
+        | TaskState::Lost
+        | TaskState::Unstated
+        | TaskState::Other
+        | TaskState::Ended => false,
+    };
+    let has_run = match known {
+        TaskState::Running | TaskState::Killing => true,
+        // One that was lost before it ran may turn up again where it was.
+        TaskState::Unreachable | TaskState::Lost | TaskState::Unstated | TaskState::Other => false,
+        TaskState::Staging | TaskState::Starting | TaskState::Ended => false,
+    };
+    starts && has_run
 }
 
 /// The task as it is now, with what the news leave unknown as it was. The same `Arc` if nothing

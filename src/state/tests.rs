@@ -140,6 +140,36 @@ fn a_task_comes_changes_and_ends() {
 }
 
 #[test]
+fn a_late_word_of_its_start_does_not_stop_a_task() {
+    use TaskState::{Killing, Lost, Running, Staging, Starting, Unreachable};
+    let cases = [
+        (Running, Staging, Running),
+        (Running, Starting, Running),
+        (Killing, Starting, Killing),
+        (Starting, Running, Running),
+        (Running, Killing, Killing),
+        (Running, Unreachable, Unreachable),
+        (Unreachable, Running, Running),
+        (Unreachable, Starting, Starting),
+        (Lost, Staging, Staging),
+    ];
+    for (known, news, expected) in cases {
+        let known = Task {
+            condition: known,
+            ..task("t", 31_000)
+        };
+        let state = state_after([Event::Synced(list(vec![listed(app("/a"), vec![known])]))]);
+        let news = TaskUpdate {
+            condition: news,
+            ..update("/a", &task("t", 31_000))
+        };
+        let (state, stale) = then(&state, Event::TaskChanged(news));
+        assert_eq!(state.apps()["/a"].tasks()["t"].condition, expected);
+        assert_eq!(stale, []);
+    }
+}
+
+#[test]
 fn blank_fields_keep_the_last_known() {
     let known = Task {
         addresses: vec![[9, 0, 0, 1].into()],

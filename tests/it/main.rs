@@ -1,17 +1,23 @@
-//! Tests from outside, one binary: one file per journey, golden cases, and what holds the code tidy.
+//! Tests from outside, one binary: journeys, golden cases, and what holds the code tidy.
 
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod demo;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod manual;
+#[cfg(test)]
+mod marathon;
 #[cfg(test)]
 mod program;
 #[cfg(test)]
 mod rejections;
 #[cfg(test)]
 mod restarts;
+#[cfg(test)]
+mod routing;
 #[cfg(test)]
 mod start;
 #[cfg(test)]
@@ -20,3 +26,5 @@ mod support;
 mod tidy;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod traffic;

@@ -20,6 +20,9 @@ use crate::sim::marathon::{self, Cluster};
 /// a fifth of a second.
 const READY_LIMIT: Duration = Duration::from_secs(60);
 
+/// How often Envoy is looked at while it should live.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
 /// What a stage is set up with.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -37,6 +40,8 @@ pub struct Plan {
     pub xds_listen: Option<String>,
     /// Where Envoy listens for http; some free port if there is nothing here.
     pub http: Option<SocketAddr>,
+    /// Whether Marathon is down at first. Envoy is then not waited for, since it gets nothing.
+    pub marathon_is_down: bool,
     /// Further settings of the daemon, as flags: `--strict-mode`.
     pub flags: Vec<String>,
     /// What the settings have no flag for: time limits that journeys set short.
@@ -55,6 +60,7 @@ impl Plan {
             address: Ipv4Addr::LOCALHOST,
             xds_listen: None,
             http: None,
+            marathon_is_down: false,
             flags: Vec::new(),
             tune: |_| {},
             options: Options::default(),
@@ -80,6 +86,9 @@ pub enum StageError {
     /// The daemon could not start, or did not end well.
     #[error("the daemon")]
     Daemon(#[from] daemon::Error),
+    /// The daemon ended although nobody asked it to.
+    #[error("the daemon ended by itself")]
+    DaemonLeft,
     /// The daemon panicked.
     #[error("the daemon panicked")]
     Panicked(#[from] JoinError),
@@ -110,14 +119,58 @@ struct Running {
     task: JoinSet<Result<(), daemon::Error>>,
 }
 
+/// The parts of a stage that can die, to be watched while it is played on.
+pub struct Parts<'a> {
+    envoy: &'a mut Envoy,
+    daemon: Option<&'a mut Running>,
+}
+
+impl Parts<'_> {
+    /// Waits until a part dies that should not; why. Cancel safe.
+    pub async fn death(&mut self) -> StageError {
+        loop {
+            if let Err(error) = self.envoy.alive() {
+                return error.into();
+            }
+            let daemon = async {
+                match &mut self.daemon {
+                    Some(daemon) => daemon.task.join_next().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                ended = daemon => match ended {
+                    Some(Ok(Err(error))) => return error.into(),
+                    Some(Err(panicked)) => return panicked.into(),
+                    Some(Ok(Ok(()))) | None => return StageError::DaemonLeft,
+                },
+                () = tokio::time::sleep(LOOK_INTERVAL) => {}
+            }
+        }
+    }
+}
+
 impl Stage {
-    /// Sets everything up and waits until Envoy has its first configuration.
+    /// The simulated Marathon to play with, and the parts to watch meanwhile.
+    pub fn play(&mut self) -> (&Cluster, Parts<'_>) {
+        let parts = Parts {
+            envoy: &mut self.envoy,
+            daemon: self.daemon.as_mut(),
+        };
+        (&self.marathon, parts)
+    }
+
+    /// Sets everything up and waits until Envoy has its first configuration, unless it cannot get
+    /// one because Marathon is down.
     ///
     /// # Errors
     ///
     /// Whatever part could not start.
     pub async fn start(plan: Plan) -> Result<Self, StageError> {
         let marathon = Cluster::start(plan.marathon.clone()).await?;
+        if plan.marathon_is_down {
+            marathon.stop().await;
+        }
         let http = match plan.http {
             Some(address) => address,
             None => free_address(plan.address).await?,
@@ -138,7 +191,9 @@ impl Stage {
             xds,
             admin,
         };
-        stage.envoy.ready(READY_LIMIT).await?;
+        if !stage.plan.marathon_is_down {
+            stage.envoy.ready(READY_LIMIT).await?;
+        }
         Ok(stage)
     }
 

@@ -28,6 +28,8 @@ pub enum Live {
     After(Vec<Duration>),
     /// Nothing was to change, and nothing did.
     Unchanged,
+    /// Nothing was to change, and something did.
+    Disturbed,
     /// It was looked for that long and not seen.
     Unseen(Duration),
 }
@@ -37,7 +39,10 @@ pub enum Live {
 pub enum Counts {
     /// Times for the median, failures as losses: a change that finds the poll held.
     Fully,
-    /// Failures as losses; its times are another thing: several changes at once, a new route.
+    /// Failures as losses; its times are those of changes that come at once and must be live
+    /// within twice Envoy's rest between two polls.
+    Burst,
+    /// Failures as losses; its times are another thing: a new route.
     Losses,
     /// Nothing: what is broken in the middle of a request, on purpose, loses that request.
     Apart,
@@ -54,8 +59,12 @@ pub struct Outcome {
     pub failed_apart: u64,
     /// The median time to live of the steps that count fully.
     pub median: Option<Duration>,
+    /// The greatest time to live of a change in a burst.
+    pub burst: Option<Duration>,
     /// The steps whose change was not seen, or is still looked for.
     pub unseen: Vec<String>,
+    /// The steps in which nothing was to change and something did.
+    pub disturbed: Vec<String>,
 }
 
 impl Step {
@@ -63,7 +72,7 @@ impl Step {
     pub fn is_settled(&self) -> bool {
         match self.live {
             Live::Pending => false,
-            Live::After(_) | Live::Unchanged | Live::Unseen(_) => true,
+            Live::After(_) | Live::Unchanged | Live::Disturbed | Live::Unseen(_) => true,
         }
     }
 }
@@ -76,22 +85,25 @@ impl Outcome {
             lost: 0,
             failed_apart: 0,
             median: None,
+            burst: None,
             unseen: Vec::new(),
+            disturbed: Vec::new(),
         };
         let mut times = Vec::new();
         for step in steps {
             outcome.sent += step.sent;
             match step.counts {
-                Counts::Fully | Counts::Losses => outcome.lost += step.failed,
+                Counts::Fully | Counts::Burst | Counts::Losses => outcome.lost += step.failed,
                 Counts::Apart => outcome.failed_apart += step.failed,
             }
             match &step.live {
-                Live::After(after) => {
-                    if step.counts == Counts::Fully {
-                        times.extend_from_slice(after);
-                    }
-                }
+                Live::After(after) => match step.counts {
+                    Counts::Fully => times.extend_from_slice(after),
+                    Counts::Burst => outcome.burst = outcome.burst.max(after.iter().max().copied()),
+                    Counts::Losses | Counts::Apart => {}
+                },
                 Live::Unchanged => {}
+                Live::Disturbed => outcome.disturbed.push(step.name.clone()),
                 Live::Pending | Live::Unseen(_) => outcome.unseen.push(step.name.clone()),
             }
         }
@@ -99,9 +111,14 @@ impl Outcome {
         outcome
     }
 
-    /// Whether requests were sent, none was lost and every change was seen.
+    /// Whether no request was lost, and every change was seen and no other.
+    pub fn is_calm(&self) -> bool {
+        self.lost == 0 && self.unseen.is_empty() && self.disturbed.is_empty()
+    }
+
+    /// Whether it [is calm](Self::is_calm) and there were requests to lose.
     pub fn is_good(&self) -> bool {
-        self.sent > 0 && self.lost == 0 && self.unseen.is_empty()
+        self.sent > 0 && self.is_calm()
     }
 }
 
@@ -138,20 +155,22 @@ mod tests {
         let outcome = Outcome::of(&[
             step(Counts::Fully, after(&[3, 9]), 0),
             step(Counts::Fully, after(&[4]), 0),
-            step(Counts::Losses, after(&[400]), 0),
+            step(Counts::Burst, after(&[400, 900, 3]), 0),
+            step(Counts::Losses, after(&[700]), 0),
             step(Counts::Apart, after(&[500]), 2),
             step(Counts::Losses, Live::Unchanged, 0),
         ]);
         assert_eq!(outcome.median, Some(Duration::from_millis(4)));
         assert_eq!(
             (outcome.sent, outcome.lost, outcome.failed_apart),
-            (50, 0, 2)
+            (60, 0, 2)
         );
+        assert_eq!(outcome.burst, Some(Duration::from_millis(900)));
         assert!(outcome.is_good());
     }
 
     #[test]
-    fn a_lost_request_an_unseen_change_or_no_request_at_all_is_not_good() {
+    fn a_lost_request_an_unseen_change_a_disturbance_or_no_request_is_not_good() {
         let lost = Outcome::of(&[step(Counts::Losses, Live::Unchanged, 1)]);
         assert_eq!(lost.lost, 1);
         assert!(!lost.is_good());
@@ -160,6 +179,9 @@ mod tests {
             assert_eq!(unseen.unseen, ["scale"]);
             assert!(!unseen.is_good());
         }
+        let disturbed = Outcome::of(&[step(Counts::Losses, Live::Disturbed, 0)]);
+        assert_eq!(disturbed.disturbed, ["scale"]);
+        assert!(!disturbed.is_good());
         assert!(!Outcome::of(&[]).is_good());
     }
 

@@ -73,6 +73,7 @@ pub fn sentence(step: &Step) -> Line {
         Live::Pending => "not live yet".to_owned(),
         Live::After(times) => format!("live after {}", spelled(times)),
         Live::Unchanged => "unchanged, as it should be".to_owned(),
+        Live::Disturbed => "CHANGED, though it should not".to_owned(),
         Live::Unseen(within) => format!("NOT LIVE within {}", milliseconds(*within)),
     };
     let text = format!(
@@ -82,12 +83,34 @@ pub fn sentence(step: &Step) -> Line {
     Line::new(&text, tone(step))
 }
 
-/// What all steps come to, in a few lines.
+/// What the times are.
+const MEASURED: [&str; 3] = [
+    "live: from Marathon's event on the wire to the first answer that shows the change;",
+    "for a task that left, until Envoy's /clusters does not list it any more.",
+    "",
+];
+
+/// What the times are and what all steps come to, in a few lines.
 pub fn summary(outcome: &Outcome) -> Vec<Line> {
-    let mut lines = Vec::new();
+    let mut lines: Vec<Line> = MEASURED
+        .iter()
+        .map(|text| Line::new(text, Tone::Pending))
+        .collect();
     if let Some(median) = outcome.median {
         lines.push(Line::new(
-            &format!("median event → live: {}", milliseconds(median)),
+            &format!(
+                "median of single changes: {} (goal: below 10 ms)",
+                milliseconds(median)
+            ),
+            Tone::Plain,
+        ));
+    }
+    if let Some(burst) = outcome.burst {
+        lines.push(Line::new(
+            &format!(
+                "slowest of a burst: {} (goal: below 2000 ms, twice Envoy's rest)",
+                milliseconds(burst)
+            ),
             Tone::Plain,
         ));
     }
@@ -109,6 +132,10 @@ pub fn summary(outcome: &Outcome) -> Vec<Line> {
         let text = format!("never live: {}", outcome.unseen.join(", "));
         lines.push(Line::new(&text, Tone::Bad));
     }
+    if !outcome.disturbed.is_empty() {
+        let text = format!("changed without a reason: {}", outcome.disturbed.join(", "));
+        lines.push(Line::new(&text, Tone::Bad));
+    }
     lines
 }
 
@@ -117,6 +144,7 @@ fn cells(step: &Step) -> [String; 5] {
         Live::Pending => "...".to_owned(),
         Live::After(times) => spelled(times),
         Live::Unchanged => "unchanged".to_owned(),
+        Live::Disturbed => "changed!".to_owned(),
         Live::Unseen(within) => format!("not within {}", milliseconds(*within)),
     };
     [
@@ -130,7 +158,7 @@ fn cells(step: &Step) -> [String; 5] {
 
 fn tone(step: &Step) -> Tone {
     match &step.live {
-        Live::Unseen(_) => Tone::Bad,
+        Live::Unseen(_) | Live::Disturbed => Tone::Bad,
         Live::Pending | Live::After(_) | Live::Unchanged if step.failed > 0 => Tone::Bad,
         Live::Pending => Tone::Pending,
         Live::After(_) | Live::Unchanged => Tone::Good,
@@ -272,14 +300,20 @@ mod tests {
             lost: 0,
             failed_apart: 0,
             median: Some(micros(2500)),
+            burst: None,
             unseen: Vec::new(),
+            disturbed: Vec::new(),
         };
         let texts = |outcome: &Outcome| -> Vec<String> {
-            summary(outcome).into_iter().map(|line| line.text).collect()
+            let lines = summary(outcome).into_iter().skip(MEASURED.len());
+            lines.map(|line| line.text).collect()
         };
         assert_eq!(
             texts(&outcome),
-            ["median event → live: 2.5 ms", "100 requests sent, 0 lost"]
+            [
+                "median of single changes: 2.5 ms (goal: below 10 ms)",
+                "100 requests sent, 0 lost"
+            ]
         );
         outcome.failed_apart = 1;
         outcome.unseen = vec!["path".to_owned(), "delete".to_owned()];

@@ -290,7 +290,7 @@ fn instance() -> InstanceId {
 }
 
 #[test]
-fn a_status_update_is_a_fact() {
+fn a_status_update_is_a_fact_and_a_lost_task_is_looked_for_later() {
     for (name, condition) in [
         ("TASK_STAGING", TaskState::Staging),
         ("TASK_STARTING", TaskState::Starting),
@@ -324,12 +324,12 @@ fn a_status_update_is_a_fact() {
             addresses: vec!["9.0.0.1".parse().unwrap()],
             version: Some(AppVersion(1_594_720_800_120)),
         };
-        check(
-            "status_update_event",
-            &data,
-            &[Event::TaskChanged(update)],
-            &[],
-        );
+        // Marathon says nothing when it forgets a task that it does not reach.
+        let later = [Stale::EverythingLater(Purpose::Routine)];
+        let is_lost = matches!(name, "TASK_UNREACHABLE" | "TASK_LOST");
+        let stale = if is_lost { &later[..] } else { &[] };
+        let events = [Event::TaskChanged(update)];
+        check("status_update_event", &data, &events, stale);
     }
 }
 

@@ -373,6 +373,11 @@ impl Line {
                 }
             }
         }
+        if self.form == Form::Delta && self.last_sent.is_none() && !self.things.is_empty() {
+            // A client that came back has accepted what it says it has.
+            let version = self.version_of_all().to_string().into();
+            self.accepted_version = Some(version);
+        }
         let Some(claim) = self.claim.take() else {
             return;
         };
@@ -731,11 +736,17 @@ impl Line {
         let pair = |resource: &'_ Arc<Resource>| resource.encoded(flavour).version();
         match self.form {
             Form::Delta => Version::of_answer(resources.iter().map(|r| (&**r.name(), pair(r)))),
-            Form::World => Version::of_answer(self.things.iter().filter_map(|(name, thing)| {
-                let resource = thing.latest.known()?;
-                Some((&**name, pair(resource)))
-            })),
+            Form::World => self.version_of_all(),
         }
+    }
+
+    /// The version of all that the client is known to have.
+    fn version_of_all(&self) -> Version {
+        let known = self.things.iter().filter_map(|(name, thing)| {
+            let resource = thing.latest.known()?;
+            Some((&**name, resource.encoded(self.flavour).version()))
+        });
+        Version::of_answer(known)
     }
 
     /// Makes names due that the client asks for, whatever it has of them.

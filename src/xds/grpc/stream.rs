@@ -372,6 +372,10 @@ impl<W: Wire> Driver<W> {
             None => {}
         }
         let kind = named.filter(|kind| *kind != Kind::Secret || self.shared.config.secrets);
+        if named.is_some() && kind.is_none() {
+            let metric = &self.shared.metrics.polls_refused;
+            metric.with_label_values(&["secrets"]).inc();
+        }
         if kind.is_none() && !std::mem::replace(&mut self.told_unknown, true) {
             tracing::warn!(
                 node = %self.listed.stream.node(),

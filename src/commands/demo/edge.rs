@@ -1,0 +1,257 @@
+//! Looks at the edge from outside: whether Envoy waits, and when it shows a change.
+//!
+//! *Live* is when the first answer through Envoy shows the change, on a connection that asks again
+//! as soon as it is answered (every 0.2 to 0.5 ms). A task that left answers nobody even before
+//! Envoy knows, so a removal is live when Envoy's `/clusters` does not list its address any more.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::traffic::Traffic;
+use crate::sim::envoy::{Admin, AdminError};
+use crate::sim::load::{Answer, Failure, Probe, Target};
+
+/// How often something is asked that is not measured, or not to the tenth of a millisecond.
+const LOOK_INTERVAL: Duration = Duration::from_millis(2);
+
+/// The edge, and where to ask about it.
+pub(super) struct Edge {
+    /// Where Envoy listens for http.
+    pub(super) http: SocketAddr,
+    /// Envoy's admin port.
+    pub(super) envoy: Admin,
+    /// The daemon's admin port.
+    pub(super) daemon: SocketAddr,
+    /// The host that requests name.
+    pub(super) host: String,
+    /// How long a change may take before it counts as not seen. Nothing that works takes a tenth.
+    pub(super) limit: Duration,
+}
+
+/// The edge gave no usable answer.
+#[derive(Debug, thiserror::Error)]
+pub enum EdgeError {
+    /// Envoy's admin port.
+    #[error(transparent)]
+    Envoy(#[from] AdminError),
+    /// The daemon's admin port.
+    #[error("the daemon's admin port: {0}")]
+    Daemon(Failure),
+    /// The daemon's view of its proxies is not what it should be.
+    #[error("the daemon's /proxies is not JSON")]
+    View(#[source] serde_json::Error),
+    /// Envoy never waited for what it has.
+    #[error("envoy does not wait for changes of {clusters:?} within {within:?}; /proxies: {view}")]
+    Restless {
+        /// The clusters whose endpoints were to be waited for.
+        clusters: Vec<String>,
+        /// How long.
+        within: Duration,
+        /// What the daemon says of it.
+        view: String,
+    },
+}
+
+impl Edge {
+    /// What to ask of the edge at `path`.
+    pub(super) fn target(&self, path: &str) -> Target {
+        Target::http(self.http, &self.host, path)
+    }
+
+    /// Waits until Envoy has all it should have and its polls for clusters, routes and the
+    /// endpoints of `clusters` are held: a change finds it waiting. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// When that does not come about.
+    pub(super) async fn waits(&self, clusters: &[&str]) -> Result<(), EdgeError> {
+        let mut probe = Probe::new(Target::http(self.daemon, "localhost", "/proxies"));
+        let started = Instant::now();
+        loop {
+            let answer = probe.ask().await.map_err(EdgeError::Daemon)?;
+            let view: Value = serde_json::from_slice(&answer.body).map_err(EdgeError::View)?;
+            if holds_all(&view, clusters) {
+                return Ok(());
+            }
+            if started.elapsed() >= self.limit {
+                return Err(EdgeError::Restless {
+                    clusters: clusters.iter().map(|name| (*name).to_owned()).collect(),
+                    within: self.limit,
+                    view: answer.text(),
+                });
+            }
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    }
+
+    /// Asks at `path` until an answer satisfies `shows`; when its last byte was read, or none
+    /// within the limit. With `traffic` each request counts there.
+    pub(super) async fn first_answer(
+        &self,
+        path: &str,
+        traffic: Option<&Traffic>,
+        mut shows: impl FnMut(&Answer) -> bool,
+    ) -> Option<Instant> {
+        let mut probe = Probe::new(self.target(path));
+        let started = Instant::now();
+        while started.elapsed() < self.limit {
+            let asked = probe.ask().await;
+            if let Some(traffic) = traffic {
+                traffic.count(&asked);
+            }
+            match asked {
+                Ok(answer) if shows(&answer) => return Some(answer.at),
+                Ok(_) => {}
+                // An answer takes 0.2 ms, a refused connection less: no tight loop over it.
+                Err(_) => tokio::time::sleep(LOOK_INTERVAL).await,
+            }
+        }
+        None
+    }
+
+    /// Asks at `path` until `count` tasks have answered that are not among `known`; who, and when
+    /// each answered first. Fewer when the limit comes before. Each request counts in `traffic`.
+    pub(super) async fn arrivals(
+        &self,
+        path: &str,
+        known: &BTreeSet<String>,
+        count: usize,
+        traffic: Option<&Traffic>,
+    ) -> BTreeMap<String, Instant> {
+        let mut seen = BTreeMap::new();
+        self.first_answer(path, traffic, |answer| {
+            if let Some(task) = answered_by(answer).filter(|task| !known.contains(*task)) {
+                seen.entry(task.to_owned()).or_insert(answer.at);
+            }
+            seen.len() >= count
+        })
+        .await;
+        seen
+    }
+
+    /// Waits until Envoy does not list `address` in `cluster` any more; when that was seen, or
+    /// none within the limit.
+    ///
+    /// # Errors
+    ///
+    /// When Envoy cannot be asked.
+    pub(super) async fn departure(
+        &self,
+        cluster: &str,
+        address: SocketAddr,
+    ) -> Result<Option<Instant>, EdgeError> {
+        self.hosts_where(cluster, |hosts| !hosts.contains(&address))
+            .await
+    }
+
+    /// Waits until the hosts that Envoy lists for `cluster` satisfy `so`; when that was seen, or
+    /// none within the limit.
+    ///
+    /// # Errors
+    ///
+    /// When Envoy cannot be asked.
+    pub(super) async fn hosts_where(
+        &self,
+        cluster: &str,
+        so: impl Fn(&[SocketAddr]) -> bool,
+    ) -> Result<Option<Instant>, EdgeError> {
+        let started = Instant::now();
+        while started.elapsed() < self.limit {
+            let hosts = self.envoy.hosts(cluster).await?;
+            if so(&hosts) {
+                return Ok(Some(Instant::now()));
+            }
+            // Envoy's main thread answers this and takes the change in: it must have time for both.
+            tokio::time::sleep(LOOK_INTERVAL / 4).await;
+        }
+        Ok(None)
+    }
+
+    /// How often the hosts of `cluster` have changed in Envoy.
+    ///
+    /// # Errors
+    ///
+    /// When Envoy cannot be asked.
+    pub(super) async fn membership_changes(&self, cluster: &str) -> Result<u64, EdgeError> {
+        let name = format!("cluster.{cluster}.membership_change");
+        Ok(self.envoy.stat(&name).await?.unwrap_or_default())
+    }
+}
+
+/// The task that gave a good answer.
+pub(super) fn answered_by(answer: &Answer) -> Option<&str> {
+    let task = answer.headers.get("x-backend-task")?.to_str().ok()?;
+    (answer.status == StatusCode::OK).then_some(task)
+}
+
+/// Whether the one proxy in `view` is in sync and held in all that it asks for.
+fn holds_all(view: &Value, clusters: &[&str]) -> bool {
+    let Some([proxy]) = view.as_array().map(Vec::as_slice) else {
+        return false;
+    };
+    let array = |value: &Value, key: &str| {
+        let array = value.get(key).and_then(Value::as_array);
+        array.cloned().unwrap_or_default()
+    };
+    let kinds = array(proxy, "kinds");
+    let holds = |kind: &str, name: Option<&str>| {
+        kinds
+            .iter()
+            .filter(|one| one.get("kind").and_then(Value::as_str) == Some(kind))
+            .flat_map(|one| array(one, "subscriptions"))
+            .filter(|one| one.get("name").and_then(Value::as_str) == name)
+            .any(|one| {
+                one.get("state").and_then(Value::as_str) == Some("SYNCED")
+                    && one.get("polls_held").and_then(Value::as_u64) > Some(0)
+            })
+    };
+    holds("clusters", None)
+        && holds("listeners", None)
+        && holds("routes", Some("http"))
+        && clusters.iter().all(|name| holds("endpoints", Some(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn view(state: &str, polls_held: u64) -> Value {
+        let subscription = |name: Option<&str>, state: &str, held: u64| json!({ "name": name, "state": state, "polls_held": held });
+        let kind = |kind: &str, name: Option<&str>| json!({ "kind": kind, "subscriptions": [subscription(name, "SYNCED", 1)] });
+        json!([{ "kinds": [
+            kind("clusters", None),
+            { "kind": "endpoints", "subscriptions": [
+                subscription(Some("/gone_0"), "STALE", 0),
+                subscription(Some("/web_0"), state, polls_held),
+            ]},
+            kind("listeners", None),
+            kind("routes", Some("http")),
+        ]}])
+    }
+
+    #[test]
+    fn envoy_waits_when_every_poll_in_question_is_held_in_sync() {
+        for (state, held, clusters, expected) in [
+            ("SYNCED", 1, vec!["/web_0"], true),
+            ("SYNCED", 0, vec!["/web_0"], false),
+            ("STALE", 1, vec!["/web_0"], false),
+            ("STALE", 0, vec![], true),
+            ("SYNCED", 1, vec!["/web_0", "/api_0"], false),
+        ] {
+            let view = view(state, held);
+            assert_eq!(
+                holds_all(&view, &clusters),
+                expected,
+                "{state} {held} {clusters:?}"
+            );
+        }
+        assert!(!holds_all(&json!([]), &[]));
+    }
+}

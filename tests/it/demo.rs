@@ -1,0 +1,81 @@
+//! Journey: the demo's story, every act of it, on a real Envoy.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use marathon_envoy::commands::demo::play::{End, Play};
+use marathon_envoy::commands::demo::screen::{Mode, Screen};
+use marathon_envoy::commands::demo::step::{Counts, Live};
+use marathon_envoy::sim::marathon::Config;
+
+use crate::support::stage;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_script_of_the_demo_is_played_to_its_end_and_loses_nothing() {
+    let stage = stage(|plan| {
+        plan.marathon = Config::with_nodes(2);
+        // Envoy's rest between two polls is most of the story's time.
+        plan.flags.push("--refresh-delay=0.1".to_owned());
+    })
+    .await;
+    let play = Play {
+        script: true,
+        rate: NonZeroU32::new(100).unwrap(),
+        pause: Duration::from_millis(100),
+        log: None,
+    };
+    let mut shown = Vec::new();
+    let screen = Screen::new(&mut shown, Mode::Lines);
+    let played = play.run(stage, screen, std::future::pending()).await;
+    let played = played.unwrap();
+    let shown = String::from_utf8(shown).unwrap();
+    assert_eq!(played.end, End::Played);
+    assert_eq!(played.losses, Vec::<String>::new(), "{shown}");
+    assert!(played.is_good(), "{shown}");
+    for step in &played.steps {
+        assert!(step.sent > 0, "no request in this step: {step:?}");
+        match (&step.live, step.counts) {
+            (Live::After(times), _) => assert!(!times.is_empty(), "{step:?}"),
+            (Live::Unchanged, Counts::Losses) => {}
+            (live, counts) => panic!("{live:?} {counts:?}\n{shown}"),
+        }
+    }
+    let names: Vec<&str> = played.steps.iter().map(|step| step.name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "deploy",
+            "scale up",
+            "path route",
+            "first task",
+            "burst",
+            "rolling restart",
+            "health failure",
+            "agent loss",
+            "leader change",
+            "crash",
+            "scale down",
+            "delete",
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_demo_ends_with_the_reason_when_envoy_dies() {
+    let mut stage = stage(|_| {}).await;
+    let envoy = stage.envoy().id().unwrap().to_string();
+    let play = Play {
+        script: true,
+        rate: NonZeroU32::new(10).unwrap(),
+        pause: Duration::from_millis(100),
+        log: None,
+    };
+    let killed = std::process::Command::new("kill")
+        .args(["-KILL", &envoy])
+        .status();
+    assert!(killed.unwrap().success());
+    let screen = Screen::new(Vec::new(), Mode::Lines);
+    let ended = play.run(stage, screen, std::future::pending()).await;
+    let error = ended.unwrap_err().to_string();
+    assert!(error.contains("envoy ended by itself"), "{error}");
+}

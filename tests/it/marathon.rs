@@ -1,0 +1,8 @@
+//! Journeys of a failing Marathon: whatever it does, what was live stays live, and what changed
+//! meanwhile becomes live.
+
+mod events;
+mod leaders;
+mod lists;
+mod scene;
+mod streams;

@@ -1,0 +1,281 @@
+//! Journeys of lists that are wrong, slow or old, and of how often they are asked for.
+
+use std::time::Duration;
+
+use marathon_envoy::commands::bootstrap::Transport;
+use marathon_envoy::commands::demo::stage::Plan;
+use marathon_envoy::sim::marathon::ListFault;
+use serde_json::json;
+
+use super::scene::Scene;
+use crate::support::{app, live};
+
+/// Full lists that were taken.
+const LISTED: &str = "fetches_total{outcome=\"ok\",what=\"everything\"}";
+
+#[tokio::test]
+async fn answers_that_are_no_lists_over_rest() {
+    answers_that_are_no_lists(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn answers_that_are_no_lists_over_ads() {
+    answers_that_are_no_lists(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn answers_that_are_no_lists_over_ads_delta() {
+    answers_that_are_no_lists(Transport::AdsDelta).await;
+}
+
+async fn answers_that_are_no_lists(transport: Transport) {
+    let mut scene = Scene::start(transport, patient_for_a_moment).await;
+    let listed = scene.metric(LISTED).await;
+    let body = |text: &str| ListFault::Body(text.as_bytes().to_vec());
+    let faults = [
+        ("unreadable", ListFault::Malformed),
+        ("unreadable", body("")),
+        ("unreadable", body("null")),
+        ("unreadable", body("{}")),
+        ("unreadable", body("{\"apps\":{}}")),
+        ("unreadable", body("{\"message\":\"no\"}")),
+        ("unreadable", ListFault::Body(vec![0xff; 4096])),
+        ("content_type", ListFault::Html),
+        ("status", ListFault::Status(500)),
+        ("status", ListFault::Status(503)),
+        ("status", ListFault::Status(404)),
+        ("status", ListFault::Status(204)),
+        ("broken_off", ListFault::Cut),
+    ];
+    for (_, fault) in &faults {
+        scene.marathon().fault_next_list(fault.clone());
+    }
+    scene.marathon().cut_streams();
+    // Live by its events, whatever the lists are like.
+    scene.scaled(5).await;
+    scene.metric_where(LISTED, |now| now > listed).await;
+    for outcome in ["unreadable", "content_type", "status", "broken_off"] {
+        let wanted = faults.iter().filter(|(of, _)| *of == outcome).count();
+        let series = format!("fetches_total{{outcome=\"{outcome}\",what=\"everything\"}}");
+        assert_eq!(scene.metric(&series).await, wanted as f64, "{outcome}");
+    }
+    for words in [
+        "cannot read the answer to /v2/apps",
+        "answered with \"text/html;charset=utf-8\" instead of application/json",
+        "answered 500 Internal Server Error",
+        "the answer broke off",
+    ] {
+        assert!(
+            scene.has_logged(&["WARN", "marathon did not answer", words]),
+            "{words}"
+        );
+    }
+    assert_eq!(scene.metric("losses_held_back_total").await, 0.0);
+    scene.nothing_is_lost().await;
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn answers_that_come_too_late_over_rest() {
+    answers_that_come_too_late(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn answers_that_come_too_late_over_ads() {
+    answers_that_come_too_late(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn answers_that_come_too_late_over_ads_delta() {
+    answers_that_come_too_late(Transport::AdsDelta).await;
+}
+
+async fn answers_that_come_too_late(transport: Transport) {
+    let mut scene = Scene::start(transport, |plan| {
+        plan.tune = |settings| settings.marathon.request_limit = Duration::from_secs(1);
+    })
+    .await;
+    let listed = scene.metric(LISTED).await;
+    let late = ListFault::Late(Duration::from_secs(3600));
+    scene.marathon().fault_next_list(late);
+    scene.marathon().cut_streams();
+    scene.scaled(5).await;
+    scene.metric_where(LISTED, |now| now > listed).await;
+    let slow = "fetches_total{outcome=\"slow\",what=\"everything\"}";
+    assert!(scene.metric(slow).await >= 1.0);
+    assert!(scene.has_logged(&["WARN", "the answer did not come within 1s"]));
+    scene.nothing_is_lost().await;
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn an_app_that_cannot_be_read_over_rest() {
+    an_app_that_cannot_be_read(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn an_app_that_cannot_be_read_over_ads() {
+    an_app_that_cannot_be_read(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn an_app_that_cannot_be_read_over_ads_delta() {
+    an_app_that_cannot_be_read(Transport::AdsDelta).await;
+}
+
+async fn an_app_that_cannot_be_read(transport: Transport) {
+    let mut scene = Scene::start(transport, patient_for_a_moment).await;
+    let list = json!({ "apps": [
+        { "id": "/web", "version": "yesterday", "labels": [], "tasks": "none" },
+        { "id": "", "tasks": [] },
+        7,
+    ]});
+    let listed = scene.metric(LISTED).await;
+    let fault = ListFault::Body(list.to_string().into_bytes());
+    scene.marathon().fault_next_list(fault);
+    scene.marathon().cut_streams();
+    scene.metric_where(LISTED, |now| now > listed).await;
+    // The stream's first list is the one above; this one comes with it or after it.
+    let unreadable = "problems{reason=\"unreadable_app\"}";
+    scene.metric_where(unreadable, |count| count == 2.0).await;
+    scene.nothing_is_lost().await;
+    assert!(scene.has_logged(&[
+        "WARN",
+        "left out",
+        "/web",
+        "what was known of the app before is served"
+    ]));
+    scene.scaled(5).await;
+    scene.marathon().cut_streams();
+    scene.metric_where(unreadable, |count| count == 0.0).await;
+    assert!(scene.has_logged(&["INFO", "no longer left out"]));
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_list_older_than_its_events_over_rest() {
+    a_list_older_than_its_events(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn a_list_older_than_its_events_over_ads() {
+    a_list_older_than_its_events(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn a_list_older_than_its_events_over_ads_delta() {
+    a_list_older_than_its_events(Transport::AdsDelta).await;
+}
+
+async fn a_list_older_than_its_events(transport: Transport) {
+    let mut scene = Scene::start(transport, |_| {}).await;
+    let listed = scene.metric(LISTED).await;
+    let asked = scene.marathon().request_count("GET", "/v2/apps");
+    scene.marathon().hold_lists(true);
+    scene.marathon().cut_streams();
+    let marathon = scene.marathon();
+    let on_its_way = marathon.wait_until("a list is asked for", |_| {
+        marathon.request_count("GET", "/v2/apps") > asked
+    });
+    on_its_way.await.unwrap();
+    // The list that is on its way tells of three tasks.
+    scene.scaled(5).await;
+    scene.scaled(6).await;
+    scene.marathon().hold_lists(false);
+    scene.metric_where(LISTED, |now| now > listed).await;
+    scene.nothing_is_lost().await;
+    assert_eq!(scene.metric("stream_connects_total").await, 2.0);
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_quiet_marathon_is_asked_once_for_each_stream_over_rest() {
+    a_quiet_marathon_is_asked_once_for_each_stream(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn a_quiet_marathon_is_asked_once_for_each_stream_over_ads() {
+    a_quiet_marathon_is_asked_once_for_each_stream(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn a_quiet_marathon_is_asked_once_for_each_stream_over_ads_delta() {
+    a_quiet_marathon_is_asked_once_for_each_stream(Transport::AdsDelta).await;
+}
+
+async fn a_quiet_marathon_is_asked_once_for_each_stream(transport: Transport) {
+    const CUTS: u32 = 5;
+    let scene = Scene::start(transport, |_| {}).await;
+    let asked = |path: &str| scene.marathon().request_count("GET", path);
+    let (lists, apps) = (asked("/v2/apps"), asked("/v2/apps/web"));
+    let listed = scene.metric_where(LISTED, |now| now == lists as f64).await;
+    for cut in 1..=CUTS {
+        let connects = f64::from(cut + 1);
+        scene.marathon().cut_streams();
+        scene
+            .metric_where("stream_connects_total", |now| now == connects)
+            .await;
+        scene
+            .metric_where(LISTED, |now| now == listed + f64::from(cut))
+            .await;
+    }
+    assert_eq!(asked("/v2/apps"), lists + u64::from(CUTS));
+    assert_eq!(asked("/v2/apps/web"), apps);
+    assert_eq!(asked("/v2/leader"), 0);
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_deleted_app_whose_tasks_die_slowly_over_rest() {
+    a_deleted_app_whose_tasks_die_slowly(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn a_deleted_app_whose_tasks_die_slowly_over_ads() {
+    a_deleted_app_whose_tasks_die_slowly(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn a_deleted_app_whose_tasks_die_slowly_over_ads_delta() {
+    a_deleted_app_whose_tasks_die_slowly(Transport::AdsDelta).await;
+}
+
+async fn a_deleted_app_whose_tasks_die_slowly(transport: Transport) {
+    let scene = Scene::start(transport, |plan| {
+        plan.marathon.task_killing = true;
+    })
+    .await;
+    let marathon = scene.marathon();
+    marathon
+        .create_app(app("/doomed", "doomed.test", 20))
+        .await
+        .unwrap();
+    marathon.settled("/doomed", 20).await.unwrap();
+    live(&scene.stage, "doomed.test", "/").await;
+    let asked = |path: &str| scene.marathon().request_count("GET", path);
+    let before = (asked("/v2/apps"), asked("/v2/apps/doomed"));
+    marathon.delete("/doomed").await.unwrap();
+    let dead = marathon.wait_until("all of its tasks are dead", |view| {
+        view.deployments == 0 && view.tasks.iter().all(|task| task.app != "/doomed")
+    });
+    dead.await.unwrap();
+    // What comes after its end is live only after all that was said of it was taken.
+    marathon
+        .create_app(app("/next", "next.test", 1))
+        .await
+        .unwrap();
+    live(&scene.stage, "next.test", "/").await;
+    let after = (asked("/v2/apps"), asked("/v2/apps/doomed"));
+    assert!(after.1 - before.1 <= 2, "{before:?} {after:?}");
+    // The deletion and the new app each change their group, which is all there is.
+    assert!(after.0 - before.0 <= 2, "{before:?} {after:?}");
+    scene.end().await;
+}
+
+/// Short waits between attempts.
+fn patient_for_a_moment(plan: &mut Plan) {
+    plan.tune = |settings| {
+        settings.marathon.backoff_first = Duration::from_millis(10);
+        settings.marathon.backoff_limit = Duration::from_millis(50);
+    };
+}

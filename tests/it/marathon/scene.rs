@@ -1,0 +1,272 @@
+//! One app under load behind a stage, with the daemon's log and metrics at hand.
+
+use std::io::{self, Write};
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use marathon_envoy::commands::bootstrap::Transport;
+use marathon_envoy::commands::demo::stage::{Plan, Stage};
+use marathon_envoy::sim::load::{Load, Pace, Probe, Target, named_by_body};
+use marathon_envoy::sim::marathon::{Cluster, Config};
+use serde_json::json;
+use tokio::time::Instant;
+use tracing::subscriber::DefaultGuard;
+
+use crate::support::{app, live, stage};
+
+/// The app that is under load, and its host.
+pub(super) const APP: &str = "/web";
+const HOST: &str = "web.test";
+
+/// How many tasks it begins with.
+pub(super) const TASKS: usize = 3;
+
+/// Ends a hang. More than other journeys have: megabytes of events through a build without
+/// optimisation, on a machine with nothing to spare, were seen to take over 30 s.
+pub(super) const LIMIT: Duration = Duration::from_secs(120);
+
+/// Requests a second.
+const PACE: NonZeroU32 = NonZeroU32::new(200).unwrap();
+
+/// How often a wait looks at the metrics again.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// How many lines of the daemon's log a failed journey prints.
+const PRINTED_LINES: usize = 60;
+
+/// A stage with [`TASKS`] tasks of [`APP`] behind a steady load of which no request may fail.
+///
+/// All of it runs on the thread of the test, which is why the daemon's log can be told from those
+/// of other tests.
+pub(super) struct Scene {
+    pub(super) stage: Stage,
+    load: Option<Load>,
+    log: Told,
+    _capture: DefaultGuard,
+}
+
+impl Scene {
+    /// Sets it up; `change` has the last word on the plan.
+    pub(super) async fn start(transport: Transport, change: impl FnOnce(&mut Plan)) -> Self {
+        Self::with(transport, change, async |marathon| {
+            marathon.create_app(app(APP, HOST, TASKS)).await.unwrap();
+        })
+        .await
+    }
+
+    /// The same, with another way to create [`APP`].
+    pub(super) async fn with(
+        transport: Transport,
+        change: impl FnOnce(&mut Plan),
+        create: impl AsyncFn(&Cluster),
+    ) -> Self {
+        let log = Log::default();
+        let capture = log.capture();
+        let stage = stage(|plan| {
+            plan.transport = transport;
+            plan.marathon = Config {
+                patience: LIMIT,
+                ..plan.marathon.clone()
+            };
+            change(plan);
+        })
+        .await;
+        create(stage.marathon()).await;
+        live(&stage, HOST, "/").await;
+        let target = Target::http(stage.http(), HOST, "/");
+        let load = Load::start(target, Pace::PerSecond(PACE), named_by_body);
+        let mut scene = Self {
+            stage,
+            load: Some(load),
+            log: Told(log),
+            _capture: capture,
+        };
+        scene.converged(TASKS).await;
+        scene
+    }
+
+    /// The simulated Marathon.
+    pub(super) fn marathon(&self) -> &Cluster {
+        self.stage.marathon()
+    }
+
+    /// Wants another number of tasks, and waits until Envoy has exactly these.
+    pub(super) async fn scaled(&mut self, tasks: usize) {
+        self.marathon().scale(APP, tasks).await.unwrap();
+        self.converged(tasks).await;
+    }
+
+    /// Wants fewer tasks, and waits until Envoy has exactly these. The load ends before: what a
+    /// task's last requests meet is not Marathon's failure.
+    pub(super) async fn scaled_down(&mut self, tasks: usize) {
+        self.end_load().await;
+        self.scaled(tasks).await;
+    }
+
+    /// Waits until this many tasks run, and until Envoy has exactly these.
+    pub(super) async fn converged(&mut self, tasks: usize) {
+        let view = self.marathon().settled(APP, tasks).await.unwrap();
+        let running = view.running(APP);
+        let mut wanted: Vec<_> = running.iter().flat_map(|task| task.addresses()).collect();
+        wanted.sort();
+        let envoy = self.stage.envoy();
+        let admin = envoy.admin();
+        let what = format!("exactly the hosts {wanted:?}");
+        let seen = envoy.wait_for(&what, LIMIT, async || {
+            let hosts = admin.hosts("/web_0").await?;
+            Ok((hosts == wanted).then_some(()))
+        });
+        seen.await.unwrap();
+    }
+
+    /// Waits until Envoy shows that all that was heard so far was taken, and that nothing was lost
+    /// by it: told of the end of one task, it has exactly the others. (That Envoy has what it had
+    /// proves little: it may not have heard yet.) The next change of scale brings the task back.
+    pub(super) async fn nothing_is_lost(&mut self) {
+        let view = self.marathon().view();
+        let running = view.running(APP);
+        let ended = running.first().unwrap();
+        let status = json!({
+            "appId": APP,
+            "taskId": ended.id,
+            "taskStatus": "TASK_KILLED",
+            "version": ended.version,
+        });
+        let others = running.iter().filter(|task| task.id != ended.id);
+        let mut wanted: Vec<_> = others.flat_map(|task| task.addresses()).collect();
+        wanted.sort();
+        let started = Instant::now();
+        loop {
+            // Again and again: an answer that was on its way may know it as running.
+            let marathon = self.marathon();
+            marathon.inject_event("status_update_event", status.clone());
+            let hosts = self.stage.envoy().admin().hosts("/web_0").await.unwrap();
+            if hosts == wanted {
+                return;
+            }
+            assert!(
+                started.elapsed() < LIMIT,
+                "envoy has {hosts:?} instead of {wanted:?}"
+            );
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    }
+
+    /// The sum of the daemon's metrics whose names and labels begin with this, without the prefix
+    /// that all of them have: `events_total` or `fetches_total{outcome="ok",what="app"}`.
+    pub(super) async fn metric(&self, series: &str) -> f64 {
+        let target = Target::http(self.stage.admin(), "admin", "/metrics");
+        let answer = Probe::new(target).ask().await.unwrap();
+        let text = answer.text();
+        let mine = text.lines().filter_map(|line| {
+            let rest = line.strip_prefix("marathon_envoy_")?.strip_prefix(series)?;
+            let value = rest.rsplit(' ').next()?;
+            rest.starts_with([' ', '{']).then_some(value)
+        });
+        mine.map(|value| value.parse::<f64>().unwrap()).sum()
+    }
+
+    /// Waits until a metric is as it should be; its value.
+    pub(super) async fn metric_where(&self, series: &str, enough: impl Fn(f64) -> bool) -> f64 {
+        let started = Instant::now();
+        loop {
+            let value = self.metric(series).await;
+            if enough(value) {
+                return value;
+            }
+            assert!(started.elapsed() < LIMIT, "{series} stayed at {value}");
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    }
+
+    /// Waits until one of the daemon's log lines has all of these words.
+    pub(super) async fn logged(&self, words: &[&str]) {
+        let started = Instant::now();
+        while !self.has_logged(words) {
+            assert!(
+                started.elapsed() < LIMIT,
+                "no line in the log has {words:?}"
+            );
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    }
+
+    /// Whether one of the daemon's log lines so far has all of these words.
+    pub(super) fn has_logged(&self, words: &[&str]) -> bool {
+        self.log.0.has(words)
+    }
+
+    /// Ends the load and forgets it, for a journey in which the app goes away; it must not have
+    /// lost a request until now.
+    pub(super) async fn end_load(&mut self) {
+        if let Some(load) = self.load.take() {
+            let report = load.stop().await;
+            assert_eq!(report.failed(), 0, "{}", report.words());
+            assert!(report.ok > 0);
+        }
+    }
+
+    /// Ends it all. No request may have failed, nothing may have crashed.
+    pub(super) async fn end(mut self) {
+        self.end_load().await;
+        let admin = self.stage.envoy().admin();
+        let rejected = admin.stats("update_rejected$").await.unwrap();
+        let none = rejected.values().all(|count| *count == 0);
+        assert!(none, "envoy rejected something: {rejected:?}");
+        // The log is taken to the last.
+        let (stage, _log, _capture) = (self.stage, self.log, self._capture);
+        stage.stop().await.unwrap();
+    }
+}
+
+/// What the daemon logs, at debug.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    /// Takes the log of everything that runs on this thread from now on.
+    fn capture(&self) -> DefaultGuard {
+        let log = self.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_env_filter("marathon_envoy=debug")
+            .with_ansi(false)
+            .with_writer(move || log.clone())
+            .finish();
+        tracing::subscriber::set_default(subscriber)
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+
+    fn has(&self, words: &[&str]) -> bool {
+        let text = self.text();
+        let mut lines = text.lines();
+        lines.any(|line| words.iter().all(|word| line.contains(word)))
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Prints the log's end when a journey fails.
+struct Told(Log);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let text = self.0.text();
+            let lines: Vec<&str> = text.lines().collect();
+            let last = &lines[lines.len().saturating_sub(PRINTED_LINES)..];
+            eprintln!("the daemon's last lines:\n{}", last.join("\n"));
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Journeys of an event stream that ends, falls silent, or never really begins.
+
+use std::time::Duration;
+
+use marathon_envoy::commands::bootstrap::Transport;
+use marathon_envoy::sim::marathon::Config;
+
+use super::scene::{APP, Scene};
+
+#[tokio::test]
+async fn a_stream_cut_in_mid_event_over_rest() {
+    a_stream_cut_in_mid_event(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn a_stream_cut_in_mid_event_over_ads() {
+    a_stream_cut_in_mid_event(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn a_stream_cut_in_mid_event_over_ads_delta() {
+    a_stream_cut_in_mid_event(Transport::AdsDelta).await;
+}
+
+async fn a_stream_cut_in_mid_event(transport: Transport) {
+    let mut scene = Scene::start(transport, |_| {}).await;
+    let heard = scene.metric("events_total").await;
+    let marathon = scene.marathon();
+    // A whole event and half of another in one piece: when the first is counted, the half is here.
+    marathon.inject_frame(concat!(
+        "event: event_stream_attached\r\ndata: {\"remoteAddress\":\"127.0.0.1\"}\r\n\r\n",
+        "event: status_update_event\r\ndata: {\"taskId\":\"web",
+    ));
+    scene.metric_where("events_total", |now| now > heard).await;
+    // The next two attempts fail, so that the change comes while there is no stream.
+    let marathon = scene.marathon();
+    marathon.end_next_streams(2);
+    marathon.cut_streams();
+    scene.scaled(5).await;
+    assert_eq!(scene.metric("stream_connects_total").await, 2.0);
+    assert_eq!(
+        scene.metric("resyncs_total{reason=\"connected\"}").await,
+        2.0
+    );
+    let unconfirmed = "stream_failures_total{reason=\"ended_unconfirmed\"}";
+    assert_eq!(scene.metric(unconfirmed).await, 2.0);
+    assert_eq!(scene.metric("frames_rejected_total").await, 0.0);
+    assert!(scene.has_logged(&["WARN", "the event stream is down", "retry_in_seconds"]));
+    scene.scaled_down(4).await;
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_half_open_stream_over_rest() {
+    a_half_open_stream(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn a_half_open_stream_over_ads() {
+    a_half_open_stream(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn a_half_open_stream_over_ads_delta() {
+    a_half_open_stream(Transport::AdsDelta).await;
+}
+
+async fn a_half_open_stream(transport: Transport) {
+    let mut scene = Scene::start(transport, |plan| {
+        plan.marathon.heartbeat = Duration::from_millis(50);
+        plan.tune = |settings| settings.marathon.idle_limit = Duration::from_millis(500);
+    })
+    .await;
+    let connects = scene.metric("stream_connects_total").await;
+    // From here on not a byte comes, while the socket stays.
+    scene.marathon().freeze_streams();
+    scene.scaled(5).await;
+    assert!(scene.metric("stream_connects_total").await > connects);
+    assert!(scene.metric("stream_failures_total{reason=\"idle\"}").await >= 1.0);
+    assert!(scene.has_logged(&["WARN", "the stream was silent for 500ms"]));
+    scene.scaled_down(4).await;
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn marathon_gone_for_ten_idle_limits_over_rest() {
+    marathon_gone_for_ten_idle_limits(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn marathon_gone_for_ten_idle_limits_over_ads() {
+    marathon_gone_for_ten_idle_limits(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn marathon_gone_for_ten_idle_limits_over_ads_delta() {
+    marathon_gone_for_ten_idle_limits(Transport::AdsDelta).await;
+}
+
+async fn marathon_gone_for_ten_idle_limits(transport: Transport) {
+    const IDLE_LIMIT: Duration = Duration::from_millis(200);
+    let mut scene = Scene::start(transport, |plan| {
+        plan.marathon.heartbeat = Duration::from_millis(20);
+        plan.tune = |settings| {
+            settings.marathon.idle_limit = IDLE_LIMIT;
+            settings.marathon.backoff_limit = Duration::from_millis(400);
+        };
+    })
+    .await;
+    let hosts = scene.stage.envoy().admin().hosts("/web_0").await.unwrap();
+    scene.marathon().stop().await;
+    scene.metric_where("stream_connected", |up| up == 0.0).await;
+    let gone_for = (10 * IDLE_LIMIT).as_secs_f64();
+    let silence = "stream_silence_seconds";
+    scene
+        .metric_where(silence, |seconds| seconds >= gone_for)
+        .await;
+    let refused = "stream_failures_total{reason=\"connect\"}";
+    assert!(scene.metric(refused).await >= 3.0);
+    assert_eq!(
+        scene.stage.envoy().admin().hosts("/web_0").await.unwrap(),
+        hosts
+    );
+    // What the scheduler did while nobody could be told.
+    scene.marathon().scale(APP, 5).await.unwrap();
+    scene.marathon().settled(APP, 5).await.unwrap();
+    scene.marathon().start_again().await;
+    scene.converged(5).await;
+    scene.scaled_down(4).await;
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn streams_that_end_before_their_first_event_over_rest() {
+    streams_that_end_before_their_first_event(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn streams_that_end_before_their_first_event_over_ads() {
+    streams_that_end_before_their_first_event(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn streams_that_end_before_their_first_event_over_ads_delta() {
+    streams_that_end_before_their_first_event(Transport::AdsDelta).await;
+}
+
+async fn streams_that_end_before_their_first_event(transport: Transport) {
+    let mut scene = Scene::start(transport, |plan| {
+        plan.tune = |settings| {
+            settings.marathon.backoff_first = Duration::from_millis(20);
+            settings.marathon.backoff_limit = Duration::from_millis(100);
+        };
+    })
+    .await;
+    let lists = scene.marathon().request_count("GET", "/v2/apps");
+    scene.marathon().end_next_streams(5);
+    scene.marathon().cut_streams();
+    scene.scaled(5).await;
+    let unconfirmed = "stream_failures_total{reason=\"ended_unconfirmed\"}";
+    assert_eq!(scene.metric(unconfirmed).await, 5.0);
+    assert!(scene.has_logged(&["WARN", "the stream ended before its first event"]));
+    // A head alone is no stream, so none of the five led to a list.
+    assert_eq!(scene.metric("stream_connects_total").await, 2.0);
+    assert_eq!(scene.marathon().request_count("GET", "/v2/apps"), lists + 1);
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_marathon_closes_as_too_slow_over_rest() {
+    a_stream_that_marathon_closes_as_too_slow(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_marathon_closes_as_too_slow_over_ads() {
+    a_stream_that_marathon_closes_as_too_slow(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_marathon_closes_as_too_slow_over_ads_delta() {
+    a_stream_that_marathon_closes_as_too_slow(Transport::AdsDelta).await;
+}
+
+async fn a_stream_that_marathon_closes_as_too_slow(transport: Transport) {
+    let mut scene = Scene::start(transport, |_| {}).await;
+    let marathon = scene.marathon();
+    // Nobody else gets a turn in between, so Marathon's queue for this client overflows.
+    for _ in 0..2000 {
+        marathon.inject_event("unheard_of_event", serde_json::json!({}));
+    }
+    assert_eq!(marathon.view().streams_closed_as_slow, 1);
+    scene.scaled(5).await;
+    assert_eq!(scene.metric("stream_connects_total").await, 2.0);
+    assert!(scene.has_logged(&["WARN", "the event stream is down", "reason=\"ended\""]));
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_change_that_no_event_told_over_rest() {
+    a_change_that_no_event_told(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn a_change_that_no_event_told_over_ads() {
+    a_change_that_no_event_told(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn a_change_that_no_event_told_over_ads_delta() {
+    a_change_that_no_event_told(Transport::AdsDelta).await;
+}
+
+async fn a_change_that_no_event_told(transport: Transport) {
+    let mut scene = Scene::start(transport, |plan| {
+        plan.marathon = Config {
+            heartbeat: Duration::from_secs(3600),
+            ..plan.marathon.clone()
+        };
+        plan.tune = |settings| {
+            settings.marathon.idle_limit = Duration::from_secs(3600);
+            settings.marathon.resync_interval = Duration::from_millis(500);
+        };
+    })
+    .await;
+    // Every event from here on is lost on its way, and nothing shows it.
+    scene.marathon().freeze_streams();
+    scene.scaled(5).await;
+    scene.scaled_down(4).await;
+    assert_eq!(scene.metric("stream_connects_total").await, 1.0);
+    assert!(scene.metric("resyncs_total{reason=\"timer\"}").await >= 2.0);
+    scene.end().await;
+}

@@ -1,0 +1,202 @@
+//! Journeys of hosts, paths and redirects, and of tables that change under load.
+
+use std::fs;
+use std::time::Duration;
+
+use http::StatusCode;
+use marathon_envoy::commands::bootstrap::Transport;
+use marathon_envoy::sim::load::{Probe, Target, Tls};
+use serde_json::{Value, json};
+
+use crate::support::traffic::{
+    Users, at_rest, field, no_cluster, problems_where, served_by, spread, status,
+};
+use crate::support::{LIMIT, app, stage};
+
+#[tokio::test]
+async fn paths_share_a_host_over_rest() {
+    paths_share_a_host(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn paths_share_a_host_over_ads() {
+    paths_share_a_host(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn paths_share_a_host_over_ads_delta() {
+    paths_share_a_host(Transport::AdsDelta).await;
+}
+
+/// An app has a host; another one takes a path of it and gives it back; a third one makes no sense
+/// and a fourth one comes too late. Users of the host notice only what is meant for them.
+async fn paths_share_a_host(transport: Transport) {
+    let mut stage = stage(|plan| plan.transport = transport).await;
+    let root = app("/shop", "shop.test", 2);
+    stage.marathon().create_app(root).await.unwrap();
+    served_by(&mut stage, "shop.test", "/", "/shop").await;
+    served_by(&mut stage, "shop.test", "/api/x", "/shop").await;
+    let of_root = Users::of(&stage, "shop.test", "/", &["/shop"]);
+
+    for _ in 0..2 {
+        let api = with_path("/shop/api", "shop.test", "/api");
+        stage.marathon().create_app(api).await.unwrap();
+        served_by(&mut stage, "shop.test", "/api/x", "/shop/api").await;
+        served_by(&mut stage, "shop.test", "/ap", "/shop").await;
+
+        // Users of the path come when there is a task for it: until then its app answers 503.
+        let of_path = Users::of(&stage, "shop.test", "/api/x", &["/shop", "/shop/api"]);
+        // Labels replace labels; Marathon replaces the tasks, too.
+        at_rest(&mut stage, "/shop/api_0").await;
+        let elsewhere = with_path("/shop/api", "api.test", "/");
+        let labels = json!({ "labels": elsewhere["labels"] });
+        stage
+            .marathon()
+            .update_app("/shop/api", labels)
+            .await
+            .unwrap();
+        served_by(&mut stage, "shop.test", "/api/x", "/shop").await;
+        served_by(&mut stage, "api.test", "/", "/shop/api").await;
+        stage.marathon().delete("/shop/api").await.unwrap();
+        no_cluster(&mut stage, "/shop/api_0").await;
+        of_path.noticed_nothing(&mut stage).await;
+        status(&mut stage, "api.test", "/", 503).await;
+    }
+
+    let senseless = with_path("/senseless", "shop.test", "-m reg ^/.*");
+    stage.marathon().create_app(senseless).await.unwrap();
+    let late = app("/shop2", "shop.test", 1);
+    stage.marathon().create_app(late).await.unwrap();
+    let problems = problems_where(&mut stage, |problems| problems.len() == 2).await;
+    assert_eq!(
+        problems[0]["subject"]["name"], "/senseless",
+        "{problems:#?}"
+    );
+    assert_eq!(problems[0]["label"], "HAPROXY_0_PATH", "{problems:#?}");
+    assert_eq!(problems[0]["reason"], "invalid_label", "{problems:#?}");
+    assert_eq!(problems[1]["subject"]["name"], "/shop2", "{problems:#?}");
+    assert_eq!(problems[1]["reason"], "conflict", "{problems:#?}");
+    spread(&mut stage, "/senseless", 1).await;
+    spread(&mut stage, "/shop2", 1).await;
+    served_by(&mut stage, "shop.test", "/api/x", "/shop").await;
+
+    of_root.noticed_nothing(&mut stage).await;
+    stage.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_redirect_leads_to_https_over_rest() {
+    a_redirect_leads_to_https(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn a_redirect_leads_to_https_over_ads() {
+    a_redirect_leads_to_https(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn a_redirect_leads_to_https_over_ads_delta() {
+    a_redirect_leads_to_https(Transport::AdsDelta).await;
+}
+
+/// Without a certificate the redirect would lead nowhere: it is a problem, and the app is served in
+/// plain. With one it names the port of the https listener and keeps path and query.
+async fn a_redirect_leads_to_https(transport: Transport) {
+    let certificates = tempfile::tempdir().unwrap();
+    let folder = format!("--certificates-dir={}", certificates.path().display());
+    let mut stage = stage(|plan| {
+        plan.transport = transport;
+        plan.flags.push(folder);
+        plan.tune = |settings| {
+            let certificates = settings.certificates.as_mut().unwrap();
+            certificates.interval = Duration::from_millis(50);
+            certificates.settle = Duration::from_millis(20);
+        };
+    })
+    .await;
+    let mut secure = app("/secure", "secure.test", 1);
+    secure["labels"]["HAPROXY_0_REDIRECT_TO_HTTPS"] = json!("true");
+    stage.marathon().create_app(secure).await.unwrap();
+    let plain = app("/plain", "plain.test", 1);
+    stage.marathon().create_app(plain).await.unwrap();
+    served_by(&mut stage, "secure.test", "/a/b?c=d", "/secure").await;
+    let problems = problems_where(&mut stage, |problems| problems.len() == 1).await;
+    assert_eq!(problems[0]["subject"]["name"], "/secure", "{problems:#?}");
+    assert_eq!(
+        problems[0]["reason"], "redirect_without_https",
+        "{problems:#?}"
+    );
+
+    let pair = rcgen::generate_simple_self_signed(["secure.test".to_owned()]).unwrap();
+    let bundle = pair.cert.pem() + &pair.signing_key.serialize_pem();
+    fs::write(certificates.path().join("secure.pem"), bundle).unwrap();
+    let redirect = status(&mut stage, "secure.test", "/a/b?c=d", 301).await;
+    let expected = format!("https://secure.test:{}/a/b?c=d", stage.https().port());
+    assert_eq!(redirect.headers["location"], expected);
+    problems_where(&mut stage, <[Value]>::is_empty).await;
+    served_by(&mut stage, "plain.test", "/", "/plain").await;
+
+    let tls = Tls::new("secure.test", &pair.cert.pem()).unwrap();
+    let target = Target::https(stage.https(), "secure.test", "/a/b?c=d", tls);
+    let seen = Probe::new(target)
+        .first_answer_where(LIMIT, |answer| answer.status == StatusCode::OK)
+        .await
+        .unwrap();
+    assert_eq!(field(&seen.answer, "app").as_deref(), Some("/secure"));
+    stage.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_host_goes_from_app_to_app_without_a_503_over_rest() {
+    a_host_goes_from_app_to_app_without_a_503(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn a_host_goes_from_app_to_app_without_a_503_over_ads() {
+    a_host_goes_from_app_to_app_without_a_503(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn a_host_goes_from_app_to_app_without_a_503_over_ads_delta() {
+    a_host_goes_from_app_to_app_without_a_503(Transport::AdsDelta).await;
+}
+
+/// Each round brings a new cluster, a route that leads to it, and the end of the cluster before it,
+/// as fast as the proxy takes them.
+async fn a_host_goes_from_app_to_app_without_a_503(transport: Transport) {
+    const ROUNDS: usize = 12;
+    let mut stage = stage(|plan| {
+        plan.transport = transport;
+        plan.flags.push("--refresh-delay=0.05".to_owned());
+    })
+    .await;
+    let apps: Vec<String> = (0..=ROUNDS).map(|round| format!("/v{round:02}")).collect();
+    let first = app(&apps[0], "switch.test", 2);
+    stage.marathon().create_app(first).await.unwrap();
+    served_by(&mut stage, "switch.test", "/", &apps[0]).await;
+    let names: Vec<&str> = apps.iter().map(String::as_str).collect();
+    let users = Users::of(&stage, "switch.test", "/", &names);
+    for pair in names.windows(2) {
+        let &[old, new] = pair else { continue };
+        let cluster = format!("{old}_0");
+        at_rest(&mut stage, &cluster).await;
+        // It claims the same host and loses, since its id comes later.
+        let next = app(new, "switch.test", 2);
+        stage.marathon().create_app(next).await.unwrap();
+        stage.marathon().settled(new, 2).await.unwrap();
+        let labels = json!({ "labels": { "HAPROXY_GROUP": "external" } });
+        stage.marathon().update_app(old, labels).await.unwrap();
+        served_by(&mut stage, "switch.test", "/", new).await;
+        stage.marathon().delete(old).await.unwrap();
+        no_cluster(&mut stage, &cluster).await;
+    }
+    users.noticed_nothing(&mut stage).await;
+    stage.stop().await.unwrap();
+}
+
+/// An app with one task that asks for a path of a host.
+fn with_path(id: &str, host: &str, path: &str) -> Value {
+    let mut app = app(id, host, 1);
+    app["labels"]["HAPROXY_0_PATH"] = json!(path);
+    app
+}

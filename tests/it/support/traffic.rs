@@ -1,0 +1,225 @@
+//! Users who must notice nothing, and waits until the edge has what Marathon has.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt as _, Empty};
+use hyper_util::rt::TokioIo;
+use marathon_envoy::commands::demo::stage::Stage;
+use marathon_envoy::sim::load::{Answer, Cause, Load, Pace, Probe, Target};
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+use super::LIMIT;
+
+/// Requests a second: one every 3 ms, so that a gap as short as that is seen, and little enough
+/// for several journeys on two cores.
+const RATE: NonZeroU32 = NonZeroU32::new(300).unwrap();
+
+/// How many of Envoy's last log lines a failure shows.
+const LOG_LINES: usize = 40;
+
+/// A steady load that only ever expects answers of some apps.
+pub(crate) struct Users {
+    load: Load,
+}
+
+impl Users {
+    /// They ask for `host` and `path`, and take an answer from any of `apps`.
+    pub(crate) fn of(stage: &Stage, host: &str, path: &str, apps: &[&str]) -> Self {
+        let apps: BTreeSet<String> = apps.iter().map(|app| (*app).to_owned()).collect();
+        let judge = move |answer: &Answer| {
+            if answer.status != StatusCode::OK {
+                return Err((Cause::Status, answer.words()));
+            }
+            match field(answer, "app") {
+                Some(app) if apps.contains(&app) => Ok(app),
+                Some(_) | None => Err((Cause::Body, answer.words())),
+            }
+        };
+        let target = Target::http(stage.http(), host, path);
+        Self {
+            load: Load::start(target, Pace::PerSecond(RATE), judge),
+        }
+    }
+
+    /// Asserts that every request was answered as it should be, and that there were some.
+    pub(crate) async fn noticed_nothing(self, stage: &mut Stage) {
+        let report = self.load.stop().await;
+        if report.failed() > 0 || report.ok == 0 {
+            let words = report.words();
+            let counts = format!(
+                "{} of {}: {:?}",
+                report.failed(),
+                report.sent,
+                report.failed
+            );
+            panic!("failed {counts}\n{words}\n{}", scene(stage).await);
+        }
+    }
+}
+
+/// A field of what a backend says of itself: `app`, `task`, `port`.
+pub(crate) fn field(answer: &Answer, name: &str) -> Option<String> {
+    let json: Value = serde_json::from_slice(&answer.body).ok()?;
+    json.get(name)?.as_str().map(str::to_owned)
+}
+
+/// Waits until an app has `count` tasks in Marathon and Envoy has exactly their addresses, which
+/// are those of its first port.
+pub(crate) async fn spread(stage: &mut Stage, app: &str, count: usize) {
+    let view = stage.marathon().settled(app, count).await.unwrap();
+    let tasks = view.running(app);
+    let mut expected: Vec<SocketAddr> = tasks.iter().map(|task| task.addresses()[0]).collect();
+    expected.sort();
+    endpoints(stage, &format!("{app}_0"), &expected).await;
+}
+
+/// Waits until Envoy has exactly these addresses in a cluster.
+async fn endpoints(stage: &mut Stage, cluster: &str, expected: &[SocketAddr]) {
+    let admin = stage.envoy().admin();
+    let what = format!("{expected:?} in {cluster}");
+    let looked = stage.envoy().wait_for(&what, LIMIT, async || {
+        Ok((admin.hosts(cluster).await? == expected).then_some(()))
+    });
+    if let Err(error) = looked.await {
+        let hosts = admin.hosts(cluster).await;
+        panic!("{error}\nit has {hosts:?}\n{}", scene(stage).await);
+    }
+}
+
+/// The addresses that Envoy has in a cluster, sorted.
+pub(crate) async fn endpoints_of(stage: &mut Stage, cluster: &str) -> Vec<SocketAddr> {
+    stage.envoy().admin().hosts(cluster).await.unwrap()
+}
+
+/// Waits until Envoy has no such cluster.
+pub(crate) async fn no_cluster(stage: &mut Stage, cluster: &str) {
+    let admin = stage.envoy().admin();
+    let what = format!("the end of {cluster}");
+    let looked = stage.envoy().wait_for(&what, LIMIT, async || {
+        Ok((!clusters(&admin.clusters().await?).contains(cluster)).then_some(()))
+    });
+    if let Err(error) = looked.await {
+        panic!("{error}\n{}", scene(stage).await);
+    }
+}
+
+/// The names in Envoy's `/clusters`.
+fn clusters(json: &Value) -> BTreeSet<String> {
+    let statuses = json["cluster_statuses"].as_array();
+    let names = statuses.into_iter().flatten();
+    names
+        .filter_map(|status| status["name"].as_str().map(str::to_owned))
+        .collect()
+}
+
+/// Waits until this app answers for `host` and `path`.
+pub(crate) async fn served_by(stage: &mut Stage, host: &str, path: &str, app: &str) -> Answer {
+    let shows = |answer: &Answer| {
+        answer.status == StatusCode::OK && field(answer, "app").as_deref() == Some(app)
+    };
+    answered(stage, host, path, shows).await
+}
+
+/// Waits until `host` and `path` are answered with this status.
+pub(crate) async fn status(stage: &mut Stage, host: &str, path: &str, status: u16) -> Answer {
+    answered(stage, host, path, |answer| answer.status == status).await
+}
+
+/// Waits until an answer for `host` and `path` shows what is waited for.
+pub(crate) async fn answered(
+    stage: &mut Stage,
+    host: &str,
+    path: &str,
+    shows: impl Fn(&Answer) -> bool,
+) -> Answer {
+    let mut probe = Probe::new(Target::http(stage.http(), host, path));
+    match probe.first_answer_where(LIMIT, shows).await {
+        Ok(sighting) => sighting.answer,
+        Err(error) => panic!("{host}{path}: {error}\n{}", scene(stage).await),
+    }
+}
+
+/// One of the daemon's pages for operators, as JSON.
+pub(crate) async fn page(operators: SocketAddr, path: &str) -> Value {
+    let stream = TcpStream::connect(operators).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    let request = Request::get(path)
+        .header("host", "operators")
+        .body(Empty::<Bytes>::new())
+        .unwrap();
+    let answer = async {
+        let response = sender.send_request(request).await.unwrap();
+        let body = response.collect().await.unwrap().to_bytes();
+        // The connection ends with its last user.
+        drop(sender);
+        body
+    };
+    let (_, body) = tokio::join!(connection, answer);
+    serde_json::from_slice(&body).unwrap()
+}
+
+/// The daemon's problems.
+async fn problems(operators: SocketAddr) -> Vec<Value> {
+    let snapshot = page(operators, "/snapshot").await;
+    snapshot["problems"].as_array().unwrap().clone()
+}
+
+/// Waits until the daemon's problems satisfy `enough`; them.
+pub(crate) async fn problems_where(
+    stage: &mut Stage,
+    enough: impl Fn(&[Value]) -> bool,
+) -> Vec<Value> {
+    let operators = stage.admin();
+    let looked = stage.envoy().wait_for("problems", LIMIT, async || {
+        let problems = problems(operators).await;
+        Ok(enough(&problems).then_some(problems))
+    });
+    match looked.await {
+        Ok(problems) => problems,
+        Err(error) => panic!("{error}\n{}", scene(stage).await),
+    }
+}
+
+/// Waits until Envoy has what it should have of a cluster's endpoints and its next poll is held.
+pub(crate) async fn at_rest(stage: &mut Stage, cluster: &str) {
+    let operators = stage.admin();
+    let what = format!("a held poll, or a stream at rest, for {cluster}");
+    let looked = stage.envoy().wait_for(&what, LIMIT, async || {
+        let proxies = page(operators, "/proxies").await;
+        let kinds = proxies[0]["kinds"].as_array().into_iter().flatten();
+        let endpoints = kinds.filter(|kind| kind["kind"] == "endpoints");
+        let rests = endpoints.into_iter().any(|kind| {
+            let list = |name: &str| kind[name].as_array().into_iter().flatten();
+            let mut of_cluster = list("subscriptions").filter(|it| it["name"] == cluster);
+            of_cluster.any(|it| it["state"] == "SYNCED" && it["polls_held"] == 1)
+                || list("streams").any(|it| it["state"] == "SYNCED")
+        });
+        Ok(rests.then_some(()))
+    });
+    if let Err(error) = looked.await {
+        panic!("{error}\n{}", scene(stage).await);
+    }
+}
+
+/// What was going on, for a failure: the daemon's problems and proxies, Envoy's last log lines.
+pub(crate) async fn scene(stage: &mut Stage) -> String {
+    let mut scene = String::new();
+    let problems = problems(stage.admin()).await;
+    let proxies = page(stage.admin(), "/proxies").await;
+    let _ = writeln!(scene, "problems: {problems:#?}\nproxies: {proxies:#}");
+    let log = stage.envoy().log().unwrap_or_default();
+    let lines: Vec<&str> = log.lines().collect();
+    let last = lines.len().saturating_sub(LOG_LINES);
+    for line in &lines[last..] {
+        let _ = writeln!(scene, "{line}");
+    }
+    scene
+}

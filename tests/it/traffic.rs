@@ -1,0 +1,293 @@
+//! Journeys of what operators do every day, while users ask all the time.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use marathon_envoy::commands::bootstrap::Transport;
+use serde_json::{Value, json};
+
+use crate::support::traffic::{Users, answered, at_rest, endpoints_of, field, served_by, spread};
+use crate::support::{app, stage};
+
+#[tokio::test]
+async fn scaling_under_load_loses_nothing_over_rest() {
+    scaling_under_load_loses_nothing(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn scaling_under_load_loses_nothing_over_ads() {
+    scaling_under_load_loses_nothing(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn scaling_under_load_loses_nothing_over_ads_delta() {
+    scaling_under_load_loses_nothing(Transport::AdsDelta).await;
+}
+
+async fn scaling_under_load_loses_nothing(transport: Transport) {
+    let mut stage = stage(|plan| plan.transport = transport).await;
+    stage
+        .marathon()
+        .create_app(app("/web", "web.test", 2))
+        .await
+        .unwrap();
+    served_by(&mut stage, "web.test", "/", "/web").await;
+    let users = Users::of(&stage, "web.test", "/", &["/web"]);
+    for count in [6, 1, 8, 3] {
+        stage.marathon().scale("/web", count).await.unwrap();
+        spread(&mut stage, "/web", count).await;
+    }
+    users.noticed_nothing(&mut stage).await;
+    stage.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn rolling_restarts_under_load_lose_nothing_over_rest() {
+    rolling_restarts_under_load_lose_nothing(Transport::Rest, false, false).await;
+}
+
+#[tokio::test]
+async fn rolling_restarts_under_load_lose_nothing_over_ads() {
+    rolling_restarts_under_load_lose_nothing(Transport::Ads, false, false).await;
+}
+
+#[tokio::test]
+async fn rolling_restarts_under_load_lose_nothing_over_ads_delta() {
+    rolling_restarts_under_load_lose_nothing(Transport::AdsDelta, false, false).await;
+}
+
+#[tokio::test]
+async fn rolling_restarts_with_announced_kills_lose_nothing_over_rest() {
+    rolling_restarts_under_load_lose_nothing(Transport::Rest, false, true).await;
+}
+
+#[tokio::test]
+async fn rolling_restarts_with_announced_kills_lose_nothing_over_ads() {
+    rolling_restarts_under_load_lose_nothing(Transport::Ads, false, true).await;
+}
+
+#[tokio::test]
+async fn rolling_restarts_with_announced_kills_lose_nothing_over_ads_delta() {
+    rolling_restarts_under_load_lose_nothing(Transport::AdsDelta, false, true).await;
+}
+
+#[tokio::test]
+async fn rolling_restarts_with_health_checks_lose_nothing_over_rest() {
+    rolling_restarts_under_load_lose_nothing(Transport::Rest, true, false).await;
+}
+
+#[tokio::test]
+async fn rolling_restarts_with_health_checks_lose_nothing_over_ads() {
+    rolling_restarts_under_load_lose_nothing(Transport::Ads, true, false).await;
+}
+
+#[tokio::test]
+async fn rolling_restarts_with_health_checks_lose_nothing_over_ads_delta() {
+    rolling_restarts_under_load_lose_nothing(Transport::AdsDelta, true, false).await;
+}
+
+#[tokio::test]
+async fn rolling_restarts_with_health_checks_and_announced_kills_lose_nothing_over_rest() {
+    rolling_restarts_under_load_lose_nothing(Transport::Rest, true, true).await;
+}
+
+#[tokio::test]
+async fn rolling_restarts_with_health_checks_and_announced_kills_lose_nothing_over_ads() {
+    rolling_restarts_under_load_lose_nothing(Transport::Ads, true, true).await;
+}
+
+#[tokio::test]
+async fn rolling_restarts_with_health_checks_and_announced_kills_lose_nothing_over_ads_delta() {
+    rolling_restarts_under_load_lose_nothing(Transport::AdsDelta, true, true).await;
+}
+
+async fn rolling_restarts_under_load_lose_nothing(
+    transport: Transport,
+    checked: bool,
+    task_killing: bool,
+) {
+    let mut stage = stage(|plan| {
+        plan.transport = transport;
+        plan.marathon.task_killing = task_killing;
+    })
+    .await;
+    let mut web = app("/web", "web.test", 4);
+    if checked {
+        web["healthChecks"] = health_checks();
+    }
+    stage.marathon().create_app(web).await.unwrap();
+    spread(&mut stage, "/web", 4).await;
+    served_by(&mut stage, "web.test", "/", "/web").await;
+    let users = Users::of(&stage, "web.test", "/", &["/web"]);
+    for _ in 0..3 {
+        at_rest(&mut stage, "/web_0").await;
+        stage.marathon().restart("/web").await.unwrap();
+        spread(&mut stage, "/web", 4).await;
+    }
+    users.noticed_nothing(&mut stage).await;
+    stage.stop().await.unwrap();
+}
+
+/// One check over HTTP, as Marathon itself does them.
+fn health_checks() -> Value {
+    json!([{ "protocol": "HTTP", "path": "/health", "portIndex": 0, "maxConsecutiveFailures": 3 }])
+}
+
+#[tokio::test]
+async fn a_lost_agent_is_not_noticed_over_rest() {
+    a_lost_agent_is_not_noticed(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn a_lost_agent_is_not_noticed_over_ads() {
+    a_lost_agent_is_not_noticed(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn a_lost_agent_is_not_noticed_over_ads_delta() {
+    a_lost_agent_is_not_noticed(Transport::AdsDelta).await;
+}
+
+/// One app's tasks are replaced at once when their agent is lost, another one's are waited for.
+/// Neither stops serving: what cannot reach the master can still answer.
+async fn a_lost_agent_is_not_noticed(transport: Transport) {
+    let mut stage = stage(|plan| {
+        plan.transport = transport;
+        // Marathon says nothing when it forgets a task; a list some time later shows it.
+        plan.tune = |settings| settings.marathon.confirmation_delay = Duration::from_millis(200);
+    })
+    .await;
+    let hasty = app("/hasty", "hasty.test", 4);
+    stage.marathon().create_app(hasty).await.unwrap();
+    let mut patient = app("/patient", "patient.test", 4);
+    patient["unreachableStrategy"] =
+        json!({ "inactiveAfterSeconds": 300, "expungeAfterSeconds": 600 });
+    stage.marathon().create_app(patient).await.unwrap();
+    for (id, host) in [("/hasty", "hasty.test"), ("/patient", "patient.test")] {
+        spread(&mut stage, id, 4).await;
+        served_by(&mut stage, host, "/", id).await;
+    }
+    let patient_before = endpoints_of(&mut stage, "/patient_0").await;
+    let of_hasty = Users::of(&stage, "hasty.test", "/", &["/hasty"]);
+    let of_patient = Users::of(&stage, "patient.test", "/", &["/patient"]);
+    for _ in 0..2 {
+        at_rest(&mut stage, "/hasty_0").await;
+        stage.marathon().lose_agent(1);
+        spread(&mut stage, "/hasty", 4).await;
+        assert_eq!(endpoints_of(&mut stage, "/patient_0").await, patient_before);
+        stage.marathon().return_agent(1);
+        spread(&mut stage, "/patient", 4).await;
+    }
+    of_hasty.noticed_nothing(&mut stage).await;
+    of_patient.noticed_nothing(&mut stage).await;
+    stage.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn every_networking_mode_is_reached_over_rest() {
+    every_networking_mode_is_reached(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn every_networking_mode_is_reached_over_ads() {
+    every_networking_mode_is_reached(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn every_networking_mode_is_reached_over_ads_delta() {
+    every_networking_mode_is_reached(Transport::AdsDelta).await;
+}
+
+async fn every_networking_mode_is_reached(transport: Transport) {
+    let mut stage = stage(|plan| plan.transport = transport).await;
+    let host = app("/host", "host.test", 2);
+    let mut bridge = mapped("/bridge", "bridge.test", "container/bridge");
+    bridge["container"]["portMappings"][0]["hostPort"] = json!(0);
+    let mut container = mapped("/container", "container.test", "container");
+    container["networks"][0]["name"] = json!("dcos");
+    for (app, host) in [
+        (host, "host.test"),
+        (bridge, "bridge.test"),
+        (container, "container.test"),
+    ] {
+        let id = app["id"].as_str().unwrap().to_owned();
+        stage.marathon().create_app(app).await.unwrap();
+        spread(&mut stage, &id, 2).await;
+        let tasks = stage.marathon().view();
+        for task in tasks.running(&id) {
+            answered(&mut stage, host, "/", |answer| {
+                field(answer, "task").as_ref() == Some(&task.id)
+            })
+            .await;
+        }
+        if id == "/container" {
+            for task in tasks.running(&id) {
+                assert_eq!(task.ports, [] as [u16; 0], "it has ports on its agent");
+                assert_eq!(task.addresses()[0].port(), CONTAINER_PORT);
+            }
+        }
+    }
+    stage.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn fifty_scalings_at_once_end_right_over_rest() {
+    fifty_scalings_at_once_end_right(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn fifty_scalings_at_once_end_right_over_ads() {
+    fifty_scalings_at_once_end_right(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn fifty_scalings_at_once_end_right_over_ads_delta() {
+    fifty_scalings_at_once_end_right(Transport::AdsDelta).await;
+}
+
+async fn fifty_scalings_at_once_end_right(transport: Transport) {
+    const APPS: usize = 50;
+    let mut stage = stage(|plan| plan.transport = transport).await;
+    let names: Vec<String> = (0..APPS).map(|index| format!("/app{index:02}")).collect();
+    for name in &names {
+        let host = format!("{}.test", &name[1..]);
+        stage
+            .marathon()
+            .create_app(app(name, &host, 2))
+            .await
+            .unwrap();
+    }
+    for name in &names {
+        spread(&mut stage, name, 2).await;
+    }
+    served_by(&mut stage, "app07.test", "/", "/app07").await;
+    let users = Users::of(&stage, "app07.test", "/", &["/app07"]);
+    // 1 to 4: some lose a task, some keep two, some gain.
+    let counts = || names.iter().zip((1..=4).cycle());
+    let marathon = stage.marathon();
+    let scalings = counts().map(|(name, count)| marathon.scale(name, count));
+    for scaled in join_all(scalings).await {
+        scaled.unwrap();
+    }
+    for (name, count) in counts() {
+        spread(&mut stage, name, count).await;
+    }
+    users.noticed_nothing(&mut stage).await;
+    stage.stop().await.unwrap();
+}
+
+/// What a container listens on inside; no port of an agent.
+const CONTAINER_PORT: u16 = 8080;
+
+/// An app with two tasks and one port mapping, in this network mode.
+fn mapped(id: &str, host: &str, mode: &str) -> Value {
+    let mut app = app(id, host, 2);
+    app.as_object_mut().unwrap().remove("portDefinitions");
+    app["networks"] = json!([{ "mode": mode }]);
+    app["container"] = json!({
+        "type": "DOCKER",
+        "docker": { "image": "web" },
+        "portMappings": [{ "containerPort": CONTAINER_PORT }],
+    });
+    app
+}
