@@ -26,7 +26,12 @@ const ROOTS: &[&str] = &[
     "envoy/extensions/retry/host/previous_hosts/v3/previous_hosts.proto",
     "envoy/extensions/transport_sockets/tls/v3/tls.proto",
     "envoy/extensions/upstreams/http/v3/http_protocol_options.proto",
-    "envoy/service/discovery/v3/discovery.proto",
+    "envoy/service/cluster/v3/cds.proto",
+    "envoy/service/discovery/v3/ads.proto",
+    "envoy/service/endpoint/v3/eds.proto",
+    "envoy/service/listener/v3/lds.proto",
+    "envoy/service/route/v3/rds.proto",
+    "envoy/service/secret/v3/sds.proto",
 ];
 
 /// The folders inside the crate's `proto` folder that imports are resolved against.
@@ -58,14 +63,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Ordered maps make equal content equal bytes; `Bytes` lets decoded parts share one buffer.
     // Comments are left out: Envoy's documentation is not rustdoc, and its code blocks would be
     // compiled as tests.
-    prost_build::Config::new()
+    let mut prost = tonic_prost_build::Config::new();
+    prost
         .btree_map(["."])
         .bytes(["."])
         .enable_type_names()
         .type_name_domain(["."], "type.googleapis.com")
-        .disable_comments(["."])
+        .disable_comments(["."]);
+    tonic_prost_build::configure()
+        .build_client(env::var_os("CARGO_FEATURE_CLIENT").is_some())
+        .build_transport(false)
         .include_file("envoy.rs")
-        .compile_fds(descriptors)?;
+        .compile_fds_with_config(descriptors, prost)?;
     println!("cargo::rerun-if-changed=build.rs");
     Ok(())
 }

@@ -14,7 +14,7 @@ use crate::settings::{BadSetting, Link, XdsListen};
 #[derive(Args, Clone, Debug)]
 pub struct Arguments {
     /// How Envoy and the control plane speak.
-    #[arg(long, value_name = "TRANSPORT", default_value = "rest")]
+    #[arg(long, value_name = "TRANSPORT", default_value = "ads-delta")]
     transport: Transport,
 
     /// Where Envoy's own admin port is to listen.
@@ -47,12 +47,16 @@ pub struct Config {
 pub enum Transport {
     /// Long polls, JSON over HTTP/2.
     Rest,
+    /// One gRPC stream for everything, with whole states.
+    Ads,
+    /// One gRPC stream for everything, with changes alone: the least of bytes and time.
+    AdsDelta,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
-            transport: Transport::Rest,
+            transport: Transport::AdsDelta,
             control_plane: XdsListen::Tcp(SocketAddr::from(([127, 0, 0, 1], 5000))),
             cluster_name: "xds_cluster".to_owned(),
             envoy_admin: SocketAddr::from(([127, 0, 0, 1], 9901)),
@@ -101,8 +105,15 @@ impl Arguments {
 /// Only values are filled in, each as a JSON text or number, which YAML takes as it is; so no
 /// value can end its line and begin another.
 pub fn yaml(config: &Config) -> String {
-    let Transport::Rest = config.transport;
+    let (sources, api, breakers) = match config.transport {
+        Transport::Rest => (REST, "REST", REST_BREAKERS),
+        Transport::Ads => (ADS, "GRPC", ""),
+        Transport::AdsDelta => (ADS, "DELTA_GRPC", ""),
+    };
     TEMPLATE
+        .replace("{sources}", sources)
+        .replace("{api}", api)
+        .replace("{breakers}", breakers)
         .replace("{admin}", &socket_address(config.envoy_admin))
         .replace("{refresh_delay}", &text(&seconds(config.refresh_delay)))
         .replace("{control_plane}", &control_plane(&config.control_plane))
@@ -121,26 +132,7 @@ admin:
   address:
     socket_address: {admin}
 
-dynamic_resources:
-  cds_config: &control_plane
-    resource_api_version: V3
-    # No time limit: an Envoy that knows nothing yet is not ready, rather than ready and empty
-    # (the default would be 15 s).
-    initial_fetch_timeout: 0s
-    api_config_source:
-      api_type: REST
-      transport_api_version: V3
-      # Exactly one name for REST. Further control planes are further endpoints of this cluster.
-      cluster_names: [{cluster_name}]
-      # The rest between an answer and the next poll is this plus a random part of this. There is
-      # no other back-off: with the control plane away, this is how often each poll is tried again.
-      # Never below 0.01s: under 1 ms Envoy 1.40 crashes.
-      refresh_delay: {refresh_delay}
-      # Polls are held until something changes. The control plane answers in good time before this
-      # limit, which every poll names; the default of 1 s would end each held poll as a failure.
-      request_timeout: 90s
-  lds_config: *control_plane
-
+{sources}
 static_resources:
   clusters:
     - name: {cluster_name}
@@ -153,21 +145,13 @@ static_resources:
               - endpoint:
                   address:
                     {control_plane}
-      # Every application has a poll of its own that is held: above the default of 1024, the
-      # applications beyond would take turns and be late.
-      circuit_breakers:
-        thresholds:
-          - max_connections: 100000
-            max_pending_requests: 100000
-            max_requests: 100000
-      # HTTP/2 carries all polls on one connection; HTTP/1.1 would open one for each.
-      typed_extension_protocol_options:
+{breakers}      typed_extension_protocol_options:
         envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
           "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
           explicit_http_config:
             http2_protocol_options:
-              # Finds a control plane that vanished without a word within 35 s, though polls that
-              # are held are silent for minutes.
+              # Finds a control plane that vanished without a word within 35 s, though
+              # nothing is said for as long as nothing changes.
               connection_keepalive:
                 interval: 30s
                 timeout: 5s
@@ -177,6 +161,63 @@ static_resources:
           keepalive_time: 30
           keepalive_interval: 10
           keepalive_probes: 3
+"#;
+
+const REST: &str = r#"dynamic_resources:
+  cds_config: &control_plane
+    resource_api_version: V3
+    # No time limit: an Envoy that knows nothing yet is not ready, rather than ready and empty
+    # (the default would be 15 s).
+    initial_fetch_timeout: 0s
+    api_config_source:
+      api_type: {api}
+      transport_api_version: V3
+      # Exactly one name for REST. Further control planes are further endpoints of this cluster.
+      cluster_names: [{cluster_name}]
+      # The rest between an answer and the next poll is this plus a random part of this. There is
+      # no other back-off: with the control plane away, this is how often each poll is tried again.
+      # Never below 0.01s: under 1 ms Envoy 1.40 crashes.
+      refresh_delay: {refresh_delay}
+      # Polls are held until something changes. The control plane answers in good time before this
+      # limit, which every poll names; the default of 1 s would end each held poll as a failure.
+      request_timeout: 90s
+  lds_config: *control_plane
+"#;
+
+const REST_BREAKERS: &str = r"      # Every application has a poll of its own that is held: above the default of 1024, the
+      # applications beyond would take turns and be late.
+      circuit_breakers:
+        thresholds:
+          - max_connections: 100000
+            max_pending_requests: 100000
+            max_requests: 100000
+      # HTTP/2 carries all polls on one connection; HTTP/1.1 would open one for each.
+";
+
+const ADS: &str = r#"dynamic_resources:
+  ads_config:
+    # One stream for everything, so that the control plane keeps the order: no request meets a route
+    # before its cluster.
+    api_type: {api}
+    transport_api_version: V3
+    # The node is 60 kB and never changes.
+    set_node_on_first_message_only: true
+    grpc_services:
+      # Further control planes are further endpoints of this cluster.
+      - envoy_grpc:
+          cluster_name: {cluster_name}
+          # Back within a second of a control plane that was away; the default waits up to 30 s.
+          retry_policy:
+            retry_back_off:
+              base_interval: 0.1s
+              max_interval: 1s
+  cds_config: &control_plane
+    resource_api_version: V3
+    # No time limit: an Envoy that knows nothing yet is not ready, rather than ready and empty
+    # (the default would be 15 s).
+    initial_fetch_timeout: 0s
+    ads: {}
+  lds_config: *control_plane
 "#;
 
 fn control_plane(place: &XdsListen) -> String {
@@ -192,7 +233,7 @@ fn control_plane(place: &XdsListen) -> String {
 }
 
 /// Where to connect to for what is bound to `address`.
-fn reachable(address: IpAddr) -> IpAddr {
+pub(super) fn reachable(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(v4) if v4.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(v6) if v6.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -315,7 +356,14 @@ mod tests {
         }
 
         #[tokio::test]
-        async fn envoy_accepts_a_unix_socket_ipv6_and_a_name_like_a_number() {
+        async fn envoy_accepts_every_transport_a_unix_socket_ipv6_and_a_name_like_a_number() {
+            for transport in Transport::value_variants() {
+                check(&Config {
+                    transport: *transport,
+                    ..Config::default()
+                })
+                .await;
+            }
             check(&Config {
                 control_plane: XdsListen::Unix("/run/a \"b\"/é: {cluster_name} #.sock".into()),
                 cluster_name: "123".to_owned(),
@@ -377,6 +425,7 @@ mod tests {
         async fn envoy_polls_over_http2_names_itself_and_is_ready_once_it_is_answered() {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let config = Config {
+                transport: Transport::Rest,
                 control_plane: XdsListen::Tcp(listener.local_addr().unwrap()),
                 ..Config::default()
             };
@@ -392,6 +441,7 @@ mod tests {
             let path = folder.path().join("xds.sock");
             let listener = UnixListener::bind(&path).unwrap();
             let config = Config {
+                transport: Transport::Rest,
                 control_plane: XdsListen::Unix(path.clone()),
                 ..Config::default()
             };

@@ -4,6 +4,7 @@ pub mod bootstrap;
 #[cfg(feature = "demo")]
 pub mod demo;
 mod serve;
+pub mod status;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -27,6 +28,8 @@ enum Command {
     Serve(Box<Typed>),
     /// Print a bootstrap for Envoy that leads it here.
     Bootstrap(bootstrap::Arguments),
+    /// Ask a running daemon how far its proxies are.
+    Status(status::Arguments),
     /// Play everything on this machine: a simulated Marathon, this daemon, a real Envoy, and a
     /// load on it. The first run fetches Envoy.
     #[cfg(feature = "demo")]
@@ -57,6 +60,7 @@ impl Cli {
         match self.command {
             Command::Serve(typed) => serve::run(*typed),
             Command::Bootstrap(arguments) => bootstrap::run(&arguments),
+            Command::Status(arguments) => status::run(&arguments),
             #[cfg(feature = "demo")]
             Command::Demo(arguments) => demo::run(&arguments),
         }

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use envoy_api::envoy::config::core::v3 as core;
+use envoy_api::envoy::config::core::v3::api_config_source::ApiType;
+use envoy_api::envoy::config::core::v3::config_source::ConfigSourceSpecifier as Specifier;
 use envoy_api::prost_types;
 use prost_types::Any;
 
@@ -29,22 +31,44 @@ pub(super) fn config_source(config: &Config, flavour: Flavour, kind: Kind) -> co
         Kind::Cluster | Kind::Listener | Kind::Route | Kind::Secret => config.refresh_delay,
     };
     let specifier = match flavour {
-        Flavour::Rest => {
-            core::config_source::ConfigSourceSpecifier::ApiConfigSource(core::ApiConfigSource {
-                api_type: core::api_config_source::ApiType::Rest.into(),
-                transport_api_version: core::ApiVersion::V3.into(),
-                cluster_names: vec![config.cluster_name.clone()],
-                refresh_delay: Some(duration(refresh_delay.max(REFRESH_DELAY_FLOOR))),
-                request_timeout: Some(duration(config.request_timeout.max(REQUEST_TIMEOUT_FLOOR))),
-                ..core::ApiConfigSource::default()
-            })
-        }
+        Flavour::Rest => Specifier::ApiConfigSource(core::ApiConfigSource {
+            api_type: ApiType::Rest.into(),
+            transport_api_version: core::ApiVersion::V3.into(),
+            cluster_names: vec![config.cluster_name.clone()],
+            refresh_delay: Some(duration(refresh_delay.max(REFRESH_DELAY_FLOOR))),
+            request_timeout: Some(duration(config.request_timeout.max(REQUEST_TIMEOUT_FLOOR))),
+            ..core::ApiConfigSource::default()
+        }),
+        Flavour::Ads => Specifier::Ads(core::AggregatedConfigSource::default()),
+        Flavour::Grpc => Specifier::ApiConfigSource(grpc(config, ApiType::Grpc)),
+        Flavour::DeltaGrpc => Specifier::ApiConfigSource(grpc(config, ApiType::DeltaGrpc)),
     };
     core::ConfigSource {
         resource_api_version: core::ApiVersion::V3.into(),
         initial_fetch_timeout: Some(duration(INITIAL_FETCH_TIMEOUT)),
         config_source_specifier: Some(specifier),
         ..core::ConfigSource::default()
+    }
+}
+
+/// Streams of one kind each.
+fn grpc(config: &Config, api_type: ApiType) -> core::ApiConfigSource {
+    let service = core::GrpcService {
+        target_specifier: Some(core::grpc_service::TargetSpecifier::EnvoyGrpc(
+            core::grpc_service::EnvoyGrpc {
+                cluster_name: config.cluster_name.clone(),
+                ..core::grpc_service::EnvoyGrpc::default()
+            },
+        )),
+        ..core::GrpcService::default()
+    };
+    core::ApiConfigSource {
+        api_type: api_type.into(),
+        transport_api_version: core::ApiVersion::V3.into(),
+        grpc_services: vec![service],
+        // Otherwise every request, each acknowledgement included, carries the node: 61 kB.
+        set_node_on_first_message_only: true,
+        ..core::ApiConfigSource::default()
     }
 }
 

@@ -7,7 +7,7 @@ use envoy_api::envoy::config::route::v3::{RouteConfiguration, VirtualHost};
 use envoy_api::envoy::extensions::transport_sockets::tls::v3::Secret;
 use envoy_api::prost::Message;
 use proptest::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::intent::Groups;
@@ -195,6 +195,40 @@ fn a_route_is_what_section_6_of_the_design_says() {
     assert_eq!(retry["host_selection_retry_max_attempts"], "10");
     let predicate = &retry["retry_host_predicate"][0]["name"];
     assert_eq!(predicate, "envoy.retry_host_predicates.previous_hosts");
+}
+
+#[test]
+fn every_transport_is_told_to_use_itself() {
+    let hosts = [("HAPROXY_0_VHOST", "a.test")];
+    let projection = full(&known(vec![labelled("/web", &hosts)]));
+    let cluster = projection.snapshot().resource(Kind::Cluster, "/web_0");
+    let source = |flavour: Flavour| -> Value {
+        let bytes = cluster.unwrap().encoded(flavour).bytes();
+        let json = envoy_api::json(Kind::Cluster.type_url(), bytes).unwrap();
+        let json: Value = serde_json::from_slice(&json).unwrap();
+        json["eds_cluster_config"]["eds_config"].clone()
+    };
+    let streams = |api_type: &str| {
+        json!({
+            "api_type": api_type,
+            "transport_api_version": "V3",
+            "grpc_services": [{ "envoy_grpc": { "cluster_name": "xds_cluster" } }],
+            "set_node_on_first_message_only": true,
+        })
+    };
+    for flavour in Flavour::ALL {
+        let source = source(flavour);
+        assert_eq!(source["resource_api_version"], "V3");
+        assert_eq!(source["initial_fetch_timeout"], "15s");
+        match flavour {
+            Flavour::Rest => assert_eq!(source["api_config_source"]["api_type"], "REST"),
+            Flavour::Ads => assert_eq!(source["ads"], json!({})),
+            Flavour::Grpc => assert_eq!(source["api_config_source"], streams("GRPC")),
+            Flavour::DeltaGrpc => {
+                assert_eq!(source["api_config_source"], streams("DELTA_GRPC"));
+            }
+        }
+    }
 }
 
 #[test]

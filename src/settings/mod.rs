@@ -111,6 +111,8 @@ impl Typed {
             resources,
             xds: xds::Config {
                 secrets: self.secrets_may_leave(&xds_listen),
+                max_message_bytes: usize::try_from(self.xds_max_request_bytes)
+                    .unwrap_or(usize::MAX),
                 ..xds::Config::default()
             },
             xds_listen,

@@ -100,6 +100,11 @@ pub struct Typed {
     #[arg(long, env = "XDS_PLAINTEXT_SECRETS", value_name = "BOOL", default_value = "false", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub xds_plaintext_secrets: bool,
 
+    /// Bytes that one request over gRPC may have. A proxy that comes back names everything that it
+    /// has: 80 bytes for each resource.
+    #[arg(long, env = "XDS_MAX_REQUEST_BYTES", value_name = "BYTES", default_value = "16777216", value_parser = clap::value_parser!(u32).range(1 << 20..=1 << 30))]
+    pub xds_max_request_bytes: u32,
+
     /// Where operators ask: /metrics /healthz /readyz /snapshot /proxies.
     #[arg(
         long,

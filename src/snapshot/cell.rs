@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
-use imbl::OrdMap;
-use imbl::ordmap::DiffItem;
 use tokio::sync::Notify;
 
-use super::{Kind, Name, Resource, Snapshot};
+use super::{Kind, Name, Snapshot, differences};
 
 /// An empty cell: its one writer and its first reader.
 pub fn cell() -> (Publisher, Reader) {
@@ -157,23 +155,12 @@ impl Watches {
     }
 }
 
-/// The names whose resources differ. Shared parts of the maps are skipped, so the cost is that of
-/// the difference.
-fn differences<'a>(
-    old: &'a OrdMap<Name, Arc<Resource>>,
-    new: &'a OrdMap<Name, Arc<Resource>>,
-) -> impl Iterator<Item = Name> + 'a {
-    old.diff(new).map(|item| match item {
-        DiffItem::Add(name, _) | DiffItem::Remove(name, _) => name.clone(),
-        DiffItem::Update { new: (name, _), .. } => name.clone(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
     use futures_util::FutureExt;
 
+    use super::super::Resource;
     use super::*;
 
     fn snapshot(resources: &[(Kind, &str, &'static str)]) -> Snapshot {

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 
 pub use version::Version;
 
@@ -74,16 +75,17 @@ impl fmt::Display for Kind {
 pub enum Flavour {
     /// REST-JSON polls.
     Rest,
+    /// One aggregated gRPC stream for every kind, state-of-the-world or delta.
+    Ads,
+    /// gRPC streams of one kind each, state-of-the-world.
+    Grpc,
+    /// gRPC streams of one kind each, delta.
+    DeltaGrpc,
 }
 
 impl Flavour {
-    const COUNT: usize = 1;
-
-    fn index(self) -> usize {
-        match self {
-            Self::Rest => 0,
-        }
-    }
+    /// Every flavour.
+    pub const ALL: [Self; 4] = [Self::Rest, Self::Ads, Self::Grpc, Self::DeltaGrpc];
 }
 
 /// Writes a resource whose bytes depend on the transport.
@@ -103,7 +105,7 @@ enum Body {
     Fixed(Encoded),
     Flavoured {
         writer: Box<dyn Encode>,
-        encoded: [OnceLock<Encoded>; Flavour::COUNT],
+        encoded: [OnceLock<Encoded>; Flavour::ALL.len()],
     },
 }
 
@@ -123,7 +125,7 @@ impl Resource {
             name,
             body: Body::Flavoured {
                 writer: Box::new(writer),
-                encoded: [const { OnceLock::new() }; Flavour::COUNT],
+                encoded: [const { OnceLock::new() }; Flavour::ALL.len()],
             },
             requires: Vec::new(),
         }
@@ -156,7 +158,7 @@ impl Resource {
                     clippy::indexing_slicing,
                     reason = "the array has a place for every flavour"
                 )]
-                encoded[flavour.index()].get_or_init(|| Encoded::new(writer.encode(flavour)))
+                encoded[flavour as usize].get_or_init(|| Encoded::new(writer.encode(flavour)))
             }
         }
     }
@@ -233,6 +235,18 @@ impl Snapshot {
     pub fn resource(&self, kind: Kind, name: &str) -> Option<&Arc<Resource>> {
         self.resources(kind).get(name)
     }
+}
+
+/// The names whose resources differ. Shared parts of the maps are skipped, so the cost is that of
+/// the difference.
+pub fn differences<'a>(
+    old: &'a OrdMap<Name, Arc<Resource>>,
+    new: &'a OrdMap<Name, Arc<Resource>>,
+) -> impl Iterator<Item = Name> + 'a {
+    old.diff(new).map(|item| match item {
+        DiffItem::Add(name, _) | DiffItem::Remove(name, _) => name.clone(),
+        DiffItem::Update { new: (name, _), .. } => name.clone(),
+    })
 }
 
 impl PartialEq for Resource {

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use imbl::OrdMap;
 use tokio::time::Instant;
 
 use crate::snapshot::{Flavour, Kind, Name, Resource, Snapshot, Version};
@@ -84,21 +85,21 @@ impl Claim {
 pub(super) struct Settled {
     snapshot: Arc<Snapshot>,
     seen_at: Instant,
-    whole: [OnceLock<Arc<Content>>; Kind::ALL.len()],
+    whole: [[OnceLock<Arc<Content>>; Flavour::ALL.len()]; Kind::ALL.len()],
 }
 
 impl Settled {
     /// Of a snapshot that was not seen before; `previous` gives what did not change.
     pub(super) fn new(snapshot: Arc<Snapshot>, previous: Option<&Self>) -> Self {
         let whole = Kind::ALL.map(|kind| {
-            let kept = previous
-                .filter(|previous| {
-                    let old = previous.snapshot.resources(kind);
-                    old.ptr_eq(snapshot.resources(kind))
-                })
-                .and_then(|previous| previous.cell(kind).get())
-                .cloned();
-            kept.map_or_else(OnceLock::new, OnceLock::from)
+            let same = previous.filter(|previous| {
+                let old = previous.snapshot.resources(kind);
+                old.ptr_eq(snapshot.resources(kind))
+            });
+            Flavour::ALL.map(|flavour| {
+                let kept = same.and_then(|previous| previous.cell(kind, flavour).get());
+                kept.cloned().map_or_else(OnceLock::new, OnceLock::from)
+            })
         });
         Self {
             snapshot,
@@ -122,19 +123,24 @@ impl Settled {
         self.snapshot.resource(kind, name)
     }
 
-    /// Every resource of a kind.
-    pub(super) fn whole(&self, kind: Kind) -> &Arc<Content> {
-        self.cell(kind).get_or_init(|| {
+    /// Every resource of a kind, by name.
+    pub(super) fn resources(&self, kind: Kind) -> &OrdMap<Name, Arc<Resource>> {
+        self.snapshot.resources(kind)
+    }
+
+    /// Every resource of a kind, as one transport gets it.
+    pub(super) fn whole(&self, kind: Kind, flavour: Flavour) -> &Arc<Content> {
+        self.cell(kind, flavour).get_or_init(|| {
             let resources = self.snapshot.resources(kind).values().cloned().collect();
-            Arc::new(Content::new(resources, Flavour::Rest))
+            Arc::new(Content::new(resources, flavour))
         })
     }
 
-    fn cell(&self, kind: Kind) -> &OnceLock<Arc<Content>> {
+    fn cell(&self, kind: Kind, flavour: Flavour) -> &OnceLock<Arc<Content>> {
         #[expect(
             clippy::indexing_slicing,
-            reason = "the array has a place for every kind"
+            reason = "the array has a place for every kind and flavour"
         )]
-        &self.whole[kind as usize]
+        &self.whole[kind as usize][flavour as usize]
     }
 }

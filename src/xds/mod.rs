@@ -1,6 +1,7 @@
 //! Serves the current snapshot to Envoy: connections in, held polls, a stop that answers them all.
 
 mod content;
+mod grpc;
 mod limits;
 mod listener;
 mod offers;
@@ -13,6 +14,7 @@ mod subscription;
 mod view;
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -21,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use http_body_util::Either;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -35,10 +38,11 @@ pub use limits::{Limits, Patience};
 pub use listener::{Listener, SocketFile};
 pub use proxies::{Proxies, ProxyId};
 pub use subscription::Progress;
-pub use view::{KindView, ProxyView, SubscriptionView};
+pub use view::{KindView, ProxyView, StreamView, SubscriptionView};
 
 use crate::metrics::Metrics;
 use crate::snapshot::cell::Reader;
+use grpc::{Ends, Grpc, is_grpc};
 use listener::Accepted;
 use rest::{Connection, Polls};
 
@@ -66,6 +70,13 @@ pub struct Config {
     pub keep_alive_timeout: Duration,
     /// How many requests one HTTP/2 connection may have open: at least one for every cluster.
     pub max_streams: u32,
+    /// How large a request over gRPC may be.
+    pub max_message_bytes: usize,
+    /// How long an answer may wait for a client that does not read its stream.
+    pub send: Duration,
+    /// After how long a connection with gRPC streams is ended, so that proxies spread over
+    /// replicas again; up to a tenth more or less, so that they do not do so at once.
+    pub max_age: Duration,
     /// How long a stop waits for answers to be read before it cuts the connections.
     pub drain: Duration,
 }
@@ -75,7 +86,8 @@ impl Default for Config {
     /// poll is one; 10,000 streams, since over HTTP/2 every held poll is one; bodies of 4 MiB
     /// (Envoy sends 77 kB) within 10 s; 10 s to the first request; 90 s between requests, as less
     /// than 75 s cuts connections that Envoy is about to use; a ping every 30 s, answered within
-    /// 10 s; 5 s to drain.
+    /// 10 s; gRPC requests of 16 MiB (one that comes back with 50,000 names takes 4), 30 s to read,
+    /// an hour for a connection; 5 s to drain.
     fn default() -> Self {
         Self {
             hold: Duration::from_secs(60),
@@ -88,6 +100,9 @@ impl Default for Config {
             keep_alive_interval: Duration::from_secs(30),
             keep_alive_timeout: Duration::from_secs(10),
             max_streams: 10_000,
+            max_message_bytes: 16 << 20,
+            send: Duration::from_secs(30),
+            max_age: Duration::from_secs(3_600),
             drain: Duration::from_secs(5),
         }
     }
@@ -133,13 +148,21 @@ pub async fn serve(
     let drain = config.drain;
     let cut = CancellationToken::new();
     let _cut_when_dropped = cut.clone().drop_guard();
+    let tasks = Tasks {
+        tracker: TaskTracker::new(),
+        cut,
+    };
     let server = Arc::new(Server {
         room: Arc::new(Semaphore::new(config.max_connections)),
         next_connection: AtomicU64::default(),
-        tasks: Tasks {
-            tracker: TaskTracker::new(),
-            cut,
-        },
+        tasks: tasks.clone(),
+        streams: Arc::new(grpc::Shared {
+            reader: reader.clone(),
+            config: config.clone(),
+            proxies: proxies.clone(),
+            metrics: metrics.clone(),
+            tasks,
+        }),
         // A broken listener stops what it began; that does not stop anybody else.
         polls: Polls {
             reader,
@@ -166,6 +189,7 @@ pub async fn serve(
 /// One listener's state.
 struct Server {
     polls: Polls,
+    streams: Arc<grpc::Shared>,
     room: Arc<Semaphore>,
     next_connection: AtomicU64,
     tasks: Tasks,
@@ -261,38 +285,64 @@ impl Server {
             peer,
         };
         let started = Arc::new(AtomicBool::new(false));
+        let streamed = Arc::new(AtomicBool::new(false));
+        let ends = Ends {
+            stop: self.polls.shutdown.child_token(),
+            cut: CancellationToken::new(),
+        };
+        let grpc = Grpc::new(self.streams.clone(), connection, ends.clone());
         let server = self.clone();
-        let mark = started.clone();
+        let (mark, mark_streamed) = (started.clone(), streamed.clone());
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             mark.store(true, Ordering::Relaxed);
-            let server = server.clone();
-            async move { Ok::<_, Infallible>(server.polls.answer(connection, request).await) }
+            let (server, grpc) = (server.clone(), grpc.clone());
+            let is_grpc = is_grpc(&request);
+            mark_streamed.fetch_or(is_grpc, Ordering::Relaxed);
+            async move {
+                let response = if is_grpc {
+                    grpc.answer(request).await.map(Either::Left)
+                } else {
+                    let response = server.polls.answer(connection, request).await;
+                    response.map(Either::Right)
+                };
+                Ok::<_, Infallible>(response)
+            }
         });
         let http = self.http();
         let mut serving = pin!(http.serve_connection(TokioIo::new(stream), service));
-        let shutdown = &self.polls.shutdown;
-        let first_request = sleep(self.polls.config.first_request);
-        let result = tokio::select! {
-            result = serving.as_mut() => result,
-            () = shutdown.cancelled() => {
-                serving.as_mut().graceful_shutdown();
-                serving.await
+        let config = &self.polls.config;
+        let never_asked = async {
+            sleep(config.first_request).await;
+            if started.load(Ordering::Relaxed) {
+                pending::<()>().await;
             }
-            () = first_request => {
-                if !started.load(Ordering::Relaxed) {
-                    tracing::debug!(?peer, "a connection brought no request in time");
-                    return;
+        };
+        let grown_old = async {
+            sleep(config.max_age.mul_f64(rand::random_range(0.9..=1.1))).await;
+            if !streamed.load(Ordering::Relaxed) {
+                pending::<()>().await;
+            }
+        };
+        let served = async {
+            tokio::select! {
+                result = serving.as_mut() => result,
+                () = self.polls.shutdown.cancelled() => {
+                    serving.as_mut().graceful_shutdown();
+                    serving.await
                 }
-                tokio::select! {
-                    result = serving.as_mut() => result,
-                    () = shutdown.cancelled() => {
-                        serving.as_mut().graceful_shutdown();
-                        serving.await
-                    }
+                () = never_asked => {
+                    tracing::debug!(?peer, "a connection brought no request in time");
+                    Ok(())
+                }
+                () = grown_old => {
+                    // Goodbye first, so that the proxy does not come back on this connection.
+                    serving.as_mut().graceful_shutdown();
+                    ends.stop.cancel();
+                    serving.await
                 }
             }
         };
-        if let Err(error) = result {
+        if let Some(Err(error)) = ends.cut.run_until_cancelled(served).await {
             // Proxies reset connections all the time: a poll that is given up over HTTP/1.1 is one.
             tracing::debug!(?peer, %error, "a connection ended early");
         }

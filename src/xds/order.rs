@@ -61,7 +61,7 @@ impl State {
     ) -> Option<Arc<Content>> {
         let (kind, name) = asked;
         let Some(name) = name else {
-            let whole = settled.whole(*kind);
+            let whole = settled.whole(*kind, Flavour::Rest);
             return Some(match (kind, identity) {
                 (Kind::Cluster, Identity::Own) => self.with_used_clusters(asked, whole),
                 (Kind::Cluster, Identity::Shared { .. })
@@ -234,7 +234,7 @@ impl State {
 
 /// What stands for a name that never was: without an answer the proxy would wait 15 s for it.
 /// A secret has no such form.
-fn blank(kind: Kind, name: &Name) -> Option<Resource> {
+pub(super) fn blank(kind: Kind, name: &Name) -> Option<Resource> {
     let bytes = match kind {
         Kind::Endpoint => ClusterLoadAssignment {
             cluster_name: name.as_ref().to_owned(),
@@ -252,7 +252,7 @@ fn blank(kind: Kind, name: &Name) -> Option<Resource> {
 }
 
 /// Whether this only stands for a name that never was.
-fn is_blank(kind: Kind, resource: &Resource) -> bool {
+pub(super) fn is_blank(kind: Kind, resource: &Resource) -> bool {
     blank(kind, resource.name()).is_some_and(|blank| {
         let rest = Flavour::Rest;
         blank.encoded(rest).version() == resource.encoded(rest).version()

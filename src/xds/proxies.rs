@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::content::{Claim, Settled};
+use super::grpc::Stream;
 use super::limits::Limits;
 use super::order::{Asked, Entry, Held, State};
 use super::poll::Poll;
@@ -24,6 +25,7 @@ pub struct Proxies {
     by_id: Mutex<BTreeMap<ProxyId, Arc<Proxy>>>,
     settled: Mutex<Option<Arc<Settled>>>,
     next_poll: AtomicU64,
+    streams: Mutex<BTreeMap<u64, Arc<Stream>>>,
 }
 
 /// Who a proxy is: fleets share node ids, so the address counts too.
@@ -61,6 +63,7 @@ impl Proxies {
             by_id: Mutex::default(),
             settled: Mutex::default(),
             next_poll: AtomicU64::default(),
+            streams: Mutex::default(),
         })
     }
 
@@ -160,6 +163,24 @@ impl Proxies {
     pub(super) fn forget_every(&self) -> Duration {
         // Often enough that nothing is remembered for much longer than it should be.
         (self.limits.forget_after / 4).max(Duration::from_millis(10))
+    }
+
+    /// Takes a stream in, under the number that is answered.
+    pub(super) fn list(&self, stream: Arc<Stream>) -> u64 {
+        let number = self.next_poll.fetch_add(1, Ordering::Relaxed);
+        self.streams().insert(number, stream);
+        number
+    }
+
+    /// Lets a stream go.
+    pub(super) fn unlist(&self, number: u64) {
+        self.streams().remove(&number);
+    }
+
+    /// Every stream, oldest first.
+    pub(super) fn streams(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Stream>>> {
+        // Nothing panics while it is held.
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Every proxy, by its id.

@@ -94,7 +94,7 @@ impl Polls {
                 let bytes = self
                     .metrics
                     .answer_bytes
-                    .with_label_values(&[kind.as_str()]);
+                    .with_label_values(&[kind.as_str(), "rest"]);
                 bytes.inc_by(u64::try_from(body.len()).unwrap_or(u64::MAX));
                 let mut response = Response::new(Full::new(body));
                 response.headers_mut().insert(

@@ -1,11 +1,14 @@
 //! What the admin port shows of each proxy: how far it is with each kind, and since when.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::grpc::Stream;
 use super::order::Entry;
 use super::proxies::{Proxies, Proxy};
 use super::subscription::Progress;
@@ -22,8 +25,11 @@ pub struct ProxyView {
     pub node: String,
     /// Where it connects from; none over a Unix socket.
     pub peer: Option<IpAddr>,
-    /// How it connects: `rest`.
+    /// How it connects: `rest`, `ads`, `ads-delta`, `grpc` or `delta-grpc`.
     pub transport: &'static str,
+    /// How long its oldest stream has been open, in seconds; none for `rest`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connected_seconds: Option<f64>,
     /// Whether several proxies share this node id and address, so that what stands here is a mix.
     pub shared_identity: bool,
     /// The kinds that it asked for.
@@ -37,8 +43,35 @@ pub struct KindView {
     pub kind: &'static str,
     /// The worst of its subscriptions' states, without those that it has stopped asking for.
     pub state: Progress,
-    /// Its subscriptions, by name.
+    /// Its subscriptions over REST, by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub subscriptions: Vec<SubscriptionView>,
+    /// Its streams, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub streams: Vec<StreamView>,
+}
+
+/// How far a proxy is with one kind on one stream.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StreamView {
+    /// How many names it asks for; none for all of a kind.
+    pub names: Option<usize>,
+    /// How far.
+    pub state: Progress,
+    /// The version sent last.
+    pub sent: Option<String>,
+    /// The version accepted last.
+    pub accepted: Option<String>,
+    /// How long ago something was sent, accepted or rejected last, in seconds.
+    pub since_seconds: f64,
+    /// How often it rejected an answer.
+    pub nacks: u64,
+    /// What it said about the answer that it rejected last, unless it accepted one since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// What its answer waits for, as kind and name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<(&'static str, String)>,
 }
 
 /// How far a proxy is with one subscription.
@@ -72,8 +105,48 @@ impl Proxies {
     pub fn view(&self, now: Instant) -> Vec<ProxyView> {
         // One lock at a time: who looks does not keep the proxies waiting.
         let proxies: Vec<_> = self.by_id().values().cloned().collect();
-        proxies.iter().map(|proxy| view(proxy, now)).collect()
+        let mut views: Vec<_> = proxies.iter().map(|proxy| view(proxy, now)).collect();
+        let streams = self.streams().clone();
+        // The streams of one connection are one proxy: single-kind clients open many.
+        let mut by_proxy: BTreeMap<_, Vec<Arc<Stream>>> = BTreeMap::new();
+        for (number, stream) in streams {
+            let key = (stream.connection, stream.node(), stream.transport);
+            // An aggregated stream is a whole proxy by itself.
+            let own = stream.transport.is_aggregated().then_some(number);
+            by_proxy.entry((key, own)).or_default().push(stream);
+        }
+        views.extend(
+            by_proxy
+                .values()
+                .filter_map(|streams| streaming(streams, now)),
+        );
+        views.sort_by(|one, other| (&one.node, one.peer).cmp(&(&other.node, other.peer)));
+        views
     }
+}
+
+fn streaming(streams: &[Arc<Stream>], now: Instant) -> Option<ProxyView> {
+    let first = streams.first()?;
+    let mut by_kind: BTreeMap<Kind, Vec<StreamView>> = BTreeMap::new();
+    for (kind, view) in streams.iter().flat_map(|stream| stream.kinds(now)) {
+        by_kind.entry(kind).or_default().push(view);
+    }
+    let kinds = by_kind.into_iter().filter_map(|(kind, streams)| {
+        Some(KindView {
+            kind: kind.as_str(),
+            state: streams.iter().map(|view| view.state).max()?,
+            subscriptions: Vec::new(),
+            streams,
+        })
+    });
+    Some(ProxyView {
+        node: first.node().as_ref().to_owned(),
+        peer: first.peer,
+        transport: first.transport.as_str(),
+        connected_seconds: Some(now.duration_since(first.since).as_secs_f64()),
+        shared_identity: false,
+        kinds: kinds.collect(),
+    })
 }
 
 fn view(proxy: &Proxy, now: Instant) -> ProxyView {
@@ -95,12 +168,14 @@ fn view(proxy: &Proxy, now: Instant) -> ProxyView {
             kind: kind.as_str(),
             state: worst,
             subscriptions,
+            streams: Vec::new(),
         })
     });
     ProxyView {
         node: proxy.id.node.as_ref().to_owned(),
         peer: proxy.id.peer,
         transport: "rest",
+        connected_seconds: None,
         shared_identity: state.shared.is_some(),
         kinds: kinds.collect(),
     }

@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 
 use crate::support::certificates::{Authority, Folder, shown};
-use crate::support::looks::{given, page_at, sum, until};
+use crate::support::looks::{given, page_at, resting, sum, until};
 use crate::support::{LIMIT, app, envoy, own_address};
 
 /// So many requests are open all the time: on an idle machine over a thousand a second.
@@ -154,7 +154,9 @@ async fn the_program_ends_and_comes_back(transport: Transport) {
         running = child;
         let metrics = until("polls at rest", async || {
             let metrics = page_at(page, "/metrics").await.unwrap_or_default();
-            let held = sum(&metrics, "polls_held", &[]);
+            let proxies = page_at(page, "/proxies").await.unwrap_or_default();
+            let proxies = serde_json::from_str(&proxies).unwrap_or_default();
+            let held = sum(&metrics, "polls_held", &[]) + resting(&proxies);
             let published = sum(&metrics, "publishes_total", &[]);
             if (published, held) == (1, HELD) {
                 Ok(metrics)
@@ -164,6 +166,7 @@ async fn the_program_ends_and_comes_back(transport: Transport) {
         })
         .await;
         assert_eq!(sum(&metrics, "polls_total", &["answer=\"changed\""]), 0);
+        assert_eq!(sum(&metrics, "pushes_total", &[]), 0);
         assert_eq!(given(admin).await, before);
     }
     marathon.scale("/web", 3).await.unwrap();
@@ -193,4 +196,14 @@ async fn the_program_ends_and_comes_back(transport: Transport) {
 #[tokio::test]
 async fn the_program_ends_and_comes_back_unnoticed_over_rest() {
     the_program_ends_and_comes_back(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn the_program_ends_and_comes_back_unnoticed_over_ads() {
+    the_program_ends_and_comes_back(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn the_program_ends_and_comes_back_unnoticed_over_ads_delta() {
+    the_program_ends_and_comes_back(Transport::AdsDelta).await;
 }

@@ -12,7 +12,9 @@ use marathon_envoy::snapshot::Kind;
 use tokio::time::timeout;
 
 use crate::support::certificates::{Authority, Folder, shown};
-use crate::support::looks::{given, json, metric, metric_where};
+use crate::support::looks::{
+    answers, at_rest, given, is_once, json, metric, metric_where, rejections,
+};
 use crate::support::{LIMIT, app, envoy, live, stage};
 
 const PACE: Pace = Pace::PerSecond(NonZeroU32::new(300).unwrap());
@@ -36,12 +38,7 @@ fn assert_none_failed(report: &Report) {
     assert!(report.ok > 0, "{report:?}");
 }
 
-/// Waits until the daemon holds exactly these polls: those of Envoys that are at rest.
-async fn at_rest(stage: &Stage, held: u64) {
-    metric_where(stage, "polls_held", &[], |count| count == held).await;
-}
-
-/// Polls for clusters, listeners, one route table and the endpoints of one cluster.
+/// What an Envoy asks for: clusters, listeners, one route table and the endpoints of one cluster.
 const HELD: u64 = 4;
 
 async fn hosts(envoy: &mut Envoy, cluster: &str, count: usize) {
@@ -79,9 +76,8 @@ async fn envoy_is_restarted(transport: Transport, end: End) {
     // With the routes of https and the secret.
     let all = HELD + 2;
     at_rest(&stage, all).await;
-    let changed = &["answer=\"changed\""];
     for _ in 0..2 {
-        let before = metric(&stage, "polls_total", changed).await;
+        let before = answers(&stage, None).await;
         match end {
             End::Asked => stage.envoy().restart().await.unwrap(),
             End::Killed => stage.envoy().crash_and_restart().await.unwrap(),
@@ -91,13 +87,13 @@ async fn envoy_is_restarted(transport: Transport, end: End) {
         shown(&secure, &bundle).await;
         at_rest(&stage, all).await;
         // Each of them once, and no wait ended by a time limit.
-        let after = metric(&stage, "polls_total", changed).await;
-        assert_eq!(after - before, all);
+        let answers = answers(&stage, None).await - before;
+        assert!(is_once(transport, answers, all), "{answers} answers");
         let admin = stage.envoy().admin();
         let late = admin.stats("init_fetch_timeout$").await.unwrap();
         assert!(late.values().all(|count| *count == 0), "{late:?}");
     }
-    assert_eq!(metric(&stage, "presumed_nacks_total", &[]).await, 0);
+    assert_eq!(rejections(&stage).await, 0);
     assert_eq!(metric(&stage, "gates_expired_total", &[]).await, 0);
     assert_eq!(metric(&stage, "shared_identities", &[]).await, 0);
     stage.marathon().scale("/web", 3).await.unwrap();
@@ -111,8 +107,28 @@ async fn a_restarted_envoy_gets_everything_again_once_over_rest() {
 }
 
 #[tokio::test]
+async fn a_restarted_envoy_gets_everything_again_once_over_ads() {
+    envoy_is_restarted(Transport::Ads, End::Asked).await;
+}
+
+#[tokio::test]
+async fn a_restarted_envoy_gets_everything_again_once_over_ads_delta() {
+    envoy_is_restarted(Transport::AdsDelta, End::Asked).await;
+}
+
+#[tokio::test]
 async fn a_crashed_envoy_gets_everything_again_once_over_rest() {
     envoy_is_restarted(Transport::Rest, End::Killed).await;
+}
+
+#[tokio::test]
+async fn a_crashed_envoy_gets_everything_again_once_over_ads() {
+    envoy_is_restarted(Transport::Ads, End::Killed).await;
+}
+
+#[tokio::test]
+async fn a_crashed_envoy_gets_everything_again_once_over_ads_delta() {
+    envoy_is_restarted(Transport::AdsDelta, End::Killed).await;
 }
 
 async fn an_envoy_waits_for_its_control_plane(transport: Transport) {
@@ -132,15 +148,28 @@ async fn an_envoy_waits_for_its_control_plane(transport: Transport) {
     stage.envoy().ready(LIMIT).await.unwrap();
     live(&stage, "web.test", "/").await;
     at_rest(&stage, HELD).await;
-    let changed = &["answer=\"changed\""];
-    let answers = metric(&stage, "polls_total", changed).await;
-    assert_eq!(answers, HELD, "{:#}", json(&stage, "/proxies").await);
+    let answers = answers(&stage, None).await;
+    let proxies = json(&stage, "/proxies").await;
+    assert!(
+        is_once(transport, answers, HELD),
+        "{answers} answers: {proxies:#}"
+    );
     stage.stop().await.unwrap();
 }
 
 #[tokio::test]
 async fn an_envoy_that_starts_first_waits_over_rest() {
     an_envoy_waits_for_its_control_plane(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn an_envoy_that_starts_first_waits_over_ads() {
+    an_envoy_waits_for_its_control_plane(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn an_envoy_that_starts_first_waits_over_ads_delta() {
+    an_envoy_waits_for_its_control_plane(Transport::AdsDelta).await;
 }
 
 /// Ends the daemon, waits until Envoy has noticed, and starts it again after `meanwhile`.
@@ -173,18 +202,16 @@ async fn nothing_is_sent_again(transport: Transport, end: End) {
         // Ready, and every poll of Envoy has arrived: none had anything to be told.
         metric_where(&stage, "publishes_total", &[], |count| count == 1).await;
         at_rest(&stage, HELD).await;
-        let changed = &["answer=\"changed\""];
-        assert_eq!(metric(&stage, "polls_total", changed).await, 0);
+        assert_eq!(answers(&stage, None).await, 0);
         assert_eq!(given(admin).await, before);
     }
-    assert_eq!(metric(&stage, "presumed_nacks_total", &[]).await, 0);
+    assert_eq!(rejections(&stage).await, 0);
     assert_eq!(metric(&stage, "shared_identities", &[]).await, 0);
     // And it is told what is new, and nothing else.
     stage.marathon().scale("/web", 3).await.unwrap();
     hosts(stage.envoy(), "/web_0", 3).await;
-    let changed = metric(&stage, "polls_total", &["answer=\"changed\""]).await;
-    let endpoints = &["answer=\"changed\"", "kind=\"endpoints\""];
-    assert_eq!(metric(&stage, "polls_total", endpoints).await, changed);
+    let endpoints = answers(&stage, Some(Kind::Endpoint)).await;
+    assert_eq!(endpoints, answers(&stage, None).await);
     assert_none_failed(&load.stop().await);
     stage.stop().await.unwrap();
 }
@@ -195,8 +222,28 @@ async fn a_restarted_daemon_sends_nothing_again_over_rest() {
 }
 
 #[tokio::test]
+async fn a_restarted_daemon_sends_nothing_again_over_ads() {
+    nothing_is_sent_again(Transport::Ads, End::Asked).await;
+}
+
+#[tokio::test]
+async fn a_restarted_daemon_sends_nothing_again_over_ads_delta() {
+    nothing_is_sent_again(Transport::AdsDelta, End::Asked).await;
+}
+
+#[tokio::test]
 async fn a_killed_daemon_sends_nothing_again_over_rest() {
     nothing_is_sent_again(Transport::Rest, End::Killed).await;
+}
+
+#[tokio::test]
+async fn a_killed_daemon_sends_nothing_again_over_ads() {
+    nothing_is_sent_again(Transport::Ads, End::Killed).await;
+}
+
+#[tokio::test]
+async fn a_killed_daemon_sends_nothing_again_over_ads_delta() {
+    nothing_is_sent_again(Transport::AdsDelta, End::Killed).await;
 }
 
 async fn apps_change_while_the_daemon_is_away(transport: Transport, end: End) {
@@ -227,9 +274,15 @@ async fn apps_change_while_the_daemon_is_away(transport: Transport, end: End) {
     hosts(stage.envoy(), "/web_0", 4).await;
     hosts(stage.envoy(), "/new_0", 2).await;
     hosts(stage.envoy(), "/gone_0", 0).await;
-    assert_eq!(admin.stat(same).await.unwrap(), Some(before));
+    match transport {
+        Transport::Rest | Transport::AdsDelta => {
+            assert_eq!(admin.stat(same).await.unwrap(), Some(before));
+        }
+        // One version stands for all endpoints: where some differ, all of them come.
+        Transport::Ads => {}
+    }
     assert_none_failed(&load.stop().await);
-    assert_eq!(metric(&stage, "presumed_nacks_total", &[]).await, 0);
+    assert_eq!(rejections(&stage).await, 0);
     stage.stop().await.unwrap();
 }
 
@@ -239,8 +292,28 @@ async fn apps_that_changed_meanwhile_are_served_after_a_restart_over_rest() {
 }
 
 #[tokio::test]
+async fn apps_that_changed_meanwhile_are_served_after_a_restart_over_ads() {
+    apps_change_while_the_daemon_is_away(Transport::Ads, End::Asked).await;
+}
+
+#[tokio::test]
+async fn apps_that_changed_meanwhile_are_served_after_a_restart_over_ads_delta() {
+    apps_change_while_the_daemon_is_away(Transport::AdsDelta, End::Asked).await;
+}
+
+#[tokio::test]
 async fn apps_that_changed_meanwhile_are_served_after_a_kill_over_rest() {
     apps_change_while_the_daemon_is_away(Transport::Rest, End::Killed).await;
+}
+
+#[tokio::test]
+async fn apps_that_changed_meanwhile_are_served_after_a_kill_over_ads() {
+    apps_change_while_the_daemon_is_away(Transport::Ads, End::Killed).await;
+}
+
+#[tokio::test]
+async fn apps_that_changed_meanwhile_are_served_after_a_kill_over_ads_delta() {
+    apps_change_while_the_daemon_is_away(Transport::AdsDelta, End::Killed).await;
 }
 
 async fn a_stop_answers_what_is_held(transport: Transport) {
@@ -298,6 +371,16 @@ async fn a_stop_answers_what_is_held_and_envoy_goes_on_over_rest() {
     a_stop_answers_what_is_held(Transport::Rest).await;
 }
 
+#[tokio::test]
+async fn a_stop_answers_what_is_held_and_envoy_goes_on_over_ads() {
+    a_stop_answers_what_is_held(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn a_stop_answers_what_is_held_and_envoy_goes_on_over_ads_delta() {
+    a_stop_answers_what_is_held(Transport::AdsDelta).await;
+}
+
 async fn two_envoys_share_a_node_id(transport: Transport) {
     let mut stage = edge(transport).await;
     let options = Options::default();
@@ -308,9 +391,18 @@ async fn two_envoys_share_a_node_id(transport: Transport) {
     // Both listen on the same port, and each connection goes to one of them.
     let load = load(&stage);
     hosts(&mut other, "/web_0", 2).await;
-    metric_where(&stage, "shared_identities", &[], |count| count == 1).await;
-    let proxies = json(&stage, "/proxies").await;
-    assert_eq!(proxies[0]["shared_identity"], true, "{proxies:#}");
+    match transport {
+        Transport::Rest => {
+            metric_where(&stage, "shared_identities", &[], |count| count == 1).await;
+            let proxies = json(&stage, "/proxies").await;
+            assert_eq!(proxies[0]["shared_identity"], true, "{proxies:#}");
+        }
+        // A stream is a proxy, whatever it calls itself.
+        Transport::Ads | Transport::AdsDelta => {
+            let proxies = json(&stage, "/proxies").await;
+            assert_eq!(proxies.as_array().map(Vec::len), Some(2), "{proxies:#}");
+        }
+    }
     at_rest(&stage, 2 * HELD).await;
 
     for count in [3, 5] {
@@ -335,7 +427,7 @@ async fn two_envoys_share_a_node_id(transport: Transport) {
     }
     at_rest(&stage, 2 * HELD).await;
     assert_none_failed(&load.stop().await);
-    assert_eq!(metric(&stage, "presumed_nacks_total", &[]).await, 0);
+    assert_eq!(rejections(&stage).await, 0);
     other.stop().await.unwrap();
     stage.stop().await.unwrap();
 }
@@ -343,4 +435,14 @@ async fn two_envoys_share_a_node_id(transport: Transport) {
 #[tokio::test]
 async fn two_envoys_with_one_node_id_get_every_update_over_rest() {
     two_envoys_share_a_node_id(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn two_envoys_with_one_node_id_get_every_update_over_ads() {
+    two_envoys_share_a_node_id(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn two_envoys_with_one_node_id_get_every_update_over_ads_delta() {
+    two_envoys_share_a_node_id(Transport::AdsDelta).await;
 }

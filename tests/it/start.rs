@@ -6,9 +6,8 @@ use tokio::net::TcpStream;
 use crate::support::traffic::{page, served_by, spread};
 use crate::support::{LIMIT, app, live, stage};
 
-#[tokio::test]
-async fn an_app_is_live_over_rest() {
-    let stage = stage(|_| {}).await;
+async fn an_app_is_live(transport: Transport) {
+    let stage = stage(|plan| plan.transport = transport).await;
     stage
         .marathon()
         .create_app(app("/web", "web.test", 2))
@@ -19,8 +18,33 @@ async fn an_app_is_live_over_rest() {
 }
 
 #[tokio::test]
+async fn an_app_is_live_over_rest() {
+    an_app_is_live(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn an_app_is_live_over_ads() {
+    an_app_is_live(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn an_app_is_live_over_ads_delta() {
+    an_app_is_live(Transport::AdsDelta).await;
+}
+
+#[tokio::test]
 async fn a_first_start_waits_for_marathon_over_rest() {
     a_first_start_waits_for_marathon(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn a_first_start_waits_for_marathon_over_ads() {
+    a_first_start_waits_for_marathon(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn a_first_start_waits_for_marathon_over_ads_delta() {
+    a_first_start_waits_for_marathon(Transport::AdsDelta).await;
 }
 
 /// The daemon and Envoy start first, then Marathon, then it answers: nothing is told before, and

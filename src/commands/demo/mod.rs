@@ -44,7 +44,7 @@ pub struct Arguments {
     script: bool,
 
     /// How Envoy and the control plane speak.
-    #[arg(long, value_name = "TRANSPORT", default_value = "rest")]
+    #[arg(long, value_name = "TRANSPORT", default_value = "ads-delta")]
     transport: Transport,
 
     /// Requests a second on each route, steadily.

@@ -55,7 +55,7 @@ impl Plan {
     pub fn new(envoy: &Path) -> Self {
         Self {
             envoy: envoy.to_owned(),
-            transport: Transport::Rest,
+            transport: Transport::AdsDelta,
             marathon: marathon::Config::default(),
             address: Ipv4Addr::LOCALHOST,
             xds_listen: None,

@@ -135,6 +135,9 @@ fn the_defaults_are_these() {
         keep_alive_interval: Duration::from_secs(30),
         keep_alive_timeout: Duration::from_secs(10),
         max_streams: 10_000,
+        max_message_bytes: 16_777_216,
+        send: Duration::from_secs(30),
+        max_age: Duration::from_secs(3_600),
         drain: Duration::from_secs(5),
     };
     assert_eq!(Config::default(), config);

@@ -16,6 +16,16 @@ async fn an_event_of_ten_megabytes_over_rest() {
     an_event_of_ten_megabytes(Transport::Rest).await;
 }
 
+#[tokio::test]
+async fn an_event_of_ten_megabytes_over_ads() {
+    an_event_of_ten_megabytes(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn an_event_of_ten_megabytes_over_ads_delta() {
+    an_event_of_ten_megabytes(Transport::AdsDelta).await;
+}
+
 async fn an_event_of_ten_megabytes(transport: Transport) {
     let mut scene = Scene::start(transport, |_| {}).await;
     let heard = scene.metric(UPDATES).await;
@@ -30,6 +40,16 @@ async fn an_event_of_ten_megabytes(transport: Transport) {
 #[tokio::test]
 async fn an_event_beyond_the_limit_over_rest() {
     an_event_beyond_the_limit(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn an_event_beyond_the_limit_over_ads() {
+    an_event_beyond_the_limit(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn an_event_beyond_the_limit_over_ads_delta() {
+    an_event_beyond_the_limit(Transport::AdsDelta).await;
 }
 
 async fn an_event_beyond_the_limit(transport: Transport) {
@@ -52,6 +72,16 @@ async fn an_event_beyond_the_limit(transport: Transport) {
 #[tokio::test]
 async fn events_that_cannot_be_read_over_rest() {
     events_that_cannot_be_read(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn events_that_cannot_be_read_over_ads() {
+    events_that_cannot_be_read(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn events_that_cannot_be_read_over_ads_delta() {
+    events_that_cannot_be_read(Transport::AdsDelta).await;
 }
 
 async fn events_that_cannot_be_read(transport: Transport) {
@@ -108,6 +138,16 @@ async fn bytes_that_are_no_events_over_rest() {
     bytes_that_are_no_events(Transport::Rest).await;
 }
 
+#[tokio::test]
+async fn bytes_that_are_no_events_over_ads() {
+    bytes_that_are_no_events(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_events_over_ads_delta() {
+    bytes_that_are_no_events(Transport::AdsDelta).await;
+}
+
 async fn bytes_that_are_no_events(transport: Transport) {
     let mut scene = Scene::start(transport, |plan| {
         plan.tune = |settings| {
@@ -133,6 +173,16 @@ async fn bytes_that_are_no_events(transport: Transport) {
 #[tokio::test]
 async fn events_twice_and_out_of_order_over_rest() {
     events_twice_and_out_of_order(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn events_twice_and_out_of_order_over_ads() {
+    events_twice_and_out_of_order(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn events_twice_and_out_of_order_over_ads_delta() {
+    events_twice_and_out_of_order(Transport::AdsDelta).await;
 }
 
 async fn events_twice_and_out_of_order(transport: Transport) {
@@ -165,6 +215,16 @@ async fn events_of_apps_that_are_not_there_over_rest() {
     events_of_apps_that_are_not_there(Transport::Rest).await;
 }
 
+#[tokio::test]
+async fn events_of_apps_that_are_not_there_over_ads() {
+    events_of_apps_that_are_not_there(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn events_of_apps_that_are_not_there_over_ads_delta() {
+    events_of_apps_that_are_not_there(Transport::AdsDelta).await;
+}
+
 async fn events_of_apps_that_are_not_there(transport: Transport) {
     let mut scene = Scene::start(transport, |_| {}).await;
     let heard = scene.metric(UPDATES).await;
@@ -184,6 +244,16 @@ async fn events_of_apps_that_are_not_there(transport: Transport) {
 #[tokio::test]
 async fn absurd_labels_over_rest() {
     absurd_labels(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn absurd_labels_over_ads() {
+    absurd_labels(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn absurd_labels_over_ads_delta() {
+    absurd_labels(Transport::AdsDelta).await;
 }
 
 async fn absurd_labels(transport: Transport) {
@@ -239,6 +309,16 @@ async fn absurd_labels(transport: Transport) {
 #[tokio::test]
 async fn twenty_thousand_events_in_a_row_over_rest() {
     twenty_thousand_events_in_a_row(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn twenty_thousand_events_in_a_row_over_ads() {
+    twenty_thousand_events_in_a_row(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn twenty_thousand_events_in_a_row_over_ads_delta() {
+    twenty_thousand_events_in_a_row(Transport::AdsDelta).await;
 }
 
 async fn twenty_thousand_events_in_a_row(transport: Transport) {

@@ -27,6 +27,16 @@ async fn a_standby_that_redirects_over_rest() {
     a_standby_that_redirects(Transport::Rest).await;
 }
 
+#[tokio::test]
+async fn a_standby_that_redirects_over_ads() {
+    a_standby_that_redirects(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn a_standby_that_redirects_over_ads_delta() {
+    a_standby_that_redirects(Transport::AdsDelta).await;
+}
+
 async fn a_standby_that_redirects(transport: Transport) {
     let mut scene = Scene::start(transport, |plan| {
         plan.marathon = Config::with_nodes(2);
@@ -42,6 +52,16 @@ async fn a_standby_that_redirects(transport: Transport) {
 #[tokio::test]
 async fn a_standby_that_redirects_with_credentials_over_rest() {
     a_standby_that_redirects_with_credentials(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn a_standby_that_redirects_with_credentials_over_ads() {
+    a_standby_that_redirects_with_credentials(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn a_standby_that_redirects_with_credentials_over_ads_delta() {
+    a_standby_that_redirects_with_credentials(Transport::AdsDelta).await;
 }
 
 async fn a_standby_that_redirects_with_credentials(transport: Transport) {
@@ -62,6 +82,16 @@ async fn a_standby_that_redirects_with_credentials(transport: Transport) {
 #[tokio::test]
 async fn a_redirect_to_a_stranger_over_rest() {
     a_redirect_to_a_stranger(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn a_redirect_to_a_stranger_over_ads() {
+    a_redirect_to_a_stranger(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn a_redirect_to_a_stranger_over_ads_delta() {
+    a_redirect_to_a_stranger(Transport::AdsDelta).await;
 }
 
 async fn a_redirect_to_a_stranger(transport: Transport) {
@@ -89,6 +119,16 @@ async fn a_redirect_to_a_stranger(transport: Transport) {
 #[tokio::test]
 async fn a_new_leader_without_health_results_over_rest() {
     a_new_leader_without_health_results(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn a_new_leader_without_health_results_over_ads() {
+    a_new_leader_without_health_results(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn a_new_leader_without_health_results_over_ads_delta() {
+    a_new_leader_without_health_results(Transport::AdsDelta).await;
 }
 
 async fn a_new_leader_without_health_results(transport: Transport) {
@@ -140,6 +180,16 @@ async fn a_new_leader_that_lists_nothing_at_first_over_rest() {
     a_new_leader_that_lists_nothing_at_first(Transport::Rest).await;
 }
 
+#[tokio::test]
+async fn a_new_leader_that_lists_nothing_at_first_over_ads() {
+    a_new_leader_that_lists_nothing_at_first(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn a_new_leader_that_lists_nothing_at_first_over_ads_delta() {
+    a_new_leader_that_lists_nothing_at_first(Transport::AdsDelta).await;
+}
+
 async fn a_new_leader_that_lists_nothing_at_first(transport: Transport) {
     let mut scene = Scene::start(transport, |plan| {
         plan.marathon = Config::with_nodes(2);
@@ -175,6 +225,16 @@ async fn a_new_leader_that_lists_nothing_at_first(transport: Transport) {
 #[tokio::test]
 async fn a_new_leader_that_goes_on_listing_nothing_over_rest() {
     a_new_leader_that_goes_on_listing_nothing(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn a_new_leader_that_goes_on_listing_nothing_over_ads() {
+    a_new_leader_that_goes_on_listing_nothing(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn a_new_leader_that_goes_on_listing_nothing_over_ads_delta() {
+    a_new_leader_that_goes_on_listing_nothing(Transport::AdsDelta).await;
 }
 
 async fn a_new_leader_that_goes_on_listing_nothing(transport: Transport) {

@@ -18,6 +18,16 @@ async fn answers_that_are_no_lists_over_rest() {
     answers_that_are_no_lists(Transport::Rest).await;
 }
 
+#[tokio::test]
+async fn answers_that_are_no_lists_over_ads() {
+    answers_that_are_no_lists(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn answers_that_are_no_lists_over_ads_delta() {
+    answers_that_are_no_lists(Transport::AdsDelta).await;
+}
+
 async fn answers_that_are_no_lists(transport: Transport) {
     let mut scene = Scene::start(transport, patient_for_a_moment).await;
     let listed = scene.metric(LISTED).await;
@@ -70,6 +80,16 @@ async fn answers_that_come_too_late_over_rest() {
     answers_that_come_too_late(Transport::Rest).await;
 }
 
+#[tokio::test]
+async fn answers_that_come_too_late_over_ads() {
+    answers_that_come_too_late(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn answers_that_come_too_late_over_ads_delta() {
+    answers_that_come_too_late(Transport::AdsDelta).await;
+}
+
 async fn answers_that_come_too_late(transport: Transport) {
     let mut scene = Scene::start(transport, |plan| {
         plan.tune = |settings| settings.marathon.request_limit = Duration::from_secs(1);
@@ -91,6 +111,16 @@ async fn answers_that_come_too_late(transport: Transport) {
 #[tokio::test]
 async fn an_app_that_cannot_be_read_over_rest() {
     an_app_that_cannot_be_read(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn an_app_that_cannot_be_read_over_ads() {
+    an_app_that_cannot_be_read(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn an_app_that_cannot_be_read_over_ads_delta() {
+    an_app_that_cannot_be_read(Transport::AdsDelta).await;
 }
 
 async fn an_app_that_cannot_be_read(transport: Transport) {
@@ -127,6 +157,16 @@ async fn a_list_older_than_its_events_over_rest() {
     a_list_older_than_its_events(Transport::Rest).await;
 }
 
+#[tokio::test]
+async fn a_list_older_than_its_events_over_ads() {
+    a_list_older_than_its_events(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn a_list_older_than_its_events_over_ads_delta() {
+    a_list_older_than_its_events(Transport::AdsDelta).await;
+}
+
 async fn a_list_older_than_its_events(transport: Transport) {
     let mut scene = Scene::start(transport, |_| {}).await;
     let listed = scene.metric(LISTED).await;
@@ -151,6 +191,16 @@ async fn a_list_older_than_its_events(transport: Transport) {
 #[tokio::test]
 async fn a_quiet_marathon_is_asked_once_for_each_stream_over_rest() {
     a_quiet_marathon_is_asked_once_for_each_stream(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn a_quiet_marathon_is_asked_once_for_each_stream_over_ads() {
+    a_quiet_marathon_is_asked_once_for_each_stream(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn a_quiet_marathon_is_asked_once_for_each_stream_over_ads_delta() {
+    a_quiet_marathon_is_asked_once_for_each_stream(Transport::AdsDelta).await;
 }
 
 async fn a_quiet_marathon_is_asked_once_for_each_stream(transport: Transport) {
@@ -178,6 +228,16 @@ async fn a_quiet_marathon_is_asked_once_for_each_stream(transport: Transport) {
 #[tokio::test]
 async fn a_deleted_app_whose_tasks_die_slowly_over_rest() {
     a_deleted_app_whose_tasks_die_slowly(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn a_deleted_app_whose_tasks_die_slowly_over_ads() {
+    a_deleted_app_whose_tasks_die_slowly(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn a_deleted_app_whose_tasks_die_slowly_over_ads_delta() {
+    a_deleted_app_whose_tasks_die_slowly(Transport::AdsDelta).await;
 }
 
 async fn a_deleted_app_whose_tasks_die_slowly(transport: Transport) {

@@ -12,6 +12,16 @@ async fn a_stream_cut_in_mid_event_over_rest() {
     a_stream_cut_in_mid_event(Transport::Rest).await;
 }
 
+#[tokio::test]
+async fn a_stream_cut_in_mid_event_over_ads() {
+    a_stream_cut_in_mid_event(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn a_stream_cut_in_mid_event_over_ads_delta() {
+    a_stream_cut_in_mid_event(Transport::AdsDelta).await;
+}
+
 async fn a_stream_cut_in_mid_event(transport: Transport) {
     let mut scene = Scene::start(transport, |_| {}).await;
     let heard = scene.metric("events_total").await;
@@ -45,6 +55,16 @@ async fn a_half_open_stream_over_rest() {
     a_half_open_stream(Transport::Rest).await;
 }
 
+#[tokio::test]
+async fn a_half_open_stream_over_ads() {
+    a_half_open_stream(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn a_half_open_stream_over_ads_delta() {
+    a_half_open_stream(Transport::AdsDelta).await;
+}
+
 async fn a_half_open_stream(transport: Transport) {
     let mut scene = Scene::start(transport, |plan| {
         plan.marathon.heartbeat = Duration::from_millis(50);
@@ -65,6 +85,16 @@ async fn a_half_open_stream(transport: Transport) {
 #[tokio::test]
 async fn marathon_gone_for_ten_idle_limits_over_rest() {
     marathon_gone_for_ten_idle_limits(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn marathon_gone_for_ten_idle_limits_over_ads() {
+    marathon_gone_for_ten_idle_limits(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn marathon_gone_for_ten_idle_limits_over_ads_delta() {
+    marathon_gone_for_ten_idle_limits(Transport::AdsDelta).await;
 }
 
 async fn marathon_gone_for_ten_idle_limits(transport: Transport) {
@@ -105,6 +135,16 @@ async fn streams_that_end_before_their_first_event_over_rest() {
     streams_that_end_before_their_first_event(Transport::Rest).await;
 }
 
+#[tokio::test]
+async fn streams_that_end_before_their_first_event_over_ads() {
+    streams_that_end_before_their_first_event(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn streams_that_end_before_their_first_event_over_ads_delta() {
+    streams_that_end_before_their_first_event(Transport::AdsDelta).await;
+}
+
 async fn streams_that_end_before_their_first_event(transport: Transport) {
     let mut scene = Scene::start(transport, |plan| {
         plan.tune = |settings| {
@@ -131,6 +171,16 @@ async fn a_stream_that_marathon_closes_as_too_slow_over_rest() {
     a_stream_that_marathon_closes_as_too_slow(Transport::Rest).await;
 }
 
+#[tokio::test]
+async fn a_stream_that_marathon_closes_as_too_slow_over_ads() {
+    a_stream_that_marathon_closes_as_too_slow(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_marathon_closes_as_too_slow_over_ads_delta() {
+    a_stream_that_marathon_closes_as_too_slow(Transport::AdsDelta).await;
+}
+
 async fn a_stream_that_marathon_closes_as_too_slow(transport: Transport) {
     let mut scene = Scene::start(transport, |_| {}).await;
     let marathon = scene.marathon();
@@ -148,6 +198,16 @@ async fn a_stream_that_marathon_closes_as_too_slow(transport: Transport) {
 #[tokio::test]
 async fn a_change_that_no_event_told_over_rest() {
     a_change_that_no_event_told(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn a_change_that_no_event_told_over_ads() {
+    a_change_that_no_event_told(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn a_change_that_no_event_told_over_ads_delta() {
+    a_change_that_no_event_told(Transport::AdsDelta).await;
 }
 
 async fn a_change_that_no_event_told(transport: Transport) {

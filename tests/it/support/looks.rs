@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use marathon_envoy::commands::bootstrap::Transport;
 use marathon_envoy::commands::demo::stage::Stage;
 use marathon_envoy::sim::envoy::Admin;
 use marathon_envoy::sim::load::{Probe, Target};
+use marathon_envoy::snapshot::Kind;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -91,6 +93,63 @@ pub(crate) async fn metric_where(
         }
     })
     .await
+}
+
+/// How many names and whole kinds Envoys that are at rest ask for: polls that are held, and what
+/// was accepted over streams.
+pub(crate) async fn rests(stage: &Stage) -> u64 {
+    let proxies = json(stage, "/proxies").await;
+    resting(&proxies) + metric(stage, "polls_held", &[]).await
+}
+
+/// Waits until Envoys that are at rest ask for exactly so much.
+pub(crate) async fn at_rest(stage: &Stage, things: u64) {
+    until(&format!("{things} things at rest"), async || {
+        match rests(stage).await {
+            resting if resting == things => Ok(()),
+            resting => Err(format!("{resting}; {:#}", json(stage, "/proxies").await)),
+        }
+    })
+    .await;
+}
+
+/// How many names and whole kinds were accepted over streams and are at rest, by what `/proxies` shows.
+pub(crate) fn resting(proxies: &Value) -> u64 {
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let kinds = list(proxies)
+        .into_iter()
+        .flat_map(|proxy| list(&proxy["kinds"]));
+    kinds
+        .flat_map(|kind| list(&kind["streams"]))
+        .filter(|stream| stream["state"] == "SYNCED")
+        .map(|stream| stream["names"].as_u64().unwrap_or(1))
+        .sum()
+}
+
+/// How many answers with something in them went out, of one kind or of all.
+pub(crate) async fn answers(stage: &Stage, kind: Option<Kind>) -> u64 {
+    let kind = kind.map(|kind| format!("kind=\"{kind}\""));
+    let of_kind: Vec<&str> = kind.iter().map(String::as_str).collect();
+    let changed: Vec<&str> = of_kind
+        .iter()
+        .copied()
+        .chain(["answer=\"changed\""])
+        .collect();
+    metric(stage, "polls_total", &changed).await + metric(stage, "pushes_total", &of_kind).await
+}
+
+/// How many answers were rejected.
+pub(crate) async fn rejections(stage: &Stage) -> u64 {
+    metric(stage, "presumed_nacks_total", &[]).await + metric(stage, "nacks_total", &[]).await
+}
+
+/// Whether this many answers brought so many names and whole kinds once each: over REST each has
+/// an answer of its own, over a stream each kind has at least one.
+pub(crate) fn is_once(transport: Transport, answers: u64, things: u64) -> bool {
+    match transport {
+        Transport::Rest => answers == things,
+        Transport::Ads | Transport::AdsDelta => (4..=things).contains(&answers),
+    }
 }
 
 /// What the daemon leaves out, a line each, as `/snapshot` has it: kind and name of whom it

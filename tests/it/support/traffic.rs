@@ -191,16 +191,16 @@ pub(crate) async fn problems_where(
 /// Waits until Envoy has what it should have of a cluster's endpoints and its next poll is held.
 pub(crate) async fn at_rest(stage: &mut Stage, cluster: &str) {
     let operators = stage.admin();
-    let what = format!("a held poll for {cluster}");
+    let what = format!("a held poll, or a stream at rest, for {cluster}");
     let looked = stage.envoy().wait_for(&what, LIMIT, async || {
         let proxies = page(operators, "/proxies").await;
         let kinds = proxies[0]["kinds"].as_array().into_iter().flatten();
-        let of_cluster = kinds
-            .filter(|kind| kind["kind"] == "endpoints")
-            .flat_map(|kind| kind["subscriptions"].as_array().into_iter().flatten())
-            .find(|subscription| subscription["name"] == cluster);
-        let rests = of_cluster.is_some_and(|subscription| {
-            subscription["state"] == "SYNCED" && subscription["polls_held"] == 1
+        let endpoints = kinds.filter(|kind| kind["kind"] == "endpoints");
+        let rests = endpoints.into_iter().any(|kind| {
+            let list = |name: &str| kind[name].as_array().into_iter().flatten();
+            let mut of_cluster = list("subscriptions").filter(|it| it["name"] == cluster);
+            of_cluster.any(|it| it["state"] == "SYNCED" && it["polls_held"] == 1)
+                || list("streams").any(|it| it["state"] == "SYNCED")
         });
         Ok(rests.then_some(()))
     });
