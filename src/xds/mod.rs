@@ -42,7 +42,7 @@ pub use view::{KindView, ProxyView, StreamView, SubscriptionView};
 
 use crate::metrics::Metrics;
 use crate::snapshot::cell::Reader;
-use grpc::{Grpc, is_grpc};
+use grpc::{Ends, Grpc, is_grpc};
 use listener::Accepted;
 use rest::{Connection, Polls};
 
@@ -286,8 +286,11 @@ impl Server {
         };
         let started = Arc::new(AtomicBool::new(false));
         let streamed = Arc::new(AtomicBool::new(false));
-        let stop = self.polls.shutdown.child_token();
-        let grpc = Grpc::new(self.streams.clone(), connection, stop.clone());
+        let ends = Ends {
+            stop: self.polls.shutdown.child_token(),
+            cut: CancellationToken::new(),
+        };
+        let grpc = Grpc::new(self.streams.clone(), connection, ends.clone());
         let server = self.clone();
         let (mark, mark_streamed) = (started.clone(), streamed.clone());
         let service = service_fn(move |request: hyper::Request<Incoming>| {
@@ -320,24 +323,26 @@ impl Server {
                 pending::<()>().await;
             }
         };
-        let result = tokio::select! {
-            result = serving.as_mut() => result,
-            () = self.polls.shutdown.cancelled() => {
-                serving.as_mut().graceful_shutdown();
-                serving.await
-            }
-            () = never_asked => {
-                tracing::debug!(?peer, "a connection brought no request in time");
-                return;
-            }
-            () = grown_old => {
-                // Goodbye first, so that the proxy does not come back on this connection.
-                serving.as_mut().graceful_shutdown();
-                stop.cancel();
-                serving.await
+        let served = async {
+            tokio::select! {
+                result = serving.as_mut() => result,
+                () = self.polls.shutdown.cancelled() => {
+                    serving.as_mut().graceful_shutdown();
+                    serving.await
+                }
+                () = never_asked => {
+                    tracing::debug!(?peer, "a connection brought no request in time");
+                    Ok(())
+                }
+                () = grown_old => {
+                    // Goodbye first, so that the proxy does not come back on this connection.
+                    serving.as_mut().graceful_shutdown();
+                    ends.stop.cancel();
+                    serving.await
+                }
             }
         };
-        if let Err(error) = result {
+        if let Some(Err(error)) = ends.cut.run_until_cancelled(served).await {
             // Proxies reset connections all the time: a poll that is given up over HTTP/1.1 is one.
             tracing::debug!(?peer, %error, "a connection ended early");
         }

@@ -16,7 +16,6 @@ use http::{Request, Response, Version, header};
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
 use super::limits::Patience;
@@ -29,7 +28,7 @@ use crate::snapshot::cell::{Interest, Reader};
 use line::Form;
 use session::{Session, Step};
 use stream::Driver;
-pub(super) use stream::{Stream, Transport};
+pub(super) use stream::{Ends, Stream, Transport};
 use wire::{Wire, World};
 
 /// What all streams of a listener share.
@@ -46,8 +45,7 @@ pub(super) struct Shared {
 pub(super) struct Grpc {
     shared: Arc<Shared>,
     connection: Connection,
-    /// Ends its streams: the process stops, or the connection is old.
-    stop: CancellationToken,
+    ends: Ends,
 }
 
 /// Whether a request is for [`Grpc`].
@@ -58,16 +56,12 @@ pub(super) fn is_grpc(request: &Request<Incoming>) -> bool {
 }
 
 impl Grpc {
-    /// The services of one connection, until `stop`.
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        connection: Connection,
-        stop: CancellationToken,
-    ) -> Self {
+    /// The services of one connection.
+    pub(super) fn new(shared: Arc<Shared>, connection: Connection, ends: Ends) -> Self {
         Self {
             shared,
             connection,
-            stop,
+            ends,
         }
     }
 
@@ -86,7 +80,7 @@ impl Grpc {
         // One answer waits here, one is being written; what is newer than that is not made yet.
         let (sender, receiver) = mpsc::channel(1);
         let driver = Driver::<W>::new(self.shared.clone(), self.connection, kind, sender);
-        let run = driver.run(requests, self.stop.clone());
+        let run = driver.run(requests, self.ends.clone());
         hyper::rt::Executor::execute(&self.shared.tasks, run);
         Ok(Answers(receiver))
     }
@@ -112,7 +106,7 @@ impl Grpc {
             }
             tokio::select! {
                 () = watch.changed() => {}
-                () = self.stop.cancelled() => return Err(Status::unavailable("stopping")),
+                () = self.ends.stop.cancelled() => return Err(Status::unavailable("stopping")),
             }
         };
         let now = Instant::now();

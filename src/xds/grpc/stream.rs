@@ -171,6 +171,15 @@ pub(super) struct Driver<W: Wire> {
     told_unknown: bool,
 }
 
+/// What ends the streams of one connection.
+#[derive(Clone)]
+pub(in crate::xds) struct Ends {
+    /// The process stops, or the connection is old: what is under way still goes out.
+    pub(in crate::xds) stop: CancellationToken,
+    /// Ends the connection as it is.
+    pub(in crate::xds) cut: CancellationToken,
+}
+
 /// Why a stream ends.
 enum End {
     /// The client is gone, or this process stops, or the connection is old.
@@ -202,12 +211,12 @@ impl<W: Wire> Driver<W> {
     }
 
     /// Serves it to its end. Dropping the future ends it and leaves nothing of it behind.
-    pub(super) async fn run(
-        mut self,
-        mut requests: Streaming<W::Request>,
-        stop: CancellationToken,
-    ) {
-        let end = match stop.run_until_cancelled(self.serve(&mut requests)).await {
+    pub(super) async fn run(mut self, mut requests: Streaming<W::Request>, ends: Ends) {
+        let end = match ends
+            .stop
+            .run_until_cancelled(self.serve(&mut requests))
+            .await
+        {
             None | Some(End::Quiet) => return,
             Some(end) => end,
         };
@@ -219,6 +228,8 @@ impl<W: Wire> Driver<W> {
             End::Slow => {
                 metric.with_label_values(&["slow"]).inc();
                 tracing::warn!(%node, peer, "a proxy does not read its stream and is cut off");
+                // What it did not read waits in the connection, and goes with it.
+                ends.cut.cancel();
             }
             End::Fault(status) => {
                 metric.with_label_values(&["request"]).inc();
@@ -255,12 +266,12 @@ impl<W: Wire> Driver<W> {
                     }
                 }
                 Ok(None) => return End::Quiet,
-                Err(status) => match status.code() {
-                    // It is too large, or not a message at all.
-                    Code::OutOfRange | Code::Internal => return End::Fault(status),
-                    // A client that went away.
-                    _ => return End::Quiet,
-                },
+                // It is too large, or not a message at all.
+                Err(status) if matches!(status.code(), Code::OutOfRange | Code::Internal) => {
+                    return End::Fault(status);
+                }
+                // A client that went away.
+                Err(_) => return End::Quiet,
             }
         }
     }

@@ -1,0 +1,63 @@
+//! What a client of the gRPC services may rely on, row by row: plain clients, a real socket, and a
+//! snapshot that the test changes.
+//!
+//! The 18 outlines of xds-test-harness are in `world` (1 to 12, state of the world) and `delta`
+//! (13 to 18); what go-control-plane's own tests hold is in `wildcards`, `names`, `verdicts` and
+//! `streams`; what Envoy was seen to need is in `order` and `gates`; `load` bounds what clients can
+//! cost, and `replicas` compares two servers.
+
+mod answer;
+mod client;
+mod delta;
+mod gates;
+mod load;
+mod names;
+mod order;
+mod replicas;
+mod server;
+mod streams;
+mod verdicts;
+mod wildcards;
+mod wire;
+mod world;
+
+use marathon_envoy::snapshot::Kind;
+
+/// Makes a test of each body for each kind that it names: at the service of that kind alone, and
+/// on an aggregated stream.
+macro_rules! rows {
+    ($($body:ident: $($kind:ident),+;)+) => { $(
+        mod $body {
+            $(mod $kind {
+                use crate::conformance::wire::Service;
+
+                #[tokio::test]
+                async fn alone() {
+                    let kind = crate::conformance::kind(stringify!($kind));
+                    super::super::$body(Service::Alone(kind), kind).await;
+                }
+
+                #[tokio::test]
+                async fn aggregated() {
+                    let kind = crate::conformance::kind(stringify!($kind));
+                    super::super::$body(Service::Aggregated, kind).await;
+                }
+            })+
+        }
+    )+ };
+}
+use rows;
+
+/// The kind of which this is the plural.
+fn kind(plural: &str) -> Kind {
+    let mut kinds = Kind::ALL.into_iter();
+    kinds.find(|kind| kind.as_str() == plural).unwrap()
+}
+
+/// The kinds of which a client can ask for all there is, without knowing names.
+fn has_wildcard(kind: Kind) -> bool {
+    match kind {
+        Kind::Cluster | Kind::Listener => true,
+        Kind::Endpoint | Kind::Route | Kind::Secret => false,
+    }
+}

@@ -1,0 +1,303 @@
+//! Plain gRPC clients of the discovery services: what they ask is what the test says, to the letter.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use envoy_api::envoy::config::core::v3::Node;
+use envoy_api::envoy::service::discovery::v3::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
+};
+use envoy_api::google::rpc;
+use marathon_envoy::snapshot::Kind;
+use tokio::time::timeout;
+use tonic::Code;
+
+use super::answer::Answer;
+use super::server::{LIMIT, Server};
+use super::wire::{Connection, Method, Service, Wire, node, owned};
+
+/// A state-of-the-world stream, and what it said last of each kind.
+pub(super) struct Sotw {
+    wire: Wire<DiscoveryRequest, DiscoveryResponse>,
+    asked: BTreeMap<Kind, Asked>,
+    node: Option<Node>,
+}
+
+/// What a state-of-the-world stream says of a kind in every request.
+#[derive(Clone, Default)]
+struct Asked {
+    names: Vec<String>,
+    /// Whether a name was ever given, after which none means nothing.
+    named: bool,
+    version: String,
+    nonce: String,
+}
+
+impl Sotw {
+    /// A stream on a connection of its own.
+    pub(super) fn open(server: &Server, service: Service) -> Self {
+        Self::open_on(&Connection::to(server.address), service)
+    }
+
+    pub(super) fn open_on(connection: &Connection, service: Service) -> Self {
+        Self {
+            wire: Wire::open(connection, service.path(Method::Stream)),
+            asked: BTreeMap::new(),
+            node: Some(node()),
+        }
+    }
+
+    /// Asks for `names` from now on; with the last nonce and accepted version, as Envoy does.
+    pub(super) async fn ask(&mut self, kind: Kind, names: &[&str]) {
+        let asked = self.asked.entry(kind).or_default();
+        asked.names = owned(names);
+        asked.named |= !names.is_empty();
+        self.repeat(kind).await;
+    }
+
+    /// The same, in the first request on a new stream of a client that has accepted `version`.
+    pub(super) async fn ask_having(&mut self, kind: Kind, names: &[&str], version: &str) {
+        self.asked.entry(kind).or_default().version = version.to_owned();
+        self.ask(kind, names).await;
+    }
+
+    /// Sends what was last said of a kind once more.
+    pub(super) async fn repeat(&mut self, kind: Kind) {
+        let request = self.request(kind);
+        self.send(request).await;
+    }
+
+    /// The request that says of a kind what was said last.
+    pub(super) fn request(&self, kind: Kind) -> DiscoveryRequest {
+        let asked = self.asked.get(&kind).cloned().unwrap_or_default();
+        DiscoveryRequest {
+            type_url: kind.type_url().to_owned(),
+            resource_names: asked.names,
+            version_info: asked.version,
+            response_nonce: asked.nonce,
+            ..DiscoveryRequest::default()
+        }
+    }
+
+    /// Sends any request at all; the first one says who asks.
+    pub(super) async fn send(&mut self, request: DiscoveryRequest) {
+        let node = self.node.take().or(request.node);
+        self.wire.send(DiscoveryRequest { node, ..request }).await;
+    }
+
+    /// The next answer, which stays unanswered.
+    pub(super) async fn next(&mut self) -> Answer {
+        self.wire.next().await.into()
+    }
+
+    /// The next answer, accepted.
+    pub(super) async fn receive(&mut self) -> Answer {
+        let answer = self.next().await;
+        self.ack(&answer).await;
+        answer
+    }
+
+    /// Accepts an answer.
+    pub(super) async fn ack(&mut self, answer: &Answer) {
+        let asked = self.asked.entry(answer.kind).or_default();
+        asked.version.clone_from(&answer.version);
+        asked.nonce.clone_from(&answer.nonce);
+        self.repeat(answer.kind).await;
+    }
+
+    /// Rejects an answer.
+    pub(super) async fn nack(&mut self, answer: &Answer, why: &str) {
+        let asked = self.asked.entry(answer.kind).or_default();
+        asked.nonce.clone_from(&answer.nonce);
+        let request = DiscoveryRequest {
+            error_detail: Some(status(why)),
+            ..self.request(answer.kind)
+        };
+        self.send(request).await;
+    }
+
+    /// Sees that nothing is on its way: what comes next is what is provoked here, twice, so that
+    /// whatever the server was about to do is done.
+    pub(super) async fn nothing_more(&mut self, server: &mut Server, kind: Kind) {
+        for _ in 0..2 {
+            let probe = server.publish_probe(kind);
+            let asked = self.asked.entry(kind).or_default().clone();
+            let complete = matches!(kind, Kind::Cluster | Kind::Listener);
+            let whole = asked.names.iter().any(|name| name == "*")
+                || (complete && asked.names.is_empty() && !asked.named);
+            let mut names: Vec<_> = asked.names.iter().map(String::as_str).collect();
+            names.push(&probe);
+            if !whole {
+                self.ask(kind, &names).await;
+            }
+            let answer = self.receive().await;
+            assert_eq!(answer.kind, kind);
+            assert!(
+                answer.resources.contains_key(&probe),
+                "something came that nobody waited for: {answer:?}"
+            );
+            let asked_for = |name: &&str| names.contains(name);
+            match (complete, whole) {
+                (true, true) => {}
+                (true, false) => assert!(answer.names().iter().all(asked_for), "{answer:?}"),
+                (false, _) => assert_eq!(answer.names(), [&*probe], "more came than changed"),
+            }
+        }
+    }
+
+    /// Sends no more requests.
+    pub(super) fn close(&mut self) {
+        self.wire.close();
+    }
+
+    /// How the stream ends, which it must do now.
+    pub(super) async fn end(&mut self) -> Code {
+        self.wire.end().await
+    }
+
+    /// How the stream ends, whatever comes before.
+    pub(super) async fn last_words(&mut self) -> Code {
+        loop {
+            let message = timeout(LIMIT, self.wire.message()).await;
+            match message.expect("the stream does not end") {
+                Ok(Some(_)) => {}
+                Ok(None) => return Code::Ok,
+                Err(status) => return status.code(),
+            }
+        }
+    }
+}
+
+/// A delta stream, and what it has been given.
+pub(super) struct Delta {
+    wire: Wire<DeltaDiscoveryRequest, DeltaDiscoveryResponse>,
+    node: Option<Node>,
+    /// The kinds of which all resources are wanted.
+    whole: BTreeSet<Kind>,
+}
+
+impl Delta {
+    /// A stream on a connection of its own.
+    pub(super) fn open(server: &Server, service: Service) -> Self {
+        Self::open_on(&Connection::to(server.address), service)
+    }
+
+    pub(super) fn open_on(connection: &Connection, service: Service) -> Self {
+        Self {
+            wire: Wire::open(connection, service.path(Method::Delta)),
+            node: Some(node()),
+            whole: BTreeSet::new(),
+        }
+    }
+
+    /// Asks for every resource of a kind as Envoy does: by a first request without a name.
+    pub(super) async fn ask_all(&mut self, kind: Kind) {
+        self.whole.insert(kind);
+        self.ask(kind, &[], &[]).await;
+    }
+
+    /// Subscribes and unsubscribes.
+    pub(super) async fn ask(&mut self, kind: Kind, subscribe: &[&str], unsubscribe: &[&str]) {
+        let request = DeltaDiscoveryRequest {
+            type_url: kind.type_url().to_owned(),
+            resource_names_subscribe: owned(subscribe),
+            resource_names_unsubscribe: owned(unsubscribe),
+            ..DeltaDiscoveryRequest::default()
+        };
+        self.send(request).await;
+    }
+
+    /// Asks, in the first request on a new stream, as a client that has `versions`.
+    pub(super) async fn ask_having(
+        &mut self,
+        kind: Kind,
+        subscribe: &[&str],
+        versions: &BTreeMap<String, String>,
+    ) {
+        if subscribe.is_empty() {
+            self.whole.insert(kind);
+        }
+        let request = DeltaDiscoveryRequest {
+            type_url: kind.type_url().to_owned(),
+            resource_names_subscribe: owned(subscribe),
+            initial_resource_versions: versions.clone(),
+            ..DeltaDiscoveryRequest::default()
+        };
+        self.send(request).await;
+    }
+
+    /// Sends any request at all; the first one says who asks.
+    pub(super) async fn send(&mut self, request: DeltaDiscoveryRequest) {
+        let node = self.node.take().or(request.node);
+        self.wire
+            .send(DeltaDiscoveryRequest { node, ..request })
+            .await;
+    }
+
+    /// The next answer, which stays unanswered.
+    pub(super) async fn next(&mut self) -> Answer {
+        self.wire.next().await.into()
+    }
+
+    /// The next answer, accepted.
+    pub(super) async fn receive(&mut self) -> Answer {
+        let answer = self.next().await;
+        self.ack(&answer).await;
+        answer
+    }
+
+    /// Accepts an answer.
+    pub(super) async fn ack(&mut self, answer: &Answer) {
+        self.send(response_to(answer, None)).await;
+    }
+
+    /// Rejects an answer.
+    pub(super) async fn nack(&mut self, answer: &Answer, why: &str) {
+        self.send(response_to(answer, Some(status(why)))).await;
+    }
+
+    /// Waits until the server has read what was said of a kind that has no blank form.
+    pub(super) async fn is_heard(&mut self, kind: Kind) {
+        self.ask(kind, &["none"], &[]).await;
+        let answer = self.receive().await;
+        assert_eq!((answer.names(), answer.gone()), (vec![], vec!["none"]));
+    }
+
+    /// Sees that nothing is on its way: what comes next is what is provoked here, twice, so that
+    /// whatever the server was about to do is done.
+    pub(super) async fn nothing_more(&mut self, server: &mut Server, kind: Kind) {
+        for _ in 0..2 {
+            let probe = server.publish_probe(kind);
+            if !self.whole.contains(&kind) {
+                self.ask(kind, &[&probe], &[]).await;
+            }
+            let answer = self.receive().await;
+            assert_eq!(
+                (answer.kind, answer.names(), answer.gone()),
+                (kind, vec![&*probe], vec![]),
+                "something came that nobody waited for: {answer:?}"
+            );
+        }
+    }
+
+    /// How the stream ends, which it must do now.
+    pub(super) async fn end(&mut self) -> Code {
+        self.wire.end().await
+    }
+}
+
+fn response_to(answer: &Answer, error_detail: Option<rpc::Status>) -> DeltaDiscoveryRequest {
+    DeltaDiscoveryRequest {
+        type_url: answer.kind.type_url().to_owned(),
+        response_nonce: answer.nonce.clone(),
+        error_detail,
+        ..DeltaDiscoveryRequest::default()
+    }
+}
+
+fn status(message: &str) -> rpc::Status {
+    rpc::Status {
+        code: 13,
+        message: message.to_owned(),
+        ..rpc::Status::default()
+    }
+}
