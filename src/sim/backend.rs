@@ -20,13 +20,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// How long a connection must be without a request, from SIGTERM on, before a terminating backend
-/// closes it: so many looks, with so much time between them. A close of an idle connection can
-/// cross a request on its way; a client that still uses its connections sends one on each within
-/// this time and is told `connection: close` in the answer instead. At 75 requests a second the
-/// half second is enough for a pool of nearly 40 connections. Looks are counted, since on a machine
-/// that stalls for longer than that the clock alone would end them all at once.
-const IDLE_LOOKS: (u32, Duration) = (50, Duration::from_millis(10));
+/// How long a connection must be without a request before a terminating backend closes it, when
+/// nobody has told its clients. A close of an idle connection can cross a request on its way; a
+/// client that still uses the connection sends one within this time and is told `connection: close`
+/// in the answer instead. At 75 requests a second that is enough for a pool of nearly 40.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// A linger passes in turns of this length: when the process got no processor for a while, requests
+/// have come meanwhile, and of such a gap only one turn counts.
+const LINGER_TURN: Duration = Duration::from_millis(10);
 
 /// Who a backend says it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +68,7 @@ pub enum Cause {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Signal {
     Serve,
-    Terminate { grace: Duration },
+    Terminate { grace: Duration, linger: Duration },
     Crash,
 }
 
@@ -201,7 +203,19 @@ impl Control {
     /// SIGTERM: stops accepting, answers what was accepted with `connection: close`, closes what is
     /// idle and exits; what is not done after `grace` is cut (SIGKILL).
     pub fn terminate(&self, grace: Duration) {
-        self.signal(Signal::Terminate { grace });
+        self.signal(Signal::Terminate {
+            grace,
+            linger: LINGER.min(grace),
+        });
+    }
+
+    /// As [`Control::terminate`] where clients are told that it ends: it waits for most of its grace
+    /// that they close what is idle, because only a client can do so without crossing a request.
+    pub fn terminate_announced(&self, grace: Duration) {
+        self.signal(Signal::Terminate {
+            grace,
+            linger: grace * 4 / 5,
+        });
     }
 
     /// Dies at once, in the middle of whatever it is doing.
@@ -243,7 +257,7 @@ async fn serve_port(inner: Arc<Inner>, index: usize, listener: TcpListener) {
             }
         }
     }
-    let Signal::Terminate { grace } = *inner.signal.borrow() else {
+    let Signal::Terminate { grace, .. } = *inner.signal.borrow() else {
         return;
     };
     // What the kernel has queued is accepted in the eyes of its client; closing the listener would
@@ -272,7 +286,7 @@ async fn serve_connection(inner: Arc<Inner>, index: usize, socket: TcpStream) {
     // An answer is one small write; waiting for more would only delay it.
     let _ = socket.set_nodelay(true);
     let busy = watch::Sender::new(false);
-    let mut activity = busy.subscribe();
+    let mut idle = busy.subscribe();
     let mut signal = inner.signal.subscribe();
     let service = service_fn(|request| {
         busy.send_replace(true);
@@ -290,27 +304,28 @@ async fn serve_connection(inner: Arc<Inner>, index: usize, socket: TcpStream) {
             .serve_connection(TokioIo::new(socket), service)
     );
     let idle_at_the_end = async {
-        let _ = signal.wait_for(|signal| *signal != Signal::Serve).await;
-        let (looks, between) = IDLE_LOOKS;
-        loop {
-            let is_busy = *activity.borrow_and_update();
-            let lingered = async {
-                for _ in 0..looks {
-                    tokio::time::sleep(between).await;
-                }
-                // The socket may hold a request that a busy runtime has not heard of yet. This
-                // goes on after it has looked.
-                tokio::task::yield_now().await;
-            };
+        let linger = match signal.wait_for(|signal| *signal != Signal::Serve).await {
+            Ok(signal) => match *signal {
+                Signal::Terminate { linger, .. } => linger,
+                Signal::Serve | Signal::Crash => Duration::ZERO,
+            },
+            Err(_) => Duration::ZERO,
+        };
+        let mut quiet = Duration::ZERO;
+        while quiet < linger {
+            let is_busy = *idle.borrow_and_update();
             tokio::select! {
                 biased;
-                Ok(()) = activity.changed() => {}
-                () = lingered, if !is_busy => return,
+                Ok(()) = idle.changed() => quiet = Duration::ZERO,
+                () = tokio::time::sleep(LINGER_TURN), if !is_busy => quiet += LINGER_TURN,
             }
         }
+        // The socket may hold a request that a busy runtime has not heard of yet. This goes on after
+        // it has looked.
+        tokio::task::yield_now().await;
     };
     tokio::select! {
-        // A request that is here before the time is up is taken.
+        // First the requests that have come, then the end of the linger.
         biased;
         // The result says how the client left, which is the client's business.
         _ = connection.as_mut() => return,

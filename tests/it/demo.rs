@@ -3,17 +3,16 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use marathon_envoy::commands::demo::play::{End, Play};
+use marathon_envoy::commands::demo::play::{End, Play, marathon};
 use marathon_envoy::commands::demo::screen::{Mode, Screen};
 use marathon_envoy::commands::demo::step::{Counts, Live};
-use marathon_envoy::sim::marathon::Config;
 
 use crate::support::stage;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_script_of_the_demo_is_played_to_its_end_and_loses_nothing() {
     let stage = stage(|plan| {
-        plan.marathon = Config::with_nodes(2);
+        plan.marathon = marathon();
         // Envoy's rest between two polls is most of the story's time.
         plan.flags.push("--refresh-delay=0.1".to_owned());
     })

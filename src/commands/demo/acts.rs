@@ -218,7 +218,7 @@ impl Story<'_> {
             let from = self.marathon.next_event();
             self.marathon.scale(WEB, count).await?;
             let killed = self.written(from, |event| {
-                event.text("appId") == WEB && event.text("taskStatus") == "TASK_KILLED"
+                event.text("appId") == WEB && event.text("taskStatus") == "TASK_KILLING"
             });
             let killed = killed.await?;
             if let Some(address) = addresses.get(killed.text("taskId")) {

@@ -116,11 +116,7 @@ async fn demo(arguments: &Arguments, log: &Path) -> Result<bool, DemoError> {
         });
         let mut plan = Plan::new(&search.find().await?.binary);
         plan.transport = arguments.transport;
-        plan.marathon = crate::sim::marathon::Config {
-            // A task takes a fifth of a second to start.
-            task_step: Duration::from_millis(50),
-            ..crate::sim::marathon::Config::with_nodes(2)
-        };
+        plan.marathon = play::marathon();
         // A Ctrl-C reaches everybody in front of the terminal; Envoy is to end last but one.
         plan.options.own_process_group = true;
         plan.options.node_id = "demo".to_owned();

@@ -153,7 +153,7 @@ impl Story<'_> {
         let mut from = self.marathon.next_event();
         loop {
             let moved = self.marathon.event_written(from, |event| {
-                let left = ["TASK_KILLED", "TASK_FAILED"].contains(&event.text("taskStatus"));
+                let left = ["TASK_KILLING", "TASK_FAILED"].contains(&event.text("taskStatus"));
                 event.text("appId") == HELLO
                     && (left || event.event_type == "health_status_changed_event")
             });

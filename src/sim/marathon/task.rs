@@ -170,10 +170,13 @@ impl World {
             return;
         };
         let grace = instance.app.grace;
+        let grace = grace.unwrap_or(self.kill_grace);
         if self.task_killing && instance.condition == Condition::Running {
             self.update(key, Condition::Killing, "");
+            control.terminate_announced(grace);
+        } else {
+            control.terminate(grace);
         }
-        control.terminate(grace.unwrap_or(self.kill_grace));
         self.touch();
     }
 
