@@ -105,7 +105,8 @@ enum Body {
     Fixed(Encoded),
     Flavoured {
         writer: Box<dyn Encode>,
-        encoded: [OnceLock<Encoded>; Flavour::ALL.len()],
+        /// Boxed, since a proxy fleet speaks one or two of them.
+        encoded: [OnceLock<Box<Encoded>>; Flavour::ALL.len()],
     },
 }
 
@@ -158,7 +159,8 @@ impl Resource {
                     clippy::indexing_slicing,
                     reason = "the array has a place for every flavour"
                 )]
-                encoded[flavour as usize].get_or_init(|| Encoded::new(writer.encode(flavour)))
+                encoded[flavour as usize]
+                    .get_or_init(|| Box::new(Encoded::new(writer.encode(flavour))))
             }
         }
     }

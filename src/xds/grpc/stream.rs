@@ -266,12 +266,12 @@ impl<W: Wire> Driver<W> {
                     }
                 }
                 Ok(None) => return End::Quiet,
-                Err(status) => match status.code() {
-                    // It is too large, or not a message at all.
-                    Code::OutOfRange | Code::Internal => return End::Fault(status),
-                    // A client that went away.
-                    _ => return End::Quiet,
-                },
+                // It is too large, or not a message at all.
+                Err(status) if matches!(status.code(), Code::OutOfRange | Code::Internal) => {
+                    return End::Fault(status);
+                }
+                // A client that went away.
+                Err(_) => return End::Quiet,
             }
         }
     }
