@@ -189,7 +189,7 @@ pub(super) fn answered_by(answer: &Answer) -> Option<&str> {
     (answer.status == StatusCode::OK).then_some(task)
 }
 
-/// Whether the one proxy in `view` is in sync and held in all that it asks for.
+/// Whether the one proxy in `view` is in sync in all that it asks for, and its polls are held.
 fn holds_all(view: &Value, clusters: &[&str]) -> bool {
     let Some([proxy]) = view.as_array().map(Vec::as_slice) else {
         return false;
@@ -199,16 +199,17 @@ fn holds_all(view: &Value, clusters: &[&str]) -> bool {
         array.cloned().unwrap_or_default()
     };
     let kinds = array(proxy, "kinds");
+    let text = |one: &Value, key: &str| one.get(key).and_then(Value::as_str).map(str::to_owned);
+    let synced = |one: &Value| text(one, "state").as_deref() == Some("SYNCED");
     let holds = |kind: &str, name: Option<&str>| {
-        kinds
-            .iter()
-            .filter(|one| one.get("kind").and_then(Value::as_str) == Some(kind))
-            .flat_map(|one| array(one, "subscriptions"))
-            .filter(|one| one.get("name").and_then(Value::as_str) == name)
-            .any(|one| {
-                one.get("state").and_then(Value::as_str) == Some("SYNCED")
-                    && one.get("polls_held").and_then(Value::as_u64) > Some(0)
-            })
+        let of_kind = |one: &&Value| text(one, "kind").as_deref() == Some(kind);
+        kinds.iter().filter(of_kind).any(|one| {
+            let polls = array(one, "subscriptions").into_iter();
+            let mut polls = polls.filter(|one| text(one, "name").as_deref() == name);
+            let held = |one: &Value| one.get("polls_held").and_then(Value::as_u64) > Some(0);
+            // A stream is always open, and is asked for by kind.
+            polls.any(|one| synced(&one) && held(&one)) || array(one, "streams").iter().any(synced)
+        })
     };
     holds("clusters", None)
         && holds("listeners", None)
@@ -253,5 +254,20 @@ mod tests {
             );
         }
         assert!(!holds_all(&json!([]), &[]));
+    }
+
+    #[test]
+    fn envoy_waits_when_its_stream_is_in_sync_with_every_kind() {
+        for (state, expected) in [("SYNCED", true), ("STALE", false)] {
+            let kind =
+                |kind: &str, state: &str| json!({ "kind": kind, "streams": [{ "state": state }] });
+            let view = json!([{ "kinds": [
+                kind("clusters", "SYNCED"),
+                kind("endpoints", state),
+                kind("listeners", "SYNCED"),
+                kind("routes", "SYNCED"),
+            ]}]);
+            assert_eq!(holds_all(&view, &["/web_0"]), expected, "{state}");
+        }
     }
 }
