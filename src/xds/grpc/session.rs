@@ -171,10 +171,12 @@ impl Session {
         }
         let mut requires = draft.requires();
         let lacks = |kind: Kind, name: &Name| match kind {
-            Kind::Cluster | Kind::Endpoint => self
-                .lines
-                .get(&kind)
-                .is_some_and(|line| line.lacks(name) && self.is_obtainable(kind, name, settled)),
+            // What is newer must not be overtaken either: routes to tasks that an answer still
+            // waits to name would meet a cluster without any.
+            Kind::Cluster | Kind::Endpoint => self.lines.get(&kind).is_some_and(|line| {
+                let lacks = line.lacks(name) && self.is_obtainable(kind, name, settled);
+                lacks || line.lags(name, settled)
+            }),
             // These are asked for after what names them, so nothing can wait for them.
             Kind::Listener | Kind::Route | Kind::Secret => false,
         };

@@ -111,6 +111,7 @@ both! {
     removals_wait_longer_than_routes;
     a_rejected_route_table_keeps_what_the_one_before_needs;
     what_needs_nothing_does_not_wait;
+    routes_do_not_overtake_endpoints;
     a_client_without_routes_is_told_of_removals_at_once;
 }
 
@@ -207,6 +208,22 @@ async fn a_rejected_route_table_keeps_what_the_one_before_needs(delta: bool) {
     assert_eq!(client.receive(Kind::Route).await.resources["http"], "good");
     let clusters = client.receive(Kind::Cluster).await;
     assert!(client.drops(&clusters, "old"));
+}
+
+async fn routes_do_not_overtake_endpoints(delta: bool) {
+    let (mut server, mut client) = synced(Server::start().await, delta).await;
+    server.put(Kind::Endpoint, "old", 2).publish();
+    let endpoints = client.next(Kind::Endpoint).await;
+    server.put(Kind::Endpoint, "old", 3);
+    server.put_requiring(Kind::Route, "http", 2, &["old"]);
+    server.publish();
+    client.nothing_more(&mut server).await;
+    client.ack(&endpoints).await;
+    let endpoints = client.next(Kind::Endpoint).await;
+    assert_eq!(endpoints.resources["old"], "3");
+    // These are on their way, in front.
+    let routes = client.next(Kind::Route).await;
+    assert_eq!(routes.resources["http"], "2");
 }
 
 async fn what_needs_nothing_does_not_wait(delta: bool) {

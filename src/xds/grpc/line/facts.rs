@@ -8,6 +8,7 @@ use super::Line;
 use super::thing::Had;
 use crate::snapshot::{Kind, Name, Resource};
 use crate::xds::Progress;
+use crate::xds::content::Settled;
 use crate::xds::grpc::names::Asked;
 
 impl Line {
@@ -18,6 +19,17 @@ impl Line {
                 .things
                 .get(name)
                 .is_none_or(|thing| matches!(thing.accepted, Had::Nothing))
+    }
+
+    /// Whether something else than the client was sent last waits to be sent under this name.
+    pub(in crate::xds::grpc) fn lags(&self, name: &Name, settled: &Settled) -> bool {
+        let is_newer = |resource: &Arc<Resource>| {
+            let version = resource.encoded(self.flavour).version();
+            let latest = self.things.get(name).map(|thing| &thing.latest);
+            self.refused.get(name) != Some(&version)
+                && !latest.is_some_and(|had| had.is_version(resource, version, self.flavour))
+        };
+        self.due.contains_key(name) && settled.resource(self.kind, name).is_some_and(is_newer)
     }
 
     /// Everything that the client may be using or is about to.
