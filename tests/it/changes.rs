@@ -1,7 +1,7 @@
 //! Journeys of changes that Marathon cannot cause at will: a cluster that differs while its
 //! endpoints do not, routes that Envoy refuses, a cluster that goes while nobody listens.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -93,7 +93,9 @@ impl Serving {
 impl Plane {
     async fn start(transport: Transport) -> Self {
         let own = own_address();
-        let http = free(own.into()).await;
+        // Kept until everybody else has a port, or it would be given to one of them.
+        let reserved = TcpListener::bind((own, 0)).await.unwrap();
+        let http = reserved.local_addr().unwrap();
         let port = TcpListener::bind((own, 0)).await.unwrap();
         let backend_port = port.local_addr().unwrap().port();
         let identity = Identity {
@@ -140,9 +142,10 @@ impl Plane {
         let bootstrap = bootstrap::yaml(&bootstrap::Config {
             transport,
             control_plane: XdsListen::Tcp(control),
-            envoy_admin: (own, 0).into(),
+            envoy_admin: (Ipv4Addr::LOCALHOST, 0).into(),
             ..bootstrap::Config::default()
         });
+        drop(reserved);
         let mut envoy = Envoy::start(&envoy().await, &bootstrap, Options::default())
             .await
             .unwrap();
@@ -189,11 +192,6 @@ impl Plane {
         self.envoy.stop().await.unwrap();
         self.serving.stop().await;
     }
-}
-
-async fn free(address: std::net::IpAddr) -> SocketAddr {
-    let listener = TcpListener::bind((address, 0)).await.unwrap();
-    listener.local_addr().unwrap()
 }
 
 fn ok(answer: &Answer) -> Result<String, (Cause, String)> {

@@ -171,15 +171,17 @@ impl Stage {
         if plan.marathon_is_down {
             marathon.stop().await;
         }
-        let http = match plan.http {
-            Some(address) => address,
-            None => free_address(plan.address).await?,
-        };
-        let https = free_address(plan.address).await?;
+        // Kept until the daemon has its own ports, or it would be given one of these.
+        let for_http = reserve(plan.address).await?;
+        let for_https = reserve(plan.address).await?;
+        let http = plan.http.map_or_else(|| for_http.local_addr(), Ok);
+        let http = http.map_err(StageError::Port)?;
+        let https = for_https.local_addr().map_err(StageError::Port)?;
         let settings = settings(&plan, &marathon, http, https)?;
         let daemon = Daemon::bind(settings).await?;
         let xds = daemon.xds_address().clone();
         let admin = daemon.admin_address();
+        drop((for_http, for_https));
         let running = run(daemon);
         let mut stage = Self {
             envoy: Envoy::start(&plan.envoy, &bootstrap(&plan, &xds), plan.options.clone()).await?,
@@ -324,9 +326,8 @@ fn run(daemon: Daemon) -> Running {
     Running { shutdown, task }
 }
 
-/// An address that was free a moment ago. Envoy must be told its ports before it opens them.
-async fn free_address(address: Ipv4Addr) -> Result<SocketAddr, StageError> {
+/// A free port. Envoy must be told its ports before it opens them.
+async fn reserve(address: Ipv4Addr) -> Result<TcpListener, StageError> {
     let any = SocketAddr::from((address, 0));
-    let listener = TcpListener::bind(any).await.map_err(StageError::Port)?;
-    listener.local_addr().map_err(StageError::Port)
+    TcpListener::bind(any).await.map_err(StageError::Port)
 }
