@@ -24,8 +24,10 @@
 //! - [`snapshot`] holds the resources of one moment, immutable and encoded once, and the cell
 //!   where they are swapped whole. Versions are digests of content, so replicas agree and a
 //!   restart changes nothing.
-//! - [`xds`] answers proxies from the current snapshot and holds their polls until something
-//!   that they asked for differs.
+//! - [`xds`] answers proxies from the current snapshot: over REST it holds their polls until
+//!   something that they asked for differs, over gRPC it sends what differs down their streams.
+//!   Either way a proxy is given what a route needs before the route, and keeps it until the route
+//!   has gone.
 //! - [`pipeline`] is the one loop between them: receive, drain, reduce, project, publish.
 //!   [`daemon`] wires everything and decides nothing. [`settings`] are read once, before any port
 //!   opens. [`admin`] and [`metrics`] tell operators what is going on. [`commands`] is what the
