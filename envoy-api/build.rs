@@ -71,7 +71,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .type_name_domain(["."], "type.googleapis.com")
         .disable_comments(["."]);
     tonic_prost_build::configure()
-        .build_client(env::var_os("CARGO_FEATURE_CLIENT").is_some())
+        .build_client(false)
         .build_transport(false)
         .include_file("envoy.rs")
         .compile_fds_with_config(descriptors, prost)?;
