@@ -41,6 +41,8 @@
 
 pub mod marathon;
 
+pub mod vault;
+
 pub mod files;
 
 pub mod state;
@@ -60,6 +62,8 @@ pub mod daemon;
 pub mod settings;
 
 pub mod admin;
+
+pub mod identity;
 
 pub mod metrics;
 

@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::settings::Typed;
 
@@ -43,7 +43,11 @@ impl Cli {
     /// The command that was typed. A bad value ends the process with exit code 2 and one line
     /// that names it; asking for help or the version ends it with exit code 0.
     pub fn from_command_line() -> Self {
-        match Self::try_parse_from(with_default_command(std::env::args_os())) {
+        let arguments = with_default_command(std::env::args_os());
+        let parsed = with_openbao_names(Self::command())
+            .try_get_matches_from(arguments)
+            .and_then(|matches| Self::from_arg_matches(&matches));
+        match parsed {
             Ok(cli) => cli,
             Err(error) if error.use_stderr() => {
                 let text = error.render().to_string();
@@ -65,6 +69,22 @@ impl Cli {
             Command::Demo(arguments) => demo::run(&arguments),
         }
     }
+}
+
+/// Has OpenBao's names go before Vault's, as OpenBao's own client does: where `BAO_ADDR` is set,
+/// `VAULT_ADDR` is not looked at.
+fn with_openbao_names(command: clap::Command) -> clap::Command {
+    command.mut_subcommands(|command| {
+        command.mut_args(|argument| {
+            let variable = argument.get_env().and_then(|variable| variable.to_str());
+            let vaults = variable.and_then(|variable| variable.strip_prefix("VAULT_"));
+            let openbaos = vaults.map(|rest| format!("BAO_{rest}"));
+            match openbaos.filter(|name| std::env::var_os(name).is_some()) {
+                Some(openbaos) => argument.env(openbaos),
+                None => argument,
+            }
+        })
+    })
 }
 
 /// Puts `serve` where no command was given.

@@ -14,7 +14,7 @@ use crate::intent::Groups;
 use crate::intent::tests::any_labels;
 use crate::state::app::App;
 use crate::state::certificate::{Certificate, PrivateKey};
-use crate::state::event::Event;
+use crate::state::event::{Event, Source};
 use crate::state::problem::{Reason, Subject};
 use crate::state::reduce;
 use crate::state::testing::{app, events, labels, list, listed, port, state_after, task};
@@ -59,6 +59,7 @@ fn certificate(name: &str, server_names: &[&str], not_after_seconds: i64) -> Arc
 
 fn with_certificates(state: State, certificates: Vec<Arc<Certificate>>) -> State {
     let read = Event::CertificatesRead {
+        source: Source::Files,
         certificates,
         problems: Vec::new(),
     };
@@ -644,6 +645,7 @@ fn any_facts() -> impl Strategy<Value = Event> {
         .prop_map(|(name, names, until)| certificate(&name, &names, until));
     let certificates =
         prop::collection::vec(certificate, 0..3).prop_map(|certificates| Event::CertificatesRead {
+            source: Source::Files,
             certificates,
             problems: Vec::new(),
         });

@@ -5,7 +5,9 @@
 //! is opened.
 
 mod log;
+mod tls;
 mod typed;
+mod vault;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -19,17 +21,23 @@ use crate::intent::Groups;
 use crate::marathon::BaseUrl;
 use crate::resources::Normalisation;
 use crate::state::app::AppId;
+use crate::state::event::Source;
 use crate::{files, intent, marathon, resources, state, xds};
+use tls::Security;
 
-pub use typed::{Link, LogFormat, Typed, table};
+pub use typed::{AuthMethod, ClientAuth, KvEngine, Link, LogFormat, Tls, Typed, Vault, table};
 
 /// The settings as meant: checked, and in the form that each room wants.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// How to subscribe to Marathon.
     pub marathon: marathon::Config,
-    /// Where certificates lie, if anywhere.
+    /// In which folder certificates lie, if in any.
     pub certificates: Option<files::Config>,
+    /// How to use Vault, if at all.
+    pub vault: Option<crate::vault::Config>,
+    /// Which files hold the identity of the xDS port, if any do.
+    pub identity_files: Option<files::IdentityConfig>,
     /// How facts are believed.
     pub state: state::Config,
     /// How labels are read.
@@ -59,6 +67,16 @@ pub enum XdsListen {
     Unix(PathBuf),
 }
 
+impl Settings {
+    /// The sources that certificates come from.
+    pub fn sources(&self) -> Vec<Source> {
+        let files = self.certificates.as_ref().map(|_| Source::Files);
+        let vault = self.vault.as_ref().filter(|vault| vault.store.is_some());
+        let vault = vault.map(|_| Source::Vault);
+        files.into_iter().chain(vault).collect()
+    }
+}
+
 impl fmt::Display for XdsListen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -78,6 +96,13 @@ pub struct BadSetting {
     remedy: &'static str,
 }
 
+/// Why certificates are of no use.
+const NO_SAFE_WAY: &str = "private keys have no safe way to Envoy";
+
+/// What makes them be.
+const SAFE_WAYS: &str = "set XDS_LISTEN=unix:PATH, or TLS with XDS_CLIENT_NAMES, or \
+                         XDS_PLAINTEXT_SECRETS=true on loopback";
+
 /// Above this a second change within the delay waits longer than anybody expects.
 const LONG_REFRESH_DELAY: Duration = Duration::from_secs(2);
 
@@ -90,7 +115,9 @@ impl Typed {
     /// The first setting that cannot be meant, in words.
     pub fn mean(self) -> Result<Settings, BadSetting> {
         let mut warnings = Vec::new();
-        let xds_listen = self.xds_listen()?;
+        let xds_listen = self.link.listen()?;
+        let security = self.security(&xds_listen, self.vault_is_on())?;
+        let secrets = self.secrets_may_leave(&xds_listen, &security)?;
         let refresh_delay = self.link.refresh_delay()?;
         if let Some(delay) = refresh_delay.filter(|delay| *delay > LONG_REFRESH_DELAY) {
             warnings.push(format!(
@@ -100,17 +127,34 @@ impl Typed {
             ));
         }
         let resources = self.resources(refresh_delay)?;
-        let certificates = self.certificates(&xds_listen)?;
+        let certificates = self.certificates(secrets)?;
+        let vault = self.vault(&security, &mut warnings)?;
+        if vault.as_ref().is_some_and(|vault| vault.store.is_some()) && !secrets {
+            return Err(BadSetting {
+                variable: "VAULT_CERTIFICATES",
+                value: "true".into(),
+                why: NO_SAFE_WAY.into(),
+                remedy: SAFE_WAYS,
+            });
+        }
+        let (identity_files, clients) = match security {
+            Security::Plain => (None, xds::Clients::Anybody),
+            Security::Files(files, clients) => (Some(files), clients),
+            Security::Vault(_, clients) => (None, clients),
+        };
         Ok(Settings {
             marathon: self.marathon()?,
             certificates,
+            vault,
+            identity_files,
             state: state::Config {
                 sudden_loss_percent: self.sudden_loss_percent,
             },
             intent: self.intent()?,
             resources,
             xds: xds::Config {
-                secrets: self.secrets_may_leave(&xds_listen),
+                secrets,
+                clients,
                 max_message_bytes: usize::try_from(self.xds_max_request_bytes)
                     .unwrap_or(usize::MAX),
                 ..xds::Config::default()
@@ -229,36 +273,32 @@ impl Typed {
         })
     }
 
-    fn xds_listen(&self) -> Result<XdsListen, BadSetting> {
-        let listen = self.link.listen()?;
-        let XdsListen::Tcp(address) = listen else {
-            return Ok(listen);
+    /// Whether private keys may leave over the xDS port.
+    fn secrets_may_leave(
+        &self,
+        listen: &XdsListen,
+        security: &Security,
+    ) -> Result<bool, BadSetting> {
+        let address = match (listen, security) {
+            (XdsListen::Unix(_), _) => return Ok(true),
+            (XdsListen::Tcp(address), Security::Plain) => address,
+            (XdsListen::Tcp(_), Security::Files(_, clients) | Security::Vault(_, clients)) => {
+                return Ok(match clients {
+                    xds::Clients::Named(_) => true,
+                    xds::Clients::Anybody | xds::Clients::OfAuthority => false,
+                });
+            }
         };
-        if !address.ip().is_loopback() {
-            if !self.xds_plaintext {
-                return Err(self.link.bad_listen(
-                    "plaintext xDS would be open to the network",
-                    "listen on loopback or unix:PATH, or allow it with XDS_PLAINTEXT=true",
-                ));
-            }
-            if self.xds_plaintext_secrets {
-                return Err(self.link.bad_listen(
-                    "private keys never leave in plaintext over the network",
-                    "listen on loopback or unix:PATH, or take XDS_PLAINTEXT_SECRETS away",
-                ));
-            }
+        if self.xds_plaintext_secrets && !address.ip().is_loopback() {
+            return Err(self.link.bad_listen(
+                "private keys never leave in plaintext over the network",
+                "listen on loopback or unix:PATH, or take XDS_PLAINTEXT_SECRETS away",
+            ));
         }
-        Ok(listen)
+        Ok(self.xds_plaintext_secrets)
     }
 
-    fn secrets_may_leave(&self, xds_listen: &XdsListen) -> bool {
-        match xds_listen {
-            XdsListen::Unix(_) => true,
-            XdsListen::Tcp(address) => address.ip().is_loopback() && self.xds_plaintext_secrets,
-        }
-    }
-
-    fn certificates(&self, xds_listen: &XdsListen) -> Result<Option<files::Config>, BadSetting> {
+    fn certificates(&self, secrets: bool) -> Result<Option<files::Config>, BadSetting> {
         let Some(folder) = given(&self.certificates_dir) else {
             return Ok(None);
         };
@@ -268,11 +308,8 @@ impl Typed {
             why,
             remedy,
         };
-        if !self.secrets_may_leave(xds_listen) {
-            return Err(bad(
-                "private keys have no safe way to Envoy".into(),
-                "set XDS_LISTEN=unix:PATH, or XDS_PLAINTEXT_SECRETS=true on loopback",
-            ));
+        if !secrets {
+            return Err(bad(NO_SAFE_WAY.into(), SAFE_WAYS));
         }
         if let Err(error) = std::fs::read_dir(folder) {
             return Err(bad(

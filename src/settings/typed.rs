@@ -1,5 +1,8 @@
 //! Settings as they are typed: flags and environment variables, and the table of them.
 
+mod tls;
+mod vault;
+
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -8,8 +11,12 @@ use std::time::Duration;
 use clap::builder::{OsStringValueParser, PossibleValuesParser, Resettable, TypedValueParser};
 use clap::{Args, FromArgMatches as _, ValueEnum};
 
+pub use tls::{ClientAuth, Tls};
+pub use vault::{AuthMethod, KvEngine, Vault};
+
 use super::{BadSetting, XdsListen};
 use crate::resources::{EscapedSlashes, Underscores};
+use crate::vault::Secret;
 
 /// The settings of the daemon, as typed.
 #[derive(Args, Clone, Debug)]
@@ -100,6 +107,10 @@ pub struct Typed {
     #[arg(long, env = "XDS_PLAINTEXT_SECRETS", value_name = "BOOL", default_value = "false", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub xds_plaintext_secrets: bool,
 
+    /// TLS on the xDS port.
+    #[command(flatten)]
+    pub tls: Tls,
+
     /// Bytes that one request over gRPC may have. A proxy that comes back names everything that it
     /// has: 80 bytes for each resource.
     #[arg(long, env = "XDS_MAX_REQUEST_BYTES", value_name = "BYTES", default_value = "16777216", value_parser = clap::value_parser!(u32).range(1 << 20..=1 << 30))]
@@ -173,6 +184,10 @@ pub struct Typed {
     /// Folder of PEM bundles `NAME.pem` (certificate, chain and key); changes are noticed.
     #[arg(long, env = "CERTIFICATES_DIR", value_name = "FOLDER", value_parser = path())]
     pub certificates_dir: Option<PathBuf>,
+
+    /// Vault.
+    #[command(flatten)]
+    pub vault: Vault,
 
     /// What the log looks like.
     #[arg(
@@ -249,6 +264,28 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .parse()
         .map_err(|_| "not a number of seconds".to_owned())?;
     Duration::try_from_secs_f64(seconds).map_err(|_| "not a number of seconds from 0 up".to_owned())
+}
+
+/// A duration as Vault's users write it: seconds as they are, or with a unit behind the number.
+fn span(text: &str) -> Result<Duration, String> {
+    let units = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3_600.0)];
+    let named = units
+        .iter()
+        .find_map(|(unit, in_seconds)| Some((text.strip_suffix(unit)?, in_seconds)));
+    let (number, in_seconds) = named.unwrap_or((text, &1.0));
+    let wrong = || "not a time: write seconds, or a number with s, m or h behind it".to_owned();
+    let number: f64 = number.trim().parse().map_err(|_| wrong())?;
+    Duration::try_from_secs_f64(number * in_seconds).map_err(|_| wrong())
+}
+
+/// Whether something is on, in any of the spellings that Vault's own client takes.
+fn switch() -> impl TypedValueParser<Value = bool> {
+    clap::builder::BoolishValueParser::new()
+}
+
+/// A text that prints as dots.
+fn secret() -> impl TypedValueParser<Value = Secret> {
+    clap::builder::StringValueParser::new().map(Secret::from)
 }
 
 /// A path, which may be empty: whoever means it takes that for none.

@@ -48,11 +48,13 @@ pub enum Reason {
     UnresolvedAgent,
     /// A certificate cannot be used: the last good one of its name stays.
     InvalidCertificate,
+    /// A certificate cannot be had from where it is kept: the last good one of its name stays.
+    MissingCertificate,
 }
 
 impl Reason {
     /// Every class, for metrics that show zeros.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::UnreadableApp,
         Self::InvalidLabel,
         Self::Conflict,
@@ -60,6 +62,7 @@ impl Reason {
         Self::UnroutablePort,
         Self::UnresolvedAgent,
         Self::InvalidCertificate,
+        Self::MissingCertificate,
     ];
 
     /// The value of the metric label.
@@ -72,6 +75,7 @@ impl Reason {
             Self::UnroutablePort => "unroutable_port",
             Self::UnresolvedAgent => "unresolved_agent",
             Self::InvalidCertificate => "invalid_certificate",
+            Self::MissingCertificate => "missing_certificate",
         }
     }
 }

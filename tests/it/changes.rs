@@ -63,6 +63,7 @@ impl Serving {
         let mut task = JoinSet::new();
         task.spawn(xds::serve(
             listener,
+            None,
             reader,
             xds::Config::default(),
             xds::Proxies::new(xds::Limits::default(), metrics.clone()),

@@ -16,7 +16,7 @@ use marathon_envoy::marathon::translate;
 use marathon_envoy::resources::{self, Projection};
 use marathon_envoy::snapshot::{Flavour, Kind};
 use marathon_envoy::state::certificate::{Certificate, PrivateKey};
-use marathon_envoy::state::event::Event;
+use marathon_envoy::state::event::{Event, Source};
 use marathon_envoy::state::{self, State, reduce};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -161,6 +161,7 @@ fn events(case: &Path) -> Vec<Event> {
             })
         });
         events.push(Event::CertificatesRead {
+            source: Source::Files,
             certificates: certificates.collect(),
             problems: Vec::new(),
         });
