@@ -2,7 +2,13 @@
 //! of the xDS port an identity. Both are renewed for as long as this runs, and whatever Vault does,
 //! what was read before stays.
 
+mod answer;
+mod asker;
+mod client;
 mod config;
+mod door;
+mod error;
+mod patience;
 
 use std::sync::Arc;
 
@@ -13,15 +19,11 @@ pub use config::{
     Address, BadAddress, ClientAuthorities, ClientCertificate, Config, KvVersion, Login, RoleId,
     Secret, Serving, Store, Trust,
 };
+pub use error::{Error, Missing, Texts};
 
 use crate::identity;
 use crate::metrics::{Heard, Metrics};
 use crate::state::event::Event;
-
-/// Why the room cannot work with its settings. What passes, as a Vault that is sealed, is waited
-/// out instead.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {}
 
 /// Reads from Vault until `shutdown`. The certificates of domains go to `facts`, also again when
 /// `look` is notified; the certificate of the xDS port goes to `identity`.
