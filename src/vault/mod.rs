@@ -5,10 +5,16 @@
 mod answer;
 mod asker;
 mod client;
+mod clock;
 mod config;
 mod door;
 mod error;
+mod lease;
+mod login;
 mod patience;
+mod session;
+mod transport;
+mod watched;
 
 use std::sync::Arc;
 
@@ -21,6 +27,12 @@ pub use config::{
 };
 pub use error::{Error, Missing, Texts};
 
+use asker::Asker;
+use client::Client;
+use clock::Clock;
+use session::Session;
+use transport::Sockets;
+
 use crate::identity;
 use crate::metrics::{Heard, Metrics};
 use crate::state::event::Event;
@@ -30,7 +42,7 @@ use crate::state::event::Event;
 ///
 /// # Errors
 ///
-/// When the settings cannot work at all.
+/// None yet: whatever Vault does is waited out, and settings are checked where they are read.
 pub async fn run(
     config: Config,
     facts: mpsc::Sender<Heard<Vec<Event>>>,
@@ -39,7 +51,12 @@ pub async fn run(
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let _ = (config, facts, identity, look, metrics);
-    shutdown.cancelled().await;
+    let config = Arc::new(config);
+    let door = Arc::new(Sockets::new(Arc::clone(&config)));
+    let asker = Asker::new(config, door, metrics);
+    let (_client, current) = Client::new(asker.clone());
+    let session = Session::new(asker, current, Clock::new());
+    let _ = (facts, identity, look);
+    session.run(shutdown).await;
     Ok(())
 }

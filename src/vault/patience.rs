@@ -50,6 +50,11 @@ impl Patience {
         Wait { wait, is_news }
     }
 
+    /// Whether it failed when it was last tried.
+    pub(super) fn is_tried(&self) -> bool {
+        self.complaint.is_some()
+    }
+
     /// It worked. True if it had failed before.
     pub(super) fn worked(&mut self) -> bool {
         self.backoff.reset();
