@@ -1,0 +1,9 @@
+//! The room against a simulated Vault: in this process on a paused clock, and over sockets.
+
+mod bench;
+mod logins;
+mod secrets;
+mod sockets;
+mod storms;
+mod tokens;
+mod transport;
