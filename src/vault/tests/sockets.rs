@@ -202,8 +202,39 @@ async fn a_vault_that_goes_and_comes_is_asked_over_a_new_connection() {
     wired.ask().await.unwrap();
 }
 
+/// Answers one request with this text, and closes the connection.
+async fn answer_once(text: &str) -> (Address, JoinSet<()>) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let text = text.to_owned();
+    let mut server = JoinSet::new();
+    server.spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(socket.read_u8().await.unwrap());
+        }
+        socket.write_all(text.as_bytes()).await.unwrap();
+    });
+    (Address::parse(&address).unwrap(), server)
+}
+
 #[tokio::test]
-async fn a_body_that_ends_early_or_never_is_no_answer() {
+async fn a_body_that_breaks_off_is_no_answer() {
+    let text = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"data\":{\"key\":\"canary\"";
+    let (address, mut server) = answer_once(text).await;
+    let vault = vault(false).await;
+    // An agent: nothing else is asked of it.
+    let wired = Wired::new(&vault, Login::None, |config| config.address = address);
+    let error = wired.ask().await.unwrap_err();
+    assert_eq!(error.reason(), "broken_off", "{error}");
+    assert!(error.passes() && !error.to_string().contains("canary"));
+    server.join_next().await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_long_or_never_ends_is_no_answer() {
     use crate::sim::vault::{Fault, What as Goes};
     let vault = vault(false).await;
     let wired = Wired::new(&vault, given(vault.root_token()), |config| {
@@ -212,7 +243,6 @@ async fn a_body_that_ends_early_or_never_is_no_answer() {
     });
     wired.ask().await.unwrap();
     for (goes, reason) in [
-        (Goes::CloseMidBody, "broken_off"),
         (Goes::StallMidBody, "slow"),
         (Goes::NeverAnswer, "slow"),
         (Goes::HugeBody(1_000_000), "too_large"),
