@@ -2,6 +2,7 @@
 
 mod bench;
 mod logins;
+mod real;
 mod secrets;
 mod sockets;
 mod storms;

@@ -21,15 +21,18 @@ use crate::vault::session::Session;
 use crate::vault::transport::Sockets;
 
 /// A client of a Vault behind a socket.
-struct Wired {
-    client: Client,
-    metrics: Arc<Metrics>,
+pub(super) struct Wired {
+    pub(super) client: Client,
+    pub(super) metrics: Arc<Metrics>,
     _session: JoinSet<()>,
 }
 
 impl Wired {
     fn new(vault: &Vault, login: Login, adapt: impl FnOnce(&mut Config)) -> Self {
-        let address = Address::parse(&vault.url()).unwrap();
+        Self::at(Address::parse(&vault.url()).unwrap(), login, adapt)
+    }
+
+    pub(super) fn at(address: Address, login: Login, adapt: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::new(address, login);
         config.file_interval = Duration::ZERO;
         config.backoff_first = Duration::from_millis(5);
@@ -50,7 +53,7 @@ impl Wired {
         }
     }
 
-    async fn ask(&self) -> Result<Answer, Error> {
+    pub(super) async fn ask(&self) -> Result<Answer, Error> {
         let asked = self.client.read(What::Live, "secret/data/one");
         tokio::time::timeout(Duration::from_secs(30), asked)
             .await
