@@ -40,6 +40,9 @@ mod token;
 mod world;
 mod wrapping;
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 
 pub use self::config::{Config, Profile};
