@@ -218,6 +218,23 @@ async fn a_lifetime_is_cut_to_the_roles_and_a_current_release_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_day_is_no_duration_in_an_old_release_whatever_else_is_wrong() {
+    for (profile, body, status) in [
+        (Profile::V1_8, json!({ "ttl": "1d" }), 500),
+        (Profile::Modern, json!({ "ttl": "1d" }), 400),
+        (
+            Profile::Modern,
+            json!({ "ttl": "1d", "common_name": "a.example.com" }),
+            200,
+        ),
+    ] {
+        let root = root_with(profile, "87600h").await;
+        let answer = root.post("pki/issue/cp", body.clone()).await;
+        assert_eq!(answer.status, status, "{body} {answer:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn nothing_is_issued_beyond_the_end_of_the_authority() {
     let root = root_with(Profile::V1_8, "2h").await;
     assert_eq!(
