@@ -8,7 +8,14 @@ mod client;
 mod config;
 mod door;
 mod error;
+mod hint;
+mod name;
 mod patience;
+mod shelf;
+#[cfg(test)]
+mod testing;
+mod translate;
+mod wire;
 
 use std::sync::Arc;
 
