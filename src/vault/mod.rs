@@ -5,13 +5,16 @@
 mod answer;
 mod asker;
 mod client;
+mod clock;
 mod config;
 mod door;
+mod engine;
 mod error;
 mod hint;
 mod name;
 mod patience;
 mod shelf;
+mod store;
 #[cfg(test)]
 mod testing;
 mod translate;

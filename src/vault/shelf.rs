@@ -162,17 +162,24 @@ impl Shelf {
         Listed::New
     }
 
-    /// There is no list. What was known stays.
-    pub(super) fn no_list(&mut self, why: &str) {
+    /// There is no list. What was known stays. True when that was not known yet.
+    pub(super) fn no_list(&mut self) -> bool {
+        let is_news = !self.looked;
         self.looked = true;
         self.missing = self.list.map(|_| {
             of_list(
                 Reason::MissingCertificate,
-                format!("the list of certificates is gone: {why}"),
+                "the list of certificates is gone".into(),
                 "write it again, an empty one if no certificate is to be served; what was read \
                  before stays",
             )
         });
+        is_news
+    }
+
+    /// Whether there was a list, or known to be none.
+    pub(super) fn was_listed(&self) -> bool {
+        self.looked
     }
 
     /// The certificates to read at `now_seconds`, those first that failed least often: nobody waits for ever
@@ -530,7 +537,7 @@ mod tests {
         let list = json!({ "a": a.listed(1) });
         bench.list(1, list.clone());
         bench.finds("a", 1, &a);
-        bench.shelf.no_list("nothing is there");
+        bench.shelf.no_list();
         let (names, problems) = bench.reading();
         assert_eq!(names, ["a"]);
         assert!(problems[0].contains("the list of certificates is gone"));
@@ -542,7 +549,7 @@ mod tests {
     fn a_list_that_never_was_is_an_empty_one() {
         let mut bench = bench();
         assert!(!bench.shelf.is_complete());
-        bench.shelf.no_list("nothing is there");
+        bench.shelf.no_list();
         assert!(bench.shelf.is_complete());
         assert_eq!(bench.reading(), (vec![], vec![]));
     }
