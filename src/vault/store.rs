@@ -283,3 +283,6 @@ impl Poller {
         warn!(path, %error, remedy, "{kept}");
     }
 }
+
+#[cfg(test)]
+mod tests;
