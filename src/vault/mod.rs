@@ -4,6 +4,7 @@
 
 mod answer;
 mod asker;
+mod authorities;
 mod client;
 mod clock;
 mod config;
@@ -11,8 +12,10 @@ mod door;
 mod engine;
 mod error;
 mod hint;
+mod issue;
 mod name;
 mod patience;
+mod serving;
 mod shelf;
 mod store;
 #[cfg(test)]
