@@ -73,6 +73,10 @@ impl Cli {
 
 /// Has OpenBao's names go before Vault's, as OpenBao's own client does: where `BAO_ADDR` is set,
 /// `VAULT_ADDR` is not looked at.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "which name the settings are read from is decided before they are"
+)]
 fn with_openbao_names(command: clap::Command) -> clap::Command {
     command.mut_subcommands(|command| {
         command.mut_args(|argument| {

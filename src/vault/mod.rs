@@ -4,23 +4,37 @@
 
 mod answer;
 mod asker;
+mod authorities;
 mod client;
 mod clock;
 mod config;
 mod door;
+mod engine;
 mod error;
+mod hint;
+mod issue;
 mod lease;
 mod login;
+mod name;
 mod patience;
+mod serving;
 mod session;
-#[cfg(all(test, feature = "demo"))]
+mod shelf;
+mod store;
+#[cfg(test)]
+mod testing;
+#[cfg(feature = "demo")]
+#[cfg(test)]
 mod tests;
+mod translate;
 mod transport;
 mod watched;
+mod wire;
 
 use std::sync::Arc;
 
 use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use config::{
@@ -54,11 +68,34 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
     let config = Arc::new(config);
+    let clock = Clock::new();
     let door = Arc::new(Sockets::new(Arc::clone(&config)));
-    let asker = Asker::new(config, door, metrics);
-    let (_client, current) = Client::new(asker.clone());
-    let session = Session::new(asker, current, Clock::new());
-    let _ = (facts, identity, look);
-    session.run(shutdown).await;
+    let asker = Asker::new(Arc::clone(&config), door, Arc::clone(&metrics));
+    let (client, current) = Client::new(asker.clone());
+    let mut tasks = JoinSet::new();
+    let session = Session::new(asker, current, clock.clone());
+    tasks.spawn(session.run(shutdown.clone()));
+    if let Some(store) = config.store.clone() {
+        let (client, config) = (client.clone(), Arc::clone(&config));
+        let (clock, metrics, shutdown) = (clock.clone(), Arc::clone(&metrics), shutdown.clone());
+        tasks.spawn(async move {
+            let run = store::run(client, config, store, facts, look, clock, metrics);
+            shutdown.run_until_cancelled(run).await;
+        });
+    }
+    if let Some(serving) = config.serving.clone() {
+        tasks.spawn(async move {
+            let run = serving::run(client, config, serving, identity, clock, metrics);
+            shutdown.run_until_cancelled(run).await;
+        });
+    }
+    while let Some(joined) = tasks.join_next().await {
+        // None is aborted, so this is a panic, and ours.
+        if let Err(error) = joined
+            && let Ok(panic) = error.try_into_panic()
+        {
+            std::panic::resume_unwind(panic);
+        }
+    }
     Ok(())
 }
