@@ -13,6 +13,7 @@ use rustify::errors::ClientError;
 use vaultrs::api::EndpointMiddleware;
 
 use super::answer::{self, Answer};
+use super::client::At;
 use super::config::{Config, Secret};
 use super::door::Door;
 use super::error::Error;
@@ -116,6 +117,27 @@ impl Asker {
         let carried = self.carry(token, endpoint).await;
         let answer = carried.and_then(|(host, response)| answer::raw(&response, &host, &token.0));
         self.counted(what, answer)
+    }
+
+    /// What Vault says of itself; none if it says nothing that is known
+    /// (<https://developer.hashicorp.com/vault/api-docs/system/health>).
+    pub(super) async fn health(&self) -> Option<&'static str> {
+        let request = At::read("sys/health");
+        let answer = self.carry(&Token::none(), request).await;
+        let answer = answer.map(|(_, response)| response.status().as_u16());
+        let Ok(status) = self.counted(What::Health, answer) else {
+            return None;
+        };
+        match status {
+            200 => Some("active"),
+            429 | 473 => Some("a standby"),
+            472 => Some("a standby for disaster recovery"),
+            474 => Some("a standby that cannot reach its active node"),
+            501 => Some("not initialized"),
+            503 => Some("sealed"),
+            530 => Some("removed from its cluster"),
+            _ => None,
+        }
     }
 
     fn counted<T>(&self, what: What, answer: Result<T, Error>) -> Result<T, Error> {

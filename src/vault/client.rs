@@ -1,6 +1,7 @@
 //! Asks Vault with whichever token is the current one.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use rustify::Endpoint;
@@ -22,7 +23,7 @@ pub(super) use super::error::Error;
 pub(super) struct Client {
     asker: Asker,
     current: watch::Receiver<Option<Arc<Held>>>,
-    refused: watch::Sender<u64>,
+    refused: watch::Sender<Refusals>,
 }
 
 /// A token, and how many there were before it.
@@ -30,14 +31,23 @@ pub(super) struct Client {
 pub(super) struct Held {
     pub(super) token: Token,
     pub(super) generation: u64,
+    /// Whether Vault took it when it was last asked with it.
+    pub(super) works: AtomicBool,
+}
+
+/// What Vault refused.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Refusals {
+    /// The newest token that was.
+    pub(super) generation: u64,
 }
 
 /// The session's end of a [`Client`].
 pub(super) struct Current {
     /// The token that questions are asked with; none makes them wait.
     pub(super) token: watch::Sender<Option<Arc<Held>>>,
-    /// The newest generation that Vault refused.
-    pub(super) refused: watch::Receiver<u64>,
+    /// Changes whenever a token is refused.
+    pub(super) refused: watch::Receiver<Refusals>,
 }
 
 impl Client {
@@ -45,7 +55,7 @@ impl Client {
     pub(super) fn new(asker: Asker) -> (Self, Current) {
         let (token, current) = watch::channel(None);
         // Generations begin with 1.
-        let refused = watch::Sender::new(0);
+        let refused = watch::Sender::new(Refusals::default());
         let session = Current {
             token,
             refused: refused.subscribe(),
@@ -86,8 +96,8 @@ impl Client {
     /// nothing there.
     pub(super) async fn raw(&self, what: What, path: &str) -> Result<Bytes, Error> {
         let held = self.held().await;
-        let answer = self.asker.ask_raw(what, &held.token, At::read(path)).await;
-        self.judged(&held, answer)
+        // These paths ask for no token, so their answers say nothing of ours.
+        self.asker.ask_raw(what, &held.token, At::read(path)).await
     }
 
     async fn held(&self) -> Arc<Held> {
@@ -101,13 +111,18 @@ impl Client {
         std::future::pending().await
     }
 
+    /// Tells the session of a refusal, and whoever looks at the metrics that the token works.
     fn judged<T>(&self, held: &Held, answer: Result<T, Error>) -> Result<T, Error> {
-        if answer.as_ref().is_err_and(Error::denied) {
-            self.refused.send_if_modified(|refused| {
-                let is_news = *refused < held.generation;
-                *refused = held.generation.max(*refused);
-                is_news
-            });
+        match &answer {
+            Ok(_) => {
+                if !held.works.swap(true, Ordering::Relaxed) {
+                    self.asker.metrics().vault_logged_in.set(1);
+                }
+            }
+            Err(error) if error.denied() => self.refused.send_modify(|refused| {
+                refused.generation = refused.generation.max(held.generation);
+            }),
+            Err(_) => {}
         }
         answer
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -24,6 +25,15 @@ pub enum Error {
     /// The request cannot be written.
     #[error("cannot write the request: {0}")]
     Request(&'static str),
+    /// The wrapping token of a secret id is not what it should be: somebody else may have the
+    /// secret id, or have made the token.
+    #[error("the wrapping token of the secret id cannot be used: {why}")]
+    Wrapping {
+        /// What is wrong with it.
+        why: &'static str,
+        /// What Vault said.
+        source: Option<Arc<Error>>,
+    },
     /// The connection could not be opened, or broke before an answer came.
     #[error("cannot reach {host}: {why}")]
     Connect {
@@ -171,6 +181,7 @@ impl Error {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::File { .. } | Self::Tls(_) | Self::Request(_) => "configuration",
+            Self::Wrapping { .. } => "wrapping",
             Self::Connect { .. } => "connect",
             Self::Slow { .. } => "slow",
             Self::BrokenOff { .. } => "broken_off",
@@ -212,6 +223,7 @@ impl Error {
             }
             Self::Tls(_)
             | Self::Request(_)
+            | Self::Wrapping { .. }
             | Self::TooLarge { .. }
             | Self::RedirectToPlain { .. }
             | Self::Redirect { .. }
@@ -232,6 +244,7 @@ impl Error {
             Self::File { .. }
             | Self::Tls(_)
             | Self::Request(_)
+            | Self::Wrapping { .. }
             | Self::Connect { .. }
             | Self::Slow { .. }
             | Self::BrokenOff { .. }
@@ -256,6 +269,7 @@ impl Error {
             Self::File { .. }
             | Self::Tls(_)
             | Self::Request(_)
+            | Self::Wrapping { .. }
             | Self::Connect { .. }
             | Self::Slow { .. }
             | Self::BrokenOff { .. }
@@ -281,6 +295,7 @@ impl Error {
             Self::File { .. }
             | Self::Tls(_)
             | Self::Request(_)
+            | Self::Wrapping { .. }
             | Self::Connect { .. }
             | Self::Slow { .. }
             | Self::BrokenOff { .. }

@@ -237,7 +237,7 @@ mod tests {
         assert_eq!(request.alt_names.as_deref(), Some("a,b"));
         assert_eq!(request.ip_sans.as_deref(), Some("10.0.0.1,::1"));
         assert_eq!(request.ttl.as_deref(), Some("3600s"));
-        let bare = super::request(&super::tests::serving(&[], &[]), None);
+        let bare = super::request(&tests::serving(&[], &[]), None);
         assert_eq!((bare.alt_names, bare.ip_sans, bare.ttl), (None, None, None));
     }
 

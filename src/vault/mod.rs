@@ -13,18 +13,26 @@ mod engine;
 mod error;
 mod hint;
 mod issue;
+mod lease;
+mod login;
 mod name;
 mod patience;
 mod serving;
+mod session;
 mod shelf;
 mod store;
 #[cfg(test)]
 mod testing;
+#[cfg(all(test, feature = "demo"))]
+mod tests;
 mod translate;
+mod transport;
+mod watched;
 mod wire;
 
 use std::sync::Arc;
 
+use futures_util::future::OptionFuture;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +41,12 @@ pub use config::{
     Secret, Serving, Store, Trust,
 };
 pub use error::{Error, Missing, Texts};
+
+use asker::Asker;
+use client::Client;
+use clock::Clock;
+use session::Session;
+use transport::Sockets;
 
 use crate::identity;
 use crate::metrics::{Heard, Metrics};
@@ -43,7 +57,7 @@ use crate::state::event::Event;
 ///
 /// # Errors
 ///
-/// When the settings cannot work at all.
+/// None yet: whatever Vault does is waited out, and settings are checked where they are read.
 pub async fn run(
     config: Config,
     facts: mpsc::Sender<Heard<Vec<Event>>>,
@@ -52,7 +66,25 @@ pub async fn run(
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let _ = (config, facts, identity, look, metrics);
-    shutdown.cancelled().await;
+    let config = Arc::new(config);
+    let door = Arc::new(Sockets::new(Arc::clone(&config)));
+    let asker = Asker::new(Arc::clone(&config), door, Arc::clone(&metrics));
+    let (client, current) = Client::new(asker.clone());
+    let clock = Clock::new();
+    let session = Session::new(asker, current, clock.clone());
+    let certificates = OptionFuture::from(config.store.clone().map(|store| {
+        let (client, config) = (client.clone(), Arc::clone(&config));
+        let (clock, metrics) = (clock.clone(), Arc::clone(&metrics));
+        store::run(client, config, store, facts, look, clock, metrics)
+    }));
+    let own = OptionFuture::from(config.serving.clone().map(|serving| {
+        let config = Arc::clone(&config);
+        serving::run(client, config, serving, identity, clock, metrics)
+    }));
+    tokio::join!(
+        session.run(shutdown.clone()),
+        shutdown.run_until_cancelled(certificates),
+        shutdown.run_until_cancelled(own),
+    );
     Ok(())
 }

@@ -41,13 +41,18 @@ impl Patience {
         let random = &mut rand::rng();
         let wait = self.backoff.wait(random);
         let wait = match error.retry_after() {
-            // Not all at the first moment that is allowed.
-            Some(asked) => asked.min(RETRY_AFTER_LIMIT) + wait.mul_f64(0.5),
+            // Not all at the first moment that is allowed, and never sooner than without it.
+            Some(asked) => wait.max(asked.min(RETRY_AFTER_LIMIT) + wait.mul_f64(0.5)),
             None => wait,
         };
         let is_news = self.complaint != Some(error.reason());
         self.complaint = Some(error.reason());
         Wait { wait, is_news }
+    }
+
+    /// Whether it failed when it was last tried.
+    pub(super) fn is_tried(&self) -> bool {
+        self.complaint.is_some()
     }
 
     /// It worked. True if it had failed before.

