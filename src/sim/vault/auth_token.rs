@@ -5,8 +5,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
+use super::call::{Call, Tune};
+use super::grant::{Grant, Terms};
 use super::message::{Operation, Refusal, Reply, Request, Secret};
-use super::mount::{Call, Engine, Grant, Terms, Tune};
+use super::mount::Engine;
 use super::token::{Lifetime, Login, Token, letters, token_id, uuid};
 use super::world::World;
 

@@ -6,12 +6,13 @@ use std::fmt;
 use http::StatusCode;
 use time::OffsetDateTime;
 
+use super::call::{Call, Outcome};
 use super::config::{Config, Profile};
 use super::health::Standing;
 use super::kv2::Kv2;
 use super::lease::Leases;
 use super::message::{Operation, Refusal, Reply, Request};
-use super::mount::{Call, Engine, Mount, Outcome};
+use super::mount::{Engine, Mount};
 use super::policy::{Acl, Capability, DEFAULT, Policy};
 use super::quota::Quotas;
 use super::token::{Token, Tokens, letters, uuid};

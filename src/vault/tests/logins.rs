@@ -151,6 +151,16 @@ async fn a_wrapped_secret_id_is_unwrapped_once_and_used_for_every_login() {
     assert_eq!(bench.asked("auth/approle/login").len(), 2);
     assert_eq!(bench.asked("sys/wrapping/unwrap").len(), 1);
     assert_eq!(bench.log.lines("security:"), 0);
+    // A bad one afterwards takes nothing from the one that is known.
+    std::fs::write(folder.path().join("secret-id"), "hvs.not-a-wrapping-token").unwrap();
+    assert_eq!(bench.ask_for(Duration::from_secs(3000)).await, 0);
+    let revoke = bench.asked("secret/").pop().unwrap().token;
+    let body = json!({"token": revoke});
+    vault.write("auth/token/revoke", body).await.unwrap();
+    assert!(bench.ask().await.is_err());
+    pass(5).await;
+    bench.ask().await.unwrap();
+    assert_eq!(bench.log.lines("security:"), 1);
 }
 
 #[tokio::test(start_paused = true)]
