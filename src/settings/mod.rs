@@ -5,6 +5,7 @@
 //! is opened.
 
 mod log;
+mod table;
 mod typed;
 
 use std::collections::BTreeSet;
@@ -21,7 +22,8 @@ use crate::resources::Normalisation;
 use crate::state::app::AppId;
 use crate::{files, intent, marathon, resources, state, xds};
 
-pub use typed::{Link, LogFormat, Typed, table};
+pub use table::table;
+pub use typed::{Link, LogFormat, Typed};
 
 /// The settings as meant: checked, and in the form that each room wants.
 #[derive(Clone, Debug)]
