@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tracing_subscriber::filter::Targets;
 
-use crate::intent::Groups;
+use crate::intent::{AcmePort, Groups};
 use crate::marathon::BaseUrl;
 use crate::resources::Normalisation;
 use crate::state::app::AppId;
@@ -218,6 +218,22 @@ impl Typed {
         let framework_name = self.framework_name.as_ref();
         let framework_name = framework_name.filter(|name| !name.is_empty());
         let app_id = |name: &String| AppId::from(format!("/{}", name.trim_matches('/')).as_str());
+        let framework_name = framework_name.map(app_id);
+        let acme = AcmePort::new(
+            &self.marathon_acme_app_id,
+            self.marathon_acme_port_index.into(),
+        );
+        if acme
+            .as_ref()
+            .is_some_and(|port| Some(port.app()) == framework_name.as_ref())
+        {
+            return Err(BadSetting {
+                variable: "MARATHON_ACME_APP_ID",
+                value: self.marathon_acme_app_id.clone(),
+                why: "it is FRAMEWORK_NAME too, the app that is never served".into(),
+                remedy: "name the app that answers ACME challenges, or leave it empty",
+            });
+        }
         Ok(intent::Config {
             groups: if groups.contains("*") {
                 Groups::All
@@ -227,7 +243,8 @@ impl Typed {
             label_prefix: prefix.clone(),
             strict: self.strict_mode,
             use_health: self.use_marathon_health,
-            framework_name: framework_name.map(app_id),
+            framework_name,
+            acme,
         })
     }
 
@@ -314,6 +331,10 @@ impl Typed {
             http_listen,
             https_listen,
             cluster_name: self.link.cluster_name()?,
+            default_certificate: self
+                .default_certificate
+                .clone()
+                .filter(|name| !name.is_empty()),
             normalisation: Normalisation {
                 escaped_slashes: self.escaped_slashes,
                 headers_with_underscores: self.headers_with_underscores,

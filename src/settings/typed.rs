@@ -173,6 +173,30 @@ pub struct Typed {
     #[arg(long, env = "CERTIFICATES_DIR", value_name = "FOLDER", value_parser = path())]
     pub certificates_dir: Option<PathBuf>,
 
+    /// Id of the app that answers ACME challenges for the hosts in `MARATHON_ACME_{n}_DOMAIN`
+    /// labels. Empty: those labels mean nothing.
+    #[arg(
+        long,
+        env = "MARATHON_ACME_APP_ID",
+        value_name = "APP",
+        default_value = "marathon-acme"
+    )]
+    pub marathon_acme_app_id: String,
+
+    /// Position of the port on which that app answers, counted from 0.
+    #[arg(
+        long,
+        env = "MARATHON_ACME_PORT_INDEX",
+        value_name = "INDEX",
+        default_value = "0"
+    )]
+    pub marathon_acme_port_index: u16,
+
+    /// Name of the certificate that is shown to clients that ask for no name, or for one that no
+    /// certificate has. Unset: they are cut off.
+    #[arg(long, env = "DEFAULT_CERTIFICATE", value_name = "NAME")]
+    pub default_certificate: Option<String>,
+
     /// What the log looks like.
     #[arg(
         long,

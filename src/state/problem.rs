@@ -48,11 +48,16 @@ pub enum Reason {
     UnresolvedAgent,
     /// A certificate cannot be used: the last good one of its name stays.
     InvalidCertificate,
+    /// A certificate that a setting names is not there.
+    MissingCertificate,
+    /// An app asks for certificates over ACME, and the port that answers the challenges is not
+    /// there.
+    UnansweredChallenge,
 }
 
 impl Reason {
     /// Every class, for metrics that show zeros.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::UnreadableApp,
         Self::InvalidLabel,
         Self::Conflict,
@@ -60,6 +65,8 @@ impl Reason {
         Self::UnroutablePort,
         Self::UnresolvedAgent,
         Self::InvalidCertificate,
+        Self::MissingCertificate,
+        Self::UnansweredChallenge,
     ];
 
     /// The value of the metric label.
@@ -72,6 +79,8 @@ impl Reason {
             Self::UnroutablePort => "unroutable_port",
             Self::UnresolvedAgent => "unresolved_agent",
             Self::InvalidCertificate => "invalid_certificate",
+            Self::MissingCertificate => "missing_certificate",
+            Self::UnansweredChallenge => "unanswered_challenge",
         }
     }
 }
