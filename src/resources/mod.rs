@@ -42,7 +42,7 @@ pub struct Config {
     /// How long a proxy lets a poll be held; longer than they are held.
     pub request_timeout: Duration,
     /// The certificate, by its name, for clients that ask for no name or for one that no
-    /// certificate has.
+    /// certificate has. That it is not there is a problem once certificates were read.
     pub default_certificate: Option<String>,
     /// How requests are brought into one form before they are routed.
     pub normalisation: Normalisation,
@@ -175,8 +175,6 @@ impl Projection {
         let mut step = Step::default();
         projection.insert(Kind::Listener, listener, &mut step);
         projection.write_tables(&mut step);
-        projection.settle_chains(&State::new(state::Config::default()), &mut step);
-        projection.collect_problems();
         projection
     }
 
@@ -311,10 +309,6 @@ impl Projection {
         for certificate in state.certificates() {
             self.put(Kind::Secret, secrets::resource(certificate), step);
         }
-        self.settle_chains(state, step);
-    }
-
-    fn settle_chains(&mut self, state: &State, step: &mut Step) {
         let default = self.config.default_certificate.as_deref();
         let (chains, problems) = settle_names(state.certificates(), default);
         if self.certificate_problems != problems {

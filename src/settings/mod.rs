@@ -103,6 +103,16 @@ impl Typed {
         }
         let resources = self.resources(refresh_delay)?;
         let certificates = self.certificates(&xds_listen)?;
+        if let Some(name) = resources.default_certificate.as_ref()
+            && certificates.is_none()
+        {
+            return Err(BadSetting {
+                variable: "DEFAULT_CERTIFICATE",
+                value: name.clone(),
+                why: "there are no certificates to choose it from".into(),
+                remedy: "set CERTIFICATES_DIR as well, or take it away",
+            });
+        }
         Ok(Settings {
             marathon: self.marathon()?,
             certificates,

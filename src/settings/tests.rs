@@ -78,6 +78,10 @@ fn a_bad_value_is_named_with_its_remedy() {
             "CERTIFICATES_DIR=/no/such: the folder cannot be read",
         ),
         (
+            "--default-certificate wild",
+            "DEFAULT_CERTIFICATE=wild: there are no certificates",
+        ),
+        (
             "--framework-name /edge --marathon-acme-app-id edge",
             "MARATHON_ACME_APP_ID=edge: it is FRAMEWORK_NAME too",
         ),
@@ -161,7 +165,12 @@ fn the_default_certificate_is_a_name_or_none() {
     let name = |line| meant(line).resources.default_certificate;
     assert_eq!(name(""), None);
     assert_eq!(name("--default-certificate="), None);
-    assert_eq!(name("--default-certificate wild").as_deref(), Some("wild"));
+    let folder = tempfile::tempdir().unwrap();
+    let given = format!(
+        "--default-certificate wild --xds-plaintext-secrets --certificates-dir {}",
+        folder.path().display()
+    );
+    assert_eq!(name(&given).as_deref(), Some("wild"));
 }
 
 #[test]
