@@ -115,8 +115,8 @@ fn unanswered(app: &AppId, index: usize, hosts: &[String], port: &AcmePort) -> P
             port.index()
         ),
         remedy: "start marathon-acme, or correct MARATHON_ACME_APP_ID and \
-                 MARATHON_ACME_PORT_INDEX; without it remove the label, or leave \
-                 MARATHON_ACME_APP_ID empty"
+                 MARATHON_ACME_PORT_INDEX; to do without it, remove the label or set \
+                 MARATHON_ACME_APP_ID to nothing"
             .into(),
     }
 }
