@@ -5,6 +5,7 @@
 //! is opened.
 
 mod log;
+mod table;
 mod tls;
 mod typed;
 mod vault;
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use tracing_subscriber::filter::Targets;
 
-use crate::intent::Groups;
+use crate::intent::{AcmePort, Groups};
 use crate::marathon::BaseUrl;
 use crate::resources::Normalisation;
 use crate::state::app::AppId;
@@ -25,7 +26,8 @@ use crate::state::event::Source;
 use crate::{files, intent, marathon, resources, state, xds};
 use tls::Security;
 
-pub use typed::{AuthMethod, ClientAuth, KvEngine, Link, LogFormat, Tls, Typed, Vault, table};
+pub use table::table;
+pub use typed::{AuthMethod, ClientAuth, KvEngine, Link, LogFormat, Tls, Typed, Vault};
 
 /// The settings as meant: checked, and in the form that each room wants.
 #[derive(Clone, Debug)]
@@ -142,6 +144,18 @@ impl Typed {
             Security::Files(files, clients) => (Some(files), clients),
             Security::Vault(_, clients) => (None, clients),
         };
+        let stored = vault.as_ref().is_some_and(|vault| vault.store.is_some());
+        if let Some(name) = resources.default_certificate.as_ref()
+            && certificates.is_none()
+            && !stored
+        {
+            return Err(BadSetting {
+                variable: "DEFAULT_CERTIFICATE",
+                value: name.clone(),
+                why: "there are no certificates to choose it from".into(),
+                remedy: "set CERTIFICATES_DIR or Vault as well, or take it away",
+            });
+        }
         Ok(Settings {
             marathon: self.marathon()?,
             certificates,
@@ -260,6 +274,22 @@ impl Typed {
         let framework_name = self.framework_name.as_ref();
         let framework_name = framework_name.filter(|name| !name.is_empty());
         let app_id = |name: &String| AppId::from(format!("/{}", name.trim_matches('/')).as_str());
+        let framework_name = framework_name.map(app_id);
+        let acme = AcmePort::new(
+            &self.marathon_acme_app_id,
+            self.marathon_acme_port_index.into(),
+        );
+        if acme
+            .as_ref()
+            .is_some_and(|port| Some(port.app()) == framework_name.as_ref())
+        {
+            return Err(BadSetting {
+                variable: "MARATHON_ACME_APP_ID",
+                value: self.marathon_acme_app_id.clone(),
+                why: "it is FRAMEWORK_NAME too, the app that is never served".into(),
+                remedy: "name the app that answers ACME challenges, or leave it empty",
+            });
+        }
         Ok(intent::Config {
             groups: if groups.contains("*") {
                 Groups::All
@@ -269,7 +299,8 @@ impl Typed {
             label_prefix: prefix.clone(),
             strict: self.strict_mode,
             use_health: self.use_marathon_health,
-            framework_name: framework_name.map(app_id),
+            framework_name,
+            acme,
         })
     }
 
@@ -349,6 +380,10 @@ impl Typed {
             http_listen,
             https_listen,
             cluster_name: self.link.cluster_name()?,
+            default_certificate: self
+                .default_certificate
+                .clone()
+                .filter(|name| !name.is_empty()),
             normalisation: Normalisation {
                 escaped_slashes: self.escaped_slashes,
                 headers_with_underscores: self.headers_with_underscores,

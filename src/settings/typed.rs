@@ -1,9 +1,8 @@
-//! Settings as they are typed: flags and environment variables, and the table of them.
+//! Settings as they are typed: flags and environment variables.
 
 mod tls;
 mod vault;
 
-use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -184,6 +183,30 @@ pub struct Typed {
     /// Folder of PEM bundles `NAME.pem` (certificate, chain and key); changes are noticed.
     #[arg(long, env = "CERTIFICATES_DIR", value_name = "FOLDER", value_parser = path())]
     pub certificates_dir: Option<PathBuf>,
+
+    /// Id of the app that answers ACME challenges for the hosts in `MARATHON_ACME_{n}_DOMAIN`
+    /// labels. Empty: those labels mean nothing.
+    #[arg(
+        long,
+        env = "MARATHON_ACME_APP_ID",
+        value_name = "APP",
+        default_value = "marathon-acme"
+    )]
+    pub marathon_acme_app_id: String,
+
+    /// Position of the port on which that app answers, counted from 0.
+    #[arg(
+        long,
+        env = "MARATHON_ACME_PORT_INDEX",
+        value_name = "INDEX",
+        default_value = "0"
+    )]
+    pub marathon_acme_port_index: u16,
+
+    /// Name of the certificate that is shown to clients that ask for no name, or for one that no
+    /// certificate has. Unset: they are cut off.
+    #[arg(long, env = "DEFAULT_CERTIFICATE", value_name = "NAME")]
+    pub default_certificate: Option<String>,
 
     /// Vault.
     #[command(flatten)]
@@ -387,40 +410,4 @@ impl Link {
             remedy,
         }
     }
-}
-
-/// Every setting as a row of a Markdown table: variable, flag, default, meaning.
-pub fn table(serve: &clap::Command) -> String {
-    let mut table = "| variable | flag | default | meaning |\n|---|---|---|---|\n".to_owned();
-    for argument in serve.get_arguments() {
-        let (Some(variable), Some(flag)) = (argument.get_env(), argument.get_long()) else {
-            continue;
-        };
-        let defaults: Vec<_> = argument
-            .get_default_values()
-            .iter()
-            .map(|value| format!("`{}`", value.to_string_lossy()))
-            .collect();
-        let help = argument.get_help().map(ToString::to_string);
-        let mut help = help.unwrap_or_default();
-        let values = argument.get_possible_values();
-        if !values.is_empty()
-            && !argument
-                .get_value_names()
-                .is_some_and(|names| names.iter().any(|name| name == "BOOL"))
-        {
-            let names: Vec<_> = values.iter().map(|value| value.get_name()).collect();
-            help = format!("{help}: {}", names.join(", "));
-        }
-        let help = help.replace('|', "\\|");
-        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
-        let variable = variable.to_string_lossy();
-        // Writing to a string cannot fail.
-        let _ = writeln!(
-            table,
-            "| `{variable}` | `--{flag}` | {} | {help} |",
-            defaults.join(", ")
-        );
-    }
-    table
 }

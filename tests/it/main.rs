@@ -1,6 +1,8 @@
 //! Tests from outside, one binary: journeys, golden cases, and what holds the code tidy.
 
 #[cfg(test)]
+mod acme;
+#[cfg(test)]
 mod changes;
 #[cfg(test)]
 mod conformance;
