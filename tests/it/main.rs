@@ -30,3 +30,5 @@ mod tidy;
 mod tls;
 #[cfg(test)]
 mod traffic;
+#[cfg(test)]
+mod vault_policy;
