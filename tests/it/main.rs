@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod changes;
 #[cfg(test)]
+mod compose;
+#[cfg(test)]
 mod conformance;
 #[cfg(test)]
 mod demo;
