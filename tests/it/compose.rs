@@ -9,12 +9,13 @@ mod file;
 mod image;
 mod scripts;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::process::Command;
 
 use file::{Compose, Condition, DAEMON, Service};
 use marathon_envoy::commands::bootstrap;
+use marathon_envoy::settings::Typed;
 use serde_json::Value;
 
 use crate::vault_policy::Policy;
@@ -159,6 +160,27 @@ fn port_of(daemon: &Service, variable: &str) -> u16 {
     let address: SocketAddr = daemon.environment[variable].parse().unwrap();
     assert!(address.ip().is_unspecified(), "{variable}");
     address.port()
+}
+
+#[test]
+fn every_variable_of_the_daemon_is_a_setting_and_its_value_can_be_read() {
+    let table = marathon_envoy::commands::settings_table();
+    let rows = table.lines().filter_map(|row| {
+        let mut cells = row.split('|').map(|cell| cell.trim().trim_matches('`'));
+        Some((cells.nth(1)?, cells.next()?))
+    });
+    let flags: BTreeMap<_, _> = rows.collect();
+    let compose = Compose::read();
+    let environment = &compose.service(DAEMON).environment;
+    let unknown: Vec<_> = environment
+        .keys()
+        .filter(|variable| !flags.contains_key(variable.as_str()))
+        .collect();
+    assert!(unknown.is_empty(), "no settings of the daemon: {unknown:?}");
+    let typed = environment
+        .iter()
+        .map(|(variable, value)| format!("{}={value}", flags[variable.as_str()]));
+    Typed::from_flags(typed).unwrap();
 }
 
 #[test]
