@@ -5,6 +5,8 @@ mod acme;
 #[cfg(test)]
 mod changes;
 #[cfg(test)]
+mod compose;
+#[cfg(test)]
 mod conformance;
 #[cfg(test)]
 mod demo;
@@ -32,3 +34,5 @@ mod tidy;
 mod tls;
 #[cfg(test)]
 mod traffic;
+#[cfg(test)]
+mod vault_policy;
