@@ -5,6 +5,7 @@
 //! is opened.
 
 mod log;
+mod openbao;
 mod table;
 mod tls;
 mod typed;
@@ -26,6 +27,7 @@ use crate::state::event::Source;
 use crate::{files, intent, marathon, resources, state, xds};
 use tls::Security;
 
+pub use openbao::with_openbao_names;
 pub use table::table;
 pub use typed::{AuthMethod, ClientAuth, KvEngine, Link, LogFormat, Tls, Typed, Vault};
 
