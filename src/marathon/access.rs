@@ -122,13 +122,12 @@ impl Access {
 
     async fn counted_login(&self, path: &Path) -> Result<Token, Error> {
         let result = self.login(path).await;
-        let outcome = result.as_ref().map_or_else(
-            |error| match error {
-                Error::LoginRefused { .. } => "refused",
-                _ => "failed",
-            },
-            |_| "ok",
-        );
+        let is_refused = |error: &Error| matches!(error, Error::LoginRefused { .. });
+        let outcome = match &result {
+            Ok(_) => "ok",
+            Err(error) if is_refused(error) => "refused",
+            Err(_) => "failed",
+        };
         self.metrics.logins.with_label_values(&[outcome]).inc();
         result
     }
@@ -137,8 +136,8 @@ impl Access {
     /// is not followed.
     async fn login(&self, path: &Path) -> Result<Token, Error> {
         let account = service_account(path).await?;
-        let now = (self.wall_clock)();
-        let body = account.login(now).map_err(|why| Error::ServiceAccount {
+        let body = account.login((self.wall_clock)());
+        let body = body.map_err(|why| Error::ServiceAccount {
             path: path.to_owned(),
             why,
         })?;
@@ -174,7 +173,7 @@ impl Access {
                 return Err(Error::Slow { what, limit });
             }
         };
-        let Some(token) = Token::parse(&body, now) else {
+        let Some(token) = Token::parse(&body, (self.wall_clock)()) else {
             let why = "its answer is not a token in JSON".to_owned();
             return Err(Error::Login { host, why });
         };

@@ -128,7 +128,7 @@ pub enum TokenScheme {
 }
 
 /// The certificate that is shown to a server that asks for one. Both files are looked at again for
-/// every request; new connections use what they hold by then.
+/// every request, which uses what they hold by then; an open stream goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientIdentity {
     /// A PEM file with the certificate and those that lead to its root.

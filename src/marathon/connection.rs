@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Request, Response, Uri};
@@ -23,8 +24,12 @@ use super::tls;
 pub(super) struct Connection {
     config: Arc<Config>,
     identity: Option<Arc<Identity>>,
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    connector: HttpsConnector<HttpConnector>,
+    pool: Arc<ArcSwap<Pool>>,
 }
+
+/// The connections that are open and may be used again.
+type Pool = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 impl Connection {
     /// Reads the roots and the client certificate.
@@ -43,13 +48,11 @@ impl Connection {
             .https_or_http()
             .enable_http1()
             .wrap_connector(tcp);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .build(connector);
         Ok(Self {
             config,
             identity,
-            client,
+            pool: Arc::new(ArcSwap::from_pointee(pool(&connector))),
+            connector,
         })
     }
 
@@ -96,10 +99,14 @@ impl Connection {
     ) -> Result<Response<Incoming>, Error> {
         let host = authority(request.uri());
         let sending = async {
-            if let Some(identity) = &self.identity {
-                identity.refresh().await;
+            if let Some(identity) = &self.identity
+                && identity.refresh().await
+            {
+                // What is open goes on as who it was, and a stream may last for days.
+                self.pool.store(Arc::new(pool(&self.connector)));
             }
-            self.client.request(request).await
+            let pool = self.pool.load_full();
+            pool.request(request).await
         };
         match tokio::time::timeout(limit, sending).await {
             Ok(Ok(response)) => Ok(response),
@@ -113,6 +120,13 @@ impl Connection {
             }),
         }
     }
+}
+
+/// No connections yet.
+fn pool(connector: &HttpsConnector<HttpConnector>) -> Pool {
+    Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .build(connector.clone())
 }
 
 /// The host and port of a URL, for messages.

@@ -61,11 +61,11 @@ impl Identity {
         }
     }
 
-    /// Looks at the files again. What cannot be used, as when just one of the two was exchanged
+    /// Looks at the files again, and says whether what is in use changed. What cannot be used, as when just one of the two was exchanged
     /// yet, is reported once, and what was read before stays in use.
     ///
     /// The content decides: times of change are too coarse, and do not show an exchanged link.
-    pub(super) async fn refresh(&self) {
+    pub(super) async fn refresh(&self) -> bool {
         let (certificate, key) = tokio::join!(
             tokio::fs::read(&self.files.certificate),
             tokio::fs::read(&self.files.key)
@@ -74,28 +74,29 @@ impl Identity {
             (Ok(certificate), Ok(key)) => (certificate, key),
             (Err(error), _) | (_, Err(error)) => {
                 tracing::debug!(%error, "the client certificate cannot be looked at");
-                return;
+                return false;
             }
         };
         let digest = digest(&certificate, &key);
         let before = self.read.load();
         if before.digest == digest {
-            return;
+            return false;
         }
-        let key = match certified(&certificate, &key) {
+        let (key, changed) = match certified(&certificate, &key) {
             Ok(key) => {
                 tracing::info!("the client certificate has changed");
-                Arc::new(key)
+                (Arc::new(key), true)
             }
             Err(why) => {
                 tracing::warn!(
                     why,
                     "the client certificate stays the one that was read before"
                 );
-                Arc::clone(&before.key)
+                (Arc::clone(&before.key), false)
             }
         };
         self.read.store(Arc::new(Reading { digest, key }));
+        changed
     }
 }
 
@@ -143,9 +144,12 @@ fn certified(certificate: &[u8], key: &[u8]) -> Result<CertifiedKey, String> {
     let key = PrivateKeyDer::from_pem_slice(key)
         .map_err(|_| "there is no key in PEM form, or one with a passphrase")?;
     let provider = rustls::crypto::ring::default_provider();
-    CertifiedKey::from_der(chain, key, &provider).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => "the key is not that of the certificate".into(),
-        error => format!("they cannot be used: {error}"),
+    CertifiedKey::from_der(chain, key, &provider).map_err(|error| {
+        if matches!(error, rustls::Error::InconsistentKeys(_)) {
+            "the key is not that of the certificate".to_owned()
+        } else {
+            format!("they cannot be used: {error}")
+        }
     })
 }
 
@@ -203,14 +207,15 @@ mod tests {
         files.put_key(&old_key);
         let identity = Identity::read(files.identity()).unwrap();
         assert_eq!(shown(&identity), der(&old_certificate));
+        assert!(!identity.refresh().await);
         files.put_certificate(&certificate);
-        identity.refresh().await;
+        assert!(!identity.refresh().await);
         assert_eq!(shown(&identity), der(&old_certificate));
         files.put_key(&key);
-        identity.refresh().await;
+        assert!(identity.refresh().await);
         assert_eq!(shown(&identity), der(&certificate));
         fs::remove_file(files.identity().key).unwrap();
-        identity.refresh().await;
+        assert!(!identity.refresh().await);
         assert_eq!(shown(&identity), der(&certificate));
     }
 

@@ -11,6 +11,10 @@ use super::error::Error;
 use super::service_account::Token;
 use crate::backoff::{Backoff, jittered};
 
+/// How long a request waits for the next token while the one that is held is still good: as long as
+/// a connection may take to open. A login service that hangs must not hang the edge.
+const RENEWAL_PATIENCE: Duration = Duration::from_secs(3);
+
 /// One login at a time, and the token that the last one brought.
 ///
 /// A token is renewed by the first request after two thirds of its life, give or take a tenth: what
@@ -91,7 +95,16 @@ impl Session {
         }
         // Before the login, so that one that is dropped in the middle counts too.
         state.login_after = now + state.backoff.wait(&mut rand::rng());
-        match login().await {
+        let result = match state.still_good() {
+            None => login().await,
+            Some(_) => {
+                let limit = RENEWAL_PATIENCE;
+                let what = "the next token";
+                let renewed = tokio::time::timeout(limit, login()).await;
+                renewed.unwrap_or(Err(Error::Slow { what, limit }))
+            }
+        };
+        match result {
             Ok(token) => {
                 let since = Instant::now();
                 let held = Held {
@@ -160,6 +173,8 @@ mod tests {
         session: Session,
         logins: Cell<u32>,
         works: Cell<bool>,
+        /// How long a login takes.
+        takes: Cell<Duration>,
     }
 
     impl Subject {
@@ -169,6 +184,7 @@ mod tests {
                 session: Session::new(&Config::new(vec![base])),
                 logins: Cell::new(0),
                 works: Cell::new(true),
+                takes: Cell::new(Duration::from_millis(50)),
             }
         }
 
@@ -176,8 +192,7 @@ mod tests {
         async fn header(&self) -> Result<HeaderValue, Error> {
             let login = async || {
                 self.logins.set(self.logins.get() + 1);
-                // As long as one takes.
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                tokio::time::sleep(self.takes.get()).await;
                 if self.works.get() {
                     Ok(Token {
                         header: format!("token={}", self.logins.get()).parse().unwrap(),
@@ -253,6 +268,20 @@ mod tests {
         subject.works.set(true);
         advance(Duration::from_secs(60)).await;
         assert!(subject.header().await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_login_service_that_hangs_holds_nobody_up_while_there_is_a_token() {
+        let subject = Subject::new();
+        // Who has no token waits for as long as it takes.
+        subject.takes.set(Duration::from_secs(15));
+        assert_eq!(subject.token().await, "token=1");
+        advance(HOUR * 9 / 4).await;
+        let begun = Instant::now();
+        assert_eq!(subject.token().await, "token=1");
+        assert_eq!(begun.elapsed(), RENEWAL_PATIENCE);
+        advance(HOUR).await;
+        assert_eq!(subject.token().await, "token=3");
     }
 
     #[tokio::test(start_paused = true)]
