@@ -30,8 +30,8 @@ pub struct Marathon {
     #[arg(long, env = "MARATHON_TOKEN_FILE", value_name = "FILE", value_parser = path())]
     pub marathon_token_file: Option<PathBuf>,
 
-    /// How that token is sent: `bearer` as `Authorization: Bearer T`, `token` as
-    /// `Authorization: token=T`, which DC/OS wants.
+    /// How that token is sent, as `Authorization: Bearer T` or, which DC/OS wants, as
+    /// `Authorization: token=T`.
     #[arg(
         long,
         env = "MARATHON_TOKEN_SCHEME",
