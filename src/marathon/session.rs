@@ -323,6 +323,25 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_token_that_has_proved_itself_makes_up_for_what_was_before() {
+        let subject = Subject::new();
+        logins_in_an_hour(&subject).await;
+        advance(Duration::from_secs(60)).await;
+        subject.token().await;
+        advance(Duration::from_secs(60)).await;
+        let logins = subject.logins.get();
+        // At once, and then after the shortest wait.
+        assert!(subject.refused().await.is_ok());
+        assert!(matches!(
+            subject.refused().await,
+            Err(Error::LoginPutOff { wait, .. }) if wait <= Duration::from_millis(200)
+        ));
+        advance(Duration::from_millis(200)).await;
+        assert!(subject.header().await.is_ok());
+        assert_eq!(subject.logins.get(), logins + 2);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn logins_that_fail_again_and_again_cause_no_flood() {
         let subject = Subject::new();
         subject.works.set(false);
