@@ -18,7 +18,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::process::Command;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -40,16 +40,20 @@ const DAYS: Duration = Duration::from_secs(5 * 24 * 60 * 60);
 /// operator has.
 struct Site {
     address: SocketAddr,
+    /// Bound and not listening: Marathon may listen there, and nobody else.
+    _port: TcpSocket,
     authority: Authority,
     folder: TempDir,
 }
 
 impl Site {
-    async fn new() -> Self {
-        // On an address of its own, where nobody takes the port meanwhile.
-        let port = TcpListener::bind((own_address(), 0)).await.unwrap();
+    fn new() -> Self {
+        let port = TcpSocket::new_v4().unwrap();
+        port.set_reuseaddr(true).unwrap();
+        port.bind((own_address(), 0).into()).unwrap();
         let this = Self {
             address: port.local_addr().unwrap(),
+            _port: port,
             authority: Authority::new(),
             folder: TempDir::new().unwrap(),
         };
@@ -155,7 +159,7 @@ async fn a_token_that_is_forgotten_over_ads_delta() {
 /// One login is enough for everything; when its token is forgotten, in mid-stream and then
 /// together with the stream, one more is, and nothing is lost.
 async fn a_token_that_is_forgotten(transport: Transport) {
-    let site = Site::new().await;
+    let site = Site::new();
     let mut scene = Scene::start(transport, |plan| site.strict(plan)).await;
     let logins = |granted, unauthorized| Logins {
         granted,
@@ -189,7 +193,7 @@ async fn a_token_that_is_forgotten(transport: Transport) {
 
 #[tokio::test]
 async fn a_token_that_ends_is_renewed_before() {
-    let site = Site::new().await;
+    let site = Site::new();
     let scene = Scene::start(Transport::AdsDelta, |plan| {
         plan.marathon = site.marathon(Duration::from_secs(4));
         site.put_account("http", KEY);
@@ -269,7 +273,7 @@ async fn logins(marathon: &Cluster, so: impl Fn(&Logins) -> bool) {
 /// file holds the right key, all is well without a restart.
 #[tokio::test]
 async fn a_wrong_key_until_it_is_exchanged() {
-    let site = Site::new().await;
+    let site = Site::new();
     let log = Log::default();
     let _capture = log.capture();
     let marathon = Cluster::start(site.marathon(DAYS)).await.unwrap();
@@ -307,7 +311,7 @@ async fn a_wrong_key_until_it_is_exchanged() {
 
 #[tokio::test]
 async fn a_login_service_that_is_away_at_the_start() {
-    let site = Site::new().await;
+    let site = Site::new();
     let log = Log::default();
     let _capture = log.capture();
     let marathon = Cluster::start(site.marathon(DAYS)).await.unwrap();
@@ -348,7 +352,7 @@ async fn a_client_certificate_that_is_exchanged_over_ads_delta() {
 
 /// Nobody gets in without one; the next connection shows the new one.
 async fn a_client_certificate_that_is_exchanged(transport: Transport) {
-    let site = Site::new().await;
+    let site = Site::new();
     let clients = Authority::new();
     let [old, new] = [(); 2].map(|()| clients.bundle(&["edge"]));
     let put = |bundle: &Bundle| {
@@ -396,7 +400,7 @@ async fn a_client_certificate_that_is_exchanged(transport: Transport) {
 
 #[tokio::test]
 async fn a_client_certificate_that_is_missing() {
-    let site = Site::new().await;
+    let site = Site::new();
     let log = Log::default();
     let _capture = log.capture();
     let config = Config {
