@@ -276,6 +276,7 @@ mod tests {
             strict: false,
             use_health: true,
             framework_name: None,
+            acme: None,
         };
         let pipeline = Pipeline::new(
             State::new(state::Config::default()),

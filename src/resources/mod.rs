@@ -1,5 +1,6 @@
 //! What apps ask for and the certificates -> Envoy's resources: the projection of a state.
 
+mod challenges;
 mod clusters;
 mod conflicts;
 mod endpoints;
@@ -9,6 +10,7 @@ mod secrets;
 mod source;
 #[cfg(test)]
 mod tests;
+mod virtual_host;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,7 +22,7 @@ use crate::snapshot::{Flavour, Kind, Name, Resource, Snapshot};
 use crate::state::app::AppId;
 use crate::state::problem::Problem;
 use crate::state::{self, AppState, State};
-use conflicts::{Chain, settle_names};
+use conflicts::{Chains, settle_names};
 use routes::{Routes, Table};
 
 /// What the resources are told besides what apps ask for.
@@ -39,6 +41,9 @@ pub struct Config {
     pub endpoints_refresh_delay: Duration,
     /// How long a proxy lets a poll be held; longer than they are held.
     pub request_timeout: Duration,
+    /// The certificate, by its name, for clients that ask for no name or for one that no
+    /// certificate has. That it is not there is a problem once certificates were read.
+    pub default_certificate: Option<String>,
     /// How requests are brought into one form before they are routed.
     pub normalisation: Normalisation,
 }
@@ -93,6 +98,7 @@ impl Default for Config {
             endpoints_refresh_delay: Duration::from_secs(1),
             // Polls are held 60 s.
             request_timeout: Duration::from_secs(90),
+            default_certificate: None,
             normalisation: Normalisation {
                 normalize_path: true,
                 merge_slashes: true,
@@ -112,7 +118,7 @@ pub struct Projection {
     troubled: BTreeSet<AppId>,
     apps: AppCounts,
     routes: Routes,
-    chains: Vec<Chain>,
+    chains: Chains,
     certificate_problems: Vec<Problem>,
     snapshot: Snapshot,
     problems: Vec<Problem>,
@@ -151,7 +157,8 @@ impl Projection {
     /// that answer 503.
     pub fn new(intent_config: intent::Config, config: Config) -> Self {
         let config = Arc::new(config);
-        let routes = Routes::new(config.clone(), intent_config.label_prefix.clone());
+        let label_prefix = intent_config.label_prefix.clone();
+        let routes = Routes::new(config.clone(), label_prefix, intent_config.acme.clone());
         let mut projection = Self {
             intent_config,
             config,
@@ -159,7 +166,7 @@ impl Projection {
             troubled: BTreeSet::new(),
             apps: AppCounts::default(),
             routes,
-            chains: Vec::new(),
+            chains: Chains::default(),
             certificate_problems: Vec::new(),
             snapshot: Snapshot::default(),
             problems: Vec::new(),
@@ -302,7 +309,8 @@ impl Projection {
         for certificate in state.certificates() {
             self.put(Kind::Secret, secrets::resource(certificate), step);
         }
-        let (chains, problems) = settle_names(state.certificates());
+        let default = self.config.default_certificate.as_deref();
+        let (chains, problems) = settle_names(state.certificates(), default);
         if self.certificate_problems != problems {
             self.certificate_problems = problems;
             step.problems = true;
@@ -311,7 +319,7 @@ impl Projection {
             return;
         }
         self.chains = chains;
-        match listeners::https(&self.config, self.chains.clone()) {
+        match listeners::https(&self.config, &self.chains) {
             Some(listener) => self.insert(Kind::Listener, listener, step),
             None => {
                 let listeners = self.snapshot.resources_mut(Kind::Listener);
@@ -319,8 +327,7 @@ impl Projection {
                 step.snapshot = true;
             }
         }
-        let names = self.chains.iter().flat_map(|chain| &chain.server_names);
-        self.routes.set_server_names(names.cloned().collect());
+        self.routes.set_server_names(self.chains.server_names());
         step.problems = true;
     }
 

@@ -1,6 +1,7 @@
 //! What each setting means, and which values are refused in which words.
 
 use super::*;
+use crate::marathon::Login;
 
 fn typed(line: &str) -> Typed {
     Typed::from_flags(line.split_whitespace().map(str::to_owned)).unwrap()
@@ -78,6 +79,14 @@ fn a_bad_value_is_named_with_its_remedy() {
             "CERTIFICATES_DIR=/no/such: the folder cannot be read",
         ),
         (
+            "--default-certificate wild",
+            "DEFAULT_CERTIFICATE=wild: there are no certificates",
+        ),
+        (
+            "--framework-name /edge --marathon-acme-app-id edge",
+            "MARATHON_ACME_APP_ID=edge: it is FRAMEWORK_NAME too",
+        ),
+        (
             "--refresh-delay 0.005",
             "REFRESH_DELAY=0.005: Envoy crashes",
         ),
@@ -115,6 +124,7 @@ fn values_that_are_no_numbers_are_refused_as_they_are_typed() {
         "--refresh-delay NaN",
         "--sudden-loss-percent 101",
         "--http-listen-port 65536",
+        "--marathon-acme-port-index -1",
         "--strict-mode maybe",
     ] {
         let flags = line.split_whitespace().map(str::to_owned);
@@ -126,11 +136,13 @@ fn values_that_are_no_numbers_are_refused_as_they_are_typed() {
 fn a_variable_that_is_set_to_nothing_is_not_set() {
     let settings = meant(
         "--framework-name= --certificates-dir= --marathon-credentials-file= --marathon-cacert= \
-         --marathon-leader-hosts=",
+         --marathon-token-file= --marathon-service-account-file= --marathon-client-cert= \
+         --marathon-client-key= --marathon-leader-hosts=",
     );
     assert_eq!(settings.intent.framework_name, None);
     assert!(settings.certificates.is_none());
-    assert_eq!(settings.marathon.credentials_file, None);
+    assert_eq!(settings.marathon.login, Login::None);
+    assert_eq!(settings.marathon.client_identity, None);
     assert_eq!(settings.marathon.ca_file, None);
     assert!(settings.marathon.leader_hosts.is_empty());
 }
@@ -140,6 +152,28 @@ fn a_star_serves_every_group_and_an_app_id_gets_its_slash() {
     let settings = meant("--haproxy-group a,* --framework-name edge/lb");
     assert_eq!(settings.intent.groups, Groups::All);
     assert_eq!(settings.intent.framework_name, Some("/edge/lb".into()));
+}
+
+#[test]
+fn challenges_go_to_marathon_acme_unless_it_is_named_otherwise_or_nothing() {
+    let acme = |line| meant(line).intent.acme;
+    assert_eq!(acme(""), AcmePort::new("/marathon-acme", 0));
+    let named = "--marathon-acme-app-id infra/acme --marathon-acme-port-index 2";
+    assert_eq!(acme(named), AcmePort::new("/infra/acme", 2));
+    assert_eq!(acme("--marathon-acme-app-id="), None);
+}
+
+#[test]
+fn the_default_certificate_is_a_name_or_none() {
+    let name = |line| meant(line).resources.default_certificate;
+    assert_eq!(name(""), None);
+    assert_eq!(name("--default-certificate="), None);
+    let folder = tempfile::tempdir().unwrap();
+    let given = format!(
+        "--default-certificate wild --xds-plaintext-secrets --certificates-dir {}",
+        folder.path().display()
+    );
+    assert_eq!(name(&given).as_deref(), Some("wild"));
 }
 
 #[test]

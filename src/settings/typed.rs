@@ -1,9 +1,9 @@
-//! Settings as they are typed: flags and environment variables, and the table of them.
+//! Settings as they are typed: flags and environment variables.
 
+mod marathon;
 mod tls;
 mod vault;
 
-use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use std::time::Duration;
 use clap::builder::{OsStringValueParser, PossibleValuesParser, Resettable, TypedValueParser};
 use clap::{Args, FromArgMatches as _, ValueEnum};
 
+pub use marathon::Marathon;
 pub use tls::{ClientAuth, Tls};
 pub use vault::{AuthMethod, KvEngine, Vault};
 
@@ -21,34 +22,9 @@ use crate::vault::Secret;
 /// The settings of the daemon, as typed.
 #[derive(Args, Clone, Debug)]
 pub struct Typed {
-    /// Base URLs of Marathon, as a comma list: the instances of one cluster, asked in turn.
-    #[arg(
-        long,
-        env = "MARATHON",
-        value_name = "URLS",
-        default_value = "http://127.0.0.1:8080",
-        value_delimiter = ','
-    )]
-    pub marathon: Vec<String>,
-
-    /// File with Marathon's credentials, one line `user:password`; read again for every connection.
-    #[arg(long, env = "MARATHON_CREDENTIALS_FILE", value_name = "FILE", value_parser = path())]
-    pub marathon_credentials_file: Option<PathBuf>,
-
-    /// PEM file with the CA of Marathon's certificate, trusted beside the system's.
-    #[arg(long, env = "MARATHON_CACERT", value_name = "FILE", value_parser = path())]
-    pub marathon_cacert: Option<PathBuf>,
-
-    /// More hosts, as a comma list of `host` or `host:port`, that a standby may redirect the event
-    /// stream to and that may see the credentials. The configured ones and the leader that
-    /// Marathon names always may.
-    #[arg(
-        long,
-        env = "MARATHON_LEADER_HOSTS",
-        value_name = "HOSTS",
-        value_delimiter = ','
-    )]
-    pub marathon_leader_hosts: Vec<String>,
+    /// Where Marathon is, and who asks it.
+    #[command(flatten)]
+    pub marathon: Marathon,
 
     /// Groups to serve, as a comma list; `*` serves every app.
     #[arg(
@@ -184,6 +160,30 @@ pub struct Typed {
     /// Folder of PEM bundles `NAME.pem` (certificate, chain and key); changes are noticed.
     #[arg(long, env = "CERTIFICATES_DIR", value_name = "FOLDER", value_parser = path())]
     pub certificates_dir: Option<PathBuf>,
+
+    /// Id of the app that answers ACME challenges for the hosts in `MARATHON_ACME_{n}_DOMAIN`
+    /// labels. Empty: those labels mean nothing.
+    #[arg(
+        long,
+        env = "MARATHON_ACME_APP_ID",
+        value_name = "APP",
+        default_value = "marathon-acme"
+    )]
+    pub marathon_acme_app_id: String,
+
+    /// Position of the port on which that app answers, counted from 0.
+    #[arg(
+        long,
+        env = "MARATHON_ACME_PORT_INDEX",
+        value_name = "INDEX",
+        default_value = "0"
+    )]
+    pub marathon_acme_port_index: u16,
+
+    /// Name of the certificate that is shown to clients that ask for no name, or for one that no
+    /// certificate has. Unset: they are cut off.
+    #[arg(long, env = "DEFAULT_CERTIFICATE", value_name = "NAME")]
+    pub default_certificate: Option<String>,
 
     /// Vault.
     #[command(flatten)]
@@ -387,40 +387,4 @@ impl Link {
             remedy,
         }
     }
-}
-
-/// Every setting as a row of a Markdown table: variable, flag, default, meaning.
-pub fn table(serve: &clap::Command) -> String {
-    let mut table = "| variable | flag | default | meaning |\n|---|---|---|---|\n".to_owned();
-    for argument in serve.get_arguments() {
-        let (Some(variable), Some(flag)) = (argument.get_env(), argument.get_long()) else {
-            continue;
-        };
-        let defaults: Vec<_> = argument
-            .get_default_values()
-            .iter()
-            .map(|value| format!("`{}`", value.to_string_lossy()))
-            .collect();
-        let help = argument.get_help().map(ToString::to_string);
-        let mut help = help.unwrap_or_default();
-        let values = argument.get_possible_values();
-        if !values.is_empty()
-            && !argument
-                .get_value_names()
-                .is_some_and(|names| names.iter().any(|name| name == "BOOL"))
-        {
-            let names: Vec<_> = values.iter().map(|value| value.get_name()).collect();
-            help = format!("{help}: {}", names.join(", "));
-        }
-        let help = help.replace('|', "\\|");
-        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
-        let variable = variable.to_string_lossy();
-        // Writing to a string cannot fail.
-        let _ = writeln!(
-            table,
-            "| `{variable}` | `--{flag}` | {} | {help} |",
-            defaults.join(", ")
-        );
-    }
-    table
 }

@@ -48,13 +48,17 @@ pub enum Reason {
     UnresolvedAgent,
     /// A certificate cannot be used: the last good one of its name stays.
     InvalidCertificate,
-    /// A certificate cannot be had from where it is kept: the last good one of its name stays.
+    /// A certificate that a setting names is not there, or one cannot be had from where it is kept:
+    /// the last good one of its name stays.
     MissingCertificate,
+    /// An app asks for certificates over ACME, and the port that answers the challenges is not
+    /// there.
+    UnansweredChallenge,
 }
 
 impl Reason {
     /// Every class, for metrics that show zeros.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::UnreadableApp,
         Self::InvalidLabel,
         Self::Conflict,
@@ -63,6 +67,7 @@ impl Reason {
         Self::UnresolvedAgent,
         Self::InvalidCertificate,
         Self::MissingCertificate,
+        Self::UnansweredChallenge,
     ];
 
     /// The value of the metric label.
@@ -76,6 +81,7 @@ impl Reason {
             Self::UnresolvedAgent => "unresolved_agent",
             Self::InvalidCertificate => "invalid_certificate",
             Self::MissingCertificate => "missing_certificate",
+            Self::UnansweredChallenge => "unanswered_challenge",
         }
     }
 }

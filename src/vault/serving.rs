@@ -381,5 +381,6 @@ fn remedy(failure: &Failure) -> &'static str {
     }
 }
 
+#[cfg(feature = "demo")]
 #[cfg(test)]
 mod tests;

@@ -284,5 +284,6 @@ impl Poller {
     }
 }
 
+#[cfg(feature = "demo")]
 #[cfg(test)]
 mod tests;

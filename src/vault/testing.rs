@@ -1,28 +1,18 @@
 //! Certificates for the tests of this room, secrets that hold them, and a Vault in this process.
 
-use std::io;
-use std::sync::{Arc, Mutex};
+#[cfg(feature = "demo")]
+mod simulated;
 
-use bytes::Bytes;
 use data_encoding::{BASE64, HEXLOWER};
-use http::Request;
-use http_body_util::{BodyExt as _, Full};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
-use tracing::Dispatch;
-use tracing::subscriber::{DefaultGuard, NoSubscriber};
 
-use super::asker::{Asker, Token};
-use super::client::{Client, Current, Error, Held};
-use super::clock::Clock;
-use super::config::{Address, Config, Login};
-use super::door::{Carried, Door};
-use crate::metrics::Metrics;
-use crate::sim::vault::{self as sim, Profile, Vault};
+#[cfg(feature = "demo")]
+pub(super) use simulated::{Log, Simulated};
 
 /// 2030-03-17.
 pub(super) const NOW: i64 = 1_900_000_000;
@@ -136,144 +126,4 @@ impl Made {
 pub(super) fn versioned(fields: &Value, version: u64, second: u64) -> Value {
     let created = format!("2030-03-01T12:{:02}:{:02}.5Z", second / 60, second % 60);
     json!({ "data": fields, "metadata": { "version": version, "created_time": created } })
-}
-
-/// Carries requests to a Vault in this process.
-struct InProcess(Vault);
-
-impl Door for InProcess {
-    fn carry(&self, request: Request<Bytes>) -> Carried<'_> {
-        Box::pin(async move {
-            match self.0.answer(request, None).await {
-                Ok(response) => Ok(response.map(|body| {
-                    let body = Full::new(body).map_err(|never| match never {});
-                    body.boxed_unsync()
-                })),
-                Err(broken) => Err(Error::Connect {
-                    host: "the simulated vault".into(),
-                    why: broken.to_string(),
-                }),
-            }
-        })
-    }
-}
-
-/// A Vault in this process, and who asks it as root.
-pub(super) struct Simulated {
-    pub(super) vault: Vault,
-    pub(super) client: Client,
-    pub(super) config: Arc<Config>,
-    pub(super) clock: Clock,
-    pub(super) metrics: Arc<Metrics>,
-    /// Keeps the token there.
-    pub(super) current: Current,
-}
-
-impl Simulated {
-    pub(super) fn new() -> Self {
-        Self::speaking(Profile::Modern)
-    }
-
-    /// One that speaks like this release.
-    pub(super) fn speaking(profile: Profile) -> Self {
-        let vault = Vault::offline(sim::Config {
-            profile,
-            ..sim::Config::default()
-        });
-        let address = Address::parse("http://vault.example:8200").unwrap();
-        let config = Arc::new(Config::new(address, Login::None));
-        let metrics = Metrics::new().unwrap();
-        let door = Arc::new(InProcess(vault.clone()));
-        let asker = Asker::new(config.clone(), door, metrics.clone());
-        let (client, current) = Client::new(asker);
-        let clock = Clock::with_wall({
-            let vault = vault.clone();
-            move || vault.now().into()
-        });
-        let simulated = Self {
-            vault,
-            client,
-            config,
-            clock,
-            metrics,
-            current,
-        };
-        let root = simulated.vault.root_token().to_owned();
-        simulated.log_in(&root);
-        simulated
-    }
-
-    /// Asks with this token from now on.
-    pub(super) fn log_in(&self, token: &str) {
-        let token = Token::parse(token).unwrap();
-        self.current.token.send_modify(|held| {
-            let generation = held.as_ref().map_or(1, |held| held.generation + 1);
-            *held = Some(Arc::new(Held {
-                token,
-                generation,
-                works: std::sync::atomic::AtomicBool::new(true),
-            }));
-        });
-    }
-
-    /// Asks with a token that may do this and no more.
-    pub(super) async fn log_in_with(&self, policy: &str) {
-        let body = json!({ "policy": policy });
-        self.vault.write("sys/policies/acl/p", body).await.unwrap();
-        let body = json!({ "policies": ["p"] });
-        let made = self.vault.write("auth/token/create", body).await.unwrap();
-        self.log_in(made["auth"]["client_token"].as_str().unwrap());
-    }
-
-    /// The paths that were asked for since the last time, without those of the test itself.
-    pub(super) fn asked(&self) -> Vec<String> {
-        let asked = self.vault.requests();
-        self.vault.forget_requests();
-        let paths = asked.into_iter().map(|seen| seen.path);
-        paths
-            .map(|path| path.trim_end_matches('?').to_owned())
-            .collect()
-    }
-}
-
-/// What is logged in this thread, at every level.
-#[derive(Clone, Default)]
-pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
-
-/// Ends the listening when it is dropped.
-pub(super) struct Listening {
-    _own: DefaultGuard,
-    _other: Dispatch,
-}
-
-impl Log {
-    /// Listens until what it gives is dropped.
-    pub(super) fn listen(&self) -> Listening {
-        // Beside one subscriber alone, a line that another thread reaches first is off for all.
-        let other = Dispatch::new(NoSubscriber::new());
-        let log = self.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::TRACE)
-            .with_ansi(false)
-            .with_writer(move || log.clone())
-            .finish();
-        Listening {
-            _own: tracing::subscriber::set_default(subscriber),
-            _other: other,
-        }
-    }
-
-    pub(super) fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

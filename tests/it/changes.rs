@@ -130,6 +130,7 @@ impl Plane {
             strict: false,
             use_health: true,
             framework_name: None,
+            acme: None,
         };
         let config = resources::Config {
             http_listen: http,

@@ -54,12 +54,21 @@ async fn a_store_may_require_check_and_set_and_delete_by_itself() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_current_release_names_its_mount_and_custom_metadata() {
+async fn a_current_release_says_more_of_mounts_versions_and_tokens() {
     let root = Client::root(Profile::Modern);
     put(&root, json!({ "a": "b" })).await;
     let found = root.get("secret/data/live").await;
     assert_eq!(*found.at("/mount_type"), json!("kv"));
     assert_eq!(*found.at("/data/metadata/custom_metadata"), Value::Null);
+    let found = root.get("auth/token/lookup-self").await;
+    assert_eq!(*found.at("/mount_type"), json!("token"));
+    let found = root.get("sys/mounts").await;
+    assert_eq!(*found.at("/mount_type"), json!("system"));
+    let made = root
+        .post("auth/token/create", json!({ "num_uses": 3 }))
+        .await;
+    assert_eq!(*made.at("/auth/mfa_requirement"), Value::Null);
+    assert_eq!(*made.at("/auth/num_uses"), json!(3));
 }
 
 #[tokio::test(start_paused = true)]
