@@ -17,6 +17,7 @@ mod lease;
 mod login;
 mod name;
 mod patience;
+mod redirect;
 mod serving;
 mod session;
 mod shelf;
