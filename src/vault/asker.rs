@@ -248,11 +248,6 @@ impl Token {
         let fits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
         fits.then(|| Self(Secret::from(text.to_owned())))
     }
-
-    /// Its text, to be sent.
-    pub(super) fn expose(&self) -> &str {
-        self.0.expose()
-    }
 }
 
 impl What {

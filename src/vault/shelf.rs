@@ -300,13 +300,13 @@ impl Entry {
                 false
             }
         };
-        self.next = match translated.agreement {
-            _ if lags => Next::Soon,
+        let next = match translated.agreement {
             Agreement::Agrees => Next::Told,
             Agreement::Unknown | Agreement::Newer | Agreement::Differs | Agreement::Older => {
                 Next::Sweep
             }
         };
+        self.next = if lags { Next::Soon } else { next };
         // What lags is better than nothing at all.
         if lags && self.last_good.is_some() {
             return;
