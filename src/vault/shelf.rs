@@ -711,6 +711,19 @@ mod tests {
     }
 
     #[test]
+    fn a_list_beyond_all_measure_is_cut() {
+        let names = (0..=MAX_CERTIFICATES).map(|index| (format!("n{index}"), Value::Null));
+        let mut bench = bench();
+        bench.list(1, Value::Object(names.collect()));
+        assert_eq!(bench.due(Purpose::Look).len(), MAX_CERTIFICATES);
+        let problems = bench.reading().1;
+        assert!(
+            problems[0].contains("1 are left out: more than 10000"),
+            "{problems:?}"
+        );
+    }
+
+    #[test]
     fn a_certificate_that_ends_becomes_a_problem() {
         let a = made_until(&["a"], NOW + DAY);
         let mut bench = bench();
