@@ -35,4 +35,6 @@ mod tls;
 #[cfg(test)]
 mod traffic;
 #[cfg(test)]
+mod vault;
+#[cfg(test)]
 mod vault_policy;
