@@ -73,6 +73,8 @@ pub mod metrics;
 
 pub mod backoff;
 
+pub mod clock;
+
 pub mod commands;
 
 #[cfg(feature = "demo")]

@@ -42,6 +42,9 @@ pub struct Plan {
     pub http: Option<SocketAddr>,
     /// Whether Marathon is down at first. Envoy is then not waited for, since it gets nothing.
     pub marathon_is_down: bool,
+    /// How Envoy speaks TLS to the daemon, which is told by `flags` that it has to; none:
+    /// plaintext, private keys included.
+    pub tls: Option<bootstrap::Tls>,
     /// Further settings of the daemon, as flags: `--strict-mode`.
     pub flags: Vec<String>,
     /// What the settings have no flag for: time limits that journeys set short.
@@ -61,6 +64,7 @@ impl Plan {
             xds_listen: None,
             http: None,
             marathon_is_down: false,
+            tls: None,
             flags: Vec::new(),
             tune: |_| {},
             options: Options::default(),
@@ -184,7 +188,12 @@ impl Stage {
         drop((for_http, for_https));
         let running = run(daemon);
         let mut stage = Self {
-            envoy: Envoy::start(&plan.envoy, &bootstrap(&plan, &xds), plan.options.clone()).await?,
+            envoy: Envoy::start(
+                &plan.envoy,
+                &bootstrap(&plan, &xds, plan.tls.clone()),
+                plan.options.clone(),
+            )
+            .await?,
             plan,
             daemon: Some(running),
             marathon,
@@ -231,7 +240,12 @@ impl Stage {
 
     /// The bootstrap that leads an Envoy here, for one more of them.
     pub fn bootstrap(&self) -> String {
-        bootstrap(&self.plan, &self.xds)
+        self.bootstrap_with(self.plan.tls.clone())
+    }
+
+    /// The same for one that speaks TLS otherwise.
+    pub fn bootstrap_with(&self, tls: Option<bootstrap::Tls>) -> String {
+        bootstrap(&self.plan, &self.xds, tls)
     }
 
     /// Stops the daemon as a signal would and waits for its end. Envoy goes on with what it has.
@@ -296,13 +310,15 @@ fn settings(
     let mut words = vec![
         format!("--marathon={}", marathon.urls().join(",")),
         format!("--xds-listen={xds_listen}"),
-        "--xds-plaintext-secrets=true".to_owned(),
         format!("--admin-listen={any_port}"),
         format!("--http-listen-addr={}", http.ip()),
         format!("--http-listen-port={}", http.port()),
         format!("--https-listen-addr={}", https.ip()),
         format!("--https-listen-port={}", https.port()),
     ];
+    if plan.tls.is_none() {
+        words.push("--xds-plaintext-secrets=true".to_owned());
+    }
     words.extend(plan.flags.iter().cloned());
     let typed = Typed::from_flags(words).map_err(StageError::Flags)?;
     let mut settings = typed.mean()?;
@@ -310,11 +326,12 @@ fn settings(
     Ok(settings)
 }
 
-fn bootstrap(plan: &Plan, xds: &XdsListen) -> String {
+fn bootstrap(plan: &Plan, xds: &XdsListen, tls: Option<bootstrap::Tls>) -> String {
     bootstrap::yaml(&bootstrap::Config {
         transport: plan.transport,
         control_plane: xds.clone(),
         envoy_admin: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        tls,
         ..bootstrap::Config::default()
     })
 }
