@@ -9,9 +9,11 @@
 //! - [`envoy`]: a real Envoy, found or fetched, as a child process
 //! - [`load`]: a steady load that counts every request, and a probe for the moment of change
 //! - [`proxy`]: an xDS client that behaves like Envoy, for tests that need no data plane
+//! - [`vault`]: a Vault with tokens, policies, key/value stores and a certificate authority
 
 pub mod backend;
 pub mod envoy;
 pub mod load;
 pub mod marathon;
 pub mod proxy;
+pub mod vault;
