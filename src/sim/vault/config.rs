@@ -2,6 +2,8 @@
 
 use std::net::Ipv4Addr;
 
+use serde_json::{Map, Value, json};
+
 /// The release whose habits are on the wire, where they differ for a client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Profile {
@@ -20,6 +22,29 @@ impl Profile {
         match self {
             Self::V1_8 => "1.8.12",
             Self::Modern => "1.20.4",
+        }
+    }
+
+    /// What `sys/health` says beyond what every release does.
+    pub(super) fn health_fields(self) -> Map<String, Value> {
+        match self {
+            Self::V1_8 => Map::new(),
+            Self::Modern => Map::from_iter([
+                ("enterprise".to_owned(), json!(false)),
+                ("echo_duration_ms".to_owned(), json!(0)),
+                ("clock_skew_ms".to_owned(), json!(0)),
+                ("replication_primary_canary_age_ms".to_owned(), json!(0)),
+            ]),
+        }
+    }
+
+    /// What `sys/seal-status` says beyond what every release does.
+    pub(super) fn seal_status_fields(self) -> Map<String, Value> {
+        match self {
+            Self::V1_8 => Map::new(),
+            Self::Modern => {
+                Map::from_iter([("build_date".to_owned(), json!("2025-09-23T13:22:38Z"))])
+            }
         }
     }
 }

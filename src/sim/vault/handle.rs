@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,10 +14,13 @@ use tokio::task::JoinSet;
 use super::VaultError;
 use super::config::Config;
 use super::fault::{Broken, Delivery, Fault};
+use super::health::Standing;
+use super::identity::{self, ClientIdentity};
 use super::message::{self, Operation, Peer};
+use super::pki::Authority;
 use super::server;
 use super::shared::{Seen, Shared};
-use super::world::root_token;
+use super::token::token_id;
 
 /// A running Vault. Clones are the same one; with the last of them it ends, connections and all.
 #[derive(Clone)]
@@ -30,6 +33,8 @@ struct Inner {
     root_token: String,
     address: SocketAddr,
     ca_pem: Option<String>,
+    /// Made when a client first asks for a certificate.
+    client_authority: Mutex<Option<Arc<Authority>>>,
     /// Aborted when this is dropped.
     _tasks: Mutex<JoinSet<()>>,
 }
@@ -52,10 +57,9 @@ impl Vault {
         reason = "sockets need a runtime, and this says so"
     )]
     pub async fn start(config: Config) -> Result<Self, VaultError> {
-        let tls = config
-            .tls
-            .then(|| server::tls(config.address))
-            .transpose()?;
+        let now = OffsetDateTime::now_utc();
+        let tls = config.tls.then(|| server::tls(config.address, now));
+        let tls = tls.transpose()?;
         let (tls, ca_pem) = tls.unzip();
         let listener = server::bind(config.address).map_err(VaultError::Bind)?;
         let address = listener.local_addr().map_err(VaultError::Bind)?;
@@ -225,6 +229,40 @@ impl Vault {
         });
     }
 
+    /// The key for `sys/unseal`.
+    #[must_use]
+    pub fn unseal_key(&self) -> String {
+        self.inner.shared.with(|world, _| world.unseal_key.clone())
+    }
+
+    /// Says what this node is within its cluster.
+    pub fn stand(&self, standing: Standing) {
+        self.inner.shared.with(|world, _| world.standing = standing);
+    }
+
+    /// A client certificate for this name, good for `ttl` from its date on, by an authority that all
+    /// its clients have in common and no mount knows.
+    ///
+    /// # Errors
+    /// [`VaultError::Certificate`], of a name that no certificate can hold.
+    pub fn client_identity(
+        &self,
+        common_name: &str,
+        ttl: Duration,
+    ) -> Result<ClientIdentity, VaultError> {
+        let now = self.now();
+        let mut authority = lock(&self.inner.client_authority);
+        let authority = match &mut *authority {
+            Some(authority) => Arc::clone(authority),
+            none @ None => {
+                let made = identity::authority("clients of a simulated vault", now);
+                let made = Arc::new(made.map_err(VaultError::Certificate)?);
+                Arc::clone(none.insert(made))
+            }
+        };
+        identity::client(&authority, common_name, now, ttl).map_err(VaultError::Certificate)
+    }
+
     /// Ends the process and its connections, and returns when the port refuses. What it holds is kept.
     pub async fn stop(&self) {
         self.turn(false).await;
@@ -278,13 +316,18 @@ impl Vault {
 
 impl Inner {
     fn new(config: &Config, address: SocketAddr, ca_pem: Option<String>) -> Self {
-        let root_token = root_token(config.profile);
+        let root_token = token_id(config.profile, false);
         Self {
             shared: Arc::new(Shared::new(config, &root_token)),
             root_token,
             address,
             ca_pem,
+            client_authority: Mutex::new(None),
             _tasks: Mutex::new(JoinSet::new()),
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -9,8 +9,9 @@ use time::OffsetDateTime;
 
 use super::clock::stamp;
 use super::config::Profile;
+use super::duration::printed;
 use super::message::{Operation, Refusal, Reply, Secret};
-use super::world::Call;
+use super::mount::{Call, keys_below};
 
 /// Versions that are kept of a key unless it or the mount says otherwise.
 const MAX_VERSIONS: u64 = 10;
@@ -77,7 +78,7 @@ impl Kv2 {
             ("delete", Operation::Write) => self.delete(key, &versions(call)?, call.now),
             ("undelete", Operation::Write) => self.undelete(key, &versions(call)?),
             ("destroy", Operation::Write) => self.destroy(key, &versions(call)?),
-            ("metadata", Operation::List) => super::world::keys_below(self.keys.keys(), key),
+            ("metadata", Operation::List) => keys_below(self.keys.keys(), key),
             ("metadata", Operation::Read) => {
                 let found = self.keys.get(key).ok_or_else(Refusal::missing)?;
                 Ok(Reply::data(found.metadata(call.profile)))
@@ -87,7 +88,7 @@ impl Kv2 {
                 self.keys.remove(key);
                 Ok(Reply::Done)
             }
-            ("config" | "data" | "delete" | "undelete" | "destroy" | "metadata", _) => {
+            ("config" | "data" | "delete" | "undelete" | "destroy", _) => {
                 Err(Refusal::unsupported_operation())
             }
             _ => Ok(Secret {
@@ -249,7 +250,7 @@ impl Settings {
     fn json(self) -> Value {
         json!({
             "cas_required": self.cas_required,
-            "delete_version_after": go_duration(self.delete_version_after),
+            "delete_version_after": printed(self.delete_version_after),
             "max_versions": self.max_versions,
         })
     }
@@ -341,14 +342,4 @@ fn versions(call: &Call<'_>) -> Result<Vec<u64>, Refusal> {
 fn cas_number(value: &Value) -> Result<u64, Refusal> {
     let number = value.as_u64().or_else(|| value.as_str()?.parse().ok());
     number.ok_or_else(|| Refusal::bad(format!("error parsing {value} as an integer")))
-}
-
-/// A duration as Go prints it: `0s`, `1h0m0s`.
-fn go_duration(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
-        (0, 0, seconds) => format!("{seconds}s"),
-        (0, minutes, seconds) => format!("{minutes}m{seconds}s"),
-        (hours, minutes, seconds) => format!("{hours}h{minutes}m{seconds}s"),
-    }
 }

@@ -151,6 +151,8 @@ pub(super) enum Reply {
     Bare(StatusCode, Value),
     /// Anything else, with its content type.
     Raw(StatusCode, &'static str, Bytes),
+    /// 307 to this URL.
+    Redirect(String),
 }
 
 /// The envelope that most answers have.
@@ -194,9 +196,35 @@ impl Reply {
         Secret::data(data).into()
     }
 
+    /// With this id in the envelope, if there is one and it is to have one.
+    pub(super) fn with_id(mut self, id: String) -> Self {
+        if let Self::Secret(secret) = &mut self
+            && secret.wrap_info.is_none()
+        {
+            secret.request_id = id;
+        }
+        self
+    }
+
+    /// With the kind of mount that answered.
+    pub(super) fn of_mount(mut self, kind: &str) -> Self {
+        if let Self::Secret(secret) = &mut self {
+            secret.mount_type = Some(kind.to_owned());
+        }
+        self
+    }
+
     /// As HTTP.
     pub(super) fn response(self) -> Response<Bytes> {
         match self {
+            Self::Redirect(location) => {
+                let mut response = respond(StatusCode::TEMPORARY_REDIRECT, "", Bytes::new());
+                response.headers_mut().remove(header::CONTENT_TYPE);
+                if let Ok(location) = HeaderValue::try_from(location) {
+                    response.headers_mut().insert(header::LOCATION, location);
+                }
+                response
+            }
             Self::Done => respond(StatusCode::NO_CONTENT, "application/json", Bytes::new()),
             Self::Bare(status, body) => json_response(status, &body),
             Self::Raw(status, content_type, body) => respond(status, content_type, body),

@@ -14,22 +14,39 @@
 //! groups, RSA keys (ring makes none: a role's keys are `ec` unless it asks otherwise, and `rsa` is
 //! refused).
 
+mod approle;
+mod auth_token;
+mod cert;
 mod clock;
 mod config;
+mod duration;
 mod fault;
 mod handle;
+mod hcl;
+mod health;
+mod identity;
+mod kv1;
 mod kv2;
+mod lease;
 mod message;
+mod mount;
+mod pki;
+mod policy;
+mod quota;
 mod server;
 mod shared;
+mod sys;
 mod token;
 mod world;
+mod wrapping;
 
 use std::io;
 
 pub use self::config::{Config, Profile};
 pub use self::fault::{Broken, Fault, What};
 pub use self::handle::Vault;
+pub use self::health::Standing;
+pub use self::identity::ClientIdentity;
 pub use self::message::Peer;
 pub use self::shared::Seen;
 

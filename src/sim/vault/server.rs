@@ -15,9 +15,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
+use time::OffsetDateTime;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
@@ -26,6 +27,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::VaultError;
 use super::fault::Delivery;
+use super::identity;
 use super::message::Peer;
 use super::shared::Shared;
 
@@ -221,32 +223,18 @@ fn closed() -> io::Error {
 ///
 /// # Errors
 /// [`VaultError::Certificate`] and [`VaultError::Tls`].
-pub(super) fn tls(address: Ipv4Addr) -> Result<(TlsAcceptor, String), VaultError> {
-    let made = VaultError::Certificate;
-    let key = rcgen::KeyPair::generate().map_err(made)?;
-    let mut params = rcgen::CertificateParams::default();
-    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let name = rcgen::DnType::CommonName;
-    params
-        .distinguished_name
-        .push(name.clone(), "simulated vault CA");
-    let ca_pem = params.self_signed(&key).map_err(made)?.pem();
-    let issuer = rcgen::Issuer::new(params, key);
-    let key = rcgen::KeyPair::generate().map_err(made)?;
-    let names = vec![address.to_string(), "localhost".to_owned()];
-    let mut params = rcgen::CertificateParams::new(names).map_err(made)?;
-    params.distinguished_name.push(name, "simulated vault");
-    params.use_authority_key_identifier_extension = true;
-    let certificate = params.signed_by(&key, &issuer).map_err(made)?;
+pub(super) fn tls(
+    address: Ipv4Addr,
+    now: OffsetDateTime,
+) -> Result<(TlsAcceptor, String), VaultError> {
+    let (certificate, key, ca_pem) =
+        identity::server(address, now).map_err(VaultError::Certificate)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(VaultError::Tls)?
         .with_client_cert_verifier(Arc::new(AnyClient { provider }))
-        .with_single_cert(
-            vec![certificate.der().clone()],
-            PrivateKeyDer::Pkcs8(key.serialize_der().into()),
-        )
+        .with_single_cert(vec![certificate], key)
         .map_err(VaultError::Tls)?;
     Ok((TlsAcceptor::from(Arc::new(config)), ca_pem))
 }

@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 
 use super::clock::{seconds_until, stamp};
 use super::config::Profile;
+use super::duration::spoken;
 
 /// The default and the longest lifetime of a mount that does not say: 32 days.
 pub(super) const SYSTEM_TTL: Duration = Duration::from_secs(2_764_800);
@@ -110,27 +111,29 @@ impl Lifetime {
     }
 }
 
-/// A duration as Vault's warnings write it: `1h`, `1m30s`.
-pub(super) fn spoken(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    let parts = [
-        (seconds / 3600, 'h'),
-        (seconds / 60 % 60, 'm'),
-        (seconds % 60, 's'),
-    ];
-    let text: String = parts
-        .iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, unit)| format!("{count}{unit}"))
-        .collect();
-    if text.is_empty() {
-        "0s".to_owned()
-    } else {
-        text
-    }
-}
-
 impl Token {
+    /// The first token of a Vault.
+    pub(super) fn root(id: &str, now: OffsetDateTime) -> Self {
+        Self {
+            id: id.to_owned(),
+            accessor: letters(24),
+            policies: vec!["root".to_owned()],
+            path: "auth/token/root".to_owned(),
+            meta: None,
+            display_name: "root".to_owned(),
+            entity_id: String::new(),
+            num_uses: 0,
+            is_batch: false,
+            renewable: false,
+            parent: None,
+            lifetime: Lifetime::default(),
+            created: now,
+            expires: None,
+            last_renewal: None,
+            login: None,
+        }
+    }
+
     /// Whether it may do everything.
     pub(super) fn is_root(&self) -> bool {
         self.policies.iter().any(|policy| policy == "root")
@@ -208,6 +211,24 @@ impl Tokens {
 
     pub(super) fn find_mut(&mut self, id: &str) -> Option<&mut Token> {
         self.by_id.get_mut(id)
+    }
+
+    /// Counts a use; whether it was the last.
+    pub(super) fn spend(&mut self, id: &str) -> bool {
+        let Some(token) = self.by_id.get_mut(id) else {
+            return false;
+        };
+        match token.num_uses {
+            0 => false,
+            1 => {
+                token.num_uses = -1;
+                true
+            }
+            _ => {
+                token.num_uses -= 1;
+                false
+            }
+        }
     }
 
     pub(super) fn with_accessor(&self, accessor: &str) -> Option<&Token> {
@@ -302,18 +323,5 @@ mod tests {
         let id = uuid();
         let lengths: Vec<usize> = id.split('-').map(str::len).collect();
         assert_eq!(lengths, [8, 4, 4, 4, 12]);
-    }
-
-    #[test]
-    fn a_duration_is_spoken_without_zeros() {
-        for (seconds, text) in [
-            (3600, "1h"),
-            (60, "1m"),
-            (15, "15s"),
-            (3690, "1h1m30s"),
-            (0, "0s"),
-        ] {
-            assert_eq!(spoken(Duration::from_secs(seconds)), text);
-        }
     }
 }

@@ -1,111 +1,77 @@
-//! Everything a Vault holds, and the way of a request through it: seal, token, policy, mount.
+//! Everything a Vault holds, and the way of a request through it: seal, quota, token, policy, engine.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::fmt;
 
 use http::StatusCode;
-use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::config::{Config, Profile};
+use super::health::Standing;
 use super::kv2::Kv2;
+use super::lease::Leases;
 use super::message::{Operation, Refusal, Reply, Request};
-use super::token::{Lifetime, Token, Tokens, letters, token_id, uuid};
+use super::mount::{Call, Engine, Mount, Outcome};
+use super::policy::{Acl, Capability, DEFAULT, Policy};
+use super::quota::Quotas;
+use super::token::{Token, Tokens, letters, uuid};
+use super::wrapping::Wrapped;
+use super::{auth_token, health, lease, sys, wrapping};
 
 /// The state. A clone is what a replica holds that hears nothing more.
 #[derive(Clone)]
 pub(super) struct World {
     pub(super) profile: Profile,
+    pub(super) standing: Standing,
     pub(super) initialized: bool,
     pub(super) sealed: bool,
+    pub(super) unseal_key: String,
+    pub(super) root_token: String,
     pub(super) cluster_id: String,
+    pub(super) cluster_name: String,
     pub(super) tokens: Tokens,
+    pub(super) policies: BTreeMap<String, Policy>,
     /// By their paths, with the slash at the end; logins begin with `auth/`.
     pub(super) mounts: BTreeMap<String, Mount>,
+    pub(super) wrapped: BTreeMap<String, Wrapped>,
+    pub(super) leases: Leases,
+    pub(super) quotas: Quotas,
 }
 
-impl std::fmt::Debug for World {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("World")
             .field("profile", &self.profile)
+            .field("standing", &self.standing)
             .field("sealed", &self.sealed)
             .finish_non_exhaustive()
-    }
-}
-
-/// An engine at a path.
-#[derive(Clone)]
-pub(super) struct Mount {
-    pub(super) engine: Engine,
-    pub(super) accessor: String,
-    pub(super) uuid: String,
-}
-
-/// What a mount does.
-#[derive(Clone)]
-pub(super) enum Engine {
-    Kv2(Kv2),
-}
-
-/// A request on its way to a mount.
-#[derive(Clone, Copy)]
-pub(super) struct Call<'a> {
-    pub(super) request: &'a Request,
-    /// Below the mount.
-    pub(super) path: &'a str,
-    pub(super) now: OffsetDateTime,
-    pub(super) profile: Profile,
-}
-
-impl Call<'_> {
-    /// A field of the body that is a duration.
-    pub(super) fn duration(&self, name: &str) -> Result<Option<Duration>, Refusal> {
-        let Some(text) = self.request.text(name) else {
-            return Ok(None);
-        };
-        match text.trim_end_matches('s').parse() {
-            Ok(seconds) => Ok(Some(Duration::from_secs(seconds))),
-            Err(error) => Err(Refusal::framed(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                &format!("error converting input {text} for field {name:?}: {error}"),
-            )),
-        }
     }
 }
 
 impl World {
     pub(super) fn new(config: &Config, root_token: &str, now: OffsetDateTime) -> Self {
         let mut tokens = Tokens::default();
-        tokens.insert(Token {
-            id: root_token.to_owned(),
-            accessor: letters(24),
-            policies: vec!["root".to_owned()],
-            path: "auth/token/root".to_owned(),
-            meta: None,
-            display_name: "root".to_owned(),
-            entity_id: String::new(),
-            num_uses: 0,
-            is_batch: false,
-            renewable: false,
-            parent: None,
-            lifetime: Lifetime::default(),
-            created: now,
-            expires: None,
-            last_renewal: None,
-            login: None,
-        });
-        let mount = Mount {
-            engine: Engine::Kv2(Kv2::default()),
-            accessor: format!("kv_{}", letters(8)),
-            uuid: uuid(),
-        };
+        tokens.insert(Token::root(root_token, now));
+        let default = Policy::parse(DEFAULT).ok();
+        let default = default.map(|policy| ("default".to_owned(), policy));
+        let token = ("auth/token/".to_owned(), Mount::new(Engine::Token));
+        // As a server in dev mode has it.
+        let secret = Mount::new(Engine::Kv2(Kv2::default()));
         Self {
             profile: config.profile,
+            standing: Standing::Active,
             initialized: config.initialized,
             sealed: !config.initialized,
+            unseal_key: letters(44),
+            root_token: root_token.to_owned(),
             cluster_id: uuid(),
+            cluster_name: format!("vault-cluster-{}", letters(8).to_lowercase()),
             tokens,
-            mounts: BTreeMap::from([("secret/".to_owned(), mount)]),
+            policies: default.into_iter().collect(),
+            mounts: BTreeMap::from([token, ("secret/".to_owned(), secret)]),
+            wrapped: BTreeMap::new(),
+            leases: Leases::default(),
+            quotas: Quotas::default(),
         }
     }
 
@@ -115,40 +81,133 @@ impl World {
         request: &Request,
         now: OffsetDateTime,
     ) -> Result<Reply, Refusal> {
-        self.tokens.expire(now);
-        if request.path == "sys/health" {
-            return Ok(self.health(now));
+        self.pass(now);
+        if let Some(reply) = health::answer(self, request, now) {
+            return reply;
         }
         if self.sealed {
-            let text = "error performing token check: Vault is sealed";
-            return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text));
+            return Err(self.sealed_refusal(request));
         }
-        let token = match &request.token {
-            None => return Err(self.missing_token()),
-            Some(id) => self
-                .tokens
-                .find(id)
-                .cloned()
-                .ok_or_else(|| self.dead_token())?,
-        };
-        match (request.path.as_str(), request.operation) {
-            ("auth/token/lookup-self", Operation::Read) => Ok(Reply::data(token.lookup(now))),
-            _ => self.forward(request, now),
+        if let Some(reply) = self.standing.stand_by(request) {
+            return reply;
         }
+        self.quotas.admit(&request.path, now)?;
+        let reply = self.serve(request, now)?;
+        let reply = wrapping::wrap(self, request, reply, now)?;
+        Ok(reply.with_id(uuid()))
     }
 
-    fn forward(&mut self, request: &Request, now: OffsetDateTime) -> Result<Reply, Refusal> {
+    /// Ends what has run out.
+    fn pass(&mut self, now: OffsetDateTime) {
+        let dead = self.tokens.expire(now);
+        lease::revoke_of(self, &dead, now);
+        lease::expire(self, now);
+        self.wrapped.retain(|_, wrapped| wrapped.ends > now);
+    }
+
+    fn serve(&mut self, request: &Request, now: OffsetDateTime) -> Result<Reply, Refusal> {
+        if self.is_open(request) {
+            return match request.path.as_str() {
+                "sys/wrapping/lookup" => wrapping::lookup(self, request),
+                _ => self.engine(request, None, now),
+            };
+        }
+        if request.path == "sys/wrapping/unwrap" {
+            return wrapping::unwrap(self, request);
+        }
+        let caller = self.caller(request)?;
+        let spent = self.tokens.spend(&caller.id);
+        let reply = self.permitted(request, &caller, now);
+        if spent {
+            self.revoke(&caller.id, now);
+        }
+        reply
+    }
+
+    /// Whether a path is answered without a token.
+    fn is_open(&self, request: &Request) -> bool {
+        if request.path == "sys/wrapping/lookup" {
+            return true;
+        }
+        let (_, path, mount) = match self.mount_of(&request.path) {
+            Some(found) => found,
+            None => return false,
+        };
+        mount.is_open(path, request.operation)
+    }
+
+    /// The token that a request came with.
+    pub(super) fn caller(&self, request: &Request) -> Result<Token, Refusal> {
+        let Some(id) = &request.token else {
+            return Err(self.missing_token());
+        };
+        if self.wrapped.contains_key(id) {
+            // It is a token, and good for one path.
+            return Err(Refusal::denied());
+        }
+        let token = self.tokens.find(id).cloned();
+        token.ok_or_else(|| self.dead_token())
+    }
+
+    /// What the policies of a token grant.
+    pub(super) fn acl(&self, token: &Token) -> Acl {
+        if token.is_root() {
+            return Acl::Root;
+        }
+        let known = token.policies.iter();
+        Acl::of(known.filter_map(|name| self.policies.get(name)))
+    }
+
+    fn permitted(
+        &mut self,
+        request: &Request,
+        caller: &Token,
+        now: OffsetDateTime,
+    ) -> Result<Reply, Refusal> {
+        // Whoever may do something below a mount may ask what it is.
+        if request.path.starts_with("sys/internal/ui/mounts") {
+            return sys::ui_mounts(self, request, caller);
+        }
+        let acl = self.acl(caller);
+        let wanted = match request.operation {
+            Operation::Read => Capability::Read,
+            Operation::List => Capability::List,
+            Operation::Delete => Capability::Delete,
+            Operation::Write => match self.mount_of(&request.path) {
+                Some((_, path, mount)) if !mount.holds(path) => Capability::Create,
+                Some(_) | None => Capability::Update,
+            },
+        };
+        let needs_sudo = sys::is_protected(&request.path);
+        let is_allowed = acl.allows(&request.path, wanted)
+            && (!needs_sudo || acl.allows(&request.path, Capability::Sudo));
+        if !is_allowed {
+            return Err(Refusal::denied());
+        }
+        if let Some(path) = request.path.strip_prefix("sys/") {
+            return sys::answer(self, path, request, caller, now);
+        }
+        if let Some(path) = request.path.strip_prefix("auth/token/") {
+            return auth_token::answer(self, path, request, caller, now);
+        }
+        self.engine(request, Some(caller), now)
+    }
+
+    /// Hands a request to the engine that is mounted there.
+    fn engine(
+        &mut self,
+        request: &Request,
+        caller: Option<&Token>,
+        now: OffsetDateTime,
+    ) -> Result<Reply, Refusal> {
         let profile = self.profile;
-        let found = self
-            .mounts
-            .iter_mut()
-            .filter_map(|(at, mount)| Some((request.path.strip_prefix(at.as_str())?, mount)))
-            .min_by_key(|(path, _)| path.len());
-        let Some((path, mount)) = found else {
+        let Some((at, path, mount)) = mount_of_mut(&mut self.mounts, &request.path) else {
             let path = &request.path;
             let text = match profile {
                 Profile::V1_8 => format!("no handler for route '{path}'"),
-                Profile::Modern => format!("no handler for route {path:?}. route entry not found."),
+                Profile::Modern => {
+                    format!("no handler for route {path:?}. route entry not found.")
+                }
             };
             return Err(Refusal::new(StatusCode::NOT_FOUND, text));
         };
@@ -157,39 +216,54 @@ impl World {
             path,
             now,
             profile,
+            tune: mount.tune,
         };
-        match &mut mount.engine {
-            Engine::Kv2(kv) => kv.answer(&call),
-        }
+        let kind = mount.engine.kind();
+        let outcome = mount.answer(&call)?;
+        let at = at.to_owned();
+        let reply = match outcome {
+            Outcome::Reply(reply) => reply,
+            Outcome::Login(grant) => auth_token::log_in(self, request, &at, *grant, now)?,
+            Outcome::Leased(leased) => lease::grant(self, request, caller, at, *leased, now),
+        };
+        Ok(match profile {
+            Profile::V1_8 => reply,
+            Profile::Modern => reply.of_mount(kind),
+        })
     }
 
-    fn health(&self, now: OffsetDateTime) -> Reply {
-        let status = if self.sealed {
-            StatusCode::SERVICE_UNAVAILABLE
+    /// The mount that a path is below, with its own path and the rest.
+    pub(super) fn mount_of<'a>(&'a self, path: &'a str) -> Option<(&'a str, &'a str, &'a Mount)> {
+        let below = self.mounts.iter().filter_map(|(at, mount)| {
+            let rest = path.strip_prefix(at.as_str())?;
+            Some((at.as_str(), rest, mount))
+        });
+        below.max_by_key(|(at, _, _)| at.len())
+    }
+
+    /// Ends a token, all that descend from it, and their leases.
+    pub(super) fn revoke(&mut self, id: &str, now: OffsetDateTime) {
+        let dead: BTreeSet<String> = self.tokens.revoke(id);
+        lease::revoke_of(self, &dead, now);
+    }
+
+    fn sealed_refusal(&self, request: &Request) -> Refusal {
+        let text = if request.token.is_none() || self.is_open(request) {
+            "Vault is sealed"
         } else {
-            StatusCode::OK
+            "error performing token check: Vault is sealed"
         };
-        Reply::Bare(
-            status,
-            json!({
-                "initialized": self.initialized,
-                "sealed": self.sealed,
-                "standby": self.sealed,
-                "performance_standby": false,
-                "server_time_utc": now.unix_timestamp(),
-                "version": self.profile.version(),
-            }),
-        )
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
     }
 
-    fn missing_token(&self) -> Refusal {
+    pub(super) fn missing_token(&self) -> Refusal {
         match self.profile {
             Profile::V1_8 => Refusal::bad("missing client token"),
             Profile::Modern => Refusal::new(StatusCode::FORBIDDEN, "permission denied"),
         }
     }
 
-    fn dead_token(&self) -> Refusal {
+    pub(super) fn dead_token(&self) -> Refusal {
         let text = match self.profile {
             Profile::V1_8 => "permission denied",
             Profile::Modern => "2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n",
@@ -198,25 +272,13 @@ impl World {
     }
 }
 
-/// The names right below a prefix, with a slash where more is below them.
-pub(super) fn keys_below<'a>(
-    keys: impl Iterator<Item = &'a String>,
-    prefix: &str,
-) -> Result<Reply, Refusal> {
-    let names: BTreeSet<String> = keys
-        .filter_map(|key| key.strip_prefix(prefix))
-        .map(|rest| match rest.split_once('/') {
-            Some((folder, _)) => format!("{folder}/"),
-            None => rest.to_owned(),
-        })
-        .collect();
-    if names.is_empty() {
-        return Err(Refusal::missing());
-    }
-    Ok(Reply::data(json!({ "keys": names })))
-}
-
-/// The initial token of a Vault of this release.
-pub(super) fn root_token(profile: Profile) -> String {
-    token_id(profile, false)
+fn mount_of_mut<'a>(
+    mounts: &'a mut BTreeMap<String, Mount>,
+    path: &'a str,
+) -> Option<(&'a str, &'a str, &'a mut Mount)> {
+    let below = mounts.iter_mut().filter_map(|(at, mount)| {
+        let rest = path.strip_prefix(at.as_str())?;
+        Some((at.as_str(), rest, mount))
+    });
+    below.max_by_key(|(at, _, _)| at.len())
 }
