@@ -320,3 +320,59 @@ fn text(answer: &Value, pointer: &str, what: &'static str) -> Result<String, Set
     let text = answer.pointer(pointer).and_then(Value::as_str);
     text.map(str::to_owned).ok_or(SetUpError::Lacks(what))
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::{Method, Request};
+
+    use super::*;
+
+    /// What somebody with this token gets for a request.
+    async fn status(vault: &sim::Vault, token: &str, method: Method, path: &str) -> u16 {
+        let body = json!({ "common_name": DAEMON }).to_string();
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("/v1/{path}"))
+            .header("x-vault-token", token)
+            .body(Bytes::from(body));
+        let answer = vault.answer(request.unwrap(), None).await;
+        answer.unwrap().status().as_u16()
+    }
+
+    #[tokio::test]
+    async fn every_login_may_do_what_the_daemon_does_and_nothing_else() {
+        let life = Duration::from_secs(600);
+        for login in [
+            Login::Periodic(life),
+            Login::Mortal(life),
+            Login::AppRole(life),
+        ] {
+            let plan = VaultPlan {
+                login,
+                domains: vec!["one.test".to_owned()],
+                ..VaultPlan::default()
+            };
+            let vaulted = Vaulted::start(&plan, Ipv4Addr::LOCALHOST).await.unwrap();
+            let vault = vaulted.vault();
+            let token = match login {
+                Login::Periodic(_) | Login::Mortal(_) => vaulted.secrets()[0].clone(),
+                Login::AppRole(_) => {
+                    let file = |name| fs::read_to_string(vaulted.file(name)).unwrap();
+                    let ids = json!({ "role_id": file("role-id"), "secret_id": file("secret-id") });
+                    let answer = vault.write("auth/approle/login", ids).await.unwrap();
+                    text(&answer, "/auth/client_token", "a token").unwrap()
+                }
+            };
+            let get = async |path| status(vault, &token, Method::GET, path).await;
+            let post = async |path| status(vault, &token, Method::POST, path).await;
+            assert_eq!(get("marathon-acme/data/live").await, 200, "{login:?}");
+            assert_eq!(get("marathon-acme/data/certificates/one.test").await, 200);
+            assert_eq!(post("pki/issue/marathon-envoy-poc").await, 200);
+            assert_eq!(get("auth/token/lookup-self").await, 200);
+            assert_eq!(get("marathon-acme/data/client_key").await, 403);
+            assert_eq!(post("marathon-acme/data/live").await, 403);
+            assert_eq!(post("pki/issue/envoy").await, 403);
+        }
+    }
+}
