@@ -49,7 +49,8 @@ pub struct Issued {
     pub key_pem: String,
     /// The certificate as a client sees it.
     pub der: Vec<u8>,
-    names: Vec<String>,
+    /// The names that it is for.
+    pub names: Vec<String>,
 }
 
 impl fmt::Debug for Issued {

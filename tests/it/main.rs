@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod acme;
 #[cfg(test)]
+mod canaries;
+#[cfg(test)]
 mod changes;
 #[cfg(test)]
 mod conformance;
@@ -32,3 +34,5 @@ mod tidy;
 mod tls;
 #[cfg(test)]
 mod traffic;
+#[cfg(test)]
+mod vault;

@@ -231,8 +231,18 @@ impl Play {
         let mut lines = vec![
             "Marathon (simulated) → marathon-envoy → Envoy, all on this machine.".to_owned(),
             format!("  the edge   curl -H 'Host: {HOST}' http://{edge}/"),
-            format!("  Marathon   curl {marathon}/v2/apps"),
         ];
+        if let Some(vault) = stage.vault() {
+            let secure = stage.https();
+            lines.push(format!(
+                "  with TLS   curl -k --connect-to ::{secure} https://{HOST}/"
+            ));
+            lines.push(format!(
+                "  Vault      curl -k {}/v1/sys/health   (simulated)",
+                vault.vault().url()
+            ));
+        }
+        lines.push(format!("  Marathon   curl {marathon}/v2/apps"));
         if !self.script {
             let (app, body) = (HELLO, r#"{"instances":4}"#);
             lines.push(format!(

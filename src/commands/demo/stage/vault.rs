@@ -117,7 +117,11 @@ impl fmt::Debug for Vaulted {
 
 impl Vaulted {
     /// Starts a Vault with TLS on `address` and sets it up as planned.
-    pub(super) async fn start(plan: &VaultPlan, address: Ipv4Addr) -> Result<Self, SetUpError> {
+    ///
+    /// # Errors
+    ///
+    /// When it cannot start, or refuses what it is told.
+    pub async fn start(plan: &VaultPlan, address: Ipv4Addr) -> Result<Self, SetUpError> {
         let vault = sim::Vault::start(sim::Config {
             address,
             tls: true,
@@ -178,7 +182,11 @@ impl Vaulted {
     }
 
     /// What asks the daemon's xDS port at `address` as Envoy does, each time on a new connection.
-    pub(super) fn xds_target(&self, address: SocketAddr) -> Result<Target, SetUpError> {
+    ///
+    /// # Errors
+    ///
+    /// When Envoy's certificate is none.
+    pub fn xds_target(&self, address: SocketAddr) -> Result<Target, SetUpError> {
         let tls = Tls::mutual(DAEMON, &self.authority_pem, &self.envoy_pem)?;
         Ok(Target {
             keep_alive: false,
@@ -196,8 +204,8 @@ impl Vaulted {
         self.folder.path().join(name)
     }
 
-    /// The daemon's flags.
-    pub(super) fn flags(&self) -> &[String] {
+    /// The daemon's flags that lead it here.
+    pub fn flags(&self) -> &[String] {
         &self.flags
     }
 
