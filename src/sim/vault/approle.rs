@@ -6,9 +6,11 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
+use super::call::{Call, Outcome};
 use super::config::Profile;
+use super::grant::{Grant, Terms};
 use super::message::{Operation, Refusal, Reply};
-use super::mount::{Call, Grant, Outcome, Terms, keys_below};
+use super::mount::keys_below;
 use super::token::uuid;
 
 /// One mount.

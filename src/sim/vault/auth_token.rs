@@ -5,8 +5,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
+use super::call::{Call, Tune};
+use super::grant::{Grant, Terms};
 use super::message::{Operation, Refusal, Reply, Request, Secret};
-use super::mount::{Call, Engine, Grant, Terms, Tune};
+use super::mount::Engine;
 use super::token::{Lifetime, Login, Token, letters, token_id, uuid};
 use super::world::World;
 
@@ -200,7 +202,7 @@ fn enter(world: &mut World, mut token: Token, now: OffsetDateTime) -> Result<Rep
         token.lifetime.ttl = ttl;
         token.expires = Some(now + ttl);
     }
-    let auth = token.auth(lease);
+    let auth = token.auth(lease, world.profile);
     world.tokens.insert(token);
     Ok(Secret {
         auth: Some(auth),
@@ -252,12 +254,13 @@ fn renew(
     }
     let granted = lifetime.grant(increment, token.created, now);
     let (ttl, warning) = granted.ok_or_else(past_the_end)?;
+    let profile = world.profile;
     let token = world.tokens.find_mut(id);
     let token = token.ok_or_else(past_the_end)?;
     token.expires = Some(now + ttl);
     token.last_renewal = Some(now);
     Ok(Secret {
-        auth: Some(token.auth(ttl)),
+        auth: Some(token.auth(ttl, profile)),
         warnings: Vec::from_iter(warning),
         ..Secret::default()
     }

@@ -13,8 +13,10 @@ use time::OffsetDateTime;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use super::call::{Call, Outcome};
+use super::grant::{Grant, Terms};
 use super::message::{Operation, Peer, Refusal, Reply};
-use super::mount::{Call, Grant, Outcome, Terms, keys_below};
+use super::mount::keys_below;
 
 const NO_CERTIFICATE: &str = "client certificate must be supplied";
 const NO_CHAIN: &str = "invalid certificate or no client certificate supplied";

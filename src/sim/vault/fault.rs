@@ -90,7 +90,6 @@ impl What {
 pub struct Broken;
 
 /// How an answer goes over the wire.
-#[derive(Debug)]
 pub(super) enum Delivery {
     Whole(Response<Bytes>),
     /// Closed before a byte.

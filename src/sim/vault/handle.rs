@@ -31,6 +31,7 @@ pub struct Vault {
 struct Inner {
     shared: Arc<Shared>,
     root_token: String,
+    is_offline: bool,
     address: SocketAddr,
     ca_pem: Option<String>,
     /// Made when a client first asks for a certificate.
@@ -264,6 +265,7 @@ impl Vault {
     }
 
     /// Ends the process and its connections, and returns when the port refuses. What it holds is kept.
+    /// Of one that is offline there is nothing to end, here and in [`Vault::start_again`].
     pub async fn stop(&self) {
         self.turn(false).await;
     }
@@ -274,6 +276,9 @@ impl Vault {
     }
 
     async fn turn(&self, up: bool) {
+        if self.inner.is_offline {
+            return;
+        }
         let shared = &self.inner.shared;
         shared.wanted.send_replace(up);
         let mut listening = shared.listening.subscribe();
@@ -320,6 +325,7 @@ impl Inner {
         Self {
             shared: Arc::new(Shared::new(config, &root_token)),
             root_token,
+            is_offline: address.port() == 0,
             address,
             ca_pem,
             client_authority: Mutex::new(None),

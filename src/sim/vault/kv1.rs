@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use super::call::Call;
 use super::duration;
 use super::message::{Operation, Refusal, Reply, Secret};
-use super::mount::{Call, keys_below};
+use super::mount::keys_below;
 
 /// One mount.
 #[derive(Clone, Default)]

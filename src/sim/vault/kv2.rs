@@ -7,11 +7,12 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
+use super::call::Call;
 use super::clock::stamp;
 use super::config::Profile;
 use super::duration::printed;
 use super::message::{Operation, Refusal, Reply, Secret};
-use super::mount::{Call, keys_below};
+use super::mount::keys_below;
 
 /// Versions that are kept of a key unless it or the mount says otherwise.
 const MAX_VERSIONS: u64 = 10;

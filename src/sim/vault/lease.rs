@@ -6,9 +6,10 @@ use std::time::Duration;
 use serde_json::json;
 use time::OffsetDateTime;
 
+use super::call::Leased;
 use super::clock::{seconds_until, stamp};
 use super::message::{Refusal, Reply, Request};
-use super::mount::{Engine, Leased};
+use super::mount::Engine;
 use super::token::{Token, uuid};
 use super::world::World;
 

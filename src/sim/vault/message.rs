@@ -22,8 +22,8 @@ pub(super) enum Operation {
     Delete,
 }
 
-/// One request.
-#[derive(Clone, Debug)]
+/// One request. It holds a token, and so has no `Debug`.
+#[derive(Clone)]
 pub(super) struct Request {
     pub(super) operation: Operation,
     /// Without `/v1/`; ends with a slash if it lists.
@@ -140,8 +140,8 @@ pub(super) fn query(text: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// What a request gets, if it is not refused.
-#[derive(Clone, Debug)]
+/// What a request gets, if it is not refused: perhaps a secret, and so without `Debug`.
+#[derive(Clone)]
 pub(super) enum Reply {
     /// Vault's envelope around data or a token.
     Secret(Box<Secret>),
@@ -156,7 +156,7 @@ pub(super) enum Reply {
 }
 
 /// The envelope that most answers have.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Secret {
     /// Of a 200 unless said otherwise: a deleted version is a 404 with data.
     pub(super) status: StatusCode,

@@ -16,11 +16,13 @@
 
 mod approle;
 mod auth_token;
+mod call;
 mod cert;
 mod clock;
 mod config;
 mod duration;
 mod fault;
+mod grant;
 mod handle;
 mod hcl;
 mod health;
@@ -39,6 +41,9 @@ mod sys;
 mod token;
 mod world;
 mod wrapping;
+
+#[cfg(test)]
+mod tests;
 
 use std::io;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{Request, Response, StatusCode, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -159,7 +159,6 @@ async fn answer(
     peer: Option<Peer>,
 ) -> Result<Response<Body>, io::Error> {
     let (parts, body) = request.into_parts();
-    let head_only = parts.method == Method::HEAD;
     let body = match Limited::new(body, BODY_LIMIT_BYTES).collect().await {
         Ok(body) => body.to_bytes(),
         Err(error) => return Err(io::Error::other(error)),
@@ -168,10 +167,7 @@ async fn answer(
     let delivery = shared.deliver(&request, peer).await;
     Ok(match delivery {
         Delivery::Closed => return Err(closed()),
-        Delivery::Whole(response) => response.map(|body| {
-            let body = if head_only { Bytes::new() } else { body };
-            whole(body)
-        }),
+        Delivery::Whole(response) => response.map(whole),
         Delivery::Cut(response) => partly(response, Ending::Closed),
         Delivery::Stalled(response) => partly(response, Ending::Silence),
     })

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Method, Response};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::clock::Clock;
 use super::config::Config;
 use super::fault::{Delivery, Due, Fault, Faults, What, made_up};
-use super::message::{Operation, Peer, Refusal, Request, token};
+use super::message::{Operation, Peer, Refusal, Reply, Request, token};
 use super::world::World;
 
 /// Requests that are kept to be looked at; a test that asks more wants a counter.
@@ -190,19 +190,23 @@ impl Shared {
 
     /// The answer without faults.
     fn truth(&self, request: &http::Request<Bytes>, peer: Option<Peer>) -> Response<Bytes> {
-        match Request::read(request, peer) {
-            Ok(request) => respond(self.ask(&request)),
+        let mut response = match Request::read(request, peer) {
+            Ok(parsed) => respond(self.ask(&parsed)),
             Err(refusal) => refusal.response(),
+        };
+        if request.method() == Method::HEAD {
+            response.body_mut().clear();
         }
+        response
     }
 
     /// Asks the world.
-    pub(super) fn ask(&self, request: &Request) -> Result<super::message::Reply, Refusal> {
+    pub(super) fn ask(&self, request: &Request) -> Result<Reply, Refusal> {
         self.with(|world, now| world.answer(request, now))
     }
 }
 
-fn respond(answer: Result<super::message::Reply, Refusal>) -> Response<Bytes> {
+fn respond(answer: Result<Reply, Refusal>) -> Response<Bytes> {
     match answer {
         Ok(reply) => reply.response(),
         Err(refusal) => refusal.response(),

@@ -140,8 +140,8 @@ impl Token {
     }
 
     /// The `auth` part of the answer that made or renewed it.
-    pub(super) fn auth(&self, lease: Duration) -> Value {
-        json!({
+    pub(super) fn auth(&self, lease: Duration, profile: Profile) -> Value {
+        let mut auth = json!({
             "client_token": self.id,
             "accessor": self.accessor,
             "policies": self.policies,
@@ -152,7 +152,15 @@ impl Token {
             "entity_id": self.entity_id,
             "token_type": self.kind(),
             "orphan": self.parent.is_none(),
-        })
+        });
+        match (profile, auth.as_object_mut()) {
+            (Profile::Modern, Some(auth)) => {
+                auth.insert("mfa_requirement".into(), Value::Null);
+                auth.insert("num_uses".into(), json!(self.num_uses));
+            }
+            (Profile::Modern, None) | (Profile::V1_8, _) => {}
+        }
+        auth
     }
 
     fn kind(&self) -> &'static str {

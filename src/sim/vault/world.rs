@@ -6,12 +6,13 @@ use std::fmt;
 use http::StatusCode;
 use time::OffsetDateTime;
 
+use super::call::{Call, Outcome};
 use super::config::{Config, Profile};
 use super::health::Standing;
 use super::kv2::Kv2;
 use super::lease::Leases;
 use super::message::{Operation, Refusal, Reply, Request};
-use super::mount::{Call, Engine, Mount, Outcome};
+use super::mount::{Engine, Mount};
 use super::policy::{Acl, Capability, DEFAULT, Policy};
 use super::quota::Quotas;
 use super::token::{Token, Tokens, letters, uuid};
@@ -185,10 +186,12 @@ impl World {
             return Err(Refusal::denied());
         }
         if let Some(path) = request.path.strip_prefix("sys/") {
-            return sys::answer(self, path, request, caller, now);
+            let reply = sys::answer(self, path, request, caller, now)?;
+            return Ok(self.signed(reply, "system"));
         }
         if let Some(path) = request.path.strip_prefix("auth/token/") {
-            return auth_token::answer(self, path, request, caller, now);
+            let reply = auth_token::answer(self, path, request, caller, now)?;
+            return Ok(self.signed(reply, "token"));
         }
         self.engine(request, Some(caller), now)
     }
@@ -226,10 +229,15 @@ impl World {
             Outcome::Login(grant) => auth_token::log_in(self, request, &at, *grant, now)?,
             Outcome::Leased(leased) => lease::grant(self, request, caller, at, *leased, now),
         };
-        Ok(match profile {
+        Ok(self.signed(reply, kind))
+    }
+
+    /// With the kind of mount that answered, which current releases name.
+    fn signed(&self, reply: Reply, kind: &str) -> Reply {
+        match self.profile {
             Profile::V1_8 => reply,
             Profile::Modern => reply.of_mount(kind),
-        })
+        }
     }
 
     /// The mount that a path is below, with its own path and the rest.

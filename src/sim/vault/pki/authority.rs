@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use super::super::call::Call;
 use super::super::cert::hex;
 use super::super::clock::stamp;
 use super::super::config::Profile;
 use super::super::message::Refusal;
-use super::super::mount::Call;
 use super::super::token::uuid;
 use super::key::{Key, pem};
 use super::{Issued, failed};

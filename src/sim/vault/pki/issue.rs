@@ -4,10 +4,10 @@ use rcgen::SanType;
 use rustls::pki_types::CertificateDer;
 use serde_json::json;
 
+use super::super::call::{Call, Leased, Outcome};
 use super::super::config::Profile;
 use super::super::duration::printed;
 use super::super::message::{Refusal, Secret};
-use super::super::mount::{Call, Leased, Outcome};
 use super::authority::Authority;
 use super::key::{Key, pem};
 use super::names::Names;
@@ -30,8 +30,9 @@ impl Pki {
         let role = role.ok_or_else(|| Refusal::bad(format!("unknown role: {name}")))?;
         let format = Format::read(call)?;
         let authority = self.authority()?;
-        let names = Names::read(role, call)?;
+        // Fields are read before they are weighed.
         let (ttl, warning) = role.ttl(call)?;
+        let names = Names::read(role, call)?;
         let ends = authority.end_of(call.now, ttl)?;
         let key = Key::on(role.curve)?;
         let bad = |_| Refusal::bad("a name cannot be written in a certificate");

@@ -6,8 +6,8 @@ use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PublicKeyDa
 use rcgen::{SignatureAlgorithm, SigningKey};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 
+use super::super::call::Call;
 use super::super::message::Refusal;
-use super::super::mount::Call;
 use super::failed;
 
 /// A key on P-256 or P-384.

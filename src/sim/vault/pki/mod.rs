@@ -21,10 +21,11 @@ use time::OffsetDateTime;
 pub(super) use self::authority::{Authority, Subject};
 pub(super) use self::key::{Key, pem};
 use self::role::Role;
+use super::call::{Call, Outcome};
 use super::clock::stamp;
 use super::config::Profile;
 use super::message::{Operation, Refusal, Reply, Secret};
-use super::mount::{Call, Outcome, keys_below};
+use super::mount::keys_below;
 use super::token::uuid;
 
 /// One mount.

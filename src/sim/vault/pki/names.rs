@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
+use super::super::call::Call;
 use super::super::cert::glob;
 use super::super::message::Refusal;
-use super::super::mount::Call;
 use super::role::Role;
 
 /// What a certificate is to be good for.

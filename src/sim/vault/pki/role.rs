@@ -5,9 +5,9 @@ use std::time::Duration;
 use rcgen::{ExtendedKeyUsagePurpose, KeyUsagePurpose};
 use serde_json::{Value, json};
 
+use super::super::call::Call;
 use super::super::config::Profile;
 use super::super::message::Refusal;
-use super::super::mount::Call;
 use super::key::Curve;
 
 /// What a role says, with Vault's defaults but for the type of key.
