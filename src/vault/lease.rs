@@ -106,6 +106,12 @@ impl Lease {
         }
     }
 
+    /// Whether less was granted than the time before: the first sign that the longest life of the
+    /// token is near.
+    pub(super) fn is_shorter_than(&self, before: &Self) -> bool {
+        self.end.is_some() && self.granted + SLACK < before.granted
+    }
+
     /// Whether so little is left that somebody who can get another token should.
     pub(super) fn is_nearly_over(&self, now: Moment) -> bool {
         self.end
@@ -145,6 +151,11 @@ mod tests {
         assert!(!lease(10, later).extends(&first, later));
         assert!(!lease(11, later).extends(&first, later), "rounded up");
         assert!(lease(15, later).extends(&first, later), "periodic");
+        assert!(lease(10, later).is_shorter_than(&first));
+        assert!(
+            !lease(14, later).is_shorter_than(&first),
+            "a second is nothing"
+        );
         let for_ever = lease(0, later);
         assert!(for_ever.extends(&first, later) && !first.extends(&for_ever, later));
         assert!(!for_ever.renewable);

@@ -38,6 +38,8 @@ pub(super) struct AppRole {
     wrapped_at: Option<String>,
     /// The wrapping token that was looked at last; it is not looked at again.
     wrapping: Option<Wrapping>,
+    /// The secret id that was unwrapped last: a bad wrapping token takes nothing from it.
+    unwrapped: Option<Secret>,
 }
 
 /// A value that stays known when its file is gone.
@@ -84,6 +86,7 @@ impl Login {
                 secret_id: secret_id_file.clone().map(Cached::in_file),
                 wrapped_at: wrapped_at.clone(),
                 wrapping: None,
+                unwrapped: None,
             })),
             config::Login::Certificate { mount, role } => Self::Certificate {
                 mount: mount.clone(),
@@ -189,7 +192,14 @@ impl AppRole {
                 let read = cached.read().await?;
                 match &self.wrapped_at {
                     None => read,
-                    Some(wrapped_at) => unwrap(&mut self.wrapping, asker, read, wrapped_at).await?,
+                    Some(wrapped_at) => {
+                        let unwrap = unwrap(&mut self.wrapping, asker, read, wrapped_at);
+                        match (unwrap.await, &self.unwrapped) {
+                            (Ok(secret_id), _) => self.unwrapped.insert(secret_id).clone(),
+                            (Err(Error::Wrapping { .. }), Some(known)) => known.clone(),
+                            (Err(error), _) => return Err(error),
+                        }
+                    }
                 }
             }
         };

@@ -13,6 +13,8 @@ mod lease;
 mod login;
 mod patience;
 mod session;
+#[cfg(all(test, feature = "demo"))]
+mod tests;
 mod transport;
 mod watched;
 

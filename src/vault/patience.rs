@@ -41,8 +41,8 @@ impl Patience {
         let random = &mut rand::rng();
         let wait = self.backoff.wait(random);
         let wait = match error.retry_after() {
-            // Not all at the first moment that is allowed.
-            Some(asked) => asked.min(RETRY_AFTER_LIMIT) + wait.mul_f64(0.5),
+            // Not all at the first moment that is allowed, and never sooner than without it.
+            Some(asked) => wait.max(asked.min(RETRY_AFTER_LIMIT) + wait.mul_f64(0.5)),
             None => wait,
         };
         let is_news = self.complaint != Some(error.reason());

@@ -25,6 +25,9 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 /// with tokens.
 const DOUBT_LIMIT: Duration = Duration::from_secs(600);
 
+/// Why a token that can be renewed ends all the same.
+const LONGEST: &str = "it is near the longest life that Vault gives it";
+
 /// Keeps the token of one client.
 pub(super) struct Session {
     asker: Asker,
@@ -287,7 +290,11 @@ impl Session {
                 };
                 let lease = Lease::granted(&auth, asked);
                 let extends = before.is_none_or(|before| lease.extends(&before, asked));
+                let shrinks = before.is_some_and(|before| lease.is_shorter_than(&before));
                 self.set_lease(lease);
+                if shrinks && !self.login.can_repeat() {
+                    self.announce_end(lease, LONGEST);
+                }
                 if extends {
                     tracing::debug!(
                         lifetime_seconds = auth.lifetime.as_secs(),
@@ -295,7 +302,7 @@ impl Session {
                     );
                     self.plan_for(lease);
                 } else {
-                    self.end_in_sight(lease, "it is near the longest life that Vault gives it");
+                    self.end_in_sight(lease, LONGEST);
                 }
             }
             Err(error) if error.denied() => self.refuse(&error).await,
@@ -332,12 +339,24 @@ impl Session {
             tracing::debug!(why, "another token for vault is got");
             return self.plan(Next::Acquire, Duration::ZERO);
         }
-        let renew = self.asker.config().renew;
-        let now = self.clock.now();
-        let left = lease.end().map_or(Duration::ZERO, |end| end.left(now));
+        self.announce_end(lease, why);
+        let left = self.left(lease);
+        if lease.renewable && self.asker.config().renew {
+            // The longest life is computed anew at each renewal, and may have been raised.
+            let wait = (left * 2 / 3).max(self.asker.config().backoff_limit);
+            self.plan(Next::Renew, wait);
+        } else {
+            self.next = Next::Rest;
+        }
+    }
+
+    /// Says once that a token ends which only somebody else can replace.
+    fn announce_end(&mut self, lease: Lease, why: &'static str) {
+        let left = self.left(lease);
+        // What an agent renews, the agent answers for.
         if let Some(holding) = &mut self.holding
             && !holding.said_it_ends
-            && renew
+            && self.asker.config().renew
         {
             holding.said_it_ends = true;
             tracing::error!(
@@ -347,13 +366,11 @@ impl Session {
                 "the token for vault ends and cannot be renewed"
             );
         }
-        if lease.renewable && renew {
-            // The longest life is computed anew at each renewal, and may have been raised.
-            let wait = (left * 2 / 3).max(self.asker.config().backoff_limit);
-            self.plan(Next::Renew, wait);
-        } else {
-            self.next = Next::Rest;
-        }
+    }
+
+    fn left(&self, lease: Lease) -> Duration {
+        let now = self.clock.now();
+        lease.end().map_or(Duration::ZERO, |end| end.left(now))
     }
 
     /// What a life asks for: nothing if it has no end, else a renewal, else another token.
