@@ -1,10 +1,14 @@
 //! Certificates: what is in them, the forms they come in, the authority's end, revocation.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::RootCertStore;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier as _;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use serde_json::{Value, json};
 use tokio::time::advance;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
@@ -161,6 +165,35 @@ async fn an_old_release_tells_a_chain_only_of_an_intermediate() {
         let found = nobody.get("int/ca_chain").await;
         assert_eq!(blocks(found.body.as_str().unwrap()), ["Int", "Root"]);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_trusts_the_root_takes_a_chain_until_it_ends() {
+    let root = root_with(Profile::Modern, "87600h").await;
+    intermediate(&root).await;
+    let answer = issue(&root, "int", json!({})).await;
+    let found = root.get("pki/ca/pem").await;
+    let parse = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(parse(found.body.as_str().unwrap())).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
+    let verifier = verifier.build().unwrap();
+    let leaf = parse(&answer.text("/data/certificate"));
+    let above = [parse(&answer.text("/data/ca_chain/0"))];
+    let is_taken = |name: &str, chain: &[CertificateDer<'_>]| {
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let now = u64::try_from(root.vault.now().unix_timestamp()).unwrap();
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(now));
+        verifier
+            .verify_server_cert(&leaf, chain, &name, &[], now)
+            .is_ok()
+    };
+    assert!(is_taken("cp.example.com", &above));
+    assert!(!is_taken("other.example.com", &above));
+    assert!(!is_taken("cp.example.com", &[]));
+    advance(Duration::from_secs(30 * 60 + 1)).await;
+    assert!(!is_taken("cp.example.com", &above));
 }
 
 #[tokio::test(start_paused = true)]
