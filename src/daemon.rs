@@ -183,11 +183,10 @@ impl Daemon {
                     .vault
                     .as_ref()
                     .is_some_and(|vault| vault.serving.is_some());
-            let identities = speaks_tls.then_some(identities);
+            let tls = speaks_tls.then(|| xds::Tls::new(identities));
             let (metrics, token) = (metrics.clone(), token.clone());
             async move {
-                let served =
-                    xds::serve(xds, identities, reader, config, proxies, metrics, token).await;
+                let served = xds::serve(xds, tls, reader, config, proxies, metrics, token).await;
                 served
                     .map(|()| "the server for proxies")
                     .map_err(Error::Xds)

@@ -69,6 +69,8 @@ pub mod metrics;
 
 pub mod backoff;
 
+pub mod clock;
+
 pub mod commands;
 
 #[cfg(feature = "demo")]

@@ -4,6 +4,7 @@
 //! do not see changes on network mounts nor, on the watched path, the exchange of a symbolic link
 //! by which Kubernetes and its like replace a whole folder.
 
+mod file;
 mod folder;
 mod identity;
 
@@ -18,6 +19,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::clock::{WallClock, wall_clock};
 use crate::metrics::{Heard, Metrics};
 use crate::state::certificate::Certificate;
 use crate::state::event::{Event, Source};
@@ -41,9 +43,6 @@ pub struct Config {
     /// The time until a file that is missing, damaged or just being written is looked at again.
     pub settle: Duration,
 }
-
-/// The wall clock, in seconds since 1970 (UTC).
-type WallClock = fn() -> i64;
 
 /// What is known of the folder, as it is announced.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -190,17 +189,6 @@ fn report(reading: &Reading, before: Option<&Reading>, metrics: &Metrics) {
             let _ = metrics.certificate_expiry.remove_label_values(&[name]);
         }
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the dates of certificates are in wall time"
-)]
-fn wall_clock() -> i64 {
-    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since_1970.map_or(0, |elapsed| {
-        elapsed.as_secs().try_into().unwrap_or(i64::MAX)
-    })
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Config;
+use super::client::{Client, Refused};
 use super::content::Content;
 use super::order::Asked;
 use super::poll::Step;
@@ -32,10 +33,11 @@ pub(super) struct Polls {
 }
 
 /// The connection that a request came over.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub(super) struct Connection {
     pub(super) number: u64,
     pub(super) peer: Option<IpAddr>,
+    pub(super) client: Arc<Client>,
 }
 
 /// Why a request is not a poll that can be held.
@@ -60,8 +62,10 @@ enum Refusal {
          client certificate that is on the list"
     )]
     Secrets,
+    #[error(transparent)]
+    Client(#[from] Refused),
     #[error("too many proxies or names are remembered already")]
-    NoRoom(NoRoom),
+    NoRoom(#[from] NoRoom),
 }
 
 /// The header in which Envoy says after how many milliseconds it gives a poll up.
@@ -78,6 +82,9 @@ impl Polls {
         request: Request<Incoming>,
     ) -> Response<Full<Bytes>> {
         let http1 = request.version() <= Version::HTTP_11;
+        if let Err(refused) = connection.client.admit() {
+            return self.refused(&refused.into());
+        }
         let longest = self.longest_hold(request.headers());
         let question = match self.question(request).await {
             Ok(question) => question,
@@ -86,7 +93,7 @@ impl Polls {
         let kind = question.kind;
         let answer = match self.hold(connection, question, longest).await {
             Ok(answer) => answer,
-            Err(full) => return self.refused(&Refusal::NoRoom(full)),
+            Err(refusal) => return self.refused(&refusal),
         };
         let (outcome, mut response) = match answer {
             Some(content) => {
@@ -126,7 +133,7 @@ impl Polls {
         connection: Connection,
         question: Question,
         longest: Duration,
-    ) -> Result<Option<Arc<Content>>, NoRoom> {
+    ) -> Result<Option<Arc<Content>>, Refusal> {
         let now = Instant::now();
         let deadline = now + longest;
         let kind = question.kind;
@@ -138,6 +145,7 @@ impl Polls {
                 tokio::select! {
                     () = sleep_until(deadline) => {}
                     () = self.shutdown.cancelled() => {}
+                    refused = connection.client.ended() => return Err(refused.into()),
                 }
                 return Ok(None);
             }
@@ -146,8 +154,9 @@ impl Polls {
             node: question.node,
             peer: connection.peer,
         };
-        let (proxies, number) = (&self.proxies, connection.number);
-        let mut poll = proxies.poll(&id, asked, question.claim, number, now)?;
+        let mut poll = self
+            .proxies
+            .poll(&id, asked, question.claim, &connection, now)?;
         let watch = self.reader.watch(vec![interest]);
         let mut held = None;
         loop {
@@ -163,6 +172,7 @@ impl Polls {
             tokio::select! {
                 biased;
                 () = self.shutdown.cancelled() => return Ok(None),
+                refused = connection.client.ended() => return Err(refused.into()),
                 () = watch.changed() => {}
                 () = moved => {}
                 () = sleep_until(look_at.unwrap_or(deadline)) => {
@@ -231,6 +241,7 @@ impl Polls {
                 (StatusCode::BAD_REQUEST, "body")
             }
             Refusal::Secrets => (StatusCode::FORBIDDEN, "secrets"),
+            Refusal::Client(_) => (StatusCode::FORBIDDEN, "client"),
             Refusal::NoRoom(NoRoom::Proxies) => (StatusCode::SERVICE_UNAVAILABLE, "proxies"),
             Refusal::NoRoom(NoRoom::Subscriptions) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "subscriptions")

@@ -3,6 +3,8 @@
 mod order;
 #[cfg(feature = "demo")]
 mod sockets;
+#[cfg(feature = "demo")]
+mod tls;
 
 use std::sync::Arc;
 
