@@ -177,18 +177,8 @@ fn report(reading: &Reading, before: Option<&Reading>, metrics: &Metrics) {
             warn!(%problem, "certificate problem");
         }
     }
-    for (name, expiry) in &reading.expiries {
-        metrics
-            .certificate_expiry
-            .with_label_values(&[name])
-            .set(*expiry);
-    }
-    for name in before.iter().flat_map(|before| before.expiries.keys()) {
-        if !reading.expiries.contains_key(name) {
-            // It was set when it was read, so it is there.
-            let _ = metrics.certificate_expiry.remove_label_values(&[name]);
-        }
-    }
+    let before = before.map(|before| &before.expiries);
+    metrics.show_expiries("files", &reading.expiries, before);
 }
 
 #[cfg(test)]
@@ -263,7 +253,7 @@ mod tests {
         fn shows_expiry_of(&self, name: &str) -> bool {
             let text = String::from_utf8(self.metrics.encode().unwrap()).unwrap();
             text.contains(&format!(
-                "certificate_expiry_timestamp_seconds{{name=\"{name}\"}} 1924905600"
+                "certificate_expiry_timestamp_seconds{{name=\"{name}\",source=\"files\"}} 1924905600"
             ))
         }
     }

@@ -4,22 +4,35 @@
 
 mod answer;
 mod asker;
+mod authorities;
 mod client;
 mod clock;
 mod config;
 mod door;
+mod engine;
 mod error;
+mod hint;
+mod issue;
 mod lease;
 mod login;
+mod name;
 mod patience;
+mod serving;
 mod session;
+mod shelf;
+mod store;
+#[cfg(test)]
+mod testing;
 #[cfg(all(test, feature = "demo"))]
 mod tests;
+mod translate;
 mod transport;
 mod watched;
+mod wire;
 
 use std::sync::Arc;
 
+use futures_util::future::OptionFuture;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -55,10 +68,23 @@ pub async fn run(
 ) -> Result<(), Error> {
     let config = Arc::new(config);
     let door = Arc::new(Sockets::new(Arc::clone(&config)));
-    let asker = Asker::new(config, door, metrics);
-    let (_client, current) = Client::new(asker.clone());
-    let session = Session::new(asker, current, Clock::new());
-    let _ = (facts, identity, look);
-    session.run(shutdown).await;
+    let asker = Asker::new(Arc::clone(&config), door, Arc::clone(&metrics));
+    let (client, current) = Client::new(asker.clone());
+    let clock = Clock::new();
+    let session = Session::new(asker, current, clock.clone());
+    let certificates = OptionFuture::from(config.store.clone().map(|store| {
+        let (client, config) = (client.clone(), Arc::clone(&config));
+        let (clock, metrics) = (clock.clone(), Arc::clone(&metrics));
+        store::run(client, config, store, facts, look, clock, metrics)
+    }));
+    let own = OptionFuture::from(config.serving.clone().map(|serving| {
+        let config = Arc::clone(&config);
+        serving::run(client, config, serving, identity, clock, metrics)
+    }));
+    tokio::join!(
+        session.run(shutdown.clone()),
+        shutdown.run_until_cancelled(certificates),
+        shutdown.run_until_cancelled(own),
+    );
     Ok(())
 }
