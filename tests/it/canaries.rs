@@ -237,6 +237,7 @@ async fn nothing_secret_is_said(own: Own, login: Login) {
         transport: Transport::AdsDelta,
         control_plane: XdsListen::Tcp(xds),
         envoy_admin: SocketAddr::from(([127, 0, 0, 1], 0)),
+        tls: Some(vaulted.tls()),
         ..bootstrap::Config::default()
     });
     let binary = envoy().await;

@@ -51,6 +51,9 @@ pub struct Plan {
     pub http: Option<SocketAddr>,
     /// Whether Marathon is down at first. Envoy is then not waited for, since it gets nothing.
     pub marathon_is_down: bool,
+    /// How Envoy speaks TLS to the daemon, which is told by `flags` that it has to; none:
+    /// plaintext, private keys included.
+    pub tls: Option<bootstrap::Tls>,
     /// Further settings of the daemon, as flags: `--strict-mode`.
     pub flags: Vec<String>,
     /// What the settings have no flag for: time limits that journeys set short.
@@ -71,6 +74,7 @@ impl Plan {
             xds_listen: None,
             http: None,
             marathon_is_down: false,
+            tls: None,
             flags: Vec::new(),
             tune: |_| {},
             options: Options::default(),
@@ -193,7 +197,7 @@ impl Stage {
     /// # Errors
     ///
     /// Whatever part could not start.
-    pub async fn start(plan: Plan) -> Result<Self, StageError> {
+    pub async fn start(mut plan: Plan) -> Result<Self, StageError> {
         let marathon = Cluster::start(plan.marathon.clone()).await?;
         if plan.marathon_is_down {
             marathon.stop().await;
@@ -202,6 +206,9 @@ impl Stage {
             Some(vault) => Some(Vaulted::start(vault, plan.address).await?),
             None => None,
         };
+        if let Some(vault) = &vault {
+            plan.tls.get_or_insert_with(|| vault.tls());
+        }
         // Kept until the daemon has its own ports, or it would be given one of these.
         let for_http = reserve(plan.address).await?;
         let for_https = reserve(plan.address).await?;
@@ -215,7 +222,12 @@ impl Stage {
         drop((for_http, for_https));
         let running = run(daemon);
         let mut stage = Self {
-            envoy: Envoy::start(&plan.envoy, &bootstrap(&plan, &xds), plan.options.clone()).await?,
+            envoy: Envoy::start(
+                &plan.envoy,
+                &bootstrap(&plan, &xds, plan.tls.clone()),
+                plan.options.clone(),
+            )
+            .await?,
             plan,
             daemon: Some(running),
             marathon,
@@ -282,7 +294,12 @@ impl Stage {
 
     /// The bootstrap that leads an Envoy here, for one more of them.
     pub fn bootstrap(&self) -> String {
-        bootstrap(&self.plan, &self.xds)
+        self.bootstrap_with(self.plan.tls.clone())
+    }
+
+    /// The same for one that speaks TLS otherwise.
+    pub fn bootstrap_with(&self, tls: Option<bootstrap::Tls>) -> String {
+        bootstrap(&self.plan, &self.xds, tls)
     }
 
     /// Stops the daemon as a signal would and waits for its end. Envoy goes on with what it has.
@@ -355,9 +372,11 @@ fn settings(
         format!("--https-listen-addr={}", https.ip()),
         format!("--https-listen-port={}", https.port()),
     ];
-    match vault {
-        Some(vault) => words.extend(vault.flags().iter().cloned()),
-        None => words.push("--xds-plaintext-secrets=true".to_owned()),
+    if let Some(vault) = vault {
+        words.extend(vault.flags().iter().cloned());
+    }
+    if plan.tls.is_none() {
+        words.push("--xds-plaintext-secrets=true".to_owned());
     }
     words.extend(plan.flags.iter().cloned());
     let typed = Typed::from_flags(words).map_err(StageError::Flags)?;
@@ -366,11 +385,12 @@ fn settings(
     Ok(settings)
 }
 
-fn bootstrap(plan: &Plan, xds: &XdsListen) -> String {
+fn bootstrap(plan: &Plan, xds: &XdsListen, tls: Option<bootstrap::Tls>) -> String {
     bootstrap::yaml(&bootstrap::Config {
         transport: plan.transport,
         control_plane: xds.clone(),
         envoy_admin: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        tls,
         ..bootstrap::Config::default()
     })
 }

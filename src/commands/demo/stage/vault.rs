@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::commands::bootstrap;
 use crate::sim::acme::{Acme, AcmeError};
 use crate::sim::load::{Target, Tls, TlsError};
 use crate::sim::vault::{self as sim, VaultError};
@@ -179,6 +180,19 @@ impl Vaulted {
     /// The name in the daemon's certificate.
     pub fn daemon_name(&self) -> &'static str {
         DAEMON
+    }
+
+    /// How Envoy speaks TLS to the daemon.
+    pub fn tls(&self) -> bootstrap::Tls {
+        bootstrap::Tls {
+            authority: self.file("envoy-ca.pem"),
+            name: DAEMON.to_owned(),
+            client: Some(bootstrap::ClientFiles {
+                certificate: self.file("envoy.pem"),
+                key: self.file("envoy-key.pem"),
+            }),
+            secrets: None,
+        }
     }
 
     /// What asks the daemon's xDS port at `address` as Envoy does, each time on a new connection.
