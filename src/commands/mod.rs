@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::settings::Typed;
+use crate::settings::{Typed, with_openbao_names};
 
 /// A control plane that turns Mesosphere Marathon into a live edge of Envoy proxies.
 #[derive(Debug, Parser)]
@@ -69,22 +69,6 @@ impl Cli {
             Command::Demo(arguments) => demo::run(&arguments),
         }
     }
-}
-
-/// Has OpenBao's names go before Vault's, as OpenBao's own client does: where `BAO_ADDR` is set,
-/// `VAULT_ADDR` is not looked at.
-fn with_openbao_names(command: clap::Command) -> clap::Command {
-    command.mut_subcommands(|command| {
-        command.mut_args(|argument| {
-            let variable = argument.get_env().and_then(|variable| variable.to_str());
-            let vaults = variable.and_then(|variable| variable.strip_prefix("VAULT_"));
-            let openbaos = vaults.map(|rest| format!("BAO_{rest}"));
-            match openbaos.filter(|name| std::env::var_os(name).is_some()) {
-                Some(openbaos) => argument.env(openbaos),
-                None => argument,
-            }
-        })
-    })
 }
 
 /// Puts `serve` where no command was given.

@@ -5,6 +5,8 @@
 //! is opened.
 
 mod log;
+mod marathon;
+mod openbao;
 mod table;
 mod tls;
 mod typed;
@@ -19,21 +21,21 @@ use std::time::Duration;
 use tracing_subscriber::filter::Targets;
 
 use crate::intent::{AcmePort, Groups};
-use crate::marathon::BaseUrl;
 use crate::resources::Normalisation;
 use crate::state::app::AppId;
 use crate::state::event::Source;
-use crate::{files, intent, marathon, resources, state, xds};
+use crate::{files, intent, resources, state, xds};
 use tls::Security;
 
+pub use openbao::with_openbao_names;
 pub use table::table;
-pub use typed::{AuthMethod, ClientAuth, KvEngine, Link, LogFormat, Tls, Typed, Vault};
+pub use typed::{AuthMethod, ClientAuth, KvEngine, Link, LogFormat, Marathon, Tls, Typed, Vault};
 
 /// The settings as meant: checked, and in the form that each room wants.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// How to subscribe to Marathon.
-    pub marathon: marathon::Config,
+    pub marathon: crate::marathon::Config,
     /// In which folder certificates lie, if in any.
     pub certificates: Option<files::Config>,
     /// How to use Vault, if at all.
@@ -157,7 +159,7 @@ impl Typed {
             });
         }
         Ok(Settings {
-            marathon: self.marathon()?,
+            marathon: self.subscription()?,
             certificates,
             vault,
             identity_files,
@@ -179,72 +181,6 @@ impl Typed {
             log: log::filter(&self.log)?,
             warnings,
         })
-    }
-
-    fn marathon(&self) -> Result<marathon::Config, BadSetting> {
-        let mut marathons = Vec::new();
-        for text in self.marathon.iter().map(|text| text.trim()) {
-            let base = BaseUrl::parse(text).map_err(|error| BadSetting {
-                variable: "MARATHON",
-                // It may hold a password.
-                value: if text.contains('@') { "(hidden)" } else { text }.to_owned(),
-                why: error.to_string(),
-                remedy: "write http://host:port or https://host:port, several as a comma list",
-            })?;
-            marathons.push(base);
-        }
-        if self.resync_interval < Duration::from_secs(1) {
-            return Err(BadSetting {
-                variable: "RESYNC_INTERVAL",
-                value: self.resync_interval.as_secs_f64().to_string(),
-                why: "it would keep Marathon busy with nothing but lists".into(),
-                remedy: "give it at least 1 second; 300 is the default",
-            });
-        }
-        let leader_hosts = self.marathon_leader_hosts.iter();
-        let leader_hosts = leader_hosts.map(|host| host.trim().to_owned());
-        Ok(marathon::Config {
-            credentials_file: self.credentials_file()?,
-            ca_file: self.ca_file()?,
-            leader_hosts: leader_hosts.filter(|host| !host.is_empty()).collect(),
-            resync_interval: self.resync_interval,
-            confirmation_delay: self.sudden_loss_delay,
-            ..marathon::Config::new(marathons)
-        })
-    }
-
-    fn credentials_file(&self) -> Result<Option<PathBuf>, BadSetting> {
-        let bad = |path: &Path, why: String| BadSetting {
-            variable: "MARATHON_CREDENTIALS_FILE",
-            value: path.display().to_string(),
-            why,
-            remedy: "name a file that this user may read, with one line user:password",
-        };
-        let Some(path) = given(&self.marathon_credentials_file) else {
-            return Ok(None);
-        };
-        let text = read(path).map_err(|why| bad(path, why))?;
-        if text.trim_end().lines().count() != 1 || !text.contains(':') {
-            return Err(bad(path, "it does not hold one line user:password".into()));
-        }
-        Ok(Some(path.to_owned()))
-    }
-
-    fn ca_file(&self) -> Result<Option<PathBuf>, BadSetting> {
-        let bad = |path: &Path, why: String| BadSetting {
-            variable: "MARATHON_CACERT",
-            value: path.display().to_string(),
-            why,
-            remedy: "name a PEM file of CA certificates that this user may read",
-        };
-        let Some(path) = given(&self.marathon_cacert) else {
-            return Ok(None);
-        };
-        let text = read(path).map_err(|why| bad(path, why))?;
-        if !text.contains("-----BEGIN CERTIFICATE-----") {
-            return Err(bad(path, "it holds no certificate".into()));
-        }
-        Ok(Some(path.to_owned()))
     }
 
     fn intent(&self) -> Result<intent::Config, BadSetting> {

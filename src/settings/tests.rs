@@ -1,6 +1,7 @@
 //! What each setting means, and which values are refused in which words.
 
 use super::*;
+use crate::marathon::Login;
 
 fn typed(line: &str) -> Typed {
     Typed::from_flags(line.split_whitespace().map(str::to_owned)).unwrap()
@@ -135,11 +136,13 @@ fn values_that_are_no_numbers_are_refused_as_they_are_typed() {
 fn a_variable_that_is_set_to_nothing_is_not_set() {
     let settings = meant(
         "--framework-name= --certificates-dir= --marathon-credentials-file= --marathon-cacert= \
-         --marathon-leader-hosts=",
+         --marathon-token-file= --marathon-service-account-file= --marathon-client-cert= \
+         --marathon-client-key= --marathon-leader-hosts=",
     );
     assert_eq!(settings.intent.framework_name, None);
     assert!(settings.certificates.is_none());
-    assert_eq!(settings.marathon.credentials_file, None);
+    assert_eq!(settings.marathon.login, Login::None);
+    assert_eq!(settings.marathon.client_identity, None);
     assert_eq!(settings.marathon.ca_file, None);
     assert!(settings.marathon.leader_hosts.is_empty());
 }

@@ -1,5 +1,6 @@
 //! Settings as they are typed: flags and environment variables.
 
+mod marathon;
 mod tls;
 mod vault;
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 use clap::builder::{OsStringValueParser, PossibleValuesParser, Resettable, TypedValueParser};
 use clap::{Args, FromArgMatches as _, ValueEnum};
 
+pub use marathon::Marathon;
 pub use tls::{ClientAuth, Tls};
 pub use vault::{AuthMethod, KvEngine, Vault};
 
@@ -20,34 +22,9 @@ use crate::vault::Secret;
 /// The settings of the daemon, as typed.
 #[derive(Args, Clone, Debug)]
 pub struct Typed {
-    /// Base URLs of Marathon, as a comma list: the instances of one cluster, asked in turn.
-    #[arg(
-        long,
-        env = "MARATHON",
-        value_name = "URLS",
-        default_value = "http://127.0.0.1:8080",
-        value_delimiter = ','
-    )]
-    pub marathon: Vec<String>,
-
-    /// File with Marathon's credentials, one line `user:password`; read again for every connection.
-    #[arg(long, env = "MARATHON_CREDENTIALS_FILE", value_name = "FILE", value_parser = path())]
-    pub marathon_credentials_file: Option<PathBuf>,
-
-    /// PEM file with the CA of Marathon's certificate, trusted beside the system's.
-    #[arg(long, env = "MARATHON_CACERT", value_name = "FILE", value_parser = path())]
-    pub marathon_cacert: Option<PathBuf>,
-
-    /// More hosts, as a comma list of `host` or `host:port`, that a standby may redirect the event
-    /// stream to and that may see the credentials. The configured ones and the leader that
-    /// Marathon names always may.
-    #[arg(
-        long,
-        env = "MARATHON_LEADER_HOSTS",
-        value_name = "HOSTS",
-        value_delimiter = ','
-    )]
-    pub marathon_leader_hosts: Vec<String>,
+    /// Where Marathon is, and who asks it.
+    #[command(flatten)]
+    pub marathon: Marathon,
 
     /// Groups to serve, as a comma list; `*` serves every app.
     #[arg(

@@ -247,7 +247,7 @@ impl State {
         let names = vault
             .into_iter()
             .flat_map(|vault| vault.certificates.keys());
-        let hidden = names.filter(in_files).map(hidden_certificate);
+        let hidden = names.filter(in_files).map(|name| hidden_certificate(name));
         own.cloned().chain(hidden)
     }
 
@@ -326,9 +326,9 @@ impl State {
 }
 
 /// Vault's certificate that is not served because a file has its name.
-fn hidden_certificate(name: &String) -> Problem {
+fn hidden_certificate(name: &str) -> Problem {
     Problem {
-        subject: Subject::Certificate(name.clone()),
+        subject: Subject::Certificate(name.to_owned()),
         label: None,
         reason: Reason::Conflict,
         message: "Vault's is not served: the certificates folder has one of the same name".into(),

@@ -381,5 +381,6 @@ fn remedy(failure: &Failure) -> &'static str {
     }
 }
 
-#[cfg(all(test, feature = "demo"))]
+#[cfg(feature = "demo")]
+#[cfg(test)]
 mod tests;

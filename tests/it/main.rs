@@ -7,6 +7,8 @@ mod canaries;
 #[cfg(test)]
 mod changes;
 #[cfg(test)]
+mod compose;
+#[cfg(test)]
 mod conformance;
 #[cfg(test)]
 mod demo;
@@ -36,3 +38,5 @@ mod tls;
 mod traffic;
 #[cfg(test)]
 mod vault;
+#[cfg(test)]
+mod vault_policy;
