@@ -151,9 +151,11 @@ async fn a_domain_certificate_is_renewed_under_held_connections_over_ads_delta()
 }
 
 async fn the_daemons_certificate_is_renewed_under_live_streams(transport: Transport) {
-    // Vault dates certificates back by 30 s, and two thirds of these 50 are soon over.
-    let life = Duration::from_secs(20);
-    let mut stage = edge(transport, |vault| vault.certificate_life = life).await;
+    let mut stage = edge(transport, |vault| {
+        vault.certificate_life = Duration::from_secs(20);
+        vault.renew_at = 0.1;
+    })
+    .await;
     let domains = current(&stage).await;
     let loads = loads(&stage);
     spread(&mut stage, "/web", 2).await;

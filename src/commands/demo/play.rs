@@ -37,11 +37,12 @@ pub fn marathon() -> marathon::Config {
     }
 }
 
-/// The Vault of the demo: marathon-acme has got two certificates before, and the daemon's own is so
-/// short that its renewals can be watched: they come every 10 seconds, 20 before its end.
+/// The Vault of the demo: marathon-acme has got two certificates before, and the daemon's own is
+/// renewed often enough to be watched: every 6 seconds, 54 before its end.
 pub fn vault() -> VaultPlan {
     VaultPlan {
-        certificate_life: Duration::from_secs(30),
+        certificate_life: Duration::from_secs(60),
+        renew_at: 0.1,
         domains: vec![HOST.to_owned(), HELLO_HOST.to_owned()],
         ..VaultPlan::default()
     }

@@ -49,6 +49,8 @@ pub struct VaultPlan {
     pub login: Login,
     /// How long the daemon's own certificate lives.
     pub certificate_life: Duration,
+    /// After which share of its life it is renewed.
+    pub renew_at: f64,
     /// Domains that have a certificate from the start.
     pub domains: Vec<String>,
     /// Whether it is down at first. Envoy is then not waited for, since it gets nothing.
@@ -71,6 +73,7 @@ impl Default for VaultPlan {
         Self {
             login: Login::Periodic(Duration::from_secs(3600)),
             certificate_life: Duration::from_secs(3600),
+            renew_at: 0.667,
             domains: Vec::new(),
             is_down: false,
         }
@@ -140,6 +143,7 @@ impl Vaulted {
                 format!("--vault-kv-mount={STORE}"),
                 "--marathon-acme-kv-path=".to_owned(),
                 format!("--vault-pki-ttl={}", plan.certificate_life.as_secs()),
+                format!("--vault-pki-renew-at={}", plan.renew_at),
                 format!("--xds-client-names={ENVOY}"),
             ],
             vault,
