@@ -13,7 +13,7 @@ use super::{USAGE, say};
 use crate::settings::{BadSetting, Link, XdsListen};
 use tls::{BadTls, Print, TlsArguments};
 
-pub use tls::{ClientFiles, Tls, secrets};
+pub use tls::{ClientFiles, Tls};
 
 /// What `bootstrap` is told.
 #[derive(Args, Clone, Debug)]
@@ -97,8 +97,9 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     if let Some(hint) = arguments.tls.hint(&config.control_plane) {
         say(&hint);
     }
-    let text = match (arguments.tls.print, &config.tls) {
-        (Print::Secrets, Some(tls)) => secrets(tls),
+    let client = config.tls.as_ref().and_then(|tls| tls.client.as_ref());
+    let text = match (arguments.tls.print, client) {
+        (Print::Secrets, Some(client)) => client.secrets(),
         (Print::Secrets | Print::Bootstrap, _) => yaml(&config),
     };
     let mut output = std::io::stdout();
@@ -425,21 +426,16 @@ mod tests {
             let client = ClientFiles {
                 certificate: put("cert {name}.pem", &params.self_signed(&key).unwrap().pem()),
                 key: put("key.pem", &key.serialize_pem()),
+                secrets: None,
             };
             let named = |name: &str| Tls {
                 authority: client.certificate.clone(),
                 name: name.to_owned(),
                 client: Some(client.clone()),
-                secrets: None,
             };
-            let whole = Tls {
-                secrets: Some(folder.path().join("secrets.yaml")),
-                ..named("xds.example")
-            };
-            put("secrets.yaml", &secrets(&whole));
-            let alone = Tls {
-                client: None,
-                ..whole.clone()
+            let watched = ClientFiles {
+                secrets: Some(put("secrets.yaml", &client.secrets())),
+                ..client.clone()
             };
             for tls in [
                 named("xds.example"),
@@ -449,8 +445,10 @@ mod tests {
                     client: None,
                     ..named("xds.example")
                 },
-                whole,
-                alone,
+                Tls {
+                    client: Some(watched),
+                    ..named("xds.example")
+                },
             ] {
                 check(&Config {
                     tls: Some(tls),

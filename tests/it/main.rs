@@ -19,6 +19,8 @@ mod manual;
 #[cfg(test)]
 mod marathon;
 #[cfg(test)]
+mod mtls;
+#[cfg(test)]
 mod program;
 #[cfg(test)]
 mod rejections;

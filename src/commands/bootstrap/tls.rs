@@ -1,8 +1,10 @@
 //! TLS in Envoy's bootstrap: whom Envoy believes to be its control plane, and what it shows there.
 //!
 //! Envoy reads files that its bootstrap names once, at its start; `watched_directory` changes
-//! nothing about that (seen with 1.40). What comes by a file of secrets it reads again when
-//! something is moved into the files' folder, so that is how certificates are renewed.
+//! nothing about that (seen with 1.40). What a file of secrets names it reads again when something
+//! is moved into its folder, so that is how the proxy's certificate is renewed. Such a file holds one
+//! secret; the CA is not worth a second one: it lasts for years, and a file may hold the next one
+//! beside it.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -29,8 +31,8 @@ pub struct TlsArguments {
     envoy_key: Option<PathBuf>,
 
     /// File, as Envoy sees it, with what `--print secrets` prints: through it Envoy notices when its
-    /// certificate, its key or the CA are renewed. Without it Envoy reads them once, at its start.
-    #[arg(long, value_name = "FILE", requires = "envoy_ca")]
+    /// certificate is renewed. Without it Envoy reads certificate and key once, at its start.
+    #[arg(long, value_name = "FILE", requires = "envoy_cert")]
     envoy_secrets: Option<PathBuf>,
 
     /// The name that the control plane's certificate must have, or the address.
@@ -75,8 +77,6 @@ pub struct Tls {
     pub name: String,
     /// What Envoy shows, if anything.
     pub client: Option<ClientFiles>,
-    /// Where [`secrets`] lie, so that Envoy notices renewals; none: it reads files at its start.
-    pub secrets: Option<PathBuf>,
 }
 
 /// A certificate with its chain, and its key.
@@ -86,6 +86,9 @@ pub struct ClientFiles {
     pub certificate: PathBuf,
     /// The key.
     pub key: PathBuf,
+    /// Where their [`secrets`](Self::secrets) lie, so that Envoy notices renewals; none: it reads
+    /// the files at its start.
+    pub secrets: Option<PathBuf>,
 }
 
 /// Why there can be no such bootstrap.
@@ -122,8 +125,8 @@ impl TlsArguments {
             client: client.map(|(certificate, key)| ClientFiles {
                 certificate: certificate.clone(),
                 key: key.clone(),
+                secrets: self.envoy_secrets.clone(),
             }),
-            secrets: self.envoy_secrets.clone(),
         }))
     }
 
@@ -134,9 +137,10 @@ impl TlsArguments {
             !value.is_empty() && value != "false"
         };
         if self.envoy_ca.is_some() {
-            let once = self.envoy_secrets.is_none().then_some(
-                "note: Envoy reads these files once, at its start; give --envoy-secrets if they \
-                 are renewed while it runs",
+            let once = self.envoy_cert.is_some() && self.envoy_secrets.is_none();
+            let once = once.then_some(
+                "note: Envoy reads its certificate once, at its start; give --envoy-secrets if it \
+                 is renewed while Envoy runs",
             );
             return once.map(str::to_owned);
         }
@@ -168,50 +172,34 @@ pub(super) fn transport_socket(tls: &Tls) -> String {
         Ok(_) => (String::new(), "IP_ADDRESS"),
         Err(_) => (format!("          sni: {}\n", text(&tls.name)), "DNS"),
     };
-    let files = match &tls.secrets {
-        Some(secrets) => WATCHED
-            .replace(
-                "{client}",
-                if tls.client.is_some() {
-                    WATCHED_CLIENT
-                } else {
-                    ""
-                },
-            )
-            .replace("{secrets}", &path(secrets)),
-        None => {
-            let client = tls.client.as_ref().map(|client| {
-                READ_CLIENT
-                    .replace("{certificate}", &path(&client.certificate))
-                    .replace("{key}", &path(&client.key))
-            });
-            READ_ONCE
-                .replace("{client}", &client.unwrap_or_default())
-                .replace("{authority}", &path(&tls.authority))
-        }
-    };
+    let client = tls.client.as_ref().map(|client| match &client.secrets {
+        Some(secrets) => WATCHED.replace("{secrets}", &path(secrets)),
+        None => READ_ONCE
+            .replace("{certificate}", &path(&client.certificate))
+            .replace("{key}", &path(&client.key)),
+    });
     SOCKET
         .replace("{sni}", &sni)
-        .replace("{files}", &files)
+        .replace("{client}", &client.unwrap_or_default())
+        .replace("{authority}", &path(&tls.authority))
         .replace("{sort}", sort)
         .replace("{name}", &text(&tls.name))
 }
 
-/// The file of secrets for `tls`, as YAML: what it names is read again when it is exchanged.
-pub fn secrets(tls: &Tls) -> String {
-    let client = tls.client.as_ref().map(|client| {
-        let folder = folder(&client.certificate);
+impl ClientFiles {
+    /// The file of secrets, as YAML: what it names is read again when it is exchanged.
+    pub fn secrets(&self) -> String {
+        let certificates = folder(&self.certificate);
         // Of files in two folders each is watched by itself.
-        let folder = (folder == self::folder(&client.key)).then(|| watched(folder));
-        SECRET_CLIENT
-            .replace("{certificate}", &path(&client.certificate))
-            .replace("{key}", &path(&client.key))
-            .replace("{folder}", &folder.unwrap_or_default())
-    });
-    SECRETS
-        .replace("{client}", &client.unwrap_or_default())
-        .replace("{authority}", &path(&tls.authority))
-        .replace("{folder}", &watched(folder(&tls.authority)))
+        let watched = (certificates == folder(&self.key)).then(|| {
+            let folder = path(certificates);
+            format!("      watched_directory: {{ path: {folder} }}\n")
+        });
+        SECRETS
+            .replace("{certificate}", &path(&self.certificate))
+            .replace("{key}", &path(&self.key))
+            .replace("{watched}", &watched.unwrap_or_default())
+    }
 }
 
 /// The folder that a file is in.
@@ -220,10 +208,6 @@ fn folder(file: &Path) -> &Path {
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty());
     parent.unwrap_or(Path::new("."))
-}
-
-fn watched(folder: &Path) -> String {
-    format!("      watched_directory: {{ path: {} }}\n", path(folder))
 }
 
 fn path(path: &Path) -> String {
@@ -240,70 +224,39 @@ const SOCKET: &str = r#"      transport_socket:
             tls_params:
               tls_minimum_protocol_version: TLSv1_3
               tls_maximum_protocol_version: TLSv1_3
-{files}"#;
+{client}            validation_context:
+              trusted_ca: { filename: {authority} }
+              # A certificate of this CA is not enough: it must be the control plane's.
+              match_typed_subject_alt_names:
+                - san_type: {sort}
+                  matcher: { exact: {name} }
+"#;
 
-/// What must be in the certificate of the control plane, with as much space in front as it takes.
-macro_rules! names {
-    ($indent:literal) => {
-        concat!(
-            $indent,
-            "# A certificate of this CA is not enough: it must be the control plane's.\n",
-            $indent,
-            "match_typed_subject_alt_names:\n",
-            $indent,
-            "  - san_type: {sort}\n",
-            $indent,
-            "    matcher: { exact: {name} }\n",
-        )
-    };
-}
-
-const READ_ONCE: &str = concat!(
-    "{client}",
-    "            validation_context:\n",
-    "              trusted_ca: { filename: {authority} }\n",
-    names!("              "),
-);
-
-const READ_CLIENT: &str = "            # Read once, at the start.
+const READ_ONCE: &str = "            # Read once, at the start.
             tls_certificates:
               - certificate_chain: { filename: {certificate} }
                 private_key: { filename: {key} }
 ";
 
-const WATCHED: &str = concat!(
-    "            # Read again when they are exchanged.\n",
-    "{client}",
-    "            combined_validation_context:\n",
-    "              validation_context_sds_secret_config:\n",
-    "                name: control_plane_ca\n",
-    "                sds_config: { resource_api_version: V3, path_config_source: { path: {secrets} } }\n",
-    "              default_validation_context:\n",
-    names!("                "),
-);
-
-const WATCHED_CLIENT: &str = "            tls_certificate_sds_secret_configs:
+const WATCHED: &str = "            # Read again when they are exchanged.
+            tls_certificate_sds_secret_configs:
               - name: control_plane_client
-                sds_config: { resource_api_version: V3, path_config_source: { path: {secrets} } }
+                sds_config:
+                  resource_api_version: V3
+                  path_config_source: { path: {secrets} }
 ";
 
-const SECRETS: &str = r#"# What Envoy shows to its control plane, and the CA of what it is shown there. The bootstrap names
-# this file. Envoy reads the files in it again when one of them is exchanged by moving another into
-# its place, or a link in the path to it; what is written into them as they are is not noticed.
+const SECRETS: &str = r#"# What Envoy shows to its control plane. The bootstrap names this file. Envoy reads the files in it
+# again when one of them is exchanged by moving another into its place, or a link in the path to it;
+# what is written into them as they are is not noticed.
 
 resources:
-{client}  - "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret
-    name: control_plane_ca
-    validation_context:
-      trusted_ca: { filename: {authority} }
-{folder}"#;
-
-const SECRET_CLIENT: &str = r#"  - "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret
+  - "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret
     name: control_plane_client
     tls_certificate:
       certificate_chain: { filename: {certificate} }
       private_key: { filename: {key} }
-{folder}"#;
+{watched}"#;
 
 #[cfg(test)]
 mod tests {
@@ -339,6 +292,7 @@ mod tests {
         let files = ClientFiles {
             certificate: "c".into(),
             key: "k".into(),
+            secrets: Some("s".into()),
         };
         assert_eq!(
             meant("--envoy-ca a --envoy-cert c --envoy-key k --envoy-secrets s --xds-name n"),
@@ -346,14 +300,13 @@ mod tests {
                 authority: "a".into(),
                 name: "n".into(),
                 client: Some(files),
-                secrets: Some("s".into()),
             })
         );
         for words in [
             "--envoy-ca a --envoy-cert c",
             "--envoy-ca a --envoy-key k",
             "--envoy-cert c --envoy-key k",
-            "--envoy-secrets s",
+            "--envoy-ca a --envoy-secrets s",
         ] {
             assert!(typed(words).is_err(), "{words}");
         }
@@ -384,8 +337,10 @@ mod tests {
         }
         assert_eq!(hint("--vault v --xds-plaintext true", &tcp()), None);
         assert_eq!(hint("", &tcp()), None);
-        assert!(hint("--envoy-ca a", &tcp()).unwrap().contains("once"));
-        assert_eq!(hint("--envoy-ca a --envoy-secrets s", &tcp()), None);
+        assert_eq!(hint("--vault v --envoy-ca a", &tcp()), None);
+        let pair = "--envoy-ca a --envoy-cert c --envoy-key k";
+        assert!(hint(pair, &tcp()).unwrap().contains("once"));
+        assert_eq!(hint(&format!("{pair} --envoy-secrets s"), &tcp()), None);
     }
 
     #[test]
@@ -401,20 +356,15 @@ mod tests {
     #[test]
     fn a_folder_is_watched_if_both_files_are_in_it() {
         let of = |certificate: &str, key: &str| {
-            secrets(&Tls {
-                authority: "/ca/ca.pem".into(),
-                name: "n".into(),
-                client: Some(ClientFiles {
-                    certificate: certificate.into(),
-                    key: key.into(),
-                }),
+            ClientFiles {
+                certificate: certificate.into(),
+                key: key.into(),
                 secrets: None,
-            })
+            }
+            .secrets()
         };
-        let both = of("/tls/c.pem", "/tls/k.pem");
-        assert_eq!(both.matches(r#"path: "/tls""#).count(), 1);
-        assert_eq!(both.matches(r#"path: "/ca""#).count(), 1);
-        assert_eq!(of("/a/c", "/b/k").matches("watched_directory").count(), 1);
-        assert!(of("c.pem", "k.pem").contains(r#"path: ".""#));
+        assert!(of("/tls/c", "/tls/k").contains(r#"watched_directory: { path: "/tls" }"#));
+        assert!(!of("/a/c", "/b/k").contains("watched_directory"));
+        assert!(of("c.pem", "k.pem").contains(r#"watched_directory: { path: "." }"#));
     }
 }
