@@ -4,9 +4,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, LOCATION};
-use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderValue, Request, Response, StatusCode, Uri};
+use http::header::CONTENT_TYPE;
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use rustify::Endpoint;
 use rustify::errors::ClientError;
@@ -17,6 +17,7 @@ use super::client::At;
 use super::config::{Config, Secret};
 use super::door::Door;
 use super::error::Error;
+use super::redirect::{authority, copy, is_redirect, location, target};
 use crate::metrics::Metrics;
 
 /// The header that holds the token.
@@ -248,11 +249,6 @@ impl Token {
         let fits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
         fits.then(|| Self(Secret::from(text.to_owned())))
     }
-
-    /// Its text, to be sent.
-    pub(super) fn expose(&self) -> &str {
-        self.0.expose()
-    }
 }
 
 impl What {
@@ -351,65 +347,4 @@ fn ours(error: ClientError) -> Error {
         | ClientError::UrlQueryParseError { .. }
         | ClientError::UrlParseError { .. } => Error::Request("its path or body makes no sense"),
     }
-}
-
-fn copy(request: &Request<Bytes>, uri: Uri) -> Request<Bytes> {
-    let mut copy = Request::new(request.body().clone());
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = uri;
-    *copy.headers_mut() = request.headers().clone();
-    copy
-}
-
-/// Where an answer leads that may be followed; none if it leads nowhere.
-fn target(asked: &Uri, response: &Response<Bytes>) -> Result<Option<Uri>, Error> {
-    if !is_redirect(response.status()) {
-        return Ok(None);
-    }
-    let host = authority(asked);
-    let Some(target) = location(response) else {
-        return Err(Error::Redirect {
-            host,
-            target: "an address that is no URL".to_owned(),
-            remedy: "check api_addr of Vault's nodes",
-        });
-    };
-    // The two that keep method and body; a standby writes the first.
-    if !matches!(
-        response.status(),
-        StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
-    ) {
-        return Err(Error::Redirect {
-            host,
-            target: authority(&target),
-            remedy: "set VAULT_ADDR to the target if that is Vault",
-        });
-    }
-    if asked.scheme() == Some(&Scheme::HTTPS) && target.scheme() != Some(&Scheme::HTTPS) {
-        return Err(Error::RedirectToPlain {
-            host,
-            target: authority(&target),
-        });
-    }
-    Ok(Some(target))
-}
-
-/// `Location`, if it is a whole URL.
-fn location(response: &Response<Bytes>) -> Option<Uri> {
-    let text = response.headers().get(LOCATION)?.to_str().ok()?;
-    let uri: Uri = text.parse().ok()?;
-    let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
-    // Credentials in it would be shown in messages.
-    let is_plain = uri.authority().is_some_and(|a| !a.as_str().contains('@'));
-    (is_web && is_plain).then_some(uri)
-}
-
-fn is_redirect(status: StatusCode) -> bool {
-    status.is_redirection() && status != StatusCode::NOT_MODIFIED
-}
-
-/// The host and port of a URL, for messages.
-pub(super) fn authority(uri: &Uri) -> String {
-    uri.authority()
-        .map_or_else(String::new, |authority| authority.as_str().to_owned())
 }

@@ -82,16 +82,6 @@ impl Client {
         self.ask(what, At::read(path)).await
     }
 
-    /// Writes an object to a path below `/v1/`, as [`Client::ask`].
-    pub(super) async fn write(
-        &self,
-        what: What,
-        path: &str,
-        body: &Value,
-    ) -> Result<Answer, Error> {
-        self.ask(what, At::write(path, body)).await
-    }
-
     /// Reads a path below `/v1/` whose answer is no JSON, as [`Client::ask`]; empty if Vault has
     /// nothing there.
     pub(super) async fn raw(&self, what: What, path: &str) -> Result<Bytes, Error> {

@@ -17,13 +17,15 @@ mod lease;
 mod login;
 mod name;
 mod patience;
+mod redirect;
 mod serving;
 mod session;
 mod shelf;
 mod store;
 #[cfg(test)]
 mod testing;
-#[cfg(all(test, feature = "demo"))]
+#[cfg(feature = "demo")]
+#[cfg(test)]
 mod tests;
 mod translate;
 mod transport;
@@ -32,8 +34,8 @@ mod wire;
 
 use std::sync::Arc;
 
-use futures_util::future::OptionFuture;
 use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use config::{
@@ -67,24 +69,34 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
     let config = Arc::new(config);
+    let clock = Clock::new();
     let door = Arc::new(Sockets::new(Arc::clone(&config)));
     let asker = Asker::new(Arc::clone(&config), door, Arc::clone(&metrics));
     let (client, current) = Client::new(asker.clone());
-    let clock = Clock::new();
+    let mut tasks = JoinSet::new();
     let session = Session::new(asker, current, clock.clone());
-    let certificates = OptionFuture::from(config.store.clone().map(|store| {
+    tasks.spawn(session.run(shutdown.clone()));
+    if let Some(store) = config.store.clone() {
         let (client, config) = (client.clone(), Arc::clone(&config));
-        let (clock, metrics) = (clock.clone(), Arc::clone(&metrics));
-        store::run(client, config, store, facts, look, clock, metrics)
-    }));
-    let own = OptionFuture::from(config.serving.clone().map(|serving| {
-        let config = Arc::clone(&config);
-        serving::run(client, config, serving, identity, clock, metrics)
-    }));
-    tokio::join!(
-        session.run(shutdown.clone()),
-        shutdown.run_until_cancelled(certificates),
-        shutdown.run_until_cancelled(own),
-    );
+        let (clock, metrics, shutdown) = (clock.clone(), Arc::clone(&metrics), shutdown.clone());
+        tasks.spawn(async move {
+            let run = store::run(client, config, store, facts, look, clock, metrics);
+            shutdown.run_until_cancelled(run).await;
+        });
+    }
+    if let Some(serving) = config.serving.clone() {
+        tasks.spawn(async move {
+            let run = serving::run(client, config, serving, identity, clock, metrics);
+            shutdown.run_until_cancelled(run).await;
+        });
+    }
+    while let Some(joined) = tasks.join_next().await {
+        // None is aborted, so this is a panic, and ours.
+        if let Err(error) = joined
+            && let Ok(panic) = error.try_into_panic()
+        {
+            std::panic::resume_unwind(panic);
+        }
+    }
     Ok(())
 }

@@ -1,11 +1,14 @@
 //! Keeps a token: gets it, renews it while it can be renewed, and gets another one in time.
 
+mod doubt;
+mod life;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use vaultrs::api::token::requests::{LookupTokenSelfRequest, RenewTokenSelfRequest};
+use vaultrs::api::token::requests::LookupTokenSelfRequest;
 
 use super::asker::{Asker, Token, What};
 use super::client::{Current, Held};
@@ -24,9 +27,6 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 /// refused by some path could be dead each time; a login for each such refusal would fill Vault
 /// with tokens.
 const DOUBT_LIMIT: Duration = Duration::from_secs(600);
-
-/// Why a token that can be renewed ends all the same.
-const LONGEST: &str = "it is near the longest life that Vault gives it";
 
 /// Keeps the token of one client.
 pub(super) struct Session {
@@ -239,211 +239,6 @@ impl Session {
         // A standby may not know it for a moment (Vault Enterprise, OpenBao 2.5): the first
         // refusals are not believed.
         self.believe_no_doubt_for(self.asker.config().backoff_first);
-    }
-
-    /// Puts off looking into doubts, unless that is put off for longer.
-    fn believe_no_doubt_for(&mut self, wait: Duration) {
-        let now = self.clock.now();
-        if self.doubt_after.left(now) < wait {
-            self.doubt_after = now.after(wait);
-        }
-    }
-
-    async fn look_up(&mut self) {
-        let Some(token) = self.token() else {
-            return self.plan(Next::Acquire, Duration::ZERO);
-        };
-        let asked = self.clock.now();
-        match self.looked_up(&token).await {
-            Ok(lookup) => {
-                self.works();
-                if lookup.num_uses > 0 {
-                    tracing::error!(
-                        uses_left = lookup.num_uses,
-                        remedy = "make one without a limit of uses",
-                        "the token for vault can be used a few times only, and every request is one"
-                    );
-                }
-                let lease = Lease::found(&lookup, asked);
-                self.set_lease(lease);
-                self.plan_for(lease);
-            }
-            Err(error) if error.denied() => self.refuse(&error).await,
-            Err(error) => self.try_again(Next::LookUp, &error).await,
-        }
-    }
-
-    async fn renew(&mut self) {
-        let Some(token) = self.token() else {
-            return self.plan(Next::Acquire, Duration::ZERO);
-        };
-        let asked = self.clock.now();
-        // Without an increment Vault grants what the token was made with.
-        let request = RenewTokenSelfRequest { increment: None };
-        let answer = self.asker.ask(What::Renewal, &token, request).await;
-        let before = self.holding.as_ref().and_then(|holding| holding.lease);
-        match answer {
-            Ok(answer) => {
-                self.works();
-                let Some(auth) = answer.auth else {
-                    return self.plan(Next::LookUp, self.asker.config().backoff_limit);
-                };
-                let lease = Lease::granted(&auth, asked);
-                let extends = before.is_none_or(|before| lease.extends(&before, asked));
-                let shrinks = before.is_some_and(|before| lease.is_shorter_than(&before));
-                self.set_lease(lease);
-                if shrinks && !self.login.can_repeat() {
-                    self.announce_end(lease, LONGEST);
-                }
-                if extends {
-                    tracing::debug!(
-                        lifetime_seconds = auth.lifetime.as_secs(),
-                        "the token for vault is renewed"
-                    );
-                    self.plan_for(lease);
-                } else {
-                    self.end_in_sight(lease, LONGEST);
-                }
-            }
-            Err(error) if error.denied() => self.refuse(&error).await,
-            // It cannot be renewed at all: a batch token, a root token, another client
-            // certificate than the one that it was made for.
-            Err(error) if error.refused().is_some() && !error.passes() => {
-                tracing::debug!(%error, "the token for vault cannot be renewed");
-                match before {
-                    Some(lease) => {
-                        let lease = lease.unrenewable();
-                        self.set_lease(lease);
-                        self.end_in_sight(lease, "Vault does not renew it");
-                    }
-                    None => self.plan(Next::LookUp, self.asker.config().backoff_limit),
-                }
-            }
-            Err(error) => {
-                let now = self.clock.now();
-                let nearly_over = before.is_some_and(|lease| lease.is_nearly_over(now));
-                let next = if nearly_over && self.login.can_repeat() {
-                    Next::Acquire
-                } else {
-                    Next::Renew
-                };
-                self.try_again(next, &error).await;
-            }
-        }
-    }
-
-    /// The token can live no longer than this: another one is got while it still does, or somebody
-    /// has to give one.
-    fn end_in_sight(&mut self, lease: Lease, why: &'static str) {
-        if self.login.can_repeat() {
-            tracing::debug!(why, "another token for vault is got");
-            return self.plan(Next::Acquire, Duration::ZERO);
-        }
-        self.announce_end(lease, why);
-        let left = self.left(lease);
-        if lease.renewable && self.asker.config().renew {
-            // The longest life is computed anew at each renewal, and may have been raised.
-            let wait = (left * 2 / 3).max(self.asker.config().backoff_limit);
-            self.plan(Next::Renew, wait);
-        } else {
-            self.next = Next::Rest;
-        }
-    }
-
-    /// Says once that a token ends which only somebody else can replace.
-    fn announce_end(&mut self, lease: Lease, why: &'static str) {
-        let left = self.left(lease);
-        // What an agent renews, the agent answers for.
-        if let Some(holding) = &mut self.holding
-            && !holding.said_it_ends
-            && self.asker.config().renew
-        {
-            holding.said_it_ends = true;
-            tracing::error!(
-                why,
-                lifetime_seconds = left.as_secs(),
-                remedy = self.login.remedy(),
-                "the token for vault ends and cannot be renewed"
-            );
-        }
-    }
-
-    fn left(&self, lease: Lease) -> Duration {
-        let now = self.clock.now();
-        lease.end().map_or(Duration::ZERO, |end| end.left(now))
-    }
-
-    /// What a life asks for: nothing if it has no end, else a renewal, else another token.
-    fn plan_for(&mut self, lease: Lease) {
-        let after = lease.renew_after(&mut rand::rng());
-        if lease.end().is_none() {
-            self.next = Next::Rest;
-        } else if lease.renewable && self.asker.config().renew {
-            self.plan(Next::Renew, after);
-        } else if self.login.can_repeat() {
-            self.plan(Next::Acquire, after);
-        } else {
-            self.end_in_sight(lease, "Vault does not renew it");
-        }
-    }
-
-    /// Somebody was refused: it may be the path, or the token.
-    async fn look_into_doubt(&mut self) {
-        self.doubted = false;
-        let now = self.clock.now();
-        let calm = DOUBT_LIMIT * 2;
-        if self
-            .last_doubt
-            .is_some_and(|last| last.after(calm).has_come(now))
-        {
-            self.doubt_backoff.reset();
-        }
-        self.last_doubt = Some(now);
-        let wait = self.doubt_backoff.wait(&mut rand::rng());
-        self.believe_no_doubt_for(wait);
-        if let Login::File(_) = self.login {
-            let before = self.generation;
-            self.reread().await;
-            if self.generation != before {
-                return;
-            }
-        }
-        let Some(token) = self.token() else {
-            return;
-        };
-        if !matches!(self.login, Login::None) {
-            match self.looked_up(&token).await {
-                // It lives: whoever asked is not allowed to, and says so.
-                Ok(_) => self.works(),
-                Err(error) if error.denied() => self.refuse(&error).await,
-                // Not known; the next refusal asks again.
-                Err(error) => tracing::debug!(%error, "the token for vault cannot be looked up"),
-            }
-        }
-    }
-
-    /// Vault refuses the token where every living one with the policy `default` is taken. That may
-    /// be a token without that policy, which works otherwise: it is kept until there is another.
-    async fn refuse(&mut self, error: &Error) {
-        if let Some(holding) = &self.holding {
-            holding.held.works.store(false, Ordering::Relaxed);
-        }
-        self.asker.metrics().vault_logged_in.set(0);
-        if self.login.can_repeat() {
-            tracing::info!(%error, "vault does not take the token; another one is got");
-            return self.plan(Next::Acquire, Duration::ZERO);
-        }
-        let Wait { wait, is_news } = self.patience.after(error);
-        if is_news {
-            tracing::error!(
-                login = self.login.name(),
-                %error,
-                remedy = self.login.remedy(),
-                "vault does not let the token look itself up: it has ended, or lacks the policy \
-                 default; it is used all the same, and what was read stays"
-            );
-        }
-        self.plan(Next::LookUp, wait);
     }
 
     async fn try_again(&mut self, next: Next, error: &Error) {

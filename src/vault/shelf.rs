@@ -300,13 +300,13 @@ impl Entry {
                 false
             }
         };
-        self.next = match translated.agreement {
-            _ if lags => Next::Soon,
+        let next = match translated.agreement {
             Agreement::Agrees => Next::Told,
             Agreement::Unknown | Agreement::Newer | Agreement::Differs | Agreement::Older => {
                 Next::Sweep
             }
         };
+        self.next = if lags { Next::Soon } else { next };
         // What lags is better than nothing at all.
         if lags && self.last_good.is_some() {
             return;
@@ -708,6 +708,19 @@ mod tests {
         }
         bench.takes("a", &missing());
         assert!(bench.shelf.is_complete());
+    }
+
+    #[test]
+    fn a_list_beyond_all_measure_is_cut() {
+        let names = (0..=MAX_CERTIFICATES).map(|index| (format!("n{index}"), Value::Null));
+        let mut bench = bench();
+        bench.list(1, Value::Object(names.collect()));
+        assert_eq!(bench.due(Purpose::Look).len(), MAX_CERTIFICATES);
+        let problems = bench.reading().1;
+        assert!(
+            problems[0].contains("1 are left out: more than 10000"),
+            "{problems:?}"
+        );
     }
 
     #[test]

@@ -20,10 +20,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio::time::Instant;
 
-use super::asker::authority;
 use super::config::{Config, Trust};
 use super::door::{Broke, Carried, Door};
 use super::error::{Error, with_causes};
+use super::redirect::authority;
 use super::watched::{Stamp, aside, read};
 
 /// How long a host may take to accept a connection. A request has longer; this leaves it time to be

@@ -1,5 +1,7 @@
 //! Journeys with Vault: certificates come from it, are renewed, and stay when it is away.
 
+mod plaintext;
+
 use std::num::NonZeroU32;
 use std::time::Duration;
 

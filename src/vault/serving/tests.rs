@@ -297,6 +297,36 @@ async fn the_authorities_of_clients_follow_the_mount() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_intermediate_is_shown_and_the_root_is_not() {
+    for profile in [Profile::V1_8, Profile::Modern] {
+        let simulated = with_pki(profile).await;
+        let vault = &simulated.vault;
+        simulated
+            .sets("sys/mounts/int", json!({ "type": "pki" }))
+            .await;
+        let body = json!({ "common_name": "int" });
+        let made = vault.write("int/intermediate/generate/internal", body);
+        let csr = made.await.unwrap()["data"]["csr"].clone();
+        let body = json!({ "csr": csr, "common_name": "int", "ttl": "720h" });
+        let signed = vault.write("pki/root/sign-intermediate", body).await;
+        let signed = signed.unwrap()["data"].clone();
+        let pem = |name: &str| signed[name].as_str().unwrap().to_owned();
+        let chain = format!("{}\n{}", pem("certificate"), pem("issuing_ca"));
+        let body = json!({ "certificate": chain });
+        simulated.sets("int/intermediate/set-signed", body).await;
+        let role = json!({ "allow_any_name": true, "ttl": "24h" });
+        simulated.sets("int/roles/edge", role).await;
+        let int = Serving {
+            mount: "int".into(),
+            ..serving(ClientAuthorities::Mount)
+        };
+        let identity = kept(simulated, int).next().await;
+        assert_eq!(identity.chain().len(), 2, "leaf and intermediate");
+        assert_eq!(identity.client_authorities().len(), 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_authorities_nobody_is_let_in_unasked() {
     let simulated = with_pki(Profile::V1_8).await;
     let empty = Goes::Status {

@@ -498,8 +498,15 @@ async fn a_token_that_may_read_nothing_gets_nothing_announced() {
     let a = made(&["a"]);
     let simulated = holding(&[("a", &a)]).await;
     simulated.log_in_with(MAY_READ_ONE).await;
+    let log = Log::default();
+    let _listening = log.listen();
     let mut bench = polled(simulated, store());
     assert!(bench.is_silent().await);
+    let text = log.text();
+    let told = text.lines().filter(|line| line.contains(" WARN "));
+    let told: Vec<_> = told.collect();
+    assert_eq!(told.len(), 1, "{text}");
+    assert!(told[0].contains(LIVE) && told[0].contains("VAULT_KV_VERSION"));
     bench.simulated.log_in_with(MAY_READ_TWO).await;
     assert_eq!(bench.next().await.names(), ["a"]);
 }

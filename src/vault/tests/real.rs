@@ -13,6 +13,7 @@ use super::bench::{POLICY, app_role, given};
 use super::sockets::Wired;
 use crate::sim::vault::{Config as SimConfig, Vault};
 use crate::vault::asker::What;
+use crate::vault::client::At;
 use crate::vault::config::{Address, Login};
 use crate::vault::error::Missing;
 
@@ -120,7 +121,7 @@ impl Server {
 
     async fn write(&self, path: &str, body: Value) -> Value {
         let root = self.client(given(&self.root_token));
-        let answer = root.client.write(What::Live, path, &body).await;
+        let answer = root.client.ask(What::Live, At::write(path, &body)).await;
         let answer = answer.unwrap_or_else(|error| panic!("{path}: {error}"));
         match answer.auth {
             Some(auth) => json!(auth.token.expose()),

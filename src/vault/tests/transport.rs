@@ -10,6 +10,7 @@ use vaultrs::api::pki::requests::GenerateCertificateRequest;
 use super::bench::{Bench, config, given, pass, vault, vault_like};
 use crate::sim::vault::{self as sim, Fault, Profile, What as Goes};
 use crate::vault::asker::What;
+use crate::vault::client::At;
 use crate::vault::clock::Clock;
 use crate::vault::config::{Address, Config};
 use crate::vault::error::{Error, Missing};
@@ -104,7 +105,9 @@ async fn one_redirect_is_followed_with_method_body_and_token() {
     let to = Goes::Standby307("https://active.example:8200".to_owned());
     standby.fault(Fault::always("*", to));
     let body = json!({"data": {"b": 2}});
-    let write = bench.client.write(What::Live, "secret/data/two", &body);
+    let write = bench
+        .client
+        .ask(What::Live, At::write("secret/data/two", &body));
     // The root token of the one is none of the other.
     assert!(matches!(
         write.await.unwrap_err(),

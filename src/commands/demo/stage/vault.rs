@@ -194,8 +194,8 @@ impl Vaulted {
             client: Some(bootstrap::ClientFiles {
                 certificate: self.file("envoy.pem"),
                 key: self.file("envoy-key.pem"),
+                secrets: None,
             }),
-            secrets: None,
         }
     }
 
