@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod acme;
 #[cfg(test)]
+mod canaries;
+#[cfg(test)]
 mod changes;
 #[cfg(test)]
 mod compose;

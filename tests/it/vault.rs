@@ -1,154 +1,366 @@
-//! Journeys of certificates in Vault: shown, exchanged at a signal, kept while Vault is away.
+//! Journeys with Vault: certificates come from it, are renewed, and stay when it is away.
 
-use data_encoding::HEXLOWER;
-use marathon_envoy::commands::demo::stage::Stage;
-use marathon_envoy::sim::vault::{Config, Vault};
-use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+mod plaintext;
 
-use crate::support::certificates::{Authority, Bundle, shown};
-use crate::support::looks::{metric, metric_where, page, until};
-use crate::support::{app, stage};
+use std::num::NonZeroU32;
+use std::time::Duration;
 
-/// What the daemon may do in Vault here.
-const POLICY: &str = r#"
-path "secret/data/marathon-acme/live" { capabilities = ["read"] }
-path "secret/data/marathon-acme/certificates/*" { capabilities = ["read"] }
-"#;
+use marathon_envoy::commands::bootstrap::Transport;
+use marathon_envoy::commands::demo::stage::{Login, Stage, VaultPlan, Vaulted};
+use marathon_envoy::sim::acme::Issued;
+use marathon_envoy::sim::load::{Answer, Load, Pace, Probe, Target, Tls, named_by_body};
 
-/// A Vault in which marathon-acme keeps certificates.
-struct Store {
-    vault: Vault,
-    list: Map<String, Value>,
-}
+use crate::support::looks::{metric, metric_where, page, problems, rejections, until};
+use crate::support::traffic::{served_by, spread};
+use crate::support::{LIMIT, app, live, stage};
 
-impl Store {
-    async fn new() -> Self {
-        Self {
-            vault: Vault::start(Config::default()).await.unwrap(),
-            list: Map::new(),
-        }
-    }
+/// As many requests as that are open all the time, on connections that are kept.
+const KEPT: Pace = Pace::Open(NonZeroU32::new(4).unwrap());
 
-    async fn write(&self, path: &str, body: Value) -> Value {
-        self.vault.write(path, body).await.unwrap()
-    }
+/// The same with a new connection for each request.
+const FRESH: Pace = Pace::Open(NonZeroU32::new(1).unwrap());
 
-    /// Stores a certificate as marathon-acme does: the secret first, then the list.
-    async fn store(&mut self, name: &str, bundle: &Bundle) {
-        let fields = json!({
-            "cert": bundle.certificate_pem,
-            "chain": "",
-            "privkey": bundle.key_pem,
-        });
-        let path = format!("secret/data/marathon-acme/certificates/{name}");
-        let written = self.write(&path, json!({ "data": fields })).await;
-        let listed = json!({
-            "version": written["data"]["version"],
-            "fingerprint": HEXLOWER.encode(&Sha256::digest(&bundle.der)),
-            "dns_names": [name],
-        });
-        self.list.insert(name.to_owned(), listed.to_string().into());
-        let live = json!({ "data": self.list });
-        self.write("secret/data/marathon-acme/live", live).await;
-    }
+/// The domain that has a certificate from the start.
+const DOMAIN: &str = "one.test";
 
-    /// An edge whose daemon may read the store, and one app under `host`.
-    async fn edge(&self, host: &str) -> Stage {
-        let policy = json!({ "policy": POLICY });
-        self.write("sys/policies/acl/edge", policy).await;
-        let body = json!({ "policies": ["edge"], "period": "1h" });
-        let made = self.write("auth/token/create-orphan", body).await;
-        let token = made["auth"]["client_token"].as_str().unwrap();
-        let stage = stage(|plan| {
-            plan.flags.extend([
-                format!("--vault-addr={}", self.vault.url()),
-                format!("--vault-token={token}"),
-                "--xds-plaintext=true".to_owned(),
-            ]);
-        })
-        .await;
-        let web = app("/web", host, 2);
-        stage.marathon().create_app(web).await.unwrap();
-        stage
-    }
-}
-
-/// Has the daemon look at the certificates, as marathon-acme does.
-async fn signal(stage: &Stage) {
-    let mut stream = TcpStream::connect(stage.admin()).await.unwrap();
-    let request = "POST /_mlb_signal/usr1 HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-}
-
-/// By itself the daemon looks once a minute, which is later than anything here waits for.
-#[tokio::test]
-async fn a_certificate_in_vault_is_shown_and_exchanged_at_a_signal() {
-    let authority = Authority::new();
-    let mut store = Store::new().await;
-    let first = authority.bundle(&["web.test"]);
-    store.store("web.test", &first).await;
-    let stage = store.edge("web.test").await;
-    let target = authority.target(&stage, "web.test");
-    shown(&target, &first).await;
-
-    let second = authority.bundle(&["web.test"]);
-    store.store("web.test", &second).await;
-    signal(&stage).await;
-    shown(&target, &second).await;
-
-    // The key of another certificate: what is shown stays, and the operator is told.
-    let foreign = Bundle {
-        key_pem: authority.bundle(&["web.test"]).key_pem,
-        ..authority.bundle(&["web.test"])
+/// A stage with a Vault as planned, that holds a certificate for [`DOMAIN`], and an app of that name.
+async fn edge(transport: Transport, change: impl FnOnce(&mut VaultPlan)) -> Stage {
+    let mut vault = VaultPlan {
+        domains: vec![DOMAIN.to_owned()],
+        ..VaultPlan::default()
     };
-    store.store("web.test", &foreign).await;
-    signal(&stage).await;
-    let labels = ["reason=\"invalid_certificate\""];
-    metric_where(&stage, "problems", &labels, |count| count == 1).await;
-    shown(&target, &second).await;
+    change(&mut vault);
+    let stage = stage(|plan| {
+        plan.transport = transport;
+        plan.vault = Some(vault);
+    })
+    .await;
+    let web = app("/web", DOMAIN, 2);
+    stage.marathon().create_app(web).await.unwrap();
+    stage
+}
 
-    for path in ["/snapshot", "/metrics", "/proxies"] {
-        let text = page(&stage, path).await.unwrap();
-        first.assert_hidden(path, &text);
-        second.assert_hidden(path, &text);
-        foreign.assert_hidden(path, &text);
+fn vault(stage: &Stage) -> &Vaulted {
+    stage.vault().unwrap()
+}
+
+/// Requests for [`DOMAIN`] over TLS on connections that are kept.
+fn kept(stage: &Stage) -> Target {
+    let tls = Tls::new(DOMAIN, vault(stage).acme().root_pem());
+    Target::https(stage.https(), DOMAIN, "/", tls.unwrap())
+}
+
+/// The same, each on a connection of its own.
+fn fresh(stage: &Stage) -> Target {
+    Target {
+        keep_alive: false,
+        ..kept(stage)
     }
+}
+
+/// Has marathon-acme renew the certificate of [`DOMAIN`] and say so.
+async fn renew(stage: &Stage) -> Issued {
+    let acme = vault(stage).acme();
+    let issued = acme.issue(DOMAIN).await.unwrap();
+    acme.signal(stage.admin()).await.unwrap();
+    issued
+}
+
+/// Waits until a new connection shows `issued` and gets an answer.
+async fn shown(stage: &Stage, issued: &Issued) {
+    let shows = |answer: &Answer| {
+        answer.status == 200 && answer.peer_certificate.as_deref() == Some(&*issued.der)
+    };
+    let mut probe = Probe::new(fresh(stage));
+    probe.first_answer_where(LIMIT, shows).await.unwrap();
+}
+
+/// The certificate that new connections show.
+async fn current(stage: &Stage) -> Vec<u8> {
+    let mut probe = Probe::new(fresh(stage));
+    let seen = probe.first_answer_where(LIMIT, |answer| answer.status == 200);
+    let answer = seen.await.unwrap().answer;
+    answer.peer_certificate.unwrap().to_vec()
+}
+
+/// The certificate that the daemon shows to Envoy.
+async fn own(stage: &Stage) -> Vec<u8> {
+    let target = stage.xds_target().unwrap().unwrap();
+    let answer = Probe::new(target).ask().await.unwrap();
+    answer.peer_certificate.unwrap().to_vec()
+}
+
+/// How many of Envoy's connections to the daemon were cut, or did not come about.
+async fn cut(stage: &mut Stage) -> u64 {
+    let admin = stage.envoy().admin();
+    let filter = "^cluster.xds_cluster.upstream_cx_(destroy_remote|connect_fail|destroy_local)$";
+    admin.stats(filter).await.unwrap().values().sum()
+}
+
+async fn lost_nothing(loads: [Load; 2]) {
+    for load in loads {
+        let report = load.stop().await;
+        assert_eq!(report.failed(), 0, "{}", report.words());
+        assert!(report.ok > 0);
+    }
+}
+
+/// Loads on connections that are kept and on new ones.
+fn loads(stage: &Stage) -> [Load; 2] {
+    [(kept(stage), KEPT), (fresh(stage), FRESH)]
+        .map(|(target, pace)| Load::start(target, pace, named_by_body))
+}
+
+async fn a_domain_certificate_is_renewed_under_held_connections(transport: Transport) {
+    let stage = edge(transport, |_| {}).await;
+    let mut shown_before = current(&stage).await;
+    let loads = loads(&stage);
+    for _ in 0..3 {
+        let mut held = Probe::new(kept(&stage));
+        let before = held.ask().await.unwrap();
+        assert_eq!(before.peer_certificate.as_deref(), Some(&*shown_before));
+
+        let issued = renew(&stage).await;
+        shown(&stage, &issued).await;
+
+        let after = held.ask().await.unwrap();
+        assert_eq!(after.status, 200);
+        assert_eq!(
+            after.peer_certificate, before.peer_certificate,
+            "the connection was dropped"
+        );
+        shown_before = issued.der;
+    }
+    lost_nothing(loads).await;
+    assert_eq!(rejections(&stage).await, 0);
+    assert_eq!(problems(&stage).await, [""; 0]);
     stage.stop().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_daemon_that_starts_while_vault_is_sealed_takes_nothing_from_the_edge() {
-    let authority = Authority::new();
-    let mut store = Store::new().await;
-    let bundle = authority.bundle(&["web.test"]);
-    store.store("web.test", &bundle).await;
-    let mut stage = store.edge("web.test").await;
-    let target = authority.target(&stage, "web.test");
-    shown(&target, &bundle).await;
+async fn a_domain_certificate_is_renewed_under_held_connections_over_rest() {
+    a_domain_certificate_is_renewed_under_held_connections(Transport::Rest).await;
+}
 
-    store.vault.seal();
-    stage.stop_daemon().await.unwrap();
-    stage.start_daemon().await.unwrap();
-    until("the certificates to be missed", async || {
+#[tokio::test]
+async fn a_domain_certificate_is_renewed_under_held_connections_over_ads() {
+    a_domain_certificate_is_renewed_under_held_connections(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn a_domain_certificate_is_renewed_under_held_connections_over_ads_delta() {
+    a_domain_certificate_is_renewed_under_held_connections(Transport::AdsDelta).await;
+}
+
+async fn the_daemons_certificate_is_renewed_under_live_streams(transport: Transport) {
+    let mut stage = edge(transport, |vault| {
+        vault.certificate_life = Duration::from_secs(20);
+        vault.renew_at = 0.1;
+    })
+    .await;
+    let domains = current(&stage).await;
+    let loads = loads(&stage);
+    spread(&mut stage, "/web", 2).await;
+    let cut_before = cut(&mut stage).await;
+    for count in 3..5 {
+        let before = own(&stage).await;
+        until("another certificate of the xDS port", async || {
+            let now = own(&stage).await;
+            if now == before {
+                Err("the same".to_owned())
+            } else {
+                Ok(())
+            }
+        })
+        .await;
+        stage.marathon().scale("/web", count).await.unwrap();
+        spread(&mut stage, "/web", count).await;
+    }
+    assert_eq!(cut(&mut stage).await, cut_before, "a stream was cut");
+    assert_eq!(current(&stage).await, domains);
+    lost_nothing(loads).await;
+    stage.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_daemons_certificate_is_renewed_under_live_streams_over_rest() {
+    the_daemons_certificate_is_renewed_under_live_streams(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn the_daemons_certificate_is_renewed_under_live_streams_over_ads() {
+    the_daemons_certificate_is_renewed_under_live_streams(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn the_daemons_certificate_is_renewed_under_live_streams_over_ads_delta() {
+    the_daemons_certificate_is_renewed_under_live_streams(Transport::AdsDelta).await;
+}
+
+/// Nothing is told before Vault has answered, and then everything is.
+async fn a_first_start_waits_for_vault(transport: Transport) {
+    let mut stage = edge(transport, |vault| vault.is_down = true).await;
+    until("readiness to wait for Vault", async || {
         let text = page(&stage, "/readyz").await.unwrap_or_default();
-        if text.contains("not ready: no snapshot is published yet; the certificates in Vault") {
+        if text.to_lowercase().contains("vault") {
             Ok(())
         } else {
             Err(text)
         }
     })
     .await;
-    shown(&target, &bundle).await;
-    assert_eq!(metric(&stage, "publishes_total", &[]).await, 0);
+    assert!(!stage.envoy().admin().is_ready().await.unwrap());
 
-    store.vault.unseal();
-    metric_where(&stage, "publishes_total", &[], |count| count > 0).await;
-    shown(&target, &bundle).await;
+    vault(&stage).vault().start_again().await;
+    stage.envoy().ready(LIMIT).await.unwrap();
+    live(&stage, DOMAIN, "/").await;
+    current(&stage).await;
+    assert_eq!(problems(&stage).await, [""; 0]);
+    stage.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_first_start_waits_for_vault_over_rest() {
+    a_first_start_waits_for_vault(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn a_first_start_waits_for_vault_over_ads() {
+    a_first_start_waits_for_vault(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn a_first_start_waits_for_vault_over_ads_delta() {
+    a_first_start_waits_for_vault(Transport::AdsDelta).await;
+}
+
+/// Waits until Vault was asked once more and could not answer, or would not.
+async fn asked_in_vain(stage: &Stage) {
+    let asked = vault(stage).vault().requests().len();
+    vault(stage).acme().signal(stage.admin()).await.unwrap();
+    until("Vault to be asked", async || {
+        match vault(stage).vault().requests().len() {
+            now if now > asked => Ok(()),
+            now => Err(format!("{now} requests")),
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_sealed_vault_takes_nothing_away() {
+    let mut stage = edge(Transport::AdsDelta, |_| {}).await;
+    let before = current(&stage).await;
+    let loads = loads(&stage);
+    vault(&stage).vault().seal();
+    asked_in_vain(&stage).await;
+
+    // What Marathon does goes live all the same.
+    stage.marathon().scale("/web", 4).await.unwrap();
+    spread(&mut stage, "/web", 4).await;
+    let more = app("/more", "more.test", 1);
+    stage.marathon().create_app(more).await.unwrap();
+    served_by(&mut stage, "more.test", "/", "/more").await;
+    assert_eq!(current(&stage).await, before);
+    assert_eq!(page(&stage, "/readyz").await.unwrap(), "ready");
+
+    vault(&stage).vault().unseal();
+    let issued = renew(&stage).await;
+    shown(&stage, &issued).await;
+    lost_nothing(loads).await;
+    stage.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_token_that_has_ended_is_replaced_by_another_login() {
+    let life = Duration::from_secs(600);
+    let stage = edge(Transport::AdsDelta, |vault| {
+        vault.login = Login::AppRole(life)
+    })
+    .await;
+    current(&stage).await;
+    let loads = loads(&stage);
+    let tokens = |stage: &Stage| {
+        let mut tokens: Vec<_> = vault(stage).vault().requests();
+        tokens.retain(|request| request.path.starts_with("marathon-acme/data/"));
+        tokens
+            .into_iter()
+            .filter_map(|request| request.token)
+            .next_back()
+    };
+    let before = tokens(&stage);
+    assert!(before.is_some());
+    // By Vault's clock, so that the daemon learns it from a refusal.
+    vault(&stage).vault().advance(life + Duration::from_secs(1));
+    let issued = renew(&stage).await;
+    shown(&stage, &issued).await;
+    assert_ne!(tokens(&stage), before);
+    lost_nothing(loads).await;
+    assert_eq!(metric(&stage, "vault_logged_in", &[]).await, 1);
+    stage.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_token_that_has_ended_for_good_takes_nothing_away_and_is_told() {
+    let life = Duration::from_secs(600);
+    let mut stage = edge(Transport::AdsDelta, |vault| {
+        vault.login = Login::Mortal(life)
+    })
+    .await;
+    let before = current(&stage).await;
+    let loads = loads(&stage);
+    metric_where(&stage, "vault_logged_in", &[], |value| value == 1).await;
+    vault(&stage).vault().advance(life + Duration::from_secs(1));
+    vault(&stage).acme().issue(DOMAIN).await.unwrap();
+    asked_in_vain(&stage).await;
+    metric_where(&stage, "vault_logged_in", &[], |value| value == 0).await;
+
+    stage.marathon().scale("/web", 3).await.unwrap();
+    spread(&mut stage, "/web", 3).await;
+    assert_eq!(current(&stage).await, before);
+    lost_nothing(loads).await;
+    stage.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_bad_certificate_in_vault_keeps_the_last_good_one() {
+    let stage = edge(Transport::AdsDelta, |_| {}).await;
+    let before = current(&stage).await;
+    let loads = loads(&stage);
+    let acme = vault(&stage).acme();
+    let (one, other) = (
+        acme.issued(&[DOMAIN]).unwrap(),
+        acme.issued(&[DOMAIN]).unwrap(),
+    );
+    let mixed = Issued {
+        key_pem: other.key_pem,
+        ..one
+    };
+    acme.keep(DOMAIN, &mixed).await.unwrap();
+    acme.signal(stage.admin()).await.unwrap();
+    let seen = until("a problem", async || {
+        let seen = problems(&stage).await;
+        if seen.is_empty() {
+            Err("none".to_owned())
+        } else {
+            Ok(seen)
+        }
+    })
+    .await;
+    assert!(seen[0].starts_with("certificate one.test, "), "{seen:?}");
+    assert_eq!(current(&stage).await, before);
+
+    let issued = renew(&stage).await;
+    shown(&stage, &issued).await;
+    until("no problem", async || {
+        let seen = problems(&stage).await;
+        if seen.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{seen:?}"))
+        }
+    })
+    .await;
+    lost_nothing(loads).await;
     stage.stop().await.unwrap();
 }
