@@ -16,7 +16,7 @@ use crate::settings::XdsListen;
 
 /// What `bootstrap` is told about TLS.
 #[derive(Args, Clone, Debug)]
-pub struct TlsArguments {
+pub(super) struct TlsArguments {
     /// PEM file, as Envoy sees it, with the CA of the control plane's certificate. With it Envoy
     /// speaks TLS to the control plane.
     #[arg(long, value_name = "FILE")]
