@@ -121,9 +121,13 @@ impl Acceptor {
             Ok(Ok(_)) => {}
             Ok(Err(_)) => return None,
             Err(_) => {
-                tracing::warn!(
-                    peer = peer.map(tracing::field::display),
-                    "a proxy asks and there is no certificate to show yet"
+                // Of whom it was kept matters less than that it was: told once for all.
+                self.refusals.add(
+                    Reason::Handshake,
+                    "whoever",
+                    peer,
+                    "there is no certificate to show yet",
+                    Some("look above for why the certificate of the xds port was not read"),
                 );
                 return None;
             }

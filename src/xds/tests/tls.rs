@@ -456,6 +456,7 @@ async fn a_certificate_that_does_not_come_in_time_ends_the_wait() {
     let server = Secure::without_identity(config, || NOW).await;
     let mut idle = TcpStream::connect(server.address).await.unwrap();
     assert_eq!(safely(idle.read(&mut [0; 1])).await.unwrap(), 0);
+    server.refused_once("handshake").await;
     server.show();
     is_answered(&server.proxy(Some(&server.authority.shows("edge")))).await;
 }
