@@ -104,14 +104,17 @@ async fn the_authorities_that_are_named_are_believed_and_no_others() {
             .await
             .unwrap_or_else(|error| panic!("{trust:?}: {error}"));
     }
-    vault.forget_requests();
+    // A token of its own: what those above still have on the way may arrive later.
+    let kept = "hvs.for-no-stranger";
     for trust in [Trust::File(other), Trust::Pem(stranger()), Trust::System] {
-        let wired = Wired::new(&vault, root(), |config| config.trust = trust);
+        let wired = Wired::new(&vault, given(kept), |config| config.trust = trust);
         let error = wired.ask().await.unwrap_err();
         assert!(matches!(error, Error::Connect { .. }), "{error}");
         assert!(error.to_string().contains("certificate"), "{error}");
     }
-    assert!(vault.requests().is_empty(), "no token goes to a stranger");
+    let told = vault.requests();
+    let told = told.iter().any(|seen| seen.token.as_deref() == Some(kept));
+    assert!(!told, "no token goes to a stranger");
 }
 
 #[tokio::test]
