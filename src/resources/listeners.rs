@@ -22,7 +22,7 @@ use hcm::http_connection_manager::{
 use super::conflicts::Chain;
 use super::routes::{SILENCE_LIMIT, Table};
 use super::source::{config_source, duration, listen_address, plain};
-use super::{Config, EscapedSlashes, Underscores};
+use super::{Config, EscapedSlashes, Underscores, v2};
 use crate::snapshot::{Encode, Flavour, Kind, Resource};
 
 /// HAProxy's `timeout http-request` in marathon-lb's default configuration: how long the head of
@@ -36,7 +36,12 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// The plain listener.
 pub(super) fn http(config: &Arc<Config>) -> Resource {
     let writer = Plain(config.clone());
-    Resource::flavoured(Table::Http.name().into(), writer)
+    let resource = Resource::flavoured(Table::Http.name().into(), writer);
+    if config.v2 {
+        resource.with_v2(v2::http(config))
+    } else {
+        resource
+    }
 }
 
 /// The listener with TLS. A listener without chains is refused whole, so there is none.

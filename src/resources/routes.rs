@@ -11,9 +11,9 @@ use envoy_api::envoy::config::route::v3 as api;
 use envoy_api::envoy::extensions::retry::host::previous_hosts::v3::PreviousHostsPredicate;
 use envoy_api::prost::Message as _;
 
-use super::Config;
 use super::conflicts::{Claim, redirect_uncovered, redirect_without_https, settle_host};
 use super::source::{duration, plain};
+use super::{Config, v2};
 use crate::intent::{PathPrefix, Routing};
 use crate::snapshot::{Kind, Name, Resource};
 use crate::state::app::AppId;
@@ -73,6 +73,10 @@ pub(super) struct Routes {
     hosts: BTreeMap<String, Host>,
     /// The ports that are redirected, with their hosts.
     redirecting: BTreeMap<(AppId, usize), Vec<String>>,
+    /// The clusters that the v2 API calls otherwise.
+    v2_names: v2::Distinct,
+    /// Whether they changed since the tables were last written.
+    renamed: bool,
     /// The hosts whose claims changed since the tables were last written.
     dirty: BTreeSet<String>,
 }
@@ -80,6 +84,8 @@ pub(super) struct Routes {
 #[derive(Default)]
 struct Host {
     claims: Vec<Claim>,
+    /// The claims that won, for the v2 API; none when nobody speaks it.
+    winners: Arc<[Claim]>,
     http: Piece,
     https: Piece,
     problems: Vec<Problem>,
@@ -110,6 +116,8 @@ impl Routes {
             server_names: BTreeSet::new(),
             hosts: BTreeMap::new(),
             redirecting: BTreeMap::new(),
+            v2_names: v2::Distinct::default(),
+            renamed: false,
             dirty: BTreeSet::new(),
         }
     }
@@ -173,9 +181,22 @@ impl Routes {
         }
     }
 
+    /// Says which clusters the v2 API calls otherwise; whether that is news.
+    pub(super) fn set_v2_names(&mut self, names: &v2::Distinct) -> bool {
+        if self.v2_names == *names {
+            return false;
+        }
+        self.v2_names = names.clone();
+        self.renamed = true;
+        true
+    }
+
     /// Settles the hosts that changed.
     pub(super) fn settle(&mut self) -> Written {
-        let mut written = Written::default();
+        let mut written = Written {
+            tables: std::mem::take(&mut self.renamed),
+            ..Written::default()
+        };
         for name in std::mem::take(&mut self.dirty) {
             let Some(host) = self.hosts.get_mut(&name) else {
                 continue;
@@ -191,7 +212,18 @@ impl Routes {
             host.problems = problems;
             let https = !self.server_names.is_empty();
             let redirect = https.then_some(self.config.https_listen.port());
-            let http = piece(&name, http_routes(&winners, redirect));
+            if self.config.v2 {
+                host.winners = winners.as_slice().into();
+                if https {
+                    let in_part = v2::redirect_in_part(&name, &winners, &self.label_prefix);
+                    host.problems.extend(in_part);
+                }
+            }
+            let mut http = piece(&name, http_routes(&winners, redirect));
+            if self.config.v2 {
+                // Routes that v2 redirects lead somewhere all the same.
+                http.clusters = clusters_of(winners.iter().map(|claim| &claim.cluster));
+            }
             let https = piece(&name, winners.iter().map(to_cluster).collect());
             written.tables |= host.http != http || host.https != https;
             host.http = http;
@@ -233,7 +265,15 @@ impl Routes {
         let required = clusters
             .into_iter()
             .flat_map(|name| [(Kind::Cluster, name.clone()), (Kind::Endpoint, name)]);
-        Resource::fixed(table.name().into(), bytes.into()).requiring(required.collect())
+        let resource = Resource::fixed(table.name().into(), bytes.into());
+        let resource = resource.requiring(required.collect());
+        if !self.config.v2 {
+            return resource;
+        }
+        let hosts = self.hosts.iter();
+        let hosts = hosts.map(|(name, host)| (name.clone(), host.winners.clone()));
+        let (distinct, redirects) = (self.v2_names.clone(), !self.server_names.is_empty());
+        resource.with_v2(v2::table(table, hosts.collect(), distinct, redirects))
     }
 
     /// The claims that lost, and the redirects that lead nowhere.
@@ -292,7 +332,7 @@ fn http_routes(winners: &[Claim], redirect: Option<u16>) -> Vec<Route> {
 type Route = (api::Route, Option<Name>);
 
 fn piece(host: &str, routes: Vec<Route>) -> Piece {
-    let clusters: BTreeSet<Name> = routes.iter().filter_map(|(_, name)| name.clone()).collect();
+    let clusters = clusters_of(routes.iter().filter_map(|(_, name)| name.as_ref()));
     let nobody = route_to(
         "/",
         api::route::Action::DirectResponse(api::DirectResponseAction {
@@ -313,8 +353,14 @@ fn piece(host: &str, routes: Vec<Route>) -> Piece {
     };
     Piece {
         bytes: table.encode_to_vec(),
-        clusters: clusters.into_iter().collect(),
+        clusters,
     }
+}
+
+/// Sorted, each once.
+fn clusters_of<'a>(names: impl Iterator<Item = &'a Name>) -> Vec<Name> {
+    let names: BTreeSet<&Name> = names.collect();
+    names.into_iter().cloned().collect()
 }
 
 fn to_cluster(claim: &Claim) -> Route {

@@ -48,11 +48,13 @@ pub enum Reason {
     UnresolvedAgent,
     /// A certificate cannot be used: the last good one of its name stays.
     InvalidCertificate,
+    /// Envoy's v2 API cannot say it: its proxies get what comes nearest.
+    V2Limit,
 }
 
 impl Reason {
     /// Every class, for metrics that show zeros.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::UnreadableApp,
         Self::InvalidLabel,
         Self::Conflict,
@@ -60,6 +62,7 @@ impl Reason {
         Self::UnroutablePort,
         Self::UnresolvedAgent,
         Self::InvalidCertificate,
+        Self::V2Limit,
     ];
 
     /// The value of the metric label.
@@ -72,6 +75,7 @@ impl Reason {
             Self::UnroutablePort => "unroutable_port",
             Self::UnresolvedAgent => "unresolved_agent",
             Self::InvalidCertificate => "invalid_certificate",
+            Self::V2Limit => "v2_limit",
         }
     }
 }

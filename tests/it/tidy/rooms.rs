@@ -226,6 +226,7 @@ pub(super) const ROOMS: [Room; 18] = [
             "snapshot::Name",
             "snapshot::Resource",
             "snapshot::Snapshot",
+            "snapshot::V2",
             "state",
         ],
         bans: &[&IO, &CLOCK, &CHANCE, &LOGS],
