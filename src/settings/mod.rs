@@ -111,6 +111,7 @@ impl Typed {
             resources,
             xds: xds::Config {
                 secrets: self.secrets_may_leave(&xds_listen),
+                v2: self.xds_v2,
                 max_message_bytes: usize::try_from(self.xds_max_request_bytes)
                     .unwrap_or(usize::MAX),
                 ..xds::Config::default()
@@ -319,6 +320,7 @@ impl Typed {
             },
             refresh_delay: refresh_delay.unwrap_or(defaults.refresh_delay),
             endpoints_refresh_delay: refresh_delay.unwrap_or(defaults.endpoints_refresh_delay),
+            v2: self.xds_v2,
             ..defaults
         })
     }

@@ -1,5 +1,6 @@
 //! Serves the current snapshot to Envoy: connections in, held polls, a stop that answers them all.
 
+mod api;
 mod content;
 mod grpc;
 mod limits;
@@ -34,6 +35,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use api::Api;
 pub use limits::{Limits, Patience};
 pub use listener::{Listener, SocketFile};
 pub use proxies::{Proxies, ProxyId};
@@ -53,6 +55,8 @@ pub struct Config {
     pub hold: Duration,
     /// Whether secrets, which hold private keys, leave over this listener.
     pub secrets: bool,
+    /// Whether Envoy's v2 API is answered too.
+    pub v2: bool,
     /// How many connections are open at once; more wait to be taken.
     pub max_connections: usize,
     /// How large a request's body may be.
@@ -82,7 +86,7 @@ pub struct Config {
 }
 
 impl Default for Config {
-    /// Polls are held 60 s and secrets stay. 16,384 connections, since over HTTP/1.1 every held
+    /// Polls are held 60 s, secrets stay, and there is no v2. 16,384 connections, since over HTTP/1.1 every held
     /// poll is one; 10,000 streams, since over HTTP/2 every held poll is one; bodies of 4 MiB
     /// (Envoy sends 77 kB) within 10 s; 10 s to the first request; 90 s between requests, as less
     /// than 75 s cuts connections that Envoy is about to use; a ping every 30 s, answered within
@@ -92,6 +96,7 @@ impl Default for Config {
         Self {
             hold: Duration::from_secs(60),
             secrets: false,
+            v2: false,
             max_connections: 16_384,
             max_body_bytes: 4 << 20,
             body: Duration::from_secs(10),
@@ -130,7 +135,7 @@ pub enum Error {
     Accept(#[source] io::Error),
 }
 
-/// Serves proxies until `shutdown`, then answers every held poll with 304, drains, and returns when
+/// Serves proxies until `shutdown`, then answers every held poll as if its time were up, drains, and returns when
 /// no task of its own is left. Several of these can share `proxies`. Dropping the future cuts every
 /// connection.
 ///

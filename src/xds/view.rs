@@ -25,7 +25,7 @@ pub struct ProxyView {
     pub node: String,
     /// Where it connects from; none over a Unix socket.
     pub peer: Option<IpAddr>,
-    /// How it connects: `rest`, `ads`, `ads-delta`, `grpc` or `delta-grpc`.
+    /// How it connects: `rest`, `rest-v2`, `ads`, `ads-delta`, `grpc` or `delta-grpc`.
     pub transport: &'static str,
     /// How long its oldest stream has been open, in seconds; none for `rest`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -174,7 +174,7 @@ fn view(proxy: &Proxy, now: Instant) -> ProxyView {
     ProxyView {
         node: proxy.id.node.as_ref().to_owned(),
         peer: proxy.id.peer,
-        transport: "rest",
+        transport: proxy.id.api.transport(),
         connected_seconds: None,
         shared_identity: state.shared.is_some(),
         kinds: kinds.collect(),

@@ -3,6 +3,7 @@
 mod order;
 #[cfg(feature = "demo")]
 mod sockets;
+mod v2;
 
 use std::sync::Arc;
 
