@@ -13,6 +13,8 @@ mod manual;
 #[cfg(test)]
 mod marathon;
 #[cfg(test)]
+mod old_fleets;
+#[cfg(test)]
 mod program;
 #[cfg(test)]
 mod rejections;
