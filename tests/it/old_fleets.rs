@@ -353,10 +353,10 @@ async fn every_difference_to_the_original_is_a_fix_that_is_listed() {
 }
 
 fn parts(answers: Value) -> Map<String, Value> {
-    match answers {
-        Value::Object(parts) => parts,
-        other => panic!("no answers: {other}"),
-    }
+    let Value::Object(parts) = answers else {
+        panic!("no answers: {answers}");
+    };
+    parts
 }
 
 /// Whether a path is what a pattern says, in which `*` stands for anything.
