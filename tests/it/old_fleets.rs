@@ -19,6 +19,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use marathon_envoy::metrics::Metrics;
+use marathon_envoy::settings::XdsListen;
 use marathon_envoy::snapshot::Kind;
 use marathon_envoy::snapshot::cell::cell;
 use marathon_envoy::xds;
@@ -28,7 +29,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::golden::projected;
-use crate::support::LIMIT;
+use crate::support::{LIMIT, app, live, looks, stage};
 use difference::{Difference, differences};
 
 /// What is different on purpose: where, how, and why. `*` stands for anything.
@@ -228,21 +229,12 @@ impl Edge {
         }
     }
 
-    /// Polls as an Envoy of that time does: over HTTP/1.1, and without a word about the content.
     async fn poll(&self, kind: Kind, body: &Value) -> Response<Bytes> {
         self.poll_at("v2", kind, body).await
     }
 
     async fn poll_at(&self, api: &str, kind: Kind, body: &Value) -> Response<Bytes> {
-        let client = Client::builder(TokioExecutor::new()).build_http();
-        let request = Request::post(format!("http://{}/{api}/discovery:{kind}", self.address))
-            .header("x-envoy-internal", "true")
-            .header("x-envoy-expected-rq-timeout-ms", "20")
-            .body(Full::new(Bytes::from(body.to_string())))
-            .unwrap();
-        let answer = timeout(LIMIT, client.request(request)).await;
-        let (head, body) = answer.expect("no answer at all").unwrap().into_parts();
-        Response::from_parts(head, body.collect().await.unwrap().to_bytes())
+        poll(self.address, api, kind, body).await
     }
 
     async fn read(&self, kind: Kind, body: &Value) -> Value {
@@ -279,6 +271,19 @@ impl Edge {
             .unwrap()
             .unwrap();
     }
+}
+
+/// Polls as an Envoy of that time does: over HTTP/1.1, and without a word about the content.
+async fn poll(at: SocketAddr, api: &str, kind: Kind, body: &Value) -> Response<Bytes> {
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    let request = Request::post(format!("http://{at}/{api}/discovery:{kind}"))
+        .header("x-envoy-internal", "true")
+        .header("x-envoy-expected-rq-timeout-ms", "20")
+        .body(Full::new(Bytes::from(body.to_string())))
+        .unwrap();
+    let answer = timeout(LIMIT, client.request(request)).await;
+    let (head, body) = answer.expect("no answer at all").unwrap().into_parts();
+    Response::from_parts(head, body.collect().await.unwrap().to_bytes())
 }
 
 fn fixtures() -> PathBuf {
@@ -441,4 +446,40 @@ async fn without_the_setting_there_is_no_v2() {
         assert!(text.contains("XDS_V2=true"), "{text}");
     }
     edge.stop().await;
+}
+
+#[tokio::test]
+async fn an_app_is_live_in_old_and_new_envoys_alike() {
+    let stage = stage(|plan| plan.flags.push("--xds-v2".to_owned())).await;
+    let XdsListen::Tcp(xds) = *stage.xds() else {
+        panic!("no port at {}", stage.xds());
+    };
+    let marathon = stage.marathon();
+    marathon
+        .create_app(app("/web", "web.test", 2))
+        .await
+        .unwrap();
+    live(&stage, "web.test", "/").await;
+    let ask = async |kind, names: &[&str]| -> Value {
+        let body = json!({ "node": { "id": "old" }, "resource_names": names });
+        let answer = poll(xds, "v2", kind, &body).await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        serde_json::from_slice(answer.body()).unwrap()
+    };
+    let clusters = ask(Kind::Cluster, &[]).await;
+    assert_eq!(clusters["resources"][0]["name"], "/web_0");
+    let endpoints = ask(Kind::Endpoint, &["/web_0"]).await;
+    let endpoints = &endpoints["resources"][0]["endpoints"][0]["lb_endpoints"];
+    assert_eq!(endpoints.as_array().unwrap().len(), 2);
+    let listeners = ask(Kind::Listener, &[]).await;
+    assert_eq!(listeners["resources"][0]["name"], "http");
+    let routes = ask(Kind::Route, &["http"]).await;
+    let host = &routes["resources"][0]["virtual_hosts"][0];
+    assert_eq!(host["domains"], json!(["web.test"]));
+    assert_eq!(host["routes"][0]["route"]["cluster"], "/web_0");
+    let proxies = looks::json(&stage, "/proxies").await;
+    let proxies = proxies.as_array().unwrap().iter();
+    let transports: Vec<&Value> = proxies.map(|proxy| &proxy["transport"]).collect();
+    assert!(transports.contains(&&json!("rest-v2")), "{transports:?}");
+    stage.stop().await.unwrap();
 }
