@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +18,7 @@ use crate::resources::Projection;
 use crate::settings::{Settings, XdsListen};
 use crate::snapshot::cell::cell;
 use crate::state::State;
-use crate::{admin, files, marathon, xds};
+use crate::{admin, files, identity, marathon, vault, xds};
 
 /// Messages that may wait for the pipeline. It takes a thousand in a few milliseconds; a source
 /// that finds the queue full asks for everything again instead of waiting.
@@ -59,6 +59,9 @@ pub enum Error {
     /// The subscriber cannot work with its settings.
     #[error("the subscription to marathon ended")]
     Marathon(#[source] marathon::Error),
+    /// Vault cannot be used with these settings.
+    #[error("vault cannot be used")]
+    Vault(#[source] vault::Error),
     /// The server for proxies ended.
     #[error("the server for proxies ended")]
     Xds(#[source] xds::Error),
@@ -141,12 +144,14 @@ impl Daemon {
         let (publisher, reader) = cell();
         let (facts, heard) = mpsc::channel(FACTS);
         let (stale, missing) = mpsc::channel(STALE);
+        let (identity, identities) = identity::identity();
         let proxies = xds::Proxies::new(xds::Limits::default(), metrics.clone());
+        let sources = self.settings.sources();
         let pipeline = Pipeline::new(
             State::new(self.settings.state),
             Projection::new(self.settings.intent, self.settings.resources),
             publisher,
-            self.settings.certificates.is_some(),
+            sources,
             metrics.clone(),
         );
         let sources = admin::Sources {
@@ -172,9 +177,17 @@ impl Daemon {
         });
         rooms.spawn({
             let (xds, config) = (self.xds, self.settings.xds);
+            let speaks_tls = self.settings.identity_files.is_some()
+                || self
+                    .settings
+                    .vault
+                    .as_ref()
+                    .is_some_and(|vault| vault.serving.is_some());
+            let identities = speaks_tls.then_some(identities);
             let (metrics, token) = (metrics.clone(), token.clone());
             async move {
-                let served = xds::serve(xds, reader, config, proxies, metrics, token).await;
+                let served =
+                    xds::serve(xds, identities, reader, config, proxies, metrics, token).await;
                 served
                     .map(|()| "the server for proxies")
                     .map_err(Error::Xds)
@@ -192,6 +205,21 @@ impl Daemon {
             rooms.spawn(async move {
                 files::watch_certificates(config, facts, metrics, token).await;
                 Ok("the watch over certificates")
+            });
+        }
+        if let Some(config) = self.settings.identity_files {
+            let (identity, metrics, token) = (identity.clone(), metrics.clone(), token.clone());
+            rooms.spawn(async move {
+                files::watch_identity(config, identity, metrics, token).await;
+                Ok("the watch over the xds port's certificate")
+            });
+        }
+        if let Some(config) = self.settings.vault {
+            let (facts, metrics, token) = (facts.clone(), metrics.clone(), token.clone());
+            let look = Arc::new(Notify::new());
+            rooms.spawn(async move {
+                let run = vault::run(config, facts, identity, look, metrics, token);
+                run.await.map(|()| "vault").map_err(Error::Vault)
             });
         }
         rooms.spawn({

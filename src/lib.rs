@@ -6,17 +6,20 @@
 //!             facts in                       core, pure                        answers out
 //!
 //!  Marathon ─► marathon ─┐         ┌─► state ─► intent ─► resources ─┐       ┌─► xds ─► Envoy
-//!  /v2/events            ├─ Event ─┤   reduce   labels    Envoy's    ├─ swap ┤
-//!  PEM files ─► files ───┘         │                      types      │       └─► admin ─► operator
-//!                 ▲                └────────── pipeline ─────────────┘
-//!                 └─────── Stale: what must be asked for ───┘     snapshot
+//!  /v2/events            │         │   reduce   labels    Envoy's    │       │    ▲
+//!  Vault ─────► vault ───┼─ Event ─┤                      types      ├─ swap ┤    │
+//!  PEM files ─► files ───┘         └────────── pipeline ─────────────┘       └─► admin ─► operator
+//!         ▲       │                                         │     snapshot        │
+//!         │       └──── Identity: certificate, key, client CA ───────────────────┘
+//!         └──────────── Stale: what must be asked for ──────┘
 //! ```
 //!
 //! # The rooms, in the order in which data flows
 //!
 //! - [`marathon`] subscribes: opens the stream, lists, follows, and fetches what went stale;
-//!   [`files`] reads certificates. They turn what they hear into facts,
-//!   [`Event`](state::event::Event)s, and know nothing of what becomes of them.
+//!   [`vault`] logs in, keeps its token alive and reads certificates; [`files`] reads those that
+//!   lie in a folder. They turn what they hear into facts, [`Event`](state::event::Event)s, and
+//!   know nothing of what becomes of them.
 //! - [`state`] reduces facts to what is known, [`intent`] reads from labels and networking what
 //!   each app's port asks for, [`resources`] writes that as Envoy's resources. All three are
 //!   pure: no IO, no clock, no failure. What cannot be served becomes a
@@ -27,7 +30,8 @@
 //! - [`xds`] answers proxies from the current snapshot: over REST it holds their polls until
 //!   something that they asked for differs, over gRPC it sends what differs down their streams.
 //!   Either way a proxy is given what a route needs before the route, and keeps it until the route
-//!   has gone.
+//!   has gone. Over TLS it shows the [`identity`] that Vault or files gave, swapped whole at each
+//!   renewal, and answers only the proxies that it is told to.
 //!   Old Envoys poll the v2 API, whose resources [`resources`] writes as JSON.
 //! - [`pipeline`] is the one loop between them: receive, drain, reduce, project, publish.
 //!   [`daemon`] wires everything and decides nothing. [`settings`] are read once, before any port
@@ -41,6 +45,8 @@
 //! Which room may use which is a table in `tests/it/tidy.rs`, and a test.
 
 pub mod marathon;
+
+pub mod vault;
 
 pub mod files;
 
@@ -61,6 +67,8 @@ pub mod daemon;
 pub mod settings;
 
 pub mod admin;
+
+pub mod identity;
 
 pub mod metrics;
 

@@ -12,7 +12,7 @@ use crate::metrics::{Heard, Metrics};
 use crate::resources::Projection;
 use crate::snapshot::Kind;
 use crate::snapshot::cell::Publisher;
-use crate::state::event::{Event, Stale};
+use crate::state::event::{Event, Source, Stale};
 use crate::state::problem::{Problem, Reason};
 use crate::state::{State, reduce};
 
@@ -28,8 +28,8 @@ pub struct Pipeline {
     state: State,
     projection: Projection,
     publisher: Publisher,
-    /// Whether the first publication waits for the certificates, too.
-    wait_for_certificates: bool,
+    /// The sources of certificates that the first publication waits for, too.
+    sources: Vec<Source>,
     published: bool,
     problems: Arc<Problems>,
     stale: BTreeSet<Stale>,
@@ -51,20 +51,20 @@ impl Problems {
 }
 
 impl Pipeline {
-    /// A pipeline that knows nothing yet. With `wait_for_certificates` nothing is published before
-    /// the certificates were read once.
+    /// A pipeline that knows nothing yet. Nothing is published before the certificates of each of
+    /// these `sources` were read once.
     pub fn new(
         state: State,
         projection: Projection,
         publisher: Publisher,
-        wait_for_certificates: bool,
+        sources: Vec<Source>,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             state,
             projection,
             publisher,
-            wait_for_certificates,
+            sources,
             published: false,
             problems: Arc::default(),
             stale: BTreeSet::new(),
@@ -161,7 +161,10 @@ impl Pipeline {
     /// that still serve what an earlier process gave them.
     fn ready(&self) -> bool {
         self.state.synced()
-            && (self.state.certificates_read() || !self.wait_for_certificates)
+            && self
+                .sources
+                .iter()
+                .all(|source| self.state.certificates_read(*source))
             && self.state.hosts_looked_up()
     }
 
@@ -264,7 +267,7 @@ mod tests {
         reader: Reader,
     }
 
-    fn bench(wait_for_certificates: bool) -> Bench {
+    fn bench(sources: Vec<Source>) -> Bench {
         let (publisher, reader) = cell();
         let groups = ["external".to_owned()].into();
         let intents = intent::Config {
@@ -273,12 +276,13 @@ mod tests {
             strict: false,
             use_health: true,
             framework_name: None,
+            acme: None,
         };
         let pipeline = Pipeline::new(
             State::new(state::Config::default()),
             Projection::new(intents, resources::Config::default()),
             publisher,
-            wait_for_certificates,
+            sources,
             Metrics::new().unwrap(),
         );
         Bench { pipeline, reader }
@@ -301,8 +305,9 @@ mod tests {
         Event::Synced(list(vec![listed(app("/web"), tasks)]))
     }
 
-    fn no_certificates() -> Event {
+    fn no_certificates(source: Source) -> Event {
         Event::CertificatesRead {
+            source,
             certificates: vec![],
             problems: vec![],
         }
@@ -310,9 +315,9 @@ mod tests {
 
     #[test]
     fn nothing_is_published_before_the_first_list() {
-        let mut bench = bench(false);
+        let mut bench = bench(vec![]);
         let changed = Event::AppChanged(listed(app("/web"), vec![]));
-        bench.hears([changed, no_certificates()]);
+        bench.hears([changed, no_certificates(Source::Files)]);
         assert_eq!(bench.endpoints(), None);
         bench.hears([all(vec![])]);
         assert_eq!(bench.endpoints(), Some(1));
@@ -320,23 +325,25 @@ mod tests {
 
     #[test]
     fn an_empty_list_is_published_too() {
-        let mut bench = bench(false);
+        let mut bench = bench(vec![]);
         bench.hears([Event::Synced(list(vec![]))]);
         assert_eq!(bench.endpoints(), Some(0));
     }
 
     #[test]
     fn with_certificates_on_the_first_publication_waits_for_them() {
-        let mut bench = bench(true);
+        let mut bench = bench(vec![Source::Files, Source::Vault]);
         bench.hears([all(vec![])]);
         assert_eq!(bench.endpoints(), None);
-        bench.hears([no_certificates()]);
+        bench.hears([no_certificates(Source::Files)]);
+        assert_eq!(bench.endpoints(), None, "vault was not read yet");
+        bench.hears([no_certificates(Source::Vault)]);
         assert_eq!(bench.endpoints(), Some(1));
     }
 
     #[test]
     fn the_first_publication_waits_for_the_names_of_agents() {
-        let mut bench = bench(false);
+        let mut bench = bench(vec![]);
         let named = Task {
             host: Some("agent-1".into()),
             ..task("t", 31_000)
@@ -359,7 +366,7 @@ mod tests {
 
     #[test]
     fn what_waits_is_published_once_and_what_changes_nothing_not_at_all() {
-        let mut bench = bench(false);
+        let mut bench = bench(vec![]);
         let publishes = bench.pipeline.metrics.publishes.clone();
         bench.hears([all(vec![])]);
         assert_eq!(publishes.get(), 1);
@@ -372,7 +379,7 @@ mod tests {
 
     #[test]
     fn problems_come_and_go() {
-        let mut bench = bench(false);
+        let mut bench = bench(vec![]);
         let bad = App {
             labels: labels(&[("HAPROXY_GROUP", "external"), ("HAPROXY_0_VHOST", "a b!")]),
             ..app("/web")
@@ -398,7 +405,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_missing_is_asked_for_when_there_is_room_and_facts_do_not_wait_for_it() {
-        let Bench { pipeline, reader } = bench(false);
+        let Bench { pipeline, reader } = bench(vec![]);
         let (facts, heard) = mpsc::channel(8);
         let (stale, mut missing) = mpsc::channel(1);
         let shutdown = CancellationToken::new();

@@ -32,6 +32,7 @@ impl Edge {
             strict: false,
             use_health: true,
             framework_name: None,
+            acme: None,
         };
         let (publisher, reader) = cell();
         let mut edge = Self {

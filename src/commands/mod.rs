@@ -10,9 +10,9 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::settings::Typed;
+use crate::settings::{Typed, with_openbao_names};
 
 /// A control plane that turns Mesosphere Marathon into a live edge of Envoy proxies.
 #[derive(Debug, Parser)]
@@ -43,7 +43,11 @@ impl Cli {
     /// The command that was typed. A bad value ends the process with exit code 2 and one line
     /// that names it; asking for help or the version ends it with exit code 0.
     pub fn from_command_line() -> Self {
-        match Self::try_parse_from(with_default_command(std::env::args_os())) {
+        let arguments = with_default_command(std::env::args_os());
+        let parsed = with_openbao_names(Self::command())
+            .try_get_matches_from(arguments)
+            .and_then(|matches| Self::from_arg_matches(&matches));
+        match parsed {
             Ok(cli) => cli,
             Err(error) if error.use_stderr() => {
                 let text = error.render().to_string();

@@ -5,6 +5,7 @@
 //! by which Kubernetes and its like replace a whole folder.
 
 mod folder;
+mod identity;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -19,9 +20,11 @@ use tracing::{error, info, warn};
 
 use crate::metrics::{Heard, Metrics};
 use crate::state::certificate::Certificate;
-use crate::state::event::Event;
+use crate::state::event::{Event, Source};
 use crate::state::problem::Problem;
 use folder::{Folder, Patience};
+
+pub use identity::{IdentityConfig, watch_identity};
 
 /// How often a folder is looked at until what is wrong with a file is reported: three looks, each
 /// [`settle`](Config::settle) after the one before, outlast whoever is just writing it.
@@ -111,6 +114,7 @@ async fn watch(
         if may_announce && announced.as_ref() != Some(&reading) {
             report(&reading, announced.as_ref(), &metrics);
             let event = Event::CertificatesRead {
+                source: Source::Files,
                 certificates: reading.certificates.clone(),
                 problems: reading.problems.clone(),
             };
@@ -246,6 +250,7 @@ mod tests {
         async fn next(&mut self) -> (Vec<String>, Vec<String>) {
             let mut events = self.facts.recv().await.unwrap().what;
             let Some(Event::CertificatesRead {
+                source: Source::Files,
                 certificates,
                 problems,
             }) = events.pop()

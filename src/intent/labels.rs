@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Config, Groups, PathPrefix, Routing, Standing, host};
+use super::{Config, Groups, PathPrefix, Routing, Standing, acme, host};
 use crate::state::app::{App, AppId, Layout, Networking, Port, Protocol};
 use crate::state::problem::{Problem, Reason, Subject};
 
@@ -24,6 +24,7 @@ struct PortLabels<'a> {
     path: Option<Label<'a>>,
     enabled: Option<Label<'a>>,
     redirect: Option<Label<'a>>,
+    domain: Option<Label<'a>>,
 }
 
 #[derive(Clone, Copy)]
@@ -40,17 +41,16 @@ const WEIGHT_WITH_PATH: i64 = 1;
 
 /// Reads an app's labels. `previous` shares its routings where they are equal.
 pub(super) fn read(config: &Config, app: &App, previous: Option<&Asked>) -> Asked {
-    let nothing = |standing| Asked {
-        standing,
-        ports: Vec::new(),
-        problems: Vec::new(),
-    };
     if config
         .framework_name
         .as_ref()
         .is_some_and(|name| names(name, &app.id))
     {
-        return nothing(Standing::Ignored);
+        return Asked {
+            standing: Standing::Ignored,
+            ports: Vec::new(),
+            problems: Vec::new(),
+        };
     }
     let app_groups = app.labels.get(&format!("{}_GROUP", config.label_prefix));
     let in_app_group = config.groups.take(app_groups.map(String::as_str));
@@ -61,7 +61,7 @@ pub(super) fn read(config: &Config, app: &App, previous: Option<&Asked>) -> Aske
     let mut by_port: BTreeMap<usize, PortLabels<'_>> = BTreeMap::new();
     let mut in_group = in_app_group;
     for (key, value) in &app.labels {
-        let Some((digits, kind)) = port_label(&config.label_prefix, key) else {
+        let Some((digits, kind)) = port_label(config, key) else {
             continue;
         };
         let label = Label { key, value };
@@ -83,9 +83,10 @@ pub(super) fn read(config: &Config, app: &App, previous: Option<&Asked>) -> Aske
         };
         *by_port.entry(index).or_default().place(kind) = Some(label);
     }
-    if !in_group {
-        return nothing(Standing::Ignored);
-    }
+    let answers = |index| {
+        let acme = config.acme.as_ref();
+        acme.is_some_and(|port| port.is(&app.id, index))
+    };
     let legacy_redirect = app
         .labels
         .get(LEGACY_REDIRECT)
@@ -101,16 +102,22 @@ pub(super) fn read(config: &Config, app: &App, previous: Option<&Asked>) -> Aske
             Some(label) => boolean(label.value),
             None => !config.strict,
         };
-        if !in_group || !enabled {
+        let wanted = in_group && enabled;
+        if !wanted && !answers(index) {
             continue;
         }
         if let Some(why) = unroutable(&app.layout, port) {
-            if let Some(label) = labels.vhost {
+            let asking = labels.vhost.into_iter().chain(labels.domain);
+            for label in asking.filter(|_| wanted) {
                 problems.unroutable(label, index, why);
             }
             continue;
         }
-        let routing = labels.routing(legacy_redirect, &mut problems);
+        let routing = if wanted {
+            labels.routing(legacy_redirect, &mut problems)
+        } else {
+            Routing::default()
+        };
         let known = previous.and_then(|previous| previous.routing(index));
         ports.push((
             index,
@@ -121,13 +128,14 @@ pub(super) fn read(config: &Config, app: &App, previous: Option<&Asked>) -> Aske
         ));
     }
     Asked {
-        standing: if ports.is_empty() {
-            Standing::Skipped
-        } else {
-            Standing::Served
+        standing: match (ports.is_empty(), in_group) {
+            (false, _) => Standing::Served,
+            (true, true) => Standing::Skipped,
+            (true, false) => Standing::Ignored,
         },
         ports,
-        problems: problems.list,
+        // The labels of an app in another group are another edge's business.
+        problems: if in_group { problems.list } else { Vec::new() },
     }
 }
 
@@ -161,26 +169,40 @@ enum Kind {
     Path,
     Enabled,
     Redirect,
+    Domain,
 }
 
 /// The index, as it is written, and the kind of a label about one port; none for other labels.
 /// As in marathon-lb only exact keys count: no padding, no lower case.
-fn port_label<'a>(prefix: &str, key: &'a str) -> Option<(&'a str, Kind)> {
+fn port_label<'a>(config: &Config, key: &'a str) -> Option<(&'a str, Kind)> {
+    let of_balancer = numbered(&config.label_prefix, key).and_then(|(digits, name)| {
+        let kind = match name {
+            "GROUP" => Kind::Group,
+            "VHOST" => Kind::Vhost,
+            "PATH" => Kind::Path,
+            "ENABLED" => Kind::Enabled,
+            "REDIRECT_TO_HTTPS" => Kind::Redirect,
+            _ => return None,
+        };
+        Some((digits, kind))
+    });
+    let of_acme = || {
+        config.acme.as_ref()?;
+        let (digits, name) = numbered(acme::LABEL_PREFIX, key)?;
+        (name == acme::LABEL_NAME).then_some((digits, Kind::Domain))
+    };
+    of_balancer.or_else(of_acme)
+}
+
+/// The number and the name in `{prefix}_{number}_{name}`.
+fn numbered<'a>(prefix: &str, key: &'a str) -> Option<(&'a str, &'a str)> {
     let (digits, name) = key
         .strip_prefix(prefix)?
         .strip_prefix('_')?
         .split_once('_')?;
     let number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     let padded = digits.len() > 1 && digits.starts_with('0');
-    let kind = match name {
-        "GROUP" => Kind::Group,
-        "VHOST" => Kind::Vhost,
-        "PATH" => Kind::Path,
-        "ENABLED" => Kind::Enabled,
-        "REDIRECT_TO_HTTPS" => Kind::Redirect,
-        _ => return None,
-    };
-    (number && !padded).then_some((digits, kind))
+    (number && !padded).then_some((digits, name))
 }
 
 /// marathon-lb's booleans: `1` and `on` are false.
@@ -219,6 +241,7 @@ impl<'a> PortLabels<'a> {
             Kind::Path => &mut self.path,
             Kind::Enabled => &mut self.enabled,
             Kind::Redirect => &mut self.redirect,
+            Kind::Domain => &mut self.domain,
         }
     }
 
@@ -233,6 +256,9 @@ impl<'a> PortLabels<'a> {
                 None => legacy_redirect,
             },
             weight: 0,
+            acme_domains: self
+                .domain
+                .map_or_else(Vec::new, |label| acme_domains(label, problems)),
         };
         let path = self.path.filter(|label| !label.value.trim().is_empty());
         if self.vhost.is_none() {
@@ -266,22 +292,38 @@ impl<'a> PortLabels<'a> {
 
 /// The hosts of a VHOST label: a list with commas, white space or both.
 fn hosts(label: Label<'_>, problems: &mut Problems<'_>) -> Vec<String> {
-    let mut hosts = Vec::new();
-    let texts = label.value.split(|c: char| c == ',' || c.is_whitespace());
-    for text in texts.filter(|text| !text.is_empty()) {
-        match host::normalised(text) {
-            Ok(host) => hosts.push(host),
-            Err(why) => problems.invalid(
-                label,
+    names_in(label, problems, |text| {
+        host::normalised(text).map_err(|why| {
+            (
                 format!("the host {text:?} is left out: {why}"),
-                "write hosts as in www.example.com or *.example.com, with commas between them"
-                    .into(),
-            ),
+                "write hosts as in www.example.com or *.example.com, with commas between them",
+            )
+        })
+    })
+}
+
+/// The hosts of a DOMAIN label, in the same form.
+fn acme_domains(label: Label<'_>, problems: &mut Problems<'_>) -> Vec<String> {
+    names_in(label, problems, acme::domain)
+}
+
+/// What `read` makes of each word of a list, sorted and each once; what is wrong with the others.
+fn names_in(
+    label: Label<'_>,
+    problems: &mut Problems<'_>,
+    read: impl Fn(&str) -> Result<String, (String, &'static str)>,
+) -> Vec<String> {
+    let mut names = Vec::new();
+    let words = label.value.split(|c: char| c == ',' || c.is_whitespace());
+    for word in words.filter(|word| !word.is_empty()) {
+        match read(word) {
+            Ok(name) => names.push(name),
+            Err((why, remedy)) => problems.invalid(label, why, remedy.to_owned()),
         }
     }
-    hosts.sort_unstable();
-    hosts.dedup();
-    hosts
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 /// The prefixes of a PATH label that is not blank: a list with white space, `-i` among it for
@@ -338,7 +380,7 @@ impl Problems<'_> {
             label,
             Reason::UnroutablePort,
             format!("port {index} gets no requests: {why}"),
-            "give the host to a tcp port that has a container port or a host port".into(),
+            "give the label to a tcp port that has a container port or a host port".into(),
         );
     }
 

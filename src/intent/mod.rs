@@ -2,6 +2,7 @@
 
 pub mod host;
 
+mod acme;
 mod addresses;
 mod labels;
 #[cfg(test)]
@@ -14,6 +15,8 @@ use std::sync::Arc;
 use crate::state::app::{App, AppId};
 use crate::state::problem::Problem;
 use crate::state::{AppState, State};
+
+pub use acme::{AcmePort, acme_label};
 
 /// Which apps are served, and how their labels are spelled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +31,8 @@ pub struct Config {
     pub use_health: bool,
     /// The app that is never served: the one that runs the edge itself (`FRAMEWORK_NAME`).
     pub framework_name: Option<AppId>,
+    /// The port that answers ACME challenges; none: labels about certificates mean nothing.
+    pub acme: Option<AcmePort>,
 }
 
 /// A set of groups.
@@ -57,7 +62,7 @@ pub struct AppIntent {
 pub enum Standing {
     /// At least one of its ports is.
     Served,
-    /// It is in no group that is served here.
+    /// It is in no group that is served here, nor is it the one that answers ACME challenges.
     Ignored,
     /// It is in a served group, and none of its ports can be served or wants to be.
     Skipped,
@@ -78,7 +83,7 @@ pub struct PortIntent {
 }
 
 /// Which requests a port wants.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Routing {
     /// The hosts, normalised: lower case, no port, no final dot; sorted, each once. None: the port
     /// has a cluster and no routes.
@@ -89,6 +94,9 @@ pub struct Routing {
     pub redirect_to_https: bool,
     /// Its place among the ports that share a host: higher comes first.
     pub weight: i64,
+    /// The hosts that are to get a certificate over ACME, whoever serves them: normalised, no
+    /// wildcards, sorted, each once. Requests for their challenges go to [`Config::acme`].
+    pub acme_domains: Vec<String>,
 }
 
 /// A prefix of the request path, compared as text: `/foo` takes `/foobar` too.

@@ -19,6 +19,7 @@ fn config() -> Config {
         strict: false,
         use_health: true,
         framework_name: None,
+        acme: AcmePort::new("acme", 1),
     }
 }
 
@@ -303,6 +304,101 @@ fn a_label_of_a_port_that_is_not_there_is_a_problem() {
 }
 
 #[test]
+fn certificates_are_asked_for_with_hosts_or_without() {
+    let intent = labelled(&[
+        ("HAPROXY_0_VHOST", "a.test"),
+        ("HAPROXY_0_PATH", "no path"),
+        (
+            "MARATHON_ACME_0_DOMAIN",
+            "B.test, a.test b.test.\n*.c.test,d..test",
+        ),
+        ("MARATHON_ACME_1_DOMAIN", "c.test"),
+        ("MARATHON_ACME_2_DOMAIN", "d.test"),
+        ("MARATHON_ACME_01_DOMAIN", "e.test"),
+        ("MARATHON_ACME_DOMAIN", "e.test"),
+    ]);
+    let domains = |index| intent.port(index).unwrap().routing.acme_domains.clone();
+    assert_eq!(domains(0), ["a.test", "b.test"]);
+    assert_eq!(domains(1), ["c.test"]);
+    let invalid = |label| (Some(label), Reason::InvalidLabel);
+    let [mut found, mut expected] = [
+        problems(&intent),
+        vec![
+            invalid("HAPROXY_0_PATH"),
+            invalid("HAPROXY_0_PATH"),
+            invalid("MARATHON_ACME_0_DOMAIN"),
+            invalid("MARATHON_ACME_0_DOMAIN"),
+            invalid("MARATHON_ACME_2_DOMAIN"),
+        ],
+    ];
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected);
+    let mut off = config();
+    off.acme = None;
+    let labels = [
+        ("MARATHON_ACME_0_DOMAIN", "a.test,*"),
+        ("MARATHON_ACME_9_DOMAIN", ""),
+    ];
+    let quiet = self::intent(&off, web(&labels), Vec::new());
+    assert!(quiet.problems.is_empty());
+    assert!(quiet.port(0).unwrap().routing.acme_domains.is_empty());
+}
+
+#[test]
+fn only_a_served_port_asks_for_certificates() {
+    let asked = [("MARATHON_ACME_0_DOMAIN", "a.test")];
+    let other_group = app(Networking::Host, vec![port(None, true)], &asked);
+    let ignored = intent(&config(), other_group, Vec::new());
+    assert_eq!(ignored.standing(), Standing::Ignored);
+    let disabled = labelled(&[asked[0], ("HAPROXY_0_ENABLED", "false")]);
+    assert_eq!(indices(&disabled), [1]);
+    assert!(disabled.problems.is_empty());
+    let mut udp = port(None, true);
+    udp.protocol = Protocol::Udp;
+    let labels = [("HAPROXY_GROUP", "external"), asked[0]];
+    let udp = intent(&config(), app(Networking::Host, vec![udp], &labels), vec![]);
+    assert_eq!(
+        problems(&udp),
+        [(Some("MARATHON_ACME_0_DOMAIN"), Reason::UnroutablePort)]
+    );
+}
+
+#[test]
+fn the_port_that_answers_challenges_is_served_whatever_its_labels_say() {
+    let acme = |labels: &[(&str, &str)], ports| {
+        let mut acme = app(Networking::Host, ports, labels);
+        acme.id = "/acme".into();
+        intent(&config(), acme, vec![task("a", &[31000, 31001], &[])])
+    };
+    let two = || vec![port(None, true); 2];
+    let alone = acme(&[], two());
+    assert_eq!(indices(&alone), [1]);
+    assert_eq!(alone.standing(), Standing::Served);
+    assert_eq!(*alone.port(1).unwrap().routing, Routing::default());
+    assert_eq!(addresses(&alone, 1), ["10.0.0.1:31001"]);
+
+    let group = ("HAPROXY_GROUP", "internal");
+    let host = ("HAPROXY_1_VHOST", "a b..c");
+    let elsewhere = acme(&[group, host, ("HAPROXY_7_VHOST", "a")], two());
+    assert_eq!(*elsewhere.port(1).unwrap().routing, Routing::default());
+    assert!(elsewhere.problems.is_empty());
+
+    let group = ("HAPROXY_GROUP", "external");
+    let disabled = acme(&[group, ("HAPROXY_1_ENABLED", "false"), host], two());
+    assert_eq!(indices(&disabled), [0, 1]);
+    assert_eq!(*disabled.port(1).unwrap().routing, Routing::default());
+    let usual = acme(&[group, ("HAPROXY_1_VHOST", "a")], two());
+    assert_eq!(usual.port(1).unwrap().routing.hosts, ["a"]);
+
+    let short = acme(&[], vec![port(None, true)]);
+    assert_eq!(short.standing(), Standing::Ignored);
+    let mut udp = two();
+    udp[1].protocol = Protocol::Udp;
+    assert!(indices(&acme(&[], udp)).is_empty());
+}
+
+#[test]
 fn a_udp_port_is_skipped_and_a_problem_only_if_it_wants_a_host() {
     let mut udp = port(None, true);
     udp.protocol = Protocol::Udp;
@@ -495,6 +591,7 @@ pub(crate) fn any_labels() -> impl Strategy<Value = BTreeSet<(String, String)>> 
     let key = prop_oneof![
         "HAPROXY_[0-9]{0,3}_(GROUP|VHOST|PATH|ENABLED|REDIRECT_TO_HTTPS)",
         "HAPROXY_[A-Z0-9_]{0,12}",
+        "MARATHON_ACME_[0-9]{0,2}_DOMAIN",
         "\\PC{0,20}",
     ];
     let value = prop_oneof![
@@ -515,6 +612,10 @@ proptest! {
             let routing = &port.routing;
             for host in &routing.hosts {
                 prop_assert_eq!(host::normalised(host), Ok(host.clone()));
+            }
+            for host in &routing.acme_domains {
+                prop_assert_eq!(host::normalised(host), Ok(host.clone()));
+                prop_assert!(!host.contains('*'));
             }
             for path in &routing.paths {
                 prop_assert!(path.prefix.starts_with('/'));

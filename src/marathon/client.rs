@@ -9,8 +9,9 @@ use http::{HeaderMap, StatusCode, Uri};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::access::Access;
 use super::config::BaseUrl;
-use super::connection::{Connection, authority};
+use super::connection::authority;
 use super::error::{Error, with_causes};
 use super::ids;
 use super::translate::{self, TranslateError};
@@ -35,21 +36,21 @@ pub(super) enum Answer {
     Elsewhere,
 }
 
-/// Asks Marathon. Clones share connections.
+/// Asks Marathon. Clones share connections and the login.
 #[derive(Clone)]
 pub(super) struct Client {
-    connection: Connection,
+    access: Access,
 }
 
 impl Client {
-    /// A client over these connections.
-    pub(super) fn new(connection: Connection) -> Self {
-        Self { connection }
+    /// A client with this access.
+    pub(super) fn new(access: Access) -> Self {
+        Self { access }
     }
 
     /// Asks one question, within the limit for requests.
     pub(super) async fn ask(&self, base: &BaseUrl, asked: &Asked) -> Result<Answer, Error> {
-        let limit = self.connection.config().request_limit;
+        let limit = self.access.config().request_limit;
         within(limit, self.answer(base, asked, limit)).await
     }
 
@@ -127,7 +128,7 @@ impl Client {
     /// The leader's `host:port`, as Marathon names it. Part of opening a stream, and as patient.
     pub(super) async fn leader(&self, base: &BaseUrl) -> Result<String, Error> {
         let path = "/v2/leader".to_owned();
-        let limit = self.connection.config().head_limit;
+        let limit = self.access.config().head_limit;
         let body = within(limit, self.get(base, &path, limit)).await?;
         translate::leader(&body).map_err(|source| Error::Answer { path, source })
     }
@@ -138,11 +139,7 @@ impl Client {
             .at(path)
             .parse()
             .map_err(|e: http::uri::InvalidUri| Error::Request(e.into()))?;
-        let credentials = self.connection.credentials().await?;
-        let response = self
-            .connection
-            .get(&uri, "application/json", credentials.as_ref(), limit)
-            .await?;
+        let response = self.access.get(&uri, "application/json", limit).await?;
         let (head, body) = response.into_parts();
         let host = authority(&uri);
         if head.status.is_redirection() {
@@ -168,7 +165,7 @@ impl Client {
                 found,
             });
         }
-        let limit_bytes = self.connection.config().answer_limit_bytes;
+        let limit_bytes = self.access.config().answer_limit_bytes;
         let body = Limited::new(body, limit_bytes).collect().await;
         body.map(http_body_util::Collected::to_bytes).map_err(|e| {
             if e.is::<LengthLimitError>() {

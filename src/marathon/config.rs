@@ -8,17 +8,19 @@ use http::Uri;
 
 use super::error::Error;
 
-/// Everything that the subscriber needs to know. Holds no secret: the credentials stay in their
+/// Everything that the subscriber needs to know. Holds no secret: what a login takes stays in its
 /// file.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The addresses of one and the same Marathon, in the order of preference; at least one.
     pub marathons: Vec<BaseUrl>,
-    /// A file with one line `user:password`, read again for every request; none: no credentials.
-    pub credentials_file: Option<PathBuf>,
+    /// How Marathon is told who asks.
+    pub login: Login,
     /// A PEM file with roots that are trusted beside the system's.
     pub ca_file: Option<PathBuf>,
-    /// Hosts, with or without a port, that a redirect may take the credentials to, beside those of
+    /// What is shown to a server that asks for a client certificate.
+    pub client_identity: Option<ClientIdentity>,
+    /// Hosts, with or without a port, that a redirect may take the login to, beside those of
     /// `marathons` and the leader that Marathon itself names.
     pub leader_hosts: Vec<String>,
     /// How long a TCP connection may take to open. 3 s.
@@ -54,7 +56,10 @@ pub struct Config {
     pub backoff_first: Duration,
     /// The longest wait between two attempts. 10 s.
     pub backoff_limit: Duration,
-    /// How long a stream must have lived to make its end a first failure again. 60 s.
+    /// The longest wait between two logins of a service account, which cost the whole cluster's
+    /// login service more than an attempt costs Marathon. 60 s.
+    pub login_backoff_limit: Duration,
+    /// How long a stream, or a token, must have lived to make its end a first failure again. 60 s.
     pub calm: Duration,
     /// How long a resolved name is taken as it is. 60 s.
     pub resolve_lifetime: Duration,
@@ -67,8 +72,9 @@ impl Config {
     pub fn new(marathons: Vec<BaseUrl>) -> Self {
         Self {
             marathons,
-            credentials_file: None,
+            login: Login::None,
             ca_file: None,
+            client_identity: None,
             leader_hosts: Vec::new(),
             connect_limit: Duration::from_secs(3),
             head_limit: Duration::from_secs(15),
@@ -83,11 +89,52 @@ impl Config {
             missing_app_interval: Duration::from_secs(10),
             backoff_first: Duration::from_millis(200),
             backoff_limit: Duration::from_secs(10),
+            login_backoff_limit: Duration::from_secs(60),
             calm: Duration::from_secs(60),
             resolve_lifetime: Duration::from_secs(60),
             resolve_retry: Duration::from_secs(2),
         }
     }
+}
+
+/// How Marathon is told who asks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Login {
+    /// Not at all.
+    #[default]
+    None,
+    /// With HTTP basic, from a file with one line `user:password`, read again for every request.
+    Credentials(PathBuf),
+    /// With a token that somebody else renews.
+    Token {
+        /// A file with one line, the token, read again for every request.
+        file: PathBuf,
+        /// What stands before it.
+        scheme: TokenScheme,
+    },
+    /// With a token for which a DC/OS service account logs in. The file holds the JSON of its
+    /// secret and is read again for every login.
+    ServiceAccount(PathBuf),
+}
+
+/// How a token is written into the header `Authorization`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TokenScheme {
+    /// `Bearer T`, as [RFC 6750](https://www.rfc-editor.org/rfc/rfc6750#section-2.1) has it.
+    #[default]
+    Bearer,
+    /// `token=T`, as DC/OS has it.
+    Token,
+}
+
+/// The certificate that is shown to a server that asks for one. Both files are looked at again for
+/// every request, which uses what they hold by then; an open stream goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientIdentity {
+    /// A PEM file with the certificate and those that lead to its root.
+    pub certificate: PathBuf,
+    /// A PEM file with its key; it may be the same file.
+    pub key: PathBuf,
 }
 
 /// Where a Marathon answers: scheme, host, port and perhaps a path, without a final slash.
@@ -157,12 +204,12 @@ mod tests {
         let config = Config::new(vec![BaseUrl::parse("http://m:8080").unwrap()]);
         assert_eq!(
             format!("{config:?}"),
-            "Config { marathons: [\"http://m:8080\"], credentials_file: None, ca_file: None, \
-             leader_hosts: [], connect_limit: 3s, head_limit: 15s, idle_limit: 45s, \
-             confirm_limit: 30s, request_limit: 120s, event_limit_bytes: 64000000, \
+            "Config { marathons: [\"http://m:8080\"], login: None, ca_file: None, \
+             client_identity: None, leader_hosts: [], connect_limit: 3s, head_limit: 15s, \
+             idle_limit: 45s, confirm_limit: 30s, request_limit: 120s, event_limit_bytes: 64000000, \
              answer_limit_bytes: 256000000, heard_limit: 50000, resync_interval: 300s, \
              confirmation_delay: 10s, missing_app_interval: 10s, backoff_first: 200ms, \
-             backoff_limit: 10s, calm: 60s, resolve_lifetime: 60s, resolve_retry: 2s }"
+             backoff_limit: 10s, login_backoff_limit: 60s, calm: 60s, resolve_lifetime: 60s, resolve_retry: 2s }"
         );
     }
 

@@ -1,35 +1,42 @@
-//! Sends one request to Marathon: TLS roots, credentials, and the limits until the head is there.
+//! Sends one request, and waits for the head of its answer, with limits.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Request, Response, Uri};
-use http_body_util::Empty;
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 
 use super::config::Config;
 use super::error::{Error, with_causes};
+use super::identity::Identity;
+use super::tls;
 
-/// Opens connections to Marathon. Clones share them.
+/// Opens connections, to Marathon and to where one logs in. Clones share them.
 #[derive(Clone)]
 pub(super) struct Connection {
     config: Arc<Config>,
-    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    identity: Option<Arc<Identity>>,
+    connector: HttpsConnector<HttpConnector>,
+    pool: Arc<ArcSwap<Pool>>,
 }
 
+/// The connections that are open and may be used again.
+type Pool = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
 impl Connection {
-    /// Reads the roots.
+    /// Reads the roots and the client certificate.
     pub(super) fn new(config: Arc<Config>) -> Result<Self, Error> {
+        let identity = config.client_identity.clone();
+        let identity = identity.map(Identity::read).transpose()?.map(Arc::new);
+        let tls = tls::client(config.ca_file.as_deref(), identity.clone())?;
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -37,14 +44,16 @@ impl Connection {
         // A half-open connection is noticed by the idle limit; this frees the sockets of others.
         tcp.set_keepalive(Some(config.idle_limit));
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_tls_config(tls(&config)?)
+            .with_tls_config(tls)
             .https_or_http()
             .enable_http1()
             .wrap_connector(tcp);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .build(connector);
-        Ok(Self { config, client })
+        Ok(Self {
+            config,
+            identity,
+            pool: Arc::new(ArcSwap::from_pointee(pool(&connector))),
+            connector,
+        })
     }
 
     /// What was configured.
@@ -52,45 +61,57 @@ impl Connection {
         &self.config
     }
 
-    /// The value of `Authorization`, from the file as it is now; none when none is configured.
-    pub(super) async fn credentials(&self) -> Result<Option<HeaderValue>, Error> {
-        let Some(path) = &self.config.credentials_file else {
-            return Ok(None);
-        };
-        let wrong = |why: String| Error::Credentials {
-            path: path.clone(),
-            why,
-        };
-        let text = tokio::fs::read_to_string(path)
-            .await
-            .map_err(|e| wrong(e.to_string()))?;
-        let line = text.trim_end_matches(['\r', '\n']);
-        if line.contains(['\r', '\n']) || !line.contains(':') {
-            return Err(wrong("it must hold one line, user:password".to_owned()));
-        }
-        let value = format!("Basic {}", BASE64_STANDARD.encode(line));
-        let mut value = HeaderValue::from_str(&value).map_err(|e| wrong(e.to_string()))?;
-        value.set_sensitive(true);
-        Ok(Some(value))
-    }
-
     /// Asks, and waits that long for the head of the answer, whatever its status.
     pub(super) async fn get(
         &self,
         uri: &Uri,
         accept: &'static str,
-        credentials: Option<&HeaderValue>,
+        authorization: Option<&HeaderValue>,
         limit: Duration,
     ) -> Result<Response<Incoming>, Error> {
         let mut request = Request::get(uri.clone()).header(ACCEPT, accept);
-        if let Some(credentials) = credentials {
-            request = request.header(AUTHORIZATION, credentials);
+        if let Some(authorization) = authorization {
+            request = request.header(AUTHORIZATION, authorization);
         }
-        let request = request.body(Empty::new()).map_err(Error::Request)?;
-        match tokio::time::timeout(limit, self.client.request(request)).await {
+        let request = request.body(Full::default()).map_err(Error::Request)?;
+        self.send(request, limit).await
+    }
+
+    /// Sends JSON, and waits that long for the head of the answer, whatever its status.
+    pub(super) async fn post(
+        &self,
+        uri: &Uri,
+        body: String,
+        limit: Duration,
+    ) -> Result<Response<Incoming>, Error> {
+        let request = Request::post(uri.clone())
+            .header(CONTENT_TYPE, "application/json")
+            .header(ACCEPT, "application/json")
+            .body(Full::from(body))
+            .map_err(Error::Request)?;
+        self.send(request, limit).await
+    }
+
+    async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+        limit: Duration,
+    ) -> Result<Response<Incoming>, Error> {
+        let host = authority(request.uri());
+        let sending = async {
+            if let Some(identity) = &self.identity
+                && identity.refresh().await
+            {
+                // What is open goes on as who it was, and a stream may last for days.
+                self.pool.store(Arc::new(pool(&self.connector)));
+            }
+            let pool = self.pool.load_full();
+            pool.request(request).await
+        };
+        match tokio::time::timeout(limit, sending).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(e)) => Err(Error::Connect {
-                host: authority(uri),
+                host,
                 why: with_causes(&e),
             }),
             Err(_) => Err(Error::Slow {
@@ -101,39 +122,15 @@ impl Connection {
     }
 }
 
+/// No connections yet.
+fn pool(connector: &HttpsConnector<HttpConnector>) -> Pool {
+    Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .build(connector.clone())
+}
+
 /// The host and port of a URL, for messages.
 pub(super) fn authority(uri: &Uri) -> String {
     uri.authority()
         .map_or_else(String::new, |authority| authority.as_str().to_owned())
-}
-
-/// The system's roots and the configured ones, with the provider that the whole process uses.
-fn tls(config: &Config) -> Result<rustls::ClientConfig, Error> {
-    let mut roots = rustls::RootCertStore::empty();
-    let system = rustls_native_certs::load_native_certs();
-    for error in &system.errors {
-        tracing::debug!(error = %error, "some of the system's roots cannot be read");
-    }
-    roots.add_parsable_certificates(system.certs);
-    if let Some(path) = &config.ca_file {
-        let wrong = |why: String| Error::Roots {
-            path: path.clone(),
-            why,
-        };
-        let mut found = false;
-        for certificate in CertificateDer::pem_file_iter(path).map_err(|e| wrong(e.to_string()))? {
-            let certificate = certificate.map_err(|e| wrong(e.to_string()))?;
-            roots.add(certificate).map_err(|e| wrong(e.to_string()))?;
-            found = true;
-        }
-        if !found {
-            return Err(wrong("it holds no certificate".to_owned()));
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    Ok(rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(Error::Tls)?
-        .with_root_certificates(roots)
-        .with_no_client_auth())
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use super::config::ClientIdentity;
 use super::translate::TranslateError;
 
 /// Why Marathon could not be followed or asked.
@@ -35,6 +36,65 @@ pub enum Error {
         /// What is wrong with it; nothing of its content.
         why: String,
     },
+    /// The token cannot be read.
+    #[error("cannot read the token in {}: {why}", path.display())]
+    Token {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it; nothing of its content.
+        why: String,
+    },
+    /// The service account cannot be read.
+    #[error("cannot use the service account in {}: {why}", path.display())]
+    ServiceAccount {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it; nothing of its content.
+        why: String,
+    },
+    /// The client certificate cannot be read.
+    #[error(
+        "cannot use the client certificate in {} with the key in {}: {why}",
+        files.certificate.display(), files.key.display()
+    )]
+    ClientCertificate {
+        /// The files.
+        files: ClientIdentity,
+        /// What is wrong with them; nothing of their content.
+        why: String,
+    },
+    /// The login service does not believe the service account.
+    #[error(
+        "{host} refuses the login of the service account {uid} with {status}: see that this \
+         account exists, that the key in {} is its own, and that this machine's clock is right",
+        path.display()
+    )]
+    LoginRefused {
+        /// Who answered.
+        host: String,
+        /// With what.
+        status: StatusCode,
+        /// The account.
+        uid: String,
+        /// Its file.
+        path: PathBuf,
+    },
+    /// The login service gave no token.
+    #[error("no token from {host}: {why}")]
+    Login {
+        /// Who was asked.
+        host: String,
+        /// What came instead.
+        why: String,
+    },
+    /// It is too early for the next login.
+    #[error("the next login waits for {wait:.1?}, since the last one was in vain: {why}")]
+    LoginPutOff {
+        /// For how long.
+        wait: Duration,
+        /// What became of the last one.
+        why: String,
+    },
     /// The request cannot be written: its URL makes no sense.
     #[error("cannot write the request: {0}")]
     Request(#[source] http::Error),
@@ -55,7 +115,7 @@ pub enum Error {
         limit: Duration,
     },
     /// The answer was not a 200.
-    #[error("{host} answered {status}")]
+    #[error("{host} answered {status}{}", remedy(*status))]
     Status {
         /// Who answered.
         host: String,
@@ -136,9 +196,13 @@ impl Error {
             Self::NoMarathon
             | Self::BaseUrl(_)
             | Self::Roots { .. }
+            | Self::ClientCertificate { .. }
             | Self::Tls(_)
             | Self::Request(_) => "configuration",
-            Self::Credentials { .. } => "credentials",
+            Self::Credentials { .. } | Self::Token { .. } | Self::ServiceAccount { .. } => {
+                "credentials"
+            }
+            Self::LoginRefused { .. } | Self::Login { .. } | Self::LoginPutOff { .. } => "login",
             Self::Connect { .. } => "connect",
             Self::Slow { .. } => "slow",
             Self::Status { .. } => "status",
@@ -166,7 +230,12 @@ impl Error {
             | Self::Idle(_)
             | Self::EndedUnconfirmed
             | Self::Ended
-            | Self::Credentials { .. } => true,
+            | Self::Credentials { .. }
+            | Self::Token { .. }
+            | Self::ServiceAccount { .. }
+            | Self::LoginRefused { .. }
+            | Self::Login { .. }
+            | Self::LoginPutOff { .. } => true,
             // A list whose health actors took longer than 2 s is a 500.
             Self::Status { status, .. } => {
                 status.is_server_error()
@@ -180,6 +249,7 @@ impl Error {
             Self::NoMarathon
             | Self::BaseUrl(_)
             | Self::Roots { .. }
+            | Self::ClientCertificate { .. }
             | Self::Tls(_)
             | Self::Request(_)
             | Self::RedirectToStranger { .. }
@@ -189,6 +259,20 @@ impl Error {
             | Self::Garbage(_)
             | Self::Answer { .. } => false,
         }
+    }
+}
+
+/// What to do about an answer, where the answer does not say it.
+fn remedy(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::UNAUTHORIZED => {
+            ": it wants another login than it was shown; see MARATHON_CREDENTIALS_FILE, \
+             MARATHON_TOKEN_FILE or MARATHON_SERVICE_ACCOUNT_FILE"
+        }
+        StatusCode::FORBIDDEN => {
+            ": it knows the login and does not permit it this; let it view apps and events"
+        }
+        _ => "",
     }
 }
 

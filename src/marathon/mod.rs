@@ -1,19 +1,24 @@
 //! Marathon: follow its event stream, list its apps, and hand both on as facts.
 
+mod access;
 mod client;
 mod config;
 mod connection;
 mod endpoints;
 mod error;
 mod flight;
+mod identity;
 mod ids;
 mod kind;
 mod layout;
 mod resolve;
+mod service_account;
+mod session;
 mod stream;
 mod subscriber;
 #[cfg(test)]
 mod tests;
+mod tls;
 pub mod translate;
 mod transport;
 mod wanted;
@@ -24,10 +29,11 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-pub use self::config::{BaseUrl, Config};
+pub use self::config::{BaseUrl, ClientIdentity, Config, Login, TokenScheme};
 pub use self::error::Error;
+pub use self::service_account::ServiceAccount;
 
-use self::connection::Connection;
+use self::access::Access;
 use self::subscriber::Subscriber;
 use self::transport::LastHeard;
 use crate::metrics::{Heard, Metrics};
@@ -63,9 +69,9 @@ pub async fn run(
         return Err(Error::NoMarathon);
     }
     let config = Arc::new(config);
-    let connection = Connection::new(Arc::clone(&config))?;
-    // Not being able to read them now is worth stopping for; later it may be a rotation under way.
-    connection.credentials().await?;
+    let access = Access::new(Arc::clone(&config), Arc::clone(&metrics))?;
+    // Not being able to read it now is worth stopping for; later it may be a rotation under way.
+    access.check().await?;
     let last_heard = LastHeard::new();
     metrics.at_scrape({
         let last_heard = last_heard.clone();
@@ -75,7 +81,7 @@ pub async fn run(
         }
     });
     let connected = metrics.stream_connected.clone();
-    let subscriber = Subscriber::new(config, connection, facts, stale, metrics, last_heard);
+    let subscriber = Subscriber::new(config, access, facts, stale, metrics, last_heard);
     shutdown.run_until_cancelled(subscriber.run()).await;
     connected.set(0);
     Ok(())

@@ -6,8 +6,8 @@ use eventsource_client::{BoxStream, Client as _, ClientBuilder, Event, Reconnect
 use futures_util::StreamExt as _;
 use tokio::time::Instant;
 
+use super::access::Access;
 use super::config::BaseUrl;
-use super::connection::Connection;
 use super::error::Error;
 use super::kind::Kind;
 use super::transport::{LastHeard, Transport};
@@ -63,8 +63,8 @@ impl From<&Error> for Loss {
 
 impl Stream {
     /// Opens a stream once: back-off, redirects and the choice of the address are ours.
-    pub(super) fn open(connection: Connection, base: BaseUrl, last_heard: LastHeard) -> Self {
-        let transport = Transport::new(connection, base.clone(), last_heard);
+    pub(super) fn open(access: Access, base: BaseUrl, last_heard: LastHeard) -> Self {
+        let transport = Transport::new(access, base.clone(), last_heard);
         let once = ReconnectOptions::reconnect(false).build();
         let frames = match ClientBuilder::for_url(&base.at(&path())) {
             Ok(builder) => builder

@@ -13,9 +13,9 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
+use super::access::Access;
 use super::client::Client;
 use super::config::Config;
-use super::connection::Connection;
 use super::endpoints::Endpoints;
 use super::flight::{Flight, Landed};
 use super::kind::Kind;
@@ -36,7 +36,7 @@ const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
 /// Follows one Marathon.
 pub(super) struct Subscriber {
     config: Arc<Config>,
-    connection: Connection,
+    access: Access,
     client: Client,
     metrics: Arc<Metrics>,
     last_heard: LastHeard,
@@ -79,7 +79,7 @@ enum Happened {
 impl Subscriber {
     pub(super) fn new(
         config: Arc<Config>,
-        connection: Connection,
+        access: Access,
         facts: mpsc::Sender<Heard<Vec<Event>>>,
         asks: mpsc::Receiver<Stale>,
         metrics: Arc<Metrics>,
@@ -88,8 +88,8 @@ impl Subscriber {
         let now = Instant::now();
         let backoff = Backoff::new(config.backoff_first, config.backoff_limit);
         Self {
-            client: Client::new(connection.clone()),
-            connection,
+            client: Client::new(access.clone()),
+            access,
             metrics,
             last_heard,
             facts,
@@ -181,8 +181,8 @@ impl Subscriber {
     fn open(&mut self) {
         if let Some(base) = self.streams.best() {
             tracing::debug!(marathon = %base, "opening the event stream");
-            let connection = self.connection.clone();
-            self.stream = Stream::open(connection, base, self.last_heard.clone());
+            let access = self.access.clone();
+            self.stream = Stream::open(access, base, self.last_heard.clone());
         }
     }
 
@@ -348,11 +348,11 @@ mod tests {
             calm: CALM,
             ..Config::new(vec![base])
         });
-        let connection = Connection::new(Arc::clone(&config)).unwrap();
         let (facts, _) = mpsc::channel(1);
         let (_, asks) = mpsc::channel(1);
         let metrics = Metrics::new().unwrap();
-        Subscriber::new(config, connection, facts, asks, metrics, LastHeard::new())
+        let access = Access::new(Arc::clone(&config), Arc::clone(&metrics)).unwrap();
+        Subscriber::new(config, access, facts, asks, metrics, LastHeard::new())
     }
 
     /// A stream that lived for that long before it was lost, and the wait that follows.

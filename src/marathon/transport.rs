@@ -15,9 +15,10 @@ use hyper::body::{Body, Incoming};
 use launchdarkly_sdk_transport::{ByteStream, HttpTransport, ResponseFuture, TransportError};
 use tokio::time::{Instant, Sleep};
 
+use super::access::Access;
 use super::client::{Client, is_kind, text};
 use super::config::BaseUrl;
-use super::connection::{Connection, authority};
+use super::connection::authority;
 use super::error::{Error, with_causes};
 
 /// What Marathon must be asked for, alone and spelled exactly so: anything else is a 405.
@@ -49,16 +50,16 @@ impl LastHeard {
 /// Opens the event stream of one Marathon.
 #[derive(Clone)]
 pub(super) struct Transport {
-    connection: Connection,
+    access: Access,
     base: BaseUrl,
     last_heard: LastHeard,
 }
 
 impl Transport {
     /// A transport to that Marathon.
-    pub(super) fn new(connection: Connection, base: BaseUrl, last_heard: LastHeard) -> Self {
+    pub(super) fn new(access: Access, base: BaseUrl, last_heard: LastHeard) -> Self {
         Self {
-            connection,
+            access,
             base,
             last_heard,
         }
@@ -67,7 +68,7 @@ impl Transport {
     async fn open(self, uri: Uri) -> Result<Response<ByteStream>, Error> {
         let response = self.ask(uri).await?;
         self.last_heard.now();
-        let config = self.connection.config();
+        let config = self.access.config();
         let (idle, limit_bytes) = (config.idle_limit, config.event_limit_bytes);
         Ok(response.map(|body| -> ByteStream {
             Box::pin(Watched {
@@ -81,16 +82,11 @@ impl Transport {
         }))
     }
 
-    /// Follows one redirect, which is how a standby answers since 1.7. The credentials go along
-    /// only where they belong.
+    /// Follows one redirect, which is how a standby answers since 1.7. The login goes along only
+    /// where it belongs.
     async fn ask(&self, uri: Uri) -> Result<Response<Incoming>, Error> {
-        let credentials = self.connection.credentials().await?;
-        let credentials = credentials.as_ref();
-        let limit = self.connection.config().head_limit;
-        let first = self
-            .connection
-            .get(&uri, EVENT_STREAM, credentials, limit)
-            .await?;
+        let limit = self.access.config().head_limit;
+        let first = self.access.get(&uri, EVENT_STREAM, limit).await?;
         if !first.status().is_redirection() {
             return stream_head(&uri, first);
         }
@@ -100,16 +96,13 @@ impl Transport {
                 host: authority(&target),
             });
         }
-        if credentials.is_some() && !self.is_trusted(&target).await {
+        if self.access.has_login() && !self.is_trusted(&target).await {
             return Err(Error::RedirectToStranger {
                 host: authority(&target),
             });
         }
         tracing::debug!(from = %uri, to = %target, "the event stream is redirected");
-        let second = self
-            .connection
-            .get(&target, EVENT_STREAM, credentials, limit)
-            .await?;
+        let second = self.access.get(&target, EVENT_STREAM, limit).await?;
         if second.status().is_redirection() {
             return Err(Error::Redirect {
                 host: authority(&target),
@@ -119,13 +112,13 @@ impl Transport {
         stream_head(&target, second)
     }
 
-    /// Whether the credentials may go to that host: it is configured, or it is the leader by the
+    /// Whether the login may go to that host: it is configured, or it is the leader by the
     /// word of the Marathon that is configured.
     async fn is_trusted(&self, target: &Uri) -> bool {
         let Some(host_port) = HostPort::of(target) else {
             return false;
         };
-        let config = self.connection.config();
+        let config = self.access.config();
         let configured = config.marathons.iter().any(|base| {
             let base: Result<Uri, _> = base.as_str().parse();
             base.ok().and_then(|base| HostPort::of(&base)).as_ref() == Some(&host_port)
@@ -133,10 +126,7 @@ impl Transport {
         if configured || config.leader_hosts.iter().any(|entry| host_port.is(entry)) {
             return true;
         }
-        match Client::new(self.connection.clone())
-            .leader(&self.base)
-            .await
-        {
+        match Client::new(self.access.clone()).leader(&self.base).await {
             Ok(leader) => host_port.is_exactly(&leader),
             Err(e) => {
                 tracing::debug!(error = %e, "the leader cannot be asked for");

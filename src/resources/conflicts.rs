@@ -1,6 +1,6 @@
 //! Who gets what several ask for: a host's path, a certificate's name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::intent::{PathPrefix, host};
@@ -86,16 +86,41 @@ pub(super) struct Chain {
     pub(super) certificate: String,
 }
 
-/// The chains of the https listener, sorted by their names. A name that several certificates are
+/// The chains of the https listener.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Chains {
+    /// Sorted by their names.
+    pub(super) named: Vec<Chain>,
+    /// The certificate of the chain for clients that ask for no name, or for one in no chain.
+    pub(super) default: Option<String>,
+}
+
+impl Chains {
+    /// Whether there is none, and so no https listener.
+    pub(super) fn is_empty(&self) -> bool {
+        self.named.is_empty() && self.default.is_none()
+    }
+
+    /// The names that there are certificates for; none if there is no listener.
+    pub(super) fn server_names(&self) -> Option<BTreeSet<String>> {
+        let names = self.named.iter().flat_map(|chain| &chain.server_names);
+        (!self.is_empty()).then(|| names.cloned().collect())
+    }
+}
+
+/// The chains of the https listener, with `default` as the name of the default certificate. A name that several certificates are
 /// valid for goes to the one that stays valid longest, then to the one whose own name is first.
 pub(super) fn settle_names<'a>(
     certificates: impl Iterator<Item = &'a Arc<Certificate>>,
-) -> (Vec<Chain>, Vec<Problem>) {
+    default: Option<&str>,
+) -> (Chains, Vec<Problem>) {
     let mut sorted: Vec<&Certificate> = certificates.map(Arc::as_ref).collect();
     sorted.sort_by(|one, other| {
         let later = other.not_after_seconds.cmp(&one.not_after_seconds);
         later.then_with(|| one.name.cmp(&other.name))
     });
+    let is_there = |name: &&str| sorted.iter().any(|certificate| certificate.name == **name);
+    let found = default.filter(is_there).map(str::to_owned);
     let mut owners: BTreeMap<String, &Certificate> = BTreeMap::new();
     let mut chains = Vec::with_capacity(sorted.len());
     let mut problems = Vec::new();
@@ -126,9 +151,28 @@ pub(super) fn settle_names<'a>(
             });
         }
     }
+    problems.extend(default.filter(|_| found.is_none()).map(no_default));
     chains.sort_unstable();
     problems.sort_unstable();
+    let chains = Chains {
+        named: chains,
+        default: found,
+    };
     (chains, problems)
+}
+
+fn no_default(name: &str) -> Problem {
+    Problem {
+        subject: Subject::Certificate(name.to_owned()),
+        label: None,
+        reason: Reason::MissingCertificate,
+        message: "it is to be the default certificate, and there is none of that name: clients \
+                  that ask for a name without a certificate, or for none, are cut off"
+            .into(),
+        remedy: "correct DEFAULT_CERTIFICATE (a bundle NAME.pem is named without .pem), or give \
+                 this daemon the certificate"
+            .into(),
+    }
 }
 
 /// A name as a filter chain takes it: no wildcard but `*.` in front.

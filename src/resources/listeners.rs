@@ -19,9 +19,10 @@ use hcm::http_connection_manager::{
     PathWithEscapedSlashesAction, RouteSpecifier, ServerHeaderTransformation, UpgradeConfig,
 };
 
-use super::conflicts::Chain;
-use super::routes::{SILENCE_LIMIT, Table};
+use super::conflicts::Chains;
+use super::routes::Table;
 use super::source::{config_source, duration, listen_address, plain};
+use super::virtual_host::SILENCE_LIMIT;
 use super::{Config, EscapedSlashes, Underscores, v2};
 use crate::snapshot::{Encode, Flavour, Kind, Resource};
 
@@ -45,13 +46,14 @@ pub(super) fn http(config: &Arc<Config>) -> Resource {
 }
 
 /// The listener with TLS. A listener without chains is refused whole, so there is none.
-pub(super) fn https(config: &Arc<Config>, chains: Vec<Chain>) -> Option<Resource> {
-    let writer = Tls {
-        config: config.clone(),
-        chains,
-    };
-    let some = !writer.chains.is_empty();
-    some.then(|| Resource::flavoured(Table::Https.name().into(), writer))
+pub(super) fn https(config: &Arc<Config>, chains: &Chains) -> Option<Resource> {
+    (!chains.is_empty()).then(|| {
+        let writer = Tls {
+            config: config.clone(),
+            chains: chains.clone(),
+        };
+        Resource::flavoured(Table::Https.name().into(), writer)
+    })
 }
 
 struct Plain(Arc<Config>);
@@ -74,7 +76,7 @@ impl Encode for Plain {
 
 struct Tls {
     config: Arc<Config>,
-    chains: Vec<Chain>,
+    chains: Chains,
 }
 
 impl Encode for Tls {
@@ -88,16 +90,26 @@ impl Encode for Tls {
             ..api::ListenerFilter::default()
         };
         let manager = connection_manager(&self.config, flavour, Table::Https);
-        let chains = self.chains.iter().map(|chain| api::FilterChain {
-            name: chain.certificate.clone(),
-            filter_chain_match: Some(api::FilterChainMatch {
-                server_names: chain.server_names.clone(),
+        let chain = |name: String, server_names: Vec<String>, certificate: &str| api::FilterChain {
+            name,
+            filter_chain_match: (!server_names.is_empty()).then(|| api::FilterChainMatch {
+                server_names,
                 ..api::FilterChainMatch::default()
             }),
             filters: vec![manager.clone()],
-            transport_socket: Some(self.transport_socket(flavour, &chain.certificate)),
+            transport_socket: Some(self.transport_socket(flavour, certificate)),
             ..api::FilterChain::default()
+        };
+        let named = self.chains.named.iter().map(|named| {
+            let name = named.certificate.clone();
+            chain(name, named.server_names.clone(), &named.certificate)
         });
+        // Without names it takes what no other chain does. No certificate's name has a slash.
+        let default = self.chains.default.iter().map(|certificate| {
+            let name = format!("default/{certificate}");
+            chain(name, Vec::new(), certificate)
+        });
+        let chains = named.chain(default);
         let listener = api::Listener {
             name: Table::Https.name().to_owned(),
             address: Some(listen_address(self.config.https_listen)),

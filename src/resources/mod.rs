@@ -1,5 +1,6 @@
 //! What apps ask for and the certificates -> Envoy's resources: the projection of a state.
 
+mod challenges;
 mod clusters;
 mod conflicts;
 mod endpoints;
@@ -10,6 +11,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod v2;
+mod virtual_host;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -21,7 +23,7 @@ use crate::snapshot::{Flavour, Kind, Name, Resource, Snapshot};
 use crate::state::app::AppId;
 use crate::state::problem::Problem;
 use crate::state::{self, AppState, State};
-use conflicts::{Chain, settle_names};
+use conflicts::{Chains, settle_names};
 use routes::{Routes, Table};
 
 /// What the resources are told besides what apps ask for.
@@ -40,6 +42,9 @@ pub struct Config {
     pub endpoints_refresh_delay: Duration,
     /// How long a proxy lets a poll be held; longer than they are held.
     pub request_timeout: Duration,
+    /// The certificate, by its name, for clients that ask for no name or for one that no
+    /// certificate has. That it is not there is a problem once certificates were read.
+    pub default_certificate: Option<String>,
     /// How requests are brought into one form before they are routed.
     pub normalisation: Normalisation,
     /// Whether resources have a form in Envoy's v2 API too.
@@ -96,6 +101,7 @@ impl Default for Config {
             endpoints_refresh_delay: Duration::from_secs(1),
             // Polls are held 60 s.
             request_timeout: Duration::from_secs(90),
+            default_certificate: None,
             normalisation: Normalisation {
                 normalize_path: true,
                 merge_slashes: true,
@@ -126,7 +132,7 @@ pub struct Projection {
     troubled: BTreeSet<AppId>,
     apps: AppCounts,
     routes: Routes,
-    chains: Vec<Chain>,
+    chains: Chains,
     certificate_problems: Vec<Problem>,
     /// What clusters are called in the v2 API; empty when nobody speaks it.
     v2_names: v2::Names,
@@ -167,7 +173,8 @@ impl Projection {
     /// that answer 503.
     pub fn new(intent_config: intent::Config, config: Config) -> Self {
         let config = Arc::new(config);
-        let routes = Routes::new(config.clone(), intent_config.label_prefix.clone());
+        let label_prefix = intent_config.label_prefix.clone();
+        let routes = Routes::new(config.clone(), label_prefix, intent_config.acme.clone());
         let mut projection = Self {
             intent_config,
             config,
@@ -175,7 +182,7 @@ impl Projection {
             troubled: BTreeSet::new(),
             apps: AppCounts::default(),
             routes,
-            chains: Vec::new(),
+            chains: Chains::default(),
             certificate_problems: Vec::new(),
             v2_names: v2::Names::default(),
             snapshot: Snapshot::default(),
@@ -326,7 +333,8 @@ impl Projection {
         for certificate in state.certificates() {
             self.put(Kind::Secret, secrets::resource(certificate), step);
         }
-        let (chains, problems) = settle_names(state.certificates());
+        let default = self.config.default_certificate.as_deref();
+        let (chains, problems) = settle_names(state.certificates(), default);
         if self.certificate_problems != problems {
             self.certificate_problems = problems;
             step.problems = true;
@@ -346,8 +354,7 @@ impl Projection {
                 step.snapshot = true;
             }
         }
-        let names = self.chains.iter().flat_map(|chain| &chain.server_names);
-        self.routes.set_server_names(names.cloned().collect());
+        self.routes.set_server_names(self.chains.server_names());
         step.problems = true;
     }
 

@@ -5,43 +5,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use envoy_api::envoy::config::route::v3 as api;
-use envoy_api::envoy::extensions::retry::host::previous_hosts::v3::PreviousHostsPredicate;
 use envoy_api::prost::Message as _;
 
+use super::challenges::Challenges;
 use super::conflicts::{Claim, redirect_uncovered, redirect_without_https, settle_host};
-use super::source::{duration, plain};
+use super::virtual_host::{Piece, Route, http_routes, piece, to_cluster, to_solver};
 use super::{Config, v2};
-use crate::intent::{PathPrefix, Routing};
+use crate::intent::{AcmePort, PathPrefix, Routing};
 use crate::snapshot::{Kind, Name, Resource};
 use crate::state::app::AppId;
 use crate::state::problem::Problem;
 
-/// HAProxy's `timeout client` and `timeout server` in marathon-lb's default configuration: how
-/// long a request may be silent. There is no limit to how long it may take in all.
-pub(super) const SILENCE_LIMIT: Duration = Duration::from_secs(30);
-
-/// How many other tasks are tried. Several tasks that end at once are known to a proxy only with
-/// its next poll, up to 2 s later; until then a request finds as many dead ones in a row. With
-/// HAProxy's 3, 145 of 1,864 requests were lost while 8 tasks became 1; none with 10. With the
-/// pauses in between (25 to 250 ms, half of that on average) a request for which nobody is there
-/// is given up after about a second, as HAProxy's takes 3 s.
-const RETRIES: u32 = 10;
-
-/// How often another host is drawn when the drawn one was tried before: as often as there are
-/// others that may have been.
-const HOST_DRAWS: i64 = 10;
-
-/// The status of a request that nobody wants, as marathon-lb answers it; Envoy's own would be 404.
-const NOBODY: u32 = 503;
-
 /// The host that stands for every host without a virtual host of its own.
 const ANY_HOST: &str = "*";
-
-/// The port of https, which an URL leaves out.
-const HTTPS_PORT: u16 = 443;
 
 /// The two route tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,12 +42,13 @@ impl Table {
     }
 }
 
-/// Every claim to every host, and the virtual hosts that came of them.
+/// Every claim to every host, every ACME challenge, and the virtual hosts that came of them.
 pub(super) struct Routes {
     config: Arc<Config>,
     label_prefix: String,
     /// The names that the https listener has certificates for; none: there is no such listener.
-    server_names: BTreeSet<String>,
+    server_names: Option<BTreeSet<String>>,
+    challenges: Challenges,
     hosts: BTreeMap<String, Host>,
     /// The ports that are redirected, with their hosts.
     redirecting: BTreeMap<(AppId, usize), Vec<String>>,
@@ -91,13 +70,6 @@ struct Host {
     problems: Vec<Problem>,
 }
 
-/// An encoded virtual host, and the clusters that it names.
-#[derive(Default, PartialEq, Eq)]
-struct Piece {
-    bytes: Vec<u8>,
-    clusters: Vec<Name>,
-}
-
 /// What writing the tables changed.
 #[derive(Default)]
 pub(super) struct Written {
@@ -108,12 +80,13 @@ pub(super) struct Written {
 }
 
 impl Routes {
-    /// No claims, no https listener.
-    pub(super) fn new(config: Arc<Config>, label_prefix: String) -> Self {
+    /// No claims, no https listener. `acme` is the port that is to answer ACME challenges.
+    pub(super) fn new(config: Arc<Config>, label_prefix: String, acme: Option<AcmePort>) -> Self {
         Self {
             config,
             label_prefix,
-            server_names: BTreeSet::new(),
+            server_names: None,
+            challenges: Challenges::new(acme),
             hosts: BTreeMap::new(),
             redirecting: BTreeMap::new(),
             v2_names: v2::Distinct::default(),
@@ -136,6 +109,14 @@ impl Routes {
             }
             self.dirty.insert(host.clone());
         }
+        if before.is_none() || after.is_none() {
+            let cluster = after.map(|_| cluster);
+            let challenged = self.challenges.note_port(app, index, cluster);
+            self.dirty.extend(challenged);
+        }
+        let domains = after.map_or(&[][..], |routing| &routing.acme_domains);
+        let challenged = self.challenges.change(app, index, domains);
+        self.dirty.extend(challenged);
         let key = (app.clone(), index);
         match after.filter(|routing| routing.redirect_to_https) {
             Some(routing) => self.redirecting.insert(key, routing.hosts.clone()),
@@ -168,8 +149,8 @@ impl Routes {
     }
 
     /// Says which names the https listener has certificates for; none if there is no listener.
-    pub(super) fn set_server_names(&mut self, server_names: BTreeSet<String>) {
-        let listener_stays = self.server_names.is_empty() == server_names.is_empty();
+    pub(super) fn set_server_names(&mut self, server_names: Option<BTreeSet<String>>) {
+        let listener_stays = self.server_names.is_none() == server_names.is_none();
         self.server_names = server_names;
         if listener_stays {
             return;
@@ -193,43 +174,79 @@ impl Routes {
 
     /// Settles the hosts that changed.
     pub(super) fn settle(&mut self) -> Written {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        let wildcards = dirty.iter().filter(|name| name.starts_with('*'));
+        let below: BTreeSet<String> = wildcards
+            .flat_map(|wildcard| self.challenges.hosts_below(wildcard))
+            .collect();
+        dirty.extend(below);
         let mut written = Written {
             tables: std::mem::take(&mut self.renamed),
-            ..Written::default()
-        };
-        for name in std::mem::take(&mut self.dirty) {
-            let Some(host) = self.hosts.get_mut(&name) else {
-                continue;
-            };
             // What a port asks for changed, and with it perhaps a redirect that leads nowhere.
-            written.problems = true;
-            if host.claims.is_empty() {
-                self.hosts.remove(&name);
-                written.tables = true;
-                continue;
-            }
-            let (winners, problems) = settle_host(&name, &host.claims, &self.label_prefix);
-            host.problems = problems;
-            let https = !self.server_names.is_empty();
-            let redirect = https.then_some(self.config.https_listen.port());
-            if self.config.v2 {
-                host.winners = winners.as_slice().into();
-                if https {
-                    let in_part = v2::redirect_in_part(&name, &winners, &self.label_prefix);
-                    host.problems.extend(in_part);
-                }
-            }
-            let mut http = piece(&name, http_routes(&winners, redirect));
-            if self.config.v2 {
-                // Routes that v2 redirects lead somewhere all the same.
-                http.clusters = clusters_of(winners.iter().map(|claim| &claim.cluster));
-            }
-            let https = piece(&name, winners.iter().map(to_cluster).collect());
-            written.tables |= host.http != http || host.https != https;
-            host.http = http;
-            host.https = https;
+            problems: !dirty.is_empty(),
+        };
+        for name in dirty {
+            written.tables |= self.settle_one(&name);
         }
         written
+    }
+
+    /// Writes one host anew; whether it differs from before.
+    fn settle_one(&mut self, name: &str) -> bool {
+        let known = self.hosts.get(name).map(|host| host.claims.as_slice());
+        let own = known.unwrap_or_default();
+        let challenge = self.challenges.cluster_for(name);
+        if own.is_empty() && challenge.is_none() {
+            return self.hosts.remove(name).is_some();
+        }
+        // A proxy asks the nearest virtual host alone: one that is there for challenges must not
+        // take everything else from the wildcard that had it.
+        let (winners, mut problems) = if own.is_empty() {
+            (self.nearest_wildcard(name), Vec::new())
+        } else {
+            settle_host(name, own, &self.label_prefix)
+        };
+        if self.config.v2 && self.server_names.is_some() && !own.is_empty() {
+            let in_part = v2::redirect_in_part(name, &winners, &self.label_prefix);
+            problems.extend(in_part);
+        }
+        let challenge: Vec<Route> = challenge.map(to_solver).into_iter().collect();
+        let port = self.config.https_listen.port();
+        let redirect = self.server_names.as_ref().map(|_| port);
+        let http = [challenge.clone(), http_routes(&winners, redirect)].concat();
+        let https = challenge.into_iter().chain(winners.iter().map(to_cluster));
+        let (mut http, https) = (piece(name, http), piece(name, https.collect()));
+        if self.config.v2 {
+            // Routes that v2 redirects lead somewhere all the same.
+            http.clusters.clone_from(&https.clusters);
+        }
+
+        let host = self.hosts.entry(name.to_owned()).or_default();
+        host.problems = problems;
+        if self.config.v2 {
+            host.winners = winners.into();
+        }
+        let differs = host.http != http || host.https != https;
+        host.http = http;
+        host.https = https;
+        differs
+    }
+
+    /// The claims of the wildcard that takes a host which nobody claims by its name, as a proxy
+    /// chooses it: the longest one.
+    fn nearest_wildcard(&self, name: &str) -> Vec<Claim> {
+        let dots = name.match_indices('.');
+        let above = dots.filter_map(|(dot, _)| name.get(dot..)).chain([""]);
+        let mut longest_first = above.filter_map(|above| {
+            let wildcard = format!("*{above}");
+            let host = self.hosts.get(&wildcard)?;
+            (!host.claims.is_empty()).then_some((wildcard, &host.claims))
+        });
+        longest_first
+            .next()
+            .map_or_else(Vec::new, |(wildcard, claims)| {
+                settle_host(&wildcard, claims, &self.label_prefix).0
+            })
     }
 
     /// A whole table.
@@ -272,36 +289,26 @@ impl Routes {
         }
         let hosts = self.hosts.iter();
         let hosts = hosts.map(|(name, host)| (name.clone(), host.winners.clone()));
-        let (distinct, redirects) = (self.v2_names.clone(), !self.server_names.is_empty());
+        let (distinct, redirects) = (self.v2_names.clone(), self.server_names.is_some());
         resource.with_v2(v2::table(table, hosts.collect(), distinct, redirects))
     }
 
-    /// The claims that lost, and the redirects that lead nowhere.
+    /// The claims that lost, the redirects that lead nowhere, the challenges that nobody answers.
     pub(super) fn problems(&self) -> Vec<Problem> {
         let lost = self.hosts.values().flat_map(|host| &host.problems);
         let mut problems: Vec<Problem> = lost.cloned().collect();
+        problems.extend(self.challenges.problems());
         for ((app, index), hosts) in &self.redirecting {
-            if self.server_names.is_empty() {
+            let Some(server_names) = &self.server_names else {
                 problems.push(redirect_without_https(app, *index, &self.label_prefix));
                 continue;
-            }
-            let uncovered = hosts.iter().filter(|host| !self.covers(host));
+            };
+            let uncovered = hosts.iter().filter(|host| !covers(server_names, host));
             problems.extend(
                 uncovered.map(|host| redirect_uncovered(app, *index, host, &self.label_prefix)),
             );
         }
         problems
-    }
-
-    /// Whether a chain of the https listener takes this host: by its name, or by a wildcard for
-    /// any part of the names above it. Of any host at all it cannot be said.
-    fn covers(&self, host: &str) -> bool {
-        let wildcards = host.match_indices('.').map(|(dot, _)| dot);
-        host == ANY_HOST
-            || self.server_names.contains(host)
-            || wildcards
-                .filter_map(|dot| host.get(dot..))
-                .any(|above| self.server_names.contains(&format!("*{above}")))
     }
 }
 
@@ -314,115 +321,14 @@ impl Host {
     }
 }
 
-/// The routes on the plain listener. Redirects go before everything else of their host, as in
-/// HAProxy, which looks at them first. `redirect` is the port of the https listener, if any.
-fn http_routes(winners: &[Claim], redirect: Option<u16>) -> Vec<Route> {
-    let Some(port) = redirect else {
-        return winners.iter().map(to_cluster).collect();
-    };
-    let (redirecting, others): (Vec<_>, Vec<_>) =
-        winners.iter().partition(|claim| claim.redirect_to_https);
-    let redirects = redirecting.into_iter().map(|claim| to_https(claim, port));
-    redirects
-        .chain(others.into_iter().map(to_cluster))
-        .collect()
-}
-
-/// A route, and the cluster that it names.
-type Route = (api::Route, Option<Name>);
-
-fn piece(host: &str, routes: Vec<Route>) -> Piece {
-    let clusters = clusters_of(routes.iter().filter_map(|(_, name)| name.as_ref()));
-    let nobody = route_to(
-        "/",
-        api::route::Action::DirectResponse(api::DirectResponseAction {
-            status: NOBODY,
-            ..api::DirectResponseAction::default()
-        }),
-    );
-    let routes = routes.into_iter().map(|(route, _)| route);
-    let virtual_host = api::VirtualHost {
-        name: host.to_owned(),
-        domains: vec![host.to_owned()],
-        routes: routes.chain([nobody]).collect(),
-        ..api::VirtualHost::default()
-    };
-    let table = api::RouteConfiguration {
-        virtual_hosts: vec![virtual_host],
-        ..api::RouteConfiguration::default()
-    };
-    Piece {
-        bytes: table.encode_to_vec(),
-        clusters,
-    }
-}
-
-/// Sorted, each once.
-fn clusters_of<'a>(names: impl Iterator<Item = &'a Name>) -> Vec<Name> {
-    let names: BTreeSet<&Name> = names.collect();
-    names.into_iter().cloned().collect()
-}
-
-fn to_cluster(claim: &Claim) -> Route {
-    let action = api::RouteAction {
-        cluster_specifier: Some(api::route_action::ClusterSpecifier::Cluster(
-            claim.cluster.to_string(),
-        )),
-        timeout: Some(duration(Duration::ZERO)),
-        idle_timeout: Some(duration(SILENCE_LIMIT)),
-        retry_policy: Some(retry_policy()),
-        ..api::RouteAction::default()
-    };
-    let route = route_of(claim, api::route::Action::Route(action));
-    (route, Some(claim.cluster.clone()))
-}
-
-/// Host, path and query stay as they are.
-fn to_https(claim: &Claim, port: u16) -> Route {
-    use api::redirect_action::{RedirectResponseCode, SchemeRewriteSpecifier};
-    let action = api::RedirectAction {
-        scheme_rewrite_specifier: Some(SchemeRewriteSpecifier::HttpsRedirect(true)),
-        response_code: RedirectResponseCode::MovedPermanently.into(),
-        // 0 writes no port. A listener at port 0 gets one that nobody here knows.
-        port_redirect: if port == HTTPS_PORT { 0 } else { port.into() },
-        ..api::RedirectAction::default()
-    };
-    (route_of(claim, api::route::Action::Redirect(action)), None)
-}
-
-fn route_of(claim: &Claim, action: api::route::Action) -> api::Route {
-    let mut route = route_to(&claim.path.prefix, action);
-    if claim.path.ignore_case
-        && let Some(matched) = &mut route.r#match
-    {
-        matched.case_sensitive = Some(false);
-    }
-    route
-}
-
-fn route_to(prefix: &str, action: api::route::Action) -> api::Route {
-    api::Route {
-        r#match: Some(api::RouteMatch {
-            path_specifier: Some(api::route_match::PathSpecifier::Prefix(prefix.to_owned())),
-            ..api::RouteMatch::default()
-        }),
-        action: Some(action),
-        ..api::Route::default()
-    }
-}
-
-/// Tries again, elsewhere, what no task can have begun to answer.
-fn retry_policy() -> api::RetryPolicy {
-    use api::retry_policy::{RetryHostPredicate, retry_host_predicate::ConfigType};
-    let previous_hosts = RetryHostPredicate {
-        name: "envoy.retry_host_predicates.previous_hosts".to_owned(),
-        config_type: Some(ConfigType::TypedConfig(plain::<PreviousHostsPredicate>())),
-    };
-    api::RetryPolicy {
-        retry_on: "connect-failure,refused-stream,reset-before-request".to_owned(),
-        num_retries: Some(RETRIES),
-        retry_host_predicate: vec![previous_hosts],
-        host_selection_retry_max_attempts: HOST_DRAWS,
-        ..api::RetryPolicy::default()
-    }
+/// Whether a chain of the https listener takes this host: by its name, or by a wildcard for any
+/// part of the names above it. Of any host at all it cannot be said. The default certificate does
+/// not count: it is shown for every name and valid for few.
+fn covers(server_names: &BTreeSet<String>, host: &str) -> bool {
+    let wildcards = host.match_indices('.').map(|(dot, _)| dot);
+    host == ANY_HOST
+        || server_names.contains(host)
+        || wildcards
+            .filter_map(|dot| host.get(dot..))
+            .any(|above| server_names.contains(&format!("*{above}")))
 }

@@ -10,11 +10,11 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::intent::Groups;
 use crate::intent::tests::any_labels;
+use crate::intent::{AcmePort, Groups};
 use crate::state::app::App;
 use crate::state::certificate::{Certificate, PrivateKey};
-use crate::state::event::Event;
+use crate::state::event::{Event, Source};
 use crate::state::problem::{Reason, Subject};
 use crate::state::reduce;
 use crate::state::testing::{app, events, labels, list, listed, port, state_after, task};
@@ -26,6 +26,7 @@ pub(super) fn intent_config() -> intent::Config {
         strict: false,
         use_health: true,
         framework_name: None,
+        acme: AcmePort::new("g/a", 0),
     }
 }
 
@@ -63,6 +64,7 @@ pub(super) fn certificate(
 
 pub(super) fn with_certificates(state: State, certificates: Vec<Arc<Certificate>>) -> State {
     let read = Event::CertificatesRead {
+        source: Source::Files,
         certificates,
         problems: Vec::new(),
     };
@@ -424,16 +426,8 @@ fn every_name_is_in_one_chain_and_chains_are_sorted_by_names() {
         certificate("lost", &["b.test"], 10),
     ];
     let projection = full(&with_certificates(known(Vec::new()), certificates));
-    let listener = json(&projection, Kind::Listener, "https");
-    let chains = listener["filter_chains"].as_array().unwrap().iter();
-    let chains: Vec<(String, String)> = chains
-        .map(|chain| {
-            let names = &chain["filter_chain_match"]["server_names"];
-            let context = &chain["transport_socket"]["typed_config"]["common_tls_context"];
-            let secret = &context["tls_certificate_sds_secret_configs"][0]["name"];
-            (names.to_string(), secret.as_str().unwrap().to_owned())
-        })
-        .collect();
+    let chains = chains(&projection).into_iter();
+    let chains: Vec<_> = chains.map(|(_, names, secret)| (names, secret)).collect();
     let expected = [
         (r#"["*.test","b.test"]"#, "long"),
         (r#"["a.test"]"#, "twin"),
@@ -455,6 +449,287 @@ fn every_name_is_in_one_chain_and_chains_are_sorted_by_names() {
     );
     let secret: Secret = decoded(&projection, Kind::Secret, "lost");
     assert_eq!(secret.name, "lost");
+}
+
+fn with_default(state: &State, name: &str) -> Projection {
+    let config = Config {
+        default_certificate: Some(name.to_owned()),
+        ..Config::default()
+    };
+    Projection::full(intent_config(), config, state)
+}
+
+/// The chains of the https listener: name, names of servers, secret.
+fn chains(projection: &Projection) -> Vec<(String, String, String)> {
+    let listener = json(projection, Kind::Listener, "https");
+    let chains = listener["filter_chains"].as_array().unwrap().iter();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    chains
+        .map(|chain| {
+            let names = &chain["filter_chain_match"]["server_names"];
+            let context = &chain["transport_socket"]["typed_config"]["common_tls_context"];
+            let secret = &context["tls_certificate_sds_secret_configs"][0]["name"];
+            (text(&chain["name"]), names.to_string(), text(secret))
+        })
+        .collect()
+}
+
+#[test]
+fn the_default_certificate_has_a_chain_of_its_own_besides_that_without_names_and_last() {
+    let certificates = vec![
+        certificate("default", &["a.test"], 1),
+        certificate("other", &["b.test"], 1),
+    ];
+    let state = with_certificates(known(Vec::new()), certificates);
+    let projection = with_default(&state, "default");
+    let expected = [
+        ("default", r#"["a.test"]"#, "default"),
+        ("other", r#"["b.test"]"#, "other"),
+        ("default/default", "null", "default"),
+    ];
+    let expected = expected
+        .map(|(name, names, secret)| (name.to_owned(), names.to_owned(), secret.to_owned()));
+    assert_eq!(chains(&projection), expected);
+    assert!(projection.problems().is_empty());
+    assert_eq!(chains(&full(&state)).len(), 2);
+}
+
+#[test]
+fn a_default_certificate_that_is_not_there_is_a_problem_and_nothing_else() {
+    let mut before = known(Vec::new());
+    let mut projection = with_default(&before, "wild");
+    let missing = [("certificate wild".to_owned(), Reason::MissingCertificate)];
+    assert!(projection.problems().is_empty(), "nobody has looked yet");
+
+    let other = certificate("other", &["a.test"], 1);
+    let wild = certificate("wild", &["*.test"], 1);
+    let cases: [(Vec<_>, usize, usize); 5] = [
+        (Vec::new(), 0, 1),
+        (vec![other.clone()], 1, 1),
+        (vec![other.clone(), wild], 3, 0),
+        (vec![other], 1, 1),
+        (Vec::new(), 0, 1),
+    ];
+    for (certificates, chain_count, problem_count) in cases {
+        let after = with_certificates(before.clone(), certificates);
+        projection.project(&before, &after);
+        let https = projection.snapshot().resource(Kind::Listener, "https");
+        assert_eq!(https.map_or(0, |_| chains(&projection).len()), chain_count);
+        assert_eq!(projection.problems().len(), problem_count);
+        before = after;
+    }
+    assert_eq!(reasons(&projection), missing);
+}
+
+#[test]
+fn the_default_certificate_makes_an_https_listener_and_covers_no_host() {
+    let app = labelled(
+        "/a",
+        &[
+            ("HAPROXY_0_VHOST", "a.test"),
+            ("HAPROXY_0_REDIRECT_TO_HTTPS", "true"),
+        ],
+    );
+    // None of its names can be asked for.
+    let odd = certificate("odd", &["a*.test"], 1);
+    let state = with_certificates(known(vec![app]), vec![odd]);
+    let projection = with_default(&state, "odd");
+    assert_eq!(chains(&projection).len(), 1);
+    assert_eq!(routes(&projection, "http"), ["a.test / -> https null"]);
+    let problems = projection.problems().iter();
+    let messages: Vec<_> = problems.map(|problem| &*problem.message).collect();
+    assert!(
+        messages[0].ends_with("no certificate is valid for that host"),
+        "{messages:?}"
+    );
+}
+
+/// The app that answers challenges, in no group.
+fn acme() -> App {
+    let mut acme = app("/g/a");
+    acme.labels.clear();
+    acme
+}
+
+const CHALLENGES: &str = "/.well-known/acme-challenge/";
+
+#[test]
+fn challenges_go_first_on_both_tables() {
+    let redirecting = labelled(
+        "/shop",
+        &[
+            ("HAPROXY_0_VHOST", "a.test,b.test"),
+            ("HAPROXY_0_REDIRECT_TO_HTTPS", "true"),
+            ("MARATHON_ACME_0_DOMAIN", "a.test"),
+        ],
+    );
+    let own = labelled(
+        "/own",
+        &[
+            ("HAPROXY_0_VHOST", "a.test"),
+            ("HAPROXY_0_PATH", "/.well-known/acme-challenge/"),
+        ],
+    );
+    let state = with_certificates(
+        known(vec![redirecting, own, acme()]),
+        vec![certificate("one", &["a.test", "b.test"], 1)],
+    );
+    let projection = full(&state);
+    assert_eq!(
+        routes(&projection, "http"),
+        [
+            &*format!("a.test {CHALLENGES} -> /g/a_0"),
+            "a.test / -> https null",
+            &*format!("a.test {CHALLENGES} -> /own_0"),
+            "b.test / -> https null",
+        ]
+    );
+    assert_eq!(
+        routes(&projection, "https"),
+        [
+            &*format!("a.test {CHALLENGES} -> /g/a_0"),
+            &*format!("a.test {CHALLENGES} -> /own_0"),
+            "a.test / -> /shop_0",
+            "b.test / -> /shop_0",
+        ]
+    );
+    let table = json(&projection, Kind::Route, "https");
+    let of_a = table["virtual_hosts"][0]["routes"].as_array().unwrap();
+    assert_eq!(
+        of_a[0]["route"]["retry_policy"],
+        of_a[1]["route"]["retry_policy"]
+    );
+    let http = projection.snapshot().resource(Kind::Route, "http").unwrap();
+    let cluster = (Kind::Cluster, Name::from("/g/a_0"));
+    assert!(http.requires().contains(&cluster));
+    assert!(projection.problems().is_empty());
+    assert_eq!(projection.apps().served, 3);
+}
+
+#[test]
+fn a_host_that_only_asks_for_a_certificate_keeps_the_routes_of_its_wildcard() {
+    let asking = labelled("/asks", &[("MARATHON_ACME_0_DOMAIN", "x.a.test,b.test")]);
+    let wide = labelled("/wide", &[("HAPROXY_0_VHOST", "*.test")]);
+    let near = labelled(
+        "/near",
+        &[
+            ("HAPROXY_0_VHOST", "*.a.test"),
+            ("HAPROXY_0_PATH", "/x"),
+            ("HAPROXY_0_REDIRECT_TO_HTTPS", "true"),
+        ],
+    );
+    let mut state = known(vec![asking.clone(), acme()]);
+    let mut projection = full(&state);
+    let b = format!("b.test {CHALLENGES} -> /g/a_0");
+    let x = format!("x.a.test {CHALLENGES} -> /g/a_0");
+    let mut step = |event, expected: &[&str]| {
+        let after = reduce(state.clone(), event).0;
+        projection.project(&state, &after);
+        state = after;
+        assert_eq!(routes(&projection, "http"), expected);
+        assert_eq!(content(&projection), content(&full(&state)));
+    };
+    step(Event::AppGone("/nobody".into()), &[&b, &x]);
+    step(
+        Event::AppChanged(listed(wide, Vec::new())),
+        &[
+            "*.test / -> /wide_0",
+            &b,
+            "b.test / -> /wide_0",
+            &x,
+            "x.a.test / -> /wide_0",
+        ],
+    );
+    step(
+        Event::AppChanged(listed(near, Vec::new())),
+        &[
+            "*.a.test /x -> /near_0",
+            "*.test / -> /wide_0",
+            &b,
+            "b.test / -> /wide_0",
+            &x,
+            "x.a.test /x -> /near_0",
+        ],
+    );
+    // What the wildcard does in time of https, its hosts do.
+    let read = |certificates| Event::CertificatesRead {
+        source: Source::Files,
+        certificates,
+        problems: Vec::new(),
+    };
+    step(
+        read(vec![certificate("one", &["*.a.test"], 1)]),
+        &[
+            "*.a.test /x -> https null",
+            "*.test / -> /wide_0",
+            &b,
+            "b.test / -> /wide_0",
+            &x,
+            "x.a.test /x -> https null",
+        ],
+    );
+    step(
+        Event::AppGone("/wide".into()),
+        &[
+            "*.a.test /x -> https null",
+            &b,
+            &x,
+            "x.a.test /x -> https null",
+        ],
+    );
+    step(
+        Event::AppGone("/g/a".into()),
+        &["*.a.test /x -> https null"],
+    );
+    let ask_less = labelled("/asks", &[("MARATHON_ACME_0_DOMAIN", "b.test")]);
+    step(
+        Event::AppChanged(listed(acme(), Vec::new())),
+        &[
+            "*.a.test /x -> https null",
+            &b,
+            &x,
+            "x.a.test /x -> https null",
+        ],
+    );
+    step(
+        Event::AppChanged(listed(ask_less, Vec::new())),
+        &["*.a.test /x -> https null", &b],
+    );
+}
+
+#[test]
+fn without_the_app_that_answers_there_is_a_problem_and_no_route() {
+    let asking = labelled(
+        "/asks",
+        &[
+            ("HAPROXY_0_VHOST", "a.test"),
+            ("MARATHON_ACME_0_DOMAIN", "a.test,b.test"),
+        ],
+    );
+    let before = known(vec![asking]);
+    let mut projection = full(&before);
+    let unrouted = ["a.test / -> /asks_0"];
+    assert_eq!(routes(&projection, "http"), unrouted);
+    let unanswered = [("app /asks".to_owned(), Reason::UnansweredChallenge)];
+    assert_eq!(reasons(&projection), unanswered);
+    let problem = &projection.problems()[0];
+    assert_eq!(problem.label.as_deref(), Some("MARATHON_ACME_0_DOMAIN"));
+    assert!(problem.message.contains("a.test, b.test"), "{problem}");
+    assert!(problem.remedy.contains("MARATHON_ACME_APP_ID"), "{problem}");
+
+    let come = Event::AppChanged(listed(acme(), Vec::new()));
+    let after = reduce(before.clone(), come).0;
+    let both = Changed {
+        snapshot: true,
+        problems: true,
+    };
+    assert_eq!(projection.project(&before, &after), both);
+    assert_eq!(routes(&projection, "http").len(), 3);
+    assert!(projection.problems().is_empty());
+    let gone = reduce(after.clone(), Event::AppGone("/g/a".into())).0;
+    assert_eq!(projection.project(&after, &gone), both);
+    assert_eq!(routes(&projection, "http"), unrouted);
+    assert_eq!(reasons(&projection), unanswered);
 }
 
 #[test]
@@ -631,10 +906,12 @@ fn check_references(projection: &Projection) {
     for name in snapshot.resources(Kind::Listener).keys() {
         let listener: Listener = decoded(projection, Kind::Listener, name);
         assert!(!listener.filter_chains.is_empty());
-        let mut names = BTreeSet::new();
+        let (mut names, mut chain_names) = (BTreeSet::new(), BTreeSet::new());
         for chain in listener.filter_chains {
             let own = chain.filter_chain_match.unwrap_or_default().server_names;
-            assert!(**name == *"http" || !own.is_empty());
+            let default = chain.name.starts_with("default/");
+            assert_eq!(own.is_empty(), **name == *"http" || default);
+            assert!(chain_names.insert(chain.name), "{name}");
             assert!(own.into_iter().all(|name| names.insert(name)));
         }
         let text = json(projection, Kind::Listener, name).to_string();
@@ -652,10 +929,37 @@ fn any_facts() -> impl Strategy<Value = Event> {
         .prop_map(|(name, names, until)| certificate(&name, &names, until));
     let certificates =
         prop::collection::vec(certificate, 0..3).prop_map(|certificates| Event::CertificatesRead {
+            source: Source::Files,
             certificates,
             problems: Vec::new(),
         });
-    prop_oneof![8 => events(), 1 => certificates]
+    prop_oneof![8 => events(), 4 => facts_about_challenges(), 1 => certificates]
+}
+
+/// Few apps and few hosts, so that wildcards, hosts below them, certificates that are asked for and
+/// the app that answers meet.
+fn facts_about_challenges() -> impl Strategy<Value = Event> {
+    let ids = || proptest::sample::select(vec!["/a", "/g/a", "/b"]);
+    let hosts = || {
+        let hosts = vec!["", "a.test", "b.a.test", "*.test", "*.a.test", "*"];
+        proptest::sample::select(hosts)
+    };
+    let changed =
+        (ids(), hosts(), hosts(), any::<bool>()).prop_map(|(id, host, domain, secure)| {
+            let app = labelled(
+                id,
+                &[
+                    ("HAPROXY_0_VHOST", host),
+                    (
+                        "HAPROXY_0_REDIRECT_TO_HTTPS",
+                        if secure { "true" } else { "" },
+                    ),
+                    ("MARATHON_ACME_0_DOMAIN", domain),
+                ],
+            );
+            Event::AppChanged(listed(app, Vec::new()))
+        });
+    prop_oneof![2 => changed, 1 => ids().prop_map(|id| Event::AppGone(id.into()))]
 }
 
 proptest! {
@@ -663,6 +967,11 @@ proptest! {
     fn whichever_way_a_state_is_reached_it_is_the_same_snapshot(
         steps in prop::collection::vec(prop::collection::vec(any_facts(), 1..4), 1..12)
     ) {
+        let config = Config {
+            default_certificate: Some("a".to_owned()),
+            ..Config::default()
+        };
+        let full = |state: &State| Projection::full(intent_config(), config.clone(), state);
         let mut state = state_after([]);
         let mut projection = full(&state);
         for events in steps {

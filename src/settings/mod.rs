@@ -5,7 +5,12 @@
 //! is opened.
 
 mod log;
+mod marathon;
+mod openbao;
+mod table;
+mod tls;
 mod typed;
+mod vault;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,21 +20,28 @@ use std::time::Duration;
 
 use tracing_subscriber::filter::Targets;
 
-use crate::intent::Groups;
-use crate::marathon::BaseUrl;
+use crate::intent::{AcmePort, Groups};
 use crate::resources::Normalisation;
 use crate::state::app::AppId;
-use crate::{files, intent, marathon, resources, state, xds};
+use crate::state::event::Source;
+use crate::{files, intent, resources, state, xds};
+use tls::Security;
 
-pub use typed::{Link, LogFormat, Typed, table};
+pub use openbao::with_openbao_names;
+pub use table::table;
+pub use typed::{AuthMethod, ClientAuth, KvEngine, Link, LogFormat, Marathon, Tls, Typed, Vault};
 
 /// The settings as meant: checked, and in the form that each room wants.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// How to subscribe to Marathon.
-    pub marathon: marathon::Config,
-    /// Where certificates lie, if anywhere.
+    pub marathon: crate::marathon::Config,
+    /// In which folder certificates lie, if in any.
     pub certificates: Option<files::Config>,
+    /// How to use Vault, if at all.
+    pub vault: Option<crate::vault::Config>,
+    /// Which files hold the identity of the xDS port, if any do.
+    pub identity_files: Option<files::IdentityConfig>,
     /// How facts are believed.
     pub state: state::Config,
     /// How labels are read.
@@ -59,6 +71,16 @@ pub enum XdsListen {
     Unix(PathBuf),
 }
 
+impl Settings {
+    /// The sources that certificates come from.
+    pub fn sources(&self) -> Vec<Source> {
+        let files = self.certificates.as_ref().map(|_| Source::Files);
+        let vault = self.vault.as_ref().filter(|vault| vault.store.is_some());
+        let vault = vault.map(|_| Source::Vault);
+        files.into_iter().chain(vault).collect()
+    }
+}
+
 impl fmt::Display for XdsListen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -78,6 +100,13 @@ pub struct BadSetting {
     remedy: &'static str,
 }
 
+/// Why certificates are of no use.
+const NO_SAFE_WAY: &str = "private keys have no safe way to Envoy";
+
+/// What makes them be.
+const SAFE_WAYS: &str = "set XDS_LISTEN=unix:PATH, or TLS with XDS_CLIENT_NAMES, or \
+                         XDS_PLAINTEXT_SECRETS=true on loopback";
+
 /// Above this a second change within the delay waits longer than anybody expects.
 const LONG_REFRESH_DELAY: Duration = Duration::from_secs(2);
 
@@ -90,7 +119,9 @@ impl Typed {
     /// The first setting that cannot be meant, in words.
     pub fn mean(self) -> Result<Settings, BadSetting> {
         let mut warnings = Vec::new();
-        let xds_listen = self.xds_listen()?;
+        let xds_listen = self.link.listen()?;
+        let security = self.security(&xds_listen, self.vault_is_on())?;
+        let secrets = self.secrets_may_leave(&xds_listen, &security)?;
         let refresh_delay = self.link.refresh_delay()?;
         if let Some(delay) = refresh_delay.filter(|delay| *delay > LONG_REFRESH_DELAY) {
             warnings.push(format!(
@@ -100,18 +131,47 @@ impl Typed {
             ));
         }
         let resources = self.resources(refresh_delay)?;
-        let certificates = self.certificates(&xds_listen)?;
+        let certificates = self.certificates(secrets)?;
+        let vault = self.vault(&security, &mut warnings)?;
+        if vault.as_ref().is_some_and(|vault| vault.store.is_some()) && !secrets {
+            return Err(BadSetting {
+                variable: "VAULT_CERTIFICATES",
+                value: "true".into(),
+                why: NO_SAFE_WAY.into(),
+                remedy: SAFE_WAYS,
+            });
+        }
+        let (identity_files, clients) = match security {
+            Security::Plain => (None, xds::Clients::Anybody),
+            Security::Files(files, clients) => (Some(files), clients),
+            Security::Vault(_, clients) => (None, clients),
+        };
+        let stored = vault.as_ref().is_some_and(|vault| vault.store.is_some());
+        if let Some(name) = resources.default_certificate.as_ref()
+            && certificates.is_none()
+            && !stored
+        {
+            return Err(BadSetting {
+                variable: "DEFAULT_CERTIFICATE",
+                value: name.clone(),
+                why: "there are no certificates to choose it from".into(),
+                remedy: "set CERTIFICATES_DIR or Vault as well, or take it away",
+            });
+        }
         Ok(Settings {
-            marathon: self.marathon()?,
+            marathon: self.subscription()?,
             certificates,
+            vault,
+            identity_files,
             state: state::Config {
                 sudden_loss_percent: self.sudden_loss_percent,
             },
             intent: self.intent()?,
             resources,
             xds: xds::Config {
-                secrets: self.secrets_may_leave(&xds_listen),
+                secrets,
                 v2: self.xds_v2,
+                clients,
                 max_message_bytes: usize::try_from(self.xds_max_request_bytes)
                     .unwrap_or(usize::MAX),
                 ..xds::Config::default()
@@ -122,72 +182,6 @@ impl Typed {
             log: log::filter(&self.log)?,
             warnings,
         })
-    }
-
-    fn marathon(&self) -> Result<marathon::Config, BadSetting> {
-        let mut marathons = Vec::new();
-        for text in self.marathon.iter().map(|text| text.trim()) {
-            let base = BaseUrl::parse(text).map_err(|error| BadSetting {
-                variable: "MARATHON",
-                // It may hold a password.
-                value: if text.contains('@') { "(hidden)" } else { text }.to_owned(),
-                why: error.to_string(),
-                remedy: "write http://host:port or https://host:port, several as a comma list",
-            })?;
-            marathons.push(base);
-        }
-        if self.resync_interval < Duration::from_secs(1) {
-            return Err(BadSetting {
-                variable: "RESYNC_INTERVAL",
-                value: self.resync_interval.as_secs_f64().to_string(),
-                why: "it would keep Marathon busy with nothing but lists".into(),
-                remedy: "give it at least 1 second; 300 is the default",
-            });
-        }
-        let leader_hosts = self.marathon_leader_hosts.iter();
-        let leader_hosts = leader_hosts.map(|host| host.trim().to_owned());
-        Ok(marathon::Config {
-            credentials_file: self.credentials_file()?,
-            ca_file: self.ca_file()?,
-            leader_hosts: leader_hosts.filter(|host| !host.is_empty()).collect(),
-            resync_interval: self.resync_interval,
-            confirmation_delay: self.sudden_loss_delay,
-            ..marathon::Config::new(marathons)
-        })
-    }
-
-    fn credentials_file(&self) -> Result<Option<PathBuf>, BadSetting> {
-        let bad = |path: &Path, why: String| BadSetting {
-            variable: "MARATHON_CREDENTIALS_FILE",
-            value: path.display().to_string(),
-            why,
-            remedy: "name a file that this user may read, with one line user:password",
-        };
-        let Some(path) = given(&self.marathon_credentials_file) else {
-            return Ok(None);
-        };
-        let text = read(path).map_err(|why| bad(path, why))?;
-        if text.trim_end().lines().count() != 1 || !text.contains(':') {
-            return Err(bad(path, "it does not hold one line user:password".into()));
-        }
-        Ok(Some(path.to_owned()))
-    }
-
-    fn ca_file(&self) -> Result<Option<PathBuf>, BadSetting> {
-        let bad = |path: &Path, why: String| BadSetting {
-            variable: "MARATHON_CACERT",
-            value: path.display().to_string(),
-            why,
-            remedy: "name a PEM file of CA certificates that this user may read",
-        };
-        let Some(path) = given(&self.marathon_cacert) else {
-            return Ok(None);
-        };
-        let text = read(path).map_err(|why| bad(path, why))?;
-        if !text.contains("-----BEGIN CERTIFICATE-----") {
-            return Err(bad(path, "it holds no certificate".into()));
-        }
-        Ok(Some(path.to_owned()))
     }
 
     fn intent(&self) -> Result<intent::Config, BadSetting> {
@@ -217,6 +211,22 @@ impl Typed {
         let framework_name = self.framework_name.as_ref();
         let framework_name = framework_name.filter(|name| !name.is_empty());
         let app_id = |name: &String| AppId::from(format!("/{}", name.trim_matches('/')).as_str());
+        let framework_name = framework_name.map(app_id);
+        let acme = AcmePort::new(
+            &self.marathon_acme_app_id,
+            self.marathon_acme_port_index.into(),
+        );
+        if acme
+            .as_ref()
+            .is_some_and(|port| Some(port.app()) == framework_name.as_ref())
+        {
+            return Err(BadSetting {
+                variable: "MARATHON_ACME_APP_ID",
+                value: self.marathon_acme_app_id.clone(),
+                why: "it is FRAMEWORK_NAME too, the app that is never served".into(),
+                remedy: "name the app that answers ACME challenges, or leave it empty",
+            });
+        }
         Ok(intent::Config {
             groups: if groups.contains("*") {
                 Groups::All
@@ -226,40 +236,37 @@ impl Typed {
             label_prefix: prefix.clone(),
             strict: self.strict_mode,
             use_health: self.use_marathon_health,
-            framework_name: framework_name.map(app_id),
+            framework_name,
+            acme,
         })
     }
 
-    fn xds_listen(&self) -> Result<XdsListen, BadSetting> {
-        let listen = self.link.listen()?;
-        let XdsListen::Tcp(address) = listen else {
-            return Ok(listen);
+    /// Whether private keys may leave over the xDS port.
+    fn secrets_may_leave(
+        &self,
+        listen: &XdsListen,
+        security: &Security,
+    ) -> Result<bool, BadSetting> {
+        let address = match (listen, security) {
+            (XdsListen::Unix(_), _) => return Ok(true),
+            (XdsListen::Tcp(address), Security::Plain) => address,
+            (XdsListen::Tcp(_), Security::Files(_, clients) | Security::Vault(_, clients)) => {
+                return Ok(match clients {
+                    xds::Clients::Named(_) => true,
+                    xds::Clients::Anybody | xds::Clients::OfAuthority => false,
+                });
+            }
         };
-        if !address.ip().is_loopback() {
-            if !self.xds_plaintext {
-                return Err(self.link.bad_listen(
-                    "plaintext xDS would be open to the network",
-                    "listen on loopback or unix:PATH, or allow it with XDS_PLAINTEXT=true",
-                ));
-            }
-            if self.xds_plaintext_secrets {
-                return Err(self.link.bad_listen(
-                    "private keys never leave in plaintext over the network",
-                    "listen on loopback or unix:PATH, or take XDS_PLAINTEXT_SECRETS away",
-                ));
-            }
+        if self.xds_plaintext_secrets && !address.ip().is_loopback() {
+            return Err(self.link.bad_listen(
+                "private keys never leave in plaintext over the network",
+                "listen on loopback or unix:PATH, or take XDS_PLAINTEXT_SECRETS away",
+            ));
         }
-        Ok(listen)
+        Ok(self.xds_plaintext_secrets)
     }
 
-    fn secrets_may_leave(&self, xds_listen: &XdsListen) -> bool {
-        match xds_listen {
-            XdsListen::Unix(_) => true,
-            XdsListen::Tcp(address) => address.ip().is_loopback() && self.xds_plaintext_secrets,
-        }
-    }
-
-    fn certificates(&self, xds_listen: &XdsListen) -> Result<Option<files::Config>, BadSetting> {
+    fn certificates(&self, secrets: bool) -> Result<Option<files::Config>, BadSetting> {
         let Some(folder) = given(&self.certificates_dir) else {
             return Ok(None);
         };
@@ -269,11 +276,8 @@ impl Typed {
             why,
             remedy,
         };
-        if !self.secrets_may_leave(xds_listen) {
-            return Err(bad(
-                "private keys have no safe way to Envoy".into(),
-                "set XDS_LISTEN=unix:PATH, or XDS_PLAINTEXT_SECRETS=true on loopback",
-            ));
+        if !secrets {
+            return Err(bad(NO_SAFE_WAY.into(), SAFE_WAYS));
         }
         if let Err(error) = std::fs::read_dir(folder) {
             return Err(bad(
@@ -313,6 +317,10 @@ impl Typed {
             http_listen,
             https_listen,
             cluster_name: self.link.cluster_name()?,
+            default_certificate: self
+                .default_certificate
+                .clone()
+                .filter(|name| !name.is_empty()),
             normalisation: Normalisation {
                 escaped_slashes: self.escaped_slashes,
                 headers_with_underscores: self.headers_with_underscores,

@@ -1,6 +1,7 @@
 //! What each setting means, and which values are refused in which words.
 
 use super::*;
+use crate::marathon::Login;
 
 fn typed(line: &str) -> Typed {
     Typed::from_flags(line.split_whitespace().map(str::to_owned)).unwrap()
@@ -87,6 +88,14 @@ fn a_bad_value_is_named_with_its_remedy() {
             "CERTIFICATES_DIR=/no/such: the folder cannot be read",
         ),
         (
+            "--default-certificate wild",
+            "DEFAULT_CERTIFICATE=wild: there are no certificates",
+        ),
+        (
+            "--framework-name /edge --marathon-acme-app-id edge",
+            "MARATHON_ACME_APP_ID=edge: it is FRAMEWORK_NAME too",
+        ),
+        (
             "--refresh-delay 0.005",
             "REFRESH_DELAY=0.005: Envoy crashes",
         ),
@@ -124,6 +133,7 @@ fn values_that_are_no_numbers_are_refused_as_they_are_typed() {
         "--refresh-delay NaN",
         "--sudden-loss-percent 101",
         "--http-listen-port 65536",
+        "--marathon-acme-port-index -1",
         "--strict-mode maybe",
     ] {
         let flags = line.split_whitespace().map(str::to_owned);
@@ -135,11 +145,13 @@ fn values_that_are_no_numbers_are_refused_as_they_are_typed() {
 fn a_variable_that_is_set_to_nothing_is_not_set() {
     let settings = meant(
         "--framework-name= --certificates-dir= --marathon-credentials-file= --marathon-cacert= \
-         --marathon-leader-hosts=",
+         --marathon-token-file= --marathon-service-account-file= --marathon-client-cert= \
+         --marathon-client-key= --marathon-leader-hosts=",
     );
     assert_eq!(settings.intent.framework_name, None);
     assert!(settings.certificates.is_none());
-    assert_eq!(settings.marathon.credentials_file, None);
+    assert_eq!(settings.marathon.login, Login::None);
+    assert_eq!(settings.marathon.client_identity, None);
     assert_eq!(settings.marathon.ca_file, None);
     assert!(settings.marathon.leader_hosts.is_empty());
 }
@@ -149,6 +161,28 @@ fn a_star_serves_every_group_and_an_app_id_gets_its_slash() {
     let settings = meant("--haproxy-group a,* --framework-name edge/lb");
     assert_eq!(settings.intent.groups, Groups::All);
     assert_eq!(settings.intent.framework_name, Some("/edge/lb".into()));
+}
+
+#[test]
+fn challenges_go_to_marathon_acme_unless_it_is_named_otherwise_or_nothing() {
+    let acme = |line| meant(line).intent.acme;
+    assert_eq!(acme(""), AcmePort::new("/marathon-acme", 0));
+    let named = "--marathon-acme-app-id infra/acme --marathon-acme-port-index 2";
+    assert_eq!(acme(named), AcmePort::new("/infra/acme", 2));
+    assert_eq!(acme("--marathon-acme-app-id="), None);
+}
+
+#[test]
+fn the_default_certificate_is_a_name_or_none() {
+    let name = |line| meant(line).resources.default_certificate;
+    assert_eq!(name(""), None);
+    assert_eq!(name("--default-certificate="), None);
+    let folder = tempfile::tempdir().unwrap();
+    let given = format!(
+        "--default-certificate wild --xds-plaintext-secrets --certificates-dir {}",
+        folder.path().display()
+    );
+    assert_eq!(name(&given).as_deref(), Some("wild"));
 }
 
 #[test]
@@ -182,4 +216,228 @@ fn other_crates_are_capped_at_warn() {
     assert!(!filter("error,hyper=trace").would_enable("hyper::proto", &level));
     assert!(filter("error,marathon_envoy::xds=info").would_enable("marathon_envoy::xds", &level));
     assert!(!filter("error,marathon_envoy::xds=info").would_enable("marathon_envoy", &level));
+}
+
+/// Files that settings can name: a certificate, its key.
+struct Files {
+    folder: tempfile::TempDir,
+}
+
+impl Files {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, block) in [("cert", "CERTIFICATE"), ("key", "PRIVATE KEY")] {
+            let text = format!("-----BEGIN {block}-----\n-----END {block}-----\n");
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        Self { folder }
+    }
+
+    /// The line with `{cert}` and `{key}` filled in.
+    fn fill(&self, line: &str) -> String {
+        let path = |name| self.folder.path().join(name).display().to_string();
+        line.replace("{cert}", &path("cert"))
+            .replace("{key}", &path("key"))
+    }
+}
+
+#[test]
+fn vault_is_off_until_it_or_a_login_is_named() {
+    assert!(meant("").vault.is_none());
+    assert!(meant("--vault-pki-cn edge").vault.is_none());
+    for line in [
+        "--vault http://127.0.0.1:8200",
+        "--vault-addr https://vault.example",
+        "--vault-token canary",
+        "--vault-token-file /run/token",
+        "--vault-role-id edge",
+        "--vault-auth-method none",
+    ] {
+        let settings = meant(&format!("{line} --xds-client-names edge-1"));
+        let vault = settings.vault.as_ref().unwrap();
+        assert!(vault.store.is_some() && vault.serving.is_some(), "{line}");
+        assert_eq!(settings.sources(), [Source::Vault], "{line}");
+        assert!(!format!("{settings:?}").contains("canary"), "{line}");
+    }
+}
+
+#[test]
+fn the_originals_defaults_of_vault_are_kept() {
+    let vault = meant("--vault-token t --xds-client-names e").vault.unwrap();
+    assert_eq!(vault.address.as_str(), "http://127.0.0.1:8200");
+    let store = vault.store.unwrap();
+    assert_eq!((&*store.mount, &*store.prefix), ("secret", "marathon-acme"));
+    let serving = vault.serving.unwrap();
+    assert_eq!(
+        (&*serving.mount, &*serving.role, &*serving.common_name),
+        ("pki", "marathon-envoy-poc", "marathon-envoy-poc")
+    );
+    assert_eq!(serving.clients, crate::vault::ClientAuthorities::Mount);
+}
+
+#[test]
+fn times_of_vault_are_seconds_or_have_a_unit() {
+    for (text, expected) in [
+        ("90", 90),
+        ("90s", 90),
+        ("1500ms", 1),
+        ("2m", 120),
+        ("72h", 259_200),
+    ] {
+        let line = format!("--vault-token t --xds-client-names e --vault-pki-ttl {text}");
+        let ttl = meant(&line).vault.unwrap().serving.unwrap().ttl.unwrap();
+        assert_eq!(ttl.as_secs(), expected, "{text}");
+    }
+    let words = ["--vault-pki-ttl=1d".to_owned()];
+    assert!(Typed::from_flags(words).is_err());
+}
+
+#[test]
+fn the_xds_port_speaks_tls_with_a_certificate_or_vault_and_plaintext_only_if_told() {
+    let files = Files::new();
+    let serving = |line: &str| {
+        let settings = meant(&files.fill(line));
+        let from_vault = settings.vault.and_then(|vault| vault.serving).is_some();
+        (
+            settings.identity_files.is_some(),
+            from_vault,
+            settings.xds.secrets,
+        )
+    };
+    let names = "--xds-client-names edge-1";
+    let files_and_ca = "--xds-cert-file {cert} --xds-key-file {key} --xds-client-ca-file {cert}";
+    for (line, expected) in [
+        (String::new(), (false, false, false)),
+        ("--xds-plaintext-secrets".to_owned(), (false, false, true)),
+        (
+            "--xds-listen unix:/run/x.sock".to_owned(),
+            (false, false, true),
+        ),
+        (
+            "--xds-cert-file {cert} --xds-key-file {key}".to_owned(),
+            (true, false, false),
+        ),
+        (files_and_ca.to_owned(), (true, false, false)),
+        (format!("{files_and_ca} {names}"), (true, false, true)),
+        (format!("--vault-token t {names}"), (false, true, true)),
+        (
+            format!("--vault-token t {files_and_ca} {names}"),
+            (true, false, true),
+        ),
+        (
+            "--vault-token t --xds-plaintext --vault-certificates false".to_owned(),
+            (false, false, false),
+        ),
+        (
+            "--vault-token t --xds-listen unix:/run/x.sock".to_owned(),
+            (false, false, true),
+        ),
+    ] {
+        assert_eq!(serving(&line), expected, "{line}");
+    }
+}
+
+#[test]
+fn clients_are_authenticated_off_loopback_and_wherever_a_ca_is() {
+    let files = Files::new();
+    let clients = |line: &str| meant(&files.fill(line)).xds.clients;
+    let tls = "--xds-cert-file {cert} --xds-key-file {key}";
+    assert_eq!(clients(tls), xds::Clients::Anybody);
+    assert_eq!(
+        clients(&format!("{tls} --xds-client-ca-file {{cert}}")),
+        xds::Clients::OfAuthority
+    );
+    let open = format!("{tls} --xds-listen 0.0.0.0:5000 --xds-client-auth off");
+    assert_eq!(clients(&open), xds::Clients::Anybody);
+    let named = clients("--vault-token t --xds-client-names Edge-1,*.edge.example");
+    assert_eq!(
+        format!("{named:?}"),
+        "Named({\"edge-1\", \"*.edge.example\"})"
+    );
+}
+
+#[test]
+fn what_contradicts_itself_around_tls_and_vault_is_refused() {
+    let files = Files::new();
+    for (line, expected) in [
+        (
+            "--vault-token t",
+            "XDS_CLIENT_NAMES=: whoever has any certificate of Vault's PKI",
+        ),
+        (
+            "--vault-token t --xds-plaintext",
+            "VAULT_CERTIFICATES=true: private keys have no safe way",
+        ),
+        (
+            "--vault http://a:1 --vault-addr http://b:1 --xds-client-names e",
+            "VAULT=(hidden): VAULT_ADDR names another",
+        ),
+        (
+            "--vault-addr http://user:secret@v --xds-client-names e",
+            "VAULT_ADDR=(hidden): it holds credentials",
+        ),
+        (
+            "--vault-token t --vault-role-id r --xds-client-names e",
+            "VAULT_AUTH_METHOD=(unset): both a token and a role id",
+        ),
+        (
+            "--vault-token t --vault-token-file /t --xds-client-names e",
+            "VAULT_TOKEN_FILE=/t: VAULT_TOKEN is set too",
+        ),
+        (
+            "--vault-auth-method cert --xds-client-names e",
+            "VAULT_AUTH_METHOD=cert: what it needs is missing",
+        ),
+        (
+            "--vault-token t --vault-client-cert {cert} --xds-client-names e",
+            "VAULT_CLIENT_CERT={cert}: its key is missing",
+        ),
+        (
+            "--vault-token t --vault-cacert {key} --xds-client-names e",
+            "VAULT_CACERT={key}: there is no CERTIFICATE in it",
+        ),
+        (
+            "--vault-token t --vault-kv-mount a/../b --xds-client-names e",
+            "VAULT_KV_MOUNT=a/../b: it is no path",
+        ),
+        (
+            "--vault-token t --vault-pki-renew-at 1 --xds-client-names e",
+            "VAULT_PKI_RENEW_AT=1: a certificate would be renewed",
+        ),
+        (
+            "--vault-token t --vault-poll-interval 0 --xds-client-names e",
+            "VAULT_POLL_INTERVAL=0: it would keep Vault busy",
+        ),
+        (
+            "--xds-cert-file {cert}",
+            "XDS_CERT_FILE={cert}: its key is missing",
+        ),
+        (
+            "--xds-cert-file {cert} --xds-key-file {key} --xds-listen 0.0.0.0:5000",
+            "XDS_CLIENT_AUTH=require: there is no CA",
+        ),
+        (
+            "--xds-cert-file {cert} --xds-key-file {key} --xds-client-names e",
+            "XDS_CLIENT_NAMES=e: no certificate is asked for",
+        ),
+        (
+            "--xds-cert-file {cert} --xds-key-file {key} --xds-client-ca-file {cert} \
+             --certificates-dir /",
+            "CERTIFICATES_DIR=/: private keys have no safe way",
+        ),
+        (
+            "--xds-client-names e",
+            "XDS_CLIENT_NAMES=e: the xDS port speaks plaintext",
+        ),
+        (
+            "--xds-listen unix:/x --xds-cert-file {cert}",
+            "XDS_CERT_FILE={cert}: a Unix socket needs no TLS",
+        ),
+    ] {
+        let error = refused(&files.fill(line));
+        let expected = files.fill(expected);
+        assert!(error.starts_with(&expected), "{line}: {error}");
+        assert!(error.contains("; "), "{error} names a remedy");
+        assert!(!error.contains("secret@"), "{error} shows a password");
+    }
 }

@@ -1,6 +1,9 @@
-//! Settings as they are typed: flags and environment variables, and the table of them.
+//! Settings as they are typed: flags and environment variables.
 
-use std::fmt::Write as _;
+mod marathon;
+mod tls;
+mod vault;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,40 +11,20 @@ use std::time::Duration;
 use clap::builder::{OsStringValueParser, PossibleValuesParser, Resettable, TypedValueParser};
 use clap::{Args, FromArgMatches as _, ValueEnum};
 
+pub use marathon::Marathon;
+pub use tls::{ClientAuth, Tls};
+pub use vault::{AuthMethod, KvEngine, Vault};
+
 use super::{BadSetting, XdsListen};
 use crate::resources::{EscapedSlashes, Underscores};
+use crate::vault::Secret;
 
 /// The settings of the daemon, as typed.
 #[derive(Args, Clone, Debug)]
 pub struct Typed {
-    /// Base URLs of Marathon, as a comma list: the instances of one cluster, asked in turn.
-    #[arg(
-        long,
-        env = "MARATHON",
-        value_name = "URLS",
-        default_value = "http://127.0.0.1:8080",
-        value_delimiter = ','
-    )]
-    pub marathon: Vec<String>,
-
-    /// File with Marathon's credentials, one line `user:password`; read again for every connection.
-    #[arg(long, env = "MARATHON_CREDENTIALS_FILE", value_name = "FILE", value_parser = path())]
-    pub marathon_credentials_file: Option<PathBuf>,
-
-    /// PEM file with the CA of Marathon's certificate, trusted beside the system's.
-    #[arg(long, env = "MARATHON_CACERT", value_name = "FILE", value_parser = path())]
-    pub marathon_cacert: Option<PathBuf>,
-
-    /// More hosts, as a comma list of `host` or `host:port`, that a standby may redirect the event
-    /// stream to and that may see the credentials. The configured ones and the leader that
-    /// Marathon names always may.
-    #[arg(
-        long,
-        env = "MARATHON_LEADER_HOSTS",
-        value_name = "HOSTS",
-        value_delimiter = ','
-    )]
-    pub marathon_leader_hosts: Vec<String>,
+    /// Where Marathon is, and who asks it.
+    #[command(flatten)]
+    pub marathon: Marathon,
 
     /// Groups to serve, as a comma list; `*` serves every app.
     #[arg(
@@ -99,6 +82,10 @@ pub struct Typed {
     /// Allow private keys to leave over plaintext on loopback, where every local process can ask.
     #[arg(long, env = "XDS_PLAINTEXT_SECRETS", value_name = "BOOL", default_value = "false", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub xds_plaintext_secrets: bool,
+
+    /// TLS on the xDS port.
+    #[command(flatten)]
+    pub tls: Tls,
 
     /// Bytes that one request over gRPC may have. A proxy that comes back names everything that it
     /// has: 80 bytes for each resource.
@@ -179,6 +166,34 @@ pub struct Typed {
     #[arg(long, env = "CERTIFICATES_DIR", value_name = "FOLDER", value_parser = path())]
     pub certificates_dir: Option<PathBuf>,
 
+    /// Id of the app that answers ACME challenges for the hosts in `MARATHON_ACME_{n}_DOMAIN`
+    /// labels. Empty: those labels mean nothing.
+    #[arg(
+        long,
+        env = "MARATHON_ACME_APP_ID",
+        value_name = "APP",
+        default_value = "marathon-acme"
+    )]
+    pub marathon_acme_app_id: String,
+
+    /// Position of the port on which that app answers, counted from 0.
+    #[arg(
+        long,
+        env = "MARATHON_ACME_PORT_INDEX",
+        value_name = "INDEX",
+        default_value = "0"
+    )]
+    pub marathon_acme_port_index: u16,
+
+    /// Name of the certificate that is shown to clients that ask for no name, or for one that no
+    /// certificate has. Unset: they are cut off.
+    #[arg(long, env = "DEFAULT_CERTIFICATE", value_name = "NAME")]
+    pub default_certificate: Option<String>,
+
+    /// Vault.
+    #[command(flatten)]
+    pub vault: Vault,
+
     /// What the log looks like.
     #[arg(
         long,
@@ -254,6 +269,28 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .parse()
         .map_err(|_| "not a number of seconds".to_owned())?;
     Duration::try_from_secs_f64(seconds).map_err(|_| "not a number of seconds from 0 up".to_owned())
+}
+
+/// A duration as Vault's users write it: seconds as they are, or with a unit behind the number.
+fn span(text: &str) -> Result<Duration, String> {
+    let units = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3_600.0)];
+    let named = units
+        .iter()
+        .find_map(|(unit, in_seconds)| Some((text.strip_suffix(unit)?, in_seconds)));
+    let (number, in_seconds) = named.unwrap_or((text, &1.0));
+    let wrong = || "not a time: write seconds, or a number with s, m or h behind it".to_owned();
+    let number: f64 = number.trim().parse().map_err(|_| wrong())?;
+    Duration::try_from_secs_f64(number * in_seconds).map_err(|_| wrong())
+}
+
+/// Whether something is on, in any of the spellings that Vault's own client takes.
+fn switch() -> impl TypedValueParser<Value = bool> {
+    clap::builder::BoolishValueParser::new()
+}
+
+/// A text that prints as dots.
+fn secret() -> impl TypedValueParser<Value = Secret> {
+    clap::builder::StringValueParser::new().map(Secret::from)
 }
 
 /// A path, which may be empty: whoever means it takes that for none.
@@ -355,40 +392,4 @@ impl Link {
             remedy,
         }
     }
-}
-
-/// Every setting as a row of a Markdown table: variable, flag, default, meaning.
-pub fn table(serve: &clap::Command) -> String {
-    let mut table = "| variable | flag | default | meaning |\n|---|---|---|---|\n".to_owned();
-    for argument in serve.get_arguments() {
-        let (Some(variable), Some(flag)) = (argument.get_env(), argument.get_long()) else {
-            continue;
-        };
-        let defaults: Vec<_> = argument
-            .get_default_values()
-            .iter()
-            .map(|value| format!("`{}`", value.to_string_lossy()))
-            .collect();
-        let help = argument.get_help().map(ToString::to_string);
-        let mut help = help.unwrap_or_default();
-        let values = argument.get_possible_values();
-        if !values.is_empty()
-            && !argument
-                .get_value_names()
-                .is_some_and(|names| names.iter().any(|name| name == "BOOL"))
-        {
-            let names: Vec<_> = values.iter().map(|value| value.get_name()).collect();
-            help = format!("{help}: {}", names.join(", "));
-        }
-        let help = help.replace('|', "\\|");
-        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
-        let variable = variable.to_string_lossy();
-        // Writing to a string cannot fail.
-        let _ = writeln!(
-            table,
-            "| `{variable}` | `--{flag}` | {} | {help} |",
-            defaults.join(", ")
-        );
-    }
-    table
 }

@@ -481,13 +481,39 @@ mod tests {
     }
 
     #[test]
-    fn the_common_name_counts_only_without_alternative_names() {
+    fn the_common_name_counts_only_without_a_name_beside_it() {
         let sec1 = include_str!("../../tests/certificates/ecdsa-sec1-no-san.pem");
         assert_eq!(good(sec1).server_names, ["common.example"]);
 
-        let mut addressed = params("common.example", &[]);
-        addressed.subject_alt_names = vec![SanType::IpAddress([192, 0, 2, 1].into())];
-        check_refused(&bundle(&addressed), &["valid for no DNS name"]);
+        let address = SanType::IpAddress([192, 0, 2, 1].into());
+        let mail = SanType::Rfc822Name("a@b.example".try_into().unwrap());
+        let mut addressed = params("*.Common.example", &[]);
+        addressed.subject_alt_names = vec![address.clone(), mail];
+        assert_eq!(good(&bundle(&addressed)).server_names, ["*.common.example"]);
+
+        let mut named = params("common.example", &["a.example"]);
+        named.subject_alt_names.push(address);
+        assert_eq!(good(&bundle(&named)).server_names, ["a.example"]);
+
+        // A name that is no use is one all the same.
+        let mut useless = params("common.example", &[]);
+        useless.subject_alt_names = vec![SanType::DnsName("*".try_into().unwrap())];
+        assert_eq!(parse(&bundle(&useless)).certificate, None);
+    }
+
+    #[test]
+    fn a_common_name_that_is_no_host_s_is_no_name() {
+        for common_name in ["The Web Team", "192.0.2.1", ""] {
+            let parsed = parse(&bundle(&params(common_name, &[])));
+            assert_eq!(parsed.certificate, None, "{common_name}");
+            let messages: Vec<_> = parsed.problems.iter().map(|p| &*p.message).collect();
+            assert_eq!(messages.len(), 2, "{messages:?}");
+            assert!(messages[0].starts_with("it is valid for no DNS name"));
+            assert!(messages[1].contains(&quoted(common_name)), "{messages:?}");
+        }
+        let mut nameless = params("", &[]);
+        nameless.distinguished_name = DistinguishedName::new();
+        check_refused(&bundle(&nameless), &["valid for no DNS name"]);
     }
 
     #[test]

@@ -66,13 +66,25 @@ pub enum Event {
         /// Its addresses in the order of preference; none when the name does not resolve.
         addresses: Vec<IpAddr>,
     },
-    /// The certificates were read: they replace what was known.
+    /// The certificates of one source were read: they replace what was known from there.
     CertificatesRead {
+        /// Where they were read.
+        source: Source,
         /// The good ones.
         certificates: Vec<Arc<Certificate>>,
         /// What is wrong with the others; a name that is listed here keeps its last good one.
         problems: Vec<Problem>,
     },
+}
+
+/// Where certificates come from. If two have one of the same name, the first in this order is
+/// served: what an operator puts into a folder is meant to win.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// A folder of files.
+    Files,
+    /// Vault.
+    Vault,
 }
 
 /// A list of apps as Marathon answered it.

@@ -25,7 +25,7 @@ use imbl::ordmap::DiffItem;
 
 use app::{AgentHost, AppId, Health, TaskState};
 use certificate::Certificate;
-use event::{Event, Stale};
+use event::{Event, Source, Stale};
 use problem::{Problem, Reason, Subject};
 
 pub use tasks::AppState;
@@ -39,8 +39,17 @@ pub struct State {
     apps: OrdMap<AppId, Arc<AppState>>,
     unreadable: OrdMap<AppId, String>,
     hosts: OrdMap<AgentHost, Arc<[IpAddr]>>,
-    certificates: Option<OrdMap<String, Arc<Certificate>>>,
-    certificate_problems: Arc<[Problem]>,
+    /// What each source that was read holds.
+    stores: OrdMap<Source, Store>,
+    /// What is served of them.
+    certificates: OrdMap<String, Arc<Certificate>>,
+}
+
+/// The certificates of one source.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Store {
+    certificates: OrdMap<String, Arc<Certificate>>,
+    problems: Arc<[Problem]>,
 }
 
 /// What the reducer is told once.
@@ -113,9 +122,10 @@ pub fn reduce(mut state: State, event: Event) -> (State, Vec<Stale>) {
             state.hosts.insert(host, addresses.into());
         }
         Event::CertificatesRead {
+            source,
             certificates,
             problems,
-        } => state.read_certificates(certificates, problems),
+        } => state.read_certificates(source, certificates, problems),
     }
     (state, stale)
 }
@@ -130,8 +140,8 @@ impl State {
             apps: OrdMap::new(),
             unreadable: OrdMap::new(),
             hosts: OrdMap::new(),
-            certificates: None,
-            certificate_problems: Arc::new([]),
+            stores: OrdMap::new(),
+            certificates: OrdMap::new(),
         }
     }
 
@@ -169,23 +179,19 @@ impl State {
         })
     }
 
-    /// Whether the certificates were read at least once.
-    pub fn certificates_read(&self) -> bool {
-        self.certificates.is_some()
+    /// Whether the certificates of this source were read at least once.
+    pub fn certificates_read(&self, source: Source) -> bool {
+        self.stores.contains_key(&source)
     }
 
     /// The certificates by name.
     pub fn certificates(&self) -> impl Iterator<Item = &Arc<Certificate>> {
-        self.certificates.iter().flat_map(OrdMap::values)
+        self.certificates.values()
     }
 
     /// Whether the certificates are the same, without looking at them one by one.
     pub fn shares_certificates_with(&self, other: &Self) -> bool {
-        match (&self.certificates, &other.certificates) {
-            (Some(one), Some(two)) => one.ptr_eq(two) || one == two,
-            (None, None) => true,
-            (Some(_), None) | (None, Some(_)) => false,
-        }
+        self.certificates.ptr_eq(&other.certificates) || self.certificates == other.certificates
     }
 
     /// How many tasks count as healthy only because there were no results at all at the start.
@@ -219,7 +225,7 @@ impl State {
         });
         unreadable
             .chain(unresolved)
-            .chain(self.certificate_problems.iter().cloned())
+            .chain(self.certificate_problems())
             .collect()
     }
 
@@ -228,7 +234,21 @@ impl State {
         let shared = |one: &OrdMap<AgentHost, Arc<[IpAddr]>>, two| one.ptr_eq(two) || one == two;
         (self.unreadable.ptr_eq(&other.unreadable) || self.unreadable == other.unreadable)
             && shared(&self.hosts, &other.hosts)
-            && self.certificate_problems == other.certificate_problems
+            && (self.stores.ptr_eq(&other.stores) || self.stores == other.stores)
+    }
+
+    fn certificate_problems(&self) -> impl Iterator<Item = Problem> {
+        let own = self.stores.values().flat_map(|store| store.problems.iter());
+        let files = self.stores.get(&Source::Files);
+        let in_files = move |name: &&String| {
+            files.is_some_and(|files| files.certificates.contains_key(name.as_str()))
+        };
+        let vault = self.stores.get(&Source::Vault);
+        let names = vault
+            .into_iter()
+            .flat_map(|vault| vault.certificates.keys());
+        let hidden = names.filter(in_files).map(|name| hidden_certificate(name));
+        own.cloned().chain(hidden)
     }
 
     /// The apps that differ between this state and a later one, or whose tasks' agents do: the
@@ -265,7 +285,13 @@ impl State {
         }
     }
 
-    fn read_certificates(&mut self, good: Vec<Arc<Certificate>>, problems: Vec<Problem>) {
+    fn read_certificates(
+        &mut self,
+        source: Source,
+        good: Vec<Arc<Certificate>>,
+        problems: Vec<Problem>,
+    ) {
+        let known = self.stores.get(&source).cloned().unwrap_or_default();
         let mut certificates: BTreeMap<String, Arc<Certificate>> = good
             .into_iter()
             .map(|certificate| (certificate.name.clone(), certificate))
@@ -274,18 +300,39 @@ impl State {
             let Subject::Certificate(name) = &problem.subject else {
                 continue;
             };
-            let last_good = self.certificates.as_ref().and_then(|known| known.get(name));
-            if let Some(last_good) = last_good {
+            if let Some(last_good) = known.certificates.get(name) {
                 certificates
                     .entry(name.clone())
                     .or_insert_with(|| last_good.clone());
             }
         }
         let certificates: OrdMap<_, _> = certificates.into();
-        if self.certificates.as_ref() != Some(&certificates) {
-            self.certificates = Some(certificates);
+        let store = Store {
+            certificates: if certificates == known.certificates {
+                known.certificates
+            } else {
+                certificates
+            },
+            problems: problems.into(),
+        };
+        self.stores.insert(source, store);
+        // Of one name the first source's is kept.
+        let stores = self.stores.values().map(|store| store.certificates.clone());
+        let served = stores.reduce(OrdMap::union).unwrap_or_default();
+        if self.certificates != served {
+            self.certificates = served;
         }
-        self.certificate_problems = problems.into();
+    }
+}
+
+/// Vault's certificate that is not served because a file has its name.
+fn hidden_certificate(name: &str) -> Problem {
+    Problem {
+        subject: Subject::Certificate(name.to_owned()),
+        label: None,
+        reason: Reason::Conflict,
+        message: "Vault's is not served: the certificates folder has one of the same name".into(),
+        remedy: "remove the one that is not wanted".into(),
     }
 }
 

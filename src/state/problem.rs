@@ -48,13 +48,19 @@ pub enum Reason {
     UnresolvedAgent,
     /// A certificate cannot be used: the last good one of its name stays.
     InvalidCertificate,
+    /// A certificate that a setting names is not there, or one cannot be had from where it is kept:
+    /// the last good one of its name stays.
+    MissingCertificate,
+    /// An app asks for certificates over ACME, and the port that answers the challenges is not
+    /// there.
+    UnansweredChallenge,
     /// Envoy's v2 API cannot say it: its proxies get what comes nearest.
     V2Limit,
 }
 
 impl Reason {
     /// Every class, for metrics that show zeros.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::UnreadableApp,
         Self::InvalidLabel,
         Self::Conflict,
@@ -62,6 +68,8 @@ impl Reason {
         Self::UnroutablePort,
         Self::UnresolvedAgent,
         Self::InvalidCertificate,
+        Self::MissingCertificate,
+        Self::UnansweredChallenge,
         Self::V2Limit,
     ];
 
@@ -75,6 +83,8 @@ impl Reason {
             Self::UnroutablePort => "unroutable_port",
             Self::UnresolvedAgent => "unresolved_agent",
             Self::InvalidCertificate => "invalid_certificate",
+            Self::MissingCertificate => "missing_certificate",
+            Self::UnansweredChallenge => "unanswered_challenge",
             Self::V2Limit => "v2_limit",
         }
     }

@@ -192,7 +192,10 @@ fn listed_apps() -> impl Strategy<Value = ListedApp> {
 
 fn label_names() -> impl Strategy<Value = String> {
     let suffixes = vec!["GROUP", "VHOST", "PATH", "ENABLED", "REDIRECT_TO_HTTPS"];
-    (0..3usize, select(suffixes)).prop_map(|(index, suffix)| format!("HAPROXY_{index}_{suffix}"))
+    let of_balancer = (0..3usize, select(suffixes))
+        .prop_map(|(index, suffix)| format!("HAPROXY_{index}_{suffix}"));
+    let of_acme = (0..2usize).prop_map(|index| format!("MARATHON_ACME_{index}_DOMAIN"));
+    prop_oneof![5 => of_balancer, 1 => of_acme]
 }
 
 fn label_values() -> impl Strategy<Value = String> {
@@ -201,6 +204,7 @@ fn label_values() -> impl Strategy<Value = String> {
         "b.test,a.test",
         "*.test",
         "*",
+        "x.b.test",
         "/",
         "/x",
         "-i /x /y",

@@ -443,3 +443,69 @@ proptest! {
         }
     }
 }
+
+fn certificate(name: &str, not_after_seconds: i64) -> Arc<Certificate> {
+    Arc::new(Certificate {
+        name: name.to_owned(),
+        server_names: vec![format!("{name}.example")],
+        not_before_seconds: 0,
+        not_after_seconds,
+        chain_pem: String::new(),
+        key_pem: String::new().into(),
+    })
+}
+
+fn read(source: Source, certificates: Vec<Arc<Certificate>>, problems: Vec<Problem>) -> Event {
+    Event::CertificatesRead {
+        source,
+        certificates,
+        problems,
+    }
+}
+
+fn served(state: &State) -> Vec<(&str, i64)> {
+    let certificates = state.certificates();
+    let served = certificates.map(|served| (served.name.as_str(), served.not_after_seconds));
+    served.collect()
+}
+
+#[test]
+fn certificates_of_two_sources_are_served_together_and_a_file_goes_before_vault() {
+    let vault = vec![certificate("a", 1), certificate("b", 1)];
+    let state = state_after([read(Source::Vault, vault, vec![])]);
+    assert!(state.certificates_read(Source::Vault) && !state.certificates_read(Source::Files));
+    let files = vec![certificate("b", 2), certificate("c", 2)];
+    let (both, _) = then(&state, read(Source::Files, files, vec![]));
+    assert_eq!(served(&both), [("a", 1), ("b", 2), ("c", 2)]);
+    let problems = both.problems();
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(
+        problems[0]
+            .to_string()
+            .starts_with("certificate b: Vault's is not served")
+    );
+
+    let (back, _) = then(&both, read(Source::Files, vec![], vec![]));
+    assert_eq!(served(&back), [("a", 1), ("b", 1)]);
+    assert_eq!(back.problems(), []);
+}
+
+#[test]
+fn a_problem_keeps_the_last_good_certificate_of_its_own_source_alone() {
+    let state = state_after([
+        read(Source::Vault, vec![certificate("a", 1)], vec![]),
+        read(Source::Files, vec![certificate("b", 2)], vec![]),
+    ]);
+    let bad = |name: &str| Problem {
+        subject: Subject::Certificate(name.to_owned()),
+        label: None,
+        reason: Reason::MissingCertificate,
+        message: "it is gone".into(),
+        remedy: "bring it back".into(),
+    };
+    let problems = vec![bad("a"), bad("b")];
+    let (kept, _) = then(&state, read(Source::Vault, vec![], problems));
+    assert_eq!(served(&kept), [("a", 1), ("b", 2)]);
+    let (gone, _) = then(&kept, read(Source::Files, vec![], vec![]));
+    assert_eq!(served(&gone), [("a", 1)], "vault never had b");
+}

@@ -1,6 +1,7 @@
 //! Serves the current snapshot to Envoy: connections in, held polls, a stop that answers them all.
 
 mod api;
+mod clients;
 mod content;
 mod grpc;
 mod limits;
@@ -36,12 +37,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use api::Api;
+pub use clients::{BadName, Clients, Names as ClientNames};
 pub use limits::{Limits, Patience};
 pub use listener::{Listener, SocketFile};
 pub use proxies::{Proxies, ProxyId};
 pub use subscription::Progress;
 pub use view::{KindView, ProxyView, StreamView, SubscriptionView};
 
+use crate::identity;
 use crate::metrics::Metrics;
 use crate::snapshot::cell::Reader;
 use grpc::{Ends, Grpc, is_grpc};
@@ -57,6 +60,8 @@ pub struct Config {
     pub secrets: bool,
     /// Whether Envoy's v2 API is answered too.
     pub v2: bool,
+    /// Which proxies are answered, on a listener with TLS.
+    pub clients: Clients,
     /// How many connections are open at once; more wait to be taken.
     pub max_connections: usize,
     /// How large a request's body may be.
@@ -86,7 +91,7 @@ pub struct Config {
 }
 
 impl Default for Config {
-    /// Polls are held 60 s, secrets stay, and there is no v2. 16,384 connections, since over HTTP/1.1 every held
+    /// Polls are held 60 s, secrets stay, there is no v2, and everybody is answered. 16,384 connections, since over HTTP/1.1 every held
     /// poll is one; 10,000 streams, since over HTTP/2 every held poll is one; bodies of 4 MiB
     /// (Envoy sends 77 kB) within 10 s; 10 s to the first request; 90 s between requests, as less
     /// than 75 s cuts connections that Envoy is about to use; a ping every 30 s, answered within
@@ -97,6 +102,7 @@ impl Default for Config {
             hold: Duration::from_secs(60),
             secrets: false,
             v2: false,
+            clients: Clients::Anybody,
             max_connections: 16_384,
             max_body_bytes: 4 << 20,
             body: Duration::from_secs(10),
@@ -135,7 +141,7 @@ pub enum Error {
     Accept(#[source] io::Error),
 }
 
-/// Serves proxies until `shutdown`, then answers every held poll as if its time were up, drains, and returns when
+/// Serves proxies, over TLS if there is an `identity` to show, until `shutdown`, then answers every held poll as if its time were up, drains, and returns when
 /// no task of its own is left. Several of these can share `proxies`. Dropping the future cuts every
 /// connection.
 ///
@@ -144,12 +150,14 @@ pub enum Error {
 /// When the listener breaks. A lack of file descriptors or memory is waited out.
 pub async fn serve(
     listener: Listener,
+    identity: Option<identity::Receiver>,
     reader: Reader,
     config: Config,
     proxies: Arc<Proxies>,
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
+    let _ = identity;
     let drain = config.drain;
     let cut = CancellationToken::new();
     let _cut_when_dropped = cut.clone().drop_guard();

@@ -63,6 +63,7 @@ impl Serving {
         let mut task = JoinSet::new();
         task.spawn(xds::serve(
             listener,
+            None,
             reader,
             xds::Config::default(),
             xds::Proxies::new(xds::Limits::default(), metrics.clone()),
@@ -129,6 +130,7 @@ impl Plane {
             strict: false,
             use_health: true,
             framework_name: None,
+            acme: None,
         };
         let config = resources::Config {
             http_listen: http,

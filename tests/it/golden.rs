@@ -11,12 +11,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use marathon_envoy::intent::{self, Groups};
+use marathon_envoy::intent::{self, AcmePort, Groups};
 use marathon_envoy::marathon::translate;
 use marathon_envoy::resources::{self, Projection};
 use marathon_envoy::snapshot::{Flavour, Kind};
 use marathon_envoy::state::certificate::{Certificate, PrivateKey};
-use marathon_envoy::state::event::Event;
+use marathon_envoy::state::event::{Event, Source};
 use marathon_envoy::state::{self, State, reduce};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -66,6 +66,9 @@ struct Settings {
     use_health: Option<bool>,
     framework_name: Option<String>,
     https_listen: Option<SocketAddr>,
+    acme_app_id: Option<String>,
+    acme_port_index: usize,
+    default_certificate: Option<String>,
     /// Whether the outcome shows every resource as a proxy gets it.
     in_full: bool,
 }
@@ -139,8 +142,15 @@ impl Settings {
             strict: self.strict,
             use_health: self.use_health.unwrap_or(true),
             framework_name: self.framework_name.map(|name| name.as_str().into()),
+            acme: AcmePort::new(
+                self.acme_app_id.as_deref().unwrap_or("marathon-acme"),
+                self.acme_port_index,
+            ),
         };
-        let mut resources = resources::Config::default();
+        let mut resources = resources::Config {
+            default_certificate: self.default_certificate,
+            ..resources::Config::default()
+        };
         if let Some(https_listen) = self.https_listen {
             resources.https_listen = https_listen;
         }
@@ -172,6 +182,7 @@ fn events(case: &Path) -> Vec<Event> {
             })
         });
         events.push(Event::CertificatesRead {
+            source: Source::Files,
             certificates: certificates.collect(),
             problems: Vec::new(),
         });
@@ -232,6 +243,8 @@ fn listener(listener: &Value) -> Value {
         let secret = &context["tls_certificate_sds_secret_configs"][0]["name"];
         if secret.is_null() {
             json!({})
+        } else if names.is_null() {
+            json!({ "secret": secret })
         } else {
             json!({ "secret": secret, "server_names": names })
         }

@@ -1,7 +1,11 @@
 //! Tests from outside, one binary: journeys, golden cases, and what holds the code tidy.
 
 #[cfg(test)]
+mod acme;
+#[cfg(test)]
 mod changes;
+#[cfg(test)]
+mod compose;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
@@ -32,3 +36,5 @@ mod tidy;
 mod tls;
 #[cfg(test)]
 mod traffic;
+#[cfg(test)]
+mod vault_policy;

@@ -220,7 +220,7 @@ impl Edge {
         let mut serving = JoinSet::new();
         let token = shutdown.clone();
         serving.spawn(xds::serve(
-            listener, reader, config, proxies, metrics, token,
+            listener, None, reader, config, proxies, metrics, token,
         ));
         Self {
             address,

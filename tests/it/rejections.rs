@@ -76,6 +76,7 @@ impl Plane {
         let mut serving = JoinSet::new();
         serving.spawn(xds::serve(
             port,
+            None,
             reader,
             xds::Config::default(),
             proxies.clone(),

@@ -1,6 +1,7 @@
 //! Tests of the room: reading what Marathon writes, and following it over real sockets.
 
 mod following;
+mod logins;
 mod peer;
 mod reading;
 mod redirects;

@@ -112,6 +112,14 @@ impl Exchange {
             .collect()
     }
 
+    /// What was sent with the request.
+    pub(super) async fn body(&mut self) -> String {
+        let length = self.header("content-length").concat().parse().unwrap();
+        let mut body = vec![0; length];
+        within(self.socket.read_exact(&mut body)).await.unwrap();
+        String::from_utf8(body).unwrap()
+    }
+
     pub(super) async fn send(&mut self, text: &str) {
         self.socket.write_all(text.as_bytes()).await.unwrap();
     }

@@ -1,9 +1,9 @@
 //! Where the credentials go.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::peer::{Marathon, Subject};
-use crate::marathon::{Config, Error};
+use crate::marathon::{Config, Error, Login};
 
 /// A file of its own, gone when the test is over.
 struct Credentials(PathBuf);
@@ -20,8 +20,8 @@ impl Credentials {
         std::fs::write(&self.0, text).unwrap();
     }
 
-    fn path(&self) -> Option<PathBuf> {
-        Some(self.0.clone())
+    fn login(&self) -> Login {
+        Login::Credentials(self.0.clone())
     }
 }
 
@@ -40,7 +40,7 @@ async fn credentials_go_with_every_request_and_are_read_each_time() {
     let credentials = Credentials::new("rotation", "user:hunter2\n");
     let marathon = Marathon::listening().await;
     let config = Config {
-        credentials_file: credentials.path(),
+        login: credentials.login(),
         ..marathon.config()
     };
     assert!(!format!("{config:?}").contains("hunter2"));
@@ -71,7 +71,7 @@ async fn credentials_that_cannot_be_read_are_an_error_that_does_not_repeat_them(
     for (test, text) in [("lines", "user:hunter2\nmore\n"), ("colon", "hunter2")] {
         let credentials = Credentials::new(test, text);
         let config = Config {
-            credentials_file: credentials.path(),
+            login: credentials.login(),
             ..marathon.config()
         };
         let error = Subject::running(config).end().await.unwrap_err();
@@ -79,7 +79,7 @@ async fn credentials_that_cannot_be_read_are_an_error_that_does_not_repeat_them(
         assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
     }
     let config = Config {
-        credentials_file: Some(Path::new("/no/such/file").to_owned()),
+        login: Login::Credentials("/no/such/file".into()),
         ..marathon.config()
     };
     let error = Subject::running(config).end().await.unwrap_err();
@@ -91,7 +91,7 @@ async fn a_redirect_to_the_leader_that_marathon_names_is_followed_with_credentia
     let credentials = Credentials::new("leader", "user:hunter2");
     let (standby, leader) = (Marathon::listening().await, Marathon::listening().await);
     let config = Config {
-        credentials_file: credentials.path(),
+        login: credentials.login(),
         ..standby.config()
     };
     let _subject = Subject::running(config);
@@ -114,7 +114,7 @@ async fn a_redirect_to_a_stranger_is_not_followed_with_credentials() {
     let credentials = Credentials::new("stranger", "user:hunter2");
     let (standby, stranger) = (Marathon::listening().await, Marathon::listening().await);
     let config = Config {
-        credentials_file: credentials.path(),
+        login: credentials.login(),
         ..standby.config()
     };
     let mut subject = Subject::running(config);
@@ -137,7 +137,7 @@ async fn a_redirect_to_a_host_that_is_listed_is_followed_unasked() {
     for status in ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"] {
         let (standby, leader) = (Marathon::listening().await, Marathon::listening().await);
         let config = Config {
-            credentials_file: credentials.path(),
+            login: credentials.login(),
             leader_hosts: vec![leader.host_port()],
             ..standby.config()
         };

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
 use super::config::{Config, LeaderChange, ListFault};
+use super::dcos::Logins;
 use super::deploy::{self, Accepted, Origin};
 use super::shared::Shared;
 use super::view::{TaskView, View};
@@ -77,9 +78,10 @@ impl Cluster {
     /// The base URL of every instance, in the order of [`Config::nodes`].
     #[must_use]
     pub fn urls(&self) -> Vec<String> {
+        let scheme = self.shared.peek(|world| world.scheme);
         self.addresses()
             .iter()
-            .map(|address| format!("http://{address}"))
+            .map(|address| format!("{scheme}://{address}"))
             .collect()
     }
 
@@ -235,6 +237,24 @@ impl Cluster {
         for node in 0..self.addresses().len() {
             self.start_node(node).await;
         }
+    }
+
+    // Logins
+
+    /// Ends every token of [`Config::dcos`] at once: whoever shows one is refused.
+    pub fn forget_tokens(&self) {
+        self.shared.with(|world| world.gate.forget());
+    }
+
+    /// Lets the login service of [`Config::dcos`] fail, or work again.
+    pub fn fail_logins(&self, fail: bool) {
+        self.shared.with(|world| world.gate.fail(fail));
+    }
+
+    /// How the logins at [`Config::dcos`] and the requests with tokens went so far.
+    #[must_use]
+    pub fn logins(&self) -> Logins {
+        self.shared.peek(|world| world.gate.logins())
     }
 
     // Streams and faults

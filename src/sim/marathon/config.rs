@@ -2,7 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
+
+use rustls::ServerConfig;
 
 /// The release whose habits are on the wire, where they differ for a consumer of events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,6 +62,19 @@ impl AgentConfig {
     }
 }
 
+/// DC/OS around Marathon: its login service, at `/acs/api/v1/auth/login` of every instance, and its
+/// Admin Router, which lets nobody in without a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dcos {
+    /// The only account.
+    pub uid: String,
+    /// Its public key, an RSA key in PEM form, as `dcos security org service-accounts create` takes
+    /// it.
+    pub public_key_pem: String,
+    /// How long a token is good for (DC/OS has 5 days).
+    pub token_life: Duration,
+}
+
 /// Everything about a [`Cluster`](super::Cluster), with defaults that suit a test: two agents, one
 /// instance, Marathon 1.11, delays of a millisecond, heartbeats as in life.
 #[derive(Clone, Debug)]
@@ -71,6 +87,10 @@ pub struct Config {
     pub dialect: Dialect,
     /// `--http_credentials`: user and password asked on every path.
     pub credentials: Option<(String, String)>,
+    /// DC/OS in front.
+    pub dcos: Option<Dcos>,
+    /// TLS on every port instead of plaintext, and perhaps a client certificate asked for.
+    pub tls: Option<Arc<ServerConfig>>,
     /// `--enable_features task_killing`: whether a kill is announced by `TASK_KILLING`.
     pub task_killing: bool,
     /// Between two heartbeats of a stream.
@@ -108,6 +128,8 @@ impl Default for Config {
             ],
             dialect: Dialect::default(),
             credentials: None,
+            dcos: None,
+            tls: None,
             task_killing: false,
             // Jetty's default; Marathon has no flag for it.
             heartbeat: Duration::from_secs(10),

@@ -4,8 +4,7 @@ use std::io;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::StatusCode;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Jetty's default is 8 kB; more is only read to be generous to test clients.
 const HEAD_LIMIT_BYTES: usize = 64 * 1024;
@@ -106,17 +105,19 @@ impl Response {
     }
 }
 
+/// What bytes come and go on: TCP, or TLS over it.
+pub(super) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+
 /// A connection from one client.
-#[derive(Debug)]
 pub(super) struct Connection {
-    pub(super) socket: TcpStream,
+    pub(super) socket: Box<dyn Wire>,
     buffer: BytesMut,
 }
 
 impl Connection {
-    pub(super) fn new(socket: TcpStream) -> Self {
-        // Every flush is meant to be its own segment.
-        let _ = socket.set_nodelay(true);
+    pub(super) fn new(socket: Box<dyn Wire>) -> Self {
         Self {
             socket,
             buffer: BytesMut::new(),
@@ -153,6 +154,7 @@ impl Connection {
             self.socket
                 .write_all(b"HTTP/1.1 100 Continue\r\n\r\n")
                 .await?;
+            self.socket.flush().await?;
         }
         let chunked = request
             .header("transfer-encoding")
@@ -244,6 +246,7 @@ impl Connection {
             bytes.extend_from_slice(&response.body);
         }
         self.socket.write_all(&bytes).await?;
+        self.socket.flush().await?;
         Ok(keep_alive)
     }
 }

@@ -21,6 +21,7 @@ mod clock;
 mod cluster;
 mod complete;
 mod config;
+mod dcos;
 mod deploy;
 mod health;
 mod http;
@@ -42,7 +43,8 @@ use std::io;
 use std::net::SocketAddr;
 
 pub use self::cluster::Cluster;
-pub use self::config::{AgentConfig, Config, Dialect, LeaderChange, ListFault};
+pub use self::config::{AgentConfig, Config, Dcos, Dialect, LeaderChange, ListFault};
+pub use self::dcos::Logins;
 pub use self::deploy::Accepted;
 use self::deploy::Refusal;
 pub use self::instance::Condition;

@@ -9,10 +9,12 @@ use serde_json::json;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 use super::config::{Dialect, LeaderChange, ListFault};
+use super::dcos;
 use super::health;
-use super::http::{Connection, Request, Response, basic};
+use super::http::{Connection, Request, Response, Wire, basic};
 use super::instance::Condition;
 use super::rest;
 use super::shared::Shared;
@@ -125,7 +127,8 @@ async fn serve(
     socket: TcpStream,
     peer: SocketAddr,
 ) -> io::Result<()> {
-    let mut connection = Connection::new(socket);
+    let (wire, client_certificate) = open(shared, socket).await?;
+    let mut connection = Connection::new(wire);
     while let Some(request) = connection.request().await? {
         shared.with(|world| {
             world.requested(Requested {
@@ -133,6 +136,7 @@ async fn serve(
                 method: request.method.clone(),
                 target: request.target.clone(),
                 authorized: request.header("authorization").is_some(),
+                client_certificate: client_certificate.clone(),
             });
         });
         let keep_alive = request.keep_alive;
@@ -167,6 +171,20 @@ async fn serve(
     Ok(())
 }
 
+/// What requests come on, and the certificate that the client showed.
+async fn open(shared: &Shared, socket: TcpStream) -> io::Result<(Box<dyn Wire>, Option<Vec<u8>>)> {
+    // Every flush is meant to be its own segment.
+    let _ = socket.set_nodelay(true);
+    let Some(tls) = &shared.config.tls else {
+        return Ok((Box::new(socket), None));
+    };
+    let stream = TlsAcceptor::from(Arc::clone(tls)).accept(socket).await?;
+    let (_, session) = stream.get_ref();
+    let shown = session.peer_certificates().and_then(<[_]>::first);
+    let shown = shown.map(|certificate| certificate.as_ref().to_vec());
+    Ok((Box::new(stream), shown))
+}
+
 /// What an instance does with a request before anything else.
 enum Role {
     /// Answer it, as the leader or, naming itself, in its place. A proxying standby is not a second
@@ -183,6 +201,14 @@ async fn role(shared: &Arc<Shared>, node: usize, request: &Request) -> Role {
     {
         let page = Response::page(StatusCode::UNAUTHORIZED, &request.path);
         return Role::Refuse(page.with("WWW-Authenticate", "Basic realm=\"Mesosphere\""));
+    }
+    if let Some(account) = &shared.config.dcos {
+        if request.path == dcos::LOGIN {
+            return Role::Refuse(dcos::log_in(shared, account, request));
+        }
+        if let Some(refusal) = dcos::refusal(shared, request) {
+            return Role::Refuse(refusal);
+        }
     }
     // Without a leader the request is held for a while: one may be elected just now.
     let held = shared.until(|world| world.leader_url().map(|url| (url, world.leads(node))));

@@ -8,12 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use http::StatusCode;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::http::{Connection, Request, Response, head};
+use super::http::{Connection, Request, Response, Wire, head};
 use super::shared::Shared;
 use super::world::{Frame, Stream};
 
@@ -113,11 +112,11 @@ impl<'a> Attached<'a> {
     }
 
     /// Writes events and heartbeats until somebody ends the stream.
-    async fn follow(mut self, mut socket: TcpStream, types: &[&str]) -> io::Result<()> {
+    async fn follow(mut self, socket: Box<dyn Wire>, types: &[&str]) -> io::Result<()> {
         let period = self.shared.config.heartbeat;
         let mut heartbeat = tokio::time::interval_at(Instant::now() + period, period);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut reader, mut writer) = socket.split();
+        let (mut reader, mut writer) = tokio::io::split(socket);
         let close = self.close.clone();
         let writing = async {
             loop {
@@ -149,12 +148,15 @@ impl<'a> Attached<'a> {
             // A client has nothing more to say; what it says is not read by Marathon either.
             while reader.read(&mut bytes).await.is_ok_and(|count| count > 0) {}
         };
-        tokio::select! {
+        let ended: io::Result<()> = tokio::select! {
             biased;
             () = close.cancelled() => Ok(()),
             result = writing => result,
             () = leaving => Ok(()),
-        }
+        };
+        ended?;
+        // TLS says that this is the end and no accident.
+        writer.shutdown().await
     }
 }
 

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::app::App;
 use super::clock::Clock;
 use super::config::{AgentConfig, Config, Dialect, ListFault};
+use super::dcos::Gate;
 use super::instance::Instance;
 
 /// Published events that are kept for readers of the log; a demo at 100 events per second keeps
@@ -27,6 +28,8 @@ const REQUEST_LIMIT: usize = 4096;
 pub(super) struct World {
     pub(super) clock: Clock,
     pub(super) dialect: Dialect,
+    /// How its URLs begin.
+    pub(super) scheme: &'static str,
     pub(super) task_killing: bool,
     /// What `GET` shows.
     pub(super) root: BTreeMap<String, Arc<App>>,
@@ -47,6 +50,7 @@ pub(super) struct World {
     pub(super) leader: Option<usize>,
     pub(super) streams: BTreeMap<u64, Stream>,
     pub(super) next_stream: u64,
+    pub(super) gate: Gate,
     pub(super) streams_closed_as_slow: u64,
     pub(super) events_dropped: u64,
     pub(super) log: VecDeque<Recorded>,
@@ -165,6 +169,8 @@ pub struct Requested {
     pub target: String,
     /// Whether it carried an `Authorization` header.
     pub authorized: bool,
+    /// The certificate that its client showed, in DER.
+    pub client_certificate: Option<Vec<u8>>,
 }
 
 impl World {
@@ -184,6 +190,11 @@ impl World {
             root_version: clock.stamp(),
             clock,
             dialect: config.dialect,
+            scheme: if config.tls.is_some() {
+                "https"
+            } else {
+                "http"
+            },
             task_killing: config.task_killing,
             root: BTreeMap::new(),
             versions: BTreeMap::new(),
@@ -198,6 +209,7 @@ impl World {
             leader: Some(0),
             streams: BTreeMap::new(),
             next_stream: 0,
+            gate: Gate::default(),
             streams_closed_as_slow: 0,
             events_dropped: 0,
             log: VecDeque::new(),
@@ -221,7 +233,7 @@ impl World {
     /// The leader's base URL.
     pub(super) fn leader_url(&self) -> Option<String> {
         let leader = self.nodes.get(self.leader?)?;
-        Some(format!("http://{}", leader.address))
+        Some(format!("{}://{}", self.scheme, leader.address))
     }
 
     /// Whether this instance leads.

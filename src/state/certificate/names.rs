@@ -18,32 +18,14 @@ pub(super) fn server_names(
             "have it issued anew, with DNS names as subject alternative names",
         ));
     };
-    let mut written: Vec<String> = Vec::new();
-    match &alternatives {
-        Some(alternatives) => {
-            for name in &alternatives.value.general_names {
-                // Addresses, mail and the like are no names that a client sends (RFC 6066, 3).
-                match name {
-                    GeneralName::DNSName(name) => written.push((*name).to_owned()),
-                    GeneralName::Invalid(_, bytes) => {
-                        written.push(String::from_utf8_lossy(bytes).into_owned());
-                    }
-                    GeneralName::OtherName(..)
-                    | GeneralName::RFC822Name(_)
-                    | GeneralName::X400Address(_)
-                    | GeneralName::DirectoryName(_)
-                    | GeneralName::EDIPartyName(_)
-                    | GeneralName::URI(_)
-                    | GeneralName::IPAddress(_)
-                    | GeneralName::RegisteredID(_) => {}
-                }
-            }
-        }
-        // The common name counts only without alternative names (RFC 6125, 6.4.4).
-        None => {
-            let common_names = leaf.subject().iter_common_name();
-            written.extend(common_names.filter_map(|name| name.as_str().ok().map(str::to_owned)));
-        }
+    let alternatives = alternatives.iter();
+    let general_names = alternatives.flat_map(|names| &names.value.general_names);
+    let mut written: Vec<String> = general_names.filter_map(dns_name).collect();
+    // The common name counts only without an alternative name that is a host's (RFC 2818, 3.1): a
+    // certificate that names an address besides is still for its common name.
+    if written.is_empty() {
+        let common_names = leaf.subject().iter_common_name();
+        written.extend(common_names.filter_map(|name| name.as_str().ok().map(str::to_owned)));
     }
     let mut names = BTreeSet::new();
     for name in &written {
@@ -64,6 +46,23 @@ pub(super) fn server_names(
         ));
     }
     Ok(names)
+}
+
+/// The text of an alternative name that is a host's. Addresses, mail and the like are no names that
+/// a client sends (RFC 6066, 3).
+fn dns_name(name: &GeneralName<'_>) -> Option<String> {
+    match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::Invalid(_, bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+        GeneralName::OtherName(..)
+        | GeneralName::RFC822Name(_)
+        | GeneralName::X400Address(_)
+        | GeneralName::DirectoryName(_)
+        | GeneralName::EDIPartyName(_)
+        | GeneralName::URI(_)
+        | GeneralName::IPAddress(_)
+        | GeneralName::RegisteredID(_) => None,
+    }
 }
 
 /// Whether a lower case text can be asked for by a client and matched by Envoy.

@@ -57,6 +57,7 @@ impl Running {
         let shutdown = CancellationToken::new();
         let serving = serve(
             listener,
+            None,
             shelf.reader.clone(),
             config,
             proxies.clone(),
@@ -128,6 +129,7 @@ fn the_defaults_are_these() {
         hold: Duration::from_secs(60),
         secrets: false,
         v2: false,
+        clients: Clients::Anybody,
         max_connections: 16_384,
         max_body_bytes: 4_194_304,
         body: Duration::from_secs(10),

@@ -109,6 +109,7 @@ impl Server {
         let mut serving = JoinSet::new();
         serving.spawn(xds::serve(
             listener,
+            None,
             reader,
             config,
             proxies.clone(),

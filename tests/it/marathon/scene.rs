@@ -222,11 +222,11 @@ impl Scene {
 
 /// What the daemon logs, at debug.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
     /// Takes the log of everything that runs on this thread from now on.
-    fn capture(&self) -> DefaultGuard {
+    pub(super) fn capture(&self) -> DefaultGuard {
         let log = self.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_env_filter("marathon_envoy=debug")
@@ -240,7 +240,7 @@ impl Log {
         String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
     }
 
-    fn has(&self, words: &[&str]) -> bool {
+    pub(super) fn has(&self, words: &[&str]) -> bool {
         let text = self.text();
         let mut lines = text.lines();
         lines.any(|line| words.iter().all(|word| line.contains(word)))

@@ -124,7 +124,7 @@ const ENVOYS_WORDS: Words = Words {
 };
 
 /// Every room, by name.
-pub(super) const ROOMS: [Room; 18] = [
+pub(super) const ROOMS: [Room; 20] = [
     Room {
         name: "admin",
         ours: &["metrics", "snapshot", "state::problem"],
@@ -149,6 +149,7 @@ pub(super) const ROOMS: [Room; 18] = [
             "admin",
             "backoff",
             "files",
+            "identity",
             "intent",
             "marathon",
             "metrics",
@@ -157,6 +158,7 @@ pub(super) const ROOMS: [Room; 18] = [
             "settings",
             "snapshot",
             "state",
+            "vault",
             "xds",
         ],
         bans: &[&ENVOY],
@@ -166,11 +168,18 @@ pub(super) const ROOMS: [Room; 18] = [
         name: "files",
         ours: &[
             "backoff",
+            "identity",
             "metrics",
             "state::certificate",
             "state::event",
             "state::problem",
         ],
+        bans: &[&REQUESTS, &ENVOY],
+        words: None,
+    },
+    Room {
+        name: "identity",
+        ours: &["state::certificate"],
         bans: &[&REQUESTS, &ENVOY],
         words: None,
     },
@@ -243,6 +252,7 @@ pub(super) const ROOMS: [Room; 18] = [
             "pipeline",
             "resources",
             "state",
+            "vault",
             "xds",
         ],
         bans: &[&ENVOY],
@@ -273,8 +283,21 @@ pub(super) const ROOMS: [Room; 18] = [
         words: Some(&ENVOYS_WORDS),
     },
     Room {
+        name: "vault",
+        ours: &[
+            "backoff",
+            "identity",
+            "metrics",
+            "state::certificate",
+            "state::event",
+            "state::problem",
+        ],
+        bans: &[&ENVOY],
+        words: None,
+    },
+    Room {
         name: "xds",
-        ours: &["backoff", "metrics", "snapshot"],
+        ours: &["backoff", "identity", "metrics", "snapshot"],
         bans: &[&RESOURCE_TYPES],
         words: Some(&MARATHONS_WORDS),
     },

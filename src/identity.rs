@@ -1,0 +1,222 @@
+//! Who this daemon is to its proxies, and whose proxies it answers: certificate, key, client CA.
+//!
+//! [`vault`](crate::vault) or [`files`](crate::files) read it, [`xds`](crate::xds) shows it to
+//! whoever connects. It is swapped whole, so that no handshake sees half of a renewal.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::sync::watch;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer as _;
+
+use crate::state::certificate::Certificate;
+
+/// A certificate with its chain and key, checked to belong together, and the authorities whose
+/// client certificates are believed.
+pub struct Identity {
+    certificate: Certificate,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    client_authorities: Vec<CertificateDer<'static>>,
+}
+
+/// Where a new identity is put.
+pub type Sender = watch::Sender<Option<Arc<Identity>>>;
+
+/// Where the current identity is seen; none before the first one was read.
+pub type Receiver = watch::Receiver<Option<Arc<Identity>>>;
+
+/// A place for an identity, empty at first.
+pub fn identity() -> (Sender, Receiver) {
+    watch::channel(None)
+}
+
+/// Why there is no identity in what was read. Holds nothing of the key.
+#[derive(Debug, thiserror::Error)]
+pub enum BadIdentity {
+    /// The bundle holds no certificate that can be served.
+    #[error("the certificate cannot be used: {0}")]
+    Certificate(String),
+    /// The client CA is no list of certificates.
+    #[error("the client CA cannot be used: {0}")]
+    ClientAuthorities(&'static str),
+}
+
+impl Identity {
+    /// Reads an identity from PEM: `bundle` is the certificate, its chain and its key in any
+    /// order; `client_authorities` are the roots of client certificates, none of them if clients
+    /// are not asked for one. Authorities that vouch for themselves are not part of what is
+    /// presented: who trusts them has them.
+    ///
+    /// # Errors
+    ///
+    /// When the certificate cannot be served at `now_seconds` (since 1970, UTC), or an authority
+    /// cannot be read.
+    pub fn read(
+        bundle: &[u8],
+        client_authorities: Option<&[u8]>,
+        now_seconds: i64,
+    ) -> Result<Self, BadIdentity> {
+        let parsed = Certificate::parse(NAME, bundle, now_seconds);
+        let Some(certificate) = parsed.certificate else {
+            let problems = parsed.problems.iter();
+            let texts: Vec<_> = problems
+                .map(|problem| format!("{}; {}", problem.message, problem.remedy))
+                .collect();
+            return Err(BadIdentity::Certificate(texts.join("; ")));
+        };
+        let unread = |_| BadIdentity::Certificate("its blocks cannot be read".to_owned());
+        let chain = CertificateDer::pem_slice_iter(certificate.chain_pem.as_bytes())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(unread)?;
+        let leaf = chain.first().cloned();
+        let rest = chain.into_iter().skip(1);
+        let chain = leaf
+            .into_iter()
+            .chain(rest.filter(|der| !vouches_for_itself(der)))
+            .collect();
+        let key = PrivateKeyDer::from_pem_slice(certificate.key_pem.expose().as_bytes())
+            .map_err(unread)?;
+        let client_authorities = match client_authorities {
+            Some(pem) => authorities(pem)?,
+            None => Vec::new(),
+        };
+        Ok(Self {
+            certificate,
+            chain,
+            key,
+            client_authorities,
+        })
+    }
+
+    /// The names it is valid for, lower case, sorted.
+    pub fn names(&self) -> &[String] {
+        &self.certificate.server_names
+    }
+
+    /// When it begins to be valid, in seconds since 1970 (UTC).
+    pub fn not_before_seconds(&self) -> i64 {
+        self.certificate.not_before_seconds
+    }
+
+    /// When it ends, in seconds since 1970 (UTC).
+    pub fn not_after_seconds(&self) -> i64 {
+        self.certificate.not_after_seconds
+    }
+
+    /// What is presented: the certificate, then those between it and its authority.
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
+    }
+
+    /// Its key.
+    pub fn key(&self) -> &PrivateKeyDer<'static> {
+        &self.key
+    }
+
+    /// The roots of client certificates.
+    pub fn client_authorities(&self) -> &[CertificateDer<'static>] {
+        &self.client_authorities
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity")
+            .field("names", &self.names())
+            .field("not_after_seconds", &self.not_after_seconds())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What problems of the certificate call it; nobody sees this name.
+const NAME: &str = "of the xds port";
+
+fn authorities(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, BadIdentity> {
+    let bad = |why| BadIdentity::ClientAuthorities(why);
+    let all = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| bad("a block in it is damaged"))?;
+    if all.is_empty() {
+        return Err(bad("there is no certificate in it"));
+    }
+    Ok(all)
+}
+
+fn vouches_for_itself(der: &CertificateDer<'_>) -> bool {
+    X509Certificate::from_der(der)
+        .is_ok_and(|(_, certificate)| certificate.subject() == certificate.issuer())
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+
+    use super::*;
+
+    /// 2030-03-17.
+    const NOW: i64 = 1_900_000_000;
+
+    struct Made {
+        bundle: String,
+        root: String,
+    }
+
+    fn made() -> Made {
+        let dated = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+            let mut params = CertificateParams::new(names).unwrap();
+            params.not_before = date_time_ymd(2030, 1, 1);
+            params.not_after = date_time_ymd(2030, 12, 31);
+            params
+        };
+        let root_key = KeyPair::generate().unwrap();
+        let mut params = dated(&["the root"]);
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, "the root");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let root = params.self_signed(&root_key).unwrap().pem();
+        let issuer = Issuer::new(params, &root_key);
+        let key = KeyPair::generate().unwrap();
+        let leaf = dated(&["xds.example"]).signed_by(&key, &issuer).unwrap();
+        Made {
+            bundle: key.serialize_pem() + &leaf.pem() + &root,
+            root,
+        }
+    }
+
+    #[test]
+    fn a_bundle_is_presented_without_its_root_and_without_its_key_in_print() {
+        let made = made();
+        let identity = Identity::read(made.bundle.as_bytes(), Some(made.root.as_bytes()), NOW);
+        let identity = identity.unwrap();
+        assert_eq!(identity.names(), ["xds.example"]);
+        assert_eq!(identity.chain().len(), 1, "who trusts the root has it");
+        assert_eq!(identity.client_authorities().len(), 1);
+        assert_eq!(
+            format!("{identity:?}"),
+            "Identity { names: [\"xds.example\"], not_after_seconds: 1924905600, .. }"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_served_is_refused_with_its_reason() {
+        let made = made();
+        let refused = |bundle: &str, authorities: Option<&str>, now| {
+            let authorities = authorities.map(str::as_bytes);
+            let read = Identity::read(bundle.as_bytes(), authorities, now);
+            read.unwrap_err().to_string()
+        };
+        let late = refused(&made.bundle, None, NOW + 40_000_000);
+        assert!(late.contains("cannot be used: expired"), "{late}");
+        assert!(refused(&made.root, None, NOW).contains("cannot be used"));
+        assert_eq!(
+            refused(&made.bundle, Some("no pem"), NOW),
+            "the client CA cannot be used: there is no certificate in it"
+        );
+    }
+}

@@ -1,0 +1,251 @@
+//! Asks Marathon as somebody: the login goes along, is read again for every request, and is renewed
+//! once when it is refused.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use http::{HeaderValue, Response, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+
+use super::config::{Config, Login, TokenScheme};
+use super::connection::{Connection, authority};
+use super::error::{Error, with_causes};
+use super::service_account::{ServiceAccount, TOKEN_PREFIX, Token, token_header};
+use super::session::Session;
+use crate::metrics::Metrics;
+
+/// Bytes of the answer to a login; DC/OS's has 300.
+const LOGIN_ANSWER_LIMIT_BYTES: usize = 64 * 1024;
+
+/// The wall clock, in seconds since 1970 (UTC).
+type WallClock = fn() -> i64;
+
+/// Asks Marathon. Clones share connections and the login.
+#[derive(Clone)]
+pub(super) struct Access {
+    connection: Connection,
+    session: Arc<Session>,
+    wall_clock: WallClock,
+    metrics: Arc<Metrics>,
+}
+
+impl Access {
+    /// Reads the roots and the client certificate.
+    pub(super) fn new(config: Arc<Config>, metrics: Arc<Metrics>) -> Result<Self, Error> {
+        Self::with_clock(config, metrics, wall_clock)
+    }
+
+    /// The same, with a clock by which logins end.
+    pub(super) fn with_clock(
+        config: Arc<Config>,
+        metrics: Arc<Metrics>,
+        wall_clock: WallClock,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            session: Arc::new(Session::new(&config)),
+            connection: Connection::new(config)?,
+            wall_clock,
+            metrics,
+        })
+    }
+
+    /// What was configured.
+    pub(super) fn config(&self) -> &Config {
+        self.connection.config()
+    }
+
+    /// Whether requests carry something that must not go everywhere.
+    pub(super) fn has_login(&self) -> bool {
+        self.config().login != Login::None
+    }
+
+    /// Reads the file that the login is in, and goes no further.
+    pub(super) async fn check(&self) -> Result<(), Error> {
+        match &self.config().login {
+            Login::None => Ok(()),
+            Login::Credentials(path) => credentials(path).await.map(drop),
+            Login::Token { file, scheme } => token(file, *scheme).await.map(drop),
+            Login::ServiceAccount(path) => service_account(path).await.map(drop),
+        }
+    }
+
+    /// Asks, and waits that long for the head of the answer, whatever its status. A token that a
+    /// service account has logged in for and that is refused is renewed, and the request is sent
+    /// once more.
+    pub(super) async fn get(
+        &self,
+        uri: &Uri,
+        accept: &'static str,
+        limit: Duration,
+    ) -> Result<Response<Incoming>, Error> {
+        let shown = self.authorization().await?;
+        let response = self
+            .connection
+            .get(uri, accept, shown.as_ref(), limit)
+            .await?;
+        match (&self.config().login, shown) {
+            (Login::ServiceAccount(_), Some(token))
+                if response.status() == StatusCode::UNAUTHORIZED =>
+            {
+                self.session.refused(&token).await;
+                let renewed = self.authorization().await?;
+                self.connection
+                    .get(uri, accept, renewed.as_ref(), limit)
+                    .await
+            }
+            (
+                Login::None
+                | Login::Credentials(_)
+                | Login::Token { .. }
+                | Login::ServiceAccount(_),
+                _,
+            ) => Ok(response),
+        }
+    }
+
+    /// The value of `Authorization`, as it is now; none when nobody logs in.
+    async fn authorization(&self) -> Result<Option<HeaderValue>, Error> {
+        Ok(Some(match &self.config().login {
+            Login::None => return Ok(None),
+            Login::Credentials(path) => credentials(path).await?,
+            Login::Token { file, scheme } => token(file, *scheme).await?,
+            Login::ServiceAccount(path) => {
+                let login = async || self.counted_login(path).await;
+                self.session.header(login).await?
+            }
+        }))
+    }
+
+    async fn counted_login(&self, path: &Path) -> Result<Token, Error> {
+        let result = self.login(path).await;
+        let is_refused = |error: &Error| matches!(error, Error::LoginRefused { .. });
+        let outcome = match &result {
+            Ok(_) => "ok",
+            Err(error) if is_refused(error) => "refused",
+            Err(_) => "failed",
+        };
+        self.metrics.logins.with_label_values(&[outcome]).inc();
+        result
+    }
+
+    /// Exchanges a signed login for a token. Where to is in the account's file alone: a redirect
+    /// is not followed.
+    async fn login(&self, path: &Path) -> Result<Token, Error> {
+        let account = service_account(path).await?;
+        let body = account.login((self.wall_clock)());
+        let body = body.map_err(|why| Error::ServiceAccount {
+            path: path.to_owned(),
+            why,
+        })?;
+        let limit = self.config().head_limit;
+        let answer = self.connection.post(account.endpoint(), body, limit);
+        let answer = answer.await?;
+        let host = authority(account.endpoint());
+        let status = answer.status();
+        match status {
+            StatusCode::OK => {}
+            StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                return Err(Error::LoginRefused {
+                    host,
+                    status,
+                    uid: account.uid().to_owned(),
+                    path: path.to_owned(),
+                });
+            }
+            _ => {
+                let why = format!("it answered {status}");
+                return Err(Error::Login { host, why });
+            }
+        }
+        let body = Limited::new(answer.into_body(), LOGIN_ANSWER_LIMIT_BYTES).collect();
+        let body = match tokio::time::timeout(limit, body).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(e)) => {
+                let why = with_causes(e.as_ref());
+                return Err(Error::Login { host, why });
+            }
+            Err(_) => {
+                let what = "the answer to a login";
+                return Err(Error::Slow { what, limit });
+            }
+        };
+        let Some(token) = Token::parse(&body, (self.wall_clock)()) else {
+            let why = "its answer is not a token in JSON".to_owned();
+            return Err(Error::Login { host, why });
+        };
+        tracing::info!(
+            %host,
+            uid = account.uid(),
+            good_for_seconds = token.life.as_secs(),
+            "logged in"
+        );
+        Ok(token)
+    }
+}
+
+async fn read(path: &Path) -> Result<String, String> {
+    let text = tokio::fs::read_to_string(path).await;
+    text.map_err(|error| error.to_string())
+}
+
+/// The one line of a file.
+fn line(text: &str) -> Option<&str> {
+    let line = text.trim_end_matches(['\r', '\n']);
+    (!line.contains(['\r', '\n'])).then_some(line)
+}
+
+/// HTTP basic, from the file as it is now.
+async fn credentials(path: &Path) -> Result<HeaderValue, Error> {
+    let wrong = |why: String| Error::Credentials {
+        path: path.to_owned(),
+        why,
+    };
+    let text = read(path).await.map_err(wrong)?;
+    let line = line(&text).filter(|line| line.contains(':'));
+    let line = line.ok_or_else(|| wrong("it must hold one line, user:password".to_owned()))?;
+    let value = format!("Basic {}", BASE64_STANDARD.encode(line));
+    let mut value = HeaderValue::from_str(&value).map_err(|e| wrong(e.to_string()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// A token, from the file as it is now.
+async fn token(path: &Path, scheme: TokenScheme) -> Result<HeaderValue, Error> {
+    let wrong = |why: String| Error::Token {
+        path: path.to_owned(),
+        why,
+    };
+    let text = read(path).await.map_err(wrong)?;
+    let prefix = match scheme {
+        TokenScheme::Bearer => "Bearer ",
+        TokenScheme::Token => TOKEN_PREFIX,
+    };
+    line(&text)
+        .and_then(|line| token_header(prefix, line))
+        .ok_or_else(|| wrong("it must hold one line, the token alone".to_owned()))
+}
+
+/// A service account, from the file as it is now.
+async fn service_account(path: &Path) -> Result<ServiceAccount, Error> {
+    let wrong = |why: String| Error::ServiceAccount {
+        path: path.to_owned(),
+        why,
+    };
+    let text = read(path).await.map_err(wrong)?;
+    ServiceAccount::parse(&text).map_err(wrong)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "logins and tokens end in wall time"
+)]
+fn wall_clock() -> i64 {
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since_1970.map_or(0, |elapsed| {
+        elapsed.as_secs().try_into().unwrap_or(i64::MAX)
+    })
+}

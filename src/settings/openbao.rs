@@ -1,0 +1,50 @@
+//! OpenBao's names of Vault's settings, which go before Vault's as in OpenBao's own client.
+
+/// The command with `BAO_ADDR` in the place of `VAULT_ADDR` wherever that is set, and so on: what
+/// both would mean is then read from OpenBao's alone.
+pub fn with_openbao_names(command: clap::Command) -> clap::Command {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "which of two names of a setting is read, before it is"
+    )]
+    renamed(command, |name| std::env::var_os(name).is_some())
+}
+
+fn renamed(command: clap::Command, is_set: impl Fn(&str) -> bool) -> clap::Command {
+    command.mut_subcommands(|command| {
+        command.mut_args(|argument| {
+            let variable = argument.get_env().and_then(|variable| variable.to_str());
+            let vaults = variable.and_then(|variable| variable.strip_prefix("VAULT_"));
+            let openbaos = vaults.map(|rest| format!("BAO_{rest}"));
+            match openbaos.filter(|name| is_set(name)) {
+                Some(openbaos) => argument.env(openbaos),
+                None => argument,
+            }
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Args as _;
+
+    use super::*;
+    use crate::settings::Typed;
+
+    #[test]
+    fn openbaos_names_replace_vaults_where_they_are_set() {
+        let serve = Typed::augment_args(clap::Command::new("serve"));
+        let command = renamed(clap::Command::new("all").subcommand(serve), |name| {
+            name == "BAO_TOKEN"
+        });
+        let serve = command.find_subcommand("serve").unwrap();
+        let variable = |flag: &str| {
+            let mut arguments = serve.get_arguments();
+            let argument = arguments.find(|argument| argument.get_long() == Some(flag));
+            argument.unwrap().get_env().unwrap().to_owned()
+        };
+        assert_eq!(variable("vault-token"), "BAO_TOKEN");
+        assert_eq!(variable("vault-addr"), "VAULT_ADDR");
+        assert_eq!(variable("marathon"), "MARATHON");
+    }
+}

@@ -1,0 +1,80 @@
+//! Marathon's settings as they are typed: where it is, and how this daemon shows who it is.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
+use super::path;
+use crate::marathon::TokenScheme;
+
+/// Where Marathon is, and who asks it, as typed.
+#[derive(Args, Clone, Debug)]
+pub struct Marathon {
+    /// Base URLs of Marathon, as a comma list: the instances of one cluster, asked in turn.
+    #[arg(
+        id = "marathon",
+        long = "marathon",
+        env = "MARATHON",
+        value_name = "URLS",
+        default_value = "http://127.0.0.1:8080",
+        value_delimiter = ','
+    )]
+    pub bases: Vec<String>,
+
+    /// File with Marathon's credentials, one line `user:password`; read again for every connection.
+    #[arg(long, env = "MARATHON_CREDENTIALS_FILE", value_name = "FILE", value_parser = path())]
+    pub marathon_credentials_file: Option<PathBuf>,
+
+    /// File with a token for Marathon, one line; read again for every connection.
+    #[arg(long, env = "MARATHON_TOKEN_FILE", value_name = "FILE", value_parser = path())]
+    pub marathon_token_file: Option<PathBuf>,
+
+    /// How that token is sent, as `Authorization: Bearer T` or, which DC/OS wants, as
+    /// `Authorization: token=T`.
+    #[arg(
+        long,
+        env = "MARATHON_TOKEN_SCHEME",
+        value_name = "SCHEME",
+        default_value = "bearer",
+        value_parser = token_scheme()
+    )]
+    pub marathon_token_scheme: TokenScheme,
+
+    /// File with the secret of a DC/OS service account, which logs in for a token and renews it:
+    /// JSON with `uid`, `private_key`, `login_endpoint` and `scheme` (RS256); read again for every
+    /// login.
+    #[arg(long, env = "MARATHON_SERVICE_ACCOUNT_FILE", value_name = "FILE", value_parser = path())]
+    pub marathon_service_account_file: Option<PathBuf>,
+
+    /// PEM file with the CA of Marathon's certificate, trusted beside the system's.
+    #[arg(long, env = "MARATHON_CACERT", value_name = "FILE", value_parser = path())]
+    pub marathon_cacert: Option<PathBuf>,
+
+    /// PEM file with the certificate, and its chain, that is shown to a Marathon that asks for one;
+    /// changes are noticed.
+    #[arg(long, env = "MARATHON_CLIENT_CERT", value_name = "FILE", value_parser = path())]
+    pub marathon_client_cert: Option<PathBuf>,
+
+    /// PEM file with the key of that certificate; changes are noticed.
+    #[arg(long, env = "MARATHON_CLIENT_KEY", value_name = "FILE", value_parser = path())]
+    pub marathon_client_key: Option<PathBuf>,
+
+    /// More hosts, as a comma list of `host` or `host:port`, that a standby may redirect the event
+    /// stream to and that may see the login. The configured ones and the leader that Marathon names
+    /// always may.
+    #[arg(
+        long,
+        env = "MARATHON_LEADER_HOSTS",
+        value_name = "HOSTS",
+        value_delimiter = ','
+    )]
+    pub marathon_leader_hosts: Vec<String>,
+}
+
+fn token_scheme() -> impl TypedValueParser<Value = TokenScheme> {
+    PossibleValuesParser::new(["bearer", "token"]).map(|name| match name.as_str() {
+        "token" => TokenScheme::Token,
+        _ => TokenScheme::Bearer,
+    })
+}

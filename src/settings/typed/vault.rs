@@ -1,0 +1,223 @@
+//! Vault's settings as typed: the official client's names, the original's, and a few of our own.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::{path, seconds, secret, span, switch};
+use crate::vault::Secret;
+
+/// Where Vault is, how to log in, what to read from it.
+#[derive(Args, Clone, Debug)]
+pub struct Vault {
+    /// URL of Vault, as the original spells it. Vault is asked for nothing unless this, VAULT_ADDR
+    /// or a login is set; then the default is http://127.0.0.1:8200.
+    #[arg(long, env = "VAULT", value_name = "URL")]
+    pub vault: Option<String>,
+
+    /// URL of Vault, of an agent or of a load balancer in front of it: the same as VAULT.
+    #[arg(long, env = "VAULT_ADDR", value_name = "URL")]
+    pub vault_addr: Option<String>,
+
+    /// Namespace that every request names.
+    #[arg(long, env = "VAULT_NAMESPACE", value_name = "NAME")]
+    pub vault_namespace: Option<String>,
+
+    /// Token; it dies at the end of its longest life, so let it be periodic. An environment can be
+    /// read through Marathon's API, and a command line by every local user: better in a file.
+    #[arg(long, env = "VAULT_TOKEN", value_name = "TOKEN", hide_env_values = true, value_parser = secret())]
+    pub vault_token: Option<Secret>,
+
+    /// File with the token, read again whenever it differs: the sink of a Vault Agent.
+    #[arg(long, env = "VAULT_TOKEN_FILE", value_name = "FILE", value_parser = path())]
+    pub vault_token_file: Option<PathBuf>,
+
+    /// Renew the token. Set it to false where an agent does that.
+    #[arg(long, env = "VAULT_RENEW_TOKEN", value_name = "BOOL", default_value = "true", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = switch())]
+    pub vault_renew_token: bool,
+
+    /// Role id of an AppRole login.
+    #[arg(long, env = "VAULT_ROLE_ID", value_name = "ID")]
+    pub vault_role_id: Option<String>,
+
+    /// File with the role id.
+    #[arg(long, env = "VAULT_ROLE_ID_FILE", value_name = "FILE", value_parser = path())]
+    pub vault_role_id_file: Option<PathBuf>,
+
+    /// File with the secret id, read again for every login.
+    #[arg(long, env = "VAULT_SECRET_ID_FILE", value_name = "FILE", value_parser = path())]
+    pub vault_secret_id_file: Option<PathBuf>,
+
+    /// Path at which the secret id was wrapped, as auth/approle/role/edge/secret-id. The file then
+    /// holds a wrapping token, which is used only if it was made at that path.
+    #[arg(long, env = "VAULT_SECRET_ID_CREATION_PATH", value_name = "PATH")]
+    pub vault_secret_id_creation_path: Option<String>,
+
+    /// How to log in. Unset: with what is given of token, role id, client certificate, in this
+    /// order.
+    #[arg(long, env = "VAULT_AUTH_METHOD", value_name = "METHOD")]
+    pub vault_auth_method: Option<AuthMethod>,
+
+    /// Where the login's auth method is mounted below auth/. Unset: approle or cert.
+    #[arg(long, env = "VAULT_AUTH_MOUNT", value_name = "MOUNT")]
+    pub vault_auth_mount: Option<String>,
+
+    /// Role of a login with a client certificate. Unset: Vault tries them all.
+    #[arg(long, env = "VAULT_CERT_ROLE", value_name = "ROLE")]
+    pub vault_cert_role: Option<String>,
+
+    /// PEM file with the CA of Vault's certificate, trusted instead of the system's.
+    #[arg(long, env = "VAULT_CACERT", value_name = "FILE", value_parser = path())]
+    pub vault_cacert: Option<PathBuf>,
+
+    /// Folder of such PEM files; VAULT_CACERT goes before it.
+    #[arg(long, env = "VAULT_CAPATH", value_name = "FOLDER", value_parser = path())]
+    pub vault_capath: Option<PathBuf>,
+
+    /// The CA itself, as PEM; it goes before both.
+    #[arg(long, env = "VAULT_CACERT_BYTES", value_name = "PEM")]
+    pub vault_cacert_bytes: Option<String>,
+
+    /// PEM file with the client certificate that is presented to Vault.
+    #[arg(long, env = "VAULT_CLIENT_CERT", value_name = "FILE", value_parser = path())]
+    pub vault_client_cert: Option<PathBuf>,
+
+    /// PEM file with its key.
+    #[arg(long, env = "VAULT_CLIENT_KEY", value_name = "FILE", value_parser = path())]
+    pub vault_client_key: Option<PathBuf>,
+
+    /// Name that Vault's certificate must have, if it is not the URL's host.
+    #[arg(long, env = "VAULT_TLS_SERVER_NAME", value_name = "NAME")]
+    pub vault_tls_server_name: Option<String>,
+
+    /// Believe any certificate of Vault. Whoever sits in between then gets the token.
+    #[arg(long, env = "VAULT_SKIP_VERIFY", value_name = "BOOL", default_value = "false", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = switch())]
+    pub vault_skip_verify: bool,
+
+    /// How long one request to Vault may take: seconds, or a number with s, m or h.
+    #[arg(long, env = "VAULT_CLIENT_TIMEOUT", value_name = "TIME", default_value = "60", value_parser = span)]
+    pub vault_client_timeout: Duration,
+
+    /// Mount of the PKI engine that issues the certificate of the xDS port.
+    #[arg(
+        long,
+        env = "VAULT_PKI_MOUNT",
+        value_name = "MOUNT",
+        default_value = "pki"
+    )]
+    pub vault_pki_mount: String,
+
+    /// Its role.
+    #[arg(
+        long,
+        env = "VAULT_PKI_ROLE",
+        value_name = "ROLE",
+        default_value = "marathon-envoy-poc"
+    )]
+    pub vault_pki_role: String,
+
+    /// Common name to ask for, which becomes a name of the certificate too.
+    #[arg(
+        long,
+        env = "VAULT_PKI_CN",
+        value_name = "NAME",
+        default_value = "marathon-envoy-poc"
+    )]
+    pub vault_pki_cn: String,
+
+    /// Further names to ask for, as a comma list.
+    #[arg(
+        long,
+        env = "VAULT_PKI_ALT_NAMES",
+        value_name = "NAMES",
+        value_delimiter = ','
+    )]
+    pub vault_pki_alt_names: Vec<String>,
+
+    /// Addresses to ask for, as a comma list.
+    #[arg(
+        long,
+        env = "VAULT_PKI_IP_SANS",
+        value_name = "IPS",
+        value_delimiter = ','
+    )]
+    pub vault_pki_ip_sans: Vec<IpAddr>,
+
+    /// Lifetime to ask for: seconds, or a number with s, m or h. Unset: the role's.
+    #[arg(long, env = "VAULT_PKI_TTL", value_name = "TIME", value_parser = span)]
+    pub vault_pki_ttl: Option<Duration>,
+
+    /// Share of its lifetime after which that certificate is renewed, from 0.1 to 0.9. The rest is
+    /// how long Vault may be away.
+    #[arg(
+        long,
+        env = "VAULT_PKI_RENEW_AT",
+        value_name = "SHARE",
+        default_value = "0.667"
+    )]
+    pub vault_pki_renew_at: f64,
+
+    /// Read the certificates of domains from Vault.
+    #[arg(long, env = "VAULT_CERTIFICATES", value_name = "BOOL", default_value = "true", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = switch())]
+    pub vault_certificates: bool,
+
+    /// Mount of the KV engine that holds them.
+    #[arg(
+        long,
+        env = "VAULT_KV_MOUNT",
+        value_name = "MOUNT",
+        default_value = "secret"
+    )]
+    pub vault_kv_mount: String,
+
+    /// Path of marathon-acme's secrets below that mount; empty for the mount itself.
+    #[arg(
+        long,
+        env = "MARATHON_ACME_KV_PATH",
+        value_name = "PATH",
+        default_value = "marathon-acme"
+    )]
+    pub marathon_acme_kv_path: String,
+
+    /// Version of the KV engine.
+    #[arg(
+        long,
+        env = "VAULT_KV_VERSION",
+        value_name = "VERSION",
+        default_value = "auto"
+    )]
+    pub vault_kv_version: KvEngine,
+
+    /// Seconds between two looks at the certificates in Vault, give or take a tenth. A POST to
+    /// /_mlb_signal/usr1 on the admin port makes it look at once.
+    #[arg(long, env = "VAULT_POLL_INTERVAL", value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    pub vault_poll_interval: Duration,
+}
+
+/// How to log in to Vault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AuthMethod {
+    /// With a token that is given, in the environment or in a file.
+    Token,
+    /// With a role id and a secret id.
+    Approle,
+    /// With the client certificate.
+    Cert,
+    /// Not at all: an agent in front of Vault adds its own token.
+    None,
+}
+
+/// A version of Vault's KV engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum KvEngine {
+    /// Whichever the mount says.
+    Auto,
+    /// Without versions.
+    #[value(name = "1")]
+    One,
+    /// With versions.
+    #[value(name = "2")]
+    Two,
+}

@@ -1,0 +1,368 @@
+//! Vault's settings, as meant.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::tls::{Security, pem_file};
+use super::typed::{AuthMethod, KvEngine, Typed};
+use super::{BadSetting, given};
+use crate::vault;
+
+/// Where Vault is if only a login is given: the original's default.
+const DEFAULT_ADDRESS: &str = "http://127.0.0.1:8200";
+
+impl Typed {
+    /// Whether Vault is asked for anything.
+    pub(super) fn vault_is_on(&self) -> bool {
+        let typed = &self.vault;
+        let text = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+        text(&typed.vault)
+            || text(&typed.vault_addr)
+            || text(&typed.vault_role_id)
+            || typed
+                .vault_token
+                .as_ref()
+                .is_some_and(|token| !token.expose().is_empty())
+            || given(&typed.vault_token_file).is_some()
+            || given(&typed.vault_role_id_file).is_some()
+            || typed.vault_auth_method.is_some()
+    }
+
+    /// How to use Vault, if at all.
+    pub(super) fn vault(
+        &self,
+        security: &Security,
+        warnings: &mut Vec<String>,
+    ) -> Result<Option<vault::Config>, BadSetting> {
+        if !self.vault_is_on() {
+            return Ok(None);
+        }
+        let typed = &self.vault;
+        let address = self.vault_address()?;
+        if address.as_str().starts_with("http://") && !is_loopback(&address) {
+            warnings.push(format!(
+                "VAULT_ADDR={address}: tokens and keys cross the network in plaintext; give Vault \
+                 TLS"
+            ));
+        }
+        let login = self.login(warnings)?;
+        if typed.vault_client_timeout < Duration::from_secs(1) {
+            return Err(BadSetting {
+                variable: "VAULT_CLIENT_TIMEOUT",
+                value: typed.vault_client_timeout.as_secs_f64().to_string(),
+                why: "hardly any request would be done by then".into(),
+                remedy: "give it at least 1 second; 60 is the default",
+            });
+        }
+        Ok(Some(vault::Config {
+            namespace: filled(&typed.vault_namespace),
+            renew: typed.vault_renew_token,
+            trust: self.trust(warnings)?,
+            server_name: filled(&typed.vault_tls_server_name),
+            client_certificate: self.client_certificate()?,
+            request_limit: typed.vault_client_timeout,
+            store: self.store()?,
+            serving: self.serving(security)?,
+            ..vault::Config::new(address, login)
+        }))
+    }
+
+    fn vault_address(&self) -> Result<vault::Address, BadSetting> {
+        let (original, standard) = (filled(&self.vault.vault), filled(&self.vault.vault_addr));
+        let (variable, text) = match (original, standard) {
+            (Some(original), Some(standard))
+                if original.trim_end_matches('/') != standard.trim_end_matches('/') =>
+            {
+                return Err(BadSetting {
+                    variable: "VAULT",
+                    value: "(hidden)".into(),
+                    why: "VAULT_ADDR names another Vault".into(),
+                    remedy: "set one of the two",
+                });
+            }
+            (_, Some(standard)) => ("VAULT_ADDR", standard),
+            (Some(original), None) => ("VAULT", original),
+            (None, None) => ("VAULT_ADDR", DEFAULT_ADDRESS.to_owned()),
+        };
+        vault::Address::parse(&text).map_err(|error| BadSetting {
+            variable,
+            // It may hold a password.
+            value: if text.contains('@') {
+                "(hidden)".into()
+            } else {
+                text
+            },
+            why: error.to_string(),
+            remedy: "write https://host:port",
+        })
+    }
+
+    fn login(&self, warnings: &mut Vec<String>) -> Result<vault::Login, BadSetting> {
+        let typed = &self.vault;
+        let token = typed.vault_token.clone();
+        let token = token.filter(|token| !token.expose().is_empty());
+        let token_file = given(&typed.vault_token_file);
+        let role_id = self.role_id()?;
+        let has_token = token.is_some() || token_file.is_some();
+        let method = match typed.vault_auth_method {
+            Some(method) => method,
+            None if has_token && role_id.is_some() => {
+                return Err(BadSetting {
+                    variable: "VAULT_AUTH_METHOD",
+                    value: "(unset)".into(),
+                    why: "both a token and a role id are given".into(),
+                    remedy: "take one of them away, or say which: token or approle",
+                });
+            }
+            None if has_token => AuthMethod::Token,
+            None if role_id.is_some() => AuthMethod::Approle,
+            None if given(&typed.vault_client_cert).is_some() => AuthMethod::Cert,
+            None => {
+                warnings.push(
+                    "Vault is asked without a token: that works only through an agent that adds \
+                     its own; else set VAULT_TOKEN_FILE, VAULT_ROLE_ID_FILE or VAULT_CLIENT_CERT"
+                        .to_owned(),
+                );
+                AuthMethod::None
+            }
+        };
+        let missing = |method: &str, remedy| BadSetting {
+            variable: "VAULT_AUTH_METHOD",
+            value: method.to_owned(),
+            why: "what it needs is missing".into(),
+            remedy,
+        };
+        let mount = |default: &str| path_of(&typed.vault_auth_mount, default);
+        match method {
+            AuthMethod::None => Ok(vault::Login::None),
+            AuthMethod::Token => match (token, token_file) {
+                (Some(_), Some(path)) => Err(BadSetting {
+                    variable: "VAULT_TOKEN_FILE",
+                    value: path.display().to_string(),
+                    why: "VAULT_TOKEN is set too".into(),
+                    remedy: "set one of the two",
+                }),
+                (Some(token), None) => Ok(vault::Login::Token(token)),
+                // It may come later, as an agent writes it.
+                (None, Some(path)) => Ok(vault::Login::TokenFile(path.to_owned())),
+                (None, None) => Err(missing("token", "set VAULT_TOKEN_FILE or VAULT_TOKEN")),
+            },
+            AuthMethod::Approle => Ok(vault::Login::AppRole {
+                mount: mount("approle"),
+                role_id: role_id.ok_or_else(|| {
+                    missing("approle", "set VAULT_ROLE_ID_FILE and VAULT_SECRET_ID_FILE")
+                })?,
+                secret_id_file: self.secret_id_file()?,
+                wrapped_at: filled(&typed.vault_secret_id_creation_path)
+                    .map(|path| path.trim_matches('/').to_owned()),
+            }),
+            AuthMethod::Cert if given(&typed.vault_client_cert).is_none() => Err(missing(
+                "cert",
+                "set VAULT_CLIENT_CERT and VAULT_CLIENT_KEY",
+            )),
+            AuthMethod::Cert => Ok(vault::Login::Certificate {
+                mount: mount("cert"),
+                role: filled(&typed.vault_cert_role),
+            }),
+        }
+    }
+
+    fn role_id(&self) -> Result<Option<vault::RoleId>, BadSetting> {
+        let text = filled(&self.vault.vault_role_id);
+        match (text, given(&self.vault.vault_role_id_file)) {
+            (Some(_), Some(path)) => Err(BadSetting {
+                variable: "VAULT_ROLE_ID_FILE",
+                value: path.display().to_string(),
+                why: "VAULT_ROLE_ID is set too".into(),
+                remedy: "set one of the two",
+            }),
+            (Some(text), None) => Ok(Some(vault::RoleId::Text(text))),
+            (None, Some(path)) => Ok(Some(vault::RoleId::File(path.to_owned()))),
+            (None, None) => Ok(None),
+        }
+    }
+
+    fn secret_id_file(&self) -> Result<Option<PathBuf>, BadSetting> {
+        let path = given(&self.vault.vault_secret_id_file);
+        match (path, filled(&self.vault.vault_secret_id_creation_path)) {
+            (None, Some(creation_path)) => Err(BadSetting {
+                variable: "VAULT_SECRET_ID_CREATION_PATH",
+                value: creation_path,
+                why: "there is no secret id that was wrapped there".into(),
+                remedy: "set VAULT_SECRET_ID_FILE to the file with the wrapping token",
+            }),
+            (path, _) => Ok(path.map(ToOwned::to_owned)),
+        }
+    }
+
+    fn trust(&self, warnings: &mut Vec<String>) -> Result<vault::Trust, BadSetting> {
+        let typed = &self.vault;
+        if typed.vault_skip_verify {
+            warnings.push(
+                "VAULT_SKIP_VERIFY=true: whoever sits between here and Vault gets the token; set \
+                 VAULT_CACERT instead"
+                    .to_owned(),
+            );
+            return Ok(vault::Trust::Anybody);
+        }
+        if let Some(pem) = filled(&typed.vault_cacert_bytes) {
+            if !pem.contains("-----BEGIN CERTIFICATE-----") {
+                return Err(BadSetting {
+                    variable: "VAULT_CACERT_BYTES",
+                    value: "(hidden)".into(),
+                    why: "there is no certificate in it".into(),
+                    remedy: "give it the CA as PEM",
+                });
+            }
+            return Ok(vault::Trust::Pem(pem));
+        }
+        if let Some(path) = given(&typed.vault_cacert) {
+            return pem_file("VAULT_CACERT", path, "CERTIFICATE").map(vault::Trust::File);
+        }
+        if let Some(folder) = given(&typed.vault_capath) {
+            if let Err(error) = std::fs::read_dir(folder) {
+                return Err(BadSetting {
+                    variable: "VAULT_CAPATH",
+                    value: folder.display().to_string(),
+                    why: format!("the folder cannot be read ({error})"),
+                    remedy: "name a folder of PEM files that this user may read",
+                });
+            }
+            return Ok(vault::Trust::Folder(folder.to_owned()));
+        }
+        Ok(vault::Trust::System)
+    }
+
+    fn client_certificate(&self) -> Result<Option<vault::ClientCertificate>, BadSetting> {
+        let certificate = given(&self.vault.vault_client_cert);
+        let key = given(&self.vault.vault_client_key);
+        match (certificate, key) {
+            (None, None) => Ok(None),
+            (Some(certificate), Some(key)) => Ok(Some(vault::ClientCertificate {
+                certificate: pem_file("VAULT_CLIENT_CERT", certificate, "CERTIFICATE")?,
+                key: pem_file("VAULT_CLIENT_KEY", key, "PRIVATE KEY")?,
+            })),
+            (Some(path), None) => Err(BadSetting {
+                variable: "VAULT_CLIENT_CERT",
+                value: path.display().to_string(),
+                why: "its key is missing".into(),
+                remedy: "set VAULT_CLIENT_KEY too",
+            }),
+            (None, Some(path)) => Err(BadSetting {
+                variable: "VAULT_CLIENT_KEY",
+                value: path.display().to_string(),
+                why: "its certificate is missing".into(),
+                remedy: "set VAULT_CLIENT_CERT too",
+            }),
+        }
+    }
+
+    fn store(&self) -> Result<Option<vault::Store>, BadSetting> {
+        let typed = &self.vault;
+        if !typed.vault_certificates {
+            return Ok(None);
+        }
+        if typed.vault_poll_interval < Duration::from_secs(1) {
+            return Err(BadSetting {
+                variable: "VAULT_POLL_INTERVAL",
+                value: typed.vault_poll_interval.as_secs_f64().to_string(),
+                why: "it would keep Vault busy with nothing else".into(),
+                remedy: "give it at least 1 second; 60 is the default",
+            });
+        }
+        Ok(Some(vault::Store {
+            mount: path_in_vault("VAULT_KV_MOUNT", &typed.vault_kv_mount)?,
+            prefix: match typed.marathon_acme_kv_path.trim_matches('/') {
+                "" => String::new(),
+                path => path_in_vault("MARATHON_ACME_KV_PATH", path)?,
+            },
+            version: match typed.vault_kv_version {
+                KvEngine::Auto => vault::KvVersion::Detect,
+                KvEngine::One => vault::KvVersion::One,
+                KvEngine::Two => vault::KvVersion::Two,
+            },
+            interval: typed.vault_poll_interval,
+        }))
+    }
+
+    fn serving(&self, security: &Security) -> Result<Option<vault::Serving>, BadSetting> {
+        let typed = &self.vault;
+        let clients = match security {
+            Security::Vault(clients, _) => clients.clone(),
+            Security::Plain | Security::Files(..) => return Ok(None),
+        };
+        if !(0.1..=0.9).contains(&typed.vault_pki_renew_at) {
+            return Err(BadSetting {
+                variable: "VAULT_PKI_RENEW_AT",
+                value: typed.vault_pki_renew_at.to_string(),
+                why: "a certificate would be renewed all the time, or too late".into(),
+                remedy: "give it a share of the lifetime from 0.1 to 0.9; 0.667 is the default",
+            });
+        }
+        if typed.vault_pki_cn.trim().is_empty() {
+            return Err(BadSetting {
+                variable: "VAULT_PKI_CN",
+                value: typed.vault_pki_cn.clone(),
+                why: "a certificate without a name is of no use to a proxy".into(),
+                remedy: "name this daemon as proxies are to verify it",
+            });
+        }
+        let alt_names = typed.vault_pki_alt_names.iter().map(|name| name.trim());
+        Ok(Some(vault::Serving {
+            mount: path_in_vault("VAULT_PKI_MOUNT", &typed.vault_pki_mount)?,
+            role: path_in_vault("VAULT_PKI_ROLE", &typed.vault_pki_role)?,
+            common_name: typed.vault_pki_cn.trim().to_owned(),
+            alt_names: alt_names
+                .filter(|name| !name.is_empty())
+                .map(ToOwned::to_owned)
+                .collect(),
+            ip_sans: typed.vault_pki_ip_sans.clone(),
+            ttl: typed.vault_pki_ttl,
+            renew_at: typed.vault_pki_renew_at,
+            clients,
+        }))
+    }
+}
+
+/// A text that was given: a variable that is set to nothing is not set.
+fn filled(text: &Option<String>) -> Option<String> {
+    let text = text.as_deref().map(str::trim);
+    text.filter(|text| !text.is_empty()).map(ToOwned::to_owned)
+}
+
+fn path_of(text: &Option<String>, default: &str) -> String {
+    filled(text).map_or_else(
+        || default.to_owned(),
+        |text| text.trim_matches('/').to_owned(),
+    )
+}
+
+/// A mount, role or path: segments of what Vault takes without escapes, so that a value cannot
+/// lead anywhere else.
+fn path_in_vault(variable: &'static str, text: &str) -> Result<String, BadSetting> {
+    let path = text.trim().trim_matches('/');
+    let fits = |segment: &str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        !segment.is_empty() && segment.chars().all(plain) && segment != "." && segment != ".."
+    };
+    if !path.split('/').all(fits) {
+        return Err(BadSetting {
+            variable,
+            value: text.to_owned(),
+            why: "it is no path in Vault".into(),
+            remedy: "use letters, digits, '-', '_' and '.', with '/' between segments",
+        });
+    }
+    Ok(path.to_owned())
+}
+
+fn is_loopback(address: &vault::Address) -> bool {
+    let uri: Option<http::Uri> = address.as_str().parse().ok();
+    uri.as_ref().and_then(http::Uri::host).is_some_and(|host| {
+        let host = host.trim_matches(['[', ']']);
+        host == "localhost"
+            || host
+                .parse()
+                .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+    })
+}

@@ -1,0 +1,285 @@
+//! Where Vault is, how to log in, and what to read from it.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::Uri;
+
+/// Everything that the room needs to know. Prints no secret.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where Vault answers, or the agent or load balancer in front of it.
+    pub address: Address,
+    /// The namespace that every request names; none: the root's.
+    pub namespace: Option<String>,
+    /// How a token is got.
+    pub login: Login,
+    /// Whether the token is renewed here. Not if an agent that writes the token's file does it.
+    pub renew: bool,
+    /// Whose certificates are believed of Vault.
+    pub trust: Trust,
+    /// The name that Vault's certificate must have, if it is not that of `address`.
+    pub server_name: Option<String>,
+    /// What is presented to Vault, on every call: a token of a login with it is renewed only with
+    /// it.
+    pub client_certificate: Option<ClientCertificate>,
+    /// How long one request may take, its body included. 60 s, as the official client.
+    pub request_limit: Duration,
+    /// Bytes of one answer. 16 MB: a secret is 1 MiB at most (512 KiB with integrated storage).
+    pub answer_limit_bytes: usize,
+    /// The wait after a first failure. 1 s.
+    pub backoff_first: Duration,
+    /// The longest wait between two attempts. 60 s.
+    pub backoff_limit: Duration,
+    /// How often files (token, role and secret id, certificates) are looked at. 2 s.
+    pub file_interval: Duration,
+    /// The certificates of domains, if they are read from here.
+    pub store: Option<Store>,
+    /// The certificate of the xDS port, if it is issued here.
+    pub serving: Option<Serving>,
+}
+
+/// How a token is got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Login {
+    /// Not at all: an agent or proxy in front of Vault adds one of its own.
+    None,
+    /// This one, for as long as it can be renewed.
+    Token(Secret),
+    /// From a file, read again whenever it differs.
+    TokenFile(PathBuf),
+    /// AppRole.
+    AppRole {
+        /// Where it is mounted, below `auth/`.
+        mount: String,
+        /// The role's id.
+        role_id: RoleId,
+        /// The file with the secret id; none if the role does not ask for one.
+        secret_id_file: Option<PathBuf>,
+        /// The path at which the secret id was wrapped: the file then holds a wrapping token, which
+        /// is used only if it was made there.
+        wrapped_at: Option<String>,
+    },
+    /// The client certificate.
+    Certificate {
+        /// Where it is mounted, below `auth/`.
+        mount: String,
+        /// The role; none: Vault tries them all.
+        role: Option<String>,
+    },
+}
+
+/// The id of an AppRole role: a name, not a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RoleId {
+    /// This one.
+    Text(String),
+    /// The one in this file.
+    File(PathBuf),
+}
+
+/// A text that prints as dots.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+/// Whose certificates are believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// The system's authorities.
+    System,
+    /// The authorities in this PEM file and no others (`VAULT_CACERT`).
+    File(PathBuf),
+    /// The authorities in the PEM files of this folder and no others (`VAULT_CAPATH`).
+    Folder(PathBuf),
+    /// The authorities in this PEM text and no others (`VAULT_CACERT_BYTES`).
+    Pem(String),
+    /// Anybody's (`VAULT_SKIP_VERIFY`).
+    Anybody,
+}
+
+/// A certificate and its key, as PEM files, read again whenever they differ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The certificate and its chain.
+    pub certificate: PathBuf,
+    /// The key.
+    pub key: PathBuf,
+}
+
+/// Where the certificates of domains are kept: marathon-acme's layout, or the original's, or
+/// Relay's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// The mount of the KV engine.
+    pub mount: String,
+    /// The path below the mount, without slashes at its ends; empty: the mount itself.
+    pub prefix: String,
+    /// The version of the KV engine.
+    pub version: KvVersion,
+    /// How often the list of certificates is read, give or take a tenth. 60 s.
+    pub interval: Duration,
+}
+
+/// A version of Vault's KV engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KvVersion {
+    /// Whichever the mount says.
+    Detect,
+    /// Without versions.
+    One,
+    /// With versions.
+    Two,
+}
+
+/// What the certificate of the xDS port is asked for with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Serving {
+    /// The mount of the PKI engine.
+    pub mount: String,
+    /// The role.
+    pub role: String,
+    /// The common name, which becomes a name of the certificate too.
+    pub common_name: String,
+    /// Further names.
+    pub alt_names: Vec<String>,
+    /// Addresses.
+    pub ip_sans: Vec<IpAddr>,
+    /// The lifetime that is asked for; none: the role's. Vault may grant less.
+    pub ttl: Option<Duration>,
+    /// The share of its lifetime after which the certificate is renewed. 2/3.
+    pub renew_at: f64,
+    /// Whose client certificates are believed.
+    pub clients: ClientAuthorities,
+}
+
+/// Whose client certificates are believed on the xDS port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientAuthorities {
+    /// Nobody is asked for one.
+    Nobody,
+    /// Those of the same PKI mount.
+    Mount,
+    /// Those of the authorities in this PEM file, read again whenever it differs.
+    File(PathBuf),
+}
+
+impl Config {
+    /// A Vault at this address with this login, of which nothing is read; everything else at its
+    /// default.
+    pub fn new(address: Address, login: Login) -> Self {
+        Self {
+            address,
+            namespace: None,
+            login,
+            renew: true,
+            trust: Trust::System,
+            server_name: None,
+            client_certificate: None,
+            request_limit: Duration::from_secs(60),
+            answer_limit_bytes: 16_000_000,
+            backoff_first: Duration::from_secs(1),
+            backoff_limit: Duration::from_secs(60),
+            file_interval: Duration::from_secs(2),
+            store: None,
+            serving: None,
+        }
+    }
+}
+
+impl Secret {
+    /// The text, for the one place that sends it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("...")
+    }
+}
+
+/// Scheme, host and port of a Vault, and perhaps a path, without a final slash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address(String);
+
+/// Why a text is no address of a Vault. Does not repeat the text, which may hold a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadAddress(&'static str);
+
+impl Address {
+    /// Reads `https://host:port`, with `http` or a path too.
+    ///
+    /// # Errors
+    ///
+    /// When it is not such a URL, or holds credentials.
+    pub fn parse(text: &str) -> Result<Self, BadAddress> {
+        let uri: Uri = text.parse().map_err(|_| BadAddress("it is not a URL"))?;
+        if !matches!(uri.scheme_str(), Some("http" | "https")) {
+            return Err(BadAddress("it does not begin with http:// or https://"));
+        }
+        if uri.authority().is_some_and(|a| a.as_str().contains('@')) {
+            return Err(BadAddress("it holds credentials"));
+        }
+        if uri.host().is_none_or(str::is_empty) {
+            return Err(BadAddress("it names no host"));
+        }
+        if uri.query().is_some() {
+            return Err(BadAddress("it holds a query"));
+        }
+        Ok(Self(text.trim_end_matches('/').to_owned()))
+    }
+
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_these_and_a_token_prints_as_dots() {
+        let address = Address::parse("https://vault.example:8200/").unwrap();
+        let login = Login::Token("hvs.canary".to_owned().into());
+        assert_eq!(
+            format!("{:?}", Config::new(address, login)),
+            "Config { address: Address(\"https://vault.example:8200\"), namespace: None, \
+             login: Token(...), renew: true, trust: System, server_name: None, \
+             client_certificate: None, request_limit: 60s, answer_limit_bytes: 16000000, \
+             backoff_first: 1s, backoff_limit: 60s, file_interval: 2s, store: None, serving: None }"
+        );
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_refused_without_repeating_it() {
+        for text in [
+            "",
+            "v:8200",
+            "ftp://v",
+            "http://u:canary@v",
+            "http://v/?a=canary",
+            "/v1",
+        ] {
+            let message = Address::parse(text).unwrap_err().to_string();
+            assert!(!message.contains("canary"), "{message}");
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Which proxies are answered: by the names in the certificates that they show.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// Which proxies are answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Clients {
+    /// All that connect: they are not asked for a certificate.
+    Anybody,
+    /// Those with a certificate of the client authorities.
+    OfAuthority,
+    /// Of those, the ones with a name on the list.
+    Named(Names),
+}
+
+/// Names of proxies, as they stand in certificates.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Names {
+    exact: BTreeSet<String>,
+    /// What follows the first label of names whose first label may be any: `.edge.example`.
+    below: BTreeSet<String>,
+}
+
+/// A name that can stand in no certificate.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no certificate has the name {0:?}")]
+pub struct BadName(String);
+
+impl Clients {
+    /// The proxies with one of these names: host names, URIs or addresses, without regard to case;
+    /// `*.edge.example` stands for any one label in front.
+    ///
+    /// # Errors
+    ///
+    /// When a name could not stand in a certificate, or holds a `*` elsewhere.
+    pub fn named<'a>(names: impl IntoIterator<Item = &'a String>) -> Result<Self, BadName> {
+        let mut known = Names {
+            exact: BTreeSet::new(),
+            below: BTreeSet::new(),
+        };
+        for name in names {
+            let name = name.to_ascii_lowercase();
+            let bad = |text: &str| {
+                text.is_empty()
+                    || text.contains('*')
+                    || text.contains(char::is_whitespace)
+                    || text.contains(char::is_control)
+            };
+            match name.strip_prefix('*') {
+                Some(below) if !below.starts_with('.') || bad(below) || below.len() < 2 => {
+                    return Err(BadName(name));
+                }
+                Some(below) => known.below.insert(below.to_owned()),
+                None if bad(&name) => return Err(BadName(name)),
+                None => known.exact.insert(name),
+            };
+        }
+        Ok(Self::Named(known))
+    }
+}
+
+impl Names {
+    /// Whether a name from a certificate is on the list.
+    pub fn contains(&self, name: &str) -> bool {
+        let name = name.to_ascii_lowercase();
+        let below = name.find('.').and_then(|dot| name.get(dot..));
+        self.exact.contains(&name) || below.is_some_and(|below| self.below.contains(below))
+    }
+}
+
+impl fmt::Debug for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let below = self.below.iter().map(|below| format!("*{below}"));
+        f.debug_set().entries(&self.exact).entries(below).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(list: &[&str]) -> Result<Names, BadName> {
+        let list: Vec<String> = list.iter().map(ToString::to_string).collect();
+        Clients::named(&list).map(|clients| match clients {
+            Clients::Named(names) => names,
+            Clients::Anybody | Clients::OfAuthority => panic!("no names"),
+        })
+    }
+
+    #[test]
+    fn a_name_is_itself_and_a_star_is_one_label() {
+        let list = [
+            "Edge-1.example",
+            "*.edge.example",
+            "spiffe://mesos/edge",
+            "10.0.0.7",
+        ];
+        let names = names(&list).unwrap();
+        for name in [
+            "edge-1.example",
+            "a.edge.example",
+            "A.EDGE.example",
+            "spiffe://mesos/edge",
+            "10.0.0.7",
+        ] {
+            assert!(names.contains(name), "{name}");
+        }
+        for name in [
+            "edge-2.example",
+            "a.b.edge.example",
+            "edge.example",
+            ".edge.example.evil",
+            "",
+            "10.0.0.70",
+        ] {
+            assert!(!names.contains(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_no_certificate_can_hold_is_refused() {
+        for name in ["", "*", "*.", "a.*", "*edge", "a b", "*.*.a"] {
+            assert!(names(&[name]).is_err(), "{name}");
+        }
+    }
+}
