@@ -1,6 +1,7 @@
 //! The admin port: metrics, health, readiness, and what is served to the proxies right now.
 //!
-//! It answers only GET and HEAD, changes nothing, and shows no private key.
+//! It changes nothing and shows no private key. Pages are read with GET and HEAD; the one thing that
+//! takes a POST is the signal to look at the certificates in Vault.
 
 mod pages;
 
@@ -38,6 +39,8 @@ pub struct Sources {
     pub problems: Arc<dyn Fn() -> Vec<Problem> + Send + Sync>,
     /// The state of each proxy, as JSON. Must not block for long.
     pub proxies: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
+    /// Has the certificates in Vault looked at; none if none are read from there. Must not block.
+    pub look_at_certificates: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
 /// What a client may take.

@@ -154,6 +154,9 @@ impl Daemon {
             sources,
             metrics.clone(),
         );
+        let look = Arc::new(Notify::new());
+        let vault = self.settings.vault.as_ref();
+        let reads_store = vault.is_some_and(|vault| vault.store.is_some());
         let sources = admin::Sources {
             snapshot: reader.clone(),
             problems: {
@@ -164,6 +167,10 @@ impl Daemon {
                 let proxies = proxies.clone();
                 Arc::new(move || serde_json::json!(proxies.view(Instant::now())))
             },
+            look_at_certificates: reads_store.then(|| {
+                let look = look.clone();
+                Arc::new(move || look.notify_one()) as Arc<dyn Fn() + Send + Sync>
+            }),
         };
 
         let mut rooms: JoinSet<Result<&'static str, Error>> = JoinSet::new();
@@ -183,11 +190,10 @@ impl Daemon {
                     .vault
                     .as_ref()
                     .is_some_and(|vault| vault.serving.is_some());
-            let identities = speaks_tls.then_some(identities);
+            let tls = speaks_tls.then(|| xds::Tls::new(identities));
             let (metrics, token) = (metrics.clone(), token.clone());
             async move {
-                let served =
-                    xds::serve(xds, identities, reader, config, proxies, metrics, token).await;
+                let served = xds::serve(xds, tls, reader, config, proxies, metrics, token).await;
                 served
                     .map(|()| "the server for proxies")
                     .map_err(Error::Xds)
@@ -216,7 +222,6 @@ impl Daemon {
         }
         if let Some(config) = self.settings.vault {
             let (facts, metrics, token) = (facts.clone(), metrics.clone(), token.clone());
-            let look = Arc::new(Notify::new());
             rooms.spawn(async move {
                 let run = vault::run(config, facts, identity, look, metrics, token);
                 run.await.map(|()| "vault").map_err(Error::Vault)

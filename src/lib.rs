@@ -36,7 +36,8 @@
 //! - [`pipeline`] is the one loop between them: receive, drain, reduce, project, publish.
 //!   [`daemon`] wires everything and decides nothing. [`settings`] are read once, before any port
 //!   opens. [`admin`] and [`metrics`] tell operators what is going on. [`commands`] is what the
-//!   binary does.
+//!   binary does. [`identity`] is who this daemon is to its proxies: the sources put it there,
+//!   [`xds`] shows it. [`clock`] is the wall clock, which nobody but certificates needs.
 //! - [`sim`] is no part of the product: simulated neighbours for the demo and the tests.
 //!
 //! # The walls
@@ -73,6 +74,8 @@ pub mod identity;
 pub mod metrics;
 
 pub mod backoff;
+
+pub mod clock;
 
 pub mod commands;
 

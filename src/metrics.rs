@@ -1,5 +1,6 @@
 //! Every metric: its name, its unit, its help.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -144,7 +145,7 @@ impl Metrics {
             publish_to_accept_seconds: new.histograms("publish_to_accept_seconds", "Time from a snapshot to the poll or the request that shows that a waiting proxy has accepted it, by kind.", &["kind"])?,
             proxies: new.gauge("proxies", "Proxies that polled lately.")?,
             shared_identities: new.gauge("shared_identities", "Node ids that several proxies behind one address share: for these no rejection is noticed and no order is kept.")?,
-            certificate_expiry: new.gauges("certificate_expiry_timestamp_seconds", "When a certificate that is served ends, in seconds since 1970, by name.", &["name"])?,
+            certificate_expiry: new.gauges("certificate_expiry_timestamp_seconds", "When a certificate that is served ends, in seconds since 1970, by name and by where it was read (files or vault).", &["name", "source"])?,
             clients_refused: new.counters("clients_refused_total", "Proxies that were refused on the xDS port for the certificate that they showed, or did not, by reason; the log says which names were offered.", &["reason"])?,
             xds_certificate_expiry: new.gauge("xds_certificate_expiry_timestamp_seconds", "When the certificate of the xDS port ends, in seconds since 1970; 0 while there is none.")?,
             xds_certificate_reads: new.counters("xds_certificate_reads_total", "Certificates for the xDS port that were issued or read from files, by outcome.", &["outcome"])?,
@@ -188,6 +189,27 @@ impl Metrics {
             let _ = writeln!(table, "| `{name}` | {form} | {labels} | {help} |");
         }
         table
+    }
+
+    /// Shows when the certificates of a source end, in seconds since 1970, by name. Those that were
+    /// shown `before` and are not there any more are taken away.
+    pub fn show_expiries(
+        &self,
+        source: &str,
+        expiries: &BTreeMap<String, i64>,
+        before: Option<&BTreeMap<String, i64>>,
+    ) {
+        for (name, expiry) in expiries {
+            let gauge = self.certificate_expiry.with_label_values(&[name, source]);
+            gauge.set(*expiry);
+        }
+        for name in before.into_iter().flat_map(BTreeMap::keys) {
+            if !expiries.contains_key(name) {
+                // It was set when it was read, so it is there.
+                let labels = [name, source];
+                let _ = self.certificate_expiry.remove_label_values(&labels);
+            }
+        }
     }
 
     /// Has `compute` set its metrics whenever they are asked for.

@@ -33,6 +33,9 @@ const INDEX: &str = "marathon-envoy
 /snapshot   the resources that are served, and what is left out and why
             ?kind=clusters|endpoints|listeners|routes|secrets  ?name=NAME
 /proxies    the proxies, and how far each has got
+
+/_mlb_signal/hup, /_mlb_signal/usr1
+            POST: look at the certificates in Vault now, as marathon-acme asks for
 ";
 
 /// Makes the pages. Cheap to clone.
@@ -52,6 +55,9 @@ enum Page {
     Readiness,
     Snapshot(Filter),
     Proxies,
+    /// Nothing to be read: the certificates are to be looked at. marathon-acme signals marathon-lb
+    /// so when it has stored one, and takes any status but a success for a failure.
+    Signal,
 }
 
 /// Which resources are asked for.
@@ -65,7 +71,7 @@ struct Filter {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Refusal {
     UnknownPath,
-    WrongMethod,
+    WrongMethod { allowed: &'static str },
     BadQuery(String),
 }
 
@@ -93,6 +99,7 @@ impl Pages {
             Page::Index => text(StatusCode::OK, INDEX),
             Page::Health => text(StatusCode::OK, "ok\n"),
             Page::Readiness => self.readiness(),
+            Page::Signal => self.signal(),
             Page::Metrics => self.large(Self::metrics).await,
             Page::Snapshot(filter) => self.large(move |pages| pages.snapshot(&filter)).await,
             Page::Proxies => {
@@ -141,12 +148,38 @@ impl Pages {
         }
     }
 
+    /// Has the certificates looked at. Does not wait for what comes of it.
+    fn signal(&self) -> Response<Full<Bytes>> {
+        match &self.sources.look_at_certificates {
+            Some(look) => {
+                look();
+                text(StatusCode::OK, "the certificates in Vault are looked at\n")
+            }
+            // Files are looked at every few seconds anyway: for whoever signals, all is well.
+            None => text(
+                StatusCode::OK,
+                "no certificates are read from Vault: there is nothing to look at\n",
+            ),
+        }
+    }
+
     /// Why no snapshot is published yet.
-    fn waiting_for(&self) -> &'static str {
-        if self.metrics.stream_connected.get() == 0 {
-            "no snapshot is published yet, and Marathon's event stream is not open"
+    fn waiting_for(&self) -> String {
+        let marathon = if self.metrics.stream_connected.get() == 0 {
+            "Marathon's event stream is not open"
         } else {
-            "no snapshot is published yet; Marathon's event stream is open, and its first complete list is not here or cannot be believed"
+            "Marathon's event stream is open, and its first complete list is not here or cannot be believed"
+        };
+        let reads_vault = self.sources.look_at_certificates.is_some();
+        if !reads_vault || self.metrics.vault_certificates_read.get() != 0 {
+            return format!("no snapshot is published yet; {marathon}");
+        }
+        let vault = "the certificates in Vault were not read yet, and the log says why";
+        // An open stream has most likely listed: what is missing then is the other thing.
+        if self.metrics.stream_connected.get() == 0 {
+            format!("no snapshot is published yet; {marathon}, and {vault}")
+        } else {
+            format!("no snapshot is published yet; {vault}")
         }
     }
 
@@ -193,12 +226,22 @@ impl Page {
             "/readyz" => Self::Readiness,
             "/snapshot" => Self::Snapshot(Filter::parse(query.unwrap_or_default())?),
             "/proxies" => Self::Proxies,
+            "/_mlb_signal/hup" | "/_mlb_signal/usr1" => Self::Signal,
             _ => return Err(Refusal::UnknownPath),
         };
-        if method == Method::GET || method == Method::HEAD {
+        let (allowed, is_allowed) = match &page {
+            Self::Signal => ("POST", method == Method::POST),
+            Self::Index
+            | Self::Metrics
+            | Self::Health
+            | Self::Readiness
+            | Self::Snapshot(_)
+            | Self::Proxies => ("GET, HEAD", method == Method::GET || method == Method::HEAD),
+        };
+        if is_allowed {
             Ok(page)
         } else {
-            Err(Refusal::WrongMethod)
+            Err(Refusal::WrongMethod { allowed })
         }
     }
 }
@@ -233,9 +276,12 @@ impl Refusal {
                 StatusCode::NOT_FOUND,
                 "there is no such page; / lists them\n",
             ),
-            Self::WrongMethod => {
-                let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "pages can only be read\n");
-                let allowed = HeaderValue::from_static("GET, HEAD");
+            Self::WrongMethod { allowed } => {
+                let mut answer = text(
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    format!("this is for {allowed}\n"),
+                );
+                let allowed = HeaderValue::from_static(allowed);
                 answer.headers_mut().insert(ALLOW, allowed);
                 answer
             }

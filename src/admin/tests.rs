@@ -1,5 +1,7 @@
 //! Requests over real sockets, and what comes back.
 
+use std::sync::atomic::AtomicUsize;
+
 use envoy_api::envoy::config::core::v3::{DataSource, data_source::Specifier};
 use envoy_api::envoy::extensions::transport_sockets::tls::v3::{
     Secret, TlsCertificate, secret::Type,
@@ -24,6 +26,11 @@ struct Admin {
 }
 
 async fn admin_within(limits: Limits) -> Admin {
+    admin_with(limits, None).await
+}
+
+/// One that counts in `looked` how often certificates are to be looked at.
+async fn admin_with(limits: Limits, looked: Option<Arc<AtomicUsize>>) -> Admin {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (publisher, snapshot) = cell();
@@ -38,6 +45,12 @@ async fn admin_within(limits: Limits) -> Admin {
         snapshot,
         problems: Arc::new(move || vec![problem.clone()]),
         proxies: Arc::new(|| json!([{ "node": "edge-1" }])),
+        look_at_certificates: looked.map(|looked| {
+            let look = move || {
+                looked.fetch_add(1, Ordering::Relaxed);
+            };
+            Arc::new(look) as Arc<dyn Fn() + Send + Sync>
+        }),
     };
     let metrics = Metrics::new().unwrap();
     let shutdown = CancellationToken::new();
@@ -268,6 +281,56 @@ async fn only_pages_that_exist_can_be_read_and_none_written() {
     let (status, head, body) = admin.ask("HEAD", "/").await;
     assert_eq!((status, &*body), (200, ""));
     assert!(head.contains("content-length: "), "{head}");
+}
+
+#[tokio::test]
+async fn a_signal_has_the_certificates_looked_at_once_each() {
+    let looked = Arc::new(AtomicUsize::new(0));
+    let admin = admin_with(Limits::default(), Some(looked.clone())).await;
+    for (signal, count) in [("hup", 1), ("usr1", 2)] {
+        let (status, _, body) = admin.ask("POST", &format!("/_mlb_signal/{signal}")).await;
+        assert_eq!((status, body.lines().count()), (200, 1));
+        assert_eq!(looked.load(Ordering::Relaxed), count);
+    }
+    for (method, target, expected) in [
+        ("GET", "/_mlb_signal/usr1", 405),
+        ("HEAD", "/_mlb_signal/hup", 405),
+        ("POST", "/_mlb_signal/term", 404),
+        ("POST", "/_mlb_signal/", 404),
+    ] {
+        let (status, head, _) = admin.ask(method, target).await;
+        assert_eq!(status, expected, "{method} {target}");
+        assert_eq!(head.contains("allow: POST"), status == 405, "{head}");
+    }
+    assert_eq!(looked.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
+async fn a_signal_without_vault_is_a_success_that_says_so() {
+    let admin = admin().await;
+    let (status, _, body) = admin.ask("POST", "/_mlb_signal/usr1").await;
+    assert_eq!(status, 200);
+    assert!(body.contains("nothing to look at"), "{body}");
+}
+
+#[tokio::test]
+async fn it_says_when_the_certificates_in_vault_are_what_is_missing() {
+    let admin = admin_with(Limits::default(), Some(Arc::default())).await;
+    let missing = "the certificates in Vault were not read yet";
+    let (_, _, body) = admin.ask("GET", "/readyz").await;
+    assert!(
+        body.contains("stream is not open") && body.contains(missing),
+        "{body}"
+    );
+    admin.metrics.stream_connected.set(1);
+    let (status, _, body) = admin.ask("GET", "/readyz").await;
+    assert!(status == 503 && body.contains(missing), "{body}");
+    admin.metrics.vault_certificates_read.set(1_900_000_000);
+    let (_, _, body) = admin.ask("GET", "/readyz").await;
+    assert!(
+        !body.contains("Vault") && body.contains("stream is open"),
+        "{body}"
+    );
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Writes the Envoy bootstrap that makes an Envoy a client of this control plane.
 
-pub mod v2;
+mod tls;
+mod v2;
 
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -11,6 +12,9 @@ use clap::{Args, ValueEnum};
 
 use super::{USAGE, say};
 use crate::settings::{BadSetting, Link, XdsListen};
+use tls::{BadTls, Print, TlsArguments};
+
+pub use tls::{ClientFiles, Tls};
 
 /// What `bootstrap` is told.
 #[derive(Args, Clone, Debug)]
@@ -22,6 +26,9 @@ pub struct Arguments {
     /// Where Envoy's own admin port is to listen.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9901")]
     envoy_admin: SocketAddr,
+
+    #[command(flatten)]
+    tls: TlsArguments,
 
     #[command(flatten)]
     link: Link,
@@ -42,6 +49,17 @@ pub struct Config {
     /// How long Envoy rests between an answer and its next poll, once more by chance
     /// (`REFRESH_DELAY`). At least 10 ms: below 1 ms Envoy 1.40 crashes.
     pub refresh_delay: Duration,
+    /// How Envoy speaks TLS to the control plane (`--envoy-ca`); none: plaintext.
+    pub tls: Option<Tls>,
+}
+
+/// Why there is no bootstrap.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Setting(#[from] BadSetting),
+    #[error(transparent)]
+    Tls(#[from] BadTls),
 }
 
 /// How Envoy and the control plane speak.
@@ -65,6 +83,7 @@ impl Default for Config {
             cluster_name: "xds_cluster".to_owned(),
             envoy_admin: SocketAddr::from(([127, 0, 0, 1], 9901)),
             refresh_delay: Duration::from_millis(200),
+            tls: None,
         }
     }
 }
@@ -78,9 +97,17 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             return USAGE.into();
         }
     };
+    if let Some(hint) = arguments.tls.hint(&config.control_plane) {
+        say(&hint);
+    }
+    let client = config.tls.as_ref().and_then(|tls| tls.client.as_ref());
+    let text = match (arguments.tls.print, client) {
+        (Print::Secrets, Some(client)) => client.secrets(),
+        (Print::Secrets | Print::Bootstrap, _) => yaml(&config),
+    };
     let mut output = std::io::stdout();
     let written = output
-        .write_all(yaml(&config).as_bytes())
+        .write_all(text.as_bytes())
         .and_then(|()| output.flush());
     match written {
         Ok(()) => ExitCode::SUCCESS,
@@ -92,11 +119,13 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 }
 
 impl Arguments {
-    fn mean(&self) -> Result<Config, BadSetting> {
+    fn mean(&self) -> Result<Config, Error> {
         let defaults = Config::default();
+        let control_plane = self.link.listen()?;
         Ok(Config {
             transport: self.transport,
-            control_plane: self.link.listen()?,
+            tls: self.tls.mean(&control_plane)?,
+            control_plane,
             cluster_name: self.link.cluster_name()?,
             envoy_admin: self.envoy_admin,
             refresh_delay: self.link.refresh_delay()?.unwrap_or(defaults.refresh_delay),
@@ -113,12 +142,15 @@ pub fn yaml(config: &Config) -> String {
         Transport::Rest => (REST, "REST", REST_BREAKERS),
         Transport::Ads => (ADS, "GRPC", ""),
         Transport::AdsDelta => (ADS, "DELTA_GRPC", ""),
-        Transport::RestV2 => return v2::yaml(config, None),
+        Transport::RestV2 => return v2::yaml(config),
     };
+    let tls = config.tls.as_ref().map(tls::transport_socket);
+    let tls = tls.unwrap_or_default();
     TEMPLATE
         .replace("{sources}", sources)
         .replace("{api}", api)
         .replace("{breakers}", breakers)
+        .replace("{tls}", &tls)
         .replace("{admin}", &socket_address(config.envoy_admin))
         .replace("{refresh_delay}", &text(&seconds(config.refresh_delay)))
         .replace("{control_plane}", &control_plane(&config.control_plane))
@@ -150,7 +182,7 @@ static_resources:
               - endpoint:
                   address:
                     {control_plane}
-{breakers}      typed_extension_protocol_options:
+{breakers}{tls}      typed_extension_protocol_options:
         envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
           "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
           explicit_http_config:
@@ -384,6 +416,52 @@ mod tests {
                 ..Config::default()
             })
             .await;
+        }
+
+        #[tokio::test]
+        async fn envoy_accepts_tls_with_and_without_a_certificate_of_its_own() {
+            let folder = tempfile::TempDir::new().unwrap();
+            let mut params = rcgen::CertificateParams::new(["edge \"{name}\"".to_owned()]).unwrap();
+            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            let key = rcgen::KeyPair::generate().unwrap();
+            let put = |name: &str, content: &str| {
+                let path = folder.path().join(name);
+                std::fs::write(&path, content).unwrap();
+                path
+            };
+            let client = ClientFiles {
+                certificate: put("cert {name}.pem", &params.self_signed(&key).unwrap().pem()),
+                key: put("key.pem", &key.serialize_pem()),
+                secrets: None,
+            };
+            let named = |name: &str| Tls {
+                authority: client.certificate.clone(),
+                name: name.to_owned(),
+                client: Some(client.clone()),
+            };
+            let watched = ClientFiles {
+                secrets: Some(put("secrets.yaml", &client.secrets())),
+                ..client.clone()
+            };
+            for tls in [
+                named("xds.example"),
+                named("10.0.0.7"),
+                named("2001:db8::7"),
+                Tls {
+                    client: None,
+                    ..named("xds.example")
+                },
+                Tls {
+                    client: Some(watched),
+                    ..named("xds.example")
+                },
+            ] {
+                check(&Config {
+                    tls: Some(tls),
+                    ..Config::default()
+                })
+                .await;
+            }
         }
 
         /// Answers every poll on one connection with nothing, and checks how it was asked.

@@ -27,7 +27,7 @@ enum Command {
     /// Subscribe to Marathon and serve Envoy; this is what no command means.
     Serve(Box<Typed>),
     /// Print a bootstrap for Envoy that leads it here.
-    Bootstrap(bootstrap::Arguments),
+    Bootstrap(Box<bootstrap::Arguments>),
     /// Ask a running daemon how far its proxies are.
     Status(status::Arguments),
     /// Play everything on this machine: a simulated Marathon, this daemon, a real Envoy, and a

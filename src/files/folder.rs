@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,19 +10,13 @@ use crate::state::certificate::Certificate;
 use crate::state::problem::{Problem, Reason, Subject};
 
 use super::Reading;
-
-/// The largest file that is read, in bytes. A chain of four with RSA keys of 4096 bits takes 12 KB.
-const MAX_BUNDLE_BYTES: u64 = 1 << 20;
+use super::file::{Stamp, Unread, read};
 
 /// The most certificates that are read. Each is a filter chain in every proxy.
 const MAX_BUNDLES: usize = 10_000;
 
 /// The longest name of a certificate, in bytes.
 const MAX_NAME_BYTES: usize = 200;
-
-/// File systems keep times in steps of up to two seconds: a file that changed this short a while
-/// before it was read may have changed again without looking different.
-const TIME_STEP_SECONDS: i64 = 2;
 
 /// A folder, and what was found in it so far.
 #[derive(Debug)]
@@ -53,26 +46,6 @@ struct Bundle {
     problems: Vec<Problem>,
     /// Whether `last_good` is what is in it.
     good: bool,
-}
-
-/// What a file looks like from outside. Differs when its content does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    bytes: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-/// How the reading of a file went.
-enum Contents {
-    /// These are the bytes, and it looked the same before and after.
-    Whole(Vec<u8>, Stamp),
-    /// It changed meanwhile.
-    Moving,
-    /// It cannot be read at all.
-    Unreadable(Problem),
 }
 
 impl Folder {
@@ -182,14 +155,14 @@ impl Folder {
 impl Bundle {
     /// Reads the file if it differs. True when it is settled.
     fn look(&mut self, name: &str, path: &Path, now_seconds: i64, patience: Patience) -> bool {
-        let unchanged = self.stamp.is_some_and(|stamp| {
-            fs::metadata(path).is_ok_and(|metadata| Stamp::of(&metadata) == stamp)
-        });
+        let unchanged = self
+            .stamp
+            .is_some_and(|stamp| Stamp::at(path).is_ok_and(|now| now == stamp));
         if unchanged {
             return true;
         }
-        let problems = match contents(name, path) {
-            Contents::Whole(bytes, stamp) => {
+        let problems = match read(path) {
+            Ok((bytes, stamp)) => {
                 let parsed = Certificate::parse(name, &bytes, now_seconds);
                 if let Some(certificate) = parsed.certificate {
                     *self = Self {
@@ -202,12 +175,16 @@ impl Bundle {
                 }
                 parsed.problems
             }
-            Contents::Unreadable(problem) => vec![problem],
-            Contents::Moving => vec![problem(
-                name,
-                "its file keeps changing while it is read".to_owned(),
-                "write it under another name and rename it",
-            )],
+            Err(unread) => {
+                let remedy = match unread {
+                    Unread::Unreadable(_) => {
+                        "make it readable for this daemon, and for nobody else"
+                    }
+                    Unread::TooLarge => "a bundle is one certificate, its chain and its key",
+                    Unread::Moving => "write it under another name and rename it",
+                };
+                vec![problem(name, unread.to_string(), remedy)]
+            }
         };
         let known_to_be_bad = !self.good && !self.problems.is_empty();
         match patience {
@@ -220,60 +197,6 @@ impl Bundle {
                 true
             }
         }
-    }
-}
-
-impl Stamp {
-    fn of(metadata: &fs::Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            bytes: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-
-    /// Whether any later change will make it differ.
-    fn is_final_at(self, now_seconds: i64) -> bool {
-        self.changed.0.max(self.modified.0) + TIME_STEP_SECONDS < now_seconds
-    }
-}
-
-fn contents(name: &str, path: &Path) -> Contents {
-    let unreadable = |error: io::Error| {
-        Contents::Unreadable(problem(
-            name,
-            format!("its file cannot be read: {error}"),
-            "make it readable for this daemon, and for nobody else",
-        ))
-    };
-    // Not opened before it is known to be a file: a pipe would block.
-    match fs::metadata(path) {
-        Ok(metadata) if metadata.is_file() => {}
-        Ok(_) => return unreadable(io::Error::other("it is no regular file")),
-        Err(error) => return unreadable(error),
-    }
-    let read = || -> io::Result<(Vec<u8>, Stamp, bool)> {
-        let file = fs::File::open(path)?;
-        let before = Stamp::of(&file.metadata()?);
-        let mut bytes = Vec::new();
-        (&file).take(MAX_BUNDLE_BYTES + 1).read_to_end(&mut bytes)?;
-        let same_file = Stamp::of(&file.metadata()?) == before;
-        let same_path = Stamp::of(&fs::metadata(path)?) == before;
-        Ok((bytes, before, same_file && same_path))
-    };
-    match read() {
-        Err(error) => unreadable(error),
-        Ok((bytes, _, _)) if bytes.len() as u64 > MAX_BUNDLE_BYTES => {
-            Contents::Unreadable(problem(
-                name,
-                format!("its file is larger than {MAX_BUNDLE_BYTES} bytes"),
-                "a bundle is one certificate, its chain and its key",
-            ))
-        }
-        Ok((_, _, false)) => Contents::Moving,
-        Ok((bytes, stamp, true)) => Contents::Whole(bytes, stamp),
     }
 }
 
@@ -298,6 +221,7 @@ fn problem(name: &str, message: String, remedy: &str) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use super::super::file::MAX_BYTES;
     use super::super::tests::{NOW, bundle};
     use super::*;
 
@@ -349,7 +273,7 @@ mod tests {
         let (dir, mut folder) = folder(&[("web.pem", &bundle("a.example"))]);
         fs::create_dir(dir.path().join("folder.pem")).unwrap();
         std::os::unix::fs::symlink("nowhere", dir.path().join("link.pem")).unwrap();
-        let large = " ".repeat(usize::try_from(MAX_BUNDLE_BYTES).unwrap() + 1);
+        let large = " ".repeat(usize::try_from(MAX_BYTES).unwrap() + 1);
         fs::write(dir.path().join("large.pem"), large).unwrap();
         folder.look(NOW, Patience::Judge).unwrap();
         check(
@@ -463,18 +387,5 @@ mod tests {
         check(&folder, &[], &["not yet valid"]);
         assert!(folder.look(NOW, Patience::Wait).unwrap());
         check(&folder, &["web"], &[]);
-    }
-
-    #[test]
-    fn a_file_that_just_changed_is_read_again() {
-        let stamp = Stamp {
-            device: 1,
-            inode: 1,
-            bytes: 1,
-            modified: (100, 0),
-            changed: (90, 0),
-        };
-        assert!(!stamp.is_final_at(100) && !stamp.is_final_at(102));
-        assert!(stamp.is_final_at(103));
     }
 }

@@ -4,9 +4,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::PrivateKeyDer;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
 
-use crate::identity;
+use super::LOOKS;
+use super::file::{Stamp, Unread, read};
+use crate::clock::{WallClock, wall_clock};
+use crate::identity::{self, BadIdentity, Identity};
 use crate::metrics::Metrics;
 
 /// Which files hold the identity, and how they are watched.
@@ -21,28 +28,449 @@ pub struct IdentityConfig {
     pub client_authorities: Option<PathBuf>,
     /// The time between looks.
     pub interval: Duration,
+    /// The time until files that make no identity are looked at again: certificate and key are
+    /// written one after the other, and in between they do not match.
+    pub settle: Duration,
 }
 
 impl IdentityConfig {
-    /// These files, looked at every 5 s.
+    /// These files, looked at every 5 s, twice more within 500 ms when something is wrong.
     pub fn new(certificate: PathBuf, key: PathBuf, client_authorities: Option<PathBuf>) -> Self {
         Self {
             certificate,
             key,
             client_authorities,
             interval: Duration::from_secs(5),
+            settle: Duration::from_millis(250),
         }
     }
 }
 
-/// Puts what the files hold into `identity`, then every change of it that can be served. Returns on
-/// `shutdown`.
+/// Why the files hold no identity. Holds nothing of the key.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error("{}: {why}", path.display())]
+    Unread { path: PathBuf, why: Unread },
+    #[error(transparent)]
+    Bad(#[from] BadIdentity),
+}
+
+/// What a look brought.
+enum Look {
+    /// No file differs, and what was read from them has not ended.
+    Same,
+    /// This is in them.
+    Read(Arc<Identity>),
+    /// Nothing that can be served is in them.
+    Fault(Fault),
+}
+
+/// The files, and what they looked like when an identity was last read from them.
+struct Files {
+    config: IdentityConfig,
+    wall_clock: WallClock,
+    /// Certificate, key and authorities; none if they must be read again.
+    stamps: Option<[Option<Stamp>; 3]>,
+    not_after_seconds: i64,
+}
+
+/// Puts what the files hold into `identity`, then every change of it that can be served; what
+/// cannot be is told once and changes nothing. Returns on `shutdown`.
+///
+/// Cancel safe in that nothing is left behind but a look that is on its way.
 pub async fn watch_identity(
     config: IdentityConfig,
     identity: identity::Sender,
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
 ) {
-    let _ = (config, identity, metrics);
-    shutdown.cancelled().await;
+    let watching = watch(config, wall_clock, identity, metrics);
+    shutdown.run_until_cancelled(watching).await;
+}
+
+async fn watch(
+    config: IdentityConfig,
+    wall_clock: WallClock,
+    identity: identity::Sender,
+    metrics: Arc<Metrics>,
+) {
+    let (interval, settle) = (config.interval, config.settle);
+    let mut files = Files {
+        config,
+        wall_clock,
+        stamps: None,
+        not_after_seconds: i64::MIN,
+    };
+    // What was last told to be wrong: told again only when it differs.
+    let mut told: Option<String> = None;
+    let mut looks = 0;
+    loop {
+        let Some((looked_at, look)) = look(files).await else {
+            return;
+        };
+        files = looked_at;
+        looks += 1;
+        match look {
+            Look::Same => {}
+            Look::Read(read) => {
+                let is_new = identity
+                    .borrow()
+                    .as_ref()
+                    .is_none_or(|old| !is_same(old, &read));
+                if is_new || told.is_some() {
+                    report(&read, &metrics);
+                }
+                if is_new {
+                    identity.send_replace(Some(read));
+                }
+                told = None;
+            }
+            // Whoever writes the files is given time to finish, unless it is known already that
+            // something is wrong with them.
+            Look::Fault(_) if told.is_none() && looks < LOOKS => {
+                sleep(settle).await;
+                continue;
+            }
+            Look::Fault(fault) => {
+                let text = fault.to_string();
+                if told.as_ref() != Some(&text) {
+                    let serves = identity.borrow().is_some();
+                    error!(
+                        error = text,
+                        last_good_is_kept = serves,
+                        "certificate of the xds port cannot be used"
+                    );
+                    let reads = &metrics.xds_certificate_reads;
+                    reads.with_label_values(&["failed"]).inc();
+                    metrics.xds_certificate_failing.set(1);
+                    told = Some(text);
+                }
+            }
+        }
+        looks = 0;
+        sleep(interval).await;
+    }
+}
+
+/// One look, where it may block: a network mount may take its time. None when the process ends.
+async fn look(mut files: Files) -> Option<(Files, Look)> {
+    let looking = spawn_blocking(move || {
+        let look = files.look();
+        (files, look)
+    });
+    match looking.await {
+        Ok(looked) => Some(looked),
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is shutting down.
+            Err(_) => None,
+        },
+    }
+}
+
+impl Files {
+    /// Reads the files if one of them differs, or if what was read has ended since. Blocks.
+    fn look(&mut self) -> Look {
+        let now_seconds = (self.wall_clock)();
+        let timely = now_seconds <= self.not_after_seconds;
+        if timely
+            && self
+                .stamps
+                .is_some_and(|stamps| stamps == self.stamps_now())
+        {
+            return Look::Same;
+        }
+        self.stamps = None;
+        match self.read(now_seconds) {
+            Ok((identity, stamps)) => {
+                let are_final = stamps
+                    .iter()
+                    .flatten()
+                    .all(|it| it.is_final_at(now_seconds));
+                self.stamps = are_final.then_some(stamps);
+                self.not_after_seconds = identity.not_after_seconds();
+                Look::Read(Arc::new(identity))
+            }
+            Err(fault) => Look::Fault(fault),
+        }
+    }
+
+    fn read(&self, now_seconds: i64) -> Result<(Identity, [Option<Stamp>; 3]), Fault> {
+        let file = |path: &PathBuf| {
+            read(path).map_err(|why| Fault::Unread {
+                path: path.clone(),
+                why,
+            })
+        };
+        let (mut bundle, certificate) = file(&self.config.certificate)?;
+        let (key_bytes, key) = file(&self.config.key)?;
+        // One file may hold both, and then it holds the key once.
+        if !key.is_same_file(certificate) {
+            bundle.push(b'\n');
+            bundle.extend(key_bytes);
+        }
+        let authorities = self.config.client_authorities.as_ref();
+        let authorities = authorities.map(file).transpose()?;
+        let pem = authorities.as_ref().map(|(pem, _)| pem.as_slice());
+        let identity = Identity::read(&bundle, pem, now_seconds)?;
+        let stamp = authorities.map(|(_, stamp)| stamp);
+        Ok((identity, [Some(certificate), Some(key), stamp]))
+    }
+
+    fn stamps_now(&self) -> [Option<Stamp>; 3] {
+        let config = &self.config;
+        let stamp = |path: &PathBuf| Stamp::at(path).ok();
+        let authorities = config.client_authorities.as_ref();
+        [
+            stamp(&config.certificate),
+            stamp(&config.key),
+            authorities.and_then(stamp),
+        ]
+    }
+}
+
+fn report(read: &Identity, metrics: &Metrics) {
+    info!(
+        names = ?read.names(),
+        not_after_seconds = read.not_after_seconds(),
+        client_authorities = read.client_authorities().len(),
+        "certificate of the xds port read"
+    );
+    let reads = &metrics.xds_certificate_reads;
+    reads.with_label_values(&["ok"]).inc();
+    metrics.xds_certificate_failing.set(0);
+    metrics.xds_certificate_expiry.set(read.not_after_seconds());
+}
+
+/// Whether two identities are shown alike and believe the same: a file that was only touched is no
+/// reason for anything.
+fn is_same(one: &Identity, other: &Identity) -> bool {
+    let key = |identity: &Identity| PrivateKeyDer::secret_der(identity.key()).to_owned();
+    one.chain() == other.chain()
+        && one.client_authorities() == other.client_authorities()
+        && key(one) == key(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+    use tempfile::TempDir;
+    use tokio::task::JoinSet;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::files::tests::NOW;
+
+    /// A certificate of 2030 and its key.
+    struct Pair {
+        certificate: String,
+        key: String,
+    }
+
+    fn pair(name: &str) -> Pair {
+        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        params.not_before = date_time_ymd(2030, 1, 1);
+        params.not_after = date_time_ymd(2030, 12, 31);
+        let key = KeyPair::generate().unwrap();
+        Pair {
+            certificate: params.self_signed(&key).unwrap().pem(),
+            key: key.serialize_pem(),
+        }
+    }
+
+    /// Puts a file where there was none or another, as `mv` does.
+    fn put(path: &Path, content: &str) {
+        let new = path.with_extension("new");
+        fs::write(&new, content).unwrap();
+        fs::rename(new, path).unwrap();
+    }
+
+    /// Watched files. The clock is paused: it moves on when everybody waits.
+    struct Watched {
+        folder: TempDir,
+        identity: identity::Receiver,
+        metrics: Arc<Metrics>,
+        _tasks: JoinSet<()>,
+    }
+
+    impl Watched {
+        fn start(pair: &Pair, wall_clock: WallClock) -> Self {
+            let folder = TempDir::new().unwrap();
+            put(&folder.path().join("cert.pem"), &pair.certificate);
+            put(&folder.path().join("key.pem"), &pair.key);
+            put(&folder.path().join("ca.pem"), &pair.certificate);
+            let at = |name| folder.path().join(name);
+            let config = IdentityConfig::new(at("cert.pem"), at("key.pem"), Some(at("ca.pem")));
+            Self::with(folder, config, wall_clock)
+        }
+
+        fn with(folder: TempDir, config: IdentityConfig, wall_clock: WallClock) -> Self {
+            let (sender, identity) = identity::identity();
+            let metrics = Metrics::new().unwrap();
+            let mut tasks = JoinSet::new();
+            tasks.spawn(watch(config, wall_clock, sender, metrics.clone()));
+            Self {
+                folder,
+                identity,
+                metrics,
+                _tasks: tasks,
+            }
+        }
+
+        fn put(&self, name: &str, content: &str) {
+            put(&self.folder.path().join(name), content);
+        }
+
+        /// The names of the next identity.
+        async fn next(&mut self) -> Vec<String> {
+            self.identity.changed().await.unwrap();
+            let identity = self.identity.borrow_and_update().clone().unwrap();
+            identity.names().to_owned()
+        }
+
+        /// Whether no identity comes for a minute.
+        async fn is_silent(&mut self) -> bool {
+            let minute = Duration::from_secs(60);
+            timeout(minute, self.identity.changed()).await.is_err()
+        }
+
+        fn reads(&self, outcome: &str) -> u64 {
+            let reads = &self.metrics.xds_certificate_reads;
+            reads.with_label_values(&[outcome]).get()
+        }
+
+        fn is_failing(&self) -> bool {
+            self.metrics.xds_certificate_failing.get() == 1
+        }
+    }
+
+    #[test]
+    fn the_default_times_are_what_the_documentation_says() {
+        let config = IdentityConfig::new("cert".into(), "key".into(), None);
+        assert_eq!(config.interval, Duration::from_secs(5));
+        assert_eq!(config.settle, Duration::from_millis(250));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_renewed_is_put_and_what_stays_is_no_news() {
+        let mut watched = Watched::start(&pair("a.example"), || NOW);
+        assert_eq!(watched.next().await, ["a.example"]);
+        assert!(watched.is_silent().await);
+        assert_eq!(watched.metrics.xds_certificate_expiry.get(), 1_924_905_600);
+
+        let renewed = pair("b.example");
+        watched.put("cert.pem", &renewed.certificate);
+        watched.put("key.pem", &renewed.key);
+        assert_eq!(watched.next().await, ["b.example"]);
+        // Touched, not changed.
+        watched.put("key.pem", &renewed.key);
+        assert!(watched.is_silent().await);
+        assert_eq!((watched.reads("ok"), watched.reads("failed")), (2, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pair_that_is_half_written_is_looked_at_again_before_it_is_judged() {
+        let mut watched = Watched::start(&pair("a.example"), || NOW);
+        assert_eq!(watched.next().await, ["a.example"]);
+        let renewed = pair("b.example");
+        watched.put("cert.pem", &renewed.certificate);
+        // The next look comes at 5 s and the one that judges half a second later.
+        assert!(
+            timeout(Duration::from_millis(5_300), watched.identity.changed())
+                .await
+                .is_err()
+        );
+        watched.put("key.pem", &renewed.key);
+        assert_eq!(watched.next().await, ["b.example"]);
+        assert_eq!(watched.reads("failed"), 0);
+        assert!(!watched.is_failing());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn files_that_stay_bad_keep_the_last_good_identity_and_are_told_once() {
+        let good = pair("a.example");
+        let mut watched = Watched::start(&good, || NOW);
+        assert_eq!(watched.next().await, ["a.example"]);
+        watched.put("key.pem", &pair("b.example").key);
+        assert!(watched.is_silent().await);
+        assert!(watched.is_failing());
+        assert_eq!(watched.reads("failed"), 1);
+        fs::remove_file(watched.folder.path().join("key.pem")).unwrap();
+        assert!(watched.is_silent().await);
+        assert_eq!(watched.reads("failed"), 2, "another fault is told too");
+        assert!(watched.identity.borrow().is_some());
+
+        watched.put("key.pem", &good.key);
+        assert!(watched.is_silent().await, "what is served is there again");
+        assert!(!watched.is_failing());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn files_that_are_bad_at_first_are_read_once_they_are_good() {
+        let good = pair("a.example");
+        let bad = Pair {
+            certificate: good.certificate.clone(),
+            key: pair("a.example").key,
+        };
+        let mut watched = Watched::start(&bad, || NOW);
+        assert!(watched.is_silent().await);
+        assert!(watched.is_failing());
+        watched.put("key.pem", &good.key);
+        assert_eq!(watched.next().await, ["a.example"]);
+        assert!(!watched.is_failing());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn other_client_authorities_are_another_identity() {
+        let mut watched = Watched::start(&pair("a.example"), || NOW);
+        assert_eq!(watched.next().await, ["a.example"]);
+        let before = watched.identity.borrow().clone().unwrap();
+        watched.put("ca.pem", &pair("ca.example").certificate);
+        assert_eq!(watched.next().await, ["a.example"]);
+        let after = watched.identity.borrow().clone().unwrap();
+        assert_ne!(before.client_authorities(), after.client_authorities());
+        watched.put("ca.pem", "nothing");
+        assert!(watched.is_silent().await);
+        assert!(watched.is_failing());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_file_may_hold_everything() {
+        let pair = pair("a.example");
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("all.pem");
+        put(&path, &(pair.key + &pair.certificate));
+        let config = IdentityConfig::new(path.clone(), path, None);
+        let mut watched = Watched::with(folder, config, || NOW);
+        assert_eq!(watched.next().await, ["a.example"]);
+        let identity = watched.identity.borrow().clone().unwrap();
+        assert_eq!(identity.client_authorities(), []);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_alone_makes_an_identity_fail_and_it_is_kept() {
+        static CLOCK: AtomicI64 = AtomicI64::new(NOW);
+        let mut watched = Watched::start(&pair("a.example"), || CLOCK.load(Ordering::Relaxed));
+        assert_eq!(watched.next().await, ["a.example"]);
+        CLOCK.store(1_924_905_601, Ordering::Relaxed);
+        assert!(watched.is_silent().await);
+        assert!(watched.is_failing());
+        assert!(watched.identity.borrow().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn watching_ends_on_shutdown() {
+        let (sender, _identity) = identity::identity();
+        let shutdown = CancellationToken::new();
+        let config = IdentityConfig::new("nowhere".into(), "nowhere".into(), None);
+        let metrics = Metrics::new().unwrap();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(watch_identity(config, sender, metrics, shutdown.clone()));
+        shutdown.cancel();
+        tasks.join_next().await.unwrap().unwrap();
+    }
 }

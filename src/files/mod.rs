@@ -4,6 +4,7 @@
 //! do not see changes on network mounts nor, on the watched path, the exchange of a symbolic link
 //! by which Kubernetes and its like replace a whole folder.
 
+mod file;
 mod folder;
 mod identity;
 
@@ -18,6 +19,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::clock::{WallClock, wall_clock};
 use crate::metrics::{Heard, Metrics};
 use crate::state::certificate::Certificate;
 use crate::state::event::{Event, Source};
@@ -41,9 +43,6 @@ pub struct Config {
     /// The time until a file that is missing, damaged or just being written is looked at again.
     pub settle: Duration,
 }
-
-/// The wall clock, in seconds since 1970 (UTC).
-type WallClock = fn() -> i64;
 
 /// What is known of the folder, as it is announced.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -178,29 +177,8 @@ fn report(reading: &Reading, before: Option<&Reading>, metrics: &Metrics) {
             warn!(%problem, "certificate problem");
         }
     }
-    for (name, expiry) in &reading.expiries {
-        metrics
-            .certificate_expiry
-            .with_label_values(&[name])
-            .set(*expiry);
-    }
-    for name in before.iter().flat_map(|before| before.expiries.keys()) {
-        if !reading.expiries.contains_key(name) {
-            // It was set when it was read, so it is there.
-            let _ = metrics.certificate_expiry.remove_label_values(&[name]);
-        }
-    }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the dates of certificates are in wall time"
-)]
-fn wall_clock() -> i64 {
-    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since_1970.map_or(0, |elapsed| {
-        elapsed.as_secs().try_into().unwrap_or(i64::MAX)
-    })
+    let before = before.map(|before| &before.expiries);
+    metrics.show_expiries("files", &reading.expiries, before);
 }
 
 #[cfg(test)]
@@ -275,7 +253,7 @@ mod tests {
         fn shows_expiry_of(&self, name: &str) -> bool {
             let text = String::from_utf8(self.metrics.encode().unwrap()).unwrap();
             text.contains(&format!(
-                "certificate_expiry_timestamp_seconds{{name=\"{name}\"}} 1924905600"
+                "certificate_expiry_timestamp_seconds{{name=\"{name}\",source=\"files\"}} 1924905600"
             ))
         }
     }

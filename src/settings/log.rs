@@ -4,8 +4,12 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::BadSetting;
 
+/// Crates of which nothing is ever logged: they write requests to Vault with tokens and keys, and
+/// answers as errors. What goes wrong there is logged by us.
+const SILENT: [&str; 3] = ["reqwest", "rustify", "vaultrs"];
+
 /// The filter of the log: what was asked for, with every other crate capped at warn, since some of
-/// them log payloads.
+/// them log payloads, and some silent.
 pub(super) fn filter(text: &str) -> Result<Targets, BadSetting> {
     const OWN: &str = env!("CARGO_CRATE_NAME");
     let is_own = |target: &str| target == OWN || target.starts_with("marathon_envoy::");
@@ -27,14 +31,19 @@ pub(super) fn filter(text: &str) -> Result<Targets, BadSetting> {
     let start = Targets::new()
         .with_default(default.min(LevelFilter::WARN))
         .with_target(OWN, default);
-    let targets = asked.iter().map(|(target, level)| {
-        let own = target == OWN || target.starts_with("marathon_envoy::");
-        let level = if own {
+    let is_silent = |target: &str| {
+        let of = target.split("::").next();
+        of.is_some_and(|of| SILENT.contains(&of))
+    };
+    let targets = asked.iter().filter(|(target, _)| !is_silent(target));
+    let targets = targets.map(|(target, level)| {
+        let level = if is_own(target) {
             level
         } else {
             level.min(LevelFilter::WARN)
         };
         (target.to_owned(), level)
     });
-    Ok(start.with_targets(targets))
+    let silent = SILENT.map(|target| (target, LevelFilter::OFF));
+    Ok(start.with_targets(targets).with_targets(silent))
 }

@@ -218,6 +218,40 @@ fn other_crates_are_capped_at_warn() {
     assert!(!filter("error,marathon_envoy::xds=info").would_enable("marathon_envoy", &level));
 }
 
+#[test]
+fn crates_that_log_tokens_are_silent_whatever_is_asked_for() {
+    let level = tracing::Level::ERROR;
+    for text in [
+        "trace",
+        "trace,vaultrs=trace,rustify::client=trace,reqwest=error",
+    ] {
+        let filter = log::filter(text).unwrap();
+        for target in [
+            "vaultrs::api",
+            "rustify",
+            "rustify::client",
+            "reqwest::async_impl",
+        ] {
+            assert!(!filter.would_enable(target, &level), "{text}: {target}");
+        }
+        assert!(filter.would_enable("hyper::proto", &level));
+    }
+}
+
+#[test]
+fn what_no_header_can_hold_is_refused_before_it_is_sent_to_vault() {
+    let mut typed = typed("--vault-addr https://v --xds-client-names e");
+    typed.vault.vault_namespace = Some("ns\n1".to_owned());
+    let error = typed.clone().mean().unwrap_err().to_string();
+    assert!(error.starts_with("VAULT_NAMESPACE"), "{error}");
+    typed.vault.vault_namespace = Some("ns1/team".to_owned());
+    typed.vault.vault_token = Some("hvs.can ary".to_owned().into());
+    let error = typed.clone().mean().unwrap_err().to_string();
+    assert!(error.starts_with("VAULT_TOKEN=(hidden)"), "{error}");
+    typed.vault.vault_token = Some("hvs.token\n".to_owned().into());
+    assert!(typed.mean().is_ok(), "what is blank around it is left out");
+}
+
 /// Files that settings can name: a certificate, its key.
 struct Files {
     folder: tempfile::TempDir,

@@ -55,7 +55,7 @@ impl Typed {
             });
         }
         Ok(Some(vault::Config {
-            namespace: filled(&typed.vault_namespace),
+            namespace: self.namespace()?,
             renew: typed.vault_renew_token,
             trust: self.trust(warnings)?,
             server_name: filled(&typed.vault_tls_server_name),
@@ -97,10 +97,33 @@ impl Typed {
         })
     }
 
+    fn namespace(&self) -> Result<Option<String>, BadSetting> {
+        match filled(&self.vault.vault_namespace) {
+            Some(namespace) if !is_visible(&namespace) => Err(BadSetting {
+                variable: "VAULT_NAMESPACE",
+                value: namespace,
+                why: "a header cannot hold it".into(),
+                remedy: "use letters, digits, '-', '_' and '/'",
+            }),
+            namespace => Ok(namespace),
+        }
+    }
+
     fn login(&self, warnings: &mut Vec<String>) -> Result<vault::Login, BadSetting> {
         let typed = &self.vault;
         let token = typed.vault_token.clone();
         let token = token.filter(|token| !token.expose().is_empty());
+        if token
+            .as_ref()
+            .is_some_and(|token| !is_visible(token.expose().trim()))
+        {
+            return Err(BadSetting {
+                variable: "VAULT_TOKEN",
+                value: "(hidden)".into(),
+                why: "it is empty, or holds signs that no token has".into(),
+                remedy: "give it the token and nothing else, or unset it",
+            });
+        }
         let token_file = given(&typed.vault_token_file);
         let role_id = self.role_id()?;
         let has_token = token.is_some() || token_file.is_some();
@@ -322,6 +345,11 @@ impl Typed {
             clients,
         }))
     }
+}
+
+/// Whether a header can hold a text: visible ASCII.
+fn is_visible(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// A text that was given: a variable that is set to nothing is not set.

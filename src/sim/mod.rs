@@ -4,14 +4,18 @@
 //! through its handle. Waits on a handle are level-triggered ("until it is so"), and what a
 //! neighbour starts it also joins or aborts, at the latest when its handle is dropped.
 //!
+//! - [`acme`]: a marathon-acme that keeps certificates in the simulated Vault
 //! - [`marathon`]: a Marathon of one or several instances, with a scheduler and agents behind it
 //! - [`backend`]: the program a task runs, an HTTP server that says who it is
 //! - [`envoy`]: a real Envoy, found or fetched, as a child process
 //! - [`load`]: a steady load that counts every request, and a probe for the moment of change
 //! - [`proxy`]: an xDS client that behaves like Envoy, for tests that need no data plane
+//! - [`vault`]: a Vault with tokens, policies, key/value stores and a certificate authority
 
+pub mod acme;
 pub mod backend;
 pub mod envoy;
 pub mod load;
 pub mod marathon;
 pub mod proxy;
+pub mod vault;

@@ -12,11 +12,14 @@ use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
 
 use crate::snapshot::Kind;
 
@@ -30,6 +33,15 @@ pub enum Place {
     Tcp(SocketAddr),
     /// A Unix socket.
     Unix(PathBuf),
+    /// A TCP port with TLS.
+    Tls {
+        /// The port.
+        address: SocketAddr,
+        /// Who is believed, and what is shown.
+        config: Arc<ClientConfig>,
+        /// Who is expected there.
+        name: ServerName<'static>,
+    },
 }
 
 /// What is spoken there.
@@ -291,6 +303,17 @@ impl Proxy {
                 let stream = TcpStream::connect(address).await.map_err(Error::Connect)?;
                 stream.set_nodelay(true).map_err(Error::Connect)?;
                 Box::new(stream)
+            }
+            Place::Tls {
+                address,
+                config,
+                name,
+            } => {
+                let stream = TcpStream::connect(address).await.map_err(Error::Connect)?;
+                stream.set_nodelay(true).map_err(Error::Connect)?;
+                let connector = TlsConnector::from(config.clone());
+                let secure = connector.connect(name.clone(), stream).await;
+                Box::new(secure.map_err(Error::Connect)?)
             }
             Place::Unix(path) => Box::new(UnixStream::connect(path).await.map_err(Error::Connect)?),
         })

@@ -189,9 +189,12 @@ impl State {
         self.certificates.values()
     }
 
-    /// Whether the certificates are the same, without looking at them one by one.
+    /// Whether the certificates are the same, without looking at them one by one: that none were
+    /// read and that there are none is not.
     pub fn shares_certificates_with(&self, other: &Self) -> bool {
-        self.certificates.ptr_eq(&other.certificates) || self.certificates == other.certificates
+        self.stores.is_empty() == other.stores.is_empty()
+            && (self.certificates.ptr_eq(&other.certificates)
+                || self.certificates == other.certificates)
     }
 
     /// How many tasks count as healthy only because there were no results at all at the start.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
 
 /// Which proxies are answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +42,11 @@ impl Clients {
         };
         for name in names {
             let name = name.to_ascii_lowercase();
+            // As certificates have it: an IPv6 address has many spellings.
+            let name = match name.parse::<IpAddr>() {
+                Ok(address) => address.to_string(),
+                Err(_) => name,
+            };
             let bad = |text: &str| {
                 text.is_empty()
                     || text.contains('*')
@@ -64,7 +70,12 @@ impl Names {
     /// Whether a name from a certificate is on the list.
     pub fn contains(&self, name: &str) -> bool {
         let name = name.to_ascii_lowercase();
-        let below = name.find('.').and_then(|dot| name.get(dot..));
+        let dot = name.find('.').filter(|dot| {
+            // A label, and not the scheme of a URI.
+            let first = name.get(..*dot).unwrap_or_default();
+            !first.is_empty() && !first.contains([':', '/'])
+        });
+        let below = dot.and_then(|dot| name.get(dot..));
         self.exact.contains(&name) || below.is_some_and(|below| self.below.contains(below))
     }
 }
@@ -111,6 +122,8 @@ mod tests {
             "a.b.edge.example",
             "edge.example",
             ".edge.example.evil",
+            ".edge.example",
+            "evil://x.edge.example",
             "",
             "10.0.0.70",
         ] {

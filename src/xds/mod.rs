@@ -1,7 +1,9 @@
 //! Serves the current snapshot to Envoy: connections in, held polls, a stop that answers them all.
 
 mod api;
+mod client;
 mod clients;
+mod config;
 mod content;
 mod grpc;
 mod limits;
@@ -11,8 +13,10 @@ mod order;
 mod poll;
 mod proxies;
 mod question;
+mod refusals;
 mod rest;
 mod subscription;
+mod tls;
 mod view;
 
 use std::convert::Infallible;
@@ -38,86 +42,22 @@ use tokio_util::task::TaskTracker;
 
 pub use api::Api;
 pub use clients::{BadName, Clients, Names as ClientNames};
+pub use config::Config;
 pub use limits::{Limits, Patience};
 pub use listener::{Listener, SocketFile};
 pub use proxies::{Proxies, ProxyId};
 pub use subscription::Progress;
+pub use tls::Tls;
 pub use view::{KindView, ProxyView, StreamView, SubscriptionView};
 
-use crate::identity;
 use crate::metrics::Metrics;
 use crate::snapshot::cell::Reader;
+use client::Client;
 use grpc::{Ends, Grpc, is_grpc};
 use listener::Accepted;
+use refusals::Refusals;
 use rest::{Connection, Polls};
-
-/// How one listener treats its clients.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// How long a poll is held at most. Envoy's own time limit may shorten it.
-    pub hold: Duration,
-    /// Whether secrets, which hold private keys, leave over this listener.
-    pub secrets: bool,
-    /// Whether Envoy's v2 API is answered too.
-    pub v2: bool,
-    /// Which proxies are answered, on a listener with TLS.
-    pub clients: Clients,
-    /// How many connections are open at once; more wait to be taken.
-    pub max_connections: usize,
-    /// How large a request's body may be.
-    pub max_body_bytes: usize,
-    /// How long a request's body may take.
-    pub body: Duration,
-    /// How long a new connection may take to its first request.
-    pub first_request: Duration,
-    /// How long an HTTP/1.1 connection may idle between two requests, and how long the head of a
-    /// request may take.
-    pub header_read: Duration,
-    /// How often an HTTP/2 connection is asked whether it is alive.
-    pub keep_alive_interval: Duration,
-    /// How long it may take to say so.
-    pub keep_alive_timeout: Duration,
-    /// How many requests one HTTP/2 connection may have open: at least one for every cluster.
-    pub max_streams: u32,
-    /// How large a request over gRPC may be.
-    pub max_message_bytes: usize,
-    /// How long an answer may wait for a client that does not read its stream.
-    pub send: Duration,
-    /// After how long a connection with gRPC streams is ended, so that proxies spread over
-    /// replicas again; up to a tenth more or less, so that they do not do so at once.
-    pub max_age: Duration,
-    /// How long a stop waits for answers to be read before it cuts the connections.
-    pub drain: Duration,
-}
-
-impl Default for Config {
-    /// Polls are held 60 s, secrets stay, there is no v2, and everybody is answered. 16,384 connections, since over HTTP/1.1 every held
-    /// poll is one; 10,000 streams, since over HTTP/2 every held poll is one; bodies of 4 MiB
-    /// (Envoy sends 77 kB) within 10 s; 10 s to the first request; 90 s between requests, as less
-    /// than 75 s cuts connections that Envoy is about to use; a ping every 30 s, answered within
-    /// 10 s; gRPC requests of 16 MiB (one that comes back with 50,000 names takes 4), 30 s to read,
-    /// an hour for a connection; 5 s to drain.
-    fn default() -> Self {
-        Self {
-            hold: Duration::from_secs(60),
-            secrets: false,
-            v2: false,
-            clients: Clients::Anybody,
-            max_connections: 16_384,
-            max_body_bytes: 4 << 20,
-            body: Duration::from_secs(10),
-            first_request: Duration::from_secs(10),
-            header_read: Duration::from_secs(90),
-            keep_alive_interval: Duration::from_secs(30),
-            keep_alive_timeout: Duration::from_secs(10),
-            max_streams: 10_000,
-            max_message_bytes: 16 << 20,
-            send: Duration::from_secs(30),
-            max_age: Duration::from_secs(3_600),
-            drain: Duration::from_secs(5),
-        }
-    }
-}
+use tls::Acceptor;
 
 /// Why proxies cannot be served. None of these goes away by trying again.
 #[derive(Debug, thiserror::Error)]
@@ -141,7 +81,8 @@ pub enum Error {
     Accept(#[source] io::Error),
 }
 
-/// Serves proxies, over TLS if there is an `identity` to show, until `shutdown`, then answers every held poll as if its time were up, drains, and returns when
+/// Serves proxies, over nothing but TLS if there is `tls`, until `shutdown`, then answers every held
+/// poll as if its time were up, drains, and returns when
 /// no task of its own is left. Several of these can share `proxies`. Dropping the future cuts every
 /// connection.
 ///
@@ -150,14 +91,13 @@ pub enum Error {
 /// When the listener breaks. A lack of file descriptors or memory is waited out.
 pub async fn serve(
     listener: Listener,
-    identity: Option<identity::Receiver>,
+    tls: Option<Tls>,
     reader: Reader,
     config: Config,
     proxies: Arc<Proxies>,
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let _ = identity;
     let drain = config.drain;
     let cut = CancellationToken::new();
     let _cut_when_dropped = cut.clone().drop_guard();
@@ -165,7 +105,12 @@ pub async fn serve(
         tracker: TaskTracker::new(),
         cut,
     };
+    let acceptor = tls.map(|tls| {
+        let refusals = Arc::new(Refusals::new(metrics.clone()));
+        Acceptor::new(tls, &config, refusals)
+    });
     let server = Arc::new(Server {
+        acceptor,
         room: Arc::new(Semaphore::new(config.max_connections)),
         next_connection: AtomicU64::default(),
         tasks: tasks.clone(),
@@ -201,6 +146,8 @@ pub async fn serve(
 
 /// One listener's state.
 struct Server {
+    /// None without TLS.
+    acceptor: Option<Acceptor>,
     polls: Polls,
     streams: Arc<grpc::Shared>,
     room: Arc<Semaphore>,
@@ -255,8 +202,8 @@ impl Server {
                     let connection = async move {
                         let _room = room;
                         match accepted {
-                            Accepted::Tcp(stream, peer) => server.connect(stream, Some(peer)).await,
-                            Accepted::Unix(stream) => server.connect(stream, None).await,
+                            Accepted::Tcp(stream, peer) => server.take(stream, Some(peer)).await,
+                            Accepted::Unix(stream) => server.take(stream, None).await,
                         }
                     };
                     hyper::rt::Executor::execute(&self.tasks, connection);
@@ -288,14 +235,32 @@ impl Server {
         Ok((listener.accept().await?, room))
     }
 
-    /// Serves one connection to its end.
-    async fn connect<S>(self: Arc<Self>, stream: S, peer: Option<IpAddr>)
+    /// Makes a connection secure, if it has to be, and serves it to its end.
+    async fn take<S>(self: Arc<Self>, stream: S, peer: Option<IpAddr>)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        let Some(acceptor) = &self.acceptor else {
+            return self.connect(stream, Client::anonymous(peer), peer).await;
+        };
+        // Whoever has not asked yet loses nothing by a stop.
+        let shutdown = &self.polls.shutdown;
+        let secure = shutdown.run_until_cancelled(acceptor.accept(stream, peer));
+        if let Some(Some((stream, client))) = secure.await {
+            self.connect(stream, client, peer).await;
+        }
+    }
+
+    /// Serves one connection to its end.
+    async fn connect<S>(self: Arc<Self>, stream: S, client: Client, peer: Option<IpAddr>)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let client = Arc::new(client);
         let connection = Connection {
             number: self.next_connection.fetch_add(1, Ordering::Relaxed),
             peer,
+            client: client.clone(),
         };
         let started = Arc::new(AtomicBool::new(false));
         let streamed = Arc::new(AtomicBool::new(false));
@@ -303,12 +268,13 @@ impl Server {
             stop: self.polls.shutdown.child_token(),
             cut: CancellationToken::new(),
         };
-        let grpc = Grpc::new(self.streams.clone(), connection, ends.clone());
+        let grpc = Grpc::new(self.streams.clone(), connection.clone(), ends.clone());
         let server = self.clone();
         let (mark, mark_streamed) = (started.clone(), streamed.clone());
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             mark.store(true, Ordering::Relaxed);
             let (server, grpc) = (server.clone(), grpc.clone());
+            let connection = connection.clone();
             let is_grpc = is_grpc(&request);
             mark_streamed.fetch_or(is_grpc, Ordering::Relaxed);
             async move {
@@ -347,6 +313,12 @@ impl Server {
                     tracing::debug!(?peer, "a connection brought no request in time");
                     Ok(())
                 }
+                () = client.end() => {
+                    // Requests and streams are refused by themselves. A proxy that has renewed its
+                    // certificate shows the new one on its next connection.
+                    serving.as_mut().graceful_shutdown();
+                    serving.await
+                }
                 () = grown_old => {
                     // Goodbye first, so that the proxy does not come back on this connection.
                     serving.as_mut().graceful_shutdown();
@@ -355,7 +327,11 @@ impl Server {
                 }
             }
         };
-        if let Some(Err(error)) = ends.cut.run_until_cancelled(served).await {
+        let served = tokio::select! {
+            served = ends.cut.run_until_cancelled(served) => served,
+            never = client.watch() => match never {},
+        };
+        if let Some(Err(error)) = served {
             // Proxies reset connections all the time: a poll that is given up over HTTP/1.1 is one.
             tracing::debug!(?peer, %error, "a connection ended early");
         }

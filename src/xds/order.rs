@@ -23,6 +23,8 @@ pub(super) struct State {
     pub(super) entries: BTreeMap<Asked, Entry>,
     /// When two proxies were last seen behind this one, if ever.
     pub(super) shared: Option<Instant>,
+    /// The name in the certificate that its last poll came with.
+    pub(super) certificate: Option<Arc<str>>,
 }
 
 /// One subscription and its polls.
@@ -45,6 +47,7 @@ impl State {
             api,
             entries: BTreeMap::new(),
             shared: None,
+            certificate: None,
         }
     }
 

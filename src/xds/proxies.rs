@@ -15,6 +15,7 @@ use super::grpc::Stream;
 use super::limits::Limits;
 use super::order::{Asked, Entry, Held, State};
 use super::poll::Poll;
+use super::rest::Connection;
 use super::subscription::Subscription;
 use crate::metrics::Metrics;
 use crate::snapshot::cell::Reader;
@@ -50,7 +51,8 @@ pub(super) struct Proxy {
 }
 
 /// No more can be remembered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too many proxies or names are remembered already")]
 pub(super) enum Full {
     /// There are too many proxies.
     Proxies,
@@ -71,13 +73,13 @@ impl Proxies {
         })
     }
 
-    /// Takes in a poll that arrived on the connection of that number.
+    /// Takes in a poll that arrived on that connection.
     pub(super) fn poll(
         self: &Arc<Self>,
         id: &ProxyId,
         asked: Asked,
         claim: Claim,
-        connection: u64,
+        connection: &Connection,
         now: Instant,
     ) -> Result<Poll, Full> {
         let mut by_id = self.by_id();
@@ -111,13 +113,15 @@ impl Proxies {
         entry.polls.insert(
             poll,
             Held {
-                connection,
+                connection: connection.number,
                 since: now,
             },
         );
+        state.certificate = connection.client.name().cloned();
         drop(state);
         let proxies = self.clone();
-        Ok(Poll::new(proxies, proxy, poll, connection, asked, claim))
+        let number = connection.number;
+        Ok(Poll::new(proxies, proxy, poll, number, asked, claim))
     }
 
     /// The current snapshot, with what was already made of it.

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Config;
 use super::api::Api;
+use super::client::{Client, Refused};
 use super::content::Content;
 use super::order::Asked;
 use super::poll::{Ended, Step};
@@ -34,15 +35,16 @@ pub(super) struct Polls {
 }
 
 /// The connection that a request came over.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub(super) struct Connection {
     pub(super) number: u64,
     pub(super) peer: Option<IpAddr>,
+    pub(super) client: Arc<Client>,
 }
 
 /// Why a request is not a poll that can be held.
 #[derive(Debug, thiserror::Error)]
-enum Refusal {
+pub(super) enum Refusal {
     #[error(
         "no such path; there are /v3/discovery:clusters, endpoints, listeners, routes, secrets"
     )]
@@ -64,8 +66,10 @@ enum Refusal {
          client certificate that is on the list"
     )]
     Secrets,
+    #[error(transparent)]
+    Client(#[from] Refused),
     #[error("too many proxies or names are remembered already")]
-    NoRoom(NoRoom),
+    NoRoom(#[from] NoRoom),
     #[error("there is nothing to answer with yet: keep what you have")]
     Unknown,
 }
@@ -82,6 +86,9 @@ impl Polls {
     ) -> Response<Full<Bytes>> {
         let http1 = request.version() <= Version::HTTP_11;
         let expected = expected_timeout(request.headers());
+        if let Err(refused) = connection.client.admit() {
+            return self.refused(&refused.into());
+        }
         let question = match self.question(request).await {
             Ok(question) => question,
             Err(refusal) => return self.refused(&refusal),
@@ -92,7 +99,7 @@ impl Polls {
         let longest = longest.mul_f64(rand::random_range(0.9..=1.0));
         let ended = match self.hold(connection, question, longest).await {
             Ok(ended) => ended,
-            Err(full) => return self.refused(&Refusal::NoRoom(full)),
+            Err(refusal) => return self.refused(&refusal),
         };
         let (outcome, mut response) = match ended {
             Ended::Changed(content) => ("changed", self.answered(api, kind, &content)),
@@ -122,7 +129,7 @@ impl Polls {
         connection: Connection,
         question: Question,
         longest: Duration,
-    ) -> Result<Ended, NoRoom> {
+    ) -> Result<Ended, Refusal> {
         let now = Instant::now();
         let deadline = now + longest;
         let (api, kind) = (question.api, question.kind);
@@ -134,6 +141,7 @@ impl Polls {
                 tokio::select! {
                     () = sleep_until(deadline) => {}
                     () = self.shutdown.cancelled() => {}
+                    refused = connection.client.ended() => return Err(refused.into()),
                 }
                 return Ok(match api {
                     Api::V3 => Ended::Unchanged,
@@ -147,8 +155,9 @@ impl Polls {
             peer: connection.peer,
             api,
         };
-        let (proxies, number) = (&self.proxies, connection.number);
-        let mut poll = proxies.poll(&id, asked, question.claim, number, now)?;
+        let mut poll = self
+            .proxies
+            .poll(&id, asked, question.claim, &connection, now)?;
         let watch = self.reader.watch(vec![interest]);
         let mut held = None;
         loop {
@@ -164,6 +173,7 @@ impl Polls {
             tokio::select! {
                 biased;
                 () = self.shutdown.cancelled() => break,
+                refused = connection.client.ended() => return Err(refused.into()),
                 () = watch.changed() => {}
                 () = moved => {}
                 () = sleep_until(look_at.unwrap_or(deadline)) => {
@@ -236,6 +246,7 @@ impl Polls {
                 (StatusCode::BAD_REQUEST, "body")
             }
             Refusal::Secrets => (StatusCode::FORBIDDEN, "secrets"),
+            Refusal::Client(_) => (StatusCode::FORBIDDEN, "client"),
             Refusal::NoRoom(NoRoom::Proxies) => (StatusCode::SERVICE_UNAVAILABLE, "proxies"),
             Refusal::NoRoom(NoRoom::Subscriptions) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "subscriptions")

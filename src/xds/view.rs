@@ -25,6 +25,9 @@ pub struct ProxyView {
     pub node: String,
     /// Where it connects from; none over a Unix socket.
     pub peer: Option<IpAddr>,
+    /// The name in its certificate by which it was let in; none without a certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
     /// How it connects: `rest`, `rest-v2`, `ads`, `ads-delta`, `grpc` or `delta-grpc`.
     pub transport: &'static str,
     /// How long its oldest stream has been open, in seconds; none for `rest`.
@@ -142,6 +145,7 @@ fn streaming(streams: &[Arc<Stream>], now: Instant) -> Option<ProxyView> {
     Some(ProxyView {
         node: first.node().as_ref().to_owned(),
         peer: first.peer,
+        certificate: first.client.name().map(ToString::to_string),
         transport: first.transport.as_str(),
         connected_seconds: Some(now.duration_since(first.since).as_secs_f64()),
         shared_identity: false,
@@ -174,6 +178,7 @@ fn view(proxy: &Proxy, now: Instant) -> ProxyView {
     ProxyView {
         node: proxy.id.node.as_ref().to_owned(),
         peer: proxy.id.peer,
+        certificate: state.certificate.as_deref().map(str::to_owned),
         transport: proxy.id.api.transport(),
         connected_seconds: None,
         shared_identity: state.shared.is_some(),

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use marathon_envoy::commands::demo::play::{End, Play, marathon};
+use marathon_envoy::commands::demo::play::{End, Play, marathon, vault};
 use marathon_envoy::commands::demo::screen::{Mode, Screen};
 use marathon_envoy::commands::demo::step::{Counts, Live};
 
@@ -13,6 +13,7 @@ use crate::support::stage;
 async fn the_script_of_the_demo_is_played_to_its_end_and_loses_nothing() {
     let stage = stage(|plan| {
         plan.marathon = marathon();
+        plan.vault = Some(vault());
         // Envoy's rest between two polls is most of the story's time.
         plan.flags.push("--refresh-delay=0.1".to_owned());
     })
@@ -54,6 +55,11 @@ async fn the_script_of_the_demo_is_played_to_its_end_and_loses_nothing() {
             "leader change",
             "crash",
             "scale down",
+            "certificate",
+            "renewal",
+            "vault sealed",
+            "vault unsealed",
+            "own certificate",
             "delete",
         ]
     );

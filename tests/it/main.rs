@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod acme;
 #[cfg(test)]
+mod canaries;
+#[cfg(test)]
 mod changes;
 #[cfg(test)]
 mod compose;
@@ -17,6 +19,7 @@ mod manual;
 #[cfg(test)]
 mod marathon;
 #[cfg(test)]
+mod mtls;
 mod old_fleets;
 #[cfg(test)]
 mod program;
@@ -36,5 +39,7 @@ mod tidy;
 mod tls;
 #[cfg(test)]
 mod traffic;
+#[cfg(test)]
+mod vault;
 #[cfg(test)]
 mod vault_policy;

@@ -1,10 +1,8 @@
 //! Journeys of the program itself, as an operator runs it: killed, asked to end, started again.
 
-use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::{ExitStatus, Stdio};
 
 use marathon_envoy::commands::bootstrap::{self, Transport};
 use marathon_envoy::settings::XdsListen;
@@ -13,10 +11,10 @@ use marathon_envoy::sim::load::{Load, Pace, Target, named_by_body};
 use marathon_envoy::sim::marathon::{self, Cluster};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tokio::process::{Child, Command};
 
 use crate::support::certificates::{Authority, Folder, shown};
 use crate::support::looks::{given, page_at, resting, sum, until};
+use crate::support::program::{Program, asked_to_end};
 use crate::support::{LIMIT, app, envoy, own_address};
 
 /// So many requests are open all the time: on an idle machine over a thousand a second.
@@ -26,58 +24,6 @@ const PACE: Pace = Pace::Open(NonZeroU32::new(2).unwrap());
 const HELD: u64 = 6;
 
 const SIGKILL: i32 = 9;
-
-/// `marathon-envoy serve` as a process, again and again with the same flags. Its log goes on.
-struct Program {
-    flags: Vec<String>,
-    folder: TempDir,
-    runs: usize,
-}
-
-impl Program {
-    fn log(&self, run: usize) -> String {
-        fs::read_to_string(self.folder.path().join(format!("log-{run}"))).unwrap()
-    }
-
-    fn logs(&self) -> String {
-        (1..=self.runs).map(|run| self.log(run)).collect()
-    }
-
-    /// Runs it until its ports are open; the process and its admin port.
-    async fn start(&mut self) -> (Child, SocketAddr) {
-        self.runs += 1;
-        let log = self.folder.path().join(format!("log-{}", self.runs));
-        let child = Command::new(env!("CARGO_BIN_EXE_marathon-envoy"))
-            .arg("serve")
-            .args(&self.flags)
-            .env_clear()
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(log).unwrap())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let admin = until("the program to listen", async || {
-            let log = self.log(self.runs);
-            let line = log.lines().find(|line| line.contains("\"listening\""));
-            let line: Option<serde_json::Value> =
-                line.and_then(|line| serde_json::from_str(line).ok());
-            let admin = line.and_then(|line| line["fields"]["admin"].as_str()?.parse().ok());
-            admin.ok_or(log)
-        })
-        .await;
-        (child, admin)
-    }
-}
-
-/// Asks a process to end as `kill` does, and waits for it.
-async fn asked_to_end(mut child: Child) -> ExitStatus {
-    let id = child.id().unwrap();
-    let command = format!("kill -TERM {id}");
-    let sent = Command::new("sh").args(["-c", &command]).status();
-    assert!(sent.await.unwrap().success());
-    child.wait().await.unwrap()
-}
 
 async fn the_program_ends_and_comes_back(transport: Transport) {
     let authority = Authority::new();
@@ -98,8 +44,9 @@ async fn the_program_ends_and_comes_back(transport: Transport) {
         TcpListener::bind((own, 0)).await.unwrap(),
     ];
     let [http, https] = ports.map(|port| port.local_addr().unwrap());
-    let mut program = Program {
-        flags: vec![
+    let mut program = Program::new(
+        folder,
+        vec![
             format!("--marathon={}", marathon.urls().join(",")),
             format!("--xds-listen=unix:{}", socket.display()),
             "--admin-listen=127.0.0.1:0".to_owned(),
@@ -111,9 +58,7 @@ async fn the_program_ends_and_comes_back(transport: Transport) {
             "--log-format=json".to_owned(),
             "--log=trace".to_owned(),
         ],
-        folder,
-        runs: 0,
-    };
+    );
     let (mut running, _) = program.start().await;
     let bootstrap = bootstrap::yaml(&bootstrap::Config {
         transport,
@@ -143,7 +88,7 @@ async fn the_program_ends_and_comes_back(transport: Transport) {
             assert!(socket.exists(), "what was killed tidied up");
         } else {
             let status = asked_to_end(running).await;
-            assert_eq!(status.code(), Some(0), "{}", program.log(program.runs));
+            assert_eq!(status.code(), Some(0), "{}", program.last_log());
             assert!(!socket.exists(), "the socket is left behind");
         }
         envoy

@@ -2,24 +2,14 @@
 
 use std::path::Path;
 
-use super::{Config, control_plane, seconds, socket_address, text};
+use super::{Config, Tls, control_plane, seconds, socket_address, text};
 
-/// How Envoy and the control plane know each other over TLS.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tls<'a> {
-    /// The CA of the control plane's certificate, as PEM.
-    pub ca: &'a Path,
-    /// The name that must be in that certificate: any other of the same CA is refused.
-    pub name: &'a str,
-    /// Envoy's own certificate and key, as PEM, if it has to show one.
-    pub own: Option<(&'a Path, &'a Path)>,
-}
-
-/// The bootstrap for `config`, as YAML: see [`yaml`](super::yaml). Without `tls` the polls are
-/// plain.
-pub fn yaml(config: &Config, tls: Option<&Tls<'_>>) -> String {
+/// The bootstrap for `config`, as YAML: see [`yaml`](super::yaml). An Envoy of that age reads its
+/// certificate once: a file of secrets is of no use to it.
+pub(super) fn yaml(config: &Config) -> String {
+    let tls = config.tls.as_ref().map(tls_context).unwrap_or_default();
     TEMPLATE
-        .replace("{tls}", &tls.map(tls_context).unwrap_or_default())
+        .replace("{tls}", &tls)
         .replace("{admin}", &socket_address(config.envoy_admin))
         .replace("{refresh_delay}", &text(&seconds(config.refresh_delay)))
         .replace("{control_plane}", &control_plane(&config.control_plane))
@@ -72,16 +62,16 @@ static_resources:
             max_requests: 100000
 {tls}"#;
 
-fn tls_context(tls: &Tls<'_>) -> String {
+fn tls_context(tls: &Tls) -> String {
     let path = |path: &Path| text(&path.to_string_lossy());
-    let own = tls.own.map(|(certificate, key)| {
+    let own = tls.client.as_ref().map(|own| {
         OWN_CERTIFICATE
-            .replace("{certificate}", &path(certificate))
-            .replace("{key}", &path(key))
+            .replace("{certificate}", &path(&own.certificate))
+            .replace("{key}", &path(&own.key))
     });
     TLS.replace("{own}", &own.unwrap_or_default())
-        .replace("{ca}", &path(tls.ca))
-        .replace("{name}", &text(tls.name))
+        .replace("{ca}", &path(&tls.authority))
+        .replace("{name}", &text(&tls.name))
 }
 
 const TLS: &str = r"      tls_context:
@@ -102,7 +92,7 @@ const OWN_CERTIFICATE: &str = r"          tls_certificates:
 mod tests {
     use std::time::Duration;
 
-    use super::super::{Transport, yaml};
+    use super::super::{ClientFiles, Transport, yaml};
     use super::*;
     use crate::settings::XdsListen;
 
@@ -159,13 +149,22 @@ static_resources:
 
     #[test]
     fn over_tls_the_control_plane_must_have_its_name_and_not_only_its_ca() {
-        let tls = Tls {
-            ca: Path::new("/etc/ca {name}.pem"),
-            name: "xds.test",
-            own: Some((Path::new("/etc/own.pem"), Path::new("/etc/own.key"))),
+        let with = |client| {
+            super::yaml(&Config {
+                tls: Some(Tls {
+                    authority: "/etc/ca {name}.pem".into(),
+                    name: "xds.test".to_owned(),
+                    client,
+                }),
+                ..Config::default()
+            })
         };
-        let written = super::yaml(&Config::default(), Some(&tls));
-        let plain = super::yaml(&Config::default(), None);
+        let written = with(Some(ClientFiles {
+            certificate: "/etc/own.pem".into(),
+            key: "/etc/own.key".into(),
+            secrets: None,
+        }));
+        let plain = super::yaml(&Config::default());
         let added = written.strip_prefix(plain.as_str()).unwrap();
         assert_eq!(
             lines(added),
@@ -181,20 +180,16 @@ static_resources:
                 r#"              private_key: { filename: "/etc/own.key" }"#,
             ]
         );
-        let trusting = Tls { own: None, ..tls };
-        assert!(!super::yaml(&Config::default(), Some(&trusting)).contains("tls_certificates"));
+        assert!(!with(None).contains("tls_certificates"));
     }
 
     #[test]
     fn a_path_cannot_break_out_of_its_line() {
         let path = "a\"]\n# {admin} {tls}\u{7}é".to_owned();
-        let written = super::yaml(
-            &Config {
-                control_plane: XdsListen::Unix(path.clone().into()),
-                ..Config::default()
-            },
-            None,
-        );
+        let written = super::yaml(&Config {
+            control_plane: XdsListen::Unix(path.clone().into()),
+            ..Config::default()
+        });
         assert!(written.contains(&format!("- pipe: {{ path: {} }}\n", text(&path))));
     }
 }

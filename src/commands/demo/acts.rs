@@ -1,5 +1,7 @@
 //! The acts of the story: what each does to Marathon, and what is to come of it.
 
+mod certificates;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,7 +10,7 @@ use super::edge::answered_by;
 use super::step::Counts;
 use super::story::{
     API, API_CLUSTER, API_PATH, BURST, FEW, HOST, MANY, Story, StoryError, Times, WEB, WEB_CLUSTER,
-    addresses, app, is_health,
+    WEB_HOSTS, addresses, app, is_health,
 };
 use crate::sim::marathon::{LeaderChange, Recorded, TaskView};
 
@@ -19,10 +21,20 @@ impl Story<'_> {
     pub(super) async fn deploy(&self) -> Result<(), StoryError> {
         let change = format!("{WEB}: first of {FEW} tasks");
         self.board.begin("deploy", change, Counts::Fully);
-        self.start_unchecked(app(WEB, HOST, "/"), FEW).await?;
+        self.start_unchecked(app(WEB, WEB_HOSTS, "/"), FEW).await?;
         self.edge.waits(&[WEB_CLUSTER]).await?;
         let live = self.arrivals(WEB, "/", 1, None, self.let_pass()).await?;
         self.traffic.begin(self.edge.target("/"), self.rate);
+        if let Some(vault) = self.vault {
+            let secure = self.secure_target(vault, HOST)?;
+            let answered = |answer: &_| answered_by(answer).is_some();
+            let there = self.edge.first_answer_of(secure.clone(), None, answered);
+            there.await.ok_or(StoryError::InVain {
+                what: "the edge answers over TLS",
+                within: self.edge.limit,
+            })?;
+            self.traffic.begin(secure, self.secure_rate());
+        }
         self.has_hosts(WEB_CLUSTER, FEW).await?;
         // The pause is the point: the first requests go to the first tasks.
         self.rest().await;
@@ -234,7 +246,7 @@ impl Story<'_> {
         let change = format!("{HOST}{API_PATH} → {WEB}");
         self.board.begin("delete", change, Counts::Losses);
         // Whoever deletes an app has seen that nobody uses it any more.
-        self.traffic.end(API_PATH).await;
+        self.traffic.end(&self.edge.target(API_PATH)).await;
         self.edge.waits(&[WEB_CLUSTER, API_CLUSTER]).await?;
         let web: BTreeSet<String> = self.served(WEB);
         let from = self.marathon.next_event();

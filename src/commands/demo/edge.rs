@@ -14,7 +14,10 @@ use tokio::time::Instant;
 
 use super::traffic::Traffic;
 use crate::sim::envoy::{Admin, AdminError};
-use crate::sim::load::{Answer, Failure, Probe, Target};
+use crate::sim::load::{Answer, Cause, Failure, Probe, Target, Tls, TlsError};
+
+/// Envoy's name for the daemon, by default.
+const CONTROL_PLANE: &str = "xds_cluster";
 
 /// How often something is asked that is not measured, or not to the tenth of a millisecond.
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
@@ -23,10 +26,14 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 pub(super) struct Edge {
     /// Where Envoy listens for http.
     pub(super) http: SocketAddr,
+    /// Where Envoy listens for https.
+    pub(super) https: SocketAddr,
     /// Envoy's admin port.
     pub(super) envoy: Admin,
     /// The daemon's admin port.
     pub(super) daemon: SocketAddr,
+    /// What asks the daemon's xDS port as Envoy does, if that speaks TLS.
+    pub(super) xds: Option<Target>,
     /// The host that requests name.
     pub(super) host: String,
     /// How long a change may take before it counts as not seen. Nothing that works takes a tenth.
@@ -42,6 +49,15 @@ pub enum EdgeError {
     /// The daemon's admin port.
     #[error("the daemon's admin port: {0}")]
     Daemon(Failure),
+    /// The roots that clients are to trust are none.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The daemon's xDS port.
+    #[error("the daemon's xDS port: {0}")]
+    Xds(Failure),
+    /// The daemon's xDS port shows no certificate.
+    #[error("the daemon's xDS port does not speak TLS")]
+    Plain,
     /// The daemon's view of its proxies is not what it should be.
     #[error("the daemon's /proxies is not JSON")]
     View(#[source] serde_json::Error),
@@ -63,6 +79,16 @@ impl Edge {
         Target::http(self.http, &self.host, path)
     }
 
+    /// The same over TLS for `host`, whose certificate `roots_pem` must vouch for.
+    ///
+    /// # Errors
+    ///
+    /// When `roots_pem` are no roots.
+    pub(super) fn secure_target(&self, host: &str, roots_pem: &str) -> Result<Target, EdgeError> {
+        let tls = Tls::new(host, roots_pem)?;
+        Ok(Target::https(self.https, host, "/", tls))
+    }
+
     /// Waits until Envoy has all it should have and its polls for clusters, routes and the
     /// endpoints of `clusters` are held: a change finds it waiting. Cancel safe.
     ///
@@ -70,12 +96,25 @@ impl Edge {
     ///
     /// When that does not come about.
     pub(super) async fn waits(&self, clusters: &[&str]) -> Result<(), EdgeError> {
+        self.waits_for(clusters, None).await
+    }
+
+    /// As [`Edge::waits`], with the poll for the secret `name` held as well.
+    ///
+    /// # Errors
+    ///
+    /// When that does not come about.
+    pub(super) async fn waits_for_secret(&self, name: &str) -> Result<(), EdgeError> {
+        self.waits_for(&[], Some(name)).await
+    }
+
+    async fn waits_for(&self, clusters: &[&str], secret: Option<&str>) -> Result<(), EdgeError> {
         let mut probe = Probe::new(Target::http(self.daemon, "localhost", "/proxies"));
         let started = Instant::now();
         loop {
             let answer = probe.ask().await.map_err(EdgeError::Daemon)?;
             let view: Value = serde_json::from_slice(&answer.body).map_err(EdgeError::View)?;
-            if holds_all(&view, clusters) {
+            if holds_all(&view, clusters, secret) {
                 return Ok(());
             }
             if started.elapsed() >= self.limit {
@@ -95,9 +134,20 @@ impl Edge {
         &self,
         path: &str,
         traffic: Option<&Traffic>,
+        shows: impl FnMut(&Answer) -> bool,
+    ) -> Option<Instant> {
+        self.first_answer_of(self.target(path), traffic, shows)
+            .await
+    }
+
+    /// The same, of any target.
+    pub(super) async fn first_answer_of(
+        &self,
+        target: Target,
+        traffic: Option<&Traffic>,
         mut shows: impl FnMut(&Answer) -> bool,
     ) -> Option<Instant> {
-        let mut probe = Probe::new(self.target(path));
+        let mut probe = Probe::new(target);
         let started = Instant::now();
         while started.elapsed() < self.limit {
             let asked = probe.ask().await;
@@ -181,6 +231,45 @@ impl Edge {
         let name = format!("cluster.{cluster}.membership_change");
         Ok(self.envoy.stat(&name).await?.unwrap_or_default())
     }
+
+    /// How many of Envoy's connections to the daemon were cut, or did not come about.
+    ///
+    /// # Errors
+    ///
+    /// When Envoy cannot be asked.
+    pub(super) async fn connections_cut(&self) -> Result<u64, EdgeError> {
+        let mut cut = 0;
+        for what in ["upstream_cx_destroy_remote", "upstream_cx_connect_fail"] {
+            let name = format!("cluster.{CONTROL_PLANE}.{what}");
+            cut += self.envoy.stat(&name).await?.unwrap_or_default();
+        }
+        Ok(cut)
+    }
+
+    /// The certificate that the daemon shows to Envoy at this moment, as DER.
+    ///
+    /// # Errors
+    ///
+    /// When the daemon does not speak TLS, or not with who shows Envoy's certificate.
+    pub(super) async fn daemons_certificate(&self) -> Result<Vec<u8>, EdgeError> {
+        let target = self.xds.clone().ok_or(EdgeError::Plain)?;
+        let answer = Probe::new(target).ask().await.map_err(EdgeError::Xds)?;
+        let shown = answer.peer_certificate.ok_or(EdgeError::Plain)?;
+        Ok(shown.to_vec())
+    }
+
+    /// Asks until the handshake is refused; whether it was, within the limit.
+    pub(super) async fn first_refusal(&self, target: Target) -> bool {
+        let mut probe = Probe::new(target);
+        let started = Instant::now();
+        while started.elapsed() < self.limit {
+            match probe.ask().await {
+                Err(failure) if failure.cause == Cause::Tls => return true,
+                Ok(_) | Err(_) => tokio::time::sleep(LOOK_INTERVAL).await,
+            }
+        }
+        false
+    }
 }
 
 /// The task that gave a good answer.
@@ -190,7 +279,7 @@ pub(super) fn answered_by(answer: &Answer) -> Option<&str> {
 }
 
 /// Whether the one proxy in `view` is in sync in all that it asks for, and its polls are held.
-fn holds_all(view: &Value, clusters: &[&str]) -> bool {
+fn holds_all(view: &Value, clusters: &[&str], secret: Option<&str>) -> bool {
     let Some([proxy]) = view.as_array().map(Vec::as_slice) else {
         return false;
     };
@@ -215,6 +304,7 @@ fn holds_all(view: &Value, clusters: &[&str]) -> bool {
         && holds("listeners", None)
         && holds("routes", Some("http"))
         && clusters.iter().all(|name| holds("endpoints", Some(name)))
+        && secret.is_none_or(|name| holds("secrets", Some(name)))
 }
 
 #[cfg(test)]
@@ -248,12 +338,12 @@ mod tests {
         ] {
             let view = view(state, held);
             assert_eq!(
-                holds_all(&view, &clusters),
+                holds_all(&view, &clusters, None),
                 expected,
                 "{state} {held} {clusters:?}"
             );
         }
-        assert!(!holds_all(&json!([]), &[]));
+        assert!(!holds_all(&json!([]), &[], None));
     }
 
     #[test]
@@ -267,7 +357,7 @@ mod tests {
                 kind("listeners", "SYNCED"),
                 kind("routes", "SYNCED"),
             ]}]);
-            assert_eq!(holds_all(&view, &["/web_0"]), expected, "{state}");
+            assert_eq!(holds_all(&view, &["/web_0"], None), expected, "{state}");
         }
     }
 }

@@ -1,4 +1,5 @@
-//! `demo`: Marathon simulated, this daemon and a real Envoy on loopback, a story played on them.
+//! `demo`: Marathon and Vault simulated, this daemon and a real Envoy on loopback, a story played on
+//! them.
 
 mod acts;
 mod board;
@@ -117,6 +118,7 @@ async fn demo(arguments: &Arguments, log: &Path) -> Result<bool, DemoError> {
         let mut plan = Plan::new(&search.find().await?.binary);
         plan.transport = arguments.transport;
         plan.marathon = play::marathon();
+        plan.vault = Some(play::vault());
         // A Ctrl-C reaches everybody in front of the terminal; Envoy is to end last but one.
         plan.options.own_process_group = true;
         plan.options.node_id = "demo".to_owned();

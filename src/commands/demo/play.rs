@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::board::Board;
 use super::edge::Edge;
 use super::screen::{Screen, View};
-use super::stage::{Stage, StageError};
+use super::stage::{Stage, StageError, VaultPlan};
 use super::step::{Outcome, Step};
 use super::story::{HELLO, HELLO_HOST, HOST, Story, StoryError};
 use super::traffic::Traffic;
@@ -34,6 +34,17 @@ pub fn marathon() -> marathon::Config {
         task_step: Duration::from_millis(50),
         task_killing: true,
         ..marathon::Config::with_nodes(2)
+    }
+}
+
+/// The Vault of the demo: marathon-acme has got two certificates before, and the daemon's own is
+/// renewed often enough to be watched: every 6 seconds, 54 before its end.
+pub fn vault() -> VaultPlan {
+    VaultPlan {
+        certificate_life: Duration::from_secs(60),
+        renew_at: 0.1,
+        domains: vec![HOST.to_owned(), HELLO_HOST.to_owned()],
+        ..VaultPlan::default()
     }
 }
 
@@ -119,15 +130,18 @@ impl Play {
         let heading = self.heading(&mut stage);
         let edge = Edge {
             http: stage.http(),
+            https: stage.https(),
             envoy: stage.envoy().admin(),
             daemon: stage.admin(),
+            xds: stage.xds_target()?,
             host: HOST.to_owned(),
             limit: LIMIT,
         };
         let end = {
-            let (marathon, mut parts) = stage.play();
+            let mut players = stage.play();
             let story = Story {
-                marathon,
+                marathon: players.marathon,
+                vault: players.vault,
                 edge,
                 board: &board,
                 traffic: &traffic,
@@ -159,7 +173,7 @@ impl Play {
                 biased;
                 () = told => Ok(End::Told),
                 played = story => played.map(|()| End::Played).map_err(PlayError::from),
-                death = parts.death() => Err(death.into()),
+                death = players.parts.death() => Err(death.into()),
                 error = shown => Err(error),
             }
         };
@@ -218,8 +232,18 @@ impl Play {
         let mut lines = vec![
             "Marathon (simulated) → marathon-envoy → Envoy, all on this machine.".to_owned(),
             format!("  the edge   curl -H 'Host: {HOST}' http://{edge}/"),
-            format!("  Marathon   curl {marathon}/v2/apps"),
         ];
+        if let Some(vault) = stage.vault() {
+            let secure = stage.https();
+            lines.push(format!(
+                "  with TLS   curl -k --connect-to ::{secure} https://{HOST}/"
+            ));
+            lines.push(format!(
+                "  Vault      curl -k {}/v1/sys/health   (simulated)",
+                vault.vault().url()
+            ));
+        }
+        lines.push(format!("  Marathon   curl {marathon}/v2/apps"));
         if !self.script {
             let (app, body) = (HELLO, r#"{"instances":4}"#);
             lines.push(format!(

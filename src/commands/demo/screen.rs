@@ -7,7 +7,7 @@ use super::table::{Line, Tone, sentence, summary, table};
 
 /// How many steps a terminal shows at once: with what stands above and below them they fit the 24
 /// lines of the smallest usual one, and what has scrolled away cannot be redrawn.
-const SHOWN_STEPS: usize = 11;
+const SHOWN_STEPS: usize = 9;
 
 /// No line breaks of the terminal's own, which would spoil the count of lines, and no cursor.
 const BEGIN: &str = "\x1b[?7l\x1b[?25l";
@@ -284,7 +284,7 @@ mod tests {
         screen.show(&view).unwrap();
         screen.finish(&view).unwrap();
         let output = text(&output);
-        assert!(output.contains("(9 earlier steps)"));
+        assert!(output.contains("(11 earlier steps)"));
         let shown = shown(&output);
         assert!(!shown.iter().any(|line| line.contains("earlier")));
         assert_eq!(

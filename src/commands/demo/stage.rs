@@ -1,6 +1,9 @@
-//! Everything at once on loopback: a simulated Marathon, this daemon, a real Envoy in front.
+//! Everything at once on loopback: a simulated Marathon, this daemon, a real Envoy in front, and a
+//! simulated Vault beside them if it is planned.
 //!
 //! The demo plays on it, and so do the journeys among the tests.
+
+mod vault;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -10,10 +13,13 @@ use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+pub use vault::{ENVOY, Login, SetUpError, VaultPlan, Vaulted};
+
 use crate::commands::bootstrap::{self, Transport};
 use crate::daemon::{self, Daemon};
 use crate::settings::{BadSetting, Settings, Typed, XdsListen};
 use crate::sim::envoy::{Envoy, EnvoyError, Options};
+use crate::sim::load::Target;
 use crate::sim::marathon::{self, Cluster};
 
 /// How long an Envoy may take to its first complete configuration. On an idle machine it takes
@@ -32,6 +38,9 @@ pub struct Plan {
     pub transport: Transport,
     /// The simulated Marathon.
     pub marathon: marathon::Config,
+    /// The simulated Vault, if there is one: then the daemon and Envoy speak TLS and know each other
+    /// by certificates of it, and the certificates of domains come from there.
+    pub vault: Option<VaultPlan>,
     /// The loopback address on which the daemon and Envoy's listeners have their ports. On one that
     /// nobody else uses, ports that are left are still free when who left them comes back.
     pub address: Ipv4Addr,
@@ -42,6 +51,9 @@ pub struct Plan {
     pub http: Option<SocketAddr>,
     /// Whether Marathon is down at first. Envoy is then not waited for, since it gets nothing.
     pub marathon_is_down: bool,
+    /// How Envoy speaks TLS to the daemon, which is told by `flags` that it has to; none:
+    /// plaintext, private keys included.
+    pub tls: Option<bootstrap::Tls>,
     /// Further settings of the daemon, as flags: `--strict-mode`.
     pub flags: Vec<String>,
     /// What the settings have no flag for: time limits that journeys set short.
@@ -57,10 +69,12 @@ impl Plan {
             envoy: envoy.to_owned(),
             transport: Transport::AdsDelta,
             marathon: marathon::Config::default(),
+            vault: None,
             address: Ipv4Addr::LOCALHOST,
             xds_listen: None,
             http: None,
             marathon_is_down: false,
+            tls: None,
             flags: Vec::new(),
             tune: |_| {},
             options: Options::default(),
@@ -77,6 +91,9 @@ pub enum StageError {
     /// The simulated Marathon.
     #[error(transparent)]
     Marathon(#[from] marathon::Error),
+    /// The simulated Vault.
+    #[error("the simulated vault")]
+    Vault(#[from] SetUpError),
     /// The flags of the plan are not the daemon's.
     #[error("the flags of the plan")]
     Flags(#[source] clap::Error),
@@ -105,10 +122,21 @@ pub struct Stage {
     envoy: Envoy,
     daemon: Option<Running>,
     marathon: Cluster,
+    vault: Option<Vaulted>,
     http: SocketAddr,
     https: SocketAddr,
     xds: XdsListen,
     admin: SocketAddr,
+}
+
+/// Who can be moved while it is played, and who must not die meanwhile.
+pub struct Players<'a> {
+    /// The simulated Marathon.
+    pub marathon: &'a Cluster,
+    /// The simulated Vault, if there is one.
+    pub vault: Option<&'a Vaulted>,
+    /// The rest.
+    pub parts: Parts<'a>,
 }
 
 /// A daemon inside this process.
@@ -151,25 +179,35 @@ impl Parts<'_> {
 }
 
 impl Stage {
-    /// The simulated Marathon to play with, and the parts to watch meanwhile.
-    pub fn play(&mut self) -> (&Cluster, Parts<'_>) {
-        let parts = Parts {
-            envoy: &mut self.envoy,
-            daemon: self.daemon.as_mut(),
-        };
-        (&self.marathon, parts)
+    /// Who is to play, and the parts to watch meanwhile.
+    pub fn play(&mut self) -> Players<'_> {
+        Players {
+            marathon: &self.marathon,
+            vault: self.vault.as_ref(),
+            parts: Parts {
+                envoy: &mut self.envoy,
+                daemon: self.daemon.as_mut(),
+            },
+        }
     }
 
     /// Sets everything up and waits until Envoy has its first configuration, unless it cannot get
-    /// one because Marathon is down.
+    /// one because Marathon or Vault is down.
     ///
     /// # Errors
     ///
     /// Whatever part could not start.
-    pub async fn start(plan: Plan) -> Result<Self, StageError> {
+    pub async fn start(mut plan: Plan) -> Result<Self, StageError> {
         let marathon = Cluster::start(plan.marathon.clone()).await?;
         if plan.marathon_is_down {
             marathon.stop().await;
+        }
+        let vault = match &plan.vault {
+            Some(vault) => Some(Vaulted::start(vault, plan.address).await?),
+            None => None,
+        };
+        if let Some(vault) = &vault {
+            plan.tls.get_or_insert_with(|| vault.tls());
         }
         // Kept until the daemon has its own ports, or it would be given one of these.
         let for_http = reserve(plan.address).await?;
@@ -177,23 +215,30 @@ impl Stage {
         let http = plan.http.map_or_else(|| for_http.local_addr(), Ok);
         let http = http.map_err(StageError::Port)?;
         let https = for_https.local_addr().map_err(StageError::Port)?;
-        let settings = settings(&plan, &marathon, http, https)?;
+        let settings = settings(&plan, &marathon, vault.as_ref(), http, https)?;
         let daemon = Daemon::bind(settings).await?;
         let xds = daemon.xds_address().clone();
         let admin = daemon.admin_address();
         drop((for_http, for_https));
         let running = run(daemon);
         let mut stage = Self {
-            envoy: Envoy::start(&plan.envoy, &bootstrap(&plan, &xds), plan.options.clone()).await?,
+            envoy: Envoy::start(
+                &plan.envoy,
+                &bootstrap(&plan, &xds, plan.tls.clone()),
+                plan.options.clone(),
+            )
+            .await?,
             plan,
             daemon: Some(running),
             marathon,
+            vault,
             http,
             https,
             xds,
             admin,
         };
-        if !stage.plan.marathon_is_down {
+        let vault_is_down = stage.plan.vault.as_ref().is_some_and(|vault| vault.is_down);
+        if !stage.plan.marathon_is_down && !vault_is_down {
             stage.envoy.ready(READY_LIMIT).await?;
         }
         Ok(stage)
@@ -202,6 +247,11 @@ impl Stage {
     /// The simulated Marathon.
     pub fn marathon(&self) -> &Cluster {
         &self.marathon
+    }
+
+    /// The simulated Vault, if it was planned.
+    pub fn vault(&self) -> Option<&Vaulted> {
+        self.vault.as_ref()
     }
 
     /// The Envoy.
@@ -224,6 +274,19 @@ impl Stage {
         &self.xds
     }
 
+    /// What asks the daemon's xDS port as Envoy does, to see its certificate; nothing without a
+    /// Vault.
+    ///
+    /// # Errors
+    ///
+    /// When Envoy's certificate is none.
+    pub fn xds_target(&self) -> Result<Option<Target>, StageError> {
+        let (Some(vault), XdsListen::Tcp(address)) = (&self.vault, &self.xds) else {
+            return Ok(None);
+        };
+        Ok(Some(vault.xds_target(*address)?))
+    }
+
     /// Where the daemon answers operators.
     pub fn admin(&self) -> SocketAddr {
         self.admin
@@ -231,7 +294,12 @@ impl Stage {
 
     /// The bootstrap that leads an Envoy here, for one more of them.
     pub fn bootstrap(&self) -> String {
-        bootstrap(&self.plan, &self.xds)
+        self.bootstrap_with(self.plan.tls.clone())
+    }
+
+    /// The same for one that speaks TLS otherwise.
+    pub fn bootstrap_with(&self, tls: Option<bootstrap::Tls>) -> String {
+        bootstrap(&self.plan, &self.xds, tls)
     }
 
     /// Stops the daemon as a signal would and waits for its end. Envoy goes on with what it has.
@@ -263,7 +331,8 @@ impl Stage {
     ///
     /// When it cannot start.
     pub async fn start_daemon(&mut self) -> Result<(), StageError> {
-        let mut settings = settings(&self.plan, &self.marathon, self.http, self.https)?;
+        let vault = self.vault.as_ref();
+        let mut settings = settings(&self.plan, &self.marathon, vault, self.http, self.https)?;
         settings.xds_listen = self.xds.clone();
         settings.admin_listen = self.admin;
         self.daemon = Some(run(Daemon::bind(settings).await?));
@@ -288,6 +357,7 @@ impl Stage {
 fn settings(
     plan: &Plan,
     marathon: &Cluster,
+    vault: Option<&Vaulted>,
     http: SocketAddr,
     https: SocketAddr,
 ) -> Result<Settings, StageError> {
@@ -296,13 +366,18 @@ fn settings(
     let mut words = vec![
         format!("--marathon={}", marathon.urls().join(",")),
         format!("--xds-listen={xds_listen}"),
-        "--xds-plaintext-secrets=true".to_owned(),
         format!("--admin-listen={any_port}"),
         format!("--http-listen-addr={}", http.ip()),
         format!("--http-listen-port={}", http.port()),
         format!("--https-listen-addr={}", https.ip()),
         format!("--https-listen-port={}", https.port()),
     ];
+    if let Some(vault) = vault {
+        words.extend(vault.flags().iter().cloned());
+    }
+    if plan.tls.is_none() {
+        words.push("--xds-plaintext-secrets=true".to_owned());
+    }
     words.extend(plan.flags.iter().cloned());
     let typed = Typed::from_flags(words).map_err(StageError::Flags)?;
     let mut settings = typed.mean()?;
@@ -310,11 +385,12 @@ fn settings(
     Ok(settings)
 }
 
-fn bootstrap(plan: &Plan, xds: &XdsListen) -> String {
+fn bootstrap(plan: &Plan, xds: &XdsListen, tls: Option<bootstrap::Tls>) -> String {
     bootstrap::yaml(&bootstrap::Config {
         transport: plan.transport,
         control_plane: xds.clone(),
         envoy_admin: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        tls,
         ..bootstrap::Config::default()
     })
 }

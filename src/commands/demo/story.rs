@@ -14,12 +14,20 @@ use tokio::time::Instant;
 
 use super::board::Board;
 use super::edge::{Edge, EdgeError};
+use super::stage::Vaulted;
 use super::step::Live;
 use super::traffic::Traffic;
+use crate::sim::acme::AcmeError;
 use crate::sim::marathon::{self, Cluster, Recorded, TaskView};
 
 /// The host of the story's apps.
 pub(super) const HOST: &str = "web.test";
+
+/// A second host of the first app, which has no certificate at first.
+pub(super) const SHOP_HOST: &str = "shop.test";
+
+/// Both, as a label names them.
+pub(super) const WEB_HOSTS: &str = "web.test,shop.test";
 
 pub(super) const WEB: &str = "/web";
 pub(super) const WEB_CLUSTER: &str = "/web_0";
@@ -43,13 +51,15 @@ pub(super) const MANY: usize = 5;
 /// Tasks of the second app after the burst.
 pub(super) const BURST: usize = 6;
 
-/// How often the simulated Marathon is asked what has no event.
+/// How often is looked at what has no event.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Who plays, and before whom.
 pub(super) struct Story<'a> {
     /// What is moved.
     pub(super) marathon: &'a Cluster,
+    /// Where certificates come from, if they do.
+    pub(super) vault: Option<&'a Vaulted>,
     /// Where the outcome is looked at.
     pub(super) edge: Edge,
     /// Where it is written down.
@@ -72,6 +82,9 @@ pub enum StoryError {
     /// The edge cannot be looked at.
     #[error(transparent)]
     Edge(#[from] EdgeError),
+    /// marathon-acme did not do what it was told.
+    #[error(transparent)]
+    Acme(#[from] AcmeError),
     /// Something that was waited for did not come.
     #[error("waited {within:?} in vain until {what}")]
     InVain {
@@ -137,6 +150,9 @@ impl Story<'_> {
         self.crash().await?;
         rest().await;
         self.scale_down().await?;
+        if let Some(vault) = self.vault {
+            self.certificates(vault, pause).await?;
+        }
         rest().await;
         self.delete().await
     }
@@ -296,12 +312,23 @@ impl Story<'_> {
     pub(super) async fn unchanged_since(&self, before: u64) -> Result<(), StoryError> {
         self.edge.waits(&[WEB_CLUSTER, API_CLUSTER]).await?;
         let after = self.edge.membership_changes(WEB_CLUSTER).await?;
-        self.settle(if after == before {
+        self.unchanged_if(after == before);
+        Ok(())
+    }
+
+    /// Settles a step in which nothing was to change, and says whether nothing did.
+    pub(super) fn unchanged_if(&self, is_unchanged: bool) {
+        self.settle(if is_unchanged {
             Live::Unchanged
         } else {
             Live::Disturbed
         });
-        Ok(())
+    }
+
+    /// Requests a second on each route over TLS: fewer, because after a pause of the machine each
+    /// that is made up for is a new connection, whose handshake takes a millisecond of it.
+    pub(super) fn secure_rate(&self) -> NonZeroU32 {
+        NonZeroU32::new(self.rate.get() / 4).unwrap_or(NonZeroU32::MIN)
     }
 
     pub(super) async fn until(
@@ -315,9 +342,14 @@ impl Story<'_> {
                 let within = self.edge.limit;
                 return Err(StoryError::InVain { what, within });
             }
-            tokio::time::sleep(LOOK_INTERVAL).await;
+            self.look_again().await;
         }
         Ok(())
+    }
+
+    /// The pause between two looks at what has no event.
+    pub(super) async fn look_again(&self) {
+        tokio::time::sleep(LOOK_INTERVAL).await;
     }
 }
 

@@ -54,17 +54,16 @@ impl Totals {
 }
 
 impl Traffic {
-    /// Begins a steady load on `target`, which is known by its path from then on. Any answer but a
-    /// task's 200 is a failure.
+    /// Begins a steady load on `target`. Any answer but a task's 200 is a failure.
     pub(super) fn begin(&self, target: Target, requests_per_second: NonZeroU32) {
-        let path = target.path.clone();
+        let place = place(&target);
         let load = Load::start(target, Pace::PerSecond(requests_per_second), judged);
-        self.inner().running.insert(path, load);
+        self.inner().running.insert(place, load);
     }
 
-    /// Ends the load on `path` and waits for the answers to what it has sent.
-    pub(super) async fn end(&self, path: &str) {
-        let load = self.inner().running.remove(path);
+    /// Ends the load on `target` and waits for the answers to what it has sent.
+    pub(super) async fn end(&self, target: &Target) {
+        let load = self.inner().running.remove(&place(target));
         if let Some(load) = load {
             self.finish(load).await;
         }
@@ -137,6 +136,12 @@ fn judged(answer: &Answer) -> Result<String, (Cause, String)> {
         Some(_) => Ok("a task".to_owned()),
         None => Err((Cause::Status, answer.words())),
     }
+}
+
+/// What a load is known by: the URL.
+fn place(target: &Target) -> String {
+    let scheme = target.tls.as_ref().map_or("http", |_| "https");
+    format!("{scheme}://{}{}", target.host, target.path)
 }
 
 fn totals(sent: u64, failed: u64) -> Totals {

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode, Uri, header};
+use http::{HeaderMap, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -31,6 +31,8 @@ pub struct Target {
     pub host: String,
     /// The path and query.
     pub path: String,
+    /// The method. Whatever it is, there is no body.
+    pub method: Method,
     /// TLS, if any.
     pub tls: Option<Tls>,
     /// Whether connections are used again. With `false` each request makes its own, and so sees
@@ -48,9 +50,18 @@ impl Target {
             address,
             host: host.to_owned(),
             path: path.to_owned(),
+            method: Method::GET,
             tls: None,
             keep_alive: true,
             limit: Duration::from_secs(10),
+        }
+    }
+
+    /// As [`Target::http`], a POST without a body.
+    pub fn post(address: SocketAddr, host: &str, path: &str) -> Self {
+        Self {
+            method: Method::POST,
+            ..Self::http(address, host, path)
         }
     }
 
@@ -84,8 +95,11 @@ pub enum TlsError {
     /// The roots are not PEM.
     #[error("the roots are not PEM certificates")]
     Pem(#[source] rustls::pki_types::pem::Error),
-    /// A root is not a certificate, or the provider has no usable protocol version.
-    #[error("the roots or the provider cannot be used")]
+    /// What is to be shown is not PEM.
+    #[error("the own certificate and key are not PEM")]
+    Own(#[source] rustls::pki_types::pem::Error),
+    /// A certificate or key is none, or the provider has no usable protocol version.
+    #[error("the roots, the own certificate or the provider cannot be used")]
     Config(#[source] rustls::Error),
     /// The server's name is none.
     #[error("{0:?} is not a server name")]
@@ -100,6 +114,20 @@ impl Tls {
     ///
     /// [`TlsError`].
     pub fn new(server_name: &str, roots_pem: &str) -> Result<Self, TlsError> {
+        Self::with(server_name, roots_pem, None)
+    }
+
+    /// As [`Tls::new`], showing a certificate to whoever asks for one: `bundle_pem` is it, its chain
+    /// and its key.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError`].
+    pub fn mutual(server_name: &str, roots_pem: &str, bundle_pem: &str) -> Result<Self, TlsError> {
+        Self::with(server_name, roots_pem, Some(bundle_pem))
+    }
+
+    fn with(name: &str, roots_pem: &str, bundle_pem: Option<&str>) -> Result<Self, TlsError> {
         let mut roots = RootCertStore::empty();
         for root in CertificateDer::pem_slice_iter(roots_pem.as_bytes()) {
             roots
@@ -107,16 +135,26 @@ impl Tls {
                 .map_err(TlsError::Config)?;
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
+        let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(TlsError::Config)?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let mut config = match bundle_pem {
+            None => config.with_no_client_auth(),
+            Some(bundle) => {
+                let chain = CertificateDer::pem_slice_iter(bundle.as_bytes());
+                let chain = chain.collect::<Result<_, _>>().map_err(TlsError::Own)?;
+                let key = PrivateKeyDer::from_pem_slice(bundle.as_bytes());
+                let key = key.map_err(TlsError::Own)?;
+                let config = config.with_client_auth_cert(chain, key);
+                config.map_err(TlsError::Config)?
+            }
+        };
         // A resumed session shows no certificate of this moment.
         config.resumption = rustls::client::Resumption::disabled();
         Ok(Self {
-            server_name: ServerName::try_from(server_name.to_owned())
-                .map_err(|_| TlsError::ServerName(server_name.to_owned()))?,
+            server_name: ServerName::try_from(name.to_owned())
+                .map_err(|_| TlsError::ServerName(name.to_owned()))?,
             config: Arc::new(config),
         })
     }
@@ -303,6 +341,7 @@ async fn exchange(
             None => Connection::open(target).await?,
         };
         let mut request = Request::builder()
+            .method(target.method.clone())
             .uri(path.clone())
             .header(header::HOST, &target.host);
         if !target.keep_alive {

@@ -67,6 +67,9 @@ impl Grpc {
 
     /// Answers one request. The streams go on in tasks of their own.
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<tonic::body::Body> {
+        if let Err(refused) = self.connection.client.admit() {
+            return Status::permission_denied(refused.to_string()).into_http();
+        }
         services::call(self, self.shared.config.max_message_bytes, request).await
     }
 
@@ -79,7 +82,7 @@ impl Grpc {
         self.allow(kind)?;
         // One answer waits here, one is being written; what is newer than that is not made yet.
         let (sender, receiver) = mpsc::channel(1);
-        let driver = Driver::<W>::new(self.shared.clone(), self.connection, kind, sender);
+        let driver = Driver::<W>::new(self.shared.clone(), self.connection.clone(), kind, sender);
         let run = driver.run(requests, self.ends.clone());
         hyper::rt::Executor::execute(&self.shared.tasks, run);
         Ok(Answers(receiver))
@@ -106,6 +109,9 @@ impl Grpc {
             }
             tokio::select! {
                 () = watch.changed() => {}
+                refused = self.connection.client.ended() => {
+                    return Err(Status::permission_denied(refused.to_string()));
+                }
                 () = self.ends.stop.cancelled() => return Err(Status::unavailable("stopping")),
             }
         };

@@ -16,6 +16,7 @@ use super::session::{Session, Step};
 use super::wire::{Request, Wire};
 use crate::snapshot::cell::{Interest, Watch};
 use crate::snapshot::{Flavour, Kind, Name};
+use crate::xds::client::{Client, Refused};
 use crate::xds::proxies::Proxies;
 use crate::xds::rest::Connection;
 use crate::xds::view::StreamView;
@@ -26,6 +27,7 @@ pub(in crate::xds) struct Stream {
     node: OnceLock<Arc<str>>,
     pub(in crate::xds) connection: u64,
     pub(in crate::xds) peer: Option<IpAddr>,
+    pub(in crate::xds) client: Arc<Client>,
     pub(in crate::xds) transport: Transport,
     pub(in crate::xds) since: Instant,
     session: Mutex<Session>,
@@ -90,6 +92,7 @@ impl Stream {
             node: OnceLock::new(),
             connection: connection.number,
             peer: connection.peer,
+            client: connection.client,
             transport,
             since: now,
             session: Mutex::new(Session::new(form, transport.flavour(), now)),
@@ -186,6 +189,8 @@ enum End {
     Quiet,
     /// The client does not read.
     Slow,
+    /// Its certificate has ended.
+    Refused(Refused),
     /// The client says what makes no sense.
     Fault(Status),
 }
@@ -212,13 +217,12 @@ impl<W: Wire> Driver<W> {
 
     /// Serves it to its end. Dropping the future ends it and leaves nothing of it behind.
     pub(super) async fn run(mut self, mut requests: Streaming<W::Request>, ends: Ends) {
-        let end = match ends
-            .stop
-            .run_until_cancelled(self.serve(&mut requests))
-            .await
-        {
-            None | Some(End::Quiet) => return,
-            Some(end) => end,
+        let client = self.listed.stream.client.clone();
+        let end = tokio::select! {
+            biased;
+            () = ends.stop.cancelled() => return,
+            refused = client.ended() => End::Refused(refused),
+            end = self.serve(&mut requests) => end,
         };
         let metric = &self.shared.metrics.streams_cut;
         let node = self.listed.stream.node();
@@ -230,6 +234,11 @@ impl<W: Wire> Driver<W> {
                 tracing::warn!(%node, peer, "a proxy does not read its stream and is cut off");
                 // What it did not read waits in the connection, and goes with it.
                 ends.cut.cancel();
+            }
+            End::Refused(refused) => {
+                metric.with_label_values(&["certificate"]).inc();
+                let status = Status::permission_denied(refused.to_string());
+                let _ = self.answers.try_send(Err(status));
             }
             End::Fault(status) => {
                 metric.with_label_values(&["request"]).inc();

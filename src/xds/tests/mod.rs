@@ -3,6 +3,8 @@
 mod order;
 #[cfg(feature = "demo")]
 mod sockets;
+#[cfg(feature = "demo")]
+mod tls;
 mod v2;
 
 use std::sync::Arc;

@@ -8,10 +8,12 @@ use tokio::time::Instant;
 use super::Shelf;
 use crate::metrics::Metrics;
 use crate::snapshot::{Flavour, Kind};
+use crate::xds::client::Client;
 use crate::xds::content::{Claim, Content};
 use crate::xds::order::Asked;
 use crate::xds::poll::{Poll, Step};
 use crate::xds::proxies::Full;
+use crate::xds::rest::Connection;
 use crate::xds::{Api, Limits, Progress, Proxies, ProxyId, SubscriptionView};
 
 /// Time passes only when it is told to.
@@ -80,7 +82,12 @@ impl Stage {
             api: self.api,
         };
         let claim = Claim::new(version);
-        self.proxies.poll(&id, asked, claim, connection, self.now)
+        let connection = Connection {
+            number: connection,
+            peer: id.peer,
+            client: Arc::new(Client::anonymous(id.peer)),
+        };
+        self.proxies.poll(&id, asked, claim, &connection, self.now)
     }
 
     fn look(&self, poll: &mut Poll) -> Seen {

@@ -16,17 +16,17 @@ use crate::snapshot::{Kind, Resource};
 const SAFETY: Duration = Duration::from_secs(30);
 
 /// A server and what a test needs to steer it.
-struct Running {
-    shelf: Shelf,
-    proxies: Arc<Proxies>,
-    metrics: Arc<Metrics>,
+pub(super) struct Running {
+    pub(super) shelf: Shelf,
+    pub(super) proxies: Arc<Proxies>,
+    pub(super) metrics: Arc<Metrics>,
     place: Place,
     shutdown: CancellationToken,
     serving: AbortOnDropHandle<Result<(), Error>>,
 }
 
 /// Limits so short that tests need not wait, and so long that nothing passes by accident.
-fn limits() -> Limits {
+pub(super) fn limits() -> Limits {
     Limits {
         patience: Patience {
             reoffer_first: Duration::from_millis(300),
@@ -47,17 +47,23 @@ impl Running {
             .await
             .unwrap();
         let place = Place::Tcp(listener.address().unwrap());
-        Self::on(listener, place, config, limits)
+        Self::on(listener, place, None, config, limits)
     }
 
-    fn on(listener: Listener, place: Place, config: Config, limits: Limits) -> Self {
+    pub(super) fn on(
+        listener: Listener,
+        place: Place,
+        tls: Option<Tls>,
+        config: Config,
+        limits: Limits,
+    ) -> Self {
         let shelf = Shelf::new();
         let metrics = Metrics::new().unwrap();
         let proxies = Proxies::new(limits, metrics.clone());
         let shutdown = CancellationToken::new();
         let serving = serve(
             listener,
-            None,
+            tls,
             shelf.reader.clone(),
             config,
             proxies.clone(),
@@ -74,19 +80,25 @@ impl Running {
         }
     }
 
+    /// Stops it, and waits until it has.
+    pub(super) async fn stop(self) {
+        self.shutdown.cancel();
+        done(self.serving).await.unwrap();
+    }
+
     fn proxy(&self, node: &str) -> Arc<Proxy> {
         Proxy::new(self.place.clone(), Protocol::Http2, node)
     }
 
     /// Waits until so many polls of a kind are held.
-    async fn held(&self, kind: Kind, polls: i64) {
+    pub(super) async fn held(&self, kind: Kind, polls: i64) {
         let gauge = self.metrics.polls_held.with_label_values(&[kind.as_str()]);
         until(|| gauge.get() == polls).await;
     }
 }
 
 /// Waits for something that comes about by itself.
-async fn until(mut holds: impl FnMut() -> bool) {
+pub(super) async fn until(mut holds: impl FnMut() -> bool) {
     let wait = async {
         while !holds() {
             tokio::task::yield_now().await;
@@ -95,11 +107,11 @@ async fn until(mut holds: impl FnMut() -> bool) {
     safely(wait).await;
 }
 
-async fn safely<F: Future>(future: F) -> F::Output {
+pub(super) async fn safely<F: Future>(future: F) -> F::Output {
     timeout(SAFETY, future).await.expect("a test hangs")
 }
 
-fn spawn<F>(future: F) -> AbortOnDropHandle<F::Output>
+pub(super) fn spawn<F>(future: F) -> AbortOnDropHandle<F::Output>
 where
     F: Future<Output: Send> + Send + 'static,
 {
@@ -112,14 +124,14 @@ where
 }
 
 /// What comes of a subscription's next poll, in a task of its own.
-fn next(mut subscription: Subscription) -> AbortOnDropHandle<(Subscription, Update)> {
+pub(super) fn next(mut subscription: Subscription) -> AbortOnDropHandle<(Subscription, Update)> {
     spawn(async move {
         let update = subscription.take().await.unwrap();
         (subscription, update)
     })
 }
 
-async fn done<T>(task: AbortOnDropHandle<T>) -> T {
+pub(super) async fn done<T>(task: AbortOnDropHandle<T>) -> T {
     safely(task).await.unwrap()
 }
 
@@ -133,6 +145,8 @@ fn the_defaults_are_these() {
         max_connections: 16_384,
         max_body_bytes: 4_194_304,
         body: Duration::from_secs(10),
+        handshake: Duration::from_secs(5),
+        max_handshakes: 1_024,
         first_request: Duration::from_secs(10),
         header_read: Duration::from_secs(90),
         keep_alive_interval: Duration::from_secs(30),
@@ -605,7 +619,7 @@ async fn secrets_leave_over_a_socket_that_only_its_owner_can_open() {
     let mode = std::fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let place = Place::Unix(path.clone());
-    let mut server = Running::on(listener, place, config, limits());
+    let mut server = Running::on(listener, place, None, config, limits());
     server.shelf.put(Kind::Secret, "site", "").publish();
     let mut secrets = server.proxy("one").subscribe(Kind::Secret, Some("site"));
     assert_eq!(safely(secrets.take()).await.unwrap().names(), ["site"]);

@@ -106,7 +106,11 @@ impl Stage {
             names: name.map_or(Names::All, |name| Names::One(name.into())),
             claim: Claim::new(version),
         };
-        let connection = Connection { number, peer: None };
+        let connection = Connection {
+            number,
+            peer: None,
+            client: Arc::new(crate::xds::client::Client::anonymous(None)),
+        };
         let longest = self.api.longest_hold(self.polls.config.hold, None);
         let before = Instant::now();
         let ended = self.polls.hold(connection, question, longest).await;

@@ -52,7 +52,11 @@ impl Authority {
         })
     }
 
-    fn bundle_with(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Bundle {
+    pub(crate) fn bundle_with(
+        &self,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Bundle {
         let names: Vec<String> = names.iter().copied().map(str::to_owned).collect();
         let mut params = CertificateParams::new(names).unwrap();
         change(&mut params);
@@ -138,6 +142,10 @@ pub(crate) fn look_often(settings: &mut Settings) {
     if let Some(certificates) = &mut settings.certificates {
         certificates.interval = Duration::from_millis(50);
         certificates.settle = Duration::from_millis(20);
+    }
+    if let Some(identity) = &mut settings.identity_files {
+        identity.interval = Duration::from_millis(50);
+        identity.settle = Duration::from_millis(20);
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod certificates;
 pub(crate) mod looks;
+pub(crate) mod program;
 pub(crate) mod traffic;
 
 use std::net::Ipv4Addr;

@@ -124,7 +124,7 @@ const ENVOYS_WORDS: Words = Words {
 };
 
 /// Every room, by name.
-pub(super) const ROOMS: [Room; 20] = [
+pub(super) const ROOMS: [Room; 21] = [
     Room {
         name: "admin",
         ours: &["metrics", "snapshot", "state::problem"],
@@ -138,6 +138,12 @@ pub(super) const ROOMS: [Room; 20] = [
         words: None,
     },
     Room {
+        name: "clock",
+        ours: &[],
+        bans: &[&IO, &LOGS, &REQUESTS, &ENVOY],
+        words: None,
+    },
+    Room {
         name: "commands",
         ours: &["*"],
         bans: &[],
@@ -148,6 +154,7 @@ pub(super) const ROOMS: [Room; 20] = [
         ours: &[
             "admin",
             "backoff",
+            "clock",
             "files",
             "identity",
             "intent",
@@ -168,6 +175,7 @@ pub(super) const ROOMS: [Room; 20] = [
         name: "files",
         ours: &[
             "backoff",
+            "clock",
             "identity",
             "metrics",
             "state::certificate",
@@ -297,7 +305,7 @@ pub(super) const ROOMS: [Room; 20] = [
     },
     Room {
         name: "xds",
-        ours: &["backoff", "identity", "metrics", "snapshot"],
+        ours: &["backoff", "clock", "identity", "metrics", "snapshot"],
         bans: &[&RESOURCE_TYPES],
         words: Some(&MARATHONS_WORDS),
     },

@@ -1,0 +1,350 @@
+//! Asks Vault one question with one token: limits, at most one redirect, and what the answer means.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Request, Response};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use rustify::Endpoint;
+use rustify::errors::ClientError;
+use vaultrs::api::EndpointMiddleware;
+
+use super::answer::{self, Answer};
+use super::client::At;
+use super::config::{Config, Secret};
+use super::door::Door;
+use super::error::Error;
+use super::redirect::{authority, copy, is_redirect, location, target};
+use crate::metrics::Metrics;
+
+/// The header that holds the token.
+const TOKEN_HEADER: &str = "x-vault-token";
+
+/// What is asked for, a value of the metric label `what`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// A token for a role id, a secret id or a client certificate.
+    Login,
+    /// A longer life of the token.
+    Renewal,
+    /// What is known of the token.
+    Token,
+    /// Where a wrapping token was made, and what it wraps.
+    Wrapping,
+    /// The version of a KV mount.
+    Mount,
+    /// The list of certificates.
+    Live,
+    /// The certificate of a domain.
+    Certificate,
+    /// The certificate of the xDS port.
+    Issue,
+    /// The authorities of client certificates.
+    Authorities,
+    /// How Vault is.
+    Health,
+}
+
+/// Asks with whichever token it is given. Clones share connections.
+#[derive(Clone)]
+pub(super) struct Asker {
+    config: Arc<Config>,
+    door: Arc<dyn Door>,
+    metrics: Arc<Metrics>,
+    /// Scheme, host and port of Vault's address.
+    origin: Arc<str>,
+    /// Its path; often none.
+    prefix: Arc<str>,
+}
+
+impl Asker {
+    /// Asks through this door.
+    pub(super) fn new(config: Arc<Config>, door: Arc<dyn Door>, metrics: Arc<Metrics>) -> Self {
+        let address = config.address.as_str();
+        // An address is a URL with a scheme: see Address::parse.
+        let host_at = address.find("://").map_or(0, |at| at + 3);
+        let host_end = address
+            .get(host_at..)
+            .and_then(|rest| rest.find('/'))
+            .map_or(address.len(), |at| host_at + at);
+        let (origin, prefix) = address.split_at_checked(host_end).unwrap_or((address, ""));
+        Self {
+            origin: origin.into(),
+            prefix: prefix.into(),
+            config,
+            door,
+            metrics,
+        }
+    }
+
+    /// What was configured.
+    pub(super) fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// Where requests and how they end are counted.
+    pub(super) fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Asks a question whose answer is JSON. Cancel safe: what is dropped may have reached Vault.
+    pub(super) async fn ask<E: Endpoint>(
+        &self,
+        what: What,
+        token: &Token,
+        endpoint: E,
+    ) -> Result<Answer, Error> {
+        let carried = self.carry(token, endpoint).await;
+        let answer = carried.and_then(|(host, response)| {
+            let answer = Answer::read(&response, &host, &token.0)?;
+            for warning in &answer.warnings {
+                tracing::debug!(what = what.name(), warning, "vault warns");
+            }
+            Ok(answer)
+        });
+        self.counted(what, answer)
+    }
+
+    /// Asks a question whose answer is taken as it is, as PEM; empty if there is none.
+    pub(super) async fn ask_raw<E: Endpoint>(
+        &self,
+        what: What,
+        token: &Token,
+        endpoint: E,
+    ) -> Result<Bytes, Error> {
+        let carried = self.carry(token, endpoint).await;
+        let answer = carried.and_then(|(host, response)| answer::raw(&response, &host, &token.0));
+        self.counted(what, answer)
+    }
+
+    /// What Vault says of itself; none if it says nothing that is known
+    /// (<https://developer.hashicorp.com/vault/api-docs/system/health>).
+    pub(super) async fn health(&self) -> Option<&'static str> {
+        let request = At::read("sys/health");
+        let answer = self.carry(&Token::none(), request).await;
+        let answer = answer.map(|(_, response)| response.status().as_u16());
+        let Ok(status) = self.counted(What::Health, answer) else {
+            return None;
+        };
+        match status {
+            200 => Some("active"),
+            429 | 473 => Some("a standby"),
+            472 => Some("a standby for disaster recovery"),
+            474 => Some("a standby that cannot reach its active node"),
+            501 => Some("not initialized"),
+            503 => Some("sealed"),
+            530 => Some("removed from its cluster"),
+            _ => None,
+        }
+    }
+
+    fn counted<T>(&self, what: What, answer: Result<T, Error>) -> Result<T, Error> {
+        let outcome = answer.as_ref().map_or_else(Error::reason, |_| "ok");
+        tracing::debug!(what = what.name(), outcome, "asked vault");
+        self.metrics
+            .vault_requests
+            .with_label_values(&[what.name(), outcome])
+            .inc();
+        answer
+    }
+
+    /// Who answered, and what, whatever its status.
+    async fn carry<E: Endpoint>(
+        &self,
+        token: &Token,
+        endpoint: E,
+    ) -> Result<(String, Response<Bytes>), Error> {
+        let middleware = EndpointMiddleware {
+            token: token.0.expose().to_owned(),
+            version: "v1".to_owned(),
+            wrap: None,
+            namespace: self.config.namespace.clone(),
+        };
+        let carrier = Carrier(self);
+        let limit = self.config.request_limit;
+        let answer = tokio::time::timeout(limit, async {
+            endpoint.with_middleware(&middleware).exec(&carrier).await
+        });
+        let response = match answer.await {
+            Ok(Ok(result)) => result.response,
+            Ok(Err(error)) => return Err(ours(error)),
+            Err(_) => {
+                return Err(Error::Slow {
+                    host: self.host(),
+                    limit,
+                });
+            }
+        };
+        Ok((self.host(), response.map(Bytes::from)))
+    }
+
+    /// Sends a request, and once more where a standby points to.
+    async fn follow(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Error> {
+        let asked = request.uri().clone();
+        let response = self.whole(copy(&request, asked.clone())).await?;
+        let Some(target) = target(&asked, &response)? else {
+            return Ok(response);
+        };
+        let answer = match self.whole(copy(&request, target.clone())).await {
+            Ok(answer) if is_redirect(answer.status()) => Err(Error::Redirect {
+                host: authority(&target),
+                target: location(&answer).map_or_else(String::new, |uri| authority(&uri)),
+                remedy: "one redirect leads from a standby to its active node; check api_addr of \
+                         Vault's nodes, which must be their own address and not the load \
+                         balancer's",
+            }),
+            answer => answer,
+        };
+        // The next request begins at the configured address again: a standby that has lost its
+        // cluster goes on naming a node that is dead, and another one may know better.
+        answer.map_err(|error| Error::Active {
+            host: authority(&asked),
+            error: Box::new(error),
+        })
+    }
+
+    /// Sends a request, and reads all of the answer.
+    async fn whole(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Error> {
+        let host = authority(request.uri());
+        let (head, body) = self.door.carry(request).await?.into_parts();
+        let limit_bytes = self.config.answer_limit_bytes;
+        match Limited::new(body, limit_bytes).collect().await {
+            Ok(body) => Ok(Response::from_parts(head, body.to_bytes())),
+            Err(error) if error.is::<LengthLimitError>() => {
+                Err(Error::TooLarge { host, limit_bytes })
+            }
+            Err(error) => Err(Error::BrokenOff {
+                host,
+                why: error.to_string(),
+            }),
+        }
+    }
+
+    /// The host and port of Vault's address, for messages.
+    fn host(&self) -> String {
+        self.origin
+            .split_once("://")
+            .map_or(self.origin.as_ref(), |(_, host)| host)
+            .to_owned()
+    }
+}
+
+/// A token that a header can hold; empty: none at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Token(Secret);
+
+impl Token {
+    /// No token: for logins, and for agents that add their own.
+    pub(super) fn none() -> Self {
+        Self(Secret::from(String::new()))
+    }
+
+    /// Reads one as it lies in a file or a setting, spaces around it left out; none if it is empty
+    /// or nothing that a header can hold. Where vaultrs writes the header it would panic.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let fits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+        fits.then(|| Self(Secret::from(text.to_owned())))
+    }
+}
+
+impl What {
+    /// The value of the label.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Renewal => "renewal",
+            Self::Token => "token",
+            Self::Wrapping => "wrapping",
+            Self::Mount => "mount",
+            Self::Live => "live",
+            Self::Certificate => "certificate",
+            Self::Issue => "issue",
+            Self::Authorities => "authorities",
+            Self::Health => "health",
+        }
+    }
+}
+
+/// What rustify sends endpoints through. Its own client follows ten redirects with the token, has
+/// no limits, writes requests (token and body included) to the log, and keeps an answer's body in
+/// the error when the status is none of success.
+struct Carrier<'a>(&'a Asker);
+
+type Sent<'a> = Pin<Box<dyn Future<Output = Result<Response<Vec<u8>>, ClientError>> + Send + 'a>>;
+
+impl rustify::client::Client for Carrier<'_> {
+    fn send<'life, 'fut>(&'life self, request: Request<Vec<u8>>) -> Sent<'fut>
+    where
+        'life: 'fut,
+        Self: 'fut,
+    {
+        Box::pin(async {
+            let answer = match self.request(request) {
+                Ok(request) => self.0.follow(request).await,
+                Err(error) => Err(error),
+            };
+            answer
+                .map(|response| response.map(Vec::from))
+                .map_err(|error| ClientError::GenericError {
+                    source: error.into(),
+                })
+        })
+    }
+
+    fn base(&self) -> &str {
+        &self.0.origin
+    }
+
+    /// Every status is an answer; what it means is read from it later.
+    fn execute<'life, 'fut>(&'life self, request: Request<Vec<u8>>) -> Sent<'fut>
+    where
+        'life: 'fut,
+        Self: 'fut,
+    {
+        self.send(request)
+    }
+}
+
+impl Carrier<'_> {
+    /// The request as it goes out. vaultrs puts its `/v1` before the path of the address.
+    fn request(&self, request: Request<Vec<u8>>) -> Result<Request<Bytes>, Error> {
+        let (mut head, body) = request.into_parts();
+        let path = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        head.uri = format!("{}{}{path}", self.0.origin, self.0.prefix)
+            .parse()
+            .map_err(|_| Error::Request("its URL makes no sense"))?;
+        if let Some(token) = head.headers.get_mut(TOKEN_HEADER) {
+            token.set_sensitive(true);
+        }
+        if !body.is_empty() {
+            let json = HeaderValue::from_static("application/json");
+            head.headers.insert(CONTENT_TYPE, json);
+        }
+        Ok(Request::from_parts(head, Bytes::from(body)))
+    }
+}
+
+/// Our error, as it went in; rustify's own are about requests that cannot be written.
+fn ours(error: ClientError) -> Error {
+    match error {
+        ClientError::GenericError { source } => source
+            .downcast()
+            .unwrap_or(Error::Request("its endpoint makes no sense")),
+        ClientError::DataParseError { .. }
+        | ClientError::EndpointBuildError { .. }
+        | ClientError::RequestError { .. }
+        | ClientError::RequestBuildError { .. }
+        | ClientError::ReqwestBuildError { .. }
+        | ClientError::ResponseError { .. }
+        | ClientError::ResponseConversionError { .. }
+        | ClientError::ResponseParseError { .. }
+        | ClientError::ServerResponseError { .. }
+        | ClientError::UrlBuildError { .. }
+        | ClientError::UrlQueryParseError { .. }
+        | ClientError::UrlParseError { .. } => Error::Request("its path or body makes no sense"),
+    }
+}

@@ -1,0 +1,336 @@
+//! Gets a token: as it was given, from a file, or for a role id or a client certificate.
+
+use std::sync::Arc;
+
+use rustify::Endpoint;
+use serde_json::json;
+use vaultrs::api::auth::approle::requests::LoginWithApproleRequest;
+use vaultrs::api::sys::requests::{UnwrapRequest, WrappingLookupRequest};
+
+use super::answer::Auth;
+use super::asker::{Asker, Token, What};
+use super::client::At;
+use super::config::{self, Config, RoleId, Secret};
+use super::error::Error;
+use super::watched::Line;
+
+/// How a token is got, and what was read for it.
+pub(super) enum Login {
+    /// There is none: an agent adds its own.
+    None,
+    /// This one.
+    Given(Secret),
+    /// Whatever is in the file.
+    File(Line),
+    /// AppRole.
+    AppRole(Box<AppRole>),
+    /// The client certificate that every connection shows.
+    Certificate { mount: String, role: Option<String> },
+}
+
+/// What an AppRole login needs.
+pub(super) struct AppRole {
+    mount: String,
+    role_id: Cached,
+    /// None if the role asks for none.
+    secret_id: Option<Cached>,
+    /// Where the secret id must have been wrapped.
+    wrapped_at: Option<String>,
+    /// The wrapping token that was looked at last; it is not looked at again.
+    wrapping: Option<Wrapping>,
+    /// The secret id that was unwrapped last: a bad wrapping token takes nothing from it.
+    unwrapped: Option<Secret>,
+}
+
+/// A value that stays known when its file is gone.
+struct Cached {
+    file: Option<Line>,
+    value: Option<Secret>,
+}
+
+/// A wrapping token, and what became of it.
+struct Wrapping {
+    token: Secret,
+    /// The secret id that it wrapped, or why there is none.
+    outcome: Result<Secret, Error>,
+}
+
+/// A token that was got.
+pub(super) struct Got {
+    pub(super) token: Token,
+    /// Its life, if a login says so.
+    pub(super) auth: Option<Auth>,
+}
+
+impl Login {
+    /// As configured. Reads nothing yet.
+    pub(super) fn new(config: &Config) -> Self {
+        match &config.login {
+            config::Login::None => Self::None,
+            config::Login::Token(token) => Self::Given(token.clone()),
+            config::Login::TokenFile(path) => Self::File(Line::new(path.clone())),
+            config::Login::AppRole {
+                mount,
+                role_id,
+                secret_id_file,
+                wrapped_at,
+            } => Self::AppRole(Box::new(AppRole {
+                mount: mount.clone(),
+                role_id: match role_id {
+                    RoleId::Text(text) => Cached {
+                        file: None,
+                        value: Some(Secret::from(text.clone())),
+                    },
+                    RoleId::File(path) => Cached::in_file(path.clone()),
+                },
+                secret_id: secret_id_file.clone().map(Cached::in_file),
+                wrapped_at: wrapped_at.clone(),
+                wrapping: None,
+                unwrapped: None,
+            })),
+            config::Login::Certificate { mount, role } => Self::Certificate {
+                mount: mount.clone(),
+                role: role.clone(),
+            },
+        }
+    }
+
+    /// Its name in the log.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Given(_) => "token",
+            Self::File(_) => "token file",
+            Self::AppRole(_) => "approle",
+            Self::Certificate { .. } => "cert",
+        }
+    }
+
+    /// Whether another token can be had by asking Vault for it.
+    pub(super) fn can_repeat(&self) -> bool {
+        match self {
+            Self::None | Self::Given(_) | Self::File(_) => false,
+            Self::AppRole(_) | Self::Certificate { .. } => true,
+        }
+    }
+
+    /// What an operator does when no token is to be had, or it is refused.
+    pub(super) fn remedy(&self) -> &'static str {
+        match self {
+            Self::None => {
+                "check that the agent at VAULT_ADDR adds a token of its own, or configure a login"
+            }
+            Self::Given(_) => {
+                "give VAULT_TOKEN a living token with the policies default and the one of \
+                 vault-policy.hcl; one that is periodic and orphan can be renewed for ever"
+            }
+            Self::File(_) => {
+                "check that whoever writes VAULT_TOKEN_FILE does, and that its token has the \
+                 policies default and the one of vault-policy.hcl"
+            }
+            Self::AppRole(_) => {
+                "check the role id, and write a fresh secret id to VAULT_SECRET_ID_FILE"
+            }
+            Self::Certificate { .. } => {
+                "check that a role of the mount takes VAULT_CLIENT_CERT, and that it has not ended"
+            }
+        }
+    }
+
+    /// Whether a file that a token is got from looks different from when it was last read.
+    pub(super) async fn differs(&self) -> bool {
+        match self {
+            Self::None | Self::Given(_) | Self::Certificate { .. } => false,
+            Self::File(line) => line.differs().await,
+            Self::AppRole(role) => {
+                role.role_id.differs().await
+                    || match &role.secret_id {
+                        Some(secret_id) => secret_id.differs().await,
+                        None => false,
+                    }
+            }
+        }
+    }
+
+    /// Whether there are files to look at.
+    pub(super) fn has_files(&self) -> bool {
+        match self {
+            Self::None | Self::Given(_) | Self::Certificate { .. } => false,
+            Self::File(_) => true,
+            Self::AppRole(role) => role.role_id.file.is_some() || role.secret_id.is_some(),
+        }
+    }
+
+    /// Gets a token. Files are read anew.
+    pub(super) async fn token(&mut self, asker: &Asker) -> Result<Got, Error> {
+        match self {
+            Self::None => Ok(Got {
+                token: Token::none(),
+                auth: None,
+            }),
+            Self::Given(token) => given(token.expose()),
+            Self::File(line) => given(&line.read().await?),
+            Self::AppRole(role) => role.log_in(asker).await,
+            Self::Certificate { mount, role } => {
+                // vaultrs sends the role as `cert_name`, which Vault does not know.
+                let body = role
+                    .as_ref()
+                    .map_or(json!({}), |role| json!({"name": role}));
+                let login = At::write(&format!("auth/{mount}/login"), &body);
+                log_in(asker, login).await
+            }
+        }
+    }
+}
+
+impl AppRole {
+    async fn log_in(&mut self, asker: &Asker) -> Result<Got, Error> {
+        let role_id = self.role_id.read().await?;
+        let secret_id = match &mut self.secret_id {
+            None => Secret::from(String::new()),
+            Some(cached) => {
+                let read = cached.read().await?;
+                match &self.wrapped_at {
+                    None => read,
+                    Some(wrapped_at) => {
+                        let unwrap = unwrap(&mut self.wrapping, asker, read, wrapped_at);
+                        match (unwrap.await, &self.unwrapped) {
+                            (Ok(secret_id), _) => self.unwrapped.insert(secret_id).clone(),
+                            (Err(Error::Wrapping { .. }), Some(known)) => known.clone(),
+                            (Err(error), _) => return Err(error),
+                        }
+                    }
+                }
+            }
+        };
+        let login = LoginWithApproleRequest {
+            mount: self.mount.clone(),
+            role_id: role_id.expose().to_owned(),
+            secret_id: secret_id.expose().to_owned(),
+        };
+        log_in(asker, login).await
+    }
+}
+
+impl Cached {
+    fn in_file(path: std::path::PathBuf) -> Self {
+        Self {
+            file: Some(Line::new(path)),
+            value: None,
+        }
+    }
+
+    async fn differs(&self) -> bool {
+        match &self.file {
+            Some(line) => line.differs().await,
+            None => false,
+        }
+    }
+
+    /// What the file says now, or said last.
+    async fn read(&mut self) -> Result<Secret, Error> {
+        let read = match &mut self.file {
+            Some(line) => Some(line.read().await),
+            None => None,
+        };
+        match (read, &self.value) {
+            (Some(Ok(line)), _) => Ok(self.value.insert(Secret::from(line)).clone()),
+            (Some(Err(_)) | None, Some(value)) => Ok(value.clone()),
+            (Some(Err(error)), None) => Err(error),
+            (None, None) => Err(Error::Request("there is no role id")),
+        }
+    }
+}
+
+/// The secret id in a wrapping token, which gives it once: a token that was looked at is not looked
+/// at again, whatever came of it.
+async fn unwrap(
+    last: &mut Option<Wrapping>,
+    asker: &Asker,
+    token: Secret,
+    wrapped_at: &str,
+) -> Result<Secret, Error> {
+    if let Some(wrapping) = last
+        && wrapping.token == token
+    {
+        return wrapping.outcome.clone();
+    }
+    let outcome = match unwrapped(asker, &token, wrapped_at).await {
+        // It is still there when Vault is.
+        Err(error) if error.passes() => return Err(error),
+        outcome => outcome,
+    };
+    if let Err(Error::Wrapping { why, .. }) = &outcome {
+        tracing::error!(
+            why,
+            expected_creation_path = wrapped_at,
+            remedy = "find out who has read the file or made the token, revoke the secret id, and \
+                      write a new wrapping token to VAULT_SECRET_ID_FILE",
+            "security: the wrapping token of the secret id is not what it should be"
+        );
+    }
+    let wrapping = last.insert(Wrapping { token, outcome });
+    wrapping.outcome.clone()
+}
+
+async fn unwrapped(asker: &Asker, token: &Secret, wrapped_at: &str) -> Result<Secret, Error> {
+    let wrapping = Token::parse(token.expose()).ok_or(Error::Request(NO_TOKEN))?;
+    let lookup = WrappingLookupRequest {
+        token: token.expose().to_owned(),
+    };
+    let refused = |error: Error| match error {
+        error if error.passes() => error,
+        error => Error::Wrapping {
+            why: "it is spent, has ended, or never was one",
+            source: Some(Arc::new(error)),
+        },
+    };
+    // No token of ours: this path asks for none.
+    let found = asker.ask(What::Wrapping, &Token::none(), lookup).await;
+    let found = found.map_err(refused)?;
+    let made_at = found
+        .data
+        .get("creation_path")
+        .and_then(|path| path.as_str());
+    if made_at.map(|path| path.trim_matches('/')) != Some(wrapped_at) {
+        return Err(Error::Wrapping {
+            why: "it was made at another path; what it wraps is not used",
+            source: None,
+        });
+    }
+    let unwrap = UnwrapRequest { token: None };
+    let answer = asker.ask(What::Wrapping, &wrapping, unwrap).await;
+    let answer = match answer {
+        // Whether Vault has given the secret id away is not known: asked again, it will say.
+        Err(error) => return Err(refused(error)),
+        Ok(answer) => answer,
+    };
+    let secret_id = answer.data.get("secret_id").and_then(|id| id.as_str());
+    secret_id
+        .map(|id| Secret::from(id.to_owned()))
+        .ok_or(Error::Wrapping {
+            why: "it wraps no secret id",
+            source: None,
+        })
+}
+
+async fn log_in<E: Endpoint>(asker: &Asker, login: E) -> Result<Got, Error> {
+    let answer = asker.ask(What::Login, &Token::none(), login).await?;
+    let auth = answer.auth.ok_or(Error::Request(
+        "the login gives no token; check VAULT_AUTH_MOUNT",
+    ))?;
+    let token = Token::parse(auth.token.expose()).ok_or(Error::Request(NO_TOKEN))?;
+    Ok(Got {
+        token,
+        auth: Some(auth),
+    })
+}
+
+const NO_TOKEN: &str = "the token holds signs that no token has";
+
+fn given(text: &str) -> Result<Got, Error> {
+    Ok(Got {
+        token: Token::parse(text).ok_or(Error::Request(NO_TOKEN))?,
+        auth: None,
+    })
+}

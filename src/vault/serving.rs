@@ -1,0 +1,386 @@
+//! Keeps the xDS port's certificate: issued by Vault, checked, swapped in, renewed long before its
+//! end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::RngExt as _;
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, error, info, warn};
+
+use super::authorities::{Authorities, Unread};
+use super::client::{Client, Error, What};
+use super::clock::Clock;
+use super::config::{Config, Serving};
+use super::issue::{self, BadIssue, Issued};
+use super::patience::Patience;
+use crate::backoff::{Backoff, jittered};
+use crate::identity::{self, Identity};
+use crate::metrics::Metrics;
+
+/// How far the moment of a renewal is moved, either way, as a share of the time until then: replicas
+/// that start together do not renew together.
+const JITTER: f64 = 0.05;
+
+/// How often the date is looked at: tokio's clock stands still while the machine is suspended.
+const LOOK_AT_THE_DATE: Duration = Duration::from_secs(60);
+
+/// How much before the end of its authority a certificate ends that is shortened to fit.
+const CA_MARGIN_SECONDS: i64 = 30;
+
+/// The shortest life that is asked for, in seconds. Less would be renewed all the time.
+const MIN_LIFE_SECONDS: i64 = 120;
+
+/// Room for what Vault calls the same lifetime: it begins 30 s early and is cut to whole seconds.
+const SAME_LIFE_SECONDS: i64 = 60;
+
+/// The certificate, the authorities, and when each is due.
+struct Keeper {
+    client: Client,
+    serving: Serving,
+    clock: Clock,
+    identity: identity::Sender,
+    metrics: Arc<Metrics>,
+    authorities: Authorities,
+    /// The newest certificate that was good when it came.
+    issued: Option<Issued>,
+    noticed: Noticed,
+}
+
+/// What is said once.
+#[derive(Default)]
+struct Noticed {
+    shorter: bool,
+    leased: bool,
+    ended: bool,
+}
+
+/// Why there is no new certificate.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Vault(#[from] Error),
+    #[error("the certificate that vault issued is not used: {0}")]
+    Bad(#[from] BadIssue),
+}
+
+/// Puts a certificate of Vault's PKI into `identity`, and a new one long before it ends; the
+/// authorities of client certificates with it, whenever they differ. What cannot be served is never
+/// put there, and the old one stays. Tries for ever; does not return.
+///
+/// Cancel safe in that nothing is left behind but a certificate that nobody uses.
+pub(super) async fn run(
+    client: Client,
+    config: Arc<Config>,
+    serving: Serving,
+    identity: identity::Sender,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+) {
+    let authorities = Authorities::new(&config, serving.clients.clone(), &serving.mount);
+    let keeper = Keeper {
+        client,
+        serving,
+        clock,
+        identity,
+        metrics,
+        authorities,
+        issued: None,
+        noticed: Noticed::default(),
+    };
+    keeper.run(&config).await;
+}
+
+impl Keeper {
+    async fn run(mut self, config: &Config) {
+        let mut waits = Waits::new(config);
+        let mut authorities_waits = Waits::new(config);
+        let mut authorities_due = Instant::now();
+        // When the certificate is asked for: by the date, or after a failure by the clock.
+        let mut renewal_seconds = i64::MIN;
+        let mut issue_due = Instant::now();
+        loop {
+            if authorities_due <= Instant::now() {
+                let wait = self.look_at_authorities(&mut authorities_waits).await;
+                authorities_due = Instant::now() + wait;
+            }
+            let is_due = renewal_seconds <= self.now_seconds();
+            if is_due && issue_due <= Instant::now() {
+                match self.renew().await {
+                    Ok(renewal) => {
+                        renewal_seconds = renewal;
+                        waits.worked();
+                        self.metrics.xds_certificate_failing.set(0);
+                        self.count("ok");
+                        // An authority that changed is met first by a new certificate.
+                        authorities_due = authorities_due.min(Instant::now());
+                        continue;
+                    }
+                    Err(failure) => {
+                        issue_due = Instant::now() + self.fail(&failure, &mut waits);
+                    }
+                }
+            }
+            self.notice_the_end();
+            let left = renewal_seconds.saturating_sub(self.now_seconds()).max(0);
+            let left = Duration::from_secs(left.unsigned_abs()).min(LOOK_AT_THE_DATE);
+            let issue = issue_due.max(Instant::now() + left);
+            sleep_until(issue.min(authorities_due)).await;
+        }
+    }
+
+    /// Reads the authorities, and serves with what differs; how long to wait until the next time.
+    async fn look_at_authorities(&mut self, waits: &mut Waits) -> Duration {
+        match self.authorities.look(&self.client).await {
+            Ok(differs) => {
+                waits.worked();
+                if differs {
+                    info!("client authorities of the xds port read");
+                    self.serve();
+                }
+                jittered(self.authorities.interval(), &mut rand::rng())
+            }
+            Err(unread) => {
+                let wait = match &unread {
+                    Unread::Vault(error) => waits.after(error),
+                    Unread::NoAuthority(_) | Unread::NoCertificates(_) | Unread::File { .. } => {
+                        waits.after_text(&unread)
+                    }
+                };
+                if wait.is_news {
+                    let kept = self.authorities.are_known();
+                    warn!(error = %unread, last_good_is_kept = kept, "client authorities of the xds port cannot be read");
+                }
+                wait.wait
+            }
+        }
+    }
+
+    /// Has a certificate issued, and serves it. When the next one is due, in seconds since 1970.
+    async fn renew(&mut self) -> Result<i64, Failure> {
+        let issued = match self.issue(self.serving.ttl).await {
+            Err(Failure::Vault(error)) if ends_after_its_authority(&error) => {
+                error!(
+                    mount = self.serving.mount,
+                    %error,
+                    remedy = "renew or replace the CA of this mount now",
+                    "the authority of the xds port's certificate ends soon"
+                );
+                let ttl = self.life_of_authority().await?.ok_or(error)?;
+                self.issue(Some(ttl)).await?
+            }
+            issued => issued?,
+        };
+        let now_seconds = self.now_seconds();
+        // Checked without the authorities of clients: those may come later.
+        let identity = issued.identity(&self.serving, None, now_seconds)?;
+        self.notice_a_shorter_life(&identity, now_seconds);
+        let share = self.serving.renew_at;
+        let renewal = issue::renewal_seconds(&identity, share, now_seconds);
+        let wait = renewal.saturating_sub(now_seconds).max(0).unsigned_abs();
+        let moved = Duration::from_secs(wait)
+            .mul_f64(rand::rng().random_range(1.0 - JITTER..=1.0 + JITTER))
+            .as_secs();
+        info!(
+            names = identity.names().join(","),
+            not_after_seconds = identity.not_after_seconds(),
+            renewal_in_seconds = moved,
+            "certificate of the xds port issued"
+        );
+        self.issued = Some(issued);
+        self.noticed.ended = false;
+        self.serve();
+        Ok(now_seconds.saturating_add(i64::try_from(moved).unwrap_or(i64::MAX)))
+    }
+
+    async fn issue(&mut self, ttl: Option<Duration>) -> Result<Issued, Failure> {
+        let request = issue::request(&self.serving, ttl);
+        let answer = self.client.ask(What::Issue, request).await?;
+        if answer.lease_id.is_some() && !self.noticed.leased {
+            self.noticed.leased = true;
+            warn!(
+                role = self.serving.role,
+                remedy = "set generate_lease=false in the role",
+                "the certificate of the xds port is revoked together with the token"
+            );
+        }
+        Ok(Issued::read(answer.data)?)
+    }
+
+    /// The longest life that ends before the mount's authority does; none if that is too short.
+    async fn life_of_authority(&self) -> Result<Option<Duration>, Error> {
+        let path = format!("{}/ca/pem", self.serving.mount);
+        let pem = self.client.raw(What::Authorities, &path).await?;
+        let Some(end_seconds) = issue::end_seconds(&pem) else {
+            return Ok(None);
+        };
+        let life = end_seconds - self.now_seconds() - CA_MARGIN_SECONDS;
+        Ok((life >= MIN_LIFE_SECONDS).then(|| Duration::from_secs(life.unsigned_abs())))
+    }
+
+    /// Puts the certificate and the authorities where proxies see them, once both are known.
+    fn serve(&self) {
+        let Some(issued) = &self.issued else {
+            return;
+        };
+        if !self.authorities.are_known() {
+            return;
+        }
+        let authorities = self.authorities.pem();
+        match issued.identity(&self.serving, authorities, self.now_seconds()) {
+            Ok(identity) => {
+                let end = identity.not_after_seconds();
+                self.metrics.xds_certificate_expiry.set(end);
+                self.identity.send_replace(Some(Arc::new(identity)));
+            }
+            Err(bad) => {
+                let kept = self.identity.borrow().is_some();
+                error!(error = %bad, last_good_is_kept = kept, "certificate of the xds port cannot be used");
+            }
+        }
+    }
+
+    /// Counts a failure and says what fails, once for each kind; how long to wait.
+    fn fail(&self, failure: &Failure, waits: &mut Waits) -> Duration {
+        self.metrics.xds_certificate_failing.set(1);
+        self.count("failed");
+        let wait = match failure {
+            Failure::Vault(error) => waits.after(error),
+            Failure::Bad(bad) => waits.after_text(bad),
+        };
+        let end = self.end_seconds();
+        let left_seconds = end.map(|end| end.saturating_sub(self.now_seconds()));
+        if wait.is_news {
+            let (mount, role) = (&self.serving.mount, &self.serving.role);
+            let remedy = remedy(failure);
+            error!(mount, role, error = %failure, remedy, left_seconds, "certificate of the xds port cannot be renewed");
+        } else {
+            debug!(error = %failure, left_seconds, "certificate of the xds port cannot be renewed");
+        }
+        wait.wait
+    }
+
+    fn notice_a_shorter_life(&mut self, identity: &Identity, now_seconds: i64) {
+        let Some(asked) = self.serving.ttl else {
+            return;
+        };
+        let life = identity.not_after_seconds().saturating_sub(now_seconds);
+        let asked_seconds = i64::try_from(asked.as_secs()).unwrap_or(i64::MAX);
+        if life.saturating_add(SAME_LIFE_SECONDS) < asked_seconds && !self.noticed.shorter {
+            self.noticed.shorter = true;
+            warn!(
+                asked_seconds,
+                granted_seconds = life,
+                remedy = "raise max_ttl of the role and the mount, or lower VAULT_PKI_TTL",
+                "vault grants the certificate of the xds port a shorter life"
+            );
+        }
+    }
+
+    fn notice_the_end(&mut self) {
+        let now_seconds = self.now_seconds();
+        if self.end_seconds().is_some_and(|end| end < now_seconds) && !self.noticed.ended {
+            self.noticed.ended = true;
+            error!("the certificate of the xds port has ended: proxies refuse it from now on");
+        }
+    }
+
+    /// When what is served ends.
+    fn end_seconds(&self) -> Option<i64> {
+        let identity = self.identity.borrow();
+        identity.as_ref().map(|it| it.not_after_seconds())
+    }
+
+    fn now_seconds(&self) -> i64 {
+        self.clock.now().unix_seconds()
+    }
+
+    fn count(&self, outcome: &str) {
+        let reads = &self.metrics.xds_certificate_reads;
+        reads.with_label_values(&[outcome]).inc();
+    }
+}
+
+/// Waits after failures, of Vault or of what it gave.
+struct Waits {
+    vault: Patience,
+    other: Backoff,
+    told: Option<String>,
+}
+
+/// How long to wait, and whether the failure is news.
+struct Wait {
+    wait: Duration,
+    is_news: bool,
+}
+
+impl Waits {
+    fn new(config: &Config) -> Self {
+        Self {
+            vault: Patience::new(config),
+            other: Backoff::new(config.backoff_first, config.backoff_limit),
+            told: None,
+        }
+    }
+
+    fn after(&mut self, error: &Error) -> Wait {
+        self.told = None;
+        let wait = self.vault.after(error);
+        Wait {
+            wait: wait.wait,
+            is_news: wait.is_news,
+        }
+    }
+
+    fn after_text(&mut self, error: &dyn std::error::Error) -> Wait {
+        let text = error.to_string();
+        let is_news = self.told.as_ref() != Some(&text);
+        self.told = Some(text);
+        Wait {
+            wait: self.other.wait(&mut rand::rng()),
+            is_news,
+        }
+    }
+
+    fn worked(&mut self) {
+        self.vault.worked();
+        self.other.reset();
+        self.told = None;
+    }
+}
+
+/// Whether Vault refuses since the certificate would end after its authority. It does so even when
+/// that life is its own default.
+fn ends_after_its_authority(error: &Error) -> bool {
+    let text = "beyond the expiration of the CA";
+    error.refused().is_some_and(|texts| texts.say(text))
+}
+
+/// What to do about a failure that does not pass by itself.
+fn remedy(failure: &Failure) -> &'static str {
+    let error = match failure {
+        Failure::Bad(_) => return "check the role: names and key must be as they were asked for",
+        Failure::Vault(error) => error,
+    };
+    let says = |text| error.refused().is_some_and(|texts| texts.say(text));
+    if error.denied() {
+        "let the token's policy update {mount}/issue/{role}"
+    } else if ends_after_its_authority(error) {
+        "renew or replace the CA of this mount now"
+    } else if says("unknown role") {
+        "create the role, or name another with VAULT_PKI_ROLE"
+    } else if says("no handler for route") || says("unsupported path") {
+        "mount a PKI engine there, or name another mount with VAULT_PKI_MOUNT"
+    } else if says("not allowed") || says("is not a valid") {
+        "let the role allow the names and addresses (VAULT_PKI_CN, VAULT_PKI_ALT_NAMES, \
+         VAULT_PKI_IP_SANS), or ask for others"
+    } else if error.refused().is_some() || error.missing().is_some() {
+        "correct the role or the settings that begin with VAULT_PKI_"
+    } else {
+        "none is needed if it passes"
+    }
+}
+
+#[cfg(feature = "demo")]
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,10 @@
+//! The room against a simulated Vault: in this process on a paused clock, and over sockets.
+
+mod bench;
+mod logins;
+mod real;
+mod secrets;
+mod sockets;
+mod storms;
+mod tokens;
+mod transport;

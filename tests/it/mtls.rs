@@ -1,0 +1,433 @@
+//! Journeys over TLS between Envoy and the daemon: who is answered, and what renewals touch.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use marathon_envoy::commands::bootstrap::{ClientFiles, Tls, Transport};
+use marathon_envoy::commands::demo::stage::{Plan, Stage};
+use marathon_envoy::settings::XdsListen;
+use marathon_envoy::sim::envoy::{Envoy, Options};
+use marathon_envoy::sim::load::{Load, Pace, Target, named_by_body};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tempfile::TempDir;
+use time::{Duration as Span, OffsetDateTime};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::support::certificates::{Authority, Bundle, Folder, look_often, shown};
+use crate::support::looks::{at_rest, json, metric, metric_where, rejections, until};
+use crate::support::traffic::{spread, status};
+use crate::support::{LIMIT, app, envoy, live, stage};
+
+const PACE: Pace = Pace::PerSecond(NonZeroU32::new(200).unwrap());
+
+/// The name of the daemon in its certificate.
+const DAEMON: &str = "control.plane";
+
+/// What one app's Envoy asks for: clusters, listeners, one route table, one cluster's endpoints.
+const ALL: u64 = 4;
+
+/// The files on both ends, and who signs for them.
+struct Files {
+    folder: TempDir,
+    authority: Authority,
+}
+
+impl Files {
+    /// The daemon's certificate, and one for the proxy `edge`.
+    fn new() -> Self {
+        let files = Self {
+            folder: TempDir::new().unwrap(),
+            authority: Authority::new(),
+        };
+        files.put("ca.pem", &files.authority.pem);
+        files.put_pair("xds", &files.authority.bundle(&[DAEMON]));
+        files.put_pair("edge", &files.authority.bundle(&["edge"]));
+        let shown = files.showing("edge").client.unwrap();
+        files.put("secrets.yaml", &shown.secrets());
+        files
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Puts a file where there was none or another, as `mv` does: at once.
+    fn put(&self, name: &str, content: &str) {
+        let new = self.at("new");
+        fs::write(&new, content).unwrap();
+        fs::rename(new, self.at(name)).unwrap();
+    }
+
+    fn put_pair(&self, name: &str, bundle: &Bundle) {
+        self.put(&format!("{name}.pem"), &bundle.certificate_pem);
+        self.put(&format!("{name}.key"), &bundle.key_pem);
+    }
+
+    /// An Envoy that shows the pair of that name.
+    fn showing(&self, name: &str) -> Tls {
+        Tls {
+            authority: self.at("ca.pem"),
+            name: DAEMON.to_owned(),
+            client: Some(ClientFiles {
+                certificate: self.at(&format!("{name}.pem")),
+                key: self.at(&format!("{name}.key")),
+                secrets: None,
+            }),
+        }
+    }
+
+    /// One that shows the pair `edge` as it is renewed.
+    fn tls(&self) -> Tls {
+        let mut tls = self.showing("edge");
+        let secrets = Some(self.at("secrets.yaml"));
+        tls.client
+            .iter_mut()
+            .for_each(|it| it.secrets.clone_from(&secrets));
+        tls
+    }
+
+    /// Has the stage speak TLS, with proxies of these names alone.
+    fn on(&self, plan: &mut Plan, names: &str) {
+        plan.tls = Some(self.tls());
+        plan.flags.extend([
+            format!("--xds-cert-file={}", self.at("xds.pem").display()),
+            format!("--xds-key-file={}", self.at("xds.key").display()),
+            format!("--xds-client-ca-file={}", self.at("ca.pem").display()),
+            format!("--xds-client-names={names}"),
+        ]);
+        plan.tune = look_often;
+    }
+
+    /// The certificate that the daemon shows to who comes now.
+    async fn shown_by_daemon(&self, stage: &Stage) -> Vec<u8> {
+        let mut roots = RootCertStore::empty();
+        let root = CertificateDer::from_pem_slice(self.authority.pem.as_bytes()).unwrap();
+        roots.add(root).unwrap();
+        let edge = self.authority.bundle(&["edge"]);
+        let key = PrivateKeyDer::from_pem_slice(edge.key_pem.as_bytes()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(vec![edge.der.into()], key)
+            .unwrap();
+        let stream = TcpStream::connect(xds(stage)).await.unwrap();
+        let name = ServerName::try_from(DAEMON).unwrap();
+        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream);
+        let stream = stream.await.unwrap();
+        stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
+    }
+}
+
+fn xds(stage: &Stage) -> SocketAddr {
+    match *stage.xds() {
+        XdsListen::Tcp(address) => address,
+        XdsListen::Unix(ref path) => panic!("{path:?}"),
+    }
+}
+
+/// A stage over TLS with one app, everything at rest.
+async fn edge(files: &Files, transport: Transport) -> Stage {
+    let stage = stage(|plan| {
+        plan.transport = transport;
+        files.on(plan, "edge,edge-2");
+    })
+    .await;
+    let web = app("/web", "web.test", 2);
+    stage.marathon().create_app(web).await.unwrap();
+    live(&stage, "web.test", "/").await;
+    at_rest(&stage, ALL).await;
+    stage
+}
+
+fn load(stage: &Stage) -> Load {
+    let target = Target::http(stage.http(), "web.test", "/");
+    Load::start(target, PACE, named_by_body)
+}
+
+async fn lost_nothing(load: Load) {
+    let report = load.stop().await;
+    assert_eq!(report.failed(), 0, "{}", report.words());
+    assert!(report.ok > 0, "{report:?}");
+}
+
+/// How often Envoy has connected to the daemon.
+async fn connections(stage: &mut Stage) -> u64 {
+    let admin = stage.envoy().admin();
+    let total = "cluster.xds_cluster.upstream_cx_total";
+    admin.stat(total).await.unwrap().unwrap()
+}
+
+/// Waits until the only proxy is known by that name in its certificate.
+async fn known_as(stage: &Stage, name: &str) {
+    until(
+        &format!("a proxy with the certificate of {name}"),
+        async || {
+            let proxies = json(stage, "/proxies").await;
+            let mut all = proxies.as_array().into_iter().flatten();
+            if all.any(|proxy| proxy["certificate"] == name) {
+                Ok(())
+            } else {
+                Err(format!("{proxies:#}"))
+            }
+        },
+    )
+    .await;
+}
+
+async fn keys_reach_a_proxy_on_the_list(transport: Transport) {
+    let files = Files::new();
+    let public = Authority::new();
+    let folder = Folder::new();
+    let one = public.bundle(&["one.test"]);
+    folder.put("one", &one.pem());
+    let mut stage = stage(|plan| {
+        plan.transport = transport;
+        folder.watched(plan);
+        files.on(plan, "*.other,edge");
+    })
+    .await;
+    let web = app("/web", "one.test", 2);
+    stage.marathon().create_app(web).await.unwrap();
+    shown(&public.target(&stage, "one.test"), &one).await;
+    let two = public.bundle(&["one.test"]);
+    folder.put("one", &two.pem());
+    shown(&public.target(&stage, "one.test"), &two).await;
+
+    known_as(&stage, "edge").await;
+    assert_eq!(metric(&stage, "clients_refused_total", &[]).await, 0);
+    assert_eq!(rejections(&stage).await, 0);
+    let admin = stage.envoy().admin();
+    let versions = "cluster.xds_cluster.ssl.versions.TLSv1.3";
+    assert!(admin.stat(versions).await.unwrap() > Some(0));
+    stage.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn keys_reach_a_proxy_on_the_list_over_rest() {
+    keys_reach_a_proxy_on_the_list(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn keys_reach_a_proxy_on_the_list_over_ads() {
+    keys_reach_a_proxy_on_the_list(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn keys_reach_a_proxy_on_the_list_over_ads_delta() {
+    keys_reach_a_proxy_on_the_list(Transport::AdsDelta).await;
+}
+
+/// Where it is told that a proxy does not fit.
+enum Told {
+    /// By the daemon, for this reason.
+    Daemon(&'static str),
+    /// By the daemon, for this reason, and in the proxy's log with this word, if it speaks gRPC.
+    Both(&'static str, &'static str),
+    /// By Envoy, with this of its counters.
+    Envoy(&'static str),
+}
+
+async fn a_proxy_that_does_not_fit_gets_nothing(transport: Transport) {
+    let files = Files::new();
+    let mut stage = edge(&files, transport).await;
+    let load = load(&stage);
+    let stranger = Authority::new();
+    files.put("stranger-ca.pem", &stranger.pem);
+    files.put_pair("stranger", &stranger.bundle(&["edge"]));
+    files.put_pair("expired", &files.authority.expired(&["edge"]));
+    files.put_pair("unlisted", &files.authority.bundle(&["other"]));
+    let cases = [
+        (
+            Tls {
+                client: None,
+                ..files.showing("edge")
+            },
+            Told::Daemon("no_certificate"),
+        ),
+        (files.showing("stranger"), Told::Daemon("unknown_authority")),
+        (files.showing("expired"), Told::Daemon("expired")),
+        (
+            files.showing("unlisted"),
+            // Envoy shows the words as gRPC carries them, with %20 for spaces.
+            Told::Both("name", "(other)%20is%20in%20XDS_CLIENT_NAMES"),
+        ),
+        (
+            Tls {
+                name: "another.plane".to_owned(),
+                ..files.showing("edge")
+            },
+            Told::Envoy("cluster.xds_cluster.ssl.fail_verify_san"),
+        ),
+        (
+            Tls {
+                authority: files.at("stranger-ca.pem"),
+                ..files.showing("edge")
+            },
+            Told::Envoy("cluster.xds_cluster.ssl.fail_verify_error"),
+        ),
+    ];
+    for (tls, told) in cases {
+        let options = Options {
+            node_id: "misfit".to_owned(),
+            ..Options::default()
+        };
+        let bootstrap = stage.bootstrap_with(Some(tls));
+        let mut misfit = Envoy::start(&envoy().await, &bootstrap, options)
+            .await
+            .unwrap();
+        let refused = async |reason: &str| {
+            let reason = format!("reason=\"{reason}\"");
+            metric_where(&stage, "clients_refused_total", &[&reason], |n| n > 1).await;
+        };
+        match told {
+            Told::Daemon(reason) => refused(reason).await,
+            Told::Both(reason, words) => {
+                refused(reason).await;
+                match transport {
+                    // Envoy keeps what an answer over REST says to itself.
+                    Transport::Rest | Transport::RestV2 => {}
+                    Transport::Ads | Transport::AdsDelta => {
+                        until("our words in its log", async || {
+                            let log = misfit.log().unwrap();
+                            if log.contains(words) {
+                                Ok(())
+                            } else {
+                                Err(log)
+                            }
+                        })
+                        .await;
+                    }
+                }
+            }
+            Told::Envoy(counter) => {
+                let many = misfit.stat_where(counter, LIMIT, |count| count > 1);
+                many.await.unwrap();
+                // And we are told that it does not like us.
+                refused("handshake").await;
+            }
+        }
+        let admin = misfit.admin();
+        assert!(!admin.is_ready().await.unwrap());
+        let clusters = admin.clusters().await.unwrap();
+        let clusters = clusters["cluster_statuses"].as_array().unwrap().len();
+        assert_eq!(clusters, 1, "it has more than its control plane");
+        misfit.stop().await.unwrap();
+    }
+    let proxies = json(&stage, "/proxies").await;
+    assert_eq!(proxies.as_array().map(Vec::len), Some(1), "{proxies:#}");
+    lost_nothing(load).await;
+    spread(&mut stage, "/web", 2).await;
+    stage.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_proxy_that_does_not_fit_gets_nothing_over_rest() {
+    a_proxy_that_does_not_fit_gets_nothing(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn a_proxy_that_does_not_fit_gets_nothing_over_ads() {
+    a_proxy_that_does_not_fit_gets_nothing(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn a_proxy_that_does_not_fit_gets_nothing_over_ads_delta() {
+    a_proxy_that_does_not_fit_gets_nothing(Transport::AdsDelta).await;
+}
+
+async fn the_daemon_renews_its_certificate(transport: Transport) {
+    let files = Files::new();
+    let mut stage = edge(&files, transport).await;
+    let load = load(&stage);
+    let connected = connections(&mut stage).await;
+    for round in 1..=3 {
+        let next = files.authority.bundle(&[DAEMON]);
+        files.put_pair("xds", &next);
+        until("the new certificate", async || {
+            let shown = files.shown_by_daemon(&stage).await;
+            if shown == next.der {
+                Ok(())
+            } else {
+                Err("the old one".to_owned())
+            }
+        })
+        .await;
+        // Whoever is there stays there and is told what is new.
+        stage.marathon().scale("/web", 2 + round).await.unwrap();
+        spread(&mut stage, "/web", 2 + round).await;
+    }
+    assert_eq!(connections(&mut stage).await, connected);
+    assert_eq!(metric(&stage, "xds_certificate_failing", &[]).await, 0);
+    let read = &["outcome=\"ok\""];
+    assert_eq!(metric(&stage, "xds_certificate_reads_total", read).await, 4);
+
+    // An Envoy that comes back is shown the last one.
+    lost_nothing(load).await;
+    stage.envoy().restart().await.unwrap();
+    stage.envoy().ready(LIMIT).await.unwrap();
+    status(&mut stage, "web.test", "/", 200).await;
+    stage.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_daemon_renews_its_certificate_over_rest() {
+    the_daemon_renews_its_certificate(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn the_daemon_renews_its_certificate_over_ads() {
+    the_daemon_renews_its_certificate(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn the_daemon_renews_its_certificate_over_ads_delta() {
+    the_daemon_renews_its_certificate(Transport::AdsDelta).await;
+}
+
+/// The proxy's certificate ends while it is connected; it has been renewed in good time, so the
+/// proxy comes back with the new one and its users notice nothing.
+async fn a_proxy_renews_its_certificate(transport: Transport) {
+    let files = Files::new();
+    // Long enough that everything is at rest before.
+    let end = OffsetDateTime::now_utc() + Span::seconds(8);
+    let short = files
+        .authority
+        .bundle_with(&["edge"], |params| params.not_after = end);
+    files.put_pair("edge", &short);
+    let mut stage = edge(&files, transport).await;
+    known_as(&stage, "edge").await;
+    let load = load(&stage);
+    let connected = connections(&mut stage).await;
+    files.put_pair("edge", &files.authority.bundle(&["edge-2"]));
+    known_as(&stage, "edge-2").await;
+    assert!(OffsetDateTime::now_utc() >= end - Span::seconds(1));
+    assert!(connections(&mut stage).await > connected);
+    stage.marathon().scale("/web", 4).await.unwrap();
+    spread(&mut stage, "/web", 4).await;
+    lost_nothing(load).await;
+    assert_eq!(rejections(&stage).await, 0);
+    stage.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_proxy_renews_its_certificate_over_rest() {
+    a_proxy_renews_its_certificate(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn a_proxy_renews_its_certificate_over_ads() {
+    a_proxy_renews_its_certificate(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn a_proxy_renews_its_certificate_over_ads_delta() {
+    a_proxy_renews_its_certificate(Transport::AdsDelta).await;
+}

@@ -1,0 +1,92 @@
+//! The program itself, as an operator runs it.
+
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use super::looks::until;
+
+/// `marathon-envoy serve` as a process, again and again with the same flags. Its log goes on.
+pub(crate) struct Program {
+    flags: Vec<String>,
+    folder: TempDir,
+    runs: usize,
+}
+
+impl Program {
+    /// One that is not run yet. It logs as JSON, or this does not hear that it listens. What it
+    /// prints lies in `folder`.
+    pub(crate) fn new(folder: TempDir, flags: Vec<String>) -> Self {
+        Self {
+            flags,
+            folder,
+            runs: 0,
+        }
+    }
+
+    fn printed(&self, what: &str, run: usize) -> PathBuf {
+        self.folder.path().join(format!("{what}-{run}"))
+    }
+
+    fn log(&self, run: usize) -> String {
+        fs::read_to_string(self.printed("log", run)).unwrap()
+    }
+
+    /// What the last run logged.
+    pub(crate) fn last_log(&self) -> String {
+        self.log(self.runs)
+    }
+
+    /// What all runs logged.
+    pub(crate) fn logs(&self) -> String {
+        (1..=self.runs).map(|run| self.log(run)).collect()
+    }
+
+    /// What the last run printed on its standard output.
+    pub(crate) fn last_output(&self) -> String {
+        fs::read_to_string(self.printed("output", self.runs)).unwrap()
+    }
+
+    /// Runs it until its ports are open; the process and its admin port.
+    pub(crate) async fn start(&mut self) -> (Child, SocketAddr) {
+        self.runs += 1;
+        let child = Command::new(env!("CARGO_BIN_EXE_marathon-envoy"))
+            .arg("serve")
+            .args(&self.flags)
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(File::create(self.printed("output", self.runs)).unwrap())
+            .stderr(File::create(self.printed("log", self.runs)).unwrap())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let admin = self.listening("admin").await.parse().unwrap();
+        (child, admin)
+    }
+
+    /// Waits until it says where it listens; that.
+    pub(crate) async fn listening(&self, field: &str) -> String {
+        until("the program to listen", async || {
+            let log = self.last_log();
+            let line = log.lines().find(|line| line.contains("\"listening\""));
+            let line: Option<serde_json::Value> =
+                line.and_then(|line| serde_json::from_str(line).ok());
+            let place = line.and_then(|line| Some(line["fields"][field].as_str()?.to_owned()));
+            place.ok_or(log)
+        })
+        .await
+    }
+}
+
+/// Asks a process to end as `kill` does, and waits for it.
+pub(crate) async fn asked_to_end(mut child: Child) -> ExitStatus {
+    let id = child.id().unwrap();
+    let command = format!("kill -TERM {id}");
+    let sent = Command::new("sh").args(["-c", &command]).status();
+    assert!(sent.await.unwrap().success());
+    child.wait().await.unwrap()
+}

@@ -1,0 +1,366 @@
+//! Journeys with Vault: certificates come from it, are renewed, and stay when it is away.
+
+mod plaintext;
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use marathon_envoy::commands::bootstrap::Transport;
+use marathon_envoy::commands::demo::stage::{Login, Stage, VaultPlan, Vaulted};
+use marathon_envoy::sim::acme::Issued;
+use marathon_envoy::sim::load::{Answer, Load, Pace, Probe, Target, Tls, named_by_body};
+
+use crate::support::looks::{metric, metric_where, page, problems, rejections, until};
+use crate::support::traffic::{served_by, spread};
+use crate::support::{LIMIT, app, live, stage};
+
+/// As many requests as that are open all the time, on connections that are kept.
+const KEPT: Pace = Pace::Open(NonZeroU32::new(4).unwrap());
+
+/// The same with a new connection for each request.
+const FRESH: Pace = Pace::Open(NonZeroU32::new(1).unwrap());
+
+/// The domain that has a certificate from the start.
+const DOMAIN: &str = "one.test";
+
+/// A stage with a Vault as planned, that holds a certificate for [`DOMAIN`], and an app of that name.
+async fn edge(transport: Transport, change: impl FnOnce(&mut VaultPlan)) -> Stage {
+    let mut vault = VaultPlan {
+        domains: vec![DOMAIN.to_owned()],
+        ..VaultPlan::default()
+    };
+    change(&mut vault);
+    let stage = stage(|plan| {
+        plan.transport = transport;
+        plan.vault = Some(vault);
+    })
+    .await;
+    let web = app("/web", DOMAIN, 2);
+    stage.marathon().create_app(web).await.unwrap();
+    stage
+}
+
+fn vault(stage: &Stage) -> &Vaulted {
+    stage.vault().unwrap()
+}
+
+/// Requests for [`DOMAIN`] over TLS on connections that are kept.
+fn kept(stage: &Stage) -> Target {
+    let tls = Tls::new(DOMAIN, vault(stage).acme().root_pem());
+    Target::https(stage.https(), DOMAIN, "/", tls.unwrap())
+}
+
+/// The same, each on a connection of its own.
+fn fresh(stage: &Stage) -> Target {
+    Target {
+        keep_alive: false,
+        ..kept(stage)
+    }
+}
+
+/// Has marathon-acme renew the certificate of [`DOMAIN`] and say so.
+async fn renew(stage: &Stage) -> Issued {
+    let acme = vault(stage).acme();
+    let issued = acme.issue(DOMAIN).await.unwrap();
+    acme.signal(stage.admin()).await.unwrap();
+    issued
+}
+
+/// Waits until a new connection shows `issued` and gets an answer.
+async fn shown(stage: &Stage, issued: &Issued) {
+    let shows = |answer: &Answer| {
+        answer.status == 200 && answer.peer_certificate.as_deref() == Some(&*issued.der)
+    };
+    let mut probe = Probe::new(fresh(stage));
+    probe.first_answer_where(LIMIT, shows).await.unwrap();
+}
+
+/// The certificate that new connections show.
+async fn current(stage: &Stage) -> Vec<u8> {
+    let mut probe = Probe::new(fresh(stage));
+    let seen = probe.first_answer_where(LIMIT, |answer| answer.status == 200);
+    let answer = seen.await.unwrap().answer;
+    answer.peer_certificate.unwrap().to_vec()
+}
+
+/// The certificate that the daemon shows to Envoy.
+async fn own(stage: &Stage) -> Vec<u8> {
+    let target = stage.xds_target().unwrap().unwrap();
+    let answer = Probe::new(target).ask().await.unwrap();
+    answer.peer_certificate.unwrap().to_vec()
+}
+
+/// How many of Envoy's connections to the daemon were cut, or did not come about.
+async fn cut(stage: &mut Stage) -> u64 {
+    let admin = stage.envoy().admin();
+    let filter = "^cluster.xds_cluster.upstream_cx_(destroy_remote|connect_fail|destroy_local)$";
+    admin.stats(filter).await.unwrap().values().sum()
+}
+
+async fn lost_nothing(loads: [Load; 2]) {
+    for load in loads {
+        let report = load.stop().await;
+        assert_eq!(report.failed(), 0, "{}", report.words());
+        assert!(report.ok > 0);
+    }
+}
+
+/// Loads on connections that are kept and on new ones.
+fn loads(stage: &Stage) -> [Load; 2] {
+    [(kept(stage), KEPT), (fresh(stage), FRESH)]
+        .map(|(target, pace)| Load::start(target, pace, named_by_body))
+}
+
+async fn a_domain_certificate_is_renewed_under_held_connections(transport: Transport) {
+    let stage = edge(transport, |_| {}).await;
+    let mut shown_before = current(&stage).await;
+    let loads = loads(&stage);
+    for _ in 0..3 {
+        let mut held = Probe::new(kept(&stage));
+        let before = held.ask().await.unwrap();
+        assert_eq!(before.peer_certificate.as_deref(), Some(&*shown_before));
+
+        let issued = renew(&stage).await;
+        shown(&stage, &issued).await;
+
+        let after = held.ask().await.unwrap();
+        assert_eq!(after.status, 200);
+        assert_eq!(
+            after.peer_certificate, before.peer_certificate,
+            "the connection was dropped"
+        );
+        shown_before = issued.der;
+    }
+    lost_nothing(loads).await;
+    assert_eq!(rejections(&stage).await, 0);
+    assert_eq!(problems(&stage).await, [""; 0]);
+    stage.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_domain_certificate_is_renewed_under_held_connections_over_rest() {
+    a_domain_certificate_is_renewed_under_held_connections(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn a_domain_certificate_is_renewed_under_held_connections_over_ads() {
+    a_domain_certificate_is_renewed_under_held_connections(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn a_domain_certificate_is_renewed_under_held_connections_over_ads_delta() {
+    a_domain_certificate_is_renewed_under_held_connections(Transport::AdsDelta).await;
+}
+
+async fn the_daemons_certificate_is_renewed_under_live_streams(transport: Transport) {
+    let mut stage = edge(transport, |vault| {
+        vault.certificate_life = Duration::from_secs(20);
+        vault.renew_at = 0.1;
+    })
+    .await;
+    let domains = current(&stage).await;
+    let loads = loads(&stage);
+    spread(&mut stage, "/web", 2).await;
+    let cut_before = cut(&mut stage).await;
+    for count in 3..5 {
+        let before = own(&stage).await;
+        until("another certificate of the xDS port", async || {
+            let now = own(&stage).await;
+            if now == before {
+                Err("the same".to_owned())
+            } else {
+                Ok(())
+            }
+        })
+        .await;
+        stage.marathon().scale("/web", count).await.unwrap();
+        spread(&mut stage, "/web", count).await;
+    }
+    assert_eq!(cut(&mut stage).await, cut_before, "a stream was cut");
+    assert_eq!(current(&stage).await, domains);
+    lost_nothing(loads).await;
+    stage.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_daemons_certificate_is_renewed_under_live_streams_over_rest() {
+    the_daemons_certificate_is_renewed_under_live_streams(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn the_daemons_certificate_is_renewed_under_live_streams_over_ads() {
+    the_daemons_certificate_is_renewed_under_live_streams(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn the_daemons_certificate_is_renewed_under_live_streams_over_ads_delta() {
+    the_daemons_certificate_is_renewed_under_live_streams(Transport::AdsDelta).await;
+}
+
+/// Nothing is told before Vault has answered, and then everything is.
+async fn a_first_start_waits_for_vault(transport: Transport) {
+    let mut stage = edge(transport, |vault| vault.is_down = true).await;
+    until("readiness to wait for Vault", async || {
+        let text = page(&stage, "/readyz").await.unwrap_or_default();
+        if text.to_lowercase().contains("vault") {
+            Ok(())
+        } else {
+            Err(text)
+        }
+    })
+    .await;
+    assert!(!stage.envoy().admin().is_ready().await.unwrap());
+
+    vault(&stage).vault().start_again().await;
+    stage.envoy().ready(LIMIT).await.unwrap();
+    live(&stage, DOMAIN, "/").await;
+    current(&stage).await;
+    assert_eq!(problems(&stage).await, [""; 0]);
+    stage.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_first_start_waits_for_vault_over_rest() {
+    a_first_start_waits_for_vault(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn a_first_start_waits_for_vault_over_ads() {
+    a_first_start_waits_for_vault(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn a_first_start_waits_for_vault_over_ads_delta() {
+    a_first_start_waits_for_vault(Transport::AdsDelta).await;
+}
+
+/// Waits until Vault was asked once more and could not answer, or would not.
+async fn asked_in_vain(stage: &Stage) {
+    let asked = vault(stage).vault().requests().len();
+    vault(stage).acme().signal(stage.admin()).await.unwrap();
+    until("Vault to be asked", async || {
+        match vault(stage).vault().requests().len() {
+            now if now > asked => Ok(()),
+            now => Err(format!("{now} requests")),
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_sealed_vault_takes_nothing_away() {
+    let mut stage = edge(Transport::AdsDelta, |_| {}).await;
+    let before = current(&stage).await;
+    let loads = loads(&stage);
+    vault(&stage).vault().seal();
+    asked_in_vain(&stage).await;
+
+    // What Marathon does goes live all the same.
+    stage.marathon().scale("/web", 4).await.unwrap();
+    spread(&mut stage, "/web", 4).await;
+    let more = app("/more", "more.test", 1);
+    stage.marathon().create_app(more).await.unwrap();
+    served_by(&mut stage, "more.test", "/", "/more").await;
+    assert_eq!(current(&stage).await, before);
+    assert_eq!(page(&stage, "/readyz").await.unwrap(), "ready");
+
+    vault(&stage).vault().unseal();
+    let issued = renew(&stage).await;
+    shown(&stage, &issued).await;
+    lost_nothing(loads).await;
+    stage.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_token_that_has_ended_is_replaced_by_another_login() {
+    let life = Duration::from_secs(600);
+    let stage = edge(Transport::AdsDelta, |vault| {
+        vault.login = Login::AppRole(life)
+    })
+    .await;
+    current(&stage).await;
+    let loads = loads(&stage);
+    let tokens = |stage: &Stage| {
+        let mut tokens: Vec<_> = vault(stage).vault().requests();
+        tokens.retain(|request| request.path.starts_with("marathon-acme/data/"));
+        tokens
+            .into_iter()
+            .filter_map(|request| request.token)
+            .next_back()
+    };
+    let before = tokens(&stage);
+    assert!(before.is_some());
+    // By Vault's clock, so that the daemon learns it from a refusal.
+    vault(&stage).vault().advance(life + Duration::from_secs(1));
+    let issued = renew(&stage).await;
+    shown(&stage, &issued).await;
+    assert_ne!(tokens(&stage), before);
+    lost_nothing(loads).await;
+    assert_eq!(metric(&stage, "vault_logged_in", &[]).await, 1);
+    stage.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_token_that_has_ended_for_good_takes_nothing_away_and_is_told() {
+    let life = Duration::from_secs(600);
+    let mut stage = edge(Transport::AdsDelta, |vault| {
+        vault.login = Login::Mortal(life)
+    })
+    .await;
+    let before = current(&stage).await;
+    let loads = loads(&stage);
+    metric_where(&stage, "vault_logged_in", &[], |value| value == 1).await;
+    vault(&stage).vault().advance(life + Duration::from_secs(1));
+    vault(&stage).acme().issue(DOMAIN).await.unwrap();
+    asked_in_vain(&stage).await;
+    metric_where(&stage, "vault_logged_in", &[], |value| value == 0).await;
+
+    stage.marathon().scale("/web", 3).await.unwrap();
+    spread(&mut stage, "/web", 3).await;
+    assert_eq!(current(&stage).await, before);
+    lost_nothing(loads).await;
+    stage.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_bad_certificate_in_vault_keeps_the_last_good_one() {
+    let stage = edge(Transport::AdsDelta, |_| {}).await;
+    let before = current(&stage).await;
+    let loads = loads(&stage);
+    let acme = vault(&stage).acme();
+    let (one, other) = (
+        acme.issued(&[DOMAIN]).unwrap(),
+        acme.issued(&[DOMAIN]).unwrap(),
+    );
+    let mixed = Issued {
+        key_pem: other.key_pem,
+        ..one
+    };
+    acme.keep(DOMAIN, &mixed).await.unwrap();
+    acme.signal(stage.admin()).await.unwrap();
+    let seen = until("a problem", async || {
+        let seen = problems(&stage).await;
+        if seen.is_empty() {
+            Err("none".to_owned())
+        } else {
+            Ok(seen)
+        }
+    })
+    .await;
+    assert!(seen[0].starts_with("certificate one.test, "), "{seen:?}");
+    assert_eq!(current(&stage).await, before);
+
+    let issued = renew(&stage).await;
+    shown(&stage, &issued).await;
+    until("no problem", async || {
+        let seen = problems(&stage).await;
+        if seen.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{seen:?}"))
+        }
+    })
+    .await;
+    lost_nothing(loads).await;
+    stage.stop().await.unwrap();
+}
