@@ -32,6 +32,7 @@
 //!   Either way a proxy is given what a route needs before the route, and keeps it until the route
 //!   has gone. Over TLS it shows the [`identity`] that Vault or files gave, swapped whole at each
 //!   renewal, and answers only the proxies that it is told to.
+//!   Old Envoys poll the v2 API, whose resources [`resources`] writes as JSON.
 //! - [`pipeline`] is the one loop between them: receive, drain, reduce, project, publish.
 //!   [`daemon`] wires everything and decides nothing. [`settings`] are read once, before any port
 //!   opens. [`admin`] and [`metrics`] tell operators what is going on. [`commands`] is what the

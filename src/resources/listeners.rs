@@ -23,7 +23,7 @@ use super::conflicts::Chains;
 use super::routes::Table;
 use super::source::{config_source, duration, listen_address, plain};
 use super::virtual_host::SILENCE_LIMIT;
-use super::{Config, EscapedSlashes, Underscores};
+use super::{Config, EscapedSlashes, Underscores, v2};
 use crate::snapshot::{Encode, Flavour, Kind, Resource};
 
 /// HAProxy's `timeout http-request` in marathon-lb's default configuration: how long the head of
@@ -37,7 +37,12 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// The plain listener.
 pub(super) fn http(config: &Arc<Config>) -> Resource {
     let writer = Plain(config.clone());
-    Resource::flavoured(Table::Http.name().into(), writer)
+    let resource = Resource::flavoured(Table::Http.name().into(), writer);
+    if config.v2 {
+        resource.with_v2(v2::http(config))
+    } else {
+        resource
+    }
 }
 
 /// The listener with TLS. A listener without chains is refused whole, so there is none.

@@ -10,6 +10,7 @@ mod secrets;
 mod source;
 #[cfg(test)]
 mod tests;
+mod v2;
 mod virtual_host;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,6 +47,8 @@ pub struct Config {
     pub default_certificate: Option<String>,
     /// How requests are brought into one form before they are routed.
     pub normalisation: Normalisation,
+    /// Whether resources have a form in Envoy's v2 API too.
+    pub v2: bool,
 }
 
 /// How requests are brought into one form before they are routed, so that no spelling of a path
@@ -105,6 +108,17 @@ impl Default for Config {
                 escaped_slashes: EscapedSlashes::Keep,
                 headers_with_underscores: Underscores::Allow,
             },
+            v2: false,
+        }
+    }
+}
+
+impl Config {
+    /// How long a proxy waits between an answer and its next poll for one kind.
+    fn refresh_delay_of(&self, kind: Kind) -> Duration {
+        match kind {
+            Kind::Endpoint => self.endpoints_refresh_delay,
+            Kind::Cluster | Kind::Listener | Kind::Route | Kind::Secret => self.refresh_delay,
         }
     }
 }
@@ -120,6 +134,8 @@ pub struct Projection {
     routes: Routes,
     chains: Chains,
     certificate_problems: Vec<Problem>,
+    /// What clusters are called in the v2 API; empty when nobody speaks it.
+    v2_names: v2::Names,
     snapshot: Snapshot,
     problems: Vec<Problem>,
 }
@@ -168,6 +184,7 @@ impl Projection {
             routes,
             chains: Chains::default(),
             certificate_problems: Vec::new(),
+            v2_names: v2::Names::default(),
             snapshot: Snapshot::default(),
             problems: Vec::new(),
         };
@@ -271,11 +288,14 @@ impl Projection {
         }
         let name = clusters::name(&after.app, after.index);
         if before.is_none() {
-            let cluster = clusters::resource(&self.config, name.clone());
-            self.insert(Kind::Cluster, cluster, step);
+            if self.config.v2 {
+                let renamed = self.v2_names.add(&name, &after.app, after.index);
+                self.rename(renamed, step);
+            }
+            self.insert_cluster(name.clone(), step);
         }
         if before.is_none_or(|before| before.addresses != after.addresses) {
-            let assignment = endpoints::resource(name.clone(), after);
+            let assignment = endpoints::resource(&self.config, name.clone(), after);
             self.insert(Kind::Endpoint, assignment, step);
         }
         let routing = before.map(|before| &before.routing);
@@ -293,6 +313,10 @@ impl Projection {
         self.snapshot.resources_mut(Kind::Cluster).remove(&name);
         self.snapshot.resources_mut(Kind::Endpoint).remove(&name);
         step.snapshot = true;
+        if self.config.v2 {
+            let renamed = self.v2_names.remove(&name);
+            self.rename(renamed, step);
+        }
     }
 
     fn project_certificates(&mut self, state: &State, step: &mut Step) {
@@ -316,10 +340,13 @@ impl Projection {
             step.problems = true;
         }
         if self.chains == chains {
+            if self.config.v2 {
+                self.write_https_keys(state, step);
+            }
             return;
         }
         self.chains = chains;
-        match listeners::https(&self.config, &self.chains) {
+        match self.https(state) {
             Some(listener) => self.insert(Kind::Listener, listener, step),
             None => {
                 let listeners = self.snapshot.resources_mut(Kind::Listener);
@@ -345,6 +372,7 @@ impl Projection {
             .cloned()
             .chain(self.routes.problems())
             .chain(self.certificate_problems.iter().cloned())
+            .chain(self.v2_names.problems())
             .collect();
         problems.sort_unstable();
         let differ = self.problems != problems;
@@ -352,14 +380,15 @@ impl Projection {
         differ
     }
 
-    /// Puts a resource that is the same for every transport into the snapshot, unless the one of
-    /// its name is equal.
+    /// Puts a resource into the snapshot, unless the one of its name is equal. What differs between
+    /// the transports of v3 must be the same settings in both.
     fn put(&mut self, kind: Kind, resource: Resource, step: &mut Step) {
         let known = self.snapshot.resource(kind, resource.name());
         let equal = known.is_some_and(|known| {
-            // Whichever transport: it is the same for all.
+            // Whichever transport of v3: if it is equal for one, it is for all.
             known.encoded(Flavour::Rest).bytes() == resource.encoded(Flavour::Rest).bytes()
                 && known.requires() == resource.requires()
+                && !v2::differ_beyond(known, &resource)
         });
         if !equal {
             self.insert(kind, resource, step);

@@ -19,7 +19,7 @@ use crate::state::problem::{Reason, Subject};
 use crate::state::reduce;
 use crate::state::testing::{app, events, labels, list, listed, port, state_after, task};
 
-fn intent_config() -> intent::Config {
+pub(super) fn intent_config() -> intent::Config {
     intent::Config {
         groups: Groups::Named(["external".to_owned()].into()),
         label_prefix: "HAPROXY".to_owned(),
@@ -34,7 +34,7 @@ fn full(state: &State) -> Projection {
     Projection::full(intent_config(), Config::default(), state)
 }
 
-fn labelled(id: &str, pairs: &[(&str, &str)]) -> App {
+pub(super) fn labelled(id: &str, pairs: &[(&str, &str)]) -> App {
     let mut all = vec![("HAPROXY_GROUP", "external")];
     all.extend_from_slice(pairs);
     let mut app = app(id);
@@ -42,12 +42,16 @@ fn labelled(id: &str, pairs: &[(&str, &str)]) -> App {
     app
 }
 
-fn known(apps: Vec<App>) -> State {
+pub(super) fn known(apps: Vec<App>) -> State {
     let listed = apps.into_iter().map(|app| listed(app, Vec::new()));
     state_after([Event::Synced(list(listed.collect()))])
 }
 
-fn certificate(name: &str, server_names: &[&str], not_after_seconds: i64) -> Arc<Certificate> {
+pub(super) fn certificate(
+    name: &str,
+    server_names: &[&str],
+    not_after_seconds: i64,
+) -> Arc<Certificate> {
     Arc::new(Certificate {
         name: name.to_owned(),
         server_names: server_names.iter().map(|name| (*name).to_owned()).collect(),
@@ -58,7 +62,7 @@ fn certificate(name: &str, server_names: &[&str], not_after_seconds: i64) -> Arc
     })
 }
 
-fn with_certificates(state: State, certificates: Vec<Arc<Certificate>>) -> State {
+pub(super) fn with_certificates(state: State, certificates: Vec<Arc<Certificate>>) -> State {
     let read = Event::CertificatesRead {
         source: Source::Files,
         certificates,
@@ -218,12 +222,16 @@ fn every_transport_is_told_to_use_itself() {
             "set_node_on_first_message_only": true,
         })
     };
-    for flavour in Flavour::ALL {
+    // What v2 is told is JSON from the start, and in `v2/tests.rs`.
+    let protobuf = Flavour::ALL.into_iter().filter(|one| *one != Flavour::V2);
+    for flavour in protobuf {
         let source = source(flavour);
         assert_eq!(source["resource_api_version"], "V3");
         assert_eq!(source["initial_fetch_timeout"], "15s");
         match flavour {
-            Flavour::Rest => assert_eq!(source["api_config_source"]["api_type"], "REST"),
+            Flavour::Rest | Flavour::V2 => {
+                assert_eq!(source["api_config_source"]["api_type"], "REST");
+            }
             Flavour::Ads => assert_eq!(source["ads"], json!({})),
             Flavour::Grpc => assert_eq!(source["api_config_source"], streams("GRPC")),
             Flavour::DeltaGrpc => {

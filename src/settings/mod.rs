@@ -170,6 +170,7 @@ impl Typed {
             resources,
             xds: xds::Config {
                 secrets,
+                v2: self.xds_v2,
                 clients,
                 max_message_bytes: usize::try_from(self.xds_max_request_bytes)
                     .unwrap_or(usize::MAX),
@@ -327,6 +328,7 @@ impl Typed {
             },
             refresh_delay: refresh_delay.unwrap_or(defaults.refresh_delay),
             endpoints_refresh_delay: refresh_delay.unwrap_or(defaults.endpoints_refresh_delay),
+            v2: self.xds_v2,
             ..defaults
         })
     }

@@ -34,7 +34,16 @@ fn the_defaults_are_those_of_the_manual() {
     );
     assert_eq!(settings.state.sudden_loss_percent, 50);
     assert!(settings.certificates.is_none() && !settings.xds.secrets);
+    assert!(!settings.xds.v2 && !settings.resources.v2);
     assert!(settings.warnings.is_empty());
+}
+
+#[test]
+fn v2_is_one_switch_for_what_is_written_and_what_is_answered() {
+    for line in ["--xds-v2", "--xds-v2 true"] {
+        let settings = meant(line);
+        assert!(settings.xds.v2 && settings.resources.v2, "{line}");
+    }
 }
 
 #[test]

@@ -92,6 +92,11 @@ pub struct Typed {
     #[arg(long, env = "XDS_MAX_REQUEST_BYTES", value_name = "BYTES", default_value = "16777216", value_parser = clap::value_parser!(u32).range(1 << 20..=1 << 30))]
     pub xds_max_request_bytes: u32,
 
+    /// Answer Envoy's v2 API over REST as well (`/v2/discovery:clusters`, `endpoints`, `listeners`,
+    /// `routes`), for fleets of old Envoys.
+    #[arg(long, env = "XDS_V2", value_name = "BOOL", default_value = "false", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub xds_v2: bool,
+
     /// Where operators ask: /metrics /healthz /readyz /snapshot /proxies.
     #[arg(
         long,

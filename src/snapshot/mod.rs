@@ -1,6 +1,7 @@
 //! The config snapshot: immutable, every resource encoded at most once, versions from content.
 
 pub mod cell;
+mod v2;
 pub mod version;
 
 use std::fmt;
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 
+pub use v2::V2;
 pub use version::Version;
 
 /// The name of a resource. Cheap to clone.
@@ -63,6 +65,20 @@ impl Kind {
     }
 }
 
+impl Kind {
+    /// The type URL of its resources in Envoy's v2 API; none for secrets, which stand inside
+    /// listeners there.
+    pub fn v2_type_url(self) -> Option<&'static str> {
+        match self {
+            Self::Cluster => Some("type.googleapis.com/envoy.api.v2.Cluster"),
+            Self::Endpoint => Some("type.googleapis.com/envoy.api.v2.ClusterLoadAssignment"),
+            Self::Listener => Some("type.googleapis.com/envoy.api.v2.Listener"),
+            Self::Route => Some("type.googleapis.com/envoy.api.v2.RouteConfiguration"),
+            Self::Secret => None,
+        }
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -81,16 +97,22 @@ pub enum Flavour {
     Grpc,
     /// gRPC streams of one kind each, delta.
     DeltaGrpc,
+    /// REST-JSON polls of Envoy's v2 API, whose resources are JSON from the start: see [`V2`].
+    V2,
 }
 
 impl Flavour {
     /// Every flavour.
-    pub const ALL: [Self; 4] = [Self::Rest, Self::Ads, Self::Grpc, Self::DeltaGrpc];
+    pub const ALL: [Self; 5] = [Self::Rest, Self::Ads, Self::Grpc, Self::DeltaGrpc, Self::V2];
+
+    /// How many of them are protobuf: all but the last.
+    const PROTOBUF: usize = Self::ALL.len() - 1;
 }
 
 /// Writes a resource whose bytes depend on the transport.
 pub trait Encode: Send + Sync {
-    /// The protobuf bytes for one transport. Called at most once for each.
+    /// The protobuf bytes for one transport. Called at most once for each, and never for
+    /// [`Flavour::V2`].
     fn encode(&self, flavour: Flavour) -> Bytes;
 }
 
@@ -99,6 +121,8 @@ pub struct Resource {
     name: Name,
     body: Body,
     requires: Vec<(Kind, Name)>,
+    v2: Option<Box<V2>>,
+    v2_encoded: OnceLock<Box<Encoded>>,
 }
 
 enum Body {
@@ -106,30 +130,40 @@ enum Body {
     Flavoured {
         writer: Box<dyn Encode>,
         /// Boxed, since a proxy fleet speaks one or two of them.
-        encoded: [OnceLock<Box<Encoded>>; Flavour::ALL.len()],
+        encoded: [OnceLock<Box<Encoded>>; Flavour::PROTOBUF],
     },
 }
 
 impl Resource {
     /// A resource that is the same for every transport, from its protobuf bytes.
     pub fn fixed(name: Name, bytes: Bytes) -> Self {
-        Self {
-            name,
-            body: Body::Fixed(Encoded::new(bytes)),
-            requires: Vec::new(),
-        }
+        Self::new(name, Body::Fixed(Encoded::new(bytes)))
     }
 
     /// A resource that differs between transports; it is encoded when one first asks for it.
     pub fn flavoured(name: Name, writer: impl Encode + 'static) -> Self {
+        let body = Body::Flavoured {
+            writer: Box::new(writer),
+            encoded: [const { OnceLock::new() }; Flavour::PROTOBUF],
+        };
+        Self::new(name, body)
+    }
+
+    fn new(name: Name, body: Body) -> Self {
         Self {
             name,
-            body: Body::Flavoured {
-                writer: Box::new(writer),
-                encoded: [const { OnceLock::new() }; Flavour::ALL.len()],
-            },
+            body,
             requires: Vec::new(),
+            v2: None,
+            v2_encoded: OnceLock::new(),
         }
+    }
+
+    /// Gives it a form in Envoy's v2 API, which it has none of otherwise.
+    #[must_use]
+    pub fn with_v2(mut self, v2: V2) -> Self {
+        self.v2 = Some(Box::new(v2));
+        self
     }
 
     /// Names what a client must have before it may be given this.
@@ -149,15 +183,35 @@ impl Resource {
         &self.requires
     }
 
-    /// Its encoded form for one transport.
+    /// Its form in Envoy's v2 API, if it has one.
+    pub fn v2(&self) -> Option<&V2> {
+        self.v2.as_deref()
+    }
+
+    /// What clients of that transport call it.
+    pub fn name_in(&self, flavour: Flavour) -> &Name {
+        let v2 = self.v2().filter(|_| flavour == Flavour::V2);
+        v2.and_then(V2::name).unwrap_or(&self.name)
+    }
+
+    /// Its encoded form for one transport. Without a form in the v2 API that is empty there.
     pub fn encoded(&self, flavour: Flavour) -> &Encoded {
+        if flavour == Flavour::V2 {
+            return self.v2_encoded.get_or_init(|| {
+                let v3 = self.encoded(Flavour::Rest).version();
+                Box::new(match self.v2() {
+                    Some(v2) => v2.encoded(v3),
+                    None => Encoded::under(v3, Bytes::new()),
+                })
+            });
+        }
         match &self.body {
             Body::Fixed(encoded) => encoded,
             Body::Flavoured { writer, encoded } =>
             {
                 #[expect(
                     clippy::indexing_slicing,
-                    reason = "the array has a place for every flavour"
+                    reason = "the array has a place for every flavour but V2, the last"
                 )]
                 encoded[flavour as usize]
                     .get_or_init(|| Box::new(Encoded::new(writer.encode(flavour))))
@@ -185,19 +239,24 @@ pub struct Encoded {
 
 impl Encoded {
     fn new(bytes: Bytes) -> Self {
+        Self::under(Version::of_bytes(&bytes), bytes)
+    }
+
+    /// Bytes whose version is known from elsewhere.
+    fn under(version: Version, bytes: Bytes) -> Self {
         Self {
-            version: Version::of_bytes(&bytes),
+            version,
             bytes,
             json: OnceLock::new(),
         }
     }
 
-    /// The digest of the bytes.
+    /// The digest of the bytes; in the v2 API see [`V2`].
     pub fn version(&self) -> Version {
         self.version
     }
 
-    /// The protobuf bytes.
+    /// The protobuf bytes; in the v2 API the JSON.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }

@@ -54,11 +54,13 @@ pub enum Reason {
     /// An app asks for certificates over ACME, and the port that answers the challenges is not
     /// there.
     UnansweredChallenge,
+    /// Envoy's v2 API cannot say it: its proxies get what comes nearest.
+    V2Limit,
 }
 
 impl Reason {
     /// Every class, for metrics that show zeros.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::UnreadableApp,
         Self::InvalidLabel,
         Self::Conflict,
@@ -68,6 +70,7 @@ impl Reason {
         Self::InvalidCertificate,
         Self::MissingCertificate,
         Self::UnansweredChallenge,
+        Self::V2Limit,
     ];
 
     /// The value of the metric label.
@@ -82,6 +85,7 @@ impl Reason {
             Self::InvalidCertificate => "invalid_certificate",
             Self::MissingCertificate => "missing_certificate",
             Self::UnansweredChallenge => "unanswered_challenge",
+            Self::V2Limit => "v2_limit",
         }
     }
 }

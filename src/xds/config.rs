@@ -11,6 +11,8 @@ pub struct Config {
     pub hold: Duration,
     /// Whether secrets, which hold private keys, leave over this listener.
     pub secrets: bool,
+    /// Whether Envoy's v2 API is answered too.
+    pub v2: bool,
     /// Which proxies are answered, on a listener with TLS.
     pub clients: Clients,
     /// How many connections are open at once; more wait to be taken.
@@ -57,6 +59,7 @@ impl Default for Config {
         Self {
             hold: Duration::from_secs(60),
             secrets: false,
+            v2: false,
             clients: Clients::Anybody,
             max_connections: 16_384,
             max_body_bytes: 4 << 20,

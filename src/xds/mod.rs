@@ -1,5 +1,6 @@
 //! Serves the current snapshot to Envoy: connections in, held polls, a stop that answers them all.
 
+mod api;
 mod client;
 mod clients;
 mod config;
@@ -39,6 +40,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use api::Api;
 pub use clients::{BadName, Clients, Names as ClientNames};
 pub use config::Config;
 pub use limits::{Limits, Patience};
@@ -79,7 +81,8 @@ pub enum Error {
     Accept(#[source] io::Error),
 }
 
-/// Serves proxies, over nothing but TLS if there is `tls`, until `shutdown`, then answers every held poll with 304, drains, and returns when
+/// Serves proxies, over nothing but TLS if there is `tls`, until `shutdown`, then answers every held
+/// poll as if its time were up, drains, and returns when
 /// no task of its own is left. Several of these can share `proxies`. Dropping the future cuts every
 /// connection.
 ///

@@ -9,19 +9,21 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use prometheus::IntGauge;
+use serde_json::Value;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Config;
+use super::api::Api;
 use super::client::{Client, Refused};
 use super::content::Content;
 use super::order::Asked;
-use super::poll::Step;
+use super::poll::{Ended, Step};
 use super::proxies::{Full as NoRoom, Proxies, ProxyId};
 use super::question::{Fault, Names, Question, read};
 use crate::metrics::Metrics;
 use crate::snapshot::cell::{Interest, Reader};
-use crate::snapshot::{Flavour, Kind};
+use crate::snapshot::{Flavour, Kind, Name, Resource};
 
 /// What a poll's answer is made from.
 pub(super) struct Polls {
@@ -42,11 +44,13 @@ pub(super) struct Connection {
 
 /// Why a request is not a poll that can be held.
 #[derive(Debug, thiserror::Error)]
-enum Refusal {
+pub(super) enum Refusal {
     #[error(
         "no such path; there are /v3/discovery:clusters, endpoints, listeners, routes, secrets"
     )]
     NotFound,
+    #[error("Envoy's v2 API is off here: XDS_V2=true (--xds-v2) switches it on")]
+    V2Off,
     #[error("only POST is understood here")]
     Method,
     #[error("the body is larger than {0} bytes")]
@@ -66,13 +70,12 @@ enum Refusal {
     Client(#[from] Refused),
     #[error("too many proxies or names are remembered already")]
     NoRoom(#[from] NoRoom),
+    #[error("there is nothing to answer with yet: keep what you have")]
+    Unknown,
 }
 
 /// The header in which Envoy says after how many milliseconds it gives a poll up.
 const EXPECTED_TIMEOUT: &str = "x-envoy-expected-rq-timeout-ms";
-
-/// How much earlier than that a poll is answered, if there is room for it.
-const TIMEOUT_MARGIN: Duration = Duration::from_secs(10);
 
 impl Polls {
     /// Answers one request. Dropping the future gives the poll up and leaves nothing of it behind.
@@ -82,39 +85,32 @@ impl Polls {
         request: Request<Incoming>,
     ) -> Response<Full<Bytes>> {
         let http1 = request.version() <= Version::HTTP_11;
+        let expected = expected_timeout(request.headers());
         if let Err(refused) = connection.client.admit() {
             return self.refused(&refused.into());
         }
-        let longest = self.longest_hold(request.headers());
         let question = match self.question(request).await {
             Ok(question) => question,
             Err(refusal) => return self.refused(&refusal),
         };
-        let kind = question.kind;
-        let answer = match self.hold(connection, question, longest).await {
-            Ok(answer) => answer,
+        let (api, kind) = (question.api, question.kind);
+        let longest = api.longest_hold(self.config.hold, expected);
+        // Not the same for all, so that they do not all come back at once.
+        let longest = longest.mul_f64(rand::random_range(0.9..=1.0));
+        let ended = match self.hold(connection, question, longest).await {
+            Ok(ended) => ended,
             Err(refusal) => return self.refused(&refusal),
         };
-        let (outcome, mut response) = match answer {
-            Some(content) => {
-                let body = self.body(kind, &content);
-                let bytes = self
-                    .metrics
-                    .answer_bytes
-                    .with_label_values(&[kind.as_str(), "rest"]);
-                bytes.inc_by(u64::try_from(body.len()).unwrap_or(u64::MAX));
-                let mut response = Response::new(Full::new(body));
-                response.headers_mut().insert(
-                    header::CONTENT_TYPE,
-                    header::HeaderValue::from_static("application/json"),
-                );
-                ("changed", response)
-            }
-            None => {
+        let (outcome, mut response) = match ended {
+            Ended::Changed(content) => ("changed", self.answered(api, kind, &content)),
+            Ended::Again(content) => ("unchanged", self.answered(api, kind, &content)),
+            Ended::Kept(version) => ("unchanged", self.with_body(api, kind, &version, &[])),
+            Ended::Unchanged => {
                 let mut response = Response::new(Full::default());
                 *response.status_mut() = StatusCode::NOT_MODIFIED;
                 ("unchanged", response)
             }
+            Ended::Unknown => return self.refused(&Refusal::Unknown),
         };
         if http1 && self.shutdown.is_cancelled() {
             response.headers_mut().insert(
@@ -127,16 +123,16 @@ impl Polls {
         response
     }
 
-    /// Waits until there is something to answer; `None` when there is not by the end of the hold.
-    async fn hold(
+    /// Waits until there is something to answer, or until the end of the hold.
+    pub(super) async fn hold(
         &self,
         connection: Connection,
         question: Question,
         longest: Duration,
-    ) -> Result<Option<Arc<Content>>, Refusal> {
+    ) -> Result<Ended, Refusal> {
         let now = Instant::now();
         let deadline = now + longest;
-        let kind = question.kind;
+        let (api, kind) = (question.api, question.kind);
         let (asked, interest): (Asked, Interest) = match question.names {
             Names::All => ((kind, None), Interest::Kind(kind)),
             Names::One(name) => ((kind, Some(name.clone())), Interest::Resource(kind, name)),
@@ -147,12 +143,17 @@ impl Polls {
                     () = self.shutdown.cancelled() => {}
                     refused = connection.client.ended() => return Err(refused.into()),
                 }
-                return Ok(None);
+                return Ok(match api {
+                    Api::V3 => Ended::Unchanged,
+                    Api::V2 { .. } => Ended::Again(Arc::new(Content::new(vec![], api.flavour()))),
+                });
             }
+            Names::Several(names) => return Ok(self.shown(api, kind, &names)),
         };
         let id = ProxyId {
             node: question.node,
             peer: connection.peer,
+            api,
         };
         let mut poll = self
             .proxies
@@ -164,34 +165,36 @@ impl Polls {
             let moved = poll.moved();
             let settled = self.proxies.settled(&self.reader);
             let until = match poll.step(settled.as_ref(), Instant::now()) {
-                Step::Answer(content) => return Ok(Some(content)),
+                Step::Answer(content) => return Ok(Ended::Changed(content)),
                 Step::Hold { until } => until,
             };
             held.get_or_insert_with(|| self.held(kind));
             let look_at = until.filter(|until| *until < deadline);
             tokio::select! {
                 biased;
-                () = self.shutdown.cancelled() => return Ok(None),
+                () = self.shutdown.cancelled() => break,
                 refused = connection.client.ended() => return Err(refused.into()),
                 () = watch.changed() => {}
                 () = moved => {}
                 () = sleep_until(look_at.unwrap_or(deadline)) => {
                     if look_at.is_none() {
-                        return Ok(None);
+                        break;
                     }
                 }
             }
         }
+        let settled = self.proxies.settled(&self.reader);
+        Ok(poll.last(settled.as_ref(), Instant::now()))
     }
 
-    /// How long a poll is held at most: safely less than Envoy waits, and not the same for all.
-    fn longest_hold(&self, headers: &HeaderMap) -> Duration {
-        let expected = headers
-            .get(EXPECTED_TIMEOUT)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.parse().ok())
-            .map(Duration::from_millis);
-        longest_hold(self.config.hold, expected).mul_f64(rand::random_range(0.9..=1.0))
+    /// What there is of several names, at once and without regard to who asks.
+    fn shown(&self, api: Api, kind: Kind, names: &[Name]) -> Ended {
+        let Some(settled) = self.proxies.settled(&self.reader) else {
+            return Ended::Unknown;
+        };
+        let known = names.iter().filter_map(|name| settled.resource(kind, name));
+        let content = Content::new(known.cloned().collect(), api.flavour());
+        Ended::Changed(Arc::new(content))
     }
 
     /// Counts a poll as held until what is returned is dropped.
@@ -203,10 +206,11 @@ impl Polls {
 
     async fn question(&self, request: Request<Incoming>) -> Result<Question, Refusal> {
         let path = request.uri().path();
-        let kind = Kind::ALL
-            .into_iter()
-            .find(|kind| path.strip_prefix("/v3/discovery:") == Some(kind.as_str()))
-            .ok_or(Refusal::NotFound)?;
+        let (api, kind) = Api::of_path(path, self.config.secrets).ok_or(Refusal::NotFound)?;
+        match api {
+            Api::V2 { .. } if !self.config.v2 => return Err(Refusal::V2Off),
+            Api::V3 | Api::V2 { .. } => {}
+        }
         if request.method() != Method::POST {
             return Err(Refusal::Method);
         }
@@ -226,12 +230,13 @@ impl Polls {
             Ok(Err(_)) => return Err(Refusal::BrokeOff),
             Ok(Ok(body)) => body.to_bytes(),
         };
-        Ok(read(kind, &body)?)
+        Ok(read(api, kind, &body)?)
     }
 
     fn refused(&self, refusal: &Refusal) -> Response<Full<Bytes>> {
         let (status, reason) = match refusal {
             Refusal::NotFound => (StatusCode::NOT_FOUND, "path"),
+            Refusal::V2Off => (StatusCode::NOT_FOUND, "v2_off"),
             Refusal::Method => (StatusCode::METHOD_NOT_ALLOWED, "method"),
             Refusal::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             Refusal::Slow => (StatusCode::REQUEST_TIMEOUT, "slow"),
@@ -246,6 +251,7 @@ impl Polls {
             Refusal::NoRoom(NoRoom::Subscriptions) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "subscriptions")
             }
+            Refusal::Unknown => (StatusCode::SERVICE_UNAVAILABLE, "unknown"),
         };
         let metric = &self.metrics.polls_refused;
         metric.with_label_values(&[reason]).inc();
@@ -263,47 +269,76 @@ impl Polls {
         response
     }
 
-    /// The discovery response: the kept JSON of each resource, joined.
-    fn body(&self, kind: Kind, content: &Content) -> Bytes {
-        let pieces: Vec<&Bytes> = content
-            .resources()
-            .iter()
-            .map(|resource| {
-                resource.encoded(Flavour::Rest).json(|bytes| {
-                    envoy_api::json(kind.type_url(), bytes).unwrap_or_else(|error| {
-                        // Ours to fix, and no reason to keep the other resources from the proxy.
-                        // This runs once for each resource: what is empty stays so.
-                        let metric = &self.metrics.resources_unwritable;
-                        metric.with_label_values(&[kind.as_str()]).inc();
-                        tracing::error!(
-                            %kind,
-                            name = %resource.name(),
-                            error = &error as &dyn std::error::Error,
-                            "a resource has no JSON form and is left out"
-                        );
-                        Bytes::new()
-                    })
-                })
-            })
-            .filter(|piece| !piece.is_empty())
-            .collect();
-        let length: usize = pieces.iter().map(|piece| piece.len() + 1).sum();
-        // The version is hexadecimal and the type URL is ours: nothing in them needs escaping.
-        let mut body = Vec::with_capacity(length + 256);
-        body.extend_from_slice(b"{\"version_info\":\"");
-        body.extend_from_slice(content.version().as_bytes());
-        body.extend_from_slice(b"\",\"resources\":[");
-        for (place, piece) in pieces.into_iter().enumerate() {
-            if place > 0 {
-                body.push(b',');
-            }
-            body.extend_from_slice(piece);
-        }
-        body.extend_from_slice(b"],\"type_url\":\"");
-        body.extend_from_slice(kind.type_url().as_bytes());
-        body.extend_from_slice(b"\"}");
-        body.into()
+    /// The discovery response of `content`.
+    fn answered(&self, api: Api, kind: Kind, content: &Content) -> Response<Full<Bytes>> {
+        let resources = content.resources().iter();
+        let pieces = resources.map(|resource| match api {
+            Api::V3 => self.json(kind, resource),
+            Api::V2 { .. } => resource.encoded(api.flavour()).bytes(),
+        });
+        let pieces: Vec<&Bytes> = pieces.filter(|piece| !piece.is_empty()).collect();
+        self.with_body(api, kind, content.version(), &pieces)
     }
+
+    /// The kept JSON of a resource of v3.
+    fn json<'a>(&self, kind: Kind, resource: &'a Resource) -> &'a Bytes {
+        resource.encoded(Flavour::Rest).json(|bytes| {
+            envoy_api::json(kind.type_url(), bytes).unwrap_or_else(|error| {
+                // Ours to fix, and no reason to keep the other resources from the proxy.
+                // This runs once for each resource: what is empty stays so.
+                let metric = &self.metrics.resources_unwritable;
+                metric.with_label_values(&[kind.as_str()]).inc();
+                tracing::error!(
+                    %kind,
+                    name = %resource.name(),
+                    error = &error as &dyn std::error::Error,
+                    "a resource has no JSON form and is left out"
+                );
+                Bytes::new()
+            })
+        })
+    }
+
+    /// The discovery response of these resources, joined.
+    fn with_body(
+        &self,
+        api: Api,
+        kind: Kind,
+        version: &str,
+        resources: &[&Bytes],
+    ) -> Response<Full<Bytes>> {
+        let body = body(api, kind, version, resources);
+        let bytes = &self.metrics.answer_bytes;
+        bytes
+            .with_label_values(&[kind.as_str(), api.transport()])
+            .inc_by(u64::try_from(body.len()).unwrap_or(u64::MAX));
+        let mut response = Response::new(Full::new(body));
+        response.headers_mut().insert(
+            header::CONTENT_TYPE,
+            header::HeaderValue::from_static("application/json"),
+        );
+        response
+    }
+}
+
+fn body(api: Api, kind: Kind, version: &str, resources: &[&Bytes]) -> Bytes {
+    let length: usize = resources.iter().map(|piece| piece.len() + 1).sum();
+    let mut body = Vec::with_capacity(length + version.len() + 256);
+    body.extend_from_slice(b"{\"version_info\":");
+    // It may be the proxy's own words.
+    body.extend_from_slice(Value::from(version).to_string().as_bytes());
+    body.extend_from_slice(b",\"resources\":[");
+    for (place, piece) in resources.iter().enumerate() {
+        if place > 0 {
+            body.push(b',');
+        }
+        body.extend_from_slice(piece);
+    }
+    body.extend_from_slice(b"],\"type_url\":\"");
+    // Ours: nothing in it needs escaping.
+    body.extend_from_slice(api.type_url(kind).unwrap_or(kind.type_url()).as_bytes());
+    body.extend_from_slice(b"\"}");
+    body.into()
 }
 
 /// A gauge that counts something until this is dropped.
@@ -315,29 +350,8 @@ impl Drop for Gauged {
     }
 }
 
-/// min(60 s, max(t - 10 s, t / 2)), `limit` being the 60 s and `expected` the t.
-fn longest_hold(limit: Duration, expected: Option<Duration>) -> Duration {
-    expected.map_or(limit, |expected| {
-        let early = expected.saturating_sub(TIMEOUT_MARGIN).max(expected / 2);
-        early.min(limit)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_poll_is_held_for_less_than_the_proxy_waits() {
-        let held = |expected: Option<u64>| {
-            let limit = Duration::from_secs(60);
-            longest_hold(limit, expected.map(Duration::from_millis)).as_millis()
-        };
-        assert_eq!(held(None), 60_000);
-        assert_eq!(held(Some(90_000)), 60_000);
-        assert_eq!(held(Some(60_000)), 50_000);
-        assert_eq!(held(Some(20_000)), 10_000);
-        assert_eq!(held(Some(1_000)), 500);
-        assert_eq!(held(Some(0)), 0);
-    }
+/// How long the proxy waits for an answer, if it says so.
+fn expected_timeout(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get(EXPECTED_TIMEOUT)?.to_str().ok()?;
+    value.parse().ok().map(Duration::from_millis)
 }

@@ -292,7 +292,7 @@ async fn refused_routes_are_not_repeated(transport: Transport) {
         .await
         .unwrap();
     let nacks = match transport {
-        Transport::Rest => "presumed_nacks_total",
+        Transport::Rest | Transport::RestV2 => "presumed_nacks_total",
         Transport::Ads | Transport::AdsDelta => "nacks_total",
     };
     until("a noticed rejection", async || {

@@ -81,10 +81,14 @@ struct Certified {
     not_after_seconds: i64,
 }
 
-fn outcome(case: &Path) -> Value {
+/// What becomes of a case, with settings of resources that differ from the usual ones.
+pub(crate) fn projected(
+    case: &Path,
+    change: impl FnOnce(&mut resources::Config),
+) -> (State, Projection) {
     let settings: Settings = read(case, "settings.json").unwrap_or_default();
-    let in_full = settings.in_full;
-    let (intent, resources) = settings.configs();
+    let (intent, mut resources) = settings.configs();
+    change(&mut resources);
     let mut projection = Projection::new(intent, resources);
     let mut state = State::new(state::Config::default());
     for event in events(case) {
@@ -93,6 +97,13 @@ fn outcome(case: &Path) -> Value {
         projection.project(&state, &after);
         state = after;
     }
+    (state, projection)
+}
+
+fn outcome(case: &Path) -> Value {
+    let settings: Settings = read(case, "settings.json").unwrap_or_default();
+    let in_full = settings.in_full;
+    let (state, projection) = projected(case, |_| {});
     let mut problems = state.problems();
     problems.extend_from_slice(projection.problems());
     let problems = problems

@@ -20,6 +20,7 @@ mod manual;
 mod marathon;
 #[cfg(test)]
 mod mtls;
+mod old_fleets;
 #[cfg(test)]
 mod program;
 #[cfg(test)]

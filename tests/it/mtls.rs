@@ -293,7 +293,7 @@ async fn a_proxy_that_does_not_fit_gets_nothing(transport: Transport) {
                 refused(reason).await;
                 match transport {
                     // Envoy keeps what an answer over REST says to itself.
-                    Transport::Rest => {}
+                    Transport::Rest | Transport::RestV2 => {}
                     Transport::Ads | Transport::AdsDelta => {
                         until("our words in its log", async || {
                             let log = misfit.log().unwrap();

@@ -275,7 +275,7 @@ async fn apps_change_while_the_daemon_is_away(transport: Transport, end: End) {
     hosts(stage.envoy(), "/new_0", 2).await;
     hosts(stage.envoy(), "/gone_0", 0).await;
     match transport {
-        Transport::Rest | Transport::AdsDelta => {
+        Transport::Rest | Transport::RestV2 | Transport::AdsDelta => {
             assert_eq!(admin.stat(same).await.unwrap(), Some(before));
         }
         // One version stands for all endpoints: where some differ, all of them come.
@@ -392,7 +392,7 @@ async fn two_envoys_share_a_node_id(transport: Transport) {
     let load = load(&stage);
     hosts(&mut other, "/web_0", 2).await;
     match transport {
-        Transport::Rest => {
+        Transport::Rest | Transport::RestV2 => {
             metric_where(&stage, "shared_identities", &[], |count| count == 1).await;
             let proxies = json(&stage, "/proxies").await;
             assert_eq!(proxies[0]["shared_identity"], true, "{proxies:#}");

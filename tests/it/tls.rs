@@ -414,7 +414,7 @@ async fn keys_stay_where_they_may_not_leave(transport: Transport) {
     let refusals = &["reason=\"secrets\""];
     // A stream asks once and goes on without an answer.
     let many = match transport {
-        Transport::Rest => 3,
+        Transport::Rest | Transport::RestV2 => 3,
         Transport::Ads | Transport::AdsDelta => 1,
     };
     metric_where(&stage, "polls_refused_total", refusals, |count| {

@@ -5,6 +5,7 @@ mod order;
 mod sockets;
 #[cfg(feature = "demo")]
 mod tls;
+mod v2;
 
 use std::sync::Arc;
 

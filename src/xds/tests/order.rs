@@ -14,13 +14,14 @@ use crate::xds::order::Asked;
 use crate::xds::poll::{Poll, Step};
 use crate::xds::proxies::Full;
 use crate::xds::rest::Connection;
-use crate::xds::{Limits, Progress, Proxies, ProxyId, SubscriptionView};
+use crate::xds::{Api, Limits, Progress, Proxies, ProxyId, SubscriptionView};
 
 /// Time passes only when it is told to.
 struct Stage {
     shelf: Shelf,
     proxies: Arc<Proxies>,
     metrics: Arc<Metrics>,
+    api: Api,
     now: Instant,
 }
 
@@ -50,6 +51,7 @@ impl Stage {
             shelf: Shelf::new(),
             proxies: Proxies::new(limits, metrics.clone()),
             metrics,
+            api: Api::V3,
             now: Instant::now(),
         }
     }
@@ -77,6 +79,7 @@ impl Stage {
         let id = ProxyId {
             node: node.into(),
             peer: None,
+            api: self.api,
         };
         let claim = Claim::new(version);
         let connection = Connection {

@@ -147,7 +147,7 @@ pub(crate) async fn rejections(stage: &Stage) -> u64 {
 /// an answer of its own, over a stream each kind has at least one.
 pub(crate) fn is_once(transport: Transport, answers: u64, things: u64) -> bool {
     match transport {
-        Transport::Rest => answers == things,
+        Transport::Rest | Transport::RestV2 => answers == things,
         Transport::Ads | Transport::AdsDelta => (4..=things).contains(&answers),
     }
 }

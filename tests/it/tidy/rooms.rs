@@ -243,6 +243,7 @@ pub(super) const ROOMS: [Room; 21] = [
             "snapshot::Name",
             "snapshot::Resource",
             "snapshot::Snapshot",
+            "snapshot::V2",
             "state",
         ],
         bans: &[&IO, &CLOCK, &CHANCE, &LOGS],
