@@ -20,6 +20,7 @@ mod manual;
 mod marathon;
 #[cfg(test)]
 mod mtls;
+#[cfg(test)]
 mod old_fleets;
 #[cfg(test)]
 mod program;
