@@ -135,16 +135,17 @@ impl Pipeline {
 
     /// Brings the projection up to date and publishes it if it differs; says whether it did.
     fn project(&mut self, before: &State) -> bool {
-        let changed = self.projection.project(before, &self.state);
+        let changed = self.projection.project(&self.state);
         if changed.problems || !before.shares_problems_with(&self.state) {
             self.show_problems();
         }
         self.count_apps();
         let ready = self.published || self.ready();
-        if !ready || (self.published && !changed.snapshot) {
+        if !ready || (self.published && changed.resources.is_empty()) {
             return false;
         }
-        self.publisher.publish(self.projection.snapshot().clone());
+        let snapshot = self.projection.snapshot().clone();
+        self.publisher.publish(snapshot, &changed.resources);
         self.metrics.publishes.inc();
         if !self.published {
             self.published = true;

@@ -51,10 +51,10 @@ impl Edge {
 
     /// From a parsed event to the published snapshot.
     pub(crate) fn apply(&mut self, event: Event) {
-        let before = self.state.clone();
-        let (after, _) = reduce(before.clone(), event);
-        self.projection.project(&before, &after);
-        self.publisher.publish(self.projection.snapshot().clone());
+        let (after, _) = reduce(self.state.clone(), event);
+        let changed = self.projection.project(&after);
+        let snapshot = self.projection.snapshot().clone();
+        self.publisher.publish(snapshot, &changed.resources);
         self.state = after;
     }
 

@@ -15,7 +15,7 @@ use tracing::error;
 use super::Sources;
 use crate::metrics::Metrics;
 use crate::snapshot::cell::Reader;
-use crate::snapshot::{Flavour, Kind, Resource, Snapshot, Version};
+use crate::snapshot::{Flavour, Kind, Resource};
 use crate::state::problem::{Problem, Subject};
 
 /// How many large pages are made at a time: a snapshot of 10,000 apps takes tens of megabytes.
@@ -207,7 +207,7 @@ impl Pages {
                     .map(|(_, resource)| resource_json(kind, resource))
                     .collect();
                 let of_kind = json!({
-                    "version": version(&snapshot, kind).to_string(),
+                    "version": snapshot.index(kind).version().to_string(),
                     "resources": resources,
                 });
                 body.insert(kind.to_string(), of_kind);
@@ -304,18 +304,10 @@ fn show_versions(metrics: &Metrics, snapshot: &Reader) {
         return;
     };
     for kind in Kind::ALL {
-        let version = version(&snapshot, kind).to_string();
+        let version = snapshot.index(kind).version().to_string();
         let labels = [kind.as_str(), &version];
         metrics.snapshot_info.with_label_values(&labels).set(1);
     }
-}
-
-/// The version of everything of one kind, as a client that asks for all of it gets it.
-fn version(snapshot: &Snapshot, kind: Kind) -> Version {
-    let resources = snapshot.resources(kind).iter();
-    Version::of_answer(
-        resources.map(|(name, resource)| (&**name, resource.encoded(Flavour::Rest).version())),
-    )
 }
 
 fn resource_json(kind: Kind, resource: &Resource) -> Value {

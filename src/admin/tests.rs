@@ -105,8 +105,7 @@ fn snapshot() -> Snapshot {
     ];
     for (kind, name, bytes) in resources {
         let resource = Resource::fixed(name.into(), bytes.into());
-        let resources = snapshot.resources_mut(kind);
-        resources.insert(name.into(), Arc::new(resource));
+        snapshot.insert(kind, Arc::new(resource));
     }
     snapshot
 }
@@ -152,7 +151,7 @@ async fn it_is_healthy_at_once_and_ready_with_the_first_snapshot() {
     admin.metrics.stream_connected.set(1);
     let (_, _, body) = admin.ask("GET", "/readyz").await;
     assert!(body.contains("stream is open"), "{body}");
-    admin.publisher.publish(Snapshot::default());
+    admin.publisher.publish_compared(Snapshot::default());
     assert_eq!(admin.ask("GET", "/readyz").await.0, 200);
 }
 
@@ -165,7 +164,7 @@ async fn the_snapshot_shows_resources_and_problems() {
     assert_eq!(body["ready"], false);
     assert_eq!(body["problems"][0]["subject"]["name"], "/shop/web");
 
-    admin.publisher.publish(snapshot());
+    admin.publisher.publish_compared(snapshot());
     let body = admin.json("/snapshot").await;
     assert_eq!(body["ready"], true);
     assert_eq!(
@@ -199,7 +198,7 @@ async fn the_snapshot_shows_resources_and_problems() {
 #[tokio::test]
 async fn no_page_shows_a_private_key() {
     let mut admin = admin().await;
-    admin.publisher.publish(snapshot());
+    admin.publisher.publish_compared(snapshot());
     for target in [
         "/",
         "/metrics",
@@ -225,7 +224,7 @@ async fn no_page_shows_a_private_key() {
 #[tokio::test]
 async fn the_snapshot_can_be_filtered() {
     let mut admin = admin().await;
-    admin.publisher.publish(snapshot());
+    admin.publisher.publish_compared(snapshot());
     let body = admin.json("/snapshot?kind=clusters&name=%2Fweb_0").await;
     assert_eq!(body.get("secrets"), None);
     let clusters = body["clusters"]["resources"].as_array().unwrap();
@@ -251,14 +250,14 @@ async fn metrics_show_the_version_of_each_kind() {
     assert!(body.contains("marathon_envoy_stream_connected 0"));
     assert!(!body.contains("snapshot_info"));
 
-    admin.publisher.publish(snapshot());
+    admin.publisher.publish_compared(snapshot());
     let shown = admin.json("/snapshot?kind=clusters").await;
     let version = shown["clusters"]["version"].as_str().unwrap().to_owned();
     let line = format!("marathon_envoy_snapshot_info{{kind=\"clusters\",version=\"{version}\"}} 1");
     let (_, _, body) = admin.ask("GET", "/metrics").await;
     assert!(body.contains(&line), "{body}");
 
-    admin.publisher.publish(Snapshot::default());
+    admin.publisher.publish_compared(Snapshot::default());
     let (_, _, body) = admin.ask("GET", "/metrics").await;
     assert!(!body.contains(&version), "an old version is gone");
     assert_eq!(body.matches("snapshot_info{").count(), Kind::ALL.len());

@@ -31,7 +31,7 @@ pub(super) fn resource(config: &Arc<Config>, name: Name) -> Resource {
         config: config.clone(),
         name: name.clone(),
     };
-    Resource::flavoured(name, writer)
+    Resource::flavoured(name, config.transport_settings(), writer)
 }
 
 struct Cluster {

@@ -37,7 +37,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// The plain listener.
 pub(super) fn http(config: &Arc<Config>) -> Resource {
     let writer = Plain(config.clone());
-    let resource = Resource::flavoured(Table::Http.name().into(), writer);
+    let settings = config.transport_settings();
+    let resource = Resource::flavoured(Table::Http.name().into(), settings, writer);
     if config.v2 {
         resource.with_v2(v2::http(config))
     } else {
@@ -52,7 +53,11 @@ pub(super) fn https(config: &Arc<Config>, chains: &Chains) -> Option<Resource> {
             config: config.clone(),
             chains: chains.clone(),
         };
-        Resource::flavoured(Table::Https.name().into(), writer)
+        Resource::flavoured(
+            Table::Https.name().into(),
+            config.transport_settings(),
+            writer,
+        )
     })
 }
 

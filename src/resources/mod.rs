@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::intent::{self, AppIntent, PortIntent, Standing, app_intent};
-use crate::snapshot::{Flavour, Kind, Name, Resource, Snapshot};
+use crate::snapshot::{Changes, Kind, Resource, Snapshot, Version};
 use crate::state::app::AppId;
 use crate::state::problem::Problem;
 use crate::state::{self, AppState, State};
@@ -114,6 +114,20 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The version of what the forms of a resource for other transports than the aggregated one
+    /// are made from.
+    fn transport_settings(&self) -> Version {
+        let Self {
+            cluster_name,
+            refresh_delay,
+            endpoints_refresh_delay,
+            request_timeout,
+            ..
+        } = self;
+        let delays = format!("{refresh_delay:?} {endpoints_refresh_delay:?} {request_timeout:?}");
+        Version::of_parts(&[cluster_name.as_bytes(), delays.as_bytes()])
+    }
+
     /// How long a proxy waits between an answer and its next poll for one kind.
     fn refresh_delay_of(&self, kind: Kind) -> Duration {
         match kind {
@@ -125,6 +139,8 @@ impl Config {
 
 /// A snapshot that follows a state. A change costs what it touches.
 pub struct Projection {
+    /// The state that this is the projection of.
+    state: State,
     intent_config: intent::Config,
     config: Arc<Config>,
     intents: BTreeMap<AppId, AppIntent>,
@@ -152,18 +168,18 @@ pub struct AppCounts {
 }
 
 /// What a step of the projection changed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changed {
-    /// The snapshot.
-    pub snapshot: bool,
-    /// The problems.
+    /// The resources, by name.
+    pub resources: Changes,
+    /// Whether the problems differ.
     pub problems: bool,
 }
 
 /// What a step changes, while it is under way.
 #[derive(Default)]
 struct Step {
-    snapshot: bool,
+    resources: Changes,
     /// The problems may differ.
     problems: bool,
 }
@@ -176,6 +192,7 @@ impl Projection {
         let label_prefix = intent_config.label_prefix.clone();
         let routes = Routes::new(config.clone(), label_prefix, intent_config.acme.clone());
         let mut projection = Self {
+            state: State::new(state::Config::default()),
             intent_config,
             config,
             intents: BTreeMap::new(),
@@ -198,12 +215,13 @@ impl Projection {
     /// The projection of `state`.
     pub fn full(intent_config: intent::Config, config: Config, state: &State) -> Self {
         let mut projection = Self::new(intent_config, config);
-        projection.project(&State::new(state::Config::default()), state);
+        projection.project(state);
         projection
     }
 
-    /// Goes from `before`, the state that this is the projection of, to `after`.
-    pub fn project(&mut self, before: &State, after: &State) -> Changed {
+    /// Goes from the state that this is the projection of to `after`.
+    pub fn project(&mut self, after: &State) -> Changed {
+        let before = std::mem::replace(&mut self.state, after.clone());
         let mut step = Step::default();
         for id in before.changed_apps(after) {
             self.project_app(after, &id, &mut step);
@@ -218,7 +236,7 @@ impl Projection {
         }
         let problems = step.problems && self.collect_problems();
         Changed {
-            snapshot: step.snapshot,
+            resources: step.resources,
             problems,
         }
     }
@@ -310,9 +328,8 @@ impl Projection {
         let name = clusters::name(&port.app, port.index);
         let key = (&port.app, port.index, &name);
         self.routes.change(key, Some(&port.routing), None);
-        self.snapshot.resources_mut(Kind::Cluster).remove(&name);
-        self.snapshot.resources_mut(Kind::Endpoint).remove(&name);
-        step.snapshot = true;
+        self.remove(Kind::Cluster, &name, step);
+        self.remove(Kind::Endpoint, &name, step);
         if self.config.v2 {
             let renamed = self.v2_names.remove(&name);
             self.rename(renamed, step);
@@ -327,8 +344,7 @@ impl Projection {
         let secrets = self.snapshot.resources(Kind::Secret).keys();
         let gone = secrets.filter(|name| !names.contains(&***name));
         for name in gone.cloned().collect::<Vec<_>>() {
-            self.snapshot.resources_mut(Kind::Secret).remove(&name);
-            step.snapshot = true;
+            self.remove(Kind::Secret, &name, step);
         }
         for certificate in state.certificates() {
             self.put(Kind::Secret, secrets::resource(certificate), step);
@@ -348,11 +364,7 @@ impl Projection {
         self.chains = chains;
         match self.https(state) {
             Some(listener) => self.insert(Kind::Listener, listener, step),
-            None => {
-                let listeners = self.snapshot.resources_mut(Kind::Listener);
-                listeners.remove(Table::Https.name());
-                step.snapshot = true;
-            }
+            None => self.remove(Kind::Listener, Table::Https.name(), step),
         }
         self.routes.set_server_names(self.chains.server_names());
         step.problems = true;
@@ -380,13 +392,11 @@ impl Projection {
         differ
     }
 
-    /// Puts a resource into the snapshot, unless the one of its name is equal. What differs between
-    /// the transports of v3 must be the same settings in both.
+    /// Puts a resource into the snapshot, unless the one of its name is equal.
     fn put(&mut self, kind: Kind, resource: Resource, step: &mut Step) {
         let known = self.snapshot.resource(kind, resource.name());
         let equal = known.is_some_and(|known| {
-            // Whichever transport of v3: if it is equal for one, it is for all.
-            known.encoded(Flavour::Rest).bytes() == resource.encoded(Flavour::Rest).bytes()
+            known.version() == resource.version()
                 && known.requires() == resource.requires()
                 && !v2::differ_beyond(known, &resource)
         });
@@ -396,10 +406,14 @@ impl Projection {
     }
 
     fn insert(&mut self, kind: Kind, resource: Resource, step: &mut Step) {
-        let name: Name = resource.name().clone();
-        let resources = self.snapshot.resources_mut(kind);
-        resources.insert(name, Arc::new(resource));
-        step.snapshot = true;
+        step.resources.add(kind, resource.name().clone());
+        self.snapshot.insert(kind, Arc::new(resource));
+    }
+
+    fn remove(&mut self, kind: Kind, name: &str, step: &mut Step) {
+        if let Some(removed) = self.snapshot.remove(kind, name) {
+            step.resources.add(kind, removed.name().clone());
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::intent::tests::any_labels;
 use crate::intent::{AcmePort, Groups};
+use crate::snapshot::{Flavour, Name};
 use crate::state::app::App;
 use crate::state::certificate::{Certificate, PrivateKey};
 use crate::state::event::{Event, Source};
@@ -337,14 +338,8 @@ fn a_redirect_waits_for_an_https_listener_and_then_goes_first() {
 
     let certificates = vec![certificate("one", &["a.test"], 1)];
     let after = with_certificates(before.clone(), certificates);
-    let changed = projection.project(&before, &after);
-    assert_eq!(
-        changed,
-        Changed {
-            snapshot: true,
-            problems: true
-        }
-    );
+    let changed = projection.project(&after);
+    assert!(!changed.resources.is_empty() && changed.problems);
     let redirected = ["a.test / -> https null", "a.test /x -> /a_0"];
     assert_eq!(routes(&projection, "http"), redirected);
     assert_eq!(routes(&projection, "https"), unredirected);
@@ -352,7 +347,7 @@ fn a_redirect_waits_for_an_https_listener_and_then_goes_first() {
     let http = projection.snapshot().resource(Kind::Route, "http").unwrap();
     assert!(http.requires().iter().all(|(_, name)| &**name == "/a_0"));
 
-    projection.project(&after, &with_certificates(after.clone(), Vec::new()));
+    projection.project(&with_certificates(after.clone(), Vec::new()));
     assert_eq!(routes(&projection, "http"), unredirected);
     assert_eq!(reasons(&projection), nowhere);
     assert!(
@@ -412,7 +407,7 @@ fn a_redirect_to_a_host_without_a_certificate_is_a_problem() {
     assert_eq!(projection.problems().len(), 2);
     let two = vec![certificate("one", &["a.test", "*.b.test", "c.test"], 2)];
     let after = with_certificates(state.clone(), two);
-    let changed = projection.project(&state, &after);
+    let changed = projection.project(&after);
     assert!(changed.problems);
     assert_eq!(uncovered(&projection), [true, false]);
 }
@@ -512,7 +507,7 @@ fn a_default_certificate_that_is_not_there_is_a_problem_and_nothing_else() {
     ];
     for (certificates, chain_count, problem_count) in cases {
         let after = with_certificates(before.clone(), certificates);
-        projection.project(&before, &after);
+        projection.project(&after);
         let https = projection.snapshot().resource(Kind::Listener, "https");
         assert_eq!(https.map_or(0, |_| chains(&projection).len()), chain_count);
         assert_eq!(projection.problems().len(), problem_count);
@@ -624,7 +619,7 @@ fn a_host_that_only_asks_for_a_certificate_keeps_the_routes_of_its_wildcard() {
     let x = format!("x.a.test {CHALLENGES} -> /g/a_0");
     let mut step = |event, expected: &[&str]| {
         let after = reduce(state.clone(), event).0;
-        projection.project(&state, &after);
+        projection.project(&after);
         state = after;
         assert_eq!(routes(&projection, "http"), expected);
         assert_eq!(content(&projection), content(&full(&state)));
@@ -719,15 +714,12 @@ fn without_the_app_that_answers_there_is_a_problem_and_no_route() {
 
     let come = Event::AppChanged(listed(acme(), Vec::new()));
     let after = reduce(before.clone(), come).0;
-    let both = Changed {
-        snapshot: true,
-        problems: true,
-    };
-    assert_eq!(projection.project(&before, &after), both);
+    let both = |changed: &Changed| !changed.resources.is_empty() && changed.problems;
+    assert!(both(&projection.project(&after)));
     assert_eq!(routes(&projection, "http").len(), 3);
     assert!(projection.problems().is_empty());
     let gone = reduce(after.clone(), Event::AppGone("/g/a".into())).0;
-    assert_eq!(projection.project(&after, &gone), both);
+    assert!(both(&projection.project(&gone)));
     assert_eq!(routes(&projection, "http"), unrouted);
     assert_eq!(reasons(&projection), unanswered);
 }
@@ -740,7 +732,7 @@ fn a_renewed_certificate_changes_its_secret_alone() {
     let mut renewed = Certificate::clone(&certificate("one", &["a.test"], 2));
     renewed.chain_pem = "renewed".to_owned();
     let after = with_certificates(state.clone(), vec![Arc::new(renewed)]);
-    projection.project(&state, &after);
+    projection.project(&after);
     for kind in Kind::ALL {
         let same = before.resources(kind) == projection.snapshot().resources(kind);
         assert_eq!(same, kind != Kind::Secret, "{kind}");
@@ -755,11 +747,13 @@ fn a_change_of_tasks_changes_one_assignment_alone() {
     let snapshot = projection.snapshot().clone();
     let started = Event::AppChanged(listed(app, vec![task("t", 31_000)]));
     let after = reduce(before.clone(), started).0;
-    let changed = projection.project(&before, &after);
+    let changed = projection.project(&after);
+    let mut one = Changes::default();
+    one.add(Kind::Endpoint, "/web_0".into());
     assert_eq!(
         changed,
         Changed {
-            snapshot: true,
+            resources: one,
             problems: false
         }
     );
@@ -773,7 +767,7 @@ fn a_change_of_tasks_changes_one_assignment_alone() {
             );
         }
     }
-    let unchanged = projection.project(&after, &after.clone());
+    let unchanged = projection.project(&after.clone());
     assert_eq!(unchanged, Changed::default());
 }
 
@@ -796,7 +790,7 @@ fn apps_are_counted_by_what_becomes_of_them() {
     };
     assert_eq!(projection.apps(), counts);
     let after = reduce(before.clone(), Event::AppGone("/a".into())).0;
-    projection.project(&before, &after);
+    projection.project(&after);
     assert_eq!(projection.apps().served, 1);
     assert!(
         projection
@@ -819,14 +813,8 @@ fn a_problem_names_who_lost_and_goes_when_its_cause_goes() {
     let mut projection = full(&before);
     assert_eq!(projection.problems()[0].subject, Subject::App("/b".into()));
     let after = reduce(before.clone(), Event::AppGone("/a".into())).0;
-    let changed = projection.project(&before, &after);
-    assert_eq!(
-        changed,
-        Changed {
-            snapshot: true,
-            problems: true
-        }
-    );
+    let changed = projection.project(&after);
+    assert!(!changed.resources.is_empty() && changed.problems);
     assert!(projection.problems().is_empty());
     assert_eq!(routes(&projection, "http"), ["a.test / -> /b_0"]);
 }
@@ -975,15 +963,19 @@ proptest! {
         let mut state = state_after([]);
         let mut projection = full(&state);
         for events in steps {
-            let before = state.clone();
             let snapshot = content(&projection);
+            let former = projection.snapshot().clone();
             for event in events {
                 state = reduce(state, event).0;
             }
-            let changed = projection.project(&before, &state);
+            let changed = projection.project(&state);
             let now = content(&projection);
             prop_assert_eq!(&now, &content(&full(&state)));
-            prop_assert!(changed.snapshot || snapshot.0 == now.0);
+            prop_assert_eq!(changed.resources.is_empty(), snapshot.0 == now.0);
+            let found = projection.snapshot().changes_since(&former);
+            for kind in Kind::ALL {
+                prop_assert!(changed.resources.of(kind).is_superset(found.of(kind)));
+            }
             prop_assert_eq!(changed.problems, snapshot.1 != now.1);
             check_references(&projection);
         }

@@ -1,25 +1,31 @@
 //! Where the snapshot is swapped whole, and where readers wait for the part that they asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::Notify;
 
-use super::{Kind, Name, Snapshot, differences};
+use super::{Changes, Index, Kind, Name, NameSet, Resource, Snapshot};
 
 /// An empty cell: its one writer and its first reader.
 pub fn cell() -> (Publisher, Reader) {
     let cell = Arc::new(Cell {
         current: ArcSwapOption::empty(),
+        past: Mutex::default(),
         watches: Mutex::default(),
     });
-    (Publisher { cell: cell.clone() }, Reader { cell })
+    let publisher = Publisher {
+        cell: cell.clone(),
+        published: 0,
+    };
+    (publisher, Reader { cell })
 }
 
 /// The writer's end. There is one, so what is published last is what is current.
 pub struct Publisher {
     cell: Arc<Cell>,
+    published: u64,
 }
 
 /// A reader's end.
@@ -29,13 +35,29 @@ pub struct Reader {
 }
 
 /// Something that a reader waits for.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug)]
 pub enum Interest {
     /// Any change among the resources of a kind.
     Kind(Kind),
     /// A change of one resource: it comes, goes or differs.
     Resource(Kind, Name),
+    /// A change of one of these resources. Readers that share the set share its cost.
+    Names(Kind, Arc<NameSet>),
 }
+
+impl PartialEq for Interest {
+    /// Sets of names are equal when they are one.
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Kind(one), Self::Kind(other)) => one == other,
+            (Self::Resource(kind, name), Self::Resource(k, n)) => kind == k && name == n,
+            (Self::Names(kind, names), Self::Names(k, n)) => kind == k && Arc::ptr_eq(names, n),
+            (Self::Kind(_) | Self::Resource(..) | Self::Names(..), _) => false,
+        }
+    }
+}
+
+impl Eq for Interest {}
 
 /// Told of changes from the moment it was made until it is dropped.
 pub struct Watch {
@@ -47,40 +69,76 @@ pub struct Watch {
 
 struct Cell {
     current: ArcSwapOption<Snapshot>,
+    past: Mutex<Past>,
     watches: Mutex<Watches>,
+}
+
+/// How many snapshots before the current one are kept for their bytes. They share what did not
+/// change; what they hold alone is what the last few changes replaced.
+const RECENT: usize = 4;
+
+/// How many differences between two indexes of a kind are kept. Clients that lag differ by little:
+/// most are at one of the last few.
+const DIFFERENCES: usize = 32;
+
+/// What is remembered of snapshots that are not current any more.
+#[derive(Default)]
+struct Past {
+    /// Newest first.
+    recent: VecDeque<Arc<Snapshot>>,
+    /// By kind and the ids of the two indexes, newest first.
+    differences: VecDeque<(Kind, u64, u64, Arc<[Name]>)>,
 }
 
 #[derive(Default)]
 struct Watches {
     next_id: u64,
-    by_interest: BTreeMap<(Interest, u64), Arc<Notify>>,
+    kinds: BTreeMap<(Kind, u64), Arc<Notify>>,
+    resources: BTreeMap<(Kind, Name, u64), Arc<Notify>>,
+    /// By the address of the set, which lives as long as somebody watches it.
+    sets: BTreeMap<(Kind, usize), Watched>,
+}
+
+/// A set of names, and who watches it.
+struct Watched {
+    names: Arc<NameSet>,
+    by: BTreeMap<u64, Arc<Notify>>,
 }
 
 impl Publisher {
-    /// Makes `snapshot` the current one and wakes who watches something that differs in it.
+    /// Makes `snapshot`, which differs from the one published before by `changes`, the current
+    /// one, and wakes who watches something that differs.
     ///
-    /// The first snapshot wakes every watch.
-    pub fn publish(&mut self, snapshot: Snapshot) {
+    /// The first snapshot wakes every watch. A change that `changes` does not name reaches nobody.
+    pub fn publish(&mut self, mut snapshot: Snapshot, changes: &Changes) {
+        self.published += 1;
+        let previous = self.cell.current.load_full();
+        snapshot.publish_as(self.published, previous.as_deref(), changes);
         let next = Arc::new(snapshot);
-        let previous = self.cell.current.swap(Some(next.clone()));
-        let watches = self.cell.watches();
-        let Some(previous) = previous else {
-            watches
-                .by_interest
-                .values()
-                .for_each(|woken| woken.notify_one());
-            return;
-        };
-        for kind in Kind::ALL {
-            let mut changed = false;
-            for name in differences(previous.resources(kind), next.resources(kind)) {
-                changed = true;
-                watches.wake(&Interest::Resource(kind, name));
-            }
-            if changed {
-                watches.wake(&Interest::Kind(kind));
-            }
+        if let Some(previous) = &previous {
+            self.cell.past().step(previous, &next, changes);
         }
+        self.cell.current.store(Some(next));
+        let watches = self.cell.watches();
+        if previous.is_none() {
+            watches.wake_all();
+            return;
+        }
+        for kind in Kind::ALL {
+            watches.wake(kind, changes);
+        }
+    }
+}
+
+impl Publisher {
+    /// The same for who does not know what differs: it is found by comparing.
+    pub fn publish_compared(&mut self, snapshot: Snapshot) {
+        let current = self.cell.current.load();
+        let changes = match &*current {
+            Some(current) => snapshot.changes_since(current),
+            None => Changes::default(),
+        };
+        self.publish(snapshot, &changes);
     }
 }
 
@@ -88,6 +146,38 @@ impl Reader {
     /// The current snapshot; none before the first was published.
     pub fn current(&self) -> Option<Arc<Snapshot>> {
         self.cell.current.load_full()
+    }
+
+    /// The names under which two published indexes of one kind differ, sorted. Found once for each
+    /// pair and shared; the last step's are those that its publisher named.
+    pub fn differences(&self, kind: Kind, from: &Index, to: &Index) -> Arc<[Name]> {
+        let known = self.cell.past().difference(kind, from.id(), to.id());
+        known.unwrap_or_else(|| {
+            let names: Arc<[Name]> = from.differences(to).cloned().collect();
+            self.cell.past().keep(kind, from.id(), to.id(), &names);
+            names
+        })
+    }
+
+    /// A resource as it was lately, if its bytes are still at hand: that of the newest of the last
+    /// few snapshots before the current one that has the name and fits.
+    pub fn recent(
+        &self,
+        kind: Kind,
+        name: &str,
+        fits: impl Fn(&Resource) -> bool,
+    ) -> Option<Arc<Resource>> {
+        let past = self.cell.past();
+        let mut known = past.recent.iter().filter_map(|s| s.resource(kind, name));
+        known.find(|resource| fits(resource)).cloned()
+    }
+
+    /// The index of a kind among the last few, current one included, that fits.
+    pub fn recent_index(&self, kind: Kind, fits: impl Fn(&Index) -> bool) -> Option<Arc<Index>> {
+        let current = self.current();
+        let past = self.cell.past();
+        let mut known = current.iter().chain(&past.recent).map(|s| s.index(kind));
+        known.find(|index| fits(index)).cloned()
     }
 
     /// Watches `interests` from now on. Look at [`current`](Self::current) after this, not before,
@@ -98,9 +188,7 @@ impl Reader {
         let id = watches.next_id;
         watches.next_id += 1;
         for interest in &interests {
-            watches
-                .by_interest
-                .insert((interest.clone(), id), woken.clone());
+            watches.add(interest, id, &woken);
         }
         drop(watches);
         Watch {
@@ -116,7 +204,7 @@ impl Reader {
 impl Reader {
     /// How many interests are watched now.
     pub(crate) fn watches(&self) -> usize {
-        self.cell.watches().by_interest.len()
+        self.cell.watches().len()
     }
 }
 
@@ -133,7 +221,7 @@ impl Drop for Watch {
     fn drop(&mut self) {
         let mut watches = self.cell.watches();
         for interest in self.interests.drain(..) {
-            watches.by_interest.remove(&(interest, self.id));
+            watches.remove(interest, self.id);
         }
     }
 }
@@ -143,16 +231,115 @@ impl Cell {
         // Nothing panics while it is held, and a half-done change of it would only lose a wake-up.
         self.watches.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn past(&self) -> MutexGuard<'_, Past> {
+        // Nothing panics while it is held, and everything in it can be found again.
+        self.past.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Past {
+    fn step(&mut self, previous: &Arc<Snapshot>, next: &Snapshot, changes: &Changes) {
+        for kind in Kind::ALL {
+            let names = changes.of(kind);
+            if !names.is_empty() {
+                let (from, to) = (previous.index(kind).id(), next.index(kind).id());
+                let names = names.iter().cloned().collect();
+                self.keep(kind, from, to, &names);
+            }
+        }
+        self.recent.push_front(previous.clone());
+        self.recent.truncate(RECENT);
+    }
+
+    fn keep(&mut self, kind: Kind, from: u64, to: u64, names: &Arc<[Name]>) {
+        self.differences.push_front((kind, from, to, names.clone()));
+        self.differences.truncate(DIFFERENCES);
+    }
+
+    fn difference(&self, kind: Kind, from: u64, to: u64) -> Option<Arc<[Name]>> {
+        let mut known = self.differences.iter();
+        let found = known.find(|(k, f, t, _)| (*k, *f, *t) == (kind, from, to));
+        found.map(|(_, _, _, names)| names.clone())
+    }
 }
 
 impl Watches {
-    fn wake(&self, interest: &Interest) {
-        let from = (interest.clone(), 0);
-        let to = (interest.clone(), u64::MAX);
-        self.by_interest
-            .range(from..=to)
-            .for_each(|(_, woken)| woken.notify_one());
+    fn add(&mut self, interest: &Interest, id: u64, woken: &Arc<Notify>) {
+        let woken = woken.clone();
+        match interest {
+            Interest::Kind(kind) => {
+                self.kinds.insert((*kind, id), woken);
+            }
+            Interest::Resource(kind, name) => {
+                self.resources.insert((*kind, name.clone(), id), woken);
+            }
+            Interest::Names(kind, names) => {
+                let watched = self.sets.entry((*kind, address(names)));
+                let watched = watched.or_insert_with(|| Watched {
+                    names: names.clone(),
+                    by: BTreeMap::new(),
+                });
+                watched.by.insert(id, woken);
+            }
+        }
     }
+
+    fn remove(&mut self, interest: Interest, id: u64) {
+        match interest {
+            Interest::Kind(kind) => {
+                self.kinds.remove(&(kind, id));
+            }
+            Interest::Resource(kind, name) => {
+                self.resources.remove(&(kind, name, id));
+            }
+            Interest::Names(kind, names) => {
+                let key = (kind, address(&names));
+                if let Some(watched) = self.sets.get_mut(&key) {
+                    watched.by.remove(&id);
+                    if watched.by.is_empty() {
+                        self.sets.remove(&key);
+                    }
+                }
+            }
+        }
+    }
+
+    fn wake(&self, kind: Kind, changes: &Changes) {
+        let changed = changes.of(kind);
+        if changed.is_empty() {
+            return;
+        }
+        let kinds = self.kinds.range((kind, 0)..=(kind, u64::MAX));
+        kinds.for_each(|(_, woken)| woken.notify_one());
+        for name in changed {
+            let all = (kind, name.clone(), 0)..=(kind, name.clone(), u64::MAX);
+            let resources = self.resources.range(all);
+            resources.for_each(|(_, woken)| woken.notify_one());
+        }
+        let sets = self.sets.range((kind, 0)..=(kind, usize::MAX));
+        for (_, watched) in sets {
+            if changed.iter().any(|name| watched.names.contains(name)) {
+                watched.by.values().for_each(|woken| woken.notify_one());
+            }
+        }
+    }
+
+    fn wake_all(&self) {
+        let sets = self.sets.values().flat_map(|watched| watched.by.values());
+        let all = self.kinds.values().chain(self.resources.values());
+        all.chain(sets).for_each(|woken| woken.notify_one());
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        let sets = self.sets.values().map(|watched| watched.by.len());
+        self.kinds.len() + self.resources.len() + sets.sum::<usize>()
+    }
+}
+
+fn address(names: &Arc<NameSet>) -> usize {
+    Arc::as_ptr(names).addr()
 }
 
 #[cfg(test)]
@@ -160,72 +347,84 @@ mod tests {
     use bytes::Bytes;
     use futures_util::FutureExt;
 
-    use super::super::Resource;
     use super::*;
 
     fn snapshot(resources: &[(Kind, &str, &'static str)]) -> Snapshot {
         let mut snapshot = Snapshot::default();
         for (kind, name, content) in resources {
-            let resource = Resource::fixed((*name).into(), Bytes::from_static(content.as_bytes()));
-            snapshot
-                .resources_mut(*kind)
-                .insert((*name).into(), Arc::new(resource));
+            put(&mut snapshot, *kind, name, content);
         }
         snapshot
+    }
+
+    fn put(snapshot: &mut Snapshot, kind: Kind, name: &str, content: &'static str) {
+        let resource = Resource::fixed(name.into(), Bytes::from_static(content.as_bytes()));
+        snapshot.insert(kind, Arc::new(resource));
     }
 
     fn woken(watch: &Watch) -> bool {
         watch.changed().now_or_never().is_some()
     }
 
+    fn names(names: &[&str]) -> Arc<NameSet> {
+        Arc::new(names.iter().map(|name| Name::from(*name)).collect())
+    }
+
     #[test]
     fn the_first_snapshot_wakes_every_watch() {
         let (mut publisher, reader) = cell();
-        let watch = reader.watch(vec![Interest::Resource(Kind::Endpoint, "gone".into())]);
-        assert!(!woken(&watch));
-        publisher.publish(Snapshot::default());
-        assert!(woken(&watch));
+        let interests = [
+            Interest::Kind(Kind::Route),
+            Interest::Resource(Kind::Endpoint, "gone".into()),
+            Interest::Names(Kind::Endpoint, names(&["gone"])),
+        ];
+        let watches = interests.map(|interest| reader.watch(vec![interest]));
+        assert!(!watches.iter().any(woken));
+        publisher.publish_compared(Snapshot::default());
+        assert!(watches.iter().all(woken));
     }
 
     #[test]
     fn a_change_wakes_who_watches_it_and_nobody_else() {
         let (mut publisher, reader) = cell();
         let first = snapshot(&[(Kind::Endpoint, "a", "1"), (Kind::Endpoint, "b", "1")]);
-        publisher.publish(first.clone());
-        let a = reader.watch(vec![Interest::Resource(Kind::Endpoint, "a".into())]);
-        let b = reader.watch(vec![Interest::Resource(Kind::Endpoint, "b".into())]);
+        publisher.publish_compared(first.clone());
+        let one = |name: &str| reader.watch(vec![Interest::Resource(Kind::Endpoint, name.into())]);
+        let many = |set: &[&str]| reader.watch(vec![Interest::Names(Kind::Endpoint, names(set))]);
+        let (a, b) = (one("a"), one("b"));
+        let (with_a, without_a) = (many(&["a", "c"]), many(&["b", "c"]));
         let endpoints = reader.watch(vec![Interest::Kind(Kind::Endpoint)]);
         let clusters = reader.watch(vec![Interest::Kind(Kind::Cluster)]);
 
         let mut second = first;
-        let changed = Resource::fixed("a".into(), Bytes::from_static(b"2"));
-        second
-            .resources_mut(Kind::Endpoint)
-            .insert("a".into(), Arc::new(changed));
-        publisher.publish(second);
+        put(&mut second, Kind::Endpoint, "a", "2");
+        publisher.publish_compared(second);
 
-        assert!(woken(&a) && woken(&endpoints));
-        assert!(!woken(&b) && !woken(&clusters));
+        assert!(woken(&a) && woken(&endpoints) && woken(&with_a));
+        assert!(!woken(&b) && !woken(&clusters) && !woken(&without_a));
     }
 
     #[test]
     fn a_resource_that_comes_or_goes_is_a_change() {
         let (mut publisher, reader) = cell();
-        publisher.publish(Snapshot::default());
+        publisher.publish_compared(Snapshot::default());
         let watch = reader.watch(vec![Interest::Resource(Kind::Route, "http".into())]);
-        publisher.publish(snapshot(&[(Kind::Route, "http", "1")]));
+        let there = snapshot(&[(Kind::Route, "http", "1")]);
+        publisher.publish_compared(there);
         assert!(woken(&watch));
-        publisher.publish(Snapshot::default());
+        publisher.publish_compared(Snapshot::default());
         assert!(woken(&watch));
     }
 
     #[test]
     fn a_change_between_watch_and_wait_is_not_missed() {
         let (mut publisher, reader) = cell();
-        publisher.publish(Snapshot::default());
+        publisher.publish_compared(Snapshot::default());
         let watch = reader.watch(vec![Interest::Kind(Kind::Route)]);
-        publisher.publish(snapshot(&[(Kind::Route, "http", "1")]));
-        publisher.publish(snapshot(&[(Kind::Route, "http", "2")]));
+        for content in ["1", "2"] {
+            let next = snapshot(&[(Kind::Route, "http", content)]);
+            publisher.publish_compared(next);
+        }
         assert!(woken(&watch));
         assert!(!woken(&watch), "several changes are one wake-up");
     }
@@ -233,8 +432,86 @@ mod tests {
     #[test]
     fn a_dropped_watch_leaves_nothing_behind() {
         let (_publisher, reader) = cell();
-        let interests = vec![Interest::Kind(Kind::Route), Interest::Kind(Kind::Cluster)];
-        drop(reader.watch(interests));
-        assert!(reader.cell.watches().by_interest.is_empty());
+        let interests = vec![
+            Interest::Kind(Kind::Route),
+            Interest::Resource(Kind::Cluster, "a".into()),
+            Interest::Names(Kind::Endpoint, names(&["a"])),
+        ];
+        let watch = reader.watch(interests);
+        assert_eq!(reader.watches(), 3);
+        drop(watch);
+        assert_eq!(reader.watches(), 0);
+        assert!(reader.cell.watches().sets.is_empty());
+    }
+
+    #[test]
+    fn published_indexes_are_told_apart_by_numbers_and_keep_them_while_nothing_differs() {
+        let (mut publisher, reader) = cell();
+        let ids = |reader: &Reader| {
+            let current = reader.current().unwrap();
+            [Kind::Cluster, Kind::Route].map(|kind| current.index(kind).id())
+        };
+        let mut world = snapshot(&[(Kind::Route, "http", "1")]);
+        publisher.publish_compared(world.clone());
+        let first = ids(&reader);
+        put(&mut world, Kind::Cluster, "a", "1");
+        publisher.publish_compared(world.clone());
+        let second = ids(&reader);
+        assert_ne!(first[0], second[0]);
+        assert_eq!(first[1], second[1], "routes are the same");
+        put(&mut world, Kind::Route, "http", "2");
+        publisher.publish_compared(world);
+        let third = ids(&reader);
+        assert_eq!(second[0], third[0]);
+        assert_ne!(second[1], third[1]);
+    }
+
+    #[test]
+    fn differences_are_what_was_named_or_else_what_is_found() {
+        let (mut publisher, reader) = cell();
+        let mut world = snapshot(&[(Kind::Cluster, "a", "1"), (Kind::Cluster, "b", "1")]);
+        publisher.publish_compared(world.clone());
+        let first = reader.current().unwrap();
+        put(&mut world, Kind::Cluster, "a", "2");
+        publisher.publish_compared(world.clone());
+        let second = reader.current().unwrap();
+        world.remove(Kind::Cluster, "b");
+        publisher.publish_compared(world);
+        let third = reader.current().unwrap();
+        let differences = |from: &Snapshot, to: &Snapshot| {
+            let kind = Kind::Cluster;
+            reader.differences(kind, from.index(kind), to.index(kind))
+        };
+        assert_eq!(*differences(&first, &second), [Name::from("a")]);
+        assert_eq!(*differences(&second, &third), [Name::from("b")]);
+        let both = differences(&first, &third);
+        assert_eq!(*both, [Name::from("a"), Name::from("b")]);
+        assert!(
+            Arc::ptr_eq(&both, &differences(&first, &third)),
+            "found once"
+        );
+    }
+
+    #[test]
+    fn the_bytes_of_the_last_few_snapshots_are_at_hand() {
+        let (mut publisher, reader) = cell();
+        for content in ["1", "2", "3", "4", "5", "6"] {
+            let next = snapshot(&[(Kind::Cluster, "a", content)]);
+            publisher.publish_compared(next);
+        }
+        let version = |content: &str| super::super::Version::of_bytes(content.as_bytes());
+        let recent = |content: &str| {
+            let fits = |resource: &Resource| resource.version() == version(content);
+            reader.recent(Kind::Cluster, "a", fits).is_some()
+        };
+        let at_hand = ["1", "2", "3", "4", "5"].map(recent);
+        assert_eq!(at_hand, [false, true, true, true, true]);
+        let index = |content: &'static str| {
+            let wanted = snapshot(&[(Kind::Cluster, "a", content)]);
+            let wanted = wanted.index(Kind::Cluster).version();
+            reader.recent_index(Kind::Cluster, |index| index.version() == wanted)
+        };
+        assert!(index("6").is_some() && index("2").is_some());
+        assert!(index("1").is_none());
     }
 }

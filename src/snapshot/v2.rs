@@ -68,9 +68,11 @@ impl V2 {
     pub(super) fn encoded(&self, v3: Version) -> Encoded {
         let version = match self.beyond {
             None => v3,
-            Some(beyond) => Version::of_answer([("v3", v3), ("beyond", beyond)]),
+            Some(beyond) => {
+                Version::of_parts(&[v3.to_string().as_bytes(), beyond.to_string().as_bytes()])
+            }
         };
-        Encoded::under(version, (self.write)())
+        Encoded::new(version, (self.write)())
     }
 }
 

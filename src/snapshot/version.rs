@@ -2,45 +2,40 @@
 
 use std::fmt;
 
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
-/// The digest of some content: the first 128 bits of its SHA-256. Can be compared for equality
-/// and printed (32 hexadecimal digits), not ordered: content has no before and after.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Version([u8; 16]);
+/// Version of one resource: the first 64 bits of a SHA-256 over its content. Compares for equality
+/// and prints as 16 hexadecimal digits; content has no order.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Version(u64);
 
 impl Version {
-    /// The version of one resource, from its protobuf bytes.
+    /// The version of some bytes.
     pub fn of_bytes(bytes: &[u8]) -> Self {
-        Self::finish(Sha256::new_with_prefix(bytes))
+        Self::of_parts(&[bytes])
     }
 
-    /// The version of an answer, from the names and versions of exactly what is in it.
-    ///
-    /// `resources` must come sorted by name.
-    pub fn of_answer<'a>(resources: impl IntoIterator<Item = (&'a str, Self)>) -> Self {
+    /// The version of several pieces of content together. Each piece's length counts, so that
+    /// moving a byte from one piece to the next is another version.
+    pub fn of_parts(parts: &[&[u8]]) -> Self {
         let mut digest = Sha256::new();
-        for (name, version) in resources {
-            // The length keeps ("a", ..), ("bc", ..) apart from ("ab", ..), ("c", ..).
-            digest.update((name.len() as u64).to_le_bytes());
-            digest.update(name.as_bytes());
-            digest.update(version.0);
+        if let [one] = parts {
+            digest.update(one);
+        } else {
+            for part in parts {
+                digest.update((part.len() as u64).to_le_bytes());
+                digest.update(part);
+            }
         }
-        Self::finish(digest)
-    }
-
-    fn finish(digest: Sha256) -> Self {
-        let mut version = [0; 16];
-        for (to, from) in version.iter_mut().zip(digest.finalize()) {
-            *to = from;
-        }
-        Self(version)
+        let mut version = [0; 8];
+        fill(&mut version, digest);
+        Self(u64::from_be_bytes(version))
     }
 }
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        write!(f, "{:016x}", self.0)
     }
 }
 
@@ -50,34 +45,116 @@ impl fmt::Debug for Version {
     }
 }
 
+/// Version of a set of resources: the wrapping sum of one 128-bit digest per name and version.
+/// A change of the set updates it in a time that does not depend on the set's size. The empty set
+/// is zero. Prints as 32 hexadecimal digits.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct SetVersion(u128);
+
+impl SetVersion {
+    /// What one resource contributes to the version of every set that holds it.
+    pub fn of_resource(name: &str, version: Version) -> Self {
+        let mut digest = Sha256::new();
+        digest.update(version.0.to_be_bytes());
+        digest.update(name.as_bytes());
+        let mut sum = [0; 16];
+        fill(&mut sum, digest);
+        Self(u128::from_be_bytes(sum))
+    }
+
+    /// What one name contributes to the digest of a set of names.
+    pub fn of_name(name: &str) -> Self {
+        let mut sum = [0; 16];
+        fill(&mut sum, Sha256::new_with_prefix(name.as_bytes()));
+        Self(u128::from_be_bytes(sum))
+    }
+
+    /// The version of the set with one more resource, given what that contributes.
+    #[must_use]
+    pub fn with(self, contribution: Self) -> Self {
+        Self(self.0.wrapping_add(contribution.0))
+    }
+
+    /// The version of the set without one of its resources, given what that contributes.
+    #[must_use]
+    pub fn without(self, contribution: Self) -> Self {
+        Self(self.0.wrapping_sub(contribution.0))
+    }
+}
+
+impl FromIterator<Self> for SetVersion {
+    fn from_iter<I: IntoIterator<Item = Self>>(contributions: I) -> Self {
+        contributions.into_iter().fold(Self::default(), Self::with)
+    }
+}
+
+impl fmt::Display for SetVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for SetVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+fn fill(to: &mut [u8], digest: Sha256) {
+    for (to, from) in to.iter_mut().zip(digest.finalize()) {
+        *to = from;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_version_prints_as_the_start_of_the_sha256() {
-        assert_eq!(
-            Version::of_bytes(b"abc").to_string(),
-            "ba7816bf8f01cfea414140de5dae2223"
-        );
+        assert_eq!(Version::of_bytes(b"abc").to_string(), "ba7816bf8f01cfea");
     }
 
     #[test]
-    fn an_answer_tells_names_from_versions() {
-        let one = Version::of_bytes(b"1");
-        let two = Version::of_bytes(b"2");
+    fn pieces_are_kept_apart() {
         let versions = [
-            Version::of_answer([]),
-            Version::of_answer([("a", one)]),
-            Version::of_answer([("a", two)]),
-            Version::of_answer([("b", one)]),
-            Version::of_answer([("a", one), ("b", one)]),
-            Version::of_answer([("a", one), ("b", two)]),
+            Version::of_parts(&[b"ab", b"c"]),
+            Version::of_parts(&[b"a", b"bc"]),
+            Version::of_parts(&[b"abc", b""]),
+            Version::of_parts(&[b"abc"]),
         ];
         for (i, left) in versions.iter().enumerate() {
             for (j, right) in versions.iter().enumerate() {
                 assert_eq!(left == right, i == j, "{i} {j}");
             }
         }
+    }
+
+    #[test]
+    fn a_set_is_the_sum_of_its_names_and_versions() {
+        let (one, two) = (Version::of_bytes(b"1"), Version::of_bytes(b"2"));
+        let of = |set: &[(&str, Version)]| -> SetVersion {
+            set.iter()
+                .map(|(name, version)| SetVersion::of_resource(name, *version))
+                .collect()
+        };
+        let versions = [
+            of(&[]),
+            of(&[("a", one)]),
+            of(&[("a", two)]),
+            of(&[("b", one)]),
+            of(&[("a", one), ("b", one)]),
+            of(&[("a", one), ("b", two)]),
+            of(&[("a", two), ("b", one)]),
+        ];
+        for (i, left) in versions.iter().enumerate() {
+            for (j, right) in versions.iter().enumerate() {
+                assert_eq!(left == right, i == j, "{i} {j}");
+            }
+        }
+        assert_eq!(of(&[("a", one), ("b", two)]), of(&[("b", two), ("a", one)]));
+        let b = SetVersion::of_resource("b", two);
+        assert_eq!(of(&[("a", one), ("b", two)]).without(b), of(&[("a", one)]));
+        assert_eq!(SetVersion::default().to_string(), "0".repeat(32));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use imbl::OrdMap;
 use tokio::time::Instant;
 
-use crate::snapshot::{Flavour, Kind, Name, Resource, Snapshot, Version};
+use crate::snapshot::{Flavour, Index, Kind, Name, Resource, SetVersion, Snapshot};
 
 /// What is sent for one kind and name set, and its version.
 #[derive(Debug)]
@@ -17,11 +17,13 @@ pub(super) struct Content {
 impl Content {
     /// The content that consists of `resources`, which must come sorted by name.
     pub(super) fn new(resources: Vec<Arc<Resource>>, flavour: Flavour) -> Self {
-        let versions = resources
-            .iter()
-            .map(|resource| (&**resource.name(), resource.encoded(flavour).version()));
+        let contributions = resources.iter().map(|resource| {
+            let version = resource.encoded(flavour).version();
+            SetVersion::of_resource(resource.name(), version)
+        });
+        let version: SetVersion = contributions.collect();
         Self {
-            version: Version::of_answer(versions).to_string().into(),
+            version: version.to_string().into(),
             resources,
         }
     }
@@ -121,6 +123,11 @@ impl Settled {
     /// One resource.
     pub(super) fn resource(&self, kind: Kind, name: &str) -> Option<&Arc<Resource>> {
         self.snapshot.resource(kind, name)
+    }
+
+    /// The names and versions of every resource of a kind.
+    pub(super) fn index(&self, kind: Kind) -> &Arc<Index> {
+        self.snapshot.index(kind)
     }
 
     /// Every resource of a kind, by name.

@@ -20,7 +20,7 @@ use marathon_envoy::sim::backend::{Backend, Identity};
 use marathon_envoy::sim::envoy::{Envoy, Options};
 use marathon_envoy::sim::load::{Answer, Cause, Load, Pace, Probe, Target};
 use marathon_envoy::snapshot::cell::{Publisher, Reader, cell};
-use marathon_envoy::snapshot::{Encode, Flavour, Kind, Resource, Snapshot};
+use marathon_envoy::snapshot::{Encode, Flavour, Kind, Resource, Snapshot, Version};
 use marathon_envoy::state::event::Event;
 use marathon_envoy::state::{self, State, reduce};
 use marathon_envoy::xds;
@@ -139,7 +139,7 @@ impl Plane {
         let snapshot = Projection::full(intents, config, &state).snapshot().clone();
 
         let (mut publisher, reader) = cell();
-        publisher.publish(snapshot.clone());
+        publisher.publish_compared(snapshot.clone());
         let (control, serving) = Serving::start((own, 0).into(), reader.clone()).await;
         let bootstrap = bootstrap::yaml(&bootstrap::Config {
             transport,
@@ -184,10 +184,8 @@ impl Plane {
     }
 
     fn publish(&mut self, kind: Kind, resource: Resource) {
-        let name = resource.name().clone();
-        let resources = self.snapshot.resources_mut(kind);
-        resources.insert(name, Arc::new(resource));
-        self.publisher.publish(self.snapshot.clone());
+        self.snapshot.insert(kind, Arc::new(resource));
+        self.publisher.publish_compared(self.snapshot.clone());
     }
 
     async fn stop(mut self) {
@@ -225,7 +223,7 @@ async fn a_modified_cluster_is_warm_at_once(transport: Transport) {
     let differing = Differing(plane.resource(Kind::Cluster, "/web_0"));
     plane.publish(
         Kind::Cluster,
-        Resource::flavoured("/web_0".into(), differing),
+        Resource::flavoured("/web_0".into(), Version::of_bytes(b""), differing),
     );
     let is_modified = |count| count >= 1;
     let modified = "cluster_manager.cluster_modified";
@@ -306,7 +304,7 @@ async fn refused_routes_are_not_repeated(transport: Transport) {
     let differing = Differing(plane.resource(Kind::Cluster, "/gone_0"));
     plane.publish(
         Kind::Cluster,
-        Resource::flavoured("/gone_0".into(), differing),
+        Resource::flavoured("/gone_0".into(), Version::of_bytes(b""), differing),
     );
     let modified = "cluster_manager.cluster_modified";
     plane
@@ -364,7 +362,7 @@ async fn a_cluster_that_went_while_away_is_gone(transport: Transport) {
     );
     plane.serving.stop().await;
     for kind in [Kind::Cluster, Kind::Endpoint] {
-        plane.snapshot.resources_mut(kind).remove("/gone_0");
+        plane.snapshot.remove(kind, "/gone_0");
     }
     let good = plane.resource(Kind::Route, "http");
     let bytes = good.encoded(Flavour::Rest).bytes().clone();

@@ -94,7 +94,7 @@ pub(crate) fn projected(
     for event in events(case) {
         let (after, stale) = reduce(state.clone(), event);
         assert_eq!(stale, [], "{} leaves questions", case.display());
-        projection.project(&state, &after);
+        projection.project(&after);
         state = after;
     }
     (state, projection)

@@ -205,7 +205,7 @@ impl Edge {
             config.endpoints_refresh_delay = Duration::from_secs(30);
         });
         let (mut publisher, reader) = cell();
-        publisher.publish(projection.snapshot().clone());
+        publisher.publish_compared(projection.snapshot().clone());
         let address = (Ipv4Addr::LOCALHOST, 0).into();
         let listener = xds::Listener::tcp(address).await.unwrap();
         let address = listener.address().unwrap();

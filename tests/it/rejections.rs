@@ -113,12 +113,11 @@ impl Plane {
 
     fn put(&mut self, kind: Kind, name: &str, bytes: Vec<u8>) {
         let resource = Resource::fixed(name.into(), bytes.into());
-        let resources = self.snapshot.resources_mut(kind);
-        resources.insert(name.into(), Arc::new(resource));
+        self.snapshot.insert(kind, Arc::new(resource));
     }
 
     fn publish(&mut self) {
-        self.publisher.publish(self.snapshot.clone());
+        self.publisher.publish_compared(self.snapshot.clone());
     }
 
     fn target(&self) -> Target {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::super::{Projection, Step, clusters, listeners};
 use super::{cluster, https};
-use crate::snapshot::{Flavour, Kind, Name, Resource};
+use crate::snapshot::{Kind, Name, Resource};
 use crate::state::State;
 use crate::state::certificate::Certificate;
 
@@ -46,8 +46,7 @@ impl Projection {
             Some((chain.clone(), Arc::clone(certificate)))
         });
         let secrets = self.snapshot.resources(Kind::Secret).values();
-        // Whichever transport: a secret is the same for all.
-        let versions = secrets.map(|secret| secret.encoded(Flavour::Rest).version().to_string());
+        let versions = secrets.map(|secret| secret.version().to_string());
         let versions = versions.collect::<Vec<_>>().join(" ");
         Some(listener.with_v2(https(&self.config, certified.collect(), &versions)))
     }

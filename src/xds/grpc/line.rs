@@ -8,12 +8,11 @@ mod thing;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use imbl::OrdMap;
 use tokio::time::Instant;
 
 use super::names::Asked;
 use super::said::{Said, Verdict, Wish};
-use crate::snapshot::{Flavour, Kind, Name, Resource, Version, differences};
+use crate::snapshot::{Flavour, Index, Kind, Name, Resource, SetVersion, Version};
 use crate::xds::content::{Content, Settled};
 use crate::xds::order::blank;
 use thing::{Had, Thing};
@@ -43,7 +42,7 @@ pub(super) struct Line {
     /// The version that a state-of-the-world client came with, until it is first looked at.
     claim: Option<Box<str>>,
     /// The resources that `due` is up to date with.
-    seen: Option<OrdMap<Name, Arc<Resource>>>,
+    seen: Option<Arc<Index>>,
     /// Since when something published is due, if the client was waiting then.
     published: Option<Instant>,
     /// Answers that the client has yet to speak about, oldest first.
@@ -314,20 +313,20 @@ impl Line {
 
     /// Notes what differs in a snapshot from the one that was looked at before.
     pub(super) fn look(&mut self, settled: &Settled) {
-        let resources = settled.resources(self.kind);
+        let index = settled.index(self.kind);
         match self.seen.take() {
-            Some(seen) if seen.ptr_eq(resources) => {}
+            Some(seen) if Arc::ptr_eq(&seen, index) => {}
             Some(seen) => {
-                for name in differences(&seen, resources) {
-                    if self.asked.includes(&name) {
-                        self.due.entry(name).or_insert(Due::Changed);
+                for name in seen.differences(index) {
+                    if self.asked.includes(name) {
+                        self.due.entry(name.clone()).or_insert(Due::Changed);
                         self.published.get_or_insert(settled.seen_at());
                     }
                 }
             }
             None => self.look_first(settled),
         }
-        self.seen = Some(resources.clone());
+        self.seen = Some(index.clone());
     }
 
     fn look_first(&mut self, settled: &Settled) {
@@ -401,12 +400,12 @@ impl Line {
     }
 
     /// The version of all that the client is known to have.
-    fn version_of_all(&self) -> Version {
-        let known = self.things.iter().filter_map(|(name, thing)| {
-            let resource = thing.latest.known()?;
-            Some((&**name, resource.encoded(self.flavour).version()))
-        });
-        Version::of_answer(known)
+    fn version_of_all(&self) -> SetVersion {
+        let known = self.things.values();
+        let known = known.filter_map(|thing| thing.latest.known());
+        known
+            .map(|resource| resource.head().contribution())
+            .collect()
     }
 
     /// Makes names due that the client asks for, whatever it has of them.

@@ -58,8 +58,7 @@ impl Shelf {
     }
 
     fn put_resource(&mut self, kind: Kind, resource: Resource) -> &mut Self {
-        let resources = self.snapshot.resources_mut(kind);
-        resources.insert(resource.name().clone(), Arc::new(resource));
+        self.snapshot.insert(kind, Arc::new(resource));
         self
     }
 
@@ -70,7 +69,7 @@ impl Shelf {
     }
 
     fn remove(&mut self, kind: Kind, name: &str) -> &mut Self {
-        self.snapshot.resources_mut(kind).remove(name);
+        self.snapshot.remove(kind, name);
         self
     }
 
@@ -80,7 +79,7 @@ impl Shelf {
     }
 
     fn publish(&mut self) {
-        self.publisher.publish(self.snapshot.clone());
+        self.publisher.publish_compared(self.snapshot.clone());
     }
 }
 

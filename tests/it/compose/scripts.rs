@@ -312,7 +312,7 @@ fn the_app_is_what_its_agent_can_start_and_what_the_daemon_serves() {
     let synced = Event::Synced(translate::apps(list.as_bytes()).unwrap());
     let before = State::new(state::Config::default());
     let (after, _) = reduce(before.clone(), synced);
-    projection.project(&before, &after);
+    projection.project(&after);
     assert_eq!(after.problems(), []);
     assert_eq!(projection.problems(), []);
     let clusters = projection.snapshot().resources(Kind::Cluster);

@@ -26,8 +26,7 @@ impl Generations {
         let content = self.0.len().to_string();
         let resource = Arc::new(resource(kind, name, &content));
         self.0.push(Arc::downgrade(&resource));
-        let resources = server.snapshot.resources_mut(kind);
-        resources.insert(name.into(), resource);
+        server.snapshot.insert(kind, resource);
         server.publish();
         content
     }

@@ -155,8 +155,7 @@ impl Server {
     }
 
     pub(super) fn put_resource(&mut self, kind: Kind, resource: Resource) -> &mut Self {
-        let resources = self.snapshot.resources_mut(kind);
-        resources.insert(resource.name().clone(), Arc::new(resource));
+        self.snapshot.insert(kind, Arc::new(resource));
         self
     }
 
@@ -168,7 +167,7 @@ impl Server {
 
     /// Takes a resource out of the next snapshot.
     pub(super) fn remove(&mut self, kind: Kind, name: &str) -> &mut Self {
-        self.snapshot.resources_mut(kind).remove(name).unwrap();
+        self.snapshot.remove(kind, name).unwrap();
         self
     }
 
@@ -176,7 +175,7 @@ impl Server {
     pub(super) fn publish(&mut self) {
         let publisher = self.publisher.as_mut();
         let publisher = publisher.expect("a server whose snapshot the test makes");
-        publisher.publish(self.snapshot.clone());
+        publisher.publish_compared(self.snapshot.clone());
     }
 
     /// Publishes a resource that nobody has seen, and gives its name.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use envoy_api::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
-use marathon_envoy::snapshot::{Encode, Flavour, Kind, Resource};
+use marathon_envoy::snapshot::{Encode, Flavour, Kind, Resource, Version};
 use serde_json::json;
 use tonic::Code;
 
@@ -171,7 +171,10 @@ impl Encode for Asker {
 
 async fn a_resource_names_the_transport_that_it_came_by(service: Service, kind: Kind) {
     let mut server = Server::start().await;
-    server.put_resource(kind, Resource::flavoured("a".into(), Asker(kind)));
+    server.put_resource(
+        kind,
+        Resource::flavoured("a".into(), Version::of_bytes(b""), Asker(kind)),
+    );
     server.publish();
     let (flavour, delta_flavour) = match service {
         Service::Aggregated => (Flavour::Ads, Flavour::Ads),

@@ -237,6 +237,7 @@ pub(super) const ROOMS: [Room; 21] = [
         name: "resources",
         ours: &[
             "intent",
+            "snapshot::Changes",
             "snapshot::Encode",
             "snapshot::Flavour",
             "snapshot::Kind",
@@ -244,6 +245,7 @@ pub(super) const ROOMS: [Room; 21] = [
             "snapshot::Resource",
             "snapshot::Snapshot",
             "snapshot::V2",
+            "snapshot::Version",
             "state",
         ],
         bans: &[&IO, &CLOCK, &CHANCE, &LOGS],

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::thing::{Had, Thing};
 use super::{Answer, Draft, Due, Form, Gate, Line, Phase, Sent};
-use crate::snapshot::{Kind, Name, Resource, Version};
+use crate::snapshot::{Kind, Name, Resource, SetVersion};
 use crate::xds::content::{Content, Settled};
 use crate::xds::order::{blank, is_blank};
 
@@ -344,11 +344,9 @@ impl Line {
 
     /// The version of an answer that holds a part: in delta of that part, else of all that the
     /// client has after it, so that a client that comes back with it can be told what it lacks.
-    fn part_version(&self, resources: &[Arc<Resource>]) -> Version {
-        let flavour = self.flavour;
-        let pair = |resource: &'_ Arc<Resource>| resource.encoded(flavour).version();
+    fn part_version(&self, resources: &[Arc<Resource>]) -> SetVersion {
         match self.form {
-            Form::Delta => Version::of_answer(resources.iter().map(|r| (&**r.name(), pair(r)))),
+            Form::Delta => resources.iter().map(|r| r.head().contribution()).collect(),
             Form::World => self.version_of_all(),
         }
     }

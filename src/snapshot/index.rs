@@ -1,0 +1,69 @@
+//! The names and versions of one kind's resources at one moment: what a client can be known to
+//! have, without the bytes.
+
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
+
+use super::{Head, Name, SetVersion};
+
+/// The names and versions of one kind's resources at one moment. Indexes of neighbouring moments
+/// share what did not change.
+#[derive(Clone, Debug, Default)]
+pub struct Index {
+    heads: OrdMap<Name, Arc<Head>>,
+    version: SetVersion,
+    id: u64,
+}
+
+impl Index {
+    /// What is known of one resource.
+    pub fn get(&self, name: &str) -> Option<&Arc<Head>> {
+        self.heads.get(name)
+    }
+
+    /// Every resource, by name.
+    pub fn heads(&self) -> &OrdMap<Name, Arc<Head>> {
+        &self.heads
+    }
+
+    /// The version of all of them together.
+    pub fn version(&self) -> SetVersion {
+        self.version
+    }
+
+    /// A number that tells published indexes of one process apart: equal numbers, equal content.
+    /// Zero for those that were not published, which are told apart by nothing.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The names under which the two differ, sorted. Parts that the two share are skipped, so the
+    /// cost is that of the difference.
+    pub fn differences<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a Name> {
+        self.heads.diff(&other.heads).map(|item| match item {
+            DiffItem::Add(name, _) | DiffItem::Remove(name, _) => name,
+            DiffItem::Update { new: (name, _), .. } => name,
+        })
+    }
+
+    pub(super) fn insert(&mut self, head: Arc<Head>) {
+        let contribution = head.contribution();
+        let replaced = self.heads.insert(head.name().clone(), head);
+        if let Some(replaced) = replaced {
+            self.version = self.version.without(replaced.contribution());
+        }
+        self.version = self.version.with(contribution);
+    }
+
+    pub(super) fn remove(&mut self, name: &str) {
+        if let Some(removed) = self.heads.remove(name) {
+            self.version = self.version.without(removed.contribution());
+        }
+    }
+
+    pub(super) fn publish_as(&mut self, id: u64) {
+        self.id = id;
+    }
+}

@@ -1,0 +1,69 @@
+//! A set of names that many readers share.
+
+use imbl::OrdSet;
+
+use super::{Name, SetVersion};
+
+/// A set of names that many readers share. Sets that differ by a few names share the rest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NameSet {
+    names: OrdSet<Name>,
+    digest: SetVersion,
+}
+
+impl NameSet {
+    /// Whether there is no name.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// How many names there are.
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Whether `name` is one of them.
+    pub fn contains(&self, name: &str) -> bool {
+        self.names.contains(name)
+    }
+
+    /// The names, sorted.
+    pub fn iter(&self) -> impl Iterator<Item = &Name> {
+        self.names.iter()
+    }
+
+    /// The digest of the names: equal sets have equal digests. Clients choose names, so equal
+    /// digests alone prove nothing.
+    pub fn digest(&self) -> SetVersion {
+        self.digest
+    }
+
+    /// Adds a name, and says whether it was missing.
+    pub fn insert(&mut self, name: Name) -> bool {
+        if self.names.contains(&name) {
+            return false;
+        }
+        self.digest = self.digest.with(SetVersion::of_name(&name));
+        self.names.insert(name);
+        true
+    }
+
+    /// Takes a name out, and says whether it was there.
+    pub fn remove(&mut self, name: &str) -> bool {
+        if self.names.remove(name).is_none() {
+            return false;
+        }
+        self.digest = self.digest.without(SetVersion::of_name(name));
+        true
+    }
+}
+
+impl FromIterator<Name> for NameSet {
+    fn from_iter<I: IntoIterator<Item = Name>>(names: I) -> Self {
+        let mut set = Self::default();
+        for name in names {
+            set.insert(name);
+        }
+        set
+    }
+}

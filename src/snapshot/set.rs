@@ -1,0 +1,93 @@
+//! All resources of one moment, and their indexes.
+
+use std::sync::Arc;
+
+use imbl::OrdMap;
+
+use super::{Changes, Index, Kind, Name, Resource};
+
+/// All resources of one moment. Cheap to clone; parts that did not change are shared.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    kinds: [Resources; Kind::ALL.len()],
+}
+
+/// The resources of one kind, and their index, which always has the same names.
+#[derive(Clone, Debug, Default)]
+struct Resources {
+    by_name: OrdMap<Name, Arc<Resource>>,
+    index: Arc<Index>,
+}
+
+impl Snapshot {
+    /// The resources of one kind, by name.
+    pub fn resources(&self, kind: Kind) -> &OrdMap<Name, Arc<Resource>> {
+        &self.kind(kind).by_name
+    }
+
+    /// One resource.
+    pub fn resource(&self, kind: Kind, name: &str) -> Option<&Arc<Resource>> {
+        self.resources(kind).get(name)
+    }
+
+    /// The names and versions of one kind's resources.
+    pub fn index(&self, kind: Kind) -> &Arc<Index> {
+        &self.kind(kind).index
+    }
+
+    /// Puts a resource in; the one that had its name before is answered.
+    pub fn insert(&mut self, kind: Kind, resource: Arc<Resource>) -> Option<Arc<Resource>> {
+        let resources = self.kind_mut(kind);
+        Arc::make_mut(&mut resources.index).insert(resource.head().clone());
+        resources.by_name.insert(resource.name().clone(), resource)
+    }
+
+    /// Takes a resource out.
+    pub fn remove(&mut self, kind: Kind, name: &str) -> Option<Arc<Resource>> {
+        let resources = self.kind_mut(kind);
+        let removed = resources.by_name.remove(name)?;
+        Arc::make_mut(&mut resources.index).remove(name);
+        Some(removed)
+    }
+
+    /// What differs from `before`, found by comparing. Whoever makes a snapshot knows it already.
+    pub fn changes_since(&self, before: &Self) -> Changes {
+        let mut changes = Changes::default();
+        for kind in Kind::ALL {
+            for name in before.index(kind).differences(self.index(kind)) {
+                changes.add(kind, name.clone());
+            }
+        }
+        changes
+    }
+
+    /// Gives the indexes of the kinds that differ from `previous` the number `id`, and takes those
+    /// of the others from there.
+    pub(super) fn publish_as(&mut self, id: u64, previous: Option<&Self>, changes: &Changes) {
+        for kind in Kind::ALL {
+            let resources = self.kind_mut(kind);
+            match previous {
+                Some(previous) if changes.of(kind).is_empty() => {
+                    resources.index = previous.index(kind).clone();
+                }
+                Some(_) | None => Arc::make_mut(&mut resources.index).publish_as(id),
+            }
+        }
+    }
+
+    fn kind(&self, kind: Kind) -> &Resources {
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "the array has a place for every kind"
+        )]
+        &self.kinds[kind as usize]
+    }
+
+    fn kind_mut(&mut self, kind: Kind) -> &mut Resources {
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "the array has a place for every kind"
+        )]
+        &mut self.kinds[kind as usize]
+    }
+}
