@@ -187,7 +187,7 @@ async fn the_snapshot_shows_resources_and_problems() {
             "name": "/web_0",
         })
     );
-    assert_eq!(clusters[1]["version"].as_str().unwrap().len(), 32);
+    assert_eq!(clusters[1]["version"].as_str().unwrap().len(), 16);
     assert_eq!(body["endpoints"]["resources"], json!([]));
     assert_eq!(
         body["routes"]["resources"][0]["resource"]["error"],

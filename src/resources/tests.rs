@@ -312,7 +312,7 @@ fn a_host_s_routes_go_by_weight_then_app_then_port() {
     );
     let table = projection.snapshot().resource(Kind::Route, "http").unwrap();
     let required: Vec<_> = table.requires().iter().map(|(_, name)| &**name).collect();
-    assert_eq!(required, ["/a_0", "/a_0", "/b_0", "/b_0", "/b_1", "/b_1"]);
+    assert_eq!(required, ["/a_0", "/b_0", "/b_1", "/a_0", "/b_0", "/b_1"]);
 }
 
 #[test]
