@@ -1,7 +1,7 @@
 //! Where the snapshot is swapped whole, and where readers wait for the part that they asked for.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::Notify;
@@ -13,6 +13,7 @@ pub fn cell() -> (Publisher, Reader) {
     let cell = Arc::new(Cell {
         current: ArcSwapOption::empty(),
         past: Mutex::default(),
+        departed: OnceLock::new(),
         watches: Mutex::default(),
     });
     let publisher = Publisher {
@@ -70,8 +71,12 @@ pub struct Watch {
 struct Cell {
     current: ArcSwapOption<Snapshot>,
     past: Mutex<Past>,
+    departed: OnceLock<Departed>,
     watches: Mutex<Watches>,
 }
+
+/// Makes a resource again from its kind and name.
+type Departed = Box<dyn Fn(Kind, &Name) -> Option<Resource> + Send + Sync>;
 
 /// How many snapshots before the current one are kept for their bytes. They share what did not
 /// change; what they hold alone is what the last few changes replaced.
@@ -131,7 +136,17 @@ impl Publisher {
 }
 
 impl Publisher {
-    /// The same for who does not know what differs: it is found by comparing.
+    /// Says how a resource that left is made again from its name, for the clients that a former
+    /// process gave it. The first call counts.
+    pub fn remake_departed(
+        &self,
+        make: impl Fn(Kind, &Name) -> Option<Resource> + Send + Sync + 'static,
+    ) {
+        // A second one would be for the same clients and the same resources.
+        let _ = self.cell.departed.set(Box::new(make));
+    }
+
+    /// [`publish`](Self::publish) for who does not know what differs: it is found by comparing.
     pub fn publish_compared(&mut self, snapshot: Snapshot) {
         let current = self.cell.current.load();
         let changes = match &*current {
@@ -172,12 +187,20 @@ impl Reader {
         known.find(|resource| fits(resource)).cloned()
     }
 
-    /// The index of a kind among the last few, current one included, that fits.
-    pub fn recent_index(&self, kind: Kind, fits: impl Fn(&Index) -> bool) -> Option<Arc<Index>> {
+    /// The last few indexes of a kind, newest first, each once.
+    pub fn recent_indexes(&self, kind: Kind) -> Vec<Arc<Index>> {
         let current = self.current();
         let past = self.cell.past();
-        let mut known = current.iter().chain(&past.recent).map(|s| s.index(kind));
-        known.find(|index| fits(index)).cloned()
+        let known = current.iter().chain(&past.recent).map(|s| s.index(kind));
+        let mut indexes: Vec<Arc<Index>> = known.cloned().collect();
+        indexes.dedup_by_key(|index| index.id());
+        indexes
+    }
+
+    /// A resource that is in none of the last few snapshots, made again from its name, if its
+    /// publisher knows how.
+    pub fn departed(&self, kind: Kind, name: &Name) -> Option<Resource> {
+        self.cell.departed.get()?(kind, name)
     }
 
     /// Watches `interests` from now on. Look at [`current`](Self::current) after this, not before,
@@ -506,12 +529,13 @@ mod tests {
         };
         let at_hand = ["1", "2", "3", "4", "5"].map(recent);
         assert_eq!(at_hand, [false, true, true, true, true]);
-        let index = |content: &'static str| {
+        let indexes = reader.recent_indexes(Kind::Cluster);
+        let versions: Vec<_> = indexes.iter().map(|index| index.version()).collect();
+        let wanted = ["6", "5", "4", "3", "2"].map(|content| {
             let wanted = snapshot(&[(Kind::Cluster, "a", content)]);
-            let wanted = wanted.index(Kind::Cluster).version();
-            reader.recent_index(Kind::Cluster, |index| index.version() == wanted)
-        };
-        assert!(index("6").is_some() && index("2").is_some());
-        assert!(index("1").is_none());
+            wanted.index(Kind::Cluster).version()
+        });
+        assert_eq!(versions, wanted);
+        assert_eq!(reader.recent_indexes(Kind::Route).len(), 1);
     }
 }

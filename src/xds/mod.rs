@@ -5,6 +5,7 @@ mod client;
 mod clients;
 mod config;
 mod content;
+mod delivery;
 mod grpc;
 mod limits;
 mod listener;
@@ -43,17 +44,17 @@ use tokio_util::task::TaskTracker;
 pub use api::Api;
 pub use clients::{BadName, Clients, Names as ClientNames};
 pub use config::Config;
-pub use limits::{Limits, Patience};
+pub use delivery::{Pacing, Progress};
+pub use limits::Limits;
 pub use listener::{Listener, SocketFile};
 pub use proxies::{Proxies, ProxyId};
-pub use subscription::Progress;
 pub use tls::Tls;
 pub use view::{KindView, ProxyView, StreamView, SubscriptionView};
 
 use crate::metrics::Metrics;
 use crate::snapshot::cell::Reader;
 use client::Client;
-use grpc::{Ends, Grpc, is_grpc};
+use grpc::{Grpc, Shutdown, is_grpc};
 use listener::Accepted;
 use refusals::Refusals;
 use rest::{Connection, Polls};
@@ -115,6 +116,7 @@ pub async fn serve(
         next_connection: AtomicU64::default(),
         tasks: tasks.clone(),
         streams: Arc::new(grpc::Shared {
+            delivery: delivery::Shared::new(reader.clone()),
             reader: reader.clone(),
             config: config.clone(),
             proxies: proxies.clone(),
@@ -264,7 +266,7 @@ impl Server {
         };
         let started = Arc::new(AtomicBool::new(false));
         let streamed = Arc::new(AtomicBool::new(false));
-        let ends = Ends {
+        let ends = Shutdown {
             stop: self.polls.shutdown.child_token(),
             cut: CancellationToken::new(),
         };

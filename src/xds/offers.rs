@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use super::content::Content;
-use super::limits::Patience;
+use super::delivery::Pacing;
 
 /// Whether what a client says can be taken as the words of one client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,15 +36,15 @@ impl Offers {
         &self,
         content: &Content,
         identity: Identity,
-        patience: &Patience,
+        pacing: &Pacing,
         now: Instant,
     ) -> Option<Instant> {
         let mut offers = self.0.iter();
         offers
             .find(|offer| offer.identity == identity && *offer.version == *content.version())
-            .filter(|offer| offer.times >= patience.empty_burst)
-            .filter(|offer| now < offer.last + patience.empty_calm)
-            .map(|offer| offer.last + patience.empty_pause)
+            .filter(|offer| offer.times >= pacing.empty_burst)
+            .filter(|offer| now < offer.last + pacing.empty_calm)
+            .map(|offer| offer.last + pacing.empty_pause)
     }
 
     /// Notes that `content` is given now.
@@ -52,12 +52,11 @@ impl Offers {
         &mut self,
         content: &Content,
         identity: Identity,
-        patience: &Patience,
+        pacing: &Pacing,
         now: Instant,
     ) {
         // The list is as long as there are connections with such a client: one, as a rule.
-        self.0
-            .retain(|offer| now < offer.last + patience.empty_calm);
+        self.0.retain(|offer| now < offer.last + pacing.empty_calm);
         let mut offers = self.0.iter_mut();
         let same =
             offers.find(|offer| offer.identity == identity && *offer.version == *content.version());

@@ -123,9 +123,9 @@ impl Poll {
             // What it waited for, to be calm or in order, it has waited for long enough.
             (Claim::Nothing, Some(wanted)) => {
                 let missing = subscription.missing().cloned();
-                let patience = &self.proxies.limits.patience;
+                let pacing = &self.proxies.limits.pacing;
                 let sent = wanted.clone();
-                subscription.sent(&self.claim, sent, identity, patience, None, now);
+                subscription.sent(&self.claim, sent, identity, pacing, None, now);
                 if let Some((kind, name)) = missing {
                     self.gate_expired(kind, &name);
                 }
@@ -218,7 +218,7 @@ impl Poll {
             self.heard = true;
             self.hear(state, wanted.as_ref(), identity, now);
         }
-        let patience = &limits.patience;
+        let pacing = &limits.pacing;
         let Some(wanted) = wanted else {
             self.wanted = None;
             if let Some(subscription) = state.subscription(&self.asked) {
@@ -234,7 +234,7 @@ impl Poll {
             // The entry lives as long as its polls.
             return Step::Hold { until: None };
         };
-        match subscription.next(&self.claim, &wanted, identity, patience, now) {
+        match subscription.next(&self.claim, &wanted, identity, pacing, now) {
             Next::Hold { until } => return Step::Hold { until },
             Next::Send => {}
         }
@@ -248,7 +248,7 @@ impl Poll {
         let mut answer = (wanted, self.published);
         if let Some(missing) = missing {
             let (kind, name) = missing.clone();
-            match subscription.gated(&answer.0, missing, patience, now) {
+            match subscription.gated(&answer.0, missing, pacing, now) {
                 Next::Hold { until } => match self.first_in_line(state, &answer.0, settled) {
                     Some(first) => answer = (first, None),
                     None => return Step::Hold { until },
@@ -259,7 +259,7 @@ impl Poll {
         let (content, published) = answer;
         if let Some(subscription) = state.subscription(&self.asked) {
             let sent = content.clone();
-            subscription.sent(&self.claim, sent, identity, patience, published, now);
+            subscription.sent(&self.claim, sent, identity, pacing, published, now);
         }
         Step::Answer(content)
     }
@@ -310,8 +310,8 @@ impl Poll {
         let Some(subscription) = state.subscription(&self.asked) else {
             return;
         };
-        let patience = &proxies.limits.patience;
-        match subscription.heard(&self.claim, wanted, identity, patience, now) {
+        let pacing = &proxies.limits.pacing;
+        match subscription.heard(&self.claim, wanted, identity, pacing, now) {
             Heard::Nothing => {}
             Heard::Accepted { published } => {
                 if let Some(published) = published {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::content::{Claim, Content};
-use super::limits::Patience;
+use super::delivery::{Pacing, Progress};
 use super::offers::{Identity, Offers};
 use crate::snapshot::{Kind, Name};
 
@@ -93,20 +93,6 @@ pub(super) enum Next {
     },
 }
 
-/// How far a client is with one subscription.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Progress {
-    /// It has what it should have.
-    Synced,
-    /// It has nothing, and was sent nothing.
-    NotSent,
-    /// It has yet to be given, or to accept, what it should have.
-    Stale,
-    /// It did not take what it was given.
-    Rejected,
-}
-
 impl Subscription {
     /// Takes in what a client says it has, while `wanted` is what it should have.
     pub(super) fn heard(
@@ -114,7 +100,7 @@ impl Subscription {
         claim: &Claim,
         wanted: Option<&Arc<Content>>,
         identity: Identity,
-        patience: &Patience,
+        pacing: &Pacing,
         now: Instant,
     ) -> Heard {
         let version = match claim {
@@ -150,7 +136,7 @@ impl Subscription {
             (Some(sent), Identity::Own) if sent.pending => {
                 sent.pending = false;
                 let rejected = sent.content.version().into();
-                self.reject(rejected, patience, now)
+                self.reject(rejected, pacing, now)
             }
             (Some(_) | None, Identity::Own | Identity::Shared { .. }) => Heard::Nothing,
         }
@@ -163,7 +149,7 @@ impl Subscription {
         claim: &Claim,
         wanted: &Content,
         identity: Identity,
-        patience: &Patience,
+        pacing: &Pacing,
         now: Instant,
     ) -> Next {
         if self.wanted.as_deref() != Some(wanted.version()) {
@@ -184,7 +170,7 @@ impl Subscription {
             // One of many that reject must not be answered in a tight loop either.
             (Claim::Nothing, Identity::Own | Identity::Shared { .. })
             | (Claim::Version(_), Identity::Shared { .. }) => {
-                self.offers.next_at(wanted, identity, patience, now)
+                self.offers.next_at(wanted, identity, pacing, now)
             }
         };
         match offer_at {
@@ -198,7 +184,7 @@ impl Subscription {
         &mut self,
         wanted: &Arc<Content>,
         missing: (Kind, Name),
-        patience: &Patience,
+        pacing: &Pacing,
         now: Instant,
     ) -> Next {
         let gate = self.gate.get_or_insert_with(|| Gate {
@@ -208,7 +194,7 @@ impl Subscription {
             first_missing: None,
         });
         gate.missing = missing;
-        let until = gate.since + patience.gate_cap;
+        let until = gate.since + pacing.gate_cap;
         if now < until {
             Next::Hold { until: Some(until) }
         } else {
@@ -244,7 +230,7 @@ impl Subscription {
         claim: &Claim,
         content: Arc<Content>,
         identity: Identity,
-        patience: &Patience,
+        pacing: &Pacing,
         published: Option<Instant>,
         now: Instant,
     ) {
@@ -252,7 +238,7 @@ impl Subscription {
             (Claim::Version(_), Identity::Own) => {}
             (Claim::Nothing, Identity::Own | Identity::Shared { .. })
             | (Claim::Version(_), Identity::Shared { .. }) => {
-                self.offers.note(&content, identity, patience, now);
+                self.offers.note(&content, identity, pacing, now);
             }
         }
         if self
@@ -374,11 +360,11 @@ impl Subscription {
         });
     }
 
-    fn reject(&mut self, version: Box<str>, patience: &Patience, now: Instant) -> Heard {
+    fn reject(&mut self, version: Box<str>, pacing: &Pacing, now: Instant) -> Heard {
         let before = self.rejection.take().filter(|r| r.version == version);
         let first = before.is_none();
-        let wait = before.map_or(patience.reoffer_first, |rejection| {
-            (rejection.wait * 2).min(patience.reoffer_limit)
+        let wait = before.map_or(pacing.reoffer_first, |rejection| {
+            (rejection.wait * 2).min(pacing.reoffer_limit)
         });
         self.rejection = Some(Rejection {
             version,

@@ -8,10 +8,10 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::delivery::{Progress, SubscriptionFacts};
 use super::grpc::Stream;
 use super::order::Entry;
 use super::proxies::{Proxies, Proxy};
-use super::subscription::Progress;
 use crate::snapshot::Kind;
 
 /// The longest pause between two polls of a proxy that still asks for something: twice a refresh
@@ -131,8 +131,11 @@ impl Proxies {
 fn streaming(streams: &[Arc<Stream>], now: Instant) -> Option<ProxyView> {
     let first = streams.first()?;
     let mut by_kind: BTreeMap<Kind, Vec<StreamView>> = BTreeMap::new();
-    for (kind, view) in streams.iter().flat_map(|stream| stream.kinds(now)) {
-        by_kind.entry(kind).or_default().push(view);
+    for stream in streams {
+        for ((kind, _), facts) in stream.delivery().facts() {
+            let view = stream_view(facts, now);
+            by_kind.entry(*kind).or_default().push(view);
+        }
     }
     let kinds = by_kind.into_iter().filter_map(|(kind, streams)| {
         Some(KindView {
@@ -151,6 +154,21 @@ fn streaming(streams: &[Arc<Stream>], now: Instant) -> Option<ProxyView> {
         shared_identity: false,
         kinds: kinds.collect(),
     })
+}
+
+fn stream_view(facts: SubscriptionFacts, now: Instant) -> StreamView {
+    StreamView {
+        names: facts.names,
+        state: facts.state,
+        sent: facts.sent,
+        accepted: facts.accepted,
+        since_seconds: now.duration_since(facts.changed_at).as_secs_f64(),
+        nacks: facts.nacks,
+        error: facts.error.map(|error| error.to_string()),
+        waits_for: facts
+            .waits_for
+            .map(|(kind, name)| (kind.as_str(), name.to_string())),
+    }
 }
 
 fn view(proxy: &Proxy, now: Instant) -> ProxyView {

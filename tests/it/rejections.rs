@@ -39,9 +39,9 @@ const FOR_EVER: Duration = Duration::from_secs(3600);
 
 /// The limits of a server that offers what was rejected again after `wait`, then twice that.
 fn offering_again_after(wait: Duration) -> xds::Limits {
-    let defaults = xds::Patience::default();
+    let defaults = xds::Pacing::default();
     xds::Limits {
-        patience: xds::Patience {
+        pacing: xds::Pacing {
             reoffer_first: wait,
             reoffer_limit: defaults.reoffer_limit.max(wait),
             ..defaults

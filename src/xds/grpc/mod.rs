@@ -1,35 +1,31 @@
 //! gRPC: one aggregated stream for all kinds, or one for each, state-of-the-world or delta.
 
-mod line;
-mod names;
-mod said;
-mod services;
-mod session;
+mod frame;
+mod method;
+mod read;
 mod stream;
-mod wire;
+mod transport;
+mod write;
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use http::{Request, Response, Version, header};
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tonic::{Status, Streaming};
 
-use super::limits::Patience;
+use super::delivery::{self, Client, Form, Step};
 use super::proxies::Proxies;
 use super::rest::Connection;
 use super::{Config, Tasks};
 use crate::metrics::Metrics;
 use crate::snapshot::Kind;
 use crate::snapshot::cell::{Interest, Reader};
-use line::Form;
-use session::{Session, Step};
+use frame::{Code, Messages, Outgoing, Requests, Status};
+use method::{Method, Unknown};
 use stream::Driver;
-pub(super) use stream::{Ends, Stream, Transport};
-use wire::{Wire, World};
+pub(super) use stream::{Shutdown, Stream};
+use transport::Transport;
 
 /// What all streams of a listener share.
 pub(super) struct Shared {
@@ -38,6 +34,7 @@ pub(super) struct Shared {
     pub(super) proxies: Arc<Proxies>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) tasks: Tasks,
+    pub(super) delivery: delivery::Shared,
 }
 
 /// Serves the gRPC requests of one connection. Cheap to clone.
@@ -45,7 +42,7 @@ pub(super) struct Shared {
 pub(super) struct Grpc {
     shared: Arc<Shared>,
     connection: Connection,
-    ends: Ends,
+    shutdown: Shutdown,
 }
 
 /// Whether a request is for [`Grpc`].
@@ -57,71 +54,93 @@ pub(super) fn is_grpc(request: &Request<Incoming>) -> bool {
 
 impl Grpc {
     /// The services of one connection.
-    pub(super) fn new(shared: Arc<Shared>, connection: Connection, ends: Ends) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, connection: Connection, shutdown: Shutdown) -> Self {
         Self {
             shared,
             connection,
-            ends,
+            shutdown,
         }
     }
 
     /// Answers one request. The streams go on in tasks of their own.
-    pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<tonic::body::Body> {
-        if let Err(refused) = self.connection.client.admit() {
-            return Status::permission_denied(refused.to_string()).into_http();
+    pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<Messages> {
+        match self.call(request).await {
+            Ok(messages) => messages.response(),
+            Err(status) => status.response(),
         }
-        services::call(self, self.shared.config.max_message_bytes, request).await
+    }
+
+    async fn call(&self, request: Request<Incoming>) -> Result<Messages, Status> {
+        if let Err(refused) = self.connection.client.admit() {
+            return Err(Status::new(Code::PermissionDenied, refused.to_string()));
+        }
+        let method = Method::of_path(request.uri().path()).map_err(|unknown| {
+            let text = match unknown {
+                Unknown::Service => "there is no such service",
+                Unknown::Method => "there is no such method",
+            };
+            Status::new(Code::Unimplemented, text)
+        })?;
+        let limit = self.shared.config.max_message_bytes;
+        let requests = Requests::new(request.into_body(), limit);
+        match method {
+            Method::Stream(form, kind) => self.open(form, kind, requests),
+            Method::Fetch(kind) => self.fetch(kind, requests).await,
+        }
     }
 
     /// Begins a stream. `kind` is what it serves; none for all.
-    fn open<W: Wire>(
-        &self,
-        kind: Option<Kind>,
-        requests: Streaming<W::Request>,
-    ) -> Result<Answers<W::Response>, Status> {
+    fn open(&self, form: Form, kind: Option<Kind>, requests: Requests) -> Result<Messages, Status> {
         self.allow(kind)?;
         // One answer waits here, one is being written; what is newer than that is not made yet.
         let (sender, receiver) = mpsc::channel(1);
-        let driver = Driver::<W>::new(self.shared.clone(), self.connection.clone(), kind, sender);
-        let run = driver.run(requests, self.ends.clone());
+        let shared = self.shared.clone();
+        let driver = Driver::new(shared, self.connection.clone(), form, kind, sender);
+        let run = driver.run(requests, self.shutdown.clone());
         hyper::rt::Executor::execute(&self.shared.tasks, run);
-        Ok(Answers(receiver))
+        Ok(Messages::of(receiver))
     }
 
     /// Answers one request once there is something to answer.
-    async fn fetch(
-        &self,
-        kind: Kind,
-        request: <World as Wire>::Request,
-    ) -> Result<<World as Wire>::Response, Status> {
+    async fn fetch(&self, kind: Kind, mut requests: Requests) -> Result<Messages, Status> {
         self.allow(Some(kind))?;
-        let request = World::read(request);
-        if !request.type_url.is_empty() && request.type_url != kind.type_url() {
-            return Err(Status::invalid_argument(format!(
-                "this method serves {}",
-                kind.type_url()
-            )));
+        let no_request = || Status::new(Code::InvalidArgument, "a request is missing");
+        let message = requests.next().await?.ok_or_else(no_request)?;
+        let read = read::Reader::new(Form::Sotw).read(&message)?;
+        if !read.type_url.is_empty() && read.type_url != kind.type_url() {
+            let text = format!("this method serves {}", kind.type_url());
+            return Err(Status::new(Code::InvalidArgument, text));
         }
         let watch = self.shared.reader.watch(vec![Interest::Kind(kind)]);
-        let settled = loop {
-            if let Some(settled) = self.shared.proxies.settled(&self.shared.reader) {
-                break settled;
+        let snapshot = loop {
+            if let Some(snapshot) = self.shared.delivery.current() {
+                break snapshot;
             }
             tokio::select! {
                 () = watch.changed() => {}
                 refused = self.connection.client.ended() => {
-                    return Err(Status::permission_denied(refused.to_string()));
+                    return Err(Status::new(Code::PermissionDenied, refused.to_string()));
                 }
-                () = self.ends.stop.cancelled() => return Err(Status::unavailable("stopping")),
+                () = self.shutdown.stop.cancelled() => {
+                    return Err(Status::new(Code::Unavailable, "stopping"));
+                }
             }
         };
         let now = Instant::now();
-        let transport = Transport::new(Form::World, Some(kind));
-        let mut session = Session::new(Form::World, transport.flavour(), now);
-        session.hear(kind, request.said, now);
-        match session.next(&settled, &Patience::default(), now) {
-            Step::Send { answer, .. } => Ok(World::write(&answer, transport.flavour())),
-            Step::Wait { .. } => Err(Status::not_found("there is nothing newer")),
+        let transport = Transport::new(Form::Sotw, Some(kind));
+        let pacing = &self.shared.proxies.limits.pacing;
+        let mut client = Client::new(Form::Sotw, transport.flavour(), now);
+        let delivery = &self.shared.delivery;
+        client.hear(kind, read.request, delivery, pacing, now);
+        match client.next(delivery.view(&snapshot, now), pacing, now) {
+            Step::Send(answer) => {
+                let (sender, receiver) = mpsc::channel(1);
+                let message = write::message(&answer, Form::Sotw);
+                // There is room for one.
+                let _ = sender.try_send(Outgoing::Message(message));
+                Ok(Messages::of(receiver))
+            }
+            Step::Wait { .. } => Err(Status::new(Code::NotFound, "there is nothing newer")),
         }
     }
 
@@ -129,21 +148,9 @@ impl Grpc {
         if kind == Some(Kind::Secret) && !self.shared.config.secrets {
             let metric = &self.shared.metrics.polls_refused;
             metric.with_label_values(&["secrets"]).inc();
-            return Err(Status::permission_denied(
-                "secrets do not leave over this listener",
-            ));
+            let text = "secrets do not leave over this listener";
+            return Err(Status::new(Code::PermissionDenied, text));
         }
         Ok(())
-    }
-}
-
-/// The answers of one stream, as they come.
-pub(super) struct Answers<T>(mpsc::Receiver<Result<T, Status>>);
-
-impl<T> futures_util::Stream for Answers<T> {
-    type Item = Result<T, Status>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.poll_recv(context)
     }
 }

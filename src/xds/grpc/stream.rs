@@ -3,23 +3,22 @@
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use envoy_api::prost::Message as _;
 use prometheus::IntGauge;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Status, Streaming};
 
 use super::Shared;
-use super::line::{Answer, Form, Heard, Line};
-use super::session::{Session, Step};
-use super::wire::{Request, Wire};
+use super::frame::{Code, Outgoing, Requests, Status};
+use super::read::{Read, Reader};
+use super::transport::Transport;
+use super::write::{len_bytes, message};
+use crate::snapshot::Kind;
 use crate::snapshot::cell::{Interest, Watch};
-use crate::snapshot::{Flavour, Kind, Name};
-use crate::xds::client::{Client, Refused};
+use crate::xds::client::{Client as Peer, Refused};
+use crate::xds::delivery::{Answer, Client, Form, Heard, Step};
 use crate::xds::proxies::Proxies;
 use crate::xds::rest::Connection;
-use crate::xds::view::StreamView;
 
 /// One stream as others see it.
 pub(in crate::xds) struct Stream {
@@ -27,67 +26,16 @@ pub(in crate::xds) struct Stream {
     node: OnceLock<Arc<str>>,
     pub(in crate::xds) connection: u64,
     pub(in crate::xds) peer: Option<IpAddr>,
-    pub(in crate::xds) client: Arc<Client>,
+    pub(in crate::xds) client: Arc<Peer>,
     pub(in crate::xds) transport: Transport,
     pub(in crate::xds) since: Instant,
-    session: Mutex<Session>,
-}
-
-/// How a client of a stream speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::xds) enum Transport {
-    /// One stream for all kinds, state-of-the-world.
-    Ads,
-    /// One stream for all kinds, delta.
-    AdsDelta,
-    /// A stream for each kind, state-of-the-world.
-    Grpc,
-    /// A stream for each kind, delta.
-    DeltaGrpc,
-}
-
-impl Transport {
-    /// The transport of a stream of this form that serves one kind or all.
-    pub(super) fn new(form: Form, kind: Option<Kind>) -> Self {
-        match (form, kind) {
-            (Form::World, None) => Self::Ads,
-            (Form::Delta, None) => Self::AdsDelta,
-            (Form::World, Some(_)) => Self::Grpc,
-            (Form::Delta, Some(_)) => Self::DeltaGrpc,
-        }
-    }
-
-    /// Its name, as `bootstrap --transport` and the metrics spell it.
-    pub(in crate::xds) fn as_str(self) -> &'static str {
-        match self {
-            Self::Ads => "ads",
-            Self::AdsDelta => "ads-delta",
-            Self::Grpc => "grpc",
-            Self::DeltaGrpc => "delta-grpc",
-        }
-    }
-
-    /// Whether one stream carries every kind.
-    pub(in crate::xds) fn is_aggregated(self) -> bool {
-        match self {
-            Self::Ads | Self::AdsDelta => true,
-            Self::Grpc | Self::DeltaGrpc => false,
-        }
-    }
-
-    /// What its clients are told to get resources by.
-    pub(super) fn flavour(self) -> Flavour {
-        match self {
-            Self::Ads | Self::AdsDelta => Flavour::Ads,
-            Self::Grpc => Flavour::Grpc,
-            Self::DeltaGrpc => Flavour::DeltaGrpc,
-        }
-    }
+    delivery: Mutex<Client>,
 }
 
 impl Stream {
-    fn new(connection: Connection, transport: Transport, form: Form) -> Self {
+    fn new(connection: Connection, form: Form, kind: Option<Kind>) -> Self {
         let now = Instant::now();
+        let transport = Transport::new(form, kind);
         Self {
             node: OnceLock::new(),
             connection: connection.number,
@@ -95,7 +43,7 @@ impl Stream {
             client: connection.client,
             transport,
             since: now,
-            session: Mutex::new(Session::new(form, transport.flavour(), now)),
+            delivery: Mutex::new(Client::new(form, transport.flavour(), now)),
         }
     }
 
@@ -104,28 +52,10 @@ impl Stream {
         self.node.get().cloned().unwrap_or_default()
     }
 
-    /// How far its client is with each kind.
-    pub(in crate::xds) fn kinds(&self, now: Instant) -> Vec<(Kind, StreamView)> {
-        let session = self.session();
-        let view = |line: &Line| StreamView {
-            names: (!line.asked().is_whole()).then(|| line.asked().names().len()),
-            state: line.progress(),
-            sent: line.last_sent().map(str::to_owned),
-            accepted: line.accepted_version().map(str::to_owned),
-            since_seconds: now.duration_since(line.changed_at()).as_secs_f64(),
-            nacks: line.nacks(),
-            error: line.rejection().map(str::to_owned),
-            waits_for: line
-                .missing()
-                .map(|(kind, name)| (kind.as_str(), name.as_ref().to_owned())),
-        };
-        let lines = session.lines();
-        lines.map(|(kind, line)| (kind, view(line))).collect()
-    }
-
-    fn session(&self) -> MutexGuard<'_, Session> {
+    /// What its client has and is owed.
+    pub(in crate::xds) fn delivery(&self) -> MutexGuard<'_, Client> {
         // Nothing panics while it is held.
-        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+        self.delivery.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -159,24 +89,23 @@ impl Drop for Listed {
     }
 }
 
-/// Where a stream's answers go.
-pub(super) type Answers<W> = mpsc::Sender<Result<<W as Wire>::Response, Status>>;
-
 /// Drives one stream.
-pub(super) struct Driver<W: Wire> {
+pub(super) struct Driver {
     shared: Arc<Shared>,
     listed: Listed,
+    form: Form,
     /// The kind that the stream serves; none for all.
     kind: Option<Kind>,
-    answers: Answers<W>,
+    reader: Reader,
+    answers: mpsc::Sender<Outgoing>,
     watch: (Vec<Interest>, Watch),
     /// Whether a type that is not served was mentioned in the log.
-    told_unknown: bool,
+    has_warned_of_type: bool,
 }
 
 /// What ends the streams of one connection.
 #[derive(Clone)]
-pub(in crate::xds) struct Ends {
+pub(in crate::xds) struct Shutdown {
     /// The process stops, or the connection is old: what is under way still goes out.
     pub(in crate::xds) stop: CancellationToken,
     /// Ends the connection as it is.
@@ -191,36 +120,37 @@ enum End {
     Slow,
     /// Its certificate has ended.
     Refused(Refused),
-    /// The client says what makes no sense.
+    /// A request makes no sense.
     Fault(Status),
 }
 
-impl<W: Wire> Driver<W> {
+impl Driver {
     /// A stream that was just opened. `kind` is what it serves; none for all.
     pub(super) fn new(
         shared: Arc<Shared>,
         connection: Connection,
+        form: Form,
         kind: Option<Kind>,
-        answers: Answers<W>,
+        answers: mpsc::Sender<Outgoing>,
     ) -> Self {
-        let transport = Transport::new(W::FORM, kind);
-        let stream = Stream::new(connection, transport, W::FORM);
         Self {
-            listed: Listed::new(&shared.proxies, stream),
+            listed: Listed::new(&shared.proxies, Stream::new(connection, form, kind)),
             watch: (Vec::new(), shared.reader.watch(Vec::new())),
             shared,
+            form,
             kind,
+            reader: Reader::new(form),
             answers,
-            told_unknown: false,
+            has_warned_of_type: false,
         }
     }
 
     /// Serves it to its end. Dropping the future ends it and leaves nothing of it behind.
-    pub(super) async fn run(mut self, mut requests: Streaming<W::Request>, ends: Ends) {
+    pub(super) async fn run(mut self, mut requests: Requests, shutdown: Shutdown) {
         let client = self.listed.stream.client.clone();
         let end = tokio::select! {
             biased;
-            () = ends.stop.cancelled() => return,
+            () = shutdown.stop.cancelled() => return,
             refused = client.ended() => End::Refused(refused),
             end = self.serve(&mut requests) => end,
         };
@@ -233,25 +163,25 @@ impl<W: Wire> Driver<W> {
                 metric.with_label_values(&["slow"]).inc();
                 tracing::warn!(%node, peer, "a proxy does not read its stream and is cut off");
                 // What it did not read waits in the connection, and goes with it.
-                ends.cut.cancel();
+                shutdown.cut.cancel();
             }
             End::Refused(refused) => {
                 metric.with_label_values(&["certificate"]).inc();
-                let status = Status::permission_denied(refused.to_string());
-                let _ = self.answers.try_send(Err(status));
+                let status = Status::new(Code::PermissionDenied, refused.to_string());
+                let _ = self.answers.try_send(Outgoing::End(status));
             }
             End::Fault(status) => {
                 metric.with_label_values(&["request"]).inc();
                 tracing::warn!(%node, peer, error = status.message(), "a stream is refused");
                 // It is told why if it still reads.
-                let _ = self.answers.try_send(Err(status));
+                let _ = self.answers.try_send(Outgoing::End(status));
             }
         }
     }
 
-    async fn serve(&mut self, requests: &mut Streaming<W::Request>) -> End {
+    async fn serve(&mut self, requests: &mut Requests) -> End {
         loop {
-            let until = match self.speak().await {
+            let until = match self.send_due().await {
                 Ok(until) => until,
                 Err(end) => return end,
             };
@@ -261,103 +191,115 @@ impl<W: Wire> Driver<W> {
                     None => std::future::pending().await,
                 }
             };
-            let request = tokio::select! {
+            let message = tokio::select! {
                 biased;
                 () = self.answers.closed() => return End::Quiet,
-                request = requests.message() => request,
+                message = requests.next() => message,
                 () = self.watch.1.changed() => continue,
                 () = wake => continue,
             };
-            match request {
-                Ok(Some(request)) => {
-                    if let Err(status) = self.hear(W::read(request)) {
-                        return End::Fault(status);
-                    }
-                }
+            let heard = match message {
+                Ok(Some(message)) => self.reader.read(&message).and_then(|read| self.hear(read)),
                 Ok(None) => return End::Quiet,
-                // It is too large, or not a message at all.
-                Err(status) if matches!(status.code(), Code::OutOfRange | Code::Internal) => {
-                    return End::Fault(status);
-                }
-                // A client that went away.
-                Err(_) => return End::Quiet,
+                Err(status) => Err(status),
+            };
+            if let Err(status) = heard {
+                return End::Fault(status);
             }
         }
     }
 
-    /// Sends everything that is to be sent now. Answers when to look again.
-    async fn speak(&mut self) -> Result<Option<Instant>, End> {
+    /// Sends everything that is due now. Answers when to look again.
+    async fn send_due(&mut self) -> Result<Option<Instant>, End> {
         loop {
-            let Some(settled) = self.shared.proxies.settled(&self.shared.reader) else {
+            let Some(snapshot) = self.shared.delivery.current() else {
                 // Until the first snapshot, everybody waits.
                 return Ok(None);
             };
-            let patience = &self.shared.proxies.limits.patience;
-            let step = self
-                .listed
-                .stream
-                .session()
-                .next(&settled, patience, Instant::now());
+            let now = Instant::now();
+            let view = self.shared.delivery.view(&snapshot, now);
+            let pacing = &self.shared.proxies.limits.pacing;
+            let step = self.listed.stream.delivery().next(view, pacing, now);
             match step {
                 Step::Wait { until } => return Ok(until),
-                Step::Send { answer, lacks } => {
-                    if let Some((kind, name)) = lacks {
-                        self.gate_expired(answer.kind, kind, &name);
-                    }
-                    self.send(&answer).await?;
-                }
+                Step::Send(answer) => self.send(answer).await?,
             }
         }
     }
 
-    async fn send(&self, answer: &Answer) -> Result<(), End> {
+    async fn send(&self, answer: Answer) -> Result<(), End> {
         let metrics = &self.shared.metrics;
-        let transport = self.listed.stream.transport;
-        let labels = [answer.kind.as_str(), transport.as_str()];
-        let message = W::write(answer, transport.flavour());
-        let bytes = u64::try_from(message.encoded_len()).unwrap_or(u64::MAX);
+        let stream = &self.listed.stream;
+        let content = &answer.content;
+        let kind = content.kind();
+        for (missing_kind, missing_name) in &answer.expired {
+            metrics
+                .gates_expired
+                .with_label_values(&[kind.as_str()])
+                .inc();
+            tracing::warn!(
+                node = %stream.node(),
+                peer = stream.peer.map(tracing::field::display),
+                %kind,
+                %missing_kind,
+                %missing_name,
+                "a proxy is given an answer although it has not accepted what the answer needs"
+            );
+        }
+        let message = message(&answer, self.form);
+        let bytes = u64::try_from(len_bytes(&message)).unwrap_or(u64::MAX);
         tracing::debug!(
-            node = %self.listed.stream.node(),
-            kind = %answer.kind,
-            version = %answer.version,
-            resources = answer.resources.len(),
-            removed = answer.removed.len(),
+            node = %stream.node(),
+            %kind,
+            version = %content.version(),
+            resources = content.pieces().len(),
+            removed = content.removed().len(),
             "an answer goes out"
         );
+        // What it consists of lives in the message from here on.
+        drop(answer);
         let limit = self.shared.config.send;
-        match timeout(limit, self.answers.send(Ok(message))).await {
+        let sent = self.answers.send(Outgoing::Message(message));
+        match timeout(limit, sent).await {
             Err(_) => Err(End::Slow),
             Ok(Err(_)) => Err(End::Quiet),
             Ok(Ok(())) => {
+                let labels = [kind.as_str(), stream.transport.as_str()];
                 metrics.pushes.with_label_values(&labels).inc();
-                metrics
-                    .answer_bytes
-                    .with_label_values(&labels)
-                    .inc_by(bytes);
+                let metric = &metrics.answer_bytes;
+                metric.with_label_values(&labels).inc_by(bytes);
                 Ok(())
             }
         }
     }
 
-    fn hear(&mut self, request: Request) -> Result<(), Status> {
-        if let Some(node) = request.node {
+    fn hear(&mut self, read: Read) -> Result<(), Status> {
+        let stream = self.listed.stream.clone();
+        let mut delivery = stream.delivery();
+        if let Some(node) = read.node {
+            let is_envoy = node.user_agent.is_empty() || node.user_agent == "envoy";
+            delivery.set_envoy(is_envoy);
             // The node of a stream never changes.
-            let _ = self.listed.stream.node.set(node.into());
+            let _ = self.listed.stream.node.set(node.id.into());
         }
-        let Some(kind) = self.kind_of(&request.type_url)? else {
+        let Some(kind) = self.kind_of(&read.type_url)? else {
             return Ok(());
         };
-        let mut session = self.listed.stream.session();
-        let heard = session.hear(kind, request.said, Instant::now());
-        if session.names() > self.shared.proxies.limits.max_subscriptions {
-            return Err(Status::resource_exhausted("too many names"));
+        let asks_the_same = delivery.follows(kind) && read.request.asks_the_same();
+        let pacing = &self.shared.proxies.limits.pacing;
+        let shared = &self.shared.delivery;
+        let heard = delivery.hear(kind, read.request, shared, pacing, Instant::now());
+        if !asks_the_same {
+            if delivery.names() > self.shared.proxies.limits.max_subscriptions {
+                return Err(Status::new(Code::ResourceExhausted, "too many names"));
+            }
+            let interests = delivery.interests();
+            if interests != self.watch.0 {
+                // The new watch is there before the old one goes and anything is looked at.
+                self.watch = (interests.clone(), self.shared.reader.watch(interests));
+            }
         }
-        let interests = session.interests();
-        drop(session);
-        if interests != self.watch.0 {
-            // The new watch is there before the old one goes and before anything is looked at.
-            self.watch = (interests.clone(), self.shared.reader.watch(interests));
-        }
+        drop(delivery);
         self.note(kind, heard);
         Ok(())
     }
@@ -370,13 +312,11 @@ impl<W: Wire> Driver<W> {
         match self.kind {
             Some(kind) if type_url.is_empty() || named == Some(kind) => return Ok(Some(kind)),
             Some(kind) => {
-                let wanted = kind.type_url();
-                return Err(Status::invalid_argument(format!(
-                    "this stream serves {wanted}"
-                )));
+                let text = format!("this stream serves {}", kind.type_url());
+                return Err(Status::new(Code::InvalidArgument, text));
             }
             None if type_url.is_empty() => {
-                return Err(Status::invalid_argument("a type_url is missing"));
+                return Err(Status::new(Code::InvalidArgument, "a type_url is missing"));
             }
             None => {}
         }
@@ -385,7 +325,7 @@ impl<W: Wire> Driver<W> {
             let metric = &self.shared.metrics.polls_refused;
             metric.with_label_values(&["secrets"]).inc();
         }
-        if kind.is_none() && !std::mem::replace(&mut self.told_unknown, true) {
+        if kind.is_none() && !std::mem::replace(&mut self.has_warned_of_type, true) {
             tracing::warn!(
                 node = %self.listed.stream.node(),
                 peer = self.listed.stream.peer.map(tracing::field::display),
@@ -408,30 +348,23 @@ impl<W: Wire> Driver<W> {
                     histogram.with_label_values(&[kind.as_str()]).observe(took);
                 }
             }
-            Heard::Rejected { version, text } => {
+            Heard::Refused {
+                version,
+                text,
+                guilty,
+            } => {
                 metrics.nacks.with_label_values(&[kind.as_str()]).inc();
+                let name = guilty.as_ref().map(|(name, _)| &**name);
                 tracing::warn!(
                     node = %self.listed.stream.node(),
                     peer = self.listed.stream.peer.map(tracing::field::display),
                     %kind,
+                    name,
                     %version,
-                    error = %text,
+                    error = text.as_deref(),
                     "a proxy rejected an answer; it keeps what it had"
                 );
             }
         }
-    }
-
-    fn gate_expired(&self, kind: Kind, missing_kind: Kind, missing_name: &Name) {
-        let metric = &self.shared.metrics.gates_expired;
-        metric.with_label_values(&[kind.as_str()]).inc();
-        tracing::warn!(
-            node = %self.listed.stream.node(),
-            peer = self.listed.stream.peer.map(tracing::field::display),
-            %kind,
-            %missing_kind,
-            %missing_name,
-            "a proxy is given an answer although it has not accepted what the answer needs"
-        );
     }
 }

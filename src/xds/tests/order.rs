@@ -152,13 +152,13 @@ fn held_for(milliseconds: u128) -> Seen {
 #[test]
 fn the_defaults_are_these() {
     let limits = Limits::default();
-    let patience = limits.patience.clone();
-    assert_eq!(patience.empty_burst, 3);
-    assert_eq!(patience.empty_calm, Duration::from_secs(10));
-    assert_eq!(patience.empty_pause, Duration::from_secs(5));
-    assert_eq!(patience.reoffer_first, Duration::from_secs(5));
-    assert_eq!(patience.reoffer_limit, Duration::from_secs(60));
-    assert_eq!(patience.gate_cap, Duration::from_secs(3));
+    let pacing = limits.pacing.clone();
+    assert_eq!(pacing.empty_burst, 3);
+    assert_eq!(pacing.empty_calm, Duration::from_secs(10));
+    assert_eq!(pacing.empty_pause, Duration::from_secs(5));
+    assert_eq!(pacing.reoffer_first, Duration::from_secs(5));
+    assert_eq!(pacing.reoffer_limit, Duration::from_secs(60));
+    assert_eq!(pacing.gate_cap, Duration::from_secs(3));
     assert_eq!(limits.shared_after, Duration::from_secs(1));
     assert_eq!(limits.forget_after, Duration::from_secs(300));
     assert_eq!(limits.max_proxies, 4_096);

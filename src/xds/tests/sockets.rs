@@ -28,10 +28,10 @@ pub(super) struct Running {
 /// Limits so short that tests need not wait, and so long that nothing passes by accident.
 pub(super) fn limits() -> Limits {
     Limits {
-        patience: Patience {
+        pacing: Pacing {
             reoffer_first: Duration::from_millis(300),
             reoffer_limit: Duration::from_secs(1),
-            ..Patience::default()
+            ..Pacing::default()
         },
         ..Limits::default()
     }
@@ -283,7 +283,7 @@ async fn routes_follow_their_cluster_and_the_cluster_leaves_after_them() {
 #[tokio::test]
 async fn routes_go_after_the_cap_by_themselves() {
     let mut limits = limits();
-    limits.patience.gate_cap = Duration::from_millis(100);
+    limits.pacing.gate_cap = Duration::from_millis(100);
     let mut server = Running::with(Config::default(), limits).await;
     server
         .shelf

@@ -53,12 +53,12 @@ impl Server {
     }
 
     async fn waiting(gate_cap: Duration) -> Self {
-        Self::configured(|_, patience| patience.gate_cap = gate_cap).await
+        Self::configured(|_, pacing| pacing.gate_cap = gate_cap).await
     }
 
     /// One that differs otherwise.
     pub(super) async fn configured(
-        change: impl FnOnce(&mut xds::Config, &mut xds::Patience),
+        change: impl FnOnce(&mut xds::Config, &mut xds::Pacing),
     ) -> Self {
         let (publisher, reader) = cell();
         Self::serving(Some(publisher), reader, change).await
@@ -66,8 +66,8 @@ impl Server {
 
     /// One that serves what somebody else publishes.
     pub(super) async fn of(reader: Reader) -> Self {
-        Self::serving(None, reader, |_, patience| {
-            patience.gate_cap = Duration::from_secs(3_600);
+        Self::serving(None, reader, |_, pacing| {
+            pacing.gate_cap = Duration::from_secs(3_600);
         })
         .await
     }
@@ -91,7 +91,7 @@ impl Server {
     async fn serving(
         publisher: Option<Publisher>,
         reader: Reader,
-        change: impl FnOnce(&mut xds::Config, &mut xds::Patience),
+        change: impl FnOnce(&mut xds::Config, &mut xds::Pacing),
     ) -> Self {
         let address = (Ipv4Addr::LOCALHOST, 0).into();
         let listener = xds::Listener::tcp(address).await.unwrap();
@@ -103,7 +103,7 @@ impl Server {
             ..xds::Config::default()
         };
         let mut limits = xds::Limits::default();
-        change(&mut config, &mut limits.patience);
+        change(&mut config, &mut limits.pacing);
         let proxies = xds::Proxies::new(limits, metrics.clone());
         let shutdown = CancellationToken::new();
         let mut serving = JoinSet::new();

@@ -1,0 +1,521 @@
+//! One client: its subscriptions, and the order between them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::Form;
+use super::compose::{Drafted, complete, partial};
+use super::content::{Content, Piece};
+use super::draft::{MAX_ANSWER_BYTES, MAX_SECRETS_UNDER_WAY, Phase};
+use super::holding::Holding;
+use super::pacing::Pacing;
+use super::placeholder::placeholder;
+use super::request::Request;
+use super::shared::{ContentKey, Parts, Shared, View};
+use super::siblings::Siblings;
+use super::subscription::{Foreign, Subscription, UnderWay};
+use super::verdict::Heard;
+use crate::snapshot::cell::Interest;
+use crate::snapshot::{Flavour, Kind, Name, SetVersion};
+
+/// What a subscription is about: a kind, or over REST one name of it.
+pub(in crate::xds) type Key = (Kind, Option<Name>);
+
+/// One client: a stream, or a proxy that polls.
+#[derive(Debug)]
+pub(in crate::xds) struct Client {
+    form: Form,
+    flavour: Flavour,
+    /// Whether it is Envoy, which takes an empty resource for one that does not exist.
+    is_envoy: bool,
+    pub(super) subscriptions: BTreeMap<Key, Box<Subscription>>,
+    next_nonce: u64,
+    started: Instant,
+}
+
+/// What to do next.
+#[derive(Debug)]
+pub(in crate::xds) enum Step {
+    /// Send this.
+    Send(Answer),
+    /// Look again when something changes or is said, or at this time.
+    Wait {
+        /// When time alone changes what is to be sent.
+        until: Option<Instant>,
+    },
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(in crate::xds) struct Answer {
+    /// Its nonce, unique on the stream.
+    pub(in crate::xds) nonce: u64,
+    /// What it carries.
+    pub(in crate::xds) content: Arc<Content>,
+    /// What the client has not accepted although the answer requires it.
+    pub(in crate::xds) expired: Vec<(Kind, Name)>,
+    /// When what is in it was published, if the client was waiting then.
+    pub(in crate::xds) published: Option<Instant>,
+}
+
+/// How many resources of a kind a client waits for one by one. Beyond that it is woken for the set
+/// of their names.
+const MAX_SINGLE: usize = 16;
+
+impl Client {
+    /// A client that has said nothing yet.
+    pub(in crate::xds) fn new(form: Form, flavour: Flavour, now: Instant) -> Self {
+        Self {
+            form,
+            flavour,
+            is_envoy: true,
+            subscriptions: BTreeMap::new(),
+            next_nonce: 1,
+            started: now,
+        }
+    }
+
+    /// Says whether the client is Envoy.
+    pub(in crate::xds) fn set_envoy(&mut self, is_envoy: bool) {
+        self.is_envoy = is_envoy;
+    }
+
+    /// Takes in a request.
+    pub(in crate::xds) fn hear(
+        &mut self,
+        kind: Kind,
+        request: Request,
+        shared: &Shared,
+        pacing: &Pacing,
+        now: Instant,
+    ) -> Heard {
+        let endpoints = self.subscriptions.get(&(Kind::Endpoint, None));
+        let confirms = endpoints
+            .filter(|_| kind == Kind::Endpoint)
+            .and_then(|endpoints| {
+                let mut under_way = endpoints.under_way.iter();
+                let answer = under_way.find(|answer| Some(answer.nonces.1) == request.nonce)?;
+                request
+                    .error
+                    .is_none()
+                    .then(|| (answer.at, answer.sent.clone()))
+            });
+        if let Some((at, sent)) = confirms
+            && let Some(clusters) = self.subscriptions.get_mut(&(Kind::Cluster, None))
+            && clusters
+                .under_way
+                .front()
+                .is_some_and(|answer| answer.at <= at)
+        {
+            clusters.confirmed.push(sent);
+        }
+        let form = self.form;
+        let subscription = self.subscriptions.entry((kind, None));
+        let subscription =
+            subscription.or_insert_with(|| Box::new(Subscription::new(kind, form, now)));
+        subscription.hear(request, shared, pacing, now)
+    }
+
+    /// What to do now: at most one answer, so that it is on its way before the next is made.
+    pub(in crate::xds) fn next(&mut self, view: View<'_>, pacing: &Pacing, now: Instant) -> Step {
+        for subscription in self.subscriptions.values_mut() {
+            subscription.recognise(&view);
+        }
+        self.suppress_removals();
+        let mut until: Option<Instant> = None;
+        for phase in [Phase::AddOrUpdate, Phase::Remove] {
+            for kind in Kind::ALL {
+                match self.advance(&(kind, None), phase, view, pacing, now) {
+                    Step::Send(answer) => return Step::Send(answer),
+                    Step::Wait { until: at } => until = until.into_iter().chain(at).min(),
+                }
+            }
+        }
+        Step::Wait { until }
+    }
+
+    /// Envoy gives assignments up with their clusters.
+    fn suppress_removals(&mut self) {
+        let clusters = self.subscriptions.get(&(Kind::Cluster, None));
+        let follows_clusters = clusters.is_some_and(|clusters| clusters.asked.is_wildcard());
+        if let Some(endpoints) = self.subscriptions.get_mut(&(Kind::Endpoint, None)) {
+            endpoints.suppresses_removals = follows_clusters;
+        }
+    }
+
+    /// What is to be sent now in one subscription.
+    pub(super) fn advance(
+        &mut self,
+        key: &Key,
+        phase: Phase,
+        view: View<'_>,
+        pacing: &Pacing,
+        now: Instant,
+    ) -> Step {
+        let index = view.index(key.0);
+        let is_due = |subscription: &Subscription| subscription.is_due(index.id());
+        let known = self.subscriptions.get(key);
+        if !known.is_some_and(|subscription| is_due(subscription)) {
+            return Step::Wait { until: None };
+        }
+        let Some(mut subscription) = self.subscriptions.remove(key) else {
+            return Step::Wait { until: None };
+        };
+        let step = self.advance_one(&mut subscription, phase, view, pacing, now);
+        self.subscriptions.insert(key.clone(), subscription);
+        if let Step::Send(answer) = &step
+            && answer.content.kind() == Kind::Cluster
+        {
+            self.follow_clusters(&answer.content);
+        }
+        step
+    }
+
+    fn advance_one(
+        &mut self,
+        subscription: &mut Subscription,
+        phase: Phase,
+        view: View<'_>,
+        pacing: &Pacing,
+        now: Instant,
+    ) -> Step {
+        if phase == Phase::AddOrUpdate
+            && let Some(answer) = self.next_part(subscription, now)
+        {
+            return Step::Send(answer);
+        }
+        if let Some(at) = self.held_up_until(subscription, pacing, now) {
+            return Step::Wait { until: Some(at) };
+        }
+        let use_known_at = self.use_known_at(subscription, pacing, now);
+        let is_recovering = matches!(subscription.foreign, Foreign::Any)
+            && subscription.is_complete()
+            && subscription.kind == Kind::Cluster;
+        if is_recovering && !self.says_what_it_has(pacing, now) {
+            let until = self.started + self.recovery(pacing);
+            return Step::Wait { until: Some(until) };
+        }
+        let key = self.content_key(subscription, view);
+        let is_beginning = subscription.sent.is_none();
+        if is_beginning && self.begins_plainly(subscription) {
+            let index = view.index(subscription.kind).clone();
+            let parts = view
+                .shared
+                .parts(&key, || self.first_parts(subscription, view));
+            subscription.sent = Some(index);
+            subscription.is_answer_due = false;
+            subscription.unsent_parts = Some((parts, 0));
+            return match self.next_part(subscription, now) {
+                Some(answer) => Step::Send(answer),
+                None => Step::Wait { until: None },
+            };
+        }
+        let is_plain = subscription.is_plain();
+        if is_beginning && subscription.asked.is_anything() {
+            subscription.begin(&view);
+            if is_recovering {
+                self.recover(subscription, view);
+            }
+        }
+        subscription.step(&view);
+        let siblings = Siblings {
+            subscriptions: &self.subscriptions,
+            form: self.form,
+            flavour: self.flavour,
+            view,
+            is_use_unknown: use_known_at.is_some(),
+        };
+        let key = is_plain.then_some(key);
+        let sent = if subscription.is_complete() {
+            match phase {
+                Phase::AddOrUpdate => complete(subscription, &siblings, key, now),
+                // What an answer leaves out is gone.
+                Phase::Remove => {
+                    return Step::Wait {
+                        until: use_known_at,
+                    };
+                }
+            }
+        } else {
+            partial(
+                subscription,
+                phase,
+                self.is_envoy,
+                &siblings,
+                key,
+                pacing,
+                now,
+            )
+        };
+        match sent {
+            Ok(drafted) => Step::Send(self.answer(subscription, drafted, now)),
+            Err(until) => Step::Wait {
+                until: until.into_iter().chain(use_known_at).min(),
+            },
+        }
+    }
+
+    /// Until when an answer that the client has not spoken about holds up the next one.
+    fn held_up_until(
+        &self,
+        subscription: &Subscription,
+        pacing: &Pacing,
+        now: Instant,
+    ) -> Option<Instant> {
+        match (self.form, subscription.kind) {
+            // A poll says by itself that it is ready for an answer.
+            (Form::Rest, _) => return None,
+            (Form::Sotw | Form::Delta, Kind::Secret)
+                if subscription.under_way.len() < MAX_SECRETS_UNDER_WAY =>
+            {
+                return None;
+            }
+            (Form::Sotw | Form::Delta, _) => {}
+        }
+        let last = subscription.under_way.back().filter(|last| !last.is_cut)?;
+        let until = last.at + pacing.ack_patience;
+        (now < until).then_some(until)
+    }
+
+    /// Until when it is unknown which clusters a client uses that came with some from before this
+    /// stream: it says so when it asks for routes, which it does last.
+    fn use_known_at(
+        &self,
+        subscription: &Subscription,
+        pacing: &Pacing,
+        now: Instant,
+    ) -> Option<Instant> {
+        let at = self.started + pacing.gate_cap.max(self.recovery(pacing));
+        let is_aggregated = match self.flavour {
+            Flavour::Ads | Flavour::Rest | Flavour::V2 => true,
+            Flavour::Grpc | Flavour::DeltaGrpc => false,
+        };
+        let routes = (Kind::Route, None)..(Kind::Secret, None);
+        let is_open = subscription.kind == Kind::Cluster
+            && subscription.has_claimed
+            && is_aggregated
+            && now < at
+            && self.subscriptions.range(routes).next().is_none();
+        is_open.then_some(at)
+    }
+
+    /// How long a client is waited for to say what it has.
+    fn recovery(&self, pacing: &Pacing) -> std::time::Duration {
+        match self.form {
+            Form::Rest => pacing.recovery,
+            Form::Sotw | Form::Delta => pacing.gate_cap,
+        }
+    }
+
+    /// Whether a client that came with clusters that are not known here has said by what else it
+    /// asks for which ones it has: on a stream its request for endpoints comes right behind that
+    /// for clusters and before that for listeners, a poll for the endpoints of each comes within
+    /// two refreshes.
+    fn says_what_it_has(&self, pacing: &Pacing, now: Instant) -> bool {
+        let is_aggregated = self.flavour == Flavour::Ads;
+        let has = |kind| self.subscriptions.contains_key(&(kind, None));
+        match self.form {
+            Form::Rest => now >= self.started + pacing.recovery,
+            Form::Sotw | Form::Delta => {
+                !is_aggregated
+                    || has(Kind::Endpoint)
+                    || has(Kind::Listener)
+                    || now >= self.started + pacing.gate_cap
+            }
+        }
+    }
+
+    /// Counts the clusters whose endpoints the client asks for among those that it has.
+    fn recover(&self, clusters: &mut Subscription, view: View<'_>) {
+        let endpoints = self
+            .subscriptions
+            .range((Kind::Endpoint, None)..(Kind::Listener, None));
+        for ((_, name), endpoints) in endpoints {
+            let names = endpoints.asked.names().iter().chain(name);
+            for name in names {
+                let exists = view.resource(Kind::Cluster, name).is_some();
+                if !exists && clusters.asked.includes(name) {
+                    clusters.holdings.insert(name.clone(), Holding::Foreign);
+                }
+            }
+        }
+    }
+
+    fn content_key(&self, subscription: &Subscription, view: View<'_>) -> ContentKey {
+        ContentKey {
+            kind: subscription.kind,
+            form: self.form,
+            flavour: self.flavour,
+            asked: subscription.asked.clone(),
+            from: subscription.sent.as_ref().map(|sent| sent.id()),
+            to: view.index(subscription.kind).id(),
+            substitutes: false,
+        }
+    }
+
+    /// Whether a first answer is the same for all who ask for the same, and may be large.
+    fn begins_plainly(&self, subscription: &Subscription) -> bool {
+        let fits = match subscription.kind {
+            Kind::Cluster => subscription.asked.is_wildcard(),
+            Kind::Endpoint => self.is_envoy || self.form != Form::Delta,
+            Kind::Listener | Kind::Route | Kind::Secret => false,
+        };
+        fits && subscription.asked.is_anything() && subscription.is_plain()
+    }
+
+    /// The parts of a first answer.
+    fn first_parts(&self, subscription: &Subscription, view: View<'_>) -> Parts {
+        let (kind, asked) = (subscription.kind, &subscription.asked);
+        let resources = view.snapshot.resources(kind);
+        let all: Vec<Piece> = if asked.is_wildcard() {
+            resources.values().cloned().map(Piece::plain).collect()
+        } else {
+            let resource = |name: &Name| match resources.get(name) {
+                Some(resource) => Some(resource.clone()),
+                None => placeholder(kind, name),
+            };
+            let names = asked.names().iter();
+            names.filter_map(resource).map(Piece::plain).collect()
+        };
+        let mut parts: Vec<Vec<Piece>> = vec![Vec::new()];
+        let mut bytes = 0;
+        for piece in all {
+            let length = piece.len_bytes(self.flavour);
+            if bytes > 0 && bytes + length > MAX_ANSWER_BYTES && !subscription.is_complete() {
+                parts.push(Vec::new());
+                bytes = 0;
+            }
+            bytes += length;
+            if let Some(part) = parts.last_mut() {
+                part.push(piece);
+            }
+        }
+        let mut version = SetVersion::default();
+        let parts = parts.into_iter().map(|pieces| {
+            for piece in &pieces {
+                if resources.contains_key(piece.resource.name()) {
+                    version = version.with(piece.resource.head().contribution());
+                }
+            }
+            let removed = Vec::new();
+            let content = Content::new(kind, self.flavour, version, pieces, removed, |_| true);
+            Arc::new(content)
+        });
+        parts.collect()
+    }
+
+    fn next_part(&mut self, subscription: &mut Subscription, now: Instant) -> Option<Answer> {
+        let (parts, place) = subscription.unsent_parts.take()?;
+        let content = parts.get(place)?.clone();
+        let is_last = place + 1 == parts.len();
+        let index = subscription.sent.clone().filter(|_| is_last);
+        if !is_last {
+            subscription.unsent_parts = Some((parts, place + 1));
+        }
+        let drafted = Drafted {
+            content,
+            index,
+            fresh: Vec::new(),
+            removed: Vec::new(),
+            replaced: Vec::new(),
+            expired: Vec::new(),
+            is_cut: !is_last,
+        };
+        Some(self.answer(subscription, drafted, now))
+    }
+
+    /// Notes an answer as sent.
+    fn answer(
+        &mut self,
+        subscription: &mut Subscription,
+        drafted: Drafted,
+        now: Instant,
+    ) -> Answer {
+        let nonce = self.next_nonce;
+        self.next_nonce += 1;
+        let published = subscription.published.take();
+        let content = drafted.content;
+        subscription.is_answer_due = false;
+        subscription.push(UnderWay {
+            nonces: (nonce, nonce),
+            version: content.version(),
+            index: drafted.index,
+            sent: content.sent().clone(),
+            fresh: drafted.fresh,
+            removed: drafted.removed,
+            replaced: drafted.replaced,
+            is_cut: drafted.is_cut,
+            at: now,
+            published,
+        });
+        Answer {
+            nonce,
+            content,
+            expired: drafted.expired,
+            published,
+        }
+    }
+
+    /// A cluster that is new or changed waits for its endpoints once more, and Envoy does not
+    /// always ask: they are sent again after it.
+    fn follow_clusters(&mut self, clusters: &Content) {
+        match self.form {
+            Form::Sotw | Form::Delta => {
+                let Some(endpoints) = self.subscriptions.get_mut(&(Kind::Endpoint, None)) else {
+                    return;
+                };
+                if endpoints.sent.is_none() {
+                    return;
+                }
+                for sent in clusters.sent().iter() {
+                    if endpoints.asked.includes(&sent.name) {
+                        let known = endpoints.holdings.entry(sent.name.clone());
+                        known.or_insert(Holding::Unknown);
+                    }
+                }
+            }
+            Form::Rest => {
+                for sent in clusters.sent().iter() {
+                    let key = (Kind::Endpoint, Some(sent.name.clone()));
+                    if let Some(endpoints) = self.subscriptions.get_mut(&key) {
+                        // It asks with a poll that has no version, and for a reason.
+                        endpoints.repeats = 0;
+                    }
+                }
+            }
+        }
+    }
+
+    /// What this client has to be woken for.
+    pub(in crate::xds) fn interests(&self) -> Vec<Interest> {
+        let mut interests = Vec::new();
+        for ((kind, _), subscription) in &self.subscriptions {
+            let asked = &subscription.asked;
+            if asked.is_wildcard() {
+                interests.push(Interest::Kind(*kind));
+            } else if asked.names().len() > MAX_SINGLE {
+                interests.push(Interest::Names(*kind, asked.names().clone()));
+            } else {
+                let names = asked.names().iter();
+                interests.extend(names.map(|name| Interest::Resource(*kind, name.clone())));
+            }
+        }
+        interests
+    }
+
+    /// Whether something of a kind was asked for.
+    pub(in crate::xds) fn follows(&self, kind: Kind) -> bool {
+        self.subscriptions.contains_key(&(kind, None))
+    }
+
+    /// How many names are asked for.
+    pub(in crate::xds) fn names(&self) -> usize {
+        let names = self
+            .subscriptions
+            .values()
+            .map(|one| one.asked.names().len());
+        names.sum()
+    }
+}

@@ -1,0 +1,166 @@
+//! Drafts become contents: shared where nothing distinguishes a client from others.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::content::{Content, Piece};
+use super::draft::Phase;
+use super::pacing::Pacing;
+use super::shared::ContentKey;
+use super::siblings::Siblings;
+use super::subscription::Subscription;
+use crate::snapshot::{Index, Kind, Name, Resource};
+
+/// An answer before it has a nonce.
+pub(super) struct Drafted {
+    pub(super) content: Arc<Content>,
+    /// What the client has once it accepts this; none before the last of several parts.
+    pub(super) index: Option<Arc<Index>>,
+    /// The names in it of which nothing was known to be accepted before.
+    pub(super) fresh: Vec<Name>,
+    pub(super) removed: Vec<Name>,
+    /// What the resources in it replaced.
+    pub(super) replaced: Vec<Arc<Resource>>,
+    /// What the client lacks although the answer requires it.
+    pub(super) expired: Vec<(Kind, Name)>,
+    pub(super) is_cut: bool,
+}
+
+/// The next answer that holds what changed, or when to look again. `key` is what it depends on if
+/// nothing distinguished the client before this change.
+pub(super) fn partial(
+    subscription: &mut Subscription,
+    phase: Phase,
+    is_envoy: bool,
+    siblings: &Siblings<'_>,
+    key: Option<ContentKey>,
+    pacing: &Pacing,
+    now: Instant,
+) -> Result<Drafted, Option<Instant>> {
+    let draft = loop {
+        let draft = subscription.draft(phase, is_envoy, siblings, pacing, now);
+        let is_owed = subscription.is_answer_due && phase == Phase::AddOrUpdate;
+        if is_owed || !draft.pieces.is_empty() || !draft.removed.is_empty() {
+            break draft;
+        }
+        if phase == Phase::AddOrUpdate && !subscription.suspects.is_empty() {
+            subscription.end_part();
+            continue;
+        }
+        subscription.settle();
+        return Err(draft.until);
+    };
+    let is_all = subscription.holdings.len() == draft.pieces.len();
+    let key = key.filter(|_| is_all && !draft.is_cut && draft.expired.is_empty());
+    let fresh = subscription.take(&draft.pieces, &draft.removed);
+    let (kind, flavour) = (subscription.kind, siblings.flavour);
+    let (pieces, removed) = (draft.pieces, draft.removed);
+    let content = match key {
+        Some(key) => {
+            let key = with_substitutes(key, &pieces, siblings);
+            shared(&key, siblings, || {
+                let version = subscription.version(&siblings.view);
+                Content::new(kind, flavour, version, pieces, Vec::new(), |_| true)
+            })
+        }
+        None => {
+            let version = subscription.version(&siblings.view);
+            let gone = removed.clone();
+            let content = Content::new(kind, flavour, version, pieces, gone, |_| true);
+            Some(Arc::new(content))
+        }
+    };
+    let content = content.ok_or(None)?;
+    Ok(Drafted {
+        content,
+        index: subscription.sent.clone().filter(|_| !draft.is_cut),
+        fresh,
+        removed,
+        replaced: Vec::new(),
+        expired: draft.expired,
+        is_cut: draft.is_cut,
+    })
+}
+
+/// The next answer that holds everything, or when to look again.
+pub(super) fn complete(
+    subscription: &mut Subscription,
+    siblings: &Siblings<'_>,
+    key: Option<ContentKey>,
+    now: Instant,
+) -> Result<Drafted, Option<Instant>> {
+    let draft = loop {
+        let draft = subscription.draft_whole(siblings, now);
+        if draft.is_owed || draft.is_owed_unless_empty {
+            break draft;
+        }
+        if subscription.suspects.is_empty() {
+            subscription.settle();
+            return Err(draft.until);
+        }
+        subscription.end_part();
+    };
+    let (kind, flavour) = (subscription.kind, siblings.flavour);
+    let (fresh, replaced) = subscription.take_whole(&draft, siblings);
+    let build = |subscription: &Subscription| {
+        let pieces = subscription.whole(&draft, siblings);
+        let version = subscription.version(&siblings.view);
+        let is_news = |name: &Name| draft.news.contains(name);
+        Content::new(kind, flavour, version, pieces, Vec::new(), is_news)
+    };
+    let content = match key.filter(|_| draft.instead.is_empty()) {
+        Some(key) => shared(&key, siblings, || build(subscription)),
+        None => Some(Arc::new(build(subscription))),
+    };
+    let content = content.ok_or(None)?;
+    let is_silent =
+        !subscription.asked.is_wildcard() && content.pieces().is_empty() && draft.gone.is_empty();
+    if is_silent && !subscription.is_answer_due {
+        // Of names that never were, absence says nothing.
+        subscription.settle();
+        return Err(draft.until);
+    }
+    Ok(Drafted {
+        content,
+        index: subscription.sent.clone(),
+        fresh,
+        removed: draft.gone,
+        replaced,
+        expired: Vec::new(),
+        is_cut: false,
+    })
+}
+
+impl Subscription {
+    /// Nothing is to be sent: if nothing is exceptional either, the client has what it was sent.
+    fn settle(&mut self) {
+        if self.holdings.is_empty() {
+            self.published = None;
+            if self.under_way.is_empty() {
+                self.accepted.clone_from(&self.sent);
+            }
+        }
+    }
+}
+
+fn with_substitutes(mut key: ContentKey, pieces: &[Piece], siblings: &Siblings<'_>) -> ContentKey {
+    let is_current = |piece: &Piece| {
+        let current = siblings.view.resource(key.kind, piece.resource.name());
+        current.is_none_or(|current| Arc::ptr_eq(current, &piece.resource))
+    };
+    key.substitutes = !pieces.iter().all(is_current);
+    key
+}
+
+fn shared(
+    key: &ContentKey,
+    siblings: &Siblings<'_>,
+    build: impl FnOnce() -> Content,
+) -> Option<Arc<Content>> {
+    let parts = siblings
+        .view
+        .shared
+        .parts(key, || [Arc::new(build())].into());
+    parts.first().cloned()
+}

@@ -1,0 +1,204 @@
+//! What a request asks for, and what a client that comes back says it has.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::Pacing;
+use super::asked::Asked;
+use super::holding::Holding;
+use super::request::{Names, Request, Wish};
+use super::shared::{Shared, View};
+use super::subscription::{Claim, Foreign, Subscription};
+use super::verdict::Heard;
+use crate::snapshot::{Head, Name, SetVersion};
+
+impl Subscription {
+    /// Takes in a request.
+    pub(super) fn hear(
+        &mut self,
+        request: Request,
+        shared: &Shared,
+        pacing: &Pacing,
+        now: Instant,
+    ) -> Heard {
+        let heard = self.judge(&request, pacing, now);
+        match request.wish {
+            Wish::Listed {
+                names: Names::Same, ..
+            } => {}
+            Wish::Listed {
+                names: Names::These(names),
+                version,
+            } => {
+                if self.asked.is_new() && !version.is_empty() {
+                    self.claim = Claim::Version(version);
+                }
+                let asked = self.asked.listed(&names);
+                self.ask(asked, &names, &[], shared);
+            }
+            Wish::Changed {
+                subscribe,
+                unsubscribe,
+                versions,
+            } => {
+                if self.asked.is_new() && !versions.is_empty() {
+                    self.claim = Claim::Versions(versions);
+                }
+                let asked = self.asked.changed(&subscribe, &unsubscribe);
+                // A name is answered whenever it is subscribed to, also again.
+                for name in &subscribe {
+                    if self.sent.is_some() && asked.names().contains(name) {
+                        self.holdings.insert(name.clone(), Holding::Asked);
+                    }
+                }
+                self.ask(asked, &subscribe, &unsubscribe, shared);
+            }
+        }
+        heard
+    }
+
+    fn ask(&mut self, asked: Asked, names: &[Name], gone: &[Name], shared: &Shared) {
+        let is_claimed = !matches!(self.claim, Claim::None);
+        let becomes_wildcard = asked.is_wildcard() && !self.asked.is_wildcard();
+        if *asked.names() == *self.asked.names() {
+            // Whichever way it was said.
+            self.asked = asked.sharing(self.asked.names().clone());
+        } else {
+            self.cancel_parts();
+            let asked = shared.intern(asked);
+            let before = std::mem::replace(&mut self.asked, asked);
+            for name in names {
+                let is_new = self.asked.names().contains(name) && !before.names().contains(name);
+                if is_new && self.sent.is_some() {
+                    self.holdings.insert(name.clone(), Holding::Asked);
+                }
+            }
+            if self.asked.is_wildcard() && self.sent.is_some() {
+                // What is not asked for by name any more is still part of everything.
+                let gone = gone.iter().filter(|name| before.names().contains(name));
+                for name in gone {
+                    self.holdings.insert(name.clone(), Holding::Asked);
+                }
+            }
+            self.forget_unasked();
+        }
+        if becomes_wildcard {
+            self.sent = None;
+            self.is_answer_due |= !is_claimed;
+        }
+    }
+
+    /// Gives up the rest of an answer in several parts: its names are looked at one by one.
+    fn cancel_parts(&mut self) {
+        let Some((parts, next)) = self.unsent_parts.take() else {
+            return;
+        };
+        for content in parts.iter().skip(next) {
+            for sent in content.sent().iter() {
+                self.holdings.insert(sent.name.clone(), Holding::Asked);
+            }
+        }
+    }
+
+    /// Compares what a client that came back says it has with what is known here.
+    pub(super) fn recognise(&mut self, view: &View<'_>) {
+        self.has_claimed |= !matches!(self.claim, Claim::None);
+        match std::mem::take(&mut self.claim) {
+            Claim::None => {}
+            Claim::Version(version) => {
+                match view.shared.index_of(self.kind, &self.asked, &version) {
+                    Some(index) => {
+                        self.is_answer_due = false;
+                        self.accepted = Some(index.clone());
+                        self.sent = Some(index);
+                    }
+                    None => self.foreign = Foreign::Any,
+                }
+                self.progress.accepted = Some(version);
+            }
+            Claim::Versions(versions) => self.recognise_each(&versions, view),
+        }
+    }
+
+    fn recognise_each(&mut self, versions: &BTreeMap<Name, Box<str>>, view: &View<'_>) {
+        let index = view.index(self.kind).clone();
+        let mut foreign = BTreeSet::new();
+        let mut known = Vec::new();
+        for (name, version) in versions {
+            if !self.asked.includes(name) {
+                continue;
+            }
+            match index.get(name) {
+                Some(head) if *head.version().to_string() == **version => {
+                    known.push(head.contribution());
+                }
+                Some(_) | None => {
+                    self.holdings.insert(name.clone(), Holding::Foreign);
+                    foreign.insert(name.clone());
+                }
+            }
+        }
+        let missing: Vec<Name> = if self.asked.is_wildcard() {
+            let new = index.heads().keys();
+            new.filter(|name| !versions.contains_key(*name))
+                .cloned()
+                .collect()
+        } else {
+            let asked = self.asked.names().iter();
+            asked
+                .filter(|name| !versions.contains_key(*name))
+                .cloned()
+                .collect()
+        };
+        for name in missing {
+            let holding = match index.get(&name) {
+                Some(_) => Holding::Nothing,
+                None => Holding::Asked,
+            };
+            self.holdings.insert(name, holding);
+        }
+        if !foreign.is_empty() {
+            self.foreign = Foreign::Names(foreign);
+        }
+        let version: SetVersion = known.into_iter().collect();
+        self.progress.accepted = Some(version.to_string().into());
+        self.accepted = Some(index.clone());
+        self.sent = Some(index);
+    }
+
+    /// The version of what the client has once it has accepted everything that is under way.
+    pub(super) fn version(&self, view: &View<'_>) -> SetVersion {
+        let Some(sent) = &self.sent else {
+            return SetVersion::default();
+        };
+        let mut version = view.shared.version(self.kind, &self.asked, sent);
+        for (name, holding) in &self.holdings {
+            if let Some(head) = sent.get(name) {
+                version = version.without(head.contribution());
+            }
+            if let Some(head) = holding.head() {
+                version = version.with(head.contribution());
+            }
+        }
+        version
+    }
+
+    /// The names and versions that the client has accepted, as far as that is known.
+    pub(super) fn accepted_resources(&self) -> BTreeMap<Name, Arc<Head>> {
+        let mut all = BTreeMap::new();
+        if let Some(accepted) = &self.accepted {
+            let heads = accepted.heads().iter();
+            let asked = heads.filter(|(name, _)| self.asked.includes(name));
+            all.extend(asked.map(|(name, head)| (name.clone(), head.clone())));
+        }
+        for (name, holding) in &self.holdings {
+            match holding.head() {
+                Some(head) => all.insert(name.clone(), head.clone()),
+                None => all.remove(name),
+            };
+        }
+        all
+    }
+}

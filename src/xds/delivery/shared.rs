@@ -1,0 +1,292 @@
+//! What the clients of one server share: sets of names, contents of answers, and what was found
+//! out about pairs of versions. Everything here can be found again; nothing here decides.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use tokio::time::Instant;
+
+use super::Form;
+use super::asked::Asked;
+use super::content::Content;
+use crate::snapshot::cell::Reader;
+use crate::snapshot::{Flavour, Head, Index, Kind, Name, NameSet, Resource, SetVersion, Snapshot};
+
+/// What the clients of one server share.
+pub(in crate::xds) struct Shared {
+    reader: Reader,
+    caches: Mutex<Caches>,
+}
+
+/// The current snapshot, and what is shared about it and about earlier ones.
+#[derive(Clone, Copy)]
+pub(in crate::xds) struct View<'a> {
+    pub(super) snapshot: &'a Arc<Snapshot>,
+    pub(super) shared: &'a Shared,
+    /// When this snapshot was first looked at: with a client that waits, when it was published.
+    pub(super) published: Instant,
+}
+
+/// The parts of one answer, in the order in which they are sent.
+pub(super) type Parts = Arc<[Arc<Content>]>;
+
+/// What the content of an answer depends on when nothing is exceptional about its client.
+#[derive(Clone, Debug)]
+pub(super) struct ContentKey {
+    pub(super) kind: Kind,
+    pub(super) form: Form,
+    pub(super) flavour: Flavour,
+    pub(super) asked: Asked,
+    /// The id of the index that the client has; none when it has nothing.
+    pub(super) from: Option<u64>,
+    pub(super) to: u64,
+    /// Whether the client is given the resources' substitutes.
+    pub(super) substitutes: bool,
+}
+
+/// How many contents are found again. A fan-out is one content for each form and set of names.
+const CONTENTS: usize = 32;
+
+/// Contents up to this size are kept until newer ones replace them; larger ones live as long as
+/// somebody sends them.
+const KEPT_BYTES: usize = 64 << 10;
+
+/// How many versions of sets, and differences of requirements, are found again.
+const PAIRS: usize = 64;
+
+#[derive(Default)]
+struct Caches {
+    seen: Option<(Arc<Snapshot>, Instant)>,
+    /// By digest; equal digests do not prove equal names, which clients choose.
+    names: BTreeMap<SetKey, Vec<Weak<NameSet>>>,
+    contents: VecDeque<(ContentKey, Kept)>,
+    versions: VecDeque<(Kind, Arc<NameSet>, u64, SetVersion)>,
+    required: VecDeque<(Arc<Head>, Arc<Head>, Required)>,
+}
+
+/// What one head requires and another does not.
+pub(super) type Required = Arc<[(Kind, Name)]>;
+
+/// The digest of a set as text, which has an order.
+type SetKey = String;
+
+enum Kept {
+    Strong(Parts),
+    Weak(Weak<[Arc<Content>]>),
+}
+
+impl Shared {
+    /// Nothing yet.
+    pub(in crate::xds) fn new(reader: Reader) -> Self {
+        Self {
+            reader,
+            caches: Mutex::default(),
+        }
+    }
+
+    /// The current snapshot; none before the first was published.
+    pub(in crate::xds) fn current(&self) -> Option<Arc<Snapshot>> {
+        self.reader.current()
+    }
+
+    /// What is known about `snapshot`, the current one.
+    pub(in crate::xds) fn view<'a>(
+        &'a self,
+        snapshot: &'a Arc<Snapshot>,
+        now: Instant,
+    ) -> View<'a> {
+        let mut caches = self.caches();
+        let published = match &caches.seen {
+            Some((seen, at)) if Arc::ptr_eq(seen, snapshot) => *at,
+            Some(_) | None => {
+                caches.seen = Some((snapshot.clone(), now));
+                now
+            }
+        };
+        drop(caches);
+        View {
+            snapshot,
+            shared: self,
+            published,
+        }
+    }
+
+    /// What is asked for, with the set of names shared by all who ask for the same.
+    pub(super) fn intern(&self, asked: Asked) -> Asked {
+        let digest = asked.names().digest().to_string();
+        let mut caches = self.caches();
+        if caches.names.len() > 2 * PAIRS {
+            caches.names.retain(|_, sets| {
+                sets.retain(|set| set.strong_count() > 0);
+                !sets.is_empty()
+            });
+        }
+        let sets = caches.names.entry(digest).or_default();
+        let mut known = sets.iter().filter_map(Weak::upgrade);
+        if let Some(known) = known.find(|known| **known == **asked.names()) {
+            return asked.sharing(known);
+        }
+        sets.retain(|set| set.strong_count() > 0);
+        sets.push(Arc::downgrade(asked.names()));
+        asked
+    }
+
+    /// The parts of an answer, made by `make` unless some client was sent the same.
+    pub(super) fn parts(&self, key: &ContentKey, make: impl FnOnce() -> Parts) -> Parts {
+        let known = {
+            let caches = self.caches();
+            let mut known = caches.contents.iter();
+            known
+                .find(|(known, _)| known.is_same(key))
+                .and_then(|(_, kept)| kept.get())
+        };
+        known.unwrap_or_else(|| {
+            let parts = make();
+            let length: usize = parts.iter().map(|content| content.len_bytes()).sum();
+            let kept = if length <= KEPT_BYTES {
+                Kept::Strong(parts.clone())
+            } else {
+                Kept::Weak(Arc::downgrade(&parts))
+            };
+            let mut caches = self.caches();
+            // What leads to an older state is of no use to anybody.
+            caches
+                .contents
+                .retain(|(known, _)| known.kind != key.kind || known.to >= key.to);
+            caches.contents.retain(|(known, _)| !known.is_same(key));
+            caches.contents.push_front((key.clone(), kept));
+            caches.contents.truncate(CONTENTS);
+            parts
+        })
+    }
+
+    /// The version of what `asked` asks for, as `index` has it.
+    pub(super) fn version(&self, kind: Kind, asked: &Asked, index: &Index) -> SetVersion {
+        if asked.is_wildcard() {
+            return index.version();
+        }
+        let names = asked.names();
+        let of_names = |known: &(Kind, Arc<NameSet>, u64, SetVersion)| {
+            known.0 == kind && Arc::ptr_eq(&known.1, names)
+        };
+        let former = {
+            let caches = self.caches();
+            let mut known = caches.versions.iter().filter(|known| of_names(known));
+            let same = known.clone().find(|known| known.2 == index.id());
+            if let Some((_, _, _, version)) = same {
+                return *version;
+            }
+            known.next().map(|(_, _, id, version)| (*id, *version))
+        };
+        let heads = |name: &Name| index.get(name).map(|head| head.contribution());
+        let stepped = former.and_then(|(id, version)| {
+            let mut recent = self.reader.recent_indexes(kind).into_iter();
+            let before = recent.find(|index| index.id() == id)?;
+            let changed = self.reader.differences(kind, &before, index);
+            let mut version = version;
+            for name in changed.iter().filter(|name| names.contains(name)) {
+                let was = before.get(name).map(|head| head.contribution());
+                version = was.map_or(version, |was| version.without(was));
+                version = heads(name).map_or(version, |is| version.with(is));
+            }
+            Some(version)
+        });
+        let version = stepped.unwrap_or_else(|| names.iter().filter_map(heads).collect());
+        let mut caches = self.caches();
+        let entry = (kind, names.clone(), index.id(), version);
+        caches.versions.push_front(entry);
+        caches.versions.truncate(PAIRS);
+        version
+    }
+
+    /// The index whose resources, as far as they are asked for, have this version together: the
+    /// current one or one of the last few.
+    pub(super) fn index_of(&self, kind: Kind, asked: &Asked, version: &str) -> Option<Arc<Index>> {
+        self.reader
+            .recent_indexes(kind)
+            .into_iter()
+            .find(|index| self.version(kind, asked, index).to_string() == version)
+    }
+
+    /// What `new` requires that `old` does not, found once for all clients.
+    pub(super) fn required_beyond(&self, old: &Arc<Head>, new: &Arc<Head>) -> Required {
+        let known = {
+            let caches = self.caches();
+            let mut known = caches.required.iter();
+            let same = |one: &Arc<Head>, other: &Arc<Head>| Arc::ptr_eq(one, other);
+            known
+                .find(|(o, n, _)| same(o, old) && same(n, new))
+                .map(|(_, _, required)| required.clone())
+        };
+        known.unwrap_or_else(|| {
+            let new_ones = new.requires().iter();
+            let beyond = new_ones.filter(|(kind, name)| !old.is_requiring(*kind, name));
+            let required: Required = beyond.cloned().collect();
+            let mut caches = self.caches();
+            let entry = (old.clone(), new.clone(), required.clone());
+            caches.required.push_front(entry);
+            caches.required.truncate(PAIRS);
+            required
+        })
+    }
+
+    fn caches(&self) -> MutexGuard<'_, Caches> {
+        // Nothing panics while it is held, and everything in it can be found again.
+        self.caches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl View<'_> {
+    /// The current index of a kind.
+    pub(super) fn index(&self, kind: Kind) -> &Arc<Index> {
+        self.snapshot.index(kind)
+    }
+
+    /// A current resource.
+    pub(super) fn resource(&self, kind: Kind, name: &str) -> Option<&Arc<Resource>> {
+        self.snapshot.resource(kind, name)
+    }
+
+    /// The names under which an index of a kind differs from the current one.
+    pub(super) fn differences(&self, kind: Kind, from: &Index) -> Arc<[Name]> {
+        self.shared.reader.differences(kind, from, self.index(kind))
+    }
+
+    /// The resource of one head, if its bytes are still at hand.
+    pub(super) fn at_hand(&self, kind: Kind, head: &Head) -> Option<Arc<Resource>> {
+        let current = self.resource(kind, head.name());
+        if let Some(current) = current.filter(|current| current.version() == head.version()) {
+            return Some(current.clone());
+        }
+        let fits = |resource: &Resource| resource.version() == head.version();
+        self.shared.reader.recent(kind, head.name(), fits)
+    }
+
+    /// The resource of a name that is not in the snapshot: as it was lately, or as it must have
+    /// been.
+    pub(super) fn departed(&self, kind: Kind, name: &Name) -> Option<Arc<Resource>> {
+        let recent = self.shared.reader.recent(kind, name, |_| true);
+        recent.or_else(|| self.shared.reader.departed(kind, name).map(Arc::new))
+    }
+}
+
+impl ContentKey {
+    fn is_same(&self, other: &Self) -> bool {
+        self.kind == other.kind
+            && self.form == other.form
+            && self.flavour == other.flavour
+            && self.from == other.from
+            && self.to == other.to
+            && self.substitutes == other.substitutes
+            && self.asked.is_same(&other.asked)
+    }
+}
+
+impl Kept {
+    fn get(&self) -> Option<Parts> {
+        match self {
+            Self::Strong(parts) => Some(parts.clone()),
+            Self::Weak(parts) => parts.upgrade(),
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! One client's subscription to one kind: what it asked for, has accepted, was sent and refused.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::Form;
+use super::asked::Asked;
+use super::content::Sent;
+use super::holding::{Holding, Refusal};
+use super::shared::Parts;
+use crate::snapshot::{Head, Index, Kind, Name, Resource, SetVersion};
+
+/// How many answers are remembered that a client has not spoken about. Envoy speaks about all, in
+/// order, though about clusters only once they are warm.
+const MAX_UNDER_WAY: usize = 16;
+
+/// One client's subscription to one kind, or over REST to one name of it. What the client has is
+/// an index and the exceptions from it, so an idle subscription costs nothing per resource.
+#[derive(Debug)]
+pub(super) struct Subscription {
+    pub(super) kind: Kind,
+    pub(super) form: Form,
+    pub(super) asked: Asked,
+    /// What the client had accepted when it last said so; none when that is nothing.
+    pub(super) accepted: Option<Arc<Index>>,
+    /// What it has once it has accepted everything that is under way.
+    pub(super) sent: Option<Arc<Index>>,
+    /// Answers that the client has not spoken about, oldest first.
+    pub(super) under_way: VecDeque<UnderWay>,
+    /// What the client has otherwise than `sent` says.
+    pub(super) holdings: BTreeMap<Name, Holding>,
+    pub(super) refusals: BTreeMap<Name, Refusal>,
+    /// The names of a refused answer in parts: those of the first are offered next, alone.
+    pub(super) suspects: VecDeque<BTreeSet<Name>>,
+    /// What names of refused answers stood for before, while the refusal is open: for answers that
+    /// must hold everything.
+    pub(super) replaced: BTreeMap<Name, Arc<Resource>>,
+    /// Resources that wait for the client to accept what they require.
+    pub(super) waiting: BTreeMap<Name, Waiting>,
+    /// Of clusters: the assignments that the client acknowledged after clusters that are under way.
+    /// Envoy withholds the acknowledgement of clusters until all of them are warm.
+    pub(super) confirmed: Vec<Arc<[Sent]>>,
+    /// When the client last said what it has.
+    pub(super) heard_at: Option<Instant>,
+    /// Names of which the client uses something that another process gave it.
+    pub(super) foreign: Foreign,
+    /// The rest of an answer in several parts.
+    pub(super) unsent_parts: Option<(Parts, usize)>,
+    /// Whether an answer has to come even if there is nothing in it.
+    pub(super) is_answer_due: bool,
+    /// Whether `removed_resources` is omitted: Envoy drops these together with their parent.
+    pub(super) suppresses_removals: bool,
+    /// When what is due was published, if the client was waiting then.
+    pub(super) published: Option<Instant>,
+    /// What a client that comes back says it has, until that is compared.
+    pub(super) claim: Claim,
+    /// Whether it came with something from before.
+    pub(super) has_claimed: bool,
+    pub(super) progress: Facts,
+    /// How often a client that polls came back with its old version after a newer answer.
+    pub(super) repeats: u32,
+}
+
+/// What a client that comes back says it has.
+#[derive(Debug, Default)]
+pub(super) enum Claim {
+    /// Nothing, or it was compared already.
+    #[default]
+    None,
+    /// The version of everything that it asks for.
+    Version(Box<str>),
+    /// The version of each resource.
+    Versions(BTreeMap<Name, Box<str>>),
+}
+
+/// What operators are shown of a subscription.
+#[derive(Debug)]
+pub(super) struct Facts {
+    pub(super) last_sent: Option<SetVersion>,
+    pub(super) accepted: Option<Box<str>>,
+    pub(super) error: Option<Arc<str>>,
+    pub(super) nacks: u64,
+    pub(super) changed_at: Instant,
+}
+
+/// Of which names a client uses something that is not known here.
+#[derive(Debug, Default)]
+pub(super) enum Foreign {
+    /// Of none.
+    #[default]
+    None,
+    /// Of these.
+    Names(BTreeSet<Name>),
+    /// Of any: it came with a version that is not known here.
+    Any,
+}
+
+/// An answer that the client has not spoken about.
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    /// The nonces of the answers that this stands for: one, unless older ones were merged.
+    pub(super) nonces: (u64, u64),
+    pub(super) version: SetVersion,
+    /// What the client has once it accepts this.
+    pub(super) index: Option<Arc<Index>>,
+    pub(super) sent: Arc<[Sent]>,
+    /// The names in it of which nothing was known to be accepted before.
+    pub(super) fresh: Vec<Name>,
+    pub(super) removed: Vec<Name>,
+    /// What the resources in it replaced, for answers that must hold everything.
+    pub(super) replaced: Vec<Arc<Resource>>,
+    /// Whether more of the same is to follow without waiting for this to be acknowledged.
+    pub(super) is_cut: bool,
+    pub(super) at: Instant,
+    pub(super) published: Option<Instant>,
+}
+
+/// A resource that waits for the client to accept what it requires.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) since: Instant,
+    pub(super) missing: (Kind, Name),
+    /// What began to wait. When changes come faster than they are accepted, what is wanted never
+    /// has all that it requires; this has, one round later.
+    pub(super) first: Arc<Resource>,
+}
+
+impl Subscription {
+    /// A subscription in which nothing was asked yet.
+    pub(super) fn new(kind: Kind, form: Form, now: Instant) -> Self {
+        Self {
+            kind,
+            form,
+            asked: Asked::new(kind),
+            accepted: None,
+            sent: None,
+            under_way: VecDeque::new(),
+            holdings: BTreeMap::new(),
+            refusals: BTreeMap::new(),
+            suspects: VecDeque::new(),
+            replaced: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            confirmed: Vec::new(),
+            heard_at: None,
+            foreign: Foreign::None,
+            unsent_parts: None,
+            is_answer_due: false,
+            suppresses_removals: false,
+            published: None,
+            claim: Claim::None,
+            has_claimed: false,
+            progress: Facts {
+                last_sent: None,
+                accepted: None,
+                error: None,
+                nacks: 0,
+                changed_at: now,
+            },
+            repeats: 0,
+        }
+    }
+
+    /// Whether its answers must hold everything that was asked for: what they leave out is gone
+    /// ([state of the world](https://www.envoyproxy.io/docs/envoy/v1.40.0/api-docs/xds_protocol#grouping-resources-into-responses)).
+    pub(super) fn is_complete(&self) -> bool {
+        match (self.form, self.kind) {
+            (Form::Sotw | Form::Rest, Kind::Cluster | Kind::Listener) => true,
+            (Form::Sotw | Form::Rest, Kind::Endpoint | Kind::Route | Kind::Secret)
+            | (Form::Delta, _) => false,
+        }
+    }
+
+    /// Whether nothing distinguishes the client from others that were sent the same index.
+    pub(super) fn is_plain(&self) -> bool {
+        self.holdings.is_empty()
+            && self.refusals.is_empty()
+            && self.suspects.is_empty()
+            && self.waiting.is_empty()
+            && matches!(self.foreign, Foreign::None)
+    }
+
+    /// What the client has under a name once it has accepted everything that is under way.
+    pub(super) fn holding(&self, name: &str) -> Holding {
+        if let Some(holding) = self.holdings.get(name) {
+            return holding.clone();
+        }
+        match &self.sent {
+            Some(index) => match index.get(name) {
+                Some(head) => Holding::Version(head.clone()),
+                None => Holding::Nothing,
+            },
+            None if self.asked.names().contains(name) => Holding::Asked,
+            None => Holding::Nothing,
+        }
+    }
+
+    /// Whether the client is known to have accepted something under this name.
+    pub(super) fn has_accepted(&self, name: &str) -> bool {
+        match self.holdings.get(name) {
+            Some(Holding::Nothing) => return false,
+            Some(Holding::Foreign) => return true,
+            Some(Holding::Asked | Holding::Unknown | Holding::Version(_) | Holding::Kept(_))
+            | None => {}
+        }
+        if matches!(self.foreign, Foreign::Any) {
+            return true;
+        }
+        let is_fresh = |answer: &UnderWay| answer.fresh.iter().any(|fresh| **fresh == *name);
+        let accepted = self.accepted.as_ref();
+        accepted.is_some_and(|index| index.get(name).is_some())
+            && !self.under_way.iter().any(is_fresh)
+    }
+
+    /// Whether something of this name is on its way to the client, or was sent to it.
+    pub(super) fn has_been_sent(&self, name: &str) -> bool {
+        match self.holdings.get(name) {
+            Some(Holding::Nothing | Holding::Asked | Holding::Unknown) => false,
+            Some(Holding::Foreign | Holding::Version(_) | Holding::Kept(_)) => true,
+            None => {
+                let sent = self.sent.as_ref();
+                matches!(self.foreign, Foreign::Any)
+                    || sent.is_some_and(|index| index.get(name).is_some())
+            }
+        }
+    }
+
+    /// The heads that the client may be using under a name, or is about to: accepted, under way,
+    /// or waiting.
+    pub(super) fn in_use(&self, name: &str) -> Vec<Arc<Head>> {
+        let indexes = self.accepted.iter().chain(&self.sent);
+        let under_way = self
+            .under_way
+            .iter()
+            .filter_map(|answer| answer.index.as_ref());
+        let known = indexes.chain(under_way).filter_map(|index| index.get(name));
+        let held = self.holdings.get(name).and_then(Holding::head);
+        let waiting = self.waiting.get(name).map(|waiting| waiting.first.head());
+        let mut heads: Vec<Arc<Head>> = known.chain(held).chain(waiting).cloned().collect();
+        heads.dedup_by(|one, other| Arc::ptr_eq(one, other));
+        heads
+    }
+
+    /// The names under which the client may be using something.
+    pub(super) fn names_in_use(&self) -> BTreeSet<Name> {
+        let asked = self.asked.names().iter();
+        let indexes = self.accepted.iter().chain(&self.sent);
+        let wildcard = indexes.filter(|_| self.asked.is_wildcard());
+        let indexed = wildcard.flat_map(|index| index.heads().keys());
+        let held = self.holdings.keys().chain(self.waiting.keys());
+        asked.chain(indexed).chain(held).cloned().collect()
+    }
+
+    /// Whether the client uses something that this process did not give it.
+    pub(super) fn is_foreign(&self) -> bool {
+        match &self.foreign {
+            Foreign::None => false,
+            Foreign::Names(names) => !names.is_empty(),
+            Foreign::Any => true,
+        }
+    }
+
+    /// Whether there may be something to send, `current` being the id of the current index.
+    pub(super) fn is_due(&self, current: u64) -> bool {
+        let is_new = self.sent.is_none() && self.asked.is_anything();
+        let lags = self.sent.as_ref().is_some_and(|sent| sent.id() != current);
+        let is_exceptional = !self.holdings.is_empty() || self.unsent_parts.is_some();
+        self.is_answer_due || is_new || lags || is_exceptional
+    }
+
+    /// Forgets what the client has and was sent: it begins anew.
+    pub(super) fn restart(&mut self) {
+        self.accepted = None;
+        self.sent = None;
+        self.under_way.clear();
+        self.holdings.clear();
+        self.refusals.clear();
+        self.suspects.clear();
+        self.replaced.clear();
+        self.waiting.clear();
+        self.confirmed.clear();
+        self.foreign = Foreign::None;
+        self.unsent_parts = None;
+        self.progress.accepted = None;
+        self.progress.error = None;
+    }
+
+    /// Notes an answer as sent.
+    pub(super) fn push(&mut self, answer: UnderWay) {
+        self.progress.last_sent = Some(answer.version);
+        self.progress.changed_at = answer.at;
+        self.under_way.push_back(answer);
+        if self.under_way.len() <= MAX_UNDER_WAY {
+            return;
+        }
+        if let (Some(oldest), Some(next)) = (self.under_way.pop_front(), self.under_way.front_mut())
+        {
+            next.nonces.0 = oldest.nonces.0;
+            next.sent = oldest.sent.iter().chain(&*next.sent).cloned().collect();
+            next.fresh.extend(oldest.fresh);
+            next.removed.extend(oldest.removed);
+            next.published = oldest.published.or(next.published);
+        }
+    }
+
+    /// Forgets what is not asked for any more.
+    pub(super) fn forget_unasked(&mut self) {
+        let asked = &self.asked;
+        if asked.is_wildcard() {
+            return;
+        }
+        self.holdings.retain(|name, _| asked.includes(name));
+        self.refusals.retain(|name, _| asked.includes(name));
+        self.waiting.retain(|name, _| asked.includes(name));
+        for part in &mut self.suspects {
+            part.retain(|name| asked.includes(name));
+        }
+        self.suspects.retain(|part| !part.is_empty());
+        self.replaced.retain(|name, _| asked.includes(name));
+        if !asked.is_anything() {
+            self.is_answer_due = false;
+            self.unsent_parts = None;
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! What a client says of an answer: accepted, or refused and which resource of it is to blame.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::Pacing;
+use super::content::Sent;
+use super::holding::{Holding, Refusal};
+use super::request::{Request, Wish};
+use super::subscription::{Foreign, Subscription, UnderWay};
+use crate::snapshot::{Kind, Name, SetVersion, Version};
+
+/// What a request says of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::xds) enum Heard {
+    /// Nothing.
+    Nothing,
+    /// It was accepted.
+    Accepted {
+        /// When that was published, if the client was waiting then.
+        published: Option<Instant>,
+    },
+    /// It was refused.
+    Refused {
+        /// The version of the answer.
+        version: SetVersion,
+        /// What the client says; none over REST, where a refusal is told by versions alone.
+        text: Option<Arc<str>>,
+        /// The resource that is to blame, if it was alone, and whether it was refused before.
+        guilty: Option<(Name, bool)>,
+    },
+}
+
+impl Subscription {
+    /// Takes in what a request says of an answer.
+    pub(super) fn judge(&mut self, request: &Request, pacing: &Pacing, now: Instant) -> Heard {
+        let Some(nonce) = request.nonce else {
+            return Heard::Nothing;
+        };
+        let is_about = |answer: &UnderWay| (answer.nonces.0..=answer.nonces.1).contains(&nonce);
+        let Some(place) = self.under_way.iter().position(is_about) else {
+            return Heard::Nothing;
+        };
+        let version = self.under_way.get(place).map(|answer| answer.version);
+        let is_of_older = match &request.wish {
+            // Envoy 1.40 sends the error of an older answer along when it accepts a newer one.
+            Wish::Listed { version: has, .. } => {
+                version.is_some_and(|version| **has == *version.to_string())
+            }
+            Wish::Changed { .. } => false,
+        };
+        match &request.error {
+            None => {
+                // Of several that were merged, only the last one's acceptance speaks for all.
+                let last = self.under_way.get(place).map(|answer| answer.nonces.1);
+                if last != Some(nonce) {
+                    return Heard::Nothing;
+                }
+                self.accept(place, now)
+            }
+            Some(text) if is_of_older => {
+                self.refuse_before(place, text, now);
+                self.accept(0, now)
+            }
+            Some(text) => self.refuse(place, Some(text.clone()), pacing, now),
+        }
+    }
+
+    /// The answer at `place` was accepted, and with it those before, which it superseded.
+    pub(super) fn accept(&mut self, place: usize, now: Instant) -> Heard {
+        let answers: Vec<UnderWay> = self.under_way.drain(..=place).collect();
+        let mut published = None;
+        for answer in answers {
+            for sent in &*answer.sent {
+                self.accept_one(sent, now);
+            }
+            if answer.index.is_some() {
+                self.accepted = answer.index;
+                if matches!(self.foreign, Foreign::Any) {
+                    self.foreign = Foreign::None;
+                }
+            }
+            self.progress.accepted = Some(answer.version.to_string().into());
+            published = answer.published;
+        }
+        self.progress.changed_at = now;
+        self.heard_at = Some(now);
+        if self.under_way.is_empty() {
+            self.confirmed.clear();
+        }
+        if self.refusals.is_empty() && self.suspects.is_empty() {
+            self.progress.error = None;
+            self.replaced.clear();
+        }
+        Heard::Accepted { published }
+    }
+
+    fn accept_one(&mut self, sent: &Sent, now: Instant) {
+        if let Foreign::Names(names) = &mut self.foreign {
+            names.remove(&sent.name);
+            if names.is_empty() {
+                self.foreign = Foreign::None;
+            }
+        }
+        let Some(refusal) = self.refusals.get_mut(&sent.name) else {
+            return;
+        };
+        // Envoy keeps the hash of a secret that it refused, and takes the same bytes for unchanged.
+        let proves_nothing = self.kind == Kind::Secret
+            && refusal.version == sent.version
+            && refusal.is_refused(sent.other_encoding);
+        if proves_nothing {
+            refusal.doubtful(now);
+            self.holdings.insert(sent.name.clone(), Holding::Unknown);
+        } else {
+            self.refusals.remove(&sent.name);
+        }
+    }
+
+    /// Whatever was sent before `place` was refused.
+    fn refuse_before(&mut self, place: usize, text: &Arc<str>, now: Instant) {
+        let answers: Vec<UnderWay> = self.under_way.drain(..place).collect();
+        for answer in &answers {
+            let names = self.unknown(answer);
+            self.suspect(names);
+        }
+        if !answers.is_empty() {
+            self.note_refusal(Some(text.clone()), now);
+        }
+    }
+
+    /// The answer at `place` was refused. Nothing is assumed of the names in it, nor of those in
+    /// older answers that the client never spoke about.
+    pub(super) fn refuse(
+        &mut self,
+        place: usize,
+        text: Option<Arc<str>>,
+        pacing: &Pacing,
+        now: Instant,
+    ) -> Heard {
+        let mut answers: Vec<UnderWay> = self.under_way.drain(..=place).collect();
+        let Some(refused) = answers.pop() else {
+            return Heard::Nothing;
+        };
+        for unheard in &answers {
+            self.unknown(unheard);
+        }
+        let names = self.unknown(&refused);
+        let guilty = match &*refused.sent {
+            [only] if names.contains(&only.name) || refused.nonces.0 == refused.nonces.1 => {
+                Some((only.name.clone(), self.set_aside(only, &text, pacing, now)))
+            }
+            _ => {
+                self.suspect(names);
+                None
+            }
+        };
+        self.note_refusal(text.clone(), now);
+        Heard::Refused {
+            version: refused.version,
+            text,
+            guilty,
+        }
+    }
+
+    fn note_refusal(&mut self, text: Option<Arc<str>>, now: Instant) {
+        self.progress.nacks += 1;
+        self.progress.changed_at = now;
+        self.progress.error = Some(text.unwrap_or_else(|| "presumed, see Envoy's log".into()));
+    }
+
+    /// Forgets what is known of the names of an answer, unless a later one holds them too; answers
+    /// which of its resources are concerned.
+    fn unknown(&mut self, answer: &UnderWay) -> BTreeSet<Name> {
+        let later = &self.under_way;
+        let is_later = |name: &Name| {
+            later.iter().any(|later| {
+                later.sent.iter().any(|sent| sent.name == *name) || later.removed.contains(name)
+            })
+        };
+        let removed = answer.removed.iter().filter(|name| !is_later(name));
+        let removed: Vec<Name> = removed.cloned().collect();
+        let names = answer.sent.iter().map(|sent| &sent.name);
+        let names: BTreeSet<Name> = names.filter(|name| !is_later(name)).cloned().collect();
+        for name in names.iter().chain(&removed) {
+            if self.asked.includes(name) {
+                self.holdings.insert(name.clone(), Holding::Unknown);
+            }
+        }
+        for replaced in &answer.replaced {
+            let name = replaced.name();
+            if names.contains(name) && self.asked.includes(name) {
+                self.replaced
+                    .entry(name.clone())
+                    .or_insert(replaced.clone());
+            }
+        }
+        names
+    }
+
+    /// Offers names in two parts, so that in the end the guilty one is alone.
+    fn suspect(&mut self, names: BTreeSet<Name>) {
+        let half = names.len() / 2;
+        let mut names = names.into_iter();
+        let first: BTreeSet<Name> = names.by_ref().take(half).collect();
+        for part in [names.collect(), first] {
+            if !part.is_empty() {
+                self.suspects.push_front(part);
+            }
+        }
+    }
+
+    /// Sets a resource aside; says whether it was refused before.
+    fn set_aside(
+        &mut self,
+        sent: &Sent,
+        text: &Option<Arc<str>>,
+        pacing: &Pacing,
+        now: Instant,
+    ) -> bool {
+        let text = text.clone().unwrap_or_else(|| "".into());
+        let same = self.refusals.get_mut(&sent.name);
+        match same.filter(|refusal| refusal.version == sent.version) {
+            Some(refusal) => {
+                refusal.again(text, sent.other_encoding, pacing, now);
+                true
+            }
+            None => {
+                let other = sent.other_encoding;
+                let refusal = Refusal::first(sent.version, text, other, pacing, now);
+                self.refusals.insert(sent.name.clone(), refusal);
+                false
+            }
+        }
+    }
+
+    /// Until when a version of a resource is not offered, because the client refused it.
+    pub(super) fn set_aside_until(&self, name: &str, version: Version) -> Option<Instant> {
+        let refusal = self.refusals.get(name);
+        let refusal = refusal.filter(|refusal| refusal.version == version);
+        refusal.map(|refusal| refusal.next_offer)
+    }
+}

@@ -1,0 +1,193 @@
+//! What is sent next in a subscription whose answers hold everything that was asked for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::content::Piece;
+use super::draft::form_for;
+use super::holding::Holding;
+use super::siblings::Siblings;
+use super::subscription::Subscription;
+use crate::snapshot::{Name, Resource};
+
+/// What distinguishes an answer that holds everything from the current snapshot, and what in it is
+/// news for the client.
+#[derive(Debug, Default)]
+pub(super) struct WholeDraft {
+    /// Names that stand otherwise than in the snapshot: as they were, or left out.
+    pub(super) instead: BTreeMap<Name, Option<Arc<Resource>>>,
+    /// The names in it that the client did not have so before.
+    pub(super) news: BTreeSet<Name>,
+    /// The names that are gone.
+    pub(super) gone: Vec<Name>,
+    /// Whether there is anything to send.
+    pub(super) is_owed: bool,
+    /// Whether an answer is owed only if there is something in it.
+    pub(super) is_owed_unless_empty: bool,
+    /// When time alone changes what is to be sent.
+    pub(super) until: Option<Instant>,
+}
+
+impl Subscription {
+    /// What is to be sent now. What need not be sent any more stops being exceptional.
+    pub(super) fn draft_whole(&mut self, siblings: &Siblings<'_>, now: Instant) -> WholeDraft {
+        let mut draft = WholeDraft {
+            is_owed: self.is_answer_due,
+            ..WholeDraft::default()
+        };
+        let names: Vec<Name> = self.holdings.keys().cloned().collect();
+        for name in names {
+            match siblings.view.resource(self.kind, &name) {
+                Some(current) => self.due_of_present(&name, current, siblings, now, &mut draft),
+                None => self.due_of_gone(&name, siblings, &mut draft),
+            }
+        }
+        draft
+    }
+
+    fn due_of_present(
+        &mut self,
+        name: &Name,
+        current: &Arc<Resource>,
+        siblings: &Siblings<'_>,
+        now: Instant,
+        draft: &mut WholeDraft,
+    ) {
+        let holding = self.holding(name);
+        let resource = form_for(current, siblings);
+        if holding.is(resource.version()) {
+            if resource.version() == current.version() {
+                self.holdings.remove(name);
+            }
+            return;
+        }
+        let part = self.suspects.front();
+        let is_withheld = part.is_some_and(|part| !part.contains(name));
+        let refused = self.set_aside_until(name, resource.version());
+        let refused = refused.filter(|at| now < *at);
+        if is_withheld || refused.is_some() {
+            draft.until = draft.until.into_iter().chain(refused).min();
+            let stands = self.stands(name, &holding, siblings);
+            let had = self.accepted.as_ref();
+            let was_accepted = had.is_some_and(|index| index.get(name).is_some());
+            match stands {
+                None if was_accepted => {}
+                stands => {
+                    draft.instead.insert(name.clone(), stands);
+                }
+            }
+            return;
+        }
+        draft.is_owed = true;
+        draft.news.insert(name.clone());
+    }
+
+    /// What a name stands for while its current content is withheld, if that is at hand.
+    fn stands(
+        &self,
+        name: &Name,
+        holding: &Holding,
+        siblings: &Siblings<'_>,
+    ) -> Option<Arc<Resource>> {
+        let view = siblings.view;
+        match holding {
+            Holding::Kept(resource) => Some(resource.clone()),
+            Holding::Version(head) => view.at_hand(self.kind, head),
+            Holding::Nothing => None,
+            Holding::Asked | Holding::Unknown | Holding::Foreign => {
+                let accepted = self.accepted.as_ref().and_then(|index| index.get(name));
+                let at_hand = || view.at_hand(self.kind, accepted?);
+                self.replaced.get(name).cloned().or_else(at_hand)
+            }
+        }
+    }
+
+    fn due_of_gone(&mut self, name: &Name, siblings: &Siblings<'_>, draft: &mut WholeDraft) {
+        let holding = self.holding(name);
+        match &holding {
+            Holding::Nothing => {
+                self.holdings.remove(name);
+                return;
+            }
+            Holding::Asked => {
+                // Names that do not exist are answered by the others.
+                draft.is_owed_unless_empty = true;
+                self.holdings.remove(name);
+                return;
+            }
+            Holding::Unknown | Holding::Foreign | Holding::Version(_) | Holding::Kept(_) => {}
+        }
+        let kept = siblings.uses(self.kind, name).then(|| {
+            let stands = self.stands(name, &holding, siblings);
+            stands.or_else(|| siblings.view.departed(self.kind, name))
+        });
+        match kept.flatten() {
+            Some(kept) => {
+                if !holding.is(kept.version()) {
+                    draft.is_owed = true;
+                }
+                self.holdings
+                    .insert(name.clone(), Holding::Kept(kept.clone()));
+                draft.instead.insert(name.clone(), Some(kept));
+            }
+            None => {
+                draft.is_owed = true;
+                draft.gone.push(name.clone());
+            }
+        }
+    }
+
+    /// Everything that an answer holds.
+    pub(super) fn whole(&self, draft: &WholeDraft, siblings: &Siblings<'_>) -> Vec<Piece> {
+        let resources = siblings.view.snapshot.resources(self.kind);
+        let mut all: BTreeMap<&Name, Arc<Resource>> = BTreeMap::new();
+        if self.asked.is_wildcard() {
+            all.extend(
+                resources
+                    .iter()
+                    .map(|(name, one)| (name, form_for(one, siblings))),
+            );
+        } else {
+            let names = self.asked.names().iter();
+            let known = names.filter_map(|name| Some((name, resources.get(name)?)));
+            all.extend(known.map(|(name, one)| (name, form_for(one, siblings))));
+        }
+        for (name, instead) in &draft.instead {
+            match instead {
+                Some(instead) => all.insert(name, instead.clone()),
+                None => all.remove(name),
+            };
+        }
+        all.into_values().map(Piece::plain).collect()
+    }
+
+    /// Takes a draft as sent; answers the names of which nothing was known to be accepted, and
+    /// what the resources in it replaced.
+    pub(super) fn take_whole(
+        &mut self,
+        draft: &WholeDraft,
+        siblings: &Siblings<'_>,
+    ) -> (Vec<Name>, Vec<Arc<Resource>>) {
+        let accepted = |name: &&Name| !self.has_accepted(name);
+        let fresh: Vec<Name> = draft.news.iter().filter(accepted).cloned().collect();
+        let replaced = draft.news.iter().filter_map(|name| {
+            let holding = self.holding(name);
+            self.stands(name, &holding, siblings)
+        });
+        let replaced: Vec<Arc<Resource>> = replaced.collect();
+        for name in draft.news.iter().chain(&draft.gone) {
+            self.holdings.remove(name);
+            self.offered(name);
+        }
+        for (name, instead) in &draft.instead {
+            let holding = match instead {
+                Some(resource) => Holding::Kept(resource.clone()),
+                None => Holding::Nothing,
+            };
+            self.holdings.insert(name.clone(), holding);
+        }
+        (fresh, replaced)
+    }
+}

@@ -1,0 +1,261 @@
+//! gRPC's framing on HTTP/2: messages in, shared pieces and a status out
+//! ([gRPC over HTTP/2](https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md)).
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Response, header};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body, Frame, Incoming};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use tokio::sync::mpsc;
+
+/// The flag and the length in front of a message.
+pub(super) const PREFIX_BYTES: usize = 5;
+
+/// How a call ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Status {
+    code: Code,
+    message: String,
+}
+
+/// The status codes in use here
+/// ([status codes](https://github.com/grpc/grpc/blob/master/doc/statuscodes.md)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Code {
+    Ok = 0,
+    InvalidArgument = 3,
+    NotFound = 5,
+    PermissionDenied = 7,
+    ResourceExhausted = 8,
+    Unimplemented = 12,
+    Internal = 13,
+    Unavailable = 14,
+}
+
+impl Status {
+    /// A code and a message for the client.
+    pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+
+    /// Everything went as it should.
+    pub(super) fn ok() -> Self {
+        Self::new(Code::Ok, "")
+    }
+
+    /// The message.
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
+    fn write(&self, headers: &mut HeaderMap) {
+        headers.insert("grpc-status", HeaderValue::from(self.code as u16));
+        if self.message.is_empty() {
+            return;
+        }
+        let message = utf8_percent_encode(&self.message, MESSAGE).to_string();
+        if let Ok(message) = HeaderValue::try_from(message) {
+            headers.insert("grpc-message", message);
+        }
+    }
+
+    /// The whole response of a call that ends before it has any message.
+    pub(super) fn response(&self) -> Response<Messages> {
+        let mut response = Response::new(Messages::none());
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, CONTENT_TYPE);
+        self.write(headers);
+        response
+    }
+}
+
+const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
+
+/// What is escaped in a message: everything but printable ASCII, and the percent sign.
+const MESSAGE: &AsciiSet = &CONTROLS.add(b'%');
+
+/// The messages of a request, one by one.
+pub(super) struct Requests {
+    body: Incoming,
+    /// The rest of the last frame.
+    rest: Bytes,
+    /// The beginning of a message that is in several frames.
+    begun: BytesMut,
+    limit_bytes: usize,
+}
+
+impl Requests {
+    /// The messages in `body`, of up to `limit_bytes` each.
+    pub(super) fn new(body: Incoming, limit_bytes: usize) -> Self {
+        Self {
+            body,
+            rest: Bytes::new(),
+            begun: BytesMut::new(),
+            limit_bytes,
+        }
+    }
+
+    /// The next message; none at the end, also at one in the middle of a message: then the client
+    /// is gone. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// When a message is too large, compressed, or none at all.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Status> {
+        loop {
+            if let Some(message) = self.take()? {
+                return Ok(Some(message));
+            }
+            match self.body.frame().await {
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.rest = data;
+                    }
+                }
+                Some(Err(_)) | None => return Ok(None),
+            }
+        }
+    }
+
+    /// A message that is here already.
+    fn take(&mut self) -> Result<Option<Bytes>, Status> {
+        if self.begun.is_empty() {
+            let Some(length) = self.length(&self.rest)? else {
+                self.begun.extend_from_slice(&self.rest);
+                self.rest = Bytes::new();
+                return Ok(None);
+            };
+            if self.rest.len() >= length {
+                let mut message = self.rest.split_to(length);
+                message.advance(PREFIX_BYTES);
+                return Ok(Some(message));
+            }
+            self.begun.reserve(length);
+        }
+        let missing = match self.length(&self.begun)? {
+            Some(length) => length.saturating_sub(self.begun.len()),
+            None => PREFIX_BYTES - self.begun.len(),
+        };
+        let piece = self.rest.split_to(missing.min(self.rest.len()));
+        self.begun.extend_from_slice(&piece);
+        match self.length(&self.begun)? {
+            Some(length) if self.begun.len() >= length => {
+                // The buffer goes with the message: none is kept for the next one.
+                let mut message = std::mem::take(&mut self.begun).freeze();
+                message.advance(PREFIX_BYTES);
+                Ok(Some(message))
+            }
+            Some(_) if !self.rest.is_empty() => self.take(),
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    /// The length of the message that begins with `bytes`, with its prefix; none as long as that
+    /// is not all here.
+    fn length(&self, bytes: &[u8]) -> Result<Option<usize>, Status> {
+        let Some((&[flag, length @ ..], _)) = bytes.split_first_chunk::<PREFIX_BYTES>() else {
+            return Ok(None);
+        };
+        match flag {
+            0 => {}
+            1 => {
+                let text = "compressed messages are not understood here";
+                return Err(Status::new(Code::Unimplemented, text));
+            }
+            _ => {
+                let text = "a message begins with neither 0 nor 1";
+                return Err(Status::new(Code::Internal, text));
+            }
+        }
+        let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+        if length > self.limit_bytes {
+            let limit = self.limit_bytes;
+            let text = format!("a request of {length} bytes; up to {limit} are taken");
+            return Err(Status::new(Code::ResourceExhausted, text));
+        }
+        Ok(Some(length + PREFIX_BYTES))
+    }
+}
+
+/// A message as it goes out: its prefix and what is its own, then pieces that many share.
+pub(super) type Message = VecDeque<Bytes>;
+
+/// What is sent down a call.
+pub(super) enum Outgoing {
+    /// A message.
+    Message(Message),
+    /// The end.
+    End(Status),
+}
+
+/// The messages of an answer, and the status behind them.
+pub(in crate::xds) struct Messages {
+    source: Option<mpsc::Receiver<Outgoing>>,
+    current: Message,
+}
+
+impl Messages {
+    /// Those that come out of a channel; the call ends well when that ends.
+    pub(super) fn of(source: mpsc::Receiver<Outgoing>) -> Self {
+        Self {
+            source: Some(source),
+            current: Message::new(),
+        }
+    }
+
+    /// No message and no trailers: the status stands in the headers.
+    fn none() -> Self {
+        Self {
+            source: None,
+            current: Message::new(),
+        }
+    }
+
+    /// The response that consists of these.
+    pub(super) fn response(self) -> Response<Self> {
+        let mut response = Response::new(self);
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, CONTENT_TYPE);
+        response
+    }
+}
+
+impl Body for Messages {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        loop {
+            if let Some(piece) = self.current.pop_front() {
+                return Poll::Ready(Some(Ok(Frame::data(piece))));
+            }
+            let Some(source) = &mut self.source else {
+                return Poll::Ready(None);
+            };
+            match ready!(source.poll_recv(context)) {
+                Some(Outgoing::Message(message)) => self.current = message,
+                end @ (Some(Outgoing::End(_)) | None) => {
+                    self.source = None;
+                    let status = match end {
+                        Some(Outgoing::End(status)) => status,
+                        Some(Outgoing::Message(_)) | None => Status::ok(),
+                    };
+                    let mut trailers = HeaderMap::new();
+                    status.write(&mut trailers);
+                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                }
+            }
+        }
+    }
+}

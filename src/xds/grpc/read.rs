@@ -1,0 +1,275 @@
+//! Discovery requests from the wire: of what Envoy says, what is of use here, and nothing copied
+//! that was said the last time.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::str;
+use std::sync::Arc;
+
+use envoy_api::prost::encoding::{WireType, decode_key, decode_varint};
+use rand::random;
+use twox_hash::XxHash3_128;
+
+use super::frame::{Code, Status};
+use crate::snapshot::Name;
+use crate::xds::delivery::{Form, Names, Request, Wish};
+
+/// A request about one kind.
+#[derive(Debug)]
+pub(super) struct Read {
+    /// The type that it is about; empty if that goes without saying.
+    pub(super) type_url: String,
+    /// Who asks; in the first request of a stream as a rule.
+    pub(super) node: Option<Node>,
+    /// What is said about that type.
+    pub(super) request: Request,
+}
+
+/// What is read of `envoy.config.core.v3.Node`, of 61 kB.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Node {
+    pub(super) id: String,
+    pub(super) cluster: String,
+    pub(super) user_agent: String,
+}
+
+/// The names that a stream said last about each type, as digests.
+#[derive(Debug)]
+pub(super) struct Reader {
+    form: Form,
+    /// Unknown to clients, so that none can make two lists that pass for one.
+    seed: u64,
+    /// By type URL. A stream has a handful.
+    last: BTreeMap<String, Digest>,
+}
+
+/// Length and digest of a list of names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Digest {
+    bytes: usize,
+    digest: u128,
+}
+
+/// The longest reason of a refusal that is kept, in bytes. Envoy repeats what it was sent in it.
+const MAX_TEXT_BYTES: usize = 2_048;
+
+/// The longest node id that is kept, in bytes.
+const MAX_ID_BYTES: usize = 4_096;
+
+impl Reader {
+    /// A reader of the requests of one stream.
+    pub(super) fn new(form: Form) -> Self {
+        Self {
+            form,
+            seed: random(),
+            last: BTreeMap::new(),
+        }
+    }
+
+    /// Reads a request.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are no request.
+    pub(super) fn read(&mut self, message: &[u8]) -> Result<Read, Status> {
+        let read = match self.form {
+            Form::Sotw | Form::Rest => self.read_listed(message),
+            Form::Delta => read_changed(message),
+        };
+        read.ok_or_else(|| {
+            let text = "a message that is no discovery request";
+            Status::new(Code::Internal, text)
+        })
+    }
+
+    /// Reads an `envoy.service.discovery.v3.DiscoveryRequest`.
+    fn read_listed(&mut self, message: &[u8]) -> Option<Read> {
+        let mut version = "";
+        let mut node = None;
+        let mut type_url = "";
+        let mut nonce = "";
+        let mut error = None;
+        // Where the names stand, as long as they stand together.
+        let mut listed = Some(0..0);
+        each_span(message, |number, value, span| {
+            match number {
+                1 => version = str::from_utf8(value).ok()?,
+                2 => node = Some(read_node(value)?),
+                3 => {
+                    listed = listed.take().and_then(|listed| match listed.is_empty() {
+                        true => Some(span),
+                        false => (listed.end == span.start).then_some(listed.start..span.end),
+                    });
+                }
+                4 => type_url = str::from_utf8(value).ok()?,
+                5 => nonce = str::from_utf8(value).ok()?,
+                6 => error = Some(read_status(value)?),
+                _ => {}
+            }
+            Some(())
+        })?;
+        let listed = listed.and_then(|listed| message.get(listed));
+        let digest = listed.map(|listed| Digest {
+            bytes: listed.len(),
+            digest: XxHash3_128::oneshot_with_seed(self.seed, listed),
+        });
+        let names = if digest.is_some() && self.last.get(type_url) == digest.as_ref() {
+            Names::Same
+        } else {
+            match digest {
+                Some(digest) => self.last.insert(type_url.to_owned(), digest),
+                None => self.last.remove(type_url),
+            };
+            let mut names: Vec<Name> = Vec::new();
+            each_field(message, |number, value| {
+                if number == 3 {
+                    names.push(str::from_utf8(value).ok()?.into());
+                }
+                Some(())
+            })?;
+            Names::These(names)
+        };
+        Some(Read {
+            type_url: type_url.to_owned(),
+            node,
+            request: Request {
+                nonce: read_nonce(nonce),
+                error,
+                wish: Wish::Listed {
+                    names,
+                    version: version.into(),
+                },
+            },
+        })
+    }
+}
+
+/// Reads an `envoy.service.discovery.v3.DeltaDiscoveryRequest`.
+fn read_changed(message: &[u8]) -> Option<Read> {
+    let mut node = None;
+    let mut type_url = String::new();
+    let mut request = Request::default();
+    let (mut subscribe, mut unsubscribe) = (Vec::new(), Vec::new());
+    let mut versions = BTreeMap::new();
+    each_field(message, |number, value| {
+        match number {
+            1 => node = Some(read_node(value)?),
+            2 => str::from_utf8(value).ok()?.clone_into(&mut type_url),
+            3 => subscribe.push(str::from_utf8(value).ok()?.into()),
+            4 => unsubscribe.push(str::from_utf8(value).ok()?.into()),
+            5 => {
+                let (name, version) = read_entry(value)?;
+                versions.insert(name.into(), version.into());
+            }
+            6 => request.nonce = read_nonce(str::from_utf8(value).ok()?),
+            7 => request.error = Some(read_status(value)?),
+            _ => {}
+        }
+        Some(())
+    })?;
+    request.wish = Wish::Changed {
+        subscribe,
+        unsubscribe,
+        versions,
+    };
+    Some(Read {
+        type_url,
+        node,
+        request,
+    })
+}
+
+/// Reads what is of use of an `envoy.config.core.v3.Node`.
+fn read_node(message: &[u8]) -> Option<Node> {
+    let mut node = Node::default();
+    each_field(message, |number, value| {
+        let field = match number {
+            1 => &mut node.id,
+            2 => &mut node.cluster,
+            6 => &mut node.user_agent,
+            _ => return Some(()),
+        };
+        shortened(str::from_utf8(value).ok()?, MAX_ID_BYTES).clone_into(field);
+        Some(())
+    })?;
+    Some(node)
+}
+
+/// Reads the reason in a `google.rpc.Status`.
+fn read_status(message: &[u8]) -> Option<Arc<str>> {
+    let mut text = "";
+    each_field(message, |number, value| {
+        if number == 2 {
+            text = str::from_utf8(value).ok()?;
+        }
+        Some(())
+    })?;
+    Some(match text {
+        "" => "refused, without a text".into(),
+        text => shortened(text, MAX_TEXT_BYTES).into(),
+    })
+}
+
+/// Reads an entry of a map from strings to strings.
+fn read_entry(message: &[u8]) -> Option<(&str, &str)> {
+    let mut entry = ("", "");
+    each_field(message, |number, value| {
+        let value = str::from_utf8(value).ok()?;
+        match number {
+            1 => entry.0 = value,
+            2 => entry.1 = value,
+            _ => {}
+        }
+        Some(())
+    })?;
+    Some(entry)
+}
+
+fn read_nonce(nonce: &str) -> Option<u64> {
+    u64::from_str_radix(nonce, 16).ok()
+}
+
+/// Calls `take` with the number and the bytes of each field that has bytes; others are of no use
+/// here. None when the message is none, or `take` answers so.
+fn each_field<'a>(
+    message: &'a [u8],
+    mut take: impl FnMut(u32, &'a [u8]) -> Option<()>,
+) -> Option<()> {
+    each_span(message, |number, value, _| take(number, value))
+}
+
+/// The same, with where the field stands in the message.
+fn each_span<'a>(
+    message: &'a [u8],
+    mut take: impl FnMut(u32, &'a [u8], Range<usize>) -> Option<()>,
+) -> Option<()> {
+    let mut rest = message;
+    while !rest.is_empty() {
+        let start = message.len() - rest.len();
+        let (number, wire_type) = decode_key(&mut rest).ok()?;
+        let length = match wire_type {
+            WireType::Varint => {
+                decode_varint(&mut rest).ok()?;
+                continue;
+            }
+            WireType::LengthDelimited => {
+                let length = usize::try_from(decode_varint(&mut rest).ok()?).ok()?;
+                let (value, behind) = rest.split_at_checked(length)?;
+                take(number, value, start..message.len() - behind.len())?;
+                rest = behind;
+                continue;
+            }
+            WireType::SixtyFourBit => 8,
+            WireType::ThirtyTwoBit => 4,
+            // Groups were gone before the first of these messages was written.
+            WireType::StartGroup | WireType::EndGroup => return None,
+        };
+        rest = rest.get(length..)?;
+    }
+    Some(())
+}
+
+/// The first `limit` bytes, or less where that would cut a character in two.
+fn shortened(text: &str, limit: usize) -> &str {
+    text.get(..text.floor_char_boundary(limit)).unwrap_or(text)
+}

@@ -1,0 +1,169 @@
+//! Discovery responses on the wire: what many clients share, and around it what is one client's.
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use envoy_api::prost::encoding::{
+    WireType, encode_key, encode_varint, encoded_len_varint, key_len,
+};
+
+use super::frame::{Message, PREFIX_BYTES};
+use crate::snapshot::Kind;
+use crate::xds::delivery::{Answer, Content, Form, Piece};
+
+/// Fields of `envoy.service.discovery.v3.DiscoveryResponse` and `DeltaDiscoveryResponse`: the two
+/// have these at the same numbers.
+mod field {
+    pub(super) const VERSION: u32 = 1;
+    pub(super) const RESOURCES: u32 = 2;
+    pub(super) const TYPE_URL: u32 = 4;
+    pub(super) const NONCE: u32 = 5;
+    /// Of delta alone.
+    pub(super) const REMOVED: u32 = 6;
+}
+
+/// Fields of `google.protobuf.Any`.
+mod any {
+    pub(super) const TYPE_URL: u32 = 1;
+    pub(super) const VALUE: u32 = 2;
+}
+
+/// Fields of `envoy.service.discovery.v3.Resource`.
+mod resource {
+    pub(super) const VERSION: u32 = 1;
+    pub(super) const RESOURCE: u32 = 2;
+    pub(super) const NAME: u32 = 3;
+}
+
+/// Resources from this size on are sent from where they are kept instead of being copied.
+const SHARED_BYTES: usize = 16 << 10;
+
+/// Messages up to this size are copied into one piece: a frame costs more than the copy.
+const SMALL_BYTES: usize = 2 << 10;
+
+/// An answer as it goes out.
+pub(super) fn message(answer: &Answer, form: Form) -> Message {
+    let content = &answer.content;
+    let pieces = content.encoded(|content| encode(content, form));
+    let shared: usize = pieces.iter().map(Bytes::len).sum();
+    let nonce = format!("{:x}", answer.nonce);
+    let own = string_len(field::NONCE, &nonce);
+    let is_small = shared <= SMALL_BYTES;
+    let capacity = PREFIX_BYTES + own + if is_small { shared } else { 0 };
+    let mut head = BytesMut::with_capacity(capacity);
+    head.put_u8(0);
+    // Requests and answers are far below 4 GiB.
+    head.put_u32(u32::try_from(own + shared).unwrap_or(u32::MAX));
+    put_string(&mut head, field::NONCE, &nonce);
+    let mut message = Message::with_capacity(1 + pieces.len());
+    if is_small {
+        pieces.iter().for_each(|piece| head.put_slice(piece));
+        message.push_back(head.freeze());
+    } else {
+        message.push_back(head.freeze());
+        message.extend(pieces.iter().cloned());
+    }
+    message
+}
+
+/// The length of a message, without its prefix.
+pub(super) fn len_bytes(message: &Message) -> usize {
+    let length: usize = message.iter().map(Bytes::len).sum();
+    length.saturating_sub(PREFIX_BYTES)
+}
+
+/// Everything but the nonce, which is a client's own. Fields may come in any order.
+fn encode(content: &Content, form: Form) -> Vec<Bytes> {
+    let mut out = Pieces::default();
+    let kind = content.kind();
+    let tells_version = match (form, kind) {
+        // Over delta Envoy shows the version of the set for these two alone; elsewhere each
+        // resource's own says it all.
+        (Form::Delta, Kind::Endpoint | Kind::Route | Kind::Secret) => false,
+        (Form::Delta, Kind::Cluster | Kind::Listener) | (Form::Sotw | Form::Rest, _) => true,
+    };
+    if tells_version {
+        let version = content.version().to_string();
+        put_string(&mut out.last, field::VERSION, &version);
+    }
+    for piece in content.pieces() {
+        let bytes = piece.bytes(content.flavour());
+        match form {
+            Form::Sotw | Form::Rest => {
+                put_len(&mut out.last, field::RESOURCES, any_len(kind, bytes));
+                put_any(&mut out, kind, bytes);
+            }
+            Form::Delta => put_resource(&mut out, kind, piece, bytes),
+        }
+    }
+    put_string(&mut out.last, field::TYPE_URL, kind.type_url());
+    for name in content.removed() {
+        put_string(&mut out.last, field::REMOVED, name);
+    }
+    out.finish()
+}
+
+fn put_resource(out: &mut Pieces, kind: Kind, piece: &Piece, bytes: &Bytes) {
+    let name = piece.resource.name();
+    let version = piece.resource.version().to_string();
+    let any = any_len(kind, bytes);
+    let length = string_len(resource::VERSION, &version)
+        + field_len(resource::RESOURCE, any)
+        + string_len(resource::NAME, name);
+    put_len(&mut out.last, field::RESOURCES, length);
+    put_string(&mut out.last, resource::VERSION, &version);
+    put_string(&mut out.last, resource::NAME, name);
+    put_len(&mut out.last, resource::RESOURCE, any);
+    put_any(out, kind, bytes);
+}
+
+fn put_any(out: &mut Pieces, kind: Kind, bytes: &Bytes) {
+    put_string(&mut out.last, any::TYPE_URL, kind.type_url());
+    put_len(&mut out.last, any::VALUE, bytes.len());
+    out.put(bytes);
+}
+
+fn any_len(kind: Kind, bytes: &Bytes) -> usize {
+    string_len(any::TYPE_URL, kind.type_url()) + field_len(any::VALUE, bytes.len())
+}
+
+/// Bytes of one's own, and between them those that are kept elsewhere.
+#[derive(Default)]
+struct Pieces {
+    done: Vec<Bytes>,
+    last: BytesMut,
+}
+
+impl Pieces {
+    fn put(&mut self, bytes: &Bytes) {
+        if bytes.len() < SHARED_BYTES {
+            self.last.put_slice(bytes);
+            return;
+        }
+        self.done.push(self.last.split().freeze());
+        self.done.push(bytes.clone());
+    }
+
+    fn finish(mut self) -> Vec<Bytes> {
+        if !self.last.is_empty() {
+            self.done.push(self.last.freeze());
+        }
+        self.done
+    }
+}
+
+fn put_string(out: &mut BytesMut, field: u32, text: &str) {
+    put_len(out, field, text.len());
+    out.put_slice(text.as_bytes());
+}
+
+fn put_len(out: &mut BytesMut, field: u32, length: usize) {
+    encode_key(field, WireType::LengthDelimited, out);
+    encode_varint(length as u64, out);
+}
+
+fn string_len(field: u32, text: &str) -> usize {
+    field_len(field, text.len())
+}
+
+fn field_len(field: u32, length: usize) -> usize {
+    key_len(field) + encoded_len_varint(length as u64) + length
+}
