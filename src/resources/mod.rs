@@ -2,9 +2,9 @@
 
 mod challenges;
 mod clusters;
-mod conflicts;
 mod endpoints;
 mod listeners;
+mod redirects;
 mod routes;
 mod secrets;
 mod source;
@@ -18,12 +18,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::intent::conflicts::backend_name;
+use crate::intent::server_names::{PresentedCertificates, settle_names};
 use crate::intent::{self, AppIntent, PortIntent, Standing, app_intent};
 use crate::snapshot::{Changes, Kind, Resource, Snapshot, Version};
 use crate::state::app::AppId;
 use crate::state::problem::Problem;
 use crate::state::{self, AppState, State};
-use conflicts::{Chains, settle_names};
 use routes::{Routes, Table};
 
 /// What the resources are told besides what apps ask for.
@@ -148,7 +149,7 @@ pub struct Projection {
     troubled: BTreeSet<AppId>,
     apps: AppCounts,
     routes: Routes,
-    chains: Chains,
+    presented: PresentedCertificates,
     certificate_problems: Vec<Problem>,
     /// What clusters are called in the v2 API; empty when nobody speaks it.
     v2_names: v2::Names,
@@ -199,7 +200,7 @@ impl Projection {
             troubled: BTreeSet::new(),
             apps: AppCounts::default(),
             routes,
-            chains: Chains::default(),
+            presented: PresentedCertificates::default(),
             certificate_problems: Vec::new(),
             v2_names: v2::Names::default(),
             snapshot: Snapshot::default(),
@@ -304,7 +305,7 @@ impl Projection {
         if before.is_some_and(|before| Arc::ptr_eq(before, after)) {
             return;
         }
-        let name = clusters::name(&after.app, after.index);
+        let name = backend_name(&after.app, after.index);
         if before.is_none() {
             if self.config.v2 {
                 let renamed = self.v2_names.add(&name, &after.app, after.index);
@@ -325,7 +326,7 @@ impl Projection {
     }
 
     fn drop_port(&mut self, port: &PortIntent, step: &mut Step) {
-        let name = clusters::name(&port.app, port.index);
+        let name = backend_name(&port.app, port.index);
         let key = (&port.app, port.index, &name);
         self.routes.change(key, Some(&port.routing), None);
         self.remove(Kind::Cluster, &name, step);
@@ -350,23 +351,23 @@ impl Projection {
             self.put(Kind::Secret, secrets::resource(certificate), step);
         }
         let default = self.config.default_certificate.as_deref();
-        let (chains, problems) = settle_names(state.certificates(), default);
+        let (presented, problems) = settle_names(state.certificates(), default);
         if self.certificate_problems != problems {
             self.certificate_problems = problems;
             step.problems = true;
         }
-        if self.chains == chains {
+        if self.presented == presented {
             if self.config.v2 {
                 self.write_https_keys(state, step);
             }
             return;
         }
-        self.chains = chains;
+        self.presented = presented;
         match self.https(state) {
             Some(listener) => self.insert(Kind::Listener, listener, step),
             None => self.remove(Kind::Listener, Table::Https.name(), step),
         }
-        self.routes.set_server_names(self.chains.server_names());
+        self.routes.set_server_names(self.presented.server_names());
         step.problems = true;
     }
 

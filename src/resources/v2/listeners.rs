@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::super::Config;
-use super::super::conflicts::Chain;
 use super::super::routes::Table;
 use super::{address, config_source, resource};
+use crate::intent::server_names::PresentedCertificate;
 use crate::snapshot::{Kind, V2};
 use crate::state::certificate::Certificate;
 
@@ -26,7 +26,7 @@ pub(in super::super) fn http(config: &Arc<Config>) -> V2 {
 /// secrets of v3.
 pub(in super::super) fn https(
     config: &Arc<Config>,
-    chains: Vec<(Chain, Arc<Certificate>)>,
+    chains: Vec<(PresentedCertificate, Arc<Certificate>)>,
     secrets: &str,
 ) -> V2 {
     let config = config.clone();

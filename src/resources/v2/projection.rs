@@ -33,7 +33,7 @@ impl Projection {
 
     /// The listener with TLS, if there are certificates for one.
     pub(in super::super) fn https(&self, state: &State) -> Option<Resource> {
-        let listener = listeners::https(&self.config, &self.chains)?;
+        let listener = listeners::https(&self.config, &self.presented)?;
         if !self.config.v2 {
             return Some(listener);
         }
@@ -41,7 +41,7 @@ impl Projection {
             .certificates()
             .map(|certificate| (certificate.name.as_str(), certificate))
             .collect();
-        let certified = self.chains.named.iter().filter_map(|chain| {
+        let certified = self.presented.named.iter().filter_map(|chain| {
             let certificate = certificates.get(chain.certificate.as_str())?;
             Some((chain.clone(), Arc::clone(certificate)))
         });

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::super::conflicts::Claim;
 use super::super::routes::Table;
 use super::names::{Distinct, alias};
 use super::resource;
+use crate::intent::conflicts::Claim;
 use crate::snapshot::{Kind, V2};
 use crate::state::app::AppId;
 use crate::state::problem::{Problem, Reason, Subject};
@@ -55,11 +55,11 @@ fn beyond(hosts: &Settled, distinct: &Distinct, redirects: bool) -> String {
                 let _ = writeln!(
                     beyond,
                     "{host} {:?} {} {}",
-                    path.prefix, path.ignore_case, claim.cluster
+                    path.prefix, path.ignore_case, claim.backend
                 );
             }
-            if let Some(alias) = distinct.get(&claim.cluster) {
-                let _ = writeln!(beyond, "{} {alias}", claim.cluster);
+            if let Some(alias) = distinct.get(&claim.backend) {
+                let _ = writeln!(beyond, "{} {alias}", claim.backend);
             }
         }
     }
@@ -78,7 +78,7 @@ struct VirtualHost<'a> {
 fn virtual_hosts(hosts: &Settled) -> BTreeMap<&str, VirtualHost<'_>> {
     let mut found: BTreeMap<&str, VirtualHost<'_>> = BTreeMap::new();
     for (host, claims) in hosts {
-        let ports: BTreeSet<&str> = claims.iter().map(|claim| &*claim.cluster).collect();
+        let ports: BTreeSet<&str> = claims.iter().map(|claim| &*claim.backend).collect();
         let name = match (ports.first(), ports.len()) {
             (Some(port), 1) => port,
             (Some(_) | None, _) => host.as_str(),
@@ -121,7 +121,7 @@ fn route(claim: &Claim, distinct: &Distinct) -> Value {
     json!({
         "match": matched,
         "route": {
-            "cluster": &*alias(&claim.cluster, distinct),
+            "cluster": &*alias(&claim.backend, distinct),
             "retry_policy": {
                 "retry_on": "connect-failure,refused-stream",
                 "num_retries": RETRIES,
