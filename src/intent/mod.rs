@@ -2,6 +2,7 @@
 
 pub mod conflicts;
 pub mod host;
+pub mod observer;
 pub mod server_names;
 
 mod acme;

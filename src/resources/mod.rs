@@ -175,6 +175,10 @@ pub struct Changed {
     pub resources: Changes,
     /// Whether the problems differ.
     pub problems: bool,
+    /// The apps whose intents may differ.
+    pub apps: BTreeSet<AppId>,
+    /// Whether the certificates differ.
+    pub certificates: bool,
 }
 
 /// What a step changes, while it is under way.
@@ -224,10 +228,12 @@ impl Projection {
     pub fn project(&mut self, after: &State) -> Changed {
         let before = std::mem::replace(&mut self.state, after.clone());
         let mut step = Step::default();
-        for id in before.changed_apps(after) {
-            self.project_app(after, &id, &mut step);
+        let apps = before.changed_apps(after);
+        for id in &apps {
+            self.project_app(after, id, &mut step);
         }
-        if !before.shares_certificates_with(after) {
+        let certificates = !before.shares_certificates_with(after);
+        if certificates {
             self.project_certificates(after, &mut step);
         }
         let settled = self.routes.settle();
@@ -239,6 +245,8 @@ impl Projection {
         Changed {
             resources: step.resources,
             problems,
+            apps,
+            certificates,
         }
     }
 
@@ -251,6 +259,11 @@ impl Projection {
     /// facts themselves is [`State::problems`].)
     pub fn problems(&self) -> &[Problem] {
         &self.problems
+    }
+
+    /// What apps ask for.
+    pub fn intents(&self) -> &BTreeMap<AppId, AppIntent> {
+        &self.intents
     }
 
     /// How many apps are served.

@@ -754,7 +754,9 @@ fn a_change_of_tasks_changes_one_assignment_alone() {
         changed,
         Changed {
             resources: one,
-            problems: false
+            problems: false,
+            apps: ["/web".into()].into(),
+            certificates: false,
         }
     );
     for kind in Kind::ALL {
