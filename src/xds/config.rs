@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::clients::Clients;
+use super::path_service::Services;
 
 /// How one listener treats its clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub struct Config {
     pub secrets: bool,
     /// Whether Envoy's v2 API is answered too.
     pub v2: bool,
+    /// What else is answered over this listener, each below its own path.
+    pub services: Services,
     /// Which proxies are answered, on a listener with TLS.
     pub clients: Clients,
     /// How many connections are open at once; more wait to be taken.
@@ -60,6 +63,7 @@ impl Default for Config {
             hold: Duration::from_secs(60),
             secrets: false,
             v2: false,
+            services: Services::default(),
             clients: Clients::Anybody,
             max_connections: 16_384,
             max_body_bytes: 4 << 20,

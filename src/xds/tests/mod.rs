@@ -2,6 +2,8 @@
 
 mod order;
 #[cfg(feature = "demo")]
+mod services;
+#[cfg(feature = "demo")]
 mod sockets;
 #[cfg(feature = "demo")]
 mod tls;

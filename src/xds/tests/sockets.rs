@@ -141,6 +141,7 @@ fn the_defaults_are_these() {
         hold: Duration::from_secs(60),
         secrets: false,
         v2: false,
+        services: Services::default(),
         clients: Clients::Anybody,
         max_connections: 16_384,
         max_body_bytes: 4_194_304,
