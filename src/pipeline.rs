@@ -462,10 +462,13 @@ mod tests {
         assert_eq!(gauge(&bench), 0);
     }
 
+    /// The apps that may differ, and how many certificates there are if they differ.
+    type Told = (Vec<String>, Option<usize>);
+
     /// Writes down what it is told, and has a problem with every app that it is told of.
     #[derive(Default)]
     struct Recorder {
-        told: Arc<Mutex<Vec<(Vec<String>, Option<usize>)>>>,
+        told: Arc<Mutex<Vec<Told>>>,
         problems: Vec<Problem>,
     }
 
@@ -478,7 +481,7 @@ mod tests {
             let problem = |app: &AppId| Problem {
                 subject: Subject::App(app.clone()),
                 label: None,
-                reason: Reason::V2Limit,
+                reason: Reason::Conflict,
                 message: String::new(),
                 remedy: String::new(),
             };

@@ -22,7 +22,7 @@ use hcm::http_connection_manager::{
 use super::routes::Table;
 use super::source::{config_source, duration, listen_address, plain};
 use super::virtual_host::SILENCE_LIMIT;
-use super::{Config, EscapedSlashes, Underscores, v2};
+use super::{Config, EscapedSlashes, Underscores};
 use crate::intent::server_names::PresentedCertificates;
 use crate::snapshot::{Encode, Flavour, Kind, Resource};
 
@@ -38,12 +38,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 pub(super) fn http(config: &Arc<Config>) -> Resource {
     let writer = Plain(config.clone());
     let settings = config.transport_settings();
-    let resource = Resource::flavoured(Table::Http.name().into(), settings, writer);
-    if config.v2 {
-        resource.with_v2(v2::http(config))
-    } else {
-        resource
-    }
+    Resource::flavoured(Table::Http.name().into(), settings, writer)
 }
 
 /// The listener with TLS. A listener without chains is refused whole, so there is none.

@@ -9,8 +9,7 @@ mod routes;
 mod secrets;
 mod source;
 #[cfg(test)]
-mod tests;
-mod v2;
+pub(crate) mod tests;
 mod virtual_host;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,8 +47,6 @@ pub struct Config {
     pub default_certificate: Option<String>,
     /// How requests are brought into one form before they are routed.
     pub normalisation: Normalisation,
-    /// Whether resources have a form in Envoy's v2 API too.
-    pub v2: bool,
 }
 
 /// How requests are brought into one form before they are routed, so that no spelling of a path
@@ -109,7 +106,6 @@ impl Default for Config {
                 escaped_slashes: EscapedSlashes::Keep,
                 headers_with_underscores: Underscores::Allow,
             },
-            v2: false,
         }
     }
 }
@@ -151,8 +147,6 @@ pub struct Projection {
     routes: Routes,
     presented: PresentedCertificates,
     certificate_problems: Vec<Problem>,
-    /// What clusters are called in the v2 API; empty when nobody speaks it.
-    v2_names: v2::Names,
     snapshot: Snapshot,
     problems: Vec<Problem>,
 }
@@ -206,7 +200,6 @@ impl Projection {
             routes,
             presented: PresentedCertificates::default(),
             certificate_problems: Vec::new(),
-            v2_names: v2::Names::default(),
             snapshot: Snapshot::default(),
             problems: Vec::new(),
         };
@@ -320,14 +313,11 @@ impl Projection {
         }
         let name = backend_name(&after.app, after.index);
         if before.is_none() {
-            if self.config.v2 {
-                let renamed = self.v2_names.add(&name, &after.app, after.index);
-                self.rename(renamed, step);
-            }
-            self.insert_cluster(name.clone(), step);
+            let cluster = clusters::resource(&self.config, name.clone());
+            self.insert(Kind::Cluster, cluster, step);
         }
         if before.is_none_or(|before| before.addresses != after.addresses) {
-            let assignment = endpoints::resource(&self.config, name.clone(), after);
+            let assignment = endpoints::resource(name.clone(), after);
             self.insert(Kind::Endpoint, assignment, step);
         }
         let routing = before.map(|before| &before.routing);
@@ -344,10 +334,6 @@ impl Projection {
         self.routes.change(key, Some(&port.routing), None);
         self.remove(Kind::Cluster, &name, step);
         self.remove(Kind::Endpoint, &name, step);
-        if self.config.v2 {
-            let renamed = self.v2_names.remove(&name);
-            self.rename(renamed, step);
-        }
     }
 
     fn project_certificates(&mut self, state: &State, step: &mut Step) {
@@ -370,13 +356,10 @@ impl Projection {
             step.problems = true;
         }
         if self.presented == presented {
-            if self.config.v2 {
-                self.write_https_keys(state, step);
-            }
             return;
         }
         self.presented = presented;
-        match self.https(state) {
+        match listeners::https(&self.config, &self.presented) {
             Some(listener) => self.insert(Kind::Listener, listener, step),
             None => self.remove(Kind::Listener, Table::Https.name(), step),
         }
@@ -398,7 +381,6 @@ impl Projection {
             .cloned()
             .chain(self.routes.problems())
             .chain(self.certificate_problems.iter().cloned())
-            .chain(self.v2_names.problems())
             .collect();
         problems.sort_unstable();
         let differ = self.problems != problems;
@@ -410,9 +392,7 @@ impl Projection {
     fn put(&mut self, kind: Kind, resource: Resource, step: &mut Step) {
         let known = self.snapshot.resource(kind, resource.name());
         let equal = known.is_some_and(|known| {
-            known.version() == resource.version()
-                && known.requires() == resource.requires()
-                && !v2::differ_beyond(known, &resource)
+            known.version() == resource.version() && known.requires() == resource.requires()
         });
         if !equal {
             self.insert(kind, resource, step);

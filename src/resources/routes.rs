@@ -9,10 +9,10 @@ use std::sync::Arc;
 use envoy_api::envoy::config::route::v3 as api;
 use envoy_api::prost::Message as _;
 
+use super::Config;
 use super::challenges::Challenges;
 use super::redirects::{redirect_uncovered, redirect_without_https};
 use super::virtual_host::{Piece, Route, http_routes, piece, to_cluster, to_solver};
-use super::{Config, v2};
 use crate::intent::conflicts::{Claim, Claims, settle_host};
 use crate::intent::{AcmePort, Routing};
 use crate::snapshot::{Kind, Name, Resource};
@@ -54,18 +54,12 @@ pub(super) struct Routes {
     hosts: BTreeMap<String, Host>,
     /// The ports that are redirected, with their hosts.
     redirecting: BTreeMap<(AppId, usize), Vec<String>>,
-    /// The clusters that the v2 API calls otherwise.
-    v2_names: v2::Distinct,
-    /// Whether they changed since the tables were last written.
-    renamed: bool,
     /// The hosts of which something else than the claims changed since the tables were last written.
     dirty: BTreeSet<String>,
 }
 
 #[derive(Default)]
 struct Host {
-    /// The claims that won, for the v2 API; none when nobody speaks it.
-    winners: Arc<[Claim]>,
     http: Piece,
     https: Piece,
     problems: Vec<Problem>,
@@ -91,8 +85,6 @@ impl Routes {
             claims: Claims::default(),
             hosts: BTreeMap::new(),
             redirecting: BTreeMap::new(),
-            v2_names: v2::Distinct::default(),
-            renamed: false,
             dirty: BTreeSet::new(),
         }
     }
@@ -130,16 +122,6 @@ impl Routes {
         self.dirty.extend(self.claims.redirected_hosts().cloned());
     }
 
-    /// Says which clusters the v2 API calls otherwise; whether that is news.
-    pub(super) fn set_v2_names(&mut self, names: &v2::Distinct) -> bool {
-        if self.v2_names == *names {
-            return false;
-        }
-        self.v2_names = names.clone();
-        self.renamed = true;
-        true
-    }
-
     /// Settles the hosts that changed.
     pub(super) fn settle(&mut self) -> Written {
         let mut dirty = std::mem::take(&mut self.dirty);
@@ -150,7 +132,7 @@ impl Routes {
             .collect();
         dirty.extend(below);
         let mut written = Written {
-            tables: std::mem::take(&mut self.renamed),
+            tables: false,
             // What a port asks for changed, and with it perhaps a redirect that leads nowhere.
             problems: !dirty.is_empty(),
         };
@@ -169,31 +151,20 @@ impl Routes {
         }
         // A proxy asks the nearest virtual host alone: one that is there for challenges must not
         // take everything else from the wildcard that had it.
-        let (winners, mut problems) = if own.is_empty() {
+        let (winners, problems) = if own.is_empty() {
             (self.nearest_wildcard(name), Vec::new())
         } else {
             settle_host(name, own, &self.label_prefix)
         };
-        if self.config.v2 && self.server_names.is_some() && !own.is_empty() {
-            let in_part = v2::redirect_in_part(name, &winners, &self.label_prefix);
-            problems.extend(in_part);
-        }
         let challenge: Vec<Route> = challenge.map(to_solver).into_iter().collect();
         let port = self.config.https_listen.port();
         let redirect = self.server_names.as_ref().map(|_| port);
         let http = [challenge.clone(), http_routes(&winners, redirect)].concat();
         let https = challenge.into_iter().chain(winners.iter().map(to_cluster));
-        let (mut http, https) = (piece(name, http), piece(name, https.collect()));
-        if self.config.v2 {
-            // Routes that v2 redirects lead somewhere all the same.
-            http.clusters.clone_from(&https.clusters);
-        }
+        let (http, https) = (piece(name, http), piece(name, https.collect()));
 
         let host = self.hosts.entry(name.to_owned()).or_default();
         host.problems = problems;
-        if self.config.v2 {
-            host.winners = winners.into();
-        }
         let differs = host.http != http || host.https != https;
         host.http = http;
         host.https = https;
@@ -251,14 +222,7 @@ impl Routes {
             .into_iter()
             .flat_map(|name| [(Kind::Cluster, name.clone()), (Kind::Endpoint, name)]);
         let resource = Resource::fixed(table.name().into(), bytes.into());
-        let resource = resource.requiring(required.collect());
-        if !self.config.v2 {
-            return resource;
-        }
-        let hosts = self.hosts.iter();
-        let hosts = hosts.map(|(name, host)| (name.clone(), host.winners.clone()));
-        let (distinct, redirects) = (self.v2_names.clone(), self.server_names.is_some());
-        resource.with_v2(v2::table(table, hosts.collect(), distinct, redirects))
+        resource.requiring(required.collect())
     }
 
     /// The claims that lost, the redirects that lead nowhere, the challenges that nobody answers.

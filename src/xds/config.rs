@@ -12,8 +12,6 @@ pub struct Config {
     pub hold: Duration,
     /// Whether secrets, which hold private keys, leave over this listener.
     pub secrets: bool,
-    /// Whether Envoy's v2 API is answered too.
-    pub v2: bool,
     /// What else is answered over this listener, each below its own path.
     pub services: Services,
     /// Which proxies are answered, on a listener with TLS.
@@ -62,7 +60,6 @@ impl Default for Config {
         Self {
             hold: Duration::from_secs(60),
             secrets: false,
-            v2: false,
             services: Services::default(),
             clients: Clients::Anybody,
             max_connections: 16_384,

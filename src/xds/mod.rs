@@ -1,6 +1,5 @@
 //! Serves the current snapshot to Envoy: connections in, held polls, a stop that answers them all.
 
-mod api;
 mod client;
 mod clients;
 mod config;
@@ -41,7 +40,6 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use api::Api;
 pub use clients::{BadName, Clients, Names as ClientNames};
 pub use config::Config;
 pub use limits::{Limits, Patience};

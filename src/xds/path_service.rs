@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 
 /// A service that answers the requests below one path prefix.
 pub trait PathService: Send + Sync {
-    /// What the paths that it answers begin with: `/v2/`. No two services have the same.
+    /// What the paths that it answers begin with, slashes at both ends. No two services have the same.
     fn path_prefix(&self) -> &'static str;
 
     /// Answers one request of a peer that was let in. The future is dropped when the peer gives
@@ -90,6 +90,17 @@ impl Peer {
             secrets,
             shutdown,
         }
+    }
+
+    /// A peer without address and certificate.
+    #[cfg(test)]
+    pub(crate) fn anonymous(secrets: bool, shutdown: CancellationToken) -> Self {
+        let connection = Connection {
+            number: 0,
+            peer: None,
+            client: Arc::new(super::client::Client::anonymous(None)),
+        };
+        Self::new(connection, secrets, shutdown)
     }
 
     /// Its address; none over a Unix socket.

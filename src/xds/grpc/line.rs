@@ -276,7 +276,7 @@ impl Line {
                     };
                     if thing.latest.is(resource) {
                         thing.latest = thing.accepted.clone();
-                        let version = resource.encoded(self.flavour).version();
+                        let version = resource.version();
                         self.refused.insert(resource.name().clone(), version);
                     }
                 }
@@ -343,9 +343,9 @@ impl Line {
         // What a client has from another process than this is known here if it is current.
         for (name, thing) in &mut self.things {
             if let Some(resource) = settled.resource(self.kind, name) {
-                let version = resource.encoded(self.flavour).version();
+                let version = resource.version();
                 let is_unknown = matches!(thing.latest, Had::Unknown(_));
-                if is_unknown && thing.latest.is_version(resource, version, self.flavour) {
+                if is_unknown && thing.latest.is_version(resource, version) {
                     thing.latest = Had::Known(resource.clone());
                     thing.accepted = Had::Known(resource.clone());
                 }
@@ -388,7 +388,7 @@ impl Line {
     /// Everything that is asked for, as it is in the snapshot.
     fn settled_content(&self, settled: &Settled) -> Arc<Content> {
         if self.asked.is_whole() {
-            return settled.whole(self.kind, self.flavour).clone();
+            return settled.whole(self.kind).clone();
         }
         let names = self.asked.names().iter();
         let resources = names.filter_map(|name| match settled.resource(self.kind, name) {
@@ -396,7 +396,7 @@ impl Line {
             None if self.is_complete() => None,
             None => blank(self.kind, name).map(Arc::new),
         });
-        Arc::new(Content::new(resources.collect(), self.flavour))
+        Arc::new(Content::new(resources.collect()))
     }
 
     /// The version of all that the client is known to have.

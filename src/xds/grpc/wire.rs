@@ -108,7 +108,7 @@ impl Wire for Delta {
     fn write(answer: &Answer, flavour: Flavour) -> DeltaDiscoveryResponse {
         let resources = answer.resources.iter().map(|resource| Entry {
             name: resource.name().as_ref().to_owned(),
-            version: resource.encoded(flavour).version().to_string(),
+            version: resource.version().to_string(),
             resource: Some(any(answer.kind, resource, flavour)),
             ..Entry::default()
         });

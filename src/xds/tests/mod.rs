@@ -7,7 +7,6 @@ mod services;
 mod sockets;
 #[cfg(feature = "demo")]
 mod tls;
-mod v2;
 
 use std::sync::Arc;
 

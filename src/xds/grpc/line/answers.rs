@@ -80,7 +80,7 @@ impl Line {
                     .map(|r| (r.name().clone(), r.clone())),
             );
             let all = all.into_values().collect();
-            content = Arc::new(Content::new(all, self.flavour));
+            content = Arc::new(Content::new(all));
         }
         let owed = self.answer_due || self.due.values().any(|due| *due == Due::Owed);
         let has = self.version.as_deref() == Some(content.version());
@@ -154,8 +154,7 @@ impl Line {
     fn retry_refused(&mut self, settled: &Settled) {
         let is_better = self.refused.iter().any(|(name, refused)| {
             let resource = settled.resource(self.kind, name);
-            self.due.contains_key(name)
-                && resource.is_none_or(|r| r.encoded(self.flavour).version() != *refused)
+            self.due.contains_key(name) && resource.is_none_or(|r| r.version() != *refused)
         });
         if is_better {
             for name in std::mem::take(&mut self.refused).into_keys() {
@@ -170,9 +169,8 @@ impl Line {
         match (settled.resource(self.kind, name), due) {
             (Some(resource), Due::Owed) => Wanted::Resource(resource.clone()),
             (Some(resource), Due::Changed) => {
-                let version = resource.encoded(self.flavour).version();
-                if latest.is_version(resource, version, self.flavour)
-                    || self.refused.get(name) == Some(&version)
+                let version = resource.version();
+                if latest.is_version(resource, version) || self.refused.get(name) == Some(&version)
                 {
                     Wanted::Nothing
                 } else {
@@ -258,13 +256,12 @@ impl Line {
         settled: &Settled,
         now: Instant,
     ) -> Answer {
-        let flavour = self.flavour;
         let mut changed = Vec::new();
         for resource in &draft.resources {
             let name = resource.name();
-            let version = resource.encoded(flavour).version();
+            let version = resource.version();
             let thing = self.things.entry(name.clone()).or_insert_with(Thing::none);
-            if !thing.latest.is_version(resource, version, flavour) {
+            if !thing.latest.is_version(resource, version) {
                 changed.push(name.clone());
             }
             thing.latest = Had::Known(resource.clone());

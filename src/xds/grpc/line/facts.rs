@@ -24,10 +24,10 @@ impl Line {
     /// Whether something else than the client was sent last waits to be sent under this name.
     pub(in crate::xds::grpc) fn lags(&self, name: &Name, settled: &Settled) -> bool {
         let is_newer = |resource: &Arc<Resource>| {
-            let version = resource.encoded(self.flavour).version();
+            let version = resource.version();
             let latest = self.things.get(name).map(|thing| &thing.latest);
             self.refused.get(name) != Some(&version)
-                && !latest.is_some_and(|had| had.is_version(resource, version, self.flavour))
+                && !latest.is_some_and(|had| had.is_version(resource, version))
         };
         self.due.contains_key(name) && settled.resource(self.kind, name).is_some_and(is_newer)
     }

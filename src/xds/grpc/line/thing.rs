@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::snapshot::{Flavour, Resource, Version};
+use crate::snapshot::{Resource, Version};
 
 /// What a client has under one name.
 #[derive(Clone, Debug)]
@@ -44,18 +44,11 @@ impl Had {
             .is_some_and(|known| Arc::ptr_eq(known, resource))
     }
 
-    pub(super) fn is_version(
-        &self,
-        resource: &Arc<Resource>,
-        version: Version,
-        flavour: Flavour,
-    ) -> bool {
+    pub(super) fn is_version(&self, resource: &Arc<Resource>, version: Version) -> bool {
         match self {
             Self::Nothing | Self::Unknown(None) => false,
             Self::Unknown(Some(had)) => **had == *version.to_string(),
-            Self::Known(known) => {
-                Arc::ptr_eq(known, resource) || known.encoded(flavour).version() == version
-            }
+            Self::Known(known) => Arc::ptr_eq(known, resource) || known.version() == version,
         }
     }
 }
