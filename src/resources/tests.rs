@@ -223,13 +223,12 @@ fn every_transport_is_told_to_use_itself() {
             "set_node_on_first_message_only": true,
         })
     };
-    let protobuf = Flavour::ALL.into_iter().filter(|one| *one != Flavour::V2);
-    for flavour in protobuf {
+    for flavour in Flavour::ALL {
         let source = source(flavour);
         assert_eq!(source["resource_api_version"], "V3");
         assert_eq!(source["initial_fetch_timeout"], "15s");
         match flavour {
-            Flavour::Rest | Flavour::V2 => {
+            Flavour::Rest => {
                 assert_eq!(source["api_config_source"]["api_type"], "REST");
             }
             Flavour::Ads => assert_eq!(source["ads"], json!({})),
