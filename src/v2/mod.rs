@@ -9,6 +9,7 @@
 //! The room is complete in itself: [`connect`] gives the daemon an observer that writes resources
 //! at each publication, a service that answers polls, and the rows of `/proxies`.
 
+mod bootstrap;
 mod clusters;
 mod config;
 mod discovery_request;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::time::Instant;
 
+pub use bootstrap::{Bootstrap, BootstrapTls, yaml as bootstrap_yaml};
 pub use config::{Config, Limits};
 pub use kinds::type_url;
 
