@@ -18,7 +18,7 @@ use crate::resources::Projection;
 use crate::settings::{Settings, XdsListen};
 use crate::snapshot::cell::cell;
 use crate::state::State;
-use crate::{admin, files, identity, marathon, vault, xds};
+use crate::{admin, files, identity, marathon, v2, vault, xds};
 
 /// Messages that may wait for the pipeline. It takes a thousand in a few milliseconds; a source
 /// that finds the queue full asks for everything again instead of waiting.
@@ -147,13 +147,15 @@ impl Daemon {
         let (identity, identities) = identity::identity();
         let proxies = xds::Proxies::new(xds::Limits::default(), metrics.clone());
         let sources = self.settings.sources();
+        let old_fleets = v2::connect(self.settings.v2, metrics.clone());
         let pipeline = Pipeline::new(
             State::new(self.settings.state),
             Projection::new(self.settings.intent, self.settings.resources),
             publisher,
             sources,
             metrics.clone(),
-        );
+        )
+        .observed_by(old_fleets.observer);
         let look = Arc::new(Notify::new());
         let vault = self.settings.vault.as_ref();
         let reads_store = vault.is_some_and(|vault| vault.store.is_some());
@@ -165,7 +167,11 @@ impl Daemon {
             },
             proxies: {
                 let proxies = proxies.clone();
-                Arc::new(move || serde_json::json!(proxies.view(Instant::now())))
+                Arc::new(move || {
+                    let rows = proxies.view(Instant::now()).into_iter();
+                    let rows = rows.map(|row| serde_json::json!(row));
+                    rows.chain((old_fleets.proxies)()).collect()
+                })
             },
             look_at_certificates: reads_store.then(|| {
                 let look = look.clone();
@@ -183,7 +189,8 @@ impl Daemon {
             }
         });
         rooms.spawn({
-            let (xds, config) = (self.xds, self.settings.xds);
+            let (xds, mut config) = (self.xds, self.settings.xds);
+            config.services = [old_fleets.service].into_iter().collect();
             let speaks_tls = self.settings.identity_files.is_some()
                 || self
                     .settings

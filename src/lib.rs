@@ -32,7 +32,9 @@
 //!   Either way a proxy is given what a route needs before the route, and keeps it until the route
 //!   has gone. Over TLS it shows the [`identity`] that Vault or files gave, swapped whole at each
 //!   renewal, and answers only the proxies that it is told to.
-//!   Old Envoys poll the v2 API, whose resources [`resources`] writes as JSON.
+//! - [`v2`] is Envoy's old API, complete in itself: it writes resources of its own from what the
+//!   pipeline offers at each publication, and answers polls on the port of [`xds`]. Without its
+//!   folder and the places that name it (the daemon, a setting, a bootstrap) it is gone.
 //! - [`pipeline`] is the one loop between them: receive, drain, reduce, project, publish.
 //!   [`daemon`] wires everything and decides nothing. [`settings`] are read once, before any port
 //!   opens. [`admin`] and [`metrics`] tell operators what is going on. [`commands`] is what the
@@ -60,6 +62,8 @@ pub mod resources;
 pub mod snapshot;
 
 pub mod xds;
+
+pub mod v2;
 
 pub mod pipeline;
 

@@ -8,10 +8,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::intent::observer::{Observer, Publication};
 use crate::metrics::{Heard, Metrics};
-use crate::resources::Projection;
+use crate::resources::{Changed, Projection};
 use crate::snapshot::Kind;
 use crate::snapshot::cell::Publisher;
+use crate::state::app::AppId;
 use crate::state::event::{Event, Source, Stale};
 use crate::state::problem::{Problem, Reason};
 use crate::state::{State, reduce};
@@ -31,10 +33,20 @@ pub struct Pipeline {
     /// The sources of certificates that the first publication waits for, too.
     sources: Vec<Source>,
     published: bool,
+    observers: Vec<Box<dyn Observer>>,
+    /// What the observers were not told of yet.
+    untold: Untold,
     problems: Arc<Problems>,
     stale: BTreeSet<Stale>,
     presumed_healthy: usize,
     metrics: Arc<Metrics>,
+}
+
+/// What changed since the observers were told last.
+#[derive(Default)]
+struct Untold {
+    apps: BTreeSet<AppId>,
+    certificates: bool,
 }
 
 /// What is left out of the configuration now. Written by the pipeline, read by whoever shows it.
@@ -66,11 +78,20 @@ impl Pipeline {
             publisher,
             sources,
             published: false,
+            observers: Vec::new(),
+            untold: Untold::default(),
             problems: Arc::default(),
             stale: BTreeSet::new(),
             presumed_healthy: 0,
             metrics,
         }
+    }
+
+    /// Tells these observers, too, of each publication.
+    #[must_use]
+    pub fn observed_by(mut self, observers: impl IntoIterator<Item = Box<dyn Observer>>) -> Self {
+        self.observers.extend(observers);
+        self
     }
 
     /// Where the problems are shown.
@@ -136,11 +157,12 @@ impl Pipeline {
     /// Brings the projection up to date and publishes it if it differs; says whether it did.
     fn project(&mut self, before: &State) -> bool {
         let changed = self.projection.project(&self.state);
-        if changed.problems || !before.shares_problems_with(&self.state) {
+        let ready = self.published || self.ready();
+        let others_differ = self.tell_observers(&changed, ready);
+        if changed.problems || others_differ || !before.shares_problems_with(&self.state) {
             self.show_problems();
         }
         self.count_apps();
-        let ready = self.published || self.ready();
         if !ready || (self.published && changed.resources.is_empty()) {
             return false;
         }
@@ -156,6 +178,36 @@ impl Pipeline {
         }
         self.count_resources();
         true
+    }
+
+    /// Tells the observers what differs for them, once there is a first publication; says whether
+    /// their problems differ.
+    fn tell_observers(&mut self, changed: &Changed, ready: bool) -> bool {
+        if self.observers.is_empty() {
+            return false;
+        }
+        self.untold.apps.extend(changed.apps.iter().cloned());
+        self.untold.certificates |= changed.certificates;
+        let news = !self.untold.apps.is_empty() || self.untold.certificates || !self.published;
+        if !ready || !news {
+            return false;
+        }
+        let untold = std::mem::take(&mut self.untold);
+        let certificates = untold.certificates || !self.published;
+        let certificates = certificates.then(|| self.state.certificates().cloned());
+        let certificates: Option<Vec<_>> = certificates.map(Iterator::collect);
+        let publication = Publication {
+            intents: self.projection.intents(),
+            changed_apps: &untold.apps,
+            certificates: certificates.as_deref(),
+        };
+        let mut differ = false;
+        for observer in &mut self.observers {
+            let before = observer.problems().to_vec();
+            observer.published(&publication);
+            differ |= observer.problems() != before;
+        }
+        differ
     }
 
     /// Whether enough is known for a first publication: too early a one would empty the proxies
@@ -202,6 +254,9 @@ impl Pipeline {
     fn show_problems(&self) {
         let mut now = self.state.problems();
         now.extend_from_slice(self.projection.problems());
+        for observer in &self.observers {
+            now.extend_from_slice(observer.problems());
+        }
         now.sort();
         now.dedup();
         let was = self.problems.current();
@@ -255,11 +310,14 @@ fn count_of(count: usize) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use futures_util::FutureExt as _;
 
     use super::*;
     use crate::snapshot::cell::{Reader, cell};
-    use crate::state::app::{App, AppId, Task};
+    use crate::state::app::{App, Task};
+    use crate::state::problem::Subject;
     use crate::state::testing::{app, labels, list, listed, task, update};
     use crate::{intent, resources, state};
 
@@ -402,6 +460,61 @@ mod tests {
         bench.hears([all(app("/web"))]);
         assert!(shown.current().is_empty());
         assert_eq!(gauge(&bench), 0);
+    }
+
+    /// The apps that may differ, and how many certificates there are if they differ.
+    type Told = (Vec<String>, Option<usize>);
+
+    /// Writes down what it is told, and has a problem with every app that it is told of.
+    #[derive(Default)]
+    struct Recorder {
+        told: Arc<Mutex<Vec<Told>>>,
+        problems: Vec<Problem>,
+    }
+
+    impl Observer for Recorder {
+        fn published(&mut self, publication: &Publication<'_>) {
+            let apps = publication.changed_apps.iter();
+            let certificates = publication.certificates.map(<[_]>::len);
+            let told = (apps.map(ToString::to_string).collect(), certificates);
+            self.told.lock().unwrap().push(told);
+            let problem = |app: &AppId| Problem {
+                subject: Subject::App(app.clone()),
+                label: None,
+                reason: Reason::Conflict,
+                message: String::new(),
+                remedy: String::new(),
+            };
+            self.problems = publication.intents.keys().map(problem).collect();
+        }
+
+        fn problems(&self) -> &[Problem] {
+            &self.problems
+        }
+    }
+
+    #[test]
+    fn observers_are_told_of_each_publication_and_their_problems_are_everybody_s() {
+        let mut bench = bench(vec![Source::Files]);
+        let recorder = Recorder::default();
+        let told = recorder.told.clone();
+        bench.pipeline = bench
+            .pipeline
+            .observed_by([Box::new(recorder) as Box<dyn Observer>]);
+        let problems = bench.pipeline.problems();
+        let news = || std::mem::take(&mut *told.lock().unwrap());
+        bench.hears([all(vec![])]);
+        assert_eq!(news(), [], "nothing is published yet");
+        bench.hears([no_certificates(Source::Files)]);
+        assert_eq!(news(), [(vec!["/web".to_owned()], Some(0))]);
+        assert_eq!(problems.current().len(), 1);
+        bench.hears([Event::TaskChanged(update("/web", &task("a", 31_000)))]);
+        assert_eq!(news(), [(vec!["/web".to_owned()], None)]);
+        bench.hears([Event::TaskChanged(update("/web", &task("a", 31_000)))]);
+        assert_eq!(news(), [], "nothing differs");
+        bench.hears([Event::AppGone("/web".into())]);
+        assert_eq!(news(), [(vec!["/web".to_owned()], None)]);
+        assert!(problems.current().is_empty());
     }
 
     #[tokio::test]

@@ -320,7 +320,7 @@ fn resource_json(kind: Kind, resource: &Resource) -> Value {
     let content = content.map_or_else(|error| json!({ "error": error }), redacted);
     json!({
         "name": &**resource.name(),
-        "version": encoded.version().to_string(),
+        "version": resource.version().to_string(),
         "resource": content,
     })
 }

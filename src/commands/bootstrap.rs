@@ -1,7 +1,6 @@
 //! Writes the Envoy bootstrap that makes an Envoy a client of this control plane.
 
 mod tls;
-mod v2;
 
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -12,6 +11,7 @@ use clap::{Args, ValueEnum};
 
 use super::{USAGE, say};
 use crate::settings::{BadSetting, Link, XdsListen};
+use crate::v2;
 use tls::{BadTls, Print, TlsArguments};
 
 pub use tls::{ClientFiles, Tls};
@@ -142,7 +142,7 @@ pub fn yaml(config: &Config) -> String {
         Transport::Rest => (REST, "REST", REST_BREAKERS),
         Transport::Ads => (ADS, "GRPC", ""),
         Transport::AdsDelta => (ADS, "DELTA_GRPC", ""),
-        Transport::RestV2 => return v2::yaml(config),
+        Transport::RestV2 => return v2::bootstrap_yaml(&old_fleet(config)),
     };
     let tls = config.tls.as_ref().map(tls::transport_socket);
     let tls = tls.unwrap_or_default();
@@ -155,6 +155,24 @@ pub fn yaml(config: &Config) -> String {
         .replace("{refresh_delay}", &text(&seconds(config.refresh_delay)))
         .replace("{control_plane}", &control_plane(&config.control_plane))
         .replace("{cluster_name}", &text(config.cluster_name.as_ref()))
+}
+
+/// The same for Envoys that poll the v2 API.
+fn old_fleet(config: &Config) -> v2::Bootstrap {
+    v2::Bootstrap {
+        admin: socket_address(config.envoy_admin),
+        refresh_delay: text(&seconds(config.refresh_delay)),
+        control_plane: control_plane(&config.control_plane),
+        cluster_name: text(&config.cluster_name),
+        tls: config.tls.as_ref().map(|tls| v2::BootstrapTls {
+            authority: tls::path(&tls.authority),
+            name: text(&tls.name),
+            own: tls.client.as_ref().map(|own| {
+                let files = (&own.certificate, &own.key);
+                (tls::path(files.0), tls::path(files.1))
+            }),
+        }),
+    }
 }
 
 const TEMPLATE: &str = r#"# Envoy's bootstrap: where its control plane is. All else comes from there.

@@ -1,6 +1,9 @@
 //! What an app's labels and networking ask for: hosts, paths, redirect, order, addresses.
 
+pub mod conflicts;
 pub mod host;
+pub mod observer;
+pub mod server_names;
 
 mod acme;
 mod addresses;

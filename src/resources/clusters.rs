@@ -11,7 +11,6 @@ use envoy_api::prost::Message as _;
 use super::Config;
 use super::source::{config_source, duration};
 use crate::snapshot::{Encode, Flavour, Kind, Name, Resource};
-use crate::state::app::AppId;
 
 /// HAProxy's `timeout connect` in marathon-lb's default configuration.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -19,11 +18,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// HAProxy's `maxconn` per frontend there. Envoy's own limits (1,024 requests, 3 retries) lose
 /// requests while tasks are replaced under load.
 const BREAKER_LIMIT: u32 = 10_000;
-
-/// The name of a port's cluster, of its assignment and in everything that refers to them.
-pub(super) fn name(app: &AppId, index: usize) -> Name {
-    format!("{app}_{index}").into()
-}
 
 /// The cluster of one port: its endpoints come from the assignment of the same name.
 pub(super) fn resource(config: &Arc<Config>, name: Name) -> Resource {

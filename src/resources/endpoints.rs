@@ -3,13 +3,13 @@
 use envoy_api::envoy::config::endpoint::v3 as api;
 use envoy_api::prost::Message as _;
 
-use super::{Config, source, v2};
+use super::source;
 use crate::intent::PortIntent;
 use crate::snapshot::{Name, Resource};
 
 /// The assignment of one port. A port without usable tasks has one too, without endpoints: a
 /// proxy that never gets one waits for it before it uses the cluster.
-pub(super) fn resource(config: &Config, name: Name, port: &PortIntent) -> Resource {
+pub(super) fn resource(name: Name, port: &PortIntent) -> Resource {
     let endpoints: Vec<_> = port
         .addresses
         .iter()
@@ -33,10 +33,5 @@ pub(super) fn resource(config: &Config, name: Name, port: &PortIntent) -> Resour
         endpoints: locality.into_iter().collect(),
         ..api::ClusterLoadAssignment::default()
     };
-    let resource = Resource::fixed(name.clone(), assignment.encode_to_vec().into());
-    if config.v2 {
-        resource.with_v2(v2::assignment(name, port.addresses.clone()))
-    } else {
-        resource
-    }
+    Resource::fixed(name, assignment.encode_to_vec().into())
 }

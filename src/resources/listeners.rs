@@ -19,11 +19,11 @@ use hcm::http_connection_manager::{
     PathWithEscapedSlashesAction, RouteSpecifier, ServerHeaderTransformation, UpgradeConfig,
 };
 
-use super::conflicts::Chains;
 use super::routes::Table;
 use super::source::{config_source, duration, listen_address, plain};
 use super::virtual_host::SILENCE_LIMIT;
-use super::{Config, EscapedSlashes, Underscores, v2};
+use super::{Config, EscapedSlashes, Underscores};
+use crate::intent::server_names::PresentedCertificates;
 use crate::snapshot::{Encode, Flavour, Kind, Resource};
 
 /// HAProxy's `timeout http-request` in marathon-lb's default configuration: how long the head of
@@ -38,20 +38,15 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 pub(super) fn http(config: &Arc<Config>) -> Resource {
     let writer = Plain(config.clone());
     let settings = config.transport_settings();
-    let resource = Resource::flavoured(Table::Http.name().into(), settings, writer);
-    if config.v2 {
-        resource.with_v2(v2::http(config))
-    } else {
-        resource
-    }
+    Resource::flavoured(Table::Http.name().into(), settings, writer)
 }
 
 /// The listener with TLS. A listener without chains is refused whole, so there is none.
-pub(super) fn https(config: &Arc<Config>, chains: &Chains) -> Option<Resource> {
-    (!chains.is_empty()).then(|| {
+pub(super) fn https(config: &Arc<Config>, presented: &PresentedCertificates) -> Option<Resource> {
+    (!presented.is_empty()).then(|| {
         let writer = Tls {
             config: config.clone(),
-            chains: chains.clone(),
+            presented: presented.clone(),
         };
         Resource::flavoured(
             Table::Https.name().into(),
@@ -81,7 +76,7 @@ impl Encode for Plain {
 
 struct Tls {
     config: Arc<Config>,
-    chains: Chains,
+    presented: PresentedCertificates,
 }
 
 impl Encode for Tls {
@@ -105,12 +100,12 @@ impl Encode for Tls {
             transport_socket: Some(self.transport_socket(flavour, certificate)),
             ..api::FilterChain::default()
         };
-        let named = self.chains.named.iter().map(|named| {
+        let named = self.presented.named.iter().map(|named| {
             let name = named.certificate.clone();
             chain(name, named.server_names.clone(), &named.certificate)
         });
         // Without names it takes what no other chain does. No certificate's name has a slash.
-        let default = self.chains.default.iter().map(|certificate| {
+        let default = self.presented.default.iter().map(|certificate| {
             let name = format!("default/{certificate}");
             chain(name, Vec::new(), certificate)
         });

@@ -2,15 +2,14 @@
 
 mod challenges;
 mod clusters;
-mod conflicts;
 mod endpoints;
 mod listeners;
+mod redirects;
 mod routes;
 mod secrets;
 mod source;
 #[cfg(test)]
-mod tests;
-mod v2;
+pub(crate) mod tests;
 mod virtual_host;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,12 +17,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::intent::conflicts::backend_name;
+use crate::intent::server_names::{PresentedCertificates, settle_names};
 use crate::intent::{self, AppIntent, PortIntent, Standing, app_intent};
 use crate::snapshot::{Changes, Kind, Resource, Snapshot, Version};
 use crate::state::app::AppId;
 use crate::state::problem::Problem;
 use crate::state::{self, AppState, State};
-use conflicts::{Chains, settle_names};
 use routes::{Routes, Table};
 
 /// What the resources are told besides what apps ask for.
@@ -47,8 +47,6 @@ pub struct Config {
     pub default_certificate: Option<String>,
     /// How requests are brought into one form before they are routed.
     pub normalisation: Normalisation,
-    /// Whether resources have a form in Envoy's v2 API too.
-    pub v2: bool,
 }
 
 /// How requests are brought into one form before they are routed, so that no spelling of a path
@@ -108,7 +106,6 @@ impl Default for Config {
                 escaped_slashes: EscapedSlashes::Keep,
                 headers_with_underscores: Underscores::Allow,
             },
-            v2: false,
         }
     }
 }
@@ -148,10 +145,8 @@ pub struct Projection {
     troubled: BTreeSet<AppId>,
     apps: AppCounts,
     routes: Routes,
-    chains: Chains,
+    presented: PresentedCertificates,
     certificate_problems: Vec<Problem>,
-    /// What clusters are called in the v2 API; empty when nobody speaks it.
-    v2_names: v2::Names,
     snapshot: Snapshot,
     problems: Vec<Problem>,
 }
@@ -174,6 +169,10 @@ pub struct Changed {
     pub resources: Changes,
     /// Whether the problems differ.
     pub problems: bool,
+    /// The apps whose intents may differ.
+    pub apps: BTreeSet<AppId>,
+    /// Whether the certificates differ.
+    pub certificates: bool,
 }
 
 /// What a step changes, while it is under way.
@@ -199,9 +198,8 @@ impl Projection {
             troubled: BTreeSet::new(),
             apps: AppCounts::default(),
             routes,
-            chains: Chains::default(),
+            presented: PresentedCertificates::default(),
             certificate_problems: Vec::new(),
-            v2_names: v2::Names::default(),
             snapshot: Snapshot::default(),
             problems: Vec::new(),
         };
@@ -223,10 +221,12 @@ impl Projection {
     pub fn project(&mut self, after: &State) -> Changed {
         let before = std::mem::replace(&mut self.state, after.clone());
         let mut step = Step::default();
-        for id in before.changed_apps(after) {
-            self.project_app(after, &id, &mut step);
+        let apps = before.changed_apps(after);
+        for id in &apps {
+            self.project_app(after, id, &mut step);
         }
-        if !before.shares_certificates_with(after) {
+        let certificates = !before.shares_certificates_with(after);
+        if certificates {
             self.project_certificates(after, &mut step);
         }
         let settled = self.routes.settle();
@@ -238,6 +238,8 @@ impl Projection {
         Changed {
             resources: step.resources,
             problems,
+            apps,
+            certificates,
         }
     }
 
@@ -250,6 +252,11 @@ impl Projection {
     /// facts themselves is [`State::problems`].)
     pub fn problems(&self) -> &[Problem] {
         &self.problems
+    }
+
+    /// What apps ask for.
+    pub fn intents(&self) -> &BTreeMap<AppId, AppIntent> {
+        &self.intents
     }
 
     /// How many apps are served.
@@ -304,16 +311,13 @@ impl Projection {
         if before.is_some_and(|before| Arc::ptr_eq(before, after)) {
             return;
         }
-        let name = clusters::name(&after.app, after.index);
+        let name = backend_name(&after.app, after.index);
         if before.is_none() {
-            if self.config.v2 {
-                let renamed = self.v2_names.add(&name, &after.app, after.index);
-                self.rename(renamed, step);
-            }
-            self.insert_cluster(name.clone(), step);
+            let cluster = clusters::resource(&self.config, name.clone());
+            self.insert(Kind::Cluster, cluster, step);
         }
         if before.is_none_or(|before| before.addresses != after.addresses) {
-            let assignment = endpoints::resource(&self.config, name.clone(), after);
+            let assignment = endpoints::resource(name.clone(), after);
             self.insert(Kind::Endpoint, assignment, step);
         }
         let routing = before.map(|before| &before.routing);
@@ -325,15 +329,11 @@ impl Projection {
     }
 
     fn drop_port(&mut self, port: &PortIntent, step: &mut Step) {
-        let name = clusters::name(&port.app, port.index);
+        let name = backend_name(&port.app, port.index);
         let key = (&port.app, port.index, &name);
         self.routes.change(key, Some(&port.routing), None);
         self.remove(Kind::Cluster, &name, step);
         self.remove(Kind::Endpoint, &name, step);
-        if self.config.v2 {
-            let renamed = self.v2_names.remove(&name);
-            self.rename(renamed, step);
-        }
     }
 
     fn project_certificates(&mut self, state: &State, step: &mut Step) {
@@ -350,23 +350,20 @@ impl Projection {
             self.put(Kind::Secret, secrets::resource(certificate), step);
         }
         let default = self.config.default_certificate.as_deref();
-        let (chains, problems) = settle_names(state.certificates(), default);
+        let (presented, problems) = settle_names(state.certificates(), default);
         if self.certificate_problems != problems {
             self.certificate_problems = problems;
             step.problems = true;
         }
-        if self.chains == chains {
-            if self.config.v2 {
-                self.write_https_keys(state, step);
-            }
+        if self.presented == presented {
             return;
         }
-        self.chains = chains;
-        match self.https(state) {
+        self.presented = presented;
+        match listeners::https(&self.config, &self.presented) {
             Some(listener) => self.insert(Kind::Listener, listener, step),
             None => self.remove(Kind::Listener, Table::Https.name(), step),
         }
-        self.routes.set_server_names(self.chains.server_names());
+        self.routes.set_server_names(self.presented.server_names());
         step.problems = true;
     }
 
@@ -384,7 +381,6 @@ impl Projection {
             .cloned()
             .chain(self.routes.problems())
             .chain(self.certificate_problems.iter().cloned())
-            .chain(self.v2_names.problems())
             .collect();
         problems.sort_unstable();
         let differ = self.problems != problems;
@@ -396,9 +392,7 @@ impl Projection {
     fn put(&mut self, kind: Kind, resource: Resource, step: &mut Step) {
         let known = self.snapshot.resource(kind, resource.name());
         let equal = known.is_some_and(|known| {
-            known.version() == resource.version()
-                && known.requires() == resource.requires()
-                && !v2::differ_beyond(known, &resource)
+            known.version() == resource.version() && known.requires() == resource.requires()
         });
         if !equal {
             self.insert(kind, resource, step);

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use envoy_api::envoy::config::route::v3 as api;
 use envoy_api::prost::Message as _;
 
+use super::Config;
 use super::challenges::Challenges;
-use super::conflicts::{Claim, redirect_uncovered, redirect_without_https, settle_host};
+use super::redirects::{redirect_uncovered, redirect_without_https};
 use super::virtual_host::{Piece, Route, http_routes, piece, to_cluster, to_solver};
-use super::{Config, v2};
-use crate::intent::{AcmePort, PathPrefix, Routing};
+use crate::intent::conflicts::{Claim, Claims, settle_host};
+use crate::intent::{AcmePort, Routing};
 use crate::snapshot::{Kind, Name, Resource};
 use crate::state::app::AppId;
 use crate::state::problem::Problem;
@@ -49,22 +50,16 @@ pub(super) struct Routes {
     /// The names that the https listener has certificates for; none: there is no such listener.
     server_names: Option<BTreeSet<String>>,
     challenges: Challenges,
+    claims: Claims,
     hosts: BTreeMap<String, Host>,
     /// The ports that are redirected, with their hosts.
     redirecting: BTreeMap<(AppId, usize), Vec<String>>,
-    /// The clusters that the v2 API calls otherwise.
-    v2_names: v2::Distinct,
-    /// Whether they changed since the tables were last written.
-    renamed: bool,
-    /// The hosts whose claims changed since the tables were last written.
+    /// The hosts of which something else than the claims changed since the tables were last written.
     dirty: BTreeSet<String>,
 }
 
 #[derive(Default)]
 struct Host {
-    claims: Vec<Claim>,
-    /// The claims that won, for the v2 API; none when nobody speaks it.
-    winners: Arc<[Claim]>,
     http: Piece,
     https: Piece,
     problems: Vec<Problem>,
@@ -87,10 +82,9 @@ impl Routes {
             label_prefix,
             server_names: None,
             challenges: Challenges::new(acme),
+            claims: Claims::default(),
             hosts: BTreeMap::new(),
             redirecting: BTreeMap::new(),
-            v2_names: v2::Distinct::default(),
-            renamed: false,
             dirty: BTreeSet::new(),
         }
     }
@@ -102,13 +96,7 @@ impl Routes {
         before: Option<&Routing>,
         after: Option<&Routing>,
     ) {
-        for host in before.into_iter().flat_map(|routing| &routing.hosts) {
-            if let Some(known) = self.hosts.get_mut(host) {
-                let others = |claim: &Claim| claim.app != *app || claim.index != index;
-                known.claims.retain(others);
-            }
-            self.dirty.insert(host.clone());
-        }
+        self.claims.change((app, index, cluster), before, after);
         if before.is_none() || after.is_none() {
             let cluster = after.map(|_| cluster);
             let challenged = self.challenges.note_port(app, index, cluster);
@@ -122,30 +110,6 @@ impl Routes {
             Some(routing) => self.redirecting.insert(key, routing.hosts.clone()),
             None => self.redirecting.remove(&key),
         };
-        let Some(routing) = after else { return };
-        let everything = [PathPrefix {
-            prefix: "/".to_owned(),
-            ignore_case: false,
-        }];
-        let paths = match routing.paths.as_slice() {
-            [] => &everything,
-            paths => paths,
-        };
-        for host in &routing.hosts {
-            let known = self.hosts.entry(host.clone()).or_default();
-            for (position, path) in paths.iter().enumerate() {
-                known.claims.push(Claim {
-                    weight: routing.weight,
-                    app: app.clone(),
-                    index,
-                    position,
-                    path: path.clone(),
-                    cluster: cluster.clone(),
-                    redirect_to_https: routing.redirect_to_https,
-                });
-            }
-            self.dirty.insert(host.clone());
-        }
     }
 
     /// Says which names the https listener has certificates for; none if there is no listener.
@@ -155,33 +119,20 @@ impl Routes {
         if listener_stays {
             return;
         }
-        for (name, host) in &self.hosts {
-            if host.claims.iter().any(|claim| claim.redirect_to_https) {
-                self.dirty.insert(name.clone());
-            }
-        }
-    }
-
-    /// Says which clusters the v2 API calls otherwise; whether that is news.
-    pub(super) fn set_v2_names(&mut self, names: &v2::Distinct) -> bool {
-        if self.v2_names == *names {
-            return false;
-        }
-        self.v2_names = names.clone();
-        self.renamed = true;
-        true
+        self.dirty.extend(self.claims.redirected_hosts().cloned());
     }
 
     /// Settles the hosts that changed.
     pub(super) fn settle(&mut self) -> Written {
         let mut dirty = std::mem::take(&mut self.dirty);
+        dirty.extend(self.claims.take_changed());
         let wildcards = dirty.iter().filter(|name| name.starts_with('*'));
         let below: BTreeSet<String> = wildcards
             .flat_map(|wildcard| self.challenges.hosts_below(wildcard))
             .collect();
         dirty.extend(below);
         let mut written = Written {
-            tables: std::mem::take(&mut self.renamed),
+            tables: false,
             // What a port asks for changed, and with it perhaps a redirect that leads nowhere.
             problems: !dirty.is_empty(),
         };
@@ -193,39 +144,27 @@ impl Routes {
 
     /// Writes one host anew; whether it differs from before.
     fn settle_one(&mut self, name: &str) -> bool {
-        let known = self.hosts.get(name).map(|host| host.claims.as_slice());
-        let own = known.unwrap_or_default();
+        let own = self.claims.of(name);
         let challenge = self.challenges.cluster_for(name);
         if own.is_empty() && challenge.is_none() {
             return self.hosts.remove(name).is_some();
         }
         // A proxy asks the nearest virtual host alone: one that is there for challenges must not
         // take everything else from the wildcard that had it.
-        let (winners, mut problems) = if own.is_empty() {
+        let (winners, problems) = if own.is_empty() {
             (self.nearest_wildcard(name), Vec::new())
         } else {
             settle_host(name, own, &self.label_prefix)
         };
-        if self.config.v2 && self.server_names.is_some() && !own.is_empty() {
-            let in_part = v2::redirect_in_part(name, &winners, &self.label_prefix);
-            problems.extend(in_part);
-        }
         let challenge: Vec<Route> = challenge.map(to_solver).into_iter().collect();
         let port = self.config.https_listen.port();
         let redirect = self.server_names.as_ref().map(|_| port);
         let http = [challenge.clone(), http_routes(&winners, redirect)].concat();
         let https = challenge.into_iter().chain(winners.iter().map(to_cluster));
-        let (mut http, https) = (piece(name, http), piece(name, https.collect()));
-        if self.config.v2 {
-            // Routes that v2 redirects lead somewhere all the same.
-            http.clusters.clone_from(&https.clusters);
-        }
+        let (http, https) = (piece(name, http), piece(name, https.collect()));
 
         let host = self.hosts.entry(name.to_owned()).or_default();
         host.problems = problems;
-        if self.config.v2 {
-            host.winners = winners.into();
-        }
         let differs = host.http != http || host.https != https;
         host.http = http;
         host.https = https;
@@ -239,8 +178,8 @@ impl Routes {
         let above = dots.filter_map(|(dot, _)| name.get(dot..)).chain([""]);
         let mut longest_first = above.filter_map(|above| {
             let wildcard = format!("*{above}");
-            let host = self.hosts.get(&wildcard)?;
-            (!host.claims.is_empty()).then_some((wildcard, &host.claims))
+            let claims = self.claims.of(&wildcard);
+            (!claims.is_empty()).then_some((wildcard, claims))
         });
         longest_first
             .next()
@@ -283,14 +222,7 @@ impl Routes {
             .into_iter()
             .flat_map(|name| [(Kind::Cluster, name.clone()), (Kind::Endpoint, name)]);
         let resource = Resource::fixed(table.name().into(), bytes.into());
-        let resource = resource.requiring(required.collect());
-        if !self.config.v2 {
-            return resource;
-        }
-        let hosts = self.hosts.iter();
-        let hosts = hosts.map(|(name, host)| (name.clone(), host.winners.clone()));
-        let (distinct, redirects) = (self.v2_names.clone(), self.server_names.is_some());
-        resource.with_v2(v2::table(table, hosts.collect(), distinct, redirects))
+        resource.requiring(required.collect())
     }
 
     /// The claims that lost, the redirects that lead nowhere, the challenges that nobody answers.

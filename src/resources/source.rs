@@ -28,8 +28,7 @@ const INITIAL_FETCH_TIMEOUT: Duration = Duration::from_secs(15);
 pub(super) fn config_source(config: &Config, flavour: Flavour, kind: Kind) -> core::ConfigSource {
     let refresh_delay = config.refresh_delay_of(kind);
     let specifier = match flavour {
-        // What speaks v2 polls too; its own form is written in `v2`.
-        Flavour::Rest | Flavour::V2 => Specifier::ApiConfigSource(core::ApiConfigSource {
+        Flavour::Rest => Specifier::ApiConfigSource(core::ApiConfigSource {
             api_type: ApiType::Rest.into(),
             transport_api_version: core::ApiVersion::V3.into(),
             cluster_names: vec![config.cluster_name.clone()],

@@ -20,7 +20,7 @@ use crate::state::problem::{Reason, Subject};
 use crate::state::reduce;
 use crate::state::testing::{app, events, labels, list, listed, port, state_after, task};
 
-pub(super) fn intent_config() -> intent::Config {
+pub(crate) fn intent_config() -> intent::Config {
     intent::Config {
         groups: Groups::Named(["external".to_owned()].into()),
         label_prefix: "HAPROXY".to_owned(),
@@ -35,7 +35,7 @@ fn full(state: &State) -> Projection {
     Projection::full(intent_config(), Config::default(), state)
 }
 
-pub(super) fn labelled(id: &str, pairs: &[(&str, &str)]) -> App {
+pub(crate) fn labelled(id: &str, pairs: &[(&str, &str)]) -> App {
     let mut all = vec![("HAPROXY_GROUP", "external")];
     all.extend_from_slice(pairs);
     let mut app = app(id);
@@ -43,12 +43,12 @@ pub(super) fn labelled(id: &str, pairs: &[(&str, &str)]) -> App {
     app
 }
 
-pub(super) fn known(apps: Vec<App>) -> State {
+pub(crate) fn known(apps: Vec<App>) -> State {
     let listed = apps.into_iter().map(|app| listed(app, Vec::new()));
     state_after([Event::Synced(list(listed.collect()))])
 }
 
-pub(super) fn certificate(
+pub(crate) fn certificate(
     name: &str,
     server_names: &[&str],
     not_after_seconds: i64,
@@ -63,7 +63,7 @@ pub(super) fn certificate(
     })
 }
 
-pub(super) fn with_certificates(state: State, certificates: Vec<Arc<Certificate>>) -> State {
+pub(crate) fn with_certificates(state: State, certificates: Vec<Arc<Certificate>>) -> State {
     let read = Event::CertificatesRead {
         source: Source::Files,
         certificates,
@@ -223,14 +223,12 @@ fn every_transport_is_told_to_use_itself() {
             "set_node_on_first_message_only": true,
         })
     };
-    // What v2 is told is JSON from the start, and in `v2/tests.rs`.
-    let protobuf = Flavour::ALL.into_iter().filter(|one| *one != Flavour::V2);
-    for flavour in protobuf {
+    for flavour in Flavour::ALL {
         let source = source(flavour);
         assert_eq!(source["resource_api_version"], "V3");
         assert_eq!(source["initial_fetch_timeout"], "15s");
         match flavour {
-            Flavour::Rest | Flavour::V2 => {
+            Flavour::Rest => {
                 assert_eq!(source["api_config_source"]["api_type"], "REST");
             }
             Flavour::Ads => assert_eq!(source["ads"], json!({})),
@@ -754,7 +752,9 @@ fn a_change_of_tasks_changes_one_assignment_alone() {
         changed,
         Changed {
             resources: one,
-            problems: false
+            problems: false,
+            apps: ["/web".into()].into(),
+            certificates: false,
         }
     );
     for kind in Kind::ALL {
@@ -829,7 +829,7 @@ fn content(projection: &Projection) -> (Vec<String>, Vec<Problem>, AppCounts) {
             assert_eq!(name, resource.name());
             lines.push(format!(
                 "{kind} {name} {} {:?} {requires:?}",
-                encoded.version(),
+                resource.version(),
                 encoded.bytes()
             ));
         }

@@ -8,8 +8,8 @@ use envoy_api::envoy::extensions::retry::host::previous_hosts::v3::PreviousHosts
 use envoy_api::prost::Message as _;
 
 use super::challenges::CHALLENGE_PREFIX;
-use super::conflicts::Claim;
 use super::source::{duration, plain};
+use crate::intent::conflicts::Claim;
 use crate::snapshot::Name;
 
 /// HAProxy's `timeout client` and `timeout server` in marathon-lb's default configuration: how
@@ -86,8 +86,8 @@ pub(super) fn piece(host: &str, routes: Vec<Route>) -> Piece {
 
 /// A claim's requests, to its cluster.
 pub(super) fn to_cluster(claim: &Claim) -> Route {
-    let route = route_of(claim, proxied(&claim.cluster));
-    (route, Some(claim.cluster.clone()))
+    let route = route_of(claim, proxied(&claim.backend));
+    (route, Some(claim.backend.clone()))
 }
 
 /// The challenges of a host, to whoever answers them.

@@ -24,7 +24,7 @@ use crate::intent::{AcmePort, Groups};
 use crate::resources::Normalisation;
 use crate::state::app::AppId;
 use crate::state::event::Source;
-use crate::{files, intent, resources, state, xds};
+use crate::{files, intent, resources, state, v2, xds};
 use tls::Security;
 
 pub use openbao::with_openbao_names;
@@ -50,6 +50,8 @@ pub struct Settings {
     pub resources: resources::Config,
     /// How proxies are answered.
     pub xds: xds::Config,
+    /// How proxies that poll Envoy's v2 API are, if they are.
+    pub v2: Option<v2::Config>,
     /// Where proxies ask.
     pub xds_listen: XdsListen,
     /// Where operators ask.
@@ -158,7 +160,9 @@ impl Typed {
                 remedy: "set CERTIFICATES_DIR or Vault as well, or take it away",
             });
         }
+        let intent = self.intent()?;
         Ok(Settings {
+            v2: self.xds_v2.then(|| old_fleets(&intent, &resources)),
             marathon: self.subscription()?,
             certificates,
             vault,
@@ -166,11 +170,10 @@ impl Typed {
             state: state::Config {
                 sudden_loss_percent: self.sudden_loss_percent,
             },
-            intent: self.intent()?,
+            intent,
             resources,
             xds: xds::Config {
                 secrets,
-                v2: self.xds_v2,
                 clients,
                 max_message_bytes: usize::try_from(self.xds_max_request_bytes)
                     .unwrap_or(usize::MAX),
@@ -328,9 +331,21 @@ impl Typed {
             },
             refresh_delay: refresh_delay.unwrap_or(defaults.refresh_delay),
             endpoints_refresh_delay: refresh_delay.unwrap_or(defaults.endpoints_refresh_delay),
-            v2: self.xds_v2,
             ..defaults
         })
+    }
+}
+
+/// Envoy's v2 API says what v3 says, where it can.
+fn old_fleets(intent: &intent::Config, resources: &resources::Config) -> v2::Config {
+    v2::Config {
+        http_listen: resources.http_listen,
+        https_listen: resources.https_listen,
+        cluster_name: resources.cluster_name.clone(),
+        refresh_delay: resources.refresh_delay,
+        endpoints_refresh_delay: resources.endpoints_refresh_delay,
+        label_prefix: intent.label_prefix.clone(),
+        limits: v2::Limits::default(),
     }
 }
 

@@ -34,15 +34,28 @@ fn the_defaults_are_those_of_the_manual() {
     );
     assert_eq!(settings.state.sudden_loss_percent, 50);
     assert!(settings.certificates.is_none() && !settings.xds.secrets);
-    assert!(!settings.xds.v2 && !settings.resources.v2);
+    assert!(settings.v2.is_none());
     assert!(settings.warnings.is_empty());
 }
 
 #[test]
-fn v2_is_one_switch_for_what_is_written_and_what_is_answered() {
+fn v2_is_told_what_v3_is() {
     for line in ["--xds-v2", "--xds-v2 true"] {
-        let settings = meant(line);
-        assert!(settings.xds.v2 && settings.resources.v2, "{line}");
+        let others = "--refresh-delay 3 --cluster-name here --http-listen-port 81 \
+                      --label-prefix-marathon-lb EDGE";
+        let settings = meant(&format!("{line} {others}"));
+        let (v2, v3) = (settings.v2.unwrap(), settings.resources);
+        assert_eq!(v2.label_prefix, "EDGE");
+        assert_eq!(
+            (v2.cluster_name, v2.http_listen),
+            (v3.cluster_name, v3.http_listen)
+        );
+        assert_eq!(
+            (v2.http_listen.port(), v2.https_listen),
+            (81, v3.https_listen)
+        );
+        assert_eq!(v2.refresh_delay, Duration::from_secs(3));
+        assert_eq!(v2.endpoints_refresh_delay, Duration::from_secs(3));
     }
 }
 

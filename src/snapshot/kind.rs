@@ -49,18 +49,6 @@ impl Kind {
             Self::Secret => "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
         }
     }
-
-    /// The type URL of its resources in Envoy's v2 API; none for secrets, which stand inside
-    /// listeners there.
-    pub fn v2_type_url(self) -> Option<&'static str> {
-        match self {
-            Self::Cluster => Some("type.googleapis.com/envoy.api.v2.Cluster"),
-            Self::Endpoint => Some("type.googleapis.com/envoy.api.v2.ClusterLoadAssignment"),
-            Self::Listener => Some("type.googleapis.com/envoy.api.v2.Listener"),
-            Self::Route => Some("type.googleapis.com/envoy.api.v2.RouteConfiguration"),
-            Self::Secret => None,
-        }
-    }
 }
 
 impl fmt::Display for Kind {
@@ -81,15 +69,9 @@ pub enum Flavour {
     Grpc,
     /// gRPC streams of one kind each, delta.
     DeltaGrpc,
-    /// REST-JSON polls of Envoy's v2 API, whose resources are JSON from the start: see
-    /// [`V2`](super::V2).
-    V2,
 }
 
 impl Flavour {
     /// Every flavour.
-    pub const ALL: [Self; 5] = [Self::Rest, Self::Ads, Self::Grpc, Self::DeltaGrpc, Self::V2];
-
-    /// How many of them are protobuf: all but the last.
-    pub(super) const PROTOBUF: usize = Self::ALL.len() - 1;
+    pub const ALL: [Self; 4] = [Self::Rest, Self::Ads, Self::Grpc, Self::DeltaGrpc];
 }

@@ -7,7 +7,6 @@ mod kind;
 mod names;
 mod resource;
 mod set;
-mod v2;
 pub mod version;
 
 pub use changes::Changes;
@@ -16,5 +15,4 @@ pub use kind::{Flavour, Kind};
 pub use names::NameSet;
 pub use resource::{Encode, Encoded, Head, Name, Origin, Part, Resource};
 pub use set::Snapshot;
-pub use v2::V2;
 pub use version::{SetVersion, Version};

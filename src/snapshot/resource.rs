@@ -6,15 +6,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Flavour, Kind, SetVersion, V2, Version};
+use super::{Flavour, Kind, SetVersion, Version};
 
 /// The name of a resource. Cheap to clone.
 pub type Name = Arc<str>;
 
 /// Writes a resource whose bytes depend on the transport.
 pub trait Encode: Send + Sync {
-    /// The protobuf bytes for one transport. Called at most once for each, and never for
-    /// [`Flavour::V2`].
+    /// The protobuf bytes for one transport. Called at most once for each.
     fn encode(&self, flavour: Flavour) -> Bytes;
 }
 
@@ -108,8 +107,6 @@ pub struct Resource {
     head: Arc<Head>,
     body: Body,
     substitute: Option<Substitute>,
-    v2: Option<Box<V2>>,
-    v2_encoded: OnceLock<Box<Encoded>>,
 }
 
 enum Body {
@@ -121,7 +118,7 @@ enum Body {
     Flavoured {
         writer: Box<dyn Encode>,
         /// Boxed, since a proxy fleet speaks one or two of them.
-        encoded: [OnceLock<Box<Encoded>>; Flavour::PROTOBUF],
+        encoded: [OnceLock<Box<Encoded>>; Flavour::ALL.len()],
     },
 }
 
@@ -139,15 +136,11 @@ impl Resource {
     /// A resource that is the same for every transport, from its protobuf bytes.
     pub fn fixed(name: Name, bytes: Bytes) -> Self {
         let version = Version::of_bytes(&bytes);
-        let encoded = Encoded::new(version, bytes);
-        Self::new(
-            name,
-            version,
-            Body::Fixed {
-                encoded,
-                other: None,
-            },
-        )
+        let body = Body::Fixed {
+            encoded: Encoded::new(bytes),
+            other: None,
+        };
+        Self::new(name, version, body)
     }
 
     /// A resource that differs between transports. `settings` is the version of what the other
@@ -156,9 +149,9 @@ impl Resource {
     pub fn flavoured(name: Name, settings: Version, writer: impl Encode + 'static) -> Self {
         let bytes = writer.encode(Flavour::Ads);
         let version = Version::of_parts(&[&bytes, settings.to_string().as_bytes()]);
-        let encoded = [const { OnceLock::new() }; Flavour::PROTOBUF];
+        let encoded = [const { OnceLock::new() }; Flavour::ALL.len()];
         if let Some(ads) = encoded.get(Flavour::Ads as usize) {
-            ads.get_or_init(|| Box::new(Encoded::new(version, bytes)));
+            ads.get_or_init(|| Box::new(Encoded::new(bytes)));
         }
         let body = Body::Flavoured {
             writer: Box::new(writer),
@@ -181,16 +174,7 @@ impl Resource {
             head: Arc::new(head),
             body,
             substitute: None,
-            v2: None,
-            v2_encoded: OnceLock::new(),
         }
-    }
-
-    /// Gives it a form in Envoy's v2 API, which it has none of otherwise.
-    #[must_use]
-    pub fn with_v2(mut self, v2: V2) -> Self {
-        self.v2 = Some(Box::new(v2));
-        self
     }
 
     /// Names what a client must have before it may be given this.
@@ -280,17 +264,6 @@ impl Resource {
         )
     }
 
-    /// Its form in Envoy's v2 API, if it has one.
-    pub fn v2(&self) -> Option<&V2> {
-        self.v2.as_deref()
-    }
-
-    /// What clients of that transport call it.
-    pub fn name_in(&self, flavour: Flavour) -> &Name {
-        let v2 = self.v2().filter(|_| flavour == Flavour::V2);
-        v2.and_then(V2::name).unwrap_or(self.name())
-    }
-
     /// Its protobuf bytes in the other encoding, if it has one.
     pub fn other_encoding(&self) -> Option<&Bytes> {
         match &self.body {
@@ -299,27 +272,18 @@ impl Resource {
         }
     }
 
-    /// Its encoded form for one transport. Without a form in the v2 API that is empty there.
+    /// Its encoded form for one transport.
     pub fn encoded(&self, flavour: Flavour) -> &Encoded {
-        if flavour == Flavour::V2 {
-            return self.v2_encoded.get_or_init(|| {
-                let v3 = self.version();
-                Box::new(match self.v2() {
-                    Some(v2) => v2.encoded(v3),
-                    None => Encoded::new(v3, Bytes::new()),
-                })
-            });
-        }
         match &self.body {
             Body::Fixed { encoded, .. } => encoded,
             Body::Flavoured { writer, encoded } =>
             {
                 #[expect(
                     clippy::indexing_slicing,
-                    reason = "the array has a place for every flavour but V2, the last"
+                    reason = "the array has a place for every flavour"
                 )]
                 encoded[flavour as usize]
-                    .get_or_init(|| Box::new(Encoded::new(self.version(), writer.encode(flavour))))
+                    .get_or_init(|| Box::new(Encoded::new(writer.encode(flavour))))
             }
         }
     }
@@ -345,28 +309,21 @@ impl PartialEq for Resource {
 
 impl Eq for Resource {}
 
-/// The bytes of a resource, their version, and their JSON once somebody asked for it.
+/// The bytes of a resource, and their JSON once somebody asked for it.
 pub struct Encoded {
-    version: Version,
     bytes: Bytes,
     json: OnceLock<Bytes>,
 }
 
 impl Encoded {
-    pub(super) fn new(version: Version, bytes: Bytes) -> Self {
+    fn new(bytes: Bytes) -> Self {
         Self {
-            version,
             bytes,
             json: OnceLock::new(),
         }
     }
 
-    /// The resource's version; in the v2 API see [`V2`].
-    pub fn version(&self) -> Version {
-        self.version
-    }
-
-    /// The protobuf bytes; in the v2 API the JSON.
+    /// The protobuf bytes.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::clients::Clients;
+use super::path_service::Services;
 
 /// How one listener treats its clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,8 +12,8 @@ pub struct Config {
     pub hold: Duration,
     /// Whether secrets, which hold private keys, leave over this listener.
     pub secrets: bool,
-    /// Whether Envoy's v2 API is answered too.
-    pub v2: bool,
+    /// What else is answered over this listener, each below its own path.
+    pub services: Services,
     /// Which proxies are answered, on a listener with TLS.
     pub clients: Clients,
     /// How many connections are open at once; more wait to be taken.
@@ -59,7 +60,7 @@ impl Default for Config {
         Self {
             hold: Duration::from_secs(60),
             secrets: false,
-            v2: false,
+            services: Services::default(),
             clients: Clients::Anybody,
             max_connections: 16_384,
             max_body_bytes: 4 << 20,

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use imbl::OrdMap;
 use tokio::time::Instant;
 
-use crate::snapshot::{Flavour, Index, Kind, Name, Resource, SetVersion, Snapshot};
+use crate::snapshot::{Index, Kind, Name, Resource, SetVersion, Snapshot};
 
 /// What is sent for one kind and name set, and its version.
 #[derive(Debug)]
@@ -16,11 +16,8 @@ pub(super) struct Content {
 
 impl Content {
     /// The content that consists of `resources`, which must come sorted by name.
-    pub(super) fn new(resources: Vec<Arc<Resource>>, flavour: Flavour) -> Self {
-        let contributions = resources.iter().map(|resource| {
-            let version = resource.encoded(flavour).version();
-            SetVersion::of_resource(resource.name(), version)
-        });
+    pub(super) fn new(resources: Vec<Arc<Resource>>) -> Self {
+        let contributions = resources.iter().map(|one| one.head().contribution());
         let version: SetVersion = contributions.collect();
         Self {
             version: version.to_string().into(),
@@ -87,7 +84,7 @@ impl Claim {
 pub(super) struct Settled {
     snapshot: Arc<Snapshot>,
     seen_at: Instant,
-    whole: [[OnceLock<Arc<Content>>; Flavour::ALL.len()]; Kind::ALL.len()],
+    whole: [OnceLock<Arc<Content>>; Kind::ALL.len()],
 }
 
 impl Settled {
@@ -98,10 +95,8 @@ impl Settled {
                 let old = previous.snapshot.resources(kind);
                 old.ptr_eq(snapshot.resources(kind))
             });
-            Flavour::ALL.map(|flavour| {
-                let kept = same.and_then(|previous| previous.cell(kind, flavour).get());
-                kept.cloned().map_or_else(OnceLock::new, OnceLock::from)
-            })
+            let kept = same.and_then(|previous| previous.cell(kind).get());
+            kept.cloned().map_or_else(OnceLock::new, OnceLock::from)
         });
         Self {
             snapshot,
@@ -135,19 +130,19 @@ impl Settled {
         self.snapshot.resources(kind)
     }
 
-    /// Every resource of a kind, as one transport gets it.
-    pub(super) fn whole(&self, kind: Kind, flavour: Flavour) -> &Arc<Content> {
-        self.cell(kind, flavour).get_or_init(|| {
+    /// Every resource of a kind.
+    pub(super) fn whole(&self, kind: Kind) -> &Arc<Content> {
+        self.cell(kind).get_or_init(|| {
             let resources = self.snapshot.resources(kind).values().cloned().collect();
-            Arc::new(Content::new(resources, flavour))
+            Arc::new(Content::new(resources))
         })
     }
 
-    fn cell(&self, kind: Kind, flavour: Flavour) -> &OnceLock<Arc<Content>> {
+    fn cell(&self, kind: Kind) -> &OnceLock<Arc<Content>> {
         #[expect(
             clippy::indexing_slicing,
-            reason = "the array has a place for every kind and flavour"
+            reason = "the array has a place for every kind"
         )]
-        &self.whole[kind as usize][flavour as usize]
+        &self.whole[kind as usize]
     }
 }

@@ -1,6 +1,5 @@
 //! Serves the current snapshot to Envoy: connections in, held polls, a stop that answers them all.
 
-mod api;
 mod client;
 mod clients;
 mod config;
@@ -11,6 +10,7 @@ mod limits;
 mod listener;
 mod offers;
 mod order;
+mod path_service;
 mod poll;
 mod proxies;
 mod question;
@@ -41,12 +41,12 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use api::Api;
 pub use clients::{BadName, Clients, Names as ClientNames};
 pub use config::Config;
 pub use delivery::{Pacing, Progress};
 pub use limits::Limits;
 pub use listener::{Listener, SocketFile};
+pub use path_service::{Answer, PathService, Peer, PeerEnd, Services};
 pub use proxies::{Proxies, ProxyId};
 pub use tls::Tls;
 pub use view::{KindView, ProxyView, StreamView, SubscriptionView};
@@ -282,6 +282,12 @@ impl Server {
             async move {
                 let response = if is_grpc {
                     grpc.answer(request).await.map(Either::Left)
+                } else if let Some(service) = server.service(request.uri().path()) {
+                    let polls = &server.polls;
+                    let stop = polls.shutdown.clone();
+                    let peer = Peer::new(connection, polls.config.secrets, stop);
+                    let answer = path_service::answer(&service, request, peer, &polls.metrics);
+                    answer.await.map(Either::Right)
                 } else {
                     let response = server.polls.answer(connection, request).await;
                     response.map(Either::Right)
@@ -337,6 +343,11 @@ impl Server {
             // Proxies reset connections all the time: a poll that is given up over HTTP/1.1 is one.
             tracing::debug!(?peer, %error, "a connection ended early");
         }
+    }
+
+    /// The service beside discovery that a path leads to.
+    fn service(&self, path: &str) -> Option<Arc<dyn PathService>> {
+        self.polls.config.services.of(path).cloned()
     }
 
     /// HTTP/1.1 and HTTP/2 with every limit set.

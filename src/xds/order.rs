@@ -8,18 +8,16 @@ use envoy_api::envoy::config::route::v3::RouteConfiguration;
 use envoy_api::prost::Message as _;
 use tokio::time::Instant;
 
-use super::api::Api;
 use super::content::{Claim, Content, Settled};
 use super::offers::Identity;
 use super::subscription::Subscription;
-use crate::snapshot::{Flavour, Kind, Name, Resource, V2};
+use crate::snapshot::{Kind, Name, Resource};
 
 /// What a poll asks for. `None` is every resource of the kind.
 pub(super) type Asked = (Kind, Option<Name>);
 
 /// What is known of one proxy.
 pub(super) struct State {
-    api: Api,
     pub(super) entries: BTreeMap<Asked, Entry>,
     /// When two proxies were last seen behind this one, if ever.
     pub(super) shared: Option<Instant>,
@@ -41,10 +39,9 @@ pub(super) struct Held {
 }
 
 impl State {
-    /// Nothing but what it polls.
-    pub(super) fn new(api: Api) -> Self {
+    /// Nothing.
+    pub(super) fn new() -> Self {
         Self {
-            api,
             entries: BTreeMap::new(),
             shared: None,
             certificate: None,
@@ -74,12 +71,13 @@ impl State {
     ) -> Option<Arc<Content>> {
         let (kind, name) = asked;
         let Some(name) = name else {
-            let whole = settled.whole(*kind, self.api.flavour());
+            let whole = settled.whole(*kind);
             return Some(match (kind, identity) {
-                (Kind::Listener, _) => self.without_keys(whole),
                 (Kind::Cluster, Identity::Own) => self.with_used_clusters(asked, whole),
                 (Kind::Cluster, Identity::Shared { .. })
-                | (Kind::Endpoint | Kind::Route | Kind::Secret, _) => whole.clone(),
+                | (Kind::Endpoint | Kind::Listener | Kind::Route | Kind::Secret, _) => {
+                    whole.clone()
+                }
             });
         };
         let resource = match (settled.resource(*kind, name), claim) {
@@ -89,22 +87,6 @@ impl State {
             (None, Claim::Nothing) => Arc::new(blank(*kind, name)?),
         };
         Some(self.alone(asked, resource))
-    }
-
-    /// The listeners that a proxy may have: over v2 keys stand inside of them.
-    fn without_keys(&self, whole: &Arc<Content>) -> Arc<Content> {
-        let keys = match self.api {
-            Api::V3 | Api::V2 { keys: true } => true,
-            Api::V2 { keys: false } => false,
-        };
-        let may_have = |resource: &Resource| keys || !resource.v2().is_some_and(V2::holds_key);
-        let resources = whole.resources();
-        if resources.iter().all(|resource| may_have(resource)) {
-            return whole.clone();
-        }
-        let resources = resources.iter().filter(|resource| may_have(resource));
-        let resources = resources.cloned().collect();
-        Arc::new(Content::new(resources, self.api.flavour()))
     }
 
     /// The content that consists of one resource, shared with what is known already.
@@ -118,7 +100,7 @@ impl State {
                 .find(|content| content.resources() == [resource.clone()])
         });
         known.cloned().unwrap_or_else(|| {
-            let content = Content::new(vec![resource], self.api.flavour());
+            let content = Content::new(vec![resource]);
             Arc::new(content)
         })
     }
@@ -145,26 +127,13 @@ impl State {
         let used = self.used(Kind::Cluster);
         let kept = gone.into_iter().filter(|(name, _)| used.contains(name));
         let mut kept: BTreeMap<&Name, &Arc<Resource>> = kept.collect();
-        self.drop_namesakes(&mut kept, whole);
         if kept.is_empty() {
             return whole.clone();
         }
         let current = whole.resources().iter();
         kept.extend(current.map(|resource| (resource.name(), resource)));
         let resources = kept.into_values().cloned().collect();
-        Arc::new(Content::new(resources, self.api.flavour()))
-    }
-
-    /// Leaves out what the proxy calls by a name that is another's by now: over v2, where names are
-    /// cut short, that can be. No answer may hold a name twice.
-    fn drop_namesakes(&self, kept: &mut BTreeMap<&Name, &Arc<Resource>>, whole: &Content) {
-        let flavour = self.api.flavour();
-        if kept.values().all(|one| one.name_in(flavour) == one.name()) {
-            return;
-        }
-        let current = whole.resources().iter();
-        let current: BTreeSet<&Name> = current.map(|one| one.name_in(flavour)).collect();
-        kept.retain(|_, one| !current.contains(one.name_in(flavour)));
+        Arc::new(Content::new(resources))
     }
 
     /// The names of a kind that something names which the proxy may be using.
@@ -294,8 +263,5 @@ pub(super) fn blank(kind: Kind, name: &Name) -> Option<Resource> {
 
 /// Whether this only stands for a name that never was.
 pub(super) fn is_blank(kind: Kind, resource: &Resource) -> bool {
-    blank(kind, resource.name()).is_some_and(|blank| {
-        let rest = Flavour::Rest;
-        blank.encoded(rest).version() == resource.encoded(rest).version()
-    })
+    blank(kind, resource.name()).is_some_and(|blank| blank.version() == resource.version())
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::api::Api;
 use super::content::{Claim, Content, Settled};
 use super::offers::Identity;
 use super::order::{Asked, State};
@@ -46,13 +45,6 @@ pub(super) enum Ended {
     Changed(Arc<Content>),
     /// With nothing new.
     Unchanged,
-    /// With what the proxy has, again: over v2 there is no way to say that nothing is new.
-    Again(Arc<Content>),
-    /// With nothing, under the version that the proxy has. What it asks for by name it keeps then;
-    /// what it has is not known here.
-    Kept(Arc<str>),
-    /// With nothing that could be said: an empty answer would empty the proxy.
-    Unknown,
 }
 
 impl Poll {
@@ -100,52 +92,6 @@ impl Poll {
         }
     }
 
-    /// How it ends when its time is up and there is nothing that it should be answered with now.
-    pub(super) fn last(&mut self, settled: Option<&Arc<Settled>>, now: Instant) -> Ended {
-        match self.proxy.id.api {
-            Api::V3 => Ended::Unchanged,
-            Api::V2 { .. } => settled.map_or(Ended::Unknown, |settled| self.again(settled, now)),
-        }
-    }
-
-    /// What a poll of v2 is answered with although it should be held on.
-    fn again(&mut self, settled: &Arc<Settled>, now: Instant) -> Ended {
-        let proxy = self.proxy.clone();
-        let mut state = proxy.state();
-        let identity = state.identity(self.connection);
-        let wanted = state.wanted(&self.asked, &self.claim, identity, settled);
-        let Some(subscription) = state.subscription(&self.asked) else {
-            // The entry lives as long as its polls.
-            return Ended::Unknown;
-        };
-        match (&self.claim, wanted) {
-            // Who has nothing gets on without an answer, and opens its listeners without routes.
-            // What it waited for, to be calm or in order, it has waited for long enough.
-            (Claim::Nothing, Some(wanted)) => {
-                let missing = subscription.missing().cloned();
-                let pacing = &self.proxies.limits.pacing;
-                let sent = wanted.clone();
-                subscription.sent(&self.claim, sent, identity, pacing, None, now);
-                if let Some((kind, name)) = missing {
-                    self.gate_expired(kind, &name);
-                }
-                Ended::Changed(wanted)
-            }
-            (Claim::Nothing, None) => Ended::Unknown,
-            (Claim::Version(version), wanted) => {
-                // Not noted as sent: it has it already, so its next poll proves nothing.
-                let known = wanted.iter();
-                let known = known.chain(subscription.accepted());
-                let mut known = known.chain(subscription.last_sent());
-                match (known.find(|one| self.claim.is(one)), &self.asked.1) {
-                    (Some(has), _) => Ended::Again(has.clone()),
-                    (None, Some(_)) => Ended::Kept(version.clone()),
-                    (None, None) => Ended::Unknown,
-                }
-            }
-        }
-    }
-
     /// Ends when another poll of the same proxy may have changed what this one should get, after
     /// the call.
     pub(super) fn moved(&self) -> impl Future<Output = ()> + Send + use<> {
@@ -177,12 +123,7 @@ impl Poll {
             .filter(|poll| poll.connection != self.connection)
             .map(|poll| poll.since.max(mine.since))
             .min()?;
-        let limit = self
-            .proxy
-            .id
-            .api
-            .shared_after(self.proxies.limits.shared_after);
-        let limit = both_since + limit;
+        let limit = both_since + self.proxies.limits.shared_after;
         if now < limit {
             return Some(limit);
         }

@@ -9,7 +9,6 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::api::Api;
 use super::content::{Claim, Settled};
 use super::grpc::Stream;
 use super::limits::Limits;
@@ -30,16 +29,13 @@ pub struct Proxies {
     streams: Mutex<BTreeMap<u64, Arc<Stream>>>,
 }
 
-/// Who a proxy is: fleets share node ids, so the address counts too; and what it polls, since one
-/// that is moved from an API to the other begins anew.
+/// Who a proxy is: fleets share node ids, so the address counts too.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ProxyId {
     /// The id of its node.
     pub node: Arc<str>,
     /// Where it connects from; none over a Unix socket.
     pub peer: Option<IpAddr>,
-    /// What it polls.
-    pub api: Api,
 }
 
 /// One proxy.
@@ -89,7 +85,7 @@ impl Proxies {
             None => {
                 let proxy = Arc::new(Proxy {
                     id: id.clone(),
-                    state: Mutex::new(State::new(id.api)),
+                    state: Mutex::new(State::new()),
                     moved: Arc::default(),
                 });
                 by_id.insert(id.clone(), proxy.clone());

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::api::Api;
 use super::content::Claim;
 use crate::snapshot::Kind;
 
@@ -30,7 +29,6 @@ struct Node {
 /// What a poll asks for, and who asks.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Question {
-    pub(super) api: Api,
     pub(super) node: Arc<str>,
     pub(super) kind: Kind,
     pub(super) names: Names,
@@ -44,8 +42,6 @@ pub(super) enum Names {
     /// Nothing at all: kinds that are asked for by name, without one.
     Nothing,
     One(Arc<str>),
-    /// Sorted. Only over v2: no Envoy asks so, whoever looks at what it would get does.
-    Several(Vec<Arc<str>>),
 }
 
 /// Why a body is not a poll.
@@ -65,33 +61,10 @@ pub(super) enum Fault {
 const MAX_TEXT_BYTES: usize = 4_096;
 
 /// Reads a poll's body.
-pub(super) fn read(api: Api, kind: Kind, body: &[u8]) -> Result<Question, Fault> {
-    match (api, kind) {
-        (Api::V2 { .. }, Kind::Cluster | Kind::Listener) => Ok(read_leniently(api, kind, body)),
-        (Api::V2 { .. }, Kind::Endpoint | Kind::Route | Kind::Secret) | (Api::V3, _) => {
-            read_strictly(api, kind, body)
-        }
-    }
-}
-
-/// Reads what the original does not look at: there is nothing that this could be refused for.
-fn read_leniently(api: Api, kind: Kind, body: &[u8]) -> Question {
-    let request: DiscoveryRequest = serde_json::from_slice(body).unwrap_or_default();
-    let node = request.node.and_then(|node| node.id).unwrap_or_default();
-    let version = request.version_info.unwrap_or_default();
-    Question {
-        api,
-        node: short("node.id", node).unwrap_or_default().into(),
-        kind,
-        names: Names::All,
-        claim: Claim::new(&short("version_info", version).unwrap_or_default()),
-    }
-}
-
-fn read_strictly(api: Api, kind: Kind, body: &[u8]) -> Result<Question, Fault> {
+pub(super) fn read(kind: Kind, body: &[u8]) -> Result<Question, Fault> {
     let request: DiscoveryRequest =
         serde_json::from_slice(body).map_err(|error| fault(body, error))?;
-    let wanted = api.type_url(kind).unwrap_or(kind.type_url());
+    let wanted = kind.type_url();
     match request.type_url.as_deref() {
         None | Some("") => {}
         Some(url) if url == wanted => {}
@@ -105,19 +78,6 @@ fn read_strictly(api: Api, kind: Kind, body: &[u8]) -> Result<Question, Fault> {
         field: "resource_names",
         why,
     };
-    if let (Api::V2 { .. }, Kind::Endpoint | Kind::Route, 2..) = (api, kind, names.len()) {
-        names.sort_unstable();
-        names.dedup();
-        if names.len() > 1 {
-            return Ok(Question {
-                api,
-                node: node.into(),
-                kind,
-                names: Names::Several(names.into_iter().map(Arc::from).collect()),
-                claim: Claim::new(&version),
-            });
-        }
-    }
     let names = match (kind, names.pop(), names.is_empty()) {
         (Kind::Cluster | Kind::Listener, None, _) => Names::All,
         (Kind::Cluster | Kind::Listener, Some(_), _) => {
@@ -134,7 +94,6 @@ fn read_strictly(api: Api, kind: Kind, body: &[u8]) -> Result<Question, Fault> {
         }
     };
     Ok(Question {
-        api,
         node: node.into(),
         kind,
         names,
@@ -188,60 +147,5 @@ fn fault(body: &[u8], error: serde_json::Error) -> Fault {
             why: format!("must be {wanted}"),
         },
         None => Fault::Unread(error),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const V2: Api = Api::V2 { keys: false };
-
-    fn names(api: Api, kind: Kind, body: &str) -> Result<Names, String> {
-        let question = read(api, kind, body.as_bytes());
-        question.map(|read| read.names).map_err(|e| e.to_string())
-    }
-
-    #[test]
-    fn over_v2_clusters_and_listeners_are_given_whatever_is_said() {
-        let bodies = [
-            "",
-            "no JSON",
-            "[]",
-            "{}",
-            r#"{"resource_names":["a"],"type_url":"of something else"}"#,
-            r#"{"version_info":1}"#,
-        ];
-        for kind in [Kind::Cluster, Kind::Listener] {
-            for body in bodies {
-                assert_eq!(names(V2, kind, body), Ok(Names::All), "{body}");
-            }
-            assert!(names(Api::V3, kind, "no JSON").is_err());
-        }
-        let said = br#"{"version_info":"v","node":{"id":"n","cluster":"c"}}"#;
-        let read = read(V2, Kind::Cluster, said).unwrap();
-        assert_eq!((&*read.node, read.claim), ("n", Claim::new("v")));
-    }
-
-    #[test]
-    fn over_v2_endpoints_and_routes_are_those_that_are_named() {
-        for kind in [Kind::Endpoint, Kind::Route] {
-            let read = |body: &str| names(V2, kind, body);
-            assert_eq!(read("{}"), Ok(Names::Nothing));
-            assert_eq!(read(r#"{"resource_names":[]}"#), Ok(Names::Nothing));
-            assert_eq!(
-                read(r#"{"resource_names":["a","a"]}"#),
-                Ok(Names::One("a".into()))
-            );
-            let several = r#"{"resource_names":["b","a","b"]}"#;
-            let both = Names::Several(vec!["a".into(), "b".into()]);
-            assert_eq!(read(several), Ok(both));
-            assert!(names(Api::V3, kind, several).is_err());
-            assert!(read("no JSON").unwrap_err().starts_with("not JSON"));
-            let v2 = kind.v2_type_url().unwrap();
-            assert!(read(&format!(r#"{{"type_url":"{v2}"}}"#)).is_ok());
-            let v3 = read(&format!(r#"{{"type_url":"{}"}}"#, kind.type_url()));
-            assert_eq!(v3, Err(format!("type_url: this path serves {v2}")));
-        }
     }
 }

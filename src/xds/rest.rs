@@ -14,7 +14,6 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Config;
-use super::api::Api;
 use super::client::{Client, Refused};
 use super::content::Content;
 use super::order::Asked;
@@ -23,7 +22,7 @@ use super::proxies::{Full as NoRoom, Proxies, ProxyId};
 use super::question::{Fault, Names, Question, read};
 use crate::metrics::Metrics;
 use crate::snapshot::cell::{Interest, Reader};
-use crate::snapshot::{Flavour, Kind, Name, Resource};
+use crate::snapshot::{Flavour, Kind, Resource};
 
 /// What a poll's answer is made from.
 pub(super) struct Polls {
@@ -49,8 +48,6 @@ pub(super) enum Refusal {
         "no such path; there are /v3/discovery:clusters, endpoints, listeners, routes, secrets"
     )]
     NotFound,
-    #[error("Envoy's v2 API is off here: XDS_V2=true (--xds-v2) switches it on")]
-    V2Off,
     #[error("only POST is understood here")]
     Method,
     #[error("the body is larger than {0} bytes")]
@@ -70,9 +67,10 @@ pub(super) enum Refusal {
     Client(#[from] Refused),
     #[error("too many proxies or names are remembered already")]
     NoRoom(#[from] NoRoom),
-    #[error("there is nothing to answer with yet: keep what you have")]
-    Unknown,
 }
+
+/// How much earlier than the client gives it up a poll is answered, if there is room for it.
+const TIMEOUT_MARGIN: Duration = Duration::from_secs(10);
 
 /// The header in which Envoy says after how many milliseconds it gives a poll up.
 const EXPECTED_TIMEOUT: &str = "x-envoy-expected-rq-timeout-ms";
@@ -93,8 +91,8 @@ impl Polls {
             Ok(question) => question,
             Err(refusal) => return self.refused(&refusal),
         };
-        let (api, kind) = (question.api, question.kind);
-        let longest = api.longest_hold(self.config.hold, expected);
+        let kind = question.kind;
+        let longest = longest_hold(self.config.hold, expected);
         // Not the same for all, so that they do not all come back at once.
         let longest = longest.mul_f64(rand::random_range(0.9..=1.0));
         let ended = match self.hold(connection, question, longest).await {
@@ -102,15 +100,12 @@ impl Polls {
             Err(refusal) => return self.refused(&refusal),
         };
         let (outcome, mut response) = match ended {
-            Ended::Changed(content) => ("changed", self.answered(api, kind, &content)),
-            Ended::Again(content) => ("unchanged", self.answered(api, kind, &content)),
-            Ended::Kept(version) => ("unchanged", self.with_body(api, kind, &version, &[])),
+            Ended::Changed(content) => ("changed", self.answered(kind, &content)),
             Ended::Unchanged => {
                 let mut response = Response::new(Full::default());
                 *response.status_mut() = StatusCode::NOT_MODIFIED;
                 ("unchanged", response)
             }
-            Ended::Unknown => return self.refused(&Refusal::Unknown),
         };
         if http1 && self.shutdown.is_cancelled() {
             response.headers_mut().insert(
@@ -132,7 +127,7 @@ impl Polls {
     ) -> Result<Ended, Refusal> {
         let now = Instant::now();
         let deadline = now + longest;
-        let (api, kind) = (question.api, question.kind);
+        let kind = question.kind;
         let (asked, interest): (Asked, Interest) = match question.names {
             Names::All => ((kind, None), Interest::Kind(kind)),
             Names::One(name) => ((kind, Some(name.clone())), Interest::Resource(kind, name)),
@@ -143,17 +138,12 @@ impl Polls {
                     () = self.shutdown.cancelled() => {}
                     refused = connection.client.ended() => return Err(refused.into()),
                 }
-                return Ok(match api {
-                    Api::V3 => Ended::Unchanged,
-                    Api::V2 { .. } => Ended::Again(Arc::new(Content::new(vec![], api.flavour()))),
-                });
+                return Ok(Ended::Unchanged);
             }
-            Names::Several(names) => return Ok(self.shown(api, kind, &names)),
         };
         let id = ProxyId {
             node: question.node,
             peer: connection.peer,
-            api,
         };
         let mut poll = self
             .proxies
@@ -183,18 +173,7 @@ impl Polls {
                 }
             }
         }
-        let settled = self.proxies.settled(&self.reader);
-        Ok(poll.last(settled.as_ref(), Instant::now()))
-    }
-
-    /// What there is of several names, at once and without regard to who asks.
-    fn shown(&self, api: Api, kind: Kind, names: &[Name]) -> Ended {
-        let Some(settled) = self.proxies.settled(&self.reader) else {
-            return Ended::Unknown;
-        };
-        let known = names.iter().filter_map(|name| settled.resource(kind, name));
-        let content = Content::new(known.cloned().collect(), api.flavour());
-        Ended::Changed(Arc::new(content))
+        Ok(Ended::Unchanged)
     }
 
     /// Counts a poll as held until what is returned is dropped.
@@ -205,12 +184,7 @@ impl Polls {
     }
 
     async fn question(&self, request: Request<Incoming>) -> Result<Question, Refusal> {
-        let path = request.uri().path();
-        let (api, kind) = Api::of_path(path, self.config.secrets).ok_or(Refusal::NotFound)?;
-        match api {
-            Api::V2 { .. } if !self.config.v2 => return Err(Refusal::V2Off),
-            Api::V3 | Api::V2 { .. } => {}
-        }
+        let kind = kind_of(request.uri().path()).ok_or(Refusal::NotFound)?;
         if request.method() != Method::POST {
             return Err(Refusal::Method);
         }
@@ -230,13 +204,12 @@ impl Polls {
             Ok(Err(_)) => return Err(Refusal::BrokeOff),
             Ok(Ok(body)) => body.to_bytes(),
         };
-        Ok(read(api, kind, &body)?)
+        Ok(read(kind, &body)?)
     }
 
     fn refused(&self, refusal: &Refusal) -> Response<Full<Bytes>> {
         let (status, reason) = match refusal {
             Refusal::NotFound => (StatusCode::NOT_FOUND, "path"),
-            Refusal::V2Off => (StatusCode::NOT_FOUND, "v2_off"),
             Refusal::Method => (StatusCode::METHOD_NOT_ALLOWED, "method"),
             Refusal::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             Refusal::Slow => (StatusCode::REQUEST_TIMEOUT, "slow"),
@@ -251,7 +224,6 @@ impl Polls {
             Refusal::NoRoom(NoRoom::Subscriptions) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "subscriptions")
             }
-            Refusal::Unknown => (StatusCode::SERVICE_UNAVAILABLE, "unknown"),
         };
         let metric = &self.metrics.polls_refused;
         metric.with_label_values(&[reason]).inc();
@@ -270,17 +242,14 @@ impl Polls {
     }
 
     /// The discovery response of `content`.
-    fn answered(&self, api: Api, kind: Kind, content: &Content) -> Response<Full<Bytes>> {
+    fn answered(&self, kind: Kind, content: &Content) -> Response<Full<Bytes>> {
         let resources = content.resources().iter();
-        let pieces = resources.map(|resource| match api {
-            Api::V3 => self.json(kind, resource),
-            Api::V2 { .. } => resource.encoded(api.flavour()).bytes(),
-        });
+        let pieces = resources.map(|resource| self.json(kind, resource));
         let pieces: Vec<&Bytes> = pieces.filter(|piece| !piece.is_empty()).collect();
-        self.with_body(api, kind, content.version(), &pieces)
+        self.with_body(kind, content.version(), &pieces)
     }
 
-    /// The kept JSON of a resource of v3.
+    /// The kept JSON of a resource.
     fn json<'a>(&self, kind: Kind, resource: &'a Resource) -> &'a Bytes {
         resource.encoded(Flavour::Rest).json(|bytes| {
             envoy_api::json(kind.type_url(), bytes).unwrap_or_else(|error| {
@@ -300,17 +269,11 @@ impl Polls {
     }
 
     /// The discovery response of these resources, joined.
-    fn with_body(
-        &self,
-        api: Api,
-        kind: Kind,
-        version: &str,
-        resources: &[&Bytes],
-    ) -> Response<Full<Bytes>> {
-        let body = body(api, kind, version, resources);
+    fn with_body(&self, kind: Kind, version: &str, resources: &[&Bytes]) -> Response<Full<Bytes>> {
+        let body = body(kind, version, resources);
         let bytes = &self.metrics.answer_bytes;
         bytes
-            .with_label_values(&[kind.as_str(), api.transport()])
+            .with_label_values(&[kind.as_str(), "rest"])
             .inc_by(u64::try_from(body.len()).unwrap_or(u64::MAX));
         let mut response = Response::new(Full::new(body));
         response.headers_mut().insert(
@@ -321,7 +284,7 @@ impl Polls {
     }
 }
 
-fn body(api: Api, kind: Kind, version: &str, resources: &[&Bytes]) -> Bytes {
+fn body(kind: Kind, version: &str, resources: &[&Bytes]) -> Bytes {
     let length: usize = resources.iter().map(|piece| piece.len() + 1).sum();
     let mut body = Vec::with_capacity(length + version.len() + 256);
     body.extend_from_slice(b"{\"version_info\":");
@@ -336,7 +299,7 @@ fn body(api: Api, kind: Kind, version: &str, resources: &[&Bytes]) -> Bytes {
     }
     body.extend_from_slice(b"],\"type_url\":\"");
     // Ours: nothing in it needs escaping.
-    body.extend_from_slice(api.type_url(kind).unwrap_or(kind.type_url()).as_bytes());
+    body.extend_from_slice(kind.type_url().as_bytes());
     body.extend_from_slice(b"\"}");
     body.into()
 }
@@ -350,8 +313,57 @@ impl Drop for Gauged {
     }
 }
 
+/// The kind that a path asks for.
+fn kind_of(path: &str) -> Option<Kind> {
+    let asked = path.strip_prefix("/v3/discovery:")?;
+    Kind::ALL.into_iter().find(|kind| kind.as_str() == asked)
+}
+
+/// How long a poll is held at most: `limit`, and safely less than the proxy waits, which it says
+/// in `expected`.
+fn longest_hold(limit: Duration, expected: Option<Duration>) -> Duration {
+    let early = expected.map(|expected| {
+        let early = expected.saturating_sub(TIMEOUT_MARGIN);
+        early.max(expected / 2)
+    });
+    early.map_or(limit, |early| early.min(limit))
+}
+
 /// How long the proxy waits for an answer, if it says so.
 fn expected_timeout(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(EXPECTED_TIMEOUT)?.to_str().ok()?;
     value.parse().ok().map(Duration::from_millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_poll_is_held_for_less_than_the_proxy_waits() {
+        let held = |expected: Option<u64>| {
+            let expected = expected.map(Duration::from_millis);
+            longest_hold(Duration::from_secs(60), expected).as_millis()
+        };
+        assert_eq!(held(None), 60_000);
+        assert_eq!(held(Some(90_000)), 60_000);
+        assert_eq!(held(Some(60_000)), 50_000);
+        assert_eq!(held(Some(20_000)), 10_000);
+        assert_eq!(held(Some(1_000)), 500);
+        assert_eq!(held(Some(0)), 0);
+    }
+
+    #[test]
+    fn every_kind_has_a_path() {
+        for kind in Kind::ALL {
+            assert_eq!(kind_of(&format!("/v3/discovery:{kind}")), Some(kind));
+        }
+        for path in [
+            "/v2/discovery:clusters",
+            "/v3/discovery",
+            "/v3/discovery:routes/",
+        ] {
+            assert_eq!(kind_of(path), None);
+        }
+    }
 }

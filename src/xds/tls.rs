@@ -1,6 +1,6 @@
 //! TLS on the xDS port: handshakes with the identity of the moment, each with a deadline.
 //!
-//! TLS 1.2 and 1.3: the Envoys of the v2 API speak no more than 1.2. Sessions are not resumed, so
+//! TLS 1.2 and 1.3: Envoys of 2018 speak no more than 1.2. Sessions are not resumed, so
 //! every connection shows its certificate to the authorities of the moment; a proxy that stays
 //! connects once an hour, and has nothing to gain from a shorter handshake.
 

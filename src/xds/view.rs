@@ -28,7 +28,7 @@ pub struct ProxyView {
     /// The name in its certificate by which it was let in; none without a certificate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certificate: Option<String>,
-    /// How it connects: `rest`, `rest-v2`, `ads`, `ads-delta`, `grpc` or `delta-grpc`.
+    /// How it connects: `rest`, `ads`, `ads-delta`, `grpc` or `delta-grpc`.
     pub transport: &'static str,
     /// How long its oldest stream has been open, in seconds; none for `rest`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -197,7 +197,7 @@ fn view(proxy: &Proxy, now: Instant) -> ProxyView {
         node: proxy.id.node.as_ref().to_owned(),
         peer: proxy.id.peer,
         certificate: state.certificate.as_deref().map(str::to_owned),
-        transport: proxy.id.api.transport(),
+        transport: "rest",
         connected_seconds: None,
         shared_identity: state.shared.is_some(),
         kinds: kinds.collect(),

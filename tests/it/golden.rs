@@ -81,14 +81,10 @@ struct Certified {
     not_after_seconds: i64,
 }
 
-/// What becomes of a case, with settings of resources that differ from the usual ones.
-pub(crate) fn projected(
-    case: &Path,
-    change: impl FnOnce(&mut resources::Config),
-) -> (State, Projection) {
+/// What becomes of a case.
+pub(crate) fn projected(case: &Path) -> (State, Projection) {
     let settings: Settings = read(case, "settings.json").unwrap_or_default();
-    let (intent, mut resources) = settings.configs();
-    change(&mut resources);
+    let (intent, resources) = settings.configs();
     let mut projection = Projection::new(intent, resources);
     let mut state = State::new(state::Config::default());
     for event in events(case) {
@@ -103,7 +99,7 @@ pub(crate) fn projected(
 fn outcome(case: &Path) -> Value {
     let settings: Settings = read(case, "settings.json").unwrap_or_default();
     let in_full = settings.in_full;
-    let (state, projection) = projected(case, |_| {});
+    let (state, projection) = projected(case);
     let mut problems = state.problems();
     problems.extend_from_slice(projection.problems());
     let problems = problems

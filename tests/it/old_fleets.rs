@@ -18,11 +18,14 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use marathon_envoy::commands::status::status;
+use marathon_envoy::intent::observer::Publication;
 use marathon_envoy::metrics::Metrics;
 use marathon_envoy::settings::XdsListen;
 use marathon_envoy::snapshot::Kind;
 use marathon_envoy::snapshot::cell::cell;
-use marathon_envoy::xds;
+use marathon_envoy::state::problem::{Problem, Reason};
+use marathon_envoy::{v2, xds};
 use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -169,8 +172,7 @@ const FIXES: [(&str, &str, &str); 29] = [
     (
         "v2-certificates/routes.resources[https].virtual_hosts[/club_0].require_tls",
         "other",
-        "what arrives over https is not redirected to https: it changes nothing, and versions \
-         are those of v3",
+        "what arrives over https is not redirected to https: it changes nothing",
     ),
     (
         "v2-certificates/routes.*.virtual_hosts[/blog_0]",
@@ -194,27 +196,46 @@ struct Edge {
     address: SocketAddr,
     shutdown: CancellationToken,
     serving: JoinSet<Result<(), xds::Error>>,
+    problems: Vec<Problem>,
+}
+
+/// The original's settings.
+fn config() -> v2::Config {
+    v2::Config {
+        http_listen: ([0, 0, 0, 0], 80).into(),
+        https_listen: ([0, 0, 0, 0], 443).into(),
+        cluster_name: "xds_cluster".to_owned(),
+        refresh_delay: Duration::from_secs(30),
+        endpoints_refresh_delay: Duration::from_secs(30),
+        label_prefix: "HAPROXY".to_owned(),
+        limits: v2::Limits::default(),
+    }
 }
 
 impl Edge {
     async fn of(case: &Path, v2: bool, secrets: bool) -> Self {
-        let (_, projection) = projected(case, |config| {
-            config.v2 = true;
-            // The original's.
-            config.refresh_delay = Duration::from_secs(30);
-            config.endpoints_refresh_delay = Duration::from_secs(30);
+        let metrics = Metrics::new().unwrap();
+        let room = v2::connect(v2.then(config), metrics.clone());
+        let problems = room.observer.map_or_else(Vec::new, |mut observer| {
+            let (state, projection) = projected(case);
+            let certificates: Vec<_> = state.certificates().cloned().collect();
+            observer.published(&Publication {
+                intents: projection.intents(),
+                changed_apps: &projection.intents().keys().cloned().collect(),
+                certificates: Some(&certificates),
+            });
+            observer.problems().to_vec()
         });
-        let (mut publisher, reader) = cell();
-        publisher.publish_compared(projection.snapshot().clone());
+        // Nothing is known to v3: it has no part in this.
+        let (_publisher, reader) = cell();
         let address = (Ipv4Addr::LOCALHOST, 0).into();
         let listener = xds::Listener::tcp(address).await.unwrap();
         let address = listener.address().unwrap();
         let config = xds::Config {
-            v2,
+            services: [room.service].into_iter().collect(),
             secrets,
             ..xds::Config::default()
         };
-        let metrics = Metrics::new().unwrap();
         let proxies = xds::Proxies::new(xds::Limits::default(), metrics.clone());
         let shutdown = CancellationToken::new();
         let mut serving = JoinSet::new();
@@ -226,15 +247,12 @@ impl Edge {
             address,
             shutdown,
             serving,
+            problems,
         }
     }
 
     async fn poll(&self, kind: Kind, body: &Value) -> Response<Bytes> {
-        self.poll_at("v2", kind, body).await
-    }
-
-    async fn poll_at(&self, api: &str, kind: Kind, body: &Value) -> Response<Bytes> {
-        poll(self.address, api, kind, body).await
+        poll(self.address, kind, body).await
     }
 
     async fn read(&self, kind: Kind, body: &Value) -> Value {
@@ -274,9 +292,9 @@ impl Edge {
 }
 
 /// Polls as an Envoy of that time does: over HTTP/1.1, and without a word about the content.
-async fn poll(at: SocketAddr, api: &str, kind: Kind, body: &Value) -> Response<Bytes> {
+async fn poll(at: SocketAddr, kind: Kind, body: &Value) -> Response<Bytes> {
     let client = Client::builder(TokioExecutor::new()).build_http();
-    let request = Request::post(format!("http://{at}/{api}/discovery:{kind}"))
+    let request = Request::post(format!("http://{at}/v2/discovery:{kind}"))
         .header("x-envoy-internal", "true")
         .header("x-envoy-expected-rq-timeout-ms", "20")
         .body(Full::new(Bytes::from(body.to_string())))
@@ -384,7 +402,7 @@ fn fits(pattern: &str, path: &str) -> bool {
 }
 
 #[tokio::test]
-async fn the_same_content_is_answered_again_with_200_and_the_version_of_v3() {
+async fn the_same_content_is_answered_again_with_200_and_one_version_by_every_replica() {
     let edge = Edge::of(&fixtures().join("v2-tasks"), true, true).await;
     let node = json!({ "id": "test" });
     let first = edge.read(Kind::Cluster, &json!({ "node": node })).await;
@@ -393,18 +411,19 @@ async fn the_same_content_is_answered_again_with_200_and_the_version_of_v3() {
     // Whatever is said: the original does not look.
     let nothing = Value::String("no request".to_owned());
     assert_eq!(edge.read(Kind::Cluster, &nothing).await, first);
+    let replica = Edge::of(&fixtures().join("v2-tasks"), true, true).await;
     for (kind, names) in [
         (Kind::Cluster, json!([])),
         (Kind::Listener, json!([])),
         (Kind::Endpoint, json!(["/bridge_0"])),
+        (Kind::Route, json!(["http"])),
     ] {
         let asked = json!({ "node": { "id": "new" }, "resource_names": names });
-        let v2 = edge.read(kind, &asked).await;
-        assert_eq!(v2["type_url"], kind.v2_type_url().unwrap());
-        let v3 = edge.poll_at("v3", kind, &asked).await;
-        let v3: Value = serde_json::from_slice(v3.body()).unwrap();
-        assert_eq!(v2["version_info"], v3["version_info"], "{kind}");
+        let here = edge.read(kind, &asked).await;
+        assert_eq!(here["type_url"], v2::type_url(kind).unwrap());
+        assert_eq!(here, replica.read(kind, &asked).await, "{kind}");
     }
+    replica.stop().await;
 
     let none = edge.read(Kind::Route, &json!({ "node": node })).await;
     assert_eq!(none["resources"], json!([]));
@@ -414,6 +433,24 @@ async fn the_same_content_is_answered_again_with_200_and_the_version_of_v3() {
     let odd = edge.poll(Kind::Route, &Value::String("x".to_owned())).await;
     assert_eq!(odd.status(), StatusCode::BAD_REQUEST);
     edge.stop().await;
+}
+
+#[tokio::test]
+async fn what_v2_cannot_say_is_a_problem_of_the_app_that_asks_for_it() {
+    for (case, app) in [("v2-names", "/green"), ("v2-certificates", "/blog")] {
+        let edge = Edge::of(&fixtures().join(case), true, true).await;
+        let problems = edge.problems.iter();
+        let problems: Vec<_> = problems
+            .map(|problem| (problem.subject.to_string(), problem.reason))
+            .collect();
+        let of_app = |(subject, _): &(String, Reason)| subject.starts_with(&format!("app {app}"));
+        assert!(
+            problems.len() == 1 && problems.iter().all(of_app),
+            "{problems:?}"
+        );
+        assert_eq!(problems[0].1, Reason::V2Limit);
+        edge.stop().await;
+    }
 }
 
 #[tokio::test]
@@ -462,7 +499,7 @@ async fn an_app_is_live_in_old_and_new_envoys_alike() {
     live(&stage, "web.test", "/").await;
     let ask = async |kind, names: &[&str]| -> Value {
         let body = json!({ "node": { "id": "old" }, "resource_names": names });
-        let answer = poll(xds, "v2", kind, &body).await;
+        let answer = poll(xds, kind, &body).await;
         assert_eq!(answer.status(), StatusCode::OK);
         serde_json::from_slice(answer.body()).unwrap()
     };
@@ -481,5 +518,7 @@ async fn an_app_is_live_in_old_and_new_envoys_alike() {
     let proxies = proxies.as_array().unwrap().iter();
     let transports: Vec<&Value> = proxies.map(|proxy| &proxy["transport"]).collect();
     assert!(transports.contains(&&json!("rest-v2")), "{transports:?}");
+    let table = status(stage.admin()).await.unwrap();
+    assert!(table.contains("rest-v2"), "{table}");
     stage.stop().await.unwrap();
 }

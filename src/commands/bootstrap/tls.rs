@@ -210,7 +210,7 @@ fn folder(file: &Path) -> &Path {
     parent.unwrap_or(Path::new("."))
 }
 
-fn path(path: &Path) -> String {
+pub(super) fn path(path: &Path) -> String {
     text(&path.to_string_lossy())
 }
 

@@ -289,7 +289,7 @@ impl Client {
     ) -> Option<Instant> {
         let at = self.started + pacing.gate_cap.max(self.recovery(pacing));
         let is_aggregated = match self.flavour {
-            Flavour::Ads | Flavour::Rest | Flavour::V2 => true,
+            Flavour::Ads | Flavour::Rest => true,
             Flavour::Grpc | Flavour::DeltaGrpc => false,
         };
         let routes = (Kind::Route, None)..(Kind::Secret, None);

@@ -2,10 +2,11 @@
 
 mod order;
 #[cfg(feature = "demo")]
+mod services;
+#[cfg(feature = "demo")]
 mod sockets;
 #[cfg(feature = "demo")]
 mod tls;
-mod v2;
 
 use std::sync::Arc;
 

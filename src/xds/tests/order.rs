@@ -7,21 +7,20 @@ use tokio::time::Instant;
 
 use super::Shelf;
 use crate::metrics::Metrics;
-use crate::snapshot::{Flavour, Kind};
+use crate::snapshot::Kind;
 use crate::xds::client::Client;
 use crate::xds::content::{Claim, Content};
 use crate::xds::order::Asked;
 use crate::xds::poll::{Poll, Step};
 use crate::xds::proxies::Full;
 use crate::xds::rest::Connection;
-use crate::xds::{Api, Limits, Progress, Proxies, ProxyId, SubscriptionView};
+use crate::xds::{Limits, Progress, Proxies, ProxyId, SubscriptionView};
 
 /// Time passes only when it is told to.
 struct Stage {
     shelf: Shelf,
     proxies: Arc<Proxies>,
     metrics: Arc<Metrics>,
-    api: Api,
     now: Instant,
 }
 
@@ -51,7 +50,6 @@ impl Stage {
             shelf: Shelf::new(),
             proxies: Proxies::new(limits, metrics.clone()),
             metrics,
-            api: Api::V3,
             now: Instant::now(),
         }
     }
@@ -79,7 +77,6 @@ impl Stage {
         let id = ProxyId {
             node: node.into(),
             peer: None,
-            api: self.api,
         };
         let claim = Claim::new(version);
         let connection = Connection {
@@ -415,7 +412,7 @@ fn changes_that_come_faster_than_they_are_accepted_do_not_hold_routes_up() {
     let (clusters, routes) = settled_proxy(&mut stage);
     switch(&mut stage, "old", "second");
     let table = stage.shelf.snapshot.resource(Kind::Route, "http").unwrap();
-    let second = Content::new(vec![table.clone()], Flavour::Rest);
+    let second = Content::new(vec![table.clone()]);
     let mut route = stage.poll(Kind::Route, Some("http"), &routes);
     assert_eq!(stage.look(&mut route), held_for(3_000));
     let clusters = stage.ask(Kind::Cluster, None, &clusters);

@@ -140,7 +140,7 @@ fn the_defaults_are_these() {
     let config = Config {
         hold: Duration::from_secs(60),
         secrets: false,
-        v2: false,
+        services: Services::default(),
         clients: Clients::Anybody,
         max_connections: 16_384,
         max_body_bytes: 4_194_304,
@@ -474,13 +474,6 @@ async fn what_is_not_a_poll_is_refused_with_a_reason() {
         (
             Method::POST,
             "/v2/discovery:clusters",
-            "{}",
-            404,
-            "XDS_V2=true",
-        ),
-        (
-            Method::POST,
-            "/v2/discovery:secrets",
             "{}",
             404,
             "no such path",

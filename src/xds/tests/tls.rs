@@ -16,6 +16,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::super::*;
+use super::services::{ask, greeter};
 use super::sockets::{Running, done, limits, next, safely};
 use crate::clock::WallClock;
 use crate::identity::{self, Identity};
@@ -306,6 +307,23 @@ async fn a_name_that_is_not_on_the_list_is_told_so_whatever_it_asks() {
     assert_eq!(safely(nonsense).await.unwrap().0.status, 403);
     assert_eq!(server.refused("name"), 3);
     assert_eq!(server.running.proxies.view(tokio::time::Instant::now()), []);
+}
+
+#[tokio::test]
+async fn a_service_is_told_the_name_and_reached_by_nobody_who_is_refused() {
+    let config = Config {
+        services: greeter(),
+        ..config()
+    };
+    let server = Secure::with(config, || NOW).await;
+    let known = server.proxy(Some(&server.authority.shows("edge")));
+    let greeting = "Some(127.0.0.1) Some(\"edge\") true".to_owned();
+    assert_eq!(ask(&known, "/greeter/").await, (200, greeting));
+    let other = server.proxy(Some(&server.authority.shows("other")));
+    let (status, text) = ask(&other, "/greeter/").await;
+    assert_eq!(status, 403);
+    assert!(text.contains("no name in the client certificate"), "{text}");
+    assert_eq!(server.refused("name"), 1);
 }
 
 #[tokio::test]

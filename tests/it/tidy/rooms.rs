@@ -124,7 +124,7 @@ const ENVOYS_WORDS: Words = Words {
 };
 
 /// Every room, by name.
-pub(super) const ROOMS: [Room; 21] = [
+pub(super) const ROOMS: [Room; 22] = [
     Room {
         name: "admin",
         ours: &["metrics", "snapshot", "state::problem"],
@@ -165,6 +165,7 @@ pub(super) const ROOMS: [Room; 21] = [
             "settings",
             "snapshot",
             "state",
+            "v2",
             "vault",
             "xds",
         ],
@@ -244,7 +245,6 @@ pub(super) const ROOMS: [Room; 21] = [
             "snapshot::Name",
             "snapshot::Resource",
             "snapshot::Snapshot",
-            "snapshot::V2",
             "snapshot::Version",
             "state",
         ],
@@ -262,6 +262,7 @@ pub(super) const ROOMS: [Room; 21] = [
             "pipeline",
             "resources",
             "state",
+            "v2",
             "vault",
             "xds",
         ],
@@ -291,6 +292,24 @@ pub(super) const ROOMS: [Room; 21] = [
         ours: &[],
         bans: &[&IO, &CLOCK, &CHANCE, &LOGS, &JSON, &ENVOY],
         words: Some(&ENVOYS_WORDS),
+    },
+    Room {
+        name: "v2",
+        ours: &[
+            "intent",
+            "metrics",
+            "snapshot",
+            "state::app",
+            "state::certificate",
+            "state::problem",
+            // What every service on the port for proxies is told, and nothing inside of that room.
+            "xds::Answer",
+            "xds::PathService",
+            "xds::Peer",
+            "xds::PeerEnd",
+        ],
+        bans: &[&ENVOY],
+        words: None,
     },
     Room {
         name: "vault",

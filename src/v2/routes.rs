@@ -1,16 +1,13 @@
-//! Settled claims -> the route tables `http` and `https` in the v2 API.
+//! Claims that won -> the route tables `http` and `https`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
-use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::super::conflicts::Claim;
-use super::super::routes::Table;
-use super::names::{Distinct, alias};
-use super::resource;
-use crate::snapshot::{Kind, V2};
+use super::json::resource;
+use super::names::Names;
+use crate::intent::conflicts::Claim;
+use crate::snapshot::{Kind, Name, Resource};
 use crate::state::app::AppId;
 use crate::state::problem::{Problem, Reason, Subject};
 
@@ -18,52 +15,50 @@ use crate::state::problem::{Problem, Reason, Subject};
 /// once: more would not be tried.
 const RETRIES: u32 = 3;
 
-/// The hosts, each with the claims that won it, in the order of their routes.
-pub(in super::super) type Settled = Vec<(String, Arc<[Claim]>)>;
-
-/// A table. `redirects` says whether there is an https listener to redirect to.
-pub(in super::super) fn table(
-    table: Table,
-    hosts: Settled,
-    distinct: Distinct,
-    redirects: bool,
-) -> V2 {
-    let redirects = redirects && table == Table::Http;
-    let beyond = beyond(&hosts, &distinct, redirects);
-    let form = V2::new(move || {
-        let hosts = virtual_hosts(&hosts).into_iter();
-        let hosts = hosts.map(|(name, host)| host.json(name, &distinct, redirects));
-        let table = json!({
-            "name": table.name(),
-            "virtual_hosts": hosts.collect::<Value>(),
-            "internal_only_headers": [],
-        });
-        resource(Kind::Route, table)
-    });
-    form.beyond(&beyond)
+/// The two route tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Table {
+    /// Of the plain listener.
+    Http,
+    /// Of the listener with TLS.
+    Https,
 }
 
-/// What a table says and that of v3 does not: which port is behind a redirect, and which cluster
-/// is not called by its name cut short.
-fn beyond(hosts: &Settled, distinct: &Distinct, redirects: bool) -> String {
-    let mut beyond = String::new();
-    for (host, claims) in hosts {
-        for claim in claims.iter() {
-            // Writing to a string cannot fail.
-            if redirects && claim.redirect_to_https {
-                let path = &claim.path;
-                let _ = writeln!(
-                    beyond,
-                    "{host} {:?} {} {}",
-                    path.prefix, path.ignore_case, claim.cluster
-                );
-            }
-            if let Some(alias) = distinct.get(&claim.cluster) {
-                let _ = writeln!(beyond, "{} {alias}", claim.cluster);
-            }
+impl Table {
+    pub(super) const ALL: [Self; 2] = [Self::Http, Self::Https];
+
+    /// Its name, which is that of its listener too.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
         }
     }
-    beyond
+}
+
+/// A table of these hosts, each with the claims that won it in the order of their routes. It
+/// requires the clusters that it names. `redirects` says whether there is an https listener to
+/// redirect to.
+pub(super) fn table<'a>(
+    table: Table,
+    hosts: impl Iterator<Item = (&'a str, &'a [Claim])>,
+    names: &Names,
+    redirects: bool,
+) -> Resource {
+    let redirects = redirects && table == Table::Http;
+    let hosts = virtual_hosts(hosts);
+    let claims = hosts.values().flat_map(|host| host.claims);
+    let clusters: BTreeSet<&Name> = claims.map(|claim| &claim.backend).collect();
+    let requires = clusters.into_iter().cloned();
+    let requires = requires.map(|name| (Kind::Cluster, name)).collect();
+    let hosts = hosts.iter();
+    let hosts = hosts.map(|(name, host)| host.json(name, names, redirects));
+    let content = json!({
+        "name": table.name(),
+        "virtual_hosts": hosts.collect::<Value>(),
+        "internal_only_headers": [],
+    });
+    Resource::fixed(table.name().into(), resource(Kind::Route, content)).requiring(requires)
 }
 
 /// One virtual host.
@@ -75,13 +70,15 @@ struct VirtualHost<'a> {
 
 /// One for every port, with the hosts that are its alone, under the name of the port; and one for
 /// every host that several ports share, under the name of the host: Envoy takes a domain once.
-fn virtual_hosts(hosts: &Settled) -> BTreeMap<&str, VirtualHost<'_>> {
+fn virtual_hosts<'a>(
+    hosts: impl Iterator<Item = (&'a str, &'a [Claim])>,
+) -> BTreeMap<&'a str, VirtualHost<'a>> {
     let mut found: BTreeMap<&str, VirtualHost<'_>> = BTreeMap::new();
     for (host, claims) in hosts {
-        let ports: BTreeSet<&str> = claims.iter().map(|claim| &*claim.cluster).collect();
+        let ports: BTreeSet<&str> = claims.iter().map(|claim| &*claim.backend).collect();
         let name = match (ports.first(), ports.len()) {
             (Some(port), 1) => port,
-            (Some(_) | None, _) => host.as_str(),
+            (Some(_) | None, _) => host,
         };
         // A port has the same paths on every host that nobody disputes it.
         let one = found.entry(name).or_insert_with(|| VirtualHost {
@@ -94,14 +91,14 @@ fn virtual_hosts(hosts: &Settled) -> BTreeMap<&str, VirtualHost<'_>> {
 }
 
 impl VirtualHost<'_> {
-    fn json(&self, name: &str, distinct: &Distinct, redirects: bool) -> Value {
+    fn json(&self, name: &str, names: &Names, redirects: bool) -> Value {
         let redirected = self.claims.iter().all(|claim| claim.redirect_to_https);
         let require_tls = if redirects && redirected {
             "ALL"
         } else {
             "NONE"
         };
-        let routes = self.claims.iter().map(|claim| route(claim, distinct));
+        let routes = self.claims.iter().map(|claim| route(claim, names));
         json!({
             "name": name,
             "domains": self.domains,
@@ -111,7 +108,7 @@ impl VirtualHost<'_> {
     }
 }
 
-fn route(claim: &Claim, distinct: &Distinct) -> Value {
+fn route(claim: &Claim, names: &Names) -> Value {
     let mut matched = json!({ "prefix": claim.path.prefix });
     if claim.path.ignore_case
         && let Some(fields) = matched.as_object_mut()
@@ -121,7 +118,7 @@ fn route(claim: &Claim, distinct: &Distinct) -> Value {
     json!({
         "match": matched,
         "route": {
-            "cluster": &*alias(&claim.cluster, distinct),
+            "cluster": &*names.alias(&claim.backend),
             "retry_policy": {
                 "retry_on": "connect-failure,refused-stream",
                 "num_retries": RETRIES,
@@ -133,7 +130,7 @@ fn route(claim: &Claim, distinct: &Distinct) -> Value {
 /// The redirects of ports that share a host with others that are not redirected. Envoy of that time
 /// redirects a virtual host or none of it, so these are not: to redirect the others, too, would
 /// take from them what they did not give up.
-pub(in super::super) fn redirect_in_part<'a>(
+pub(super) fn redirect_in_part<'a>(
     host: &'a str,
     claims: &'a [Claim],
     label_prefix: &'a str,

@@ -1,19 +1,42 @@
 //! The bootstrap of an old fleet: Envoy of the years of 1.5, which polls the v2 API.
 
-use std::path::Path;
+/// What a bootstrap is written from. Every value is YAML already, in one line and without braces
+/// that could be taken for a place to fill in.
+#[derive(Clone, Debug)]
+pub struct Bootstrap {
+    /// The socket address of Envoy's admin port.
+    pub admin: String,
+    /// The rest between an answer and the next poll.
+    pub refresh_delay: String,
+    /// The address of the control plane.
+    pub control_plane: String,
+    /// Envoy's name for the control plane.
+    pub cluster_name: String,
+    /// How Envoy speaks TLS to the control plane; none: plaintext.
+    pub tls: Option<BootstrapTls>,
+}
 
-use super::{Config, Tls, control_plane, seconds, socket_address, text};
+/// How Envoy speaks TLS to the control plane.
+#[derive(Clone, Debug)]
+pub struct BootstrapTls {
+    /// The file of the CA that vouches for the control plane.
+    pub authority: String,
+    /// The control plane's name.
+    pub name: String,
+    /// The files of Envoy's own certificate and key; none if it shows none. An Envoy of that age
+    /// reads them once: a file of secrets is of no use to it.
+    pub own: Option<(String, String)>,
+}
 
-/// The bootstrap for `config`, as YAML: see [`yaml`](super::yaml). An Envoy of that age reads its
-/// certificate once: a file of secrets is of no use to it.
-pub(super) fn yaml(config: &Config) -> String {
-    let tls = config.tls.as_ref().map(tls_context).unwrap_or_default();
+/// The bootstrap, as YAML for people to read and change.
+pub fn yaml(bootstrap: &Bootstrap) -> String {
+    let tls = bootstrap.tls.as_ref().map(tls_context).unwrap_or_default();
     TEMPLATE
         .replace("{tls}", &tls)
-        .replace("{admin}", &socket_address(config.envoy_admin))
-        .replace("{refresh_delay}", &text(&seconds(config.refresh_delay)))
-        .replace("{control_plane}", &control_plane(&config.control_plane))
-        .replace("{cluster_name}", &text(config.cluster_name.as_ref()))
+        .replace("{admin}", &bootstrap.admin)
+        .replace("{refresh_delay}", &bootstrap.refresh_delay)
+        .replace("{control_plane}", &bootstrap.control_plane)
+        .replace("{cluster_name}", &bootstrap.cluster_name)
 }
 
 const TEMPLATE: &str = r#"# The bootstrap of an Envoy that polls the v2 API (the control plane has to be told XDS_V2=true): where
@@ -62,16 +85,15 @@ static_resources:
             max_requests: 100000
 {tls}"#;
 
-fn tls_context(tls: &Tls) -> String {
-    let path = |path: &Path| text(&path.to_string_lossy());
-    let own = tls.client.as_ref().map(|own| {
+fn tls_context(tls: &BootstrapTls) -> String {
+    let own = tls.own.as_ref().map(|(certificate, key)| {
         OWN_CERTIFICATE
-            .replace("{certificate}", &path(&own.certificate))
-            .replace("{key}", &path(&own.key))
+            .replace("{certificate}", certificate)
+            .replace("{key}", key)
     });
     TLS.replace("{own}", &own.unwrap_or_default())
-        .replace("{ca}", &path(&tls.authority))
-        .replace("{name}", &text(&tls.name))
+        .replace("{ca}", &tls.authority)
+        .replace("{name}", &tls.name)
 }
 
 const TLS: &str = r"      tls_context:
@@ -92,9 +114,16 @@ const OWN_CERTIFICATE: &str = r"          tls_certificates:
 mod tests {
     use std::time::Duration;
 
-    use super::super::{ClientFiles, Transport, yaml};
-    use super::*;
+    use crate::commands::bootstrap::{ClientFiles, Config, Tls, Transport, yaml};
     use crate::settings::XdsListen;
+
+    /// What is said of an old Envoy where nothing else is said.
+    fn old() -> Config {
+        Config {
+            transport: Transport::RestV2,
+            ..Config::default()
+        }
+    }
 
     fn lines(written: &str) -> Vec<&str> {
         let lines = written.lines();
@@ -105,9 +134,8 @@ mod tests {
     #[test]
     fn an_old_envoy_is_led_here_in_the_words_of_its_time() {
         let written = yaml(&Config {
-            transport: Transport::RestV2,
             refresh_delay: Duration::from_secs(30),
-            ..Config::default()
+            ..old()
         });
         assert_eq!(
             lines(&written),
@@ -150,13 +178,13 @@ static_resources:
     #[test]
     fn over_tls_the_control_plane_must_have_its_name_and_not_only_its_ca() {
         let with = |client| {
-            super::yaml(&Config {
+            yaml(&Config {
                 tls: Some(Tls {
                     authority: "/etc/ca {name}.pem".into(),
                     name: "xds.test".to_owned(),
                     client,
                 }),
-                ..Config::default()
+                ..old()
             })
         };
         let written = with(Some(ClientFiles {
@@ -164,7 +192,7 @@ static_resources:
             key: "/etc/own.key".into(),
             secrets: None,
         }));
-        let plain = super::yaml(&Config::default());
+        let plain = yaml(&old());
         let added = written.strip_prefix(plain.as_str()).unwrap();
         assert_eq!(
             lines(added),
@@ -186,10 +214,12 @@ static_resources:
     #[test]
     fn a_path_cannot_break_out_of_its_line() {
         let path = "a\"]\n# {admin} {tls}\u{7}é".to_owned();
-        let written = super::yaml(&Config {
+        let quoted = serde_json::Value::from(path.as_str()).to_string();
+        let quoted = quoted.replace('{', r"\u007b");
+        let written = yaml(&Config {
             control_plane: XdsListen::Unix(path.clone().into()),
-            ..Config::default()
+            ..old()
         });
-        assert!(written.contains(&format!("- pipe: {{ path: {} }}\n", text(&path))));
+        assert!(written.contains(&format!("- pipe: {{ path: {quoted} }}\n")));
     }
 }

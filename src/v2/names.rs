@@ -1,7 +1,6 @@
-//! What clusters are called in the v2 API: at most 60 characters, and no two the same.
+//! Names of clusters in the v2 API: at most 60 characters, and no two the same.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
@@ -18,21 +17,19 @@ const CUT: &str = "[...]";
 /// The hexadecimal digits that keep a name apart that would be another's when cut: 64 bits.
 const DIGITS: usize = 16;
 
-/// The names that are not merely cut, and what is used instead.
-pub(in super::super) type Distinct = Arc<BTreeMap<Name, Name>>;
-
 /// The long names of clusters. A name that fits needs no place here: it begins with `/`, so it is
 /// never what another is cut to.
 #[derive(Default)]
-pub(in super::super) struct Names {
+pub(super) struct Names {
     /// By what they are cut to, then by name, each with whose it is. The first keeps it.
     cut: BTreeMap<String, BTreeMap<Name, (AppId, usize)>>,
-    distinct: Distinct,
+    /// The names that are not merely cut, and what is used instead.
+    distinct: BTreeMap<Name, Name>,
 }
 
 impl Names {
     /// Takes a port's cluster in. Answers which others are called otherwise from now on.
-    pub(in super::super) fn add(&mut self, name: &Name, app: &AppId, index: usize) -> Vec<Name> {
+    pub(super) fn add(&mut self, name: &Name, app: &AppId, index: usize) -> Vec<Name> {
         let Some(cut) = cut(name) else {
             return Vec::new();
         };
@@ -42,7 +39,7 @@ impl Names {
     }
 
     /// Lets a port's cluster go. Answers which others are called otherwise from now on.
-    pub(in super::super) fn remove(&mut self, name: &Name) -> Vec<Name> {
+    pub(super) fn remove(&mut self, name: &Name) -> Vec<Name> {
         let Some(cut) = cut(name) else {
             return Vec::new();
         };
@@ -53,17 +50,16 @@ impl Names {
     }
 
     /// What a cluster is called.
-    pub(in super::super) fn alias(&self, name: &Name) -> Name {
-        alias(name, &self.distinct)
-    }
-
-    /// The names that are not merely cut.
-    pub(in super::super) fn distinct(&self) -> &Distinct {
-        &self.distinct
+    pub(super) fn alias(&self, name: &Name) -> Name {
+        match (self.distinct.get(name), cut(name)) {
+            (Some(distinct), _) => distinct.clone(),
+            (None, Some(cut)) => cut.into(),
+            (None, None) => name.clone(),
+        }
     }
 
     /// One for every name that is not merely cut.
-    pub(in super::super) fn problems(&self) -> impl Iterator<Item = Problem> {
+    pub(super) fn problems(&self) -> impl Iterator<Item = Problem> {
         let distinct = &self.distinct;
         self.cut.values().flat_map(move |alike| {
             let first = alike.values().next();
@@ -86,17 +82,16 @@ impl Names {
             if self.distinct.get(name) == wanted.as_ref() {
                 continue;
             }
-            let distinct = Arc::make_mut(&mut self.distinct);
             match wanted {
-                Some(wanted) => distinct.insert(name.clone(), wanted),
-                None => distinct.remove(name),
+                Some(wanted) => self.distinct.insert(name.clone(), wanted),
+                None => self.distinct.remove(name),
             };
             if name != own {
                 changed.push(name.clone());
             }
         }
-        if alike.is_none_or(|alike| !alike.contains_key(own)) && self.distinct.contains_key(own) {
-            Arc::make_mut(&mut self.distinct).remove(own);
+        if alike.is_none_or(|alike| !alike.contains_key(own)) {
+            self.distinct.remove(own);
         }
         if alike.is_some_and(BTreeMap::is_empty) {
             self.cut.remove(cut);
@@ -105,13 +100,10 @@ impl Names {
     }
 }
 
-/// What a cluster is called, `distinct` being the names that are not merely cut.
-pub(super) fn alias(name: &Name, distinct: &BTreeMap<Name, Name>) -> Name {
-    match (distinct.get(name), cut(name)) {
-        (Some(distinct), _) => distinct.clone(),
-        (None, Some(cut)) => cut.into(),
-        (None, None) => name.clone(),
-    }
+/// Whether two clusters may have been called the same at different times.
+pub(super) fn are_alike(one: &str, other: &str) -> bool {
+    let one = cut(one);
+    one.is_some() && one == cut(other)
 }
 
 /// What a name is cut to if it is too long: its end, which tells more than its beginning.
@@ -209,7 +201,7 @@ mod tests {
         assert_eq!(names.remove(&first), vec![second.clone()]);
         assert!(names.alias(&second).starts_with("[...]"));
         assert_eq!(names.remove(&third), []);
-        assert!(names.distinct().is_empty());
+        assert!(names.distinct.is_empty());
         assert_eq!(names.remove(&second), []);
         assert!(names.cut.is_empty());
     }

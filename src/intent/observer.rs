@@ -1,0 +1,31 @@
+//! What rooms beside resources are told of each publication.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::AppIntent;
+use crate::state::app::AppId;
+use crate::state::certificate::Certificate;
+use crate::state::problem::Problem;
+
+/// Intents and certificates as of one publication, and what of them changed.
+#[derive(Clone, Copy, Debug)]
+pub struct Publication<'a> {
+    /// The intents of all apps.
+    pub intents: &'a BTreeMap<AppId, AppIntent>,
+    /// The apps whose intents may differ from those of the publication before, or are gone; at
+    /// first, every app.
+    pub changed_apps: &'a BTreeSet<AppId>,
+    /// The certificates, sorted by name, if they differ from those of the publication before; at
+    /// first, always.
+    pub certificates: Option<&'a [Arc<Certificate>]>,
+}
+
+/// A room that makes something of its own of each publication.
+pub trait Observer: Send {
+    /// Takes in a publication. Called from the one loop that takes events: nothing waits in it.
+    fn published(&mut self, publication: &Publication<'_>);
+
+    /// What could not be made as it was asked for, as of the last publication, sorted.
+    fn problems(&self) -> &[Problem];
+}

@@ -1,0 +1,55 @@
+//! A served port -> its cluster, and the assignment with the addresses behind it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::Config;
+use super::json::{address, config_source, resource, seconds};
+use crate::snapshot::{Kind, Name, Resource};
+
+/// The original's.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The cluster of one port, called `alias` in it.
+///
+/// The original has every proxy probe every task. A task that is probed stays in use after it has
+/// left the assignment for as long as it answers, and by then its port may be another app's; what
+/// ends that (`drain_connections_on_host_removal`) came after Envoy 1.5. So there are no probes:
+/// Marathon's checks decide, as for v3, and routes try again what cannot connect.
+pub(super) fn cluster(config: &Config, name: Name, alias: &str) -> Resource {
+    let cluster = json!({
+        "name": alias,
+        "type": "EDS",
+        "eds_cluster_config": {
+            "eds_config": config_source(config, Kind::Endpoint),
+            "service_name": &*name,
+        },
+        "connect_timeout": seconds(CONNECT_TIMEOUT),
+        "lb_policy": "ROUND_ROBIN",
+        "http_protocol_options": {},
+    });
+    Resource::fixed(name, resource(Kind::Cluster, cluster))
+}
+
+/// The assignment of one port, under its whole name: it is no cluster's name, and has no limit.
+pub(super) fn assignment(name: Name, addresses: &[SocketAddr]) -> Resource {
+    let endpoints: Value = addresses.iter().copied().map(endpoint).collect();
+    let assignment = json!({
+        "cluster_name": &*name,
+        "endpoints": [{
+            "locality": { "region": "default" },
+            "lb_endpoints": endpoints,
+        }],
+    });
+    Resource::fixed(name, resource(Kind::Endpoint, assignment))
+}
+
+fn endpoint(at: SocketAddr) -> Value {
+    json!({
+        "endpoint": { "address": address(at) },
+        "metadata": { "filter_metadata": {} },
+        "load_balancing_weight": 1,
+    })
+}

@@ -1,0 +1,176 @@
+//! A poll's body, read from Envoy's JSON.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::type_url;
+use crate::snapshot::{Kind, Name};
+
+/// A poll as it is understood here.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct DiscoveryRequest {
+    /// The id of the proxy's node.
+    pub(super) node: Arc<str>,
+    pub(super) kind: Kind,
+    pub(super) names: Names,
+    /// The version that the proxy has; empty if it has none.
+    pub(super) version: Box<str>,
+}
+
+/// The resources that a poll asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Names {
+    /// Every resource of the kind.
+    All,
+    /// None at all: kinds that are asked for by name, without one.
+    Nothing,
+    One(Name),
+    /// Sorted. No Envoy asks so; whoever looks at what it would get does.
+    Several(Vec<Name>),
+}
+
+/// Why a body is not a poll.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    #[error("{0}")]
+    Json(#[from] serde_json::Error),
+    #[error("{field}: is longer than {MAX_TEXT_BYTES} bytes")]
+    TooLong { field: &'static str },
+    #[error("type_url: this path serves {wanted}")]
+    TypeUrl { wanted: &'static str },
+}
+
+/// The longest name and version that are read, in bytes: ours are far shorter.
+const MAX_TEXT_BYTES: usize = 4_096;
+
+/// The fields of a body that are of use; others are skipped, not stored.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Body {
+    #[serde(alias = "versionInfo")]
+    version_info: Option<String>,
+    node: Option<Node>,
+    #[serde(alias = "resourceNames")]
+    resource_names: Option<Vec<String>>,
+    #[serde(alias = "typeUrl")]
+    type_url: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Node {
+    id: Option<String>,
+}
+
+/// Reads a poll's body. Of clusters and listeners the original does not look at it, so there is
+/// nothing that this could be refused for.
+pub(super) fn read(kind: Kind, body: &[u8]) -> Result<DiscoveryRequest, Fault> {
+    match kind {
+        Kind::Cluster | Kind::Listener => {
+            let body: Body = serde_json::from_slice(body).unwrap_or_default();
+            let node = body.node.and_then(|node| node.id).unwrap_or_default();
+            let version = body.version_info.unwrap_or_default();
+            Ok(DiscoveryRequest {
+                node: short("node.id", node).unwrap_or_default().into(),
+                kind,
+                names: Names::All,
+                version: short("version_info", version).unwrap_or_default().into(),
+            })
+        }
+        Kind::Endpoint | Kind::Route | Kind::Secret => {
+            let body: Body = serde_json::from_slice(body)?;
+            let said = body.type_url.as_deref().unwrap_or_default();
+            let wanted = type_url(kind).unwrap_or_default();
+            if !said.is_empty() && said != wanted {
+                return Err(Fault::TypeUrl { wanted });
+            }
+            let node = body.node.and_then(|node| node.id).unwrap_or_default();
+            let version = body.version_info.unwrap_or_default();
+            Ok(DiscoveryRequest {
+                node: short("node.id", node)?.into(),
+                kind,
+                names: names(body.resource_names.unwrap_or_default())?,
+                version: short("version_info", version)?.into(),
+            })
+        }
+    }
+}
+
+fn names(names: Vec<String>) -> Result<Names, Fault> {
+    let names = names.into_iter().map(|name| short("resource_names", name));
+    let mut names: Vec<Name> = names
+        .map(|name| name.map(Name::from))
+        .collect::<Result<_, _>>()?;
+    names.sort_unstable();
+    names.dedup();
+    Ok(match (names.pop(), names.is_empty()) {
+        (None, _) => Names::Nothing,
+        (Some(name), true) => Names::One(name),
+        (Some(last), false) => {
+            names.push(last);
+            Names::Several(names)
+        }
+    })
+}
+
+fn short(field: &'static str, text: String) -> Result<String, Fault> {
+    if text.len() > MAX_TEXT_BYTES {
+        return Err(Fault::TooLong { field });
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(kind: Kind, body: &str) -> Result<Names, String> {
+        let request = read(kind, body.as_bytes());
+        request.map(|read| read.names).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn clusters_and_listeners_are_given_whatever_is_said() {
+        let long = format!(r#"{{"version_info":"{}"}}"#, "v".repeat(MAX_TEXT_BYTES + 1));
+        let bodies = [
+            "",
+            "no JSON",
+            "[]",
+            "{}",
+            r#"{"resource_names":["a"],"type_url":"of something else"}"#,
+            r#"{"version_info":1}"#,
+            &long,
+        ];
+        for kind in [Kind::Cluster, Kind::Listener] {
+            for body in bodies {
+                assert_eq!(names(kind, body), Ok(Names::All), "{body}");
+            }
+        }
+        let said = br#"{"version_info":"v","node":{"id":"n","cluster":"c"}}"#;
+        let read = read(Kind::Cluster, said).unwrap();
+        assert_eq!((&*read.node, &*read.version), ("n", "v"));
+    }
+
+    #[test]
+    fn endpoints_and_routes_are_those_that_are_named() {
+        for kind in [Kind::Endpoint, Kind::Route] {
+            let read = |body: &str| names(kind, body);
+            assert_eq!(read("{}"), Ok(Names::Nothing));
+            assert_eq!(read(r#"{"resource_names":[]}"#), Ok(Names::Nothing));
+            assert_eq!(
+                read(r#"{"resource_names":["a","a"]}"#),
+                Ok(Names::One("a".into()))
+            );
+            let both = Names::Several(vec!["a".into(), "b".into()]);
+            assert_eq!(read(r#"{"resource_names":["b","a","b"]}"#), Ok(both));
+            assert!(read("no JSON").is_err());
+            let long = "n".repeat(MAX_TEXT_BYTES + 1);
+            let long = read(&format!(r#"{{"resource_names":["{long}"]}}"#));
+            assert!(long.unwrap_err().starts_with("resource_names: "));
+            let own = type_url(kind).unwrap();
+            assert!(read(&format!(r#"{{"type_url":"{own}"}}"#)).is_ok());
+            let v3 = read(&format!(r#"{{"type_url":"{}"}}"#, kind.type_url()));
+            assert_eq!(v3, Err(format!("type_url: this path serves {own}")));
+        }
+    }
+}

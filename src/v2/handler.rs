@@ -1,0 +1,400 @@
+//! Polls: each is held until what it asks for differs from what its proxy has, for less than the
+//! proxy waits, and answered with 200.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::{Body as _, Incoming};
+use prometheus::IntGauge;
+use serde_json::Value;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::config::Limits;
+use super::discovery_request::{DiscoveryRequest, Fault, Names, read};
+use super::kinds::{PATH_PREFIX, of_path, type_url};
+use super::proxy::{Content, Last, Step};
+use super::registry::{Full as NoRoom, Poll, ProxyId, Registry};
+use crate::metrics::Metrics;
+use crate::snapshot::cell::{Interest, Reader};
+use crate::snapshot::{Kind, Name};
+use crate::xds::{Answer, PathService, Peer, PeerEnd};
+
+/// The name of these polls among the transports.
+const TRANSPORT: &str = "rest-v2";
+
+/// The header in which Envoy says after how many milliseconds it gives a poll up.
+const EXPECTED_TIMEOUT: &str = "x-envoy-expected-rq-timeout-ms";
+
+/// How long Envoy waits for an answer when it does not say, and when it cannot be told.
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Answers polls.
+#[derive(Clone)]
+pub(super) struct Handler(Arc<Polls>);
+
+/// What answers are made from.
+pub(super) struct Polls {
+    pub(super) reader: Reader,
+    pub(super) registry: Arc<Registry>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) limits: Limits,
+}
+
+/// How a poll ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// With something to take.
+    Changed(Content),
+    /// With what the proxy has, again.
+    Again(Content),
+    /// With nothing, under this version: what the proxy has.
+    Empty(Box<str>),
+}
+
+/// Why a request gets no answer that a proxy could use.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("no such path; there are /v2/discovery:clusters, endpoints, listeners, routes")]
+    NotFound,
+    #[error("only POST is understood here")]
+    Method,
+    #[error("the body is larger than {0} bytes")]
+    TooLarge(usize),
+    #[error("the body took too long")]
+    Slow,
+    #[error("the body broke off")]
+    BrokeOff,
+    #[error("the body cannot be read: {0}")]
+    Body(#[from] Fault),
+    #[error("{0}")]
+    Peer(String),
+    #[error("too many proxies or names are remembered already")]
+    NoRoom(#[from] NoRoom),
+    #[error("there is nothing to answer with yet: keep what you have")]
+    Unknown,
+}
+
+impl Handler {
+    pub(super) fn new(
+        reader: Reader,
+        registry: Arc<Registry>,
+        metrics: Arc<Metrics>,
+        limits: Limits,
+    ) -> Self {
+        Self(Arc::new(Polls {
+            reader,
+            registry,
+            metrics,
+            limits,
+        }))
+    }
+}
+
+impl PathService for Handler {
+    fn path_prefix(&self) -> &'static str {
+        PATH_PREFIX
+    }
+
+    fn answer(&self, request: Request<Incoming>, peer: Peer) -> Answer {
+        let polls = self.0.clone();
+        Box::pin(async move { polls.answer(request, &peer).await })
+    }
+}
+
+impl Polls {
+    /// Answers one request. Dropping the future gives the poll up and leaves nothing of it behind.
+    async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Response<Full<Bytes>> {
+        let http1 = request.version() <= Version::HTTP_11;
+        let longest = longest_hold(self.limits.hold, expected_timeout(request.headers()));
+        let request = match self.request(request).await {
+            Ok(request) => request,
+            Err(refusal) => return self.refused(&refusal),
+        };
+        let kind = request.kind;
+        // Not the same for all, so that they do not all come back at once.
+        let longest = longest.mul_f64(rand::random_range(0.9..=1.0));
+        let (outcome, mut response) = match self.hold(peer, request, longest).await {
+            Ok(Ended::Changed(content)) => ("changed", self.answered(kind, &content)),
+            Ok(Ended::Again(content)) => ("unchanged", self.answered(kind, &content)),
+            Ok(Ended::Empty(version)) => ("unchanged", self.with_body(kind, &version, &[])),
+            Err(refusal) => return self.refused(&refusal),
+        };
+        if http1 && peer.is_stopping() {
+            let close = header::HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+        }
+        let polls = &self.metrics.polls;
+        polls.with_label_values(&[kind.as_str(), outcome]).inc();
+        response
+    }
+
+    /// Waits until there is something to answer, or until the end of the hold.
+    pub(super) async fn hold(
+        &self,
+        peer: &Peer,
+        request: DiscoveryRequest,
+        longest: Duration,
+    ) -> Result<Ended, Refusal> {
+        let now = Instant::now();
+        let deadline = now + longest;
+        let (kind, said) = (request.kind, request.version);
+        let (asked, interest) = match request.names {
+            Names::All => ((kind, None), Interest::Kind(kind)),
+            Names::One(name) => ((kind, Some(name.clone())), Interest::Resource(kind, name)),
+            Names::Nothing => {
+                let _held = self.held(kind);
+                tokio::select! {
+                    () = sleep_until(deadline) => {}
+                    ended = peer.ended() => go_on(ended)?,
+                }
+                return Ok(Ended::Again(Content::nothing()));
+            }
+            Names::Several(names) => return self.shown(kind, &names),
+        };
+        let id = ProxyId {
+            node: request.node,
+            peer: peer.address(),
+        };
+        let certificate = peer.certificate_name().cloned();
+        let poll = self.registry.poll(id, certificate, asked, now)?;
+        let watch = self.reader.watch(vec![interest]);
+        let keys = peer.may_have_secrets();
+        let mut is_heard = false;
+        let mut held = None;
+        loop {
+            // Asked for before looking, so that no change is missed between the two.
+            let moved = poll.known.moved.clone().notified_owned();
+            let until = match self.step(&poll, &said, keys, &mut is_heard, longest) {
+                Step::Answer { content, lacking } => {
+                    self.gate_expired(kind, lacking.as_ref());
+                    return Ok(Ended::Changed(content));
+                }
+                Step::Hold { until } => until,
+            };
+            held.get_or_insert_with(|| self.held(kind));
+            let look_at = until.filter(|until| *until < deadline);
+            tokio::select! {
+                biased;
+                ended = peer.ended() => {
+                    go_on(ended)?;
+                    break;
+                }
+                () = watch.changed() => {}
+                // Endpoints depend on nothing else, and there are thousands of them.
+                () = moved, if kind != Kind::Endpoint => {}
+                () = sleep_until(look_at.unwrap_or(deadline)) => {
+                    if look_at.is_none() {
+                        break;
+                    }
+                }
+            }
+        }
+        self.last(&poll, said, keys)
+    }
+
+    fn step(
+        &self,
+        poll: &Poll,
+        said: &str,
+        keys: bool,
+        is_heard: &mut bool,
+        pause: Duration,
+    ) -> Step {
+        let Some(snapshot) = self.reader.current() else {
+            return Step::Hold { until: None };
+        };
+        let now = Instant::now();
+        let proxy = &mut poll.known.state().proxy;
+        let mut wanted = proxy.wanted(&poll.asked, said, &snapshot, keys);
+        if !*is_heard {
+            *is_heard = true;
+            if proxy.heard(&poll.asked, said, wanted.as_ref(), now) {
+                // What it accepted may be less than what it needs, or all that another poll waits for.
+                wanted = proxy.wanted(&poll.asked, said, &snapshot, keys);
+                poll.known.moved.notify_waiters();
+            }
+        }
+        let pace = (pause, self.limits.gate_cap);
+        proxy.step(&poll.asked, said, wanted, pace, now)
+    }
+
+    /// What a poll is answered with although it should be held on.
+    fn last(&self, poll: &Poll, said: Box<str>, keys: bool) -> Result<Ended, Refusal> {
+        let Some(snapshot) = self.reader.current() else {
+            return Err(Refusal::Unknown);
+        };
+        let proxy = &mut poll.known.state().proxy;
+        let wanted = proxy.wanted(&poll.asked, &said, &snapshot, keys);
+        match proxy.last(&poll.asked, &said, wanted, Instant::now()) {
+            Last::Changed { content, lacking } => {
+                self.gate_expired(poll.asked.0, lacking.as_ref());
+                Ok(Ended::Changed(content))
+            }
+            Last::Again(content) => Ok(Ended::Again(content)),
+            Last::Kept => Ok(Ended::Empty(said)),
+            Last::Unknown => Err(Refusal::Unknown),
+        }
+    }
+
+    /// What there is of several names, at once and without regard to who asks.
+    fn shown(&self, kind: Kind, names: &[Name]) -> Result<Ended, Refusal> {
+        let snapshot = self.reader.current().ok_or(Refusal::Unknown)?;
+        Ok(Ended::Changed(Content::of(&snapshot, kind, names)))
+    }
+
+    fn gate_expired(&self, kind: Kind, lacking: Option<&Name>) {
+        if let Some(lacking) = lacking {
+            let metric = &self.metrics.gates_expired;
+            metric.with_label_values(&[kind.as_str()]).inc();
+            tracing::debug!(%kind, cluster = %lacking, "a proxy is given routes before their cluster");
+        }
+    }
+
+    /// Counts a poll as held until what is returned is dropped.
+    fn held(&self, kind: Kind) -> Gauged {
+        let gauge = self.metrics.polls_held.with_label_values(&[kind.as_str()]);
+        gauge.inc();
+        Gauged(gauge)
+    }
+
+    async fn request(&self, request: Request<Incoming>) -> Result<DiscoveryRequest, Refusal> {
+        let (kind, _) = of_path(request.uri().path()).ok_or(Refusal::NotFound)?;
+        if request.method() != Method::POST {
+            return Err(Refusal::Method);
+        }
+        let limit = self.limits.max_body_bytes;
+        if request.body().size_hint().lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
+            return Err(Refusal::TooLarge(limit));
+        }
+        let body = Limited::new(request.into_body(), limit).collect();
+        let body = match timeout(self.limits.body, body).await {
+            Err(_) => return Err(Refusal::Slow),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                return Err(Refusal::TooLarge(limit));
+            }
+            Ok(Err(_)) => return Err(Refusal::BrokeOff),
+            Ok(Ok(body)) => body.to_bytes(),
+        };
+        Ok(read(kind, &body)?)
+    }
+
+    fn refused(&self, refusal: &Refusal) -> Response<Full<Bytes>> {
+        let (status, reason) = match refusal {
+            Refusal::NotFound => (StatusCode::NOT_FOUND, "path"),
+            Refusal::Method => (StatusCode::METHOD_NOT_ALLOWED, "method"),
+            Refusal::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+            Refusal::Slow => (StatusCode::REQUEST_TIMEOUT, "slow"),
+            Refusal::BrokeOff => (StatusCode::BAD_REQUEST, "broke_off"),
+            Refusal::Body(Fault::TypeUrl { .. }) => (StatusCode::BAD_REQUEST, "type_url"),
+            Refusal::Body(Fault::Json(_) | Fault::TooLong { .. }) => {
+                (StatusCode::BAD_REQUEST, "body")
+            }
+            Refusal::Peer(_) => (StatusCode::FORBIDDEN, "client"),
+            Refusal::NoRoom(NoRoom::Proxies) => (StatusCode::SERVICE_UNAVAILABLE, "proxies"),
+            Refusal::NoRoom(NoRoom::Subscriptions) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "subscriptions")
+            }
+            Refusal::Unknown => (StatusCode::SERVICE_UNAVAILABLE, "unknown"),
+        };
+        let metric = &self.metrics.polls_refused;
+        metric.with_label_values(&[reason]).inc();
+        tracing::debug!(%refusal, "v2 request refused");
+        let mut response = Response::new(Full::from(format!("{refusal}\n")));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        let text = header::HeaderValue::from_static("text/plain; charset=utf-8");
+        headers.insert(header::CONTENT_TYPE, text);
+        if matches!(refusal, Refusal::Method) {
+            headers.insert(header::ALLOW, header::HeaderValue::from_static("POST"));
+        }
+        response
+    }
+
+    /// The discovery response of `content`.
+    fn answered(&self, kind: Kind, content: &Content) -> Response<Full<Bytes>> {
+        let pieces: Vec<&Bytes> = content.json().collect();
+        self.with_body(kind, &content.version.to_string(), &pieces)
+    }
+
+    /// The discovery response of these resources, joined.
+    fn with_body(&self, kind: Kind, version: &str, pieces: &[&Bytes]) -> Response<Full<Bytes>> {
+        let body = body(kind, version, pieces);
+        let bytes = &self.metrics.answer_bytes;
+        bytes
+            .with_label_values(&[kind.as_str(), TRANSPORT])
+            .inc_by(u64::try_from(body.len()).unwrap_or(u64::MAX));
+        let mut response = Response::new(Full::new(body));
+        let json = header::HeaderValue::from_static("application/json");
+        response.headers_mut().insert(header::CONTENT_TYPE, json);
+        response
+    }
+}
+
+/// Nothing to refuse when the server stops; the poll is answered with what there is.
+fn go_on(ended: PeerEnd) -> Result<(), Refusal> {
+    match ended {
+        PeerEnd::Stopping => Ok(()),
+        PeerEnd::Refused(why) => Err(Refusal::Peer(why)),
+    }
+}
+
+fn body(kind: Kind, version: &str, pieces: &[&Bytes]) -> Bytes {
+    let length: usize = pieces.iter().map(|piece| piece.len() + 1).sum();
+    let mut body = Vec::with_capacity(length + version.len() + 256);
+    body.extend_from_slice(b"{\"version_info\":");
+    // It may be the proxy's own words.
+    body.extend_from_slice(Value::from(version).to_string().as_bytes());
+    body.extend_from_slice(b",\"resources\":[");
+    for (place, piece) in pieces.iter().enumerate() {
+        if place > 0 {
+            body.push(b',');
+        }
+        body.extend_from_slice(piece);
+    }
+    body.extend_from_slice(b"],\"type_url\":\"");
+    // Ours: nothing in it needs escaping.
+    body.extend_from_slice(type_url(kind).unwrap_or_default().as_bytes());
+    body.extend_from_slice(b"\"}");
+    body.into()
+}
+
+/// How long a poll is held at most: `limit`, and half of what the proxy waits.
+pub(super) fn longest_hold(limit: Duration, expected: Option<Duration>) -> Duration {
+    limit.min(expected.unwrap_or(TIMEOUT) / 2)
+}
+
+/// How long the proxy waits for an answer, if it says so.
+fn expected_timeout(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get(EXPECTED_TIMEOUT)?.to_str().ok()?;
+    value.parse().ok().map(Duration::from_millis)
+}
+
+/// A gauge that counts something until this is dropped.
+struct Gauged(IntGauge);
+
+impl Drop for Gauged {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_poll_is_held_for_half_of_that_and_for_half_a_second_when_nothing_is_said() {
+        let held = |expected: Option<u64>| {
+            let expected = expected.map(Duration::from_millis);
+            longest_hold(Duration::from_secs(60), expected).as_millis()
+        };
+        assert_eq!(held(None), 500);
+        assert_eq!(held(Some(1_000)), 500);
+        assert_eq!(held(Some(60_000)), 30_000);
+        assert_eq!(held(Some(600_000)), 60_000);
+        assert_eq!(held(Some(0)), 0);
+    }
+}

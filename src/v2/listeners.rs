@@ -1,0 +1,84 @@
+//! Certificates and settings -> the listeners `http` and `https`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::Config;
+use super::json::{address, config_source, resource};
+use super::routes::Table;
+use crate::intent::server_names::PresentedCertificate;
+use crate::snapshot::{Kind, Resource};
+use crate::state::certificate::Certificate;
+
+/// The plain listener.
+pub(super) fn http(config: &Config) -> Resource {
+    let chain = json!({ "filters": [connection_manager(config, Table::Http)] });
+    listener(Table::Http, config.http_listen, vec![chain])
+}
+
+/// The listener with TLS; none without certificates, since Envoy refuses one without chains. Its
+/// keys stand in it: Envoy of that time fetches no secrets.
+pub(super) fn https(
+    config: &Config,
+    presented: &[PresentedCertificate],
+    certificates: &BTreeMap<&str, &Arc<Certificate>>,
+) -> Option<Resource> {
+    let manager = connection_manager(config, Table::Https);
+    let chains = presented.iter().filter_map(|one| {
+        let certificate = certificates.get(one.certificate.as_str())?;
+        Some(json!({
+            "filter_chain_match": { "sni_domains": one.server_names },
+            "tls_context": { "common_tls_context": {
+                "tls_certificates": [{
+                    "certificate_chain": { "inline_string": certificate.chain_pem },
+                    "private_key": { "inline_string": certificate.key_pem.expose() },
+                }],
+                // Envoy joins the list with commas, so this is a list of two.
+                "alpn_protocols": ["h2,http/1.1"],
+            } },
+            "filters": [manager.clone()],
+        }))
+    });
+    let chains: Vec<Value> = chains.collect();
+    (!chains.is_empty()).then(|| listener(Table::Https, config.https_listen, chains))
+}
+
+/// Whether a listener holds private keys, so that not everybody may have it.
+pub(super) fn holds_keys(listener: &Resource) -> bool {
+    **listener.name() == *Table::Https.name()
+}
+
+fn listener(table: Table, listen: SocketAddr, chains: Vec<Value>) -> Resource {
+    let listener = json!({
+        "name": table.name(),
+        "address": address(listen),
+        "filter_chains": chains,
+    });
+    Resource::fixed(table.name().into(), resource(Kind::Listener, listener))
+}
+
+/// The filter that speaks HTTP, with its routes from the table of that name. The logs are the
+/// original's: files in the folder in which Envoy was started.
+fn connection_manager(config: &Config, table: Table) -> Value {
+    let log = |path: &str| json!({ "name": "envoy.file_access_log", "config": { "path": path } });
+    json!({
+        "name": "envoy.http_connection_manager",
+        "config": {
+            "codec_type": "AUTO",
+            "stat_prefix": table.name(),
+            "rds": {
+                "config_source": config_source(config, Kind::Route),
+                "route_config_name": table.name(),
+            },
+            "http_filters": [{
+                "name": "envoy.router",
+                "config": { "upstream_log": [log("upstream.log")] },
+            }],
+            "access_log": [log("access.log")],
+            "use_remote_address": true,
+        },
+    })
+}

@@ -1,0 +1,249 @@
+//! Intents and certificates of each publication -> the v2 API's resources, in a cell of their own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::names::Names;
+use super::routes::{Table, redirect_in_part};
+use super::{Config, clusters, listeners, routes};
+use crate::intent::conflicts::{Claim, Claims, backend_name, settle_host};
+use crate::intent::observer::{Observer, Publication};
+use crate::intent::server_names::settle_names;
+use crate::intent::{AppIntent, PortIntent};
+use crate::snapshot::cell::Publisher;
+use crate::snapshot::{Changes, Kind, Name, Resource, Snapshot};
+use crate::state::app::AppId;
+use crate::state::certificate::Certificate;
+use crate::state::problem::Problem;
+
+/// The v2 API's resources, which follow publications. A change costs what it touches, and the two
+/// route tables when it touches hosts.
+///
+/// A resource's version is the digest of its JSON. Clusters stand under the whole names of their
+/// ports, whatever they are called inside.
+pub(super) struct Projection {
+    config: Config,
+    publisher: Publisher,
+    published: bool,
+    ports: BTreeMap<AppId, Vec<Arc<PortIntent>>>,
+    names: Names,
+    claims: Claims,
+    hosts: BTreeMap<String, Host>,
+    /// Whether there is an https listener.
+    has_https: bool,
+    snapshot: Snapshot,
+    problems: Vec<Problem>,
+}
+
+/// One host as it was settled.
+#[derive(Default, PartialEq, Eq)]
+struct Host {
+    winners: Vec<Claim>,
+    problems: Vec<Problem>,
+}
+
+/// What a publication changes, while it is taken in.
+#[derive(Default)]
+struct Step {
+    resources: Changes,
+    /// What the route tables are made from differs.
+    tables: bool,
+    /// The problems may differ.
+    problems: bool,
+}
+
+impl Observer for Projection {
+    fn published(&mut self, publication: &Publication<'_>) {
+        let mut step = Step::default();
+        for app in publication.changed_apps {
+            self.project_app(app, publication.intents.get(app), &mut step);
+        }
+        if let Some(certificates) = publication.certificates {
+            self.project_certificates(certificates, &mut step);
+        }
+        for host in self.claims.take_changed() {
+            self.settle(host, &mut step);
+        }
+        if step.tables || !self.published {
+            self.write_tables(&mut step);
+        }
+        if step.problems {
+            self.collect_problems();
+        }
+        if !self.published || !step.resources.is_empty() {
+            self.published = true;
+            let snapshot = self.snapshot.clone();
+            self.publisher.publish(snapshot, &step.resources);
+        }
+    }
+
+    fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+}
+
+impl Projection {
+    /// Nothing but a plain listener, and not published yet.
+    pub(super) fn new(config: Config, publisher: Publisher) -> Self {
+        let mut projection = Self {
+            publisher,
+            published: false,
+            ports: BTreeMap::new(),
+            names: Names::default(),
+            claims: Claims::default(),
+            hosts: BTreeMap::new(),
+            has_https: false,
+            snapshot: Snapshot::default(),
+            problems: Vec::new(),
+            config,
+        };
+        let listener = listeners::http(&projection.config);
+        projection.put(Kind::Listener, listener, &mut Step::default());
+        projection
+    }
+
+    fn project_app(&mut self, app: &AppId, intent: Option<&AppIntent>, step: &mut Step) {
+        let before = self.ports.remove(app).unwrap_or_default();
+        let after = intent.map_or(&[][..], |intent| &intent.ports);
+        for port in &before {
+            if !after.iter().any(|other| other.index == port.index) {
+                self.drop_port(port, step);
+            }
+        }
+        for port in after {
+            let known = before.iter().find(|other| other.index == port.index);
+            self.project_port(known, port, step);
+        }
+        if !after.is_empty() {
+            self.ports.insert(app.clone(), after.to_vec());
+        }
+    }
+
+    fn project_port(
+        &mut self,
+        before: Option<&Arc<PortIntent>>,
+        after: &Arc<PortIntent>,
+        step: &mut Step,
+    ) {
+        if before.is_some_and(|before| Arc::ptr_eq(before, after)) {
+            return;
+        }
+        let name = backend_name(&after.app, after.index);
+        if before.is_none() {
+            let renamed = self.names.add(&name, &after.app, after.index);
+            self.put_cluster(name.clone(), step);
+            self.rename(renamed, step);
+        }
+        if before.is_none_or(|before| before.addresses != after.addresses) {
+            let assignment = clusters::assignment(name.clone(), &after.addresses);
+            self.put(Kind::Endpoint, assignment, step);
+        }
+        let routing = before.map(|before| &before.routing);
+        if routing.is_none_or(|routing| *routing != after.routing) {
+            let port = (&after.app, after.index, &name);
+            let routing = routing.map(Arc::as_ref);
+            self.claims.change(port, routing, Some(&after.routing));
+        }
+    }
+
+    fn drop_port(&mut self, port: &PortIntent, step: &mut Step) {
+        let name = backend_name(&port.app, port.index);
+        let key = (&port.app, port.index, &name);
+        self.claims.change(key, Some(&port.routing), None);
+        self.remove(Kind::Cluster, &name, step);
+        self.remove(Kind::Endpoint, &name, step);
+        step.problems |= self.names.alias(&name) != name;
+        let renamed = self.names.remove(&name);
+        self.rename(renamed, step);
+    }
+
+    fn put_cluster(&mut self, name: Name, step: &mut Step) {
+        let alias = self.names.alias(&name);
+        // That it is not called by its own name may be a problem.
+        step.problems |= alias != name;
+        let cluster = clusters::cluster(&self.config, name, &alias);
+        self.put(Kind::Cluster, cluster, step);
+    }
+
+    /// Writes anew the clusters that are called otherwise from now on, and the routes to them.
+    fn rename(&mut self, clusters: Vec<Name>, step: &mut Step) {
+        step.tables |= !clusters.is_empty();
+        step.problems |= !clusters.is_empty();
+        for name in clusters {
+            self.put_cluster(name, step);
+        }
+    }
+
+    fn project_certificates(&mut self, certificates: &[Arc<Certificate>], step: &mut Step) {
+        // The default certificate is written for v3 alone.
+        let (presented, _) = settle_names(certificates.iter(), None);
+        let by_name = certificates.iter();
+        let by_name = by_name.map(|certificate| (certificate.name.as_str(), certificate));
+        let listener = listeners::https(&self.config, &presented.named, &by_name.collect());
+        let has_https = listener.is_some();
+        match listener {
+            Some(listener) => self.put(Kind::Listener, listener, step),
+            None => self.remove(Kind::Listener, Table::Https.name(), step),
+        }
+        if self.has_https != has_https {
+            self.has_https = has_https;
+            step.tables = true;
+            let hosts: Vec<String> = self.claims.redirected_hosts().cloned().collect();
+            for host in hosts {
+                self.settle(host, step);
+            }
+        }
+    }
+
+    /// Settles one host anew. Which claims lost is a problem of v3, too, and told there.
+    fn settle(&mut self, name: String, step: &mut Step) {
+        let claims = self.claims.of(&name);
+        if claims.is_empty() {
+            let known = self.hosts.remove(&name);
+            step.tables |= known.is_some();
+            step.problems |= known.is_some_and(|known| !known.problems.is_empty());
+            return;
+        }
+        let prefix = &self.config.label_prefix;
+        let (winners, _) = settle_host(&name, claims, prefix);
+        let problems = if self.has_https {
+            redirect_in_part(&name, &winners, prefix).collect()
+        } else {
+            Vec::new()
+        };
+        let known = self.hosts.entry(name).or_default();
+        step.tables |= known.winners != winners;
+        step.problems |= known.problems != problems;
+        *known = Host { winners, problems };
+    }
+
+    fn write_tables(&mut self, step: &mut Step) {
+        for table in Table::ALL {
+            let hosts = self.hosts.iter();
+            let hosts = hosts.map(|(name, host)| (name.as_str(), host.winners.as_slice()));
+            let written = routes::table(table, hosts, &self.names, self.has_https);
+            self.put(Kind::Route, written, step);
+        }
+    }
+
+    fn collect_problems(&mut self) {
+        let in_part = self.hosts.values().flat_map(|host| &host.problems);
+        let problems: BTreeSet<Problem> = in_part.cloned().chain(self.names.problems()).collect();
+        self.problems = problems.into_iter().collect();
+    }
+
+    /// Puts a resource into the snapshot, unless the one of its name is equal.
+    fn put(&mut self, kind: Kind, resource: Resource, step: &mut Step) {
+        let known = self.snapshot.resource(kind, resource.name());
+        if known.is_none_or(|known| known.version() != resource.version()) {
+            step.resources.add(kind, resource.name().clone());
+            self.snapshot.insert(kind, Arc::new(resource));
+        }
+    }
+
+    fn remove(&mut self, kind: Kind, name: &str, step: &mut Step) {
+        if let Some(removed) = self.snapshot.remove(kind, name) {
+            step.resources.add(kind, removed.name().clone());
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What the tests of this room share: a settings, and a projection that follows states.
+
+mod polls;
+mod projecting;
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::*;
+use crate::intent::observer::Publication;
+use crate::intent::{AppIntent, app_intent};
+use crate::resources::tests::intent_config;
+use crate::snapshot::Kind;
+use crate::snapshot::cell::Reader;
+use crate::state::State;
+use crate::state::app::AppId;
+use crate::state::problem::Problem;
+use crate::state::testing::state_after;
+
+fn config() -> Config {
+    Config {
+        http_listen: ([0, 0, 0, 0], 80).into(),
+        https_listen: ([0, 0, 0, 0], 443).into(),
+        cluster_name: "xds_cluster".to_owned(),
+        refresh_delay: std::time::Duration::from_millis(200),
+        endpoints_refresh_delay: std::time::Duration::from_secs(1),
+        label_prefix: "HAPROXY".to_owned(),
+        limits: Limits::default(),
+    }
+}
+
+/// A projection that is told of each state as the pipeline would tell it.
+struct Follower {
+    projection: Projection,
+    reader: Reader,
+    state: State,
+    intents: BTreeMap<AppId, AppIntent>,
+}
+
+impl Follower {
+    /// Follows from this state on.
+    fn of(state: &State) -> Self {
+        let (publisher, reader) = cell();
+        let mut follower = Self {
+            projection: Projection::new(config(), publisher),
+            reader,
+            state: state_after([]),
+            intents: BTreeMap::new(),
+        };
+        follower.follow(state);
+        follower
+    }
+
+    fn follow(&mut self, after: &State) {
+        let changed_apps = self.state.changed_apps(after);
+        for id in &changed_apps {
+            let before = self.intents.remove(id);
+            if let Some(app) = after.apps().get(id) {
+                let intent = app_intent(&intent_config(), after, app, before.as_ref());
+                self.intents.insert(id.clone(), intent);
+            }
+        }
+        let is_first = self.reader.current().is_none();
+        let certificates = (is_first || !self.state.shares_certificates_with(after))
+            .then(|| after.certificates().cloned().collect::<Vec<_>>());
+        self.projection.published(&Publication {
+            intents: &self.intents,
+            changed_apps: &changed_apps,
+            certificates: certificates.as_deref(),
+        });
+        self.state = after.clone();
+    }
+
+    fn problems(&self) -> &[Problem] {
+        self.projection.problems()
+    }
+
+    fn names(&self, kind: Kind) -> Vec<String> {
+        let snapshot = self.reader.current().unwrap();
+        let names = snapshot.resources(kind).keys();
+        names.map(ToString::to_string).collect()
+    }
+
+    fn read(&self, kind: Kind, name: &str) -> Value {
+        let snapshot = self.reader.current().unwrap();
+        let resource = snapshot.resource(kind, name).unwrap();
+        let bytes = resource.encoded(crate::snapshot::Flavour::Rest).bytes();
+        serde_json::from_slice(bytes).unwrap()
+    }
+
+    fn version(&self, kind: Kind, name: &str) -> String {
+        let snapshot = self.reader.current().unwrap();
+        snapshot.resource(kind, name).unwrap().version().to_string()
+    }
+}
