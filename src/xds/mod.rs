@@ -3,20 +3,14 @@
 mod client;
 mod clients;
 mod config;
-mod content;
 mod delivery;
 mod grpc;
 mod limits;
 mod listener;
-mod offers;
-mod order;
 mod path_service;
-mod poll;
-mod proxies;
-mod question;
 mod refusals;
+mod registry;
 mod rest;
-mod subscription;
 mod tls;
 mod view;
 
@@ -47,7 +41,8 @@ pub use delivery::{Pacing, Progress};
 pub use limits::Limits;
 pub use listener::{Listener, SocketFile};
 pub use path_service::{Answer, PathService, Peer, PeerEnd, Services};
-pub use proxies::{Proxies, ProxyId};
+pub use registry::Proxies;
+pub use rest::ProxyId;
 pub use tls::Tls;
 pub use view::{KindView, ProxyView, StreamView, SubscriptionView};
 
@@ -110,13 +105,14 @@ pub async fn serve(
         let refusals = Arc::new(Refusals::new(metrics.clone()));
         Acceptor::new(tls, &config, refusals)
     });
+    let delivery = Arc::new(delivery::Shared::new(reader.clone()));
     let server = Arc::new(Server {
         acceptor,
         room: Arc::new(Semaphore::new(config.max_connections)),
         next_connection: AtomicU64::default(),
         tasks: tasks.clone(),
         streams: Arc::new(grpc::Shared {
-            delivery: delivery::Shared::new(reader.clone()),
+            delivery: delivery.clone(),
             reader: reader.clone(),
             config: config.clone(),
             proxies: proxies.clone(),
@@ -128,6 +124,7 @@ pub async fn serve(
             reader,
             config,
             proxies,
+            delivery,
             metrics,
             shutdown: shutdown.child_token(),
         },

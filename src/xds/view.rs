@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use super::delivery::{Progress, SubscriptionFacts};
 use super::grpc::Stream;
-use super::order::Entry;
-use super::proxies::{Proxies, Proxy};
+use super::registry::Proxies;
+use super::rest::Proxy;
 use crate::snapshot::Kind;
 
 /// The longest pause between two polls of a proxy that still asks for something: twice a refresh
@@ -173,13 +173,16 @@ fn stream_view(facts: SubscriptionFacts, now: Instant) -> StreamView {
 
 fn view(proxy: &Proxy, now: Instant) -> ProxyView {
     let state = proxy.state();
-    let kinds = Kind::ALL.into_iter().filter_map(|kind| {
-        let subscriptions: Vec<SubscriptionView> = state
-            .entries
-            .range((kind, None)..)
-            .take_while(|((k, _), _)| *k == kind)
-            .map(|((_, name), entry)| subscription(name.as_deref(), entry, now))
-            .collect();
+    let mut by_kind: BTreeMap<Kind, Vec<SubscriptionView>> = BTreeMap::new();
+    for (key, facts) in state.client.facts() {
+        let Some(polled) = state.polls.get(key) else {
+            continue;
+        };
+        let polls = (polled.held.len(), now.duration_since(polled.last_heard));
+        let view = subscription(key.1.as_deref(), facts, polls, now);
+        by_kind.entry(key.0).or_default().push(view);
+    }
+    let kinds = by_kind.into_iter().filter_map(|(kind, subscriptions)| {
         let live = subscriptions.iter().filter(|view| {
             view.polls_held > 0 || view.last_poll_seconds < LONGEST_PAUSE.as_secs_f64()
         });
@@ -204,24 +207,25 @@ fn view(proxy: &Proxy, now: Instant) -> ProxyView {
     }
 }
 
-fn subscription(name: Option<&str>, entry: &Entry, now: Instant) -> SubscriptionView {
-    let subscription = &entry.subscription;
-    let (state, since) = subscription.progress();
+fn subscription(
+    name: Option<&str>,
+    facts: SubscriptionFacts,
+    (polls_held, last_poll): (usize, Duration),
+    now: Instant,
+) -> SubscriptionView {
     SubscriptionView {
         name: name.map(str::to_owned),
-        state,
-        sent: subscription
-            .last_sent()
-            .map(|content| content.version().to_owned()),
-        accepted: subscription.accepted_version().map(str::to_owned),
-        since_seconds: since.map(|since| now.duration_since(since).as_secs_f64()),
-        polls_held: entry.polls.len(),
-        last_poll_seconds: now.duration_since(entry.last_heard).as_secs_f64(),
-        presumed_nacks: subscription.nacks(),
-        waits_for: subscription
-            .missing()
-            .map(|(kind, name)| (kind.as_str(), name.as_ref().to_owned())),
-        hint: match state {
+        state: facts.state,
+        sent: facts.sent,
+        accepted: facts.accepted,
+        since_seconds: Some(now.duration_since(facts.changed_at).as_secs_f64()),
+        polls_held,
+        last_poll_seconds: last_poll.as_secs_f64(),
+        presumed_nacks: facts.nacks,
+        waits_for: facts
+            .waits_for
+            .map(|(kind, name)| (kind.as_str(), name.to_string())),
+        hint: match facts.state {
             Progress::Rejected => Some("look for 'rejected' in Envoy's log"),
             Progress::Synced | Progress::NotSent | Progress::Stale => None,
         },

@@ -226,6 +226,7 @@ impl Client {
             flavour: self.flavour,
             view,
             is_use_unknown: use_known_at.is_some(),
+            waits_from: self.waits_from(pacing),
         };
         let key = is_plain.then_some(key);
         let sent = if subscription.is_complete() {
@@ -299,6 +300,15 @@ impl Client {
             && now < at
             && self.subscriptions.range(routes).next().is_none();
         is_open.then_some(at)
+    }
+
+    /// When waits for clusters begin to count: a client that is waited for cannot have them yet.
+    fn waits_from(&self, pacing: &Pacing) -> Instant {
+        let clusters = self.subscriptions.get(&(Kind::Cluster, None));
+        match clusters.filter(|clusters| clusters.has_claimed) {
+            Some(_) => self.started + self.recovery(pacing),
+            None => self.started,
+        }
     }
 
     /// How long a client is waited for to say what it has.

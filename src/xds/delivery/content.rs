@@ -1,5 +1,6 @@
 //! What one answer carries, shared by every client that is sent the same.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -128,6 +129,16 @@ impl Piece {
         match other.filter(|_| self.other_encoding) {
             Some(other) => other,
             None => self.resource.encoded(flavour).bytes(),
+        }
+    }
+
+    /// Its JSON for polls, made by `write` when it is first asked for and kept beside it. That of
+    /// the other encoding is not kept: it is sent to who refused the usual one.
+    pub(in crate::xds) fn json(&self, write: impl FnOnce(&Bytes) -> Bytes) -> Cow<'_, Bytes> {
+        let other = self.resource.other_encoding();
+        match other.filter(|_| self.other_encoding) {
+            Some(other) => Cow::Owned(write(other)),
+            None => Cow::Borrowed(self.resource.encoded(Flavour::Rest).json(write)),
         }
     }
 

@@ -211,8 +211,12 @@ impl Subscription {
         let refusal = self.refusals.get(name);
         let refusal = refusal.filter(|refusal| refusal.version == resource.version());
         let has_other = resource.other_encoding().is_some();
+        let is_other = match refusal {
+            Some(refusal) => !refusal.offered_other,
+            None => self.resends_other,
+        };
         Piece {
-            other_encoding: has_other && refusal.is_some_and(|refusal| !refusal.offered_other),
+            other_encoding: has_other && is_other,
             resource,
         }
     }

@@ -45,7 +45,7 @@ impl Subscription {
             first: resource.clone(),
         });
         waiting.missing = missing.clone();
-        let until = waiting.since + cap;
+        let until = waiting.since.max(siblings.waits_from) + cap;
         if until <= now {
             return Gate::Expired(missing);
         }

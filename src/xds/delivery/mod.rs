@@ -17,6 +17,7 @@ mod hear;
 mod holding;
 mod pacing;
 mod placeholder;
+mod poll;
 mod request;
 mod shared;
 mod siblings;

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use tokio::time::Instant;
+
 use super::Form;
 use super::client::Key;
 use super::content::Sent;
@@ -19,6 +21,8 @@ pub(super) struct Siblings<'a> {
     pub(super) view: View<'a>,
     /// Whether the client may use clusters of which nothing was said yet.
     pub(super) is_use_unknown: bool,
+    /// When waits begin to count: not before the client's clusters can have been answered.
+    pub(super) waits_from: Instant,
 }
 
 impl<'a> Siblings<'a> {

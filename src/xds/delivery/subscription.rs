@@ -61,6 +61,8 @@ pub(super) struct Subscription {
     pub(super) progress: Facts,
     /// How often a client that polls came back with its old version after a newer answer.
     pub(super) repeats: u32,
+    /// Whether what is sent again to one goes out in its other encoding.
+    pub(super) resends_other: bool,
 }
 
 /// What a client that comes back says it has.
@@ -159,6 +161,7 @@ impl Subscription {
                 changed_at: now,
             },
             repeats: 0,
+            resends_other: false,
         }
     }
 

@@ -87,6 +87,7 @@ impl Subscription {
         }
         self.progress.changed_at = now;
         self.heard_at = Some(now);
+        self.resends_other = false;
         if self.under_way.is_empty() {
             self.confirmed.clear();
         }

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::delivery::{self, Client, Form, Step};
-use super::proxies::Proxies;
+use super::registry::Proxies;
 use super::rest::Connection;
 use super::{Config, Tasks};
 use crate::metrics::Metrics;
@@ -34,7 +34,7 @@ pub(super) struct Shared {
     pub(super) proxies: Arc<Proxies>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) tasks: Tasks,
-    pub(super) delivery: delivery::Shared,
+    pub(super) delivery: Arc<delivery::Shared>,
 }
 
 /// Serves the gRPC requests of one connection. Cheap to clone.

@@ -17,7 +17,7 @@ use crate::snapshot::Kind;
 use crate::snapshot::cell::{Interest, Watch};
 use crate::xds::client::{Client as Peer, Refused};
 use crate::xds::delivery::{Answer, Client, Form, Heard, Step};
-use crate::xds::proxies::Proxies;
+use crate::xds::registry::Proxies;
 use crate::xds::rest::Connection;
 
 /// One stream as others see it.

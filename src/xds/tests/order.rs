@@ -9,17 +9,16 @@ use super::Shelf;
 use crate::metrics::Metrics;
 use crate::snapshot::Kind;
 use crate::xds::client::Client;
-use crate::xds::content::{Claim, Content};
-use crate::xds::order::Asked;
-use crate::xds::poll::{Poll, Step};
-use crate::xds::proxies::Full;
-use crate::xds::rest::Connection;
+use crate::xds::delivery::{Key, Shared};
+use crate::xds::registry::Full;
+use crate::xds::rest::{Connection, Next, Poll};
 use crate::xds::{Limits, Progress, Proxies, ProxyId, SubscriptionView};
 
 /// Time passes only when it is told to.
 struct Stage {
     shelf: Shelf,
     proxies: Arc<Proxies>,
+    delivery: Shared,
     metrics: Arc<Metrics>,
     now: Instant,
 }
@@ -46,8 +45,10 @@ impl Stage {
 
     fn with(limits: Limits) -> Self {
         let metrics = Metrics::new().unwrap();
+        let shelf = Shelf::new();
         Self {
-            shelf: Shelf::new(),
+            delivery: Shared::new(shelf.reader.clone()),
+            shelf,
             proxies: Proxies::new(limits, metrics.clone()),
             metrics,
             now: Instant::now(),
@@ -67,38 +68,31 @@ impl Stage {
             .unwrap()
     }
 
-    fn try_poll(
-        &self,
-        node: &str,
-        connection: u64,
-        asked: Asked,
-        version: &str,
-    ) -> Result<Poll, Full> {
+    fn try_poll(&self, node: &str, connection: u64, key: Key, version: &str) -> Result<Poll, Full> {
         let id = ProxyId {
             node: node.into(),
             peer: None,
         };
-        let claim = Claim::new(version);
+        let version = (!version.is_empty()).then(|| version.into());
         let connection = Connection {
             number: connection,
             peer: id.peer,
             client: Arc::new(Client::anonymous(id.peer)),
         };
-        self.proxies.poll(&id, asked, claim, &connection, self.now)
+        self.proxies.poll(&id, key, version, &connection, self.now)
     }
 
     fn look(&self, poll: &mut Poll) -> Seen {
-        let settled = self.proxies.settled(&self.shelf.reader);
-        match poll.step(settled.as_ref(), self.now) {
-            Step::Answer(content) => Seen::Answer {
-                version: content.version().to_owned(),
+        match poll.step(&self.delivery, self.now) {
+            Next::Answer(content) => Seen::Answer {
+                version: content.version().to_string(),
                 names: content
-                    .resources()
+                    .pieces()
                     .iter()
-                    .map(|resource| resource.name().to_string())
+                    .map(|piece| piece.resource.name().to_string())
                     .collect(),
             },
-            Step::Hold { until } => Seen::Held {
+            Next::Hold { until } => Seen::Held {
                 look_again: until.map(|until| (until - self.now).as_millis()),
             },
         }
@@ -412,7 +406,7 @@ fn changes_that_come_faster_than_they_are_accepted_do_not_hold_routes_up() {
     let (clusters, routes) = settled_proxy(&mut stage);
     switch(&mut stage, "old", "second");
     let table = stage.shelf.snapshot.resource(Kind::Route, "http").unwrap();
-    let second = Content::new(vec![table.clone()]);
+    let second = table.head().contribution().to_string();
     let mut route = stage.poll(Kind::Route, Some("http"), &routes);
     assert_eq!(stage.look(&mut route), held_for(3_000));
     let clusters = stage.ask(Kind::Cluster, None, &clusters);
@@ -426,7 +420,7 @@ fn changes_that_come_faster_than_they_are_accepted_do_not_hold_routes_up() {
     // What waits to be sent keeps its cluster, and is sent although something newer waits.
     let clusters = stage.ask(Kind::Cluster, None, &clusters.version());
     assert_eq!(clusters.names(), ["old", "second", "third"]);
-    assert_eq!(stage.look(&mut route).version(), second.version());
+    assert_eq!(stage.look(&mut route).version(), second);
     assert_eq!(
         stage
             .metrics

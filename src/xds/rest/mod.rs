@@ -1,5 +1,11 @@
 //! REST-JSON polls: each is held until what it asks for differs from what its proxy has.
 
+mod discovery_request;
+mod poll;
+mod proxy;
+mod resend_limiter;
+
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,26 +15,27 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use prometheus::IntGauge;
-use serde_json::Value;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Config;
 use super::client::{Client, Refused};
-use super::content::Content;
-use super::order::Asked;
-use super::poll::{Ended, Step};
-use super::proxies::{Full as NoRoom, Proxies, ProxyId};
-use super::question::{Fault, Names, Question, read};
+use super::delivery::{Content, Key, Piece, Shared};
+use super::registry::{Full as NoRoom, Proxies};
 use crate::metrics::Metrics;
+use crate::snapshot::Kind;
 use crate::snapshot::cell::{Interest, Reader};
-use crate::snapshot::{Flavour, Kind, Resource};
+use discovery_request::{DiscoveryRequest, Fault, Names, read};
+pub(super) use poll::{Next, Poll};
+pub use proxy::ProxyId;
+pub(super) use proxy::{Held, Polled, Proxy};
 
 /// What a poll's answer is made from.
 pub(super) struct Polls {
     pub(super) reader: Reader,
     pub(super) config: Config,
     pub(super) proxies: Arc<Proxies>,
+    pub(super) delivery: Arc<Shared>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) shutdown: CancellationToken,
 }
@@ -43,7 +50,7 @@ pub(super) struct Connection {
 
 /// Why a request is not a poll that can be held.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Refusal {
+enum Refusal {
     #[error(
         "no such path; there are /v3/discovery:clusters, endpoints, listeners, routes, secrets"
     )]
@@ -69,6 +76,15 @@ pub(super) enum Refusal {
     NoRoom(#[from] NoRoom),
 }
 
+/// How a poll ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// With something to take.
+    Changed(Arc<Content>),
+    /// With nothing new.
+    Unchanged,
+}
+
 /// How much earlier than the client gives it up a poll is answered, if there is room for it.
 const TIMEOUT_MARGIN: Duration = Duration::from_secs(10);
 
@@ -87,15 +103,15 @@ impl Polls {
         if let Err(refused) = connection.client.admit() {
             return self.refused(&refused.into());
         }
-        let question = match self.question(request).await {
-            Ok(question) => question,
+        let request = match self.read(request).await {
+            Ok(request) => request,
             Err(refusal) => return self.refused(&refusal),
         };
-        let kind = question.kind;
+        let kind = request.kind;
         let longest = longest_hold(self.config.hold, expected);
         // Not the same for all, so that they do not all come back at once.
         let longest = longest.mul_f64(rand::random_range(0.9..=1.0));
-        let ended = match self.hold(connection, question, longest).await {
+        let ended = match self.hold(connection, request, longest).await {
             Ok(ended) => ended,
             Err(refusal) => return self.refused(&refusal),
         };
@@ -119,16 +135,16 @@ impl Polls {
     }
 
     /// Waits until there is something to answer, or until the end of the hold.
-    pub(super) async fn hold(
+    async fn hold(
         &self,
         connection: Connection,
-        question: Question,
+        request: DiscoveryRequest,
         longest: Duration,
     ) -> Result<Ended, Refusal> {
         let now = Instant::now();
         let deadline = now + longest;
-        let kind = question.kind;
-        let (asked, interest): (Asked, Interest) = match question.names {
+        let kind = request.kind;
+        let (key, interest): (Key, Interest) = match request.names {
             Names::All => ((kind, None), Interest::Kind(kind)),
             Names::One(name) => ((kind, Some(name.clone())), Interest::Resource(kind, name)),
             Names::Nothing => {
@@ -142,21 +158,20 @@ impl Polls {
             }
         };
         let id = ProxyId {
-            node: question.node,
+            node: request.node,
             peer: connection.peer,
         };
         let mut poll = self
             .proxies
-            .poll(&id, asked, question.claim, &connection, now)?;
+            .poll(&id, key, request.version, &connection, now)?;
         let watch = self.reader.watch(vec![interest]);
         let mut held = None;
         loop {
             // Asked for before looking, so that no change is missed between the two.
             let moved = poll.moved();
-            let settled = self.proxies.settled(&self.reader);
-            let until = match poll.step(settled.as_ref(), Instant::now()) {
-                Step::Answer(content) => return Ok(Ended::Changed(content)),
-                Step::Hold { until } => until,
+            let until = match poll.step(&self.delivery, Instant::now()) {
+                Next::Answer(content) => return Ok(Ended::Changed(content)),
+                Next::Hold { until } => until,
             };
             held.get_or_insert_with(|| self.held(kind));
             let look_at = until.filter(|until| *until < deadline);
@@ -183,7 +198,7 @@ impl Polls {
         Gauged(gauge)
     }
 
-    async fn question(&self, request: Request<Incoming>) -> Result<Question, Refusal> {
+    async fn read(&self, request: Request<Incoming>) -> Result<DiscoveryRequest, Refusal> {
         let kind = kind_of(request.uri().path()).ok_or(Refusal::NotFound)?;
         if request.method() != Method::POST {
             return Err(Refusal::Method);
@@ -243,34 +258,15 @@ impl Polls {
 
     /// The discovery response of `content`.
     fn answered(&self, kind: Kind, content: &Content) -> Response<Full<Bytes>> {
-        let resources = content.resources().iter();
-        let pieces = resources.map(|resource| self.json(kind, resource));
-        let pieces: Vec<&Bytes> = pieces.filter(|piece| !piece.is_empty()).collect();
-        self.with_body(kind, content.version(), &pieces)
-    }
-
-    /// The kept JSON of a resource.
-    fn json<'a>(&self, kind: Kind, resource: &'a Resource) -> &'a Bytes {
-        resource.encoded(Flavour::Rest).json(|bytes| {
-            envoy_api::json(kind.type_url(), bytes).unwrap_or_else(|error| {
-                // Ours to fix, and no reason to keep the other resources from the proxy.
-                // This runs once for each resource: what is empty stays so.
-                let metric = &self.metrics.resources_unwritable;
-                metric.with_label_values(&[kind.as_str()]).inc();
-                tracing::error!(
-                    %kind,
-                    name = %resource.name(),
-                    error = &error as &dyn std::error::Error,
-                    "a resource has no JSON form and is left out"
-                );
-                Bytes::new()
-            })
-        })
-    }
-
-    /// The discovery response of these resources, joined.
-    fn with_body(&self, kind: Kind, version: &str, resources: &[&Bytes]) -> Response<Full<Bytes>> {
-        let body = body(kind, version, resources);
+        let body = content.encoded(|content| {
+            let pieces = content.pieces().iter();
+            let pieces: Vec<Cow<'_, Bytes>> = pieces
+                .map(|piece| self.json(kind, piece))
+                .filter(|piece| !piece.is_empty())
+                .collect();
+            vec![body(kind, &content.version().to_string(), &pieces)]
+        });
+        let body = body.first().cloned().unwrap_or_default();
         let bytes = &self.metrics.answer_bytes;
         bytes
             .with_label_values(&[kind.as_str(), "rest"])
@@ -282,15 +278,34 @@ impl Polls {
         );
         response
     }
+
+    /// The JSON of a resource, kept beside it.
+    fn json<'a>(&self, kind: Kind, piece: &'a Piece) -> Cow<'a, Bytes> {
+        piece.json(|bytes| {
+            envoy_api::json(kind.type_url(), bytes).unwrap_or_else(|error| {
+                // Ours to fix, and no reason to keep the other resources from the proxy.
+                // This runs once for each resource: what is empty stays so.
+                let metric = &self.metrics.resources_unwritable;
+                metric.with_label_values(&[kind.as_str()]).inc();
+                tracing::error!(
+                    %kind,
+                    name = %piece.resource.name(),
+                    error = &error as &dyn std::error::Error,
+                    "a resource has no JSON form and is left out"
+                );
+                Bytes::new()
+            })
+        })
+    }
 }
 
-fn body(kind: Kind, version: &str, resources: &[&Bytes]) -> Bytes {
+fn body(kind: Kind, version: &str, resources: &[Cow<'_, Bytes>]) -> Bytes {
     let length: usize = resources.iter().map(|piece| piece.len() + 1).sum();
     let mut body = Vec::with_capacity(length + version.len() + 256);
-    body.extend_from_slice(b"{\"version_info\":");
-    // It may be the proxy's own words.
-    body.extend_from_slice(Value::from(version).to_string().as_bytes());
-    body.extend_from_slice(b",\"resources\":[");
+    // Ours, as the type is: nothing in them needs escaping.
+    body.extend_from_slice(b"{\"version_info\":\"");
+    body.extend_from_slice(version.as_bytes());
+    body.extend_from_slice(b"\",\"resources\":[");
     for (place, piece) in resources.iter().enumerate() {
         if place > 0 {
             body.push(b',');
@@ -298,7 +313,6 @@ fn body(kind: Kind, version: &str, resources: &[&Bytes]) -> Bytes {
         body.extend_from_slice(piece);
     }
     body.extend_from_slice(b"],\"type_url\":\"");
-    // Ours: nothing in it needs escaping.
     body.extend_from_slice(kind.type_url().as_bytes());
     body.extend_from_slice(b"\"}");
     body.into()

@@ -1,49 +1,25 @@
 //! Who is connected: every proxy that polled lately, and how long it is remembered.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::content::{Claim, Settled};
+use super::delivery::Key;
 use super::grpc::Stream;
 use super::limits::Limits;
-use super::order::{Asked, Entry, Held, State};
-use super::poll::Poll;
-use super::rest::Connection;
-use super::subscription::Subscription;
+use super::rest::{Connection, Held, Poll, Polled, Proxy, ProxyId};
 use crate::metrics::Metrics;
-use crate::snapshot::cell::Reader;
 
 /// Every proxy that polled lately.
 pub struct Proxies {
     pub(super) limits: Limits,
     pub(super) metrics: Arc<Metrics>,
     by_id: Mutex<BTreeMap<ProxyId, Arc<Proxy>>>,
-    settled: Mutex<Option<Arc<Settled>>>,
     next_poll: AtomicU64,
     streams: Mutex<BTreeMap<u64, Arc<Stream>>>,
-}
-
-/// Who a proxy is: fleets share node ids, so the address counts too.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ProxyId {
-    /// The id of its node.
-    pub node: Arc<str>,
-    /// Where it connects from; none over a Unix socket.
-    pub peer: Option<IpAddr>,
-}
-
-/// One proxy.
-pub(super) struct Proxy {
-    pub(super) id: ProxyId,
-    pub(super) state: Mutex<State>,
-    /// Told when what one of its polls brought may change what another should get.
-    pub(super) moved: Arc<Notify>,
 }
 
 /// No more can be remembered.
@@ -63,18 +39,17 @@ impl Proxies {
             limits,
             metrics,
             by_id: Mutex::default(),
-            settled: Mutex::default(),
             next_poll: AtomicU64::default(),
             streams: Mutex::default(),
         })
     }
 
-    /// Takes in a poll that arrived on that connection.
+    /// Takes in a poll that arrived on that connection, from a proxy that has `version`.
     pub(super) fn poll(
         self: &Arc<Self>,
         id: &ProxyId,
-        asked: Asked,
-        claim: Claim,
+        key: Key,
+        version: Option<Arc<str>>,
         connection: &Connection,
         now: Instant,
     ) -> Result<Poll, Full> {
@@ -83,11 +58,7 @@ impl Proxies {
             Some(proxy) => proxy.clone(),
             None if by_id.len() >= self.limits.max_proxies => return Err(Full::Proxies),
             None => {
-                let proxy = Arc::new(Proxy {
-                    id: id.clone(),
-                    state: Mutex::new(State::new()),
-                    moved: Arc::default(),
-                });
+                let proxy = Arc::new(Proxy::new(id.clone(), now));
                 by_id.insert(id.clone(), proxy.clone());
                 self.metrics.proxies.set(count(by_id.len()));
                 proxy
@@ -95,44 +66,19 @@ impl Proxies {
         };
         let poll = self.next_poll.fetch_add(1, Ordering::Relaxed);
         let mut state = proxy.state();
-        if !state.entries.contains_key(&asked)
-            && state.entries.len() >= self.limits.max_subscriptions
-        {
+        if !state.polls.contains_key(&key) && state.polls.len() >= self.limits.max_subscriptions {
             return Err(Full::Subscriptions);
         }
-        let entry = state.entries.entry(asked.clone()).or_insert_with(|| Entry {
-            subscription: Subscription::default(),
-            polls: BTreeMap::new(),
+        let polled = state.polls.entry(key.clone()).or_insert_with(|| Polled {
+            held: BTreeMap::new(),
             last_heard: now,
         });
-        entry.last_heard = now;
-        entry.polls.insert(
-            poll,
-            Held {
-                connection: connection.number,
-                since: now,
-            },
-        );
+        polled.last_heard = now;
+        polled.held.insert(poll, Held::new(connection.number, now));
         state.certificate = connection.client.name().cloned();
         drop(state);
-        let proxies = self.clone();
         let number = connection.number;
-        Ok(Poll::new(proxies, proxy, poll, number, asked, claim))
-    }
-
-    /// The current snapshot, with what was already made of it.
-    pub(super) fn settled(&self, reader: &Reader) -> Option<Arc<Settled>> {
-        // The snapshot is read under the lock: an older one never replaces a newer one.
-        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
-        let snapshot = reader.current()?;
-        match &*settled {
-            Some(known) if known.is_of(&snapshot) => Some(known.clone()),
-            previous @ (Some(_) | None) => {
-                let next = Arc::new(Settled::new(snapshot, previous.as_deref()));
-                *settled = Some(next.clone());
-                Some(next)
-            }
-        }
+        Ok(Poll::new(self.clone(), proxy, poll, number, key, version))
     }
 
     /// Forgets the proxies and subscriptions whose last poll is long ago.
@@ -140,25 +86,14 @@ impl Proxies {
         let limit = self.limits.forget_after;
         let mut by_id = self.by_id();
         by_id.retain(|_, proxy| {
+            let is_alive = proxy.forget(limit, now);
             let mut state = proxy.state();
-            let before = state.entries.len();
-            state.entries.retain(|_, entry| {
-                !entry.polls.is_empty() || now.duration_since(entry.last_heard) < limit
-            });
-            if state.entries.len() != before {
-                // What it needed may have been kept for what is forgotten now.
-                proxy.moved.notify_waiters();
-            }
-            if state.shared.is_some() && state.overlaps() {
-                state.shared = Some(now);
-            }
-            let alive = !state.entries.is_empty();
-            let apart = |last: Instant| !alive || now.duration_since(last) >= limit;
+            let apart = |last: Instant| !is_alive || now.duration_since(last) >= limit;
             if state.shared.is_some_and(apart) {
                 state.shared = None;
                 self.metrics.shared_identities.dec();
             }
-            alive
+            is_alive
         });
         self.metrics.proxies.set(count(by_id.len()));
     }
@@ -196,11 +131,4 @@ impl Proxies {
 
 fn count(length: usize) -> i64 {
     i64::try_from(length).unwrap_or(i64::MAX)
-}
-
-impl Proxy {
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while it is held.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }

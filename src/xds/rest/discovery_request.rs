@@ -1,17 +1,16 @@
-//! What a poll asks for, read from Envoy's JSON.
+//! A poll's discovery request, read from Envoy's JSON.
 
 use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::content::Claim;
 use crate::snapshot::Kind;
 
 /// What Envoy says in a poll, as far as it is of use here. The body is 77 kB, nearly all of it the
 /// names of Envoy's 516 extensions; fields that are not named here are skipped, not stored.
 #[derive(Debug, Default, Deserialize)]
-struct DiscoveryRequest {
+struct Body {
     #[serde(alias = "versionInfo")]
     version_info: Option<String>,
     node: Option<Node>,
@@ -28,11 +27,12 @@ struct Node {
 
 /// What a poll asks for, and who asks.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Question {
+pub(super) struct DiscoveryRequest {
     pub(super) node: Arc<str>,
     pub(super) kind: Kind,
     pub(super) names: Names,
-    pub(super) claim: Claim,
+    /// The version that the proxy accepted last; none if that is nothing.
+    pub(super) version: Option<Arc<str>>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -61,9 +61,8 @@ pub(super) enum Fault {
 const MAX_TEXT_BYTES: usize = 4_096;
 
 /// Reads a poll's body.
-pub(super) fn read(kind: Kind, body: &[u8]) -> Result<Question, Fault> {
-    let request: DiscoveryRequest =
-        serde_json::from_slice(body).map_err(|error| fault(body, error))?;
+pub(super) fn read(kind: Kind, body: &[u8]) -> Result<DiscoveryRequest, Fault> {
+    let request: Body = serde_json::from_slice(body).map_err(|error| fault(body, error))?;
     let wanted = kind.type_url();
     match request.type_url.as_deref() {
         None | Some("") => {}
@@ -93,11 +92,11 @@ pub(super) fn read(kind: Kind, body: &[u8]) -> Result<Question, Fault> {
             return Err(refuse("a REST poll names one resource".to_owned()));
         }
     };
-    Ok(Question {
+    Ok(DiscoveryRequest {
         node: node.into(),
         kind,
         names,
-        claim: Claim::new(&version),
+        version: (!version.is_empty()).then(|| version.into()),
     })
 }
 
