@@ -5,6 +5,7 @@
 
 mod pages;
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use tracing::{debug, warn};
 
 use crate::metrics::Metrics;
 use crate::snapshot::cell::Reader;
+use crate::snapshot::{Kind, Name};
 use crate::state::problem::Problem;
 use pages::Pages;
 
@@ -39,8 +41,21 @@ pub struct Sources {
     pub problems: Arc<dyn Fn() -> Vec<Problem> + Send + Sync>,
     /// The state of each proxy, as JSON. Must not block for long.
     pub proxies: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
+    /// What proxies refuse, each as a problem in JSON. Must not block for long.
+    pub refused: Arc<dyn Fn() -> Vec<serde_json::Value> + Send + Sync>,
+    /// What each proxy of a node id has accepted. Must not block for long.
+    pub given: Arc<dyn Fn(&str) -> Vec<Given> + Send + Sync>,
     /// Has the certificates in Vault looked at; none if none are read from there. Must not block.
     pub look_at_certificates: Option<Arc<dyn Fn() + Send + Sync>>,
+}
+
+/// What one proxy has accepted.
+#[derive(Clone, Debug)]
+pub struct Given {
+    /// Who it is, in the fields that stand before its resources.
+    pub proxy: serde_json::Value,
+    /// Names and versions (16 hexadecimal digits), by kind.
+    pub kinds: BTreeMap<Kind, BTreeMap<Name, String>>,
 }
 
 /// What a client may take.

@@ -76,6 +76,7 @@ pub struct Metrics {
     pub acks: IntCounterVec,
     pub nacks: IntCounterVec,
     pub presumed_nacks: IntCounterVec,
+    pub refused_resources: IntGaugeVec,
     pub gates_expired: IntCounterVec,
     pub resources_unwritable: IntCounterVec,
     pub publish_to_accept_seconds: HistogramVec,
@@ -136,6 +137,7 @@ impl Metrics {
             acks: new.counters("acks_total", "Answers over gRPC streams that a proxy accepted, by kind.", &["kind"])?,
             nacks: new.counters("nacks_total", "Answers over gRPC streams that a proxy rejected, by kind; the log and /proxies say why.", &["kind"])?,
             presumed_nacks: new.counters("presumed_nacks_total", "Polls that came back with the old version after a newer answer, which is how a rejection looks over REST, by kind.", &["kind"])?,
+            refused_resources: new.gauges("refused_resources", "Resources that at least one proxy refuses now and that are set aside for it, by kind; /snapshot and /proxies say which and why.", &["kind"])?,
             gates_expired: new.counters("gates_expired_total", "Answers that went out although the proxy had not accepted what they need within the time limit, by kind.", &["kind"])?,
             resources_unwritable: new.counters(
                 "resources_unwritable_total",

@@ -12,10 +12,10 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tracing::error;
 
-use super::Sources;
+use super::{Given, Sources};
 use crate::metrics::Metrics;
 use crate::snapshot::cell::Reader;
-use crate::snapshot::{Flavour, Kind, Resource};
+use crate::snapshot::{Flavour, Kind, Resource, Snapshot};
 use crate::state::problem::{Problem, Subject};
 
 /// How many large pages are made at a time: a snapshot of 10,000 apps takes tens of megabytes.
@@ -32,6 +32,7 @@ const INDEX: &str = "marathon-envoy
 /readyz     200 once the first snapshot is published
 /snapshot   the resources that are served, and what is left out and why
             ?kind=clusters|endpoints|listeners|routes|secrets  ?name=NAME
+            ?node=NODE: what the proxy of that node id has accepted
 /proxies    the proxies, and how far each has got
 
 /_mlb_signal/hup, /_mlb_signal/usr1
@@ -65,6 +66,7 @@ enum Page {
 struct Filter {
     kind: Option<Kind>,
     name: Option<String>,
+    node: Option<String>,
 }
 
 /// Why there is no page.
@@ -184,7 +186,9 @@ impl Pages {
     }
 
     fn snapshot(&self, filter: &Filter) -> Result<Response<Full<Bytes>>, prometheus::Error> {
-        let problems: Vec<_> = (self.sources.problems)().iter().map(problem_json).collect();
+        let problems = (self.sources.problems)();
+        let problems = problems.iter().map(problem_json);
+        let problems: Vec<_> = problems.chain((self.sources.refused)()).collect();
         let Some(snapshot) = self.sources.snapshot.current() else {
             let body = json!({
                 "ready": false,
@@ -193,6 +197,14 @@ impl Pages {
             });
             return Ok(as_json(StatusCode::SERVICE_UNAVAILABLE, &body));
         };
+        if let Some(node) = &filter.node {
+            let given = (self.sources.given)(node);
+            let given = given
+                .iter()
+                .map(|given| given_json(given, filter, &snapshot));
+            let body = json!({ "node": node, "proxies": given.collect::<Value>() });
+            return Ok(as_json(StatusCode::OK, &body));
+        }
         let mut body = Map::new();
         body.insert("ready".to_owned(), true.into());
         body.insert("problems".to_owned(), problems.into());
@@ -201,9 +213,7 @@ impl Pages {
                 let resources: Vec<_> = snapshot
                     .resources(kind)
                     .iter()
-                    .filter(|(name, _)| {
-                        filter.name.as_deref().is_none_or(|asked| asked == &***name)
-                    })
+                    .filter(|(name, _)| filter.takes(name))
                     .map(|(_, resource)| resource_json(kind, resource))
                     .collect();
                 let of_kind = json!({
@@ -247,6 +257,11 @@ impl Page {
 }
 
 impl Filter {
+    /// Whether a resource of this name is asked for.
+    fn takes(&self, name: &str) -> bool {
+        self.name.as_deref().is_none_or(|asked| asked == name)
+    }
+
     fn parse(query: &str) -> Result<Self, Refusal> {
         let mut filter = Self::default();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -262,6 +277,7 @@ impl Filter {
                     filter.kind = kind;
                 }
                 "name" => filter.name = Some(value.into_owned()),
+                "node" => filter.node = Some(value.into_owned()),
                 _ => return Err(Refusal::BadQuery(format!("there is no filter {key:?}"))),
             }
         }
@@ -288,7 +304,7 @@ impl Refusal {
             Self::BadQuery(why) => text(
                 StatusCode::BAD_REQUEST,
                 format!(
-                    "{why}: filters are kind ({}) and name\n",
+                    "{why}: filters are kind ({}), name and node\n",
                     Kind::ALL.map(Kind::as_str).join(", ")
                 ),
             ),
@@ -308,6 +324,29 @@ fn show_versions(metrics: &Metrics, snapshot: &Reader) {
         let labels = [kind.as_str(), &version];
         metrics.snapshot_info.with_label_values(&labels).set(1);
     }
+}
+
+/// What one proxy has accepted: names and versions, and the content of what is current.
+fn given_json(given: &Given, filter: &Filter, snapshot: &Snapshot) -> Value {
+    let mut body = given.proxy.clone();
+    let kinds = given.kinds.iter();
+    let kinds = kinds.filter(|(kind, _)| filter.kind.is_none_or(|asked| asked == **kind));
+    for (kind, versions) in kinds {
+        let versions = versions.iter().filter(|(name, _)| filter.takes(name));
+        let resources = versions.map(|(name, version)| {
+            let current = snapshot.resource(*kind, name);
+            match current.filter(|current| current.version().to_string() == *version) {
+                Some(current) => resource_json(*kind, current),
+                // What is not served any more is not kept to be shown.
+                None => json!({ "name": &**name, "version": version, "current": false }),
+            }
+        });
+        let resources: Value = resources.collect();
+        if let Some(fields) = body.as_object_mut() {
+            fields.insert(kind.to_string(), json!({ "resources": resources }));
+        }
+    }
+    body
 }
 
 fn resource_json(kind: Kind, resource: &Resource) -> Value {
