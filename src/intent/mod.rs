@@ -4,9 +4,13 @@ pub mod host;
 
 mod acme;
 mod addresses;
+mod haproxy_text;
+mod known_labels;
+mod label_keys;
 mod labels;
 #[cfg(test)]
 pub(crate) mod tests;
+mod unsupported;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
