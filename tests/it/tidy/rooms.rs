@@ -124,7 +124,7 @@ const ENVOYS_WORDS: Words = Words {
 };
 
 /// Every room, by name.
-pub(super) const ROOMS: [Room; 21] = [
+pub(super) const ROOMS: [Room; 22] = [
     Room {
         name: "admin",
         ours: &["metrics", "snapshot", "state::problem"],
@@ -161,6 +161,7 @@ pub(super) const ROOMS: [Room; 21] = [
             "marathon",
             "metrics",
             "pipeline",
+            "reload",
             "resources",
             "settings",
             "snapshot",
@@ -178,6 +179,7 @@ pub(super) const ROOMS: [Room; 21] = [
             "clock",
             "identity",
             "metrics",
+            "reload",
             "state::certificate",
             "state::event",
             "state::problem",
@@ -231,6 +233,12 @@ pub(super) const ROOMS: [Room; 21] = [
         name: "pipeline",
         ours: &["intent", "metrics", "resources", "snapshot", "state"],
         bans: &[&REQUESTS, &ENVOY],
+        words: None,
+    },
+    Room {
+        name: "reload",
+        ours: &[],
+        bans: &[&LOGS, &REQUESTS, &ENVOY],
         words: None,
     },
     Room {
@@ -296,6 +304,7 @@ pub(super) const ROOMS: [Room; 21] = [
             "backoff",
             "identity",
             "metrics",
+            "reload",
             "state::certificate",
             "state::event",
             "state::problem",
