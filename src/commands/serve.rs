@@ -49,6 +49,9 @@ pub(super) fn run(typed: Typed) -> ExitCode {
         Ok(signals) => runtime.block_on(serve(settings, signals)),
         Err(error) => Err(daemon::Error::Signal(error)),
     };
+    // A look-up of a name or a read from a network mount cannot be ended and may last for ever:
+    // nobody waits for it.
+    runtime.shutdown_background();
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

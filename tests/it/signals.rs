@@ -1,8 +1,9 @@
 //! Journeys of the program under Unix signals: those that reload it, stop it, or do nothing.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use marathon_envoy::sim::vault::{self, Vault};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::process::Child;
+use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
 use crate::support::app;
@@ -250,4 +251,32 @@ async fn a_second_signal_to_stop_does_not_wait_for_the_drain() {
     assert_eq!(status.code(), Some(1), "{log}");
     assert!(log.contains("told to stop twice"), "{log}");
     bench.marathon.shutdown().await;
+}
+
+/// What cannot be ended is left behind: here a read of a file that never comes to its end, as on
+/// a network mount whose server is away.
+#[tokio::test]
+async fn a_stop_does_not_wait_for_a_file_that_cannot_be_read() {
+    let folder = TempDir::new().unwrap();
+    let credentials = folder.path().join("credentials");
+    fs::write(&credentials, "user:password\n").unwrap();
+    let flags = vec![format!(
+        "--marathon-credentials-file={}",
+        credentials.display()
+    )];
+    let bench = Bench::start(folder, flags).await;
+    fs::remove_file(&credentials).unwrap();
+    let made = Command::new("mkfifo").arg(&credentials).status();
+    assert!(made.await.unwrap().success());
+    // The list that it causes reads the credentials.
+    send(&bench.child, "HUP").await;
+    // A pipe opens for writing when somebody has opened it to read, and ends when nobody writes.
+    let silent = until("the credentials to be read", async || {
+        let mut open = OpenOptions::new();
+        open.write(true).custom_flags(libc::O_NONBLOCK);
+        open.open(&credentials).map_err(|error| error.to_string())
+    })
+    .await;
+    bench.stop().await;
+    drop(silent);
 }
