@@ -427,6 +427,44 @@ async fn rejected_content_is_offered_again_ever_more_rarely_over_rest() {
     rejected_content_is_offered_again(Transport::Rest).await;
 }
 
+/// The port of the first listener is taken while Envoy starts, as by what it replaces.
+async fn a_first_listener_comes_when_its_port_is_free(transport: Transport) {
+    let taken = TcpListener::bind((own_address(), 0)).await.unwrap();
+    let address = taken.local_addr().unwrap();
+    let stage = stage(|plan| {
+        plan.transport = transport;
+        plan.http = Some(address);
+    })
+    .await;
+    let web = app("/web", "web.test", 2);
+    stage.marathon().create_app(web).await.unwrap();
+    let listeners = &["kind=\"listeners\""];
+    metric_where(&stage, "nacks_total", listeners, |count| count > 0).await;
+    let began = Instant::now();
+    until("a listener that is shown as rejected", async || {
+        let state = listeners_state(&stage).await;
+        (state == "REJECTED").then_some(()).ok_or(state)
+    })
+    .await;
+
+    drop(taken);
+    live(&stage, "web.test", "/").await;
+    let most = 1 + began.elapsed().as_secs() / 5;
+    let nacks = metric(&stage, "nacks_total", listeners).await;
+    assert!(nacks <= most, "{nacks} in {:?}", began.elapsed());
+    stage.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_first_listener_comes_when_its_port_is_free_over_ads() {
+    a_first_listener_comes_when_its_port_is_free(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn a_first_listener_comes_when_its_port_is_free_over_delta_ads() {
+    a_first_listener_comes_when_its_port_is_free(Transport::AdsDelta).await;
+}
+
 async fn a_first_listener_is_rejected(transport: Transport) {
     // Envoys share ports with each other, but not with this.
     let taken = TcpListener::bind((own_address(), 0)).await.unwrap();

@@ -3,7 +3,9 @@
 
 mod answers;
 mod facts;
+mod refused;
 mod thing;
+mod verdicts;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -12,10 +14,12 @@ use imbl::OrdMap;
 use tokio::time::Instant;
 
 use super::names::Asked;
-use super::said::{Said, Verdict, Wish};
+use super::said::{Said, Wish};
 use crate::snapshot::{Flavour, Kind, Name, Resource, Version, differences};
 use crate::xds::content::{Content, Settled};
+use crate::xds::limits::Patience;
 use crate::xds::order::blank;
+use refused::Refused;
 use thing::{Had, Thing};
 
 /// How much of the state an answer holds.
@@ -53,10 +57,8 @@ pub(super) struct Line {
     accepted_version: Option<Box<str>>,
     /// Whether the client is not told of names that are gone: it gives them up by itself.
     quiet: bool,
-    /// The whole set that the client rejected last.
-    refused_whole: Option<Box<str>>,
-    /// What the client rejected, and was not sent otherwise since.
-    refused: BTreeMap<Name, Version>,
+    /// What the client rejected, and has not accepted otherwise since.
+    refused: Refused,
     gate: Option<Gate>,
     last_sent: Option<Box<str>>,
     rejection: Option<Box<str>>,
@@ -162,8 +164,7 @@ impl Line {
             version: None,
             accepted_version: None,
             quiet: false,
-            refused_whole: None,
-            refused: BTreeMap::new(),
+            refused: Refused::default(),
             gate: None,
             last_sent: None,
             rejection: None,
@@ -181,8 +182,8 @@ impl Line {
     }
 
     /// Takes in a request.
-    pub(super) fn hear(&mut self, said: Said, now: Instant) -> Heard {
-        let heard = self.judge(&said, now);
+    pub(super) fn hear(&mut self, said: Said, patience: &Patience, now: Instant) -> Heard {
+        let heard = self.judge(&said, patience, now);
         match said.wish {
             Wish::World { names, version } => {
                 let first = self.asked.is_new();
@@ -248,55 +249,6 @@ impl Line {
         heard
     }
 
-    /// What a request says about an answer.
-    fn judge(&mut self, said: &Said, now: Instant) -> Heard {
-        let place = self.sent.iter().position(|sent| *sent.nonce == *said.nonce);
-        // What was sent before the one that it speaks about was superseded unheard.
-        let Some(sent) = place.and_then(|place| self.sent.drain(..=place).next_back()) else {
-            return Heard::Nothing;
-        };
-        self.changed_at = now;
-        match said.verdict(&sent.version) {
-            Verdict::Accepted => {
-                for resource in sent.resources {
-                    let name = resource.name().clone();
-                    if let Some(thing) = self.things.get_mut(&name) {
-                        thing.accepted = Had::Known(resource);
-                    }
-                }
-                self.accepted_version = Some(sent.version);
-                self.rejection = None;
-                Heard::Accepted {
-                    published: sent.published,
-                }
-            }
-            Verdict::Rejected(text) => {
-                for resource in &sent.resources {
-                    let Some(thing) = self.things.get_mut(resource.name()) else {
-                        continue;
-                    };
-                    if thing.latest.is(resource) {
-                        thing.latest = thing.accepted.clone();
-                        let version = resource.encoded(self.flavour).version();
-                        self.refused.insert(resource.name().clone(), version);
-                    }
-                }
-                if self.version.as_ref() == Some(&sent.version) {
-                    self.version = self.accepted_version.clone();
-                }
-                if self.is_complete() {
-                    self.refused_whole = Some(sent.version.clone());
-                }
-                self.rejection = Some(text.clone());
-                self.nacks += 1;
-                Heard::Rejected {
-                    version: sent.version,
-                    text,
-                }
-            }
-        }
-    }
-
     /// Forgets what is not asked for any more.
     fn forget_unasked(&mut self) {
         let asked = &self.asked;
@@ -305,8 +257,9 @@ impl Line {
         }
         self.things.retain(|name, _| asked.includes(name));
         self.due.retain(|name, _| asked.includes(name));
-        self.refused.retain(|name, _| asked.includes(name));
+        self.refused.retain(|name| asked.includes(name));
         if asked.names().is_empty() {
+            self.refused = Refused::default();
             self.answer_due = false;
             self.gate = None;
         }

@@ -118,8 +118,9 @@ impl Grpc {
         let now = Instant::now();
         let transport = Transport::new(Form::World, Some(kind));
         let mut session = Session::new(Form::World, transport.flavour(), now);
-        session.hear(kind, request.said, now);
-        match session.next(&settled, &Patience::default(), now) {
+        let patience = Patience::default();
+        session.hear(kind, request.said, &patience, now);
+        match session.next(&settled, &patience, now) {
             Step::Send { answer, .. } => Ok(World::write(&answer, transport.flavour())),
             Step::Wait { .. } => Err(Status::not_found("there is nothing newer")),
         }

@@ -59,17 +59,25 @@ impl Session {
     }
 
     /// Takes in a request.
-    pub(super) fn hear(&mut self, kind: Kind, said: Said, now: Instant) -> Heard {
+    pub(super) fn hear(
+        &mut self,
+        kind: Kind,
+        said: Said,
+        patience: &Patience,
+        now: Instant,
+    ) -> Heard {
         let (form, flavour) = (self.form, self.flavour);
         let line = self.lines.entry(kind);
         let line = line.or_insert_with(|| Line::new(kind, form, flavour, now));
-        line.hear(said, now)
+        line.hear(said, patience, now)
     }
 
     /// What to do now: at most one answer, so that it is on its way before the next is made.
     pub(super) fn next(&mut self, settled: &Settled, patience: &Patience, now: Instant) -> Step {
+        let mut until: Option<Instant> = None;
         for line in self.lines.values_mut() {
             line.look(settled);
+            until = until.into_iter().chain(line.offer_again(now)).min();
         }
         let follows_clusters = self.lines.get(&Kind::Cluster);
         if follows_clusters.is_some_and(|line| line.asked().is_whole())
@@ -77,7 +85,6 @@ impl Session {
         {
             endpoints.keep_quiet();
         }
-        let mut until: Option<Instant> = None;
         for phase in [Phase::Come, Phase::Go] {
             for kind in Kind::ALL {
                 let Some(mut line) = self.lines.remove(&kind) else {

@@ -348,7 +348,8 @@ impl<W: Wire> Driver<W> {
             return Ok(());
         };
         let mut session = self.listed.stream.session();
-        let heard = session.hear(kind, request.said, Instant::now());
+        let patience = &self.shared.proxies.limits.patience;
+        let heard = session.hear(kind, request.said, patience, Instant::now());
         if session.names() > self.shared.proxies.limits.max_subscriptions {
             return Err(Status::resource_exhausted("too many names"));
         }
@@ -416,7 +417,7 @@ impl<W: Wire> Driver<W> {
                     %kind,
                     %version,
                     error = %text,
-                    "a proxy rejected an answer; it keeps what it had"
+                    "a proxy rejected an answer; the same is offered again after a pause"
                 );
             }
         }

@@ -84,7 +84,7 @@ impl Line {
         }
         let owed = self.answer_due || self.due.values().any(|due| *due == Due::Owed);
         let has = self.version.as_deref() == Some(content.version());
-        let refused = self.refused_whole.as_deref() == Some(content.version());
+        let refused = self.refused.holds_whole(content.version());
         // Names that do not exist are answered by the others, or by silence if there are none.
         let silent = !self.asked.is_whole() && content.resources().is_empty() && !self.has_any();
         if silent || (!owed && (has || refused)) {
@@ -112,7 +112,6 @@ impl Line {
         phase: Phase,
         is_used: impl Fn(&Name) -> bool,
     ) -> Option<Draft> {
-        self.retry_refused(settled);
         let mut draft = Draft {
             resources: Vec::new(),
             removed: Vec::new(),
@@ -149,21 +148,6 @@ impl Line {
         (is_owed || !is_empty).then_some(draft)
     }
 
-    /// Makes everything due that was rejected, once some of it is better: of an answer that was
-    /// rejected nobody knows which part was not taken.
-    fn retry_refused(&mut self, settled: &Settled) {
-        let is_better = self.refused.iter().any(|(name, refused)| {
-            let resource = settled.resource(self.kind, name);
-            self.due.contains_key(name)
-                && resource.is_none_or(|r| r.encoded(self.flavour).version() != *refused)
-        });
-        if is_better {
-            for name in std::mem::take(&mut self.refused).into_keys() {
-                self.due.entry(name).or_insert(Due::Changed);
-            }
-        }
-    }
-
     fn wanted(&self, settled: &Settled, name: &Name, due: Due) -> Wanted {
         let latest = self.things.get(name).map(|thing| &thing.latest);
         let latest = latest.unwrap_or(&Had::Nothing);
@@ -172,7 +156,7 @@ impl Line {
             (Some(resource), Due::Changed) => {
                 let version = resource.encoded(self.flavour).version();
                 if latest.is_version(resource, version, self.flavour)
-                    || self.refused.get(name) == Some(&version)
+                    || self.refused.holds(name, &version)
                 {
                     Wanted::Nothing
                 } else {
@@ -203,14 +187,17 @@ impl Line {
             (Had::Known(resource), Due::Changed) if is_blank(self.kind, resource) => {
                 Wanted::Nothing
             }
-            (Had::Known(_) | Had::Unknown(_), Due::Changed) => match (self.kind, self.form) {
-                // A listener whose route table is said to be removed never becomes active.
-                (Kind::Route, _) | (_, Form::World) => Wanted::Nothing,
-                _ if self.quiet => Wanted::Nothing,
-                (Kind::Cluster | Kind::Endpoint | Kind::Listener | Kind::Secret, Form::Delta) => {
-                    Wanted::Removed
+            (Had::Known(_) | Had::Unknown(_), Due::Changed) => {
+                match (self.kind, self.form) {
+                    // A listener whose route table is said to be removed never becomes active.
+                    (Kind::Route, _) | (_, Form::World) => Wanted::Nothing,
+                    _ if self.quiet => Wanted::Nothing,
+                    (
+                        Kind::Cluster | Kind::Endpoint | Kind::Listener | Kind::Secret,
+                        Form::Delta,
+                    ) => Wanted::Removed,
                 }
-            },
+            }
         }
     }
 
@@ -268,7 +255,7 @@ impl Line {
                 changed.push(name.clone());
             }
             thing.latest = Had::Known(resource.clone());
-            self.refused.remove(name);
+            self.refused.sent(name);
             let current = settled.resource(self.kind, name);
             // What waited in line may be older than what is there now.
             if current.is_none_or(|current| Arc::ptr_eq(current, resource)) {
@@ -279,19 +266,19 @@ impl Line {
         }
         for name in &draft.removed {
             self.due.remove(name);
-            self.refused.remove(name);
+            self.refused.forget(name);
             self.leave(name);
         }
         let version: Box<str> = match draft.whole {
             Some(version) => {
                 self.settle_whole(&draft.resources, settled);
+                self.refused.sent_whole();
                 version
             }
             None => self.part_version(&draft.resources).to_string().into(),
         };
         self.answer_due = false;
         self.gate = None;
-        self.refused_whole = None;
         self.version = Some(version.clone());
         self.last_sent = Some(version.clone());
         self.changed_at = now;
@@ -322,7 +309,6 @@ impl Line {
         for name in gone.cloned().collect::<Vec<_>>() {
             self.leave(&name);
         }
-        self.refused.clear();
         // What is kept although it left is looked at again; the rest is as it should be.
         let kind = self.kind;
         self.due.clear();

@@ -26,7 +26,7 @@ impl Line {
         let is_newer = |resource: &Arc<Resource>| {
             let version = resource.encoded(self.flavour).version();
             let latest = self.things.get(name).map(|thing| &thing.latest);
-            self.refused.get(name) != Some(&version)
+            !self.refused.is(name, &version)
                 && !latest.is_some_and(|had| had.is_version(resource, version, self.flavour))
         };
         self.due.contains_key(name) && settled.resource(self.kind, name).is_some_and(is_newer)
@@ -87,7 +87,8 @@ impl Line {
         self.accepted_version.as_deref()
     }
 
-    /// What the client said about the answer that it rejected last, unless it accepted one since.
+    /// What the client said about the answer that it rejected last, until it has accepted something
+    /// for all that it rejected.
     pub(in crate::xds::grpc) fn rejection(&self) -> Option<&str> {
         self.rejection.as_deref()
     }
