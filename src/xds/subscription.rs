@@ -17,6 +17,9 @@ pub(super) struct Subscription {
     sent: Option<Sent>,
     accepted: Option<Accepted>,
     rejection: Option<Rejection>,
+    /// Whether the client rejected what it was sent last. Envoy applies the good part of an answer
+    /// that it rejects, so that it has what it says only once it is sent that again.
+    is_doubtful: bool,
     offers: Offers,
     gate: Option<Gate>,
     wanted: Option<Box<str>>,
@@ -133,6 +136,9 @@ impl Subscription {
             return Heard::Accepted { published };
         }
         if let Some(wanted) = wanted.filter(|wanted| claim.is(wanted)) {
+            // What it was sent since, it did not take.
+            let is_pending = self.sent.as_ref().is_some_and(|sent| sent.pending);
+            self.is_doubtful |= is_pending && identity == Identity::Own;
             self.accept(wanted.clone(), identity, now);
             return Heard::Accepted { published: None };
         }
@@ -170,7 +176,7 @@ impl Subscription {
             self.wanted = Some(wanted.version().into());
             self.changed_at = Some(now);
         }
-        if claim.is(wanted) {
+        if claim.is(wanted) && !self.is_doubtful {
             self.gate = None;
             return Next::Hold { until: None };
         }
@@ -263,6 +269,7 @@ impl Subscription {
             self.rejection = None;
         }
         self.gate = None;
+        self.is_doubtful = false;
         self.sent = Some(Sent {
             content,
             at: now,
@@ -277,6 +284,7 @@ impl Subscription {
         self.sent = None;
         self.accepted = None;
         self.rejection = None;
+        self.is_doubtful = false;
         self.gate = None;
     }
 
@@ -386,6 +394,7 @@ impl Subscription {
             offer_at: now + wait,
         });
         self.nacks += 1;
+        self.is_doubtful = true;
         self.changed_at = Some(now);
         Heard::Rejected { first }
     }

@@ -90,6 +90,8 @@ struct Sent {
     nonce: Box<str>,
     version: Box<str>,
     resources: Vec<Arc<Resource>>,
+    /// The names that it took away, and what the client had of them before, if anything.
+    left: Vec<(Name, Option<Thing>)>,
     at: Instant,
     published: Option<Instant>,
 }

@@ -1,5 +1,5 @@
 //! What becomes of a refused answer: the same content is offered again after a pause that doubles,
-//! other content at once.
+//! other content at once, and nothing is assumed of what the client made of it.
 
 use std::time::Duration;
 
@@ -15,8 +15,12 @@ use super::wire::Service;
 rows! {
     world_what_is_refused_is_offered_again: clusters, endpoints, listeners, routes, secrets;
     delta_what_is_refused_is_offered_again: clusters, endpoints, listeners, routes, secrets;
+    world_what_is_taken_back_after_a_refusal_is_sent: clusters, endpoints, listeners, routes, secrets;
+    delta_what_is_taken_back_after_a_refusal_is_sent: clusters, endpoints, listeners, routes, secrets;
     world_an_error_beside_the_newest_version_is_about_the_answer_before: endpoints, routes, secrets;
     delta_what_was_beside_a_refused_one_comes_once_that_is_better: clusters, endpoints, listeners, routes, secrets;
+    delta_a_refused_removal_is_offered_again: clusters, endpoints, listeners, secrets;
+    delta_what_comes_back_after_a_refused_removal_is_sent: clusters, endpoints, listeners, secrets;
     delta_what_is_unsubscribed_is_not_offered_again: clusters, endpoints, listeners, routes, secrets;
 }
 
@@ -70,6 +74,47 @@ async fn delta_what_is_refused_is_offered_again(service: Service, kind: Kind) {
         assert!(refused.elapsed() >= pause, "{:?}", refused.elapsed());
     }
     stream.ack(&answer).await;
+    stream.nothing_more(&mut server, kind).await;
+}
+
+/// The good part of a refused answer is there, so what was there before must be sent.
+async fn world_what_is_taken_back_after_a_refusal_is_sent(service: Service, kind: Kind) {
+    let mut server = Server::with(&[(kind, &["a", "b"])]).await;
+    let mut stream = Sotw::open(&server, service);
+    stream.ask(kind, &["a", "b"]).await;
+    stream.receive().await;
+    server.put(kind, "a", 2).put(kind, "b", "bad").publish();
+    let refused = stream.next().await;
+    assert_eq!(refused.names(), ["a", "b"]);
+    stream.nack(&refused, "b is bad").await;
+
+    server.put(kind, "a", 1).put(kind, "b", 1).publish();
+    let answer = stream.receive().await;
+    assert_eq!(answer.names(), ["a", "b"]);
+    assert_eq!(
+        (&*answer.resources["a"], &*answer.resources["b"]),
+        ("1", "1")
+    );
+    stream.nothing_more(&mut server, kind).await;
+}
+
+async fn delta_what_is_taken_back_after_a_refusal_is_sent(service: Service, kind: Kind) {
+    let mut server = Server::with(&[(kind, &["a", "b"])]).await;
+    let mut stream = Delta::open(&server, service);
+    stream.ask(kind, &["a", "b"], &[]).await;
+    stream.receive().await;
+    server.put(kind, "a", 2).put(kind, "b", "bad").publish();
+    let refused = stream.next().await;
+    assert_eq!(refused.names(), ["a", "b"]);
+    stream.nack(&refused, "b is bad").await;
+
+    server.put(kind, "a", 1).put(kind, "b", 1).publish();
+    let answer = stream.receive().await;
+    assert_eq!(answer.names(), ["a", "b"]);
+    assert_eq!(
+        (&*answer.resources["a"], &*answer.resources["b"]),
+        ("1", "1")
+    );
     stream.nothing_more(&mut server, kind).await;
 }
 
@@ -131,6 +176,40 @@ async fn delta_what_was_beside_a_refused_one_comes_once_that_is_better(
     stream.nothing_more(&mut server, kind).await;
 }
 
+async fn delta_a_refused_removal_is_offered_again(service: Service, kind: Kind) {
+    let mut server = offering().await.having(&[(kind, &["a", "b"])]);
+    let mut stream = Delta::open(&server, service);
+    stream.ask(kind, &["a", "b"], &[]).await;
+    stream.receive().await;
+    server.remove(kind, "a").publish();
+    let mut answer = stream.next().await;
+    for pause in PAUSES {
+        assert_eq!((answer.names(), answer.gone()), (vec![], vec!["a"]));
+        let refused = Instant::now();
+        stream.nack(&answer, "it is in use").await;
+        answer = stream.next().await;
+        assert!(refused.elapsed() >= pause, "{:?}", refused.elapsed());
+    }
+    assert_eq!((answer.names(), answer.gone()), (vec![], vec!["a"]));
+    stream.ack(&answer).await;
+    stream.nothing_more(&mut server, kind).await;
+}
+
+async fn delta_what_comes_back_after_a_refused_removal_is_sent(service: Service, kind: Kind) {
+    let mut server = Server::with(&[(kind, &["a", "b"])]).await;
+    let mut stream = Delta::open(&server, service);
+    stream.ask(kind, &["a", "b"], &[]).await;
+    stream.receive().await;
+    server.remove(kind, "a").publish();
+    let answer = stream.next().await;
+    assert_eq!(answer.gone(), ["a"]);
+    stream.nack(&answer, "it is in use").await;
+
+    server.put(kind, "a", 1).publish();
+    assert_eq!(stream.receive().await.resources["a"], "1");
+    stream.nothing_more(&mut server, kind).await;
+}
+
 async fn delta_what_is_unsubscribed_is_not_offered_again(service: Service, kind: Kind) {
     let mut server = offering().await.having(&[(kind, &["a"])]);
     let mut stream = Delta::open(&server, service);
@@ -147,6 +226,48 @@ async fn delta_what_is_unsubscribed_is_not_offered_again(service: Service, kind:
     stream.nack(&answer, "b is bad").await;
     assert_eq!(stream.receive().await.names(), ["b"]);
     stream.nothing_more(&mut server, kind).await;
+}
+
+/// What left a whole set that was refused may still be there, so the next set is sent even if it
+/// equals the one before the refused one.
+#[tokio::test]
+async fn a_cluster_that_came_in_a_refused_set_is_taken_away_again() {
+    let mut server = Server::with(&[(Kind::Cluster, &["a"])]).await;
+    let mut stream = Sotw::open(&server, Service::Aggregated);
+    stream.ask(Kind::Cluster, &[]).await;
+    let accepted = stream.receive().await;
+    server.put_cluster("b").put(Kind::Cluster, "c", "bad");
+    server.publish();
+    let refused = stream.next().await;
+    assert_eq!(refused.names(), ["a", "b", "c"]);
+    stream.nack(&refused, "c is bad").await;
+
+    server.remove(Kind::Cluster, "b").remove(Kind::Cluster, "c");
+    server.publish();
+    let answer = stream.receive().await;
+    assert_eq!(answer.names(), ["a"]);
+    assert_eq!(answer.version, accepted.version);
+    stream.nothing_more(&mut server, Kind::Cluster).await;
+}
+
+/// The same over delta: what it never accepted it may have all the same.
+#[tokio::test]
+async fn a_cluster_that_came_in_a_refused_answer_is_taken_away_again() {
+    let mut server = Server::with(&[(Kind::Cluster, &["a"])]).await;
+    let mut stream = Delta::open(&server, Service::Aggregated);
+    stream.ask_all(Kind::Cluster).await;
+    stream.receive().await;
+    server.put_cluster("b").put(Kind::Cluster, "c", "bad");
+    server.publish();
+    let refused = stream.next().await;
+    assert_eq!(refused.names(), ["b", "c"]);
+    stream.nack(&refused, "c is bad").await;
+
+    server.remove(Kind::Cluster, "b").remove(Kind::Cluster, "c");
+    server.publish();
+    let answer = stream.receive().await;
+    assert_eq!((answer.names(), answer.gone()), (vec![], vec!["b", "c"]));
+    stream.nothing_more(&mut server, Kind::Cluster).await;
 }
 
 /// Envoy takes a secret that it refused once for accepted when it comes again, and goes on without.

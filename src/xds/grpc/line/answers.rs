@@ -156,7 +156,7 @@ impl Line {
             (Some(resource), Due::Changed) => {
                 let version = resource.encoded(self.flavour).version();
                 if latest.is_version(resource, version, self.flavour)
-                    || self.refused.holds(name, &version)
+                    || self.refused.holds(name, &Some(version))
                 {
                     Wanted::Nothing
                 } else {
@@ -187,7 +187,9 @@ impl Line {
             (Had::Known(resource), Due::Changed) if is_blank(self.kind, resource) => {
                 Wanted::Nothing
             }
-            (Had::Known(_) | Had::Unknown(_), Due::Changed) => {
+            (Had::Doubtful(resource), Due::Changed) if is_blank(self.kind, resource) => missing(),
+            (_, Due::Changed) if self.refused.holds(name, &None) => Wanted::Nothing,
+            (Had::Known(_) | Had::Unknown(_) | Had::Doubtful(_), Due::Changed) => {
                 match (self.kind, self.form) {
                     // A listener whose route table is said to be removed never becomes active.
                     (Kind::Route, _) | (_, Form::World) => Wanted::Nothing,
@@ -264,14 +266,15 @@ impl Line {
                 self.due.insert(name.clone(), Due::Changed);
             }
         }
+        let mut left = Vec::new();
         for name in &draft.removed {
             self.due.remove(name);
-            self.refused.forget(name);
-            self.leave(name);
+            self.refused.sent(name);
+            left.push(self.leave(name));
         }
         let version: Box<str> = match draft.whole {
             Some(version) => {
-                self.settle_whole(&draft.resources, settled);
+                left.extend(self.settle_whole(&draft.resources, settled));
                 self.refused.sent_whole();
                 version
             }
@@ -289,6 +292,7 @@ impl Line {
             nonce: nonce.clone(),
             version: version.clone(),
             resources: draft.resources.clone(),
+            left,
             at: now,
             published: self.published.take(),
         });
@@ -302,13 +306,16 @@ impl Line {
         }
     }
 
-    /// What is not in a whole set is gone.
-    fn settle_whole(&mut self, resources: &[Arc<Resource>], settled: &Settled) {
+    /// Takes what is not in a whole set as gone. Returns it, and what the client had of it.
+    fn settle_whole(
+        &mut self,
+        resources: &[Arc<Resource>],
+        settled: &Settled,
+    ) -> Vec<(Name, Option<Thing>)> {
         let names: BTreeSet<&Name> = resources.iter().map(|resource| resource.name()).collect();
         let gone = self.things.keys().filter(|name| !names.contains(name));
-        for name in gone.cloned().collect::<Vec<_>>() {
-            self.leave(&name);
-        }
+        let gone: Vec<Name> = gone.cloned().collect();
+        let left = gone.iter().map(|name| self.leave(name)).collect();
         // What is kept although it left is looked at again; the rest is as it should be.
         let kind = self.kind;
         self.due.clear();
@@ -317,15 +324,18 @@ impl Line {
             .filter(|name| settled.resource(kind, name).is_none());
         self.due
             .extend(kept.map(|name| (name.clone(), Due::Changed)));
+        left
     }
 
-    fn leave(&mut self, name: &Name) {
-        if self.asked.names().contains(name) {
+    /// Takes a name as gone. Returns it, and what the client had of it.
+    fn leave(&mut self, name: &Name) -> (Name, Option<Thing>) {
+        let had = if self.asked.names().contains(name) {
             // So that it is known to have been told.
-            self.things.insert(name.clone(), Thing::none());
+            self.things.insert(name.clone(), Thing::none())
         } else {
-            self.things.remove(name);
-        }
+            self.things.remove(name)
+        };
+        (name.clone(), had)
     }
 
     /// The version of an answer that holds a part: in delta of that part, else of all that the

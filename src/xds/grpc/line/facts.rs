@@ -26,7 +26,7 @@ impl Line {
         let is_newer = |resource: &Arc<Resource>| {
             let version = resource.encoded(self.flavour).version();
             let latest = self.things.get(name).map(|thing| &thing.latest);
-            !self.refused.is(name, &version)
+            !self.refused.is(name, &Some(version))
                 && !latest.is_some_and(|had| had.is_version(resource, version, self.flavour))
         };
         self.due.contains_key(name) && settled.resource(self.kind, name).is_some_and(is_newer)
@@ -35,7 +35,7 @@ impl Line {
     /// Everything that the client may be using or is about to.
     pub(in crate::xds::grpc) fn in_use(&self) -> impl Iterator<Item = &Arc<Resource>> {
         let things = self.things.values().flat_map(|thing| {
-            let latest = thing.latest.known();
+            let latest = thing.latest.possible();
             thing.accepted.known().into_iter().chain(latest)
         });
         let sent = self.sent.iter().flat_map(|sent| &sent.resources);
@@ -49,9 +49,10 @@ impl Line {
         things.any(|thing| matches!(thing.accepted, Had::Unknown(_)))
     }
 
-    /// What was sent under this name last, or is known to be there.
+    /// What was sent under this name last and not refused, or was accepted.
     pub(in crate::xds::grpc) fn latest(&self, name: &Name) -> Option<&Arc<Resource>> {
-        self.things.get(name)?.latest.known()
+        let thing = self.things.get(name)?;
+        thing.latest.known().or_else(|| thing.accepted.known())
     }
 
     /// What is asked for.

@@ -12,12 +12,15 @@ use crate::xds::limits::Patience;
 #[derive(Debug, Default)]
 pub(super) struct Refused {
     /// By name, where answers hold a part of what is asked for.
-    names: BTreeMap<Name, Refusal<Version>>,
+    names: BTreeMap<Name, Refusal<Content>>,
     /// The version of the whole set, where answers hold everything.
     whole: Option<Refusal<Box<str>>>,
     /// No offer is due before this; none if nothing waits for an offer.
     next_offer: Option<Instant>,
 }
+
+/// The content of one name in a refused answer: a version, or its removal.
+pub(super) type Content = Option<Version>;
 
 /// Refused content.
 #[derive(Debug)]
@@ -63,13 +66,13 @@ impl Refused {
     }
 
     /// Whether the client refused this content of a name, and took nothing else since.
-    pub(super) fn is(&self, name: &Name, content: &Version) -> bool {
+    pub(super) fn is(&self, name: &Name, content: &Content) -> bool {
         let refusal = self.names.get(name);
         refusal.is_some_and(|refusal| refusal.content == *content)
     }
 
     /// Whether this content of a name has to wait for its next offer.
-    pub(super) fn holds(&self, name: &Name, content: &Version) -> bool {
+    pub(super) fn holds(&self, name: &Name, content: &Content) -> bool {
         let refusal = self.names.get(name);
         refusal.is_some_and(|refusal| refusal.content == *content && refusal.offer_at.is_some())
     }
@@ -83,7 +86,7 @@ impl Refused {
     /// Notes a refused answer, name by name.
     pub(super) fn refuse(
         &mut self,
-        contents: impl IntoIterator<Item = (Name, Version)>,
+        contents: impl IntoIterator<Item = (Name, Content)>,
         patience: &Patience,
         now: Instant,
     ) {
@@ -109,11 +112,6 @@ impl Refused {
         }
     }
 
-    /// Notes that a name was taken away.
-    pub(super) fn forget(&mut self, name: &Name) {
-        self.names.remove(name);
-    }
-
     /// Notes that a whole set was sent.
     pub(super) fn sent_whole(&mut self) {
         if let Some(refusal) = &mut self.whole {
@@ -122,7 +120,7 @@ impl Refused {
     }
 
     /// Notes accepted content of a name. Returns whether it differs from the refused one.
-    pub(super) fn accept(&mut self, name: &Name, content: &Version) -> bool {
+    pub(super) fn accept(&mut self, name: &Name, content: &Content) -> bool {
         let refusal = self.names.remove(name);
         refusal.is_some_and(|refusal| refusal.content != *content)
     }

@@ -20,6 +20,8 @@ pub(super) enum Had {
     /// Something that this process did not send; its version, if that is known.
     Unknown(Option<Box<str>>),
     Known(Arc<Resource>),
+    /// This or what was there before it: this was in an answer that the client refused.
+    Doubtful(Arc<Resource>),
 }
 
 impl Thing {
@@ -35,7 +37,24 @@ impl Had {
     pub(super) fn known(&self) -> Option<&Arc<Resource>> {
         match self {
             Self::Known(resource) => Some(resource),
+            Self::Nothing | Self::Unknown(_) | Self::Doubtful(_) => None,
+        }
+    }
+
+    /// The resource that is, or may be, there.
+    pub(super) fn possible(&self) -> Option<&Arc<Resource>> {
+        match self {
+            Self::Known(resource) | Self::Doubtful(resource) => Some(resource),
             Self::Nothing | Self::Unknown(_) => None,
+        }
+    }
+
+    /// The same after a refused answer: nothing is known of what the client made of it.
+    pub(super) fn doubted(self) -> Self {
+        match self {
+            Self::Nothing => Self::Nothing,
+            Self::Unknown(_) => Self::Unknown(None),
+            Self::Known(resource) | Self::Doubtful(resource) => Self::Doubtful(resource),
         }
     }
 
@@ -51,7 +70,7 @@ impl Had {
         flavour: Flavour,
     ) -> bool {
         match self {
-            Self::Nothing | Self::Unknown(None) => false,
+            Self::Nothing | Self::Unknown(None) | Self::Doubtful(_) => false,
             Self::Unknown(Some(had)) => **had == *version.to_string(),
             Self::Known(known) => {
                 Arc::ptr_eq(known, resource) || known.encoded(flavour).version() == version

@@ -1,9 +1,11 @@
 //! What a client makes of the answers on a line: accepted, rejected, offered again.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 
 use super::refused::Offers;
-use super::thing::Had;
+use super::thing::{Had, Thing};
 use super::{Due, Heard, Line, Sent};
 use crate::snapshot::{Kind, Name, Version};
 use crate::xds::grpc::said::{Said, Verdict};
@@ -39,12 +41,20 @@ impl Line {
         for resource in sent.resources {
             let name = resource.name();
             if !self.refused.is_empty() {
-                let content = resource.encoded(self.flavour).version();
+                let content = Some(resource.encoded(self.flavour).version());
                 is_better |= self.accept_refused(name, content);
             }
             if let Some(thing) = self.things.get_mut(name) {
+                if let Had::Doubtful(doubtful) = &thing.latest
+                    && Arc::ptr_eq(doubtful, &resource)
+                {
+                    thing.latest = Had::Known(resource.clone());
+                }
                 thing.accepted = Had::Known(resource);
             }
+        }
+        for (name, _) in &sent.left {
+            is_better |= self.accept_refused(name, None);
         }
         if is_better {
             // Nobody knows which part of an answer was not taken: it may have been this one.
@@ -64,7 +74,7 @@ impl Line {
     }
 
     /// Notes that a name was accepted. Returns whether it was rejected before with another content.
-    fn accept_refused(&mut self, name: &Name, content: Version) -> bool {
+    fn accept_refused(&mut self, name: &Name, content: Option<Version>) -> bool {
         match self.kind {
             // Envoy accepts the same secret when it is given it again, and goes on without it.
             Kind::Secret if self.refused.is(name, &content) => false,
@@ -74,7 +84,8 @@ impl Line {
         }
     }
 
-    /// Takes in that an answer was rejected.
+    /// Takes in that an answer was rejected. Envoy applies the good part of an answer that it
+    /// rejects, so that nothing is known of any name in it.
     fn reject(&mut self, sent: Sent, text: Box<str>, patience: &Patience, now: Instant) -> Heard {
         let mut refused = Vec::new();
         for resource in sent.resources {
@@ -83,9 +94,26 @@ impl Line {
             let thing = self.things.get_mut(name);
             if let Some(thing) = thing.filter(|thing| thing.latest.is(&resource)) {
                 let version = resource.encoded(self.flavour).version();
-                refused.push((name.clone(), version));
-                thing.latest = thing.accepted.clone();
+                refused.push((name.clone(), Some(version)));
+                thing.latest = Had::Doubtful(resource);
             }
+        }
+        for (name, had) in sent.left {
+            let now_there = self.things.get(&name);
+            let is_gone = now_there.is_none_or(|thing| matches!(thing.latest, Had::Nothing));
+            if !is_gone || !self.asked.includes(&name) {
+                continue;
+            }
+            match had {
+                Some(had) => {
+                    let latest = had.latest.doubted();
+                    self.things.insert(name.clone(), Thing { latest, ..had });
+                }
+                None => {
+                    self.things.remove(&name);
+                }
+            }
+            refused.push((name, None));
         }
         if !self.is_complete() {
             self.refused.refuse(refused, patience, now);
@@ -94,7 +122,7 @@ impl Line {
             self.refused.refuse_whole(version, patience, now);
         }
         if self.version.as_ref() == Some(&sent.version) {
-            self.version = self.accepted_version.clone();
+            self.version = None;
         }
         self.rejection = Some(text.clone());
         self.nacks += 1;
