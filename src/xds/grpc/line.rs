@@ -189,20 +189,20 @@ impl Line {
         match said.wish {
             Wish::World { names, version } => {
                 let first = self.asked.is_new();
-                let before = self.asked.clone();
-                self.asked.set(names);
-                self.forget_unasked();
+                let was_whole = self.asked.is_whole();
+                let change = self.asked.set(names);
+                if change.is_less {
+                    self.forget_unasked();
+                }
                 if first && !version.is_empty() {
                     self.claim = Some(version);
                 }
-                if self.asked.is_whole() && !before.is_whole() {
+                if self.asked.is_whole() && !was_whole {
                     self.seen = None;
                     self.answer_due = true;
                 }
-                let added = self.asked.names().difference(before.names());
-                for name in added {
-                    self.due.insert(name.clone(), Due::Owed);
-                }
+                let added = change.added.into_iter();
+                self.due.extend(added.map(|name| (name, Due::Owed)));
             }
             Wish::Changes {
                 subscribe,
@@ -241,7 +241,9 @@ impl Line {
                     self.seen = None;
                     self.answer_due |= !known;
                 }
-                self.forget_unasked();
+                if !gone.is_empty() || (was_whole && !self.asked.is_whole()) {
+                    self.forget_unasked();
+                }
                 if self.asked.is_whole() {
                     self.due
                         .extend(gone.into_iter().map(|name| (name, Due::Owed)));
@@ -251,7 +253,8 @@ impl Line {
         heard
     }
 
-    /// Forgets what is not asked for any more.
+    /// Forgets what is not asked for any more. Looks at all that the client has, so this is for
+    /// requests that ask for less than before.
     fn forget_unasked(&mut self) {
         let asked = &self.asked;
         if asked.is_whole() {
@@ -260,6 +263,11 @@ impl Line {
         self.things.retain(|name, _| asked.includes(name));
         self.due.retain(|name, _| asked.includes(name));
         self.refused.retain(|name| asked.includes(name));
+        let is_unasked = |resource: &Arc<Resource>| !asked.includes(resource.name());
+        let mut gate = self.gate.iter();
+        if gate.any(|gate| gate.first.resources.iter().any(is_unasked)) {
+            self.gate = None;
+        }
         if asked.names().is_empty() {
             self.refused = Refused::default();
             self.answer_due = false;

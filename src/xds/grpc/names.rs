@@ -1,6 +1,7 @@
 //! The names that a client asks for on one line, wildcards included. Pure.
 
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use crate::snapshot::{Kind, Name};
 
@@ -14,6 +15,17 @@ pub(super) struct Asked {
     state: State,
     whole: bool,
     names: BTreeSet<Name>,
+    /// The length and digest of the last whole list of names.
+    list: Option<(usize, u64)>,
+}
+
+/// The difference that one request makes to what is asked for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Change {
+    /// The names that were not asked for by name before.
+    pub(super) added: Vec<Name>,
+    /// Whether anything is asked for no more.
+    pub(super) is_less: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +46,7 @@ impl Asked {
             state: State::New,
             whole: false,
             names: BTreeSet::new(),
+            list: None,
         }
     }
 
@@ -57,16 +70,29 @@ impl Asked {
         self.whole || self.names.contains(name)
     }
 
-    /// Replaces everything by a whole list.
-    pub(super) fn set(&mut self, names: Vec<Name>) {
+    /// Replaces everything by a whole list. A client repeats its list whenever it speaks about an
+    /// answer, so the same list again costs no look at what is asked for.
+    pub(super) fn set(&mut self, names: Vec<Name>) -> Change {
+        let list = Some((names.len(), digest(&names)));
+        if self.list == list {
+            return Change::default();
+        }
+        self.list = list;
         if !names.is_empty() {
             self.state = State::Named;
         } else if self.state == State::New {
             self.state = State::Nameless;
         }
         let explicit = names.iter().any(|name| **name == *WILDCARD);
-        self.whole = self.has_wildcard() && (explicit || self.state == State::Nameless);
-        self.names = names.into_iter().filter(is_name).collect();
+        let whole = self.has_wildcard() && (explicit || self.state == State::Nameless);
+        let names: BTreeSet<Name> = names.into_iter().filter(is_name).collect();
+        let change = Change {
+            added: names.difference(&self.names).cloned().collect(),
+            is_less: (self.whole && !whole) || !self.names.is_subset(&names),
+        };
+        self.whole = whole;
+        self.names = names;
+        change
     }
 
     /// Adds names. The first request of all asks for everything if it names nothing.
@@ -96,6 +122,13 @@ impl Asked {
             Kind::Endpoint | Kind::Route | Kind::Secret => false,
         }
     }
+}
+
+/// The digest of a list of names. Who makes two lists collide harms itself alone.
+fn digest(names: &[Name]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    names.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Whether this names one resource. An empty name is how some clients unsubscribe from all.
