@@ -22,7 +22,7 @@ use crate::intent::{self, AppIntent, PortIntent, Standing, app_intent};
 use crate::snapshot::{Flavour, Kind, Name, Resource, Snapshot};
 use crate::state::app::AppId;
 use crate::state::problem::Problem;
-use crate::state::{self, AppState, State};
+use crate::state::{self, AppState, ContestedAddresses, State};
 use conflicts::{Chains, settle_names};
 use routes::{Routes, Table};
 
@@ -127,6 +127,7 @@ impl Config {
 pub struct Projection {
     intent_config: intent::Config,
     config: Arc<Config>,
+    contested: ContestedAddresses,
     intents: BTreeMap<AppId, AppIntent>,
     /// The apps whose intents have problems.
     troubled: BTreeSet<AppId>,
@@ -178,6 +179,7 @@ impl Projection {
         let mut projection = Self {
             intent_config,
             config,
+            contested: ContestedAddresses::default(),
             intents: BTreeMap::new(),
             troubled: BTreeSet::new(),
             apps: AppCounts::default(),
@@ -205,7 +207,9 @@ impl Projection {
     /// Goes from `before`, the state that this is the projection of, to `after`.
     pub fn project(&mut self, before: &State, after: &State) -> Changed {
         let mut step = Step::default();
-        for id in before.changed_apps(after) {
+        let mut changed = before.changed_apps(after);
+        self.contested.follow(before, after, &mut changed);
+        for id in changed {
             self.project_app(after, &id, &mut step);
         }
         if !before.shares_certificates_with(after) {
@@ -242,8 +246,10 @@ impl Projection {
     fn project_app(&mut self, state: &State, id: &AppId, step: &mut Step) {
         let before = self.intents.remove(id);
         let app = state.apps().get(id);
-        let asks =
-            |app: &Arc<AppState>| app_intent(&self.intent_config, state, app, before.as_ref());
+        let asks = |app: &Arc<AppState>| {
+            let app = self.contested.without_displaced(state, app);
+            app_intent(&self.intent_config, state, &app, before.as_ref())
+        };
         let after = app.map(asks);
         if let Some(before) = &before {
             *self.apps.of(before.standing()) -= 1;

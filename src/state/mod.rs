@@ -9,6 +9,7 @@ pub mod certificate;
 pub mod event;
 pub mod problem;
 
+mod contested;
 mod lists;
 mod tasks;
 #[cfg(test)]
@@ -28,6 +29,7 @@ use certificate::Certificate;
 use event::{Event, Source, Stale};
 use problem::{Problem, Reason, Subject};
 
+pub use contested::ContestedAddresses;
 pub use tasks::AppState;
 
 /// Everything that is known. Cheap to clone: parts that did not change are shared.

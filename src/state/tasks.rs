@@ -136,6 +136,15 @@ impl AppState {
         app
     }
 
+    /// The app without these tasks, as far as its endpoints are concerned: past definitions stay.
+    pub(super) fn without(&self, tasks: &[&TaskId]) -> Self {
+        let mut app = self.clone();
+        for id in tasks {
+            app.tasks.remove(*id);
+        }
+        app
+    }
+
     /// The app with a past definition that was asked for.
     pub(super) fn with_definition(&self, version: AppVersion, layout: Option<Arc<Layout>>) -> Self {
         let mut app = self.clone();
