@@ -120,8 +120,11 @@ impl Pipeline {
             state = next;
             self.stale.extend(stale);
         }
-        if self.stale.len() > STALE_LIMIT {
-            self.stale = [Stale::Everything(Default::default())].into();
+        // Agents are not in a list's place: nobody but the state knows that they are in use.
+        let listable = |stale: &&Stale| !matches!(stale, Stale::Agent(_));
+        if self.stale.iter().filter(listable).count() > STALE_LIMIT {
+            self.stale.retain(|stale| !listable(&stale));
+            self.stale.insert(Stale::Everything(Default::default()));
         }
         self.state = state;
         self.announce(&before);

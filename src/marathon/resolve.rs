@@ -1,6 +1,6 @@
 //! Resolves the agents' names aside from everything else, and again when their time is over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::io;
 use std::net::IpAddr;
@@ -22,7 +22,7 @@ const AT_A_TIME: usize = 8;
 const LOOKUP_LIMIT: Duration = Duration::from_secs(15);
 
 /// How long a name that nobody mentions is still looked up. Lists mention every agent that is in
-/// use, several times in this span.
+/// use, several times in this span; where none comes, the state does when it is told.
 const UNMENTIONED_LIMIT: Duration = Duration::from_secs(3600);
 
 type LookedUp = io::Result<Vec<IpAddr>>;
@@ -31,7 +31,53 @@ type LookedUp = io::Result<Vec<IpAddr>>;
 pub(super) type Lookup =
     Arc<dyn Fn(AgentHost) -> Pin<Box<dyn Future<Output = LookedUp> + Send>> + Send + Sync>;
 
-/// The names of agents and what they resolved to.
+/// What the resolver found out.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// A name has these addresses now; none: it never had one.
+    Resolved(AgentHost, Vec<IpAddr>),
+    /// Nobody mentioned these for long: they are not looked up any more.
+    Idle(Vec<AgentHost>),
+}
+
+/// News that wait for room: the newest of each name.
+#[derive(Debug, Default)]
+pub(super) struct PendingNews {
+    resolved: BTreeMap<AgentHost, Vec<IpAddr>>,
+    idle: BTreeSet<AgentHost>,
+}
+
+impl PendingNews {
+    pub(super) fn is_empty(&self) -> bool {
+        self.resolved.is_empty() && self.idle.is_empty()
+    }
+
+    pub(super) fn add(&mut self, news: News) {
+        match news {
+            News::Resolved(host, addresses) => {
+                self.idle.remove(&host);
+                self.resolved.insert(host, addresses);
+            }
+            News::Idle(hosts) => {
+                for host in hosts {
+                    self.resolved.remove(&host);
+                    self.idle.insert(host);
+                }
+            }
+        }
+    }
+
+    pub(super) fn events(self) -> Vec<Event> {
+        let resolved = self.resolved.into_iter();
+        let resolved = resolved.map(|(host, addresses)| Event::HostResolved { host, addresses });
+        let idle =
+            (!self.idle.is_empty()).then(|| Event::HostsIdle(self.idle.into_iter().collect()));
+        resolved.chain(idle).collect()
+    }
+}
+
+/// When each agent's name is to be looked up, and what was last said of it. The memory of
+/// addresses is the state's.
 pub(super) struct Resolver {
     lookup: Lookup,
     lifetime: Duration,
@@ -40,6 +86,8 @@ pub(super) struct Resolver {
     /// When some name may be due: they are not looked through for every event that is heard.
     scan_at: Option<Instant>,
     lookups: JoinSet<(AgentHost, LookedUp)>,
+    /// Names that were given up and of which this was not said yet.
+    idle: Vec<AgentHost>,
 }
 
 struct Host {
@@ -64,11 +112,12 @@ impl Resolver {
             hosts: BTreeMap::new(),
             scan_at: None,
             lookups: JoinSet::new(),
+            idle: Vec::new(),
         }
     }
 
     /// A host was mentioned. A literal address needs no resolving.
-    fn mention(&mut self, host: &AgentHost) {
+    pub(super) fn mention(&mut self, host: &AgentHost) {
         let now = Instant::now();
         match self.hosts.get_mut(host) {
             Some(known) => known.mentioned = now,
@@ -111,6 +160,7 @@ impl Resolver {
                 | Event::InstanceGone { .. }
                 | Event::HealthChanged { .. }
                 | Event::HostResolved { .. }
+                | Event::HostsIdle(_)
                 | Event::CertificatesRead { .. } => {}
             }
         }
@@ -122,11 +172,14 @@ impl Resolver {
         }
     }
 
-    /// Waits for the next name to have new addresses. Loses nothing when it is dropped.
-    pub(super) async fn next(&mut self) -> (AgentHost, Vec<IpAddr>) {
+    /// Waits for the next news. Loses nothing when it is dropped.
+    pub(super) async fn next(&mut self) -> News {
         loop {
             if self.scan_at.is_some_and(|at| at <= Instant::now()) {
                 self.scan_at = self.start_due();
+            }
+            if !self.idle.is_empty() {
+                return News::Idle(std::mem::take(&mut self.idle));
             }
             tokio::select! {
                 Some(looked_up) = self.lookups.join_next() => {
@@ -140,7 +193,7 @@ impl Resolver {
                         },
                     };
                     if let Some(addresses) = self.learn(&host, result) {
-                        return (host, addresses);
+                        return News::Resolved(host, addresses);
                     }
                 }
                 () = until(self.scan_at) => {}
@@ -152,8 +205,9 @@ impl Resolver {
     /// end is started then.
     fn start_due(&mut self) -> Option<Instant> {
         let now = Instant::now();
-        self.hosts
-            .retain(|_, host| now.duration_since(host.mentioned) < UNMENTIONED_LIMIT);
+        let is_idle = |host: &Host| now.duration_since(host.mentioned) >= UNMENTIONED_LIMIT;
+        let idle = self.hosts.extract_if(.., |_, host| is_idle(host));
+        self.idle.extend(idle.map(|(name, _)| name));
         let mut next = None;
         for (name, host) in &mut self.hosts {
             let Some(due) = host.due else {
@@ -252,8 +306,10 @@ mod tests {
     }
 
     async fn addresses(resolver: &mut Resolver) -> Vec<String> {
-        let (_, addresses) = resolver.next().await;
-        addresses.iter().map(ToString::to_string).collect()
+        match resolver.next().await {
+            News::Resolved(_, addresses) => addresses.iter().map(ToString::to_string).collect(),
+            News::Idle(hosts) => panic!("{hosts:?} are mentioned"),
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -296,6 +352,39 @@ mod tests {
         resolver.mention(&AgentHost::from("agent"));
         assert_eq!(addresses(&mut resolver).await, ["10.0.0.1"]);
         assert_eq!(addresses(&mut resolver).await, ["10.0.0.2"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_that_nobody_mentions_is_given_up_and_this_is_said() {
+        let mut resolver = resolver(vec![Some(vec!["10.0.0.1"])]);
+        let agent = AgentHost::from("agent");
+        resolver.mention(&agent);
+        let begun = Instant::now();
+        assert_eq!(addresses(&mut resolver).await, ["10.0.0.1"]);
+        assert_eq!(resolver.next().await, News::Idle(vec![agent.clone()]));
+        let idle = begun.elapsed();
+        assert!(idle >= UNMENTIONED_LIMIT && idle < UNMENTIONED_LIMIT + LIFETIME * 2);
+        let silence = tokio::time::timeout(UNMENTIONED_LIMIT * 3, resolver.next()).await;
+        assert!(silence.is_err());
+        // Mentioned again, it is said again.
+        resolver.mention(&agent);
+        assert_eq!(addresses(&mut resolver).await, ["10.0.0.1"]);
+    }
+
+    #[test]
+    fn of_each_name_the_newest_is_said() {
+        let host = |name: &str| AgentHost::from(name);
+        let address: IpAddr = [10, 0, 0, 1].into();
+        let mut said = PendingNews::default();
+        assert!(said.is_empty());
+        said.add(News::Resolved(host("a"), vec![]));
+        said.add(News::Idle(vec![host("a"), host("b")]));
+        said.add(News::Resolved(host("b"), vec![address]));
+        let resolved = Event::HostResolved {
+            host: host("b"),
+            addresses: vec![address],
+        };
+        assert_eq!(said.events(), [resolved, Event::HostsIdle(vec![host("a")])]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -111,6 +111,8 @@ impl Wanted {
             Stale::Definition(app, version) => {
                 self.parts.insert(Asked::Definition(app, version));
             }
+            // Not Marathon is asked for that.
+            Stale::Agent(_) => {}
         }
         false
     }

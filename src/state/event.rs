@@ -63,9 +63,13 @@ pub enum Event {
     HostResolved {
         /// The agent's name.
         host: AgentHost,
-        /// Its addresses in the order of preference; none when the name does not resolve.
+        /// Its addresses in the order of preference; none when the name does not resolve, which
+        /// changes nothing where an address is known.
         addresses: Vec<IpAddr>,
     },
+    /// No fact has mentioned these agents for a long time: their names are not looked up any more.
+    /// Their addresses are forgotten, except those of agents that a known task runs on.
+    HostsIdle(Vec<AgentHost>),
     /// The certificates of one source were read: they replace what was known from there.
     CertificatesRead {
         /// Where they were read.
@@ -163,4 +167,6 @@ pub enum Stale {
     App(AppId),
     /// A past version of an app's definition.
     Definition(AppId, AppVersion),
+    /// The addresses of an agent that is in use.
+    Agent(AgentHost),
 }

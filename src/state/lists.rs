@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::app::{AgentHost, AppId, Health, Task};
+use super::app::{AppId, Health, Task};
 use super::event::{List, ListedApp, Purpose, Stale, UnreadableApp};
 use super::{AppState, State};
 
@@ -37,7 +37,6 @@ impl State {
             self.note_unreadable(app);
         }
         self.synced = true;
-        self.forget_unused_hosts();
     }
 
     /// The apps below a group were listed.
@@ -90,24 +89,6 @@ impl State {
             .filter(|id| part(id) && !listed.contains(id))
             .cloned()
             .collect()
-    }
-
-    fn forget_unused_hosts(&mut self) {
-        let used: BTreeSet<&AgentHost> = self
-            .apps
-            .values()
-            .flat_map(|app| app.tasks().values())
-            .filter_map(|task| task.host.as_ref())
-            .collect();
-        let unused: Vec<AgentHost> = self
-            .hosts
-            .keys()
-            .filter(|host| !used.contains(host))
-            .cloned()
-            .collect();
-        for host in unused {
-            self.hosts.remove(&host);
-        }
     }
 }
 

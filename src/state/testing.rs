@@ -131,6 +131,9 @@ pub(crate) fn events() -> impl Strategy<Value = Event> {
         1 => (select(vec!["agent-1", "agent-2"]), vec(addresses(), 0..3)).prop_map(
             |(host, addresses)| Event::HostResolved { host: host.into(), addresses }
         ),
+        1 => select(vec!["agent-1", "agent-2"]).prop_map(|host| {
+            Event::HostsIdle(vec![host.into()])
+        }),
     ]
 }
 

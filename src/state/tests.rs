@@ -354,22 +354,88 @@ fn a_task_of_a_newer_definition_asks_for_the_app() {
     assert_eq!(stale, [Stale::App("/a".into())]);
 }
 
-#[test]
-fn a_change_of_an_agents_address_changes_the_apps_on_it() {
-    let on = |host: &str| Task {
+fn resolved(host: &str, addresses: &[[u8; 4]]) -> Event {
+    Event::HostResolved {
+        host: host.into(),
+        addresses: addresses.iter().map(|ip| IpAddr::from(*ip)).collect(),
+    }
+}
+
+fn on(host: &str) -> Task {
+    Task {
         host: Some(host.into()),
         ..task("t", 1)
-    };
+    }
+}
+
+#[test]
+fn a_list_without_its_tasks_and_a_failed_look_up_leave_an_agents_address() {
+    let address = [IpAddr::from([10, 0, 0, 1])];
+    let busy = Event::Synced(list(vec![listed(app("/a"), vec![on("agent-1")])]));
+    let idle = Event::Synced(list(vec![listed(app("/a"), vec![])]));
+    let state = state_after([
+        busy.clone(),
+        resolved("agent-1", &[[10, 0, 0, 1]]),
+        idle,
+        Event::Synced(List {
+            purpose: Purpose::Confirmation,
+            ..List::default()
+        }),
+        resolved("agent-1", &[]),
+    ]);
+    assert_eq!(*state.addresses(&"agent-1".into()), address);
+    let (state, stale) = then(&state, busy);
+    assert!(state.hosts_looked_up());
+    assert_eq!(state.problems(), []);
+    assert_eq!(stale, []);
+}
+
+#[test]
+fn an_idle_agent_is_forgotten_unless_a_task_is_on_it() {
+    let all = vec![
+        listed(app("/a"), vec![on("busy")]),
+        listed(app("/b"), vec![on("unresolved")]),
+    ];
+    let state = state_after([
+        Event::Synced(list(all)),
+        resolved("busy", &[[10, 0, 0, 1]]),
+        resolved("idle", &[[10, 0, 0, 2]]),
+        resolved("unresolved", &[]),
+    ]);
+    let hosts = ["busy", "idle", "unresolved", "unheard-of"].map(AgentHost::from);
+    let (state, stale) = then(&state, Event::HostsIdle(hosts.to_vec()));
+    assert_eq!(
+        stale,
+        ["busy", "unresolved"].map(|host| Stale::Agent(host.into()))
+    );
+    assert_eq!(state.addresses(&"busy".into()).len(), 1);
+    assert!(state.addresses(&"idle".into()).is_empty());
+    assert!(state.hosts_looked_up());
+}
+
+#[test]
+fn an_agent_without_an_address_is_a_problem_while_a_task_is_on_it() {
+    let with = |tasks| Event::AppChanged(listed(app("/a"), tasks));
+    let none = state_after([with(vec![]), resolved("agent-1", &[])]);
+    assert_eq!(none.problems(), []);
+    let (some, _) = then(&none, with(vec![on("agent-1")]));
+    assert_eq!(some.problems()[0].reason, Reason::UnresolvedAgent);
+    assert!(!none.shares_problems_with(&some) && !some.shares_problems_with(&none));
+    let (other, _) = then(&some, Event::AppChanged(listed(app("/b"), vec![])));
+    assert!(some.shares_problems_with(&other), "it is about another app");
+    let (good, _) = then(&some, resolved("agent-1", &[[10, 0, 0, 1]]));
+    assert_eq!(good.problems(), []);
+    assert!(!some.shares_problems_with(&good));
+}
+
+#[test]
+fn a_change_of_an_agents_address_changes_the_apps_on_it() {
     let all = vec![
         listed(app("/a"), vec![on("agent-1")]),
         listed(app("/b"), vec![on("agent-2")]),
     ];
     let before = state_after([Event::Synced(list(all))]);
-    let resolved = Event::HostResolved {
-        host: "agent-1".into(),
-        addresses: vec![[10, 0, 0, 1].into()],
-    };
-    let (after, _) = then(&before, resolved);
+    let (after, _) = then(&before, resolved("agent-1", &[[10, 0, 0, 1]]));
     assert_eq!(
         *after.addresses(&"agent-1".into()),
         [IpAddr::from([10, 0, 0, 1])]

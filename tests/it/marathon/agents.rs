@@ -1,11 +1,13 @@
 //! Journeys of agents that are lost, replaced, or known by names.
 
+use std::net::Ipv4Addr;
 use std::num::NonZeroU32;
 
 use marathon_envoy::commands::bootstrap::Transport;
 use marathon_envoy::commands::demo::stage::Stage;
 use marathon_envoy::sim::backend::{Backend, Identity};
 use marathon_envoy::sim::load::{Answer, Cause, Load, Pace, Target};
+use marathon_envoy::sim::marathon::AgentConfig;
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -114,5 +116,66 @@ async fn an_address_that_another_app_was_given(transport: Transport) {
     let of_others = report.failed.get(&Cause::Body).copied().unwrap_or(0);
     assert_eq!(of_others, 0, "{}", report.words());
     assert!(report.ok > 0);
+    stage.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_task_on_a_fresh_agent_while_a_list_is_on_its_way_over_rest() {
+    a_task_on_a_fresh_agent_while_a_list_is_on_its_way(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn a_task_on_a_fresh_agent_while_a_list_is_on_its_way_over_ads_delta() {
+    a_task_on_a_fresh_agent_while_a_list_is_on_its_way(Transport::AdsDelta).await;
+}
+
+/// The list that is on its way knows nothing of the agent, which is known by its name.
+async fn a_task_on_a_fresh_agent_while_a_list_is_on_its_way(transport: Transport) {
+    let mut stage = stage(|plan| {
+        plan.transport = transport;
+        plan.marathon.patience = LIMIT;
+        plan.marathon.agents = vec![
+            AgentConfig::at(Ipv4Addr::new(127, 0, 0, 2)),
+            AgentConfig {
+                hostname: "localhost".to_owned(),
+                ..AgentConfig::at(Ipv4Addr::LOCALHOST)
+            },
+        ];
+    })
+    .await;
+    stage.marathon().lose_agent(1);
+    stage
+        .marathon()
+        .create_app(app("/web", "web.test", 1))
+        .await
+        .unwrap();
+    spread(&mut stage, "/web", 1).await;
+
+    let asked = stage.marathon().request_count("GET", "/v2/apps");
+    stage.marathon().hold_lists(true);
+    stage.marathon().cut_streams();
+    let marathon = stage.marathon();
+    let on_its_way = marathon.wait_until("a list is asked for", |_| {
+        marathon.request_count("GET", "/v2/apps") > asked
+    });
+    on_its_way.await.unwrap();
+    stage.marathon().return_agent(1);
+    stage.marathon().scale("/web", 2).await.unwrap();
+    spread(&mut stage, "/web", 2).await;
+    let both = endpoints_of(&mut stage, "/web_0").await;
+    assert!(
+        both.iter()
+            .any(|address| address.ip() == Ipv4Addr::LOCALHOST)
+    );
+
+    stage.marathon().hold_lists(false);
+    // What comes after the list is live only after it was taken.
+    stage
+        .marathon()
+        .create_app(app("/next", "next.test", 1))
+        .await
+        .unwrap();
+    served_by(&mut stage, "next.test", "/", "/next").await;
+    assert_eq!(endpoints_of(&mut stage, "/web_0").await, both);
     stage.stop().await.unwrap();
 }
