@@ -208,6 +208,7 @@ impl Daemon {
         let proxies = xds::Proxies::new(xds::Limits::default(), metrics.clone());
         let sources = self.settings.sources();
         let pipeline = Pipeline::new(
+            self.settings.pipeline,
             State::new(self.settings.state),
             Projection::new(self.settings.intent, self.settings.resources),
             publisher,

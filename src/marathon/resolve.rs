@@ -11,12 +11,17 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::backoff::jittered;
+use crate::backoff::{Backoff, jittered};
 use crate::state::app::AgentHost;
 use crate::state::event::{Event, List, ListedApp};
 
-/// Look-ups at a time: each may hold a thread of the system's resolver.
-const AT_A_TIME: usize = 8;
+/// Look-ups at a time: each may hold a thread of the system's resolver, of which there are 512.
+/// A thousand names at 50 ms each take 1.6 s, which a first publication waits for.
+const AT_A_TIME: usize = 32;
+
+/// How many of these may be for names whose last look-up failed: where DNS is silent each takes
+/// all of its time, and a name that was never asked for must not wait for that.
+const RETRIES_AT_A_TIME: usize = 8;
 
 /// How long one look-up may take; the system's resolver gives up after about as long.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(15);
@@ -96,6 +101,19 @@ struct Host {
     mentioned: Instant,
     /// What was last said of it; none when nothing was.
     said: Option<Vec<IpAddr>>,
+    last: Last,
+    backoff: Backoff,
+}
+
+/// How the last look-up of a name ended. In this order names take their turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Last {
+    /// There was none.
+    Never,
+    /// With addresses.
+    Good,
+    /// Without.
+    Failed,
 }
 
 impl Resolver {
@@ -127,6 +145,8 @@ impl Resolver {
                     due: Some(now),
                     mentioned: now,
                     said: None,
+                    last: Last::Never,
+                    backoff: Backoff::new(self.retry, self.lifetime),
                 };
                 self.hosts.insert(host.clone(), new);
                 self.scan_at = Some(now);
@@ -208,21 +228,30 @@ impl Resolver {
         let is_idle = |host: &Host| now.duration_since(host.mentioned) >= UNMENTIONED_LIMIT;
         let idle = self.hosts.extract_if(.., |_, host| is_idle(host));
         self.idle.extend(idle.map(|(name, _)| name));
-        let mut next = None;
+        let under_way = self.hosts.values().filter(|host| host.due.is_none());
+        let mut retries = under_way.filter(|host| host.last == Last::Failed).count();
+        let mut next: Option<Instant> = None;
+        let mut due: Vec<(Last, Instant, &AgentHost, &mut Host)> = Vec::new();
         for (name, host) in &mut self.hosts {
-            let Some(due) = host.due else {
-                continue;
-            };
-            if due > now {
-                next = Some(next.map_or(due, |next: Instant| next.min(due)));
-            } else if self.lookups.len() < AT_A_TIME {
-                host.due = None;
-                let (name, lookup) = (name.clone(), (self.lookup)(name.clone()));
-                self.lookups.spawn(async move {
-                    let limited = tokio::time::timeout(LOOKUP_LIMIT, lookup).await;
-                    (name, limited.unwrap_or(Err(io::ErrorKind::TimedOut.into())))
-                });
+            match host.due {
+                Some(at) if at > now => next = Some(next.map_or(at, |next| next.min(at))),
+                Some(at) => due.push((host.last, at, name, host)),
+                None => {}
             }
+        }
+        due.sort_by_key(|(last, at, name, _)| (*last, *at, *name));
+        for (last, _, name, host) in due {
+            let is_retry = last == Last::Failed;
+            if self.lookups.len() >= AT_A_TIME || (is_retry && retries >= RETRIES_AT_A_TIME) {
+                break;
+            }
+            retries += usize::from(is_retry);
+            host.due = None;
+            let (name, lookup) = (name.clone(), (self.lookup)(name.clone()));
+            self.lookups.spawn(async move {
+                let limited = tokio::time::timeout(LOOKUP_LIMIT, lookup).await;
+                (name, limited.unwrap_or(Err(io::ErrorKind::TimedOut.into())))
+            });
         }
         next
     }
@@ -238,10 +267,13 @@ impl Resolver {
                 addresses.sort_unstable();
                 addresses.dedup();
                 host.due = Some(now + jittered(self.lifetime, &mut rand::rng()));
+                host.last = Last::Good;
+                host.backoff.reset();
                 addresses
             }
             failed => {
-                host.due = Some(now + jittered(self.retry, &mut rand::rng()));
+                host.due = Some(now + host.backoff.wait(&mut rand::rng()));
+                host.last = Last::Failed;
                 let error = failed.err().map(|e| e.to_string()).unwrap_or_default();
                 match &host.said {
                     None => {
@@ -352,6 +384,68 @@ mod tests {
         resolver.mention(&AgentHost::from("agent"));
         assert_eq!(addresses(&mut resolver).await, ["10.0.0.1"]);
         assert_eq!(addresses(&mut resolver).await, ["10.0.0.2"]);
+    }
+
+    /// Names that begin with `silent` are never answered; all others at once. Each that is asked
+    /// for goes to the sender.
+    fn half_silent(asked: std::sync::mpsc::Sender<String>) -> Resolver {
+        let lookup: Lookup = Arc::new(move |host| {
+            let name = host.as_str().to_owned();
+            asked.send(name.clone()).unwrap();
+            Box::pin(async move {
+                if name.starts_with("silent") {
+                    std::future::pending::<()>().await;
+                }
+                Ok(vec![[10, 0, 0, 1].into()])
+            })
+        });
+        Resolver::with(lookup, LIFETIME, RETRY)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn names_that_were_never_asked_for_go_before_silent_ones() {
+        const SILENT: usize = AT_A_TIME * 3;
+        let (sender, asked) = std::sync::mpsc::channel();
+        let mut resolver = half_silent(sender);
+        for number in 0..SILENT {
+            resolver.mention(&AgentHost::from(format!("silent-{number:03}").as_str()));
+        }
+        let mut failed = BTreeSet::new();
+        let begun = Instant::now();
+        while failed.len() < SILENT {
+            match resolver.next().await {
+                News::Resolved(host, addresses) if addresses.is_empty() => failed.insert(host),
+                news @ (News::Resolved(..) | News::Idle(_)) => panic!("{news:?}"),
+            };
+        }
+        let took = begun.elapsed();
+        assert!(took < LOOKUP_LIMIT * 3 + Duration::from_secs(1), "{took:?}");
+        // By now as many silent ones are asked again as may be.
+        let later = tokio::time::timeout(LOOKUP_LIMIT * 5, resolver.next()).await;
+        assert!(later.is_err(), "{later:?}");
+        let again = asked.try_iter().skip(SILENT).count();
+        assert!(again >= RETRIES_AT_A_TIME, "{again}");
+        let mentioned = Instant::now();
+        resolver.mention(&AgentHost::from("good"));
+        assert_eq!(addresses(&mut resolver).await, ["10.0.0.1"]);
+        assert!(mentioned.elapsed() < Duration::from_secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_that_goes_on_failing_is_tried_less_and_less() {
+        let tries = Arc::new(Mutex::new(0));
+        let counted = tries.clone();
+        let lookup: Lookup = Arc::new(move |_| {
+            *counted.lock().unwrap() += 1;
+            Box::pin(std::future::ready(Err(io::Error::other("no such name"))))
+        });
+        let mut resolver = Resolver::with(lookup, LIFETIME, RETRY);
+        resolver.mention(&AgentHost::from("agent"));
+        assert!(addresses(&mut resolver).await.is_empty());
+        let hour = tokio::time::timeout(LIFETIME * 50, resolver.next()).await;
+        assert!(hour.is_err());
+        let tries = *tries.lock().unwrap();
+        assert!((50..=115).contains(&tries), "{tries}");
     }
 
     #[tokio::test(start_paused = true)]

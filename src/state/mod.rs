@@ -182,18 +182,17 @@ impl State {
         }
     }
 
-    /// Whether every agent that has tasks is known by its address, or its name was looked up, with
-    /// whatever result. Looks at every task.
-    pub fn hosts_looked_up(&self) -> bool {
-        let mut tasks = self.apps.values().flat_map(|app| app.tasks().values());
-        tasks.all(|task| match &task.host {
-            Some(host) => {
-                self.hosts.contains_key(host)
-                    || self.unresolved.contains(host)
-                    || host.as_str().parse::<IpAddr>().is_ok()
-            }
-            None => true,
-        })
+    /// The agents with tasks that are known by a name which was not looked up yet, with whatever
+    /// result. Looks at every task.
+    pub fn unanswered_hosts(&self) -> BTreeSet<AgentHost> {
+        let tasks = self.apps.values().flat_map(|app| app.tasks().values());
+        let hosts = tasks.filter_map(|task| task.host.as_ref());
+        let unanswered = hosts.filter(|host| {
+            !self.hosts.contains_key(*host)
+                && !self.unresolved.contains(*host)
+                && host.as_str().parse::<IpAddr>().is_err()
+        });
+        unanswered.cloned().collect()
     }
 
     /// Forgets the agents that no known task runs on, and asks for the others again.
@@ -262,7 +261,7 @@ impl State {
             subject: Subject::Agent(host.to_string()),
             label: None,
             reason: Reason::UnresolvedAgent,
-            message: "its name does not resolve, so its tasks are left out".into(),
+            message: "DNS gives no address for its name, so its tasks are left out".into(),
             remedy: "make the name known to this machine's resolver, or start the agent with \
                      --hostname set to its address"
                 .into(),
