@@ -94,7 +94,7 @@ impl Subscriber {
             stream: Stream::Waiting(now),
             streams: Endpoints::new(&config.marathons),
             stream_backoff: backoff.clone(),
-            wanted: Wanted::new(config.confirmation_delay, config.missing_app_interval),
+            wanted: Wanted::new(&config),
             flight: Flight::None,
             flights: JoinSet::new(),
             fetches: Endpoints::new(&config.marathons),

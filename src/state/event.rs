@@ -109,7 +109,8 @@ pub enum Purpose {
     #[default]
     Routine,
     /// Marathon announced that definitions had changed (`group_change_success`): what is missing
-    /// was deleted.
+    /// was most likely deleted. The announcement names a group, often the root, and not the apps,
+    /// so a sudden loss is looked at once more all the same, and soon.
     Announced,
     /// An earlier list had lost most apps: what is missing now as well is gone.
     Confirmation,
@@ -161,6 +162,8 @@ pub enum Stale {
     Everything(Purpose),
     /// Everything, but not at once: what would be listed now may be as wrong as what is doubted.
     EverythingLater(Purpose),
+    /// Everything, in a second or two: most likely it is as it seems, and somebody waits for it.
+    EverythingSoon(Purpose),
     /// The apps below a group.
     Group(AppId),
     /// One app.

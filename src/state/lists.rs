@@ -11,17 +11,8 @@ impl State {
     /// Everything was listed.
     pub(super) fn sync(&mut self, list: List, stale: &mut Vec<Stale>) {
         let gone = self.missing_from(&list, |_| true);
-        let limit = self.apps.len() * usize::from(self.config.sudden_loss_percent);
-        let sudden = gone.len() * 100 > limit;
-        self.loss_suspected = match list.purpose {
-            // While in doubt, only a list without any loss ends it: what was added meanwhile must
-            // not make the same loss look small.
-            Purpose::Routine => sudden || (self.loss_suspected && !gone.is_empty()),
-            Purpose::Announced | Purpose::Confirmation => false,
-        };
-        if self.loss_suspected {
-            stale.push(Stale::EverythingLater(Purpose::Confirmation));
-        } else {
+        self.loss_suspected = self.holds_back(gone.len(), list.purpose, stale);
+        if !self.loss_suspected {
             gone.iter().for_each(|id| self.forget_app(id));
         }
         let first = !self.synced;
@@ -45,8 +36,12 @@ impl State {
             Some(rest) => rest.starts_with('/') || group.as_str() == "/",
             None => false,
         };
-        for id in self.missing_from(&list, below) {
-            self.forget_app(&id);
+        let gone = self.missing_from(&list, below);
+        // Only a list of everything ends a doubt.
+        if self.holds_back(gone.len(), list.purpose, stale) {
+            self.loss_suspected = true;
+        } else {
+            gone.iter().for_each(|id| self.forget_app(id));
         }
         for listed in list.apps {
             self.change_app(listed, stale);
@@ -54,6 +49,23 @@ impl State {
         for app in list.unreadable {
             self.note_unreadable(app);
         }
+    }
+
+    /// Whether a loss of that many apps waits for a second list, which is asked for then.
+    fn holds_back(&self, lost: usize, purpose: Purpose, stale: &mut Vec<Stale>) -> bool {
+        let second_look = match purpose {
+            Purpose::Routine => Stale::EverythingLater(Purpose::Confirmation),
+            Purpose::Announced => Stale::EverythingSoon(Purpose::Confirmation),
+            Purpose::Confirmation => return false,
+        };
+        let sudden = lost * 100 > self.apps.len() * usize::from(self.config.sudden_loss_percent);
+        // While in doubt, only a list without any loss ends it: what was added meanwhile must not
+        // make the same loss look small.
+        let held = lost > 0 && (sudden || self.loss_suspected);
+        if held {
+            stale.push(second_look);
+        }
+        held
     }
 
     /// One app was listed.

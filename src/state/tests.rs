@@ -65,15 +65,58 @@ fn a_sudden_loss_waits_for_a_second_list() {
     assert_eq!(back, full, "a full list ends the doubt");
 }
 
-#[test]
-fn an_announced_loss_is_believed() {
-    let state = state_after([Event::Synced(list(vec![listed(app("/a"), vec![])]))]);
-    let announced = List {
+fn announced(list: List) -> List {
+    List {
         purpose: Purpose::Announced,
-        ..List::default()
+        ..list
+    }
+}
+
+#[test]
+fn an_announced_loss_is_believed_unless_it_is_sudden_and_then_is_looked_at_again_soon() {
+    let all: Vec<ListedApp> = (0..20)
+        .map(|number| listed(app(&format!("/{number:02}")), vec![]))
+        .collect();
+    let full = state_after([Event::Synced(list(all.clone()))]);
+    let (few_gone, stale) = then(&full, Event::Synced(announced(list(all[10..].to_vec()))));
+    assert_eq!(few_gone.apps().len(), 10);
+    assert_eq!(stale, []);
+
+    let sudden = announced(list(all[..1].to_vec()));
+    let (held, stale) = then(&full, Event::Synced(sudden.clone()));
+    assert_eq!(held.apps().len(), 20);
+    assert!(held.loss_suspected());
+    assert_eq!(stale, [Stale::EverythingSoon(Purpose::Confirmation)]);
+    let (still, stale) = then(&held, Event::Synced(sudden.clone()));
+    assert_eq!(still, held, "an announcement confirms nothing");
+    assert_eq!(stale, [Stale::EverythingSoon(Purpose::Confirmation)]);
+
+    let confirmation = List {
+        purpose: Purpose::Confirmation,
+        ..sudden
     };
-    let (state, stale) = then(&state, Event::Synced(announced));
-    assert!(state.apps().is_empty() && stale.is_empty());
+    let (gone, stale) = then(&held, Event::Synced(confirmation));
+    assert_eq!(ids(&gone), ["/00"]);
+    assert!(!gone.loss_suspected() && stale.is_empty());
+}
+
+#[test]
+fn a_group_s_list_without_most_of_the_apps_is_looked_at_again_too() {
+    let ids_before = ["/prod/a", "/prod/b", "/prod/c", "/x"];
+    let all: Vec<ListedApp> = ids_before.map(|id| listed(app(id), vec![])).to_vec();
+    let full = state_after([Event::Synced(list(all.clone()))]);
+    let group = |apps: &[ListedApp]| Event::GroupSynced {
+        group: "/prod".into(),
+        list: announced(list(apps.to_vec())),
+    };
+    let (held, stale) = then(&full, group(&[]));
+    assert_eq!(ids(&held), ids_before);
+    assert_eq!(stale, [Stale::EverythingSoon(Purpose::Confirmation)]);
+    let (still, _) = then(&held, group(&all[..3]));
+    assert!(still.loss_suspected(), "it says nothing of other groups");
+    let (one_gone, stale) = then(&full, group(&all[..2]));
+    assert_eq!(ids(&one_gone), ["/prod/a", "/prod/b", "/x"]);
+    assert_eq!(stale, []);
 }
 
 #[test]
@@ -479,7 +522,7 @@ proptest! {
         }
     }
 
-    /// What an announced list says, it says whole: only health without a result, blank fields,
+    /// What a confirming list says, it says whole: only health without a result, blank fields,
     /// unreadable apps and the ports of past definitions come from before.
     #[test]
     fn after_a_sync_only_what_it_leaves_unknown_comes_from_the_past(
@@ -487,7 +530,7 @@ proptest! {
         now in events(),
     ) {
         let Event::Synced(mut now) = now else { return Ok(()) };
-        now.purpose = Purpose::Announced;
+        now.purpose = Purpose::Confirmation;
         let state = state_after(past);
         let (after, _) = then(&state, Event::Synced(now.clone()));
         let (fresh, _) = then(&state_after([Event::Synced(List::default())]), Event::Synced(now.clone()));
