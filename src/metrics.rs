@@ -117,7 +117,7 @@ impl Metrics {
             logins: new.counters("logins_total", "Logins of the DC/OS service account, by outcome: ok, refused, or failed in another way.", &["outcome"])?,
             event_to_publish_seconds: new.histogram("event_to_publish_seconds", "Time from an event's last byte to the snapshot that holds it.")?,
             publishes: new.counter("publishes_total", "Snapshots published because something differed.")?,
-            losses_held_back: new.counter("losses_held_back_total", "Lists that lost most apps at once and wait for a second list to confirm it.")?,
+            losses_held_back: new.counter("losses_held_back_total", "Lists that lost most apps or tasks at once and wait for a second list to confirm it.")?,
             agent_names_awaited: new.gauge("agent_names_awaited", "Agents whose names DNS has not answered for yet, while the first configuration waits for them.")?,
             apps: new.gauges("apps", "Apps of the last state: served, in other groups (ignored), or with nothing that can be served (skipped).", &["state"])?,
             presumed_healthy_tasks: new.gauge("presumed_healthy_tasks", "Tasks that count as healthy only because Marathon had no results at all when this process started.")?,

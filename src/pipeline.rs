@@ -258,8 +258,8 @@ impl Pipeline {
             self.metrics.losses_held_back.inc();
             warn!(
                 known = before.apps().len(),
-                "marathon's list lost most apps at once; they are kept until a second list \
-                 confirms it"
+                "marathon's list lost most apps at once, or most of their tasks; they are kept \
+                 until a second list confirms it"
             );
         }
         if before.loss_suspected() && !self.state.loss_suspected() {
@@ -501,7 +501,10 @@ mod tests {
         let published = tokio::time::timeout(wait, watch.changed()).await;
         assert!(published.is_ok(), "dns is waited for without end");
         let waited = begun.elapsed();
-        assert!(waited >= wait && waited < wait + Duration::from_millis(100), "{waited:?}");
+        assert!(
+            waited >= wait && waited < wait + Duration::from_millis(100),
+            "{waited:?}"
+        );
         assert!(reader.current().is_some());
         assert_eq!(metrics.agent_names_awaited.get(), 0);
         let problems = problems.current();

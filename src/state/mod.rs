@@ -21,8 +21,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use imbl::{OrdMap, OrdSet};
 use imbl::ordmap::DiffItem;
+use imbl::{OrdMap, OrdSet};
 
 use app::{AgentHost, AppId, Health, TaskState};
 use certificate::Certificate;
@@ -61,8 +61,8 @@ struct Store {
 /// What the reducer is told once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// A list that loses more than this share of the known apps at once, in percent, is believed
-    /// only when a second list confirms it. 100 believes every list.
+    /// A list that loses more than this share of the known apps, or of their running tasks, at
+    /// once, in percent, is believed only when a second list confirms it. 100 believes every list.
     pub sudden_loss_percent: u8,
 }
 
@@ -163,7 +163,7 @@ impl State {
         self.synced
     }
 
-    /// Whether the last list lost most apps and waits for a second one to confirm it.
+    /// Whether a list lost most apps or tasks and a second one is to confirm it.
     pub fn loss_suspected(&self) -> bool {
         self.loss_suspected
     }

@@ -100,6 +100,112 @@ fn an_announced_loss_is_believed_unless_it_is_sudden_and_then_is_looked_at_again
     assert!(!gone.loss_suspected() && stale.is_empty());
 }
 
+/// Four apps with one task each, as a list that knows `tasks` of them.
+fn four(tasks: usize) -> List {
+    let listed = |number: usize| {
+        let task = task(&format!("t{number}"), 31_000);
+        let tasks = if number < tasks { vec![task] } else { vec![] };
+        listed(app(&format!("/{number}")), tasks)
+    };
+    list((0..4).map(listed).collect())
+}
+
+fn tasks_of(state: &State) -> usize {
+    state.apps().values().map(|app| app.tasks().len()).sum()
+}
+
+#[test]
+fn a_sudden_loss_of_tasks_waits_for_a_second_list_too() {
+    let full = state_after([Event::Synced(four(4))]);
+    let (half, stale) = then(&full, Event::Synced(four(2)));
+    assert_eq!(tasks_of(&half), 2, "half is not more than half");
+    assert_eq!(stale, []);
+
+    let (held, stale) = then(&full, Event::Synced(four(0)));
+    assert_eq!(tasks_of(&held), 4);
+    assert!(held.loss_suspected());
+    assert_eq!(stale, [Stale::EverythingLater(Purpose::Confirmation)]);
+    let (back, _) = then(&held, Event::Synced(four(4)));
+    assert_eq!(back, full, "a full list ends the doubt");
+    let (held, stale) = then(&full, Event::Synced(announced(four(1))));
+    assert_eq!(tasks_of(&held), 4);
+    assert_eq!(stale, [Stale::EverythingSoon(Purpose::Confirmation)]);
+    let confirmation = List {
+        purpose: Purpose::Confirmation,
+        ..four(1)
+    };
+    let (gone, stale) = then(&held, Event::Synced(confirmation));
+    assert_eq!(tasks_of(&gone), 1);
+    assert!(!gone.loss_suspected() && stale.is_empty());
+}
+
+#[test]
+fn while_a_loss_is_doubted_everything_else_in_the_list_is_believed() {
+    let config = Config {
+        sudden_loss_percent: 25,
+    };
+    let (full, _) = reduce(State::new(config), Event::Synced(four(4)));
+    let mut news = four(1);
+    let replaced = listed(app("/0"), vec![task("new", 31_007)]);
+    let relabelled = App {
+        labels: labels(&[("HAPROXY_GROUP", "internal")]),
+        ..app("/1")
+    };
+    let ended = Task {
+        condition: TaskState::Ended,
+        ..task("t2", 31_000)
+    };
+    news.apps[0] = replaced;
+    news.apps[1] = listed(relabelled.clone(), vec![]);
+    news.apps[2] = listed(app("/2"), vec![ended]);
+    let (held, stale) = then(&full, Event::Synced(news));
+    assert_eq!(stale, [Stale::EverythingLater(Purpose::Confirmation)]);
+    let tasks = |app: &str| -> Vec<String> {
+        let tasks = held.apps()[app].tasks().keys();
+        tasks.map(ToString::to_string).collect()
+    };
+    assert_eq!(tasks("/0"), ["new"], "its task was replaced, not lost");
+    assert_eq!(tasks("/1"), ["t1"]);
+    assert_eq!(held.apps()["/1"].app().labels, relabelled.labels);
+    assert_eq!(tasks("/2"), [""; 0], "it is said to have ended");
+    assert_eq!(tasks("/3"), ["t3"]);
+    // What is heard meanwhile is believed as ever.
+    let ended = Task {
+        condition: TaskState::Ended,
+        ..task("t3", 31_000)
+    };
+    let (heard, _) = then(&held, Event::TaskChanged(update("/3", &ended)));
+    assert!(heard.apps()["/3"].tasks().is_empty());
+}
+
+#[test]
+fn lost_tasks_that_a_list_lacks_are_no_sudden_loss() {
+    let lost = |id| Task {
+        condition: TaskState::Unreachable,
+        ..task(id, 1)
+    };
+    let all = vec![lost("a"), lost("b"), lost("c"), task("d", 2)];
+    let state = state_after([Event::Synced(list(vec![listed(app("/a"), all)]))]);
+    let left = Event::Synced(list(vec![listed(app("/a"), vec![task("d", 2)])]));
+    let (state, stale) = then(&state, left);
+    assert_eq!(tasks_of(&state), 1);
+    assert_eq!(stale, []);
+}
+
+#[test]
+fn one_app_s_answer_without_most_of_all_tasks_is_looked_at_again_too() {
+    let tasks = || ["a", "b", "c"].map(|id| task(id, 31_000)).to_vec();
+    let large = |tasks| listed(app("/large"), tasks);
+    let small = || listed(app("/small"), vec![task("t", 1)]);
+    let full = state_after([Event::Synced(list(vec![large(tasks()), small()]))]);
+    let (held, stale) = then(&full, Event::AppChanged(large(vec![])));
+    assert_eq!(tasks_of(&held), 4);
+    assert_eq!(stale, [Stale::EverythingSoon(Purpose::Confirmation)]);
+    let (gone, stale) = then(&full, Event::AppChanged(listed(app("/small"), vec![])));
+    assert_eq!(tasks_of(&gone), 3);
+    assert_eq!(stale, []);
+}
+
 #[test]
 fn a_group_s_list_without_most_of_the_apps_is_looked_at_again_too() {
     let ids_before = ["/prod/a", "/prod/b", "/prod/c", "/x"];
