@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -14,10 +14,12 @@ use tracing::info;
 
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
+use crate::reload::Trigger;
 use crate::resources::Projection;
 use crate::settings::{Settings, XdsListen};
 use crate::snapshot::cell::cell;
 use crate::state::State;
+use crate::state::event::{Purpose, Stale};
 use crate::{admin, files, identity, marathon, v2, vault, xds};
 
 /// Messages that may wait for the pipeline. It takes a thousand in a few milliseconds; a source
@@ -34,6 +36,58 @@ pub struct Daemon {
     xds_address: XdsListen,
     admin: TcpListener,
     admin_address: SocketAddr,
+    reload: Reload,
+}
+
+/// Has a daemon read its sources again. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Reload {
+    /// Certificates and keys in files, and Marathon's list.
+    files_and_marathon: Trigger,
+    vault: Trigger,
+    sources: Arc<str>,
+}
+
+impl Reload {
+    /// Requests that every source is read again. Does not wait for it.
+    pub fn now(&self) {
+        self.files_and_marathon.fire();
+        self.vault.fire();
+    }
+
+    /// The sources in words, for the log.
+    pub fn sources(&self) -> &str {
+        &self.sources
+    }
+
+    fn new(settings: &Settings) -> Self {
+        let vault = settings.vault.as_ref();
+        let sources = [
+            (settings.certificates.is_some(), "the certificates folder"),
+            (
+                settings.identity_files.is_some(),
+                "the certificate and client CA of the xds port",
+            ),
+            (
+                vault.is_some_and(|vault| vault.store.is_some()),
+                "every certificate in vault",
+            ),
+            (
+                vault
+                    .and_then(|vault| vault.serving.as_ref())
+                    .is_some_and(|serving| serving.clients != vault::ClientAuthorities::Nobody),
+                "the client CA of the xds port",
+            ),
+            (true, "all of marathon's apps"),
+        ];
+        let sources = sources.into_iter().filter(|(is_read, _)| *is_read);
+        let sources: Vec<_> = sources.map(|(_, words)| words).collect();
+        Self {
+            files_and_marathon: Trigger::new(),
+            vault: Trigger::new(),
+            sources: sources.join(", ").into(),
+        }
+    }
 }
 
 /// Why the daemon could not start or go on.
@@ -115,6 +169,7 @@ impl Daemon {
         let admin = TcpListener::bind(address).await.map_err(listen_admin)?;
         let admin_address = admin.local_addr().map_err(listen_admin)?;
         Ok(Self {
+            reload: Reload::new(&settings),
             settings,
             xds,
             xds_address,
@@ -133,6 +188,11 @@ impl Daemon {
         self.admin_address
     }
 
+    /// What has this daemon read its sources again while it runs.
+    pub fn reload(&self) -> Reload {
+        self.reload.clone()
+    }
+
     /// Runs until `shutdown` is cancelled, then stops: the servers answer what they hold and
     /// drain, the sources end. Not cancel safe: dropping it drops connections.
     ///
@@ -149,6 +209,7 @@ impl Daemon {
         let sources = self.settings.sources();
         let old_fleets = v2::connect(self.settings.v2, metrics.clone());
         let pipeline = Pipeline::new(
+            self.settings.pipeline,
             State::new(self.settings.state),
             Projection::new(self.settings.intent, self.settings.resources),
             publisher,
@@ -156,7 +217,11 @@ impl Daemon {
             metrics.clone(),
         )
         .observed_by(old_fleets.observer);
-        let look = Arc::new(Notify::new());
+        let Reload {
+            files_and_marathon: reload,
+            vault: reload_vault,
+            ..
+        } = self.reload;
         let vault = self.settings.vault.as_ref();
         let reads_store = vault.is_some_and(|vault| vault.store.is_some());
         let sources = admin::Sources {
@@ -189,8 +254,8 @@ impl Daemon {
                 })
             },
             look_at_certificates: reads_store.then(|| {
-                let look = look.clone();
-                Arc::new(move || look.notify_one()) as Arc<dyn Fn() + Send + Sync>
+                let reload = reload_vault.clone();
+                Arc::new(move || reload.fire()) as Arc<dyn Fn() + Send + Sync>
             }),
         };
 
@@ -203,6 +268,21 @@ impl Daemon {
         });
         let mut rooms: JoinSet<Result<&'static str, Error>> = JoinSet::new();
         let token = shutdown.child_token();
+        rooms.spawn({
+            let (stale, token) = (stale.clone(), token.clone());
+            let mut reload = reload.watcher();
+            async move {
+                let asking = async {
+                    loop {
+                        reload.requested().await;
+                        // If nobody asks any more, the daemon is on its way down.
+                        let _ = stale.send(Stale::Everything(Purpose::Routine)).await;
+                    }
+                };
+                token.run_until_cancelled(asking).await;
+                Ok("the reload of marathon's list")
+            }
+        });
         rooms.spawn({
             let run = pipeline.run(heard, stale, token.clone());
             async move {
@@ -237,22 +317,24 @@ impl Daemon {
         });
         if let Some(config) = self.settings.certificates {
             let (facts, metrics, token) = (facts.clone(), metrics.clone(), token.clone());
+            let reload = reload.watcher();
             rooms.spawn(async move {
-                files::watch_certificates(config, facts, metrics, token).await;
+                files::watch_certificates(config, facts, metrics, reload, token).await;
                 Ok("the watch over certificates")
             });
         }
         if let Some(config) = self.settings.identity_files {
             let (identity, metrics, token) = (identity.clone(), metrics.clone(), token.clone());
+            let reload = reload.watcher();
             rooms.spawn(async move {
-                files::watch_identity(config, identity, metrics, token).await;
+                files::watch_identity(config, identity, metrics, reload, token).await;
                 Ok("the watch over the xds port's certificate")
             });
         }
         if let Some(config) = self.settings.vault {
             let (facts, metrics, token) = (facts.clone(), metrics.clone(), token.clone());
             rooms.spawn(async move {
-                let run = vault::run(config, facts, identity, look, metrics, token);
+                let run = vault::run(config, facts, identity, reload_vault, metrics, token);
                 run.await.map(|()| "vault").map_err(Error::Vault)
             });
         }

@@ -39,7 +39,8 @@
 //!   [`daemon`] wires everything and decides nothing. [`settings`] are read once, before any port
 //!   opens. [`admin`] and [`metrics`] tell operators what is going on. [`commands`] is what the
 //!   binary does. [`identity`] is who this daemon is to its proxies: the sources put it there,
-//!   [`xds`] shows it. [`clock`] is the wall clock, which nobody but certificates needs.
+//!   [`xds`] shows it. [`clock`] is the wall clock, which nobody but certificates needs. [`reload`] carries an
+//!   operator's request to read everything again to the sources.
 //! - [`sim`] is no part of the product: simulated neighbours for the demo and the tests.
 //!
 //! # The walls
@@ -74,6 +75,8 @@ pub mod settings;
 pub mod admin;
 
 pub mod identity;
+
+pub mod reload;
 
 pub mod metrics;
 

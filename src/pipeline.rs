@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -13,7 +15,7 @@ use crate::metrics::{Heard, Metrics};
 use crate::resources::{Changed, Projection};
 use crate::snapshot::Kind;
 use crate::snapshot::cell::Publisher;
-use crate::state::app::AppId;
+use crate::state::app::{AgentHost, AppId};
 use crate::state::event::{Event, Source, Stale};
 use crate::state::problem::{Problem, Reason};
 use crate::state::{State, reduce};
@@ -25,13 +27,34 @@ const BATCH: usize = 1024;
 /// The most stale things that are remembered one by one. More of them, and a full list is cheaper.
 const STALE_LIMIT: usize = 256;
 
+/// The most names that a log line lists.
+const NAMES_IN_A_LINE: usize = 5;
+
+/// How patient the pipeline is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// How long after the first list the first publication waits for the addresses of agents that
+    /// are known by names. Without them their apps have no endpoints. 3 s.
+    pub agent_names_wait: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            agent_names_wait: Duration::from_secs(3),
+        }
+    }
+}
+
 /// What the loop works on. It is the only owner of the state.
 pub struct Pipeline {
+    config: Config,
     state: State,
     projection: Projection,
     publisher: Publisher,
     /// The sources of certificates that the first publication waits for, too.
     sources: Vec<Source>,
+    names_wait: NamesWait,
     published: bool,
     observers: Vec<Box<dyn Observer>>,
     /// What the observers were not told of yet.
@@ -47,6 +70,16 @@ pub struct Pipeline {
 struct Untold {
     apps: BTreeSet<AppId>,
     certificates: bool,
+}
+
+/// The first publication's wait for the addresses of agents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NamesWait {
+    /// There was no list yet.
+    Ahead,
+    /// It ends at this time at the latest.
+    Until(Instant),
+    Over,
 }
 
 /// What is left out of the configuration now. Written by the pipeline, read by whoever shows it.
@@ -66,6 +99,7 @@ impl Pipeline {
     /// A pipeline that knows nothing yet. Nothing is published before the certificates of each of
     /// these `sources` were read once.
     pub fn new(
+        config: Config,
         state: State,
         projection: Projection,
         publisher: Publisher,
@@ -73,10 +107,12 @@ impl Pipeline {
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
+            config,
             state,
             projection,
             publisher,
             sources,
+            names_wait: NamesWait::Ahead,
             published: false,
             observers: Vec::new(),
             untold: Untold::default(),
@@ -125,8 +161,34 @@ impl Pipeline {
                     };
                     permit.send(first);
                 }
+                () = self.names_wait.end() => self.stop_waiting_for_names(),
             }
         }
+    }
+
+    /// Goes on without the addresses of agents that DNS has said nothing of so far.
+    fn stop_waiting_for_names(&mut self) {
+        self.names_wait = NamesWait::Over;
+        let hosts = self.state.unanswered_hosts();
+        if hosts.is_empty() {
+            return;
+        }
+        let some: Vec<&str> = hosts
+            .iter()
+            .take(NAMES_IN_A_LINE)
+            .map(AgentHost::as_str)
+            .collect();
+        warn!(
+            agents = hosts.len(),
+            first = some.join(","),
+            waited_seconds = self.config.agent_names_wait.as_secs_f64(),
+            "dns does not answer for the names of agents; their tasks are left out until it does"
+        );
+        let unresolved = hosts.into_iter().map(|host| Event::HostResolved {
+            host,
+            addresses: Vec::new(),
+        });
+        self.take(&mut vec![Heard::now(unresolved.collect())]);
     }
 
     /// Applies what was heard, in order, and publishes once if something differs.
@@ -141,8 +203,11 @@ impl Pipeline {
             state = next;
             self.stale.extend(stale);
         }
-        if self.stale.len() > STALE_LIMIT {
-            self.stale = [Stale::Everything(Default::default())].into();
+        // Agents are not in a list's place: nobody but the state knows that they are in use.
+        let listable = |stale: &&Stale| !matches!(stale, Stale::Agent(_));
+        if self.stale.iter().filter(listable).count() > STALE_LIMIT {
+            self.stale.retain(|stale| !listable(&stale));
+            self.stale.insert(Stale::Everything(Default::default()));
         }
         self.state = state;
         self.announce(&before);
@@ -157,6 +222,9 @@ impl Pipeline {
     /// Brings the projection up to date and publishes it if it differs; says whether it did.
     fn project(&mut self, before: &State) -> bool {
         let changed = self.projection.project(&self.state);
+        if !self.published {
+            self.wait_for_names();
+        }
         let ready = self.published || self.ready();
         let others_differ = self.tell_observers(&changed, ready);
         if changed.problems || others_differ || !before.shares_problems_with(&self.state) {
@@ -171,6 +239,8 @@ impl Pipeline {
         self.metrics.publishes.inc();
         if !self.published {
             self.published = true;
+            self.names_wait = NamesWait::Over;
+            self.metrics.agent_names_awaited.set(0);
             info!(
                 apps = self.state.apps().len(),
                 "first configuration published"
@@ -218,7 +288,20 @@ impl Pipeline {
                 .sources
                 .iter()
                 .all(|source| self.state.certificates_read(*source))
-            && self.state.hosts_looked_up()
+            && (self.names_wait == NamesWait::Over || self.state.unanswered_hosts().is_empty())
+    }
+
+    /// Begins the wait for the addresses of agents with the first list, and shows what is waited
+    /// for.
+    fn wait_for_names(&mut self) {
+        if self.names_wait == NamesWait::Ahead && self.state.synced() {
+            self.names_wait = NamesWait::Until(Instant::now() + self.config.agent_names_wait);
+        }
+        let awaited = match self.names_wait {
+            NamesWait::Ahead | NamesWait::Over => 0,
+            NamesWait::Until(_) => self.state.unanswered_hosts().len(),
+        };
+        self.metrics.agent_names_awaited.set(count_of(awaited));
     }
 
     /// Says in the log what an operator should know of the step from `before`.
@@ -227,8 +310,8 @@ impl Pipeline {
             self.metrics.losses_held_back.inc();
             warn!(
                 known = before.apps().len(),
-                "marathon's list lost most apps at once; they are kept until a second list \
-                 confirms it"
+                "marathon's list lost most apps at once, or most of their tasks; they are kept \
+                 until a second list confirms it"
             );
         }
         if before.loss_suspected() && !self.state.loss_suspected() {
@@ -303,6 +386,16 @@ impl Pipeline {
     }
 }
 
+impl NamesWait {
+    /// Waits until it ends by its own time; for ever if it did, or has not begun.
+    async fn end(self) {
+        match self {
+            Self::Until(end) => tokio::time::sleep_until(end).await,
+            Self::Ahead | Self::Over => std::future::pending().await,
+        }
+    }
+}
+
 /// A count as a gauge's value.
 fn count_of(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
@@ -313,6 +406,7 @@ mod tests {
     use std::sync::Mutex;
 
     use futures_util::FutureExt as _;
+    use tokio::task::JoinSet;
 
     use super::*;
     use crate::snapshot::cell::{Reader, cell};
@@ -338,6 +432,7 @@ mod tests {
             acme: None,
         };
         let pipeline = Pipeline::new(
+            Config::default(),
             State::new(state::Config::default()),
             Projection::new(intents, resources::Config::default()),
             publisher,
@@ -421,6 +516,88 @@ mod tests {
         );
         let problems = bench.pipeline.problems().current();
         assert_eq!(problems[0].reason, Reason::UnresolvedAgent);
+    }
+
+    #[test]
+    fn the_defaults_are_these() {
+        let wait = Duration::from_secs(3);
+        let config = Config {
+            agent_names_wait: wait,
+        };
+        assert_eq!(Config::default(), config);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silent_dns_holds_up_the_first_publication_for_a_few_seconds_alone() {
+        let Bench { pipeline, reader } = bench(vec![]);
+        let (metrics, problems) = (pipeline.metrics.clone(), pipeline.problems());
+        let wait = pipeline.config.agent_names_wait;
+        let (facts, heard) = mpsc::channel(8);
+        let (stale, _missing) = mpsc::channel(1);
+        let shutdown = CancellationToken::new();
+        let mut running = JoinSet::from_iter([pipeline.run(heard, stale, shutdown.clone())]);
+        let on = |host: &str| Task {
+            host: Some(host.into()),
+            ..task(host, 31_000)
+        };
+        let events = vec![all(vec![on("agent-1"), on("agent-2"), on("10.0.0.1")])];
+        facts.send(Heard::now(events)).await.unwrap();
+        let begun = Instant::now();
+        tokio::time::sleep(wait / 2).await;
+        assert!(reader.current().is_none());
+        assert_eq!(metrics.agent_names_awaited.get(), 2);
+        // Nobody else is waited for once more because a name was answered, or because of a list.
+        let answered = Event::HostResolved {
+            host: "agent-2".into(),
+            addresses: vec![[10, 0, 0, 2].into()],
+        };
+        facts.send(Heard::now(vec![answered])).await.unwrap();
+        tokio::time::sleep(wait * 2 / 5).await;
+        assert!(reader.current().is_none());
+        assert_eq!(metrics.agent_names_awaited.get(), 1);
+        let watch = reader.watch(vec![crate::snapshot::cell::Interest::Kind(Kind::Endpoint)]);
+        let published = tokio::time::timeout(wait, watch.changed()).await;
+        assert!(published.is_ok(), "dns is waited for without end");
+        let waited = begun.elapsed();
+        assert!(
+            waited >= wait && waited < wait + Duration::from_millis(100),
+            "{waited:?}"
+        );
+        assert!(reader.current().is_some());
+        assert_eq!(metrics.agent_names_awaited.get(), 0);
+        let problems = problems.current();
+        assert_eq!(problems.len(), 1);
+        assert_eq!(
+            problems[0].to_string(),
+            "agent agent-1: DNS gives no address for its name, so its tasks are left out; make the \
+             name known to this machine's resolver, or start the agent with --hostname set to its \
+             address"
+        );
+        shutdown.cancel();
+        running.join_next().await.unwrap().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_its_wait_for_names_nothing_but_certificates_is_waited_for() {
+        let Bench { pipeline, reader } = bench(vec![Source::Vault]);
+        let wait = pipeline.config.agent_names_wait;
+        let (facts, heard) = mpsc::channel(8);
+        let (stale, _missing) = mpsc::channel(1);
+        let run = pipeline.run(heard, stale, CancellationToken::new());
+        let mut running = JoinSet::from_iter([run]);
+        let on = |host: &str| Task {
+            host: Some(host.into()),
+            ..task(host, 31_000)
+        };
+        let events = vec![all(vec![on("agent-1")])];
+        facts.send(Heard::now(events)).await.unwrap();
+        tokio::time::sleep(wait * 2).await;
+        assert!(reader.current().is_none());
+        let late = vec![all(vec![on("agent-3")]), no_certificates(Source::Vault)];
+        facts.send(Heard::now(late)).await.unwrap();
+        drop(facts);
+        running.join_next().await.unwrap().unwrap();
+        assert!(reader.current().is_some());
     }
 
     #[test]

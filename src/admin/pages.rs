@@ -141,7 +141,16 @@ impl Pages {
 
     fn readiness(&self) -> Response<Full<Bytes>> {
         if self.sources.snapshot.current().is_some() {
-            text(StatusCode::OK, "ready\n")
+            let unresolved = ["unresolved_agent"];
+            let unresolved = self.metrics.problems.with_label_values(&unresolved).get();
+            let but = match unresolved {
+                0 => String::new(),
+                agents => format!(
+                    "DNS gives no address for the names of {agents} agents: their tasks are left \
+                     out, and /snapshot names them\n"
+                ),
+            };
+            text(StatusCode::OK, format!("ready\n{but}"))
         } else {
             text(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -167,10 +176,14 @@ impl Pages {
 
     /// Why no snapshot is published yet.
     fn waiting_for(&self) -> String {
-        let marathon = if self.metrics.stream_connected.get() == 0 {
-            "Marathon's event stream is not open"
+        let has_stream = self.metrics.stream_connected.get() != 0;
+        let names = self.metrics.agent_names_awaited.get();
+        let marathon = if !has_stream {
+            "Marathon's event stream is not open".to_owned()
+        } else if names > 0 {
+            format!("DNS has not answered yet for the names of {names} agents")
         } else {
-            "Marathon's event stream is open, and its first complete list is not here or cannot be believed"
+            "Marathon's event stream is open, and its first complete list is not here or cannot be believed".to_owned()
         };
         let reads_vault = self.sources.look_at_certificates.is_some();
         if !reads_vault || self.metrics.vault_certificates_read.get() != 0 {
@@ -178,7 +191,7 @@ impl Pages {
         }
         let vault = "the certificates in Vault were not read yet, and the log says why";
         // An open stream has most likely listed: what is missing then is the other thing.
-        if self.metrics.stream_connected.get() == 0 {
+        if !has_stream || names > 0 {
             format!("no snapshot is published yet; {marathon}, and {vault}")
         } else {
             format!("no snapshot is published yet; {vault}")

@@ -144,6 +144,29 @@ fn the_default_limits_are_what_the_documentation_says() {
 }
 
 #[tokio::test]
+async fn readiness_names_dns_where_it_is_the_cause() {
+    let mut admin = admin().await;
+    admin.metrics.stream_connected.set(1);
+    admin.metrics.agent_names_awaited.set(40);
+    let (status, _, body) = admin.ask("GET", "/readyz").await;
+    assert_eq!(status, 503);
+    let why = "DNS has not answered yet for the names of 40 agents";
+    assert!(body.contains(why), "{body}");
+    admin.publisher.publish_compared(snapshot());
+    let unresolved = ["unresolved_agent"];
+    let problems = admin.metrics.problems.with_label_values(&unresolved);
+    problems.set(2);
+    let (status, _, body) = admin.ask("GET", "/readyz").await;
+    assert_eq!(status, 200);
+    assert!(
+        body.starts_with("ready\nDNS gives no address for the names of 2 agents"),
+        "{body}"
+    );
+    problems.set(0);
+    assert_eq!(admin.ask("GET", "/readyz").await.2, "ready\n");
+}
+
+#[tokio::test]
 async fn it_is_healthy_at_once_and_ready_with_the_first_snapshot() {
     let mut admin = admin().await;
     assert_eq!(admin.ask("GET", "/healthz").await.0, 200);

@@ -25,6 +25,9 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Subscribe to Marathon and serve Envoy; this is what no command means.
+    ///
+    /// SIGHUP and SIGUSR1 have files, Vault and all of Marathon's apps read again; SIGTERM, SIGINT
+    /// and SIGQUIT stop it, a second one at once.
     Serve(Box<Typed>),
     /// Print a bootstrap for Envoy that leads it here.
     Bootstrap(Box<bootstrap::Arguments>),

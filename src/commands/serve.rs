@@ -1,9 +1,10 @@
 //! `serve`: the daemon, until it is told to stop.
 
+mod signals;
+
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 use tracing_subscriber::Layer as _;
@@ -11,12 +12,28 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use self::signals::{Request, Signals};
 use super::{USAGE, say};
 use crate::daemon::{self, Daemon};
 use crate::settings::{LogFormat, Settings, Typed};
 
 /// Runs the daemon. Exit code 0 after a signal, 2 for a bad setting, 1 for anything else.
 pub(super) fn run(typed: Typed) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            say(&format!("error: cannot start threads: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    // Before anything that may take its time: a signal that nobody has taken over ends the process.
+    let signals = {
+        let _inside = runtime.enter();
+        Signals::new()
+    };
     let settings = match typed.mean() {
         Ok(settings) => settings,
         Err(error) => {
@@ -28,17 +45,14 @@ pub(super) fn run(typed: Typed) -> ExitCode {
     for warning in &settings.warnings {
         warn!("{warning}");
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            error!(%error, "cannot start threads");
-            return ExitCode::FAILURE;
-        }
+    let served = match signals {
+        Ok(signals) => runtime.block_on(serve(settings, signals)),
+        Err(error) => Err(daemon::Error::Signal(error)),
     };
-    match runtime.block_on(serve(settings)) {
+    // A look-up of a name or a read from a network mount cannot be ended and may last for ever:
+    // nobody waits for it.
+    runtime.shutdown_background();
+    match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!(error = %daemon::Causes(&error), "stopped");
@@ -47,11 +61,16 @@ pub(super) fn run(typed: Typed) -> ExitCode {
     }
 }
 
-async fn serve(settings: Settings) -> Result<(), daemon::Error> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(daemon::Error::Signal)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(daemon::Error::Signal)?;
+async fn serve(settings: Settings, mut signals: Signals) -> Result<(), daemon::Error> {
     let shutdown = CancellationToken::new();
-    let daemon = Daemon::bind(settings).await?;
+    let daemon = tokio::select! {
+        bound = Daemon::bind(settings) => bound?,
+        signal = signals.stop() => {
+            info!(signal, "stopped before a port was open");
+            return Ok(());
+        }
+    };
+    let reload = daemon.reload();
     info!(
         version = env!("CARGO_PKG_VERSION"),
         xds = %daemon.xds_address(),
@@ -60,17 +79,25 @@ async fn serve(settings: Settings) -> Result<(), daemon::Error> {
     );
     let mut run = std::pin::pin!(daemon.run(shutdown.clone()));
     loop {
-        tokio::select! {
+        let request = tokio::select! {
             ended = &mut run => return ended,
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        if shutdown.is_cancelled() {
+            request = signals.next() => request,
+        };
+        match request {
             // Told twice: whoever asks does not want to wait for the drain.
-            return Err(daemon::Error::Hurried);
+            Request::Stop(_) if shutdown.is_cancelled() => return Err(daemon::Error::Hurried),
+            Request::Stop(signal) => {
+                info!(signal, "told to stop: answering held polls, then leaving");
+                shutdown.cancel();
+            }
+            Request::Reload(signal) if shutdown.is_cancelled() => {
+                info!(signal, "nothing is read again: stopping");
+            }
+            Request::Reload(signal) => {
+                info!(signal, "reading again: {}", reload.sources());
+                reload.now();
+            }
         }
-        info!("told to stop: answering held polls, then leaving");
-        shutdown.cancel();
     }
 }
 

@@ -79,6 +79,13 @@ impl Folder {
         Ok(settled)
     }
 
+    /// Has the next look read every file, also those that look as they did.
+    pub(super) fn forget_stamps(&mut self) {
+        for bundle in self.bundles.values_mut() {
+            bundle.stamp = None;
+        }
+    }
+
     /// What is known now. `unreadable`: why the last look found nothing.
     pub(super) fn reading(&self, now_seconds: i64, unreadable: Option<io::Error>) -> Reading {
         let mut reading = Reading::default();
@@ -285,6 +292,24 @@ mod tests {
                 "certificate link: its file cannot be read",
             ],
         );
+    }
+
+    #[test]
+    fn without_stamps_a_file_is_read_that_looks_as_it_did() {
+        let (dir, mut folder) = folder(&[("web.pem", &bundle("a.example"))]);
+        let names = |folder: &Folder| {
+            let reading = folder.reading(NOW, None);
+            reading.certificates[0].server_names.clone()
+        };
+        let path = dir.path().join("web.pem");
+        fs::write(&path, bundle("b.example")).unwrap();
+        // As on a network mount that remembers what a file looked like.
+        folder.bundles.get_mut("web").unwrap().stamp = Some(Stamp::at(&path).unwrap());
+        assert!(folder.look(NOW, Patience::Wait).unwrap());
+        assert_eq!(names(&folder), ["a.example"]);
+        folder.forget_stamps();
+        assert!(folder.look(NOW, Patience::Wait).unwrap());
+        assert_eq!(names(&folder), ["b.example"]);
     }
 
     #[test]

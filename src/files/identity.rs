@@ -15,6 +15,7 @@ use super::file::{Stamp, Unread, read};
 use crate::clock::{WallClock, wall_clock};
 use crate::identity::{self, BadIdentity, Identity};
 use crate::metrics::Metrics;
+use crate::reload::Watcher;
 
 /// Which files hold the identity, and how they are watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,16 +76,18 @@ struct Files {
 }
 
 /// Puts what the files hold into `identity`, then every change of it that can be served; what
-/// cannot be is told once and changes nothing. Returns on `shutdown`.
+/// cannot be is told once and changes nothing. A requested `reload` reads every file at once,
+/// whether it looks changed or not. Returns on `shutdown`.
 ///
 /// Cancel safe in that nothing is left behind but a look that is on its way.
 pub async fn watch_identity(
     config: IdentityConfig,
     identity: identity::Sender,
     metrics: Arc<Metrics>,
+    reload: Watcher,
     shutdown: CancellationToken,
 ) {
-    let watching = watch(config, wall_clock, identity, metrics);
+    let watching = watch(config, wall_clock, identity, metrics, reload);
     shutdown.run_until_cancelled(watching).await;
 }
 
@@ -93,6 +96,7 @@ async fn watch(
     wall_clock: WallClock,
     identity: identity::Sender,
     metrics: Arc<Metrics>,
+    mut reload: Watcher,
 ) {
     let (interval, settle) = (config.interval, config.settle);
     let mut files = Files {
@@ -148,7 +152,10 @@ async fn watch(
             }
         }
         looks = 0;
-        sleep(interval).await;
+        tokio::select! {
+            () = sleep(interval) => {}
+            () = reload.requested() => files.stamps = None,
+        }
     }
 }
 
@@ -260,10 +267,11 @@ mod tests {
     use rcgen::{CertificateParams, KeyPair, date_time_ymd};
     use tempfile::TempDir;
     use tokio::task::JoinSet;
-    use tokio::time::timeout;
+    use tokio::time::{Instant, timeout};
 
     use super::*;
     use crate::files::tests::NOW;
+    use crate::reload::Trigger;
 
     /// A certificate of 2030 and its key.
     struct Pair {
@@ -294,6 +302,7 @@ mod tests {
         folder: TempDir,
         identity: identity::Receiver,
         metrics: Arc<Metrics>,
+        reload: Trigger,
         _tasks: JoinSet<()>,
     }
 
@@ -312,11 +321,14 @@ mod tests {
             let (sender, identity) = identity::identity();
             let metrics = Metrics::new().unwrap();
             let mut tasks = JoinSet::new();
-            tasks.spawn(watch(config, wall_clock, sender, metrics.clone()));
+            let reload = Trigger::new();
+            let watcher = reload.watcher();
+            tasks.spawn(watch(config, wall_clock, sender, metrics.clone(), watcher));
             Self {
                 folder,
                 identity,
                 metrics,
+                reload,
                 _tasks: tasks,
             }
         }
@@ -370,6 +382,24 @@ mod tests {
         watched.put("key.pem", &renewed.key);
         assert!(watched.is_silent().await);
         assert_eq!((watched.reads("ok"), watched.reads("failed")), (2, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_requested_reload_reads_the_files_without_waiting_for_the_interval() {
+        let mut watched = Watched::start(&pair("a.example"), || NOW);
+        assert_eq!(watched.next().await, ["a.example"]);
+        assert!(watched.is_silent().await);
+        let renewed = pair("b.example");
+        watched.put("cert.pem", &renewed.certificate);
+        watched.put("key.pem", &renewed.key);
+        let requested = Instant::now();
+        watched.reload.fire();
+        assert_eq!(watched.next().await, ["b.example"]);
+        assert!(requested.elapsed() < Duration::from_secs(1));
+        watched.put("ca.pem", &pair("ca.example").certificate);
+        watched.reload.fire();
+        assert_eq!(watched.next().await, ["b.example"], "another client CA");
+        assert!(requested.elapsed() < Duration::from_secs(2));
     }
 
     #[tokio::test(start_paused = true)]
@@ -469,7 +499,14 @@ mod tests {
         let config = IdentityConfig::new("nowhere".into(), "nowhere".into(), None);
         let metrics = Metrics::new().unwrap();
         let mut tasks = JoinSet::new();
-        tasks.spawn(watch_identity(config, sender, metrics, shutdown.clone()));
+        let reload = Trigger::new().watcher();
+        tasks.spawn(watch_identity(
+            config,
+            sender,
+            metrics,
+            reload,
+            shutdown.clone(),
+        ));
         shutdown.cancel();
         tasks.join_next().await.unwrap().unwrap();
     }

@@ -21,6 +21,7 @@ use tracing::{error, info, warn};
 
 use crate::clock::{WallClock, wall_clock};
 use crate::metrics::{Heard, Metrics};
+use crate::reload::Watcher;
 use crate::state::certificate::Certificate;
 use crate::state::event::{Event, Source};
 use crate::state::problem::Problem;
@@ -67,7 +68,8 @@ impl Config {
 }
 
 /// Announces what is in the folder, then every change of it: files that come, differ and go, and
-/// certificates that end. Returns on `shutdown`, or when nobody listens any more.
+/// certificates that end. A requested `reload` reads every file at once, whether it looks changed or
+/// not. Returns on `shutdown`, or when nobody listens any more.
 ///
 /// The first reading is announced even if the folder is empty, but not while it cannot be read:
 /// to announce that there are no certificates would take down what proxies serve with those of
@@ -79,9 +81,10 @@ pub async fn watch_certificates(
     config: Config,
     facts: mpsc::Sender<Heard<Vec<Event>>>,
     metrics: Arc<Metrics>,
+    reload: Watcher,
     shutdown: CancellationToken,
 ) {
-    let watching = watch(config, wall_clock, facts, metrics);
+    let watching = watch(config, wall_clock, facts, metrics, reload);
     shutdown.run_until_cancelled(watching).await;
 }
 
@@ -90,6 +93,7 @@ async fn watch(
     wall_clock: WallClock,
     facts: mpsc::Sender<Heard<Vec<Event>>>,
     metrics: Arc<Metrics>,
+    mut reload: Watcher,
 ) {
     let mut folder = Folder::new(config.folder.clone());
     let mut announced: Option<Reading> = None;
@@ -122,7 +126,10 @@ async fn watch(
                 return;
             }
         }
-        sleep(config.interval).await;
+        tokio::select! {
+            () = sleep(config.interval) => {}
+            () = reload.requested() => folder.forget_stamps(),
+        }
     }
 }
 
@@ -188,8 +195,10 @@ mod tests {
 
     use rcgen::{CertificateParams, KeyPair, date_time_ymd};
     use tokio::task::JoinSet;
+    use tokio::time::Instant;
 
     use super::*;
+    use crate::reload::Trigger;
 
     /// 2030-03-17.
     pub(super) const NOW: i64 = 1_900_000_000;
@@ -207,6 +216,7 @@ mod tests {
     struct Watched {
         facts: mpsc::Receiver<Heard<Vec<Event>>>,
         metrics: Arc<Metrics>,
+        reload: Trigger,
         tasks: JoinSet<()>,
     }
 
@@ -215,10 +225,18 @@ mod tests {
         let metrics = Metrics::new().unwrap();
         let mut tasks = JoinSet::new();
         let config = Config::new(folder.to_owned());
-        tasks.spawn(watch(config, || NOW, sender, metrics.clone()));
+        let reload = Trigger::new();
+        tasks.spawn(watch(
+            config,
+            || NOW,
+            sender,
+            metrics.clone(),
+            reload.watcher(),
+        ));
         Watched {
             facts,
             metrics,
+            reload,
             tasks,
         }
     }
@@ -334,6 +352,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_requested_reload_reads_what_came_without_waiting_for_the_interval() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut watched = watched(dir.path());
+        assert_eq!(watched.next().await, (vec![], vec![]));
+        assert!(watched.is_silent().await);
+        fs::write(dir.path().join("a.pem"), bundle("a.example")).unwrap();
+        let requested = Instant::now();
+        watched.reload.fire();
+        assert_eq!(watched.next().await.0, ["a"]);
+        assert!(requested.elapsed() < Duration::from_secs(1));
+        watched.reload.fire();
+        assert!(watched.is_silent().await, "what stays equal is no news");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn watching_ends_when_nobody_listens_and_on_shutdown() {
         let dir = tempfile::tempdir().unwrap();
         let mut watched = watched(dir.path());
@@ -344,7 +377,8 @@ mod tests {
         let shutdown = CancellationToken::new();
         let config = Config::new(dir.path().to_owned());
         let metrics = Metrics::new().unwrap();
-        let watching = watch_certificates(config, sender, metrics, shutdown.clone());
+        let reload = Trigger::new().watcher();
+        let watching = watch_certificates(config, sender, metrics, reload, shutdown.clone());
         let mut tasks = JoinSet::new();
         tasks.spawn(watching);
         shutdown.cancel();

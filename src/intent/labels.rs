@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::label_keys::{Kind, port_label};
+use super::unsupported::{self, Unsupported};
 use super::{Config, Groups, PathPrefix, Routing, Standing, acme, host};
 use crate::state::app::{App, AppId, Layout, Networking, Port, Protocol};
 use crate::state::problem::{Problem, Reason, Subject};
@@ -91,18 +93,24 @@ pub(super) fn read(config: &Config, app: &App, previous: Option<&Asked>) -> Aske
         .labels
         .get(LEGACY_REDIRECT)
         .is_some_and(|value| value == "true");
+    let with_labels: Vec<_> = app
+        .layout
+        .ports
+        .iter()
+        .enumerate()
+        .map(|(index, port)| {
+            let labels = by_port.remove(&index).unwrap_or_default();
+            (port, labels.wanted(config, in_app_group), labels)
+        })
+        .collect();
+    let unsupported = if in_group {
+        let wanted: Vec<bool> = with_labels.iter().map(|(_, wanted, _)| *wanted).collect();
+        unsupported::read(config, app, &wanted)
+    } else {
+        Unsupported::default()
+    };
     let mut ports = Vec::new();
-    for (index, port) in app.layout.ports.iter().enumerate() {
-        let labels = by_port.remove(&index).unwrap_or_default();
-        let in_group = match labels.group {
-            Some(label) => config.groups.take(Some(label.value)),
-            None => in_app_group,
-        };
-        let enabled = match labels.enabled {
-            Some(label) => boolean(label.value),
-            None => !config.strict,
-        };
-        let wanted = in_group && enabled;
+    for (index, (port, wanted, labels)) in with_labels.into_iter().enumerate() {
         if !wanted && !answers(index) {
             continue;
         }
@@ -114,7 +122,7 @@ pub(super) fn read(config: &Config, app: &App, previous: Option<&Asked>) -> Aske
             continue;
         }
         let routing = if wanted {
-            labels.routing(legacy_redirect, &mut problems)
+            labels.routing(legacy_redirect, unsupported.guards(index), &mut problems)
         } else {
             Routing::default()
         };
@@ -127,6 +135,7 @@ pub(super) fn read(config: &Config, app: &App, previous: Option<&Asked>) -> Aske
             },
         ));
     }
+    problems.list.extend(unsupported.problems);
     Asked {
         standing: match (ports.is_empty(), in_group) {
             (false, _) => Standing::Served,
@@ -159,50 +168,6 @@ impl Groups {
                 .any(|group| groups.contains(group.trim())),
         }
     }
-}
-
-/// The labels that are about one port.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Group,
-    Vhost,
-    Path,
-    Enabled,
-    Redirect,
-    Domain,
-}
-
-/// The index, as it is written, and the kind of a label about one port; none for other labels.
-/// As in marathon-lb only exact keys count: no padding, no lower case.
-fn port_label<'a>(config: &Config, key: &'a str) -> Option<(&'a str, Kind)> {
-    let of_balancer = numbered(&config.label_prefix, key).and_then(|(digits, name)| {
-        let kind = match name {
-            "GROUP" => Kind::Group,
-            "VHOST" => Kind::Vhost,
-            "PATH" => Kind::Path,
-            "ENABLED" => Kind::Enabled,
-            "REDIRECT_TO_HTTPS" => Kind::Redirect,
-            _ => return None,
-        };
-        Some((digits, kind))
-    });
-    let of_acme = || {
-        config.acme.as_ref()?;
-        let (digits, name) = numbered(acme::LABEL_PREFIX, key)?;
-        (name == acme::LABEL_NAME).then_some((digits, Kind::Domain))
-    };
-    of_balancer.or_else(of_acme)
-}
-
-/// The number and the name in `{prefix}_{number}_{name}`.
-fn numbered<'a>(prefix: &str, key: &'a str) -> Option<(&'a str, &'a str)> {
-    let (digits, name) = key
-        .strip_prefix(prefix)?
-        .strip_prefix('_')?
-        .split_once('_')?;
-    let number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    let padded = digits.len() > 1 && digits.starts_with('0');
-    (number && !padded).then_some((digits, name))
 }
 
 /// marathon-lb's booleans: `1` and `on` are false.
@@ -245,7 +210,27 @@ impl<'a> PortLabels<'a> {
         }
     }
 
-    fn routing(&self, legacy_redirect: bool, problems: &mut Problems<'_>) -> Routing {
+    /// Whether the port is to be served.
+    fn wanted(&self, config: &Config, in_app_group: bool) -> bool {
+        let in_group = match self.group {
+            Some(label) => config.groups.take(Some(label.value)),
+            None => in_app_group,
+        };
+        let enabled = match self.enabled {
+            Some(label) => boolean(label.value),
+            None => !config.strict,
+        };
+        in_group && enabled
+    }
+
+    /// Reads the requests that the port wants. A guarded one gets none: whoever asks would reach it
+    /// past its guard.
+    fn routing(
+        &self,
+        legacy_redirect: bool,
+        guarded: bool,
+        problems: &mut Problems<'_>,
+    ) -> Routing {
         let mut routing = Routing {
             hosts: self
                 .vhost
@@ -280,6 +265,9 @@ impl<'a> PortLabels<'a> {
                 None => routing.hosts.clear(),
             }
             routing.weight = WEIGHT_WITH_PATH;
+        }
+        if guarded {
+            routing.hosts.clear();
         }
         if routing.hosts.is_empty() {
             routing.paths.clear();

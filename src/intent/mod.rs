@@ -7,9 +7,13 @@ pub mod server_names;
 
 mod acme;
 mod addresses;
+mod haproxy_text;
+mod known_labels;
+mod label_keys;
 mod labels;
 #[cfg(test)]
 pub(crate) mod tests;
+mod unsupported;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

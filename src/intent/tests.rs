@@ -285,9 +285,6 @@ fn a_label_of_a_port_that_is_not_there_is_a_problem() {
     let intent = labelled(&[
         ("HAPROXY_2_VHOST", "a"),
         ("HAPROXY_99999999999999999999_PATH", "/a"),
-        ("HAPROXY_00_VHOST", "a"),
-        ("HAPROXY_0_STICKY", "true"),
-        ("HAPROXY_VHOST", "a"),
         ("OTHER_7_VHOST", "a"),
     ]);
     assert_eq!(
@@ -301,6 +298,293 @@ fn a_label_of_a_port_that_is_not_there_is_a_problem() {
         ]
     );
     assert_eq!(intent.standing(), Standing::Served);
+}
+
+/// Problems with the label as text, the reason and the message.
+fn said(intent: &AppIntent) -> Vec<(&str, Reason, &str)> {
+    let problems = intent.problems.iter();
+    problems
+        .map(|problem| {
+            let label = problem.label.as_deref().unwrap();
+            (label, problem.reason, problem.message.as_str())
+        })
+        .collect()
+}
+
+/// Whether each of two ports with a host is routed.
+fn routed(labels: &[(&str, &str)]) -> [bool; 2] {
+    let mut all = vec![("HAPROXY_0_VHOST", "a"), ("HAPROXY_1_VHOST", "b")];
+    all.extend_from_slice(labels);
+    let intent = labelled(&all);
+    [0, 1].map(|index| !intent.port(index).unwrap().routing.hosts.is_empty())
+}
+
+#[test]
+fn a_label_that_is_not_supported_is_one_problem_however_many_ports_have_it() {
+    let intent = labelled(&[
+        ("HAPROXY_0_VHOST", "a"),
+        ("HAPROXY_0_STICKY", "true"),
+        ("HAPROXY_1_STICKY", "false"),
+        ("HAPROXY_1_BALANCE", "leastconn"),
+        ("HAPROXY_DEPLOYMENT_GROUP", "web"),
+        ("OTHER_0_STICKY", "true"),
+        ("traefik.enable", "true"),
+    ]);
+    let unsupported = Reason::UnsupportedLabel;
+    let deployment = "not supported yet: the apps of a deployment group are not merged, each is \
+                      served by itself";
+    assert_eq!(
+        said(&intent),
+        [
+            (
+                "HAPROXY_1_BALANCE",
+                unsupported,
+                "not supported yet: requests are balanced round robin"
+            ),
+            ("HAPROXY_DEPLOYMENT_GROUP", unsupported, deployment),
+            (
+                "HAPROXY_0_STICKY",
+                unsupported,
+                "not supported yet: every request may go to any task (ports 0, 1)"
+            ),
+        ]
+    );
+    assert_eq!(intent.port(0).unwrap().routing.hosts, ["a"]);
+}
+
+#[test]
+fn a_label_that_restricts_access_takes_its_port_out() {
+    for (name, value) in [
+        ("AUTH", "realm:user:$5$abc$def"),
+        ("AUTH", ""),
+        ("BACKEND_NETWORK_ALLOWED_ACL", "10.0.0.0/8"),
+        ("BACKEND_NETWORK_ALLOWED_ACL", ""),
+        ("USERLIST_HEAD", ""),
+        ("HTTP_FRONTEND_ACL_WITH_AUTH", ""),
+        ("HTTPS_FRONTEND_ACL_WITH_AUTH_AND_PATH", ""),
+        ("TCP_BACKEND_NETWORK_ALLOWED_ACL", ""),
+        (
+            "BACKEND_HTTP_OPTIONS",
+            "http-request deny if !{ src 10.0.0.0/8 }",
+        ),
+        ("BIND_OPTIONS", "ca-file /ca.pem verify required"),
+        (
+            "HTTP_FRONTEND_ACL",
+            "use_backend {backend} if {{ path_beg /public }}",
+        ),
+        ("STICKY", "true\n  http-request deny"),
+    ] {
+        let key = format!("HAPROXY_0_{name}");
+        let labels = [
+            ("HAPROXY_0_VHOST", "a"),
+            ("HAPROXY_0_PATH", "/x"),
+            ("HAPROXY_0_REDIRECT_TO_HTTPS", "true"),
+            ("HAPROXY_1_VHOST", "a"),
+            (key.as_str(), value),
+        ];
+        let intent = labelled(&labels);
+        assert_eq!(
+            *intent.port(0).unwrap().routing,
+            Routing::default(),
+            "{key}"
+        );
+        assert_eq!(intent.port(1).unwrap().routing.hosts, ["a"], "{key}");
+        let [(label, reason, message)] = said(&intent)[..] else {
+            panic!("{key}: {:?}", intent.problems);
+        };
+        assert_eq!((label, reason), (key.as_str(), Reason::UnsupportedGuard));
+        assert!(message.ends_with(", so port 0 is not routed"), "{message}");
+    }
+    let both = [("HAPROXY_0_AUTH", "a:b:c"), ("HAPROXY_1_AUTH", "a:b:c")];
+    assert_eq!(routed(&both), [false, false]);
+    let all = labelled(&both);
+    let message = "it restricts access, which is not supported yet, so ports 0, 1 are not routed";
+    assert_eq!(
+        said(&all),
+        [("HAPROXY_0_AUTH", Reason::UnsupportedGuard, message)]
+    );
+}
+
+#[test]
+fn text_for_haproxy_that_restricts_nothing_leaves_the_port_alone() {
+    for (name, value) in [
+        ("BACKEND_HTTP_OPTIONS", "  option forwardfor\n"),
+        (
+            "BACKEND_SERVER_OPTIONS",
+            "server a vip.test:443 ssl verify required ca-file a",
+        ),
+        ("SSL_CERT", "/etc/ssl/a.pem"),
+        (
+            "HTTP_FRONTEND_ACL_WITH_PATH",
+            "acl path_{backend} path_reg {path}",
+        ),
+        (
+            "HTTP_FRONTEND_ACL",
+            "acl h hdr_end(host) -i {hostname}\nuse_backend {backend} if h",
+        ),
+    ] {
+        let key = format!("HAPROXY_0_{name}");
+        assert_eq!(routed(&[(&key, value)]), [true, true], "{key}");
+        let intent = labelled(&[(&key, value)]);
+        assert_eq!(
+            problems(&intent),
+            [(Some(key.as_str()), Reason::UnsupportedLabel)]
+        );
+    }
+}
+
+#[test]
+fn a_guard_that_names_no_port_of_the_app_takes_them_all_out() {
+    for key in [
+        "HAPROXY_AUTH",
+        "HAPROXY_2_AUTH",
+        "HAPROXY_00_AUTH",
+        "HAPROXY_{0}_AUTH",
+        "haproxy_0_auth",
+        "HAPROXY_BASIC_AUTH_USERS",
+        "HAPROXY_NETWORK_ALLOWED_ACL",
+    ] {
+        let labels = [
+            ("HAPROXY_0_VHOST", "a"),
+            ("HAPROXY_1_VHOST", "b"),
+            (key, "a:b:c"),
+        ];
+        assert_eq!(routed(&labels[2..]), [false, false], "{key}");
+        let intent = labelled(&labels);
+        let [(label, reason, message)] = said(&intent)[..] else {
+            panic!("{key}: {:?}", intent.problems);
+        };
+        assert_eq!((label, reason), (key, Reason::UnsupportedGuard));
+        assert!(
+            message.ends_with(", so no port of the app is routed"),
+            "{message}"
+        );
+    }
+    for key in ["HAPROXY_0_AUHT", "HAPROXY_0_ALLOWED_NETWORKS"] {
+        assert_eq!(routed(&[(key, "a:b:c")]), [false, true], "{key}");
+    }
+    assert_eq!(routed(&[("HAPROXY_0_AUTHORS_NAME", "me")]), [true, true]);
+    assert_eq!(routed(&[("OTHER_0_AUTH", "a:b:c")]), [true, true]);
+}
+
+#[test]
+fn an_unknown_label_is_named_with_the_nearest_known_one() {
+    let problem = |key: &str| {
+        let intent = labelled(&[(key, "x")]);
+        let [problem] = &intent.problems[..] else {
+            panic!("{key}: {:?}", intent.problems);
+        };
+        assert_eq!(problem.label.as_deref(), Some(key));
+        assert_eq!(problem.reason, Reason::UnknownLabel);
+        format!("{}; {}", problem.message, problem.remedy)
+    };
+    let unknown = |nearest: &str| {
+        format!("marathon-lb has no such label{nearest}; correct its name or remove it")
+    };
+    for (key, nearest) in [
+        ("HAPROXY_1_VHSOT", " (the nearest is HAPROXY_1_VHOST)"),
+        ("HAPROXY_01_VHOST", " (the nearest is HAPROXY_0_VHOST)"),
+        ("haproxy_group", " (the nearest is HAPROXY_GROUP)"),
+        ("HAPROXY_GROUPS", " (the nearest is HAPROXY_GROUP)"),
+        ("HAPROXY_0_BLANCE", " (the nearest is HAPROXY_0_BALANCE)"),
+        ("HAPROXY_0_SOMETHING_ELSE", ""),
+        ("HAPROXY_", ""),
+    ] {
+        assert_eq!(problem(key), unknown(nearest), "{key}");
+    }
+    for (key, told) in [
+        (
+            "HAPROXY_VHOST",
+            "it means nothing without the index of a port; write it as in HAPROXY_0_VHOST",
+        ),
+        (
+            "HAPROXY_STICKY",
+            "it means nothing without the index of a port; remove it: HAPROXY_0_STICKY is not \
+             supported yet either",
+        ),
+        (
+            "HAPROXY_0_DEPLOYMENT_GROUP",
+            "it means nothing with the index of a port; remove it: HAPROXY_DEPLOYMENT_GROUP is \
+             not supported yet either",
+        ),
+    ] {
+        assert_eq!(problem(key), told);
+    }
+}
+
+#[test]
+fn many_unknown_labels_are_few_problems() {
+    let keys: Vec<String> = (100..150).map(|n| format!("HAPROXY_0_Q{n}")).collect();
+    let labels: Vec<_> = keys.iter().map(|key| (key.as_str(), "")).collect();
+    let intent = labelled(&labels);
+    assert_eq!(intent.problems.len(), 21);
+    let (label, reason, message) = *said(&intent).last().unwrap();
+    assert_eq!((label, reason), ("HAPROXY_0_Q120", Reason::UnknownLabel));
+    assert!(message.ends_with("nor 29 more of this app"), "{message}");
+    // Those that are not reported one by one guard all the same.
+    let mut guarded = vec![("HAPROXY_1_VHOST", "b"), ("HAPROXY_1_Z_AUTH", "")];
+    guarded.extend(labels);
+    let intent = labelled(&guarded);
+    assert!(intent.port(1).unwrap().routing.hosts.is_empty());
+    let (_, reason, message) = *said(&intent).last().unwrap();
+    assert_eq!(reason, Reason::UnsupportedGuard);
+    assert!(message.ends_with(", so port 1 is not routed"), "{message}");
+}
+
+#[test]
+fn labels_are_ours_only_under_the_prefix_and_on_what_is_served() {
+    let mut config = config();
+    config.label_prefix = "EDGE".to_owned();
+    let labels = [
+        ("EDGE_GROUP", "external"),
+        ("EDGE_0_VHOST", "a"),
+        ("EDGE_1_VHOST", "b"),
+        ("EDGE_1_AUTH", "a:b:c"),
+        ("HAPROXY_0_AUTH", "a:b:c"),
+        ("HAPROXY_0_STICKY", "true"),
+    ];
+    let ports = || vec![port(None, true); 2];
+    let other = intent(&config, app(Networking::Host, ports(), &labels), vec![]);
+    assert_eq!(
+        problems(&other),
+        [(Some("EDGE_1_AUTH"), Reason::UnsupportedGuard)]
+    );
+    assert_eq!(other.port(0).unwrap().routing.hosts, ["a"]);
+
+    let labels = [("HAPROXY_GROUP", "internal"), ("HAPROXY_0_AUTH", "a:b:c")];
+    let ignored = intent(
+        &self::config(),
+        app(Networking::Host, ports(), &labels),
+        vec![],
+    );
+    assert!(ignored.problems.is_empty());
+
+    let elsewhere = labelled(&[
+        ("HAPROXY_0_GROUP", "internal"),
+        ("HAPROXY_0_AUTH", "a:b:c"),
+        ("HAPROXY_0_VHSOT", "a"),
+        ("HAPROXY_1_VHOST", "b"),
+    ]);
+    assert!(elsewhere.problems.is_empty());
+    assert_eq!(elsewhere.port(1).unwrap().routing.hosts, ["b"]);
+}
+
+#[test]
+fn marathon_acme_s_own_template_is_built_in() {
+    let template = "acl path_{backend} path_beg {path}\nredirect prefix http://{hostname}";
+    let labels = [
+        ("HAPROXY_GROUP", "external"),
+        ("HAPROXY_1_VHOST", "acme.test"),
+        ("HAPROXY_1_PATH", "/.well-known/acme-challenge/"),
+        ("HAPROXY_1_HTTP_FRONTEND_ACL_WITH_PATH", template),
+    ];
+    let mut acme = app(Networking::Host, vec![port(None, true); 2], &labels);
+    let web = intent(&config(), acme.clone(), vec![]);
+    assert_eq!(web.problems.len(), 1);
+    acme.id = "/acme".into();
+    let acme = intent(&config(), acme, vec![]);
+    assert!(acme.problems.is_empty());
+    assert_eq!(acme.port(1).unwrap().routing.hosts, ["acme.test"]);
 }
 
 #[test]
@@ -590,6 +874,7 @@ fn what_stays_equal_is_shared() {
 pub(crate) fn any_labels() -> impl Strategy<Value = BTreeSet<(String, String)>> {
     let key = prop_oneof![
         "HAPROXY_[0-9]{0,3}_(GROUP|VHOST|PATH|ENABLED|REDIRECT_TO_HTTPS)",
+        "HAPROXY_[0-9]{0,1}_(AUTH|STICKY|BIND_OPTIONS|HTTP_FRONTEND_ACL)",
         "HAPROXY_[A-Z0-9_]{0,12}",
         "MARATHON_ACME_[0-9]{0,2}_DOMAIN",
         "\\PC{0,20}",

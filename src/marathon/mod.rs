@@ -71,7 +71,10 @@ pub async fn run(
     let config = Arc::new(config);
     let access = Access::new(Arc::clone(&config), Arc::clone(&metrics))?;
     // Not being able to read it now is worth stopping for; later it may be a rotation under way.
-    access.check().await?;
+    match shutdown.run_until_cancelled(access.check()).await {
+        Some(checked) => checked?,
+        None => return Ok(()),
+    }
     let last_heard = LastHeard::new();
     metrics.at_scrape({
         let last_heard = last_heard.clone();

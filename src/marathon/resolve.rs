@@ -1,6 +1,6 @@
 //! Resolves the agents' names aside from everything else, and again when their time is over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::io;
 use std::net::IpAddr;
@@ -11,18 +11,23 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::backoff::jittered;
+use crate::backoff::{Backoff, jittered};
 use crate::state::app::AgentHost;
 use crate::state::event::{Event, List, ListedApp};
 
-/// Look-ups at a time: each may hold a thread of the system's resolver.
-const AT_A_TIME: usize = 8;
+/// Look-ups at a time: each may hold a thread of the system's resolver, of which there are 512.
+/// A thousand names at 50 ms each take 1.6 s, which a first publication waits for.
+const AT_A_TIME: usize = 32;
+
+/// How many of these may be for names whose last look-up failed: where DNS is silent each takes
+/// all of its time, and a name that was never asked for must not wait for that.
+const RETRIES_AT_A_TIME: usize = 8;
 
 /// How long one look-up may take; the system's resolver gives up after about as long.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(15);
 
 /// How long a name that nobody mentions is still looked up. Lists mention every agent that is in
-/// use, several times in this span.
+/// use, several times in this span; where none comes, the state does when it is told.
 const UNMENTIONED_LIMIT: Duration = Duration::from_secs(3600);
 
 type LookedUp = io::Result<Vec<IpAddr>>;
@@ -31,7 +36,53 @@ type LookedUp = io::Result<Vec<IpAddr>>;
 pub(super) type Lookup =
     Arc<dyn Fn(AgentHost) -> Pin<Box<dyn Future<Output = LookedUp> + Send>> + Send + Sync>;
 
-/// The names of agents and what they resolved to.
+/// What the resolver found out.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// A name has these addresses now; none: it never had one.
+    Resolved(AgentHost, Vec<IpAddr>),
+    /// Nobody mentioned these for long: they are not looked up any more.
+    Idle(Vec<AgentHost>),
+}
+
+/// News that wait for room: the newest of each name.
+#[derive(Debug, Default)]
+pub(super) struct PendingNews {
+    resolved: BTreeMap<AgentHost, Vec<IpAddr>>,
+    idle: BTreeSet<AgentHost>,
+}
+
+impl PendingNews {
+    pub(super) fn is_empty(&self) -> bool {
+        self.resolved.is_empty() && self.idle.is_empty()
+    }
+
+    pub(super) fn add(&mut self, news: News) {
+        match news {
+            News::Resolved(host, addresses) => {
+                self.idle.remove(&host);
+                self.resolved.insert(host, addresses);
+            }
+            News::Idle(hosts) => {
+                for host in hosts {
+                    self.resolved.remove(&host);
+                    self.idle.insert(host);
+                }
+            }
+        }
+    }
+
+    pub(super) fn events(self) -> Vec<Event> {
+        let resolved = self.resolved.into_iter();
+        let resolved = resolved.map(|(host, addresses)| Event::HostResolved { host, addresses });
+        let idle =
+            (!self.idle.is_empty()).then(|| Event::HostsIdle(self.idle.into_iter().collect()));
+        resolved.chain(idle).collect()
+    }
+}
+
+/// When each agent's name is to be looked up, and what was last said of it. The memory of
+/// addresses is the state's.
 pub(super) struct Resolver {
     lookup: Lookup,
     lifetime: Duration,
@@ -40,6 +91,8 @@ pub(super) struct Resolver {
     /// When some name may be due: they are not looked through for every event that is heard.
     scan_at: Option<Instant>,
     lookups: JoinSet<(AgentHost, LookedUp)>,
+    /// Names that were given up and of which this was not said yet.
+    idle: Vec<AgentHost>,
 }
 
 struct Host {
@@ -48,6 +101,19 @@ struct Host {
     mentioned: Instant,
     /// What was last said of it; none when nothing was.
     said: Option<Vec<IpAddr>>,
+    last: Last,
+    backoff: Backoff,
+}
+
+/// How the last look-up of a name ended. In this order names take their turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Last {
+    /// There was none.
+    Never,
+    /// With addresses.
+    Good,
+    /// Without.
+    Failed,
 }
 
 impl Resolver {
@@ -64,11 +130,12 @@ impl Resolver {
             hosts: BTreeMap::new(),
             scan_at: None,
             lookups: JoinSet::new(),
+            idle: Vec::new(),
         }
     }
 
     /// A host was mentioned. A literal address needs no resolving.
-    fn mention(&mut self, host: &AgentHost) {
+    pub(super) fn mention(&mut self, host: &AgentHost) {
         let now = Instant::now();
         match self.hosts.get_mut(host) {
             Some(known) => known.mentioned = now,
@@ -78,6 +145,8 @@ impl Resolver {
                     due: Some(now),
                     mentioned: now,
                     said: None,
+                    last: Last::Never,
+                    backoff: Backoff::new(self.retry, self.lifetime),
                 };
                 self.hosts.insert(host.clone(), new);
                 self.scan_at = Some(now);
@@ -111,6 +180,7 @@ impl Resolver {
                 | Event::InstanceGone { .. }
                 | Event::HealthChanged { .. }
                 | Event::HostResolved { .. }
+                | Event::HostsIdle(_)
                 | Event::CertificatesRead { .. } => {}
             }
         }
@@ -122,11 +192,14 @@ impl Resolver {
         }
     }
 
-    /// Waits for the next name to have new addresses. Loses nothing when it is dropped.
-    pub(super) async fn next(&mut self) -> (AgentHost, Vec<IpAddr>) {
+    /// Waits for the next news. Loses nothing when it is dropped.
+    pub(super) async fn next(&mut self) -> News {
         loop {
             if self.scan_at.is_some_and(|at| at <= Instant::now()) {
                 self.scan_at = self.start_due();
+            }
+            if !self.idle.is_empty() {
+                return News::Idle(std::mem::take(&mut self.idle));
             }
             tokio::select! {
                 Some(looked_up) = self.lookups.join_next() => {
@@ -140,7 +213,7 @@ impl Resolver {
                         },
                     };
                     if let Some(addresses) = self.learn(&host, result) {
-                        return (host, addresses);
+                        return News::Resolved(host, addresses);
                     }
                 }
                 () = until(self.scan_at) => {}
@@ -152,23 +225,33 @@ impl Resolver {
     /// end is started then.
     fn start_due(&mut self) -> Option<Instant> {
         let now = Instant::now();
-        self.hosts
-            .retain(|_, host| now.duration_since(host.mentioned) < UNMENTIONED_LIMIT);
-        let mut next = None;
+        let is_idle = |host: &Host| now.duration_since(host.mentioned) >= UNMENTIONED_LIMIT;
+        let idle = self.hosts.extract_if(.., |_, host| is_idle(host));
+        self.idle.extend(idle.map(|(name, _)| name));
+        let under_way = self.hosts.values().filter(|host| host.due.is_none());
+        let mut retries = under_way.filter(|host| host.last == Last::Failed).count();
+        let mut next: Option<Instant> = None;
+        let mut due: Vec<(Last, Instant, &AgentHost, &mut Host)> = Vec::new();
         for (name, host) in &mut self.hosts {
-            let Some(due) = host.due else {
-                continue;
-            };
-            if due > now {
-                next = Some(next.map_or(due, |next: Instant| next.min(due)));
-            } else if self.lookups.len() < AT_A_TIME {
-                host.due = None;
-                let (name, lookup) = (name.clone(), (self.lookup)(name.clone()));
-                self.lookups.spawn(async move {
-                    let limited = tokio::time::timeout(LOOKUP_LIMIT, lookup).await;
-                    (name, limited.unwrap_or(Err(io::ErrorKind::TimedOut.into())))
-                });
+            match host.due {
+                Some(at) if at > now => next = Some(next.map_or(at, |next| next.min(at))),
+                Some(at) => due.push((host.last, at, name, host)),
+                None => {}
             }
+        }
+        due.sort_by_key(|(last, at, name, _)| (*last, *at, *name));
+        for (last, _, name, host) in due {
+            let is_retry = last == Last::Failed;
+            if self.lookups.len() >= AT_A_TIME || (is_retry && retries >= RETRIES_AT_A_TIME) {
+                break;
+            }
+            retries += usize::from(is_retry);
+            host.due = None;
+            let (name, lookup) = (name.clone(), (self.lookup)(name.clone()));
+            self.lookups.spawn(async move {
+                let limited = tokio::time::timeout(LOOKUP_LIMIT, lookup).await;
+                (name, limited.unwrap_or(Err(io::ErrorKind::TimedOut.into())))
+            });
         }
         next
     }
@@ -184,10 +267,13 @@ impl Resolver {
                 addresses.sort_unstable();
                 addresses.dedup();
                 host.due = Some(now + jittered(self.lifetime, &mut rand::rng()));
+                host.last = Last::Good;
+                host.backoff.reset();
                 addresses
             }
             failed => {
-                host.due = Some(now + jittered(self.retry, &mut rand::rng()));
+                host.due = Some(now + host.backoff.wait(&mut rand::rng()));
+                host.last = Last::Failed;
                 let error = failed.err().map(|e| e.to_string()).unwrap_or_default();
                 match &host.said {
                     None => {
@@ -252,8 +338,10 @@ mod tests {
     }
 
     async fn addresses(resolver: &mut Resolver) -> Vec<String> {
-        let (_, addresses) = resolver.next().await;
-        addresses.iter().map(ToString::to_string).collect()
+        match resolver.next().await {
+            News::Resolved(_, addresses) => addresses.iter().map(ToString::to_string).collect(),
+            News::Idle(hosts) => panic!("{hosts:?} are mentioned"),
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -296,6 +384,101 @@ mod tests {
         resolver.mention(&AgentHost::from("agent"));
         assert_eq!(addresses(&mut resolver).await, ["10.0.0.1"]);
         assert_eq!(addresses(&mut resolver).await, ["10.0.0.2"]);
+    }
+
+    /// Names that begin with `silent` are never answered; all others at once. Each that is asked
+    /// for goes to the sender.
+    fn half_silent(asked: std::sync::mpsc::Sender<String>) -> Resolver {
+        let lookup: Lookup = Arc::new(move |host| {
+            let name = host.as_str().to_owned();
+            asked.send(name.clone()).unwrap();
+            Box::pin(async move {
+                if name.starts_with("silent") {
+                    std::future::pending::<()>().await;
+                }
+                Ok(vec![[10, 0, 0, 1].into()])
+            })
+        });
+        Resolver::with(lookup, LIFETIME, RETRY)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn names_that_were_never_asked_for_go_before_silent_ones() {
+        const SILENT: usize = AT_A_TIME * 3;
+        let (sender, asked) = std::sync::mpsc::channel();
+        let mut resolver = half_silent(sender);
+        for number in 0..SILENT {
+            resolver.mention(&AgentHost::from(format!("silent-{number:03}").as_str()));
+        }
+        let mut failed = BTreeSet::new();
+        let begun = Instant::now();
+        while failed.len() < SILENT {
+            match resolver.next().await {
+                News::Resolved(host, addresses) if addresses.is_empty() => failed.insert(host),
+                news @ (News::Resolved(..) | News::Idle(_)) => panic!("{news:?}"),
+            };
+        }
+        let took = begun.elapsed();
+        assert!(took < LOOKUP_LIMIT * 3 + Duration::from_secs(1), "{took:?}");
+        // By now as many silent ones are asked again as may be.
+        let later = tokio::time::timeout(LOOKUP_LIMIT * 5, resolver.next()).await;
+        assert!(later.is_err(), "{later:?}");
+        let again = asked.try_iter().skip(SILENT).count();
+        assert!(again >= RETRIES_AT_A_TIME, "{again}");
+        let mentioned = Instant::now();
+        resolver.mention(&AgentHost::from("good"));
+        assert_eq!(addresses(&mut resolver).await, ["10.0.0.1"]);
+        assert!(mentioned.elapsed() < Duration::from_secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_that_goes_on_failing_is_tried_less_and_less() {
+        let tries = Arc::new(Mutex::new(0));
+        let counted = tries.clone();
+        let lookup: Lookup = Arc::new(move |_| {
+            *counted.lock().unwrap() += 1;
+            Box::pin(std::future::ready(Err(io::Error::other("no such name"))))
+        });
+        let mut resolver = Resolver::with(lookup, LIFETIME, RETRY);
+        resolver.mention(&AgentHost::from("agent"));
+        assert!(addresses(&mut resolver).await.is_empty());
+        let hour = tokio::time::timeout(LIFETIME * 50, resolver.next()).await;
+        assert!(hour.is_err());
+        let tries = *tries.lock().unwrap();
+        assert!((50..=115).contains(&tries), "{tries}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_that_nobody_mentions_is_given_up_and_this_is_said() {
+        let mut resolver = resolver(vec![Some(vec!["10.0.0.1"])]);
+        let agent = AgentHost::from("agent");
+        resolver.mention(&agent);
+        let begun = Instant::now();
+        assert_eq!(addresses(&mut resolver).await, ["10.0.0.1"]);
+        assert_eq!(resolver.next().await, News::Idle(vec![agent.clone()]));
+        let idle = begun.elapsed();
+        assert!(idle >= UNMENTIONED_LIMIT && idle < UNMENTIONED_LIMIT + LIFETIME * 2);
+        let silence = tokio::time::timeout(UNMENTIONED_LIMIT * 3, resolver.next()).await;
+        assert!(silence.is_err());
+        // Mentioned again, it is said again.
+        resolver.mention(&agent);
+        assert_eq!(addresses(&mut resolver).await, ["10.0.0.1"]);
+    }
+
+    #[test]
+    fn of_each_name_the_newest_is_said() {
+        let host = |name: &str| AgentHost::from(name);
+        let address: IpAddr = [10, 0, 0, 1].into();
+        let mut said = PendingNews::default();
+        assert!(said.is_empty());
+        said.add(News::Resolved(host("a"), vec![]));
+        said.add(News::Idle(vec![host("a"), host("b")]));
+        said.add(News::Resolved(host("b"), vec![address]));
+        let resolved = Event::HostResolved {
+            host: host("b"),
+            addresses: vec![address],
+        };
+        assert_eq!(said.events(), [resolved, Event::HostsIdle(vec![host("a")])]);
     }
 
     #[tokio::test(start_paused = true)]

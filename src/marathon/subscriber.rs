@@ -3,8 +3,6 @@
 
 mod asking;
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,14 +17,13 @@ use super::config::Config;
 use super::endpoints::Endpoints;
 use super::flight::{Flight, Landed};
 use super::kind::Kind;
-use super::resolve::Resolver;
+use super::resolve::{News, PendingNews, Resolver};
 use super::stream::{Loss, Step, Stream};
 use super::translate;
 use super::transport::LastHeard;
 use super::wanted::Wanted;
 use crate::backoff::Backoff;
 use crate::metrics::{Heard, Metrics};
-use crate::state::app::AgentHost;
 use crate::state::event::{Event, Purpose, Stale, UnreadableApp};
 
 /// Unreadable events are logged once in that time: a log must not grow with Marathon's oddities,
@@ -61,8 +58,8 @@ pub(super) struct Subscriber {
     /// When everything is asked for again; none while that is wanted or under way.
     resync_at: Option<Instant>,
     resolver: Resolver,
-    /// What names resolved to, where that waits for room.
-    resolved: BTreeMap<AgentHost, Vec<IpAddr>>,
+    /// What the resolver said and nobody had room for yet.
+    pending_news: PendingNews,
 }
 
 /// What the loop waited for.
@@ -70,7 +67,7 @@ enum Happened {
     Stream(Step),
     Landed(Landed),
     Asked(Option<Stale>),
-    Resolved((AgentHost, Vec<IpAddr>)),
+    Resolver(News),
     Room,
     Time,
     ReceiverGone,
@@ -97,7 +94,7 @@ impl Subscriber {
             stream: Stream::Waiting(now),
             streams: Endpoints::new(&config.marathons),
             stream_backoff: backoff.clone(),
-            wanted: Wanted::new(config.confirmation_delay, config.missing_app_interval),
+            wanted: Wanted::new(&config),
             flight: Flight::None,
             flights: JoinSet::new(),
             fetches: Endpoints::new(&config.marathons),
@@ -108,7 +105,7 @@ impl Subscriber {
             complain_of_loss_after: now,
             resync_at: None,
             resolver: Resolver::new(config.resolve_lifetime, config.resolve_retry),
-            resolved: BTreeMap::new(),
+            pending_news: PendingNews::default(),
             config,
         }
     }
@@ -122,11 +119,10 @@ impl Subscriber {
                 Happened::Stream(Step::Heard(event)) => self.hear(&event),
                 Happened::Stream(Step::Lost(loss)) => self.lose(&loss),
                 Happened::Landed(landed) => self.land(landed),
+                Happened::Asked(Some(Stale::Agent(host))) => self.resolver.mention(&host),
                 Happened::Asked(Some(stale)) => self.want(stale, "asked"),
                 Happened::Asked(None) => self.asks = None,
-                Happened::Resolved((host, addresses)) => {
-                    self.resolved.insert(host, addresses);
-                }
+                Happened::Resolver(news) => self.pending_news.add(news),
                 Happened::Room => self.deliver(),
                 Happened::Time => {}
                 Happened::ReceiverGone => return,
@@ -137,7 +133,7 @@ impl Subscriber {
     /// Waits for the next thing to happen. Everything else stands still meanwhile; nothing that is
     /// done about it waits.
     async fn next(&mut self) -> Happened {
-        let has_mail = matches!(self.flight, Flight::Answered(..)) || !self.resolved.is_empty();
+        let has_mail = matches!(self.flight, Flight::Answered(..)) || !self.pending_news.is_empty();
         let wake_at = self.wake_at();
         tokio::select! {
             step = self.stream.next(self.config.confirm_limit) => Happened::Stream(step),
@@ -145,7 +141,7 @@ impl Subscriber {
                 Ok(landed) => Happened::Landed(landed),
                 Err(e) => resume(e),
             },
-            resolved = self.resolver.next() => Happened::Resolved(resolved),
+            news = self.resolver.next() => Happened::Resolver(news),
             room = self.facts.reserve(), if has_mail => match room {
                 // Taken again by `deliver`: nobody else sends.
                 Ok(_) => Happened::Room,

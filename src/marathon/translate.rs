@@ -31,6 +31,15 @@ pub enum TranslateError {
     /// It is not the JSON that Marathon writes.
     #[error("cannot read the JSON: {0}")]
     Json(#[from] serde_json::Error),
+    /// Apps without their tasks: what they say of apps may be true, and would empty them.
+    #[error(
+        "the key \"tasks\" is missing: see that the query {embed} reaches Marathon and that its \
+         answers come whole, past every proxy and cache on the way"
+    )]
+    NoTasks {
+        /// What makes Marathon add it.
+        embed: &'static str,
+    },
     /// It is about nothing that has a name.
     #[error("the {0} is missing")]
     Missing(&'static str),
@@ -49,6 +58,7 @@ impl TranslateError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Json(_) => "json",
+            Self::NoTasks { .. } => "no_tasks",
             Self::Missing(_) => "missing",
             Self::Unknown { .. } => "unknown",
         }
@@ -59,10 +69,11 @@ impl TranslateError {
 ///
 /// # Errors
 ///
-/// When the answer is not a list of apps at all. An app that cannot be read is listed as such.
+/// When the answer is not a list of apps at all, or one of apps that all lack their tasks. An app
+/// that cannot be read is listed as such.
 pub fn apps(body: &[u8]) -> Result<List, TranslateError> {
     let answer: wire::Apps<'_> = serde_json::from_slice(body)?;
-    Ok(list(&answer.apps))
+    list(&answer.apps)
 }
 
 /// Reads the answer to `GET /v2/apps/{group}/*`.
@@ -72,22 +83,28 @@ pub fn apps(body: &[u8]) -> Result<List, TranslateError> {
 /// As [`apps`].
 pub fn group(body: &[u8]) -> Result<List, TranslateError> {
     let answer: wire::GroupApps<'_> = serde_json::from_slice(body)?;
-    Ok(list(&answer.apps))
+    list(&answer.apps)
 }
 
 /// Reads the answer to `GET /v2/apps/{id}`.
 ///
 /// # Errors
 ///
-/// When the answer holds no app, or one without an id.
+/// When the answer holds no app, or one without an id or without its tasks.
 pub fn app(body: &[u8]) -> Result<Event, TranslateError> {
     let answer: wire::OneApp<'_> = serde_json::from_slice(body)?;
     match listed(answer.app) {
         Ok(app) => Ok(Event::AppChanged(app)),
-        Err(unreadable) if unreadable.id.as_str() == NAMELESS => {
+        Err(Unusable {
+            why: TranslateError::NoTasks { .. },
+            ..
+        }) => Err(TranslateError::NoTasks {
+            embed: "embed=app.tasks",
+        }),
+        Err(unusable) if unusable.id.as_str() == NAMELESS => {
             Err(TranslateError::Missing("app's id"))
         }
-        Err(unreadable) => Ok(Event::AppUnreadable(unreadable)),
+        Err(unusable) => Ok(Event::AppUnreadable(unusable.into())),
     }
 }
 
@@ -113,33 +130,61 @@ pub(super) fn leader(body: &[u8]) -> Result<String, TranslateError> {
     Ok(answer.leader)
 }
 
-fn list(raw: &[&RawValue]) -> List {
+/// One app that lacks its tasks is unreadable; where all do, Marathon was not asked for them.
+fn list(raw: &[&RawValue]) -> Result<List, TranslateError> {
     let mut list = List::default();
+    let mut no_tasks = None;
     for app in raw {
         match listed(app) {
             Ok(app) => list.apps.push(app),
-            Err(unreadable) => list.unreadable.push(unreadable),
+            Err(unusable) => {
+                if let TranslateError::NoTasks { embed } = unusable.why {
+                    no_tasks = Some(embed);
+                }
+                list.unreadable.push(unusable.into());
+            }
         }
     }
-    list
+    match no_tasks {
+        Some(embed) if list.apps.is_empty() => Err(TranslateError::NoTasks { embed }),
+        Some(_) | None => Ok(list),
+    }
 }
 
-fn listed(raw: &RawValue) -> Result<ListedApp, UnreadableApp> {
+/// An app that cannot be used.
+struct Unusable {
+    id: AppId,
+    why: TranslateError,
+}
+
+impl From<Unusable> for UnreadableApp {
+    fn from(unusable: Unusable) -> Self {
+        Self {
+            id: unusable.id,
+            why: unusable.why.to_string(),
+        }
+    }
+}
+
+fn listed(raw: &RawValue) -> Result<ListedApp, Unusable> {
     serde_json::from_str(raw.get())
         .map_err(TranslateError::from)
         .and_then(|app: wire::App| listed_app(&app))
-        .map_err(|e| UnreadableApp {
+        .map_err(|why| Unusable {
             id: serde_json::from_str(raw.get())
                 .ok()
                 .and_then(|named: wire::Named| ids::app_id(named.id.as_deref()?))
                 .unwrap_or_else(|| AppId::from(NAMELESS)),
-            why: e.to_string(),
+            why,
         })
 }
 
 fn listed_app(app: &wire::App) -> Result<ListedApp, TranslateError> {
     let id = app.id.as_deref().and_then(ids::app_id);
     let id = id.ok_or(TranslateError::Missing("app's id"))?;
+    let tasks = app.tasks.as_ref().ok_or(TranslateError::NoTasks {
+        embed: "embed=apps.tasks",
+    })?;
     let version = app.version.as_deref().map(version).transpose()?;
     // Definitions that nobody gave a version yet do not come from Marathon's own list.
     let version = version.unwrap_or(AppVersion(0));
@@ -163,7 +208,7 @@ fn listed_app(app: &wire::App) -> Result<ListedApp, TranslateError> {
             layout: Arc::new(layout(app)?),
             health_checks: app.health_checks.len(),
         }),
-        tasks: app.tasks.iter().filter_map(task).collect(),
+        tasks: tasks.iter().filter_map(task).collect(),
     })
 }
 

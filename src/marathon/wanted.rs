@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::config::Config;
 use crate::state::app::{AppId, AppVersion};
 use crate::state::event::{Purpose, Stale};
 
@@ -62,20 +63,22 @@ pub(super) struct Wanted {
     /// not keep others waiting.
     failed: Option<Asked>,
     confirmation_delay: Duration,
+    announced_loss_delay: Duration,
     missing_app_interval: Duration,
 }
 
 impl Wanted {
     /// Nothing is stale.
-    pub(super) fn new(confirmation_delay: Duration, missing_app_interval: Duration) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         Self {
             everything: None,
             parts: BTreeSet::new(),
             later: BTreeMap::new(),
             missing: BTreeMap::new(),
             failed: None,
-            confirmation_delay,
-            missing_app_interval,
+            confirmation_delay: config.confirmation_delay,
+            announced_loss_delay: config.announced_loss_delay,
+            missing_app_interval: config.missing_app_interval,
         }
     }
 
@@ -84,8 +87,11 @@ impl Wanted {
         match stale {
             Stale::Everything(purpose) => return self.add_everything(purpose),
             Stale::EverythingLater(purpose) => {
-                let at = now + self.confirmation_delay;
-                self.later.entry(purpose).or_insert(at);
+                self.add_later(purpose, now + self.confirmation_delay);
+            }
+            Stale::EverythingSoon(purpose) => {
+                let delay = self.announced_loss_delay.min(self.confirmation_delay);
+                self.add_later(purpose, now + delay);
             }
             Stale::Group(group) => match &mut self.everything {
                 Some(purpose) => *purpose = (*purpose).max(Purpose::Announced),
@@ -111,8 +117,16 @@ impl Wanted {
             Stale::Definition(app, version) => {
                 self.parts.insert(Asked::Definition(app, version));
             }
+            // Not Marathon is asked for that.
+            Stale::Agent(_) => {}
         }
         false
+    }
+
+    /// Of several, the first time counts.
+    fn add_later(&mut self, purpose: Purpose, at: Instant) {
+        let known = self.later.entry(purpose).or_insert(at);
+        *known = at.min(*known);
     }
 
     /// A list has no past definitions: these stay wanted.
@@ -223,8 +237,13 @@ mod tests {
     use super::*;
 
     fn wanted() -> (Wanted, Instant) {
-        let wanted = Wanted::new(Duration::from_secs(10), Duration::from_secs(5));
-        (wanted, Instant::now())
+        let config = Config {
+            confirmation_delay: Duration::from_secs(10),
+            announced_loss_delay: Duration::from_secs(2),
+            missing_app_interval: Duration::from_secs(5),
+            ..Config::new(Vec::new())
+        };
+        (Wanted::new(&config), Instant::now())
     }
 
     fn app(id: &str) -> Stale {
@@ -296,6 +315,25 @@ mod tests {
             Some(Asked::Everything(Purpose::Confirmation))
         );
         assert_eq!(wanted.wake_at(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_doubt_about_an_announcement_is_looked_into_sooner() {
+        let seconds = Duration::from_secs;
+        let (mut wanted, now) = wanted();
+        let soon = Stale::EverythingSoon(Purpose::Confirmation);
+        wanted.add(Stale::EverythingLater(Purpose::Confirmation), now);
+        wanted.add(soon.clone(), now + seconds(1));
+        wanted.add(soon.clone(), now + seconds(2));
+        assert_eq!(wanted.wake_at(), Some(now + seconds(3)));
+        // It waits no longer than other doubts do.
+        let config = Config {
+            confirmation_delay: Duration::from_millis(20),
+            ..Config::new(Vec::new())
+        };
+        let mut wanted = Wanted::new(&config);
+        wanted.add(soon, now);
+        assert_eq!(wanted.wake_at(), Some(now + config.confirmation_delay));
     }
 
     #[tokio::test(start_paused = true)]

@@ -26,6 +26,16 @@ where
     Ok(list.into_iter().flatten().flatten().collect())
 }
 
+/// Reads a list in which entries may be null; none if it is null itself.
+fn given_without_nulls<'de, D, T>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    let list: Option<Vec<Option<T>>> = Option::deserialize(deserializer)?;
+    Ok(list.map(|list| list.into_iter().flatten().collect()))
+}
+
 /// The answer to `GET /v2/apps`. The key must be there: an object without it is not "no apps".
 #[derive(Deserialize)]
 pub(super) struct Apps<'a> {
@@ -81,8 +91,9 @@ pub(super) struct App {
     /// 1.4 and before: the service ports alone.
     #[serde(default, deserialize_with = "without_nulls")]
     pub ports: Vec<u16>,
-    #[serde(default, deserialize_with = "without_nulls")]
-    pub tasks: Vec<Task>,
+    /// None where they were not asked for: that is not "no tasks".
+    #[serde(default, deserialize_with = "given_without_nulls")]
+    pub tasks: Option<Vec<Task>>,
 }
 
 #[derive(Deserialize)]

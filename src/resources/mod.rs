@@ -23,7 +23,7 @@ use crate::intent::{self, AppIntent, PortIntent, Standing, app_intent};
 use crate::snapshot::{Changes, Kind, Resource, Snapshot, Version};
 use crate::state::app::AppId;
 use crate::state::problem::Problem;
-use crate::state::{self, AppState, State};
+use crate::state::{self, AppState, ContestedAddresses, State};
 use routes::{Routes, Table};
 
 /// What the resources are told besides what apps ask for.
@@ -140,6 +140,7 @@ pub struct Projection {
     state: State,
     intent_config: intent::Config,
     config: Arc<Config>,
+    contested: ContestedAddresses,
     intents: BTreeMap<AppId, AppIntent>,
     /// The apps whose intents have problems.
     troubled: BTreeSet<AppId>,
@@ -194,6 +195,7 @@ impl Projection {
             state: State::new(state::Config::default()),
             intent_config,
             config,
+            contested: ContestedAddresses::default(),
             intents: BTreeMap::new(),
             troubled: BTreeSet::new(),
             apps: AppCounts::default(),
@@ -221,7 +223,8 @@ impl Projection {
     pub fn project(&mut self, after: &State) -> Changed {
         let before = std::mem::replace(&mut self.state, after.clone());
         let mut step = Step::default();
-        let apps = before.changed_apps(after);
+        let mut apps = before.changed_apps(after);
+        self.contested.follow(&before, after, &mut apps);
         for id in &apps {
             self.project_app(after, id, &mut step);
         }
@@ -267,8 +270,10 @@ impl Projection {
     fn project_app(&mut self, state: &State, id: &AppId, step: &mut Step) {
         let before = self.intents.remove(id);
         let app = state.apps().get(id);
-        let asks =
-            |app: &Arc<AppState>| app_intent(&self.intent_config, state, app, before.as_ref());
+        let asks = |app: &Arc<AppState>| {
+            let app = self.contested.without_displaced(state, app);
+            app_intent(&self.intent_config, state, &app, before.as_ref())
+        };
         let after = app.map(asks);
         if let Some(before) = &before {
             *self.apps.of(before.standing()) -= 1;

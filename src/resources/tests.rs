@@ -13,12 +13,12 @@ use super::*;
 use crate::intent::tests::any_labels;
 use crate::intent::{AcmePort, Groups};
 use crate::snapshot::{Flavour, Name};
-use crate::state::app::App;
+use crate::state::app::{App, Task, TaskState};
 use crate::state::certificate::{Certificate, PrivateKey};
 use crate::state::event::{Event, Source};
 use crate::state::problem::{Reason, Subject};
 use crate::state::reduce;
-use crate::state::testing::{app, events, labels, list, listed, port, state_after, task};
+use crate::state::testing::{app, events, labels, list, listed, port, state_after, task, update};
 
 pub(crate) fn intent_config() -> intent::Config {
     intent::Config {
@@ -769,6 +769,107 @@ fn a_change_of_tasks_changes_one_assignment_alone() {
     }
     let unchanged = projection.project(&after.clone());
     assert_eq!(unchanged, Changed::default());
+}
+
+/// An agent is lost, comes back empty, and gives a port to a task of another app. Whatever the
+/// order in which this is heard, and however much of it, no app is sent to another app's task.
+#[test]
+fn no_order_of_events_sends_requests_to_the_task_of_another_app() {
+    let web = labelled("/team/web", &[("HAPROXY_0_VHOST", "web.test")]);
+    let bank = labelled("/bank", &[("HAPROXY_0_VHOST", "bank.test")]);
+    let on = |host: &str, id: &str, condition| Task {
+        host: Some(host.into()),
+        condition,
+        ..task(id, 31_001)
+    };
+    let heard =
+        |app: &str, host, id, condition| Event::TaskChanged(update(app, &on(host, id, condition)));
+    use TaskState::{Running, Staging, Starting, Unreachable};
+    let story = [
+        heard("/team/web", "127.0.0.1", "web-1", Unreachable),
+        heard("/bank", "127.0.0.1", "bank-1", Staging),
+        heard("/bank", "127.0.0.1", "bank-1", Starting),
+        heard("/bank", "127.0.0.1", "bank-1", Running),
+        Event::AppChanged(listed(
+            web.clone(),
+            vec![
+                on("127.0.0.1", "web-1", Unreachable),
+                on("127.0.0.2", "web-2", Running),
+            ],
+        )),
+        Event::AppChanged(listed(
+            bank.clone(),
+            vec![on("127.0.0.1", "bank-1", Running)],
+        )),
+    ];
+    let web_tasks = ["127.0.0.1", "127.0.0.2"].map(|host| {
+        let id = if host.ends_with('1') {
+            "web-1"
+        } else {
+            "web-2"
+        };
+        on(host, id, Running)
+    });
+    let start = state_after([Event::Synced(list(vec![
+        listed(web, web_tasks.to_vec()),
+        listed(bank, Vec::new()),
+    ]))]);
+    for order in permutations(story.len()) {
+        let mut state = start.clone();
+        let mut projection = full(&state);
+        for index in order.iter().copied() {
+            let before = state.clone();
+            state = reduce(state, story[index].clone()).0;
+            projection.project(&state);
+            let lost = state.apps()["/team/web"].tasks()["web-1"].condition == Unreachable;
+            let (web, bank) = (
+                hosts(&projection, "/team/web_0"),
+                hosts(&projection, "/bank_0"),
+            );
+            // Until its loss is heard of, nobody can tell whose the address is.
+            assert!(
+                !lost || bank.is_empty() || web == ["127.0.0.2"],
+                "{order:?} {web:?}"
+            );
+        }
+        assert_eq!(content(&projection), content(&full(&state)), "{order:?}");
+        assert_eq!(
+            hosts(&projection, "/team/web_0"),
+            ["127.0.0.2"],
+            "{order:?}"
+        );
+        assert_eq!(hosts(&projection, "/bank_0"), ["127.0.0.1"], "{order:?}");
+    }
+}
+
+/// Every order of the numbers below `count`.
+fn permutations(count: usize) -> Vec<Vec<usize>> {
+    let mut orders = vec![Vec::new()];
+    for number in 0..count {
+        let with = |order: &Vec<usize>| -> Vec<Vec<usize>> {
+            let at = 0..=order.len();
+            at.map(|place| {
+                let mut order = order.clone();
+                order.insert(place, number);
+                order
+            })
+            .collect()
+        };
+        orders = orders.iter().flat_map(with).collect();
+    }
+    orders
+}
+
+/// The hosts behind a cluster, in the order in which proxies get them.
+fn hosts(projection: &Projection, name: &str) -> Vec<String> {
+    let assignment = json(projection, Kind::Endpoint, name);
+    let endpoints = assignment["endpoints"].as_array().into_iter().flatten();
+    let endpoints = endpoints.flat_map(|locality| locality["lb_endpoints"].as_array().unwrap());
+    let host = |endpoint: &Value| {
+        let address = &endpoint["endpoint"]["address"]["socket_address"]["address"];
+        address.as_str().unwrap().to_owned()
+    };
+    endpoints.map(host).collect()
 }
 
 #[test]

@@ -24,7 +24,7 @@ use crate::intent::{AcmePort, Groups};
 use crate::resources::Normalisation;
 use crate::state::app::AppId;
 use crate::state::event::Source;
-use crate::{files, intent, resources, state, v2, xds};
+use crate::{files, intent, pipeline, resources, state, v2, xds};
 use tls::Security;
 
 pub use openbao::with_openbao_names;
@@ -44,6 +44,8 @@ pub struct Settings {
     pub identity_files: Option<files::IdentityConfig>,
     /// How facts are believed.
     pub state: state::Config,
+    /// How long the first publication waits.
+    pub pipeline: pipeline::Config,
     /// How labels are read.
     pub intent: intent::Config,
     /// How Envoy's resources are written.
@@ -170,6 +172,7 @@ impl Typed {
             state: state::Config {
                 sudden_loss_percent: self.sudden_loss_percent,
             },
+            pipeline: pipeline::Config::default(),
             intent,
             resources,
             xds: xds::Config {

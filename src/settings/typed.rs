@@ -62,8 +62,8 @@ pub struct Typed {
     #[arg(long, env = "RESYNC_INTERVAL", value_name = "SECONDS", default_value = "300", value_parser = seconds)]
     pub resync_interval: Duration,
 
-    /// A list that loses more than this share of the known apps at once, in percent, waits for a
-    /// second list to confirm it; 100 believes every list.
+    /// A list that loses more than this share of the known apps or of their running tasks at once,
+    /// in percent, waits for a second list to confirm it; 100 believes every list.
     #[arg(long, env = "SUDDEN_LOSS_PERCENT", value_name = "PERCENT", default_value = "50", value_parser = clap::value_parser!(u8).range(0..=100))]
     pub sudden_loss_percent: u8,
 

@@ -31,6 +31,10 @@ impl Snapshot {
     }
 
     /// The names and versions of one kind's resources.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an index of names, not a place in a list"
+    )]
     pub fn index(&self, kind: Kind) -> &Arc<Index> {
         &self.kind(kind).index
     }

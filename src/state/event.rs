@@ -63,9 +63,13 @@ pub enum Event {
     HostResolved {
         /// The agent's name.
         host: AgentHost,
-        /// Its addresses in the order of preference; none when the name does not resolve.
+        /// Its addresses in the order of preference; none when the name does not resolve, which
+        /// changes nothing where an address is known.
         addresses: Vec<IpAddr>,
     },
+    /// No fact has mentioned these agents for a long time: their names are not looked up any more.
+    /// Their addresses are forgotten, except those of agents that a known task runs on.
+    HostsIdle(Vec<AgentHost>),
     /// The certificates of one source were read: they replace what was known from there.
     CertificatesRead {
         /// Where they were read.
@@ -105,7 +109,8 @@ pub enum Purpose {
     #[default]
     Routine,
     /// Marathon announced that definitions had changed (`group_change_success`): what is missing
-    /// was deleted.
+    /// was most likely deleted. The announcement names a group, often the root, and not the apps,
+    /// so a sudden loss is looked at once more all the same, and soon.
     Announced,
     /// An earlier list had lost most apps: what is missing now as well is gone.
     Confirmation,
@@ -157,10 +162,14 @@ pub enum Stale {
     Everything(Purpose),
     /// Everything, but not at once: what would be listed now may be as wrong as what is doubted.
     EverythingLater(Purpose),
+    /// Everything, in a second or two: most likely it is as it seems, and somebody waits for it.
+    EverythingSoon(Purpose),
     /// The apps below a group.
     Group(AppId),
     /// One app.
     App(AppId),
     /// A past version of an app's definition.
     Definition(AppId, AppVersion),
+    /// The addresses of an agent that is in use.
+    Agent(AgentHost),
 }

@@ -3,27 +3,34 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::app::{AgentHost, AppId, Health, Task};
+use super::app::{AppId, Health, Task};
 use super::event::{List, ListedApp, Purpose, Stale, UnreadableApp};
 use super::{AppState, State};
+
+/// What a list lacks of what is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Loss {
+    apps: usize,
+    /// Running tasks that are not listed, less those that are new, app by app.
+    tasks: usize,
+}
+
+/// What becomes of apps and tasks that a list lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Absent {
+    Gone,
+    /// They stay until a second list confirms their loss.
+    Kept,
+}
 
 impl State {
     /// Everything was listed.
     pub(super) fn sync(&mut self, list: List, stale: &mut Vec<Stale>) {
         let gone = self.missing_from(&list, |_| true);
-        let limit = self.apps.len() * usize::from(self.config.sudden_loss_percent);
-        let sudden = gone.len() * 100 > limit;
-        self.loss_suspected = match list.purpose {
-            // While in doubt, only a list without any loss ends it: what was added meanwhile must
-            // not make the same loss look small.
-            Purpose::Routine => sudden || (self.loss_suspected && !gone.is_empty()),
-            Purpose::Announced | Purpose::Confirmation => false,
-        };
-        if self.loss_suspected {
-            stale.push(Stale::EverythingLater(Purpose::Confirmation));
-        } else {
-            gone.iter().for_each(|id| self.forget_app(id));
-        }
+        let loss = self.loss(&gone, &list.apps);
+        let absent = self.holds_back(loss, list.purpose, stale);
+        self.loss_suspected = absent == Absent::Kept;
+        self.forget_absent(&gone, absent);
         let first = !self.synced;
         for listed in list.apps {
             let listed = if first {
@@ -31,13 +38,12 @@ impl State {
             } else {
                 listed
             };
-            self.change_app(listed, stale);
+            self.list_app(listed, absent, stale);
         }
         for app in list.unreadable {
             self.note_unreadable(app);
         }
         self.synced = true;
-        self.forget_unused_hosts();
     }
 
     /// The apps below a group were listed.
@@ -46,23 +52,85 @@ impl State {
             Some(rest) => rest.starts_with('/') || group.as_str() == "/",
             None => false,
         };
-        for id in self.missing_from(&list, below) {
-            self.forget_app(&id);
-        }
+        let gone = self.missing_from(&list, below);
+        let loss = self.loss(&gone, &list.apps);
+        let absent = self.holds_back(loss, list.purpose, stale);
+        // Only a list of everything ends a doubt.
+        self.loss_suspected |= absent == Absent::Kept;
+        self.forget_absent(&gone, absent);
         for listed in list.apps {
-            self.change_app(listed, stale);
+            self.list_app(listed, absent, stale);
         }
         for app in list.unreadable {
             self.note_unreadable(app);
         }
     }
 
-    /// One app was listed.
+    /// What becomes of what a list lacks: kept while such a loss waits for a second list, which is
+    /// asked for then.
+    fn holds_back(&self, loss: Loss, purpose: Purpose, stale: &mut Vec<Stale>) -> Absent {
+        let second_look = match purpose {
+            Purpose::Routine => Stale::EverythingLater(Purpose::Confirmation),
+            Purpose::Announced => Stale::EverythingSoon(Purpose::Confirmation),
+            Purpose::Confirmation => return Absent::Gone,
+        };
+        if loss == Loss::default() {
+            return Absent::Gone;
+        }
+        let percent = usize::from(self.config.sudden_loss_percent);
+        let is_sudden = |lost: usize, known: usize| lost * 100 > known * percent;
+        // While in doubt, only a list without any loss ends it: what was added meanwhile must not
+        // make the same loss look small.
+        let held = self.loss_suspected
+            || is_sudden(loss.apps, self.apps.len())
+            || (loss.tasks > 0 && is_sudden(loss.tasks, self.running_tasks()));
+        if held {
+            stale.push(second_look);
+            Absent::Kept
+        } else {
+            Absent::Gone
+        }
+    }
+
+    /// What is known and not listed: these apps, and tasks of the listed ones.
+    fn loss(&self, gone: &[AppId], listed: &[ListedApp]) -> Loss {
+        let of_gone = gone.iter().filter_map(|id| self.apps.get(id));
+        let of_listed = listed.iter().filter_map(|listed| {
+            let known = self.apps.get(&listed.app.id)?;
+            Some(known.tasks_lost_to(&listed.tasks))
+        });
+        Loss {
+            apps: gone.len(),
+            tasks: of_gone.map(|app| app.running_tasks()).sum::<usize>() + of_listed.sum::<usize>(),
+        }
+    }
+
+    fn running_tasks(&self) -> usize {
+        self.apps.values().map(|app| app.running_tasks()).sum()
+    }
+
+    fn forget_absent(&mut self, gone: &[AppId], absent: Absent) {
+        match absent {
+            Absent::Kept => {}
+            Absent::Gone => gone.iter().for_each(|id| self.forget_app(id)),
+        }
+    }
+
+    /// Marathon answered with one app: most likely because it was changed, so that a loss of most
+    /// of all tasks is treated as an announced one.
     pub(super) fn change_app(&mut self, listed: ListedApp, stale: &mut Vec<Stale>) {
+        let loss = self.loss(&[], std::slice::from_ref(&listed));
+        let absent = self.holds_back(loss, Purpose::Announced, stale);
+        self.loss_suspected |= absent == Absent::Kept;
+        self.list_app(listed, absent, stale);
+    }
+
+    /// One app was listed.
+    fn list_app(&mut self, listed: ListedApp, absent: Absent, stale: &mut Vec<Stale>) {
         let id = listed.app.id.clone();
         self.unreadable.remove(&id);
         let before = self.apps.get(&id);
-        let (after, missing) = AppState::listed(listed, before.map(Arc::as_ref));
+        let (after, missing) = AppState::listed(listed, before.map(Arc::as_ref), absent);
         stale.extend(missing);
         if before.is_none_or(|before| **before != after) {
             self.apps.insert(id, Arc::new(after));
@@ -90,24 +158,6 @@ impl State {
             .filter(|id| part(id) && !listed.contains(id))
             .cloned()
             .collect()
-    }
-
-    fn forget_unused_hosts(&mut self) {
-        let used: BTreeSet<&AgentHost> = self
-            .apps
-            .values()
-            .flat_map(|app| app.tasks().values())
-            .filter_map(|task| task.host.as_ref())
-            .collect();
-        let unused: Vec<AgentHost> = self
-            .hosts
-            .keys()
-            .filter(|host| !used.contains(host))
-            .cloned()
-            .collect();
-        for host in unused {
-            self.hosts.remove(&host);
-        }
     }
 }
 

@@ -9,6 +9,7 @@ pub mod certificate;
 pub mod event;
 pub mod problem;
 
+mod contested;
 mod lists;
 mod tasks;
 #[cfg(test)]
@@ -20,14 +21,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
+use imbl::{OrdMap, OrdSet};
 
 use app::{AgentHost, AppId, Health, TaskState};
 use certificate::Certificate;
 use event::{Event, Source, Stale};
 use problem::{Problem, Reason, Subject};
 
+pub use contested::ContestedAddresses;
 pub use tasks::AppState;
 
 /// Everything that is known. Cheap to clone: parts that did not change are shared.
@@ -38,7 +40,11 @@ pub struct State {
     loss_suspected: bool,
     apps: OrdMap<AppId, Arc<AppState>>,
     unreadable: OrdMap<AppId, String>,
+    /// The addresses of agents that are named by a host name, never empty: the one memory of
+    /// them. No list takes one away, since a task may start on an idle agent at any time.
     hosts: OrdMap<AgentHost, Arc<[IpAddr]>>,
+    /// Names that were looked up and never had an address.
+    unresolved: OrdSet<AgentHost>,
     /// What each source that was read holds.
     stores: OrdMap<Source, Store>,
     /// What is served of them.
@@ -55,8 +61,8 @@ struct Store {
 /// What the reducer is told once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// A list that loses more than this share of the known apps at once, in percent, is believed
-    /// only when a second list confirms it. 100 believes every list.
+    /// A list that loses more than this share of the known apps, or of their running tasks, at
+    /// once, in percent, is believed only when a second list confirms it. 100 believes every list.
     pub sudden_loss_percent: u8,
 }
 
@@ -119,8 +125,14 @@ pub fn reduce(mut state: State, event: Event) -> (State, Vec<Stale>) {
             }
         }
         Event::HostResolved { host, addresses } => {
-            state.hosts.insert(host, addresses.into());
+            if !addresses.is_empty() {
+                state.unresolved.remove(&host);
+                state.hosts.insert(host, addresses.into());
+            } else if !state.hosts.contains_key(&host) {
+                state.unresolved.insert(host);
+            }
         }
+        Event::HostsIdle(hosts) => state.forget_unused_hosts(hosts, &mut stale),
         Event::CertificatesRead {
             source,
             certificates,
@@ -140,6 +152,7 @@ impl State {
             apps: OrdMap::new(),
             unreadable: OrdMap::new(),
             hosts: OrdMap::new(),
+            unresolved: OrdSet::new(),
             stores: OrdMap::new(),
             certificates: OrdMap::new(),
         }
@@ -150,7 +163,7 @@ impl State {
         self.synced
     }
 
-    /// Whether the last list lost most apps and waits for a second one to confirm it.
+    /// Whether a list lost most apps or tasks and a second one is to confirm it.
     pub fn loss_suspected(&self) -> bool {
         self.loss_suspected
     }
@@ -169,14 +182,37 @@ impl State {
         }
     }
 
-    /// Whether every agent that has tasks is known by its address, or its name was looked up, with
-    /// whatever result. Looks at every task.
-    pub fn hosts_looked_up(&self) -> bool {
-        let mut tasks = self.apps.values().flat_map(|app| app.tasks().values());
-        tasks.all(|task| match &task.host {
-            Some(host) => self.hosts.contains_key(host) || host.as_str().parse::<IpAddr>().is_ok(),
-            None => true,
-        })
+    /// The agents with tasks that are known by a name which was not looked up yet, with whatever
+    /// result. Looks at every task.
+    pub fn unanswered_hosts(&self) -> BTreeSet<AgentHost> {
+        let tasks = self.apps.values().flat_map(|app| app.tasks().values());
+        let hosts = tasks.filter_map(|task| task.host.as_ref());
+        let unanswered = hosts.filter(|host| {
+            !self.hosts.contains_key(*host)
+                && !self.unresolved.contains(*host)
+                && host.as_str().parse::<IpAddr>().is_err()
+        });
+        unanswered.cloned().collect()
+    }
+
+    /// Forgets the agents that no known task runs on, and asks for the others again.
+    fn forget_unused_hosts(&mut self, hosts: Vec<AgentHost>, stale: &mut Vec<Stale>) {
+        let tasks = self.apps.values().flat_map(|app| app.tasks().values());
+        let used: BTreeSet<AgentHost> = tasks.filter_map(|task| task.host.clone()).collect();
+        for host in hosts {
+            if used.contains(&host) {
+                stale.push(Stale::Agent(host));
+            } else {
+                self.hosts.remove(&host);
+                self.unresolved.remove(&host);
+            }
+        }
+    }
+
+    /// Whether the app has a task on an agent whose name has no address.
+    fn is_on_unresolved(&self, app: &AppState) -> bool {
+        let mut hosts = app.tasks().values().filter_map(|task| task.host.as_ref());
+        hosts.any(|host| self.unresolved.contains(host))
     }
 
     /// Whether the certificates of this source were read at least once.
@@ -213,15 +249,19 @@ impl State {
             message: format!("Marathon's answer cannot be read: {why}"),
             remedy: "what was known of the app before is served; correct its definition".into(),
         });
-        let unresolved = self
-            .hosts
-            .iter()
-            .filter(|(_, addresses)| addresses.is_empty());
-        let unresolved = unresolved.map(|(host, _)| Problem {
+        let apps = self.apps.values();
+        let tasks = apps
+            .filter(|_| !self.unresolved.is_empty())
+            .flat_map(|app| app.tasks().values());
+        let hosts = tasks.filter_map(|task| task.host.as_ref());
+        let unresolved: BTreeSet<&AgentHost> = hosts
+            .filter(|host| self.unresolved.contains(*host))
+            .collect();
+        let unresolved = unresolved.into_iter().map(|host| Problem {
             subject: Subject::Agent(host.to_string()),
             label: None,
             reason: Reason::UnresolvedAgent,
-            message: "its name does not resolve, so its tasks are left out".into(),
+            message: "DNS gives no address for its name, so its tasks are left out".into(),
             remedy: "make the name known to this machine's resolver, or start the agent with \
                      --hostname set to its address"
                 .into(),
@@ -234,10 +274,22 @@ impl State {
 
     /// Whether [`problems`](Self::problems) would be the same, without making them.
     pub fn shares_problems_with(&self, other: &Self) -> bool {
-        let shared = |one: &OrdMap<AgentHost, Arc<[IpAddr]>>, two| one.ptr_eq(two) || one == two;
         (self.unreadable.ptr_eq(&other.unreadable) || self.unreadable == other.unreadable)
-            && shared(&self.hosts, &other.hosts)
+            && (self.unresolved.ptr_eq(&other.unresolved) || self.unresolved == other.unresolved)
+            && (self.unresolved.is_empty() || self.shares_unresolved_tasks_with(other))
             && (self.stores.ptr_eq(&other.stores) || self.stores == other.stores)
+    }
+
+    /// Whether the same tasks are on agents without an address. Costs what the difference costs.
+    fn shares_unresolved_tasks_with(&self, other: &Self) -> bool {
+        let mut differences = self.apps.diff(&other.apps);
+        !differences.any(|item| match item {
+            DiffItem::Add(_, app) | DiffItem::Remove(_, app) => self.is_on_unresolved(app),
+            DiffItem::Update {
+                old: (_, old),
+                new: (_, new),
+            } => self.is_on_unresolved(old) || self.is_on_unresolved(new),
+        })
     }
 
     fn certificate_problems(&self) -> impl Iterator<Item = Problem> {

@@ -37,6 +37,13 @@ pub enum Reason {
     UnreadableApp,
     /// A label's value makes no sense: the label is ignored, or the port that it is about.
     InvalidLabel,
+    /// A label of marathon-lb that is not supported yet is ignored.
+    UnsupportedLabel,
+    /// A label that restricts access is not supported yet, or misspelt: the ports that it guards get
+    /// no requests.
+    UnsupportedGuard,
+    /// A label has a name, or an index, with which marathon-lb ignores it too.
+    UnknownLabel,
     /// Another app's port claims the same host and path with a better right.
     Conflict,
     /// The redirect leads to an https listener that does not exist, or to a host that none of its
@@ -60,9 +67,12 @@ pub enum Reason {
 
 impl Reason {
     /// Every class, for metrics that show zeros.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::UnreadableApp,
         Self::InvalidLabel,
+        Self::UnsupportedLabel,
+        Self::UnsupportedGuard,
+        Self::UnknownLabel,
         Self::Conflict,
         Self::RedirectWithoutHttps,
         Self::UnroutablePort,
@@ -78,6 +88,9 @@ impl Reason {
         match self {
             Self::UnreadableApp => "unreadable_app",
             Self::InvalidLabel => "invalid_label",
+            Self::UnsupportedLabel => "unsupported_label",
+            Self::UnsupportedGuard => "unsupported_guard",
+            Self::UnknownLabel => "unknown_label",
             Self::Conflict => "conflict",
             Self::RedirectWithoutHttps => "redirect_without_https",
             Self::UnroutablePort => "unroutable_port",

@@ -7,6 +7,7 @@ use imbl::OrdMap;
 
 use super::app::{App, AppVersion, Health, InstanceId, Layout, Task, TaskId, TaskState};
 use super::event::{ListedApp, Stale, TaskUpdate};
+use super::lists::Absent;
 
 /// An app and what is known of its tasks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,11 +40,39 @@ impl AppState {
         past.and_then(Option::as_ref).unwrap_or(&self.app.layout)
     }
 
-    /// The app as Marathon listed it, with what the list leaves unknown taken from `before`.
-    pub(super) fn listed(listed: ListedApp, before: Option<&Self>) -> (Self, Vec<Stale>) {
-        let mut tasks = OrdMap::new();
+    /// How many tasks run.
+    pub(super) fn running_tasks(&self) -> usize {
+        self.tasks.values().filter(|task| runs(task)).count()
+    }
+
+    /// How many running tasks a list of tasks lacks, less the serving ones that it adds: those
+    /// take their place.
+    pub(super) fn tasks_lost_to(&self, listed: &[Task]) -> usize {
+        let named: BTreeSet<&TaskId> = listed.iter().map(|task| &task.id).collect();
+        let known = self.tasks.values();
+        let absent = known.filter(|task| runs(task) && !named.contains(&task.id));
+        let new = listed
+            .iter()
+            .filter(|task| task.condition.may_serve() && !self.tasks.contains_key(&task.id));
+        absent.count().saturating_sub(new.count())
+    }
+
+    /// The app as Marathon listed it, with what the list leaves unknown taken from `before`. An
+    /// app that lost tasks to the list keeps those that are absent from it if so told.
+    pub(super) fn listed(
+        listed: ListedApp,
+        before: Option<&Self>,
+        absent: Absent,
+    ) -> (Self, Vec<Stale>) {
+        let mut tasks = match (absent, before) {
+            (Absent::Kept, Some(before)) if before.tasks_lost_to(&listed.tasks) > 0 => {
+                before.tasks.clone()
+            }
+            (Absent::Kept | Absent::Gone, _) => OrdMap::new(),
+        };
         for task in listed.tasks {
             if task.condition == TaskState::Ended {
+                tasks.remove(&task.id);
                 continue;
             }
             let known = before.and_then(|before| before.tasks.get(&task.id));
@@ -136,6 +165,15 @@ impl AppState {
         app
     }
 
+    /// The app without these tasks, as far as its endpoints are concerned: past definitions stay.
+    pub(super) fn without(&self, tasks: &[&TaskId]) -> Self {
+        let mut app = self.clone();
+        for id in tasks {
+            app.tasks.remove(*id);
+        }
+        app
+    }
+
     /// The app with a past definition that was asked for.
     pub(super) fn with_definition(&self, version: AppVersion, layout: Option<Arc<Layout>>) -> Self {
         let mut app = self.clone();
@@ -192,6 +230,20 @@ impl AppState {
             .filter_map(|task| task.version)
             .filter(|version| *version < self.app.config_version)
             .collect()
+    }
+}
+
+/// Whether the task runs, as far as anybody can tell: old releases give no states in lists.
+fn runs(task: &Task) -> bool {
+    match task.condition {
+        TaskState::Running | TaskState::Unstated => true,
+        TaskState::Staging
+        | TaskState::Starting
+        | TaskState::Killing
+        | TaskState::Unreachable
+        | TaskState::Lost
+        | TaskState::Ended
+        | TaskState::Other => false,
     }
 }
 

@@ -131,6 +131,9 @@ pub(crate) fn events() -> impl Strategy<Value = Event> {
         1 => (select(vec!["agent-1", "agent-2"]), vec(addresses(), 0..3)).prop_map(
             |(host, addresses)| Event::HostResolved { host: host.into(), addresses }
         ),
+        1 => select(vec!["agent-1", "agent-2"]).prop_map(|host| {
+            Event::HostsIdle(vec![host.into()])
+        }),
     ]
 }
 
@@ -299,6 +302,8 @@ fn versions() -> impl Strategy<Value = AppVersion> {
     (1..4i64).prop_map(AppVersion)
 }
 
+/// Addresses that no agent has, and one that an agent is named by.
 fn addresses() -> impl Strategy<Value = IpAddr> {
-    (1..4u8).prop_map(|last| Ipv4Addr::new(9, 0, 0, last).into())
+    let some = (1..4u8).prop_map(|last| Ipv4Addr::new(9, 0, 0, last));
+    prop_oneof![4 => some, 1 => Just(Ipv4Addr::new(10, 0, 0, 1))].prop_map(IpAddr::from)
 }

@@ -65,15 +65,164 @@ fn a_sudden_loss_waits_for_a_second_list() {
     assert_eq!(back, full, "a full list ends the doubt");
 }
 
-#[test]
-fn an_announced_loss_is_believed() {
-    let state = state_after([Event::Synced(list(vec![listed(app("/a"), vec![])]))]);
-    let announced = List {
+fn announced(list: List) -> List {
+    List {
         purpose: Purpose::Announced,
-        ..List::default()
+        ..list
+    }
+}
+
+#[test]
+fn an_announced_loss_is_believed_unless_it_is_sudden_and_then_is_looked_at_again_soon() {
+    let all: Vec<ListedApp> = (0..20)
+        .map(|number| listed(app(&format!("/{number:02}")), vec![]))
+        .collect();
+    let full = state_after([Event::Synced(list(all.clone()))]);
+    let (few_gone, stale) = then(&full, Event::Synced(announced(list(all[10..].to_vec()))));
+    assert_eq!(few_gone.apps().len(), 10);
+    assert_eq!(stale, []);
+
+    let sudden = announced(list(all[..1].to_vec()));
+    let (held, stale) = then(&full, Event::Synced(sudden.clone()));
+    assert_eq!(held.apps().len(), 20);
+    assert!(held.loss_suspected());
+    assert_eq!(stale, [Stale::EverythingSoon(Purpose::Confirmation)]);
+    let (still, stale) = then(&held, Event::Synced(sudden.clone()));
+    assert_eq!(still, held, "an announcement confirms nothing");
+    assert_eq!(stale, [Stale::EverythingSoon(Purpose::Confirmation)]);
+
+    let confirmation = List {
+        purpose: Purpose::Confirmation,
+        ..sudden
     };
-    let (state, stale) = then(&state, Event::Synced(announced));
-    assert!(state.apps().is_empty() && stale.is_empty());
+    let (gone, stale) = then(&held, Event::Synced(confirmation));
+    assert_eq!(ids(&gone), ["/00"]);
+    assert!(!gone.loss_suspected() && stale.is_empty());
+}
+
+/// Four apps with one task each, as a list that knows `tasks` of them.
+fn four(tasks: usize) -> List {
+    let listed = |number: usize| {
+        let task = task(&format!("t{number}"), 31_000);
+        let tasks = if number < tasks { vec![task] } else { vec![] };
+        listed(app(&format!("/{number}")), tasks)
+    };
+    list((0..4).map(listed).collect())
+}
+
+fn tasks_of(state: &State) -> usize {
+    state.apps().values().map(|app| app.tasks().len()).sum()
+}
+
+#[test]
+fn a_sudden_loss_of_tasks_waits_for_a_second_list_too() {
+    let full = state_after([Event::Synced(four(4))]);
+    let (half, stale) = then(&full, Event::Synced(four(2)));
+    assert_eq!(tasks_of(&half), 2, "half is not more than half");
+    assert_eq!(stale, []);
+
+    let (held, stale) = then(&full, Event::Synced(four(0)));
+    assert_eq!(tasks_of(&held), 4);
+    assert!(held.loss_suspected());
+    assert_eq!(stale, [Stale::EverythingLater(Purpose::Confirmation)]);
+    let (back, _) = then(&held, Event::Synced(four(4)));
+    assert_eq!(back, full, "a full list ends the doubt");
+    let (held, stale) = then(&full, Event::Synced(announced(four(1))));
+    assert_eq!(tasks_of(&held), 4);
+    assert_eq!(stale, [Stale::EverythingSoon(Purpose::Confirmation)]);
+    let confirmation = List {
+        purpose: Purpose::Confirmation,
+        ..four(1)
+    };
+    let (gone, stale) = then(&held, Event::Synced(confirmation));
+    assert_eq!(tasks_of(&gone), 1);
+    assert!(!gone.loss_suspected() && stale.is_empty());
+}
+
+#[test]
+fn while_a_loss_is_doubted_everything_else_in_the_list_is_believed() {
+    let config = Config {
+        sudden_loss_percent: 25,
+    };
+    let (full, _) = reduce(State::new(config), Event::Synced(four(4)));
+    let mut news = four(1);
+    let replaced = listed(app("/0"), vec![task("new", 31_007)]);
+    let relabelled = App {
+        labels: labels(&[("HAPROXY_GROUP", "internal")]),
+        ..app("/1")
+    };
+    let ended = Task {
+        condition: TaskState::Ended,
+        ..task("t2", 31_000)
+    };
+    news.apps[0] = replaced;
+    news.apps[1] = listed(relabelled.clone(), vec![]);
+    news.apps[2] = listed(app("/2"), vec![ended]);
+    let (held, stale) = then(&full, Event::Synced(news));
+    assert_eq!(stale, [Stale::EverythingLater(Purpose::Confirmation)]);
+    let tasks = |app: &str| -> Vec<String> {
+        let tasks = held.apps()[app].tasks().keys();
+        tasks.map(ToString::to_string).collect()
+    };
+    assert_eq!(tasks("/0"), ["new"], "its task was replaced, not lost");
+    assert_eq!(tasks("/1"), ["t1"]);
+    assert_eq!(held.apps()["/1"].app().labels, relabelled.labels);
+    assert_eq!(tasks("/2"), [""; 0], "it is said to have ended");
+    assert_eq!(tasks("/3"), ["t3"]);
+    // What is heard meanwhile is believed as ever.
+    let ended = Task {
+        condition: TaskState::Ended,
+        ..task("t3", 31_000)
+    };
+    let (heard, _) = then(&held, Event::TaskChanged(update("/3", &ended)));
+    assert!(heard.apps()["/3"].tasks().is_empty());
+}
+
+#[test]
+fn lost_tasks_that_a_list_lacks_are_no_sudden_loss() {
+    let lost = |id| Task {
+        condition: TaskState::Unreachable,
+        ..task(id, 1)
+    };
+    let all = vec![lost("a"), lost("b"), lost("c"), task("d", 2)];
+    let state = state_after([Event::Synced(list(vec![listed(app("/a"), all)]))]);
+    let left = Event::Synced(list(vec![listed(app("/a"), vec![task("d", 2)])]));
+    let (state, stale) = then(&state, left);
+    assert_eq!(tasks_of(&state), 1);
+    assert_eq!(stale, []);
+}
+
+#[test]
+fn one_app_s_answer_without_most_of_all_tasks_is_looked_at_again_too() {
+    let tasks = || ["a", "b", "c"].map(|id| task(id, 31_000)).to_vec();
+    let large = |tasks| listed(app("/large"), tasks);
+    let small = || listed(app("/small"), vec![task("t", 1)]);
+    let full = state_after([Event::Synced(list(vec![large(tasks()), small()]))]);
+    let (held, stale) = then(&full, Event::AppChanged(large(vec![])));
+    assert_eq!(tasks_of(&held), 4);
+    assert_eq!(stale, [Stale::EverythingSoon(Purpose::Confirmation)]);
+    let (gone, stale) = then(&full, Event::AppChanged(listed(app("/small"), vec![])));
+    assert_eq!(tasks_of(&gone), 3);
+    assert_eq!(stale, []);
+}
+
+#[test]
+fn a_group_s_list_without_most_of_the_apps_is_looked_at_again_too() {
+    let ids_before = ["/prod/a", "/prod/b", "/prod/c", "/x"];
+    let all: Vec<ListedApp> = ids_before.map(|id| listed(app(id), vec![])).to_vec();
+    let full = state_after([Event::Synced(list(all.clone()))]);
+    let group = |apps: &[ListedApp]| Event::GroupSynced {
+        group: "/prod".into(),
+        list: announced(list(apps.to_vec())),
+    };
+    let (held, stale) = then(&full, group(&[]));
+    assert_eq!(ids(&held), ids_before);
+    assert_eq!(stale, [Stale::EverythingSoon(Purpose::Confirmation)]);
+    let (still, _) = then(&held, group(&all[..3]));
+    assert!(still.loss_suspected(), "it says nothing of other groups");
+    let (one_gone, stale) = then(&full, group(&all[..2]));
+    assert_eq!(ids(&one_gone), ["/prod/a", "/prod/b", "/x"]);
+    assert_eq!(stale, []);
 }
 
 #[test]
@@ -354,22 +503,88 @@ fn a_task_of_a_newer_definition_asks_for_the_app() {
     assert_eq!(stale, [Stale::App("/a".into())]);
 }
 
-#[test]
-fn a_change_of_an_agents_address_changes_the_apps_on_it() {
-    let on = |host: &str| Task {
+fn resolved(host: &str, addresses: &[[u8; 4]]) -> Event {
+    Event::HostResolved {
+        host: host.into(),
+        addresses: addresses.iter().map(|ip| IpAddr::from(*ip)).collect(),
+    }
+}
+
+fn on(host: &str) -> Task {
+    Task {
         host: Some(host.into()),
         ..task("t", 1)
-    };
+    }
+}
+
+#[test]
+fn a_list_without_its_tasks_and_a_failed_look_up_leave_an_agents_address() {
+    let address = [IpAddr::from([10, 0, 0, 1])];
+    let busy = Event::Synced(list(vec![listed(app("/a"), vec![on("agent-1")])]));
+    let idle = Event::Synced(list(vec![listed(app("/a"), vec![])]));
+    let state = state_after([
+        busy.clone(),
+        resolved("agent-1", &[[10, 0, 0, 1]]),
+        idle,
+        Event::Synced(List {
+            purpose: Purpose::Confirmation,
+            ..List::default()
+        }),
+        resolved("agent-1", &[]),
+    ]);
+    assert_eq!(*state.addresses(&"agent-1".into()), address);
+    let (state, stale) = then(&state, busy);
+    assert!(state.unanswered_hosts().is_empty());
+    assert_eq!(state.problems(), []);
+    assert_eq!(stale, []);
+}
+
+#[test]
+fn an_idle_agent_is_forgotten_unless_a_task_is_on_it() {
+    let all = vec![
+        listed(app("/a"), vec![on("busy")]),
+        listed(app("/b"), vec![on("unresolved")]),
+    ];
+    let state = state_after([
+        Event::Synced(list(all)),
+        resolved("busy", &[[10, 0, 0, 1]]),
+        resolved("idle", &[[10, 0, 0, 2]]),
+        resolved("unresolved", &[]),
+    ]);
+    let hosts = ["busy", "idle", "unresolved", "unheard-of"].map(AgentHost::from);
+    let (state, stale) = then(&state, Event::HostsIdle(hosts.to_vec()));
+    assert_eq!(
+        stale,
+        ["busy", "unresolved"].map(|host| Stale::Agent(host.into()))
+    );
+    assert_eq!(state.addresses(&"busy".into()).len(), 1);
+    assert!(state.addresses(&"idle".into()).is_empty());
+    assert!(state.unanswered_hosts().is_empty());
+}
+
+#[test]
+fn an_agent_without_an_address_is_a_problem_while_a_task_is_on_it() {
+    let with = |tasks| Event::AppChanged(listed(app("/a"), tasks));
+    let none = state_after([with(vec![]), resolved("agent-1", &[])]);
+    assert_eq!(none.problems(), []);
+    let (some, _) = then(&none, with(vec![on("agent-1")]));
+    assert_eq!(some.problems()[0].reason, Reason::UnresolvedAgent);
+    assert!(!none.shares_problems_with(&some) && !some.shares_problems_with(&none));
+    let (other, _) = then(&some, Event::AppChanged(listed(app("/b"), vec![])));
+    assert!(some.shares_problems_with(&other), "it is about another app");
+    let (good, _) = then(&some, resolved("agent-1", &[[10, 0, 0, 1]]));
+    assert_eq!(good.problems(), []);
+    assert!(!some.shares_problems_with(&good));
+}
+
+#[test]
+fn a_change_of_an_agents_address_changes_the_apps_on_it() {
     let all = vec![
         listed(app("/a"), vec![on("agent-1")]),
         listed(app("/b"), vec![on("agent-2")]),
     ];
     let before = state_after([Event::Synced(list(all))]);
-    let resolved = Event::HostResolved {
-        host: "agent-1".into(),
-        addresses: vec![[10, 0, 0, 1].into()],
-    };
-    let (after, _) = then(&before, resolved);
+    let (after, _) = then(&before, resolved("agent-1", &[[10, 0, 0, 1]]));
     assert_eq!(
         *after.addresses(&"agent-1".into()),
         [IpAddr::from([10, 0, 0, 1])]
@@ -413,7 +628,7 @@ proptest! {
         }
     }
 
-    /// What an announced list says, it says whole: only health without a result, blank fields,
+    /// What a confirming list says, it says whole: only health without a result, blank fields,
     /// unreadable apps and the ports of past definitions come from before.
     #[test]
     fn after_a_sync_only_what_it_leaves_unknown_comes_from_the_past(
@@ -421,7 +636,7 @@ proptest! {
         now in events(),
     ) {
         let Event::Synced(mut now) = now else { return Ok(()) };
-        now.purpose = Purpose::Announced;
+        now.purpose = Purpose::Confirmation;
         let state = state_after(past);
         let (after, _) = then(&state, Event::Synced(now.clone()));
         let (fresh, _) = then(&state_after([Event::Synced(List::default())]), Event::Synced(now.clone()));

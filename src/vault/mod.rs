@@ -34,7 +34,7 @@ mod wire;
 
 use std::sync::Arc;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -52,10 +52,12 @@ use transport::Sockets;
 
 use crate::identity;
 use crate::metrics::{Heard, Metrics};
+use crate::reload::Trigger;
 use crate::state::event::Event;
 
-/// Reads from Vault until `shutdown`. The certificates of domains go to `facts`, also again when
-/// `look` is notified; the certificate of the xDS port goes to `identity`.
+/// Reads from Vault until `shutdown`. The certificates of domains go to `facts`, the certificate of
+/// the xDS port to `identity`. `reload` requests a full read of the certificates of domains, a read
+/// of the client authorities, a look at the files of the login, and whatever waits after a failure.
 ///
 /// # Errors
 ///
@@ -64,7 +66,7 @@ pub async fn run(
     config: Config,
     facts: mpsc::Sender<Heard<Vec<Event>>>,
     identity: identity::Sender,
-    look: Arc<Notify>,
+    reload: Trigger,
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
@@ -74,19 +76,21 @@ pub async fn run(
     let asker = Asker::new(Arc::clone(&config), door, Arc::clone(&metrics));
     let (client, current) = Client::new(asker.clone());
     let mut tasks = JoinSet::new();
-    let session = Session::new(asker, current, clock.clone());
+    let session = Session::new(asker, current, clock.clone(), reload.watcher());
     tasks.spawn(session.run(shutdown.clone()));
     if let Some(store) = config.store.clone() {
         let (client, config) = (client.clone(), Arc::clone(&config));
         let (clock, metrics, shutdown) = (clock.clone(), Arc::clone(&metrics), shutdown.clone());
+        let reload = reload.watcher();
         tasks.spawn(async move {
-            let run = store::run(client, config, store, facts, look, clock, metrics);
+            let run = store::run(client, config, store, facts, reload, clock, metrics);
             shutdown.run_until_cancelled(run).await;
         });
     }
     if let Some(serving) = config.serving.clone() {
+        let reload = reload.watcher();
         tasks.spawn(async move {
-            let run = serving::run(client, config, serving, identity, clock, metrics);
+            let run = serving::run(client, config, serving, identity, reload, clock, metrics);
             shutdown.run_until_cancelled(run).await;
         });
     }

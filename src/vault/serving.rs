@@ -17,6 +17,7 @@ use super::patience::Patience;
 use crate::backoff::{Backoff, jittered};
 use crate::identity::{self, Identity};
 use crate::metrics::Metrics;
+use crate::reload::Watcher;
 
 /// How far the moment of a renewal is moved, either way, as a share of the time until then: replicas
 /// that start together do not renew together.
@@ -66,7 +67,8 @@ enum Failure {
 
 /// Puts a certificate of Vault's PKI into `identity`, and a new one long before it ends; the
 /// authorities of client certificates with it, whenever they differ. What cannot be served is never
-/// put there, and the old one stays. Tries for ever; does not return.
+/// put there, and the old one stays. A requested `reload` reads the authorities at once, and ends
+/// the wait after a failure. Tries for ever; does not return.
 ///
 /// Cancel safe in that nothing is left behind but a certificate that nobody uses.
 pub(super) async fn run(
@@ -74,6 +76,7 @@ pub(super) async fn run(
     config: Arc<Config>,
     serving: Serving,
     identity: identity::Sender,
+    reload: Watcher,
     clock: Clock,
     metrics: Arc<Metrics>,
 ) {
@@ -88,11 +91,11 @@ pub(super) async fn run(
         issued: None,
         noticed: Noticed::default(),
     };
-    keeper.run(&config).await;
+    keeper.run(&config, reload).await;
 }
 
 impl Keeper {
-    async fn run(mut self, config: &Config) {
+    async fn run(mut self, config: &Config, mut reload: Watcher) {
         let mut waits = Waits::new(config);
         let mut authorities_waits = Waits::new(config);
         let mut authorities_due = Instant::now();
@@ -125,7 +128,13 @@ impl Keeper {
             let left = renewal_seconds.saturating_sub(self.now_seconds()).max(0);
             let left = Duration::from_secs(left.unsigned_abs()).min(LOOK_AT_THE_DATE);
             let issue = issue_due.max(Instant::now() + left);
-            sleep_until(issue.min(authorities_due)).await;
+            tokio::select! {
+                () = sleep_until(issue.min(authorities_due)) => {}
+                () = reload.requested() => {
+                    authorities_due = Instant::now();
+                    issue_due = authorities_due;
+                }
+            }
         }
     }
 

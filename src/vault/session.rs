@@ -18,6 +18,7 @@ use super::lease::{Lease, Lookup};
 use super::login::Login;
 use super::patience::{Patience, Wait};
 use crate::backoff::Backoff;
+use crate::reload::Watcher;
 
 /// The longest time for which nobody looks at the wall's clock: a machine that was suspended is
 /// noticed so soon after it wakes.
@@ -46,6 +47,7 @@ pub(super) struct Session {
     doubt_after: Moment,
     /// When there was the last doubt.
     last_doubt: Option<Moment>,
+    reload: Watcher,
 }
 
 /// The current token.
@@ -71,8 +73,9 @@ enum Next {
 }
 
 impl Session {
-    /// Keeps the token of the client that `current` came with. `clock` is the machine's.
-    pub(super) fn new(asker: Asker, current: Current, clock: Clock) -> Self {
+    /// Keeps the token of the client that `current` came with. `clock` is the machine's. A requested
+    /// `reload` looks at the files of the login at once, and ends the wait after a failure.
+    pub(super) fn new(asker: Asker, current: Current, clock: Clock, reload: Watcher) -> Self {
         let config = Arc::clone(asker.config());
         let now = clock.now();
         Self {
@@ -89,6 +92,7 @@ impl Session {
             doubted: false,
             doubt_after: now,
             last_doubt: None,
+            reload,
         }
     }
 
@@ -130,6 +134,11 @@ impl Session {
         }
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
+            () = self.reload.requested() => {
+                if self.patience.is_tried() {
+                    self.due = self.clock.now();
+                }
+            }
             Ok(()) = self.current.refused.changed() => {
                 let refused = self.current.refused.borrow_and_update().generation;
                 self.doubted |= refused == self.generation;

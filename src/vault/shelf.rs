@@ -162,6 +162,13 @@ impl Shelf {
         Listed::New
     }
 
+    /// Has every certificate read again, whatever the list says of it. What is known stays.
+    pub(super) fn forget_reads(&mut self) {
+        for entry in self.entries.values_mut() {
+            entry.next = Next::Soon;
+        }
+    }
+
     /// There is no list. What was known stays. True when that was not known yet.
     pub(super) fn no_list(&mut self) -> bool {
         let is_news = !self.looked;
@@ -473,6 +480,10 @@ mod tests {
         assert_eq!(bench.due(Purpose::Sweep), [""; 0]);
         assert_eq!(bench.list(1, list), Listed::Same);
         assert_eq!(bench.due(Purpose::Sweep), [""; 0]);
+        bench.shelf.forget_reads();
+        assert_eq!(bench.due(Purpose::Retry), ["a", "b"]);
+        bench.finds("a", 1, &a);
+        bench.finds("b", 1, &b);
         bench.passes(Duration::from_secs(1));
         bench.list(2, json!({ "a": a.listed(1), "b": new.listed(2) }));
         assert_eq!(bench.due(Purpose::Retry), ["b"]);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
@@ -18,6 +18,7 @@ use super::patience::Patience;
 use super::shelf::{Found, Listed, Purpose, Reading, Shelf};
 use crate::backoff::{Backoff, jittered};
 use crate::metrics::{Heard, Metrics};
+use crate::reload::Watcher;
 use crate::state::event::{Event, Source};
 
 /// Certificates that are read at a time. One takes Vault about a millisecond, and it has others to
@@ -32,7 +33,7 @@ const FAILURES_IN_A_ROW: usize = 8;
 /// interval.
 const SWEEP: Duration = Duration::from_secs(600);
 
-/// The least time between two looks, however often somebody asks for one.
+/// The least time between two looks, however short the waits after failures are.
 const GAP: Duration = Duration::from_secs(1);
 
 /// The store, as far as it was read.
@@ -57,8 +58,9 @@ enum Round {
 }
 
 /// Announces the certificates in the store, then every change of them, also those that only time
-/// makes. Looks every [`interval`](Store::interval), and at once when `look` is notified; sooner,
-/// with growing waits, after a failure. Returns when nobody listens any more.
+/// makes. Looks every [`interval`](Store::interval); sooner, with growing waits, after a failure. A
+/// requested `reload` reads the list and every certificate on it at once. Returns when nobody
+/// listens any more.
 ///
 /// Nothing is announced before the list and every certificate on it were tried: to announce less
 /// would take down what proxies serve from an earlier run. Whatever happens later, what was read
@@ -70,7 +72,7 @@ pub(super) async fn run(
     config: Arc<Config>,
     store: Store,
     facts: mpsc::Sender<Heard<Vec<Event>>>,
-    look: Arc<Notify>,
+    mut reload: Watcher,
     clock: Clock,
     metrics: Arc<Metrics>,
 ) {
@@ -143,8 +145,9 @@ pub(super) async fn run(
                 let look_is_due = next_look <= Instant::now();
                 purpose = if look_is_due { Purpose::Look } else { Purpose::Retry };
             }
-            () = look.notified() => {
-                debug!("told to look at the certificates");
+            () = reload.requested() => {
+                debug!("reading every certificate");
+                poller.shelf.forget_reads();
                 purpose = Purpose::Sweep;
             }
         }

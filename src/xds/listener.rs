@@ -6,12 +6,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixSocket, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixSocket, UnixStream};
 
 use super::Error;
 
-/// How many connections may wait to be taken: an Envoy with 1,000 clusters that speaks HTTP/1.1
-/// opens 1,003 at once.
+/// Connections that may wait to be accepted, at most as many as the system allows
+/// (`net.core.somaxconn`): a fleet of 1,000 Envoys connects at once after a restart, and so does
+/// one Envoy with 1,000 clusters that speaks HTTP/1.1.
 const BACKLOG: u32 = 4_096;
 
 /// The file mode of a Unix socket: its owner's alone.
@@ -49,13 +50,20 @@ impl Listener {
     ///
     /// When the address is taken or not one of this machine's.
     pub async fn tcp(address: SocketAddr) -> Result<Self, Error> {
-        TcpListener::bind(address)
-            .await
-            .map(Self::Tcp)
-            .map_err(|source| Error::Bind {
-                place: address.to_string(),
-                source,
-            })
+        let bind = || -> io::Result<TcpListener> {
+            let socket = match address {
+                SocketAddr::V4(_) => TcpSocket::new_v4(),
+                SocketAddr::V6(_) => TcpSocket::new_v6(),
+            }?;
+            // A restart finds the port free although connections of the last run linger.
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            socket.listen(BACKLOG)
+        };
+        bind().map(Self::Tcp).map_err(|source| Error::Bind {
+            place: address.to_string(),
+            source,
+        })
     }
 
     /// Listens on a Unix socket with mode 0600. A socket that is there and that nobody listens on,
@@ -142,5 +150,47 @@ async fn remove_stale(path: &Path) -> Result<(), Error> {
             std::fs::remove_file(path).map_err(failed)
         }
         Err(error) => Err(failed(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// More than the backlog of a listener that does not ask for one, and fewer than the file
+    /// descriptors of a process.
+    const WAITING: usize = 300;
+
+    /// Ends a hang: a connection for which there is no room is tried again after a second.
+    const LIMIT: Duration = Duration::from_millis(900);
+
+    #[test]
+    fn a_thousand_proxies_may_connect_at_once() {
+        assert_eq!(BACKLOG, 4_096);
+    }
+
+    #[tokio::test]
+    async fn many_connections_wait_to_be_accepted() {
+        let tcp = Listener::tcp((Ipv4Addr::LOCALHOST, 0).into())
+            .await
+            .unwrap();
+        let address = tcp.address().unwrap();
+        let folder = std::env::temp_dir().join(format!("backlog-{:016x}", rand::random::<u64>()));
+        std::fs::create_dir(&folder).unwrap();
+        let path = folder.join("xds.sock");
+        let unix = Listener::unix(&path).await.unwrap();
+        let (mut over_tcp, mut over_unix) = (Vec::new(), Vec::new());
+        for _ in 0..WAITING {
+            let connected = timeout(LIMIT, TcpStream::connect(address)).await;
+            over_tcp.push(connected.expect("room for a connection").unwrap());
+            over_unix.push(UnixStream::connect(&path).await.unwrap());
+        }
+        drop((tcp, unix));
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -3,8 +3,8 @@
 //!
 //! The 18 outlines of xds-test-harness are in `world` (1 to 12, state of the world) and `delta`
 //! (13 to 18); what go-control-plane's own tests hold is in `wildcards`, `names`, `verdicts` and
-//! `streams`; what Envoy was seen to need is in `order` and `gates`; `load` bounds what clients can
-//! cost, and `replicas` compares two servers.
+//! `streams`; what Envoy was seen to need is in `order`, `gates` and `refusals`; `load` bounds what
+//! clients can cost, and `replicas` compares two servers.
 
 mod answer;
 mod client;
@@ -13,6 +13,7 @@ mod gates;
 mod load;
 mod names;
 mod order;
+mod refusals;
 mod replicas;
 mod server;
 mod streams;

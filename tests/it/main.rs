@@ -31,6 +31,8 @@ mod restarts;
 #[cfg(test)]
 mod routing;
 #[cfg(test)]
+mod signals;
+#[cfg(test)]
 mod start;
 #[cfg(test)]
 mod support;

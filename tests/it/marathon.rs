@@ -1,6 +1,7 @@
 //! Journeys of a failing Marathon: whatever it does, what was live stays live, and what changed
 //! meanwhile becomes live.
 
+mod agents;
 mod dcos;
 mod events;
 mod leaders;

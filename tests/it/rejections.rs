@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use envoy_api::envoy::config::cluster::v3::Cluster;
+use envoy_api::envoy::config::cluster::v3::cluster::LbPolicy;
 use envoy_api::envoy::config::core::v3 as core;
 use envoy_api::envoy::config::listener::v3 as listener;
 use envoy_api::envoy::config::route::v3 as route;
@@ -23,6 +24,7 @@ use marathon_envoy::sim::load::{Load, Pace, Probe, Target, named_by_body};
 use marathon_envoy::snapshot::cell::{Publisher, cell};
 use marathon_envoy::snapshot::{Kind, Resource, Snapshot};
 use marathon_envoy::xds;
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -168,6 +170,19 @@ impl Plane {
         view.as_mut().unwrap().subscriptions.remove(0)
     }
 
+    /// Waits until Envoy has the cluster that is told apart by this word.
+    async fn has_cluster(&self, word: &str) {
+        let admin = self.envoy.admin();
+        until("a cluster", async || {
+            let dump = admin.config_dump().await.map_err(|e| e.to_string())?;
+            let found = named(&dump, "c").and_then(|c| c["alt_stat_name"].as_str());
+            (found == Some(word))
+                .then_some(())
+                .ok_or_else(|| format!("{found:?}"))
+        })
+        .await;
+    }
+
     async fn synced(&self, kind: Kind) {
         until("acceptance", async || {
             let view = self.view(kind);
@@ -190,6 +205,14 @@ impl Plane {
     }
 }
 
+/// The cluster of this name in what Envoy says that it runs with.
+fn named<'a>(dump: &'a Value, name: &str) -> Option<&'a Value> {
+    let configs = dump["configs"].as_array()?.iter();
+    let clusters = configs.filter_map(|config| config["dynamic_active_clusters"].as_array());
+    let mut clusters = clusters.flatten().map(|entry| &entry["cluster"]);
+    clusters.find(|cluster| cluster["name"] == name)
+}
+
 fn seconds(seconds: i64) -> Option<prost_types::Duration> {
     Some(prost_types::Duration { seconds, nanos: 0 })
 }
@@ -210,6 +233,18 @@ fn bad_cluster() -> Vec<u8> {
     Cluster {
         name: "c".to_owned(),
         connect_timeout: seconds(-1),
+        ..Cluster::default()
+    }
+    .encode_to_vec()
+}
+
+/// A cluster that no Envoy takes, for a reason that it finds only after it took the others: there is
+/// nothing that could provide its balancing.
+fn cluster_without_balancing(name: &str) -> Vec<u8> {
+    Cluster {
+        name: name.to_owned(),
+        connect_timeout: seconds(1),
+        lb_policy: LbPolicy::ClusterProvided.into(),
         ..Cluster::default()
     }
     .encode_to_vec()
@@ -424,6 +459,80 @@ async fn rejected_content_is_offered_again(transport: Transport) {
 #[tokio::test]
 async fn rejected_content_is_offered_again_ever_more_rarely_over_rest() {
     rejected_content_is_offered_again(Transport::Rest).await;
+}
+
+/// Envoy applies the good part of an answer that it rejects, and says that it has what it had.
+async fn the_good_part_of_a_rejected_answer_is_taken_back(transport: Transport) {
+    let mut plane = Plane::start(transport, offering_again_after(FOR_EVER)).await;
+    plane.has_cluster("first").await;
+    plane.put(Kind::Cluster, "c", cluster("second"));
+    plane.put(Kind::Cluster, "d", cluster_without_balancing("d"));
+    plane.publish();
+    plane
+        .envoy
+        .stat_where("cluster_manager.cds.update_rejected", LIMIT, |n| n == 1)
+        .await
+        .unwrap();
+    plane.has_cluster("second").await;
+
+    plane.put(Kind::Cluster, "c", cluster("first"));
+    plane.snapshot.remove(Kind::Cluster, "d");
+    plane.publish();
+    plane.has_cluster("first").await;
+    plane.stop().await;
+}
+
+#[tokio::test]
+async fn the_good_part_of_a_rejected_answer_is_taken_back_over_rest() {
+    the_good_part_of_a_rejected_answer_is_taken_back(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn the_good_part_of_a_rejected_answer_is_taken_back_over_ads() {
+    the_good_part_of_a_rejected_answer_is_taken_back(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn the_good_part_of_a_rejected_answer_is_taken_back_over_delta_ads() {
+    the_good_part_of_a_rejected_answer_is_taken_back(Transport::AdsDelta).await;
+}
+
+/// The port of the first listener is taken while Envoy starts, as by what it replaces.
+async fn a_first_listener_comes_when_its_port_is_free(transport: Transport) {
+    let taken = TcpListener::bind((own_address(), 0)).await.unwrap();
+    let address = taken.local_addr().unwrap();
+    let stage = stage(|plan| {
+        plan.transport = transport;
+        plan.http = Some(address);
+    })
+    .await;
+    let web = app("/web", "web.test", 2);
+    stage.marathon().create_app(web).await.unwrap();
+    let listeners = &["kind=\"listeners\""];
+    metric_where(&stage, "nacks_total", listeners, |count| count > 0).await;
+    let began = Instant::now();
+    until("a listener that is shown as rejected", async || {
+        let state = listeners_state(&stage).await;
+        (state == "REJECTED").then_some(()).ok_or(state)
+    })
+    .await;
+
+    drop(taken);
+    live(&stage, "web.test", "/").await;
+    let most = 1 + began.elapsed().as_secs() / 5;
+    let nacks = metric(&stage, "nacks_total", listeners).await;
+    assert!(nacks <= most, "{nacks} in {:?}", began.elapsed());
+    stage.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_first_listener_comes_when_its_port_is_free_over_ads() {
+    a_first_listener_comes_when_its_port_is_free(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn a_first_listener_comes_when_its_port_is_free_over_delta_ads() {
+    a_first_listener_comes_when_its_port_is_free(Transport::AdsDelta).await;
 }
 
 async fn a_first_listener_is_rejected(transport: Transport) {

@@ -112,6 +112,7 @@ impl Subscriber {
             | Event::InstanceGone { .. }
             | Event::HealthChanged { .. }
             | Event::HostResolved { .. }
+            | Event::HostsIdle(_)
             | Event::CertificatesRead { .. } => {}
         }
         if let Event::Synced(list) | Event::GroupSynced { list, .. } = &event {
@@ -145,12 +146,8 @@ impl Subscriber {
             },
             other @ (Flight::None | Flight::Asked(..)) => {
                 self.flight = other;
-                if !self.resolved.is_empty() {
-                    let resolved = std::mem::take(&mut self.resolved).into_iter();
-                    let events = resolved
-                        .map(|(host, addresses)| Event::HostResolved { host, addresses })
-                        .collect();
-                    room.send(Heard::now(events));
+                if !self.pending_news.is_empty() {
+                    room.send(Heard::now(std::mem::take(&mut self.pending_news).events()));
                 }
             }
         }

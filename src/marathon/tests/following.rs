@@ -24,7 +24,7 @@ fn port(event: &Event) -> u16 {
     update.ports[0]
 }
 
-const WEB: &str = r#"{"id":"/web","version":"2020-07-14T10:00:00.120Z"}"#;
+const WEB: &str = r#"{"id":"/web","version":"2020-07-14T10:00:00.120Z","tasks":[]}"#;
 
 #[tokio::test]
 async fn a_stream_is_asked_for_as_marathon_wants_it_and_the_list_waits_for_its_first_event() {
@@ -243,6 +243,7 @@ async fn an_answer_that_is_no_list_is_asked_for_again_and_empties_nothing() {
         ("200 OK", "application/json", "{}"),
         ("200 OK", "application/json", r#"{"apps":null}"#),
         ("200 OK", "application/json", r#"{"apps":[{"id":"#),
+        ("200 OK", "application/json", r#"{"apps":[{"id":"/web"}]}"#),
         ("302 Found", "application/json", r#"{"apps":[]}"#),
     ] {
         let list = marathon.asked("/v2/apps").await;

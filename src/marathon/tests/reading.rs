@@ -11,7 +11,14 @@ use crate::state::event::{Event, List, Purpose, Stale, TaskUpdate};
 
 const UUID: &str = "9a3f2c00-0000-11ea-8000-000000000001";
 
+/// Reads a list of apps, each without tasks unless it has some.
 fn apps(list: &Value) -> List {
+    let mut list = list.clone();
+    for app in list.as_array_mut().unwrap() {
+        if let Some(app) = app.as_object_mut() {
+            app.entry("tasks").or_insert_with(|| json!([]));
+        }
+    }
     translate::apps(json!({ "apps": list }).to_string().as_bytes()).unwrap()
 }
 
@@ -45,6 +52,37 @@ fn check_layout(fields: Value, networking: Networking, ports: Vec<Port>) {
         Layout { networking, ports },
         "{fields}"
     );
+}
+
+#[test]
+fn apps_without_the_key_of_their_tasks_are_no_answer() {
+    let with = json!({"id": "/with", "tasks": []});
+    for without in [json!({"id": "/web"}), json!({"id": "/web", "tasks": null})] {
+        let list = json!([without, without]);
+        let of_list = translate::apps(json!({ "apps": list }).to_string().as_bytes());
+        let of_group = translate::group(json!({ "*": list }).to_string().as_bytes());
+        for answer in [of_list, of_group] {
+            assert_eq!(
+                answer.unwrap_err().to_string(),
+                "the key \"tasks\" is missing: see that the query embed=apps.tasks reaches \
+                 Marathon and that its answers come whole, past every proxy and cache on the way"
+            );
+        }
+        let alone = translate::app(json!({ "app": without }).to_string().as_bytes());
+        let error = alone.unwrap_err();
+        assert!(
+            error.to_string().contains("the query embed=app.tasks"),
+            "{error}"
+        );
+        assert_eq!(error.reason(), "no_tasks");
+        // One bad app does not take the others with it.
+        let mixed = json!({ "apps": [with, without] });
+        let list = translate::apps(mixed.to_string().as_bytes()).unwrap();
+        assert_eq!(list.apps[0].app.id, AppId::from("/with"));
+        assert_eq!(list.unreadable[0].id, AppId::from("/web"));
+    }
+    let none = translate::apps(br#"{"apps":[]}"#).unwrap();
+    assert_eq!(none, List::default());
 }
 
 #[test]

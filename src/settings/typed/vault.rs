@@ -190,8 +190,8 @@ pub struct Vault {
     )]
     pub vault_kv_version: KvEngine,
 
-    /// Seconds between two looks at the certificates in Vault, give or take a tenth. A POST to
-    /// /_mlb_signal/usr1 on the admin port makes it look at once.
+    /// Seconds between two looks at the certificates in Vault, give or take a tenth. SIGHUP,
+    /// SIGUSR1 and a POST to /_mlb_signal/usr1 on the admin port have every certificate read at once.
     #[arg(long, env = "VAULT_POLL_INTERVAL", value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     pub vault_poll_interval: Duration,
 }

@@ -12,7 +12,8 @@ use super::app::{App, Mode, Unreachable};
 use super::instance::{Condition, Instance};
 use super::shared::Shared;
 use super::task::heal;
-use super::world::World;
+use super::world::{Agent, World};
+use crate::sim::backend::Control;
 
 /// Container addresses are `127.64.0.1` and up: loopback, and none that people use by hand.
 const CONTAINER_NETWORK: [u8; 2] = [127, 64];
@@ -159,6 +160,35 @@ pub(super) fn return_agent(shared: &Arc<Shared>, agent: usize) {
     for app in apps {
         heal(shared, &app);
     }
+}
+
+/// How often it is looked whether a dead machine's ports are free.
+const LOOK_INTERVAL: Duration = Duration::from_millis(1);
+
+/// Puts a new machine in an agent's place, under its host name and its address. The processes of
+/// the old one are dead and nothing is heard of it any more; returns when its ports are free.
+pub(super) async fn replace_agent(shared: &Arc<Shared>, agent: usize) {
+    let dead: Vec<Control> = shared.with(|world| {
+        let Some(old) = world.agents.get_mut(agent) else {
+            return Vec::new();
+        };
+        old.reachable = false;
+        let config = old.config.clone();
+        let number = world.agents.len() + 1;
+        world.agents.push(Agent::new(config, number));
+        let on_it = |instance: &&Instance| instance.agent == Some(agent);
+        let processes = world.instances.values().chain(world.orphans.values());
+        let dead = processes.filter(on_it).filter_map(|it| it.control.clone());
+        dead.collect()
+    });
+    dead.iter().for_each(Control::crash);
+    for address in dead.iter().flat_map(Control::addresses) {
+        while TcpListener::bind(address).await.is_err() {
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    }
+    // What waits for an agent has one to go to.
+    shared.with(World::touch);
 }
 
 /// Where a task serves.

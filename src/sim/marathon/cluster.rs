@@ -202,6 +202,13 @@ impl Cluster {
         agent::return_agent(&self.shared, agent);
     }
 
+    /// Puts a new, empty machine in the place of an agent, by position, under the same host name
+    /// and address. Nothing is heard of the old one any more: what ran there stays unreachable if
+    /// it was [lost](Self::lose_agent) before. Returns when its ports are free.
+    pub async fn replace_agent(&self, agent: usize) {
+        agent::replace_agent(&self.shared, agent).await;
+    }
+
     /// Keeps health checks from running; results stay as they are, or as a new leader has them.
     pub fn hold_health_checks(&self, held: bool) {
         self.shared.with(|world| world.health_held = held);

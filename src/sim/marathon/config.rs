@@ -189,6 +189,10 @@ impl Default for LeaderChange {
 pub enum ListFault {
     /// `{"apps":[]}`.
     Empty,
+    /// The truth with `"tasks":[]` for every app.
+    EmptyTasks,
+    /// The truth without the key `tasks`, as if the query had been dropped on the way.
+    NoTasks,
     /// 200, `application/json`, and JSON that ends in its middle.
     Malformed,
     /// 200 and a web page, as from a portal in the way.

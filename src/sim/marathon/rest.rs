@@ -118,6 +118,8 @@ async fn list(shared: &Arc<Shared>, request: &Request) -> Response {
     match fault {
         None => ok(truth),
         Some(ListFault::Empty) => ok(json!({ "apps": [] })),
+        Some(ListFault::EmptyTasks) => ok(with_tasks(truth, Some(&json!([])))),
+        Some(ListFault::NoTasks) => ok(with_tasks(truth, None)),
         Some(ListFault::Malformed) => {
             let mut text = truth.to_string();
             text.pop();
@@ -141,6 +143,19 @@ async fn list(shared: &Arc<Shared>, request: &Request) -> Response {
             ..ok(truth)
         },
     }
+}
+
+/// A list in which every app has these tasks, or no such key.
+fn with_tasks(mut list: Value, tasks: Option<&Value>) -> Value {
+    let apps = list.get_mut("apps").and_then(Value::as_array_mut);
+    let fields = apps.into_iter().flatten().filter_map(Value::as_object_mut);
+    for app in fields {
+        match tasks {
+            Some(tasks) => app.insert("tasks".to_owned(), tasks.clone()),
+            None => app.remove("tasks"),
+        };
+    }
+    list
 }
 
 /// A label selector: `a`, `a==b`, `a!=b`, `a in (x,y)`, `a notin (x)`; a comma is "and".

@@ -76,6 +76,18 @@ pub(super) struct Agent {
     pub(super) next_port: u16,
 }
 
+impl Agent {
+    /// A reachable agent, the `number`th that the master has met.
+    pub(super) fn new(config: AgentConfig, number: usize) -> Self {
+        Self {
+            id: format!("7ab2a4a1-6d2e-4a57-8a1c-0f6d1f2a9d10-S{number}"),
+            reachable: true,
+            next_port: config.ports.as_ref().map_or(0, |ports| *ports.start()),
+            config,
+        }
+    }
+}
+
 /// A Marathon process.
 #[derive(Debug)]
 pub(super) struct Node {
@@ -180,12 +192,7 @@ impl World {
             .agents
             .iter()
             .enumerate()
-            .map(|(index, agent)| Agent {
-                config: agent.clone(),
-                id: format!("7ab2a4a1-6d2e-4a57-8a1c-0f6d1f2a9d10-S{}", index + 1),
-                reachable: true,
-                next_port: agent.ports.as_ref().map_or(0, |ports| *ports.start()),
-            });
+            .map(|(index, agent)| Agent::new(agent.clone(), index + 1));
         Self {
             root_version: clock.stamp(),
             clock,

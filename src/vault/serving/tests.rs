@@ -7,6 +7,7 @@ use tokio::time::{sleep, timeout};
 use super::super::config::ClientAuthorities;
 use super::super::testing::{Log, Simulated};
 use super::*;
+use crate::reload::Trigger;
 use crate::sim::vault::{Fault, Profile, What as Goes};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -15,6 +16,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 struct Bench {
     simulated: Simulated,
     identity: identity::Receiver,
+    reload: Trigger,
     _tasks: JoinSet<()>,
 }
 
@@ -79,18 +81,21 @@ impl Simulated {
 
 fn kept(simulated: Simulated, serving: Serving) -> Bench {
     let (sender, identity) = identity::identity();
+    let reload = Trigger::new();
     let mut tasks = JoinSet::new();
     tasks.spawn(run(
         simulated.client.clone(),
         simulated.config.clone(),
         serving,
         sender,
+        reload.watcher(),
         simulated.clock.clone(),
         simulated.metrics.clone(),
     ));
     Bench {
         simulated,
         identity,
+        reload,
         _tasks: tasks,
     }
 }
@@ -220,7 +225,8 @@ async fn without_a_role_or_a_right_it_is_asked_for_again_without_haste() {
     let issues = bench.simulated.issues();
     assert!((60..140).contains(&issues), "{issues} requests in an hour");
     bench.simulated.has_role(json!({})).await;
-    assert!(bench.next_within(Duration::from_secs(61)).await.is_some());
+    bench.reload.fire();
+    assert!(bench.next_within(Duration::from_secs(1)).await.is_some());
 }
 
 #[tokio::test(start_paused = true)]
@@ -293,6 +299,14 @@ async fn the_authorities_of_clients_follow_the_mount() {
     bench.simulated.generates("the next ca", "87600h").await;
     let next = bench.next_within(Duration::from_secs(331)).await.unwrap();
     assert_ne!(first.client_authorities(), next.client_authorities());
+    bench.simulated.vault.delete("pki/root").await.unwrap();
+    bench
+        .simulated
+        .generates("the ca after that", "87600h")
+        .await;
+    bench.reload.fire();
+    let reloaded = bench.next_within(Duration::from_secs(1)).await.unwrap();
+    assert_ne!(next.client_authorities(), reloaded.client_authorities());
     assert_eq!(first.chain(), next.chain(), "it is good until its renewal");
 }
 

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use super::super::config::KvVersion;
 use super::super::testing::{DAY, Log, Made, NOW, Simulated, made, made_until};
 use super::*;
+use crate::reload::Trigger;
 use crate::sim::vault::{Fault, Profile, What};
 use crate::state::problem::Problem;
 
@@ -18,7 +19,7 @@ const LIVE: &str = "secret/data/marathon-acme/live";
 /// A Vault and a poller of its store, where the date is `NOW` when it begins.
 struct Bench {
     simulated: Simulated,
-    look: Arc<Notify>,
+    reload: Trigger,
     facts: mpsc::Receiver<Heard<Vec<Event>>>,
     tasks: JoinSet<()>,
 }
@@ -41,7 +42,7 @@ fn store() -> Store {
 
 fn polled(simulated: Simulated, store: Store) -> Bench {
     let (sender, facts) = mpsc::channel(1);
-    let look = Arc::new(Notify::new());
+    let reload = Trigger::new();
     let start = Instant::now();
     let at_start = UNIX_EPOCH + Duration::from_secs(NOW.unsigned_abs());
     let clock = Clock::with_wall(move || -> SystemTime { at_start + start.elapsed() });
@@ -51,13 +52,13 @@ fn polled(simulated: Simulated, store: Store) -> Bench {
         simulated.config.clone(),
         store,
         sender,
-        look.clone(),
+        reload.watcher(),
         clock,
         simulated.metrics.clone(),
     ));
     Bench {
         simulated,
-        look,
+        reload,
         facts,
         tasks,
     }
@@ -208,11 +209,11 @@ async fn it_looks_at_once_when_it_is_told_to() {
     let told = Instant::now();
     bench.simulated.keeps("a", a.acme()).await;
     bench.simulated.lists(json!({ "a": a.listed(1) })).await;
-    bench.look.notify_one();
+    bench.reload.fire();
     assert_eq!(bench.next().await.names(), ["a"]);
     assert!(told.elapsed() <= GAP, "{:?}", told.elapsed());
     for _ in 0..1000 {
-        bench.look.notify_one();
+        bench.reload.fire();
     }
     bench.simulated.asked();
     assert!(bench.is_silent_for(Duration::from_secs(10)).await);
@@ -220,6 +221,39 @@ async fn it_looks_at_once_when_it_is_told_to() {
         bench.simulated.asked().len() <= 3,
         "it is told many times, and looks once"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_requested_reload_reads_also_what_the_list_says_nothing_new_of() {
+    let (a, b) = (made(&["a"]), made(&["b"]));
+    let mut bench = polled(holding(&[("a", &a), ("b", &b)]).await, store());
+    bench.next().await;
+    let path = "secret/data/marathon-acme/certificates/a";
+    bench.simulated.vault.delete(path).await.unwrap();
+    assert!(
+        bench.is_silent().await,
+        "the list does not say that it is gone"
+    );
+    // One that cannot be read meanwhile is read when it can be.
+    bench.simulated.fails(
+        "secret/data/marathon-acme/certificates/b",
+        What::status(500, "internal error"),
+    );
+    bench.simulated.asked();
+    bench.reload.fire();
+    let next = bench.next().await;
+    assert!(next.serves("a", &a) && next.serves("b", &b), "{next:?}");
+    assert!(
+        next.problems[0].contains("its latest version was deleted"),
+        "{next:?}"
+    );
+    bench.simulated.vault.heal();
+    let renewed = made(&["b"]);
+    bench.simulated.keeps("b", renewed.acme()).await;
+    let mut next = bench.next().await;
+    while !next.serves("b", &renewed) {
+        next = bench.next().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

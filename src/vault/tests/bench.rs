@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::subscriber::DefaultGuard;
 
 use crate::metrics::Metrics;
+use crate::reload::Trigger;
 use crate::sim::vault::{self as sim, Peer, Seen, Vault};
 use crate::vault::asker::{Asker, What};
 use crate::vault::client::{Answer, Client};
@@ -74,6 +75,7 @@ pub(super) struct Bench {
     pub(super) door: Offline,
     pub(super) client: Client,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) reload: Trigger,
     pub(super) log: Log,
     _capture: DefaultGuard,
     _session: JoinSet<()>,
@@ -162,12 +164,15 @@ impl Bench {
         let asker = Asker::new(Arc::new(config), carrier, Arc::clone(&metrics));
         let (client, current) = Client::new(asker.clone());
         let mut session = JoinSet::new();
-        session.spawn(Session::new(asker, current, clock).run(CancellationToken::new()));
+        let reload = Trigger::new();
+        let keep = Session::new(asker, current, clock, reload.watcher());
+        session.spawn(keep.run(CancellationToken::new()));
         Self {
             vault: vault.clone(),
             door,
             client,
             metrics,
+            reload,
             log,
             _capture: capture,
             _session: session,

@@ -69,6 +69,46 @@ async fn a_refusal_has_the_token_file_read_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_requested_reload_has_the_token_file_read_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    let vault = vault().await;
+    std::fs::write(&path, token(&vault, json!({"ttl": "600s"})).await).unwrap();
+    let mut config = config(Login::TokenFile(path.clone()));
+    config.file_interval = Duration::from_secs(3600);
+    let bench = Bench::with(&vault, config, Clock::new(), None);
+    bench.ask().await.unwrap();
+    let second = token(&vault, json!({"ttl": "600s"})).await;
+    std::fs::write(&path, &second).unwrap();
+    bench.reload.fire();
+    pass(1).await;
+    bench.ask().await.unwrap();
+    let used = bench.asked("secret/").pop().unwrap().token;
+    assert_eq!(used, Some(second));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_requested_reload_ends_the_wait_after_a_failed_login() {
+    let folder = tempfile::tempdir().unwrap();
+    let vault = vault().await;
+    let login = role(&vault, json!({"token_ttl": "600s"}), folder.path()).await;
+    vault.seal();
+    let bench = Bench::new(&vault, login);
+    pass(3600).await;
+    let logins = || bench.asked("auth/approle/login").len();
+    let before = logins();
+    while logins() == before {
+        pass(1).await;
+    }
+    // The next one is due in half a minute at the soonest.
+    vault.unseal();
+    bench.reload.fire();
+    pass(1).await;
+    assert_eq!(logins(), before + 2);
+    bench.ask().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_secret_id_that_is_refused_is_tried_slowly_and_a_new_one_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let vault = vault().await;

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::bench::{furnish, given};
 use crate::metrics::Metrics;
+use crate::reload::Trigger;
 use crate::sim::vault::{Config as SimConfig, Vault};
 use crate::vault::asker::{Asker, What};
 use crate::vault::client::{Answer, Client};
@@ -44,7 +45,7 @@ impl Wired {
         let asker = Asker::new(config, sockets, Arc::clone(&metrics));
         let (client, current) = Client::new(asker.clone());
         let mut session = JoinSet::new();
-        let keep = Session::new(asker, current, Clock::new());
+        let keep = Session::new(asker, current, Clock::new(), Trigger::new().watcher());
         session.spawn(keep.run(CancellationToken::new()));
         Self {
             client,

@@ -266,9 +266,40 @@ fn a_rejection_is_over_when_what_was_rejected_is_taken_back() {
     let mut poll = stage.poll(Kind::Route, Some("http"), &first);
     assert_eq!(stage.look(&mut poll), held_for(5_000));
     assert_eq!(stage.view(Kind::Route).state, Progress::Rejected);
+    // Envoy may have applied a part of what it rejected: it is sent once more what it has.
     stage.shelf.put(Kind::Route, "http", "1").publish();
-    assert_eq!(stage.look(&mut poll), HELD);
+    assert_eq!(stage.look(&mut poll).version(), first);
+    assert_eq!(stage.ask(Kind::Route, Some("http"), &first), HELD);
     assert_eq!(stage.view(Kind::Route).state, Progress::Synced);
+    // So it is when that was published between two polls.
+    stage.shelf.put(Kind::Route, "http", "2").publish();
+    let second = stage.ask(Kind::Route, Some("http"), &first).version();
+    assert_eq!(
+        stage.ask(Kind::Route, Some("http"), &first),
+        held_for(5_000)
+    );
+    stage.shelf.put(Kind::Route, "http", "1").publish();
+    assert_eq!(
+        stage.ask(Kind::Route, Some("http"), &first).version(),
+        first
+    );
+    assert_eq!(stage.ask(Kind::Route, Some("http"), &first), HELD);
+    // So it is when it says only after that what became of the other.
+    stage.shelf.put(Kind::Route, "http", "2").publish();
+    stage.ask(Kind::Route, Some("http"), &first);
+    stage.shelf.put(Kind::Route, "http", "1").publish();
+    assert_eq!(
+        stage.ask(Kind::Route, Some("http"), &first).version(),
+        first
+    );
+    assert_eq!(stage.ask(Kind::Route, Some("http"), &first), HELD);
+    // And what it has never goes out again on its own account.
+    stage.shelf.put(Kind::Route, "http", "2").publish();
+    assert_eq!(
+        stage.ask(Kind::Route, Some("http"), &first).version(),
+        second
+    );
+    assert_eq!(stage.ask(Kind::Route, Some("http"), &second), HELD);
 }
 
 #[test]

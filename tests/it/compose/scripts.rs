@@ -308,7 +308,10 @@ fn the_app_is_what_its_agent_can_start_and_what_the_daemon_serves() {
         },
         resources::Config::default(),
     );
-    let list = json!({ "apps": [app] }).to_string();
+    // As Marathon lists it: with the tasks that it was asked for.
+    let mut listed = app.clone();
+    listed["tasks"] = json!([]);
+    let list = json!({ "apps": [listed] }).to_string();
     let synced = Event::Synced(translate::apps(list.as_bytes()).unwrap());
     let before = State::new(state::Config::default());
     let (after, _) = reduce(before.clone(), synced);

@@ -1,4 +1,5 @@
-//! What clients can cost that do not read, ask without end, or come all at once: counted, not timed.
+//! What clients can cost that do not read, ask without end, come all at once, or have much: counted
+//! where it can be.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -6,6 +7,7 @@ use std::time::Duration;
 
 use marathon_envoy::snapshot::{Kind, Resource};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tonic::Code;
 
 use super::client::{Delta, Sotw};
@@ -219,4 +221,42 @@ async fn a_first_request_of_6_megabytes_is_taken_and_one_of_20_is_not() {
         matches!(code, Code::OutOfRange | Code::ResourceExhausted),
         "{code:?}"
     );
+}
+
+/// What an ACK and the change before it cost a client that follows so many names.
+async fn round_trip(names: usize) -> Duration {
+    const ROUNDS: usize = 40;
+    let mut server = Server::start().await;
+    let names: Vec<String> = (0..names).map(|number| format!("{number:05}")).collect();
+    for name in &names {
+        server.put(Kind::Endpoint, name, 1);
+    }
+    server.publish();
+    let mut stream = Delta::open(&server, Service::Aggregated);
+    let all: Vec<&str> = names.iter().map(String::as_str).collect();
+    stream.ask(Kind::Endpoint, &all, &[]).await;
+    let mut had = 0;
+    while had < names.len() {
+        had += stream.receive().await.names().len();
+    }
+    let mut shortest = Duration::MAX;
+    for round in 0..ROUNDS {
+        let began = Instant::now();
+        // The answer to the second change comes after the ACK of the first has been taken in.
+        for content in [2 * round, 2 * round + 1] {
+            server.put(Kind::Endpoint, "00000", content).publish();
+            let answer = stream.receive().await;
+            assert_eq!(answer.resources["00000"], content.to_string());
+        }
+        shortest = shortest.min(began.elapsed());
+    }
+    shortest
+}
+
+/// Each change costs what changed, not what the client has. The shortest of many rounds is what a
+/// busy machine disturbs least; the names are two thousand times as many.
+#[tokio::test]
+async fn an_acknowledgement_costs_the_same_whatever_its_client_has() {
+    let (few, many) = (round_trip(20).await, round_trip(40_000).await);
+    assert!(many < few * 4, "{few:?} with few names, {many:?} with many");
 }

@@ -28,6 +28,9 @@ use tokio_util::sync::CancellationToken;
 /// Ends a hang. Nothing that works takes a tenth of it.
 pub(super) const LIMIT: Duration = Duration::from_secs(20);
 
+/// Longer than any test.
+pub(super) const FOR_EVER: Duration = Duration::from_secs(3_600);
+
 /// A server, and the snapshot that the test changes and publishes step by step.
 pub(super) struct Server {
     pub(super) snapshot: Snapshot,
@@ -42,9 +45,9 @@ pub(super) struct Server {
 
 impl Server {
     /// A server that has published nothing yet, and that waits for its clients for as long as it
-    /// takes.
+    /// takes. What they refuse it never offers again.
     pub(super) async fn start() -> Self {
-        Self::waiting(Duration::from_secs(3_600)).await
+        Self::waiting(FOR_EVER).await
     }
 
     /// One that goes on soon without those who do not accept what they are given.
@@ -53,7 +56,11 @@ impl Server {
     }
 
     async fn waiting(gate_cap: Duration) -> Self {
-        Self::configured(|_, pacing| pacing.gate_cap = gate_cap).await
+        Self::configured(|_, pacing| {
+            pacing.gate_cap = gate_cap;
+            pacing.reoffer_first = FOR_EVER;
+        })
+        .await
     }
 
     /// One that differs otherwise.
@@ -67,7 +74,7 @@ impl Server {
     /// One that serves what somebody else publishes.
     pub(super) async fn of(reader: Reader) -> Self {
         Self::serving(None, reader, |_, pacing| {
-            pacing.gate_cap = Duration::from_secs(3_600);
+            pacing.gate_cap = FOR_EVER;
         })
         .await
     }

@@ -40,6 +40,7 @@ async fn answers_that_are_no_lists(transport: Transport) {
         ("unreadable", body("{\"apps\":{}}")),
         ("unreadable", body("{\"message\":\"no\"}")),
         ("unreadable", ListFault::Body(vec![0xff; 4096])),
+        ("unreadable", ListFault::NoTasks),
         ("content_type", ListFault::Html),
         ("status", ListFault::Status(500)),
         ("status", ListFault::Status(503)),
@@ -61,6 +62,7 @@ async fn answers_that_are_no_lists(transport: Transport) {
     }
     for words in [
         "cannot read the answer to /v2/apps",
+        "the key \"tasks\" is missing: see that the query embed=apps.tasks reaches Marathon",
         "answered with \"text/html;charset=utf-8\" instead of application/json",
         "answered 500 Internal Server Error",
         "the answer broke off",
@@ -72,6 +74,71 @@ async fn answers_that_are_no_lists(transport: Transport) {
     }
     assert_eq!(scene.metric("losses_held_back_total").await, 0.0);
     scene.nothing_is_lost().await;
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_list_without_any_task_over_rest() {
+    a_list_that_lost_it_all(Transport::Rest, ListFault::EmptyTasks, None).await;
+}
+
+#[tokio::test]
+async fn a_list_without_any_task_over_ads() {
+    a_list_that_lost_it_all(Transport::Ads, ListFault::EmptyTasks, None).await;
+}
+
+#[tokio::test]
+async fn a_list_without_any_task_over_ads_delta() {
+    a_list_that_lost_it_all(Transport::AdsDelta, ListFault::EmptyTasks, None).await;
+}
+
+#[tokio::test]
+async fn an_announced_list_without_any_app_over_rest() {
+    a_list_that_lost_it_all(Transport::Rest, ListFault::Empty, Some("/")).await;
+}
+
+#[tokio::test]
+async fn an_announced_list_without_any_app_over_ads() {
+    a_list_that_lost_it_all(Transport::Ads, ListFault::Empty, Some("/")).await;
+}
+
+#[tokio::test]
+async fn an_announced_list_without_any_app_over_ads_delta() {
+    a_list_that_lost_it_all(Transport::AdsDelta, ListFault::Empty, Some("/")).await;
+}
+
+/// Marathon forgets something for one list, which comes with a new stream, or because a change of
+/// a group was announced. Users notice nothing, and the next list settles it.
+async fn a_list_that_lost_it_all(transport: Transport, fault: ListFault, group: Option<&str>) {
+    let mut scene = Scene::start(transport, |plan| {
+        plan.tune = |settings| {
+            settings.marathon.confirmation_delay = Duration::from_secs(5);
+            settings.marathon.announced_loss_delay = Duration::from_millis(500);
+        };
+    })
+    .await;
+    let listed = scene.metric(LISTED).await;
+    scene.marathon().fault_next_list(fault);
+    match group {
+        None => scene.marathon().cut_streams(),
+        Some(group) => scene
+            .marathon()
+            .inject_event("group_change_success", json!({ "groupId": group })),
+    }
+    scene
+        .metric_where("losses_held_back_total", |held| held == 1.0)
+        .await;
+    scene.nothing_is_lost().await;
+    scene.metric_where(LISTED, |now| now >= listed + 2.0).await;
+    scene
+        .logged(&[
+            "WARN",
+            "the doubtful loss of apps is settled",
+            "kept=1 left=1",
+        ])
+        .await;
+    assert_eq!(scene.metric("losses_held_back_total").await, 1.0);
+    scene.scaled(5).await;
     scene.end().await;
 }
 

@@ -8,6 +8,7 @@ use std::process::{ExitStatus, Stdio};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
+use super::LIMIT;
 use super::looks::until;
 
 /// `marathon-envoy serve` as a process, again and again with the same flags. Its log goes on.
@@ -82,11 +83,22 @@ impl Program {
     }
 }
 
-/// Asks a process to end as `kill` does, and waits for it.
-pub(crate) async fn asked_to_end(mut child: Child) -> ExitStatus {
+/// Sends a signal, by its name without SIG or by its number, as `kill` does.
+pub(crate) async fn send(child: &Child, signal: &str) {
     let id = child.id().unwrap();
-    let command = format!("kill -TERM {id}");
+    let command = format!("kill -{signal} {id}");
     let sent = Command::new("sh").args(["-c", &command]).status();
-    assert!(sent.await.unwrap().success());
-    child.wait().await.unwrap()
+    assert!(sent.await.unwrap().success(), "{command}");
+}
+
+/// Waits for the end of a process, at most [`LIMIT`].
+pub(crate) async fn ended(mut child: Child) -> ExitStatus {
+    let ended = tokio::time::timeout(LIMIT, child.wait()).await;
+    ended.expect("the process ends").unwrap()
+}
+
+/// Asks a process to end as `kill` does, and waits for it.
+pub(crate) async fn asked_to_end(child: Child) -> ExitStatus {
+    send(&child, "TERM").await;
+    ended(child).await
 }

@@ -80,7 +80,7 @@ pub(crate) async fn spread(stage: &mut Stage, app: &str, count: usize) {
 }
 
 /// Waits until Envoy has exactly these addresses in a cluster.
-async fn endpoints(stage: &mut Stage, cluster: &str, expected: &[SocketAddr]) {
+pub(crate) async fn endpoints(stage: &mut Stage, cluster: &str, expected: &[SocketAddr]) {
     let admin = stage.envoy().admin();
     let what = format!("{expected:?} in {cluster}");
     let looked = stage.envoy().wait_for(&what, LIMIT, async || {

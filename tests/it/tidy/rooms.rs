@@ -124,7 +124,7 @@ const ENVOYS_WORDS: Words = Words {
 };
 
 /// Every room, by name.
-pub(super) const ROOMS: [Room; 22] = [
+pub(super) const ROOMS: [Room; 23] = [
     Room {
         name: "admin",
         ours: &["metrics", "snapshot", "state::problem"],
@@ -161,6 +161,7 @@ pub(super) const ROOMS: [Room; 22] = [
             "marathon",
             "metrics",
             "pipeline",
+            "reload",
             "resources",
             "settings",
             "snapshot",
@@ -179,6 +180,7 @@ pub(super) const ROOMS: [Room; 22] = [
             "clock",
             "identity",
             "metrics",
+            "reload",
             "state::certificate",
             "state::event",
             "state::problem",
@@ -232,6 +234,12 @@ pub(super) const ROOMS: [Room; 22] = [
         name: "pipeline",
         ours: &["intent", "metrics", "resources", "snapshot", "state"],
         bans: &[&REQUESTS, &ENVOY],
+        words: None,
+    },
+    Room {
+        name: "reload",
+        ours: &[],
+        bans: &[&LOGS, &REQUESTS, &ENVOY],
         words: None,
     },
     Room {
@@ -317,6 +325,7 @@ pub(super) const ROOMS: [Room; 22] = [
             "backoff",
             "identity",
             "metrics",
+            "reload",
             "state::certificate",
             "state::event",
             "state::problem",

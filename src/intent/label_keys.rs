@@ -1,0 +1,105 @@
+//! The keys of labels: prefix, index and name taken apart.
+
+use super::{Config, acme};
+
+/// The labels that are about one port.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Group,
+    Vhost,
+    Path,
+    Enabled,
+    Redirect,
+    Domain,
+}
+
+/// The index, as it is written, and the kind of a label about one port; none for other labels.
+/// As in marathon-lb only exact keys count: no padding, no lower case.
+pub(super) fn port_label<'a>(config: &Config, key: &'a str) -> Option<(&'a str, Kind)> {
+    let of_balancer = numbered(&config.label_prefix, key).and_then(|(digits, name)| {
+        let kind = match name {
+            "GROUP" => Kind::Group,
+            "VHOST" => Kind::Vhost,
+            "PATH" => Kind::Path,
+            "ENABLED" => Kind::Enabled,
+            "REDIRECT_TO_HTTPS" => Kind::Redirect,
+            _ => return None,
+        };
+        Some((digits, kind))
+    });
+    let of_acme = || {
+        config.acme.as_ref()?;
+        let (digits, name) = numbered(acme::LABEL_PREFIX, key)?;
+        (name == acme::LABEL_NAME).then_some((digits, Kind::Domain))
+    };
+    of_balancer.or_else(of_acme)
+}
+
+/// The number and the name in `{prefix}_{number}_{name}`.
+pub(super) fn numbered<'a>(prefix: &str, key: &'a str) -> Option<(&'a str, &'a str)> {
+    let (digits, name) = key
+        .strip_prefix(prefix)?
+        .strip_prefix('_')?
+        .split_once('_')?;
+    let number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let padded = digits.len() > 1 && digits.starts_with('0');
+    (number && !padded).then_some((digits, name))
+}
+
+/// What follows `{prefix}_` in a key, and whether the prefix is written as it must be rather than
+/// in another case.
+pub(super) fn under_prefix<'a>(prefix: &str, key: &'a str) -> Option<(&'a str, bool)> {
+    let (start, rest) = key.split_at_checked(prefix.len())?;
+    let rest = rest.strip_prefix('_')?;
+    start
+        .eq_ignore_ascii_case(prefix)
+        .then_some((rest, start == prefix))
+}
+
+/// The name that a key which is written wrongly is probably meant to have: without what stands in
+/// the place of an index, in upper case.
+pub(super) fn intended_name(rest: &str) -> String {
+    let name = rest.trim_start_matches(|c: char| !c.is_ascii_alphabetic());
+    let name = match name.split_once('_') {
+        // `{n}` or the letter O: no name begins with so short a word.
+        Some((index, name)) if index.len() <= 2 => name,
+        Some(_) | None => name,
+    };
+    name.trim().to_ascii_uppercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_exact_index_counts() {
+        let numbered = |key| numbered("HAPROXY", key);
+        assert_eq!(numbered("HAPROXY_0_VHOST"), Some(("0", "VHOST")));
+        assert_eq!(numbered("HAPROXY_10_A_B"), Some(("10", "A_B")));
+        for key in ["HAPROXY_VHOST", "HAPROXY_00_A", "HAPROXY__A", "haproxy_0_A"] {
+            assert_eq!(numbered(key), None, "{key}");
+        }
+    }
+
+    #[test]
+    fn the_prefix_is_known_in_any_case_and_only_before_an_underscore() {
+        let under = |key| under_prefix("HAPROXY", key);
+        assert_eq!(under("HAPROXY_0_A"), Some(("0_A", true)));
+        assert_eq!(under("haproxy_0_a"), Some(("0_a", false)));
+        for key in ["HAPROXY", "HAPROXYS_0_A", "HA", "HAPROX\u{178}_A", ""] {
+            assert_eq!(under(key), None, "{key}");
+        }
+    }
+
+    #[test]
+    fn what_stands_for_an_index_is_no_part_of_the_name() {
+        for rest in [
+            "00_AUTH", "_AUTH", "{0}_AUTH", "{n}_AUTH", "N_AUTH", "0_auth ", "auth",
+        ] {
+            assert_eq!(intended_name(rest), "AUTH", "{rest}");
+        }
+        assert_eq!(intended_name("APP_ID"), "APP_ID");
+        assert_eq!(intended_name("0"), "");
+    }
+}

@@ -1,0 +1,361 @@
+//! The labels under the prefix that are not read -> problems, and the ports that they guard.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::Config;
+use super::haproxy_text::{Syntax, access_control};
+use super::known_labels::{self, KnownLabel, Position, Support};
+use super::label_keys::{intended_name, numbered, under_prefix};
+use crate::state::app::App;
+use crate::state::problem::{Problem, Reason, Subject};
+
+/// The most unknown names of one app that are compared with the table and reported one by one.
+const MAX_UNKNOWN: usize = 20;
+
+/// The most ports that one message lists.
+const MAX_LISTED: usize = 10;
+
+/// The template by which marathon-acme gets its challenges from marathon-lb. Here the port that
+/// answers them is a setting, so on that port the label asks for nothing more.
+const ACME_TEMPLATE: &str = "HTTP_FRONTEND_ACL_WITH_PATH";
+
+const RESTRICTS_ACCESS: &str = "restricts access";
+const GUARD_REMEDY: &str = "let the app itself restrict access and remove the label, or keep the \
+                            app on marathon-lb";
+
+/// The unsupported, unknown and misplaced labels of one app.
+#[derive(Debug, Default)]
+pub(super) struct Unsupported {
+    /// At most one for each name.
+    pub(super) problems: Vec<Problem>,
+    guarded: Ports,
+}
+
+/// A set of an app's ports.
+#[derive(Debug, Default)]
+struct Ports {
+    named: BTreeSet<usize>,
+    /// Every port: a label that names no port of the app may be meant for any of them.
+    all: bool,
+}
+
+/// One label of an app under the prefix.
+struct Found<'a> {
+    key: &'a str,
+    value: &'a str,
+    /// The port that it names, if the app has that one.
+    port: Option<usize>,
+}
+
+/// A name under the prefix, as it is written.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Name<'a> {
+    text: &'a str,
+    position: Position,
+    /// Whether the prefix is written in the right case.
+    exact_prefix: bool,
+}
+
+/// What a name under the prefix is.
+#[derive(Clone, Copy)]
+enum Identified {
+    /// A label of marathon-lb, where marathon-lb reads it.
+    Known(&'static KnownLabel),
+    /// A label of marathon-lb, where marathon-lb ignores it.
+    Misplaced(&'static KnownLabel),
+    /// No label of marathon-lb, with the one that is the most like it.
+    Unknown(Option<&'static KnownLabel>),
+}
+
+impl Unsupported {
+    /// Whether a port is guarded by a label that is not supported.
+    pub(super) fn guards(&self, port: usize) -> bool {
+        self.guarded.all || self.guarded.named.contains(&port)
+    }
+}
+
+/// Reads the labels of an app in a served group. `wanted` says of each port whether it is served:
+/// the labels of other ports are left alone.
+pub(super) fn read(config: &Config, app: &App, wanted: &[bool]) -> Unsupported {
+    let mut by_name: BTreeMap<Name<'_>, Vec<Found<'_>>> = BTreeMap::new();
+    for (key, value) in &app.labels {
+        let Some((rest, exact_prefix)) = under_prefix(&config.label_prefix, key) else {
+            continue;
+        };
+        let (text, position, port) = match numbered(&config.label_prefix, key) {
+            Some((digits, name)) => (name, Position::Port, digits.parse().ok()),
+            None => (rest, Position::App, None),
+        };
+        let served = |port: usize| wanted.get(port).copied();
+        if port.and_then(served) == Some(false) {
+            continue;
+        }
+        let answers = |port| {
+            let acme = config.acme.as_ref();
+            acme.is_some_and(|acme| acme.is(&app.id, port))
+        };
+        if text == ACME_TEMPLATE && port.is_some_and(answers) {
+            continue;
+        }
+        let name = Name {
+            text,
+            position,
+            exact_prefix,
+        };
+        by_name.entry(name).or_default().push(Found {
+            key,
+            value,
+            port: port.filter(|port| served(*port).is_some()),
+        });
+    }
+    let mut unsupported = Unsupported::default();
+    let mut unknown = 0;
+    // What is beyond the most that are reported one by one.
+    let mut more = Vec::new();
+    for (name, found) in by_name {
+        let identified = name.identify(unknown < MAX_UNKNOWN);
+        if matches!(identified, Identified::Unknown(_)) {
+            unknown += 1;
+        }
+        let guards = guards(name, identified, &found);
+        unsupported.guarded.extend(&guards.ports);
+        if unknown > MAX_UNKNOWN && matches!(identified, Identified::Unknown(_)) {
+            more.push((found, guards));
+            continue;
+        }
+        let problem = problem(config, app, identified, &found, &guards);
+        unsupported.problems.extend(problem);
+    }
+    unsupported.problems.extend(and_more(app, &more));
+    unsupported
+}
+
+/// The guards among the labels of one name.
+#[derive(Default)]
+struct Guards {
+    ports: Ports,
+    /// How the first of them restricts access.
+    how: Option<&'static str>,
+}
+
+fn guards(name: Name<'_>, identified: Identified, found: &[Found<'_>]) -> Guards {
+    let mut guards = Guards::default();
+    for found in found {
+        let Some(how) = restriction(name, identified, found.value) else {
+            continue;
+        };
+        guards.how.get_or_insert(how);
+        match found.port {
+            Some(port) => {
+                guards.ports.named.insert(port);
+            }
+            None => guards.ports.all = true,
+        }
+    }
+    guards
+}
+
+/// Returns how a label restricts access. A name that is written wrongly counts as the one that is
+/// probably meant.
+fn restriction(name: Name<'_>, identified: Identified, value: &str) -> Option<&'static str> {
+    let label = match identified {
+        Identified::Known(label) | Identified::Misplaced(label) => Some(label),
+        Identified::Unknown(_) if name.is_about_access() => return Some(RESTRICTS_ACCESS),
+        Identified::Unknown(nearest) => nearest,
+    };
+    match (identified, label.map(|label| label.support)) {
+        (Identified::Known(_), Some(Support::Supported)) => None,
+        (_, Some(Support::Guard)) => Some(RESTRICTS_ACCESS),
+        (_, Some(Support::Unsupported { syntax, .. })) => access_control(value, syntax),
+        (_, Some(Support::Supported) | None) => access_control(value, Syntax::Section),
+    }
+}
+
+/// The problem of the labels of one name; none for a supported one.
+fn problem(
+    config: &Config,
+    app: &App,
+    identified: Identified,
+    found: &[Found<'_>],
+    guards: &Guards,
+) -> Option<Problem> {
+    let first = found.first()?;
+    let key_of = |label: &KnownLabel| match label.position {
+        Position::App => format!("{}_{}", config.label_prefix, label.name),
+        Position::Port => {
+            let port = first.port.unwrap_or(0);
+            format!("{}_{port}_{}", config.label_prefix, label.name)
+        }
+    };
+    let outcome = guards.outcome();
+    let guess = guards.guess();
+    let (mut reason, message, remedy) = match identified {
+        Identified::Known(label) => match (label.support, guards.how) {
+            (Support::Supported, _) => return None,
+            (Support::Guard | Support::Unsupported { .. }, Some(how)) => (
+                Reason::UnsupportedGuard,
+                format!("it {how}, which is not supported yet{outcome}"),
+                GUARD_REMEDY.to_owned(),
+            ),
+            (Support::Unsupported { instead, .. }, None) => {
+                let ports = Ports::of(found);
+                (
+                    Reason::UnsupportedLabel,
+                    if found.len() > 1 {
+                        format!("not supported yet: {instead} ({ports})")
+                    } else {
+                        format!("not supported yet: {instead}")
+                    },
+                    "remove it if that will do, or keep the app on marathon-lb".to_owned(),
+                )
+            }
+            // Every guard restricts access by its name.
+            (Support::Guard, None) => return None,
+        },
+        Identified::Misplaced(label) => (
+            Reason::UnknownLabel,
+            match label.position {
+                Position::App => format!("it means nothing with the index of a port{guess}"),
+                Position::Port => format!("it means nothing without the index of a port{guess}"),
+            },
+            match label.support {
+                Support::Supported => format!("write it as in {}", key_of(label)),
+                Support::Unsupported { .. } | Support::Guard => {
+                    format!("remove it: {} is not supported yet either", key_of(label))
+                }
+            },
+        ),
+        Identified::Unknown(nearest) => (
+            Reason::UnknownLabel,
+            match nearest {
+                Some(label) => format!(
+                    "marathon-lb has no such label (the nearest is {}){guess}",
+                    key_of(label)
+                ),
+                None => format!("marathon-lb has no such label{guess}"),
+            },
+            "correct its name or remove it".to_owned(),
+        ),
+    };
+    if guards.how.is_some() {
+        reason = Reason::UnsupportedGuard;
+    }
+    Some(Problem {
+        subject: Subject::App(app.id.clone()),
+        label: Some(first.key.to_owned()),
+        reason,
+        message,
+        remedy,
+    })
+}
+
+/// The problem of all unknown names beyond those that have one of their own.
+fn and_more(app: &App, more: &[(Vec<Found<'_>>, Guards)]) -> Option<Problem> {
+    let (first, _) = more.first()?;
+    let mut together = Guards::default();
+    for (_, guards) in more {
+        together.how = together.how.or(guards.how);
+        together.ports.extend(&guards.ports);
+    }
+    let message = format!(
+        "marathon-lb has no such label, nor {} more of this app",
+        more.len() - 1
+    );
+    Some(Problem {
+        subject: Subject::App(app.id.clone()),
+        label: first.first().map(|found| found.key.to_owned()),
+        reason: match together.how {
+            Some(_) => Reason::UnsupportedGuard,
+            None => Reason::UnknownLabel,
+        },
+        message: match together.how {
+            Some(_) => format!(
+                "{message}, but some seem to restrict access{}",
+                together.outcome()
+            ),
+            None => message,
+        },
+        remedy: "correct their names or remove them".to_owned(),
+    })
+}
+
+impl Name<'_> {
+    /// Finds the label of this name, or if `compare` the one that is the most like it.
+    fn identify(self, compare: bool) -> Identified {
+        let other = match self.position {
+            Position::App => Position::Port,
+            Position::Port => Position::App,
+        };
+        if self.exact_prefix {
+            if let Some(label) = known_labels::find(self.text, self.position) {
+                return Identified::Known(label);
+            }
+            if let Some(label) = known_labels::find(self.text, other) {
+                return Identified::Misplaced(label);
+            }
+        }
+        let nearest = || known_labels::nearest(&intended_name(self.text), self.position);
+        Identified::Unknown(compare.then(nearest).flatten())
+    }
+
+    /// Whether a word of the name says that it is about access.
+    fn is_about_access(self) -> bool {
+        let mut words = self.text.split(|c: char| !c.is_ascii_alphabetic());
+        words.any(|word| {
+            ["AUTH", "ALLOW", "ALLOWED", "DENY", "DENIED", "USERLIST"]
+                .iter()
+                .any(|access| word.eq_ignore_ascii_case(access))
+        })
+    }
+}
+
+impl Guards {
+    /// What they cost, as the end of a sentence; empty when there are none.
+    fn outcome(&self) -> String {
+        match (self.ports.all, self.ports.named.len()) {
+            (true, _) => ", so no port of the app is routed".to_owned(),
+            (false, 0) => String::new(),
+            (false, 1) => format!(", so {} is not routed", self.ports),
+            (false, _) => format!(", so {} are not routed", self.ports),
+        }
+    }
+
+    /// The same for labels of which it can only be guessed that they are guards.
+    fn guess(&self) -> String {
+        match self.how {
+            Some(_) => format!(", but it seems to restrict access{}", self.outcome()),
+            None => String::new(),
+        }
+    }
+}
+
+impl Ports {
+    fn of(found: &[Found<'_>]) -> Self {
+        Self {
+            named: found.iter().filter_map(|found| found.port).collect(),
+            all: false,
+        }
+    }
+
+    fn extend(&mut self, more: &Self) {
+        self.named.extend(&more.named);
+        self.all |= more.all;
+    }
+}
+
+impl fmt::Display for Ports {
+    /// `port 0`, `ports 0, 2`, or the first of them and how many more there are.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.named.len() == 1 { "" } else { "s" };
+        write!(f, "port{plural}")?;
+        for (position, port) in self.named.iter().take(MAX_LISTED).enumerate() {
+            let comma = if position == 0 { "" } else { "," };
+            write!(f, "{comma} {port}")?;
+        }
+        match self.named.len().saturating_sub(MAX_LISTED) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}

@@ -1,0 +1,428 @@
+//! Which lost tasks are out of service: another task was given their address.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::app::{AppId, Networking, Task, TaskId, TaskState};
+use super::{AppState, State};
+
+/// The addresses of lost tasks, each with the apps that have a task there now. Follows a [`State`]: a step
+/// costs what it changes, and one look at all tasks when a task is newly lost.
+///
+/// Mesos gives an address to one task at a time, so a task that runs, or is on its way to, proves
+/// that a task that was lost there is gone, although Marathon still lists it. That it is on its way
+/// counts, since it may answer before anybody has heard that it runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ContestedAddresses {
+    claims: BTreeMap<Address, Claims>,
+}
+
+/// An address that at most one task has at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Address {
+    /// A port of an agent.
+    AgentPort(SocketAddr),
+    /// The address of a container, with all of its ports.
+    Container(IpAddr),
+}
+
+/// The apps with a task at one address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Claims {
+    lost: BTreeSet<AppId>,
+    present: BTreeSet<AppId>,
+}
+
+impl ContestedAddresses {
+    /// Goes from `before`, the state that was followed last, to `after`, of which `changed` are
+    /// the apps that differ. Adds those whose tasks are displaced now, or not any more.
+    pub fn follow(&mut self, before: &State, after: &State, changed: &mut BTreeSet<AppId>) {
+        let mut step = Step::default();
+        for id in &*changed {
+            if let Some(app) = before.apps().get(id) {
+                self.leave(before, id, app, &mut step);
+            }
+        }
+        for id in &*changed {
+            if let Some(app) = after.apps().get(id) {
+                self.note_lost(after, id, app, &mut step);
+            }
+        }
+        if self.claims.is_empty() {
+            return;
+        }
+        let ports = self.ports();
+        if step.has_new {
+            for (id, app) in after.apps() {
+                self.note_present(after, id, app, &ports, &mut step);
+            }
+        } else {
+            for id in &*changed {
+                if let Some(app) = after.apps().get(id) {
+                    self.note_present(after, id, app, &ports, &mut step);
+                }
+            }
+        }
+        for (address, was_taken) in step.touched {
+            if let Some(claims) = self.claims.get(&address)
+                && claims.is_taken() != was_taken
+            {
+                changed.extend(claims.lost.iter().cloned());
+            }
+        }
+        self.claims.retain(|_, claims| !claims.lost.is_empty());
+    }
+
+    /// The app without the tasks that are displaced; the same `Arc` if there are none.
+    pub fn without_displaced(&self, state: &State, app: &Arc<AppState>) -> Arc<AppState> {
+        if self.claims.is_empty() {
+            return Arc::clone(app);
+        }
+        let is_taken = |address: Address| self.claims.get(&address).is_some_and(Claims::is_taken);
+        let is_displaced = |task: &Task| {
+            let mut addresses = addresses_of(state, app, task, Reach::Served).into_iter();
+            is_lost(task) && addresses.any(is_taken)
+        };
+        let tasks = app.tasks().values();
+        let displaced: Vec<&TaskId> = tasks
+            .filter(|task| is_displaced(task))
+            .map(|task| &task.id)
+            .collect();
+        if displaced.is_empty() {
+            Arc::clone(app)
+        } else {
+            Arc::new(app.without(&displaced))
+        }
+    }
+
+    /// Forgets what the app claimed.
+    fn leave(&mut self, state: &State, id: &AppId, app: &AppState, step: &mut Step) {
+        if self.claims.is_empty() {
+            return;
+        }
+        for task in app.tasks().values() {
+            for address in addresses_of(state, app, task, Reach::All) {
+                if let Some(claims) = self.claims.get_mut(&address) {
+                    step.touch(address, claims);
+                    claims.lost.remove(id);
+                    claims.present.remove(id);
+                }
+            }
+        }
+    }
+
+    fn note_lost(&mut self, state: &State, id: &AppId, app: &AppState, step: &mut Step) {
+        for task in app.tasks().values().filter(|task| is_lost(task)) {
+            for address in addresses_of(state, app, task, Reach::Served) {
+                let claims = self.claims.entry(address).or_insert_with(|| {
+                    step.has_new = true;
+                    Claims::default()
+                });
+                step.touch(address, claims);
+                claims.lost.insert(id.clone());
+            }
+        }
+    }
+
+    /// `ports` are the agent ports that are contested: whatever has none of them is passed over.
+    fn note_present(
+        &mut self,
+        state: &State,
+        id: &AppId,
+        app: &AppState,
+        ports: &BTreeSet<u16>,
+        step: &mut Step,
+    ) {
+        for task in app.tasks().values().filter(|task| is_present(task)) {
+            if task.addresses.is_empty() && !task.ports.iter().any(|port| ports.contains(port)) {
+                continue;
+            }
+            for address in addresses_of(state, app, task, Reach::All) {
+                if let Some(claims) = self.claims.get_mut(&address) {
+                    step.touch(address, claims);
+                    claims.present.insert(id.clone());
+                }
+            }
+        }
+    }
+
+    fn ports(&self) -> BTreeSet<u16> {
+        let port = |address: &Address| match address {
+            Address::AgentPort(address) => Some(address.port()),
+            Address::Container(_) => None,
+        };
+        self.claims.keys().filter_map(port).collect()
+    }
+}
+
+/// One step, while it is under way.
+#[derive(Default)]
+struct Step {
+    /// Whether an address is contested that was not before.
+    has_new: bool,
+    /// Whether a task was there before the step, for each address that the step touches.
+    touched: BTreeMap<Address, bool>,
+}
+
+impl Step {
+    fn touch(&mut self, address: Address, claims: &Claims) {
+        self.touched.entry(address).or_insert(claims.is_taken());
+    }
+}
+
+impl Claims {
+    fn is_taken(&self) -> bool {
+        !self.present.is_empty()
+    }
+}
+
+/// Which of an agent's addresses count.
+#[derive(Clone, Copy)]
+enum Reach {
+    /// The one that requests are sent to.
+    Served,
+    /// All of them.
+    All,
+}
+
+/// Whether Marathon lists the task without knowing whether it is still there.
+fn is_lost(task: &Task) -> bool {
+    match task.condition {
+        TaskState::Unreachable | TaskState::Lost | TaskState::Other => true,
+        TaskState::Staging
+        | TaskState::Starting
+        | TaskState::Running
+        | TaskState::Killing
+        | TaskState::Ended
+        | TaskState::Unstated => false,
+    }
+}
+
+/// Whether the task has its address for certain: from its placement to its end.
+fn is_present(task: &Task) -> bool {
+    match task.condition {
+        TaskState::Staging | TaskState::Starting | TaskState::Running | TaskState::Killing => true,
+        TaskState::Unreachable
+        | TaskState::Lost
+        | TaskState::Ended
+        | TaskState::Unstated
+        | TaskState::Other => false,
+    }
+}
+
+/// The addresses of one task. Only in container networking are the addresses that Mesos names a
+/// task's own: otherwise they are the agent's, or private to it.
+fn addresses_of(state: &State, app: &AppState, task: &Task, reach: Reach) -> Vec<Address> {
+    let mut addresses = Vec::new();
+    let ports = task.ports.iter().filter(|port| **port != 0);
+    if let Some(host) = task.host.as_ref().filter(|_| !task.ports.is_empty()) {
+        let known = state.addresses(host);
+        let count = match reach {
+            Reach::Served => 1,
+            Reach::All => known.len(),
+        };
+        for port in ports {
+            let at = |address: &IpAddr| Address::AgentPort(SocketAddr::new(*address, *port));
+            addresses.extend(known.iter().take(count).map(at));
+        }
+    }
+    match app.layout_of(task).networking {
+        Networking::Container => {
+            addresses.extend(task.addresses.iter().copied().map(Address::Container));
+        }
+        Networking::Host | Networking::Bridge => {}
+    }
+    addresses
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::state::app::{App, Layout};
+    use crate::state::event::Event;
+    use crate::state::reduce;
+    use crate::state::testing::{app, events, list, listed, port, state_after, task, update};
+
+    fn followed(state: &State) -> ContestedAddresses {
+        let nothing = state_after([]);
+        let mut contested = ContestedAddresses::default();
+        contested.follow(&nothing, state, &mut nothing.changed_apps(state));
+        contested
+    }
+
+    /// The ids of the tasks of an app that are not displaced.
+    fn left(state: &State, app: &str) -> Vec<String> {
+        let app = followed(state).without_displaced(state, &state.apps()[app]);
+        app.tasks().keys().map(ToString::to_string).collect()
+    }
+
+    fn on(host: &str, task: Task) -> Task {
+        Task {
+            host: Some(host.into()),
+            ..task
+        }
+    }
+
+    fn in_state(condition: TaskState, task: Task) -> Task {
+        Task { condition, ..task }
+    }
+
+    fn two(lost: Task, other: Task) -> State {
+        let apps = vec![
+            listed(app("/lost"), vec![lost, task("elsewhere", 40_000)]),
+            listed(app("/other"), vec![other]),
+        ];
+        state_after([Event::Synced(list(apps))])
+    }
+
+    #[test]
+    fn only_a_task_that_is_there_displaces_and_only_one_that_is_lost_is_displaced() {
+        use TaskState::{
+            Ended, Killing, Lost, Other, Running, Staging, Starting, Unreachable, Unstated,
+        };
+        let all = [
+            Staging,
+            Starting,
+            Running,
+            Killing,
+            Unreachable,
+            Lost,
+            Ended,
+            Unstated,
+            Other,
+        ];
+        for mine in all {
+            for theirs in all {
+                let state = two(
+                    in_state(mine, task("mine", 31_000)),
+                    in_state(theirs, task("theirs", 31_000)),
+                );
+                let displaced = matches!(mine, Unreachable | Lost | Other)
+                    && matches!(theirs, Staging | Starting | Running | Killing);
+                let gone = displaced || mine == Ended;
+                let expected: &[&str] = if gone {
+                    &["elsewhere"]
+                } else {
+                    &["elsewhere", "mine"]
+                };
+                assert_eq!(left(&state, "/lost"), expected, "{mine:?} {theirs:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_port_or_another_agent_proves_nothing() {
+        let lost = || in_state(TaskState::Lost, task("mine", 31_000));
+        let other_port = two(lost(), task("theirs", 31_001));
+        let other_agent = two(lost(), on("10.0.0.2", task("theirs", 31_000)));
+        let no_port = two(lost(), task("theirs", 0));
+        for state in [other_port, other_agent, no_port] {
+            assert_eq!(left(&state, "/lost"), ["elsewhere", "mine"]);
+        }
+    }
+
+    #[test]
+    fn one_port_of_several_is_enough() {
+        let lost = Task {
+            ports: vec![31_000, 31_001],
+            ..in_state(TaskState::Unreachable, task("mine", 0))
+        };
+        let other = Task {
+            ports: vec![31_007, 31_001],
+            ..task("theirs", 0)
+        };
+        assert_eq!(left(&two(lost, other), "/lost"), ["elsewhere"]);
+    }
+
+    #[test]
+    fn an_agent_is_the_same_under_its_name_and_under_its_address() {
+        let lost = on(
+            "agent-1",
+            in_state(TaskState::Unreachable, task("mine", 31_000)),
+        );
+        let before = two(lost, task("theirs", 31_000));
+        assert_eq!(left(&before, "/lost"), ["elsewhere", "mine"]);
+        let resolved = Event::HostResolved {
+            host: "agent-1".into(),
+            addresses: vec![Ipv4Addr::new(10, 0, 0, 1).into()],
+        };
+        let (after, _) = reduce(before, resolved);
+        assert_eq!(left(&after, "/lost"), ["elsewhere"]);
+    }
+
+    #[test]
+    fn a_container_has_its_address_alone_and_in_other_modes_it_proves_nothing() {
+        let with = |networking, id: &str, condition| {
+            let layout = Layout {
+                networking,
+                ports: vec![port(Some(80), false)],
+            };
+            let app = App {
+                layout: Arc::new(layout),
+                ..app(&format!("/{id}"))
+            };
+            let task = Task {
+                ports: Vec::new(),
+                addresses: vec![Ipv4Addr::new(9, 0, 0, 1).into()],
+                ..in_state(condition, task(id, 0))
+            };
+            listed(app, vec![task])
+        };
+        for (networking, expected) in [
+            (Networking::Container, &[][..]),
+            (Networking::Bridge, &["lost"][..]),
+            (Networking::Host, &["lost"][..]),
+        ] {
+            let apps = vec![
+                with(networking, "lost", TaskState::Unreachable),
+                with(networking, "other", TaskState::Running),
+            ];
+            let state = state_after([Event::Synced(list(apps))]);
+            assert_eq!(left(&state, "/lost"), expected, "{networking:?}");
+        }
+    }
+
+    #[test]
+    fn a_step_names_the_apps_whose_tasks_are_displaced_and_those_that_are_back() {
+        let lost = in_state(TaskState::Unreachable, task("mine", 31_000));
+        let theirs = task("theirs", 31_000);
+        let apps = vec![
+            listed(app("/lost"), vec![lost]),
+            listed(app("/other"), vec![]),
+        ];
+        let empty = state_after([Event::Synced(list(apps))]);
+        let mut contested = followed(&empty);
+        let (taken, _) = reduce(empty.clone(), Event::TaskChanged(update("/other", &theirs)));
+        let ended = in_state(TaskState::Ended, theirs);
+        let (free, _) = reduce(taken.clone(), Event::TaskChanged(update("/other", &ended)));
+        let both = BTreeSet::from([AppId::from("/lost"), AppId::from("/other")]);
+        for (before, after) in [(&empty, &taken), (&taken, &free)] {
+            let mut changed = before.changed_apps(after);
+            contested.follow(before, after, &mut changed);
+            assert_eq!(changed, both);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn step_by_step_or_at_once_it_is_the_same(
+            steps in prop::collection::vec(prop::collection::vec(events(), 1..4), 1..12)
+        ) {
+            let mut state = state_after([]);
+            let mut contested = ContestedAddresses::default();
+            for events in steps {
+                let before = state.clone();
+                for event in events {
+                    state = reduce(state, event).0;
+                }
+                contested.follow(&before, &state, &mut before.changed_apps(&state));
+                prop_assert_eq!(&contested, &followed(&state));
+            }
+        }
+    }
+}
