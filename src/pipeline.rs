@@ -34,7 +34,7 @@ pub struct Pipeline {
     sources: Vec<Source>,
     published: bool,
     observers: Vec<Box<dyn Observer>>,
-    /// What the observers were not told of yet.
+    /// Changes that the observers were not told of yet.
     untold: Untold,
     problems: Arc<Problems>,
     stale: BTreeSet<Stale>,
@@ -42,7 +42,7 @@ pub struct Pipeline {
     metrics: Arc<Metrics>,
 }
 
-/// What changed since the observers were told last.
+/// Changes since the observers were told last.
 #[derive(Default)]
 struct Untold {
     apps: BTreeSet<AppId>,

@@ -44,7 +44,7 @@ pub use clients::{BadName, Clients, Names as ClientNames};
 pub use config::Config;
 pub use limits::{Limits, Patience};
 pub use listener::{Listener, SocketFile};
-pub use path_service::{Answer, PathService, Peer, PeerEnd, Services};
+pub use path_service::{PathService, Peer, PeerEnd, ResponseFuture, Services};
 pub use proxies::{Proxies, ProxyId};
 pub use subscription::Progress;
 pub use tls::Tls;
