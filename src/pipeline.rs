@@ -57,7 +57,7 @@ pub struct Pipeline {
     names_wait: NamesWait,
     published: bool,
     observers: Vec<Box<dyn Observer>>,
-    /// What the observers were not told of yet.
+    /// Changes that the observers were not told of yet.
     untold: Untold,
     problems: Arc<Problems>,
     stale: BTreeSet<Stale>,
@@ -65,7 +65,7 @@ pub struct Pipeline {
     metrics: Arc<Metrics>,
 }
 
-/// What changed since the observers were told last.
+/// Changes since the observers were told last.
 #[derive(Default)]
 struct Untold {
     apps: BTreeSet<AppId>,

@@ -96,7 +96,7 @@ pub struct Claim {
     pub path: PathPrefix,
     /// Name of the port's backend: [`backend_name`].
     pub backend: Arc<str>,
-    /// Whether plain http is redirected to https.
+    /// Plain http is redirected to https.
     pub redirect_to_https: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What rooms beside resources are told of each publication.
+//! Publications as they are told to rooms beside resources.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,6 +26,6 @@ pub trait Observer: Send {
     /// Takes in a publication. Called from the one loop that takes events: nothing waits in it.
     fn published(&mut self, publication: &Publication<'_>);
 
-    /// What could not be made as it was asked for, as of the last publication, sorted.
+    /// The parts that could not be made as they were asked for, as of the last publication, sorted.
     fn problems(&self) -> &[Problem];
 }

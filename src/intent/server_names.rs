@@ -26,7 +26,7 @@ pub struct PresentedCertificates {
 }
 
 impl PresentedCertificates {
-    /// Whether there is none, and so no https.
+    /// Says if there is none, and so no https.
     pub fn is_empty(&self) -> bool {
         self.named.is_empty() && self.default.is_none()
     }
@@ -38,7 +38,7 @@ impl PresentedCertificates {
     }
 }
 
-/// Which certificates are presented, with `default` as the name of the default one. A server name
+/// The certificates that are presented, with `default` as the name of the default one. A server name
 /// that several certificates are valid for goes to the one that stays valid longest, then to the
 /// one whose own name is first.
 pub fn settle_names<'a>(

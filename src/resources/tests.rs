@@ -818,7 +818,6 @@ fn no_order_of_events_sends_requests_to_the_task_of_another_app() {
         let mut state = start.clone();
         let mut projection = full(&state);
         for index in order.iter().copied() {
-            let before = state.clone();
             state = reduce(state, story[index].clone()).0;
             projection.project(&state);
             let lost = state.apps()["/team/web"].tasks()["web-1"].condition == Unreachable;

@@ -348,7 +348,7 @@ fn old_fleets(intent: &intent::Config, resources: &resources::Config) -> v2::Con
         refresh_delay: resources.refresh_delay,
         endpoints_refresh_delay: resources.endpoints_refresh_delay,
         label_prefix: intent.label_prefix.clone(),
-        limits: v2::Limits::default(),
+        limits: v2::PollLimits::default(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The bootstrap of an old fleet: Envoy of the years of 1.5, which polls the v2 API.
 
-/// What a bootstrap is written from. Every value is YAML already, in one line and without braces
+/// The values of a bootstrap. Each is YAML already, in one line and without braces
 /// that could be taken for a place to fill in.
 #[derive(Clone, Debug)]
 pub struct Bootstrap {
@@ -12,11 +12,11 @@ pub struct Bootstrap {
     pub control_plane: String,
     /// Envoy's name for the control plane.
     pub cluster_name: String,
-    /// How Envoy speaks TLS to the control plane; none: plaintext.
+    /// TLS to the control plane; none: plaintext.
     pub tls: Option<BootstrapTls>,
 }
 
-/// How Envoy speaks TLS to the control plane.
+/// TLS from Envoy to the control plane.
 #[derive(Clone, Debug)]
 pub struct BootstrapTls {
     /// The file of the CA that vouches for the control plane.
@@ -117,7 +117,7 @@ mod tests {
     use crate::commands::bootstrap::{ClientFiles, Config, Tls, Transport, yaml};
     use crate::settings::XdsListen;
 
-    /// What is said of an old Envoy where nothing else is said.
+    /// The defaults of an old Envoy.
     fn old() -> Config {
         Config {
             transport: Transport::RestV2,

@@ -1,48 +1,48 @@
-//! What the room is told, and the defaults with the numbers behind them.
+//! Settings of the room, and the defaults with the numbers behind them.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// What resources are written from besides what apps ask for, and how polls are treated.
+/// Settings of resources and polls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Where proxies listen for plain http.
+    /// The address on which proxies listen for plain http.
     pub http_listen: SocketAddr,
-    /// Where proxies listen for https.
+    /// The address on which they listen for https.
     pub https_listen: SocketAddr,
     /// The name of the cluster through which proxies reach this daemon, from their bootstrap.
     pub cluster_name: String,
-    /// How long a proxy rests between an answer and its next poll, for every kind but endpoints.
+    /// The rest of a proxy between an answer and its next poll, for every kind but endpoints.
     /// Less than 10 ms counts as 10 ms.
     pub refresh_delay: Duration,
     /// The same for endpoints.
     pub endpoints_refresh_delay: Duration,
-    /// What labels begin with, without the underscore, for messages: `HAPROXY`.
+    /// The first part of every label, without the underscore, for messages: `HAPROXY`.
     pub label_prefix: String,
-    /// How polls are treated.
-    pub limits: Limits,
+    /// Limits of polls.
+    pub limits: PollLimits,
 }
 
-/// How polls are treated, and how much is remembered of who polls.
+/// Limits of polls, and of the memory of who polls.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// How long a poll is held at most, whatever its proxy says.
+pub struct PollLimits {
+    /// Longest hold of a poll, whatever its proxy says.
     pub hold: Duration,
-    /// How large a request's body may be.
+    /// Largest body of a request.
     pub max_body_bytes: usize,
-    /// How long a request's body may take.
+    /// Longest time that the body of a request may take.
     pub body: Duration,
-    /// How long a route table waits at most for the proxy to have the table's clusters.
+    /// Longest wait of a route table for the proxy to have the table's clusters.
     pub gate_cap: Duration,
-    /// How long a proxy or one of its subscriptions is remembered after its last poll.
+    /// Time after its last poll for which a proxy or one of its subscriptions is remembered.
     pub forget_after: Duration,
-    /// How many proxies are remembered; polls of others are refused.
+    /// Most proxies that are remembered; polls of others are refused.
     pub max_proxies: usize,
-    /// How many subscriptions of one proxy are remembered; polls for others are refused.
+    /// Most subscriptions of one proxy that are remembered; polls for others are refused.
     pub max_subscriptions: usize,
 }
 
-impl Default for Limits {
+impl Default for PollLimits {
     /// Polls are held 60 s at most (no Envoy of that time waits so long unless it is told to),
     /// bodies of 4 MiB within 10 s; route tables wait 3 s; memory for 5 minutes, of 4,096 proxies
     /// with 50,000 subscriptions each: a bound on what a stranger can make it remember.

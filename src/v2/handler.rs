@@ -12,15 +12,15 @@ use prometheus::IntGauge;
 use serde_json::Value;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::config::Limits;
-use super::discovery_request::{DiscoveryRequest, Fault, Names, read};
+use super::config::PollLimits;
 use super::kinds::{PATH_PREFIX, of_path, type_url};
-use super::proxy::{Content, Last, Step};
-use super::registry::{Full as NoRoom, Poll, ProxyId, Registry};
+use super::poll_request::{BodyFault, PollRequest, RequestedNames, read};
+use super::proxy::{AnswerContent, PollEnd, PollStep};
+use super::registry::{OpenPoll, PollingProxies, ProxyKey, RegistryFull};
 use crate::metrics::Metrics;
 use crate::snapshot::cell::{Interest, Reader};
 use crate::snapshot::{Kind, Name};
-use crate::xds::{Answer, PathService, Peer, PeerEnd};
+use crate::xds::{PathService, Peer, PeerEnd, ResponseFuture};
 
 /// The name of these polls among the transports.
 const TRANSPORT: &str = "rest-v2";
@@ -28,35 +28,35 @@ const TRANSPORT: &str = "rest-v2";
 /// The header in which Envoy says after how many milliseconds it gives a poll up.
 const EXPECTED_TIMEOUT: &str = "x-envoy-expected-rq-timeout-ms";
 
-/// How long Envoy waits for an answer when it does not say, and when it cannot be told.
+/// Time for which Envoy waits for an answer when it does not say, and when it cannot be told.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Answers polls.
 #[derive(Clone)]
-pub(super) struct Handler(Arc<Polls>);
+pub(super) struct Handler(Arc<V2Polls>);
 
-/// What answers are made from.
-pub(super) struct Polls {
+/// The parts that answers are made from.
+pub(super) struct V2Polls {
     pub(super) reader: Reader,
-    pub(super) registry: Arc<Registry>,
+    pub(super) registry: Arc<PollingProxies>,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) limits: Limits,
+    pub(super) limits: PollLimits,
 }
 
-/// How a poll ended.
+/// The end of a poll that gets an answer.
 #[derive(Debug)]
-pub(super) enum Ended {
+pub(super) enum PollAnswer {
     /// With something to take.
-    Changed(Content),
+    Changed(AnswerContent),
     /// With what the proxy has, again.
-    Again(Content),
+    Again(AnswerContent),
     /// With nothing, under this version: what the proxy has.
     Empty(Box<str>),
 }
 
-/// Why a request gets no answer that a proxy could use.
+/// Reason for which a request gets no answer that a proxy could use.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Refusal {
+pub(super) enum PollRefusal {
     #[error("no such path; there are /v2/discovery:clusters, endpoints, listeners, routes")]
     NotFound,
     #[error("only POST is understood here")]
@@ -68,11 +68,11 @@ pub(super) enum Refusal {
     #[error("the body broke off")]
     BrokeOff,
     #[error("the body cannot be read: {0}")]
-    Body(#[from] Fault),
+    Body(#[from] BodyFault),
     #[error("{0}")]
     Peer(String),
     #[error("too many proxies or names are remembered already")]
-    NoRoom(#[from] NoRoom),
+    NoRoom(#[from] RegistryFull),
     #[error("there is nothing to answer with yet: keep what you have")]
     Unknown,
 }
@@ -80,11 +80,11 @@ pub(super) enum Refusal {
 impl Handler {
     pub(super) fn new(
         reader: Reader,
-        registry: Arc<Registry>,
+        registry: Arc<PollingProxies>,
         metrics: Arc<Metrics>,
-        limits: Limits,
+        limits: PollLimits,
     ) -> Self {
-        Self(Arc::new(Polls {
+        Self(Arc::new(V2Polls {
             reader,
             registry,
             metrics,
@@ -98,13 +98,13 @@ impl PathService for Handler {
         PATH_PREFIX
     }
 
-    fn answer(&self, request: Request<Incoming>, peer: Peer) -> Answer {
+    fn answer(&self, request: Request<Incoming>, peer: Peer) -> ResponseFuture {
         let polls = self.0.clone();
         Box::pin(async move { polls.answer(request, &peer).await })
     }
 }
 
-impl Polls {
+impl V2Polls {
     /// Answers one request. Dropping the future gives the poll up and leaves nothing of it behind.
     async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Response<Full<Bytes>> {
         let http1 = request.version() <= Version::HTTP_11;
@@ -117,9 +117,9 @@ impl Polls {
         // Not the same for all, so that they do not all come back at once.
         let longest = longest.mul_f64(rand::random_range(0.9..=1.0));
         let (outcome, mut response) = match self.hold(peer, request, longest).await {
-            Ok(Ended::Changed(content)) => ("changed", self.answered(kind, &content)),
-            Ok(Ended::Again(content)) => ("unchanged", self.answered(kind, &content)),
-            Ok(Ended::Empty(version)) => ("unchanged", self.with_body(kind, &version, &[])),
+            Ok(PollAnswer::Changed(content)) => ("changed", self.answered(kind, &content)),
+            Ok(PollAnswer::Again(content)) => ("unchanged", self.answered(kind, &content)),
+            Ok(PollAnswer::Empty(version)) => ("unchanged", self.with_body(kind, &version, &[])),
             Err(refusal) => return self.refused(&refusal),
         };
         if http1 && peer.is_stopping() {
@@ -135,26 +135,28 @@ impl Polls {
     pub(super) async fn hold(
         &self,
         peer: &Peer,
-        request: DiscoveryRequest,
+        request: PollRequest,
         longest: Duration,
-    ) -> Result<Ended, Refusal> {
+    ) -> Result<PollAnswer, PollRefusal> {
         let now = Instant::now();
         let deadline = now + longest;
         let (kind, said) = (request.kind, request.version);
         let (asked, interest) = match request.names {
-            Names::All => ((kind, None), Interest::Kind(kind)),
-            Names::One(name) => ((kind, Some(name.clone())), Interest::Resource(kind, name)),
-            Names::Nothing => {
+            RequestedNames::All => ((kind, None), Interest::Kind(kind)),
+            RequestedNames::One(name) => {
+                ((kind, Some(name.clone())), Interest::Resource(kind, name))
+            }
+            RequestedNames::Nothing => {
                 let _held = self.held(kind);
                 tokio::select! {
                     () = sleep_until(deadline) => {}
                     ended = peer.ended() => go_on(ended)?,
                 }
-                return Ok(Ended::Again(Content::nothing()));
+                return Ok(PollAnswer::Again(AnswerContent::nothing()));
             }
-            Names::Several(names) => return self.shown(kind, &names),
+            RequestedNames::Several(names) => return self.shown(kind, &names),
         };
-        let id = ProxyId {
+        let id = ProxyKey {
             node: request.node,
             peer: peer.address(),
         };
@@ -168,11 +170,11 @@ impl Polls {
             // Asked for before looking, so that no change is missed between the two.
             let moved = poll.known.moved.clone().notified_owned();
             let until = match self.step(&poll, &said, keys, &mut is_heard, longest) {
-                Step::Answer { content, lacking } => {
+                PollStep::Answer { content, lacking } => {
                     self.gate_expired(kind, lacking.as_ref());
-                    return Ok(Ended::Changed(content));
+                    return Ok(PollAnswer::Changed(content));
                 }
-                Step::Hold { until } => until,
+                PollStep::Hold { until } => until,
             };
             held.get_or_insert_with(|| self.held(kind));
             let look_at = until.filter(|until| *until < deadline);
@@ -197,14 +199,14 @@ impl Polls {
 
     fn step(
         &self,
-        poll: &Poll,
+        poll: &OpenPoll,
         said: &str,
         keys: bool,
         is_heard: &mut bool,
         pause: Duration,
-    ) -> Step {
+    ) -> PollStep {
         let Some(snapshot) = self.reader.current() else {
-            return Step::Hold { until: None };
+            return PollStep::Hold { until: None };
         };
         let now = Instant::now();
         let proxy = &mut poll.known.state().proxy;
@@ -221,28 +223,30 @@ impl Polls {
         proxy.step(&poll.asked, said, wanted, pace, now)
     }
 
-    /// What a poll is answered with although it should be held on.
-    fn last(&self, poll: &Poll, said: Box<str>, keys: bool) -> Result<Ended, Refusal> {
+    /// The answer to a poll that should be held on, but whose time is up.
+    fn last(&self, poll: &OpenPoll, said: Box<str>, keys: bool) -> Result<PollAnswer, PollRefusal> {
         let Some(snapshot) = self.reader.current() else {
-            return Err(Refusal::Unknown);
+            return Err(PollRefusal::Unknown);
         };
         let proxy = &mut poll.known.state().proxy;
         let wanted = proxy.wanted(&poll.asked, &said, &snapshot, keys);
         match proxy.last(&poll.asked, &said, wanted, Instant::now()) {
-            Last::Changed { content, lacking } => {
+            PollEnd::Changed { content, lacking } => {
                 self.gate_expired(poll.asked.0, lacking.as_ref());
-                Ok(Ended::Changed(content))
+                Ok(PollAnswer::Changed(content))
             }
-            Last::Again(content) => Ok(Ended::Again(content)),
-            Last::Kept => Ok(Ended::Empty(said)),
-            Last::Unknown => Err(Refusal::Unknown),
+            PollEnd::Again(content) => Ok(PollAnswer::Again(content)),
+            PollEnd::Kept => Ok(PollAnswer::Empty(said)),
+            PollEnd::Unknown => Err(PollRefusal::Unknown),
         }
     }
 
-    /// What there is of several names, at once and without regard to who asks.
-    fn shown(&self, kind: Kind, names: &[Name]) -> Result<Ended, Refusal> {
-        let snapshot = self.reader.current().ok_or(Refusal::Unknown)?;
-        Ok(Ended::Changed(Content::of(&snapshot, kind, names)))
+    /// The resources of several names, at once and without regard to who asks.
+    fn shown(&self, kind: Kind, names: &[Name]) -> Result<PollAnswer, PollRefusal> {
+        let snapshot = self.reader.current().ok_or(PollRefusal::Unknown)?;
+        Ok(PollAnswer::Changed(AnswerContent::of(
+            &snapshot, kind, names,
+        )))
     }
 
     fn gate_expired(&self, kind: Kind, lacking: Option<&Name>) {
@@ -254,50 +258,52 @@ impl Polls {
     }
 
     /// Counts a poll as held until what is returned is dropped.
-    fn held(&self, kind: Kind) -> Gauged {
+    fn held(&self, kind: Kind) -> HeldGauge {
         let gauge = self.metrics.polls_held.with_label_values(&[kind.as_str()]);
         gauge.inc();
-        Gauged(gauge)
+        HeldGauge(gauge)
     }
 
-    async fn request(&self, request: Request<Incoming>) -> Result<DiscoveryRequest, Refusal> {
-        let (kind, _) = of_path(request.uri().path()).ok_or(Refusal::NotFound)?;
+    async fn request(&self, request: Request<Incoming>) -> Result<PollRequest, PollRefusal> {
+        let (kind, _) = of_path(request.uri().path()).ok_or(PollRefusal::NotFound)?;
         if request.method() != Method::POST {
-            return Err(Refusal::Method);
+            return Err(PollRefusal::Method);
         }
         let limit = self.limits.max_body_bytes;
         if request.body().size_hint().lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
-            return Err(Refusal::TooLarge(limit));
+            return Err(PollRefusal::TooLarge(limit));
         }
         let body = Limited::new(request.into_body(), limit).collect();
         let body = match timeout(self.limits.body, body).await {
-            Err(_) => return Err(Refusal::Slow),
+            Err(_) => return Err(PollRefusal::Slow),
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                return Err(Refusal::TooLarge(limit));
+                return Err(PollRefusal::TooLarge(limit));
             }
-            Ok(Err(_)) => return Err(Refusal::BrokeOff),
+            Ok(Err(_)) => return Err(PollRefusal::BrokeOff),
             Ok(Ok(body)) => body.to_bytes(),
         };
         Ok(read(kind, &body)?)
     }
 
-    fn refused(&self, refusal: &Refusal) -> Response<Full<Bytes>> {
+    fn refused(&self, refusal: &PollRefusal) -> Response<Full<Bytes>> {
         let (status, reason) = match refusal {
-            Refusal::NotFound => (StatusCode::NOT_FOUND, "path"),
-            Refusal::Method => (StatusCode::METHOD_NOT_ALLOWED, "method"),
-            Refusal::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
-            Refusal::Slow => (StatusCode::REQUEST_TIMEOUT, "slow"),
-            Refusal::BrokeOff => (StatusCode::BAD_REQUEST, "broke_off"),
-            Refusal::Body(Fault::TypeUrl { .. }) => (StatusCode::BAD_REQUEST, "type_url"),
-            Refusal::Body(Fault::Json(_) | Fault::TooLong { .. }) => {
+            PollRefusal::NotFound => (StatusCode::NOT_FOUND, "path"),
+            PollRefusal::Method => (StatusCode::METHOD_NOT_ALLOWED, "method"),
+            PollRefusal::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+            PollRefusal::Slow => (StatusCode::REQUEST_TIMEOUT, "slow"),
+            PollRefusal::BrokeOff => (StatusCode::BAD_REQUEST, "broke_off"),
+            PollRefusal::Body(BodyFault::TypeUrl { .. }) => (StatusCode::BAD_REQUEST, "type_url"),
+            PollRefusal::Body(BodyFault::Json(_) | BodyFault::TooLong { .. }) => {
                 (StatusCode::BAD_REQUEST, "body")
             }
-            Refusal::Peer(_) => (StatusCode::FORBIDDEN, "client"),
-            Refusal::NoRoom(NoRoom::Proxies) => (StatusCode::SERVICE_UNAVAILABLE, "proxies"),
-            Refusal::NoRoom(NoRoom::Subscriptions) => {
+            PollRefusal::Peer(_) => (StatusCode::FORBIDDEN, "client"),
+            PollRefusal::NoRoom(RegistryFull::Proxies) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "proxies")
+            }
+            PollRefusal::NoRoom(RegistryFull::Subscriptions) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "subscriptions")
             }
-            Refusal::Unknown => (StatusCode::SERVICE_UNAVAILABLE, "unknown"),
+            PollRefusal::Unknown => (StatusCode::SERVICE_UNAVAILABLE, "unknown"),
         };
         let metric = &self.metrics.polls_refused;
         metric.with_label_values(&[reason]).inc();
@@ -307,14 +313,14 @@ impl Polls {
         let headers = response.headers_mut();
         let text = header::HeaderValue::from_static("text/plain; charset=utf-8");
         headers.insert(header::CONTENT_TYPE, text);
-        if matches!(refusal, Refusal::Method) {
+        if matches!(refusal, PollRefusal::Method) {
             headers.insert(header::ALLOW, header::HeaderValue::from_static("POST"));
         }
         response
     }
 
     /// The discovery response of `content`.
-    fn answered(&self, kind: Kind, content: &Content) -> Response<Full<Bytes>> {
+    fn answered(&self, kind: Kind, content: &AnswerContent) -> Response<Full<Bytes>> {
         let pieces: Vec<&Bytes> = content.json().collect();
         self.with_body(kind, &content.version.to_string(), &pieces)
     }
@@ -334,10 +340,10 @@ impl Polls {
 }
 
 /// Nothing to refuse when the server stops; the poll is answered with what there is.
-fn go_on(ended: PeerEnd) -> Result<(), Refusal> {
+fn go_on(ended: PeerEnd) -> Result<(), PollRefusal> {
     match ended {
         PeerEnd::Stopping => Ok(()),
-        PeerEnd::Refused(why) => Err(Refusal::Peer(why)),
+        PeerEnd::Refused(why) => Err(PollRefusal::Peer(why)),
     }
 }
 
@@ -361,21 +367,21 @@ fn body(kind: Kind, version: &str, pieces: &[&Bytes]) -> Bytes {
     body.into()
 }
 
-/// How long a poll is held at most: `limit`, and half of what the proxy waits.
+/// Longest hold of a poll: `limit`, and half of the time that the proxy waits.
 pub(super) fn longest_hold(limit: Duration, expected: Option<Duration>) -> Duration {
     limit.min(expected.unwrap_or(TIMEOUT) / 2)
 }
 
-/// How long the proxy waits for an answer, if it says so.
+/// Time for which the proxy waits for an answer, if it says so.
 fn expected_timeout(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(EXPECTED_TIMEOUT)?.to_str().ok()?;
     value.parse().ok().map(Duration::from_millis)
 }
 
 /// A gauge that counts something until this is dropped.
-struct Gauged(IntGauge);
+struct HeldGauge(IntGauge);
 
-impl Drop for Gauged {
+impl Drop for HeldGauge {
     fn drop(&mut self) {
         self.0.dec();
     }

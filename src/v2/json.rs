@@ -21,7 +21,7 @@ pub(super) fn resource(kind: Kind, mut content: Value) -> Bytes {
     content.to_string().into()
 }
 
-/// Where resources of one kind come from: polls like the one that brought this.
+/// The config source of one kind of resources: polls like the one that brought this.
 pub(super) fn config_source(config: &Config, kind: Kind) -> Value {
     let refresh_delay = match kind {
         Kind::Endpoint => config.endpoints_refresh_delay,
@@ -36,6 +36,7 @@ pub(super) fn config_source(config: &Config, kind: Kind) -> Value {
     })
 }
 
+/// A TCP address.
 pub(super) fn address(address: SocketAddr) -> Value {
     json!({
         "socket_address": {

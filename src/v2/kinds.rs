@@ -2,7 +2,7 @@
 
 use crate::snapshot::Kind;
 
-/// What every path of the API begins with.
+/// The first part of every path of the API.
 pub(super) const PATH_PREFIX: &str = "/v2/";
 
 /// The type URL of a kind's resources; none for secrets, which stand inside listeners there.

@@ -8,15 +8,15 @@ use serde_json::{Value, json};
 
 use super::Config;
 use super::json::{address, config_source, resource};
-use super::routes::Table;
+use super::routes::V2Table;
 use crate::intent::server_names::PresentedCertificate;
 use crate::snapshot::{Kind, Resource};
 use crate::state::certificate::Certificate;
 
 /// The plain listener.
 pub(super) fn http(config: &Config) -> Resource {
-    let chain = json!({ "filters": [connection_manager(config, Table::Http)] });
-    listener(Table::Http, config.http_listen, vec![chain])
+    let chain = json!({ "filters": [connection_manager(config, V2Table::Http)] });
+    listener(V2Table::Http, config.http_listen, vec![chain])
 }
 
 /// The listener with TLS; none without certificates, since Envoy refuses one without chains. Its
@@ -26,7 +26,7 @@ pub(super) fn https(
     presented: &[PresentedCertificate],
     certificates: &BTreeMap<&str, &Arc<Certificate>>,
 ) -> Option<Resource> {
-    let manager = connection_manager(config, Table::Https);
+    let manager = connection_manager(config, V2Table::Https);
     let chains = presented.iter().filter_map(|one| {
         let certificate = certificates.get(one.certificate.as_str())?;
         Some(json!({
@@ -43,15 +43,15 @@ pub(super) fn https(
         }))
     });
     let chains: Vec<Value> = chains.collect();
-    (!chains.is_empty()).then(|| listener(Table::Https, config.https_listen, chains))
+    (!chains.is_empty()).then(|| listener(V2Table::Https, config.https_listen, chains))
 }
 
-/// Whether a listener holds private keys, so that not everybody may have it.
+/// Says if a listener holds private keys, so that not everybody may have it.
 pub(super) fn holds_keys(listener: &Resource) -> bool {
-    **listener.name() == *Table::Https.name()
+    **listener.name() == *V2Table::Https.name()
 }
 
-fn listener(table: Table, listen: SocketAddr, chains: Vec<Value>) -> Resource {
+fn listener(table: V2Table, listen: SocketAddr, chains: Vec<Value>) -> Resource {
     let listener = json!({
         "name": table.name(),
         "address": address(listen),
@@ -62,7 +62,7 @@ fn listener(table: Table, listen: SocketAddr, chains: Vec<Value>) -> Resource {
 
 /// The filter that speaks HTTP, with its routes from the table of that name. The logs are the
 /// original's: files in the folder in which Envoy was started.
-fn connection_manager(config: &Config, table: Table) -> Value {
+fn connection_manager(config: &Config, table: V2Table) -> Value {
     let log = |path: &str| json!({ "name": "envoy.file_access_log", "config": { "path": path } });
     json!({
         "name": "envoy.http_connection_manager",

@@ -12,12 +12,12 @@
 mod bootstrap;
 mod clusters;
 mod config;
-mod discovery_request;
 mod handler;
 mod json;
 mod kinds;
 mod listeners;
 mod names;
+mod poll_request;
 mod projection;
 mod proxy;
 mod registry;
@@ -32,7 +32,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 pub use bootstrap::{Bootstrap, BootstrapTls, yaml as bootstrap_yaml};
-pub use config::{Config, Limits};
+pub use config::{Config, PollLimits};
 pub use kinds::type_url;
 
 use crate::intent::observer::Observer;
@@ -40,8 +40,8 @@ use crate::metrics::Metrics;
 use crate::snapshot::cell::cell;
 use crate::xds::PathService;
 use handler::Handler;
-use projection::Projection;
-use registry::Registry;
+use projection::V2Projection;
+use registry::PollingProxies;
 use switched_off::SwitchedOff;
 
 /// The ends of the room that the daemon connects to others.
@@ -64,10 +64,10 @@ pub fn connect(config: Option<Config>, metrics: Arc<Metrics>) -> Connections {
         };
     };
     let (publisher, reader) = cell();
-    let registry = Arc::new(Registry::new(config.limits.clone()));
+    let registry = Arc::new(PollingProxies::new(config.limits.clone()));
     let handler = Handler::new(reader, registry.clone(), metrics, config.limits.clone());
     Connections {
-        observer: Some(Box::new(Projection::new(config, publisher))),
+        observer: Some(Box::new(V2Projection::new(config, publisher))),
         service: Arc::new(handler),
         proxies: Arc::new(move || registry.view(Instant::now())),
     }

@@ -11,7 +11,7 @@ use crate::state::problem::{Problem, Reason, Subject};
 /// The longest name that Envoy takes, unless it was started with a larger `--max-obj-name-len`.
 const LIMIT: usize = 60;
 
-/// What stands for what was cut off.
+/// Stands for the part that was cut off.
 const CUT: &str = "[...]";
 
 /// The hexadecimal digits that keep a name apart that would be another's when cut: 64 bits.
@@ -20,14 +20,14 @@ const DIGITS: usize = 16;
 /// The long names of clusters. A name that fits needs no place here: it begins with `/`, so it is
 /// never what another is cut to.
 #[derive(Default)]
-pub(super) struct Names {
+pub(super) struct ClusterNames {
     /// By what they are cut to, then by name, each with whose it is. The first keeps it.
     cut: BTreeMap<String, BTreeMap<Name, (AppId, usize)>>,
     /// The names that are not merely cut, and what is used instead.
     distinct: BTreeMap<Name, Name>,
 }
 
-impl Names {
+impl ClusterNames {
     /// Takes a port's cluster in. Answers which others are called otherwise from now on.
     pub(super) fn add(&mut self, name: &Name, app: &AppId, index: usize) -> Vec<Name> {
         let Some(cut) = cut(name) else {
@@ -49,7 +49,7 @@ impl Names {
         self.settle(&cut, name)
     }
 
-    /// What a cluster is called.
+    /// The name of a cluster in the API.
     pub(super) fn alias(&self, name: &Name) -> Name {
         match (self.distinct.get(name), cut(name)) {
             (Some(distinct), _) => distinct.clone(),
@@ -100,13 +100,13 @@ impl Names {
     }
 }
 
-/// Whether two clusters may have been called the same at different times.
+/// Says if two clusters may have had the same name at different times.
 pub(super) fn are_alike(one: &str, other: &str) -> bool {
     let one = cut(one);
     one.is_some() && one == cut(other)
 }
 
-/// What a name is cut to if it is too long: its end, which tells more than its beginning.
+/// The short form of a name that is too long: its end, which tells more than its beginning.
 fn cut(name: &str) -> Option<String> {
     (name.chars().count() > LIMIT).then(|| format!("{CUT}{}", end(name, LIMIT - CUT.len())))
 }
@@ -141,8 +141,8 @@ fn collision(app: &AppId, index: usize, alias: &str, owner: &AppId) -> Problem {
 mod tests {
     use super::*;
 
-    fn names(all: &[&str]) -> Names {
-        let mut names = Names::default();
+    fn names(all: &[&str]) -> ClusterNames {
+        let mut names = ClusterNames::default();
         for name in all {
             names.add(&(*name).into(), &AppId::from(*name), 0);
         }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::names::Names;
-use super::routes::{Table, redirect_in_part};
+use super::names::ClusterNames;
+use super::routes::{V2Table, redirect_in_part};
 use super::{Config, clusters, listeners, routes};
 use crate::intent::conflicts::{Claim, Claims, backend_name, settle_host};
 use crate::intent::observer::{Observer, Publication};
@@ -21,15 +21,15 @@ use crate::state::problem::Problem;
 ///
 /// A resource's version is the digest of its JSON. Clusters stand under the whole names of their
 /// ports, whatever they are called inside.
-pub(super) struct Projection {
+pub(super) struct V2Projection {
     config: Config,
     publisher: Publisher,
     published: bool,
     ports: BTreeMap<AppId, Vec<Arc<PortIntent>>>,
-    names: Names,
+    names: ClusterNames,
     claims: Claims,
-    hosts: BTreeMap<String, Host>,
-    /// Whether there is an https listener.
+    hosts: BTreeMap<String, SettledHost>,
+    /// There is an https listener.
     has_https: bool,
     snapshot: Snapshot,
     problems: Vec<Problem>,
@@ -37,43 +37,43 @@ pub(super) struct Projection {
 
 /// One host as it was settled.
 #[derive(Default, PartialEq, Eq)]
-struct Host {
+struct SettledHost {
     winners: Vec<Claim>,
     problems: Vec<Problem>,
 }
 
-/// What a publication changes, while it is taken in.
+/// Changes that a publication brings, while it is taken in.
 #[derive(Default)]
-struct Step {
+struct Effects {
     resources: Changes,
-    /// What the route tables are made from differs.
+    /// The hosts or the names in the route tables differ.
     tables: bool,
     /// The problems may differ.
     problems: bool,
 }
 
-impl Observer for Projection {
+impl Observer for V2Projection {
     fn published(&mut self, publication: &Publication<'_>) {
-        let mut step = Step::default();
+        let mut effects = Effects::default();
         for app in publication.changed_apps {
-            self.project_app(app, publication.intents.get(app), &mut step);
+            self.project_app(app, publication.intents.get(app), &mut effects);
         }
         if let Some(certificates) = publication.certificates {
-            self.project_certificates(certificates, &mut step);
+            self.project_certificates(certificates, &mut effects);
         }
         for host in self.claims.take_changed() {
-            self.settle(host, &mut step);
+            self.settle(host, &mut effects);
         }
-        if step.tables || !self.published {
-            self.write_tables(&mut step);
+        if effects.tables || !self.published {
+            self.write_tables(&mut effects);
         }
-        if step.problems {
+        if effects.problems {
             self.collect_problems();
         }
-        if !self.published || !step.resources.is_empty() {
+        if !self.published || !effects.resources.is_empty() {
             self.published = true;
             let snapshot = self.snapshot.clone();
-            self.publisher.publish(snapshot, &step.resources);
+            self.publisher.publish(snapshot, &effects.resources);
         }
     }
 
@@ -82,14 +82,14 @@ impl Observer for Projection {
     }
 }
 
-impl Projection {
+impl V2Projection {
     /// Nothing but a plain listener, and not published yet.
     pub(super) fn new(config: Config, publisher: Publisher) -> Self {
         let mut projection = Self {
             publisher,
             published: false,
             ports: BTreeMap::new(),
-            names: Names::default(),
+            names: ClusterNames::default(),
             claims: Claims::default(),
             hosts: BTreeMap::new(),
             has_https: false,
@@ -98,21 +98,21 @@ impl Projection {
             config,
         };
         let listener = listeners::http(&projection.config);
-        projection.put(Kind::Listener, listener, &mut Step::default());
+        projection.put(Kind::Listener, listener, &mut Effects::default());
         projection
     }
 
-    fn project_app(&mut self, app: &AppId, intent: Option<&AppIntent>, step: &mut Step) {
+    fn project_app(&mut self, app: &AppId, intent: Option<&AppIntent>, effects: &mut Effects) {
         let before = self.ports.remove(app).unwrap_or_default();
         let after = intent.map_or(&[][..], |intent| &intent.ports);
         for port in &before {
             if !after.iter().any(|other| other.index == port.index) {
-                self.drop_port(port, step);
+                self.drop_port(port, effects);
             }
         }
         for port in after {
             let known = before.iter().find(|other| other.index == port.index);
-            self.project_port(known, port, step);
+            self.project_port(known, port, effects);
         }
         if !after.is_empty() {
             self.ports.insert(app.clone(), after.to_vec());
@@ -123,7 +123,7 @@ impl Projection {
         &mut self,
         before: Option<&Arc<PortIntent>>,
         after: &Arc<PortIntent>,
-        step: &mut Step,
+        effects: &mut Effects,
     ) {
         if before.is_some_and(|before| Arc::ptr_eq(before, after)) {
             return;
@@ -131,12 +131,12 @@ impl Projection {
         let name = backend_name(&after.app, after.index);
         if before.is_none() {
             let renamed = self.names.add(&name, &after.app, after.index);
-            self.put_cluster(name.clone(), step);
-            self.rename(renamed, step);
+            self.put_cluster(name.clone(), effects);
+            self.rename(renamed, effects);
         }
         if before.is_none_or(|before| before.addresses != after.addresses) {
             let assignment = clusters::assignment(name.clone(), &after.addresses);
-            self.put(Kind::Endpoint, assignment, step);
+            self.put(Kind::Endpoint, assignment, effects);
         }
         let routing = before.map(|before| &before.routing);
         if routing.is_none_or(|routing| *routing != after.routing) {
@@ -146,35 +146,35 @@ impl Projection {
         }
     }
 
-    fn drop_port(&mut self, port: &PortIntent, step: &mut Step) {
+    fn drop_port(&mut self, port: &PortIntent, effects: &mut Effects) {
         let name = backend_name(&port.app, port.index);
         let key = (&port.app, port.index, &name);
         self.claims.change(key, Some(&port.routing), None);
-        self.remove(Kind::Cluster, &name, step);
-        self.remove(Kind::Endpoint, &name, step);
-        step.problems |= self.names.alias(&name) != name;
+        self.remove(Kind::Cluster, &name, effects);
+        self.remove(Kind::Endpoint, &name, effects);
+        effects.problems |= self.names.alias(&name) != name;
         let renamed = self.names.remove(&name);
-        self.rename(renamed, step);
+        self.rename(renamed, effects);
     }
 
-    fn put_cluster(&mut self, name: Name, step: &mut Step) {
+    fn put_cluster(&mut self, name: Name, effects: &mut Effects) {
         let alias = self.names.alias(&name);
         // That it is not called by its own name may be a problem.
-        step.problems |= alias != name;
+        effects.problems |= alias != name;
         let cluster = clusters::cluster(&self.config, name, &alias);
-        self.put(Kind::Cluster, cluster, step);
+        self.put(Kind::Cluster, cluster, effects);
     }
 
     /// Writes anew the clusters that are called otherwise from now on, and the routes to them.
-    fn rename(&mut self, clusters: Vec<Name>, step: &mut Step) {
-        step.tables |= !clusters.is_empty();
-        step.problems |= !clusters.is_empty();
+    fn rename(&mut self, clusters: Vec<Name>, effects: &mut Effects) {
+        effects.tables |= !clusters.is_empty();
+        effects.problems |= !clusters.is_empty();
         for name in clusters {
-            self.put_cluster(name, step);
+            self.put_cluster(name, effects);
         }
     }
 
-    fn project_certificates(&mut self, certificates: &[Arc<Certificate>], step: &mut Step) {
+    fn project_certificates(&mut self, certificates: &[Arc<Certificate>], effects: &mut Effects) {
         // The default certificate is written for v3 alone.
         let (presented, _) = settle_names(certificates.iter(), None);
         let by_name = certificates.iter();
@@ -182,26 +182,26 @@ impl Projection {
         let listener = listeners::https(&self.config, &presented.named, &by_name.collect());
         let has_https = listener.is_some();
         match listener {
-            Some(listener) => self.put(Kind::Listener, listener, step),
-            None => self.remove(Kind::Listener, Table::Https.name(), step),
+            Some(listener) => self.put(Kind::Listener, listener, effects),
+            None => self.remove(Kind::Listener, V2Table::Https.name(), effects),
         }
         if self.has_https != has_https {
             self.has_https = has_https;
-            step.tables = true;
+            effects.tables = true;
             let hosts: Vec<String> = self.claims.redirected_hosts().cloned().collect();
             for host in hosts {
-                self.settle(host, step);
+                self.settle(host, effects);
             }
         }
     }
 
     /// Settles one host anew. Which claims lost is a problem of v3, too, and told there.
-    fn settle(&mut self, name: String, step: &mut Step) {
+    fn settle(&mut self, name: String, effects: &mut Effects) {
         let claims = self.claims.of(&name);
         if claims.is_empty() {
             let known = self.hosts.remove(&name);
-            step.tables |= known.is_some();
-            step.problems |= known.is_some_and(|known| !known.problems.is_empty());
+            effects.tables |= known.is_some();
+            effects.problems |= known.is_some_and(|known| !known.problems.is_empty());
             return;
         }
         let prefix = &self.config.label_prefix;
@@ -212,17 +212,17 @@ impl Projection {
             Vec::new()
         };
         let known = self.hosts.entry(name).or_default();
-        step.tables |= known.winners != winners;
-        step.problems |= known.problems != problems;
-        *known = Host { winners, problems };
+        effects.tables |= known.winners != winners;
+        effects.problems |= known.problems != problems;
+        *known = SettledHost { winners, problems };
     }
 
-    fn write_tables(&mut self, step: &mut Step) {
-        for table in Table::ALL {
+    fn write_tables(&mut self, effects: &mut Effects) {
+        for table in V2Table::ALL {
             let hosts = self.hosts.iter();
             let hosts = hosts.map(|(name, host)| (name.as_str(), host.winners.as_slice()));
             let written = routes::table(table, hosts, &self.names, self.has_https);
-            self.put(Kind::Route, written, step);
+            self.put(Kind::Route, written, effects);
         }
     }
 
@@ -233,17 +233,17 @@ impl Projection {
     }
 
     /// Puts a resource into the snapshot, unless the one of its name is equal.
-    fn put(&mut self, kind: Kind, resource: Resource, step: &mut Step) {
+    fn put(&mut self, kind: Kind, resource: Resource, effects: &mut Effects) {
         let known = self.snapshot.resource(kind, resource.name());
         if known.is_none_or(|known| known.version() != resource.version()) {
-            step.resources.add(kind, resource.name().clone());
+            effects.resources.add(kind, resource.name().clone());
             self.snapshot.insert(kind, Arc::new(resource));
         }
     }
 
-    fn remove(&mut self, kind: Kind, name: &str, step: &mut Step) {
+    fn remove(&mut self, kind: Kind, name: &str, effects: &mut Effects) {
         if let Some(removed) = self.snapshot.remove(kind, name) {
-            step.resources.add(kind, removed.name().clone());
+            effects.resources.add(kind, removed.name().clone());
         }
     }
 }

@@ -1,5 +1,4 @@
-//! What one proxy has and was sent, and what its next poll is answered with: make before break.
-//! Pure.
+//! State of one proxy, and the answer to its next poll: make before break. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,88 +11,88 @@ use tokio::time::Instant;
 use super::{listeners, names};
 use crate::snapshot::{Flavour, Kind, Name, Resource, SetVersion, Snapshot};
 
-/// What a poll asks for. `None` is every resource of the kind.
+/// The kind and name that a poll asks for. `None` is every resource of the kind.
 pub(super) type Asked = (Kind, Option<Name>);
 
 /// The resources of one answer, and the version that stands over them.
 #[derive(Clone, Debug)]
-pub(super) struct Content {
+pub(super) struct AnswerContent {
     pub(super) version: SetVersion,
-    resources: Resources,
+    resources: ResourceList,
 }
 
 #[derive(Clone, Debug)]
-enum Resources {
+enum ResourceList {
     Nothing,
     One(Arc<Resource>),
     Many(OrdMap<Name, Arc<Resource>>),
 }
 
-/// What to do with a poll.
+/// The next step of a poll.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum PollStep {
     /// Answer it with this. `lacking` is a cluster that the proxy is not known to have, though the
     /// answer names it.
     Answer {
-        content: Content,
+        content: AnswerContent,
         lacking: Option<Name>,
     },
     /// Hold it, and look again when something changes or at this time.
     Hold { until: Option<Instant> },
 }
 
-/// How a poll ends when its time is up.
+/// The end of a poll whose time is up.
 #[derive(Debug)]
-pub(super) enum Last {
-    /// With something that the proxy does not have: see [`Step::Answer`].
+pub(super) enum PollEnd {
+    /// With something that the proxy does not have: see [`PollStep::Answer`].
     Changed {
-        content: Content,
+        content: AnswerContent,
         lacking: Option<Name>,
     },
     /// With what the proxy has: there is no way to say that nothing is new.
-    Again(Content),
+    Again(AnswerContent),
     /// With nothing, under the version that the proxy has. What it asks for by name it keeps then.
     Kept,
     /// With nothing that could be said: an empty answer would empty the proxy.
     Unknown,
 }
 
-/// What is known of one proxy.
+/// State of one proxy.
 #[derive(Debug, Default)]
-pub(super) struct Proxy {
-    pub(super) subscriptions: BTreeMap<Asked, Subscription>,
+pub(super) struct ProxyState {
+    pub(super) subscriptions: BTreeMap<Asked, PollSubscription>,
 }
 
-/// What is known of one proxy and what it asks for in one place.
+/// State of one kind or resource as seen by one proxy: last sent, last accepted.
 #[derive(Debug)]
-pub(super) struct Subscription {
+pub(super) struct PollSubscription {
     /// The answer that was given last, and when.
-    pub(super) sent: Option<(Content, Instant)>,
+    pub(super) sent: Option<(AnswerContent, Instant)>,
     /// The answer that the proxy came back with last.
-    pub(super) accepted: Option<Content>,
+    pub(super) accepted: Option<AnswerContent>,
     /// The version that it came back with last; empty if it says that it has nothing.
     pub(super) said: Box<str>,
     /// Since when an answer waits for a cluster, and for which.
     pub(super) waits: Option<(Instant, Name)>,
-    /// When `sent` or `accepted` changed last.
+    /// Time of the last change of `sent` or `accepted`.
     pub(super) since: Instant,
     pub(super) last_poll: Instant,
     pub(super) polls_held: usize,
 }
 
-impl Content {
+impl AnswerContent {
     /// No resource at all.
     pub(super) fn nothing() -> Self {
         Self {
             version: SetVersion::default(),
-            resources: Resources::Nothing,
+            resources: ResourceList::Nothing,
         }
     }
 
     fn one(resource: Arc<Resource>) -> Self {
         Self {
             version: resource.head().contribution(),
-            resources: Resources::One(resource),
+            resources: ResourceList::One(resource),
         }
     }
 
@@ -101,7 +100,7 @@ impl Content {
     fn whole(snapshot: &Snapshot, kind: Kind) -> Self {
         Self {
             version: snapshot.index(kind).version(),
-            resources: Resources::Many(snapshot.resources(kind).clone()),
+            resources: ResourceList::Many(snapshot.resources(kind).clone()),
         }
     }
 
@@ -115,11 +114,11 @@ impl Content {
         let contributions = found.values().map(|one| one.head().contribution());
         Self {
             version: contributions.collect(),
-            resources: Resources::Many(found),
+            resources: ResourceList::Many(found),
         }
     }
 
-    /// Whether a client that says it has this version has this.
+    /// Says if this has the version that a client says it has.
     fn is(&self, said: &str) -> bool {
         self.version.to_string() == said
     }
@@ -127,18 +126,18 @@ impl Content {
     /// One of its resources.
     fn get(&self, name: &str) -> Option<&Arc<Resource>> {
         match &self.resources {
-            Resources::Nothing => None,
-            Resources::One(resource) => Some(resource).filter(|one| **one.name() == *name),
-            Resources::Many(resources) => resources.get(name),
+            ResourceList::Nothing => None,
+            ResourceList::One(resource) => Some(resource).filter(|one| **one.name() == *name),
+            ResourceList::Many(resources) => resources.get(name),
         }
     }
 
     /// Its resources, sorted by name.
     pub(super) fn resources(&self) -> impl Iterator<Item = &Arc<Resource>> {
         let (one, many) = match &self.resources {
-            Resources::Nothing => (None, None),
-            Resources::One(resource) => (Some(resource), None),
-            Resources::Many(resources) => (None, Some(resources.values())),
+            ResourceList::Nothing => (None, None),
+            ResourceList::One(resource) => (Some(resource), None),
+            ResourceList::Many(resources) => (None, Some(resources.values())),
         };
         one.into_iter().chain(many.into_iter().flatten())
     }
@@ -151,7 +150,7 @@ impl Content {
     }
 
     fn without(mut self, name: &str) -> Self {
-        if let Resources::Many(resources) = &mut self.resources
+        if let ResourceList::Many(resources) = &mut self.resources
             && let Some(removed) = resources.remove(name)
         {
             self.version = self.version.without(removed.head().contribution());
@@ -160,7 +159,7 @@ impl Content {
     }
 
     fn add(&mut self, resource: &Arc<Resource>) {
-        if let Resources::Many(resources) = &mut self.resources {
+        if let ResourceList::Many(resources) = &mut self.resources {
             self.version = self.version.with(resource.head().contribution());
             resources.insert(resource.name().clone(), resource.clone());
         }
@@ -173,7 +172,7 @@ impl Content {
     }
 }
 
-impl Subscription {
+impl PollSubscription {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             sent: None,
@@ -194,21 +193,21 @@ impl Subscription {
         };
     }
 
-    /// What the proxy may be using.
-    fn in_use(&self) -> impl Iterator<Item = &Content> {
+    /// The answers that the proxy may be using.
+    fn in_use(&self) -> impl Iterator<Item = &AnswerContent> {
         let sent = self.sent.as_ref().map(|(content, _)| content);
         // What it accepted comes last: that is what it runs with.
         sent.into_iter().chain(&self.accepted)
     }
 }
 
-impl Proxy {
+impl ProxyState {
     /// Takes in a poll's version. Says whether another poll may get another answer now.
     pub(super) fn heard(
         &mut self,
         asked: &Asked,
         said: &str,
-        wanted: Option<&Content>,
+        wanted: Option<&AnswerContent>,
         now: Instant,
     ) -> bool {
         let known = self.subscriptions.get(asked);
@@ -238,36 +237,36 @@ impl Proxy {
         before != after
     }
 
-    /// What a poll should be answered with in the end; none if the proxy is to keep what it has.
+    /// The answer that a poll should get in the end; none if the proxy is to keep what it has.
     pub(super) fn wanted(
         &self,
         asked: &Asked,
         said: &str,
         snapshot: &Snapshot,
         keys: bool,
-    ) -> Option<Content> {
+    ) -> Option<AnswerContent> {
         match (asked, asked.0) {
             ((kind, Some(name)), _) => match snapshot.resource(*kind, name) {
-                Some(resource) => Some(Content::one(resource.clone())),
+                Some(resource) => Some(AnswerContent::one(resource.clone())),
                 // It left: who has it keeps it until the resource that named it is gone.
-                None => said.is_empty().then(Content::nothing),
+                None => said.is_empty().then(AnswerContent::nothing),
             },
             ((_, None), Kind::Cluster) => Some(self.with_used_clusters(snapshot)),
             ((kind, None), Kind::Listener) if !keys => {
-                let whole = Content::whole(snapshot, *kind);
+                let whole = AnswerContent::whole(snapshot, *kind);
                 let with_keys = snapshot.resources(*kind).values();
                 let with_keys = with_keys.filter(|one| listeners::holds_keys(one));
                 Some(with_keys.fold(whole, |content, one| content.without(one.name())))
             }
             ((kind, None), Kind::Endpoint | Kind::Listener | Kind::Route | Kind::Secret) => {
-                Some(Content::whole(snapshot, *kind))
+                Some(AnswerContent::whole(snapshot, *kind))
             }
         }
     }
 
     /// All clusters, and those that left but are named by a table that the proxy has or was sent.
-    fn with_used_clusters(&self, snapshot: &Snapshot) -> Content {
-        let mut content = Content::whole(snapshot, Kind::Cluster);
+    fn with_used_clusters(&self, snapshot: &Snapshot) -> AnswerContent {
+        let mut content = AnswerContent::whole(snapshot, Kind::Cluster);
         let Some(subscription) = self.subscriptions.get(&(Kind::Cluster, None)) else {
             return content;
         };
@@ -275,7 +274,7 @@ impl Proxy {
         let tables = tables.filter(|((kind, _), _)| *kind == Kind::Route);
         let in_use = tables.flat_map(|(_, table)| table.in_use());
         let current = snapshot.resources(Kind::Cluster);
-        let used = in_use.flat_map(Content::clusters);
+        let used = in_use.flat_map(AnswerContent::clusters);
         let gone: BTreeSet<&Name> = used.filter(|name| !current.contains_key(*name)).collect();
         for name in gone {
             // Its name there may be another's by now, and no answer may hold a name twice.
@@ -291,7 +290,7 @@ impl Proxy {
     }
 
     /// The first cluster that a route table names and that the proxy is not known to have.
-    fn lacking(&self, kind: Kind, wanted: &Content) -> Option<Name> {
+    fn lacking(&self, kind: Kind, wanted: &AnswerContent) -> Option<Name> {
         if kind != Kind::Route {
             return None;
         }
@@ -302,28 +301,28 @@ impl Proxy {
         missing.cloned()
     }
 
-    /// What to do with a poll now. The same answer is given once in a `pause`, and a route table
+    /// The next step of a poll. The same answer is given once in a `pause`, and a route table
     /// waits for its clusters, for `gate_cap` at most.
     pub(super) fn step(
         &mut self,
         asked: &Asked,
         said: &str,
-        wanted: Option<Content>,
+        wanted: Option<AnswerContent>,
         (pause, gate_cap): (Duration, Duration),
         now: Instant,
-    ) -> Step {
+    ) -> PollStep {
         let news = wanted.filter(|wanted| !wanted.is(said));
         let lacking = news.as_ref().and_then(|news| self.lacking(asked.0, news));
         let (Some(subscription), Some(news)) = (self.subscriptions.get_mut(asked), news) else {
             if let Some(subscription) = self.subscriptions.get_mut(asked) {
                 subscription.waits = None;
             }
-            return Step::Hold { until: None };
+            return PollStep::Hold { until: None };
         };
         if let Some((sent, at)) = &subscription.sent {
             let again_at = *at + pause;
             if sent.version == news.version && now < again_at {
-                return Step::Hold {
+                return PollStep::Hold {
                     until: Some(again_at),
                 };
             }
@@ -333,43 +332,43 @@ impl Proxy {
             subscription.waits = Some((since, missing.clone()));
             let expires = since + gate_cap;
             if now < expires {
-                return Step::Hold {
+                return PollStep::Hold {
                     until: Some(expires),
                 };
             }
         }
         self.send(asked, news.clone(), now);
-        Step::Answer {
+        PollStep::Answer {
             content: news,
             lacking,
         }
     }
 
-    /// How a poll ends that should be held on, but whose time is up. Who has nothing gets on
+    /// The end of a poll that should be held on, but whose time is up. Who has nothing gets on
     /// without an answer, and opens its listeners without routes: it has waited for long enough.
     pub(super) fn last(
         &mut self,
         asked: &Asked,
         said: &str,
-        wanted: Option<Content>,
+        wanted: Option<AnswerContent>,
         now: Instant,
-    ) -> Last {
+    ) -> PollEnd {
         let subscription = self.subscriptions.get(asked);
-        let in_use = subscription.into_iter().flat_map(Subscription::in_use);
+        let in_use = subscription.into_iter().flat_map(PollSubscription::in_use);
         let has = wanted.iter().chain(in_use).find(|known| known.is(said));
         match (has, wanted.as_ref(), &asked.1) {
-            (Some(has), _, _) => Last::Again(has.clone()),
-            (None, _, Some(_)) if !said.is_empty() => Last::Kept,
+            (Some(has), _, _) => PollEnd::Again(has.clone()),
+            (None, _, Some(_)) if !said.is_empty() => PollEnd::Kept,
             (None, Some(wanted), _) => {
                 let (content, lacking) = (wanted.clone(), self.lacking(asked.0, wanted));
                 self.send(asked, content.clone(), now);
-                Last::Changed { content, lacking }
+                PollEnd::Changed { content, lacking }
             }
-            (None, None, _) => Last::Unknown,
+            (None, None, _) => PollEnd::Unknown,
         }
     }
 
-    fn send(&mut self, asked: &Asked, content: Content, now: Instant) {
+    fn send(&mut self, asked: &Asked, content: AnswerContent, now: Instant) {
         if let Some(subscription) = self.subscriptions.get_mut(asked) {
             subscription.sent = Some((content, now));
             subscription.waits = None;

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::config::Limits;
-use super::proxy::{Asked, Proxy, Subscription};
+use super::config::PollLimits;
+use super::proxy::{Asked, PollSubscription, ProxyState};
 use crate::snapshot::Kind;
 
 /// The longest pause between two polls of a proxy that still asks for something: twice a refresh
@@ -18,43 +18,43 @@ use crate::snapshot::Kind;
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Every proxy that polled lately.
-pub(super) struct Registry {
-    limits: Limits,
-    proxies: Mutex<Proxies>,
+pub(super) struct PollingProxies {
+    limits: PollLimits,
+    proxies: Mutex<ByKey>,
 }
 
 #[derive(Default)]
-struct Proxies {
-    by_id: BTreeMap<ProxyId, Arc<KnownProxy>>,
-    /// When to look for some to forget.
+struct ByKey {
+    by_key: BTreeMap<ProxyKey, Arc<KnownProxy>>,
+    /// Time of the next look for some to forget.
     forget_at: Option<Instant>,
 }
 
-/// Who a proxy is: fleets share node ids, so the address counts too.
+/// Identity of a proxy: fleets share node ids, so the address counts too.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct ProxyId {
+pub(super) struct ProxyKey {
     /// The id of its node.
     pub(super) node: Arc<str>,
-    /// Where it connects from; none over a Unix socket.
+    /// Its address; none over a Unix socket.
     pub(super) peer: Option<IpAddr>,
 }
 
 /// One proxy.
 pub(super) struct KnownProxy {
-    state: Mutex<State>,
+    state: Mutex<ProxyRecord>,
     /// Told when what one of its polls brought may change what another should get.
     pub(super) moved: Arc<Notify>,
 }
 
-/// What is known of it, and the name in the certificate that its last poll came with.
+/// State of a proxy, and the name in the certificate that its last poll came with.
 #[derive(Default)]
-pub(super) struct State {
-    pub(super) proxy: Proxy,
+pub(super) struct ProxyRecord {
+    pub(super) proxy: ProxyState,
     certificate: Option<Arc<str>>,
 }
 
 /// A poll that is being answered. Its proxy is remembered at least as long.
-pub(super) struct Poll {
+pub(super) struct OpenPoll {
     pub(super) known: Arc<KnownProxy>,
     pub(super) asked: Asked,
 }
@@ -62,16 +62,16 @@ pub(super) struct Poll {
 /// No more can be remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("too many proxies or names are remembered already")]
-pub(super) enum Full {
+pub(super) enum RegistryFull {
     /// There are too many proxies.
     Proxies,
     /// The proxy has too many subscriptions.
     Subscriptions,
 }
 
-impl Registry {
+impl PollingProxies {
     /// Nobody yet.
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: PollLimits) -> Self {
         Self {
             limits,
             proxies: Mutex::default(),
@@ -81,25 +81,25 @@ impl Registry {
     /// Takes in a poll that arrived.
     pub(super) fn poll(
         &self,
-        id: ProxyId,
+        id: ProxyKey,
         certificate: Option<Arc<str>>,
         asked: Asked,
         now: Instant,
-    ) -> Result<Poll, Full> {
+    ) -> Result<OpenPoll, RegistryFull> {
         let mut proxies = self.proxies();
         if proxies.forget_at.is_none_or(|at| at <= now) {
             proxies.forget(&self.limits, now);
         }
-        let is_full = proxies.by_id.len() >= self.limits.max_proxies;
-        let known = match proxies.by_id.get(&id) {
+        let is_full = proxies.by_key.len() >= self.limits.max_proxies;
+        let known = match proxies.by_key.get(&id) {
             Some(known) => known.clone(),
-            None if is_full => return Err(Full::Proxies),
+            None if is_full => return Err(RegistryFull::Proxies),
             None => {
                 let known = Arc::new(KnownProxy {
                     state: Mutex::default(),
                     moved: Arc::default(),
                 });
-                proxies.by_id.insert(id, known.clone());
+                proxies.by_key.insert(id, known.clone());
                 known
             }
         };
@@ -107,15 +107,15 @@ impl Registry {
         let subscriptions = &mut state.proxy.subscriptions;
         let is_full = subscriptions.len() >= self.limits.max_subscriptions;
         if is_full && !subscriptions.contains_key(&asked) {
-            return Err(Full::Subscriptions);
+            return Err(RegistryFull::Subscriptions);
         }
         let subscription = subscriptions.entry(asked.clone());
-        let subscription = subscription.or_insert_with(|| Subscription::new(now));
+        let subscription = subscription.or_insert_with(|| PollSubscription::new(now));
         subscription.last_poll = now;
         subscription.polls_held += 1;
         state.certificate = certificate;
         drop(state);
-        Ok(Poll { known, asked })
+        Ok(OpenPoll { known, asked })
     }
 
     /// Every proxy, in the form of `/proxies`, as of `now`.
@@ -123,7 +123,7 @@ impl Registry {
         // One lock at a time: who looks does not keep the proxies waiting.
         let mut proxies = self.proxies();
         proxies.forget(&self.limits, now);
-        let known: Vec<_> = proxies.by_id.clone().into_iter().collect();
+        let known: Vec<_> = proxies.by_key.clone().into_iter().collect();
         drop(proxies);
         let views = known.iter();
         views
@@ -131,19 +131,19 @@ impl Registry {
             .collect()
     }
 
-    fn proxies(&self) -> MutexGuard<'_, Proxies> {
+    fn proxies(&self) -> MutexGuard<'_, ByKey> {
         // Nothing panics while it is held.
         self.proxies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Proxies {
+impl ByKey {
     /// Forgets the proxies and subscriptions whose last poll is long ago.
-    fn forget(&mut self, limits: &Limits, now: Instant) {
+    fn forget(&mut self, limits: &PollLimits, now: Instant) {
         let limit = limits.forget_after;
         // Often enough that nothing is remembered for much longer than it should be.
         self.forget_at = Some(now + limit / 4);
-        self.by_id.retain(|_, known| {
+        self.by_key.retain(|_, known| {
             let subscriptions = &mut known.state().proxy.subscriptions;
             subscriptions.retain(|_, subscription| {
                 let silence = now.duration_since(subscription.last_poll);
@@ -155,13 +155,13 @@ impl Proxies {
 }
 
 impl KnownProxy {
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, ProxyRecord> {
         // Nothing panics while it is held.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Poll {
+impl Drop for OpenPoll {
     fn drop(&mut self) {
         let mut state = self.known.state();
         if let Some(subscription) = state.proxy.subscriptions.get_mut(&self.asked) {
@@ -171,16 +171,16 @@ impl Drop for Poll {
     }
 }
 
-/// How far a proxy is, in the words of `/proxies`, worst last.
+/// Progress of a proxy, in the words of `/proxies`, worst last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Progress {
+enum SyncState {
     Synced,
     NotSent,
     Stale,
 }
 
-impl Progress {
-    fn of(subscription: &Subscription) -> Self {
+impl SyncState {
+    fn of(subscription: &PollSubscription) -> Self {
         match (&subscription.sent, &subscription.accepted) {
             _ if subscription.waits.is_some() => Self::Stale,
             (None, None) if subscription.said.is_empty() => Self::NotSent,
@@ -199,18 +199,18 @@ impl Progress {
     }
 }
 
-fn view(id: &ProxyId, state: &State, now: Instant) -> Value {
+fn view(id: &ProxyKey, state: &ProxyRecord, now: Instant) -> Value {
     let subscriptions = &state.proxy.subscriptions;
     let kinds = Kind::ALL.into_iter().filter_map(|kind| {
         let of_kind = subscriptions.range((kind, None)..);
         let of_kind: Vec<_> = of_kind.take_while(|((k, _), _)| *k == kind).collect();
-        let is_live = |one: &Subscription| {
+        let is_live = |one: &PollSubscription| {
             one.polls_held > 0 || now.duration_since(one.last_poll) < LONGEST_PAUSE
         };
         let live = of_kind.iter().filter(|(_, one)| is_live(one));
-        let worst = live.map(|(_, one)| Progress::of(one)).max();
+        let worst = live.map(|(_, one)| SyncState::of(one)).max();
         // One that is gone altogether is shown as it was.
-        let all = of_kind.iter().map(|(_, one)| Progress::of(one));
+        let all = of_kind.iter().map(|(_, one)| SyncState::of(one));
         let state = worst.or(all.max())?;
         let rows = of_kind.iter();
         Some(json!({
@@ -232,14 +232,14 @@ fn view(id: &ProxyId, state: &State, now: Instant) -> Value {
     view
 }
 
-fn row(name: Option<&str>, subscription: &Subscription, now: Instant) -> Value {
+fn row(name: Option<&str>, subscription: &PollSubscription, now: Instant) -> Value {
     let seconds = |since: Instant| now.duration_since(since).as_secs_f64();
     let sent = subscription.sent.as_ref();
     let said = Some(&*subscription.said).filter(|said| !said.is_empty());
     let waits_for = subscription.waits.as_ref();
     json!({
         "name": name,
-        "state": Progress::of(subscription).as_str(),
+        "state": SyncState::of(subscription).as_str(),
         "sent": sent.map(|(content, _)| content.version.to_string()),
         "accepted": said,
         "since_seconds": seconds(subscription.since),

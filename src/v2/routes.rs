@@ -5,26 +5,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::json::resource;
-use super::names::Names;
+use super::names::ClusterNames;
 use crate::intent::conflicts::Claim;
 use crate::snapshot::{Kind, Name, Resource};
 use crate::state::app::AppId;
 use crate::state::problem::{Problem, Reason, Subject};
 
-/// How often a request that cannot connect is tried again. As many as Envoy's breaker lets run at
+/// Retries of a request that cannot connect. As many as Envoy's breaker lets run at
 /// once: more would not be tried.
 const RETRIES: u32 = 3;
 
 /// The two route tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Table {
+pub(super) enum V2Table {
     /// Of the plain listener.
     Http,
     /// Of the listener with TLS.
     Https,
 }
 
-impl Table {
+impl V2Table {
     pub(super) const ALL: [Self; 2] = [Self::Http, Self::Https];
 
     /// Its name, which is that of its listener too.
@@ -40,12 +40,12 @@ impl Table {
 /// requires the clusters that it names. `redirects` says whether there is an https listener to
 /// redirect to.
 pub(super) fn table<'a>(
-    table: Table,
+    table: V2Table,
     hosts: impl Iterator<Item = (&'a str, &'a [Claim])>,
-    names: &Names,
+    names: &ClusterNames,
     redirects: bool,
 ) -> Resource {
-    let redirects = redirects && table == Table::Http;
+    let redirects = redirects && table == V2Table::Http;
     let hosts = virtual_hosts(hosts);
     let claims = hosts.values().flat_map(|host| host.claims);
     let clusters: BTreeSet<&Name> = claims.map(|claim| &claim.backend).collect();
@@ -91,7 +91,7 @@ fn virtual_hosts<'a>(
 }
 
 impl VirtualHost<'_> {
-    fn json(&self, name: &str, names: &Names, redirects: bool) -> Value {
+    fn json(&self, name: &str, names: &ClusterNames, redirects: bool) -> Value {
         let redirected = self.claims.iter().all(|claim| claim.redirect_to_https);
         let require_tls = if redirects && redirected {
             "ALL"
@@ -108,7 +108,7 @@ impl VirtualHost<'_> {
     }
 }
 
-fn route(claim: &Claim, names: &Names) -> Value {
+fn route(claim: &Claim, names: &ClusterNames) -> Value {
     let mut matched = json!({ "prefix": claim.path.prefix });
     if claim.path.ignore_case
         && let Some(fields) = matched.as_object_mut()

@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 
 use super::kinds::{PATH_PREFIX, of_path};
 use crate::metrics::Metrics;
-use crate::xds::{Answer, PathService, Peer};
+use crate::xds::{PathService, Peer, ResponseFuture};
 
 /// Refuses every request below `/v2/`.
 pub(super) struct SwitchedOff {
@@ -26,7 +26,7 @@ impl PathService for SwitchedOff {
         PATH_PREFIX
     }
 
-    fn answer(&self, request: Request<Incoming>, _peer: Peer) -> Answer {
+    fn answer(&self, request: Request<Incoming>, _peer: Peer) -> ResponseFuture {
         let (reason, text) = match of_path(request.uri().path()) {
             Some(_) => (
                 "v2_off",

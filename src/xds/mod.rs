@@ -41,7 +41,7 @@ pub use config::Config;
 pub use delivery::{Pacing, Progress};
 pub use limits::Limits;
 pub use listener::{Listener, SocketFile};
-pub use path_service::{Answer, PathService, Peer, PeerEnd, Services};
+pub use path_service::{PathService, Peer, PeerEnd, ResponseFuture, Services};
 pub use refused::{GivenView, RefusedView};
 pub use registry::Proxies;
 pub use rest::ProxyId;

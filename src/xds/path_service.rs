@@ -16,16 +16,16 @@ use crate::metrics::Metrics;
 
 /// A service that answers the requests below one path prefix.
 pub trait PathService: Send + Sync {
-    /// What the paths that it answers begin with, slashes at both ends. No two services have the same.
+    /// The first part of the paths that it answers, with slashes at both ends. No two services have the same.
     fn path_prefix(&self) -> &'static str;
 
     /// Answers one request of a peer that was let in. The future is dropped when the peer gives
     /// the request up.
-    fn answer(&self, request: Request<Incoming>, peer: Peer) -> Answer;
+    fn answer(&self, request: Request<Incoming>, peer: Peer) -> ResponseFuture;
 }
 
 /// The answer to one request, on its way.
-pub type Answer = Pin<Box<dyn Future<Output = Response<Full<Bytes>>> + Send>>;
+pub type ResponseFuture = Pin<Box<dyn Future<Output = Response<Full<Bytes>>> + Send>>;
 
 /// The services of one listener.
 #[derive(Clone, Default)]
@@ -39,7 +39,7 @@ pub struct Peer {
     shutdown: CancellationToken,
 }
 
-/// Why a request must be ended.
+/// Reason for which a request must be ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PeerEnd {
     /// The server stops: answer what there is, now.
@@ -118,12 +118,12 @@ impl Peer {
         self.connection.number
     }
 
-    /// Whether private keys may be sent to it.
+    /// Says if private keys may be sent to it.
     pub fn may_have_secrets(&self) -> bool {
         self.secrets
     }
 
-    /// Whether the server stops, so that its connection had better be closed.
+    /// Says if the server stops, so that its connection had better be closed.
     pub fn is_stopping(&self) -> bool {
         self.shutdown.is_cancelled()
     }

@@ -208,7 +208,7 @@ fn config() -> v2::Config {
         refresh_delay: Duration::from_secs(30),
         endpoints_refresh_delay: Duration::from_secs(30),
         label_prefix: "HAPROXY".to_owned(),
-        limits: v2::Limits::default(),
+        limits: v2::PollLimits::default(),
     }
 }
 

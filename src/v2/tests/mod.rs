@@ -1,4 +1,4 @@
-//! What the tests of this room share: a settings, and a projection that follows states.
+//! Shared by the tests of this room: settings, and a projection that follows states.
 
 mod polls;
 mod projecting;
@@ -26,13 +26,13 @@ fn config() -> Config {
         refresh_delay: std::time::Duration::from_millis(200),
         endpoints_refresh_delay: std::time::Duration::from_secs(1),
         label_prefix: "HAPROXY".to_owned(),
-        limits: Limits::default(),
+        limits: PollLimits::default(),
     }
 }
 
 /// A projection that is told of each state as the pipeline would tell it.
 struct Follower {
-    projection: Projection,
+    projection: V2Projection,
     reader: Reader,
     state: State,
     intents: BTreeMap<AppId, AppIntent>,
@@ -43,7 +43,7 @@ impl Follower {
     fn of(state: &State) -> Self {
         let (publisher, reader) = cell();
         let mut follower = Self {
-            projection: Projection::new(config(), publisher),
+            projection: V2Projection::new(config(), publisher),
             reader,
             state: state_after([]),
             intents: BTreeMap::new(),

@@ -11,25 +11,25 @@ use tokio_util::sync::CancellationToken;
 use crate::metrics::Metrics;
 use crate::snapshot::cell::{Publisher, cell};
 use crate::snapshot::{Kind, Resource, Snapshot};
-use crate::v2::Limits;
-use crate::v2::discovery_request::{DiscoveryRequest, Names};
-use crate::v2::handler::{Ended, Polls, Refusal, longest_hold};
-use crate::v2::proxy::Content;
-use crate::v2::registry::Registry;
+use crate::v2::PollLimits;
+use crate::v2::handler::{PollAnswer, PollRefusal, V2Polls, longest_hold};
+use crate::v2::poll_request::{PollRequest, RequestedNames};
+use crate::v2::proxy::AnswerContent;
+use crate::v2::registry::PollingProxies;
 use crate::xds::Peer;
 
-/// How long a poll is held when Envoy says that it waits for a second.
+/// The hold of a poll when Envoy says that it waits for a second.
 const HALF: Duration = Duration::from_millis(500);
 
 struct Stage {
     snapshot: Snapshot,
     publisher: Publisher,
-    polls: Polls,
+    polls: V2Polls,
     stop: CancellationToken,
     keys: bool,
 }
 
-/// What a poll came to.
+/// The outcome of a poll.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Seen {
     /// 200 with something new: its version and the names in it.
@@ -62,17 +62,17 @@ impl Seen {
 
 impl Stage {
     fn new() -> Self {
-        Self::within(Limits::default())
+        Self::within(PollLimits::default())
     }
 
-    fn within(limits: Limits) -> Self {
+    fn within(limits: PollLimits) -> Self {
         let (publisher, reader) = cell();
         Self {
             snapshot: Snapshot::default(),
             publisher,
-            polls: Polls {
+            polls: V2Polls {
                 reader,
-                registry: Arc::new(Registry::new(limits.clone())),
+                registry: Arc::new(PollingProxies::new(limits.clone())),
                 metrics: Metrics::new().unwrap(),
                 limits,
             },
@@ -119,11 +119,11 @@ impl Stage {
         kind: Kind,
         name: Option<&str>,
         version: &str,
-    ) -> Result<Ended, Refusal> {
-        let request = DiscoveryRequest {
+    ) -> Result<PollAnswer, PollRefusal> {
+        let request = PollRequest {
             node: node.into(),
             kind,
-            names: name.map_or(Names::All, |name| Names::One(name.into())),
+            names: name.map_or(RequestedNames::All, |name| RequestedNames::One(name.into())),
             version: version.into(),
         };
         let peer = Peer::anonymous(self.keys, self.stop.clone());
@@ -136,21 +136,21 @@ impl Stage {
         let before = Instant::now();
         let ended = self.ended("edge", kind, name, version).await;
         let took = before.elapsed();
-        let said = |content: &Content| {
+        let said = |content: &AnswerContent| {
             let names = content.resources().map(|one| one.name().to_string());
             (content.version.to_string(), names.collect())
         };
         let seen = match ended {
-            Ok(Ended::Changed(content)) => {
+            Ok(PollAnswer::Changed(content)) => {
                 let (version, names) = said(&content);
                 Seen::Changed(version, names)
             }
-            Ok(Ended::Again(content)) => {
+            Ok(PollAnswer::Again(content)) => {
                 let (version, names) = said(&content);
                 Seen::Again(version, names)
             }
-            Ok(Ended::Empty(version)) => Seen::Empty(version.into()),
-            Err(Refusal::Unknown) => Seen::Unknown,
+            Ok(PollAnswer::Empty(version)) => Seen::Empty(version.into()),
+            Err(PollRefusal::Unknown) => Seen::Unknown,
             Err(refusal) => panic!("{refusal}"),
         };
         (seen, took)
@@ -210,10 +210,10 @@ async fn a_change_ends_a_held_poll_at_once() {
         polls, publisher, ..
     } = &mut stage;
     let peer = Peer::anonymous(true, CancellationToken::new());
-    let request = DiscoveryRequest {
+    let request = PollRequest {
         node: "edge".into(),
         kind: Kind::Endpoint,
-        names: Names::One("a".into()),
+        names: RequestedNames::One("a".into()),
         version: version.into(),
     };
     let before = Instant::now();
@@ -222,7 +222,7 @@ async fn a_change_ends_a_held_poll_at_once() {
         publisher.publish_compared(next);
     };
     let (changed, ()) = tokio::join!(polls.hold(&peer, request, HALF), publish);
-    assert!(matches!(changed, Ok(Ended::Changed(_))), "{changed:?}");
+    assert!(matches!(changed, Ok(PollAnswer::Changed(_))), "{changed:?}");
     assert_eq!(before.elapsed(), Duration::from_millis(100));
 }
 
@@ -505,14 +505,15 @@ async fn a_stop_answers_a_held_poll_with_what_the_proxy_has() {
 
 #[tokio::test(start_paused = true)]
 async fn who_polls_no_more_is_forgotten_and_memory_is_bounded() {
-    let mut stage = Stage::within(Limits {
+    let mut stage = Stage::within(PollLimits {
         max_proxies: 1,
         max_subscriptions: 1,
-        ..Limits::default()
+        ..PollLimits::default()
     });
     stage.put(Kind::Cluster, "a", "1").publish();
     stage.take(Kind::Cluster, None).await;
-    let refused = |ended: Result<Ended, Refusal>| matches!(ended, Err(Refusal::NoRoom(_)));
+    let refused =
+        |ended: Result<PollAnswer, PollRefusal>| matches!(ended, Err(PollRefusal::NoRoom(_)));
     assert!(refused(stage.ended("edge", Kind::Listener, None, "").await));
     assert!(refused(stage.ended("other", Kind::Cluster, None, "").await));
     tokio::time::sleep(Duration::from_secs(299)).await;
@@ -520,6 +521,6 @@ async fn who_polls_no_more_is_forgotten_and_memory_is_bounded() {
     assert_eq!(stage.row()["node"], "edge");
     tokio::time::sleep(Duration::from_secs(80)).await;
     let ended = stage.ended("other", Kind::Cluster, None, "").await;
-    assert!(matches!(ended, Ok(Ended::Changed(_))), "{ended:?}");
+    assert!(matches!(ended, Ok(PollAnswer::Changed(_))), "{ended:?}");
     assert_eq!(stage.row()["node"], "other");
 }

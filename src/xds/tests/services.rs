@@ -23,7 +23,7 @@ impl PathService for Greeter {
         "/greeter/"
     }
 
-    fn answer(&self, request: Request<Incoming>, peer: Peer) -> Answer {
+    fn answer(&self, request: Request<Incoming>, peer: Peer) -> ResponseFuture {
         let held = self.held.clone();
         Box::pin(async move {
             let text = if request.uri().path() == "/greeter/held" {
@@ -47,7 +47,7 @@ fn only(greeter: Greeter) -> Services {
     services.into_iter().collect()
 }
 
-/// What a request is answered with: status and text.
+/// Status and text of the answer to a request.
 pub(super) async fn ask(proxy: &Proxy, path: &str) -> (u16, String) {
     let answer = safely(proxy.exchange(Method::GET, path, Bytes::new()));
     let (head, body) = answer.await.unwrap();

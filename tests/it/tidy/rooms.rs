@@ -311,10 +311,10 @@ pub(super) const ROOMS: [Room; 23] = [
             "state::certificate",
             "state::problem",
             // What every service on the port for proxies is told, and nothing inside of that room.
-            "xds::Answer",
             "xds::PathService",
             "xds::Peer",
             "xds::PeerEnd",
+            "xds::ResponseFuture",
         ],
         bans: &[&ENVOY],
         words: None,

@@ -9,18 +9,18 @@ use crate::snapshot::{Kind, Name};
 
 /// A poll as it is understood here.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct DiscoveryRequest {
+pub(super) struct PollRequest {
     /// The id of the proxy's node.
     pub(super) node: Arc<str>,
     pub(super) kind: Kind,
-    pub(super) names: Names,
+    pub(super) names: RequestedNames,
     /// The version that the proxy has; empty if it has none.
     pub(super) version: Box<str>,
 }
 
 /// The resources that a poll asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Names {
+pub(super) enum RequestedNames {
     /// Every resource of the kind.
     All,
     /// None at all: kinds that are asked for by name, without one.
@@ -30,9 +30,9 @@ pub(super) enum Names {
     Several(Vec<Name>),
 }
 
-/// Why a body is not a poll.
+/// Reason for which a body is not a poll.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Fault {
+pub(super) enum BodyFault {
     #[error("{0}")]
     Json(#[from] serde_json::Error),
     #[error("{field}: is longer than {MAX_TEXT_BYTES} bytes")]
@@ -47,10 +47,10 @@ const MAX_TEXT_BYTES: usize = 4_096;
 /// The fields of a body that are of use; others are skipped, not stored.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Body {
+struct RequestBody {
     #[serde(alias = "versionInfo")]
     version_info: Option<String>,
-    node: Option<Node>,
+    node: Option<RequestNode>,
     #[serde(alias = "resourceNames")]
     resource_names: Option<Vec<String>>,
     #[serde(alias = "typeUrl")]
@@ -58,35 +58,35 @@ struct Body {
 }
 
 #[derive(Debug, Default, Deserialize)]
-struct Node {
+struct RequestNode {
     id: Option<String>,
 }
 
 /// Reads a poll's body. Of clusters and listeners the original does not look at it, so there is
 /// nothing that this could be refused for.
-pub(super) fn read(kind: Kind, body: &[u8]) -> Result<DiscoveryRequest, Fault> {
+pub(super) fn read(kind: Kind, body: &[u8]) -> Result<PollRequest, BodyFault> {
     match kind {
         Kind::Cluster | Kind::Listener => {
-            let body: Body = serde_json::from_slice(body).unwrap_or_default();
+            let body: RequestBody = serde_json::from_slice(body).unwrap_or_default();
             let node = body.node.and_then(|node| node.id).unwrap_or_default();
             let version = body.version_info.unwrap_or_default();
-            Ok(DiscoveryRequest {
+            Ok(PollRequest {
                 node: short("node.id", node).unwrap_or_default().into(),
                 kind,
-                names: Names::All,
+                names: RequestedNames::All,
                 version: short("version_info", version).unwrap_or_default().into(),
             })
         }
         Kind::Endpoint | Kind::Route | Kind::Secret => {
-            let body: Body = serde_json::from_slice(body)?;
+            let body: RequestBody = serde_json::from_slice(body)?;
             let said = body.type_url.as_deref().unwrap_or_default();
             let wanted = type_url(kind).unwrap_or_default();
             if !said.is_empty() && said != wanted {
-                return Err(Fault::TypeUrl { wanted });
+                return Err(BodyFault::TypeUrl { wanted });
             }
             let node = body.node.and_then(|node| node.id).unwrap_or_default();
             let version = body.version_info.unwrap_or_default();
-            Ok(DiscoveryRequest {
+            Ok(PollRequest {
                 node: short("node.id", node)?.into(),
                 kind,
                 names: names(body.resource_names.unwrap_or_default())?,
@@ -96,7 +96,7 @@ pub(super) fn read(kind: Kind, body: &[u8]) -> Result<DiscoveryRequest, Fault> {
     }
 }
 
-fn names(names: Vec<String>) -> Result<Names, Fault> {
+fn names(names: Vec<String>) -> Result<RequestedNames, BodyFault> {
     let names = names.into_iter().map(|name| short("resource_names", name));
     let mut names: Vec<Name> = names
         .map(|name| name.map(Name::from))
@@ -104,18 +104,18 @@ fn names(names: Vec<String>) -> Result<Names, Fault> {
     names.sort_unstable();
     names.dedup();
     Ok(match (names.pop(), names.is_empty()) {
-        (None, _) => Names::Nothing,
-        (Some(name), true) => Names::One(name),
+        (None, _) => RequestedNames::Nothing,
+        (Some(name), true) => RequestedNames::One(name),
         (Some(last), false) => {
             names.push(last);
-            Names::Several(names)
+            RequestedNames::Several(names)
         }
     })
 }
 
-fn short(field: &'static str, text: String) -> Result<String, Fault> {
+fn short(field: &'static str, text: String) -> Result<String, BodyFault> {
     if text.len() > MAX_TEXT_BYTES {
-        return Err(Fault::TooLong { field });
+        return Err(BodyFault::TooLong { field });
     }
     Ok(text)
 }
@@ -124,7 +124,7 @@ fn short(field: &'static str, text: String) -> Result<String, Fault> {
 mod tests {
     use super::*;
 
-    fn names(kind: Kind, body: &str) -> Result<Names, String> {
+    fn names(kind: Kind, body: &str) -> Result<RequestedNames, String> {
         let request = read(kind, body.as_bytes());
         request.map(|read| read.names).map_err(|e| e.to_string())
     }
@@ -143,7 +143,7 @@ mod tests {
         ];
         for kind in [Kind::Cluster, Kind::Listener] {
             for body in bodies {
-                assert_eq!(names(kind, body), Ok(Names::All), "{body}");
+                assert_eq!(names(kind, body), Ok(RequestedNames::All), "{body}");
             }
         }
         let said = br#"{"version_info":"v","node":{"id":"n","cluster":"c"}}"#;
@@ -155,13 +155,16 @@ mod tests {
     fn endpoints_and_routes_are_those_that_are_named() {
         for kind in [Kind::Endpoint, Kind::Route] {
             let read = |body: &str| names(kind, body);
-            assert_eq!(read("{}"), Ok(Names::Nothing));
-            assert_eq!(read(r#"{"resource_names":[]}"#), Ok(Names::Nothing));
+            assert_eq!(read("{}"), Ok(RequestedNames::Nothing));
+            assert_eq!(
+                read(r#"{"resource_names":[]}"#),
+                Ok(RequestedNames::Nothing)
+            );
             assert_eq!(
                 read(r#"{"resource_names":["a","a"]}"#),
-                Ok(Names::One("a".into()))
+                Ok(RequestedNames::One("a".into()))
             );
-            let both = Names::Several(vec!["a".into(), "b".into()]);
+            let both = RequestedNames::Several(vec!["a".into(), "b".into()]);
             assert_eq!(read(r#"{"resource_names":["b","a","b"]}"#), Ok(both));
             assert!(read("no JSON").is_err());
             let long = "n".repeat(MAX_TEXT_BYTES + 1);
