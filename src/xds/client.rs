@@ -99,6 +99,11 @@ impl Client {
         })
     }
 
+    /// Whether it has shown a certificate, which may end.
+    pub(super) fn is_certified(&self) -> bool {
+        self.certificate.is_some()
+    }
+
     /// The name by which it is known; none without a certificate.
     pub(super) fn name(&self) -> Option<&Arc<str>> {
         self.certificate.as_ref()?.name.as_ref()

@@ -3,6 +3,7 @@
 mod client;
 mod clients;
 mod config;
+mod connection;
 mod delivery;
 mod grpc;
 mod limits;
@@ -15,21 +16,13 @@ mod rest;
 mod tls;
 mod view;
 
-use std::convert::Infallible;
-use std::future::pending;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use http_body_util::Either;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -51,10 +44,10 @@ pub use view::{KindView, ProxyView, StreamView, SubscriptionView};
 use crate::metrics::Metrics;
 use crate::snapshot::cell::Reader;
 use client::Client;
-use grpc::{Grpc, Shutdown, is_grpc};
+use connection::is_fatal;
 use listener::Accepted;
 use refusals::Refusals;
-use rest::{Connection, Polls};
+use rest::Polls;
 use tls::Acceptor;
 
 /// Why proxies cannot be served. None of these goes away by trying again.
@@ -156,11 +149,12 @@ struct Server {
     tasks: Tasks,
 }
 
-/// The tasks of one listener: its connections, and the requests of HTTP/2.
+/// The tasks of one listener: its connections, and the requests of HTTP/2, which end with their
+/// connection.
 #[derive(Clone)]
 struct Tasks {
     tracker: TaskTracker,
-    /// Ends them all, finished or not.
+    /// Ends every connection, finished or not.
     cut: CancellationToken,
 }
 
@@ -170,8 +164,7 @@ where
     F::Output: Send,
 {
     fn execute(&self, task: F) {
-        let cut = self.cut.clone();
-        self.tracker.spawn(cut.run_until_cancelled_owned(task));
+        self.tracker.spawn(task);
     }
 }
 
@@ -242,163 +235,18 @@ impl Server {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let Some(acceptor) = &self.acceptor else {
-            return self.connect(stream, Client::anonymous(peer), peer).await;
+            // Boxed, here and below: what was needed to get so far is not kept for as long as the
+            // connection lives.
+            return Box::pin(self.connect(stream, Client::anonymous(peer), peer)).await;
         };
-        // Whoever has not asked yet loses nothing by a stop.
+        // Whoever has not asked yet loses nothing by a stop, which comes before any cut.
         let shutdown = &self.polls.shutdown;
-        let secure = shutdown.run_until_cancelled(acceptor.accept(stream, peer));
-        if let Some(Some((stream, client))) = secure.await {
-            self.connect(stream, client, peer).await;
+        let accepting = Box::pin(acceptor.accept(stream, peer));
+        let secure = shutdown.run_until_cancelled(accepting).await;
+        if let Some(Some((stream, client))) = secure {
+            Box::pin(self.connect(stream, client, peer)).await;
         }
     }
-
-    /// Serves one connection to its end.
-    async fn connect<S>(self: Arc<Self>, stream: S, client: Client, peer: Option<IpAddr>)
-    where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
-        let client = Arc::new(client);
-        let connection = Connection {
-            number: self.next_connection.fetch_add(1, Ordering::Relaxed),
-            peer,
-            client: client.clone(),
-        };
-        let started = Arc::new(AtomicBool::new(false));
-        let streamed = Arc::new(AtomicBool::new(false));
-        let ends = Shutdown {
-            stop: self.polls.shutdown.child_token(),
-            cut: CancellationToken::new(),
-        };
-        let grpc = Grpc::new(self.streams.clone(), connection.clone(), ends.clone());
-        let server = self.clone();
-        let (mark, mark_streamed) = (started.clone(), streamed.clone());
-        let service = service_fn(move |request: hyper::Request<Incoming>| {
-            mark.store(true, Ordering::Relaxed);
-            let (server, grpc) = (server.clone(), grpc.clone());
-            let connection = connection.clone();
-            let is_grpc = is_grpc(&request);
-            mark_streamed.fetch_or(is_grpc, Ordering::Relaxed);
-            async move {
-                let response = if is_grpc {
-                    grpc.answer(request).await.map(Either::Left)
-                } else if let Some(service) = server.service(request.uri().path()) {
-                    let polls = &server.polls;
-                    let stop = polls.shutdown.clone();
-                    let peer = Peer::new(connection, polls.config.secrets, stop);
-                    let answer = path_service::answer(&service, request, peer, &polls.metrics);
-                    answer.await.map(Either::Right)
-                } else {
-                    let response = server.polls.answer(connection, request).await;
-                    response.map(Either::Right)
-                };
-                Ok::<_, Infallible>(response)
-            }
-        });
-        let http = self.http();
-        let mut serving = pin!(http.serve_connection(TokioIo::new(stream), service));
-        let config = &self.polls.config;
-        let never_asked = async {
-            sleep(config.first_request).await;
-            if started.load(Ordering::Relaxed) {
-                pending::<()>().await;
-            }
-        };
-        let grown_old = async {
-            sleep(config.max_age.mul_f64(rand::random_range(0.9..=1.1))).await;
-            if !streamed.load(Ordering::Relaxed) {
-                pending::<()>().await;
-            }
-        };
-        let served = async {
-            tokio::select! {
-                result = serving.as_mut() => result,
-                () = self.polls.shutdown.cancelled() => {
-                    serving.as_mut().graceful_shutdown();
-                    serving.await
-                }
-                () = never_asked => {
-                    tracing::debug!(?peer, "a connection brought no request in time");
-                    Ok(())
-                }
-                () = client.end() => {
-                    // Requests and streams are refused by themselves. A proxy that has renewed its
-                    // certificate shows the new one on its next connection.
-                    serving.as_mut().graceful_shutdown();
-                    serving.await
-                }
-                () = grown_old => {
-                    // Goodbye first, so that the proxy does not come back on this connection.
-                    serving.as_mut().graceful_shutdown();
-                    ends.stop.cancel();
-                    serving.await
-                }
-            }
-        };
-        let served = tokio::select! {
-            served = ends.cut.run_until_cancelled(served) => served,
-            never = client.watch() => match never {},
-        };
-        if let Some(Err(error)) = served {
-            // Proxies reset connections all the time: a poll that is given up over HTTP/1.1 is one.
-            tracing::debug!(?peer, %error, "a connection ended early");
-        }
-    }
-
-    /// The service beside discovery that a path leads to.
-    fn service(&self, path: &str) -> Option<Arc<dyn PathService>> {
-        self.polls.config.services.of(path).cloned()
-    }
-
-    /// HTTP/1.1 and HTTP/2 with every limit set.
-    fn http(&self) -> auto::Builder<Tasks> {
-        let config = &self.polls.config;
-        let mut http = auto::Builder::new(self.tasks.clone());
-        http.http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(config.header_read)
-            .max_headers(MAX_HEADERS)
-            .max_buf_size(HTTP1_BUFFER_BYTES);
-        http.http2()
-            .timer(TokioTimer::new())
-            .keep_alive_interval(config.keep_alive_interval)
-            .keep_alive_timeout(config.keep_alive_timeout)
-            .max_concurrent_streams(config.max_streams)
-            .max_pending_accept_reset_streams(MAX_RESETS)
-            .max_local_error_reset_streams(MAX_RESETS)
-            .max_header_list_size(MAX_HEADER_LIST_BYTES)
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .max_send_buf_size(SEND_BUFFER_BYTES);
-        http
-    }
-}
-
-/// Envoy sends 6 headers; proxies in between add some.
-const MAX_HEADERS: usize = 100;
-
-/// Room for the head of a request, and how much of its body is read at once.
-const HTTP1_BUFFER_BYTES: usize = 64 << 10;
-
-/// The head of a request over HTTP/2.
-const MAX_HEADER_LIST_BYTES: u32 = 16 << 10;
-
-/// How many streams may be reset before they were looked at. When a change touches all clusters,
-/// Envoy gives up the polls for all of their endpoints at once.
-const MAX_RESETS: usize = 10_000;
-
-/// A whole request (77 kB) fits, so an upload never waits for a window.
-const STREAM_WINDOW_BYTES: u32 = 256 << 10;
-
-/// A hundred requests at once.
-const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
-
-/// How much of an answer is queued before it waits for the proxy to read.
-const SEND_BUFFER_BYTES: usize = 1 << 20;
-
-/// Whether no connection will ever come from this listener again.
-fn is_fatal(error: &io::Error) -> bool {
-    // EINVAL: the socket does not listen. Everything else passes or concerns one connection.
-    error.kind() == io::ErrorKind::InvalidInput
 }
 
 #[cfg(test)]

@@ -3,8 +3,12 @@
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
 use prometheus::IntGauge;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -124,6 +128,9 @@ enum End {
     Fault(Status),
 }
 
+/// What may end a stream.
+type Ends = FuturesUnordered<BoxFuture<'static, End>>;
+
 impl Driver {
     /// A stream that was just opened. `kind` is what it serves; none for all.
     pub(super) fn new(
@@ -147,13 +154,8 @@ impl Driver {
 
     /// Serves it to its end. Dropping the future ends it and leaves nothing of it behind.
     pub(super) async fn run(mut self, mut requests: Requests, shutdown: Shutdown) {
-        let client = self.listed.stream.client.clone();
-        let end = tokio::select! {
-            biased;
-            () = shutdown.stop.cancelled() => return,
-            refused = client.ended() => End::Refused(refused),
-            end = self.serve(&mut requests) => end,
-        };
+        let mut ends = self.ends(&shutdown);
+        let end = self.serve(&mut requests, &mut ends).await;
         let metric = &self.shared.metrics.streams_cut;
         let node = self.listed.stream.node();
         let peer = self.listed.stream.peer.map(tracing::field::display);
@@ -179,7 +181,27 @@ impl Driver {
         }
     }
 
-    async fn serve(&mut self, requests: &mut Requests) -> End {
+    /// What ends the stream from outside of it. Each is looked at only when it comes.
+    fn ends(&self, shutdown: &Shutdown) -> Ends {
+        let ends = Ends::new();
+        let stop = shutdown.stop.clone();
+        ends.push(Box::pin(async move {
+            stop.cancelled().await;
+            End::Quiet
+        }));
+        let answers = self.answers.clone();
+        ends.push(Box::pin(async move {
+            answers.closed().await;
+            End::Quiet
+        }));
+        let client = self.listed.stream.client.clone();
+        if client.is_certified() {
+            ends.push(Box::pin(async move { End::Refused(client.ended().await) }));
+        }
+        ends
+    }
+
+    async fn serve(&mut self, requests: &mut Requests, ends: &mut Ends) -> End {
         loop {
             let until = match self.send_due().await {
                 Ok(until) => until,
@@ -193,7 +215,7 @@ impl Driver {
             };
             let message = tokio::select! {
                 biased;
-                () = self.answers.closed() => return End::Quiet,
+                Some(end) = ends.next() => return end,
                 message = requests.next() => message,
                 () = self.watch.1.changed() => continue,
                 () = wake => continue,
@@ -258,9 +280,15 @@ impl Driver {
         );
         // What it consists of lives in the message from here on.
         drop(answer);
-        let limit = self.shared.config.send;
-        let sent = self.answers.send(Outgoing::Message(message));
-        match timeout(limit, sent).await {
+        // Mostly there is room, and no timer is needed.
+        let sent = match self.answers.try_send(Outgoing::Message(message)) {
+            Ok(()) => Ok(Ok(())),
+            Err(TrySendError::Closed(_)) => return Err(End::Quiet),
+            Err(TrySendError::Full(message)) => {
+                timeout(self.shared.config.send, self.answers.send(message)).await
+            }
+        };
+        match sent {
             Err(_) => Err(End::Slow),
             Ok(Err(_)) => Err(End::Quiet),
             Ok(Ok(())) => {
