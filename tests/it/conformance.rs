@@ -3,10 +3,11 @@
 //!
 //! The 18 outlines of xds-test-harness are in `world` (1 to 12, state of the world) and `delta`
 //! (13 to 18); what go-control-plane's own tests hold is in `wildcards`, `names`, `verdicts` and
-//! `streams`; what Envoy was seen to need is in `order`, `gates` and `refusals`; `load` bounds what
-//! clients can cost, and `replicas` compares two servers.
+//! `streams`; what Envoy was seen to need is in `order`, `gates`, `returns`, `refusals` and
+//! `secrets`; `load` bounds what clients can cost, and `replicas` compares two servers.
 
 mod answer;
+mod both;
 mod client;
 mod delta;
 mod gates;
@@ -15,6 +16,8 @@ mod names;
 mod order;
 mod refusals;
 mod replicas;
+mod returns;
+mod secrets;
 mod server;
 mod streams;
 mod verdicts;

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body_util::Full;
+use hyper::body::Incoming;
 use tokio::sync::Notify;
 
 use super::super::*;

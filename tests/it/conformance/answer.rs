@@ -18,7 +18,7 @@ pub(super) struct Answer {
     pub(super) versions: BTreeMap<String, String>,
     /// What is gone; nothing in state of the world.
     pub(super) removed: BTreeSet<String>,
-    /// The version of the whole.
+    /// The version of the whole; in delta of clusters and listeners alone.
     pub(super) version: String,
     pub(super) nonce: String,
     /// Its length on the wire, in bytes.
@@ -35,6 +35,33 @@ impl Answer {
     pub(super) fn gone(&self) -> Vec<&str> {
         self.removed.iter().map(String::as_str).collect()
     }
+
+    /// What this and later answers of its kind say together. The nonce and version are those of
+    /// the last, whose acceptance speaks for all.
+    pub(super) fn and(mut self, later: Self) -> Self {
+        assert_eq!(later.kind, self.kind);
+        for (name, content) in later.resources {
+            let twice = self.resources.insert(name, content);
+            assert_eq!(twice, None, "a name in two answers");
+        }
+        self.versions.extend(later.versions);
+        self.removed.extend(later.removed);
+        Self {
+            version: later.version,
+            nonce: later.nonce,
+            bytes: self.bytes + later.bytes,
+            ..self
+        }
+    }
+}
+
+/// How many answers bring this many resources of a kind that a client asks for at once: of secrets
+/// each comes alone, so that the guilty one of a refusal is always known.
+pub(super) fn answers(kind: Kind, resources: usize) -> usize {
+    match kind {
+        Kind::Secret => resources,
+        Kind::Cluster | Kind::Endpoint | Kind::Listener | Kind::Route => 1,
+    }
 }
 
 impl From<DiscoveryResponse> for Answer {
@@ -48,7 +75,9 @@ impl From<DiscoveryResponse> for Answer {
             let twice = resources.insert(name, content);
             assert_eq!(twice, None, "a name twice in one answer");
         }
-        assert!(!answer.version_info.is_empty() && !answer.nonce.is_empty());
+        assert_digest(&answer.version_info, SET_DIGITS);
+        assert!(!answer.nonce.is_empty());
+        assert_alone(kind, resources.len());
         Self {
             kind,
             resources,
@@ -71,7 +100,7 @@ impl From<DeltaDiscoveryResponse> for Answer {
             assert_eq!(body.type_url, answer.type_url);
             let (name, content) = content(kind, &body.value);
             assert_eq!(resource.name, name);
-            assert!(!resource.version.is_empty());
+            assert_digest(&resource.version, RESOURCE_DIGITS);
             let twice = resources.insert(name.clone(), content);
             assert_eq!(twice, None, "a name twice in one answer");
             versions.insert(name, resource.version);
@@ -84,6 +113,16 @@ impl From<DeltaDiscoveryResponse> for Answer {
             "a name both given and removed"
         );
         assert!(!answer.nonce.is_empty());
+        assert_alone(kind, resources.len());
+        match kind {
+            Kind::Cluster | Kind::Listener => {
+                assert_digest(&answer.system_version_info, SET_DIGITS);
+            }
+            // Of these, a client asks for some: each has a version of its own.
+            Kind::Endpoint | Kind::Route | Kind::Secret => {
+                assert_eq!(answer.system_version_info, "");
+            }
+        }
         Self {
             kind,
             resources,
@@ -94,6 +133,25 @@ impl From<DeltaDiscoveryResponse> for Answer {
             bytes,
         }
     }
+}
+
+/// The length of the version of one resource, and of a set of them.
+const RESOURCE_DIGITS: usize = 16;
+const SET_DIGITS: usize = 32;
+
+fn assert_digest(version: &str, digits: usize) {
+    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    assert!(
+        version.len() == digits && version.bytes().all(is_digit),
+        "not a version of {digits} digits: {version:?}"
+    );
+}
+
+fn assert_alone(kind: Kind, resources: usize) {
+    assert!(
+        kind != Kind::Secret || resources <= 1,
+        "{resources} secrets in one answer"
+    );
 }
 
 fn kind(type_url: &str) -> Kind {

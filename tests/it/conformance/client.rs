@@ -11,7 +11,7 @@ use marathon_envoy::snapshot::Kind;
 use tokio::time::timeout;
 use tonic::Code;
 
-use super::answer::Answer;
+use super::answer::{Answer, answers};
 use super::server::{LIMIT, Server};
 use super::wire::{Connection, Method, Service, Wire, node, owned};
 
@@ -94,6 +94,27 @@ impl Sotw {
         let answer = self.next().await;
         self.ack(&answer).await;
         answer
+    }
+
+    /// The answers that bring these resources and nothing else: one, but of secrets one for each.
+    /// They stay unanswered; to accept the whole is to accept the last.
+    pub(super) async fn next_all(&mut self, kind: Kind, names: &[&str]) -> Answer {
+        let mut whole = self.next().await;
+        for _ in 1..answers(kind, names.len()) {
+            whole = whole.and(self.next().await);
+        }
+        assert_eq!((whole.kind, whole.names()), (kind, names.to_vec()));
+        whole
+    }
+
+    /// The same, each accepted before the next is read.
+    pub(super) async fn receive_all(&mut self, kind: Kind, names: &[&str]) -> Answer {
+        let mut whole = self.receive().await;
+        for _ in 1..answers(kind, names.len()) {
+            whole = whole.and(self.receive().await);
+        }
+        assert_eq!((whole.kind, whole.names()), (kind, names.to_vec()));
+        whole
     }
 
     /// Accepts an answer.
@@ -243,6 +264,27 @@ impl Delta {
         let answer = self.next().await;
         self.ack(&answer).await;
         answer
+    }
+
+    /// The answers that bring these resources and nothing else: one, but of secrets one for each.
+    /// They stay unanswered; to accept the whole is to accept the last.
+    pub(super) async fn next_all(&mut self, kind: Kind, names: &[&str]) -> Answer {
+        let mut whole = self.next().await;
+        for _ in 1..answers(kind, names.len()) {
+            whole = whole.and(self.next().await);
+        }
+        assert_eq!((whole.kind, whole.names()), (kind, names.to_vec()));
+        whole
+    }
+
+    /// The same, each accepted before the next is read.
+    pub(super) async fn receive_all(&mut self, kind: Kind, names: &[&str]) -> Answer {
+        let mut whole = self.receive().await;
+        for _ in 1..answers(kind, names.len()) {
+            whole = whole.and(self.receive().await);
+        }
+        assert_eq!((whole.kind, whole.names()), (kind, names.to_vec()));
+        whole
     }
 
     /// Accepts an answer.

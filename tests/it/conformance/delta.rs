@@ -49,8 +49,8 @@ async fn a_subset_brings_the_subset(service: Service, kind: Kind) {
     let mut server = Server::with(&[(kind, &["a", "b", "c", "d"])]).await;
     let mut stream = Delta::open(&server, service);
     stream.ask(kind, &["b", "d"], &[]).await;
-    let first = stream.receive().await;
-    assert_eq!((first.names(), first.gone()), (vec!["b", "d"], vec![]));
+    let first = stream.receive_all(kind, &["b", "d"]).await;
+    assert_eq!(first.gone(), [""; 0]);
     stream.nothing_more(&mut server, kind).await;
 }
 
@@ -68,7 +68,7 @@ async fn an_update_comes_alone(service: Service, kind: Kind) {
     let mut server = Server::with(&[(kind, &["a", "b", "c"])]).await;
     let mut stream = Delta::open(&server, service);
     stream.ask(kind, &["a", "b", "c"], &[]).await;
-    let first = stream.receive().await;
+    let first = stream.receive_all(kind, &["a", "b", "c"]).await;
 
     server.put(kind, "b", 2).publish();
     let second = stream.receive().await;
@@ -104,7 +104,7 @@ async fn what_is_removed_is_named_and_comes_again_alone(service: Service, kind: 
     let mut server = Server::with(&[(kind, &["a", "b"])]).await;
     let mut stream = Delta::open(&server, service);
     stream.ask(kind, &["a", "b"], &[]).await;
-    stream.receive().await;
+    stream.receive_all(kind, &["a", "b"]).await;
 
     server.remove(kind, "a").publish();
     let gone = stream.receive().await;
@@ -138,7 +138,7 @@ async fn what_is_unsubscribed_one_by_one_comes_no_more(service: Service, kind: K
     let mut server = Server::with(&[(kind, &names)]).await;
     let mut stream = Delta::open(&server, service);
     stream.ask(kind, &names, &[]).await;
-    stream.receive().await;
+    stream.receive_all(kind, &names).await;
 
     for (round, name) in names.into_iter().enumerate() {
         stream.ask(kind, &[], &[name]).await;

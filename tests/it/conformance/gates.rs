@@ -1,90 +1,27 @@
 //! Make before break on an aggregated stream: routes wait for their clusters, clusters for the
 //! routes that no longer need them.
 
+use std::time::Duration;
+
 use marathon_envoy::snapshot::Kind;
 
-use super::answer::Answer;
+use super::both::{Client, Variant};
 use super::client::{Delta, Sotw};
-use super::server::Server;
+use super::server::{Server, resource};
 use super::wire::Service;
 
-/// A client of either variant that follows clusters and listeners whole, and the rest by name.
-enum Client {
-    World(Sotw),
-    Delta(Delta),
-}
-
-impl Client {
-    async fn ask(&mut self, kind: Kind, names: &[&str], new: &[&str]) {
-        match self {
-            Self::World(stream) => stream.ask(kind, names).await,
-            Self::Delta(stream) if names.is_empty() => stream.ask_all(kind).await,
-            Self::Delta(stream) => stream.ask(kind, new, &[]).await,
-        }
-    }
-
-    async fn next(&mut self, kind: Kind) -> Answer {
-        let answer = match self {
-            Self::World(stream) => stream.next().await,
-            Self::Delta(stream) => stream.next().await,
-        };
-        assert_eq!(answer.kind, kind, "{answer:?}");
-        answer
-    }
-
-    async fn ack(&mut self, answer: &Answer) {
-        match self {
-            Self::World(stream) => stream.ack(answer).await,
-            Self::Delta(stream) => stream.ack(answer).await,
-        }
-    }
-
-    async fn nack(&mut self, answer: &Answer) {
-        match self {
-            Self::World(stream) => stream.nack(answer, "no such thing").await,
-            Self::Delta(stream) => stream.nack(answer, "no such thing").await,
-        }
-    }
-
-    async fn receive(&mut self, kind: Kind) -> Answer {
-        let answer = self.next(kind).await;
-        self.ack(&answer).await;
-        answer
-    }
-
-    /// Sees that nothing of any kind is on its way, by asking for a kind that waits for nothing.
-    async fn nothing_more(&mut self, server: &mut Server) {
-        match self {
-            Self::World(stream) => stream.nothing_more(server, Kind::Secret).await,
-            Self::Delta(stream) => stream.nothing_more(server, Kind::Secret).await,
-        }
-    }
-
-    /// Whether clusters that this client has are told to be gone.
-    fn drops(&self, answer: &Answer, name: &str) -> bool {
-        match self {
-            Self::World(_) => !answer.resources.contains_key(name),
-            Self::Delta(_) => answer.removed.contains(name),
-        }
-    }
-}
-
 /// A server and a client that has the route table `http`, which needs the cluster `old`.
-async fn synced(mut server: Server, delta: bool) -> (Server, Client) {
+async fn synced(mut server: Server, variant: Variant) -> (Server, Client) {
     server.put_cluster("old");
     server.put_requiring(Kind::Route, "http", 1, &["old"]);
     server.publish();
-    let mut client = if delta {
-        Client::Delta(Delta::open(&server, Service::Aggregated))
-    } else {
-        Client::World(Sotw::open(&server, Service::Aggregated))
-    };
+    let mut client = Client::open(&server, Service::Aggregated, variant);
     client.ask(Kind::Cluster, &[], &[]).await;
-    client.receive(Kind::Cluster).await;
+    client.receive_one(Kind::Cluster).await;
     client.ask(Kind::Endpoint, &["old"], &["old"]).await;
-    client.receive(Kind::Endpoint).await;
+    client.receive_one(Kind::Endpoint).await;
     client.ask(Kind::Route, &["http"], &["http"]).await;
-    client.receive(Kind::Route).await;
+    client.receive_one(Kind::Route).await;
     (server, client)
 }
 
@@ -93,12 +30,12 @@ macro_rules! both {
         mod $body {
             #[tokio::test]
             async fn world() {
-                super::$body(false).await;
+                super::$body(super::Variant::World).await;
             }
 
             #[tokio::test]
             async fn delta() {
-                super::$body(true).await;
+                super::$body(super::Variant::Delta).await;
             }
         }
     )+ };
@@ -106,6 +43,8 @@ macro_rules! both {
 
 both! {
     routes_wait_for_clusters_and_endpoints;
+    routes_wait_for_the_checks_of_clusters;
+    endpoints_from_before_do_not_prove_a_cluster;
     routes_do_not_wait_for_ever;
     removals_wait_for_routes;
     removals_wait_longer_than_routes;
@@ -115,147 +54,202 @@ both! {
     a_client_without_routes_is_told_of_removals_at_once;
 }
 
-async fn routes_wait_for_clusters_and_endpoints(delta: bool) {
-    let (mut server, mut client) = synced(Server::start().await, delta).await;
+/// Envoy accepts clusters when all of them are warm, and says of endpoints at once that it has
+/// them: then the cluster that they are for is warm, unless it is actively checked.
+async fn routes_wait_for_clusters_and_endpoints(variant: Variant) {
+    let (mut server, mut client) = synced(Server::start().await, variant).await;
     server.put_cluster("new");
     server.put_requiring(Kind::Route, "http", 2, &["old", "new"]);
     server.publish();
-    let clusters = client.next(Kind::Cluster).await;
+    let clusters = client.next_one(Kind::Cluster).await;
     assert!(clusters.resources.contains_key("new"));
-    client.nothing_more(&mut server).await;
+    client.nothing_more(&mut server, Kind::Secret).await;
 
-    // Envoy accepts the cluster when it is warm, so after its endpoints.
     client.ask(Kind::Endpoint, &["old", "new"], &["new"]).await;
-    let endpoints = client.receive(Kind::Endpoint).await;
+    let endpoints = client.next_one(Kind::Endpoint).await;
     assert_eq!(endpoints.names(), ["new"]);
-    client.nothing_more(&mut server).await;
+    client.nothing_more(&mut server, Kind::Secret).await;
+
+    client.ack(&endpoints).await;
+    assert_eq!(client.receive_one(Kind::Route).await.resources["http"], "2");
+    client.ack(&clusters).await;
+    client.nothing_more(&mut server, Kind::Secret).await;
+}
+
+/// The first round of checks is part of warming.
+async fn routes_wait_for_the_checks_of_clusters(variant: Variant) {
+    let (mut server, mut client) = synced(Server::start().await, variant).await;
+    let checked = resource(Kind::Cluster, "new", "1").waiting(Duration::from_secs(10));
+    server.put_resource(Kind::Cluster, checked);
+    server.put(Kind::Endpoint, "new", 1);
+    server.put_requiring(Kind::Route, "http", 2, &["old", "new"]);
+    server.publish();
+    let clusters = client.next_one(Kind::Cluster).await;
+    client.ask(Kind::Endpoint, &["old", "new"], &["new"]).await;
+    assert_eq!(client.receive_one(Kind::Endpoint).await.names(), ["new"]);
+    client.nothing_more(&mut server, Kind::Secret).await;
 
     client.ack(&clusters).await;
-    assert_eq!(client.receive(Kind::Route).await.resources["http"], "2");
-    client.nothing_more(&mut server).await;
+    assert_eq!(client.receive_one(Kind::Route).await.resources["http"], "2");
+    client.nothing_more(&mut server, Kind::Secret).await;
 }
 
-async fn routes_do_not_wait_for_ever(delta: bool) {
-    let (mut server, mut client) = synced(Server::impatient().await, delta).await;
+/// Endpoints that were sent before the cluster say nothing about it.
+async fn endpoints_from_before_do_not_prove_a_cluster(variant: Variant) {
+    let (mut server, mut client) = synced(Server::start().await, variant).await;
+    // They are asked for before their cluster exists.
+    client.ask(Kind::Endpoint, &["old", "new"], &["new"]).await;
+    assert_eq!(
+        client.receive_one(Kind::Endpoint).await.resources["new"],
+        ""
+    );
+    server.put(Kind::Endpoint, "new", 1).publish();
+    let before = client.next_one(Kind::Endpoint).await;
+    assert_eq!(before.resources["new"], "1");
+    server.put(Kind::Cluster, "new", 1);
+    server.put_requiring(Kind::Route, "http", 2, &["old", "new"]);
+    server.publish();
+    let clusters = client.next_one(Kind::Cluster).await;
+    assert!(clusters.resources.contains_key("new"));
+    client.ack(&before).await;
+    let after = client.next_one(Kind::Endpoint).await;
+    assert_eq!(after.names(), ["new"]);
+    client.nothing_more(&mut server, Kind::Secret).await;
+
+    client.ack(&after).await;
+    assert_eq!(client.receive_one(Kind::Route).await.resources["http"], "2");
+    client.ack(&clusters).await;
+    client.nothing_more(&mut server, Kind::Secret).await;
+}
+
+async fn routes_do_not_wait_for_ever(variant: Variant) {
+    let (mut server, mut client) = synced(Server::impatient().await, variant).await;
     server.put_cluster("new");
     server.put_requiring(Kind::Route, "http", 2, &["old", "new"]);
     server.publish();
-    client.next(Kind::Cluster).await;
+    client.next_one(Kind::Cluster).await;
     // A cluster whose health checks hang is never accepted; others must not pay for it.
-    assert_eq!(client.receive(Kind::Route).await.resources["http"], "2");
+    assert_eq!(client.receive_one(Kind::Route).await.resources["http"], "2");
 }
 
-async fn removals_wait_for_routes(delta: bool) {
-    let (mut server, mut client) = synced(Server::start().await, delta).await;
+async fn removals_wait_for_routes(variant: Variant) {
+    let (mut server, mut client) = synced(Server::start().await, variant).await;
     server
         .remove(Kind::Cluster, "old")
         .remove(Kind::Endpoint, "old");
     server.put_cluster("new");
     server.put_requiring(Kind::Route, "http", 2, &["new"]);
     server.publish();
-    let clusters = client.next(Kind::Cluster).await;
+    let clusters = client.next_one(Kind::Cluster).await;
     assert!(clusters.resources.contains_key("new"));
     assert!(
         !client.drops(&clusters, "old"),
         "its requests would meet no cluster"
     );
     client.ask(Kind::Endpoint, &["old", "new"], &["new"]).await;
-    assert_eq!(client.receive(Kind::Endpoint).await.names(), ["new"]);
+    assert_eq!(client.receive_one(Kind::Endpoint).await.names(), ["new"]);
     client.ack(&clusters).await;
-    let routes = client.next(Kind::Route).await;
+    let routes = client.next_one(Kind::Route).await;
     assert_eq!(routes.resources["http"], "2");
-    client.nothing_more(&mut server).await;
+    client.nothing_more(&mut server, Kind::Secret).await;
 
     client.ack(&routes).await;
-    let clusters = client.receive(Kind::Cluster).await;
+    let clusters = client.receive_one(Kind::Cluster).await;
     assert!(client.drops(&clusters, "old"));
-    client.nothing_more(&mut server).await;
+    client.nothing_more(&mut server, Kind::Secret).await;
 }
 
-async fn removals_wait_longer_than_routes(delta: bool) {
-    let (mut server, mut client) = synced(Server::impatient().await, delta).await;
+async fn removals_wait_longer_than_routes(variant: Variant) {
+    let (mut server, mut client) = synced(Server::impatient().await, variant).await;
     server
         .remove(Kind::Cluster, "old")
         .remove(Kind::Endpoint, "old");
     server.put_cluster("new");
     server.put_requiring(Kind::Route, "http", 2, &["new"]);
     server.publish();
-    let clusters = client.next(Kind::Cluster).await;
+    let clusters = client.next_one(Kind::Cluster).await;
     assert!(!client.drops(&clusters, "old"));
     // The gate of the routes opens by itself; that of the removal does not.
-    let routes = client.next(Kind::Route).await;
+    let routes = client.next_one(Kind::Route).await;
     client.ack(&clusters).await;
-    client.nothing_more(&mut server).await;
+    client.nothing_more(&mut server, Kind::Secret).await;
     client.ack(&routes).await;
-    let clusters = client.receive(Kind::Cluster).await;
+    let clusters = client.receive_one(Kind::Cluster).await;
     assert!(client.drops(&clusters, "old"));
 }
 
-async fn a_rejected_route_table_keeps_what_the_one_before_needs(delta: bool) {
-    let (mut server, mut client) = synced(Server::start().await, delta).await;
+async fn a_rejected_route_table_keeps_what_the_one_before_needs(variant: Variant) {
+    let (mut server, mut client) = synced(Server::start().await, variant).await;
     server
         .remove(Kind::Cluster, "old")
         .remove(Kind::Endpoint, "old");
     server.put_requiring(Kind::Route, "http", "bad", &[]);
     server.publish();
-    let routes = client.next(Kind::Route).await;
-    client.nack(&routes).await;
-    client.nothing_more(&mut server).await;
+    let routes = client.next_one(Kind::Route).await;
+    client.nack(&routes, "no such thing").await;
+    client.nothing_more(&mut server, Kind::Secret).await;
 
     server
         .put_requiring(Kind::Route, "http", "good", &[])
         .publish();
-    assert_eq!(client.receive(Kind::Route).await.resources["http"], "good");
-    let clusters = client.receive(Kind::Cluster).await;
+    assert_eq!(
+        client.receive_one(Kind::Route).await.resources["http"],
+        "good"
+    );
+    let clusters = client.receive_one(Kind::Cluster).await;
     assert!(client.drops(&clusters, "old"));
 }
 
-async fn routes_do_not_overtake_endpoints(delta: bool) {
-    let (mut server, mut client) = synced(Server::start().await, delta).await;
-    server.put(Kind::Endpoint, "old", 2).publish();
-    let endpoints = client.next(Kind::Endpoint).await;
-    server.put(Kind::Endpoint, "old", 3);
-    server.put_requiring(Kind::Route, "http", 2, &["old"]);
+/// A cluster that a route table begins to use is as new to its requests as one that has just come.
+async fn routes_do_not_overtake_endpoints(variant: Variant) {
+    let mut server = Server::start().await;
+    server.put_cluster("other");
+    let (mut server, mut client) = synced(server, variant).await;
+    client
+        .ask(Kind::Endpoint, &["old", "other"], &["other"])
+        .await;
+    client.receive_one(Kind::Endpoint).await;
+
+    server.put(Kind::Endpoint, "other", 2).publish();
+    let endpoints = client.next_one(Kind::Endpoint).await;
+    server.put(Kind::Endpoint, "other", 3);
+    server.put_requiring(Kind::Route, "http", 2, &["old", "other"]);
     server.publish();
-    client.nothing_more(&mut server).await;
+    client.nothing_more(&mut server, Kind::Secret).await;
     client.ack(&endpoints).await;
-    let endpoints = client.next(Kind::Endpoint).await;
-    assert_eq!(endpoints.resources["old"], "3");
+    let endpoints = client.next_one(Kind::Endpoint).await;
+    assert_eq!(endpoints.resources["other"], "3");
     // These are on their way, in front.
-    let routes = client.next(Kind::Route).await;
+    let routes = client.next_one(Kind::Route).await;
     assert_eq!(routes.resources["http"], "2");
 }
 
-async fn what_needs_nothing_does_not_wait(delta: bool) {
-    let (mut server, mut client) = synced(Server::start().await, delta).await;
+async fn what_needs_nothing_does_not_wait(variant: Variant) {
+    let (mut server, mut client) = synced(Server::start().await, variant).await;
     server.put(Kind::Endpoint, "old", 2).publish();
-    let endpoints = client.next(Kind::Endpoint).await;
+    let endpoints = client.next_one(Kind::Endpoint).await;
     server.put(Kind::Cluster, "old", 2).publish();
-    let clusters = client.next(Kind::Cluster).await;
+    let clusters = client.next_one(Kind::Cluster).await;
     server
         .put_requiring(Kind::Route, "http", 2, &["old"])
         .publish();
     // Nothing here is acknowledged, and nothing new is needed: both were accepted before.
-    let routes = client.receive(Kind::Route).await;
+    let routes = client.receive_one(Kind::Route).await;
     assert_eq!(routes.resources["http"], "2");
     client.ack(&endpoints).await;
     client.ack(&clusters).await;
 }
 
-async fn a_client_without_routes_is_told_of_removals_at_once(delta: bool) {
+async fn a_client_without_routes_is_told_of_removals_at_once(variant: Variant) {
     let mut server = Server::start().await;
     server.put_cluster("old").put_cluster("kept");
     server.put_requiring(Kind::Route, "http", 1, &["old"]);
     server.publish();
-    let mut client = if delta {
-        Client::Delta(Delta::open(&server, Service::Aggregated))
-    } else {
-        Client::World(Sotw::open(&server, Service::Aggregated))
-    };
+    let mut client = Client::open(&server, Service::Aggregated, variant);
     client.ask(Kind::Cluster, &[], &[]).await;
-    client.receive(Kind::Cluster).await;
+    client.receive_one(Kind::Cluster).await;
     server.remove(Kind::Cluster, "old").publish();
-    let clusters = client.receive(Kind::Cluster).await;
+    let clusters = client.receive_one(Kind::Cluster).await;
     assert!(client.drops(&clusters, "old"));
 }
 

@@ -1,327 +1,293 @@
-//! What becomes of a refused answer: the same content is offered again after a pause that doubles,
-//! other content at once, and nothing is assumed of what the client made of it.
+//! What follows a refusal: the guilty resource is found and set aside, and the rest goes on.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use marathon_envoy::snapshot::Kind;
 use marathon_envoy::xds::Progress;
 use tokio::time::Instant;
 
-use super::client::{Delta, Sotw};
-use super::rows;
-use super::server::{FOR_EVER, Server};
+use super::both::{BOTH, Client, Variant};
+use super::server::Server;
 use super::wire::Service;
+use super::{has_wildcard, rows};
 
 rows! {
-    world_what_is_refused_is_offered_again: clusters, endpoints, listeners, routes, secrets;
-    delta_what_is_refused_is_offered_again: clusters, endpoints, listeners, routes, secrets;
-    world_what_is_taken_back_after_a_refusal_is_sent: clusters, endpoints, listeners, routes, secrets;
-    delta_what_is_taken_back_after_a_refusal_is_sent: clusters, endpoints, listeners, routes, secrets;
-    world_an_error_beside_the_newest_version_is_about_the_answer_before: endpoints, routes, secrets;
-    delta_what_was_beside_a_refused_one_comes_once_that_is_better: clusters, endpoints, listeners, routes, secrets;
-    delta_a_refused_removal_is_offered_again: clusters, endpoints, listeners, secrets;
-    delta_what_comes_back_after_a_refused_removal_is_sent: clusters, endpoints, listeners, secrets;
-    delta_what_is_unsubscribed_is_not_offered_again: clusters, endpoints, listeners, routes, secrets;
+    a_revert_is_sent: clusters, endpoints, listeners, routes, secrets;
+    the_guilty_one_of_several_is_found_and_set_aside: endpoints, routes, secrets;
+    delta_the_guilty_one_of_several_is_found_and_set_aside: clusters, listeners;
+    the_guilty_one_of_a_change_is_found_and_set_aside: clusters, endpoints, listeners, routes, secrets;
+    two_guilty_ones_are_found: clusters, endpoints, listeners, routes, secrets;
+    what_was_accepted_stands_as_long_as_the_refusal: clusters, listeners;
+    the_guilty_one_is_offered_again_after_a_while: clusters, endpoints, listeners, routes;
+    what_is_gone_is_not_offered_again: clusters, endpoints, listeners, routes, secrets;
 }
 
-/// The first pause of servers in these tests, unless they never offer again.
-const PAUSE: Duration = Duration::from_millis(100);
+const WHY: &str = "no such thing";
 
-/// A server that offers what was refused again after [`PAUSE`], then twice that at most.
-async fn offering() -> Server {
-    Server::configured(|_, pacing| {
-        pacing.gate_cap = FOR_EVER;
-        pacing.reoffer_first = PAUSE;
-        pacing.reoffer_limit = PAUSE * 2;
-    })
-    .await
-}
+const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 
-/// The pauses between a refusal and the next offer, of the same content refused four times.
-const PAUSES: [Duration; 4] = [
-    PAUSE,
-    PAUSE.saturating_mul(2),
-    PAUSE.saturating_mul(2),
-    PAUSE.saturating_mul(2),
-];
+/// With five resources halved again and again, nobody has to refuse more often.
+const MOST: usize = 9;
 
-async fn world_what_is_refused_is_offered_again(service: Service, kind: Kind) {
-    let mut server = offering().await.having(&[(kind, &["a"])]);
-    let mut stream = Sotw::open(&server, service);
-    stream.ask(kind, &["a"]).await;
-    let mut answer = stream.next().await;
-    for pause in PAUSES {
-        let refused = Instant::now();
-        stream.nack(&answer, "the port is taken").await;
-        answer = stream.next().await;
-        assert_eq!(answer.resources["a"], "1");
-        assert!(refused.elapsed() >= pause, "{:?}", refused.elapsed());
-    }
-    stream.ack(&answer).await;
-    stream.nothing_more(&mut server, kind).await;
-}
-
-async fn delta_what_is_refused_is_offered_again(service: Service, kind: Kind) {
-    let mut server = offering().await.having(&[(kind, &["a"])]);
-    let mut stream = Delta::open(&server, service);
-    stream.ask(kind, &["a"], &[]).await;
-    let mut answer = stream.next().await;
-    for pause in PAUSES {
-        let refused = Instant::now();
-        stream.nack(&answer, "the port is taken").await;
-        answer = stream.next().await;
-        assert_eq!((answer.names(), answer.gone()), (vec!["a"], vec![]));
-        assert!(refused.elapsed() >= pause, "{:?}", refused.elapsed());
-    }
-    stream.ack(&answer).await;
-    stream.nothing_more(&mut server, kind).await;
-}
-
-/// The good part of a refused answer is there, so what was there before must be sent.
-async fn world_what_is_taken_back_after_a_refusal_is_sent(service: Service, kind: Kind) {
-    let mut server = Server::with(&[(kind, &["a", "b"])]).await;
-    let mut stream = Sotw::open(&server, service);
-    stream.ask(kind, &["a", "b"]).await;
-    stream.receive().await;
-    server.put(kind, "a", 2).put(kind, "b", "bad").publish();
-    let refused = stream.next().await;
-    assert_eq!(refused.names(), ["a", "b"]);
-    stream.nack(&refused, "b is bad").await;
-
-    server.put(kind, "a", 1).put(kind, "b", 1).publish();
-    let answer = stream.receive().await;
-    assert_eq!(answer.names(), ["a", "b"]);
-    assert_eq!(
-        (&*answer.resources["a"], &*answer.resources["b"]),
-        ("1", "1")
-    );
-    stream.nothing_more(&mut server, kind).await;
-}
-
-async fn delta_what_is_taken_back_after_a_refusal_is_sent(service: Service, kind: Kind) {
-    let mut server = Server::with(&[(kind, &["a", "b"])]).await;
-    let mut stream = Delta::open(&server, service);
-    stream.ask(kind, &["a", "b"], &[]).await;
-    stream.receive().await;
-    server.put(kind, "a", 2).put(kind, "b", "bad").publish();
-    let refused = stream.next().await;
-    assert_eq!(refused.names(), ["a", "b"]);
-    stream.nack(&refused, "b is bad").await;
-
-    server.put(kind, "a", 1).put(kind, "b", 1).publish();
-    let answer = stream.receive().await;
-    assert_eq!(answer.names(), ["a", "b"]);
-    assert_eq!(
-        (&*answer.resources["a"], &*answer.resources["b"]),
-        ("1", "1")
-    );
-    stream.nothing_more(&mut server, kind).await;
-}
-
-/// Envoy speaks about two answers at once when it was busy, and the error is of the first.
-async fn world_an_error_beside_the_newest_version_is_about_the_answer_before(
-    service: Service,
-    kind: Kind,
-) {
-    let server = Server::configured(|_, pacing| {
-        pacing.gate_cap = Duration::from_millis(50);
-        pacing.reoffer_first = PAUSE;
-    });
-    let mut server = server.await.having(&[(kind, &["a", "b"])]);
-    let mut stream = Sotw::open(&server, service);
-    stream.ask(kind, &["a", "b"]).await;
-    stream.receive().await;
-    server.put(kind, "a", "bad").publish();
-    assert_eq!(stream.next().await.names(), ["a"]);
-    server.put(kind, "b", 2).publish();
-    let newest = stream.next().await;
-    assert_eq!(newest.names(), ["b"]);
-
-    let mut request = stream.request(kind);
-    request.version_info.clone_from(&newest.version);
-    request.response_nonce.clone_from(&newest.nonce);
-    request.error_detail = Some(envoy_api::google::rpc::Status {
-        message: "a is bad".to_owned(),
-        ..Default::default()
-    });
-    stream.send(request).await;
-    let offered = stream.receive().await;
-    assert_eq!(offered.names(), ["a"]);
-    assert_eq!(offered.resources["a"], "bad");
-    stream.nothing_more(&mut server, kind).await;
-}
-
-async fn delta_what_was_beside_a_refused_one_comes_once_that_is_better(
-    service: Service,
-    kind: Kind,
-) {
-    let mut server = Server::with(&[(kind, &["a", "b"])]).await;
-    let mut stream = Delta::open(&server, service);
-    stream.ask(kind, &["a", "b"], &[]).await;
-    let refused = stream.next().await;
-    assert_eq!(refused.names(), ["a", "b"]);
-    stream.nack(&refused, "a is bad").await;
-
-    // What differs goes alone: what may be bad must not take it down once more.
-    server.put(kind, "a", "good").publish();
-    let answer = stream.receive().await;
-    assert_eq!(answer.names(), ["a"]);
-    assert_eq!(answer.resources["a"], "good");
-    let answer = stream.next().await;
-    assert_eq!(answer.names(), ["b"]);
-    // If it was the bad one it waits again, whatever comes of the other.
-    stream.nack(&answer, "it was b").await;
-    server.put(kind, "a", "better").publish();
-    assert_eq!(stream.receive().await.names(), ["a"]);
-    stream.nothing_more(&mut server, kind).await;
-}
-
-async fn delta_a_refused_removal_is_offered_again(service: Service, kind: Kind) {
-    let mut server = offering().await.having(&[(kind, &["a", "b"])]);
-    let mut stream = Delta::open(&server, service);
-    stream.ask(kind, &["a", "b"], &[]).await;
-    stream.receive().await;
-    server.remove(kind, "a").publish();
-    let mut answer = stream.next().await;
-    for pause in PAUSES {
-        assert_eq!((answer.names(), answer.gone()), (vec![], vec!["a"]));
-        let refused = Instant::now();
-        stream.nack(&answer, "it is in use").await;
-        answer = stream.next().await;
-        assert!(refused.elapsed() >= pause, "{:?}", refused.elapsed());
-    }
-    assert_eq!((answer.names(), answer.gone()), (vec![], vec!["a"]));
-    stream.ack(&answer).await;
-    stream.nothing_more(&mut server, kind).await;
-}
-
-async fn delta_what_comes_back_after_a_refused_removal_is_sent(service: Service, kind: Kind) {
-    let mut server = Server::with(&[(kind, &["a", "b"])]).await;
-    let mut stream = Delta::open(&server, service);
-    stream.ask(kind, &["a", "b"], &[]).await;
-    stream.receive().await;
-    server.remove(kind, "a").publish();
-    let answer = stream.next().await;
-    assert_eq!(answer.gone(), ["a"]);
-    stream.nack(&answer, "it is in use").await;
-
-    server.put(kind, "a", 1).publish();
-    assert_eq!(stream.receive().await.resources["a"], "1");
-    stream.nothing_more(&mut server, kind).await;
-}
-
-async fn delta_what_is_unsubscribed_is_not_offered_again(service: Service, kind: Kind) {
-    let mut server = offering().await.having(&[(kind, &["a"])]);
-    let mut stream = Delta::open(&server, service);
-    stream.ask(kind, &["a"], &[]).await;
-    let answer = stream.next().await;
-    stream.nack(&answer, "a is bad").await;
-    stream.ask(kind, &[], &["a"]).await;
-
-    // This is refused later, so it is offered later.
-    server.put(kind, "b", 1).publish();
-    stream.ask(kind, &["b"], &[]).await;
-    let answer = stream.next().await;
-    assert_eq!(answer.names(), ["b"]);
-    stream.nack(&answer, "b is bad").await;
-    assert_eq!(stream.receive().await.names(), ["b"]);
-    stream.nothing_more(&mut server, kind).await;
-}
-
-/// What left a whole set that was refused may still be there, so the next set is sent even if it
-/// equals the one before the refused one.
-#[tokio::test]
-async fn a_cluster_that_came_in_a_refused_set_is_taken_away_again() {
-    let mut server = Server::with(&[(Kind::Cluster, &["a"])]).await;
-    let mut stream = Sotw::open(&server, Service::Aggregated);
-    stream.ask(Kind::Cluster, &[]).await;
-    let accepted = stream.receive().await;
-    server.put_cluster("b").put(Kind::Cluster, "c", "bad");
-    server.publish();
-    let refused = stream.next().await;
-    assert_eq!(refused.names(), ["a", "b", "c"]);
-    stream.nack(&refused, "c is bad").await;
-
-    server.remove(Kind::Cluster, "b").remove(Kind::Cluster, "c");
-    server.publish();
-    let answer = stream.receive().await;
-    assert_eq!(answer.names(), ["a"]);
-    assert_eq!(answer.version, accepted.version);
-    stream.nothing_more(&mut server, Kind::Cluster).await;
-}
-
-/// The same over delta: what it never accepted it may have all the same.
-#[tokio::test]
-async fn a_cluster_that_came_in_a_refused_answer_is_taken_away_again() {
-    let mut server = Server::with(&[(Kind::Cluster, &["a"])]).await;
-    let mut stream = Delta::open(&server, Service::Aggregated);
-    stream.ask_all(Kind::Cluster).await;
-    stream.receive().await;
-    server.put_cluster("b").put(Kind::Cluster, "c", "bad");
-    server.publish();
-    let refused = stream.next().await;
-    assert_eq!(refused.names(), ["b", "c"]);
-    stream.nack(&refused, "c is bad").await;
-
-    server.remove(Kind::Cluster, "b").remove(Kind::Cluster, "c");
-    server.publish();
-    let answer = stream.receive().await;
-    assert_eq!((answer.names(), answer.gone()), (vec![], vec!["b", "c"]));
-    stream.nothing_more(&mut server, Kind::Cluster).await;
-}
-
-/// Envoy takes a secret that it refused once for accepted when it comes again, and goes on without.
-#[tokio::test]
-async fn a_secret_that_is_accepted_after_its_refusal_counts_as_refused() {
-    for delta in [false, true] {
-        let mut server = offering().await.having(&[(Kind::Secret, &["a"])]);
-        let mut world = Sotw::open(&server, Service::Aggregated);
-        let mut other = Delta::open(&server, Service::Aggregated);
-        if delta {
-            other.ask(Kind::Secret, &["a"], &[]).await;
-            let answer = other.next().await;
-            other.nack(&answer, "no key").await;
-            other.receive().await;
-            other.nothing_more(&mut server, Kind::Secret).await;
-        } else {
-            world.ask(Kind::Secret, &["a"]).await;
-            let answer = world.next().await;
-            world.nack(&answer, "no key").await;
-            world.receive().await;
-            world.nothing_more(&mut server, Kind::Secret).await;
-        }
-        assert_eq!(states(&server), [Progress::Rejected]);
-
-        server.put(Kind::Secret, "a", "good").publish();
-        if delta {
-            assert_eq!(other.receive().await.resources["a"], "good");
-        } else {
-            assert_eq!(world.receive().await.resources["a"], "good");
-        }
-        server.sees(|| states(&server) == [Progress::Synced]).await;
-    }
-}
-
-/// How far the clients are, kind by kind.
-fn states(server: &Server) -> Vec<Progress> {
+/// What operators are shown: the state of the one kind that is asked for, and the error.
+fn shown(server: &Server) -> (Progress, Option<String>) {
     let kinds = server.view().into_iter().flat_map(|proxy| proxy.kinds);
-    kinds.map(|kind| kind.state).collect()
+    let mut kinds: Vec<_> = kinds
+        .filter(|kind| kind.state != Progress::NotSent)
+        .collect();
+    let kind = kinds.pop().expect("a kind that is asked for");
+    assert!(kinds.is_empty(), "more than one kind");
+    let errors = kind
+        .streams
+        .iter()
+        .filter_map(|stream| stream.error.clone());
+    (kind.state, errors.map(|error| error.to_string()).next())
 }
 
-/// One that is refused stays shown while others are accepted.
-#[tokio::test]
-async fn a_refusal_is_shown_until_something_else_is_accepted_in_its_place() {
-    let mut server = Server::with(&[(Kind::Endpoint, &["a", "b"])]).await;
-    let mut stream = Delta::open(&server, Service::Aggregated);
-    stream.ask(Kind::Endpoint, &["a", "b"], &[]).await;
-    stream.receive().await;
-    server.put(Kind::Endpoint, "a", "bad").publish();
-    let answer = stream.next().await;
-    stream.nack(&answer, "a is bad").await;
-    stream.nothing_more(&mut server, Kind::Endpoint).await;
-    assert_eq!(states(&server), [Progress::Rejected]);
+/// Asks for five resources, whole sets where that is possible.
+async fn five(server: &Server, service: Service, kind: Kind, variant: Variant) -> Client {
+    let mut client = Client::open(server, service, variant);
+    let names: &[&str] = if has_wildcard(kind) { &[] } else { &NAMES };
+    client.ask(kind, names, names).await;
+    client
+}
 
-    server.put(Kind::Endpoint, "a", "good").publish();
-    stream.receive().await;
-    server.sees(|| states(&server) == [Progress::Synced]).await;
+/// Has a client judge what it is sent: it refuses every answer whole that brings it one of
+/// `guilty`, until each of those was refused alone and it has accepted `due` without them.
+/// Answers how many answers it refused.
+async fn judge(
+    client: &mut Client,
+    kind: Kind,
+    had: &[&str],
+    due: &[(&str, &str)],
+    guilty: &[&str],
+) -> usize {
+    let of = |names: &[&str]| -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    };
+    let had = of(had);
+    let is_due = |name: &str, content: &str| due.contains(&(name, content));
+    let mut open: BTreeSet<String> = due.iter().map(|(name, _)| (*name).to_owned()).collect();
+    open.retain(|name| !guilty.contains(&&**name));
+    let mut hidden = of(guilty);
+    let mut accepted = BTreeSet::new();
+    let mut refused = 0;
+    while !(open.is_empty() && hidden.is_empty()) {
+        let answer = client.next_one(kind).await;
+        assert_eq!(answer.gone(), [""; 0], "a part removes nothing");
+        if let Client::World(_) = client
+            && has_wildcard(kind)
+        {
+            let names: BTreeSet<_> = answer.resources.keys().cloned().collect();
+            let kept = had.union(&accepted);
+            let lost: Vec<_> = kept.filter(|name| !names.contains(*name)).collect();
+            assert!(lost.is_empty(), "a part leaves out {lost:?}");
+        }
+        let news = answer.resources.iter();
+        let news =
+            news.filter(|(name, content)| is_due(name, content) && !accepted.contains(*name));
+        let news: BTreeSet<String> = news.map(|(name, _)| name.clone()).collect();
+        assert!(!news.is_empty(), "nothing new: {answer:?}");
+        if news.iter().any(|name| guilty.contains(&&**name)) {
+            client.nack(&answer, WHY).await;
+            refused += 1;
+            assert!(refused <= MOST, "{refused} refusals and no end");
+            if news.len() == 1 {
+                let was_hidden = hidden.remove(news.first().unwrap());
+                assert!(was_hidden, "offered again: {news:?}");
+            }
+        } else {
+            client.ack(&answer).await;
+            open.retain(|name| !news.contains(name));
+            accepted.extend(news);
+        }
+    }
+    refused
+}
+
+async fn a_revert_is_sent(service: Service, kind: Kind) {
+    for variant in BOTH {
+        let mut server = Server::with(&[(kind, &["a"])]).await;
+        let mut client = Client::open(&server, service, variant);
+        client.ask(kind, &["a"], &["a"]).await;
+        client.receive_one(kind).await;
+        server.put(kind, "a", 2).publish();
+        let bad = client.next_one(kind).await;
+        client.nack(&bad, WHY).await;
+        let rejected = (Progress::Rejected, Some(WHY.to_owned()));
+        server.sees(|| shown(&server) == rejected).await;
+
+        // Envoy applies the good part of what it refuses, so what it has is not known.
+        server.put(kind, "a", 1).publish();
+        assert_eq!(client.receive_one(kind).await.resources["a"], "1");
+        server
+            .sees(|| shown(&server) == (Progress::Synced, None))
+            .await;
+        client.nothing_more(&mut server, kind).await;
+    }
+}
+
+async fn the_guilty_one_of_several_is_found_and_set_aside(service: Service, kind: Kind) {
+    find_the_guilty_one(service, kind, &BOTH).await;
+}
+
+async fn delta_the_guilty_one_of_several_is_found_and_set_aside(service: Service, kind: Kind) {
+    find_the_guilty_one(service, kind, &[Variant::Delta]).await;
+}
+
+async fn find_the_guilty_one(service: Service, kind: Kind, variants: &[Variant]) {
+    for variant in variants {
+        let mut server = Server::with(&[(kind, &NAMES)]).await;
+        let mut client = five(&server, service, kind, *variant).await;
+        let due = NAMES.map(|name| (name, "1"));
+        let refused = judge(&mut client, kind, &[], &due, &["d"]).await;
+        let most = if kind == Kind::Secret { 1 } else { 4 };
+        assert!(refused <= most, "{refused} refusals to find one of five");
+        let rejected = (Progress::Rejected, Some(WHY.to_owned()));
+        server.sees(|| shown(&server) == rejected).await;
+
+        // It is set aside, whatever else comes.
+        server.put(kind, "a", 2).publish();
+        let other = client.receive_one(kind).await;
+        assert_eq!(other.resources["a"], "2");
+        assert!(!other.resources.contains_key("d"), "{other:?}");
+        assert_eq!(other.gone(), [""; 0]);
+        client.nothing_more(&mut server, kind).await;
+        assert_eq!(shown(&server), rejected);
+
+        // Another content is another thing.
+        server.put(kind, "d", 2).publish();
+        let better = client.receive_one(kind).await;
+        assert_eq!(better.resources["d"], "2");
+        server
+            .sees(|| shown(&server) == (Progress::Synced, None))
+            .await;
+        client.nothing_more(&mut server, kind).await;
+    }
+}
+
+async fn the_guilty_one_of_a_change_is_found_and_set_aside(service: Service, kind: Kind) {
+    for variant in BOTH {
+        let mut server = Server::with(&[(kind, &NAMES)]).await;
+        let mut client = five(&server, service, kind, variant).await;
+        client.receive_all(kind, &NAMES).await;
+        for name in NAMES {
+            server.put(kind, name, 2);
+        }
+        server.publish();
+        let due = NAMES.map(|name| (name, "2"));
+        judge(&mut client, kind, &NAMES, &due, &["a"]).await;
+        let rejected = (Progress::Rejected, Some(WHY.to_owned()));
+        server.sees(|| shown(&server) == rejected).await;
+        client.nothing_more(&mut server, kind).await;
+
+        server.put(kind, "a", 3).publish();
+        assert_eq!(client.receive_one(kind).await.resources["a"], "3");
+        server
+            .sees(|| shown(&server) == (Progress::Synced, None))
+            .await;
+    }
+}
+
+async fn two_guilty_ones_are_found(service: Service, kind: Kind) {
+    for variant in BOTH {
+        let mut server = Server::with(&[(kind, &NAMES)]).await;
+        let mut client = five(&server, service, kind, variant).await;
+        client.receive_all(kind, &NAMES).await;
+        for name in NAMES {
+            server.put(kind, name, 2);
+        }
+        server.publish();
+        let due = NAMES.map(|name| (name, "2"));
+        judge(&mut client, kind, &NAMES, &due, &["b", "e"]).await;
+        client.nothing_more(&mut server, kind).await;
+
+        // One of them is made good; the other one is still refused.
+        server.put(kind, "b", 3).publish();
+        assert_eq!(client.receive_one(kind).await.resources["b"], "3");
+        client.nothing_more(&mut server, kind).await;
+        assert_eq!(shown(&server), (Progress::Rejected, Some(WHY.to_owned())));
+    }
+}
+
+/// To leave a cluster or listener out of a whole set is to delete it.
+async fn what_was_accepted_stands_as_long_as_the_refusal(service: Service, kind: Kind) {
+    let mut server = Server::with(&[(kind, &["a", "b"])]).await;
+    let mut client = Client::open(&server, service, Variant::World);
+    client.ask(kind, &[], &[]).await;
+    client.receive_all(kind, &["a", "b"]).await;
+    server.put(kind, "a", 2).publish();
+    let bad = client.next_one(kind).await;
+    client.nack(&bad, WHY).await;
+    // Longer than the snapshots before the current one are remembered.
+    for round in 2..20 {
+        server.put(kind, "b", round).publish();
+        let answer = client.receive_all(kind, &["a", "b"]).await;
+        assert_eq!(answer.resources["a"], "1");
+        assert_eq!(answer.resources["b"], round.to_string());
+    }
+}
+
+/// A refusal can be about the proxy's place, such as a port that is taken.
+async fn the_guilty_one_is_offered_again_after_a_while(service: Service, kind: Kind) {
+    let (first, limit) = (Duration::from_millis(20), Duration::from_millis(40));
+    for variant in BOTH {
+        let server = Server::configured(|_, pacing| {
+            pacing.reoffer_first = first;
+            pacing.reoffer_limit = limit;
+        })
+        .await;
+        let mut server = server.having(&[(kind, &["a"])]);
+        let mut client = Client::open(&server, service, variant);
+        client.ask(kind, &["a"], &["a"]).await;
+        let mut offer = client.next_one(kind).await;
+        for wait in [first, limit, limit] {
+            let refused_at = Instant::now();
+            client.nack(&offer, WHY).await;
+            let again = client.next_one(kind).await;
+            assert!(refused_at.elapsed() >= wait, "sooner than after {wait:?}");
+            assert_ne!(again.nonce, offer.nonce);
+            assert_eq!(again.resources, offer.resources);
+            assert_eq!(shown(&server), (Progress::Rejected, Some(WHY.to_owned())));
+            offer = again;
+        }
+        client.ack(&offer).await;
+        server
+            .sees(|| shown(&server) == (Progress::Synced, None))
+            .await;
+        client.nothing_more(&mut server, kind).await;
+    }
+}
+
+async fn what_is_gone_is_not_offered_again(service: Service, kind: Kind) {
+    for variant in BOTH {
+        let server = Server::configured(|_, pacing| {
+            pacing.reoffer_first = Duration::from_millis(20);
+        })
+        .await;
+        let mut server = server.having(&[(kind, &["a", "b"])]);
+        let mut client = Client::open(&server, service, variant);
+        client.ask(kind, &["a", "b"], &["a", "b"]).await;
+        client.receive_all(kind, &["a", "b"]).await;
+        server.put(kind, "a", 2).publish();
+        let bad = client.next_one(kind).await;
+        server.remove(kind, "a").publish();
+        client.nack(&bad, WHY).await;
+        // What it has of it, if anything, is taken from it where there is a way to.
+        match (variant, kind) {
+            (Variant::World, Kind::Cluster | Kind::Listener) => {
+                assert_eq!(client.receive_one(kind).await.names(), ["b"]);
+            }
+            (Variant::Delta, Kind::Cluster | Kind::Endpoint | Kind::Listener | Kind::Secret) => {
+                let answer = client.receive_one(kind).await;
+                assert_eq!((answer.names(), answer.gone()), (vec![], vec!["a"]));
+            }
+            (Variant::World, Kind::Endpoint | Kind::Route | Kind::Secret)
+            | (Variant::Delta, Kind::Route) => {}
+        }
+        server.put(kind, "b", 2).publish();
+        let other = client.receive_one(kind).await;
+        assert_eq!((other.names(), &*other.resources["b"]), (vec!["b"], "2"));
+    }
 }

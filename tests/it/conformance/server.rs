@@ -29,7 +29,10 @@ use tokio_util::sync::CancellationToken;
 pub(super) const LIMIT: Duration = Duration::from_secs(20);
 
 /// Longer than any test.
-pub(super) const FOR_EVER: Duration = Duration::from_secs(3_600);
+const NEVER: Duration = Duration::from_secs(3_600);
+
+/// Long enough for a client to be heard before, short enough to be waited for.
+const SOON: Duration = Duration::from_millis(200);
 
 /// A server, and the snapshot that the test changes and publishes step by step.
 pub(super) struct Server {
@@ -45,25 +48,17 @@ pub(super) struct Server {
 
 impl Server {
     /// A server that has published nothing yet, and that waits for its clients for as long as it
-    /// takes. What they refuse it never offers again.
+    /// takes.
     pub(super) async fn start() -> Self {
-        Self::waiting(FOR_EVER).await
+        Self::configured(|_, _| {}).await
     }
 
-    /// One that goes on soon without those who do not accept what they are given.
+    /// One that goes on soon without those who do not accept what their answers require.
     pub(super) async fn impatient() -> Self {
-        Self::waiting(Duration::from_millis(200)).await
+        Self::configured(|_, pacing| pacing.gate_cap = SOON).await
     }
 
-    async fn waiting(gate_cap: Duration) -> Self {
-        Self::configured(|_, pacing| {
-            pacing.gate_cap = gate_cap;
-            pacing.reoffer_first = FOR_EVER;
-        })
-        .await
-    }
-
-    /// One that differs otherwise.
+    /// One that differs otherwise from the one that waits.
     pub(super) async fn configured(
         change: impl FnOnce(&mut xds::Config, &mut xds::Pacing),
     ) -> Self {
@@ -73,10 +68,7 @@ impl Server {
 
     /// One that serves what somebody else publishes.
     pub(super) async fn of(reader: Reader) -> Self {
-        Self::serving(None, reader, |_, pacing| {
-            pacing.gate_cap = FOR_EVER;
-        })
-        .await
+        Self::serving(None, reader, |_, _| {}).await
     }
 
     /// One that has these resources: their kind and name, with the content `1`.
@@ -110,6 +102,15 @@ impl Server {
             ..xds::Config::default()
         };
         let mut limits = xds::Limits::default();
+        // What time alone brings about is left to the tests that are about that.
+        limits.pacing = xds::Pacing {
+            ack_patience: NEVER,
+            gate_cap: NEVER,
+            gate_limit: NEVER,
+            reoffer_first: NEVER,
+            reoffer_limit: NEVER,
+            ..limits.pacing
+        };
         change(&mut config, &mut limits.pacing);
         let proxies = xds::Proxies::new(limits, metrics.clone());
         let shutdown = CancellationToken::new();
@@ -183,6 +184,16 @@ impl Server {
         let publisher = self.publisher.as_mut();
         let publisher = publisher.expect("a server whose snapshot the test makes");
         publisher.publish_compared(self.snapshot.clone());
+    }
+
+    /// Says how a resource is made again that clients have from a former process.
+    pub(super) fn remake_departed(
+        &self,
+        make: impl Fn(Kind, &Name) -> Option<Resource> + Send + Sync + 'static,
+    ) {
+        let publisher = self.publisher.as_ref();
+        let publisher = publisher.expect("a server whose snapshot the test makes");
+        publisher.remake_departed(make);
     }
 
     /// Publishes a resource that nobody has seen, and gives its name.
@@ -331,6 +342,10 @@ pub(super) fn content(kind: Kind, bytes: &[u8]) -> (String, String) {
             };
             match secret.secret.and_then(|secret| secret.specifier) {
                 Some(core::data_source::Specifier::InlineString(content)) => (it.name, content),
+                Some(core::data_source::Specifier::InlineBytes(content)) => {
+                    let content = String::from_utf8(content.to_vec()).unwrap();
+                    (it.name, format!("{content} in bytes"))
+                }
                 other => panic!("a secret that no test made: {other:?}"),
             }
         }

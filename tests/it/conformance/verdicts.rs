@@ -1,8 +1,11 @@
 //! What clients say of what they got: accepted, rejected, or nothing yet.
 
+use std::time::Duration;
+
 use marathon_envoy::snapshot::Kind;
 use marathon_envoy::xds::Progress;
 
+use super::both::{BOTH, Client};
 use super::client::{Delta, Sotw};
 use super::rows;
 use super::server::{Server, encode};
@@ -17,6 +20,7 @@ rows! {
     delta_who_has_not_answered_is_sent_the_newest_afterwards: clusters, endpoints, listeners, routes, secrets;
     delta_what_changed_back_meanwhile_is_not_sent: clusters, endpoints, listeners, routes, secrets;
     what_clients_say_is_shown_to_operators: clusters, endpoints, listeners, routes, secrets;
+    who_says_nothing_for_a_while_is_sent_the_newest_all_the_same: clusters, endpoints, listeners, routes, secrets;
     nonces_are_never_used_twice: clusters, endpoints, listeners, routes, secrets;
 }
 
@@ -103,7 +107,7 @@ async fn delta_who_has_not_answered_is_sent_the_newest_afterwards(service: Servi
     let mut server = Server::with(&[(kind, &["a", "b"])]).await;
     let mut stream = Delta::open(&server, service);
     stream.ask(kind, &["a", "b"], &[]).await;
-    let first = stream.next().await;
+    let first = stream.next_all(kind, &["a", "b"]).await;
     for round in 2..50 {
         server.put(kind, "a", round).publish();
     }
@@ -118,11 +122,43 @@ async fn delta_what_changed_back_meanwhile_is_not_sent(service: Service, kind: K
     let mut server = Server::with(&[(kind, &["a", "b"])]).await;
     let mut stream = Delta::open(&server, service);
     stream.ask(kind, &["a", "b"], &[]).await;
-    let first = stream.next().await;
+    let first = stream.next_all(kind, &["a", "b"]).await;
     server.put(kind, "a", 2).publish();
     server.put(kind, "a", 1).publish();
     stream.ack(&first).await;
     stream.nothing_more(&mut server, kind).await;
+}
+
+/// How long a client is waited for that is not going to say anything.
+const BRIEFLY: Duration = Duration::from_millis(20);
+
+/// Envoy does not speak about clusters that wait for their checks; others must not pay for it.
+async fn who_says_nothing_for_a_while_is_sent_the_newest_all_the_same(
+    service: Service,
+    kind: Kind,
+) {
+    for variant in BOTH {
+        let server = Server::configured(|_, pacing| pacing.ack_patience = BRIEFLY).await;
+        let mut server = server.having(&[(kind, &["a"])]);
+        let mut client = Client::open(&server, service, variant);
+        client.ask(kind, &["a"], &["a"]).await;
+        client.next_one(kind).await;
+        let mut newest = None;
+        for round in 2..20 {
+            server.put(kind, "a", round).publish();
+            let answer = client.next_one(kind).await;
+            assert_eq!(answer.resources["a"], round.to_string());
+            newest = Some(answer);
+        }
+        // To accept the newest is to be done with all.
+        client.ack(&newest.unwrap()).await;
+        let states = || -> Vec<_> {
+            let kinds = server.view().into_iter().flat_map(|proxy| proxy.kinds);
+            kinds.map(|kind| kind.state).collect()
+        };
+        server.sees(|| states() == [Progress::Synced]).await;
+        client.nothing_more(&mut server, kind).await;
+    }
 }
 
 async fn nonces_are_never_used_twice(service: Service, kind: Kind) {
@@ -202,27 +238,55 @@ async fn an_error_beside_the_version_just_sent_is_an_older_one() {
     assert_eq!((routes.kind, routes.names()), (Kind::Route, vec!["http"]));
 }
 
+/// Of the good part of what it refuses, Envoy may have applied all or nothing.
 #[tokio::test]
 async fn a_rejected_answer_does_not_let_go_what_waits_for_it() {
-    let mut server = Server::start().await;
-    server.put_cluster("web");
-    server.put_requiring(Kind::Route, "http", 1, &["web"]);
-    server.publish();
-    let mut stream = Sotw::open(&server, Service::Aggregated);
-    stream.ask(Kind::Cluster, &[]).await;
-    let clusters = stream.next().await;
-    stream.ask(Kind::Endpoint, &["web"]).await;
-    stream.receive().await;
-    stream.ask(Kind::Route, &["http"]).await;
-    stream.nack(&clusters, "no such thing").await;
-    stream.nothing_more(&mut server, Kind::Secret).await;
+    for variant in BOTH {
+        let mut server = Server::start().await;
+        server.put_cluster("bad").put_cluster("web");
+        server.put_requiring(Kind::Route, "http", 1, &["web"]);
+        server.publish();
+        let mut client = Client::open(&server, Service::Aggregated, variant);
+        client.ask(Kind::Cluster, &[], &[]).await;
+        let clusters = client.next_one(Kind::Cluster).await;
+        assert_eq!(clusters.names(), ["bad", "web"]);
+        client
+            .ask(Kind::Endpoint, &["bad", "web"], &["bad", "web"])
+            .await;
+        client.next_one(Kind::Endpoint).await;
+        client.ask(Kind::Route, &["http"], &["http"]).await;
+        client.nack(&clusters, "no such thing").await;
+        let bad = client.next_one(Kind::Cluster).await;
+        assert_eq!(bad.names(), ["bad"]);
+        client.nothing_more(&mut server, Kind::Secret).await;
+        client.nack(&bad, "no such thing").await;
+        let web = client.next_one(Kind::Cluster).await;
+        assert_eq!(web.names(), ["web"]);
+    }
+}
 
-    server.put(Kind::Cluster, "web", 2).publish();
-    let clusters = stream.receive().await;
-    assert_eq!(
-        (clusters.kind, &*clusters.resources["web"]),
-        (Kind::Cluster, "2")
-    );
+/// Its other clusters are as good as before, and this one will not come.
+#[tokio::test]
+async fn what_is_refused_alone_is_not_waited_for() {
+    for variant in BOTH {
+        let mut server = Server::start().await;
+        server.put_cluster("web");
+        server.put_requiring(Kind::Route, "http", 1, &["web"]);
+        server.publish();
+        let mut client = Client::open(&server, Service::Aggregated, variant);
+        client.ask(Kind::Cluster, &[], &[]).await;
+        let clusters = client.next_one(Kind::Cluster).await;
+        client.ask(Kind::Route, &["http"], &["http"]).await;
+        client.nothing_more(&mut server, Kind::Secret).await;
+        client.nack(&clusters, "no such thing").await;
+        let routes = client.receive_one(Kind::Route).await;
+        assert_eq!(routes.names(), ["http"]);
+
+        server.put(Kind::Cluster, "web", 2).publish();
+        let clusters = client.receive_one(Kind::Cluster).await;
+        assert_eq!(clusters.resources["web"], "2");
+        client.nothing_more(&mut server, Kind::Secret).await;
+    }
 }
 
 #[tokio::test]

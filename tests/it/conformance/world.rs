@@ -71,7 +71,7 @@ async fn a_subset_brings_the_subset(service: Service, kind: Kind) {
     let mut server = Server::with(&[(kind, &["a", "b", "c", "d"])]).await;
     let mut stream = Sotw::open(&server, service);
     stream.ask(kind, &["b", "d"]).await;
-    assert_eq!(stream.receive().await.names(), ["b", "d"]);
+    stream.receive_all(kind, &["b", "d"]).await;
     stream.nothing_more(&mut server, kind).await;
 }
 
@@ -93,8 +93,7 @@ async fn an_update_in_a_subset_brings_what_changed(service: Service, kind: Kind)
     let mut server = Server::with(&[(kind, &["a", "b", "c"])]).await;
     let mut stream = Sotw::open(&server, service);
     stream.ask(kind, &["a", "b"]).await;
-    let first = stream.receive().await;
-    assert_eq!(first.names(), ["a", "b"]);
+    let first = stream.receive_all(kind, &["a", "b"]).await;
 
     server.put(kind, "b", 2).put(kind, "c", 2).publish();
     let second = stream.receive().await;
@@ -136,7 +135,7 @@ async fn a_subset_that_shrinks_brings_only_what_is_left(service: Service, kind: 
     let mut server = Server::with(&[(kind, &["a", "b", "c"])]).await;
     let mut stream = Sotw::open(&server, service);
     stream.ask(kind, &["a", "b", "c"]).await;
-    stream.receive().await;
+    stream.receive_all(kind, &["a", "b", "c"]).await;
 
     stream.ask(kind, &["b"]).await;
     stream.nothing_more(&mut server, kind).await;
@@ -161,7 +160,7 @@ async fn nothing_after(service: Service, kind: Kind, names: &[&str]) {
     let mut server = Server::with(&[(kind, &["a", "b"])]).await;
     let mut stream = Sotw::open(&server, service);
     stream.ask(kind, &["a", "b"]).await;
-    stream.receive().await;
+    stream.receive_all(kind, &["a", "b"]).await;
 
     stream.ask(kind, names).await;
     stream.nothing_more(&mut server, kind).await;

@@ -1,0 +1,109 @@
+//! A client of either variant, for what both of them may rely on alike.
+
+use marathon_envoy::snapshot::Kind;
+
+use super::answer::{Answer, answers};
+use super::client::{Delta, Sotw};
+use super::server::Server;
+use super::wire::Service;
+
+/// The variants of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Variant {
+    /// State of the world.
+    World,
+    Delta,
+}
+
+/// Each variant.
+pub(super) const BOTH: [Variant; 2] = [Variant::World, Variant::Delta];
+
+/// A client of either variant, with a connection of its own.
+pub(super) enum Client {
+    World(Sotw),
+    Delta(Delta),
+}
+
+impl Client {
+    pub(super) fn open(server: &Server, service: Service, variant: Variant) -> Self {
+        match variant {
+            Variant::World => Self::World(Sotw::open(server, service)),
+            Variant::Delta => Self::Delta(Delta::open(server, service)),
+        }
+    }
+
+    /// Asks for `names` from now on, of which `new` were not asked for yet; for all there is if
+    /// there are none.
+    pub(super) async fn ask(&mut self, kind: Kind, names: &[&str], new: &[&str]) {
+        match self {
+            Self::World(stream) => stream.ask(kind, names).await,
+            Self::Delta(stream) if names.is_empty() => stream.ask_all(kind).await,
+            Self::Delta(stream) => stream.ask(kind, new, &[]).await,
+        }
+    }
+
+    /// The next answer, which stays unanswered.
+    pub(super) async fn next(&mut self) -> Answer {
+        match self {
+            Self::World(stream) => stream.next().await,
+            Self::Delta(stream) => stream.next().await,
+        }
+    }
+
+    /// The next answer, which is of this kind and stays unanswered.
+    pub(super) async fn next_one(&mut self, kind: Kind) -> Answer {
+        let answer = self.next().await;
+        assert_eq!(answer.kind, kind, "{answer:?}");
+        answer
+    }
+
+    /// The next answer, which is of this kind, accepted.
+    pub(super) async fn receive_one(&mut self, kind: Kind) -> Answer {
+        let answer = self.next_one(kind).await;
+        self.ack(&answer).await;
+        answer
+    }
+
+    /// The answers that bring these resources: one, but of secrets one for each; accepted.
+    pub(super) async fn receive_all(&mut self, kind: Kind, names: &[&str]) -> Answer {
+        let mut whole = self.receive_one(kind).await;
+        for _ in 1..answers(kind, names.len()) {
+            whole = whole.and(self.receive_one(kind).await);
+        }
+        assert_eq!(whole.names(), names);
+        whole
+    }
+
+    /// Accepts an answer.
+    pub(super) async fn ack(&mut self, answer: &Answer) {
+        match self {
+            Self::World(stream) => stream.ack(answer).await,
+            Self::Delta(stream) => stream.ack(answer).await,
+        }
+    }
+
+    /// Rejects an answer.
+    pub(super) async fn nack(&mut self, answer: &Answer, why: &str) {
+        match self {
+            Self::World(stream) => stream.nack(answer, why).await,
+            Self::Delta(stream) => stream.nack(answer, why).await,
+        }
+    }
+
+    /// Sees that nothing of any kind is on its way, by provoking something of this kind, which
+    /// must wait for nothing.
+    pub(super) async fn nothing_more(&mut self, server: &mut Server, kind: Kind) {
+        match self {
+            Self::World(stream) => stream.nothing_more(server, kind).await,
+            Self::Delta(stream) => stream.nothing_more(server, kind).await,
+        }
+    }
+
+    /// Whether an answer says of something that this client has that it is gone.
+    pub(super) fn drops(&self, answer: &Answer, name: &str) -> bool {
+        match self {
+            Self::World(_) => !answer.resources.contains_key(name),
+            Self::Delta(_) => answer.removed.contains(name),
+        }
+    }
+}
