@@ -26,12 +26,7 @@ const ROOTS: &[&str] = &[
     "envoy/extensions/retry/host/previous_hosts/v3/previous_hosts.proto",
     "envoy/extensions/transport_sockets/tls/v3/tls.proto",
     "envoy/extensions/upstreams/http/v3/http_protocol_options.proto",
-    "envoy/service/cluster/v3/cds.proto",
-    "envoy/service/discovery/v3/ads.proto",
-    "envoy/service/endpoint/v3/eds.proto",
-    "envoy/service/listener/v3/lds.proto",
-    "envoy/service/route/v3/rds.proto",
-    "envoy/service/secret/v3/sds.proto",
+    "envoy/service/discovery/v3/discovery.proto",
 ];
 
 /// The folders inside the crate's `proto` folder that imports are resolved against.
@@ -63,18 +58,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Ordered maps make equal content equal bytes; `Bytes` lets decoded parts share one buffer.
     // Comments are left out: Envoy's documentation is not rustdoc, and its code blocks would be
     // compiled as tests.
-    let mut prost = tonic_prost_build::Config::new();
+    let mut prost = prost_build::Config::new();
     prost
         .btree_map(["."])
         .bytes(["."])
         .enable_type_names()
         .type_name_domain(["."], "type.googleapis.com")
-        .disable_comments(["."]);
-    tonic_prost_build::configure()
-        .build_client(false)
-        .build_transport(false)
+        .disable_comments(["."])
         .include_file("envoy.rs")
-        .compile_fds_with_config(descriptors, prost)?;
+        .compile_fds(descriptors)?;
     println!("cargo::rerun-if-changed=build.rs");
     Ok(())
 }

@@ -1,5 +1,4 @@
-//! Envoy's v3 API: its types and the servers of its discovery services, generated at build time,
-//! and the types' proto3 JSON form.
+//! Envoy's v3 API: its types, generated at build time, and their proto3 JSON form.
 //!
 //! The types come from the `.proto` files inside the `envoy-types` crate, compiled by `build.rs`
 //! with ordered maps, so that equal content encodes to equal bytes. Paths follow the packages:
