@@ -1,5 +1,7 @@
 //! What a state becomes, and that the way to it leaves no trace.
 
+mod forms;
+
 use envoy_api::envoy::config::cluster::v3::Cluster;
 use envoy_api::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use envoy_api::envoy::config::listener::v3::Listener;
