@@ -3,7 +3,7 @@
 use envoy_api::envoy::config::endpoint::v3 as api;
 use envoy_api::prost::Message as _;
 
-use super::{Config, source, v2};
+use super::{Config, origin, source, v2};
 use crate::intent::PortIntent;
 use crate::snapshot::{Name, Resource};
 
@@ -33,7 +33,9 @@ pub(super) fn resource(config: &Config, name: Name, port: &PortIntent) -> Resour
         endpoints: locality.into_iter().collect(),
         ..api::ClusterLoadAssignment::default()
     };
+    let origin = origin::port(&name);
     let resource = Resource::fixed(name.clone(), assignment.encode_to_vec().into());
+    let resource = resource.made_from(origin);
     if config.v2 {
         resource.with_v2(v2::assignment(name, port.addresses.clone()))
     } else {

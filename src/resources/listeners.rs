@@ -23,7 +23,7 @@ use super::conflicts::Chains;
 use super::routes::Table;
 use super::source::{config_source, duration, listen_address, plain};
 use super::virtual_host::SILENCE_LIMIT;
-use super::{Config, EscapedSlashes, Underscores, v2};
+use super::{Config, EscapedSlashes, Underscores, origin, v2};
 use crate::snapshot::{Encode, Flavour, Kind, Resource};
 
 /// HAProxy's `timeout http-request` in marathon-lb's default configuration: how long the head of
@@ -38,7 +38,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 pub(super) fn http(config: &Arc<Config>) -> Resource {
     let writer = Plain(config.clone());
     let settings = config.transport_settings();
-    let resource = Resource::flavoured(Table::Http.name().into(), settings, writer);
+    let resource = Resource::flavoured(Table::Http.name().into(), settings, writer)
+        .made_from(origin::listener(Table::Http));
     if config.v2 {
         resource.with_v2(v2::http(config))
     } else {
@@ -58,6 +59,7 @@ pub(super) fn https(config: &Arc<Config>, chains: &Chains) -> Option<Resource> {
             config.transport_settings(),
             writer,
         )
+        .made_from(origin::listener(Table::Https))
     })
 }
 

@@ -5,6 +5,7 @@ mod clusters;
 mod conflicts;
 mod endpoints;
 mod listeners;
+mod origin;
 mod routes;
 mod secrets;
 mod source;
@@ -347,7 +348,8 @@ impl Projection {
             self.remove(Kind::Secret, &name, step);
         }
         for certificate in state.certificates() {
-            self.put(Kind::Secret, secrets::resource(certificate), step);
+            let source = state.certificate_source(&certificate.name);
+            self.put(Kind::Secret, secrets::resource(certificate, source), step);
         }
         let default = self.config.default_certificate.as_deref();
         let (chains, problems) = settle_names(state.certificates(), default);
@@ -398,6 +400,7 @@ impl Projection {
         let equal = known.is_some_and(|known| {
             known.version() == resource.version()
                 && known.requires() == resource.requires()
+                && known.head().origin() == resource.head().origin()
                 && !v2::differ_beyond(known, &resource)
         });
         if !equal {

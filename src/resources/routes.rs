@@ -11,10 +11,10 @@ use envoy_api::prost::Message as _;
 
 use super::challenges::Challenges;
 use super::conflicts::{Claim, redirect_uncovered, redirect_without_https, settle_host};
-use super::virtual_host::{Piece, Route, http_routes, piece, to_cluster, to_solver};
-use super::{Config, v2};
+use super::virtual_host::{Piece, Route, piece, redirecting, to_cluster, to_solver};
+use super::{Config, origin, v2};
 use crate::intent::{AcmePort, PathPrefix, Routing};
-use crate::snapshot::{Kind, Name, Resource};
+use crate::snapshot::{Kind, Name, Origin, Resource};
 use crate::state::app::AppId;
 use crate::state::problem::Problem;
 
@@ -50,6 +50,8 @@ pub(super) struct Routes {
     server_names: Option<BTreeSet<String>>,
     challenges: Challenges,
     hosts: BTreeMap<String, Host>,
+    /// The virtual host of any host, while nobody claims it.
+    nobody: Piece,
     /// The ports that are redirected, with their hosts.
     redirecting: BTreeMap<(AppId, usize), Vec<String>>,
     /// The clusters that the v2 API calls otherwise.
@@ -65,8 +67,10 @@ struct Host {
     claims: Vec<Claim>,
     /// The claims that won, for the v2 API; none when nobody speaks it.
     winners: Arc<[Claim]>,
-    http: Piece,
-    https: Piece,
+    /// On both listeners, but for redirects; none before it was first settled.
+    direct: Option<Piece>,
+    /// On the plain listener, if it redirects.
+    redirecting: Option<Piece>,
     problems: Vec<Problem>,
 }
 
@@ -88,6 +92,7 @@ impl Routes {
             server_names: None,
             challenges: Challenges::new(acme),
             hosts: BTreeMap::new(),
+            nobody: piece(ANY_HOST, Vec::new(), &origin::apps(std::iter::empty())),
             redirecting: BTreeMap::new(),
             v2_names: v2::Distinct::default(),
             renamed: false,
@@ -210,15 +215,21 @@ impl Routes {
             let in_part = v2::redirect_in_part(name, &winners, &self.label_prefix);
             problems.extend(in_part);
         }
+        let solver = challenge.and(self.challenges.app());
+        let origin = origin::apps(winners.iter().map(|claim| &claim.app).chain(solver));
         let challenge: Vec<Route> = challenge.map(to_solver).into_iter().collect();
-        let port = self.config.https_listen.port();
-        let redirect = self.server_names.as_ref().map(|_| port);
-        let http = [challenge.clone(), http_routes(&winners, redirect)].concat();
-        let https = challenge.into_iter().chain(winners.iter().map(to_cluster));
-        let (mut http, https) = (piece(name, http), piece(name, https.collect()));
-        if self.config.v2 {
+        let redirects =
+            self.server_names.is_some() && winners.iter().any(|claim| claim.redirect_to_https);
+        let mut redirecting = redirects.then(|| {
+            let port = self.config.https_listen.port();
+            let routes = [challenge.clone(), redirecting(&winners, port)].concat();
+            piece(name, routes, &origin)
+        });
+        let direct = challenge.into_iter().chain(winners.iter().map(to_cluster));
+        let direct = piece(name, direct.collect(), &origin);
+        if let Some(redirecting) = redirecting.as_mut().filter(|_| self.config.v2) {
             // Routes that v2 redirects lead somewhere all the same.
-            http.clusters.clone_from(&https.clusters);
+            redirecting.clusters.clone_from(&direct.clusters);
         }
 
         let host = self.hosts.entry(name.to_owned()).or_default();
@@ -226,9 +237,10 @@ impl Routes {
         if self.config.v2 {
             host.winners = winners.into();
         }
-        let differs = host.http != http || host.https != https;
-        host.http = http;
-        host.https = https;
+        let direct = Some(direct);
+        let differs = host.direct != direct || host.redirecting != redirecting;
+        host.direct = direct;
+        host.redirecting = redirecting;
         differs
     }
 
@@ -261,28 +273,31 @@ impl Routes {
             ignore_port_in_host_matching: true,
             ..api::RouteConfiguration::default()
         };
-        let nobody = piece(ANY_HOST, Vec::new());
-        let any_host = match self.hosts.get(ANY_HOST) {
-            Some(host) => host.piece(table),
-            None => &nobody,
-        };
+        let any_host = self.hosts.get(ANY_HOST);
+        let any_host = any_host.and_then(|host| host.piece(table));
+        let any_host = any_host.unwrap_or(&self.nobody);
         let named = self.hosts.iter().filter(|(name, _)| *name != ANY_HOST);
-        let pieces = named.map(|(_, host)| host.piece(table)).chain([any_host]);
+        let named = named.filter_map(|(_, host)| host.piece(table));
+        let pieces = named.chain([any_host]);
 
         // Encoded messages that are put one behind the other are one message (protobuf's encoding
         // guide, "Last One Wins": repeated fields are concatenated). In the order of the field
         // numbers it is what the encoder would have written.
         let mut bytes = head.encode_to_vec();
         let mut clusters = BTreeSet::new();
+        let mut parts = Vec::with_capacity(self.hosts.len() + 1);
         for piece in pieces {
             bytes.extend_from_slice(&piece.bytes);
             clusters.extend(piece.clusters.iter().cloned());
+            parts.push(piece.part.clone());
         }
+        parts.sort_unstable_by(|one, other| one.name.cmp(&other.name));
         bytes.extend_from_slice(&tail.encode_to_vec());
         let required = clusters
             .into_iter()
             .flat_map(|name| [(Kind::Cluster, name.clone()), (Kind::Endpoint, name)]);
         let resource = Resource::fixed(table.name().into(), bytes.into());
+        let resource = resource.made_from(Origin::Parts(parts.into()));
         let resource = resource.requiring(required.collect());
         if !self.config.v2 {
             return resource;
@@ -313,10 +328,10 @@ impl Routes {
 }
 
 impl Host {
-    fn piece(&self, table: Table) -> &Piece {
+    fn piece(&self, table: Table) -> Option<&Piece> {
         match table {
-            Table::Http => &self.http,
-            Table::Https => &self.https,
+            Table::Http => self.redirecting.as_ref().or(self.direct.as_ref()),
+            Table::Https => self.direct.as_ref(),
         }
     }
 }

@@ -828,9 +828,10 @@ fn content(projection: &Projection) -> (Vec<String>, Vec<Problem>, AppCounts) {
         for (name, resource) in projection.snapshot().resources(kind) {
             let encoded = resource.encoded(Flavour::Rest);
             let requires = resource.requires();
+            let origin = resource.head().origin();
             assert_eq!(name, resource.name());
             lines.push(format!(
-                "{kind} {name} {} {:?} {requires:?}",
+                "{kind} {name} {} {:?} {requires:?} {origin:?}",
                 encoded.version(),
                 encoded.bytes()
             ));

@@ -4,6 +4,27 @@ use envoy_api::envoy::config::core::v3::data_source::Specifier;
 use envoy_api::envoy::extensions::transport_sockets::tls::v3::{TlsCertificate, secret::Type};
 
 use super::*;
+use crate::snapshot::{Origin, Part};
+
+fn route_table(projection: &Projection, table: Table) -> &Arc<Resource> {
+    let snapshot = projection.snapshot();
+    snapshot.resource(Kind::Route, table.name()).unwrap()
+}
+
+fn parts(resource: &Resource) -> Vec<(String, String)> {
+    let Origin::Parts(parts) = resource.head().origin() else {
+        panic!("a table is made of parts");
+    };
+    let shown = |part: &Part| (part.name.to_string(), part.origin.to_string());
+    parts.iter().map(shown).collect()
+}
+
+fn versions(resource: &Resource) -> Vec<Version> {
+    let Origin::Parts(parts) = resource.head().origin() else {
+        panic!("a table is made of parts");
+    };
+    parts.iter().map(|part| part.version).collect()
+}
 
 #[test]
 fn a_secret_in_its_other_encoding_is_another_message_with_the_same_chain_and_key() {
@@ -31,4 +52,91 @@ fn a_secret_in_its_other_encoding_is_another_message_with_the_same_chain_and_key
         assert_eq!(*bytes, Specifier::InlineBytes(expected.into()));
     }
     assert_eq!(resource.version(), Version::of_bytes(usual));
+}
+
+#[test]
+fn a_resource_says_what_it_was_made_from() {
+    let apps = vec![labelled("/shop/web", &[("HAPROXY_0_VHOST", "a.test")])];
+    let from_vault = Event::CertificatesRead {
+        source: Source::Vault,
+        certificates: vec![
+            certificate("one", &["a.test"], 1),
+            certificate("two", &["b.test"], 1),
+        ],
+        problems: Vec::new(),
+    };
+    let state = reduce(known(apps), from_vault).0;
+    let state = with_certificates(state, vec![certificate("one", &["a.test"], 1)]);
+    let mut projection = full(&state);
+    let origin = |projection: &Projection, kind, name: &str| {
+        let resource = projection.snapshot().resource(kind, name).unwrap();
+        let Origin::One(origin) = resource.head().origin() else {
+            panic!("{kind} {name}");
+        };
+        origin.to_string()
+    };
+    let expected = [
+        (Kind::Cluster, "/shop/web_0", "app /shop/web port 0"),
+        (Kind::Endpoint, "/shop/web_0", "app /shop/web port 0"),
+        (
+            Kind::Listener,
+            "http",
+            "settings HTTP_LISTEN_ADDR and HTTP_LISTEN_PORT",
+        ),
+        (
+            Kind::Listener,
+            "https",
+            "settings HTTPS_LISTEN_ADDR and HTTPS_LISTEN_PORT, certificates",
+        ),
+        (
+            Kind::Secret,
+            "one",
+            "certificate one (from the certificates folder)",
+        ),
+        (Kind::Secret, "two", "certificate two (from Vault)"),
+    ];
+    for (kind, name, expected) in expected {
+        assert_eq!(origin(&projection, kind, name), expected);
+    }
+
+    projection.project(&with_certificates(state, Vec::new()));
+    assert_eq!(
+        origin(&projection, Kind::Secret, "one"),
+        "certificate one (from Vault)"
+    );
+}
+
+#[test]
+fn a_table_says_of_each_virtual_host_which_apps_it_was_made_from() {
+    let two = labelled(
+        "/b",
+        &[("HAPROXY_0_VHOST", "a.test"), ("HAPROXY_0_PATH", "/b")],
+    );
+    let lost = labelled("/c", &[("HAPROXY_0_VHOST", "a.test")]);
+    let asking = labelled("/a", &[("HAPROXY_0_VHOST", "a.test,*.test")]);
+    let challenged = labelled("/d", &[("MARATHON_ACME_0_DOMAIN", "x.test")]);
+    let before = known(vec![asking, two.clone(), lost, challenged, acme()]);
+    let mut projection = full(&before);
+    let expected = [
+        ("*", "no app"),
+        ("*.test", "/a"),
+        ("a.test", "/a, /b"),
+        ("x.test", "/a, /g/a"),
+    ];
+    let expected = expected.map(|(host, apps)| (host.to_owned(), apps.to_owned()));
+    for table in Table::ALL {
+        assert_eq!(parts(route_table(&projection, table)), expected);
+    }
+
+    let versions_before = versions(route_table(&projection, Table::Http));
+    let moved = labelled(
+        "/b",
+        &[("HAPROXY_0_VHOST", "a.test"), ("HAPROXY_0_PATH", "/c")],
+    );
+    let after = reduce(before, Event::AppChanged(listed(moved, Vec::new()))).0;
+    projection.project(&after);
+    let versions_after = versions(route_table(&projection, Table::Http));
+    let differ = versions_before.iter().zip(&versions_after);
+    let differ: Vec<bool> = differ.map(|(before, after)| before != after).collect();
+    assert_eq!(differ, [false, false, true, false]);
 }

@@ -242,6 +242,8 @@ pub(super) const ROOMS: [Room; 21] = [
             "snapshot::Flavour",
             "snapshot::Kind",
             "snapshot::Name",
+            "snapshot::Origin",
+            "snapshot::Part",
             "snapshot::Resource",
             "snapshot::Snapshot",
             "snapshot::V2",
