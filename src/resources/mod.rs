@@ -373,8 +373,14 @@ impl Projection {
     }
 
     fn write_tables(&mut self, step: &mut Step) {
-        for table in Table::ALL {
-            self.put(Kind::Route, self.routes.table(table), step);
+        let [http, https] = self.routes.tables();
+        self.put(Kind::Route, https, step);
+        let https_differs = step.resources.of(Kind::Route).contains(Table::Https.name());
+        if https_differs && http.needs_for_this_form().is_some() {
+            // Equal as it may be, its second form is not.
+            self.insert(Kind::Route, http, step);
+        } else {
+            self.put(Kind::Route, http, step);
         }
     }
 

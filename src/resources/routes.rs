@@ -14,7 +14,7 @@ use super::conflicts::{Claim, redirect_uncovered, redirect_without_https, settle
 use super::virtual_host::{Piece, Route, piece, redirecting, to_cluster, to_solver};
 use super::{Config, origin, v2};
 use crate::intent::{AcmePort, PathPrefix, Routing};
-use crate::snapshot::{Kind, Name, Origin, Resource};
+use crate::snapshot::{Flavour, Kind, Name, Origin, Resource};
 use crate::state::app::AppId;
 use crate::state::problem::Problem;
 
@@ -31,6 +31,7 @@ pub(super) enum Table {
 }
 
 impl Table {
+    #[cfg(test)]
     pub(super) const ALL: [Self; 2] = [Self::Http, Self::Https];
 
     /// Its name, which is that of its listener too.
@@ -261,12 +262,33 @@ impl Routes {
             })
     }
 
-    /// A whole table.
-    pub(super) fn table(&self, table: Table) -> Resource {
-        let head = api::RouteConfiguration {
-            name: table.name().to_owned(),
-            ..api::RouteConfiguration::default()
+    /// The tables `http` and `https`. The first has a second form without redirects, if it has any,
+    /// for clients that do not have the listener that they lead to.
+    pub(super) fn tables(&self) -> [Resource; 2] {
+        let https = self.table(Table::Https);
+        // Without redirects the other table is the same under its name.
+        let bytes = https.encoded(Flavour::Ads).bytes();
+        let unnamed = bytes.slice(table_head(Table::Https).len()..);
+        let known = https.head().clone();
+        let without_redirects = move || {
+            let bytes = [&table_head(Table::Http), &*unnamed].concat();
+            Resource::fixed(Table::Http.name().into(), bytes.into())
+                .requiring(known.requires().to_vec())
+                .made_from(known.origin().clone())
         };
+        let listener = (Kind::Listener, Table::Https.name().into());
+        let redirects = self.hosts.values().any(|host| host.redirecting.is_some());
+        let http = match redirects {
+            true => self
+                .table(Table::Http)
+                .with_substitute(listener, without_redirects),
+            false if self.config.v2 => self.table(Table::Http),
+            false => without_redirects(),
+        };
+        [http, https]
+    }
+
+    fn table(&self, table: Table) -> Resource {
         let tail = api::RouteConfiguration {
             // The clusters go out first; a table that names one that is gone is not refused whole.
             validate_clusters: Some(false),
@@ -283,7 +305,7 @@ impl Routes {
         // Encoded messages that are put one behind the other are one message (protobuf's encoding
         // guide, "Last One Wins": repeated fields are concatenated). In the order of the field
         // numbers it is what the encoder would have written.
-        let mut bytes = head.encode_to_vec();
+        let mut bytes = table_head(table);
         let mut clusters = BTreeSet::new();
         let mut parts = Vec::with_capacity(self.hosts.len() + 1);
         for piece in pieces {
@@ -334,6 +356,15 @@ impl Host {
             Table::Https => self.direct.as_ref(),
         }
     }
+}
+
+/// A table with nothing but its name. It comes first when a table is put together.
+fn table_head(table: Table) -> Vec<u8> {
+    let named = api::RouteConfiguration {
+        name: table.name().to_owned(),
+        ..api::RouteConfiguration::default()
+    };
+    named.encode_to_vec()
 }
 
 /// Whether a chain of the https listener takes this host: by its name, or by a wildcard for any

@@ -835,6 +835,11 @@ fn content(projection: &Projection) -> (Vec<String>, Vec<Problem>, AppCounts) {
                 encoded.version(),
                 encoded.bytes()
             ));
+            if let Some(substitute) = resource.substitute() {
+                let bytes = substitute.encoded(Flavour::Rest).bytes();
+                let (requires, origin) = (substitute.requires(), substitute.head().origin());
+                lines.push(format!("instead: {bytes:?} {requires:?} {origin:?}"));
+            }
         }
     }
     (lines, projection.problems().to_vec(), projection.apps())
@@ -847,7 +852,10 @@ fn check_references(projection: &Projection) {
     for kind in Kind::ALL {
         for resource in snapshot.resources(kind).values() {
             assert!(!resource.name().is_empty());
-            for (kind, name) in resource.requires() {
+            let substitute = resource
+                .substitute()
+                .map_or(&[][..], |other| other.requires());
+            for (kind, name) in resource.requires().iter().chain(substitute) {
                 assert!(held(*kind, name), "{kind} {name}");
             }
         }

@@ -6,9 +6,18 @@ use envoy_api::envoy::extensions::transport_sockets::tls::v3::{TlsCertificate, s
 use super::*;
 use crate::snapshot::{Origin, Part};
 
+fn secure(id: &str, pairs: &[(&str, &str)]) -> App {
+    let redirect = [("HAPROXY_0_REDIRECT_TO_HTTPS", "true")];
+    labelled(id, &[pairs, &redirect].concat())
+}
+
 fn route_table(projection: &Projection, table: Table) -> &Arc<Resource> {
     let snapshot = projection.snapshot();
     snapshot.resource(Kind::Route, table.name()).unwrap()
+}
+
+fn table_of(resource: &Resource) -> RouteConfiguration {
+    RouteConfiguration::decode(resource.encoded(Flavour::Ads).bytes().clone()).unwrap()
 }
 
 fn parts(resource: &Resource) -> Vec<(String, String)> {
@@ -139,4 +148,84 @@ fn a_table_says_of_each_virtual_host_which_apps_it_was_made_from() {
     let differ = versions_before.iter().zip(&versions_after);
     let differ: Vec<bool> = differ.map(|(before, after)| before != after).collect();
     assert_eq!(differ, [false, false, true, false]);
+}
+
+#[test]
+fn a_table_with_redirects_has_a_second_form_without_them() {
+    let apps = vec![
+        secure("/a", &[("HAPROXY_0_VHOST", "a.test")]),
+        labelled("/b", &[("HAPROXY_0_VHOST", "b.test")]),
+    ];
+    let plain = known(apps);
+    let mut projection = full(&plain);
+    for table in Table::ALL {
+        let resource = route_table(&projection, table);
+        assert!(resource.needs_for_this_form().is_none(), "no redirects yet");
+    }
+    let without = table_of(route_table(&projection, Table::Http));
+
+    let secured = with_certificates(plain.clone(), vec![certificate("one", &["a.test"], 1)]);
+    projection.project(&secured);
+    let https = route_table(&projection, Table::Https);
+    assert!(https.needs_for_this_form().is_none());
+    let http = route_table(&projection, Table::Http);
+    let needed = (Kind::Listener, Name::from("https"));
+    assert_eq!(http.needs_for_this_form(), Some(&needed));
+    let substitute = http.substitute().unwrap();
+    assert_eq!(substitute.name(), http.name());
+    assert_ne!(substitute.version(), http.version());
+    assert_eq!(
+        table_of(substitute),
+        without,
+        "as if there were no https listener"
+    );
+    assert_eq!(substitute.requires(), https.requires());
+    assert_ne!(http.requires(), https.requires());
+    assert_eq!(substitute.head().origin(), https.head().origin());
+    let apps = [("*", "no app"), ("a.test", "/a"), ("b.test", "/b")];
+    let apps = apps.map(|(host, apps)| (host.to_owned(), apps.to_owned()));
+    assert_eq!(parts(http), apps);
+    let (redirecting, direct) = (versions(http), versions(substitute));
+    let differ = redirecting.iter().zip(&direct);
+    let differ: Vec<bool> = differ.map(|(one, other)| one != other).collect();
+    assert_eq!(differ, [false, true, false]);
+
+    projection.project(&with_certificates(secured, Vec::new()));
+    let http = route_table(&projection, Table::Http);
+    assert!(
+        http.needs_for_this_form().is_none(),
+        "no redirects any more"
+    );
+}
+
+#[test]
+fn the_second_form_follows_what_is_behind_a_redirect_that_stays_as_it_is() {
+    let redirected = |index: usize| {
+        let labels = ["VHOST", "REDIRECT_TO_HTTPS"].map(|key| format!("HAPROXY_{index}_{key}"));
+        let [host, redirect] = &labels;
+        let mut app = labelled("/a", &[(host, "a.test"), (redirect, "true")]);
+        app.layout = Arc::new(state::app::Layout {
+            networking: app.layout.networking,
+            ports: vec![port(None, true); 2],
+        });
+        app
+    };
+    let state = with_certificates(
+        known(vec![redirected(0)]),
+        vec![certificate("one", &["a.test"], 1)],
+    );
+    let mut projection = full(&state);
+    let before = route_table(&projection, Table::Http).clone();
+    let _made = before.substitute();
+
+    let moved = Event::AppChanged(listed(redirected(1), Vec::new()));
+    let changed = projection.project(&reduce(state, moved).0);
+    let now = route_table(&projection, Table::Http);
+    assert_eq!(now.version(), before.version());
+    assert_eq!(now.head().origin(), before.head().origin());
+    let [old, new] = [&before, now].map(|table| table.substitute().unwrap());
+    assert_ne!(old.version(), new.version());
+    let requires = new.requires().iter().map(|(_, name)| &**name);
+    assert_eq!(requires.collect::<Vec<_>>(), ["/a_1", "/a_1"]);
+    assert!(changed.resources.of(Kind::Route).contains("http"));
 }
