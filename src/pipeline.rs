@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::metrics::{Heard, Metrics};
-use crate::resources::Projection;
+use crate::resources::{Projection, departed};
 use crate::snapshot::Kind;
 use crate::snapshot::cell::Publisher;
 use crate::state::event::{Event, Source, Stale};
@@ -52,7 +52,8 @@ impl Problems {
 
 impl Pipeline {
     /// A pipeline that knows nothing yet. Nothing is published before the certificates of each of
-    /// these `sources` were read once.
+    /// these `sources` were read once. Readers of what is published can have clusters that left made
+    /// again.
     pub fn new(
         state: State,
         projection: Projection,
@@ -60,6 +61,8 @@ impl Pipeline {
         sources: Vec<Source>,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let config = projection.config().clone();
+        publisher.remake_departed(move |kind, name| departed(&config, kind, name));
         Self {
             state,
             projection,
@@ -376,6 +379,23 @@ mod tests {
         assert_eq!(publishes.get(), 2);
         bench.hears([Event::TaskChanged(update("/web", &task("a", 31_000)))]);
         assert_eq!(publishes.get(), 2);
+    }
+
+    #[test]
+    fn a_cluster_that_left_can_be_made_again() {
+        let mut bench = bench(vec![]);
+        bench.hears([all(vec![])]);
+        let name = crate::snapshot::Name::from("/web_0");
+        let cluster = |bench: &Bench| {
+            let snapshot = bench.reader.current().unwrap();
+            let known = snapshot.resource(Kind::Cluster, &name);
+            known.map(|cluster| cluster.version())
+        };
+        let version = cluster(&bench);
+        bench.hears([Event::AppGone("/web".into())]);
+        assert_eq!(cluster(&bench), None);
+        let again = bench.reader.departed(Kind::Cluster, &name);
+        assert_eq!(again.map(|cluster| cluster.version()), version);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod challenges;
 mod clusters;
 mod conflicts;
+mod departed;
 mod endpoints;
 mod listeners;
 mod origin;
@@ -25,6 +26,7 @@ use crate::state::app::AppId;
 use crate::state::problem::Problem;
 use crate::state::{self, AppState, State};
 use conflicts::{Chains, settle_names};
+pub use departed::departed;
 use routes::{Routes, Table};
 
 /// What the resources are told besides what apps ask for.
@@ -256,6 +258,11 @@ impl Projection {
     /// How many apps are served.
     pub fn apps(&self) -> AppCounts {
         self.apps
+    }
+
+    /// What it was told besides what apps ask for.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
     }
 
     fn project_app(&mut self, state: &State, id: &AppId, step: &mut Step) {

@@ -229,3 +229,27 @@ fn the_second_form_follows_what_is_behind_a_redirect_that_stays_as_it_is() {
     assert_eq!(requires.collect::<Vec<_>>(), ["/a_1", "/a_1"]);
     assert!(changed.resources.of(Kind::Route).contains("http"));
 }
+
+#[test]
+fn a_cluster_that_left_is_made_again_as_it_was() {
+    let projection = full(&known(vec![labelled("/shop/web", &[])]));
+    let name = Name::from("/shop/web_0");
+    let cluster = projection
+        .snapshot()
+        .resource(Kind::Cluster, &name)
+        .unwrap();
+    let again = departed(projection.config(), Kind::Cluster, &name).unwrap();
+    assert_eq!(again.head(), cluster.head());
+    assert_eq!(again.head().origin(), cluster.head().origin());
+    for flavour in Flavour::ALL.into_iter().filter(|one| *one != Flavour::V2) {
+        assert_eq!(
+            again.encoded(flavour).bytes(),
+            cluster.encoded(flavour).bytes()
+        );
+    }
+    for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Cluster) {
+        assert!(departed(projection.config(), kind, &name).is_none());
+    }
+    let foreign = Name::from("xds_cluster");
+    assert!(departed(projection.config(), Kind::Cluster, &foreign).is_none());
+}
