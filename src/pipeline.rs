@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use crate::intent::observer::{Observer, Publication};
 use crate::metrics::{Heard, Metrics};
-use crate::resources::{Changed, Projection};
+use crate::resources::{Changed, Projection, departed};
 use crate::snapshot::Kind;
 use crate::snapshot::cell::Publisher;
 use crate::state::app::{AgentHost, AppId};
@@ -97,7 +97,8 @@ impl Problems {
 
 impl Pipeline {
     /// A pipeline that knows nothing yet. Nothing is published before the certificates of each of
-    /// these `sources` were read once.
+    /// these `sources` were read once. Readers of what is published can have clusters that left made
+    /// again.
     pub fn new(
         config: Config,
         state: State,
@@ -106,6 +107,8 @@ impl Pipeline {
         sources: Vec<Source>,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let projected = projection.config().clone();
+        publisher.remake_departed(move |kind, name| departed(&projected, kind, name));
         Self {
             config,
             state,
@@ -611,6 +614,23 @@ mod tests {
         assert_eq!(publishes.get(), 2);
         bench.hears([Event::TaskChanged(update("/web", &task("a", 31_000)))]);
         assert_eq!(publishes.get(), 2);
+    }
+
+    #[test]
+    fn a_cluster_that_left_can_be_made_again() {
+        let mut bench = bench(vec![]);
+        bench.hears([all(vec![])]);
+        let name = crate::snapshot::Name::from("/web_0");
+        let cluster = |bench: &Bench| {
+            let snapshot = bench.reader.current().unwrap();
+            let known = snapshot.resource(Kind::Cluster, &name);
+            known.map(|cluster| cluster.version())
+        };
+        let version = cluster(&bench);
+        bench.hears([Event::AppGone("/web".into())]);
+        assert_eq!(cluster(&bench), None);
+        let again = bench.reader.departed(Kind::Cluster, &name);
+        assert_eq!(again.map(|cluster| cluster.version()), version);
     }
 
     #[test]

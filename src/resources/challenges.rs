@@ -82,6 +82,11 @@ impl Challenges {
         cluster.filter(|_| self.hosts.contains_key(host))
     }
 
+    /// The app that answers.
+    pub(super) fn app(&self) -> Option<&AppId> {
+        self.port.as_ref().map(AcmePort::app)
+    }
+
     /// The hosts that are asked for and that a wildcard (`*.example.com`, `*`) takes.
     pub(super) fn hosts_below(&self, wildcard: &str) -> BTreeSet<String> {
         let Some(above) = wildcard.strip_prefix('*') else {

@@ -8,8 +8,8 @@ use envoy_api::envoy::config::cluster::v3 as api;
 use envoy_api::envoy::r#type::v3::Percent;
 use envoy_api::prost::Message as _;
 
-use super::Config;
 use super::source::{config_source, duration};
+use super::{Config, origin};
 use crate::snapshot::{Encode, Flavour, Kind, Name, Resource};
 
 /// HAProxy's `timeout connect` in marathon-lb's default configuration.
@@ -25,7 +25,8 @@ pub(super) fn resource(config: &Arc<Config>, name: Name) -> Resource {
         config: config.clone(),
         name: name.clone(),
     };
-    Resource::flavoured(name, config.transport_settings(), writer)
+    let origin = origin::port(&name);
+    Resource::flavoured(name, config.transport_settings(), writer).made_from(origin)
 }
 
 struct Cluster {

@@ -3,7 +3,7 @@
 use envoy_api::envoy::config::endpoint::v3 as api;
 use envoy_api::prost::Message as _;
 
-use super::source;
+use super::{origin, source};
 use crate::intent::PortIntent;
 use crate::snapshot::{Name, Resource};
 
@@ -33,5 +33,6 @@ pub(super) fn resource(name: Name, port: &PortIntent) -> Resource {
         endpoints: locality.into_iter().collect(),
         ..api::ClusterLoadAssignment::default()
     };
-    Resource::fixed(name, assignment.encode_to_vec().into())
+    let origin = origin::port(&name);
+    Resource::fixed(name, assignment.encode_to_vec().into()).made_from(origin)
 }

@@ -22,7 +22,7 @@ use hcm::http_connection_manager::{
 use super::routes::Table;
 use super::source::{config_source, duration, listen_address, plain};
 use super::virtual_host::SILENCE_LIMIT;
-use super::{Config, EscapedSlashes, Underscores};
+use super::{Config, EscapedSlashes, Underscores, origin};
 use crate::intent::server_names::PresentedCertificates;
 use crate::snapshot::{Encode, Flavour, Kind, Resource};
 
@@ -39,6 +39,7 @@ pub(super) fn http(config: &Arc<Config>) -> Resource {
     let writer = Plain(config.clone());
     let settings = config.transport_settings();
     Resource::flavoured(Table::Http.name().into(), settings, writer)
+        .made_from(origin::listener(Table::Http))
 }
 
 /// The listener with TLS. A listener without chains is refused whole, so there is none.
@@ -53,6 +54,7 @@ pub(super) fn https(config: &Arc<Config>, presented: &PresentedCertificates) -> 
             config.transport_settings(),
             writer,
         )
+        .made_from(origin::listener(Table::Https))
     })
 }
 

@@ -2,8 +2,10 @@
 
 mod challenges;
 mod clusters;
+mod departed;
 mod endpoints;
 mod listeners;
+mod origin;
 mod redirects;
 mod routes;
 mod secrets;
@@ -24,6 +26,7 @@ use crate::snapshot::{Changes, Kind, Resource, Snapshot, Version};
 use crate::state::app::AppId;
 use crate::state::problem::Problem;
 use crate::state::{self, AppState, ContestedAddresses, State};
+pub use departed::departed;
 use routes::{Routes, Table};
 
 /// What the resources are told besides what apps ask for.
@@ -267,6 +270,11 @@ impl Projection {
         self.apps
     }
 
+    /// What it was told besides what apps ask for.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
     fn project_app(&mut self, state: &State, id: &AppId, step: &mut Step) {
         let before = self.intents.remove(id);
         let app = state.apps().get(id);
@@ -352,7 +360,8 @@ impl Projection {
             self.remove(Kind::Secret, &name, step);
         }
         for certificate in state.certificates() {
-            self.put(Kind::Secret, secrets::resource(certificate), step);
+            let source = state.certificate_source(&certificate.name);
+            self.put(Kind::Secret, secrets::resource(certificate, source), step);
         }
         let default = self.config.default_certificate.as_deref();
         let (presented, problems) = settle_names(state.certificates(), default);
@@ -373,8 +382,14 @@ impl Projection {
     }
 
     fn write_tables(&mut self, step: &mut Step) {
-        for table in Table::ALL {
-            self.put(Kind::Route, self.routes.table(table), step);
+        let [http, https] = self.routes.tables();
+        self.put(Kind::Route, https, step);
+        let https_differs = step.resources.of(Kind::Route).contains(Table::Https.name());
+        if https_differs && http.needs_for_this_form().is_some() {
+            // Equal as it may be, its second form is not.
+            self.insert(Kind::Route, http, step);
+        } else {
+            self.put(Kind::Route, http, step);
         }
     }
 
@@ -397,7 +412,9 @@ impl Projection {
     fn put(&mut self, kind: Kind, resource: Resource, step: &mut Step) {
         let known = self.snapshot.resource(kind, resource.name());
         let equal = known.is_some_and(|known| {
-            known.version() == resource.version() && known.requires() == resource.requires()
+            known.version() == resource.version()
+                && known.requires() == resource.requires()
+                && known.head().origin() == resource.head().origin()
         });
         if !equal {
             self.insert(kind, resource, step);

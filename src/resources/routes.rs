@@ -9,13 +9,13 @@ use std::sync::Arc;
 use envoy_api::envoy::config::route::v3 as api;
 use envoy_api::prost::Message as _;
 
-use super::Config;
 use super::challenges::Challenges;
 use super::redirects::{redirect_uncovered, redirect_without_https};
-use super::virtual_host::{Piece, Route, http_routes, piece, to_cluster, to_solver};
+use super::virtual_host::{Piece, Route, piece, redirecting, to_cluster, to_solver};
+use super::{Config, origin};
 use crate::intent::conflicts::{Claim, Claims, settle_host};
 use crate::intent::{AcmePort, Routing};
-use crate::snapshot::{Kind, Name, Resource};
+use crate::snapshot::{Flavour, Kind, Name, Origin, Resource};
 use crate::state::app::AppId;
 use crate::state::problem::Problem;
 
@@ -32,6 +32,7 @@ pub(super) enum Table {
 }
 
 impl Table {
+    #[cfg(test)]
     pub(super) const ALL: [Self; 2] = [Self::Http, Self::Https];
 
     /// Its name, which is that of its listener too.
@@ -52,6 +53,8 @@ pub(super) struct Routes {
     challenges: Challenges,
     claims: Claims,
     hosts: BTreeMap<String, Host>,
+    /// The virtual host of any host, while nobody claims it.
+    nobody: Piece,
     /// The ports that are redirected, with their hosts.
     redirecting: BTreeMap<(AppId, usize), Vec<String>>,
     /// The hosts of which something else than the claims changed since the tables were last written.
@@ -60,8 +63,10 @@ pub(super) struct Routes {
 
 #[derive(Default)]
 struct Host {
-    http: Piece,
-    https: Piece,
+    /// On both listeners, but for redirects; none before it was first settled.
+    direct: Option<Piece>,
+    /// On the plain listener, if it redirects.
+    redirecting: Option<Piece>,
     problems: Vec<Problem>,
 }
 
@@ -84,6 +89,7 @@ impl Routes {
             challenges: Challenges::new(acme),
             claims: Claims::default(),
             hosts: BTreeMap::new(),
+            nobody: piece(ANY_HOST, Vec::new(), &origin::apps(std::iter::empty())),
             redirecting: BTreeMap::new(),
             dirty: BTreeSet::new(),
         }
@@ -156,18 +162,25 @@ impl Routes {
         } else {
             settle_host(name, own, &self.label_prefix)
         };
+        let solver = challenge.and(self.challenges.app());
+        let origin = origin::apps(winners.iter().map(|claim| &claim.app).chain(solver));
         let challenge: Vec<Route> = challenge.map(to_solver).into_iter().collect();
-        let port = self.config.https_listen.port();
-        let redirect = self.server_names.as_ref().map(|_| port);
-        let http = [challenge.clone(), http_routes(&winners, redirect)].concat();
-        let https = challenge.into_iter().chain(winners.iter().map(to_cluster));
-        let (http, https) = (piece(name, http), piece(name, https.collect()));
+        let redirects =
+            self.server_names.is_some() && winners.iter().any(|claim| claim.redirect_to_https);
+        let redirecting = redirects.then(|| {
+            let port = self.config.https_listen.port();
+            let routes = [challenge.clone(), redirecting(&winners, port)].concat();
+            piece(name, routes, &origin)
+        });
+        let direct = challenge.into_iter().chain(winners.iter().map(to_cluster));
+        let direct = piece(name, direct.collect(), &origin);
 
         let host = self.hosts.entry(name.to_owned()).or_default();
         host.problems = problems;
-        let differs = host.http != http || host.https != https;
-        host.http = http;
-        host.https = https;
+        let direct = Some(direct);
+        let differs = host.direct != direct || host.redirecting != redirecting;
+        host.direct = direct;
+        host.redirecting = redirecting;
         differs
     }
 
@@ -188,40 +201,63 @@ impl Routes {
             })
     }
 
-    /// A whole table.
-    pub(super) fn table(&self, table: Table) -> Resource {
-        let head = api::RouteConfiguration {
-            name: table.name().to_owned(),
-            ..api::RouteConfiguration::default()
+    /// The tables `http` and `https`. The first has a second form without redirects, if it has any,
+    /// for clients that do not have the listener that they lead to.
+    pub(super) fn tables(&self) -> [Resource; 2] {
+        let https = self.table(Table::Https);
+        // Without redirects the other table is the same under its name.
+        let bytes = https.encoded(Flavour::Ads).bytes();
+        let unnamed = bytes.slice(table_head(Table::Https).len()..);
+        let known = https.head().clone();
+        let without_redirects = move || {
+            let bytes = [&table_head(Table::Http), &*unnamed].concat();
+            Resource::fixed(Table::Http.name().into(), bytes.into())
+                .requiring(known.requires().to_vec())
+                .made_from(known.origin().clone())
         };
+        let listener = (Kind::Listener, Table::Https.name().into());
+        let redirects = self.hosts.values().any(|host| host.redirecting.is_some());
+        let http = match redirects {
+            true => self
+                .table(Table::Http)
+                .with_substitute(listener, without_redirects),
+            false => without_redirects(),
+        };
+        [http, https]
+    }
+
+    fn table(&self, table: Table) -> Resource {
         let tail = api::RouteConfiguration {
             // The clusters go out first; a table that names one that is gone is not refused whole.
             validate_clusters: Some(false),
             ignore_port_in_host_matching: true,
             ..api::RouteConfiguration::default()
         };
-        let nobody = piece(ANY_HOST, Vec::new());
-        let any_host = match self.hosts.get(ANY_HOST) {
-            Some(host) => host.piece(table),
-            None => &nobody,
-        };
+        let any_host = self.hosts.get(ANY_HOST);
+        let any_host = any_host.and_then(|host| host.piece(table));
+        let any_host = any_host.unwrap_or(&self.nobody);
         let named = self.hosts.iter().filter(|(name, _)| *name != ANY_HOST);
-        let pieces = named.map(|(_, host)| host.piece(table)).chain([any_host]);
+        let named = named.filter_map(|(_, host)| host.piece(table));
+        let pieces = named.chain([any_host]);
 
         // Encoded messages that are put one behind the other are one message (protobuf's encoding
         // guide, "Last One Wins": repeated fields are concatenated). In the order of the field
         // numbers it is what the encoder would have written.
-        let mut bytes = head.encode_to_vec();
+        let mut bytes = table_head(table);
         let mut clusters = BTreeSet::new();
+        let mut parts = Vec::with_capacity(self.hosts.len() + 1);
         for piece in pieces {
             bytes.extend_from_slice(&piece.bytes);
             clusters.extend(piece.clusters.iter().cloned());
+            parts.push(piece.part.clone());
         }
+        parts.sort_unstable_by(|one, other| one.name.cmp(&other.name));
         bytes.extend_from_slice(&tail.encode_to_vec());
         let required = clusters
             .into_iter()
             .flat_map(|name| [(Kind::Cluster, name.clone()), (Kind::Endpoint, name)]);
         let resource = Resource::fixed(table.name().into(), bytes.into());
+        let resource = resource.made_from(Origin::Parts(parts.into()));
         resource.requiring(required.collect())
     }
 
@@ -245,12 +281,21 @@ impl Routes {
 }
 
 impl Host {
-    fn piece(&self, table: Table) -> &Piece {
+    fn piece(&self, table: Table) -> Option<&Piece> {
         match table {
-            Table::Http => &self.http,
-            Table::Https => &self.https,
+            Table::Http => self.redirecting.as_ref().or(self.direct.as_ref()),
+            Table::Https => self.direct.as_ref(),
         }
     }
+}
+
+/// A table with nothing but its name. It comes first when a table is put together.
+fn table_head(table: Table) -> Vec<u8> {
+    let named = api::RouteConfiguration {
+        name: table.name().to_owned(),
+        ..api::RouteConfiguration::default()
+    };
+    named.encode_to_vec()
 }
 
 /// Whether a chain of the https listener takes this host: by its name, or by a wildcard for any

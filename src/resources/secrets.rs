@@ -1,16 +1,31 @@
 //! A certificate -> its secret.
 
+use bytes::Bytes;
 use envoy_api::envoy::config::core::v3::{DataSource, data_source::Specifier};
 use envoy_api::envoy::extensions::transport_sockets::tls::v3 as api;
 use envoy_api::prost::Message as _;
 
+use super::origin;
 use crate::snapshot::Resource;
 use crate::state::certificate::Certificate;
+use crate::state::event::Source;
 
-/// The secret of one certificate: chain and key, inline.
-pub(super) fn resource(certificate: &Certificate) -> Resource {
+/// The secret of one certificate: chain and key, inline. Its other encoding says the same in bytes
+/// instead of strings: Envoy takes a second offer of what it refused for accepted if it is the same
+/// message.
+pub(super) fn resource(certificate: &Certificate, source: Option<Source>) -> Resource {
+    let usual = encoded(certificate, |text| Specifier::InlineString(text.to_owned()));
+    let other = encoded(certificate, |text| {
+        Specifier::InlineBytes(Bytes::copy_from_slice(text.as_bytes()))
+    });
+    Resource::fixed(certificate.name.as_str().into(), usual)
+        .with_other_encoding(other)
+        .made_from(origin::certificate(certificate, source))
+}
+
+fn encoded(certificate: &Certificate, specifier: impl Fn(&str) -> Specifier) -> Bytes {
     let inline = |text: &str| DataSource {
-        specifier: Some(Specifier::InlineString(text.to_owned())),
+        specifier: Some(specifier(text)),
         ..DataSource::default()
     };
     let secret = api::Secret {
@@ -21,8 +36,5 @@ pub(super) fn resource(certificate: &Certificate) -> Resource {
             ..api::TlsCertificate::default()
         })),
     };
-    Resource::fixed(
-        certificate.name.as_str().into(),
-        secret.encode_to_vec().into(),
-    )
+    secret.encode_to_vec().into()
 }

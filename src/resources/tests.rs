@@ -1,5 +1,7 @@
 //! What a state becomes, and that the way to it leaves no trace.
 
+mod forms;
+
 use envoy_api::envoy::config::cluster::v3::Cluster;
 use envoy_api::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use envoy_api::envoy::config::listener::v3::Listener;
@@ -926,12 +928,18 @@ fn content(projection: &Projection) -> (Vec<String>, Vec<Problem>, AppCounts) {
         for (name, resource) in projection.snapshot().resources(kind) {
             let encoded = resource.encoded(Flavour::Rest);
             let requires = resource.requires();
+            let origin = resource.head().origin();
             assert_eq!(name, resource.name());
             lines.push(format!(
-                "{kind} {name} {} {:?} {requires:?}",
+                "{kind} {name} {} {:?} {requires:?} {origin:?}",
                 resource.version(),
                 encoded.bytes()
             ));
+            if let Some(substitute) = resource.substitute() {
+                let bytes = substitute.encoded(Flavour::Rest).bytes();
+                let (requires, origin) = (substitute.requires(), substitute.head().origin());
+                lines.push(format!("instead: {bytes:?} {requires:?} {origin:?}"));
+            }
         }
     }
     (lines, projection.problems().to_vec(), projection.apps())
@@ -944,7 +952,10 @@ fn check_references(projection: &Projection) {
     for kind in Kind::ALL {
         for resource in snapshot.resources(kind).values() {
             assert!(!resource.name().is_empty());
-            for (kind, name) in resource.requires() {
+            let substitute = resource
+                .substitute()
+                .map_or(&[][..], |other| other.requires());
+            for (kind, name) in resource.requires().iter().chain(substitute) {
                 assert!(held(*kind, name), "{kind} {name}");
             }
         }

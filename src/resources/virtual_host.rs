@@ -1,6 +1,7 @@
 //! The claims to one host, settled -> its virtual host, encoded.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use envoy_api::envoy::config::route::v3 as api;
@@ -10,7 +11,7 @@ use envoy_api::prost::Message as _;
 use super::challenges::CHALLENGE_PREFIX;
 use super::source::{duration, plain};
 use crate::intent::conflicts::Claim;
-use crate::snapshot::Name;
+use crate::snapshot::{Name, Part, Version};
 
 /// HAProxy's `timeout client` and `timeout server` in marathon-lb's default configuration: how
 /// long a request may be silent. There is no limit to how long it may take in all.
@@ -33,22 +34,20 @@ const NOBODY: u32 = 503;
 /// The port of https, which an URL leaves out.
 const HTTPS_PORT: u16 = 443;
 
-/// An encoded virtual host, and the clusters that it names.
-#[derive(Default, PartialEq, Eq)]
+/// An encoded virtual host, the clusters that it names, and what it was made from.
+#[derive(PartialEq, Eq)]
 pub(super) struct Piece {
     pub(super) bytes: Vec<u8>,
     pub(super) clusters: Vec<Name>,
+    pub(super) part: Part,
 }
 
 /// A route, and the cluster that it names.
 pub(super) type Route = (api::Route, Option<Name>);
 
-/// The claims' routes on the plain listener. Redirects go before all others, as in HAProxy, which
-/// looks at them first. `redirect` is the port of the https listener, if any.
-pub(super) fn http_routes(winners: &[Claim], redirect: Option<u16>) -> Vec<Route> {
-    let Some(port) = redirect else {
-        return winners.iter().map(to_cluster).collect();
-    };
+/// The claims' routes with redirects to the https listener at `port`. Redirects go before all
+/// others, as in HAProxy, which looks at them first.
+pub(super) fn redirecting(winners: &[Claim], port: u16) -> Vec<Route> {
     let (redirecting, others): (Vec<_>, Vec<_>) =
         winners.iter().partition(|claim| claim.redirect_to_https);
     let redirects = redirecting.into_iter().map(|claim| to_https(claim, port));
@@ -57,8 +56,9 @@ pub(super) fn http_routes(winners: &[Claim], redirect: Option<u16>) -> Vec<Route
         .collect()
 }
 
-/// The virtual host of a host with these routes, and 503 for what none of them takes.
-pub(super) fn piece(host: &str, routes: Vec<Route>) -> Piece {
+/// The virtual host of a host with these routes, and 503 for what none of them takes. `origin` is
+/// what it was made from.
+pub(super) fn piece(host: &str, routes: Vec<Route>, origin: &Arc<str>) -> Piece {
     let clusters: BTreeSet<Name> = routes.iter().filter_map(|(_, name)| name.clone()).collect();
     let nobody = route_to(
         "/",
@@ -78,9 +78,15 @@ pub(super) fn piece(host: &str, routes: Vec<Route>) -> Piece {
         virtual_hosts: vec![virtual_host],
         ..api::RouteConfiguration::default()
     };
+    let bytes = table.encode_to_vec();
     Piece {
-        bytes: table.encode_to_vec(),
         clusters: clusters.into_iter().collect(),
+        part: Part {
+            name: host.into(),
+            version: Version::of_bytes(&bytes),
+            origin: origin.clone(),
+        },
+        bytes,
     }
 }
 

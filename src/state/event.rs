@@ -1,5 +1,6 @@
 //! The closed list of facts that change the state.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -89,6 +90,15 @@ pub enum Source {
     Files,
     /// Vault.
     Vault,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Files => "the certificates folder",
+            Self::Vault => "Vault",
+        })
+    }
 }
 
 /// A list of apps as Marathon answered it.

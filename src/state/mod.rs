@@ -225,10 +225,20 @@ impl State {
         self.certificates.values()
     }
 
-    /// Whether the certificates are the same, without looking at them one by one: that none were
-    /// read and that there are none is not.
+    /// The source of the certificate of this name.
+    pub fn certificate_source(&self, name: &str) -> Option<Source> {
+        let mut stores = self.stores.iter();
+        let has_it = |(_, store): &(_, &Store)| store.certificates.contains_key(name);
+        stores.find(has_it).map(|(source, _)| *source)
+    }
+
+    /// Whether the certificates are the same and come from where they came, without looking at them
+    /// one by one: that none were read and that there are none is not.
     pub fn shares_certificates_with(&self, other: &Self) -> bool {
+        let come_from_there =
+            |name: &String| self.certificate_source(name) == other.certificate_source(name);
         self.stores.is_empty() == other.stores.is_empty()
+            && (self.stores.ptr_eq(&other.stores) || self.certificates.keys().all(come_from_there))
             && (self.certificates.ptr_eq(&other.certificates)
                 || self.certificates == other.certificates)
     }

@@ -251,6 +251,8 @@ pub(super) const ROOMS: [Room; 23] = [
             "snapshot::Flavour",
             "snapshot::Kind",
             "snapshot::Name",
+            "snapshot::Origin",
+            "snapshot::Part",
             "snapshot::Resource",
             "snapshot::Snapshot",
             "snapshot::Version",

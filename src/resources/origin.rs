@@ -1,0 +1,44 @@
+//! What resources are made from, in words that an operator can act on.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::routes::Table;
+use crate::snapshot::Origin;
+use crate::state::app::AppId;
+use crate::state::certificate::Certificate;
+use crate::state::event::Source;
+
+/// The port behind a cluster or an assignment, from its name: `app /web port 0`.
+pub(super) fn port(name: &str) -> Origin {
+    Origin::One(match name.rsplit_once('_') {
+        Some((app, index)) => format!("app {app} port {index}").into(),
+        None => name.into(),
+    })
+}
+
+/// The certificate of a secret: `certificate web (from the certificates folder)`.
+pub(super) fn certificate(certificate: &Certificate, source: Option<Source>) -> Origin {
+    let name = &certificate.name;
+    Origin::One(match source {
+        Some(source) => format!("certificate {name} (from {source})").into(),
+        None => format!("certificate {name}").into(),
+    })
+}
+
+/// The settings of a listener.
+pub(super) fn listener(table: Table) -> Origin {
+    Origin::One(match table {
+        Table::Http => "settings HTTP_LISTEN_ADDR and HTTP_LISTEN_PORT".into(),
+        Table::Https => "settings HTTPS_LISTEN_ADDR and HTTPS_LISTEN_PORT, certificates".into(),
+    })
+}
+
+/// The apps that a virtual host sends requests to, each once: `/api, /web`; `no app` for none.
+pub(super) fn apps<'a>(apps: impl Iterator<Item = &'a AppId>) -> Arc<str> {
+    let apps: BTreeSet<String> = apps.map(ToString::to_string).collect();
+    if apps.is_empty() {
+        return "no app".into();
+    }
+    apps.into_iter().collect::<Vec<_>>().join(", ").into()
+}
