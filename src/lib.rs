@@ -27,10 +27,11 @@
 //! - [`snapshot`] holds the resources of one moment, immutable and encoded once, and the cell
 //!   where they are swapped whole. Versions are digests of content, so replicas agree and a
 //!   restart changes nothing.
-//! - [`xds`] answers proxies from the current snapshot: over REST it holds their polls until
-//!   something that they asked for differs, over gRPC it sends what differs down their streams.
-//!   Either way a proxy is given what a route needs before the route, and keeps it until the route
-//!   has gone. Over TLS it shows the [`identity`] that Vault or files gave, swapped whole at each
+//! - [`xds`] answers proxies from the current snapshot. One pure engine, `xds::delivery`, knows what
+//!   each client has, is owed and refused, and in which order it is sent: a client is the index of
+//!   the snapshot that it accepted, and the exceptions from it, so an idle one costs nothing and a
+//!   change costs what changed. `xds::rest` holds polls until the engine has an answer, `xds::grpc`
+//!   sends its answers down streams. Over TLS [`xds`] shows the [`identity`] that Vault or files gave, swapped whole at each
 //!   renewal, and answers only the proxies that it is told to.
 //! - [`v2`] is Envoy's old API, complete in itself: it writes resources of its own from what the
 //!   pipeline offers at each publication, and answers polls on the port of [`xds`]. Without its

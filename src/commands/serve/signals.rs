@@ -58,11 +58,14 @@ impl Signals {
     ///
     /// # Errors
     ///
-    /// When the system does not hand one over.
+    /// When the system does not hand over one that asks for something.
     pub(super) fn new() -> io::Result<Self> {
         for number in IGNORED.into_iter().chain(ignored_on_linux()) {
-            // A handler stays when what listens to it is dropped: the signal does nothing then.
-            signal(SignalKind::from_raw(number)).map(drop)?;
+            // A handler stays when what listens to it is dropped: the signal does nothing then. Some
+            // sandboxes and tracers keep a few of these for themselves: no reason not to start.
+            if let Err(error) = signal(SignalKind::from_raw(number)) {
+                tracing::debug!(number, %error, "a signal keeps its meaning");
+            }
         }
         Ok(Self {
             stop: [
