@@ -284,15 +284,16 @@ async fn refused_routes_are_not_repeated(transport: Transport) {
         table(|table| table.virtual_hosts.extend(table.virtual_hosts.clone())),
     );
     let rejected = "http.http.rds.http.update_rejected";
+    // Over REST an answer that seems not to have been taken is given once more: it may be lost.
+    let (nacks, times) = match transport {
+        Transport::Rest | Transport::RestV2 => ("presumed_nacks_total", 2),
+        Transport::Ads | Transport::AdsDelta => ("nacks_total", 1),
+    };
     plane
         .envoy
-        .stat_where(rejected, LIMIT, |count| count == 1)
+        .stat_where(rejected, LIMIT, |count| count == times)
         .await
         .unwrap();
-    let nacks = match transport {
-        Transport::Rest | Transport::RestV2 => "presumed_nacks_total",
-        Transport::Ads | Transport::AdsDelta => "nacks_total",
-    };
     until("a noticed rejection", async || {
         match plane.serving.count(nacks) {
             1 => Ok(()),
@@ -324,7 +325,8 @@ async fn refused_routes_are_not_repeated(transport: Transport) {
         .stat_where(reloads, LIMIT, |count| count > before)
         .await
         .unwrap();
-    assert_eq!(plane.envoy.admin().stat(rejected).await.unwrap(), Some(1));
+    let rejections = plane.envoy.admin().stat(rejected).await.unwrap();
+    assert_eq!(rejections, Some(times));
     assert_eq!(plane.serving.count(nacks), 1);
     let report = load.stop().await;
     assert_eq!(report.failed(), 0, "{}", report.words());

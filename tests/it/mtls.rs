@@ -256,8 +256,7 @@ async fn a_proxy_that_does_not_fit_gets_nothing(transport: Transport) {
         (files.showing("expired"), Told::Daemon("expired")),
         (
             files.showing("unlisted"),
-            // Envoy shows the words as gRPC carries them, with %20 for spaces.
-            Told::Both("name", "(other)%20is%20in%20XDS_CLIENT_NAMES"),
+            Told::Both("name", "(other) is in XDS_CLIENT_NAMES"),
         ),
         (
             Tls {

@@ -385,6 +385,9 @@ fn of_clusters() -> Case {
     }
 }
 
+/// How often an answer is given to a poll before it counts as rejected: the first may be lost.
+const OFFERS: u64 = 2;
+
 async fn a_rejection_is_noticed(transport: Transport, case: Case) {
     let kind = case.kind;
     // Whatever is taken below is not what was offered again.
@@ -397,7 +400,7 @@ async fn a_rejection_is_noticed(transport: Transport, case: Case) {
     plane.publish();
     plane
         .envoy
-        .stat_where(case.rejections, LIMIT, |count| count == 1)
+        .stat_where(case.rejections, LIMIT, |count| count == OFFERS)
         .await
         .unwrap();
     plane.noticed(kind, 1).await;
@@ -406,15 +409,15 @@ async fn a_rejection_is_noticed(transport: Transport, case: Case) {
     assert_eq!(view.presumed_nacks, 1);
     assert_ne!(view.sent, view.accepted);
     assert!(view.hint.is_some_and(|hint| hint.contains("rejected")));
-    assert_eq!(plane.changed(kind), 2);
+    assert_eq!(plane.changed(kind), 1 + OFFERS);
     assert!(plane.envoy.log().unwrap().contains("rejected"));
 
     plane.put(kind, case.name, case.good);
     plane.publish();
     plane.synced(kind).await;
-    assert_eq!(plane.changed(kind), 3);
+    assert_eq!(plane.changed(kind), 2 + OFFERS);
     let rejections = plane.envoy.admin().stat(case.rejections).await.unwrap();
-    assert_eq!(rejections, Some(1));
+    assert_eq!(rejections, Some(OFFERS));
     assert_eq!(plane.metric("presumed_nacks_total", kind, &[]), 1);
     if kind == Kind::Route {
         plane.says("second").await;
@@ -444,7 +447,8 @@ async fn rejected_content_is_offered_again(transport: Transport) {
     let began = Instant::now();
     plane.publish();
     plane.noticed(case.kind, 3).await;
-    assert_eq!(plane.changed(case.kind), 4);
+    // What is known to be refused is given once.
+    assert_eq!(plane.changed(case.kind), 1 + OFFERS + 2);
     // Once the first wait, once twice that.
     assert!(began.elapsed() >= first * 3, "{:?}", began.elapsed());
     plane
@@ -470,7 +474,7 @@ async fn the_good_part_of_a_rejected_answer_is_taken_back(transport: Transport) 
     plane.publish();
     plane
         .envoy
-        .stat_where("cluster_manager.cds.update_rejected", LIMIT, |n| n == 1)
+        .stat_where("cluster_manager.cds.update_rejected", LIMIT, |n| n >= 1)
         .await
         .unwrap();
     plane.has_cluster("second").await;
