@@ -1,11 +1,13 @@
 //! Drafts become contents: shared where nothing distinguishes a client from others.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
 use super::content::{Content, Piece};
 use super::draft::Phase;
+use super::holding::Last;
 use super::pacing::Pacing;
 use super::shared::ContentKey;
 use super::siblings::Siblings;
@@ -17,14 +19,16 @@ pub(super) struct Drafted {
     pub(super) content: Arc<Content>,
     /// What the client has once it accepts this; none before the last of several parts.
     pub(super) index: Option<Arc<Index>>,
-    /// The names in it of which nothing was known to be accepted before.
-    pub(super) fresh: Vec<Name>,
+    /// What the client had accepted under the names in it, where its index does not say so.
+    pub(super) before: BTreeMap<Name, Last>,
     pub(super) removed: Vec<Name>,
     /// What the resources in it replaced.
     pub(super) replaced: Vec<Arc<Resource>>,
     /// What the client lacks although the answer requires it.
     pub(super) expired: Vec<(Kind, Name)>,
     pub(super) is_cut: bool,
+    /// Whether what is in it cannot be told apart.
+    pub(super) is_joint: bool,
 }
 
 /// The next answer that holds what changed, or when to look again. `key` is what it depends on if
@@ -52,8 +56,10 @@ pub(super) fn partial(
         return Err(draft.until);
     };
     let is_all = subscription.holdings.len() == draft.pieces.len();
-    let key = key.filter(|_| is_all && !draft.is_cut && draft.expired.is_empty());
-    let fresh = subscription.take(&draft.pieces, &draft.removed);
+    let is_usual = draft.pieces.iter().all(|piece| !piece.other_encoding);
+    let is_plain = is_all && is_usual && !draft.is_cut && draft.expired.is_empty();
+    let key = key.filter(|_| is_plain);
+    let before = subscription.take(&draft.pieces, &draft.removed);
     let (kind, flavour) = (subscription.kind, siblings.flavour);
     let (pieces, removed) = (draft.pieces, draft.removed);
     let content = match key {
@@ -75,11 +81,12 @@ pub(super) fn partial(
     Ok(Drafted {
         content,
         index: subscription.sent.clone().filter(|_| !draft.is_cut),
-        fresh,
+        before,
         removed,
         replaced: Vec::new(),
         expired: draft.expired,
         is_cut: draft.is_cut,
+        is_joint: false,
     })
 }
 
@@ -102,14 +109,15 @@ pub(super) fn complete(
         subscription.end_part();
     };
     let (kind, flavour) = (subscription.kind, siblings.flavour);
-    let (fresh, replaced) = subscription.take_whole(&draft, siblings);
+    let (before, replaced) = subscription.take_whole(&draft, siblings);
     let build = |subscription: &Subscription| {
         let pieces = subscription.whole(&draft, siblings);
         let version = subscription.version(&siblings.view);
-        let is_news = |name: &Name| draft.news.contains(name);
+        let is_news = |name: &Name| draft.news.contains(name) || draft.joined.contains(name);
         Content::new(kind, flavour, version, pieces, Vec::new(), is_news)
     };
-    let content = match key.filter(|_| draft.instead.is_empty()) {
+    let is_plain = draft.instead.is_empty() && draft.joined.is_empty();
+    let content = match key.filter(|_| is_plain) {
         Some(key) => shared(&key, siblings, || build(subscription)),
         None => Some(Arc::new(build(subscription))),
     };
@@ -121,27 +129,17 @@ pub(super) fn complete(
         subscription.settle();
         return Err(draft.until);
     }
+    subscription.remember(content.version(), siblings);
     Ok(Drafted {
         content,
         index: subscription.sent.clone(),
-        fresh,
+        before,
         removed: draft.gone,
         replaced,
         expired: Vec::new(),
         is_cut: false,
+        is_joint: !draft.joined.is_empty(),
     })
-}
-
-impl Subscription {
-    /// Nothing is to be sent: if nothing is exceptional either, the client has what it was sent.
-    fn settle(&mut self) {
-        if self.holdings.is_empty() {
-            self.published = None;
-            if self.under_way.is_empty() {
-                self.accepted.clone_from(&self.sent);
-            }
-        }
-    }
 }
 
 fn with_substitutes(mut key: ContentKey, pieces: &[Piece], siblings: &Siblings<'_>) -> ContentKey {

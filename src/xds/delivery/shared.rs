@@ -62,7 +62,24 @@ struct Caches {
     contents: VecDeque<(ContentKey, Kept)>,
     versions: VecDeque<(Kind, Arc<NameSet>, u64, SetVersion)>,
     required: VecDeque<(Arc<Head>, Arc<Head>, Required)>,
+    /// Newest first.
+    exceptional: VecDeque<Exceptional>,
 }
+
+/// A set in which some names stand otherwise than in its index, as clients have it that refuse
+/// something: who comes back with its version is known by it.
+#[derive(Clone)]
+pub(super) struct Exceptional {
+    pub(super) kind: Kind,
+    pub(super) asked: Asked,
+    pub(super) version: SetVersion,
+    pub(super) index: Arc<Index>,
+    /// The names that stand otherwise: with this, or with nothing.
+    pub(super) instead: BTreeMap<Name, Option<Arc<Resource>>>,
+}
+
+/// How many such sets are known: one for each way in which a fleet refuses something.
+const EXCEPTIONAL: usize = 16;
 
 /// What one head requires and another does not.
 pub(super) type Required = Arc<[(Kind, Name)]>;
@@ -206,6 +223,34 @@ impl Shared {
             .recent_indexes(kind)
             .into_iter()
             .find(|index| self.version(kind, asked, index).to_string() == version)
+    }
+
+    /// Remembers a set in which some names stand otherwise than in its index.
+    pub(super) fn remember(&self, exceptional: Exceptional) {
+        let mut caches = self.caches();
+        let known = |one: &Exceptional| {
+            one.kind == exceptional.kind
+                && one.version == exceptional.version
+                && one.asked.is_same(&exceptional.asked)
+        };
+        caches.exceptional.retain(|one| !known(one));
+        caches.exceptional.push_front(exceptional);
+        caches.exceptional.truncate(EXCEPTIONAL);
+    }
+
+    /// The set of this version in which some names stand otherwise than in its index.
+    pub(super) fn exceptional(
+        &self,
+        kind: Kind,
+        asked: &Asked,
+        version: &str,
+    ) -> Option<Exceptional> {
+        let caches = self.caches();
+        let mut known = caches.exceptional.iter();
+        let found = known.find(|one| {
+            one.kind == kind && one.asked.is_same(asked) && one.version.to_string() == version
+        });
+        found.cloned()
     }
 
     /// What `new` requires that `old` does not, found once for all clients.

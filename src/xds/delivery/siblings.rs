@@ -146,6 +146,11 @@ impl<'a> Siblings<'a> {
             .is_some_and(|sub| sub.has_accepted(name))
     }
 
+    /// Whether the client has a cluster of this name for certain: it asks for its endpoints.
+    pub(super) fn is_applied(&self, kind: Kind, name: &Name) -> bool {
+        kind == Kind::Cluster && self.of(Kind::Endpoint, name).is_some()
+    }
+
     /// Whether the client may be using a cluster or its endpoints, by the listeners and routes
     /// that it has or is about to have.
     pub(super) fn uses(&self, kind: Kind, name: &Name) -> bool {
