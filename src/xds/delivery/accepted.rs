@@ -49,6 +49,9 @@ impl Subscription {
 
     /// If nothing is exceptional or on its way, the client has what it was sent.
     pub(super) fn settle(&mut self) {
+        if self.under_way.is_empty() {
+            self.end_refusals();
+        }
         if !self.holdings.is_empty() || self.unsent_parts.is_some() {
             return;
         }

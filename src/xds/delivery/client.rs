@@ -1,6 +1,6 @@
 //! One client: its subscriptions, and the order between them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -468,6 +468,8 @@ impl Client {
             expired: Vec::new(),
             is_cut: !is_last,
             is_joint: false,
+            trusted: BTreeSet::new(),
+            untested: BTreeSet::new(),
         };
         Some(self.answer(subscription, drafted, now))
     }
@@ -494,6 +496,8 @@ impl Client {
             replaced: drafted.replaced,
             is_cut: drafted.is_cut,
             is_joint: drafted.is_joint,
+            trusted: drafted.trusted,
+            untested: drafted.untested,
             at: now,
             published,
         });

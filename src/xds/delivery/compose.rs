@@ -1,6 +1,6 @@
 //! Drafts become contents: shared where nothing distinguishes a client from others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -29,6 +29,10 @@ pub(super) struct Drafted {
     pub(super) is_cut: bool,
     /// Whether what is in it cannot be told apart.
     pub(super) is_joint: bool,
+    /// The names in it that are not to blame should it be refused.
+    pub(super) trusted: BTreeSet<Name>,
+    /// The names of which it holds what was in an answer that is under way.
+    pub(super) untested: BTreeSet<Name>,
 }
 
 /// The next answer that holds what changed, or when to look again. `key` is what it depends on if
@@ -48,7 +52,7 @@ pub(super) fn partial(
         if is_owed || !draft.pieces.is_empty() || !draft.removed.is_empty() {
             break draft;
         }
-        if phase == Phase::AddOrUpdate && !subscription.suspects.is_empty() {
+        if phase == Phase::AddOrUpdate && subscription.has_idle_part() {
             subscription.end_part();
             continue;
         }
@@ -87,6 +91,8 @@ pub(super) fn partial(
         expired: draft.expired,
         is_cut: draft.is_cut,
         is_joint: false,
+        trusted: BTreeSet::new(),
+        untested: BTreeSet::new(),
     })
 }
 
@@ -113,15 +119,19 @@ pub(super) fn complete(
     let build = |subscription: &Subscription| {
         let pieces = subscription.whole(&draft, siblings);
         let version = subscription.version(&siblings.view);
-        let is_news = |name: &Name| draft.news.contains(name) || draft.joined.contains(name);
+        let is_news = |name: &Name| draft.holds(name);
         Content::new(kind, flavour, version, pieces, Vec::new(), is_news)
     };
-    let is_plain = draft.instead.is_empty() && draft.joined.is_empty();
+    let is_plain =
+        draft.instead.is_empty() && draft.joined.is_empty() && draft.trusted.is_empty();
     let content = match key.filter(|_| is_plain) {
         Some(key) => shared(&key, siblings, || build(subscription)),
         None => Some(Arc::new(build(subscription))),
     };
     let content = content.ok_or(None)?;
+    let under_way = subscription.under_way.iter().flat_map(|one| &*one.sent);
+    let untested = under_way.map(|sent| &sent.name).filter(|name| !draft.holds(name));
+    let untested: BTreeSet<Name> = untested.cloned().collect();
     let is_silent =
         !subscription.asked.is_wildcard() && content.pieces().is_empty() && draft.gone.is_empty();
     if is_silent && !subscription.is_answer_due {
@@ -139,6 +149,8 @@ pub(super) fn complete(
         expired: Vec::new(),
         is_cut: false,
         is_joint: !draft.joined.is_empty(),
+        trusted: draft.trusted,
+        untested,
     })
 }
 

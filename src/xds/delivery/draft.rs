@@ -299,6 +299,12 @@ impl Subscription {
         }
     }
 
+    /// Whether there is a part of which nothing waits for something.
+    pub(super) fn has_idle_part(&self) -> bool {
+        let part = self.suspects.front();
+        part.is_some_and(|part| !part.iter().any(|name| self.waiting.contains_key(name)))
+    }
+
     /// Drops the part that was offered wholly, or whose rest cannot be offered.
     pub(super) fn end_part(&mut self) {
         self.suspects.pop_front();

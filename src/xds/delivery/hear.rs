@@ -43,6 +43,11 @@ impl Subscription {
                 unsubscribe,
                 versions,
             } => {
+                if let Claim::Versions(claimed) = &mut self.claim {
+                    // Before that was looked at, names were given up or are waited for.
+                    let changed = subscribe.iter().chain(&unsubscribe);
+                    changed.for_each(|name| drop(claimed.remove(name)));
+                }
                 if self.asked.is_new() && !versions.is_empty() {
                     self.claim = Claim::Versions(versions);
                 }
@@ -129,7 +134,8 @@ impl Subscription {
                 }
                 self.progress.accepted = Some(version);
             }
-            Claim::Outdated => self.foreign = Foreign::Any,
+            Claim::Outdated if self.asked.is_anything() => self.foreign = Foreign::Any,
+            Claim::Outdated => {}
             Claim::Versions(versions) => self.recognise_each(&versions, view),
         }
         is_claimed
@@ -155,6 +161,7 @@ impl Subscription {
 
     fn recognise_each(&mut self, versions: &BTreeMap<Name, Box<str>>, view: &View<'_>) {
         let index = view.index(self.kind).clone();
+        let recent = view.shared.recent_indexes(self.kind);
         let mut foreign = BTreeSet::new();
         let mut known = Vec::new();
         for (name, version) in versions {
@@ -166,8 +173,16 @@ impl Subscription {
                     known.push(head.contribution());
                 }
                 Some(_) | None => {
-                    self.holdings.insert(name.clone(), Holding::Foreign);
-                    foreign.insert(name.clone());
+                    let mut former = recent.iter().filter_map(|index| index.get(name));
+                    let former = former.find(|head| *head.version().to_string() == **version);
+                    let holding = match former {
+                        Some(head) => Holding::Version(head.clone()),
+                        None => Holding::Foreign,
+                    };
+                    if former.is_none() {
+                        foreign.insert(name.clone());
+                    }
+                    self.holdings.insert(name.clone(), holding);
                 }
             }
         }

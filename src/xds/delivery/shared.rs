@@ -10,7 +10,9 @@ use super::Form;
 use super::asked::Asked;
 use super::content::Content;
 use crate::snapshot::cell::Reader;
-use crate::snapshot::{Flavour, Head, Index, Kind, Name, NameSet, Resource, SetVersion, Snapshot};
+use crate::snapshot::{
+    Flavour, Head, Index, Kind, Name, NameSet, Resource, SetVersion, Snapshot, Version,
+};
 
 /// What the clients of one server share.
 pub(in crate::xds) struct Shared {
@@ -253,6 +255,11 @@ impl Shared {
         found.cloned()
     }
 
+    /// The current index of a kind and the last few before it.
+    pub(super) fn recent_indexes(&self, kind: Kind) -> Vec<Arc<Index>> {
+        self.reader.recent_indexes(kind)
+    }
+
     /// What `new` requires that `old` does not, found once for all clients.
     pub(super) fn required_beyond(&self, old: &Arc<Head>, new: &Arc<Head>) -> Required {
         let known = {
@@ -307,10 +314,16 @@ impl View<'_> {
         self.shared.reader.recent(kind, head.name(), fits)
     }
 
-    /// The resource of a name that is not in the snapshot: as it was lately, or as it must have
-    /// been.
-    pub(super) fn departed(&self, kind: Kind, name: &Name) -> Option<Arc<Resource>> {
-        let recent = self.shared.reader.recent(kind, name, |_| true);
+    /// The resource of a name that is not in the snapshot: as it was lately, but for a version that
+    /// was refused, or as it must have been.
+    pub(super) fn departed(
+        &self,
+        kind: Kind,
+        name: &Name,
+        refused: Option<Version>,
+    ) -> Option<Arc<Resource>> {
+        let fits = |resource: &Resource| Some(resource.version()) != refused;
+        let recent = self.shared.reader.recent(kind, name, fits);
         recent.or_else(|| self.shared.reader.departed(kind, name).map(Arc::new))
     }
 }

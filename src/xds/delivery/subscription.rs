@@ -237,6 +237,7 @@ impl Subscription {
         self.unsent_parts = None;
         self.is_answer_due = self.is_complete();
         self.claim = Claim::None;
+        self.heard_at = None;
         self.progress.accepted = None;
         self.progress.error = None;
         self.repeats = 0;

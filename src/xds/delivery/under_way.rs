@@ -1,6 +1,6 @@
 //! Answers that a client has not spoken about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -35,6 +35,10 @@ pub(super) struct UnderWay {
     /// Whether it holds what was refused or may be, and could not be left out: a refusal is one of
     /// everything in it.
     pub(super) is_joint: bool,
+    /// The names in it that are not to blame should it be refused.
+    pub(super) trusted: BTreeSet<Name>,
+    /// The names of which it holds what was in an older answer that was under way.
+    pub(super) untested: BTreeSet<Name>,
     pub(super) at: Instant,
     pub(super) published: Option<Instant>,
 }
@@ -44,6 +48,20 @@ impl UnderWay {
     pub(super) fn holds(&self, name: &str) -> bool {
         let found = self.sent.binary_search_by(|sent| (*sent.name).cmp(name));
         found.is_ok()
+    }
+
+    /// Takes note of an older answer that was accepted.
+    pub(super) fn follow(&mut self, older: &Self) {
+        let Some(index) = &older.index else {
+            return;
+        };
+        for (name, before) in &mut self.before {
+            if older.holds(name)
+                && let Some(head) = index.get(name)
+            {
+                *before = Last::Head(head.clone());
+            }
+        }
     }
 
     /// Takes in an older answer: what is said of this one is said of both.
@@ -57,6 +75,8 @@ impl UnderWay {
         self.sent = sent.into();
         self.before.extend(older.before);
         self.is_joint |= older.is_joint;
+        self.trusted.extend(older.trusted);
+        self.untested.extend(older.untested);
         self.removed.extend(older.removed);
         self.replaced.splice(0..0, older.replaced);
         self.published = older.published.or(self.published);

@@ -76,6 +76,9 @@ impl Subscription {
         let answers: Vec<UnderWay> = self.under_way.drain(..=place).collect();
         let mut published = None;
         for answer in answers {
+            for later in &mut self.under_way {
+                later.follow(&answer);
+            }
             for sent in &*answer.sent {
                 self.make_known(&sent.name);
                 self.accept_one(sent, now);
@@ -85,9 +88,9 @@ impl Subscription {
             }
             if answer.index.is_some() {
                 self.accepted = answer.index;
-                if matches!(self.foreign, Foreign::Any) {
-                    self.foreign = self.still_foreign();
-                }
+            }
+            if matches!(self.foreign, Foreign::Any) {
+                self.foreign = self.still_foreign();
             }
             self.progress.accepted = Some(answer.version.to_string().into());
             published = answer.published;
@@ -105,8 +108,16 @@ impl Subscription {
 
     /// What of all that was unknown still is, once an answer was accepted: what that did not hold.
     fn still_foreign(&self) -> Foreign {
+        let is_foreign = |holding: &Holding| match holding {
+            Holding::Foreign | Holding::Unknown(Last::Foreign) => true,
+            Holding::Nothing
+            | Holding::Asked
+            | Holding::Unknown(Last::Nothing | Last::Head(_))
+            | Holding::Version(_)
+            | Holding::Kept(_) => false,
+        };
         let held = self.holdings.iter();
-        let held = held.filter(|(_, holding)| matches!(holding, Holding::Foreign));
+        let held = held.filter(|(_, holding)| is_foreign(holding));
         let later = self.under_way.iter().flat_map(|answer| &answer.before);
         let later = later.filter(|(_, before)| **before == Last::Foreign);
         let names = held.map(|(name, _)| name).chain(later.map(|(name, _)| name));
@@ -174,9 +185,22 @@ impl Subscription {
             self.unknown(unheard);
         }
         let names = self.unknown(&refused);
-        let guilty = match &*refused.sent {
-            all if refused.is_joint => {
-                for one in all.iter().filter(|one| names.contains(&one.name)) {
+        let is_suspect = |name: &Name| names.contains(name) && !refused.trusted.contains(name);
+        let sent = refused.sent.iter();
+        let suspects: Vec<&Sent> = sent.filter(|sent| is_suspect(&sent.name)).collect();
+        // Of answers that overlapped, the older one was refused for the same reason.
+        let is_explained = refused.untested.iter().any(|name| {
+            let mut suspects = self.suspects.iter();
+            self.refusals.contains_key(name) || suspects.any(|part| part.contains(name))
+        });
+        let is_alone = !is_explained && refused.sent.len() == 1 + refused.trusted.len();
+        let guilty = match *suspects {
+            [] => None,
+            [only] if is_alone && !refused.is_joint => {
+                Some((only.name.clone(), self.set_aside(only, &text, pacing, now)))
+            }
+            _ if refused.is_joint => {
+                for one in suspects {
                     self.set_aside(one, &text, pacing, now);
                     if let Some(refusal) = self.refusals.get_mut(&one.name) {
                         refusal.is_joint = true;
@@ -184,12 +208,8 @@ impl Subscription {
                 }
                 None
             }
-            // What is not asked for any more, or is in a later answer, is of no interest.
-            [only] if names.contains(&only.name) => {
-                Some((only.name.clone(), self.set_aside(only, &text, pacing, now)))
-            }
             _ => {
-                self.suspect(names);
+                self.suspect(suspects.iter().map(|one| one.name.clone()).collect());
                 None
             }
         };

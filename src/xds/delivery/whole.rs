@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::content::Piece;
 use super::draft::form_for;
-use super::holding::{Holding, Last};
+use super::holding::{Holding, Last, Refusal};
 use super::shared::Exceptional;
 use super::siblings::Siblings;
 use super::subscription::Subscription;
@@ -30,10 +30,26 @@ pub(super) struct WholeDraft {
     /// The names whose current content should be withheld and stands all the same, because nothing
     /// else is at hand: what is said of the answer is said of them, too.
     pub(super) joined: BTreeSet<Name>,
+    /// The same of names that are not to blame should the answer be refused.
+    pub(super) trusted: BTreeSet<Name>,
     /// Whether all that is gone was so in an answer that was refused already.
     is_gone_again: bool,
     /// When time alone changes what is to be sent.
     pub(super) until: Option<Instant>,
+}
+
+impl WholeDraft {
+    /// The names whose current content the client is not known to have.
+    fn sent(&self) -> impl Iterator<Item = &Name> {
+        let unknown = self.joined.iter().chain(&self.trusted);
+        self.news.iter().chain(unknown)
+    }
+
+    /// Whether this is one of them.
+    pub(super) fn holds(&self, name: &Name) -> bool {
+        let unknown = self.joined.contains(name) || self.trusted.contains(name);
+        unknown || self.news.contains(name)
+    }
 }
 
 impl Subscription {
@@ -85,13 +101,18 @@ impl Subscription {
         let refused = refused.filter(|at| now < *at);
         if is_withheld || refused.is_some() {
             draft.until = draft.until.into_iter().chain(refused).min();
+            let refusal = self.refusals.get(name);
+            let is_joint = refusal.is_some_and(|refusal| refusal.is_joint);
             let stands = self.stands(name, &holding, siblings);
-            if stands.is_none() && self.is_needed(name) {
+            if stands.is_some() && !is_joint {
+                draft.instead.insert(name.clone(), stands);
+            } else if self.is_needed(name, siblings) {
                 draft.joined.insert(name.clone());
+            } else if siblings.is_applied(self.kind, name) {
+                // It was taken although the answer that held it was refused.
+                draft.trusted.insert(name.clone());
             } else {
-                // It asks for what it took although it refused the answer that held it.
-                let applied = siblings.is_applied(self.kind, name).then_some(resource);
-                draft.instead.insert(name.clone(), stands.or(applied));
+                draft.instead.insert(name.clone(), None);
             }
             return;
         }
@@ -100,10 +121,12 @@ impl Subscription {
     }
 
     /// Whether a name cannot be left out: that would remove what the client has, or what it may
-    /// have since it was refused together with others.
-    fn is_needed(&self, name: &Name) -> bool {
-        let refusal = self.refusals.get(name);
-        self.has_accepted(name) || refusal.is_some_and(|refusal| refusal.is_joint)
+    /// have since it was refused together with others, or has from another life.
+    fn is_needed(&self, name: &Name, siblings: &Siblings<'_>) -> bool {
+        let is_there = |refusal: &Refusal| {
+            refusal.is_joint || siblings.is_applied(self.kind, name)
+        };
+        self.has_accepted(name) || self.refusals.get(name).is_some_and(is_there)
     }
 
     /// What a name stands for while its current content is withheld, if that is at hand.
@@ -146,9 +169,14 @@ impl Subscription {
             | Holding::Version(_)
             | Holding::Kept(_) => {}
         }
-        let kept = siblings.uses(self.kind, name).then(|| {
+        // What was refused and never accepted is nothing that could stay.
+        let is_there = !matches!(holding, Holding::Unknown(Last::Nothing))
+            || siblings.is_applied(self.kind, name);
+        let is_used = is_there && siblings.uses(self.kind, name);
+        let kept = is_used.then(|| {
+            let refused = self.refusals.get(name).map(|refusal| refusal.version);
             let stands = self.stands(name, &holding, siblings);
-            stands.or_else(|| siblings.view.departed(self.kind, name))
+            stands.or_else(|| siblings.view.departed(self.kind, name, refused))
         });
         match kept.flatten() {
             Some(kept) => {
@@ -224,7 +252,7 @@ impl Subscription {
         draft: &WholeDraft,
         siblings: &Siblings<'_>,
     ) -> (BTreeMap<Name, Last>, Vec<Arc<Resource>>) {
-        let before = draft.news.iter().chain(&draft.joined);
+        let before = draft.sent();
         let before = before.filter_map(|name| Some((name.clone(), self.before(name)?)));
         let before: BTreeMap<Name, Last> = before.collect();
         let replaced = draft.news.iter().filter_map(|name| {
@@ -232,7 +260,7 @@ impl Subscription {
             self.stands(name, &holding, siblings)
         });
         let replaced: Vec<Arc<Resource>> = replaced.collect();
-        for name in draft.news.iter().chain(&draft.joined).chain(&draft.gone) {
+        for name in draft.sent().chain(&draft.gone) {
             self.holdings.remove(name);
             self.offered(name);
         }

@@ -32,6 +32,8 @@ pub(super) struct Edge {
     polls: BTreeSet<Key>,
     /// Clusters that it had and that came changed.
     changed: BTreeSet<Name>,
+    /// Whether it came back with clusters and without a version.
+    pub(super) is_unclear: bool,
     /// When it is looked at again.
     pub(super) until: Option<Instant>,
     /// How many answers came although something that they require was missing.
@@ -73,6 +75,7 @@ impl Edge {
             offered: BTreeMap::new(),
             polls: BTreeSet::new(),
             changed: BTreeSet::new(),
+            is_unclear: false,
             until: None,
             expired: 0,
         }
@@ -80,6 +83,12 @@ impl Edge {
 
     /// Begins a new stream, or meets a process that does not know it, with what it has.
     pub(super) fn reconnect(&mut self, setting: &Setting) {
+        let taken = self.unspoken.iter().filter(|one| one.error.is_none());
+        for one in taken {
+            self.versions.insert(one.key.clone(), one.version.clone());
+        }
+        let clusters = (Kind::Cluster, None);
+        self.is_unclear |= !self.versions.contains_key(&clusters) && !self.has.is_empty();
         if self.form == Form::Sotw {
             // A version that was accepted while an older answer was refused says too much: it counts
             // what that held. Nothing could notice that on a new stream.
@@ -87,9 +96,17 @@ impl Edge {
             let unspoken = self.unspoken.iter().filter(|one| one.error.is_some());
             let mut refused: BTreeSet<Kind> = refused.collect();
             refused.extend(unspoken.map(|one| one.key.0));
+            // The same goes for who waits for a name when the stream ends.
+            for (kind, names) in &self.asked {
+                let mut names = names.iter().flatten();
+                if names.any(|name| !self.has.contains_key(&(*kind, name.clone()))) {
+                    refused.insert(*kind);
+                }
+            }
             let is_partial = |kind: Kind| kind != Kind::Cluster && kind != Kind::Listener;
-            self.versions
-                .retain(|key, _| !is_partial(key.0) || !refused.contains(&key.0));
+            let versions = self.versions.iter_mut();
+            let doubtful = versions.filter(|(key, _)| is_partial(key.0) && refused.contains(&key.0));
+            doubtful.for_each(|(_, version)| "unknown".clone_into(version));
         }
         self.client = client(self.form, setting.now);
         self.followed.clear();
@@ -105,8 +122,11 @@ impl Edge {
             Form::Rest => std::mem::replace(&mut self.client, client(self.form, setting.now)),
             Form::Sotw | Form::Delta => client(self.form, setting.now),
         };
+        let has_spoken = self.versions.contains_key(&(Kind::Cluster, None));
         *self = Self {
             client,
+            // Who never said that it has clusters seems to lack an answer.
+            is_unclear: !has_spoken,
             ..Self::new(self.form, setting)
         };
     }
@@ -373,7 +393,11 @@ impl Edge {
 
     /// Panics if something comes before what it requires.
     fn check_needs(&self, kind: Kind, name: &str, text: &str, setting: &Setting) {
-        for (required, of) in requires(text) {
+        let had = self.has.get(&(kind, name.into()));
+        let had = had.map(|had| requires(&had.text)).unwrap_or_default();
+        let mut new = requires(text);
+        new.retain(|required| !had.contains(required));
+        for (required, of) in new {
             let current = setting.snapshot.resource(required, &of);
             let is_bad = current.is_some_and(|current| {
                 let bytes = current.encoded(Flavour::Ads).bytes();

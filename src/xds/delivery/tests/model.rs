@@ -372,8 +372,12 @@ impl Stage {
             for (kind, name) in edge.has.keys() {
                 let is_gone = self.setting.snapshot.resource(*kind, name).is_none();
                 let must_go = match kind {
-                    // What a table needs that does not exist any more may be unknown here.
-                    Kind::Cluster => !edge.requires(name) && !has_departed_table,
+                    // What a table needs that does not exist any more may be unknown here, and so
+                    // may be what came from before.
+                    Kind::Cluster => {
+                        let is_known = !has_departed_table && !edge.client.uses_foreign();
+                        is_known && !edge.requires(name)
+                    }
                     Kind::Listener => true,
                     Kind::Endpoint | Kind::Route | Kind::Secret => false,
                 };
@@ -391,6 +395,7 @@ impl Stage {
             // holds that as it is now, so it cannot be told what in it is refused.
             let is_unclear = !bad.is_empty()
                 && (edge.client.is_foreign(kind)
+                    || edge.is_unclear
                     || (self.setting.publications > 4 && edge.client.is_whole(kind)));
             let is_right = match is_unclear {
                 true => refused.is_superset(&bad),
@@ -415,6 +420,12 @@ fn text(resource: &Resource) -> String {
 }
 
 impl crate::xds::delivery::Client {
+    /// Whether it may use clusters that are not known.
+    fn uses_foreign(&self) -> bool {
+        let users = (Kind::Listener, None)..(Kind::Secret, None);
+        self.subscriptions.range(users).any(|(_, user)| user.is_foreign())
+    }
+
     /// Whether its answers of a kind hold everything.
     fn is_whole(&self, kind: Kind) -> bool {
         let whole = self.subscriptions.get(&(kind, None));
@@ -438,6 +449,7 @@ fn assert_idle(edge: &Edge, setting: &Setting, has_departed_table: bool) {
                 let resource = setting.snapshot.resource(key.0, name);
                 let substitute = resource.and_then(|resource| resource.substitute());
                 let is_used = key.0 == Kind::Route || edge.requires(name) || has_departed_table;
+                let is_used = is_used || edge.client.uses_foreign();
                 let is_kept = resource.is_none() && is_used;
                 is_kept || substitute.is_some_and(|substitute| holding.is(substitute.version()))
             };
@@ -453,6 +465,7 @@ fn assert_idle(edge: &Edge, setting: &Setting, has_departed_table: bool) {
             let mut names = one.asked.names().iter();
             let is_all = names.all(|name| setting.snapshot.resource(key.0, name).is_some());
             let may_be_foreign = !is_all || has_departed_table;
+                let is_used = is_used || edge.client.uses_foreign();
             assert!(!one.is_foreign() || may_be_foreign, "{}", place());
             let (sent, accepted) = (one.sent.as_ref(), one.accepted.as_ref());
             let ids = [sent, accepted].map(|index| index.map(|index| index.id()));
