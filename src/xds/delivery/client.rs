@@ -1,13 +1,13 @@
 //! One client: its subscriptions, and the order between them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
 use super::Form;
 use super::compose::{Drafted, complete, partial};
-use super::content::{Content, Piece};
+use super::content::{Content, Piece, Sent};
 use super::draft::{MAX_ANSWER_BYTES, MAX_SECRETS_UNDER_WAY, Phase};
 use super::holding::Holding;
 use super::pacing::Pacing;
@@ -15,7 +15,8 @@ use super::placeholder::placeholder;
 use super::request::Request;
 use super::shared::{ContentKey, Parts, Shared, View};
 use super::siblings::Siblings;
-use super::subscription::{Foreign, Subscription, UnderWay};
+use super::subscription::{Foreign, Subscription};
+use super::under_way::UnderWay;
 use super::verdict::Heard;
 use crate::snapshot::cell::Interest;
 use crate::snapshot::{Flavour, Kind, Name, SetVersion};
@@ -59,6 +60,10 @@ pub(in crate::xds) struct Answer {
     /// When what is in it was published, if the client was waiting then.
     pub(in crate::xds) published: Option<Instant>,
 }
+
+/// Of each subscription to what uses clusters: the index that is accepted, how much is exceptional,
+/// and what that and what waits is.
+pub(in crate::xds) type Usage = Vec<(Option<u64>, usize, SetVersion)>;
 
 /// How many resources of a kind a client waits for one by one. Beyond that it is woken for the set
 /// of their names.
@@ -120,20 +125,50 @@ impl Client {
 
     /// What to do now: at most one answer, so that it is on its way before the next is made.
     pub(in crate::xds) fn next(&mut self, view: View<'_>, pacing: &Pacing, now: Instant) -> Step {
+        let mut unfollowed = false;
         for subscription in self.subscriptions.values_mut() {
-            subscription.recognise(&view);
-        }
-        self.suppress_removals();
-        let mut until: Option<Instant> = None;
-        for phase in [Phase::AddOrUpdate, Phase::Remove] {
-            for kind in Kind::ALL {
-                match self.advance(&(kind, None), phase, view, pacing, now) {
-                    Step::Send(answer) => return Step::Send(answer),
-                    Step::Wait { until: at } => until = until.into_iter().chain(at).min(),
-                }
+            let is_compared = subscription.recognise(&view);
+            if is_compared && subscription.kind == Kind::Endpoint {
+                // They may have been asked for while clusters were on their way already.
+                unfollowed = true;
             }
         }
-        Step::Wait { until }
+        if unfollowed {
+            self.follow_clusters_under_way();
+        }
+        self.suppress_removals();
+        loop {
+            let usage = self.usage();
+            let mut until: Option<Instant> = None;
+            for phase in [Phase::AddOrUpdate, Phase::Remove] {
+                for kind in Kind::ALL {
+                    match self.advance(&(kind, None), phase, view, pacing, now) {
+                        Step::Send(answer) => return Step::Send(answer),
+                        Step::Wait { until: at } => until = until.into_iter().chain(at).min(),
+                    }
+                }
+            }
+            // What was found to be used no more may have been all that something waited for.
+            if self.usage() == usage {
+                return Step::Wait { until };
+            }
+        }
+    }
+
+    /// Something that differs whenever other clusters may be in use than before.
+    pub(in crate::xds) fn usage(&self) -> Usage {
+        let users = self
+            .subscriptions
+            .range((Kind::Listener, None)..(Kind::Secret, None));
+        users
+            .map(|(_, user)| {
+                let accepted = user.accepted.as_ref().map(|index| index.id());
+                let held = user.holdings.values().filter_map(Holding::head);
+                let waiting = user.waiting.values().map(|waiting| waiting.first.head());
+                let heads = held.chain(waiting).map(|head| head.contribution());
+                (accepted, user.holdings.len(), heads.collect())
+            })
+            .collect()
     }
 
     /// Envoy gives assignments up with their clusters.
@@ -427,11 +462,14 @@ impl Client {
         let drafted = Drafted {
             content,
             index,
-            fresh: Vec::new(),
+            before: BTreeMap::new(),
             removed: Vec::new(),
             replaced: Vec::new(),
             expired: Vec::new(),
             is_cut: !is_last,
+            is_joint: false,
+            trusted: BTreeSet::new(),
+            untested: BTreeSet::new(),
         };
         Some(self.answer(subscription, drafted, now))
     }
@@ -453,10 +491,13 @@ impl Client {
             version: content.version(),
             index: drafted.index,
             sent: content.sent().clone(),
-            fresh: drafted.fresh,
+            before: drafted.before,
             removed: drafted.removed,
             replaced: drafted.replaced,
             is_cut: drafted.is_cut,
+            is_joint: drafted.is_joint,
+            trusted: drafted.trusted,
+            untested: drafted.untested,
             at: now,
             published,
         });
@@ -476,15 +517,7 @@ impl Client {
                 let Some(endpoints) = self.subscriptions.get_mut(&(Kind::Endpoint, None)) else {
                     return;
                 };
-                if endpoints.sent.is_none() {
-                    return;
-                }
-                for sent in clusters.sent().iter() {
-                    if endpoints.asked.includes(&sent.name) {
-                        let known = endpoints.holdings.entry(sent.name.clone());
-                        known.or_insert(Holding::Unknown);
-                    }
-                }
+                endpoints.follow(clusters.sent());
             }
             Form::Rest => {
                 for sent in clusters.sent().iter() {
@@ -495,6 +528,17 @@ impl Client {
                     }
                 }
             }
+        }
+    }
+
+    /// The same for a client that came back and said which endpoints it has when clusters were on
+    /// their way already.
+    fn follow_clusters_under_way(&mut self) {
+        let clusters = self.subscriptions.get(&(Kind::Cluster, None));
+        let under_way = clusters.map(|clusters| clusters.under_way.iter());
+        let sent: Vec<Arc<[Sent]>> = under_way.into_iter().flatten().map(|a| a.sent.clone()).collect();
+        if let Some(endpoints) = self.subscriptions.get_mut(&(Kind::Endpoint, None)) {
+            sent.iter().for_each(|sent| endpoints.follow(sent));
         }
     }
 

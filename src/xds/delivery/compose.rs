@@ -1,11 +1,13 @@
 //! Drafts become contents: shared where nothing distinguishes a client from others.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
 use super::content::{Content, Piece};
 use super::draft::Phase;
+use super::holding::Last;
 use super::pacing::Pacing;
 use super::shared::ContentKey;
 use super::siblings::Siblings;
@@ -17,14 +19,20 @@ pub(super) struct Drafted {
     pub(super) content: Arc<Content>,
     /// What the client has once it accepts this; none before the last of several parts.
     pub(super) index: Option<Arc<Index>>,
-    /// The names in it of which nothing was known to be accepted before.
-    pub(super) fresh: Vec<Name>,
+    /// What the client had accepted under the names in it, where its index does not say so.
+    pub(super) before: BTreeMap<Name, Last>,
     pub(super) removed: Vec<Name>,
     /// What the resources in it replaced.
     pub(super) replaced: Vec<Arc<Resource>>,
     /// What the client lacks although the answer requires it.
     pub(super) expired: Vec<(Kind, Name)>,
     pub(super) is_cut: bool,
+    /// Whether what is in it cannot be told apart.
+    pub(super) is_joint: bool,
+    /// The names in it that are not to blame should it be refused.
+    pub(super) trusted: BTreeSet<Name>,
+    /// The names of which it holds what was in an answer that is under way.
+    pub(super) untested: BTreeSet<Name>,
 }
 
 /// The next answer that holds what changed, or when to look again. `key` is what it depends on if
@@ -44,7 +52,7 @@ pub(super) fn partial(
         if is_owed || !draft.pieces.is_empty() || !draft.removed.is_empty() {
             break draft;
         }
-        if phase == Phase::AddOrUpdate && !subscription.suspects.is_empty() {
+        if phase == Phase::AddOrUpdate && subscription.has_idle_part() {
             subscription.end_part();
             continue;
         }
@@ -52,8 +60,10 @@ pub(super) fn partial(
         return Err(draft.until);
     };
     let is_all = subscription.holdings.len() == draft.pieces.len();
-    let key = key.filter(|_| is_all && !draft.is_cut && draft.expired.is_empty());
-    let fresh = subscription.take(&draft.pieces, &draft.removed);
+    let is_usual = draft.pieces.iter().all(|piece| !piece.other_encoding);
+    let is_plain = is_all && is_usual && !draft.is_cut && draft.expired.is_empty();
+    let key = key.filter(|_| is_plain);
+    let before = subscription.take(&draft.pieces, &draft.removed);
     let (kind, flavour) = (subscription.kind, siblings.flavour);
     let (pieces, removed) = (draft.pieces, draft.removed);
     let content = match key {
@@ -75,11 +85,14 @@ pub(super) fn partial(
     Ok(Drafted {
         content,
         index: subscription.sent.clone().filter(|_| !draft.is_cut),
-        fresh,
+        before,
         removed,
         replaced: Vec::new(),
         expired: draft.expired,
         is_cut: draft.is_cut,
+        is_joint: false,
+        trusted: BTreeSet::new(),
+        untested: BTreeSet::new(),
     })
 }
 
@@ -102,18 +115,23 @@ pub(super) fn complete(
         subscription.end_part();
     };
     let (kind, flavour) = (subscription.kind, siblings.flavour);
-    let (fresh, replaced) = subscription.take_whole(&draft, siblings);
+    let (before, replaced) = subscription.take_whole(&draft, siblings);
     let build = |subscription: &Subscription| {
         let pieces = subscription.whole(&draft, siblings);
         let version = subscription.version(&siblings.view);
-        let is_news = |name: &Name| draft.news.contains(name);
+        let is_news = |name: &Name| draft.holds(name);
         Content::new(kind, flavour, version, pieces, Vec::new(), is_news)
     };
-    let content = match key.filter(|_| draft.instead.is_empty()) {
+    let is_plain =
+        draft.instead.is_empty() && draft.joined.is_empty() && draft.trusted.is_empty();
+    let content = match key.filter(|_| is_plain) {
         Some(key) => shared(&key, siblings, || build(subscription)),
         None => Some(Arc::new(build(subscription))),
     };
     let content = content.ok_or(None)?;
+    let under_way = subscription.under_way.iter().flat_map(|one| &*one.sent);
+    let untested = under_way.map(|sent| &sent.name).filter(|name| !draft.holds(name));
+    let untested: BTreeSet<Name> = untested.cloned().collect();
     let is_silent =
         !subscription.asked.is_wildcard() && content.pieces().is_empty() && draft.gone.is_empty();
     if is_silent && !subscription.is_answer_due {
@@ -121,27 +139,19 @@ pub(super) fn complete(
         subscription.settle();
         return Err(draft.until);
     }
+    subscription.remember(content.version(), siblings);
     Ok(Drafted {
         content,
         index: subscription.sent.clone(),
-        fresh,
+        before,
         removed: draft.gone,
         replaced,
         expired: Vec::new(),
         is_cut: false,
+        is_joint: !draft.joined.is_empty(),
+        trusted: draft.trusted,
+        untested,
     })
-}
-
-impl Subscription {
-    /// Nothing is to be sent: if nothing is exceptional either, the client has what it was sent.
-    fn settle(&mut self) {
-        if self.holdings.is_empty() {
-            self.published = None;
-            if self.under_way.is_empty() {
-                self.accepted.clone_from(&self.sent);
-            }
-        }
-    }
 }
 
 fn with_substitutes(mut key: ContentKey, pieces: &[Piece], siblings: &Siblings<'_>) -> ContentKey {

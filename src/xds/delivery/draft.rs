@@ -1,5 +1,6 @@
 //! What is sent next in a subscription whose answers hold what changed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -8,7 +9,7 @@ use super::Form;
 use super::Pacing;
 use super::content::Piece;
 use super::gate::Gate;
-use super::holding::Holding;
+use super::holding::{Holding, Last};
 use super::placeholder::placeholder;
 use super::shared::View;
 use super::siblings::Siblings;
@@ -169,12 +170,16 @@ impl Subscription {
         let holding = self.holding(name);
         let Some(current) = siblings.view.resource(self.kind, name) else {
             self.waiting.remove(name);
+            self.forgive(name);
             return self.due_of_absent(name, &holding, phase, siblings);
         };
         let resource = form_for(current, siblings);
         let version = resource.version();
         if holding.is(version) {
             self.waiting.remove(name);
+            if self.set_aside_until(name, version).is_none() {
+                self.forgive(name);
+            }
             return match version == current.version() {
                 true => Due::Nothing,
                 // A substitute stays exceptional: it is looked at until it is replaced.
@@ -233,10 +238,11 @@ impl Subscription {
             (Holding::Asked, Form::Sotw | Form::Rest, Kind::Secret) => Due::Nothing,
             (Holding::Asked, _, _) if phase == Phase::AddOrUpdate => Due::Gone,
             (Holding::Asked, _, _) => Due::Later(None),
+            // The client uses it until it asks for it no more. A listener whose route table is said to
+            // be removed never becomes active.
+            (_, _, Kind::Route) => Due::Later(None),
             // Over state-of-the-world these are given up with what named them.
             (_, Form::Sotw | Form::Rest, _) => Due::Nothing,
-            // A listener whose route table is said to be removed never becomes active.
-            (_, Form::Delta, Kind::Route) => Due::Nothing,
             (_, Form::Delta, _) if self.suppresses_removals => Due::Nothing,
             (_, Form::Delta, kind) => match phase {
                 Phase::Remove if !siblings.uses(kind, name) => Due::Gone,
@@ -255,13 +261,14 @@ impl Subscription {
         placeholder(self.kind, name).map(Piece::plain)
     }
 
-    /// Takes a draft as sent; answers what is remembered of it.
-    pub(super) fn take(&mut self, pieces: &[Piece], removed: &[Name]) -> Vec<Name> {
-        let mut fresh = Vec::new();
+    /// Takes a draft as sent; answers what the client had accepted before, where its index does not
+    /// say so.
+    pub(super) fn take(&mut self, pieces: &[Piece], removed: &[Name]) -> BTreeMap<Name, Last> {
+        let mut before = BTreeMap::new();
         for piece in pieces {
             let name = piece.resource.name();
-            if !self.has_accepted(name) {
-                fresh.push(name.clone());
+            if let Some(last) = self.before(name) {
+                before.insert(name.clone(), last);
             }
             if let Some(refusal) = self.refusals.get_mut(name) {
                 refusal.offered_other = piece.other_encoding;
@@ -279,7 +286,7 @@ impl Subscription {
             self.waiting.remove(name);
             self.offered(name);
         }
-        fresh
+        before
     }
 
     /// Notes that a name of a refused answer is offered again.
@@ -290,6 +297,12 @@ impl Subscription {
                 self.suspects.pop_front();
             }
         }
+    }
+
+    /// Whether there is a part of which nothing waits for something.
+    pub(super) fn has_idle_part(&self) -> bool {
+        let part = self.suspects.front();
+        part.is_some_and(|part| !part.iter().any(|name| self.waiting.contains_key(name)))
     }
 
     /// Drops the part that was offered wholly, or whose rest cannot be offered.

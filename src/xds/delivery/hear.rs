@@ -12,7 +12,7 @@ use super::request::{Names, Request, Wish};
 use super::shared::{Shared, View};
 use super::subscription::{Claim, Foreign, Subscription};
 use super::verdict::Heard;
-use crate::snapshot::{Head, Name, SetVersion};
+use crate::snapshot::{Head, Index, Name, SetVersion};
 
 impl Subscription {
     /// Takes in a request.
@@ -43,6 +43,11 @@ impl Subscription {
                 unsubscribe,
                 versions,
             } => {
+                if let Claim::Versions(claimed) = &mut self.claim {
+                    // Before that was looked at, names were given up or are waited for.
+                    let changed = subscribe.iter().chain(&unsubscribe);
+                    changed.for_each(|name| drop(claimed.remove(name)));
+                }
                 if self.asked.is_new() && !versions.is_empty() {
                     self.claim = Claim::Versions(versions);
                 }
@@ -62,10 +67,13 @@ impl Subscription {
     fn ask(&mut self, asked: Asked, names: &[Name], gone: &[Name], shared: &Shared) {
         let is_claimed = !matches!(self.claim, Claim::None);
         let becomes_wildcard = asked.is_wildcard() && !self.asked.is_wildcard();
-        if *asked.names() == *self.asked.names() {
+        if !self.asked.is_new() && *asked.names() == *self.asked.names() {
             // Whichever way it was said.
             self.asked = asked.sharing(self.asked.names().clone());
         } else {
+            if !self.asked.is_new() && matches!(self.claim, Claim::Version(_)) {
+                self.claim = Claim::Outdated;
+            }
             self.cancel_parts();
             let asked = shared.intern(asked);
             let before = std::mem::replace(&mut self.asked, asked);
@@ -102,28 +110,58 @@ impl Subscription {
         }
     }
 
-    /// Compares what a client that came back says it has with what is known here.
-    pub(super) fn recognise(&mut self, view: &View<'_>) {
-        self.has_claimed |= !matches!(self.claim, Claim::None);
+    /// Compares what a client that came back says it has with what is known here; says whether it
+    /// said anything.
+    pub(super) fn recognise(&mut self, view: &View<'_>) -> bool {
+        let is_claimed = !matches!(self.claim, Claim::None);
+        self.has_claimed |= is_claimed;
         match std::mem::take(&mut self.claim) {
             Claim::None => {}
             Claim::Version(version) => {
-                match view.shared.index_of(self.kind, &self.asked, &version) {
-                    Some(index) => {
+                match self.find(&version, view) {
+                    Some((index, instead)) => {
                         self.is_answer_due = false;
                         self.accepted = Some(index.clone());
                         self.sent = Some(index);
+                        self.holdings.extend(instead);
                     }
-                    None => self.foreign = Foreign::Any,
+                    None if self.asked.is_anything() => {
+                        self.foreign = Foreign::Any;
+                        // That everything is gone has to be said, too.
+                        self.is_answer_due = self.is_complete();
+                    }
+                    None => {}
                 }
                 self.progress.accepted = Some(version);
             }
+            Claim::Outdated if self.asked.is_anything() => self.foreign = Foreign::Any,
+            Claim::Outdated => {}
             Claim::Versions(versions) => self.recognise_each(&versions, view),
         }
+        is_claimed
+    }
+
+    /// The index that a version stands for, and what stands otherwise.
+    fn find(
+        &self,
+        version: &str,
+        view: &View<'_>,
+    ) -> Option<(Arc<Index>, BTreeMap<Name, Holding>)> {
+        let shared = view.shared;
+        if let Some(index) = shared.index_of(self.kind, &self.asked, version) {
+            return Some((index, BTreeMap::new()));
+        }
+        let known = shared.exceptional(self.kind, &self.asked, version)?;
+        let instead = known.instead.into_iter().map(|(name, stands)| {
+            let holding = stands.map_or(Holding::Nothing, Holding::Kept);
+            (name, holding)
+        });
+        Some((known.index, instead.collect()))
     }
 
     fn recognise_each(&mut self, versions: &BTreeMap<Name, Box<str>>, view: &View<'_>) {
         let index = view.index(self.kind).clone();
+        let recent = view.shared.recent_indexes(self.kind);
         let mut foreign = BTreeSet::new();
         let mut known = Vec::new();
         for (name, version) in versions {
@@ -135,8 +173,16 @@ impl Subscription {
                     known.push(head.contribution());
                 }
                 Some(_) | None => {
-                    self.holdings.insert(name.clone(), Holding::Foreign);
-                    foreign.insert(name.clone());
+                    let mut former = recent.iter().filter_map(|index| index.get(name));
+                    let former = former.find(|head| *head.version().to_string() == **version);
+                    let holding = match former {
+                        Some(head) => Holding::Version(head.clone()),
+                        None => Holding::Foreign,
+                    };
+                    if former.is_none() {
+                        foreign.insert(name.clone());
+                    }
+                    self.holdings.insert(name.clone(), holding);
                 }
             }
         }

@@ -16,9 +16,9 @@ pub(super) enum Holding {
     Nothing,
     /// Nothing is known, and the client waits for an answer about the name.
     Asked,
-    /// Nothing is known: an answer that held it was refused, and Envoy applies the good part of
-    /// what it refuses; or it is to be sent again for another reason.
-    Unknown,
+    /// Nothing is known but what was accepted last: an answer that held it was refused, and Envoy
+    /// applies the good part of what it refuses; or it is to be sent again for another reason.
+    Unknown(Last),
     /// Something that another process gave it, or that is too old to be known here.
     Foreign,
     /// Another version than the index says.
@@ -28,11 +28,33 @@ pub(super) enum Holding {
     Kept(Arc<Resource>),
 }
 
+/// What a client accepted last under a name.
+#[derive(Clone, Debug)]
+pub(super) enum Last {
+    /// Nothing.
+    Nothing,
+    /// Something that another process gave it.
+    Foreign,
+    /// This.
+    Head(Arc<Head>),
+}
+
+impl PartialEq for Last {
+    /// Heads are equal when they are one.
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Nothing, Self::Nothing) | (Self::Foreign, Self::Foreign) => true,
+            (Self::Head(one), Self::Head(other)) => Arc::ptr_eq(one, other),
+            (Self::Nothing | Self::Foreign | Self::Head(_), _) => false,
+        }
+    }
+}
+
 impl Holding {
     /// The head of what the client has, if that is known.
     pub(super) fn head(&self) -> Option<&Arc<Head>> {
         match self {
-            Self::Nothing | Self::Asked | Self::Unknown | Self::Foreign => None,
+            Self::Nothing | Self::Asked | Self::Unknown(_) | Self::Foreign => None,
             Self::Version(head) => Some(head),
             Self::Kept(resource) => Some(resource.head()),
         }
@@ -58,6 +80,8 @@ pub(super) struct Refusal {
     pub(super) since: Instant,
     /// Whether the other encoding was offered last.
     pub(super) offered_other: bool,
+    /// Whether it was refused together with others, and it is not known which of them is to blame.
+    pub(super) is_joint: bool,
     wait: Duration,
     /// Which of the two encodings were refused: the usual one, the other.
     refused: [bool; 2],
@@ -78,6 +102,7 @@ impl Refusal {
             next_offer: now + pacing.reoffer_first,
             since: now,
             offered_other: other_encoding,
+            is_joint: false,
             wait: pacing.reoffer_first,
             refused: [false; 2],
         };

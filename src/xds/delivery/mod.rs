@@ -7,6 +7,7 @@
 //! which nothing is known, resources that left and are still used, refusals. All else is derived:
 //! what changed between two indexes is found once and shared by all clients.
 
+mod accepted;
 mod asked;
 mod client;
 mod compose;
@@ -22,6 +23,9 @@ mod request;
 mod shared;
 mod siblings;
 mod subscription;
+#[cfg(test)]
+mod tests;
+mod under_way;
 mod verdict;
 mod view;
 mod whole;

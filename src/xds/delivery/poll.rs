@@ -6,10 +6,10 @@ use tokio::time::Instant;
 use super::Form;
 use super::client::{Client, Key, Step};
 use super::draft::Phase;
-use super::holding::Holding;
 use super::pacing::Pacing;
 use super::shared::{Shared, View};
-use super::subscription::{Claim, Subscription, UnderWay};
+use super::subscription::{Claim, Subscription};
+use super::under_way::UnderWay;
 use super::verdict::Heard;
 use crate::snapshot::{Kind, Name};
 
@@ -58,6 +58,13 @@ impl Client {
     ) -> Step {
         if let Some(subscription) = self.subscriptions.get_mut(key) {
             subscription.recognise(&view);
+        }
+        if key.0 == Kind::Cluster {
+            // Clusters stay for what uses them.
+            let users = (Kind::Listener, None)..(Kind::Secret, None);
+            for (_, user) in self.subscriptions.range_mut(users) {
+                user.recognise(&view);
+            }
         }
         self.advance(key, Phase::AddOrUpdate, view, pacing, now)
     }
@@ -111,18 +118,14 @@ impl Subscription {
             return Heard::Nothing;
         };
         self.repeats += 1;
-        let is_known_to_refuse = !self.refusals.is_empty() || !self.suspects.is_empty();
+        let is_known_to_refuse = self.progress.error.is_some();
         if self.repeats > 1 || is_known_to_refuse {
             self.repeats = 0;
             return self.refuse(last, None, pacing, now);
         }
         let answers: Vec<UnderWay> = self.under_way.drain(..).collect();
-        for answer in answers {
-            let sent = answer.sent.iter().map(|sent| &sent.name);
-            let names: Vec<Name> = sent.chain(&answer.removed).cloned().collect();
-            for name in names {
-                self.holdings.insert(name, Holding::Unknown);
-            }
+        for answer in &answers {
+            self.unknown(answer);
         }
         self.is_answer_due |= self.is_complete();
         // Envoy takes the same bytes of a secret that it refused for unchanged.

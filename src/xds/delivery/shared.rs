@@ -10,7 +10,9 @@ use super::Form;
 use super::asked::Asked;
 use super::content::Content;
 use crate::snapshot::cell::Reader;
-use crate::snapshot::{Flavour, Head, Index, Kind, Name, NameSet, Resource, SetVersion, Snapshot};
+use crate::snapshot::{
+    Flavour, Head, Index, Kind, Name, NameSet, Resource, SetVersion, Snapshot, Version,
+};
 
 /// What the clients of one server share.
 pub(in crate::xds) struct Shared {
@@ -62,7 +64,24 @@ struct Caches {
     contents: VecDeque<(ContentKey, Kept)>,
     versions: VecDeque<(Kind, Arc<NameSet>, u64, SetVersion)>,
     required: VecDeque<(Arc<Head>, Arc<Head>, Required)>,
+    /// Newest first.
+    exceptional: VecDeque<Exceptional>,
 }
+
+/// A set in which some names stand otherwise than in its index, as clients have it that refuse
+/// something: who comes back with its version is known by it.
+#[derive(Clone)]
+pub(super) struct Exceptional {
+    pub(super) kind: Kind,
+    pub(super) asked: Asked,
+    pub(super) version: SetVersion,
+    pub(super) index: Arc<Index>,
+    /// The names that stand otherwise: with this, or with nothing.
+    pub(super) instead: BTreeMap<Name, Option<Arc<Resource>>>,
+}
+
+/// How many such sets are known: one for each way in which a fleet refuses something.
+const EXCEPTIONAL: usize = 16;
 
 /// What one head requires and another does not.
 pub(super) type Required = Arc<[(Kind, Name)]>;
@@ -208,6 +227,39 @@ impl Shared {
             .find(|index| self.version(kind, asked, index).to_string() == version)
     }
 
+    /// Remembers a set in which some names stand otherwise than in its index.
+    pub(super) fn remember(&self, exceptional: Exceptional) {
+        let mut caches = self.caches();
+        let known = |one: &Exceptional| {
+            one.kind == exceptional.kind
+                && one.version == exceptional.version
+                && one.asked.is_same(&exceptional.asked)
+        };
+        caches.exceptional.retain(|one| !known(one));
+        caches.exceptional.push_front(exceptional);
+        caches.exceptional.truncate(EXCEPTIONAL);
+    }
+
+    /// The set of this version in which some names stand otherwise than in its index.
+    pub(super) fn exceptional(
+        &self,
+        kind: Kind,
+        asked: &Asked,
+        version: &str,
+    ) -> Option<Exceptional> {
+        let caches = self.caches();
+        let mut known = caches.exceptional.iter();
+        let found = known.find(|one| {
+            one.kind == kind && one.asked.is_same(asked) && one.version.to_string() == version
+        });
+        found.cloned()
+    }
+
+    /// The current index of a kind and the last few before it.
+    pub(super) fn recent_indexes(&self, kind: Kind) -> Vec<Arc<Index>> {
+        self.reader.recent_indexes(kind)
+    }
+
     /// What `new` requires that `old` does not, found once for all clients.
     pub(super) fn required_beyond(&self, old: &Arc<Head>, new: &Arc<Head>) -> Required {
         let known = {
@@ -262,10 +314,16 @@ impl View<'_> {
         self.shared.reader.recent(kind, head.name(), fits)
     }
 
-    /// The resource of a name that is not in the snapshot: as it was lately, or as it must have
-    /// been.
-    pub(super) fn departed(&self, kind: Kind, name: &Name) -> Option<Arc<Resource>> {
-        let recent = self.shared.reader.recent(kind, name, |_| true);
+    /// The resource of a name that is not in the snapshot: as it was lately, but for a version that
+    /// was refused, or as it must have been.
+    pub(super) fn departed(
+        &self,
+        kind: Kind,
+        name: &Name,
+        refused: Option<Version>,
+    ) -> Option<Arc<Resource>> {
+        let fits = |resource: &Resource| Some(resource.version()) != refused;
+        let recent = self.shared.reader.recent(kind, name, fits);
         recent.or_else(|| self.shared.reader.departed(kind, name).map(Arc::new))
     }
 }

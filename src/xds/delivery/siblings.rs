@@ -114,7 +114,12 @@ impl<'a> Siblings<'a> {
     /// Whether endpoints that the client did not ask for yet are waited for: it follows their
     /// cluster, and asks for the endpoints of others.
     fn is_awaited(&self, name: &Name) -> bool {
-        let follows_cluster = self.of(Kind::Cluster, name).is_some();
+        let cluster = self.view.resource(Kind::Cluster, name);
+        let version = cluster.map(|cluster| cluster.version());
+        let follows_cluster = self.of(Kind::Cluster, name).is_some_and(|clusters| {
+            // Of a cluster that it does not take it never asks for the endpoints.
+            version.is_none_or(|version| clusters.set_aside_until(name, version).is_none())
+        });
         let exists = self.view.resource(Kind::Endpoint, name).is_some();
         let asks = match self.form {
             Form::Rest => true,
@@ -144,6 +149,17 @@ impl<'a> Siblings<'a> {
         }
         self.of(kind, name)
             .is_some_and(|sub| sub.has_accepted(name))
+    }
+
+    /// Whether the client has a cluster of this name for certain: it asks for its endpoints.
+    pub(super) fn is_applied(&self, kind: Kind, name: &Name) -> bool {
+        let endpoints = self.of(Kind::Endpoint, name);
+        let asks = |endpoints: &Subscription| match self.form {
+            // A poll may be from before the client was restarted.
+            Form::Rest => endpoints.heard_at.is_some(),
+            Form::Sotw | Form::Delta => true,
+        };
+        kind == Kind::Cluster && endpoints.is_some_and(asks)
     }
 
     /// Whether the client may be using a cluster or its endpoints, by the listeners and routes

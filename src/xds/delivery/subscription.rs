@@ -10,11 +10,8 @@ use super::asked::Asked;
 use super::content::Sent;
 use super::holding::{Holding, Refusal};
 use super::shared::Parts;
-use crate::snapshot::{Head, Index, Kind, Name, Resource, SetVersion};
-
-/// How many answers are remembered that a client has not spoken about. Envoy speaks about all, in
-/// order, though about clusters only once they are warm.
-const MAX_UNDER_WAY: usize = 16;
+use super::under_way::UnderWay;
+use crate::snapshot::{Index, Kind, Name, Resource, SetVersion};
 
 /// One client's subscription to one kind, or over REST to one name of it. What the client has is
 /// an index and the exceptions from it, so an idle subscription costs nothing per resource.
@@ -73,6 +70,8 @@ pub(super) enum Claim {
     None,
     /// The version of everything that it asks for.
     Version(Box<str>),
+    /// The version of what it asked for before it asked for something else.
+    Outdated,
     /// The version of each resource.
     Versions(BTreeMap<Name, Box<str>>),
 }
@@ -97,26 +96,6 @@ pub(super) enum Foreign {
     Names(BTreeSet<Name>),
     /// Of any: it came with a version that is not known here.
     Any,
-}
-
-/// An answer that the client has not spoken about.
-#[derive(Debug)]
-pub(super) struct UnderWay {
-    /// The nonces of the answers that this stands for: one, unless older ones were merged.
-    pub(super) nonces: (u64, u64),
-    pub(super) version: SetVersion,
-    /// What the client has once it accepts this.
-    pub(super) index: Option<Arc<Index>>,
-    pub(super) sent: Arc<[Sent]>,
-    /// The names in it of which nothing was known to be accepted before.
-    pub(super) fresh: Vec<Name>,
-    pub(super) removed: Vec<Name>,
-    /// What the resources in it replaced, for answers that must hold everything.
-    pub(super) replaced: Vec<Arc<Resource>>,
-    /// Whether more of the same is to follow without waiting for this to be acknowledged.
-    pub(super) is_cut: bool,
-    pub(super) at: Instant,
-    pub(super) published: Option<Instant>,
 }
 
 /// A resource that waits for the client to accept what it requires.
@@ -199,27 +178,10 @@ impl Subscription {
         }
     }
 
-    /// Whether the client is known to have accepted something under this name.
-    pub(super) fn has_accepted(&self, name: &str) -> bool {
-        match self.holdings.get(name) {
-            Some(Holding::Nothing) => return false,
-            Some(Holding::Foreign) => return true,
-            Some(Holding::Asked | Holding::Unknown | Holding::Version(_) | Holding::Kept(_))
-            | None => {}
-        }
-        if matches!(self.foreign, Foreign::Any) {
-            return true;
-        }
-        let is_fresh = |answer: &UnderWay| answer.fresh.iter().any(|fresh| **fresh == *name);
-        let accepted = self.accepted.as_ref();
-        accepted.is_some_and(|index| index.get(name).is_some())
-            && !self.under_way.iter().any(is_fresh)
-    }
-
     /// Whether something of this name is on its way to the client, or was sent to it.
     pub(super) fn has_been_sent(&self, name: &str) -> bool {
         match self.holdings.get(name) {
-            Some(Holding::Nothing | Holding::Asked | Holding::Unknown) => false,
+            Some(Holding::Nothing | Holding::Asked | Holding::Unknown(_)) => false,
             Some(Holding::Foreign | Holding::Version(_) | Holding::Kept(_)) => true,
             None => {
                 let sent = self.sent.as_ref();
@@ -227,32 +189,6 @@ impl Subscription {
                     || sent.is_some_and(|index| index.get(name).is_some())
             }
         }
-    }
-
-    /// The heads that the client may be using under a name, or is about to: accepted, under way,
-    /// or waiting.
-    pub(super) fn in_use(&self, name: &str) -> Vec<Arc<Head>> {
-        let indexes = self.accepted.iter().chain(&self.sent);
-        let under_way = self
-            .under_way
-            .iter()
-            .filter_map(|answer| answer.index.as_ref());
-        let known = indexes.chain(under_way).filter_map(|index| index.get(name));
-        let held = self.holdings.get(name).and_then(Holding::head);
-        let waiting = self.waiting.get(name).map(|waiting| waiting.first.head());
-        let mut heads: Vec<Arc<Head>> = known.chain(held).chain(waiting).cloned().collect();
-        heads.dedup_by(|one, other| Arc::ptr_eq(one, other));
-        heads
-    }
-
-    /// The names under which the client may be using something.
-    pub(super) fn names_in_use(&self) -> BTreeSet<Name> {
-        let asked = self.asked.names().iter();
-        let indexes = self.accepted.iter().chain(&self.sent);
-        let wildcard = indexes.filter(|_| self.asked.is_wildcard());
-        let indexed = wildcard.flat_map(|index| index.heads().keys());
-        let held = self.holdings.keys().chain(self.waiting.keys());
-        asked.chain(indexed).chain(held).cloned().collect()
     }
 
     /// Whether the client uses something that this process did not give it.
@@ -272,6 +208,20 @@ impl Subscription {
         self.is_answer_due || is_new || lags || is_exceptional
     }
 
+    /// Marks the endpoints of clusters that were sent to be sent again.
+    pub(super) fn follow(&mut self, clusters: &[Sent]) {
+        if self.sent.is_none() {
+            return;
+        }
+        for cluster in clusters {
+            if self.asked.includes(&cluster.name) {
+                let last = self.last_accepted(&cluster.name);
+                let known = self.holdings.entry(cluster.name.clone());
+                known.or_insert(Holding::Unknown(last));
+            }
+        }
+    }
+
     /// Forgets what the client has and was sent: it begins anew.
     pub(super) fn restart(&mut self) {
         self.accepted = None;
@@ -285,26 +235,13 @@ impl Subscription {
         self.confirmed.clear();
         self.foreign = Foreign::None;
         self.unsent_parts = None;
+        self.is_answer_due = self.is_complete();
+        self.claim = Claim::None;
+        self.heard_at = None;
         self.progress.accepted = None;
         self.progress.error = None;
-    }
-
-    /// Notes an answer as sent.
-    pub(super) fn push(&mut self, answer: UnderWay) {
-        self.progress.last_sent = Some(answer.version);
-        self.progress.changed_at = answer.at;
-        self.under_way.push_back(answer);
-        if self.under_way.len() <= MAX_UNDER_WAY {
-            return;
-        }
-        if let (Some(oldest), Some(next)) = (self.under_way.pop_front(), self.under_way.front_mut())
-        {
-            next.nonces.0 = oldest.nonces.0;
-            next.sent = oldest.sent.iter().chain(&*next.sent).cloned().collect();
-            next.fresh.extend(oldest.fresh);
-            next.removed.extend(oldest.removed);
-            next.published = oldest.published.or(next.published);
-        }
+        self.repeats = 0;
+        self.resends_other = false;
     }
 
     /// Forgets what is not asked for any more.
@@ -321,9 +258,21 @@ impl Subscription {
         }
         self.suspects.retain(|part| !part.is_empty());
         self.replaced.retain(|name, _| asked.includes(name));
+        if let Foreign::Names(names) = &mut self.foreign {
+            names.retain(|name| asked.includes(name));
+        }
+        let is_foreign = match &self.foreign {
+            Foreign::Names(names) => !names.is_empty(),
+            Foreign::None | Foreign::Any => asked.is_anything(),
+        };
+        if !is_foreign {
+            self.foreign = Foreign::None;
+        }
         if !asked.is_anything() {
             self.is_answer_due = false;
             self.unsent_parts = None;
         }
+        self.end_refusals();
+        self.settle();
     }
 }

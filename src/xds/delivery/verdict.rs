@@ -7,9 +7,10 @@ use tokio::time::Instant;
 
 use super::Pacing;
 use super::content::Sent;
-use super::holding::{Holding, Refusal};
+use super::holding::{Holding, Last, Refusal};
 use super::request::{Request, Wish};
-use super::subscription::{Foreign, Subscription, UnderWay};
+use super::subscription::{Foreign, Subscription};
+use super::under_way::UnderWay;
 use crate::snapshot::{Kind, Name, SetVersion, Version};
 
 /// What a request says of an answer.
@@ -45,9 +46,11 @@ impl Subscription {
         };
         let version = self.under_way.get(place).map(|answer| answer.version);
         let is_of_older = match &request.wish {
-            // Envoy 1.40 sends the error of an older answer along when it accepts a newer one.
+            // Envoy 1.40 sends the error of an older answer along when it accepts a newer one. Told by
+            // a version that it did not have before: several answers may have the same.
             Wish::Listed { version: has, .. } => {
                 version.is_some_and(|version| **has == *version.to_string())
+                    && self.progress.accepted.as_ref() != Some(has)
             }
             Wish::Changed { .. } => false,
         };
@@ -73,14 +76,21 @@ impl Subscription {
         let answers: Vec<UnderWay> = self.under_way.drain(..=place).collect();
         let mut published = None;
         for answer in answers {
+            for later in &mut self.under_way {
+                later.follow(&answer);
+            }
             for sent in &*answer.sent {
+                self.make_known(&sent.name);
                 self.accept_one(sent, now);
+            }
+            for name in &answer.removed {
+                self.make_known(name);
             }
             if answer.index.is_some() {
                 self.accepted = answer.index;
-                if matches!(self.foreign, Foreign::Any) {
-                    self.foreign = Foreign::None;
-                }
+            }
+            if matches!(self.foreign, Foreign::Any) {
+                self.foreign = self.still_foreign();
             }
             self.progress.accepted = Some(answer.version.to_string().into());
             published = answer.published;
@@ -91,20 +101,44 @@ impl Subscription {
         if self.under_way.is_empty() {
             self.confirmed.clear();
         }
-        if self.refusals.is_empty() && self.suspects.is_empty() {
-            self.progress.error = None;
-            self.replaced.clear();
-        }
+        self.end_refusals();
+        self.settle();
         Heard::Accepted { published }
     }
 
-    fn accept_one(&mut self, sent: &Sent, now: Instant) {
+    /// What of all that was unknown still is, once an answer was accepted: what that did not hold.
+    fn still_foreign(&self) -> Foreign {
+        let is_foreign = |holding: &Holding| match holding {
+            Holding::Foreign | Holding::Unknown(Last::Foreign) => true,
+            Holding::Nothing
+            | Holding::Asked
+            | Holding::Unknown(Last::Nothing | Last::Head(_))
+            | Holding::Version(_)
+            | Holding::Kept(_) => false,
+        };
+        let held = self.holdings.iter();
+        let held = held.filter(|(_, holding)| is_foreign(holding));
+        let later = self.under_way.iter().flat_map(|answer| &answer.before);
+        let later = later.filter(|(_, before)| **before == Last::Foreign);
+        let names = held.map(|(name, _)| name).chain(later.map(|(name, _)| name));
+        let names: BTreeSet<Name> = names.cloned().collect();
+        match names.is_empty() || self.is_complete() {
+            true => Foreign::None,
+            false => Foreign::Names(names),
+        }
+    }
+
+    /// Notes that of this name the client uses nothing any more that another process gave it.
+    fn make_known(&mut self, name: &Name) {
         if let Foreign::Names(names) = &mut self.foreign {
-            names.remove(&sent.name);
+            names.remove(name);
             if names.is_empty() {
                 self.foreign = Foreign::None;
             }
         }
+    }
+
+    fn accept_one(&mut self, sent: &Sent, now: Instant) {
         let Some(refusal) = self.refusals.get_mut(&sent.name) else {
             return;
         };
@@ -114,7 +148,9 @@ impl Subscription {
             && refusal.is_refused(sent.other_encoding);
         if proves_nothing {
             refusal.doubtful(now);
-            self.holdings.insert(sent.name.clone(), Holding::Unknown);
+            let last = self.last_accepted(&sent.name);
+            let holding = Holding::Unknown(last);
+            self.holdings.insert(sent.name.clone(), holding);
         } else {
             self.refusals.remove(&sent.name);
         }
@@ -149,16 +185,37 @@ impl Subscription {
             self.unknown(unheard);
         }
         let names = self.unknown(&refused);
-        let guilty = match &*refused.sent {
-            [only] if names.contains(&only.name) || refused.nonces.0 == refused.nonces.1 => {
+        let is_suspect = |name: &Name| names.contains(name) && !refused.trusted.contains(name);
+        let sent = refused.sent.iter();
+        let suspects: Vec<&Sent> = sent.filter(|sent| is_suspect(&sent.name)).collect();
+        // Of answers that overlapped, the older one was refused for the same reason.
+        let is_explained = refused.untested.iter().any(|name| {
+            let mut suspects = self.suspects.iter();
+            self.refusals.contains_key(name) || suspects.any(|part| part.contains(name))
+        });
+        let is_alone = !is_explained && refused.sent.len() == 1 + refused.trusted.len();
+        let guilty = match *suspects {
+            [] => None,
+            [only] if is_alone && !refused.is_joint => {
                 Some((only.name.clone(), self.set_aside(only, &text, pacing, now)))
             }
+            _ if refused.is_joint => {
+                for one in suspects {
+                    self.set_aside(one, &text, pacing, now);
+                    if let Some(refusal) = self.refusals.get_mut(&one.name) {
+                        refusal.is_joint = true;
+                    }
+                }
+                None
+            }
             _ => {
-                self.suspect(names);
+                self.suspect(suspects.iter().map(|one| one.name.clone()).collect());
                 None
             }
         };
         self.note_refusal(text.clone(), now);
+        self.end_refusals();
+        self.settle();
         Heard::Refused {
             version: refused.version,
             text,
@@ -174,25 +231,27 @@ impl Subscription {
 
     /// Forgets what is known of the names of an answer, unless a later one holds them too; answers
     /// which of its resources are concerned.
-    fn unknown(&mut self, answer: &UnderWay) -> BTreeSet<Name> {
+    pub(super) fn unknown(&mut self, answer: &UnderWay) -> BTreeSet<Name> {
         let later = &self.under_way;
         let is_later = |name: &Name| {
             later.iter().any(|later| {
                 later.sent.iter().any(|sent| sent.name == *name) || later.removed.contains(name)
             })
         };
-        let removed = answer.removed.iter().filter(|name| !is_later(name));
+        let removed = answer.removed.iter();
+        let removed = removed.filter(|name| !is_later(name) && self.asked.includes(name));
         let removed: Vec<Name> = removed.cloned().collect();
         let names = answer.sent.iter().map(|sent| &sent.name);
-        let names: BTreeSet<Name> = names.filter(|name| !is_later(name)).cloned().collect();
+        let names = names.filter(|name| !is_later(name) && self.asked.includes(name));
+        let names: BTreeSet<Name> = names.cloned().collect();
         for name in names.iter().chain(&removed) {
-            if self.asked.includes(name) {
-                self.holdings.insert(name.clone(), Holding::Unknown);
-            }
+            let last = answer.before.get(name).cloned();
+            let last = last.unwrap_or_else(|| self.indexed(name));
+            self.holdings.insert(name.clone(), Holding::Unknown(last));
         }
         for replaced in &answer.replaced {
             let name = replaced.name();
-            if names.contains(name) && self.asked.includes(name) {
+            if names.contains(name) {
                 self.replaced
                     .entry(name.clone())
                     .or_insert(replaced.clone());
@@ -226,6 +285,7 @@ impl Subscription {
         match same.filter(|refusal| refusal.version == sent.version) {
             Some(refusal) => {
                 refusal.again(text, sent.other_encoding, pacing, now);
+                refusal.is_joint = false;
                 true
             }
             None => {
@@ -234,6 +294,22 @@ impl Subscription {
                 self.refusals.insert(sent.name.clone(), refusal);
                 false
             }
+        }
+    }
+
+    /// Forgets a refusal whose resource is gone, or no longer what it was while the client has what
+    /// it should.
+    pub(super) fn forgive(&mut self, name: &str) {
+        if self.refusals.remove(name).is_some() {
+            self.end_refusals();
+        }
+    }
+
+    /// Forgets what is remembered while something is refused, if nothing is.
+    pub(super) fn end_refusals(&mut self) {
+        if self.refusals.is_empty() && self.suspects.is_empty() {
+            self.progress.error = None;
+            self.replaced.clear();
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::client::{Client, Key};
+use super::holding::Last;
 use super::subscription::Subscription;
 use crate::snapshot::{Head, Kind, Name};
 
@@ -117,14 +118,17 @@ impl Subscription {
 
     fn refused(&self) -> impl Iterator<Item = Refused> {
         self.refusals.iter().map(|(name, refusal)| {
-            let accepted = self.accepted.as_ref().and_then(|index| index.get(name));
+            let accepted = match self.last_accepted(name) {
+                Last::Head(head) => Some(head),
+                Last::Nothing | Last::Foreign => None,
+            };
             Refused {
                 kind: self.kind,
                 name: name.clone(),
                 version: refusal.version.to_string(),
                 text: refusal.text.clone(),
                 since: refusal.since,
-                accepted: accepted.cloned(),
+                accepted,
             }
         })
     }

@@ -7,10 +7,11 @@ use tokio::time::Instant;
 
 use super::content::Piece;
 use super::draft::form_for;
-use super::holding::Holding;
+use super::holding::{Holding, Last, Refusal};
+use super::shared::Exceptional;
 use super::siblings::Siblings;
 use super::subscription::Subscription;
-use crate::snapshot::{Name, Resource};
+use crate::snapshot::{Name, Resource, SetVersion};
 
 /// What distinguishes an answer that holds everything from the current snapshot, and what in it is
 /// news for the client.
@@ -26,8 +27,29 @@ pub(super) struct WholeDraft {
     pub(super) is_owed: bool,
     /// Whether an answer is owed only if there is something in it.
     pub(super) is_owed_unless_empty: bool,
+    /// The names whose current content should be withheld and stands all the same, because nothing
+    /// else is at hand: what is said of the answer is said of them, too.
+    pub(super) joined: BTreeSet<Name>,
+    /// The same of names that are not to blame should the answer be refused.
+    pub(super) trusted: BTreeSet<Name>,
+    /// Whether all that is gone was so in an answer that was refused already.
+    is_gone_again: bool,
     /// When time alone changes what is to be sent.
     pub(super) until: Option<Instant>,
+}
+
+impl WholeDraft {
+    /// The names whose current content the client is not known to have.
+    fn sent(&self) -> impl Iterator<Item = &Name> {
+        let unknown = self.joined.iter().chain(&self.trusted);
+        self.news.iter().chain(unknown)
+    }
+
+    /// Whether this is one of them.
+    pub(super) fn holds(&self, name: &Name) -> bool {
+        let unknown = self.joined.contains(name) || self.trusted.contains(name);
+        unknown || self.news.contains(name)
+    }
 }
 
 impl Subscription {
@@ -35,15 +57,22 @@ impl Subscription {
     pub(super) fn draft_whole(&mut self, siblings: &Siblings<'_>, now: Instant) -> WholeDraft {
         let mut draft = WholeDraft {
             is_owed: self.is_answer_due,
+            is_gone_again: true,
             ..WholeDraft::default()
         };
         let names: Vec<Name> = self.holdings.keys().cloned().collect();
         for name in names {
             match siblings.view.resource(self.kind, &name) {
                 Some(current) => self.due_of_present(&name, current, siblings, now, &mut draft),
-                None => self.due_of_gone(&name, siblings, &mut draft),
+                None => {
+                    self.due_of_gone(&name, siblings, &mut draft);
+                    self.forgive(&name);
+                }
             }
         }
+        // An answer that holds what was refused will be refused: not again for the same reason.
+        draft.is_owed |=
+            !draft.gone.is_empty() && (draft.joined.is_empty() || !draft.is_gone_again);
         draft
     }
 
@@ -58,6 +87,9 @@ impl Subscription {
         let holding = self.holding(name);
         let resource = form_for(current, siblings);
         if holding.is(resource.version()) {
+            if self.set_aside_until(name, resource.version()).is_none() {
+                self.forgive(name);
+            }
             if resource.version() == current.version() {
                 self.holdings.remove(name);
             }
@@ -69,19 +101,32 @@ impl Subscription {
         let refused = refused.filter(|at| now < *at);
         if is_withheld || refused.is_some() {
             draft.until = draft.until.into_iter().chain(refused).min();
+            let refusal = self.refusals.get(name);
+            let is_joint = refusal.is_some_and(|refusal| refusal.is_joint);
             let stands = self.stands(name, &holding, siblings);
-            let had = self.accepted.as_ref();
-            let was_accepted = had.is_some_and(|index| index.get(name).is_some());
-            match stands {
-                None if was_accepted => {}
-                stands => {
-                    draft.instead.insert(name.clone(), stands);
-                }
+            if stands.is_some() && !is_joint {
+                draft.instead.insert(name.clone(), stands);
+            } else if self.is_needed(name, siblings) {
+                draft.joined.insert(name.clone());
+            } else if siblings.is_applied(self.kind, name) {
+                // It was taken although the answer that held it was refused.
+                draft.trusted.insert(name.clone());
+            } else {
+                draft.instead.insert(name.clone(), None);
             }
             return;
         }
         draft.is_owed = true;
         draft.news.insert(name.clone());
+    }
+
+    /// Whether a name cannot be left out: that would remove what the client has, or what it may
+    /// have since it was refused together with others, or has from another life.
+    fn is_needed(&self, name: &Name, siblings: &Siblings<'_>) -> bool {
+        let is_there = |refusal: &Refusal| {
+            refusal.is_joint || siblings.is_applied(self.kind, name)
+        };
+        self.has_accepted(name) || self.refusals.get(name).is_some_and(is_there)
     }
 
     /// What a name stands for while its current content is withheld, if that is at hand.
@@ -96,9 +141,11 @@ impl Subscription {
             Holding::Kept(resource) => Some(resource.clone()),
             Holding::Version(head) => view.at_hand(self.kind, head),
             Holding::Nothing => None,
-            Holding::Asked | Holding::Unknown | Holding::Foreign => {
-                let accepted = self.accepted.as_ref().and_then(|index| index.get(name));
-                let at_hand = || view.at_hand(self.kind, accepted?);
+            Holding::Asked | Holding::Unknown(_) | Holding::Foreign => {
+                let at_hand = || match self.last_accepted(name) {
+                    Last::Head(head) => view.at_hand(self.kind, &head),
+                    Last::Nothing | Last::Foreign => None,
+                };
                 self.replaced.get(name).cloned().or_else(at_hand)
             }
         }
@@ -117,11 +164,19 @@ impl Subscription {
                 self.holdings.remove(name);
                 return;
             }
-            Holding::Unknown | Holding::Foreign | Holding::Version(_) | Holding::Kept(_) => {}
+            Holding::Unknown(_)
+            | Holding::Foreign
+            | Holding::Version(_)
+            | Holding::Kept(_) => {}
         }
-        let kept = siblings.uses(self.kind, name).then(|| {
+        // What was refused and never accepted is nothing that could stay.
+        let is_there = !matches!(holding, Holding::Unknown(Last::Nothing))
+            || siblings.is_applied(self.kind, name);
+        let is_used = is_there && siblings.uses(self.kind, name);
+        let kept = is_used.then(|| {
+            let refused = self.refusals.get(name).map(|refusal| refusal.version);
             let stands = self.stands(name, &holding, siblings);
-            stands.or_else(|| siblings.view.departed(self.kind, name))
+            stands.or_else(|| siblings.view.departed(self.kind, name, refused))
         });
         match kept.flatten() {
             Some(kept) => {
@@ -133,7 +188,7 @@ impl Subscription {
                 draft.instead.insert(name.clone(), Some(kept));
             }
             None => {
-                draft.is_owed = true;
+                draft.is_gone_again &= matches!(holding, Holding::Unknown(_));
                 draft.gone.push(name.clone());
             }
         }
@@ -163,21 +218,49 @@ impl Subscription {
         all.into_values().map(Piece::plain).collect()
     }
 
-    /// Takes a draft as sent; answers the names of which nothing was known to be accepted, and
-    /// what the resources in it replaced.
+    /// Remembers what the client has once it accepts an answer of this version, should it come back
+    /// with that.
+    pub(super) fn remember(&self, version: SetVersion, siblings: &Siblings<'_>) {
+        let Some(index) = self.sent.clone().filter(|_| !self.holdings.is_empty()) else {
+            return;
+        };
+        let mut instead = BTreeMap::new();
+        for (name, holding) in &self.holdings {
+            let stands = match holding {
+                Holding::Nothing => None,
+                Holding::Kept(resource) => Some(resource.clone()),
+                Holding::Asked
+                | Holding::Unknown(_)
+                | Holding::Foreign
+                | Holding::Version(_) => return,
+            };
+            instead.insert(name.clone(), stands);
+        }
+        siblings.view.shared.remember(Exceptional {
+            kind: self.kind,
+            asked: self.asked.clone(),
+            version,
+            index,
+            instead,
+        });
+    }
+
+    /// Takes a draft as sent; answers what the client had accepted before, where its index does not
+    /// say so, and what the resources in it replaced.
     pub(super) fn take_whole(
         &mut self,
         draft: &WholeDraft,
         siblings: &Siblings<'_>,
-    ) -> (Vec<Name>, Vec<Arc<Resource>>) {
-        let accepted = |name: &&Name| !self.has_accepted(name);
-        let fresh: Vec<Name> = draft.news.iter().filter(accepted).cloned().collect();
+    ) -> (BTreeMap<Name, Last>, Vec<Arc<Resource>>) {
+        let before = draft.sent();
+        let before = before.filter_map(|name| Some((name.clone(), self.before(name)?)));
+        let before: BTreeMap<Name, Last> = before.collect();
         let replaced = draft.news.iter().filter_map(|name| {
             let holding = self.holding(name);
             self.stands(name, &holding, siblings)
         });
         let replaced: Vec<Arc<Resource>> = replaced.collect();
-        for name in draft.news.iter().chain(&draft.gone) {
+        for name in draft.sent().chain(&draft.gone) {
             self.holdings.remove(name);
             self.offered(name);
         }
@@ -188,6 +271,6 @@ impl Subscription {
             };
             self.holdings.insert(name.clone(), holding);
         }
-        (fresh, replaced)
+        (before, replaced)
     }
 }

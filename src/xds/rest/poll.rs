@@ -132,8 +132,15 @@ impl Poll {
             let heard = state.client.poll(&self.key, version, shared, pacing, now);
             self.note(state, heard, now);
         }
+        let usage = state.client.usage();
         match state.client.next_for(&self.key, view, pacing, now) {
-            Step::Wait { until } => Next::Hold { until },
+            Step::Wait { until } => {
+                if state.client.usage() != usage {
+                    // Clusters may have stayed for what was used until now.
+                    self.proxy.moved.notify_waiters();
+                }
+                Next::Hold { until }
+            }
             Step::Send(answer) => {
                 for (missing_kind, missing_name) in &answer.expired {
                     self.gate_expired(*missing_kind, missing_name);

@@ -1,0 +1,494 @@
+//! Whatever happens in whatever order: nothing comes before what it requires or goes while it is
+//! used, and in the end every client has everything that it asks for and does not refuse.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use tokio::time::Instant;
+
+use super::Setting;
+use super::edge::Edge;
+use crate::snapshot::{Flavour, Kind, Name, Resource};
+use crate::xds::delivery::holding::Holding;
+use crate::xds::delivery::{Form, Progress};
+
+const CLUSTERS: [&str; 5] = ["a", "b", "c", "d", "e"];
+const TABLES: [&str; 2] = ["http", "https"];
+const SECRETS: [&str; 3] = ["x", "y", "z"];
+const FORMS: [Form; 3] = [Form::Sotw, Form::Delta, Form::Rest];
+
+/// Something that happens.
+#[derive(Clone, Debug)]
+enum Event {
+    /// A snapshot that differs by these is published.
+    Publish(Vec<Change>),
+    /// A client takes what is due, and asks for what it needs now.
+    Take(usize),
+    /// It speaks about its oldest answer of a kind.
+    Reply(usize, Kind),
+    /// It takes what is due and speaks about everything.
+    Keep(usize),
+    /// Milliseconds pass.
+    Pass(u64),
+    /// It begins a new stream.
+    Reconnect(usize),
+    /// It begins with nothing.
+    Reboot(usize),
+    /// It asks for these secrets.
+    Secrets(usize, u8),
+    /// An answer to a poll does not arrive.
+    Lose(usize, Kind),
+}
+
+/// A difference between two snapshots.
+#[derive(Clone, Debug)]
+enum Change {
+    Cluster(usize, Option<String>),
+    Endpoints(usize, String),
+    /// A table's content, the clusters that it names, and whether it has a substitute.
+    Table(usize, Option<(String, u8, bool)>),
+    Listener(usize, Option<String>),
+    Secret(usize, Option<String>),
+}
+
+fn content() -> impl Strategy<Value = String> {
+    prop_oneof![
+        9 => "[123]",
+        1 => "bad[12]",
+    ]
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let table = (content(), 0..32_u8, proptest::bool::weighted(0.3));
+    prop_oneof![
+        4 => (0..5_usize, option::weighted(0.7, content())).prop_map(|(i, c)| Change::Cluster(i, c)),
+        2 => (0..5_usize, content()).prop_map(|(i, c)| Change::Endpoints(i, c)),
+        4 => (0..2_usize, option::weighted(0.9, table)).prop_map(|(i, t)| Change::Table(i, t)),
+        2 => (0..2_usize, option::weighted(0.8, content())).prop_map(|(i, c)| Change::Listener(i, c)),
+        2 => (0..3_usize, option::weighted(0.8, content())).prop_map(|(i, c)| Change::Secret(i, c)),
+    ]
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let edge = || 0..2_usize;
+    let kind = || proptest::sample::select(Kind::ALL.to_vec());
+    prop_oneof![
+        4 => vec(change(), 1..5).prop_map(Event::Publish),
+        3 => edge().prop_map(Event::Take),
+        5 => (edge(), kind()).prop_map(|(edge, kind)| Event::Reply(edge, kind)),
+        4 => edge().prop_map(Event::Keep),
+        3 => (1..4_000_u64).prop_map(Event::Pass),
+        1 => edge().prop_map(Event::Reconnect),
+        1 => edge().prop_map(Event::Reboot),
+        1 => (edge(), 0..8_u8).prop_map(|(edge, mask)| Event::Secrets(edge, mask)),
+        1 => (edge(), kind()).prop_map(|(edge, kind)| Event::Lose(edge, kind)),
+    ]
+}
+
+struct Stage {
+    setting: Setting,
+    edges: Vec<Edge>,
+    /// The secrets that each asks for.
+    secrets: Vec<u8>,
+}
+
+impl Stage {
+    fn new(forms: [Form; 2]) -> Self {
+        let setting = Setting::new(Instant::now());
+        let edges = forms.map(|form| Edge::new(form, &setting)).into();
+        let mut stage = Self {
+            setting,
+            edges,
+            secrets: vec![0b11; 2],
+        };
+        stage.publish(&[
+            Change::Cluster(0, Some("1".to_owned())),
+            Change::Table(0, Some(("1".to_owned(), 0b1, false))),
+            Change::Listener(0, Some("1".to_owned())),
+            Change::Secret(0, Some("1".to_owned())),
+        ]);
+        for edge in 0..2 {
+            stage.begin(edge);
+        }
+        stage
+    }
+
+    fn happen(&mut self, event: &Event) {
+        match *event {
+            Event::Publish(ref changes) => self.publish(changes),
+            Event::Take(edge) => {
+                self.take(edge);
+            }
+            Event::Reply(edge, kind) => {
+                self.edges[edge].reply(kind, &self.setting);
+            }
+            Event::Keep(edge) => {
+                self.keep(edge);
+            }
+            Event::Pass(milliseconds) => self.setting.pass(milliseconds),
+            Event::Reconnect(edge) => {
+                self.edges[edge].reconnect(&self.setting);
+                self.begin(edge);
+            }
+            Event::Reboot(edge) => {
+                self.edges[edge].reboot(&self.setting);
+                self.begin(edge);
+            }
+            Event::Secrets(edge, mask) => {
+                self.secrets[edge] = mask;
+                self.follow(edge);
+            }
+            Event::Lose(edge, kind) => {
+                if self.edges[edge].form == Form::Rest {
+                    self.edges[edge].lose(kind, &self.setting);
+                }
+            }
+        }
+    }
+
+    fn publish(&mut self, changes: &[Change]) {
+        for change in changes {
+            let setting = &mut self.setting;
+            match change {
+                Change::Cluster(i, Some(content)) => {
+                    let name = CLUSTERS[*i];
+                    setting.put(Kind::Cluster, name, content);
+                    if setting.snapshot.resource(Kind::Endpoint, name).is_none() {
+                        setting.put(Kind::Endpoint, name, "1");
+                    }
+                }
+                Change::Cluster(i, None) => {
+                    setting.snapshot.remove(Kind::Cluster, CLUSTERS[*i]);
+                    setting.snapshot.remove(Kind::Endpoint, CLUSTERS[*i]);
+                }
+                Change::Endpoints(i, content) => {
+                    let name = CLUSTERS[*i];
+                    if setting.snapshot.resource(Kind::Cluster, name).is_some() {
+                        setting.put(Kind::Endpoint, name, content);
+                    }
+                }
+                Change::Table(i, Some((content, mask, has_substitute))) => {
+                    let named = CLUSTERS.iter().enumerate();
+                    let named = named.filter(|(bit, _)| mask & (1 << bit) != 0);
+                    let named: Vec<&str> = named.map(|(_, name)| *name).collect();
+                    let mut text = format!("{content}>{}", named.join(","));
+                    if *has_substitute && *i == 0 {
+                        text.push_str("/https");
+                    }
+                    setting.put(Kind::Route, TABLES[*i], &text);
+                }
+                Change::Table(i, None) => {
+                    setting.snapshot.remove(Kind::Route, TABLES[*i]);
+                }
+                Change::Listener(i, content) => {
+                    self.put(Kind::Listener, TABLES[*i], content.as_deref());
+                }
+                Change::Secret(i, content) => {
+                    self.put(Kind::Secret, SECRETS[*i], content.as_deref());
+                }
+            }
+        }
+        self.repair();
+        self.setting.publish();
+    }
+
+    fn put(&mut self, kind: Kind, name: &str, content: Option<&str>) {
+        match content {
+            Some(content) => self.setting.put(kind, name, content),
+            None => {
+                self.setting.snapshot.remove(kind, name);
+            }
+        }
+    }
+
+    /// Takes clusters that do not exist out of the tables, and substitutes for a listener that does
+    /// not.
+    fn repair(&mut self) {
+        for table in TABLES {
+            let Some(old) = self.setting.snapshot.resource(Kind::Route, table) else {
+                continue;
+            };
+            let text = text(old);
+            let (head, rest) = text.split_once('>').unwrap();
+            let listeners = self.setting.snapshot.resources(Kind::Listener);
+            let (named, substitute) = match rest.split_once('/') {
+                Some((named, _)) if listeners.contains_key("https") => (named, "/https"),
+                Some((named, _)) => (named, ""),
+                None => (rest, ""),
+            };
+            let clusters = self.setting.snapshot.resources(Kind::Cluster);
+            let named = named.split(',').filter(|name| clusters.contains_key(*name));
+            let named: Vec<&str> = named.collect();
+            let repaired = format!("{head}>{}{substitute}", named.join(","));
+            self.setting.put(Kind::Route, table, &repaired);
+        }
+    }
+
+    /// Asks for what Envoy asks for first.
+    fn begin(&mut self, edge: usize) {
+        let one = &mut self.edges[edge];
+        one.ask(Kind::Cluster, None, &self.setting);
+        if one.asked.contains_key(&Kind::Endpoint) {
+            let names = one.asked[&Kind::Endpoint].clone();
+            one.ask(Kind::Endpoint, names, &self.setting);
+        }
+        one.ask(Kind::Listener, None, &self.setting);
+        for kind in [Kind::Route, Kind::Secret] {
+            if let Some(names) = one.asked.get(&kind).cloned() {
+                one.ask(kind, names, &self.setting);
+            }
+        }
+        self.follow(edge);
+    }
+
+    /// Asks for what the clusters and listeners that it has need.
+    fn follow(&mut self, edge: usize) {
+        let secrets = SECRETS.iter().enumerate();
+        let secrets = secrets.filter(|(bit, _)| self.secrets[edge] & (1 << bit) != 0);
+        let secrets: BTreeSet<Name> = secrets.map(|(_, name)| Name::from(*name)).collect();
+        let one = &mut self.edges[edge];
+        let of = |kind: Kind| -> BTreeSet<Name> {
+            let mine = one.has.keys().filter(|(k, _)| *k == kind);
+            mine.map(|(_, name)| name.clone()).collect()
+        };
+        let wanted = [
+            (Kind::Endpoint, of(Kind::Cluster)),
+            (Kind::Route, of(Kind::Listener)),
+            (Kind::Secret, secrets),
+        ];
+        for (kind, names) in wanted {
+            let asked = one.asked.get(&kind);
+            let is_same = match asked {
+                Some(asked) => *asked == Some(names.clone()),
+                None => names.is_empty(),
+            };
+            if !is_same {
+                one.ask(kind, Some(names), &self.setting);
+            }
+        }
+    }
+
+    /// Takes what is due; says whether there was anything.
+    fn take(&mut self, edge: usize) -> bool {
+        let mut took = false;
+        loop {
+            let one = &mut self.edges[edge];
+            let seen = one.take_all(&self.setting);
+            if seen.is_empty() {
+                return took;
+            }
+            took = true;
+            if one.form == Form::Rest {
+                for cluster in one.changed_clusters() {
+                    one.ask_anew(Kind::Endpoint, &cluster, &self.setting);
+                }
+            }
+            self.follow(edge);
+        }
+    }
+
+    fn keep(&mut self, edge: usize) -> bool {
+        let mut did = false;
+        for _ in 0..100 {
+            let took = self.take(edge);
+            let mut spoke = false;
+            for kind in Kind::ALL {
+                while self.edges[edge].reply(kind, &self.setting).is_some() {
+                    spoke = true;
+                    if self.edges[edge].form == Form::Rest {
+                        break;
+                    }
+                }
+            }
+            if !took && !spoke {
+                return did;
+            }
+            did = true;
+        }
+        panic!("{:?}: endless answers", self.edges[edge].form);
+    }
+
+    /// Both clients take and speak about everything, for as long as refused resources are offered
+    /// again.
+    fn settle(&mut self) {
+        let end = self.setting.now + Duration::from_secs(400);
+        while self.setting.now < end {
+            let mut did = self.keep(0) | self.keep(1);
+            for edge in &mut self.edges {
+                did |= edge.forget_unasked();
+            }
+            if did {
+                continue;
+            }
+            let until = self.edges.iter().filter_map(|edge| edge.until).min();
+            match until {
+                Some(until) => self.setting.now = until,
+                None => break,
+            }
+        }
+        for edge in 0..2 {
+            self.check(edge);
+        }
+        // Nothing was overlooked that only time reveals.
+        self.setting.pass(1_000_000);
+        for edge in &mut self.edges {
+            if edge.until.is_none() {
+                assert_eq!(edge.take_all(&self.setting), [], "{:?} woke up late", edge.form);
+            }
+        }
+    }
+
+    fn check(&self, edge: usize) {
+        let edge = &self.edges[edge];
+        let form = edge.form;
+        let mut bad = BTreeSet::new();
+        let is_departed = |(kind, name): &(Kind, Name)| {
+            *kind == Kind::Route && self.setting.snapshot.resource(*kind, name).is_none()
+        };
+        let has_departed_table = edge.has.keys().any(is_departed);
+        for kind in Kind::ALL {
+            for (name, resource) in self.setting.snapshot.resources(kind) {
+                if !edge.asks(kind, name) {
+                    continue;
+                }
+                let had = edge.has.get(&(kind, name.clone()));
+                let is_substituted = resource
+                    .needs_for_this_form()
+                    .is_some_and(|needed| !edge.has.contains_key(needed));
+                let wanted = match resource.substitute().filter(|_| is_substituted) {
+                    Some(substitute) => text(substitute),
+                    None => text(resource),
+                };
+                if wanted.contains("bad") {
+                    bad.insert((kind, name.clone()));
+                } else {
+                    let had = had.map(|had| had.text.trim_end_matches('~'));
+                    assert_eq!(had, Some(&*wanted), "{form:?}: {kind} {name}");
+                }
+            }
+            for (kind, name) in edge.has.keys() {
+                let is_gone = self.setting.snapshot.resource(*kind, name).is_none();
+                let must_go = match kind {
+                    // What a table needs that does not exist any more may be unknown here, and so
+                    // may be what came from before.
+                    Kind::Cluster => {
+                        let is_known = !has_departed_table && !edge.client.uses_foreign();
+                        is_known && !edge.requires(name)
+                    }
+                    Kind::Listener => true,
+                    Kind::Endpoint | Kind::Route | Kind::Secret => false,
+                };
+                assert!(!(is_gone && must_go), "{form:?}: {kind} {name} stays");
+            }
+        }
+        let refused = edge.client.refused().into_iter();
+        let refused: BTreeSet<(Kind, Name)> = refused.map(|one| (one.kind, one.name)).collect();
+        for kind in Kind::ALL {
+            let of = |all: &BTreeSet<(Kind, Name)>| -> BTreeSet<(Kind, Name)> {
+                all.iter().filter(|one| one.0 == kind).cloned().collect()
+            };
+            let (refused, bad) = (of(&refused), of(&bad));
+            // A whole answer to who came with something unknown, or of which the bytes are gone,
+            // holds that as it is now, so it cannot be told what in it is refused.
+            let is_unclear = !bad.is_empty()
+                && (edge.client.is_foreign(kind)
+                    || edge.is_unclear
+                    || (self.setting.publications > 4 && edge.client.is_whole(kind)));
+            let is_right = match is_unclear {
+                true => refused.is_superset(&bad),
+                false => refused == bad,
+            };
+            assert!(is_right, "{form:?}: {kind} refused: {refused:?}, bad: {bad:?}");
+        }
+        if bad.is_empty() {
+            assert_eq!(edge.until, None, "{form:?}");
+            assert_idle(edge, &self.setting, has_departed_table);
+            for (key, facts) in edge.client.facts() {
+                let is_settled = matches!(facts.state, Progress::Synced | Progress::NotSent);
+                assert!(is_settled, "{form:?} {key:?} {facts:?}");
+            }
+        }
+    }
+}
+
+fn text(resource: &Resource) -> String {
+    let bytes = resource.encoded(Flavour::Ads).bytes();
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+impl crate::xds::delivery::Client {
+    /// Whether it may use clusters that are not known.
+    fn uses_foreign(&self) -> bool {
+        let users = (Kind::Listener, None)..(Kind::Secret, None);
+        self.subscriptions.range(users).any(|(_, user)| user.is_foreign())
+    }
+
+    /// Whether its answers of a kind hold everything.
+    fn is_whole(&self, kind: Kind) -> bool {
+        let whole = self.subscriptions.get(&(kind, None));
+        whole.is_some_and(|one| one.is_complete())
+    }
+
+    /// Whether it came with something of a kind that is not known, and accepted nothing since.
+    fn is_foreign(&self, kind: Kind) -> bool {
+        let whole = self.subscriptions.get(&(kind, None));
+        whole.is_some_and(|one| one.is_complete() && one.is_foreign())
+    }
+
+}
+
+/// Panics if anything is remembered about a name, but that it has a substitute, or that it left
+/// and is used.
+fn assert_idle(edge: &Edge, setting: &Setting, has_departed_table: bool) {
+        for (key, one) in &edge.client.subscriptions {
+            let place = || format!("{key:?}: {one:?}");
+            let is_substitute = |(name, holding): (&Name, &Holding)| {
+                let resource = setting.snapshot.resource(key.0, name);
+                let substitute = resource.and_then(|resource| resource.substitute());
+                let is_used = key.0 == Kind::Route || edge.requires(name) || has_departed_table;
+                let is_used = is_used || edge.client.uses_foreign();
+                let is_kept = resource.is_none() && is_used;
+                is_kept || substitute.is_some_and(|substitute| holding.is(substitute.version()))
+            };
+            let is_idle = one.holdings.iter().all(is_substitute);
+            assert!(is_idle, "{}", place());
+            assert!(one.under_way.is_empty(), "{}", place());
+            assert!(one.refusals.is_empty(), "{}", place());
+            assert!(one.suspects.is_empty(), "{}", place());
+            assert!(one.replaced.is_empty(), "{}", place());
+            assert!(one.waiting.is_empty(), "{}", place());
+            assert!(one.confirmed.is_empty(), "{}", place());
+            // What is unknown of a name that does not exist stays so.
+            let mut names = one.asked.names().iter();
+            let is_all = names.all(|name| setting.snapshot.resource(key.0, name).is_some());
+            let may_be_foreign = !is_all || has_departed_table;
+                let is_used = is_used || edge.client.uses_foreign();
+            assert!(!one.is_foreign() || may_be_foreign, "{}", place());
+            let (sent, accepted) = (one.sent.as_ref(), one.accepted.as_ref());
+            let ids = [sent, accepted].map(|index| index.map(|index| index.id()));
+            assert!(ids[0] == ids[1] || !one.holdings.is_empty(), "{}", place());
+        }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: std::env::var("CASES").map_or(128, |cases| cases.parse().unwrap()),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn every_client_gets_everything_in_order(
+        forms in [0..3_usize, 0..3],
+        events in vec(event(), 1..40),
+    ) {
+        let mut stage = Stage::new(forms.map(|form| FORMS[form]));
+        for event in &events {
+            stage.happen(event);
+        }
+        stage.settle();
+    }
+}

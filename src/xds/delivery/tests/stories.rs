@@ -1,0 +1,450 @@
+//! What one client is sent and when, told once for every form.
+
+use super::script::play;
+
+/// A client that has clusters `a` and `b`, and routes to both.
+const SETTLED: &str = "
+    publish clusters a=1 b=1; endpoints a=1 b=1; listeners http=1; routes http=1>a,b
+    ask clusters *
+    see clusters a=1 b=1
+    ask endpoints a b
+    see endpoints a=1 b=1
+    ack
+    ask listeners *
+    see listeners http=1
+    ask routes http
+    see routes http=1
+    ack
+    wait
+";
+
+fn settled(story: &str, rest: &str) {
+    play(story, &format!("{SETTLED}{rest}"));
+}
+
+#[test]
+fn first_answers_hold_everything_that_is_asked_for() {
+    play(
+        "first answers",
+        "
+        ask clusters *
+        wait
+        publish clusters a=1 b=1; endpoints a=1 b=1 c=1; listeners http=1; secrets s=1
+        see clusters a=1 b=1
+        ask endpoints a b
+        see endpoints a=1 b=1
+        ack
+        ask listeners *
+        see listeners http=1
+        ask secrets s
+        see secrets s=1
+        ack
+        wait
+        ",
+    );
+}
+
+#[test]
+fn names_that_never_were_are_answered_and_come_when_they_are() {
+    play(
+        "names that never were",
+        "
+        publish clusters a=1
+        ask endpoints a
+        see endpoints a=none
+        ask routes http
+        see routes http=none
+        ask secrets s
+        whole: see nothing
+        delta: see secrets -s
+        ack
+        wait
+        publish endpoints a=1; routes http=1; secrets s=1
+        grpc: see endpoints a=1 | routes http=1 | secrets s=1
+        rest: see endpoints a=1 | routes http=1 | secrets s=1
+        ack
+        wait
+        ",
+    );
+}
+
+#[test]
+fn nothing_is_said_when_nothing_exists_but_that_all_is_empty() {
+    play(
+        "empty",
+        "
+        publish secrets s=1
+        ask clusters *
+        see clusters
+        ask listeners *
+        see listeners
+        ack
+        wait
+        ",
+    );
+}
+
+#[test]
+fn routes_wait_for_clusters_and_endpoints_and_clusters_leave_after_routes() {
+    settled(
+        "make before break",
+        "
+        publish clusters c=1 -b; endpoints c=1 -b; routes http=2>a,c
+        see clusters c=1
+        grpc: wait 1000
+        rest: wait 3000
+        ack clusters
+        wait 3000
+        ask endpoints a b c
+        see endpoints c=1
+        wait 3000
+        ack endpoints
+        see routes http=2
+        pass 900
+        ack routes
+        see clusters -b
+        ack
+        ask endpoints a c
+        wait
+        expired 0
+        ",
+    );
+}
+
+#[test]
+fn routes_go_without_what_they_need_after_the_cap() {
+    settled(
+        "the cap",
+        "
+        publish clusters c=1; endpoints c=1; routes http=2>a,c
+        see clusters c=1
+        pass 1000
+        wait 2000
+        pass 1999
+        see nothing
+        pass 1
+        see routes http=2
+        expired 1
+        ",
+    );
+    settled(
+        "active checks take longer",
+        "
+        publish clusters c=1@8 d=1@40; endpoints c=1 d=1; routes http=2>a,c
+        see clusters c=1@8 d=1@40
+        pass 3000
+        wait 5000
+        pass 5000
+        see routes http=2
+        ack routes
+        publish routes http=3>a,c,d
+        pass 1
+        wait 15000
+        pass 15000
+        see routes http=3
+        expired 2
+        ",
+    );
+}
+
+#[test]
+fn endpoints_are_waited_for_as_clusters_are() {
+    settled(
+        "endpoints that an answer still waits to name",
+        "
+        publish endpoints a=2; routes http=2>a
+        see endpoints a=2 | routes http=2
+        ack
+        wait
+        expired 0
+        ",
+    );
+}
+
+#[test]
+fn an_acknowledgement_of_endpoints_stands_for_that_of_clusters_without_checks() {
+    settled(
+        "clusters withheld",
+        "
+        publish clusters c=1; endpoints c=1; routes http=2>a,c
+        see clusters c=1
+        ask endpoints a b c
+        see endpoints c=1
+        ack endpoints
+        grpc: see routes http=2
+        rest: wait 3000
+        rest: ack clusters
+        rest: see routes http=2
+        ack
+        wait
+        ",
+    );
+    settled(
+        "clusters with checks withheld",
+        "
+        publish clusters c=1@5; endpoints c=1; routes http=2>a,c
+        see clusters c=1@5
+        ask endpoints a b c
+        see endpoints c=1
+        ack endpoints
+        pass 1000
+        wait 4000
+        ack clusters
+        see routes http=2
+        ack
+        wait
+        ",
+    );
+}
+
+#[test]
+fn endpoints_follow_a_cluster_that_changed() {
+    settled(
+        "a changed cluster",
+        "
+        publish clusters b=2
+        grpc: see clusters b=2 | endpoints b=1
+        rest: see clusters b=2
+        rest: anew endpoints b
+        rest: see endpoints b=1
+        ack
+        wait
+        ",
+    );
+}
+
+#[test]
+fn a_changed_answer_waits_for_the_last_one_of_its_kind_for_a_second() {
+    settled(
+        "one under way",
+        "
+        publish endpoints a=2
+        see endpoints a=2
+        publish endpoints a=3
+        grpc: wait 1000
+        grpc: pass 400
+        grpc: publish endpoints b=2
+        grpc: wait 600
+        grpc: ack
+        grpc: see endpoints a=3 b=2
+        rest: ack
+        rest: see endpoints a=3
+        publish endpoints a=4
+        grpc: pass 1000
+        grpc: see endpoints a=4
+        ack
+        rest: see endpoints a=4
+        rest: ack
+        wait
+        ",
+    );
+}
+
+#[test]
+fn a_client_that_comes_back_with_known_versions_gets_what_changed() {
+    settled(
+        "back with known versions",
+        "
+        reconnect
+        publish clusters c=1; endpoints b=2 c=1
+        ask clusters *
+        see clusters c=1
+        ask endpoints a b
+        see endpoints b=2
+        ask listeners *
+        ask routes http
+        see nothing
+        ack
+        ask endpoints a b c
+        see endpoints c=1
+        ack
+        wait
+        ",
+    );
+    settled(
+        "back with equal versions",
+        "
+        reconnect
+        ask clusters *
+        ask endpoints a b
+        ask listeners *
+        ask routes http
+        wait
+        ",
+    );
+    settled(
+        "back after a cluster left",
+        "
+        reconnect
+        publish clusters -b; endpoints -b; routes http=2>a
+        ask clusters *
+        see nothing
+        ask endpoints a b
+        see nothing
+        ask listeners *
+        see nothing
+        ask routes http
+        see routes http=2
+        ack routes
+        see clusters -b
+        ack
+        wait
+        ",
+    );
+}
+
+#[test]
+fn a_client_that_comes_with_unknown_versions_loses_nothing_that_it_uses() {
+    settled(
+        "back to another process",
+        "
+        restart
+        publish clusters a=2 c=1; endpoints a=1 c=1; listeners http=1; routes http=2>a,c
+        ask clusters *
+        delta: see clusters a=2 c=1
+        delta: wait 1000
+        sotw: wait 3000
+        rest: wait 2500
+        ask endpoints a b
+        delta: see endpoints a=1
+        sotw: see clusters a=2 b=remade c=1 | endpoints a=1
+        ask listeners *
+        delta: see nothing
+        ask routes http
+        rest: pass 2500
+        rest: see clusters a=2 b=remade c=1
+        ack
+        ask endpoints a b c
+        see endpoints c=1
+        ack
+        see routes http=2
+        ack
+        see clusters -b
+        ack
+        ask endpoints a c
+        wait
+        expired 0
+        ",
+    );
+    settled(
+        "a process that has nothing of it",
+        "
+        restart
+        ask clusters *
+        ask endpoints a b
+        ask listeners *
+        ask routes http
+        see nothing
+        publish clusters c=1; endpoints c=1; listeners http=1; routes http=2>c
+        rest: wait 2500
+        rest: pass 2500
+        delta: see clusters c=1
+        whole: see clusters a=remade b=remade c=1
+        ack
+        ask endpoints a b c
+        see endpoints c=1
+        ack
+        see routes http=2
+        ack
+        see clusters -a -b
+        ack
+        ask endpoints c
+        wait
+        ",
+    );
+}
+
+#[test]
+fn zz() {
+    play(
+        "zz",
+        "
+        publish clusters a=1; secrets x=bad1
+        rest: ask clusters *
+        rest: see clusters a=1
+        rest: ack
+        rest: ask secrets x
+        rest: see secrets !x=bad1
+        rest: nack secrets
+        rest: see secrets !x=bad1~
+        rest: nack secrets
+        rest: refused secrets x
+        rest: wait 5000
+        rest: reboot
+        rest: ask clusters *
+        rest: see clusters a=1
+        rest: ack
+        rest: ask secrets x
+        rest: see secrets !x=bad1
+        rest: nack secrets
+        rest: see secrets !x=bad1~
+        rest: nack secrets
+        rest: refused secrets x
+        rest: wait 5000
+        rest: pass 5000
+        rest: see secrets !x=bad1
+        rest: nack secrets
+        rest: wait 10000
+        ",
+    );
+}
+
+#[test]
+fn zzz() {
+    play(
+        "zzz",
+        "
+        sotw: publish clusters a=1; endpoints a=1
+        sotw: ask clusters *
+        sotw: see clusters a=1
+        sotw: ask endpoints a
+        sotw: see endpoints a=1
+        sotw: publish clusters a=bad b=1 c=1 d=1
+        sotw: ack
+        sotw: see clusters !a=bad b=1 c=1 d=1 | endpoints a=1
+        sotw: ack endpoints
+        sotw: nack
+        sotw: see clusters !a=bad -c -d | endpoints a=1
+        sotw: ack endpoints
+        sotw: nack
+        sotw: see clusters !a=bad -b | endpoints a=1
+        sotw: ack endpoints
+        sotw: nack
+        sotw: see clusters b=1 
+        sotw: ack
+        sotw: see clusters c=1 d=1
+        ",
+    );
+}
+
+#[test]
+fn z4() {
+    play(
+        "z4",
+        "
+        rest: publish clusters a=2 b=1; endpoints a=1 b=1
+        rest: ask clusters *
+        rest: see clusters a=2 b=1
+        rest: ack
+        rest: restart
+        rest: publish clusters a=2 b=bad; endpoints a=1 b=1
+        rest: ask clusters *
+        rest: pass 2500
+        rest: see clusters !b=bad
+        rest: nack
+        rest: see clusters !b=bad
+        rest: nack
+        rest: see clusters !b=bad
+        rest: nack
+        rest: wait 500
+        rest: pass 500
+        rest: wait 4500
+        rest: pass 4500
+        rest: see clusters !b=bad
+        rest: nack
+        rest: see clusters !b=bad
+        rest: nack
+        rest: wait 10000
+        ",
+    );
+}
