@@ -45,6 +45,7 @@ both! {
     routes_wait_for_clusters_and_endpoints;
     routes_wait_for_the_checks_of_clusters;
     endpoints_from_before_do_not_prove_a_cluster;
+    endpoints_from_before_do_not_prove_a_cluster_behind_one_that_hangs;
     routes_do_not_wait_for_ever;
     removals_wait_for_routes;
     removals_wait_longer_than_routes;
@@ -120,6 +121,33 @@ async fn endpoints_from_before_do_not_prove_a_cluster(variant: Variant) {
     assert_eq!(client.receive_one(Kind::Route).await.resources["http"], "2");
     client.ack(&clusters).await;
     client.nothing_more(&mut server, Kind::Secret).await;
+}
+
+async fn endpoints_from_before_do_not_prove_a_cluster_behind_one_that_hangs(variant: Variant) {
+    let server = Server::configured(|_, pacing| {
+        pacing.ack_patience = Duration::from_millis(20);
+    })
+    .await;
+    let (mut server, mut client) = synced(server, variant).await;
+    client.ask(Kind::Endpoint, &["old", "new"], &["new"]).await;
+    client.receive_one(Kind::Endpoint).await;
+    // Its checks hang, so nothing is said of clusters from here on.
+    server.put(Kind::Cluster, "hangs", 1).publish();
+    client.next_one(Kind::Cluster).await;
+    server.put(Kind::Endpoint, "new", 1).publish();
+    let before = client.receive_one(Kind::Endpoint).await;
+    assert_eq!(before.resources["new"], "1");
+    client.nothing_more(&mut server, Kind::Secret).await;
+    server.put(Kind::Cluster, "new", 1);
+    server.put_requiring(Kind::Route, "http", 2, &["old", "new"]);
+    server.publish();
+    let clusters = client.next_one(Kind::Cluster).await;
+    assert!(clusters.resources.contains_key("new"));
+    let after = client.next_one(Kind::Endpoint).await;
+    assert_eq!(after.names(), ["new"]);
+    client.nothing_more(&mut server, Kind::Secret).await;
+    client.ack(&after).await;
+    assert_eq!(client.receive_one(Kind::Route).await.resources["http"], "2");
 }
 
 async fn routes_do_not_wait_for_ever(variant: Variant) {

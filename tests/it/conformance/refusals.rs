@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use marathon_envoy::snapshot::Kind;
+use marathon_envoy::snapshot::{Kind, Resource};
 use marathon_envoy::xds::Progress;
 use tokio::time::Instant;
 
 use super::both::{BOTH, Client, Variant};
-use super::server::Server;
+use super::server::{Server, resource};
 use super::wire::Service;
 use super::{has_wildcard, rows};
 
@@ -16,6 +16,7 @@ rows! {
     a_revert_is_sent: clusters, endpoints, listeners, routes, secrets;
     the_guilty_one_of_several_is_found_and_set_aside: endpoints, routes, secrets;
     delta_the_guilty_one_of_several_is_found_and_set_aside: clusters, listeners;
+    world_the_guilty_one_of_a_first_set_is_found_and_set_aside: clusters, listeners;
     the_guilty_one_of_a_change_is_found_and_set_aside: clusters, endpoints, listeners, routes, secrets;
     two_guilty_ones_are_found: clusters, endpoints, listeners, routes, secrets;
     what_was_accepted_stands_as_long_as_the_refusal: clusters, listeners;
@@ -134,6 +135,11 @@ async fn the_guilty_one_of_several_is_found_and_set_aside(service: Service, kind
 
 async fn delta_the_guilty_one_of_several_is_found_and_set_aside(service: Service, kind: Kind) {
     find_the_guilty_one(service, kind, &[Variant::Delta]).await;
+}
+
+/// Of a first set nothing was accepted before: what is outside a part is left out.
+async fn world_the_guilty_one_of_a_first_set_is_found_and_set_aside(service: Service, kind: Kind) {
+    find_the_guilty_one(service, kind, &[Variant::World]).await;
 }
 
 async fn find_the_guilty_one(service: Service, kind: Kind, variants: &[Variant]) {
@@ -289,5 +295,39 @@ async fn what_is_gone_is_not_offered_again(service: Service, kind: Kind) {
         server.put(kind, "b", 2).publish();
         let other = client.receive_one(kind).await;
         assert_eq!((other.names(), &*other.resources["b"]), (vec!["b"], "2"));
+    }
+}
+
+/// A port that is taken: redirects to it would lead nowhere.
+#[tokio::test]
+async fn a_table_does_not_redirect_to_a_listener_that_was_refused() {
+    for variant in BOTH {
+        let mut server = Server::start().await;
+        server.put(Kind::Listener, "http", 1);
+        server.put(Kind::Listener, "https", 1);
+        let redirecting: Resource = resource(Kind::Route, "http", "redirects");
+        let redirecting = redirecting.with_substitute((Kind::Listener, "https".into()), || {
+            resource(Kind::Route, "http", "serves")
+        });
+        server.put_resource(Kind::Route, redirecting).publish();
+        let mut client = Client::open(&server, Service::Aggregated, variant);
+        client.ask(Kind::Listener, &[], &[]).await;
+        let both = client.next_one(Kind::Listener).await;
+        assert_eq!(both.names(), ["http", "https"]);
+        client.nack(&both, WHY).await;
+        client.receive_one(Kind::Listener).await;
+        let refused = client.next_one(Kind::Listener).await;
+        assert!(refused.resources.contains_key("https"));
+        client.nack(&refused, WHY).await;
+        client.ask(Kind::Route, &["http"], &["http"]).await;
+        let table = client.receive_one(Kind::Route).await;
+        assert_eq!(table.resources["http"], "serves");
+
+        // It is accepted later: then the usual form comes.
+        server.put(Kind::Listener, "https", 2).publish();
+        let better = client.receive_one(Kind::Listener).await;
+        assert_eq!(better.resources["https"], "2");
+        let table = client.receive_one(Kind::Route).await;
+        assert_eq!(table.resources["http"], "redirects");
     }
 }

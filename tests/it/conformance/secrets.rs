@@ -15,6 +15,54 @@ use super::wire::Service;
 
 const FIVE: [&str; 5] = ["a", "b", "c", "d", "e"];
 
+const TEN: [&str; 10] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+
+/// How many are sent to a client that has not spoken about any yet.
+const UNDER_WAY: usize = 8;
+
+#[tokio::test]
+async fn eight_are_sent_ahead_and_then_one_for_each_that_is_accepted() {
+    for variant in BOTH {
+        let mut server = Server::with(&[(Kind::Secret, &TEN)]).await;
+        let mut client = Client::open(&server, Service::Aggregated, variant);
+        client.ask(Kind::Secret, &TEN, &TEN).await;
+        let mut sent = Vec::new();
+        for name in &TEN[..UNDER_WAY] {
+            sent.push(client.next_one(Kind::Secret).await);
+            assert_eq!(sent.last().unwrap().names(), [*name]);
+        }
+        client.nothing_more(&mut server, Kind::Endpoint).await;
+
+        for (accepted, name) in sent.iter().zip(&TEN[UNDER_WAY..]) {
+            client.ack(accepted).await;
+            assert_eq!(client.next_one(Kind::Secret).await.names(), [*name]);
+        }
+        client.nothing_more(&mut server, Kind::Endpoint).await;
+    }
+}
+
+#[tokio::test]
+async fn one_that_is_given_up_is_not_brought_by_a_waiting_answer() {
+    for variant in BOTH {
+        let server = Server::with(&[(Kind::Secret, &TEN)]).await;
+        let mut client = Client::open(&server, Service::Aggregated, variant);
+        client.ask(Kind::Secret, &TEN, &TEN).await;
+        let first = client.next_one(Kind::Secret).await;
+        for _ in 1..UNDER_WAY {
+            client.next_one(Kind::Secret).await;
+        }
+        match &mut client {
+            Client::World(stream) => {
+                let names: Vec<_> = TEN.into_iter().filter(|name| *name != "i").collect();
+                stream.ask(Kind::Secret, &names).await;
+            }
+            Client::Delta(stream) => stream.ask(Kind::Secret, &[], &["i"]).await,
+        }
+        client.ack(&first).await;
+        assert_eq!(client.next_one(Kind::Secret).await.names(), ["j"]);
+    }
+}
+
 /// The same secret, written as Envoy reads it too.
 fn in_bytes(name: &str, content: &str) -> Bytes {
     let mut it = Secret::decode(encode(Kind::Secret, name, content)).unwrap();
@@ -125,5 +173,24 @@ async fn one_that_is_refused_does_not_hold_up_the_others() {
         }
         client.nothing_more(&mut server, Kind::Endpoint).await;
         assert!(states(&server).contains(&Progress::Rejected));
+    }
+}
+
+/// Of two answers under way the older one proves nothing about the newer.
+#[tokio::test]
+async fn one_that_changed_since_its_second_offer_is_sent_once() {
+    for variant in BOTH {
+        let mut server = insistent().await.having(&[(Kind::Secret, &["a"])]);
+        let mut client = Client::open(&server, Service::Aggregated, variant);
+        client.ask(Kind::Secret, &["a"], &["a"]).await;
+        let first = client.next_one(Kind::Secret).await;
+        client.nack(&first, "no such key").await;
+        let again = client.next_one(Kind::Secret).await;
+        server.put(Kind::Secret, "a", 2).publish();
+        let changed = client.next_one(Kind::Secret).await;
+        assert_eq!(changed.resources["a"], "2");
+        client.ack(&again).await;
+        client.ack(&changed).await;
+        client.nothing_more(&mut server, Kind::Endpoint).await;
     }
 }
