@@ -10,9 +10,11 @@
 mod accepted;
 mod asked;
 mod client;
+mod comeback;
 mod compose;
 mod content;
 mod draft;
+mod first_answer;
 mod gate;
 mod hear;
 mod holding;

@@ -336,7 +336,12 @@ impl Stage {
         self.setting.pass(1_000_000);
         for edge in &mut self.edges {
             if edge.until.is_none() {
-                assert_eq!(edge.take_all(&self.setting), [], "{:?} woke up late", edge.form);
+                assert_eq!(
+                    edge.take_all(&self.setting),
+                    [],
+                    "{:?} woke up late",
+                    edge.form
+                );
             }
         }
     }
@@ -407,7 +412,10 @@ impl Stage {
                 true => refused.is_superset(&bad),
                 false => refused == bad,
             };
-            assert!(is_right, "{form:?}: {kind} refused: {refused:?}, bad: {bad:?}");
+            assert!(
+                is_right,
+                "{form:?}: {kind} refused: {refused:?}, bad: {bad:?}"
+            );
         }
         if bad.is_empty() {
             assert_eq!(edge.until, None, "{form:?}");
@@ -429,7 +437,9 @@ impl crate::xds::delivery::Client {
     /// Whether it may use clusters that are not known.
     fn uses_foreign(&self) -> bool {
         let users = (Kind::Listener, None)..(Kind::Secret, None);
-        self.subscriptions.range(users).any(|(_, user)| user.is_foreign())
+        self.subscriptions
+            .range(users)
+            .any(|(_, user)| user.is_foreign())
     }
 
     /// Whether its answers of a kind hold everything.
@@ -443,40 +453,43 @@ impl crate::xds::delivery::Client {
         let whole = self.subscriptions.get(&(kind, None));
         whole.is_some_and(|one| one.is_complete() && one.is_foreign())
     }
-
 }
 
 /// Panics if anything is remembered about a name, but that it has a substitute, or that it left
 /// and is used.
 fn assert_idle(edge: &Edge, setting: &Setting, has_departed_table: bool) {
-        for (key, one) in &edge.client.subscriptions {
-            let place = || format!("{key:?}: {one:?}");
-            let is_substitute = |(name, holding): (&Name, &Holding)| {
-                let resource = setting.snapshot.resource(key.0, name);
-                let substitute = resource.and_then(|resource| resource.substitute());
-                let is_used = key.0 == Kind::Route || edge.requires(name) || has_departed_table;
-                let is_used = is_used || edge.client.uses_foreign();
-                let is_kept = resource.is_none() && is_used;
-                is_kept || substitute.is_some_and(|substitute| holding.is(substitute.version()))
-            };
-            let is_idle = one.holdings.iter().all(is_substitute);
-            assert!(is_idle, "{}", place());
-            assert!(one.under_way.is_empty(), "{}", place());
-            assert!(one.refusals.is_empty(), "{}", place());
-            assert!(one.suspects.is_empty(), "{}", place());
-            assert!(one.replaced.is_empty(), "{}", place());
-            assert!(one.perhaps.is_empty() || !one.holdings.is_empty(), "{}", place());
-            assert!(one.waiting.is_empty(), "{}", place());
-            assert!(one.confirmed.is_empty(), "{}", place());
-            // What is unknown of a name that does not exist stays so.
-            let mut names = one.asked.names().iter();
-            let is_all = names.all(|name| setting.snapshot.resource(key.0, name).is_some());
-            let may_be_foreign = !is_all || has_departed_table;
-            assert!(!one.is_foreign() || may_be_foreign, "{}", place());
-            let (sent, accepted) = (one.sent.as_ref(), one.accepted.as_ref());
-            let ids = [sent, accepted].map(|index| index.map(|index| index.id()));
-            assert!(ids[0] == ids[1] || !one.holdings.is_empty(), "{}", place());
-        }
+    for (key, one) in &edge.client.subscriptions {
+        let place = || format!("{key:?}: {one:?}");
+        let is_substitute = |(name, holding): (&Name, &Holding)| {
+            let resource = setting.snapshot.resource(key.0, name);
+            let substitute = resource.and_then(|resource| resource.substitute());
+            let is_used = key.0 == Kind::Route || edge.requires(name) || has_departed_table;
+            let is_used = is_used || edge.client.uses_foreign();
+            let is_kept = resource.is_none() && is_used;
+            is_kept || substitute.is_some_and(|substitute| holding.is(substitute.version()))
+        };
+        let is_idle = one.holdings.iter().all(is_substitute);
+        assert!(is_idle, "{}", place());
+        assert!(one.under_way.is_empty(), "{}", place());
+        assert!(one.refusals.is_empty(), "{}", place());
+        assert!(one.suspects.is_empty(), "{}", place());
+        assert!(one.replaced.is_empty(), "{}", place());
+        assert!(
+            one.perhaps.is_empty() || !one.holdings.is_empty(),
+            "{}",
+            place()
+        );
+        assert!(one.waiting.is_empty(), "{}", place());
+        assert!(one.confirmed.is_empty(), "{}", place());
+        // What is unknown of a name that does not exist stays so.
+        let mut names = one.asked.names().iter();
+        let is_all = names.all(|name| setting.snapshot.resource(key.0, name).is_some());
+        let may_be_foreign = !is_all || has_departed_table;
+        assert!(!one.is_foreign() || may_be_foreign, "{}", place());
+        let (sent, accepted) = (one.sent.as_ref(), one.accepted.as_ref());
+        let ids = [sent, accepted].map(|index| index.map(|index| index.id()));
+        assert!(ids[0] == ids[1] || !one.holdings.is_empty(), "{}", place());
+    }
 }
 
 proptest! {
