@@ -87,12 +87,7 @@ impl Subscription {
         let mut heads = self.given(name);
         let waiting = self.waiting.get(name).map(|waiting| waiting.first.head());
         heads.extend(waiting.cloned());
-        let is_unknown = matches!(self.holdings.get(name), Some(Holding::Unknown(_)));
-        if is_unknown && !self.refusals.contains_key(name) {
-            // It may have been applied as part of an answer that was refused.
-            let indexes = self.accepted.iter().chain(&self.sent);
-            heads.extend(indexes.filter_map(|index| index.get(name)).cloned());
-        }
+        heads.extend(self.perhaps.get(name).cloned());
         heads
     }
 

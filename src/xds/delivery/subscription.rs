@@ -11,7 +11,7 @@ use super::content::Sent;
 use super::holding::{Holding, Refusal};
 use super::shared::Parts;
 use super::under_way::UnderWay;
-use crate::snapshot::{Index, Kind, Name, Resource, SetVersion};
+use crate::snapshot::{Head, Index, Kind, Name, Resource, SetVersion};
 
 /// One client's subscription to one kind, or over REST to one name of it. What the client has is
 /// an index and the exceptions from it, so an idle subscription costs nothing per resource.
@@ -34,6 +34,9 @@ pub(super) struct Subscription {
     /// What names of refused answers stood for before, while the refusal is open: for answers that
     /// must hold everything.
     pub(super) replaced: BTreeMap<Name, Arc<Resource>>,
+    /// What answers that were refused held of listeners and routes, which the client may have
+    /// applied all the same.
+    pub(super) perhaps: BTreeMap<Name, Arc<Head>>,
     /// Resources that wait for the client to accept what they require.
     pub(super) waiting: BTreeMap<Name, Waiting>,
     /// Of clusters: the assignments that the client acknowledged after clusters that are under way.
@@ -122,6 +125,7 @@ impl Subscription {
             refusals: BTreeMap::new(),
             suspects: VecDeque::new(),
             replaced: BTreeMap::new(),
+            perhaps: BTreeMap::new(),
             waiting: BTreeMap::new(),
             confirmed: Vec::new(),
             heard_at: None,
@@ -231,6 +235,7 @@ impl Subscription {
         self.refusals.clear();
         self.suspects.clear();
         self.replaced.clear();
+        self.perhaps.clear();
         self.waiting.clear();
         self.confirmed.clear();
         self.foreign = Foreign::None;
@@ -252,6 +257,7 @@ impl Subscription {
         }
         self.holdings.retain(|name, _| asked.includes(name));
         self.refusals.retain(|name, _| asked.includes(name));
+        self.perhaps.retain(|name, _| asked.includes(name));
         self.waiting.retain(|name, _| asked.includes(name));
         for part in &mut self.suspects {
             part.retain(|name| asked.includes(name));

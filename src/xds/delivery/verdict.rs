@@ -84,6 +84,7 @@ impl Subscription {
                 self.accept_one(sent, now);
             }
             for name in &answer.removed {
+                self.perhaps.remove(name);
                 self.make_known(name);
             }
             if answer.index.is_some() {
@@ -139,6 +140,7 @@ impl Subscription {
     }
 
     fn accept_one(&mut self, sent: &Sent, now: Instant) {
+        self.perhaps.remove(&sent.name);
         let Some(refusal) = self.refusals.get_mut(&sent.name) else {
             return;
         };
@@ -201,7 +203,9 @@ impl Subscription {
             }
             _ if refused.is_joint => {
                 for one in suspects {
+                    let perhaps = self.perhaps.get(&one.name).cloned();
                     self.set_aside(one, &text, pacing, now);
+                    self.perhaps.extend(perhaps.map(|head| (one.name.clone(), head)));
                     if let Some(refusal) = self.refusals.get_mut(&one.name) {
                         refusal.is_joint = true;
                     }
@@ -248,6 +252,11 @@ impl Subscription {
             let last = answer.before.get(name).cloned();
             let last = last.unwrap_or_else(|| self.indexed(name));
             self.holdings.insert(name.clone(), Holding::Unknown(last));
+            let is_user = self.kind == Kind::Listener || self.kind == Kind::Route;
+            let held = answer.index.as_ref().filter(|_| is_user);
+            if let Some(head) = held.and_then(|index| index.get(name)) {
+                self.perhaps.insert(name.clone(), head.clone());
+            }
         }
         for replaced in &answer.replaced {
             let name = replaced.name();
@@ -280,6 +289,7 @@ impl Subscription {
         pacing: &Pacing,
         now: Instant,
     ) -> bool {
+        self.perhaps.remove(&sent.name);
         let text = text.clone().unwrap_or_else(|| "".into());
         let same = self.refusals.get_mut(&sent.name);
         match same.filter(|refusal| refusal.version == sent.version) {

@@ -393,6 +393,9 @@ impl Edge {
 
     /// Panics if something comes before what it requires.
     fn check_needs(&self, kind: Kind, name: &str, text: &str, setting: &Setting) {
+        if self.is_unclear {
+            return;
+        }
         let had = self.has.get(&(kind, name.into()));
         let had = had.map(|had| requires(&had.text)).unwrap_or_default();
         let mut new = requires(text);
