@@ -300,17 +300,18 @@ impl Client {
         pacing: &Pacing,
         now: Instant,
     ) -> Option<Instant> {
-        match (self.form, subscription.kind) {
+        let last = subscription.under_way.back()?;
+        let is_ready = match (self.form, subscription.kind) {
             // A poll says by itself that it is ready for an answer.
-            (Form::Rest, _) => return None,
-            (Form::Sotw | Form::Delta, Kind::Secret)
-                if subscription.under_way.len() < MAX_SECRETS_UNDER_WAY =>
-            {
-                return None;
+            (Form::Rest, _) => true,
+            (Form::Sotw | Form::Delta, Kind::Secret) => {
+                subscription.under_way.len() < MAX_SECRETS_UNDER_WAY
             }
-            (Form::Sotw | Form::Delta, _) => {}
+            (Form::Sotw | Form::Delta, _) => last.is_cut,
+        };
+        if is_ready {
+            return None;
         }
-        let last = subscription.under_way.back().filter(|last| !last.is_cut)?;
         let until = last.at + pacing.ack_patience;
         (now < until).then_some(until)
     }
