@@ -57,6 +57,7 @@ impl Subscription {
         }
         self.published = None;
         if self.under_way.is_empty() {
+            self.perhaps.clear();
             self.accepted.clone_from(&self.sent);
         }
     }

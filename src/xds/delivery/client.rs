@@ -56,8 +56,6 @@ pub(in crate::xds) struct Answer {
     pub(in crate::xds) content: Arc<Content>,
     /// What the client has not accepted although the answer requires it.
     pub(in crate::xds) expired: Vec<(Kind, Name)>,
-    /// When what is in it was published, if the client was waiting then.
-    pub(in crate::xds) published: Option<Instant>,
 }
 
 /// Of each subscription to what uses clusters: the index that is accepted, how much is exceptional,
@@ -299,17 +297,18 @@ impl Client {
         pacing: &Pacing,
         now: Instant,
     ) -> Option<Instant> {
-        match (self.form, subscription.kind) {
+        let last = subscription.under_way.back()?;
+        let is_ready = match (self.form, subscription.kind) {
             // A poll says by itself that it is ready for an answer.
-            (Form::Rest, _) => return None,
-            (Form::Sotw | Form::Delta, Kind::Secret)
-                if subscription.under_way.len() < MAX_SECRETS_UNDER_WAY =>
-            {
-                return None;
+            (Form::Rest, _) => true,
+            (Form::Sotw | Form::Delta, Kind::Secret) => {
+                subscription.under_way.len() < MAX_SECRETS_UNDER_WAY
             }
-            (Form::Sotw | Form::Delta, _) => {}
+            (Form::Sotw | Form::Delta, _) => last.is_cut,
+        };
+        if is_ready {
+            return None;
         }
-        let last = subscription.under_way.back().filter(|last| !last.is_cut)?;
         let until = last.at + pacing.ack_patience;
         (now < until).then_some(until)
     }
@@ -357,7 +356,6 @@ impl Client {
             nonce,
             content,
             expired: drafted.expired,
-            published,
         }
     }
 

@@ -84,6 +84,7 @@ impl Subscription {
                 self.accept_one(sent, now);
             }
             for name in &answer.removed {
+                self.perhaps.remove(name);
                 self.make_known(name);
             }
             if answer.index.is_some() {

@@ -83,8 +83,8 @@ const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
 const MESSAGE: &AsciiSet = &CONTROLS.add(b'%');
 
 /// The messages of a request, one by one.
-pub(super) struct Requests {
-    body: Incoming,
+pub(super) struct Requests<B = Incoming> {
+    body: B,
     /// The rest of the last frame.
     rest: Bytes,
     /// The beginning of a message that is in several frames.
@@ -92,9 +92,9 @@ pub(super) struct Requests {
     limit_bytes: usize,
 }
 
-impl Requests {
+impl<B: Body<Data = Bytes> + Unpin> Requests<B> {
     /// The messages in `body`, of up to `limit_bytes` each.
-    pub(super) fn new(body: Incoming, limit_bytes: usize) -> Self {
+    pub(super) fn new(body: B, limit_bytes: usize) -> Self {
         Self {
             body,
             rest: Bytes::new(),

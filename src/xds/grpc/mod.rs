@@ -4,6 +4,8 @@ mod frame;
 mod method;
 mod read;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod transport;
 mod write;
 

@@ -463,6 +463,12 @@ impl Edge {
         Some((is_taken, heard))
     }
 
+    /// Makes the answers of a kind that it refuses ones that it accepts.
+    pub(super) fn pretend(&mut self, kind: Kind) {
+        let of_kind = self.unspoken.iter_mut().filter(|one| one.key.0 == kind);
+        of_kind.for_each(|one| one.error = None);
+    }
+
     /// Accepts an answer with the error of an older one, as Envoy 1.40 does over
     /// state-of-the-world.
     pub(super) fn accept_with_stale_error(&mut self, kind: Kind, setting: &Setting) -> Heard {

@@ -3,6 +3,7 @@
 
 mod edge;
 mod model;
+mod refusals;
 mod script;
 mod stories;
 

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 ///   `!` is what the client refuses, `-` what is gone
 /// - `ack`, `ack clusters`, `ack clusters once`, `nack clusters`: speaks about the answers that it
 ///   took, all of a kind or the oldest; over REST by polling again
+/// - `pretend secrets`: accepts what it refuses
 /// - `pass 3000`: milliseconds
 /// - `wait 3000`, `wait`: after how long time alone changes something
 /// - `refused clusters a`, `refused nothing`: what is set aside
@@ -88,6 +89,10 @@ impl Stage {
             "restart" => {
                 self.setting = Setting::new(self.setting.now);
                 self.edge.reconnect(&self.setting);
+            }
+            "pretend" => {
+                self.edge.pretend(kind(rest));
+                self.reply(rest, true);
             }
             "lose" => {
                 let heard = self.edge.lose(kind(rest), &self.setting);

@@ -18,7 +18,7 @@ const SETTLED: &str = "
     wait
 ";
 
-fn settled(story: &str, rest: &str) {
+pub(super) fn settled(story: &str, rest: &str) {
     play(story, &format!("{SETTLED}{rest}"));
 }
 
@@ -350,101 +350,6 @@ fn a_client_that_comes_with_unknown_versions_loses_nothing_that_it_uses() {
         ack
         ask endpoints c
         wait
-        ",
-    );
-}
-
-#[test]
-fn zz() {
-    play(
-        "zz",
-        "
-        publish clusters a=1; secrets x=bad1
-        rest: ask clusters *
-        rest: see clusters a=1
-        rest: ack
-        rest: ask secrets x
-        rest: see secrets !x=bad1
-        rest: nack secrets
-        rest: see secrets !x=bad1~
-        rest: nack secrets
-        rest: refused secrets x
-        rest: wait 5000
-        rest: reboot
-        rest: ask clusters *
-        rest: see clusters a=1
-        rest: ack
-        rest: ask secrets x
-        rest: see secrets !x=bad1
-        rest: nack secrets
-        rest: see secrets !x=bad1~
-        rest: nack secrets
-        rest: refused secrets x
-        rest: wait 5000
-        rest: pass 5000
-        rest: see secrets !x=bad1
-        rest: nack secrets
-        rest: wait 10000
-        ",
-    );
-}
-
-#[test]
-fn zzz() {
-    play(
-        "zzz",
-        "
-        sotw: publish clusters a=1; endpoints a=1
-        sotw: ask clusters *
-        sotw: see clusters a=1
-        sotw: ask endpoints a
-        sotw: see endpoints a=1
-        sotw: publish clusters a=bad b=1 c=1 d=1
-        sotw: ack
-        sotw: see clusters !a=bad b=1 c=1 d=1 | endpoints a=1
-        sotw: ack endpoints
-        sotw: nack
-        sotw: see clusters !a=bad -c -d | endpoints a=1
-        sotw: ack endpoints
-        sotw: nack
-        sotw: see clusters !a=bad -b | endpoints a=1
-        sotw: ack endpoints
-        sotw: nack
-        sotw: see clusters b=1 
-        sotw: ack
-        sotw: see clusters c=1 d=1
-        ",
-    );
-}
-
-#[test]
-fn z4() {
-    play(
-        "z4",
-        "
-        rest: publish clusters a=2 b=1; endpoints a=1 b=1
-        rest: ask clusters *
-        rest: see clusters a=2 b=1
-        rest: ack
-        rest: restart
-        rest: publish clusters a=2 b=bad; endpoints a=1 b=1
-        rest: ask clusters *
-        rest: pass 2500
-        rest: see clusters !b=bad
-        rest: nack
-        rest: see clusters !b=bad
-        rest: nack
-        rest: see clusters !b=bad
-        rest: nack
-        rest: wait 500
-        rest: pass 500
-        rest: wait 4500
-        rest: pass 4500
-        rest: see clusters !b=bad
-        rest: nack
-        rest: see clusters !b=bad
-        rest: nack
-        rest: wait 10000
         ",
     );
 }

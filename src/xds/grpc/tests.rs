@@ -1,0 +1,397 @@
+//! Frames, requests and responses on the wire, held against what prost makes of them.
+
+use std::convert::Infallible;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use envoy_api::envoy::config::core::v3::Node;
+use envoy_api::envoy::service::discovery::v3::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
+};
+use envoy_api::google::rpc;
+use envoy_api::prost::Message as _;
+use futures_util::{FutureExt as _, stream};
+use http_body_util::StreamBody;
+use hyper::body::Frame;
+use proptest::collection::{btree_map, vec};
+use proptest::prelude::*;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+use super::frame::{Code, Requests, Status};
+use super::method::{Method, Unknown};
+use super::read::Reader;
+use super::write::{len_bytes, message};
+use crate::snapshot::cell::cell;
+use crate::snapshot::{Flavour, Kind, Name, Resource, Snapshot};
+use crate::xds::delivery::{Answer, Client, Form, Names, Pacing, Request, Shared, Step, Wish};
+
+const LIMIT_BYTES: usize = 64;
+
+/// A message with its prefix.
+fn framed(flag: u8, message: &[u8]) -> Bytes {
+    let mut bytes = BytesMut::new();
+    bytes.put_u8(flag);
+    bytes.put_u32(u32::try_from(message.len()).unwrap());
+    bytes.put_slice(message);
+    bytes.freeze()
+}
+
+/// The messages in `bytes` when they come cut at these places, and how the stream ended.
+fn received(bytes: &Bytes, cuts: &[usize]) -> (Vec<Bytes>, Option<Status>) {
+    let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).collect();
+    cuts.extend([0, bytes.len()]);
+    cuts.sort_unstable();
+    let frames = cuts.windows(2).map(|cut| bytes.slice(cut[0]..cut[1]));
+    let frames: Vec<Result<Frame<Bytes>, Infallible>> =
+        frames.map(|frame| Ok(Frame::data(frame))).collect();
+    let mut requests = Requests::new(StreamBody::new(stream::iter(frames)), LIMIT_BYTES);
+    let mut messages = Vec::new();
+    loop {
+        match requests.next().now_or_never().unwrap() {
+            Ok(Some(message)) => messages.push(message),
+            Ok(None) => return (messages, None),
+            Err(status) => return (messages, Some(status)),
+        }
+    }
+}
+
+fn code(status: &Status) -> String {
+    let response = status.response();
+    response.headers()["grpc-status"]
+        .to_str()
+        .unwrap()
+        .to_owned()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_cut_of_the_bytes_gives_the_same_messages(
+        messages in vec(vec(any::<u8>(), 0..LIMIT_BYTES + 1), 0..6),
+        cuts in vec(any::<usize>(), 0..12),
+        rest in 0..8_usize,
+    ) {
+        let mut bytes = BytesMut::new();
+        for message in &messages {
+            bytes.extend_from_slice(&framed(0, message));
+        }
+        // The client goes away in the middle of a message.
+        bytes.extend_from_slice(&framed(0, &[0; 9])[..rest]);
+        let (received, status) = received(&bytes.freeze(), &cuts);
+        prop_assert_eq!(status, None);
+        prop_assert_eq!(received, messages);
+    }
+
+    #[test]
+    fn what_is_no_message_ends_the_stream_wherever_it_is_cut(
+        before in vec(vec(any::<u8>(), 0..20), 0..3),
+        cuts in vec(any::<usize>(), 0..12),
+    ) {
+        let too_large = vec![0; LIMIT_BYTES + 1];
+        let cases = [
+            (framed(0, &too_large), Code::ResourceExhausted),
+            (framed(1, &[1, 2, 3]), Code::Unimplemented),
+            (framed(2, &[1, 2, 3]), Code::Internal),
+        ];
+        for (last, wanted) in cases {
+            let mut bytes = BytesMut::new();
+            for message in &before {
+                bytes.extend_from_slice(&framed(0, message));
+            }
+            bytes.extend_from_slice(&last);
+            let (received, status) = received(&bytes.freeze(), &cuts);
+            prop_assert_eq!(received, before.clone());
+            prop_assert_eq!(code(&status.unwrap()), (wanted as u16).to_string());
+        }
+    }
+
+    #[test]
+    fn a_request_is_what_prost_wrote(
+        (names, version, nonce, id, text) in
+            (vec("[a-z]{0,8}", 0..5), "[0-9a-f]{0,8}", any::<u64>(), "[a-z]{0,8}", "[a-z]{1,8}"),
+        (has_node, is_refused, has_nonce) in any::<(bool, bool, bool)>(),
+    ) {
+        let written = DiscoveryRequest {
+            version_info: version.clone(),
+            node: has_node.then(|| node(&id)),
+            resource_names: names.clone(),
+            type_url: Kind::Route.type_url().to_owned(),
+            response_nonce: if has_nonce { format!("{nonce:x}") } else { String::new() },
+            error_detail: is_refused.then(|| refusal(&text)),
+            ..DiscoveryRequest::default()
+        };
+        let read = Reader::new(Form::Sotw).read(&written.encode_to_vec()).unwrap();
+        prop_assert_eq!(read.type_url, Kind::Route.type_url());
+        prop_assert_eq!(read.node.map(|node| (node.id, node.user_agent)),
+            has_node.then(|| (id, "envoy".to_owned())));
+        let names = names.iter().map(|name| Name::from(&**name)).collect();
+        prop_assert_eq!(read.request, Request {
+            nonce: has_nonce.then_some(nonce),
+            error: is_refused.then(|| text.into()),
+            wish: Wish::Listed { names: Names::These(names), version: version.into() },
+        });
+    }
+
+    #[test]
+    fn a_delta_request_is_what_prost_wrote(
+        subscribe in vec("[a-z]{1,8}", 0..5),
+        unsubscribe in vec("[a-z]{1,8}", 0..5),
+        versions in btree_map("[a-z]{1,8}", "[0-9a-f]{0,8}", 0..5),
+        (nonce, text) in (any::<u64>(), "[a-z]{1,8}"),
+        (has_node, is_refused) in any::<(bool, bool)>(),
+    ) {
+        let written = DeltaDiscoveryRequest {
+            node: has_node.then(|| node("edge")),
+            type_url: Kind::Cluster.type_url().to_owned(),
+            resource_names_subscribe: subscribe.clone(),
+            resource_names_unsubscribe: unsubscribe.clone(),
+            initial_resource_versions: versions.clone(),
+            response_nonce: format!("{nonce:x}"),
+            error_detail: is_refused.then(|| refusal(&text)),
+            ..DeltaDiscoveryRequest::default()
+        };
+        let read = Reader::new(Form::Delta).read(&written.encode_to_vec()).unwrap();
+        prop_assert_eq!(read.type_url, Kind::Cluster.type_url());
+        prop_assert_eq!(read.node.is_some(), has_node);
+        let all = |names: Vec<String>| names.iter().map(|name| Name::from(&**name)).collect();
+        let versions = versions.into_iter();
+        prop_assert_eq!(read.request, Request {
+            nonce: Some(nonce),
+            error: is_refused.then(|| text.into()),
+            wish: Wish::Changed {
+                subscribe: all(subscribe),
+                unsubscribe: all(unsubscribe),
+                versions: versions.map(|(name, version)| (name.into(), version.into())).collect(),
+            },
+        });
+    }
+}
+
+fn node(id: &str) -> Node {
+    Node {
+        id: id.to_owned(),
+        cluster: "edge".to_owned(),
+        user_agent_name: "envoy".to_owned(),
+        ..Node::default()
+    }
+}
+
+fn refusal(text: &str) -> rpc::Status {
+    rpc::Status {
+        code: 13,
+        message: text.to_owned(),
+        ..rpc::Status::default()
+    }
+}
+
+#[test]
+fn a_request_that_is_cut_off_is_none() {
+    let written = DiscoveryRequest {
+        type_url: Kind::Route.type_url().to_owned(),
+        ..DiscoveryRequest::default()
+    };
+    let mut bytes = written.encode_to_vec();
+    bytes.pop();
+    for form in [Form::Sotw, Form::Delta] {
+        let status = Reader::new(form).read(&bytes).unwrap_err();
+        assert_eq!(code(&status), "13");
+    }
+    let refused = DiscoveryRequest {
+        error_detail: Some(refusal("")),
+        ..DiscoveryRequest::default()
+    };
+    let read = Reader::new(Form::Sotw).read(&refused.encode_to_vec());
+    let error = read.unwrap().request.error;
+    assert_eq!(error.as_deref(), Some("refused, without a text"));
+}
+
+#[test]
+fn the_same_list_of_names_is_recognised_and_another_order_or_a_split_is_not() {
+    let written = |kind: Kind, names: &[&str]| {
+        let names = names.iter().map(|name| (*name).to_owned());
+        DiscoveryRequest {
+            resource_names: names.collect(),
+            type_url: kind.type_url().to_owned(),
+            ..DiscoveryRequest::default()
+        }
+        .encode_to_vec()
+    };
+    let mut reader = Reader::new(Form::Sotw);
+    let mut is_same = |bytes: &[u8]| match reader.read(bytes).unwrap().request.wish {
+        Wish::Listed { names, .. } => names == Names::Same,
+        Wish::Changed { .. } => panic!("no list"),
+    };
+    let both = written(Kind::Route, &["a", "b"]);
+    assert!(!is_same(&both));
+    assert!(is_same(&both));
+    assert!(
+        !is_same(&written(Kind::Endpoint, &["a", "b"])),
+        "of another type"
+    );
+    assert!(is_same(&both), "types are apart");
+    assert!(!is_same(&written(Kind::Route, &["b", "a"])));
+    assert!(!is_same(&both));
+    assert!(!is_same(&written(Kind::Route, &["a"])));
+    assert!(!is_same(&both));
+    // Names that do not stand together are read each time.
+    let split = [written(Kind::Route, &["a"]), written(Kind::Route, &["b"])].concat();
+    assert!(!is_same(&split));
+    assert!(!is_same(&split));
+    assert!(!is_same(&both));
+    assert!(!is_same(&written(Kind::Route, &[])));
+    assert!(is_same(&written(Kind::Route, &[])));
+}
+
+/// What one client is sent for a kind: at first, and after `changed`.
+fn answers(form: Form, kind: Kind, first: Snapshot, changed: Snapshot) -> Vec<Answer> {
+    let (mut publisher, reader) = cell();
+    let shared = Shared::new(reader);
+    let (pacing, now) = (Pacing::default(), Instant::now());
+    let mut client = Client::new(form, Flavour::Ads, now);
+    let wish = match form {
+        Form::Delta => Wish::default(),
+        Form::Sotw | Form::Rest => Wish::Listed {
+            names: Names::These(Vec::new()),
+            version: "".into(),
+        },
+    };
+    let request = Request {
+        wish,
+        ..Request::default()
+    };
+    client.hear(kind, request, &shared, &pacing, now);
+    let mut answers = Vec::new();
+    for (snapshot, at) in [(first, now), (changed, now + pacing.ack_patience)] {
+        publisher.publish_compared(snapshot);
+        let snapshot = shared.current().unwrap();
+        match client.next(shared.view(&snapshot, at), &pacing, at) {
+            Step::Send(answer) => answers.push(answer),
+            Step::Wait { .. } => panic!("nothing to send"),
+        }
+    }
+    answers
+}
+
+/// A small resource, one that is copied, and one that is sent from where it is kept.
+fn snapshot(kind: Kind) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    for (name, length) in [("a", 10), ("b", 3_000), ("c", 20_000), ("d", 17_000)] {
+        let bytes = Bytes::from(vec![name.as_bytes()[0]; length]);
+        snapshot.insert(kind, Arc::new(Resource::fixed(name.into(), bytes)));
+    }
+    snapshot
+}
+
+/// The bytes of a message behind its prefix, which must fit.
+fn body(answer: &Answer, form: Form) -> Vec<u8> {
+    let message = message(answer, form);
+    let length = len_bytes(&message);
+    let bytes: Vec<u8> = message.iter().flatten().copied().collect();
+    let prefix = u32::try_from(length).unwrap().to_be_bytes();
+    assert_eq!(bytes[0], 0);
+    assert_eq!(bytes[1..5], prefix);
+    assert_eq!(bytes.len(), length + 5);
+    bytes[5..].to_vec()
+}
+
+#[test]
+fn prost_reads_what_is_written_for_state_of_the_world() {
+    for kind in [Kind::Cluster, Kind::Listener] {
+        let first = snapshot(kind);
+        let mut changed = first.clone();
+        for name in ["a", "b", "c"] {
+            changed.remove(kind, name);
+        }
+        let wanted = [first.clone(), changed.clone()];
+        let answers = answers(Form::Sotw, kind, first, changed);
+        for (answer, wanted) in answers.iter().zip(wanted) {
+            let read = DiscoveryResponse::decode(&*body(answer, Form::Sotw)).unwrap();
+            assert_eq!(read.version_info, wanted.index(kind).version().to_string());
+            assert_eq!(read.type_url, kind.type_url());
+            assert_eq!(read.nonce, format!("{:x}", answer.nonce));
+            let resources = wanted.resources(kind).values();
+            let bytes: Vec<Vec<u8>> = resources
+                .map(|one| one.encoded(Flavour::Ads).bytes().to_vec())
+                .collect();
+            let values: Vec<Vec<u8>> = read
+                .resources
+                .iter()
+                .map(|any| any.value.to_vec())
+                .collect();
+            assert_eq!(values, bytes);
+            assert!(
+                read.resources
+                    .iter()
+                    .all(|any| any.type_url == kind.type_url())
+            );
+        }
+    }
+}
+
+#[test]
+fn prost_reads_what_is_written_for_delta() {
+    let kind = Kind::Cluster;
+    let first = snapshot(kind);
+    let mut changed = first.clone();
+    changed.remove(kind, "a");
+    changed.remove(kind, "c");
+    let answers = answers(Form::Delta, kind, first.clone(), changed.clone());
+    let read: Vec<DeltaDiscoveryResponse> = answers
+        .iter()
+        .map(|answer| DeltaDiscoveryResponse::decode(&*body(answer, Form::Delta)).unwrap())
+        .collect();
+    let version = first.index(kind).version().to_string();
+    assert_eq!(read[0].system_version_info, version);
+    assert_eq!(read[0].removed_resources, Vec::<String>::new());
+    for (read, wanted) in read[0].resources.iter().zip(first.resources(kind).values()) {
+        assert_eq!(read.name, &**wanted.name());
+        assert_eq!(read.version, wanted.version().to_string());
+        let any = read.resource.as_ref().unwrap();
+        assert_eq!(any.type_url, kind.type_url());
+        assert_eq!(
+            any.value.to_vec(),
+            wanted.encoded(Flavour::Ads).bytes().to_vec()
+        );
+    }
+    assert_eq!(read[0].resources.len(), 4);
+    assert_eq!(read[1].removed_resources, ["a", "c"]);
+    assert_eq!(read[1].resources.len(), 0);
+    assert_eq!(read[1].type_url, kind.type_url());
+    assert_eq!(
+        read[1].system_version_info,
+        changed.index(kind).version().to_string()
+    );
+    let nonces: Vec<&str> = read.iter().map(|read| &*read.nonce).collect();
+    assert_eq!(nonces, ["1", "2"]);
+}
+
+#[test]
+fn a_path_names_a_method() {
+    let of = |service: &str, method: &str| Method::of_path(&format!("/{service}/{method}"));
+    let ads = "envoy.service.discovery.v3.AggregatedDiscoveryService";
+    let all = [
+        ("cluster", "Cluster", Kind::Cluster),
+        ("endpoint", "Endpoint", Kind::Endpoint),
+        ("listener", "Listener", Kind::Listener),
+        ("route", "Route", Kind::Route),
+        ("secret", "Secret", Kind::Secret),
+    ];
+    for (package, noun, kind) in all {
+        let service = format!("envoy.service.{package}.v3.{noun}DiscoveryService");
+        let method = |verb: &str| of(&service, &format!("{verb}{noun}s"));
+        assert_eq!(method("Stream"), Ok(Method::Stream(Form::Sotw, Some(kind))));
+        assert_eq!(method("Delta"), Ok(Method::Stream(Form::Delta, Some(kind))));
+        assert_eq!(method("Fetch"), Ok(Method::Fetch(kind)));
+        assert_eq!(method("Get"), Err(Unknown::Method));
+        assert_eq!(of(&service, "StreamOthers"), Err(Unknown::Method));
+    }
+    let stream = |form| Ok(Method::Stream(form, None));
+    assert_eq!(of(ads, "StreamAggregatedResources"), stream(Form::Sotw));
+    assert_eq!(of(ads, "DeltaAggregatedResources"), stream(Form::Delta));
+    assert_eq!(of(ads, "FetchAggregatedResources"), Err(Unknown::Method));
+    let old = "envoy.api.v2.ClusterDiscoveryService";
+    assert_eq!(of(old, "StreamClusters"), Err(Unknown::Service));
+    assert_eq!(Method::of_path("/"), Err(Unknown::Service));
+    assert_eq!(Method::of_path(""), Err(Unknown::Service));
+}
