@@ -39,6 +39,8 @@ enum Event {
     Reconnect(usize),
     /// It begins with nothing.
     Reboot(usize),
+    /// Another process takes over.
+    Restart,
     /// It asks for these secrets.
     Secrets(usize, u8),
     /// An answer to a poll does not arrive.
@@ -85,6 +87,7 @@ fn event() -> impl Strategy<Value = Event> {
         3 => (1..4_000_u64).prop_map(Event::Pass),
         1 => edge().prop_map(Event::Reconnect),
         1 => edge().prop_map(Event::Reboot),
+        1 => Just(Event::Restart),
         1 => (edge(), 0..8_u8).prop_map(|(edge, mask)| Event::Secrets(edge, mask)),
         1 => (edge(), kind()).prop_map(|(edge, kind)| Event::Lose(edge, kind)),
     ]
@@ -138,6 +141,16 @@ impl Stage {
             Event::Reboot(edge) => {
                 self.edges[edge].reboot(&self.setting);
                 self.begin(edge);
+            }
+            Event::Restart => {
+                let snapshot = self.setting.snapshot.clone();
+                self.setting = Setting::new(self.setting.now);
+                self.setting.snapshot = snapshot;
+                self.setting.publish();
+                for edge in 0..2 {
+                    self.edges[edge].reconnect(&self.setting);
+                    self.begin(edge);
+                }
             }
             Event::Secrets(edge, mask) => {
                 self.secrets[edge] = mask;

@@ -1,6 +1,15 @@
 //! What one client is sent and when, told once for every form.
 
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::Setting;
 use super::script::play;
+use crate::snapshot::{Flavour, Kind};
+use crate::xds::delivery::client::{Client, Step};
+use crate::xds::delivery::request::{Names, Request, Wish};
+use crate::xds::delivery::Form;
 
 /// A client that has clusters `a` and `b`, and routes to both.
 const SETTLED: &str = "
@@ -352,4 +361,33 @@ fn a_client_that_comes_with_unknown_versions_loses_nothing_that_it_uses() {
         wait
         ",
     );
+}
+
+#[test]
+fn clients_that_ask_for_the_same_are_sent_one_content() {
+    for kind in [Kind::Cluster, Kind::Listener] {
+        let mut setting = Setting::new(Instant::now());
+        for (name, content) in [("a", "1"), ("b", "1"), ("a", "2")] {
+            setting.put(kind, name, content);
+        }
+        setting.publish();
+        let snapshot = setting.shared.current().unwrap();
+        let contents = [(), ()].map(|()| {
+            let mut client = Client::new(Form::Sotw, Flavour::Ads, setting.now);
+            let request = Request {
+                wish: Wish::Listed {
+                    names: Names::These(Vec::new()),
+                    version: "".into(),
+                },
+                ..Request::default()
+            };
+            let (shared, pacing) = (&setting.shared, &setting.pacing);
+            client.hear(kind, request, shared, pacing, setting.now);
+            match client.next(shared.view(&snapshot, setting.now), pacing, setting.now) {
+                Step::Send(answer) => answer.content,
+                Step::Wait { .. } => panic!("nothing to send"),
+            }
+        });
+        assert!(Arc::ptr_eq(&contents[0], &contents[1]), "{kind}");
+    }
 }
