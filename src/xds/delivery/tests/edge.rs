@@ -153,6 +153,11 @@ impl Edge {
         forgot
     }
 
+    /// Whether it accepted an answer that holds everything of a kind.
+    pub(super) fn has_version(&self, kind: Kind) -> bool {
+        self.versions.contains_key(&(kind, None))
+    }
+
     /// Whether something that it has requires a cluster.
     pub(super) fn requires(&self, cluster: &Name) -> bool {
         let mut all = self.has.values().flat_map(|had| requires(&had.text));

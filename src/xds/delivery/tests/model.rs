@@ -435,6 +435,9 @@ impl Stage {
         if bad.is_empty() {
             assert_eq!(edge.until, None, "{form:?}");
             assert_idle(edge, &self.setting, has_departed_table);
+            for kind in [Kind::Cluster, Kind::Listener] {
+                assert!(edge.has_version(kind), "{form:?}: no answer about {kind}");
+            }
             for (key, facts) in edge.client.facts() {
                 let is_settled = matches!(facts.state, Progress::Synced | Progress::NotSent);
                 assert!(is_settled, "{form:?} {key:?} {facts:?}");
@@ -527,4 +530,187 @@ proptest! {
         }
         stage.settle();
     }
+}
+
+/// Plays events that once went wrong.
+fn once(forms: [Form; 2], events: &[Event]) {
+    let mut stage = Stage::new(forms);
+    for event in events {
+        stage.happen(event);
+    }
+    stage.settle();
+}
+
+fn cluster(place: usize, content: &str) -> Change {
+    Change::Cluster(place, (!content.is_empty()).then(|| content.to_owned()))
+}
+
+fn listener(place: usize, content: &str) -> Change {
+    Change::Listener(place, (!content.is_empty()).then(|| content.to_owned()))
+}
+
+fn table(place: usize, content: &str, clusters: u8) -> Change {
+    let table = (content.to_owned(), clusters, false);
+    Change::Table(place, (!content.is_empty()).then_some(table))
+}
+
+fn publish<const N: usize>(changes: [Change; N]) -> Event {
+    Event::Publish(changes.into())
+}
+
+#[test]
+fn what_is_used_no_more_is_noticed_in_the_same_look() {
+    once(
+        [Form::Sotw, Form::Sotw],
+        &[
+            publish([cluster(2, "1")]),
+            publish([table(0, "1", 0b101)]),
+            Event::Take(0),
+            Event::Pass(1_000),
+            publish([cluster(2, "")]),
+        ],
+    );
+}
+
+#[test]
+fn a_secret_in_its_other_encoding_is_not_taken_for_the_usual_one() {
+    let bad = Change::Secret(0, Some("bad".to_owned()));
+    once(
+        [Form::Rest, Form::Rest],
+        &[publish([bad]), Event::Keep(0), Event::Reboot(0)],
+    );
+}
+
+#[test]
+fn endpoints_of_a_refused_cluster_are_not_waited_for() {
+    once(
+        [Form::Sotw, Form::Delta],
+        &[
+            publish([cluster(4, "bad"), table(1, "bad", 0b1_0000)]),
+            publish([listener(1, "1")]),
+            publish([table(0, "1", 0b1_0000)]),
+        ],
+    );
+}
+
+#[test]
+fn who_begins_anew_is_told_that_there_is_nothing() {
+    once(
+        [Form::Rest, Form::Rest],
+        &[publish([listener(0, "")]), Event::Keep(0), Event::Reboot(0)],
+    );
+    once(
+        [Form::Sotw, Form::Rest],
+        &[
+            Event::Keep(0),
+            Event::Keep(1),
+            publish([listener(0, ""), table(0, "", 0)]),
+            Event::Restart,
+        ],
+    );
+}
+
+#[test]
+fn what_may_have_been_applied_of_a_refused_answer_is_in_use() {
+    once(
+        [Form::Sotw, Form::Sotw],
+        &[
+            publish([listener(1, "1"), table(0, "", 0)]),
+            Event::Keep(1),
+            publish([table(0, "1", 0b1101)]),
+            publish([table(1, "bad", 0)]),
+            Event::Take(1),
+            publish([cluster(1, "1")]),
+            publish([cluster(0, ""), table(0, "", 0)]),
+        ],
+    );
+}
+
+#[test]
+fn an_older_acceptance_counts_when_a_newer_answer_is_refused() {
+    let with_substitute = Change::Table(0, Some(("1".to_owned(), 0, true)));
+    once(
+        [Form::Sotw, Form::Delta],
+        &[
+            publish([listener(1, "1")]),
+            Event::Take(0),
+            Event::Take(1),
+            publish([listener(1, "bad")]),
+            Event::Pass(1_000),
+            publish([with_substitute]),
+        ],
+    );
+}
+
+#[test]
+fn what_is_asked_for_after_a_version_was_named_is_not_covered_by_it() {
+    once(
+        [Form::Sotw, Form::Delta],
+        &[
+            Event::Keep(0),
+            Event::Keep(1),
+            Event::Secrets(0, 0b10),
+            Event::Reconnect(0),
+            Event::Secrets(0, 0b1),
+            Event::Reconnect(1),
+            Event::Secrets(1, 0b10),
+            Event::Secrets(1, 0b101),
+        ],
+    );
+}
+
+#[test]
+fn what_is_asked_for_no_more_cannot_be_to_blame() {
+    once(
+        [Form::Sotw, Form::Delta],
+        &[
+            Event::Keep(0),
+            Event::Keep(1),
+            publish([listener(0, ""), table(0, "bad", 0)]),
+        ],
+    );
+}
+
+#[test]
+fn a_cluster_that_was_never_accepted_is_not_kept() {
+    once(
+        [Form::Sotw, Form::Rest],
+        &[
+            publish([cluster(0, "bad")]),
+            Event::Keep(0),
+            Event::Keep(1),
+            publish([table(0, "", 0)]),
+            publish([cluster(1, "1"), cluster(0, "")]),
+        ],
+    );
+}
+
+#[test]
+fn a_table_that_is_not_known_and_refused_since_is_in_use() {
+    once(
+        [Form::Sotw, Form::Delta],
+        &[
+            Event::Keep(0),
+            Event::Keep(1),
+            publish([table(0, "bad", 0)]),
+            Event::Keep(0),
+            Event::Keep(1),
+            Event::Reconnect(0),
+            Event::Reconnect(1),
+            publish([cluster(0, "")]),
+            publish([listener(1, "1")]),
+        ],
+    );
+}
+
+#[test]
+fn a_cluster_that_is_kept_is_not_kept_as_it_was_refused() {
+    let mut events = vec![Event::Keep(0), Event::Keep(1)];
+    for content in ["1", "2", "1", "2", "1"] {
+        events.push(publish([cluster(1, content)]));
+    }
+    events.push(publish([cluster(0, "bad")]));
+    events.extend([Event::Keep(0), Event::Keep(1)]);
+    events.push(publish([table(0, "bad", 0), cluster(0, "")]));
+    once([Form::Sotw, Form::Rest], &events);
 }

@@ -213,6 +213,30 @@ fn a_refused_table_keeps_the_clusters_of_the_old_one_whatever_else_changes() {
 }
 
 #[test]
+fn tables_that_are_offered_again_one_by_one_wait_for_what_they_need() {
+    settled(
+        "tables at the gate",
+        "
+        grpc: publish listeners https=1
+        grpc: see listeners https=1
+        grpc: ask routes http https
+        grpc: see routes https=none
+        grpc: ack
+        grpc: publish clusters c=1; endpoints c=1; routes http=2>c https=bad>c
+        grpc: see clusters c=1
+        grpc: pass 3000
+        grpc: see routes http=2 !https=bad
+        grpc: nack routes
+        # Together they would be refused together again.
+        grpc: wait 3000
+        grpc: pass 3000
+        grpc: see routes http=2
+        grpc: ack routes
+        ",
+    );
+}
+
+#[test]
 fn secrets_go_one_by_one() {
     play(
         "secrets",
