@@ -95,23 +95,17 @@ impl Client {
     ) -> Heard {
         let endpoints = self.subscriptions.get(&(Kind::Endpoint, None));
         let confirms = endpoints
-            .filter(|_| kind == Kind::Endpoint)
+            .filter(|_| kind == Kind::Endpoint && request.error.is_none())
             .and_then(|endpoints| {
                 let mut under_way = endpoints.under_way.iter();
                 let answer = under_way.find(|answer| Some(answer.nonces.1) == request.nonce)?;
-                request
-                    .error
-                    .is_none()
-                    .then(|| (answer.at, answer.sent.clone()))
+                Some((answer.nonces.1, answer.sent.clone()))
             });
-        if let Some((at, sent)) = confirms
+        if let Some(confirms) = confirms
             && let Some(clusters) = self.subscriptions.get_mut(&(Kind::Cluster, None))
-            && clusters
-                .under_way
-                .front()
-                .is_some_and(|answer| answer.at <= at)
+            && !clusters.under_way.is_empty()
         {
-            clusters.confirmed.push(sent);
+            clusters.confirmed.push(confirms);
         }
         let form = self.form;
         let subscription = self.subscriptions.entry((kind, None));

@@ -84,14 +84,19 @@ impl<'a> Siblings<'a> {
             || self.is_taken_in(subscription))
     }
 
-    /// Whether the client has acknowledged the endpoints of a cluster that is under way: then it
-    /// is warm, though Envoy withholds its acknowledgement until all clusters are. Not so with
-    /// active checks, whose first round is part of warming.
+    /// Whether the client has acknowledged the endpoints of a cluster that is under way, sent after
+    /// it: then it is warm, though Envoy withholds its acknowledgement until all clusters are. Not
+    /// so with active checks, whose first round is part of warming.
     fn is_confirmed(&self, clusters: &Subscription, name: &Name) -> bool {
         let current = self.view.resource(Kind::Cluster, name);
         let is_checked = current.is_some_and(|one| one.head().longest_wait().is_some());
         let has = |sent: &[Sent]| sent.binary_search_by(|sent| sent.name.cmp(name)).is_ok();
-        !is_checked && clusters.confirmed.iter().any(|sent| has(sent))
+        let mut under_way = clusters.under_way.iter().rev();
+        let Some(cluster) = under_way.find(|answer| has(&answer.sent)) else {
+            return false;
+        };
+        let mut confirmed = clusters.confirmed.iter();
+        !is_checked && confirmed.any(|(nonce, sent)| *nonce > cluster.nonces.1 && has(sent))
     }
 
     /// Whether a client that polls has taken in its last answer although it did not say so yet:

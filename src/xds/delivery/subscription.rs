@@ -39,9 +39,9 @@ pub(super) struct Subscription {
     pub(super) perhaps: BTreeMap<Name, Arc<Head>>,
     /// Resources that wait for the client to accept what they require.
     pub(super) waiting: BTreeMap<Name, Waiting>,
-    /// Of clusters: the assignments that the client acknowledged after clusters that are under way.
-    /// Envoy withholds the acknowledgement of clusters until all of them are warm.
-    pub(super) confirmed: Vec<Arc<[Sent]>>,
+    /// Of clusters: the assignments that the client acknowledged while clusters are under way, each
+    /// with the nonce of its answer. Envoy withholds the acknowledgement of clusters until all of them are warm.
+    pub(super) confirmed: Vec<(u64, Arc<[Sent]>)>,
     /// When the client last said what it has.
     pub(super) heard_at: Option<Instant>,
     /// Names of which the client uses something that another process gave it.

@@ -150,8 +150,16 @@ impl Subscription {
         let proves_nothing = self.kind == Kind::Secret
             && refusal.version == sent.version
             && refusal.is_refused(sent.other_encoding);
+        let is_in_a_later_answer = {
+            let mut later = self.under_way.iter().flat_map(|answer| &*answer.sent);
+            later.any(|later| later.name == sent.name)
+        };
         if proves_nothing {
             refusal.doubtful(now);
+            if is_in_a_later_answer {
+                // Something newer is on its way already.
+                return;
+            }
             let last = self.last_accepted(&sent.name);
             let holding = Holding::Unknown(last);
             self.holdings.insert(sent.name.clone(), holding);

@@ -258,4 +258,10 @@ impl Body for Messages {
             }
         }
     }
+
+    /// Without a message the status stands in the headers, and nothing may follow them
+    /// (`Trailers-Only` of gRPC over HTTP/2).
+    fn is_end_stream(&self) -> bool {
+        self.source.is_none() && self.current.is_empty()
+    }
 }

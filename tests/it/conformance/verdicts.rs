@@ -257,7 +257,8 @@ async fn a_rejected_answer_does_not_let_go_what_waits_for_it() {
         client.ask(Kind::Route, &["http"], &["http"]).await;
         client.nack(&clusters, "no such thing").await;
         let bad = client.next_one(Kind::Cluster).await;
-        assert_eq!(bad.names(), ["bad"]);
+        // A cluster whose endpoints are asked for has been taken: no whole set may lack it.
+        assert!(bad.names().contains(&"bad"), "{bad:?}");
         client.nothing_more(&mut server, Kind::Secret).await;
         client.nack(&bad, "no such thing").await;
         let web = client.next_one(Kind::Cluster).await;

@@ -7,9 +7,9 @@ use tokio::time::Instant;
 use super::Setting;
 use super::script::play;
 use crate::snapshot::{Flavour, Kind};
+use crate::xds::delivery::Form;
 use crate::xds::delivery::client::{Client, Step};
 use crate::xds::delivery::request::{Names, Request, Wish};
-use crate::xds::delivery::Form;
 
 /// A client that has clusters `a` and `b`, and routes to both.
 const SETTLED: &str = "
