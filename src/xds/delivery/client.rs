@@ -1,19 +1,18 @@
 //! One client: its subscriptions, and the order between them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
 use super::Form;
 use super::compose::{Drafted, complete, partial};
-use super::content::{Content, Piece, Sent};
-use super::draft::{MAX_ANSWER_BYTES, MAX_SECRETS_UNDER_WAY, Phase};
+use super::content::Content;
+use super::draft::{MAX_SECRETS_UNDER_WAY, Phase};
 use super::holding::Holding;
 use super::pacing::Pacing;
-use super::placeholder::placeholder;
 use super::request::Request;
-use super::shared::{ContentKey, Parts, Shared, View};
+use super::shared::{ContentKey, Shared, View};
 use super::siblings::Siblings;
 use super::subscription::{Foreign, Subscription};
 use super::under_way::UnderWay;
@@ -27,13 +26,13 @@ pub(in crate::xds) type Key = (Kind, Option<Name>);
 /// One client: a stream, or a proxy that polls.
 #[derive(Debug)]
 pub(in crate::xds) struct Client {
-    form: Form,
-    flavour: Flavour,
+    pub(super) form: Form,
+    pub(super) flavour: Flavour,
     /// Whether it is Envoy, which takes an empty resource for one that does not exist.
-    is_envoy: bool,
+    pub(super) is_envoy: bool,
     pub(super) subscriptions: BTreeMap<Key, Box<Subscription>>,
     next_nonce: u64,
-    started: Instant,
+    pub(super) started: Instant,
 }
 
 /// What to do next.
@@ -316,79 +315,6 @@ impl Client {
         (now < until).then_some(until)
     }
 
-    /// Until when it is unknown which clusters a client uses that came with some from before this
-    /// stream: it says so when it asks for routes, which it does last.
-    fn use_known_at(
-        &self,
-        subscription: &Subscription,
-        pacing: &Pacing,
-        now: Instant,
-    ) -> Option<Instant> {
-        let at = self.started + pacing.gate_cap.max(self.recovery(pacing));
-        let is_aggregated = match self.flavour {
-            Flavour::Ads | Flavour::Rest => true,
-            Flavour::Grpc | Flavour::DeltaGrpc => false,
-        };
-        let routes = (Kind::Route, None)..(Kind::Secret, None);
-        let is_open = subscription.kind == Kind::Cluster
-            && subscription.has_claimed
-            && is_aggregated
-            && now < at
-            && self.subscriptions.range(routes).next().is_none();
-        is_open.then_some(at)
-    }
-
-    /// When waits for clusters begin to count: a client that is waited for cannot have them yet.
-    fn waits_from(&self, pacing: &Pacing) -> Instant {
-        let clusters = self.subscriptions.get(&(Kind::Cluster, None));
-        match clusters.filter(|clusters| clusters.has_claimed) {
-            Some(_) => self.started + self.recovery(pacing),
-            None => self.started,
-        }
-    }
-
-    /// How long a client is waited for to say what it has.
-    fn recovery(&self, pacing: &Pacing) -> std::time::Duration {
-        match self.form {
-            Form::Rest => pacing.recovery,
-            Form::Sotw | Form::Delta => pacing.gate_cap,
-        }
-    }
-
-    /// Whether a client that came with clusters that are not known here has said by what else it
-    /// asks for which ones it has: on a stream its request for endpoints comes right behind that
-    /// for clusters and before that for listeners, a poll for the endpoints of each comes within
-    /// two refreshes.
-    fn says_what_it_has(&self, pacing: &Pacing, now: Instant) -> bool {
-        let is_aggregated = self.flavour == Flavour::Ads;
-        let has = |kind| self.subscriptions.contains_key(&(kind, None));
-        match self.form {
-            Form::Rest => now >= self.started + pacing.recovery,
-            Form::Sotw | Form::Delta => {
-                !is_aggregated
-                    || has(Kind::Endpoint)
-                    || has(Kind::Listener)
-                    || now >= self.started + pacing.gate_cap
-            }
-        }
-    }
-
-    /// Counts the clusters whose endpoints the client asks for among those that it has.
-    fn recover(&self, clusters: &mut Subscription, view: View<'_>) {
-        let endpoints = self
-            .subscriptions
-            .range((Kind::Endpoint, None)..(Kind::Listener, None));
-        for ((_, name), endpoints) in endpoints {
-            let names = endpoints.asked.names().iter().chain(name);
-            for name in names {
-                let exists = view.resource(Kind::Cluster, name).is_some();
-                if !exists && clusters.asked.includes(name) {
-                    clusters.holdings.insert(name.clone(), Holding::Foreign);
-                }
-            }
-        }
-    }
-
     fn content_key(&self, subscription: &Subscription, view: View<'_>) -> ContentKey {
         ContentKey {
             kind: subscription.kind,
@@ -401,82 +327,8 @@ impl Client {
         }
     }
 
-    /// Whether a first answer is the same for all who ask for the same, and may be large.
-    fn begins_plainly(&self, subscription: &Subscription) -> bool {
-        let fits = match subscription.kind {
-            Kind::Cluster => subscription.asked.is_wildcard(),
-            Kind::Endpoint => self.is_envoy || self.form != Form::Delta,
-            Kind::Listener | Kind::Route | Kind::Secret => false,
-        };
-        fits && subscription.asked.is_anything() && subscription.is_plain()
-    }
-
-    /// The parts of a first answer.
-    fn first_parts(&self, subscription: &Subscription, view: View<'_>) -> Parts {
-        let (kind, asked) = (subscription.kind, &subscription.asked);
-        let resources = view.snapshot.resources(kind);
-        let all: Vec<Piece> = if asked.is_wildcard() {
-            resources.values().cloned().map(Piece::plain).collect()
-        } else {
-            let resource = |name: &Name| match resources.get(name) {
-                Some(resource) => Some(resource.clone()),
-                None => placeholder(kind, name),
-            };
-            let names = asked.names().iter();
-            names.filter_map(resource).map(Piece::plain).collect()
-        };
-        let mut parts: Vec<Vec<Piece>> = vec![Vec::new()];
-        let mut bytes = 0;
-        for piece in all {
-            let length = piece.len_bytes(self.flavour);
-            if bytes > 0 && bytes + length > MAX_ANSWER_BYTES && !subscription.is_complete() {
-                parts.push(Vec::new());
-                bytes = 0;
-            }
-            bytes += length;
-            if let Some(part) = parts.last_mut() {
-                part.push(piece);
-            }
-        }
-        let mut version = SetVersion::default();
-        let parts = parts.into_iter().map(|pieces| {
-            for piece in &pieces {
-                if resources.contains_key(piece.resource.name()) {
-                    version = version.with(piece.resource.head().contribution());
-                }
-            }
-            let removed = Vec::new();
-            let content = Content::new(kind, self.flavour, version, pieces, removed, |_| true);
-            Arc::new(content)
-        });
-        parts.collect()
-    }
-
-    fn next_part(&mut self, subscription: &mut Subscription, now: Instant) -> Option<Answer> {
-        let (parts, place) = subscription.unsent_parts.take()?;
-        let content = parts.get(place)?.clone();
-        let is_last = place + 1 == parts.len();
-        let index = subscription.sent.clone().filter(|_| is_last);
-        if !is_last {
-            subscription.unsent_parts = Some((parts, place + 1));
-        }
-        let drafted = Drafted {
-            content,
-            index,
-            before: BTreeMap::new(),
-            removed: Vec::new(),
-            replaced: Vec::new(),
-            expired: Vec::new(),
-            is_cut: !is_last,
-            is_joint: false,
-            trusted: BTreeSet::new(),
-            untested: BTreeSet::new(),
-        };
-        Some(self.answer(subscription, drafted, now))
-    }
-
     /// Notes an answer as sent.
-    fn answer(
+    pub(super) fn answer(
         &mut self,
         subscription: &mut Subscription,
         drafted: Drafted,
@@ -507,39 +359,6 @@ impl Client {
             content,
             expired: drafted.expired,
             published,
-        }
-    }
-
-    /// A cluster that is new or changed waits for its endpoints once more, and Envoy does not
-    /// always ask: they are sent again after it.
-    fn follow_clusters(&mut self, clusters: &Content) {
-        match self.form {
-            Form::Sotw | Form::Delta => {
-                let Some(endpoints) = self.subscriptions.get_mut(&(Kind::Endpoint, None)) else {
-                    return;
-                };
-                endpoints.follow(clusters.sent());
-            }
-            Form::Rest => {
-                for sent in clusters.sent().iter() {
-                    let key = (Kind::Endpoint, Some(sent.name.clone()));
-                    if let Some(endpoints) = self.subscriptions.get_mut(&key) {
-                        // It asks with a poll that has no version, and for a reason.
-                        endpoints.repeats = 0;
-                    }
-                }
-            }
-        }
-    }
-
-    /// The same for a client that came back and said which endpoints it has when clusters were on
-    /// their way already.
-    fn follow_clusters_under_way(&mut self) {
-        let clusters = self.subscriptions.get(&(Kind::Cluster, None));
-        let under_way = clusters.map(|clusters| clusters.under_way.iter());
-        let sent: Vec<Arc<[Sent]>> = under_way.into_iter().flatten().map(|a| a.sent.clone()).collect();
-        if let Some(endpoints) = self.subscriptions.get_mut(&(Kind::Endpoint, None)) {
-            sent.iter().for_each(|sent| endpoints.follow(sent));
         }
     }
 

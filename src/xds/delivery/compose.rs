@@ -122,15 +122,16 @@ pub(super) fn complete(
         let is_news = |name: &Name| draft.holds(name);
         Content::new(kind, flavour, version, pieces, Vec::new(), is_news)
     };
-    let is_plain =
-        draft.instead.is_empty() && draft.joined.is_empty() && draft.trusted.is_empty();
+    let is_plain = draft.instead.is_empty() && draft.joined.is_empty() && draft.trusted.is_empty();
     let content = match key.filter(|_| is_plain) {
         Some(key) => shared(&key, siblings, || build(subscription)),
         None => Some(Arc::new(build(subscription))),
     };
     let content = content.ok_or(None)?;
     let under_way = subscription.under_way.iter().flat_map(|one| &*one.sent);
-    let untested = under_way.map(|sent| &sent.name).filter(|name| !draft.holds(name));
+    let untested = under_way
+        .map(|sent| &sent.name)
+        .filter(|name| !draft.holds(name));
     let untested: BTreeSet<Name> = untested.cloned().collect();
     let is_silent =
         !subscription.asked.is_wildcard() && content.pieces().is_empty() && draft.gone.is_empty();

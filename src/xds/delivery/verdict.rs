@@ -121,7 +121,9 @@ impl Subscription {
         let held = held.filter(|(_, holding)| is_foreign(holding));
         let later = self.under_way.iter().flat_map(|answer| &answer.before);
         let later = later.filter(|(_, before)| **before == Last::Foreign);
-        let names = held.map(|(name, _)| name).chain(later.map(|(name, _)| name));
+        let names = held
+            .map(|(name, _)| name)
+            .chain(later.map(|(name, _)| name));
         let names: BTreeSet<Name> = names.cloned().collect();
         match names.is_empty() || self.is_complete() {
             true => Foreign::None,
@@ -205,7 +207,8 @@ impl Subscription {
                 for one in suspects {
                     let perhaps = self.perhaps.get(&one.name).cloned();
                     self.set_aside(one, &text, pacing, now);
-                    self.perhaps.extend(perhaps.map(|head| (one.name.clone(), head)));
+                    self.perhaps
+                        .extend(perhaps.map(|head| (one.name.clone(), head)));
                     if let Some(refusal) = self.refusals.get_mut(&one.name) {
                         refusal.is_joint = true;
                     }

@@ -123,9 +123,7 @@ impl Subscription {
     /// Whether a name cannot be left out: that would remove what the client has, or what it may
     /// have since it was refused together with others, or has from another life.
     fn is_needed(&self, name: &Name, siblings: &Siblings<'_>) -> bool {
-        let is_there = |refusal: &Refusal| {
-            refusal.is_joint || siblings.is_applied(self.kind, name)
-        };
+        let is_there = |refusal: &Refusal| refusal.is_joint || siblings.is_applied(self.kind, name);
         self.has_accepted(name) || self.refusals.get(name).is_some_and(is_there)
     }
 
@@ -164,10 +162,7 @@ impl Subscription {
                 self.holdings.remove(name);
                 return;
             }
-            Holding::Unknown(_)
-            | Holding::Foreign
-            | Holding::Version(_)
-            | Holding::Kept(_) => {}
+            Holding::Unknown(_) | Holding::Foreign | Holding::Version(_) | Holding::Kept(_) => {}
         }
         // What was refused and never accepted is nothing that could stay.
         let is_there = !matches!(holding, Holding::Unknown(Last::Nothing))
@@ -229,10 +224,9 @@ impl Subscription {
             let stands = match holding {
                 Holding::Nothing => None,
                 Holding::Kept(resource) => Some(resource.clone()),
-                Holding::Asked
-                | Holding::Unknown(_)
-                | Holding::Foreign
-                | Holding::Version(_) => return,
+                Holding::Asked | Holding::Unknown(_) | Holding::Foreign | Holding::Version(_) => {
+                    return;
+                }
             };
             instead.insert(name.clone(), stands);
         }

@@ -57,7 +57,10 @@ fn received(bytes: &Bytes, cuts: &[usize]) -> (Vec<Bytes>, Option<Status>) {
 
 fn code(status: &Status) -> String {
     let response = status.response();
-    response.headers()["grpc-status"].to_str().unwrap().to_owned()
+    response.headers()["grpc-status"]
+        .to_str()
+        .unwrap()
+        .to_owned()
 }
 
 proptest! {
@@ -222,7 +225,10 @@ fn the_same_list_of_names_is_recognised_and_another_order_or_a_split_is_not() {
     let both = written(Kind::Route, &["a", "b"]);
     assert!(!is_same(&both));
     assert!(is_same(&both));
-    assert!(!is_same(&written(Kind::Endpoint, &["a", "b"])), "of another type");
+    assert!(
+        !is_same(&written(Kind::Endpoint, &["a", "b"])),
+        "of another type"
+    );
     assert!(is_same(&both), "types are apart");
     assert!(!is_same(&written(Kind::Route, &["b", "a"])));
     assert!(!is_same(&both));
@@ -308,9 +314,17 @@ fn prost_reads_what_is_written_for_state_of_the_world() {
             let bytes: Vec<Vec<u8>> = resources
                 .map(|one| one.encoded(Flavour::Ads).bytes().to_vec())
                 .collect();
-            let values: Vec<Vec<u8>> = read.resources.iter().map(|any| any.value.to_vec()).collect();
+            let values: Vec<Vec<u8>> = read
+                .resources
+                .iter()
+                .map(|any| any.value.to_vec())
+                .collect();
             assert_eq!(values, bytes);
-            assert!(read.resources.iter().all(|any| any.type_url == kind.type_url()));
+            assert!(
+                read.resources
+                    .iter()
+                    .all(|any| any.type_url == kind.type_url())
+            );
         }
     }
 }
@@ -335,7 +349,10 @@ fn prost_reads_what_is_written_for_delta() {
         assert_eq!(read.version, wanted.version().to_string());
         let any = read.resource.as_ref().unwrap();
         assert_eq!(any.type_url, kind.type_url());
-        assert_eq!(any.value.to_vec(), wanted.encoded(Flavour::Ads).bytes().to_vec());
+        assert_eq!(
+            any.value.to_vec(),
+            wanted.encoded(Flavour::Ads).bytes().to_vec()
+        );
     }
     assert_eq!(read[0].resources.len(), 4);
     assert_eq!(read[1].removed_resources, ["a", "c"]);

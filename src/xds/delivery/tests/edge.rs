@@ -105,7 +105,8 @@ impl Edge {
             }
             let is_partial = |kind: Kind| kind != Kind::Cluster && kind != Kind::Listener;
             let versions = self.versions.iter_mut();
-            let doubtful = versions.filter(|(key, _)| is_partial(key.0) && refused.contains(&key.0));
+            let doubtful =
+                versions.filter(|(key, _)| is_partial(key.0) && refused.contains(&key.0));
             doubtful.for_each(|(_, version)| "unknown".clone_into(version));
         }
         self.client = client(self.form, setting.now);
@@ -214,7 +215,10 @@ impl Edge {
     fn poll_for(&mut self, kind: Kind, names: &Option<BTreeSet<Name>>, setting: &Setting) {
         let keys: BTreeSet<Key> = match names {
             None => [(kind, None)].into(),
-            Some(names) => names.iter().map(|name| (kind, Some(name.clone()))).collect(),
+            Some(names) => names
+                .iter()
+                .map(|name| (kind, Some(name.clone())))
+                .collect(),
         };
         self.polls.retain(|key| key.0 != kind || keys.contains(key));
         self.unspoken
@@ -231,9 +235,9 @@ impl Edge {
 
     fn poll(&mut self, key: Key, setting: &Setting) -> Heard {
         let version = self.versions.get(&key).map(String::as_str);
-        let heard =
-            self.client
-                .poll(&key, version, &setting.shared, &setting.pacing, setting.now);
+        let heard = self
+            .client
+            .poll(&key, version, &setting.shared, &setting.pacing, setting.now);
         self.polls.insert(key);
         heard
     }
@@ -437,7 +441,10 @@ impl Edge {
     /// Speaks about the oldest answer of a kind that it did not speak about; says whether it took
     /// it, or nothing if there is none.
     pub(super) fn reply(&mut self, kind: Kind, setting: &Setting) -> Option<(bool, Heard)> {
-        let place = self.unspoken.iter().position(|answer| answer.key.0 == kind)?;
+        let place = self
+            .unspoken
+            .iter()
+            .position(|answer| answer.key.0 == kind)?;
         let answer = self.unspoken.remove(place)?;
         let is_taken = answer.error.is_none();
         if is_taken {
@@ -470,7 +477,10 @@ impl Edge {
     /// Accepts an answer with the error of an older one, as Envoy 1.40 does over
     /// state-of-the-world.
     pub(super) fn accept_with_stale_error(&mut self, kind: Kind, setting: &Setting) -> Heard {
-        let place = self.unspoken.iter().rposition(|answer| answer.key.0 == kind);
+        let place = self
+            .unspoken
+            .iter()
+            .rposition(|answer| answer.key.0 == kind);
         let answer = self.unspoken.remove(place.unwrap()).unwrap();
         self.unspoken.retain(|answer| answer.key.0 != kind);
         assert_eq!(answer.error, None);
@@ -485,7 +495,10 @@ impl Edge {
 
     /// Polls again as if the oldest answer of a kind had been lost, before it was applied.
     pub(super) fn lose(&mut self, kind: Kind, setting: &Setting) -> Option<Heard> {
-        let place = self.unspoken.iter().position(|answer| answer.key.0 == kind)?;
+        let place = self
+            .unspoken
+            .iter()
+            .position(|answer| answer.key.0 == kind)?;
         let answer = self.unspoken.remove(place)?;
         Some(self.poll(answer.key, setting))
     }

@@ -83,9 +83,8 @@ fn resource(kind: Kind, name: &str, content: &str) -> Resource {
     }
     if let Some(without) = without {
         let plain = rest.replacen(head, &format!("{head}plain"), 1);
-        let make = move || {
-            Resource::fixed(name.clone(), plain.clone().into()).requiring(requires(&plain))
-        };
+        let make =
+            move || Resource::fixed(name.clone(), plain.clone().into()).requiring(requires(&plain));
         resource = resource.with_substitute((Kind::Listener, without), make);
     }
     resource

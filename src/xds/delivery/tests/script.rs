@@ -195,7 +195,9 @@ impl Stage {
 
     fn refused(&mut self, rest: &str) {
         let refused = self.edge.client.refused();
-        let refused = refused.iter().map(|one| format!("{} {}", one.kind, one.name));
+        let refused = refused
+            .iter()
+            .map(|one| format!("{} {}", one.kind, one.name));
         let refused = refused.collect::<Vec<_>>().join(", ");
         let wanted = if rest == "nothing" { "" } else { rest };
         assert_eq!(refused, wanted, "{}", self.place);
@@ -217,7 +219,9 @@ fn wanted(text: &str) -> Seen {
                 None => ("", names),
             };
             let names = range(names).into_iter();
-            names.map(|name| format!("{sign}{name}={content}")).collect()
+            names
+                .map(|name| format!("{sign}{name}={content}"))
+                .collect()
         }
         None => vec![word.to_owned()],
     });
@@ -234,5 +238,7 @@ fn range(names: &str) -> Vec<String> {
     };
     let (letter, first) = first.split_at(1);
     let numbers = first.parse::<u32>().unwrap()..=last.parse().unwrap();
-    numbers.map(|number| format!("{letter}{number:02}")).collect()
+    numbers
+        .map(|number| format!("{letter}{number:02}"))
+        .collect()
 }

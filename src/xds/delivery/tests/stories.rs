@@ -7,9 +7,9 @@ use tokio::time::Instant;
 use super::Setting;
 use super::script::play;
 use crate::snapshot::{Flavour, Kind};
+use crate::xds::delivery::Form;
 use crate::xds::delivery::client::{Client, Step};
 use crate::xds::delivery::request::{Names, Request, Wish};
-use crate::xds::delivery::Form;
 
 /// A client that has clusters `a` and `b`, and routes to both.
 const SETTLED: &str = "
@@ -359,6 +359,26 @@ fn a_client_that_comes_with_unknown_versions_loses_nothing_that_it_uses() {
         ack
         ask endpoints c
         wait
+        ",
+    );
+}
+
+#[test]
+fn a_version_covers_what_was_asked_for_with_it() {
+    play(
+        "asked for something else",
+        "
+        publish secrets s=1
+        ask secrets s
+        see secrets s=1
+        ack
+        reconnect
+        grpc: ask secrets s
+        grpc: ask secrets t
+        grpc: ask secrets s
+        grpc: see secrets s=1
+        grpc: ack
+        grpc: wait
         ",
     );
 }
