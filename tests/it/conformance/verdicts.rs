@@ -262,7 +262,7 @@ async fn a_rejected_answer_does_not_let_go_what_waits_for_it() {
         client.nothing_more(&mut server, Kind::Secret).await;
         client.nack(&bad, "no such thing").await;
         let web = client.next_one(Kind::Cluster).await;
-        assert_eq!(web.names(), ["web"]);
+        assert!(web.names().contains(&"web"), "{web:?}");
     }
 }
 

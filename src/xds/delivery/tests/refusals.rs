@@ -237,6 +237,41 @@ fn tables_that_are_offered_again_one_by_one_wait_for_what_they_need() {
 }
 
 #[test]
+fn a_table_does_not_wait_for_a_cluster_that_is_refused() {
+    settled(
+        "a refused cluster",
+        "
+        publish clusters c=bad; endpoints c=1; routes http=2>a,c
+        see clusters !c=bad
+        nack
+        rest: see clusters !c=bad
+        rest: nack
+        see routes http=2
+        ack
+        refused clusters c
+        expired 0
+        ",
+    );
+}
+
+#[test]
+fn a_refusal_of_what_is_asked_for_no_more_is_of_no_interest() {
+    settled(
+        "asked for no more",
+        "
+        grpc: publish listeners -http; routes http=bad>a
+        sotw: see listeners -http | routes !http=bad
+        delta: see routes !http=bad | listeners -http
+        grpc: ask routes -
+        grpc: ack listeners
+        grpc: nack routes
+        grpc: refused nothing
+        grpc: wait
+        ",
+    );
+}
+
+#[test]
 fn secrets_go_one_by_one() {
     play(
         "secrets",

@@ -364,6 +364,26 @@ fn a_client_that_comes_with_unknown_versions_loses_nothing_that_it_uses() {
 }
 
 #[test]
+fn a_version_covers_what_was_asked_for_with_it() {
+    play(
+        "asked for something else",
+        "
+        publish secrets s=1
+        ask secrets s
+        see secrets s=1
+        ack
+        reconnect
+        grpc: ask secrets s
+        grpc: ask secrets t
+        grpc: ask secrets s
+        grpc: see secrets s=1
+        grpc: ack
+        grpc: wait
+        ",
+    );
+}
+
+#[test]
 fn clients_that_ask_for_the_same_are_sent_one_content() {
     for kind in [Kind::Cluster, Kind::Listener] {
         let mut setting = Setting::new(Instant::now());

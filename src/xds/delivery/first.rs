@@ -1,4 +1,4 @@
-//! First answers: the same for all who ask for the same, in parts of bounded size.
+//! First answers, which may be large and are the same for all who ask for the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

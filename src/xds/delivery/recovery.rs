@@ -1,7 +1,5 @@
-//! What a client that came back still uses: clusters from before its stream, or from before this
-//! process.
-
-use std::time::Duration;
+//! Clients that come back with something from before: how long they are waited for to say what they
+//! use.
 
 use tokio::time::Instant;
 
@@ -46,7 +44,7 @@ impl Client {
     }
 
     /// How long a client is waited for to say what it has.
-    pub(super) fn recovery(&self, pacing: &Pacing) -> Duration {
+    pub(super) fn recovery(&self, pacing: &Pacing) -> std::time::Duration {
         match self.form {
             Form::Rest => pacing.recovery,
             Form::Sotw | Form::Delta => pacing.gate_cap,
