@@ -44,10 +44,13 @@ pub struct Sources {
     /// What proxies refuse, each as a problem in JSON. Must not block for long.
     pub refused: Arc<dyn Fn() -> Vec<serde_json::Value> + Send + Sync>,
     /// What each proxy of a node id has accepted. Must not block for long.
-    pub given: Arc<dyn Fn(&str) -> Vec<Given> + Send + Sync>,
+    pub given: Arc<GivenTo>,
     /// Has the certificates in Vault looked at; none if none are read from there. Must not block.
     pub look_at_certificates: Option<Arc<dyn Fn() + Send + Sync>>,
 }
+
+/// What each proxy of a node id has accepted.
+pub type GivenTo = dyn Fn(&str) -> Vec<Given> + Send + Sync;
 
 /// What one proxy has accepted.
 #[derive(Clone, Debug)]
