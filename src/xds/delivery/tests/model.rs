@@ -513,7 +513,7 @@ fn assert_idle(edge: &Edge, setting: &Setting, has_departed_table: bool) {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 3000,
+        cases: 256,
         failure_persistence: None,
         // What fails once fails each time.
         rng_seed: RngSeed::Fixed(SEED),
