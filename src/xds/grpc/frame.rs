@@ -16,6 +16,9 @@ use tokio::sync::mpsc;
 /// The flag and the length in front of a message.
 pub(super) const PREFIX_BYTES: usize = 5;
 
+/// How much room is made for a message before it comes: that of a first request of Envoy, 61 kB.
+const RESERVED_BYTES: usize = 64 << 10;
+
 /// How a call ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Status {
@@ -138,7 +141,8 @@ impl<B: Body<Data = Bytes> + Unpin> Requests<B> {
                 message.advance(PREFIX_BYTES);
                 return Ok(Some(message));
             }
-            self.begun.reserve(length);
+            // What is announced costs nothing until it comes.
+            self.begun.reserve(length.min(RESERVED_BYTES));
         }
         let missing = match self.length(&self.begun)? {
             Some(length) => length.saturating_sub(self.begun.len()),
