@@ -20,11 +20,15 @@ pub struct Index {
 impl Index {
     /// What is known of one resource.
     pub fn get(&self, name: &str) -> Option<&Arc<Head>> {
+        #[cfg(test)]
+        super::looked_at::count(1);
         self.heads.get(name)
     }
 
     /// Every resource, by name.
     pub fn heads(&self) -> &OrdMap<Name, Arc<Head>> {
+        #[cfg(test)]
+        super::looked_at::count(self.heads.len());
         &self.heads
     }
 
@@ -42,9 +46,13 @@ impl Index {
     /// The names under which the two differ, sorted. Parts that the two share are skipped, so the
     /// cost is that of the difference.
     pub fn differences<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a Name> {
-        self.heads.diff(&other.heads).map(|item| match item {
-            DiffItem::Add(name, _) | DiffItem::Remove(name, _) => name,
-            DiffItem::Update { new: (name, _), .. } => name,
+        self.heads.diff(&other.heads).map(|item| {
+            #[cfg(test)]
+            super::looked_at::count(1);
+            match item {
+                DiffItem::Add(name, _) | DiffItem::Remove(name, _) => name,
+                DiffItem::Update { new: (name, _), .. } => name,
+            }
         })
     }
 

@@ -4,6 +4,8 @@ pub mod cell;
 mod changes;
 mod index;
 mod kind;
+#[cfg(test)]
+pub(crate) mod looked_at;
 mod names;
 mod resource;
 mod set;

@@ -5,7 +5,7 @@ use imbl::OrdSet;
 use super::{Name, SetVersion};
 
 /// A set of names that many readers share. Sets that differ by a few names share the rest.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct NameSet {
     names: OrdSet<Name>,
     digest: SetVersion,
@@ -24,11 +24,15 @@ impl NameSet {
 
     /// Whether `name` is one of them.
     pub fn contains(&self, name: &str) -> bool {
+        #[cfg(test)]
+        super::looked_at::count(1);
         self.names.contains(name)
     }
 
     /// The names, sorted.
     pub fn iter(&self) -> impl Iterator<Item = &Name> {
+        #[cfg(test)]
+        super::looked_at::count(self.names.len());
         self.names.iter()
     }
 
@@ -57,6 +61,24 @@ impl NameSet {
         true
     }
 }
+
+impl PartialEq for NameSet {
+    /// Equal when they hold the same names. Sets that are one are not walked, nor are those that
+    /// differ in length or digest.
+    fn eq(&self, other: &Self) -> bool {
+        if self.names.ptr_eq(&other.names) {
+            return true;
+        }
+        if self.names.len() != other.names.len() || self.digest != other.digest {
+            return false;
+        }
+        #[cfg(test)]
+        super::looked_at::count(self.names.len());
+        self.names == other.names
+    }
+}
+
+impl Eq for NameSet {}
 
 impl FromIterator<Name> for NameSet {
     fn from_iter<I: IntoIterator<Item = Name>>(names: I) -> Self {

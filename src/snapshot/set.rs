@@ -22,12 +22,17 @@ struct Resources {
 impl Snapshot {
     /// The resources of one kind, by name.
     pub fn resources(&self, kind: Kind) -> &OrdMap<Name, Arc<Resource>> {
-        &self.kind(kind).by_name
+        let resources = &self.kind(kind).by_name;
+        #[cfg(test)]
+        super::looked_at::count(resources.len());
+        resources
     }
 
     /// One resource.
     pub fn resource(&self, kind: Kind, name: &str) -> Option<&Arc<Resource>> {
-        self.resources(kind).get(name)
+        #[cfg(test)]
+        super::looked_at::count(1);
+        self.kind(kind).by_name.get(name)
     }
 
     /// The names and versions of one kind's resources.

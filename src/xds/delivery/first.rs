@@ -64,7 +64,12 @@ impl Client {
             let content = Content::new(kind, self.flavour, version, pieces, removed, |_| true);
             Arc::new(content)
         });
-        parts.collect()
+        let parts = parts.collect();
+        if !asked.is_wildcard() {
+            let index = view.index(kind);
+            view.shared.remember_version(kind, asked, index, version);
+        }
+        parts
     }
 
     pub(super) fn next_part(

@@ -62,7 +62,8 @@ struct Caches {
     /// By digest; equal digests do not prove equal names, which clients choose.
     names: BTreeMap<SetKey, Vec<Weak<NameSet>>>,
     contents: VecDeque<(ContentKey, Kept)>,
-    versions: VecDeque<(Kind, Arc<NameSet>, u64, SetVersion)>,
+    /// Newest first, each with the index that it is the version of.
+    versions: VecDeque<(Kind, Arc<NameSet>, Arc<Index>, SetVersion)>,
     required: VecDeque<(Arc<Head>, Arc<Head>, Required)>,
     /// Newest first.
     exceptional: VecDeque<Exceptional>,
@@ -180,27 +181,27 @@ impl Shared {
     }
 
     /// The version of what `asked` asks for, as `index` has it.
-    pub(super) fn version(&self, kind: Kind, asked: &Asked, index: &Index) -> SetVersion {
+    pub(super) fn version(&self, kind: Kind, asked: &Asked, index: &Arc<Index>) -> SetVersion {
         if asked.is_wildcard() {
             return index.version();
         }
         let names = asked.names();
-        let of_names = |known: &(Kind, Arc<NameSet>, u64, SetVersion)| {
+        let of_names = |known: &(Kind, Arc<NameSet>, Arc<Index>, SetVersion)| {
             known.0 == kind && Arc::ptr_eq(&known.1, names)
         };
         let former = {
             let caches = self.caches();
             let mut known = caches.versions.iter().filter(|known| of_names(known));
-            let same = known.clone().find(|known| known.2 == index.id());
+            let same = known.clone().find(|known| known.2.id() == index.id());
             if let Some((_, _, _, version)) = same {
                 return *version;
             }
-            known.next().map(|(_, _, id, version)| (*id, *version))
+            known
+                .next()
+                .map(|(_, _, of, version)| (of.clone(), *version))
         };
         let heads = |name: &Name| index.get(name).map(|head| head.contribution());
-        let stepped = former.and_then(|(id, version)| {
-            let mut recent = self.reader.recent_indexes(kind).into_iter();
-            let before = recent.find(|index| index.id() == id)?;
+        let stepped = former.map(|(before, version)| {
             let changed = self.reader.differences(kind, &before, index);
             let mut version = version;
             for name in changed.iter().filter(|name| names.contains(name)) {
@@ -208,14 +209,26 @@ impl Shared {
                 version = was.map_or(version, |was| version.without(was));
                 version = heads(name).map_or(version, |is| version.with(is));
             }
-            Some(version)
+            version
         });
         let version = stepped.unwrap_or_else(|| names.iter().filter_map(heads).collect());
+        self.remember_version(kind, asked, index, version);
+        version
+    }
+
+    /// Takes note of the version of what `asked` asks for, as `index` has it: from there on it is
+    /// updated by what changes.
+    pub(super) fn remember_version(
+        &self,
+        kind: Kind,
+        asked: &Asked,
+        index: &Arc<Index>,
+        version: SetVersion,
+    ) {
         let mut caches = self.caches();
-        let entry = (kind, names.clone(), index.id(), version);
+        let entry = (kind, asked.names().clone(), index.clone(), version);
         caches.versions.push_front(entry);
         caches.versions.truncate(PAIRS);
-        version
     }
 
     /// The index whose resources, as far as they are asked for, have this version together: the

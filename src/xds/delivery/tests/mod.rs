@@ -1,6 +1,7 @@
 //! What the tests of delivery share: snapshots whose resources are short texts, and a clock of
 //! their own.
 
+mod cost;
 mod edge;
 mod model;
 mod refusals;
