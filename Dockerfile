@@ -3,6 +3,9 @@
 #   docker build --tag marathon-envoy .
 
 FROM rust:1.95-slim-bookworm AS build
+# The allocator is built from its C sources.
+RUN apt-get update && apt-get install --yes --no-install-recommends make \
+    && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 COPY . .
 # What was fetched and compiled stays in the builder's cache from one build to the next. It is no

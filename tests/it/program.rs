@@ -152,3 +152,33 @@ async fn the_program_ends_and_comes_back_unnoticed_over_ads() {
 async fn the_program_ends_and_comes_back_unnoticed_over_ads_delta() {
     the_program_ends_and_comes_back(Transport::AdsDelta).await;
 }
+
+/// What is free goes back to the system also while nothing is allocated: the settings are compiled
+/// in, and a build that lost them would keep a peak without a word.
+#[tokio::test]
+async fn the_program_gives_memory_back() {
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_marathon-envoy"))
+        .arg("--version")
+        .env("_RJEM_MALLOC_CONF", "stats_print:true")
+        .output()
+        .await
+        .unwrap();
+    assert!(output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    let setting = |name: &str| {
+        let mut lines = said
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix(name));
+        let value = lines.next().unwrap_or_else(|| panic!("no {name}: {said}"));
+        value.trim_start_matches(':').trim().to_owned()
+    };
+    for (name, value) in [
+        ("opt.background_thread", "true"),
+        ("opt.dirty_decay_ms", "200"),
+        ("opt.muzzy_decay_ms", "0"),
+        ("opt.narenas", "2"),
+    ] {
+        let found = setting(name);
+        assert_eq!(found.split(' ').next(), Some(value), "{name}: {found}");
+    }
+}

@@ -43,11 +43,20 @@ pub(super) struct Reader {
     last: BTreeMap<String, Digest>,
 }
 
-/// Length and digest of a list of names.
+/// Length and digest of a list of names, as it stands in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Digest {
     bytes: usize,
     digest: u128,
+}
+
+impl Digest {
+    fn of(listed: &[u8], seed: u64) -> Self {
+        Self {
+            bytes: listed.len(),
+            digest: XxHash3_128::oneshot_with_seed(seed, listed),
+        }
+    }
 }
 
 /// The longest reason of a refusal that is kept, in bytes. Envoy repeats what it was sent in it.
@@ -91,11 +100,26 @@ impl Reader {
         let mut error = None;
         // Where the names stand, as long as they stand together.
         let mut listed = Some(0..0);
-        each_span(message, |number, value, span| {
+        let mut repeated = None;
+        let mut fields = Fields::new(message);
+        while let Some(Field {
+            number,
+            value,
+            span,
+        }) = fields.next().ok()?
+        {
             match number {
                 1 => version = str::from_utf8(value).ok()?,
                 2 => node = Some(read_node(value)?),
                 3 => {
+                    let mut span = span;
+                    if listed == Some(0..0)
+                        && let Some(known) = self.repeated(message, span.start)
+                    {
+                        span.end = span.start + known.bytes;
+                        fields.skip_to(span.end);
+                        repeated = Some((span.clone(), known));
+                    }
                     listed = listed.take().and_then(|listed| match listed.is_empty() {
                         true => Some(span),
                         false => (listed.end == span.start).then_some(listed.start..span.end),
@@ -106,13 +130,12 @@ impl Reader {
                 6 => error = Some(read_status(value)?),
                 _ => {}
             }
-            Some(())
-        })?;
-        let listed = listed.and_then(|listed| message.get(listed));
-        let digest = listed.map(|listed| Digest {
-            bytes: listed.len(),
-            digest: XxHash3_128::oneshot_with_seed(self.seed, listed),
-        });
+        }
+        let digest = match (listed, repeated) {
+            (Some(listed), Some((span, known))) if listed == span => Some(known),
+            (Some(listed), _) => Some(Digest::of(message.get(listed)?, self.seed)),
+            (None, _) => None,
+        };
         let names = if digest.is_some() && self.last.get(type_url) == digest.as_ref() {
             Names::Same
         } else {
@@ -141,6 +164,17 @@ impl Reader {
                 },
             },
         })
+    }
+
+    /// The list that begins at `start`, if it is one of those that the stream said last: it is
+    /// passed over without a look at any name.
+    fn repeated(&self, message: &[u8], start: usize) -> Option<Digest> {
+        let mut last = self.last.values();
+        let known = last.find(|known| {
+            let listed = message.get(start..start.saturating_add(known.bytes));
+            listed.is_some_and(|listed| Digest::of(listed, self.seed) == **known)
+        });
+        known.filter(|known| known.bytes > 0).copied()
     }
 }
 
@@ -235,38 +269,73 @@ fn each_field<'a>(
     message: &'a [u8],
     mut take: impl FnMut(u32, &'a [u8]) -> Option<()>,
 ) -> Option<()> {
-    each_span(message, |number, value, _| take(number, value))
-}
-
-/// The same, with where the field stands in the message.
-fn each_span<'a>(
-    message: &'a [u8],
-    mut take: impl FnMut(u32, &'a [u8], Range<usize>) -> Option<()>,
-) -> Option<()> {
-    let mut rest = message;
-    while !rest.is_empty() {
-        let start = message.len() - rest.len();
-        let (number, wire_type) = decode_key(&mut rest).ok()?;
-        let length = match wire_type {
-            WireType::Varint => {
-                decode_varint(&mut rest).ok()?;
-                continue;
-            }
-            WireType::LengthDelimited => {
-                let length = usize::try_from(decode_varint(&mut rest).ok()?).ok()?;
-                let (value, behind) = rest.split_at_checked(length)?;
-                take(number, value, start..message.len() - behind.len())?;
-                rest = behind;
-                continue;
-            }
-            WireType::SixtyFourBit => 8,
-            WireType::ThirtyTwoBit => 4,
-            // Groups were gone before the first of these messages was written.
-            WireType::StartGroup | WireType::EndGroup => return None,
-        };
-        rest = rest.get(length..)?;
+    let mut fields = Fields::new(message);
+    while let Some(field) = fields.next().ok()? {
+        take(field.number, field.value)?;
     }
     Some(())
+}
+
+/// The fields of a message that have bytes, in order.
+struct Fields<'a> {
+    message: &'a [u8],
+    rest: &'a [u8],
+}
+
+/// A field that has bytes, and where it stands in its message.
+struct Field<'a> {
+    number: u32,
+    value: &'a [u8],
+    span: Range<usize>,
+}
+
+/// Bytes that are no message.
+struct Malformed;
+
+impl<'a> Fields<'a> {
+    fn new(message: &'a [u8]) -> Self {
+        Self {
+            message,
+            rest: message,
+        }
+    }
+
+    /// The next field; none behind the last one.
+    fn next(&mut self) -> Result<Option<Field<'a>>, Malformed> {
+        while !self.rest.is_empty() {
+            let start = self.message.len() - self.rest.len();
+            let (number, wire_type) = decode_key(&mut self.rest).or(Err(Malformed))?;
+            let length = match wire_type {
+                WireType::Varint => {
+                    decode_varint(&mut self.rest).or(Err(Malformed))?;
+                    continue;
+                }
+                WireType::LengthDelimited => {
+                    let length = decode_varint(&mut self.rest).or(Err(Malformed))?;
+                    let length = usize::try_from(length).or(Err(Malformed))?;
+                    let fits = self.rest.split_at_checked(length);
+                    let (value, behind) = fits.ok_or(Malformed)?;
+                    self.rest = behind;
+                    return Ok(Some(Field {
+                        number,
+                        value,
+                        span: start..self.message.len() - behind.len(),
+                    }));
+                }
+                WireType::SixtyFourBit => 8,
+                WireType::ThirtyTwoBit => 4,
+                // Groups were gone before the first of these messages was written.
+                WireType::StartGroup | WireType::EndGroup => return Err(Malformed),
+            };
+            self.rest = self.rest.get(length..).ok_or(Malformed)?;
+        }
+        Ok(None)
+    }
+
+    /// Goes on at a place in the message that is the end of a field.
+    fn skip_to(&mut self, place: usize) {
+        self.rest = self.message.get(place..).unwrap_or_default();
+    }
 }
 
 /// The first `limit` bytes, or less where that would cut a character in two.

@@ -234,6 +234,16 @@ fn the_same_list_of_names_is_recognised_and_another_order_or_a_split_is_not() {
     assert!(!is_same(&both));
     assert!(!is_same(&written(Kind::Route, &["a"])));
     assert!(!is_same(&both));
+    assert!(
+        !is_same(&written(Kind::Route, &["a", "b", "c"])),
+        "it goes on"
+    );
+    assert!(!is_same(&both));
+    // The type stands between the list of last time and one more name.
+    let more = [both.clone(), written(Kind::Route, &["c"])].concat();
+    assert!(!is_same(&more));
+    assert!(!is_same(&both));
+    assert!(is_same(&both));
     // Names that do not stand together are read each time.
     let split = [written(Kind::Route, &["a"]), written(Kind::Route, &["b"])].concat();
     assert!(!is_same(&split));

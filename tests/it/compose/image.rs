@@ -116,7 +116,14 @@ fn whatever_is_built_or_copied_is_in_the_context() {
         .filter_map(|line| line.strip_prefix('!'))
         .collect();
     assert!(ignored.lines().any(|line| line == "*"));
-    let mut needed = vec!["Cargo.toml", "Cargo.lock", "envoy-api", "src", "benches"];
+    let mut needed = vec![
+        ".cargo",
+        "Cargo.toml",
+        "Cargo.lock",
+        "envoy-api",
+        "src",
+        "benches",
+    ];
     let copies = all("COPY");
     let copied = copies.iter().filter(|copy| !copy.starts_with("--from="));
     for copy in copied {
