@@ -7,7 +7,7 @@ thread_local! {
 }
 
 /// Counts `names` more. Who is handed a whole collection is taken to look at all of it.
-pub(super) fn count(names: usize) {
+pub(crate) fn count(names: usize) {
     NAMES.set(NAMES.get() + names);
 }
 

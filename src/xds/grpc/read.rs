@@ -12,6 +12,8 @@ use twox_hash::XxHash3_128;
 
 use super::frame::{Code, Status};
 use crate::snapshot::Name;
+#[cfg(test)]
+use crate::snapshot::looked_at;
 use crate::xds::delivery::{Form, Names, Request, Wish};
 
 /// A request about one kind.
@@ -169,12 +171,12 @@ impl Reader {
     /// The list that begins at `start`, if it is one of those that the stream said last: it is
     /// passed over without a look at any name.
     fn repeated(&self, message: &[u8], start: usize) -> Option<Digest> {
-        let mut last = self.last.values();
+        let mut last = self.last.values().filter(|known| known.bytes > 0);
         let known = last.find(|known| {
             let listed = message.get(start..start.saturating_add(known.bytes));
             listed.is_some_and(|listed| Digest::of(listed, self.seed) == **known)
         });
-        known.filter(|known| known.bytes > 0).copied()
+        known.copied()
     }
 }
 
@@ -303,6 +305,8 @@ impl<'a> Fields<'a> {
     /// The next field; none behind the last one.
     fn next(&mut self) -> Result<Option<Field<'a>>, Malformed> {
         while !self.rest.is_empty() {
+            #[cfg(test)]
+            looked_at::count(1);
             let start = self.message.len() - self.rest.len();
             let (number, wire_type) = decode_key(&mut self.rest).or(Err(Malformed))?;
             let length = match wire_type {

@@ -22,6 +22,7 @@ use super::method::{Method, Unknown};
 use super::read::Reader;
 use super::write::{len_bytes, message};
 use crate::snapshot::cell::cell;
+use crate::snapshot::looked_at;
 use crate::snapshot::{Flavour, Kind, Name, Resource, Snapshot};
 use crate::xds::delivery::{Answer, Client, Form, Names, Pacing, Request, Shared, Step, Wish};
 
@@ -251,6 +252,36 @@ fn the_same_list_of_names_is_recognised_and_another_order_or_a_split_is_not() {
     assert!(!is_same(&both));
     assert!(!is_same(&written(Kind::Route, &[])));
     assert!(is_same(&written(Kind::Route, &[])));
+}
+
+#[test]
+fn a_list_that_is_repeated_costs_the_same_however_long_it_is() {
+    let fields_looked_at = |names: usize| {
+        let written = |kind: Kind, names: usize| {
+            DiscoveryRequest {
+                resource_names: (0..names).map(|n| format!("/app/{n}_0")).collect(),
+                type_url: kind.type_url().to_owned(),
+                response_nonce: "1".to_owned(),
+                ..DiscoveryRequest::default()
+            }
+            .encode_to_vec()
+        };
+        let mut reader = Reader::new(Form::Sotw);
+        for (kind, names) in [
+            (Kind::Cluster, 0),
+            (Kind::Endpoint, names),
+            (Kind::Route, 1),
+        ] {
+            reader.read(&written(kind, names)).unwrap();
+        }
+        let again = written(Kind::Endpoint, names);
+        let (read, fields) = looked_at::during(|| reader.read(&again).unwrap());
+        let is_same =
+            matches!(read.request.wish, Wish::Listed { names, .. } if names == Names::Same);
+        assert!(is_same, "{names} names");
+        fields
+    };
+    assert_eq!(fields_looked_at(2), fields_looked_at(2_000));
 }
 
 /// What one client is sent for a kind: at first, and after `changed`.
