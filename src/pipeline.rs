@@ -30,6 +30,10 @@ const STALE_LIMIT: usize = 256;
 /// The most names that a log line lists.
 const NAMES_IN_A_LINE: usize = 5;
 
+/// The longest that changes wait for the fan-out of those before them: a bound for readers that get
+/// no time to run. 100 readers take 3 ms.
+const FAN_OUT_WAIT: Duration = Duration::from_millis(50);
+
 /// How patient the pipeline is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -62,7 +66,19 @@ pub struct Pipeline {
     problems: Arc<Problems>,
     stale: BTreeSet<Stale>,
     presumed_healthy: usize,
+    /// The state as it was projected last.
+    projected: State,
+    unprojected: Option<Unprojected>,
     metrics: Arc<Metrics>,
+}
+
+/// Changes of the state that are not projected yet.
+#[derive(Clone, Copy, Debug)]
+struct Unprojected {
+    /// When the first of them was heard.
+    heard_at: Instant,
+    /// When they are projected at the latest.
+    until: Instant,
 }
 
 /// Changes since the observers were told last.
@@ -80,6 +96,20 @@ enum NamesWait {
     /// It ends at this time at the latest.
     Until(Instant),
     Over,
+}
+
+impl Unprojected {
+    /// Waits for the turn of changes: until the fan-out of those before is over, or has taken too
+    /// long; for ever if there are none. Cancel safe.
+    async fn turn(changes: Option<Self>, publisher: &Publisher) {
+        match changes {
+            Some(Self { until, .. }) => {
+                // When the time is up the readers may be as they like.
+                let _ = tokio::time::timeout_at(until, publisher.fan_out_over()).await;
+            }
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// What is left out of the configuration now. Written by the pipeline, read by whoever shows it.
@@ -111,6 +141,8 @@ impl Pipeline {
         publisher.remake_departed(move |kind, name| departed(&projected, kind, name));
         Self {
             config,
+            projected: state.clone(),
+            unprojected: None,
             state,
             projection,
             publisher,
@@ -139,7 +171,8 @@ impl Pipeline {
     }
 
     /// Turns facts into snapshots until every sender of `facts` is gone or `shutdown` is
-    /// cancelled. What must be asked for goes to `stale`; when that queue is full it is kept and
+    /// cancelled. The first change is published at once; what changes during its fan-out is merged
+    /// and published when that is over. What must be asked for goes to `stale`; when that queue is full it is kept and
     /// sent later, and the facts are not held up.
     pub async fn run(
         mut self,
@@ -152,11 +185,16 @@ impl Pipeline {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 received = facts.recv_many(&mut batch, BATCH) => {
+                    self.take(&mut batch);
                     if received == 0 {
+                        self.project();
                         return;
                     }
-                    self.take(&mut batch);
+                    if self.publisher.is_fan_out_over() {
+                        self.project();
+                    }
                 }
+                () = Unprojected::turn(self.unprojected, &self.publisher) => self.project(),
                 permit = stale.reserve(), if !self.stale.is_empty() => {
                     // Without a reader nobody can be asked; the daemon is on its way down.
                     let (Ok(permit), Some(first)) = (permit, self.stale.pop_first()) else {
@@ -192,14 +230,19 @@ impl Pipeline {
             addresses: Vec::new(),
         });
         self.take(&mut vec![Heard::now(unresolved.collect())]);
+        self.project();
     }
 
-    /// Applies what was heard, in order, and publishes once if something differs.
+    /// Applies what was heard, in order.
     fn take(&mut self, batch: &mut Vec<Heard<Vec<Event>>>) {
         let before = self.state.clone();
-        let Some(first_heard) = batch.iter().map(|heard| heard.at).min() else {
+        let Some(heard_at) = batch.iter().map(|heard| heard.at).min() else {
             return;
         };
+        self.unprojected.get_or_insert_with(|| Unprojected {
+            heard_at,
+            until: Instant::now() + FAN_OUT_WAIT,
+        });
         let mut state = before.clone();
         for event in batch.drain(..).flat_map(|heard| heard.what) {
             let (next, stale) = reduce(state, event);
@@ -214,8 +257,16 @@ impl Pipeline {
         }
         self.state = state;
         self.announce(&before);
-        if self.project(&before) {
-            let waited = first_heard.elapsed();
+    }
+
+    /// Projects what was applied since the last time, and publishes once if something differs.
+    fn project(&mut self) {
+        let Some(Unprojected { heard_at, .. }) = self.unprojected.take() else {
+            return;
+        };
+        let before = std::mem::replace(&mut self.projected, self.state.clone());
+        if self.publish(&before) {
+            let waited = heard_at.elapsed();
             self.metrics
                 .event_to_publish_seconds
                 .observe(waited.as_secs_f64());
@@ -223,7 +274,7 @@ impl Pipeline {
     }
 
     /// Brings the projection up to date and publishes it if it differs; says whether it did.
-    fn project(&mut self, before: &State) -> bool {
+    fn publish(&mut self, before: &State) -> bool {
         let changed = self.projection.project(&self.state);
         if !self.published {
             self.wait_for_names();
@@ -412,7 +463,7 @@ mod tests {
     use tokio::task::JoinSet;
 
     use super::*;
-    use crate::snapshot::cell::{Reader, cell};
+    use crate::snapshot::cell::{Interest, Reader, cell};
     use crate::state::app::{App, Task};
     use crate::state::problem::Subject;
     use crate::state::testing::{app, labels, list, listed, task, update};
@@ -450,6 +501,7 @@ mod tests {
             let heard = |event| Heard::now(vec![event]);
             self.pipeline
                 .take(&mut messages.into_iter().map(heard).collect());
+            self.pipeline.project();
         }
 
         fn endpoints(&self) -> Option<usize> {
@@ -558,7 +610,7 @@ mod tests {
         tokio::time::sleep(wait * 2 / 5).await;
         assert!(reader.current().is_none());
         assert_eq!(metrics.agent_names_awaited.get(), 1);
-        let watch = reader.watch(vec![crate::snapshot::cell::Interest::Kind(Kind::Endpoint)]);
+        let watch = reader.watch(vec![Interest::Kind(Kind::Endpoint)]);
         let published = tokio::time::timeout(wait, watch.changed()).await;
         assert!(published.is_ok(), "dns is waited for without end");
         let waited = begun.elapsed();
@@ -712,6 +764,42 @@ mod tests {
         bench.hears([Event::AppGone("/web".into())]);
         assert_eq!(news(), [(vec!["/web".to_owned()], None)]);
         assert!(problems.current().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn changes_during_a_fan_out_are_one_publication_when_it_is_over() {
+        let Bench { pipeline, reader } = bench(vec![]);
+        let publishes = pipeline.metrics.publishes.clone();
+        let (facts, heard) = mpsc::channel(64);
+        let (stale, _missing) = mpsc::channel(1);
+        let mut run = Box::pin(pipeline.run(heard, stale, CancellationToken::new()));
+        let watch = reader.watch(vec![Interest::Kind(Kind::Endpoint)]);
+        let mut hear = |event: Event| {
+            facts.try_send(Heard::now(vec![event])).unwrap();
+            assert!(run.as_mut().now_or_never().is_none());
+            publishes.get()
+        };
+        assert_eq!(hear(all(vec![])), 1, "the first one goes at once");
+        assert!(watch.changed().now_or_never().is_some());
+        let mut ports = (0..10).map(|n| task(&format!("t{n}"), 31_000 + n));
+        let mut started = || Event::TaskChanged(update("/web", &ports.next().unwrap()));
+        for _ in 0..5 {
+            assert_eq!(hear(started()), 1, "its reader looks");
+        }
+        assert!(watch.changed().now_or_never().is_none());
+        assert_eq!(hear(started()), 2, "all of them are one");
+        // A reader that is busy with something that has no bound says so.
+        assert!(watch.changed().now_or_never().is_some());
+        watch.looked();
+        assert_eq!(hear(started()), 3);
+        // One that gets no time to run is waited for so long and no longer.
+        assert_eq!(hear(started()), 3);
+        tokio::time::advance(FAN_OUT_WAIT).await;
+        assert!(run.as_mut().now_or_never().is_none());
+        assert_eq!(publishes.get(), 4);
+        let snapshot = reader.current().unwrap();
+        let endpoints = snapshot.resource(Kind::Endpoint, "/web_0");
+        assert!(endpoints.is_some());
     }
 
     #[tokio::test]

@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use arc_swap::ArcSwapOption;
-use tokio::sync::Notify;
-
+use super::fan_out::{FanOut, Waiter};
 use super::{Changes, Index, Kind, Name, NameSet, Resource, Snapshot};
+use arc_swap::ArcSwapOption;
 
 /// An empty cell: its one writer and its first reader.
 pub fn cell() -> (Publisher, Reader) {
@@ -15,6 +14,7 @@ pub fn cell() -> (Publisher, Reader) {
         past: Mutex::default(),
         departed: OnceLock::new(),
         watches: Mutex::default(),
+        fan_out: Arc::default(),
     });
     let publisher = Publisher {
         cell: cell.clone(),
@@ -65,7 +65,7 @@ pub struct Watch {
     cell: Arc<Cell>,
     id: u64,
     interests: Vec<Interest>,
-    woken: Arc<Notify>,
+    waiter: Arc<Waiter>,
 }
 
 struct Cell {
@@ -73,6 +73,7 @@ struct Cell {
     past: Mutex<Past>,
     departed: OnceLock<Departed>,
     watches: Mutex<Watches>,
+    fan_out: Arc<FanOut>,
 }
 
 /// Makes a resource again from its kind and name.
@@ -98,8 +99,8 @@ struct Past {
 #[derive(Default)]
 struct Watches {
     next_id: u64,
-    kinds: BTreeMap<(Kind, u64), Arc<Notify>>,
-    resources: BTreeMap<(Kind, Name, u64), Arc<Notify>>,
+    kinds: BTreeMap<(Kind, u64), Arc<Waiter>>,
+    resources: BTreeMap<(Kind, Name, u64), Arc<Waiter>>,
     /// By the address of the set, which lives as long as somebody watches it.
     sets: BTreeMap<(Kind, usize), Watched>,
 }
@@ -107,7 +108,7 @@ struct Watches {
 /// A set of names, and who watches it.
 struct Watched {
     names: Arc<NameSet>,
-    by: BTreeMap<u64, Arc<Notify>>,
+    by: BTreeMap<u64, Arc<Waiter>>,
 }
 
 impl Publisher {
@@ -136,6 +137,17 @@ impl Publisher {
 }
 
 impl Publisher {
+    /// Whether every reader that was woken has looked.
+    pub fn is_fan_out_over(&self) -> bool {
+        self.cell.fan_out.is_over()
+    }
+
+    /// Waits until every reader that was woken has looked: those that are gone, or busy with
+    /// something that has no bound, are not waited for. Cancel safe.
+    pub async fn fan_out_over(&self) {
+        self.cell.fan_out.over().await;
+    }
+
     /// Says how a resource that left is made again from its name, for the clients that a former
     /// process gave it. The first call counts.
     pub fn remake_departed(
@@ -206,19 +218,19 @@ impl Reader {
     /// Watches `interests` from now on. Look at [`current`](Self::current) after this, not before,
     /// and no change is missed.
     pub fn watch(&self, interests: Vec<Interest>) -> Watch {
-        let woken = Arc::new(Notify::new());
+        let waiter = Arc::new(Waiter::new(self.cell.fan_out.clone()));
         let mut watches = self.cell.watches();
         let id = watches.next_id;
         watches.next_id += 1;
         for interest in &interests {
-            watches.add(interest, id, &woken);
+            watches.add(interest, id, &waiter);
         }
         drop(watches);
         Watch {
             cell: self.cell.clone(),
             id,
             interests,
-            woken,
+            waiter,
         }
     }
 }
@@ -236,7 +248,13 @@ impl Watch {
     ///
     /// Several changes are one wake-up: compare with what you have. Cancel safe.
     pub async fn changed(&self) {
-        self.woken.notified().await;
+        self.waiter.woken().await;
+    }
+
+    /// Notes that the reader has looked at what woke it, although it does not wait again yet: it
+    /// is busy with something that has no bound, and the fan-out does not wait for it.
+    pub fn looked(&self) {
+        self.waiter.looked();
     }
 }
 
@@ -288,14 +306,14 @@ impl Past {
 }
 
 impl Watches {
-    fn add(&mut self, interest: &Interest, id: u64, woken: &Arc<Notify>) {
-        let woken = woken.clone();
+    fn add(&mut self, interest: &Interest, id: u64, waiter: &Arc<Waiter>) {
+        let waiter = waiter.clone();
         match interest {
             Interest::Kind(kind) => {
-                self.kinds.insert((*kind, id), woken);
+                self.kinds.insert((*kind, id), waiter);
             }
             Interest::Resource(kind, name) => {
-                self.resources.insert((*kind, name.clone(), id), woken);
+                self.resources.insert((*kind, name.clone(), id), waiter);
             }
             Interest::Names(kind, names) => {
                 let watched = self.sets.entry((*kind, address(names)));
@@ -303,7 +321,7 @@ impl Watches {
                     names: names.clone(),
                     by: BTreeMap::new(),
                 });
-                watched.by.insert(id, woken);
+                watched.by.insert(id, waiter);
             }
         }
     }
@@ -334,16 +352,16 @@ impl Watches {
             return;
         }
         let kinds = self.kinds.range((kind, 0)..=(kind, u64::MAX));
-        kinds.for_each(|(_, woken)| woken.notify_one());
+        kinds.for_each(|(_, waiter)| waiter.wake());
         for name in changed {
             let all = (kind, name.clone(), 0)..=(kind, name.clone(), u64::MAX);
             let resources = self.resources.range(all);
-            resources.for_each(|(_, woken)| woken.notify_one());
+            resources.for_each(|(_, waiter)| waiter.wake());
         }
         let sets = self.sets.range((kind, 0)..=(kind, usize::MAX));
         for (_, watched) in sets {
             if changed.iter().any(|name| watched.names.contains(name)) {
-                watched.by.values().for_each(|woken| woken.notify_one());
+                watched.by.values().for_each(|waiter| waiter.wake());
             }
         }
     }
@@ -351,7 +369,7 @@ impl Watches {
     fn wake_all(&self) {
         let sets = self.sets.values().flat_map(|watched| watched.by.values());
         let all = self.kinds.values().chain(self.resources.values());
-        all.chain(sets).for_each(|woken| woken.notify_one());
+        all.chain(sets).for_each(|waiter| waiter.wake());
     }
 
     #[cfg(test)]

@@ -2,6 +2,7 @@
 
 pub mod cell;
 mod changes;
+mod fan_out;
 mod index;
 mod kind;
 #[cfg(test)]

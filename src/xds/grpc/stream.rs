@@ -285,6 +285,8 @@ impl Driver {
             Ok(()) => Ok(Ok(())),
             Err(TrySendError::Closed(_)) => return Err(End::Quiet),
             Err(TrySendError::Full(message)) => {
+                // Nobody waits for a client that reads slowly: it is given the newest later.
+                self.watch.1.looked();
                 timeout(self.shared.config.send, self.answers.send(message)).await
             }
         };
