@@ -1,6 +1,7 @@
 //! Marathon: follow its event stream, list its apps, and hand both on as facts.
 
 mod access;
+mod backlog;
 mod client;
 mod config;
 mod connection;
@@ -48,8 +49,9 @@ use crate::state::event::{Event, Stale};
 /// fact: nothing is sent, and the stream is opened again with back-off, after which everything is
 /// listed again.
 ///
-/// Never waits for `facts` to have room while the stream is read: facts that find none are dropped
-/// and counted, and everything is listed again.
+/// Never waits for `facts` to have room while the stream is read: facts that find none are merged by
+/// task and sent when there is. More of them than can be kept are dropped and counted, and everything
+/// is listed again.
 ///
 /// # Errors
 ///

@@ -12,6 +12,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::access::Access;
+use super::backlog::Backlog;
 use super::client::Client;
 use super::config::Config;
 use super::endpoints::Endpoints;
@@ -29,6 +30,9 @@ use crate::state::event::{Event, Purpose, Stale, UnreadableApp};
 /// Unreadable events are logged once in that time: a log must not grow with Marathon's oddities,
 /// and a metric counts them all.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Facts that may wait for room. Merged by task they are at most about as many as there are tasks.
+const BACKLOG_LIMIT: usize = 65_536;
 
 /// Follows one Marathon.
 pub(super) struct Subscriber {
@@ -60,6 +64,8 @@ pub(super) struct Subscriber {
     resolver: Resolver,
     /// What the resolver said and nobody had room for yet.
     pending_news: PendingNews,
+    /// What was heard and nobody had room for yet.
+    backlog: Backlog,
 }
 
 /// What the loop waited for.
@@ -106,6 +112,7 @@ impl Subscriber {
             resync_at: None,
             resolver: Resolver::new(config.resolve_lifetime, config.resolve_retry),
             pending_news: PendingNews::default(),
+            backlog: Backlog::default(),
             config,
         }
     }
@@ -133,7 +140,9 @@ impl Subscriber {
     /// Waits for the next thing to happen. Everything else stands still meanwhile; nothing that is
     /// done about it waits.
     async fn next(&mut self) -> Happened {
-        let has_mail = matches!(self.flight, Flight::Answered(..)) || !self.pending_news.is_empty();
+        let has_mail = matches!(self.flight, Flight::Answered(..))
+            || !self.pending_news.is_empty()
+            || !self.backlog.is_empty();
         let wake_at = self.wake_at();
         tokio::select! {
             step = self.stream.next(self.config.confirm_limit) => Happened::Stream(step),
@@ -222,17 +231,24 @@ impl Subscriber {
         }
     }
 
-    /// Hands facts on without waiting: when there is no room they are dropped, for a list will
-    /// have them.
+    /// Hands facts on without waiting, behind those that wait for room already.
     fn pass_on(&mut self, events: Vec<Event>) {
         self.resolver.mention_agents_of(&events);
         self.flight.hear(&events, self.config.heard_limit);
-        match self.facts.try_send(Heard::now(events)) {
-            Ok(()) | Err(TrySendError::Closed(_)) => {}
-            Err(TrySendError::Full(_)) => {
-                self.reject("no_room");
-                self.want(Stale::Everything(Purpose::Routine), "no_room");
+        let heard = Heard::now(events);
+        if self.backlog.is_empty() {
+            match self.facts.try_send(heard) {
+                Ok(()) | Err(TrySendError::Closed(_)) => {}
+                Err(TrySendError::Full(heard)) => self.backlog.add(heard),
             }
+            return;
+        }
+        self.backlog.add(heard);
+        if self.backlog.len() > BACKLOG_LIMIT {
+            // A list has them all.
+            self.backlog = Backlog::default();
+            self.reject("no_room");
+            self.want(Stale::Everything(Purpose::Routine), "no_room");
         }
     }
 

@@ -125,12 +125,16 @@ impl Subscriber {
         self.flight = Flight::Answered(Heard { at, what: event }, heard);
     }
 
-    /// Sends what waits for room, answers first. The facts heard since the question left go along,
+    /// Sends what waits for room: facts, then answers. The facts heard since the question left go along,
     /// also those that were sent on before: the answer may be older than they are.
     pub(super) fn deliver(&mut self) {
         let Ok(room) = self.facts.try_reserve() else {
             return;
         };
+        if let Some(facts) = self.backlog.take() {
+            room.send(facts);
+            return;
+        }
         match std::mem::replace(&mut self.flight, Flight::None) {
             Flight::Answered(Heard { at, what: answer }, heard) => match heard {
                 HeardSince::All(since) => {

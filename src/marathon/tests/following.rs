@@ -132,22 +132,28 @@ async fn a_list_dies_with_the_stream_it_was_asked_for_beside() {
 }
 
 #[tokio::test]
-async fn facts_without_room_are_dropped_and_listed_again() {
+async fn facts_without_room_wait_merged_by_task_and_nothing_is_listed_again() {
     let marathon = Marathon::listening().await;
     let mut subject = Subject::with_room(marathon.config(), 1);
     let mut stream = marathon.stream_and_empty_list(&mut subject).await;
-    for task in 1..=2 {
+    for task in [1, 2, 3, 2, 3, 2] {
         stream.event("status_update_event", &status(task)).await;
     }
-    let list = marathon.asked("/v2/apps").await;
+    let post = r#"{"appDefinition":{"id":"/a/web"}}"#;
+    stream.event("api_post_event", post).await;
+    // Everything before it was heard when that is asked for.
+    let app = marathon.asked("/v2/apps/a/web").await;
     assert_eq!(port(&subject.facts().await[0]), 1);
-    list.json(r#"{"apps":[]}"#).await;
-    assert!(matches!(subject.facts().await[0], Event::Synced(_)));
+    let waited: Vec<u16> = subject.facts().await.iter().map(port).collect();
+    assert_eq!(waited, [2, 3]);
+    app.json(&format!(r#"{{"app":{}}}"#, WEB.replace("/web", "/a/web")))
+        .await;
+    assert!(matches!(&subject.facts().await[..], [Event::AppChanged(_)]));
     let dropped = subject
         .metrics
         .frames_rejected
         .with_label_values(&["no_room"]);
-    assert_eq!(dropped.get(), 1);
+    assert_eq!(dropped.get(), 0);
 }
 
 #[tokio::test]
