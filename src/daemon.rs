@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
@@ -37,6 +38,29 @@ pub struct Daemon {
     admin: TcpListener,
     admin_address: SocketAddr,
     reload: Reload,
+}
+
+/// Runtimes that run the rooms of a daemon.
+///
+/// Rooms that write to proxies are many tasks at once after a change; on threads of their own they
+/// hold up neither the reader of Marathon's stream nor the pipeline.
+#[derive(Clone, Debug)]
+pub struct Runtimes {
+    /// Runs the sources and the pipeline.
+    pub sources: Handle,
+    /// Runs the servers for proxies and operators.
+    pub servers: Handle,
+}
+
+impl Runtimes {
+    /// Everything on the current runtime, as simulations want it. Panics outside of one.
+    pub fn current() -> Self {
+        let current = Handle::current();
+        Self {
+            sources: current.clone(),
+            servers: current,
+        }
+    }
 }
 
 /// Has a daemon read its sources again. Cheap to clone.
@@ -194,12 +218,13 @@ impl Daemon {
     }
 
     /// Runs until `shutdown` is cancelled, then stops: the servers answer what they hold and
-    /// drain, the sources end. Not cancel safe: dropping it drops connections.
+    /// drain, the sources end. The ports belong to the runtime that [`bind`](Self::bind) was called
+    /// on. Not cancel safe: dropping it drops connections.
     ///
     /// # Errors
     ///
     /// When a part ends that should not.
-    pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
+    pub async fn run(self, runtimes: Runtimes, shutdown: CancellationToken) -> Result<(), Error> {
         let metrics = Metrics::new()?;
         let (publisher, reader) = cell();
         let (facts, heard) = mpsc::channel(FACTS);
@@ -266,9 +291,12 @@ impl Daemon {
                 proxies.count_refused(&snapshot, Instant::now());
             }
         });
-        let mut rooms: JoinSet<Result<&'static str, Error>> = JoinSet::new();
+        let mut rooms = Rooms {
+            tasks: JoinSet::new(),
+            runtimes,
+        };
         let token = shutdown.child_token();
-        rooms.spawn({
+        rooms.source({
             let (stale, token) = (stale.clone(), token.clone());
             let mut reload = reload.watcher();
             async move {
@@ -283,14 +311,14 @@ impl Daemon {
                 Ok("the reload of marathon's list")
             }
         });
-        rooms.spawn({
+        rooms.source({
             let run = pipeline.run(heard, stale, token.clone());
             async move {
                 run.await;
                 Ok("the pipeline")
             }
         });
-        rooms.spawn({
+        rooms.serve({
             let (xds, mut config) = (self.xds, self.settings.xds);
             config.services = [old_fleets.service].into_iter().collect();
             let speaks_tls = self.settings.identity_files.is_some()
@@ -308,7 +336,7 @@ impl Daemon {
                     .map_err(Error::Xds)
             }
         });
-        rooms.spawn({
+        rooms.serve({
             let (metrics, token) = (metrics.clone(), token.clone());
             async move {
                 admin::serve(self.admin, sources, metrics, token).await;
@@ -318,7 +346,7 @@ impl Daemon {
         if let Some(config) = self.settings.certificates {
             let (facts, metrics, token) = (facts.clone(), metrics.clone(), token.clone());
             let reload = reload.watcher();
-            rooms.spawn(async move {
+            rooms.source(async move {
                 files::watch_certificates(config, facts, metrics, reload, token).await;
                 Ok("the watch over certificates")
             });
@@ -326,19 +354,19 @@ impl Daemon {
         if let Some(config) = self.settings.identity_files {
             let (identity, metrics, token) = (identity.clone(), metrics.clone(), token.clone());
             let reload = reload.watcher();
-            rooms.spawn(async move {
+            rooms.source(async move {
                 files::watch_identity(config, identity, metrics, reload, token).await;
                 Ok("the watch over the xds port's certificate")
             });
         }
         if let Some(config) = self.settings.vault {
             let (facts, metrics, token) = (facts.clone(), metrics.clone(), token.clone());
-            rooms.spawn(async move {
+            rooms.source(async move {
                 let run = vault::run(config, facts, identity, reload_vault, metrics, token);
                 run.await.map(|()| "vault").map_err(Error::Vault)
             });
         }
-        rooms.spawn({
+        rooms.source({
             let token = token.clone();
             async move {
                 let run = marathon::run(self.settings.marathon, facts, missing, metrics, token);
@@ -350,7 +378,7 @@ impl Daemon {
 
         // The death of one part ends the process: half a control plane misleads everybody.
         let mut ended = Ok(());
-        while let Some(joined) = rooms.join_next().await {
+        while let Some(joined) = rooms.tasks.join_next().await {
             let result = match joined {
                 Ok(Ok(_)) if shutdown.is_cancelled() || token.is_cancelled() => Ok(()),
                 Ok(Ok(room)) => Err(Error::Ended { room }),
@@ -364,6 +392,27 @@ impl Daemon {
             info!("stopped");
         }
         ended
+    }
+}
+
+/// The rooms that run.
+struct Rooms {
+    tasks: JoinSet<RoomEnd>,
+    runtimes: Runtimes,
+}
+
+/// The name of a room that ended as it should, or why it did not.
+type RoomEnd = Result<&'static str, Error>;
+
+impl Rooms {
+    /// Runs a room that brings facts in, or makes snapshots of them.
+    fn source(&mut self, room: impl Future<Output = RoomEnd> + Send + 'static) {
+        self.tasks.spawn_on(room, &self.runtimes.sources);
+    }
+
+    /// Runs a room that answers proxies or operators.
+    fn serve(&mut self, room: impl Future<Output = RoomEnd> + Send + 'static) {
+        self.tasks.spawn_on(room, &self.runtimes.servers);
     }
 }
 

@@ -2,9 +2,10 @@
 
 mod signals;
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 
+use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 use tracing_subscriber::Layer as _;
@@ -14,24 +15,21 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use self::signals::{Request, Signals};
 use super::{USAGE, say};
-use crate::daemon::{self, Daemon};
+use crate::daemon::{self, Daemon, Runtimes};
 use crate::settings::{LogFormat, Settings, Typed};
 
 /// Runs the daemon. Exit code 0 after a signal, 2 for a bad setting, 1 for anything else.
 pub(super) fn run(typed: Typed) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => {
+    let (sources, servers) = match (runtime("sources", Some(1)), runtime("servers", None)) {
+        (Ok(sources), Ok(servers)) => (sources, servers),
+        (Err(error), _) | (_, Err(error)) => {
             say(&format!("error: cannot start threads: {error}"));
             return ExitCode::FAILURE;
         }
     };
     // Before anything that may take its time: a signal that nobody has taken over ends the process.
     let signals = {
-        let _inside = runtime.enter();
+        let _inside = servers.enter();
         Signals::new()
     };
     let settings = match typed.mean() {
@@ -46,12 +44,19 @@ pub(super) fn run(typed: Typed) -> ExitCode {
         warn!("{warning}");
     }
     let served = match signals {
-        Ok(signals) => runtime.block_on(serve(settings, signals)),
+        Ok(signals) => {
+            let runtimes = Runtimes {
+                sources: sources.handle().clone(),
+                servers: servers.handle().clone(),
+            };
+            servers.block_on(serve(settings, runtimes, signals))
+        }
         Err(error) => Err(daemon::Error::Signal(error)),
     };
     // A look-up of a name or a read from a network mount cannot be ended and may last for ever:
     // nobody waits for it.
-    runtime.shutdown_background();
+    sources.shutdown_background();
+    servers.shutdown_background();
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -61,7 +66,20 @@ pub(super) fn run(typed: Typed) -> ExitCode {
     }
 }
 
-async fn serve(settings: Settings, mut signals: Signals) -> Result<(), daemon::Error> {
+/// A runtime whose threads have this name: as many as given, or one for each core.
+fn runtime(name: &str, threads: Option<usize>) -> io::Result<Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = threads {
+        builder.worker_threads(threads);
+    }
+    builder.thread_name(name).enable_all().build()
+}
+
+async fn serve(
+    settings: Settings,
+    runtimes: Runtimes,
+    mut signals: Signals,
+) -> Result<(), daemon::Error> {
     let shutdown = CancellationToken::new();
     let daemon = tokio::select! {
         bound = Daemon::bind(settings) => bound?,
@@ -77,7 +95,7 @@ async fn serve(settings: Settings, mut signals: Signals) -> Result<(), daemon::E
         admin = %daemon.admin_address(),
         "listening"
     );
-    let mut run = std::pin::pin!(daemon.run(shutdown.clone()));
+    let mut run = std::pin::pin!(daemon.run(runtimes, shutdown.clone()));
     loop {
         let request = tokio::select! {
             ended = &mut run => return ended,
@@ -104,8 +122,8 @@ async fn serve(settings: Settings, mut signals: Signals) -> Result<(), daemon::E
 /// Sends the log to the standard error stream.
 pub(super) fn write_log(format: LogFormat, filter: Targets) {
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal());
     let registry = tracing_subscriber::registry();
     let set = match format {
         LogFormat::Text => registry.with(lines.with_filter(filter)).try_init(),

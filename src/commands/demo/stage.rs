@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 pub use vault::{ENVOY, Login, SetUpError, VaultPlan, Vaulted};
 
 use crate::commands::bootstrap::{self, Transport};
-use crate::daemon::{self, Daemon};
+use crate::daemon::{self, Daemon, Runtimes};
 use crate::settings::{BadSetting, Settings, Typed, XdsListen};
 use crate::sim::envoy::{Envoy, EnvoyError, Options};
 use crate::sim::load::Target;
@@ -398,7 +398,7 @@ fn bootstrap(plan: &Plan, xds: &XdsListen, tls: Option<bootstrap::Tls>) -> Strin
 fn run(daemon: Daemon) -> Running {
     let shutdown = CancellationToken::new();
     let mut task = JoinSet::new();
-    task.spawn(daemon.run(shutdown.clone()));
+    task.spawn(daemon.run(Runtimes::current(), shutdown.clone()));
     Running { shutdown, task }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use marathon_envoy::commands::bootstrap::Transport;
 use marathon_envoy::commands::demo::stage::Plan;
-use marathon_envoy::daemon::Daemon;
+use marathon_envoy::daemon::{Daemon, Runtimes};
 use marathon_envoy::settings::Typed;
 use marathon_envoy::sim::load::{Probe, Target};
 use marathon_envoy::sim::marathon::{Cluster, Config, Dcos, Logins, Requested};
@@ -230,7 +230,7 @@ impl Alone {
         let admin = daemon.admin_address();
         let shutdown = CancellationToken::new();
         let mut task = JoinSet::new();
-        task.spawn(daemon.run(shutdown.clone()));
+        task.spawn(daemon.run(Runtimes::current(), shutdown.clone()));
         Self {
             admin,
             shutdown,
