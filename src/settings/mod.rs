@@ -22,6 +22,7 @@ use tracing_subscriber::filter::Targets;
 
 use crate::intent::{AcmePort, Groups};
 use crate::resources::Normalisation;
+use crate::server::{self, AllowList};
 use crate::state::app::AppId;
 use crate::state::event::Source;
 use crate::{files, intent, pipeline, resources, state, v2, xds};
@@ -145,10 +146,10 @@ impl Typed {
                 remedy: SAFE_WAYS,
             });
         }
-        let (identity_files, clients) = match security {
-            Security::Plain => (None, xds::Clients::Anybody),
-            Security::Files(files, clients) => (Some(files), clients),
-            Security::Vault(_, clients) => (None, clients),
+        let (identity_files, allow_list) = match security {
+            Security::Plain => (None, AllowList::Anybody),
+            Security::Files(files, allow_list) => (Some(files), allow_list),
+            Security::Vault(_, allow_list) => (None, allow_list),
         };
         let stored = vault.as_ref().is_some_and(|vault| vault.store.is_some());
         if let Some(name) = resources.default_certificate.as_ref()
@@ -176,8 +177,11 @@ impl Typed {
             intent,
             resources,
             xds: xds::Config {
-                secrets,
-                clients,
+                server: server::Config {
+                    secrets,
+                    allow_list,
+                    ..server::Config::default()
+                },
                 max_message_bytes: usize::try_from(self.xds_max_request_bytes)
                     .unwrap_or(usize::MAX),
                 ..xds::Config::default()
@@ -256,10 +260,10 @@ impl Typed {
         let address = match (listen, security) {
             (XdsListen::Unix(_), _) => return Ok(true),
             (XdsListen::Tcp(address), Security::Plain) => address,
-            (XdsListen::Tcp(_), Security::Files(_, clients) | Security::Vault(_, clients)) => {
-                return Ok(match clients {
-                    xds::Clients::Named(_) => true,
-                    xds::Clients::Anybody | xds::Clients::OfAuthority => false,
+            (XdsListen::Tcp(_), Security::Files(_, allowed) | Security::Vault(_, allowed)) => {
+                return Ok(match allowed {
+                    AllowList::Named(_) => true,
+                    AllowList::Anybody | AllowList::OfAuthority => false,
                 });
             }
         };

@@ -1,17 +1,19 @@
 //! Who is connected: every proxy that polled lately, and how long it is remembered.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::delivery::Key;
 use super::grpc::Stream;
 use super::limits::Limits;
-use super::rest::{Connection, Held, Poll, Polled, Proxy, ProxyId};
+use super::rest::{Held, Poll, Polled, Proxy, ProxyId};
 use crate::metrics::Metrics;
+use crate::server::Peer;
 
 /// Every proxy that polled lately.
 pub struct Proxies {
@@ -50,7 +52,7 @@ impl Proxies {
         id: &ProxyId,
         key: Key,
         version: Option<Arc<str>>,
-        connection: &Connection,
+        peer: &Peer,
         now: Instant,
     ) -> Result<Poll, Full> {
         let mut by_id = self.by_id();
@@ -74,10 +76,10 @@ impl Proxies {
             last_heard: now,
         });
         polled.last_heard = now;
-        polled.held.insert(poll, Held::new(connection.number, now));
-        state.certificate = connection.client.name().cloned();
+        polled.held.insert(poll, Held::new(peer.connection(), now));
+        state.certificate = peer.certificate_name().cloned();
         drop(state);
-        let number = connection.number;
+        let number = peer.connection();
         Ok(Poll::new(self.clone(), proxy, poll, number, key, version))
     }
 
@@ -98,10 +100,16 @@ impl Proxies {
         self.metrics.proxies.set(count(by_id.len()));
     }
 
-    /// How often to [`forget`](Self::forget).
-    pub(super) fn forget_every(&self) -> Duration {
+    /// Forgets from time to time, for as long as it is polled.
+    pub(super) async fn forget_silent(&self) -> Infallible {
         // Often enough that nothing is remembered for much longer than it should be.
-        (self.limits.forget_after / 4).max(Duration::from_millis(10))
+        let every = (self.limits.forget_after / 4).max(Duration::from_millis(10));
+        let mut forget = interval(every);
+        forget.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let now = forget.tick().await;
+            self.forget(now);
+        }
     }
 
     /// Takes a stream in, under the number that is answered.

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
+use crate::server::Peer;
 use crate::snapshot::cell::{Publisher, cell};
 use crate::snapshot::{Kind, Resource, Snapshot};
 use crate::v2::PollLimits;
@@ -16,7 +17,6 @@ use crate::v2::handler::{PollAnswer, PollRefusal, V2Polls, longest_hold};
 use crate::v2::poll_request::{PollRequest, RequestedNames};
 use crate::v2::proxy::AnswerContent;
 use crate::v2::registry::PollingProxies;
-use crate::xds::Peer;
 
 /// The hold of a poll when Envoy says that it waits for a second.
 const HALF: Duration = Duration::from_millis(500);

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::Shelf;
 use crate::metrics::Metrics;
+use crate::server::Peer;
 use crate::snapshot::Kind;
-use crate::xds::client::Client;
 use crate::xds::delivery::{Key, Shared};
 use crate::xds::registry::Full;
-use crate::xds::rest::{Connection, Next, Poll};
+use crate::xds::rest::{Next, Poll};
 use crate::xds::{Limits, Progress, Proxies, ProxyId, SubscriptionView};
 
 /// Time passes only when it is told to.
@@ -74,12 +75,8 @@ impl Stage {
             peer: None,
         };
         let version = (!version.is_empty()).then(|| version.into());
-        let connection = Connection {
-            number: connection,
-            peer: id.peer,
-            client: Arc::new(Client::anonymous(id.peer)),
-        };
-        self.proxies.poll(&id, key, version, &connection, self.now)
+        let peer = Peer::of_test(connection, id.peer, false, CancellationToken::new());
+        self.proxies.poll(&id, key, version, &peer, self.now)
     }
 
     fn look(&self, poll: &mut Poll) -> Seen {

@@ -1,0 +1,159 @@
+//! The loop that takes connections, and the stop that ends them all.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::config::Config;
+use super::error::Error;
+use super::listener::{Accepted, Listener};
+use super::peer_identity::PeerIdentity;
+use super::rejected_peers::RejectedPeers;
+use super::shutdown::Tasks;
+use super::tls::{Acceptor, Tls};
+use crate::metrics::Metrics;
+
+/// The wait after the first failure to take a connection, and the longest: short enough that no
+/// proxy notices, long enough that a lack of file descriptors does not burn a core.
+const ACCEPT_WAIT: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// Serves the services of `config`, over nothing but TLS if there is `tls`, until `shutdown`. Then
+/// every request is told to end, what is under way drains, and this returns when no task of its
+/// own is left. Dropping the future cuts every connection.
+///
+/// # Errors
+///
+/// When the listener breaks. A lack of file descriptors or memory is waited out.
+pub async fn serve(
+    listener: Listener,
+    tls: Option<Tls>,
+    config: Config,
+    metrics: Arc<Metrics>,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    let drain = config.drain;
+    let cut = CancellationToken::new();
+    let _cut_when_dropped = cut.clone().drop_guard();
+    let acceptor = tls.map(|tls| {
+        let rejected = Arc::new(RejectedPeers::new(metrics.clone()));
+        Acceptor::new(tls, &config, rejected)
+    });
+    let server = Arc::new(Server {
+        acceptor,
+        room: Arc::new(Semaphore::new(config.max_connections)),
+        next_connection: AtomicU64::default(),
+        tasks: Tasks {
+            tracker: TaskTracker::new(),
+            cut,
+        },
+        config: Arc::new(config),
+        metrics,
+        // A broken listener stops what it began; that does not stop anybody else.
+        shutdown: shutdown.child_token(),
+    });
+    let result = server.accept(&listener).await;
+    drop(listener);
+    server.shutdown.cancel();
+    let tasks = &server.tasks;
+    tasks.tracker.close();
+    if timeout(drain, tasks.tracker.wait()).await.is_err() {
+        let left = tasks.tracker.len();
+        tracing::warn!(left, "connections did not end in time and are cut");
+    }
+    tasks.cut.cancel();
+    tasks.tracker.wait().await;
+    result
+}
+
+/// State of one listener.
+pub(super) struct Server {
+    /// None without TLS.
+    acceptor: Option<Acceptor>,
+    pub(super) config: Arc<Config>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) shutdown: CancellationToken,
+    pub(super) next_connection: AtomicU64,
+    pub(super) tasks: Tasks,
+    room: Arc<Semaphore>,
+}
+
+impl Server {
+    /// Takes connections until it is told to stop.
+    async fn accept(self: &Arc<Self>, listener: &Listener) -> Result<(), Error> {
+        let mut wait = ACCEPT_WAIT.0;
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = self.shutdown.cancelled() => return Ok(()),
+                accepted = self.next(listener) => accepted,
+            };
+            match accepted {
+                Ok((accepted, room)) => {
+                    wait = ACCEPT_WAIT.0;
+                    let server = self.clone();
+                    let connection = async move {
+                        let _room = room;
+                        match accepted {
+                            Accepted::Tcp(stream, peer) => server.take(stream, Some(peer)).await,
+                            Accepted::Unix(stream) => server.take(stream, None).await,
+                        }
+                    };
+                    hyper::rt::Executor::execute(&self.tasks, connection);
+                }
+                Err(error) if is_fatal(&error) => return Err(Error::Accept(error)),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection cannot be taken");
+                    tokio::select! {
+                        () = self.shutdown.cancelled() => return Ok(()),
+                        () = sleep(wait) => wait = (wait * 2).min(ACCEPT_WAIT.1),
+                    }
+                }
+            }
+        }
+    }
+
+    /// The next connection, once there is room for it. Cancel safe.
+    async fn next(&self, listener: &Listener) -> io::Result<(Accepted, OwnedSemaphorePermit)> {
+        if self.room.available_permits() == 0 {
+            let limit = self.config.max_connections;
+            tracing::warn!(limit, "no room for more connections: proxies have to wait");
+        }
+        // Room first: what is not taken waits in the backlog, where it costs nothing.
+        let room = self.room.clone().acquire_owned().await;
+        let room = room.map_err(io::Error::other)?;
+        Ok((listener.accept().await?, room))
+    }
+
+    /// Makes a connection secure, if it has to be, and serves it to its end.
+    async fn take<S>(self: Arc<Self>, stream: S, peer: Option<IpAddr>)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let Some(acceptor) = &self.acceptor else {
+            // Boxed, here and below: what was needed to get so far is not kept for as long as the
+            // connection lives.
+            let identity = PeerIdentity::anonymous(peer);
+            return Box::pin(self.connect(stream, identity, peer)).await;
+        };
+        // Whoever has not asked yet loses nothing by a stop, which comes before any cut.
+        let accepting = Box::pin(acceptor.accept(stream, peer));
+        let secure = self.shutdown.run_until_cancelled(accepting).await;
+        if let Some(Some((stream, identity))) = secure {
+            Box::pin(self.connect(stream, identity, peer)).await;
+        }
+    }
+}
+
+/// Says if no connection will ever come from this listener again.
+fn is_fatal(error: &io::Error) -> bool {
+    // EINVAL: the socket does not listen. Everything else passes or concerns one connection.
+    error.kind() == io::ErrorKind::InvalidInput
+}
