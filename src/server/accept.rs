@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::budget::Budgets;
 use super::config::Config;
 use super::error::Error;
 use super::listener::{Accepted, Listener};
@@ -54,6 +55,7 @@ pub async fn serve(
             tracker: TaskTracker::new(),
             cut,
         },
+        budgets: Budgets::new(config.budgets, metrics.clone()),
         config: Arc::new(config),
         metrics,
         // A broken listener stops what it began; that does not stop anybody else.
@@ -82,17 +84,24 @@ pub(super) struct Server {
     pub(super) shutdown: CancellationToken,
     pub(super) next_connection: AtomicU64,
     pub(super) tasks: Tasks,
+    pub(super) budgets: Arc<Budgets>,
     room: Arc<Semaphore>,
 }
 
 impl Server {
     /// Takes connections until it is told to stop.
     async fn accept(self: &Arc<Self>, listener: &Listener) -> Result<(), Error> {
+        let mut look = interval(self.budgets.look_every());
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut wait = ACCEPT_WAIT.0;
         loop {
             let accepted = tokio::select! {
                 biased;
                 () = self.shutdown.cancelled() => return Ok(()),
+                now = look.tick() => {
+                    self.budgets.cut_stuck(now);
+                    continue;
+                }
                 accepted = self.next(listener) => accepted,
             };
             match accepted {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::allow_list::AllowList;
+use super::budget::BudgetLimits;
 use super::service::Services;
 
 /// Settings of one listener.
@@ -18,8 +19,11 @@ pub struct Config {
     pub max_connections: usize,
     /// Largest body of a request that is read whole.
     pub max_body_bytes: usize,
-    /// Longest time that such a body may take.
-    pub body: Duration,
+    /// Longest time that one request message may take from its first byte to its last: such a
+    /// body, or a message of a stream.
+    pub message: Duration,
+    /// What clients may pin.
+    pub budgets: BudgetLimits,
     /// Longest time that a TLS handshake may take.
     pub handshake: Duration,
     /// Most TLS handshakes that are under way at once; while more wait, those that stall are cut.
@@ -46,7 +50,7 @@ pub struct Config {
 impl Default for Config {
     /// Private keys stay, and everybody is answered. 16,384 connections, since over HTTP/1.1 every
     /// held poll is one; 10,000 streams, since over HTTP/2 every held poll is one; bodies of 4 MiB
-    /// (Envoy sends 77 kB) within 10 s; 5 s for a handshake, of which 1,024 are under way at once;
+    /// (Envoy sends 77 kB), 30 s for a request message; 5 s for a handshake, of which 1,024 are under way at once;
     /// 10 s to the first request; 90 s between requests, as less than 75 s cuts connections that
     /// Envoy is about to use; a ping every 30 s, answered within 10 s; an hour for a connection;
     /// 5 s to drain.
@@ -57,7 +61,8 @@ impl Default for Config {
             allow_list: AllowList::Anybody,
             max_connections: 16_384,
             max_body_bytes: 4 << 20,
-            body: Duration::from_secs(10),
+            message: Duration::from_secs(30),
+            budgets: BudgetLimits::default(),
             handshake: Duration::from_secs(5),
             max_handshakes: 1_024,
             first_request: Duration::from_secs(10),

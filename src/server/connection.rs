@@ -19,6 +19,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::accept::Server;
+use super::budget::{Account, PeerKey};
 use super::peer::Peer;
 use super::peer_identity::PeerIdentity;
 use super::shutdown::{Shutdown, Tasks};
@@ -93,7 +94,10 @@ impl Server {
             self.metrics.clone(),
         );
         let number = self.next_connection.fetch_add(1, Ordering::Relaxed);
-        let peer = Peer::new(number, address, identity, shutdown.clone(), shared);
+        let key = PeerKey::new(identity.name(), address);
+        let account = Account::open(&self.budgets, number, key, shutdown.cut.clone());
+        let of_peer = account.0.clone();
+        let peer = Peer::new(number, address, identity, shutdown.clone(), of_peer, shared);
         let server = self.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             shown.request.store(true, Ordering::Relaxed);

@@ -3,6 +3,7 @@
 
 mod accept;
 mod allow_list;
+mod budget;
 mod config;
 mod connection;
 mod error;
@@ -20,6 +21,7 @@ mod tls;
 
 pub use accept::serve;
 pub use allow_list::{AllowList, BadName, ListedNames};
+pub use budget::{BudgetLimits, ByteLimits, CutReason, Outflow, RequestBytes, UnsentPiece};
 pub use config::Config;
 pub use error::Error;
 pub use listener::{Listener, SocketFile};

@@ -4,18 +4,21 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+#[cfg(test)]
+use super::budget::{BudgetLimits, Budgets, PeerKey};
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use tokio::time::timeout;
 #[cfg(test)]
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use super::budget::{Account, CutReason, Outflow, RequestBytes};
 use super::config::Config;
 use super::peer_identity::{PeerIdentity, PeerRejection};
-use super::request_body::UnreadBody;
+use super::request_body::{UnreadBody, read_whole};
 use super::response::ResponseBody;
 use super::shutdown::{Shutdown, Tasks};
 use crate::metrics::Metrics;
@@ -29,6 +32,7 @@ struct Inner {
     address: Option<IpAddr>,
     identity: Arc<PeerIdentity>,
     shutdown: Shutdown,
+    account: Arc<Account>,
     tasks: Tasks,
     config: Arc<Config>,
     metrics: Arc<Metrics>,
@@ -49,6 +53,7 @@ impl Peer {
         address: Option<IpAddr>,
         identity: Arc<PeerIdentity>,
         shutdown: Shutdown,
+        account: Arc<Account>,
         (tasks, config, metrics): (Tasks, Arc<Config>, Arc<Metrics>),
     ) -> Self {
         Self(Arc::new(Inner {
@@ -56,6 +61,7 @@ impl Peer {
             address,
             identity,
             shutdown,
+            account,
             tasks,
             config,
             metrics,
@@ -88,7 +94,12 @@ impl Peer {
         let metrics = Metrics::new().unwrap();
         let identity = Arc::new(PeerIdentity::anonymous(address));
         let shared = (tasks, Arc::new(config), metrics);
-        Self::new(number, address, identity, Shutdown { stop, cut }, shared)
+        let budgets = Budgets::new(BudgetLimits::default(), shared.2.clone());
+        let key = PeerKey::new(None, address);
+        let account = Account::open(&budgets, number, key, cut.clone());
+        let account = account.0.clone();
+        let shutdown = Shutdown { stop, cut };
+        Self::new(number, address, identity, shutdown, account, shared)
     }
 
     /// The number of its connection, unique on its listener.
@@ -145,15 +156,35 @@ impl Peer {
         }
     }
 
-    /// Ends its connection as it is.
-    pub fn cut(&self) {
-        self.0.shutdown.cut.cancel();
+    /// Ends its connection as it is, which is counted and logged.
+    pub fn cut(&self, reason: CutReason) {
+        self.0.account.cut(reason);
     }
 
     /// Runs a task that must end with the requests of this peer. The server waits for it when it
     /// stops.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         hyper::rt::Executor::execute(&self.0.tasks, task);
+    }
+
+    /// The bytes of one of its requests while it is not complete; none yet.
+    pub fn request_bytes(&self) -> RequestBytes {
+        self.0.account.request()
+    }
+
+    /// An answer to it, or a stream of answers, of which nothing waits to be sent yet.
+    pub fn outflow(&self) -> Arc<Outflow> {
+        self.0.account.outflow()
+    }
+
+    /// A body of bytes that no other answer has.
+    pub fn own_body(&self, bytes: impl Into<Bytes>) -> ResponseBody {
+        ResponseBody::whole(self.outflow().own(bytes.into()))
+    }
+
+    /// A body of bytes that other answers may have as well.
+    pub fn shared_body(&self, bytes: Bytes) -> ResponseBody {
+        ResponseBody::whole(self.outflow().shared(bytes))
     }
 
     /// Reads the body of one of its requests to the end.
@@ -163,17 +194,16 @@ impl Peer {
     /// When it is too large, takes too long, or breaks off.
     pub async fn read_body(&self, request: Request<Incoming>) -> Result<Bytes, UnreadBody> {
         let config = &self.0.config;
-        let limit = config.max_body_bytes;
-        if request.body().size_hint().lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
-            return Err(UnreadBody::TooLarge(limit));
-        }
-        let body = Limited::new(request.into_body(), limit).collect();
-        match timeout(config.body, body).await {
-            Err(_) => Err(UnreadBody::Slow),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(UnreadBody::TooLarge(limit)),
-            Ok(Err(_)) => Err(UnreadBody::BrokeOff),
-            Ok(Ok(body)) => Ok(body.to_bytes()),
-        }
+        let body = request.into_body();
+        let read = read_whole(body, config.max_body_bytes, self.request_bytes());
+        timeout(config.message, read)
+            .await
+            .unwrap_or(Err(UnreadBody::Slow))
+    }
+
+    /// Longest time that one request message may take from its first byte to its last.
+    pub fn message_deadline(&self) -> Duration {
+        self.0.config.message
     }
 
     /// The answer to one of its requests that is refused, which is counted by `reason`.
@@ -186,7 +216,7 @@ impl Peer {
         let metric = &self.0.metrics.polls_refused;
         metric.with_label_values(&[reason]).inc();
         tracing::debug!(reason, %refusal, "request refused");
-        let mut response = Response::new(ResponseBody::whole(format!("{refusal}\n")));
+        let mut response = Response::new(self.own_body(format!("{refusal}\n")));
         *response.status_mut() = status;
         let text = HeaderValue::from_static("text/plain; charset=utf-8");
         response.headers_mut().insert(header::CONTENT_TYPE, text);

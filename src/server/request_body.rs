@@ -1,6 +1,11 @@
 //! Bodies of requests, read whole within limits.
 
+use bytes::{Bytes, BytesMut};
 use http::StatusCode;
+use http_body_util::BodyExt as _;
+use hyper::body::Body;
+
+use super::budget::RequestBytes;
 
 /// Reason for which the body of a request was not read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,4 +39,30 @@ impl UnreadBody {
             Self::BrokeOff => "broke_off",
         }
     }
+}
+
+/// Reads a body of up to `limit` bytes, and keeps `kept` at what is kept of it.
+pub(super) async fn read_whole<B>(
+    mut body: B,
+    limit: usize,
+    mut kept: RequestBytes,
+) -> Result<Bytes, UnreadBody>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    if body.size_hint().lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
+        return Err(UnreadBody::TooLarge(limit));
+    }
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| UnreadBody::BrokeOff)?.into_data() else {
+            continue;
+        };
+        if data.len() > limit - whole.len() {
+            return Err(UnreadBody::TooLarge(limit));
+        }
+        whole.extend_from_slice(&data);
+        kept.set(whole.capacity());
+    }
+    Ok(whole.freeze())
 }

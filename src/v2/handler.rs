@@ -112,9 +112,11 @@ impl V2Polls {
         // Not the same for all, so that they do not all come back at once.
         let longest = longest.mul_f64(rand::random_range(0.9..=1.0));
         let (outcome, mut response) = match self.hold(peer, request, longest).await {
-            Ok(PollAnswer::Changed(content)) => ("changed", self.answered(kind, &content)),
-            Ok(PollAnswer::Again(content)) => ("unchanged", self.answered(kind, &content)),
-            Ok(PollAnswer::Empty(version)) => ("unchanged", self.with_body(kind, &version, &[])),
+            Ok(PollAnswer::Changed(content)) => ("changed", self.answered(peer, kind, &content)),
+            Ok(PollAnswer::Again(content)) => ("unchanged", self.answered(peer, kind, &content)),
+            Ok(PollAnswer::Empty(version)) => {
+                ("unchanged", self.with_body(peer, kind, &version, &[]))
+            }
             Err(refusal) => return refused(peer, &refusal),
         };
         if http1 && peer.is_stopping() {
@@ -260,19 +262,25 @@ impl V2Polls {
     }
 
     /// The discovery response of `content`.
-    fn answered(&self, kind: Kind, content: &AnswerContent) -> Response<ResponseBody> {
+    fn answered(&self, peer: &Peer, kind: Kind, content: &AnswerContent) -> Response<ResponseBody> {
         let pieces: Vec<&Bytes> = content.json().collect();
-        self.with_body(kind, &content.version.to_string(), &pieces)
+        self.with_body(peer, kind, &content.version.to_string(), &pieces)
     }
 
     /// The discovery response of these resources, joined.
-    fn with_body(&self, kind: Kind, version: &str, pieces: &[&Bytes]) -> Response<ResponseBody> {
+    fn with_body(
+        &self,
+        peer: &Peer,
+        kind: Kind,
+        version: &str,
+        pieces: &[&Bytes],
+    ) -> Response<ResponseBody> {
         let body = body(kind, version, pieces);
         let bytes = &self.metrics.answer_bytes;
         bytes
             .with_label_values(&[kind.as_str(), TRANSPORT])
             .inc_by(u64::try_from(body.len()).unwrap_or(u64::MAX));
-        let mut response = Response::new(ResponseBody::whole(body));
+        let mut response = Response::new(peer.own_body(body));
         let json = header::HeaderValue::from_static("application/json");
         response.headers_mut().insert(header::CONTENT_TYPE, json);
         response

@@ -13,19 +13,16 @@ pub struct Config {
     pub hold: Duration,
     /// Largest request over gRPC.
     pub max_message_bytes: usize,
-    /// Longest wait of an answer for a client that does not read its stream.
-    pub send: Duration,
 }
 
 impl Default for Config {
     /// Polls are held 60 s; gRPC requests of 16 MiB (one that comes back with 50,000 names takes
-    /// 4), 30 s to read an answer.
+    /// 4).
     fn default() -> Self {
         Self {
             server: server::Config::default(),
             hold: Duration::from_secs(60),
             max_message_bytes: 16 << 20,
-            send: Duration::from_secs(30),
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::allow_list::AllowList;
-use super::{Config, Error, Listener, Services, serve};
+use super::{BudgetLimits, Config, Error, Listener, Services, serve};
 use crate::metrics::Metrics;
 
 /// So long that only a test that hangs reaches it.
@@ -83,7 +83,8 @@ fn the_defaults_are_these() {
         allow_list: AllowList::Anybody,
         max_connections: 16_384,
         max_body_bytes: 4_194_304,
-        body: Duration::from_secs(10),
+        message: Duration::from_secs(30),
+        budgets: BudgetLimits::default(),
         handshake: Duration::from_secs(5),
         max_handshakes: 1_024,
         first_request: Duration::from_secs(10),

@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use tokio::sync::Notify;
 
 use super::{Port, done, safely, spawn};
-use crate::server::{Config, PathService, Peer, ResponseBody, ResponseFuture, Services};
+use crate::server::{Config, PathService, Peer, ResponseFuture, Services};
 use crate::sim::proxy::{Place, Protocol, Proxy};
 
 /// Says who asks, and for `/greeter/held` not before it must.
@@ -33,7 +33,7 @@ impl PathService for Greeter {
                 let name = peer.certificate_name().map(ToString::to_string);
                 format!("{:?} {name:?} {}", peer.address(), peer.may_have_secrets())
             };
-            Response::new(ResponseBody::whole(text))
+            Response::new(peer.own_body(text))
         })
     }
 }

@@ -81,7 +81,7 @@ impl Grpc {
             Status::new(Code::Unimplemented, text)
         })?;
         let limit = self.shared.config.max_message_bytes;
-        let requests = Requests::new(request.into_body(), limit);
+        let requests = Requests::new(request.into_body(), &self.peer, limit);
         match method {
             Method::Stream(form, kind) => self.open(form, kind, requests),
             Method::Fetch(kind) => self.fetch(kind, requests).await,
@@ -134,6 +134,7 @@ impl Grpc {
             Step::Send(answer) => {
                 let (sender, receiver) = mpsc::channel(1);
                 let message = write::message(&answer, Form::Sotw);
+                let message = frame::unsent(message, &self.peer.outflow());
                 // There is room for one.
                 let _ = sender.try_send(Outgoing::Message(message));
                 Ok(Messages::of(receiver))

@@ -8,16 +8,15 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use prometheus::IntGauge;
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 use tracing::field::DisplayValue;
 
 use super::Shared;
-use super::frame::{Code, Outgoing, Requests, Status};
+use super::frame::{Code, Outgoing, Requests, Status, unsent};
 use super::read::{Read, Reader};
 use super::transport::Transport;
 use super::write::{len_bytes, message};
-use crate::server::{Peer, PeerRejection};
+use crate::server::{Outflow, Peer, PeerRejection};
 use crate::snapshot::Kind;
 use crate::snapshot::cell::{Interest, Watch};
 use crate::xds::delivery::{Answer, Client, Form, Heard, Step};
@@ -102,6 +101,7 @@ pub(super) struct Driver {
     kind: Option<Kind>,
     reader: Reader,
     answers: mpsc::Sender<Outgoing>,
+    outflow: Arc<Outflow>,
     watch: (Vec<Interest>, Watch),
     /// Whether a type that is not served was mentioned in the log.
     has_warned_of_type: bool,
@@ -111,8 +111,6 @@ pub(super) struct Driver {
 enum End {
     /// The client is gone, or this process stops, or the connection is old.
     Quiet,
-    /// The client does not read.
-    Slow,
     /// Its certificate has ended.
     Refused(PeerRejection),
     /// A request makes no sense.
@@ -132,6 +130,7 @@ impl Driver {
         answers: mpsc::Sender<Outgoing>,
     ) -> Self {
         Self {
+            outflow: peer.outflow(),
             listed: Listed::new(&shared.proxies, Stream::new(peer, form, kind)),
             watch: (Vec::new(), shared.reader.watch(Vec::new())),
             shared,
@@ -152,12 +151,6 @@ impl Driver {
         let peer = self.listed.stream.address();
         match end {
             End::Quiet => {}
-            End::Slow => {
-                metric.with_label_values(&["slow"]).inc();
-                tracing::warn!(%node, peer, "a proxy does not read its stream and is cut off");
-                // What it did not read waits in the connection, and goes with it.
-                self.listed.stream.peer.cut();
-            }
             End::Refused(refused) => {
                 metric.with_label_values(&["certificate"]).inc();
                 let status = Status::new(Code::PermissionDenied, refused.to_string());
@@ -271,25 +264,16 @@ impl Driver {
         );
         // What it consists of lives in the message from here on.
         drop(answer);
-        // Mostly there is room, and no timer is needed.
-        let sent = match self.answers.try_send(Outgoing::Message(message)) {
-            Ok(()) => Ok(Ok(())),
-            Err(TrySendError::Closed(_)) => return Err(End::Quiet),
-            Err(TrySendError::Full(message)) => {
-                timeout(self.shared.config.send, self.answers.send(message)).await
-            }
-        };
-        match sent {
-            Err(_) => Err(End::Slow),
-            Ok(Err(_)) => Err(End::Quiet),
-            Ok(Ok(())) => {
-                let labels = [kind.as_str(), stream.transport.as_str()];
-                metrics.pushes.with_label_values(&labels).inc();
-                let metric = &metrics.answer_bytes;
-                metric.with_label_values(&labels).inc_by(bytes);
-                Ok(())
-            }
+        let message = unsent(message, &self.outflow);
+        // Who does not read is cut by the server, and the stream is gone.
+        if self.answers.send(Outgoing::Message(message)).await.is_err() {
+            return Err(End::Quiet);
         }
+        let labels = [kind.as_str(), stream.transport.as_str()];
+        metrics.pushes.with_label_values(&labels).inc();
+        let metric = &metrics.answer_bytes;
+        metric.with_label_values(&labels).inc_by(bytes);
+        Ok(())
     }
 
     fn hear(&mut self, read: Read) -> Result<(), Status> {

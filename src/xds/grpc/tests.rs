@@ -15,12 +15,15 @@ use hyper::body::Frame;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use std::sync::Arc;
+use tokio::runtime::Builder;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::frame::{Code, Requests, Status};
 use super::method::{Method, Unknown};
 use super::read::Reader;
 use super::write::{len_bytes, message};
+use crate::server::Peer;
 use crate::snapshot::cell::cell;
 use crate::snapshot::{Flavour, Kind, Name, Resource, Snapshot};
 use crate::xds::delivery::{Answer, Client, Form, Names, Pacing, Request, Shared, Step, Wish};
@@ -44,7 +47,12 @@ fn received(bytes: &Bytes, cuts: &[usize]) -> (Vec<Bytes>, Option<Status>) {
     let frames = cuts.windows(2).map(|cut| bytes.slice(cut[0]..cut[1]));
     let frames: Vec<Result<Frame<Bytes>, Infallible>> =
         frames.map(|frame| Ok(Frame::data(frame))).collect();
-    let mut requests = Requests::new(StreamBody::new(stream::iter(frames)), LIMIT_BYTES);
+    // A message that is not complete has a deadline.
+    let clock = Builder::new_current_thread().enable_time().build();
+    let clock = clock.unwrap();
+    let _clock = clock.enter();
+    let peer = Peer::anonymous(false, CancellationToken::new());
+    let mut requests = Requests::new(StreamBody::new(stream::iter(frames)), &peer, LIMIT_BYTES);
     let mut messages = Vec::new();
     loop {
         match requests.next().now_or_never().unwrap() {

@@ -97,9 +97,9 @@ impl Polls {
             Err(refusal) => return refused(&peer, &refusal),
         };
         let (outcome, mut response) = match ended {
-            Ended::Changed(content) => ("changed", self.answered(kind, &content)),
+            Ended::Changed(content) => ("changed", self.answered(&peer, kind, &content)),
             Ended::Unchanged => {
-                let mut response = Response::new(ResponseBody::whole(""));
+                let mut response = Response::new(ResponseBody::empty());
                 *response.status_mut() = StatusCode::NOT_MODIFIED;
                 ("unchanged", response)
             }
@@ -194,7 +194,7 @@ impl Polls {
     }
 
     /// The discovery response of `content`.
-    fn answered(&self, kind: Kind, content: &Content) -> Response<ResponseBody> {
+    fn answered(&self, peer: &Peer, kind: Kind, content: &Content) -> Response<ResponseBody> {
         let body = content.encoded(|content| {
             let pieces = content.pieces().iter();
             let pieces: Vec<Cow<'_, Bytes>> = pieces
@@ -208,7 +208,7 @@ impl Polls {
         bytes
             .with_label_values(&[kind.as_str(), "rest"])
             .inc_by(u64::try_from(body.len()).unwrap_or(u64::MAX));
-        let mut response = Response::new(ResponseBody::whole(body));
+        let mut response = Response::new(peer.shared_body(body));
         response.headers_mut().insert(
             header::CONTENT_TYPE,
             header::HeaderValue::from_static("application/json"),

@@ -114,7 +114,6 @@ fn the_defaults_are_these() {
         server: server::Config::default(),
         hold: Duration::from_secs(60),
         max_message_bytes: 16_777_216,
-        send: Duration::from_secs(30),
     };
     assert_eq!(Config::default(), config);
 }
