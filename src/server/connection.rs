@@ -33,9 +33,10 @@ const HTTP1_BUFFER_BYTES: usize = 64 << 10;
 /// The head of a request over HTTP/2.
 const MAX_HEADER_LIST_BYTES: u32 = 16 << 10;
 
-/// How many streams may be reset before they were looked at. When a change touches all clusters,
-/// Envoy gives up the polls for all of their endpoints at once.
-const MAX_RESETS: usize = 10_000;
+/// How many streams may be reset before they were looked at, or be wrong by themselves. What is
+/// looked at and then given up is counted by the budgets: an Envoy may give up thousands of polls
+/// at once, but not before they were taken.
+const MAX_RESETS: usize = 1_024;
 
 /// A whole request (77 kB) fits, so an upload never waits for a window.
 const STREAM_WINDOW_BYTES: u32 = 256 << 10;
@@ -96,18 +97,19 @@ impl Server {
         let number = self.next_connection.fetch_add(1, Ordering::Relaxed);
         let key = PeerKey::new(identity.name(), address);
         let account = Account::open(&self.budgets, number, key, shutdown.cut.clone());
-        let of_peer = account.0.clone();
+        let (of_peer, requests) = (account.0.clone(), account.0.clone());
         let peer = Peer::new(number, address, identity, shutdown.clone(), of_peer, shared);
         let server = self.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             shown.request.store(true, Ordering::Relaxed);
             let (server, shown, peer) = (server.clone(), shown.clone(), peer.clone());
+            let open = requests.open_request();
             // Boxed: the task of a stream keeps the room of this for as long as it lives.
             Box::pin(async move {
                 let response = server.config.services.answer(request, peer).await;
                 let is_stream = response.body().is_stream();
                 shown.stream.fetch_or(is_stream, Ordering::Relaxed);
-                Ok::<_, Infallible>(response)
+                Ok::<_, Infallible>(response.map(|body| body.answering(open)))
             })
         });
         let http = self.http();

@@ -15,13 +15,16 @@ mod request_body;
 mod response;
 mod service;
 mod shutdown;
+mod sieve;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tls;
 
 pub use accept::serve;
 pub use allow_list::{AllowList, BadName, ListedNames};
-pub use budget::{BudgetLimits, ByteLimits, CutReason, Outflow, RequestBytes, UnsentPiece};
+pub use budget::{
+    BudgetLimits, ByteLimits, CutReason, Origin, Outflow, RequestBytes, ResetLimits, UnsentPiece,
+};
 pub use config::Config;
 pub use error::Error;
 pub use listener::{Listener, SocketFile};

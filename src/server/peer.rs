@@ -15,12 +15,13 @@ use tokio::time::timeout;
 #[cfg(test)]
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::budget::{Account, CutReason, Outflow, RequestBytes};
+use super::budget::{Account, CutReason, Origin, Outflow, RequestBytes};
 use super::config::Config;
 use super::peer_identity::{PeerIdentity, PeerRejection};
 use super::request_body::{UnreadBody, read_whole};
 use super::response::ResponseBody;
 use super::shutdown::{Shutdown, Tasks};
+use super::sieve::Sieve;
 use crate::metrics::Metrics;
 
 /// The sender of requests over one connection. Cheap to clone.
@@ -182,23 +183,28 @@ impl Peer {
         ResponseBody::whole(self.outflow().own(bytes.into()))
     }
 
-    /// A body of bytes that other answers may have as well.
-    pub fn shared_body(&self, bytes: Bytes) -> ResponseBody {
-        ResponseBody::whole(self.outflow().shared(bytes))
+    /// A body of bytes that other answers may have as well, which find them at `origin`.
+    pub fn shared_body(&self, bytes: Bytes, origin: Origin) -> ResponseBody {
+        ResponseBody::whole(self.outflow().shared(bytes, origin))
     }
 
-    /// Reads the body of one of its requests to the end.
+    /// Reads the body of one of its requests to the end, which is JSON. The values of members
+    /// named `unread`, with quotes around the name, are not kept: they become `null`.
     ///
     /// # Errors
     ///
     /// When it is too large, takes too long, or breaks off.
-    pub async fn read_body(&self, request: Request<Incoming>) -> Result<Bytes, UnreadBody> {
+    pub async fn read_json(
+        &self,
+        request: Request<Incoming>,
+        unread: &'static str,
+    ) -> Result<Bytes, UnreadBody> {
         let config = &self.0.config;
+        let sieve = Sieve::new(unread);
         let body = request.into_body();
-        let read = read_whole(body, config.max_body_bytes, self.request_bytes());
-        timeout(config.message, read)
-            .await
-            .unwrap_or(Err(UnreadBody::Slow))
+        let read = read_whole(body, config.max_body_bytes, sieve, self.request_bytes());
+        let read = timeout(config.message, read).await;
+        read.unwrap_or(Err(UnreadBody::Slow))
     }
 
     /// Longest time that one request message may take from its first byte to its last.

@@ -24,6 +24,9 @@ use crate::snapshot::{Kind, Name};
 /// The name of these polls among the transports.
 const TRANSPORT: &str = "rest-v2";
 
+/// The member that is nearly all of a poll, and of no use: the names of Envoy's extensions.
+const EXTENSIONS: &str = "\"extensions\"";
+
 /// The header in which Envoy says after how many milliseconds it gives a poll up.
 const EXPECTED_TIMEOUT: &str = "x-envoy-expected-rq-timeout-ms";
 
@@ -292,7 +295,7 @@ async fn request_of(peer: &Peer, request: Request<Incoming>) -> Result<PollReque
     if request.method() != Method::POST {
         return Err(PollRefusal::Method);
     }
-    let body = peer.read_body(request).await?;
+    let body = peer.read_json(request, EXTENSIONS).await?;
     Ok(read(kind, &body)?)
 }
 

@@ -1,7 +1,7 @@
 //! What one connection pins now.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use tokio::time::Instant;
@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::cut::CutReason;
 use super::ledger::{Budgets, PeerKey, Sums};
 use super::outflow::Outflow;
+use super::resets::{Allowance, OpenRequest};
 
 /// Bytes of each kind that a connection may pin without their being booked for its peer and for
 /// all: part of what a connection costs, and enough for a first request of Envoy (61 kB) that waits
@@ -43,6 +44,9 @@ pub(in crate::server) struct Account {
     /// Bytes of answers that went out, ever.
     moved: AtomicU64,
     outflows: Mutex<Outflows>,
+    allowance: Mutex<Allowance>,
+    /// Whether the connection has ended, and with it all of its requests.
+    is_closed: AtomicBool,
 }
 
 /// Bytes of one kind.
@@ -86,6 +90,8 @@ impl Account {
             shared: AtomicUsize::default(),
             moved: AtomicU64::default(),
             outflows: Mutex::default(),
+            allowance: Mutex::new(Allowance::full(budgets.limits().resets, Instant::now())),
+            is_closed: AtomicBool::default(),
         });
         budgets.enter(&account);
         OpenAccount(account)
@@ -97,6 +103,27 @@ impl Account {
             self.budgets.let_leave(self);
             self.budgets.note_cut(&self.peer, reason);
             self.cut.cancel();
+        }
+    }
+
+    /// A request that is not answered yet.
+    pub(in crate::server) fn open_request(self: &Arc<Self>) -> OpenRequest {
+        OpenRequest::new(self.clone())
+    }
+
+    /// Counts a request that was given up.
+    pub(super) fn note_given_up(&self) {
+        if self.is_closed.load(Ordering::Relaxed) {
+            return;
+        }
+        let limits = self.budgets.limits().resets;
+        // Nothing panics while it is held.
+        let allowance = self.allowance.lock();
+        let mut allowance = allowance.unwrap_or_else(PoisonError::into_inner);
+        let is_within = allowance.take(limits, Instant::now());
+        drop(allowance);
+        if !is_within {
+            self.cut(CutReason::Resets);
         }
     }
 
@@ -225,6 +252,7 @@ pub(super) fn reason(kind: Pinned) -> CutReason {
 
 impl Drop for OpenAccount {
     fn drop(&mut self) {
+        self.0.is_closed.store(true, Ordering::Relaxed);
         self.0.budgets.leave(&self.0);
     }
 }

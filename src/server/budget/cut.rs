@@ -9,6 +9,12 @@ pub enum CutReason {
     AnswerBytes,
     /// An answer that is not read.
     Slow,
+    /// Too many requests that were given up.
+    Resets,
+    /// Too many connections of its peer.
+    Connections,
+    /// A place that somebody else needs more.
+    Room,
 }
 
 impl CutReason {
@@ -18,6 +24,9 @@ impl CutReason {
             Self::RequestBytes => "request_bytes",
             Self::AnswerBytes => "answer_bytes",
             Self::Slow => "slow",
+            Self::Resets => "resets",
+            Self::Connections => "connections",
+            Self::Room => "room",
         }
     }
 }

@@ -13,6 +13,15 @@ pub struct ByteLimits {
     pub all: usize,
 }
 
+/// Requests that one connection may give up before they are answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResetLimits {
+    /// At once.
+    pub at_once: u32,
+    /// Each second beyond that.
+    pub per_second: u32,
+}
+
 /// Limits of what clients may pin. Who is beyond one is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BudgetLimits {
@@ -21,13 +30,17 @@ pub struct BudgetLimits {
     /// Bytes of answers that are not sent. What many answers share counts once, and for nobody in
     /// particular.
     pub answers: ByteLimits,
+    /// Requests that a connection may give up.
+    pub resets: ResetLimits,
     /// Longest time for which an answer may make no progress.
     pub write_progress: Duration,
 }
 
 impl Default for BudgetLimits {
     /// 24 MiB of requests for a connection, which is the largest and half as much, 64 for a peer,
-    /// 256 for all; twice, twice and twice that for answers; 30 s without progress.
+    /// 256 for all; twice that for answers; 20,000 requests given up at once (a
+    /// change of all clusters has an Envoy with 10,000 give up a poll for each), and 1,000 a second
+    /// beyond; 30 s without progress.
     fn default() -> Self {
         Self {
             requests: ByteLimits {
@@ -39,6 +52,10 @@ impl Default for BudgetLimits {
                 connection: 48 << 20,
                 peer: 128 << 20,
                 all: 512 << 20,
+            },
+            resets: ResetLimits {
+                at_once: 20_000,
+                per_second: 1_000,
             },
             write_progress: Duration::from_secs(30),
         }

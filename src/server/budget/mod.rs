@@ -5,12 +5,14 @@ mod cut;
 mod ledger;
 mod limits;
 mod outflow;
+mod resets;
 pub(super) use account::Account;
 pub use account::RequestBytes;
 pub use cut::CutReason;
 pub(super) use ledger::{Budgets, PeerKey};
-pub use limits::{BudgetLimits, ByteLimits};
-pub use outflow::{Outflow, UnsentPiece};
+pub use limits::{BudgetLimits, ByteLimits, ResetLimits};
+pub use outflow::{Origin, Outflow, UnsentPiece};
+pub(super) use resets::OpenRequest;
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! Answers on their way out: what waits of them, and whether it moves.
 
+use std::any::Any;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Buf, Bytes};
@@ -51,8 +52,16 @@ enum Charge {
     /// It is its connection's own.
     Own(usize),
     /// Others may have it too: the ledger knows it by its address.
-    Shared { address: usize, bytes: usize },
+    Shared {
+        address: usize,
+        bytes: usize,
+        /// Kept as long as the piece, so that whoever comes next finds the same.
+        _origin: Origin,
+    },
 }
+
+/// The thing that shared bytes come from.
+pub type Origin = Arc<dyn Any + Send + Sync>;
 
 impl Outflow {
     pub(super) fn new(account: Arc<Account>, number: u64) -> Self {
@@ -76,8 +85,8 @@ impl Outflow {
         self.piece(bytes, charge)
     }
 
-    /// A piece that other answers have as well.
-    pub fn shared(self: &Arc<Self>, bytes: Bytes) -> UnsentPiece {
+    /// A piece that other answers have as well. `origin`, where these find it, is kept as long.
+    pub fn shared(self: &Arc<Self>, bytes: Bytes, origin: Origin) -> UnsentPiece {
         let length = bytes.len();
         if length < SHARED_BYTES {
             return self.own(bytes);
@@ -88,6 +97,7 @@ impl Outflow {
         let charge = Charge::Shared {
             address,
             bytes: length,
+            _origin: origin,
         };
         self.piece(bytes, charge)
     }
@@ -183,7 +193,7 @@ impl Drop for UnsentPiece {
         let account = &self.outflow.account;
         match self.charge {
             Charge::Own(bytes) => account.take(Pinned::Answer, bytes),
-            Charge::Shared { address, bytes } => {
+            Charge::Shared { address, bytes, .. } => {
                 account.unshare(bytes);
                 account.budgets.unpin(address);
             }

@@ -25,6 +25,10 @@ const LIMITS: BudgetLimits = BudgetLimits {
         peer: 6 * MIB,
         all: 8 * MIB,
     },
+    resets: ResetLimits {
+        at_once: 10,
+        per_second: 2,
+    },
     write_progress: Duration::from_secs(30),
 };
 
@@ -139,7 +143,7 @@ fn shared_bytes_count_once_and_own_bytes_each_time() {
     let flows: Vec<_> = readers.iter().map(|one| one.account.0.outflow()).collect();
     let pieces: Vec<_> = flows
         .iter()
-        .map(|flow| flow.shared(bytes.clone()))
+        .map(|flow| flow.shared(bytes.clone(), Arc::new(())))
         .collect();
     assert_eq!(desk.cuts(CutReason::AnswerBytes), 0);
     drop(pieces);
@@ -159,13 +163,13 @@ fn many_versions_that_slow_readers_hold_are_too_much_and_one_that_all_hold_is_no
     let version = || Bytes::from(vec![0; 2 * MIB]);
     let mut held = Vec::new();
     for flow in flows.iter().take(4) {
-        held.push(flow.shared(version()));
+        held.push(flow.shared(version(), Arc::new(())));
         assert_eq!(desk.cuts(CutReason::AnswerBytes), 0);
     }
-    held.push(flows[4].shared(version()));
+    held.push(flows[4].shared(version(), Arc::new(())));
     assert_eq!(desk.cuts(CutReason::AnswerBytes), 1);
     // While one that was cut is on its way out, nobody else is.
-    held.push(flows[4].shared(version()));
+    held.push(flows[4].shared(version(), Arc::new(())));
     assert_eq!(desk.cuts(CutReason::AnswerBytes), 1);
 }
 
@@ -177,7 +181,7 @@ fn everything_is_given_back() {
         let _request = one.request(3 * MIB);
         let flow = one.account.0.outflow();
         let _own = flow.own(Bytes::from(vec![0; MIB]));
-        let _shared = flow.shared(Bytes::from(vec![0; MIB]));
+        let _shared = flow.shared(Bytes::from(vec![0; MIB]), Arc::new(()));
     }
     assert!(desk.budgets.is_unused());
 }
@@ -187,8 +191,16 @@ async fn an_answer_that_does_not_move_is_cut_and_one_that_moves_is_not() {
     let mut desk = Desk::new();
     let (stuck, reading, idle) = (desk.open(1), desk.open(1), desk.open(1));
     let bytes = Bytes::from(vec![0; MIB]);
-    let _piece = stuck.account.0.outflow().shared(bytes.clone());
-    let mut read = reading.account.0.outflow().shared(bytes.clone());
+    let _piece = stuck
+        .account
+        .0
+        .outflow()
+        .shared(bytes.clone(), Arc::new(()));
+    let mut read = reading
+        .account
+        .0
+        .outflow()
+        .shared(bytes.clone(), Arc::new(()));
     let _idle = idle.account.0.outflow();
     for _ in 0..3 {
         advance(Duration::from_secs(15)).await;
@@ -228,4 +240,34 @@ async fn an_answer_that_waits_for_others_of_its_connection_is_excused_for_a_whil
         rounds += 1;
     }
     assert_eq!(rounds, 11);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_gives_up_requests_again_and_again_is_cut_and_who_gives_up_many_once_is_not() {
+    let mut desk = Desk::new();
+    let one = desk.open(1);
+    let give_up = |count: usize| (0..count).for_each(|_| drop(one.account.0.open_request()));
+    give_up(10);
+    assert!(!one.is_cut());
+    advance(Duration::from_secs(5)).await;
+    give_up(10);
+    assert!(!one.is_cut());
+    advance(Duration::from_secs(4)).await;
+    give_up(9);
+    assert!(one.is_cut());
+    assert_eq!(desk.cuts(CutReason::Resets), 1);
+}
+
+#[test]
+fn what_is_answered_or_ends_with_its_connection_was_not_given_up() {
+    let mut desk = Desk::new();
+    let one = desk.open(1);
+    for _ in 0..100 {
+        one.account.0.open_request().note_answered();
+    }
+    let open: Vec<_> = (0..100).map(|_| one.account.0.open_request()).collect();
+    let Open { account, cut } = one;
+    drop(account);
+    drop(open);
+    assert!(!cut.is_cancelled());
 }

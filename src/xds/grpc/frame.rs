@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use crate::server::{Outflow, Peer, RequestBytes, UnsentPiece};
+use crate::xds::delivery::Content;
 
 /// The flag and the length in front of a message.
 pub(super) const PREFIX_BYTES: usize = 5;
@@ -246,10 +247,11 @@ pub(super) enum Outgoing {
     End(Status),
 }
 
-/// A message as it waits to be sent by `outflow`.
-pub(super) fn unsent(message: Message, outflow: &Arc<Outflow>) -> Unsent {
+/// A message of this content as it waits to be sent by `outflow`.
+pub(super) fn unsent(message: Message, content: &Arc<Content>, outflow: &Arc<Outflow>) -> Unsent {
     let pieces = message.into_iter();
-    pieces.map(|piece| outflow.shared(piece)).collect()
+    let pieces = pieces.map(|piece| outflow.shared(piece, content.clone()));
+    pieces.collect()
 }
 
 /// The messages of an answer, and the status behind them.

@@ -134,7 +134,7 @@ impl Grpc {
             Step::Send(answer) => {
                 let (sender, receiver) = mpsc::channel(1);
                 let message = write::message(&answer, Form::Sotw);
-                let message = frame::unsent(message, &self.peer.outflow());
+                let message = frame::unsent(message, &answer.content, &self.peer.outflow());
                 // There is room for one.
                 let _ = sender.try_send(Outgoing::Message(message));
                 Ok(Messages::of(receiver))

@@ -263,8 +263,8 @@ impl Driver {
             "an answer goes out"
         );
         // What it consists of lives in the message from here on.
+        let message = unsent(message, &answer.content, &self.outflow);
         drop(answer);
-        let message = unsent(message, &self.outflow);
         // Who does not read is cut by the server, and the stream is gone.
         if self.answers.send(Outgoing::Message(message)).await.is_err() {
             return Err(End::Quiet);

@@ -72,6 +72,9 @@ pub(super) enum Ended {
 /// How much earlier than the client gives it up a poll is answered, if there is room for it.
 const TIMEOUT_MARGIN: Duration = Duration::from_secs(10);
 
+/// The member that is nearly all of a poll, and of no use: the names of Envoy's extensions.
+const EXTENSIONS: &str = "\"extensions\"";
+
 /// The header in which Envoy says after how many milliseconds it gives a poll up.
 const EXPECTED_TIMEOUT: &str = "x-envoy-expected-rq-timeout-ms";
 
@@ -97,7 +100,7 @@ impl Polls {
             Err(refusal) => return refused(&peer, &refusal),
         };
         let (outcome, mut response) = match ended {
-            Ended::Changed(content) => ("changed", self.answered(&peer, kind, &content)),
+            Ended::Changed(content) => ("changed", self.answered(&peer, kind, content)),
             Ended::Unchanged => {
                 let mut response = Response::new(ResponseBody::empty());
                 *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -189,12 +192,12 @@ impl Polls {
         if kind == Kind::Secret && !peer.may_have_secrets() {
             return Err(Refusal::Secrets);
         }
-        let body = peer.read_body(request).await?;
+        let body = peer.read_json(request, EXTENSIONS).await?;
         Ok(read(kind, &body)?)
     }
 
     /// The discovery response of `content`.
-    fn answered(&self, peer: &Peer, kind: Kind, content: &Content) -> Response<ResponseBody> {
+    fn answered(&self, peer: &Peer, kind: Kind, content: Arc<Content>) -> Response<ResponseBody> {
         let body = content.encoded(|content| {
             let pieces = content.pieces().iter();
             let pieces: Vec<Cow<'_, Bytes>> = pieces
@@ -208,7 +211,7 @@ impl Polls {
         bytes
             .with_label_values(&[kind.as_str(), "rest"])
             .inc_by(u64::try_from(body.len()).unwrap_or(u64::MAX));
-        let mut response = Response::new(peer.shared_body(body));
+        let mut response = Response::new(peer.shared_body(body, content));
         response.headers_mut().insert(
             header::CONTENT_TYPE,
             header::HeaderValue::from_static("application/json"),
