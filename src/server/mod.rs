@@ -23,7 +23,8 @@ mod tls;
 pub use accept::serve;
 pub use allow_list::{AllowList, BadName, ListedNames};
 pub use budget::{
-    BudgetLimits, ByteLimits, CutReason, Origin, Outflow, RequestBytes, ResetLimits, UnsentPiece,
+    BudgetLimits, ByteLimits, CutReason, Origin, Outflow, PeerKey, RequestBytes, ResetLimits,
+    UnsentPiece,
 };
 pub use config::Config;
 pub use error::Error;

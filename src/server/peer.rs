@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 #[cfg(test)]
-use super::budget::{BudgetLimits, Budgets, PeerKey};
+use super::budget::{BudgetLimits, Budgets};
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -15,7 +15,7 @@ use tokio::time::timeout;
 #[cfg(test)]
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::budget::{Account, CutReason, Origin, Outflow, RequestBytes};
+use super::budget::{Account, CutReason, Origin, Outflow, PeerKey, RequestBytes};
 use super::config::Config;
 use super::peer_identity::{PeerIdentity, PeerRejection};
 use super::request_body::{UnreadBody, read_whole};
@@ -116,6 +116,11 @@ impl Peer {
     /// The name in its certificate by which it was let in; none without a certificate.
     pub fn certificate_name(&self) -> Option<&Arc<str>> {
         self.0.identity.name()
+    }
+
+    /// Its identity, by which shares are counted.
+    pub fn key(&self) -> &PeerKey {
+        self.0.account.peer()
     }
 
     /// Says if it has shown a certificate, which may end.

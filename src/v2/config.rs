@@ -32,7 +32,7 @@ pub struct PollLimits {
     pub gate_cap: Duration,
     /// Time after its last poll for which a proxy or one of its subscriptions is remembered.
     pub forget_after: Duration,
-    /// Most proxies that are remembered; polls of others are refused.
+    /// Most proxies that are remembered; others are served as if each poll came from somebody new.
     pub max_proxies: usize,
     /// Most subscriptions of one proxy that are remembered; polls for others are refused.
     pub max_subscriptions: usize,

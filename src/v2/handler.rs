@@ -69,7 +69,7 @@ pub(super) enum PollRefusal {
     Body(#[from] BodyFault),
     #[error("{0}")]
     Peer(String),
-    #[error("too many proxies or names are remembered already")]
+    #[error(transparent)]
     NoRoom(#[from] RegistryFull),
     #[error("there is nothing to answer with yet: keep what you have")]
     Unknown,
@@ -309,10 +309,7 @@ fn refused(peer: &Peer, refusal: &PollRefusal) -> Response<ResponseBody> {
             (StatusCode::BAD_REQUEST, "body")
         }
         PollRefusal::Peer(_) => (StatusCode::FORBIDDEN, "client"),
-        PollRefusal::NoRoom(RegistryFull::Proxies) => (StatusCode::SERVICE_UNAVAILABLE, "proxies"),
-        PollRefusal::NoRoom(RegistryFull::Subscriptions) => {
-            (StatusCode::SERVICE_UNAVAILABLE, "subscriptions")
-        }
+        PollRefusal::NoRoom(RegistryFull) => (StatusCode::SERVICE_UNAVAILABLE, "subscriptions"),
         PollRefusal::Unknown => (StatusCode::SERVICE_UNAVAILABLE, "unknown"),
     };
     peer.refuse(status, reason, refusal)

@@ -97,6 +97,11 @@ impl Account {
         OpenAccount(account)
     }
 
+    /// The peer at the other end.
+    pub(in crate::server) fn peer(&self) -> &PeerKey {
+        &self.peer
+    }
+
     /// Ends its connection as it is, once.
     pub(in crate::server) fn cut(&self, reason: CutReason) {
         if self.cut_reason.set(reason).is_ok() {

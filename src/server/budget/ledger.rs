@@ -21,9 +21,12 @@ const LOOKS: u32 = 6;
 
 /// Identity of a peer: the name in its certificate, else its address, else the Unix socket.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::server) enum PeerKey {
+pub enum PeerKey {
+    /// The name in its certificate.
     Name(Arc<str>),
+    /// Its address, without a certificate.
     Address(IpAddr),
+    /// Whoever connects over the Unix socket.
     Socket,
 }
 

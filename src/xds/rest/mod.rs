@@ -56,7 +56,7 @@ enum Refusal {
     Secrets,
     #[error(transparent)]
     Client(#[from] PeerRejection),
-    #[error("too many proxies or names are remembered already")]
+    #[error(transparent)]
     NoRoom(#[from] NoRoom),
 }
 
@@ -250,10 +250,7 @@ fn refused(peer: &Peer, refusal: &Refusal) -> Response<ResponseBody> {
         }
         Refusal::Secrets => (StatusCode::FORBIDDEN, "secrets"),
         Refusal::Client(_) => (StatusCode::FORBIDDEN, "client"),
-        Refusal::NoRoom(NoRoom::Proxies) => (StatusCode::SERVICE_UNAVAILABLE, "proxies"),
-        Refusal::NoRoom(NoRoom::Subscriptions) => {
-            (StatusCode::SERVICE_UNAVAILABLE, "subscriptions")
-        }
+        Refusal::NoRoom(NoRoom) => (StatusCode::SERVICE_UNAVAILABLE, "subscriptions"),
     };
     peer.refuse(status, reason, refusal)
 }
