@@ -155,6 +155,7 @@ impl Daemon {
     ///
     /// When a port cannot be opened.
     pub async fn bind(settings: Settings) -> Result<Self, Error> {
+        server::raise_descriptor_limit();
         let xds = match &settings.xds_listen {
             XdsListen::Tcp(address) => server::Listener::tcp(*address).await,
             XdsListen::Unix(path) => server::Listener::unix(path).await,
@@ -205,8 +206,8 @@ impl Daemon {
         let (facts, heard) = mpsc::channel(FACTS);
         let (stale, missing) = mpsc::channel(STALE);
         let (identity, identities) = identity::identity();
-        let proxies = xds::Proxies::new(xds::Limits::default(), metrics.clone());
         let sources = self.settings.sources();
+        let proxies = xds::Proxies::new(self.settings.proxies, metrics.clone());
         let old_fleets = v2::connect(self.settings.v2, metrics.clone());
         let pipeline = Pipeline::new(
             self.settings.pipeline,

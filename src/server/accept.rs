@@ -3,21 +3,22 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::budget::Budgets;
+use super::budget::{Budgets, PeerKey};
 use super::config::Config;
+use super::descriptors::affordable;
 use super::error::Error;
+use super::heard::Heard;
 use super::listener::{Accepted, Listener};
 use super::peer_identity::PeerIdentity;
 use super::rejected_peers::RejectedPeers;
+use super::seats::{Seat, Seats};
 use super::shutdown::Tasks;
 use super::tls::{Acceptor, Tls};
 use crate::metrics::Metrics;
@@ -25,6 +26,9 @@ use crate::metrics::Metrics;
 /// The wait after the first failure to take a connection, and the longest: short enough that no
 /// proxy notices, long enough that a lack of file descriptors does not burn a core.
 const ACCEPT_WAIT: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// Time for which the log is spared the same again.
+const QUIET: Duration = Duration::from_secs(60);
 
 /// Serves the services of `config`, over nothing but TLS if there is `tls`, until `shutdown`. Then
 /// every request is told to end, what is under way drains, and this returns when no task of its
@@ -47,15 +51,17 @@ pub async fn serve(
         let rejected = Arc::new(RejectedPeers::new(metrics.clone()));
         Acceptor::new(tls, &config, rejected)
     });
+    let budgets = Budgets::new(config.budgets, metrics.clone());
+    let most = affordable(config.max_connections);
+    let seats = Seats::new(most, config.max_connections_per_peer, budgets.clone());
     let server = Arc::new(Server {
         acceptor,
-        room: Arc::new(Semaphore::new(config.max_connections)),
-        next_connection: AtomicU64::default(),
+        seats,
         tasks: Tasks {
             tracker: TaskTracker::new(),
             cut,
         },
-        budgets: Budgets::new(config.budgets, metrics.clone()),
+        budgets,
         config: Arc::new(config),
         metrics,
         // A broken listener stops what it began; that does not stop anybody else.
@@ -82,10 +88,9 @@ pub(super) struct Server {
     pub(super) config: Arc<Config>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) shutdown: CancellationToken,
-    pub(super) next_connection: AtomicU64,
     pub(super) tasks: Tasks,
     pub(super) budgets: Arc<Budgets>,
-    room: Arc<Semaphore>,
+    seats: Arc<Seats>,
 }
 
 impl Server {
@@ -94,6 +99,7 @@ impl Server {
         let mut look = interval(self.budgets.look_every());
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut wait = ACCEPT_WAIT.0;
+        let mut told = None;
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -102,24 +108,21 @@ impl Server {
                     self.budgets.cut_stuck(now);
                     continue;
                 }
-                accepted = self.next(listener) => accepted,
+                accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((accepted, room)) => {
+                Ok(accepted) => {
                     wait = ACCEPT_WAIT.0;
-                    let server = self.clone();
-                    let connection = async move {
-                        let _room = room;
-                        match accepted {
-                            Accepted::Tcp(stream, peer) => server.take(stream, Some(peer)).await,
-                            Accepted::Unix(stream) => server.take(stream, None).await,
-                        }
-                    };
-                    hyper::rt::Executor::execute(&self.tasks, connection);
+                    self.seat(accepted);
                 }
                 Err(error) if is_fatal(&error) => return Err(Error::Accept(error)),
                 Err(error) => {
-                    tracing::warn!(%error, "a connection cannot be taken");
+                    // Most probably a lack of file descriptors.
+                    self.seats.make_room();
+                    if told.is_none_or(|told: Instant| told.elapsed() >= QUIET) {
+                        told = Some(Instant::now());
+                        tracing::warn!(%error, "a connection cannot be taken");
+                    }
                     tokio::select! {
                         () = self.shutdown.cancelled() => return Ok(()),
                         () = sleep(wait) => wait = (wait * 2).min(ACCEPT_WAIT.1),
@@ -129,20 +132,33 @@ impl Server {
         }
     }
 
-    /// The next connection, once there is room for it. Cancel safe.
-    async fn next(&self, listener: &Listener) -> io::Result<(Accepted, OwnedSemaphorePermit)> {
-        if self.room.available_permits() == 0 {
-            let limit = self.config.max_connections;
-            tracing::warn!(limit, "no room for more connections: proxies have to wait");
-        }
-        // Room first: what is not taken waits in the backlog, where it costs nothing.
-        let room = self.room.clone().acquire_owned().await;
-        let room = room.map_err(io::Error::other)?;
-        Ok((listener.accept().await?, room))
+    /// Serves a connection in a task of its own, if there is a place for it.
+    fn seat(self: &Arc<Self>, accepted: Accepted) {
+        let address = accepted.address();
+        let peer = PeerKey::new(None, address);
+        let Some(seat) = self.seats.take(&peer, &self.tasks.cut) else {
+            return;
+        };
+        let (server, seat) = (self.clone(), Arc::new(seat));
+        let connection = async move {
+            match accepted {
+                Accepted::Tcp(stream, _) => {
+                    server
+                        .take(Heard::new(stream, seat.clone()), address, seat)
+                        .await
+                }
+                Accepted::Unix(stream) => {
+                    server
+                        .take(Heard::new(stream, seat.clone()), address, seat)
+                        .await
+                }
+            }
+        };
+        hyper::rt::Executor::execute(&self.tasks, connection);
     }
 
     /// Makes a connection secure, if it has to be, and serves it to its end.
-    async fn take<S>(self: Arc<Self>, stream: S, peer: Option<IpAddr>)
+    async fn take<S>(self: Arc<Self>, stream: S, peer: Option<IpAddr>, seat: Arc<Seat>)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -150,13 +166,14 @@ impl Server {
             // Boxed, here and below: what was needed to get so far is not kept for as long as the
             // connection lives.
             let identity = PeerIdentity::anonymous(peer);
-            return Box::pin(self.connect(stream, identity, peer)).await;
+            return Box::pin(self.connect(stream, identity, peer, seat)).await;
         };
         // Whoever has not asked yet loses nothing by a stop, which comes before any cut.
         let accepting = Box::pin(acceptor.accept(stream, peer));
+        let accepting = seat.cut.run_until_cancelled(accepting);
         let secure = self.shutdown.run_until_cancelled(accepting).await;
-        if let Some(Some((stream, identity))) = secure {
-            Box::pin(self.connect(stream, identity, peer)).await;
+        if let Some(Some(Some((stream, identity)))) = secure {
+            Box::pin(self.connect(stream, identity, peer, seat)).await;
         }
     }
 }

@@ -22,6 +22,7 @@ use super::accept::Server;
 use super::budget::{Account, PeerKey};
 use super::peer::Peer;
 use super::peer_identity::PeerIdentity;
+use super::seats::Seat;
 use super::shutdown::{Shutdown, Tasks};
 
 /// Envoy sends 6 headers; proxies in between add some.
@@ -79,6 +80,7 @@ impl Server {
         stream: S,
         identity: PeerIdentity,
         address: Option<IpAddr>,
+        seat: Arc<Seat>,
     ) where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -86,7 +88,7 @@ impl Server {
         let shown = Arc::new(Shown::default());
         let shutdown = Shutdown {
             stop: self.shutdown.child_token(),
-            cut: self.tasks.cut.child_token(),
+            cut: seat.cut.clone(),
         };
         let mut events = self.events(identity.clone(), &shown, &shutdown);
         let shared = (
@@ -94,11 +96,19 @@ impl Server {
             self.config.clone(),
             self.metrics.clone(),
         );
-        let number = self.next_connection.fetch_add(1, Ordering::Relaxed);
+        let number = seat.number;
         let key = PeerKey::new(identity.name(), address);
         let account = Account::open(&self.budgets, number, key, shutdown.cut.clone());
         let (of_peer, requests) = (account.0.clone(), account.0.clone());
-        let peer = Peer::new(number, address, identity, shutdown.clone(), of_peer, shared);
+        let peer = Peer::new(
+            number,
+            address,
+            identity,
+            shutdown.clone(),
+            of_peer,
+            seat.life.clone(),
+            shared,
+        );
         let server = self.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             shown.request.store(true, Ordering::Relaxed);

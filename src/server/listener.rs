@@ -43,6 +43,16 @@ pub(super) enum Accepted {
     Unix(UnixStream),
 }
 
+impl Accepted {
+    /// The address of the other end; none of a Unix socket.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(_, address) => Some(*address),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
 impl Listener {
     /// Listens on a TCP address; port 0 is any free port.
     ///

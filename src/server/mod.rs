@@ -6,13 +6,16 @@ mod allow_list;
 mod budget;
 mod config;
 mod connection;
+mod descriptors;
 mod error;
+mod heard;
 mod listener;
 mod peer;
 mod peer_identity;
 mod rejected_peers;
 mod request_body;
 mod response;
+mod seats;
 mod service;
 mod shutdown;
 mod sieve;
@@ -27,6 +30,7 @@ pub use budget::{
     UnsentPiece,
 };
 pub use config::Config;
+pub use descriptors::raise_descriptor_limit;
 pub use error::Error;
 pub use listener::{Listener, SocketFile};
 pub use peer::{Peer, PeerEnd};

@@ -20,6 +20,7 @@ use super::config::Config;
 use super::peer_identity::{PeerIdentity, PeerRejection};
 use super::request_body::{UnreadBody, read_whole};
 use super::response::ResponseBody;
+use super::seats::Life;
 use super::shutdown::{Shutdown, Tasks};
 use super::sieve::Sieve;
 use crate::metrics::Metrics;
@@ -34,6 +35,7 @@ struct Inner {
     identity: Arc<PeerIdentity>,
     shutdown: Shutdown,
     account: Arc<Account>,
+    life: Arc<Life>,
     tasks: Tasks,
     config: Arc<Config>,
     metrics: Arc<Metrics>,
@@ -55,6 +57,7 @@ impl Peer {
         identity: Arc<PeerIdentity>,
         shutdown: Shutdown,
         account: Arc<Account>,
+        life: Arc<Life>,
         (tasks, config, metrics): (Tasks, Arc<Config>, Arc<Metrics>),
     ) -> Self {
         Self(Arc::new(Inner {
@@ -63,6 +66,7 @@ impl Peer {
             identity,
             shutdown,
             account,
+            life,
             tasks,
             config,
             metrics,
@@ -100,7 +104,8 @@ impl Peer {
         let account = Account::open(&budgets, number, key, cut.clone());
         let account = account.0.clone();
         let shutdown = Shutdown { stop, cut };
-        Self::new(number, address, identity, shutdown, account, shared)
+        let life = Arc::default();
+        Self::new(number, address, identity, shutdown, account, life, shared)
     }
 
     /// The number of its connection, unique on its listener.
@@ -178,6 +183,11 @@ impl Peer {
         self.0.account.request()
     }
 
+    /// Notes that it brought a whole request message: its connection is of use to it.
+    pub fn note_request(&self) {
+        self.0.life.note_request();
+    }
+
     /// An answer to it, or a stream of answers, of which nothing waits to be sent yet.
     pub fn outflow(&self) -> Arc<Outflow> {
         self.0.account.outflow()
@@ -209,7 +219,9 @@ impl Peer {
         let body = request.into_body();
         let read = read_whole(body, config.max_body_bytes, sieve, self.request_bytes());
         let read = timeout(config.message, read).await;
-        read.unwrap_or(Err(UnreadBody::Slow))
+        let body = read.unwrap_or(Err(UnreadBody::Slow))?;
+        self.note_request();
+        Ok(body)
     }
 
     /// Longest time that one request message may take from its first byte to its last.

@@ -11,6 +11,7 @@ mod table;
 mod tls;
 mod typed;
 mod vault;
+mod xds_limits;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -30,7 +31,9 @@ use tls::Security;
 
 pub use openbao::with_openbao_names;
 pub use table::table;
-pub use typed::{AuthMethod, ClientAuth, KvEngine, Link, LogFormat, Marathon, Tls, Typed, Vault};
+pub use typed::{
+    AuthMethod, ClientAuth, KvEngine, Link, LogFormat, Marathon, Tls, Typed, Vault, XdsLimits,
+};
 
 /// The settings as meant: checked, and in the form that each room wants.
 #[derive(Clone, Debug)]
@@ -53,6 +56,8 @@ pub struct Settings {
     pub resources: resources::Config,
     /// How proxies are answered.
     pub xds: xds::Config,
+    /// What is remembered of proxies.
+    pub proxies: xds::Limits,
     /// How proxies that poll Envoy's v2 API are, if they are.
     pub v2: Option<v2::Config>,
     /// Where proxies ask.
@@ -177,15 +182,16 @@ impl Typed {
             intent,
             resources,
             xds: xds::Config {
-                server: server::Config {
+                server: self.xds_limits.within(server::Config {
                     secrets,
                     allow_list,
                     ..server::Config::default()
-                },
-                max_message_bytes: usize::try_from(self.xds_max_request_bytes)
+                }),
+                max_message_bytes: usize::try_from(self.xds_limits.xds_max_request_bytes)
                     .unwrap_or(usize::MAX),
                 ..xds::Config::default()
             },
+            proxies: self.xds_limits.proxies(),
             xds_listen,
             admin_listen: self.admin_listen,
             log_format: self.log_format,

@@ -242,7 +242,7 @@ impl Budgets {
     }
 
     /// Counts a cut; once a minute the log tells of the last one, and how many there were.
-    pub(super) fn note_cut(&self, peer: &PeerKey, reason: CutReason) {
+    pub(in crate::server) fn note_cut(&self, peer: &PeerKey, reason: CutReason) {
         let metric = &self.metrics.connections_cut;
         metric.with_label_values(&[reason.as_str()]).inc();
         let now = Instant::now();
@@ -257,7 +257,7 @@ impl Budgets {
                 %peer,
                 reason = reason.as_str(),
                 cuts,
-                "a connection is cut for what it pins; more within a minute are only counted"
+                "a connection is cut or refused; more within a minute are only counted"
             );
         }
     }

@@ -1,9 +1,11 @@
 //! The server over real sockets, with services of the tests' own.
 
+mod floods;
 #[cfg(feature = "demo")]
 pub(crate) mod services;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -11,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::allow_list::AllowList;
-use super::{BudgetLimits, Config, Error, Listener, Services, serve};
+use super::{BudgetLimits, Config, CutReason, Error, Listener, Services, serve};
 use crate::metrics::Metrics;
 
 /// So long that only a test that hangs reaches it.
@@ -20,6 +22,7 @@ const SAFETY: Duration = Duration::from_secs(30);
 /// A server and what a test needs to steer it.
 pub(crate) struct Port {
     pub(crate) address: SocketAddr,
+    metrics: Arc<Metrics>,
     shutdown: CancellationToken,
     serving: AbortOnDropHandle<Result<(), Error>>,
 }
@@ -33,9 +36,22 @@ impl Port {
         let shutdown = CancellationToken::new();
         Self {
             address: listener.address().unwrap(),
-            serving: spawn(serve(listener, None, config, metrics, shutdown.clone())),
+            serving: spawn(serve(
+                listener,
+                None,
+                config,
+                metrics.clone(),
+                shutdown.clone(),
+            )),
+            metrics,
             shutdown,
         }
+    }
+
+    /// How many connections were cut for this reason.
+    fn cuts(&self, reason: CutReason) -> u64 {
+        let metric = &self.metrics.connections_cut;
+        metric.with_label_values(&[reason.as_str()]).get()
     }
 
     /// Stops it, and waits until it has.
@@ -82,6 +98,7 @@ fn the_defaults_are_these() {
         services: Services::default(),
         allow_list: AllowList::Anybody,
         max_connections: 16_384,
+        max_connections_per_peer: 12_288,
         max_body_bytes: 4_194_304,
         message: Duration::from_secs(30),
         budgets: BudgetLimits::default(),

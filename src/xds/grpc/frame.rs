@@ -6,7 +6,6 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Response, header};
@@ -103,8 +102,7 @@ pub(super) struct Requests<B = Incoming> {
     kept: RequestBytes,
     /// The time by which it has to be complete.
     deadline: Option<Instant>,
-    /// The time that one message may take.
-    message: Duration,
+    peer: Peer,
     limit_bytes: usize,
 }
 
@@ -117,7 +115,7 @@ impl<B: Body<Data = Bytes> + Unpin> Requests<B> {
             begun: BytesMut::new(),
             kept: peer.request_bytes(),
             deadline: None,
-            message: peer.message_deadline(),
+            peer: peer.clone(),
             limit_bytes,
         }
     }
@@ -134,13 +132,14 @@ impl<B: Body<Data = Bytes> + Unpin> Requests<B> {
             self.kept.set(self.begun.capacity());
             if let Some(message) = taken {
                 self.deadline = None;
+                self.peer.note_request();
                 return Ok(Some(message));
             }
             let frame = if self.begun.is_empty() {
                 // No timer between messages, which is nearly always.
                 self.body.frame().await
             } else {
-                let limit = self.message;
+                let limit = self.peer.message_deadline();
                 let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + limit);
                 let Ok(frame) = timeout_at(deadline, self.body.frame()).await else {
                     let text = "a request takes too long";
