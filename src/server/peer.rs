@@ -108,6 +108,12 @@ impl Peer {
         Self::new(number, address, identity, shutdown, account, life, shared)
     }
 
+    /// Bytes of its requests that are not complete.
+    #[cfg(test)]
+    pub(crate) fn unfinished_bytes(&self) -> usize {
+        self.0.account.request_bytes()
+    }
+
     /// The number of its connection, unique on its listener.
     pub fn connection(&self) -> u64 {
         self.0.number

@@ -202,6 +202,12 @@ impl Account {
         self.moved.load(Ordering::Relaxed)
     }
 
+    /// Bytes of its requests that are not complete.
+    #[cfg(test)]
+    pub(in crate::server) fn request_bytes(&self) -> usize {
+        self.requests.pinned.load(Ordering::Relaxed)
+    }
+
     /// What it should have booked now, beyond its free part.
     pub(super) fn due(&self) -> Sums {
         let due = |meter: &Meter| {
