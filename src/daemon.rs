@@ -21,7 +21,7 @@ use crate::settings::{Settings, XdsListen};
 use crate::snapshot::cell::cell;
 use crate::state::State;
 use crate::state::event::{Purpose, Stale};
-use crate::{admin, files, identity, marathon, v2, vault, xds};
+use crate::{admin, files, identity, marathon, server, v2, vault, xds};
 
 /// Messages that may wait for the pipeline. It takes a thousand in a few milliseconds; a source
 /// that finds the queue full asks for everything again instead of waiting.
@@ -33,7 +33,7 @@ const STALE: usize = 256;
 /// The daemon with its ports open.
 pub struct Daemon {
     settings: Settings,
-    xds: xds::Listener,
+    xds: server::Listener,
     xds_address: XdsListen,
     admin: TcpListener,
     admin_address: SocketAddr,
@@ -119,7 +119,7 @@ impl Reload {
 pub enum Error {
     /// The xDS port cannot be opened.
     #[error("no port for proxies (XDS_LISTEN)")]
-    ListenXds(#[source] xds::Error),
+    ListenXds(#[source] server::Error),
     /// The admin port cannot be opened.
     #[error("cannot listen for operators on {address} (ADMIN_LISTEN)")]
     ListenAdmin {
@@ -142,7 +142,7 @@ pub enum Error {
     Vault(#[source] vault::Error),
     /// The server for proxies ended.
     #[error("the server for proxies ended")]
-    Xds(#[source] xds::Error),
+    Xds(#[source] server::Error),
     /// A task ended that should not, or panicked.
     #[error("{room} ended unexpectedly")]
     Ended {
@@ -179,9 +179,10 @@ impl Daemon {
     ///
     /// When a port cannot be opened.
     pub async fn bind(settings: Settings) -> Result<Self, Error> {
+        server::raise_descriptor_limit();
         let xds = match &settings.xds_listen {
-            XdsListen::Tcp(address) => xds::Listener::tcp(*address).await,
-            XdsListen::Unix(path) => xds::Listener::unix(path).await,
+            XdsListen::Tcp(address) => server::Listener::tcp(*address).await,
+            XdsListen::Unix(path) => server::Listener::unix(path).await,
         };
         let xds = xds.map_err(Error::ListenXds)?;
         let xds_address = match xds.address() {
@@ -230,8 +231,8 @@ impl Daemon {
         let (facts, heard) = mpsc::channel(FACTS);
         let (stale, missing) = mpsc::channel(STALE);
         let (identity, identities) = identity::identity();
-        let proxies = xds::Proxies::new(xds::Limits::default(), metrics.clone());
         let sources = self.settings.sources();
+        let proxies = xds::Proxies::new(self.settings.proxies, metrics.clone());
         let old_fleets = v2::connect(self.settings.v2, metrics.clone());
         let pipeline = Pipeline::new(
             self.settings.pipeline,
@@ -320,14 +321,14 @@ impl Daemon {
         });
         rooms.serve({
             let (xds, mut config) = (self.xds, self.settings.xds);
-            config.services = [old_fleets.service].into_iter().collect();
+            config.server.services = [old_fleets.service].into_iter().collect();
             let speaks_tls = self.settings.identity_files.is_some()
                 || self
                     .settings
                     .vault
                     .as_ref()
                     .is_some_and(|vault| vault.serving.is_some());
-            let tls = speaks_tls.then(|| xds::Tls::new(identities));
+            let tls = speaks_tls.then(|| server::Tls::new(identities));
             let (metrics, token) = (metrics.clone(), token.clone());
             async move {
                 let served = xds::serve(xds, tls, reader, config, proxies, metrics, token).await;

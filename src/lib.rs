@@ -5,12 +5,12 @@
 //! ```text
 //!             facts in                       core, pure                        answers out
 //!
-//!  Marathon ─► marathon ─┐         ┌─► state ─► intent ─► resources ─┐       ┌─► xds ─► Envoy
-//!  /v2/events            │         │   reduce   labels    Envoy's    │       │    ▲
-//!  Vault ─────► vault ───┼─ Event ─┤                      types      ├─ swap ┤    │
-//!  PEM files ─► files ───┘         └────────── pipeline ─────────────┘       └─► admin ─► operator
-//!         ▲       │                                         │     snapshot        │
-//!         │       └──── Identity: certificate, key, client CA ───────────────────┘
+//!  Marathon ─► marathon ─┐         ┌─► state ─► intent ─► resources ─┐       ┌─► xds ─► server ─► Envoy
+//!  /v2/events            │         │   reduce   labels    Envoy's    │       │            ▲
+//!  Vault ─────► vault ───┼─ Event ─┤                      types      ├─ swap ┤            │
+//!  PEM files ─► files ───┘         └────────── pipeline ─────────────┘       └─► admin ───┼─► operator
+//!         ▲       │                                         │     snapshot                │
+//!         │       └──── Identity: certificate, key, client CA ───────────────────────────┘
 //!         └──────────── Stale: what must be asked for ──────┘
 //! ```
 //!
@@ -27,26 +27,30 @@
 //! - [`snapshot`] holds the resources of one moment, immutable and encoded once, and the cell
 //!   where they are swapped whole. Versions are digests of content, so replicas agree and a
 //!   restart changes nothing.
-//! - [`xds`] answers proxies from the current snapshot. One pure engine, `xds::delivery`, knows what
+//! - [`server`] turns sockets into connections: the listener, TLS with the [`identity`] that Vault
+//!   or files gave (swapped whole at each renewal), the list of peers that are let in, limits, and
+//!   the stop. It routes requests by path to the services that are listed, and knows nothing of
+//!   what they answer.
+//! - [`xds`] is one of these services: it answers proxies from the current snapshot. One pure engine, `xds::delivery`, knows what
 //!   each client has, is owed and refused, and in which order it is sent: a client is the index of
 //!   the snapshot that it accepted, and the exceptions from it, so an idle one costs nothing and a
 //!   change costs what changed. `xds::rest` holds polls until the engine has an answer, `xds::grpc`
-//!   sends its answers down streams. Over TLS [`xds`] shows the [`identity`] that Vault or files gave, swapped whole at each
-//!   renewal, and answers only the proxies that it is told to.
+//!   sends its answers down streams.
 //! - [`v2`] is Envoy's old API, complete in itself: it writes resources of its own from what the
-//!   pipeline offers at each publication, and answers polls on the port of [`xds`]. Without its
+//!   pipeline offers at each publication, and answers polls as a service of [`server`]. Without its
 //!   folder and the places that name it (the daemon, a setting, a bootstrap) it is gone.
 //! - [`pipeline`] is the one loop between them: receive, drain, reduce, project, publish.
 //!   [`daemon`] wires everything and decides nothing. [`settings`] are read once, before any port
 //!   opens. [`admin`] and [`metrics`] tell operators what is going on. [`commands`] is what the
 //!   binary does. [`identity`] is who this daemon is to its proxies: the sources put it there,
-//!   [`xds`] shows it. [`clock`] is the wall clock, which nobody but certificates needs. [`reload`] carries an
+//!   [`server`] shows it. [`clock`] is the wall clock, which nobody but certificates needs. [`reload`] carries an
 //!   operator's request to read everything again to the sources.
 //! - [`sim`] is no part of the product: simulated neighbours for the demo and the tests.
 //!
 //! # The walls
 //!
-//! The core knows no network and no clock; the sources know no Envoy; `xds` knows no Marathon.
+//! The core knows no network and no clock; the sources know no Envoy; `server` knows no xDS; `xds`
+//! knows no Marathon.
 //! Which room may use which is a table in `tests/it/tidy.rs`, and a test.
 
 pub mod marathon;
@@ -62,6 +66,8 @@ pub mod intent;
 pub mod resources;
 
 pub mod snapshot;
+
+pub mod server;
 
 pub mod xds;
 

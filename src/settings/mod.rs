@@ -11,6 +11,7 @@ mod table;
 mod tls;
 mod typed;
 mod vault;
+mod xds_limits;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -22,6 +23,7 @@ use tracing_subscriber::filter::Targets;
 
 use crate::intent::{AcmePort, Groups};
 use crate::resources::Normalisation;
+use crate::server::{self, AllowList};
 use crate::state::app::AppId;
 use crate::state::event::Source;
 use crate::{files, intent, pipeline, resources, state, v2, xds};
@@ -29,7 +31,9 @@ use tls::Security;
 
 pub use openbao::with_openbao_names;
 pub use table::table;
-pub use typed::{AuthMethod, ClientAuth, KvEngine, Link, LogFormat, Marathon, Tls, Typed, Vault};
+pub use typed::{
+    AuthMethod, ClientAuth, KvEngine, Link, LogFormat, Marathon, Tls, Typed, Vault, XdsLimits,
+};
 
 /// The settings as meant: checked, and in the form that each room wants.
 #[derive(Clone, Debug)]
@@ -52,6 +56,8 @@ pub struct Settings {
     pub resources: resources::Config,
     /// How proxies are answered.
     pub xds: xds::Config,
+    /// What is remembered of proxies.
+    pub proxies: xds::Limits,
     /// How proxies that poll Envoy's v2 API are, if they are.
     pub v2: Option<v2::Config>,
     /// Where proxies ask.
@@ -145,10 +151,10 @@ impl Typed {
                 remedy: SAFE_WAYS,
             });
         }
-        let (identity_files, clients) = match security {
-            Security::Plain => (None, xds::Clients::Anybody),
-            Security::Files(files, clients) => (Some(files), clients),
-            Security::Vault(_, clients) => (None, clients),
+        let (identity_files, allow_list) = match security {
+            Security::Plain => (None, AllowList::Anybody),
+            Security::Files(files, allow_list) => (Some(files), allow_list),
+            Security::Vault(_, allow_list) => (None, allow_list),
         };
         let stored = vault.as_ref().is_some_and(|vault| vault.store.is_some());
         if let Some(name) = resources.default_certificate.as_ref()
@@ -176,12 +182,16 @@ impl Typed {
             intent,
             resources,
             xds: xds::Config {
-                secrets,
-                clients,
-                max_message_bytes: usize::try_from(self.xds_max_request_bytes)
+                server: self.xds_limits.within(server::Config {
+                    secrets,
+                    allow_list,
+                    ..server::Config::default()
+                }),
+                max_message_bytes: usize::try_from(self.xds_limits.xds_max_request_bytes)
                     .unwrap_or(usize::MAX),
                 ..xds::Config::default()
             },
+            proxies: self.xds_limits.proxies(),
             xds_listen,
             admin_listen: self.admin_listen,
             log_format: self.log_format,
@@ -256,10 +266,10 @@ impl Typed {
         let address = match (listen, security) {
             (XdsListen::Unix(_), _) => return Ok(true),
             (XdsListen::Tcp(address), Security::Plain) => address,
-            (XdsListen::Tcp(_), Security::Files(_, clients) | Security::Vault(_, clients)) => {
-                return Ok(match clients {
-                    xds::Clients::Named(_) => true,
-                    xds::Clients::Anybody | xds::Clients::OfAuthority => false,
+            (XdsListen::Tcp(_), Security::Files(_, allowed) | Security::Vault(_, allowed)) => {
+                return Ok(match allowed {
+                    AllowList::Named(_) => true,
+                    AllowList::Anybody | AllowList::OfAuthority => false,
                 });
             }
         };

@@ -33,7 +33,7 @@ fn the_defaults_are_those_of_the_manual() {
         Duration::from_secs(1)
     );
     assert_eq!(settings.state.sudden_loss_percent, 50);
-    assert!(settings.certificates.is_none() && !settings.xds.secrets);
+    assert!(settings.certificates.is_none() && !settings.xds.server.secrets);
     assert!(settings.v2.is_none());
     assert!(settings.warnings.is_empty());
 }
@@ -200,11 +200,12 @@ fn the_default_certificate_is_a_name_or_none() {
 
 #[test]
 fn keys_leave_over_a_unix_socket_or_when_loopback_plaintext_is_allowed() {
-    assert!(meant("--xds-listen unix:/run/x.sock").xds.secrets);
-    assert!(meant("--xds-plaintext-secrets").xds.secrets);
+    assert!(meant("--xds-listen unix:/run/x.sock").xds.server.secrets);
+    assert!(meant("--xds-plaintext-secrets").xds.server.secrets);
     assert!(
         !meant("--xds-listen 10.0.0.1:5000 --xds-plaintext")
             .xds
+            .server
             .secrets
     );
 }
@@ -348,7 +349,7 @@ fn the_xds_port_speaks_tls_with_a_certificate_or_vault_and_plaintext_only_if_tol
         (
             settings.identity_files.is_some(),
             from_vault,
-            settings.xds.secrets,
+            settings.xds.server.secrets,
         )
     };
     let names = "--xds-client-names edge-1";
@@ -387,15 +388,15 @@ fn the_xds_port_speaks_tls_with_a_certificate_or_vault_and_plaintext_only_if_tol
 #[test]
 fn clients_are_authenticated_off_loopback_and_wherever_a_ca_is() {
     let files = Files::new();
-    let clients = |line: &str| meant(&files.fill(line)).xds.clients;
+    let clients = |line: &str| meant(&files.fill(line)).xds.server.allow_list;
     let tls = "--xds-cert-file {cert} --xds-key-file {key}";
-    assert_eq!(clients(tls), xds::Clients::Anybody);
+    assert_eq!(clients(tls), AllowList::Anybody);
     assert_eq!(
         clients(&format!("{tls} --xds-client-ca-file {{cert}}")),
-        xds::Clients::OfAuthority
+        AllowList::OfAuthority
     );
     let open = format!("{tls} --xds-listen 0.0.0.0:5000 --xds-client-auth off");
-    assert_eq!(clients(&open), xds::Clients::Anybody);
+    assert_eq!(clients(&open), AllowList::Anybody);
     let named = clients("--vault-token t --xds-client-names Edge-1,*.edge.example");
     assert_eq!(
         format!("{named:?}"),

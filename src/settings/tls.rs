@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::typed::{ClientAuth, Typed};
 use super::{BadSetting, XdsListen, given, read};
+use crate::files;
+use crate::server::AllowList;
 use crate::vault::ClientAuthorities;
-use crate::{files, xds};
 
 /// What the xDS port speaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,9 +14,9 @@ pub(super) enum Security {
     /// HTTP as it is.
     Plain,
     /// TLS, with a certificate from these files.
-    Files(files::IdentityConfig, xds::Clients),
+    Files(files::IdentityConfig, AllowList),
     /// TLS, with a certificate from Vault.
-    Vault(ClientAuthorities, xds::Clients),
+    Vault(ClientAuthorities, AllowList),
 }
 
 impl Typed {
@@ -57,12 +58,12 @@ impl Typed {
             ClientAuth::Off => false,
         };
         let authorities = self.client_authorities(required, certificate.is_none())?;
-        let clients = self.clients(&authorities)?;
+        let allow_list = self.allow_list(&authorities)?;
         Ok(match certificate {
             Some(certificate) => {
-                Security::Files(self.identity_files(certificate, &authorities)?, clients)
+                Security::Files(self.identity_files(certificate, &authorities)?, allow_list)
             }
-            None => Security::Vault(authorities, clients),
+            None => Security::Vault(authorities, allow_list),
         })
     }
 
@@ -116,7 +117,7 @@ impl Typed {
         }
     }
 
-    fn clients(&self, authorities: &ClientAuthorities) -> Result<xds::Clients, BadSetting> {
+    fn allow_list(&self, authorities: &ClientAuthorities) -> Result<AllowList, BadSetting> {
         let names = self.client_names();
         let bad = |why: &str, remedy| BadSetting {
             variable: "XDS_CLIENT_NAMES",
@@ -125,7 +126,7 @@ impl Typed {
             remedy,
         };
         match authorities {
-            ClientAuthorities::Nobody if names.is_empty() => Ok(xds::Clients::Anybody),
+            ClientAuthorities::Nobody if names.is_empty() => Ok(AllowList::Anybody),
             ClientAuthorities::Nobody => Err(bad(
                 "no certificate is asked for in which such a name could be",
                 "take it away, or set XDS_CLIENT_AUTH=require",
@@ -134,8 +135,8 @@ impl Typed {
                 "whoever has any certificate of Vault's PKI would be let in",
                 "name the proxies as their certificates do, as a comma list",
             )),
-            ClientAuthorities::File(_) if names.is_empty() => Ok(xds::Clients::OfAuthority),
-            ClientAuthorities::Mount | ClientAuthorities::File(_) => xds::Clients::named(&names)
+            ClientAuthorities::File(_) if names.is_empty() => Ok(AllowList::OfAuthority),
+            ClientAuthorities::Mount | ClientAuthorities::File(_) => AllowList::named(&names)
                 .map_err(|error| {
                     bad(
                         &error.to_string(),

@@ -3,6 +3,7 @@
 mod marathon;
 mod tls;
 mod vault;
+mod xds_limits;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use clap::{Args, FromArgMatches as _, ValueEnum};
 pub use marathon::Marathon;
 pub use tls::{ClientAuth, Tls};
 pub use vault::{AuthMethod, KvEngine, Vault};
+pub use xds_limits::XdsLimits;
 
 use super::{BadSetting, XdsListen};
 use crate::resources::{EscapedSlashes, Underscores};
@@ -87,10 +89,9 @@ pub struct Typed {
     #[command(flatten)]
     pub tls: Tls,
 
-    /// Bytes that one request over gRPC may have. A proxy that comes back names everything that it
-    /// has: 80 bytes for each resource.
-    #[arg(long, env = "XDS_MAX_REQUEST_BYTES", value_name = "BYTES", default_value = "16777216", value_parser = clap::value_parser!(u32).range(1 << 20..=1 << 30))]
-    pub xds_max_request_bytes: u32,
+    /// Limits of the xDS port.
+    #[command(flatten)]
+    pub xds_limits: XdsLimits,
 
     /// Answer Envoy's v2 API over REST as well (`/v2/discovery:clusters`, `endpoints`, `listeners`,
     /// `routes`), for fleets of old Envoys.

@@ -28,29 +28,23 @@ pub struct Config {
 pub struct PollLimits {
     /// Longest hold of a poll, whatever its proxy says.
     pub hold: Duration,
-    /// Largest body of a request.
-    pub max_body_bytes: usize,
-    /// Longest time that the body of a request may take.
-    pub body: Duration,
     /// Longest wait of a route table for the proxy to have the table's clusters.
     pub gate_cap: Duration,
     /// Time after its last poll for which a proxy or one of its subscriptions is remembered.
     pub forget_after: Duration,
-    /// Most proxies that are remembered; polls of others are refused.
+    /// Most proxies that are remembered; others are served as if each poll came from somebody new.
     pub max_proxies: usize,
     /// Most subscriptions of one proxy that are remembered; polls for others are refused.
     pub max_subscriptions: usize,
 }
 
 impl Default for PollLimits {
-    /// Polls are held 60 s at most (no Envoy of that time waits so long unless it is told to),
-    /// bodies of 4 MiB within 10 s; route tables wait 3 s; memory for 5 minutes, of 4,096 proxies
-    /// with 50,000 subscriptions each: a bound on what a stranger can make it remember.
+    /// Polls are held 60 s at most (no Envoy of that time waits so long unless it is told to);
+    /// route tables wait 3 s; memory for 5 minutes, of 4,096 proxies with 50,000 subscriptions
+    /// each: a bound on what a stranger can make it remember.
     fn default() -> Self {
         Self {
             hold: Duration::from_secs(60),
-            max_body_bytes: 4 << 20,
-            body: Duration::from_secs(10),
             gate_cap: Duration::from_secs(3),
             forget_after: Duration::from_secs(300),
             max_proxies: 4_096,

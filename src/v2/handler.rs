@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use prometheus::IntGauge;
 use serde_json::Value;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
 use super::config::PollLimits;
 use super::kinds::{PATH_PREFIX, of_path, type_url};
@@ -18,12 +17,15 @@ use super::poll_request::{BodyFault, PollRequest, RequestedNames, read};
 use super::proxy::{AnswerContent, PollEnd, PollStep};
 use super::registry::{OpenPoll, PollingProxies, ProxyKey, RegistryFull};
 use crate::metrics::Metrics;
+use crate::server::{PathService, Peer, PeerEnd, ResponseBody, ResponseFuture, UnreadBody};
 use crate::snapshot::cell::{Interest, Reader};
 use crate::snapshot::{Kind, Name};
-use crate::xds::{PathService, Peer, PeerEnd, ResponseFuture};
 
 /// The name of these polls among the transports.
 const TRANSPORT: &str = "rest-v2";
+
+/// The member that is nearly all of a poll, and of no use: the names of Envoy's extensions.
+const EXTENSIONS: &str = "\"extensions\"";
 
 /// The header in which Envoy says after how many milliseconds it gives a poll up.
 const EXPECTED_TIMEOUT: &str = "x-envoy-expected-rq-timeout-ms";
@@ -61,17 +63,13 @@ pub(super) enum PollRefusal {
     NotFound,
     #[error("only POST is understood here")]
     Method,
-    #[error("the body is larger than {0} bytes")]
-    TooLarge(usize),
-    #[error("the body took too long")]
-    Slow,
-    #[error("the body broke off")]
-    BrokeOff,
+    #[error(transparent)]
+    Unread(#[from] UnreadBody),
     #[error("the body cannot be read: {0}")]
     Body(#[from] BodyFault),
     #[error("{0}")]
     Peer(String),
-    #[error("too many proxies or names are remembered already")]
+    #[error(transparent)]
     NoRoom(#[from] RegistryFull),
     #[error("there is nothing to answer with yet: keep what you have")]
     Unknown,
@@ -106,21 +104,23 @@ impl PathService for Handler {
 
 impl V2Polls {
     /// Answers one request. Dropping the future gives the poll up and leaves nothing of it behind.
-    async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Response<Full<Bytes>> {
+    async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Response<ResponseBody> {
         let http1 = request.version() <= Version::HTTP_11;
         let longest = longest_hold(self.limits.hold, expected_timeout(request.headers()));
-        let request = match self.request(request).await {
+        let request = match request_of(peer, request).await {
             Ok(request) => request,
-            Err(refusal) => return self.refused(&refusal),
+            Err(refusal) => return refused(peer, &refusal),
         };
         let kind = request.kind;
         // Not the same for all, so that they do not all come back at once.
         let longest = longest.mul_f64(rand::random_range(0.9..=1.0));
         let (outcome, mut response) = match self.hold(peer, request, longest).await {
-            Ok(PollAnswer::Changed(content)) => ("changed", self.answered(kind, &content)),
-            Ok(PollAnswer::Again(content)) => ("unchanged", self.answered(kind, &content)),
-            Ok(PollAnswer::Empty(version)) => ("unchanged", self.with_body(kind, &version, &[])),
-            Err(refusal) => return self.refused(&refusal),
+            Ok(PollAnswer::Changed(content)) => ("changed", self.answered(peer, kind, &content)),
+            Ok(PollAnswer::Again(content)) => ("unchanged", self.answered(peer, kind, &content)),
+            Ok(PollAnswer::Empty(version)) => {
+                ("unchanged", self.with_body(peer, kind, &version, &[]))
+            }
+            Err(refusal) => return refused(peer, &refusal),
         };
         if http1 && peer.is_stopping() {
             let close = header::HeaderValue::from_static("close");
@@ -264,79 +264,55 @@ impl V2Polls {
         HeldGauge(gauge)
     }
 
-    async fn request(&self, request: Request<Incoming>) -> Result<PollRequest, PollRefusal> {
-        let (kind, _) = of_path(request.uri().path()).ok_or(PollRefusal::NotFound)?;
-        if request.method() != Method::POST {
-            return Err(PollRefusal::Method);
-        }
-        let limit = self.limits.max_body_bytes;
-        if request.body().size_hint().lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
-            return Err(PollRefusal::TooLarge(limit));
-        }
-        let body = Limited::new(request.into_body(), limit).collect();
-        let body = match timeout(self.limits.body, body).await {
-            Err(_) => return Err(PollRefusal::Slow),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                return Err(PollRefusal::TooLarge(limit));
-            }
-            Ok(Err(_)) => return Err(PollRefusal::BrokeOff),
-            Ok(Ok(body)) => body.to_bytes(),
-        };
-        Ok(read(kind, &body)?)
-    }
-
-    fn refused(&self, refusal: &PollRefusal) -> Response<Full<Bytes>> {
-        let (status, reason) = match refusal {
-            PollRefusal::NotFound => (StatusCode::NOT_FOUND, "path"),
-            PollRefusal::Method => (StatusCode::METHOD_NOT_ALLOWED, "method"),
-            PollRefusal::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
-            PollRefusal::Slow => (StatusCode::REQUEST_TIMEOUT, "slow"),
-            PollRefusal::BrokeOff => (StatusCode::BAD_REQUEST, "broke_off"),
-            PollRefusal::Body(BodyFault::TypeUrl { .. }) => (StatusCode::BAD_REQUEST, "type_url"),
-            PollRefusal::Body(BodyFault::Json(_) | BodyFault::TooLong { .. }) => {
-                (StatusCode::BAD_REQUEST, "body")
-            }
-            PollRefusal::Peer(_) => (StatusCode::FORBIDDEN, "client"),
-            PollRefusal::NoRoom(RegistryFull::Proxies) => {
-                (StatusCode::SERVICE_UNAVAILABLE, "proxies")
-            }
-            PollRefusal::NoRoom(RegistryFull::Subscriptions) => {
-                (StatusCode::SERVICE_UNAVAILABLE, "subscriptions")
-            }
-            PollRefusal::Unknown => (StatusCode::SERVICE_UNAVAILABLE, "unknown"),
-        };
-        let metric = &self.metrics.polls_refused;
-        metric.with_label_values(&[reason]).inc();
-        tracing::debug!(%refusal, "v2 request refused");
-        let mut response = Response::new(Full::from(format!("{refusal}\n")));
-        *response.status_mut() = status;
-        let headers = response.headers_mut();
-        let text = header::HeaderValue::from_static("text/plain; charset=utf-8");
-        headers.insert(header::CONTENT_TYPE, text);
-        if matches!(refusal, PollRefusal::Method) {
-            headers.insert(header::ALLOW, header::HeaderValue::from_static("POST"));
-        }
-        response
-    }
-
     /// The discovery response of `content`.
-    fn answered(&self, kind: Kind, content: &AnswerContent) -> Response<Full<Bytes>> {
+    fn answered(&self, peer: &Peer, kind: Kind, content: &AnswerContent) -> Response<ResponseBody> {
         let pieces: Vec<&Bytes> = content.json().collect();
-        self.with_body(kind, &content.version.to_string(), &pieces)
+        self.with_body(peer, kind, &content.version.to_string(), &pieces)
     }
 
     /// The discovery response of these resources, joined.
-    fn with_body(&self, kind: Kind, version: &str, pieces: &[&Bytes]) -> Response<Full<Bytes>> {
+    fn with_body(
+        &self,
+        peer: &Peer,
+        kind: Kind,
+        version: &str,
+        pieces: &[&Bytes],
+    ) -> Response<ResponseBody> {
         let body = body(kind, version, pieces);
         let bytes = &self.metrics.answer_bytes;
         bytes
             .with_label_values(&[kind.as_str(), TRANSPORT])
             .inc_by(u64::try_from(body.len()).unwrap_or(u64::MAX));
-        let mut response = Response::new(Full::new(body));
+        let mut response = Response::new(peer.own_body(body));
         let json = header::HeaderValue::from_static("application/json");
         response.headers_mut().insert(header::CONTENT_TYPE, json);
         response
     }
+}
+
+async fn request_of(peer: &Peer, request: Request<Incoming>) -> Result<PollRequest, PollRefusal> {
+    let (kind, _) = of_path(request.uri().path()).ok_or(PollRefusal::NotFound)?;
+    if request.method() != Method::POST {
+        return Err(PollRefusal::Method);
+    }
+    let body = peer.read_json(request, EXTENSIONS).await?;
+    Ok(read(kind, &body)?)
+}
+
+fn refused(peer: &Peer, refusal: &PollRefusal) -> Response<ResponseBody> {
+    let (status, reason) = match refusal {
+        PollRefusal::NotFound => (StatusCode::NOT_FOUND, "path"),
+        PollRefusal::Method => (StatusCode::METHOD_NOT_ALLOWED, "method"),
+        PollRefusal::Unread(unread) => (unread.status(), unread.reason()),
+        PollRefusal::Body(BodyFault::TypeUrl { .. }) => (StatusCode::BAD_REQUEST, "type_url"),
+        PollRefusal::Body(BodyFault::Json(_) | BodyFault::TooLong { .. }) => {
+            (StatusCode::BAD_REQUEST, "body")
+        }
+        PollRefusal::Peer(_) => (StatusCode::FORBIDDEN, "client"),
+        PollRefusal::NoRoom(RegistryFull) => (StatusCode::SERVICE_UNAVAILABLE, "subscriptions"),
+        PollRefusal::Unknown => (StatusCode::SERVICE_UNAVAILABLE, "unknown"),
+    };
+    peer.refuse(status, reason, refusal)
 }
 
 /// Nothing to refuse when the server stops; the poll is answered with what there is.

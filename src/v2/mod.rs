@@ -37,8 +37,8 @@ pub use kinds::type_url;
 
 use crate::intent::observer::Observer;
 use crate::metrics::Metrics;
+use crate::server::PathService;
 use crate::snapshot::cell::cell;
-use crate::xds::PathService;
 use handler::Handler;
 use projection::V2Projection;
 use registry::PollingProxies;
@@ -59,7 +59,7 @@ pub fn connect(config: Option<Config>, metrics: Arc<Metrics>) -> Connections {
     let Some(config) = config else {
         return Connections {
             observer: None,
-            service: Arc::new(SwitchedOff::new(metrics)),
+            service: Arc::new(SwitchedOff),
             proxies: Arc::new(Vec::new),
         };
     };

@@ -59,15 +59,10 @@ pub(super) struct OpenPoll {
     pub(super) asked: Asked,
 }
 
-/// No more can be remembered.
+/// A proxy has too many subscriptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("too many proxies or names are remembered already")]
-pub(super) enum RegistryFull {
-    /// There are too many proxies.
-    Proxies,
-    /// The proxy has too many subscriptions.
-    Subscriptions,
-}
+#[error("too many names are remembered of this proxy already")]
+pub(super) struct RegistryFull;
 
 impl PollingProxies {
     /// Nobody yet.
@@ -93,13 +88,15 @@ impl PollingProxies {
         let is_full = proxies.by_key.len() >= self.limits.max_proxies;
         let known = match proxies.by_key.get(&id) {
             Some(known) => known.clone(),
-            None if is_full => return Err(RegistryFull::Proxies),
             None => {
                 let known = Arc::new(KnownProxy {
                     state: Mutex::default(),
                     moved: Arc::default(),
                 });
-                proxies.by_key.insert(id, known.clone());
+                // Who is not remembered is served all the same, each time as somebody new.
+                if !is_full {
+                    proxies.by_key.insert(id, known.clone());
+                }
                 known
             }
         };
@@ -107,7 +104,7 @@ impl PollingProxies {
         let subscriptions = &mut state.proxy.subscriptions;
         let is_full = subscriptions.len() >= self.limits.max_subscriptions;
         if is_full && !subscriptions.contains_key(&asked) {
-            return Err(RegistryFull::Subscriptions);
+            return Err(RegistryFull);
         }
         let subscription = subscriptions.entry(asked.clone());
         let subscription = subscription.or_insert_with(|| PollSubscription::new(now));

@@ -14,14 +14,18 @@ pub struct Limits {
     pub shared_after: Duration,
     /// How long a proxy or one of its subscriptions is remembered after its last poll.
     pub forget_after: Duration,
-    /// How many proxies are remembered; polls of others are refused.
+    /// Most proxies that are remembered. Others are served without an order of their own, as if each
+    /// poll came from somebody new.
     pub max_proxies: usize,
+    /// Most proxies of one peer that are remembered.
+    pub max_proxies_per_peer: usize,
     /// How many subscriptions of one proxy are remembered; polls for others are refused.
     pub max_subscriptions: usize,
 }
 
 impl Default for Limits {
-    /// 1 s, 5 minutes, 4,096 proxies with 50,000 subscriptions each: far more than one control
+    /// 1 s, 5 minutes, 4,096 proxies, half of them of one peer, with 50,000
+    /// subscriptions each: far more than one control
     /// plane can serve by polls, and a bound on what a stranger can make it remember.
     fn default() -> Self {
         Self {
@@ -29,6 +33,7 @@ impl Default for Limits {
             shared_after: Duration::from_secs(1),
             forget_after: Duration::from_secs(300),
             max_proxies: 4_096,
+            max_proxies_per_peer: 2_048,
             max_subscriptions: 50_000,
         }
     }

@@ -68,7 +68,7 @@ impl Proxies {
         for stream in streams {
             let refused = stream.delivery().refused();
             for one in refused {
-                add(stream.node(), stream.peer, one);
+                add(stream.node(), stream.peer.address(), one);
             }
         }
         let proxies: Vec<_> = self.by_id().values().cloned().collect();
@@ -95,7 +95,7 @@ impl Proxies {
         let streams = streams.into_iter().filter(|stream| *stream.node() == *node);
         let mut given: Vec<GivenView> = streams
             .map(|stream| GivenView {
-                peer: stream.peer,
+                peer: stream.peer.address(),
                 transport: stream.transport.as_str(),
                 kinds: versions(stream.delivery().accepted()),
             })

@@ -1,35 +1,45 @@
 //! Who is connected: every proxy that polled lately, and how long it is remembered.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::delivery::Key;
 use super::grpc::Stream;
 use super::limits::Limits;
-use super::rest::{Connection, Held, Poll, Polled, Proxy, ProxyId};
+use super::rest::{Held, Poll, Polled, Proxy, ProxyId};
 use crate::metrics::Metrics;
+use crate::server::{Peer, PeerKey};
 
 /// Every proxy that polled lately.
 pub struct Proxies {
     pub(super) limits: Limits,
     pub(super) metrics: Arc<Metrics>,
     by_id: Mutex<BTreeMap<ProxyId, Arc<Proxy>>>,
+    /// Changed only while `by_id` is held.
+    shares: Mutex<Shares>,
     next_poll: AtomicU64,
     streams: Mutex<BTreeMap<u64, Arc<Stream>>>,
 }
 
-/// No more can be remembered.
+/// A proxy has too many subscriptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("too many proxies or names are remembered already")]
-pub(super) enum Full {
-    /// There are too many proxies.
-    Proxies,
-    /// The proxy has too many subscriptions.
-    Subscriptions,
+#[error("too many names are remembered of this proxy already")]
+pub(super) struct Full;
+
+/// Time for which the log is spared the same again.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// Proxies that are remembered, counted by who brought them.
+#[derive(Default)]
+struct Shares {
+    by_peer: BTreeMap<PeerKey, usize>,
+    /// When the log last told of proxies beyond them.
+    told: Option<Instant>,
 }
 
 impl Proxies {
@@ -39,6 +49,7 @@ impl Proxies {
             limits,
             metrics,
             by_id: Mutex::default(),
+            shares: Mutex::default(),
             next_poll: AtomicU64::default(),
             streams: Mutex::default(),
         })
@@ -50,34 +61,38 @@ impl Proxies {
         id: &ProxyId,
         key: Key,
         version: Option<Arc<str>>,
-        connection: &Connection,
+        peer: &Peer,
         now: Instant,
     ) -> Result<Poll, Full> {
         let mut by_id = self.by_id();
         let proxy = match by_id.get(id) {
             Some(proxy) => proxy.clone(),
-            None if by_id.len() >= self.limits.max_proxies => return Err(Full::Proxies),
-            None => {
-                let proxy = Arc::new(Proxy::new(id.clone(), now));
+            None if self.has_room(by_id.len(), peer.key()) => {
+                let proxy = Arc::new(Proxy::new(id.clone(), peer.key().clone(), now));
                 by_id.insert(id.clone(), proxy.clone());
+                *self.shares().by_peer.entry(peer.key().clone()).or_default() += 1;
                 self.metrics.proxies.set(count(by_id.len()));
                 proxy
+            }
+            None => {
+                self.note_beyond(id, now);
+                Arc::new(Proxy::unremembered(id.clone(), peer.key().clone(), now))
             }
         };
         let poll = self.next_poll.fetch_add(1, Ordering::Relaxed);
         let mut state = proxy.state();
         if !state.polls.contains_key(&key) && state.polls.len() >= self.limits.max_subscriptions {
-            return Err(Full::Subscriptions);
+            return Err(Full);
         }
         let polled = state.polls.entry(key.clone()).or_insert_with(|| Polled {
             held: BTreeMap::new(),
             last_heard: now,
         });
         polled.last_heard = now;
-        polled.held.insert(poll, Held::new(connection.number, now));
-        state.certificate = connection.client.name().cloned();
+        polled.held.insert(poll, Held::new(peer.connection(), now));
+        state.certificate = peer.certificate_name().cloned();
         drop(state);
-        let number = connection.number;
+        let number = peer.connection();
         Ok(Poll::new(self.clone(), proxy, poll, number, key, version))
     }
 
@@ -93,15 +108,55 @@ impl Proxies {
                 state.shared = None;
                 self.metrics.shared_identities.dec();
             }
+            if !is_alive {
+                self.give_back(&proxy.owner);
+            }
             is_alive
         });
         self.metrics.proxies.set(count(by_id.len()));
     }
 
-    /// How often to [`forget`](Self::forget).
-    pub(super) fn forget_every(&self) -> Duration {
+    /// Says if one more proxy of a peer is remembered, beside so many of all.
+    fn has_room(&self, all: usize, peer: &PeerKey) -> bool {
+        let of_peer = self.shares().by_peer.get(peer).copied();
+        let of_peer = of_peer.unwrap_or_default();
+        all < self.limits.max_proxies && of_peer < self.limits.max_proxies_per_peer
+    }
+
+    fn give_back(&self, peer: &PeerKey) {
+        let mut shares = self.shares();
+        if let Some(share) = shares.by_peer.get_mut(peer) {
+            *share -= 1;
+            if *share == 0 {
+                shares.by_peer.remove(peer);
+            }
+        }
+    }
+
+    /// Counts a poll of a proxy that is not remembered; the log tells once a minute.
+    fn note_beyond(&self, id: &ProxyId, now: Instant) {
+        self.metrics.polls_unordered.inc();
+        let mut shares = self.shares();
+        if shares.told.is_none_or(|at| now.duration_since(at) >= QUIET) {
+            shares.told = Some(now);
+            tracing::warn!(
+                node = %id.node,
+                peer = id.peer.map(tracing::field::display),
+                "there are too many node ids: the polls of new ones are answered without order"
+            );
+        }
+    }
+
+    /// Forgets from time to time, for as long as it is polled.
+    pub(super) async fn forget_silent(&self) -> Infallible {
         // Often enough that nothing is remembered for much longer than it should be.
-        (self.limits.forget_after / 4).max(Duration::from_millis(10))
+        let every = (self.limits.forget_after / 4).max(Duration::from_millis(10));
+        let mut forget = interval(every);
+        forget.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let now = forget.tick().await;
+            self.forget(now);
+        }
     }
 
     /// Takes a stream in, under the number that is answered.
@@ -120,6 +175,11 @@ impl Proxies {
     pub(super) fn streams(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Stream>>> {
         // Nothing panics while it is held.
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shares(&self) -> MutexGuard<'_, Shares> {
+        // Nothing panics while it is held.
+        self.shares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Every proxy, by its id.

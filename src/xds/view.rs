@@ -113,7 +113,7 @@ impl Proxies {
         // The streams of one connection are one proxy: single-kind clients open many.
         let mut by_proxy: BTreeMap<_, Vec<Arc<Stream>>> = BTreeMap::new();
         for (number, stream) in streams {
-            let key = (stream.connection, stream.node(), stream.transport);
+            let key = (stream.peer.connection(), stream.node(), stream.transport);
             // An aggregated stream is a whole proxy by itself.
             let own = stream.transport.is_aggregated().then_some(number);
             by_proxy.entry((key, own)).or_default().push(stream);
@@ -147,8 +147,8 @@ fn streaming(streams: &[Arc<Stream>], now: Instant) -> Option<ProxyView> {
     });
     Some(ProxyView {
         node: first.node().as_ref().to_owned(),
-        peer: first.peer,
-        certificate: first.client.name().map(ToString::to_string),
+        peer: first.peer.address(),
+        certificate: first.peer.certificate_name().map(ToString::to_string),
         transport: first.transport.as_str(),
         connected_seconds: Some(now.duration_since(first.since).as_secs_f64()),
         shared_identity: false,

@@ -23,7 +23,7 @@ use marathon_envoy::snapshot::cell::{Publisher, Reader, cell};
 use marathon_envoy::snapshot::{Encode, Flavour, Kind, Resource, Snapshot, Version};
 use marathon_envoy::state::event::Event;
 use marathon_envoy::state::{self, State, reduce};
-use marathon_envoy::xds;
+use marathon_envoy::{server, xds};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -51,12 +51,12 @@ struct Plane {
 struct Serving {
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
-    task: JoinSet<Result<(), xds::Error>>,
+    task: JoinSet<Result<(), server::Error>>,
 }
 
 impl Serving {
     async fn start(address: SocketAddr, reader: Reader) -> (SocketAddr, Self) {
-        let listener = xds::Listener::tcp(address).await.unwrap();
+        let listener = server::Listener::tcp(address).await.unwrap();
         let address = listener.address().unwrap();
         let metrics = Metrics::new().unwrap();
         let shutdown = CancellationToken::new();

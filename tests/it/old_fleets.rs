@@ -25,7 +25,7 @@ use marathon_envoy::settings::XdsListen;
 use marathon_envoy::snapshot::Kind;
 use marathon_envoy::snapshot::cell::cell;
 use marathon_envoy::state::problem::{Problem, Reason};
-use marathon_envoy::{v2, xds};
+use marathon_envoy::{server, v2, xds};
 use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -195,7 +195,7 @@ const FIXES: [(&str, &str, &str); 29] = [
 struct Edge {
     address: SocketAddr,
     shutdown: CancellationToken,
-    serving: JoinSet<Result<(), xds::Error>>,
+    serving: JoinSet<Result<(), server::Error>>,
     problems: Vec<Problem>,
 }
 
@@ -229,11 +229,14 @@ impl Edge {
         // Nothing is known to v3: it has no part in this.
         let (_publisher, reader) = cell();
         let address = (Ipv4Addr::LOCALHOST, 0).into();
-        let listener = xds::Listener::tcp(address).await.unwrap();
+        let listener = server::Listener::tcp(address).await.unwrap();
         let address = listener.address().unwrap();
         let config = xds::Config {
-            services: [room.service].into_iter().collect(),
-            secrets,
+            server: server::Config {
+                services: [room.service].into_iter().collect(),
+                secrets,
+                ..server::Config::default()
+            },
             ..xds::Config::default()
         };
         let proxies = xds::Proxies::new(xds::Limits::default(), metrics.clone());

@@ -23,7 +23,7 @@ use marathon_envoy::sim::envoy::{Envoy, Options};
 use marathon_envoy::sim::load::{Load, Pace, Probe, Target, named_by_body};
 use marathon_envoy::snapshot::cell::{Publisher, cell};
 use marathon_envoy::snapshot::{Kind, Resource, Snapshot};
-use marathon_envoy::xds;
+use marathon_envoy::{server, xds};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -61,7 +61,7 @@ struct Plane {
     proxies: Arc<xds::Proxies>,
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
-    serving: JoinSet<Result<(), xds::Error>>,
+    serving: JoinSet<Result<(), server::Error>>,
 }
 
 impl Plane {
@@ -72,7 +72,7 @@ impl Plane {
         let proxies = xds::Proxies::new(limits, metrics.clone());
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let own = SocketAddr::from((own_address(), 0));
-        let port = xds::Listener::tcp(own).await.unwrap();
+        let port = server::Listener::tcp(own).await.unwrap();
         let address = port.address().unwrap();
         let shutdown = CancellationToken::new();
         let mut serving = JoinSet::new();

@@ -320,7 +320,7 @@ async fn a_stop_answers_what_is_held(transport: Transport) {
     let mut stage = stage(|plan| {
         plan.transport = transport;
         // Connections that do not end by themselves are not cut before the limit below.
-        plan.tune = |settings| settings.xds.drain = 2 * LIMIT;
+        plan.tune = |settings| settings.xds.server.drain = 2 * LIMIT;
     })
     .await;
     let web = app("/web", "web.test", 2);

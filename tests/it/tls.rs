@@ -395,7 +395,7 @@ async fn keys_stay_where_they_may_not_leave(transport: Transport) {
         plan.tune = |settings| {
             look_often(settings);
             // As XDS_PLAINTEXT_SECRETS=false has it, if the settings did not refuse to begin so.
-            settings.xds.secrets = false;
+            settings.xds.server.secrets = false;
         };
     })
     .await;

@@ -92,7 +92,8 @@ type SetKey = String;
 
 enum Kept {
     Strong(Parts),
-    Weak(Weak<[Arc<Content>]>),
+    /// Those that are being sent keep their own content alive, not the list of the parts.
+    Weak(Box<[Weak<Content>]>),
 }
 
 impl Shared {
@@ -166,7 +167,7 @@ impl Shared {
             let kept = if length <= KEPT_BYTES {
                 Kept::Strong(parts.clone())
             } else {
-                Kept::Weak(Arc::downgrade(&parts))
+                Kept::Weak(parts.iter().map(Arc::downgrade).collect())
             };
             let mut caches = self.caches();
             // What leads to an older state is of no use to anybody.
@@ -357,7 +358,7 @@ impl Kept {
     fn get(&self) -> Option<Parts> {
         match self {
             Self::Strong(parts) => Some(parts.clone()),
-            Self::Weak(parts) => parts.upgrade(),
+            Self::Weak(parts) => parts.iter().map(Weak::upgrade).collect(),
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -12,6 +13,10 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+
+use crate::server::{Outflow, Peer, RequestBytes, UnsentPiece};
+use crate::xds::delivery::Content;
 
 /// The flag and the length in front of a message.
 pub(super) const PREFIX_BYTES: usize = 5;
@@ -32,6 +37,7 @@ pub(super) struct Status {
 pub(super) enum Code {
     Ok = 0,
     InvalidArgument = 3,
+    DeadlineExceeded = 4,
     NotFound = 5,
     PermissionDenied = 7,
     ResourceExhausted = 8,
@@ -92,16 +98,24 @@ pub(super) struct Requests<B = Incoming> {
     rest: Bytes,
     /// The beginning of a message that is in several frames.
     begun: BytesMut,
+    /// The bytes of that, for the budgets.
+    kept: RequestBytes,
+    /// The time by which it has to be complete.
+    deadline: Option<Instant>,
+    peer: Peer,
     limit_bytes: usize,
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Requests<B> {
-    /// The messages in `body`, of up to `limit_bytes` each.
-    pub(super) fn new(body: B, limit_bytes: usize) -> Self {
+    /// The messages in `body`, which `peer` sends, of up to `limit_bytes` each.
+    pub(super) fn new(body: B, peer: &Peer, limit_bytes: usize) -> Self {
         Self {
             body,
             rest: Bytes::new(),
             begun: BytesMut::new(),
+            kept: peer.request_bytes(),
+            deadline: None,
+            peer: peer.clone(),
             limit_bytes,
         }
     }
@@ -111,13 +125,29 @@ impl<B: Body<Data = Bytes> + Unpin> Requests<B> {
     ///
     /// # Errors
     ///
-    /// When a message is too large, compressed, or none at all.
+    /// When a message is too large, compressed, or none at all, or takes too long.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Status> {
         loop {
-            if let Some(message) = self.take()? {
+            let taken = self.take()?;
+            self.kept.set(self.begun.capacity());
+            if let Some(message) = taken {
+                self.deadline = None;
+                self.peer.note_request();
                 return Ok(Some(message));
             }
-            match self.body.frame().await {
+            let frame = if self.begun.is_empty() {
+                // No timer between messages, which is nearly always.
+                self.body.frame().await
+            } else {
+                let limit = self.peer.message_deadline();
+                let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + limit);
+                let Ok(frame) = timeout_at(deadline, self.body.frame()).await else {
+                    let text = "a request takes too long";
+                    return Err(Status::new(Code::DeadlineExceeded, text));
+                };
+                frame
+            };
+            match frame {
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
                         self.rest = data;
@@ -132,8 +162,8 @@ impl<B: Body<Data = Bytes> + Unpin> Requests<B> {
     fn take(&mut self) -> Result<Option<Bytes>, Status> {
         if self.begun.is_empty() {
             let Some(length) = self.length(&self.rest)? else {
-                self.begun.extend_from_slice(&self.rest);
-                self.rest = Bytes::new();
+                let rest = std::mem::take(&mut self.rest);
+                self.begun.extend_from_slice(&rest);
                 return Ok(None);
             };
             if self.rest.len() >= length {
@@ -141,14 +171,15 @@ impl<B: Body<Data = Bytes> + Unpin> Requests<B> {
                 message.advance(PREFIX_BYTES);
                 return Ok(Some(message));
             }
-            // What is announced costs nothing until it comes.
-            self.begun.reserve(length.min(RESERVED_BYTES));
+            self.make_room(self.rest.len(), length);
         }
         let missing = match self.length(&self.begun)? {
             Some(length) => length.saturating_sub(self.begun.len()),
             None => PREFIX_BYTES - self.begun.len(),
         };
         let piece = self.rest.split_to(missing.min(self.rest.len()));
+        let length = self.length(&self.begun)?.unwrap_or(PREFIX_BYTES);
+        self.make_room(piece.len(), length);
         self.begun.extend_from_slice(&piece);
         match self.length(&self.begun)? {
             Some(length) if self.begun.len() >= length => {
@@ -159,6 +190,18 @@ impl<B: Body<Data = Bytes> + Unpin> Requests<B> {
             }
             Some(_) if !self.rest.is_empty() => self.take(),
             Some(_) | None => Ok(None),
+        }
+    }
+
+    /// Makes room for the next bytes of a message of this length. What is announced costs nothing
+    /// until it comes, and no more than comes.
+    fn make_room(&mut self, bytes: usize, length: usize) {
+        let needed = self.begun.len() + bytes;
+        if self.begun.capacity() < needed {
+            let more = (2 * self.begun.capacity()).max(RESERVED_BYTES);
+            let mut begun = BytesMut::with_capacity(more.min(length).max(needed));
+            begun.extend_from_slice(&self.begun);
+            self.begun = begun;
         }
     }
 
@@ -192,18 +235,28 @@ impl<B: Body<Data = Bytes> + Unpin> Requests<B> {
 /// A message as it goes out: its prefix and what is its own, then pieces that many share.
 pub(super) type Message = VecDeque<Bytes>;
 
+/// A message on its way out.
+pub(super) type Unsent = VecDeque<UnsentPiece>;
+
 /// What is sent down a call.
 pub(super) enum Outgoing {
     /// A message.
-    Message(Message),
+    Message(Unsent),
     /// The end.
     End(Status),
+}
+
+/// A message of this content as it waits to be sent by `outflow`.
+pub(super) fn unsent(message: Message, content: &Arc<Content>, outflow: &Arc<Outflow>) -> Unsent {
+    let pieces = message.into_iter();
+    let pieces = pieces.map(|piece| outflow.shared(piece, content.clone()));
+    pieces.collect()
 }
 
 /// The messages of an answer, and the status behind them.
 pub(in crate::xds) struct Messages {
     source: Option<mpsc::Receiver<Outgoing>>,
-    current: Message,
+    current: Unsent,
 }
 
 impl Messages {
@@ -211,7 +264,7 @@ impl Messages {
     pub(super) fn of(source: mpsc::Receiver<Outgoing>) -> Self {
         Self {
             source: Some(source),
-            current: Message::new(),
+            current: Unsent::new(),
         }
     }
 
@@ -219,7 +272,7 @@ impl Messages {
     fn none() -> Self {
         Self {
             source: None,
-            current: Message::new(),
+            current: Unsent::new(),
         }
     }
 
@@ -233,13 +286,13 @@ impl Messages {
 }
 
 impl Body for Messages {
-    type Data = Bytes;
+    type Data = UnsentPiece;
     type Error = Infallible;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<UnsentPiece>, Infallible>>> {
         loop {
             if let Some(piece) = self.current.pop_front() {
                 return Poll::Ready(Some(Ok(Frame::data(piece))));

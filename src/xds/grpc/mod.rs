@@ -16,17 +16,17 @@ use hyper::body::Incoming;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::Config;
 use super::delivery::{self, Client, Form, Step};
 use super::registry::Proxies;
-use super::rest::Connection;
-use super::{Config, Tasks};
 use crate::metrics::Metrics;
+use crate::server::{Peer, PeerRejection, ResponseBody};
 use crate::snapshot::Kind;
 use crate::snapshot::cell::{Interest, Reader};
 use frame::{Code, Messages, Outgoing, Requests, Status};
 use method::{Method, Unknown};
 use stream::Driver;
-pub(super) use stream::{Shutdown, Stream};
+pub(super) use stream::Stream;
 use transport::Transport;
 
 /// What all streams of a listener share.
@@ -35,16 +35,13 @@ pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) proxies: Arc<Proxies>,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) tasks: Tasks,
     pub(super) delivery: Arc<delivery::Shared>,
 }
 
-/// Serves the gRPC requests of one connection. Cheap to clone.
-#[derive(Clone)]
+/// Answers one gRPC request.
 pub(super) struct Grpc {
     shared: Arc<Shared>,
-    connection: Connection,
-    shutdown: Shutdown,
+    peer: Peer,
 }
 
 /// Whether a request is for [`Grpc`].
@@ -54,28 +51,28 @@ pub(super) fn is_grpc(request: &Request<Incoming>) -> bool {
         && content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
+/// The answer to a request of a peer that is not let in.
+pub(super) fn rejected(rejection: &PeerRejection) -> Response<ResponseBody> {
+    let status = Status::new(Code::PermissionDenied, rejection.to_string());
+    status.response().map(ResponseBody::stream)
+}
+
 impl Grpc {
-    /// The services of one connection.
-    pub(super) fn new(shared: Arc<Shared>, connection: Connection, shutdown: Shutdown) -> Self {
-        Self {
-            shared,
-            connection,
-            shutdown,
-        }
+    /// A request of `peer`.
+    pub(super) fn new(shared: Arc<Shared>, peer: Peer) -> Self {
+        Self { shared, peer }
     }
 
-    /// Answers one request. The streams go on in tasks of their own.
-    pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<Messages> {
-        match self.call(request).await {
+    /// Answers it. A stream goes on in a task of its own.
+    pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<ResponseBody> {
+        let response = match self.call(request).await {
             Ok(messages) => messages.response(),
             Err(status) => status.response(),
-        }
+        };
+        response.map(ResponseBody::stream)
     }
 
     async fn call(&self, request: Request<Incoming>) -> Result<Messages, Status> {
-        if let Err(refused) = self.connection.client.admit() {
-            return Err(Status::new(Code::PermissionDenied, refused.to_string()));
-        }
         let method = Method::of_path(request.uri().path()).map_err(|unknown| {
             let text = match unknown {
                 Unknown::Service => "there is no such service",
@@ -84,7 +81,7 @@ impl Grpc {
             Status::new(Code::Unimplemented, text)
         })?;
         let limit = self.shared.config.max_message_bytes;
-        let requests = Requests::new(request.into_body(), limit);
+        let requests = Requests::new(request.into_body(), &self.peer, limit);
         match method {
             Method::Stream(form, kind) => self.open(form, kind, requests),
             Method::Fetch(kind) => self.fetch(kind, requests).await,
@@ -97,9 +94,8 @@ impl Grpc {
         // One answer waits here, one is being written; what is newer than that is not made yet.
         let (sender, receiver) = mpsc::channel(1);
         let shared = self.shared.clone();
-        let driver = Driver::new(shared, self.connection.clone(), form, kind, sender);
-        let run = driver.run(requests, self.shutdown.clone());
-        hyper::rt::Executor::execute(&self.shared.tasks, run);
+        let driver = Driver::new(shared, self.peer.clone(), form, kind, sender);
+        self.peer.spawn(driver.run(requests));
         Ok(Messages::of(receiver))
     }
 
@@ -120,10 +116,10 @@ impl Grpc {
             }
             tokio::select! {
                 () = watch.changed() => {}
-                refused = self.connection.client.ended() => {
-                    return Err(Status::new(Code::PermissionDenied, refused.to_string()));
+                rejected = self.peer.rejected() => {
+                    return Err(Status::new(Code::PermissionDenied, rejected.to_string()));
                 }
-                () = self.shutdown.stop.cancelled() => {
+                () = self.peer.stopping() => {
                     return Err(Status::new(Code::Unavailable, "stopping"));
                 }
             }
@@ -138,6 +134,7 @@ impl Grpc {
             Step::Send(answer) => {
                 let (sender, receiver) = mpsc::channel(1);
                 let message = write::message(&answer, Form::Sotw);
+                let message = frame::unsent(message, &answer.content, &self.peer.outflow());
                 // There is room for one.
                 let _ = sender.try_send(Outgoing::Message(message));
                 Ok(Messages::of(receiver))
@@ -147,7 +144,7 @@ impl Grpc {
     }
 
     fn allow(&self, kind: Option<Kind>) -> Result<(), Status> {
-        if kind == Some(Kind::Secret) && !self.shared.config.secrets {
+        if kind == Some(Kind::Secret) && !self.peer.may_have_secrets() {
             let metric = &self.shared.metrics.polls_refused;
             metric.with_label_values(&["secrets"]).inc();
             let text = "secrets do not leave over this listener";

@@ -9,42 +9,37 @@ use futures_util::stream::FuturesUnordered;
 use prometheus::IntGauge;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::time::{Instant, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, sleep_until};
+use tracing::field::DisplayValue;
 
 use super::Shared;
-use super::frame::{Code, Outgoing, Requests, Status};
+use super::frame::{Code, Outgoing, Requests, Status, unsent};
 use super::read::{Read, Reader};
 use super::transport::Transport;
 use super::write::{len_bytes, message};
+use crate::server::{Outflow, Peer, PeerRejection};
 use crate::snapshot::Kind;
 use crate::snapshot::cell::{Interest, Watch};
-use crate::xds::client::{Client as Peer, Refused};
 use crate::xds::delivery::{Answer, Client, Form, Heard, Step};
 use crate::xds::registry::Proxies;
-use crate::xds::rest::Connection;
 
 /// One stream as others see it.
 pub(in crate::xds) struct Stream {
     /// The id of its client's node, once that is said.
     node: OnceLock<Arc<str>>,
-    pub(in crate::xds) connection: u64,
-    pub(in crate::xds) peer: Option<IpAddr>,
-    pub(in crate::xds) client: Arc<Peer>,
+    pub(in crate::xds) peer: Peer,
     pub(in crate::xds) transport: Transport,
     pub(in crate::xds) since: Instant,
     delivery: Mutex<Client>,
 }
 
 impl Stream {
-    fn new(connection: Connection, form: Form, kind: Option<Kind>) -> Self {
+    fn new(peer: Peer, form: Form, kind: Option<Kind>) -> Self {
         let now = Instant::now();
         let transport = Transport::new(form, kind);
         Self {
             node: OnceLock::new(),
-            connection: connection.number,
-            peer: connection.peer,
-            client: connection.client,
+            peer,
             transport,
             since: now,
             delivery: Mutex::new(Client::new(form, transport.flavour(), now)),
@@ -54,6 +49,11 @@ impl Stream {
     /// The id of its client's node; empty as long as the client did not say.
     pub(in crate::xds) fn node(&self) -> Arc<str> {
         self.node.get().cloned().unwrap_or_default()
+    }
+
+    /// Its client's address, for a line of the log.
+    fn address(&self) -> Option<DisplayValue<IpAddr>> {
+        self.peer.address().map(tracing::field::display)
     }
 
     /// What its client has and is owed.
@@ -102,28 +102,18 @@ pub(super) struct Driver {
     kind: Option<Kind>,
     reader: Reader,
     answers: mpsc::Sender<Outgoing>,
+    outflow: Arc<Outflow>,
     watch: (Vec<Interest>, Watch),
     /// Whether a type that is not served was mentioned in the log.
     has_warned_of_type: bool,
-}
-
-/// What ends the streams of one connection.
-#[derive(Clone)]
-pub(in crate::xds) struct Shutdown {
-    /// The process stops, or the connection is old: what is under way still goes out.
-    pub(in crate::xds) stop: CancellationToken,
-    /// Ends the connection as it is.
-    pub(in crate::xds) cut: CancellationToken,
 }
 
 /// Why a stream ends.
 enum End {
     /// The client is gone, or this process stops, or the connection is old.
     Quiet,
-    /// The client does not read.
-    Slow,
     /// Its certificate has ended.
-    Refused(Refused),
+    Refused(PeerRejection),
     /// A request makes no sense.
     Fault(Status),
 }
@@ -135,13 +125,14 @@ impl Driver {
     /// A stream that was just opened. `kind` is what it serves; none for all.
     pub(super) fn new(
         shared: Arc<Shared>,
-        connection: Connection,
+        peer: Peer,
         form: Form,
         kind: Option<Kind>,
         answers: mpsc::Sender<Outgoing>,
     ) -> Self {
         Self {
-            listed: Listed::new(&shared.proxies, Stream::new(connection, form, kind)),
+            outflow: peer.outflow(),
+            listed: Listed::new(&shared.proxies, Stream::new(peer, form, kind)),
             watch: (Vec::new(), shared.reader.watch(Vec::new())),
             shared,
             form,
@@ -153,20 +144,14 @@ impl Driver {
     }
 
     /// Serves it to its end. Dropping the future ends it and leaves nothing of it behind.
-    pub(super) async fn run(mut self, mut requests: Requests, shutdown: Shutdown) {
-        let mut ends = self.ends(&shutdown);
+    pub(super) async fn run(mut self, mut requests: Requests) {
+        let mut ends = self.ends();
         let end = self.serve(&mut requests, &mut ends).await;
         let metric = &self.shared.metrics.streams_cut;
         let node = self.listed.stream.node();
-        let peer = self.listed.stream.peer.map(tracing::field::display);
+        let peer = self.listed.stream.address();
         match end {
             End::Quiet => {}
-            End::Slow => {
-                metric.with_label_values(&["slow"]).inc();
-                tracing::warn!(%node, peer, "a proxy does not read its stream and is cut off");
-                // What it did not read waits in the connection, and goes with it.
-                shutdown.cut.cancel();
-            }
             End::Refused(refused) => {
                 metric.with_label_values(&["certificate"]).inc();
                 let status = Status::new(Code::PermissionDenied, refused.to_string());
@@ -182,11 +167,11 @@ impl Driver {
     }
 
     /// What ends the stream from outside of it. Each is looked at only when it comes.
-    fn ends(&self, shutdown: &Shutdown) -> Ends {
+    fn ends(&self) -> Ends {
         let ends = Ends::new();
-        let stop = shutdown.stop.clone();
+        let peer = self.listed.stream.peer.clone();
         ends.push(Box::pin(async move {
-            stop.cancelled().await;
+            peer.stopping().await;
             End::Quiet
         }));
         let answers = self.answers.clone();
@@ -194,9 +179,9 @@ impl Driver {
             answers.closed().await;
             End::Quiet
         }));
-        let client = self.listed.stream.client.clone();
-        if client.is_certified() {
-            ends.push(Box::pin(async move { End::Refused(client.ended().await) }));
+        let peer = self.listed.stream.peer.clone();
+        if peer.is_certified() {
+            ends.push(Box::pin(async move { End::Refused(peer.rejected().await) }));
         }
         ends
     }
@@ -261,7 +246,7 @@ impl Driver {
                 .inc();
             tracing::warn!(
                 node = %stream.node(),
-                peer = stream.peer.map(tracing::field::display),
+                peer = stream.address(),
                 %kind,
                 %missing_kind,
                 %missing_name,
@@ -279,28 +264,27 @@ impl Driver {
             "an answer goes out"
         );
         // What it consists of lives in the message from here on.
+        let message = unsent(message, &answer.content, &self.outflow);
         drop(answer);
-        // Mostly there is room, and no timer is needed.
+        // Mostly there is room at once. Who does not read is cut by the server, and the stream is
+        // gone.
         let sent = match self.answers.try_send(Outgoing::Message(message)) {
-            Ok(()) => Ok(Ok(())),
-            Err(TrySendError::Closed(_)) => return Err(End::Quiet),
+            Ok(()) => true,
+            Err(TrySendError::Closed(_)) => false,
             Err(TrySendError::Full(message)) => {
-                // Nobody waits for a client that reads slowly: it is given the newest later.
+                // No publication waits for a client that reads slowly: it is sent the newest later.
                 self.watch.1.looked();
-                timeout(self.shared.config.send, self.answers.send(message)).await
+                self.answers.send(message).await.is_ok()
             }
         };
-        match sent {
-            Err(_) => Err(End::Slow),
-            Ok(Err(_)) => Err(End::Quiet),
-            Ok(Ok(())) => {
-                let labels = [kind.as_str(), stream.transport.as_str()];
-                metrics.pushes.with_label_values(&labels).inc();
-                let metric = &metrics.answer_bytes;
-                metric.with_label_values(&labels).inc_by(bytes);
-                Ok(())
-            }
+        if !sent {
+            return Err(End::Quiet);
         }
+        let labels = [kind.as_str(), stream.transport.as_str()];
+        metrics.pushes.with_label_values(&labels).inc();
+        let metric = &metrics.answer_bytes;
+        metric.with_label_values(&labels).inc_by(bytes);
+        Ok(())
     }
 
     fn hear(&mut self, read: Read) -> Result<(), Status> {
@@ -350,7 +334,8 @@ impl Driver {
             }
             None => {}
         }
-        let kind = named.filter(|kind| *kind != Kind::Secret || self.shared.config.secrets);
+        let kind = named
+            .filter(|kind| *kind != Kind::Secret || self.listed.stream.peer.may_have_secrets());
         if named.is_some() && kind.is_none() {
             let metric = &self.shared.metrics.polls_refused;
             metric.with_label_values(&["secrets"]).inc();
@@ -358,7 +343,7 @@ impl Driver {
         if kind.is_none() && !std::mem::replace(&mut self.has_warned_of_type, true) {
             tracing::warn!(
                 node = %self.listed.stream.node(),
-                peer = self.listed.stream.peer.map(tracing::field::display),
+                peer = self.listed.stream.address(),
                 type_url = type_url.get(..type_url.floor_char_boundary(256)),
                 "a proxy asks for a type that is not served over this listener"
             );
@@ -387,7 +372,7 @@ impl Driver {
                 let name = guilty.as_ref().map(|(name, _)| &**name);
                 tracing::warn!(
                     node = %self.listed.stream.node(),
-                    peer = self.listed.stream.peer.map(tracing::field::display),
+                    peer = self.listed.stream.address(),
                     %kind,
                     name,
                     %version,

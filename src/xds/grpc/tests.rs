@@ -9,18 +9,22 @@ use envoy_api::envoy::service::discovery::v3::{
 };
 use envoy_api::google::rpc;
 use envoy_api::prost::Message as _;
-use futures_util::{FutureExt as _, stream};
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use http_body_util::StreamBody;
-use hyper::body::Frame;
+use hyper::body::{Body, Frame};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use std::sync::Arc;
-use tokio::time::Instant;
+use std::time::Duration;
+use tokio::runtime::Builder;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::frame::{Code, Requests, Status};
 use super::method::{Method, Unknown};
 use super::read::Reader;
 use super::write::{len_bytes, message};
+use crate::server::Peer;
 use crate::snapshot::cell::cell;
 use crate::snapshot::looked_at;
 use crate::snapshot::{Flavour, Kind, Name, Resource, Snapshot};
@@ -45,7 +49,12 @@ fn received(bytes: &Bytes, cuts: &[usize]) -> (Vec<Bytes>, Option<Status>) {
     let frames = cuts.windows(2).map(|cut| bytes.slice(cut[0]..cut[1]));
     let frames: Vec<Result<Frame<Bytes>, Infallible>> =
         frames.map(|frame| Ok(Frame::data(frame))).collect();
-    let mut requests = Requests::new(StreamBody::new(stream::iter(frames)), LIMIT_BYTES);
+    // A message that is not complete has a deadline.
+    let clock = Builder::new_current_thread().enable_time().build();
+    let clock = clock.unwrap();
+    let _clock = clock.enter();
+    let peer = Peer::anonymous(false, CancellationToken::new());
+    let mut requests = Requests::new(StreamBody::new(stream::iter(frames)), &peer, LIMIT_BYTES);
     let mut messages = Vec::new();
     loop {
         match requests.next().now_or_never().unwrap() {
@@ -54,6 +63,46 @@ fn received(bytes: &Bytes, cuts: &[usize]) -> (Vec<Bytes>, Option<Status>) {
             Err(status) => return (messages, Some(status)),
         }
     }
+}
+
+/// The requests of a client that sends this and then nothing.
+fn stalling(
+    peer: &Peer,
+    bytes: Bytes,
+) -> Requests<impl Body<Data = Bytes, Error = Infallible> + Unpin> {
+    let frames = stream::iter([Ok(Frame::data(bytes))]).chain(stream::pending());
+    Requests::new(StreamBody::new(frames), peer, 16 << 20)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_not_complete_has_a_deadline_and_a_pause_between_messages_has_none() {
+    let peer = Peer::anonymous(false, CancellationToken::new());
+    let mut idle = stalling(&peer, framed(0, b"whole"));
+    assert_eq!(idle.next().await.unwrap().unwrap(), "whole");
+    let hour = Duration::from_secs(3_600);
+    assert!(timeout(hour, idle.next()).await.is_err());
+
+    let mut stuck = stalling(&peer, framed(0, b"half").slice(..7));
+    let begun = Instant::now();
+    let status = timeout(hour, stuck.next()).await.unwrap().unwrap_err();
+    assert_eq!(code(&status), (Code::DeadlineExceeded as u16).to_string());
+    assert_eq!(begun.elapsed(), peer.message_deadline());
+}
+
+/// Sixteen announced megabytes cost what has come of them, and that is given back.
+#[tokio::test(start_paused = true)]
+async fn of_a_message_that_is_not_complete_counts_what_has_come() {
+    let peer = Peer::anonymous(false, CancellationToken::new());
+    let large = framed(0, &vec![0; 10 << 20]);
+    let mut stuck = stalling(&peer, large.slice(..1 << 20));
+    assert!(stuck.next().await.is_err());
+    assert_eq!(peer.unfinished_bytes(), 1 << 20);
+    drop(stuck);
+    assert_eq!(peer.unfinished_bytes(), 0);
+
+    let mut whole = stalling(&peer, large);
+    whole.next().await.unwrap().unwrap();
+    assert_eq!(peer.unfinished_bytes(), 0);
 }
 
 fn code(status: &Status) -> String {

@@ -6,23 +6,20 @@ mod proxy;
 mod resend_limiter;
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use prometheus::IntGauge;
-use tokio::time::{Instant, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, sleep_until};
 
 use super::Config;
-use super::client::{Client, Refused};
 use super::delivery::{Content, Key, Piece, Shared};
 use super::registry::{Full as NoRoom, Proxies};
 use crate::metrics::Metrics;
+use crate::server::{Peer, PeerRejection, ResponseBody, UnreadBody};
 use crate::snapshot::Kind;
 use crate::snapshot::cell::{Interest, Reader};
 use discovery_request::{DiscoveryRequest, Fault, Names, read};
@@ -37,15 +34,6 @@ pub(super) struct Polls {
     pub(super) proxies: Arc<Proxies>,
     pub(super) delivery: Arc<Shared>,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) shutdown: CancellationToken,
-}
-
-/// The connection that a request came over.
-#[derive(Clone)]
-pub(super) struct Connection {
-    pub(super) number: u64,
-    pub(super) peer: Option<IpAddr>,
-    pub(super) client: Arc<Client>,
 }
 
 /// Why a request is not a poll that can be held.
@@ -57,12 +45,8 @@ enum Refusal {
     NotFound,
     #[error("only POST is understood here")]
     Method,
-    #[error("the body is larger than {0} bytes")]
-    TooLarge(usize),
-    #[error("the body took too long")]
-    Slow,
-    #[error("the body broke off")]
-    BrokeOff,
+    #[error(transparent)]
+    Unread(#[from] UnreadBody),
     #[error("the body cannot be read: {0}")]
     Body(#[from] Fault),
     #[error(
@@ -71,8 +55,8 @@ enum Refusal {
     )]
     Secrets,
     #[error(transparent)]
-    Client(#[from] Refused),
-    #[error("too many proxies or names are remembered already")]
+    Client(#[from] PeerRejection),
+    #[error(transparent)]
     NoRoom(#[from] NoRoom),
 }
 
@@ -88,6 +72,9 @@ pub(super) enum Ended {
 /// How much earlier than the client gives it up a poll is answered, if there is room for it.
 const TIMEOUT_MARGIN: Duration = Duration::from_secs(10);
 
+/// The member that is nearly all of a poll, and of no use: the names of Envoy's extensions.
+const EXTENSIONS: &str = "\"extensions\"";
+
 /// The header in which Envoy says after how many milliseconds it gives a poll up.
 const EXPECTED_TIMEOUT: &str = "x-envoy-expected-rq-timeout-ms";
 
@@ -95,35 +82,32 @@ impl Polls {
     /// Answers one request. Dropping the future gives the poll up and leaves nothing of it behind.
     pub(super) async fn answer(
         &self,
-        connection: Connection,
+        peer: Peer,
         request: Request<Incoming>,
-    ) -> Response<Full<Bytes>> {
+    ) -> Response<ResponseBody> {
         let http1 = request.version() <= Version::HTTP_11;
         let expected = expected_timeout(request.headers());
-        if let Err(refused) = connection.client.admit() {
-            return self.refused(&refused.into());
-        }
-        let request = match self.read(request).await {
+        let request = match self.read(&peer, request).await {
             Ok(request) => request,
-            Err(refusal) => return self.refused(&refusal),
+            Err(refusal) => return refused(&peer, &refusal),
         };
         let kind = request.kind;
         let longest = longest_hold(self.config.hold, expected);
         // Not the same for all, so that they do not all come back at once.
         let longest = longest.mul_f64(rand::random_range(0.9..=1.0));
-        let ended = match self.hold(connection, request, longest).await {
+        let ended = match self.hold(&peer, request, longest).await {
             Ok(ended) => ended,
-            Err(refusal) => return self.refused(&refusal),
+            Err(refusal) => return refused(&peer, &refusal),
         };
         let (outcome, mut response) = match ended {
-            Ended::Changed(content) => ("changed", self.answered(kind, &content)),
+            Ended::Changed(content) => ("changed", self.answered(&peer, kind, content)),
             Ended::Unchanged => {
-                let mut response = Response::new(Full::default());
+                let mut response = Response::new(ResponseBody::empty());
                 *response.status_mut() = StatusCode::NOT_MODIFIED;
                 ("unchanged", response)
             }
         };
-        if http1 && self.shutdown.is_cancelled() {
+        if http1 && peer.is_stopping() {
             response.headers_mut().insert(
                 header::CONNECTION,
                 header::HeaderValue::from_static("close"),
@@ -137,7 +121,7 @@ impl Polls {
     /// Waits until there is something to answer, or until the end of the hold.
     async fn hold(
         &self,
-        connection: Connection,
+        peer: &Peer,
         request: DiscoveryRequest,
         longest: Duration,
     ) -> Result<Ended, Refusal> {
@@ -151,19 +135,17 @@ impl Polls {
                 let _held = self.held(kind);
                 tokio::select! {
                     () = sleep_until(deadline) => {}
-                    () = self.shutdown.cancelled() => {}
-                    refused = connection.client.ended() => return Err(refused.into()),
+                    () = peer.stopping() => {}
+                    rejected = peer.rejected() => return Err(rejected.into()),
                 }
                 return Ok(Ended::Unchanged);
             }
         };
         let id = ProxyId {
             node: request.node,
-            peer: connection.peer,
+            peer: peer.address(),
         };
-        let mut poll = self
-            .proxies
-            .poll(&id, key, request.version, &connection, now)?;
+        let mut poll = self.proxies.poll(&id, key, request.version, peer, now)?;
         let watch = self.reader.watch(vec![interest]);
         let mut held = None;
         loop {
@@ -177,8 +159,8 @@ impl Polls {
             let look_at = until.filter(|until| *until < deadline);
             tokio::select! {
                 biased;
-                () = self.shutdown.cancelled() => break,
-                refused = connection.client.ended() => return Err(refused.into()),
+                () = peer.stopping() => break,
+                rejected = peer.rejected() => return Err(rejected.into()),
                 () = watch.changed() => {}
                 () = moved => {}
                 () = sleep_until(look_at.unwrap_or(deadline)) => {
@@ -198,66 +180,24 @@ impl Polls {
         Gauged(gauge)
     }
 
-    async fn read(&self, request: Request<Incoming>) -> Result<DiscoveryRequest, Refusal> {
+    async fn read(
+        &self,
+        peer: &Peer,
+        request: Request<Incoming>,
+    ) -> Result<DiscoveryRequest, Refusal> {
         let kind = kind_of(request.uri().path()).ok_or(Refusal::NotFound)?;
         if request.method() != Method::POST {
             return Err(Refusal::Method);
         }
-        if kind == Kind::Secret && !self.config.secrets {
+        if kind == Kind::Secret && !peer.may_have_secrets() {
             return Err(Refusal::Secrets);
         }
-        let limit = self.config.max_body_bytes;
-        if request.body().size_hint().lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
-            return Err(Refusal::TooLarge(limit));
-        }
-        let body = Limited::new(request.into_body(), limit).collect();
-        let body = match timeout(self.config.body, body).await {
-            Err(_) => return Err(Refusal::Slow),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                return Err(Refusal::TooLarge(limit));
-            }
-            Ok(Err(_)) => return Err(Refusal::BrokeOff),
-            Ok(Ok(body)) => body.to_bytes(),
-        };
+        let body = peer.read_json(request, EXTENSIONS).await?;
         Ok(read(kind, &body)?)
     }
 
-    fn refused(&self, refusal: &Refusal) -> Response<Full<Bytes>> {
-        let (status, reason) = match refusal {
-            Refusal::NotFound => (StatusCode::NOT_FOUND, "path"),
-            Refusal::Method => (StatusCode::METHOD_NOT_ALLOWED, "method"),
-            Refusal::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
-            Refusal::Slow => (StatusCode::REQUEST_TIMEOUT, "slow"),
-            Refusal::BrokeOff => (StatusCode::BAD_REQUEST, "broke_off"),
-            Refusal::Body(Fault::TypeUrl { .. }) => (StatusCode::BAD_REQUEST, "type_url"),
-            Refusal::Body(Fault::NotJson(_) | Fault::Field { .. } | Fault::Unread(_)) => {
-                (StatusCode::BAD_REQUEST, "body")
-            }
-            Refusal::Secrets => (StatusCode::FORBIDDEN, "secrets"),
-            Refusal::Client(_) => (StatusCode::FORBIDDEN, "client"),
-            Refusal::NoRoom(NoRoom::Proxies) => (StatusCode::SERVICE_UNAVAILABLE, "proxies"),
-            Refusal::NoRoom(NoRoom::Subscriptions) => {
-                (StatusCode::SERVICE_UNAVAILABLE, "subscriptions")
-            }
-        };
-        let metric = &self.metrics.polls_refused;
-        metric.with_label_values(&[reason]).inc();
-        tracing::debug!(%refusal, "request refused");
-        let mut response = Response::new(Full::from(format!("{refusal}\n")));
-        *response.status_mut() = status;
-        let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            header::HeaderValue::from_static("text/plain; charset=utf-8"),
-        );
-        if matches!(refusal, Refusal::Method) {
-            headers.insert(header::ALLOW, header::HeaderValue::from_static("POST"));
-        }
-        response
-    }
-
     /// The discovery response of `content`.
-    fn answered(&self, kind: Kind, content: &Content) -> Response<Full<Bytes>> {
+    fn answered(&self, peer: &Peer, kind: Kind, content: Arc<Content>) -> Response<ResponseBody> {
         let body = content.encoded(|content| {
             let pieces = content.pieces().iter();
             let pieces: Vec<Cow<'_, Bytes>> = pieces
@@ -271,7 +211,7 @@ impl Polls {
         bytes
             .with_label_values(&[kind.as_str(), "rest"])
             .inc_by(u64::try_from(body.len()).unwrap_or(u64::MAX));
-        let mut response = Response::new(Full::new(body));
+        let mut response = Response::new(peer.shared_body(body, content));
         response.headers_mut().insert(
             header::CONTENT_TYPE,
             header::HeaderValue::from_static("application/json"),
@@ -297,6 +237,22 @@ impl Polls {
             })
         })
     }
+}
+
+fn refused(peer: &Peer, refusal: &Refusal) -> Response<ResponseBody> {
+    let (status, reason) = match refusal {
+        Refusal::NotFound => (StatusCode::NOT_FOUND, "path"),
+        Refusal::Method => (StatusCode::METHOD_NOT_ALLOWED, "method"),
+        Refusal::Unread(unread) => (unread.status(), unread.reason()),
+        Refusal::Body(Fault::TypeUrl { .. }) => (StatusCode::BAD_REQUEST, "type_url"),
+        Refusal::Body(Fault::NotJson(_) | Fault::Field { .. } | Fault::Unread(_)) => {
+            (StatusCode::BAD_REQUEST, "body")
+        }
+        Refusal::Secrets => (StatusCode::FORBIDDEN, "secrets"),
+        Refusal::Client(_) => (StatusCode::FORBIDDEN, "client"),
+        Refusal::NoRoom(NoRoom) => (StatusCode::SERVICE_UNAVAILABLE, "subscriptions"),
+    };
+    peer.refuse(status, reason, refusal)
 }
 
 fn body(kind: Kind, version: &str, resources: &[Cow<'_, Bytes>]) -> Bytes {

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::resend_limiter::ResendLimiter;
+use crate::server::PeerKey;
 use crate::snapshot::Flavour;
 use crate::xds::delivery::{Client, Form, Key};
 
@@ -24,6 +25,8 @@ pub struct ProxyId {
 /// One proxy.
 pub(in crate::xds) struct Proxy {
     pub(in crate::xds) id: ProxyId,
+    /// The peer that brought it.
+    pub(in crate::xds) owner: PeerKey,
     state: Mutex<State>,
     /// Told when what one of its polls brought may change what another should get.
     pub(super) moved: Arc<Notify>,
@@ -57,9 +60,10 @@ pub(in crate::xds) struct Held {
 
 impl Proxy {
     /// A proxy that was not heard of before.
-    pub(in crate::xds) fn new(id: ProxyId, now: Instant) -> Self {
+    pub(in crate::xds) fn new(id: ProxyId, owner: PeerKey, now: Instant) -> Self {
         Self {
             id,
+            owner,
             state: Mutex::new(State {
                 client: Client::new(Form::Rest, Flavour::Rest, now),
                 polls: BTreeMap::new(),
@@ -69,6 +73,14 @@ impl Proxy {
             }),
             moved: Arc::default(),
         }
+    }
+
+    /// A proxy that will not be remembered: no order is kept for it, as for proxies that cannot be
+    /// told apart.
+    pub(in crate::xds) fn unremembered(id: ProxyId, owner: PeerKey, now: Instant) -> Self {
+        let proxy = Self::new(id, owner, now);
+        proxy.state().shared = Some(now);
+        proxy
     }
 
     /// What is known of it.

@@ -2,8 +2,6 @@
 
 mod order;
 #[cfg(feature = "demo")]
-mod services;
-#[cfg(feature = "demo")]
 mod sockets;
 #[cfg(feature = "demo")]
 mod tls;

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::Shelf;
 use crate::metrics::Metrics;
+use crate::server::Peer;
 use crate::snapshot::Kind;
-use crate::xds::client::Client;
 use crate::xds::delivery::{Key, Shared};
 use crate::xds::registry::Full;
-use crate::xds::rest::{Connection, Next, Poll};
+use crate::xds::rest::{Next, Poll};
 use crate::xds::{Limits, Progress, Proxies, ProxyId, SubscriptionView};
 
 /// Time passes only when it is told to.
@@ -74,12 +75,8 @@ impl Stage {
             peer: None,
         };
         let version = (!version.is_empty()).then(|| version.into());
-        let connection = Connection {
-            number: connection,
-            peer: id.peer,
-            client: Arc::new(Client::anonymous(id.peer)),
-        };
-        self.proxies.poll(&id, key, version, &connection, self.now)
+        let peer = Peer::of_test(connection, id.peer, false, CancellationToken::new());
+        self.proxies.poll(&id, key, version, &peer, self.now)
     }
 
     fn look(&self, poll: &mut Poll) -> Seen {
@@ -153,6 +150,7 @@ fn the_defaults_are_these() {
     assert_eq!(limits.shared_after, Duration::from_secs(1));
     assert_eq!(limits.forget_after, Duration::from_secs(300));
     assert_eq!(limits.max_proxies, 4_096);
+    assert_eq!(limits.max_proxies_per_peer, 2_048);
     assert_eq!(limits.max_subscriptions, 50_000);
 }
 
@@ -707,13 +705,62 @@ fn what_is_remembered_is_bounded() {
     let ask = |node, asked| stage.try_poll(node, 1, asked, "").map(drop);
     assert_eq!(ask("one", endpoint("a")), Ok(()));
     assert_eq!(ask("one", endpoint("b")), Ok(()));
-    assert_eq!(ask("one", endpoint("c")), Err(Full::Subscriptions));
+    assert_eq!(ask("one", endpoint("c")), Err(Full));
     assert_eq!(
         ask("one", endpoint("a")),
         Ok(()),
         "what is known is served on"
     );
-    assert_eq!(ask("two", endpoint("a")), Err(Full::Proxies));
+}
+
+/// A flood of invented node ids keeps nobody out: those beyond the share of their peer are served,
+/// and another peer has its own.
+#[test]
+fn a_proxy_beyond_its_peer_s_share_is_served_without_order() {
+    let mut stage = Stage::with(Limits {
+        max_proxies: 3,
+        max_proxies_per_peer: 2,
+        ..Limits::default()
+    });
+    stage.shelf.put_cluster("a");
+    stage
+        .shelf
+        .put_requiring(Kind::Route, "http", "1", &["a"])
+        .publish();
+    let answer = |stage: &Stage, node: &str, address: [u8; 4]| {
+        let peer = Peer::of_test(1, Some(address.into()), false, CancellationToken::new());
+        let id = ProxyId {
+            node: node.into(),
+            peer: peer.address(),
+        };
+        let proxies = &stage.proxies;
+        let poll = |key| {
+            let mut poll = proxies.poll(&id, key, None, &peer, stage.now).unwrap();
+            poll.step(&stage.delivery, stage.now)
+        };
+        poll((Kind::Cluster, None));
+        match poll((Kind::Route, Some("http".into()))) {
+            Next::Answer(_) => "answered",
+            Next::Hold { .. } => "held",
+        }
+    };
+    // Routes wait until clusters were accepted, of who is remembered.
+    for node in ["one", "two"] {
+        assert_eq!(answer(&stage, node, [10, 0, 0, 1]), "held");
+    }
+    for node in ["three", "four", "five"] {
+        assert_eq!(answer(&stage, node, [10, 0, 0, 1]), "answered");
+    }
+    assert_eq!(answer(&stage, "one", [10, 0, 0, 1]), "held");
+    assert_eq!(answer(&stage, "one", [10, 0, 0, 2]), "held");
+    assert_eq!(answer(&stage, "one", [10, 0, 0, 3]), "answered");
+    assert_eq!(stage.metrics.polls_unordered.get(), 8);
+    assert_eq!(stage.metrics.proxies.get(), 3);
+    // Who is forgotten makes room.
+    stage.now += Duration::from_secs(301);
+    stage.proxies.forget(stage.now);
+    assert_eq!(stage.metrics.proxies.get(), 0);
+    assert_eq!(answer(&stage, "five", [10, 0, 0, 1]), "held");
 }
 
 #[test]
@@ -738,4 +785,21 @@ fn the_time_to_acceptance_is_taken_for_polls_that_were_held() {
     stage.ask(Kind::Listener, None, &version);
     stage.ask(Kind::Listener, None, &version);
     assert_eq!(histogram.get_sample_count(), 1);
+}
+
+/// Slow readers of a large answer would hold a copy each.
+#[test]
+fn a_large_answer_that_is_being_sent_is_shared_with_whoever_asks_meanwhile() {
+    let mut stage = Stage::new();
+    let large = "x".repeat(1 << 20);
+    stage.shelf.put(Kind::Listener, "http", &large).publish();
+    let content = |node| {
+        let poll = stage.try_poll(node, 1, (Kind::Listener, None), "");
+        match poll.unwrap().step(&stage.delivery, stage.now) {
+            Next::Answer(content) => content,
+            Next::Hold { .. } => panic!("there is something to answer"),
+        }
+    };
+    let sending = content("one");
+    assert!(Arc::ptr_eq(&sending, &content("two")));
 }

@@ -2,18 +2,18 @@
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
+
 use tokio_util::task::AbortOnDropHandle;
 
 use super::super::*;
 use super::Shelf;
+use crate::server::tests::{done, safely, spawn, until};
 use crate::sim::proxy::{Answer, Place, Protocol, Proxy, Subscription, Update};
 use crate::snapshot::{Kind, Resource};
-
-/// So long that only a test that hangs reaches it.
-const SAFETY: Duration = Duration::from_secs(30);
 
 /// A server and what a test needs to steer it.
 pub(super) struct Running {
@@ -22,7 +22,7 @@ pub(super) struct Running {
     pub(super) metrics: Arc<Metrics>,
     place: Place,
     shutdown: CancellationToken,
-    serving: AbortOnDropHandle<Result<(), Error>>,
+    serving: AbortOnDropHandle<Result<(), server::Error>>,
 }
 
 /// Limits so short that tests need not wait, and so long that nothing passes by accident.
@@ -39,10 +39,10 @@ pub(super) fn limits() -> Limits {
 
 impl Running {
     async fn start() -> Self {
-        Self::with(Config::default(), limits()).await
+        Self::with(server::Config::default(), limits()).await
     }
 
-    async fn with(config: Config, limits: Limits) -> Self {
+    async fn with(config: server::Config, limits: Limits) -> Self {
         let listener = Listener::tcp((Ipv4Addr::LOCALHOST, 0).into())
             .await
             .unwrap();
@@ -54,7 +54,7 @@ impl Running {
         listener: Listener,
         place: Place,
         tls: Option<Tls>,
-        config: Config,
+        config: server::Config,
         limits: Limits,
     ) -> Self {
         let shelf = Shelf::new();
@@ -65,7 +65,10 @@ impl Running {
             listener,
             tls,
             shelf.reader.clone(),
-            config,
+            Config {
+                server: config,
+                ..Config::default()
+            },
             proxies.clone(),
             metrics.clone(),
             shutdown.clone(),
@@ -97,32 +100,6 @@ impl Running {
     }
 }
 
-/// Waits for something that comes about by itself.
-pub(super) async fn until(mut holds: impl FnMut() -> bool) {
-    let wait = async {
-        while !holds() {
-            tokio::task::yield_now().await;
-        }
-    };
-    safely(wait).await;
-}
-
-pub(super) async fn safely<F: Future>(future: F) -> F::Output {
-    timeout(SAFETY, future).await.expect("a test hangs")
-}
-
-pub(super) fn spawn<F>(future: F) -> AbortOnDropHandle<F::Output>
-where
-    F: Future<Output: Send> + Send + 'static,
-{
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the handle that owns it is returned"
-    )]
-    let task = tokio::spawn(future);
-    AbortOnDropHandle::new(task)
-}
-
 /// What comes of a subscription's next poll, in a task of its own.
 pub(super) fn next(mut subscription: Subscription) -> AbortOnDropHandle<(Subscription, Update)> {
     spawn(async move {
@@ -131,31 +108,12 @@ pub(super) fn next(mut subscription: Subscription) -> AbortOnDropHandle<(Subscri
     })
 }
 
-pub(super) async fn done<T>(task: AbortOnDropHandle<T>) -> T {
-    safely(task).await.unwrap()
-}
-
 #[test]
 fn the_defaults_are_these() {
     let config = Config {
+        server: server::Config::default(),
         hold: Duration::from_secs(60),
-        secrets: false,
-        services: Services::default(),
-        clients: Clients::Anybody,
-        max_connections: 16_384,
-        max_body_bytes: 4_194_304,
-        body: Duration::from_secs(10),
-        handshake: Duration::from_secs(5),
-        max_handshakes: 1_024,
-        first_request: Duration::from_secs(10),
-        header_read: Duration::from_secs(90),
-        keep_alive_interval: Duration::from_secs(30),
-        keep_alive_timeout: Duration::from_secs(10),
-        max_streams: 10_000,
         max_message_bytes: 16_777_216,
-        send: Duration::from_secs(30),
-        max_age: Duration::from_secs(3_600),
-        drain: Duration::from_secs(5),
     };
     assert_eq!(Config::default(), config);
 }
@@ -287,7 +245,7 @@ async fn routes_follow_their_cluster_and_the_cluster_leaves_after_them() {
 async fn routes_go_after_the_cap_by_themselves() {
     let mut limits = limits();
     limits.pacing.gate_cap = Duration::from_millis(100);
-    let mut server = Running::with(Config::default(), limits).await;
+    let mut server = Running::with(server::Config::default(), limits).await;
     server
         .shelf
         .put_cluster("a")
@@ -408,9 +366,9 @@ async fn a_server_that_is_dropped_takes_its_connections_along() {
 
 #[tokio::test]
 async fn a_stop_does_not_wait_for_a_client_that_does_not_read() {
-    let config = Config {
+    let config = server::Config {
         drain: Duration::from_millis(50),
-        ..Config::default()
+        ..server::Config::default()
     };
     let server = Running::with(config, limits()).await;
     let Place::Tcp(address) = &server.place else {
@@ -427,9 +385,9 @@ async fn a_stop_does_not_wait_for_a_client_that_does_not_read() {
 
 #[tokio::test]
 async fn a_connection_without_a_request_is_closed() {
-    let config = Config {
+    let config = server::Config {
         first_request: Duration::from_millis(50),
-        ..Config::default()
+        ..server::Config::default()
     };
     let server = Running::with(config, limits()).await;
     let Place::Tcp(address) = &server.place else {
@@ -450,7 +408,7 @@ async fn a_connection_without_a_request_is_closed() {
 async fn two_proxies_under_one_name_are_told_apart_and_both_served() {
     let mut limits = limits();
     limits.shared_after = Duration::from_millis(50);
-    let mut server = Running::with(Config::default(), limits).await;
+    let mut server = Running::with(server::Config::default(), limits).await;
     server.shelf.put(Kind::Listener, "http", "1").publish();
     let mut polls = Vec::new();
     for _ in 0..2 {
@@ -473,9 +431,9 @@ async fn two_proxies_under_one_name_are_told_apart_and_both_served() {
 
 #[tokio::test]
 async fn what_is_not_a_poll_is_refused_with_a_reason() {
-    let config = Config {
+    let config = server::Config {
         max_body_bytes: 200_000,
-        ..Config::default()
+        ..server::Config::default()
     };
     let server = Running::with(config, limits()).await;
     let clusters = "/v3/discovery:clusters";
@@ -613,9 +571,9 @@ async fn secrets_leave_over_a_socket_that_only_its_owner_can_open() {
 
     let folder = Folder::new();
     let path = folder.0.join("xds.sock");
-    let config = Config {
+    let config = server::Config {
         secrets: true,
-        ..Config::default()
+        ..server::Config::default()
     };
     let listener = Listener::unix(&path).await.unwrap();
     let mode = std::fs::metadata(&path).unwrap().permissions().mode();
@@ -630,7 +588,10 @@ async fn secrets_leave_over_a_socket_that_only_its_owner_can_open() {
         None
     );
 
-    assert!(matches!(Listener::unix(&path).await, Err(Error::InUse(_))));
+    assert!(matches!(
+        Listener::unix(&path).await,
+        Err(server::Error::InUse(_))
+    ));
     server.shutdown.cancel();
     safely(server.serving).await.unwrap().unwrap();
     assert!(!path.exists(), "the file goes with its listener");
@@ -646,7 +607,7 @@ async fn a_socket_that_nobody_listens_on_is_replaced_and_nothing_else_is() {
     std::fs::write(&path, "precious").unwrap();
     assert!(matches!(
         Listener::unix(&path).await,
-        Err(Error::NotASocket(_))
+        Err(server::Error::NotASocket(_))
     ));
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
 }

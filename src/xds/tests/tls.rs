@@ -1,7 +1,9 @@
 //! TLS over real sockets: who is let in, what a renewal touches, and what a certificate's end does.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -12,14 +14,17 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, version};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::super::*;
-use super::services::{ask, greeter};
-use super::sockets::{Running, done, limits, next, safely};
+use super::super::{Listener, Tls};
+use super::sockets::{Running, limits, next};
 use crate::clock::WallClock;
 use crate::identity::{self, Identity};
+use crate::server::tests::services::{ask, greeter};
+use crate::server::tests::{done, safely, spawn, until};
+use crate::server::{AllowList, Config};
 use crate::sim::proxy::{Answer, Place, Protocol, Proxy};
 use crate::snapshot::Kind;
 
@@ -98,14 +103,14 @@ struct Secure {
     address: SocketAddr,
 }
 
-fn named(names: &[&str]) -> Clients {
+fn named(names: &[&str]) -> AllowList {
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-    Clients::named(&names).unwrap()
+    AllowList::named(&names).unwrap()
 }
 
 fn config() -> Config {
     Config {
-        clients: named(&["edge"]),
+        allow_list: named(&["edge"]),
         secrets: true,
         ..Config::default()
     }
@@ -205,7 +210,7 @@ impl Secure {
     }
 
     async fn refused_once(&self, reason: &str) {
-        super::sockets::until(|| self.refused(reason) == 1).await;
+        until(|| self.refused(reason) == 1).await;
     }
 }
 
@@ -287,7 +292,7 @@ async fn without_a_certificate_of_the_authority_there_is_no_connection() {
         ] {
             let config = server.client_of(shown, &[version]);
             is_cut_off(&server.proxy_over(Protocol::Http2, config)).await;
-            super::sockets::until(|| server.refused(reason) == times).await;
+            until(|| server.refused(reason) == times).await;
         }
         is_answered(&server.proxy(Some(&server.authority.shows("edge")))).await;
     }
@@ -329,7 +334,7 @@ async fn a_service_is_told_the_name_and_reached_by_nobody_who_is_refused() {
 #[tokio::test]
 async fn any_name_of_the_authority_will_do_where_there_is_no_list_and_gets_no_secrets() {
     let config = Config {
-        clients: Clients::OfAuthority,
+        allow_list: AllowList::OfAuthority,
         secrets: false,
         ..Config::default()
     };
@@ -344,7 +349,7 @@ async fn any_name_of_the_authority_will_do_where_there_is_no_list_and_gets_no_se
 #[tokio::test]
 async fn nobody_is_asked_for_a_certificate_where_everybody_is_answered() {
     let config = Config {
-        clients: Clients::Anybody,
+        allow_list: AllowList::Anybody,
         secrets: false,
         ..Config::default()
     };
@@ -503,7 +508,7 @@ async fn a_certificate_that_ends_ends_what_was_held_with_it() {
         let shown = server.authority.shows_until("edge", 2029);
         let proxy = server.proxy_over(protocol, server.client(Some(&shown)));
         let (mut secret, _) = done(next(proxy.subscribe(Kind::Secret, Some("s")))).await;
-        let held = super::sockets::spawn(async move { secret.take().await });
+        let held = spawn(async move { secret.take().await });
         server.running.held(Kind::Secret, 1).await;
 
         CLOCK.store(END + 1, Ordering::Relaxed);
@@ -515,7 +520,7 @@ async fn a_certificate_that_ends_ends_what_was_held_with_it() {
         assert_eq!(server.refused("expired"), 1);
         // The connection ends with it, and a new one is refused as a whole.
         is_cut_off(&proxy).await;
-        super::sockets::until(|| server.refused("expired") == 2).await;
+        until(|| server.refused("expired") == 2).await;
         is_answered(&server.proxy(Some(&server.authority.shows("edge")))).await;
     }
 }

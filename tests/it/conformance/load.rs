@@ -76,7 +76,10 @@ async fn a_client_that_never_reads_costs_one_answer_and_nobody_else_notices() {
 /// both.
 #[tokio::test]
 async fn a_client_that_reads_nothing_for_too_long_is_let_go() {
-    let server = Server::configured(|config, _| config.send = Duration::from_millis(200)).await;
+    let server = Server::configured(|config, _| {
+        config.server.budgets.write_progress = Duration::from_millis(200);
+    });
+    let server = server.await;
     let kinds = [Kind::Cluster, Kind::Endpoint, Kind::Listener, Kind::Route];
     let mut server = server.having(&[]);
     for kind in kinds {
@@ -88,7 +91,7 @@ async fn a_client_that_reads_nothing_for_too_long_is_let_go() {
     for kind in kinds {
         stuck.ask(kind, &["a"]).await;
     }
-    let cut = server.metrics.streams_cut.with_label_values(&["slow"]);
+    let cut = server.metrics.connections_cut.with_label_values(&["slow"]);
     server.sees(|| cut.get() == 1).await;
     // What it had not read is gone with its connection, and so is all else that was known of it.
     assert_ne!(stuck.last_words().await, Code::Ok);

@@ -19,7 +19,7 @@ use hyper_util::rt::TokioExecutor;
 use marathon_envoy::metrics::Metrics;
 use marathon_envoy::snapshot::cell::{Publisher, Reader, cell};
 use marathon_envoy::snapshot::{Kind, Name, Resource, Snapshot};
-use marathon_envoy::xds;
+use marathon_envoy::{server, xds};
 use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -42,7 +42,7 @@ pub(super) struct Server {
     publisher: Option<Publisher>,
     proxies: Arc<xds::Proxies>,
     shutdown: CancellationToken,
-    serving: JoinSet<Result<(), xds::Error>>,
+    serving: JoinSet<Result<(), server::Error>>,
     probes: usize,
 }
 
@@ -93,12 +93,15 @@ impl Server {
         change: impl FnOnce(&mut xds::Config, &mut xds::Pacing),
     ) -> Self {
         let address = (Ipv4Addr::LOCALHOST, 0).into();
-        let listener = xds::Listener::tcp(address).await.unwrap();
+        let listener = server::Listener::tcp(address).await.unwrap();
         let address = listener.address().unwrap();
         let metrics = Metrics::new().unwrap();
         let mut config = xds::Config {
-            secrets: true,
-            drain: Duration::from_millis(500),
+            server: server::Config {
+                secrets: true,
+                drain: Duration::from_millis(500),
+                ..server::Config::default()
+            },
             ..xds::Config::default()
         };
         let mut limits = xds::Limits::default();

@@ -305,7 +305,7 @@ async fn polls_and_streams_share_the_port() {
 
 #[tokio::test]
 async fn secrets_leave_only_where_they_may() {
-    let server = Server::configured(|config, _| config.secrets = false).await;
+    let server = Server::configured(|config, _| config.server.secrets = false).await;
     let mut server = server.having(&[(Kind::Secret, &["a"]), (Kind::Cluster, &["a"])]);
     let mut world = Sotw::open(&server, Service::Alone(Kind::Secret));
     world.ask(Kind::Secret, &["a"]).await;
@@ -329,7 +329,8 @@ async fn secrets_leave_only_where_they_may() {
 /// Proxies that stay for ever never spread over replicas that come later.
 #[tokio::test]
 async fn a_connection_that_grew_old_is_ended_and_the_next_one_serves() {
-    let server = Server::configured(|config, _| config.max_age = Duration::from_millis(200)).await;
+    let server =
+        Server::configured(|config, _| config.server.max_age = Duration::from_millis(200)).await;
     let server = server.having(&[(Kind::Cluster, &["a"])]);
     let connection = Connection::to(server.address);
     for _ in 0..2 {

@@ -98,7 +98,7 @@ const ENVOY: Ban = Ban {
 const REQUESTS: Ban = Ban {
     paths: &["http", "http_body_util", "hyper", "hyper_util", "tonic"],
     except: &[],
-    remedy: "requests are made and answered in the rooms at the edge: marathon, vault, xds, admin",
+    remedy: "requests are made and answered in the rooms at the edge: marathon, vault, server, xds, admin",
 };
 
 const RESOURCE_TYPES: Ban = Ban {
@@ -124,7 +124,7 @@ const ENVOYS_WORDS: Words = Words {
 };
 
 /// Every room, by name.
-pub(super) const ROOMS: [Room; 23] = [
+pub(super) const ROOMS: [Room; 24] = [
     Room {
         name: "admin",
         ours: &["metrics", "snapshot", "state::problem"],
@@ -163,6 +163,7 @@ pub(super) const ROOMS: [Room; 23] = [
             "pipeline",
             "reload",
             "resources",
+            "server",
             "settings",
             "snapshot",
             "state",
@@ -262,6 +263,12 @@ pub(super) const ROOMS: [Room; 23] = [
         words: None,
     },
     Room {
+        name: "server",
+        ours: &["clock", "identity", "metrics"],
+        bans: &[&ENVOY],
+        words: None,
+    },
+    Room {
         name: "settings",
         // Only their `Config`: settings as typed become settings as meant.
         ours: &[
@@ -271,6 +278,7 @@ pub(super) const ROOMS: [Room; 23] = [
             "marathon",
             "pipeline",
             "resources",
+            "server",
             "state",
             "v2",
             "vault",
@@ -308,15 +316,11 @@ pub(super) const ROOMS: [Room; 23] = [
         ours: &[
             "intent",
             "metrics",
+            "server",
             "snapshot",
             "state::app",
             "state::certificate",
             "state::problem",
-            // What every service on the port for proxies is told, and nothing inside of that room.
-            "xds::PathService",
-            "xds::Peer",
-            "xds::PeerEnd",
-            "xds::ResponseFuture",
         ],
         bans: &[&ENVOY],
         words: None,
@@ -337,7 +341,7 @@ pub(super) const ROOMS: [Room; 23] = [
     },
     Room {
         name: "xds",
-        ours: &["backoff", "clock", "identity", "metrics", "snapshot"],
+        ours: &["metrics", "server", "snapshot"],
         bans: &[&RESOURCE_TYPES],
         words: Some(&MARATHONS_WORDS),
     },

@@ -1,9 +1,7 @@
-//! One connection from its first byte to its end: HTTP with every limit set, requests routed to who
-//! answers them, and what ends it.
+//! One connection from its first byte to its end: HTTP with every limit set, and what ends it.
 
 use std::convert::Infallible;
 use std::future::pending;
-use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use http_body_util::Either;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -21,11 +18,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::client::Client;
-use super::grpc::{Grpc, Shutdown, is_grpc};
-use super::path_service::{self, PathService, Peer};
-use super::rest::Connection;
-use super::{Server, Tasks};
+use super::accept::Server;
+use super::budget::{Account, PeerKey};
+use super::peer::Peer;
+use super::peer_identity::PeerIdentity;
+use super::seats::Seat;
+use super::shutdown::{Shutdown, Tasks};
 
 /// Envoy sends 6 headers; proxies in between add some.
 const MAX_HEADERS: usize = 100;
@@ -36,9 +34,10 @@ const HTTP1_BUFFER_BYTES: usize = 64 << 10;
 /// The head of a request over HTTP/2.
 const MAX_HEADER_LIST_BYTES: u32 = 16 << 10;
 
-/// How many streams may be reset before they were looked at. When a change touches all clusters,
-/// Envoy gives up the polls for all of their endpoints at once.
-const MAX_RESETS: usize = 10_000;
+/// How many streams may be reset before they were looked at, or be wrong by themselves. What is
+/// looked at and then given up is counted by the budgets: an Envoy may give up thousands of polls
+/// at once, but not before they were taken.
+const MAX_RESETS: usize = 1_024;
 
 /// A whole request (77 kB) fits, so an upload never waits for a window.
 const STREAM_WINDOW_BYTES: u32 = 256 << 10;
@@ -70,51 +69,57 @@ type Events = FuturesUnordered<BoxFuture<'static, Event>>;
 struct Shown {
     /// Whether there was any.
     request: AtomicBool,
-    /// Whether there was one for a stream.
+    /// Whether one was answered with a stream.
     stream: AtomicBool,
 }
 
 impl Server {
     /// Serves one connection to its end.
-    pub(super) async fn connect<S>(self: Arc<Self>, stream: S, client: Client, peer: Option<IpAddr>)
-    where
+    pub(super) async fn connect<S>(
+        self: Arc<Self>,
+        stream: S,
+        identity: PeerIdentity,
+        address: Option<IpAddr>,
+        seat: Arc<Seat>,
+    ) where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let client = Arc::new(client);
-        let connection = Connection {
-            number: self.next_connection.fetch_add(1, Ordering::Relaxed),
-            peer,
-            client: client.clone(),
-        };
+        let identity = Arc::new(identity);
         let shown = Arc::new(Shown::default());
         let shutdown = Shutdown {
-            stop: self.polls.shutdown.child_token(),
-            cut: self.tasks.cut.child_token(),
+            stop: self.shutdown.child_token(),
+            cut: seat.cut.clone(),
         };
-        let mut events = self.events(client, &shown, &shutdown);
-        let grpc = Grpc::new(self.streams.clone(), connection.clone(), shutdown.clone());
+        let mut events = self.events(identity.clone(), &shown, &shutdown);
+        let shared = (
+            self.tasks.clone(),
+            self.config.clone(),
+            self.metrics.clone(),
+        );
+        let number = seat.number;
+        let key = PeerKey::new(identity.name(), address);
+        let account = Account::open(&self.budgets, number, key, shutdown.cut.clone());
+        let (of_peer, requests) = (account.0.clone(), account.0.clone());
+        let peer = Peer::new(
+            number,
+            address,
+            identity,
+            shutdown.clone(),
+            of_peer,
+            seat.life.clone(),
+            shared,
+        );
         let server = self.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             shown.request.store(true, Ordering::Relaxed);
-            let is_grpc = is_grpc(&request);
-            shown.stream.fetch_or(is_grpc, Ordering::Relaxed);
-            let (server, grpc) = (server.clone(), grpc.clone());
-            let connection = connection.clone();
+            let (server, shown, peer) = (server.clone(), shown.clone(), peer.clone());
+            let open = requests.open_request();
             // Boxed: the task of a stream keeps the room of this for as long as it lives.
             Box::pin(async move {
-                let response = if is_grpc {
-                    grpc.answer(request).await.map(Either::Left)
-                } else if let Some(service) = server.service(request.uri().path()) {
-                    let polls = &server.polls;
-                    let stop = polls.shutdown.clone();
-                    let peer = Peer::new(connection, polls.config.secrets, stop);
-                    let answer = path_service::answer(&service, request, peer, &polls.metrics);
-                    answer.await.map(Either::Right)
-                } else {
-                    let response = server.polls.answer(connection, request).await;
-                    response.map(Either::Right)
-                };
-                Ok::<_, Infallible>(response)
+                let response = server.config.services.answer(request, peer).await;
+                let is_stream = response.body().is_stream();
+                shown.stream.fetch_or(is_stream, Ordering::Relaxed);
+                Ok::<_, Infallible>(response.map(|body| body.answering(open)))
             })
         });
         let http = self.http();
@@ -132,7 +137,7 @@ impl Server {
                     shutdown.stop.cancel();
                 }
                 Event::NeverAsked => {
-                    tracing::debug!(?peer, "a connection brought no request in time");
+                    tracing::debug!(peer = ?address, "a connection brought no request in time");
                     break Ok(());
                 }
                 Event::Cut => break Ok(()),
@@ -140,27 +145,32 @@ impl Server {
         };
         if let Err(error) = served {
             // Proxies reset connections all the time: a poll that is given up over HTTP/1.1 is one.
-            tracing::debug!(?peer, %error, "a connection ended early");
+            tracing::debug!(peer = ?address, %error, "a connection ended early");
         }
     }
 
     /// What may happen to a connection.
-    fn events(&self, client: Arc<Client>, shown: &Arc<Shown>, shutdown: &Shutdown) -> Events {
-        let config = &self.polls.config;
+    fn events(
+        &self,
+        identity: Arc<PeerIdentity>,
+        shown: &Arc<Shown>,
+        shutdown: &Shutdown,
+    ) -> Events {
+        let config = &self.config;
         let events = Events::new();
         events.push(on(&shutdown.stop, Event::Leave));
         events.push(on(&shutdown.cut, Event::Cut));
-        if client.is_certified() {
+        if identity.is_certified() {
             // Requests and streams are refused by themselves. A proxy that has renewed its
             // certificate shows the new one on its next connection.
             events.push(Box::pin({
-                let client = client.clone();
+                let identity = identity.clone();
                 async move {
-                    client.end().await;
+                    identity.end().await;
                     Event::Leave
                 }
             }));
-            events.push(Box::pin(async move { match client.watch().await {} }));
+            events.push(Box::pin(async move { match identity.watch().await {} }));
         }
         let (first_request, asked) = (config.first_request, shown.clone());
         events.push(Box::pin(async move {
@@ -182,14 +192,9 @@ impl Server {
         events
     }
 
-    /// The service beside discovery that a path leads to.
-    fn service(&self, path: &str) -> Option<Arc<dyn PathService>> {
-        self.polls.config.services.of(path).cloned()
-    }
-
     /// HTTP/1.1 and HTTP/2 with every limit set.
     fn http(&self) -> auto::Builder<Tasks> {
-        let config = &self.polls.config;
+        let config = &self.config;
         let mut http = auto::Builder::new(self.tasks.clone());
         http.http1()
             .timer(TokioTimer::new())
@@ -218,10 +223,4 @@ fn on(token: &CancellationToken, event: Event) -> BoxFuture<'static, Event> {
         token.cancelled().await;
         event
     })
-}
-
-/// Whether no connection will ever come from this listener again.
-pub(super) fn is_fatal(error: &io::Error) -> bool {
-    // EINVAL: the socket does not listen. Everything else passes or concerns one connection.
-    error.kind() == io::ErrorKind::InvalidInput
 }

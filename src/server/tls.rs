@@ -21,10 +21,10 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::Config;
-use super::client::Client;
-use super::clients::Clients;
-use super::refusals::{Reason, Refusals};
+use super::allow_list::AllowList;
+use super::config::Config;
+use super::peer_identity::PeerIdentity;
+use super::rejected_peers::{RejectedPeers, RejectionReason};
 use crate::clock::{WallClock, wall_clock};
 use crate::identity::{self, Identity};
 use handshakes::Handshakes;
@@ -51,14 +51,14 @@ impl Tls {
 /// Makes secure connections of those that were taken.
 pub(super) struct Acceptor {
     tls: Tls,
-    clients: Clients,
+    allow_list: AllowList,
     /// How long a handshake may take.
     limit: Duration,
     /// How long a connection waits for the first identity.
     first_identity: Duration,
     handshakes: Handshakes,
     terms: Mutex<Option<Terms>>,
-    refusals: Arc<Refusals>,
+    rejected: Arc<RejectedPeers>,
 }
 
 /// What is made of an identity.
@@ -81,22 +81,22 @@ enum Unusable {
 
 /// Why a handshake failed.
 struct Failure {
-    reason: Reason,
+    reason: RejectionReason,
     why: String,
     /// None if it is nothing to look into.
     remedy: Option<&'static str>,
 }
 
 impl Acceptor {
-    pub(super) fn new(tls: Tls, config: &Config, refusals: Arc<Refusals>) -> Self {
+    pub(super) fn new(tls: Tls, config: &Config, rejected: Arc<RejectedPeers>) -> Self {
         Self {
             tls,
-            clients: config.clients.clone(),
+            allow_list: config.allow_list.clone(),
             limit: config.handshake,
             first_identity: config.first_request,
             handshakes: Handshakes::new(config.max_handshakes),
             terms: Mutex::default(),
-            refusals,
+            rejected,
         }
     }
 
@@ -111,7 +111,7 @@ impl Acceptor {
         &self,
         stream: S,
         peer: Option<IpAddr>,
-    ) -> Option<(TlsStream<S>, Client)>
+    ) -> Option<(TlsStream<S>, PeerIdentity)>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -122,8 +122,8 @@ impl Acceptor {
             Ok(Err(_)) => return None,
             Err(_) => {
                 // Of whom it was kept matters less than that it was: told once for all.
-                self.refusals.add(
-                    Reason::Handshake,
+                self.rejected.add(
+                    RejectionReason::Handshake,
                     "whoever",
                     peer,
                     "there is no certificate to show yet",
@@ -149,30 +149,33 @@ impl Acceptor {
                 remedy,
             }) => {
                 let who = peer.map(|peer| peer.to_string()).unwrap_or_default();
-                self.refusals.add(reason, &who, peer, &why, remedy);
+                self.rejected.add(reason, &who, peer, &why, remedy);
                 None
             }
         }
     }
 
-    fn client<S>(&self, stream: &TlsStream<S>, peer: Option<IpAddr>) -> Result<Client, Failure> {
+    fn client<S>(
+        &self,
+        stream: &TlsStream<S>,
+        peer: Option<IpAddr>,
+    ) -> Result<PeerIdentity, Failure> {
         let (_, session) = stream.get_ref();
         let leaf = session.peer_certificates().and_then(<[_]>::first);
-        match (&self.clients, leaf) {
-            (Clients::Anybody, _) => Ok(Client::anonymous(peer)),
+        match (&self.allow_list, leaf) {
+            (AllowList::Anybody, _) => Ok(PeerIdentity::anonymous(peer)),
             // The verifier has refused it before; without one nobody is let in all the same.
-            (Clients::OfAuthority | Clients::Named(_), None) => {
+            (AllowList::OfAuthority | AllowList::Named(_), None) => {
                 Err(Failure::no_certificate("there is no client certificate"))
             }
-            (Clients::OfAuthority | Clients::Named(_), Some(leaf)) => {
-                let refusals = self.refusals.clone();
-                Client::new(leaf, &self.clients, peer, self.tls.wall_clock, refusals).map_err(
-                    |error| Failure {
-                        reason: Reason::Handshake,
+            (AllowList::OfAuthority | AllowList::Named(_), Some(leaf)) => {
+                let rejected = self.rejected.clone();
+                PeerIdentity::new(leaf, &self.allow_list, peer, self.tls.wall_clock, rejected)
+                    .map_err(|error| Failure {
+                        reason: RejectionReason::Handshake,
                         why: error.to_string(),
                         remedy: Some("have the proxy's certificate issued anew"),
-                    },
-                )
+                    })
             }
         }
     }
@@ -187,7 +190,7 @@ impl Acceptor {
         {
             return terms.config.clone();
         }
-        let config = match server_config(&identity, &self.clients, self.tls.wall_clock) {
+        let config = match server_config(&identity, &self.allow_list, self.tls.wall_clock) {
             Ok(config) => Some(Arc::new(config)),
             Err(error) => {
                 tracing::error!(
@@ -213,7 +216,7 @@ impl Failure {
         let Some(error) = inner else {
             // Somebody looked whether the port is open, or a proxy went away.
             return Self {
-                reason: Reason::Handshake,
+                reason: RejectionReason::Handshake,
                 why,
                 remedy: None,
             };
@@ -225,18 +228,18 @@ impl Failure {
             Self::of_certificate(fault)
         } else if let Error::AlertReceived(_) = error {
             (
-                Reason::Handshake,
+                RejectionReason::Handshake,
                 "the proxy does not take this port's certificate: compare its bootstrap's \
                  --envoy-ca and --xds-name with it",
             )
         } else if let Error::InvalidMessage(_) = error {
             (
-                Reason::Handshake,
+                RejectionReason::Handshake,
                 "it speaks no TLS: print its bootstrap with --envoy-ca",
             )
         } else {
             (
-                Reason::Handshake,
+                RejectionReason::Handshake,
                 "look into the proxy's log, and at its versions and ciphers of TLS",
             )
         };
@@ -247,12 +250,12 @@ impl Failure {
         }
     }
 
-    fn of_certificate(fault: &CertificateError) -> (Reason, &'static str) {
+    fn of_certificate(fault: &CertificateError) -> (RejectionReason, &'static str) {
         use CertificateError as Fault;
         // The second is an authority with the name of ours and another key.
         if matches!(fault, Fault::UnknownIssuer | Fault::BadSignature) {
             return (
-                Reason::UnknownAuthority,
+                RejectionReason::UnknownAuthority,
                 "the proxy shows a certificate of another CA: give it one of a CA in \
                  XDS_CLIENT_CA_FILE, or of Vault's PKI",
             );
@@ -266,12 +269,12 @@ impl Failure {
         );
         if is_untimely {
             return (
-                Reason::Expired,
+                RejectionReason::Expired,
                 "find out why the proxy does not renew its certificate; compare the clocks",
             );
         }
         (
-            Reason::Handshake,
+            RejectionReason::Handshake,
             "have the proxy's certificate issued anew, for clients: clientAuth, if it names any \
              extended key usage",
         )
@@ -279,7 +282,7 @@ impl Failure {
 
     fn no_certificate(why: &str) -> Self {
         Self {
-            reason: Reason::NoCertificate,
+            reason: RejectionReason::NoCertificate,
             why: why.to_owned(),
             remedy: Some(
                 "the proxy shows no certificate: print its bootstrap with --envoy-cert and \
@@ -290,7 +293,7 @@ impl Failure {
 
     fn slow(why: &str) -> Self {
         Self {
-            reason: Reason::Handshake,
+            reason: RejectionReason::Handshake,
             why: why.to_owned(),
             remedy: None,
         }
@@ -310,16 +313,16 @@ impl TimeProvider for Clock {
 
 fn server_config(
     identity: &Identity,
-    clients: &Clients,
+    allow_list: &AllowList,
     wall_clock: WallClock,
 ) -> Result<ServerConfig, Unusable> {
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_details(provider.clone(), Arc::new(Clock(wall_clock)))
         .with_protocol_versions(&[&version::TLS13, &version::TLS12])
         .map_err(Unusable::Own)?;
-    let builder = match clients {
-        Clients::Anybody => builder.with_no_client_auth(),
-        Clients::OfAuthority | Clients::Named(_) => {
+    let builder = match allow_list {
+        AllowList::Anybody => builder.with_no_client_auth(),
+        AllowList::OfAuthority | AllowList::Named(_) => {
             let mut roots = RootCertStore::empty();
             for authority in identity.client_authorities() {
                 roots.add(authority.clone()).map_err(Unusable::Authority)?;

@@ -1,4 +1,4 @@
-//! Where proxies connect: a TCP port, or a Unix socket that is nobody else's to open.
+//! Places where clients connect: a TCP port, or a Unix socket that is nobody else's to open.
 
 use std::fs::Permissions;
 use std::io;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixSocket, UnixStream};
 
-use super::Error;
+use super::error::Error;
 
 /// Connections that may wait to be accepted, at most as many as the system allows
 /// (`net.core.somaxconn`): a fleet of 1,000 Envoys connects at once after a restart, and so does
@@ -18,7 +18,7 @@ const BACKLOG: u32 = 4_096;
 /// The file mode of a Unix socket: its owner's alone.
 const SOCKET_MODE: u32 = 0o600;
 
-/// A place where proxies connect.
+/// A place where clients connect.
 #[derive(Debug)]
 pub enum Listener {
     /// A TCP port.
@@ -41,6 +41,16 @@ pub struct SocketFile {
 pub(super) enum Accepted {
     Tcp(TcpStream, IpAddr),
     Unix(UnixStream),
+}
+
+impl Accepted {
+    /// The address of the other end; none of a Unix socket.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(_, address) => Some(*address),
+            Self::Unix(_) => None,
+        }
+    }
 }
 
 impl Listener {

@@ -1,23 +1,23 @@
-//! Which proxies are answered: by the names in the certificates that they show.
+//! The peers that are answered: by the names in the certificates that they show.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
-/// Which proxies are answered.
+/// The peers of one listener that are answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Clients {
+pub enum AllowList {
     /// All that connect: they are not asked for a certificate.
     Anybody,
     /// Those with a certificate of the client authorities.
     OfAuthority,
     /// Of those, the ones with a name on the list.
-    Named(Names),
+    Named(ListedNames),
 }
 
-/// Names of proxies, as they stand in certificates.
+/// ListedNames of proxies, as they stand in certificates.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Names {
+pub struct ListedNames {
     exact: BTreeSet<String>,
     /// What follows the first label of names whose first label may be any: `.edge.example`.
     below: BTreeSet<String>,
@@ -28,7 +28,7 @@ pub struct Names {
 #[error("no certificate has the name {0:?}")]
 pub struct BadName(String);
 
-impl Clients {
+impl AllowList {
     /// The proxies with one of these names: host names, URIs or addresses, without regard to case;
     /// `*.edge.example` stands for any one label in front.
     ///
@@ -36,7 +36,7 @@ impl Clients {
     ///
     /// When a name could not stand in a certificate, or holds a `*` elsewhere.
     pub fn named<'a>(names: impl IntoIterator<Item = &'a String>) -> Result<Self, BadName> {
-        let mut known = Names {
+        let mut known = ListedNames {
             exact: BTreeSet::new(),
             below: BTreeSet::new(),
         };
@@ -66,7 +66,7 @@ impl Clients {
     }
 }
 
-impl Names {
+impl ListedNames {
     /// Whether a name from a certificate is on the list.
     pub fn contains(&self, name: &str) -> bool {
         let name = name.to_ascii_lowercase();
@@ -80,7 +80,7 @@ impl Names {
     }
 }
 
-impl fmt::Debug for Names {
+impl fmt::Debug for ListedNames {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let below = self.below.iter().map(|below| format!("*{below}"));
         f.debug_set().entries(&self.exact).entries(below).finish()
@@ -91,11 +91,11 @@ impl fmt::Debug for Names {
 mod tests {
     use super::*;
 
-    fn names(list: &[&str]) -> Result<Names, BadName> {
+    fn names(list: &[&str]) -> Result<ListedNames, BadName> {
         let list: Vec<String> = list.iter().map(ToString::to_string).collect();
-        Clients::named(&list).map(|clients| match clients {
-            Clients::Named(names) => names,
-            Clients::Anybody | Clients::OfAuthority => panic!("no names"),
+        AllowList::named(&list).map(|allowed| match allowed {
+            AllowList::Named(names) => names,
+            AllowList::Anybody | AllowList::OfAuthority => panic!("no names"),
         })
     }
 

@@ -1,20 +1,19 @@
-//! Services beside discovery: which requests reach them, and what they are told of the peer.
+//! Services by path: which requests reach them, and what they are told of the peer.
 
-use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::sync::Notify;
 
-use super::super::*;
-use super::sockets::{Running, done, limits, safely, spawn};
+use super::{Port, done, safely, spawn};
+use crate::server::{Config, PathService, Peer, ResponseFuture, Services};
 use crate::sim::proxy::{Place, Protocol, Proxy};
 
 /// Says who asks, and for `/greeter/held` not before it must.
 #[derive(Default)]
-pub(super) struct Greeter {
+pub(crate) struct Greeter {
     /// Told when a request is held.
     held: Arc<Notify>,
 }
@@ -34,12 +33,12 @@ impl PathService for Greeter {
                 let name = peer.certificate_name().map(ToString::to_string);
                 format!("{:?} {name:?} {}", peer.address(), peer.may_have_secrets())
             };
-            Response::new(Full::new(Bytes::from(text)))
+            Response::new(peer.own_body(text))
         })
     }
 }
 
-pub(super) fn greeter() -> Services {
+pub(crate) fn greeter() -> Services {
     only(Greeter::default())
 }
 
@@ -49,7 +48,7 @@ fn only(greeter: Greeter) -> Services {
 }
 
 /// Status and text of the answer to a request.
-pub(super) async fn ask(proxy: &Proxy, path: &str) -> (u16, String) {
+pub(crate) async fn ask(proxy: &Proxy, path: &str) -> (u16, String) {
     let answer = safely(proxy.exchange(Method::GET, path, Bytes::new()));
     let (head, body) = answer.await.unwrap();
     (
@@ -58,24 +57,21 @@ pub(super) async fn ask(proxy: &Proxy, path: &str) -> (u16, String) {
     )
 }
 
-async fn running(services: Services, secrets: bool) -> (Running, Arc<Proxy>) {
-    let listener = Listener::tcp((Ipv4Addr::LOCALHOST, 0).into()).await;
-    let listener = listener.unwrap();
-    let place = Place::Tcp(listener.address().unwrap());
-    let config = Config {
+async fn open(services: Services, secrets: bool) -> (Port, Arc<Proxy>) {
+    let port = Port::open(Config {
         services,
         secrets,
         ..Config::default()
-    };
-    let proxy = Proxy::new(place.clone(), Protocol::Http2, "edge");
-    let running = Running::on(listener, place, None, config, limits());
-    (running, proxy)
+    });
+    let port = port.await;
+    let proxy = Proxy::new(Place::Tcp(port.address), Protocol::Http2, "edge");
+    (port, proxy)
 }
 
 #[tokio::test]
 async fn what_is_below_its_path_is_a_service_s_and_nothing_else() {
     for secrets in [false, true] {
-        let (server, proxy) = running(greeter(), secrets).await;
+        let (server, proxy) = open(greeter(), secrets).await;
         let greeting = format!("Some(127.0.0.1) None {secrets}");
         assert_eq!(ask(&proxy, "/greeter/").await, (200, greeting));
         for other in ["/greeter", "/", "/v3/greeter/"] {
@@ -89,7 +85,7 @@ async fn what_is_below_its_path_is_a_service_s_and_nothing_else() {
 async fn a_service_hears_that_the_server_stops() {
     let greeter = Greeter::default();
     let held = greeter.held.clone();
-    let (server, proxy) = running(only(greeter), false).await;
+    let (server, proxy) = open(only(greeter), false).await;
     let asking = spawn(async move { ask(&proxy, "/greeter/held").await });
     safely(held.notified()).await;
     server.stop().await;

@@ -18,14 +18,14 @@ const QUIET: Duration = Duration::from_secs(300);
 const MOST_TOLD: usize = 1_000;
 
 /// What was refused on one listener.
-pub(super) struct Refusals {
+pub(super) struct RejectedPeers {
     metrics: Arc<Metrics>,
     told: Mutex<BTreeMap<String, Instant>>,
 }
 
 /// Why a proxy is refused, as the metric has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reason {
+pub(super) enum RejectionReason {
     /// It shows no certificate.
     NoCertificate,
     /// It shows one that no client authority vouches for.
@@ -38,7 +38,7 @@ pub(super) enum Reason {
     Handshake,
 }
 
-impl Reason {
+impl RejectionReason {
     fn as_str(self) -> &'static str {
         match self {
             Self::NoCertificate => "no_certificate",
@@ -50,7 +50,7 @@ impl Reason {
     }
 }
 
-impl Refusals {
+impl RejectedPeers {
     pub(super) fn new(metrics: Arc<Metrics>) -> Self {
         Self {
             metrics,
@@ -62,7 +62,7 @@ impl Refusals {
     /// without one it concerns nobody.
     pub(super) fn add(
         &self,
-        reason: Reason,
+        reason: RejectionReason,
         who: &str,
         peer: Option<IpAddr>,
         why: &str,
@@ -105,9 +105,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_same_is_told_once_in_five_minutes_and_memory_is_bounded() {
-        let refusals = Refusals::new(Metrics::new().unwrap());
+        let rejected = RejectedPeers::new(Metrics::new().unwrap());
         let now = Instant::now();
-        let tell = |what: &str, at| refusals.is_news(what.to_owned(), at);
+        let tell = |what: &str, at| rejected.is_news(what.to_owned(), at);
         assert!(tell("a", now));
         assert!(!tell("a", now + QUIET - Duration::from_secs(1)));
         assert!(tell("b", now));
@@ -116,20 +116,20 @@ mod tests {
         for number in 0..2 * MOST_TOLD {
             tell(&number.to_string(), now + QUIET);
         }
-        assert_eq!(refusals.told.lock().unwrap().len(), MOST_TOLD);
+        assert_eq!(rejected.told.lock().unwrap().len(), MOST_TOLD);
         assert!(!tell("late", now + QUIET));
         assert!(tell("late", now + 2 * QUIET));
-        assert_eq!(refusals.told.lock().unwrap().len(), 1);
+        assert_eq!(rejected.told.lock().unwrap().len(), 1);
     }
 
     #[test]
     fn every_refusal_is_counted() {
         let metrics = Metrics::new().unwrap();
-        let refusals = Refusals::new(metrics.clone());
+        let rejected = RejectedPeers::new(metrics.clone());
         for _ in 0..3 {
-            refusals.add(Reason::Name, "a", None, "why", Some("remedy"));
+            rejected.add(RejectionReason::Name, "a", None, "why", Some("remedy"));
         }
-        refusals.add(Reason::Handshake, "a", None, "why", None);
+        rejected.add(RejectionReason::Handshake, "a", None, "why", None);
         let count = |reason| metrics.clients_refused.with_label_values(&[reason]).get();
         assert_eq!((count("name"), count("handshake")), (3, 1));
     }

@@ -15,8 +15,8 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
 use x509_parser::time::ASN1Time;
 
-use super::clients::Clients;
-use super::refusals::{Reason, Refusals};
+use super::allow_list::AllowList;
+use super::rejected_peers::{RejectedPeers, RejectionReason};
 use crate::clock::WallClock;
 
 /// How many characters of a certificate's names are quoted.
@@ -26,13 +26,13 @@ const QUOTED: usize = 256;
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Who is at the other end of one connection.
-pub(super) struct Client {
+pub(super) struct PeerIdentity {
     peer: Option<IpAddr>,
-    certificate: Option<Certificate>,
+    certificate: Option<PeerCertificate>,
 }
 
 /// What it showed.
-struct Certificate {
+struct PeerCertificate {
     /// The name by which it is known: the first on the list, or else the first of all.
     name: Option<Arc<str>>,
     /// Its names, if it has to have one on the list and has none.
@@ -41,12 +41,12 @@ struct Certificate {
     wall_clock: WallClock,
     /// Cancelled when it has ended.
     ended: CancellationToken,
-    refusals: Arc<Refusals>,
+    rejected: Arc<RejectedPeers>,
 }
 
 /// Why a client is not answered, in words for it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refused {
+pub enum PeerRejection {
     /// Its certificate has ended, perhaps after it was shown.
     #[error("the client certificate ended on {0}: renew it and connect again")]
     Expired(ASN1Time),
@@ -58,9 +58,9 @@ pub(super) enum Refused {
 /// A certificate that was verified and cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("the client certificate cannot be read")]
-pub(super) struct Unreadable;
+pub(super) struct UnreadableCertificate;
 
-impl Client {
+impl PeerIdentity {
     /// A client of which nothing was asked.
     pub(super) fn anonymous(peer: Option<IpAddr>) -> Self {
         Self {
@@ -72,29 +72,29 @@ impl Client {
     /// A client that has shown this certificate, which was verified.
     pub(super) fn new(
         der: &CertificateDer<'_>,
-        clients: &Clients,
+        allow_list: &AllowList,
         peer: Option<IpAddr>,
         wall_clock: WallClock,
-        refusals: Arc<Refusals>,
-    ) -> Result<Self, Unreadable> {
-        let (_, certificate) = X509Certificate::from_der(der).map_err(|_| Unreadable)?;
+        rejected: Arc<RejectedPeers>,
+    ) -> Result<Self, UnreadableCertificate> {
+        let (_, certificate) = X509Certificate::from_der(der).map_err(|_| UnreadableCertificate)?;
         let names = names(&certificate)?;
-        let (listed, unlisted) = match clients {
-            Clients::Anybody | Clients::OfAuthority => (None, None),
-            Clients::Named(list) => match names.iter().find(|name| list.contains(name)) {
+        let (listed, unlisted) = match allow_list {
+            AllowList::Anybody | AllowList::OfAuthority => (None, None),
+            AllowList::Named(list) => match names.iter().find(|name| list.contains(name)) {
                 Some(name) => (Some(name), None),
                 None => (None, Some(quoted(&names))),
             },
         };
         Ok(Self {
             peer,
-            certificate: Some(Certificate {
+            certificate: Some(PeerCertificate {
                 name: listed.or(names.first()).map(|name| name.as_str().into()),
                 unlisted,
                 not_after: certificate.validity().not_after,
                 wall_clock,
                 ended: CancellationToken::new(),
-                refusals,
+                rejected,
             }),
         })
     }
@@ -110,7 +110,7 @@ impl Client {
     }
 
     /// Whether its requests are answered, now. A refusal is counted.
-    pub(super) fn admit(&self) -> Result<(), Refused> {
+    pub(super) fn admit(&self) -> Result<(), PeerRejection> {
         let Some(certificate) = &self.certificate else {
             return Ok(());
         };
@@ -120,9 +120,9 @@ impl Client {
         let Some(names) = &certificate.unlisted else {
             return Ok(());
         };
-        let refused = Refused::Name(names.clone());
-        certificate.refusals.add(
-            Reason::Name,
+        let refused = PeerRejection::Name(names.clone());
+        certificate.rejected.add(
+            RejectionReason::Name,
             names,
             self.peer,
             &refused.to_string(),
@@ -141,7 +141,7 @@ impl Client {
     }
 
     /// The same, for what is refused then. That is counted.
-    pub(super) async fn ended(&self) -> Refused {
+    pub(super) async fn ended(&self) -> PeerRejection {
         self.end().await;
         match &self.certificate {
             Some(certificate) => self.refuse_ended(certificate),
@@ -163,11 +163,11 @@ impl Client {
         pending().await
     }
 
-    fn refuse_ended(&self, certificate: &Certificate) -> Refused {
-        let refused = Refused::Expired(certificate.not_after);
+    fn refuse_ended(&self, certificate: &PeerCertificate) -> PeerRejection {
+        let refused = PeerRejection::Expired(certificate.not_after);
         let peer = self.peer.map(|peer| peer.to_string());
-        certificate.refusals.add(
-            Reason::Expired,
+        certificate.rejected.add(
+            RejectionReason::Expired,
             &peer.unwrap_or_default(),
             self.peer,
             &refused.to_string(),
@@ -177,16 +177,16 @@ impl Client {
     }
 }
 
-impl Certificate {
+impl PeerCertificate {
     fn has_ended(&self) -> bool {
         (self.wall_clock)() > self.not_after.timestamp()
     }
 }
 
 /// The alternative names of a certificate: DNS, URI, IP. The common name is none (RFC 6125, 6.4.4).
-fn names(certificate: &X509Certificate<'_>) -> Result<Vec<String>, Unreadable> {
+fn names(certificate: &X509Certificate<'_>) -> Result<Vec<String>, UnreadableCertificate> {
     let alternatives = certificate.subject_alternative_name();
-    let Some(alternatives) = alternatives.map_err(|_| Unreadable)? else {
+    let Some(alternatives) = alternatives.map_err(|_| UnreadableCertificate)? else {
         return Ok(Vec::new());
     };
     let names = alternatives.value.general_names.iter();
@@ -265,11 +265,11 @@ mod tests {
         SanType::DnsName(name.try_into().unwrap())
     }
 
-    fn client(der: &CertificateDer<'_>, list: &[&str], clock: WallClock) -> Client {
+    fn client(der: &CertificateDer<'_>, list: &[&str], clock: WallClock) -> PeerIdentity {
         let list: Vec<String> = list.iter().map(ToString::to_string).collect();
-        let clients = Clients::named(&list).unwrap();
-        let refusals = Arc::new(Refusals::new(Metrics::new().unwrap()));
-        Client::new(der, &clients, None, clock, refusals).unwrap()
+        let clients = AllowList::named(&list).unwrap();
+        let rejected = Arc::new(RejectedPeers::new(Metrics::new().unwrap()));
+        PeerIdentity::new(der, &clients, None, clock, rejected).unwrap()
     }
 
     #[test]
@@ -295,7 +295,7 @@ mod tests {
         let refused = client(&der, &["edge-2.example"], || NOW).admit();
         let offered =
             "other.example, Edge-1.example, spiffe://mesos/edge, 10.0.0.7, 2001:db8::7".to_owned();
-        assert_eq!(refused, Err(Refused::Name(offered)));
+        assert_eq!(refused, Err(PeerRejection::Name(offered)));
     }
 
     #[test]
@@ -313,7 +313,7 @@ mod tests {
             "*.edge.example",
         ] {
             let refused = client(&der, &[listed], || NOW).admit();
-            assert!(matches!(refused, Err(Refused::Name(_))), "{listed}");
+            assert!(matches!(refused, Err(PeerRejection::Name(_))), "{listed}");
         }
     }
 

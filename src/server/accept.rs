@@ -1,0 +1,185 @@
+//! The loop that takes connections, and the stop that ends them all.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::budget::{Budgets, PeerKey};
+use super::config::Config;
+use super::descriptors::affordable;
+use super::error::Error;
+use super::heard::Heard;
+use super::listener::{Accepted, Listener};
+use super::peer_identity::PeerIdentity;
+use super::rejected_peers::RejectedPeers;
+use super::seats::{Seat, Seats};
+use super::shutdown::Tasks;
+use super::tls::{Acceptor, Tls};
+use crate::metrics::Metrics;
+
+/// The wait after the first failure to take a connection, and the longest: short enough that no
+/// proxy notices, long enough that a lack of file descriptors does not burn a core.
+const ACCEPT_WAIT: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// Time for which the log is spared the same again.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// Serves the services of `config`, over nothing but TLS if there is `tls`, until `shutdown`. Then
+/// every request is told to end, what is under way drains, and this returns when no task of its
+/// own is left. Dropping the future cuts every connection.
+///
+/// # Errors
+///
+/// When the listener breaks. A lack of file descriptors or memory is waited out.
+pub async fn serve(
+    listener: Listener,
+    tls: Option<Tls>,
+    config: Config,
+    metrics: Arc<Metrics>,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    let drain = config.drain;
+    let cut = CancellationToken::new();
+    let _cut_when_dropped = cut.clone().drop_guard();
+    let acceptor = tls.map(|tls| {
+        let rejected = Arc::new(RejectedPeers::new(metrics.clone()));
+        Acceptor::new(tls, &config, rejected)
+    });
+    let budgets = Budgets::new(config.budgets, metrics.clone());
+    let most = affordable(config.max_connections);
+    let seats = Seats::new(most, config.max_connections_per_peer, budgets.clone());
+    let server = Arc::new(Server {
+        acceptor,
+        seats,
+        tasks: Tasks {
+            tracker: TaskTracker::new(),
+            cut,
+        },
+        budgets,
+        config: Arc::new(config),
+        metrics,
+        // A broken listener stops what it began; that does not stop anybody else.
+        shutdown: shutdown.child_token(),
+    });
+    let result = server.accept(&listener).await;
+    drop(listener);
+    server.shutdown.cancel();
+    let tasks = &server.tasks;
+    tasks.tracker.close();
+    if timeout(drain, tasks.tracker.wait()).await.is_err() {
+        let left = tasks.tracker.len();
+        tracing::warn!(left, "connections did not end in time and are cut");
+    }
+    tasks.cut.cancel();
+    tasks.tracker.wait().await;
+    result
+}
+
+/// State of one listener.
+pub(super) struct Server {
+    /// None without TLS.
+    acceptor: Option<Acceptor>,
+    pub(super) config: Arc<Config>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) shutdown: CancellationToken,
+    pub(super) tasks: Tasks,
+    pub(super) budgets: Arc<Budgets>,
+    seats: Arc<Seats>,
+}
+
+impl Server {
+    /// Takes connections until it is told to stop.
+    async fn accept(self: &Arc<Self>, listener: &Listener) -> Result<(), Error> {
+        let mut look = interval(self.budgets.look_every());
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut wait = ACCEPT_WAIT.0;
+        let mut told = None;
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = self.shutdown.cancelled() => return Ok(()),
+                now = look.tick() => {
+                    self.budgets.cut_stuck(now);
+                    continue;
+                }
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok(accepted) => {
+                    wait = ACCEPT_WAIT.0;
+                    self.seat(accepted);
+                }
+                Err(error) if is_fatal(&error) => return Err(Error::Accept(error)),
+                Err(error) => {
+                    // Most probably a lack of file descriptors.
+                    self.seats.make_room();
+                    if told.is_none_or(|told: Instant| told.elapsed() >= QUIET) {
+                        told = Some(Instant::now());
+                        tracing::warn!(%error, "a connection cannot be taken");
+                    }
+                    tokio::select! {
+                        () = self.shutdown.cancelled() => return Ok(()),
+                        () = sleep(wait) => wait = (wait * 2).min(ACCEPT_WAIT.1),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Serves a connection in a task of its own, if there is a place for it.
+    fn seat(self: &Arc<Self>, accepted: Accepted) {
+        let address = accepted.address();
+        let peer = PeerKey::new(None, address);
+        let Some(seat) = self.seats.take(&peer, &self.tasks.cut) else {
+            return;
+        };
+        let (server, seat) = (self.clone(), Arc::new(seat));
+        let connection = async move {
+            match accepted {
+                Accepted::Tcp(stream, _) => {
+                    server
+                        .take(Heard::new(stream, seat.clone()), address, seat)
+                        .await
+                }
+                Accepted::Unix(stream) => {
+                    server
+                        .take(Heard::new(stream, seat.clone()), address, seat)
+                        .await
+                }
+            }
+        };
+        hyper::rt::Executor::execute(&self.tasks, connection);
+    }
+
+    /// Makes a connection secure, if it has to be, and serves it to its end.
+    async fn take<S>(self: Arc<Self>, stream: S, peer: Option<IpAddr>, seat: Arc<Seat>)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let Some(acceptor) = &self.acceptor else {
+            // Boxed, here and below: what was needed to get so far is not kept for as long as the
+            // connection lives.
+            let identity = PeerIdentity::anonymous(peer);
+            return Box::pin(self.connect(stream, identity, peer, seat)).await;
+        };
+        // Whoever has not asked yet loses nothing by a stop, which comes before any cut.
+        let accepting = Box::pin(acceptor.accept(stream, peer));
+        let accepting = seat.cut.run_until_cancelled(accepting);
+        let secure = self.shutdown.run_until_cancelled(accepting).await;
+        if let Some(Some(Some((stream, identity)))) = secure {
+            Box::pin(self.connect(stream, identity, peer, seat)).await;
+        }
+    }
+}
+
+/// Says if no connection will ever come from this listener again.
+fn is_fatal(error: &io::Error) -> bool {
+    // EINVAL: the socket does not listen. Everything else passes or concerns one connection.
+    error.kind() == io::ErrorKind::InvalidInput
+}

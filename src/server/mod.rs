@@ -1,0 +1,41 @@
+//! The server of the xDS port: sockets become connections, TLS says whose they are, and requests
+//! are routed by path to the services that are listed.
+
+mod accept;
+mod allow_list;
+mod budget;
+mod config;
+mod connection;
+mod descriptors;
+mod error;
+mod heard;
+mod listener;
+mod peer;
+mod peer_identity;
+mod rejected_peers;
+mod request_body;
+mod response;
+mod seats;
+mod service;
+mod shutdown;
+mod sieve;
+#[cfg(test)]
+pub(crate) mod tests;
+mod tls;
+
+pub use accept::serve;
+pub use allow_list::{AllowList, BadName, ListedNames};
+pub use budget::{
+    BudgetLimits, ByteLimits, CutReason, Origin, Outflow, PeerKey, RequestBytes, ResetLimits,
+    UnsentPiece,
+};
+pub use config::Config;
+pub use descriptors::raise_descriptor_limit;
+pub use error::Error;
+pub use listener::{Listener, SocketFile};
+pub use peer::{Peer, PeerEnd};
+pub use peer_identity::PeerRejection;
+pub use request_body::UnreadBody;
+pub use response::ResponseBody;
+pub use service::{PathService, ResponseFuture, Services};
+pub use tls::Tls;

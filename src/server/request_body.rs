@@ -1,0 +1,109 @@
+//! Bodies of requests, read whole within limits.
+
+use bytes::Bytes;
+use http::StatusCode;
+use http_body_util::BodyExt as _;
+use hyper::body::Body;
+
+use super::budget::RequestBytes;
+use super::sieve::Sieve;
+
+/// Reason for which the body of a request was not read to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnreadBody {
+    /// It is larger than so many bytes.
+    #[error("the body is larger than {0} bytes")]
+    TooLarge(usize),
+    /// It did not come in time.
+    #[error("the body took too long")]
+    Slow,
+    /// Its client gave it up.
+    #[error("the body broke off")]
+    BrokeOff,
+}
+
+impl UnreadBody {
+    /// The status of the answer.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Slow => StatusCode::REQUEST_TIMEOUT,
+            Self::BrokeOff => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// The reason as the metric of refused requests has it.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::TooLarge(_) => "too_large",
+            Self::Slow => "slow",
+            Self::BrokeOff => "broke_off",
+        }
+    }
+}
+
+/// Room that is made first for what is kept of a body.
+const FIRST_BYTES: usize = 512;
+
+/// Reads a body of up to `limit` bytes, of which it keeps what `sieve` does, and tells `kept` how
+/// much that is.
+pub(super) async fn read_whole<B>(
+    mut body: B,
+    limit: usize,
+    mut sieve: Sieve,
+    mut kept: RequestBytes,
+) -> Result<Bytes, UnreadBody>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    if body.size_hint().lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
+        return Err(UnreadBody::TooLarge(limit));
+    }
+    let mut left = limit;
+    let mut whole = Vec::with_capacity(FIRST_BYTES);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| UnreadBody::BrokeOff)?.into_data() else {
+            continue;
+        };
+        left = left
+            .checked_sub(data.len())
+            .ok_or(UnreadBody::TooLarge(limit))?;
+        sieve.push(&data, &mut whole);
+        kept.set(whole.capacity());
+    }
+    Ok(whole.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures_util::{FutureExt as _, stream};
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::server::Peer;
+
+    fn read(pieces: &[&'static str], limit: usize) -> Result<Bytes, UnreadBody> {
+        let peer = Peer::anonymous(false, CancellationToken::new());
+        let frames = pieces.iter().map(|piece| Frame::data(Bytes::from(*piece)));
+        let body = StreamBody::new(stream::iter(frames.map(Ok::<_, Infallible>)));
+        let sieve = Sieve::new("\"extensions\"");
+        let read = read_whole(body, limit, sieve, peer.request_bytes());
+        read.now_or_never().unwrap()
+    }
+
+    #[test]
+    fn a_body_is_limited_by_what_comes_and_not_by_what_is_kept() {
+        let pieces = ["{\"extensions\":[\"a\",", "\"b\"],\"c\":1}"];
+        let length = pieces.concat().len();
+        assert_eq!(
+            read(&pieces, length).unwrap(),
+            "{\"extensions\":null,\"c\":1}"
+        );
+        let refused = UnreadBody::TooLarge(length - 1);
+        assert_eq!(read(&pieces, length - 1), Err(refused));
+    }
+}

@@ -1,0 +1,116 @@
+//! The server over real sockets, with services of the tests' own.
+
+mod floods;
+#[cfg(feature = "demo")]
+pub(crate) mod services;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::allow_list::AllowList;
+use super::{BudgetLimits, Config, CutReason, Error, Listener, Services, serve};
+use crate::metrics::Metrics;
+
+/// So long that only a test that hangs reaches it.
+const SAFETY: Duration = Duration::from_secs(30);
+
+/// A server and what a test needs to steer it.
+pub(crate) struct Port {
+    pub(crate) address: SocketAddr,
+    metrics: Arc<Metrics>,
+    shutdown: CancellationToken,
+    serving: AbortOnDropHandle<Result<(), Error>>,
+}
+
+impl Port {
+    /// A server on a TCP port, without TLS.
+    pub(crate) async fn open(config: Config) -> Self {
+        let listener = Listener::tcp((Ipv4Addr::LOCALHOST, 0).into()).await;
+        let listener = listener.unwrap();
+        let metrics = Metrics::new().unwrap();
+        let shutdown = CancellationToken::new();
+        Self {
+            address: listener.address().unwrap(),
+            serving: spawn(serve(
+                listener,
+                None,
+                config,
+                metrics.clone(),
+                shutdown.clone(),
+            )),
+            metrics,
+            shutdown,
+        }
+    }
+
+    /// How many connections were cut for this reason.
+    fn cuts(&self, reason: CutReason) -> u64 {
+        let metric = &self.metrics.connections_cut;
+        metric.with_label_values(&[reason.as_str()]).get()
+    }
+
+    /// Stops it, and waits until it has.
+    pub(crate) async fn stop(self) {
+        self.shutdown.cancel();
+        done(self.serving).await.unwrap();
+    }
+}
+
+/// Waits for something that comes about by itself.
+pub(crate) async fn until(mut holds: impl FnMut() -> bool) {
+    let wait = async {
+        while !holds() {
+            tokio::task::yield_now().await;
+        }
+    };
+    safely(wait).await;
+}
+
+pub(crate) async fn safely<F: Future>(future: F) -> F::Output {
+    timeout(SAFETY, future).await.expect("a test hangs")
+}
+
+pub(crate) fn spawn<F>(future: F) -> AbortOnDropHandle<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the handle that owns it is returned"
+    )]
+    let task = tokio::spawn(future);
+    AbortOnDropHandle::new(task)
+}
+
+pub(crate) async fn done<T>(task: AbortOnDropHandle<T>) -> T {
+    safely(task).await.unwrap()
+}
+
+#[test]
+fn the_defaults_are_these() {
+    let config = Config {
+        secrets: false,
+        services: Services::default(),
+        allow_list: AllowList::Anybody,
+        max_connections: 16_384,
+        max_connections_per_peer: 12_288,
+        max_body_bytes: 4_194_304,
+        message: Duration::from_secs(30),
+        budgets: BudgetLimits::default(),
+        handshake: Duration::from_secs(5),
+        max_handshakes: 1_024,
+        first_request: Duration::from_secs(10),
+        header_read: Duration::from_secs(90),
+        keep_alive_interval: Duration::from_secs(30),
+        keep_alive_timeout: Duration::from_secs(10),
+        max_streams: 10_000,
+        max_age: Duration::from_secs(3_600),
+        drain: Duration::from_secs(5),
+    };
+    assert_eq!(Config::default(), config);
+}

@@ -1,0 +1,92 @@
+//! Limits of the xDS port, as the rooms mean them: what proxies may send, hold and be remembered for.
+
+use super::typed::XdsLimits;
+use crate::server::{BudgetLimits, ByteLimits, ResetLimits};
+use crate::{server, xds};
+
+impl XdsLimits {
+    /// The budgets of the xDS port.
+    pub(super) fn budgets(&self) -> BudgetLimits {
+        let request = bytes(self.xds_max_request_bytes);
+        let request = request + request / 2;
+        let peer_requests = bytes(self.xds_max_unfinished_bytes_per_peer).max(request);
+        let peer_answers = bytes(self.xds_max_unsent_bytes_per_peer);
+        BudgetLimits {
+            requests: ByteLimits {
+                connection: request,
+                peer: peer_requests,
+                all: bytes(self.xds_max_unfinished_bytes).max(peer_requests),
+            },
+            answers: ByteLimits {
+                connection: peer_answers / 8 * 3,
+                peer: peer_answers,
+                all: bytes(self.xds_max_unsent_bytes).max(peer_answers),
+            },
+            resets: ResetLimits {
+                at_once: self.xds_max_resets,
+                per_second: self.xds_max_resets / 20,
+            },
+            write_progress: self.xds_progress_timeout,
+        }
+    }
+
+    /// These limits as part of `port`.
+    pub(super) fn within(&self, port: server::Config) -> server::Config {
+        server::Config {
+            max_connections: bytes(self.xds_max_connections),
+            max_connections_per_peer: bytes(self.xds_max_connections_per_address),
+            message: self.xds_progress_timeout,
+            budgets: self.budgets(),
+            ..port
+        }
+    }
+
+    /// Limits of what is remembered of proxies.
+    pub(super) fn proxies(&self) -> xds::Limits {
+        xds::Limits {
+            max_proxies_per_peer: bytes(self.xds_max_proxies_per_peer),
+            ..xds::Limits::default()
+        }
+    }
+}
+
+fn bytes(typed: u32) -> usize {
+    usize::try_from(typed).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        limits: XdsLimits,
+    }
+
+    fn typed(line: &str) -> XdsLimits {
+        Line::parse_from(std::iter::once("serve").chain(line.split_whitespace())).limits
+    }
+
+    #[test]
+    fn what_nobody_typed_is_the_default_of_the_rooms() {
+        let limits = typed("");
+        let port = server::Config::default();
+        assert_eq!(limits.within(port.clone()), port);
+        assert_eq!(limits.proxies(), xds::Limits::default());
+    }
+
+    #[test]
+    fn the_largest_request_always_fits() {
+        let limits = typed("--xds-max-request-bytes 1073741824").budgets();
+        let request = 1_610_612_736;
+        let ByteLimits {
+            connection,
+            peer,
+            all,
+        } = limits.requests;
+        assert_eq!((connection, peer, all), (request, request, request));
+    }
+}

@@ -1,0 +1,78 @@
+//! Discovery as a service of the port: gRPC by content type, everything else by REST paths.
+
+use std::sync::Arc;
+
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+use super::config::Config;
+use super::delivery;
+use super::grpc::{self, Grpc, is_grpc};
+use super::registry::Proxies;
+use super::rest::Polls;
+use crate::metrics::Metrics;
+use crate::server::{PathService, Peer, PeerRejection, ResponseBody, ResponseFuture};
+use crate::snapshot::cell::Reader;
+
+/// Answers discovery requests, and what no other service answers.
+pub(super) struct Discovery {
+    polls: Arc<Polls>,
+    streams: Arc<grpc::Shared>,
+}
+
+impl Discovery {
+    /// Answers from the snapshots of `reader`.
+    pub(super) fn new(
+        reader: Reader,
+        config: Config,
+        proxies: Arc<Proxies>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let delivery = Arc::new(delivery::Shared::new(reader.clone()));
+        Self {
+            streams: Arc::new(grpc::Shared {
+                delivery: delivery.clone(),
+                reader: reader.clone(),
+                config: config.clone(),
+                proxies: proxies.clone(),
+                metrics: metrics.clone(),
+            }),
+            polls: Arc::new(Polls {
+                reader,
+                config,
+                proxies,
+                delivery,
+                metrics,
+            }),
+        }
+    }
+}
+
+impl PathService for Discovery {
+    fn path_prefix(&self) -> &'static str {
+        "/"
+    }
+
+    fn answer(&self, request: Request<Incoming>, peer: Peer) -> ResponseFuture {
+        if is_grpc(&request) {
+            let grpc = Grpc::new(self.streams.clone(), peer);
+            Box::pin(async move { grpc.answer(request).await })
+        } else {
+            let polls = self.polls.clone();
+            Box::pin(async move { polls.answer(peer, request).await })
+        }
+    }
+
+    fn reject(
+        &self,
+        request: &Request<Incoming>,
+        peer: &Peer,
+        rejection: &PeerRejection,
+    ) -> Response<ResponseBody> {
+        if is_grpc(request) {
+            grpc::rejected(rejection)
+        } else {
+            peer.refuse(StatusCode::FORBIDDEN, "client", rejection)
+        }
+    }
+}
