@@ -216,6 +216,7 @@ impl Client {
             return Step::Wait { until: Some(at) };
         }
         let use_known_at = self.use_known_at(subscription, pacing, now);
+        let clusters_polled_by = self.clusters_polled_by(subscription, pacing, now);
         let is_recovering = matches!(subscription.foreign, Foreign::Any)
             && subscription.is_complete()
             && subscription.kind == Kind::Cluster;
@@ -252,6 +253,7 @@ impl Client {
             flavour: self.flavour,
             view,
             is_use_unknown: use_known_at.is_some(),
+            is_yet_to_poll_clusters: clusters_polled_by.is_some(),
             waits_from: self.waits_from(pacing),
         };
         let key = is_plain.then_some(key);
@@ -278,9 +280,11 @@ impl Client {
         };
         match sent {
             Ok(drafted) => Step::Send(self.answer(subscription, drafted, now)),
-            Err(until) => Step::Wait {
-                until: until.into_iter().chain(use_known_at).min(),
-            },
+            Err(until) => {
+                let until = until.into_iter().chain(use_known_at);
+                let until = until.chain(clusters_polled_by).min();
+                Step::Wait { until }
+            }
         }
     }
 

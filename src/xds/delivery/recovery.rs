@@ -34,6 +34,25 @@ impl Client {
         is_open.then_some(at)
     }
 
+    /// Until when a client that came with something from before is expected to poll for clusters,
+    /// which it did not do yet: polls come in any order, and one that asks for routes alone never
+    /// does.
+    pub(super) fn clusters_polled_by(
+        &self,
+        subscription: &Subscription,
+        pacing: &Pacing,
+        now: Instant,
+    ) -> Option<Instant> {
+        let at = self.started + self.recovery(pacing);
+        let asks = self.subscriptions.contains_key(&(Kind::Cluster, None));
+        let waits = match subscription.kind {
+            Kind::Listener | Kind::Route => self.form == Form::Rest,
+            Kind::Cluster | Kind::Endpoint | Kind::Secret => false,
+        };
+        let is_open = waits && subscription.has_claimed && now < at && !asks;
+        is_open.then_some(at)
+    }
+
     /// When waits for clusters begin to count: a client that is waited for cannot have them yet.
     pub(super) fn waits_from(&self, pacing: &Pacing) -> Instant {
         let clusters = self.subscriptions.get(&(Kind::Cluster, None));

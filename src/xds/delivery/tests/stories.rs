@@ -364,6 +364,83 @@ fn a_client_that_comes_with_unknown_versions_loses_nothing_that_it_uses() {
 }
 
 #[test]
+fn a_client_that_comes_back_has_no_cluster_that_is_new_until_it_says_so() {
+    // An Envoy that began without any cluster asks for endpoints last.
+    settled(
+        "endpoints are asked for last",
+        "
+        restart
+        publish clusters a=1 b=1 c=1; endpoints a=1 b=1 c=1; listeners http=1; routes http=2>c
+        ask clusters *
+        ask listeners *
+        ask routes http
+        rest: wait 2500
+        rest: pass 2500
+        see clusters c=1
+        ask endpoints a b c
+        sotw: see endpoints a=1 b=1 c=1
+        delta: see endpoints c=1
+        rest: see endpoints c=1
+        ack
+        see routes http=2
+        ack
+        wait
+        expired 0
+        ",
+    );
+}
+
+#[test]
+fn a_poll_for_routes_that_comes_first_waits_for_that_for_clusters() {
+    settled(
+        "routes are asked for first",
+        "
+        restart
+        publish clusters a=1 b=1 c=1; endpoints a=1 b=1 c=1; listeners http=1; routes http=2>c
+        rest: ask routes http
+        rest: see nothing
+        rest: ask listeners *
+        rest: ask endpoints a b
+        rest: see nothing
+        rest: pass 400
+        rest: ask clusters *
+        rest: wait 2100
+        rest: pass 2100
+        rest: see clusters c=1
+        rest: ask endpoints a b c
+        rest: see endpoints c=1
+        rest: ack
+        rest: see routes http=2
+        rest: ack
+        rest: wait
+        rest: expired 0
+        ",
+    );
+    // One that polls for routes alone is not kept waiting.
+    play(
+        "routes alone",
+        "
+        publish clusters a=1; endpoints a=1; routes http=1>a
+        rest: ask routes http
+        rest: see routes http=1
+        rest: ack
+        rest: restart
+        rest: publish clusters a=1 b=1; endpoints a=1 b=1; routes http=2>b
+        rest: ask routes http
+        rest: wait 2500
+        rest: pass 2500
+        rest: see routes http=2
+        rest: ack
+        rest: publish routes http=3>a
+        rest: see routes http=3
+        rest: ack
+        rest: wait
+        rest: expired 0
+        ",
+    );
+}
+
+#[test]
 fn a_version_covers_what_was_asked_for_with_it() {
     play(
         "asked for something else",
