@@ -216,11 +216,11 @@ impl Client {
             return Step::Wait { until: Some(at) };
         }
         let use_known_at = self.use_known_at(subscription, pacing, now);
-        let clusters_polled_by = self.clusters_polled_by(subscription, pacing, now);
+        let yet_to_ask = self.yet_to_ask(subscription, pacing, now);
         let is_recovering = matches!(subscription.foreign, Foreign::Any)
             && subscription.is_complete()
             && subscription.kind == Kind::Cluster;
-        if is_recovering && !self.says_what_it_has(pacing, now) {
+        if is_recovering && !self.says_what_it_has(subscription, pacing, now) {
             let until = self.started + self.recovery(pacing);
             return Step::Wait { until: Some(until) };
         }
@@ -253,7 +253,7 @@ impl Client {
             flavour: self.flavour,
             view,
             is_use_unknown: use_known_at.is_some(),
-            is_yet_to_poll_clusters: clusters_polled_by.is_some(),
+            yet_to_ask: yet_to_ask.map(|(kind, _)| kind),
             waits_from: self.waits_from(pacing),
         };
         let key = is_plain.then_some(key);
@@ -282,7 +282,7 @@ impl Client {
             Ok(drafted) => Step::Send(self.answer(subscription, drafted, now)),
             Err(until) => {
                 let until = until.into_iter().chain(use_known_at);
-                let until = until.chain(clusters_polled_by).min();
+                let until = until.chain(yet_to_ask.map(|(_, at)| at)).min();
                 Step::Wait { until }
             }
         }

@@ -22,8 +22,8 @@ pub(super) struct Siblings<'a> {
     pub(super) view: View<'a>,
     /// Whether the client may use clusters of which nothing was said yet.
     pub(super) is_use_unknown: bool,
-    /// Whether a poll for clusters is still to come.
-    pub(super) is_yet_to_poll_clusters: bool,
+    /// The kind that the client is expected to ask for, and did not yet.
+    pub(super) yet_to_ask: Option<Kind>,
     /// When waits begin to count: not before the client's clusters can have been answered.
     pub(super) waits_from: Instant,
 }
@@ -47,7 +47,7 @@ impl<'a> Siblings<'a> {
         match kind {
             Kind::Cluster => match self.of(kind, name) {
                 Some(clusters) => self.is_missing(clusters, name),
-                None => self.is_yet_to_poll_clusters,
+                None => self.yet_to_ask == Some(Kind::Cluster),
             },
             Kind::Endpoint => match self.of(kind, name) {
                 Some(endpoints) => self.is_missing(endpoints, name),
@@ -139,7 +139,8 @@ impl<'a> Siblings<'a> {
             Form::Rest => true,
             Form::Sotw | Form::Delta => {
                 let endpoints = self.subscriptions.get(&(Kind::Endpoint, None));
-                endpoints.is_some_and(|endpoints| endpoints.asked.is_anything())
+                let asks = endpoints.is_some_and(|endpoints| endpoints.asked.is_anything());
+                asks || self.yet_to_ask == Some(Kind::Endpoint)
             }
         };
         follows_cluster && exists && asks

@@ -365,27 +365,76 @@ fn a_client_that_comes_with_unknown_versions_loses_nothing_that_it_uses() {
 
 #[test]
 fn a_client_that_comes_back_has_no_cluster_that_is_new_until_it_says_so() {
-    // An Envoy that began without any cluster asks for endpoints last.
+    settled(
+        "clusters are waited for, whoever asks for no endpoints",
+        "
+        restart
+        publish clusters a=1 b=1 c=1; endpoints b=1 c=1; listeners http=1; routes http=2>c
+        grpc: ask clusters *
+        delta: see clusters c=1
+        delta: ack
+        grpc: ask listeners *
+        grpc: ask routes http
+        grpc: wait 3000
+        grpc: pass 3000
+        sotw: see clusters c=1
+        sotw: ack
+        grpc: see routes http=2
+        grpc: ack
+        grpc: see nothing
+        grpc: expired 0
+        ",
+    );
+}
+
+#[test]
+fn a_client_that_asks_for_endpoints_last_keeps_what_it_uses() {
+    // As an Envoy does that had no cluster when it began.
     settled(
         "endpoints are asked for last",
         "
         restart
-        publish clusters a=1 b=1 c=1; endpoints a=1 b=1 c=1; listeners http=1; routes http=2>c
+        publish clusters c=1; endpoints c=1; listeners http=1; routes http=2>c
+        grpc: ask clusters *
+        grpc: ask listeners *
+        delta: see clusters c=1
+        sotw: wait 3000
+        grpc: ask routes http
+        grpc: see nothing
+        grpc: ask endpoints a b
+        delta: see nothing
+        sotw: see clusters a=remade b=remade c=1
+        grpc: ask endpoints a b c
+        grpc: see endpoints c=1
+        grpc: ack
+        grpc: see routes http=2
+        grpc: ack
+        grpc: see clusters -a -b
+        grpc: ack
+        grpc: ask endpoints c
+        grpc: wait
+        grpc: expired 0
+        ",
+    );
+    play(
+        "who had no cluster is not waited for",
+        "
+        publish listeners http=1
         ask clusters *
+        grpc: see clusters
+        rest: see clusters
         ask listeners *
-        ask routes http
-        rest: wait 2500
-        rest: pass 2500
-        see clusters c=1
-        ask endpoints a b c
-        sotw: see endpoints a=1 b=1 c=1
-        delta: see endpoints c=1
-        rest: see endpoints c=1
+        see listeners http=1
         ack
-        see routes http=2
+        restart
+        publish clusters a=1; endpoints a=1; listeners http=1
+        ask clusters *
+        see clusters a=1
+        ask listeners *
+        ask endpoints a
+        see endpoints a=1
         ack
         wait
-        expired 0
         ",
     );
 }
