@@ -25,9 +25,13 @@ mod old_fleets;
 #[cfg(test)]
 mod program;
 #[cfg(test)]
+mod refused_certificates;
+#[cfg(test)]
 mod rejections;
 #[cfg(test)]
 mod restarts;
+#[cfg(test)]
+mod reverts;
 #[cfg(test)]
 mod routing;
 #[cfg(test)]
