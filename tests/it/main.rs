@@ -23,6 +23,8 @@ mod mtls;
 #[cfg(test)]
 mod old_fleets;
 #[cfg(test)]
+mod outages;
+#[cfg(test)]
 mod program;
 #[cfg(test)]
 mod refused_certificates;

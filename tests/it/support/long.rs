@@ -12,6 +12,11 @@ pub(crate) fn is_long() -> bool {
     asked.is_some_and(|value| value == "1")
 }
 
+/// One number in a short play, another one at full length.
+pub(crate) fn rounds(short: usize, long: usize) -> usize {
+    if is_long() { long } else { short }
+}
+
 /// Prints what was measured. A machine that runs everything at once is no judge of time: only a play
 /// at full length, which is given a machine of its own, holds it to its limit.
 pub(crate) fn measured(what: &str, took: Duration, limit: Duration) {
