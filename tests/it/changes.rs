@@ -1,7 +1,6 @@
 //! Journeys of changes that Marathon cannot cause at will: a cluster that differs while its
 //! endpoints do not, routes that Envoy refuses, a cluster that goes while nobody listens.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -10,189 +9,18 @@ use envoy_api::envoy::config::cluster::v3::Cluster;
 use envoy_api::envoy::config::route::v3::RouteConfiguration;
 use envoy_api::prost::Message as _;
 use envoy_api::prost_types;
-use marathon_envoy::commands::bootstrap::{self, Transport};
-use marathon_envoy::intent::{self, Groups};
-use marathon_envoy::marathon::translate;
-use marathon_envoy::metrics::Metrics;
-use marathon_envoy::resources::{self, Projection};
-use marathon_envoy::settings::XdsListen;
-use marathon_envoy::sim::backend::{Backend, Identity};
-use marathon_envoy::sim::envoy::{Envoy, Options};
-use marathon_envoy::sim::load::{Answer, Cause, Load, Pace, Probe, Target};
-use marathon_envoy::snapshot::cell::{Publisher, Reader, cell};
-use marathon_envoy::snapshot::{Encode, Flavour, Kind, Resource, Snapshot, Version};
-use marathon_envoy::state::event::Event;
-use marathon_envoy::state::{self, State, reduce};
-use marathon_envoy::{server, xds};
-use serde_json::json;
-use tokio::net::TcpListener;
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
+use marathon_envoy::commands::bootstrap::Transport;
+use marathon_envoy::sim::load::{Answer, Cause, Load, Pace};
+use marathon_envoy::snapshot::{Encode, Flavour, Kind, Resource, Version};
 
-use crate::support::looks::{sum, until};
-use crate::support::{LIMIT, envoy, own_address};
+use crate::support::LIMIT;
+use crate::support::looks::until;
+use crate::support::plane::{Plane, Serving};
 
 const PACE: Pace = Pace::PerSecond(NonZeroU32::new(200).unwrap());
 
-/// The resources of two apps as the product writes them, a server that the test publishes on, and
-/// an Envoy in front of a real backend.
-struct Plane {
-    envoy: Envoy,
-    http: SocketAddr,
-    control: SocketAddr,
-    snapshot: Snapshot,
-    publisher: Publisher,
-    reader: Reader,
-    serving: Serving,
-    _backend: Backend,
-}
-
-/// A server of the snapshots, which comes and goes.
-struct Serving {
-    metrics: Arc<Metrics>,
-    shutdown: CancellationToken,
-    task: JoinSet<Result<(), server::Error>>,
-}
-
-impl Serving {
-    async fn start(address: SocketAddr, reader: Reader) -> (SocketAddr, Self) {
-        let listener = server::Listener::tcp(address).await.unwrap();
-        let address = listener.address().unwrap();
-        let metrics = Metrics::new().unwrap();
-        let shutdown = CancellationToken::new();
-        let mut task = JoinSet::new();
-        task.spawn(xds::serve(
-            listener,
-            None,
-            reader,
-            xds::Config::default(),
-            xds::Proxies::new(xds::Limits::default(), metrics.clone()),
-            metrics.clone(),
-            shutdown.clone(),
-        ));
-        let serving = Self {
-            metrics,
-            shutdown,
-            task,
-        };
-        (address, serving)
-    }
-
-    async fn stop(&mut self) {
-        self.shutdown.cancel();
-        while let Some(served) = self.task.join_next().await {
-            served.unwrap().unwrap();
-        }
-    }
-
-    fn count(&self, name: &str) -> u64 {
-        let text = String::from_utf8(self.metrics.encode().unwrap()).unwrap();
-        sum(&text, name, &["kind=\"routes\""])
-    }
-}
-
-impl Plane {
-    async fn start(transport: Transport) -> Self {
-        let own = own_address();
-        // Kept until everybody else has a port, or it would be given to one of them.
-        let reserved = TcpListener::bind((own, 0)).await.unwrap();
-        let http = reserved.local_addr().unwrap();
-        let port = TcpListener::bind((own, 0)).await.unwrap();
-        let backend_port = port.local_addr().unwrap().port();
-        let identity = Identity {
-            app: "/web".to_owned(),
-            task: "task".to_owned(),
-            version: "1".to_owned(),
-            host: own.to_string(),
-        };
-        let backend = Backend::start(identity, vec![port]).unwrap();
-        let app = |id: &str, host: &str| {
-            json!({
-                "id": id,
-                "labels": { "HAPROXY_GROUP": "external", "HAPROXY_0_VHOST": host },
-                "portDefinitions": [{ "port": 10000, "protocol": "tcp" }],
-                "tasks": [{
-                    "id": format!("{}.instance-0._app.1", id.trim_start_matches('/')),
-                    "host": own.to_string(),
-                    "state": "TASK_RUNNING",
-                    "ports": [backend_port],
-                }],
-            })
-        };
-        let apps = json!({ "apps": [app("/web", "web.test"), app("/gone", "gone.test")] });
-        let list = translate::apps(apps.to_string().as_bytes()).unwrap();
-        assert_eq!(list.unreadable, []);
-        let start = State::new(state::Config::default());
-        let (state, _) = reduce(start, Event::Synced(list));
-        let intents = intent::Config {
-            groups: Groups::All,
-            label_prefix: "HAPROXY".to_owned(),
-            strict: false,
-            use_health: true,
-            framework_name: None,
-            acme: None,
-        };
-        let config = resources::Config {
-            http_listen: http,
-            ..resources::Config::default()
-        };
-        let snapshot = Projection::full(intents, config, &state).snapshot().clone();
-
-        let (mut publisher, reader) = cell();
-        publisher.publish_compared(snapshot.clone());
-        let (control, serving) = Serving::start((own, 0).into(), reader.clone()).await;
-        let bootstrap = bootstrap::yaml(&bootstrap::Config {
-            transport,
-            control_plane: XdsListen::Tcp(control),
-            envoy_admin: (Ipv4Addr::LOCALHOST, 0).into(),
-            ..bootstrap::Config::default()
-        });
-        drop(reserved);
-        let mut envoy = Envoy::start(&envoy().await, &bootstrap, Options::default())
-            .await
-            .unwrap();
-        envoy.ready(LIMIT).await.unwrap();
-        let plane = Self {
-            envoy,
-            http,
-            control,
-            snapshot,
-            publisher,
-            reader,
-            serving,
-            _backend: backend,
-        };
-        plane.says(200).await;
-        plane
-    }
-
-    fn target(&self) -> Target {
-        Target::http(self.http, "web.test", "/")
-    }
-
-    /// Waits until the edge answers with this status.
-    async fn says(&self, status: u16) {
-        let mut probe = Probe::new(self.target());
-        let sighting = probe
-            .first_answer_where(LIMIT, |answer| answer.status == status)
-            .await;
-        sighting.unwrap();
-    }
-
-    fn resource(&self, kind: Kind, name: &str) -> Arc<Resource> {
-        self.snapshot.resource(kind, name).unwrap().clone()
-    }
-
-    fn publish(&mut self, kind: Kind, resource: Resource) {
-        self.snapshot.insert(kind, Arc::new(resource));
-        self.publisher.publish_compared(self.snapshot.clone());
-    }
-
-    async fn stop(mut self) {
-        self.envoy.stop().await.unwrap();
-        self.serving.stop().await;
-    }
-}
+/// The app under load, and one that goes.
+const APPS: [(&str, &str); 2] = [("/web", "web.test"), ("/gone", "gone.test")];
 
 fn ok(answer: &Answer) -> Result<String, (Cause, String)> {
     match answer.status.as_u16() {
@@ -218,8 +46,8 @@ impl Encode for Differing {
 /// Envoy wants the endpoints of a cluster that differs again, and says so to nobody over delta:
 /// without them it would wait 15 s for them, and then take what it remembers.
 async fn a_modified_cluster_is_warm_at_once(transport: Transport) {
-    let mut plane = Plane::start(transport).await;
-    let load = Load::start(plane.target(), PACE, ok);
+    let mut plane = Plane::start(transport, &APPS, Vec::new()).await;
+    let load = Load::start(plane.target("web.test"), PACE, ok);
     let differing = Differing(plane.resource(Kind::Cluster, "/web_0"));
     plane.publish(
         Kind::Cluster,
@@ -269,8 +97,8 @@ async fn a_modified_cluster_is_warm_at_once_over_ads_delta() {
 /// Two virtual hosts for one name: no Envoy takes that. The old routes serve on, the rejection is
 /// known with its reason, the same is not sent again, and what is good next is taken.
 async fn refused_routes_are_not_repeated(transport: Transport) {
-    let mut plane = Plane::start(transport).await;
-    let load = Load::start(plane.target(), PACE, ok);
+    let mut plane = Plane::start(transport, &APPS, Vec::new()).await;
+    let load = Load::start(plane.target("web.test"), PACE, ok);
     let good = plane.resource(Kind::Route, "http");
     let table = |change: fn(&mut RouteConfiguration)| {
         let bytes = good.encoded(Flavour::Rest).bytes().clone();
@@ -295,7 +123,7 @@ async fn refused_routes_are_not_repeated(transport: Transport) {
         .await
         .unwrap();
     until("a noticed rejection", async || {
-        match plane.serving.count(nacks) {
+        match plane.serving.count(nacks, Kind::Route) {
             1 => Ok(()),
             count => Err(format!("{count} rejections")),
         }
@@ -327,7 +155,7 @@ async fn refused_routes_are_not_repeated(transport: Transport) {
         .unwrap();
     let rejections = plane.envoy.admin().stat(rejected).await.unwrap();
     assert_eq!(rejections, Some(times));
-    assert_eq!(plane.serving.count(nacks), 1);
+    assert_eq!(plane.serving.count(nacks, Kind::Route), 1);
     let report = load.stop().await;
     assert_eq!(report.failed(), 0, "{}", report.words());
     plane.stop().await;
@@ -350,8 +178,8 @@ async fn refused_routes_are_not_repeated_over_ads_delta() {
 
 /// An Envoy that comes back, to a server that knows nothing of it, loses what went meanwhile.
 async fn a_cluster_that_went_while_away_is_gone(transport: Transport) {
-    let mut plane = Plane::start(transport).await;
-    let load = Load::start(plane.target(), PACE, ok);
+    let mut plane = Plane::start(transport, &APPS, Vec::new()).await;
+    let load = Load::start(plane.target("web.test"), PACE, ok);
     assert!(
         plane
             .envoy

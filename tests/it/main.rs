@@ -23,11 +23,17 @@ mod mtls;
 #[cfg(test)]
 mod old_fleets;
 #[cfg(test)]
+mod outages;
+#[cfg(test)]
 mod program;
+#[cfg(test)]
+mod refused_certificates;
 #[cfg(test)]
 mod rejections;
 #[cfg(test)]
 mod restarts;
+#[cfg(test)]
+mod reverts;
 #[cfg(test)]
 mod routing;
 #[cfg(test)]

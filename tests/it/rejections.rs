@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use envoy_api::envoy::config::cluster::v3::Cluster;
-use envoy_api::envoy::config::cluster::v3::cluster::LbPolicy;
 use envoy_api::envoy::config::core::v3 as core;
 use envoy_api::envoy::config::listener::v3 as listener;
 use envoy_api::envoy::config::route::v3 as route;
@@ -30,6 +29,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::support::broken::broken;
 use crate::support::certificates::{Authority, Folder, shown};
 use crate::support::looks::{json, metric, metric_where, sum, until};
 use crate::support::{LIMIT, app, envoy, live, own_address, stage};
@@ -238,57 +238,34 @@ fn bad_cluster() -> Vec<u8> {
     .encode_to_vec()
 }
 
-/// A cluster that no Envoy takes, for a reason that it finds only after it took the others: there is
-/// nothing that could provide its balancing.
-fn cluster_without_balancing(name: &str) -> Vec<u8> {
-    Cluster {
-        name: name.to_owned(),
-        connect_timeout: seconds(1),
-        lb_policy: LbPolicy::ClusterProvided.into(),
-        ..Cluster::default()
-    }
-    .encode_to_vec()
-}
-
 /// Routes that answer every request with a word.
 fn routes(word: &str) -> Vec<u8> {
-    table(&["*"], word)
-}
-
-/// Routes that no Envoy takes: two hosts for one name.
-fn bad_routes() -> Vec<u8> {
-    table(&["*", "*"], "bad")
-}
-
-fn table(domains: &[&str], word: &str) -> Vec<u8> {
-    let hosts = domains.iter().enumerate().map(|(number, domain)| {
-        let body = core::DataSource {
-            specifier: Some(core::data_source::Specifier::InlineString(word.to_owned())),
-            ..core::DataSource::default()
-        };
-        route::VirtualHost {
-            name: format!("host {number}"),
-            domains: vec![(*domain).to_owned()],
-            routes: vec![route::Route {
-                r#match: Some(route::RouteMatch {
-                    path_specifier: Some(route::route_match::PathSpecifier::Prefix("/".into())),
-                    ..route::RouteMatch::default()
-                }),
-                action: Some(route::route::Action::DirectResponse(
-                    route::DirectResponseAction {
-                        status: 200,
-                        body: Some(body),
-                        ..route::DirectResponseAction::default()
-                    },
-                )),
-                ..route::Route::default()
-            }],
-            ..route::VirtualHost::default()
-        }
-    });
+    let body = core::DataSource {
+        specifier: Some(core::data_source::Specifier::InlineString(word.to_owned())),
+        ..core::DataSource::default()
+    };
+    let host = route::VirtualHost {
+        name: "host".to_owned(),
+        domains: vec!["*".to_owned()],
+        routes: vec![route::Route {
+            r#match: Some(route::RouteMatch {
+                path_specifier: Some(route::route_match::PathSpecifier::Prefix("/".into())),
+                ..route::RouteMatch::default()
+            }),
+            action: Some(route::route::Action::DirectResponse(
+                route::DirectResponseAction {
+                    status: 200,
+                    body: Some(body),
+                    ..route::DirectResponseAction::default()
+                },
+            )),
+            ..route::Route::default()
+        }],
+        ..route::VirtualHost::default()
+    };
     route::RouteConfiguration {
         name: "http".to_owned(),
-        virtual_hosts: hosts.collect(),
+        virtual_hosts: vec![host],
         ..route::RouteConfiguration::default()
     }
     .encode_to_vec()
@@ -369,7 +346,7 @@ fn of_routes() -> Case {
     Case {
         kind: Kind::Route,
         name: "http",
-        bad: bad_routes(),
+        bad: broken(Kind::Route, "http"),
         good: routes("second"),
         rejections: "http.http.rds.http.update_rejected",
     }
@@ -470,7 +447,7 @@ async fn the_good_part_of_a_rejected_answer_is_taken_back(transport: Transport) 
     let mut plane = Plane::start(transport, offering_again_after(FOR_EVER)).await;
     plane.has_cluster("first").await;
     plane.put(Kind::Cluster, "c", cluster("second"));
-    plane.put(Kind::Cluster, "d", cluster_without_balancing("d"));
+    plane.put(Kind::Cluster, "d", broken(Kind::Cluster, "d"));
     plane.publish();
     plane
         .envoy

@@ -216,10 +216,11 @@ impl Client {
             return Step::Wait { until: Some(at) };
         }
         let use_known_at = self.use_known_at(subscription, pacing, now);
+        let yet_to_ask = self.yet_to_ask(subscription, pacing, now);
         let is_recovering = matches!(subscription.foreign, Foreign::Any)
             && subscription.is_complete()
             && subscription.kind == Kind::Cluster;
-        if is_recovering && !self.says_what_it_has(pacing, now) {
+        if is_recovering && !self.says_what_it_has(subscription, pacing, now) {
             let until = self.started + self.recovery(pacing);
             return Step::Wait { until: Some(until) };
         }
@@ -252,6 +253,7 @@ impl Client {
             flavour: self.flavour,
             view,
             is_use_unknown: use_known_at.is_some(),
+            yet_to_ask: yet_to_ask.map(|(kind, _)| kind),
             waits_from: self.waits_from(pacing),
         };
         let key = is_plain.then_some(key);
@@ -278,9 +280,11 @@ impl Client {
         };
         match sent {
             Ok(drafted) => Step::Send(self.answer(subscription, drafted, now)),
-            Err(until) => Step::Wait {
-                until: until.into_iter().chain(use_known_at).min(),
-            },
+            Err(until) => {
+                let until = until.into_iter().chain(use_known_at);
+                let until = until.chain(yet_to_ask.map(|(_, at)| at)).min();
+                Step::Wait { until }
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use super::holding::Holding;
 use super::pacing::Pacing;
 use super::shared::View;
 use super::subscription::Subscription;
-use crate::snapshot::{Flavour, Kind};
+use crate::snapshot::{Flavour, Kind, SetVersion};
 
 impl Client {
     /// Until when it is unknown which clusters a client uses that came with some from before this
@@ -34,6 +34,36 @@ impl Client {
         is_open.then_some(at)
     }
 
+    /// What a client that came with something from before is expected to ask for before it is known
+    /// what its listeners and routes have to wait for, and until when: polls come in any order, and
+    /// on a stream endpoints may be asked for last. Who asks for routes alone is not known before.
+    pub(super) fn yet_to_ask(
+        &self,
+        subscription: &Subscription,
+        pacing: &Pacing,
+        now: Instant,
+    ) -> Option<(Kind, Instant)> {
+        match subscription.kind {
+            Kind::Listener | Kind::Route => {}
+            Kind::Cluster | Kind::Endpoint | Kind::Secret => return None,
+        }
+        let clusters = self.subscriptions.get(&(Kind::Cluster, None));
+        let (kind, came_back) = match self.form {
+            Form::Rest => {
+                let mut others = self.subscriptions.values();
+                let came_back = subscription.has_claimed || others.any(|one| one.has_claimed);
+                (Kind::Cluster, came_back)
+            }
+            Form::Sotw | Form::Delta => {
+                let has_any = clusters.is_some_and(|one| one.has_claimed && !one.had_nothing());
+                (Kind::Endpoint, has_any && self.flavour == Flavour::Ads)
+            }
+        };
+        let asks = self.subscriptions.contains_key(&(kind, None));
+        let at = self.started + self.recovery(pacing);
+        (came_back && !asks && now < at).then_some((kind, at))
+    }
+
     /// When waits for clusters begin to count: a client that is waited for cannot have them yet.
     pub(super) fn waits_from(&self, pacing: &Pacing) -> Instant {
         let clusters = self.subscriptions.get(&(Kind::Cluster, None));
@@ -52,21 +82,24 @@ impl Client {
     }
 
     /// Whether a client that came with clusters that are not known here has said by what else it
-    /// asks for which ones it has: on a stream its request for endpoints comes right behind that
-    /// for clusters and before that for listeners, a poll for the endpoints of each comes within
-    /// two refreshes.
-    pub(super) fn says_what_it_has(&self, pacing: &Pacing, now: Instant) -> bool {
-        let is_aggregated = self.flavour == Flavour::Ads;
-        let has = |kind| self.subscriptions.contains_key(&(kind, None));
-        match self.form {
-            Form::Rest => now >= self.started + pacing.recovery,
+    /// asks for which ones it has: on a stream it asks for the endpoints of all of them at once,
+    /// right behind the clusters or after everything else, a poll for the endpoints of each comes
+    /// within two refreshes. Who has none asks for none.
+    pub(super) fn says_what_it_has(
+        &self,
+        clusters: &Subscription,
+        pacing: &Pacing,
+        now: Instant,
+    ) -> bool {
+        let is_known_at = self.started + self.recovery(pacing);
+        let says = match self.form {
+            Form::Rest => false,
             Form::Sotw | Form::Delta => {
-                !is_aggregated
-                    || has(Kind::Endpoint)
-                    || has(Kind::Listener)
-                    || now >= self.started + pacing.gate_cap
+                let endpoints = (Kind::Endpoint, None);
+                self.flavour != Flavour::Ads || self.subscriptions.contains_key(&endpoints)
             }
-        }
+        };
+        says || now >= is_known_at || clusters.had_nothing()
     }
 
     /// Counts the clusters whose endpoints the client asks for among those that it has.
@@ -83,5 +116,13 @@ impl Client {
                 }
             }
         }
+    }
+}
+
+impl Subscription {
+    /// Whether the client said that it has nothing. Over delta it then says nothing at all.
+    fn had_nothing(&self) -> bool {
+        let version = self.progress.accepted.as_deref();
+        self.form != Form::Delta && version == Some(&*SetVersion::default().to_string())
     }
 }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::Form;
 use super::client::Key;
 use super::content::Sent;
+use super::holding::Last;
 use super::shared::View;
 use super::subscription::Subscription;
 use crate::snapshot::{Flavour, Kind, Name};
@@ -21,6 +22,8 @@ pub(super) struct Siblings<'a> {
     pub(super) view: View<'a>,
     /// Whether the client may use clusters of which nothing was said yet.
     pub(super) is_use_unknown: bool,
+    /// The kind that the client is expected to ask for, and did not yet.
+    pub(super) yet_to_ask: Option<Kind>,
     /// When waits begin to count: not before the client's clusters can have been answered.
     pub(super) waits_from: Instant,
 }
@@ -42,9 +45,10 @@ impl<'a> Siblings<'a> {
     /// Whether what requires a resource has to wait for the client to accept that one.
     pub(super) fn lacks(&self, kind: Kind, name: &Name) -> bool {
         match kind {
-            Kind::Cluster => self
-                .of(kind, name)
-                .is_some_and(|clusters| self.is_missing(clusters, name)),
+            Kind::Cluster => match self.of(kind, name) {
+                Some(clusters) => self.is_missing(clusters, name),
+                None => self.yet_to_ask == Some(Kind::Cluster),
+            },
             Kind::Endpoint => match self.of(kind, name) {
                 Some(endpoints) => self.is_missing(endpoints, name),
                 None => self.is_awaited(name),
@@ -79,9 +83,14 @@ impl<'a> Siblings<'a> {
                 return true;
             }
         }
-        !(subscription.has_accepted(name)
-            || self.is_confirmed(subscription, name)
-            || self.is_taken_in(subscription))
+        let has_accepted = match subscription.last_accepted(name) {
+            Last::Nothing => false,
+            Last::Head(_) => true,
+            // Only over delta a client names what it has from another process. What it says
+            // otherwise may be from before this existed.
+            Last::Foreign => self.form == Form::Delta,
+        };
+        !(has_accepted || self.is_confirmed(subscription, name) || self.is_taken_in(subscription))
     }
 
     /// Whether the client has acknowledged the endpoints of a cluster that is under way, sent after
@@ -130,7 +139,8 @@ impl<'a> Siblings<'a> {
             Form::Rest => true,
             Form::Sotw | Form::Delta => {
                 let endpoints = self.subscriptions.get(&(Kind::Endpoint, None));
-                endpoints.is_some_and(|endpoints| endpoints.asked.is_anything())
+                let asks = endpoints.is_some_and(|endpoints| endpoints.asked.is_anything());
+                asks || self.yet_to_ask == Some(Kind::Endpoint)
             }
         };
         follows_cluster && exists && asks

@@ -1,7 +1,11 @@
 //! What journeys share: the Envoy to run, and short ways to say what happens.
 
+pub(crate) mod broken;
 pub(crate) mod certificates;
+pub(crate) mod long;
 pub(crate) mod looks;
+pub(crate) mod middleman;
+pub(crate) mod plane;
 pub(crate) mod program;
 pub(crate) mod traffic;
 

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 
+use marathon_envoy::commands::demo::stage::Stage;
+use marathon_envoy::settings::XdsListen;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
@@ -80,6 +82,62 @@ impl Program {
             place.ok_or(log)
         })
         .await
+    }
+}
+
+/// The daemon of a stage as a process of its own, on the ports of the one inside of the test.
+pub(crate) struct Process {
+    program: Program,
+    child: Option<Child>,
+}
+
+impl Process {
+    /// Takes over from the daemon of a stage whose plan has these flags.
+    pub(crate) async fn of(stage: &mut Stage, flags: &[String]) -> Self {
+        let XdsListen::Tcp(xds) = *stage.xds() else {
+            panic!("{:?}", stage.xds())
+        };
+        let mut all = vec![
+            format!("--marathon={}", stage.marathon().urls().join(",")),
+            format!("--xds-listen={xds}"),
+            format!("--admin-listen={}", stage.admin()),
+            format!("--http-listen-addr={}", stage.http().ip()),
+            format!("--http-listen-port={}", stage.http().port()),
+            format!("--https-listen-addr={}", stage.https().ip()),
+            format!("--https-listen-port={}", stage.https().port()),
+            "--xds-plaintext-secrets=true".to_owned(),
+            "--log-format=json".to_owned(),
+        ];
+        all.extend(flags.iter().cloned());
+        stage.stop_daemon().await.unwrap();
+        let mut process = Self {
+            program: Program::new(TempDir::new().unwrap(), all),
+            child: None,
+        };
+        process.start().await;
+        process
+    }
+
+    /// Starts it, with nothing of what it knew.
+    pub(crate) async fn start(&mut self) {
+        let (child, _) = self.program.start().await;
+        self.child = Some(child);
+    }
+
+    /// Kills it, so that it can do nothing more.
+    pub(crate) async fn kill(&mut self) {
+        self.child.take().unwrap().kill().await.unwrap();
+    }
+
+    /// Asks it to end, and waits for that.
+    pub(crate) async fn stop(&mut self) {
+        let status = asked_to_end(self.child.take().unwrap()).await;
+        assert!(status.success(), "{}", self.program.last_log());
+    }
+
+    /// Has it read everything again at once.
+    pub(crate) async fn reload(&self) {
+        send(self.child.as_ref().unwrap(), "HUP").await;
     }
 }
 

@@ -10,7 +10,7 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::TokioIo;
 use marathon_envoy::commands::demo::stage::Stage;
-use marathon_envoy::sim::load::{Answer, Cause, Load, Pace, Probe, Target};
+use marathon_envoy::sim::load::{Answer, Cause, Load, Pace, Probe, Report, Target};
 use serde_json::Value;
 use tokio::net::TcpStream;
 
@@ -47,8 +47,9 @@ impl Users {
         }
     }
 
-    /// Asserts that every request was answered as it should be, and that there were some.
-    pub(crate) async fn noticed_nothing(self, stage: &mut Stage) {
+    /// Asserts that every request was answered as it should be, and that there were some; what they
+    /// counted.
+    pub(crate) async fn noticed_nothing(self, stage: &mut Stage) -> Report {
         let report = self.load.stop().await;
         if report.failed() > 0 || report.ok == 0 {
             let words = report.words();
@@ -60,6 +61,7 @@ impl Users {
             );
             panic!("failed {counts}\n{words}\n{}", scene(stage).await);
         }
+        report
     }
 }
 

@@ -242,18 +242,34 @@ impl Stage {
         }
     }
 
-    /// Asks for what Envoy asks for first.
+    /// Asks for what Envoy asks for first, and takes what comes meanwhile. One of the two asks for
+    /// endpoints last, as an Envoy does that began without clusters; of its polls, which come in any
+    /// order, that for clusters is last, unless the others look as if it had just begun.
     fn begin(&mut self, edge: usize) {
+        use Kind::{Cluster, Endpoint, Listener, Route, Secret};
         let one = &mut self.edges[edge];
-        one.ask(Kind::Cluster, None, &self.setting);
-        if one.asked.contains_key(&Kind::Endpoint) {
-            let names = one.asked[&Kind::Endpoint].clone();
-            one.ask(Kind::Endpoint, names, &self.setting);
+        let kinds = match (edge, one.form) {
+            (1, Form::Rest) if one.has_version(Listener) => {
+                [Listener, Route, Secret, Endpoint, Cluster]
+            }
+            (1, Form::Sotw | Form::Delta) => [Cluster, Listener, Route, Secret, Endpoint],
+            _ => [Cluster, Endpoint, Listener, Route, Secret],
+        };
+        let asked = one.asked.clone();
+        for kind in kinds {
+            let names = match kind {
+                Cluster | Listener => None,
+                Endpoint | Route | Secret => match asked.get(&kind).cloned() {
+                    Some(names) => names,
+                    None => continue,
+                },
+            };
+            one.ask(kind, names, &self.setting);
+            one.take_all(&self.setting);
         }
-        one.ask(Kind::Listener, None, &self.setting);
-        for kind in [Kind::Route, Kind::Secret] {
-            if let Some(names) = one.asked.get(&kind).cloned() {
-                one.ask(kind, names, &self.setting);
+        for cluster in one.changed_clusters() {
+            if one.form == Form::Rest {
+                one.ask_anew(Endpoint, &cluster, &self.setting);
             }
         }
         self.follow(edge);

@@ -364,6 +364,132 @@ fn a_client_that_comes_with_unknown_versions_loses_nothing_that_it_uses() {
 }
 
 #[test]
+fn a_client_that_comes_back_has_no_cluster_that_is_new_until_it_says_so() {
+    settled(
+        "clusters are waited for, whoever asks for no endpoints",
+        "
+        restart
+        publish clusters a=1 b=1 c=1; endpoints b=1 c=1; listeners http=1; routes http=2>c
+        grpc: ask clusters *
+        delta: see clusters c=1
+        delta: ack
+        grpc: ask listeners *
+        grpc: ask routes http
+        grpc: wait 3000
+        grpc: pass 3000
+        sotw: see clusters c=1
+        sotw: ack
+        grpc: see routes http=2
+        grpc: ack
+        grpc: see nothing
+        grpc: expired 0
+        ",
+    );
+}
+
+#[test]
+fn a_client_that_asks_for_endpoints_last_keeps_what_it_uses() {
+    // As an Envoy does that had no cluster when it began.
+    settled(
+        "endpoints are asked for last",
+        "
+        restart
+        publish clusters c=1; endpoints c=1; listeners http=1; routes http=2>c
+        grpc: ask clusters *
+        grpc: ask listeners *
+        delta: see clusters c=1
+        sotw: wait 3000
+        grpc: ask routes http
+        grpc: see nothing
+        grpc: ask endpoints a b
+        delta: see nothing
+        sotw: see clusters a=remade b=remade c=1
+        grpc: ask endpoints a b c
+        grpc: see endpoints c=1
+        grpc: ack
+        grpc: see routes http=2
+        grpc: ack
+        grpc: see clusters -a -b
+        grpc: ack
+        grpc: ask endpoints c
+        grpc: wait
+        grpc: expired 0
+        ",
+    );
+    play(
+        "who had no cluster is not waited for",
+        "
+        publish listeners http=1
+        ask clusters *
+        grpc: see clusters
+        rest: see clusters
+        ask listeners *
+        see listeners http=1
+        ack
+        restart
+        publish clusters a=1; endpoints a=1; listeners http=1
+        ask clusters *
+        see clusters a=1
+        ask listeners *
+        ask endpoints a
+        see endpoints a=1
+        ack
+        wait
+        ",
+    );
+}
+
+#[test]
+fn a_poll_for_routes_that_comes_first_waits_for_that_for_clusters() {
+    settled(
+        "routes are asked for first",
+        "
+        restart
+        publish clusters a=1 b=1 c=1; endpoints a=1 b=1 c=1; listeners http=1; routes http=2>c
+        rest: ask routes http
+        rest: see nothing
+        rest: ask listeners *
+        rest: ask endpoints a b
+        rest: see nothing
+        rest: pass 400
+        rest: ask clusters *
+        rest: wait 2100
+        rest: pass 2100
+        rest: see clusters c=1
+        rest: ask endpoints a b c
+        rest: see endpoints c=1
+        rest: ack
+        rest: see routes http=2
+        rest: ack
+        rest: wait
+        rest: expired 0
+        ",
+    );
+    // One that polls for routes alone is not kept waiting.
+    play(
+        "routes alone",
+        "
+        publish clusters a=1; endpoints a=1; routes http=1>a
+        rest: ask routes http
+        rest: see routes http=1
+        rest: ack
+        rest: restart
+        rest: publish clusters a=1 b=1; endpoints a=1 b=1; routes http=2>b
+        rest: ask routes http
+        rest: wait 2500
+        rest: pass 2500
+        rest: see routes http=2
+        rest: ack
+        rest: publish routes http=3>a
+        rest: see routes http=3
+        rest: ack
+        rest: wait
+        rest: expired 0
+        ",
+    );
+}
+
+#[test]
 fn a_version_covers_what_was_asked_for_with_it() {
     play(
         "asked for something else",
