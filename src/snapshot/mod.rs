@@ -2,6 +2,7 @@
 
 pub mod cell;
 mod changes;
+mod history;
 mod index;
 mod kind;
 mod names;
