@@ -4,6 +4,7 @@
 mod edge;
 mod model;
 mod refusals;
+mod returns;
 mod script;
 mod stories;
 
