@@ -1,17 +1,19 @@
 //! Where the snapshot is swapped whole, and where readers wait for the part that they asked for.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use super::fan_out::{FanOut, Waiter};
-use super::{Changes, Index, Kind, Name, NameSet, Resource, Snapshot};
 use arc_swap::ArcSwapOption;
+
+use super::fan_out::{FanOut, Waiter};
+use super::history::History;
+use super::{Changes, Index, Kind, Name, NameSet, Resource, Snapshot};
 
 /// An empty cell: its one writer and its first reader.
 pub fn cell() -> (Publisher, Reader) {
     let cell = Arc::new(Cell {
         current: ArcSwapOption::empty(),
-        past: Mutex::default(),
+        history: Mutex::default(),
         departed: OnceLock::new(),
         watches: Mutex::default(),
         fan_out: Arc::default(),
@@ -70,7 +72,7 @@ pub struct Watch {
 
 struct Cell {
     current: ArcSwapOption<Snapshot>,
-    past: Mutex<Past>,
+    history: Mutex<History>,
     departed: OnceLock<Departed>,
     watches: Mutex<Watches>,
     fan_out: Arc<FanOut>,
@@ -78,23 +80,6 @@ struct Cell {
 
 /// Makes a resource again from its kind and name.
 type Departed = Box<dyn Fn(Kind, &Name) -> Option<Resource> + Send + Sync>;
-
-/// How many snapshots before the current one are kept for their bytes. They share what did not
-/// change; what they hold alone is what the last few changes replaced.
-const RECENT: usize = 4;
-
-/// How many differences between two indexes of a kind are kept. Clients that lag differ by little:
-/// most are at one of the last few.
-const DIFFERENCES: usize = 32;
-
-/// What is remembered of snapshots that are not current any more.
-#[derive(Default)]
-struct Past {
-    /// Newest first.
-    recent: VecDeque<Arc<Snapshot>>,
-    /// By kind and the ids of the two indexes, newest first.
-    differences: VecDeque<(Kind, u64, u64, Arc<[Name]>)>,
-}
 
 #[derive(Default)]
 struct Watches {
@@ -122,7 +107,7 @@ impl Publisher {
         snapshot.publish_as(self.published, previous.as_deref(), changes);
         let next = Arc::new(snapshot);
         if let Some(previous) = &previous {
-            self.cell.past().step(previous, &next, changes);
+            self.cell.history().step(previous, &next, changes);
         }
         self.cell.current.store(Some(next));
         let watches = self.cell.watches();
@@ -178,33 +163,33 @@ impl Reader {
     /// The names under which two published indexes of one kind differ, sorted. Found once for each
     /// pair and shared; the last step's are those that its publisher named.
     pub fn differences(&self, kind: Kind, from: &Index, to: &Index) -> Arc<[Name]> {
-        let known = self.cell.past().difference(kind, from.id(), to.id());
+        let known = self.cell.history().difference(kind, from.id(), to.id());
         known.unwrap_or_else(|| {
             let names: Arc<[Name]> = from.differences(to).cloned().collect();
-            self.cell.past().keep(kind, from.id(), to.id(), &names);
+            let mut history = self.cell.history();
+            history.keep(kind, from.id(), to.id(), names.clone());
             names
         })
     }
 
-    /// A resource as it was lately, if its bytes are still at hand: that of the newest of the last
-    /// few snapshots before the current one that has the name and fits.
+    /// A resource as it was lately, if its bytes are still at hand: the newest of those before the
+    /// current one that fits. Kept of the kinds that [come whole](Kind::comes_whole) alone.
     pub fn recent(
         &self,
         kind: Kind,
         name: &str,
         fits: impl Fn(&Resource) -> bool,
     ) -> Option<Arc<Resource>> {
-        let past = self.cell.past();
-        let mut known = past.recent.iter().filter_map(|s| s.resource(kind, name));
-        known.find(|resource| fits(resource)).cloned()
+        self.cell.history().replaced(kind, name, fits)
     }
 
     /// The last few indexes of a kind, newest first, each once.
     pub fn recent_indexes(&self, kind: Kind) -> Vec<Arc<Index>> {
         let current = self.current();
-        let past = self.cell.past();
-        let known = current.iter().chain(&past.recent).map(|s| s.index(kind));
-        let mut indexes: Vec<Arc<Index>> = known.cloned().collect();
+        let current = current.iter().map(|current| current.index(kind));
+        let history = self.cell.history();
+        let mut indexes: Vec<Arc<Index>> = current.chain(history.indexes(kind)).cloned().collect();
+        // A publication may have come between the two.
         indexes.dedup_by_key(|index| index.id());
         indexes
     }
@@ -273,35 +258,9 @@ impl Cell {
         self.watches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn past(&self) -> MutexGuard<'_, Past> {
+    fn history(&self) -> MutexGuard<'_, History> {
         // Nothing panics while it is held, and everything in it can be found again.
-        self.past.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Past {
-    fn step(&mut self, previous: &Arc<Snapshot>, next: &Snapshot, changes: &Changes) {
-        for kind in Kind::ALL {
-            let names = changes.of(kind);
-            if !names.is_empty() {
-                let (from, to) = (previous.index(kind).id(), next.index(kind).id());
-                let names = names.iter().cloned().collect();
-                self.keep(kind, from, to, &names);
-            }
-        }
-        self.recent.push_front(previous.clone());
-        self.recent.truncate(RECENT);
-    }
-
-    fn keep(&mut self, kind: Kind, from: u64, to: u64, names: &Arc<[Name]>) {
-        self.differences.push_front((kind, from, to, names.clone()));
-        self.differences.truncate(DIFFERENCES);
-    }
-
-    fn difference(&self, kind: Kind, from: u64, to: u64) -> Option<Arc<[Name]>> {
-        let mut known = self.differences.iter();
-        let found = known.find(|(k, f, t, _)| (*k, *f, *t) == (kind, from, to));
-        found.map(|(_, _, _, names)| names.clone())
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -534,9 +493,9 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_of_the_last_few_snapshots_are_at_hand() {
+    fn what_was_is_at_hand_after_it_was_replaced() {
         let (mut publisher, reader) = cell();
-        for content in ["1", "2", "3", "4", "5", "6"] {
+        for content in ["1", "2", "3"] {
             let next = snapshot(&[(Kind::Cluster, "a", content)]);
             publisher.publish_compared(next);
         }
@@ -545,11 +504,10 @@ mod tests {
             let fits = |resource: &Resource| resource.version() == version(content);
             reader.recent(Kind::Cluster, "a", fits).is_some()
         };
-        let at_hand = ["1", "2", "3", "4", "5"].map(recent);
-        assert_eq!(at_hand, [false, true, true, true, true]);
+        assert_eq!(["1", "2", "3"].map(recent), [true, true, false]);
         let indexes = reader.recent_indexes(Kind::Cluster);
         let versions: Vec<_> = indexes.iter().map(|index| index.version()).collect();
-        let wanted = ["6", "5", "4", "3", "2"].map(|content| {
+        let wanted = ["3", "2", "1"].map(|content| {
             let wanted = snapshot(&[(Kind::Cluster, "a", content)]);
             wanted.index(Kind::Cluster).version()
         });

@@ -49,6 +49,16 @@ impl Kind {
             Self::Secret => "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
         }
     }
+
+    /// Whether a state-of-the-world answer holds every resource of the kind that is asked for: what
+    /// it leaves out is gone. Also the kinds that can be asked for without names
+    /// ([grouping resources into responses](https://www.envoyproxy.io/docs/envoy/v1.40.0/api-docs/xds_protocol#grouping-resources-into-responses)).
+    pub fn comes_whole(self) -> bool {
+        match self {
+            Self::Cluster | Self::Listener => true,
+            Self::Endpoint | Self::Route | Self::Secret => false,
+        }
+    }
 }
 
 impl fmt::Display for Kind {

@@ -3,6 +3,7 @@
 pub mod cell;
 mod changes;
 mod fan_out;
+mod history;
 mod index;
 mod kind;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::holding::{Holding, Last};
+use super::holding::{Holding, Last, Refusal};
 use super::subscription::{Foreign, Subscription};
 use crate::snapshot::{Head, Name};
 
@@ -49,8 +49,13 @@ impl Subscription {
 
     /// If nothing is exceptional or on its way, the client has what it was sent.
     pub(super) fn settle(&mut self) {
+        if self.holdings.is_empty() && self.unsent_parts.is_none() {
+            // What was to be offered in parts has left, or is as it was.
+            self.suspects.clear();
+        }
         if self.under_way.is_empty() {
             self.end_refusals();
+            self.is_answer_due |= std::mem::take(&mut self.is_version_wrong);
         }
         if !self.holdings.is_empty() || self.unsent_parts.is_some() {
             return;
@@ -68,6 +73,24 @@ impl Subscription {
             Last::Nothing => false,
             Last::Foreign | Last::Head(_) => true,
         }
+    }
+
+    /// Whether a resource of this name is refused, and to blame for that, or may be.
+    pub(super) fn is_blamed(&self, name: &str) -> bool {
+        self.refusals.get(name).is_some_and(Refusal::is_blamed)
+    }
+
+    /// Whether a resource of this name was refused together with others, which are to blame.
+    pub(super) fn is_bystander(&self, name: &str) -> bool {
+        let refusal = self.refusals.get(name);
+        refusal.is_some_and(|refusal| !refusal.is_blamed())
+    }
+
+    /// Whether the client came with something unknown, which may hold this name or not, and has yet
+    /// to say what it makes of the answer that does.
+    pub(super) fn is_undecided(&self, name: &str) -> bool {
+        let may_be_there = self.is_complete() && self.last_accepted(name) == Last::Foreign;
+        may_be_there && !self.refusals.contains_key(name)
     }
 
     /// The heads that the client has or is about to have under a name: accepted or under way.
@@ -88,7 +111,7 @@ impl Subscription {
         let mut heads = self.given(name);
         let waiting = self.waiting.get(name).map(|waiting| waiting.first.head());
         heads.extend(waiting.cloned());
-        heads.extend(self.perhaps.get(name).cloned());
+        heads.extend(self.perhaps.get(name).into_iter().flatten().cloned());
         heads
     }
 

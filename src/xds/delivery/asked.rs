@@ -76,7 +76,8 @@ impl Asked {
             known @ (History::LegacyWildcard | History::Named) => known,
         };
         let explicit = names.iter().any(|name| **name == *WILDCARD);
-        let wildcard = self.has_wildcard() && (explicit || history == History::LegacyWildcard);
+        // For the other kinds an empty list is nothing: Envoy sends one once its last cluster is gone.
+        let wildcard = self.kind.comes_whole() && (explicit || history == History::LegacyWildcard);
         let names = names.iter().filter(|name| is_name(name)).cloned();
         Self {
             kind: self.kind,
@@ -93,7 +94,7 @@ impl Asked {
         let mut next = self.clone();
         let legacy = self.is_new() && subscribe.is_empty();
         let explicit = subscribe.iter().any(is_wildcard);
-        next.wildcard |= self.has_wildcard() && (explicit || legacy);
+        next.wildcard |= self.kind.comes_whole() && (explicit || legacy);
         next.wildcard &= !unsubscribe.iter().any(is_wildcard);
         next.history = History::Named;
         let new = |name: &&Name| is_name(name) && !self.names.contains(name);
@@ -114,15 +115,6 @@ impl Asked {
     pub(super) fn sharing(mut self, names: Arc<NameSet>) -> Self {
         self.names = names;
         self
-    }
-
-    /// Whether this kind can be asked for without names. For the others an empty list is nothing:
-    /// Envoy sends one once its last cluster is gone.
-    fn has_wildcard(&self) -> bool {
-        match self.kind {
-            Kind::Cluster | Kind::Listener => true,
-            Kind::Endpoint | Kind::Route | Kind::Secret => false,
-        }
     }
 }
 

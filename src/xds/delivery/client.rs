@@ -126,6 +126,7 @@ impl Client {
         }
         if unfollowed {
             self.follow_clusters_under_way();
+            self.notice_clusters(view);
         }
         self.suppress_removals();
         loop {
@@ -239,7 +240,8 @@ impl Client {
                 None => Step::Wait { until: None },
             };
         }
-        let is_plain = subscription.is_plain();
+        let counts_same = subscription.under_way.is_empty() || !subscription.counts_accepted();
+        let is_plain = subscription.is_plain() && counts_same;
         if is_beginning && subscription.asked.is_anything() {
             subscription.begin(&view);
             if is_recovering {
@@ -343,6 +345,8 @@ impl Client {
             before: drafted.before,
             removed: drafted.removed,
             replaced: drafted.replaced,
+            is_version_wrong: drafted.is_version_wrong,
+            is_reoffer: drafted.is_reoffer,
             is_cut: drafted.is_cut,
             is_joint: drafted.is_joint,
             trusted: drafted.trusted,

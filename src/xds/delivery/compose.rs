@@ -26,6 +26,10 @@ pub(super) struct Drafted {
     pub(super) replaced: Vec<Arc<Resource>>,
     /// What the client lacks although the answer requires it.
     pub(super) expired: Vec<(Kind, Name)>,
+    /// Whether its version leaves out what is under way.
+    pub(super) is_version_wrong: bool,
+    /// Whether something in it was in an answer that was refused.
+    pub(super) is_reoffer: bool,
     pub(super) is_cut: bool,
     /// Whether what is in it cannot be told apart.
     pub(super) is_joint: bool,
@@ -46,6 +50,9 @@ pub(super) fn partial(
     pacing: &Pacing,
     now: Instant,
 ) -> Result<Drafted, Option<Instant>> {
+    if phase == Phase::AddOrUpdate {
+        subscription.forgo_restatement(&siblings.view);
+    }
     let draft = loop {
         let draft = subscription.draft(phase, is_envoy, siblings, pacing, now);
         let is_owed = subscription.is_answer_due && phase == Phase::AddOrUpdate;
@@ -63,19 +70,24 @@ pub(super) fn partial(
     let is_usual = draft.pieces.iter().all(|piece| !piece.other_encoding);
     let is_plain = is_all && is_usual && !draft.is_cut && draft.expired.is_empty();
     let key = key.filter(|_| is_plain);
+    let mut pieces = draft.pieces.iter();
+    let is_reoffer = pieces.any(|piece| subscription.is_offered_again(&piece.resource));
     let before = subscription.take(&draft.pieces, &draft.removed);
     let (kind, flavour) = (subscription.kind, siblings.flavour);
     let (pieces, removed) = (draft.pieces, draft.removed);
+    let mut is_version_wrong = false;
     let content = match key {
         Some(key) => {
             let key = with_substitutes(key, &pieces, siblings);
             shared(&key, siblings, || {
-                let version = subscription.version(&siblings.view);
+                let version = subscription.version_with(&pieces, &siblings.view);
                 Content::new(kind, flavour, version, pieces, Vec::new(), |_| true)
             })
         }
         None => {
-            let version = subscription.version(&siblings.view);
+            let version = subscription.version_with(&pieces, &siblings.view);
+            is_version_wrong = subscription.counts_accepted()
+                && version != subscription.sent_version(&siblings.view);
             let gone = removed.clone();
             let content = Content::new(kind, flavour, version, pieces, gone, |_| true);
             Some(Arc::new(content))
@@ -89,6 +101,8 @@ pub(super) fn partial(
         removed,
         replaced: Vec::new(),
         expired: draft.expired,
+        is_version_wrong,
+        is_reoffer,
         is_cut: draft.is_cut,
         is_joint: false,
         trusted: BTreeSet::new(),
@@ -115,10 +129,14 @@ pub(super) fn complete(
         subscription.end_part();
     };
     let (kind, flavour) = (subscription.kind, siblings.flavour);
+    let is_reoffer = draft.sent().any(|name| {
+        let resource = siblings.view.resource(subscription.kind, name);
+        resource.is_some_and(|resource| subscription.is_offered_again(resource))
+    });
     let (before, replaced) = subscription.take_whole(&draft, siblings);
     let build = |subscription: &Subscription| {
         let pieces = subscription.whole(&draft, siblings);
-        let version = subscription.version(&siblings.view);
+        let version = subscription.sent_version(&siblings.view);
         let is_news = |name: &Name| draft.holds(name);
         Content::new(kind, flavour, version, pieces, Vec::new(), is_news)
     };
@@ -148,6 +166,8 @@ pub(super) fn complete(
         removed: draft.gone,
         replaced,
         expired: Vec::new(),
+        is_version_wrong: false,
+        is_reoffer,
         is_cut: false,
         is_joint: !draft.joined.is_empty(),
         trusted: draft.trusted,

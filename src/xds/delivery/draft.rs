@@ -198,7 +198,7 @@ impl Subscription {
             Gate::Closed(until) => return Due::Later(Some(until)),
             Gate::Expired(missing) => {
                 draft.expired.push(missing);
-                resource
+                undecided(resource, siblings)
             }
         };
         Due::Send(self.encoded_for(name, resource))
@@ -289,6 +289,21 @@ impl Subscription {
         before
     }
 
+    /// Whether this was in an answer that was refused, and not accepted since.
+    pub(super) fn is_suspect(&self, name: &Name) -> bool {
+        let mut parts = self.suspects.iter();
+        self.refusals.contains_key(name) || parts.any(|part| part.contains(name))
+    }
+
+    /// Whether exactly this was in an answer that was refused, and not accepted since.
+    pub(super) fn is_offered_again(&self, resource: &Resource) -> bool {
+        let name = resource.name();
+        let refusal = self.refusals.get(name);
+        let mut parts = self.suspects.iter();
+        refusal.is_some_and(|refusal| refusal.version == resource.version())
+            || parts.any(|part| part.contains(name))
+    }
+
     /// Notes that a name of a refused answer is offered again.
     pub(super) fn offered(&mut self, name: &Name) {
         if let Some(part) = self.suspects.front_mut() {
@@ -314,6 +329,15 @@ impl Subscription {
 fn is_placeholder(subscription: &Subscription, piece: &Piece) -> bool {
     let sent = subscription.sent.as_ref();
     sent.is_none_or(|index| index.get(piece.resource.name()).is_none())
+}
+
+/// The form of a resource that does not wait any more for the client to say whether it has what the
+/// usual one is for.
+fn undecided(resource: Arc<Resource>, siblings: &Siblings<'_>) -> Arc<Resource> {
+    let needed = resource.needs_for_this_form();
+    let is_undecided = needed.is_some_and(|(kind, name)| siblings.lacks(*kind, name));
+    let substitute = resource.substitute().filter(|_| is_undecided);
+    substitute.unwrap_or(&resource).clone()
 }
 
 /// The form of a resource for a client: the substitute, if it lacks what the usual one is for.

@@ -53,13 +53,13 @@ impl Client {
                 part.push(piece);
             }
         }
-        let mut version = SetVersion::default();
+        let counts_parts = !subscription.counts_accepted();
+        let mut whole = SetVersion::default();
         let parts = parts.into_iter().map(|pieces| {
-            for piece in &pieces {
-                if resources.contains_key(piece.resource.name()) {
-                    version = version.with(piece.resource.head().contribution());
-                }
-            }
+            let contributions = pieces.iter().map(|one| one.resource.head().contribution());
+            let of_part: SetVersion = contributions.collect();
+            whole = whole.with(of_part);
+            let version = if counts_parts { whole } else { of_part };
             let removed = Vec::new();
             let content = Content::new(kind, self.flavour, version, pieces, removed, |_| true);
             Arc::new(content)
@@ -67,7 +67,7 @@ impl Client {
         let parts = parts.collect();
         if !asked.is_wildcard() {
             let index = view.index(kind);
-            view.shared.remember_version(kind, asked, index, version);
+            view.shared.remember_version(kind, asked, index, whole);
         }
         parts
     }
@@ -80,6 +80,7 @@ impl Client {
         let (parts, place) = subscription.unsent_parts.take()?;
         let content = parts.get(place)?.clone();
         let is_last = place + 1 == parts.len();
+        let is_version_wrong = subscription.counts_accepted() && parts.len() > 1;
         let index = subscription.sent.clone().filter(|_| is_last);
         if !is_last {
             subscription.unsent_parts = Some((parts, place + 1));
@@ -91,6 +92,8 @@ impl Client {
             removed: Vec::new(),
             replaced: Vec::new(),
             expired: Vec::new(),
+            is_version_wrong,
+            is_reoffer: false,
             is_cut: !is_last,
             is_joint: false,
             trusted: BTreeSet::new(),

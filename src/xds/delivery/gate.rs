@@ -76,7 +76,7 @@ impl Subscription {
         // With a thousand endpoints on their way, all of them need not be looked at each time.
         if let Some((kind, name)) = last
             && siblings.lacks(*kind, name)
-            && new.is_requiring(*kind, name)
+            && (new.is_requiring(*kind, name) || *kind == Kind::Listener)
         {
             return Some((*kind, name.clone()));
         }
@@ -86,7 +86,10 @@ impl Subscription {
         };
         let mut required = required.iter();
         let missing = required.find(|(kind, name)| siblings.lacks(*kind, name));
-        missing.cloned()
+        // Whether this form is the right one may not be known yet.
+        let listener = resource.needs_for_this_form();
+        let listener = listener.filter(|(kind, name)| siblings.lacks(*kind, name));
+        missing.or(listener).cloned()
     }
 }
 

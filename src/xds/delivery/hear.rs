@@ -90,6 +90,11 @@ impl Subscription {
                     self.holdings.insert(name.clone(), Holding::Asked);
                 }
             }
+            if self.counts_accepted() && self.asked.is_anything() {
+                // What was accepted counts names that are given up, or may.
+                let mut names = before.names().iter();
+                self.is_version_wrong |= names.any(|name| !self.asked.includes(name));
+            }
             self.forget_unasked();
         }
         if becomes_wildcard {
@@ -212,23 +217,6 @@ impl Subscription {
         self.progress.accepted = Some(version.to_string().into());
         self.accepted = Some(index.clone());
         self.sent = Some(index);
-    }
-
-    /// The version of what the client has once it has accepted everything that is under way.
-    pub(super) fn version(&self, view: &View<'_>) -> SetVersion {
-        let Some(sent) = &self.sent else {
-            return SetVersion::default();
-        };
-        let mut version = view.shared.version(self.kind, &self.asked, sent);
-        for (name, holding) in &self.holdings {
-            if let Some(head) = sent.get(name) {
-                version = version.without(head.contribution());
-            }
-            if let Some(head) = holding.head() {
-                version = version.with(head.contribution());
-            }
-        }
-        version
     }
 
     /// The names and versions that the client has accepted, as far as that is known.

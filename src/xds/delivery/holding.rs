@@ -80,14 +80,41 @@ pub(super) struct Refusal {
     pub(super) since: Instant,
     /// Whether the other encoding was offered last.
     pub(super) offered_other: bool,
-    /// Whether it was refused together with others, and it is not known which of them is to blame.
-    pub(super) is_joint: bool,
+    /// Whether it is to blame.
+    pub(super) blame: Blame,
     wait: Duration,
     /// Which of the two encodings were refused: the usual one, the other.
     refused: [bool; 2],
 }
 
+/// Whether a refused resource is to blame for the refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blame {
+    /// It is: it was alone in its answer.
+    Proven,
+    /// It may be: it was refused together with others that could not be left out.
+    Joint,
+    /// It was refused together with others that could not be left out, and the client named those.
+    Bystander,
+}
+
 impl Refusal {
+    /// Whether it was refused together with others that could not be left out.
+    pub(super) fn is_joint(&self) -> bool {
+        match self.blame {
+            Blame::Proven => false,
+            Blame::Joint | Blame::Bystander => true,
+        }
+    }
+
+    /// Whether it is to blame, or may be.
+    pub(super) fn is_blamed(&self) -> bool {
+        match self.blame {
+            Blame::Proven | Blame::Joint => true,
+            Blame::Bystander => false,
+        }
+    }
+
     /// A first refusal, of this encoding.
     pub(super) fn first(
         version: Version,
@@ -102,7 +129,7 @@ impl Refusal {
             next_offer: now + pacing.reoffer_first,
             since: now,
             offered_other: other_encoding,
-            is_joint: false,
+            blame: Blame::Proven,
             wait: pacing.reoffer_first,
             refused: [false; 2],
         };

@@ -30,6 +30,7 @@ mod subscription;
 mod tests;
 mod under_way;
 mod verdict;
+mod version;
 mod view;
 mod whole;
 

@@ -43,8 +43,17 @@ impl Client {
         let Some(subscription) = self.subscriptions.get_mut(key) else {
             return Heard::Nothing;
         };
+        let gone = subscription.gone_with(version);
         let heard = subscription.poll(version, pacing, now);
         subscription.heard_at = Some(now);
+        if key.0 == Kind::Cluster {
+            for name in gone {
+                // Polls for its endpoints were of a cluster that the proxy does not have any more.
+                if let Some(endpoints) = self.subscriptions.get_mut(&(Kind::Endpoint, Some(name))) {
+                    endpoints.heard_at = None;
+                }
+            }
+        }
         heard
     }
 
@@ -85,6 +94,21 @@ impl Client {
 }
 
 impl Subscription {
+    /// The names that are gone once an answer of this version is accepted.
+    fn gone_with(&self, version: Option<&str>) -> Vec<Name> {
+        let has = |answer: &UnderWay| Some(&*answer.version.to_string()) == version;
+        let accepted = self
+            .under_way
+            .iter()
+            .rposition(has)
+            .map_or(0, |place| place + 1);
+        let answers = self.under_way.iter().take(accepted);
+        answers
+            .flat_map(|answer| &answer.removed)
+            .cloned()
+            .collect()
+    }
+
     fn poll(&mut self, version: Option<&str>, pacing: &Pacing, now: Instant) -> Heard {
         let accepted = self.progress.accepted.as_deref();
         let is_old = version == accepted;
@@ -117,15 +141,25 @@ impl Subscription {
         let Some(last) = self.under_way.len().checked_sub(1) else {
             return Heard::Nothing;
         };
+        let version = self.under_way.back().map(|answer| answer.version);
+        if self.repeated != version {
+            // Another content, which was not given before.
+            self.repeated = version;
+            self.repeats = 0;
+        }
         self.repeats += 1;
-        let is_known_to_refuse = self.progress.error.is_some();
-        if self.repeats > 1 || is_known_to_refuse {
+        let is_known_to_refuse = self.under_way.iter().any(|answer| answer.is_reoffer);
+        // An answer that there is nothing cannot be refused.
+        let mut answers = self.under_way.iter();
+        let is_refusable =
+            answers.any(|answer| !answer.sent.is_empty() || !answer.removed.is_empty());
+        if is_refusable && (self.repeats > 1 || is_known_to_refuse) {
             self.repeats = 0;
             return self.refuse(last, None, pacing, now);
         }
         let answers: Vec<UnderWay> = self.under_way.drain(..).collect();
         for answer in &answers {
-            self.unknown(answer);
+            self.unknown(answer, answer.may_be_applied());
         }
         self.is_answer_due |= self.is_complete();
         // Envoy takes the same bytes of a secret that it refused for unchanged.

@@ -9,7 +9,7 @@ use super::holding::Holding;
 use super::pacing::Pacing;
 use super::shared::View;
 use super::subscription::Subscription;
-use crate::snapshot::{Flavour, Kind, SetVersion};
+use crate::snapshot::{Flavour, Kind, Name, SetVersion};
 
 impl Client {
     /// Until when it is unknown which clusters a client uses that came with some from before this
@@ -109,11 +109,33 @@ impl Client {
             .range((Kind::Endpoint, None)..(Kind::Listener, None));
         for ((_, name), endpoints) in endpoints {
             let names = endpoints.asked.names().iter().chain(name);
-            for name in names {
-                let exists = view.resource(Kind::Cluster, name).is_some();
-                if !exists && clusters.asked.includes(name) {
-                    clusters.holdings.insert(name.clone(), Holding::Foreign);
-                }
+            clusters.notice(names, view);
+        }
+    }
+
+    /// The same for a client that came with a version that is known: Envoy applies the good part of
+    /// an answer that it refuses, and goes on to name the version that it had before.
+    pub(super) fn notice_clusters(&mut self, view: View<'_>) {
+        let endpoints = self.subscriptions.get(&(Kind::Endpoint, None));
+        let Some(names) = endpoints.map(|endpoints| endpoints.asked.names().clone()) else {
+            return;
+        };
+        if let Some(clusters) = self.subscriptions.get_mut(&(Kind::Cluster, None))
+            && clusters.has_claimed
+            && clusters.is_complete()
+        {
+            clusters.notice(names.iter(), view);
+        }
+    }
+}
+
+impl Subscription {
+    /// Counts clusters that do not exist among those that the client has.
+    fn notice<'a>(&mut self, names: impl Iterator<Item = &'a Name>, view: View<'_>) {
+        for name in names {
+            let exists = view.resource(Kind::Cluster, name).is_some();
+            if !exists && self.asked.includes(name) && self.holding(name).head().is_none() {
+                self.holdings.insert(name.clone(), Holding::Foreign);
             }
         }
     }

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::Form;
 use super::asked::Asked;
 use super::content::Content;
+use super::placeholder::contribution;
 use crate::snapshot::cell::Reader;
 use crate::snapshot::{
     Flavour, Head, Index, Kind, Name, NameSet, Resource, SetVersion, Snapshot, Version,
@@ -201,18 +202,19 @@ impl Shared {
                 .next()
                 .map(|(_, _, of, version)| (of.clone(), *version))
         };
-        let heads = |name: &Name| index.get(name).map(|head| head.contribution());
         let stepped = former.map(|(before, version)| {
             let changed = self.reader.differences(kind, &before, index);
             let mut version = version;
             for name in changed.iter().filter(|name| names.contains(name)) {
-                let was = before.get(name).map(|head| head.contribution());
-                version = was.map_or(version, |was| version.without(was));
-                version = heads(name).map_or(version, |is| version.with(is));
+                version = version.without(contribution(kind, &before, name));
+                version = version.with(contribution(kind, index, name));
             }
             version
         });
-        let version = stepped.unwrap_or_else(|| names.iter().filter_map(heads).collect());
+        let version = stepped.unwrap_or_else(|| {
+            let all = names.iter().map(|name| contribution(kind, index, name));
+            all.collect()
+        });
         self.remember_version(kind, asked, index, version);
         version
     }
@@ -330,7 +332,7 @@ impl View<'_> {
 
     /// The resource of a name that is not in the snapshot: as it was lately, but for a version that
     /// was refused, or as it must have been.
-    pub(super) fn departed(
+    pub(super) fn recent(
         &self,
         kind: Kind,
         name: &Name,
@@ -338,7 +340,18 @@ impl View<'_> {
     ) -> Option<Arc<Resource>> {
         let fits = |resource: &Resource| Some(resource.version()) != refused;
         let recent = self.shared.reader.recent(kind, name, fits);
-        recent.or_else(|| self.shared.reader.departed(kind, name).map(Arc::new))
+        recent.or_else(|| self.remade(kind, name))
+    }
+
+    /// The same for a client that has it from another process: as it must have been, or as it was
+    /// lately.
+    pub(super) fn departed(&self, kind: Kind, name: &Name) -> Option<Arc<Resource>> {
+        let remade = self.remade(kind, name);
+        remade.or_else(|| self.shared.reader.recent(kind, name, |_| true))
+    }
+
+    fn remade(&self, kind: Kind, name: &Name) -> Option<Arc<Resource>> {
+        self.shared.reader.departed(kind, name).map(Arc::new)
     }
 }
 

@@ -53,8 +53,11 @@ impl<'a> Siblings<'a> {
                 Some(endpoints) => self.is_missing(endpoints, name),
                 None => self.is_awaited(name),
             },
+            Kind::Listener => self
+                .of(kind, name)
+                .is_some_and(|listeners| listeners.is_undecided(name)),
             // These are asked for after what names them, so nothing can wait for them.
-            Kind::Listener | Kind::Route | Kind::Secret => false,
+            Kind::Route | Kind::Secret => false,
         }
     }
 
@@ -155,15 +158,20 @@ impl<'a> Siblings<'a> {
         self.view.resource(kind, name).is_some() || sent()
     }
 
-    /// Whether the client has accepted something under a name. True for kinds that it does not
-    /// follow here.
+    /// Whether the client has accepted something under a name, of which it is not blamed to refuse
+    /// what it may have got elsewhere. True for kinds that it does not follow here.
     pub(super) fn has(&self, kind: Kind, name: &Name) -> bool {
         let of_kind = (kind, None)..=(kind, Some("\u{10ffff}".into()));
         if self.subscriptions.range(of_kind).next().is_none() {
             return true;
         }
         self.of(kind, name)
-            .is_some_and(|sub| sub.has_accepted(name))
+            .is_some_and(|sub| match sub.last_accepted(name) {
+                // Envoy applies the good part of an answer that it refuses.
+                Last::Nothing => sub.is_bystander(name),
+                Last::Foreign => sub.form == Form::Delta || !sub.is_blamed(name),
+                Last::Head(_) => true,
+            })
     }
 
     /// Whether the client has a cluster of this name for certain: it asks for its endpoints.

@@ -34,9 +34,9 @@ pub(super) struct Subscription {
     /// What names of refused answers stood for before, while the refusal is open: for answers that
     /// must hold everything.
     pub(super) replaced: BTreeMap<Name, Arc<Resource>>,
-    /// What answers that were refused held of listeners and routes, which the client may have
-    /// applied all the same.
-    pub(super) perhaps: BTreeMap<Name, Arc<Head>>,
+    /// What answers that were refused or lost held of clusters, listeners and routes, which the client
+    /// may have applied all the same; oldest first.
+    pub(super) perhaps: BTreeMap<Name, Vec<Arc<Head>>>,
     /// Resources that wait for the client to accept what they require.
     pub(super) waiting: BTreeMap<Name, Waiting>,
     /// Of clusters: the assignments that the client acknowledged while clusters are under way, each
@@ -50,6 +50,8 @@ pub(super) struct Subscription {
     pub(super) unsent_parts: Option<(Parts, usize)>,
     /// Whether an answer has to come even if there is nothing in it.
     pub(super) is_answer_due: bool,
+    /// Whether the version that the client accepted last is not that of what it has accepted.
+    pub(super) is_version_wrong: bool,
     /// Whether `removed_resources` is omitted: Envoy drops these together with their parent.
     pub(super) suppresses_removals: bool,
     /// When what is due was published, if the client was waiting then.
@@ -61,6 +63,8 @@ pub(super) struct Subscription {
     pub(super) progress: Facts,
     /// How often a client that polls came back with its old version after a newer answer.
     pub(super) repeats: u32,
+    /// The version of that answer.
+    pub(super) repeated: Option<SetVersion>,
     /// Whether what is sent again to one goes out in its other encoding.
     pub(super) resends_other: bool,
 }
@@ -132,6 +136,7 @@ impl Subscription {
             foreign: Foreign::None,
             unsent_parts: None,
             is_answer_due: false,
+            is_version_wrong: false,
             suppresses_removals: false,
             published: None,
             claim: Claim::None,
@@ -144,17 +149,16 @@ impl Subscription {
                 changed_at: now,
             },
             repeats: 0,
+            repeated: None,
             resends_other: false,
         }
     }
 
-    /// Whether its answers must hold everything that was asked for: what they leave out is gone
-    /// ([state of the world](https://www.envoyproxy.io/docs/envoy/v1.40.0/api-docs/xds_protocol#grouping-resources-into-responses)).
+    /// Whether its answers must hold everything that was asked for.
     pub(super) fn is_complete(&self) -> bool {
-        match (self.form, self.kind) {
-            (Form::Sotw | Form::Rest, Kind::Cluster | Kind::Listener) => true,
-            (Form::Sotw | Form::Rest, Kind::Endpoint | Kind::Route | Kind::Secret)
-            | (Form::Delta, _) => false,
+        match self.form {
+            Form::Sotw | Form::Rest => self.kind.comes_whole(),
+            Form::Delta => false,
         }
     }
 
@@ -241,6 +245,7 @@ impl Subscription {
         self.foreign = Foreign::None;
         self.unsent_parts = None;
         self.is_answer_due = self.is_complete();
+        self.is_version_wrong = false;
         self.claim = Claim::None;
         self.heard_at = None;
         self.progress.accepted = None;

@@ -30,6 +30,10 @@ pub(super) struct UnderWay {
     pub(super) removed: Vec<Name>,
     /// What the resources in it replaced, for answers that must hold everything.
     pub(super) replaced: Vec<Arc<Resource>>,
+    /// Whether its version leaves out what was under way before it.
+    pub(super) is_version_wrong: bool,
+    /// Whether something in it was in an answer that was refused.
+    pub(super) is_reoffer: bool,
     /// Whether more of the same is to follow without waiting for this to be acknowledged.
     pub(super) is_cut: bool,
     /// Whether it holds what was refused or may be, and could not be left out: a refusal is one of
@@ -48,6 +52,11 @@ impl UnderWay {
     pub(super) fn holds(&self, name: &str) -> bool {
         let found = self.sent.binary_search_by(|sent| (*sent.name).cmp(name));
         found.is_ok()
+    }
+
+    /// Whether a client that did not accept it may have applied a part: the good one of several.
+    pub(super) fn may_be_applied(&self) -> bool {
+        self.sent.len() > 1
     }
 
     /// Takes note of an older answer that was accepted.
@@ -75,6 +84,7 @@ impl UnderWay {
         self.sent = sent.into();
         self.before.extend(older.before);
         self.is_joint |= older.is_joint;
+        self.is_reoffer |= older.is_reoffer;
         self.trusted.extend(older.trusted);
         self.untested.extend(older.untested);
         self.removed.extend(older.removed);

@@ -7,11 +7,15 @@ use tokio::time::Instant;
 
 use super::Pacing;
 use super::content::Sent;
-use super::holding::{Holding, Last, Refusal};
+use super::holding::{Blame, Holding, Last, Refusal};
 use super::request::{Request, Wish};
 use super::subscription::{Foreign, Subscription};
 use super::under_way::UnderWay;
 use crate::snapshot::{Kind, Name, SetVersion, Version};
+
+/// How many contents of one name a client may have applied of answers that it refused, before the
+/// oldest is taken for replaced.
+const MAX_PERHAPS: usize = 8;
 
 /// What a request says of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +33,8 @@ pub(in crate::xds) enum Heard {
         version: SetVersion,
         /// What the client says; none over REST, where a refusal is told by versions alone.
         text: Option<Arc<str>>,
-        /// The resource that is to blame, if it was alone, and whether it was refused before.
+        /// The resource that is to blame, if it was alone or is the only one that the client names, and
+        /// whether it was refused before.
         guilty: Option<(Name, bool)>,
     },
 }
@@ -94,6 +99,7 @@ impl Subscription {
                 self.foreign = self.still_foreign();
             }
             self.progress.accepted = Some(answer.version.to_string().into());
+            self.is_version_wrong = answer.is_version_wrong;
             published = answer.published;
         }
         self.progress.changed_at = now;
@@ -124,6 +130,7 @@ impl Subscription {
         let names = held
             .map(|(name, _)| name)
             .chain(later.map(|(name, _)| name));
+        let names = names.filter(|name| self.asked.includes(name));
         let names: BTreeSet<Name> = names.cloned().collect();
         match names.is_empty() || self.is_complete() {
             true => Foreign::None,
@@ -171,8 +178,9 @@ impl Subscription {
     /// Whatever was sent before `place` was refused.
     fn refuse_before(&mut self, place: usize, text: &Arc<str>, now: Instant) {
         let answers: Vec<UnderWay> = self.under_way.drain(..place).collect();
+        let is_one = answers.len() == 1;
         for answer in &answers {
-            let names = self.unknown(answer);
+            let names = self.unknown(answer, !is_one || answer.may_be_applied());
             self.suspect(names);
         }
         if !answers.is_empty() {
@@ -194,35 +202,30 @@ impl Subscription {
             return Heard::Nothing;
         };
         for unheard in &answers {
-            self.unknown(unheard);
+            self.unknown(unheard, true);
         }
-        let names = self.unknown(&refused);
+        let names = self.unknown(&refused, refused.may_be_applied());
+        let words = text.as_deref().map(words).unwrap_or_default();
+        for sent in refused
+            .sent
+            .iter()
+            .filter(|sent| words.contains(&*sent.name))
+        {
+            self.was_not_applied(sent, &refused);
+        }
         let is_suspect = |name: &Name| names.contains(name) && !refused.trusted.contains(name);
         let sent = refused.sent.iter();
         let suspects: Vec<&Sent> = sent.filter(|sent| is_suspect(&sent.name)).collect();
         // Of answers that overlapped, the older one was refused for the same reason.
-        let is_explained = refused.untested.iter().any(|name| {
-            let mut suspects = self.suspects.iter();
-            self.refusals.contains_key(name) || suspects.any(|part| part.contains(name))
-        });
+        let is_explained = refused.untested.iter().any(|name| self.is_suspect(name));
         let is_alone = !is_explained && refused.sent.len() == 1 + refused.trusted.len();
         let guilty = match *suspects {
             [] => None,
             [only] if is_alone && !refused.is_joint => {
+                self.was_not_applied(only, &refused);
                 Some((only.name.clone(), self.set_aside(only, &text, pacing, now)))
             }
-            _ if refused.is_joint => {
-                for one in suspects {
-                    let perhaps = self.perhaps.get(&one.name).cloned();
-                    self.set_aside(one, &text, pacing, now);
-                    self.perhaps
-                        .extend(perhaps.map(|head| (one.name.clone(), head)));
-                    if let Some(refusal) = self.refusals.get_mut(&one.name) {
-                        refusal.is_joint = true;
-                    }
-                }
-                None
-            }
+            _ if refused.is_joint => self.set_aside_together(&suspects, &text, pacing, now),
             _ => {
                 self.suspect(suspects.iter().map(|one| one.name.clone()).collect());
                 None
@@ -244,9 +247,9 @@ impl Subscription {
         self.progress.error = Some(text.unwrap_or_else(|| "presumed, see Envoy's log".into()));
     }
 
-    /// Forgets what is known of the names of an answer, unless a later one holds them too; answers
-    /// which of its resources are concerned.
-    pub(super) fn unknown(&mut self, answer: &UnderWay) -> BTreeSet<Name> {
+    /// Forgets what is known of the names of an answer, some of which the client may have applied or
+    /// not, unless a later one holds them too; answers which of its resources are concerned.
+    pub(super) fn unknown(&mut self, answer: &UnderWay, may_be_applied: bool) -> BTreeSet<Name> {
         let later = &self.under_way;
         let is_later = |name: &Name| {
             later.iter().any(|later| {
@@ -263,10 +266,18 @@ impl Subscription {
             let last = answer.before.get(name).cloned();
             let last = last.unwrap_or_else(|| self.indexed(name));
             self.holdings.insert(name.clone(), Holding::Unknown(last));
-            let is_user = self.kind == Kind::Listener || self.kind == Kind::Route;
-            let held = answer.index.as_ref().filter(|_| is_user);
-            if let Some(head) = held.and_then(|index| index.get(name)) {
-                self.perhaps.insert(name.clone(), head.clone());
+            let held = answer.index.as_ref().filter(|_| may_be_applied);
+            let held = held.and_then(|index| index.get(name));
+            match (self.kind, held) {
+                (Kind::Cluster | Kind::Listener | Kind::Route, Some(head)) => {
+                    let perhaps = self.perhaps.entry(name.clone()).or_default();
+                    perhaps.retain(|known| known.version() != head.version());
+                    perhaps.push(head.clone());
+                    if perhaps.len() > MAX_PERHAPS {
+                        perhaps.remove(0);
+                    }
+                }
+                (Kind::Endpoint | Kind::Secret, _) | (_, None) => {}
             }
         }
         for replaced in &answer.replaced {
@@ -278,6 +289,15 @@ impl Subscription {
             }
         }
         names
+    }
+
+    /// Notes that a resource of a refused answer is one that the client did not apply.
+    fn was_not_applied(&mut self, sent: &Sent, refused: &UnderWay) {
+        let index = refused.index.as_ref();
+        let held = index.and_then(|index| index.get(&sent.name));
+        if let Some(perhaps) = self.perhaps.get_mut(&sent.name) {
+            perhaps.retain(|head| held.is_none_or(|held| head.version() != held.version()));
+        }
     }
 
     /// Offers names in two parts, so that in the end the guilty one is alone.
@@ -300,13 +320,12 @@ impl Subscription {
         pacing: &Pacing,
         now: Instant,
     ) -> bool {
-        self.perhaps.remove(&sent.name);
         let text = text.clone().unwrap_or_else(|| "".into());
         let same = self.refusals.get_mut(&sent.name);
         match same.filter(|refusal| refusal.version == sent.version) {
             Some(refusal) => {
                 refusal.again(text, sent.other_encoding, pacing, now);
-                refusal.is_joint = false;
+                refusal.blame = Blame::Proven;
                 true
             }
             None => {
@@ -316,6 +335,36 @@ impl Subscription {
                 false
             }
         }
+    }
+
+    /// Sets resources aside that cannot be told apart, but by what the client says: Envoy begins the
+    /// complaint about each cluster and listener with its name. Answers the only one that is to
+    /// blame, and whether it was refused before.
+    fn set_aside_together(
+        &mut self,
+        suspects: &[&Sent],
+        text: &Option<Arc<str>>,
+        pacing: &Pacing,
+        now: Instant,
+    ) -> Option<(Name, bool)> {
+        let words = text.as_deref().map(words).unwrap_or_default();
+        let is_named = |one: &&&Sent| words.contains(&*one.name);
+        let named = suspects.iter().filter(is_named).count();
+        let mut guilty = None;
+        for one in suspects {
+            let is_known = self.set_aside(one, text, pacing, now);
+            let blame = match is_named(&one) {
+                false if named > 0 => Blame::Bystander,
+                true | false => Blame::Joint,
+            };
+            if blame == Blame::Joint && named == 1 {
+                guilty = Some((one.name.clone(), is_known));
+            }
+            if let Some(refusal) = self.refusals.get_mut(&one.name) {
+                refusal.blame = blame;
+            }
+        }
+        guilty
     }
 
     /// Forgets a refusal whose resource is gone, or no longer what it was while the client has what
@@ -340,4 +389,11 @@ impl Subscription {
         let refusal = refusal.filter(|refusal| refusal.version == version);
         refusal.map(|refusal| refusal.next_offer)
     }
+}
+
+/// The words of a text, without the punctuation around them.
+fn words(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| c.is_whitespace() || c == ',');
+    let around = |c: char| matches!(c, ':' | ';' | '.' | '\'' | '"' | '(' | ')');
+    words.map(|word| word.trim_matches(around)).collect()
 }

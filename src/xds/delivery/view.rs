@@ -109,7 +109,7 @@ impl Subscription {
             Progress::Rejected
         } else if !has_anything {
             Progress::NotSent
-        } else if self.under_way.is_empty() && self.waiting.is_empty() {
+        } else if self.under_way.is_empty() && self.waiting.is_empty() && !self.is_answer_due {
             Progress::Synced
         } else {
             Progress::Stale
@@ -117,7 +117,9 @@ impl Subscription {
     }
 
     fn refused(&self) -> impl Iterator<Item = Refused> {
-        self.refusals.iter().map(|(name, refusal)| {
+        let blamed = self.refusals.iter();
+        let blamed = blamed.filter(|(_, refusal)| refusal.is_blamed());
+        blamed.map(|(name, refusal)| {
             let accepted = match self.last_accepted(name) {
                 Last::Head(head) => Some(head),
                 Last::Nothing | Last::Foreign => None,

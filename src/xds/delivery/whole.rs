@@ -11,7 +11,7 @@ use super::holding::{Holding, Last, Refusal};
 use super::shared::Exceptional;
 use super::siblings::Siblings;
 use super::subscription::Subscription;
-use crate::snapshot::{Name, Resource, SetVersion};
+use crate::snapshot::{Head, Name, Resource, SetVersion};
 
 /// What distinguishes an answer that holds everything from the current snapshot, and what in it is
 /// news for the client.
@@ -40,7 +40,7 @@ pub(super) struct WholeDraft {
 
 impl WholeDraft {
     /// The names whose current content the client is not known to have.
-    fn sent(&self) -> impl Iterator<Item = &Name> {
+    pub(super) fn sent(&self) -> impl Iterator<Item = &Name> {
         let unknown = self.joined.iter().chain(&self.trusted);
         self.news.iter().chain(unknown)
     }
@@ -102,11 +102,11 @@ impl Subscription {
         if is_withheld || refused.is_some() {
             draft.until = draft.until.into_iter().chain(refused).min();
             let refusal = self.refusals.get(name);
-            let is_joint = refusal.is_some_and(|refusal| refusal.is_joint);
+            let is_joint = refusal.is_some_and(Refusal::is_joint);
             let stands = self.stands(name, &holding, siblings);
             if stands.is_some() && !is_joint {
                 draft.instead.insert(name.clone(), stands);
-            } else if self.is_needed(name, siblings) {
+            } else if self.is_needed(current, siblings) {
                 draft.joined.insert(name.clone());
             } else if siblings.is_applied(self.kind, name) {
                 // It was taken although the answer that held it was refused.
@@ -122,8 +122,15 @@ impl Subscription {
 
     /// Whether a name cannot be left out: that would remove what the client has, or what it may
     /// have since it was refused together with others, or has from another life.
-    fn is_needed(&self, name: &Name, siblings: &Siblings<'_>) -> bool {
-        let is_there = |refusal: &Refusal| refusal.is_joint || siblings.is_applied(self.kind, name);
+    fn is_needed(&self, current: &Resource, siblings: &Siblings<'_>) -> bool {
+        let name = current.name();
+        let is_current = |head: &Arc<Head>| head.version() == current.version();
+        let perhaps = self.perhaps.get(name);
+        let may_be_taken = perhaps.is_some_and(|perhaps| perhaps.iter().any(is_current));
+        let is_there = |refusal: &Refusal| {
+            let is_same = refusal.version == current.version() && !may_be_taken;
+            refusal.is_joint() || is_same && siblings.is_applied(self.kind, name)
+        };
         self.has_accepted(name) || self.refusals.get(name).is_some_and(is_there)
     }
 
@@ -140,13 +147,36 @@ impl Subscription {
             Holding::Version(head) => view.at_hand(self.kind, head),
             Holding::Nothing => None,
             Holding::Asked | Holding::Unknown(_) | Holding::Foreign => {
-                let at_hand = || match self.last_accepted(name) {
-                    Last::Head(head) => view.at_hand(self.kind, &head),
-                    Last::Nothing | Last::Foreign => None,
-                };
-                self.replaced.get(name).cloned().or_else(at_hand)
+                let last = self.last_at_hand(name, siblings);
+                last.or_else(|| self.replaced.get(name).cloned())
             }
         }
+    }
+
+    /// What the client accepted last of a name, if that is at hand.
+    fn last_at_hand(&self, name: &Name, siblings: &Siblings<'_>) -> Option<Arc<Resource>> {
+        let last = match self.last_accepted(name) {
+            Last::Head(head) => head,
+            Last::Nothing | Last::Foreign => return None,
+        };
+        let replaced = self.replaced.get(name);
+        let replaced = replaced.filter(|one| one.version() == last.version());
+        let at_hand = || siblings.view.at_hand(self.kind, &last);
+        replaced.cloned().or_else(at_hand)
+    }
+
+    /// What the client has for certain of a name that is about to be sent anew, though it never
+    /// accepted any: it was in an answer that was refused, or that the client has not spoken about.
+    fn applied(&self, name: &Name, siblings: &Siblings<'_>) -> Option<Arc<Resource>> {
+        let mut under_way = self.under_way.iter().rev();
+        let under_way = under_way.find(|answer| answer.holds(name));
+        let under_way = under_way.and_then(|answer| answer.index.as_ref()?.get(name));
+        let refused = || self.perhaps.get(name).and_then(|perhaps| perhaps.last());
+        let newest = under_way.or_else(refused)?;
+        let sent = siblings.view.resource(self.kind, name)?;
+        let is_other = newest.version() != sent.version();
+        let is_there = siblings.is_applied(self.kind, name);
+        (is_other && is_there).then(|| siblings.view.at_hand(self.kind, newest))?
     }
 
     fn due_of_gone(&mut self, name: &Name, siblings: &Siblings<'_>, draft: &mut WholeDraft) {
@@ -169,9 +199,14 @@ impl Subscription {
             || siblings.is_applied(self.kind, name);
         let is_used = is_there && siblings.uses(self.kind, name);
         let kept = is_used.then(|| {
-            let refused = self.refusals.get(name).map(|refusal| refusal.version);
             let stands = self.stands(name, &holding, siblings);
-            stands.or_else(|| siblings.view.departed(self.kind, name, refused))
+            stands.or_else(|| match self.last_accepted(name) {
+                Last::Foreign => siblings.view.departed(self.kind, name),
+                Last::Nothing | Last::Head(_) => {
+                    let refused = self.refusals.get(name).map(|refusal| refusal.version);
+                    siblings.view.recent(self.kind, name, refused)
+                }
+            })
         });
         match kept.flatten() {
             Some(kept) => {
@@ -251,7 +286,12 @@ impl Subscription {
         let before: BTreeMap<Name, Last> = before.collect();
         let replaced = draft.news.iter().filter_map(|name| {
             let holding = self.holding(name);
-            self.stands(name, &holding, siblings)
+            let mut under_way = self.under_way.iter();
+            let stands = match under_way.any(|answer| answer.holds(name)) {
+                true => self.last_at_hand(name, siblings),
+                false => self.stands(name, &holding, siblings),
+            };
+            stands.or_else(|| self.applied(name, siblings))
         });
         let replaced: Vec<Arc<Resource>> = replaced.collect();
         for name in draft.sent().chain(&draft.gone) {

@@ -90,6 +90,14 @@ impl Client {
         }
     }
 
+    /// Waits until the client has what it should, and was told in which version.
+    pub(super) async fn settles(&mut self, server: &Server) {
+        match self {
+            Self::World(stream) => stream.settles(server).await,
+            Self::Delta(stream) => stream.settles(server).await,
+        }
+    }
+
     /// Sees that nothing of any kind is on its way, by provoking something of this kind, which
     /// must wait for nothing.
     pub(super) async fn nothing_more(&mut self, server: &mut Server, kind: Kind) {

@@ -7,6 +7,7 @@ use envoy_api::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
 use envoy_api::google::rpc;
+use envoy_api::prost::Message;
 use marathon_envoy::snapshot::Kind;
 use tokio::time::timeout;
 use tonic::Code;
@@ -15,24 +16,36 @@ use super::answer::{Answer, answers};
 use super::server::{LIMIT, Server};
 use super::wire::{Connection, Method, Service, Wire, node, owned};
 
-/// A state-of-the-world stream, and what it said last of each kind.
-pub(super) struct Sotw {
-    wire: Wire<DiscoveryRequest, DiscoveryResponse>,
-    asked: BTreeMap<Kind, Asked>,
+/// A stream of one variant, and what was said on it.
+pub(super) struct Stream<S: Speech> {
+    wire: Wire<S::Request, S::Response>,
     node: Option<Node>,
+    said: S,
 }
 
-/// What a state-of-the-world stream says of a kind in every request.
-#[derive(Clone, Default)]
-struct Asked {
-    names: Vec<String>,
-    /// Whether a name was ever given, after which none means nothing.
-    named: bool,
-    version: String,
-    nonce: String,
+/// A state-of-the-world stream.
+pub(super) type Sotw = Stream<World>;
+
+/// A delta stream.
+pub(super) type Delta = Stream<Changes>;
+
+/// What distinguishes a variant.
+pub(super) trait Speech: Default {
+    type Request: Message + Send + Sync + 'static;
+    type Response: Message + Default + Into<Answer> + Send + Sync + 'static;
+    const METHOD: Method;
+
+    /// The request with who asks, if that was not said yet.
+    fn named(request: Self::Request, node: Option<Node>) -> Self::Request;
+
+    /// The request that accepts an answer, or rejects it for a reason.
+    fn reply(&mut self, answer: &Answer, error: Option<rpc::Status>) -> Self::Request;
+
+    /// Whether an answer only says in which version the client has what it has.
+    fn is_restatement(answer: &Answer) -> bool;
 }
 
-impl Sotw {
+impl<S: Speech> Stream<S> {
     /// A stream on a connection of its own.
     pub(super) fn open(server: &Server, service: Service) -> Self {
         Self::open_on(&Connection::to(server.address), service)
@@ -40,52 +53,32 @@ impl Sotw {
 
     pub(super) fn open_on(connection: &Connection, service: Service) -> Self {
         Self {
-            wire: Wire::open(connection, service.path(Method::Stream)),
-            asked: BTreeMap::new(),
+            wire: Wire::open(connection, service.path(S::METHOD)),
             node: Some(node()),
-        }
-    }
-
-    /// Asks for `names` from now on; with the last nonce and accepted version, as Envoy does.
-    pub(super) async fn ask(&mut self, kind: Kind, names: &[&str]) {
-        let asked = self.asked.entry(kind).or_default();
-        asked.names = owned(names);
-        asked.named |= !names.is_empty();
-        self.repeat(kind).await;
-    }
-
-    /// The same, in the first request on a new stream of a client that has accepted `version`.
-    pub(super) async fn ask_having(&mut self, kind: Kind, names: &[&str], version: &str) {
-        self.asked.entry(kind).or_default().version = version.to_owned();
-        self.ask(kind, names).await;
-    }
-
-    /// Sends what was last said of a kind once more.
-    pub(super) async fn repeat(&mut self, kind: Kind) {
-        let request = self.request(kind);
-        self.send(request).await;
-    }
-
-    /// The request that says of a kind what was said last.
-    pub(super) fn request(&self, kind: Kind) -> DiscoveryRequest {
-        let asked = self.asked.get(&kind).cloned().unwrap_or_default();
-        DiscoveryRequest {
-            type_url: kind.type_url().to_owned(),
-            resource_names: asked.names,
-            version_info: asked.version,
-            response_nonce: asked.nonce,
-            ..DiscoveryRequest::default()
+            said: S::default(),
         }
     }
 
     /// Sends any request at all; the first one says who asks.
-    pub(super) async fn send(&mut self, request: DiscoveryRequest) {
-        let node = self.node.take().or(request.node);
-        self.wire.send(DiscoveryRequest { node, ..request }).await;
+    pub(super) async fn send(&mut self, request: S::Request) {
+        let request = S::named(request, self.node.take());
+        self.wire.send(request).await;
     }
 
-    /// The next answer, which stays unanswered.
+    /// The next answer with something in it, which stays unanswered. Those that only state a version
+    /// are accepted.
     pub(super) async fn next(&mut self) -> Answer {
+        loop {
+            let answer = self.next_of_any().await;
+            if !S::is_restatement(&answer) {
+                return answer;
+            }
+            self.ack(&answer).await;
+        }
+    }
+
+    /// The next answer, whatever is in it, which stays unanswered.
+    pub(super) async fn next_of_any(&mut self) -> Answer {
         self.wire.next().await.into()
     }
 
@@ -119,49 +112,22 @@ impl Sotw {
 
     /// Accepts an answer.
     pub(super) async fn ack(&mut self, answer: &Answer) {
-        let asked = self.asked.entry(answer.kind).or_default();
-        asked.version.clone_from(&answer.version);
-        asked.nonce.clone_from(&answer.nonce);
-        self.repeat(answer.kind).await;
+        let request = self.said.reply(answer, None);
+        self.send(request).await;
     }
 
     /// Rejects an answer.
     pub(super) async fn nack(&mut self, answer: &Answer, why: &str) {
-        let asked = self.asked.entry(answer.kind).or_default();
-        asked.nonce.clone_from(&answer.nonce);
-        let request = DiscoveryRequest {
-            error_detail: Some(status(why)),
-            ..self.request(answer.kind)
-        };
+        let request = self.said.reply(answer, Some(status(why)));
         self.send(request).await;
     }
 
-    /// Sees that nothing is on its way: what comes next is what is provoked here, twice, so that
-    /// whatever the server was about to do is done.
-    pub(super) async fn nothing_more(&mut self, server: &mut Server, kind: Kind) {
-        for _ in 0..2 {
-            let probe = server.publish_probe(kind);
-            let asked = self.asked.entry(kind).or_default().clone();
-            let complete = matches!(kind, Kind::Cluster | Kind::Listener);
-            let whole = asked.names.iter().any(|name| name == "*")
-                || (complete && asked.names.is_empty() && !asked.named);
-            let mut names: Vec<_> = asked.names.iter().map(String::as_str).collect();
-            names.push(&probe);
-            if !whole {
-                self.ask(kind, &names).await;
-            }
-            let answer = self.receive().await;
-            assert_eq!(answer.kind, kind);
-            assert!(
-                answer.resources.contains_key(&probe),
-                "something came that nobody waited for: {answer:?}"
-            );
-            let asked_for = |name: &&str| names.contains(name);
-            match (complete, whole) {
-                (true, true) => {}
-                (true, false) => assert!(answer.names().iter().all(asked_for), "{answer:?}"),
-                (false, _) => assert_eq!(answer.names(), [&*probe], "more came than changed"),
-            }
+    /// Waits until the client has what it should, and was told in which version; panics if something
+    /// else comes.
+    pub(super) async fn settles(&mut self, server: &Server) {
+        tokio::select! {
+            () = server.sees(|| server.is_synced()) => {}
+            answer = self.next() => panic!("nobody waited for {answer:?}"),
         }
     }
 
@@ -188,31 +154,153 @@ impl Sotw {
     }
 }
 
-/// A delta stream, and what it has been given.
-pub(super) struct Delta {
-    wire: Wire<DeltaDiscoveryRequest, DeltaDiscoveryResponse>,
-    node: Option<Node>,
-    /// The kinds of which all resources are wanted.
-    whole: BTreeSet<Kind>,
+/// What a state-of-the-world stream said last of each kind.
+#[derive(Default)]
+pub(super) struct World {
+    asked: BTreeMap<Kind, Asked>,
 }
 
-impl Delta {
-    /// A stream on a connection of its own.
-    pub(super) fn open(server: &Server, service: Service) -> Self {
-        Self::open_on(&Connection::to(server.address), service)
+/// What a state-of-the-world stream says of a kind in every request.
+#[derive(Clone, Default)]
+struct Asked {
+    names: Vec<String>,
+    /// Whether a name was ever given, after which none means nothing.
+    named: bool,
+    version: String,
+    nonce: String,
+}
+
+impl World {
+    /// The request that says of a kind what was said last.
+    fn request(&self, kind: Kind) -> DiscoveryRequest {
+        let asked = self.asked.get(&kind).cloned().unwrap_or_default();
+        DiscoveryRequest {
+            type_url: kind.type_url().to_owned(),
+            resource_names: asked.names,
+            version_info: asked.version,
+            response_nonce: asked.nonce,
+            ..DiscoveryRequest::default()
+        }
+    }
+}
+
+impl Speech for World {
+    type Request = DiscoveryRequest;
+    type Response = DiscoveryResponse;
+    const METHOD: Method = Method::Stream;
+
+    fn named(request: DiscoveryRequest, node: Option<Node>) -> DiscoveryRequest {
+        let node = node.or(request.node);
+        DiscoveryRequest { node, ..request }
     }
 
-    pub(super) fn open_on(connection: &Connection, service: Service) -> Self {
-        Self {
-            wire: Wire::open(connection, service.path(Method::Delta)),
-            node: Some(node()),
-            whole: BTreeSet::new(),
+    fn reply(&mut self, answer: &Answer, error: Option<rpc::Status>) -> DiscoveryRequest {
+        let asked = self.asked.entry(answer.kind).or_default();
+        asked.nonce.clone_from(&answer.nonce);
+        if error.is_none() {
+            asked.version.clone_from(&answer.version);
+        }
+        DiscoveryRequest {
+            error_detail: error,
+            ..self.request(answer.kind)
         }
     }
 
+    fn is_restatement(answer: &Answer) -> bool {
+        !answer.kind.comes_whole() && answer.resources.is_empty()
+    }
+}
+
+impl Sotw {
+    /// Asks for `names` from now on; with the last nonce and accepted version, as Envoy does.
+    pub(super) async fn ask(&mut self, kind: Kind, names: &[&str]) {
+        let asked = self.said.asked.entry(kind).or_default();
+        asked.names = owned(names);
+        asked.named |= !names.is_empty();
+        self.repeat(kind).await;
+    }
+
+    /// The same, in the first request on a new stream of a client that has accepted `version`.
+    pub(super) async fn ask_having(&mut self, kind: Kind, names: &[&str], version: &str) {
+        self.said.asked.entry(kind).or_default().version = version.to_owned();
+        self.ask(kind, names).await;
+    }
+
+    /// Sends what was last said of a kind once more.
+    pub(super) async fn repeat(&mut self, kind: Kind) {
+        let request = self.request(kind);
+        self.send(request).await;
+    }
+
+    /// The request that says of a kind what was said last.
+    pub(super) fn request(&self, kind: Kind) -> DiscoveryRequest {
+        self.said.request(kind)
+    }
+
+    /// Sees that nothing is on its way: what comes next is what is provoked here, twice, so that
+    /// whatever the server was about to do is done.
+    pub(super) async fn nothing_more(&mut self, server: &mut Server, kind: Kind) {
+        for _ in 0..2 {
+            let probe = server.publish_probe(kind);
+            let asked = self.said.asked.entry(kind).or_default().clone();
+            let complete = matches!(kind, Kind::Cluster | Kind::Listener);
+            let whole = asked.names.iter().any(|name| name == "*")
+                || (complete && asked.names.is_empty() && !asked.named);
+            let mut names: Vec<_> = asked.names.iter().map(String::as_str).collect();
+            names.push(&probe);
+            if !whole {
+                self.ask(kind, &names).await;
+            }
+            let answer = self.receive().await;
+            assert_eq!(answer.kind, kind);
+            assert!(
+                answer.resources.contains_key(&probe),
+                "something came that nobody waited for: {answer:?}"
+            );
+            let asked_for = |name: &&str| names.contains(name);
+            match (complete, whole) {
+                (true, true) => {}
+                (true, false) => assert!(answer.names().iter().all(asked_for), "{answer:?}"),
+                (false, _) => assert_eq!(answer.names(), [&*probe], "more came than changed"),
+            }
+        }
+    }
+}
+
+/// The kinds of which a delta stream asked for all resources.
+#[derive(Default)]
+pub(super) struct Changes {
+    whole: BTreeSet<Kind>,
+}
+
+impl Speech for Changes {
+    type Request = DeltaDiscoveryRequest;
+    type Response = DeltaDiscoveryResponse;
+    const METHOD: Method = Method::Delta;
+
+    fn named(request: DeltaDiscoveryRequest, node: Option<Node>) -> DeltaDiscoveryRequest {
+        let node = node.or(request.node);
+        DeltaDiscoveryRequest { node, ..request }
+    }
+
+    fn reply(&mut self, answer: &Answer, error: Option<rpc::Status>) -> DeltaDiscoveryRequest {
+        DeltaDiscoveryRequest {
+            type_url: answer.kind.type_url().to_owned(),
+            response_nonce: answer.nonce.clone(),
+            error_detail: error,
+            ..DeltaDiscoveryRequest::default()
+        }
+    }
+
+    fn is_restatement(_: &Answer) -> bool {
+        false
+    }
+}
+
+impl Delta {
     /// Asks for every resource of a kind as Envoy does: by a first request without a name.
     pub(super) async fn ask_all(&mut self, kind: Kind) {
-        self.whole.insert(kind);
+        self.said.whole.insert(kind);
         self.ask(kind, &[], &[]).await;
     }
 
@@ -235,7 +323,7 @@ impl Delta {
         versions: &BTreeMap<String, String>,
     ) {
         if subscribe.is_empty() {
-            self.whole.insert(kind);
+            self.said.whole.insert(kind);
         }
         let request = DeltaDiscoveryRequest {
             type_url: kind.type_url().to_owned(),
@@ -244,57 +332,6 @@ impl Delta {
             ..DeltaDiscoveryRequest::default()
         };
         self.send(request).await;
-    }
-
-    /// Sends any request at all; the first one says who asks.
-    pub(super) async fn send(&mut self, request: DeltaDiscoveryRequest) {
-        let node = self.node.take().or(request.node);
-        self.wire
-            .send(DeltaDiscoveryRequest { node, ..request })
-            .await;
-    }
-
-    /// The next answer, which stays unanswered.
-    pub(super) async fn next(&mut self) -> Answer {
-        self.wire.next().await.into()
-    }
-
-    /// The next answer, accepted.
-    pub(super) async fn receive(&mut self) -> Answer {
-        let answer = self.next().await;
-        self.ack(&answer).await;
-        answer
-    }
-
-    /// The answers that bring these resources and nothing else: one, but of secrets one for each.
-    /// They stay unanswered; to accept the whole is to accept the last.
-    pub(super) async fn next_all(&mut self, kind: Kind, names: &[&str]) -> Answer {
-        let mut whole = self.next().await;
-        for _ in 1..answers(kind, names.len()) {
-            whole = whole.and(self.next().await);
-        }
-        assert_eq!((whole.kind, whole.names()), (kind, names.to_vec()));
-        whole
-    }
-
-    /// The same, each accepted before the next is read.
-    pub(super) async fn receive_all(&mut self, kind: Kind, names: &[&str]) -> Answer {
-        let mut whole = self.receive().await;
-        for _ in 1..answers(kind, names.len()) {
-            whole = whole.and(self.receive().await);
-        }
-        assert_eq!((whole.kind, whole.names()), (kind, names.to_vec()));
-        whole
-    }
-
-    /// Accepts an answer.
-    pub(super) async fn ack(&mut self, answer: &Answer) {
-        self.send(response_to(answer, None)).await;
-    }
-
-    /// Rejects an answer.
-    pub(super) async fn nack(&mut self, answer: &Answer, why: &str) {
-        self.send(response_to(answer, Some(status(why)))).await;
     }
 
     /// Waits until the server has read what was said of a kind that has no blank form.
@@ -309,7 +346,7 @@ impl Delta {
     pub(super) async fn nothing_more(&mut self, server: &mut Server, kind: Kind) {
         for _ in 0..2 {
             let probe = server.publish_probe(kind);
-            if !self.whole.contains(&kind) {
+            if !self.said.whole.contains(&kind) {
                 self.ask(kind, &[&probe], &[]).await;
             }
             let answer = self.receive().await;
@@ -319,20 +356,6 @@ impl Delta {
                 "something came that nobody waited for: {answer:?}"
             );
         }
-    }
-
-    /// How the stream ends, which it must do now.
-    pub(super) async fn end(&mut self) -> Code {
-        self.wire.end().await
-    }
-}
-
-fn response_to(answer: &Answer, error_detail: Option<rpc::Status>) -> DeltaDiscoveryRequest {
-    DeltaDiscoveryRequest {
-        type_url: answer.kind.type_url().to_owned(),
-        response_nonce: answer.nonce.clone(),
-        error_detail,
-        ..DeltaDiscoveryRequest::default()
     }
 }
 

@@ -166,9 +166,8 @@ async fn find_the_guilty_one(service: Service, kind: Kind, variants: &[Variant])
         server.put(kind, "d", 2).publish();
         let better = client.receive_one(kind).await;
         assert_eq!(better.resources["d"], "2");
-        server
-            .sees(|| shown(&server) == (Progress::Synced, None))
-            .await;
+        client.settles(&server).await;
+        assert_eq!(shown(&server), (Progress::Synced, None));
         client.nothing_more(&mut server, kind).await;
     }
 }
@@ -190,9 +189,8 @@ async fn the_guilty_one_of_a_change_is_found_and_set_aside(service: Service, kin
 
         server.put(kind, "a", 3).publish();
         assert_eq!(client.receive_one(kind).await.resources["a"], "3");
-        server
-            .sees(|| shown(&server) == (Progress::Synced, None))
-            .await;
+        client.settles(&server).await;
+        assert_eq!(shown(&server), (Progress::Synced, None));
     }
 }
 

@@ -233,6 +233,13 @@ impl Server {
         self.sees(|| kinds == asked()).await;
     }
 
+    /// Whether every client has what it should of all that it asks for.
+    pub(super) fn is_synced(&self) -> bool {
+        let kinds = self.view().into_iter().flat_map(|proxy| proxy.kinds);
+        let mut states = kinds.map(|kind| kind.state);
+        states.all(|state| matches!(state, xds::Progress::Synced | xds::Progress::NotSent))
+    }
+
     /// Waits until this is so.
     pub(super) async fn sees(&self, holds: impl Fn() -> bool) {
         let seen = async {

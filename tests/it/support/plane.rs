@@ -67,10 +67,8 @@ impl Serving {
         let proxies = xds::Proxies::new(xds::Limits::default(), metrics.clone());
         let shutdown = CancellationToken::new();
         let mut task = JoinSet::new();
-        let config = xds::Config {
-            secrets: true,
-            ..xds::Config::default()
-        };
+        let mut config = xds::Config::default();
+        config.server.secrets = true;
         task.spawn(xds::serve(
             listener,
             None,

@@ -24,6 +24,8 @@ pub(super) struct Edge {
     pub(super) has: BTreeMap<(Kind, Name), Had>,
     /// The versions of the sets that it accepted last.
     versions: BTreeMap<Key, String>,
+    /// What it had when it accepted those.
+    counted: BTreeMap<Kind, BTreeMap<Name, Had>>,
     /// The answers that it did not speak about.
     pub(super) unspoken: VecDeque<Unspoken>,
     /// The bytes of each secret that it was offered last: the same again are taken for unchanged.
@@ -34,6 +36,8 @@ pub(super) struct Edge {
     changed: BTreeSet<Name>,
     /// Whether it came back with clusters and without a version.
     pub(super) is_unclear: bool,
+    /// Over REST the kind of which the next answer does not arrive.
+    lost: Option<Kind>,
     /// When it is looked at again.
     pub(super) until: Option<Instant>,
     /// How many answers came although something that they require was missing.
@@ -52,6 +56,8 @@ pub(super) struct Unspoken {
     pub(super) key: Key,
     nonce: u64,
     version: String,
+    /// What it had then.
+    counted: BTreeMap<Name, Had>,
     error: Option<String>,
 }
 
@@ -71,11 +77,13 @@ impl Edge {
             followed: BTreeSet::new(),
             has: BTreeMap::new(),
             versions: BTreeMap::new(),
+            counted: BTreeMap::new(),
             unspoken: VecDeque::new(),
             offered: BTreeMap::new(),
             polls: BTreeSet::new(),
             changed: BTreeSet::new(),
             is_unclear: false,
+            lost: None,
             until: None,
             expired: 0,
         }
@@ -86,28 +94,27 @@ impl Edge {
         let taken = self.unspoken.iter().filter(|one| one.error.is_none());
         for one in taken {
             self.versions.insert(one.key.clone(), one.version.clone());
+            self.counted.insert(one.key.0, one.counted.clone());
         }
         let clusters = (Kind::Cluster, None);
         self.is_unclear |= !self.versions.contains_key(&clusters) && !self.has.is_empty();
         if self.form == Form::Sotw {
-            // A version that was accepted while an older answer was refused says too much: it counts
-            // what that held. Nothing could notice that on a new stream.
-            let refused = self.client.refused().into_iter().map(|one| one.kind);
-            let unspoken = self.unspoken.iter().filter(|one| one.error.is_some());
-            let mut refused: BTreeSet<Kind> = refused.collect();
-            refused.extend(unspoken.map(|one| one.key.0));
-            // The same goes for who waits for a name when the stream ends.
-            for (kind, names) in &self.asked {
-                let mut names = names.iter().flatten();
-                if names.any(|name| !self.has.contains_key(&(*kind, name.clone()))) {
-                    refused.insert(*kind);
+            // Envoy goes on to name the version that it accepted last when it applies the good part of
+            // what it refuses, and when it gives up a name and asks for it again. Nothing could tell
+            // that on a new stream.
+            for (kind, counted) in &self.counted {
+                let is_lost = |(name, had): (&Name, &Had)| {
+                    self.asks(*kind, name) && self.has.get(&(*kind, name.clone())) != Some(had)
+                };
+                let has = self.has.keys().filter(|(of, _)| of == kind);
+                let is_less = counted.iter().any(is_lost);
+                let is_more = has
+                    .map(|(_, name)| name)
+                    .any(|name| !counted.contains_key(name));
+                if !kind.comes_whole() && (is_less || is_more) {
+                    self.versions.insert((*kind, None), "unknown".to_owned());
                 }
             }
-            let is_partial = |kind: Kind| kind != Kind::Cluster && kind != Kind::Listener;
-            let versions = self.versions.iter_mut();
-            let doubtful =
-                versions.filter(|(key, _)| is_partial(key.0) && refused.contains(&key.0));
-            doubtful.for_each(|(_, version)| "unknown".clone_into(version));
         }
         self.client = client(self.form, setting.now);
         self.followed.clear();
@@ -285,6 +292,10 @@ impl Edge {
                     assert!(matches!(self.next(view, setting), Step::Wait { .. }));
                     return seen;
                 }
+                Step::Send(answer) if self.lost == Some(answer.content.kind()) => {
+                    self.lost = None;
+                    self.poll(key_of(self.form, &answer), setting);
+                }
                 Step::Send(answer) => {
                     let (key, what) = self.receive(&answer, setting);
                     let is_of_same = |seen: &&mut Seen| {
@@ -383,19 +394,18 @@ impl Edge {
                 self.check_unused(&name);
             }
         }
-        let one = || content.pieces().first().map(|p| p.resource.name().clone());
-        let key = match (self.form, kind) {
-            (Form::Sotw | Form::Delta, _) | (Form::Rest, Kind::Cluster | Kind::Listener) => {
-                (kind, None)
-            }
-            (Form::Rest, Kind::Endpoint | Kind::Route | Kind::Secret) => (kind, one()),
-        };
-        let refused = refused.iter().map(|name| &**name).collect::<Vec<_>>();
+        let key = key_of(self.form, answer);
+        let refused = refused.iter().map(|name| format!("{name}: no good"));
+        let refused = refused.collect::<Vec<_>>();
+        let counted = self.has.iter().filter(|((of, _), _)| *of == kind);
+        let counted = counted.map(|((_, name), had)| (name.clone(), had.clone()));
+        let counted = counted.collect();
         self.unspoken.push_back(Unspoken {
+            counted,
             key: key.clone(),
             nonce: answer.nonce,
             version: content.version().to_string(),
-            error: (!refused.is_empty()).then(|| refused.join(" ")),
+            error: (!refused.is_empty()).then(|| refused.join(", ")),
         });
         (key, what)
     }
@@ -426,6 +436,9 @@ impl Edge {
 
     /// Panics if a cluster that went is still required.
     fn check_unused(&self, cluster: &Name) {
+        if self.is_unclear {
+            return;
+        }
         for ((kind, name), had) in &self.has {
             let is_required = requires(&had.text)
                 .iter()
@@ -448,6 +461,7 @@ impl Edge {
         let answer = self.unspoken.remove(place)?;
         let is_taken = answer.error.is_none();
         if is_taken {
+            self.counted.insert(kind, answer.counted);
             self.versions.insert(answer.key.clone(), answer.version);
         }
         let heard = match self.form {
@@ -493,6 +507,11 @@ impl Edge {
         self.say(kind, Some(answer.nonce), error, wish, setting)
     }
 
+    /// The next answer of a kind does not arrive.
+    pub(super) fn lose_next(&mut self, kind: Kind) {
+        self.lost = Some(kind);
+    }
+
     /// Polls again as if the oldest answer of a kind had been lost, before it was applied.
     pub(super) fn lose(&mut self, kind: Kind, setting: &Setting) -> Option<Heard> {
         let place = self
@@ -518,6 +537,16 @@ fn client(form: Form, now: Instant) -> Client {
         Form::Sotw | Form::Delta => Flavour::Ads,
     };
     Client::new(form, flavour, now)
+}
+
+/// The subscription that an answer is for.
+fn key_of(form: Form, answer: &Answer) -> Key {
+    let kind = answer.content.kind();
+    let first = answer.content.pieces().first();
+    match form {
+        Form::Rest if !kind.comes_whole() => (kind, first.map(|one| one.resource.name().clone())),
+        Form::Rest | Form::Sotw | Form::Delta => (kind, None),
+    }
 }
 
 /// The text of a resource; `none` of a placeholder.

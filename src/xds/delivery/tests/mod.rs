@@ -5,6 +5,7 @@ mod cost;
 mod edge;
 mod model;
 mod refusals;
+mod returns;
 mod script;
 mod stories;
 

@@ -115,6 +115,8 @@ fn what_is_refused_is_offered_again_ever_more_slowly_and_at_once_when_it_differs
         publish endpoints a=bad2
         see endpoints !a=bad2
         nack
+        rest: see endpoints !a=bad2
+        rest: nack
         wait 5000
         publish endpoints a=2
         see endpoints a=2
@@ -222,6 +224,8 @@ fn a_refused_table_keeps_the_clusters_of_the_old_one_whatever_else_changes() {
         see clusters -b
         ack
         ask endpoints a
+        sotw: see endpoints
+        sotw: ack
         refused nothing
         wait
         ",
@@ -306,6 +310,8 @@ fn secrets_go_one_by_one() {
         grpc: see secrets s10=1
         rest: see secrets s1..10=1
         ack
+        sotw: see secrets
+        sotw: ack
         wait
         ",
     );

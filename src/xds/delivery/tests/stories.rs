@@ -114,6 +114,8 @@ fn routes_wait_for_clusters_and_endpoints_and_clusters_leave_after_routes() {
         see clusters -b
         ack
         ask endpoints a c
+        sotw: see endpoints
+        sotw: ack
         wait
         expired 0
         ",
@@ -244,6 +246,8 @@ fn a_changed_answer_waits_for_the_last_one_of_its_kind_for_a_second() {
         ack
         rest: see endpoints a=4
         rest: ack
+        sotw: see endpoints
+        sotw: ack
         wait
         ",
     );
@@ -331,6 +335,8 @@ fn a_client_that_comes_with_unknown_versions_loses_nothing_that_it_uses() {
         see clusters -b
         ack
         ask endpoints a c
+        sotw: see endpoints
+        sotw: ack
         wait
         expired 0
         ",
@@ -358,6 +364,8 @@ fn a_client_that_comes_with_unknown_versions_loses_nothing_that_it_uses() {
         see clusters -a -b
         ack
         ask endpoints c
+        sotw: see endpoints
+        sotw: ack
         wait
         ",
     );
