@@ -166,7 +166,7 @@ impl Daemon {
         };
         let address = settings.admin_listen;
         let listen_admin = |source| Error::ListenAdmin { address, source };
-        let admin = TcpListener::bind(address).await.map_err(listen_admin)?;
+        let admin = admin::listen(address).await.map_err(listen_admin)?;
         let admin_address = admin.local_addr().map_err(listen_admin)?;
         Ok(Self {
             reload: Reload::new(&settings),
@@ -228,7 +228,7 @@ impl Daemon {
             snapshot: reader.clone(),
             problems: {
                 let problems = pipeline.problems();
-                Arc::new(move || problems.current().as_ref().clone())
+                Arc::new(move || problems.current())
             },
             proxies: {
                 let proxies = proxies.clone();
@@ -310,8 +310,9 @@ impl Daemon {
         });
         rooms.spawn({
             let (metrics, token) = (metrics.clone(), token.clone());
+            let config = self.settings.admin;
             async move {
-                admin::serve(self.admin, sources, metrics, token).await;
+                admin::serve(self.admin, config, sources, metrics, token).await;
                 Ok("the server for operators")
             }
         });

@@ -24,7 +24,7 @@ use crate::intent::{AcmePort, Groups};
 use crate::resources::Normalisation;
 use crate::state::app::AppId;
 use crate::state::event::Source;
-use crate::{files, intent, pipeline, resources, state, v2, xds};
+use crate::{admin, files, intent, pipeline, resources, state, v2, xds};
 use tls::Security;
 
 pub use openbao::with_openbao_names;
@@ -58,6 +58,8 @@ pub struct Settings {
     pub xds_listen: XdsListen,
     /// Where operators ask.
     pub admin_listen: SocketAddr,
+    /// How operators ask.
+    pub admin: admin::Config,
     /// The form of the log.
     pub log_format: LogFormat,
     /// What is written to the log.
@@ -184,6 +186,7 @@ impl Typed {
             },
             xds_listen,
             admin_listen: self.admin_listen,
+            admin: self.admin()?,
             log_format: self.log_format,
             log: log::filter(&self.log)?,
             warnings,
@@ -244,6 +247,25 @@ impl Typed {
             use_health: self.use_marathon_health,
             framework_name,
             acme,
+        })
+    }
+
+    fn admin(&self) -> Result<admin::Config, BadSetting> {
+        for host in &self.admin_hosts {
+            // A port in it, a scheme before it or a path behind it would never match.
+            if host.contains([':', '/']) {
+                return Err(BadSetting {
+                    variable: "ADMIN_HOSTS",
+                    value: host.clone(),
+                    why: "it is no name of a host".into(),
+                    remedy: "write names without scheme and port, as edge-1.example.com; addresses \
+                             need no entry",
+                });
+            }
+        }
+        let hosts = self.admin_hosts.iter().map(String::as_str);
+        Ok(admin::Config {
+            hosts: admin::Hosts::new(hosts),
         })
     }
 

@@ -106,6 +106,12 @@ pub struct Typed {
     )]
     pub admin_listen: SocketAddr,
 
+    /// Names under which the admin port may be asked, besides addresses and `localhost`, as a comma
+    /// list; `*` takes every name. Web pages are kept out by it, which may give themselves any
+    /// other name (DNS rebinding).
+    #[arg(long, env = "ADMIN_HOSTS", value_name = "NAMES", value_delimiter = ',')]
+    pub admin_hosts: Vec<String>,
+
     /// Address of Envoy's http listener.
     #[arg(
         long,

@@ -156,7 +156,7 @@ impl Scene {
     /// The sum of the daemon's metrics whose names and labels begin with this, without the prefix
     /// that all of them have: `events_total` or `fetches_total{outcome="ok",what="app"}`.
     pub(super) async fn metric(&self, series: &str) -> f64 {
-        let target = Target::http(self.stage.admin(), "admin", "/metrics");
+        let target = Target::http(self.stage.admin(), "localhost", "/metrics");
         let answer = Probe::new(target).ask().await.unwrap();
         let text = answer.text();
         let mine = text.lines().filter_map(|line| {

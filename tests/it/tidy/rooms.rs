@@ -124,10 +124,10 @@ const ENVOYS_WORDS: Words = Words {
 };
 
 /// Every room, by name.
-pub(super) const ROOMS: [Room; 23] = [
+pub(super) const ROOMS: [Room; 24] = [
     Room {
         name: "admin",
-        ours: &["metrics", "snapshot", "state::problem"],
+        ours: &["metrics", "snapshot", "state::problem", "throttle"],
         bans: &[],
         words: None,
     },
@@ -302,6 +302,12 @@ pub(super) const ROOMS: [Room; 23] = [
         ours: &[],
         bans: &[&IO, &CLOCK, &CHANCE, &LOGS, &JSON, &ENVOY],
         words: Some(&ENVOYS_WORDS),
+    },
+    Room {
+        name: "throttle",
+        ours: &[],
+        bans: &[&LOGS, &REQUESTS, &ENVOY],
+        words: None,
     },
     Room {
         name: "v2",
