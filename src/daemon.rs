@@ -20,7 +20,7 @@ use crate::settings::{Settings, XdsListen};
 use crate::snapshot::cell::cell;
 use crate::state::State;
 use crate::state::event::{Purpose, Stale};
-use crate::{admin, files, identity, marathon, v2, vault, xds};
+use crate::{admin, files, identity, log, marathon, v2, vault, xds};
 
 /// Messages that may wait for the pipeline. It takes a thousand in a few milliseconds; a source
 /// that finds the queue full asks for everything again instead of waiting.
@@ -265,6 +265,10 @@ impl Daemon {
                 let snapshot = reader.current().unwrap_or_default();
                 proxies.count_refused(&snapshot, Instant::now());
             }
+        });
+        metrics.at_scrape(|metrics| {
+            let dropped = &metrics.log_lines_dropped;
+            dropped.inc_by(log::lines_dropped().saturating_sub(dropped.get()));
         });
         let mut rooms: JoinSet<Result<&'static str, Error>> = JoinSet::new();
         let token = shutdown.child_token();

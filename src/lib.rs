@@ -42,7 +42,7 @@
 //!   binary does. [`identity`] is who this daemon is to its proxies: the sources put it there,
 //!   [`xds`] shows it. [`clock`] is the wall clock, which nobody but certificates needs. [`reload`] carries an
 //!   operator's request to read everything again to the sources.
-//!   [`throttle`] spares the log what it had.
+//!   [`log`] writes lines without waiting for their reader, and [`throttle`] spares it what it had.
 //! - [`sim`] is no part of the product: simulated neighbours for the demo and the tests.
 //!
 //! # The walls
@@ -85,6 +85,8 @@ pub mod metrics;
 pub mod backoff;
 
 pub mod throttle;
+
+pub mod log;
 
 pub mod clock;
 

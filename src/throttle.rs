@@ -76,6 +76,11 @@ impl Throttle {
         Some(std::mem::take(&mut lines.left_out_elsewhere))
     }
 
+    /// Forgets what was written: the next line about any subject is one about something new.
+    pub fn forget(&self) {
+        *self.lines() = Lines::default();
+    }
+
     fn lines(&self) -> MutexGuard<'_, Lines> {
         // Nothing panics while it is held.
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
@@ -99,6 +104,16 @@ mod tests {
         assert_eq!(throttle.admit("b", later), Some(0));
         assert_eq!(throttle.admit("a", now + QUIET), Some(2));
         assert_eq!(throttle.admit("a", now + 2 * QUIET), Some(0));
+    }
+
+    #[test]
+    fn after_a_recovery_everything_is_new() {
+        let throttle = Throttle::new(QUIET, 10);
+        let now = Instant::now();
+        assert_eq!(throttle.admit("a", now), Some(0));
+        assert_eq!(throttle.admit("a", now), None);
+        throttle.forget();
+        assert_eq!(throttle.admit("a", now), Some(0));
     }
 
     #[test]

@@ -2,20 +2,16 @@
 
 mod signals;
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
-use tracing_subscriber::Layer as _;
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::SubscriberInitExt as _;
 
 use self::signals::{Request, Signals};
 use super::{USAGE, say};
 use crate::daemon::{self, Daemon};
-use crate::settings::{LogFormat, Settings, Typed};
+use crate::settings::{Settings, Typed};
+use crate::log;
 
 /// Runs the daemon. Exit code 0 after a signal, 2 for a bad setting, 1 for anything else.
 pub(super) fn run(typed: Typed) -> ExitCode {
@@ -41,7 +37,14 @@ pub(super) fn run(typed: Typed) -> ExitCode {
             return USAGE.into();
         }
     };
-    write_log(settings.log_format, settings.log.clone());
+    // Until the end: what is dropped with the runtime may still say something.
+    let _log = match log::start(settings.log_format, settings.log.clone()) {
+        Ok(log) => log,
+        Err(error) => {
+            say(&format!("error: cannot start the log: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
     for warning in &settings.warnings {
         warn!("{warning}");
     }
@@ -98,20 +101,5 @@ async fn serve(settings: Settings, mut signals: Signals) -> Result<(), daemon::E
                 reload.now();
             }
         }
-    }
-}
-
-/// Sends the log to the standard error stream.
-pub(super) fn write_log(format: LogFormat, filter: Targets) {
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    let registry = tracing_subscriber::registry();
-    let set = match format {
-        LogFormat::Text => registry.with(lines.with_filter(filter)).try_init(),
-        LogFormat::Json => registry.with(lines.json().with_filter(filter)).try_init(),
-    };
-    if set.is_err() {
-        say("a log was set up already");
     }
 }

@@ -15,6 +15,8 @@ mod demo;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod log;
+#[cfg(test)]
 mod manual;
 #[cfg(test)]
 mod marathon;

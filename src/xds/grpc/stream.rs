@@ -103,8 +103,6 @@ pub(super) struct Driver {
     reader: Reader,
     answers: mpsc::Sender<Outgoing>,
     watch: (Vec<Interest>, Watch),
-    /// Whether a type that is not served was mentioned in the log.
-    has_warned_of_type: bool,
 }
 
 /// What ends the streams of one connection.
@@ -148,7 +146,6 @@ impl Driver {
             kind,
             reader: Reader::new(form),
             answers,
-            has_warned_of_type: false,
         }
     }
 
@@ -163,7 +160,12 @@ impl Driver {
             End::Quiet => {}
             End::Slow => {
                 metric.with_label_values(&["slow"]).inc();
-                tracing::warn!(%node, peer, "a proxy does not read its stream and is cut off");
+                if let Some(left_out) = self.complaint("slow") {
+                    tracing::warn!(
+                        %node, peer, left_out,
+                        "a proxy does not read its stream and is cut off"
+                    );
+                }
                 // What it did not read waits in the connection, and goes with it.
                 shutdown.cut.cancel();
             }
@@ -174,11 +176,23 @@ impl Driver {
             }
             End::Fault(status) => {
                 metric.with_label_values(&["request"]).inc();
-                tracing::warn!(%node, peer, error = status.message(), "a stream is refused");
+                if let Some(left_out) = self.complaint(status.message()) {
+                    let error = status.message();
+                    tracing::warn!(%node, peer, error, left_out, "a stream is refused");
+                }
                 // It is told why if it still reads.
                 let _ = self.answers.try_send(Outgoing::End(status));
             }
         }
+    }
+
+    /// Whether the log is told this of the proxy, and how often it was not since the last time. By
+    /// address: a node id is what a client says.
+    fn complaint(&self, what: &str) -> Option<u64> {
+        let peer = self.listed.stream.peer;
+        let subject = format!("{peer:?} {what}");
+        let complaints = &self.listed.proxies.complaints;
+        complaints.admit(&subject, Instant::now())
     }
 
     /// What ends the stream from outside of it. Each is looked at only when it comes.
@@ -259,12 +273,17 @@ impl Driver {
                 .gates_expired
                 .with_label_values(&[kind.as_str()])
                 .inc();
+            let what = format!("gate {kind} {missing_kind} {missing_name}");
+            let Some(left_out) = self.complaint(&what) else {
+                continue;
+            };
             tracing::warn!(
                 node = %stream.node(),
                 peer = stream.peer.map(tracing::field::display),
                 %kind,
                 %missing_kind,
                 %missing_name,
+                left_out,
                 "a proxy is given an answer although it has not accepted what the answer needs"
             );
         }
@@ -353,11 +372,15 @@ impl Driver {
             let metric = &self.shared.metrics.polls_refused;
             metric.with_label_values(&["secrets"]).inc();
         }
-        if kind.is_none() && !std::mem::replace(&mut self.has_warned_of_type, true) {
+        let type_url = type_url.get(..type_url.floor_char_boundary(256));
+        if kind.is_none()
+            && let Some(left_out) = self.complaint(&format!("type {type_url:?}"))
+        {
             tracing::warn!(
                 node = %self.listed.stream.node(),
                 peer = self.listed.stream.peer.map(tracing::field::display),
-                type_url = type_url.get(..type_url.floor_char_boundary(256)),
+                type_url,
+                left_out,
                 "a proxy asks for a type that is not served over this listener"
             );
         }
@@ -383,6 +406,10 @@ impl Driver {
             } => {
                 metrics.nacks.with_label_values(&[kind.as_str()]).inc();
                 let name = guilty.as_ref().map(|(name, _)| &**name);
+                let what = format!("rejected {kind} {name:?} {version}");
+                let Some(left_out) = self.complaint(&what) else {
+                    return;
+                };
                 tracing::warn!(
                     node = %self.listed.stream.node(),
                     peer = self.listed.stream.peer.map(tracing::field::display),
@@ -390,6 +417,7 @@ impl Driver {
                     name,
                     %version,
                     error = text.as_deref(),
+                    left_out,
                     "a proxy rejected an answer; it keeps what it had"
                 );
             }

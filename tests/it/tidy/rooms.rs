@@ -124,7 +124,7 @@ const ENVOYS_WORDS: Words = Words {
 };
 
 /// Every room, by name.
-pub(super) const ROOMS: [Room; 24] = [
+pub(super) const ROOMS: [Room; 25] = [
     Room {
         name: "admin",
         ours: &["metrics", "snapshot", "state::problem", "throttle"],
@@ -158,6 +158,7 @@ pub(super) const ROOMS: [Room; 24] = [
             "files",
             "identity",
             "intent",
+            "log",
             "marathon",
             "metrics",
             "pipeline",
@@ -207,6 +208,12 @@ pub(super) const ROOMS: [Room; 24] = [
         words: None,
     },
     Room {
+        name: "log",
+        ours: &["settings::LogFormat"],
+        bans: &[&REQUESTS, &ENVOY],
+        words: None,
+    },
+    Room {
         name: "main",
         ours: &["commands", "settings"],
         bans: &[&ENVOY, &REQUESTS],
@@ -220,6 +227,7 @@ pub(super) const ROOMS: [Room; 24] = [
             "state::app",
             "state::event",
             "state::problem",
+            "throttle",
         ],
         bans: &[&ENVOY],
         words: None,
@@ -343,7 +351,9 @@ pub(super) const ROOMS: [Room; 24] = [
     },
     Room {
         name: "xds",
-        ours: &["backoff", "clock", "identity", "metrics", "snapshot"],
+        ours: &[
+            "backoff", "clock", "identity", "metrics", "snapshot", "throttle",
+        ],
         bans: &[&RESOURCE_TYPES],
         words: Some(&MARATHONS_WORDS),
     },
