@@ -11,7 +11,7 @@ use self::signals::{Request, Signals};
 use super::{USAGE, say};
 use crate::daemon::{self, Daemon};
 use crate::settings::{Settings, Typed};
-use crate::log;
+use crate::{core_dumps, log};
 
 /// Runs the daemon. Exit code 0 after a signal, 2 for a bad setting, 1 for anything else.
 pub(super) fn run(typed: Typed) -> ExitCode {
@@ -30,6 +30,16 @@ pub(super) fn run(typed: Typed) -> ExitCode {
         let _inside = runtime.enter();
         Signals::new()
     };
+    // Before any secret is read.
+    if !typed.core_dumps
+        && let Err(error) = core_dumps::forbid()
+    {
+        say(&format!(
+            "error: core dumps, which would hold private keys, cannot be forbidden: {error}; set \
+             CORE_DUMPS=true to take them"
+        ));
+        return ExitCode::FAILURE;
+    }
     let settings = match typed.mean() {
         Ok(settings) => settings,
         Err(error) => {

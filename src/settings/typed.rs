@@ -200,6 +200,11 @@ pub struct Typed {
     #[command(flatten)]
     pub vault: Vault,
 
+    /// Allow core dumps of this process, and debuggers of its user: both see private keys and
+    /// tokens.
+    #[arg(long, env = "CORE_DUMPS", value_name = "BOOL", default_value = "false", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub core_dumps: bool,
+
     /// What the log looks like.
     #[arg(
         long,

@@ -33,6 +33,8 @@ mod restarts;
 #[cfg(test)]
 mod routing;
 #[cfg(test)]
+mod secrecy;
+#[cfg(test)]
 mod signals;
 #[cfg(test)]
 mod start;

@@ -124,7 +124,7 @@ const ENVOYS_WORDS: Words = Words {
 };
 
 /// Every room, by name.
-pub(super) const ROOMS: [Room; 25] = [
+pub(super) const ROOMS: [Room; 27] = [
     Room {
         name: "admin",
         ours: &["metrics", "snapshot", "state::problem", "throttle"],
@@ -147,6 +147,12 @@ pub(super) const ROOMS: [Room; 25] = [
         name: "commands",
         ours: &["*"],
         bans: &[],
+        words: None,
+    },
+    Room {
+        name: "core_dumps",
+        ours: &[],
+        bans: &[&LOGS, &REQUESTS, &ENVOY],
         words: None,
     },
     Room {
@@ -182,6 +188,7 @@ pub(super) const ROOMS: [Room; 25] = [
             "identity",
             "metrics",
             "reload",
+            "secret_file",
             "state::certificate",
             "state::event",
             "state::problem",
@@ -224,6 +231,7 @@ pub(super) const ROOMS: [Room; 25] = [
         ours: &[
             "backoff",
             "metrics",
+            "secret_file",
             "state::app",
             "state::event",
             "state::problem",
@@ -267,6 +275,12 @@ pub(super) const ROOMS: [Room; 25] = [
             "state",
         ],
         bans: &[&IO, &CLOCK, &CHANCE, &LOGS],
+        words: None,
+    },
+    Room {
+        name: "secret_file",
+        ours: &["throttle"],
+        bans: &[&REQUESTS, &ENVOY],
         words: None,
     },
     Room {
@@ -342,6 +356,7 @@ pub(super) const ROOMS: [Room; 25] = [
             "identity",
             "metrics",
             "reload",
+            "secret_file",
             "state::certificate",
             "state::event",
             "state::problem",
