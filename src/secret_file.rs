@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::throttle::Throttle;
+use crate::throttle::{LeftOut, Throttle};
 
 /// Read and write for the group and for all others.
 const OF_OTHERS: u32 = 0o066;
@@ -41,7 +41,7 @@ impl Default for OpenFiles {
 
 impl OpenFiles {
     /// Notes the mode of a file. If the log is to be told of it, how many files were left out.
-    fn note(&mut self, path: &Path, mode: u32, now: Instant) -> Option<u64> {
+    fn note(&mut self, path: &Path, mode: u32, now: Instant) -> Option<LeftOut> {
         if mode & OF_OTHERS == 0 {
             self.modes.remove(path);
             return None;
@@ -73,7 +73,7 @@ pub fn check(path: &Path) {
             file = %path.display(),
             mode = %format_args!("{mode:04o}"),
             remedy = "chmod 600, owned by the user of this daemon; who could read it so far has it",
-            left_out,
+            left_out = left_out.count(),
             "a file with a secret is open to others"
         );
     }
@@ -88,13 +88,25 @@ pub async fn check_aside(path: &Path) {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU64;
+
     use super::*;
+
+    /// The number of lines that were left out before a line that is written.
+    fn noted(files: &mut OpenFiles, path: &Path, mode: u32, now: Instant) -> Option<u64> {
+        let left_out = files.note(path, mode, now)?;
+        Some(left_out.count().map_or(0, NonZeroU64::get))
+    }
 
     #[test]
     fn an_open_file_is_told_once_for_each_mode() {
         let mut files = OpenFiles::default();
-        let now = Instant::now();
-        let mut note = |mode| files.note(Path::new("/key"), mode, now);
+        let mut now = Instant::now();
+        let mut note = |mode| {
+            // Long after the last look: what is told is told for good.
+            now += QUIET;
+            noted(&mut files, Path::new("/key"), mode, now)
+        };
         for private in [0o600, 0o400, 0o700, 0o711] {
             assert_eq!(note(private), None, "{private:o}");
         }
@@ -110,9 +122,9 @@ mod tests {
         let mut files = OpenFiles::default();
         let now = Instant::now();
         let key = Path::new("/key");
-        assert_eq!(files.note(key, 0o644, now), Some(0));
-        assert_eq!(files.note(key, 0o600, now), None);
-        assert_eq!(files.note(key, 0o644, now + QUIET), Some(0));
+        assert_eq!(noted(&mut files, key, 0o644, now), Some(0));
+        assert_eq!(noted(&mut files, key, 0o600, now), None);
+        assert_eq!(noted(&mut files, key, 0o644, now + QUIET), Some(0));
     }
 
     #[test]
@@ -125,6 +137,6 @@ mod tests {
         let told = paths.iter().filter_map(|path| files.note(path, 0o644, now));
         assert_eq!(told.count(), MOST_NAMED);
         let later = paths.last().unwrap();
-        assert_eq!(files.note(later, 0o644, now + QUIET), Some(5));
+        assert_eq!(noted(&mut files, later, 0o644, now + QUIET), Some(5));
     }
 }

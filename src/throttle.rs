@@ -2,6 +2,7 @@
 //! were left out before it.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +15,17 @@ pub struct Throttle {
     quiet: Duration,
     most_subjects: usize,
     lines: Mutex<Lines>,
+}
+
+/// Lines that were left out before one that is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeftOut(u64);
+
+impl LeftOut {
+    /// Their number, for the field `left_out` of the line; none if there are none.
+    pub fn count(self) -> Option<NonZeroU64> {
+        NonZeroU64::new(self.0)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -45,9 +57,9 @@ impl Throttle {
         }
     }
 
-    /// Whether a line about `subject` is written at `now`. If so, the number of lines that were
-    /// left out since the last one about it, and of those about forgotten subjects.
-    pub fn admit(&self, subject: &str, now: Instant) -> Option<u64> {
+    /// Whether a line about `subject` is written at `now`. If so, the lines that were left out since
+    /// the last one about it, and those about forgotten subjects.
+    pub fn admit(&self, subject: &str, now: Instant) -> Option<LeftOut> {
         let mut lines = self.lines();
         let lines = &mut *lines;
         let is_quiet = |line: &Line| now.duration_since(line.written) < self.quiet;
@@ -58,7 +70,8 @@ impl Throttle {
             }
             line.written = now;
             let left_out = std::mem::take(&mut line.left_out);
-            return Some(left_out + std::mem::take(&mut lines.left_out_elsewhere));
+            let elsewhere = std::mem::take(&mut lines.left_out_elsewhere);
+            return Some(LeftOut(left_out + elsewhere));
         }
         if lines.by_subject.len() >= self.most_subjects {
             let forgotten = lines.by_subject.extract_if(.., |_, line| !is_quiet(line));
@@ -73,7 +86,7 @@ impl Throttle {
             left_out: 0,
         };
         lines.by_subject.insert(subject.to_owned(), line);
-        Some(std::mem::take(&mut lines.left_out_elsewhere))
+        Some(LeftOut(std::mem::take(&mut lines.left_out_elsewhere)))
     }
 
     /// Forgets what was written: the next line about any subject is one about something new.
@@ -97,23 +110,23 @@ mod tests {
     fn one_line_in_a_while_says_how_many_were_left_out() {
         let throttle = Throttle::new(QUIET, 10);
         let now = Instant::now();
-        assert_eq!(throttle.admit("a", now), Some(0));
+        assert_eq!(throttle.admit("a", now), Some(LeftOut(0)));
         let later = now + QUIET - Duration::from_secs(1);
         assert_eq!(throttle.admit("a", later), None);
         assert_eq!(throttle.admit("a", later), None);
-        assert_eq!(throttle.admit("b", later), Some(0));
-        assert_eq!(throttle.admit("a", now + QUIET), Some(2));
-        assert_eq!(throttle.admit("a", now + 2 * QUIET), Some(0));
+        assert_eq!(throttle.admit("b", later), Some(LeftOut(0)));
+        assert_eq!(throttle.admit("a", now + QUIET), Some(LeftOut(2)));
+        assert_eq!(throttle.admit("a", now + 2 * QUIET), Some(LeftOut(0)));
     }
 
     #[test]
     fn after_a_recovery_everything_is_new() {
         let throttle = Throttle::new(QUIET, 10);
         let now = Instant::now();
-        assert_eq!(throttle.admit("a", now), Some(0));
+        assert_eq!(throttle.admit("a", now), Some(LeftOut(0)));
         assert_eq!(throttle.admit("a", now), None);
         throttle.forget();
-        assert_eq!(throttle.admit("a", now), Some(0));
+        assert_eq!(throttle.admit("a", now), Some(LeftOut(0)));
     }
 
     #[test]
@@ -125,11 +138,11 @@ mod tests {
             let lines = numbers.filter_map(|number| throttle.admit(&number.to_string(), at));
             lines.collect::<Vec<_>>()
         };
-        assert_eq!(admitted(now), [0; 10]);
+        assert_eq!(admitted(now), [LeftOut(0); 10]);
         assert_eq!(throttle.lines().by_subject.len(), 10);
         assert_eq!(throttle.admit("0", now), None);
         // 15 strangers, and the one that was left out of a subject that is forgotten now.
-        assert_eq!(throttle.admit("late", now + QUIET), Some(16));
+        assert_eq!(throttle.admit("late", now + QUIET), Some(LeftOut(16)));
         assert_eq!(throttle.lines().by_subject.len(), 1);
     }
 }

@@ -110,7 +110,7 @@ pub(super) async fn answer(
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     if let Some(left_out) = failures.admit("", Instant::now()) {
-                        warn!(%error, left_out, "admin connection cannot be accepted");
+                        warn!(%error, left_out = left_out.count(), "admin connection cannot be accepted");
                     }
                     sleep(limits.accept_again).await;
                     continue;

@@ -165,7 +165,9 @@ impl Pages {
             let error = text.trim_end();
             warn!(
                 reason,
-                error, left_out, "a request to the admin port is refused"
+                error,
+                left_out = left_out.count(),
+                "a request to the admin port is refused"
             );
         }
         self::text(status, text)

@@ -131,7 +131,7 @@ impl Session {
                 let told = self.complaints.admit(&state.trouble, Instant::now());
                 if let Some(left_out) = told {
                     tracing::warn!(
-                        %error, left_out,
+                        %error, left_out = left_out.count(),
                         "the token is not renewed yet; the old one is still good"
                     );
                 }

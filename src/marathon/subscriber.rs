@@ -213,7 +213,12 @@ impl Subscriber {
             Err(e) => {
                 let subject = format!("event {event_type} {}", e.reason());
                 if let Some(left_out) = self.complaints.admit(&subject, Instant::now()) {
-                    tracing::warn!(event_type, error = %e, left_out, "an event cannot be read");
+                    tracing::warn!(
+                        event_type,
+                        error = %e,
+                        left_out = left_out.count(),
+                        "an event cannot be read"
+                    );
                 }
                 self.reject(e.reason());
                 // What it changed will be in a list; delayed, so that a run of such events is one.
@@ -282,7 +287,7 @@ impl Subscriber {
                 error = loss.error,
                 reason = loss.reason,
                 retry_in_seconds = wait.as_secs_f64(),
-                left_out,
+                left_out = left_out.count(),
                 "the event stream is down"
             );
         } else {

@@ -80,7 +80,7 @@ impl Refusals {
                 reason,
                 error = why,
                 remedy,
-                left_out,
+                left_out = left_out.count(),
                 "a proxy is refused"
             );
         } else {

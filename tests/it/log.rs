@@ -3,6 +3,14 @@
 use std::net::SocketAddr;
 use std::process::Stdio;
 
+use bytes::Bytes;
+use envoy_api::envoy::config::core::v3::Node;
+use envoy_api::envoy::service::discovery::v3::DeltaDiscoveryRequest;
+use envoy_api::prost::Message as _;
+use http::Request;
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStderr, Command};
@@ -112,6 +120,68 @@ async fn a_log_that_nobody_reads_holds_up_nothing_and_goes_on_when_it_is_read() 
     let log = &mut daemon.log;
     let (status, _) = tokio::join!(asked_to_end(daemon.child), line_with(log, " stopped"));
     assert_eq!(status.code(), Some(0));
+}
+
+/// Opens a stream over which the proxy `node` asks for `type_url`, and ends it.
+async fn ask_over_stream(xds: SocketAddr, node: &str, type_url: &str) {
+    let request = DeltaDiscoveryRequest {
+        node: Some(Node {
+            id: node.to_owned(),
+            ..Node::default()
+        }),
+        type_url: type_url.to_owned(),
+        ..DeltaDiscoveryRequest::default()
+    };
+    let request = request.encode_to_vec();
+    let mut message = vec![0];
+    message.extend(u32::try_from(request.len()).unwrap().to_be_bytes());
+    message.extend(request);
+    let service = "envoy.service.discovery.v3.AggregatedDiscoveryService";
+    let request = Request::post(format!("http://xds/{service}/DeltaAggregatedResources"))
+        .header("content-type", "application/grpc")
+        .body(Full::new(Bytes::from(message)))
+        .unwrap();
+    let stream = TokioIo::new(TcpStream::connect(xds).await.unwrap());
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream)
+        .await
+        .unwrap();
+    let answer = async {
+        let answer = sender.send_request(request).await.unwrap();
+        answer.into_body().collect().await.unwrap();
+        // The connection ends with its last user.
+        drop(sender);
+    };
+    let (connected, ()) = tokio::join!(connection, answer);
+    connected.unwrap();
+}
+
+#[tokio::test]
+async fn a_proxy_forges_no_line_and_is_one_line_however_often_it_comes() {
+    let mut daemon = Unheard::start().await;
+    let forged = "edge\r\n2026-12-01T00:00:00.000000Z ERROR marathon_envoy: forged \u{1b}[31m";
+    for _ in 0..5 {
+        ask_over_stream(daemon.xds, forged, "none\u{1b}[2J").await;
+    }
+    send(&daemon.child, "TERM").await;
+    let reading = async {
+        let mut lines = Vec::new();
+        while let Some(line) = daemon.log.next_line().await.unwrap() {
+            lines.push(line);
+        }
+        lines
+    };
+    let lines = timeout(LIMIT, reading).await.expect("the log ends");
+    assert_eq!(ended(daemon.child).await.code(), Some(0));
+    let told = lines.iter().filter(|line| line.contains("forged"));
+    let [told] = told.collect::<Vec<_>>()[..] else {
+        panic!("one line and no more: {lines:#?}");
+    };
+    assert!(
+        told.contains(" WARN ") && told.contains(r"edge\r\n2026"),
+        "{told}"
+    );
+    assert!(told.contains(r"none\u{1b}[2J"), "{told}");
+    assert!(!lines.concat().contains(char::is_control), "{lines:#?}");
 }
 
 #[tokio::test]

@@ -63,7 +63,8 @@ impl Subscriber {
                 let retry_in_seconds = wait.as_secs_f64();
                 if let Some(left_out) = self.complaints.admit(&format!("{what} {e}"), now) {
                     tracing::warn!(
-                        marathon = %landed.base, what, error = %e, retry_in_seconds, left_out,
+                        marathon = %landed.base, what, error = %e, retry_in_seconds,
+                        left_out = left_out.count(),
                         "marathon did not answer"
                     );
                 } else {
@@ -97,7 +98,7 @@ impl Subscriber {
             let now = Instant::now();
             if let Some(left_out) = self.complaints.admit("too many events", now) {
                 tracing::warn!(
-                    left_out,
+                    left_out = left_out.count(),
                     "too many events came during one request: its answer is dropped"
                 );
             }

@@ -19,6 +19,7 @@ use super::transport::Transport;
 use super::write::{len_bytes, message};
 use crate::snapshot::Kind;
 use crate::snapshot::cell::{Interest, Watch};
+use crate::throttle::LeftOut;
 use crate::xds::client::{Client as Peer, Refused};
 use crate::xds::delivery::{Answer, Client, Form, Heard, Step};
 use crate::xds::registry::Proxies;
@@ -162,7 +163,7 @@ impl Driver {
                 metric.with_label_values(&["slow"]).inc();
                 if let Some(left_out) = self.complaint("slow") {
                     tracing::warn!(
-                        %node, peer, left_out,
+                        %node, peer, left_out = left_out.count(),
                         "a proxy does not read its stream and is cut off"
                     );
                 }
@@ -178,7 +179,7 @@ impl Driver {
                 metric.with_label_values(&["request"]).inc();
                 if let Some(left_out) = self.complaint(status.message()) {
                     let error = status.message();
-                    tracing::warn!(%node, peer, error, left_out, "a stream is refused");
+                    tracing::warn!(%node, peer, error, left_out = left_out.count(), "a stream is refused");
                 }
                 // It is told why if it still reads.
                 let _ = self.answers.try_send(Outgoing::End(status));
@@ -188,7 +189,7 @@ impl Driver {
 
     /// Whether the log is told this of the proxy, and how often it was not since the last time. By
     /// address: a node id is what a client says.
-    fn complaint(&self, what: &str) -> Option<u64> {
+    fn complaint(&self, what: &str) -> Option<LeftOut> {
         let peer = self.listed.stream.peer;
         let subject = format!("{peer:?} {what}");
         let complaints = &self.listed.proxies.complaints;
@@ -283,7 +284,7 @@ impl Driver {
                 %kind,
                 %missing_kind,
                 %missing_name,
-                left_out,
+                left_out = left_out.count(),
                 "a proxy is given an answer although it has not accepted what the answer needs"
             );
         }
@@ -380,7 +381,7 @@ impl Driver {
                 node = %self.listed.stream.node(),
                 peer = self.listed.stream.peer.map(tracing::field::display),
                 type_url,
-                left_out,
+                left_out = left_out.count(),
                 "a proxy asks for a type that is not served over this listener"
             );
         }
@@ -417,7 +418,7 @@ impl Driver {
                     name,
                     %version,
                     error = text.as_deref(),
-                    left_out,
+                    left_out = left_out.count(),
                     "a proxy rejected an answer; it keeps what it had"
                 );
             }

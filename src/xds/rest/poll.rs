@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::proxy::{Proxy, State};
 use crate::snapshot::{Flavour, Kind, Name};
+use crate::throttle::LeftOut;
 use crate::xds::delivery::{Client, Content, Form, Heard, Key, Pacing, Shared, Step, View};
 use crate::xds::registry::Proxies;
 
@@ -217,7 +218,7 @@ impl Poll {
                             %kind,
                             name = guilty.or(self.key.1.as_deref()),
                             %version,
-                            left_out,
+                            left_out = left_out.count(),
                             "a proxy came back with its old version after a newer answer; \
                              look for 'rejected' in Envoy's log"
                         );
@@ -236,7 +237,7 @@ impl Poll {
     }
 
     /// Whether the log is told this of the proxy, and how often it was not since the last time.
-    fn complaint(&self, what: &str) -> Option<u64> {
+    fn complaint(&self, what: &str) -> Option<LeftOut> {
         let subject = format!("{:?} {what}", self.proxy.id.peer);
         self.proxies.complaints.admit(&subject, Instant::now())
     }
@@ -256,7 +257,7 @@ impl Poll {
             name = self.key.1.as_deref(),
             %missing_kind,
             %missing_name,
-            left_out,
+            left_out = left_out.count(),
             "a proxy is given an answer although it has not accepted what the answer needs"
         );
     }

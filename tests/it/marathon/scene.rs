@@ -197,6 +197,11 @@ impl Scene {
         self.log.0.has(words)
     }
 
+    /// How many of the daemon's log lines so far have all of these words.
+    pub(super) fn times_logged(&self, words: &[&str]) -> usize {
+        self.log.0.count(words)
+    }
+
     /// Ends the load and forgets it, for a journey in which the app goes away; it must not have
     /// lost a request until now.
     pub(super) async fn end_load(&mut self) {
@@ -240,10 +245,17 @@ impl Log {
         String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
     }
 
+    /// Whether a line has all of these words.
     pub(super) fn has(&self, words: &[&str]) -> bool {
+        self.count(words) > 0
+    }
+
+    /// How many lines have all of these words.
+    pub(super) fn count(&self, words: &[&str]) -> usize {
         let text = self.text();
-        let mut lines = text.lines();
-        lines.any(|line| words.iter().all(|word| line.contains(word)))
+        let lines = text.lines();
+        let lines = lines.filter(|line| words.iter().all(|word| line.contains(word)));
+        lines.count()
     }
 }
 
