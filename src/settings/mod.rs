@@ -29,7 +29,9 @@ use tls::Security;
 
 pub use openbao::with_openbao_names;
 pub use table::table;
-pub use typed::{AuthMethod, ClientAuth, KvEngine, Link, LogFormat, Marathon, Tls, Typed, Vault};
+pub use typed::{
+    AuthMethod, ClientAuth, KvEngine, Link, LogFormat, Logging, Marathon, Tls, Typed, Vault,
+};
 
 /// The settings as meant: checked, and in the form that each room wants.
 #[derive(Clone, Debug)]
@@ -187,8 +189,8 @@ impl Typed {
             xds_listen,
             admin_listen: self.admin_listen,
             admin: self.admin()?,
-            log_format: self.log_format,
-            log: log::filter(&self.log)?,
+            log_format: self.logging.log_format,
+            log: log::filter(&self.logging.log)?,
             warnings,
         })
     }

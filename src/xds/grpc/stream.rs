@@ -1,5 +1,7 @@
 //! One stream as a task: reads requests, waits for changes, sends answers.
 
+mod report;
+
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -19,9 +21,8 @@ use super::transport::Transport;
 use super::write::{len_bytes, message};
 use crate::snapshot::Kind;
 use crate::snapshot::cell::{Interest, Watch};
-use crate::throttle::LeftOut;
 use crate::xds::client::{Client as Peer, Refused};
-use crate::xds::delivery::{Answer, Client, Form, Heard, Step};
+use crate::xds::delivery::{Answer, Client, Form, Step};
 use crate::xds::registry::Proxies;
 use crate::xds::rest::Connection;
 
@@ -185,15 +186,6 @@ impl Driver {
                 let _ = self.answers.try_send(Outgoing::End(status));
             }
         }
-    }
-
-    /// Whether the log is told this of the proxy, and how often it was not since the last time. By
-    /// address: a node id is what a client says.
-    fn complaint(&self, what: &str) -> Option<LeftOut> {
-        let peer = self.listed.stream.peer;
-        let subject = format!("{peer:?} {what}");
-        let complaints = &self.listed.proxies.complaints;
-        complaints.admit(&subject, Instant::now())
     }
 
     /// What ends the stream from outside of it. Each is looked at only when it comes.
@@ -386,42 +378,5 @@ impl Driver {
             );
         }
         Ok(kind)
-    }
-
-    fn note(&self, kind: Kind, heard: Heard) {
-        let metrics = &self.shared.metrics;
-        match heard {
-            Heard::Nothing => {}
-            Heard::Accepted { published } => {
-                metrics.acks.with_label_values(&[kind.as_str()]).inc();
-                if let Some(published) = published {
-                    let took = published.elapsed().as_secs_f64();
-                    let histogram = &metrics.publish_to_accept_seconds;
-                    histogram.with_label_values(&[kind.as_str()]).observe(took);
-                }
-            }
-            Heard::Refused {
-                version,
-                text,
-                guilty,
-            } => {
-                metrics.nacks.with_label_values(&[kind.as_str()]).inc();
-                let name = guilty.as_ref().map(|(name, _)| &**name);
-                let what = format!("rejected {kind} {name:?} {version}");
-                let Some(left_out) = self.complaint(&what) else {
-                    return;
-                };
-                tracing::warn!(
-                    node = %self.listed.stream.node(),
-                    peer = self.listed.stream.peer.map(tracing::field::display),
-                    %kind,
-                    name,
-                    %version,
-                    error = text.as_deref(),
-                    left_out = left_out.count(),
-                    "a proxy rejected an answer; it keeps what it had"
-                );
-            }
-        }
     }
 }
