@@ -21,7 +21,7 @@ use crate::settings::{Settings, XdsListen};
 use crate::snapshot::cell::cell;
 use crate::state::State;
 use crate::state::event::{Purpose, Stale};
-use crate::{admin, files, identity, marathon, server, v2, vault, xds};
+use crate::{admin, files, identity, log, marathon, server, v2, vault, xds};
 
 /// Messages that may wait for the pipeline. It takes a thousand in a few milliseconds; a source
 /// that finds the queue full asks for everything again instead of waiting.
@@ -191,7 +191,7 @@ impl Daemon {
         };
         let address = settings.admin_listen;
         let listen_admin = |source| Error::ListenAdmin { address, source };
-        let admin = TcpListener::bind(address).await.map_err(listen_admin)?;
+        let admin = admin::listen(address).await.map_err(listen_admin)?;
         let admin_address = admin.local_addr().map_err(listen_admin)?;
         Ok(Self {
             reload: Reload::new(&settings),
@@ -254,7 +254,7 @@ impl Daemon {
             snapshot: reader.clone(),
             problems: {
                 let problems = pipeline.problems();
-                Arc::new(move || problems.current().as_ref().clone())
+                Arc::new(move || problems.current())
             },
             proxies: {
                 let proxies = proxies.clone();
@@ -291,6 +291,10 @@ impl Daemon {
                 let snapshot = reader.current().unwrap_or_default();
                 proxies.count_refused(&snapshot, Instant::now());
             }
+        });
+        metrics.at_scrape(|metrics| {
+            let dropped = &metrics.log_lines_dropped;
+            dropped.inc_by(log::lines_dropped().saturating_sub(dropped.get()));
         });
         let mut rooms = Rooms {
             tasks: JoinSet::new(),
@@ -339,8 +343,9 @@ impl Daemon {
         });
         rooms.serve({
             let (metrics, token) = (metrics.clone(), token.clone());
+            let config = self.settings.admin;
             async move {
-                admin::serve(self.admin, sources, metrics, token).await;
+                admin::serve(self.admin, config, sources, metrics, token).await;
                 Ok("the server for operators")
             }
         });

@@ -45,6 +45,8 @@
 //!   binary does. [`identity`] is who this daemon is to its proxies: the sources put it there,
 //!   [`server`] shows it. [`clock`] is the wall clock, which nobody but certificates needs. [`reload`] carries an
 //!   operator's request to read everything again to the sources.
+//!   [`log`] writes lines without waiting for their reader, and [`throttle`] spares it what it had.
+//!   [`secret_file`] and [`core_dumps`] look after what must not be read by others.
 //! - [`sim`] is no part of the product: simulated neighbours for the demo and the tests.
 //!
 //! # The walls
@@ -88,6 +90,14 @@ pub mod reload;
 pub mod metrics;
 
 pub mod backoff;
+
+pub mod throttle;
+
+pub mod log;
+
+pub mod secret_file;
+
+pub mod core_dumps;
 
 pub mod clock;
 

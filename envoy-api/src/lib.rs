@@ -4,14 +4,17 @@
 //! with ordered maps, so that equal content encodes to equal bytes. Paths follow the packages:
 //! [`envoy::config::cluster::v3::Cluster`] is `envoy.config.cluster.v3.Cluster`.
 
+mod parts;
+
 use std::sync::OnceLock;
 
 use bytes::Bytes;
 use prost::{Message, Name};
-use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
 use prost_types::Any;
 
 pub use generated::{envoy, google};
+pub use parts::MessageParts;
 pub use prost;
 pub use prost_types;
 
@@ -71,10 +74,21 @@ pub fn any<M: Message + Name>(message: &M) -> Any {
 ///
 /// When the type is unknown or the bytes are not of that type.
 pub fn json(type_url: &str, bytes: &[u8]) -> Result<Bytes, JsonError> {
-    let type_name = type_url.rsplit('/').next().unwrap_or(type_url).to_owned();
-    let Some(descriptor) = descriptors().get_message_by_name(&type_name) else {
-        return Err(JsonError::UnknownType(type_name));
-    };
+    let descriptor = descriptor(type_url)?;
+    let body = written(descriptor, bytes)?;
+    Ok(typed(type_url, &body))
+}
+
+/// The type of that URL.
+fn descriptor(type_url: &str) -> Result<MessageDescriptor, JsonError> {
+    let type_name = type_url.rsplit('/').next().unwrap_or(type_url);
+    let descriptor = descriptors().get_message_by_name(type_name);
+    descriptor.ok_or_else(|| JsonError::UnknownType(type_name.to_owned()))
+}
+
+/// The proto3 JSON of a message.
+fn written(descriptor: MessageDescriptor, bytes: &[u8]) -> Result<Vec<u8>, JsonError> {
+    let type_name = descriptor.full_name().to_owned();
     let message = match DynamicMessage::decode(descriptor, bytes) {
         Ok(message) => message,
         Err(source) => return Err(JsonError::Decode { type_name, source }),
@@ -83,9 +97,14 @@ pub fn json(type_url: &str, bytes: &[u8]) -> Result<Bytes, JsonError> {
     let mut body = Vec::with_capacity(bytes.len() * 2);
     let written =
         message.serialize_with_options(&mut serde_json::Serializer::new(&mut body), &options);
-    if let Err(source) = written {
-        return Err(JsonError::Encode { type_name, source });
+    match written {
+        Ok(()) => Ok(body),
+        Err(source) => Err(JsonError::Encode { type_name, source }),
     }
+}
+
+/// A JSON object with its type in front.
+fn typed(type_url: &str, body: &[u8]) -> Bytes {
     // A type URL holds nothing that JSON escapes: its name is in the descriptors.
     let mut json = Vec::with_capacity(body.len() + type_url.len() + 12);
     json.extend_from_slice(b"{\"@type\":\"");
@@ -98,7 +117,7 @@ pub fn json(type_url: &str, bytes: &[u8]) -> Result<Bytes, JsonError> {
             json.extend_from_slice(fields);
         }
     }
-    Ok(json.into())
+    json.into()
 }
 
 /// The descriptors of every generated type, for reflection.

@@ -1,25 +1,33 @@
 //! The pages of the admin port: which one a request asks for, and what stands on it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::Full;
 use percent_encoding::percent_decode_str;
-use serde_json::{Map, Value, json};
-use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
-use tracing::error;
+use tokio::time::Instant;
+use tracing::{error, warn};
 
-use super::{Given, Sources};
+use super::Sources;
+use super::page_body::{Broken, PageBody, PageMaker};
+use super::request_check::{Foreign, Hosts};
+use super::snapshot_page::{self, Filter};
 use crate::metrics::Metrics;
+use crate::snapshot::Kind;
 use crate::snapshot::cell::Reader;
-use crate::snapshot::{Flavour, Kind, Resource, Snapshot};
-use crate::state::problem::{Problem, Subject};
+use crate::throttle::Throttle;
 
-/// How many large pages are made at a time: a snapshot of 10,000 apps takes tens of megabytes.
-const LARGE_PAGES: usize = 2;
+/// What a name and a version of what a proxy has accepted take in memory.
+const BYTES_PER_NAME: usize = 100;
+
+/// How long the log is spared a refusal that it had: scrapers and browsers come back.
+const QUIET: Duration = Duration::from_secs(300);
+
+/// How many refusals are remembered as logged.
+const MOST_REFUSALS: usize = 100;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
@@ -43,8 +51,10 @@ const INDEX: &str = "marathon-envoy
 #[derive(Clone)]
 pub(super) struct Pages {
     sources: Sources,
+    hosts: Arc<Hosts>,
     metrics: Arc<Metrics>,
-    large: Arc<Semaphore>,
+    maker: PageMaker,
+    refusals: Arc<Throttle>,
 }
 
 /// What is asked for.
@@ -61,14 +71,6 @@ enum Page {
     Signal,
 }
 
-/// Which resources are asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Filter {
-    kind: Option<Kind>,
-    name: Option<String>,
-    node: Option<String>,
-}
-
 /// Why there is no page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Refusal {
@@ -78,68 +80,100 @@ enum Refusal {
 }
 
 impl Pages {
-    pub(super) fn new(sources: Sources, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(sources: Sources, hosts: Hosts, metrics: Arc<Metrics>) -> Self {
         metrics.at_scrape({
             let snapshot = sources.snapshot.clone();
             move |metrics| show_versions(metrics, &snapshot)
         });
         Self {
             sources,
+            hosts: Arc::new(hosts),
             metrics,
-            large: Arc::new(Semaphore::new(LARGE_PAGES)),
+            maker: PageMaker::new(),
+            refusals: Arc::new(Throttle::new(QUIET, MOST_REFUSALS)),
         }
     }
 
     /// The answer to a request, whatever it asks for.
-    pub(super) async fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+    pub(super) async fn answer<B>(&self, request: &Request<B>) -> Response<PageBody> {
+        if let Err(foreign) = self.hosts.check(request) {
+            return self.refuse(&foreign);
+        }
         let uri = request.uri();
         let page = match Page::parse(request.method(), uri.path(), uri.query()) {
             Ok(page) => page,
             Err(refusal) => return refusal.answer(),
         };
-        match page {
-            Page::Index => text(StatusCode::OK, INDEX),
-            Page::Health => text(StatusCode::OK, "ok\n"),
-            Page::Readiness => self.readiness(),
-            Page::Signal => self.signal(),
-            Page::Metrics => self.large(Self::metrics).await,
-            Page::Snapshot(filter) => self.large(move |pages| pages.snapshot(&filter)).await,
-            Page::Proxies => {
-                self.large(|pages| Ok(as_json(StatusCode::OK, &(pages.sources.proxies)())))
-                    .await
-            }
-        }
-    }
-
-    /// A page that takes long to make: a few at a time, and not on a thread that answers proxies.
-    async fn large(
-        &self,
-        make: impl FnOnce(&Self) -> Result<Response<Full<Bytes>>, prometheus::Error> + Send + 'static,
-    ) -> Response<Full<Bytes>> {
-        let pages = self.clone();
-        let permit = self.large.clone().acquire_owned().await;
-        let made = spawn_blocking(move || {
-            let page = make(&pages);
-            drop(permit);
-            page
-        });
-        let error: Box<dyn std::error::Error + Send + Sync> = match made.await {
-            Ok(Ok(page)) => return page,
-            Ok(Err(error)) => error.into(),
-            Err(error) => error.into(),
+        let answered = match page {
+            Page::Index => Ok(text(StatusCode::OK, INDEX)),
+            Page::Health => Ok(text(StatusCode::OK, "ok\n")),
+            Page::Readiness => Ok(self.readiness()),
+            Page::Signal => Ok(self.signal()),
+            Page::Metrics => self.metrics().await,
+            Page::Snapshot(filter) => self.snapshot(filter).await,
+            Page::Proxies => self.proxies().await,
         };
-        error!(%error, "admin page cannot be made");
-        text(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the page cannot be made; the log says why\n",
-        )
+        answered.unwrap_or_else(|_: Broken| cannot_be_made())
     }
 
-    fn metrics(&self) -> Result<Response<Full<Bytes>>, prometheus::Error> {
-        Ok(page(StatusCode::OK, METRICS, self.metrics.encode()?))
+    async fn metrics(&self) -> Result<Response<PageBody>, Broken> {
+        let metrics = self.metrics.clone();
+        let encoded = self.maker.make(move || metrics.encode()).await?;
+        Ok(match encoded {
+            Ok(encoded) => page(StatusCode::OK, METRICS, Bytes::from(encoded)),
+            Err(error) => {
+                error!(%error, "metrics cannot be written");
+                cannot_be_made()
+            }
+        })
     }
 
-    fn readiness(&self) -> Response<Full<Bytes>> {
+    async fn proxies(&self) -> Result<Response<PageBody>, Broken> {
+        let proxies = self.sources.proxies.clone();
+        let made = self.maker.make(move || format!("{:#}\n", proxies()));
+        Ok(page(StatusCode::OK, JSON, Bytes::from(made.await?)))
+    }
+
+    /// Turns away what a foreign web page may have had a browser ask.
+    fn refuse(&self, foreign: &Foreign) -> Response<PageBody> {
+        let (status, reason, text) = match foreign {
+            Foreign::Host(host) => (
+                StatusCode::FORBIDDEN,
+                "host",
+                format!(
+                    "the admin port is not known as {host:?}: ask it by address or as localhost, \
+                     or add the name to ADMIN_HOSTS (--admin-hosts)\n"
+                ),
+            ),
+            Foreign::UnreadableHost => (
+                StatusCode::BAD_REQUEST,
+                "host",
+                "the request needs one Host header: name or address, and port\n".to_owned(),
+            ),
+            Foreign::Site(site) => (
+                StatusCode::FORBIDDEN,
+                "site",
+                format!(
+                    "a page of another site ({site:?}) asks for this: use a page of this port, or \
+                     a client that sends no Origin, as curl\n"
+                ),
+            ),
+        };
+        let metric = &self.metrics.admin_requests_refused;
+        metric.with_label_values(&[reason]).inc();
+        if let Some(left_out) = self.refusals.admit(&text, Instant::now()) {
+            let error = text.trim_end();
+            warn!(
+                reason,
+                error,
+                left_out = left_out.count(),
+                "a request to the admin port is refused"
+            );
+        }
+        self::text(status, text)
+    }
+
+    fn readiness(&self) -> Response<PageBody> {
         if self.sources.snapshot.current().is_some() {
             let unresolved = ["unresolved_agent"];
             let unresolved = self.metrics.problems.with_label_values(&unresolved).get();
@@ -160,7 +194,7 @@ impl Pages {
     }
 
     /// Has the certificates looked at. Does not wait for what comes of it.
-    fn signal(&self) -> Response<Full<Bytes>> {
+    fn signal(&self) -> Response<PageBody> {
         match &self.sources.look_at_certificates {
             Some(look) => {
                 look();
@@ -198,45 +232,33 @@ impl Pages {
         }
     }
 
-    fn snapshot(&self, filter: &Filter) -> Result<Response<Full<Bytes>>, prometheus::Error> {
-        let problems = (self.sources.problems)();
-        let problems = problems.iter().map(problem_json);
-        let problems: Vec<_> = problems.chain((self.sources.refused)()).collect();
+    /// What is served, or what the proxies of one node have.
+    async fn snapshot(&self, filter: Filter) -> Result<Response<PageBody>, Broken> {
+        let sources = self.sources.clone();
+        let node = filter.node.clone();
+        let found = self.maker.make(move || {
+            let given = node.map(|node| ((sources.given)(&node), node));
+            ((sources.problems)(), (sources.refused)(), given)
+        });
+        let (problems, refused, given) = found.await?;
         let Some(snapshot) = self.sources.snapshot.current() else {
-            let body = json!({
-                "ready": false,
-                "why": self.waiting_for(),
-                "problems": problems,
-            });
-            return Ok(as_json(StatusCode::SERVICE_UNAVAILABLE, &body));
+            let pieces = snapshot_page::unready(&self.waiting_for(), problems, refused);
+            let body = self.maker.stream(pieces, 0);
+            return Ok(page(StatusCode::SERVICE_UNAVAILABLE, JSON, body));
         };
-        if let Some(node) = &filter.node {
-            let given = (self.sources.given)(node);
-            let given = given
-                .iter()
-                .map(|given| given_json(given, filter, &snapshot));
-            let body = json!({ "node": node, "proxies": given.collect::<Value>() });
-            return Ok(as_json(StatusCode::OK, &body));
-        }
-        let mut body = Map::new();
-        body.insert("ready".to_owned(), true.into());
-        body.insert("problems".to_owned(), problems.into());
-        for kind in Kind::ALL {
-            if filter.kind.is_none_or(|asked| asked == kind) {
-                let resources: Vec<_> = snapshot
-                    .resources(kind)
-                    .iter()
-                    .filter(|(name, _)| filter.takes(name))
-                    .map(|(_, resource)| resource_json(kind, resource))
-                    .collect();
-                let of_kind = json!({
-                    "version": snapshot.index(kind).version().to_string(),
-                    "resources": resources,
-                });
-                body.insert(kind.to_string(), of_kind);
+        let body = match given {
+            Some((given, node)) => {
+                let kinds = given.iter().flat_map(|given| given.kinds.values());
+                let names: usize = kinds.map(BTreeMap::len).sum();
+                let pieces = snapshot_page::given(&node, given, filter, snapshot);
+                self.maker.stream(pieces, names * BYTES_PER_NAME)
             }
-        }
-        Ok(as_json(StatusCode::OK, &Value::Object(body)))
+            None => {
+                let pieces = snapshot_page::served(snapshot, filter, problems, refused);
+                self.maker.stream(pieces, 0)
+            }
+        };
+        Ok(page(StatusCode::OK, JSON, body))
     }
 }
 
@@ -270,11 +292,7 @@ impl Page {
 }
 
 impl Filter {
-    /// Whether a resource of this name is asked for.
-    fn takes(&self, name: &str) -> bool {
-        self.name.as_deref().is_none_or(|asked| asked == name)
-    }
-
+    /// The filter that a query asks for.
     fn parse(query: &str) -> Result<Self, Refusal> {
         let mut filter = Self::default();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -299,7 +317,7 @@ impl Filter {
 }
 
 impl Refusal {
-    fn answer(self) -> Response<Full<Bytes>> {
+    fn answer(self) -> Response<PageBody> {
         match self {
             Self::UnknownPath => text(
                 StatusCode::NOT_FOUND,
@@ -325,6 +343,13 @@ impl Refusal {
     }
 }
 
+fn cannot_be_made() -> Response<PageBody> {
+    text(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "the page cannot be made; the log says why\n",
+    )
+}
+
 /// Sets the metric of each kind's version.
 fn show_versions(metrics: &Metrics, snapshot: &Reader) {
     // Versions are labels: the ones of the last scrape must go.
@@ -339,96 +364,16 @@ fn show_versions(metrics: &Metrics, snapshot: &Reader) {
     }
 }
 
-/// What one proxy has accepted: names and versions, and the content of what is current.
-fn given_json(given: &Given, filter: &Filter, snapshot: &Snapshot) -> Value {
-    let mut body = given.proxy.clone();
-    let kinds = given.kinds.iter();
-    let kinds = kinds.filter(|(kind, _)| filter.kind.is_none_or(|asked| asked == **kind));
-    for (kind, versions) in kinds {
-        let versions = versions.iter().filter(|(name, _)| filter.takes(name));
-        let resources = versions.map(|(name, version)| {
-            let current = snapshot.resource(*kind, name);
-            match current.filter(|current| current.version().to_string() == *version) {
-                Some(current) => resource_json(*kind, current),
-                // What is not served any more is not kept to be shown.
-                None => json!({ "name": &**name, "version": version, "current": false }),
-            }
-        });
-        let resources: Value = resources.collect();
-        if let Some(fields) = body.as_object_mut() {
-            fields.insert(kind.to_string(), json!({ "resources": resources }));
-        }
-    }
-    body
-}
-
-fn resource_json(kind: Kind, resource: &Resource) -> Value {
-    let encoded = resource.encoded(Flavour::Rest);
-    let written = envoy_api::json(kind.type_url(), encoded.bytes());
-    let content = match written {
-        Ok(written) => serde_json::from_slice(&written).map_err(|error| error.to_string()),
-        Err(error) => Err(error.to_string()),
-    };
-    let content = content.map_or_else(|error| json!({ "error": error }), redacted);
-    json!({
-        "name": &**resource.name(),
-        "version": resource.version().to_string(),
-        "resource": content,
-    })
-}
-
-/// The same without what must not be seen: whatever Envoy's API keeps secrets in, at any depth.
-fn redacted(value: Value) -> Value {
-    match value {
-        Value::Object(fields) => fields
-            .into_iter()
-            .map(|(name, value)| {
-                let value = match &*name {
-                    "private_key"
-                    | "private_key_provider"
-                    | "password"
-                    | "pkcs12"
-                    | "session_ticket_keys"
-                    | "generic_secret" => "[redacted]".into(),
-                    _ => redacted(value),
-                };
-                (name, value)
-            })
-            .collect(),
-        Value::Array(values) => values.into_iter().map(redacted).collect(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
-    }
-}
-
-fn problem_json(problem: &Problem) -> Value {
-    let (kind, name) = match &problem.subject {
-        Subject::App(id) => ("app", id.as_str()),
-        Subject::Certificate(name) => ("certificate", name.as_str()),
-        Subject::Agent(host) => ("agent", host.as_str()),
-    };
-    json!({
-        "subject": { "kind": kind, "name": name },
-        "label": problem.label,
-        "reason": problem.reason.as_str(),
-        "message": problem.message,
-        "remedy": problem.remedy,
-    })
-}
-
-fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    page(status, TEXT, body)
-}
-
-fn as_json(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
-    page(status, JSON, format!("{body:#}\n"))
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<PageBody> {
+    page(status, TEXT, body.into())
 }
 
 fn page(
     status: StatusCode,
     content_type: &'static str,
-    body: impl Into<Bytes>,
-) -> Response<Full<Bytes>> {
-    let mut page = Response::new(Full::new(body.into()));
+    body: impl Into<PageBody>,
+) -> Response<PageBody> {
+    let mut page = Response::new(body.into());
     *page.status_mut() = status;
     let headers = page.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -1,6 +1,7 @@
 //! Requests over real sockets, and what comes back.
 
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use envoy_api::envoy::config::core::v3::{DataSource, data_source::Specifier};
 use envoy_api::envoy::extensions::transport_sockets::tls::v3::{
@@ -9,6 +10,8 @@ use envoy_api::envoy::extensions::transport_sockets::tls::v3::{
 use envoy_api::prost::Message as _;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
 
 use super::*;
 use crate::snapshot::cell::{Publisher, cell};
@@ -31,7 +34,7 @@ async fn admin_within(limits: Limits) -> Admin {
 
 /// One that counts in `looked` how often certificates are to be looked at.
 async fn admin_with(limits: Limits, looked: Option<Arc<AtomicUsize>>) -> Admin {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.local_addr().unwrap();
     let (publisher, snapshot) = cell();
     let problem = Problem {
@@ -43,7 +46,7 @@ async fn admin_with(limits: Limits, looked: Option<Arc<AtomicUsize>>) -> Admin {
     };
     let sources = Sources {
         snapshot,
-        problems: Arc::new(move || vec![problem.clone()]),
+        problems: Arc::new(move || Arc::new(vec![problem.clone()])),
         proxies: Arc::new(|| json!([{ "node": "edge-1" }])),
         refused: Arc::new(|| vec![json!({ "reason": "refused_by_proxy" })]),
         given: Arc::new(given),
@@ -57,10 +60,11 @@ async fn admin_with(limits: Limits, looked: Option<Arc<AtomicUsize>>) -> Admin {
     let metrics = Metrics::new().unwrap();
     let shutdown = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    tasks.spawn(serve_within(
+    let pages = Pages::new(sources, Hosts::new(["edge-1"]), metrics.clone());
+    tasks.spawn(connections::answer(
         limits,
         listener,
-        sources,
+        pages,
         metrics.clone(),
         shutdown.clone(),
     ));
@@ -115,7 +119,8 @@ fn snapshot() -> Snapshot {
 impl Admin {
     /// Status line, head and body of the answer.
     async fn ask(&self, method: &str, target: &str) -> (u16, String, String) {
-        let request = format!("{method} {target} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        // Of HTTP/1.0, so that what is streamed comes as it is.
+        let request = format!("{method} {target} HTTP/1.0\r\nhost: localhost\r\n\r\n");
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
@@ -140,6 +145,8 @@ fn the_default_limits_are_what_the_documentation_says() {
     assert_eq!(limits.first_request, Duration::from_secs(10));
     assert_eq!(limits.idle, Duration::from_secs(75));
     assert_eq!(limits.life, Duration::from_secs(600));
+    assert_eq!(limits.stalled, Duration::from_secs(30));
+    assert_eq!(limits.held_bytes, 16 * 1024 * 1024);
     assert_eq!(limits.drain, Duration::from_secs(5));
 }
 
@@ -358,18 +365,18 @@ async fn it_says_when_the_certificates_in_vault_are_what_is_missing() {
 }
 
 #[tokio::test]
-async fn who_asks_nothing_is_sent_away_and_makes_room() {
+async fn who_asks_nothing_is_sent_away() {
     let limits = Limits {
-        connections: 1,
-        first_request: Duration::from_millis(500),
+        first_request: Duration::from_millis(100),
         ..Limits::default()
     };
     let admin = admin_within(limits).await;
     let mut silent = TcpStream::connect(admin.address).await.unwrap();
     silent.write_all(b"GET / HT").await.unwrap();
-    // Waits until there is a place.
-    assert_eq!(admin.ask("GET", "/healthz").await.0, 200);
-    assert_eq!(silent.read(&mut [0; 1]).await.unwrap(), 0);
+    // Reset, since half a request lies there unread, or closed.
+    let read = silent.read(&mut [0; 1]).await;
+    assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
+    assert_eq!(cut(&admin, "silent"), 1);
 }
 
 #[tokio::test]
@@ -380,7 +387,7 @@ async fn a_connection_does_not_live_for_ever() {
     };
     let admin = admin_within(limits).await;
     let mut stream = TcpStream::connect(admin.address).await.unwrap();
-    let request = b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n";
+    let request = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
     stream.write_all(request).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
@@ -391,7 +398,7 @@ async fn a_connection_does_not_live_for_ever() {
 async fn it_stops_with_connections_open_and_leaves_no_task() {
     let mut admin = admin().await;
     let mut idle = TcpStream::connect(admin.address).await.unwrap();
-    let request = b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n";
+    let request = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
     idle.write_all(request).await.unwrap();
     idle.read_exact(&mut [0; 15]).await.unwrap();
     admin.shutdown.cancel();
@@ -437,4 +444,121 @@ async fn what_proxies_refuse_stands_among_the_problems() {
     let problems = body["problems"].as_array().unwrap();
     let reasons = problems.iter().map(|problem| problem["reason"].as_str());
     assert!(reasons.flatten().any(|reason| reason == "refused_by_proxy"));
+}
+
+/// A client that reads nothing of what it asks for.
+async fn unread(admin: &Admin, target: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let mut stream = socket.connect(admin.address).await.unwrap();
+    let request = format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream
+}
+
+/// Resources whose page is larger than what two sockets hold.
+fn large_snapshot() -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    for number in 0..200 {
+        let name = format!("{number}{}", "x".repeat(20_000));
+        let named = Secret {
+            name: name.clone(),
+            r#type: None,
+        };
+        let resource = Resource::fixed(name.as_str().into(), named.encode_to_vec().into());
+        snapshot.insert(Kind::Cluster, Arc::new(resource));
+    }
+    snapshot
+}
+
+fn cut(admin: &Admin, reason: &str) -> u64 {
+    let metric = &admin.metrics.admin_connections_cut;
+    metric.with_label_values(&[reason]).get()
+}
+
+#[tokio::test]
+async fn a_health_check_finds_room_among_idle_connections() {
+    let admin = admin().await;
+    let mut idle = Vec::new();
+    for _ in 0..Limits::default().connections + 6 {
+        let mut stream = TcpStream::connect(admin.address).await.unwrap();
+        let request = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        stream.read_exact(&mut [0; 15]).await.unwrap();
+        idle.push(stream);
+    }
+    assert_eq!(admin.ask("GET", "/healthz").await.0, 200);
+    assert_eq!(cut(&admin, "idle"), 7);
+    let mut rest = Vec::new();
+    idle[0].read_to_end(&mut rest).await.unwrap();
+    assert!(rest.ends_with(b"ok\n"), "the oldest is the one that is cut");
+}
+
+#[tokio::test]
+async fn a_health_check_finds_room_among_readers_that_do_not_read() {
+    let mut admin = admin().await;
+    admin.publisher.publish_compared(large_snapshot());
+    let mut readers = Vec::new();
+    for _ in 0..Limits::default().connections {
+        let mut reader = unread(&admin, "/snapshot").await;
+        // Being answered, so none is idle.
+        reader.read_exact(&mut [0; 15]).await.unwrap();
+        readers.push(reader);
+    }
+    assert_eq!(admin.ask("GET", "/healthz").await.0, 200);
+    assert_eq!(cut(&admin, "unread"), 1);
+    let (_, _, body) = admin.ask("GET", "/snapshot").await;
+    assert!(
+        body.ends_with("}\n") && body.len() > 4_000_000,
+        "an honest one is answered"
+    );
+}
+
+#[tokio::test]
+async fn who_takes_nothing_of_an_answer_is_cut() {
+    let limits = Limits {
+        stalled: Duration::from_millis(100),
+        drain: Duration::from_secs(60),
+        ..Limits::default()
+    };
+    let mut admin = admin_within(limits).await;
+    admin.publisher.publish_compared(large_snapshot());
+    let mut reader = unread(&admin, "/snapshot").await;
+    reader.read_exact(&mut [0; 15]).await.unwrap();
+    // What is on its way is finished, for as long as somebody takes it.
+    admin.shutdown.cancel();
+    admin.tasks.join_next().await.unwrap().unwrap();
+    assert_eq!(cut(&admin, "stalled"), 1);
+}
+
+#[tokio::test]
+async fn foreign_pages_are_turned_away_with_the_remedy() {
+    let looked = Arc::new(AtomicUsize::new(0));
+    let admin = admin_with(Limits::default(), Some(looked.clone())).await;
+    let ask = async |head: &str| {
+        let mut stream = TcpStream::connect(admin.address).await.unwrap();
+        let request = format!("{head}connection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    let answer = ask("GET /snapshot HTTP/1.1\r\nhost: evil.example.com:5001\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    assert!(
+        answer.contains("\"evil.example.com\"") && answer.contains("ADMIN_HOSTS"),
+        "{answer}"
+    );
+    let post = "POST /_mlb_signal/usr1 HTTP/1.1\r\nhost: edge-1:5001\r\n";
+    let answer = ask(&format!("{post}origin: http://evil.example.com\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    assert_eq!(looked.load(Ordering::Relaxed), 0);
+    let answer = ask(&format!("{post}origin: http://edge-1:5001\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(looked.load(Ordering::Relaxed), 1);
+    let answer = ask("GET /healthz HTTP/1.1\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    let refused = &admin.metrics.admin_requests_refused;
+    let count = |reason| refused.with_label_values(&[reason]).get();
+    assert_eq!((count("host"), count("site")), (2, 1));
 }

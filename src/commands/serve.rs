@@ -2,21 +2,18 @@
 
 mod signals;
 
-use std::io::{self, IsTerminal as _};
+use std::io;
 use std::process::ExitCode;
 
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
-use tracing_subscriber::Layer as _;
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::SubscriberInitExt as _;
 
 use self::signals::{Request, Signals};
 use super::{USAGE, say};
 use crate::daemon::{self, Daemon, Runtimes};
-use crate::settings::{LogFormat, Settings, Typed};
+use crate::settings::{Settings, Typed};
+use crate::{core_dumps, log};
 
 /// Runs the daemon. Exit code 0 after a signal, 2 for a bad setting, 1 for anything else.
 pub(super) fn run(typed: Typed) -> ExitCode {
@@ -32,6 +29,16 @@ pub(super) fn run(typed: Typed) -> ExitCode {
         let _inside = servers.enter();
         Signals::new()
     };
+    // Before any secret is read.
+    if !typed.core_dumps
+        && let Err(error) = core_dumps::forbid()
+    {
+        say(&format!(
+            "error: core dumps, which would hold private keys, cannot be forbidden: {error}; set \
+             CORE_DUMPS=true to take them"
+        ));
+        return ExitCode::FAILURE;
+    }
     let settings = match typed.mean() {
         Ok(settings) => settings,
         Err(error) => {
@@ -39,7 +46,14 @@ pub(super) fn run(typed: Typed) -> ExitCode {
             return USAGE.into();
         }
     };
-    write_log(settings.log_format, settings.log.clone());
+    // Until the end: what is dropped with the runtime may still say something.
+    let _log = match log::start(settings.log_format, settings.log.clone()) {
+        Ok(log) => log,
+        Err(error) => {
+            say(&format!("error: cannot start the log: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
     for warning in &settings.warnings {
         warn!("{warning}");
     }
@@ -116,20 +130,5 @@ async fn serve(
                 reload.now();
             }
         }
-    }
-}
-
-/// Sends the log to the standard error stream.
-pub(super) fn write_log(format: LogFormat, filter: Targets) {
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal());
-    let registry = tracing_subscriber::registry();
-    let set = match format {
-        LogFormat::Text => registry.with(lines.with_filter(filter)).try_init(),
-        LogFormat::Json => registry.with(lines.json().with_filter(filter)).try_init(),
-    };
-    if set.is_err() {
-        say("a log was set up already");
     }
 }

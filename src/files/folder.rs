@@ -11,6 +11,7 @@ use crate::state::problem::{Problem, Reason, Subject};
 
 use super::Reading;
 use super::file::{Stamp, Unread, read};
+use crate::secret_file;
 
 /// The most certificates that are read. Each is a filter chain in every proxy.
 const MAX_BUNDLES: usize = 10_000;
@@ -170,6 +171,7 @@ impl Bundle {
         }
         let problems = match read(path) {
             Ok((bytes, stamp)) => {
+                secret_file::check(path);
                 let parsed = Certificate::parse(name, &bytes, now_seconds);
                 if let Some(certificate) = parsed.certificate {
                     *self = Self {

@@ -16,6 +16,7 @@ use crate::clock::{WallClock, wall_clock};
 use crate::identity::{self, BadIdentity, Identity};
 use crate::metrics::Metrics;
 use crate::reload::Watcher;
+use crate::secret_file;
 
 /// Which files hold the identity, and how they are watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -211,6 +212,7 @@ impl Files {
         };
         let (mut bundle, certificate) = file(&self.config.certificate)?;
         let (key_bytes, key) = file(&self.config.key)?;
+        secret_file::check(&self.config.key);
         // One file may hold both, and then it holds the key once.
         if !key.is_same_file(certificate) {
             bundle.push(b'\n');

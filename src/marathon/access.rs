@@ -17,6 +17,7 @@ use super::error::{Error, with_causes};
 use super::service_account::{ServiceAccount, TOKEN_PREFIX, Token, token_header};
 use super::session::Session;
 use crate::metrics::Metrics;
+use crate::secret_file;
 
 /// Bytes of the answer to a login; DC/OS's has 300.
 const LOGIN_ANSWER_LIMIT_BYTES: usize = 64 * 1024;
@@ -187,8 +188,10 @@ impl Access {
     }
 }
 
+/// The text of a file with a secret.
 async fn read(path: &Path) -> Result<String, String> {
     let text = tokio::fs::read_to_string(path).await;
+    secret_file::check_aside(path).await;
     text.map_err(|error| error.to_string())
 }
 

@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::config::ClientIdentity;
 use super::error::Error;
+use crate::secret_file;
 
 /// The certificate and key in use, for every connection that is opened from now on.
 pub(super) struct Identity {
@@ -77,6 +78,7 @@ impl Identity {
                 return false;
             }
         };
+        secret_file::check_aside(&self.files.key).await;
         let digest = digest(&certificate, &key);
         let before = self.read.load();
         if before.digest == digest {
@@ -123,7 +125,9 @@ fn read(files: &ClientIdentity) -> Result<(Vec<u8>, Vec<u8>), String> {
     let read = |path: &Path| {
         std::fs::read(path).map_err(|error| format!("{} cannot be read ({error})", path.display()))
     };
-    Ok((read(&files.certificate)?, read(&files.key)?))
+    let both = (read(&files.certificate)?, read(&files.key)?);
+    secret_file::check(&files.key);
+    Ok(both)
 }
 
 fn digest(certificate: &[u8], key: &[u8]) -> [u8; 32] {

@@ -10,6 +10,10 @@ use super::config::Config;
 use super::error::Error;
 use super::service_account::Token;
 use crate::backoff::{Backoff, jittered};
+use crate::throttle::Throttle;
+
+/// How long the log is spared another failure of the same kind.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How long a request waits for the next token while the one that is held is still good: as long as
 /// a connection may take to open. A login service that hangs must not hang the edge.
@@ -26,6 +30,8 @@ const RENEWAL_PATIENCE: Duration = Duration::from_secs(3);
 /// replaced at once, and a Marathon that refuses whatever token it is shown causes no flood.
 pub(super) struct Session {
     calm: Duration,
+    /// Why a token is not renewed, for the log.
+    complaints: Throttle,
     state: Mutex<State>,
 }
 
@@ -52,6 +58,7 @@ impl Session {
     pub(super) fn new(config: &Config) -> Self {
         Self {
             calm: config.calm,
+            complaints: Throttle::new(COMPLAINT_INTERVAL, 10),
             state: Mutex::new(State {
                 token: None,
                 backoff: Backoff::new(config.backoff_first, config.login_backoff_limit),
@@ -121,7 +128,13 @@ impl Session {
                 let Some(header) = state.still_good() else {
                     return Err(error);
                 };
-                tracing::warn!(%error, "the token is not renewed yet; the old one is still good");
+                let told = self.complaints.admit(&state.trouble, Instant::now());
+                if let Some(left_out) = told {
+                    tracing::warn!(
+                        %error, left_out = left_out.count(),
+                        "the token is not renewed yet; the old one is still good"
+                    );
+                }
                 Ok(header)
             }
         }

@@ -26,10 +26,14 @@ use super::wanted::Wanted;
 use crate::backoff::Backoff;
 use crate::metrics::{Heard, Metrics};
 use crate::state::event::{Event, Purpose, Stale, UnreadableApp};
+use crate::throttle::Throttle;
 
 /// Unreadable events are logged once in that time: a log must not grow with Marathon's oddities,
 /// and a metric counts them all.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How many different complaints are told apart.
+const MOST_COMPLAINTS: usize = 100;
 
 /// Facts that may wait for room. Merged by task they are at most about as many as there are tasks.
 const BACKLOG_LIMIT: usize = 65_536;
@@ -54,11 +58,10 @@ pub(super) struct Subscriber {
     fetch_backoff: Backoff,
     /// No question is asked before that.
     fetch_after: Instant,
-    /// No unreadable event is logged before that.
-    complain_after: Instant,
-    /// Why the stream was lost when the log last said so, since it was last followed.
-    complained_of: Option<&'static str>,
-    complain_of_loss_after: Instant,
+    /// What goes wrong with events and answers, for the log.
+    complaints: Throttle,
+    /// Why the stream was lost, for the log; forgotten when it has held for a while.
+    losses: Throttle,
     /// When everything is asked for again; none while that is wanted or under way.
     resync_at: Option<Instant>,
     resolver: Resolver,
@@ -106,9 +109,8 @@ impl Subscriber {
             fetches: Endpoints::new(&config.marathons),
             fetch_backoff: backoff,
             fetch_after: now,
-            complain_after: now,
-            complained_of: None,
-            complain_of_loss_after: now,
+            complaints: Throttle::new(COMPLAINT_INTERVAL, MOST_COMPLAINTS),
+            losses: Throttle::new(COMPLAINT_INTERVAL, MOST_COMPLAINTS),
             resync_at: None,
             resolver: Resolver::new(config.resolve_lifetime, config.resolve_retry),
             pending_news: PendingNews::default(),
@@ -193,7 +195,6 @@ impl Subscriber {
 
     fn hear(&mut self, event: &eventsource_client::Event) {
         if let Some(base) = self.stream.confirm() {
-            self.complained_of = None;
             tracing::info!(marathon = %base, "following the event stream");
             self.streams.worked(&base);
             self.fetches.worked(&base);
@@ -219,10 +220,14 @@ impl Subscriber {
                 }
             }
             Err(e) => {
-                let now = Instant::now();
-                if self.complain_after <= now {
-                    self.complain_after = now + COMPLAINT_INTERVAL;
-                    tracing::warn!(event_type, error = %e, "an event cannot be read");
+                let subject = format!("event {event_type} {}", e.reason());
+                if let Some(left_out) = self.complaints.admit(&subject, Instant::now()) {
+                    tracing::warn!(
+                        event_type,
+                        error = %e,
+                        left_out = left_out.count(),
+                        "an event cannot be read"
+                    );
                 }
                 self.reject(e.reason());
                 // What it changed will be in a list; delayed, so that a run of such events is one.
@@ -288,22 +293,21 @@ impl Subscriber {
         let lived = self.stream.following_since().map(|since| now - since);
         if lived.is_some_and(|lived| lived >= self.config.calm) {
             self.stream_backoff.reset();
+            self.losses.forget();
         }
         let wait = self.stream_backoff.wait(&mut rand::rng());
         // An outage is one line, and one a minute while it lasts.
-        let known = self.complained_of == Some(loss.reason) && now < self.complain_of_loss_after;
-        if known {
-            tracing::debug!(marathon = %base, error = loss.error, "the event stream is still down");
-        } else {
-            self.complained_of = Some(loss.reason);
-            self.complain_of_loss_after = now + COMPLAINT_INTERVAL;
+        if let Some(left_out) = self.losses.admit(loss.reason, now) {
             tracing::warn!(
                 marathon = %base,
                 error = loss.error,
                 reason = loss.reason,
                 retry_in_seconds = wait.as_secs_f64(),
+                left_out = left_out.count(),
                 "the event stream is down"
             );
+        } else {
+            tracing::debug!(marathon = %base, error = loss.error, "the event stream is still down");
         }
         self.metrics.stream_connected.set(0);
         self.metrics

@@ -26,13 +26,14 @@ use crate::resources::Normalisation;
 use crate::server::{self, AllowList};
 use crate::state::app::AppId;
 use crate::state::event::Source;
-use crate::{files, intent, pipeline, resources, state, v2, xds};
+use crate::{admin, files, intent, pipeline, resources, state, v2, xds};
 use tls::Security;
 
 pub use openbao::with_openbao_names;
 pub use table::table;
 pub use typed::{
-    AuthMethod, ClientAuth, KvEngine, Link, LogFormat, Marathon, Tls, Typed, Vault, XdsLimits,
+    AuthMethod, ClientAuth, KvEngine, Link, LogFormat, Logging, Marathon, Tls, Typed, Vault,
+    XdsLimits,
 };
 
 /// The settings as meant: checked, and in the form that each room wants.
@@ -64,6 +65,8 @@ pub struct Settings {
     pub xds_listen: XdsListen,
     /// Where operators ask.
     pub admin_listen: SocketAddr,
+    /// How operators ask.
+    pub admin: admin::Config,
     /// The form of the log.
     pub log_format: LogFormat,
     /// What is written to the log.
@@ -194,8 +197,9 @@ impl Typed {
             proxies: self.xds_limits.proxies(),
             xds_listen,
             admin_listen: self.admin_listen,
-            log_format: self.log_format,
-            log: log::filter(&self.log)?,
+            admin: self.admin()?,
+            log_format: self.logging.log_format,
+            log: log::filter(&self.logging.log)?,
             warnings,
         })
     }
@@ -254,6 +258,25 @@ impl Typed {
             use_health: self.use_marathon_health,
             framework_name,
             acme,
+        })
+    }
+
+    fn admin(&self) -> Result<admin::Config, BadSetting> {
+        for host in &self.admin_hosts {
+            // A port in it, a scheme before it or a path behind it would never match.
+            if host.contains([':', '/']) {
+                return Err(BadSetting {
+                    variable: "ADMIN_HOSTS",
+                    value: host.clone(),
+                    why: "it is no name of a host".into(),
+                    remedy: "write names without scheme and port, as edge-1.example.com; addresses \
+                             need no entry",
+                });
+            }
+        }
+        let hosts = self.admin_hosts.iter().map(String::as_str);
+        Ok(admin::Config {
+            hosts: admin::Hosts::new(hosts),
         })
     }
 

@@ -489,3 +489,14 @@ fn what_contradicts_itself_around_tls_and_vault_is_refused() {
         assert!(!error.contains("secret@"), "{error} shows a password");
     }
 }
+
+#[test]
+fn names_of_the_admin_port_are_names_and_nothing_more() {
+    let settings = meant("--admin-hosts=edge-1.example.com,edge-2,");
+    let expected = admin::Hosts::new(["edge-1.example.com", "edge-2"]);
+    assert_eq!(settings.admin.hosts, expected);
+    for wrong in ["http://edge-1", "edge-1:5001", "edge-1/"] {
+        let error = refused(&format!("--admin-hosts={wrong}"));
+        assert!(error.starts_with("ADMIN_HOSTS="), "{error}");
+    }
+}

@@ -1,5 +1,6 @@
 //! Settings as they are typed: flags and environment variables.
 
+mod logging;
 mod marathon;
 mod tls;
 mod vault;
@@ -10,8 +11,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, PossibleValuesParser, Resettable, TypedValueParser};
-use clap::{Args, FromArgMatches as _, ValueEnum};
+use clap::{Args, FromArgMatches as _};
 
+pub use logging::{LogFormat, Logging};
 pub use marathon::Marathon;
 pub use tls::{ClientAuth, Tls};
 pub use vault::{AuthMethod, KvEngine, Vault};
@@ -107,6 +109,12 @@ pub struct Typed {
     )]
     pub admin_listen: SocketAddr,
 
+    /// Names under which the admin port may be asked, besides addresses and `localhost`, as a comma
+    /// list; `*` takes every name. Web pages are kept out by it, which may give themselves any
+    /// other name (DNS rebinding).
+    #[arg(long, env = "ADMIN_HOSTS", value_name = "NAMES", value_delimiter = ',')]
+    pub admin_hosts: Vec<String>,
+
     /// Address of Envoy's http listener.
     #[arg(
         long,
@@ -195,33 +203,14 @@ pub struct Typed {
     #[command(flatten)]
     pub vault: Vault,
 
-    /// What the log looks like.
-    #[arg(
-        long,
-        env = "LOG_FORMAT",
-        value_name = "FORMAT",
-        default_value = "text"
-    )]
-    pub log_format: LogFormat,
+    /// Allow core dumps of this process, and debuggers of its user: both see private keys and
+    /// tokens.
+    #[arg(long, env = "CORE_DUMPS", value_name = "BOOL", default_value = "false", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub core_dumps: bool,
 
-    /// Which log lines are written: a level, or `target=level` as a comma list. Other crates stay
-    /// at warn.
-    #[arg(
-        long = "log",
-        env = "RUST_LOG",
-        value_name = "FILTER",
-        default_value = "info"
-    )]
-    pub log: String,
-}
-
-/// The form of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people: a line of text.
-    Text,
-    /// For machines: a line of JSON.
-    Json,
+    /// What is written to the log, and how.
+    #[command(flatten)]
+    pub logging: Logging,
 }
 
 /// What Envoy's bootstrap and this daemon must agree on, as typed.

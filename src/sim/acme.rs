@@ -241,7 +241,9 @@ impl Acme {
     ///
     /// When there is no answer, or not 2xx.
     pub async fn signal(&self, load_balancer: SocketAddr) -> Result<(), AcmeError> {
-        let target = Target::post(load_balancer, "load-balancer", "/_mlb_signal/usr1");
+        // Told where it is by its address, as the admin port takes every client.
+        let host = load_balancer.ip().to_string();
+        let target = Target::post(load_balancer, &host, "/_mlb_signal/usr1");
         let answer = Probe::new(target).ask().await.map_err(AcmeError::Signal)?;
         match answer.status {
             status if status.is_success() => Ok(()),

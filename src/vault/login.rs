@@ -68,7 +68,7 @@ impl Login {
         match &config.login {
             config::Login::None => Self::None,
             config::Login::Token(token) => Self::Given(token.clone()),
-            config::Login::TokenFile(path) => Self::File(Line::new(path.clone())),
+            config::Login::TokenFile(path) => Self::File(Line::secret(path.clone())),
             config::Login::AppRole {
                 mount,
                 role_id,
@@ -81,9 +81,11 @@ impl Login {
                         file: None,
                         value: Some(Secret::from(text.clone())),
                     },
-                    RoleId::File(path) => Cached::in_file(path.clone()),
+                    RoleId::File(path) => Cached::in_file(Line::name(path.clone())),
                 },
-                secret_id: secret_id_file.clone().map(Cached::in_file),
+                secret_id: secret_id_file
+                    .clone()
+                    .map(|path| Cached::in_file(Line::secret(path))),
                 wrapped_at: wrapped_at.clone(),
                 wrapping: None,
                 unwrapped: None,
@@ -213,9 +215,9 @@ impl AppRole {
 }
 
 impl Cached {
-    fn in_file(path: std::path::PathBuf) -> Self {
+    fn in_file(line: Line) -> Self {
         Self {
-            file: Some(Line::new(path)),
+            file: Some(line),
             value: None,
         }
     }

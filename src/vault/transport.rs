@@ -25,6 +25,7 @@ use super::door::{Broke, Carried, Door};
 use super::error::{Error, with_causes};
 use super::redirect::authority;
 use super::watched::{Stamp, aside, read};
+use crate::secret_file;
 
 /// How long a host may take to accept a connection. A request has longer; this leaves it time to be
 /// told from a Vault that is slow.
@@ -202,7 +203,9 @@ fn tls(config: &Config) -> Result<rustls::ClientConfig, Error> {
         path: shown.key.clone(),
         why: why.to_owned(),
     };
-    let key = PrivateKeyDer::from_pem_slice(&read(&shown.key)?)
+    let key = read(&shown.key)?;
+    secret_file::check(&shown.key);
+    let key = PrivateKeyDer::from_pem_slice(&key)
         .map_err(|_| wrong("there is no private key in it that can be read"))?;
     builder
         .with_client_auth_cert(chain, key)

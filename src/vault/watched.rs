@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::error::Error;
+use crate::secret_file;
 
 /// The most bytes of such a file. Certificates with their chain are the largest, at some 10 KB; a
 /// folder of authorities has one file for each.
@@ -73,13 +74,27 @@ pub(super) async fn aside<T: Send + 'static>(
 #[derive(Debug)]
 pub(super) struct Line {
     path: PathBuf,
+    is_secret: bool,
     stamp: Option<Stamp>,
 }
 
 impl Line {
-    /// The file at this path; it may come later.
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, stamp: None }
+    /// The file of a secret at this path; it may come later.
+    pub(super) fn secret(path: PathBuf) -> Self {
+        Self {
+            path,
+            is_secret: true,
+            stamp: None,
+        }
+    }
+
+    /// The file of a name at this path; it may come later.
+    pub(super) fn name(path: PathBuf) -> Self {
+        Self {
+            path,
+            is_secret: false,
+            stamp: None,
+        }
     }
 
     /// Whether it looks different from when it was last read.
@@ -98,7 +113,15 @@ impl Line {
     pub(super) async fn read(&mut self) -> Result<String, Error> {
         let path = self.path.clone();
         // Stamped before it is read: what is written meanwhile makes it differ.
-        let (stamp, read) = aside(move || Ok((Stamp::of(&path), read(&path)))).await?;
+        let is_secret = self.is_secret;
+        let reading = aside(move || {
+            let (stamp, read) = (Stamp::of(&path), read(&path));
+            if is_secret {
+                secret_file::check(&path);
+            }
+            Ok((stamp, read))
+        });
+        let (stamp, read) = reading.await?;
         self.stamp = Some(stamp);
         let wrong = |why: &str| Error::File {
             path: self.path.clone(),
@@ -121,7 +144,7 @@ mod tests {
     async fn a_line_is_read_again_when_another_file_is_renamed_to_its_name() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
-        let mut line = Line::new(path.clone());
+        let mut line = Line::secret(path.clone());
         assert!(line.read().await.is_err() && !line.differs().await);
         std::fs::write(&path, " one\n").unwrap();
         assert!(line.differs().await);

@@ -14,11 +14,20 @@ use super::limits::Limits;
 use super::rest::{Held, Poll, Polled, Proxy, ProxyId};
 use crate::metrics::Metrics;
 use crate::server::{Peer, PeerKey};
+use crate::throttle::Throttle;
+
+/// How long the log is spared the same about the same proxies.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How many different complaints are told apart.
+const MOST_COMPLAINTS: usize = 1_000;
 
 /// Every proxy that polled lately.
 pub struct Proxies {
     pub(super) limits: Limits,
     pub(super) metrics: Arc<Metrics>,
+    /// What proxies do wrong, for the log: a proxy that comes back with it is one line in a while.
+    pub(super) complaints: Throttle,
     by_id: Mutex<BTreeMap<ProxyId, Arc<Proxy>>>,
     /// Changed only while `by_id` is held.
     shares: Mutex<Shares>,
@@ -48,6 +57,7 @@ impl Proxies {
         Arc::new(Self {
             limits,
             metrics,
+            complaints: Throttle::new(COMPLAINT_INTERVAL, MOST_COMPLAINTS),
             by_id: Mutex::default(),
             shares: Mutex::default(),
             next_poll: AtomicU64::default(),

@@ -15,6 +15,8 @@ mod demo;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod log;
+#[cfg(test)]
 mod manual;
 #[cfg(test)]
 mod marathon;
@@ -36,6 +38,8 @@ mod restarts;
 mod reverts;
 #[cfg(test)]
 mod routing;
+#[cfg(test)]
+mod secrecy;
 #[cfg(test)]
 mod signals;
 #[cfg(test)]

@@ -59,10 +59,20 @@ impl Subscriber {
                 self.fetches.failed(&landed.base);
                 let wait = self.fetch_backoff.wait(&mut rand::rng());
                 self.fetch_after = Instant::now() + wait;
-                tracing::warn!(
-                    marathon = %landed.base, what, error = %e,
-                    retry_in_seconds = wait.as_secs_f64(), "marathon did not answer"
-                );
+                let now = Instant::now();
+                let retry_in_seconds = wait.as_secs_f64();
+                if let Some(left_out) = self.complaints.admit(&format!("{what} {e}"), now) {
+                    tracing::warn!(
+                        marathon = %landed.base, what, error = %e, retry_in_seconds,
+                        left_out = left_out.count(),
+                        "marathon did not answer"
+                    );
+                } else {
+                    tracing::debug!(
+                        marathon = %landed.base, what, error = %e, retry_in_seconds,
+                        "marathon still does not answer"
+                    );
+                }
                 match landed.asked {
                     // Asking the same again would not help; a list may say it otherwise.
                     Asked::Group(_) | Asked::App(_) | Asked::Definition(..) if !e.passes() => {
@@ -85,7 +95,13 @@ impl Subscriber {
             }
         };
         if let HeardSince::TooMany = heard {
-            tracing::warn!("too many events came during one request: its answer is dropped");
+            let now = Instant::now();
+            if let Some(left_out) = self.complaints.admit("too many events", now) {
+                tracing::warn!(
+                    left_out = left_out.count(),
+                    "too many events came during one request: its answer is dropped"
+                );
+            }
             let purpose = asked.purpose();
             if let Asked::Definition(..) = asked {
                 self.wanted.failed(asked, at);

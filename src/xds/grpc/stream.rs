@@ -1,5 +1,7 @@
 //! One stream as a task: reads requests, waits for changes, sends answers.
 
+mod report;
+
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -20,7 +22,7 @@ use super::write::{len_bytes, message};
 use crate::server::{Outflow, Peer, PeerRejection};
 use crate::snapshot::Kind;
 use crate::snapshot::cell::{Interest, Watch};
-use crate::xds::delivery::{Answer, Client, Form, Heard, Step};
+use crate::xds::delivery::{Answer, Client, Form, Step};
 use crate::xds::registry::Proxies;
 
 /// One stream as others see it.
@@ -104,8 +106,6 @@ pub(super) struct Driver {
     answers: mpsc::Sender<Outgoing>,
     outflow: Arc<Outflow>,
     watch: (Vec<Interest>, Watch),
-    /// Whether a type that is not served was mentioned in the log.
-    has_warned_of_type: bool,
 }
 
 /// Why a stream ends.
@@ -139,7 +139,6 @@ impl Driver {
             kind,
             reader: Reader::new(form),
             answers,
-            has_warned_of_type: false,
         }
     }
 
@@ -159,7 +158,10 @@ impl Driver {
             }
             End::Fault(status) => {
                 metric.with_label_values(&["request"]).inc();
-                tracing::warn!(%node, peer, error = status.message(), "a stream is refused");
+                if let Some(left_out) = self.complaint(status.message()) {
+                    let error = status.message();
+                    tracing::warn!(%node, peer, error, left_out = left_out.count(), "a stream is refused");
+                }
                 // It is told why if it still reads.
                 let _ = self.answers.try_send(Outgoing::End(status));
             }
@@ -244,12 +246,17 @@ impl Driver {
                 .gates_expired
                 .with_label_values(&[kind.as_str()])
                 .inc();
+            let what = format!("gate {kind} {missing_kind} {missing_name}");
+            let Some(left_out) = self.complaint(&what) else {
+                continue;
+            };
             tracing::warn!(
                 node = %stream.node(),
                 peer = stream.address(),
                 %kind,
                 %missing_kind,
                 %missing_name,
+                left_out = left_out.count(),
                 "a proxy is given an answer although it has not accepted what the answer needs"
             );
         }
@@ -340,46 +347,18 @@ impl Driver {
             let metric = &self.shared.metrics.polls_refused;
             metric.with_label_values(&["secrets"]).inc();
         }
-        if kind.is_none() && !std::mem::replace(&mut self.has_warned_of_type, true) {
+        let type_url = type_url.get(..type_url.floor_char_boundary(256));
+        if kind.is_none()
+            && let Some(left_out) = self.complaint(&format!("type {type_url:?}"))
+        {
             tracing::warn!(
                 node = %self.listed.stream.node(),
                 peer = self.listed.stream.address(),
-                type_url = type_url.get(..type_url.floor_char_boundary(256)),
+                type_url,
+                left_out = left_out.count(),
                 "a proxy asks for a type that is not served over this listener"
             );
         }
         Ok(kind)
-    }
-
-    fn note(&self, kind: Kind, heard: Heard) {
-        let metrics = &self.shared.metrics;
-        match heard {
-            Heard::Nothing => {}
-            Heard::Accepted { published } => {
-                metrics.acks.with_label_values(&[kind.as_str()]).inc();
-                if let Some(published) = published {
-                    let took = published.elapsed().as_secs_f64();
-                    let histogram = &metrics.publish_to_accept_seconds;
-                    histogram.with_label_values(&[kind.as_str()]).observe(took);
-                }
-            }
-            Heard::Refused {
-                version,
-                text,
-                guilty,
-            } => {
-                metrics.nacks.with_label_values(&[kind.as_str()]).inc();
-                let name = guilty.as_ref().map(|(name, _)| &**name);
-                tracing::warn!(
-                    node = %self.listed.stream.node(),
-                    peer = self.listed.stream.address(),
-                    %kind,
-                    name,
-                    %version,
-                    error = text.as_deref(),
-                    "a proxy rejected an answer; it keeps what it had"
-                );
-            }
-        }
     }
 }

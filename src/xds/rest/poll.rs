@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::proxy::{Proxy, State};
 use crate::snapshot::{Flavour, Kind, Name};
+use crate::throttle::LeftOut;
 use crate::xds::delivery::{Client, Content, Form, Heard, Key, Pacing, Shared, Step, View};
 use crate::xds::registry::Proxies;
 
@@ -209,15 +210,19 @@ impl Poll {
                 let is_known = guilty.as_ref().is_some_and(|(_, is_known)| *is_known);
                 if !is_known {
                     let guilty = guilty.as_ref().map(|(name, _)| &**name);
-                    tracing::warn!(
-                        node = %self.proxy.id.node,
-                        peer = self.proxy.id.peer.map(tracing::field::display),
-                        %kind,
-                        name = guilty.or(self.key.1.as_deref()),
-                        %version,
-                        "a proxy came back with its old version after a newer answer; \
-                         look for 'rejected' in Envoy's log"
-                    );
+                    let what = format!("rejected {kind} {guilty:?} {version}");
+                    if let Some(left_out) = self.complaint(&what) {
+                        tracing::warn!(
+                            node = %self.proxy.id.node,
+                            peer = self.proxy.id.peer.map(tracing::field::display),
+                            %kind,
+                            name = guilty.or(self.key.1.as_deref()),
+                            %version,
+                            left_out = left_out.count(),
+                            "a proxy came back with its old version after a newer answer; \
+                             look for 'rejected' in Envoy's log"
+                        );
+                    }
                 }
             }
         }
@@ -231,10 +236,20 @@ impl Poll {
         }
     }
 
+    /// Whether the log is told this of the proxy, and how often it was not since the last time.
+    fn complaint(&self, what: &str) -> Option<LeftOut> {
+        let subject = format!("{:?} {what}", self.proxy.id.peer);
+        self.proxies.complaints.admit(&subject, Instant::now())
+    }
+
     fn gate_expired(&self, missing_kind: Kind, missing_name: &Name) {
         let kind = self.key.0;
         let metric = &self.proxies.metrics.gates_expired;
         metric.with_label_values(&[kind.as_str()]).inc();
+        let what = format!("gate {kind} {missing_kind} {missing_name}");
+        let Some(left_out) = self.complaint(&what) else {
+            return;
+        };
         tracing::warn!(
             node = %self.proxy.id.node,
             peer = self.proxy.id.peer.map(tracing::field::display),
@@ -242,6 +257,7 @@ impl Poll {
             name = self.key.1.as_deref(),
             %missing_kind,
             %missing_name,
+            left_out = left_out.count(),
             "a proxy is given an answer although it has not accepted what the answer needs"
         );
     }

@@ -239,7 +239,7 @@ impl Alone {
     }
 
     async fn readiness(&self) -> u16 {
-        let target = Target::http(self.admin, "admin", "/readyz");
+        let target = Target::http(self.admin, "localhost", "/readyz");
         Probe::new(target).ask().await.unwrap().status.as_u16()
     }
 

@@ -43,6 +43,8 @@ async fn answers_that_are_no_lists(transport: Transport) {
         ("unreadable", ListFault::NoTasks),
         ("content_type", ListFault::Html),
         ("status", ListFault::Status(500)),
+        ("status", ListFault::Status(500)),
+        ("status", ListFault::Status(500)),
         ("status", ListFault::Status(503)),
         ("status", ListFault::Status(404)),
         ("status", ListFault::Status(204)),
@@ -72,6 +74,8 @@ async fn answers_that_are_no_lists(transport: Transport) {
             "{words}"
         );
     }
+    let same = ["WARN", "marathon did not answer", "answered 500"];
+    assert_eq!(scene.times_logged(&same), 1, "what fails again is not told");
     assert_eq!(scene.metric("losses_held_back_total").await, 0.0);
     scene.nothing_is_lost().await;
     scene.end().await;

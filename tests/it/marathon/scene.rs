@@ -156,7 +156,7 @@ impl Scene {
     /// The sum of the daemon's metrics whose names and labels begin with this, without the prefix
     /// that all of them have: `events_total` or `fetches_total{outcome="ok",what="app"}`.
     pub(super) async fn metric(&self, series: &str) -> f64 {
-        let target = Target::http(self.stage.admin(), "admin", "/metrics");
+        let target = Target::http(self.stage.admin(), "localhost", "/metrics");
         let answer = Probe::new(target).ask().await.unwrap();
         let text = answer.text();
         let mine = text.lines().filter_map(|line| {
@@ -195,6 +195,11 @@ impl Scene {
     /// Whether one of the daemon's log lines so far has all of these words.
     pub(super) fn has_logged(&self, words: &[&str]) -> bool {
         self.log.0.has(words)
+    }
+
+    /// How many of the daemon's log lines so far have all of these words.
+    pub(super) fn times_logged(&self, words: &[&str]) -> usize {
+        self.log.0.count(words)
     }
 
     /// Ends the load and forgets it, for a journey in which the app goes away; it must not have
@@ -240,10 +245,17 @@ impl Log {
         String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
     }
 
+    /// Whether a line has all of these words.
     pub(super) fn has(&self, words: &[&str]) -> bool {
+        self.count(words) > 0
+    }
+
+    /// How many lines have all of these words.
+    pub(super) fn count(&self, words: &[&str]) -> usize {
         let text = self.text();
-        let mut lines = text.lines();
-        lines.any(|line| words.iter().all(|word| line.contains(word)))
+        let lines = text.lines();
+        let lines = lines.filter(|line| words.iter().all(|word| line.contains(word)));
+        lines.count()
     }
 }
 

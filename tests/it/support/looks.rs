@@ -42,7 +42,7 @@ pub(crate) async fn page(stage: &Stage, path: &str) -> Option<String> {
 pub(crate) async fn page_at(admin: SocketAddr, path: &str) -> Option<String> {
     let mut probe = Probe::new(Target {
         keep_alive: false,
-        ..Target::http(admin, "admin", path)
+        ..Target::http(admin, "localhost", path)
     });
     probe.ask().await.ok().map(|answer| answer.text())
 }

@@ -154,7 +154,7 @@ pub(crate) async fn page(operators: SocketAddr, path: &str) -> Value {
         .await
         .unwrap();
     let request = Request::get(path)
-        .header("host", "operators")
+        .header("host", "localhost")
         .body(Empty::<Bytes>::new())
         .unwrap();
     let answer = async {

@@ -124,10 +124,10 @@ const ENVOYS_WORDS: Words = Words {
 };
 
 /// Every room, by name.
-pub(super) const ROOMS: [Room; 24] = [
+pub(super) const ROOMS: [Room; 28] = [
     Room {
         name: "admin",
-        ours: &["metrics", "snapshot", "state::problem"],
+        ours: &["metrics", "snapshot", "state::problem", "throttle"],
         bans: &[],
         words: None,
     },
@@ -150,6 +150,12 @@ pub(super) const ROOMS: [Room; 24] = [
         words: None,
     },
     Room {
+        name: "core_dumps",
+        ours: &[],
+        bans: &[&LOGS, &REQUESTS, &ENVOY],
+        words: None,
+    },
+    Room {
         name: "daemon",
         ours: &[
             "admin",
@@ -158,6 +164,7 @@ pub(super) const ROOMS: [Room; 24] = [
             "files",
             "identity",
             "intent",
+            "log",
             "marathon",
             "metrics",
             "pipeline",
@@ -182,6 +189,7 @@ pub(super) const ROOMS: [Room; 24] = [
             "identity",
             "metrics",
             "reload",
+            "secret_file",
             "state::certificate",
             "state::event",
             "state::problem",
@@ -208,6 +216,12 @@ pub(super) const ROOMS: [Room; 24] = [
         words: None,
     },
     Room {
+        name: "log",
+        ours: &["settings::LogFormat"],
+        bans: &[&REQUESTS, &ENVOY],
+        words: None,
+    },
+    Room {
         name: "main",
         ours: &["commands", "settings"],
         bans: &[&ENVOY, &REQUESTS],
@@ -218,9 +232,11 @@ pub(super) const ROOMS: [Room; 24] = [
         ours: &[
             "backoff",
             "metrics",
+            "secret_file",
             "state::app",
             "state::event",
             "state::problem",
+            "throttle",
         ],
         bans: &[&ENVOY],
         words: None,
@@ -263,8 +279,14 @@ pub(super) const ROOMS: [Room; 24] = [
         words: None,
     },
     Room {
+        name: "secret_file",
+        ours: &["throttle"],
+        bans: &[&REQUESTS, &ENVOY],
+        words: None,
+    },
+    Room {
         name: "server",
-        ours: &["clock", "identity", "metrics"],
+        ours: &["clock", "identity", "metrics", "throttle"],
         bans: &[&ENVOY],
         words: None,
     },
@@ -312,6 +334,12 @@ pub(super) const ROOMS: [Room; 24] = [
         words: Some(&ENVOYS_WORDS),
     },
     Room {
+        name: "throttle",
+        ours: &[],
+        bans: &[&LOGS, &REQUESTS, &ENVOY],
+        words: None,
+    },
+    Room {
         name: "v2",
         ours: &[
             "intent",
@@ -332,6 +360,7 @@ pub(super) const ROOMS: [Room; 24] = [
             "identity",
             "metrics",
             "reload",
+            "secret_file",
             "state::certificate",
             "state::event",
             "state::problem",
@@ -341,7 +370,7 @@ pub(super) const ROOMS: [Room; 24] = [
     },
     Room {
         name: "xds",
-        ours: &["metrics", "server", "snapshot"],
+        ours: &["metrics", "server", "snapshot", "throttle"],
         bans: &[&RESOURCE_TYPES],
         words: Some(&MARATHONS_WORDS),
     },

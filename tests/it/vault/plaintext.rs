@@ -80,7 +80,7 @@ impl Store {
 /// Has the daemon look at the certificates, as marathon-acme does.
 async fn signal(stage: &Stage) {
     let mut stream = TcpStream::connect(stage.admin()).await.unwrap();
-    let request = "POST /_mlb_signal/usr1 HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let request = "POST /_mlb_signal/usr1 HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();

@@ -1,0 +1,35 @@
+//! Settings of the log as they are typed.
+
+use clap::{Args, ValueEnum};
+
+/// What is written to the log, and how, as typed.
+#[derive(Args, Clone, Debug)]
+pub struct Logging {
+    /// What the log looks like.
+    #[arg(
+        long,
+        env = "LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "text"
+    )]
+    pub log_format: LogFormat,
+
+    /// Which log lines are written: a level, or `target=level` as a comma list. Other crates stay
+    /// at warn.
+    #[arg(
+        long = "log",
+        env = "RUST_LOG",
+        value_name = "FILTER",
+        default_value = "info"
+    )]
+    pub log: String,
+}
+
+/// The form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people: a line of text.
+    Text,
+    /// For machines: a line of JSON.
+    Json,
+}

@@ -1,0 +1,148 @@
+//! Which of many equal log lines are written: the first in a while, with the number of those that
+//! were left out before it.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU64;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Admits one line about each subject in a while, and counts the others. What it remembers is
+/// bounded, whatever subjects strangers come up with.
+#[derive(Debug)]
+pub struct Throttle {
+    quiet: Duration,
+    most_subjects: usize,
+    lines: Mutex<Lines>,
+}
+
+/// Lines that were left out before one that is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeftOut(u64);
+
+impl LeftOut {
+    /// Their number, for the field `left_out` of the line; none if there are none.
+    pub fn count(self) -> Option<NonZeroU64> {
+        NonZeroU64::new(self.0)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    by_subject: BTreeMap<String, Line>,
+    /// Lines left out about subjects that are not remembered, or not any more.
+    left_out_elsewhere: u64,
+}
+
+/// The last line that was written about one subject.
+#[derive(Debug)]
+struct Line {
+    written: Instant,
+    /// Lines left out since then.
+    left_out: u64,
+}
+
+impl Throttle {
+    /// Admits a line about each subject every `quiet`, and remembers `most_subjects` of them;
+    /// lines about others are left out until there is room.
+    pub const fn new(quiet: Duration, most_subjects: usize) -> Self {
+        Self {
+            quiet,
+            most_subjects,
+            lines: Mutex::new(Lines {
+                by_subject: BTreeMap::new(),
+                left_out_elsewhere: 0,
+            }),
+        }
+    }
+
+    /// Whether a line about `subject` is written at `now`. If so, the lines that were left out since
+    /// the last one about it, and those about forgotten subjects.
+    pub fn admit(&self, subject: &str, now: Instant) -> Option<LeftOut> {
+        let mut lines = self.lines();
+        let lines = &mut *lines;
+        let is_quiet = |line: &Line| now.duration_since(line.written) < self.quiet;
+        if let Some(line) = lines.by_subject.get_mut(subject) {
+            if is_quiet(line) {
+                line.left_out += 1;
+                return None;
+            }
+            line.written = now;
+            let left_out = std::mem::take(&mut line.left_out);
+            let elsewhere = std::mem::take(&mut lines.left_out_elsewhere);
+            return Some(LeftOut(left_out + elsewhere));
+        }
+        if lines.by_subject.len() >= self.most_subjects {
+            let forgotten = lines.by_subject.extract_if(.., |_, line| !is_quiet(line));
+            lines.left_out_elsewhere += forgotten.map(|(_, line)| line.left_out).sum::<u64>();
+        }
+        if lines.by_subject.len() >= self.most_subjects {
+            lines.left_out_elsewhere += 1;
+            return None;
+        }
+        let line = Line {
+            written: now,
+            left_out: 0,
+        };
+        lines.by_subject.insert(subject.to_owned(), line);
+        Some(LeftOut(std::mem::take(&mut lines.left_out_elsewhere)))
+    }
+
+    /// Forgets what was written: the next line about any subject is one about something new.
+    pub fn forget(&self) {
+        *self.lines() = Lines::default();
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        // Nothing panics while it is held.
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUIET: Duration = Duration::from_secs(300);
+
+    #[test]
+    fn one_line_in_a_while_says_how_many_were_left_out() {
+        let throttle = Throttle::new(QUIET, 10);
+        let now = Instant::now();
+        assert_eq!(throttle.admit("a", now), Some(LeftOut(0)));
+        let later = now + QUIET - Duration::from_secs(1);
+        assert_eq!(throttle.admit("a", later), None);
+        assert_eq!(throttle.admit("a", later), None);
+        assert_eq!(throttle.admit("b", later), Some(LeftOut(0)));
+        assert_eq!(throttle.admit("a", now + QUIET), Some(LeftOut(2)));
+        assert_eq!(throttle.admit("a", now + 2 * QUIET), Some(LeftOut(0)));
+    }
+
+    #[test]
+    fn after_a_recovery_everything_is_new() {
+        let throttle = Throttle::new(QUIET, 10);
+        let now = Instant::now();
+        assert_eq!(throttle.admit("a", now), Some(LeftOut(0)));
+        assert_eq!(throttle.admit("a", now), None);
+        throttle.forget();
+        assert_eq!(throttle.admit("a", now), Some(LeftOut(0)));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_and_nothing_is_left_out_uncounted() {
+        let throttle = Throttle::new(QUIET, 10);
+        let now = Instant::now();
+        let admitted = |at: Instant| {
+            let numbers = 0..25;
+            let lines = numbers.filter_map(|number| throttle.admit(&number.to_string(), at));
+            lines.collect::<Vec<_>>()
+        };
+        assert_eq!(admitted(now), [LeftOut(0); 10]);
+        assert_eq!(throttle.lines().by_subject.len(), 10);
+        assert_eq!(throttle.admit("0", now), None);
+        // 15 strangers, and the one that was left out of a subject that is forgotten now.
+        assert_eq!(throttle.admit("late", now + QUIET), Some(LeftOut(16)));
+        assert_eq!(throttle.lines().by_subject.len(), 1);
+    }
+}
