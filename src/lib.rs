@@ -28,8 +28,9 @@
 //!   where they are swapped whole. Versions are digests of content, so replicas agree and a
 //!   restart changes nothing.
 //! - [`server`] turns sockets into connections: the listener, TLS with the [`identity`] that Vault
-//!   or files gave (swapped whole at each renewal), the list of peers that are let in, limits, and
-//!   the stop. It routes requests by path to the services that are listed, and knows nothing of
+//!   or files gave (swapped whole at each renewal), the list of peers that are let in, and
+//!   the stop; with budgets: what a connection, a peer and all together may pin, and who is cut beyond
+//!   it. It routes requests by path to the services that are listed, and knows nothing of
 //!   what they answer.
 //! - [`xds`] is one of these services: it answers proxies from the current snapshot. One pure engine, `xds::delivery`, knows what
 //!   each client has, is owed and refused, and in which order it is sent: a client is the index of

@@ -14,7 +14,7 @@ use super::budget::{Budgets, PeerKey};
 use super::config::Config;
 use super::descriptors::affordable;
 use super::error::Error;
-use super::heard::Heard;
+use super::heard::HeardStream;
 use super::listener::{Accepted, Listener};
 use super::peer_identity::PeerIdentity;
 use super::rejected_peers::RejectedPeers;
@@ -144,12 +144,12 @@ impl Server {
             match accepted {
                 Accepted::Tcp(stream, _) => {
                     server
-                        .take(Heard::new(stream, seat.clone()), address, seat)
+                        .take(HeardStream::new(stream, seat.clone()), address, seat)
                         .await
                 }
                 Accepted::Unix(stream) => {
                     server
-                        .take(Heard::new(stream, seat.clone()), address, seat)
+                        .take(HeardStream::new(stream, seat.clone()), address, seat)
                         .await
                 }
             }

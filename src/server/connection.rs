@@ -49,7 +49,7 @@ const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 const SEND_BUFFER_BYTES: usize = 1 << 20;
 
 /// What changes the life of a connection from outside of it.
-enum Event {
+enum ConnectionEvent {
     /// The server stops, or the client's certificate has ended: what was asked is still answered.
     Leave,
     /// It is old: its streams end, so that their client connects again, perhaps elsewhere.
@@ -62,7 +62,7 @@ enum Event {
 
 /// Events, each looked at only when it comes: a connection is polled for every frame, and most of
 /// these never come.
-type Events = FuturesUnordered<BoxFuture<'static, Event>>;
+type ConnectionEvents = FuturesUnordered<BoxFuture<'static, ConnectionEvent>>;
 
 /// What the requests of a connection have shown of it.
 #[derive(Default)]
@@ -130,17 +130,17 @@ impl Server {
                 Some(event) = events.next() => event,
             };
             match event {
-                Event::Leave => serving.as_mut().graceful_shutdown(),
-                Event::GrownOld => {
+                ConnectionEvent::Leave => serving.as_mut().graceful_shutdown(),
+                ConnectionEvent::GrownOld => {
                     // Goodbye first, so that the proxy does not come back on this connection.
                     serving.as_mut().graceful_shutdown();
                     shutdown.stop.cancel();
                 }
-                Event::NeverAsked => {
+                ConnectionEvent::NeverAsked => {
                     tracing::debug!(peer = ?address, "a connection brought no request in time");
                     break Ok(());
                 }
-                Event::Cut => break Ok(()),
+                ConnectionEvent::Cut => break Ok(()),
             }
         };
         if let Err(error) = served {
@@ -155,11 +155,11 @@ impl Server {
         identity: Arc<PeerIdentity>,
         shown: &Arc<Shown>,
         shutdown: &Shutdown,
-    ) -> Events {
+    ) -> ConnectionEvents {
         let config = &self.config;
-        let events = Events::new();
-        events.push(on(&shutdown.stop, Event::Leave));
-        events.push(on(&shutdown.cut, Event::Cut));
+        let events = ConnectionEvents::new();
+        events.push(on(&shutdown.stop, ConnectionEvent::Leave));
+        events.push(on(&shutdown.cut, ConnectionEvent::Cut));
         if identity.is_certified() {
             // Requests and streams are refused by themselves. A proxy that has renewed its
             // certificate shows the new one on its next connection.
@@ -167,7 +167,7 @@ impl Server {
                 let identity = identity.clone();
                 async move {
                     identity.end().await;
-                    Event::Leave
+                    ConnectionEvent::Leave
                 }
             }));
             events.push(Box::pin(async move { match identity.watch().await {} }));
@@ -178,7 +178,7 @@ impl Server {
             if asked.request.load(Ordering::Relaxed) {
                 pending::<()>().await;
             }
-            Event::NeverAsked
+            ConnectionEvent::NeverAsked
         }));
         let age = config.max_age.mul_f64(rand::random_range(0.9..=1.1));
         let streamed = shown.clone();
@@ -187,7 +187,7 @@ impl Server {
             if !streamed.stream.load(Ordering::Relaxed) {
                 pending::<()>().await;
             }
-            Event::GrownOld
+            ConnectionEvent::GrownOld
         }));
         events
     }
@@ -217,7 +217,7 @@ impl Server {
 }
 
 /// An event that comes when a token is cancelled.
-fn on(token: &CancellationToken, event: Event) -> BoxFuture<'static, Event> {
+fn on(token: &CancellationToken, event: ConnectionEvent) -> BoxFuture<'static, ConnectionEvent> {
     let token = token.clone();
     Box::pin(async move {
         token.cancelled().await;

@@ -10,18 +10,18 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::seats::Seat;
 
 /// The bytes of a connection that has a place.
-pub(super) struct Heard<S> {
+pub(super) struct HeardStream<S> {
     stream: S,
     seat: Arc<Seat>,
 }
 
-impl<S> Heard<S> {
+impl<S> HeardStream<S> {
     pub(super) fn new(stream: S, seat: Arc<Seat>) -> Self {
         Self { stream, seat }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for HeardStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -36,7 +36,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for HeardStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -26,7 +26,7 @@ mod tls;
 pub use accept::serve;
 pub use allow_list::{AllowList, BadName, ListedNames};
 pub use budget::{
-    BudgetLimits, ByteLimits, CutReason, Origin, Outflow, PeerKey, RequestBytes, ResetLimits,
+    BudgetLimits, ByteLimits, CutReason, Outflow, PeerKey, RequestBytes, ResetLimits, SharedOrigin,
     UnsentPiece,
 };
 pub use config::Config;

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 #[cfg(test)]
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::budget::{Account, CutReason, Origin, Outflow, PeerKey, RequestBytes};
+use super::budget::{Account, CutReason, Outflow, PeerKey, RequestBytes, SharedOrigin};
 use super::config::Config;
 use super::peer_identity::{PeerIdentity, PeerRejection};
 use super::request_body::{UnreadBody, read_whole};
@@ -27,9 +27,9 @@ use crate::metrics::Metrics;
 
 /// The sender of requests over one connection. Cheap to clone.
 #[derive(Clone)]
-pub struct Peer(Arc<Inner>);
+pub struct Peer(Arc<PeerInner>);
 
-struct Inner {
+struct PeerInner {
     number: u64,
     address: Option<IpAddr>,
     identity: Arc<PeerIdentity>,
@@ -60,7 +60,7 @@ impl Peer {
         life: Arc<Life>,
         (tasks, config, metrics): (Tasks, Arc<Config>, Arc<Metrics>),
     ) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(PeerInner {
             number,
             address,
             identity,
@@ -205,7 +205,7 @@ impl Peer {
     }
 
     /// A body of bytes that other answers may have as well, which find them at `origin`.
-    pub fn shared_body(&self, bytes: Bytes, origin: Origin) -> ResponseBody {
+    pub fn shared_body(&self, bytes: Bytes, origin: SharedOrigin) -> ResponseBody {
         ResponseBody::whole(self.outflow().shared(bytes, origin))
     }
 

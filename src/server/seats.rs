@@ -24,11 +24,11 @@ pub(super) struct Seats {
     max_per_peer: usize,
     start: Instant,
     budgets: Arc<Budgets>,
-    table: Mutex<Table>,
+    table: Mutex<SeatTable>,
 }
 
 #[derive(Default)]
-struct Table {
+struct SeatTable {
     next: u64,
     /// By number, so oldest first.
     taken: BTreeMap<u64, Taken>,
@@ -144,7 +144,7 @@ impl Seats {
 
     fn sit(
         self: &Arc<Self>,
-        table: &mut Table,
+        table: &mut SeatTable,
         peer: &PeerKey,
         cut: &CancellationToken,
         now: Instant,
@@ -170,13 +170,13 @@ impl Seats {
         }
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
+    fn table(&self) -> MutexGuard<'_, SeatTable> {
         // Nothing panics while it is held.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Table {
+impl SeatTable {
     fn remove(&mut self, number: u64) -> Option<Taken> {
         let gone = self.taken.remove(&number)?;
         if let Some(count) = self.by_peer.get_mut(&gone.peer) {

@@ -12,7 +12,7 @@ pub(super) struct Sieve {
     name: &'static [u8],
     /// How many brackets are open.
     depth: usize,
-    place: Place,
+    place: JsonPlace,
     /// The depth around a value that is being left out.
     leaving_out: Option<usize>,
     /// Bytes of `name` that the last string began with; none if it is another.
@@ -21,7 +21,7 @@ pub(super) struct Sieve {
 
 /// A place in a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum JsonPlace {
     Outside,
     String {
         is_escaped: bool,
@@ -38,7 +38,7 @@ impl Sieve {
         Self {
             name: name.as_bytes(),
             depth: 0,
-            place: Place::Outside,
+            place: JsonPlace::Outside,
             leaving_out: None,
             matched: None,
         }
@@ -66,8 +66,10 @@ impl Sieve {
 
     fn step(&mut self, byte: u8) {
         match self.place {
-            Place::String { is_escaped } => self.in_string(byte, is_escaped),
-            Place::Outside | Place::AfterString | Place::BeforeValue => self.outside(byte),
+            JsonPlace::String { is_escaped } => self.in_string(byte, is_escaped),
+            JsonPlace::Outside | JsonPlace::AfterString | JsonPlace::BeforeValue => {
+                self.outside(byte)
+            }
         }
     }
 
@@ -75,11 +77,11 @@ impl Sieve {
         let next = self.matched.and_then(|matched| self.name.get(matched));
         self.matched = self.matched.filter(|_| next == Some(&byte)).map(|n| n + 1);
         self.place = match byte {
-            b'"' if !is_escaped => Place::AfterString,
-            b'\\' => Place::String {
+            b'"' if !is_escaped => JsonPlace::AfterString,
+            b'\\' => JsonPlace::String {
                 is_escaped: !is_escaped,
             },
-            _ => Place::String { is_escaped: false },
+            _ => JsonPlace::String { is_escaped: false },
         };
     }
 
@@ -87,29 +89,29 @@ impl Sieve {
         match byte {
             b'"' => {
                 self.matched = Some(1);
-                self.place = Place::String { is_escaped: false };
+                self.place = JsonPlace::String { is_escaped: false };
             }
             b'[' | b'{' => {
                 self.depth += 1;
-                self.place = Place::Outside;
+                self.place = JsonPlace::Outside;
             }
             b']' | b'}' => {
                 self.depth = self.depth.saturating_sub(1);
-                self.place = Place::Outside;
+                self.place = JsonPlace::Outside;
                 self.end_value(b']');
             }
             b',' => {
-                self.place = Place::Outside;
+                self.place = JsonPlace::Outside;
                 self.end_value(b',');
             }
-            b':' if self.place == Place::AfterString && self.is_named() => {
-                self.place = Place::BeforeValue;
+            b':' if self.place == JsonPlace::AfterString && self.is_named() => {
+                self.place = JsonPlace::BeforeValue;
                 if self.leaving_out.is_none() {
                     self.leaving_out = Some(self.depth);
                 }
             }
             b' ' | b'\t' | b'\r' | b'\n' => {}
-            _ => self.place = Place::Outside,
+            _ => self.place = JsonPlace::Outside,
         }
     }
 

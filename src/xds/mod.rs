@@ -26,7 +26,7 @@ pub use view::{KindView, ProxyView, StreamView, SubscriptionView};
 use crate::metrics::Metrics;
 use crate::server::{self, Listener, Tls};
 use crate::snapshot::cell::Reader;
-use service::Discovery;
+use service::DiscoveryService;
 
 /// Serves proxies, over nothing but TLS if there is `tls`, until `shutdown`, then answers every held
 /// poll as if its time were up, drains, and returns when
@@ -46,7 +46,7 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> Result<(), server::Error> {
     let mut port = config.server.clone();
-    let discovery = Discovery::new(reader, config, proxies.clone(), metrics.clone());
+    let discovery = DiscoveryService::new(reader, config, proxies.clone(), metrics.clone());
     port.services = port.services.with(Arc::new(discovery));
     let serving = server::serve(listener, tls, port, metrics, shutdown);
     tokio::select! {

@@ -15,12 +15,12 @@ use crate::server::{PathService, Peer, PeerRejection, ResponseBody, ResponseFutu
 use crate::snapshot::cell::Reader;
 
 /// Answers discovery requests, and what no other service answers.
-pub(super) struct Discovery {
+pub(super) struct DiscoveryService {
     polls: Arc<Polls>,
     streams: Arc<grpc::Shared>,
 }
 
-impl Discovery {
+impl DiscoveryService {
     /// Answers from the snapshots of `reader`.
     pub(super) fn new(
         reader: Reader,
@@ -48,7 +48,7 @@ impl Discovery {
     }
 }
 
-impl PathService for Discovery {
+impl PathService for DiscoveryService {
     fn path_prefix(&self) -> &'static str {
         "/"
     }

@@ -59,10 +59,10 @@ pub(super) struct Sums {
 #[derive(Default)]
 struct PeerEntry {
     sums: Sums,
-    connections: BTreeMap<u64, Entry>,
+    connections: BTreeMap<u64, AccountEntry>,
 }
 
-struct Entry {
+struct AccountEntry {
     account: Arc<Account>,
     booked: Sums,
     is_leaving: bool,
@@ -160,7 +160,7 @@ impl Budgets {
     pub(super) fn enter(&self, account: &Arc<Account>) {
         let mut ledger = self.ledger();
         let peer = ledger.peers.entry(account.peer.clone()).or_default();
-        let entry = Entry {
+        let entry = AccountEntry {
             account: account.clone(),
             booked: Sums::default(),
             is_leaving: false,

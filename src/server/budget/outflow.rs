@@ -24,12 +24,12 @@ const MAX_EXCUSES: u8 = 10;
 pub struct Outflow {
     account: Arc<Account>,
     number: u64,
-    state: Mutex<State>,
+    state: Mutex<OutflowState>,
 }
 
 /// What waits of it.
 #[derive(Clone, Copy)]
-struct State {
+struct OutflowState {
     unsent_bytes: usize,
     /// Start of the time in which it has to make progress.
     since: Instant,
@@ -56,19 +56,19 @@ enum Charge {
         address: usize,
         bytes: usize,
         /// Kept as long as the piece, so that whoever comes next finds the same.
-        _origin: Origin,
+        _origin: SharedOrigin,
     },
 }
 
 /// The thing that shared bytes come from.
-pub type Origin = Arc<dyn Any + Send + Sync>;
+pub type SharedOrigin = Arc<dyn Any + Send + Sync>;
 
 impl Outflow {
     pub(super) fn new(account: Arc<Account>, number: u64) -> Self {
         Self {
             account,
             number,
-            state: Mutex::new(State {
+            state: Mutex::new(OutflowState {
                 unsent_bytes: 0,
                 since: Instant::now(),
                 moved_bytes: 0,
@@ -86,7 +86,7 @@ impl Outflow {
     }
 
     /// A piece that other answers have as well. `origin`, where these find it, is kept as long.
-    pub fn shared(self: &Arc<Self>, bytes: Bytes, origin: Origin) -> UnsentPiece {
+    pub fn shared(self: &Arc<Self>, bytes: Bytes, origin: SharedOrigin) -> UnsentPiece {
         let length = bytes.len();
         if length < SHARED_BYTES {
             return self.own(bytes);
@@ -152,7 +152,7 @@ impl Outflow {
         false
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, OutflowState> {
         // Nothing panics while it is held.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -164,7 +164,7 @@ impl Drop for Outflow {
     }
 }
 
-impl State {
+impl OutflowState {
     fn begin(&mut self, moved_by_all: u64) {
         self.since = Instant::now();
         self.moved_bytes = 0;
