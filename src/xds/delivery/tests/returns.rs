@@ -71,11 +71,12 @@ fn a_name_that_waited_when_a_stream_ended_is_sent_on_the_next_one() {
         grpc: ask endpoints a b c
         grpc: ask listeners *
         grpc: ask routes http https
-        sotw: see endpoints a=1 b=1 c=1 | routes http=1 https=1
+        sotw: see endpoints a=1 b=1 c=1
         delta: see endpoints c=1
         grpc: ack
+        sotw: see routes http=1 https=1
         delta: see routes https=1
-        delta: ack
+        grpc: ack
         ",
     );
 }
@@ -104,16 +105,20 @@ fn clusters_of_a_table_that_vanished_outlive_two_restarts() {
             rest: wait 2500
             rest: pass 2500
             rest: see clusters b=remade
-            sotw: see clusters b=remade | endpoints a=1 | routes https=1
+            sotw: see clusters b=remade | endpoints a=1
             whole: ack
+            sotw: see endpoints | routes https=1
+            sotw: ack
             restart
             {process}
             delta: wait
             rest: wait 2500
             rest: pass 2500
             rest: see clusters
-            sotw: see clusters | endpoints a=1 | routes https=1
+            sotw: see clusters | endpoints a=1
             whole: ack
+            sotw: see routes https=1
+            sotw: ack
             "
         ),
     );

@@ -420,6 +420,9 @@ fn a_client_that_asks_for_endpoints_last_keeps_what_it_uses() {
         grpc: see clusters -a -b
         grpc: ack
         grpc: ask endpoints c
+        # The version without the other two is stated.
+        sotw: see endpoints
+        sotw: ack
         grpc: wait
         grpc: expired 0
         ",
