@@ -21,40 +21,41 @@
 //!   lie in a folder. They turn what they hear into facts, [`Event`](state::event::Event)s, and
 //!   know nothing of what becomes of them.
 //! - [`state`] reduces facts to what is known, [`intent`] reads from labels and networking what
-//!   each app's port asks for, [`resources`] writes that as Envoy's resources. All three are
-//!   pure: no IO, no clock, no failure. What cannot be served becomes a
+//!   each app's port asks for, [`resources`] writes that as Envoy's resources. All three are pure:
+//!   no IO, no clock, no failure. What cannot be served becomes a
 //!   [`Problem`](state::problem::Problem) and costs nobody else anything.
-//! - [`snapshot`] holds the resources of one moment, immutable and encoded once, and the cell
-//!   where they are swapped whole. Versions are digests of content, so replicas agree and a
-//!   restart changes nothing.
+//! - [`snapshot`] holds the resources of one moment, immutable and encoded once, and the cell where
+//!   they are swapped whole. Versions are digests of content, so replicas agree and a restart
+//!   changes nothing. It knows how far the readers of a publication are.
 //! - [`server`] turns sockets into connections: the listener, TLS with the [`identity`] that Vault
-//!   or files gave (swapped whole at each renewal), the list of peers that are let in, and
-//!   the stop; with budgets: what a connection, a peer and all together may pin, and who is cut beyond
-//!   it. It routes requests by path to the services that are listed, and knows nothing of
-//!   what they answer.
-//! - [`xds`] is one of these services: it answers proxies from the current snapshot. One pure engine, `xds::delivery`, knows what
-//!   each client has, is owed and refused, and in which order it is sent: a client is the index of
-//!   the snapshot that it accepted, and the exceptions from it, so an idle one costs nothing and a
-//!   change costs what changed. `xds::rest` holds polls until the engine has an answer, `xds::grpc`
-//!   sends its answers down streams.
+//!   or files gave (swapped whole at each renewal), the list of peers that are let in, and the
+//!   stop; with budgets: what a connection, a peer and all together may pin, and who is cut beyond
+//!   it. It routes requests by path to the services that are listed, and knows nothing of what they
+//!   answer.
+//! - [`xds`] is one of these services: it answers proxies from the current snapshot. One pure
+//!   engine, `xds::delivery`, knows what each client has, is owed and refused, and in which order
+//!   it is sent: a client is the index of the snapshot that it accepted, and the exceptions from
+//!   it, so an idle one costs nothing and a change costs what changed. `xds::rest` holds polls
+//!   until the engine has an answer, `xds::grpc` sends its answers down streams.
 //! - [`v2`] is Envoy's old API, complete in itself: it writes resources of its own from what the
 //!   pipeline offers at each publication, and answers polls as a service of [`server`]. Without its
 //!   folder and the places that name it (the daemon, a setting, a bootstrap) it is gone.
-//! - [`pipeline`] is the one loop between them: receive, drain, reduce, project, publish.
-//!   [`daemon`] wires everything and decides nothing. [`settings`] are read once, before any port
-//!   opens. [`admin`] and [`metrics`] tell operators what is going on. [`commands`] is what the
-//!   binary does. [`identity`] is who this daemon is to its proxies: the sources put it there,
-//!   [`server`] shows it. [`clock`] is the wall clock, which nobody but certificates needs. [`reload`] carries an
-//!   operator's request to read everything again to the sources.
-//!   [`log`] writes lines without waiting for their reader, and [`throttle`] spares it what it had.
-//!   [`secret_file`] and [`core_dumps`] look after what must not be read by others.
+//! - [`pipeline`] is the one loop between them: receive, drain, reduce, project, publish. What
+//!   changes while readers have not looked yet is one publication once they have. [`daemon`] wires
+//!   everything and decides nothing: which runtime runs which room is up to the command.
+//!   [`settings`] are read once, before any port opens. [`admin`] and [`metrics`] tell operators
+//!   what is going on. [`commands`] is what the binary does. [`identity`] is who this daemon is to
+//!   its proxies: the sources put it there, [`server`] shows it. [`clock`] is the wall clock, which
+//!   nobody but certificates needs. [`reload`] carries an operator's request to read everything
+//!   again to the sources. [`log`] writes lines without waiting for their reader, and [`throttle`]
+//!   spares it what it had. [`secret_file`] and [`core_dumps`] look after what must not be read by
+//!   others.
 //! - [`sim`] is no part of the product: simulated neighbours for the demo and the tests.
 //!
 //! # The walls
 //!
 //! The core knows no network and no clock; the sources know no Envoy; `server` knows no xDS; `xds`
-//! knows no Marathon.
-//! Which room may use which is a table in `tests/it/tidy.rs`, and a test.
+//! knows no Marathon. Which room may use which is a table in `tests/it/tidy.rs`, and a test.
 
 pub mod marathon;
 
