@@ -790,13 +790,16 @@ mod tests {
         assert_eq!(hear(started()), 2, "all of them are one");
         // A reader that is busy with something that has no bound says so.
         assert!(watch.changed().now_or_never().is_some());
-        watch.looked();
+        watch.is_busy();
         assert_eq!(hear(started()), 3);
+        assert_eq!(hear(started()), 4);
         // One that gets no time to run is waited for so long and no longer.
-        assert_eq!(hear(started()), 3);
+        watch.looks();
+        assert_eq!(hear(started()), 5);
+        assert_eq!(hear(started()), 5);
         tokio::time::advance(FAN_OUT_WAIT).await;
         assert!(run.as_mut().now_or_never().is_none());
-        assert_eq!(publishes.get(), 4);
+        assert_eq!(publishes.get(), 6);
         let snapshot = reader.current().unwrap();
         let endpoints = snapshot.resource(Kind::Endpoint, "/web_0");
         assert!(endpoints.is_some());

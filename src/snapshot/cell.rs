@@ -236,10 +236,20 @@ impl Watch {
         self.waiter.woken().await;
     }
 
-    /// Notes that the reader has looked at what woke it, although it does not wait again yet: it
-    /// is busy with something that has no bound, and the fan-out does not wait for it.
-    pub fn looked(&self) {
-        self.waiter.looked();
+    /// Notes that the reader is about to look at what is current.
+    pub fn looks(&self) {
+        self.waiter.looks();
+    }
+
+    /// Notes that the reader has looked, although it does not wait yet.
+    pub fn has_looked(&self) {
+        self.waiter.has_looked();
+    }
+
+    /// Notes that the reader does something that has no bound, such as to wait for a socket: until
+    /// it looks or waits again, no publication waits for it.
+    pub fn is_busy(&self) {
+        self.waiter.is_busy();
     }
 }
 

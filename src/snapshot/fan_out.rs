@@ -1,7 +1,7 @@
 //! Progress of a publication among its readers: over once each reader that was woken has looked.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
@@ -40,61 +40,105 @@ impl FanOut {
 #[derive(Debug)]
 pub(super) struct Waiter {
     woken: Notify,
-    stage: AtomicU8,
+    stage: Mutex<Stage>,
     fan_out: Arc<FanOut>,
 }
 
-/// Stage of a reader that waits, or has looked at everything that woke it.
-const IDLE: u8 = 0;
-/// Stage of a reader that was woken and does not know it yet.
-const WOKEN: u8 = 1;
-/// Stage of a reader that knows that it was woken.
-const LOOKING: u8 = 2;
+/// How far a reader is. The fan-out waits for those that were woken or look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// It waits, or has looked at everything that woke it.
+    Idle,
+    /// It was woken and does not know it yet.
+    Woken,
+    /// It knows that it was woken.
+    Looking,
+    /// It does something that has no bound, and looks when that is done.
+    Busy,
+}
 
 impl Waiter {
     pub(super) fn new(fan_out: Arc<FanOut>) -> Self {
         Self {
             woken: Notify::new(),
-            stage: AtomicU8::new(IDLE),
+            stage: Mutex::new(Stage::Idle),
             fan_out,
         }
     }
 
-    /// Wakes the reader. Until it has looked, the fan-out goes on.
+    /// Wakes the reader. Until it has looked the fan-out goes on, unless it is busy.
     pub(super) fn wake(&self) {
-        if self.stage.swap(WOKEN, Ordering::SeqCst) == IDLE {
-            self.fan_out.begin();
-        }
+        self.step(|stage| match stage {
+            Stage::Idle | Stage::Woken | Stage::Looking => Stage::Woken,
+            Stage::Busy => Stage::Busy,
+        });
         self.woken.notify_one();
     }
 
     /// Waits until the reader is woken. Who waits again has looked. Cancel safe.
     pub(super) async fn woken(&self) {
-        self.looked();
+        self.step(|stage| match stage {
+            Stage::Idle | Stage::Looking | Stage::Busy => Stage::Idle,
+            Stage::Woken => Stage::Woken,
+        });
         self.woken.notified().await;
-        self.exchange(WOKEN, LOOKING);
+        // What woke it while it was busy is looked at for itself alone.
+        self.step(|stage| match stage {
+            Stage::Woken | Stage::Looking => Stage::Looking,
+            Stage::Idle => Stage::Idle,
+            Stage::Busy => Stage::Busy,
+        });
+    }
+
+    /// Notes that the reader is about to look at what is there now.
+    pub(super) fn looks(&self) {
+        self.step(|stage| match stage {
+            Stage::Woken | Stage::Looking => Stage::Looking,
+            Stage::Idle | Stage::Busy => Stage::Idle,
+        });
     }
 
     /// Notes that the reader has looked, unless it was woken again meanwhile.
-    pub(super) fn looked(&self) {
-        if self.exchange(LOOKING, IDLE) {
-            self.fan_out.end();
-        }
+    pub(super) fn has_looked(&self) {
+        self.step(|stage| match stage {
+            Stage::Idle | Stage::Looking => Stage::Idle,
+            Stage::Woken => Stage::Woken,
+            Stage::Busy => Stage::Busy,
+        });
     }
 
-    fn exchange(&self, from: u8, to: u8) -> bool {
-        let stage = &self.stage;
-        let exchanged = stage.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst);
-        exchanged.is_ok()
+    /// Notes that the reader does something that has no bound: until it looks or waits again, no
+    /// fan-out waits for it.
+    pub(super) fn is_busy(&self) {
+        self.step(|_| Stage::Busy);
+    }
+
+    fn step(&self, next: impl FnOnce(Stage) -> Stage) {
+        // Nothing panics while it is held.
+        let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = *stage;
+        *stage = next(before);
+        match (before.is_waited_for(), stage.is_waited_for()) {
+            (false, true) => self.fan_out.begin(),
+            (true, false) => self.fan_out.end(),
+            (true, true) | (false, false) => {}
+        }
+    }
+}
+
+impl Stage {
+    fn is_waited_for(self) -> bool {
+        match self {
+            Self::Woken | Self::Looking => true,
+            Self::Idle | Self::Busy => false,
+        }
     }
 }
 
 impl Drop for Waiter {
     fn drop(&mut self) {
         // A reader that is gone is not waited for.
-        if self.stage.swap(IDLE, Ordering::SeqCst) != IDLE {
-            self.fan_out.end();
-        }
+        self.step(|_| Stage::Idle);
     }
 }
 
@@ -132,13 +176,40 @@ mod tests {
         one.wake();
         assert!(one.woken().now_or_never().is_some());
         one.wake();
-        one.looked();
+        one.has_looked();
         assert!(!fan_out.is_over());
         assert!(one.woken().now_or_never().is_some());
-        one.looked();
+        one.has_looked();
         assert!(fan_out.is_over());
-        one.looked();
+        one.has_looked();
         assert!(fan_out.is_over(), "once is enough");
+    }
+
+    #[test]
+    fn who_looks_without_having_waited_has_looked_all_the_same() {
+        let (fan_out, [one, _]) = waiters();
+        one.wake();
+        one.looks();
+        assert!(!fan_out.is_over());
+        one.has_looked();
+        assert!(fan_out.is_over());
+    }
+
+    #[test]
+    fn who_is_busy_is_not_waited_for_however_often_it_is_woken() {
+        let (fan_out, [one, _]) = waiters();
+        one.wake();
+        one.is_busy();
+        for _ in 0..3 {
+            one.wake();
+            assert!(fan_out.is_over());
+        }
+        one.looks();
+        one.wake();
+        assert!(!fan_out.is_over(), "it is back");
+        assert!(one.woken().now_or_never().is_some());
+        one.has_looked();
+        assert!(fan_out.is_over());
     }
 
     #[test]

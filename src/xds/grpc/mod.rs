@@ -104,7 +104,7 @@ impl Grpc {
         self.allow(Some(kind))?;
         let no_request = || Status::new(Code::InvalidArgument, "a request is missing");
         let message = requests.next().await?.ok_or_else(no_request)?;
-        let read = read::Reader::new(Form::Sotw).read(&message)?;
+        let read = read::Reader::new(Form::Sotw, Some(kind)).read(&message)?;
         if !read.type_url.is_empty() && read.type_url != kind.type_url() {
             let text = format!("this method serves {}", kind.type_url());
             return Err(Status::new(Code::InvalidArgument, text));

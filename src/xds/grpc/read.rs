@@ -11,9 +11,9 @@ use rand::random;
 use twox_hash::XxHash3_128;
 
 use super::frame::{Code, Status};
-use crate::snapshot::Name;
 #[cfg(test)]
 use crate::snapshot::looked_at;
+use crate::snapshot::{Kind, Name};
 use crate::xds::delivery::{Form, Names, Request, Wish};
 
 /// A request about one kind.
@@ -41,8 +41,10 @@ pub(super) struct Reader {
     form: Form,
     /// Unknown to clients, so that none can make two lists that pass for one.
     seed: u64,
-    /// By type URL. A stream has a handful.
-    last: BTreeMap<String, Digest>,
+    /// The kind that the stream serves; none for all.
+    serves: Option<Kind>,
+    /// Of the kinds that are served here: what strangers call types is not remembered.
+    last: BTreeMap<Kind, Digest>,
 }
 
 /// Length and digest of a list of names, as it stands in a request.
@@ -68,10 +70,11 @@ const MAX_TEXT_BYTES: usize = 2_048;
 const MAX_ID_BYTES: usize = 4_096;
 
 impl Reader {
-    /// A reader of the requests of one stream.
-    pub(super) fn new(form: Form) -> Self {
+    /// A reader of the requests of one stream. `serves` is the kind that it serves; none for all.
+    pub(super) fn new(form: Form, serves: Option<Kind>) -> Self {
         Self {
             form,
+            serves,
             seed: random(),
             last: BTreeMap::new(),
         }
@@ -138,13 +141,20 @@ impl Reader {
             (Some(listed), _) => Some(Digest::of(message.get(listed)?, self.seed)),
             (None, _) => None,
         };
-        let names = if digest.is_some() && self.last.get(type_url) == digest.as_ref() {
+        let mut kinds = Kind::ALL.into_iter();
+        let kind = match type_url {
+            "" => self.serves,
+            _ => kinds.find(|kind| kind.type_url() == type_url),
+        };
+        let last = kind.and_then(|kind| self.last.get(&kind));
+        let names = if digest.is_some() && last == digest.as_ref() {
             Names::Same
         } else {
-            match digest {
-                Some(digest) => self.last.insert(type_url.to_owned(), digest),
-                None => self.last.remove(type_url),
-            };
+            match (kind, digest) {
+                (Some(kind), Some(digest)) => drop(self.last.insert(kind, digest)),
+                (Some(kind), None) => drop(self.last.remove(&kind)),
+                (None, _) => {}
+            }
             let mut names: Vec<Name> = Vec::new();
             each_field(message, |number, value| {
                 if number == 3 {
@@ -166,6 +176,12 @@ impl Reader {
                 },
             },
         })
+    }
+
+    /// How many lists are remembered.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.last.len()
     }
 
     /// The list that begins at `start`, if it is one of those that the stream said last: it is

@@ -137,7 +137,7 @@ impl Driver {
             shared,
             form,
             kind,
-            reader: Reader::new(form),
+            reader: Reader::new(form, kind),
             answers,
         }
     }
@@ -221,6 +221,7 @@ impl Driver {
     /// Sends everything that is due now. Answers when to look again.
     async fn send_due(&mut self) -> Result<Option<Instant>, End> {
         loop {
+            self.watch.1.looks();
             let Some(snapshot) = self.shared.delivery.current() else {
                 // Until the first snapshot, everybody waits.
                 return Ok(None);
@@ -230,7 +231,10 @@ impl Driver {
             let pacing = &self.shared.proxies.limits.pacing;
             let step = self.listed.stream.delivery().next(view, pacing, now);
             match step {
-                Step::Wait { until } => return Ok(until),
+                Step::Wait { until } => {
+                    self.watch.1.has_looked();
+                    return Ok(until);
+                }
                 Step::Send(answer) => self.send(answer).await?,
             }
         }
@@ -280,7 +284,7 @@ impl Driver {
             Err(TrySendError::Closed(_)) => false,
             Err(TrySendError::Full(message)) => {
                 // No publication waits for a client that reads slowly: it is sent the newest later.
-                self.watch.1.looked();
+                self.watch.1.is_busy();
                 self.answers.send(message).await.is_ok()
             }
         };

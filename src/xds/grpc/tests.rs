@@ -171,7 +171,7 @@ proptest! {
             error_detail: is_refused.then(|| refusal(&text)),
             ..DiscoveryRequest::default()
         };
-        let read = Reader::new(Form::Sotw).read(&written.encode_to_vec()).unwrap();
+        let read = Reader::new(Form::Sotw, None).read(&written.encode_to_vec()).unwrap();
         prop_assert_eq!(read.type_url, Kind::Route.type_url());
         prop_assert_eq!(read.node.map(|node| (node.id, node.user_agent)),
             has_node.then(|| (id, "envoy".to_owned())));
@@ -201,7 +201,7 @@ proptest! {
             error_detail: is_refused.then(|| refusal(&text)),
             ..DeltaDiscoveryRequest::default()
         };
-        let read = Reader::new(Form::Delta).read(&written.encode_to_vec()).unwrap();
+        let read = Reader::new(Form::Delta, None).read(&written.encode_to_vec()).unwrap();
         prop_assert_eq!(read.type_url, Kind::Cluster.type_url());
         prop_assert_eq!(read.node.is_some(), has_node);
         let all = |names: Vec<String>| names.iter().map(|name| Name::from(&**name)).collect();
@@ -244,14 +244,14 @@ fn a_request_that_is_cut_off_is_none() {
     let mut bytes = written.encode_to_vec();
     bytes.pop();
     for form in [Form::Sotw, Form::Delta] {
-        let status = Reader::new(form).read(&bytes).unwrap_err();
+        let status = Reader::new(form, None).read(&bytes).unwrap_err();
         assert_eq!(code(&status), "13");
     }
     let refused = DiscoveryRequest {
         error_detail: Some(refusal("")),
         ..DiscoveryRequest::default()
     };
-    let read = Reader::new(Form::Sotw).read(&refused.encode_to_vec());
+    let read = Reader::new(Form::Sotw, None).read(&refused.encode_to_vec());
     let error = read.unwrap().request.error;
     assert_eq!(error.as_deref(), Some("refused, without a text"));
 }
@@ -267,7 +267,7 @@ fn the_same_list_of_names_is_recognised_and_another_order_or_a_split_is_not() {
         }
         .encode_to_vec()
     };
-    let mut reader = Reader::new(Form::Sotw);
+    let mut reader = Reader::new(Form::Sotw, None);
     let mut is_same = |bytes: &[u8]| match reader.read(bytes).unwrap().request.wish {
         Wish::Listed { names, .. } => names == Names::Same,
         Wish::Changed { .. } => panic!("no list"),
@@ -304,6 +304,34 @@ fn the_same_list_of_names_is_recognised_and_another_order_or_a_split_is_not() {
 }
 
 #[test]
+fn what_strangers_call_types_is_not_remembered() {
+    let mut reader = Reader::new(Form::Sotw, None);
+    for number in 0..100 {
+        let request = DiscoveryRequest {
+            type_url: format!("type.googleapis.com/stranger.{number}"),
+            resource_names: vec!["a".to_owned()],
+            ..DiscoveryRequest::default()
+        };
+        reader.read(&request.encode_to_vec()).unwrap();
+    }
+    assert_eq!(reader.remembered(), 0);
+}
+
+#[test]
+fn a_stream_of_one_kind_recognises_lists_without_a_type() {
+    let mut reader = Reader::new(Form::Sotw, Some(Kind::Endpoint));
+    let request = DiscoveryRequest {
+        resource_names: vec!["a".to_owned()],
+        ..DiscoveryRequest::default()
+    };
+    let is_same = [(); 2].map(|()| {
+        let read = reader.read(&request.encode_to_vec()).unwrap();
+        matches!(read.request.wish, Wish::Listed { names, .. } if names == Names::Same)
+    });
+    assert_eq!(is_same, [false, true]);
+}
+
+#[test]
 fn a_list_that_is_repeated_costs_the_same_however_long_it_is() {
     let fields_looked_at = |names: usize| {
         let written = |kind: Kind, names: usize| {
@@ -315,7 +343,7 @@ fn a_list_that_is_repeated_costs_the_same_however_long_it_is() {
             }
             .encode_to_vec()
         };
-        let mut reader = Reader::new(Form::Sotw);
+        let mut reader = Reader::new(Form::Sotw, None);
         for (kind, names) in [
             (Kind::Cluster, 0),
             (Kind::Endpoint, names),
