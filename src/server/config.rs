@@ -18,7 +18,7 @@ pub struct Config {
     /// Most connections that are open at once, as far as there are file descriptors for them.
     pub max_connections: usize,
     /// Most connections of one address.
-    pub max_connections_per_peer: usize,
+    pub max_connections_per_address: usize,
     /// Largest body of a request that is read whole.
     pub max_body_bytes: usize,
     /// Longest time that one request message may take from its first byte to its last: such a
@@ -62,7 +62,7 @@ impl Default for Config {
             services: Services::default(),
             allow_list: AllowList::Anybody,
             max_connections: 16_384,
-            max_connections_per_peer: 12_288,
+            max_connections_per_address: 12_288,
             max_body_bytes: 4 << 20,
             message: Duration::from_secs(30),
             budgets: BudgetLimits::default(),

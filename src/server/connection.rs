@@ -109,11 +109,11 @@ impl Server {
             seat.life.clone(),
             shared,
         );
-        let server = self.clone();
+        let (server, life) = (self.clone(), seat.life.clone());
         let service = service_fn(move |request: Request<Incoming>| {
             shown.request.store(true, Ordering::Relaxed);
             let (server, shown, peer) = (server.clone(), shown.clone(), peer.clone());
-            let open = requests.open_request();
+            let open = (requests.open_request(), life.open_request());
             // Boxed: the task of a stream keeps the room of this for as long as it lives.
             Box::pin(async move {
                 let response = server.config.services.answer(request, peer).await;

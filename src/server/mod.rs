@@ -2,6 +2,7 @@
 //! are routed by path to the services that are listed.
 
 mod accept;
+mod accept_failure;
 mod allow_list;
 mod budget;
 mod config;

@@ -236,7 +236,7 @@ async fn who_gives_up_requests_again_and_again_is_cut() {
 
 #[tokio::test]
 async fn an_address_has_so_many_connections_and_a_new_one_is_refused() {
-    let (port, held) = open(|config| config.max_connections_per_peer = 2).await;
+    let (port, held) = open(|config| config.max_connections_per_address = 2).await;
     let mut kept = Vec::new();
     for _ in 0..2 {
         let mut client = connect(&port).await;

@@ -98,7 +98,7 @@ fn the_defaults_are_these() {
         services: Services::default(),
         allow_list: AllowList::Anybody,
         max_connections: 16_384,
-        max_connections_per_peer: 12_288,
+        max_connections_per_address: 12_288,
         max_body_bytes: 4_194_304,
         message: Duration::from_secs(30),
         budgets: BudgetLimits::default(),

@@ -15,8 +15,8 @@ pub struct XdsLimits {
     pub xds_max_request_bytes: u32,
 
     /// Connections to the xDS port, as far as file descriptors allow; over HTTP/1.1 every poll has
-    /// one. Beyond it the one that is missed least makes room: one that never asked, or the most
-    /// silent of the address that has most.
+    /// one. Beyond it the one that is missed least makes room: one that never asked, else one of the
+    /// address that has most, unless the new one's own would have as many then.
     #[arg(long, env = "XDS_MAX_CONNECTIONS", value_name = "COUNT", default_value = "16384", value_parser = clap::value_parser!(u32).range(1..))]
     pub xds_max_connections: u32,
 
