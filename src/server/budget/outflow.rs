@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::account::{Account, Pinned};
 
-/// Shared bytes from this size on are counted once, however many answers they are in.
+/// Bytes from this size on count once while several connections hold them.
 const SHARED_BYTES: usize = 16 << 10;
 
 /// Bytes that are progress: one frame. A reader that takes a byte now and then makes none.
@@ -54,7 +54,6 @@ enum Charge {
     /// Others may have it too: the ledger knows it by its address.
     Shared {
         address: usize,
-        bytes: usize,
         /// Kept as long as the piece, so that whoever comes next finds the same.
         _origin: SharedOrigin,
     },
@@ -92,11 +91,9 @@ impl Outflow {
             return self.own(bytes);
         }
         let address = bytes.as_ptr().addr();
-        self.account.share(length);
-        self.account.budgets.pin(address, length);
+        self.account.budgets.pin(&self.account, address, length);
         let charge = Charge::Shared {
             address,
-            bytes: length,
             _origin: origin,
         };
         self.piece(bytes, charge)
@@ -193,10 +190,7 @@ impl Drop for UnsentPiece {
         let account = &self.outflow.account;
         match self.charge {
             Charge::Own(bytes) => account.take(Pinned::Answer, bytes),
-            Charge::Shared { address, bytes, .. } => {
-                account.unshare(bytes);
-                account.budgets.unpin(address);
-            }
+            Charge::Shared { address, .. } => account.budgets.unpin(account, address),
         }
     }
 }

@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::allow_list::AllowList;
-use super::{BudgetLimits, Config, CutReason, Error, Listener, Services, serve};
+use super::budget::CutReason;
+use super::{BudgetLimits, Config, Error, Listener, Services, serve};
 use crate::metrics::Metrics;
 
 /// So long that only a test that hangs reaches it.

@@ -30,13 +30,13 @@ pub struct XdsLimits {
     pub xds_max_proxies_per_peer: u32,
 
     /// Bytes of requests that are not complete yet, of one peer, beside 128 KiB for each of its
-    /// connections. Beyond it the heaviest connection is cut. Never less than one and a half
+    /// connections. Beyond it the one that began last is cut. Never less than one and a half
     /// requests, which is what one connection may have.
     #[arg(
         long,
         env = "XDS_MAX_UNFINISHED_BYTES_PER_PEER",
         value_name = "BYTES",
-        default_value = "67108864"
+        default_value = "268435456"
     )]
     pub xds_max_unfinished_bytes_per_peer: u32,
 
@@ -45,7 +45,7 @@ pub struct XdsLimits {
         long,
         env = "XDS_MAX_UNFINISHED_BYTES",
         value_name = "BYTES",
-        default_value = "268435456"
+        default_value = "536870912"
     )]
     pub xds_max_unfinished_bytes: u32,
 
