@@ -24,7 +24,7 @@ pub struct Config {
     /// Longest time that one request message may take from its first byte to its last: such a
     /// body, or a message of a stream.
     pub message: Duration,
-    /// What clients may pin.
+    /// Limits of what clients may pin.
     pub budgets: BudgetLimits,
     /// Longest time that a TLS handshake may take.
     pub handshake: Duration,
@@ -51,11 +51,11 @@ pub struct Config {
 
 impl Default for Config {
     /// Private keys stay, and everybody is answered. 16,384 connections, since over HTTP/1.1 every
-    /// held poll is one, of which an address has three quarters; 10,000 streams, since over HTTP/2 every held poll is one; bodies of 4 MiB
-    /// (Envoy sends 77 kB), 30 s for a request message; 5 s for a handshake, of which 1,024 are under way at once;
-    /// 10 s to the first request; 90 s between requests, as less than 75 s cuts connections that
-    /// Envoy is about to use; a ping every 30 s, answered within 10 s; an hour for a connection;
-    /// 5 s to drain.
+    /// held poll is one, of which an address has three quarters; 10,000 streams, since over HTTP/2
+    /// every held poll is one; bodies of 4 MiB (Envoy sends 77 kB), 30 s for a request message; 5 s
+    /// for a handshake, of which 1,024 are under way at once; 10 s to the first request; 90 s
+    /// between requests, as less than 75 s cuts connections that Envoy is about to use; a ping
+    /// every 30 s, answered within 10 s; an hour for a connection; 5 s to drain.
     fn default() -> Self {
         Self {
             secrets: false,

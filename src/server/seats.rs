@@ -47,7 +47,7 @@ struct Taken {
 /// Signs of life of a connection.
 pub(super) struct Life {
     start: Instant,
-    /// Whether it brought a whole request message.
+    /// True once it brought a whole request message.
     has_asked: AtomicBool,
     /// Requests that are not answered to their end.
     open_requests: AtomicUsize,

@@ -1,4 +1,4 @@
-//! What one connection pins now.
+//! The account of one connection: bytes that it pins and requests that it has open now.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -30,7 +30,7 @@ pub(super) enum Pinned {
     Answer,
 }
 
-/// What one connection pins now.
+/// Bytes and requests that one connection holds now.
 pub(in crate::server) struct Account {
     pub(super) number: u64,
     pub(super) peer: PeerKey,
@@ -45,7 +45,7 @@ pub(in crate::server) struct Account {
     moved: AtomicU64,
     outflows: Mutex<Outflows>,
     allowance: Mutex<Allowance>,
-    /// Whether the connection has ended, and with it all of its requests.
+    /// True once the connection has ended, and with it all of its requests.
     is_closed: AtomicBool,
 }
 
@@ -197,7 +197,7 @@ impl Account {
         self.settle(kind);
     }
 
-    /// What it alone pins.
+    /// Bytes that it alone pins.
     pub(super) fn pinned(&self, kind: Pinned) -> usize {
         self.meter(kind).pinned.load(Ordering::Relaxed)
     }
@@ -222,7 +222,7 @@ impl Account {
         self.requests.pinned.load(Ordering::Relaxed)
     }
 
-    /// What it should have booked now, beyond its free part.
+    /// Bytes that it should have booked now, beyond its free part.
     pub(super) fn due(&self) -> Sums {
         let due = |meter: &Meter| {
             meter

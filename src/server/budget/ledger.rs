@@ -302,7 +302,7 @@ impl Ledger {
         }
     }
 
-    /// What each connection pins together with others, by number.
+    /// The part of each connection in what it pins with others, by number.
     fn parts(&self, kind: Pinned) -> BTreeMap<u64, usize> {
         match kind {
             Pinned::Request => BTreeMap::new(),
@@ -339,7 +339,7 @@ impl PeerEntry {
     }
 }
 
-/// What a connection pins alone, and its part of what it pins with others.
+/// Bytes that a connection pins alone, and its part of what it pins with others.
 fn weight(account: &Account, kind: Pinned, parts: &BTreeMap<u64, usize>) -> usize {
     let part = parts.get(&account.number).copied().unwrap_or_default();
     account.pinned(kind).saturating_add(part)

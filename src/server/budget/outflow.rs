@@ -17,7 +17,7 @@ const PROGRESS_BYTES: usize = 16 << 10;
 /// Bytes of other answers of the connection that excuse an answer that had to wait for them.
 const EXCUSE_BYTES: u64 = 1 << 20;
 
-/// How often one answer is excused.
+/// Times that one answer is excused.
 const MAX_EXCUSES: u8 = 10;
 
 /// An answer, or a stream of answers, on its way out. It is watched until its last piece is gone.
@@ -27,7 +27,7 @@ pub struct Outflow {
     state: Mutex<OutflowState>,
 }
 
-/// What waits of it.
+/// State of an answer on its way out.
 #[derive(Clone, Copy)]
 struct OutflowState {
     unsent_bytes: usize,
@@ -47,7 +47,7 @@ pub struct UnsentPiece {
     charge: Charge,
 }
 
-/// How the memory of a piece is counted.
+/// Way in which the memory of a piece is counted.
 enum Charge {
     /// It is its connection's own.
     Own(usize),
