@@ -141,7 +141,7 @@ impl Metrics {
             answer_bytes: new.counters("answer_bytes_total", "Bytes of answers to proxies, by kind and by transport.", &["kind", "transport"])?,
             streams: new.gauges("streams", "gRPC streams that are open, by transport.", &["transport"])?,
             streams_cut: new.counters("streams_cut_total", "gRPC streams that were ended here because of what their proxy did, by reason.", &["reason"])?,
-            connections_cut: new.counters("connections_cut_total", "Connections to the xDS port that were cut for what they pinned or did, or refused, by reason: bytes of requests that are not complete (request_bytes), bytes of answers that are not sent (answer_bytes), an answer that was not read (slow), requests given up again and again (resets), too many of one address (connections), a place that others needed more (room).", &["reason"])?,
+            connections_cut: new.counters("connections_cut_total", "Connections to the xDS port that were cut for what they pinned or did, or refused, by reason: bytes of requests that are not complete (request_bytes), bytes of answers that are not sent (answer_bytes), an answer that was not read (slow), requests given up again and again (resets), too many of one address (connections), a place that others needed more, cut or refused (room).", &["reason"])?,
             pushes: new.counters("pushes_total", "Answers sent over gRPC streams, by kind and by transport.", &["kind", "transport"])?,
             acks: new.counters("acks_total", "Answers over gRPC streams that a proxy accepted, by kind.", &["kind"])?,
             nacks: new.counters("nacks_total", "Answers over gRPC streams that a proxy rejected, by kind; the log and /proxies say why.", &["kind"])?,

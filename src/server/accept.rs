@@ -1,6 +1,5 @@
 //! The loop that takes connections, and the stop that ends them all.
 
-use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +9,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::budget::{Budgets, PeerKey};
+use super::accept_failure::AcceptFailure;
+use super::budget::Budgets;
 use super::config::Config;
 use super::descriptors::affordable;
 use super::error::Error;
@@ -22,6 +22,7 @@ use super::seats::{Seat, Seats};
 use super::shutdown::Tasks;
 use super::tls::{Acceptor, Tls};
 use crate::metrics::Metrics;
+use crate::throttle::Throttle;
 
 /// The wait after the first failure to take a connection, and the longest: short enough that no
 /// proxy notices, long enough that a lack of file descriptors does not burn a core.
@@ -53,7 +54,7 @@ pub async fn serve(
     });
     let budgets = Budgets::new(config.budgets, metrics.clone());
     let most = affordable(config.max_connections);
-    let seats = Seats::new(most, config.max_connections_per_peer, budgets.clone());
+    let seats = Seats::new(most, config.max_connections_per_address, budgets.clone());
     let server = Arc::new(Server {
         acceptor,
         seats,
@@ -99,7 +100,8 @@ impl Server {
         let mut look = interval(self.budgets.look_every());
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut wait = ACCEPT_WAIT.0;
-        let mut told = None;
+        let told = Throttle::new(QUIET, 1);
+        let mut is_lasting = false;
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -110,24 +112,34 @@ impl Server {
                 }
                 accepted = listener.accept() => accepted,
             };
-            match accepted {
+            let error = match accepted {
                 Ok(accepted) => {
                     wait = ACCEPT_WAIT.0;
+                    is_lasting = false;
                     self.seat(accepted);
+                    continue;
                 }
-                Err(error) if is_fatal(&error) => return Err(Error::Accept(error)),
-                Err(error) => {
-                    // Most probably a lack of file descriptors.
-                    self.seats.make_room();
-                    if told.is_none_or(|told: Instant| told.elapsed() >= QUIET) {
-                        told = Some(Instant::now());
-                        tracing::warn!(%error, "a connection cannot be taken");
-                    }
-                    tokio::select! {
-                        () = self.shutdown.cancelled() => return Ok(()),
-                        () = sleep(wait) => wait = (wait * 2).min(ACCEPT_WAIT.1),
-                    }
+                Err(error) => error,
+            };
+            match AcceptFailure::of(&error) {
+                AcceptFailure::Fatal => return Err(Error::Accept(error)),
+                AcceptFailure::OneConnection => {
+                    tracing::debug!(%error, "a connection was gone before it was taken");
+                    continue;
                 }
+                AcceptFailure::Descriptors => {
+                    self.seats.make_room(is_lasting);
+                    is_lasting = true;
+                }
+                AcceptFailure::Passing => {}
+            }
+            if let Some(left_out) = told.admit("", Instant::now()) {
+                let left_out = left_out.count();
+                tracing::warn!(%error, left_out, "a connection cannot be taken");
+            }
+            tokio::select! {
+                () = self.shutdown.cancelled() => return Ok(()),
+                () = sleep(wait) => wait = (wait * 2).min(ACCEPT_WAIT.1),
             }
         }
     }
@@ -135,22 +147,19 @@ impl Server {
     /// Serves a connection in a task of its own, if there is a place for it.
     fn seat(self: &Arc<Self>, accepted: Accepted) {
         let address = accepted.address();
-        let peer = PeerKey::new(None, address);
-        let Some(seat) = self.seats.take(&peer, &self.tasks.cut) else {
+        let Some(seat) = self.seats.take(address, &self.tasks.cut) else {
             return;
         };
         let (server, seat) = (self.clone(), Arc::new(seat));
         let connection = async move {
             match accepted {
                 Accepted::Tcp(stream, _) => {
-                    server
-                        .take(HeardStream::new(stream, seat.clone()), address, seat)
-                        .await
+                    let stream = HeardStream::new(stream, seat.life.clone());
+                    server.take(stream, address, seat).await
                 }
                 Accepted::Unix(stream) => {
-                    server
-                        .take(HeardStream::new(stream, seat.clone()), address, seat)
-                        .await
+                    let stream = HeardStream::new(stream, seat.life.clone());
+                    server.take(stream, address, seat).await
                 }
             }
         };
@@ -176,10 +185,4 @@ impl Server {
             Box::pin(self.connect(stream, identity, peer, seat)).await;
         }
     }
-}
-
-/// Says if no connection will ever come from this listener again.
-fn is_fatal(error: &io::Error) -> bool {
-    // EINVAL: the socket does not listen. Everything else passes or concerns one connection.
-    error.kind() == io::ErrorKind::InvalidInput
 }

@@ -67,7 +67,7 @@ impl AllowList {
 }
 
 impl ListedNames {
-    /// Whether a name from a certificate is on the list.
+    /// Says if a name from a certificate is on the list.
     pub fn contains(&self, name: &str) -> bool {
         let name = name.to_ascii_lowercase();
         let dot = name.find('.').filter(|dot| {

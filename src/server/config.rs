@@ -18,13 +18,13 @@ pub struct Config {
     /// Most connections that are open at once, as far as there are file descriptors for them.
     pub max_connections: usize,
     /// Most connections of one address.
-    pub max_connections_per_peer: usize,
+    pub max_connections_per_address: usize,
     /// Largest body of a request that is read whole.
     pub max_body_bytes: usize,
     /// Longest time that one request message may take from its first byte to its last: such a
     /// body, or a message of a stream.
     pub message: Duration,
-    /// What clients may pin.
+    /// Limits of what clients may pin.
     pub budgets: BudgetLimits,
     /// Longest time that a TLS handshake may take.
     pub handshake: Duration,
@@ -51,18 +51,18 @@ pub struct Config {
 
 impl Default for Config {
     /// Private keys stay, and everybody is answered. 16,384 connections, since over HTTP/1.1 every
-    /// held poll is one, of which an address has three quarters; 10,000 streams, since over HTTP/2 every held poll is one; bodies of 4 MiB
-    /// (Envoy sends 77 kB), 30 s for a request message; 5 s for a handshake, of which 1,024 are under way at once;
-    /// 10 s to the first request; 90 s between requests, as less than 75 s cuts connections that
-    /// Envoy is about to use; a ping every 30 s, answered within 10 s; an hour for a connection;
-    /// 5 s to drain.
+    /// held poll is one, of which an address has three quarters; 10,000 streams, since over HTTP/2
+    /// every held poll is one; bodies of 4 MiB (Envoy sends 77 kB), 30 s for a request message; 5 s
+    /// for a handshake, of which 1,024 are under way at once; 10 s to the first request; 90 s
+    /// between requests, as less than 75 s cuts connections that Envoy is about to use; a ping
+    /// every 30 s, answered within 10 s; an hour for a connection; 5 s to drain.
     fn default() -> Self {
         Self {
             secrets: false,
             services: Services::default(),
             allow_list: AllowList::Anybody,
             max_connections: 16_384,
-            max_connections_per_peer: 12_288,
+            max_connections_per_address: 12_288,
             max_body_bytes: 4 << 20,
             message: Duration::from_secs(30),
             budgets: BudgetLimits::default(),

@@ -34,7 +34,7 @@ const HTTP1_BUFFER_BYTES: usize = 64 << 10;
 /// The head of a request over HTTP/2.
 const MAX_HEADER_LIST_BYTES: u32 = 16 << 10;
 
-/// How many streams may be reset before they were looked at, or be wrong by themselves. What is
+/// Streams that may be reset before they were looked at, or be wrong by themselves. What is
 /// looked at and then given up is counted by the budgets: an Envoy may give up thousands of polls
 /// at once, but not before they were taken.
 const MAX_RESETS: usize = 1_024;
@@ -45,10 +45,10 @@ const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 /// A hundred requests at once.
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 
-/// How much of an answer is queued before it waits for the proxy to read.
+/// Bytes of an answer that are queued before it waits for the proxy to read.
 const SEND_BUFFER_BYTES: usize = 1 << 20;
 
-/// What changes the life of a connection from outside of it.
+/// Change in the life of a connection that comes from outside of it.
 enum ConnectionEvent {
     /// The server stops, or the client's certificate has ended: what was asked is still answered.
     Leave,
@@ -64,12 +64,12 @@ enum ConnectionEvent {
 /// these never come.
 type ConnectionEvents = FuturesUnordered<BoxFuture<'static, ConnectionEvent>>;
 
-/// What the requests of a connection have shown of it.
+/// Facts that the requests of a connection have shown of it.
 #[derive(Default)]
 struct Shown {
-    /// Whether there was any.
+    /// True once there was any.
     request: AtomicBool,
-    /// Whether one was answered with a stream.
+    /// True once one was answered with a stream.
     stream: AtomicBool,
 }
 
@@ -109,11 +109,11 @@ impl Server {
             seat.life.clone(),
             shared,
         );
-        let server = self.clone();
+        let (server, life) = (self.clone(), seat.life.clone());
         let service = service_fn(move |request: Request<Incoming>| {
             shown.request.store(true, Ordering::Relaxed);
             let (server, shown, peer) = (server.clone(), shown.clone(), peer.clone());
-            let open = requests.open_request();
+            let open = (requests.open_request(), life.open_request());
             // Boxed: the task of a stream keeps the room of this for as long as it lives.
             Box::pin(async move {
                 let response = server.config.services.answer(request, peer).await;
@@ -149,7 +149,7 @@ impl Server {
         }
     }
 
-    /// What may happen to a connection.
+    /// The events that may happen to a connection.
     fn events(
         &self,
         identity: Arc<PeerIdentity>,

@@ -2,9 +2,18 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors that connections leave to everything else: the admin port's 64 connections, the
-/// sources' own, files and sockets that listen.
-const RESERVE: usize = 96;
+/// Descriptors of the admin port: 64 connections and one that waits for room.
+const ADMIN: usize = 65;
+
+/// Descriptors of look-ups of agents' names that are under way at once.
+const LOOK_UPS: usize = 32;
+
+/// Descriptors of everything else: the standard streams, the runtimes' own, what listens,
+/// connections to Marathon and Vault, and files that are read.
+const OTHERS: usize = 64;
+
+/// Descriptors that connections leave to everything else.
+const RESERVE: usize = ADMIN + LOOK_UPS + OTHERS;
 
 /// Fewest connections, however few descriptors there are.
 const FEWEST: usize = 8;
@@ -49,8 +58,8 @@ mod tests {
 
     #[test]
     fn connections_leave_a_reserve() {
-        assert_eq!(affordable_of(256), 160);
-        assert_eq!(affordable_of(1_024), 928);
+        assert_eq!(affordable_of(256), 95);
+        assert_eq!(affordable_of(1_024), 863);
         assert_eq!(affordable_of(20), FEWEST);
         assert_eq!(affordable(0), 0);
     }

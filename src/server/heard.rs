@@ -7,17 +7,17 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::seats::Seat;
+use super::seats::Life;
 
-/// The bytes of a connection that has a place.
+/// The bytes of a connection that is watched for signs of life.
 pub(super) struct HeardStream<S> {
     stream: S,
-    seat: Arc<Seat>,
+    life: Arc<Life>,
 }
 
 impl<S> HeardStream<S> {
-    pub(super) fn new(stream: S, seat: Arc<Seat>) -> Self {
-        Self { stream, seat }
+    pub(super) fn new(stream: S, life: Arc<Life>) -> Self {
+        Self { stream, life }
     }
 }
 
@@ -30,7 +30,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for HeardStream<S> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
         if buffer.filled().len() > before {
-            self.seat.note_heard();
+            self.life.note_heard();
         }
         polled
     }

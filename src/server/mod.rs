@@ -2,6 +2,7 @@
 //! are routed by path to the services that are listed.
 
 mod accept;
+mod accept_failure;
 mod allow_list;
 mod budget;
 mod config;
@@ -26,7 +27,7 @@ mod tls;
 pub use accept::serve;
 pub use allow_list::{AllowList, BadName, ListedNames};
 pub use budget::{
-    BudgetLimits, ByteLimits, CutReason, Outflow, PeerKey, RequestBytes, ResetLimits, SharedOrigin,
+    BudgetLimits, ByteLimits, Outflow, PeerKey, RequestBytes, ResetLimits, SharedOrigin,
     UnsentPiece,
 };
 pub use config::Config;

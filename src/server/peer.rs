@@ -15,7 +15,7 @@ use tokio::time::timeout;
 #[cfg(test)]
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::budget::{Account, CutReason, Outflow, PeerKey, RequestBytes, SharedOrigin};
+use super::budget::{Account, Outflow, PeerKey, RequestBytes, SharedOrigin};
 use super::config::Config;
 use super::peer_identity::{PeerIdentity, PeerRejection};
 use super::request_body::{UnreadBody, read_whole};
@@ -171,11 +171,6 @@ impl Peer {
             () = self.stopping() => PeerEnd::Stopping,
             rejected = self.rejected() => PeerEnd::Refused(rejected.to_string()),
         }
-    }
-
-    /// Ends its connection as it is, which is counted and logged.
-    pub fn cut(&self, reason: CutReason) {
-        self.0.account.cut(reason);
     }
 
     /// Runs a task that must end with the requests of this peer. The server waits for it when it

@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection, by its certificate, and whether it is answered.
+//! The identity at the other end of a connection, by its certificate, and its admission.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -19,13 +19,13 @@ use super::allow_list::AllowList;
 use super::rejected_peers::{RejectedPeers, RejectionReason};
 use crate::clock::WallClock;
 
-/// How many characters of a certificate's names are quoted.
+/// Characters of a certificate's names that are quoted.
 const QUOTED: usize = 256;
 
 /// How long a wait by the wall clock is at most, before that is looked at again: it may be set.
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Who is at the other end of one connection.
+/// Identity at the other end of one connection.
 pub(super) struct PeerIdentity {
     peer: Option<IpAddr>,
     certificate: Option<PeerCertificate>,
@@ -99,7 +99,7 @@ impl PeerIdentity {
         })
     }
 
-    /// Whether it has shown a certificate, which may end.
+    /// Says if it has shown a certificate, which may end.
     pub(super) fn is_certified(&self) -> bool {
         self.certificate.is_some()
     }

@@ -10,14 +10,14 @@ use tokio::time::Instant;
 use crate::metrics::Metrics;
 use crate::throttle::Throttle;
 
-/// How long the log is spared the same again. An Envoy that is refused comes back a few times a
-/// second.
+/// Time for which the log is spared the same again. An Envoy that is refused comes back a few
+/// times a second.
 const QUIET: Duration = Duration::from_secs(300);
 
-/// How much is remembered as told. What comes on top is counted, and told at debug alone.
+/// Subjects that are remembered as told. What comes on top is counted, and told at debug alone.
 const MOST_TOLD: usize = 1_000;
 
-/// What was refused on one listener.
+/// Refusals of one listener.
 pub(super) struct RejectedPeers {
     metrics: Arc<Metrics>,
     told: Throttle,

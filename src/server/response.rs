@@ -8,12 +8,13 @@ use bytes::Buf as _;
 use hyper::body::{Body, Frame, SizeHint};
 
 use super::budget::{OpenRequest, UnsentPiece};
+use super::seats::SilentWait;
 
 /// The body of a response.
 pub struct ResponseBody {
     form: Form,
-    /// The request that it answers, once the server has it.
-    request: Option<OpenRequest>,
+    /// The request that it answers, once the server has it, and the wait of its client.
+    request: Option<(OpenRequest, SilentWait)>,
 }
 
 enum Form {
@@ -48,7 +49,7 @@ impl ResponseBody {
     }
 
     /// The body as the answer to a request, which is given up if it is dropped before its end.
-    pub(super) fn answering(mut self, request: OpenRequest) -> Self {
+    pub(super) fn answering(mut self, request: (OpenRequest, SilentWait)) -> Self {
         self.request = Some(request);
         self
     }
@@ -97,7 +98,7 @@ impl Body for ResponseBody {
 impl Drop for ResponseBody {
     fn drop(&mut self) {
         if self.is_end_stream()
-            && let Some(request) = &mut self.request
+            && let Some((request, _)) = &mut self.request
         {
             request.note_answered();
         }

@@ -1,7 +1,8 @@
-//! The places of one listener: how many connections there are, of whom, and who makes room.
+//! The places of one listener: how many connections there are, from where, and who makes room.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,42 +15,49 @@ use super::budget::{Budgets, CutReason, PeerKey};
 /// request is there within milliseconds.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// The silence after which a connection makes room for another of its own peer. One that lives
-/// answers a ping every 30 s.
+/// The silence after which a connection without an open request makes room for another. One over
+/// HTTP/2 that lives answers a ping every 30 s; one over HTTP/1.1 asks again within seconds.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// The places of one listener.
 pub(super) struct Seats {
     max: usize,
-    max_per_peer: usize,
-    start: Instant,
+    max_per_address: usize,
     budgets: Arc<Budgets>,
     table: Mutex<SeatTable>,
 }
+
+/// The address of a client; none over a Unix socket.
+type Address = Option<IpAddr>;
 
 #[derive(Default)]
 struct SeatTable {
     next: u64,
     /// By number, so oldest first.
     taken: BTreeMap<u64, Taken>,
-    by_peer: BTreeMap<PeerKey, usize>,
+    by_address: BTreeMap<Address, usize>,
 }
 
 struct Taken {
-    peer: PeerKey,
-    since: Instant,
+    address: Address,
     life: Arc<Life>,
     cut: CancellationToken,
 }
 
 /// Signs of life of a connection.
-#[derive(Default)]
 pub(super) struct Life {
-    /// Whether it brought a whole request message.
+    start: Instant,
+    /// True once it brought a whole request message.
     has_asked: AtomicBool,
-    /// When it last brought anything, in milliseconds of the listener's life.
+    /// Requests that are not answered to their end.
+    open_requests: AtomicUsize,
+    /// The time at which it last brought anything or a request of it ended, in milliseconds of
+    /// its own.
     heard_milliseconds: AtomicU64,
 }
+
+/// A request that is open until this is dropped: its client may well be silent.
+pub(super) struct SilentWait(Arc<Life>);
 
 /// A place, until this is dropped.
 pub(super) struct Seat {
@@ -60,108 +68,140 @@ pub(super) struct Seat {
     pub(super) cut: CancellationToken,
 }
 
+impl Default for Life {
+    fn default() -> Self {
+        Self {
+            start: Instant::now(),
+            has_asked: AtomicBool::default(),
+            open_requests: AtomicUsize::default(),
+            heard_milliseconds: AtomicU64::default(),
+        }
+    }
+}
+
 impl Life {
     /// Notes that a whole request message has come.
     pub(super) fn note_request(&self) {
         self.has_asked.store(true, Ordering::Relaxed);
     }
 
-    fn has_asked(&self) -> bool {
-        self.has_asked.load(Ordering::Relaxed)
+    /// Notes that something has come.
+    pub(super) fn note_heard(&self) {
+        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.heard_milliseconds.store(now, Ordering::Relaxed);
+    }
+
+    /// A request that is open from now on.
+    pub(super) fn open_request(self: &Arc<Self>) -> SilentWait {
+        self.open_requests.fetch_add(1, Ordering::Relaxed);
+        SilentWait(self.clone())
+    }
+
+    fn never_asked(&self, now: Instant) -> bool {
+        !self.has_asked.load(Ordering::Relaxed) && now.duration_since(self.start) >= GRACE
+    }
+
+    /// The time for which nothing was heard although nothing was owed to it.
+    fn silence(&self, now: Instant) -> Duration {
+        if self.open_requests.load(Ordering::Relaxed) > 0 {
+            return Duration::ZERO;
+        }
+        let heard = Duration::from_millis(self.heard_milliseconds.load(Ordering::Relaxed));
+        now.duration_since(self.start).saturating_sub(heard)
+    }
+}
+
+impl Drop for SilentWait {
+    fn drop(&mut self) {
+        self.0.note_heard();
+        self.0.open_requests.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Seats {
     /// So many places, all free.
-    pub(super) fn new(max: usize, max_per_peer: usize, budgets: Arc<Budgets>) -> Arc<Self> {
+    pub(super) fn new(max: usize, max_per_address: usize, budgets: Arc<Budgets>) -> Arc<Self> {
         Arc::new(Self {
             max,
-            max_per_peer,
-            start: Instant::now(),
+            max_per_address,
             budgets,
             table: Mutex::default(),
         })
     }
 
-    /// A place for a new connection of `peer`, which a child of `cut` ends. Where there is none,
-    /// the connection goes that is missed least: one that never asked for anything, else the one
-    /// that is silent for longest, of the peer that has most. None if that is the new one.
-    pub(super) fn take(self: &Arc<Self>, peer: &PeerKey, cut: &CancellationToken) -> Option<Seat> {
+    /// A place for a new connection from `address`, which a child of `cut` ends. Where there is
+    /// none, the connection goes that is missed least. None if that is the new one.
+    pub(super) fn take(
+        self: &Arc<Self>,
+        address: Address,
+        cut: &CancellationToken,
+    ) -> Option<Seat> {
         let now = Instant::now();
         let mut table = self.table();
-        let own = table.by_peer.get(peer).copied().unwrap_or_default();
-        let (victim, reason) = if own >= self.max_per_peer {
-            (table.idle_of(peer, now, self), CutReason::Connections)
+        let own = table.count(address);
+        let (victim, reason) = if own >= self.max_per_address {
+            (table.idle_of(address, now), CutReason::Connections)
         } else if table.taken.len() >= self.max {
-            (table.least_missed(peer, now, self), CutReason::Room)
+            let victim = table.idle(now);
+            let victim = victim.or_else(|| table.most_silent_beyond(own + 1, now));
+            (victim, CutReason::Room)
         } else {
-            let seat = self.sit(&mut table, peer, cut, now);
-            return Some(seat);
+            return Some(self.sit(&mut table, address, cut));
         };
         let Some(victim) = victim else {
             drop(table);
-            self.budgets.note_cut(peer, reason);
+            self.note_cut(address, reason);
             return None;
         };
         let gone = table.remove(victim);
-        let seat = self.sit(&mut table, peer, cut, now);
+        let seat = self.sit(&mut table, address, cut);
         drop(table);
-        if let Some(gone) = gone {
-            self.budgets.note_cut(&gone.peer, reason);
-            gone.cut.cancel();
-        }
+        self.end(gone, reason);
         Some(seat)
     }
 
-    /// Has the connection go that is missed least: there are no more file descriptors.
-    pub(super) fn make_room(&self) {
+    /// Has the idle connection go that is missed least: there are no more file descriptors. Where
+    /// `is_urgent`, one that lives goes if none is idle.
+    pub(super) fn make_room(&self, is_urgent: bool) {
         let now = Instant::now();
         let mut table = self.table();
-        let Some(peer) = table.heaviest() else {
-            return;
-        };
-        let victim = table.idle_of(&peer, now, self);
-        let victim = victim.or_else(|| table.most_silent_of(&peer));
+        let mut victim = table.idle(now);
+        if is_urgent {
+            victim = victim.or_else(|| table.most_silent_beyond(0, now));
+        }
         let gone = victim.and_then(|victim| table.remove(victim));
         drop(table);
+        self.end(gone, CutReason::Room);
+    }
+
+    fn end(&self, gone: Option<Taken>, reason: CutReason) {
         if let Some(gone) = gone {
-            self.budgets.note_cut(&gone.peer, CutReason::Room);
+            self.note_cut(gone.address, reason);
             gone.cut.cancel();
         }
     }
 
-    /// Notes that a connection brought something.
-    pub(super) fn note_heard(&self, life: &Life) {
-        let now = self.start.elapsed().as_millis();
-        let now = u64::try_from(now).unwrap_or(u64::MAX);
-        life.heard_milliseconds.store(now, Ordering::Relaxed);
-    }
-
-    fn silence(&self, life: &Life, now: Instant) -> Duration {
-        let heard = Duration::from_millis(life.heard_milliseconds.load(Ordering::Relaxed));
-        now.duration_since(self.start).saturating_sub(heard)
+    fn note_cut(&self, address: Address, reason: CutReason) {
+        self.budgets.note_cut(&PeerKey::new(None, address), reason);
     }
 
     fn sit(
         self: &Arc<Self>,
         table: &mut SeatTable,
-        peer: &PeerKey,
+        address: Address,
         cut: &CancellationToken,
-        now: Instant,
     ) -> Seat {
         let number = table.next;
         table.next += 1;
         let life = Arc::new(Life::default());
-        self.note_heard(&life);
         let cut = cut.child_token();
         let taken = Taken {
-            peer: peer.clone(),
-            since: now,
+            address,
             life: life.clone(),
             cut: cut.clone(),
         };
         table.taken.insert(number, taken);
-        *table.by_peer.entry(peer.clone()).or_default() += 1;
+        *table.by_address.entry(address).or_default() += 1;
         Seat {
             seats: self.clone(),
             number,
@@ -179,54 +219,64 @@ impl Seats {
 impl SeatTable {
     fn remove(&mut self, number: u64) -> Option<Taken> {
         let gone = self.taken.remove(&number)?;
-        if let Some(count) = self.by_peer.get_mut(&gone.peer) {
+        if let Some(count) = self.by_address.get_mut(&gone.address) {
             *count -= 1;
             if *count == 0 {
-                self.by_peer.remove(&gone.peer);
+                self.by_address.remove(&gone.address);
             }
         }
         Some(gone)
     }
 
-    fn heaviest(&self) -> Option<PeerKey> {
-        let heaviest = self.by_peer.iter().max_by_key(|(_, count)| **count);
-        heaviest.map(|(peer, _)| peer.clone())
+    fn count(&self, address: Address) -> usize {
+        self.by_address.get(&address).copied().unwrap_or_default()
     }
 
-    /// The connection that makes room for one of `peer`.
-    fn least_missed(&self, peer: &PeerKey, now: Instant, seats: &Seats) -> Option<u64> {
-        let heaviest = self.heaviest()?;
-        let idle = self.idle_of(&heaviest, now, seats);
-        idle.or_else(|| {
-            let is_other = heaviest != *peer;
-            is_other.then(|| self.most_silent_of(&heaviest)).flatten()
+    /// The most connections of one address.
+    fn most(&self) -> usize {
+        self.by_address.values().copied().max().unwrap_or_default()
+    }
+
+    /// The connection that nobody would miss: the oldest that never asked for anything, else the
+    /// most silent of an address with most, if that is too silent for one that lives.
+    fn idle(&self, now: Instant) -> Option<u64> {
+        self.never_asked(|_| true, now).or_else(|| {
+            let most = self.most();
+            self.silent(|taken| self.count(taken.address) == most, now)
         })
     }
 
-    /// The oldest connection of a peer that never asked for anything, else the one that has been
-    /// silent for longest, if that is too long for one that lives.
-    fn idle_of(&self, peer: &PeerKey, now: Instant, seats: &Seats) -> Option<u64> {
-        let mut own = self.taken.iter().filter(|(_, taken)| taken.peer == *peer);
-        let never_asked = own
-            .clone()
-            .find(|(_, taken)| !taken.life.has_asked() && now.duration_since(taken.since) >= GRACE);
-        let idle = never_asked
-            .or_else(|| own.find(|(_, taken)| seats.silence(&taken.life, now) >= SILENCE));
-        idle.map(|(number, _)| *number)
+    /// The same among the connections of one address.
+    fn idle_of(&self, address: Address, now: Instant) -> Option<u64> {
+        let is_own = |taken: &Taken| taken.address == address;
+        let never_asked = self.never_asked(is_own, now);
+        never_asked.or_else(|| self.silent(is_own, now))
     }
 
-    fn most_silent_of(&self, peer: &PeerKey) -> Option<u64> {
-        let own = self.taken.iter().filter(|(_, taken)| taken.peer == *peer);
-        let heard = |taken: &Taken| taken.life.heard_milliseconds.load(Ordering::Relaxed);
-        let silent = own.min_by_key(|(_, taken)| (taken.life.has_asked(), heard(taken)));
+    fn never_asked(&self, among: impl Fn(&Taken) -> bool, now: Instant) -> Option<u64> {
+        let mut taken = self.taken.iter();
+        let found = taken.find(|(_, taken)| taken.life.never_asked(now) && among(taken));
+        found.map(|(number, _)| *number)
+    }
+
+    fn silent(&self, among: impl Fn(&Taken) -> bool, now: Instant) -> Option<u64> {
+        let silent = self.taken.iter();
+        let silent = silent.filter(|(_, taken)| taken.life.silence(now) >= SILENCE && among(taken));
+        let most = silent.max_by_key(|(_, taken)| taken.life.silence(now));
+        most.map(|(number, _)| *number)
+    }
+
+    /// The connection that has been silent for longest of an address with most, if these are more
+    /// than `count`.
+    fn most_silent_beyond(&self, count: usize, now: Instant) -> Option<u64> {
+        let most = self.most();
+        let taken = (most > count).then_some(&self.taken)?.iter();
+        let heaviest = taken.filter(|(_, taken)| self.count(taken.address) == most);
+        let silent = heaviest.max_by_key(|(_, taken)| {
+            let has_asked = taken.life.has_asked.load(Ordering::Relaxed);
+            (!has_asked, taken.life.silence(now))
+        });
         silent.map(|(number, _)| *number)
-    }
-}
-
-impl Seat {
-    /// Notes that its connection brought something.
-    pub(super) fn note_heard(&self) {
-        self.seats.note_heard(&self.life);
     }
 }
 
@@ -251,23 +301,22 @@ mod tests {
     }
 
     impl Hall {
-        fn new(max: usize, max_per_peer: usize) -> Self {
+        fn new(max: usize, max_per_address: usize) -> Self {
             let metrics = Metrics::new().unwrap();
             let budgets = Budgets::new(BudgetLimits::default(), metrics.clone());
             Self {
-                seats: Seats::new(max, max_per_peer, budgets),
+                seats: Seats::new(max, max_per_address, budgets),
                 metrics,
                 all: CancellationToken::new(),
             }
         }
 
-        fn take(&self, peer: u8) -> Option<Seat> {
-            let peer = PeerKey::Address([10, 0, 0, peer].into());
-            self.seats.take(&peer, &self.all)
+        fn take(&self, host: u8) -> Option<Seat> {
+            self.seats.take(Some([10, 0, 0, host].into()), &self.all)
         }
 
-        fn asking(&self, peer: u8) -> Seat {
-            let seat = self.take(peer).unwrap();
+        fn asking(&self, host: u8) -> Seat {
+            let seat = self.take(host).unwrap();
             seat.life.note_request();
             seat
         }
@@ -279,7 +328,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_peer_has_so_many_connections_and_others_have_theirs() {
+    async fn an_address_has_so_many_connections_and_others_have_theirs() {
         let hall = Hall::new(4, 2);
         let (one, two) = (hall.asking(1), hall.asking(1));
         assert!(hall.take(1).is_none());
@@ -304,15 +353,58 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_peer_with_most_connections_makes_room_for_another() {
+    async fn the_address_with_most_connections_makes_room_for_another() {
         let hall = Hall::new(3, 3);
         let (honest, silent, heard) = (hall.asking(1), hall.asking(2), hall.asking(2));
         advance(GRACE).await;
-        heard.note_heard();
-        let new = hall.take(3);
-        assert!(new.is_some() && silent.cut.is_cancelled());
+        heard.life.note_heard();
+        let new = hall.take(3).unwrap();
+        new.life.note_request();
+        assert!(silent.cut.is_cancelled());
         assert!(!honest.cut.is_cancelled() && !heard.cut.is_cancelled());
         assert_eq!(hall.cuts(CutReason::Room), 1);
+        assert!(hall.take(4).is_none(), "now each has one");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_nobody_has_more_than_the_new_one_would_the_new_one_is_refused() {
+        let hall = Hall::new(4, 4);
+        let seated: Vec<_> = [1, 1, 2, 2].map(|host| hall.asking(host)).into();
+        advance(SILENCE - GRACE).await;
+        assert!(hall.take(1).is_none() && hall.take(2).is_none());
+        assert!(seated.iter().all(|seat| !seat.cut.is_cancelled()));
+        assert_eq!(hall.cuts(CutReason::Room), 2);
+        let new = hall.asking(3);
+        let gone = seated.iter().filter(|seat| seat.cut.is_cancelled());
+        assert_eq!(gone.count(), 1, "of an address with two");
+        // Who has one already gains nothing from an address that has two.
+        assert!(hall.take(3).is_none());
+        assert!(!new.cut.is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stranger_that_never_asked_makes_room_before_the_address_with_most() {
+        let hall = Hall::new(4, 4);
+        let busy: Vec<_> = (0..3).map(|_| hall.asking(1)).collect();
+        let stranger = hall.take(2).unwrap();
+        advance(GRACE).await;
+        assert!(hall.take(1).is_some() && stranger.cut.is_cancelled());
+        assert!(busy.iter().all(|seat| !seat.cut.is_cancelled()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_waits_for_an_answer_is_not_silent_and_has_time_to_ask_again() {
+        let hall = Hall::new(2, 2);
+        let (waiting, other) = (hall.asking(1), hall.asking(1));
+        let poll = waiting.life.open_request();
+        advance(2 * SILENCE).await;
+        other.life.note_heard();
+        assert!(hall.take(1).is_none());
+        drop(poll);
+        assert!(hall.take(1).is_none());
+        advance(SILENCE).await;
+        other.life.note_heard();
+        assert!(hall.take(1).is_some() && waiting.cut.is_cancelled());
     }
 
     #[tokio::test(start_paused = true)]
@@ -321,19 +413,24 @@ mod tests {
         let (one, two) = (hall.asking(1), hall.asking(1));
         assert!(hall.take(1).is_none());
         advance(SILENCE).await;
-        two.note_heard();
+        two.life.note_heard();
         assert!(hall.take(1).is_some() && one.cut.is_cancelled());
         assert!(!two.cut.is_cancelled());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_lack_of_descriptors_is_answered_by_who_is_missed_least() {
+    async fn a_lack_of_descriptors_ends_idle_connections_and_living_ones_when_it_stays() {
         let hall = Hall::new(9, 9);
-        hall.seats.make_room();
+        hall.seats.make_room(true);
         let (honest, silent, heard) = (hall.asking(1), hall.asking(2), hall.asking(2));
+        let idle = hall.take(1).unwrap();
         advance(GRACE).await;
-        heard.note_heard();
-        hall.seats.make_room();
+        heard.life.note_heard();
+        hall.seats.make_room(false);
+        assert!(idle.cut.is_cancelled() && !silent.cut.is_cancelled());
+        hall.seats.make_room(false);
+        assert_eq!(hall.cuts(CutReason::Room), 1);
+        hall.seats.make_room(true);
         assert!(silent.cut.is_cancelled());
         assert!(!honest.cut.is_cancelled() && !heard.cut.is_cancelled());
     }

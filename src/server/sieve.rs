@@ -10,7 +10,7 @@
 pub(super) struct Sieve {
     /// The name, with its quotes.
     name: &'static [u8],
-    /// How many brackets are open.
+    /// Number of brackets that are open.
     depth: usize,
     place: JsonPlace,
     /// The depth around a value that is being left out.

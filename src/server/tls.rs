@@ -52,9 +52,9 @@ impl Tls {
 pub(super) struct Acceptor {
     tls: Tls,
     allow_list: AllowList,
-    /// How long a handshake may take.
+    /// Longest time that a handshake may take.
     limit: Duration,
-    /// How long a connection waits for the first identity.
+    /// Longest time that a connection waits for the first identity.
     first_identity: Duration,
     handshakes: Handshakes,
     terms: Mutex<Option<Terms>>,

@@ -34,7 +34,7 @@ impl XdsLimits {
     pub(super) fn within(&self, port: server::Config) -> server::Config {
         server::Config {
             max_connections: bytes(self.xds_max_connections),
-            max_connections_per_peer: bytes(self.xds_max_connections_per_address),
+            max_connections_per_address: bytes(self.xds_max_connections_per_address),
             message: self.xds_progress_timeout,
             budgets: self.budgets(),
             ..port

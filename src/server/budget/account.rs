@@ -1,4 +1,4 @@
-//! What one connection pins now.
+//! The account of one connection: bytes that it pins and requests that it has open now.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -30,7 +30,7 @@ pub(super) enum Pinned {
     Answer,
 }
 
-/// What one connection pins now.
+/// Bytes and requests that one connection holds now.
 pub(in crate::server) struct Account {
     pub(super) number: u64,
     pub(super) peer: PeerKey,
@@ -39,13 +39,13 @@ pub(in crate::server) struct Account {
     cut_reason: OnceLock<CutReason>,
     requests: Meter,
     answers: Meter,
-    /// Bytes of answers that it shares with others.
-    shared: AtomicUsize,
+    /// The turn of its youngest request that is not complete, or was not.
+    turn: AtomicU64,
     /// Bytes of answers that went out, ever.
     moved: AtomicU64,
     outflows: Mutex<Outflows>,
     allowance: Mutex<Allowance>,
-    /// Whether the connection has ended, and with it all of its requests.
+    /// True once the connection has ended, and with it all of its requests.
     is_closed: AtomicBool,
 }
 
@@ -87,7 +87,7 @@ impl Account {
             cut_reason: OnceLock::new(),
             requests: Meter::default(),
             answers: Meter::default(),
-            shared: AtomicUsize::default(),
+            turn: AtomicU64::default(),
             moved: AtomicU64::default(),
             outflows: Mutex::default(),
             allowance: Mutex::new(Allowance::full(budgets.limits().resets, Instant::now())),
@@ -109,6 +109,11 @@ impl Account {
             self.budgets.note_cut(&self.peer, reason);
             self.cut.cancel();
         }
+    }
+
+    /// Says if its connection is cut, and only not gone yet.
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut_reason.get().is_some()
     }
 
     /// A request that is not answered yet.
@@ -164,11 +169,9 @@ impl Account {
     }
 
     pub(super) fn add(&self, kind: Pinned, bytes: usize) {
-        let pinned = self.meter(kind).pinned.fetch_add(bytes, Ordering::Relaxed);
-        if pinned.saturating_add(bytes) > self.budgets.limits_of(kind).connection {
-            self.cut(reason(kind));
-        }
-        self.settle(kind);
+        let pinned = &self.meter(kind).pinned;
+        pinned.fetch_add(bytes, Ordering::Relaxed);
+        self.review(kind);
     }
 
     pub(super) fn take(&self, kind: Pinned, bytes: usize) {
@@ -176,21 +179,32 @@ impl Account {
         self.settle(kind);
     }
 
-    pub(super) fn share(&self, bytes: usize) {
-        self.shared.fetch_add(bytes, Ordering::Relaxed);
+    /// Adds a piece of an answer that it alone has. A review follows.
+    pub(super) fn hold(&self, bytes: usize) {
+        self.answers.pinned.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub(super) fn unshare(&self, bytes: usize) {
-        self.shared.fetch_sub(bytes, Ordering::Relaxed);
+    /// Takes away a piece of an answer that is gone, or that others have as well now.
+    pub(super) fn let_go(&self, bytes: usize) {
+        self.answers.pinned.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// What it pins with others and alone: who holds most of a kind is cut first.
-    pub(super) fn weight(&self, kind: Pinned) -> usize {
-        let pinned = self.meter(kind).pinned.load(Ordering::Relaxed);
-        match kind {
-            Pinned::Request => pinned,
-            Pinned::Answer => pinned.saturating_add(self.shared.load(Ordering::Relaxed)),
+    /// Cuts it if it pins too much, and books what it pins.
+    pub(super) fn review(&self, kind: Pinned) {
+        if self.pinned(kind) > self.budgets.limits_of(kind).connection {
+            self.cut(reason(kind));
         }
+        self.settle(kind);
+    }
+
+    /// Bytes that it alone pins.
+    pub(super) fn pinned(&self, kind: Pinned) -> usize {
+        self.meter(kind).pinned.load(Ordering::Relaxed)
+    }
+
+    /// The turn in which its youngest request has begun.
+    pub(super) fn turn(&self) -> u64 {
+        self.turn.load(Ordering::Relaxed)
     }
 
     pub(super) fn note_moved(&self, bytes: usize) {
@@ -208,7 +222,7 @@ impl Account {
         self.requests.pinned.load(Ordering::Relaxed)
     }
 
-    /// What it should have booked now, beyond its free part.
+    /// Bytes that it should have booked now, beyond its free part.
     pub(super) fn due(&self) -> Sums {
         let due = |meter: &Meter| {
             meter
@@ -269,10 +283,14 @@ impl Drop for OpenAccount {
 }
 
 impl RequestBytes {
-    /// Sets how many bytes are kept of it now. Beyond a budget its connection is cut, or another
-    /// that pins more.
+    /// Sets how many bytes are kept of it now. Beyond a budget its connection is cut, or one
+    /// that began later.
     pub fn set(&mut self, bytes: usize) {
         let before = std::mem::replace(&mut self.bytes, bytes);
+        if before == 0 && bytes > 0 {
+            let turn = self.account.budgets.next_turn();
+            self.account.turn.store(turn, Ordering::Relaxed);
+        }
         if bytes > before {
             self.account.add(Pinned::Request, bytes - before);
         } else if bytes < before {

@@ -2,7 +2,7 @@
 
 /// Reason for which a connection is cut, as the metric has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CutReason {
+pub(in crate::server) enum CutReason {
     /// Too many bytes of requests that are not complete.
     RequestBytes,
     /// Too many bytes of answers that are not sent.
@@ -19,7 +19,7 @@ pub enum CutReason {
 
 impl CutReason {
     /// Its name in the metric and in the log.
-    pub fn as_str(self) -> &'static str {
+    pub(in crate::server) fn as_str(self) -> &'static str {
         match self {
             Self::RequestBytes => "request_bytes",
             Self::AnswerBytes => "answer_bytes",

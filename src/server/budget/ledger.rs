@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,10 +12,15 @@ use tokio::time::Instant;
 use super::account::{Account, Pinned, reason};
 use super::cut::CutReason;
 use super::limits::{BudgetLimits, ByteLimits};
+use super::shared_pieces::SharedPieces;
 use crate::metrics::Metrics;
+use crate::throttle::Throttle;
 
 /// Time for which the log is spared the same again.
 const QUIET: Duration = Duration::from_secs(60);
+
+/// More than there are reasons for a cut: the log tells of each.
+const MOST_TOLD: usize = 16;
 
 /// The part of the time without progress that passes between two looks.
 const LOOKS: u32 = 6;
@@ -35,18 +41,15 @@ pub(in crate::server) struct Budgets {
     limits: BudgetLimits,
     metrics: Arc<Metrics>,
     ledger: Mutex<Ledger>,
-    told: Mutex<Told>,
+    told: Throttle,
+    turns: AtomicU64,
 }
 
 #[derive(Default)]
 struct Ledger {
     all: Sums,
     peers: BTreeMap<PeerKey, PeerEntry>,
-    /// Shared pieces of answers by their address in memory: their holders and bytes.
-    pieces: BTreeMap<usize, (usize, usize)>,
-    piece_bytes: usize,
-    /// Connections that were cut and are not gone yet.
-    leaving: usize,
+    pieces: SharedPieces,
 }
 
 /// Booked bytes.
@@ -65,15 +68,6 @@ struct PeerEntry {
 struct AccountEntry {
     account: Arc<Account>,
     booked: Sums,
-    is_leaving: bool,
-}
-
-/// What was told in the log of cuts.
-#[derive(Default)]
-struct Told {
-    at: Option<Instant>,
-    /// Cuts since then.
-    since: u64,
 }
 
 impl PeerKey {
@@ -97,10 +91,10 @@ impl fmt::Display for PeerKey {
 }
 
 impl Sums {
-    fn of(&mut self, kind: Pinned) -> &mut usize {
+    fn of(self, kind: Pinned) -> usize {
         match kind {
-            Pinned::Request => &mut self.requests,
-            Pinned::Answer => &mut self.answers,
+            Pinned::Request => self.requests,
+            Pinned::Answer => self.answers,
         }
     }
 
@@ -122,7 +116,8 @@ impl Budgets {
             limits,
             metrics,
             ledger: Mutex::default(),
-            told: Mutex::default(),
+            told: Throttle::new(QUIET, MOST_TOLD),
+            turns: AtomicU64::default(),
         })
     }
 
@@ -163,7 +158,6 @@ impl Budgets {
         let entry = AccountEntry {
             account: account.clone(),
             booked: Sums::default(),
-            is_leaving: false,
         };
         peer.connections.insert(account.number, entry);
     }
@@ -177,7 +171,6 @@ impl Budgets {
         if let Some(entry) = peer.connections.remove(&account.number) {
             peer.sums.take(entry.booked);
             ledger.all.take(entry.booked);
-            ledger.leaving -= usize::from(entry.is_leaving);
         }
         if peer.connections.is_empty() {
             ledger.peers.remove(&account.peer);
@@ -190,74 +183,64 @@ impl Budgets {
         let ledger = &mut *ledger;
         if let Some(peer) = ledger.peers.get_mut(&account.peer)
             && let Some(entry) = peer.connections.get_mut(&account.number)
-            && !entry.is_leaving
         {
-            entry.is_leaving = true;
             let booked = std::mem::take(&mut entry.booked);
             peer.sums.take(booked);
             ledger.all.take(booked);
-            ledger.leaving += 1;
         }
     }
 
-    /// Books what a connection pins now, and cuts whoever pins most if that is too much.
+    /// Books what a connection pins now, and cuts others or it if that is too much.
     pub(super) fn settle(&self, account: &Account, kind: Pinned) {
-        let mut ledger = self.ledger();
-        let victim = ledger.settle(account, kind, self.limits_of(kind));
-        drop(ledger);
-        if let Some(victim) = victim {
+        self.ledger().book(account);
+        self.cut_excess(&account.peer, kind);
+    }
+
+    /// Counts one more answer of a connection that a piece is in.
+    pub(super) fn pin(&self, account: &Arc<Account>, address: usize, bytes: usize) {
+        let before = self.ledger().pieces.pin(account, address, bytes);
+        for account in before.iter().chain([account]) {
+            account.review(Pinned::Answer);
+        }
+        self.cut_excess(&account.peer, Pinned::Answer);
+    }
+
+    /// Counts one answer less.
+    pub(super) fn unpin(&self, account: &Account, address: usize) {
+        let sole = self.ledger().pieces.unpin(account, address);
+        if let Some(sole) = sole {
+            sole.review(Pinned::Answer);
+        }
+        account.review(Pinned::Answer);
+    }
+
+    /// A number for a request that begins, larger than those before.
+    pub(super) fn next_turn(&self) -> u64 {
+        self.turns.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Cuts connections until a peer and all together are within their limits.
+    fn cut_excess(&self, peer: &PeerKey, kind: Pinned) {
+        let limits = self.limits_of(kind);
+        loop {
+            let victim = self.ledger().victim(peer, kind, limits);
+            let Some(victim) = victim else {
+                return;
+            };
             victim.cut(reason(kind));
         }
     }
 
-    /// Counts one more holder of a shared piece.
-    pub(super) fn pin(&self, address: usize, bytes: usize) {
-        let mut ledger = self.ledger();
-        let piece = ledger.pieces.entry(address).or_insert((0, bytes));
-        piece.0 += 1;
-        if piece.0 > 1 {
-            return;
-        }
-        ledger.piece_bytes += bytes;
-        // Those that were cut give theirs back in a moment.
-        let is_over = ledger.answer_bytes() > self.limits.answers.all && ledger.leaving == 0;
-        let victim = is_over.then(|| ledger.heaviest(Pinned::Answer)).flatten();
-        drop(ledger);
-        if let Some(victim) = victim {
-            victim.cut(CutReason::AnswerBytes);
-        }
-    }
-
-    /// Counts one holder less.
-    pub(super) fn unpin(&self, address: usize) {
-        let mut ledger = self.ledger();
-        let ledger = &mut *ledger;
-        if let Some(piece) = ledger.pieces.get_mut(&address) {
-            piece.0 -= 1;
-            if piece.0 == 0 {
-                ledger.piece_bytes -= piece.1;
-                ledger.pieces.remove(&address);
-            }
-        }
-    }
-
-    /// Counts a cut; once a minute the log tells of the last one, and how many there were.
+    /// Counts a cut; once a minute the log tells of one for each reason, and how many it left out.
     pub(in crate::server) fn note_cut(&self, peer: &PeerKey, reason: CutReason) {
         let metric = &self.metrics.connections_cut;
         metric.with_label_values(&[reason.as_str()]).inc();
-        let now = Instant::now();
-        // Nothing panics while it is held.
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.since += 1;
-        if told.at.is_none_or(|at| now.duration_since(at) >= QUIET) {
-            told.at = Some(now);
-            let cuts = std::mem::take(&mut told.since);
-            drop(told);
+        if let Some(left_out) = self.told.admit(reason.as_str(), Instant::now()) {
             tracing::warn!(
                 %peer,
                 reason = reason.as_str(),
-                cuts,
-                "a connection is cut or refused; more within a minute are only counted"
+                left_out = left_out.count(),
+                "a connection is cut or refused"
             );
         }
     }
@@ -266,11 +249,7 @@ impl Budgets {
     #[cfg(test)]
     pub(super) fn is_unused(&self) -> bool {
         let ledger = self.ledger();
-        ledger.all == Sums::default()
-            && ledger.peers.is_empty()
-            && ledger.pieces.is_empty()
-            && ledger.piece_bytes == 0
-            && ledger.leaving == 0
+        ledger.all == Sums::default() && ledger.peers.is_empty() && ledger.pieces.is_empty()
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -280,58 +259,88 @@ impl Budgets {
 }
 
 impl Ledger {
-    fn answer_bytes(&self) -> usize {
-        self.all.answers.saturating_add(self.piece_bytes)
+    /// Books what a connection pins now, unless it is cut: then it is as good as given back.
+    fn book(&mut self, account: &Account) {
+        if let Some(peer) = self.peers.get_mut(&account.peer)
+            && let Some(entry) = peer.connections.get_mut(&account.number)
+            && !account.is_cut()
+        {
+            let due = account.due();
+            for sums in [&mut peer.sums, &mut self.all] {
+                sums.take(entry.booked);
+                sums.add(due);
+            }
+            entry.booked = due;
+            account.set_booked(due);
+        }
     }
 
-    /// Books what a connection pins now. Answers whom to cut.
-    fn settle(
-        &mut self,
-        account: &Account,
-        kind: Pinned,
-        limits: ByteLimits,
-    ) -> Option<Arc<Account>> {
-        let peer = self.peers.get_mut(&account.peer)?;
-        let entry = peer.connections.get_mut(&account.number)?;
-        if entry.is_leaving {
+    /// The connection that is cut because `peer` or all together are beyond their limits.
+    fn victim(&self, peer: &PeerKey, kind: Pinned, limits: ByteLimits) -> Option<Arc<Account>> {
+        let entry = self.peers.get(peer);
+        if entry.is_some_and(|entry| entry.sums.of(kind) > limits.peer) {
+            return entry?.victim(kind, &self.parts(kind));
+        }
+        if !self.is_beyond(kind, limits.all) {
             return None;
         }
-        let due = account.due();
-        for sums in [&mut peer.sums, &mut self.all] {
-            sums.take(entry.booked);
-            sums.add(due);
-        }
-        entry.booked = due;
-        account.set_booked(due);
-        let is_peer_over = *peer.sums.of(kind) > limits.peer;
-        let all = match kind {
-            Pinned::Request => self.all.requests,
-            Pinned::Answer => self.answer_bytes(),
-        };
-        if is_peer_over {
-            self.heaviest_of(&account.peer, kind)
-        } else if all > limits.all && (kind == Pinned::Request || self.leaving == 0) {
-            self.heaviest(kind)
-        } else {
-            None
+        let parts = self.parts(kind);
+        let heaviest = self.peers.values();
+        let heaviest = heaviest.max_by_key(|peer| peer.weight(kind, &parts))?;
+        heaviest.victim(kind, &parts)
+    }
+
+    fn is_beyond(&self, kind: Pinned, limit: usize) -> bool {
+        let own = self.all.of(kind);
+        match kind {
+            Pinned::Request => own > limit,
+            // What goes with those that are cut is looked up only when it matters.
+            Pinned::Answer => {
+                own.saturating_add(self.pieces.common_bytes()) > limit
+                    && own.saturating_add(self.pieces.staying_bytes()) > limit
+            }
         }
     }
 
-    /// The connection that pins most, of the peer that pins most.
-    fn heaviest(&self, kind: Pinned) -> Option<Arc<Account>> {
-        let weight = |peer: &PeerEntry| -> usize {
-            let staying = peer.connections.values().filter(|entry| !entry.is_leaving);
-            staying.map(|entry| entry.account.weight(kind)).sum()
-        };
-        let heaviest = self.peers.iter().max_by_key(|(_, peer)| weight(peer));
-        let (key, _) = heaviest?;
-        self.heaviest_of(key, kind)
+    /// The part of each connection in what it pins with others, by number.
+    fn parts(&self, kind: Pinned) -> BTreeMap<u64, usize> {
+        match kind {
+            Pinned::Request => BTreeMap::new(),
+            Pinned::Answer => self.pieces.parts(),
+        }
+    }
+}
+
+impl PeerEntry {
+    fn staying(&self) -> impl Iterator<Item = &Arc<Account>> {
+        let accounts = self.connections.values().map(|entry| &entry.account);
+        accounts.filter(|account| !account.is_cut())
     }
 
-    fn heaviest_of(&self, key: &PeerKey, kind: Pinned) -> Option<Arc<Account>> {
-        let connections = self.peers.get(key)?.connections.values();
-        let staying = connections.filter(|entry| !entry.is_leaving);
-        let heaviest = staying.max_by_key(|entry| entry.account.weight(kind));
-        heaviest.map(|entry| entry.account.clone())
+    fn weight(&self, kind: Pinned, parts: &BTreeMap<u64, usize>) -> usize {
+        let weights = self.staying().map(|account| weight(account, kind, parts));
+        weights.sum()
     }
+
+    /// Of requests the youngest goes, as the others are nearer to being complete and thereby
+    /// given back; of answers the heaviest.
+    fn victim(&self, kind: Pinned, parts: &BTreeMap<u64, usize>) -> Option<Arc<Account>> {
+        let victim = match kind {
+            Pinned::Request => {
+                let booked = self.staying().filter(|account| account.due().requests > 0);
+                booked.max_by_key(|account| account.turn())
+            }
+            Pinned::Answer => {
+                let staying = self.staying();
+                staying.max_by_key(|account| weight(account, kind, parts))
+            }
+        };
+        victim.cloned()
+    }
+}
+
+/// Bytes that a connection pins alone, and its part of what it pins with others.
+fn weight(account: &Account, kind: Pinned, parts: &BTreeMap<u64, usize>) -> usize {
+    let part = parts.get(&account.number).copied().unwrap_or_default();
+    account.pinned(kind).saturating_add(part)
 }

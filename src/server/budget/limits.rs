@@ -37,16 +37,17 @@ pub struct BudgetLimits {
 }
 
 impl Default for BudgetLimits {
-    /// 24 MiB of requests for a connection, which is the largest and half as much, 64 for a peer,
-    /// 256 for all; twice that for answers; 20,000 requests given up at once (a
+    /// 24 MiB of requests for a connection, which is the largest and half as much, 256 for a peer:
+    /// 1,000 Envoys of one peer that come back with 10,000 apps send 800 kB each, but not all at
+    /// once; 512 for all; 48, 128 and 512 of answers; 20,000 requests given up at once (a
     /// change of all clusters has an Envoy with 10,000 give up a poll for each), and 1,000 a second
     /// beyond; 30 s without progress.
     fn default() -> Self {
         Self {
             requests: ByteLimits {
                 connection: 24 << 20,
-                peer: 64 << 20,
-                all: 256 << 20,
+                peer: 256 << 20,
+                all: 512 << 20,
             },
             answers: ByteLimits {
                 connection: 48 << 20,

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::account::{Account, Pinned};
 
-/// Shared bytes from this size on are counted once, however many answers they are in.
+/// Bytes from this size on count once while several connections hold them.
 const SHARED_BYTES: usize = 16 << 10;
 
 /// Bytes that are progress: one frame. A reader that takes a byte now and then makes none.
@@ -17,7 +17,7 @@ const PROGRESS_BYTES: usize = 16 << 10;
 /// Bytes of other answers of the connection that excuse an answer that had to wait for them.
 const EXCUSE_BYTES: u64 = 1 << 20;
 
-/// How often one answer is excused.
+/// Times that one answer is excused.
 const MAX_EXCUSES: u8 = 10;
 
 /// An answer, or a stream of answers, on its way out. It is watched until its last piece is gone.
@@ -27,7 +27,7 @@ pub struct Outflow {
     state: Mutex<OutflowState>,
 }
 
-/// What waits of it.
+/// State of an answer on its way out.
 #[derive(Clone, Copy)]
 struct OutflowState {
     unsent_bytes: usize,
@@ -47,14 +47,13 @@ pub struct UnsentPiece {
     charge: Charge,
 }
 
-/// How the memory of a piece is counted.
+/// Way in which the memory of a piece is counted.
 enum Charge {
     /// It is its connection's own.
     Own(usize),
     /// Others may have it too: the ledger knows it by its address.
     Shared {
         address: usize,
-        bytes: usize,
         /// Kept as long as the piece, so that whoever comes next finds the same.
         _origin: SharedOrigin,
     },
@@ -92,11 +91,9 @@ impl Outflow {
             return self.own(bytes);
         }
         let address = bytes.as_ptr().addr();
-        self.account.share(length);
-        self.account.budgets.pin(address, length);
+        self.account.budgets.pin(&self.account, address, length);
         let charge = Charge::Shared {
             address,
-            bytes: length,
             _origin: origin,
         };
         self.piece(bytes, charge)
@@ -193,10 +190,7 @@ impl Drop for UnsentPiece {
         let account = &self.outflow.account;
         match self.charge {
             Charge::Own(bytes) => account.take(Pinned::Answer, bytes),
-            Charge::Shared { address, bytes, .. } => {
-                account.unshare(bytes);
-                account.budgets.unpin(address);
-            }
+            Charge::Shared { address, .. } => account.budgets.unpin(account, address),
         }
     }
 }

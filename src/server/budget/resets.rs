@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::account::Account;
 use super::limits::ResetLimits;
 
-/// What is left of the requests that a connection may give up.
+/// The rest of the requests that a connection may give up.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Allowance {
     left: f64,

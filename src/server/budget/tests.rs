@@ -100,19 +100,32 @@ fn a_connection_that_keeps_too_many_unfinished_requests_is_cut_once() {
 }
 
 #[test]
-fn of_a_peer_that_keeps_too_much_the_heaviest_connection_is_cut() {
+fn of_a_peer_that_keeps_too_much_the_request_that_began_last_is_cut() {
     let mut desk = Desk::new();
-    let (light, heavy, last) = (desk.open(1), desk.open(1), desk.open(1));
-    let _light = light.request(MIB);
+    let (last, heavy, light) = (desk.open(1), desk.open(1), desk.open(1));
+    let mut light_one = light.request(MIB);
     let _heavy = heavy.request(3 * MIB);
     let _last = last.request(2 * MIB);
-    assert!(!heavy.is_cut());
-    let _more = last.request(MIB / 2);
-    let _more = light.request(MIB);
-    assert!(heavy.is_cut() && !light.is_cut() && !last.is_cut());
+    assert!(!last.is_cut());
+    light_one.set(2 * MIB);
+    assert!(last.is_cut() && !light.is_cut() && !heavy.is_cut());
     // What it pins is as good as given back.
-    let _more = light.request(MIB);
-    assert!(!light.is_cut() && !last.is_cut());
+    light_one.set(3 * MIB);
+    assert!(!light.is_cut() && !heavy.is_cut());
+    assert_eq!(desk.cuts(CutReason::RequestBytes), 1);
+}
+
+/// A small request that begins later takes no room that has to be given back.
+#[test]
+fn who_keeps_no_more_than_the_free_part_is_not_cut_for_others() {
+    let mut desk = Desk::new();
+    let (large, small) = (desk.open(1), desk.open(1));
+    let mut first = large.request(3 * MIB);
+    let _small = small.request(64 << 10);
+    let other = desk.open(1);
+    let _other = other.request(3 * MIB);
+    first.set(7 * MIB / 2);
+    assert!(other.is_cut() && !small.is_cut() && !large.is_cut());
 }
 
 #[test]
@@ -168,9 +181,79 @@ fn many_versions_that_slow_readers_hold_are_too_much_and_one_that_all_hold_is_no
     }
     held.push(flows[4].shared(version(), Arc::new(())));
     assert_eq!(desk.cuts(CutReason::AnswerBytes), 1);
-    // While one that was cut is on its way out, nobody else is.
+    // What one that is cut still takes counts for nobody.
     held.push(flows[4].shared(version(), Arc::new(())));
     assert_eq!(desk.cuts(CutReason::AnswerBytes), 1);
+}
+
+#[test]
+fn what_nobody_else_holds_is_its_connection_s_own() {
+    let mut desk = Desk::new();
+    let (slow, other) = (desk.open(1), desk.open(2));
+    let (flow, others) = (slow.account.0.outflow(), other.account.0.outflow());
+    let version = || Bytes::from(vec![0; 3 * MIB]);
+    let (first, second) = (version(), version());
+    let _slow = flow.shared(first.clone(), Arc::new(()));
+    let with_other = others.shared(first, Arc::new(()));
+    let _slow_too = flow.shared(second, Arc::new(()));
+    assert!(!slow.is_cut() && !other.is_cut(), "the first is both's");
+    drop(with_other);
+    assert!(slow.is_cut() && !other.is_cut());
+}
+
+#[test]
+fn a_piece_in_two_answers_of_one_connection_is_its_own_once() {
+    let mut desk = Desk::new();
+    let one = desk.open(1);
+    let bytes = Bytes::from(vec![0; 3 * MIB]);
+    let flow = one.account.0.outflow();
+    let first = flow.shared(bytes.clone(), Arc::new(()));
+    let _second = flow.shared(bytes, Arc::new(()));
+    assert!(!one.is_cut());
+    drop(first);
+    let _more = flow.own(Bytes::from(vec![0; 2 * MIB]));
+    assert!(one.is_cut());
+}
+
+#[test]
+fn a_fleet_that_reads_one_version_is_not_cut_for_two_that_hold_many() {
+    let mut desk = Desk::new();
+    let fleet: Vec<_> = (0..50).map(|_| desk.open(2)).collect();
+    let newest = Bytes::from(vec![0; 2 * MIB]);
+    let hold = |one: &Open, bytes: &Bytes| {
+        let flow = one.account.0.outflow();
+        flow.shared(bytes.clone(), Arc::new(()))
+    };
+    let mut held: Vec<_> = fleet.iter().map(|one| hold(one, &newest)).collect();
+    let pair = [desk.open(1), desk.open(1)];
+    for _ in 0..4 {
+        let old = Bytes::from(vec![0; 2 * MIB]);
+        held.extend(pair.iter().map(|one| hold(one, &old)));
+    }
+    assert!(fleet.iter().all(|one| !one.is_cut()));
+    assert!(pair.iter().any(Open::is_cut));
+}
+
+/// What two hold is not given back before both are cut.
+#[test]
+fn cutting_goes_on_until_what_stays_is_within_the_limit() {
+    let mut desk = Desk::new();
+    let pairs: Vec<_> = (0..4).map(|_| [desk.open(1), desk.open(1)]).collect();
+    let mut held = Vec::new();
+    for pair in &pairs {
+        let version = Bytes::from(vec![0; 2 * MIB]);
+        for one in pair {
+            let flow = one.account.0.outflow();
+            held.push(flow.shared(version.clone(), Arc::new(())));
+        }
+    }
+    assert_eq!(desk.cuts(CutReason::AnswerBytes), 0);
+    let other = desk.open(2);
+    let _own = other.account.0.outflow().own(Bytes::from(vec![0; MIB / 2]));
+    assert_eq!(desk.cuts(CutReason::AnswerBytes), 2);
+    let whole = pairs.iter().filter(|pair| !pair.iter().any(Open::is_cut));
+    assert_eq!(whole.count(), 3);
+    assert!(!other.is_cut());
 }
 
 #[test]

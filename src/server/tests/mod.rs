@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::allow_list::AllowList;
-use super::{BudgetLimits, Config, CutReason, Error, Listener, Services, serve};
+use super::budget::CutReason;
+use super::{BudgetLimits, Config, Error, Listener, Services, serve};
 use crate::metrics::Metrics;
 
 /// So long that only a test that hangs reaches it.
@@ -98,7 +99,7 @@ fn the_defaults_are_these() {
         services: Services::default(),
         allow_list: AllowList::Anybody,
         max_connections: 16_384,
-        max_connections_per_peer: 12_288,
+        max_connections_per_address: 12_288,
         max_body_bytes: 4_194_304,
         message: Duration::from_secs(30),
         budgets: BudgetLimits::default(),

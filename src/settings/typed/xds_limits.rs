@@ -15,8 +15,8 @@ pub struct XdsLimits {
     pub xds_max_request_bytes: u32,
 
     /// Connections to the xDS port, as far as file descriptors allow; over HTTP/1.1 every poll has
-    /// one. Beyond it the one that is missed least makes room: one that never asked, or the most
-    /// silent of the address that has most.
+    /// one. Beyond it the one that is missed least makes room: one that never asked, else one of the
+    /// address that has most, unless the new one's own would have as many then.
     #[arg(long, env = "XDS_MAX_CONNECTIONS", value_name = "COUNT", default_value = "16384", value_parser = clap::value_parser!(u32).range(1..))]
     pub xds_max_connections: u32,
 
@@ -30,13 +30,13 @@ pub struct XdsLimits {
     pub xds_max_proxies_per_peer: u32,
 
     /// Bytes of requests that are not complete yet, of one peer, beside 128 KiB for each of its
-    /// connections. Beyond it the heaviest connection is cut. Never less than one and a half
+    /// connections. Beyond it the one that began last is cut. Never less than one and a half
     /// requests, which is what one connection may have.
     #[arg(
         long,
         env = "XDS_MAX_UNFINISHED_BYTES_PER_PEER",
         value_name = "BYTES",
-        default_value = "67108864"
+        default_value = "268435456"
     )]
     pub xds_max_unfinished_bytes_per_peer: u32,
 
@@ -45,7 +45,7 @@ pub struct XdsLimits {
         long,
         env = "XDS_MAX_UNFINISHED_BYTES",
         value_name = "BYTES",
-        default_value = "268435456"
+        default_value = "536870912"
     )]
     pub xds_max_unfinished_bytes: u32,
 
