@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::field::DisplayValue;
 
 use super::Shared;
-use super::frame::{Code, Outgoing, Requests, Status, unsent};
+use super::frame::{Code, Requests, Status, Unsent, unsent};
 use super::read::{Read, Reader};
 use super::transport::Transport;
 use super::write::{len_bytes, message};
@@ -103,7 +103,9 @@ pub(super) struct Driver {
     /// The kind that the stream serves; none for all.
     kind: Option<Kind>,
     reader: Reader,
-    answers: mpsc::Sender<Outgoing>,
+    answers: mpsc::Sender<Unsent>,
+    /// The status behind the answers, if it is not that all went well.
+    status: Arc<OnceLock<Status>>,
     outflow: Arc<Outflow>,
     watch: (Vec<Interest>, Watch),
 }
@@ -126,9 +128,9 @@ impl Driver {
     pub(super) fn new(
         shared: Arc<Shared>,
         peer: Peer,
-        form: Form,
-        kind: Option<Kind>,
-        answers: mpsc::Sender<Outgoing>,
+        (form, kind): (Form, Option<Kind>),
+        answers: mpsc::Sender<Unsent>,
+        status: Arc<OnceLock<Status>>,
     ) -> Self {
         Self {
             outflow: peer.outflow(),
@@ -139,6 +141,7 @@ impl Driver {
             kind,
             reader: Reader::new(form),
             answers,
+            status,
         }
     }
 
@@ -154,7 +157,7 @@ impl Driver {
             End::Refused(refused) => {
                 metric.with_label_values(&["certificate"]).inc();
                 let status = Status::new(Code::PermissionDenied, refused.to_string());
-                let _ = self.answers.try_send(Outgoing::End(status));
+                let _ = self.status.set(status);
             }
             End::Fault(status) => {
                 metric.with_label_values(&["request"]).inc();
@@ -162,8 +165,7 @@ impl Driver {
                     let error = status.message();
                     tracing::warn!(%node, peer, error, left_out = left_out.count(), "a stream is refused");
                 }
-                // It is told why if it still reads.
-                let _ = self.answers.try_send(Outgoing::End(status));
+                let _ = self.status.set(status);
             }
         }
     }
@@ -275,7 +277,7 @@ impl Driver {
         drop(answer);
         // Mostly there is room at once. Who does not read is cut by the server, and the stream is
         // gone.
-        let sent = match self.answers.try_send(Outgoing::Message(message)) {
+        let sent = match self.answers.try_send(message) {
             Ok(()) => true,
             Err(TrySendError::Closed(_)) => false,
             Err(TrySendError::Full(message)) => {
