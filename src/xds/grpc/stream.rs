@@ -24,6 +24,7 @@ use crate::snapshot::Kind;
 use crate::snapshot::cell::{Interest, Watch};
 use crate::xds::delivery::{Answer, Client, Form, Step};
 use crate::xds::registry::Proxies;
+use crate::xds::rest::ProxyId;
 
 /// One stream as others see it.
 pub(in crate::xds) struct Stream {
@@ -161,7 +162,7 @@ impl Driver {
             }
             End::Fault(status) => {
                 metric.with_label_values(&["request"]).inc();
-                if let Some(left_out) = self.complaint(status.message()) {
+                if let Some(left_out) = self.complaint("request") {
                     let error = status.message();
                     tracing::warn!(%node, peer, error, left_out = left_out.count(), "a stream is refused");
                 }
@@ -243,24 +244,15 @@ impl Driver {
         let stream = &self.listed.stream;
         let content = &answer.content;
         let kind = content.kind();
-        for (missing_kind, missing_name) in &answer.expired {
-            metrics
-                .gates_expired
-                .with_label_values(&[kind.as_str()])
-                .inc();
-            let what = format!("gate {kind} {missing_kind} {missing_name}");
-            let Some(left_out) = self.complaint(&what) else {
-                continue;
+        if !answer.expired.is_empty() {
+            let id = ProxyId {
+                node: stream.node(),
+                peer: stream.peer.address(),
             };
-            tracing::warn!(
-                node = %stream.node(),
-                peer = stream.address(),
-                %kind,
-                %missing_kind,
-                %missing_name,
-                left_out = left_out.count(),
-                "a proxy is given an answer although it has not accepted what the answer needs"
-            );
+            for missing in &answer.expired {
+                let proxies = &self.listed.proxies;
+                proxies.note_gate_expired(&id, (kind, None), missing);
+            }
         }
         let message = message(&answer, self.form);
         let bytes = u64::try_from(len_bytes(&message)).unwrap_or(u64::MAX);
@@ -328,7 +320,7 @@ impl Driver {
     }
 
     /// The kind of a type; none if it is not served here.
-    fn kind_of(&mut self, type_url: &str) -> Result<Option<Kind>, Status> {
+    pub(super) fn kind_of(&self, type_url: &str) -> Result<Option<Kind>, Status> {
         let named = Kind::ALL
             .into_iter()
             .find(|kind| kind.type_url() == type_url);
@@ -351,7 +343,7 @@ impl Driver {
         }
         let type_url = type_url.get(..type_url.floor_char_boundary(256));
         if kind.is_none()
-            && let Some(left_out) = self.complaint(&format!("type {type_url:?}"))
+            && let Some(left_out) = self.complaint("type")
         {
             tracing::warn!(
                 node = %self.listed.stream.node(),

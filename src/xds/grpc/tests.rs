@@ -25,6 +25,7 @@ use super::Grpc;
 use super::frame::{Code, Messages, Requests, Status};
 use super::method::{Method, Unknown};
 use super::read::Reader;
+use super::stream::Driver;
 use super::write::{len_bytes, message};
 use crate::metrics::Metrics;
 use crate::server::Peer;
@@ -505,6 +506,20 @@ fn streams() -> Arc<super::Shared> {
 
 fn grpc(peer: &Peer) -> Grpc {
     Grpc::new(streams(), peer.clone())
+}
+
+#[test]
+fn types_that_a_client_invents_are_one_complaint() {
+    let peer = Peer::anonymous(false, CancellationToken::new());
+    let (streams, (sender, _receiver)) = (streams(), mpsc::channel(1));
+    let all = (Form::Sotw, None);
+    let driver = Driver::new(streams.clone(), peer, all, sender, Arc::default());
+    for number in 0..1_000 {
+        let kind = driver.kind_of(&format!("type.example.com/{number}"));
+        assert_eq!(kind, Ok(None));
+    }
+    assert!(streams.proxies.complaint(None, "type").is_none(), "told");
+    assert!(streams.proxies.complaint(None, "request").is_some());
 }
 
 #[tokio::test(start_paused = true)]
