@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::delivery::Key;
 use super::grpc::Stream;
 use super::limits::Limits;
-use super::rest::{Held, Poll, Polled, Proxy, ProxyId};
+use super::rest::{Held, Poll, Polled, Proxy, ProxyId, UnrememberedResends};
 use crate::metrics::Metrics;
 use crate::server::{Peer, PeerKey};
 use crate::snapshot::{Kind, Name};
@@ -37,6 +37,8 @@ pub struct Proxies {
     /// Proxies that are remembered, counted by who brought them. Changed only while `by_id` is
     /// held.
     shares: Mutex<BTreeMap<PeerKey, usize>>,
+    /// Answers to proxies that are not among them.
+    pub(super) unremembered: UnrememberedResends,
     next_poll: AtomicU64,
     streams: Mutex<BTreeMap<u64, Arc<Stream>>>,
 }
@@ -59,6 +61,7 @@ impl Proxies {
             ),
             by_id: Mutex::default(),
             shares: Mutex::default(),
+            unremembered: UnrememberedResends::default(),
             next_poll: AtomicU64::default(),
             streams: Mutex::default(),
         })
@@ -141,6 +144,7 @@ impl Proxies {
 
     /// Forgets the proxies and subscriptions whose last poll is long ago.
     pub(super) fn forget(&self, now: Instant) {
+        self.unremembered.forget(&self.limits.pacing, now);
         let limit = self.limits.forget_after;
         let mut by_id = self.by_id();
         by_id.retain(|_, proxy| {

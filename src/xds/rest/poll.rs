@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::proxy::{Proxy, State};
+use super::resend_limiter::ResendLimiter;
 use crate::snapshot::{Flavour, Kind};
 use crate::xds::delivery::{Client, Content, Form, Heard, Key, Pacing, Shared, Step, View};
 use crate::xds::registry::Proxies;
@@ -173,8 +174,22 @@ impl Poll {
         let mut client = Client::new(Form::Rest, Flavour::Rest, now);
         let version = self.version.as_deref();
         client.poll(&self.key, version, shared, &at_once, now);
-        let limiter = state.limiters.entry(self.key.clone()).or_default();
-        match client.next_for(&self.key, view, &at_once, now) {
+        let step = client.next_for(&self.key, view, &at_once, now);
+        if self.proxy.is_remembered {
+            let limiter = state.limiters.entry(self.key.clone()).or_default();
+            return self.limit(step, limiter, now);
+        }
+        let resends = &self.proxies.unremembered;
+        let subscription = (self.connection, &self.proxy.id, &self.key);
+        resends.with(subscription, pacing, now, |limiter| {
+            self.limit(step, limiter, now)
+        })
+    }
+
+    /// The next step of a poll, as far as it was not done too often.
+    fn limit(&self, step: Step, limiter: &mut ResendLimiter, now: Instant) -> Next {
+        let pacing = &self.proxies.limits.pacing;
+        match step {
             Step::Wait { until } => {
                 limiter.forget(self.connection);
                 Next::Hold { until }
