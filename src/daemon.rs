@@ -23,8 +23,8 @@ use crate::state::State;
 use crate::state::event::{Purpose, Stale};
 use crate::{admin, files, identity, log, marathon, server, v2, vault, xds};
 
-/// Messages that may wait for the pipeline. It takes a thousand in a few milliseconds; a source
-/// that finds the queue full asks for everything again instead of waiting.
+/// Messages that may wait for the pipeline. It takes a thousand in a few milliseconds; while the
+/// queue is full, Marathon's facts wait merged by task.
 const FACTS: usize = 8192;
 
 /// Requests that may wait for the subscriber, which takes them between any two frames.

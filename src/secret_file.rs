@@ -18,6 +18,9 @@ const OF_OTHERS: u32 = 0o066;
 /// has the number.
 const MOST_NAMED: usize = 20;
 
+/// Files that are remembered as told of: more than a folder of certificates has.
+const MOST_REMEMBERED: usize = 10_000;
+
 const QUIET: Duration = Duration::from_secs(60);
 
 /// What the log was told, whichever part of the process reads a file.
@@ -51,6 +54,10 @@ impl OpenFiles {
         }
         let subject = format!("{mode:o} {}", path.display());
         let left_out = self.lines.admit(&subject, now)?;
+        if self.modes.len() >= MOST_REMEMBERED {
+            // Names that come and go; those that stay are told once more.
+            self.modes.clear();
+        }
         self.modes.insert(path.to_owned(), mode);
         Some(left_out)
     }
@@ -138,5 +145,17 @@ mod tests {
         assert_eq!(told.count(), MOST_NAMED);
         let later = paths.last().unwrap();
         assert_eq!(noted(&mut files, later, 0o644, now + QUIET), Some(5));
+    }
+
+    #[test]
+    fn files_that_come_and_go_are_forgotten() {
+        let mut files = OpenFiles::default();
+        let mut now = Instant::now();
+        for n in 0..MOST_REMEMBERED + 5 {
+            let path = PathBuf::from(format!("/{n}"));
+            assert!(noted(&mut files, &path, 0o644, now).is_some());
+            now += QUIET;
+        }
+        assert_eq!(files.modes.len(), 5);
     }
 }

@@ -9,11 +9,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Admits one line about each subject in a while, and counts the others. What it remembers is
-/// bounded, whatever subjects strangers come up with.
+/// bounded, whatever subjects strangers come up with, and may be shared out among them.
 #[derive(Debug)]
 pub struct Throttle {
     quiet: Duration,
     most_subjects: usize,
+    most_of_one: usize,
     lines: Mutex<Lines>,
 }
 
@@ -30,7 +31,8 @@ impl LeftOut {
 
 #[derive(Debug, Default)]
 struct Lines {
-    by_subject: BTreeMap<String, Line>,
+    /// By who is the cause, and subject.
+    by_subject: BTreeMap<(String, String), Line>,
     /// Lines left out about subjects that are not remembered, or not any more.
     left_out_elsewhere: u64,
 }
@@ -47,9 +49,16 @@ impl Throttle {
     /// Admits a line about each subject every `quiet`, and remembers `most_subjects` of them;
     /// lines about others are left out until there is room.
     pub const fn new(quiet: Duration, most_subjects: usize) -> Self {
+        Self::shared(quiet, most_subjects, most_subjects)
+    }
+
+    /// The same, where no more than `most_of_one` of the subjects are of one cause: a client, by
+    /// what it cannot choose freely.
+    pub const fn shared(quiet: Duration, most_subjects: usize, most_of_one: usize) -> Self {
         Self {
             quiet,
             most_subjects,
+            most_of_one,
             lines: Mutex::new(Lines {
                 by_subject: BTreeMap::new(),
                 left_out_elsewhere: 0,
@@ -57,13 +66,19 @@ impl Throttle {
         }
     }
 
-    /// Whether a line about `subject` is written at `now`. If so, the lines that were left out since
-    /// the last one about it, and those about forgotten subjects.
+    /// Admits a line about `subject` at `now`, or not: with the lines that were left out since the
+    /// last one about it, and those about forgotten subjects.
     pub fn admit(&self, subject: &str, now: Instant) -> Option<LeftOut> {
+        self.admit_of("", subject, now)
+    }
+
+    /// The same for a line about `subject` that `cause` is the cause of.
+    pub fn admit_of(&self, cause: &str, subject: &str, now: Instant) -> Option<LeftOut> {
         let mut lines = self.lines();
         let lines = &mut *lines;
         let is_quiet = |line: &Line| now.duration_since(line.written) < self.quiet;
-        if let Some(line) = lines.by_subject.get_mut(subject) {
+        let key = (cause.to_owned(), subject.to_owned());
+        if let Some(line) = lines.by_subject.get_mut(&key) {
             if is_quiet(line) {
                 line.left_out += 1;
                 return None;
@@ -73,11 +88,11 @@ impl Throttle {
             let elsewhere = std::mem::take(&mut lines.left_out_elsewhere);
             return Some(LeftOut(left_out + elsewhere));
         }
-        if lines.by_subject.len() >= self.most_subjects {
+        if self.is_full(lines, cause) {
             let forgotten = lines.by_subject.extract_if(.., |_, line| !is_quiet(line));
             lines.left_out_elsewhere += forgotten.map(|(_, line)| line.left_out).sum::<u64>();
         }
-        if lines.by_subject.len() >= self.most_subjects {
+        if self.is_full(lines, cause) {
             lines.left_out_elsewhere += 1;
             return None;
         }
@@ -85,8 +100,16 @@ impl Throttle {
             written: now,
             left_out: 0,
         };
-        lines.by_subject.insert(subject.to_owned(), line);
+        lines.by_subject.insert(key, line);
         Some(LeftOut(std::mem::take(&mut lines.left_out_elsewhere)))
+    }
+
+    /// Says if no further subject of `cause` is remembered.
+    fn is_full(&self, lines: &Lines, cause: &str) -> bool {
+        let first = (cause.to_owned(), String::new());
+        let of_one = lines.by_subject.range(first..);
+        let of_one = of_one.take_while(|((other, _), _)| other == cause);
+        lines.by_subject.len() >= self.most_subjects || of_one.count() >= self.most_of_one
     }
 
     /// Forgets what was written: the next line about any subject is one about something new.
@@ -144,5 +167,21 @@ mod tests {
         // 15 strangers, and the one that was left out of a subject that is forgotten now.
         assert_eq!(throttle.admit("late", now + QUIET), Some(LeftOut(16)));
         assert_eq!(throttle.lines().by_subject.len(), 1);
+    }
+
+    #[test]
+    fn one_client_takes_no_more_than_its_share() {
+        let throttle = Throttle::shared(QUIET, 10, 3);
+        let now = Instant::now();
+        let admitted = |cause: &str, at: Instant| {
+            let numbers = 0..25;
+            let lines =
+                numbers.filter_map(|number| throttle.admit_of(cause, &number.to_string(), at));
+            lines.count()
+        };
+        assert_eq!(admitted("10.0.0.1", now), 3);
+        assert_eq!(admitted("10.0.0.2", now), 3);
+        assert!(throttle.admit_of("10.0.0.1", "0", now).is_none());
+        assert_eq!(admitted("10.0.0.1", now + QUIET), 3);
     }
 }

@@ -187,7 +187,11 @@ impl Connection {
             Some(ended) => Ok(ended),
             None => {
                 serving.as_mut().graceful_shutdown();
-                timeout(limits.drain, serving).await
+                tokio::select! {
+                    ended = timeout(limits.drain, serving) => ended,
+                    // The table has counted it.
+                    () = self.registration.cut() => return,
+                }
             }
         };
         if let Ok(Err(error)) = ended {

@@ -26,8 +26,8 @@ const BYTES_PER_NAME: usize = 100;
 /// How long the log is spared a refusal that it had: scrapers and browsers come back.
 const QUIET: Duration = Duration::from_secs(300);
 
-/// How many refusals are remembered as logged.
-const MOST_REFUSALS: usize = 100;
+/// Reasons of refusals, each a subject of the log: what a client says is none.
+const REASONS: usize = 2;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
@@ -54,7 +54,7 @@ pub(super) struct Pages {
     hosts: Arc<Hosts>,
     metrics: Arc<Metrics>,
     maker: PageMaker,
-    refusals: Arc<Throttle>,
+    pub(super) refusals: Arc<Throttle>,
 }
 
 /// What is asked for.
@@ -90,17 +90,19 @@ impl Pages {
             hosts: Arc::new(hosts),
             metrics,
             maker: PageMaker::new(),
-            refusals: Arc::new(Throttle::new(QUIET, MOST_REFUSALS)),
+            refusals: Arc::new(Throttle::new(QUIET, REASONS)),
         }
     }
 
     /// The answer to a request, whatever it asks for.
     pub(super) async fn answer<B>(&self, request: &Request<B>) -> Response<PageBody> {
-        if let Err(foreign) = self.hosts.check(request) {
+        let uri = request.uri();
+        let parsed = Page::parse(request.method(), uri.path(), uri.query());
+        let is_open = parsed.as_ref().is_ok_and(Page::is_open);
+        if !is_open && let Err(foreign) = self.hosts.check(request) {
             return self.refuse(&foreign);
         }
-        let uri = request.uri();
-        let page = match Page::parse(request.method(), uri.path(), uri.query()) {
+        let page = match parsed {
             Ok(page) => page,
             Err(refusal) => return refusal.answer(),
         };
@@ -161,7 +163,7 @@ impl Pages {
         };
         let metric = &self.metrics.admin_requests_refused;
         metric.with_label_values(&[reason]).inc();
-        if let Some(left_out) = self.refusals.admit(&text, Instant::now()) {
+        if let Some(left_out) = self.refusals.admit(reason, Instant::now()) {
             let error = text.trim_end();
             warn!(
                 reason,
@@ -217,7 +219,9 @@ impl Pages {
         } else if names > 0 {
             format!("DNS has not answered yet for the names of {names} agents")
         } else {
-            "Marathon's event stream is open, and its first complete list is not here or cannot be believed".to_owned()
+            "Marathon's event stream is open, and its first complete list is not here or cannot be \
+             believed"
+                .to_owned()
         };
         let reads_vault = self.sources.look_at_certificates.is_some();
         if !reads_vault || self.metrics.vault_certificates_read.get() != 0 {
@@ -287,6 +291,15 @@ impl Page {
             Ok(page)
         } else {
             Err(Refusal::WrongMethod { allowed })
+        }
+    }
+
+    /// Says if it is given under every name of the admin port: health checkers ask by names that
+    /// nobody lists, and a foreign page learns nothing from it that is worth keeping.
+    fn is_open(&self) -> bool {
+        match self {
+            Self::Health | Self::Readiness => true,
+            Self::Index | Self::Metrics | Self::Snapshot(_) | Self::Proxies | Self::Signal => false,
         }
     }
 }

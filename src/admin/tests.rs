@@ -12,8 +12,10 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::*;
+use crate::server::tests::safely;
 use crate::snapshot::cell::{Publisher, cell};
 use crate::snapshot::{Kind, Resource, Snapshot};
 use crate::state::problem::{Reason, Subject};
@@ -37,30 +39,14 @@ async fn admin_with(limits: Limits, looked: Option<Arc<AtomicUsize>>) -> Admin {
     let listener = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.local_addr().unwrap();
     let (publisher, snapshot) = cell();
-    let problem = Problem {
-        subject: Subject::App("/shop/web".into()),
-        label: Some("HAPROXY_0_VHOST".to_owned()),
-        reason: Reason::InvalidLabel,
-        message: "\"a b\" is no host".to_owned(),
-        remedy: "write one".to_owned(),
-    };
-    let sources = Sources {
-        snapshot,
-        problems: Arc::new(move || Arc::new(vec![problem.clone()])),
-        proxies: Arc::new(|| json!([{ "node": "edge-1" }])),
-        refused: Arc::new(|| vec![json!({ "reason": "refused_by_proxy" })]),
-        given: Arc::new(given),
-        look_at_certificates: looked.map(|looked| {
-            let look = move || {
-                looked.fetch_add(1, Ordering::Relaxed);
-            };
-            Arc::new(look) as Arc<dyn Fn() + Send + Sync>
-        }),
-    };
     let metrics = Metrics::new().unwrap();
     let shutdown = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    let pages = Pages::new(sources, Hosts::new(["edge-1"]), metrics.clone());
+    let pages = Pages::new(
+        sources(snapshot, looked),
+        Hosts::new(["edge-1"]),
+        metrics.clone(),
+    );
     tasks.spawn(connections::answer(
         limits,
         listener,
@@ -74,6 +60,29 @@ async fn admin_with(limits: Limits, looked: Option<Arc<AtomicUsize>>) -> Admin {
         metrics,
         shutdown,
         tasks,
+    }
+}
+
+fn sources(snapshot: Reader, looked: Option<Arc<AtomicUsize>>) -> Sources {
+    let problem = Problem {
+        subject: Subject::App("/shop/web".into()),
+        label: Some("HAPROXY_0_VHOST".to_owned()),
+        reason: Reason::InvalidLabel,
+        message: "\"a b\" is no host".to_owned(),
+        remedy: "write one".to_owned(),
+    };
+    Sources {
+        snapshot,
+        problems: Arc::new(move || Arc::new(vec![problem.clone()])),
+        proxies: Arc::new(|| json!([{ "node": "edge-1" }])),
+        refused: Arc::new(|| vec![json!({ "reason": "refused_by_proxy" })]),
+        given: Arc::new(given),
+        look_at_certificates: looked.map(|looked| {
+            let look = move || {
+                looked.fetch_add(1, Ordering::Relaxed);
+            };
+            Arc::new(look) as Arc<dyn Fn() + Send + Sync>
+        }),
     }
 }
 
@@ -515,6 +524,30 @@ async fn a_health_check_finds_room_among_readers_that_do_not_read() {
 }
 
 #[tokio::test]
+async fn a_health_check_does_not_wait_for_an_old_connection_to_finish() {
+    let hour = Duration::from_secs(3_600);
+    let limits = Limits {
+        connections: 1,
+        first_request: hour,
+        stalled: hour,
+        drain: hour,
+        ..Limits::default()
+    };
+    let mut admin = admin_within(limits).await;
+    admin.publisher.publish_compared(large_snapshot());
+    let mut reader = unread(&admin, "/snapshot").await;
+    reader.read_exact(&mut [0; 15]).await.unwrap();
+    // At the end of its life it has an hour to take its answer.
+    tokio::time::pause();
+    tokio::time::sleep(limits.life + Duration::from_secs(1)).await;
+    tokio::time::resume();
+    // Takes the room of the old one, and keeps it.
+    let _newcomer = TcpStream::connect(admin.address).await.unwrap();
+    assert_eq!(safely(admin.ask("GET", "/healthz")).await.0, 200);
+    assert_eq!(cut(&admin, "unread"), 1);
+}
+
+#[tokio::test]
 async fn who_takes_nothing_of_an_answer_is_cut() {
     let limits = Limits {
         stalled: Duration::from_millis(100),
@@ -531,18 +564,53 @@ async fn who_takes_nothing_of_an_answer_is_cut() {
     assert_eq!(cut(&admin, "stalled"), 1);
 }
 
+/// The answer to a request over HTTP/1.1 with this head.
+async fn answer_to(admin: &Admin, head: &str) -> String {
+    let mut stream = TcpStream::connect(admin.address).await.unwrap();
+    let request = format!("{head}connection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn names_that_a_client_invents_are_one_line_of_the_log() {
+    let (_publisher, snapshot) = cell();
+    let metrics = Metrics::new().unwrap();
+    let pages = Pages::new(sources(snapshot, None), Hosts::default(), metrics);
+    for number in 0..1_000 {
+        let request = http::Request::get("/metrics");
+        let request = request.header("host", format!("{number}.example.com"));
+        let answer = pages.answer(&request.body(()).unwrap()).await;
+        assert_eq!(answer.status(), 403);
+    }
+    let admitted = |reason| pages.refusals.admit(reason, Instant::now()).is_some();
+    assert!(!admitted("host"), "told");
+    assert!(admitted("site"));
+}
+
+#[tokio::test]
+async fn a_health_check_is_answered_under_any_name() {
+    let mut admin = admin().await;
+    admin.publisher.publish_compared(snapshot());
+    for method in ["GET", "HEAD"] {
+        for path in ["/healthz", "/readyz"] {
+            let head = format!("{method} {path} HTTP/1.1\r\nhost: edge.example.com:5001\r\n");
+            let answer = answer_to(&admin, &head).await;
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        }
+    }
+    let head = "GET /metrics HTTP/1.1\r\nhost: edge.example.com:5001\r\n";
+    let answer = answer_to(&admin, head).await;
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+}
+
 #[tokio::test]
 async fn foreign_pages_are_turned_away_with_the_remedy() {
     let looked = Arc::new(AtomicUsize::new(0));
     let admin = admin_with(Limits::default(), Some(looked.clone())).await;
-    let ask = async |head: &str| {
-        let mut stream = TcpStream::connect(admin.address).await.unwrap();
-        let request = format!("{head}connection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer
-    };
+    let ask = async |head: &str| answer_to(&admin, head).await;
     let answer = ask("GET /snapshot HTTP/1.1\r\nhost: evil.example.com:5001\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
     assert!(
@@ -556,7 +624,7 @@ async fn foreign_pages_are_turned_away_with_the_remedy() {
     let answer = ask(&format!("{post}origin: http://edge-1:5001\r\n")).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert_eq!(looked.load(Ordering::Relaxed), 1);
-    let answer = ask("GET /healthz HTTP/1.1\r\n").await;
+    let answer = ask("GET /metrics HTTP/1.1\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
     let refused = &admin.metrics.admin_requests_refused;
     let count = |reason| refused.with_label_values(&[reason]).get();

@@ -27,8 +27,8 @@ mod tls;
 pub use accept::serve;
 pub use allow_list::{AllowList, BadName, ListedNames};
 pub use budget::{
-    BudgetLimits, ByteLimits, Outflow, PeerKey, RequestBytes, ResetLimits, SharedOrigin,
-    UnsentPiece,
+    BudgetLimits, ByteLimits, Outflow, PeerKey, RequestBytes, ResetLimits, SHARED_BYTES,
+    SharedOrigin, UnsentPiece,
 };
 pub use config::Config;
 pub use descriptors::raise_descriptor_limit;

@@ -230,6 +230,11 @@ impl Peer {
         self.0.config.message
     }
 
+    /// The answer to one of its requests when it is not let in.
+    pub fn reject(&self, rejection: &PeerRejection) -> Response<ResponseBody> {
+        self.refuse(StatusCode::FORBIDDEN, "client", rejection)
+    }
+
     /// The answer to one of its requests that is refused, which is counted by `reason`.
     pub fn refuse(
         &self,

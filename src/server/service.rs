@@ -28,7 +28,7 @@ pub trait PathService: Send + Sync {
         peer: &Peer,
         rejection: &PeerRejection,
     ) -> Response<ResponseBody> {
-        peer.refuse(StatusCode::FORBIDDEN, "client", rejection)
+        peer.reject(rejection)
     }
 }
 

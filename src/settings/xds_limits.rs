@@ -44,6 +44,7 @@ impl XdsLimits {
     /// Limits of what is remembered of proxies.
     pub(super) fn proxies(&self) -> xds::Limits {
         xds::Limits {
+            max_proxies: bytes(self.xds_max_proxies),
             max_proxies_per_peer: bytes(self.xds_max_proxies_per_peer),
             ..xds::Limits::default()
         }
@@ -76,6 +77,13 @@ mod tests {
         let port = server::Config::default();
         assert_eq!(limits.within(port.clone()), port);
         assert_eq!(limits.proxies(), xds::Limits::default());
+    }
+
+    #[test]
+    fn a_fleet_behind_one_address_may_have_all_of_the_memory() {
+        let limits = typed("--xds-max-proxies 20000 --xds-max-proxies-per-peer 20000").proxies();
+        let remembered = (limits.max_proxies, limits.max_proxies_per_peer);
+        assert_eq!(remembered, (20_000, 20_000));
     }
 
     #[test]

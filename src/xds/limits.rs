@@ -14,8 +14,8 @@ pub struct Limits {
     pub shared_after: Duration,
     /// How long a proxy or one of its subscriptions is remembered after its last poll.
     pub forget_after: Duration,
-    /// Most proxies that are remembered. Others are served without an order of their own, as if each
-    /// poll came from somebody new.
+    /// Most proxies that are remembered. Others are served without an order of their own, as if
+    /// each poll came from somebody new.
     pub max_proxies: usize,
     /// Most proxies of one peer that are remembered.
     pub max_proxies_per_peer: usize,
@@ -24,16 +24,16 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 1 s, 5 minutes, 4,096 proxies, half of them of one peer, with 50,000
-    /// subscriptions each: far more than one control
-    /// plane can serve by polls, and a bound on what a stranger can make it remember.
+    /// 1 s, 5 minutes, 16,384 proxies, half of them of one peer, with 50,000 subscriptions each:
+    /// more than one control plane can serve by polls, and a bound on what a stranger can make it
+    /// remember.
     fn default() -> Self {
         Self {
             pacing: Pacing::default(),
             shared_after: Duration::from_secs(1),
             forget_after: Duration::from_secs(300),
-            max_proxies: 4_096,
-            max_proxies_per_peer: 2_048,
+            max_proxies: 16_384,
+            max_proxies_per_peer: 8_192,
             max_subscriptions: 50_000,
         }
     }

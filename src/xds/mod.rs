@@ -28,10 +28,9 @@ use crate::server::{self, Listener, Tls};
 use crate::snapshot::cell::Reader;
 use service::DiscoveryService;
 
-/// Serves proxies, over nothing but TLS if there is `tls`, until `shutdown`, then answers every held
-/// poll as if its time were up, drains, and returns when
-/// no task of its own is left. Several of these can share `proxies`. Dropping the future cuts every
-/// connection.
+/// Serves proxies, over nothing but TLS if there is `tls`, until `shutdown`, then answers every
+/// held poll as if its time were up, drains, and returns when no task of its own is left. Several
+/// of these can share `proxies`. Dropping the future cuts every connection.
 ///
 /// # Errors
 ///

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,26 +12,33 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::delivery::Key;
 use super::grpc::Stream;
 use super::limits::Limits;
-use super::rest::{Held, Poll, Polled, Proxy, ProxyId};
+use super::rest::{Held, Poll, Polled, Proxy, ProxyId, UnrememberedResends};
 use crate::metrics::Metrics;
 use crate::server::{Peer, PeerKey};
-use crate::throttle::Throttle;
+use crate::snapshot::{Kind, Name};
+use crate::throttle::{LeftOut, Throttle};
 
 /// How long the log is spared the same about the same proxies.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How many different complaints are told apart.
-const MOST_COMPLAINTS: usize = 1_000;
+const MOST_COMPLAINTS: usize = 10_000;
+
+/// How many of these are about one address.
+const MOST_COMPLAINTS_OF_ONE: usize = 20;
 
 /// Every proxy that polled lately.
 pub struct Proxies {
     pub(super) limits: Limits,
     pub(super) metrics: Arc<Metrics>,
     /// What proxies do wrong, for the log: a proxy that comes back with it is one line in a while.
-    pub(super) complaints: Throttle,
+    complaints: Throttle,
     by_id: Mutex<BTreeMap<ProxyId, Arc<Proxy>>>,
-    /// Changed only while `by_id` is held.
-    shares: Mutex<Shares>,
+    /// Proxies that are remembered, counted by who brought them. Changed only while `by_id` is
+    /// held.
+    shares: Mutex<BTreeMap<PeerKey, usize>>,
+    /// Answers to proxies that are not among them.
+    pub(super) unremembered: UnrememberedResends,
     next_poll: AtomicU64,
     streams: Mutex<BTreeMap<u64, Arc<Stream>>>,
 }
@@ -40,26 +48,20 @@ pub struct Proxies {
 #[error("too many names are remembered of this proxy already")]
 pub(super) struct Full;
 
-/// Time for which the log is spared the same again.
-const QUIET: Duration = Duration::from_secs(60);
-
-/// Proxies that are remembered, counted by who brought them.
-#[derive(Default)]
-struct Shares {
-    by_peer: BTreeMap<PeerKey, usize>,
-    /// When the log last told of proxies beyond them.
-    told: Option<Instant>,
-}
-
 impl Proxies {
     /// Nobody yet.
     pub fn new(limits: Limits, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
             limits,
             metrics,
-            complaints: Throttle::new(COMPLAINT_INTERVAL, MOST_COMPLAINTS),
+            complaints: Throttle::shared(
+                COMPLAINT_INTERVAL,
+                MOST_COMPLAINTS,
+                MOST_COMPLAINTS_OF_ONE,
+            ),
             by_id: Mutex::default(),
             shares: Mutex::default(),
+            unremembered: UnrememberedResends::default(),
             next_poll: AtomicU64::default(),
             streams: Mutex::default(),
         })
@@ -80,12 +82,12 @@ impl Proxies {
             None if self.has_room(by_id.len(), peer.key()) => {
                 let proxy = Arc::new(Proxy::new(id.clone(), peer.key().clone(), now));
                 by_id.insert(id.clone(), proxy.clone());
-                *self.shares().by_peer.entry(peer.key().clone()).or_default() += 1;
+                *self.shares().entry(peer.key().clone()).or_default() += 1;
                 self.metrics.proxies.set(count(by_id.len()));
                 proxy
             }
             None => {
-                self.note_beyond(id, now);
+                self.note_beyond(id);
                 Arc::new(Proxy::unremembered(id.clone(), peer.key().clone(), now))
             }
         };
@@ -106,8 +108,43 @@ impl Proxies {
         Ok(Poll::new(self.clone(), proxy, poll, number, key, version))
     }
 
+    /// Says if the log is told this of the proxies at an address, and how often it was not since
+    /// the last time. `what` holds no text of a client: names of what is served, at most. A node id
+    /// is such a text, so it goes by address.
+    pub(super) fn complaint(&self, peer: Option<IpAddr>, what: &str) -> Option<LeftOut> {
+        let cause = peer.map(|peer| peer.to_string()).unwrap_or_default();
+        self.complaints.admit_of(&cause, what, Instant::now())
+    }
+
+    /// Notes that a proxy is given an answer of `kind` although it has not accepted what the answer
+    /// needs.
+    pub(super) fn note_gate_expired(
+        &self,
+        id: &ProxyId,
+        (kind, name): (Kind, Option<&str>),
+        missing: &(Kind, Name),
+    ) {
+        let metric = &self.metrics.gates_expired;
+        metric.with_label_values(&[kind.as_str()]).inc();
+        let (missing_kind, missing_name) = missing;
+        let Some(left_out) = self.complaint(id.peer, &format!("gate {kind} {missing_kind}")) else {
+            return;
+        };
+        tracing::warn!(
+            node = %id.node,
+            peer = id.peer.map(tracing::field::display),
+            %kind,
+            name,
+            %missing_kind,
+            %missing_name,
+            left_out = left_out.count(),
+            "a proxy is given an answer although it has not accepted what the answer needs"
+        );
+    }
+
     /// Forgets the proxies and subscriptions whose last poll is long ago.
     pub(super) fn forget(&self, now: Instant) {
+        self.unremembered.forget(&self.limits.pacing, now);
         let limit = self.limits.forget_after;
         let mut by_id = self.by_id();
         by_id.retain(|_, proxy| {
@@ -128,30 +165,29 @@ impl Proxies {
 
     /// Says if one more proxy of a peer is remembered, beside so many of all.
     fn has_room(&self, all: usize, peer: &PeerKey) -> bool {
-        let of_peer = self.shares().by_peer.get(peer).copied();
+        let of_peer = self.shares().get(peer).copied();
         let of_peer = of_peer.unwrap_or_default();
         all < self.limits.max_proxies && of_peer < self.limits.max_proxies_per_peer
     }
 
     fn give_back(&self, peer: &PeerKey) {
         let mut shares = self.shares();
-        if let Some(share) = shares.by_peer.get_mut(peer) {
+        if let Some(share) = shares.get_mut(peer) {
             *share -= 1;
             if *share == 0 {
-                shares.by_peer.remove(peer);
+                shares.remove(peer);
             }
         }
     }
 
-    /// Counts a poll of a proxy that is not remembered; the log tells once a minute.
-    fn note_beyond(&self, id: &ProxyId, now: Instant) {
+    /// Counts a poll of a proxy that is not remembered, which the log is told of once in a while.
+    fn note_beyond(&self, id: &ProxyId) {
         self.metrics.polls_unordered.inc();
-        let mut shares = self.shares();
-        if shares.told.is_none_or(|at| now.duration_since(at) >= QUIET) {
-            shares.told = Some(now);
+        if let Some(left_out) = self.complaint(id.peer, "beyond") {
             tracing::warn!(
                 node = %id.node,
                 peer = id.peer.map(tracing::field::display),
+                left_out = left_out.count(),
                 "there are too many node ids: the polls of new ones are answered without order"
             );
         }
@@ -187,7 +223,7 @@ impl Proxies {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn shares(&self) -> MutexGuard<'_, Shares> {
+    fn shares(&self) -> MutexGuard<'_, BTreeMap<PeerKey, usize>> {
         // Nothing panics while it is held.
         self.shares.lock().unwrap_or_else(PoisonError::into_inner)
     }

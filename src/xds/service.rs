@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use hyper::body::Incoming;
 
 use super::config::Config;
@@ -72,7 +72,7 @@ impl PathService for DiscoveryService {
         if is_grpc(request) {
             grpc::rejected(rejection)
         } else {
-            peer.refuse(StatusCode::FORBIDDEN, "client", rejection)
+            peer.reject(rejection)
         }
     }
 }

@@ -141,8 +141,8 @@ impl Subscriber {
         self.flight = Flight::Answered(Heard { at, what: event }, heard);
     }
 
-    /// Sends what waits for room: facts, then answers. The facts heard since the question left go along,
-    /// also those that were sent on before: the answer may be older than they are.
+    /// Sends what waits for room: facts, then answers. The facts heard since the question left go
+    /// along, also those that were sent on before: the answer may be older than they are.
     pub(super) fn deliver(&mut self) {
         let Ok(room) = self.facts.try_reserve() else {
             return;

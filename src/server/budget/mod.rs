@@ -13,7 +13,7 @@ pub(super) use cut::CutReason;
 pub(super) use ledger::Budgets;
 pub use ledger::PeerKey;
 pub use limits::{BudgetLimits, ByteLimits, ResetLimits};
-pub use outflow::{Outflow, SharedOrigin, UnsentPiece};
+pub use outflow::{Outflow, SHARED_BYTES, SharedOrigin, UnsentPiece};
 pub(super) use resets::OpenRequest;
 
 #[cfg(test)]

@@ -8,8 +8,9 @@ use tokio::time::Instant;
 
 use super::account::{Account, Pinned};
 
-/// Bytes from this size on count once while several connections hold them.
-const SHARED_BYTES: usize = 16 << 10;
+/// Size from which on bytes are sent from where they are kept instead of being copied, and are
+/// counted once, however many answers they are in.
+pub const SHARED_BYTES: usize = 16 << 10;
 
 /// Bytes that are progress: one frame. A reader that takes a byte now and then makes none.
 const PROGRESS_BYTES: usize = 16 << 10;

@@ -24,9 +24,12 @@ pub struct XdsLimits {
     #[arg(long, env = "XDS_MAX_CONNECTIONS_PER_ADDRESS", value_name = "COUNT", default_value = "12288", value_parser = clap::value_parser!(u32).range(1..))]
     pub xds_max_connections_per_address: u32,
 
-    /// Proxies over REST that are remembered of one peer (the name in its certificate, else its
-    /// address), of 4096 in all. Others are answered without order.
-    #[arg(long, env = "XDS_MAX_PROXIES_PER_PEER", value_name = "COUNT", default_value = "2048", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    /// Proxies over REST that are remembered. Others are answered without order.
+    #[arg(long, env = "XDS_MAX_PROXIES", value_name = "COUNT", default_value = "16384", value_parser = clap::value_parser!(u32).range(1..))]
+    pub xds_max_proxies: u32,
+
+    /// Proxies of one peer (the name in its certificate, else its address) among these.
+    #[arg(long, env = "XDS_MAX_PROXIES_PER_PEER", value_name = "COUNT", default_value = "8192", value_parser = clap::value_parser!(u32).range(1..))]
     pub xds_max_proxies_per_peer: u32,
 
     /// Bytes of requests that are not complete yet, of one peer, beside 128 KiB for each of its

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -238,14 +238,6 @@ pub(super) type Message = VecDeque<Bytes>;
 /// A message on its way out.
 pub(super) type Unsent = VecDeque<UnsentPiece>;
 
-/// What is sent down a call.
-pub(super) enum Outgoing {
-    /// A message.
-    Message(Unsent),
-    /// The end.
-    End(Status),
-}
-
 /// A message of this content as it waits to be sent by `outflow`.
 pub(super) fn unsent(message: Message, content: &Arc<Content>, outflow: &Arc<Outflow>) -> Unsent {
     let pieces = message.into_iter();
@@ -255,15 +247,18 @@ pub(super) fn unsent(message: Message, content: &Arc<Content>, outflow: &Arc<Out
 
 /// The messages of an answer, and the status behind them.
 pub(in crate::xds) struct Messages {
-    source: Option<mpsc::Receiver<Outgoing>>,
+    source: Option<mpsc::Receiver<Unsent>>,
+    status: Arc<OnceLock<Status>>,
     current: Unsent,
 }
 
 impl Messages {
-    /// Those that come out of a channel; the call ends well when that ends.
-    pub(super) fn of(source: mpsc::Receiver<Outgoing>) -> Self {
+    /// Those that come out of a channel. When that ends, the call ends with `status`, and well if
+    /// none is set: what waits in the channel holds no status up.
+    pub(super) fn of(source: mpsc::Receiver<Unsent>, status: Arc<OnceLock<Status>>) -> Self {
         Self {
             source: Some(source),
+            status,
             current: Unsent::new(),
         }
     }
@@ -272,6 +267,7 @@ impl Messages {
     fn none() -> Self {
         Self {
             source: None,
+            status: Arc::default(),
             current: Unsent::new(),
         }
     }
@@ -301,15 +297,14 @@ impl Body for Messages {
                 return Poll::Ready(None);
             };
             match ready!(source.poll_recv(context)) {
-                Some(Outgoing::Message(message)) => self.current = message,
-                end @ (Some(Outgoing::End(_)) | None) => {
+                Some(message) => self.current = message,
+                None => {
                     self.source = None;
-                    let status = match end {
-                        Some(Outgoing::End(status)) => status,
-                        Some(Outgoing::Message(_)) | None => Status::ok(),
-                    };
                     let mut trailers = HeaderMap::new();
-                    status.write(&mut trailers);
+                    match self.status.get() {
+                        Some(status) => status.write(&mut trailers),
+                        None => Status::ok().write(&mut trailers),
+                    }
                     return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
                 }
             }

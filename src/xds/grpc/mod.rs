@@ -11,19 +11,20 @@ mod write;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{Request, Response, Version, header};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::Config;
 use super::delivery::{self, Client, Form, Step};
 use super::registry::Proxies;
 use crate::metrics::Metrics;
-use crate::server::{Peer, PeerRejection, ResponseBody};
+use crate::server::{Peer, PeerEnd, PeerRejection, ResponseBody};
 use crate::snapshot::Kind;
 use crate::snapshot::cell::{Interest, Reader};
-use frame::{Code, Messages, Outgoing, Requests, Status};
+use frame::{Code, Messages, Requests, Status};
 use method::{Method, Unknown};
 use stream::Driver;
 pub(super) use stream::Stream;
@@ -94,16 +95,27 @@ impl Grpc {
         // One answer waits here, one is being written; what is newer than that is not made yet.
         let (sender, receiver) = mpsc::channel(1);
         let shared = self.shared.clone();
-        let driver = Driver::new(shared, self.peer.clone(), form, kind, sender);
+        let status = Arc::default();
+        let messages = Messages::of(receiver, Arc::clone(&status));
+        let driver = Driver::new(shared, self.peer.clone(), (form, kind), sender, status);
         self.peer.spawn(driver.run(requests));
-        Ok(Messages::of(receiver))
+        Ok(messages)
     }
 
     /// Answers one request once there is something to answer.
-    async fn fetch(&self, kind: Kind, mut requests: Requests) -> Result<Messages, Status> {
+    async fn fetch<B>(&self, kind: Kind, mut requests: Requests<B>) -> Result<Messages, Status>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
         self.allow(Some(kind))?;
+        let message = tokio::select! {
+            biased;
+            message = timeout(self.peer.message_deadline(), requests.next()) => message,
+            end = self.peer.ended() => return Err(ended(end)),
+        };
+        let late = |_| Status::new(Code::DeadlineExceeded, "a request takes too long");
         let no_request = || Status::new(Code::InvalidArgument, "a request is missing");
-        let message = requests.next().await?.ok_or_else(no_request)?;
+        let message = message.map_err(late)??.ok_or_else(no_request)?;
         let read = read::Reader::new(Form::Sotw, Some(kind)).read(&message)?;
         if !read.type_url.is_empty() && read.type_url != kind.type_url() {
             let text = format!("this method serves {}", kind.type_url());
@@ -116,12 +128,7 @@ impl Grpc {
             }
             tokio::select! {
                 () = watch.changed() => {}
-                rejected = self.peer.rejected() => {
-                    return Err(Status::new(Code::PermissionDenied, rejected.to_string()));
-                }
-                () = self.peer.stopping() => {
-                    return Err(Status::new(Code::Unavailable, "stopping"));
-                }
+                end = self.peer.ended() => return Err(ended(end)),
             }
         };
         let now = Instant::now();
@@ -136,8 +143,8 @@ impl Grpc {
                 let message = write::message(&answer, Form::Sotw);
                 let message = frame::unsent(message, &answer.content, &self.peer.outflow());
                 // There is room for one.
-                let _ = sender.try_send(Outgoing::Message(message));
-                Ok(Messages::of(receiver))
+                let _ = sender.try_send(message);
+                Ok(Messages::of(receiver, Arc::default()))
             }
             Step::Wait { .. } => Err(Status::new(Code::NotFound, "there is nothing newer")),
         }
@@ -151,5 +158,13 @@ impl Grpc {
             return Err(Status::new(Code::PermissionDenied, text));
         }
         Ok(())
+    }
+}
+
+/// The status of a call that its peer's end ends.
+fn ended(end: PeerEnd) -> Status {
+    match end {
+        PeerEnd::Stopping => Status::new(Code::Unavailable, "stopping"),
+        PeerEnd::Refused(why) => Status::new(Code::PermissionDenied, why),
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::field::DisplayValue;
 
 use super::Shared;
-use super::frame::{Code, Outgoing, Requests, Status, unsent};
+use super::frame::{Code, Requests, Status, Unsent, unsent};
 use super::read::{Read, Reader};
 use super::transport::Transport;
 use super::write::{len_bytes, message};
@@ -24,6 +24,7 @@ use crate::snapshot::Kind;
 use crate::snapshot::cell::{Interest, Watch};
 use crate::xds::delivery::{Answer, Client, Form, Step};
 use crate::xds::registry::Proxies;
+use crate::xds::rest::ProxyId;
 
 /// One stream as others see it.
 pub(in crate::xds) struct Stream {
@@ -103,7 +104,9 @@ pub(super) struct Driver {
     /// The kind that the stream serves; none for all.
     kind: Option<Kind>,
     reader: Reader,
-    answers: mpsc::Sender<Outgoing>,
+    answers: mpsc::Sender<Unsent>,
+    /// The status behind the answers, if it is not that all went well.
+    status: Arc<OnceLock<Status>>,
     outflow: Arc<Outflow>,
     watch: (Vec<Interest>, Watch),
 }
@@ -126,9 +129,9 @@ impl Driver {
     pub(super) fn new(
         shared: Arc<Shared>,
         peer: Peer,
-        form: Form,
-        kind: Option<Kind>,
-        answers: mpsc::Sender<Outgoing>,
+        (form, kind): (Form, Option<Kind>),
+        answers: mpsc::Sender<Unsent>,
+        status: Arc<OnceLock<Status>>,
     ) -> Self {
         Self {
             outflow: peer.outflow(),
@@ -139,6 +142,7 @@ impl Driver {
             kind,
             reader: Reader::new(form, kind),
             answers,
+            status,
         }
     }
 
@@ -154,16 +158,15 @@ impl Driver {
             End::Refused(refused) => {
                 metric.with_label_values(&["certificate"]).inc();
                 let status = Status::new(Code::PermissionDenied, refused.to_string());
-                let _ = self.answers.try_send(Outgoing::End(status));
+                let _ = self.status.set(status);
             }
             End::Fault(status) => {
                 metric.with_label_values(&["request"]).inc();
-                if let Some(left_out) = self.complaint(status.message()) {
+                if let Some(left_out) = self.complaint("request") {
                     let error = status.message();
                     tracing::warn!(%node, peer, error, left_out = left_out.count(), "a stream is refused");
                 }
-                // It is told why if it still reads.
-                let _ = self.answers.try_send(Outgoing::End(status));
+                let _ = self.status.set(status);
             }
         }
     }
@@ -245,24 +248,15 @@ impl Driver {
         let stream = &self.listed.stream;
         let content = &answer.content;
         let kind = content.kind();
-        for (missing_kind, missing_name) in &answer.expired {
-            metrics
-                .gates_expired
-                .with_label_values(&[kind.as_str()])
-                .inc();
-            let what = format!("gate {kind} {missing_kind} {missing_name}");
-            let Some(left_out) = self.complaint(&what) else {
-                continue;
+        if !answer.expired.is_empty() {
+            let id = ProxyId {
+                node: stream.node(),
+                peer: stream.peer.address(),
             };
-            tracing::warn!(
-                node = %stream.node(),
-                peer = stream.address(),
-                %kind,
-                %missing_kind,
-                %missing_name,
-                left_out = left_out.count(),
-                "a proxy is given an answer although it has not accepted what the answer needs"
-            );
+            for missing in &answer.expired {
+                let proxies = &self.listed.proxies;
+                proxies.note_gate_expired(&id, (kind, None), missing);
+            }
         }
         let message = message(&answer, self.form);
         let bytes = u64::try_from(len_bytes(&message)).unwrap_or(u64::MAX);
@@ -279,7 +273,7 @@ impl Driver {
         drop(answer);
         // Mostly there is room at once. Who does not read is cut by the server, and the stream is
         // gone.
-        let sent = match self.answers.try_send(Outgoing::Message(message)) {
+        let sent = match self.answers.try_send(message) {
             Ok(()) => true,
             Err(TrySendError::Closed(_)) => false,
             Err(TrySendError::Full(message)) => {
@@ -330,7 +324,7 @@ impl Driver {
     }
 
     /// The kind of a type; none if it is not served here.
-    fn kind_of(&mut self, type_url: &str) -> Result<Option<Kind>, Status> {
+    pub(super) fn kind_of(&self, type_url: &str) -> Result<Option<Kind>, Status> {
         let named = Kind::ALL
             .into_iter()
             .find(|kind| kind.type_url() == type_url);
@@ -353,7 +347,7 @@ impl Driver {
         }
         let type_url = type_url.get(..type_url.floor_char_boundary(256));
         if kind.is_none()
-            && let Some(left_out) = self.complaint(&format!("type {type_url:?}"))
+            && let Some(left_out) = self.complaint("type")
         {
             tracing::warn!(
                 node = %self.listed.stream.node(),

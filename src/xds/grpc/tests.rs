@@ -10,25 +10,30 @@ use envoy_api::envoy::service::discovery::v3::{
 use envoy_api::google::rpc;
 use envoy_api::prost::Message as _;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
-use http_body_util::StreamBody;
+use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Body, Frame};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::runtime::Builder;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::frame::{Code, Requests, Status};
+use super::Grpc;
+use super::frame::{Code, Messages, Requests, Status};
 use super::method::{Method, Unknown};
 use super::read::Reader;
+use super::stream::Driver;
 use super::write::{len_bytes, message};
+use crate::metrics::Metrics;
 use crate::server::Peer;
 use crate::snapshot::cell::cell;
 use crate::snapshot::looked_at;
 use crate::snapshot::{Flavour, Kind, Name, Resource, Snapshot};
 use crate::xds::delivery::{Answer, Client, Form, Names, Pacing, Request, Shared, Step, Wish};
+use crate::xds::{Limits, Proxies};
 
 const LIMIT_BYTES: usize = 64;
 
@@ -512,4 +517,79 @@ fn a_path_names_a_method() {
     assert_eq!(of(old, "StreamClusters"), Err(Unknown::Service));
     assert_eq!(Method::of_path("/"), Err(Unknown::Service));
     assert_eq!(Method::of_path(""), Err(Unknown::Service));
+}
+
+/// What the streams of a listener share on which nothing is published.
+fn streams() -> Arc<super::Shared> {
+    let (_, reader) = cell();
+    let metrics = Metrics::new().unwrap();
+    Arc::new(super::Shared {
+        delivery: Arc::new(Shared::new(reader.clone())),
+        reader,
+        config: crate::xds::Config::default(),
+        proxies: Proxies::new(Limits::default(), metrics.clone()),
+        metrics,
+    })
+}
+
+fn grpc(peer: &Peer) -> Grpc {
+    Grpc::new(streams(), peer.clone())
+}
+
+#[test]
+fn types_that_a_client_invents_are_one_complaint() {
+    let peer = Peer::anonymous(false, CancellationToken::new());
+    let (streams, (sender, _receiver)) = (streams(), mpsc::channel(1));
+    let all = (Form::Sotw, None);
+    let driver = Driver::new(streams.clone(), peer, all, sender, Arc::default());
+    for number in 0..1_000 {
+        let kind = driver.kind_of(&format!("type.example.com/{number}"));
+        assert_eq!(kind, Ok(None));
+    }
+    assert!(streams.proxies.complaint(None, "type").is_none(), "told");
+    assert!(streams.proxies.complaint(None, "request").is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fetch_without_a_message_has_a_deadline() {
+    let peer = Peer::anonymous(false, CancellationToken::new());
+    let begun = Instant::now();
+    let fetch = grpc(&peer);
+    let fetch = fetch.fetch(Kind::Cluster, stalling(&peer, Bytes::new()));
+    let hour = Duration::from_secs(3_600);
+    let status = timeout(hour, fetch).await.unwrap().err().unwrap();
+    assert_eq!(code(&status), (Code::DeadlineExceeded as u16).to_string());
+    assert_eq!(begun.elapsed(), peer.message_deadline());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fetch_without_a_message_ends_when_the_server_stops() {
+    let stop = CancellationToken::new();
+    let peer = Peer::anonymous(false, stop.clone());
+    stop.cancel();
+    let begun = Instant::now();
+    let fetch = grpc(&peer);
+    let fetch = fetch.fetch(Kind::Cluster, stalling(&peer, Bytes::new()));
+    let status = fetch.await.err().unwrap();
+    assert_eq!(code(&status), (Code::Unavailable as u16).to_string());
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test]
+async fn a_status_comes_behind_the_messages_that_wait_before_it() {
+    let peer = Peer::anonymous(false, CancellationToken::new());
+    let (sender, receiver) = mpsc::channel(1);
+    let status = Arc::new(OnceLock::new());
+    let mut messages = Messages::of(receiver, status.clone());
+    // The channel is full when the call ends.
+    let message = [peer.outflow().own(Bytes::from_static(b"message"))];
+    sender.try_send(message.into()).unwrap();
+    let fault = Status::new(Code::ResourceExhausted, "too many names");
+    status.set(fault).unwrap();
+    drop(sender);
+    assert!(messages.frame().await.unwrap().unwrap().is_data());
+    let end = messages.frame().await.unwrap().unwrap();
+    let trailers = end.into_trailers().ok().unwrap();
+    let expected = (Code::ResourceExhausted as u16).to_string();
+    assert_eq!(trailers["grpc-status"], *expected);
 }

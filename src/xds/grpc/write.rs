@@ -6,6 +6,7 @@ use envoy_api::prost::encoding::{
 };
 
 use super::frame::{Message, PREFIX_BYTES};
+use crate::server::SHARED_BYTES;
 use crate::snapshot::Kind;
 use crate::xds::delivery::{Answer, Content, Form, Piece};
 
@@ -32,9 +33,6 @@ mod resource {
     pub(super) const RESOURCE: u32 = 2;
     pub(super) const NAME: u32 = 3;
 }
-
-/// Resources from this size on are sent from where they are kept instead of being copied.
-const SHARED_BYTES: usize = 16 << 10;
 
 /// Messages up to this size are copied into one piece: a frame costs more than the copy.
 const SMALL_BYTES: usize = 2 << 10;

@@ -4,6 +4,7 @@ mod discovery_request;
 mod poll;
 mod proxy;
 mod resend_limiter;
+mod unremembered;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use discovery_request::{DiscoveryRequest, Fault, Names, read};
 pub(super) use poll::{Next, Poll};
 pub use proxy::ProxyId;
 pub(super) use proxy::{Held, Polled, Proxy};
+pub(super) use unremembered::UnrememberedResends;
 
 /// What a poll's answer is made from.
 pub(super) struct Polls {

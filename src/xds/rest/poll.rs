@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::proxy::{Proxy, State};
-use crate::snapshot::{Flavour, Kind, Name};
-use crate::throttle::LeftOut;
+use super::resend_limiter::ResendLimiter;
+use crate::snapshot::{Flavour, Kind};
 use crate::xds::delivery::{Client, Content, Form, Heard, Key, Pacing, Shared, Step, View};
 use crate::xds::registry::Proxies;
 
@@ -143,8 +143,10 @@ impl Poll {
                 Next::Hold { until }
             }
             Step::Send(answer) => {
-                for (missing_kind, missing_name) in &answer.expired {
-                    self.gate_expired(*missing_kind, missing_name);
+                for missing in &answer.expired {
+                    let asked = (self.key.0, self.key.1.as_deref());
+                    self.proxies
+                        .note_gate_expired(&self.proxy.id, asked, missing);
                 }
                 // Clusters may wait for what this brings, and it for them.
                 self.proxy.moved.notify_waiters();
@@ -172,8 +174,22 @@ impl Poll {
         let mut client = Client::new(Form::Rest, Flavour::Rest, now);
         let version = self.version.as_deref();
         client.poll(&self.key, version, shared, &at_once, now);
-        let limiter = state.limiters.entry(self.key.clone()).or_default();
-        match client.next_for(&self.key, view, &at_once, now) {
+        let step = client.next_for(&self.key, view, &at_once, now);
+        if self.proxy.is_remembered {
+            let limiter = state.limiters.entry(self.key.clone()).or_default();
+            return self.limit(step, limiter, now);
+        }
+        let resends = &self.proxies.unremembered;
+        let subscription = (self.connection, &self.proxy.id, &self.key);
+        resends.with(subscription, pacing, now, |limiter| {
+            self.limit(step, limiter, now)
+        })
+    }
+
+    /// The next step of a poll, as far as it was not done too often.
+    fn limit(&self, step: Step, limiter: &mut ResendLimiter, now: Instant) -> Next {
+        let pacing = &self.proxies.limits.pacing;
+        match step {
             Step::Wait { until } => {
                 limiter.forget(self.connection);
                 Next::Hold { until }
@@ -211,7 +227,7 @@ impl Poll {
                 if !is_known {
                     let guilty = guilty.as_ref().map(|(name, _)| &**name);
                     let what = format!("rejected {kind} {guilty:?} {version}");
-                    if let Some(left_out) = self.complaint(&what) {
+                    if let Some(left_out) = proxies.complaint(self.proxy.id.peer, &what) {
                         tracing::warn!(
                             node = %self.proxy.id.node,
                             peer = self.proxy.id.peer.map(tracing::field::display),
@@ -234,32 +250,6 @@ impl Poll {
         if moves_others {
             self.proxy.moved.notify_waiters();
         }
-    }
-
-    /// Whether the log is told this of the proxy, and how often it was not since the last time.
-    fn complaint(&self, what: &str) -> Option<LeftOut> {
-        let subject = format!("{:?} {what}", self.proxy.id.peer);
-        self.proxies.complaints.admit(&subject, Instant::now())
-    }
-
-    fn gate_expired(&self, missing_kind: Kind, missing_name: &Name) {
-        let kind = self.key.0;
-        let metric = &self.proxies.metrics.gates_expired;
-        metric.with_label_values(&[kind.as_str()]).inc();
-        let what = format!("gate {kind} {missing_kind} {missing_name}");
-        let Some(left_out) = self.complaint(&what) else {
-            return;
-        };
-        tracing::warn!(
-            node = %self.proxy.id.node,
-            peer = self.proxy.id.peer.map(tracing::field::display),
-            %kind,
-            name = self.key.1.as_deref(),
-            %missing_kind,
-            %missing_name,
-            left_out = left_out.count(),
-            "a proxy is given an answer although it has not accepted what the answer needs"
-        );
     }
 }
 

@@ -27,6 +27,8 @@ pub(in crate::xds) struct Proxy {
     pub(in crate::xds) id: ProxyId,
     /// The peer that brought it.
     pub(in crate::xds) owner: PeerKey,
+    /// Its next poll is one of the same proxy.
+    pub(super) is_remembered: bool,
     state: Mutex<State>,
     /// Told when what one of its polls brought may change what another should get.
     pub(super) moved: Arc<Notify>,
@@ -64,6 +66,7 @@ impl Proxy {
         Self {
             id,
             owner,
+            is_remembered: true,
             state: Mutex::new(State {
                 client: Client::new(Form::Rest, Flavour::Rest, now),
                 polls: BTreeMap::new(),
@@ -78,7 +81,10 @@ impl Proxy {
     /// A proxy that will not be remembered: no order is kept for it, as for proxies that cannot be
     /// told apart.
     pub(in crate::xds) fn unremembered(id: ProxyId, owner: PeerKey, now: Instant) -> Self {
-        let proxy = Self::new(id, owner, now);
+        let proxy = Self {
+            is_remembered: false,
+            ..Self::new(id, owner, now)
+        };
         proxy.state().shared = Some(now);
         proxy
     }

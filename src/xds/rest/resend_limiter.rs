@@ -68,4 +68,10 @@ impl ResendLimiter {
     pub(super) fn forget(&mut self, connection: u64) {
         self.0.retain(|resend| resend.connection != connection);
     }
+
+    /// Says if nothing that it notes matters any more.
+    pub(super) fn is_spent(&self, pacing: &Pacing, now: Instant) -> bool {
+        let mut resends = self.0.iter();
+        resends.all(|resend| now >= resend.last + pacing.empty_calm)
+    }
 }

@@ -149,8 +149,8 @@ fn the_defaults_are_these() {
     assert_eq!(pacing.gate_cap, Duration::from_secs(3));
     assert_eq!(limits.shared_after, Duration::from_secs(1));
     assert_eq!(limits.forget_after, Duration::from_secs(300));
-    assert_eq!(limits.max_proxies, 4_096);
-    assert_eq!(limits.max_proxies_per_peer, 2_048);
+    assert_eq!(limits.max_proxies, 16_384);
+    assert_eq!(limits.max_proxies_per_peer, 8_192);
     assert_eq!(limits.max_subscriptions, 50_000);
 }
 
@@ -761,6 +761,32 @@ fn a_proxy_beyond_its_peer_s_share_is_served_without_order() {
     stage.proxies.forget(stage.now);
     assert_eq!(stage.metrics.proxies.get(), 0);
     assert_eq!(answer(&stage, "five", [10, 0, 0, 1]), "held");
+}
+
+/// A proxy beyond the shares that refuses a version comes back at once, for ever.
+#[test]
+fn a_proxy_that_is_not_remembered_is_given_the_same_again_with_pauses() {
+    let mut stage = Stage::with(Limits {
+        max_proxies: 0,
+        ..Limits::default()
+    });
+    stage.shelf.put(Kind::Cluster, "a", "1").publish();
+    let mut answers = 0;
+    for _ in 0..100 {
+        answers += usize::from(stage.ask(Kind::Cluster, None, "") != held_for(5_000));
+    }
+    assert_eq!(answers, 3);
+    let over = |stage: &Stage, connection| {
+        let mut poll = stage.poll_over(connection, Kind::Cluster, None, "");
+        stage.look(&mut poll)
+    };
+    let version = over(&stage, 2).version();
+    stage.pass(5_000);
+    assert_eq!(stage.ask(Kind::Cluster, None, "").version(), version);
+    assert_eq!(stage.ask(Kind::Cluster, None, ""), held_for(5_000));
+    // Something new is given at once.
+    stage.shelf.put(Kind::Cluster, "a", "2").publish();
+    assert_ne!(stage.ask(Kind::Cluster, None, "").version(), version);
 }
 
 #[test]

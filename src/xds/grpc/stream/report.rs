@@ -1,20 +1,15 @@
 //! What metrics and the log are told of a stream.
 
-use tokio::time::Instant;
-
 use super::Driver;
 use crate::snapshot::Kind;
 use crate::throttle::LeftOut;
 use crate::xds::delivery::Heard;
 
 impl Driver {
-    /// Whether the log is told this of the proxy, and how often it was not since the last time. By
-    /// address: a node id is what a client says.
+    /// See [`Proxies::complaint`](crate::xds::Proxies::complaint).
     pub(super) fn complaint(&self, what: &str) -> Option<LeftOut> {
-        let peer = self.listed.stream.address();
-        let subject = format!("{peer:?} {what}");
-        let complaints = &self.listed.proxies.complaints;
-        complaints.admit(&subject, Instant::now())
+        let peer = self.listed.stream.peer.address();
+        self.listed.proxies.complaint(peer, what)
     }
 
     /// What was heard of an answer.
