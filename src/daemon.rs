@@ -1,17 +1,21 @@
 //! Wiring: opens the ports, starts every room, stops them in order. Decides nothing.
 
+mod runtimes;
+mod views;
+
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
+
+pub use runtimes::Runtimes;
 
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
@@ -22,6 +26,9 @@ use crate::snapshot::cell::cell;
 use crate::state::State;
 use crate::state::event::{Purpose, Stale};
 use crate::{admin, files, identity, log, marathon, server, v2, vault, xds};
+
+use runtimes::Rooms;
+use views::{given_by_proxy, refusal_as_problem};
 
 /// Messages that may wait for the pipeline. It takes a thousand in a few milliseconds; while the
 /// queue is full, Marathon's facts wait merged by task.
@@ -38,29 +45,6 @@ pub struct Daemon {
     admin: TcpListener,
     admin_address: SocketAddr,
     reload: Reload,
-}
-
-/// Runtimes that run the rooms of a daemon.
-///
-/// Rooms that write to proxies are many tasks at once after a change; on threads of their own they
-/// hold up neither the reader of Marathon's stream nor the pipeline.
-#[derive(Clone, Debug)]
-pub struct Runtimes {
-    /// Runs the sources and the pipeline.
-    pub sources: Handle,
-    /// Runs the servers for proxies and operators.
-    pub servers: Handle,
-}
-
-impl Runtimes {
-    /// Everything on the current runtime, as simulations want it. Panics outside of one.
-    pub fn current() -> Self {
-        let current = Handle::current();
-        Self {
-            sources: current.clone(),
-            servers: current,
-        }
-    }
 }
 
 /// Has a daemon read its sources again. Cheap to clone.
@@ -398,76 +382,5 @@ impl Daemon {
             info!("stopped");
         }
         ended
-    }
-}
-
-/// The rooms that run.
-struct Rooms {
-    tasks: JoinSet<RoomEnd>,
-    runtimes: Runtimes,
-}
-
-/// The name of a room that ended as it should, or why it did not.
-type RoomEnd = Result<&'static str, Error>;
-
-impl Rooms {
-    /// Runs a room that brings facts in, or makes snapshots of them.
-    fn source(&mut self, room: impl Future<Output = RoomEnd> + Send + 'static) {
-        self.tasks.spawn_on(room, &self.runtimes.sources);
-    }
-
-    /// Runs a room that answers proxies or operators.
-    fn serve(&mut self, room: impl Future<Output = RoomEnd> + Send + 'static) {
-        self.tasks.spawn_on(room, &self.runtimes.servers);
-    }
-}
-
-/// How many proxies are named in a problem; more are counted.
-const PROXIES_NAMED: usize = 3;
-
-/// A refusal as the admin port shows problems.
-fn refusal_as_problem(refused: &xds::RefusedView) -> serde_json::Value {
-    let named = refused.proxies.iter().take(PROXIES_NAMED);
-    let named = named.map(|(node, peer)| match peer {
-        Some(peer) => format!("{node} ({peer})"),
-        None => node.to_string(),
-    });
-    let mut who = named.collect::<Vec<_>>().join(", ");
-    let more = refused.proxies.len().saturating_sub(PROXIES_NAMED);
-    if more > 0 {
-        who.push_str(&format!(" and {more} more"));
-    }
-    let says = match &*refused.error {
-        "" => "its log says why (look for 'rejected')".to_owned(),
-        error => format!("it says: {error}"),
-    };
-    let made_from = match refused.made_from.as_slice() {
-        [] => String::new(),
-        made_from => format!("; made from {}", made_from.join(", ")),
-    };
-    serde_json::json!({
-        "subject": { "kind": refused.kind.as_str(), "name": &*refused.name },
-        "label": null,
-        "reason": "refused_by_proxy",
-        "message": format!(
-            "version {} is refused by {who}; {says}{made_from}",
-            refused.version,
-        ),
-        "remedy": "change what it was made from; until then these proxies keep what they had of \
-                   it, get everything else, and are offered it again at least every minute",
-        "since_seconds": refused.since.as_secs_f64(),
-    })
-}
-
-/// What a proxy has accepted, as the admin port shows it.
-fn given_by_proxy(given: xds::GivenView) -> admin::Given {
-    let versions = given.kinds.into_iter().map(|(kind, versions)| {
-        let versions = versions.into_iter();
-        let versions = versions.map(|(name, version)| (name, version.to_string()));
-        (kind, versions.collect())
-    });
-    admin::Given {
-        proxy: serde_json::json!({ "peer": given.peer, "transport": given.transport }),
-        kinds: versions.collect(),
     }
 }

@@ -1,10 +1,12 @@
 //! The one loop: receive what was heard, drain the queue, reduce, project, publish once.
 
+mod problems;
+mod waits;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -17,8 +19,11 @@ use crate::snapshot::Kind;
 use crate::snapshot::cell::Publisher;
 use crate::state::app::{AgentHost, AppId};
 use crate::state::event::{Event, Source, Stale};
-use crate::state::problem::{Problem, Reason};
+use crate::state::problem::Reason;
 use crate::state::{State, reduce};
+use waits::{NamesWait, Unprojected};
+
+pub use problems::Problems;
 
 /// The most messages that are reduced before one publication: enough to take a whole burst, few
 /// enough that what came first does not wait long.
@@ -72,57 +77,11 @@ pub struct Pipeline {
     metrics: Arc<Metrics>,
 }
 
-/// Changes of the state that are not projected yet.
-#[derive(Clone, Copy, Debug)]
-struct Unprojected {
-    /// When the first of them was heard.
-    heard_at: Instant,
-    /// When they are projected at the latest.
-    until: Instant,
-}
-
 /// Changes since the observers were told last.
 #[derive(Default)]
 struct Untold {
     apps: BTreeSet<AppId>,
     certificates: bool,
-}
-
-/// The first publication's wait for the addresses of agents.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum NamesWait {
-    /// There was no list yet.
-    Ahead,
-    /// It ends at this time at the latest.
-    Until(Instant),
-    Over,
-}
-
-impl Unprojected {
-    /// Waits for the turn of changes: until the fan-out of those before is over, or has taken too
-    /// long; for ever if there are none. Cancel safe.
-    async fn turn(changes: Option<Self>, publisher: &Publisher) {
-        match changes {
-            Some(Self { until, .. }) => {
-                // When the time is up the readers may be as they like.
-                let _ = tokio::time::timeout_at(until, publisher.fan_out_over()).await;
-            }
-            None => std::future::pending().await,
-        }
-    }
-}
-
-/// What is left out of the configuration now. Written by the pipeline, read by whoever shows it.
-#[derive(Debug, Default)]
-pub struct Problems {
-    current: ArcSwap<Vec<Problem>>,
-}
-
-impl Problems {
-    /// The problems of now, sorted.
-    pub fn current(&self) -> Arc<Vec<Problem>> {
-        self.current.load_full()
-    }
 }
 
 impl Pipeline {
@@ -440,16 +399,6 @@ impl Pipeline {
     }
 }
 
-impl NamesWait {
-    /// Waits until it ends by its own time; for ever if it did, or has not begun.
-    async fn end(self) {
-        match self {
-            Self::Until(end) => tokio::time::sleep_until(end).await,
-            Self::Ahead | Self::Over => std::future::pending().await,
-        }
-    }
-}
-
 /// A count as a gauge's value.
 fn count_of(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
@@ -465,7 +414,7 @@ mod tests {
     use super::*;
     use crate::snapshot::cell::{Interest, Reader, cell};
     use crate::state::app::{App, Task};
-    use crate::state::problem::Subject;
+    use crate::state::problem::{Problem, Subject};
     use crate::state::testing::{app, labels, list, listed, task, update};
     use crate::{intent, resources, state};
 
