@@ -142,18 +142,10 @@ impl Pipeline {
         let mut batch = Vec::new();
         loop {
             tokio::select! {
+                // In this order: what is rarely ready goes before facts, which may always be, and
+                // all that is queued is taken before the wait for a fan-out ends.
+                biased;
                 () = shutdown.cancelled() => return,
-                received = facts.recv_many(&mut batch, BATCH) => {
-                    self.take(&mut batch);
-                    if received == 0 {
-                        self.project();
-                        return;
-                    }
-                    if self.publisher.is_fan_out_over() {
-                        self.project();
-                    }
-                }
-                () = Unprojected::turn(self.unprojected, &self.publisher) => self.project(),
                 permit = stale.reserve(), if !self.stale.is_empty() => {
                     // Without a reader nobody can be asked; the daemon is on its way down.
                     let (Ok(permit), Some(first)) = (permit, self.stale.pop_first()) else {
@@ -162,6 +154,17 @@ impl Pipeline {
                     permit.send(first);
                 }
                 () = self.names_wait.end() => self.stop_waiting_for_names(),
+                received = facts.recv_many(&mut batch, BATCH) => {
+                    self.take(&mut batch);
+                    if received == 0 {
+                        self.project();
+                        return;
+                    }
+                    if self.unprojected.is_some_and(|changes| changes.are_due(&self.publisher)) {
+                        self.project();
+                    }
+                }
+                () = Unprojected::turn(self.unprojected, &self.publisher) => self.project(),
             }
         }
     }

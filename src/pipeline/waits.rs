@@ -14,6 +14,11 @@ pub(super) struct Unprojected {
 }
 
 impl Unprojected {
+    /// Whether the fan-out before them is over, or has taken too long.
+    pub(super) fn are_due(self, publisher: &Publisher) -> bool {
+        publisher.is_fan_out_over() || self.until <= Instant::now()
+    }
+
     /// Waits for the turn of changes: until the fan-out of those before is over, or has taken too
     /// long; for ever if there are none. Cancel safe.
     pub(super) async fn turn(changes: Option<Self>, publisher: &Publisher) {
