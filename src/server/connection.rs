@@ -91,11 +91,7 @@ impl Server {
             cut: seat.cut.clone(),
         };
         let mut events = self.events(identity.clone(), &shown, &shutdown);
-        let shared = (
-            self.tasks.clone(),
-            self.config.clone(),
-            self.metrics.clone(),
-        );
+        let shared = (self.config.clone(), self.metrics.clone());
         let number = seat.number;
         let key = PeerKey::new(identity.name(), address);
         let account = Account::open(&self.budgets, number, key, shutdown.cut.clone());

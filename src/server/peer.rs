@@ -13,7 +13,7 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use tokio::time::timeout;
 #[cfg(test)]
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use super::budget::{Account, Outflow, PeerKey, RequestBytes, SharedOrigin};
 use super::config::Config;
@@ -21,7 +21,7 @@ use super::peer_identity::{PeerIdentity, PeerRejection};
 use super::request_body::{UnreadBody, read_whole};
 use super::response::ResponseBody;
 use super::seats::Life;
-use super::shutdown::{Shutdown, Tasks};
+use super::shutdown::Shutdown;
 use super::sieve::Sieve;
 use crate::metrics::Metrics;
 
@@ -36,7 +36,6 @@ struct PeerInner {
     shutdown: Shutdown,
     account: Arc<Account>,
     life: Arc<Life>,
-    tasks: Tasks,
     config: Arc<Config>,
     metrics: Arc<Metrics>,
 }
@@ -58,7 +57,7 @@ impl Peer {
         shutdown: Shutdown,
         account: Arc<Account>,
         life: Arc<Life>,
-        (tasks, config, metrics): (Tasks, Arc<Config>, Arc<Metrics>),
+        (config, metrics): (Arc<Config>, Arc<Metrics>),
     ) -> Self {
         Self(Arc::new(PeerInner {
             number,
@@ -67,7 +66,6 @@ impl Peer {
             shutdown,
             account,
             life,
-            tasks,
             config,
             metrics,
         }))
@@ -92,14 +90,10 @@ impl Peer {
             ..Config::default()
         };
         let cut = CancellationToken::new();
-        let tasks = Tasks {
-            tracker: TaskTracker::new(),
-            cut: cut.clone(),
-        };
         let metrics = Metrics::new().unwrap();
         let identity = Arc::new(PeerIdentity::anonymous(address));
-        let shared = (tasks, Arc::new(config), metrics);
-        let budgets = Budgets::new(BudgetLimits::default(), shared.2.clone());
+        let shared = (Arc::new(config), metrics);
+        let budgets = Budgets::new(BudgetLimits::default(), shared.1.clone());
         let key = PeerKey::new(None, address);
         let account = Account::open(&budgets, number, key, cut.clone());
         let account = account.0.clone();
@@ -171,12 +165,6 @@ impl Peer {
             () = self.stopping() => PeerEnd::Stopping,
             rejected = self.rejected() => PeerEnd::Refused(rejected.to_string()),
         }
-    }
-
-    /// Runs a task that must end with the requests of this peer. The server waits for it when it
-    /// stops.
-    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        hyper::rt::Executor::execute(&self.0.tasks, task);
     }
 
     /// The bytes of one of its requests while it is not complete; none yet.

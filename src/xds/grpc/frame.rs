@@ -2,19 +2,16 @@
 //! ([gRPC over HTTP/2](https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md)).
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
-use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Response, header};
 use http_body_util::BodyExt as _;
-use hyper::body::{Body, Frame, Incoming};
+use hyper::body::{Body, Incoming};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
+use super::messages::{CONTENT_TYPE, Messages};
 use crate::server::{Outflow, Peer, RequestBytes, UnsentPiece};
 use crate::xds::delivery::Content;
 
@@ -65,7 +62,8 @@ impl Status {
         &self.message
     }
 
-    fn write(&self, headers: &mut HeaderMap) {
+    /// Writes it into the headers of a response without messages, or into the trailers behind them.
+    pub(super) fn write(&self, headers: &mut HeaderMap) {
         headers.insert("grpc-status", HeaderValue::from(self.code as u16));
         if self.message.is_empty() {
             return;
@@ -85,8 +83,6 @@ impl Status {
         response
     }
 }
-
-const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
 
 /// What is escaped in a message: everything but printable ASCII, and the percent sign.
 const MESSAGE: &AsciiSet = &CONTROLS.add(b'%');
@@ -243,77 +239,4 @@ pub(super) fn unsent(message: Message, content: &Arc<Content>, outflow: &Arc<Out
     let pieces = message.into_iter();
     let pieces = pieces.map(|piece| outflow.shared(piece, content.clone()));
     pieces.collect()
-}
-
-/// The messages of an answer, and the status behind them.
-pub(in crate::xds) struct Messages {
-    source: Option<mpsc::Receiver<Unsent>>,
-    status: Arc<OnceLock<Status>>,
-    current: Unsent,
-}
-
-impl Messages {
-    /// Those that come out of a channel. When that ends, the call ends with `status`, and well if
-    /// none is set: what waits in the channel holds no status up.
-    pub(super) fn of(source: mpsc::Receiver<Unsent>, status: Arc<OnceLock<Status>>) -> Self {
-        Self {
-            source: Some(source),
-            status,
-            current: Unsent::new(),
-        }
-    }
-
-    /// No message and no trailers: the status stands in the headers.
-    fn none() -> Self {
-        Self {
-            source: None,
-            status: Arc::default(),
-            current: Unsent::new(),
-        }
-    }
-
-    /// The response that consists of these.
-    pub(super) fn response(self) -> Response<Self> {
-        let mut response = Response::new(self);
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, CONTENT_TYPE);
-        response
-    }
-}
-
-impl Body for Messages {
-    type Data = UnsentPiece;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<UnsentPiece>, Infallible>>> {
-        loop {
-            if let Some(piece) = self.current.pop_front() {
-                return Poll::Ready(Some(Ok(Frame::data(piece))));
-            }
-            let Some(source) = &mut self.source else {
-                return Poll::Ready(None);
-            };
-            match ready!(source.poll_recv(context)) {
-                Some(message) => self.current = message,
-                None => {
-                    self.source = None;
-                    let mut trailers = HeaderMap::new();
-                    match self.status.get() {
-                        Some(status) => status.write(&mut trailers),
-                        None => Status::ok().write(&mut trailers),
-                    }
-                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
-                }
-            }
-        }
-    }
-
-    /// Without a message the status stands in the headers, and nothing may follow them
-    /// (`Trailers-Only` of gRPC over HTTP/2).
-    fn is_end_stream(&self) -> bool {
-        self.source.is_none() && self.current.is_empty()
-    }
 }

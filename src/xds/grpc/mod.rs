@@ -1,6 +1,7 @@
 //! gRPC: one aggregated stream for all kinds, or one for each, state-of-the-world or delta.
 
 mod frame;
+mod messages;
 mod method;
 mod read;
 mod stream;
@@ -14,7 +15,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Request, Response, Version, header};
 use hyper::body::{Body, Incoming};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use super::Config;
@@ -24,7 +24,8 @@ use crate::metrics::Metrics;
 use crate::server::{Peer, PeerEnd, PeerRejection, ResponseBody};
 use crate::snapshot::Kind;
 use crate::snapshot::cell::{Interest, Reader};
-use frame::{Code, Messages, Requests, Status};
+use frame::{Code, Requests, Status};
+use messages::{Messages, Outlet};
 use method::{Method, Unknown};
 use stream::Driver;
 pub(super) use stream::Stream;
@@ -64,7 +65,7 @@ impl Grpc {
         Self { shared, peer }
     }
 
-    /// Answers it. A stream goes on in a task of its own.
+    /// Answers it. A stream goes on as the body of its response.
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<ResponseBody> {
         let response = match self.call(request).await {
             Ok(messages) => messages.response(),
@@ -92,14 +93,15 @@ impl Grpc {
     /// Begins a stream. `kind` is what it serves; none for all.
     fn open(&self, form: Form, kind: Option<Kind>, requests: Requests) -> Result<Messages, Status> {
         self.allow(kind)?;
-        // One answer waits here, one is being written; what is newer than that is not made yet.
-        let (sender, receiver) = mpsc::channel(1);
-        let shared = self.shared.clone();
-        let status = Arc::default();
-        let messages = Messages::of(receiver, Arc::clone(&status));
-        let driver = Driver::new(shared, self.peer.clone(), (form, kind), sender, status);
-        self.peer.spawn(driver.run(requests));
-        Ok(messages)
+        let outlet = Outlet::default();
+        let driver = Driver::new(
+            self.shared.clone(),
+            self.peer.clone(),
+            (form, kind),
+            outlet.clone(),
+        );
+        let outflow = driver.outflow();
+        Ok(Messages::of(driver.run(requests), outlet, outflow))
     }
 
     /// Answers one request once there is something to answer.
@@ -139,12 +141,16 @@ impl Grpc {
         client.hear(kind, read.request, delivery, pacing, now);
         match client.next(delivery.view(&snapshot, now), pacing, now) {
             Step::Send(answer) => {
-                let (sender, receiver) = mpsc::channel(1);
+                let outflow = self.peer.outflow();
                 let message = write::message(&answer, Form::Sotw);
-                let message = frame::unsent(message, &answer.content, &self.peer.outflow());
-                // There is room for one.
-                let _ = sender.try_send(message);
-                Ok(Messages::of(receiver, Arc::default()))
+                let message = frame::unsent(message, &answer.content, &outflow);
+                let outlet = Outlet::default();
+                let put = outlet.clone();
+                let send = async move {
+                    put.send(message).await;
+                    Status::ok()
+                };
+                Ok(Messages::of(send, outlet, outflow))
             }
             Step::Wait { .. } => Err(Status::new(Code::NotFound, "there is nothing newer")),
         }

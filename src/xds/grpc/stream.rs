@@ -1,4 +1,4 @@
-//! One stream as a task: reads requests, waits for changes, sends answers.
+//! One stream: reads requests, waits for changes, sends answers.
 
 mod report;
 
@@ -9,13 +9,12 @@ use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use prometheus::IntGauge;
-use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::{Instant, sleep_until};
 use tracing::field::DisplayValue;
 
 use super::Shared;
-use super::frame::{Code, Requests, Status, Unsent, unsent};
+use super::frame::{Code, Requests, Status, unsent};
+use super::messages::Outlet;
 use super::read::{Read, Reader};
 use super::transport::Transport;
 use super::write::{len_bytes, message};
@@ -104,9 +103,7 @@ pub(super) struct Driver {
     /// The kind that the stream serves; none for all.
     kind: Option<Kind>,
     reader: Reader,
-    answers: mpsc::Sender<Unsent>,
-    /// The status behind the answers, if it is not that all went well.
-    status: Arc<OnceLock<Status>>,
+    outlet: Outlet,
     outflow: Arc<Outflow>,
     watch: (Vec<Interest>, Watch),
 }
@@ -130,8 +127,7 @@ impl Driver {
         shared: Arc<Shared>,
         peer: Peer,
         (form, kind): (Form, Option<Kind>),
-        answers: mpsc::Sender<Unsent>,
-        status: Arc<OnceLock<Status>>,
+        outlet: Outlet,
     ) -> Self {
         Self {
             outflow: peer.outflow(),
@@ -141,32 +137,39 @@ impl Driver {
             form,
             kind,
             reader: Reader::new(form, kind),
-            answers,
-            status,
+            outlet,
         }
     }
 
-    /// Serves it to its end. Dropping the future ends it and leaves nothing of it behind.
-    pub(super) async fn run(mut self, mut requests: Requests) {
+    /// The way that its answers take.
+    pub(super) fn outflow(&self) -> Arc<Outflow> {
+        self.outflow.clone()
+    }
+
+    /// Serves it to its end and returns the status that its client is told. Dropping the future
+    /// ends it and leaves nothing of it behind.
+    pub(super) async fn run(mut self, mut requests: Requests) -> Status {
         let mut ends = self.ends();
         let end = self.serve(&mut requests, &mut ends).await;
         let metric = &self.shared.metrics.streams_cut;
-        let node = self.listed.stream.node();
-        let peer = self.listed.stream.address();
         match end {
-            End::Quiet => {}
+            End::Quiet => Status::ok(),
             End::Refused(refused) => {
                 metric.with_label_values(&["certificate"]).inc();
-                let status = Status::new(Code::PermissionDenied, refused.to_string());
-                let _ = self.status.set(status);
+                Status::new(Code::PermissionDenied, refused.to_string())
             }
             End::Fault(status) => {
                 metric.with_label_values(&["request"]).inc();
                 if let Some(left_out) = self.complaint("request") {
-                    let error = status.message();
-                    tracing::warn!(%node, peer, error, left_out = left_out.count(), "a stream is refused");
+                    tracing::warn!(
+                        node = %self.listed.stream.node(),
+                        peer = self.listed.stream.address(),
+                        error = status.message(),
+                        left_out = left_out.count(),
+                        "a stream is refused"
+                    );
                 }
-                let _ = self.status.set(status);
+                status
             }
         }
     }
@@ -179,11 +182,6 @@ impl Driver {
             peer.stopping().await;
             End::Quiet
         }));
-        let answers = self.answers.clone();
-        ends.push(Box::pin(async move {
-            answers.closed().await;
-            End::Quiet
-        }));
         let peer = self.listed.stream.peer.clone();
         if peer.is_certified() {
             ends.push(Box::pin(async move { End::Refused(peer.rejected().await) }));
@@ -193,10 +191,7 @@ impl Driver {
 
     async fn serve(&mut self, requests: &mut Requests, ends: &mut Ends) -> End {
         loop {
-            let until = match self.send_due().await {
-                Ok(until) => until,
-                Err(end) => return end,
-            };
+            let until = self.send_due().await;
             let wake = async {
                 match until {
                     Some(until) => sleep_until(until).await,
@@ -222,12 +217,12 @@ impl Driver {
     }
 
     /// Sends everything that is due now. Answers when to look again.
-    async fn send_due(&mut self) -> Result<Option<Instant>, End> {
+    async fn send_due(&mut self) -> Option<Instant> {
         loop {
             self.watch.1.looks();
             let Some(snapshot) = self.shared.delivery.current() else {
                 // Until the first snapshot, everybody waits.
-                return Ok(None);
+                return None;
             };
             let now = Instant::now();
             let view = self.shared.delivery.view(&snapshot, now);
@@ -236,14 +231,14 @@ impl Driver {
             match step {
                 Step::Wait { until } => {
                     self.watch.1.has_looked();
-                    return Ok(until);
+                    return until;
                 }
-                Step::Send(answer) => self.send(answer).await?,
+                Step::Send(answer) => self.send(answer).await,
             }
         }
     }
 
-    async fn send(&self, answer: Answer) -> Result<(), End> {
+    async fn send(&self, answer: Answer) {
         let metrics = &self.shared.metrics;
         let stream = &self.listed.stream;
         let content = &answer.content;
@@ -271,25 +266,14 @@ impl Driver {
         // What it consists of lives in the message from here on.
         let message = unsent(message, &answer.content, &self.outflow);
         drop(answer);
-        // Mostly there is room at once. Who does not read is cut by the server, and the stream is
-        // gone.
-        let sent = match self.answers.try_send(message) {
-            Ok(()) => true,
-            Err(TrySendError::Closed(_)) => false,
-            Err(TrySendError::Full(message)) => {
-                // No publication waits for a client that reads slowly: it is sent the newest later.
-                self.watch.1.is_busy();
-                self.answers.send(message).await.is_ok()
-            }
-        };
-        if !sent {
-            return Err(End::Quiet);
-        }
         let labels = [kind.as_str(), stream.transport.as_str()];
         metrics.pushes.with_label_values(&labels).inc();
         let metric = &metrics.answer_bytes;
         metric.with_label_values(&labels).inc_by(bytes);
-        Ok(())
+        // No publication waits for a client that reads slowly: it is sent the newest later. Who does
+        // not read is cut by the server, and the stream is gone.
+        self.watch.1.is_busy();
+        self.outlet.send(message).await;
     }
 
     fn hear(&mut self, read: Read) -> Result<(), Status> {

@@ -14,15 +14,15 @@ use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Body, Frame};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Builder;
-use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Grpc;
-use super::frame::{Code, Messages, Requests, Status};
+use super::frame::{Code, Requests, Status};
+use super::messages::{Messages, Outlet};
 use super::method::{Method, Unknown};
 use super::read::Reader;
 use super::stream::Driver;
@@ -539,9 +539,9 @@ fn grpc(peer: &Peer) -> Grpc {
 #[test]
 fn types_that_a_client_invents_are_one_complaint() {
     let peer = Peer::anonymous(false, CancellationToken::new());
-    let (streams, (sender, _receiver)) = (streams(), mpsc::channel(1));
+    let streams = streams();
     let all = (Form::Sotw, None);
-    let driver = Driver::new(streams.clone(), peer, all, sender, Arc::default());
+    let driver = Driver::new(streams.clone(), peer, all, Outlet::default());
     for number in 0..1_000 {
         let kind = driver.kind_of(&format!("type.example.com/{number}"));
         assert_eq!(kind, Ok(None));
@@ -578,15 +578,14 @@ async fn a_fetch_without_a_message_ends_when_the_server_stops() {
 #[tokio::test]
 async fn a_status_comes_behind_the_messages_that_wait_before_it() {
     let peer = Peer::anonymous(false, CancellationToken::new());
-    let (sender, receiver) = mpsc::channel(1);
-    let status = Arc::new(OnceLock::new());
-    let mut messages = Messages::of(receiver, status.clone());
-    // The channel is full when the call ends.
-    let message = [peer.outflow().own(Bytes::from_static(b"message"))];
-    sender.try_send(message.into()).unwrap();
-    let fault = Status::new(Code::ResourceExhausted, "too many names");
-    status.set(fault).unwrap();
-    drop(sender);
+    let (outlet, outflow) = (Outlet::default(), peer.outflow());
+    let (put, own) = (outlet.clone(), outflow.clone());
+    let call = async move {
+        put.send([own.own(Bytes::from_static(b"message"))].into())
+            .await;
+        Status::new(Code::ResourceExhausted, "too many names")
+    };
+    let mut messages = Messages::of(call, outlet, outflow);
     assert!(messages.frame().await.unwrap().unwrap().is_data());
     let end = messages.frame().await.unwrap().unwrap();
     let trailers = end.into_trailers().ok().unwrap();
