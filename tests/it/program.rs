@@ -174,7 +174,7 @@ async fn the_program_gives_memory_back() {
     };
     for (name, value) in [
         ("opt.background_thread", "true"),
-        ("opt.dirty_decay_ms", "200"),
+        ("opt.dirty_decay_ms", "1000"),
         ("opt.muzzy_decay_ms", "0"),
         ("opt.narenas", "2"),
     ] {
