@@ -17,12 +17,6 @@ pub fn yaml(config: &Config) -> String {
         Transport::AdsDelta => (ADS, "DELTA_GRPC", ""),
         Transport::RestV2 => return v2::bootstrap_yaml(&old_fleet(config)),
     };
-    let endpoints = config.control_planes.iter().map(|control_plane| {
-        let address = control_plane.address();
-        format!(
-            "              - endpoint:\n                  address:\n                    {address}\n"
-        )
-    });
     let checks = if is_checked(&config.control_planes) {
         CHECKS
     } else {
@@ -40,7 +34,7 @@ pub fn yaml(config: &Config) -> String {
         .replace("{type}", discovery_type(&config.control_planes))
         .replace("{lookup}", lookup)
         .replace("{checks}", checks)
-        .replace("{endpoints}", &endpoints.collect::<String>())
+        .replace("{endpoints}", &endpoints(config))
         .replace(
             "{tls}",
             &config
@@ -52,6 +46,31 @@ pub fn yaml(config: &Config) -> String {
         .replace("{admin}", &socket_address(config.envoy_admin))
         .replace("{refresh_delay}", &text(&seconds(config.refresh_delay)))
         .replace("{cluster_name}", &text(config.cluster_name.as_ref()))
+}
+
+/// The endpoints of the cluster: streams take turns at all of them, polls go to the first that is
+/// fit.
+fn endpoints(config: &Config) -> String {
+    let in_order = match config.transport {
+        Transport::Rest => config.control_planes.len() > 1,
+        Transport::Ads | Transport::AdsDelta | Transport::RestV2 => false,
+    };
+    let mut written = String::new();
+    if in_order {
+        written.push_str(ORDER);
+    }
+    for (priority, control_plane) in config.control_planes.iter().enumerate() {
+        if in_order {
+            let item = format!("          - priority: {priority}\n            lb_endpoints:\n");
+            written.push_str(&item);
+        } else if priority == 0 {
+            written.push_str("          - lb_endpoints:\n");
+        }
+        let address = control_plane.address();
+        let endpoint = "              - endpoint:\n                  address:\n";
+        written.push_str(&format!("{endpoint}                    {address}\n"));
+    }
+    written
 }
 
 /// The same for Envoys that poll the v2 API. They speak HTTP/1.1 to their control planes, so
@@ -134,7 +153,6 @@ static_resources:
       load_assignment:
         cluster_name: {cluster_name}
         endpoints:
-          - lb_endpoints:
 {endpoints}{checks}{breakers}{tls}      typed_extension_protocol_options:
         envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
           "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
@@ -158,6 +176,11 @@ const LOOKUP: &str = "      # Every address of a name is an endpoint, IPv4 and I
       # whatever its check says: it may be somebody else's by then.
       dns_lookup_family: ALL
       ignore_health_on_host_removal: true
+";
+
+/// Why polls do not take turns.
+const ORDER: &str = "          # In this order: all polls go to the first that is fit. If they took turns, no control plane
+          # would see what Envoy accepted from the others, and routes would wait 3 s for their clusters.
 ";
 
 /// How a cluster with several endpoints chooses among them.

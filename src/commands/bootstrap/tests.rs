@@ -103,6 +103,29 @@ fn who_has_a_choice_checks_who_is_fit_and_names_are_looked_up() {
 }
 
 #[test]
+fn polls_go_to_the_first_that_is_fit_and_streams_take_turns() {
+    let priorities = |words: &str| {
+        let written = yaml(&meant(words).unwrap());
+        let lines = written.lines().map(str::trim);
+        let lines =
+            lines.filter(|line| line.starts_with("- priority: ") || *line == "- lb_endpoints:");
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let three = "--control-plane a:1,b:1,c:1";
+    assert_eq!(
+        priorities(&format!("--transport rest {three}")),
+        ["- priority: 0", "- priority: 1", "- priority: 2"]
+    );
+    for words in ["--transport rest", "--transport rest --control-plane a:1"] {
+        assert_eq!(priorities(words), ["- lb_endpoints:"]);
+    }
+    for transport in ["ads", "ads-delta"] {
+        let words = format!("--transport {transport} {three}");
+        assert_eq!(priorities(&words), ["- lb_endpoints:"]);
+    }
+}
+
+#[test]
 fn envoys_of_v2_have_every_control_plane_as_a_host() {
     let tls = "--envoy-ca ca.pem --xds-name x.example";
     let config = meant(&format!(
