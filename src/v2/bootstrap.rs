@@ -8,8 +8,10 @@ pub struct Bootstrap {
     pub admin: String,
     /// The rest between an answer and the next poll.
     pub refresh_delay: String,
-    /// The address of the control plane.
-    pub control_plane: String,
+    /// The type of the cluster with the control planes.
+    pub discovery_type: &'static str,
+    /// The addresses of the control planes.
+    pub control_planes: Vec<String>,
     /// Envoy's name for the control plane.
     pub cluster_name: String,
     /// TLS to the control plane; none: plaintext.
@@ -21,8 +23,8 @@ pub struct Bootstrap {
 pub struct BootstrapTls {
     /// The file of the CA that vouches for the control plane.
     pub authority: String,
-    /// The control plane's name.
-    pub name: String,
+    /// The names of which a control plane's certificate must have one; the first is sent.
+    pub names: Vec<String>,
     /// The files of Envoy's own certificate and key; none if it shows none. An Envoy of that age
     /// reads them once: a file of secrets is of no use to it.
     pub own: Option<(String, String)>,
@@ -31,11 +33,14 @@ pub struct BootstrapTls {
 /// The bootstrap, as YAML for people to read and change.
 pub fn yaml(bootstrap: &Bootstrap) -> String {
     let tls = bootstrap.tls.as_ref().map(tls_context).unwrap_or_default();
+    let hosts = bootstrap.control_planes.iter();
+    let hosts = hosts.map(|address| format!("        - {address}\n"));
     TEMPLATE
         .replace("{tls}", &tls)
         .replace("{admin}", &bootstrap.admin)
         .replace("{refresh_delay}", &bootstrap.refresh_delay)
-        .replace("{control_plane}", &bootstrap.control_plane)
+        .replace("{type}", bootstrap.discovery_type)
+        .replace("{hosts}", &hosts.collect::<String>())
         .replace("{cluster_name}", &bootstrap.cluster_name)
 }
 
@@ -57,7 +62,8 @@ dynamic_resources:
   cds_config:
     api_config_source:
       api_type: REST
-      # Further control planes are further hosts of this cluster.
+      # Further control planes are further hosts of this cluster (bootstrap --control-plane, once for
+      # each).
       cluster_names: [{cluster_name}]
       # The rest between an answer and the next poll is this plus a random part of this. Every poll is
       # answered, also when nothing is new: this is how often this Envoy reads all of its clusters.
@@ -71,13 +77,12 @@ dynamic_resources:
 static_resources:
   clusters:
     - name: {cluster_name}
-      type: STATIC
+      type: {type}
       connect_timeout: 5s
       lb_policy: ROUND_ROBIN
       http_protocol_options: {}
       hosts:
-        - {control_plane}
-      # Every application has a poll of its own, and over HTTP/1.1 every poll has a connection.
+{hosts}      # Every application has a poll of its own, and over HTTP/1.1 every poll has a connection.
       circuit_breakers:
         thresholds:
           - max_connections: 100000
@@ -91,9 +96,11 @@ fn tls_context(tls: &BootstrapTls) -> String {
             .replace("{certificate}", certificate)
             .replace("{key}", key)
     });
+    let first = tls.names.first().map(String::as_str);
     TLS.replace("{own}", &own.unwrap_or_default())
         .replace("{ca}", &tls.authority)
-        .replace("{name}", &tls.name)
+        .replace("{name}", first.unwrap_or_default())
+        .replace("{names}", &tls.names.join(", "))
 }
 
 const TLS: &str = r"      tls_context:
@@ -102,7 +109,7 @@ const TLS: &str = r"      tls_context:
           validation_context:
             trusted_ca: { filename: {ca} }
             # Without this every certificate of the CA would do.
-            verify_subject_alt_name: [{name}]
+            verify_subject_alt_name: [{names}]
 {own}";
 
 const OWN_CERTIFICATE: &str = r"          tls_certificates:
@@ -114,8 +121,7 @@ const OWN_CERTIFICATE: &str = r"          tls_certificates:
 mod tests {
     use std::time::Duration;
 
-    use crate::commands::bootstrap::{ClientFiles, Config, Tls, Transport, yaml};
-    use crate::settings::XdsListen;
+    use crate::commands::bootstrap::{ClientFiles, Config, ControlPlane, Tls, Transport, yaml};
 
     /// The defaults of an old Envoy.
     fn old() -> Config {
@@ -181,7 +187,8 @@ static_resources:
             yaml(&Config {
                 tls: Some(Tls {
                     authority: "/etc/ca {name}.pem".into(),
-                    name: "xds.test".to_owned(),
+                    authority_secrets: None,
+                    names: vec!["xds.test".to_owned(), "10.0.0.7".to_owned()],
                     client,
                 }),
                 ..old()
@@ -202,7 +209,7 @@ static_resources:
                 "        common_tls_context:",
                 "          validation_context:",
                 r#"            trusted_ca: { filename: "/etc/ca \u007bname}.pem" }"#,
-                r#"            verify_subject_alt_name: ["xds.test"]"#,
+                r#"            verify_subject_alt_name: ["xds.test", "10.0.0.7"]"#,
                 "          tls_certificates:",
                 r#"            - certificate_chain: { filename: "/etc/own.pem" }"#,
                 r#"              private_key: { filename: "/etc/own.key" }"#,
@@ -217,7 +224,7 @@ static_resources:
         let quoted = serde_json::Value::from(path.as_str()).to_string();
         let quoted = quoted.replace('{', r"\u007b");
         let written = yaml(&Config {
-            control_plane: XdsListen::Unix(path.clone().into()),
+            control_planes: vec![ControlPlane::Pipe(path.clone().into())],
             ..old()
         });
         assert!(written.contains(&format!("- pipe: {{ path: {quoted} }}\n")));

@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use data_encoding::HEXLOWER;
-use marathon_envoy::commands::bootstrap::{self, Transport};
+use marathon_envoy::commands::bootstrap::{self, ControlPlane, Transport};
 use marathon_envoy::commands::demo::stage::{Login, VaultPlan, Vaulted};
-use marathon_envoy::settings::{Typed, XdsListen};
+use marathon_envoy::settings::Typed;
 use marathon_envoy::sim::acme::Issued;
 use marathon_envoy::sim::envoy::{Envoy, Options};
 use marathon_envoy::sim::load::{Probe, Target, Tls};
@@ -235,7 +235,7 @@ async fn nothing_secret_is_said(own: Own, login: Login) {
     let xds: SocketAddr = program.listening("xds").await.parse().unwrap();
     let bootstrap = bootstrap::yaml(&bootstrap::Config {
         transport: Transport::AdsDelta,
-        control_plane: XdsListen::Tcp(xds),
+        control_planes: vec![ControlPlane::Address(xds)],
         envoy_admin: SocketAddr::from(([127, 0, 0, 1], 0)),
         tls: Some(vaulted.tls()),
         ..bootstrap::Config::default()

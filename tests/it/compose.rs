@@ -11,10 +11,11 @@ mod scripts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::Command;
 
 use file::{Compose, Condition, DAEMON, Service};
-use marathon_envoy::commands::bootstrap;
+use marathon_envoy::commands::bootstrap::{self, ClientFiles, Tls};
 use marathon_envoy::settings::Typed;
 use serde_json::Value;
 
@@ -203,30 +204,38 @@ fn prometheus_scrapes_the_daemons_admin_port() {
 }
 
 #[test]
-fn the_bootstrap_is_what_the_command_prints_but_for_the_way_to_the_daemon() {
+fn the_bootstrap_and_the_files_of_secrets_are_what_the_command_prints() {
     let compose = Compose::read();
     let daemon = compose.service(DAEMON);
-    let printed = bootstrap::yaml(&bootstrap::Config::default());
-    let printed: Value = serde_saphyr::from_str(&printed).unwrap();
-    let mut written: Value = serde_saphyr::from_str(&compose.content("envoy-bootstrap")).unwrap();
-
-    let cluster = &mut written["static_resources"]["clusters"][0];
-    let address = "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address";
-    let address = cluster.pointer_mut(address).unwrap();
     let port = port_of(daemon, "XDS_LISTEN");
-    assert_eq!(
-        *address,
-        serde_json::json!({ "address": DAEMON, "port_value": port })
-    );
-    *address = serde_json::json!({ "address": "127.0.0.1", "port_value": 5000 });
-    let cluster = cluster.as_object_mut().unwrap();
-    assert_eq!(
-        cluster.insert("type".into(), "STATIC".into()),
-        Some("STRICT_DNS".into())
-    );
-    assert!(cluster.remove("dns_lookup_family").is_some());
-    assert!(cluster.remove("transport_socket").is_some());
-    assert_eq!(written, printed);
+    let envoy = compose.service("envoy");
+    let identities = envoy.mount_of("envoy-identity");
+    let identity = PathBuf::from(format!("{identities}/identity.pem"));
+    let client = ClientFiles {
+        certificate: identity.clone(),
+        key: identity,
+        secrets: Some(envoy.target_of("envoy-identity").into()),
+    };
+    let tls = Tls {
+        authority: format!("{identities}/ca.pem").into(),
+        authority_secrets: Some(envoy.target_of("envoy-authority").into()),
+        names: vec![DAEMON.to_owned()],
+        client: Some(client.clone()),
+    };
+    let printed = bootstrap::yaml(&bootstrap::Config {
+        control_planes: vec![format!("{DAEMON}:{port}").parse().unwrap()],
+        tls: Some(tls.clone()),
+        ..bootstrap::Config::default()
+    });
+    for (config, printed) in [
+        ("envoy-bootstrap", printed),
+        ("envoy-identity", client.secrets()),
+        ("envoy-authority", tls.authority_secrets_yaml()),
+    ] {
+        let printed: Value = serde_saphyr::from_str(&printed).unwrap();
+        let written: Value = serde_saphyr::from_str(&compose.content(config)).unwrap();
+        assert_eq!(written, printed, "{config}");
+    }
 }
 
 #[test]

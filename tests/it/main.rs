@@ -11,6 +11,8 @@ mod compose;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod control_planes;
+#[cfg(test)]
 mod demo;
 #[cfg(test)]
 mod golden;

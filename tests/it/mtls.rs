@@ -48,8 +48,9 @@ impl Files {
         files.put("ca.pem", &files.authority.pem);
         files.put_pair("xds", &files.authority.bundle(&[DAEMON]));
         files.put_pair("edge", &files.authority.bundle(&["edge"]));
-        let shown = files.showing("edge").client.unwrap();
-        files.put("secrets.yaml", &shown.secrets());
+        let shown = files.showing("edge");
+        files.put("ca-secrets.yaml", &shown.authority_secrets_yaml());
+        files.put("secrets.yaml", &shown.client.unwrap().secrets());
         files
     }
 
@@ -73,7 +74,8 @@ impl Files {
     fn showing(&self, name: &str) -> Tls {
         Tls {
             authority: self.at("ca.pem"),
-            name: DAEMON.to_owned(),
+            authority_secrets: None,
+            names: vec![DAEMON.to_owned()],
             client: Some(ClientFiles {
                 certificate: self.at(&format!("{name}.pem")),
                 key: self.at(&format!("{name}.key")),
@@ -82,9 +84,10 @@ impl Files {
         }
     }
 
-    /// One that shows the pair `edge` as it is renewed.
+    /// One that shows the pair `edge` as it is renewed, and believes the CA as it is exchanged.
     fn tls(&self) -> Tls {
         let mut tls = self.showing("edge");
+        tls.authority_secrets = Some(self.at("ca-secrets.yaml"));
         let secrets = Some(self.at("secrets.yaml"));
         tls.client
             .iter_mut()
@@ -260,7 +263,7 @@ async fn a_proxy_that_does_not_fit_gets_nothing(transport: Transport) {
         ),
         (
             Tls {
-                name: "another.plane".to_owned(),
+                names: vec!["another.plane".to_owned()],
                 ..files.showing("edge")
             },
             Told::Envoy("cluster.xds_cluster.ssl.fail_verify_san"),
@@ -429,4 +432,88 @@ async fn a_proxy_renews_its_certificate_over_ads() {
 #[tokio::test]
 async fn a_proxy_renews_its_certificate_over_ads_delta() {
     a_proxy_renews_its_certificate(Transport::AdsDelta).await;
+}
+
+/// Restarts the daemon, so that Envoy shakes hands again, and waits until Envoy follows it: until a
+/// change of the app arrives.
+async fn follows_anew(stage: &mut Stage, connected: &mut u64, instances: usize) {
+    stage.stop_daemon().await.unwrap();
+    stage.start_daemon().await.unwrap();
+    stage.marathon().scale("/web", instances).await.unwrap();
+    spread(stage, "/web", instances).await;
+    let now = connections(stage).await;
+    assert!(now > *connected, "it never shook hands again");
+    *connected = now;
+}
+
+/// Both ends' certificates get another authority, with Envoy and its users on: at first both ends
+/// believe the old one and the new one, then certificates are exchanged, then the old one goes.
+async fn an_authority_is_exchanged_without_a_restart_of_envoy(transport: Transport) {
+    let files = Files::new();
+    let mut stage = edge(&files, transport).await;
+    let process = stage.envoy().id();
+    let mut connected = connections(&mut stage).await;
+    let load = load(&stage);
+    let (old, new) = (&files.authority, Authority::new());
+
+    files.put("ca.pem", &format!("{}{}", old.pem, new.pem));
+    follows_anew(&mut stage, &mut connected, 3).await;
+    // Envoy's first, then the daemon's.
+    files.put_pair("edge", &new.bundle(&["edge-2"]));
+    follows_anew(&mut stage, &mut connected, 4).await;
+    known_as(&stage, "edge-2").await;
+    files.put_pair("xds", &new.bundle(&[DAEMON]));
+    follows_anew(&mut stage, &mut connected, 5).await;
+    files.put("ca.pem", &new.pem);
+    follows_anew(&mut stage, &mut connected, 6).await;
+
+    // A daemon of the old authority is none any more.
+    files.put_pair("xds", &old.bundle(&[DAEMON]));
+    stage.stop_daemon().await.unwrap();
+    let refused = "cluster.xds_cluster.ssl.fail_verify_error";
+    let before = stage.envoy().admin().stat(refused).await.unwrap();
+    stage.start_daemon().await.unwrap();
+    let more = |count| Some(count) > before.map(|before| before + 1);
+    let refuses = stage.envoy().stat_where(refused, LIMIT, more).await;
+    refuses.unwrap();
+    files.put_pair("xds", &new.bundle(&[DAEMON]));
+    follows_anew(&mut stage, &mut connected, 7).await;
+
+    lost_nothing(load).await;
+    assert_eq!(stage.envoy().id(), process);
+    stage.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_authority_is_exchanged_without_a_restart_of_envoy_over_rest() {
+    an_authority_is_exchanged_without_a_restart_of_envoy(Transport::Rest).await;
+}
+
+#[tokio::test]
+async fn an_authority_is_exchanged_without_a_restart_of_envoy_over_ads() {
+    an_authority_is_exchanged_without_a_restart_of_envoy(Transport::Ads).await;
+}
+
+#[tokio::test]
+async fn an_authority_is_exchanged_without_a_restart_of_envoy_over_ads_delta() {
+    an_authority_is_exchanged_without_a_restart_of_envoy(Transport::AdsDelta).await;
+}
+
+/// Envoy takes a certificate with any of the names that it was told, and sends the first.
+#[tokio::test]
+async fn one_of_several_names_of_control_planes_is_enough() {
+    let files = Files::new();
+    let stage = stage(|plan| {
+        files.on(plan, "edge");
+        if let Some(tls) = &mut plan.tls {
+            tls.names = ["10.0.0.7", "another.plane", DAEMON]
+                .map(str::to_owned)
+                .into();
+        }
+    })
+    .await;
+    let web = app("/web", "web.test", 2);
+    stage.marathon().create_app(web).await.unwrap();
+    live(&stage, "web.test", "/").await;
+    stage.stop().await.unwrap();
 }

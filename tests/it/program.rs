@@ -4,8 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::os::unix::process::ExitStatusExt as _;
 
-use marathon_envoy::commands::bootstrap::{self, Transport};
-use marathon_envoy::settings::XdsListen;
+use marathon_envoy::commands::bootstrap::{self, ControlPlane, Transport};
 use marathon_envoy::sim::envoy::{Envoy, Options};
 use marathon_envoy::sim::load::{Load, Pace, Target, named_by_body};
 use marathon_envoy::sim::marathon::{self, Cluster};
@@ -62,7 +61,7 @@ async fn the_program_ends_and_comes_back(transport: Transport) {
     let (mut running, _) = program.start().await;
     let bootstrap = bootstrap::yaml(&bootstrap::Config {
         transport,
-        control_plane: XdsListen::Unix(socket.clone()),
+        control_planes: vec![ControlPlane::Pipe(socket.clone())],
         envoy_admin: any,
         ..bootstrap::Config::default()
     });

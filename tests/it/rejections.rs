@@ -14,10 +14,9 @@ use envoy_api::envoy::extensions::filters::http::router::v3::Router;
 use envoy_api::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 use envoy_api::prost::Message as _;
 use envoy_api::prost_types;
-use marathon_envoy::commands::bootstrap::{self, Transport};
+use marathon_envoy::commands::bootstrap::{self, ControlPlane, Transport};
 use marathon_envoy::commands::demo::stage::Stage;
 use marathon_envoy::metrics::Metrics;
-use marathon_envoy::settings::XdsListen;
 use marathon_envoy::sim::envoy::{Envoy, Options};
 use marathon_envoy::sim::load::{Load, Pace, Probe, Target, named_by_body};
 use marathon_envoy::snapshot::cell::{Publisher, cell};
@@ -87,7 +86,7 @@ impl Plane {
         ));
         let bootstrap = bootstrap::yaml(&bootstrap::Config {
             transport,
-            control_plane: XdsListen::Tcp(address),
+            control_planes: vec![ControlPlane::Address(address)],
             envoy_admin: any,
             ..bootstrap::Config::default()
         });

@@ -1,18 +1,19 @@
 //! TLS in Envoy's bootstrap: whom Envoy believes to be its control plane, and what it shows there.
 //!
 //! Envoy reads files that its bootstrap names once, at its start; `watched_directory` changes
-//! nothing about that (seen with 1.40). What a file of secrets names it reads again when something
-//! is moved into its folder, so that is how the proxy's certificate is renewed. Such a file holds one
-//! secret; the CA is not worth a second one: it lasts for years, and a file may hold the next one
-//! beside it.
+//! nothing about that (seen with 1.40). What a file of secrets names it reads again when another
+//! file is moved into its place, so that is how the proxy's certificate is renewed and a CA is
+//! rotated. Such a file holds exactly one secret (1.36 and 1.40 refuse two: "Unexpected SDS secrets
+//! length"), so certificate and CA have one each.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
+use super::control_plane::ControlPlane;
 use super::text;
-use crate::settings::XdsListen;
 
 /// What `bootstrap` is told about TLS.
 #[derive(Args, Clone, Debug)]
@@ -35,14 +36,22 @@ pub(super) struct TlsArguments {
     #[arg(long, value_name = "FILE", requires = "envoy_cert")]
     envoy_secrets: Option<PathBuf>,
 
-    /// The name that the control plane's certificate must have, or the address.
+    /// File, as Envoy sees it, with what `--print ca-secrets` prints: through it Envoy notices when
+    /// the CA of the control planes is exchanged. Without it Envoy reads that once, at its start.
+    #[arg(long, value_name = "FILE", requires = "envoy_ca")]
+    envoy_ca_secrets: Option<PathBuf>,
+
+    /// A name, or an address, that the control planes' certificates have; the host of each
+    /// --control-plane is another one. Envoy takes a certificate with any of them. Once for each, or
+    /// as a comma list.
     #[arg(
         long,
         env = "VAULT_PKI_CN",
         value_name = "NAME",
-        default_value = "marathon-envoy-poc"
+        default_value = "marathon-envoy-poc",
+        value_delimiter = ','
     )]
-    xds_name: String,
+    xds_name: Vec<String>,
 
     /// Which file to print.
     #[arg(long, value_name = "WHICH", default_value = "bootstrap")]
@@ -66,15 +75,21 @@ pub(super) enum Print {
     Bootstrap,
     /// The file of secrets that `--envoy-secrets` names.
     Secrets,
+    /// The file of secrets that `--envoy-ca-secrets` names.
+    CaSecrets,
 }
 
 /// How Envoy speaks TLS to its control plane. Every path is as Envoy sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
-    /// The CA that the control plane's certificate must be of.
+    /// The CA that the control planes' certificates must be of.
     pub authority: PathBuf,
-    /// The name that it must have, or the address.
-    pub name: String,
+    /// Where its [`secrets`](Self::authority_secrets_yaml) lie, so that Envoy notices when it is
+    /// exchanged; none: Envoy reads it at its start.
+    pub authority_secrets: Option<PathBuf>,
+    /// The names and addresses of which a control plane's certificate must have one. The first is
+    /// sent as the server name, if it is one. At least one.
+    pub names: Vec<String>,
     /// What Envoy shows, if anything.
     pub client: Option<ClientFiles>,
 }
@@ -100,28 +115,34 @@ pub(super) enum BadTls {
     Name(String),
     #[error("--print secrets: there is no --envoy-secrets that would name what is printed")]
     NoSecrets,
+    #[error("--print ca-secrets: there is no --envoy-ca-secrets that would name what is printed")]
+    NoCaSecrets,
 }
 
 impl TlsArguments {
-    pub(super) fn mean(&self, control_plane: &XdsListen) -> Result<Option<Tls>, BadTls> {
-        if self.print == Print::Secrets && self.envoy_secrets.is_none() {
-            return Err(BadTls::NoSecrets);
+    /// TLS to `control_planes`, of which `named` were typed: the others are where they are by
+    /// default, which says nothing about the names in their certificates.
+    pub(super) fn mean(
+        &self,
+        control_planes: &[ControlPlane],
+        named: &[ControlPlane],
+    ) -> Result<Option<Tls>, BadTls> {
+        match self.print {
+            Print::Secrets if self.envoy_secrets.is_none() => return Err(BadTls::NoSecrets),
+            Print::CaSecrets if self.envoy_ca_secrets.is_none() => return Err(BadTls::NoCaSecrets),
+            Print::Bootstrap | Print::Secrets | Print::CaSecrets => {}
         }
         let Some(authority) = &self.envoy_ca else {
             return Ok(None);
         };
-        match control_plane {
-            XdsListen::Unix(_) => return Err(BadTls::Unix),
-            XdsListen::Tcp(_) => {}
-        }
-        let name = self.xds_name.trim();
-        if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c.is_control()) {
-            return Err(BadTls::Name(self.xds_name.clone()));
+        if control_planes.iter().any(ControlPlane::is_pipe) {
+            return Err(BadTls::Unix);
         }
         let client = self.envoy_cert.as_ref().zip(self.envoy_key.as_ref());
         Ok(Some(Tls {
             authority: authority.clone(),
-            name: name.to_owned(),
+            authority_secrets: self.envoy_ca_secrets.clone(),
+            names: self.names(named)?,
             client: client.map(|(certificate, key)| ClientFiles {
                 certificate: certificate.clone(),
                 key: key.clone(),
@@ -130,20 +151,45 @@ impl TlsArguments {
         }))
     }
 
+    /// The names that control planes may have in their certificates, each once.
+    fn names(&self, named: &[ControlPlane]) -> Result<Vec<String>, BadTls> {
+        let mut names = Vec::new();
+        for typed in &self.xds_name {
+            let name = typed.trim();
+            if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c.is_control()) {
+                return Err(BadTls::Name(typed.clone()));
+            }
+            names.push(name.to_owned());
+        }
+        names.extend(named.iter().filter_map(ControlPlane::certificate_name));
+        let mut seen = BTreeSet::new();
+        names.retain(|name| seen.insert(name.clone()));
+        Ok(names)
+    }
+
     /// What whoever prints this bootstrap may have forgotten.
-    pub(super) fn hint(&self, control_plane: &XdsListen) -> Option<String> {
+    pub(super) fn hint(&self, control_planes: &[ControlPlane]) -> Option<String> {
         let set = |value: &Option<String>| {
             let value = value.as_deref().unwrap_or_default();
             !value.is_empty() && value != "false"
         };
         if self.envoy_ca.is_some() {
-            let once = self.envoy_cert.is_some() && self.envoy_secrets.is_none();
-            let once = once.then_some(
-                "note: Envoy reads its certificate once, at its start; give --envoy-secrets if it \
-                 is renewed while Envoy runs",
-            );
-            return once.map(str::to_owned);
+            let certificate = self.envoy_cert.is_some() && self.envoy_secrets.is_none();
+            let (what, flags) = match (certificate, self.envoy_ca_secrets.is_none()) {
+                (true, true) => (
+                    "its certificate and its CA",
+                    "--envoy-secrets and --envoy-ca-secrets",
+                ),
+                (true, false) => ("its certificate", "--envoy-secrets"),
+                (false, true) => ("its CA", "--envoy-ca-secrets"),
+                (false, false) => return None,
+            };
+            return Some(format!(
+                "note: Envoy reads {what} once, at its start; give {flags} if that changes while \
+                 Envoy runs"
+            ));
         }
+        let plaintext = set(&self.xds_plaintext);
         let variable = [
             ("XDS_CERT_FILE", &self.xds_cert_file),
             ("VAULT_ADDR", &self.vault_addr),
@@ -151,39 +197,71 @@ impl TlsArguments {
         ]
         .into_iter()
         .find(|(_, value)| set(value));
-        let (variable, _) = variable?;
-        let speaks_tls = match control_plane {
-            XdsListen::Tcp(_) => variable == "XDS_CERT_FILE" || !set(&self.xds_plaintext),
-            XdsListen::Unix(_) => false,
-        };
-        speaks_tls.then(|| {
-            format!(
+        if control_planes.iter().any(ControlPlane::is_pipe) {
+            return None;
+        }
+        if let Some((variable, _)) = variable
+            && (variable == "XDS_CERT_FILE" || !plaintext)
+        {
+            return Some(format!(
                 "note: {variable} is set, so the xDS port speaks TLS and this bootstrap does not; \
                  give --envoy-ca, and --envoy-cert and --envoy-key"
+            ));
+        }
+        let remote = control_planes.iter().find(|one| !one.is_local());
+        remote.filter(|_| !plaintext).map(|remote| {
+            format!(
+                "note: this bootstrap speaks plaintext to {remote}, which a daemon allows with \
+                 XDS_PLAINTEXT=true alone, and gives no private keys; give --envoy-ca, and \
+                 --envoy-cert and --envoy-key"
             )
         })
     }
 }
 
-/// The transport socket of the control plane's cluster.
+/// The transport socket of the control planes' cluster.
 pub(super) fn transport_socket(tls: &Tls) -> String {
-    let (sni, sort) = match tls.name.parse::<IpAddr>() {
-        // An address is no server name (RFC 6066, 3).
-        Ok(_) => (String::new(), "IP_ADDRESS"),
-        Err(_) => (format!("          sni: {}\n", text(&tls.name)), "DNS"),
-    };
+    let is_address = |name: &&String| name.parse::<IpAddr>().is_ok();
+    // An address is no server name (RFC 6066, 3).
+    let sni = tls.names.iter().find(|name| !is_address(name));
+    let sni = sni.map(|name| format!("          sni: {}\n", text(name)));
     let client = tls.client.as_ref().map(|client| match &client.secrets {
         Some(secrets) => WATCHED.replace("{secrets}", &path(secrets)),
         None => READ_ONCE
             .replace("{certificate}", &path(&client.certificate))
             .replace("{key}", &path(&client.key)),
     });
+    let authority = match &tls.authority_secrets {
+        Some(secrets) => WATCHED_CA.replace("{secrets}", &path(secrets)),
+        None => CA_READ_ONCE.replace("{authority}", &path(&tls.authority)),
+    };
+    let indent = match &tls.authority_secrets {
+        Some(_) => "                ",
+        None => "              ",
+    };
+    let names = tls.names.iter().map(|name| {
+        let sort = if is_address(&name) {
+            "IP_ADDRESS"
+        } else {
+            "DNS"
+        };
+        let matcher = format!("matcher: {{ exact: {} }}", text(name));
+        format!("{indent}  - san_type: {sort}\n{indent}    {matcher}\n")
+    });
     SOCKET
-        .replace("{sni}", &sni)
+        .replace("{sni}", &sni.unwrap_or_default())
         .replace("{client}", &client.unwrap_or_default())
-        .replace("{authority}", &path(&tls.authority))
-        .replace("{sort}", sort)
-        .replace("{name}", &text(&tls.name))
+        .replace("{authority}", &authority)
+        .replace("{names}", &names.collect::<String>())
+}
+
+impl Tls {
+    /// The file of secrets with the CA, as YAML: it is read again when it is exchanged.
+    pub fn authority_secrets_yaml(&self) -> String {
+        CA_SECRETS
+            .replace("{authority}", &path(&self.authority))
+            .replace("{folder}", &path(folder(&self.authority)))
+    }
 }
 
 impl ClientFiles {
@@ -224,13 +302,7 @@ const SOCKET: &str = r#"      transport_socket:
             tls_params:
               tls_minimum_protocol_version: TLSv1_3
               tls_maximum_protocol_version: TLSv1_3
-{client}            validation_context:
-              trusted_ca: { filename: {authority} }
-              # A certificate of this CA is not enough: it must be the control plane's.
-              match_typed_subject_alt_names:
-                - san_type: {sort}
-                  matcher: { exact: {name} }
-"#;
+{client}{authority}{names}"#;
 
 const READ_ONCE: &str = "            # Read once, at the start.
             tls_certificates:
@@ -245,6 +317,37 @@ const WATCHED: &str = "            # Read again when they are exchanged.
                   resource_api_version: V3
                   path_config_source: { path: {secrets} }
 ";
+
+const CA_READ_ONCE: &str = "            validation_context:
+              # Read once, at the start.
+              trusted_ca: { filename: {authority} }
+              # A certificate of this CA is not enough: it must be a control plane's.
+              match_typed_subject_alt_names:
+";
+
+const WATCHED_CA: &str = "            combined_validation_context:
+              # Read again when it is exchanged.
+              validation_context_sds_secret_config:
+                name: control_plane_ca
+                sds_config:
+                  resource_api_version: V3
+                  path_config_source: { path: {secrets} }
+              default_validation_context:
+                # A certificate of this CA is not enough: it must be a control plane's.
+                match_typed_subject_alt_names:
+";
+
+const CA_SECRETS: &str = r#"# The CA of Envoy's control planes. The bootstrap names this file. Envoy reads the file in it again
+# when it is exchanged by moving another into its place, or a link in the path to it; what is written
+# into it as it is is not noticed. It may hold several CAs, one after the other.
+
+resources:
+  - "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret
+    name: control_plane_ca
+    validation_context:
+      trusted_ca: { filename: {authority} }
+      watched_directory: { path: {folder} }
+"#;
 
 const SECRETS: &str = r#"# What Envoy shows to its control plane. The bootstrap names this file. Envoy reads the files in it
 # again when one of them is exchanged by moving another into its place, or a link in the path to it;
@@ -278,12 +381,20 @@ mod tests {
         typed.map(|typed| typed.tls)
     }
 
-    fn tcp() -> XdsListen {
-        XdsListen::Tcp("127.0.0.1:5000".parse().unwrap())
+    fn places(typed: &[&str]) -> Vec<ControlPlane> {
+        typed.iter().map(|place| place.parse().unwrap()).collect()
+    }
+
+    fn loopback() -> Vec<ControlPlane> {
+        places(&["127.0.0.1:5000"])
+    }
+
+    fn unix() -> Vec<ControlPlane> {
+        vec![ControlPlane::Pipe("/run/xds.sock".into())]
     }
 
     fn meant(words: &str) -> Option<Tls> {
-        typed(words).unwrap().mean(&tcp()).unwrap()
+        typed(words).unwrap().mean(&loopback(), &[]).unwrap()
     }
 
     #[test]
@@ -294,11 +405,14 @@ mod tests {
             key: "k".into(),
             secrets: Some("s".into()),
         };
+        let all =
+            "--envoy-ca a --envoy-ca-secrets b --envoy-cert c --envoy-key k --envoy-secrets s";
         assert_eq!(
-            meant("--envoy-ca a --envoy-cert c --envoy-key k --envoy-secrets s --xds-name n"),
+            meant(&format!("{all} --xds-name n")),
             Some(Tls {
                 authority: "a".into(),
-                name: "n".into(),
+                authority_secrets: Some("b".into()),
+                names: vec!["n".to_owned()],
                 client: Some(files),
             })
         );
@@ -307,40 +421,98 @@ mod tests {
             "--envoy-ca a --envoy-key k",
             "--envoy-cert c --envoy-key k",
             "--envoy-ca a --envoy-secrets s",
+            "--envoy-ca-secrets b",
         ] {
             assert!(typed(words).is_err(), "{words}");
         }
     }
 
     #[test]
+    fn a_certificate_may_have_any_name_that_was_typed_each_once() {
+        let names = |words: &str, typed_places: &[&str]| {
+            let typed = typed(&format!("--envoy-ca a {words}")).unwrap();
+            let named = places(typed_places);
+            let reached = if named.is_empty() {
+                loopback()
+            } else {
+                named.clone()
+            };
+            typed.mean(&reached, &named).unwrap().unwrap().names
+        };
+        assert_eq!(names("", &[]), ["marathon-envoy-poc"]);
+        assert_eq!(
+            names("--xds-name x --xds-name y,10.0.0.1", &[]),
+            ["x", "y", "10.0.0.1"]
+        );
+        assert_eq!(
+            names(
+                "--xds-name a.example",
+                &["a.example:1", "B.example.:1", "b.example:2", "[::1]:1"]
+            ),
+            ["a.example", "b.example", "::1"]
+        );
+    }
+
+    #[test]
     fn what_makes_no_sense_is_told() {
-        let told = |words: &str, place: &XdsListen| {
-            let meant = typed(words).unwrap().mean(place);
+        let told = |words: &str, places: &[ControlPlane]| {
+            let meant = typed(words).unwrap().mean(places, &[]);
             meant.unwrap_err().to_string()
         };
-        let unix = XdsListen::Unix("/run/xds.sock".into());
-        assert!(told("--envoy-ca a", &unix).contains("Unix socket"));
-        assert!(told("--envoy-ca a --xds-name=", &tcp()).contains("--xds-name"));
-        assert!(told("--print secrets", &tcp()).contains("--envoy-secrets"));
+        assert!(told("--envoy-ca a", &unix()).contains("Unix socket"));
+        assert!(told("--envoy-ca a --xds-name=", &loopback()).contains("--xds-name"));
+        assert!(told("--envoy-ca a --xds-name=x,", &loopback()).contains("--xds-name"));
+        assert!(told("--print secrets", &loopback()).contains("--envoy-secrets"));
+        assert!(told("--print ca-secrets", &loopback()).contains("--envoy-ca-secrets"));
     }
 
     #[test]
     fn whoever_forgets_tls_is_told() {
-        let hint = |words: &str, place: &XdsListen| typed(words).unwrap().hint(place);
-        let unix = XdsListen::Unix("/run/xds.sock".into());
+        let hint = |words: &str, places: &[ControlPlane]| typed(words).unwrap().hint(places);
         for words in ["--xds-cert-file c", "--vault-addr v", "--vault v"] {
-            assert!(
-                hint(words, &tcp()).unwrap().contains("speaks TLS"),
-                "{words}"
-            );
-            assert_eq!(hint(words, &unix), None);
+            let told = hint(words, &loopback()).unwrap();
+            assert!(told.contains("speaks TLS"), "{words}: {told}");
+            assert_eq!(hint(words, &unix()), None);
         }
-        assert_eq!(hint("--vault v --xds-plaintext true", &tcp()), None);
-        assert_eq!(hint("", &tcp()), None);
-        assert_eq!(hint("--vault v --envoy-ca a", &tcp()), None);
+        assert_eq!(hint("--vault v --xds-plaintext true", &loopback()), None);
+        assert_eq!(hint("", &loopback()), None);
+        let remote = places(&["localhost:1", "127.0.0.9:1", "xds.example:5000"]);
+        let told = hint("", &remote).unwrap();
+        assert!(told.contains("plaintext to xds.example:5000"), "{told}");
+        assert_eq!(hint("--xds-plaintext true", &remote), None);
+        assert_eq!(hint("", remote.split_last().unwrap().1), None);
+    }
+
+    #[test]
+    fn whoever_has_files_read_once_is_told_which() {
+        let hint = |words: &str| typed(words).unwrap().hint(&loopback());
         let pair = "--envoy-ca a --envoy-cert c --envoy-key k";
-        assert!(hint(pair, &tcp()).unwrap().contains("once"));
-        assert_eq!(hint(&format!("{pair} --envoy-secrets s"), &tcp()), None);
+        for (words, what, flags) in [
+            ("--envoy-ca a", "its CA once", "give --envoy-ca-secrets if"),
+            (
+                pair,
+                "its certificate and its CA once",
+                "give --envoy-secrets and --envoy-ca-secrets if",
+            ),
+            (
+                &format!("{pair} --envoy-secrets s"),
+                "its CA once",
+                "give --envoy-ca-secrets if",
+            ),
+            (
+                &format!("{pair} --envoy-ca-secrets b"),
+                "its certificate once",
+                "give --envoy-secrets if",
+            ),
+        ] {
+            let told = hint(words).unwrap();
+            assert!(
+                told.contains(what) && told.contains(flags),
+                "{words}: {told}"
+            );
+        }
+        let both = format!("{pair} --envoy-secrets s --envoy-ca-secrets b");
+        assert_eq!(hint(&both), None);
     }
 
     #[test]
@@ -348,8 +520,10 @@ mod tests {
         let socket = transport_socket(&meant("--envoy-ca a --xds-name 10.0.0.7").unwrap());
         assert!(socket.contains("san_type: IP_ADDRESS\n"));
         assert!(!socket.contains("sni"));
-        let socket = transport_socket(&meant("--envoy-ca a --xds-name xds.example").unwrap());
-        assert!(socket.contains("san_type: DNS\n"));
+        let names = "--envoy-ca a --xds-name 10.0.0.7,xds.example,b.example";
+        let socket = transport_socket(&meant(names).unwrap());
+        assert_eq!(socket.matches("san_type: DNS\n").count(), 2);
+        assert_eq!(socket.matches("san_type: IP_ADDRESS\n").count(), 1);
         assert!(socket.contains("sni: \"xds.example\"\n"));
     }
 

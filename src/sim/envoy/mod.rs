@@ -16,7 +16,7 @@ use tokio::process::Command;
 use tokio::time::Instant;
 
 pub use admin::{Admin, AdminError};
-pub use find::{FindError, Found, Origin, Search, VERSION};
+pub use find::{FindError, Found, OLDEST_VERSION, Origin, Search, VERSION};
 
 use process::{LAST_LINES, Process};
 

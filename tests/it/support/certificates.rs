@@ -59,6 +59,8 @@ impl Authority {
     ) -> Bundle {
         let names: Vec<String> = names.iter().copied().map(str::to_owned).collect();
         let mut params = CertificateParams::new(names).unwrap();
+        // Authorities here have one name: the key's identifier tells them apart, as everywhere.
+        params.use_authority_key_identifier_extension = true;
         change(&mut params);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();

@@ -28,7 +28,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use marathon_envoy::commands::bootstrap::{self, Transport};
+use marathon_envoy::commands::bootstrap::{self, ControlPlane, Transport};
 use marathon_envoy::commands::demo::stage::Stage;
 use marathon_envoy::settings::XdsListen;
 use marathon_envoy::sim::envoy::{Envoy, Options};
@@ -84,7 +84,7 @@ impl Middleman {
         let middleman = Self::before(daemon).await;
         let bootstrap = bootstrap::yaml(&bootstrap::Config {
             transport,
-            control_plane: XdsListen::Tcp(middleman.address),
+            control_planes: vec![ControlPlane::Address(middleman.address)],
             envoy_admin: (Ipv4Addr::LOCALHOST, 0).into(),
             ..bootstrap::Config::default()
         });

@@ -4,12 +4,11 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use marathon_envoy::commands::bootstrap::{self, Transport};
+use marathon_envoy::commands::bootstrap::{self, ControlPlane, Transport};
 use marathon_envoy::intent::{self, Groups};
 use marathon_envoy::marathon::translate;
 use marathon_envoy::metrics::Metrics;
 use marathon_envoy::resources::{self, Projection};
-use marathon_envoy::settings::XdsListen;
 use marathon_envoy::sim::backend::{Backend, Identity};
 use marathon_envoy::sim::envoy::{Envoy, Options};
 use marathon_envoy::sim::load::{Probe, Target};
@@ -170,7 +169,7 @@ impl Plane {
         let (control, serving) = Serving::start((own, 0).into(), reader.clone()).await;
         let bootstrap = bootstrap::yaml(&bootstrap::Config {
             transport,
-            control_plane: XdsListen::Tcp(control),
+            control_planes: vec![ControlPlane::Address(control)],
             envoy_admin: (Ipv4Addr::LOCALHOST, 0).into(),
             ..bootstrap::Config::default()
         });

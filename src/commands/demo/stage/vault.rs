@@ -190,7 +190,8 @@ impl Vaulted {
     pub fn tls(&self) -> bootstrap::Tls {
         bootstrap::Tls {
             authority: self.file("envoy-ca.pem"),
-            name: DAEMON.to_owned(),
+            authority_secrets: None,
+            names: vec![DAEMON.to_owned()],
             client: Some(bootstrap::ClientFiles {
                 certificate: self.file("envoy.pem"),
                 key: self.file("envoy-key.pem"),
