@@ -128,6 +128,11 @@ impl Client {
             self.follow_clusters_under_way();
             self.notice_clusters(view);
         }
+        // Mostly nothing is: after each answer, and after each acknowledgement.
+        let mut subscriptions = self.subscriptions.values();
+        if !subscriptions.any(|one| one.is_due(view.index(one.kind).id())) {
+            return Step::Wait { until: None };
+        }
         self.suppress_removals();
         loop {
             let usage = self.usage();
