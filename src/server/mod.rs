@@ -7,6 +7,7 @@ mod allow_list;
 mod budget;
 mod config;
 mod connection;
+mod connection_end;
 mod descriptors;
 mod error;
 mod heard;
@@ -31,6 +32,7 @@ pub use budget::{
     SharedOrigin, UnsentPiece,
 };
 pub use config::Config;
+pub use connection_end::ConnectionEnd;
 pub use descriptors::raise_descriptor_limit;
 pub use error::Error;
 pub use listener::{Listener, SocketFile};
