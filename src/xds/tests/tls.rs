@@ -247,7 +247,7 @@ async fn a_proxy_with_a_certificate_and_a_name_on_the_list_is_answered_and_shown
             assert!(matches!(secret, Ok(Answer::Changed(_))), "{secret:?}");
         }
     }
-    let view = server.running.proxies.view(tokio::time::Instant::now());
+    let view = server.running.registry.view(tokio::time::Instant::now());
     assert_eq!(view[0].certificate.as_deref(), Some("edge"));
 }
 
@@ -311,7 +311,7 @@ async fn a_name_that_is_not_on_the_list_is_told_so_whatever_it_asks() {
     let nonsense = proxy.exchange(http::Method::GET, "/", Default::default());
     assert_eq!(safely(nonsense).await.unwrap().0.status, 403);
     assert_eq!(server.refused("name"), 3);
-    assert_eq!(server.running.proxies.view(tokio::time::Instant::now()), []);
+    assert_eq!(server.running.registry.view(tokio::time::Instant::now()), []);
 }
 
 #[tokio::test]
