@@ -220,6 +220,7 @@ impl Daemon {
         let registry = Registry::new(self.settings.registry, metrics.clone());
         let proxies = xds::Proxies::new(self.settings.proxies, registry.clone(), metrics.clone());
         let old_fleets = v2::connect(self.settings.v2, registry.clone(), metrics.clone());
+        let rejected = Arc::new(server::RejectedPeers::new(metrics.clone()));
         let pipeline = Pipeline::new(
             self.settings.pipeline,
             State::new(self.settings.state),
@@ -245,6 +246,10 @@ impl Daemon {
             proxies: {
                 let registry = registry.clone();
                 Arc::new(move || serde_json::json!(registry.view(Instant::now())))
+            },
+            rejected: {
+                let rejected = rejected.clone();
+                Arc::new(move || serde_json::json!(rejected.view(Instant::now())))
             },
             refused: {
                 let (proxies, reader) = (proxies.clone(), reader.clone());
@@ -316,7 +321,7 @@ impl Daemon {
                     .vault
                     .as_ref()
                     .is_some_and(|vault| vault.serving.is_some());
-            let tls = speaks_tls.then(|| server::Tls::new(identities));
+            let tls = speaks_tls.then(|| server::Tls::new(identities, rejected));
             let (metrics, token) = (metrics.clone(), token.clone());
             async move {
                 let serving = xds::serve(xds, tls, reader, config, proxies, metrics, token);

@@ -38,6 +38,7 @@ pub use error::Error;
 pub use listener::{Listener, SocketFile};
 pub use peer::{Peer, PeerEnd};
 pub use peer_identity::PeerRejection;
+pub use rejected_peers::{RejectedPeers, RejectedView};
 pub use request_body::UnreadBody;
 pub use response::ResponseBody;
 pub use service::{PathService, ResponseFuture, Services};
