@@ -27,7 +27,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 /// None of these may be called while the transport holds a lock that it takes in them, nor may a
 /// session be opened or dropped while it does.
 pub trait Served: Send + Sync {
-    /// How far the proxy is with each kind, as of `now`.
+    /// The proxy's progress with each kind, as of `now`.
     fn kinds(&self, now: Instant) -> Vec<KindView>;
 
     /// The same in short: the worst state of each kind.
@@ -68,7 +68,7 @@ struct ProxyEntryState {
     pause: Duration,
 }
 
-/// What is shown of a proxy beside its id.
+/// Facts about a proxy that are shown beside its id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ShownIdentity {
     pub(super) cluster: Arc<str>,
@@ -151,7 +151,7 @@ impl ProxyEntry {
         })
     }
 
-    /// What is shown of it beside its id.
+    /// The facts that are shown beside its id.
     pub(super) fn identity(&self) -> ShownIdentity {
         self.state().identity.clone()
     }
@@ -282,7 +282,7 @@ impl ProxyEntry {
         }
     }
 
-    /// What serves it, or did last.
+    /// Everything that serves it, or the last that did.
     fn served(&self) -> Vec<Arc<dyn Served>> {
         let state = self.state();
         let open = state.open.values().map(|open| &open.served);

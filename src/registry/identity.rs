@@ -14,7 +14,7 @@ pub struct ClientId {
     pub transport: &'static str,
 }
 
-/// What a proxy says of itself beside its id, of
+/// Facts that a proxy states of itself beside its id, of
 /// [`envoy.config.core.v3.Node`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/base.proto#config-core-v3-node).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientNode {

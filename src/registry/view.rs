@@ -37,13 +37,13 @@ pub struct ProxyView {
     /// The same in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gone_because: Option<String>,
-    /// Whether several proxies share this node id and address, so that what stands here is a mix.
+    /// True if several proxies share this node id and address, so that what stands here is a mix.
     pub shared_identity: bool,
     /// The kinds that it asked for.
     pub kinds: Vec<KindView>,
 }
 
-/// How far a proxy is with one kind.
+/// Progress of a proxy with one kind.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct KindView {
     /// The kind: `clusters`.
@@ -61,51 +61,51 @@ pub struct KindView {
     pub streams: Vec<StreamView>,
 }
 
-/// How far a proxy is with one kind on one stream.
+/// Progress of a proxy with one kind on one stream.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StreamView {
-    /// How many names it asks for; none for all of a kind.
+    /// The number of names that it asks for; none for all of a kind.
     pub names: Option<usize>,
-    /// How far.
+    /// The state.
     pub state: Progress,
     /// The version sent last.
     pub sent: Option<String>,
     /// The version accepted last.
     pub accepted: Option<String>,
-    /// How long ago something was sent, accepted or rejected last, in seconds.
+    /// Time since something was sent, accepted or rejected last, in seconds.
     pub since_seconds: f64,
-    /// How often it rejected an answer.
+    /// Answers that it rejected.
     pub nacks: u64,
-    /// What it said about the answer that it rejected last, unless it accepted one since.
+    /// Its words about the answer that it rejected last, unless it accepted one since.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// What its answer waits for, as kind and name.
+    /// The resource that its answer waits for, as kind and name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waits_for: Option<(&'static str, String)>,
 }
 
-/// How far a proxy is with one subscription.
+/// Progress of a proxy with one subscription.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SubscriptionView {
     /// The name asked for; none for all of a kind.
     pub name: Option<String>,
-    /// How far.
+    /// The state.
     pub state: Progress,
     /// The version sent last by this process.
     pub sent: Option<String>,
     /// The version that the proxy says it has.
     pub accepted: Option<String>,
-    /// How long it has been in this state, in seconds.
+    /// Time in this state, in seconds.
     pub since_seconds: Option<f64>,
-    /// How many of its polls are held now.
+    /// Polls that are held now.
     pub polls_held: usize,
-    /// How long ago its last poll came or ended, in seconds.
+    /// Time since its last poll came or ended, in seconds.
     pub last_poll_seconds: f64,
-    /// How often it came back with the old version after a newer answer.
+    /// Polls that came back with the old version after a newer answer.
     pub presumed_nacks: u64,
-    /// What its answer waits for, as kind and name.
+    /// The resource that its answer waits for, as kind and name.
     pub waits_for: Option<(&'static str, String)>,
-    /// What to do about it, if anything.
+    /// The remedy, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<&'static str>,
 }

@@ -48,17 +48,17 @@ pub struct RejectedView {
     pub peer: Option<IpAddr>,
     /// The reason, as the metric has it.
     pub reason: &'static str,
-    /// How often, since an hour passed without one.
+    /// Their number, since an hour passed without one.
     pub count: u64,
     /// Time since the last one, in seconds.
     pub last_seconds: f64,
-    /// Why the last one was refused.
+    /// The cause of the last one, in words.
     pub error: String,
-    /// What to do about it.
+    /// The remedy.
     pub remedy: String,
 }
 
-/// Why a proxy is refused, as the metric has it.
+/// Reason of a refusal, as the metric has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum RejectionReason {
     /// It shows no certificate.

@@ -61,7 +61,7 @@ pub struct Settings {
     pub xds: xds::Config,
     /// What is remembered of proxies.
     pub proxies: xds::Limits,
-    /// How long proxies have to come back before they are gone.
+    /// Limits of the registry: the time in which proxies come back, and their number.
     pub registry: RegistryLimits,
     /// How proxies that poll Envoy's v2 API are, if they are.
     pub v2: Option<v2::Config>,

@@ -132,7 +132,7 @@ impl ProxyRow {
         own.into_iter().chain(states).collect()
     }
 
-    /// What there is to say about it.
+    /// The lines about it.
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if let Some(because) = &self.gone_because {
@@ -179,7 +179,7 @@ impl KindRow {
 }
 
 impl SubscriptionRow {
-    /// What there is to say about it; nothing if it has what it should have.
+    /// The line about it; none if it has what it should have.
     fn note(&self) -> Option<String> {
         let since = self.since_seconds.map(elapsed);
         let since = since.map_or_else(String::new, |since| format!(" for {since}"));

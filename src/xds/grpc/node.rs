@@ -8,7 +8,7 @@ use envoy_api::prost::Message as _;
 use super::read::{each_field, shortened};
 use crate::registry::ClientNode;
 
-/// What is read of
+/// The part that is of use of
 /// [`envoy.config.core.v3.Node`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/base.proto#config-core-v3-node),
 /// of 61 kB.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
