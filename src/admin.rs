@@ -35,6 +35,8 @@ pub struct Sources {
     pub problems: Arc<dyn Fn() -> Arc<Vec<Problem>> + Send + Sync>,
     /// The state of each proxy, as JSON. Must not block for long.
     pub proxies: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
+    /// Who was refused on the xDS port lately, as JSON. Must not block for long.
+    pub rejected: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// What proxies refuse, each as a problem in JSON. Must not block for long.
     pub refused: Arc<dyn Fn() -> Vec<serde_json::Value> + Send + Sync>,
     /// What each proxy of a node id has accepted. Must not block for long.

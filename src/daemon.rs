@@ -19,6 +19,7 @@ pub use runtimes::Runtimes;
 
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
+use crate::registry::Registry;
 use crate::reload::Trigger;
 use crate::resources::Projection;
 use crate::settings::{Settings, XdsListen};
@@ -216,8 +217,10 @@ impl Daemon {
         let (stale, missing) = mpsc::channel(STALE);
         let (identity, identities) = identity::identity();
         let sources = self.settings.sources();
-        let proxies = xds::Proxies::new(self.settings.proxies, metrics.clone());
-        let old_fleets = v2::connect(self.settings.v2, metrics.clone());
+        let registry = Registry::new(self.settings.registry, metrics.clone());
+        let proxies = xds::Proxies::new(self.settings.proxies, registry.clone(), metrics.clone());
+        let old_fleets = v2::connect(self.settings.v2, registry.clone(), metrics.clone());
+        let rejected = Arc::new(server::RejectedPeers::new(metrics.clone()));
         let pipeline = Pipeline::new(
             self.settings.pipeline,
             State::new(self.settings.state),
@@ -241,12 +244,12 @@ impl Daemon {
                 Arc::new(move || problems.current())
             },
             proxies: {
-                let proxies = proxies.clone();
-                Arc::new(move || {
-                    let rows = proxies.view(Instant::now()).into_iter();
-                    let rows = rows.map(|row| serde_json::json!(row));
-                    rows.chain((old_fleets.proxies)()).collect()
-                })
+                let registry = registry.clone();
+                Arc::new(move || serde_json::json!(registry.view(Instant::now())))
+            },
+            rejected: {
+                let rejected = rejected.clone();
+                Arc::new(move || serde_json::json!(rejected.view(Instant::now())))
             },
             refused: {
                 let (proxies, reader) = (proxies.clone(), reader.clone());
@@ -270,10 +273,12 @@ impl Daemon {
         };
 
         metrics.at_scrape({
-            let (proxies, reader) = (proxies.clone(), reader.clone());
+            let (registry, proxies) = (registry.clone(), proxies.clone());
+            let reader = reader.clone();
             move |_| {
                 let snapshot = reader.current().unwrap_or_default();
                 proxies.count_refused(&snapshot, Instant::now());
+                registry.count(Instant::now());
             }
         });
         metrics.at_scrape(|metrics| {
@@ -316,10 +321,15 @@ impl Daemon {
                     .vault
                     .as_ref()
                     .is_some_and(|vault| vault.serving.is_some());
-            let tls = speaks_tls.then(|| server::Tls::new(identities));
+            let tls = speaks_tls.then(|| server::Tls::new(identities, rejected));
             let (metrics, token) = (metrics.clone(), token.clone());
             async move {
-                let served = xds::serve(xds, tls, reader, config, proxies, metrics, token).await;
+                let serving = xds::serve(xds, tls, reader, config, proxies, metrics, token);
+                let served = tokio::select! {
+                    served = serving => served,
+                    never = registry.watch() => match never {},
+                };
+                registry.note_stop();
                 served
                     .map(|()| "the server for proxies")
                     .map_err(Error::Xds)

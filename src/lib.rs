@@ -37,6 +37,8 @@
 //!   it is sent: a client is the index of the snapshot that it accepted, and the exceptions from
 //!   it, so an idle one costs nothing and a change costs what changed. `xds::rest` holds polls
 //!   until the engine has an answer, `xds::grpc` sends its answers down streams.
+//! - [`registry`] lists the proxies, one entry for each, whatever transport serves it: who it is,
+//!   how far, since when, and for an hour those that are gone. Transports open sessions in it.
 //! - [`v2`] is Envoy's old API, complete in itself: it writes resources of its own from what the
 //!   pipeline offers at each publication, and answers polls as a service of [`server`]. Without its
 //!   folder and the places that name it (the daemon, a setting, a bootstrap) it is gone.
@@ -72,6 +74,8 @@ pub mod resources;
 pub mod snapshot;
 
 pub mod server;
+
+pub mod registry;
 
 pub mod xds;
 

@@ -83,7 +83,8 @@ pub struct Metrics {
     pub gates_expired: IntCounterVec,
     pub resources_unwritable: IntCounterVec,
     pub publish_to_accept_seconds: HistogramVec,
-    pub proxies: IntGauge,
+    pub proxies: IntGaugeVec,
+    pub proxies_lost: IntCounterVec,
     pub shared_identities: IntGauge,
     pub certificate_expiry: IntGaugeVec,
     pub clients_refused: IntCounterVec,
@@ -154,7 +155,8 @@ impl Metrics {
                 &["kind"],
             )?,
             publish_to_accept_seconds: new.histograms("publish_to_accept_seconds", "Time from a snapshot to the poll or the request that shows that a waiting proxy has accepted it, by kind.", &["kind"])?,
-            proxies: new.gauge("proxies", "Proxies that polled lately.")?,
+            proxies: new.gauges("proxies", "Proxies by transport and state: synced, behind (a kind was not sent yet or not accepted yet), rejected, or gone within the last hour. A proxy is one however many connections and streams it has.", &["transport", "state"])?,
+            proxies_lost: new.counters("proxies_lost_total", "Proxies that did not come back, by transport and by reason: closed (they closed the connection, or were killed), reset, timeout (nothing was heard), protocol, cut (see connections_cut_total), certificate (it ended), age (of the connection), request (what they asked), silent (connected, and asking for nothing).", &["transport", "reason"])?,
             shared_identities: new.gauge("shared_identities", "Node ids that several proxies behind one address share: for these no rejection is noticed and no order is kept.")?,
             certificate_expiry: new.gauges("certificate_expiry_timestamp_seconds", "When a certificate that is served ends, in seconds since 1970, by name and by where it was read (files or vault).", &["name", "source"])?,
             clients_refused: new.counters("clients_refused_total", "Proxies that were refused on the xDS port for the certificate that they showed, or did not, by reason; the log says which names were offered.", &["reason"])?,
@@ -356,10 +358,10 @@ mod tests {
     #[test]
     fn a_computed_metric_is_computed_for_every_scrape() {
         let metrics = Metrics::new().unwrap();
-        metrics.at_scrape(|metrics| metrics.proxies.set(metrics.proxies.get() + 1));
+        metrics.at_scrape(|metrics| metrics.shared_identities.inc());
         metrics.encode().unwrap();
         metrics.encode().unwrap();
-        assert_eq!(metrics.proxies.get(), 2);
+        assert_eq!(metrics.shared_identities.get(), 2);
     }
 
     #[test]

@@ -7,7 +7,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::{Method, Request, Response, StatusCode};
-use percent_encoding::percent_decode_str;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
@@ -41,7 +40,9 @@ const INDEX: &str = "marathon-envoy
 /snapshot   the resources that are served, and what is left out and why
             ?kind=clusters|endpoints|listeners|routes|secrets  ?name=NAME
             ?node=NODE: what the proxy of that node id has accepted
-/proxies    the proxies, and how far each has got
+/proxies    the proxies, and how far each has got; for an hour those that are gone
+/rejected_peers
+            who was refused on the xDS port for its certificate within the last hour, and why
 
 /_mlb_signal/hup, /_mlb_signal/usr1
             POST: look at the certificates in Vault now, as marathon-acme asks for
@@ -57,6 +58,9 @@ pub(super) struct Pages {
     pub(super) refusals: Arc<Throttle>,
 }
 
+/// What makes a page that is JSON.
+type JsonSource = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
+
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Page {
@@ -66,6 +70,7 @@ enum Page {
     Readiness,
     Snapshot(Filter),
     Proxies,
+    RejectedPeers,
     /// Nothing to be read: the certificates are to be looked at. marathon-acme signals marathon-lb
     /// so when it has stored one, and takes any status but a success for a failure.
     Signal,
@@ -113,7 +118,8 @@ impl Pages {
             Page::Signal => Ok(self.signal()),
             Page::Metrics => self.metrics().await,
             Page::Snapshot(filter) => self.snapshot(filter).await,
-            Page::Proxies => self.proxies().await,
+            Page::Proxies => self.json(&self.sources.proxies).await,
+            Page::RejectedPeers => self.json(&self.sources.rejected).await,
         };
         answered.unwrap_or_else(|_: Broken| cannot_be_made())
     }
@@ -130,9 +136,9 @@ impl Pages {
         })
     }
 
-    async fn proxies(&self) -> Result<Response<PageBody>, Broken> {
-        let proxies = self.sources.proxies.clone();
-        let made = self.maker.make(move || format!("{:#}\n", proxies()));
+    async fn json(&self, source: &JsonSource) -> Result<Response<PageBody>, Broken> {
+        let source = source.clone();
+        let made = self.maker.make(move || format!("{:#}\n", source()));
         Ok(page(StatusCode::OK, JSON, Bytes::from(made.await?)))
     }
 
@@ -273,8 +279,12 @@ impl Page {
             "/metrics" => Self::Metrics,
             "/healthz" => Self::Health,
             "/readyz" => Self::Readiness,
-            "/snapshot" => Self::Snapshot(Filter::parse(query.unwrap_or_default())?),
+            "/snapshot" => {
+                let filter = Filter::parse(query.unwrap_or_default());
+                Self::Snapshot(filter.map_err(Refusal::BadQuery)?)
+            }
             "/proxies" => Self::Proxies,
+            "/rejected_peers" => Self::RejectedPeers,
             "/_mlb_signal/hup" | "/_mlb_signal/usr1" => Self::Signal,
             _ => return Err(Refusal::UnknownPath),
         };
@@ -285,7 +295,8 @@ impl Page {
             | Self::Health
             | Self::Readiness
             | Self::Snapshot(_)
-            | Self::Proxies => ("GET, HEAD", method == Method::GET || method == Method::HEAD),
+            | Self::Proxies
+            | Self::RejectedPeers => ("GET, HEAD", method == Method::GET || method == Method::HEAD),
         };
         if is_allowed {
             Ok(page)
@@ -299,33 +310,13 @@ impl Page {
     fn is_open(&self) -> bool {
         match self {
             Self::Health | Self::Readiness => true,
-            Self::Index | Self::Metrics | Self::Snapshot(_) | Self::Proxies | Self::Signal => false,
+            Self::Index
+            | Self::Metrics
+            | Self::Snapshot(_)
+            | Self::Proxies
+            | Self::RejectedPeers
+            | Self::Signal => false,
         }
-    }
-}
-
-impl Filter {
-    /// The filter that a query asks for.
-    fn parse(query: &str) -> Result<Self, Refusal> {
-        let mut filter = Self::default();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = value.replace('+', " ");
-            let value = percent_decode_str(&value).decode_utf8_lossy();
-            match key {
-                "kind" => {
-                    let kind = Kind::ALL.into_iter().find(|kind| kind.as_str() == value);
-                    if kind.is_none() {
-                        return Err(Refusal::BadQuery(format!("there is no kind {value:?}")));
-                    }
-                    filter.kind = kind;
-                }
-                "name" => filter.name = Some(value.into_owned()),
-                "node" => filter.node = Some(value.into_owned()),
-                _ => return Err(Refusal::BadQuery(format!("there is no filter {key:?}"))),
-            }
-        }
-        Ok(filter)
     }
 }
 

@@ -6,6 +6,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use envoy_api::{JsonError, MessageParts};
+use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use super::Given;
@@ -25,6 +26,33 @@ pub(super) struct Filter {
 }
 
 impl Filter {
+    /// The filter that a query asks for.
+    ///
+    /// # Errors
+    ///
+    /// When the query asks for something else; what, in words.
+    pub(super) fn parse(query: &str) -> Result<Self, String> {
+        let mut filter = Self::default();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let value = value.replace('+', " ");
+            let value = percent_decode_str(&value).decode_utf8_lossy();
+            match key {
+                "kind" => {
+                    let kind = Kind::ALL.into_iter().find(|kind| kind.as_str() == value);
+                    if kind.is_none() {
+                        return Err(format!("there is no kind {value:?}"));
+                    }
+                    filter.kind = kind;
+                }
+                "name" => filter.name = Some(value.into_owned()),
+                "node" => filter.node = Some(value.into_owned()),
+                _ => return Err(format!("there is no filter {key:?}")),
+            }
+        }
+        Ok(filter)
+    }
+
     /// Whether a resource of this name is asked for.
     fn takes(&self, name: &str) -> bool {
         self.name.as_deref().is_none_or(|asked| asked == name)

@@ -75,6 +75,7 @@ fn sources(snapshot: Reader, looked: Option<Arc<AtomicUsize>>) -> Sources {
         snapshot,
         problems: Arc::new(move || Arc::new(vec![problem.clone()])),
         proxies: Arc::new(|| json!([{ "node": "edge-1" }])),
+        rejected: Arc::new(|| json!([{ "peer": "10.0.0.9", "reason": "name" }])),
         refused: Arc::new(|| vec![json!({ "reason": "refused_by_proxy" })]),
         given: Arc::new(given),
         look_at_certificates: looked.map(|looked| {
@@ -247,6 +248,7 @@ async fn no_page_shows_a_private_key() {
         "/readyz",
         "/snapshot",
         "/proxies",
+        "/rejected_peers",
     ] {
         let (status, _, body) = admin.ask("GET", target).await;
         assert_eq!(status, 200, "{target}");
@@ -308,6 +310,8 @@ async fn metrics_show_the_version_of_each_kind() {
 async fn proxies_are_shown_as_they_are_given() {
     let admin = admin().await;
     assert_eq!(admin.json("/proxies").await, json!([{ "node": "edge-1" }]));
+    let rejected = json!([{ "peer": "10.0.0.9", "reason": "name" }]);
+    assert_eq!(admin.json("/rejected_peers").await, rejected);
 }
 
 #[tokio::test]

@@ -17,7 +17,6 @@ use super::error::Error;
 use super::heard::HeardStream;
 use super::listener::{Accepted, Listener};
 use super::peer_identity::PeerIdentity;
-use super::rejected_peers::RejectedPeers;
 use super::seats::{Seat, Seats};
 use super::shutdown::Tasks;
 use super::tls::{Acceptor, Tls};
@@ -48,10 +47,7 @@ pub async fn serve(
     let drain = config.drain;
     let cut = CancellationToken::new();
     let _cut_when_dropped = cut.clone().drop_guard();
-    let acceptor = tls.map(|tls| {
-        let rejected = Arc::new(RejectedPeers::new(metrics.clone()));
-        Acceptor::new(tls, &config, rejected)
-    });
+    let acceptor = tls.map(|tls| Acceptor::new(tls, &config));
     let budgets = Budgets::new(config.budgets, metrics.clone());
     let most = affordable(config.max_connections);
     let seats = Seats::new(most, config.max_connections_per_address, budgets.clone());

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::accept::Server;
 use super::budget::{Account, PeerKey};
+use super::connection_end::ConnectionEnd;
 use super::peer::Peer;
 use super::peer_identity::PeerIdentity;
 use super::seats::Seat;
@@ -50,8 +51,10 @@ const SEND_BUFFER_BYTES: usize = 1 << 20;
 
 /// Change in the life of a connection that comes from outside of it.
 enum ConnectionEvent {
-    /// The server stops, or the client's certificate has ended: what was asked is still answered.
+    /// The server stops: what was asked is still answered.
     Leave,
+    /// The client's certificate has ended: the same.
+    CertificateEnded,
     /// It is old: its streams end, so that their client connects again, perhaps elsewhere.
     GrownOld,
     /// It brought no request in time.
@@ -105,11 +108,12 @@ impl Server {
             seat.life.clone(),
             shared,
         );
-        let (server, life) = (self.clone(), seat.life.clone());
+        let life = seat.life.clone();
+        let (server, of_requests) = (self.clone(), life.clone());
         let service = service_fn(move |request: Request<Incoming>| {
             shown.request.store(true, Ordering::Relaxed);
             let (server, shown, peer) = (server.clone(), shown.clone(), peer.clone());
-            let open = (requests.open_request(), life.open_request());
+            let open = (requests.open_request(), of_requests.open_request());
             // Boxed: the task of a stream keeps the room of this for as long as it lives.
             Box::pin(async move {
                 let response = server.config.services.answer(request, peer).await;
@@ -126,19 +130,35 @@ impl Server {
                 Some(event) = events.next() => event,
             };
             match event {
-                ConnectionEvent::Leave => serving.as_mut().graceful_shutdown(),
+                ConnectionEvent::Leave => {
+                    life.note_end(ConnectionEnd::Stopping);
+                    serving.as_mut().graceful_shutdown();
+                }
+                ConnectionEvent::CertificateEnded => {
+                    life.note_end(ConnectionEnd::CertificateEnded);
+                    serving.as_mut().graceful_shutdown();
+                }
                 ConnectionEvent::GrownOld => {
+                    life.note_end(ConnectionEnd::Age);
                     // Goodbye first, so that the proxy does not come back on this connection.
                     serving.as_mut().graceful_shutdown();
                     shutdown.stop.cancel();
                 }
                 ConnectionEvent::NeverAsked => {
                     tracing::debug!(peer = ?address, "a connection brought no request in time");
+                    life.note_end(ConnectionEnd::NeverAsked);
                     break Ok(());
                 }
-                ConnectionEvent::Cut => break Ok(()),
+                ConnectionEvent::Cut => {
+                    life.note_end(ConnectionEnd::of_cut(account.0.cut_reason()));
+                    break Ok(());
+                }
             }
         };
+        life.note_end(match &served {
+            Ok(()) => ConnectionEnd::Closed,
+            Err(error) => ConnectionEnd::of_error(&**error),
+        });
         if let Err(error) = served {
             // Proxies reset connections all the time: a poll that is given up over HTTP/1.1 is one.
             tracing::debug!(peer = ?address, %error, "a connection ended early");
@@ -163,7 +183,7 @@ impl Server {
                 let identity = identity.clone();
                 async move {
                     identity.end().await;
-                    ConnectionEvent::Leave
+                    ConnectionEvent::CertificateEnded
                 }
             }));
             events.push(Box::pin(async move { match identity.watch().await {} }));

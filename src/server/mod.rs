@@ -7,6 +7,7 @@ mod allow_list;
 mod budget;
 mod config;
 mod connection;
+mod connection_end;
 mod descriptors;
 mod error;
 mod heard;
@@ -31,11 +32,13 @@ pub use budget::{
     SharedOrigin, UnsentPiece,
 };
 pub use config::Config;
+pub use connection_end::ConnectionEnd;
 pub use descriptors::raise_descriptor_limit;
 pub use error::Error;
 pub use listener::{Listener, SocketFile};
 pub use peer::{Peer, PeerEnd};
 pub use peer_identity::PeerRejection;
+pub use rejected_peers::{RejectedPeers, RejectedView};
 pub use request_body::UnreadBody;
 pub use response::ResponseBody;
 pub use service::{PathService, ResponseFuture, Services};

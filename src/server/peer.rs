@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::budget::{Account, Outflow, PeerKey, RequestBytes, SharedOrigin};
 use super::config::Config;
+use super::connection_end::ConnectionEnd;
 use super::peer_identity::{PeerIdentity, PeerRejection};
 use super::request_body::{UnreadBody, read_whole};
 use super::response::ResponseBody;
@@ -111,6 +112,17 @@ impl Peer {
     /// The number of its connection, unique on its listener.
     pub fn connection(&self) -> u64 {
         self.0.number
+    }
+
+    /// The cause of the end of its connection, once that has begun; none while it stands.
+    pub fn connection_end(&self) -> Option<ConnectionEnd> {
+        self.0.life.end()
+    }
+
+    /// Notes why its connection, which is none, ends.
+    #[cfg(test)]
+    pub(crate) fn end_of_test(&self, end: ConnectionEnd) {
+        self.0.life.note_end(end);
     }
 
     /// Its address; none over a Unix socket.

@@ -1,10 +1,13 @@
-//! Proxies that are refused for the certificate that they show, or do not: counted, and told in the
-//! log, but not each time.
+//! Proxies that are refused for the certificate that they show, or do not: counted, listed, and told
+//! in the log, but not each time.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::metrics::Metrics;
@@ -17,14 +20,46 @@ const QUIET: Duration = Duration::from_secs(300);
 /// Subjects that are remembered as told. What comes on top is counted, and told at debug alone.
 const MOST_TOLD: usize = 1_000;
 
+/// Most rows of the list. Beyond that the one whose last refusal is oldest makes room.
+const MOST_LISTED: usize = 1_000;
+
+/// Time after its last refusal for which a row stays in the list.
+const LISTED_FOR: Duration = Duration::from_secs(3_600);
+
 /// Refusals of one listener.
-pub(super) struct RejectedPeers {
+pub struct RejectedPeers {
     metrics: Arc<Metrics>,
     told: Throttle,
+    listed: Mutex<BTreeMap<(Option<IpAddr>, RejectionReason), ListedRejection>>,
 }
 
-/// Why a proxy is refused, as the metric has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The refusals of an address for one reason.
+struct ListedRejection {
+    count: u64,
+    last: Instant,
+    error: String,
+    remedy: String,
+}
+
+/// The refusals of an address for one reason, for operators.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RejectedView {
+    /// The address; none over a Unix socket.
+    pub peer: Option<IpAddr>,
+    /// The reason, as the metric has it.
+    pub reason: &'static str,
+    /// Their number, since an hour passed without one.
+    pub count: u64,
+    /// Time since the last one, in seconds.
+    pub last_seconds: f64,
+    /// The cause of the last one, in words.
+    pub error: String,
+    /// The remedy.
+    pub remedy: String,
+}
+
+/// Reason of a refusal, as the metric has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum RejectionReason {
     /// It shows no certificate.
     NoCertificate,
@@ -51,15 +86,67 @@ impl RejectionReason {
 }
 
 impl RejectedPeers {
-    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+    /// Nobody was refused yet.
+    pub fn new(metrics: Arc<Metrics>) -> Self {
         Self {
             metrics,
             told: Throttle::new(QUIET, MOST_TOLD),
+            listed: Mutex::default(),
         }
     }
 
-    /// Counts a refusal. With a `remedy` it is told as a warning, once in a while for each `who`;
-    /// without one it concerns nobody.
+    /// The refusals of the last hour that somebody can do something about, by address and reason,
+    /// as of `now`.
+    pub fn view(&self, now: Instant) -> Vec<RejectedView> {
+        let mut listed = self.listed();
+        listed.retain(|_, rejection| now.saturating_duration_since(rejection.last) < LISTED_FOR);
+        let rows = listed
+            .iter()
+            .map(|((peer, reason), rejection)| RejectedView {
+                peer: *peer,
+                reason: reason.as_str(),
+                count: rejection.count,
+                last_seconds: now.saturating_duration_since(rejection.last).as_secs_f64(),
+                error: rejection.error.clone(),
+                remedy: rejection.remedy.clone(),
+            });
+        rows.collect()
+    }
+
+    fn list(
+        &self,
+        key: (Option<IpAddr>, RejectionReason),
+        (error, remedy): (&str, &str),
+        now: Instant,
+    ) {
+        let mut listed = self.listed();
+        if !listed.contains_key(&key) && listed.len() >= MOST_LISTED {
+            let oldest = listed.iter().min_by_key(|(_, rejection)| rejection.last);
+            if let Some(oldest) = oldest.map(|(key, _)| *key) {
+                listed.remove(&oldest);
+            }
+        }
+        let rejection = listed.entry(key).or_insert_with(|| ListedRejection {
+            count: 0,
+            last: now,
+            error: String::new(),
+            remedy: String::new(),
+        });
+        rejection.count += 1;
+        rejection.last = now;
+        error.clone_into(&mut rejection.error);
+        remedy.clone_into(&mut rejection.remedy);
+    }
+
+    fn listed(
+        &self,
+    ) -> MutexGuard<'_, BTreeMap<(Option<IpAddr>, RejectionReason), ListedRejection>> {
+        // Nothing panics while it is held.
+        self.listed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a refusal. With a `remedy` it is listed, and told as a warning, once in a while for
+    /// each `who`; without one it concerns nobody.
     pub(super) fn add(
         &self,
         reason: RejectionReason,
@@ -68,12 +155,16 @@ impl RejectedPeers {
         why: &str,
         remedy: Option<&str>,
     ) {
+        let now = Instant::now();
+        if let Some(remedy) = remedy {
+            self.list((peer, reason), (why, remedy), now);
+        }
         let reason = reason.as_str();
         let metric = &self.metrics.clients_refused;
         metric.with_label_values(&[reason]).inc();
         let peer = peer.map(tracing::field::display);
         let subject = format!("{reason} {who}");
-        let admitted = remedy.and_then(|_| self.told.admit(&subject, Instant::now()));
+        let admitted = remedy.and_then(|_| self.told.admit(&subject, now));
         if let Some(left_out) = admitted {
             tracing::warn!(
                 peer,
@@ -89,9 +180,75 @@ impl RejectedPeers {
     }
 }
 
+impl fmt::Debug for RejectedPeers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RejectedPeers").finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn rejected() -> RejectedPeers {
+        RejectedPeers::new(Metrics::new().unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refusals_are_listed_by_address_and_reason_for_an_hour() {
+        let (rejected, one) = (rejected(), Some([10, 0, 0, 1].into()));
+        rejected.add(RejectionReason::Name, "a", one, "why", Some("remedy"));
+        rejected.add(RejectionReason::Name, "b", one, "why again", Some("remedy"));
+        rejected.add(RejectionReason::Expired, "a", one, "old", Some("renew"));
+        rejected.add(RejectionReason::Handshake, "scan", one, "broken", None);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        rejected.add(RejectionReason::Name, "a", None, "why", Some("remedy"));
+        let row =
+            |peer, reason, count, last_seconds: f64, error: &str, remedy: &str| RejectedView {
+                peer,
+                reason,
+                count,
+                last_seconds,
+                error: error.to_owned(),
+                remedy: remedy.to_owned(),
+            };
+        let socket = row(None, "name", 1, 0.0, "why", "remedy");
+        let all = [
+            socket,
+            row(one, "expired", 1, 60.0, "old", "renew"),
+            row(one, "name", 2, 60.0, "why again", "remedy"),
+        ];
+        assert_eq!(rejected.view(Instant::now()), all);
+        tokio::time::advance(LISTED_FOR - Duration::from_secs(60)).await;
+        let left = rejected.view(Instant::now());
+        assert_eq!(left.iter().map(|row| row.peer).collect::<Vec<_>>(), [None]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_list_is_bounded_and_the_oldest_makes_room() {
+        let rejected = rejected();
+        let address = |number: u32| Some(std::net::Ipv4Addr::from_bits(number).into());
+        let refuse = |number| {
+            rejected.add(
+                RejectionReason::Name,
+                "a",
+                address(number),
+                "why",
+                Some("remedy"),
+            );
+        };
+        let most = u32::try_from(MOST_LISTED).unwrap();
+        for number in 1..=most {
+            refuse(number);
+        }
+        tokio::time::advance(Duration::from_secs(1)).await;
+        refuse(1);
+        refuse(most + 1);
+        let listed = rejected.view(Instant::now());
+        assert_eq!(listed.len(), MOST_LISTED);
+        let is_listed = |number| listed.iter().any(|row| row.peer == address(number));
+        assert!(is_listed(1) && is_listed(most + 1));
+    }
 
     #[test]
     fn every_refusal_is_counted() {

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::budget::{Budgets, CutReason, PeerKey};
+use super::connection_end::ConnectionEnd;
 
 /// Time that a new connection has before it may have to make room: on an idle machine the first
 /// request is there within milliseconds.
@@ -44,7 +45,7 @@ struct Taken {
     cut: CancellationToken,
 }
 
-/// Signs of life of a connection.
+/// Signs of life of a connection, and the cause of its end.
 pub(super) struct Life {
     start: Instant,
     /// True once it brought a whole request message.
@@ -54,6 +55,8 @@ pub(super) struct Life {
     /// The time at which it last brought anything or a request of it ended, in milliseconds of
     /// its own.
     heard_milliseconds: AtomicU64,
+    /// The cause of its end, once that has begun.
+    end: OnceLock<ConnectionEnd>,
 }
 
 /// A request that is open until this is dropped: its client may well be silent.
@@ -75,6 +78,7 @@ impl Default for Life {
             has_asked: AtomicBool::default(),
             open_requests: AtomicUsize::default(),
             heard_milliseconds: AtomicU64::default(),
+            end: OnceLock::new(),
         }
     }
 }
@@ -89,6 +93,16 @@ impl Life {
     pub(super) fn note_heard(&self) {
         let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.heard_milliseconds.store(now, Ordering::Relaxed);
+    }
+
+    /// Notes why it ends. The first cause counts: what follows comes of it.
+    pub(super) fn note_end(&self, end: ConnectionEnd) {
+        let _ = self.end.set(end);
+    }
+
+    /// The cause of its end; none while it stands.
+    pub(super) fn end(&self) -> Option<ConnectionEnd> {
+        self.end.get().copied()
     }
 
     /// A request that is open from now on.
@@ -177,6 +191,7 @@ impl Seats {
     fn end(&self, gone: Option<Taken>, reason: CutReason) {
         if let Some(gone) = gone {
             self.note_cut(gone.address, reason);
+            gone.life.note_end(ConnectionEnd::of_cut(Some(reason)));
             gone.cut.cancel();
         }
     }
@@ -325,6 +340,16 @@ mod tests {
             let metric = &self.metrics.connections_cut;
             metric.with_label_values(&[reason.as_str()]).get()
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_makes_room_knows_the_reason() {
+        let hall = Hall::new(1, 1);
+        let silent = hall.take(1).unwrap();
+        advance(GRACE).await;
+        let _other = hall.take(2).unwrap();
+        assert!(silent.cut.is_cancelled());
+        assert_eq!(silent.life.end(), Some(ConnectionEnd::Cut("room")));
     }
 
     #[tokio::test(start_paused = true)]

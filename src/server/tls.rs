@@ -36,14 +36,17 @@ pub struct Tls {
     pub identity: identity::Receiver,
     /// The wall clock.
     pub wall_clock: WallClock,
+    /// Whom it refuses.
+    pub rejected: Arc<RejectedPeers>,
 }
 
 impl Tls {
-    /// This identity, judged by the machine's clock.
-    pub fn new(identity: identity::Receiver) -> Self {
+    /// This identity, judged by the machine's clock. Who is refused is listed in `rejected`.
+    pub fn new(identity: identity::Receiver, rejected: Arc<RejectedPeers>) -> Self {
         Self {
             identity,
             wall_clock,
+            rejected,
         }
     }
 }
@@ -58,7 +61,6 @@ pub(super) struct Acceptor {
     first_identity: Duration,
     handshakes: Handshakes,
     terms: Mutex<Option<Terms>>,
-    rejected: Arc<RejectedPeers>,
 }
 
 /// What is made of an identity.
@@ -88,7 +90,7 @@ struct Failure {
 }
 
 impl Acceptor {
-    pub(super) fn new(tls: Tls, config: &Config, rejected: Arc<RejectedPeers>) -> Self {
+    pub(super) fn new(tls: Tls, config: &Config) -> Self {
         Self {
             tls,
             allow_list: config.allow_list.clone(),
@@ -96,7 +98,6 @@ impl Acceptor {
             first_identity: config.first_request,
             handshakes: Handshakes::new(config.max_handshakes),
             terms: Mutex::default(),
-            rejected,
         }
     }
 
@@ -122,7 +123,7 @@ impl Acceptor {
             Ok(Err(_)) => return None,
             Err(_) => {
                 // Of whom it was kept matters less than that it was: told once for all.
-                self.rejected.add(
+                self.tls.rejected.add(
                     RejectionReason::Handshake,
                     "whoever",
                     peer,
@@ -149,7 +150,7 @@ impl Acceptor {
                 remedy,
             }) => {
                 let who = peer.map(|peer| peer.to_string()).unwrap_or_default();
-                self.rejected.add(reason, &who, peer, &why, remedy);
+                self.tls.rejected.add(reason, &who, peer, &why, remedy);
                 None
             }
         }
@@ -169,7 +170,7 @@ impl Acceptor {
                 Err(Failure::no_certificate("there is no client certificate"))
             }
             (AllowList::OfAuthority | AllowList::Named(_), Some(leaf)) => {
-                let rejected = self.rejected.clone();
+                let rejected = self.tls.rejected.clone();
                 PeerIdentity::new(leaf, &self.allow_list, peer, self.tls.wall_clock, rejected)
                     .map_err(|error| Failure {
                         reason: RejectionReason::Handshake,

@@ -10,6 +10,7 @@ mod openbao;
 mod table;
 mod tls;
 mod typed;
+mod v2_api;
 mod vault;
 mod xds_limits;
 
@@ -22,6 +23,7 @@ use std::time::Duration;
 use tracing_subscriber::filter::Targets;
 
 use crate::intent::{AcmePort, Groups};
+use crate::registry::RegistryLimits;
 use crate::resources::Normalisation;
 use crate::server::{self, AllowList};
 use crate::state::app::AppId;
@@ -59,6 +61,8 @@ pub struct Settings {
     pub xds: xds::Config,
     /// What is remembered of proxies.
     pub proxies: xds::Limits,
+    /// Limits of the registry: the time in which proxies come back, and their number.
+    pub registry: RegistryLimits,
     /// How proxies that poll Envoy's v2 API are, if they are.
     pub v2: Option<v2::Config>,
     /// Where proxies ask.
@@ -144,6 +148,9 @@ impl Typed {
             ));
         }
         let resources = self.resources(refresh_delay)?;
+        let longest_delay = resources
+            .refresh_delay
+            .max(resources.endpoints_refresh_delay);
         let certificates = self.certificates(secrets)?;
         let vault = self.vault(&security, &mut warnings)?;
         if vault.as_ref().is_some_and(|vault| vault.store.is_some()) && !secrets {
@@ -173,7 +180,7 @@ impl Typed {
         }
         let intent = self.intent()?;
         Ok(Settings {
-            v2: self.xds_v2.then(|| old_fleets(&intent, &resources)),
+            v2: self.xds_v2.then(|| v2_api::config(&intent, &resources)),
             marathon: self.subscription()?,
             certificates,
             vault,
@@ -195,6 +202,7 @@ impl Typed {
                 ..xds::Config::default()
             },
             proxies: self.xds_limits.proxies(),
+            registry: self.xds_limits.registry(longest_delay),
             xds_listen,
             admin_listen: self.admin_listen,
             admin: self.admin()?,
@@ -369,19 +377,6 @@ impl Typed {
             endpoints_refresh_delay: refresh_delay.unwrap_or(defaults.endpoints_refresh_delay),
             ..defaults
         })
-    }
-}
-
-/// Envoy's v2 API says what v3 says, where it can.
-fn old_fleets(intent: &intent::Config, resources: &resources::Config) -> v2::Config {
-    v2::Config {
-        http_listen: resources.http_listen,
-        https_listen: resources.https_listen,
-        cluster_name: resources.cluster_name.clone(),
-        refresh_delay: resources.refresh_delay,
-        endpoints_refresh_delay: resources.endpoints_refresh_delay,
-        label_prefix: intent.label_prefix.clone(),
-        limits: v2::PollLimits::default(),
     }
 }
 

@@ -1,6 +1,9 @@
 //! Limits of the xDS port, as the rooms mean them: what proxies may send, hold and be remembered for.
 
+use std::time::Duration;
+
 use super::typed::XdsLimits;
+use crate::registry::RegistryLimits;
 use crate::server::{BudgetLimits, ByteLimits, ResetLimits};
 use crate::{server, xds};
 
@@ -49,6 +52,17 @@ impl XdsLimits {
             ..xds::Limits::default()
         }
     }
+
+    /// Limits of the registry of proxies, where these repeat their polls after up to twice a
+    /// refresh delay.
+    pub(super) fn registry(&self, refresh_delay: Duration) -> RegistryLimits {
+        RegistryLimits {
+            max_connected: bytes(self.xds_max_proxies),
+            max_connected_per_peer: bytes(self.xds_max_proxies_per_peer),
+            polls_repeated: RegistryLimits::polls_repeated_after(refresh_delay),
+            ..RegistryLimits::default()
+        }
+    }
 }
 
 fn bytes(typed: u32) -> usize {
@@ -77,6 +91,8 @@ mod tests {
         let port = server::Config::default();
         assert_eq!(limits.within(port.clone()), port);
         assert_eq!(limits.proxies(), xds::Limits::default());
+        let second = Duration::from_secs(1);
+        assert_eq!(limits.registry(second), RegistryLimits::default());
     }
 
     #[test]

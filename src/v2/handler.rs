@@ -11,18 +11,16 @@ use prometheus::IntGauge;
 use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
 
+use super::TRANSPORT;
 use super::config::PollLimits;
 use super::kinds::{PATH_PREFIX, of_path, type_url};
 use super::poll_request::{BodyFault, PollRequest, RequestedNames, read};
+use super::polling_proxies::{OpenPoll, PollingProxies, ProxyKey, RegistryFull};
 use super::proxy::{AnswerContent, PollEnd, PollStep};
-use super::registry::{OpenPoll, PollingProxies, ProxyKey, RegistryFull};
 use crate::metrics::Metrics;
 use crate::server::{PathService, Peer, PeerEnd, ResponseBody, ResponseFuture, UnreadBody};
 use crate::snapshot::cell::{Interest, Reader};
 use crate::snapshot::{Kind, Name};
-
-/// The name of these polls among the transports.
-const TRANSPORT: &str = "rest-v2";
 
 /// The member that is nearly all of a poll, and of no use: the names of Envoy's extensions.
 const EXTENSIONS: &str = "\"extensions\"";
@@ -40,7 +38,7 @@ pub(super) struct Handler(Arc<V2Polls>);
 /// The parts that answers are made from.
 pub(super) struct V2Polls {
     pub(super) reader: Reader,
-    pub(super) registry: Arc<PollingProxies>,
+    pub(super) proxies: Arc<PollingProxies>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) limits: PollLimits,
 }
@@ -78,13 +76,13 @@ pub(super) enum PollRefusal {
 impl Handler {
     pub(super) fn new(
         reader: Reader,
-        registry: Arc<PollingProxies>,
+        proxies: Arc<PollingProxies>,
         metrics: Arc<Metrics>,
         limits: PollLimits,
     ) -> Self {
         Self(Arc::new(V2Polls {
             reader,
-            registry,
+            proxies,
             metrics,
             limits,
         }))
@@ -160,8 +158,8 @@ impl V2Polls {
             node: request.node,
             peer: peer.address(),
         };
-        let certificate = peer.certificate_name().cloned();
-        let poll = self.registry.poll(id, certificate, asked, now)?;
+        let proxies = &self.proxies;
+        let poll = proxies.poll(id, &request.client, peer, asked, now)?;
         let watch = self.reader.watch(vec![interest]);
         let keys = peer.may_have_secrets();
         let mut is_heard = false;
@@ -209,7 +207,8 @@ impl V2Polls {
             return PollStep::Hold { until: None };
         };
         let now = Instant::now();
-        let proxy = &mut poll.known.state().proxy;
+        let mut state = poll.known.state();
+        let proxy = &mut *state;
         let mut wanted = proxy.wanted(&poll.asked, said, &snapshot, keys);
         if !*is_heard {
             *is_heard = true;
@@ -228,7 +227,8 @@ impl V2Polls {
         let Some(snapshot) = self.reader.current() else {
             return Err(PollRefusal::Unknown);
         };
-        let proxy = &mut poll.known.state().proxy;
+        let mut state = poll.known.state();
+        let proxy = &mut *state;
         let wanted = proxy.wanted(&poll.asked, &said, &snapshot, keys);
         match proxy.last(&poll.asked, &said, wanted, Instant::now()) {
             PollEnd::Changed { content, lacking } => {

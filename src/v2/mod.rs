@@ -7,7 +7,7 @@
 //! paths) these are not.
 //!
 //! The room is complete in itself: [`connect`] gives the daemon an observer that writes resources
-//! at each publication, a service that answers polls, and the rows of `/proxies`.
+//! at each publication and a service that answers polls. Who polls is listed in the registry.
 
 mod bootstrap;
 mod clusters;
@@ -18,9 +18,9 @@ mod kinds;
 mod listeners;
 mod names;
 mod poll_request;
+mod polling_proxies;
 mod projection;
 mod proxy;
-mod registry;
 mod routes;
 mod switched_off;
 #[cfg(test)]
@@ -28,21 +28,22 @@ mod tests;
 
 use std::sync::Arc;
 
-use serde_json::Value;
-use tokio::time::Instant;
-
 pub use bootstrap::{Bootstrap, BootstrapTls, yaml as bootstrap_yaml};
 pub use config::{Config, PollLimits};
 pub use kinds::type_url;
 
 use crate::intent::observer::Observer;
 use crate::metrics::Metrics;
+use crate::registry::Registry;
 use crate::server::PathService;
 use crate::snapshot::cell::cell;
 use handler::Handler;
+use polling_proxies::PollingProxies;
 use projection::V2Projection;
-use registry::PollingProxies;
 use switched_off::SwitchedOff;
+
+/// The name of these polls among the transports.
+const TRANSPORT: &str = "rest-v2";
 
 /// The ends of the room that the daemon connects to others.
 pub struct Connections {
@@ -50,25 +51,25 @@ pub struct Connections {
     pub observer: Option<Box<dyn Observer>>,
     /// Answers what is asked below `/v2/`.
     pub service: Arc<dyn PathService>,
-    /// The proxies that polled lately, in the form of `/proxies`.
-    pub proxies: Arc<dyn Fn() -> Vec<Value> + Send + Sync>,
 }
 
 /// The room's ends. Without `config` every poll is refused, and nothing else is done.
-pub fn connect(config: Option<Config>, metrics: Arc<Metrics>) -> Connections {
+pub fn connect(
+    config: Option<Config>,
+    registry: Arc<Registry>,
+    metrics: Arc<Metrics>,
+) -> Connections {
     let Some(config) = config else {
         return Connections {
             observer: None,
             service: Arc::new(SwitchedOff),
-            proxies: Arc::new(Vec::new),
         };
     };
     let (publisher, reader) = cell();
-    let registry = Arc::new(PollingProxies::new(config.limits.clone()));
-    let handler = Handler::new(reader, registry.clone(), metrics, config.limits.clone());
+    let proxies = Arc::new(PollingProxies::new(config.limits.clone(), registry));
+    let handler = Handler::new(reader, proxies, metrics, config.limits.clone());
     Connections {
         observer: Some(Box::new(V2Projection::new(config, publisher))),
         service: Arc::new(handler),
-        proxies: Arc::new(move || registry.view(Instant::now())),
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::type_url;
+use crate::registry::ClientNode;
 use crate::snapshot::{Kind, Name};
 
 /// A poll as it is understood here.
@@ -12,6 +13,8 @@ use crate::snapshot::{Kind, Name};
 pub(super) struct PollRequest {
     /// The id of the proxy's node.
     pub(super) node: Arc<str>,
+    /// What the proxy says of itself beside its node id.
+    pub(super) client: ClientNode,
     pub(super) kind: Kind,
     pub(super) names: RequestedNames,
     /// The version that the proxy has; empty if it has none.
@@ -60,6 +63,10 @@ struct RequestBody {
 #[derive(Debug, Default, Deserialize)]
 struct RequestNode {
     id: Option<String>,
+    cluster: Option<String>,
+    /// `2c5a3b/1.5.0/Clean/RELEASE`: commit, version, state and kind of the build.
+    #[serde(alias = "buildVersion")]
+    build_version: Option<String>,
 }
 
 /// Reads a poll's body. Of clusters and listeners the original does not look at it, so there is
@@ -68,10 +75,11 @@ pub(super) fn read(kind: Kind, body: &[u8]) -> Result<PollRequest, BodyFault> {
     match kind {
         Kind::Cluster | Kind::Listener => {
             let body: RequestBody = serde_json::from_slice(body).unwrap_or_default();
-            let node = body.node.and_then(|node| node.id).unwrap_or_default();
+            let (node, client) = said(body.node);
             let version = body.version_info.unwrap_or_default();
             Ok(PollRequest {
                 node: short("node.id", node).unwrap_or_default().into(),
+                client,
                 kind,
                 names: RequestedNames::All,
                 version: short("version_info", version).unwrap_or_default().into(),
@@ -84,16 +92,31 @@ pub(super) fn read(kind: Kind, body: &[u8]) -> Result<PollRequest, BodyFault> {
             if !said.is_empty() && said != wanted {
                 return Err(BodyFault::TypeUrl { wanted });
             }
-            let node = body.node.and_then(|node| node.id).unwrap_or_default();
+            let (node, client) = self::said(body.node);
             let version = body.version_info.unwrap_or_default();
             Ok(PollRequest {
                 node: short("node.id", node)?.into(),
+                client,
                 kind,
                 names: names(body.resource_names.unwrap_or_default())?,
                 version: short("version_info", version)?.into(),
             })
         }
     }
+}
+
+/// The id of a node, and what else it says. What is too long to be true is left out.
+fn said(node: Option<RequestNode>) -> (String, ClientNode) {
+    let node = node.unwrap_or_default();
+    let build = node.build_version.unwrap_or_default();
+    let version = build.split('/').nth(1).unwrap_or(&build);
+    let brief = |text: String| short("node", text).unwrap_or_default();
+    let client = ClientNode {
+        cluster: brief(node.cluster.unwrap_or_default()),
+        user_agent: String::new(),
+        version: brief(version.to_owned()),
+    };
+    (node.id.unwrap_or_default(), client)
 }
 
 fn names(names: Vec<String>) -> Result<RequestedNames, BodyFault> {

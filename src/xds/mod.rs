@@ -5,8 +5,8 @@ mod config;
 mod delivery;
 mod grpc;
 mod limits;
+mod proxies;
 mod refused;
-mod registry;
 mod rest;
 mod service;
 mod view;
@@ -16,12 +16,11 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
-pub use delivery::{Pacing, Progress};
+pub use delivery::Pacing;
 pub use limits::Limits;
+pub use proxies::Proxies;
 pub use refused::{GivenView, RefusedView};
-pub use registry::Proxies;
 pub use rest::ProxyId;
-pub use view::{KindView, ProxyView, StreamView, SubscriptionView};
 
 use crate::metrics::Metrics;
 use crate::server::{self, Listener, Tls};

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::delivery::Refused;
-use super::registry::Proxies;
+use super::proxies::Proxies;
 use crate::snapshot::{Head, Kind, Name, Origin, Part, Snapshot, Version};
 
 /// One version of a resource that some proxies refuse: it is set aside for these, all else is

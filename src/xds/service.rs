@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use super::config::Config;
 use super::delivery;
 use super::grpc::{self, Grpc, is_grpc};
-use super::registry::Proxies;
+use super::proxies::Proxies;
 use super::rest::Polls;
 use crate::metrics::Metrics;
 use crate::server::{PathService, Peer, PeerRejection, ResponseBody, ResponseFuture};

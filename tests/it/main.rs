@@ -19,6 +19,8 @@ mod golden;
 #[cfg(test)]
 mod log;
 #[cfg(test)]
+mod lost_proxies;
+#[cfg(test)]
 mod manual;
 #[cfg(test)]
 mod marathon;

@@ -21,6 +21,7 @@ use hyper_util::rt::TokioExecutor;
 use marathon_envoy::commands::status::status;
 use marathon_envoy::intent::observer::Publication;
 use marathon_envoy::metrics::Metrics;
+use marathon_envoy::registry::{Registry, RegistryLimits};
 use marathon_envoy::settings::XdsListen;
 use marathon_envoy::snapshot::Kind;
 use marathon_envoy::snapshot::cell::cell;
@@ -215,7 +216,8 @@ fn config() -> v2::Config {
 impl Edge {
     async fn of(case: &Path, v2: bool, secrets: bool) -> Self {
         let metrics = Metrics::new().unwrap();
-        let room = v2::connect(v2.then(config), metrics.clone());
+        let registry = Registry::new(RegistryLimits::default(), metrics.clone());
+        let room = v2::connect(v2.then(config), registry.clone(), metrics.clone());
         let problems = room.observer.map_or_else(Vec::new, |mut observer| {
             let (state, projection) = projected(case);
             let certificates: Vec<_> = state.certificates().cloned().collect();
@@ -239,7 +241,7 @@ impl Edge {
             },
             ..xds::Config::default()
         };
-        let proxies = xds::Proxies::new(xds::Limits::default(), metrics.clone());
+        let proxies = xds::Proxies::new(xds::Limits::default(), registry, metrics.clone());
         let shutdown = CancellationToken::new();
         let mut serving = JoinSet::new();
         let token = shutdown.clone();

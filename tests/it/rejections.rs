@@ -17,6 +17,7 @@ use envoy_api::prost_types;
 use marathon_envoy::commands::bootstrap::{self, ControlPlane, Transport};
 use marathon_envoy::commands::demo::stage::Stage;
 use marathon_envoy::metrics::Metrics;
+use marathon_envoy::registry::{Progress, Registry, RegistryLimits, SubscriptionView};
 use marathon_envoy::sim::envoy::{Envoy, Options};
 use marathon_envoy::sim::load::{Load, Pace, Probe, Target, named_by_body};
 use marathon_envoy::snapshot::cell::{Publisher, cell};
@@ -57,7 +58,7 @@ struct Plane {
     http: SocketAddr,
     snapshot: Snapshot,
     publisher: Publisher,
-    proxies: Arc<xds::Proxies>,
+    registry: Arc<Registry>,
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
     serving: JoinSet<Result<(), server::Error>>,
@@ -68,7 +69,8 @@ impl Plane {
     async fn start(transport: Transport, limits: xds::Limits) -> Self {
         let (publisher, reader) = cell();
         let metrics = Metrics::new().unwrap();
-        let proxies = xds::Proxies::new(limits, metrics.clone());
+        let registry = Registry::new(RegistryLimits::default(), metrics.clone());
+        let proxies = xds::Proxies::new(limits, registry.clone(), metrics.clone());
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let own = SocketAddr::from((own_address(), 0));
         let port = server::Listener::tcp(own).await.unwrap();
@@ -80,7 +82,7 @@ impl Plane {
             None,
             reader,
             xds::Config::default(),
-            proxies.clone(),
+            proxies,
             metrics.clone(),
             shutdown.clone(),
         ));
@@ -97,7 +99,7 @@ impl Plane {
             http: any,
             snapshot: Snapshot::default(),
             publisher,
-            proxies,
+            registry,
             metrics,
             shutdown,
             serving,
@@ -160,8 +162,8 @@ impl Plane {
     }
 
     /// How far Envoy is with the one subscription of a kind.
-    fn view(&self, kind: Kind) -> xds::SubscriptionView {
-        let mut proxies = self.proxies.view(Instant::now());
+    fn view(&self, kind: Kind) -> SubscriptionView {
+        let mut proxies = self.registry.view(Instant::now());
         assert_eq!(proxies.len(), 1, "{proxies:?}");
         assert!(!proxies[0].shared_identity);
         let kinds = std::mem::take(&mut proxies[0].kinds);
@@ -186,8 +188,8 @@ impl Plane {
         until("acceptance", async || {
             let view = self.view(kind);
             match view.state {
-                xds::Progress::Synced => Ok(()),
-                xds::Progress::NotSent | xds::Progress::Stale | xds::Progress::Rejected => {
+                Progress::Synced => Ok(()),
+                Progress::NotSent | Progress::Stale | Progress::Rejected | Progress::Gone => {
                     Err(format!("{view:?}"))
                 }
             }
@@ -381,7 +383,7 @@ async fn a_rejection_is_noticed(transport: Transport, case: Case) {
         .unwrap();
     plane.noticed(kind, 1).await;
     let view = plane.view(kind);
-    assert_eq!(view.state, xds::Progress::Rejected, "{view:?}");
+    assert_eq!(view.state, Progress::Rejected, "{view:?}");
     assert_eq!(view.presumed_nacks, 1);
     assert_ne!(view.sent, view.accepted);
     assert!(view.hint.is_some_and(|hint| hint.contains("rejected")));

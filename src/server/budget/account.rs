@@ -111,9 +111,14 @@ impl Account {
         }
     }
 
+    /// The reason for which its connection is cut, if it is.
+    pub(in crate::server) fn cut_reason(&self) -> Option<CutReason> {
+        self.cut_reason.get().copied()
+    }
+
     /// Says if its connection is cut, and only not gone yet.
     pub(super) fn is_cut(&self) -> bool {
-        self.cut_reason.get().is_some()
+        self.cut_reason().is_some()
     }
 
     /// A request that is not answered yet.

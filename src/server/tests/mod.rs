@@ -1,5 +1,6 @@
 //! The server over real sockets, with services of the tests' own.
 
+mod ends;
 mod floods;
 #[cfg(feature = "demo")]
 pub(crate) mod services;

@@ -24,7 +24,8 @@ pub struct XdsLimits {
     #[arg(long, env = "XDS_MAX_CONNECTIONS_PER_ADDRESS", value_name = "COUNT", default_value = "12288", value_parser = clap::value_parser!(u32).range(1..))]
     pub xds_max_connections_per_address: u32,
 
-    /// Proxies over REST that are remembered. Others are answered without order.
+    /// Proxies that are listed on /proxies, and over REST remembered. Others are served without being
+    /// listed, and over REST without order.
     #[arg(long, env = "XDS_MAX_PROXIES", value_name = "COUNT", default_value = "16384", value_parser = clap::value_parser!(u32).range(1..))]
     pub xds_max_proxies: u32,
 

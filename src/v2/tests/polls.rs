@@ -9,14 +9,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
+use crate::registry::{ClientNode, Registry, RegistryLimits};
 use crate::server::Peer;
 use crate::snapshot::cell::{Publisher, cell};
 use crate::snapshot::{Kind, Resource, Snapshot};
 use crate::v2::PollLimits;
 use crate::v2::handler::{PollAnswer, PollRefusal, V2Polls, longest_hold};
 use crate::v2::poll_request::{PollRequest, RequestedNames};
+use crate::v2::polling_proxies::PollingProxies;
 use crate::v2::proxy::AnswerContent;
-use crate::v2::registry::PollingProxies;
 
 /// The hold of a poll when Envoy says that it waits for a second.
 const HALF: Duration = Duration::from_millis(500);
@@ -25,6 +26,7 @@ struct Stage {
     snapshot: Snapshot,
     publisher: Publisher,
     polls: V2Polls,
+    registry: Arc<Registry>,
     stop: CancellationToken,
     keys: bool,
 }
@@ -67,13 +69,16 @@ impl Stage {
 
     fn within(limits: PollLimits) -> Self {
         let (publisher, reader) = cell();
+        let metrics = Metrics::new().unwrap();
+        let registry = Registry::new(RegistryLimits::default(), metrics.clone());
         Self {
             snapshot: Snapshot::default(),
             publisher,
+            registry: registry.clone(),
             polls: V2Polls {
                 reader,
-                registry: Arc::new(PollingProxies::new(limits.clone())),
-                metrics: Metrics::new().unwrap(),
+                proxies: Arc::new(PollingProxies::new(limits.clone(), registry.clone())),
+                metrics,
                 limits,
             },
             stop: CancellationToken::new(),
@@ -122,6 +127,7 @@ impl Stage {
     ) -> Result<PollAnswer, PollRefusal> {
         let request = PollRequest {
             node: node.into(),
+            client: ClientNode::default(),
             kind,
             names: name.map_or(RequestedNames::All, |name| RequestedNames::One(name.into())),
             version: version.into(),
@@ -169,9 +175,9 @@ impl Stage {
 
     /// The row of `/proxies` for the only proxy.
     fn row(&self) -> serde_json::Value {
-        let mut rows = self.polls.registry.view(Instant::now());
+        let rows = self.registry.view(Instant::now());
         assert_eq!(rows.len(), 1);
-        rows.remove(0)
+        serde_json::json!(rows[0])
     }
 }
 
@@ -212,6 +218,7 @@ async fn a_change_ends_a_held_poll_at_once() {
     let peer = Peer::anonymous(true, CancellationToken::new());
     let request = PollRequest {
         node: "edge".into(),
+        client: ClientNode::default(),
         kind: Kind::Endpoint,
         names: RequestedNames::One("a".into()),
         version: version.into(),
@@ -520,9 +527,10 @@ async fn who_polls_no_more_is_forgotten_and_memory_is_bounded() {
     assert!(served(stage.ended("other", Kind::Cluster, None, "").await));
     tokio::time::sleep(Duration::from_secs(299)).await;
     assert!(served(stage.ended("other", Kind::Cluster, None, "").await));
-    assert_eq!(stage.row()["node"], "edge");
+    assert_eq!(stage.polls.proxies.remembered(), ["edge"]);
+    assert_eq!(stage.row()["node"], "edge", "others are not listed");
     tokio::time::sleep(Duration::from_secs(80)).await;
     let ended = stage.ended("other", Kind::Cluster, None, "").await;
     assert!(matches!(ended, Ok(PollAnswer::Changed(_))), "{ended:?}");
-    assert_eq!(stage.row()["node"], "other");
+    assert_eq!(stage.polls.proxies.remembered(), ["other"]);
 }

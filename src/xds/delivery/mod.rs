@@ -40,7 +40,6 @@ pub use pacing::Pacing;
 pub(super) use request::{Names, Request, Wish};
 pub(super) use shared::{Shared, View};
 pub(super) use verdict::Heard;
-pub use view::Progress;
 pub(super) use view::{Refused, SubscriptionFacts};
 
 /// How much of the state an answer holds

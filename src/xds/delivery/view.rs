@@ -8,21 +8,8 @@ use tokio::time::Instant;
 use super::client::{Client, Key};
 use super::holding::Last;
 use super::subscription::Subscription;
+use crate::registry::Progress;
 use crate::snapshot::{Head, Kind, Name};
-
-/// How far a client is with one subscription.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Progress {
-    /// It has what it should have.
-    Synced,
-    /// It has nothing, and was sent nothing.
-    NotSent,
-    /// It has yet to be given, or to accept, what it should have.
-    Stale,
-    /// It refused something that it was sent.
-    Rejected,
-}
 
 /// What operators are shown of one subscription.
 #[derive(Clone, Debug)]
@@ -67,6 +54,12 @@ impl Client {
     pub(in crate::xds) fn facts(&self) -> impl Iterator<Item = (&Key, SubscriptionFacts)> {
         let all = self.subscriptions.iter();
         all.map(|(key, subscription)| (key, subscription.facts()))
+    }
+
+    /// How far it is with each subscription.
+    pub(in crate::xds) fn progress(&self) -> impl Iterator<Item = (&Key, Progress)> {
+        let all = self.subscriptions.iter();
+        all.map(|(key, subscription)| (key, subscription.state()))
     }
 
     /// Every resource that is refused now.

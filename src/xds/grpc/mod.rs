@@ -1,8 +1,10 @@
 //! gRPC: one aggregated stream for all kinds, or one for each, state-of-the-world or delta.
 
 mod frame;
+mod listed;
 mod messages;
 mod method;
+mod node;
 mod read;
 mod stream;
 #[cfg(test)]
@@ -19,7 +21,7 @@ use tokio::time::{Instant, timeout};
 
 use super::Config;
 use super::delivery::{self, Client, Form, Step};
-use super::registry::Proxies;
+use super::proxies::Proxies;
 use crate::metrics::Metrics;
 use crate::server::{Peer, PeerEnd, PeerRejection, ResponseBody};
 use crate::snapshot::Kind;

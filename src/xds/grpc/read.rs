@@ -11,6 +11,7 @@ use rand::random;
 use twox_hash::XxHash3_128;
 
 use super::frame::{Code, Status};
+use super::node::{StreamNode, read_node};
 #[cfg(test)]
 use crate::snapshot::looked_at;
 use crate::snapshot::{Kind, Name};
@@ -21,18 +22,10 @@ use crate::xds::delivery::{Form, Names, Request, Wish};
 pub(super) struct Read {
     /// The type that it is about; empty if that goes without saying.
     pub(super) type_url: String,
-    /// Who asks; in the first request of a stream as a rule.
-    pub(super) node: Option<Node>,
+    /// Who asks, of the first request that says so: the node of a stream never changes.
+    pub(super) node: Option<StreamNode>,
     /// What is said about that type.
     pub(super) request: Request,
-}
-
-/// What is read of `envoy.config.core.v3.Node`, of 61 kB.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Node {
-    pub(super) id: String,
-    pub(super) cluster: String,
-    pub(super) user_agent: String,
 }
 
 /// The names that a stream said last about each type, as digests.
@@ -43,6 +36,8 @@ pub(super) struct Reader {
     seed: u64,
     /// The kind that the stream serves; none for all.
     serves: Option<Kind>,
+    /// True once a request has said who asks: of others that is not read.
+    knows_node: bool,
     /// Of the kinds that are served here: what strangers call types is not remembered.
     last: BTreeMap<Kind, Digest>,
 }
@@ -66,15 +61,13 @@ impl Digest {
 /// The longest reason of a refusal that is kept, in bytes. Envoy repeats what it was sent in it.
 const MAX_TEXT_BYTES: usize = 2_048;
 
-/// The longest node id that is kept, in bytes.
-const MAX_ID_BYTES: usize = 4_096;
-
 impl Reader {
     /// A reader of the requests of one stream. `serves` is the kind that it serves; none for all.
     pub(super) fn new(form: Form, serves: Option<Kind>) -> Self {
         Self {
             form,
             serves,
+            knows_node: false,
             seed: random(),
             last: BTreeMap::new(),
         }
@@ -88,8 +81,9 @@ impl Reader {
     pub(super) fn read(&mut self, message: &[u8]) -> Result<Read, Status> {
         let read = match self.form {
             Form::Sotw | Form::Rest => self.read_listed(message),
-            Form::Delta => read_changed(message),
+            Form::Delta => read_changed(message, self.knows_node),
         };
+        self.knows_node |= read.as_ref().is_some_and(|read| read.node.is_some());
         read.ok_or_else(|| {
             let text = "a message that is no discovery request";
             Status::new(Code::Internal, text)
@@ -115,7 +109,7 @@ impl Reader {
         {
             match number {
                 1 => version = str::from_utf8(value).ok()?,
-                2 => node = Some(read_node(value)?),
+                2 if !self.knows_node => node = Some(read_node(value)?),
                 3 => {
                     let mut span = span;
                     if listed == Some(0..0)
@@ -197,7 +191,7 @@ impl Reader {
 }
 
 /// Reads an `envoy.service.discovery.v3.DeltaDiscoveryRequest`.
-fn read_changed(message: &[u8]) -> Option<Read> {
+fn read_changed(message: &[u8], knows_node: bool) -> Option<Read> {
     let mut node = None;
     let mut type_url = String::new();
     let mut request = Request::default();
@@ -205,7 +199,7 @@ fn read_changed(message: &[u8]) -> Option<Read> {
     let mut versions = BTreeMap::new();
     each_field(message, |number, value| {
         match number {
-            1 => node = Some(read_node(value)?),
+            1 if !knows_node => node = Some(read_node(value)?),
             2 => str::from_utf8(value).ok()?.clone_into(&mut type_url),
             3 => subscribe.push(str::from_utf8(value).ok()?.into()),
             4 => unsubscribe.push(str::from_utf8(value).ok()?.into()),
@@ -229,22 +223,6 @@ fn read_changed(message: &[u8]) -> Option<Read> {
         node,
         request,
     })
-}
-
-/// Reads what is of use of an `envoy.config.core.v3.Node`.
-fn read_node(message: &[u8]) -> Option<Node> {
-    let mut node = Node::default();
-    each_field(message, |number, value| {
-        let field = match number {
-            1 => &mut node.id,
-            2 => &mut node.cluster,
-            6 => &mut node.user_agent,
-            _ => return Some(()),
-        };
-        shortened(str::from_utf8(value).ok()?, MAX_ID_BYTES).clone_into(field);
-        Some(())
-    })?;
-    Some(node)
 }
 
 /// Reads the reason in a `google.rpc.Status`.
@@ -283,7 +261,7 @@ fn read_nonce(nonce: &str) -> Option<u64> {
 
 /// Calls `take` with the number and the bytes of each field that has bytes; others are of no use
 /// here. None when the message is none, or `take` answers so.
-fn each_field<'a>(
+pub(super) fn each_field<'a>(
     message: &'a [u8],
     mut take: impl FnMut(u32, &'a [u8]) -> Option<()>,
 ) -> Option<()> {
@@ -359,6 +337,6 @@ impl<'a> Fields<'a> {
 }
 
 /// The first `limit` bytes, or less where that would cut a character in two.
-fn shortened(text: &str, limit: usize) -> &str {
+pub(super) fn shortened(text: &str, limit: usize) -> &str {
     text.get(..text.floor_char_boundary(limit)).unwrap_or(text)
 }

@@ -8,42 +8,40 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use prometheus::IntGauge;
 use tokio::time::{Instant, sleep_until};
 use tracing::field::DisplayValue;
 
 use super::Shared;
 use super::frame::{Code, Requests, Status, unsent};
+use super::listed::Listed;
 use super::messages::Outlet;
 use super::read::{Read, Reader};
 use super::transport::Transport;
 use super::write::{len_bytes, message};
+use crate::registry::Departure;
 use crate::server::{Outflow, Peer, PeerRejection};
 use crate::snapshot::Kind;
 use crate::snapshot::cell::{Interest, Watch};
 use crate::xds::delivery::{Answer, Client, Form, Step};
-use crate::xds::registry::Proxies;
 use crate::xds::rest::ProxyId;
 
 /// One stream as others see it.
 pub(in crate::xds) struct Stream {
     /// The id of its client's node, once that is said.
-    node: OnceLock<Arc<str>>,
+    pub(super) node: OnceLock<Arc<str>>,
     pub(in crate::xds) peer: Peer,
     pub(in crate::xds) transport: Transport,
-    pub(in crate::xds) since: Instant,
     delivery: Mutex<Client>,
 }
 
 impl Stream {
-    fn new(peer: Peer, form: Form, kind: Option<Kind>) -> Self {
+    pub(super) fn new(peer: Peer, form: Form, kind: Option<Kind>) -> Self {
         let now = Instant::now();
         let transport = Transport::new(form, kind);
         Self {
             node: OnceLock::new(),
             peer,
             transport,
-            since: now,
             delivery: Mutex::new(Client::new(form, transport.flavour(), now)),
         }
     }
@@ -62,36 +60,6 @@ impl Stream {
     pub(in crate::xds) fn delivery(&self) -> MutexGuard<'_, Client> {
         // Nothing panics while it is held.
         self.delivery.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A stream that is among the proxies until this is dropped.
-struct Listed {
-    proxies: Arc<Proxies>,
-    number: u64,
-    stream: Arc<Stream>,
-    gauge: IntGauge,
-}
-
-impl Listed {
-    fn new(proxies: &Arc<Proxies>, stream: Stream) -> Self {
-        let gauge = &proxies.metrics.streams;
-        let gauge = gauge.with_label_values(&[stream.transport.as_str()]);
-        gauge.inc();
-        let stream = Arc::new(stream);
-        Self {
-            number: proxies.list(stream.clone()),
-            proxies: proxies.clone(),
-            stream,
-            gauge,
-        }
-    }
-}
-
-impl Drop for Listed {
-    fn drop(&mut self) {
-        self.proxies.unlist(self.number);
-        self.gauge.dec();
     }
 }
 
@@ -156,10 +124,12 @@ impl Driver {
             End::Quiet => Status::ok(),
             End::Refused(refused) => {
                 metric.with_label_values(&["certificate"]).inc();
+                self.listed.ends_for(Departure::Certificate);
                 Status::new(Code::PermissionDenied, refused.to_string())
             }
             End::Fault(status) => {
                 metric.with_label_values(&["request"]).inc();
+                self.listed.ends_for(Departure::Request);
                 if let Some(left_out) = self.complaint("request") {
                     tracing::warn!(
                         node = %self.listed.stream.node(),
@@ -277,14 +247,9 @@ impl Driver {
     }
 
     fn hear(&mut self, read: Read) -> Result<(), Status> {
+        self.listed.identify(read.node);
         let stream = self.listed.stream.clone();
         let mut delivery = stream.delivery();
-        if let Some(node) = read.node {
-            let is_envoy = node.user_agent.is_empty() || node.user_agent == "envoy";
-            delivery.set_envoy(is_envoy);
-            // The node of a stream never changes.
-            let _ = self.listed.stream.node.set(node.id.into());
-        }
         let Some(kind) = self.kind_of(&read.type_url)? else {
             return Ok(());
         };

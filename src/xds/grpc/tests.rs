@@ -3,10 +3,12 @@
 use std::convert::Infallible;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use envoy_api::envoy::config::core::v3::Node;
+use envoy_api::envoy::config::core::v3::node::UserAgentVersionType;
+use envoy_api::envoy::config::core::v3::{BuildVersion, Node};
 use envoy_api::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
+use envoy_api::envoy::r#type::v3::SemanticVersion;
 use envoy_api::google::rpc;
 use envoy_api::prost::Message as _;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
@@ -28,6 +30,7 @@ use super::read::Reader;
 use super::stream::Driver;
 use super::write::{len_bytes, message};
 use crate::metrics::Metrics;
+use crate::registry::{ClientNode, Registry, RegistryLimits};
 use crate::server::Peer;
 use crate::snapshot::cell::cell;
 use crate::snapshot::looked_at;
@@ -178,8 +181,13 @@ proptest! {
         };
         let read = Reader::new(Form::Sotw, None).read(&written.encode_to_vec()).unwrap();
         prop_assert_eq!(read.type_url, Kind::Route.type_url());
-        prop_assert_eq!(read.node.map(|node| (node.id, node.user_agent)),
-            has_node.then(|| (id, "envoy".to_owned())));
+        let client = ClientNode {
+            cluster: "edge".to_owned(),
+            user_agent: "envoy".to_owned(),
+            version: "1.40.2".to_owned(),
+        };
+        prop_assert_eq!(read.node.map(|node| (node.id, node.client)),
+            has_node.then(|| (id, client)));
         let names = names.iter().map(|name| Name::from(&**name)).collect();
         prop_assert_eq!(read.request, Request {
             nonce: has_nonce.then_some(nonce),
@@ -228,6 +236,14 @@ fn node(id: &str) -> Node {
         id: id.to_owned(),
         cluster: "edge".to_owned(),
         user_agent_name: "envoy".to_owned(),
+        user_agent_version_type: Some(UserAgentVersionType::UserAgentBuildVersion(BuildVersion {
+            version: Some(SemanticVersion {
+                major_number: 1,
+                minor_number: 40,
+                patch: 2,
+            }),
+            ..BuildVersion::default()
+        })),
         ..Node::default()
     }
 }
@@ -237,6 +253,38 @@ fn refusal(text: &str) -> rpc::Status {
         code: 13,
         message: text.to_owned(),
         ..rpc::Status::default()
+    }
+}
+
+/// Envoy says it once; a client that says it with every acknowledgement has nothing read of it.
+#[test]
+fn the_node_is_read_once_and_a_version_may_be_a_text() {
+    let text = UserAgentVersionType::UserAgentVersion("1.60".to_owned());
+    let node = Node {
+        user_agent_name: "gRPC Go".to_owned(),
+        user_agent_version_type: Some(text),
+        ..node("edge")
+    };
+    let listed = DiscoveryRequest {
+        node: Some(node.clone()),
+        ..DiscoveryRequest::default()
+    };
+    let changed = DeltaDiscoveryRequest {
+        node: Some(node),
+        ..DeltaDiscoveryRequest::default()
+    };
+    let both = [
+        (Form::Sotw, listed.encode_to_vec()),
+        (Form::Delta, changed.encode_to_vec()),
+    ];
+    for (form, bytes) in both {
+        let mut reader = Reader::new(form, Some(Kind::Cluster));
+        let read = reader.read(&bytes).unwrap().node.unwrap();
+        assert_eq!(read.client.program().as_deref(), Some("gRPC Go 1.60"));
+        assert_eq!(read.client.cluster, "edge");
+        let (again, looks) = looked_at::during(|| reader.read(&bytes).unwrap());
+        assert_eq!(again.node, None);
+        assert!(looks <= 2, "{looks} fields: it is not passed over");
     }
 }
 
@@ -523,11 +571,12 @@ fn a_path_names_a_method() {
 fn streams() -> Arc<super::Shared> {
     let (_, reader) = cell();
     let metrics = Metrics::new().unwrap();
+    let registry = Registry::new(RegistryLimits::default(), metrics.clone());
     Arc::new(super::Shared {
         delivery: Arc::new(Shared::new(reader.clone())),
         reader,
         config: crate::xds::Config::default(),
-        proxies: Proxies::new(Limits::default(), metrics.clone()),
+        proxies: Proxies::new(Limits::default(), registry, metrics.clone()),
         metrics,
     })
 }

@@ -37,14 +37,6 @@ impl Transport {
         }
     }
 
-    /// Whether one stream carries every kind.
-    pub(in crate::xds) fn is_aggregated(self) -> bool {
-        match self {
-            Self::Ads | Self::AdsDelta => true,
-            Self::Grpc | Self::DeltaGrpc => false,
-        }
-    }
-
     /// What its clients are told to get resources by.
     pub(super) fn flavour(self) -> Flavour {
         match self {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::registry::ClientNode;
 use crate::snapshot::Kind;
 
 /// What Envoy says in a poll, as far as it is of use here. The body is 77 kB, nearly all of it the
@@ -23,12 +24,36 @@ struct Body {
 #[derive(Debug, Default, Deserialize)]
 struct Node {
     id: Option<String>,
+    cluster: Option<String>,
+    #[serde(alias = "userAgentName")]
+    user_agent_name: Option<String>,
+    #[serde(alias = "userAgentVersion")]
+    user_agent_version: Option<String>,
+    #[serde(alias = "userAgentBuildVersion")]
+    user_agent_build_version: Option<BuildVersion>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct BuildVersion {
+    version: Option<SemanticVersion>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct SemanticVersion {
+    #[serde(alias = "majorNumber")]
+    major_number: u32,
+    #[serde(alias = "minorNumber")]
+    minor_number: u32,
+    patch: u32,
 }
 
 /// What a poll asks for, and who asks.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct DiscoveryRequest {
     pub(super) node: Arc<str>,
+    /// What the proxy says of itself beside its node id.
+    pub(super) client: ClientNode,
     pub(super) kind: Kind,
     pub(super) names: Names,
     /// The version that the proxy accepted last; none if that is nothing.
@@ -69,8 +94,27 @@ pub(super) fn read(kind: Kind, body: &[u8]) -> Result<DiscoveryRequest, Fault> {
         Some(url) if url == wanted => {}
         Some(_) => return Err(Fault::TypeUrl { wanted }),
     }
-    let node = request.node.and_then(|node| node.id);
-    let node = short("node.id", node.unwrap_or_default())?;
+    let said = request.node.unwrap_or_default();
+    let node = short("node.id", said.id.unwrap_or_default())?;
+    let build = said.user_agent_build_version;
+    let build = build.and_then(|build| build.version).map(|version| {
+        let (major, minor) = (version.major_number, version.minor_number);
+        format!("{major}.{minor}.{}", version.patch)
+    });
+    let client = ClientNode {
+        cluster: short("node.cluster", said.cluster.unwrap_or_default())?,
+        user_agent: short(
+            "node.user_agent_name",
+            said.user_agent_name.unwrap_or_default(),
+        )?,
+        version: match build {
+            Some(build) => build,
+            None => short(
+                "node.user_agent_version",
+                said.user_agent_version.unwrap_or_default(),
+            )?,
+        },
+    };
     let version = short("version_info", request.version_info.unwrap_or_default())?;
     let mut names = request.resource_names.unwrap_or_default();
     let refuse = |why: String| Fault::Field {
@@ -94,6 +138,7 @@ pub(super) fn read(kind: Kind, body: &[u8]) -> Result<DiscoveryRequest, Fault> {
     };
     Ok(DiscoveryRequest {
         node: node.into(),
+        client,
         kind,
         names,
         version: (!version.is_empty()).then(|| version.into()),
@@ -124,7 +169,7 @@ fn fault(body: &[u8], error: serde_json::Error) -> Fault {
     };
     let node = |value: &Value| value.is_null() || value.is_object();
     type Fits<'a> = &'a dyn Fn(&Value) -> bool;
-    let fields: [(&'static str, &str, Fits<'_>, &str); 6] = [
+    let fields: [(&'static str, &str, Fits<'_>, &str); 9] = [
         ("the body", "", &Value::is_object, "an object"),
         ("version_info", "/version_info", &text, "a string"),
         (
@@ -135,6 +180,19 @@ fn fault(body: &[u8], error: serde_json::Error) -> Fault {
         ),
         ("node", "/node", &node, "an object"),
         ("node.id", "/node/id", &text, "a string"),
+        ("node.cluster", "/node/cluster", &text, "a string"),
+        (
+            "node.user_agent_name",
+            "/node/user_agent_name",
+            &text,
+            "a string",
+        ),
+        (
+            "node.user_agent_version",
+            "/node/user_agent_version",
+            &text,
+            "a string",
+        ),
         ("type_url", "/type_url", &text, "a string"),
     ];
     let wrong = fields

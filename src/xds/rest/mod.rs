@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Config;
 use super::delivery::{Content, Key, Piece, Shared};
-use super::registry::{Full as NoRoom, Proxies};
+use super::proxies::{Full as NoRoom, Proxies};
 use crate::metrics::Metrics;
 use crate::server::{Peer, PeerRejection, ResponseBody, UnreadBody};
 use crate::snapshot::Kind;
@@ -26,7 +26,7 @@ use crate::snapshot::cell::{Interest, Reader};
 use discovery_request::{DiscoveryRequest, Fault, Names, read};
 pub(super) use poll::{Next, Poll};
 pub use proxy::ProxyId;
-pub(super) use proxy::{Held, Polled, Proxy};
+pub(super) use proxy::{Held, Polled, Proxy, State};
 pub(super) use unremembered::UnrememberedResends;
 
 /// What a poll's answer is made from.
@@ -147,7 +147,8 @@ impl Polls {
             node: request.node,
             peer: peer.address(),
         };
-        let mut poll = self.proxies.poll(&id, key, request.version, peer, now)?;
+        let asked = (key, request.version);
+        let mut poll = self.proxies.poll(&id, &request.client, asked, peer, now)?;
         let watch = self.reader.watch(vec![interest]);
         let mut held = None;
         loop {

@@ -7,9 +7,10 @@ use tokio::time::Instant;
 
 use super::proxy::{Proxy, State};
 use super::resend_limiter::ResendLimiter;
+use crate::registry::ClientSession;
 use crate::snapshot::{Flavour, Kind};
 use crate::xds::delivery::{Client, Content, Form, Heard, Key, Pacing, Shared, Step, View};
-use crate::xds::registry::Proxies;
+use crate::xds::proxies::Proxies;
 
 /// One poll, from its arrival to its end. Dropping it leaves nothing of it behind.
 pub(in crate::xds) struct Poll {
@@ -21,6 +22,8 @@ pub(in crate::xds) struct Poll {
     version: Option<Arc<str>>,
     /// Whether what the poll says has been taken in.
     is_heard: bool,
+    /// Its place in the registry; none for a proxy that is not remembered.
+    _session: Option<ClientSession>,
 }
 
 /// What to do with a poll.
@@ -36,12 +39,12 @@ pub(in crate::xds) enum Next {
 }
 
 impl Poll {
-    /// A poll that has just arrived and is in its subscription's list under `id`.
+    /// A poll that has just arrived over a connection and is in its subscription's list under `id`.
     pub(in crate::xds) fn new(
         proxies: Arc<Proxies>,
         proxy: Arc<Proxy>,
-        id: u64,
-        connection: u64,
+        session: Option<ClientSession>,
+        (id, connection): (u64, u64),
         key: Key,
         version: Option<Arc<str>>,
     ) -> Self {
@@ -53,6 +56,7 @@ impl Poll {
             key,
             version,
             is_heard: false,
+            _session: session,
         }
     }
 

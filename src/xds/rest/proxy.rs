@@ -28,7 +28,7 @@ pub(in crate::xds) struct Proxy {
     /// The peer that brought it.
     pub(in crate::xds) owner: PeerKey,
     /// Its next poll is one of the same proxy.
-    pub(super) is_remembered: bool,
+    pub(in crate::xds) is_remembered: bool,
     state: Mutex<State>,
     /// Told when what one of its polls brought may change what another should get.
     pub(super) moved: Arc<Notify>,
@@ -41,8 +41,6 @@ pub(in crate::xds) struct State {
     pub(in crate::xds) polls: BTreeMap<Key, Polled>,
     /// When two proxies were last seen behind this one, if ever.
     pub(in crate::xds) shared: Option<Instant>,
-    /// The name in the certificate that its last poll came with.
-    pub(in crate::xds) certificate: Option<Arc<str>>,
     /// For who cannot be told apart, by subscription.
     pub(super) limiters: BTreeMap<Key, ResendLimiter>,
 }
@@ -71,7 +69,6 @@ impl Proxy {
                 client: Client::new(Form::Rest, Flavour::Rest, now),
                 polls: BTreeMap::new(),
                 shared: None,
-                certificate: None,
                 limiters: BTreeMap::new(),
             }),
             moved: Arc::default(),

@@ -8,16 +8,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::Shelf;
 use crate::metrics::Metrics;
+use crate::registry::{ClientNode, Progress, Registry, RegistryLimits, SubscriptionView};
 use crate::server::Peer;
 use crate::snapshot::Kind;
 use crate::xds::delivery::{Key, Shared};
-use crate::xds::registry::Full;
+use crate::xds::proxies::Full;
 use crate::xds::rest::{Next, Poll};
-use crate::xds::{Limits, Progress, Proxies, ProxyId, SubscriptionView};
+use crate::xds::{Limits, Proxies, ProxyId};
 
 /// Time passes only when it is told to.
 struct Stage {
     shelf: Shelf,
+    registry: Arc<Registry>,
     proxies: Arc<Proxies>,
     delivery: Shared,
     metrics: Arc<Metrics>,
@@ -47,10 +49,12 @@ impl Stage {
     fn with(limits: Limits) -> Self {
         let metrics = Metrics::new().unwrap();
         let shelf = Shelf::new();
+        let registry = Registry::new(RegistryLimits::default(), metrics.clone());
         Self {
             delivery: Shared::new(shelf.reader.clone()),
             shelf,
-            proxies: Proxies::new(limits, metrics.clone()),
+            proxies: Proxies::new(limits, registry.clone(), metrics.clone()),
+            registry,
             metrics,
             now: Instant::now(),
         }
@@ -76,7 +80,9 @@ impl Stage {
         };
         let version = (!version.is_empty()).then(|| version.into());
         let peer = Peer::of_test(connection, id.peer, false, CancellationToken::new());
-        self.proxies.poll(&id, key, version, &peer, self.now)
+        let node = ClientNode::default();
+        let asked = (key, version);
+        self.proxies.poll(&id, &node, asked, &peer, self.now)
     }
 
     fn look(&self, poll: &mut Poll) -> Seen {
@@ -108,7 +114,7 @@ impl Stage {
     }
 
     fn view(&self, kind: Kind) -> SubscriptionView {
-        let view = self.proxies.view(self.now);
+        let view = self.registry.view(self.now);
         let mut kinds = view[0].kinds.iter();
         let view = kinds.find(|view| view.kind == kind.as_str()).unwrap();
         view.subscriptions[0].clone()
@@ -608,7 +614,7 @@ fn two_connections_that_hold_the_same_poll_are_two_proxies() {
     stage.pass(1_000);
     assert_eq!(stage.look(&mut two), HELD);
     assert_eq!(stage.metrics.shared_identities.get(), 1);
-    assert!(stage.proxies.view(stage.now)[0].shared_identity);
+    assert!(stage.registry.view(stage.now)[0].shared_identity);
 
     // Both are answered, the second as one that comes with the old version after a newer answer.
     stage.shelf.put(Kind::Listener, "http", "2").publish();
@@ -686,11 +692,12 @@ fn who_stops_polling_is_forgotten_and_who_is_held_is_not() {
             .try_poll("gone", 2, (Kind::Cluster, None), "")
             .unwrap(),
     );
-    assert_eq!(stage.metrics.proxies.get(), 2);
+    assert_eq!(stage.proxies.by_id().len(), 2);
     stage.now = Instant::now() + Limits::default().forget_after;
     stage.proxies.forget(stage.now);
-    assert_eq!(stage.metrics.proxies.get(), 1);
-    assert_eq!(stage.proxies.view(stage.now)[0].node, "held");
+    let left: Vec<_> = stage.proxies.by_id().keys().cloned().collect();
+    assert_eq!(left.len(), 1);
+    assert_eq!(&*left[0].node, "held");
     drop(held);
 }
 
@@ -735,7 +742,10 @@ fn a_proxy_beyond_its_peer_s_share_is_served_without_order() {
         };
         let proxies = &stage.proxies;
         let poll = |key| {
-            let mut poll = proxies.poll(&id, key, None, &peer, stage.now).unwrap();
+            let node = ClientNode::default();
+            let asked = (key, None);
+            let poll = proxies.poll(&id, &node, asked, &peer, stage.now);
+            let mut poll = poll.unwrap();
             poll.step(&stage.delivery, stage.now)
         };
         poll((Kind::Cluster, None));
@@ -755,11 +765,11 @@ fn a_proxy_beyond_its_peer_s_share_is_served_without_order() {
     assert_eq!(answer(&stage, "one", [10, 0, 0, 2]), "held");
     assert_eq!(answer(&stage, "one", [10, 0, 0, 3]), "answered");
     assert_eq!(stage.metrics.polls_unordered.get(), 8);
-    assert_eq!(stage.metrics.proxies.get(), 3);
+    assert_eq!(stage.proxies.by_id().len(), 3);
     // Who is forgotten makes room.
     stage.now += Duration::from_secs(301);
     stage.proxies.forget(stage.now);
-    assert_eq!(stage.metrics.proxies.get(), 0);
+    assert_eq!(stage.proxies.by_id().len(), 0);
     assert_eq!(answer(&stage, "five", [10, 0, 0, 1]), "held");
 }
 

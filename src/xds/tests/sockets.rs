@@ -11,6 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::super::*;
 use super::Shelf;
+use crate::registry::{Registry, RegistryLimits};
 use crate::server::tests::{done, safely, spawn, until};
 use crate::sim::proxy::{Answer, Place, Protocol, Proxy, Subscription, Update};
 use crate::snapshot::{Kind, Resource};
@@ -18,7 +19,7 @@ use crate::snapshot::{Kind, Resource};
 /// A server and what a test needs to steer it.
 pub(super) struct Running {
     pub(super) shelf: Shelf,
-    pub(super) proxies: Arc<Proxies>,
+    pub(super) registry: Arc<Registry>,
     pub(super) metrics: Arc<Metrics>,
     place: Place,
     shutdown: CancellationToken,
@@ -57,9 +58,22 @@ impl Running {
         config: server::Config,
         limits: Limits,
     ) -> Self {
-        let shelf = Shelf::new();
         let metrics = Metrics::new().unwrap();
-        let proxies = Proxies::new(limits, metrics.clone());
+        Self::counting(metrics, listener, place, tls, config, limits)
+    }
+
+    /// The same, counted in metrics that others count in as well.
+    pub(super) fn counting(
+        metrics: Arc<Metrics>,
+        listener: Listener,
+        place: Place,
+        tls: Option<Tls>,
+        config: server::Config,
+        limits: Limits,
+    ) -> Self {
+        let shelf = Shelf::new();
+        let registry = Registry::new(RegistryLimits::default(), metrics.clone());
+        let proxies = Proxies::new(limits, registry.clone(), metrics.clone());
         let shutdown = CancellationToken::new();
         let serving = serve(
             listener,
@@ -69,13 +83,13 @@ impl Running {
                 server: config,
                 ..Config::default()
             },
-            proxies.clone(),
+            proxies,
             metrics.clone(),
             shutdown.clone(),
         );
         Self {
             shelf,
-            proxies,
+            registry,
             metrics,
             place,
             shutdown,
@@ -314,7 +328,7 @@ async fn a_poll_that_is_given_up_leaves_nothing_behind() {
         let poll = next(clusters);
         server.held(Kind::Cluster, 1).await;
         let held = || {
-            let view = server.proxies.view(tokio::time::Instant::now());
+            let view = server.registry.view(tokio::time::Instant::now());
             view[0].kinds[0].subscriptions[0].polls_held
         };
         assert_eq!(held(), 1);
@@ -584,7 +598,7 @@ async fn secrets_leave_over_a_socket_that_only_its_owner_can_open() {
     let mut secrets = server.proxy("one").subscribe(Kind::Secret, Some("site"));
     assert_eq!(safely(secrets.take()).await.unwrap().names(), ["site"]);
     assert_eq!(
-        server.proxies.view(tokio::time::Instant::now())[0].peer,
+        server.registry.view(tokio::time::Instant::now())[0].peer,
         None
     );
 

@@ -22,9 +22,10 @@ use super::super::{Listener, Tls};
 use super::sockets::{Running, limits, next};
 use crate::clock::WallClock;
 use crate::identity::{self, Identity};
+use crate::metrics::Metrics;
 use crate::server::tests::services::{ask, greeter};
 use crate::server::tests::{done, safely, spawn, until};
-use crate::server::{AllowList, Config};
+use crate::server::{AllowList, Config, RejectedPeers};
 use crate::sim::proxy::{Answer, Place, Protocol, Proxy};
 use crate::snapshot::Kind;
 
@@ -97,6 +98,7 @@ fn identity_of(shown: &Shown, authorities: &str) -> Arc<Identity> {
 /// A server over TLS.
 struct Secure {
     running: Running,
+    rejected: Arc<RejectedPeers>,
     authority: Authority,
     shown: Shown,
     identity: identity::Sender,
@@ -133,17 +135,21 @@ impl Secure {
             .unwrap();
         let address = listener.address().unwrap();
         let (identity, identities) = identity::identity();
+        let metrics = Metrics::new().unwrap();
+        let rejected = Arc::new(RejectedPeers::new(metrics.clone()));
         let tls = Tls {
             identity: identities,
             wall_clock,
+            rejected: rejected.clone(),
         };
         let place = Place::Tcp(address);
-        let mut running = Running::on(listener, place, Some(tls), config, limits());
+        let mut running = Running::counting(metrics, listener, place, Some(tls), config, limits());
         running.shelf.put_cluster("a");
         running.shelf.put(Kind::Secret, "s", "1").publish();
         let authority = Authority::new();
         Self {
             running,
+            rejected,
             shown: authority.shows("control.plane"),
             authority,
             identity,
@@ -247,7 +253,7 @@ async fn a_proxy_with_a_certificate_and_a_name_on_the_list_is_answered_and_shown
             assert!(matches!(secret, Ok(Answer::Changed(_))), "{secret:?}");
         }
     }
-    let view = server.running.proxies.view(tokio::time::Instant::now());
+    let view = server.running.registry.view(tokio::time::Instant::now());
     assert_eq!(view[0].certificate.as_deref(), Some("edge"));
 }
 
@@ -311,7 +317,13 @@ async fn a_name_that_is_not_on_the_list_is_told_so_whatever_it_asks() {
     let nonsense = proxy.exchange(http::Method::GET, "/", Default::default());
     assert_eq!(safely(nonsense).await.unwrap().0.status, 403);
     assert_eq!(server.refused("name"), 3);
-    assert_eq!(server.running.proxies.view(tokio::time::Instant::now()), []);
+    let now = tokio::time::Instant::now();
+    assert_eq!(server.running.registry.view(now), []);
+    let rejected = server.rejected.view(now);
+    assert_eq!(rejected.len(), 1, "{rejected:?}");
+    assert_eq!((rejected[0].reason, rejected[0].count), ("name", 3));
+    assert_eq!(rejected[0].peer, Some(Ipv4Addr::LOCALHOST.into()));
+    assert_eq!(format!("{}\n", rejected[0].error), text);
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use marathon_envoy::registry::Progress;
 use marathon_envoy::snapshot::{Kind, Resource};
-use marathon_envoy::xds::Progress;
 use tokio::time::Instant;
 
 use super::both::{BOTH, Client, Variant};

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use envoy_api::envoy::config::core::v3::data_source::Specifier;
 use envoy_api::envoy::extensions::transport_sockets::tls::v3::{Secret, secret};
 use envoy_api::prost::Message as _;
+use marathon_envoy::registry::Progress;
 use marathon_envoy::snapshot::{Kind, Resource};
-use marathon_envoy::xds::Progress;
 
 use super::both::{BOTH, Client};
 use super::server::{Server, encode};

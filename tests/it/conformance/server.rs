@@ -17,6 +17,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use marathon_envoy::metrics::Metrics;
+use marathon_envoy::registry::{Progress, ProxyView, Registry, RegistryLimits};
 use marathon_envoy::snapshot::cell::{Publisher, Reader, cell};
 use marathon_envoy::snapshot::{Kind, Name, Resource, Snapshot};
 use marathon_envoy::{server, xds};
@@ -40,7 +41,7 @@ pub(super) struct Server {
     pub(super) address: SocketAddr,
     pub(super) metrics: Arc<Metrics>,
     publisher: Option<Publisher>,
-    proxies: Arc<xds::Proxies>,
+    registry: Arc<Registry>,
     shutdown: CancellationToken,
     serving: JoinSet<Result<(), server::Error>>,
     probes: usize,
@@ -115,7 +116,8 @@ impl Server {
             ..limits.pacing
         };
         change(&mut config, &mut limits.pacing);
-        let proxies = xds::Proxies::new(limits, metrics.clone());
+        let registry = Registry::new(RegistryLimits::default(), metrics.clone());
+        let proxies = xds::Proxies::new(limits, registry.clone(), metrics.clone());
         let shutdown = CancellationToken::new();
         let mut serving = JoinSet::new();
         serving.spawn(xds::serve(
@@ -123,7 +125,7 @@ impl Server {
             None,
             reader,
             config,
-            proxies.clone(),
+            proxies,
             metrics.clone(),
             shutdown.clone(),
         ));
@@ -132,7 +134,7 @@ impl Server {
             address,
             metrics,
             publisher,
-            proxies,
+            registry,
             shutdown,
             serving,
             probes: 0,
@@ -218,17 +220,17 @@ impl Server {
     }
 
     /// What the server knows of its clients.
-    pub(super) fn view(&self) -> Vec<xds::ProxyView> {
-        self.proxies.view(Instant::now())
+    pub(super) fn view(&self) -> Vec<ProxyView> {
+        self.registry.view(Instant::now())
     }
 
-    /// Waits until this many kinds were asked for by all clients together.
+    /// Waits until this many kinds are asked for by all clients together.
     pub(super) async fn hears_of(&self, kinds: usize) {
         let asked = || {
-            self.view()
-                .iter()
-                .map(|proxy| proxy.kinds.len())
-                .sum::<usize>()
+            let proxies = self.view();
+            let kinds = proxies.iter().flat_map(|proxy| &proxy.kinds);
+            // Of a client that went a moment ago there is the state alone.
+            kinds.filter(|kind| !kind.streams.is_empty()).count()
         };
         self.sees(|| kinds == asked()).await;
     }
@@ -237,7 +239,7 @@ impl Server {
     pub(super) fn is_synced(&self) -> bool {
         let kinds = self.view().into_iter().flat_map(|proxy| proxy.kinds);
         let mut states = kinds.map(|kind| kind.state);
-        states.all(|state| matches!(state, xds::Progress::Synced | xds::Progress::NotSent))
+        states.all(|state| matches!(state, Progress::Synced | Progress::NotSent))
     }
 
     /// Waits until this is so.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use marathon_envoy::registry::Progress;
 use marathon_envoy::snapshot::Kind;
-use marathon_envoy::xds::Progress;
 
 use super::both::{BOTH, Client};
 use super::client::{Delta, Sotw};

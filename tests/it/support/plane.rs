@@ -8,6 +8,7 @@ use marathon_envoy::commands::bootstrap::{self, ControlPlane, Transport};
 use marathon_envoy::intent::{self, Groups};
 use marathon_envoy::marathon::translate;
 use marathon_envoy::metrics::Metrics;
+use marathon_envoy::registry::{Registry, RegistryLimits};
 use marathon_envoy::resources::{self, Projection};
 use marathon_envoy::sim::backend::{Backend, Identity};
 use marathon_envoy::sim::envoy::{Envoy, Options};
@@ -63,7 +64,8 @@ impl Serving {
         let listener = server::Listener::tcp(address).await.unwrap();
         let address = listener.address().unwrap();
         let metrics = Metrics::new().unwrap();
-        let proxies = xds::Proxies::new(xds::Limits::default(), metrics.clone());
+        let registry = Registry::new(RegistryLimits::default(), metrics.clone());
+        let proxies = xds::Proxies::new(xds::Limits::default(), registry, metrics.clone());
         let shutdown = CancellationToken::new();
         let mut task = JoinSet::new();
         let mut config = xds::Config::default();

@@ -124,6 +124,11 @@ impl Process {
         self.child = Some(child);
     }
 
+    /// What it logged since it was last started.
+    pub(crate) fn log(&self) -> String {
+        self.program.last_log()
+    }
+
     /// Kills it, so that it can do nothing more.
     pub(crate) async fn kill(&mut self) {
         self.child.take().unwrap().kill().await.unwrap();

@@ -124,7 +124,7 @@ const ENVOYS_WORDS: Words = Words {
 };
 
 /// Every room, by name.
-pub(super) const ROOMS: [Room; 28] = [
+pub(super) const ROOMS: [Room; 29] = [
     Room {
         name: "admin",
         ours: &["metrics", "snapshot", "state::problem", "throttle"],
@@ -168,6 +168,7 @@ pub(super) const ROOMS: [Room; 28] = [
             "marathon",
             "metrics",
             "pipeline",
+            "registry",
             "reload",
             "resources",
             "server",
@@ -254,6 +255,12 @@ pub(super) const ROOMS: [Room; 28] = [
         words: None,
     },
     Room {
+        name: "registry",
+        ours: &["metrics", "server", "snapshot::Kind", "throttle"],
+        bans: &[&REQUESTS, &ENVOY],
+        words: Some(&MARATHONS_WORDS),
+    },
+    Room {
         name: "reload",
         ours: &[],
         bans: &[&LOGS, &REQUESTS, &ENVOY],
@@ -299,6 +306,7 @@ pub(super) const ROOMS: [Room; 28] = [
             "intent",
             "marathon",
             "pipeline",
+            "registry",
             "resources",
             "server",
             "state",
@@ -344,6 +352,7 @@ pub(super) const ROOMS: [Room; 28] = [
         ours: &[
             "intent",
             "metrics",
+            "registry",
             "server",
             "snapshot",
             "state::app",
@@ -370,7 +379,7 @@ pub(super) const ROOMS: [Room; 28] = [
     },
     Room {
         name: "xds",
-        ours: &["metrics", "server", "snapshot", "throttle"],
+        ours: &["metrics", "registry", "server", "snapshot", "throttle"],
         bans: &[&RESOURCE_TYPES],
         words: Some(&MARATHONS_WORDS),
     },

@@ -12,9 +12,10 @@ use tokio::time::Instant;
 
 use super::Setting;
 use super::edge::Edge;
+use crate::registry::Progress;
 use crate::snapshot::{Flavour, Kind, Name, Resource};
+use crate::xds::delivery::Form;
 use crate::xds::delivery::holding::Holding;
-use crate::xds::delivery::{Form, Progress};
 
 const CLUSTERS: [&str; 5] = ["a", "b", "c", "d", "e"];
 const TABLES: [&str; 2] = ["http", "https"];

@@ -1,4 +1,5 @@
-//! Who is connected: every proxy that polled lately, and how long it is remembered.
+//! The proxies that this room serves: those that polled lately, how long each is remembered, and
+//! the streams that are open.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -14,6 +15,7 @@ use super::grpc::Stream;
 use super::limits::Limits;
 use super::rest::{Held, Poll, Polled, Proxy, ProxyId, UnrememberedResends};
 use crate::metrics::Metrics;
+use crate::registry::{ClientId, ClientNode, Registry};
 use crate::server::{Peer, PeerKey};
 use crate::snapshot::{Kind, Name};
 use crate::throttle::{LeftOut, Throttle};
@@ -27,9 +29,10 @@ const MOST_COMPLAINTS: usize = 10_000;
 /// How many of these are about one address.
 const MOST_COMPLAINTS_OF_ONE: usize = 20;
 
-/// Every proxy that polled lately.
+/// Every proxy that polled lately, and every stream.
 pub struct Proxies {
     pub(super) limits: Limits,
+    pub(super) registry: Arc<Registry>,
     pub(super) metrics: Arc<Metrics>,
     /// What proxies do wrong, for the log: a proxy that comes back with it is one line in a while.
     complaints: Throttle,
@@ -49,10 +52,11 @@ pub struct Proxies {
 pub(super) struct Full;
 
 impl Proxies {
-    /// Nobody yet.
-    pub fn new(limits: Limits, metrics: Arc<Metrics>) -> Arc<Self> {
+    /// Nobody yet. Who comes is listed in `registry`.
+    pub fn new(limits: Limits, registry: Arc<Registry>, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
             limits,
+            registry,
             metrics,
             complaints: Throttle::shared(
                 COMPLAINT_INTERVAL,
@@ -67,12 +71,13 @@ impl Proxies {
         })
     }
 
-    /// Takes in a poll that arrived on that connection, from a proxy that has `version`.
+    /// Takes in a poll that arrived on that connection, from a proxy that has `version` and says
+    /// that of its node.
     pub(super) fn poll(
         self: &Arc<Self>,
         id: &ProxyId,
-        key: Key,
-        version: Option<Arc<str>>,
+        node: &ClientNode,
+        (key, version): (Key, Option<Arc<str>>),
         peer: &Peer,
         now: Instant,
     ) -> Result<Poll, Full> {
@@ -83,7 +88,6 @@ impl Proxies {
                 let proxy = Arc::new(Proxy::new(id.clone(), peer.key().clone(), now));
                 by_id.insert(id.clone(), proxy.clone());
                 *self.shares().entry(peer.key().clone()).or_default() += 1;
-                self.metrics.proxies.set(count(by_id.len()));
                 proxy
             }
             None => {
@@ -102,10 +106,20 @@ impl Proxies {
         });
         polled.last_heard = now;
         polled.held.insert(poll, Held::new(peer.connection(), now));
-        state.certificate = peer.certificate_name().cloned();
         drop(state);
-        let number = peer.connection();
-        Ok(Poll::new(self.clone(), proxy, poll, number, key, version))
+        // Held until here, so that nobody forgets a proxy without polls.
+        drop(by_id);
+        let session = proxy.is_remembered.then(|| {
+            let client = ClientId {
+                node: id.node.clone(),
+                peer: id.peer,
+                transport: "rest",
+            };
+            let served = proxy.clone();
+            self.registry.open_poll(client, node, peer, served, now)
+        });
+        let poll = (poll, peer.connection());
+        Ok(Poll::new(self.clone(), proxy, session, poll, key, version))
     }
 
     /// Says if the log is told this of the proxies at an address, and how often it was not since
@@ -160,7 +174,6 @@ impl Proxies {
             }
             is_alive
         });
-        self.metrics.proxies.set(count(by_id.len()));
     }
 
     /// Says if one more proxy of a peer is remembered, beside so many of all.
@@ -233,8 +246,4 @@ impl Proxies {
         // Nothing panics while it is held.
         self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn count(length: usize) -> i64 {
-    i64::try_from(length).unwrap_or(i64::MAX)
 }

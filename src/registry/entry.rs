@@ -1,0 +1,338 @@
+//! One proxy of the registry while it is connected: its sessions, and what served the last of them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::departure::{Departure, Manner};
+use super::gone::GoneProxy;
+use super::identity::{ClientId, ClientNode};
+use super::limits::RegistryLimits;
+use super::progress::Progress;
+use super::view::{KindView, ProxyView, joined};
+use crate::server::{Peer, PeerKey};
+use crate::snapshot::Kind;
+
+/// Time for which streams over two connections are open before they count as two proxies under one
+/// name: longer than a connection that is lost without a word takes to be noticed.
+const SHARED_AFTER: Duration = Duration::from_secs(60);
+
+/// Pauses between polls beyond this are no pauses, but a machine that slept.
+const LONGEST_PAUSE: Duration = Duration::from_secs(120);
+
+/// A stream, or all polls of one proxy, as the transport that serves them knows them.
+///
+/// None of these may be called while the transport holds a lock that it takes in them, nor may a
+/// session be opened or dropped while it does.
+pub trait Served: Send + Sync {
+    /// The proxy's progress with each kind, as of `now`.
+    fn kinds(&self, now: Instant) -> Vec<KindView>;
+
+    /// The same in short: the worst state of each kind.
+    fn progress(&self, now: Instant) -> Vec<(Kind, Progress)>;
+
+    /// Says if several proxies are served as one here, because they share node id and address.
+    fn is_shared(&self) -> bool;
+}
+
+/// A stream or a poll that is open until this is dropped.
+pub struct ClientSession {
+    /// None for a proxy that is not listed.
+    entry: Option<Arc<ProxyEntry>>,
+    served: usize,
+    peer: Peer,
+    told: Option<Departure>,
+}
+
+/// One proxy that is connected, or was a moment ago.
+pub(super) struct ProxyEntry {
+    pub(super) id: ClientId,
+    /// The peer that brought it.
+    pub(super) owner: PeerKey,
+    manner: Manner,
+    state: Mutex<ProxyEntryState>,
+}
+
+struct ProxyEntryState {
+    identity: ShownIdentity,
+    since: Instant,
+    /// Open sessions, by the address of what serves them.
+    open: BTreeMap<usize, OpenSessions>,
+    /// The end of the last session, while none is open.
+    left: Option<LastSession>,
+    /// States of kinds whose streams have ended.
+    ended: BTreeMap<Kind, Progress>,
+    /// The longest pause between polls while their connection stood.
+    pause: Duration,
+}
+
+/// Facts about a proxy that are shown beside its id.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct ShownIdentity {
+    pub(super) cluster: Arc<str>,
+    pub(super) envoy: Option<Arc<str>>,
+    pub(super) certificate: Option<Arc<str>>,
+}
+
+struct OpenSessions {
+    served: Arc<dyn Served>,
+    count: usize,
+    connection: u64,
+    since: Instant,
+}
+
+struct LastSession {
+    at: Instant,
+    /// Of a proxy that polls, which comes back all the time. What is left of a stream may be large,
+    /// and goes with it.
+    served: Option<Arc<dyn Served>>,
+    peer: Peer,
+    told: Option<Departure>,
+}
+
+impl ClientSession {
+    /// A session of a proxy that is not listed.
+    pub(super) fn unlisted(peer: &Peer) -> Self {
+        Self {
+            entry: None,
+            served: 0,
+            peer: peer.clone(),
+            told: None,
+        }
+    }
+
+    /// Tells the reason for which it ends, where that is not the end of its connection.
+    pub fn ends_for(&mut self, reason: Departure) {
+        self.told = Some(reason);
+    }
+}
+
+impl Drop for ClientSession {
+    fn drop(&mut self) {
+        if let Some(entry) = &self.entry {
+            entry.close(self.served, &self.peer, self.told, Instant::now());
+        }
+    }
+}
+
+impl ShownIdentity {
+    pub(super) fn new(node: &ClientNode, peer: &Peer) -> Self {
+        Self {
+            cluster: (*node.cluster).into(),
+            envoy: node.program(),
+            certificate: peer.certificate_name().cloned(),
+        }
+    }
+}
+
+impl ProxyEntry {
+    /// A proxy that connects now, without a session yet.
+    pub(super) fn new(
+        id: ClientId,
+        manner: Manner,
+        node: &ClientNode,
+        peer: &Peer,
+        now: Instant,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            owner: peer.key().clone(),
+            manner,
+            state: Mutex::new(ProxyEntryState {
+                identity: ShownIdentity::new(node, peer),
+                since: now,
+                open: BTreeMap::new(),
+                left: None,
+                ended: BTreeMap::new(),
+                pause: Duration::ZERO,
+            }),
+        })
+    }
+
+    /// The facts that are shown beside its id.
+    pub(super) fn identity(&self) -> ShownIdentity {
+        self.state().identity.clone()
+    }
+
+    /// Opens a session.
+    pub(super) fn open(
+        self: &Arc<Self>,
+        node: &ClientNode,
+        peer: &Peer,
+        served: Arc<dyn Served>,
+        now: Instant,
+    ) -> ClientSession {
+        let mut state = self.state();
+        let certificate = peer.certificate_name();
+        // An Envoy that was exchanged comes back within a second, and polls say it every time.
+        let is_same = *node.cluster == *state.identity.cluster
+            && certificate == state.identity.certificate.as_ref()
+            && node.is_program(state.identity.envoy.as_deref());
+        if !is_same {
+            state.identity = ShownIdentity::new(node, peer);
+        }
+        if let Some(left) = state.left.take() {
+            state.ended.clear();
+            if self.manner == Manner::Polls && left.peer.connection_end().is_none() {
+                let pause = now.saturating_duration_since(left.at);
+                state.pause = state.pause.max(pause.min(LONGEST_PAUSE));
+            }
+        }
+        let address = Arc::as_ptr(&served).cast::<()>().addr();
+        let sessions = state.open.entry(address);
+        let sessions = sessions.or_insert_with(|| OpenSessions {
+            served,
+            count: 0,
+            connection: peer.connection(),
+            since: now,
+        });
+        sessions.count += 1;
+        ClientSession {
+            entry: Some(self.clone()),
+            served: address,
+            peer: peer.clone(),
+            told: None,
+        }
+    }
+
+    fn close(&self, served: usize, peer: &Peer, told: Option<Departure>, now: Instant) {
+        let mut state = self.state();
+        let Some(sessions) = state.open.get_mut(&served) else {
+            return;
+        };
+        sessions.count -= 1;
+        if sessions.count > 0 {
+            return;
+        }
+        let Some(sessions) = state.open.remove(&served) else {
+            return;
+        };
+        let served = sessions.served;
+        let is_last = state.open.is_empty();
+        if is_last {
+            state.left = Some(LastSession {
+                at: now,
+                served: (self.manner == Manner::Polls).then(|| served.clone()),
+                peer: peer.clone(),
+                told,
+            });
+        }
+        drop(state);
+        if self.manner == Manner::Streams {
+            let ended = served.progress(now);
+            self.state().ended.extend(ended);
+        }
+    }
+
+    /// The proxy as one that is gone, if by `now` it has not come back in time.
+    pub(super) fn departure(&self, limits: &RegistryLimits, now: Instant) -> Option<LostProxy> {
+        let state = self.state();
+        let left = state.left.as_ref()?;
+        let connection = left.peer.connection_end();
+        let (reason, after) = Departure::of(self.manner, left.told, connection, limits)?;
+        let after = after.max(state.pause * 2);
+        let is_due = now.saturating_duration_since(left.at) >= after;
+        is_due.then(|| LostProxy {
+            gone: GoneProxy {
+                id: self.id.clone(),
+                owner: self.owner.clone(),
+                identity: state.identity.clone(),
+                connected: left.at.saturating_duration_since(state.since),
+                at: left.at,
+                reason,
+                kinds: state.ended.clone(),
+            },
+            served: left.served.clone(),
+        })
+    }
+
+    /// The worst state of its kinds; none before it asks for any.
+    pub(super) fn progress(&self, now: Instant) -> Option<Progress> {
+        let served = self.served().into_iter();
+        let kinds = served.flat_map(|served| served.progress(now));
+        let worst = kinds.map(|(_, progress)| progress).max();
+        worst.or_else(|| self.state().last_states().values().copied().max())
+    }
+
+    /// Its row.
+    pub(super) fn view(&self, now: Instant) -> ProxyView {
+        let served = self.served();
+        let mut kinds = joined(served.iter().flat_map(|served| served.kinds(now)));
+        let is_shared = served.iter().any(|served| served.is_shared());
+        let state = self.state();
+        let last = state.last_states().iter();
+        kinds.extend(last.map(|(kind, last)| KindView::plain(kind.as_str(), *last)));
+        let worst = kinds.iter().map(|kind| kind.state).max();
+        ProxyView {
+            node: self.id.node.to_string(),
+            cluster: state.identity.cluster.to_string(),
+            peer: self.id.peer,
+            certificate: state.identity.certificate.as_deref().map(str::to_owned),
+            transport: self.id.transport,
+            envoy: state.identity.envoy.as_deref().map(str::to_owned),
+            state: worst.unwrap_or(Progress::NotSent),
+            connected_seconds: now.saturating_duration_since(state.since).as_secs_f64(),
+            gone_seconds: None,
+            gone_reason: None,
+            gone_because: None,
+            shared_identity: is_shared || self.manner == Manner::Streams && state.overlaps(now),
+            kinds,
+        }
+    }
+
+    /// Everything that serves it, or the last that did.
+    fn served(&self) -> Vec<Arc<dyn Served>> {
+        let state = self.state();
+        let open = state.open.values().map(|open| &open.served);
+        let left = state.left.iter().filter_map(|left| left.served.as_ref());
+        open.chain(left).cloned().collect()
+    }
+
+    fn state(&self) -> MutexGuard<'_, ProxyEntryState> {
+        // Nothing panics while it is held.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ProxyEntryState {
+    /// The last states of a proxy with streams, while none of them is open.
+    fn last_states(&self) -> &BTreeMap<Kind, Progress> {
+        static NONE: BTreeMap<Kind, Progress> = BTreeMap::new();
+        if self.open.is_empty() {
+            &self.ended
+        } else {
+            &NONE
+        }
+    }
+
+    /// Says if streams over several connections have been open together for long.
+    fn overlaps(&self, now: Instant) -> bool {
+        let is_old =
+            |open: &&OpenSessions| now.saturating_duration_since(open.since) >= SHARED_AFTER;
+        let mut connections = self
+            .open
+            .values()
+            .filter(is_old)
+            .map(|open| open.connection);
+        let first = connections.next();
+        connections.any(|connection| Some(connection) != first)
+    }
+}
+
+/// A proxy that is gone, and what served it last.
+pub(super) struct LostProxy {
+    gone: GoneProxy,
+    served: Option<Arc<dyn Served>>,
+}
+
+impl LostProxy {
+    /// The proxy, with the last state of each kind.
+    pub(super) fn with_last_states(self, now: Instant) -> GoneProxy {
+        let mut gone = self.gone;
+        let last = self.served.map(|served| served.progress(now));
+        gone.kinds.extend(last.into_iter().flatten());
+        gone
+    }
+}

@@ -1,0 +1,83 @@
+//! The identity of a proxy, and what it says of itself.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Identity of a proxy: fleets share node ids, so the address counts too.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ClientId {
+    /// The id of its node.
+    pub node: Arc<str>,
+    /// Its address, without the port; none over a Unix socket.
+    pub peer: Option<IpAddr>,
+    /// Its transport, as `bootstrap --transport` and the metrics spell it.
+    pub transport: &'static str,
+}
+
+/// Facts that a proxy states of itself beside its id, of
+/// [`envoy.config.core.v3.Node`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/base.proto#config-core-v3-node).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientNode {
+    /// The cluster that it is part of; empty if it does not say.
+    pub cluster: String,
+    /// The name of its program; empty if it does not say. Envoy's is `envoy`.
+    pub user_agent: String,
+    /// The version of its program, `1.40.0`; empty if it does not say.
+    pub version: String,
+}
+
+impl ClientNode {
+    /// Says if it is Envoy, which is who says nothing else.
+    pub fn is_envoy(&self) -> bool {
+        self.user_agent.is_empty() || self.user_agent == "envoy"
+    }
+
+    /// Its version for operators: of another program than Envoy with the program's name before it.
+    /// None if it says neither.
+    pub fn program(&self) -> Option<Arc<str>> {
+        match (self.is_envoy(), &*self.version) {
+            (true, "") => None,
+            (true, version) => Some(version.into()),
+            (false, "") => Some((*self.user_agent).into()),
+            (false, version) => Some(format!("{} {version}", self.user_agent).into()),
+        }
+    }
+
+    /// Says if [`program`](Self::program) is this, without writing it.
+    pub(super) fn is_program(&self, program: Option<&str>) -> bool {
+        match (self.is_envoy(), program) {
+            (true, program) => self.version == program.unwrap_or_default(),
+            (false, None) => false,
+            (false, Some(program)) => {
+                let version = program.strip_prefix(&*self.user_agent);
+                let version = version.map(|rest| rest.strip_prefix(' ').unwrap_or(rest));
+                version == Some(&*self.version)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_envoys_unless_something_else_is_said() {
+        let program = |user_agent: &str, version: &str| {
+            let node = ClientNode {
+                cluster: String::new(),
+                user_agent: user_agent.to_owned(),
+                version: version.to_owned(),
+            };
+            let program = node.program();
+            assert!(node.is_program(program.as_deref()));
+            assert!(!node.is_program(Some("9.9.9")));
+            program.map(|program| program.to_string())
+        };
+        assert_eq!(program("envoy", "1.40.0").as_deref(), Some("1.40.0"));
+        assert_eq!(program("", "1.40.0").as_deref(), Some("1.40.0"));
+        assert_eq!(program("gRPC Go", "1.60").as_deref(), Some("gRPC Go 1.60"));
+        assert_eq!(program("gRPC Go", "").as_deref(), Some("gRPC Go"));
+        assert_eq!(program("envoy", ""), None);
+    }
+}

@@ -1,0 +1,262 @@
+//! The proxies that polled lately: how long each is remembered, and what `/proxies` shows of its
+//! polls.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::TRANSPORT;
+use super::config::PollLimits;
+use super::proxy::{Asked, PollSubscription, ProxyState};
+use crate::registry::{
+    ClientId, ClientNode, ClientSession, KindView, Progress, Registry, Served, SubscriptionView,
+};
+use crate::server::Peer;
+use crate::snapshot::Kind;
+
+/// The longest pause between two polls of a proxy that still asks for something: twice a refresh
+/// delay of 2 s, and some. The endpoints of a cluster that was removed are not asked for again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Every proxy that polled lately.
+pub(super) struct PollingProxies {
+    limits: PollLimits,
+    registry: Arc<Registry>,
+    proxies: Mutex<ByKey>,
+}
+
+#[derive(Default)]
+struct ByKey {
+    by_key: BTreeMap<ProxyKey, Arc<KnownProxy>>,
+    /// Time of the next look for some to forget.
+    forget_at: Option<Instant>,
+}
+
+/// Identity of a proxy: fleets share node ids, so the address counts too.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ProxyKey {
+    /// The id of its node.
+    pub(super) node: Arc<str>,
+    /// Its address; none over a Unix socket.
+    pub(super) peer: Option<IpAddr>,
+}
+
+/// One proxy.
+pub(super) struct KnownProxy {
+    state: Mutex<ProxyState>,
+    /// Told when what one of its polls brought may change what another should get.
+    pub(super) moved: Arc<Notify>,
+}
+
+/// A poll that is being answered. Its proxy is remembered at least as long.
+pub(super) struct OpenPoll {
+    pub(super) known: Arc<KnownProxy>,
+    pub(super) asked: Asked,
+    /// Its place in the registry; none for a proxy that is not remembered.
+    _session: Option<ClientSession>,
+}
+
+/// A proxy has too many subscriptions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too many names are remembered of this proxy already")]
+pub(super) struct RegistryFull;
+
+impl PollingProxies {
+    /// Nobody yet. Who comes is listed in `registry`.
+    pub(super) fn new(limits: PollLimits, registry: Arc<Registry>) -> Self {
+        Self {
+            limits,
+            registry,
+            proxies: Mutex::default(),
+        }
+    }
+
+    /// Takes in a poll that arrived from a peer, whose proxy says that of its node.
+    pub(super) fn poll(
+        &self,
+        id: ProxyKey,
+        node: &ClientNode,
+        peer: &Peer,
+        asked: Asked,
+        now: Instant,
+    ) -> Result<OpenPoll, RegistryFull> {
+        let mut proxies = self.proxies();
+        if proxies.forget_at.is_none_or(|at| at <= now) {
+            proxies.forget(&self.limits, now);
+        }
+        let is_full = proxies.by_key.len() >= self.limits.max_proxies;
+        let client = ClientId {
+            node: id.node.clone(),
+            peer: id.peer,
+            transport: TRANSPORT,
+        };
+        let is_known = proxies.by_key.contains_key(&id);
+        let known = match proxies.by_key.get(&id) {
+            Some(known) => known.clone(),
+            None => {
+                let known = Arc::new(KnownProxy {
+                    state: Mutex::default(),
+                    moved: Arc::default(),
+                });
+                // Who is not remembered is served all the same, each time as somebody new.
+                if !is_full {
+                    proxies.by_key.insert(id, known.clone());
+                }
+                known
+            }
+        };
+        let mut state = known.state();
+        let subscriptions = &mut state.subscriptions;
+        let has_all = subscriptions.len() >= self.limits.max_subscriptions;
+        if has_all && !subscriptions.contains_key(&asked) {
+            return Err(RegistryFull);
+        }
+        let subscription = subscriptions.entry(asked.clone());
+        let subscription = subscription.or_insert_with(|| PollSubscription::new(now));
+        subscription.last_poll = now;
+        subscription.polls_held += 1;
+        drop(state);
+        // Held until here, so that nobody forgets a proxy without polls.
+        drop(proxies);
+        let session = (is_known || !is_full).then(|| {
+            let served = known.clone();
+            self.registry.open_poll(client, node, peer, served, now)
+        });
+        Ok(OpenPoll {
+            known,
+            asked,
+            _session: session,
+        })
+    }
+
+    /// The node ids that are remembered.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> Vec<String> {
+        let proxies = self.proxies();
+        proxies
+            .by_key
+            .keys()
+            .map(|key| key.node.to_string())
+            .collect()
+    }
+
+    fn proxies(&self) -> MutexGuard<'_, ByKey> {
+        // Nothing panics while it is held.
+        self.proxies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ByKey {
+    /// Forgets the proxies and subscriptions whose last poll is long ago.
+    fn forget(&mut self, limits: &PollLimits, now: Instant) {
+        let limit = limits.forget_after;
+        // Often enough that nothing is remembered for much longer than it should be.
+        self.forget_at = Some(now + limit / 4);
+        self.by_key.retain(|_, known| {
+            let subscriptions = &mut known.state().subscriptions;
+            subscriptions.retain(|_, subscription| {
+                let silence = now.duration_since(subscription.last_poll);
+                subscription.polls_held > 0 || silence < limit
+            });
+            !subscriptions.is_empty()
+        });
+    }
+}
+
+impl KnownProxy {
+    pub(super) fn state(&self) -> MutexGuard<'_, ProxyState> {
+        // Nothing panics while it is held.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for OpenPoll {
+    fn drop(&mut self) {
+        let mut state = self.known.state();
+        if let Some(subscription) = state.subscriptions.get_mut(&self.asked) {
+            subscription.polls_held = subscription.polls_held.saturating_sub(1);
+            subscription.last_poll = Instant::now();
+        }
+    }
+}
+
+impl PollSubscription {
+    fn progress(&self) -> Progress {
+        match (&self.sent, &self.accepted) {
+            _ if self.waits.is_some() => Progress::Stale,
+            (None, None) if self.said.is_empty() => Progress::NotSent,
+            (Some((sent, _)), Some(accepted)) if sent.version == accepted.version => {
+                Progress::Synced
+            }
+            (None, Some(_) | None) => Progress::Synced,
+            (Some(_), Some(_) | None) => Progress::Stale,
+        }
+    }
+
+    fn is_live(&self, now: Instant) -> bool {
+        self.polls_held > 0 || now.saturating_duration_since(self.last_poll) < LONGEST_PAUSE
+    }
+
+    fn view(&self, name: Option<&str>, now: Instant) -> SubscriptionView {
+        let seconds = |since: Instant| now.saturating_duration_since(since).as_secs_f64();
+        let sent = self.sent.as_ref();
+        let waits_for = self.waits.as_ref();
+        SubscriptionView {
+            name: name.map(str::to_owned),
+            state: self.progress(),
+            sent: sent.map(|(content, _)| content.version.to_string()),
+            accepted: Some(self.said.to_string()).filter(|said| !said.is_empty()),
+            since_seconds: Some(seconds(self.since)),
+            polls_held: self.polls_held,
+            last_poll_seconds: seconds(self.last_poll),
+            presumed_nacks: 0,
+            waits_for: waits_for.map(|(_, name)| (Kind::Cluster.as_str(), name.to_string())),
+            hint: None,
+        }
+    }
+}
+
+impl Served for KnownProxy {
+    fn kinds(&self, now: Instant) -> Vec<KindView> {
+        let progress: BTreeMap<Kind, Progress> = self.progress(now).into_iter().collect();
+        let proxy = self.state();
+        let mut by_kind: BTreeMap<Kind, Vec<SubscriptionView>> = BTreeMap::new();
+        for ((kind, name), subscription) in &proxy.subscriptions {
+            let view = subscription.view(name.as_deref(), now);
+            by_kind.entry(*kind).or_default().push(view);
+        }
+        let kinds = by_kind.into_iter().filter_map(|(kind, subscriptions)| {
+            Some(KindView {
+                kind: kind.as_str(),
+                state: *progress.get(&kind)?,
+                last: None,
+                subscriptions,
+                streams: Vec::new(),
+            })
+        });
+        kinds.collect()
+    }
+
+    /// The worst state of each kind, of the subscriptions that are asked for still. A kind that is
+    /// gone altogether is as it was.
+    fn progress(&self, now: Instant) -> Vec<(Kind, Progress)> {
+        let mut worst: BTreeMap<Kind, (bool, Progress)> = BTreeMap::new();
+        for ((kind, _), subscription) in &self.state().subscriptions {
+            let progress = (subscription.is_live(now), subscription.progress());
+            let known = worst.entry(*kind).or_insert(progress);
+            *known = (*known).max(progress);
+        }
+        let worst = worst.into_iter();
+        worst
+            .map(|(kind, (_, progress))| (kind, progress))
+            .collect()
+    }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,75 @@
+//! The place of a stream among the proxies, from its first request to its end.
+
+use std::sync::Arc;
+
+use prometheus::IntGauge;
+use tokio::time::Instant;
+
+use super::node::StreamNode;
+use super::stream::Stream;
+use crate::registry::{ClientId, ClientSession, Departure};
+use crate::xds::proxies::Proxies;
+
+/// A stream that is among the proxies until this is dropped.
+pub(super) struct Listed {
+    pub(super) proxies: Arc<Proxies>,
+    number: u64,
+    pub(super) stream: Arc<Stream>,
+    gauge: IntGauge,
+    /// None until its first request.
+    session: Option<ClientSession>,
+}
+
+impl Listed {
+    /// A stream that was just opened.
+    pub(super) fn new(proxies: &Arc<Proxies>, stream: Stream) -> Self {
+        let gauge = &proxies.metrics.streams;
+        let gauge = gauge.with_label_values(&[stream.transport.as_str()]);
+        gauge.inc();
+        let stream = Arc::new(stream);
+        Self {
+            number: proxies.list(stream.clone()),
+            proxies: proxies.clone(),
+            stream,
+            gauge,
+            session: None,
+        }
+    }
+
+    /// Notes who its client is, with the first request. A client that does not say has an empty
+    /// node id. Must not be called while the stream's state is held.
+    pub(super) fn identify(&mut self, node: Option<StreamNode>) {
+        if self.session.is_some() && node.is_none() {
+            return;
+        }
+        let node = node.unwrap_or_default();
+        let stream = &self.stream;
+        stream.delivery().set_envoy(node.client.is_envoy());
+        // The node of a stream never changes.
+        if stream.node.set(node.id.into()).is_ok() {
+            let id = ClientId {
+                node: stream.node(),
+                peer: stream.peer.address(),
+                transport: stream.transport.as_str(),
+            };
+            let (peer, served) = (&stream.peer, stream.clone());
+            let registry = &self.proxies.registry;
+            let session = registry.open_stream(id, &node.client, peer, served, Instant::now());
+            self.session = Some(session);
+        }
+    }
+
+    /// Notes the reason for which it is ended here.
+    pub(super) fn ends_for(&mut self, reason: Departure) {
+        if let Some(session) = &mut self.session {
+            session.ends_for(reason);
+        }
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.proxies.unlist(self.number);
+        self.gauge.dec();
+    }
+}
