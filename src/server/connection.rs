@@ -52,8 +52,9 @@ const SEND_BUFFER_BYTES: usize = 1 << 20;
 enum ConnectionEvent {
     /// The server stops, or the client's certificate has ended: what was asked is still answered.
     Leave,
-    /// It is old: its streams end, so that their client connects again, perhaps elsewhere.
-    GrownOld,
+    /// It is old, or handed over, for this reason: its streams and held polls end, so that their
+    /// client connects again, perhaps elsewhere.
+    GoElsewhere(&'static str),
     /// It brought no request in time.
     NeverAsked,
     /// It ends as it is.
@@ -64,14 +65,8 @@ enum ConnectionEvent {
 /// these never come.
 type ConnectionEvents = FuturesUnordered<BoxFuture<'static, ConnectionEvent>>;
 
-/// Facts that the requests of a connection have shown of it.
-#[derive(Default)]
-struct Shown {
-    /// True once there was any.
-    request: AtomicBool,
-    /// True once one was answered with a stream.
-    stream: AtomicBool,
-}
+/// The reason that calls are told which end with a connection of the maximum age.
+const GROWN_OLD: &str = "this connection has reached its maximum age";
 
 impl Server {
     /// Serves one connection to its end.
@@ -85,12 +80,9 @@ impl Server {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let identity = Arc::new(identity);
-        let shown = Arc::new(Shown::default());
-        let shutdown = Shutdown {
-            stop: self.shutdown.child_token(),
-            cut: seat.cut.clone(),
-        };
-        let mut events = self.events(identity.clone(), &shown, &shutdown);
+        let has_asked = Arc::new(AtomicBool::new(false));
+        let shutdown = Shutdown::new(self.shutdown.child_token(), seat.cut.clone());
+        let mut events = self.events(identity.clone(), &has_asked, &shutdown);
         let shared = (
             self.tasks.clone(),
             self.config.clone(),
@@ -111,14 +103,12 @@ impl Server {
         );
         let (server, life) = (self.clone(), seat.life.clone());
         let service = service_fn(move |request: Request<Incoming>| {
-            shown.request.store(true, Ordering::Relaxed);
-            let (server, shown, peer) = (server.clone(), shown.clone(), peer.clone());
+            has_asked.store(true, Ordering::Relaxed);
+            let (server, peer) = (server.clone(), peer.clone());
             let open = (requests.open_request(), life.open_request());
             // Boxed: the task of a stream keeps the room of this for as long as it lives.
             Box::pin(async move {
                 let response = server.config.services.answer(request, peer).await;
-                let is_stream = response.body().is_stream();
-                shown.stream.fetch_or(is_stream, Ordering::Relaxed);
                 Ok::<_, Infallible>(response.map(|body| body.answering(open)))
             })
         });
@@ -131,10 +121,10 @@ impl Server {
             };
             match event {
                 ConnectionEvent::Leave => serving.as_mut().graceful_shutdown(),
-                ConnectionEvent::GrownOld => {
+                ConnectionEvent::GoElsewhere(reason) => {
                     // Goodbye first, so that the proxy does not come back on this connection.
                     serving.as_mut().graceful_shutdown();
-                    shutdown.stop.cancel();
+                    shutdown.leave(reason);
                 }
                 ConnectionEvent::NeverAsked => {
                     tracing::debug!(peer = ?address, "a connection brought no request in time");
@@ -153,7 +143,7 @@ impl Server {
     fn events(
         &self,
         identity: Arc<PeerIdentity>,
-        shown: &Arc<Shown>,
+        has_asked: &Arc<AtomicBool>,
         shutdown: &Shutdown,
     ) -> ConnectionEvents {
         let config = &self.config;
@@ -172,23 +162,26 @@ impl Server {
             }));
             events.push(Box::pin(async move { match identity.watch().await {} }));
         }
-        let (first_request, asked) = (config.first_request, shown.clone());
+        let (first_request, has_asked) = (config.first_request, has_asked.clone());
         events.push(Box::pin(async move {
             sleep(first_request).await;
-            if asked.request.load(Ordering::Relaxed) {
+            if has_asked.load(Ordering::Relaxed) {
                 pending::<()>().await;
             }
             ConnectionEvent::NeverAsked
         }));
-        let age = config.max_age.mul_f64(rand::random_range(0.9..=1.1));
-        let streamed = shown.clone();
+        let age = config.max_age.mul_f64(rand::random_range(0.9..=1.0));
         events.push(Box::pin(async move {
             sleep(age).await;
-            if !streamed.stream.load(Ordering::Relaxed) {
-                pending::<()>().await;
-            }
-            ConnectionEvent::GrownOld
+            ConnectionEvent::GoElsewhere(GROWN_OLD)
         }));
+        if let Some(handover) = &config.handover {
+            let (due, reason) = (handover.due(), handover.reason());
+            events.push(Box::pin(async move {
+                due.await;
+                ConnectionEvent::GoElsewhere(reason)
+            }));
+        }
         events
     }
 

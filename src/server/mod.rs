@@ -9,6 +9,7 @@ mod config;
 mod connection;
 mod descriptors;
 mod error;
+mod handover;
 mod heard;
 mod listener;
 mod peer;
@@ -33,6 +34,7 @@ pub use budget::{
 pub use config::Config;
 pub use descriptors::raise_descriptor_limit;
 pub use error::Error;
+pub use handover::Handover;
 pub use listener::{Listener, SocketFile};
 pub use peer::{Peer, PeerEnd};
 pub use peer_identity::PeerRejection;

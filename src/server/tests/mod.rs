@@ -1,5 +1,6 @@
 //! The server over real sockets, with services of the tests' own.
 
+mod endings;
 mod floods;
 #[cfg(feature = "demo")]
 pub(crate) mod services;
@@ -110,7 +111,8 @@ fn the_defaults_are_these() {
         keep_alive_interval: Duration::from_secs(30),
         keep_alive_timeout: Duration::from_secs(10),
         max_streams: 10_000,
-        max_age: Duration::from_secs(3_600),
+        max_age: Duration::from_secs(900),
+        handover: None,
         drain: Duration::from_secs(5),
     };
     assert_eq!(Config::default(), config);
