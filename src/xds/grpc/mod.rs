@@ -9,15 +9,17 @@ mod tests;
 mod transport;
 mod write;
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response, Version, header};
 use hyper::body::{Body, Incoming};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Config;
+use super::config::UNREADY;
 use super::delivery::{self, Client, Form, Step};
 use super::registry::Proxies;
 use crate::metrics::Metrics;
@@ -111,7 +113,7 @@ impl Grpc {
         let message = tokio::select! {
             biased;
             message = timeout(self.peer.message_deadline(), requests.next()) => message,
-            end = self.peer.ended() => return Err(ended(end)),
+            end = self.peer.ended() => return Err(self.ended(end)),
         };
         let late = |_| Status::new(Code::DeadlineExceeded, "a request takes too long");
         let no_request = || Status::new(Code::InvalidArgument, "a request is missing");
@@ -122,13 +124,15 @@ impl Grpc {
             return Err(Status::new(Code::InvalidArgument, text));
         }
         let watch = self.shared.reader.watch(vec![Interest::Kind(kind)]);
+        let mut held = pin!(sleep(self.shared.config.draw_unready_hold()));
         let snapshot = loop {
             if let Some(snapshot) = self.shared.delivery.current() {
                 break snapshot;
             }
             tokio::select! {
                 () = watch.changed() => {}
-                end = self.peer.ended() => return Err(ended(end)),
+                () = held.as_mut() => return Err(unready()),
+                end = self.peer.ended() => return Err(self.ended(end)),
             }
         };
         let now = Instant::now();
@@ -150,6 +154,14 @@ impl Grpc {
         }
     }
 
+    /// The status of a call that its peer's end ends.
+    fn ended(&self, end: PeerEnd) -> Status {
+        match end {
+            PeerEnd::Stopping => Status::new(Code::Unavailable, self.peer.stop_reason()),
+            PeerEnd::Refused(why) => Status::new(Code::PermissionDenied, why),
+        }
+    }
+
     fn allow(&self, kind: Option<Kind>) -> Result<(), Status> {
         if kind == Some(Kind::Secret) && !self.peer.may_have_secrets() {
             let metric = &self.shared.metrics.polls_refused;
@@ -161,10 +173,7 @@ impl Grpc {
     }
 }
 
-/// The status of a call that its peer's end ends.
-fn ended(end: PeerEnd) -> Status {
-    match end {
-        PeerEnd::Stopping => Status::new(Code::Unavailable, "stopping"),
-        PeerEnd::Refused(why) => Status::new(Code::PermissionDenied, why),
-    }
+/// The status of a call that was held while nothing was published.
+fn unready() -> Status {
+    Status::new(Code::Unavailable, UNREADY)
 }

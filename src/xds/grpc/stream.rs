@@ -2,6 +2,7 @@
 
 mod report;
 
+use std::future::pending;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -11,13 +12,14 @@ use futures_util::stream::FuturesUnordered;
 use prometheus::IntGauge;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::field::DisplayValue;
 
 use super::Shared;
 use super::frame::{Code, Requests, Status, Unsent, unsent};
 use super::read::{Read, Reader};
 use super::transport::Transport;
+use super::unready;
 use super::write::{len_bytes, message};
 use crate::server::{Outflow, Peer, PeerRejection};
 use crate::snapshot::Kind;
@@ -113,8 +115,11 @@ pub(super) struct Driver {
 
 /// Why a stream ends.
 enum End {
-    /// The client is gone, or this process stops, or the connection is old.
+    /// The client is gone.
     Quiet,
+    /// It is to be opened again, perhaps elsewhere: this process stops, the connection ends, or
+    /// there is nothing to send yet.
+    Reopen(Status),
     /// Its certificate has ended.
     Refused(PeerRejection),
     /// A request makes no sense.
@@ -155,6 +160,9 @@ impl Driver {
         let peer = self.listed.stream.address();
         match end {
             End::Quiet => {}
+            End::Reopen(status) => {
+                let _ = self.status.set(status);
+            }
             End::Refused(refused) => {
                 metric.with_label_values(&["certificate"]).inc();
                 let status = Status::new(Code::PermissionDenied, refused.to_string());
@@ -177,8 +185,19 @@ impl Driver {
         let peer = self.listed.stream.peer.clone();
         ends.push(Box::pin(async move {
             peer.stopping().await;
-            End::Quiet
+            End::Reopen(Status::new(Code::Unavailable, peer.stop_reason()))
         }));
+        let reader = self.shared.reader.clone();
+        if reader.current().is_none() {
+            let hold = self.shared.config.draw_unready_hold();
+            ends.push(Box::pin(async move {
+                sleep(hold).await;
+                if reader.current().is_some() {
+                    pending::<()>().await;
+                }
+                End::Reopen(unready())
+            }));
+        }
         let answers = self.answers.clone();
         ends.push(Box::pin(async move {
             answers.closed().await;
@@ -200,7 +219,7 @@ impl Driver {
             let wake = async {
                 match until {
                     Some(until) => sleep_until(until).await,
-                    None => std::future::pending().await,
+                    None => pending().await,
                 }
             };
             let message = tokio::select! {
