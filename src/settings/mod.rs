@@ -4,6 +4,7 @@
 //! line in `--help` and its row in the README. [`Typed::mean`] checks them all before anything
 //! is opened.
 
+mod control_plane;
 mod log;
 mod marathon;
 mod openbao;
@@ -192,6 +193,7 @@ impl Typed {
                 }),
                 max_message_bytes: usize::try_from(self.xds_limits.xds_max_request_bytes)
                     .unwrap_or(usize::MAX),
+                identifier: control_plane::identifier(),
                 ..xds::Config::default()
             },
             proxies: self.xds_limits.proxies(),

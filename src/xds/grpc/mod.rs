@@ -144,7 +144,8 @@ impl Grpc {
         match client.next(delivery.view(&snapshot, now), pacing, now) {
             Step::Send(answer) => {
                 let (sender, receiver) = mpsc::channel(1);
-                let message = write::message(&answer, Form::Sotw);
+                let identifier = &self.shared.config.identifier;
+                let message = write::message(&answer, Form::Sotw, identifier);
                 let message = frame::unsent(message, &answer.content, &self.peer.outflow());
                 // There is room for one.
                 let _ = sender.try_send(message);

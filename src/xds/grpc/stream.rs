@@ -277,7 +277,7 @@ impl Driver {
                 proxies.note_gate_expired(&id, (kind, None), missing);
             }
         }
-        let message = message(&answer, self.form);
+        let message = message(&answer, self.form, &self.shared.config.identifier);
         let bytes = u64::try_from(len_bytes(&message)).unwrap_or(u64::MAX);
         tracing::debug!(
             node = %stream.node(),

@@ -233,7 +233,8 @@ impl Polls {
                 .map(|piece| self.json(kind, piece))
                 .filter(|piece| !piece.is_empty())
                 .collect();
-            vec![body(kind, &content.version().to_string(), &pieces)]
+            let version = content.version().to_string();
+            vec![body(kind, &version, &pieces, &self.config.identifier)]
         });
         let body = body.first().cloned().unwrap_or_default();
         let bytes = &self.metrics.answer_bytes;
@@ -285,9 +286,9 @@ fn refused(peer: &Peer, refusal: &Refusal) -> Response<ResponseBody> {
     peer.refuse(status, reason, refusal)
 }
 
-fn body(kind: Kind, version: &str, resources: &[Cow<'_, Bytes>]) -> Bytes {
+fn body(kind: Kind, version: &str, resources: &[Cow<'_, Bytes>], identifier: &str) -> Bytes {
     let length: usize = resources.iter().map(|piece| piece.len() + 1).sum();
-    let mut body = Vec::with_capacity(length + version.len() + 256);
+    let mut body = Vec::with_capacity(length + version.len() + identifier.len() + 256);
     // Ours, as the type is: nothing in them needs escaping.
     body.extend_from_slice(b"{\"version_info\":\"");
     body.extend_from_slice(version.as_bytes());
@@ -300,7 +301,15 @@ fn body(kind: Kind, version: &str, resources: &[Cow<'_, Bytes>]) -> Bytes {
     }
     body.extend_from_slice(b"],\"type_url\":\"");
     body.extend_from_slice(kind.type_url().as_bytes());
-    body.extend_from_slice(b"\"}");
+    body.push(b'"');
+    if !identifier.is_empty() {
+        // It may hold whatever a host may be called.
+        let identifier = serde_json::Value::from(identifier).to_string();
+        body.extend_from_slice(b",\"control_plane\":{\"identifier\":");
+        body.extend_from_slice(identifier.as_bytes());
+        body.push(b'}');
+    }
+    body.push(b'}');
     body.into()
 }
 

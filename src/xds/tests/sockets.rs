@@ -138,6 +138,7 @@ fn the_defaults_are_these() {
         hold: Duration::from_secs(60),
         unready_hold: Duration::from_secs(3),
         max_message_bytes: 16_777_216,
+        identifier: "".into(),
     };
     assert_eq!(Config::default(), config);
 }
@@ -209,6 +210,32 @@ async fn a_poll_that_finds_nothing_published_is_held_and_then_refused() {
     server.shelf.put_cluster("a").publish();
     let nothing = safely(proxy.poll(Kind::Endpoint, None, "")).await.unwrap();
     assert_eq!(nothing, Answer::Unchanged { close: false });
+}
+
+#[tokio::test]
+async fn an_answer_names_its_control_plane_and_no_version_does() {
+    let mut versions = Vec::new();
+    for identifier in ["", "edge \"1\" marathon-envoy/1.0"] {
+        let listener = Listener::tcp((Ipv4Addr::LOCALHOST, 0).into()).await;
+        let listener = listener.unwrap();
+        let place = Place::Tcp(listener.address().unwrap());
+        let config = Config {
+            identifier: identifier.into(),
+            ..Config::default()
+        };
+        let mut server = Running::configured(listener, place, None, config, limits());
+        server.shelf.put_cluster("a").publish();
+        let proxy = server.proxy("one");
+        let request = proxy.body(Kind::Cluster, None, "");
+        let answer = proxy.exchange(Method::POST, "/v3/discovery:clusters", request);
+        let (_, body) = safely(answer).await.unwrap();
+        let mut answer: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let named = answer["control_plane"]["identifier"].take();
+        assert_eq!(named.as_str().unwrap_or_default(), identifier);
+        versions.push(answer["version_info"].take());
+        server.stop().await;
+    }
+    assert_eq!(versions[0], versions[1]);
 }
 
 #[tokio::test]
