@@ -26,7 +26,9 @@ use crate::metrics::Metrics;
 use crate::server::{Peer, PeerEnd, PeerRejection, ResponseBody};
 use crate::snapshot::Kind;
 use crate::snapshot::cell::{Interest, Reader};
-use frame::{Code, Messages, Requests, Status};
+use frame::Messages;
+pub(super) use frame::{CONTENT_TYPE, Code, PREFIX_BYTES, Requests, Status};
+pub(super) use method::services;
 use method::{Method, Unknown};
 use stream::Driver;
 pub(super) use stream::Stream;
@@ -54,8 +56,15 @@ pub(super) fn is_grpc(request: &Request<Incoming>) -> bool {
         && content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// The answer to a request of a peer that is not let in.
-pub(super) fn rejected(rejection: &PeerRejection) -> Response<ResponseBody> {
+/// The answer to a request of a peer that is not let in, in the language that it speaks.
+pub(super) fn reject(
+    request: &Request<Incoming>,
+    peer: &Peer,
+    rejection: &PeerRejection,
+) -> Response<ResponseBody> {
+    if !is_grpc(request) {
+        return peer.reject(rejection);
+    }
     let status = Status::new(Code::PermissionDenied, rejection.to_string());
     status.response().map(ResponseBody::stream)
 }
