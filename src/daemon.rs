@@ -7,6 +7,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -17,6 +18,7 @@ use tracing::info;
 
 pub use runtimes::Runtimes;
 
+use crate::freshness::{Monitor, SourceAge};
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
 use crate::reload::Trigger;
@@ -36,6 +38,9 @@ const FACTS: usize = 8192;
 
 /// Requests that may wait for the subscriber, which takes them between any two frames.
 const STALE: usize = 256;
+
+/// Time over which the connections of proxies are ended when what is served is stale.
+const HANDOVER_SPREAD: Duration = Duration::from_secs(2);
 
 /// The daemon with its ports open.
 pub struct Daemon {
@@ -234,7 +239,20 @@ impl Daemon {
         } = self.reload;
         let vault = self.settings.vault.as_ref();
         let reads_store = vault.is_some_and(|vault| vault.store.is_some());
+        let last_heard = marathon::LastHeard::default();
+        let (monitor, is_serving) = {
+            let last_heard = last_heard.clone();
+            let silence = Arc::new(move || last_heard.silence());
+            Monitor::new(self.settings.freshness, silence, reader.clone(), &metrics)
+        };
         let sources = admin::Sources {
+            source_age: {
+                let age = monitor.age();
+                Arc::new(move || {
+                    let SourceAge { silence, is_stale } = age();
+                    (silence, is_stale)
+                })
+            },
             snapshot: reader.clone(),
             problems: {
                 let problems = pipeline.problems();
@@ -307,9 +325,19 @@ impl Daemon {
                 Ok("the pipeline")
             }
         });
+        let handover = server::Handover::new(HANDOVER_SPREAD, "this control plane is stale");
+        rooms.serve({
+            let (handover, token) = (handover.clone(), token.clone());
+            async move {
+                monitor.run(move || handover.begin(), token).await;
+                Ok("the watch over marathon's silence")
+            }
+        });
         rooms.serve({
             let (xds, mut config) = (self.xds, self.settings.xds);
-            config.server.services = [old_fleets.service].into_iter().collect();
+            let health = xds::health_service(is_serving);
+            config.server.services = [old_fleets.service, health].into_iter().collect();
+            config.server.handover = Some(handover.clone());
             let speaks_tls = self.settings.identity_files.is_some()
                 || self
                     .settings
@@ -359,7 +387,8 @@ impl Daemon {
         rooms.source({
             let token = token.clone();
             async move {
-                let run = marathon::run(self.settings.marathon, facts, missing, metrics, token);
+                let config = self.settings.marathon;
+                let run = marathon::run(config, facts, missing, last_heard, metrics, token);
                 run.await
                     .map(|()| "the subscription to marathon")
                     .map_err(Error::Marathon)

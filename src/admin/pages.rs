@@ -37,7 +37,7 @@ const INDEX: &str = "marathon-envoy
 
 /metrics    metrics, for Prometheus
 /healthz    200 as long as this process serves
-/readyz     200 once the first snapshot is published
+/readyz     200 once the first snapshot is published; says how old it is, and whether it is stale
 /snapshot   the resources that are served, and what is left out and why
             ?kind=clusters|endpoints|listeners|routes|secrets  ?name=NAME
             ?node=NODE: what the proxy of that node id has accepted
@@ -186,12 +186,26 @@ impl Pages {
                      out, and /snapshot names them\n"
                 ),
             };
-            text(StatusCode::OK, format!("ready\n{but}"))
+            let age = self.age();
+            text(StatusCode::OK, format!("ready\n{age}{but}"))
         } else {
             text(
                 StatusCode::SERVICE_UNAVAILABLE,
                 format!("not ready: {}\n", self.waiting_for()),
             )
+        }
+    }
+
+    /// The age of what is served, as a line.
+    fn age(&self) -> String {
+        let (silence, is_stale) = (self.sources.source_age)();
+        let heard = match silence {
+            Some(silence) => format!("Marathon was last heard {} s ago", silence.as_secs()),
+            None => "Marathon was never heard since the start".to_owned(),
+        };
+        match is_stale {
+            true => format!("stale: {heard}; what is served may be out of date\n"),
+            false => format!("{heard}\n"),
         }
     }
 

@@ -124,7 +124,7 @@ const ENVOYS_WORDS: Words = Words {
 };
 
 /// Every room, by name.
-pub(super) const ROOMS: [Room; 28] = [
+pub(super) const ROOMS: [Room; 30] = [
     Room {
         name: "admin",
         ours: &["metrics", "snapshot", "state::problem", "throttle"],
@@ -162,6 +162,7 @@ pub(super) const ROOMS: [Room; 28] = [
             "backoff",
             "clock",
             "files",
+            "freshness",
             "identity",
             "intent",
             "log",
@@ -195,6 +196,19 @@ pub(super) const ROOMS: [Room; 28] = [
             "state::problem",
         ],
         bans: &[&REQUESTS, &ENVOY],
+        words: None,
+    },
+    Room {
+        name: "freshness",
+        // The source, the server and the services are told apart by functions that they are given.
+        ours: &["metrics", "snapshot"],
+        bans: &[&REQUESTS, &ENVOY, &JSON],
+        words: None,
+    },
+    Room {
+        name: "freshness::staleness",
+        ours: &[],
+        bans: &[&IO, &CLOCK, &CHANCE, &LOGS, &ENVOY],
         words: None,
     },
     Room {
@@ -296,6 +310,7 @@ pub(super) const ROOMS: [Room; 28] = [
         ours: &[
             "admin",
             "files",
+            "freshness",
             "intent",
             "marathon",
             "pipeline",
