@@ -252,6 +252,36 @@ async fn a_proxy_with_a_certificate_and_a_name_on_the_list_is_answered_and_shown
 }
 
 #[tokio::test]
+async fn whose_authority_was_taken_out_gets_no_key_after_the_maximum_age() {
+    let max_age = Duration::from_millis(300);
+    let server = Secure::with(
+        Config {
+            max_age,
+            ..config()
+        },
+        || NOW,
+    )
+    .await;
+    let (kept, withdrawn) = (&server.authority.pem, Authority::new());
+    let both = identity_of(&server.shown, &format!("{kept}{}", withdrawn.pem));
+    let shown = withdrawn.shows("edge");
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        server.identity.send_replace(Some(both.clone()));
+        let proxy = server.proxy_over(protocol, server.client(Some(&shown)));
+        let mut secrets = proxy.subscribe(Kind::Secret, Some("s"));
+        safely(secrets.take()).await.unwrap();
+        server.show();
+        // What is open is answered to its end, which is no later than the age.
+        safely(async { while secrets.poll().await.is_ok() {} }).await;
+        for _ in 0..3 {
+            safely(proxy.poll(Kind::Secret, Some("s"), ""))
+                .await
+                .unwrap_err();
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_protocol_is_agreed_on_in_the_handshake() {
     let server = Secure::start().await;
     let shown = server.authority.shows("edge");
