@@ -52,9 +52,8 @@ const SEND_BUFFER_BYTES: usize = 1 << 20;
 enum ConnectionEvent {
     /// The server stops, or the client's certificate has ended: what was asked is still answered.
     Leave,
-    /// It is old, or handed over, for this reason: its streams and held polls end, so that their
-    /// client connects again, perhaps elsewhere.
-    GoElsewhere(&'static str),
+    /// Its streams and held polls end, so that their client connects again, perhaps elsewhere.
+    GoElsewhere(PoliteEnd),
     /// It brought no request in time.
     NeverAsked,
     /// It ends as it is.
@@ -65,8 +64,32 @@ enum ConnectionEvent {
 /// these never come.
 type ConnectionEvents = FuturesUnordered<BoxFuture<'static, ConnectionEvent>>;
 
-/// The reason that calls are told which end with a connection of the maximum age.
-const GROWN_OLD: &str = "this connection has reached its maximum age";
+/// Reason for which a connection ends politely by itself.
+#[derive(Clone, Copy)]
+enum PoliteEnd {
+    /// It has reached the maximum age.
+    Age,
+    /// All that are open are handed over, for this reason.
+    Handover(&'static str),
+}
+
+impl PoliteEnd {
+    /// Its name in the metric.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Age => "age",
+            Self::Handover(_) => "handover",
+        }
+    }
+
+    /// The reason that calls are told which end with the connection.
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Age => "this connection has reached its maximum age",
+            Self::Handover(reason) => reason,
+        }
+    }
+}
 
 impl Server {
     /// Serves one connection to its end.
@@ -121,10 +144,12 @@ impl Server {
             };
             match event {
                 ConnectionEvent::Leave => serving.as_mut().graceful_shutdown(),
-                ConnectionEvent::GoElsewhere(reason) => {
+                ConnectionEvent::GoElsewhere(end) => {
+                    let metric = &self.metrics.connections_ended;
+                    metric.with_label_values(&[end.as_str()]).inc();
                     // Goodbye first, so that the proxy does not come back on this connection.
                     serving.as_mut().graceful_shutdown();
-                    shutdown.leave(reason);
+                    shutdown.leave(end.reason());
                 }
                 ConnectionEvent::NeverAsked => {
                     tracing::debug!(peer = ?address, "a connection brought no request in time");
@@ -173,13 +198,13 @@ impl Server {
         let age = config.max_age.mul_f64(rand::random_range(0.9..=1.0));
         events.push(Box::pin(async move {
             sleep(age).await;
-            ConnectionEvent::GoElsewhere(GROWN_OLD)
+            ConnectionEvent::GoElsewhere(PoliteEnd::Age)
         }));
         if let Some(handover) = &config.handover {
-            let (due, reason) = (handover.due(), handover.reason());
+            let (due, end) = (handover.due(), PoliteEnd::Handover(handover.reason()));
             events.push(Box::pin(async move {
                 due.await;
-                ConnectionEvent::GoElsewhere(reason)
+                ConnectionEvent::GoElsewhere(end)
             }));
         }
         events

@@ -89,6 +89,7 @@ async fn every_kind_of_connection_ends_at_the_maximum_age() {
     assert!(idle.ends_with("at once"), "{idle}");
     assert_eq!(safely(http2(server.address, "/held")).await, reason);
     assert_eq!(safely(http2(server.address, "/")).await, "at once");
+    assert_eq!(server.ends("age"), 4);
     server.stop().await;
 }
 
@@ -110,6 +111,7 @@ async fn a_handover_ends_every_kind_of_connection_once() {
         assert!(first.ends_with(reason), "{first}");
         assert_eq!(safely(second).await.unwrap(), reason);
     }
+    assert_eq!(server.ends("handover"), 4);
     server.stop().await;
 }
 

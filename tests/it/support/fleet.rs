@@ -95,6 +95,16 @@ impl Member {
         sum(&metrics, "streams", &[]) + sum(&metrics, "polls_held", &[])
     }
 
+    /// Waits until it has ended the connections that were open when it became stale.
+    pub(crate) async fn has_handed_over(&self) {
+        until("the end of connections", async || {
+            let metrics = self.page("/metrics").await;
+            let ended = sum(&metrics, "connections_ended_total", &["handover"]);
+            (ended > 0).then_some(()).ok_or(metrics)
+        })
+        .await;
+    }
+
     /// Waits until its readiness is, or is not, told as stale.
     pub(crate) async fn is_stale(&self, stale: bool) {
         until(&format!("staleness {stale}"), async || {
