@@ -421,6 +421,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn who_is_lost_is_followed_no_more() {
+        let mut subscriber = subscriber();
+        let followed = subscriber.follows.subscribe();
+        subscriber.follows.send_replace(subscriber.streams.best());
+        lost_after(&mut subscriber, Some(CALM)).await;
+        assert_eq!(*followed.borrow(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn nothing_wakes_while_a_question_is_under_way_or_there_is_no_stream() {
         let mut subscriber = subscriber();
         subscriber.want(Stale::EverythingLater(Purpose::Routine), "test");

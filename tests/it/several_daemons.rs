@@ -79,6 +79,25 @@ async fn a_daemon_that_loses_marathon_hands_its_envoys_over(transport: Transport
     fleet.stop().await;
 }
 
+/// Most daemons are stale, which is when Envoy by default trusts no health check any more.
+async fn two_of_three_daemons_lose_marathon(transport: Transport) {
+    let mut fleet = Fleet::start(transport, 3, &[], &[]).await;
+    let envoys = rounds(3, 8);
+    serving_web(&mut fleet, envoys).await;
+    let since = Instant::now();
+    for lost in [0, 2] {
+        fleet.daemons[lost].cable.cut();
+    }
+    fleet.followed(&[1]).await;
+    let moved = since.elapsed();
+    let sent = tasks_move_unnoticed(&mut fleet).await;
+    println!(
+        "measured: {transport:?}: {envoys} of {envoys} Envoys on the one fresh daemon {moved:?} after \
+         the cut of two; 0 of {sent} requests lost while all tasks moved"
+    );
+    fleet.stop().await;
+}
+
 async fn where_all_daemons_are_stale_all_envoys_are_served(transport: Transport) {
     let mut fleet = Fleet::start(transport, 2, &[], &[]).await;
     serving_web(&mut fleet, 2).await;
@@ -182,6 +201,7 @@ macro_rules! over_each_transport {
 over_each_transport!(
     a_daemon_that_never_reached_marathon_keeps_no_envoy,
     a_daemon_that_loses_marathon_hands_its_envoys_over,
+    two_of_three_daemons_lose_marathon,
     where_all_daemons_are_stale_all_envoys_are_served,
     daemons_are_upgraded_one_by_one,
 );
