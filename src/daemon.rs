@@ -1,5 +1,6 @@
 //! Wiring: opens the ports, starts every room, stops them in order. Decides nothing.
 
+mod reload;
 mod runtimes;
 mod views;
 
@@ -7,7 +8,6 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -16,12 +16,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+pub use reload::Reload;
 pub use runtimes::Runtimes;
 
 use crate::freshness::{Monitor, SourceAge};
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
-use crate::reload::Trigger;
 use crate::resources::Projection;
 use crate::settings::{Settings, XdsListen};
 use crate::snapshot::cell::cell;
@@ -39,9 +39,6 @@ const FACTS: usize = 8192;
 /// Requests that may wait for the subscriber, which takes them between any two frames.
 const STALE: usize = 256;
 
-/// Time over which the connections of proxies are ended when what is served is stale.
-const HANDOVER_SPREAD: Duration = Duration::from_secs(2);
-
 /// The daemon with its ports open.
 pub struct Daemon {
     settings: Settings,
@@ -50,57 +47,6 @@ pub struct Daemon {
     admin: TcpListener,
     admin_address: SocketAddr,
     reload: Reload,
-}
-
-/// Has a daemon read its sources again. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Reload {
-    /// Certificates and keys in files, and Marathon's list.
-    files_and_marathon: Trigger,
-    vault: Trigger,
-    sources: Arc<str>,
-}
-
-impl Reload {
-    /// Requests that every source is read again. Does not wait for it.
-    pub fn now(&self) {
-        self.files_and_marathon.fire();
-        self.vault.fire();
-    }
-
-    /// The sources in words, for the log.
-    pub fn sources(&self) -> &str {
-        &self.sources
-    }
-
-    fn new(settings: &Settings) -> Self {
-        let vault = settings.vault.as_ref();
-        let sources = [
-            (settings.certificates.is_some(), "the certificates folder"),
-            (
-                settings.identity_files.is_some(),
-                "the certificate and client CA of the xds port",
-            ),
-            (
-                vault.is_some_and(|vault| vault.store.is_some()),
-                "every certificate in vault",
-            ),
-            (
-                vault
-                    .and_then(|vault| vault.serving.as_ref())
-                    .is_some_and(|serving| serving.clients != vault::ClientAuthorities::Nobody),
-                "the client CA of the xds port",
-            ),
-            (true, "all of marathon's apps"),
-        ];
-        let sources = sources.into_iter().filter(|(is_read, _)| *is_read);
-        let sources: Vec<_> = sources.map(|(_, words)| words).collect();
-        Self {
-            files_and_marathon: Trigger::new(),
-            vault: Trigger::new(),
-            sources: sources.join(", ").into(),
-        }
-    }
 }
 
 /// Why the daemon could not start or go on.
@@ -239,6 +185,8 @@ impl Daemon {
         } = self.reload;
         let vault = self.settings.vault.as_ref();
         let reads_store = vault.is_some_and(|vault| vault.store.is_some());
+        let spread = self.settings.freshness.handover_spread;
+        let handover = server::Handover::new(spread, "this control plane is stale");
         let last_heard = marathon::LastHeard::default();
         let (monitor, is_serving) = {
             let last_heard = last_heard.clone();
@@ -325,7 +273,6 @@ impl Daemon {
                 Ok("the pipeline")
             }
         });
-        let handover = server::Handover::new(HANDOVER_SPREAD, "this control plane is stale");
         rooms.serve({
             let (handover, token) = (handover.clone(), token.clone());
             async move {

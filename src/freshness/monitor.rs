@@ -20,17 +20,20 @@ pub struct Config {
     pub stale_after: Duration,
     /// Time from then until the connections of proxies are ended.
     pub handover_after: Duration,
+    /// Time over which they are ended, each at a moment of its own.
+    pub handover_spread: Duration,
     /// Interval in which a silent source is looked at. Being heard wakes nobody.
     pub look_interval: Duration,
 }
 
 impl Default for Config {
     /// Stale after 30 s, three of Marathon's heartbeats; connections are ended 4 s later, which are
-    /// two health checks of the bootstrap; a look every 250 ms.
+    /// two health checks of the bootstrap, over 2 s; a look every 250 ms.
     fn default() -> Self {
         Self {
             stale_after: Duration::from_secs(30),
             handover_after: Duration::from_secs(4),
+            handover_spread: Duration::from_secs(2),
             look_interval: Duration::from_millis(250),
         }
     }
@@ -239,6 +242,7 @@ mod tests {
         let config = Config {
             stale_after: Duration::from_secs(30),
             handover_after: Duration::from_secs(4),
+            handover_spread: Duration::from_secs(2),
             look_interval: Duration::from_millis(250),
         };
         assert_eq!(Config::default(), config);

@@ -41,7 +41,7 @@ pub(super) enum StalenessChange {
     BecameFresh { after: Duration },
 }
 
-/// What one look shows.
+/// Result of one look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Look {
     /// True if proxies are served well here.

@@ -34,7 +34,7 @@ pub struct Config {
     /// The silence after which a Marathon that is followed is asked for a sign of life: half of the
     /// time after which it counts as lost. 15 s.
     pub ping_after: Duration,
-    /// How long the answer to that may take. 2 s.
+    /// Longest wait for the answer to that. 2 s.
     pub ping_limit: Duration,
     /// How long the first event of a stream may take after its head, which comes before the
     /// subscription exists. 30 s.

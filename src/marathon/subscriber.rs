@@ -45,7 +45,7 @@ pub(super) struct Subscriber {
     access: Access,
     client: Client,
     metrics: Arc<Metrics>,
-    /// When the stream last gave a sign of life.
+    /// Time of the last sign of life of the stream.
     last_heard: LastHeard,
     /// Told which Marathon is followed.
     follows: watch::Sender<Followed>,

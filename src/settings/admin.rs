@@ -4,7 +4,7 @@ use super::{BadSetting, Typed};
 use crate::admin::{Config, Hosts};
 
 impl Typed {
-    /// How operators ask.
+    /// Access of operators.
     pub(super) fn admin(&self) -> Result<Config, BadSetting> {
         for host in &self.admin_hosts {
             // A port in it, a scheme before it or a path behind it would never match.

@@ -53,7 +53,7 @@ pub struct Settings {
     pub state: state::Config,
     /// How long the first publication waits.
     pub pipeline: pipeline::Config,
-    /// When what is served counts as stale.
+    /// Time limits of staleness.
     pub freshness: freshness::Config,
     /// How labels are read.
     pub intent: intent::Config,

@@ -56,7 +56,7 @@ impl Port {
         metric.with_label_values(&[reason.as_str()]).get()
     }
 
-    /// How many connections were ended politely for this reason.
+    /// Number of connections that were ended politely for this reason.
     fn ends(&self, reason: &str) -> u64 {
         let metric = &self.metrics.connections_ended;
         metric.with_label_values(&[reason]).get()

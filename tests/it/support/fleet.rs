@@ -33,7 +33,7 @@ pub(crate) struct Fleet {
     pub(crate) marathon: Cluster,
     pub(crate) daemons: Vec<Member>,
     pub(crate) envoys: Vec<Envoy>,
-    /// Where all Envoys listen for http.
+    /// The http address of all Envoys.
     pub(crate) http: SocketAddr,
     transport: Transport,
 }

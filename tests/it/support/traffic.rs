@@ -61,7 +61,7 @@ impl Users {
         }
     }
 
-    /// What they counted, if every request was answered as it should be and there were some.
+    /// Their counts, if every request was answered as it should be and there were some.
     pub(crate) async fn stop(self) -> Result<Report, String> {
         let report = self.load.stop().await;
         if report.failed() == 0 && report.ok > 0 {
