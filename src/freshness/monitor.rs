@@ -261,7 +261,7 @@ mod tests {
             sleep(Duration::from_secs(60)).await;
             scene.hear();
             assert_eq!(scene.metric("source_stale"), "0");
-            assert_eq!(scene.health().await.1, true);
+            assert!(scene.health().await.1);
             sleep(Duration::from_secs(100)).await;
         });
         // Once for each silence, and not for the beginning.
