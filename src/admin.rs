@@ -12,6 +12,7 @@ mod snapshot_page;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -41,6 +42,9 @@ pub struct Sources {
     pub refused: Arc<dyn Fn() -> Vec<serde_json::Value> + Send + Sync>,
     /// What each proxy of a node id has accepted. Must not block for long.
     pub given: Arc<GivenTo>,
+    /// The age of what is served: time since Marathon's last sign of life (none if it never gave
+    /// one), and whether it counts as stale. Must not block.
+    pub source_age: Arc<dyn Fn() -> (Option<Duration>, bool) + Send + Sync>,
     /// Has the certificates in Vault looked at; none if none are read from there. Must not block.
     pub look_at_certificates: Option<Arc<dyn Fn() + Send + Sync>>,
 }

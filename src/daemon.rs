@@ -1,5 +1,6 @@
 //! Wiring: opens the ports, starts every room, stops them in order. Decides nothing.
 
+mod reload;
 mod runtimes;
 mod views;
 
@@ -15,12 +16,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+pub use reload::Reload;
 pub use runtimes::Runtimes;
 
+use crate::freshness::{Monitor, SourceAge};
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
 use crate::registry::Registry;
-use crate::reload::Trigger;
 use crate::resources::Projection;
 use crate::settings::{Settings, XdsListen};
 use crate::snapshot::cell::cell;
@@ -46,57 +48,6 @@ pub struct Daemon {
     admin: TcpListener,
     admin_address: SocketAddr,
     reload: Reload,
-}
-
-/// Has a daemon read its sources again. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Reload {
-    /// Certificates and keys in files, and Marathon's list.
-    files_and_marathon: Trigger,
-    vault: Trigger,
-    sources: Arc<str>,
-}
-
-impl Reload {
-    /// Requests that every source is read again. Does not wait for it.
-    pub fn now(&self) {
-        self.files_and_marathon.fire();
-        self.vault.fire();
-    }
-
-    /// The sources in words, for the log.
-    pub fn sources(&self) -> &str {
-        &self.sources
-    }
-
-    fn new(settings: &Settings) -> Self {
-        let vault = settings.vault.as_ref();
-        let sources = [
-            (settings.certificates.is_some(), "the certificates folder"),
-            (
-                settings.identity_files.is_some(),
-                "the certificate and client CA of the xds port",
-            ),
-            (
-                vault.is_some_and(|vault| vault.store.is_some()),
-                "every certificate in vault",
-            ),
-            (
-                vault
-                    .and_then(|vault| vault.serving.as_ref())
-                    .is_some_and(|serving| serving.clients != vault::ClientAuthorities::Nobody),
-                "the client CA of the xds port",
-            ),
-            (true, "all of marathon's apps"),
-        ];
-        let sources = sources.into_iter().filter(|(is_read, _)| *is_read);
-        let sources: Vec<_> = sources.map(|(_, words)| words).collect();
-        Self {
-            files_and_marathon: Trigger::new(),
-            vault: Trigger::new(),
-            sources: sources.join(", ").into(),
-        }
-    }
 }
 
 /// Why the daemon could not start or go on.
@@ -237,7 +188,22 @@ impl Daemon {
         } = self.reload;
         let vault = self.settings.vault.as_ref();
         let reads_store = vault.is_some_and(|vault| vault.store.is_some());
+        let spread = self.settings.freshness.handover_spread;
+        let handover = server::Handover::new(spread, "this control plane is stale");
+        let last_heard = marathon::LastHeard::default();
+        let (monitor, is_serving) = {
+            let last_heard = last_heard.clone();
+            let silence = Arc::new(move || last_heard.silence());
+            Monitor::new(self.settings.freshness, silence, reader.clone(), &metrics)
+        };
         let sources = admin::Sources {
+            source_age: {
+                let age = monitor.age();
+                Arc::new(move || {
+                    let SourceAge { silence, is_stale } = age();
+                    (silence, is_stale)
+                })
+            },
             snapshot: reader.clone(),
             problems: {
                 let problems = pipeline.problems();
@@ -313,8 +279,17 @@ impl Daemon {
             }
         });
         rooms.serve({
+            let (handover, token) = (handover.clone(), token.clone());
+            async move {
+                monitor.run(move || handover.begin(), token).await;
+                Ok("the watch over marathon's silence")
+            }
+        });
+        rooms.serve({
             let (xds, mut config) = (self.xds, self.settings.xds);
-            config.server.services = [old_fleets.service].into_iter().collect();
+            let health = xds::health_service(is_serving);
+            config.server.services = [old_fleets.service, health].into_iter().collect();
+            config.server.handover = Some(handover.clone());
             let speaks_tls = self.settings.identity_files.is_some()
                 || self
                     .settings
@@ -369,7 +344,8 @@ impl Daemon {
         rooms.source({
             let token = token.clone();
             async move {
-                let run = marathon::run(self.settings.marathon, facts, missing, metrics, token);
+                let config = self.settings.marathon;
+                let run = marathon::run(config, facts, missing, last_heard, metrics, token);
                 run.await
                     .map(|()| "the subscription to marathon")
                     .map_err(Error::Marathon)

@@ -42,6 +42,9 @@
 //! - [`v2`] is Envoy's old API, complete in itself: it writes resources of its own from what the
 //!   pipeline offers at each publication, and answers polls as a service of [`server`]. Without its
 //!   folder and the places that name it (the daemon, a setting, a bootstrap) it is gone.
+//! - [`freshness`] decides when what is served counts as stale, because the source gave no sign of
+//!   life for too long. Health checks, which [`xds`] answers over gRPC in frames of its own, say so
+//!   then, and [`server`] hands the connections that are open over to other replicas, once.
 //! - [`pipeline`] is the one loop between them: receive, drain, reduce, project, publish. What
 //!   changes while readers have not looked yet is one publication once they have. [`daemon`] wires
 //!   everything and decides nothing: which runtime runs which room is up to the command.
@@ -82,6 +85,8 @@ pub mod xds;
 pub mod v2;
 
 pub mod pipeline;
+
+pub mod freshness;
 
 pub mod daemon;
 

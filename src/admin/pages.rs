@@ -1,5 +1,7 @@
 //! The pages of the admin port: which one a request asks for, and what stands on it.
 
+mod readiness;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +38,7 @@ const INDEX: &str = "marathon-envoy
 
 /metrics    metrics, for Prometheus
 /healthz    200 as long as this process serves
-/readyz     200 once the first snapshot is published
+/readyz     200 once the first snapshot is published; says how old it is, and whether it is stale
 /snapshot   the resources that are served, and what is left out and why
             ?kind=clusters|endpoints|listeners|routes|secrets  ?name=NAME
             ?node=NODE: what the proxy of that node id has accepted
@@ -181,26 +183,6 @@ impl Pages {
         self::text(status, text)
     }
 
-    fn readiness(&self) -> Response<PageBody> {
-        if self.sources.snapshot.current().is_some() {
-            let unresolved = ["unresolved_agent"];
-            let unresolved = self.metrics.problems.with_label_values(&unresolved).get();
-            let but = match unresolved {
-                0 => String::new(),
-                agents => format!(
-                    "DNS gives no address for the names of {agents} agents: their tasks are left \
-                     out, and /snapshot names them\n"
-                ),
-            };
-            text(StatusCode::OK, format!("ready\n{but}"))
-        } else {
-            text(
-                StatusCode::SERVICE_UNAVAILABLE,
-                format!("not ready: {}\n", self.waiting_for()),
-            )
-        }
-    }
-
     /// Has the certificates looked at. Does not wait for what comes of it.
     fn signal(&self) -> Response<PageBody> {
         match &self.sources.look_at_certificates {
@@ -213,32 +195,6 @@ impl Pages {
                 StatusCode::OK,
                 "no certificates are read from Vault: there is nothing to look at\n",
             ),
-        }
-    }
-
-    /// Why no snapshot is published yet.
-    fn waiting_for(&self) -> String {
-        let has_stream = self.metrics.stream_connected.get() != 0;
-        let names = self.metrics.agent_names_awaited.get();
-        let marathon = if !has_stream {
-            "Marathon's event stream is not open".to_owned()
-        } else if names > 0 {
-            format!("DNS has not answered yet for the names of {names} agents")
-        } else {
-            "Marathon's event stream is open, and its first complete list is not here or cannot be \
-             believed"
-                .to_owned()
-        };
-        let reads_vault = self.sources.look_at_certificates.is_some();
-        if !reads_vault || self.metrics.vault_certificates_read.get() != 0 {
-            return format!("no snapshot is published yet; {marathon}");
-        }
-        let vault = "the certificates in Vault were not read yet, and the log says why";
-        // An open stream has most likely listed: what is missing then is the other thing.
-        if !has_stream || names > 0 {
-            format!("no snapshot is published yet; {marathon}, and {vault}")
-        } else {
-            format!("no snapshot is published yet; {vault}")
         }
     }
 

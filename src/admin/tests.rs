@@ -1,5 +1,6 @@
 //! Requests over real sockets, and what comes back.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ struct Admin {
     address: std::net::SocketAddr,
     publisher: Publisher,
     metrics: Arc<Metrics>,
+    age: Arc<Mutex<SourceAge>>,
     shutdown: CancellationToken,
     tasks: JoinSet<()>,
 }
@@ -42,8 +44,9 @@ async fn admin_with(limits: Limits, looked: Option<Arc<AtomicUsize>>) -> Admin {
     let metrics = Metrics::new().unwrap();
     let shutdown = CancellationToken::new();
     let mut tasks = JoinSet::new();
+    let age = Arc::new(Mutex::new((Some(Duration::from_millis(3_400)), false)));
     let pages = Pages::new(
-        sources(snapshot, looked),
+        sources(snapshot, looked, age.clone()),
         Hosts::new(["edge-1"]),
         metrics.clone(),
     );
@@ -58,12 +61,20 @@ async fn admin_with(limits: Limits, looked: Option<Arc<AtomicUsize>>) -> Admin {
         address,
         publisher,
         metrics,
+        age,
         shutdown,
         tasks,
     }
 }
 
-fn sources(snapshot: Reader, looked: Option<Arc<AtomicUsize>>) -> Sources {
+/// The silence of the source, and whether it has lasted for too long.
+type SourceAge = (Option<Duration>, bool);
+
+fn sources(
+    snapshot: Reader,
+    looked: Option<Arc<AtomicUsize>>,
+    age: Arc<Mutex<SourceAge>>,
+) -> Sources {
     let problem = Problem {
         subject: Subject::App("/shop/web".into()),
         label: Some("HAPROXY_0_VHOST".to_owned()),
@@ -78,6 +89,7 @@ fn sources(snapshot: Reader, looked: Option<Arc<AtomicUsize>>) -> Sources {
         rejected: Arc::new(|| json!([{ "peer": "10.0.0.9", "reason": "name" }])),
         refused: Arc::new(|| vec![json!({ "reason": "refused_by_proxy" })]),
         given: Arc::new(given),
+        source_age: Arc::new(move || *age.lock().unwrap()),
         look_at_certificates: looked.map(|looked| {
             let look = move || {
                 looked.fetch_add(1, Ordering::Relaxed);
@@ -176,11 +188,31 @@ async fn readiness_names_dns_where_it_is_the_cause() {
     let (status, _, body) = admin.ask("GET", "/readyz").await;
     assert_eq!(status, 200);
     assert!(
-        body.starts_with("ready\nDNS gives no address for the names of 2 agents"),
+        body.starts_with(
+            "ready\nMarathon was last heard 3 s ago\nDNS gives no address for the names of 2 agents"
+        ),
         "{body}"
     );
     problems.set(0);
-    assert_eq!(admin.ask("GET", "/readyz").await.2, "ready\n");
+    let (_, _, body) = admin.ask("GET", "/readyz").await;
+    assert_eq!(body, "ready\nMarathon was last heard 3 s ago\n");
+}
+
+#[tokio::test]
+async fn who_is_stale_is_ready_and_says_so() {
+    let mut admin = admin().await;
+    admin.publisher.publish_compared(snapshot());
+    for (age, line) in [
+        (
+            (Some(Duration::from_secs(45)), true),
+            "stale: Marathon was last heard 45 s ago; what is served may be out of date",
+        ),
+        ((None, false), "Marathon was never heard since the start"),
+    ] {
+        *admin.age.lock().unwrap() = age;
+        let (status, _, body) = admin.ask("GET", "/readyz").await;
+        assert_eq!((status, body), (200, format!("ready\n{line}\n")));
+    }
 }
 
 #[tokio::test]
@@ -582,7 +614,11 @@ async fn answer_to(admin: &Admin, head: &str) -> String {
 async fn names_that_a_client_invents_are_one_line_of_the_log() {
     let (_publisher, snapshot) = cell();
     let metrics = Metrics::new().unwrap();
-    let pages = Pages::new(sources(snapshot, None), Hosts::default(), metrics);
+    let pages = Pages::new(
+        sources(snapshot, None, Arc::default()),
+        Hosts::default(),
+        metrics,
+    );
     for number in 0..1_000 {
         let request = http::Request::get("/metrics");
         let request = request.header("host", format!("{number}.example.com"));

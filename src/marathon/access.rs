@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use super::config::{Config, Login, TokenScheme};
 use super::connection::{Connection, authority};
 use super::error::{Error, with_causes};
+use super::last_heard::LastHeard;
 use super::service_account::{ServiceAccount, TOKEN_PREFIX, Token, token_header};
 use super::session::Session;
 use crate::metrics::Metrics;
@@ -32,12 +33,20 @@ pub(super) struct Access {
     session: Arc<Session>,
     wall_clock: WallClock,
     metrics: Arc<Metrics>,
+    last_heard: LastHeard,
 }
 
 impl Access {
-    /// Reads the roots and the client certificate.
-    pub(super) fn new(config: Arc<Config>, metrics: Arc<Metrics>) -> Result<Self, Error> {
-        Self::with_clock(config, metrics, wall_clock)
+    /// Reads the roots and the client certificate. Signs of life are noted in `last_heard`.
+    pub(super) fn new(
+        config: Arc<Config>,
+        metrics: Arc<Metrics>,
+        last_heard: LastHeard,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            last_heard,
+            ..Self::with_clock(config, metrics, wall_clock)?
+        })
     }
 
     /// The same, with a clock by which logins end.
@@ -51,7 +60,13 @@ impl Access {
             connection: Connection::new(config)?,
             wall_clock,
             metrics,
+            last_heard: LastHeard::default(),
         })
+    }
+
+    /// The time of Marathon's last sign of life: of what it answers, the parts that are an answer.
+    pub(super) fn last_heard(&self) -> &LastHeard {
+        &self.last_heard
     }
 
     /// What was configured.

@@ -19,6 +19,9 @@ use super::wanted::Asked;
 use crate::state::app::AppId;
 use crate::state::event::{Event, List, Purpose};
 
+/// Bytes of the answer to a ping, which has 4.
+const PONG_LIMIT_BYTES: usize = 64;
+
 /// What stays as it is in a path: Marathon's ids are lower case letters, digits, dots, hyphens.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'/')
@@ -133,12 +136,36 @@ impl Client {
         translate::leader(&body).map_err(|source| Error::Answer { path, source })
     }
 
+    /// Asks whether Marathon lives. A standby asks its leader
+    /// ([`/ping`](https://mesosphere.github.io/marathon/docs/rest-api.html)).
+    pub(super) async fn ping(&self, base: &BaseUrl, limit: Duration) -> Result<(), Error> {
+        let uri = uri(base, "/ping")?;
+        let response = self.access.get(&uri, "text/plain", limit).await?;
+        let (head, body) = response.into_parts();
+        let host = authority(&uri);
+        if head.status != StatusCode::OK {
+            let status = head.status;
+            return Err(Error::Status { host, status });
+        }
+        let body = Limited::new(body, PONG_LIMIT_BYTES).collect().await;
+        let body = body.map_err(|e| Error::Body(with_causes(e.as_ref())))?;
+        let body = body.to_bytes();
+        // A portal in the way has pages for every path.
+        if !matches!(body.trim_ascii(), b"pong" | b"\"pong\"") {
+            let found = text(&head.headers, CONTENT_TYPE);
+            return Err(Error::ContentType {
+                host,
+                wanted: "pong",
+                found,
+            });
+        }
+        self.access.last_heard().note();
+        Ok(())
+    }
+
     /// The body of a 200 that is JSON.
     async fn get(&self, base: &BaseUrl, path: &str, limit: Duration) -> Result<Bytes, Error> {
-        let uri: Uri = base
-            .at(path)
-            .parse()
-            .map_err(|e: http::uri::InvalidUri| Error::Request(e.into()))?;
+        let uri = uri(base, path)?;
         let response = self.access.get(&uri, "application/json", limit).await?;
         let (head, body) = response.into_parts();
         let host = authority(&uri);
@@ -150,8 +177,12 @@ impl Client {
         }
         let found = text(&head.headers, CONTENT_TYPE);
         let is_json = is_kind(&found, "application/json");
+        let last_heard = self.access.last_heard();
         // A 404 means that an app is gone, so it must be Marathon's: a load balancer without a
         // backend has pages for that too.
+        if is_json && matches!(head.status, StatusCode::OK | StatusCode::NOT_FOUND) {
+            last_heard.note();
+        }
         if head.status != StatusCode::OK && (is_json || head.status != StatusCode::NOT_FOUND) {
             return Err(Error::Status {
                 host,
@@ -166,6 +197,10 @@ impl Client {
             });
         }
         let limit_bytes = self.access.config().answer_limit_bytes;
+        let body = body.map_frame(|frame| {
+            last_heard.note();
+            frame
+        });
         let body = Limited::new(body, limit_bytes).collect().await;
         body.map(http_body_util::Collected::to_bytes).map_err(|e| {
             if e.is::<LengthLimitError>() {
@@ -178,6 +213,11 @@ impl Client {
             }
         })
     }
+}
+
+fn uri(base: &BaseUrl, path: &str) -> Result<Uri, Error> {
+    let parsed = base.at(path).parse();
+    parsed.map_err(|e: http::uri::InvalidUri| Error::Request(e.into()))
 }
 
 async fn within<T>(

@@ -31,6 +31,11 @@ pub struct Config {
     /// How long a stream may be silent. Heartbeats come every 10 s, but a
     /// neighbour that blocks can hold them up for 30 s. 45 s.
     pub idle_limit: Duration,
+    /// The silence after which a Marathon that is followed is asked for a sign of life: half of the
+    /// time after which it counts as lost. 15 s.
+    pub ping_after: Duration,
+    /// Longest wait for the answer to that. 2 s.
+    pub ping_limit: Duration,
     /// How long the first event of a stream may take after its head, which comes before the
     /// subscription exists. 30 s.
     pub confirm_limit: Duration,
@@ -82,6 +87,8 @@ impl Config {
             connect_limit: Duration::from_secs(3),
             head_limit: Duration::from_secs(15),
             idle_limit: Duration::from_secs(45),
+            ping_after: Duration::from_secs(15),
+            ping_limit: Duration::from_secs(2),
             confirm_limit: Duration::from_secs(30),
             request_limit: Duration::from_secs(120),
             event_limit_bytes: 64_000_000,
@@ -210,7 +217,7 @@ mod tests {
             format!("{config:?}"),
             "Config { marathons: [\"http://m:8080\"], login: None, ca_file: None, \
              client_identity: None, leader_hosts: [], connect_limit: 3s, head_limit: 15s, \
-             idle_limit: 45s, confirm_limit: 30s, request_limit: 120s, event_limit_bytes: 64000000, \
+             idle_limit: 45s, ping_after: 15s, ping_limit: 2s, confirm_limit: 30s, request_limit: 120s, event_limit_bytes: 64000000, \
              answer_limit_bytes: 256000000, heard_limit: 50000, resync_interval: 300s, \
              confirmation_delay: 10s, announced_loss_delay: 1.5s, missing_app_interval: 10s, backoff_first: 200ms, \
              backoff_limit: 10s, login_backoff_limit: 60s, calm: 60s, resolve_lifetime: 60s, resolve_retry: 2s }"

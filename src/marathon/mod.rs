@@ -11,7 +11,9 @@ mod flight;
 mod identity;
 mod ids;
 mod kind;
+mod last_heard;
 mod layout;
+mod ping;
 mod resolve;
 mod service_account;
 mod session;
@@ -27,16 +29,18 @@ mod wire;
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use self::config::{BaseUrl, ClientIdentity, Config, Login, TokenScheme};
 pub use self::error::Error;
+pub use self::last_heard::LastHeard;
 pub use self::service_account::ServiceAccount;
 
 use self::access::Access;
+use self::client::Client;
+use self::ping::Ping;
 use self::subscriber::Subscriber;
-use self::transport::LastHeard;
 use crate::metrics::{Heard, Metrics};
 use crate::state::event::{Event, Stale};
 
@@ -53,6 +57,9 @@ use crate::state::event::{Event, Stale};
 /// task and sent when there is. More of them than can be kept are dropped and counted, and everything
 /// is listed again.
 ///
+/// Every sign of life is noted in `last_heard`: a byte of the stream, heartbeats included, or of an
+/// answer. A Marathon that is followed and silent for long is asked for one.
+///
 /// # Errors
 ///
 /// Only at the start, when the configuration cannot be used.
@@ -64,6 +71,7 @@ pub async fn run(
     config: Config,
     facts: mpsc::Sender<Heard<Vec<Event>>>,
     stale: mpsc::Receiver<Stale>,
+    last_heard: LastHeard,
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
@@ -71,23 +79,42 @@ pub async fn run(
         return Err(Error::NoMarathon);
     }
     let config = Arc::new(config);
-    let access = Access::new(Arc::clone(&config), Arc::clone(&metrics))?;
+    let access = Access::new(
+        Arc::clone(&config),
+        Arc::clone(&metrics),
+        last_heard.clone(),
+    )?;
     // Not being able to read it now is worth stopping for; later it may be a rotation under way.
     match shutdown.run_until_cancelled(access.check()).await {
         Some(checked) => checked?,
         None => return Ok(()),
     }
-    let last_heard = LastHeard::new();
+    let of_stream = LastHeard::default();
     metrics.at_scrape({
-        let last_heard = last_heard.clone();
+        let of_stream = of_stream.clone();
         move |metrics| {
-            let silence = last_heard.age().as_secs_f64();
+            let silence = of_stream.age().as_secs_f64();
             metrics.stream_silence_seconds.set(silence);
         }
     });
     let connected = metrics.stream_connected.clone();
-    let subscriber = Subscriber::new(config, access, facts, stale, metrics, last_heard);
-    shutdown.run_until_cancelled(subscriber.run()).await;
+    let (follows, followed) = watch::channel(None);
+    let ping = Ping {
+        client: Client::new(access.clone()),
+        followed,
+        last_heard,
+        metrics: Arc::clone(&metrics),
+        after: config.ping_after,
+        limit: config.ping_limit,
+    };
+    let subscriber = Subscriber::new(config, access, (facts, stale), follows, metrics, of_stream);
+    let running = async {
+        tokio::select! {
+            () = subscriber.run() => {}
+            never = ping.run() => match never {},
+        }
+    };
+    shutdown.run_until_cancelled(running).await;
     connected.set(0);
     Ok(())
 }

@@ -10,7 +10,8 @@ use super::access::Access;
 use super::config::BaseUrl;
 use super::error::Error;
 use super::kind::Kind;
-use super::transport::{LastHeard, Transport};
+use super::last_heard::LastHeard;
+use super::transport::Transport;
 
 /// The stream of events.
 pub(super) enum Stream {

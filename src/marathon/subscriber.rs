@@ -6,8 +6,8 @@ mod asking;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
@@ -18,10 +18,11 @@ use super::config::Config;
 use super::endpoints::Endpoints;
 use super::flight::{Flight, Landed};
 use super::kind::Kind;
+use super::last_heard::LastHeard;
+use super::ping::Followed;
 use super::resolve::{News, PendingNews, Resolver};
 use super::stream::{Loss, Step, Stream};
 use super::translate;
-use super::transport::LastHeard;
 use super::wanted::Wanted;
 use crate::backoff::Backoff;
 use crate::metrics::{Heard, Metrics};
@@ -44,7 +45,10 @@ pub(super) struct Subscriber {
     access: Access,
     client: Client,
     metrics: Arc<Metrics>,
+    /// Time of the last sign of life of the stream.
     last_heard: LastHeard,
+    /// Told which Marathon is followed.
+    follows: watch::Sender<Followed>,
     facts: mpsc::Sender<Heard<Vec<Event>>>,
     /// None once whoever asked is gone.
     asks: Option<mpsc::Receiver<Stale>>,
@@ -86,8 +90,8 @@ impl Subscriber {
     pub(super) fn new(
         config: Arc<Config>,
         access: Access,
-        facts: mpsc::Sender<Heard<Vec<Event>>>,
-        asks: mpsc::Receiver<Stale>,
+        (facts, asks): (mpsc::Sender<Heard<Vec<Event>>>, mpsc::Receiver<Stale>),
+        follows: watch::Sender<Followed>,
         metrics: Arc<Metrics>,
         last_heard: LastHeard,
     ) -> Self {
@@ -98,6 +102,7 @@ impl Subscriber {
             access,
             metrics,
             last_heard,
+            follows,
             facts,
             asks: Some(asks),
             stream: Stream::Waiting(now),
@@ -200,6 +205,7 @@ impl Subscriber {
             self.fetches.worked(&base);
             self.fetch_backoff.reset();
             self.fetch_after = Instant::now();
+            self.follows.send_replace(Some(base));
             self.metrics.stream_connected.set(1);
             self.metrics.stream_connects.inc();
             self.want(Stale::Everything(Purpose::Routine), "connected");
@@ -309,6 +315,7 @@ impl Subscriber {
         } else {
             tracing::debug!(marathon = %base, error = loss.error, "the event stream is still down");
         }
+        self.follows.send_replace(None);
         self.metrics.stream_connected.set(0);
         self.metrics
             .stream_failures
@@ -367,8 +374,15 @@ mod tests {
         let (facts, _) = mpsc::channel(1);
         let (_, asks) = mpsc::channel(1);
         let metrics = Metrics::new().unwrap();
-        let access = Access::new(Arc::clone(&config), Arc::clone(&metrics)).unwrap();
-        Subscriber::new(config, access, facts, asks, metrics, LastHeard::new())
+        let last_heard = LastHeard::default();
+        let access = Access::new(
+            Arc::clone(&config),
+            Arc::clone(&metrics),
+            last_heard.clone(),
+        );
+        let (follows, _) = watch::channel(None);
+        let ends = (facts, asks);
+        Subscriber::new(config, access.unwrap(), ends, follows, metrics, last_heard)
     }
 
     /// A stream that lived for that long before it was lost, and the wait that follows.
@@ -404,6 +418,15 @@ mod tests {
         }
         let wait = lost_after(&mut subscriber, Some(CALM)).await;
         assert!(wait <= Duration::from_secs(1), "{wait:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_lost_is_followed_no_more() {
+        let mut subscriber = subscriber();
+        let followed = subscriber.follows.subscribe();
+        subscriber.follows.send_replace(subscriber.streams.best());
+        lost_after(&mut subscriber, Some(CALM)).await;
+        assert_eq!(*followed.borrow(), None);
     }
 
     #[tokio::test(start_paused = true)]

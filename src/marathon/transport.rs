@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,38 +19,17 @@ use super::client::{Client, is_kind, text};
 use super::config::BaseUrl;
 use super::connection::authority;
 use super::error::{Error, with_causes};
+use super::last_heard::LastHeard;
 
 /// What Marathon must be asked for, alone and spelled exactly so: anything else is a 405.
 const EVENT_STREAM: &str = "text/event-stream";
-
-/// When the stream last gave a sign of life, heartbeats included.
-#[derive(Clone)]
-pub(super) struct LastHeard(Arc<Mutex<Instant>>);
-
-impl LastHeard {
-    /// Counts from now.
-    pub(super) fn new() -> Self {
-        Self(Arc::new(Mutex::new(Instant::now())))
-    }
-
-    fn now(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-    }
-
-    /// How long ago that was.
-    pub(super) fn age(&self) -> Duration {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .elapsed()
-    }
-}
 
 /// Opens the event stream of one Marathon.
 #[derive(Clone)]
 pub(super) struct Transport {
     access: Access,
     base: BaseUrl,
+    /// Of the stream alone.
     last_heard: LastHeard,
 }
 
@@ -67,7 +45,8 @@ impl Transport {
 
     async fn open(self, uri: Uri) -> Result<Response<ByteStream>, Error> {
         let response = self.ask(uri).await?;
-        self.last_heard.now();
+        self.last_heard.note();
+        self.access.last_heard().note();
         let config = self.access.config();
         let (idle, limit_bytes) = (config.idle_limit, config.event_limit_bytes);
         Ok(response.map(|body| -> ByteStream {
@@ -77,7 +56,7 @@ impl Transport {
                 silence: Box::pin(tokio::time::sleep(idle)),
                 size: EventSize::default(),
                 limit_bytes,
-                last_heard: self.last_heard,
+                last_heard: [self.last_heard, self.access.last_heard().clone()],
             })
         }))
     }
@@ -225,7 +204,8 @@ struct Watched<B> {
     silence: Pin<Box<Sleep>>,
     size: EventSize,
     limit_bytes: usize,
-    last_heard: LastHeard,
+    /// Noted with everything that comes: of the stream, and of Marathon as a whole.
+    last_heard: [LastHeard; 2],
 }
 
 impl<B> Stream for Watched<B>
@@ -246,7 +226,7 @@ where
                     this.silence
                         .as_mut()
                         .reset(Instant::now() + this.idle_limit);
-                    this.last_heard.now();
+                    this.last_heard.iter().for_each(LastHeard::note);
                     if !this.size.stays_within(this.limit_bytes, &bytes) {
                         return failed(Error::TooLarge {
                             what: "an event",
@@ -350,7 +330,7 @@ mod tests {
             let frame = Frame::data(Bytes::from_static(bytes.as_bytes()));
             Some((Ok::<_, std::io::Error>(frame), n + 1))
         });
-        let last_heard = LastHeard::new();
+        let (last_heard, of_marathon) = (LastHeard::default(), LastHeard::default());
         let begun = Instant::now();
         let mut watched = Watched {
             body: StreamBody::new(Box::pin(frames)),
@@ -358,7 +338,7 @@ mod tests {
             silence: Box::pin(tokio::time::sleep(Duration::from_secs(45))),
             size: EventSize::default(),
             limit_bytes: 100,
-            last_heard: last_heard.clone(),
+            last_heard: [last_heard.clone(), of_marathon.clone()],
         };
         for _ in 0..10 {
             assert!(watched.next().await.unwrap().is_ok());
@@ -366,7 +346,9 @@ mod tests {
         let error = watched.next().await.unwrap().unwrap_err();
         assert!(error.to_string().contains("silent for 45s"), "{error}");
         assert_eq!(begun.elapsed(), Duration::from_secs(145));
-        assert_eq!(last_heard.age(), Duration::from_secs(45));
+        for last_heard in [last_heard, of_marathon] {
+            assert_eq!(last_heard.silence(), Some(Duration::from_secs(45)));
+        }
     }
 
     #[test]

@@ -22,6 +22,9 @@ pub enum Departure {
     Certificate,
     /// Its connection was ended here for its age, and it has not come back.
     Age,
+    /// All connections were ended here because what is served is stale, and it follows another
+    /// daemon now.
+    Handover,
     /// Its stream was refused here for what it asked.
     Request,
     /// It is connected, and asks for nothing any more.
@@ -29,7 +32,7 @@ pub enum Departure {
 }
 
 /// The reasons, as the metric has them.
-pub(super) const REASONS: [&str; 9] = [
+pub(super) const REASONS: [&str; 10] = [
     "closed",
     "reset",
     "timeout",
@@ -37,6 +40,7 @@ pub(super) const REASONS: [&str; 9] = [
     "cut",
     "certificate",
     "age",
+    "handover",
     "request",
     "silent",
 ];
@@ -61,6 +65,7 @@ impl Departure {
             Self::Cut(_) => "cut",
             Self::Certificate => "certificate",
             Self::Age => "age",
+            Self::Handover => "handover",
             Self::Request => "request",
             Self::Silent => "silent",
         }
@@ -77,6 +82,11 @@ impl Departure {
             Self::Certificate => "its certificate has ended".to_owned(),
             Self::Age => {
                 "its connection was ended here for its age, and it has not come back".to_owned()
+            }
+            Self::Handover => {
+                "its connection was ended here because what is served is stale, and it has not come \
+                 back"
+                    .to_owned()
             }
             Self::Request => "its stream was refused here for what it asked".to_owned(),
             Self::Silent => "it is connected and asks for nothing any more".to_owned(),
@@ -107,6 +117,7 @@ impl Departure {
             Some(ConnectionEnd::NeverAsked) => (Self::Silent, polite),
             Some(ConnectionEnd::CertificateEnded) => (Self::Certificate, polite),
             Some(ConnectionEnd::Age) => (Self::Age, polite),
+            Some(ConnectionEnd::Handover) => (Self::Handover, polite),
             Some(ConnectionEnd::Stopping) => return None,
             None => match manner {
                 Manner::Streams => (Self::Silent, polite),
@@ -140,6 +151,7 @@ mod tests {
         assert_eq!(streams(ConnectionEnd::Timeout), ("timeout", 1));
         assert_eq!(streams(ConnectionEnd::Protocol), ("protocol", 1));
         assert_eq!(streams(ConnectionEnd::Age), ("age", 10));
+        assert_eq!(streams(ConnectionEnd::Handover), ("handover", 10));
         assert_eq!(streams(ConnectionEnd::Cut("slow")), ("cut", 10));
         assert_eq!(streams(ConnectionEnd::NeverAsked), ("silent", 10));
         assert_eq!(
@@ -182,6 +194,7 @@ mod tests {
             Departure::Cut("slow"),
             Departure::Certificate,
             Departure::Age,
+            Departure::Handover,
             Departure::Request,
             Departure::Silent,
         ];

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::allow_list::AllowList;
 use super::budget::BudgetLimits;
+use super::handover::Handover;
 use super::service::Services;
 
 /// Settings of one listener.
@@ -42,9 +43,12 @@ pub struct Config {
     pub keep_alive_timeout: Duration,
     /// Most requests that one HTTP/2 connection may have open: at least one for every cluster.
     pub max_streams: u32,
-    /// Age at which a connection with streams is ended, so that proxies spread over replicas
-    /// again; up to a tenth more or less, so that they do not do so at once.
+    /// Age at which a connection of any kind is ended after its current answers, less up to a
+    /// tenth, so that not all end at once. Proxies spread over replicas again then, and a client
+    /// whose authority was withdrawn is a stranger from its next handshake on.
     pub max_age: Duration,
+    /// Ends every connection that is open, for another reason than its age; none if nobody does.
+    pub handover: Option<Handover>,
     /// Longest time that a stop waits for answers to be read before it cuts the connections.
     pub drain: Duration,
 }
@@ -55,7 +59,7 @@ impl Default for Config {
     /// every held poll is one; bodies of 4 MiB (Envoy sends 77 kB), 30 s for a request message; 5 s
     /// for a handshake, of which 1,024 are under way at once; 10 s to the first request; 90 s
     /// between requests, as less than 75 s cuts connections that Envoy is about to use; a ping
-    /// every 30 s, answered within 10 s; an hour for a connection; 5 s to drain.
+    /// every 30 s, answered within 10 s; 15 minutes for a connection; 5 s to drain.
     fn default() -> Self {
         Self {
             secrets: false,
@@ -73,7 +77,8 @@ impl Default for Config {
             keep_alive_interval: Duration::from_secs(30),
             keep_alive_timeout: Duration::from_secs(10),
             max_streams: 10_000,
-            max_age: Duration::from_secs(3_600),
+            max_age: Duration::from_secs(900),
+            handover: None,
             drain: Duration::from_secs(5),
         }
     }

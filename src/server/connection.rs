@@ -55,8 +55,8 @@ enum ConnectionEvent {
     Leave,
     /// The client's certificate has ended: the same.
     CertificateEnded,
-    /// It is old: its streams end, so that their client connects again, perhaps elsewhere.
-    GrownOld,
+    /// Its streams and held polls end, so that their client connects again, perhaps elsewhere.
+    GoElsewhere(PoliteEnd),
     /// It brought no request in time.
     NeverAsked,
     /// It ends as it is.
@@ -67,13 +67,39 @@ enum ConnectionEvent {
 /// these never come.
 type ConnectionEvents = FuturesUnordered<BoxFuture<'static, ConnectionEvent>>;
 
-/// Facts that the requests of a connection have shown of it.
-#[derive(Default)]
-struct Shown {
-    /// True once there was any.
-    request: AtomicBool,
-    /// True once one was answered with a stream.
-    stream: AtomicBool,
+/// Reason for which a connection ends politely by itself.
+#[derive(Clone, Copy)]
+enum PoliteEnd {
+    /// It has reached the maximum age.
+    Age,
+    /// All that are open are handed over, for this reason.
+    Handover(&'static str),
+}
+
+impl PoliteEnd {
+    /// Its name in the metric.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Age => "age",
+            Self::Handover(_) => "handover",
+        }
+    }
+
+    /// The cause of the end of its connection.
+    fn connection_end(self) -> ConnectionEnd {
+        match self {
+            Self::Age => ConnectionEnd::Age,
+            Self::Handover(_) => ConnectionEnd::Handover,
+        }
+    }
+
+    /// The reason that calls are told which end with the connection.
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Age => "this connection has reached its maximum age",
+            Self::Handover(reason) => reason,
+        }
+    }
 }
 
 impl Server {
@@ -88,12 +114,9 @@ impl Server {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let identity = Arc::new(identity);
-        let shown = Arc::new(Shown::default());
-        let shutdown = Shutdown {
-            stop: self.shutdown.child_token(),
-            cut: seat.cut.clone(),
-        };
-        let mut events = self.events(identity.clone(), &shown, &shutdown);
+        let has_asked = Arc::new(AtomicBool::new(false));
+        let shutdown = Shutdown::new(self.shutdown.child_token(), seat.cut.clone());
+        let mut events = self.events(identity.clone(), &has_asked, &shutdown);
         let shared = (self.config.clone(), self.metrics.clone());
         let number = seat.number;
         let key = PeerKey::new(identity.name(), address);
@@ -111,14 +134,12 @@ impl Server {
         let life = seat.life.clone();
         let (server, of_requests) = (self.clone(), life.clone());
         let service = service_fn(move |request: Request<Incoming>| {
-            shown.request.store(true, Ordering::Relaxed);
-            let (server, shown, peer) = (server.clone(), shown.clone(), peer.clone());
+            has_asked.store(true, Ordering::Relaxed);
+            let (server, peer) = (server.clone(), peer.clone());
             let open = (requests.open_request(), of_requests.open_request());
             // Boxed: the task of a stream keeps the room of this for as long as it lives.
             Box::pin(async move {
                 let response = server.config.services.answer(request, peer).await;
-                let is_stream = response.body().is_stream();
-                shown.stream.fetch_or(is_stream, Ordering::Relaxed);
                 Ok::<_, Infallible>(response.map(|body| body.answering(open)))
             })
         });
@@ -138,11 +159,13 @@ impl Server {
                     life.note_end(ConnectionEnd::CertificateEnded);
                     serving.as_mut().graceful_shutdown();
                 }
-                ConnectionEvent::GrownOld => {
-                    life.note_end(ConnectionEnd::Age);
+                ConnectionEvent::GoElsewhere(end) => {
+                    life.note_end(end.connection_end());
+                    let metric = &self.metrics.connections_ended;
+                    metric.with_label_values(&[end.as_str()]).inc();
                     // Goodbye first, so that the proxy does not come back on this connection.
                     serving.as_mut().graceful_shutdown();
-                    shutdown.stop.cancel();
+                    shutdown.leave(end.reason());
                 }
                 ConnectionEvent::NeverAsked => {
                     tracing::debug!(peer = ?address, "a connection brought no request in time");
@@ -169,7 +192,7 @@ impl Server {
     fn events(
         &self,
         identity: Arc<PeerIdentity>,
-        shown: &Arc<Shown>,
+        has_asked: &Arc<AtomicBool>,
         shutdown: &Shutdown,
     ) -> ConnectionEvents {
         let config = &self.config;
@@ -188,23 +211,26 @@ impl Server {
             }));
             events.push(Box::pin(async move { match identity.watch().await {} }));
         }
-        let (first_request, asked) = (config.first_request, shown.clone());
+        let (first_request, has_asked) = (config.first_request, has_asked.clone());
         events.push(Box::pin(async move {
             sleep(first_request).await;
-            if asked.request.load(Ordering::Relaxed) {
+            if has_asked.load(Ordering::Relaxed) {
                 pending::<()>().await;
             }
             ConnectionEvent::NeverAsked
         }));
-        let age = config.max_age.mul_f64(rand::random_range(0.9..=1.1));
-        let streamed = shown.clone();
+        let age = config.max_age.mul_f64(rand::random_range(0.9..=1.0));
         events.push(Box::pin(async move {
             sleep(age).await;
-            if !streamed.stream.load(Ordering::Relaxed) {
-                pending::<()>().await;
-            }
-            ConnectionEvent::GrownOld
+            ConnectionEvent::GoElsewhere(PoliteEnd::Age)
         }));
+        if let Some(handover) = &config.handover {
+            let (due, end) = (handover.due(), PoliteEnd::Handover(handover.reason()));
+            events.push(Box::pin(async move {
+                due.await;
+                ConnectionEvent::GoElsewhere(end)
+            }));
+        }
         events
     }
 

@@ -26,6 +26,8 @@ pub enum ConnectionEnd {
     CertificateEnded,
     /// It was old: its peer was to connect again.
     Age,
+    /// All that are open were handed over: their peers were to connect elsewhere.
+    Handover,
     /// The server stops.
     Stopping,
 }

@@ -44,7 +44,7 @@ struct PeerInner {
 /// Reason for which a request must be ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PeerEnd {
-    /// The server stops: answer what there is, now.
+    /// The server stops, or the connection ends politely: answer what there is, now.
     Stopping,
     /// The peer's certificate has ended: refuse it with 403 and this text.
     Refused(String),
@@ -98,7 +98,7 @@ impl Peer {
         let key = PeerKey::new(None, address);
         let account = Account::open(&budgets, number, key, cut.clone());
         let account = account.0.clone();
-        let shutdown = Shutdown { stop, cut };
+        let shutdown = Shutdown::new(stop, cut);
         let life = Arc::default();
         Self::new(number, address, identity, shutdown, account, life, shared)
     }
@@ -155,14 +155,19 @@ impl Peer {
         self.0.identity.admit()
     }
 
-    /// Says if the server stops, so that its connection had better be closed.
+    /// Says if the server stops or ends this connection politely, so that it had better be closed.
     pub fn is_stopping(&self) -> bool {
         self.0.shutdown.stop.is_cancelled()
     }
 
-    /// Waits until the server stops, or ends this connection for its age. Cancel safe.
+    /// Waits until the server stops, or ends this connection politely. Cancel safe.
     pub async fn stopping(&self) {
         self.0.shutdown.stop.cancelled().await;
+    }
+
+    /// The reason for which [`stopping`](Self::stopping) ended, in words for a client.
+    pub fn stop_reason(&self) -> &'static str {
+        self.0.shutdown.reason()
     }
 
     /// Waits until its certificate has ended; for ever without one. Cancel safe.

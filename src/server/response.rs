@@ -53,14 +53,6 @@ impl ResponseBody {
         self.request = Some(request);
         self
     }
-
-    /// Says if it lives on.
-    pub(super) fn is_stream(&self) -> bool {
-        match self.form {
-            Form::Whole(_) => false,
-            Form::Stream(_) => true,
-        }
-    }
 }
 
 impl Body for ResponseBody {

@@ -1,5 +1,7 @@
 //! The ends of connections: a polite one, a cut, and the tasks that end with them.
 
+use std::sync::{Arc, OnceLock};
+
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -11,6 +13,32 @@ pub(super) struct Shutdown {
     pub(super) stop: CancellationToken,
     /// Cancelled when the connection ends as it is.
     pub(super) cut: CancellationToken,
+    /// The reason of a polite end that is this connection's own; none if the process stops.
+    reason: Arc<OnceLock<&'static str>>,
+}
+
+impl Shutdown {
+    /// The two ends of a connection, by their tokens.
+    pub(super) fn new(stop: CancellationToken, cut: CancellationToken) -> Self {
+        Self {
+            stop,
+            cut,
+            reason: Arc::default(),
+        }
+    }
+
+    /// Ends the requests of this connection alone, politely.
+    pub(super) fn leave(&self, reason: &'static str) {
+        // The first reason counts.
+        let _ = self.reason.set(reason);
+        self.stop.cancel();
+    }
+
+    /// The reason of the polite end, in words for a client.
+    pub(super) fn reason(&self) -> &'static str {
+        let own = self.reason.get().copied();
+        own.unwrap_or("this control plane stops")
+    }
 }
 
 /// The tasks of one listener: its connections, and the requests of HTTP/2, which end with their

@@ -12,6 +12,9 @@ const SERVICE_ACCOUNT_FILE: &str = "MARATHON_SERVICE_ACCOUNT_FILE";
 const CLIENT_CERT: &str = "MARATHON_CLIENT_CERT";
 const CLIENT_KEY: &str = "MARATHON_CLIENT_KEY";
 
+/// Below this a round trip and a moment of load on either side pass for a loss.
+const SHORTEST_STALE_AFTER: Duration = Duration::from_secs(1);
+
 impl Typed {
     /// How to subscribe to Marathon.
     pub(super) fn subscription(&self) -> Result<Config, BadSetting> {
@@ -23,6 +26,8 @@ impl Typed {
                 remedy: "give it at least 1 second; 300 is the default",
             });
         }
+        let stale_after = self.marathon.stale_after()?;
+        let defaults = Config::new(self.marathon.bases()?);
         let leader_hosts = self.marathon.marathon_leader_hosts.iter();
         let leader_hosts = leader_hosts.map(|host| host.trim().to_owned());
         Ok(Config {
@@ -32,12 +37,28 @@ impl Typed {
             leader_hosts: leader_hosts.filter(|host| !host.is_empty()).collect(),
             resync_interval: self.resync_interval,
             confirmation_delay: self.sudden_loss_delay,
-            ..Config::new(self.marathon.bases()?)
+            ping_after: stale_after / 2,
+            // In the other half there is time to ask twice.
+            ping_limit: defaults.ping_limit.min(stale_after / 6),
+            ..defaults
         })
     }
 }
 
 impl Marathon {
+    /// Silence of Marathon from which on what is served counts as stale.
+    pub(super) fn stale_after(&self) -> Result<Duration, BadSetting> {
+        if self.stale_after < SHORTEST_STALE_AFTER {
+            return Err(BadSetting {
+                variable: "STALE_AFTER",
+                value: self.stale_after.as_secs_f64().to_string(),
+                why: "a healthy Marathon would count as lost between two answers".into(),
+                remedy: "give it at least 1 second; 30 is the default",
+            });
+        }
+        Ok(self.stale_after)
+    }
+
     fn bases(&self) -> Result<Vec<BaseUrl>, BadSetting> {
         let base = |text: &String| {
             let text = text.trim();

@@ -4,6 +4,8 @@
 //! line in `--help` and its row in the README. [`Typed::mean`] checks them all before anything
 //! is opened.
 
+mod admin;
+mod control_plane;
 mod log;
 mod marathon;
 mod openbao;
@@ -28,7 +30,7 @@ use crate::resources::Normalisation;
 use crate::server::{self, AllowList};
 use crate::state::app::AppId;
 use crate::state::event::Source;
-use crate::{admin, files, intent, pipeline, resources, state, v2, xds};
+use crate::{files, freshness, intent, pipeline, resources, state, v2, xds};
 use tls::Security;
 
 pub use openbao::with_openbao_names;
@@ -53,6 +55,8 @@ pub struct Settings {
     pub state: state::Config,
     /// How long the first publication waits.
     pub pipeline: pipeline::Config,
+    /// Time limits of staleness.
+    pub freshness: freshness::Config,
     /// How labels are read.
     pub intent: intent::Config,
     /// How Envoy's resources are written.
@@ -70,7 +74,7 @@ pub struct Settings {
     /// Where operators ask.
     pub admin_listen: SocketAddr,
     /// How operators ask.
-    pub admin: admin::Config,
+    pub admin: crate::admin::Config,
     /// The form of the log.
     pub log_format: LogFormat,
     /// What is written to the log.
@@ -189,6 +193,10 @@ impl Typed {
                 sudden_loss_percent: self.sudden_loss_percent,
             },
             pipeline: pipeline::Config::default(),
+            freshness: freshness::Config {
+                stale_after: self.marathon.stale_after()?,
+                ..freshness::Config::default()
+            },
             intent,
             resources,
             xds: xds::Config {
@@ -199,6 +207,7 @@ impl Typed {
                 }),
                 max_message_bytes: usize::try_from(self.xds_limits.xds_max_request_bytes)
                     .unwrap_or(usize::MAX),
+                identifier: control_plane::identifier(),
                 ..xds::Config::default()
             },
             proxies: self.xds_limits.proxies(),
@@ -266,25 +275,6 @@ impl Typed {
             use_health: self.use_marathon_health,
             framework_name,
             acme,
-        })
-    }
-
-    fn admin(&self) -> Result<admin::Config, BadSetting> {
-        for host in &self.admin_hosts {
-            // A port in it, a scheme before it or a path behind it would never match.
-            if host.contains([':', '/']) {
-                return Err(BadSetting {
-                    variable: "ADMIN_HOSTS",
-                    value: host.clone(),
-                    why: "it is no name of a host".into(),
-                    remedy: "write names without scheme and port, as edge-1.example.com; addresses \
-                             need no entry",
-                });
-            }
-        }
-        let hosts = self.admin_hosts.iter().map(String::as_str);
-        Ok(admin::Config {
-            hosts: admin::Hosts::new(hosts),
         })
     }
 

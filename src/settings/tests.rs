@@ -27,6 +27,10 @@ fn the_defaults_are_those_of_the_manual() {
     assert_eq!(settings.intent.label_prefix, "HAPROXY");
     assert!(settings.intent.use_health && !settings.intent.strict);
     assert_eq!(settings.marathon.resync_interval, Duration::from_secs(300));
+    assert_eq!(settings.freshness, freshness::Config::default());
+    assert_eq!(settings.marathon.ping_after, Duration::from_secs(15));
+    assert_eq!(settings.marathon.ping_limit, Duration::from_secs(2));
+    assert_eq!(settings.xds.server.max_age, Duration::from_secs(900));
     assert_eq!(settings.resources.refresh_delay, Duration::from_millis(200));
     assert_eq!(
         settings.resources.endpoints_refresh_delay,
@@ -115,6 +119,10 @@ fn a_bad_value_is_named_with_its_remedy() {
         (
             "--resync-interval 0",
             "RESYNC_INTERVAL=0: it would keep Marathon busy",
+        ),
+        (
+            "--stale-after 0.5",
+            "STALE_AFTER=0.5: a healthy Marathon would count as lost",
         ),
         (
             "--http-listen-port 0",
@@ -493,7 +501,7 @@ fn what_contradicts_itself_around_tls_and_vault_is_refused() {
 #[test]
 fn names_of_the_admin_port_are_names_and_nothing_more() {
     let settings = meant("--admin-hosts=edge-1.example.com,edge-2,");
-    let expected = admin::Hosts::new(["edge-1.example.com", "edge-2"]);
+    let expected = crate::admin::Hosts::new(["edge-1.example.com", "edge-2"]);
     assert_eq!(settings.admin.hosts, expected);
     for wrong in ["http://edge-1", "edge-1:5001", "edge-1/"] {
         let error = refused(&format!("--admin-hosts={wrong}"));

@@ -39,6 +39,7 @@ impl XdsLimits {
             max_connections: bytes(self.xds_max_connections),
             max_connections_per_address: bytes(self.xds_max_connections_per_address),
             message: self.xds_progress_timeout,
+            max_age: self.xds_max_connection_age,
             budgets: self.budgets(),
             ..port
         }
@@ -71,6 +72,8 @@ fn bytes(typed: u32) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use clap::Parser;
 
     use super::*;
@@ -100,6 +103,17 @@ mod tests {
         let limits = typed("--xds-max-proxies 20000 --xds-max-proxies-per-peer 20000").proxies();
         let remembered = (limits.max_proxies, limits.max_proxies_per_peer);
         assert_eq!(remembered, (20_000, 20_000));
+    }
+
+    #[test]
+    fn connections_have_an_age_whatever_is_typed() {
+        let age = typed("--xds-max-connection-age 1.5").within(server::Config::default());
+        assert_eq!(age.max_age, Duration::from_millis(1500));
+        for none in ["0", "0.5", "off", "inf", "-1"] {
+            let line = format!("serve --xds-max-connection-age={none}");
+            let error = Line::try_parse_from(line.split(' ')).err().unwrap();
+            assert!(error.to_string().contains("--xds-max-connection-age"));
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! - [`acme`]: a marathon-acme that keeps certificates in the simulated Vault
 //! - [`marathon`]: a Marathon of one or several instances, with a scheduler and agents behind it
 //! - [`backend`]: the program a task runs, an HTTP server that says who it is
+//! - [`cable`]: the way to a neighbour, which can be cut so that connections stay open and silent
 //! - [`envoy`]: a real Envoy, found or fetched, as a child process
 //! - [`load`]: a steady load that counts every request, and a probe for the moment of change
 //! - [`proxy`]: an xDS client that behaves like Envoy, for tests that need no data plane
@@ -14,6 +15,7 @@
 
 pub mod acme;
 pub mod backend;
+pub mod cable;
 pub mod envoy;
 pub mod load;
 pub mod marathon;

@@ -28,6 +28,10 @@ pub struct Config {
 pub struct PollLimits {
     /// Longest hold of a poll, whatever its proxy says.
     pub hold: Duration,
+    /// Longest hold of a poll while nothing is published, less up to a fifth, so that a fleet does
+    /// not come back at once. It is refused then: a proxy that has several control planes asks the
+    /// next.
+    pub unready_hold: Duration,
     /// Longest wait of a route table for the proxy to have the table's clusters.
     pub gate_cap: Duration,
     /// Time after its last poll for which a proxy or one of its subscriptions is remembered.
@@ -39,12 +43,13 @@ pub struct PollLimits {
 }
 
 impl Default for PollLimits {
-    /// Polls are held 60 s at most (no Envoy of that time waits so long unless it is told to);
-    /// route tables wait 3 s; memory for 5 minutes, of 4,096 proxies with 50,000 subscriptions
+    /// Polls are held 60 s at most (no Envoy of that time waits so long unless it is told to), and
+    /// 3 s while nothing is published; route tables wait 3 s; memory for 5 minutes, of 4,096 proxies with 50,000 subscriptions
     /// each: a bound on what a stranger can make it remember.
     fn default() -> Self {
         Self {
             hold: Duration::from_secs(60),
+            unready_hold: Duration::from_secs(3),
             gate_cap: Duration::from_secs(3),
             forget_after: Duration::from_secs(300),
             max_proxies: 4_096,

@@ -137,7 +137,9 @@ impl V2Polls {
         longest: Duration,
     ) -> Result<PollAnswer, PollRefusal> {
         let now = Instant::now();
-        let deadline = now + longest;
+        let unready = self.limits.unready_hold;
+        let unready = unready.mul_f64(rand::random_range(0.8..=1.0)).min(longest);
+        let (deadline, unready_deadline) = (now + longest, now + unready);
         let (kind, said) = (request.kind, request.version);
         let (asked, interest) = match request.names {
             RequestedNames::All => ((kind, None), Interest::Kind(kind)),
@@ -175,6 +177,10 @@ impl V2Polls {
                 PollStep::Hold { until } => until,
             };
             held.get_or_insert_with(|| self.held(kind));
+            let deadline = match self.reader.current() {
+                Some(_) => deadline,
+                None => unready_deadline,
+            };
             let look_at = until.filter(|until| *until < deadline);
             tokio::select! {
                 biased;

@@ -1,9 +1,11 @@
 //! The xDS server: answers REST long polls and gRPC streams from the current snapshot, over the
-//! connections of [`server`](crate::server).
+//! connections of [`server`](crate::server), and the health checks of proxies that choose between
+//! several control planes.
 
 mod config;
 mod delivery;
 mod grpc;
+mod health;
 mod limits;
 mod proxies;
 mod refused;
@@ -17,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
 pub use delivery::Pacing;
+pub use health::health_service;
 pub use limits::Limits;
 pub use proxies::Proxies;
 pub use refused::{GivenView, RefusedView};

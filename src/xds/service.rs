@@ -69,10 +69,6 @@ impl PathService for DiscoveryService {
         peer: &Peer,
         rejection: &PeerRejection,
     ) -> Response<ResponseBody> {
-        if is_grpc(request) {
-            grpc::rejected(rejection)
-        } else {
-            peer.reject(rejection)
-        }
+        grpc::reject(request, peer, rejection)
     }
 }

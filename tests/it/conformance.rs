@@ -4,13 +4,15 @@
 //! The 18 outlines of xds-test-harness are in `world` (1 to 12, state of the world) and `delta`
 //! (13 to 18); what go-control-plane's own tests hold is in `wildcards`, `names`, `verdicts` and
 //! `streams`; what Envoy was seen to need is in `order`, `gates`, `returns`, `refusals` and
-//! `secrets`; `load` bounds what clients can cost, and `replicas` compares two servers.
+//! `secrets`; `load` bounds what clients can cost, `replicas` compares two servers, and `health` is what
+//! proxies choose between them by.
 
 mod answer;
 mod both;
 mod client;
 mod delta;
 mod gates;
+mod health;
 mod load;
 mod names;
 mod order;

@@ -45,6 +45,8 @@ mod routing;
 #[cfg(test)]
 mod secrecy;
 #[cfg(test)]
+mod several_daemons;
+#[cfg(test)]
 mod signals;
 #[cfg(test)]
 mod start;

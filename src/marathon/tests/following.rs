@@ -397,6 +397,7 @@ async fn it_stops_when_nobody_receives() {
         marathon.config(),
         facts,
         stale,
+        crate::marathon::LastHeard::default(),
         metrics,
         tokio_util::sync::CancellationToken::new(),
     );

@@ -5,5 +5,6 @@ mod logins;
 mod peer;
 mod reading;
 mod redirects;
+mod signs_of_life;
 mod streams;
 mod tls;

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::marathon::{BaseUrl, Config, Error, run};
+use crate::marathon::{BaseUrl, Config, Error, LastHeard, run};
 use crate::metrics::{Heard, Metrics};
 use crate::state::event::{Event, Stale};
 
@@ -172,6 +172,7 @@ pub(super) struct Subject {
     facts: mpsc::Receiver<Heard<Vec<Event>>>,
     pub stale: mpsc::Sender<Stale>,
     pub metrics: Arc<Metrics>,
+    pub last_heard: LastHeard,
     shutdown: CancellationToken,
     task: JoinSet<Result<(), Error>>,
 }
@@ -186,12 +187,14 @@ impl Subject {
         let (facts_in, facts) = mpsc::channel(room);
         let (stale, stale_out) = mpsc::channel(100);
         let metrics = Metrics::new().unwrap();
+        let last_heard = LastHeard::default();
         let shutdown = CancellationToken::new();
         let mut task = JoinSet::new();
         task.spawn(run(
             config,
             facts_in,
             stale_out,
+            last_heard.clone(),
             Arc::clone(&metrics),
             shutdown.clone(),
         ));
@@ -199,6 +202,7 @@ impl Subject {
             facts,
             stale,
             metrics,
+            last_heard,
             shutdown,
             task,
         }

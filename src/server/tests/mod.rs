@@ -1,5 +1,6 @@
 //! The server over real sockets, with services of the tests' own.
 
+mod endings;
 mod ends;
 mod floods;
 #[cfg(feature = "demo")]
@@ -54,6 +55,12 @@ impl Port {
     fn cuts(&self, reason: CutReason) -> u64 {
         let metric = &self.metrics.connections_cut;
         metric.with_label_values(&[reason.as_str()]).get()
+    }
+
+    /// Number of connections that were ended politely for this reason.
+    fn ends(&self, reason: &str) -> u64 {
+        let metric = &self.metrics.connections_ended;
+        metric.with_label_values(&[reason]).get()
     }
 
     /// Stops it, and waits until it has.
@@ -111,7 +118,8 @@ fn the_defaults_are_these() {
         keep_alive_interval: Duration::from_secs(30),
         keep_alive_timeout: Duration::from_secs(10),
         max_streams: 10_000,
-        max_age: Duration::from_secs(3_600),
+        max_age: Duration::from_secs(900),
+        handover: None,
         drain: Duration::from_secs(5),
     };
     assert_eq!(Config::default(), config);

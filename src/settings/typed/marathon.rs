@@ -1,11 +1,12 @@
 //! Marathon's settings as they are typed: where it is, and how this daemon shows who it is.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use super::path;
+use super::{path, seconds};
 use crate::marathon::TokenScheme;
 
 /// Where Marathon is, and who asks it, as typed.
@@ -70,6 +71,13 @@ pub struct Marathon {
         value_delimiter = ','
     )]
     pub marathon_leader_hosts: Vec<String>,
+
+    /// Seconds without any sign of life from Marathon after which what is served counts as stale:
+    /// health checks of proxies fail then, and 4 s later their connections are ended once, so that
+    /// those with several daemons choose a fresh one. Any byte of the event stream or of an answer
+    /// is a sign; after half of it Marathon is asked for one (`/ping`).
+    #[arg(long, env = "STALE_AFTER", value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub stale_after: Duration,
 }
 
 fn token_scheme() -> impl TypedValueParser<Value = TokenScheme> {

@@ -82,6 +82,25 @@ pub struct XdsLimits {
     /// Envoy gives up a poll for every cluster when all clusters change.
     #[arg(long, env = "XDS_MAX_RESETS", value_name = "COUNT", default_value = "20000", value_parser = clap::value_parser!(u32).range(20..))]
     pub xds_max_resets: u32,
+
+    /// Seconds after which a connection to the xDS port is ended, after its current answers, less up
+    /// to a tenth by chance. Proxies spread over several daemons again within it, and whose
+    /// certificate authority was taken away gets nothing any more after it.
+    #[arg(long, env = "XDS_MAX_CONNECTION_AGE", value_name = "SECONDS", default_value = "900", value_parser = age)]
+    pub xds_max_connection_age: Duration,
+}
+
+/// The age of a connection. There is no way to have none: what is open for ever is never checked
+/// again.
+fn age(text: &str) -> Result<Duration, String> {
+    let age = seconds(text)?;
+    if age < Duration::from_secs(1) {
+        return Err(
+            "below 1 proxies would do nothing but connect; give it at least 1, 900 is the default"
+                .to_owned(),
+        );
+    }
+    Ok(age)
 }
 
 /// A time in which something can be done over a network.

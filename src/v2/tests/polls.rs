@@ -248,6 +248,28 @@ async fn before_anything_is_known_nobody_is_told_that_there_is_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_patient_proxy_is_not_held_for_long_while_nothing_is_known() {
+    let stage = Stage::new();
+    let peer = Peer::anonymous(true, CancellationToken::new());
+    let unready = stage.polls.limits.unready_hold;
+    for _ in 0..10 {
+        let request = PollRequest {
+            node: "edge".into(),
+            kind: Kind::Cluster,
+            names: RequestedNames::All,
+            version: "".into(),
+            client: ClientNode::default(),
+        };
+        let before = Instant::now();
+        let ended = stage.polls.hold(&peer, request, 10 * unready).await;
+        assert!(matches!(ended, Err(PollRefusal::Unknown)), "{ended:?}");
+        let took = before.elapsed();
+        let spread = unready.mul_f64(0.79)..=unready + Duration::from_millis(1);
+        assert!(spread.contains(&took), "{took:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_does_not_take_it_is_given_it_again_but_not_in_a_loop() {
     let mut stage = Stage::new();
     stage.put(Kind::Cluster, "a", "1").publish();

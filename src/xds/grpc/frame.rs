@@ -16,14 +16,14 @@ use crate::server::{Outflow, Peer, RequestBytes, UnsentPiece};
 use crate::xds::delivery::Content;
 
 /// The flag and the length in front of a message.
-pub(super) const PREFIX_BYTES: usize = 5;
+pub(in crate::xds) const PREFIX_BYTES: usize = 5;
 
 /// How much room is made for a message before it comes: that of a first request of Envoy, 61 kB.
 const RESERVED_BYTES: usize = 64 << 10;
 
 /// How a call ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Status {
+pub(in crate::xds) struct Status {
     code: Code,
     message: String,
 }
@@ -31,7 +31,7 @@ pub(super) struct Status {
 /// The status codes in use here
 /// ([status codes](https://github.com/grpc/grpc/blob/master/doc/statuscodes.md)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Code {
+pub(in crate::xds) enum Code {
     Ok = 0,
     InvalidArgument = 3,
     DeadlineExceeded = 4,
@@ -45,7 +45,7 @@ pub(super) enum Code {
 
 impl Status {
     /// A code and a message for the client.
-    pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
+    pub(in crate::xds) fn new(code: Code, message: impl Into<String>) -> Self {
         Self {
             code,
             message: message.into(),
@@ -53,7 +53,7 @@ impl Status {
     }
 
     /// Everything went as it should.
-    pub(super) fn ok() -> Self {
+    pub(in crate::xds) fn ok() -> Self {
         Self::new(Code::Ok, "")
     }
 
@@ -63,7 +63,7 @@ impl Status {
     }
 
     /// Writes it into the headers of a response without messages, or into the trailers behind them.
-    pub(super) fn write(&self, headers: &mut HeaderMap) {
+    pub(in crate::xds) fn write(&self, headers: &mut HeaderMap) {
         headers.insert("grpc-status", HeaderValue::from(self.code as u16));
         if self.message.is_empty() {
             return;
@@ -75,7 +75,7 @@ impl Status {
     }
 
     /// The whole response of a call that ends before it has any message.
-    pub(super) fn response(&self) -> Response<Messages> {
+    pub(in crate::xds) fn response(&self) -> Response<Messages> {
         let mut response = Response::new(Messages::none());
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, CONTENT_TYPE);
@@ -88,7 +88,7 @@ impl Status {
 const MESSAGE: &AsciiSet = &CONTROLS.add(b'%');
 
 /// The messages of a request, one by one.
-pub(super) struct Requests<B = Incoming> {
+pub(in crate::xds) struct Requests<B = Incoming> {
     body: B,
     /// The rest of the last frame.
     rest: Bytes,
@@ -104,7 +104,7 @@ pub(super) struct Requests<B = Incoming> {
 
 impl<B: Body<Data = Bytes> + Unpin> Requests<B> {
     /// The messages in `body`, which `peer` sends, of up to `limit_bytes` each.
-    pub(super) fn new(body: B, peer: &Peer, limit_bytes: usize) -> Self {
+    pub(in crate::xds) fn new(body: B, peer: &Peer, limit_bytes: usize) -> Self {
         Self {
             body,
             rest: Bytes::new(),
@@ -122,7 +122,7 @@ impl<B: Body<Data = Bytes> + Unpin> Requests<B> {
     /// # Errors
     ///
     /// When a message is too large, compressed, or none at all, or takes too long.
-    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Status> {
+    pub(in crate::xds) async fn next(&mut self) -> Result<Option<Bytes>, Status> {
         loop {
             let taken = self.take()?;
             self.kept.set(self.begun.capacity());

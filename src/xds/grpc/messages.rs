@@ -87,7 +87,7 @@ impl Messages {
 }
 
 /// The content type of every response.
-pub(super) const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
+pub(in crate::xds) const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
 
 impl Body for Messages {
     type Data = UnsentPiece;

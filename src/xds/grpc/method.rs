@@ -20,6 +20,46 @@ pub(super) enum Unknown {
     Method,
 }
 
+/// The discovery services: name, the kind that each serves (none for all), and the noun in the names
+/// of its methods.
+const SERVICES: [(&str, Option<Kind>, &str); 6] = [
+    (
+        "envoy.service.discovery.v3.AggregatedDiscoveryService",
+        None,
+        "AggregatedResources",
+    ),
+    (
+        "envoy.service.cluster.v3.ClusterDiscoveryService",
+        Some(Kind::Cluster),
+        "Clusters",
+    ),
+    (
+        "envoy.service.endpoint.v3.EndpointDiscoveryService",
+        Some(Kind::Endpoint),
+        "Endpoints",
+    ),
+    (
+        "envoy.service.listener.v3.ListenerDiscoveryService",
+        Some(Kind::Listener),
+        "Listeners",
+    ),
+    (
+        "envoy.service.route.v3.RouteDiscoveryService",
+        Some(Kind::Route),
+        "Routes",
+    ),
+    (
+        "envoy.service.secret.v3.SecretDiscoveryService",
+        Some(Kind::Secret),
+        "Secrets",
+    ),
+];
+
+/// The names of the discovery services.
+pub(in crate::xds) fn services() -> impl Iterator<Item = &'static str> {
+    SERVICES.into_iter().map(|(service, ..)| service)
+}
+
 impl Method {
     /// The method that a path names:
     /// `/envoy.service.cluster.v3.ClusterDiscoveryService/StreamClusters`.
@@ -27,21 +67,9 @@ impl Method {
         let mut parts = path.split('/').skip(1);
         let service = parts.next().unwrap_or_default();
         let method = parts.next().unwrap_or_default();
-        let (kind, noun) = match service {
-            "envoy.service.discovery.v3.AggregatedDiscoveryService" => {
-                (None, "AggregatedResources")
-            }
-            "envoy.service.cluster.v3.ClusterDiscoveryService" => (Some(Kind::Cluster), "Clusters"),
-            "envoy.service.endpoint.v3.EndpointDiscoveryService" => {
-                (Some(Kind::Endpoint), "Endpoints")
-            }
-            "envoy.service.listener.v3.ListenerDiscoveryService" => {
-                (Some(Kind::Listener), "Listeners")
-            }
-            "envoy.service.route.v3.RouteDiscoveryService" => (Some(Kind::Route), "Routes"),
-            "envoy.service.secret.v3.SecretDiscoveryService" => (Some(Kind::Secret), "Secrets"),
-            _ => return Err(Unknown::Service),
-        };
+        let mut known = SERVICES.into_iter();
+        let known = known.find(|(known, ..)| *known == service);
+        let (_, kind, noun) = known.ok_or(Unknown::Service)?;
         let verb = method.strip_suffix(noun).ok_or(Unknown::Method)?;
         match (verb, kind) {
             ("Stream", kind) => Ok(Self::Stream(Form::Sotw, kind)),

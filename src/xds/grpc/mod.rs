@@ -12,22 +12,26 @@ mod tests;
 mod transport;
 mod write;
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response, Version, header};
 use hyper::body::{Body, Incoming};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Config;
+use super::config::UNREADY;
 use super::delivery::{self, Client, Form, Step};
 use super::proxies::Proxies;
 use crate::metrics::Metrics;
 use crate::server::{Peer, PeerEnd, PeerRejection, ResponseBody};
 use crate::snapshot::Kind;
 use crate::snapshot::cell::{Interest, Reader};
-use frame::{Code, Requests, Status};
+pub(super) use frame::{Code, PREFIX_BYTES, Requests, Status};
+pub(super) use messages::CONTENT_TYPE;
 use messages::{Messages, Outlet};
+pub(super) use method::services;
 use method::{Method, Unknown};
 use stream::Driver;
 pub(super) use stream::Stream;
@@ -55,8 +59,15 @@ pub(super) fn is_grpc(request: &Request<Incoming>) -> bool {
         && content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// The answer to a request of a peer that is not let in.
-pub(super) fn rejected(rejection: &PeerRejection) -> Response<ResponseBody> {
+/// The answer to a request of a peer that is not let in, in the language that it speaks.
+pub(super) fn reject(
+    request: &Request<Incoming>,
+    peer: &Peer,
+    rejection: &PeerRejection,
+) -> Response<ResponseBody> {
+    if !is_grpc(request) {
+        return peer.reject(rejection);
+    }
     let status = Status::new(Code::PermissionDenied, rejection.to_string());
     status.response().map(ResponseBody::stream)
 }
@@ -115,7 +126,7 @@ impl Grpc {
         let message = tokio::select! {
             biased;
             message = timeout(self.peer.message_deadline(), requests.next()) => message,
-            end = self.peer.ended() => return Err(ended(end)),
+            end = self.peer.ended() => return Err(self.ended(end)),
         };
         let late = |_| Status::new(Code::DeadlineExceeded, "a request takes too long");
         let no_request = || Status::new(Code::InvalidArgument, "a request is missing");
@@ -126,13 +137,15 @@ impl Grpc {
             return Err(Status::new(Code::InvalidArgument, text));
         }
         let watch = self.shared.reader.watch(vec![Interest::Kind(kind)]);
+        let mut held = pin!(sleep(self.shared.config.draw_unready_hold()));
         let snapshot = loop {
             if let Some(snapshot) = self.shared.delivery.current() {
                 break snapshot;
             }
             tokio::select! {
                 () = watch.changed() => {}
-                end = self.peer.ended() => return Err(ended(end)),
+                () = held.as_mut() => return Err(unready()),
+                end = self.peer.ended() => return Err(self.ended(end)),
             }
         };
         let now = Instant::now();
@@ -143,8 +156,9 @@ impl Grpc {
         client.hear(kind, read.request, delivery, pacing, now);
         match client.next(delivery.view(&snapshot, now), pacing, now) {
             Step::Send(answer) => {
+                let identifier = &self.shared.config.identifier;
                 let outflow = self.peer.outflow();
-                let message = write::message(&answer, Form::Sotw);
+                let message = write::message(&answer, Form::Sotw, identifier);
                 let message = frame::unsent(message, &answer.content, &outflow);
                 let outlet = Outlet::default();
                 let put = outlet.clone();
@@ -155,6 +169,14 @@ impl Grpc {
                 Ok(Messages::of(send, outlet, outflow))
             }
             Step::Wait { .. } => Err(Status::new(Code::NotFound, "there is nothing newer")),
+        }
+    }
+
+    /// The status of a call that its peer's end ends.
+    fn ended(&self, end: PeerEnd) -> Status {
+        match end {
+            PeerEnd::Stopping => Status::new(Code::Unavailable, self.peer.stop_reason()),
+            PeerEnd::Refused(why) => Status::new(Code::PermissionDenied, why),
         }
     }
 
@@ -169,10 +191,7 @@ impl Grpc {
     }
 }
 
-/// The status of a call that its peer's end ends.
-fn ended(end: PeerEnd) -> Status {
-    match end {
-        PeerEnd::Stopping => Status::new(Code::Unavailable, "stopping"),
-        PeerEnd::Refused(why) => Status::new(Code::PermissionDenied, why),
-    }
+/// The status of a call that was held while nothing was published.
+fn unready() -> Status {
+    Status::new(Code::Unavailable, UNREADY)
 }

@@ -2,13 +2,14 @@
 
 mod report;
 
+use std::future::pending;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::field::DisplayValue;
 
 use super::Shared;
@@ -17,6 +18,7 @@ use super::listed::Listed;
 use super::messages::Outlet;
 use super::read::{Read, Reader};
 use super::transport::Transport;
+use super::unready;
 use super::write::{len_bytes, message};
 use crate::registry::Departure;
 use crate::server::{Outflow, Peer, PeerRejection};
@@ -78,8 +80,11 @@ pub(super) struct Driver {
 
 /// Why a stream ends.
 enum End {
-    /// The client is gone, or this process stops, or the connection is old.
+    /// The client is gone.
     Quiet,
+    /// It is to be opened again, perhaps elsewhere: this process stops, the connection ends, or
+    /// there is nothing to send yet.
+    Reopen(Status),
     /// Its certificate has ended.
     Refused(PeerRejection),
     /// A request makes no sense.
@@ -122,6 +127,7 @@ impl Driver {
         let metric = &self.shared.metrics.streams_cut;
         match end {
             End::Quiet => Status::ok(),
+            End::Reopen(status) => status,
             End::Refused(refused) => {
                 metric.with_label_values(&["certificate"]).inc();
                 self.listed.ends_for(Departure::Certificate);
@@ -150,8 +156,19 @@ impl Driver {
         let peer = self.listed.stream.peer.clone();
         ends.push(Box::pin(async move {
             peer.stopping().await;
-            End::Quiet
+            End::Reopen(Status::new(Code::Unavailable, peer.stop_reason()))
         }));
+        let reader = self.shared.reader.clone();
+        if reader.current().is_none() {
+            let hold = self.shared.config.draw_unready_hold();
+            ends.push(Box::pin(async move {
+                sleep(hold).await;
+                if reader.current().is_some() {
+                    pending::<()>().await;
+                }
+                End::Reopen(unready())
+            }));
+        }
         let peer = self.listed.stream.peer.clone();
         if peer.is_certified() {
             ends.push(Box::pin(async move { End::Refused(peer.rejected().await) }));
@@ -165,7 +182,7 @@ impl Driver {
             let wake = async {
                 match until {
                     Some(until) => sleep_until(until).await,
-                    None => std::future::pending().await,
+                    None => pending().await,
                 }
             };
             let message = tokio::select! {
@@ -223,7 +240,7 @@ impl Driver {
                 proxies.note_gate_expired(&id, (kind, None), missing);
             }
         }
-        let message = message(&answer, self.form);
+        let message = message(&answer, self.form, &self.shared.config.identifier);
         let bytes = u64::try_from(len_bytes(&message)).unwrap_or(u64::MAX);
         tracing::debug!(
             node = %stream.node(),

@@ -454,9 +454,12 @@ fn snapshot(kind: Kind) -> Snapshot {
     snapshot
 }
 
+/// Name of the control plane that writes.
+const IDENTIFIER: &str = "edge-1 marathon-envoy/1.0";
+
 /// The bytes of a message behind its prefix, which must fit.
 fn body(answer: &Answer, form: Form) -> Vec<u8> {
-    let message = message(answer, form);
+    let message = message(answer, form, IDENTIFIER);
     let length = len_bytes(&message);
     let bytes: Vec<u8> = message.iter().flatten().copied().collect();
     let prefix = u32::try_from(length).unwrap().to_be_bytes();
@@ -480,6 +483,7 @@ fn prost_reads_what_is_written_for_state_of_the_world() {
             let read = DiscoveryResponse::decode(&*body(answer, Form::Sotw)).unwrap();
             assert_eq!(read.version_info, wanted.index(kind).version().to_string());
             assert_eq!(read.type_url, kind.type_url());
+            assert_eq!(read.control_plane.unwrap().identifier, IDENTIFIER);
             assert_eq!(read.nonce, format!("{:x}", answer.nonce));
             let resources = wanted.resources(kind).values();
             let bytes: Vec<Vec<u8>> = resources
@@ -533,8 +537,31 @@ fn prost_reads_what_is_written_for_delta() {
         read[1].system_version_info,
         changed.index(kind).version().to_string()
     );
+    for read in &read {
+        let control_plane = read.control_plane.as_ref().unwrap();
+        assert_eq!(control_plane.identifier, IDENTIFIER);
+    }
     let nonces: Vec<&str> = read.iter().map(|read| &*read.nonce).collect();
     assert_eq!(nonces, ["1", "2"]);
+}
+
+#[test]
+fn a_control_plane_without_a_name_gives_none() {
+    let kind = Kind::Cluster;
+    for form in [Form::Sotw, Form::Delta] {
+        let answers = answers(form, kind, Snapshot::default(), snapshot(kind));
+        let message = message(&answers[0], form, "");
+        let bytes: Vec<u8> = message.iter().flatten().copied().collect();
+        let control_plane = match form {
+            Form::Delta => {
+                DeltaDiscoveryResponse::decode(&bytes[5..]).map(|read| read.control_plane)
+            }
+            Form::Sotw | Form::Rest => {
+                DiscoveryResponse::decode(&bytes[5..]).map(|read| read.control_plane)
+            }
+        };
+        assert_eq!(control_plane.unwrap(), None);
+    }
 }
 
 #[test]

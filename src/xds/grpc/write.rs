@@ -17,8 +17,17 @@ mod field {
     pub(super) const RESOURCES: u32 = 2;
     pub(super) const TYPE_URL: u32 = 4;
     pub(super) const NONCE: u32 = 5;
+    /// Of state-of-the-world alone.
+    pub(super) const SOTW_CONTROL_PLANE: u32 = 6;
     /// Of delta alone.
     pub(super) const REMOVED: u32 = 6;
+    /// Of delta alone.
+    pub(super) const DELTA_CONTROL_PLANE: u32 = 7;
+}
+
+/// Fields of `envoy.config.core.v3.ControlPlane`.
+mod control_plane {
+    pub(super) const IDENTIFIER: u32 = 1;
 }
 
 /// Fields of `google.protobuf.Any`.
@@ -37,10 +46,10 @@ mod resource {
 /// Messages up to this size are copied into one piece: a frame costs more than the copy.
 const SMALL_BYTES: usize = 2 << 10;
 
-/// An answer as it goes out.
-pub(super) fn message(answer: &Answer, form: Form) -> Message {
+/// An answer as it goes out, from the control plane of that name.
+pub(super) fn message(answer: &Answer, form: Form, identifier: &str) -> Message {
     let content = &answer.content;
-    let pieces = content.encoded(|content| encode(content, form));
+    let pieces = content.encoded(|content| encode(content, form, identifier));
     let shared: usize = pieces.iter().map(Bytes::len).sum();
     let nonce = format!("{:x}", answer.nonce);
     let own = string_len(field::NONCE, &nonce);
@@ -69,7 +78,7 @@ pub(super) fn len_bytes(message: &Message) -> usize {
 }
 
 /// Everything but the nonce, which is a client's own. Fields may come in any order.
-fn encode(content: &Content, form: Form) -> Vec<Bytes> {
+fn encode(content: &Content, form: Form, identifier: &str) -> Vec<Bytes> {
     let mut out = Pieces::default();
     let kind = content.kind();
     let tells_version = match (form, kind) {
@@ -95,6 +104,15 @@ fn encode(content: &Content, form: Form) -> Vec<Bytes> {
     put_string(&mut out.last, field::TYPE_URL, kind.type_url());
     for name in content.removed() {
         put_string(&mut out.last, field::REMOVED, name);
+    }
+    if !identifier.is_empty() {
+        let field = match form {
+            Form::Sotw | Form::Rest => field::SOTW_CONTROL_PLANE,
+            Form::Delta => field::DELTA_CONTROL_PLANE,
+        };
+        let length = string_len(control_plane::IDENTIFIER, identifier);
+        put_len(&mut out.last, field, length);
+        put_string(&mut out.last, control_plane::IDENTIFIER, identifier);
     }
     out.finish()
 }

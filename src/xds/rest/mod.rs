@@ -17,6 +17,7 @@ use prometheus::IntGauge;
 use tokio::time::{Instant, sleep_until};
 
 use super::Config;
+use super::config::UNREADY;
 use super::delivery::{Content, Key, Piece, Shared};
 use super::proxies::{Full as NoRoom, Proxies};
 use crate::metrics::Metrics;
@@ -60,6 +61,8 @@ enum Refusal {
     Client(#[from] PeerRejection),
     #[error(transparent)]
     NoRoom(#[from] NoRoom),
+    #[error("{UNREADY}")]
+    Unready,
 }
 
 /// How a poll ended.
@@ -128,19 +131,25 @@ impl Polls {
         longest: Duration,
     ) -> Result<Ended, Refusal> {
         let now = Instant::now();
-        let deadline = now + longest;
+        let longest_unready = longest.min(self.config.draw_unready_hold());
+        let (deadline, unready_deadline) = (now + longest, now + longest_unready);
         let kind = request.kind;
         let (key, interest): (Key, Interest) = match request.names {
             Names::All => ((kind, None), Interest::Kind(kind)),
             Names::One(name) => ((kind, Some(name.clone())), Interest::Resource(kind, name)),
             Names::Nothing => {
                 let _held = self.held(kind);
-                tokio::select! {
-                    () = sleep_until(deadline) => {}
-                    () = peer.stopping() => {}
-                    rejected = peer.rejected() => return Err(rejected.into()),
+                for until in [unready_deadline, deadline] {
+                    tokio::select! {
+                        () = sleep_until(until) => {}
+                        () = peer.stopping() => break,
+                        rejected = peer.rejected() => return Err(rejected.into()),
+                    }
+                    if !self.is_ready() {
+                        break;
+                    }
                 }
-                return Ok(Ended::Unchanged);
+                return self.unchanged();
             }
         };
         let id = ProxyId {
@@ -159,6 +168,10 @@ impl Polls {
                 Next::Hold { until } => until,
             };
             held.get_or_insert_with(|| self.held(kind));
+            let deadline = match self.is_ready() {
+                true => deadline,
+                false => unready_deadline,
+            };
             let look_at = until.filter(|until| *until < deadline);
             tokio::select! {
                 biased;
@@ -173,7 +186,21 @@ impl Polls {
                 }
             }
         }
-        Ok(Ended::Unchanged)
+        self.unchanged()
+    }
+
+    /// Says if anything is published.
+    fn is_ready(&self) -> bool {
+        self.delivery.current().is_some()
+    }
+
+    /// The end of a poll that brings nothing new. Without a snapshot nobody knows whether there is
+    /// anything.
+    fn unchanged(&self) -> Result<Ended, Refusal> {
+        match self.is_ready() {
+            true => Ok(Ended::Unchanged),
+            false => Err(Refusal::Unready),
+        }
     }
 
     /// Counts a poll as held until what is returned is dropped.
@@ -207,7 +234,8 @@ impl Polls {
                 .map(|piece| self.json(kind, piece))
                 .filter(|piece| !piece.is_empty())
                 .collect();
-            vec![body(kind, &content.version().to_string(), &pieces)]
+            let version = content.version().to_string();
+            vec![body(kind, &version, &pieces, &self.config.identifier)]
         });
         let body = body.first().cloned().unwrap_or_default();
         let bytes = &self.metrics.answer_bytes;
@@ -254,13 +282,14 @@ fn refused(peer: &Peer, refusal: &Refusal) -> Response<ResponseBody> {
         Refusal::Secrets => (StatusCode::FORBIDDEN, "secrets"),
         Refusal::Client(_) => (StatusCode::FORBIDDEN, "client"),
         Refusal::NoRoom(NoRoom) => (StatusCode::SERVICE_UNAVAILABLE, "subscriptions"),
+        Refusal::Unready => (StatusCode::SERVICE_UNAVAILABLE, "unready"),
     };
     peer.refuse(status, reason, refusal)
 }
 
-fn body(kind: Kind, version: &str, resources: &[Cow<'_, Bytes>]) -> Bytes {
+fn body(kind: Kind, version: &str, resources: &[Cow<'_, Bytes>], identifier: &str) -> Bytes {
     let length: usize = resources.iter().map(|piece| piece.len() + 1).sum();
-    let mut body = Vec::with_capacity(length + version.len() + 256);
+    let mut body = Vec::with_capacity(length + version.len() + identifier.len() + 256);
     // Ours, as the type is: nothing in them needs escaping.
     body.extend_from_slice(b"{\"version_info\":\"");
     body.extend_from_slice(version.as_bytes());
@@ -273,7 +302,15 @@ fn body(kind: Kind, version: &str, resources: &[Cow<'_, Bytes>]) -> Bytes {
     }
     body.extend_from_slice(b"],\"type_url\":\"");
     body.extend_from_slice(kind.type_url().as_bytes());
-    body.extend_from_slice(b"\"}");
+    body.push(b'"');
+    if !identifier.is_empty() {
+        // It may hold whatever a host may be called.
+        let identifier = serde_json::Value::from(identifier).to_string();
+        body.extend_from_slice(b",\"control_plane\":{\"identifier\":");
+        body.extend_from_slice(identifier.as_bytes());
+        body.push(b'}');
+    }
+    body.push(b'}');
     body.into()
 }
 

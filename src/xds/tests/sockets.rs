@@ -51,11 +51,37 @@ impl Running {
         Self::on(listener, place, None, config, limits)
     }
 
+    /// One that holds polls only so long while nothing is published.
+    async fn unready(hold: Duration) -> Self {
+        let address = (Ipv4Addr::LOCALHOST, 0).into();
+        let listener = Listener::tcp(address).await.unwrap();
+        let place = Place::Tcp(listener.address().unwrap());
+        let config = Config {
+            unready_hold: hold,
+            ..Config::default()
+        };
+        Self::configured(listener, place, None, config, limits())
+    }
+
     pub(super) fn on(
         listener: Listener,
         place: Place,
         tls: Option<Tls>,
-        config: server::Config,
+        server: server::Config,
+        limits: Limits,
+    ) -> Self {
+        let config = Config {
+            server,
+            ..Config::default()
+        };
+        Self::configured(listener, place, tls, config, limits)
+    }
+
+    fn configured(
+        listener: Listener,
+        place: Place,
+        tls: Option<Tls>,
+        config: Config,
         limits: Limits,
     ) -> Self {
         let metrics = Metrics::new().unwrap();
@@ -68,7 +94,7 @@ impl Running {
         listener: Listener,
         place: Place,
         tls: Option<Tls>,
-        config: server::Config,
+        config: Config,
         limits: Limits,
     ) -> Self {
         let shelf = Shelf::new();
@@ -79,10 +105,7 @@ impl Running {
             listener,
             tls,
             shelf.reader.clone(),
-            Config {
-                server: config,
-                ..Config::default()
-            },
+            config,
             proxies,
             metrics.clone(),
             shutdown.clone(),
@@ -127,7 +150,9 @@ fn the_defaults_are_these() {
     let config = Config {
         server: server::Config::default(),
         hold: Duration::from_secs(60),
+        unready_hold: Duration::from_secs(3),
         max_message_bytes: 16_777_216,
+        identifier: "".into(),
     };
     assert_eq!(Config::default(), config);
 }
@@ -167,6 +192,64 @@ async fn every_poll_is_held_until_the_first_snapshot() {
     server.shelf.put_cluster("a").publish();
     assert_eq!(done(clusters).await.1.names(), ["a"]);
     assert_eq!(done(endpoints).await.1.names(), ["a"]);
+}
+
+#[tokio::test]
+async fn a_poll_that_finds_nothing_published_is_held_and_then_refused() {
+    let mut server = Running::unready(Duration::from_millis(100)).await;
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let proxy = Proxy::new(server.place.clone(), protocol, "one");
+        // Whatever the proxy has, and also where it asks for nothing.
+        for (kind, name, version) in [
+            (Kind::Cluster, None, ""),
+            (Kind::Cluster, None, "0123456789abcdef0123456789abcdef"),
+            (Kind::Endpoint, Some("a"), ""),
+            (Kind::Endpoint, None, ""),
+        ] {
+            let answer = safely(proxy.poll(kind, name, version)).await.unwrap();
+            let refused = Answer::Refused {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                text:
+                    "no snapshot is published yet: ask another control plane, or this one again\n"
+                        .to_owned(),
+            };
+            assert_eq!(answer, refused, "{kind} {name:?}");
+        }
+    }
+    let refused = &server.metrics.polls_refused;
+    assert_eq!(refused.with_label_values(&["unready"]).get(), 8);
+    // What is held when the first snapshot comes is held on as ever.
+    let limit = Duration::from_millis(1_000);
+    let proxy = Proxy::impatient(server.place.clone(), Protocol::Http2, "one", limit);
+    server.shelf.put_cluster("a").publish();
+    let nothing = safely(proxy.poll(Kind::Endpoint, None, "")).await.unwrap();
+    assert_eq!(nothing, Answer::Unchanged { close: false });
+}
+
+#[tokio::test]
+async fn an_answer_names_its_control_plane_and_no_version_does() {
+    let mut versions = Vec::new();
+    for identifier in ["", "edge \"1\" marathon-envoy/1.0"] {
+        let listener = Listener::tcp((Ipv4Addr::LOCALHOST, 0).into()).await;
+        let listener = listener.unwrap();
+        let place = Place::Tcp(listener.address().unwrap());
+        let config = Config {
+            identifier: identifier.into(),
+            ..Config::default()
+        };
+        let mut server = Running::configured(listener, place, None, config, limits());
+        server.shelf.put_cluster("a").publish();
+        let proxy = server.proxy("one");
+        let request = proxy.body(Kind::Cluster, None, "");
+        let answer = proxy.exchange(Method::POST, "/v3/discovery:clusters", request);
+        let (_, body) = safely(answer).await.unwrap();
+        let mut answer: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let named = answer["control_plane"]["identifier"].take();
+        assert_eq!(named.as_str().unwrap_or_default(), identifier);
+        versions.push(answer["version_info"].take());
+        server.stop().await;
+    }
+    assert_eq!(versions[0], versions[1]);
 }
 
 #[tokio::test]

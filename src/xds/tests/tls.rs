@@ -143,6 +143,10 @@ impl Secure {
             rejected: rejected.clone(),
         };
         let place = Place::Tcp(address);
+        let config = crate::xds::Config {
+            server: config,
+            ..crate::xds::Config::default()
+        };
         let mut running = Running::counting(metrics, listener, place, Some(tls), config, limits());
         running.shelf.put_cluster("a");
         running.shelf.put(Kind::Secret, "s", "1").publish();
@@ -255,6 +259,36 @@ async fn a_proxy_with_a_certificate_and_a_name_on_the_list_is_answered_and_shown
     }
     let view = server.running.registry.view(tokio::time::Instant::now());
     assert_eq!(view[0].certificate.as_deref(), Some("edge"));
+}
+
+#[tokio::test]
+async fn whose_authority_was_taken_out_gets_no_key_after_the_maximum_age() {
+    let max_age = Duration::from_millis(300);
+    let server = Secure::with(
+        Config {
+            max_age,
+            ..config()
+        },
+        || NOW,
+    )
+    .await;
+    let (kept, withdrawn) = (&server.authority.pem, Authority::new());
+    let both = identity_of(&server.shown, &format!("{kept}{}", withdrawn.pem));
+    let shown = withdrawn.shows("edge");
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        server.identity.send_replace(Some(both.clone()));
+        let proxy = server.proxy_over(protocol, server.client(Some(&shown)));
+        let mut secrets = proxy.subscribe(Kind::Secret, Some("s"));
+        safely(secrets.take()).await.unwrap();
+        server.show();
+        // What is open is answered to its end, which is no later than the age.
+        safely(async { while secrets.poll().await.is_ok() {} }).await;
+        for _ in 0..3 {
+            safely(proxy.poll(Kind::Secret, Some("s"), ""))
+                .await
+                .unwrap_err();
+        }
+    }
 }
 
 #[tokio::test]

@@ -95,13 +95,30 @@ impl Connection {
             resource_names: owned(names),
             ..DiscoveryRequest::default()
         };
+        let path = Service::Alone(kind).path(Method::Fetch);
+        let answer = self.unary::<_, DiscoveryResponse>(path, request).await?;
+        Ok(Answer::from(answer))
+    }
+
+    /// Calls any method that has one request and one answer.
+    ///
+    /// # Errors
+    ///
+    /// What the server says when it has none.
+    pub(super) async fn unary<Q, A>(&self, path: PathAndQuery, request: Q) -> Result<A, Status>
+    where
+        Q: Message + Send + Sync + 'static,
+        A: Message + Default + Send + Sync + 'static,
+    {
         let mut grpc = self.grpc.clone();
         grpc.ready().await.unwrap();
-        let path = Service::Alone(kind).path(Method::Fetch);
-        let codec = ProstCodec::<DiscoveryRequest, DiscoveryResponse>::default();
-        let answer = grpc.unary(tonic::Request::new(request), path, codec);
+        let answer = grpc.unary(
+            tonic::Request::new(request),
+            path,
+            ProstCodec::<Q, A>::default(),
+        );
         let answer = timeout(LIMIT, answer).await.expect("no answer at all")?;
-        Ok(Answer::from(answer.into_inner()))
+        Ok(answer.into_inner())
     }
 }
 

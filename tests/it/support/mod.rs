@@ -2,6 +2,7 @@
 
 pub(crate) mod broken;
 pub(crate) mod certificates;
+pub(crate) mod fleet;
 pub(crate) mod long;
 pub(crate) mod looks;
 pub(crate) mod middleman;

@@ -31,6 +31,11 @@ pub(crate) struct Users {
 impl Users {
     /// They ask for `host` and `path`, and take an answer from any of `apps`.
     pub(crate) fn of(stage: &Stage, host: &str, path: &str, apps: &[&str]) -> Self {
+        Self::at(stage.http(), host, path, apps)
+    }
+
+    /// The same, of an edge that is on no stage.
+    pub(crate) fn at(http: SocketAddr, host: &str, path: &str, apps: &[&str]) -> Self {
         let apps: BTreeSet<String> = apps.iter().map(|app| (*app).to_owned()).collect();
         let judge = move |answer: &Answer| {
             if answer.status != StatusCode::OK {
@@ -41,7 +46,7 @@ impl Users {
                 Some(_) | None => Err((Cause::Body, answer.words())),
             }
         };
-        let target = Target::http(stage.http(), host, path);
+        let target = Target::http(http, host, path);
         Self {
             load: Load::start(target, Pace::PerSecond(RATE), judge),
         }
@@ -50,18 +55,24 @@ impl Users {
     /// Asserts that every request was answered as it should be, and that there were some; what they
     /// counted.
     pub(crate) async fn noticed_nothing(self, stage: &mut Stage) -> Report {
-        let report = self.load.stop().await;
-        if report.failed() > 0 || report.ok == 0 {
-            let words = report.words();
-            let counts = format!(
-                "{} of {}: {:?}",
-                report.failed(),
-                report.sent,
-                report.failed
-            );
-            panic!("failed {counts}\n{words}\n{}", scene(stage).await);
+        match self.stop().await {
+            Ok(report) => report,
+            Err(failures) => panic!("{failures}\n{}", scene(stage).await),
         }
-        report
+    }
+
+    /// Their counts, if every request was answered as it should be and there were some.
+    pub(crate) async fn stop(self) -> Result<Report, String> {
+        let report = self.load.stop().await;
+        if report.failed() == 0 && report.ok > 0 {
+            return Ok(report);
+        }
+        let words = report.words();
+        let (failed, sent) = (report.failed(), report.sent);
+        Err(format!(
+            "failed {failed} of {sent}: {:?}\n{words}",
+            report.failed
+        ))
     }
 }
 

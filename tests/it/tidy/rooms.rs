@@ -124,7 +124,7 @@ const ENVOYS_WORDS: Words = Words {
 };
 
 /// Every room, by name.
-pub(super) const ROOMS: [Room; 29] = [
+pub(super) const ROOMS: [Room; 31] = [
     Room {
         name: "admin",
         ours: &["metrics", "snapshot", "state::problem", "throttle"],
@@ -162,6 +162,7 @@ pub(super) const ROOMS: [Room; 29] = [
             "backoff",
             "clock",
             "files",
+            "freshness",
             "identity",
             "intent",
             "log",
@@ -196,6 +197,19 @@ pub(super) const ROOMS: [Room; 29] = [
             "state::problem",
         ],
         bans: &[&REQUESTS, &ENVOY],
+        words: None,
+    },
+    Room {
+        name: "freshness",
+        // The source, the server and the services are told apart by functions that they are given.
+        ours: &["metrics", "snapshot"],
+        bans: &[&REQUESTS, &ENVOY, &JSON],
+        words: None,
+    },
+    Room {
+        name: "freshness::staleness",
+        ours: &[],
+        bans: &[&IO, &CLOCK, &CHANCE, &LOGS, &ENVOY],
         words: None,
     },
     Room {
@@ -303,6 +317,7 @@ pub(super) const ROOMS: [Room; 29] = [
         ours: &[
             "admin",
             "files",
+            "freshness",
             "intent",
             "marathon",
             "pipeline",

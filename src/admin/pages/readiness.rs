@@ -1,0 +1,68 @@
+//! The page of readiness: whether anything is published, how old it is, and what it waits for.
+
+use http::{Response, StatusCode};
+
+use super::{PageBody, Pages, text};
+
+impl Pages {
+    /// 200 once anything is published, however old that is.
+    pub(super) fn readiness(&self) -> Response<PageBody> {
+        if self.sources.snapshot.current().is_some() {
+            let unresolved = ["unresolved_agent"];
+            let unresolved = self.metrics.problems.with_label_values(&unresolved).get();
+            let but = match unresolved {
+                0 => String::new(),
+                agents => format!(
+                    "DNS gives no address for the names of {agents} agents: their tasks are left \
+                     out, and /snapshot names them\n"
+                ),
+            };
+            let age = self.age();
+            text(StatusCode::OK, format!("ready\n{age}{but}"))
+        } else {
+            text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("not ready: {}\n", self.waiting_for()),
+            )
+        }
+    }
+
+    /// The age of what is served, as a line.
+    fn age(&self) -> String {
+        let (silence, is_stale) = (self.sources.source_age)();
+        let heard = match silence {
+            Some(silence) => format!("Marathon was last heard {} s ago", silence.as_secs()),
+            None => "Marathon was never heard since the start".to_owned(),
+        };
+        match is_stale {
+            true => format!("stale: {heard}; what is served may be out of date\n"),
+            false => format!("{heard}\n"),
+        }
+    }
+
+    /// Why no snapshot is published yet.
+    pub(super) fn waiting_for(&self) -> String {
+        let has_stream = self.metrics.stream_connected.get() != 0;
+        let names = self.metrics.agent_names_awaited.get();
+        let marathon = if !has_stream {
+            "Marathon's event stream is not open".to_owned()
+        } else if names > 0 {
+            format!("DNS has not answered yet for the names of {names} agents")
+        } else {
+            "Marathon's event stream is open, and its first complete list is not here or cannot be \
+             believed"
+                .to_owned()
+        };
+        let reads_vault = self.sources.look_at_certificates.is_some();
+        if !reads_vault || self.metrics.vault_certificates_read.get() != 0 {
+            return format!("no snapshot is published yet; {marathon}");
+        }
+        let vault = "the certificates in Vault were not read yet, and the log says why";
+        // An open stream has most likely listed: what is missing then is the other thing.
+        if !has_stream || names > 0 {
+            format!("no snapshot is published yet; {marathon}, and {vault}")
+        } else {
+            format!("no snapshot is published yet; {vault}")
+        }
+    }
+}

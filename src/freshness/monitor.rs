@@ -1,0 +1,296 @@
+//! The watch over the source's silence: tells health checks, metrics and the log, and has connections
+//! ended.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::staleness::{Limits, Staleness, StalenessChange};
+use crate::metrics::Metrics;
+use crate::snapshot::Kind;
+use crate::snapshot::cell::{Interest, Reader};
+
+/// Settings of the watch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Silence of the source from which on what is served counts as stale.
+    pub stale_after: Duration,
+    /// Time from then until the connections of proxies are ended.
+    pub handover_after: Duration,
+    /// Time over which they are ended, each at a moment of its own.
+    pub handover_spread: Duration,
+    /// Interval in which a silent source is looked at. Being heard wakes nobody.
+    pub look_interval: Duration,
+}
+
+impl Default for Config {
+    /// Stale after 30 s, three of Marathon's heartbeats; connections are ended 4 s later, which are
+    /// two health checks of the bootstrap, over 2 s; a look every 250 ms.
+    fn default() -> Self {
+        Self {
+            stale_after: Duration::from_secs(30),
+            handover_after: Duration::from_secs(4),
+            handover_spread: Duration::from_secs(2),
+            look_interval: Duration::from_millis(250),
+        }
+    }
+}
+
+/// Time since the source's last sign of life; none if it never gave one.
+pub type Silence = Arc<dyn Fn() -> Option<Duration> + Send + Sync>;
+
+/// Age of what is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceAge {
+    /// Time since the source's last sign of life; none if it never gave one.
+    pub silence: Option<Duration>,
+    /// True if what is served may be out of date.
+    pub is_stale: bool,
+}
+
+/// The watch over the source's silence.
+pub struct Monitor {
+    config: Config,
+    started: Instant,
+    silence: Silence,
+    snapshot: Reader,
+    serving: watch::Sender<bool>,
+}
+
+impl Monitor {
+    /// A watch that begins now, and whether proxies are well served here: not yet.
+    pub fn new(
+        config: Config,
+        silence: Silence,
+        snapshot: Reader,
+        metrics: &Metrics,
+    ) -> (Self, watch::Receiver<bool>) {
+        let (serving, is_serving) = watch::channel(false);
+        let monitor = Self {
+            config,
+            started: Instant::now(),
+            silence,
+            snapshot,
+            serving,
+        };
+        let age = monitor.age();
+        let started = monitor.started;
+        metrics.at_scrape(move |metrics| {
+            let SourceAge { silence, is_stale } = age();
+            let silence = silence.unwrap_or_else(|| started.elapsed());
+            metrics.source_silence_seconds.set(silence.as_secs_f64());
+            metrics.source_stale.set(i64::from(is_stale));
+        });
+        (monitor, is_serving)
+    }
+
+    /// The age of what is served, whenever it is asked for.
+    pub fn age(&self) -> impl Fn() -> SourceAge + Send + Sync + use<> {
+        let (limits, silence, started) = (self.limits(), self.silence.clone(), self.started);
+        move || {
+            let silence = silence();
+            let lasting = silence.unwrap_or_else(|| started.elapsed());
+            SourceAge {
+                silence,
+                is_stale: limits.is_stale(lasting),
+            }
+        }
+    }
+
+    /// Watches until `shutdown`. `hand_over` ends the connections that are open, so that proxies
+    /// choose a replica anew; it is called once for each time in which the source stays silent.
+    pub async fn run(self, hand_over: impl Fn(), shutdown: CancellationToken) {
+        let mut staleness = Staleness::new(self.limits());
+        // Of the first snapshot everybody is told who watches anything.
+        let watch = self.snapshot.watch(vec![Interest::Kind(Kind::Cluster)]);
+        let mut first = Some(watch);
+        loop {
+            let is_published = self.snapshot.current().is_some();
+            if is_published {
+                first = None;
+            }
+            let now = self.started.elapsed();
+            let look = staleness.look((self.silence)(), is_published, now);
+            self.serving.send_if_modified(|serving| {
+                std::mem::replace(serving, look.is_serving) != look.is_serving
+            });
+            if let Some(change) = look.change {
+                self.note(change);
+                if change == StalenessChange::HandOver {
+                    hand_over();
+                }
+            }
+            let wait = match (look.next_in, look.is_serving) {
+                (Some(next_in), true) => next_in,
+                (Some(next_in), false) => next_in.min(self.config.look_interval),
+                (None, _) => self.config.look_interval,
+            };
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = sleep(wait) => {}
+                () = published(first.as_ref()) => {}
+            }
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            stale_after: self.config.stale_after,
+            handover_after: self.config.handover_after,
+        }
+    }
+
+    fn note(&self, change: StalenessChange) {
+        match change {
+            StalenessChange::BecameStale => tracing::warn!(
+                silence_seconds = (self.silence)().map(|silence| silence.as_secs()),
+                "marathon gives no sign of life: what is served may be out of date, and health \
+                 checks say so"
+            ),
+            StalenessChange::HandOver => tracing::info!(
+                "marathon stays silent: the connections of proxies are ended once, so that each \
+                 can choose a fresh control plane; those that come back are served"
+            ),
+            StalenessChange::BecameFresh { after } => tracing::info!(
+                stale_seconds = after.as_secs(),
+                "marathon gives signs of life again: health checks succeed"
+            ),
+        }
+    }
+}
+
+/// Waits for the first snapshot, if there was none yet; else for ever. Cancel safe.
+async fn published(first: Option<&crate::snapshot::cell::Watch>) {
+    match first {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use futures_util::future::join;
+
+    use super::*;
+    use crate::snapshot::Snapshot;
+    use crate::snapshot::cell::{Publisher, cell};
+
+    /// A monitor, and what a test needs to steer it.
+    struct Scene {
+        heard: Arc<Mutex<Option<Instant>>>,
+        publisher: Publisher,
+        metrics: Arc<Metrics>,
+        serving: watch::Receiver<bool>,
+        started: Instant,
+    }
+
+    impl Scene {
+        fn hear(&self) {
+            *self.heard.lock().unwrap() = Some(Instant::now());
+        }
+
+        /// The next change of health, and the second at which it comes.
+        async fn health(&mut self) -> (u64, bool) {
+            self.serving.changed().await.unwrap();
+            let is_serving = *self.serving.borrow_and_update();
+            (self.started.elapsed().as_secs(), is_serving)
+        }
+
+        fn metric(&self, name: &str) -> String {
+            let text = String::from_utf8(self.metrics.encode().unwrap()).unwrap();
+            let name = format!("marathon_envoy_{name} ");
+            let line = text.lines().find_map(|line| line.strip_prefix(&name));
+            line.unwrap().to_owned()
+        }
+    }
+
+    /// Runs a monitor beside what a test does; the seconds at which it ended connections.
+    async fn beside<T: Future<Output = ()>>(test: impl FnOnce(Scene) -> T) -> Vec<u64> {
+        let (publisher, reader) = cell();
+        let metrics = Metrics::new().unwrap();
+        let heard = Arc::new(Mutex::new(None));
+        let silence: Silence = {
+            let heard = heard.clone();
+            Arc::new(move || heard.lock().unwrap().map(|heard: Instant| heard.elapsed()))
+        };
+        let (monitor, serving) = Monitor::new(Config::default(), silence, reader, &metrics);
+        let scene = Scene {
+            heard,
+            publisher,
+            metrics,
+            serving,
+            started: Instant::now(),
+        };
+        let (started, ends) = (scene.started, Mutex::new(Vec::new()));
+        let shutdown = CancellationToken::new();
+        let hand_over = || ends.lock().unwrap().push(started.elapsed().as_secs());
+        let test = async {
+            test(scene).await;
+            shutdown.cancel();
+        };
+        join(monitor.run(hand_over, shutdown.clone()), test).await;
+        ends.into_inner().unwrap()
+    }
+
+    #[test]
+    fn the_defaults_are_these() {
+        let config = Config {
+            stale_after: Duration::from_secs(30),
+            handover_after: Duration::from_secs(4),
+            handover_spread: Duration::from_secs(2),
+            look_interval: Duration::from_millis(250),
+        };
+        assert_eq!(Config::default(), config);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_first_snapshot_is_served_at_once_and_a_silent_source_not_for_long() {
+        let ends = beside(async |mut scene| {
+            sleep(Duration::from_secs(10)).await;
+            scene.hear();
+            scene.publisher.publish_compared(Snapshot::default());
+            assert_eq!(scene.health().await, (10, true));
+            assert_eq!(scene.health().await, (40, false));
+            assert_eq!(scene.metric("source_stale"), "1");
+            assert_eq!(scene.metric("source_silence_seconds"), "30");
+            sleep(Duration::from_secs(60)).await;
+            scene.hear();
+            assert_eq!(scene.metric("source_stale"), "0");
+            assert!(scene.health().await.1);
+            sleep(Duration::from_secs(100)).await;
+        });
+        // Once for each silence, and not for the beginning.
+        assert_eq!(ends.await, [44, 134]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_that_is_heard_every_29_seconds_is_never_stale() {
+        let ends = beside(async |mut scene| {
+            scene.publisher.publish_compared(Snapshot::default());
+            scene.hear();
+            assert_eq!(scene.health().await, (0, true));
+            for _ in 0..20 {
+                sleep(Duration::from_secs(29)).await;
+                scene.hear();
+            }
+            assert!(!scene.serving.has_changed().unwrap());
+        });
+        assert!(ends.await.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_handed_over_where_nothing_is_served() {
+        let ends = beside(async |scene| {
+            scene.hear();
+            sleep(Duration::from_secs(100)).await;
+            assert_eq!(scene.metric("source_stale"), "1");
+            assert!(!*scene.serving.borrow());
+        });
+        assert!(ends.await.is_empty());
+    }
+}

@@ -1,0 +1,282 @@
+//! The health service: answers `Check` and `List` at once, and `Watch` with every change.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use envoy_api::prost::Message;
+use futures_util::StreamExt as _;
+use futures_util::stream::{self, BoxStream};
+use http::{HeaderMap, Request, Response, StatusCode, header};
+use hyper::body::{Body, Frame, Incoming};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::messages::{
+    HealthCheckRequest, HealthCheckResponse, HealthListEntry, HealthListResponse, ServingStatus,
+};
+use crate::server::{
+    Outflow, PathService, Peer, PeerEnd, PeerRejection, ResponseBody, ResponseFuture, UnsentPiece,
+};
+use crate::xds::grpc::{self, CONTENT_TYPE, Code, PREFIX_BYTES, Requests, Status};
+
+/// Bytes of the longest request that is read: the name of a service.
+const MAX_REQUEST_BYTES: usize = 4 << 10;
+
+/// The part of a path before the method.
+const PREFIX: &str = "/grpc.health.v1.Health/";
+
+/// The service `grpc.health.v1.Health`, which says SERVING while `is_serving` is true. It answers
+/// for the server as a whole (the empty name) and for each discovery service alike.
+pub fn health_service(is_serving: watch::Receiver<bool>) -> Arc<dyn PathService> {
+    Arc::new(HealthService { is_serving })
+}
+
+#[derive(Clone)]
+struct HealthService {
+    is_serving: watch::Receiver<bool>,
+}
+
+/// A method of the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HealthMethod {
+    Check,
+    Watch,
+    List,
+}
+
+impl PathService for HealthService {
+    fn path_prefix(&self) -> &'static str {
+        PREFIX
+    }
+
+    fn answer(&self, request: Request<Incoming>, peer: Peer) -> ResponseFuture {
+        let service = self.clone();
+        Box::pin(async move {
+            if !grpc::is_grpc(&request) {
+                let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+                return peer.refuse(status, "content_type", &"only gRPC is understood here");
+            }
+            match service.call(request, peer).await {
+                Ok(body) => {
+                    let mut response = Response::new(ResponseBody::stream(body));
+                    let headers = response.headers_mut();
+                    headers.insert(header::CONTENT_TYPE, CONTENT_TYPE);
+                    response
+                }
+                Err(status) => status.response().map(ResponseBody::stream),
+            }
+        })
+    }
+
+    fn reject(
+        &self,
+        request: &Request<Incoming>,
+        peer: &Peer,
+        rejection: &PeerRejection,
+    ) -> Response<ResponseBody> {
+        grpc::reject(request, peer, rejection)
+    }
+}
+
+impl HealthService {
+    async fn call(&self, request: Request<Incoming>, peer: Peer) -> Result<CallBody, Status> {
+        let method = match request.uri().path().strip_prefix(PREFIX) {
+            Some("Check") => HealthMethod::Check,
+            Some("Watch") => HealthMethod::Watch,
+            Some("List") => HealthMethod::List,
+            Some(_) | None => {
+                return Err(Status::new(Code::Unimplemented, "there is no such method"));
+            }
+        };
+        let mut requests = Requests::new(request.into_body(), &peer, MAX_REQUEST_BYTES);
+        let message = tokio::select! {
+            biased;
+            message = timeout(peer.message_deadline(), requests.next()) => message,
+            end = peer.ended() => return Err(ended(&peer, end)),
+        };
+        let late = |_| Status::new(Code::DeadlineExceeded, "a request takes too long");
+        let no_request = || Status::new(Code::InvalidArgument, "a request is missing");
+        let message = message.map_err(late)??.ok_or_else(no_request)?;
+        let asked = HealthCheckRequest::decode(message);
+        let asked = asked.map_err(|_| {
+            Status::new(
+                Code::InvalidArgument,
+                "the request is no HealthCheckRequest",
+            )
+        })?;
+        let is_known = is_known(&asked.service);
+        let outflow = peer.outflow();
+        match method {
+            HealthMethod::Check if !is_known => {
+                Err(Status::new(Code::NotFound, "there is no such service"))
+            }
+            HealthMethod::Check => Ok(CallBody::whole(&outflow, &self.response())),
+            HealthMethod::List => {
+                let statuses = known().map(|service| HealthListEntry {
+                    service: service.to_owned(),
+                    response: Some(self.response()),
+                });
+                let statuses = statuses.collect();
+                Ok(CallBody::whole(&outflow, &HealthListResponse { statuses }))
+            }
+            HealthMethod::Watch => {
+                let watching = Watching {
+                    is_serving: is_known.then(|| self.is_serving.clone()),
+                    told: None,
+                    outflow,
+                    peer,
+                    _requests: requests,
+                };
+                Ok(CallBody::new(watching.frames()))
+            }
+        }
+    }
+
+    fn response(&self) -> HealthCheckResponse {
+        response(status(*self.is_serving.borrow()))
+    }
+}
+
+/// One `Watch`, which tells the newest status whenever that differs from the last one told. What
+/// changes while its client does not read is one message.
+struct Watching {
+    /// None of a service that is not known.
+    is_serving: Option<watch::Receiver<bool>>,
+    told: Option<ServingStatus>,
+    outflow: Arc<Outflow>,
+    peer: Peer,
+    /// Kept to the end of the call: a body that is dropped before its end resets the stream.
+    _requests: Requests,
+}
+
+impl Watching {
+    fn frames(self) -> BoxStream<'static, Frame<UnsentPiece>> {
+        let frames = stream::unfold(Some(self), |watching| async {
+            let mut watching = watching?;
+            Some(match watching.next().await {
+                Ok(status) => {
+                    let frame = data(&watching.outflow, &response(status));
+                    (frame, Some(watching))
+                }
+                Err(status) => (Frame::trailers(trailers(&status)), None),
+            })
+        });
+        frames.boxed()
+    }
+
+    /// The next status to tell, or the end of the call.
+    async fn next(&mut self) -> Result<ServingStatus, Status> {
+        loop {
+            let current = match &mut self.is_serving {
+                Some(is_serving) => status(*is_serving.borrow_and_update()),
+                None => ServingStatus::ServiceUnknown,
+            };
+            if self.told != Some(current) {
+                self.told = Some(current);
+                return Ok(current);
+            }
+            let changed = async {
+                match &mut self.is_serving {
+                    Some(is_serving) => is_serving.changed().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                end = self.peer.ended() => return Err(ended(&self.peer, end)),
+                changed = changed => if changed.is_err() {
+                    return Err(Status::new(Code::Unavailable, self.peer.stop_reason()));
+                }
+            }
+        }
+    }
+}
+
+/// The names that are answered for.
+fn known() -> impl Iterator<Item = &'static str> {
+    std::iter::once("").chain(grpc::services())
+}
+
+fn is_known(service: &str) -> bool {
+    known().any(|known| known == service)
+}
+
+fn status(is_serving: bool) -> ServingStatus {
+    match is_serving {
+        true => ServingStatus::Serving,
+        false => ServingStatus::NotServing,
+    }
+}
+
+fn response(status: ServingStatus) -> HealthCheckResponse {
+    HealthCheckResponse {
+        status: status.into(),
+    }
+}
+
+/// The status of a call that its peer's end ends.
+fn ended(peer: &Peer, end: PeerEnd) -> Status {
+    match end {
+        PeerEnd::Stopping => Status::new(Code::Unavailable, peer.stop_reason()),
+        PeerEnd::Refused(why) => Status::new(Code::PermissionDenied, why),
+    }
+}
+
+/// A message with its prefix.
+fn data(outflow: &Arc<Outflow>, message: &impl Message) -> Frame<UnsentPiece> {
+    let length = message.encoded_len();
+    let mut bytes = BytesMut::with_capacity(PREFIX_BYTES + length);
+    bytes.put_u8(0);
+    // Ours, and far below 4 GiB.
+    bytes.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+    bytes.put_slice(&message.encode_to_vec());
+    Frame::data(outflow.own(Bytes::from(bytes)))
+}
+
+fn trailers(status: &Status) -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    status.write(&mut trailers);
+    trailers
+}
+
+/// The body of a call: its messages, and the status behind them.
+struct CallBody {
+    frames: BoxStream<'static, Frame<UnsentPiece>>,
+    is_over: bool,
+}
+
+impl CallBody {
+    fn new(frames: BoxStream<'static, Frame<UnsentPiece>>) -> Self {
+        Self {
+            frames,
+            is_over: false,
+        }
+    }
+
+    /// One message, and that all went well.
+    fn whole(outflow: &Arc<Outflow>, message: &impl Message) -> Self {
+        let trailers = Frame::trailers(trailers(&Status::ok()));
+        Self::new(stream::iter([data(outflow, message), trailers]).boxed())
+    }
+}
+
+impl Body for CallBody {
+    type Data = UnsentPiece;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<UnsentPiece>, Infallible>>> {
+        let frame = ready!(self.frames.poll_next_unpin(context));
+        self.is_over = frame.as_ref().is_none_or(Frame::is_trailers);
+        Poll::Ready(frame.map(Ok))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_over
+    }
+}
