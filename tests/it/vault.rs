@@ -262,7 +262,8 @@ async fn a_sealed_vault_takes_nothing_away() {
     stage.marathon().create_app(more).await.unwrap();
     served_by(&mut stage, "more.test", "/", "/more").await;
     assert_eq!(current(&stage).await, before);
-    assert_eq!(page(&stage, "/readyz").await.unwrap(), "ready");
+    let ready = page(&stage, "/readyz").await.unwrap();
+    assert!(ready.starts_with("ready\n"), "{ready}");
 
     vault(&stage).vault().unseal();
     let issued = renew(&stage).await;
