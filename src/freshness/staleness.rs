@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+/// Time between two ends of all connections. A source that comes and goes leaves its replicas no
+/// better than this one, and whoever comes back is served; without a pause a fleet would connect
+/// anew with each of its turns.
+const HANDOVER_PAUSE: Duration = Duration::from_secs(300);
+
 /// Time limits of staleness.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Limits {
@@ -17,6 +22,8 @@ pub(super) struct Limits {
 pub(super) struct Staleness {
     limits: Limits,
     phase: Phase,
+    /// Time of the last end of all connections.
+    handed_over: Option<Duration>,
 }
 
 /// Phase of what is served. Times count from the start of the process.
@@ -64,7 +71,14 @@ impl Staleness {
         Self {
             limits,
             phase: Phase::Fresh,
+            handed_over: None,
         }
+    }
+
+    /// Time at which the connections are ended if it is stale since then and stays so.
+    fn handover_at(&self, since: Duration) -> Duration {
+        let paused = self.handed_over.map(|last| last + HANDOVER_PAUSE);
+        (since + self.limits.handover_after).max(paused.unwrap_or_default())
     }
 
     /// Looks at what is served at `now`, counted from the start of the process. `silence` is the
@@ -78,14 +92,14 @@ impl Staleness {
     ) -> Look {
         let lasting = silence.unwrap_or(now);
         let is_stale = self.limits.is_stale(lasting);
-        let handover_after = self.limits.handover_after;
         let change = match (self.phase, is_published && is_stale) {
             (Phase::Fresh, false) | (Phase::HandedOver { .. }, true) => None,
             (Phase::Fresh, true) => {
                 self.phase = Phase::Stale { since: now };
                 Some(StalenessChange::BecameStale)
             }
-            (Phase::Stale { since }, true) if now.saturating_sub(since) >= handover_after => {
+            (Phase::Stale { since }, true) if now >= self.handover_at(since) => {
+                self.handed_over = Some(now);
                 self.phase = Phase::HandedOver { since };
                 Some(StalenessChange::HandOver)
             }
@@ -99,7 +113,7 @@ impl Staleness {
         let next_in = match self.phase {
             Phase::Fresh if is_stale => None,
             Phase::Fresh => Some(self.limits.stale_after.saturating_sub(lasting)),
-            Phase::Stale { since } => Some((since + handover_after).saturating_sub(now)),
+            Phase::Stale { since } => Some(self.handover_at(since).saturating_sub(now)),
             Phase::HandedOver { .. } => None,
         };
         Look {
@@ -155,9 +169,24 @@ mod tests {
         assert_eq!(fresh.next_in, Some(STALE_AFTER));
         let again = staleness.look(Some(seconds(30)), true, seconds(131));
         assert_eq!(again.change, Some(StalenessChange::BecameStale));
-        assert_eq!(again.next_in, Some(HANDOVER_AFTER));
+        // Nor soon after the last time.
+        let next_in = Some(seconds(34) + HANDOVER_PAUSE - seconds(131));
+        assert_eq!(again.next_in, next_in);
         let again = staleness.look(Some(seconds(34)), true, seconds(135));
+        assert_eq!((again.change, again.is_serving), (None, false));
+        let at = seconds(34) + HANDOVER_PAUSE;
+        let again = staleness.look(Some(HANDOVER_PAUSE), true, at);
         assert_eq!(again.change, Some(StalenessChange::HandOver));
+    }
+
+    #[test]
+    fn the_pause_between_two_handovers_ends() {
+        let mut staleness = staleness();
+        silent_until(&mut staleness, 40);
+        let later = seconds(40) + HANDOVER_PAUSE;
+        staleness.look(Some(seconds(0)), true, later);
+        let stale = staleness.look(Some(STALE_AFTER), true, later + STALE_AFTER);
+        assert_eq!(stale.next_in, Some(HANDOVER_AFTER));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The time at which Marathon last gave a sign of life, shared by those who hear it and those who ask.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -16,6 +16,8 @@ struct Cell {
     start: Instant,
     /// Nanoseconds from `start` to the last sign, and one; 0 if there was none.
     heard: AtomicU64,
+    /// False while signs do not count.
+    is_followed: AtomicBool,
 }
 
 impl Default for LastHeard {
@@ -24,13 +26,23 @@ impl Default for LastHeard {
         Self(Arc::new(Cell {
             start: Instant::now(),
             heard: AtomicU64::new(0),
+            is_followed: AtomicBool::new(true),
         }))
     }
 }
 
 impl LastHeard {
-    /// Notes a sign of life.
+    /// Lets signs count, as they do at first, or not: those of a Marathon whose events are not
+    /// followed say nothing of what is served, however lively it is.
+    pub(super) fn set_followed(&self, is_followed: bool) {
+        self.0.is_followed.store(is_followed, Ordering::Relaxed);
+    }
+
+    /// Notes a sign of life, if it counts now.
     pub fn note(&self) {
+        if !self.0.is_followed.load(Ordering::Relaxed) {
+            return;
+        }
         let since_start = self.0.start.elapsed().as_nanos();
         // It is enough for 584 years.
         let heard = u64::try_from(since_start).unwrap_or(u64::MAX);
@@ -67,6 +79,20 @@ mod tests {
         tokio::time::advance(Duration::from_secs(7)).await;
         assert_eq!(last_heard.silence(), Some(Duration::from_secs(7)));
         assert_eq!(last_heard.age(), Duration::from_secs(7));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_signs_of_who_is_not_followed_do_not_count() {
+        let last_heard = LastHeard::default();
+        last_heard.set_followed(false);
+        last_heard.note();
+        assert_eq!(last_heard.silence(), None);
+        last_heard.set_followed(true);
+        last_heard.note();
+        last_heard.set_followed(false);
+        tokio::time::advance(Duration::from_secs(3)).await;
+        last_heard.note();
+        assert_eq!(last_heard.silence(), Some(Duration::from_secs(3)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -79,6 +79,8 @@ pub async fn run(
         return Err(Error::NoMarathon);
     }
     let config = Arc::new(config);
+    // Until the first event.
+    last_heard.set_followed(false);
     let access = Access::new(
         Arc::clone(&config),
         Arc::clone(&metrics),

@@ -200,6 +200,8 @@ impl Subscriber {
 
     fn hear(&mut self, event: &eventsource_client::Event) {
         if let Some(base) = self.stream.confirm() {
+            self.access.last_heard().set_followed(true);
+            self.access.last_heard().note();
             tracing::info!(marathon = %base, "following the event stream");
             self.streams.worked(&base);
             self.fetches.worked(&base);
@@ -315,6 +317,7 @@ impl Subscriber {
         } else {
             tracing::debug!(marathon = %base, error = loss.error, "the event stream is still down");
         }
+        self.access.last_heard().set_followed(false);
         self.follows.send_replace(None);
         self.metrics.stream_connected.set(0);
         self.metrics

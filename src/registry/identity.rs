@@ -26,7 +26,21 @@ pub struct ClientNode {
     pub version: String,
 }
 
+/// Longest text that is kept of a fact, in bytes: names of clusters and programs are far shorter,
+/// and a row of a proxy stays for an hour.
+const MAX_FACT_BYTES: usize = 256;
+
 impl ClientNode {
+    /// The same with no text longer than is kept.
+    #[must_use]
+    pub fn shortened(mut self) -> Self {
+        for fact in [&mut self.cluster, &mut self.user_agent, &mut self.version] {
+            fact.truncate(fact.floor_char_boundary(MAX_FACT_BYTES));
+            fact.shrink_to_fit();
+        }
+        self
+    }
+
     /// Says if it is Envoy, which is who says nothing else.
     pub fn is_envoy(&self) -> bool {
         self.user_agent.is_empty() || self.user_agent == "envoy"

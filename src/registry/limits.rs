@@ -42,7 +42,8 @@ impl Default for RegistryLimits {
     /// 1 s for streams, 3 s for polls (refresh delays of 1 s), 10 s after an end that was no fault
     /// of the proxy (Envoy is back within half a second unless it finds nobody), two minutes of
     /// silence, an hour of memory; 16,384 proxies, half of them of one peer, and 4,096 that are
-    /// gone, a quarter of them of one peer: some 10 MB of a stranger's node ids at most.
+    /// gone, a quarter of them of one peer: a node id of up to
+    /// 4 KiB in each, so some 80 MB of a stranger's ids at most.
     fn default() -> Self {
         Self {
             lost_after: Duration::from_secs(1),

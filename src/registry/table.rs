@@ -22,6 +22,10 @@ use crate::server::{Peer, PeerKey};
 /// proxy.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// Most proxies that one look finds gone, so that a look takes no more than some milliseconds: the
+/// others are found by the next.
+const MOST_DEPARTURES: usize = 1_024;
+
 /// The registry of proxies.
 pub struct Registry {
     limits: RegistryLimits,
@@ -130,6 +134,7 @@ impl Registry {
         let entries = table.entries.values();
         let departed: Vec<_> = entries
             .filter_map(|entry| Some((entry.clone(), entry.departure(&self.limits, now)?)))
+            .take(MOST_DEPARTURES)
             .collect();
         for (entry, _) in &departed {
             table.entries.remove(&entry.id);

@@ -115,7 +115,8 @@ fn said(node: Option<RequestNode>) -> (String, ClientNode) {
         cluster: brief(node.cluster.unwrap_or_default()),
         user_agent: String::new(),
         version: brief(version.to_owned()),
-    };
+    }
+    .shortened();
     (node.id.unwrap_or_default(), client)
 }
 

@@ -55,7 +55,18 @@ async fn every_part_of_a_stream_and_of_an_answer_is_a_sign_of_life() {
     let last_heard = subject.last_heard.clone();
     let mut stream = marathon.asked("/v2/events").await;
     assert_eq!(last_heard.silence(), None, "a connection is no answer");
-    stream.send(STREAM_HEAD).await;
+    // Whoever sends no event is not followed.
+    for part in [STREAM_HEAD, "\r", "\n"] {
+        stream.send(part).await;
+    }
+    assert_eq!(last_heard.silence(), None);
+    stream.send(ATTACHED).await;
+    within(async {
+        while last_heard.silence().is_none() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     for part in ["\r", "\n", ATTACHED] {
         silent(&last_heard).await;
         let since = Instant::now();

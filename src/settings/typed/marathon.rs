@@ -75,7 +75,7 @@ pub struct Marathon {
     /// Seconds without any sign of life from Marathon after which what is served counts as stale:
     /// health checks of proxies fail then, and 4 s later their connections are ended once, so that
     /// those with several daemons choose a fresh one. Any byte of the event stream or of an answer
-    /// is a sign; after half of it Marathon is asked for one (`/ping`).
+    /// is a sign while events are followed; after half of it Marathon is asked for one (`/ping`).
     #[arg(long, env = "STALE_AFTER", value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub stale_after: Duration,
 }

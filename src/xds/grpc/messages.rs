@@ -33,7 +33,7 @@ pub(super) struct Outlet(Arc<Mutex<Option<Unsent>>>);
 
 impl Outlet {
     /// Hands a message to the body, and returns once that is asked for the next frame: HTTP/2 has
-    /// taken the message then and has room for more. A call that has [ended](Call) sends no more.
+    /// the message then, of which one piece at most waits for room.
     pub(super) async fn send(&self, message: Unsent) {
         *self.slot() = Some(message);
         // The body runs this, takes the message as soon as this waits, and comes back by itself.

@@ -44,5 +44,6 @@ pub(super) fn read_node(message: &[u8]) -> Option<StreamNode> {
         shortened(str::from_utf8(value).ok()?, MAX_TEXT_BYTES).clone_into(field);
         Some(())
     })?;
+    node.client = node.client.shortened();
     Some(node)
 }

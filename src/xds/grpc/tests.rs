@@ -187,7 +187,7 @@ proptest! {
             version: "1.40.2".to_owned(),
         };
         prop_assert_eq!(read.node.map(|node| (node.id, node.client)),
-            has_node.then(|| (id, client)));
+            has_node.then_some((id, client)));
         let names = names.iter().map(|name| Name::from(&**name)).collect();
         prop_assert_eq!(read.request, Request {
             nonce: has_nonce.then_some(nonce),

@@ -114,7 +114,8 @@ pub(super) fn read(kind: Kind, body: &[u8]) -> Result<DiscoveryRequest, Fault> {
                 said.user_agent_version.unwrap_or_default(),
             )?,
         },
-    };
+    }
+    .shortened();
     let version = short("version_info", request.version_info.unwrap_or_default())?;
     let mut names = request.resource_names.unwrap_or_default();
     let refuse = |why: String| Fault::Field {

@@ -119,11 +119,13 @@ impl Poll {
         }
         state.shared = Some(now);
         self.proxies.metrics.shared_identities.inc();
+        let left_out = self.proxies.complaint(self.proxy.id.peer, "shared")?;
         tracing::warn!(
             node = %self.proxy.id.node,
             peer = self.proxy.id.peer.map(tracing::field::display),
             kind = %self.key.0,
             name = self.key.1.as_deref(),
+            left_out = left_out.count(),
             "several proxies share a node id and an address: no order is kept for them and \
              no rejection is noticed; give each its own --service-node"
         );
