@@ -258,14 +258,17 @@ mod tests {
             assert_eq!(scene.health().await, (40, false));
             assert_eq!(scene.metric("source_stale"), "1");
             assert_eq!(scene.metric("source_silence_seconds"), "30");
-            sleep(Duration::from_secs(60)).await;
-            scene.hear();
-            assert_eq!(scene.metric("source_stale"), "0");
-            assert!(scene.health().await.1);
+            for next in [100, 400] {
+                sleep(Duration::from_secs(next) - scene.started.elapsed()).await;
+                scene.hear();
+                assert_eq!(scene.metric("source_stale"), "0");
+                assert!(scene.health().await.1);
+                assert_eq!(scene.health().await, (next + 30, false));
+            }
             sleep(Duration::from_secs(100)).await;
         });
-        // Once for each silence, and not for the beginning.
-        assert_eq!(ends.await, [44, 134]);
+        // Once for each silence but the one soon after another, and not for the beginning.
+        assert_eq!(ends.await, [44, 434]);
     }
 
     #[tokio::test(start_paused = true)]
