@@ -62,6 +62,8 @@ struct Caches {
     seen: Option<(Arc<Snapshot>, Instant)>,
     /// By digest; equal digests do not prove equal names, which clients choose.
     names: BTreeMap<SetKey, Vec<Weak<NameSet>>>,
+    /// Number of these from which on those are looked for that nobody has any more.
+    clean_at: usize,
     contents: VecDeque<(ContentKey, Kept)>,
     /// Newest first, each with the index that it is the version of.
     versions: VecDeque<(Kind, Arc<NameSet>, Arc<Index>, SetVersion)>,
@@ -137,11 +139,13 @@ impl Shared {
     pub(super) fn intern(&self, asked: Asked) -> Asked {
         let digest = asked.names().digest().to_string();
         let mut caches = self.caches();
-        if caches.names.len() > 2 * PAIRS {
+        if caches.names.len() >= caches.clean_at {
             caches.names.retain(|_, sets| {
                 sets.retain(|set| set.strong_count() > 0);
                 !sets.is_empty()
             });
+            // As many again before the next time: each set costs a few looks.
+            caches.clean_at = 2 * caches.names.len().max(PAIRS);
         }
         let sets = caches.names.entry(digest).or_default();
         let mut known = sets.iter().filter_map(Weak::upgrade);
