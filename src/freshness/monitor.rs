@@ -101,7 +101,8 @@ impl Monitor {
     }
 
     /// Watches until `shutdown`. `hand_over` ends the connections that are open, so that proxies
-    /// choose a replica anew; it is called once for each time in which the source stays silent.
+    /// choose a replica anew; it is called once for each time in which the source stays silent, and
+    /// at most once in five minutes.
     pub async fn run(self, hand_over: impl Fn(), shutdown: CancellationToken) {
         let mut staleness = Staleness::new(self.limits());
         // Of the first snapshot everybody is told who watches anything.

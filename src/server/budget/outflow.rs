@@ -32,8 +32,6 @@ pub struct Outflow {
 #[derive(Clone, Copy)]
 struct OutflowState {
     unsent_bytes: usize,
-    /// True while HTTP/2 has no room for more of it, although nothing may be unsent.
-    waits_for_room: bool,
     /// Start of the time in which it has to make progress.
     since: Instant,
     /// Bytes that went out since then.
@@ -72,7 +70,6 @@ impl Outflow {
             number,
             state: Mutex::new(OutflowState {
                 unsent_bytes: 0,
-                waits_for_room: false,
                 since: Instant::now(),
                 moved_bytes: 0,
                 moved_by_all: 0,
@@ -105,7 +102,7 @@ impl Outflow {
 
     fn piece(self: &Arc<Self>, bytes: Bytes, charge: Charge) -> UnsentPiece {
         let mut state = self.state();
-        if state.is_idle() {
+        if state.unsent_bytes == 0 {
             state.begin(self.account.moved());
             state.excuses = 0;
         }
@@ -116,22 +113,6 @@ impl Outflow {
             outflow: self.clone(),
             charge,
         }
-    }
-
-    /// Notes that nothing more of it is made until HTTP/2 has room: its client reads no more, or has
-    /// not asked for anything.
-    pub fn waits_for_room(&self) {
-        let mut state = self.state();
-        if state.is_idle() {
-            state.begin(self.account.moved());
-            state.excuses = 0;
-        }
-        state.waits_for_room = true;
-    }
-
-    /// Notes that HTTP/2 has room for more of it.
-    pub fn has_room(&self) {
-        self.state().waits_for_room = false;
     }
 
     /// Takes note of bytes that went out.
@@ -157,7 +138,7 @@ impl Outflow {
     pub(super) fn is_stuck(&self, now: Instant, moved_by_all: u64) -> bool {
         let limit = self.account.budgets.limits().write_progress;
         let mut state = self.state();
-        if state.is_idle() || now.duration_since(state.since) < limit {
+        if state.unsent_bytes == 0 || now.duration_since(state.since) < limit {
             return false;
         }
         let moved = moved_by_all.saturating_sub(state.moved_by_all);
@@ -182,10 +163,6 @@ impl Drop for Outflow {
 }
 
 impl OutflowState {
-    fn is_idle(&self) -> bool {
-        self.unsent_bytes == 0 && !self.waits_for_room
-    }
-
     fn begin(&mut self, moved_by_all: u64) {
         self.since = Instant::now();
         self.moved_bytes = 0;

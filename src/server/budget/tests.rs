@@ -294,26 +294,6 @@ async fn an_answer_that_does_not_move_is_cut_and_one_that_moves_is_not() {
     assert_eq!(desk.cuts(CutReason::Slow), 1);
 }
 
-/// A client without a window for what it asked for: its request waits unread, and nothing is unsent.
-#[tokio::test(start_paused = true)]
-async fn an_answer_without_room_is_cut_although_nothing_is_unsent() {
-    let mut desk = Desk::new();
-    let (never, once, always) = (desk.open(1), desk.open(1), desk.open(1));
-    let outflows = [&never, &once, &always].map(|open| open.account.0.outflow());
-    let [without, with_room_again, with_room] = &outflows;
-    without.waits_for_room();
-    with_room_again.waits_for_room();
-    for _ in 0..3 {
-        with_room.waits_for_room();
-        with_room.has_room();
-        advance(Duration::from_secs(15)).await;
-        with_room_again.has_room();
-        desk.budgets.cut_stuck(Instant::now());
-    }
-    assert!(never.is_cut() && !once.is_cut() && !always.is_cut());
-    assert_eq!(desk.cuts(CutReason::Slow), 1);
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_byte_now_and_then_is_no_progress() {
     let mut desk = Desk::new();

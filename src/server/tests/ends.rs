@@ -194,9 +194,11 @@ async fn a_connection_that_pins_too_much_is_cut_for_that() {
 #[tokio::test]
 async fn an_old_connection_with_a_stream_ends_for_its_age_and_one_of_a_server_that_stops_for_that()
 {
-    let (port, peers) = open(|config| config.max_age = Duration::from_millis(50)).await;
+    let (port, peers) = open(|config| config.max_age = Duration::from_secs(1)).await;
     let ended = over_http2(&port, &peers, "/stream", end(&peers)).await;
     assert_eq!(ended, ConnectionEnd::Age);
+    port.stop().await;
+    let (port, peers) = open(|_| {}).await;
     let client = asking(&port, &peers).await;
     port.stop().await;
     assert_eq!(end(&peers).await, ConnectionEnd::Stopping);

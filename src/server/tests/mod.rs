@@ -1,8 +1,8 @@
 //! The server over real sockets, with services of the tests' own.
 
-mod endings;
 mod ends;
 mod floods;
+mod polite_ends;
 #[cfg(feature = "demo")]
 pub(crate) mod services;
 

@@ -63,7 +63,7 @@ impl Status {
     }
 
     /// Writes it into the headers of a response without messages, or into the trailers behind them.
-    pub(in crate::xds) fn write(&self, headers: &mut HeaderMap) {
+    pub(super) fn write(&self, headers: &mut HeaderMap) {
         headers.insert("grpc-status", HeaderValue::from(self.code as u16));
         if self.message.is_empty() {
             return;

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, Response, header};
 use hyper::body::{Body, Frame};
 
 use super::frame::{Status, Unsent};
-use crate::server::{Outflow, UnsentPiece};
+use crate::server::UnsentPiece;
 
 /// The messages of a response, and the status behind them. Its call is run by whoever asks for the
 /// next frame, so that a message goes from where it is made to HTTP/2 without a change of tasks.
@@ -24,17 +24,16 @@ pub(in crate::xds) struct Messages {
 struct Call {
     run: BoxFuture<'static, Status>,
     outlet: Outlet,
-    outflow: Arc<Outflow>,
 }
 
 /// Place for one message between a call and the body that sends it.
 #[derive(Clone, Default)]
-pub(super) struct Outlet(Arc<Mutex<Option<Unsent>>>);
+pub(in crate::xds) struct Outlet(Arc<Mutex<Option<Unsent>>>);
 
 impl Outlet {
     /// Hands a message to the body, and returns once that is asked for the next frame: HTTP/2 has
     /// the message then, of which one piece at most waits for room.
-    pub(super) async fn send(&self, message: Unsent) {
+    pub(in crate::xds) async fn send(&self, message: Unsent) {
         *self.slot() = Some(message);
         // The body runs this, takes the message as soon as this waits, and comes back by itself.
         poll_fn(|_| match *self.slot() {
@@ -51,22 +50,29 @@ impl Outlet {
 }
 
 impl Messages {
-    /// Those that `run` puts into `outlet`, and the status that it ends with. `outflow` is told
-    /// when HTTP/2 has no room for them.
-    pub(super) fn of(
+    /// Those that `run` puts into `outlet`, and the status that it ends with.
+    pub(in crate::xds) fn of(
         run: impl Future<Output = Status> + Send + 'static,
         outlet: Outlet,
-        outflow: Arc<Outflow>,
     ) -> Self {
-        outflow.waits_for_room();
         Self {
             call: Some(Call {
                 run: Box::pin(run),
                 outlet,
-                outflow,
             }),
             current: Unsent::new(),
         }
+    }
+
+    /// One message, and that all went well.
+    pub(in crate::xds) fn one(message: Unsent) -> Self {
+        let outlet = Outlet::default();
+        let put = outlet.clone();
+        let send = async move {
+            put.send(message).await;
+            Status::ok()
+        };
+        Self::of(send, outlet)
     }
 
     /// No message and no trailers: the status stands in the headers.
@@ -78,7 +84,7 @@ impl Messages {
     }
 
     /// The response that consists of these.
-    pub(super) fn response(self) -> Response<Self> {
+    pub(in crate::xds) fn response(self) -> Response<Self> {
         let mut response = Response::new(self);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, CONTENT_TYPE);
@@ -87,7 +93,7 @@ impl Messages {
 }
 
 /// The content type of every response.
-pub(in crate::xds) const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
+pub(super) const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
 
 impl Body for Messages {
     type Data = UnsentPiece;
@@ -102,7 +108,6 @@ impl Body for Messages {
             return Poll::Ready(None);
         };
         if current.is_empty() {
-            running.outflow.has_room();
             if let Poll::Ready(status) = running.run.as_mut().poll(context) {
                 *call = None;
                 let mut trailers = HeaderMap::new();
@@ -114,10 +119,7 @@ impl Body for Messages {
             }
         }
         match current.pop_front() {
-            Some(piece) => {
-                running.outflow.waits_for_room();
-                Poll::Ready(Some(Ok(Frame::data(piece))))
-            }
+            Some(piece) => Poll::Ready(Some(Ok(Frame::data(piece)))),
             None => Poll::Pending,
         }
     }

@@ -29,8 +29,7 @@ use crate::server::{Peer, PeerEnd, PeerRejection, ResponseBody};
 use crate::snapshot::Kind;
 use crate::snapshot::cell::{Interest, Reader};
 pub(super) use frame::{Code, PREFIX_BYTES, Requests, Status};
-pub(super) use messages::CONTENT_TYPE;
-use messages::{Messages, Outlet};
+pub(super) use messages::{Messages, Outlet};
 pub(super) use method::services;
 use method::{Method, Unknown};
 use stream::Driver;
@@ -113,8 +112,7 @@ impl Grpc {
             (form, kind),
             outlet.clone(),
         );
-        let outflow = driver.outflow();
-        Ok(Messages::of(driver.run(requests), outlet, outflow))
+        Ok(Messages::of(driver.run(requests), outlet))
     }
 
     /// Answers one request once there is something to answer.
@@ -160,13 +158,7 @@ impl Grpc {
                 let outflow = self.peer.outflow();
                 let message = write::message(&answer, Form::Sotw, identifier);
                 let message = frame::unsent(message, &answer.content, &outflow);
-                let outlet = Outlet::default();
-                let put = outlet.clone();
-                let send = async move {
-                    put.send(message).await;
-                    Status::ok()
-                };
-                Ok(Messages::of(send, outlet, outflow))
+                Ok(Messages::one(message))
             }
             Step::Wait { .. } => Err(Status::new(Code::NotFound, "there is nothing newer")),
         }

@@ -114,11 +114,6 @@ impl Driver {
         }
     }
 
-    /// The way that its answers take.
-    pub(super) fn outflow(&self) -> Arc<Outflow> {
-        self.outflow.clone()
-    }
-
     /// Serves it to its end and returns the status that its client is told. Dropping the future
     /// ends it and leaves nothing of it behind.
     pub(super) async fn run(mut self, mut requests: Requests) -> Status {

@@ -654,14 +654,14 @@ async fn a_fetch_without_a_message_ends_when_the_server_stops() {
 #[tokio::test]
 async fn a_status_comes_behind_the_messages_that_wait_before_it() {
     let peer = Peer::anonymous(false, CancellationToken::new());
-    let (outlet, outflow) = (Outlet::default(), peer.outflow());
-    let (put, own) = (outlet.clone(), outflow.clone());
+    let (outlet, own) = (Outlet::default(), peer.outflow());
+    let put = outlet.clone();
     let call = async move {
         put.send([own.own(Bytes::from_static(b"message"))].into())
             .await;
         Status::new(Code::ResourceExhausted, "too many names")
     };
-    let mut messages = Messages::of(call, outlet, outflow);
+    let mut messages = Messages::of(call, outlet);
     assert!(messages.frame().await.unwrap().unwrap().is_data());
     let end = messages.frame().await.unwrap().unwrap();
     let trailers = end.into_trailers().ok().unwrap();

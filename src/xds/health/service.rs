@@ -1,16 +1,12 @@
 //! The health service: answers `Check` and `List` at once, and `Watch` with every change.
 
-use std::convert::Infallible;
-use std::pin::Pin;
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{BufMut as _, BytesMut};
 use envoy_api::prost::Message;
-use futures_util::StreamExt as _;
-use futures_util::stream::{self, BoxStream};
-use http::{HeaderMap, Request, Response, StatusCode, header};
-use hyper::body::{Body, Frame, Incoming};
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -20,7 +16,7 @@ use super::messages::{
 use crate::server::{
     Outflow, PathService, Peer, PeerEnd, PeerRejection, ResponseBody, ResponseFuture, UnsentPiece,
 };
-use crate::xds::grpc::{self, CONTENT_TYPE, Code, PREFIX_BYTES, Requests, Status};
+use crate::xds::grpc::{self, Code, Messages, Outlet, PREFIX_BYTES, Requests, Status};
 
 /// Bytes of the longest request that is read: the name of a service.
 const MAX_REQUEST_BYTES: usize = 4 << 10;
@@ -59,15 +55,11 @@ impl PathService for HealthService {
                 let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
                 return peer.refuse(status, "content_type", &"only gRPC is understood here");
             }
-            match service.call(request, peer).await {
-                Ok(body) => {
-                    let mut response = Response::new(ResponseBody::stream(body));
-                    let headers = response.headers_mut();
-                    headers.insert(header::CONTENT_TYPE, CONTENT_TYPE);
-                    response
-                }
-                Err(status) => status.response().map(ResponseBody::stream),
-            }
+            let response = match service.call(request, peer).await {
+                Ok(messages) => messages.response(),
+                Err(status) => status.response(),
+            };
+            response.map(ResponseBody::stream)
         })
     }
 
@@ -82,7 +74,7 @@ impl PathService for HealthService {
 }
 
 impl HealthService {
-    async fn call(&self, request: Request<Incoming>, peer: Peer) -> Result<CallBody, Status> {
+    async fn call(&self, request: Request<Incoming>, peer: Peer) -> Result<Messages, Status> {
         let method = match request.uri().path().strip_prefix(PREFIX) {
             Some("Check") => HealthMethod::Check,
             Some("Watch") => HealthMethod::Watch,
@@ -113,24 +105,27 @@ impl HealthService {
             HealthMethod::Check if !is_known => {
                 Err(Status::new(Code::NotFound, "there is no such service"))
             }
-            HealthMethod::Check => Ok(CallBody::whole(&outflow, &self.response())),
+            HealthMethod::Check => Ok(Messages::one(framed(&outflow, &self.response()))),
             HealthMethod::List => {
                 let statuses = known().map(|service| HealthListEntry {
                     service: service.to_owned(),
                     response: Some(self.response()),
                 });
                 let statuses = statuses.collect();
-                Ok(CallBody::whole(&outflow, &HealthListResponse { statuses }))
+                let list = framed(&outflow, &HealthListResponse { statuses });
+                Ok(Messages::one(list))
             }
             HealthMethod::Watch => {
+                let outlet = Outlet::default();
                 let watching = Watching {
                     is_serving: is_known.then(|| self.is_serving.clone()),
                     told: None,
+                    outlet: outlet.clone(),
                     outflow,
                     peer,
                     _requests: requests,
                 };
-                Ok(CallBody::new(watching.frames()))
+                Ok(Messages::of(watching.run(), outlet))
             }
         }
     }
@@ -146,6 +141,7 @@ struct Watching {
     /// None of a service that is not known.
     is_serving: Option<watch::Receiver<bool>>,
     told: Option<ServingStatus>,
+    outlet: Outlet,
     outflow: Arc<Outflow>,
     peer: Peer,
     /// Kept to the end of the call: a body that is dropped before its end resets the stream.
@@ -153,18 +149,17 @@ struct Watching {
 }
 
 impl Watching {
-    fn frames(self) -> BoxStream<'static, Frame<UnsentPiece>> {
-        let frames = stream::unfold(Some(self), |watching| async {
-            let mut watching = watching?;
-            Some(match watching.next().await {
+    /// Tells until the call ends, and returns the status that it ends with.
+    async fn run(mut self) -> Status {
+        loop {
+            match self.next().await {
                 Ok(status) => {
-                    let frame = data(&watching.outflow, &response(status));
-                    (frame, Some(watching))
+                    let message = framed(&self.outflow, &response(status));
+                    self.outlet.send(message).await;
                 }
-                Err(status) => (Frame::trailers(trailers(&status)), None),
-            })
-        });
-        frames.boxed()
+                Err(status) => return status,
+            }
+        }
     }
 
     /// The next status to tell, or the end of the call.
@@ -226,57 +221,12 @@ fn ended(peer: &Peer, end: PeerEnd) -> Status {
 }
 
 /// A message with its prefix.
-fn data(outflow: &Arc<Outflow>, message: &impl Message) -> Frame<UnsentPiece> {
+fn framed(outflow: &Arc<Outflow>, message: &impl Message) -> VecDeque<UnsentPiece> {
     let length = message.encoded_len();
     let mut bytes = BytesMut::with_capacity(PREFIX_BYTES + length);
     bytes.put_u8(0);
     // Ours, and far below 4 GiB.
     bytes.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
     bytes.put_slice(&message.encode_to_vec());
-    Frame::data(outflow.own(Bytes::from(bytes)))
-}
-
-fn trailers(status: &Status) -> HeaderMap {
-    let mut trailers = HeaderMap::new();
-    status.write(&mut trailers);
-    trailers
-}
-
-/// The body of a call: its messages, and the status behind them.
-struct CallBody {
-    frames: BoxStream<'static, Frame<UnsentPiece>>,
-    is_over: bool,
-}
-
-impl CallBody {
-    fn new(frames: BoxStream<'static, Frame<UnsentPiece>>) -> Self {
-        Self {
-            frames,
-            is_over: false,
-        }
-    }
-
-    /// One message, and that all went well.
-    fn whole(outflow: &Arc<Outflow>, message: &impl Message) -> Self {
-        let trailers = Frame::trailers(trailers(&Status::ok()));
-        Self::new(stream::iter([data(outflow, message), trailers]).boxed())
-    }
-}
-
-impl Body for CallBody {
-    type Data = UnsentPiece;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<UnsentPiece>, Infallible>>> {
-        let frame = ready!(self.frames.poll_next_unpin(context));
-        self.is_over = frame.as_ref().is_none_or(Frame::is_trailers);
-        Poll::Ready(frame.map(Ok))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.is_over
-    }
+    [outflow.own(bytes.freeze())].into()
 }

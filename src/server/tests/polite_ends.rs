@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
@@ -80,15 +81,19 @@ async fn http2(address: SocketAddr, path: &str) -> String {
 
 #[tokio::test]
 async fn every_kind_of_connection_ends_at_the_maximum_age() {
-    let age = Duration::from_millis(100);
+    // Time enough to ask, and asked at once.
+    let age = Duration::from_secs(1);
     let (server, _) = open(|config| config.max_age = age).await;
     let reason = "Stopping: this connection has reached its maximum age";
-    let held = safely(http1(server.address, "/held")).await;
+    let address = server.address;
+    let (held, idle) = (http1(address, "/held"), http1(address, "/"));
+    let both = join(held, idle);
+    let of_http2 = join(http2(address, "/held"), http2(address, "/"));
+    let ((held, idle), (held_by_2, idle_by_2)) = safely(join(both, of_http2)).await;
     assert!(held.contains(reason), "{held}");
-    let idle = safely(http1(server.address, "/")).await;
     assert!(idle.ends_with("at once"), "{idle}");
-    assert_eq!(safely(http2(server.address, "/held")).await, reason);
-    assert_eq!(safely(http2(server.address, "/")).await, "at once");
+    assert_eq!(held_by_2, reason);
+    assert_eq!(idle_by_2, "at once");
     assert_eq!(server.ends("age"), 4);
     server.stop().await;
 }
