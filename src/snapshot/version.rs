@@ -52,6 +52,14 @@ impl fmt::Debug for Version {
 pub struct SetVersion(u128);
 
 impl SetVersion {
+    /// The version that prints as exactly this text.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        let is_printed = text.len() == 32 && text.bytes().all(is_digit);
+        let sum = is_printed.then(|| u128::from_str_radix(text, 16).ok())??;
+        Some(Self(sum))
+    }
+
     /// What one resource contributes to the version of every set that holds it.
     pub fn of_resource(name: &str, version: Version) -> Self {
         let mut digest = Sha256::new();

@@ -31,6 +31,7 @@ impl DiscoveryService {
         let delivery = Arc::new(delivery::Shared::new(reader.clone()));
         Self {
             streams: Arc::new(grpc::Shared {
+                counters: grpc::Counters::new(metrics.clone()),
                 delivery: delivery.clone(),
                 reader: reader.clone(),
                 config: config.clone(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::Pacing;
+use super::accepted_version::AcceptedVersion;
 use super::asked::Asked;
 use super::holding::Holding;
 use super::request::{Names, Request, Wish};
@@ -137,7 +138,7 @@ impl Subscription {
                     }
                     None => {}
                 }
-                self.progress.accepted = Some(version);
+                self.progress.accepted = Some(AcceptedVersion::from(&*version));
             }
             Claim::Outdated if self.asked.is_anything() => self.foreign = Foreign::Any,
             Claim::Outdated => {}
@@ -214,7 +215,7 @@ impl Subscription {
             self.foreign = Foreign::Names(foreign);
         }
         let version: SetVersion = known.into_iter().collect();
-        self.progress.accepted = Some(version.to_string().into());
+        self.progress.accepted = Some(AcceptedVersion::Set(version));
         self.accepted = Some(index.clone());
         self.sent = Some(index);
     }

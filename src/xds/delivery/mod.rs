@@ -8,6 +8,7 @@
 //! what changed between two indexes is found once and shared by all clients.
 
 mod accepted;
+mod accepted_version;
 mod asked;
 mod client;
 mod compose;

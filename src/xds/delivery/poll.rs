@@ -4,6 +4,7 @@
 use tokio::time::Instant;
 
 use super::Form;
+use super::accepted_version::AcceptedVersion;
 use super::client::{Client, Key, Step};
 use super::draft::Phase;
 use super::pacing::Pacing;
@@ -96,7 +97,8 @@ impl Client {
 impl Subscription {
     /// The names that are gone once an answer of this version is accepted.
     fn gone_with(&self, version: Option<&str>) -> Vec<Name> {
-        let has = |answer: &UnderWay| Some(&*answer.version.to_string()) == version;
+        let version = version.map(AcceptedVersion::from);
+        let has = |answer: &UnderWay| version == Some(AcceptedVersion::Set(answer.version));
         let accepted = self
             .under_way
             .iter()
@@ -110,8 +112,8 @@ impl Subscription {
     }
 
     fn poll(&mut self, version: Option<&str>, pacing: &Pacing, now: Instant) -> Heard {
-        let accepted = self.progress.accepted.as_deref();
-        let is_old = version == accepted;
+        let said = version.map(AcceptedVersion::from);
+        let is_old = said == self.progress.accepted;
         let Some(version) = version else {
             if !is_old {
                 // A loop of its own, which knows nothing yet: its cluster was modified.
@@ -120,7 +122,7 @@ impl Subscription {
             }
             return self.repeated(pacing, now);
         };
-        let has = |answer: &UnderWay| answer.version.to_string() == version;
+        let has = |answer: &UnderWay| said == Some(AcceptedVersion::Set(answer.version));
         if let Some(place) = self.under_way.iter().rposition(has) {
             self.repeats = 0;
             return self.accept(place, now);
@@ -131,7 +133,7 @@ impl Subscription {
         // From another process, or from before this was forgotten.
         self.restart();
         self.claim = Claim::Version(version.into());
-        self.progress.accepted = Some(version.into());
+        self.progress.accepted = said;
         Heard::Nothing
     }
 

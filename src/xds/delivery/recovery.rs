@@ -4,6 +4,7 @@
 use tokio::time::Instant;
 
 use super::Form;
+use super::accepted_version::AcceptedVersion;
 use super::client::Client;
 use super::holding::Holding;
 use super::pacing::Pacing;
@@ -144,7 +145,7 @@ impl Subscription {
 impl Subscription {
     /// Whether the client said that it has nothing. Over delta it then says nothing at all.
     fn had_nothing(&self) -> bool {
-        let version = self.progress.accepted.as_deref();
-        self.form != Form::Delta && version == Some(&*SetVersion::default().to_string())
+        let nothing = AcceptedVersion::Set(SetVersion::default());
+        self.form != Form::Delta && self.progress.accepted == Some(nothing)
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::Form;
+use super::accepted_version::AcceptedVersion;
 use super::asked::Asked;
 use super::content::Sent;
 use super::holding::{Holding, Refusal};
@@ -87,7 +88,7 @@ pub(super) enum Claim {
 #[derive(Debug)]
 pub(super) struct Facts {
     pub(super) last_sent: Option<SetVersion>,
-    pub(super) accepted: Option<Box<str>>,
+    pub(super) accepted: Option<AcceptedVersion>,
     pub(super) error: Option<Arc<str>>,
     pub(super) nacks: u64,
     pub(super) changed_at: Instant,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::Pacing;
+use super::accepted_version::AcceptedVersion;
 use super::content::Sent;
 use super::holding::{Blame, Holding, Last, Refusal};
 use super::request::{Request, Wish};
@@ -49,16 +50,6 @@ impl Subscription {
         let Some(place) = self.under_way.iter().position(is_about) else {
             return Heard::Nothing;
         };
-        let version = self.under_way.get(place).map(|answer| answer.version);
-        let is_of_older = match &request.wish {
-            // Envoy 1.40 sends the error of an older answer along when it accepts a newer one. Told by
-            // a version that it did not have before: several answers may have the same.
-            Wish::Listed { version: has, .. } => {
-                version.is_some_and(|version| **has == *version.to_string())
-                    && self.progress.accepted.as_ref() != Some(has)
-            }
-            Wish::Changed { .. } => false,
-        };
         match &request.error {
             None => {
                 // Of several that were merged, only the last one's acceptance speaks for all.
@@ -68,12 +59,25 @@ impl Subscription {
                 }
                 self.accept(place, now)
             }
-            Some(text) if is_of_older => {
+            Some(text) if self.is_accepted_by(request, place) => {
                 self.refuse_before(place, text, now);
                 self.accept(0, now)
             }
             Some(text) => self.refuse(place, Some(text.clone()), pacing, now),
         }
+    }
+
+    /// Whether a request with an error accepts the answer that it is about: Envoy 1.40 sends the error
+    /// of an older answer along when it accepts a newer one. Told by a version that the client did not
+    /// have before, since several answers may have the same.
+    fn is_accepted_by(&self, request: &Request, place: usize) -> bool {
+        let Wish::Listed { version, .. } = &request.wish else {
+            return false;
+        };
+        let said = Some(AcceptedVersion::from(&**version));
+        let answer = self.under_way.get(place);
+        let sent = answer.map(|answer| AcceptedVersion::Set(answer.version));
+        said == sent && said != self.progress.accepted
     }
 
     /// The answer at `place` was accepted, and with it those before, which it superseded.
@@ -98,7 +102,7 @@ impl Subscription {
             if matches!(self.foreign, Foreign::Any) {
                 self.foreign = self.still_foreign();
             }
-            self.progress.accepted = Some(answer.version.to_string().into());
+            self.progress.accepted = Some(AcceptedVersion::Set(answer.version));
             self.is_version_wrong = answer.is_version_wrong;
             published = answer.published;
         }

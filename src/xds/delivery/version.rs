@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Form;
+use super::accepted_version::AcceptedVersion;
 use super::content::Piece;
 use super::holding::Holding;
 use super::placeholder::contribution;
@@ -79,8 +80,8 @@ impl Subscription {
     /// Drops the answer that is due for its version alone if the client has that version.
     pub(super) fn forgo_restatement(&mut self, view: &View<'_>) {
         if self.is_answer_due && self.counts_accepted() {
-            let version = self.accepted_version(&[], view).to_string();
-            let is_said = self.progress.accepted.as_deref() == Some(&*version);
+            let version = AcceptedVersion::Set(self.accepted_version(&[], view));
+            let is_said = self.progress.accepted == Some(version);
             self.is_answer_due = self.accepted.is_some() && !is_said;
         }
     }

@@ -88,7 +88,7 @@ impl Subscription {
             names: (!asked.is_wildcard()).then(|| asked.names().len()),
             state: self.state(),
             sent: self.progress.last_sent.map(|sent| sent.to_string()),
-            accepted: self.progress.accepted.as_deref().map(str::to_owned),
+            accepted: self.progress.accepted.as_ref().map(ToString::to_string),
             changed_at: self.progress.changed_at,
             nacks: self.progress.nacks,
             error: self.progress.error.clone(),

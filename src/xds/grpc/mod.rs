@@ -1,5 +1,6 @@
 //! gRPC: one aggregated stream for all kinds, or one for each, state-of-the-world or delta.
 
+mod counters;
 mod frame;
 mod listed;
 mod messages;
@@ -28,6 +29,7 @@ use crate::metrics::Metrics;
 use crate::server::{Peer, PeerEnd, PeerRejection, ResponseBody};
 use crate::snapshot::Kind;
 use crate::snapshot::cell::{Interest, Reader};
+pub(super) use counters::Counters;
 pub(super) use frame::{Code, PREFIX_BYTES, Requests, Status};
 pub(super) use messages::{Messages, Outlet};
 pub(super) use method::services;
@@ -43,6 +45,7 @@ pub(super) struct Shared {
     pub(super) proxies: Arc<Proxies>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) delivery: Arc<delivery::Shared>,
+    pub(super) counters: Counters,
 }
 
 /// Answers one gRPC request.

@@ -221,7 +221,6 @@ impl Driver {
     }
 
     async fn send(&self, answer: Answer) {
-        let metrics = &self.shared.metrics;
         let stream = &self.listed.stream;
         let content = &answer.content;
         let kind = content.kind();
@@ -248,10 +247,9 @@ impl Driver {
         // What it consists of lives in the message from here on.
         let message = unsent(message, &answer.content, &self.outflow);
         drop(answer);
-        let labels = [kind.as_str(), stream.transport.as_str()];
-        metrics.pushes.with_label_values(&labels).inc();
-        let metric = &metrics.answer_bytes;
-        metric.with_label_values(&labels).inc_by(bytes);
+        let counters = self.shared.counters.of(stream.transport, kind);
+        counters.pushes.inc();
+        counters.answer_bytes.inc_by(bytes);
         // No publication waits for a client that reads slowly: it is sent the newest later. Who does
         // not read is cut by the server, and the stream is gone.
         self.watch.1.is_busy();

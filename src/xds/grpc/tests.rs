@@ -600,6 +600,7 @@ fn streams() -> Arc<super::Shared> {
     let metrics = Metrics::new().unwrap();
     let registry = Registry::new(RegistryLimits::default(), metrics.clone());
     Arc::new(super::Shared {
+        counters: super::Counters::new(metrics.clone()),
         delivery: Arc::new(Shared::new(reader.clone())),
         reader,
         config: crate::xds::Config::default(),

@@ -17,6 +17,9 @@ pub(in crate::xds) enum Transport {
 }
 
 impl Transport {
+    /// Every transport, in order.
+    pub(super) const ALL: [Self; 4] = [Self::Ads, Self::AdsDelta, Self::Grpc, Self::DeltaGrpc];
+
     /// The transport of a stream of this form that serves one kind or all.
     pub(super) fn new(form: Form, kind: Option<Kind>) -> Self {
         match (form, kind) {

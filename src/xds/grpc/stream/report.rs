@@ -14,15 +14,15 @@ impl Driver {
 
     /// What was heard of an answer.
     pub(super) fn note(&self, kind: Kind, heard: Heard) {
-        let metrics = &self.shared.metrics;
         match heard {
             Heard::Nothing => {}
             Heard::Accepted { published } => {
-                metrics.acks.with_label_values(&[kind.as_str()]).inc();
+                let transport = self.listed.stream.transport;
+                let counters = self.shared.counters.of(transport, kind);
+                counters.acks.inc();
                 if let Some(published) = published {
                     let took = published.elapsed().as_secs_f64();
-                    let histogram = &metrics.publish_to_accept_seconds;
-                    histogram.with_label_values(&[kind.as_str()]).observe(took);
+                    counters.publish_to_accept_seconds.observe(took);
                 }
             }
             Heard::Refused {
@@ -30,7 +30,11 @@ impl Driver {
                 text,
                 guilty,
             } => {
-                metrics.nacks.with_label_values(&[kind.as_str()]).inc();
+                self.shared
+                    .metrics
+                    .nacks
+                    .with_label_values(&[kind.as_str()])
+                    .inc();
                 let name = guilty.as_ref().map(|(name, _)| &**name);
                 let what = format!("rejected {kind} {name:?} {version}");
                 let Some(left_out) = self.complaint(&what) else {
