@@ -50,6 +50,7 @@ impl XdsLimits {
         xds::Limits {
             max_proxies: bytes(self.xds_max_proxies),
             max_proxies_per_peer: bytes(self.xds_max_proxies_per_peer),
+            max_unknown_names_per_peer: bytes(self.xds_max_unknown_names_per_peer),
             ..xds::Limits::default()
         }
     }

@@ -21,12 +21,28 @@ pub struct Limits {
     pub max_proxies_per_peer: usize,
     /// How many subscriptions of one proxy are remembered; polls for others are refused.
     pub max_subscriptions: usize,
+    /// Most subscriptions of one peer's proxies that are remembered although nothing has the name
+    /// that they poll for. Polls for others are answered as those of proxies beyond the limit.
+    /// [Sixteen times](Limits::UNREADY_FACTOR) as many while nothing is published, when no name is known.
+    pub max_unknown_names_per_peer: usize,
+}
+
+impl Limits {
+    /// How many times as many unknown names are remembered while nothing is published. Polls that are
+    /// held until then take a sixth of the memory.
+    pub const UNREADY_FACTOR: usize = 16;
+
+    /// How many unknown names the streams of one peer may ask for: eight times as many as are
+    /// remembered over REST, where one takes 2.7 kB. What several clients ask for alike counts once.
+    pub(super) fn max_unknown_names_over_grpc(&self) -> usize {
+        self.max_unknown_names_per_peer.saturating_mul(8)
+    }
 }
 
 impl Default for Limits {
     /// 1 s, 5 minutes, 16,384 proxies, half of them of one peer, with 50,000 subscriptions each:
     /// more than one control plane can serve by polls, and a bound on what a stranger can make it
-    /// remember.
+    /// remember. 16,384 unknown names take 45 MB.
     fn default() -> Self {
         Self {
             pacing: Pacing::default(),
@@ -35,6 +51,7 @@ impl Default for Limits {
             max_proxies: 16_384,
             max_proxies_per_peer: 8_192,
             max_subscriptions: 50_000,
+            max_unknown_names_per_peer: 16_384,
         }
     }
 }

@@ -48,11 +48,13 @@ pub async fn serve(
 ) -> Result<(), server::Error> {
     let mut port = config.server.clone();
     let discovery = DiscoveryService::new(reader, config, proxies.clone(), metrics.clone());
+    let delivery = discovery.delivery();
     port.services = port.services.with(Arc::new(discovery));
     let serving = server::serve(listener, tls, port, metrics, shutdown);
     tokio::select! {
         served = serving => served,
         never = proxies.forget_silent() => match never {},
+        never = delivery.forget_unused_regularly() => match never {},
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::delivery::Key;
 use super::grpc::Stream;
 use super::limits::Limits;
-use super::rest::{Held, Poll, Polled, Proxy, ProxyId, UnrememberedResends};
+use super::rest::{Forgotten, Held, Poll, Polled, Proxy, ProxyId, UnrememberedResends};
 use crate::metrics::Metrics;
 use crate::registry::{ClientId, ClientNode, Registry};
 use crate::server::{Peer, PeerKey};
@@ -37,13 +37,31 @@ pub struct Proxies {
     /// What proxies do wrong, for the log: a proxy that comes back with it is one line in a while.
     complaints: Throttle,
     by_id: Mutex<BTreeMap<ProxyId, Arc<Proxy>>>,
-    /// Proxies that are remembered, counted by who brought them. Changed only while `by_id` is
-    /// held.
-    shares: Mutex<BTreeMap<PeerKey, usize>>,
+    /// What is remembered, counted by the peers that brought it. Changed only while `by_id` is held.
+    shares: Mutex<BTreeMap<PeerKey, Share>>,
     /// Answers to proxies that are not among them.
     pub(super) unremembered: UnrememberedResends,
     next_poll: AtomicU64,
     streams: Mutex<BTreeMap<u64, Arc<Stream>>>,
+}
+
+/// What is remembered of one peer.
+#[derive(Clone, Copy, Debug, Default)]
+struct Share {
+    proxies: usize,
+    /// Subscriptions to names that nothing had.
+    unknown: usize,
+}
+
+/// What is known of the name that a poll is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PolledName {
+    /// A resource has it, or the poll names none.
+    Known,
+    /// No resource has it.
+    Unknown,
+    /// Nothing is published yet.
+    Unready,
 }
 
 /// A proxy has too many subscriptions.
@@ -77,22 +95,31 @@ impl Proxies {
         self: &Arc<Self>,
         id: &ProxyId,
         node: &ClientNode,
-        (key, version): (Key, Option<Arc<str>>),
+        (key, version, name): (Key, Option<Arc<str>>, PolledName),
         peer: &Peer,
         now: Instant,
     ) -> Result<Poll, Full> {
         let mut by_id = self.by_id();
-        let proxy = match by_id.get(id) {
-            Some(proxy) => proxy.clone(),
-            None if self.has_room(by_id.len(), peer.key()) => {
-                let proxy = Arc::new(Proxy::new(id.clone(), peer.key().clone(), now));
+        let known = by_id.get(id).cloned();
+        let is_new = known
+            .as_ref()
+            .is_none_or(|proxy| !proxy.state().polls.contains_key(&key));
+        let owner = known
+            .as_ref()
+            .map_or(peer.key(), |proxy| &proxy.owner)
+            .clone();
+        let is_too_much = is_new && !self.has_room_for(name, &owner);
+        let proxy = match known {
+            Some(proxy) if !is_too_much => proxy,
+            None if !is_too_much && self.has_room(by_id.len(), &owner) => {
+                let proxy = Arc::new(Proxy::new(id.clone(), owner.clone(), now));
                 by_id.insert(id.clone(), proxy.clone());
-                *self.shares().entry(peer.key().clone()).or_default() += 1;
+                self.shares().entry(owner.clone()).or_default().proxies += 1;
                 proxy
             }
-            None => {
-                self.note_beyond(id);
-                Arc::new(Proxy::unremembered(id.clone(), peer.key().clone(), now))
+            Some(_) | None => {
+                self.note_beyond(id, is_too_much);
+                Arc::new(Proxy::unremembered(id.clone(), owner.clone(), now))
             }
         };
         let poll = self.next_poll.fetch_add(1, Ordering::Relaxed);
@@ -100,9 +127,14 @@ impl Proxies {
         if !state.polls.contains_key(&key) && state.polls.len() >= self.limits.max_subscriptions {
             return Err(Full);
         }
+        let is_unknown = name != PolledName::Known;
+        if is_new && is_unknown && proxy.is_remembered {
+            self.shares().entry(owner).or_default().unknown += 1;
+        }
         let polled = state.polls.entry(key.clone()).or_insert_with(|| Polled {
             held: BTreeMap::new(),
             last_heard: now,
+            is_unknown,
         });
         polled.last_heard = now;
         polled.held.insert(poll, Held::new(peer.connection(), now));
@@ -162,46 +194,68 @@ impl Proxies {
         let limit = self.limits.forget_after;
         let mut by_id = self.by_id();
         by_id.retain(|_, proxy| {
-            let is_alive = proxy.forget(limit, now);
+            let Forgotten { is_alive, unknown } = proxy.forget(limit, now);
             let mut state = proxy.state();
             let apart = |last: Instant| !is_alive || now.duration_since(last) >= limit;
             if state.shared.is_some_and(apart) {
                 state.shared = None;
                 self.metrics.shared_identities.dec();
             }
-            if !is_alive {
-                self.give_back(&proxy.owner);
-            }
+            let back = Share {
+                proxies: usize::from(!is_alive),
+                unknown,
+            };
+            self.give_back(&proxy.owner, back);
             is_alive
         });
     }
 
     /// Says if one more proxy of a peer is remembered, beside so many of all.
     fn has_room(&self, all: usize, peer: &PeerKey) -> bool {
-        let of_peer = self.shares().get(peer).copied();
-        let of_peer = of_peer.unwrap_or_default();
+        let of_peer = self.share(peer).proxies;
         all < self.limits.max_proxies && of_peer < self.limits.max_proxies_per_peer
     }
 
-    fn give_back(&self, peer: &PeerKey) {
+    /// Says if one more subscription of a peer to such a name is remembered.
+    fn has_room_for(&self, name: PolledName, peer: &PeerKey) -> bool {
+        let limit = self.limits.max_unknown_names_per_peer;
+        let unknown = self.share(peer).unknown;
+        match name {
+            PolledName::Known => true,
+            PolledName::Unknown => unknown < limit,
+            PolledName::Unready => unknown < limit.saturating_mul(Limits::UNREADY_FACTOR),
+        }
+    }
+
+    fn share(&self, peer: &PeerKey) -> Share {
+        self.shares().get(peer).copied().unwrap_or_default()
+    }
+
+    fn give_back(&self, peer: &PeerKey, back: Share) {
         let mut shares = self.shares();
         if let Some(share) = shares.get_mut(peer) {
-            *share -= 1;
-            if *share == 0 {
+            share.proxies = share.proxies.saturating_sub(back.proxies);
+            share.unknown = share.unknown.saturating_sub(back.unknown);
+            if share.proxies == 0 {
                 shares.remove(peer);
             }
         }
     }
 
-    /// Counts a poll of a proxy that is not remembered, which the log is told of once in a while.
-    fn note_beyond(&self, id: &ProxyId) {
+    /// Counts a poll that is answered without order, which the log is told of once in a while.
+    fn note_beyond(&self, id: &ProxyId, is_unknown: bool) {
         self.metrics.polls_unordered.inc();
-        if let Some(left_out) = self.complaint(id.peer, "beyond") {
+        let (what, reason) = match is_unknown {
+            true => ("unknown", "too many names that no resource has"),
+            false => ("beyond", "too many node ids"),
+        };
+        if let Some(left_out) = self.complaint(id.peer, what) {
             tracing::warn!(
                 node = %id.node,
                 peer = id.peer.map(tracing::field::display),
+                reason,
                 left_out = left_out.count(),
-                "there are too many node ids: the polls of new ones are answered without order"
+                "polls beyond a limit are answered without order"
             );
         }
     }
@@ -236,7 +290,7 @@ impl Proxies {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn shares(&self) -> MutexGuard<'_, BTreeMap<PeerKey, usize>> {
+    fn shares(&self) -> MutexGuard<'_, BTreeMap<PeerKey, Share>> {
         // Nothing panics while it is held.
         self.shares.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -28,7 +28,9 @@ impl DiscoveryService {
         proxies: Arc<Proxies>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let delivery = Arc::new(delivery::Shared::new(reader.clone()));
+        let delivery = delivery::Shared::new(reader.clone())
+            .with_max_unknown_names(proxies.limits.max_unknown_names_over_grpc());
+        let delivery = Arc::new(delivery);
         Self {
             streams: Arc::new(grpc::Shared {
                 counters: grpc::Counters::new(metrics.clone()),
@@ -46,6 +48,11 @@ impl DiscoveryService {
                 metrics,
             }),
         }
+    }
+
+    /// What its clients share.
+    pub(super) fn delivery(&self) -> Arc<delivery::Shared> {
+        self.streams.delivery.clone()
     }
 }
 

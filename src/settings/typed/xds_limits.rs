@@ -33,6 +33,11 @@ pub struct XdsLimits {
     #[arg(long, env = "XDS_MAX_PROXIES_PER_PEER", value_name = "COUNT", default_value = "8192", value_parser = clap::value_parser!(u32).range(1..))]
     pub xds_max_proxies_per_peer: u32,
 
+    /// Names that no resource has, of one peer: over REST so many polls are remembered, others are
+    /// answered without order; over gRPC a stream that asks for more than eight times as many is ended.
+    #[arg(long, env = "XDS_MAX_UNKNOWN_NAMES_PER_PEER", value_name = "COUNT", default_value = "16384", value_parser = clap::value_parser!(u32).range(1..=1 << 28))]
+    pub xds_max_unknown_names_per_peer: u32,
+
     /// Bytes of requests that are not complete yet, of one peer, beside 128 KiB for each of its
     /// connections. Beyond it the one that began last is cut. Never less than one and a half
     /// requests, which is what one connection may have.

@@ -12,11 +12,13 @@ use super::draft::{MAX_SECRETS_UNDER_WAY, Phase};
 use super::holding::Holding;
 use super::pacing::Pacing;
 use super::request::Request;
-use super::shared::{ContentKey, Shared, View};
+use super::shared::{ContentKey, Shared};
 use super::siblings::Siblings;
+use super::snapshot_view::View;
 use super::subscription::{Foreign, Subscription};
 use super::under_way::UnderWay;
 use super::verdict::Heard;
+use crate::server::PeerKey;
 use crate::snapshot::cell::Interest;
 use crate::snapshot::{Flavour, Kind, Name, SetVersion};
 
@@ -33,6 +35,8 @@ pub(in crate::xds) struct Client {
     pub(super) subscriptions: BTreeMap<Key, Box<Subscription>>,
     next_nonce: u64,
     pub(super) started: Instant,
+    /// The peer whose share its names are part of; none if they are bounded otherwise.
+    owner: Option<PeerKey>,
 }
 
 /// What to do next.
@@ -76,6 +80,15 @@ impl Client {
             subscriptions: BTreeMap::new(),
             next_nonce: 1,
             started: now,
+            owner: None,
+        }
+    }
+
+    /// The same as a client of a peer, which its names are counted for.
+    pub(in crate::xds) fn of_peer(self, owner: PeerKey) -> Self {
+        Self {
+            owner: Some(owner),
+            ..self
         }
     }
 
@@ -111,6 +124,7 @@ impl Client {
         let subscription = self.subscriptions.entry((kind, None));
         let subscription =
             subscription.or_insert_with(|| Box::new(Subscription::new(kind, form, now)));
+        let shared = (shared, self.owner.as_ref());
         subscription.hear(request, shared, pacing, now)
     }
 

@@ -11,8 +11,8 @@ use super::content::Piece;
 use super::gate::Gate;
 use super::holding::{Holding, Last};
 use super::placeholder::placeholder;
-use super::shared::View;
 use super::siblings::Siblings;
+use super::snapshot_view::View;
 use super::subscription::{Foreign, Subscription};
 use crate::snapshot::{Kind, Name, Resource};
 

@@ -11,7 +11,8 @@ use super::compose::Drafted;
 use super::content::{Content, Piece};
 use super::draft::MAX_ANSWER_BYTES;
 use super::placeholder::placeholder;
-use super::shared::{Parts, View};
+use super::shared::Parts;
+use super::snapshot_view::View;
 use super::subscription::Subscription;
 use crate::snapshot::{Kind, Name, SetVersion};
 

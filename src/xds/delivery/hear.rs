@@ -9,10 +9,13 @@ use super::Pacing;
 use super::accepted_version::AcceptedVersion;
 use super::asked::Asked;
 use super::holding::Holding;
+use super::name_sets::{TooManyUnknownNames, UnknownNames};
 use super::request::{Names, Request, Wish};
-use super::shared::{Shared, View};
+use super::shared::Shared;
+use super::snapshot_view::View;
 use super::subscription::{Claim, Foreign, Subscription};
 use super::verdict::Heard;
+use crate::server::PeerKey;
 use crate::snapshot::{Head, Index, Name, SetVersion};
 
 impl Subscription {
@@ -20,15 +23,15 @@ impl Subscription {
     pub(super) fn hear(
         &mut self,
         request: Request,
-        shared: &Shared,
+        (shared, owner): (&Shared, Option<&PeerKey>),
         pacing: &Pacing,
         now: Instant,
     ) -> Heard {
         let heard = self.judge(&request, pacing, now);
-        match request.wish {
+        let asked = match request.wish {
             Wish::Listed {
                 names: Names::Same, ..
-            } => {}
+            } => Ok(()),
             Wish::Listed {
                 names: Names::These(names),
                 version,
@@ -37,7 +40,8 @@ impl Subscription {
                     self.claim = Claim::Version(version);
                 }
                 let asked = self.asked.listed(&names);
-                self.ask(asked, &names, &[], shared);
+                let before = std::mem::take(&mut self.unknown_names);
+                self.ask(asked, (&names, &[]), before, (shared, owner))
             }
             Wish::Changed {
                 subscribe,
@@ -59,13 +63,25 @@ impl Subscription {
                         self.holdings.insert(name.clone(), Holding::Asked);
                     }
                 }
-                self.ask(asked, &subscribe, &unsubscribe, shared);
+                let before = self.unknown_names;
+                self.ask(asked, (&subscribe, &unsubscribe), before, (shared, owner))
             }
+        };
+        match asked {
+            Ok(()) => heard,
+            Err(TooManyUnknownNames) => Heard::TooManyUnknownNames,
         }
-        heard
     }
 
-    fn ask(&mut self, asked: Asked, names: &[Name], gone: &[Name], shared: &Shared) {
+    /// Asks for something else from now on, `names` being asked for and `gone` no longer. Until now
+    /// `unknown` names were asked for that no resource had.
+    fn ask(
+        &mut self,
+        asked: Asked,
+        (names, gone): (&[Name], &[Name]),
+        unknown: usize,
+        (shared, owner): (&Shared, Option<&PeerKey>),
+    ) -> Result<(), TooManyUnknownNames> {
         let is_claimed = !matches!(self.claim, Claim::None);
         let becomes_wildcard = asked.is_wildcard() && !self.asked.is_wildcard();
         if !self.asked.is_new() && *asked.names() == *self.asked.names() {
@@ -76,7 +92,18 @@ impl Subscription {
                 self.claim = Claim::Outdated;
             }
             self.cancel_parts();
-            let asked = shared.intern(asked);
+            let (kind, unknown_names) = (self.kind, &mut self.unknown_names);
+            let asked = shared.intern(asked, owner, |snapshot| {
+                let is_unknown =
+                    |name: &&Name| snapshot.is_none_or(|now| now.index(kind).get(name).is_none());
+                *unknown_names += names.iter().filter(is_unknown).count();
+                let gone = gone.iter().filter(is_unknown).count();
+                *unknown_names = unknown_names.saturating_sub(gone);
+                UnknownNames {
+                    before: unknown,
+                    now: *unknown_names,
+                }
+            })?;
             let before = std::mem::replace(&mut self.asked, asked);
             for name in names {
                 let is_new = self.asked.names().contains(name) && !before.names().contains(name);
@@ -102,6 +129,7 @@ impl Subscription {
             self.sent = None;
             self.is_answer_due |= !is_claimed;
         }
+        Ok(())
     }
 
     /// Gives up the rest of an answer in several parts: its names are looked at one by one.

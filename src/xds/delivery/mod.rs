@@ -19,6 +19,7 @@ mod follow;
 mod gate;
 mod hear;
 mod holding;
+mod name_sets;
 mod pacing;
 mod placeholder;
 mod poll;
@@ -26,6 +27,7 @@ mod recovery;
 mod request;
 mod shared;
 mod siblings;
+mod snapshot_view;
 mod subscription;
 #[cfg(test)]
 mod tests;
@@ -39,7 +41,8 @@ pub(super) use client::{Answer, Client, Key, Step};
 pub(super) use content::{Content, Piece};
 pub use pacing::Pacing;
 pub(super) use request::{Names, Request, Wish};
-pub(super) use shared::{Shared, View};
+pub(super) use shared::Shared;
+pub(super) use snapshot_view::View;
 pub(super) use verdict::Heard;
 pub(super) use view::{Refused, SubscriptionFacts};
 

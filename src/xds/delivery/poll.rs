@@ -7,8 +7,10 @@ use super::Form;
 use super::accepted_version::AcceptedVersion;
 use super::client::{Client, Key, Step};
 use super::draft::Phase;
+use super::name_sets::UnknownNames;
 use super::pacing::Pacing;
-use super::shared::{Shared, View};
+use super::shared::Shared;
+use super::snapshot_view::View;
 use super::subscription::{Claim, Subscription};
 use super::under_way::UnderWay;
 use super::verdict::Heard;
@@ -30,7 +32,10 @@ impl Client {
             let mut subscription = Box::new(Subscription::new(key.0, Form::Rest, now));
             let names: Vec<Name> = key.1.iter().cloned().collect();
             let asked = subscription.asked.listed(&names);
-            subscription.asked = shared.intern(asked);
+            // Names that are polled for are limited where proxies are remembered.
+            if let Ok(asked) = shared.intern(asked, None, |_| UnknownNames::default()) {
+                subscription.asked = asked;
+            }
             subscription.is_answer_due = key.1.is_none() && version.is_none();
             self.subscriptions.insert(key.clone(), subscription);
         }

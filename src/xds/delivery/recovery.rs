@@ -8,7 +8,7 @@ use super::accepted_version::AcceptedVersion;
 use super::client::Client;
 use super::holding::Holding;
 use super::pacing::Pacing;
-use super::shared::View;
+use super::snapshot_view::View;
 use super::subscription::Subscription;
 use crate::snapshot::{Flavour, Kind, Name, SetVersion};
 

@@ -2,32 +2,28 @@
 //! out about pairs of versions. Everything here can be found again; nothing here decides.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::Form;
 use super::asked::Asked;
 use super::content::Content;
+use super::name_sets::{NameSets, TooManyUnknownNames, UnknownNames};
 use super::placeholder::contribution;
+use super::snapshot_view::View;
+use crate::server::PeerKey;
 use crate::snapshot::cell::Reader;
-use crate::snapshot::{
-    Flavour, Head, Index, Kind, Name, NameSet, Resource, SetVersion, Snapshot, Version,
-};
+use crate::snapshot::{Flavour, Head, Index, Kind, Name, NameSet, Resource, SetVersion, Snapshot};
+use crate::xds::Limits;
 
 /// What the clients of one server share.
 pub(in crate::xds) struct Shared {
-    reader: Reader,
+    pub(super) reader: Reader,
+    max_unknown_names: usize,
     caches: Mutex<Caches>,
-}
-
-/// The current snapshot, and what is shared about it and about earlier ones.
-#[derive(Clone, Copy)]
-pub(in crate::xds) struct View<'a> {
-    pub(super) snapshot: &'a Arc<Snapshot>,
-    pub(super) shared: &'a Shared,
-    /// When this snapshot was first looked at: with a client that waits, when it was published.
-    pub(super) published: Instant,
 }
 
 /// The parts of one answer, in the order in which they are sent.
@@ -47,6 +43,14 @@ pub(super) struct ContentKey {
     pub(super) substitutes: bool,
 }
 
+/// How many names that no resource has the clients of one peer may ask for over gRPC, each about 150
+/// bytes: as many as Envoys of one peer may still ask for after most of a large world is gone, when
+/// they all ask for the same.
+const MAX_UNKNOWN_NAMES: usize = 131_072;
+
+/// Time between two looks for what nobody needs any more: megabytes, if a stranger made them.
+const FORGET_EVERY: Duration = Duration::from_secs(15);
+
 /// How many contents are found again. A fan-out is one content for each form and set of names.
 const CONTENTS: usize = 32;
 
@@ -60,10 +64,7 @@ const PAIRS: usize = 64;
 #[derive(Default)]
 struct Caches {
     seen: Option<(Arc<Snapshot>, Instant)>,
-    /// By digest; equal digests do not prove equal names, which clients choose.
-    names: BTreeMap<SetKey, Vec<Weak<NameSet>>>,
-    /// Number of these from which on those are looked for that nobody has any more.
-    clean_at: usize,
+    names: NameSets,
     contents: VecDeque<(ContentKey, Kept)>,
     /// Newest first, each with the index that it is the version of.
     versions: VecDeque<(Kind, Arc<NameSet>, Arc<Index>, SetVersion)>,
@@ -90,9 +91,6 @@ const EXCEPTIONAL: usize = 16;
 /// What one head requires and another does not.
 pub(super) type Required = Arc<[(Kind, Name)]>;
 
-/// The digest of a set as text, which has an order.
-type SetKey = String;
-
 enum Kept {
     Strong(Parts),
     /// Those that are being sent keep their own content alive, not the list of the parts.
@@ -104,7 +102,17 @@ impl Shared {
     pub(in crate::xds) fn new(reader: Reader) -> Self {
         Self {
             reader,
+            max_unknown_names: MAX_UNKNOWN_NAMES,
             caches: Mutex::default(),
+        }
+    }
+
+    /// The same with another limit on how many names that no resource has the clients of one peer may
+    /// ask for.
+    pub(in crate::xds) fn with_max_unknown_names(self, max_unknown_names: usize) -> Self {
+        Self {
+            max_unknown_names,
+            ..self
         }
     }
 
@@ -135,26 +143,72 @@ impl Shared {
         }
     }
 
-    /// What is asked for, with the set of names shared by all who ask for the same.
-    pub(super) fn intern(&self, asked: Asked) -> Asked {
-        let digest = asked.names().digest().to_string();
+    /// What is asked for, with the set of names shared by all who ask for the same. `unknown` counts its
+    /// names that no resource of an index has, and is asked if nobody has that set yet.
+    ///
+    /// # Errors
+    ///
+    /// [`TooManyUnknownNames`] when `owner` asks for too many of those. Before the first snapshot, when
+    /// none is known, it may ask for [sixteen times](Limits::UNREADY_FACTOR) as many.
+    pub(super) fn intern(
+        &self,
+        asked: Asked,
+        owner: Option<&PeerKey>,
+        unknown: impl FnOnce(Option<&Snapshot>) -> UnknownNames,
+    ) -> Result<Asked, TooManyUnknownNames> {
+        if let Some(known) = self.caches().names.find(&asked) {
+            return Ok(known);
+        }
+        let snapshot = self.current();
+        let unknown = unknown(snapshot.as_deref());
+        let limit = match snapshot {
+            Some(_) => self.max_unknown_names,
+            None => self
+                .max_unknown_names
+                .saturating_mul(Limits::UNREADY_FACTOR),
+        };
+        let insert = || {
+            let mut caches = self.caches();
+            caches.names.insert(&asked, owner, unknown, limit)
+        };
+        insert().or_else(|TooManyUnknownNames| {
+            // Some may be kept for nobody.
+            self.forget_unused();
+            insert()
+        })?;
+        Ok(asked)
+    }
+
+    /// Forgets from time to time what was found out for sets of names that no client has any more.
+    pub(in crate::xds) async fn forget_unused_regularly(&self) -> Infallible {
+        let mut forget = interval(FORGET_EVERY);
+        forget.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            forget.tick().await;
+            self.forget_unused();
+        }
+    }
+
+    /// Forgets what was found out for sets of names that no client has any more.
+    pub(in crate::xds) fn forget_unused(&self) {
         let mut caches = self.caches();
-        if caches.names.len() >= caches.clean_at {
-            caches.names.retain(|_, sets| {
-                sets.retain(|set| set.strong_count() > 0);
-                !sets.is_empty()
-            });
-            // As many again before the next time: each set costs a few looks.
-            caches.clean_at = 2 * caches.names.len().max(PAIRS);
+        let caches = &mut *caches;
+        let contents = caches.contents.iter().map(|(key, _)| key.asked.names());
+        let versions = caches.versions.iter().map(|(_, names, _, _)| names);
+        let exceptional = caches.exceptional.iter().map(|one| one.asked.names());
+        let mut kept: BTreeMap<*const NameSet, usize> = BTreeMap::new();
+        for names in contents.chain(versions).chain(exceptional) {
+            *kept.entry(Arc::as_ptr(names)).or_default() += 1;
         }
-        let sets = caches.names.entry(digest).or_default();
-        let mut known = sets.iter().filter_map(Weak::upgrade);
-        if let Some(known) = known.find(|known| **known == **asked.names()) {
-            return asked.sharing(known);
-        }
-        sets.retain(|set| set.strong_count() > 0);
-        sets.push(Arc::downgrade(asked.names()));
-        asked
+        let is_used = |names: &Arc<NameSet>| {
+            let here = kept.get(&Arc::as_ptr(names)).copied().unwrap_or_default();
+            names.is_empty() || Arc::strong_count(names) > here
+        };
+        caches
+            .contents
+            .retain(|(key, _)| is_used(key.asked.names()));
+        caches.versions.retain(|(_, names, _, _)| is_used(names));
+        caches.exceptional.retain(|one| is_used(one.asked.names()));
     }
 
     /// The parts of an answer, made by `make` unless some client was sent the same.
@@ -305,57 +359,6 @@ impl Shared {
     fn caches(&self) -> MutexGuard<'_, Caches> {
         // Nothing panics while it is held, and everything in it can be found again.
         self.caches.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl View<'_> {
-    /// The current index of a kind.
-    pub(super) fn index(&self, kind: Kind) -> &Arc<Index> {
-        self.snapshot.index(kind)
-    }
-
-    /// A current resource.
-    pub(super) fn resource(&self, kind: Kind, name: &str) -> Option<&Arc<Resource>> {
-        self.snapshot.resource(kind, name)
-    }
-
-    /// The names under which an index of a kind differs from the current one.
-    pub(super) fn differences(&self, kind: Kind, from: &Index) -> Arc<[Name]> {
-        self.shared.reader.differences(kind, from, self.index(kind))
-    }
-
-    /// The resource of one head, if its bytes are still at hand.
-    pub(super) fn at_hand(&self, kind: Kind, head: &Head) -> Option<Arc<Resource>> {
-        let current = self.resource(kind, head.name());
-        if let Some(current) = current.filter(|current| current.version() == head.version()) {
-            return Some(current.clone());
-        }
-        let fits = |resource: &Resource| resource.version() == head.version();
-        self.shared.reader.recent(kind, head.name(), fits)
-    }
-
-    /// The resource of a name that is not in the snapshot: as it was lately, but for a version that
-    /// was refused, or as it must have been.
-    pub(super) fn recent(
-        &self,
-        kind: Kind,
-        name: &Name,
-        refused: Option<Version>,
-    ) -> Option<Arc<Resource>> {
-        let fits = |resource: &Resource| Some(resource.version()) != refused;
-        let recent = self.shared.reader.recent(kind, name, fits);
-        recent.or_else(|| self.remade(kind, name))
-    }
-
-    /// The same for a client that has it from another process: as it must have been, or as it was
-    /// lately.
-    pub(super) fn departed(&self, kind: Kind, name: &Name) -> Option<Arc<Resource>> {
-        let remade = self.remade(kind, name);
-        remade.or_else(|| self.shared.reader.recent(kind, name, |_| true))
-    }
-
-    fn remade(&self, kind: Kind, name: &Name) -> Option<Arc<Resource>> {
-        self.shared.reader.departed(kind, name).map(Arc::new)
     }
 }
 

@@ -9,7 +9,7 @@ use super::Form;
 use super::client::Key;
 use super::content::Sent;
 use super::holding::Last;
-use super::shared::View;
+use super::snapshot_view::View;
 use super::subscription::Subscription;
 use crate::snapshot::{Flavour, Kind, Name};
 

@@ -28,6 +28,8 @@ pub(in crate::xds) enum Heard {
         /// When that was published, if the client was waiting then.
         published: Option<Instant>,
     },
+    /// Nothing: its peer asks for more names that no resource has than it may.
+    TooManyUnknownNames,
     /// It was refused.
     Refused {
         /// The version of the answer.

@@ -7,7 +7,7 @@ use super::accepted_version::AcceptedVersion;
 use super::content::Piece;
 use super::holding::Holding;
 use super::placeholder::contribution;
-use super::shared::View;
+use super::snapshot_view::View;
 use super::subscription::Subscription;
 use crate::snapshot::{Index, Name, SetVersion};
 

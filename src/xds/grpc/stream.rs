@@ -24,7 +24,7 @@ use crate::registry::Departure;
 use crate::server::{Outflow, Peer, PeerRejection};
 use crate::snapshot::Kind;
 use crate::snapshot::cell::{Interest, Watch};
-use crate::xds::delivery::{Answer, Client, Form, Step};
+use crate::xds::delivery::{Answer, Client, Form, Heard, Step};
 use crate::xds::rest::ProxyId;
 
 /// One stream as others see it.
@@ -40,11 +40,12 @@ impl Stream {
     pub(super) fn new(peer: Peer, form: Form, kind: Option<Kind>) -> Self {
         let now = Instant::now();
         let transport = Transport::new(form, kind);
+        let client = Client::new(form, transport.flavour(), now);
         Self {
             node: OnceLock::new(),
-            peer,
             transport,
-            delivery: Mutex::new(Client::new(form, transport.flavour(), now)),
+            delivery: Mutex::new(client.of_peer(peer.key().clone())),
+            peer,
         }
     }
 
@@ -267,6 +268,11 @@ impl Driver {
         let pacing = &self.shared.proxies.limits.pacing;
         let shared = &self.shared.delivery;
         let heard = delivery.hear(kind, read.request, shared, pacing, Instant::now());
+        if heard == Heard::TooManyUnknownNames {
+            let text = "this peer asks for too many names that no resource has \
+                        (XDS_MAX_UNKNOWN_NAMES_PER_PEER)";
+            return Err(Status::new(Code::ResourceExhausted, text));
+        }
         if !asks_the_same {
             if delivery.names() > self.shared.proxies.limits.max_subscriptions {
                 return Err(Status::new(Code::ResourceExhausted, "too many names"));

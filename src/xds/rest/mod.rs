@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until};
 use super::Config;
 use super::config::UNREADY;
 use super::delivery::{Content, Key, Piece, Shared};
-use super::proxies::{Full as NoRoom, Proxies};
+use super::proxies::{Full as NoRoom, PolledName, Proxies};
 use crate::metrics::Metrics;
 use crate::server::{Peer, PeerRejection, ResponseBody, UnreadBody};
 use crate::snapshot::Kind;
@@ -27,7 +27,7 @@ use crate::snapshot::cell::{Interest, Reader};
 use discovery_request::{DiscoveryRequest, Fault, Names, read};
 pub(super) use poll::{Next, Poll};
 pub use proxy::ProxyId;
-pub(super) use proxy::{Held, Polled, Proxy, State};
+pub(super) use proxy::{Forgotten, Held, Polled, Proxy, State};
 pub(super) use unremembered::UnrememberedResends;
 
 /// What a poll's answer is made from.
@@ -156,7 +156,8 @@ impl Polls {
             node: request.node,
             peer: peer.address(),
         };
-        let asked = (key, request.version);
+        let name = self.polled_name(&key);
+        let asked = (key, request.version, name);
         let mut poll = self.proxies.poll(&id, &request.client, asked, peer, now)?;
         let watch = self.reader.watch(vec![interest]);
         let mut held = None;
@@ -187,6 +188,18 @@ impl Polls {
             }
         }
         self.unchanged()
+    }
+
+    /// What is known of the name of a poll.
+    fn polled_name(&self, (kind, name): &Key) -> PolledName {
+        let Some(snapshot) = self.delivery.current() else {
+            return PolledName::Unready;
+        };
+        let index = snapshot.index(*kind);
+        match name.as_ref().is_none_or(|name| index.get(name).is_some()) {
+            true => PolledName::Known,
+            false => PolledName::Unknown,
+        }
     }
 
     /// Says if anything is published.

@@ -216,7 +216,7 @@ impl Poll {
     fn note(&self, state: &State, heard: Heard, now: Instant) {
         let (proxies, kind) = (&self.proxies, self.key.0);
         match heard {
-            Heard::Nothing => {}
+            Heard::Nothing | Heard::TooManyUnknownNames => {}
             Heard::Accepted { published } => {
                 if let Some(published) = published {
                     let took = now.duration_since(published).as_secs_f64();

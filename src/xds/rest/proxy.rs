@@ -49,6 +49,16 @@ pub(in crate::xds) struct State {
 pub(in crate::xds) struct Polled {
     pub(in crate::xds) held: BTreeMap<u64, Held>,
     pub(in crate::xds) last_heard: Instant,
+    /// True if nothing had that name when it was polled for first.
+    pub(in crate::xds) is_unknown: bool,
+}
+
+/// What is left of a proxy when its silent subscriptions are forgotten.
+pub(in crate::xds) struct Forgotten {
+    /// True if any subscription is left.
+    pub(in crate::xds) is_alive: bool,
+    /// Forgotten subscriptions to unknown names.
+    pub(in crate::xds) unknown: usize,
 }
 
 /// A poll that is being held.
@@ -92,8 +102,8 @@ impl Proxy {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets the subscriptions whose last poll is long ago; says whether any is left.
-    pub(in crate::xds) fn forget(&self, limit: Duration, now: Instant) -> bool {
+    /// Forgets the subscriptions whose last poll is long ago.
+    pub(in crate::xds) fn forget(&self, limit: Duration, now: Instant) -> Forgotten {
         let mut state = self.state();
         let old: Vec<Key> = state
             .polls
@@ -103,8 +113,10 @@ impl Proxy {
             })
             .map(|(key, _)| key.clone())
             .collect();
+        let mut unknown = 0;
         for key in &old {
-            state.polls.remove(key);
+            let polled = state.polls.remove(key);
+            unknown += usize::from(polled.is_some_and(|polled| polled.is_unknown));
             state.limiters.remove(key);
             state.client.forget(key);
         }
@@ -115,7 +127,10 @@ impl Proxy {
         if state.shared.is_some() && state.overlaps() {
             state.shared = Some(now);
         }
-        !state.polls.is_empty()
+        Forgotten {
+            is_alive: !state.polls.is_empty(),
+            unknown,
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::registry::{ClientNode, Progress, Registry, RegistryLimits, Subscripti
 use crate::server::Peer;
 use crate::snapshot::Kind;
 use crate::xds::delivery::{Key, Shared};
-use crate::xds::proxies::Full;
+use crate::xds::proxies::{Full, PolledName};
 use crate::xds::rest::{Next, Poll};
 use crate::xds::{Limits, Proxies, ProxyId};
 
@@ -81,7 +81,7 @@ impl Stage {
         let version = (!version.is_empty()).then(|| version.into());
         let peer = Peer::of_test(connection, id.peer, false, CancellationToken::new());
         let node = ClientNode::default();
-        let asked = (key, version);
+        let asked = (key, version, PolledName::Known);
         self.proxies.poll(&id, &node, asked, &peer, self.now)
     }
 
@@ -720,6 +720,49 @@ fn what_is_remembered_is_bounded() {
     );
 }
 
+/// Names that nothing has are remembered up to a limit of their peer's: beyond it they are answered,
+/// what is known is served in order, and another peer has its own.
+#[test]
+fn polls_for_unknown_names_beyond_a_limit_are_not_remembered() {
+    let mut stage = Stage::with(Limits {
+        max_unknown_names_per_peer: 2,
+        ..Limits::default()
+    });
+    let poll = |stage: &Stage, node: &str, name: &str, known, address: [u8; 4]| {
+        let peer = Peer::of_test(1, Some(address.into()), false, CancellationToken::new());
+        let id = ProxyId {
+            node: node.into(),
+            peer: peer.address(),
+        };
+        let asked = ((Kind::Endpoint, Some(name.into())), None, known);
+        let node = ClientNode::default();
+        let poll = stage.proxies.poll(&id, &node, asked, &peer, stage.now);
+        drop(poll.unwrap());
+        stage.metrics.polls_unordered.get()
+    };
+    let remembered = |stage: &Stage| {
+        let by_id = stage.proxies.by_id();
+        by_id.values().map(|proxy| proxy.state().polls.len()).sum()
+    };
+    let (known, unknown) = (PolledName::Known, PolledName::Unknown);
+    let one = [10, 0, 0, 1];
+    assert_eq!(poll(&stage, "a", "1", unknown, one), 0);
+    assert_eq!(poll(&stage, "b", "2", unknown, one), 0);
+    assert_eq!(poll(&stage, "a", "3", unknown, one), 1);
+    assert_eq!(poll(&stage, "new", "4", unknown, one), 2);
+    assert_eq!(poll(&stage, "a", "1", unknown, one), 2, "remembered before");
+    assert_eq!(poll(&stage, "a", "5", known, one), 2);
+    assert_eq!(poll(&stage, "a", "6", PolledName::Unready, one), 2);
+    assert_eq!(poll(&stage, "a", "3", unknown, [10, 0, 0, 2]), 2);
+    let count: usize = remembered(&stage);
+    assert_eq!(count, 5);
+    stage.now += Duration::from_secs(301);
+    stage.proxies.forget(stage.now);
+    assert_eq!(poll(&stage, "a", "3", unknown, one), 2, "room again");
+    let count: usize = remembered(&stage);
+    assert_eq!(count, 1);
+}
+
 /// A flood of invented node ids keeps nobody out: those beyond the share of their peer are served,
 /// and another peer has its own.
 #[test]
@@ -743,7 +786,7 @@ fn a_proxy_beyond_its_peer_s_share_is_served_without_order() {
         let proxies = &stage.proxies;
         let poll = |key| {
             let node = ClientNode::default();
-            let asked = (key, None);
+            let asked = (key, None, PolledName::Known);
             let poll = proxies.poll(&id, &node, asked, &peer, stage.now);
             let mut poll = poll.unwrap();
             poll.step(&stage.delivery, stage.now)

@@ -4,6 +4,7 @@
 mod cost;
 mod edge;
 mod model;
+mod names;
 mod refusals;
 mod returns;
 mod script;

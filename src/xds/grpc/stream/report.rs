@@ -15,7 +15,7 @@ impl Driver {
     /// What was heard of an answer.
     pub(super) fn note(&self, kind: Kind, heard: Heard) {
         match heard {
-            Heard::Nothing => {}
+            Heard::Nothing | Heard::TooManyUnknownNames => {}
             Heard::Accepted { published } => {
                 let transport = self.listed.stream.transport;
                 let counters = self.shared.counters.of(transport, kind);

@@ -1,0 +1,147 @@
+//! Limits of names that no resource has, and what is kept of names that nobody asks for any more.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::Setting;
+use crate::server::PeerKey;
+use crate::snapshot::{Flavour, Kind, Name};
+use crate::xds::delivery::client::{Client, Step};
+use crate::xds::delivery::request::{Names, Request, Wish};
+use crate::xds::delivery::{Form, Heard};
+
+/// Unknown names that one peer may ask for here.
+const LIMIT: usize = 10;
+
+fn setting(is_ready: bool) -> Setting {
+    let mut setting = Setting::new(Instant::now());
+    setting.shared = setting.shared.with_max_unknown_names(LIMIT);
+    if is_ready {
+        for n in 0..30 {
+            setting.put(Kind::Cluster, &format!("known{n}"), "1");
+            setting.put(Kind::Endpoint, &format!("known{n}"), "1");
+        }
+        setting.publish();
+    }
+    setting
+}
+
+fn peer(last: u8) -> PeerKey {
+    PeerKey::Address(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)))
+}
+
+fn client(setting: &Setting, form: Form, last: u8) -> Client {
+    Client::new(form, Flavour::Ads, setting.now).of_peer(peer(last))
+}
+
+fn names(what: &str, count: usize) -> Vec<Name> {
+    (0..count).map(|n| format!("{what}{n}").into()).collect()
+}
+
+/// Asks for endpoints; over delta for these beyond others and no longer for `gone`.
+fn ask(setting: &Setting, client: &mut Client, names: Vec<Name>, gone: Vec<Name>) -> Heard {
+    let wish = match client.form {
+        Form::Delta => Wish::Changed {
+            subscribe: names,
+            unsubscribe: gone,
+            versions: BTreeMap::new(),
+        },
+        Form::Sotw | Form::Rest => Wish::Listed {
+            names: Names::These(names),
+            version: "".into(),
+        },
+    };
+    let request = Request {
+        wish,
+        ..Request::default()
+    };
+    let (shared, pacing) = (&setting.shared, &setting.pacing);
+    client.hear(Kind::Endpoint, request, shared, pacing, setting.now)
+}
+
+#[test]
+fn what_a_peer_asks_for_alike_counts_once_and_known_names_count_nothing() {
+    for form in [Form::Sotw, Form::Delta] {
+        let setting = setting(true);
+        let mut asked: Vec<Client> = Vec::new();
+        let mut fits = |last, names| {
+            let mut client = client(&setting, form, last);
+            let heard = ask(&setting, &mut client, names, Vec::new());
+            asked.push(client);
+            heard == Heard::Nothing
+        };
+        let mut many = names("known", 30);
+        many.extend(names("gone", 8));
+        for _ in 0..5 {
+            assert!(fits(1, many.clone()), "{form:?}");
+        }
+        assert!(fits(1, names("known", 20)));
+        assert!(fits(1, names("other", 2)));
+        assert!(!fits(1, names("more", 1)));
+        assert!(fits(2, names("more", 10)), "another peer has its own share");
+        assert!(!fits(2, names("more", 11)));
+    }
+}
+
+#[test]
+fn who_leaves_or_asks_for_less_makes_room() {
+    let setting = setting(true);
+    let mut first = client(&setting, Form::Delta, 1);
+    let heard = |client: &mut Client, more, gone| ask(&setting, client, more, gone);
+    assert_eq!(
+        heard(&mut first, names("a", 10), Vec::new()),
+        Heard::Nothing
+    );
+    let mut second = client(&setting, Form::Delta, 1);
+    let refused = heard(&mut second, names("b", 1), Vec::new());
+    assert_eq!(refused, Heard::TooManyUnknownNames);
+    assert_eq!(heard(&mut first, Vec::new(), names("a", 4)), Heard::Nothing);
+    let mut third = client(&setting, Form::Delta, 1);
+    assert_eq!(heard(&mut third, names("b", 4), Vec::new()), Heard::Nothing);
+    drop((first, second, third));
+    let mut fourth = client(&setting, Form::Delta, 1);
+    assert_eq!(
+        heard(&mut fourth, names("c", 10), Vec::new()),
+        Heard::Nothing
+    );
+}
+
+#[test]
+fn before_the_first_snapshot_no_name_is_known_and_more_fit() {
+    let setting = setting(false);
+    let mut one = client(&setting, Form::Sotw, 1);
+    assert_eq!(
+        ask(&setting, &mut one, names("a", 160), Vec::new()),
+        Heard::Nothing
+    );
+    let mut other = client(&setting, Form::Sotw, 1);
+    let refused = ask(&setting, &mut other, names("b", 1), Vec::new());
+    assert_eq!(refused, Heard::TooManyUnknownNames);
+}
+
+#[test]
+fn nothing_is_kept_of_names_that_nobody_asks_for_any_more() {
+    for form in [Form::Sotw, Form::Delta] {
+        let setting = setting(true);
+        let mut one = client(&setting, form, 1);
+        let mut two = client(&setting, form, 1);
+        ask(&setting, &mut one, names("known", 20), Vec::new());
+        ask(&setting, &mut two, names("known", 25), Vec::new());
+        let snapshot = setting.shared.current().unwrap();
+        let kept = [&mut one, &mut two].map(|client| {
+            let view = setting.shared.view(&snapshot, setting.now);
+            let step = client.next(view, &setting.pacing, setting.now);
+            assert!(matches!(step, Step::Send(_)));
+            let subscription = &client.subscriptions[&(Kind::Endpoint, None)];
+            Arc::downgrade(subscription.asked.names())
+        });
+        drop(one);
+        setting.shared.forget_unused();
+        let is_kept = kept.map(|names| names.strong_count() > 0);
+        assert_eq!(is_kept, [false, true], "{form:?}");
+        drop(two);
+    }
+}
