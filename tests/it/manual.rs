@@ -208,3 +208,47 @@ fn every_variable_that_the_manual_names_exists() {
     faults.extend(variables.unused());
     assert_none(&faults);
 }
+
+#[test]
+fn every_log_line_of_the_page_about_symptoms_exists() {
+    let sources = text_of_sources();
+    let pages = pages();
+    let page = pages
+        .iter()
+        .find(|page| page.path == "docs/troubleshooting.md")
+        .unwrap();
+    // The span in front of these words is a line of the log, or the beginning of one.
+    let lines = page.text.split("` in the log").filter_map(|before| {
+        let (_, line) = before.rsplit_once('`')?;
+        Some(line)
+    });
+    // What follows the last of them is no line.
+    let count = page.text.matches("` in the log").count();
+    let lines: Vec<_> = lines.take(count).collect();
+    assert!(count > 20, "only {count} lines of the log were found");
+    let lost = lines.iter().filter(|line| !sources.contains(**line));
+    let lost: Vec<_> = lost
+        .map(|line| format!("{}: nothing logs {line:?}", page.path))
+        .collect();
+    assert_none(&lost);
+}
+
+/// Everything in `src/`, with texts that go on in the next line put together.
+fn text_of_sources() -> String {
+    fn read(folder: &Path, text: &mut String) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                read(&path, text);
+            } else {
+                let file = fs::read_to_string(&path).unwrap();
+                let mut parts = file.split("\\\n");
+                text.push_str(parts.next().unwrap_or_default());
+                parts.for_each(|part| text.push_str(part.trim_start()));
+            }
+        }
+    }
+    let mut text = String::new();
+    read(&repository().join("src"), &mut text);
+    text
+}
