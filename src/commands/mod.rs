@@ -91,7 +91,7 @@ fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// The settings of `serve` as the table of the README.
+/// The settings of `serve` as the table of `docs/settings.md`.
 pub fn settings_table() -> String {
     let cli = Cli::command();
     let serve = cli.find_subcommand("serve").cloned().unwrap_or_default();

@@ -1,8 +1,8 @@
 //! Settings: as they are typed (flags, environment), then as each room means them.
 //!
 //! Every setting is one field of [`Typed`], which makes its flag, its environment variable, its
-//! line in `--help` and its row in the README. [`Typed::mean`] checks them all before anything
-//! is opened.
+//! line in `--help` and its row in `docs/settings.md`. [`Typed::mean`] checks them all before
+//! anything is opened.
 
 mod admin;
 mod control_plane;

@@ -1,4 +1,4 @@
-//! The README's table of settings, from the flags.
+//! The table of settings in `docs/settings.md`, from the flags.
 
 use std::fmt::Write as _;
 

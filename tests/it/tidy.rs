@@ -15,7 +15,7 @@ use syntax::Source;
 use walls::crossings;
 
 /// What may lie at the top of the repository, besides dotfiles.
-const TOP_LEVEL: [&str; 17] = [
+const TOP_LEVEL: [&str; 18] = [
     "CHANGELOG.md",
     "Cargo.lock",
     "Cargo.toml",
@@ -27,6 +27,7 @@ const TOP_LEVEL: [&str; 17] = [
     "benches",
     "bootstrap.yaml",
     "docker-compose.yml",
+    "docs",
     "envoy-api",
     "fixtures",
     "fuzz",
