@@ -27,7 +27,7 @@ const TOP_LEVEL: [&str; 17] = [
     "benches",
     "bootstrap.yaml",
     "docker-compose.yml",
-    "envoy-api",
+    "crates",
     "fixtures",
     "fuzz",
     "src",
