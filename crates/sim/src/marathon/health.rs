@@ -10,7 +10,7 @@ use super::config::Dialect;
 use super::instance::{CheckResult, Condition};
 use super::shared::Shared;
 use super::world::World;
-use crate::sim::backend::Control;
+use crate::backend::Control;
 
 /// Probes an instance's process for as long as it is polled.
 pub(super) async fn watch(shared: &Arc<Shared>, key: u64, control: &Control) -> Infallible {

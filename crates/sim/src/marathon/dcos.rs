@@ -190,14 +190,16 @@ mod tests {
     fn account() -> Dcos {
         Dcos {
             uid: "edge".to_owned(),
-            public_key_pem: include_str!("../../../tests/certificates/service-account-public.pem")
-                .to_owned(),
+            public_key_pem: include_str!(
+                "../../../../tests/certificates/service-account-public.pem"
+            )
+            .to_owned(),
             token_life: Duration::from_secs(60),
         }
     }
 
-    const OWN: &str = include_str!("../../../tests/certificates/service-account.pem");
-    const OTHER: &str = include_str!("../../../tests/certificates/service-account-other.pem");
+    const OWN: &str = include_str!("../../../../tests/certificates/service-account.pem");
+    const OTHER: &str = include_str!("../../../../tests/certificates/service-account-other.pem");
 
     fn body(key: &str, uid: &str, header: &Value, claims: &Value) -> Vec<u8> {
         let key = PrivatePkcs8KeyDer::from_pem_slice(key.as_bytes()).unwrap();

@@ -13,7 +13,7 @@ use super::health;
 use super::instance::{Condition, Instance, addresses_json};
 use super::shared::Shared;
 use super::world::World;
-use crate::sim::backend::{Backend, Cause, Exit, Identity};
+use crate::backend::{Backend, Cause, Exit, Identity};
 
 /// The message of a task that ended on SIGTERM, as the command executor words it.
 const TERMINATED: &str = "Command terminated with signal Terminated";

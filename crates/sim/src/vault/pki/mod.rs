@@ -30,7 +30,7 @@ use super::token::uuid;
 
 /// One mount.
 #[derive(Clone, Default)]
-pub(in crate::sim::vault) struct Pki {
+pub(in crate::vault) struct Pki {
     authority: Option<Arc<Authority>>,
     /// The key of an intermediate whose certificate is still to come.
     pending: Option<Arc<Key>>,
@@ -49,7 +49,7 @@ struct Issued {
 
 impl Pki {
     /// Answers a request below the mount.
-    pub(in crate::sim::vault) fn answer(&mut self, call: &Call<'_>) -> Result<Outcome, Refusal> {
+    pub(in crate::vault) fn answer(&mut self, call: &Call<'_>) -> Result<Outcome, Refusal> {
         let operation = call.request.operation;
         let (area, rest) = call.path.split_once('/').unwrap_or((call.path, ""));
         let reply = match (area, operation) {
@@ -77,7 +77,7 @@ impl Pki {
     }
 
     /// Puts a certificate on the revocation list; when, if it is known.
-    pub(in crate::sim::vault) fn revoke(
+    pub(in crate::vault) fn revoke(
         &mut self,
         serial: &str,
         now: OffsetDateTime,

@@ -28,8 +28,8 @@ pub(super) const BACKDATED: Duration = Duration::from_secs(30);
 const CRL_LIFETIME: Duration = Duration::from_secs(72 * 3600);
 
 /// Who signs.
-pub(in crate::sim::vault) struct Authority {
-    pub(in crate::sim::vault) der: CertificateDer<'static>,
+pub(in crate::vault) struct Authority {
+    pub(in crate::vault) der: CertificateDer<'static>,
     /// What signed it and so on, up to the root; empty if it is the root.
     chain: Vec<CertificateDer<'static>>,
     issuer: Issuer<'static, Signer>,
@@ -38,8 +38,8 @@ pub(in crate::sim::vault) struct Authority {
 }
 
 /// A certificate that was just signed.
-pub(in crate::sim::vault) struct Signed {
-    pub(in crate::sim::vault) der: CertificateDer<'static>,
+pub(in crate::vault) struct Signed {
+    pub(in crate::vault) der: CertificateDer<'static>,
     serial: Vec<u8>,
 }
 
@@ -62,10 +62,10 @@ impl From<Signed> for Issued {
 
 /// Whom a certificate is for.
 #[derive(Default)]
-pub(in crate::sim::vault) struct Subject {
-    pub(in crate::sim::vault) common_name: String,
-    pub(in crate::sim::vault) organization: Vec<String>,
-    pub(in crate::sim::vault) unit: Vec<String>,
+pub(in crate::vault) struct Subject {
+    pub(in crate::vault) common_name: String,
+    pub(in crate::vault) organization: Vec<String>,
+    pub(in crate::vault) unit: Vec<String>,
 }
 
 impl Subject {
@@ -81,7 +81,7 @@ impl Subject {
     }
 
     /// Writes the name into what is to be signed.
-    pub(in crate::sim::vault) fn name(&self, params: &mut CertificateParams) {
+    pub(in crate::vault) fn name(&self, params: &mut CertificateParams) {
         let name = &mut params.distinguished_name;
         for organization in &self.organization {
             name.push(DnType::OrganizationName, organization.as_str());
@@ -139,7 +139,7 @@ impl Authority {
     ///
     /// # Errors
     /// What [`rcgen`] reports.
-    pub(in crate::sim::vault) fn new(
+    pub(in crate::vault) fn new(
         subject: &Subject,
         key: Arc<Key>,
         now: OffsetDateTime,
@@ -264,7 +264,7 @@ impl Authority {
     ///
     /// # Errors
     /// What [`rcgen`] reports.
-    pub(in crate::sim::vault) fn issue(
+    pub(in crate::vault) fn issue(
         &self,
         key: &Key,
         now: OffsetDateTime,

@@ -21,10 +21,17 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
-use crate::snapshot::Kind;
-
 /// How many extensions an Envoy 1.40 lists in its node, in every request.
 const EXTENSIONS: usize = 516;
+
+/// The type of the resources that a poll asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResourceType {
+    /// What follows `/v3/discovery:` in the path of its polls: `clusters`.
+    pub collection: &'static str,
+    /// Its type URL.
+    pub url: &'static str,
+}
 
 /// Where the control plane is.
 #[derive(Clone, Debug)]
@@ -173,12 +180,13 @@ impl Proxy {
     /// connection.
     pub async fn poll(
         &self,
-        kind: Kind,
+        resource_type: impl Into<ResourceType>,
         name: Option<&str>,
         version: &str,
     ) -> Result<Answer, Error> {
-        let body = self.body(kind, name, version);
-        let path = format!("/v3/discovery:{kind}");
+        let resource_type = resource_type.into();
+        let body = self.body(resource_type, name, version);
+        let path = format!("/v3/discovery:{}", resource_type.collection);
         let exchange = self.exchange(http::Method::POST, &path, body);
         let limit = self.request_timeout;
         let answer = tokio::time::timeout(limit, exchange).await;
@@ -196,10 +204,14 @@ impl Proxy {
     }
 
     /// A poll loop that has nothing yet.
-    pub fn subscribe(self: &Arc<Self>, kind: Kind, name: Option<&str>) -> Subscription {
+    pub fn subscribe(
+        self: &Arc<Self>,
+        resource_type: impl Into<ResourceType>,
+        name: Option<&str>,
+    ) -> Subscription {
         Subscription {
             proxy: self.clone(),
-            kind,
+            resource_type: resource_type.into(),
             name: name.map(str::to_owned),
             version: String::new(),
         }
@@ -250,8 +262,13 @@ impl Proxy {
     }
 
     /// The body of a poll, as Envoy writes it.
-    pub fn body(&self, kind: Kind, name: Option<&str>, version: &str) -> Bytes {
-        let mut body = json!({ "node": self.node, "type_url": kind.type_url() });
+    pub fn body(
+        &self,
+        resource_type: impl Into<ResourceType>,
+        name: Option<&str>,
+        version: &str,
+    ) -> Bytes {
+        let mut body = json!({ "node": self.node, "type_url": resource_type.into().url });
         if let Some(fields) = body.as_object_mut() {
             // Envoy leaves out what has its default value.
             if !version.is_empty() {
@@ -344,7 +361,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 /// not accepting is rejecting, as over REST it is.
 pub struct Subscription {
     proxy: Arc<Proxy>,
-    kind: Kind,
+    resource_type: ResourceType,
     name: Option<String>,
     version: String,
 }
@@ -359,7 +376,11 @@ impl Subscription {
     pub async fn next(&self) -> Result<Update, Error> {
         loop {
             let name = self.name.as_deref();
-            match self.proxy.poll(self.kind, name, &self.version).await? {
+            match self
+                .proxy
+                .poll(self.resource_type, name, &self.version)
+                .await?
+            {
                 Answer::Changed(update) => return Ok(update),
                 Answer::Unchanged { .. } => {}
                 Answer::Refused { status, text } => return Err(Error::Refused { status, text }),
@@ -374,7 +395,9 @@ impl Subscription {
     /// When it fails.
     pub async fn poll(&self) -> Result<Answer, Error> {
         let name = self.name.as_deref();
-        self.proxy.poll(self.kind, name, &self.version).await
+        self.proxy
+            .poll(self.resource_type, name, &self.version)
+            .await
     }
 
     /// Takes an update: the polls from now on carry its version.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::instance::{Condition, Instance};
 use super::world::World;
-use crate::sim::backend::Control;
+use crate::backend::Control;
 
 /// A cluster at one moment.
 #[derive(Clone, Debug)]

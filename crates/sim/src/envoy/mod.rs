@@ -366,21 +366,15 @@ fn last_lines(text: &str, count: usize) -> String {
         .join("\n")
 }
 
-/// The Envoy that this crate's own tests run.
-#[cfg(test)]
-pub(crate) async fn binary_for_tests() -> PathBuf {
-    #[expect(clippy::disallowed_methods, reason = "a test's stand-in for settings")]
-    let search = Search::from(|name| std::env::var_os(name));
-    match search.find().await {
-        Ok(found) => found.binary,
-        Err(error) => panic!("these tests need an Envoy: {error}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::binary_for_tests as binary;
     use super::*;
+
+    async fn binary() -> PathBuf {
+        #[expect(clippy::disallowed_methods, reason = "a test's stand-in for settings")]
+        let search = Search::from(|name| std::env::var_os(name));
+        search.find().await.unwrap().binary
+    }
 
     /// Long enough for a machine with all its processors busy; no test waits for its end.
     const SOON: Duration = Duration::from_secs(30);
@@ -426,7 +420,7 @@ static_resources:
     async fn a_load_on_a_real_envoy_is_counted_by_both() {
         use std::num::NonZeroU32;
 
-        use crate::sim::load::{Cause, Load, Pace, Probe, Target, named_by_body};
+        use crate::load::{Cause, Load, Pace, Probe, Target, named_by_body};
 
         let mut envoy = Envoy::start(&binary().await, &direct_response(), Options::default())
             .await

@@ -11,7 +11,7 @@ use super::super::message::Refusal;
 use super::failed;
 
 /// A key on P-256 or P-384.
-pub(in crate::sim::vault) struct Key {
+pub(in crate::vault) struct Key {
     pair: KeyPair,
     curve: Curve,
 }
@@ -81,13 +81,13 @@ impl Key {
     ///
     /// # Errors
     /// What the system's randomness reports.
-    pub(in crate::sim::vault) fn new() -> Result<Self, rcgen::Error> {
+    pub(in crate::vault) fn new() -> Result<Self, rcgen::Error> {
         let curve = Curve::P256;
         let pair = KeyPair::generate_for(curve.algorithm())?;
         Ok(Self { pair, curve })
     }
 
-    pub(in crate::sim::vault) fn pkcs8(&self) -> PrivatePkcs8KeyDer<'static> {
+    pub(in crate::vault) fn pkcs8(&self) -> PrivatePkcs8KeyDer<'static> {
         self.pair.serialize_der().into()
     }
 
@@ -152,7 +152,7 @@ fn der(tag: u8, content: &[u8]) -> Vec<u8> {
 }
 
 /// PEM as Vault writes it in JSON: lines of 64, no line feed at the end.
-pub(in crate::sim::vault) fn pem(label: &str, der: &[u8]) -> String {
+pub(in crate::vault) fn pem(label: &str, der: &[u8]) -> String {
     let text = STANDARD.encode(der);
     let mut lines = vec![format!("-----BEGIN {label}-----")];
     let mut rest = text.as_str();

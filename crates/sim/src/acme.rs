@@ -275,7 +275,7 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
-    use crate::sim::vault::Config;
+    use crate::vault::Config;
 
     async fn acme() -> (Vault, Acme) {
         let vault = Vault::offline(Config::default());

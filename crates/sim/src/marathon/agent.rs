@@ -13,7 +13,7 @@ use super::instance::{Condition, Instance};
 use super::shared::Shared;
 use super::task::heal;
 use super::world::{Agent, World};
-use crate::sim::backend::Control;
+use crate::backend::Control;
 
 /// Container addresses are `127.64.0.1` and up: loopback, and none that people use by hand.
 const CONTAINER_NETWORK: [u8; 2] = [127, 64];

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::app::App;
 use super::config::Dialect;
-use crate::sim::backend::Control;
+use crate::backend::Control;
 
 /// Where an instance stands in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
