@@ -10,6 +10,7 @@
 //! - [`cable`]: the way to a neighbour, which can be cut so that connections stay open and silent
 //! - [`envoy`]: a real Envoy, found or fetched, as a child process
 //! - [`load`]: a steady load that counts every request, and a probe for the moment of change
+//! - [`port`]: a TCP port that stays one server's while it is down
 //! - [`proxy`]: an xDS client that behaves like Envoy, for tests that need no data plane
 //! - [`vault`]: a Vault with tokens, policies, key/value stores and a certificate authority
 
@@ -19,5 +20,6 @@ pub mod cable;
 pub mod envoy;
 pub mod load;
 pub mod marathon;
+pub mod port;
 pub mod proxy;
 pub mod vault;

@@ -17,8 +17,8 @@ use rustls::{RootCertStore, ServerConfig};
 use serde_json::json;
 use sim::load::{Probe, Target};
 use sim::marathon::{Cluster, Config, Dcos, Logins, Requested};
+use sim::port::Port;
 use tempfile::TempDir;
-use tokio::net::TcpSocket;
 use tokio::process::Command;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -39,21 +39,16 @@ const DAYS: Duration = Duration::from_secs(5 * 24 * 60 * 60);
 /// A Marathon behind DC/OS, at an address that is known before it starts, and the files that an
 /// operator has.
 struct Site {
-    address: SocketAddr,
-    /// Bound and not listening: Marathon may listen there, and nobody else.
-    _port: TcpSocket,
+    /// Marathon may listen there, and nobody else.
+    port: Port,
     authority: Authority,
     folder: TempDir,
 }
 
 impl Site {
     fn new() -> Self {
-        let port = TcpSocket::new_v4().unwrap();
-        port.set_reuseaddr(true).unwrap();
-        port.bind((own_address(), 0).into()).unwrap();
         let this = Self {
-            address: port.local_addr().unwrap(),
-            _port: port,
+            port: Port::bind((own_address(), 0).into()).unwrap(),
             authority: Authority::new(),
             folder: TempDir::new().unwrap(),
         };
@@ -77,7 +72,7 @@ impl Site {
         let account = json!({
             "uid": UID,
             "private_key": key,
-            "login_endpoint": format!("{scheme}://{}/acs/api/v1/auth/login", self.address),
+            "login_endpoint": format!("{scheme}://{}/acs/api/v1/auth/login", self.port.address()),
             "scheme": "RS256",
         });
         self.put("account.json", &account.to_string());
@@ -90,7 +85,7 @@ impl Site {
     /// DC/OS around Marathon, which listens here.
     fn marathon(&self, token_life: Duration) -> Config {
         Config {
-            nodes: vec![self.address],
+            nodes: vec![self.port.address()],
             dcos: Some(Dcos {
                 uid: UID.to_owned(),
                 public_key_pem: PUBLIC_KEY.to_owned(),
@@ -102,7 +97,9 @@ impl Site {
 
     /// The server's side of TLS; `clients` signs the certificates that it asks for.
     fn tls(&self, clients: Option<&Authority>) -> Arc<ServerConfig> {
-        let bundle = self.authority.bundle(&[&self.address.ip().to_string()]);
+        let bundle = self
+            .authority
+            .bundle(&[&self.port.address().ip().to_string()]);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -362,7 +359,7 @@ async fn a_client_certificate_that_is_exchanged(transport: Transport) {
     put(&old);
     let mut scene = Scene::start(transport, |plan| {
         plan.marathon = Config {
-            nodes: vec![site.address],
+            nodes: vec![site.port.address()],
             tls: Some(site.tls(Some(&clients))),
             ..Config::default()
         };
@@ -404,7 +401,7 @@ async fn a_client_certificate_that_is_missing() {
     let log = Log::default();
     let _capture = log.capture();
     let config = Config {
-        nodes: vec![site.address],
+        nodes: vec![site.port.address()],
         tls: Some(site.tls(Some(&Authority::new()))),
         ..Config::default()
     };

@@ -15,6 +15,7 @@ use super::shared::Shared;
 use super::view::{TaskView, View};
 use super::world::{Frame, Node, Recorded, Requested, World};
 use super::{Error, agent, node};
+use crate::port::Port;
 
 /// The client address of commands that come through the handle.
 const LOCAL: Origin<'static> = Origin {
@@ -45,26 +46,19 @@ impl Cluster {
         let mut processes = Vec::new();
         for &address in &config.nodes {
             let refused = |source| Error::Bind { address, source };
-            let listener = node::bind(address).map_err(refused)?;
-            let address = listener.local_addr().map_err(refused)?;
+            let port = Port::bind(address).map_err(refused)?;
             let (wanted, receiver) = watch::channel(true);
             nodes.push(Node {
-                address,
+                address: port.address(),
                 wanted,
                 listening: false,
             });
-            processes.push((listener, address, receiver));
+            processes.push((port, receiver));
         }
         let world = World::new(&config, nodes);
         let shared = Arc::new(Shared::new(config, world));
-        for (index, (listener, address, wanted)) in processes.into_iter().enumerate() {
-            shared.spawn(node::run(
-                Arc::clone(&shared),
-                index,
-                listener,
-                address,
-                wanted,
-            ));
+        for (index, (port, wanted)) in processes.into_iter().enumerate() {
+            shared.spawn(node::run(Arc::clone(&shared), index, port, wanted));
             node::turn(&shared, index, true).await;
         }
         Ok(Self { shared })

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use serde_json::json;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -20,66 +20,27 @@ use super::rest;
 use super::shared::Shared;
 use super::stream;
 use super::world::Requested;
-
-/// Pending connections of a listener; more than any test opens at once.
-const BACKLOG: u32 = 1024;
-
-/// What a process has of its port.
-enum Seat {
-    Listening(TcpListener),
-    /// Bound and not listening: connections are refused, and nobody else can take the port.
-    Kept(TcpSocket),
-}
-
-/// Binds a process's port.
-///
-/// # Errors
-/// What the system reports.
-pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    keep(address)?.listen(BACKLOG)
-}
-
-fn keep(address: SocketAddr) -> io::Result<TcpSocket> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()
-    } else {
-        TcpSocket::new_v6()
-    }?;
-    // Connections of the last life may still be in TIME_WAIT.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    Ok(socket)
-}
+use crate::port::Port;
 
 /// Lives as one process: up while it is wanted, its port refusing while it is not.
 pub(super) async fn run(
     shared: Arc<Shared>,
     node: usize,
-    listener: TcpListener,
-    address: SocketAddr,
+    port: Port,
     mut wanted: watch::Receiver<bool>,
 ) {
-    let mut seat = Seat::Listening(listener);
-    loop {
-        seat = match seat {
-            Seat::Listening(listener) => {
-                listening(&shared, node, true);
-                accept(&shared, node, &listener, &mut wanted).await;
-                drop(listener);
-                listening(&shared, node, false);
-                let Ok(socket) = keep(address) else { return };
-                Seat::Kept(socket)
-            }
-            Seat::Kept(socket) => {
-                if wanted.wait_for(|wanted| *wanted).await.is_err() {
-                    return;
-                }
-                let Ok(listener) = socket.listen(BACKLOG) else {
-                    return;
-                };
-                Seat::Listening(listener)
+    while wanted.wait_for(|wanted| *wanted).await.is_ok() {
+        let listener = match port.listen() {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::error!(%error, address = %port.address(), "a simulated Marathon cannot listen");
+                return;
             }
         };
+        listening(&shared, node, true);
+        accept(&shared, node, &listener, &mut wanted).await;
+        drop(listener);
+        listening(&shared, node, false);
     }
 }
 

@@ -21,6 +21,7 @@ use super::pki::Authority;
 use super::server;
 use super::shared::{Seen, Shared};
 use super::token::token_id;
+use crate::port::Port;
 
 /// A running Vault. Clones are the same one; with the last of them it ends, connections and all.
 #[derive(Clone)]
@@ -49,34 +50,25 @@ impl fmt::Debug for Vault {
 }
 
 impl Vault {
-    /// Starts one on a free port.
+    /// Starts one on a free port, and returns when it listens.
     ///
     /// # Errors
     /// [`VaultError::Bind`], and what can go wrong with its certificate.
-    #[expect(
-        clippy::unused_async,
-        reason = "sockets need a runtime, and this says so"
-    )]
     pub async fn start(config: Config) -> Result<Self, VaultError> {
         let now = OffsetDateTime::now_utc();
         let tls = config.tls.then(|| server::tls(config.address, now));
         let tls = tls.transpose()?;
         let (tls, ca_pem) = tls.unzip();
-        let listener = server::bind(config.address).map_err(VaultError::Bind)?;
-        let address = listener.local_addr().map_err(VaultError::Bind)?;
-        let mut vault = Inner::new(&config, address, ca_pem);
-        vault.shared.listening.send_replace(true);
+        let port = Port::bind((config.address, 0).into()).map_err(VaultError::Bind)?;
+        let mut vault = Inner::new(&config, port.address(), ca_pem);
         let mut tasks = JoinSet::new();
-        tasks.spawn(server::run(
-            Arc::clone(&vault.shared),
-            listener,
-            address,
-            tls,
-        ));
+        tasks.spawn(server::run(Arc::clone(&vault.shared), port, tls));
         vault._tasks = Mutex::new(tasks);
-        Ok(Self {
+        let vault = Self {
             inner: Arc::new(vault),
-        })
+        };
+        vault.start_again().await;
+        Ok(vault)
     }
 
     /// One without a socket, for tests on a paused clock: only [`Vault::answer`] reaches it.

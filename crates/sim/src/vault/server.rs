@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,7 +20,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
 use time::OffsetDateTime;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -30,66 +30,28 @@ use super::fault::Delivery;
 use super::identity;
 use super::message::Peer;
 use super::shared::Shared;
+use crate::port::Port;
 
-/// Pending connections; more than any test opens at once.
-const BACKLOG: u32 = 1024;
 /// Vault's own default for the size of a request.
 const BODY_LIMIT_BYTES: usize = 32 * 1024 * 1024;
 
 type Body = UnsyncBoxBody<Bytes, io::Error>;
 
-/// What a Vault has of its port.
-enum Seat {
-    Listening(TcpListener),
-    /// Bound and not listening: connections are refused, and nobody else can take the port.
-    Kept(TcpSocket),
-}
-
-/// Binds any free port of an address.
-///
-/// # Errors
-/// What the system reports.
-pub(super) fn bind(address: Ipv4Addr) -> io::Result<TcpListener> {
-    keep(SocketAddr::from((address, 0)))?.listen(BACKLOG)
-}
-
-fn keep(address: SocketAddr) -> io::Result<TcpSocket> {
-    let socket = TcpSocket::new_v4()?;
-    // Connections of the last life may still be in TIME_WAIT.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    Ok(socket)
-}
-
 /// Serves while it is wanted, its port refusing while it is not.
-pub(super) async fn run(
-    shared: Arc<Shared>,
-    listener: TcpListener,
-    address: SocketAddr,
-    tls: Option<TlsAcceptor>,
-) {
+pub(super) async fn run(shared: Arc<Shared>, port: Port, tls: Option<TlsAcceptor>) {
     let mut wanted = shared.wanted.subscribe();
-    let mut seat = Seat::Listening(listener);
-    loop {
-        seat = match seat {
-            Seat::Listening(listener) => {
-                shared.listening.send_replace(true);
-                accept(&shared, &listener, tls.as_ref(), &mut wanted).await;
-                drop(listener);
-                let Ok(socket) = keep(address) else { return };
-                shared.listening.send_replace(false);
-                Seat::Kept(socket)
-            }
-            Seat::Kept(socket) => {
-                if wanted.wait_for(|wanted| *wanted).await.is_err() {
-                    return;
-                }
-                let Ok(listener) = socket.listen(BACKLOG) else {
-                    return;
-                };
-                Seat::Listening(listener)
+    while wanted.wait_for(|wanted| *wanted).await.is_ok() {
+        let listener = match port.listen() {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::error!(%error, address = %port.address(), "a simulated Vault cannot listen");
+                return;
             }
         };
+        shared.listening.send_replace(true);
+        accept(&shared, &listener, tls.as_ref(), &mut wanted).await;
+        drop(listener);
+        shared.listening.send_replace(false);
     }
 }
 
