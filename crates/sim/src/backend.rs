@@ -93,7 +93,6 @@ impl Backend {
             identity,
             addresses,
             healthy: AtomicBool::new(true),
-            delay_ms: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             cut: AtomicU64::new(0),
             in_flight: watch::Sender::new(0),
@@ -145,7 +144,6 @@ struct Inner {
     identity: Identity,
     addresses: Vec<SocketAddr>,
     healthy: AtomicBool,
-    delay_ms: AtomicU64,
     answered: AtomicU64,
     cut: AtomicU64,
     in_flight: watch::Sender<u64>,
@@ -175,12 +173,6 @@ impl Control {
     /// Makes `GET /health` answer 200 or 503.
     pub fn set_healthy(&self, healthy: bool) {
         self.0.healthy.store(healthy, Ordering::SeqCst);
-    }
-
-    /// Delays every answer from now on.
-    pub fn set_delay(&self, delay: Duration) {
-        let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-        self.0.delay_ms.store(delay_ms, Ordering::SeqCst);
     }
 
     /// Accepts requests but answers none before [`Control::release`].
@@ -374,10 +366,6 @@ async fn answer(
     }
     let mut held = inner.held.subscribe();
     let _ = held.wait_for(|held| !*held).await;
-    let delay = Duration::from_millis(inner.delay_ms.load(Ordering::SeqCst));
-    if !delay.is_zero() {
-        tokio::time::sleep(delay).await;
-    }
     let healthy = inner.healthy.load(Ordering::SeqCst);
     let is_check = head.uri.path() == "/health";
     let number = in_flight.answered();

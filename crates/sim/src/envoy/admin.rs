@@ -174,15 +174,6 @@ impl Admin {
             .collect())
     }
 
-    /// Changes the log level of all of Envoy's loggers, as `--log-level` spells levels.
-    ///
-    /// # Errors
-    ///
-    /// [`AdminError`].
-    pub async fn log_at(&self, level: &str) -> Result<(), AdminError> {
-        self.command(&format!("/logging?level={level}")).await
-    }
-
     /// Asks Envoy to end.
     pub(super) async fn quit(&self) -> Result<(), AdminError> {
         self.command("/quitquitquit").await

@@ -511,7 +511,6 @@ static_resources:
         envoy.ready(SOON).await.unwrap();
         assert_ne!(second, envoy.id());
         assert!(envoy.log().unwrap().contains("starting main dispatch loop"));
-        envoy.admin().log_at("debug").await.unwrap();
         assert!(envoy.admin().config_dump().await.unwrap()["configs"].is_array());
         assert_eq!(envoy.admin().hosts("none").await.unwrap(), []);
         envoy.stop().await.unwrap();

@@ -140,22 +140,6 @@ impl Cluster {
 
     // Tasks and agents
 
-    /// Switches `/health` of every task of an app, those that are started later included.
-    pub fn set_app_health(&self, id: &str, healthy: bool) {
-        self.shared.with(|world| {
-            if healthy {
-                world.sick_apps.remove(id);
-            } else {
-                world.sick_apps.insert(id.to_owned());
-            }
-            for (_, instance) in world.of_app(id) {
-                if let Some(control) = &instance.control {
-                    control.set_healthy(healthy);
-                }
-            }
-        });
-    }
-
     /// Switches `/health` of one task.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! What a simulated Marathon is asked to be: sizes, delays, the release it speaks like.
+//! What a simulated Marathon is asked to be: sizes, delays, who is let in.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -6,38 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
-
-/// The release whose habits are on the wire, where they differ for a consumer of events.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Dialect {
-    /// 1.4: 50 outstanding messages, more are dropped silently; standbys proxy events; tasks are
-    /// `a_b.<uuid>`, task JSON leaves empty fields out; an unknown path is 404.
-    V1_4,
-    /// 1.11: 1024 outstanding messages, then the stream is closed; standbys answer 302; tasks are
-    /// `a_b.instance-<uuid>._app.<n>`; an unknown path is 500.
-    #[default]
-    V1_11,
-}
-
-impl Dialect {
-    /// Messages that may wait for one stream client.
-    #[must_use]
-    pub const fn outstanding_messages(self) -> usize {
-        match self {
-            Self::V1_4 => 50,
-            Self::V1_11 => 1024,
-        }
-    }
-
-    /// The version that `/v2/info` names.
-    #[must_use]
-    pub const fn version(self) -> &'static str {
-        match self {
-            Self::V1_4 => "1.4.13",
-            Self::V1_11 => "1.11.24",
-        }
-    }
-}
 
 /// A Mesos agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,15 +44,13 @@ pub struct Dcos {
 }
 
 /// Everything about a [`Cluster`](super::Cluster), with defaults that suit a test: two agents, one
-/// instance, Marathon 1.11, delays of a millisecond, heartbeats as in life.
+/// instance, delays of a millisecond, heartbeats as in life.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// One entry per instance; port 0 is any free port, which is then kept for life.
     pub nodes: Vec<SocketAddr>,
     /// The agents that tasks run on.
     pub agents: Vec<AgentConfig>,
-    /// The release to be.
-    pub dialect: Dialect,
     /// `--http_credentials`: user and password asked on every path.
     pub credentials: Option<(String, String)>,
     /// DC/OS in front.
@@ -101,14 +67,11 @@ pub struct Config {
     pub relaunch: Duration,
     /// From `deployment_info` until the new definition is visible.
     pub root_store: Duration,
-    /// Let the deployment run while the definition is being stored, so that its events, up to
-    /// `deployment_success`, can be seen before `GET` shows the definition.
-    pub deploy_ahead_of_root: bool,
     /// Between two rounds of health checks, instead of the definition's seconds.
     pub health_interval: Duration,
     /// SIGTERM to SIGKILL for apps without `taskKillGracePeriodSeconds` (Mesos has 3 s).
     pub kill_grace: Duration,
-    /// How long a request is held when no leader is known, before 502 or 503 (Marathon has 2.5 s).
+    /// How long a request is held when no leader is known, before 502 (Marathon has 2.5 s).
     pub leader_hold: Duration,
     /// From an election until reconciliation repeats the status of every task (Marathon has 15 s).
     pub reconciliation: Duration,
@@ -126,7 +89,6 @@ impl Default for Config {
                 AgentConfig::at(Ipv4Addr::LOCALHOST),
                 AgentConfig::at(Ipv4Addr::new(127, 0, 0, 2)),
             ],
-            dialect: Dialect::default(),
             credentials: None,
             dcos: None,
             tls: None,
@@ -136,7 +98,6 @@ impl Default for Config {
             task_step: Duration::from_millis(1),
             relaunch: Duration::from_millis(5),
             root_store: Duration::from_millis(1),
-            deploy_ahead_of_root: false,
             health_interval: Duration::from_millis(20),
             kill_grace: Duration::from_secs(3),
             leader_hold: Duration::from_millis(5),

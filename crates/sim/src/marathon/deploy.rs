@@ -7,7 +7,6 @@ use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::app::{App, Invalid, normal_id, parent};
-use super::config::Dialect;
 use super::rollout::{replace, scale, stop};
 use super::shared::Shared;
 use super::world::{Action, Deployment, World};
@@ -143,7 +142,6 @@ async fn change(
     let accepted = plan.accepted.clone();
     let (app, target, deployment) = (Arc::clone(&plan.app), plan.target.clone(), plan.id.clone());
     let post = plan.post;
-    let is_deleted = target.is_none();
     let store = |world: &mut World| {
         match target {
             Some(target) => {
@@ -158,13 +156,7 @@ async fn change(
                 world.root.remove(&app.id);
             }
         }
-        world.root_version.clone_from(&accepted.version);
-        // 1.4 names the root when an app is deleted.
-        let group = match world.dialect {
-            Dialect::V1_4 if is_deleted => "/",
-            Dialect::V1_4 | Dialect::V1_11 => parent(&app.id),
-        };
-        let fields = json!({ "groupId": group, "version": accepted.version });
+        let fields = json!({ "groupId": parent(&app.id), "version": accepted.version });
         world.publish("group_change_success", fields);
         if let Some(post) = post {
             world.publish("api_post_event", post);
@@ -180,15 +172,9 @@ async fn change(
             () = run(&owner, &deployment, &plan.app, target.as_ref()) => {}
         }
     };
-    if shared.config.deploy_ahead_of_root {
-        shared.spawn(carry_out);
-        tokio::time::sleep(shared.config.root_store).await;
-        shared.with(store);
-    } else {
-        tokio::time::sleep(shared.config.root_store).await;
-        shared.with(store);
-        shared.spawn(carry_out);
-    }
+    tokio::time::sleep(shared.config.root_store).await;
+    shared.with(store);
+    shared.spawn(carry_out);
     Ok(plan.accepted)
 }
 
@@ -305,10 +291,7 @@ fn unlock(world: &mut World, id: &str, force: bool) -> Result<(), Refusal> {
             deployment.cancel.cancel();
         }
         let reason = "The upgrade has been cancelled";
-        let mut fields = json!({ "id": old, "plan": plan });
-        if let (Some(fields), Dialect::V1_11) = (fields.as_object_mut(), world.dialect) {
-            fields.insert("reason".into(), json!(reason));
-        }
+        let fields = json!({ "id": old, "plan": plan, "reason": reason });
         world.publish("deployment_failed", fields);
     }
     Ok(())

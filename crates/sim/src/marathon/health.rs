@@ -6,7 +6,6 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::app::App;
-use super::config::Dialect;
 use super::instance::{CheckResult, Condition};
 use super::shared::Shared;
 use super::world::World;
@@ -97,13 +96,11 @@ fn round(world: &mut World, key: u64, alive: bool) {
         let forgiven = !alive && result.first_success.is_none() && ran_for < check.grace;
         let previous_failure = result.last_failure.clone();
         take(result, alive, forgiven, &stamp);
-        let (instance_id, task_id) = (instance.id.clone(), instance.task_id(world.dialect));
+        let (instance_id, task_id) = (instance.id.clone(), instance.task_id());
         if !alive && !forgiven && check.by_marathon {
-            let id_key = match world.dialect {
-                Dialect::V1_4 => "instanceId",
-                Dialect::V1_11 => "taskId",
-            };
-            let fields = json!({ "appId": app.id, id_key: instance_id, "healthCheck": check.json });
+            // Named `taskId`, and the id of the instance all the same.
+            let fields =
+                json!({ "appId": app.id, "taskId": instance_id, "healthCheck": check.json });
             world.publish("failed_health_check_event", fields);
         }
         // A first failure is no change: before its first success a task is not alive.

@@ -8,7 +8,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::app::App;
-use super::config::Dialect;
 use crate::backend::Control;
 
 /// Where an instance stands in its life.
@@ -38,9 +37,8 @@ pub enum Condition {
 
 impl Condition {
     /// The name in `instance_changed_event`.
-    pub(super) fn name(self, dialect: Dialect) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
-            Self::Scheduled | Self::Provisioned if dialect == Dialect::V1_4 => "Created",
             Self::Scheduled => "Scheduled",
             Self::Provisioned => "Provisioned",
             Self::Staging => "Staging",
@@ -121,11 +119,8 @@ pub(super) struct Instance {
 }
 
 impl Instance {
-    pub(super) fn task_id(&self, dialect: Dialect) -> String {
-        match dialect {
-            Dialect::V1_4 => self.id.replacen(".marathon-", ".", 1),
-            Dialect::V1_11 => format!("{}._app.{}", self.id, self.incarnation),
-        }
+    pub(super) fn task_id(&self) -> String {
+        format!("{}._app.{}", self.id, self.incarnation)
     }
 
     /// What all checks together say: unknown while one has no result, else whether all succeed.

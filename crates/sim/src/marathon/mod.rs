@@ -7,13 +7,14 @@
 //!    └── world: apps, instances, agents ── deploy ── task ── health ── backend
 //! ```
 //!
-//! It speaks like Marathon 1.11 unless [`Config::dialect`] says otherwise: `/v2/events` unchunked
+//! It speaks like Marathon 1.11: `/v2/events` unchunked
 //! with CRLF and heartbeats in two writes, 302 from a standby, slow clients closed at 1024
 //! messages, definitions visible only after the deployment that carries them out has begun. Ids
 //! and time stamps are counters: the same commands give the same texts, but for health checks, which
 //! run by the clock and take stamps.
 //!
-//! Not simulated: pods, changes of groups, dependencies, constraints, readiness checks.
+//! Not simulated: pods, groups but for the apps below them, dependencies, constraints, readiness
+//! checks, and what nobody here asks of REST, such as lists of tasks and deployments.
 
 mod agent;
 mod app;
@@ -43,7 +44,7 @@ use std::io;
 use std::net::SocketAddr;
 
 pub use self::cluster::Cluster;
-pub use self::config::{AgentConfig, Config, Dcos, Dialect, LeaderChange, ListFault};
+pub use self::config::{AgentConfig, Config, Dcos, LeaderChange, ListFault};
 pub use self::dcos::Logins;
 pub use self::deploy::Accepted;
 use self::deploy::Refusal;

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use super::config::{Dialect, LeaderChange, ListFault};
+use super::config::{LeaderChange, ListFault};
 use super::dcos;
 use super::health;
 use super::http::{Connection, Request, Response, Wire, basic};
@@ -174,18 +174,14 @@ async fn role(shared: &Arc<Shared>, node: usize, request: &Request) -> Role {
     // Without a leader the request is held for a while: one may be elected just now.
     let held = shared.until(|world| world.leader_url().map(|url| (url, world.leads(node))));
     let Ok((leader, leads)) = tokio::time::timeout(shared.config.leader_hold, held).await else {
-        let status = match shared.config.dialect {
-            Dialect::V1_4 => StatusCode::SERVICE_UNAVAILABLE,
-            Dialect::V1_11 => StatusCode::BAD_GATEWAY,
-        };
+        let status = StatusCode::BAD_GATEWAY;
         let text = "Could not determine the current leader";
         return Role::Refuse(Response::text(status, "text/plain", text));
     };
     if leads {
         return Role::Answer { via: None };
     }
-    let dialect = shared.config.dialect;
-    if request.path == "/v2/events" && dialect == Dialect::V1_11 {
+    if request.path == "/v2/events" {
         let location = format!("{leader}{}", request.target);
         let response = Response::text(StatusCode::FOUND, "text/html", "");
         return Role::Refuse(response.with("Location", location));

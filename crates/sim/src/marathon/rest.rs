@@ -6,25 +6,19 @@ use std::sync::Arc;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use super::app::{App, normal_id};
-use super::config::{Dialect, LeaderChange, ListFault};
+use super::app::normal_id;
+use super::config::ListFault;
 use super::deploy::{self, Accepted, Origin, Refusal};
 use super::http::{Request, Response};
-use super::node;
 use super::shape::{self, Embed};
 use super::shared::Shared;
-use super::task::heal;
-use super::world::World;
 
 /// What a path under `/v2/apps/` names. Ids may carry these words themselves; Marathon has the
 /// same collision.
 enum AppPath {
     App(String),
     Wildcard(String),
-    Versions(String),
     Version(String, String),
-    Tasks(String),
-    Task(String, String),
     Restart(String),
 }
 
@@ -34,10 +28,7 @@ impl AppPath {
         let id = |parts: &[&str]| format!("/{}", parts.join("/"));
         match parts.as_slice() {
             [group @ .., "*"] => Self::Wildcard(id(group)),
-            [app @ .., "versions"] => Self::Versions(id(app)),
             [app @ .., "versions", version] => Self::Version(id(app), (*version).to_owned()),
-            [app @ .., "tasks"] => Self::Tasks(id(app)),
-            [app @ .., "tasks", task] => Self::Task(id(app), (*task).to_owned()),
             [app @ .., "restart"] => Self::Restart(id(app)),
             app => Self::App(id(app)),
         }
@@ -51,32 +42,20 @@ pub(super) async fn answer(shared: &Arc<Shared>, peer: SocketAddr, request: &Req
     let response = match (method, path.as_str()) {
         ("GET" | "HEAD", "/v2/apps") => return list(shared, request).await,
         ("POST", "/v2/apps") => post(shared, peer, request).await,
-        ("GET" | "HEAD", "/v2/tasks") => Ok(shared.peek(|world| all_tasks(world, request))),
-        ("GET" | "HEAD", "/v2/deployments") => Ok(ok(shared.peek(shape::deployments))),
-        ("GET" | "HEAD", "/v2/pods") => Ok(ok(json!([]))),
-        ("GET" | "HEAD", "/v2/info") => Ok(ok(shared.peek(shape::info))),
         ("GET" | "HEAD", "/v2/leader") => {
             let leader =
                 shared.peek(|world| Some(world.nodes.get(world.leader?)?.address.to_string()));
             Ok(ok(json!({ "leader": leader })))
         }
-        ("DELETE", "/v2/leader") => {
-            let owner = Arc::clone(shared);
-            shared.spawn(async move {
-                // The answer leaves before the process does.
-                tokio::time::sleep(owner.config.root_store).await;
-                node::change_leader(&owner, LeaderChange::default()).await;
-            });
-            Ok(Response::message(StatusCode::OK, "Leadership abdicated"))
-        }
         ("GET" | "HEAD", "/ping") => Ok(Response::text(StatusCode::OK, "text/plain", "pong")),
         (_, path) => {
             if let Some(rest) = path.strip_prefix("/v2/apps/") {
                 app(shared, peer, request, AppPath::parse(rest)).await
-            } else if let Some(rest) = path.strip_prefix("/v2/groups") {
-                groups(shared, request, rest)
             } else {
-                Err(unknown(shared.config.dialect, path))
+                Err(Refusal::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "URI not found",
+                ))
             }
         }
     };
@@ -87,27 +66,13 @@ fn ok(body: Value) -> Response {
     Response::json(StatusCode::OK, &body)
 }
 
-fn unknown(dialect: Dialect, path: &str) -> Refusal {
-    match dialect {
-        Dialect::V1_4 => Refusal::new(StatusCode::NOT_FOUND, format!("null for uri: {path}")),
-        Dialect::V1_11 => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "URI not found"),
-    }
-}
-
 /// `GET /v2/apps`, with what a test wants to go wrong.
 async fn list(shared: &Arc<Shared>, request: &Request) -> Response {
     let (fault, truth) = shared.with(|world| {
         let embed = Embed::parse(request.parameters("embed"));
-        let id = request.parameters("id").next().map(str::to_lowercase);
-        let labels: Vec<&str> = request.parameters("label").collect();
         let apps: Vec<Value> = world
             .root
             .values()
-            .filter(|app| {
-                id.as_ref()
-                    .is_none_or(|id| app.id.to_lowercase().contains(id.as_str()))
-            })
-            .filter(|app| labels.iter().all(|selector| selects(app, selector)))
             .map(|app| shape::app(world, app, embed))
             .collect();
         (world.list_faults.pop_front(), json!({ "apps": apps }))
@@ -156,33 +121,6 @@ fn with_tasks(mut list: Value, tasks: Option<&Value>) -> Value {
         };
     }
     list
-}
-
-/// A label selector: `a`, `a==b`, `a!=b`, `a in (x,y)`, `a notin (x)`; a comma is "and".
-fn selects(app: &App, selector: &str) -> bool {
-    let label = |name: &str| app.json.get("labels")?.get(name.trim())?.as_str();
-    let listed = |list: &str, value: Option<&str>| {
-        let list = list.trim().trim_start_matches('(').trim_end_matches(')');
-        value.is_some_and(|value| list.split(',').any(|item| item.trim() == value))
-    };
-    let mut depth = 0_i32;
-    let parts = selector.split(|sign: char| {
-        depth += i32::from(sign == '(') - i32::from(sign == ')');
-        sign == ',' && depth == 0
-    });
-    parts.into_iter().all(|part| {
-        if let Some((name, value)) = part.split_once("==") {
-            label(name) == Some(value.trim())
-        } else if let Some((name, value)) = part.split_once("!=") {
-            label(name) != Some(value.trim())
-        } else if let Some((name, list)) = part.split_once(" notin ") {
-            !listed(list, label(name))
-        } else if let Some((name, list)) = part.split_once(" in ") {
-            listed(list, label(name))
-        } else {
-            label(part).is_some()
-        }
-    })
 }
 
 async fn post(
@@ -280,14 +218,6 @@ async fn app(
             let apps: Vec<Value> = below.map(|app| shape::app(world, app, embed)).collect();
             ok(json!({ "*": apps }))
         })),
-        ("GET" | "HEAD", AppPath::Versions(id)) => {
-            known(&id)?;
-            let versions = shared.peek(|world| {
-                let all = world.versions.get(&id).into_iter().flatten().rev();
-                all.map(|app| app.version.clone()).collect::<Vec<_>>()
-            });
-            Ok(ok(json!({ "versions": versions })))
-        }
         ("GET" | "HEAD", AppPath::Version(id, version)) => {
             let found = shared.peek(|world| {
                 let mut all = world.versions.get(&id)?.iter();
@@ -299,110 +229,9 @@ async fn app(
                 .map(|json| ok(Value::Object(json)))
                 .ok_or_else(missing)
         }
-        ("GET" | "HEAD", AppPath::Tasks(id)) => {
-            known(&id)?;
-            Ok(ok(
-                json!({ "tasks": shared.peek(|world| shape::tasks(world, &id)) }),
-            ))
-        }
-        ("DELETE", AppPath::Tasks(id)) => kill(shared, request, &known(&id)?, None).await,
-        ("DELETE", AppPath::Task(id, task)) => {
-            kill(shared, request, &known(&id)?, Some(&task)).await
-        }
         _ => Err(Refusal::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "HTTP 405 Method Not Allowed",
         )),
     }
-}
-
-/// Kills tasks: they are replaced, or with `scale=true` the app shrinks by their number.
-async fn kill(
-    shared: &Arc<Shared>,
-    request: &Request,
-    app: &Arc<App>,
-    task: Option<&str>,
-) -> Result<Response, Refusal> {
-    let (keys, tasks) = shared.with(|world| {
-        let mut keys = Vec::new();
-        let mut tasks = Vec::new();
-        for (key, instance) in world.of_app(&app.id) {
-            if task.is_none_or(|task| instance.task_id(world.dialect) == task) {
-                keys.push(key);
-                tasks.push(shape::task(world, instance));
-            }
-        }
-        (keys, tasks)
-    });
-    if let (Some(task), true) = (task, keys.is_empty()) {
-        return Err(Refusal::new(
-            StatusCode::NOT_FOUND,
-            format!("Task '{task}' does not exist"),
-        ));
-    }
-    if request.flag("scale") {
-        let count = app.instances.saturating_sub(keys.len());
-        shared.with(|world| keys.iter().for_each(|key| world.decommission(*key)));
-        let request = Map::from_iter([("instances".to_owned(), json!(count))]);
-        let origin = Origin {
-            client: "",
-            is_post: false,
-        };
-        return Ok(done(
-            deploy::put(shared, &app.id, &request, true, origin).await?,
-        ));
-    }
-    shared.with(|world| keys.iter().for_each(|key| world.decommission(*key)));
-    heal(shared, &app.id);
-    Ok(match (task, tasks.as_slice()) {
-        (Some(_), [task, ..]) => ok(json!({ "task": task })),
-        (Some(_), []) | (None, _) => ok(json!({ "tasks": tasks })),
-    })
-}
-
-/// `GET /v2/tasks`, the only place where tasks name their service ports.
-fn all_tasks(world: &World, request: &Request) -> Response {
-    let wanted: Vec<&str> = request.parameters("status").collect();
-    let mut tasks = Vec::new();
-    for app in world.root.values() {
-        let services: Vec<u16> = app.ports.iter().map(|port| port.service).collect();
-        for mut task in shape::tasks(world, &app.id) {
-            let state = task
-                .get("state")
-                .and_then(Value::as_str)
-                .unwrap_or_default();
-            let kind = if state == "TASK_RUNNING" {
-                "running"
-            } else {
-                "staging"
-            };
-            if !wanted.is_empty() && !wanted.contains(&kind) {
-                continue;
-            }
-            if let Some(task) = task.as_object_mut() {
-                task.insert("servicePorts".into(), json!(services));
-            }
-            tasks.push(task);
-        }
-    }
-    ok(json!({ "tasks": tasks }))
-}
-
-fn groups(shared: &Shared, request: &Request, rest: &str) -> Result<Response, Refusal> {
-    if !matches!(request.method.as_str(), "GET" | "HEAD") {
-        return Err(Refusal::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "HTTP 405 Method Not Allowed",
-        ));
-    }
-    let id = normal_id(rest);
-    let embed = Embed::parse(request.parameters("embed"));
-    shared.peek(|world| {
-        let prefix = format!("{id}/");
-        if id != "/" && !world.root.keys().any(|app| app.starts_with(&prefix)) {
-            let message = format!("Group '{id}' does not exist");
-            return Err(Refusal::new(StatusCode::NOT_FOUND, message));
-        }
-        Ok(ok(shape::group(world, &id, embed)))
-    })
 }

@@ -16,6 +16,9 @@ use super::http::{Connection, Request, Response, Wire, head};
 use super::shared::Shared;
 use super::world::{Frame, Stream};
 
+/// Messages that may wait for one client.
+const OUTSTANDING_MESSAGES: usize = 1024;
+
 /// Answers `GET /v2/events` on the leader, until either side ends it.
 ///
 /// # Errors
@@ -85,7 +88,7 @@ struct Attached<'a> {
 
 impl<'a> Attached<'a> {
     fn new(shared: &'a Arc<Shared>, peer: SocketAddr) -> Self {
-        let (sender, queue) = mpsc::channel(shared.config.dialect.outstanding_messages());
+        let (sender, queue) = mpsc::channel(OUTSTANDING_MESSAGES);
         let close = CancellationToken::new();
         let frozen = Arc::new(AtomicBool::new(false));
         let id = shared.with(|world| {

@@ -8,7 +8,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::agent::bind;
 use super::app::App;
-use super::config::Dialect;
 use super::health;
 use super::instance::{Condition, Instance, addresses_json};
 use super::shared::Shared;
@@ -23,10 +22,7 @@ impl World {
     fn schedule(&mut self, app: &Arc<App>) -> u64 {
         let uuid = self.clock.uuid();
         let path = app.id.trim_start_matches('/').replace('/', "_");
-        let id = match self.dialect {
-            Dialect::V1_4 => format!("{path}.marathon-{uuid}"),
-            Dialect::V1_11 => format!("{path}.instance-{uuid}"),
-        };
+        let id = format!("{path}.instance-{uuid}");
         let key = self.next_instance;
         self.next_instance += 1;
         let instance = Instance {
@@ -60,7 +56,7 @@ impl World {
         let agent = instance.agent.and_then(|agent| self.agents.get(agent));
         let fields = json!({
             "instanceId": instance.id,
-            "condition": instance.condition.name(self.dialect),
+            "condition": instance.condition.name(),
             "runSpecId": instance.app.id,
             "agentId": agent.map(|agent| &agent.id),
             "host": agent.map(|agent| &agent.config.hostname),
@@ -94,7 +90,7 @@ impl World {
         };
         let fields = json!({
             "slaveId": agent.map_or("", |agent| agent.id.as_str()),
-            "taskId": instance.task_id(self.dialect),
+            "taskId": instance.task_id(),
             "taskStatus": instance.condition.task_state(),
             "message": message,
             "appId": instance.app.id,
@@ -152,9 +148,7 @@ impl World {
             | Condition::Killing
             | Condition::Killed
             | Condition::Failed => {
-                if self.dialect == Dialect::V1_11 {
-                    self.changed_event(key);
-                }
+                self.changed_event(key);
                 self.kill(key);
             }
         }
@@ -315,7 +309,7 @@ async fn start(shared: &Arc<Shared>, key: u64) -> Option<Backend> {
         let agent = world.agents.get(instance.agent?)?;
         Some(Identity {
             app: app.id.clone(),
-            task: instance.task_id(world.dialect),
+            task: instance.task_id(),
             version: app.version.clone(),
             host: agent.config.hostname.clone(),
         })
@@ -325,7 +319,6 @@ async fn start(shared: &Arc<Shared>, key: u64) -> Option<Backend> {
         let started_at = world.clock.stamp();
         let instance = world.instances.get_mut(&key)?;
         let control = backend.control();
-        control.set_healthy(!world.sick_apps.contains(&app.id));
         instance.control = Some(control);
         instance.started_at = Some(started_at);
         instance.running_since = Some(Instant::now());
@@ -398,7 +391,7 @@ async fn end(shared: &Arc<Shared>, key: u64, exit: Exit) -> bool {
             let fields = json!({
                 "instanceId": orphan.id,
                 "runSpecId": orphan.app.id,
-                "condition": condition.name(world.dialect),
+                "condition": condition.name(),
             });
             world.publish("unknown_instance_terminated_event", fields);
             return (false, None);
@@ -412,8 +405,7 @@ async fn end(shared: &Arc<Shared>, key: u64, exit: Exit) -> bool {
         instance.results.clear();
         instance.running_since = None;
         instance.stop = CancellationToken::new();
-        // Before 1.8 a failed task is replaced by a new instance.
-        let again = !instance.decommissioned && world.dialect == Dialect::V1_11;
+        let again = !instance.decommissioned;
         let app = instance.app.id.clone();
         if !again {
             world.instances.remove(&key);

@@ -22,8 +22,6 @@ pub struct View {
     pub leader: Option<usize>,
     /// Streams that were closed because their client was too slow.
     pub streams_closed_as_slow: u64,
-    /// Events that 1.4 dropped because a client was too slow.
-    pub events_dropped: u64,
     /// Requests that ended tasks had accepted and never answered: crashes, and overrun graces.
     pub cut_requests: u64,
 }
@@ -35,8 +33,6 @@ pub struct AppView {
     pub instances: usize,
     /// The version of the definition.
     pub version: String,
-    /// The service ports, by port index.
-    pub service_ports: Vec<u16>,
 }
 
 /// A task.
@@ -75,9 +71,9 @@ impl TaskView {
             .unwrap_or_default()
     }
 
-    fn new(world: &World, instance: &Instance, orphan: bool) -> Option<Self> {
+    fn new(instance: &Instance, orphan: bool) -> Option<Self> {
         Some(Self {
-            id: instance.task_id(world.dialect),
+            id: instance.task_id(),
             instance: instance.id.clone(),
             app: instance.app.id.clone(),
             version: instance.app.version.clone(),
@@ -126,7 +122,6 @@ impl View {
             let view = AppView {
                 instances: app.instances,
                 version: app.version.clone(),
-                service_ports: app.ports.iter().map(|port| port.service).collect(),
             };
             (app.id.clone(), view)
         });
@@ -136,13 +131,12 @@ impl View {
         Self {
             apps: apps.collect(),
             tasks: tasks
-                .filter_map(|(task, orphan)| TaskView::new(world, task, orphan))
+                .filter_map(|(task, orphan)| TaskView::new(task, orphan))
                 .collect(),
             streams: world.streams.len(),
             deployments: world.deployments.len(),
             leader: world.leader,
             streams_closed_as_slow: world.streams_closed_as_slow,
-            events_dropped: world.events_dropped,
             cut_requests: world.cut_requests,
         }
     }

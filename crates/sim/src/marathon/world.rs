@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::app::App;
 use super::clock::Clock;
-use super::config::{AgentConfig, Config, Dialect, ListFault};
+use super::config::{AgentConfig, Config, ListFault};
 use super::dcos::Gate;
 use super::instance::Instance;
 
@@ -27,13 +27,11 @@ const REQUEST_LIMIT: usize = 4096;
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) clock: Clock,
-    pub(super) dialect: Dialect,
     /// How its URLs begin.
     pub(super) scheme: &'static str,
     pub(super) task_killing: bool,
     /// What `GET` shows.
     pub(super) root: BTreeMap<String, Arc<App>>,
-    pub(super) root_version: String,
     /// Every version of every app, in the order they came.
     pub(super) versions: BTreeMap<String, Vec<Arc<App>>>,
     /// The tracker, by the order of creation.
@@ -52,14 +50,11 @@ pub(super) struct World {
     pub(super) next_stream: u64,
     pub(super) gate: Gate,
     pub(super) streams_closed_as_slow: u64,
-    pub(super) events_dropped: u64,
     pub(super) log: VecDeque<Recorded>,
     pub(super) next_event: u64,
     pub(super) list_faults: VecDeque<ListFault>,
     pub(super) eof_streams: usize,
     pub(super) health_held: bool,
-    /// Apps whose tasks, present and future, answer `/health` with 503.
-    pub(super) sick_apps: BTreeSet<String>,
     pub(super) request_counts: BTreeMap<(String, String), u64>,
     pub(super) requests: VecDeque<Requested>,
     /// Requests that backends of ended tasks had accepted and never answered.
@@ -101,7 +96,7 @@ pub(super) struct Deployment {
     pub(super) app: String,
     pub(super) version: String,
     pub(super) steps: Vec<Action>,
-    /// From 1, as `/v2/deployments` counts.
+    /// From 1.
     pub(super) step: usize,
     pub(super) cancel: CancellationToken,
 }
@@ -187,16 +182,14 @@ pub struct Requested {
 
 impl World {
     pub(super) fn new(config: &Config, nodes: Vec<Node>) -> Self {
-        let mut clock = Clock::new(config.start_ms);
+        let clock = Clock::new(config.start_ms);
         let agents = config
             .agents
             .iter()
             .enumerate()
             .map(|(index, agent)| Agent::new(agent.clone(), index + 1));
         Self {
-            root_version: clock.stamp(),
             clock,
-            dialect: config.dialect,
             scheme: if config.tls.is_some() {
                 "https"
             } else {
@@ -218,13 +211,11 @@ impl World {
             next_stream: 0,
             gate: Gate::default(),
             streams_closed_as_slow: 0,
-            events_dropped: 0,
             log: VecDeque::new(),
             next_event: 0,
             list_faults: VecDeque::new(),
             eof_streams: 0,
             health_held: false,
-            sick_apps: BTreeSet::new(),
             request_counts: BTreeMap::new(),
             requests: VecDeque::new(),
             cut_requests: 0,
@@ -281,28 +272,23 @@ impl World {
         });
     }
 
-    /// Gives a frame to every stream, and does with a full one what the dialect does.
+    /// Gives a frame to every stream, and closes those that are full.
     pub(super) fn send(&mut self, frame: Frame) {
         self.touch();
         let frame = Arc::new(frame);
-        let (mut slow, mut dropped) = (0, 0);
-        let dialect = self.dialect;
+        let mut slow = 0;
         for stream in self.streams.values() {
             match stream.queue.try_send(Arc::clone(&frame)) {
                 // Closed: its task has ended and is about to take it out.
                 Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
-                Err(mpsc::error::TrySendError::Full(_)) => match dialect {
-                    Dialect::V1_4 => dropped += 1,
-                    Dialect::V1_11 if stream.close.is_cancelled() => {}
-                    Dialect::V1_11 => {
-                        slow += 1;
-                        stream.close.cancel();
-                    }
-                },
+                Err(mpsc::error::TrySendError::Full(_)) if stream.close.is_cancelled() => {}
+                Err(mpsc::error::TrySendError::Full(_)) => {
+                    slow += 1;
+                    stream.close.cancel();
+                }
             }
         }
         self.streams_closed_as_slow += slow;
-        self.events_dropped += dropped;
     }
 
     /// Notes when an event's bytes were written; the first client counts.

@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 use time::OffsetDateTime;
 
 use super::call::{Call, Outcome};
 use super::config::Profile;
 use super::grant::{Grant, Terms};
 use super::message::{Operation, Refusal, Reply};
-use super::mount::keys_below;
 use super::token::uuid;
 
 /// One mount.
@@ -31,7 +30,6 @@ struct Role {
 
 #[derive(Clone)]
 struct SecretId {
-    accessor: String,
     ends: Option<OffsetDateTime>,
     /// `None` is without limit.
     uses: Option<u64>,
@@ -49,41 +47,20 @@ impl AppRole {
     /// Answers a request below the mount.
     pub(super) fn answer(&mut self, call: &Call<'_>) -> Result<Outcome, Refusal> {
         let operation = call.request.operation;
-        if call.path == "login" {
-            return match operation {
-                Operation::Write => self.login(call),
-                Operation::Read | Operation::List | Operation::Delete => {
-                    Err(Refusal::unsupported_operation())
-                }
-            };
+        if call.path == "login" && operation == Operation::Write {
+            return self.login(call);
         }
         let Some(rest) = call.path.strip_prefix("role/") else {
             return Err(Refusal::unsupported_path());
         };
         let (name, field) = rest.split_once('/').unwrap_or((rest, ""));
-        let reply = match (field, operation) {
-            ("", Operation::List) => keys_below(self.roles.keys(), ""),
-            ("", Operation::Write) => {
-                let new = Role::new;
-                self.roles
-                    .entry(name.to_owned())
-                    .or_insert_with(new)
-                    .take(call)?;
-                Ok(Reply::Done)
-            }
-            ("", Operation::Delete) => {
-                self.roles.remove(name);
-                Ok(Reply::Done)
-            }
-            _ => {
-                let role = self.roles.get_mut(name).ok_or_else(|| match operation {
-                    Operation::Read | Operation::List => Refusal::missing(),
-                    Operation::Write | Operation::Delete => {
-                        Refusal::bad(format!("role {name} does not exist"))
-                    }
-                })?;
-                role.answer(field, call)
-            }
+        let reply = if field.is_empty() && operation == Operation::Write {
+            let role = self.roles.entry(name.to_owned());
+            role.or_insert_with(Role::new).take(call)?;
+            Ok(Reply::Done)
+        } else {
+            let role = self.roles.get_mut(name).ok_or_else(Refusal::missing)?;
+            role.answer(field, call)
         };
         reply.map(Outcome::from)
     }
@@ -152,55 +129,21 @@ impl Role {
         Ok(())
     }
 
-    fn json(&self) -> Value {
-        let mut fields = self.terms.json();
-        fields.insert("bind_secret_id".into(), json!(self.bind_secret_id));
-        fields.insert("local_secret_ids".into(), json!(false));
-        fields.insert("secret_id_bound_cidrs".into(), Value::Null);
-        fields.insert("secret_id_num_uses".into(), json!(self.secret_id_num_uses));
-        fields.insert("secret_id_ttl".into(), json!(self.secret_id_ttl.as_secs()));
-        Value::Object(fields)
-    }
-
     fn answer(&mut self, field: &str, call: &Call<'_>) -> Result<Reply, Refusal> {
         match (field, call.request.operation) {
-            ("", Operation::Read) => Ok(Reply::data(self.json())),
             ("role-id", Operation::Read) => Ok(Reply::data(json!({ "role_id": self.id }))),
-            ("role-id", Operation::Write) => {
-                let id = call.request.text("role_id");
-                self.id = id.ok_or_else(|| Refusal::bad("missing role_id"))?;
-                Ok(Reply::Done)
-            }
-            ("secret-id", Operation::Write) => self.new_secret(uuid(), call),
-            ("custom-secret-id", Operation::Write) => {
-                let id = call.request.text("secret_id");
-                let id = id.ok_or_else(|| Refusal::bad("missing secret_id"))?;
-                self.new_secret(id, call)
-            }
-            ("secret-id/", Operation::List) => {
-                keys_below(self.secrets.values().map(|secret| &secret.accessor), "")
-            }
-            ("secret-id/destroy", Operation::Write) => {
-                let id = call.request.text("secret_id").unwrap_or_default();
-                self.secrets.remove(&id);
-                Ok(Reply::Done)
-            }
-            ("secret-id-accessor/destroy", Operation::Write) => {
-                let accessor = call.request.text("secret_id_accessor").unwrap_or_default();
-                self.secrets.retain(|_, secret| secret.accessor != accessor);
-                Ok(Reply::Done)
-            }
+            ("secret-id", Operation::Write) => self.new_secret(call),
             _ => Err(Refusal::unsupported_path()),
         }
     }
 
-    fn new_secret(&mut self, id: String, call: &Call<'_>) -> Result<Reply, Refusal> {
-        let ttl = call.duration("ttl")?.unwrap_or(self.secret_id_ttl);
-        let uses = call.number("num_uses")?.unwrap_or(self.secret_id_num_uses);
-        let accessor = uuid();
+    fn new_secret(&mut self, call: &Call<'_>) -> Result<Reply, Refusal> {
+        let ttl = self.secret_id_ttl;
+        let uses = self.secret_id_num_uses;
+        let id = uuid();
         let mut data = json!({
             "secret_id": id,
-            "secret_id_accessor": accessor,
+            "secret_id_accessor": uuid(),
             "secret_id_ttl": ttl.as_secs(),
         });
         match (call.profile, data.as_object_mut()) {
@@ -210,7 +153,6 @@ impl Role {
             (Profile::Modern, None) | (Profile::V1_8, _) => {}
         }
         let secret = SecretId {
-            accessor,
             ends: (!ttl.is_zero()).then(|| call.now + ttl),
             uses: (uses > 0).then_some(uses),
         };

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::call::{Call, Tune};
@@ -20,55 +19,19 @@ pub(super) fn answer(
     caller: &Token,
     now: OffsetDateTime,
 ) -> Result<Reply, Refusal> {
-    let named = || {
-        request
-            .text("token")
-            .ok_or_else(|| Refusal::bad("missing token ID"))
-    };
     match (path, request.operation) {
-        ("create", Operation::Write) => create(world, request, caller, false, now),
-        ("create-orphan", Operation::Write) => create(world, request, caller, true, now),
+        ("create" | "create-orphan", Operation::Write) => create(world, request, path, now),
         // The use that this request made of it shows.
-        ("lookup-self", Operation::Read | Operation::Write) => lookup(world, &caller.id, now),
-        ("lookup", Operation::Write) => lookup(world, &named()?, now),
-        ("lookup-accessor", Operation::Write) => {
-            let id = by_accessor(world, request)?;
-            lookup(world, &id, now)
-        }
+        ("lookup-self", Operation::Read) => lookup(world, &caller.id, now),
         ("renew-self", Operation::Write) => renew(world, &caller.id, request, now),
-        ("renew", Operation::Write) => renew(world, &named()?, request, now),
-        ("revoke-self", Operation::Write) => {
-            world.revoke(&caller.id, now);
-            Ok(Reply::Done)
-        }
         ("revoke", Operation::Write) => {
-            world.revoke(&named()?, now);
+            let id = request.text("token");
+            let id = id.ok_or_else(|| Refusal::bad("missing token ID"))?;
+            world.tokens.revoke(&id);
             Ok(Reply::Done)
-        }
-        ("revoke-accessor", Operation::Write) => {
-            let id = by_accessor(world, request)?;
-            world.revoke(&id, now);
-            Ok(Reply::Done)
-        }
-        ("revoke-orphan", Operation::Write) => {
-            let id = named()?;
-            world.tokens.orphan_children(&id);
-            world.revoke(&id, now);
-            Ok(Reply::Done)
-        }
-        ("accessors/", Operation::List) => {
-            Ok(Reply::data(json!({ "keys": world.tokens.accessors() })))
         }
         _ => Err(Refusal::unsupported_path()),
     }
-}
-
-fn by_accessor(world: &World, request: &Request) -> Result<String, Refusal> {
-    let accessor = request.text("accessor");
-    let accessor = accessor.ok_or_else(|| Refusal::bad("missing accessor"))?;
-    let found = world.tokens.with_accessor(&accessor);
-    let invalid = || Refusal::new(http::StatusCode::FORBIDDEN, "invalid accessor");
-    found.map(|token| token.id.clone()).ok_or_else(invalid)
 }
 
 fn lookup(world: &World, id: &str, now: OffsetDateTime) -> Result<Reply, Refusal> {
@@ -77,12 +40,11 @@ fn lookup(world: &World, id: &str, now: OffsetDateTime) -> Result<Reply, Refusal
     Ok(Reply::data(found.ok_or_else(bad)?.lookup(now)))
 }
 
-/// `auth/token/create`: a child of the caller, unless it may and does ask for an orphan.
+/// `auth/token/create` and `auth/token/create-orphan`: no policy here lets anybody but root ask.
 fn create(
     world: &mut World,
     request: &Request,
-    caller: &Token,
-    orphan: bool,
+    path: &str,
     now: OffsetDateTime,
 ) -> Result<Reply, Refusal> {
     let call = Call {
@@ -92,53 +54,15 @@ fn create(
         profile: world.profile,
         tune: Tune::default(),
     };
-    if caller.is_batch {
-        return Err(Refusal::bad("batch tokens cannot create more tokens"));
-    }
-    if caller.num_uses != 0 {
-        return Err(Refusal::bad(
-            "restricted use token cannot generate child tokens",
-        ));
-    }
-    let is_root = caller.is_root();
-    let mut asked = call.texts("policies").unwrap_or_default();
-    if asked.is_empty() {
-        asked.clone_from(&caller.policies);
-    } else if !is_root && asked.iter().any(|name| !caller.policies.contains(name)) {
-        return Err(Refusal::bad("child policies must be subset of parent"));
-    }
-    let orphan = orphan || call.truth("no_parent").unwrap_or_default();
-    if orphan && !is_root && request.path != "auth/token/create-orphan" {
-        let text = "root or sudo privileges required to create orphan token";
-        return Err(Refusal::bad(text));
-    }
+    let ttl = call.duration("ttl")?.unwrap_or_default();
     let period = call.duration("period")?.unwrap_or_default();
-    if !period.is_zero() && !is_root {
-        let text = "root or sudo privileges required to create periodic token";
-        return Err(Refusal::bad(text));
-    }
-    let ttl = match call.duration("ttl")? {
-        Some(ttl) => ttl,
-        None => call.duration("lease")?.unwrap_or_default(),
-    };
     let is_batch = request.text("type").as_deref() == Some("batch");
     let num_uses = call.number("num_uses")?.unwrap_or_default();
     if is_batch && num_uses > 0 {
         return Err(Refusal::bad("batch tokens cannot have \"num_uses\" set"));
     }
-    let meta = match request.field("meta") {
-        Some(Value::Object(meta)) => Some(meta.clone()),
-        Some(
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_),
-        )
-        | None => None,
-    };
-    let display_name = match request.text("display_name") {
-        Some(name) => format!("token-{name}"),
-        None => "token".to_owned(),
-    };
     let terms = Terms {
-        policies: asked,
+        policies: call.texts("policies").unwrap_or_default(),
         lifetime: Lifetime {
             ttl,
             max_ttl: Duration::ZERO,
@@ -150,14 +74,10 @@ fn create(
         is_batch,
     };
     let token = Token {
-        id: request
-            .text("id")
-            .filter(|_| is_root)
-            .unwrap_or_else(|| token_id(world.profile, is_batch)),
+        id: token_id(world.profile, is_batch),
         renewable: !is_batch && call.truth("renewable").unwrap_or(true),
-        parent: (!orphan).then(|| caller.id.clone()),
-        meta,
-        display_name,
+        orphan: path == "create-orphan",
+        display_name: "token".to_owned(),
         ..Token::new(request, terms, now)
     };
     enter(world, token, now)
@@ -301,7 +221,7 @@ impl Token {
             num_uses: terms.num_uses,
             is_batch: terms.is_batch,
             renewable: true,
-            parent: None,
+            orphan: true,
             lifetime: terms.lifetime,
             created: now,
             expires: None,

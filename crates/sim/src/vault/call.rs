@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use super::config::Profile;
 use super::duration;
 use super::grant::Grant;
-use super::message::{Refusal, Reply, Request, Secret};
+use super::message::{Refusal, Reply, Request};
 use super::token::SYSTEM_TTL;
 
 /// A request on its way to a mount.
@@ -105,15 +105,6 @@ pub(super) enum Outcome {
     Reply(Reply),
     /// A login is good: a token is to be made.
     Login(Box<Grant>),
-    /// An answer whose secret is to be revoked when the lease or its token ends.
-    Leased(Box<Leased>),
-}
-
-/// A secret that a mount can revoke by its serial number.
-pub(super) struct Leased {
-    pub(super) secret: Secret,
-    pub(super) serial: String,
-    pub(super) ends: OffsetDateTime,
 }
 
 impl From<Reply> for Outcome {

@@ -16,7 +16,6 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use super::call::{Call, Outcome};
 use super::grant::{Grant, Terms};
 use super::message::{Operation, Peer, Refusal, Reply};
-use super::mount::keys_below;
 
 const NO_CERTIFICATE: &str = "client certificate must be supplied";
 const NO_CHAIN: &str = "invalid certificate or no client certificate supplied";
@@ -31,8 +30,7 @@ pub(super) struct CertAuth {
 
 #[derive(Clone, Default)]
 struct Role {
-    /// PEM: authorities, or a client's certificate itself.
-    certificate: String,
+    /// Authorities, or a client's certificate itself.
     trusted: Vec<CertificateDer<'static>>,
     allowed_common_names: Vec<String>,
     allowed_dns_sans: Vec<String>,
@@ -53,35 +51,16 @@ impl CertAuth {
     /// Answers a request below the mount.
     pub(super) fn answer(&mut self, call: &Call<'_>) -> Result<Outcome, Refusal> {
         let operation = call.request.operation;
-        if call.path == "login" {
-            return match operation {
-                Operation::Write => self.login(call),
-                Operation::Read | Operation::List | Operation::Delete => {
-                    Err(Refusal::unsupported_operation())
-                }
-            };
-        }
-        let Some(name) = call.path.strip_prefix("certs/") else {
-            return Err(Refusal::unsupported_path());
-        };
-        let reply = match operation {
-            Operation::List => keys_below(self.roles.keys(), name),
-            Operation::Read => {
-                let role = self.roles.get(name).ok_or_else(Refusal::missing)?;
-                Ok(Reply::data(role.json()))
-            }
-            Operation::Write => {
+        match (call.path.strip_prefix("certs/"), operation) {
+            (None, Operation::Write) if call.path == "login" => self.login(call),
+            (Some(name), Operation::Write) => {
                 let mut role = self.roles.get(name).cloned().unwrap_or_default();
                 role.take(name, call)?;
                 self.roles.insert(name.to_owned(), role);
-                Ok(Reply::Done)
+                Ok(Reply::Done.into())
             }
-            Operation::Delete => {
-                self.roles.remove(name);
-                Ok(Reply::Done)
-            }
-        };
-        reply.map(Outcome::from)
+            _ => Err(Refusal::unsupported_path()),
+        }
     }
 
     fn login(&self, call: &Call<'_>) -> Result<Outcome, Refusal> {
@@ -151,7 +130,6 @@ impl Role {
                 return Err(Refusal::bad("failed to parse certificate"));
             }
             self.trusted = parsed;
-            self.certificate = certificate;
         }
         if self.trusted.is_empty() {
             return Err(Refusal::bad("failed to parse certificate"));
@@ -167,18 +145,6 @@ impl Role {
             .text("display_name")
             .unwrap_or_else(|| name.to_owned());
         Ok(())
-    }
-
-    fn json(&self) -> Value {
-        let mut fields = self.terms.json();
-        fields.insert("certificate".into(), json!(self.certificate));
-        fields.insert(
-            "allowed_common_names".into(),
-            json!(self.allowed_common_names),
-        );
-        fields.insert("allowed_dns_sans".into(), json!(self.allowed_dns_sans));
-        fields.insert("display_name".into(), json!(self.display_name));
-        Value::Object(fields)
     }
 
     /// Whether a chain leads to one of the role's authorities, or is one of its certificates.

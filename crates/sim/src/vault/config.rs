@@ -37,20 +37,10 @@ impl Profile {
             ]),
         }
     }
-
-    /// What `sys/seal-status` says beyond what every release does.
-    pub(super) fn seal_status_fields(self) -> Map<String, Value> {
-        match self {
-            Self::V1_8 => Map::new(),
-            Self::Modern => {
-                Map::from_iter([("build_date".to_owned(), json!("2025-09-23T13:22:38Z"))])
-            }
-        }
-    }
 }
 
 /// Everything about a [`Vault`](super::Vault) that is fixed when it starts. By default it listens on
-/// 127.0.0.1 without TLS, speaks like a current release, and is initialized and unsealed.
+/// 127.0.0.1 without TLS and speaks like a current release.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The loopback address that it listens on; the port is any free one, kept for life.
@@ -60,8 +50,6 @@ pub struct Config {
     pub tls: bool,
     /// The release to be.
     pub profile: Profile,
-    /// Whether it is initialized; if not, it is sealed until `sys/init` and `sys/unseal`.
-    pub initialized: bool,
 }
 
 impl Default for Config {
@@ -70,7 +58,6 @@ impl Default for Config {
             address: Ipv4Addr::LOCALHOST,
             tls: false,
             profile: Profile::default(),
-            initialized: true,
         }
     }
 }

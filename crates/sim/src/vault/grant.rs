@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::call::Call;
 use super::message::Refusal;
@@ -64,26 +64,5 @@ impl Terms {
             self.is_batch = kind == "batch";
         }
         Ok(())
-    }
-
-    /// As a role is read.
-    pub(super) fn json(&self) -> Map<String, Value> {
-        let mut fields = Map::new();
-        let seconds = |duration: Duration| json!(duration.as_secs());
-        fields.insert("token_policies".into(), json!(self.policies));
-        fields.insert("token_ttl".into(), seconds(self.lifetime.ttl));
-        fields.insert("token_max_ttl".into(), seconds(self.lifetime.max_ttl));
-        fields.insert("token_period".into(), seconds(self.lifetime.period));
-        let explicit = seconds(self.lifetime.explicit_max_ttl);
-        fields.insert("token_explicit_max_ttl".into(), explicit);
-        fields.insert("token_num_uses".into(), json!(self.num_uses));
-        fields.insert(
-            "token_no_default_policy".into(),
-            json!(self.no_default_policy),
-        );
-        fields.insert("token_bound_cidrs".into(), json!([]));
-        let kind = if self.is_batch { "batch" } else { "default" };
-        fields.insert("token_type".into(), json!(kind));
-        fields
     }
 }

@@ -14,7 +14,6 @@ use tokio::task::JoinSet;
 use super::VaultError;
 use super::config::Config;
 use super::fault::{Broken, Delivery, Fault};
-use super::health::Standing;
 use super::identity::{self, ClientIdentity};
 use super::message::{self, Operation, Peer};
 use super::pki::Authority;
@@ -133,18 +132,6 @@ impl Vault {
         self.ask(Operation::Read, path, Value::Null)
     }
 
-    /// Lists a path as root.
-    ///
-    /// # Errors
-    /// [`VaultError::Refused`].
-    #[expect(
-        clippy::unused_async,
-        reason = "a request is a request, wherever it goes"
-    )]
-    pub async fn list(&self, path: &str) -> Result<Value, VaultError> {
-        self.ask(Operation::List, path, Value::Null)
-    }
-
     /// Writes a JSON object to a path as root.
     ///
     /// # Errors
@@ -170,18 +157,11 @@ impl Vault {
     }
 
     fn ask(&self, operation: Operation, path: &str, body: Value) -> Result<Value, VaultError> {
-        let (path, query) = path.split_once('?').unwrap_or((path, ""));
-        let mut asked = path.to_owned();
-        if operation == Operation::List && !asked.ends_with('/') {
-            asked.push('/');
-        }
         let request = message::Request {
             operation,
-            path: asked,
-            query: message::query(query),
+            path: path.to_owned(),
             token: Some(self.inner.root_token.clone()),
             wrap_ttl: None,
-            forward: true,
             body: match body {
                 Value::Object(body) => body,
                 Value::Null
@@ -217,20 +197,7 @@ impl Vault {
 
     /// Unseals it; what it held is there again.
     pub fn unseal(&self) {
-        self.inner.shared.with(|world, _| {
-            world.sealed = !world.initialized;
-        });
-    }
-
-    /// The key for `sys/unseal`.
-    #[must_use]
-    pub fn unseal_key(&self) -> String {
-        self.inner.shared.with(|world, _| world.unseal_key.clone())
-    }
-
-    /// Says what this node is within its cluster.
-    pub fn stand(&self, standing: Standing) {
-        self.inner.shared.with(|world, _| world.standing = standing);
+        self.inner.shared.with(|world, _| world.sealed = false);
     }
 
     /// A client certificate for this name, good for `ttl` from its date on, by an authority that all

@@ -52,11 +52,7 @@ impl ClientIdentity {
 /// # Errors
 /// What [`rcgen`] reports, as all below.
 pub(super) fn authority(name: &str, now: OffsetDateTime) -> Result<Authority, rcgen::Error> {
-    let subject = Subject {
-        common_name: name.to_owned(),
-        ..Subject::default()
-    };
-    Authority::new(&subject, Arc::new(Key::new()?), now, LONG)
+    Authority::new(&named(name), Arc::new(Key::new()?), now, LONG)
 }
 
 /// Makes a client's certificate.
@@ -101,6 +97,5 @@ pub(super) fn server(
 fn named(common_name: &str) -> Subject {
     Subject {
         common_name: common_name.to_owned(),
-        ..Subject::default()
     }
 }

@@ -7,7 +7,6 @@ use serde_json::{Map, Value};
 use super::call::Call;
 use super::duration;
 use super::message::{Operation, Refusal, Reply, Secret};
-use super::mount::keys_below;
 
 /// One mount.
 #[derive(Clone, Default)]
@@ -42,7 +41,6 @@ impl Kv1 {
                 }
                 .into())
             }
-            Operation::List => keys_below(self.keys.keys(), call.path),
             Operation::Write if call.request.body.is_empty() => {
                 Err(Refusal::bad("missing data fields"))
             }

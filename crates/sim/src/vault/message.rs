@@ -16,7 +16,6 @@ pub struct Peer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Operation {
     Read,
-    List,
     /// POST and PUT, which Vault takes for the same.
     Write,
     Delete,
@@ -26,14 +25,11 @@ pub(super) enum Operation {
 #[derive(Clone)]
 pub(super) struct Request {
     pub(super) operation: Operation,
-    /// Without `/v1/`; ends with a slash if it lists.
+    /// Without `/v1/`.
     pub(super) path: String,
-    pub(super) query: Vec<(String, String)>,
     pub(super) token: Option<String>,
     /// `X-Vault-Wrap-TTL`, as sent.
     pub(super) wrap_ttl: Option<String>,
-    /// Whether a standby must not ask the active node itself.
-    pub(super) forward: bool,
     pub(super) body: Map<String, Value>,
     pub(super) peer: Option<Peer>,
 }
@@ -50,49 +46,32 @@ impl Request {
         let Some(path) = request.uri().path().strip_prefix("/v1/") else {
             return Err(Refusal::plain(StatusCode::NOT_FOUND));
         };
-        let mut path = percent_encoding::percent_decode_str(path)
+        let path = percent_encoding::percent_decode_str(path)
             .decode_utf8()
             .map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "path is not UTF-8"))?
             .into_owned();
-        let query = query(request.uri().query().unwrap_or_default());
-        let lists = query
-            .iter()
-            .any(|(name, value)| name == "list" && value == "true");
         let operation = match *request.method() {
-            Method::GET | Method::HEAD if !lists => Operation::Read,
-            Method::GET | Method::HEAD => Operation::List,
+            Method::GET | Method::HEAD => Operation::Read,
             Method::POST | Method::PUT => Operation::Write,
             Method::DELETE => Operation::Delete,
-            _ if request.method().as_str() == "LIST" => Operation::List,
             _ => return Err(Refusal::plain(StatusCode::METHOD_NOT_ALLOWED)),
         };
-        if operation == Operation::List && !path.ends_with('/') {
-            path.push('/');
-        }
         let body = match operation {
             Operation::Write if !request.body().is_empty() => {
                 serde_json::from_slice(request.body())
                     .map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "error parsing JSON"))?
             }
-            Operation::Write | Operation::Read | Operation::List | Operation::Delete => Map::new(),
+            Operation::Write | Operation::Read | Operation::Delete => Map::new(),
         };
         let headers = request.headers();
         Ok(Self {
             operation,
             path,
-            query,
             token: token(headers),
             wrap_ttl: text(headers, "x-vault-wrap-ttl"),
-            forward: text(headers, "x-vault-no-request-forwarding").is_none(),
             body,
             peer,
         })
-    }
-
-    /// The first value of this query parameter.
-    pub(super) fn parameter(&self, name: &str) -> Option<&str> {
-        let found = self.query.iter().find(|(key, _)| key == name);
-        found.map(|(_, value)| value.as_str())
     }
 
     /// A field of the body.
@@ -124,22 +103,6 @@ fn text(headers: &HeaderMap, name: &str) -> Option<String> {
     (!value.is_empty()).then(|| value.to_owned())
 }
 
-pub(super) fn query(text: &str) -> Vec<(String, String)> {
-    let decode = |text: &str| {
-        let text = text.replace('+', " ");
-        percent_encoding::percent_decode_str(&text)
-            .decode_utf8_lossy()
-            .into_owned()
-    };
-    text.split('&')
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decode(name), decode(value))
-        })
-        .collect()
-}
-
 /// What a request gets, if it is not refused: perhaps a secret, and so without `Debug`.
 #[derive(Clone)]
 pub(super) enum Reply {
@@ -151,8 +114,6 @@ pub(super) enum Reply {
     Bare(StatusCode, Value),
     /// Anything else, with its content type.
     Raw(StatusCode, &'static str, Bytes),
-    /// 307 to this URL.
-    Redirect(String),
 }
 
 /// The envelope that most answers have.
@@ -170,8 +131,6 @@ pub(super) struct Secret {
     pub(super) warnings: Vec<String>,
     /// The kind of mount that answered, which current releases name.
     pub(super) mount_type: Option<String>,
-    /// Whether the data is repeated outside of the envelope, for old clients.
-    pub(super) flat: bool,
 }
 
 impl Secret {
@@ -217,22 +176,11 @@ impl Reply {
     /// As HTTP.
     pub(super) fn response(self) -> Response<Bytes> {
         match self {
-            Self::Redirect(location) => {
-                let mut response = respond(StatusCode::TEMPORARY_REDIRECT, "", Bytes::new());
-                response.headers_mut().remove(header::CONTENT_TYPE);
-                if let Ok(location) = HeaderValue::try_from(location) {
-                    response.headers_mut().insert(header::LOCATION, location);
-                }
-                response
-            }
             Self::Done => respond(StatusCode::NO_CONTENT, "application/json", Bytes::new()),
             Self::Bare(status, body) => json_response(status, &body),
             Self::Raw(status, content_type, body) => respond(status, content_type, body),
             Self::Secret(secret) => {
                 let mut body = Map::new();
-                if let (true, Some(Value::Object(data))) = (secret.flat, &secret.data) {
-                    body.extend(data.clone());
-                }
                 body.insert("request_id".into(), json!(secret.request_id));
                 body.insert("lease_id".into(), json!(secret.lease_id));
                 // Of tokens this is said in `auth`, and no engine here gives other leases to renew.
@@ -257,7 +205,6 @@ impl Reply {
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
     pub(super) errors: Vec<String>,
-    pub(super) headers: Vec<(&'static str, String)>,
 }
 
 impl Refusal {
@@ -265,7 +212,6 @@ impl Refusal {
         Self {
             status,
             errors: vec![error.into()],
-            headers: Vec::new(),
         }
     }
 
@@ -279,7 +225,6 @@ impl Refusal {
         Self {
             status,
             errors: Vec::new(),
-            headers: Vec::new(),
         }
     }
 
@@ -310,13 +255,7 @@ impl Refusal {
 
     /// As HTTP.
     pub(super) fn response(self) -> Response<Bytes> {
-        let mut response = json_response(self.status, &json!({ "errors": self.errors }));
-        for (name, value) in self.headers {
-            if let Ok(value) = HeaderValue::try_from(value) {
-                response.headers_mut().insert(name, value);
-            }
-        }
-        response
+        json_response(self.status, &json!({ "errors": self.errors }))
     }
 }
 

@@ -10,9 +10,10 @@
 //! paused test moves it, plus [`Vault::advance`]; certificates carry real dates, counted from the wall
 //! clock at the start. Nothing is stored: dropping the handle ends everything.
 //!
-//! Not simulated: namespaces (ignored, as the open source edition does), identity, token roles, control
-//! groups, RSA keys (ring makes none: a role's keys are `ec` unless it asks otherwise, and `rsa` is
-//! refused).
+//! Not simulated: namespaces (ignored, as the open source edition does), identity, token roles and
+//! children of tokens, control groups, quotas, standbys but for their redirect (a fault), lists,
+//! renewals and revocations of leases, revocation lists, reads of roles and policies, RSA keys (ring
+//! makes none: a role's keys are `ec` unless it asks otherwise, and `rsa` is refused).
 
 mod approle;
 mod auth_token;
@@ -24,17 +25,14 @@ mod duration;
 mod fault;
 mod grant;
 mod handle;
-mod hcl;
 mod health;
 mod identity;
 mod kv1;
 mod kv2;
-mod lease;
 mod message;
 mod mount;
 mod pki;
 mod policy;
-mod quota;
 mod server;
 mod shared;
 mod sys;
@@ -50,7 +48,6 @@ use std::io;
 pub use self::config::{Config, Profile};
 pub use self::fault::{Broken, Fault, What};
 pub use self::handle::Vault;
-pub use self::health::Standing;
 pub use self::identity::ClientIdentity;
 pub use self::message::Peer;
 pub use self::shared::Seen;

@@ -1,7 +1,5 @@
 //! What is mounted where: engines for secrets and for logins.
 
-use std::collections::BTreeSet;
-
 use serde_json::{Map, Value, json};
 
 use super::approle::AppRole;
@@ -10,7 +8,7 @@ use super::cert::CertAuth;
 use super::config::Profile;
 use super::kv1::Kv1;
 use super::kv2::Kv2;
-use super::message::{Operation, Refusal, Reply};
+use super::message::{Operation, Refusal};
 use super::pki::Pki;
 use super::token::{letters, uuid};
 
@@ -18,7 +16,6 @@ use super::token::{letters, uuid};
 #[derive(Clone)]
 pub(super) struct Mount {
     pub(super) engine: Engine,
-    pub(super) description: String,
     pub(super) tune: Tune,
     accessor: String,
     uuid: String,
@@ -41,7 +38,6 @@ impl Mount {
         let accessor = format!("{}_{}", engine.kind(), letters(8).to_lowercase());
         Self {
             engine,
-            description: String::new(),
             tune: Tune::default(),
             accessor,
             uuid: uuid(),
@@ -64,9 +60,7 @@ impl Mount {
         match &self.engine {
             Engine::Pki(_) => {
                 let area = path.split('/').next().unwrap_or_default();
-                operation == Operation::Read
-                    && matches!(area, "ca" | "ca_chain" | "cert" | "crl")
-                    && path != "crl/rotate"
+                operation == Operation::Read && matches!(area, "ca" | "ca_chain")
             }
             Engine::AppRole(_) | Engine::Cert(_) => path == "login",
             Engine::Kv1(_) | Engine::Kv2(_) | Engine::Token => false,
@@ -101,7 +95,7 @@ impl Mount {
                 "max_lease_ttl": self.tune.max_ttl.as_secs(),
             }),
         );
-        fields.insert("description".into(), json!(self.description));
+        fields.insert("description".into(), json!(""));
         fields.insert("external_entropy_access".into(), json!(false));
         fields.insert("local".into(), json!(false));
         fields.insert("options".into(), options);
@@ -152,22 +146,4 @@ impl Engine {
             Self::Token => "token",
         }
     }
-}
-
-/// The names right below a prefix, with a slash where more is below them.
-pub(super) fn keys_below<'a>(
-    keys: impl Iterator<Item = &'a String>,
-    prefix: &str,
-) -> Result<Reply, Refusal> {
-    let names: BTreeSet<String> = keys
-        .filter_map(|key| key.strip_prefix(prefix))
-        .map(|rest| match rest.split_once('/') {
-            Some((folder, _)) => format!("{folder}/"),
-            None => rest.to_owned(),
-        })
-        .collect();
-    if names.is_empty() {
-        return Err(Refusal::missing());
-    }
-    Ok(Reply::data(json!({ "keys": names })))
 }

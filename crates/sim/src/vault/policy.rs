@@ -3,11 +3,13 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::fault::covers;
-use super::hcl::{self, Statement};
+use serde::Deserialize;
 
-/// What a policy grants for a path. They are ordered as `capabilities-self` lists them: by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+use super::fault::covers;
+
+/// What a policy grants for a path.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "lowercase")]
 pub(super) enum Capability {
     Create,
     Delete,
@@ -17,33 +19,6 @@ pub(super) enum Capability {
     Read,
     Sudo,
     Update,
-}
-
-impl Capability {
-    const ALL: [Self; 8] = [
-        Self::Create,
-        Self::Delete,
-        Self::Deny,
-        Self::List,
-        Self::Patch,
-        Self::Read,
-        Self::Sudo,
-        Self::Update,
-    ];
-
-    /// As policies spell it.
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Create => "create",
-            Self::Delete => "delete",
-            Self::Deny => "deny",
-            Self::List => "list",
-            Self::Patch => "patch",
-            Self::Read => "read",
-            Self::Sudo => "sudo",
-            Self::Update => "update",
-        }
-    }
 }
 
 /// What the policy `default` says in a new Vault, as far as there is something to allow here.
@@ -63,24 +38,6 @@ path "auth/token/revoke-self" {
     capabilities = ["update"]
 }
 
-# Allow a token to look up its own capabilities on a path
-path "sys/capabilities-self" {
-    capabilities = ["update"]
-}
-
-# Allow a token to renew a lease via lease_id in the request body
-path "sys/renew" {
-    capabilities = ["update"]
-}
-path "sys/leases/renew" {
-    capabilities = ["update"]
-}
-
-# Allow looking up lease properties
-path "sys/leases/lookup" {
-    capabilities = ["update"]
-}
-
 # Allow a token to look up wrapped secrets and to unwrap them
 path "sys/wrapping/lookup" {
     capabilities = ["update"]
@@ -91,43 +48,32 @@ path "sys/wrapping/unwrap" {
 "#;
 
 /// One policy.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Policy {
-    pub(super) text: String,
-    rules: BTreeMap<String, BTreeSet<Capability>>,
+    #[serde(default, rename = "path")]
+    rules: BTreeMap<String, Rule>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rule {
+    capabilities: BTreeSet<Capability>,
 }
 
 impl Policy {
     /// Reads a policy in HCL.
     ///
     /// # Errors
-    /// Vault's text for a policy that it refuses.
+    /// Vault's text for a policy that it refuses, as far as the parsers say the same.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let failed = |why: String| format!("failed to parse policy: {why}");
-        let mut rules: BTreeMap<String, BTreeSet<Capability>> = BTreeMap::new();
-        for Statement { path, capabilities } in hcl::statements(text).map_err(failed)? {
-            let mut granted = BTreeSet::new();
-            for name in capabilities {
-                let known = Capability::ALL
-                    .into_iter()
-                    .find(|known| known.name() == name);
-                let Some(known) = known else {
-                    let why = format!("path {path:?}: invalid capability {name:?}");
-                    return Err(failed(why));
-                };
-                granted.insert(known);
-            }
-            if path.contains("+*") {
-                let why = format!("path {path:?}: invalid use of wildcards ('+*' is forbidden)");
-                return Err(failed(why));
-            }
-            let path = path.trim_start_matches('/').to_owned();
-            rules.entry(path).or_default().extend(granted);
+        let policy: Self = hcl::from_str(text).map_err(|error| failed(error.to_string()))?;
+        if let Some(path) = policy.rules.keys().find(|path| path.contains("+*")) {
+            let why = format!("path {path:?}: invalid use of wildcards ('+*' is forbidden)");
+            return Err(failed(why));
         }
-        Ok(Self {
-            text: text.to_owned(),
-            rules,
-        })
+        Ok(policy)
     }
 }
 
@@ -145,8 +91,9 @@ impl Acl {
     pub(super) fn of<'a>(policies: impl Iterator<Item = &'a Policy>) -> Self {
         let mut rules: BTreeMap<String, BTreeSet<Capability>> = BTreeMap::new();
         for policy in policies {
-            for (pattern, granted) in &policy.rules {
-                rules.entry(pattern.clone()).or_default().extend(granted);
+            for (pattern, rule) in &policy.rules {
+                let granted = rules.entry(pattern.clone()).or_default();
+                granted.extend(&rule.capabilities);
             }
         }
         Self::Rules(rules)
@@ -157,22 +104,8 @@ impl Acl {
         match self {
             Self::Root => true,
             Self::Rules(_) => {
-                let granted = self.at(path, capability == Capability::List);
+                let granted = self.at(path);
                 granted.contains(&capability) && !granted.contains(&Capability::Deny)
-            }
-        }
-    }
-
-    /// What may be done with a path, as `capabilities-self` lists it.
-    pub(super) fn names(&self, path: &str) -> Vec<&'static str> {
-        match self {
-            Self::Root => vec!["root"],
-            Self::Rules(_) => {
-                let granted = self.at(path, false);
-                if granted.is_empty() || granted.contains(&Capability::Deny) {
-                    return vec![Capability::Deny.name()];
-                }
-                granted.into_iter().map(Capability::name).collect()
             }
         }
     }
@@ -191,7 +124,7 @@ impl Acl {
         }
     }
 
-    fn at(&self, path: &str, lists: bool) -> BTreeSet<Capability> {
+    fn at(&self, path: &str) -> BTreeSet<Capability> {
         let Self::Rules(rules) = self else {
             return BTreeSet::new();
         };
@@ -199,14 +132,10 @@ impl Acl {
             let is_exact = !path.ends_with('*') && !path.split('/').any(|part| part == "+");
             is_exact.then(|| rules.get(path)).flatten()
         };
-        // A folder may be named with or without its slash where it is listed.
-        let folder = path.strip_suffix('/').filter(|_| lists);
-        if let Some(granted) = exact(path).or_else(|| folder.and_then(exact)) {
+        if let Some(granted) = exact(path) {
             return granted.clone();
         }
-        let matching = rules.iter().filter(|(pattern, _)| {
-            covers(pattern, path) || folder.is_some_and(|folder| covers(pattern, folder))
-        });
+        let matching = rules.iter().filter(|(pattern, _)| covers(pattern, path));
         let best = matching.max_by(|(left, _), (right, _)| priority(left, right));
         best.map(|(_, granted)| granted.clone()).unwrap_or_default()
     }
@@ -252,13 +181,19 @@ mod tests {
             path "kv/data/own" { capabilities = ["delete"] }
             path "kv/+/secret" { capabilities = ["deny"] }
         "#]);
-        assert_eq!(acl.names("kv/x"), ["list", "read"]);
-        assert_eq!(acl.names("kv/data/x"), ["update"]);
-        assert_eq!(acl.names("kv/data/own"), ["delete"]);
-        // The glob begins later than the segment.
-        assert_eq!(acl.names("kv/data/secret"), ["update"]);
-        assert_eq!(acl.names("kv/meta/secret"), ["deny"]);
-        assert_eq!(acl.names("other"), ["deny"]);
+        for (path, granted) in [
+            ("kv/x", Some(Capability::Read)),
+            ("kv/data/x", Some(Capability::Update)),
+            ("kv/data/own", Some(Capability::Delete)),
+            // The glob begins later than the segment.
+            ("kv/data/secret", Some(Capability::Update)),
+            ("kv/meta/secret", None),
+            ("other", None),
+        ] {
+            for asked in [Capability::Read, Capability::Update, Capability::Delete] {
+                assert_eq!(acl.allows(path, asked), granted == Some(asked), "{path}");
+            }
+        }
     }
 
     #[test]
@@ -268,13 +203,6 @@ mod tests {
             r#"path "a" { capabilities = ["deny"] }"#,
         ]);
         assert!(!acl.allows("a", Capability::Read));
-    }
-
-    #[test]
-    fn a_folder_is_listed_with_or_without_its_slash() {
-        let acl = acl(&[r#"path "kv/metadata" { capabilities = ["list"] }"#]);
-        assert!(acl.allows("kv/metadata/", Capability::List));
-        assert!(!acl.allows("kv/metadata/", Capability::Read));
     }
 
     #[test]
@@ -290,18 +218,19 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_policy_is_refused_in_vaults_words() {
-        for (text, error) in [
-            (
-                r#"path "x" { capabilities=["nope"] }"#,
-                "failed to parse policy: path \"x\": invalid capability \"nope\"",
-            ),
+    fn a_bad_policy_is_refused() {
+        for (text, part) in [
+            (r#"path "x" { capabilities=["nope"] }"#, "`nope`"),
+            (r#"path "x" { capabilitys=["read"] }"#, "`capabilitys`"),
+            (r#"paths "x" { capabilities=["read"] }"#, "`paths`"),
+            (r#"path "x" {"#, "failed to parse policy: "),
             (
                 r#"path "x/+*" { capabilities=["read"] }"#,
                 "failed to parse policy: path \"x/+*\": invalid use of wildcards ('+*' is forbidden)",
             ),
         ] {
-            assert_eq!(Policy::parse(text).unwrap_err(), error);
+            let error = Policy::parse(text).unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
         }
     }
 }

@@ -177,9 +177,7 @@ impl Shared {
                 Delivery::Whole(made_up(307, &headers, Bytes::new()))
             }
             What::StaleRead => Delivery::Whole(match (frozen, Request::read(request, peer)) {
-                (Some(mut world), Ok(parsed))
-                    if matches!(parsed.operation, Operation::Read | Operation::List) =>
-                {
+                (Some(mut world), Ok(parsed)) if parsed.operation == Operation::Read => {
                     respond(world.answer(&parsed, self.now()))
                 }
                 (_, Ok(parsed)) => respond(self.ask(&parsed)),

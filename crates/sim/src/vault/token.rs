@@ -1,6 +1,6 @@
-//! The token store: who may ask, for how long, and whose end ends others.
+//! The token store: who may ask, and for how long.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -30,8 +30,8 @@ pub(super) struct Token {
     pub(super) num_uses: i64,
     pub(super) is_batch: bool,
     pub(super) renewable: bool,
-    /// The token whose end is this one's; orphans have none.
-    pub(super) parent: Option<String>,
+    /// Whether it outlives the token that made it.
+    pub(super) orphan: bool,
     pub(super) lifetime: Lifetime,
     pub(super) created: OffsetDateTime,
     /// `None` never ends.
@@ -125,7 +125,7 @@ impl Token {
             num_uses: 0,
             is_batch: false,
             renewable: false,
-            parent: None,
+            orphan: true,
             lifetime: Lifetime::default(),
             created: now,
             expires: None,
@@ -151,7 +151,7 @@ impl Token {
             "renewable": self.renewable,
             "entity_id": self.entity_id,
             "token_type": self.kind(),
-            "orphan": self.parent.is_none(),
+            "orphan": self.orphan,
         });
         match (profile, auth.as_object_mut()) {
             (Profile::Modern, Some(auth)) => {
@@ -182,7 +182,7 @@ impl Token {
             "issue_time": stamp(self.created),
             "meta": self.meta,
             "num_uses": self.num_uses,
-            "orphan": self.parent.is_none(),
+            "orphan": self.orphan,
             "path": self.path,
             "policies": self.policies,
             "renewable": self.renewable,
@@ -239,52 +239,15 @@ impl Tokens {
         }
     }
 
-    pub(super) fn with_accessor(&self, accessor: &str) -> Option<&Token> {
-        let mut tokens = self.by_id.values();
-        tokens.find(|token| !token.is_batch && token.accessor == accessor)
+    /// Forgets a token.
+    pub(super) fn revoke(&mut self, id: &str) {
+        self.by_id.remove(id);
     }
 
-    pub(super) fn accessors(&self) -> Vec<String> {
-        let service = self.by_id.values().filter(|token| !token.is_batch);
-        service.map(|token| token.accessor.clone()).collect()
-    }
-
-    /// Forgets a token and all that descend from it; their ids.
-    pub(super) fn revoke(&mut self, id: &str) -> BTreeSet<String> {
-        let mut gone = BTreeSet::from([id.to_owned()]);
-        loop {
-            let before = gone.len();
-            let children = self.by_id.values().filter(|token| {
-                let parent = token.parent.as_ref();
-                parent.is_some_and(|parent| gone.contains(parent))
-            });
-            let children: Vec<String> = children.map(|token| token.id.clone()).collect();
-            gone.extend(children);
-            if gone.len() == before {
-                break;
-            }
-        }
-        self.by_id.retain(|id, _| !gone.contains(id));
-        gone
-    }
-
-    /// Lets a token's children live on without it.
-    pub(super) fn orphan_children(&mut self, id: &str) {
-        for token in self.by_id.values_mut() {
-            if token.parent.as_deref() == Some(id) {
-                token.parent = None;
-            }
-        }
-    }
-
-    /// Forgets what has expired, with all that descends from it; their ids.
-    pub(super) fn expire(&mut self, now: OffsetDateTime) -> BTreeSet<String> {
-        let expired = self
-            .by_id
-            .values()
-            .filter(|token| token.expires.is_some_and(|end| end <= now));
-        let expired: Vec<String> = expired.map(|token| token.id.clone()).collect();
-        expired.iter().flat_map(|id| self.revoke(id)).collect()
+    /// Forgets what has expired.
+    pub(super) fn expire(&mut self, now: OffsetDateTime) {
+        let lives = |token: &mut Token| token.expires.is_none_or(|end| end > now);
+        self.by_id.retain(|_, token| lives(token));
     }
 }
 

@@ -1,6 +1,6 @@
-//! Everything a Vault holds, and the way of a request through it: seal, quota, token, policy, engine.
+//! Everything a Vault holds, and the way of a request through it: seal, token, policy, engine.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use http::StatusCode;
@@ -8,26 +8,19 @@ use time::OffsetDateTime;
 
 use super::call::{Call, Outcome};
 use super::config::{Config, Profile};
-use super::health::Standing;
 use super::kv2::Kv2;
-use super::lease::Leases;
 use super::message::{Operation, Refusal, Reply, Request};
 use super::mount::{Engine, Mount};
 use super::policy::{Acl, Capability, DEFAULT, Policy};
-use super::quota::Quotas;
 use super::token::{Token, Tokens, letters, uuid};
 use super::wrapping::Wrapped;
-use super::{auth_token, health, lease, sys, wrapping};
+use super::{auth_token, health, sys, wrapping};
 
 /// The state. A clone is what a replica holds that hears nothing more.
 #[derive(Clone)]
 pub(super) struct World {
     pub(super) profile: Profile,
-    pub(super) standing: Standing,
-    pub(super) initialized: bool,
     pub(super) sealed: bool,
-    pub(super) unseal_key: String,
-    pub(super) root_token: String,
     pub(super) cluster_id: String,
     pub(super) cluster_name: String,
     pub(super) tokens: Tokens,
@@ -35,15 +28,12 @@ pub(super) struct World {
     /// By their paths, with the slash at the end; logins begin with `auth/`.
     pub(super) mounts: BTreeMap<String, Mount>,
     pub(super) wrapped: BTreeMap<String, Wrapped>,
-    pub(super) leases: Leases,
-    pub(super) quotas: Quotas,
 }
 
 impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("World")
             .field("profile", &self.profile)
-            .field("standing", &self.standing)
             .field("sealed", &self.sealed)
             .finish_non_exhaustive()
     }
@@ -60,19 +50,13 @@ impl World {
         let secret = Mount::new(Engine::Kv2(Kv2::default()));
         Self {
             profile: config.profile,
-            standing: Standing::Active,
-            initialized: config.initialized,
-            sealed: !config.initialized,
-            unseal_key: letters(44),
-            root_token: root_token.to_owned(),
+            sealed: false,
             cluster_id: uuid(),
             cluster_name: format!("vault-cluster-{}", letters(8).to_lowercase()),
             tokens,
             policies: default.into_iter().collect(),
             mounts: BTreeMap::from([token, ("secret/".to_owned(), secret)]),
             wrapped: BTreeMap::new(),
-            leases: Leases::default(),
-            quotas: Quotas::default(),
         }
     }
 
@@ -84,15 +68,11 @@ impl World {
     ) -> Result<Reply, Refusal> {
         self.pass(now);
         if let Some(reply) = health::answer(self, request, now) {
-            return reply;
+            return Ok(reply);
         }
         if self.sealed {
             return Err(self.sealed_refusal(request));
         }
-        if let Some(reply) = self.standing.stand_by(request) {
-            return reply;
-        }
-        self.quotas.admit(&request.path, now)?;
         let reply = self.serve(request, now)?;
         let reply = wrapping::wrap(self, request, reply, now)?;
         Ok(reply.with_id(uuid()))
@@ -100,9 +80,7 @@ impl World {
 
     /// Ends what has run out.
     fn pass(&mut self, now: OffsetDateTime) {
-        let dead = self.tokens.expire(now);
-        lease::revoke_of(self, &dead, now);
-        lease::expire(self, now);
+        self.tokens.expire(now);
         self.wrapped.retain(|_, wrapped| wrapped.ends > now);
     }
 
@@ -110,7 +88,7 @@ impl World {
         if self.is_open(request) {
             return match request.path.as_str() {
                 "sys/wrapping/lookup" => wrapping::lookup(self, request),
-                _ => self.engine(request, None, now),
+                _ => self.engine(request, now),
             };
         }
         if request.path == "sys/wrapping/unwrap" {
@@ -120,7 +98,7 @@ impl World {
         let spent = self.tokens.spend(&caller.id);
         let reply = self.permitted(request, &caller, now);
         if spent {
-            self.revoke(&caller.id, now);
+            self.tokens.revoke(&caller.id);
         }
         reply
     }
@@ -172,7 +150,6 @@ impl World {
         let acl = self.acl(caller);
         let wanted = match request.operation {
             Operation::Read => Capability::Read,
-            Operation::List => Capability::List,
             Operation::Delete => Capability::Delete,
             Operation::Write => match self.mount_of(&request.path) {
                 Some((_, path, mount)) if !mount.holds(path) => Capability::Create,
@@ -186,23 +163,18 @@ impl World {
             return Err(Refusal::denied());
         }
         if let Some(path) = request.path.strip_prefix("sys/") {
-            let reply = sys::answer(self, path, request, caller, now)?;
+            let reply = sys::answer(self, path, request)?;
             return Ok(self.signed(reply, "system"));
         }
         if let Some(path) = request.path.strip_prefix("auth/token/") {
             let reply = auth_token::answer(self, path, request, caller, now)?;
             return Ok(self.signed(reply, "token"));
         }
-        self.engine(request, Some(caller), now)
+        self.engine(request, now)
     }
 
     /// Hands a request to the engine that is mounted there.
-    fn engine(
-        &mut self,
-        request: &Request,
-        caller: Option<&Token>,
-        now: OffsetDateTime,
-    ) -> Result<Reply, Refusal> {
+    fn engine(&mut self, request: &Request, now: OffsetDateTime) -> Result<Reply, Refusal> {
         let profile = self.profile;
         let Some((at, path, mount)) = mount_of_mut(&mut self.mounts, &request.path) else {
             let path = &request.path;
@@ -227,7 +199,6 @@ impl World {
         let reply = match outcome {
             Outcome::Reply(reply) => reply,
             Outcome::Login(grant) => auth_token::log_in(self, request, &at, *grant, now)?,
-            Outcome::Leased(leased) => lease::grant(self, request, caller, at, *leased, now),
         };
         Ok(self.signed(reply, kind))
     }
@@ -247,12 +218,6 @@ impl World {
             Some((at.as_str(), rest, mount))
         });
         below.max_by_key(|(at, _, _)| at.len())
-    }
-
-    /// Ends a token, all that descend from it, and their leases.
-    pub(super) fn revoke(&mut self, id: &str, now: OffsetDateTime) {
-        let dead: BTreeSet<String> = self.tokens.revoke(id);
-        lease::revoke_of(self, &dead, now);
     }
 
     fn sealed_refusal(&self, request: &Request) -> Refusal {

@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams,
-    CertificateSigningRequestParams, DnType, IsCa, Issuer, KeyIdMethod, KeyUsagePurpose,
-    PublicKeyData, RevokedCertParams, SerialNumber, SignatureAlgorithm, SigningKey,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, IsCa, Issuer,
+    KeyUsagePurpose, PublicKeyData, SerialNumber, SignatureAlgorithm, SigningKey,
 };
 use rustls::pki_types::CertificateDer;
 use serde_json::{Value, json};
@@ -19,13 +18,11 @@ use super::super::clock::stamp;
 use super::super::config::Profile;
 use super::super::message::Refusal;
 use super::super::token::uuid;
+use super::failed;
 use super::key::{Key, pem};
-use super::{Issued, failed};
 
 /// How far back a certificate begins, so that a client whose clock is late takes it.
 pub(super) const BACKDATED: Duration = Duration::from_secs(30);
-/// How long a revocation list is good for: Vault's default.
-const CRL_LIFETIME: Duration = Duration::from_secs(72 * 3600);
 
 /// Who signs.
 pub(in crate::vault) struct Authority {
@@ -50,22 +47,10 @@ impl Signed {
     }
 }
 
-impl From<Signed> for Issued {
-    fn from(signed: Signed) -> Self {
-        Self {
-            der: signed.der,
-            serial: signed.serial,
-            revoked: None,
-        }
-    }
-}
-
 /// Whom a certificate is for.
 #[derive(Default)]
 pub(in crate::vault) struct Subject {
     pub(in crate::vault) common_name: String,
-    pub(in crate::vault) organization: Vec<String>,
-    pub(in crate::vault) unit: Vec<String>,
 }
 
 impl Subject {
@@ -75,20 +60,12 @@ impl Subject {
         let missing = || Refusal::bad("the common_name field is required");
         Ok(Self {
             common_name: common_name.ok_or_else(missing)?,
-            organization: call.texts("organization").unwrap_or_default(),
-            unit: call.texts("ou").unwrap_or_default(),
         })
     }
 
     /// Writes the name into what is to be signed.
     pub(in crate::vault) fn name(&self, params: &mut CertificateParams) {
         let name = &mut params.distinguished_name;
-        for organization in &self.organization {
-            name.push(DnType::OrganizationName, organization.as_str());
-        }
-        for unit in &self.unit {
-            name.push(DnType::OrganizationalUnitName, unit.as_str());
-        }
         name.push(DnType::CommonName, self.common_name.as_str());
     }
 
@@ -290,33 +267,6 @@ impl Authority {
             der: certificate.der().clone(),
             serial,
         })
-    }
-
-    /// The list of what is revoked, as DER.
-    pub(super) fn revocation_list(
-        &self,
-        revoked: Vec<(Vec<u8>, OffsetDateTime)>,
-        number: u64,
-        now: OffsetDateTime,
-    ) -> Result<Vec<u8>, Refusal> {
-        let revoked = revoked.into_iter().map(|(serial, at)| RevokedCertParams {
-            serial_number: SerialNumber::from(serial),
-            revocation_time: whole(at),
-            reason_code: None,
-            invalidity_date: None,
-        });
-        let params = CertificateRevocationListParams {
-            this_update: whole(now),
-            next_update: whole(now + CRL_LIFETIME),
-            crl_number: SerialNumber::from(number),
-            issuing_distribution_point: None,
-            revoked_certs: revoked.collect(),
-            key_identifier_method: KeyIdMethod::Sha256,
-        };
-        let list = params
-            .signed_by(&self.issuer)
-            .map_err(|error| failed(&error))?;
-        Ok(list.der().to_vec())
     }
 }
 

@@ -3,16 +3,14 @@
 use std::net::IpAddr;
 
 use super::super::call::Call;
-use super::super::cert::glob;
 use super::super::message::Refusal;
 use super::role::Role;
 
 /// What a certificate is to be good for.
 pub(super) struct Names {
-    pub(super) common_name: Option<String>,
+    pub(super) common_name: String,
     pub(super) dns: Vec<String>,
     pub(super) addresses: Vec<IpAddr>,
-    pub(super) uris: Vec<String>,
 }
 
 impl Names {
@@ -25,23 +23,18 @@ impl Names {
             .request
             .text("common_name")
             .filter(|name| !name.is_empty());
-        if common_name.is_none() && role.require_cn {
-            return Err(Refusal::bad(
+        let missing = || {
+            Refusal::bad(
                 "the common_name field is required, or must be provided in a CSR with \
                  \"use_csr_common_name\" set to true, unless \"require_cn\" is set to false",
-            ));
+            )
+        };
+        let common_name = common_name.ok_or_else(missing)?;
+        if !role.allows(&common_name) {
+            let text = format!("common name {common_name} not allowed by this role");
+            return Err(Refusal::bad(text));
         }
-        let mut dns = Vec::new();
-        if let Some(name) = &common_name {
-            if !role.allows(name) {
-                let text = format!("common name {name} not allowed by this role");
-                return Err(Refusal::bad(text));
-            }
-            let excluded = call.truth("exclude_cn_from_sans").unwrap_or_default();
-            if !excluded && is_hostname(name) {
-                dns.push(name.clone());
-            }
-        }
+        let mut dns = vec![common_name.clone()];
         for name in call.texts("alt_names").unwrap_or_default() {
             if !role.allows(&name) {
                 let text = format!("subject alternate name {name} not allowed by this role");
@@ -53,33 +46,13 @@ impl Names {
         dns.dedup();
         let mut addresses = Vec::new();
         for text in call.texts("ip_sans").unwrap_or_default() {
-            if !role.allow_ip_sans {
-                return Err(Refusal::bad(
-                    "IP Subject Alternative Names are not allowed in this role, but was provided",
-                ));
-            }
             let bad = |_| Refusal::bad(format!("the value '{text}' is not a valid IP address"));
             addresses.push(text.parse().map_err(bad)?);
-        }
-        let uris = call.texts("uri_sans").unwrap_or_default();
-        if !uris.is_empty() && role.allowed_uri_sans.is_empty() {
-            return Err(Refusal::bad(
-                "URI Subject Alternative Names are not allowed in this role, but were provided \
-                 via the API",
-            ));
-        }
-        let allowed = |uri: &String| role.allowed_uri_sans.iter().any(|glob_| glob(glob_, uri));
-        if !uris.iter().all(allowed) {
-            return Err(Refusal::bad(
-                "URI Subject Alternative Names were provided via the API which are not valid for \
-                 this role",
-            ));
         }
         Ok(Self {
             common_name,
             dns,
             addresses,
-            uris,
         })
     }
 }
@@ -87,18 +60,14 @@ impl Names {
 impl Role {
     /// Whether a name may stand in a certificate.
     fn allows(&self, name: &str) -> bool {
-        if self.enforce_hostnames && !is_hostname(name) {
+        if !is_hostname(name) {
             return false;
         }
         if self.allow_any_name {
             return true;
         }
         let name = name.to_lowercase();
-        let wildcard = name.strip_prefix("*.");
-        if wildcard.is_some() && !self.allow_wildcards {
-            return false;
-        }
-        if self.allow_localhost && matches!(name.as_str(), "localhost" | "localdomain") {
+        if matches!(name.as_str(), "localhost" | "localdomain") {
             return true;
         }
         self.allowed_domains.iter().any(|domain| {
@@ -106,9 +75,7 @@ impl Role {
             let below = name
                 .strip_suffix(&domain)
                 .is_some_and(|left| left.ends_with('.'));
-            (self.allow_bare_domains && name == domain)
-                || (self.allow_subdomains && below)
-                || (self.allow_glob_domains && domain.contains('*') && glob(&domain, &name))
+            (self.allow_bare_domains && name == domain) || (self.allow_subdomains && below)
         })
     }
 }

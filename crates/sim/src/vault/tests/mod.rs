@@ -135,10 +135,6 @@ impl Client {
         self.ask("GET", path, "").await
     }
 
-    async fn list(&self, path: &str) -> Answer {
-        self.ask("LIST", path, "").await
-    }
-
     async fn post(&self, path: &str, body: Value) -> Answer {
         self.ask("POST", path, &body.to_string()).await
     }
