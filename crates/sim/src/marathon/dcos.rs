@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use data_encoding::BASE64URL_NOPAD;
 use http::StatusCode;
 use ring::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use rustls::pki_types::SubjectPublicKeyInfoDer;
@@ -132,7 +131,7 @@ fn genuine(account: &Dcos, body: &[u8], now: i64) -> Option<()> {
     let login: Login = serde_json::from_slice(body).ok()?;
     let (signed, signature) = login.token.rsplit_once('.')?;
     let (header, claims) = signed.split_once('.')?;
-    let decoded = |part: &str| BASE64_URL_SAFE_NO_PAD.decode(part).ok();
+    let decoded = |part: &str| BASE64URL_NOPAD.decode(part.as_bytes()).ok();
     let header: Header = serde_json::from_slice(&decoded(header)?).ok()?;
     let claims: Claims = serde_json::from_slice(&decoded(claims)?).ok()?;
     let key = SubjectPublicKeyInfoDer::from_pem_slice(account.public_key_pem.as_bytes()).ok()?;
@@ -159,7 +158,7 @@ fn token(account: &Dcos, now: i64, number: u64) -> String {
         number.to_string(),
     ];
     parts
-        .map(|part| BASE64_URL_SAFE_NO_PAD.encode(part))
+        .map(|part| BASE64URL_NOPAD.encode(part.as_bytes()))
         .join(".")
 }
 
@@ -204,7 +203,7 @@ mod tests {
     fn body(key: &str, uid: &str, header: &Value, claims: &Value) -> Vec<u8> {
         let key = PrivatePkcs8KeyDer::from_pem_slice(key.as_bytes()).unwrap();
         let key = RsaKeyPair::from_pkcs8(key.secret_pkcs8_der()).unwrap();
-        let encoded = |part: &Value| BASE64_URL_SAFE_NO_PAD.encode(part.to_string());
+        let encoded = |part: &Value| BASE64URL_NOPAD.encode(part.to_string().as_bytes());
         let signed = format!("{}.{}", encoded(header), encoded(claims));
         let mut signature = vec![0; key.public().modulus_len()];
         key.sign(
@@ -214,7 +213,7 @@ mod tests {
             &mut signature,
         )
         .unwrap();
-        let token = format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature));
+        let token = format!("{signed}.{}", BASE64URL_NOPAD.encode(&signature));
         json!({ "uid": uid, "token": token })
             .to_string()
             .into_bytes()

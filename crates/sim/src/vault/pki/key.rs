@@ -1,7 +1,6 @@
 //! Private keys on NIST curves, in the two forms that Vault gives them, and PEM as it writes it.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use data_encoding::BASE64;
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PublicKeyData};
 use rcgen::{SignatureAlgorithm, SigningKey};
 use rustls::pki_types::PrivatePkcs8KeyDer;
@@ -153,7 +152,7 @@ fn der(tag: u8, content: &[u8]) -> Vec<u8> {
 
 /// PEM as Vault writes it in JSON: lines of 64, no line feed at the end.
 pub(in crate::vault) fn pem(label: &str, der: &[u8]) -> String {
-    let text = STANDARD.encode(der);
+    let text = BASE64.encode(der);
     let mut lines = vec![format!("-----BEGIN {label}-----")];
     let mut rest = text.as_str();
     while !rest.is_empty() {
