@@ -55,7 +55,10 @@
 //!   again to the sources. [`log`] writes lines without waiting for their reader, and [`throttle`]
 //!   spares it what it had. [`secret_file`] and [`core_dumps`] look after what must not be read by
 //!   others.
-//! - [`sim`] is no part of the product: simulated neighbours for the demo and the tests.
+//!
+//! What the demo and the tests run against is no part of the product: `crates/sim` holds simulated
+//! neighbours, knows nothing of the rooms here, and is in no binary without the feature `demo`.
+//! `crates/envoy-api` holds Envoy's types, generated.
 //!
 //! # The walls
 //!
@@ -113,6 +116,3 @@ pub mod core_dumps;
 pub mod clock;
 
 pub mod commands;
-
-#[cfg(feature = "demo")]
-pub mod sim;

@@ -5,8 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use data_encoding::BASE64;
 use http::{HeaderValue, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
@@ -225,7 +224,7 @@ async fn credentials(path: &Path) -> Result<HeaderValue, Error> {
     let text = read(path).await.map_err(wrong)?;
     let line = line(&text).filter(|line| line.contains(':'));
     let line = line.ok_or_else(|| wrong("it must hold one line, user:password".to_owned()))?;
-    let value = format!("Basic {}", BASE64_STANDARD.encode(line));
+    let value = format!("Basic {}", BASE64.encode(line.as_bytes()));
     let mut value = HeaderValue::from_str(&value).map_err(|e| wrong(e.to_string()))?;
     value.set_sensitive(true);
     Ok(value)

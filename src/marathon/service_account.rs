@@ -9,8 +9,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use data_encoding::BASE64URL_NOPAD;
 use http::{HeaderValue, Uri};
 use rustls::SignatureScheme;
 use rustls::pki_types::PrivateKeyDer;
@@ -123,7 +122,7 @@ impl ServiceAccount {
         let signed = format!("{}.{}", part(&header)?, part(&claims)?);
         let signature = self.signer.sign(signed.as_bytes());
         let signature = signature.map_err(|_| "the key does not sign".to_owned())?;
-        let token = format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature));
+        let token = format!("{signed}.{}", BASE64URL_NOPAD.encode(&signature));
         json(&Login {
             uid: &self.uid,
             token,
@@ -186,7 +185,7 @@ fn signer(pem: &str) -> Result<Box<dyn Signer>, String> {
 }
 
 fn part(value: &impl Serialize) -> Result<String, String> {
-    Ok(BASE64_URL_SAFE_NO_PAD.encode(json(value)?))
+    Ok(BASE64URL_NOPAD.encode(json(value)?.as_bytes()))
 }
 
 fn json(value: &impl Serialize) -> Result<String, String> {
@@ -242,7 +241,7 @@ pub(super) fn token_header(prefix: &str, token: &str) -> Option<HeaderValue> {
 fn life(token: &str, now: i64) -> Duration {
     let exp = |token: &str| {
         let claims = token.split('.').nth(1)?;
-        let claims = BASE64_URL_SAFE_NO_PAD.decode(claims).ok()?;
+        let claims = BASE64URL_NOPAD.decode(claims.as_bytes()).ok()?;
         serde_json::from_slice::<TokenClaims>(&claims)
             .ok()
             .map(|claims| claims.exp)
@@ -392,7 +391,7 @@ mod tests {
     fn token(claims: &Value) -> String {
         format!(
             "e30.{}.c2ln",
-            BASE64_URL_SAFE_NO_PAD.encode(claims.to_string())
+            BASE64URL_NOPAD.encode(claims.to_string().as_bytes())
         )
     }
 

@@ -24,7 +24,6 @@ mod shelf;
 mod store;
 #[cfg(test)]
 mod testing;
-#[cfg(feature = "demo")]
 #[cfg(test)]
 mod tests;
 mod translate;

@@ -390,6 +390,5 @@ fn remedy(failure: &Failure) -> &'static str {
     }
 }
 
-#[cfg(feature = "demo")]
 #[cfg(test)]
 mod tests;

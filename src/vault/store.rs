@@ -287,6 +287,5 @@ impl Poller {
     }
 }
 
-#[cfg(feature = "demo")]
 #[cfg(test)]
 mod tests;

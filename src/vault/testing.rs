@@ -1,6 +1,5 @@
 //! Certificates for the tests of this room, secrets that hold them, and a Vault in this process.
 
-#[cfg(feature = "demo")]
 mod simulated;
 
 use data_encoding::{BASE64, HEXLOWER};
@@ -11,7 +10,6 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
-#[cfg(feature = "demo")]
 pub(super) use simulated::{Log, Simulated};
 
 /// 2030-03-17.

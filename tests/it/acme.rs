@@ -5,8 +5,8 @@ use std::num::NonZeroU32;
 
 use marathon_envoy::commands::bootstrap::Transport;
 use marathon_envoy::commands::demo::stage::Stage;
-use marathon_envoy::sim::load::{Cause, Load, Pace, Probe, Target, named_by_body};
 use serde_json::{Value, json};
+use sim::load::{Cause, Load, Pace, Probe, Target, named_by_body};
 
 use crate::support::certificates::{Authority, Folder, shown};
 use crate::support::looks::{problems, rejections, until};

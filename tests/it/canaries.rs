@@ -3,18 +3,17 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use data_encoding::BASE64;
 use data_encoding::HEXLOWER;
 use marathon_envoy::commands::bootstrap::{self, ControlPlane, Transport};
 use marathon_envoy::commands::demo::stage::{Login, VaultPlan, Vaulted};
 use marathon_envoy::settings::Typed;
-use marathon_envoy::sim::acme::Issued;
-use marathon_envoy::sim::envoy::{Envoy, Options};
-use marathon_envoy::sim::load::{Probe, Target, Tls};
-use marathon_envoy::sim::marathon::{self, Cluster};
-use marathon_envoy::sim::vault::{Fault, What};
 use serde_json::{Value, json};
+use sim::acme::Issued;
+use sim::envoy::{Envoy, Options};
+use sim::load::{Probe, Target, Tls};
+use sim::marathon::{self, Cluster};
+use sim::vault::{Fault, What};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::process::Command;
@@ -48,7 +47,7 @@ impl Canary {
     fn text(name: &'static str, text: &str) -> Self {
         Self {
             name,
-            forms: vec![text.to_owned(), BASE64.encode(text)],
+            forms: vec![text.to_owned(), BASE64.encode(text.as_bytes())],
         }
     }
 
@@ -56,7 +55,7 @@ impl Canary {
     fn key(name: &'static str, pem: &str) -> Self {
         let body: Vec<&str> = pem.lines().filter(|line| !line.contains("-----")).collect();
         assert!(body.len() > 1, "{pem}");
-        let der = BASE64.decode(body.concat()).unwrap();
+        let der = BASE64.decode(body.concat().as_bytes()).unwrap();
         let middle = &der[der.len() / 2 - 8..der.len() / 2 + 8];
         let numbers = format!("{middle:?}");
         let numbers = numbers.trim_matches(['[', ']']).to_owned();

@@ -10,8 +10,8 @@ use envoy_api::envoy::config::route::v3::RouteConfiguration;
 use envoy_api::prost::Message as _;
 use envoy_api::prost_types;
 use marathon_envoy::commands::bootstrap::Transport;
-use marathon_envoy::sim::load::{Answer, Cause, Load, Pace};
 use marathon_envoy::snapshot::{Encode, Flavour, Kind, Resource, Version};
+use sim::load::{Answer, Cause, Load, Pace};
 
 use crate::support::LIMIT;
 use crate::support::looks::until;

@@ -14,7 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use marathon_envoy::commands::bootstrap::{self, Transport};
 use marathon_envoy::settings::XdsListen;
-use marathon_envoy::sim::envoy::{Envoy, Options};
+use sim::envoy::{Envoy, Options};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 

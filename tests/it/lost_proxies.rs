@@ -3,8 +3,8 @@
 
 use marathon_envoy::commands::bootstrap::Transport;
 use marathon_envoy::commands::status::status;
-use marathon_envoy::sim::envoy::{Envoy, Options};
 use serde_json::Value;
+use sim::envoy::{Envoy, Options};
 
 use crate::support::looks::{json, metric, metric_where};
 use crate::support::program::Process;

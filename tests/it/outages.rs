@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use marathon_envoy::commands::bootstrap::Transport;
-use marathon_envoy::sim::marathon::View;
 use serde_json::{Value, json};
+use sim::marathon::View;
 use tokio::time::Instant;
 
 use crate::support::long::rounds;

@@ -5,9 +5,9 @@ use std::num::NonZeroU32;
 use std::os::unix::process::ExitStatusExt as _;
 
 use marathon_envoy::commands::bootstrap::{self, ControlPlane, Transport};
-use marathon_envoy::sim::envoy::{Envoy, Options};
-use marathon_envoy::sim::load::{Load, Pace, Target, named_by_body};
-use marathon_envoy::sim::marathon::{self, Cluster};
+use sim::envoy::{Envoy, Options};
+use sim::load::{Load, Pace, Target, named_by_body};
+use sim::marathon::{self, Cluster};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 

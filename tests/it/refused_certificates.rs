@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use marathon_envoy::commands::bootstrap::Transport;
-use marathon_envoy::sim::load::{Probe, Target};
 use marathon_envoy::snapshot::Kind;
 use marathon_envoy::state::certificate::{Certificate, PrivateKey};
 use rcgen::{CustomExtension, KeyUsagePurpose};
+use sim::load::{Probe, Target};
 use tempfile::TempDir;
 use tokio::time::Instant;
 

@@ -5,10 +5,10 @@ use std::num::NonZeroU32;
 use marathon_envoy::commands::bootstrap::Transport;
 use marathon_envoy::commands::demo::stage::Stage;
 use marathon_envoy::settings::XdsListen;
-use marathon_envoy::sim::envoy::{Envoy, Options};
-use marathon_envoy::sim::load::{Load, Pace, Report, Target, named_by_body};
-use marathon_envoy::sim::proxy::{Answer, Place, Protocol, Proxy};
 use marathon_envoy::snapshot::Kind;
+use sim::envoy::{Envoy, Options};
+use sim::load::{Load, Pace, Report, Target, named_by_body};
+use sim::proxy::{Answer, Place, Protocol, Proxy, ResourceType};
 use tokio::time::timeout;
 
 use crate::support::certificates::{Authority, Folder, shown};
@@ -338,7 +338,11 @@ async fn a_stop_answers_what_is_held(transport: Transport) {
         .map(|protocol| async move {
             let name = format!("{protocol:?}");
             let proxy = Proxy::new(Place::Tcp(address), protocol, &name);
-            let mut clusters = proxy.subscribe(Kind::Cluster, None);
+            let resource_type = ResourceType {
+                collection: Kind::Cluster.as_str(),
+                url: Kind::Cluster.type_url(),
+            };
+            let mut clusters = proxy.subscribe(resource_type, None);
             clusters.take().await.unwrap();
             clusters.poll().await.unwrap()
         })

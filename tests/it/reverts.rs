@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use marathon_envoy::commands::bootstrap::Transport;
 use marathon_envoy::commands::demo::stage::Stage;
-use marathon_envoy::sim::load::{Answer, Probe, Target};
 use marathon_envoy::snapshot::Kind;
 use serde_json::{Value, json};
+use sim::load::{Answer, Probe, Target};
 use tokio::time::Instant;
 
 use crate::support::certificates::{Authority, Bundle, Folder, shown};

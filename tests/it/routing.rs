@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 use marathon_envoy::commands::bootstrap::Transport;
-use marathon_envoy::sim::load::{Probe, Target, Tls};
 use serde_json::{Value, json};
+use sim::load::{Probe, Target, Tls};
 
 use crate::support::traffic::{
     Users, at_rest, field, no_cluster, problems_where, served_by, spread, status,

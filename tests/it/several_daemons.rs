@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use marathon_envoy::commands::bootstrap::Transport;
-use marathon_envoy::sim::marathon::{self, Cluster};
 use serde_json::{Value, json};
+use sim::marathon::{self, Cluster};
 use tokio::time::Instant;
 
 use crate::support::fleet::{Fleet, STALE_AFTER_SECONDS};

@@ -7,9 +7,9 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use marathon_envoy::sim::acme::Acme;
-use marathon_envoy::sim::marathon::{self, Cluster};
-use marathon_envoy::sim::vault::{self, Vault};
+use sim::acme::Acme;
+use sim::marathon::{self, Cluster};
+use sim::vault::{self, Vault};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rooms::ROOMS;
+use serde_json::Value;
 use syntax::Source;
 use walls::crossings;
 
@@ -26,9 +27,9 @@ const TOP_LEVEL: [&str; 18] = [
     "README.md",
     "benches",
     "bootstrap.yaml",
+    "crates",
     "docker-compose.yml",
     "docs",
-    "envoy-api",
     "fixtures",
     "fuzz",
     "src",
@@ -40,8 +41,16 @@ fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// Name of the simulators' package.
+const SIMULATORS: &str = "marathon-envoy-sim";
+
 /// Every file in `src/`, sorted.
 fn sources() -> Vec<Source> {
+    sources_in("src")
+}
+
+/// Every source file in a folder of the repository, sorted.
+fn sources_in(folder: &str) -> Vec<Source> {
     fn collect(folder: &Path, files: &mut BTreeSet<PathBuf>) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -53,7 +62,7 @@ fn sources() -> Vec<Source> {
         }
     }
     let mut files = BTreeSet::new();
-    collect(&repository().join("src"), &mut files);
+    collect(&repository().join(folder), &mut files);
     let source = |path: PathBuf| {
         let name = path.strip_prefix(repository()).unwrap();
         Source::new(name.to_str().unwrap(), &fs::read_to_string(&path).unwrap())
@@ -92,14 +101,62 @@ fn every_room_has_a_row_and_every_row_a_room() {
 
 #[test]
 fn every_file_opens_with_its_one_job() {
-    let silent: Vec<_> = sources()
+    let silent: Vec<_> = ["src", "crates"]
         .into_iter()
+        .flat_map(sources_in)
         .filter(|source| !source.text.starts_with("//! "))
         .map(|source| source.file)
         .collect();
     assert!(
         silent.is_empty(),
         "files that do not open with `//! ` and one sentence about their job: {silent:?}"
+    );
+}
+
+/// The dependencies of a package of this workspace, as its manifest declares them.
+fn dependencies(package: &str) -> Vec<Value> {
+    let described = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--offline", "--format-version=1"])
+        .current_dir(repository())
+        .output()
+        .unwrap();
+    assert!(
+        described.status.success(),
+        "{}",
+        String::from_utf8_lossy(&described.stderr)
+    );
+    let described: Value = serde_json::from_slice(&described.stdout).unwrap();
+    let packages = described["packages"].as_array().unwrap();
+    let package = packages.iter().find(|found| found["name"] == package);
+    let dependencies = package.unwrap()["dependencies"].as_array();
+    dependencies.unwrap().clone()
+}
+
+#[test]
+fn the_simulators_know_nothing_of_the_product() {
+    let product = env!("CARGO_PKG_NAME");
+    let dependencies = dependencies(SIMULATORS);
+    assert!(dependencies.len() > 10, "{dependencies:?}");
+    let product = dependencies.iter().find(|found| found["name"] == product);
+    assert_eq!(
+        product, None,
+        "crates/sim is moved over the wire and by its handles: take what it needs as a parameter"
+    );
+}
+
+#[test]
+fn only_the_demo_and_the_tests_contain_the_simulators() {
+    let dependencies = dependencies(env!("CARGO_PKG_NAME")).into_iter();
+    let declared: BTreeSet<_> = dependencies
+        .filter(|found| found["name"] == SIMULATORS)
+        .map(|found| (found["kind"].to_string(), found["optional"].to_string()))
+        .collect();
+    let expected = [("\"dev\"", "false"), ("null", "true")];
+    let expected = expected.map(|(kind, optional)| (kind.to_owned(), optional.to_owned()));
+    assert_eq!(
+        declared,
+        BTreeSet::from(expected),
+        "a dependency of the tests, and one that only the feature `demo` switches on"
     );
 }
 

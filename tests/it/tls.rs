@@ -5,9 +5,9 @@ use std::num::NonZeroU32;
 use marathon_envoy::commands::bootstrap::Transport;
 use marathon_envoy::commands::demo::stage::Stage;
 use marathon_envoy::settings::XdsListen;
-use marathon_envoy::sim::load::{Cause, Load, Pace, Probe, Target, named_by_body};
-use marathon_envoy::sim::proxy::{Answer, Place, Protocol, Proxy};
 use marathon_envoy::snapshot::Kind;
+use sim::load::{Cause, Load, Pace, Probe, Target, named_by_body};
+use sim::proxy::{Answer, Place, Protocol, Proxy, ResourceType};
 
 use crate::support::certificates::{Authority, Folder, look_often, shown};
 use crate::support::looks::{
@@ -430,7 +430,11 @@ async fn keys_stay_where_they_may_not_leave(transport: Transport) {
         panic!("{:?}", stage.xds())
     };
     let proxy = Proxy::new(Place::Tcp(address), Protocol::Http2, "thief");
-    let answer = proxy.poll(Kind::Secret, Some("one"), "").await.unwrap();
+    let secrets = ResourceType {
+        collection: Kind::Secret.as_str(),
+        url: Kind::Secret.type_url(),
+    };
+    let answer = proxy.poll(secrets, Some("one"), "").await.unwrap();
     let Answer::Refused { status, text } = answer else {
         panic!("{answer:?}")
     };

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use marathon_envoy::commands::bootstrap::Transport;
 use marathon_envoy::commands::demo::stage::{Login, Stage, VaultPlan, Vaulted};
-use marathon_envoy::sim::acme::Issued;
-use marathon_envoy::sim::load::{Answer, Load, Pace, Probe, Target, Tls, named_by_body};
+use sim::acme::Issued;
+use sim::load::{Answer, Load, Pace, Probe, Target, Tls, named_by_body};
 
 use crate::support::looks::{metric, metric_where, page, problems, rejections, until};
 use crate::support::traffic::{served_by, spread};

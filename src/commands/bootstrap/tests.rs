@@ -155,7 +155,6 @@ fn bootstrap_yaml_is_what_the_defaults_write() {
     assert_eq!(committed, written, "UPDATE=1 cargo test rewrites it");
 }
 
-#[cfg(feature = "demo")]
 mod with_envoy {
     use bytes::Bytes;
     use http::{Request, Response, Version};
@@ -167,10 +166,16 @@ mod with_envoy {
     use tokio::net::{TcpListener, UnixListener};
 
     use super::*;
-    use crate::sim::envoy::{Envoy, Options, binary_for_tests};
+    use sim::envoy::{Envoy, Options, Search};
+
+    async fn binary() -> std::path::PathBuf {
+        #[expect(clippy::disallowed_methods, reason = "a test's stand-in for settings")]
+        let search = Search::from(|name| std::env::var_os(name));
+        search.find().await.unwrap().binary
+    }
 
     async fn check(config: &Config) {
-        let binary = binary_for_tests().await;
+        let binary = binary().await;
         if let Err(error) = Envoy::validate(&binary, &yaml(config), &Options::default()).await {
             panic!("{config:?}: {error}");
         }
@@ -324,7 +329,7 @@ mod with_envoy {
             envoy_admin: SocketAddr::from(([127, 0, 0, 1], 0)),
             ..config.clone()
         };
-        let binary = binary_for_tests().await;
+        let binary = binary().await;
         let mut envoy = Envoy::start(&binary, &yaml(&config), Options::default())
             .await
             .unwrap();

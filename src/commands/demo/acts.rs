@@ -6,13 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use sim::marathon::{LeaderChange, Recorded, TaskView};
+
 use super::edge::answered_by;
 use super::step::Counts;
 use super::story::{
     API, API_CLUSTER, API_PATH, BURST, FEW, HOST, MANY, Story, StoryError, Times, WEB, WEB_CLUSTER,
     WEB_HOSTS, addresses, app, is_health,
 };
-use crate::sim::marathon::{LeaderChange, Recorded, TaskView};
 
 /// How long a crash waits for a request that it can break. At a request a second there is one.
 const IN_FLIGHT_LIMIT: Duration = Duration::from_secs(6);

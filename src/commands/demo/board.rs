@@ -121,7 +121,7 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sim::load::{Cause, Failure};
+    use sim::load::{Cause, Failure};
 
     fn fail(traffic: &Traffic) -> Instant {
         let at = Instant::now();

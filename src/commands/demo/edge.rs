@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::Value;
+use sim::envoy::{Admin, AdminError};
+use sim::load::{Answer, Cause, Failure, Probe, Target, Tls, TlsError};
 use tokio::time::Instant;
 
 use super::traffic::Traffic;
-use crate::sim::envoy::{Admin, AdminError};
-use crate::sim::load::{Answer, Cause, Failure, Probe, Target, Tls, TlsError};
 
 /// Envoy's name for the daemon, by default.
 const CONTROL_PLANE: &str = "xds_cluster";

@@ -22,6 +22,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use clap::Args;
+use sim::envoy::{FindError, Search};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -31,7 +32,6 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use super::bootstrap::Transport;
 use super::say;
 use crate::daemon::Causes;
-use crate::sim::envoy::{FindError, Search};
 use play::{Play, PlayError};
 use screen::{Mode, Screen};
 use stage::{Plan, Stage, StageError};
@@ -211,10 +211,10 @@ impl Log {
         let own = env!("CARGO_CRATE_NAME");
         let everything = Targets::new()
             .with_default(LevelFilter::WARN)
-            .with_target(own, LevelFilter::INFO);
+            .with_target(own, LevelFilter::INFO)
+            .with_target("sim", LevelFilter::INFO);
         // That Envoy is fetched takes a while and is said where a person looks.
-        let fetching =
-            Targets::new().with_target(format!("{own}::sim::envoy::find"), LevelFilter::INFO);
+        let fetching = Targets::new().with_target("sim::envoy::find", LevelFilter::INFO);
         let set = tracing_subscriber::registry()
             .with(
                 tracing_subscriber::fmt::layer()

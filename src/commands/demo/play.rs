@@ -5,6 +5,8 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use sim::marathon;
+
 use super::board::Board;
 use super::edge::Edge;
 use super::screen::{Screen, View};
@@ -12,7 +14,6 @@ use super::stage::{Stage, StageError, VaultPlan};
 use super::step::{Outcome, Step};
 use super::story::{HELLO, HELLO_HOST, HOST, Story, StoryError};
 use super::traffic::Traffic;
-use crate::sim::marathon;
 
 /// How often the screen is drawn: what changes is read, not watched.
 const FRAME: Duration = Duration::from_millis(200);

@@ -9,6 +9,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sim::envoy::{Envoy, EnvoyError, Options};
+use sim::load::Target;
+use sim::marathon::{self, Cluster};
 use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -18,9 +21,6 @@ pub use vault::{ENVOY, Login, SetUpError, VaultPlan, Vaulted};
 use crate::commands::bootstrap::{self, ControlPlane, Transport};
 use crate::daemon::{self, Daemon, Runtimes};
 use crate::settings::{BadSetting, Settings, Typed, XdsListen};
-use crate::sim::envoy::{Envoy, EnvoyError, Options};
-use crate::sim::load::Target;
-use crate::sim::marathon::{self, Cluster};
 
 /// How long an Envoy may take to its first complete configuration. On an idle machine it takes
 /// a fifth of a second.

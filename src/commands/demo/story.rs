@@ -10,6 +10,8 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use sim::acme::AcmeError;
+use sim::marathon::{self, Cluster, Recorded, TaskView};
 use tokio::time::Instant;
 
 use super::board::Board;
@@ -17,8 +19,6 @@ use super::edge::{Edge, EdgeError};
 use super::stage::Vaulted;
 use super::step::Live;
 use super::traffic::Traffic;
-use crate::sim::acme::AcmeError;
-use crate::sim::marathon::{self, Cluster, Recorded, TaskView};
 
 /// The host of the story's apps.
 pub(super) const HOST: &str = "web.test";

@@ -5,9 +5,9 @@ use std::num::NonZeroU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use http::StatusCode;
+use sim::load::{Answer, Cause, Failure, Load, Pace, Target};
 
 use super::edge::answered_by;
-use crate::sim::load::{Answer, Cause, Failure, Load, Pace, Target};
 
 /// How many failures of single requests are kept: the first ones say what happened, the others
 /// repeat it.

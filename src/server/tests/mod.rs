@@ -3,7 +3,6 @@
 mod ends;
 mod floods;
 mod polite_ends;
-#[cfg(feature = "demo")]
 pub(crate) mod services;
 
 use std::net::{Ipv4Addr, SocketAddr};

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
+use sim::proxy::{Place, Protocol, Proxy};
 use tokio::sync::Notify;
 
 use super::{Port, done, safely, spawn};
 use crate::server::{Config, PathService, Peer, ResponseFuture, Services};
-use crate::sim::proxy::{Place, Protocol, Proxy};
 
 /// Says who asks, and for `/greeter/held` not before it must.
 #[derive(Default)]

@@ -1,6 +1,7 @@
 //! The keeper of the certificate against a simulated Vault, on a paused clock.
 
 use serde_json::{Value, json};
+use sim::vault::{Fault, Profile, What as Goes};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -8,7 +9,6 @@ use super::super::config::ClientAuthorities;
 use super::super::testing::{Log, Simulated};
 use super::*;
 use crate::reload::Trigger;
-use crate::sim::vault::{Fault, Profile, What as Goes};
 
 const HOUR: Duration = Duration::from_secs(3600);
 

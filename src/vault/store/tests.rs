@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
+use sim::vault::{Fault, Profile, What};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -11,7 +12,6 @@ use super::super::config::KvVersion;
 use super::super::testing::{DAY, Log, Made, NOW, Simulated, made, made_until};
 use super::*;
 use crate::reload::Trigger;
-use crate::sim::vault::{Fault, Profile, What};
 use crate::state::problem::Problem;
 
 const LIVE: &str = "secret/data/marathon-acme/live";

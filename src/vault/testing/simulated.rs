@@ -8,11 +8,11 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use serde_json::json;
+use sim::vault::{Profile, Vault};
 use tracing::Dispatch;
 use tracing::subscriber::{DefaultGuard, NoSubscriber};
 
 use crate::metrics::Metrics;
-use crate::sim::vault::{self as sim, Profile, Vault};
 use crate::vault::asker::{Asker, Token};
 use crate::vault::client::{Client, Current, Error, Held};
 use crate::vault::clock::Clock;
@@ -57,9 +57,9 @@ impl Simulated {
 
     /// One that speaks like this release.
     pub(in crate::vault) fn speaking(profile: Profile) -> Self {
-        let vault = Vault::offline(sim::Config {
+        let vault = Vault::offline(sim::vault::Config {
             profile,
-            ..sim::Config::default()
+            ..sim::vault::Config::default()
         });
         let address = Address::parse("http://vault.example:8200").unwrap();
         let config = Arc::new(Config::new(address, Login::None));

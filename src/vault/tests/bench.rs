@@ -10,13 +10,13 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
+use sim::vault::{Peer, Seen, Vault};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::subscriber::DefaultGuard;
 
 use crate::metrics::Metrics;
 use crate::reload::Trigger;
-use crate::sim::vault::{self as sim, Peer, Seen, Vault};
 use crate::vault::asker::{Asker, What};
 use crate::vault::client::{Answer, Client};
 use crate::vault::clock::Clock;
@@ -83,10 +83,10 @@ pub(super) struct Bench {
 
 /// A Vault with the policy, the secret, AppRole and the login with certificates.
 pub(super) async fn vault() -> Vault {
-    vault_like(sim::Config::default()).await
+    vault_like(sim::vault::Config::default()).await
 }
 
-pub(super) async fn vault_like(config: sim::Config) -> Vault {
+pub(super) async fn vault_like(config: sim::vault::Config) -> Vault {
     let vault = Vault::offline(config);
     furnish(&vault).await;
     vault

@@ -6,9 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 use serde_json::{Value, json};
+use sim::vault::{Fault, Vault, What as Goes};
 
 use super::bench::{Bench, app_role, config, pass, role, token, vault, write_role};
-use crate::sim::vault::{Fault, Vault, What as Goes};
 use crate::vault::clock::Clock;
 use crate::vault::config::Login;
 

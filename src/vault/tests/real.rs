@@ -9,12 +9,12 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use sim::vault::{Config as SimConfig, Vault};
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
 use super::bench::{POLICY, app_role, given};
 use super::sockets::Wired;
-use crate::sim::vault::{Config as SimConfig, Vault};
 use crate::vault::asker::What;
 use crate::vault::client::At;
 use crate::vault::config::{Address, Login};

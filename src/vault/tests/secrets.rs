@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde_json::json;
+use sim::vault::{Fault, What as Goes};
 
 use super::bench::{Bench, config, given, pass, role, token, vault};
-use crate::sim::vault::{Fault, What as Goes};
 use crate::vault::asker::{Token, What};
 use crate::vault::clock::Clock;
 use crate::vault::config::Config;

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
+use sim::vault::{Config as SimConfig, Vault};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::bench::{furnish, given};
 use crate::metrics::Metrics;
 use crate::reload::Trigger;
-use crate::sim::vault::{Config as SimConfig, Vault};
 use crate::vault::asker::{Asker, What};
 use crate::vault::client::{Answer, Client};
 use crate::vault::clock::Clock;
@@ -242,7 +242,7 @@ async fn a_body_that_breaks_off_is_no_answer() {
 
 #[tokio::test]
 async fn a_body_that_is_too_long_or_never_ends_is_no_answer() {
-    use crate::sim::vault::{Fault, What as Goes};
+    use sim::vault::{Fault, What as Goes};
     let vault = vault(false).await;
     let wired = Wired::new(&vault, given(vault.root_token()), |config| {
         config.request_limit = Duration::from_millis(300);

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde_json::json;
+use sim::vault::{Fault, What as Goes};
 
 use super::bench::{Bench, given, pass, role, token, vault};
-use crate::sim::vault::{Fault, What as Goes};
 use crate::vault::config::Config;
 use crate::vault::error::{Error, Texts};
 use crate::vault::patience::Patience;

@@ -276,10 +276,10 @@ async fn a_renewal_that_fails_for_a_while_is_one_line_in_the_log() {
     let token = token(&vault, json!({"ttl": "3600s"})).await;
     let bench = Bench::new(&vault, given(&token));
     pass(2300).await;
-    bench.vault.fault(crate::sim::vault::Fault::times(
+    bench.vault.fault(sim::vault::Fault::times(
         3,
         "auth/token/renew-self",
-        crate::sim::vault::What::status(500, "local node not active"),
+        sim::vault::What::status(500, "local node not active"),
     ));
     pass(1000).await;
     assert_eq!(bench.log.lines("WARN"), 1, "{}", bench.log.text());

@@ -3,19 +3,19 @@
 use std::time::Duration;
 
 use serde_json::json;
+use sim::vault::{Fault, Profile, What as Goes};
 use tokio::time::Instant;
 use vaultrs::api::kv2::requests::ReadSecretRequest;
 use vaultrs::api::pki::requests::GenerateCertificateRequest;
 
 use super::bench::{Bench, config, given, pass, vault, vault_like};
-use crate::sim::vault::{self as sim, Fault, Profile, What as Goes};
 use crate::vault::asker::What;
 use crate::vault::client::At;
 use crate::vault::clock::Clock;
 use crate::vault::config::{Address, Config};
 use crate::vault::error::{Error, Missing};
 
-async fn rooted(vault: &sim::Vault) -> Bench {
+async fn rooted(vault: &sim::vault::Vault) -> Bench {
     let bench = Bench::new(vault, given(vault.root_token()));
     pass(5).await;
     vault.forget_requests();
@@ -270,9 +270,9 @@ async fn each_status_has_its_meaning() {
 
 #[tokio::test(start_paused = true)]
 async fn an_old_release_is_understood_too() {
-    let vault = vault_like(sim::Config {
+    let vault = vault_like(sim::vault::Config {
         profile: Profile::V1_8,
-        ..sim::Config::default()
+        ..sim::vault::Config::default()
     })
     .await;
     let bench = rooted(&vault).await;

@@ -1,9 +1,7 @@
 //! What the tests of this room share: resources that are told apart by one field each.
 
 mod order;
-#[cfg(feature = "demo")]
 mod sockets;
-#[cfg(feature = "demo")]
 mod tls;
 
 use std::sync::Arc;
@@ -14,9 +12,19 @@ use envoy_api::envoy::config::listener::v3::Listener;
 use envoy_api::envoy::config::route::v3::RouteConfiguration;
 use envoy_api::envoy::extensions::transport_sockets::tls::v3::Secret;
 use envoy_api::prost::Message as _;
+use sim::proxy::ResourceType;
 
 use crate::snapshot::cell::{Publisher, Reader, cell};
 use crate::snapshot::{Kind, Name, Resource, Snapshot};
+
+impl From<Kind> for ResourceType {
+    fn from(kind: Kind) -> Self {
+        Self {
+            collection: kind.as_str(),
+            url: kind.type_url(),
+        }
+    }
+}
 
 /// A snapshot that is changed and published step by step.
 struct Shelf {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
+use sim::proxy::{Answer, Place, Protocol, Proxy, Subscription, Update};
 
 use tokio_util::task::AbortOnDropHandle;
 
@@ -13,7 +14,6 @@ use super::super::*;
 use super::Shelf;
 use crate::registry::{Registry, RegistryLimits};
 use crate::server::tests::{done, safely, spawn, until};
-use crate::sim::proxy::{Answer, Place, Protocol, Proxy, Subscription, Update};
 use crate::snapshot::{Kind, Resource};
 
 /// A server and what a test needs to steer it.

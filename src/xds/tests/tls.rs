@@ -12,6 +12,7 @@ use rcgen::{
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, version};
+use sim::proxy::{Answer, Place, Protocol, Proxy};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -26,7 +27,6 @@ use crate::metrics::Metrics;
 use crate::server::tests::services::{ask, greeter};
 use crate::server::tests::{done, safely, spawn, until};
 use crate::server::{AllowList, Config, RejectedPeers};
-use crate::sim::proxy::{Answer, Place, Protocol, Proxy};
 use crate::snapshot::Kind;
 
 /// 2030-03-17, for the server. Its certificates must be good for clients too, who look at the

@@ -4,11 +4,11 @@ use std::fs;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use marathon_envoy::sim::envoy::{Envoy, LogLevel, Options};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ProtocolVersion, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use sim::envoy::{Envoy, LogLevel, Options};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;

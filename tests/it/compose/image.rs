@@ -120,7 +120,7 @@ fn whatever_is_built_or_copied_is_in_the_context() {
         ".cargo",
         "Cargo.toml",
         "Cargo.lock",
-        "envoy-api",
+        "crates",
         "src",
         "benches",
     ];

@@ -5,10 +5,10 @@ use std::num::NonZeroU32;
 
 use marathon_envoy::commands::bootstrap::Transport;
 use marathon_envoy::commands::demo::stage::Stage;
-use marathon_envoy::sim::backend::{Backend, Identity};
-use marathon_envoy::sim::load::{Answer, Cause, Load, Pace, Target};
-use marathon_envoy::sim::marathon::AgentConfig;
 use serde_json::json;
+use sim::backend::{Backend, Identity};
+use sim::load::{Answer, Cause, Load, Pace, Target};
+use sim::marathon::AgentConfig;
 use tokio::net::TcpListener;
 
 use super::scene::LIMIT;

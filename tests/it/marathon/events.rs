@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use marathon_envoy::commands::bootstrap::Transport;
-use marathon_envoy::sim::marathon::Config;
 use serde_json::{Value, json};
+use sim::marathon::Config;
 
 use super::scene::{APP, Scene};
 use crate::support::{app, live};

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use marathon_envoy::commands::bootstrap::Transport;
 use marathon_envoy::commands::demo::stage::Plan;
-use marathon_envoy::sim::load::{Probe, Target};
-use marathon_envoy::sim::marathon::{Config, LeaderChange, Requested};
 use serde_json::{Value, json};
+use sim::load::{Probe, Target};
+use sim::marathon::{Config, LeaderChange, Requested};
 use tempfile::NamedTempFile;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use marathon_envoy::commands::bootstrap::Transport;
 use marathon_envoy::commands::demo::stage::Plan;
-use marathon_envoy::sim::marathon::ListFault;
 use serde_json::json;
+use sim::marathon::ListFault;
 
 use super::scene::Scene;
 use crate::support::{app, live};

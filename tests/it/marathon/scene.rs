@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use marathon_envoy::commands::bootstrap::Transport;
 use marathon_envoy::commands::demo::stage::{Plan, Stage};
-use marathon_envoy::sim::load::{Load, Pace, Probe, Target, named_by_body};
-use marathon_envoy::sim::marathon::{Cluster, Config};
 use serde_json::json;
+use sim::load::{Load, Pace, Probe, Target, named_by_body};
+use sim::marathon::{Cluster, Config};
 use tokio::time::Instant;
 use tracing::subscriber::DefaultGuard;
 

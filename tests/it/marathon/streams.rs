@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use marathon_envoy::commands::bootstrap::Transport;
-use marathon_envoy::sim::marathon::Config;
+use sim::marathon::Config;
 
 use super::scene::{APP, Scene};
 

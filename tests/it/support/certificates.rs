@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use marathon_envoy::commands::demo::stage::{Plan, Stage};
 use marathon_envoy::settings::Settings;
-use marathon_envoy::sim::load::{Probe, Target, Tls};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use sim::load::{Probe, Target, Tls};
 use tempfile::TempDir;
 
 /// Who signs.

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use marathon_envoy::commands::bootstrap::Transport;
 use marathon_envoy::commands::demo::stage::Stage;
-use marathon_envoy::sim::envoy::Admin;
-use marathon_envoy::sim::load::{Probe, Target};
 use marathon_envoy::snapshot::Kind;
 use serde_json::Value;
+use sim::envoy::Admin;
+use sim::load::{Probe, Target};
 use tokio::time::Instant;
 
 use super::LIMIT;

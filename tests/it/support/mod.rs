@@ -16,9 +16,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use marathon_envoy::commands::demo::stage::{Plan, Stage};
-use marathon_envoy::sim::envoy::Search;
-use marathon_envoy::sim::load::{Probe, Target};
 use serde_json::{Value, json};
+use sim::envoy::Search;
+use sim::load::{Probe, Target};
 
 /// Ends a hang. Nothing that works takes a tenth of it.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);

@@ -10,8 +10,8 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::TokioIo;
 use marathon_envoy::commands::demo::stage::Stage;
-use marathon_envoy::sim::load::{Answer, Cause, Load, Pace, Probe, Report, Target};
 use serde_json::Value;
+use sim::load::{Answer, Cause, Load, Pace, Probe, Report, Target};
 use tokio::net::TcpStream;
 
 use super::LIMIT;

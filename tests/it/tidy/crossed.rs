@@ -178,18 +178,22 @@ fn code_for_tests_is_free() {
 
 #[test]
 fn the_innermost_row_counts() {
-    let text = "use crate::snapshot::Kind;";
-    check("src/sim/proxy.rs", text, &[]);
-    check("src/sim/proxy/wire.rs", text, &[]);
+    let text = "use crate::snapshot::Snapshot;";
+    check("src/freshness/monitor.rs", text, &[]);
     check(
-        "src/sim/vault.rs",
+        "src/freshness/staleness.rs",
         text,
-        &["1: sim uses crate::snapshot::Kind"],
+        &["1: freshness::staleness uses crate::snapshot::Snapshot"],
     );
     check(
-        "src/sim/proxy.rs",
-        "use crate::snapshot::Resource;",
-        &["1: sim::proxy uses crate::snapshot::Resource"],
+        "src/freshness/staleness/silence.rs",
+        text,
+        &["1: freshness::staleness uses crate::snapshot::Snapshot"],
+    );
+    check(
+        "src/freshness/monitor.rs",
+        "use crate::xds::serve;",
+        &["1: freshness uses crate::xds::serve"],
     );
 }
 

@@ -124,7 +124,7 @@ const ENVOYS_WORDS: Words = Words {
 };
 
 /// Every room, by name.
-pub(super) const ROOMS: [Room; 31] = [
+pub(super) const ROOMS: [Room; 29] = [
     Room {
         name: "admin",
         ours: &["metrics", "snapshot", "state::problem", "throttle"],
@@ -330,18 +330,6 @@ pub(super) const ROOMS: [Room; 31] = [
             "xds",
         ],
         bans: &[&ENVOY],
-        words: None,
-    },
-    Room {
-        name: "sim",
-        ours: &[],
-        bans: &[],
-        words: None,
-    },
-    Room {
-        name: "sim::proxy",
-        ours: &["snapshot::Kind"],
-        bans: &[],
         words: None,
     },
     Room {

@@ -3,9 +3,9 @@
 
 use data_encoding::HEXLOWER;
 use marathon_envoy::commands::demo::stage::Stage;
-use marathon_envoy::sim::vault::{Config, Vault};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
+use sim::vault::{Config, Vault};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use sim::acme::Issued;
+use sim::load::Target;
 use tokio::time::Instant;
 
 use crate::commands::demo::edge::answered_by;
@@ -11,8 +13,6 @@ use crate::commands::demo::step::{Counts, Live};
 use crate::commands::demo::story::{
     FEW, HOST, SHOP_HOST, Story, StoryError, Times, WEB, WEB_CLUSTER,
 };
-use crate::sim::acme::Issued;
-use crate::sim::load::Target;
 
 /// How often a certificate is exchanged in a row.
 const EXCHANGES: usize = 3;

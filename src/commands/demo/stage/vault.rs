@@ -8,12 +8,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use sim::acme::{Acme, AcmeError};
+use sim::load::{Target, Tls, TlsError};
+use sim::vault::VaultError;
 use tempfile::TempDir;
 
 use crate::commands::bootstrap;
-use crate::sim::acme::{Acme, AcmeError};
-use crate::sim::load::{Target, Tls, TlsError};
-use crate::sim::vault::{self as sim, VaultError};
 
 /// What the daemon may do: the policy that operators are given.
 const POLICY: &str = include_str!("../../../../vault-policy.hcl");
@@ -102,7 +102,7 @@ pub enum SetUpError {
 
 /// A Vault that serves a stage, and marathon-acme beside it. With it go the files.
 pub struct Vaulted {
-    vault: sim::Vault,
+    vault: sim::vault::Vault,
     acme: Acme,
     authority_pem: String,
     envoy_pem: String,
@@ -126,10 +126,10 @@ impl Vaulted {
     ///
     /// When it cannot start, or refuses what it is told.
     pub async fn start(plan: &VaultPlan, address: Ipv4Addr) -> Result<Self, SetUpError> {
-        let vault = sim::Vault::start(sim::Config {
+        let vault = sim::vault::Vault::start(sim::vault::Config {
             address,
             tls: true,
-            ..sim::Config::default()
+            ..sim::vault::Config::default()
         })
         .await?;
         let folder = TempDir::new()?;
@@ -162,7 +162,7 @@ impl Vaulted {
     }
 
     /// The Vault.
-    pub fn vault(&self) -> &sim::Vault {
+    pub fn vault(&self) -> &sim::vault::Vault {
         &self.vault
     }
 
@@ -356,7 +356,7 @@ mod tests {
     use super::*;
 
     /// What somebody with this token gets for a request.
-    async fn status(vault: &sim::Vault, token: &str, method: Method, path: &str) -> u16 {
+    async fn status(vault: &sim::vault::Vault, token: &str, method: Method, path: &str) -> u16 {
         let body = json!({ "common_name": DAEMON }).to_string();
         let request = Request::builder()
             .method(method)

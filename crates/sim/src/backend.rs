@@ -1,0 +1,542 @@
+//! The program a task runs: an HTTP/1.1 server that says who it is, and dies as a good server dies.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// How long a connection must be without a request before a terminating backend closes it, when
+/// nobody has told its clients. A close of an idle connection can cross a request on its way; a
+/// client that still uses the connection sends one within this time and is told `connection: close`
+/// in the answer instead. At 75 requests a second that is enough for a pool of nearly 40.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// A linger passes in turns of this length: when the process got no processor for a while, requests
+/// have come meanwhile, and of such a gap only one turn counts.
+const LINGER_TURN: Duration = Duration::from_millis(10);
+
+/// Who a backend says it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The app's id, such as `/shop/web`.
+    pub app: String,
+    /// The task's id.
+    pub task: String,
+    /// The version of the definition that the task was started with.
+    pub version: String,
+    /// The agent's host name.
+    pub host: String,
+}
+
+/// How a backend ended, and what became of the requests it had accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// What ended it.
+    pub cause: Cause,
+    /// Requests answered in its life.
+    pub answered: u64,
+    /// Requests accepted and never answered.
+    pub cut: u64,
+}
+
+/// What ended a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// It was asked to stop and answered everything within its grace.
+    Stopped,
+    /// It was asked to stop and its grace ran out.
+    GraceOver,
+    /// It crashed.
+    Crashed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Signal {
+    Serve,
+    Terminate { grace: Duration, linger: Duration },
+    Crash,
+}
+
+/// A running backend. Dropping it is a crash: connections end in the middle of what they do.
+#[derive(Debug)]
+pub struct Backend {
+    control: Control,
+    tasks: JoinSet<()>,
+}
+
+impl Backend {
+    /// Serves on `listeners`; the position of a listener is the port index that answers name.
+    ///
+    /// # Errors
+    /// A listener that does not know its own address.
+    pub fn start(identity: Identity, listeners: Vec<TcpListener>) -> io::Result<Self> {
+        let addresses = listeners
+            .iter()
+            .map(TcpListener::local_addr)
+            .collect::<io::Result<_>>()?;
+        let control = Control(Arc::new(Inner {
+            identity,
+            addresses,
+            healthy: AtomicBool::new(true),
+            answered: AtomicU64::new(0),
+            cut: AtomicU64::new(0),
+            in_flight: watch::Sender::new(0),
+            held: watch::Sender::new(false),
+            signal: watch::Sender::new(Signal::Serve),
+        }));
+        let mut tasks = JoinSet::new();
+        for (index, listener) in listeners.into_iter().enumerate() {
+            tasks.spawn(serve_port(Arc::clone(&control.0), index, listener));
+        }
+        Ok(Self { control, tasks })
+    }
+
+    /// The handle that moves this backend; it stays valid after the end.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    /// Waits for the end, which somebody else brings about through [`Control`]. Cancel safe.
+    pub async fn exited(&mut self) -> Exit {
+        while self.tasks.join_next().await.is_some() {}
+        // A task without ports has nothing to join and lives until it is told otherwise.
+        let mut signal = self.control.0.signal.subscribe();
+        let asked = match signal.wait_for(|signal| *signal != Signal::Serve).await {
+            Ok(signal) => *signal,
+            Err(_) => Signal::Crash,
+        };
+        let cut = self.control.0.cut.load(Ordering::SeqCst);
+        let cause = match asked {
+            Signal::Serve | Signal::Crash => Cause::Crashed,
+            Signal::Terminate { .. } if cut > 0 => Cause::GraceOver,
+            Signal::Terminate { .. } => Cause::Stopped,
+        };
+        Exit {
+            cause,
+            answered: self.control.answered(),
+            cut,
+        }
+    }
+}
+
+/// Moves a backend and asks how it is. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Control(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    identity: Identity,
+    addresses: Vec<SocketAddr>,
+    healthy: AtomicBool,
+    answered: AtomicU64,
+    cut: AtomicU64,
+    in_flight: watch::Sender<u64>,
+    held: watch::Sender<bool>,
+    signal: watch::Sender<Signal>,
+}
+
+impl Control {
+    /// Where it serves, by port index.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.0.addresses
+    }
+
+    /// Requests answered so far.
+    #[must_use]
+    pub fn answered(&self) -> u64 {
+        self.0.answered.load(Ordering::SeqCst)
+    }
+
+    /// Whether `GET /health` is answered with 200.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.0.healthy.load(Ordering::SeqCst)
+    }
+
+    /// Makes `GET /health` answer 200 or 503.
+    pub fn set_healthy(&self, healthy: bool) {
+        self.0.healthy.store(healthy, Ordering::SeqCst);
+    }
+
+    /// Accepts requests but answers none before [`Control::release`].
+    pub fn hold(&self) {
+        self.0.held.send_replace(true);
+    }
+
+    /// Answers what [`Control::hold`] kept back.
+    pub fn release(&self) {
+        self.0.held.send_replace(false);
+    }
+
+    /// Waits until `count` requests are accepted and not yet answered. Cancel safe.
+    pub async fn in_flight(&self, count: u64) {
+        let mut in_flight = self.0.in_flight.subscribe();
+        // An error means that the sender is gone, and self holds it.
+        let _ = in_flight.wait_for(|now| *now == count).await;
+    }
+
+    /// SIGTERM: stops accepting, answers what was accepted with `connection: close`, closes what is
+    /// idle and exits; what is not done after `grace` is cut (SIGKILL).
+    pub fn terminate(&self, grace: Duration) {
+        self.signal(Signal::Terminate {
+            grace,
+            linger: LINGER.min(grace),
+        });
+    }
+
+    /// As [`Control::terminate`] where clients are told that it ends: it waits for most of its grace
+    /// that they close what is idle, because only a client can do so without crossing a request.
+    pub fn terminate_announced(&self, grace: Duration) {
+        self.signal(Signal::Terminate {
+            grace,
+            linger: grace * 4 / 5,
+        });
+    }
+
+    /// Dies at once, in the middle of whatever it is doing.
+    pub fn crash(&self) {
+        self.signal(Signal::Crash);
+    }
+
+    fn signal(&self, signal: Signal) {
+        self.0.signal.send_if_modified(|now| {
+            // Death is final, and a second SIGTERM does not lengthen the grace.
+            let news = match (*now, signal) {
+                (Signal::Serve, Signal::Terminate { .. } | Signal::Crash)
+                | (Signal::Terminate { .. }, Signal::Crash) => true,
+                (Signal::Serve | Signal::Terminate { .. } | Signal::Crash, Signal::Serve)
+                | (Signal::Terminate { .. } | Signal::Crash, Signal::Terminate { .. })
+                | (Signal::Crash, Signal::Crash) => false,
+            };
+            if news {
+                *now = signal;
+            }
+            news
+        });
+    }
+}
+
+async fn serve_port(inner: Arc<Inner>, index: usize, listener: TcpListener) {
+    let mut signal = inner.signal.subscribe();
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            _ = signal.wait_for(|signal| *signal != Signal::Serve) => break,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept() => {
+                // An accept fails for want of file descriptors; the next one may do better.
+                if let Ok((socket, _)) = accepted {
+                    connections.spawn(serve_connection(Arc::clone(&inner), index, socket));
+                }
+            }
+        }
+    }
+    let Signal::Terminate { grace, .. } = *inner.signal.borrow() else {
+        return;
+    };
+    // What the kernel has queued is accepted in the eyes of its client; closing the listener would
+    // reset it. Direct system calls, because the runtime may not have heard of the newest yet.
+    if let Ok(listener) = listener.into_std() {
+        while let Ok((socket, _)) = listener.accept() {
+            if socket.set_nonblocking(true).is_ok()
+                && let Ok(socket) = TcpStream::from_std(socket)
+            {
+                connections.spawn(serve_connection(Arc::clone(&inner), index, socket));
+            }
+        }
+    }
+    let crash = async {
+        let _ = signal.wait_for(|signal| *signal == Signal::Crash).await;
+    };
+    let done = async { while connections.join_next().await.is_some() {} };
+    tokio::select! {
+        () = done => {}
+        () = crash => {}
+        () = tokio::time::sleep(grace) => {}
+    }
+}
+
+async fn serve_connection(inner: Arc<Inner>, index: usize, socket: TcpStream) {
+    // An answer is one small write; waiting for more would only delay it.
+    let _ = socket.set_nodelay(true);
+    let busy = watch::Sender::new(false);
+    let mut idle = busy.subscribe();
+    let mut signal = inner.signal.subscribe();
+    let service = service_fn(|request| {
+        busy.send_replace(true);
+        let answer = answer(Arc::clone(&inner), index, request);
+        let busy = &busy;
+        async move {
+            let response = answer.await;
+            busy.send_replace(false);
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .serve_connection(TokioIo::new(socket), service)
+    );
+    let idle_at_the_end = async {
+        let linger = match signal.wait_for(|signal| *signal != Signal::Serve).await {
+            Ok(signal) => match *signal {
+                Signal::Terminate { linger, .. } => linger,
+                Signal::Serve | Signal::Crash => Duration::ZERO,
+            },
+            Err(_) => Duration::ZERO,
+        };
+        let mut quiet = Duration::ZERO;
+        while quiet < linger {
+            let is_busy = *idle.borrow_and_update();
+            tokio::select! {
+                biased;
+                Ok(()) = idle.changed() => quiet = Duration::ZERO,
+                () = tokio::time::sleep(LINGER_TURN), if !is_busy => quiet += LINGER_TURN,
+            }
+        }
+        // The socket may hold a request that a busy runtime has not heard of yet. This goes on after
+        // it has looked.
+        tokio::task::yield_now().await;
+    };
+    tokio::select! {
+        // First the requests that have come, then the end of the linger.
+        biased;
+        // The result says how the client left, which is the client's business.
+        _ = connection.as_mut() => return,
+        () = idle_at_the_end => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ = connection.await;
+}
+
+/// Counts a request as in flight; dropped before [`InFlight::answered`], as cut.
+struct InFlight(Arc<Inner>, bool);
+
+impl InFlight {
+    fn new(inner: Arc<Inner>) -> Self {
+        inner.in_flight.send_modify(|count| *count += 1);
+        Self(inner, false)
+    }
+
+    fn answered(mut self) -> u64 {
+        self.1 = true;
+        self.0.answered.fetch_add(1, Ordering::SeqCst) + 1
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if !self.1 {
+            self.0.cut.fetch_add(1, Ordering::SeqCst);
+        }
+        self.0
+            .in_flight
+            .send_modify(|count| *count = count.saturating_sub(1));
+    }
+}
+
+async fn answer(
+    inner: Arc<Inner>,
+    index: usize,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
+    let in_flight = InFlight::new(Arc::clone(&inner));
+    let (head, mut body) = request.into_parts();
+    let mut body_bytes = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        body_bytes += frame.data_ref().map_or(0, Bytes::len);
+    }
+    let mut held = inner.held.subscribe();
+    let _ = held.wait_for(|held| !*held).await;
+    let healthy = inner.healthy.load(Ordering::SeqCst);
+    let is_check = head.uri.path() == "/health";
+    let number = in_flight.answered();
+    let headers: BTreeMap<&str, String> = head
+        .headers
+        .iter()
+        .map(|(name, value)| {
+            (
+                name.as_str(),
+                String::from_utf8_lossy(value.as_bytes()).into_owned(),
+            )
+        })
+        .collect();
+    let port = inner.addresses.get(index).map_or(0, SocketAddr::port);
+    let text = serde_json::json!({
+        "app": inner.identity.app,
+        "task": inner.identity.task,
+        "version": inner.identity.version,
+        "host": inner.identity.host,
+        "port": port,
+        "portIndex": index,
+        "healthy": healthy,
+        "requests": number,
+        "request": {
+            "method": head.method.as_str(),
+            "path": head.uri.path(),
+            "query": head.uri.query(),
+            "host": headers.get("host").cloned().or_else(|| head.uri.authority().map(ToString::to_string)),
+            "headers": headers,
+            "bodyBytes": body_bytes,
+        },
+    });
+    let mut response = Response::new(Full::from(format!("{text}\n")));
+    if is_check && !healthy {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    let fields = response.headers_mut();
+    fields.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    if let Ok(task) = HeaderValue::from_str(&inner.identity.task) {
+        fields.insert("x-backend-task", task);
+    }
+    if *inner.signal.borrow() != Signal::Serve {
+        fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    async fn backend() -> (Backend, Control, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let identity = Identity {
+            app: "/web".into(),
+            task: "web.1".into(),
+            version: "v1".into(),
+            host: "127.0.0.1".into(),
+        };
+        let backend = Backend::start(identity, vec![listener]).unwrap();
+        let control = backend.control();
+        let address = control.addresses()[0];
+        (backend, control, address)
+    }
+
+    async fn ask(socket: &mut TcpStream, path: &str) {
+        let head = format!("GET {path} HTTP/1.1\r\nHost: web.example\r\n\r\n");
+        socket.write_all(head.as_bytes()).await.unwrap();
+    }
+
+    /// Reads one answer, up to the end of its JSON line.
+    async fn answer_of(socket: &mut TcpStream) -> String {
+        let mut text = String::new();
+        while !text.ends_with("}\n") {
+            let mut bytes = [0; 4096];
+            let count = socket.read(&mut bytes).await.unwrap();
+            assert_ne!(count, 0, "closed after {text:?}");
+            text.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
+        }
+        text
+    }
+
+    #[tokio::test]
+    async fn it_says_who_it_is_and_what_it_was_asked() {
+        let (_backend, control, address) = backend().await;
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        ask(&mut socket, "/a?b=c").await;
+        let text = answer_of(&mut socket).await;
+        for part in [
+            "\"task\":\"web.1\"",
+            "\"path\":\"/a\"",
+            "\"host\":\"web.example\"",
+            "\"requests\":1",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        control.set_healthy(false);
+        ask(&mut socket, "/health").await;
+        assert!(answer_of(&mut socket).await.starts_with("HTTP/1.1 503"));
+    }
+
+    #[tokio::test]
+    async fn a_killed_backend_answers_what_it_accepted_and_refuses_the_rest() {
+        let (mut backend, control, address) = backend().await;
+        control.hold();
+        let mut accepted = TcpStream::connect(address).await.unwrap();
+        let mut idle = TcpStream::connect(address).await.unwrap();
+        ask(&mut accepted, "/").await;
+        control.in_flight(1).await;
+        control.terminate(Duration::from_secs(10));
+        // The listener closes soon after the signal; until then a connection is still served.
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        // A connection accepted before the signal is still good for a request after it.
+        ask(&mut idle, "/late").await;
+        control.in_flight(2).await;
+        control.release();
+        for socket in [&mut accepted, &mut idle] {
+            let text = answer_of(socket).await;
+            assert!(text.contains("connection: close"), "{text}");
+            assert_eq!(socket.read(&mut [0]).await.unwrap(), 0);
+        }
+        assert_eq!(
+            backend.exited().await,
+            Exit {
+                cause: Cause::Stopped,
+                answered: 2,
+                cut: 0
+            }
+        );
+    }
+
+    #[tokio::test]
+    async fn grace_ends_and_then_requests_are_cut() {
+        let (mut backend, control, address) = backend().await;
+        control.hold();
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        ask(&mut socket, "/").await;
+        control.in_flight(1).await;
+        control.terminate(Duration::from_millis(1));
+        assert_eq!(
+            backend.exited().await,
+            Exit {
+                cause: Cause::GraceOver,
+                answered: 0,
+                cut: 1
+            }
+        );
+    }
+
+    #[tokio::test]
+    async fn a_crash_cuts_what_is_in_flight() {
+        let (mut backend, control, address) = backend().await;
+        control.hold();
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        ask(&mut socket, "/").await;
+        control.in_flight(1).await;
+        control.crash();
+        assert_eq!(
+            backend.exited().await,
+            Exit {
+                cause: Cause::Crashed,
+                answered: 0,
+                cut: 1
+            }
+        );
+    }
+}

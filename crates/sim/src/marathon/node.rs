@@ -1,0 +1,289 @@
+//! A Marathon process: its port, its connections, whether it leads, and how leadership moves.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::StatusCode;
+use serde_json::json;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use super::config::{LeaderChange, ListFault};
+use super::dcos;
+use super::health;
+use super::http::{Connection, Request, Response, Wire, basic};
+use super::instance::Condition;
+use super::rest;
+use super::shared::Shared;
+use super::stream;
+use super::world::Requested;
+use crate::port::Port;
+
+/// Lives as one process: up while it is wanted, its port refusing while it is not.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    node: usize,
+    port: Port,
+    mut wanted: watch::Receiver<bool>,
+) {
+    while wanted.wait_for(|wanted| *wanted).await.is_ok() {
+        let listener = match port.listen() {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::error!(%error, address = %port.address(), "a simulated Marathon cannot listen");
+                return;
+            }
+        };
+        listening(&shared, node, true);
+        accept(&shared, node, &listener, &mut wanted).await;
+        drop(listener);
+        listening(&shared, node, false);
+    }
+}
+
+fn listening(shared: &Shared, node: usize, listening: bool) {
+    shared.with(|world| {
+        if let Some(node) = world.nodes.get_mut(node) {
+            node.listening = listening;
+        }
+        world.touch();
+    });
+}
+
+/// Serves connections until the process is to exit, which ends them all.
+async fn accept(
+    shared: &Arc<Shared>,
+    node: usize,
+    listener: &TcpListener,
+    wanted: &mut watch::Receiver<bool>,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            _ = wanted.wait_for(|wanted| !*wanted) => break,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept() => {
+                if let Ok((socket, peer)) = accepted {
+                    let shared = Arc::clone(shared);
+                    connections.spawn(async move {
+                        if let Err(error) = serve(&shared, node, socket, peer).await {
+                            tracing::debug!(%error, node, "simulated connection ended");
+                        }
+                    });
+                }
+            }
+        }
+    }
+    connections.shutdown().await;
+}
+
+/// One connection, request after request.
+async fn serve(
+    shared: &Arc<Shared>,
+    node: usize,
+    socket: TcpStream,
+    peer: SocketAddr,
+) -> io::Result<()> {
+    let (wire, client_certificate) = open(shared, socket).await?;
+    let mut connection = Connection::new(wire);
+    while let Some(request) = connection.request().await? {
+        shared.with(|world| {
+            world.requested(Requested {
+                node,
+                method: request.method.clone(),
+                target: request.target.clone(),
+                authorized: request.header("authorization").is_some(),
+                client_certificate: client_certificate.clone(),
+            });
+        });
+        let keep_alive = request.keep_alive;
+        let head_only = request.method == "HEAD";
+        let response = match role(shared, node, &request).await {
+            Role::Refuse(response) => response,
+            Role::Answer { via } if request.path == "/v2/events" => match request.method.as_str() {
+                "GET" => return stream::serve(shared, connection, peer, &request, via).await,
+                "HEAD" => Response::text(StatusCode::OK, "text/event-stream;charset=utf-8", ""),
+                _ => Response::page(StatusCode::METHOD_NOT_ALLOWED, &request.path),
+            },
+            Role::Answer { via } => {
+                let leader = shared.peek(|world| world.leader_url());
+                let mut response = rest::answer(shared, peer, &request)
+                    .await
+                    .with("Cache-Control", "no-cache, no-store, must-revalidate")
+                    .with("Pragma", "no-cache")
+                    .with("Expires", "0");
+                if let Some(leader) = leader {
+                    response = response.with("X-Marathon-Leader", leader);
+                }
+                match via {
+                    Some(via) => response.with("X-Marathon-Via", via),
+                    None => response,
+                }
+            }
+        };
+        if !connection.respond(response, head_only, keep_alive).await? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// What requests come on, and the certificate that the client showed.
+async fn open(shared: &Shared, socket: TcpStream) -> io::Result<(Box<dyn Wire>, Option<Vec<u8>>)> {
+    // Every flush is meant to be its own segment.
+    let _ = socket.set_nodelay(true);
+    let Some(tls) = &shared.config.tls else {
+        return Ok((Box::new(socket), None));
+    };
+    let stream = TlsAcceptor::from(Arc::clone(tls)).accept(socket).await?;
+    let (_, session) = stream.get_ref();
+    let shown = session.peer_certificates().and_then(<[_]>::first);
+    let shown = shown.map(|certificate| certificate.as_ref().to_vec());
+    Ok((Box::new(stream), shown))
+}
+
+/// What an instance does with a request before anything else.
+enum Role {
+    /// Answer it, as the leader or, naming itself, in its place. A proxying standby is not a second
+    /// connection here: the answer is the same to the byte.
+    Answer {
+        via: Option<String>,
+    },
+    Refuse(Response),
+}
+
+async fn role(shared: &Arc<Shared>, node: usize, request: &Request) -> Role {
+    if let Some((user, password)) = &shared.config.credentials
+        && request.header("authorization") != Some(basic(user, password).as_str())
+    {
+        let page = Response::page(StatusCode::UNAUTHORIZED, &request.path);
+        return Role::Refuse(page.with("WWW-Authenticate", "Basic realm=\"Mesosphere\""));
+    }
+    if let Some(account) = &shared.config.dcos {
+        if request.path == dcos::LOGIN {
+            return Role::Refuse(dcos::log_in(shared, account, request));
+        }
+        if let Some(refusal) = dcos::refusal(shared, request) {
+            return Role::Refuse(refusal);
+        }
+    }
+    // Without a leader the request is held for a while: one may be elected just now.
+    let held = shared.until(|world| world.leader_url().map(|url| (url, world.leads(node))));
+    let Ok((leader, leads)) = tokio::time::timeout(shared.config.leader_hold, held).await else {
+        let status = StatusCode::BAD_GATEWAY;
+        let text = "Could not determine the current leader";
+        return Role::Refuse(Response::text(status, "text/plain", text));
+    };
+    if leads {
+        return Role::Answer { via: None };
+    }
+    if request.path == "/v2/events" {
+        let location = format!("{leader}{}", request.target);
+        let response = Response::text(StatusCode::FOUND, "text/html", "");
+        return Role::Refuse(response.with("Location", location));
+    }
+    if request.header("x-marathon-via").is_some() {
+        let text = "Detected proxying loop";
+        return Role::Refuse(Response::text(StatusCode::BAD_GATEWAY, "text/plain", text));
+    }
+    let address = shared.peek(|world| world.nodes.get(node).map(|node| node.address.to_string()));
+    Role::Answer {
+        via: Some(format!("1.1 {}", address.unwrap_or_default())),
+    }
+}
+
+/// Brings a process up or down, and waits until it is.
+pub(super) async fn turn(shared: &Shared, node: usize, up: bool) {
+    shared.with(|world| {
+        if let Some(node) = world.nodes.get(node) {
+            node.wanted.send_replace(up);
+        }
+    });
+    shared
+        .until(|world| {
+            let is = world
+                .nodes
+                .get(node)
+                .is_none_or(|node| node.listening == up);
+            is.then_some(())
+        })
+        .await;
+}
+
+/// The leader's process exits; after the election the next instance leads.
+pub(super) async fn change_leader(shared: &Arc<Shared>, change: LeaderChange) {
+    let Some((old, next)) = shared.with(|world| {
+        let old = world.leader?;
+        world.publish("scheduler_disconnected_event", json!({}));
+        let count = world.nodes.len();
+        let others = (1..count).map(|step| (old + step) % count);
+        let up = |node: &usize| world.nodes.get(*node).is_some_and(|node| node.listening);
+        Some((old, others.into_iter().find(up)))
+    }) else {
+        return;
+    };
+    // The writers get a turn: the last event is seen more often than not.
+    tokio::task::yield_now().await;
+    shared.with(|world| {
+        world.leader = None;
+        world.touch();
+    });
+    turn(shared, old, false).await;
+    let returns = match (change.returns, next) {
+        (Some(after), _) => Some(after),
+        (None, None) => Some(change.election),
+        (None, Some(_)) => None,
+    };
+    let back = async {
+        if let Some(after) = returns {
+            tokio::time::sleep(after).await;
+            turn(shared, old, true).await;
+        }
+    };
+    let election = async {
+        tokio::time::sleep(change.election).await;
+        elect(shared, next.unwrap_or(old), change);
+    };
+    tokio::join!(back, election);
+    tokio::time::sleep(shared.config.reconciliation).await;
+    reconcile(shared);
+}
+
+/// Makes an instance the leader, with the memory of a process that has just become it.
+fn elect(shared: &Shared, node: usize, change: LeaderChange) {
+    shared.with(|world| {
+        world.leader = Some(node);
+        health::wipe(world);
+        world
+            .list_faults
+            .extend(std::iter::repeat_n(ListFault::Empty, change.empty_lists));
+        world.eof_streams += change.eof_streams;
+        world.publish(
+            "scheduler_reregistered_event",
+            json!({ "master": "127.0.0.1" }),
+        );
+        let apps: Vec<_> = world.root.values().cloned().collect();
+        for app in apps {
+            health::announce(world, &app);
+        }
+    });
+}
+
+/// Repeats the status of every task: duplicates of what is known.
+fn reconcile(shared: &Shared) {
+    shared.with(|world| {
+        let running: Vec<u64> = world
+            .instances
+            .iter()
+            .filter(|(_, instance)| instance.condition == Condition::Running)
+            .map(|(key, _)| *key)
+            .collect();
+        for key in running {
+            world.status_event(key, "Reconciliation: Latest task state");
+        }
+    });
+}
