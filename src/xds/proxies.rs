@@ -101,14 +101,21 @@ impl Proxies {
     ) -> Result<Poll, Full> {
         let mut by_id = self.by_id();
         let known = by_id.get(id).cloned();
-        let is_new = known
-            .as_ref()
-            .is_none_or(|proxy| !proxy.state().polls.contains_key(&key));
+        let was_unknown = known.as_ref().and_then(|proxy| {
+            let state = proxy.state();
+            Some(state.polls.get(&key)?.is_unknown)
+        });
+        let is_new = was_unknown.is_none();
         let owner = known
             .as_ref()
             .map_or(peer.key(), |proxy| &proxy.owner)
             .clone();
-        let is_too_much = is_new && !self.has_room_for(name, &owner);
+        let is_too_much = match was_unknown {
+            None => !self.has_room_for(name, &owner),
+            // Remembered while nothing was published, when more fit.
+            Some(true) => name == PolledName::Unknown && self.has_too_many(&owner),
+            Some(false) => false,
+        };
         let proxy = match known {
             Some(proxy) if !is_too_much => proxy,
             None if !is_too_much && self.has_room(by_id.len(), &owner) => {
@@ -137,6 +144,14 @@ impl Proxies {
             is_unknown,
         });
         polled.last_heard = now;
+        if polled.is_unknown && name == PolledName::Known {
+            polled.is_unknown = false;
+            let back = Share {
+                proxies: 0,
+                unknown: usize::from(proxy.is_remembered),
+            };
+            self.give_back(&proxy.owner, back);
+        }
         polled.held.insert(poll, Held::new(peer.connection(), now));
         drop(state);
         // Held until here, so that nobody forgets a proxy without polls.
@@ -225,6 +240,11 @@ impl Proxies {
             PolledName::Unknown => unknown < limit,
             PolledName::Unready => unknown < limit.saturating_mul(Limits::UNREADY_FACTOR),
         }
+    }
+
+    /// Says if more subscriptions of a peer to unknown names are remembered than may be.
+    fn has_too_many(&self, peer: &PeerKey) -> bool {
+        self.share(peer).unknown > self.limits.max_unknown_names_per_peer
     }
 
     fn share(&self, peer: &PeerKey) -> Share {

@@ -15,6 +15,9 @@ pub(in crate::xds) struct Asked {
     history: History,
     wildcard: bool,
     names: Arc<NameSet>,
+    /// Weight of the names that no resource had when they were asked for
+    /// ([`UnknownNames`](super::name_sets::UnknownNames)).
+    unknown: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +38,13 @@ impl Asked {
             history: History::New,
             wildcard: false,
             names: Arc::default(),
+            unknown: 0,
         }
+    }
+
+    /// Weight of the names that no resource had when they were asked for.
+    pub(super) fn unknown(&self) -> usize {
+        self.unknown
     }
 
     /// Whether nothing was asked yet.
@@ -84,6 +93,7 @@ impl Asked {
             history,
             wildcard,
             names: Arc::new(names.collect()),
+            unknown: 0,
         }
     }
 
@@ -111,10 +121,13 @@ impl Asked {
         next
     }
 
-    /// The same with a set of names that equals its own.
-    pub(super) fn sharing(mut self, names: Arc<NameSet>) -> Self {
-        self.names = names;
-        self
+    /// The same with a set of names that equals its own, and the weight of its unknown names.
+    pub(super) fn sharing(self, names: Arc<NameSet>, unknown: usize) -> Self {
+        Self {
+            names,
+            unknown,
+            ..self
+        }
     }
 }
 

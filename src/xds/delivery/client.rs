@@ -6,20 +6,20 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::Form;
-use super::compose::{Drafted, complete, partial};
+use super::compose::{Drafted, complete, partial, repeated};
 use super::content::Content;
+use super::content_key::ContentKey;
 use super::draft::{MAX_SECRETS_UNDER_WAY, Phase};
 use super::holding::Holding;
 use super::pacing::Pacing;
 use super::request::Request;
-use super::shared::{ContentKey, Shared};
+use super::shared::Shared;
 use super::siblings::Siblings;
 use super::snapshot_view::View;
 use super::subscription::{Foreign, Subscription};
 use super::under_way::UnderWay;
 use super::verdict::Heard;
 use crate::server::PeerKey;
-use crate::snapshot::cell::Interest;
 use crate::snapshot::{Flavour, Kind, Name, SetVersion};
 
 /// What a subscription is about: a kind, or over REST one name of it.
@@ -65,10 +65,6 @@ pub(in crate::xds) struct Answer {
 /// Of each subscription to what uses clusters: the index that is accepted, how much is exceptional,
 /// and what that and what waits is.
 pub(in crate::xds) type Usage = Vec<(Option<u64>, usize, SetVersion)>;
-
-/// How many resources of a kind a client waits for one by one. Beyond that it is woken for the set
-/// of their names.
-const MAX_SINGLE: usize = 16;
 
 impl Client {
     /// A client that has said nothing yet.
@@ -259,6 +255,9 @@ impl Client {
                 None => Step::Wait { until: None },
             };
         }
+        if let Some(drafted) = repeated(subscription, phase, &key, &view) {
+            return Step::Send(self.answer(subscription, drafted, now));
+        }
         let counts_same = subscription.under_way.is_empty() || !subscription.counts_accepted();
         let is_plain = subscription.is_plain() && counts_same;
         if is_beginning && subscription.asked.is_anything() {
@@ -378,36 +377,5 @@ impl Client {
             content,
             expired: drafted.expired,
         }
-    }
-
-    /// What this client has to be woken for.
-    pub(in crate::xds) fn interests(&self) -> Vec<Interest> {
-        let mut interests = Vec::new();
-        for ((kind, _), subscription) in &self.subscriptions {
-            let asked = &subscription.asked;
-            if asked.is_wildcard() {
-                interests.push(Interest::Kind(*kind));
-            } else if asked.names().len() > MAX_SINGLE {
-                interests.push(Interest::Names(*kind, asked.names().clone()));
-            } else {
-                let names = asked.names().iter();
-                interests.extend(names.map(|name| Interest::Resource(*kind, name.clone())));
-            }
-        }
-        interests
-    }
-
-    /// Whether something of a kind was asked for.
-    pub(in crate::xds) fn follows(&self, kind: Kind) -> bool {
-        self.subscriptions.contains_key(&(kind, None))
-    }
-
-    /// How many names are asked for.
-    pub(in crate::xds) fn names(&self) -> usize {
-        let names = self
-            .subscriptions
-            .values()
-            .map(|one| one.asked.names().len());
-        names.sum()
     }
 }

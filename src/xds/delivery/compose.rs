@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::Form;
 use super::content::{Content, Piece};
+use super::content_key::ContentKey;
 use super::draft::Phase;
 use super::holding::Last;
 use super::pacing::Pacing;
-use super::shared::ContentKey;
 use super::siblings::Siblings;
+use super::snapshot_view::View;
 use super::subscription::Subscription;
 use crate::snapshot::{Index, Kind, Name, Resource};
 
@@ -37,6 +39,58 @@ pub(super) struct Drafted {
     pub(super) trusted: BTreeSet<Name>,
     /// The names of which it holds what was in an answer that is under way.
     pub(super) untested: BTreeSet<Name>,
+}
+
+impl Drafted {
+    /// An answer that takes a client to an index, with nothing exceptional about either.
+    fn plain(content: Arc<Content>, index: Arc<Index>) -> Self {
+        Self {
+            content,
+            index: Some(index),
+            before: BTreeMap::new(),
+            removed: Vec::new(),
+            replaced: Vec::new(),
+            expired: Vec::new(),
+            is_version_wrong: false,
+            is_reoffer: false,
+            is_cut: false,
+            is_joint: false,
+            trusted: BTreeSet::new(),
+            untested: BTreeSet::new(),
+        }
+    }
+}
+
+/// The next answer about endpoints, if some client with nothing exceptional was sent the same: then
+/// nothing has to be found out name by name. Endpoints require nothing and have no substitutes, so what
+/// takes such a client from one index to another takes every such client.
+pub(super) fn repeated(
+    subscription: &mut Subscription,
+    phase: Phase,
+    key: &ContentKey,
+    view: &View<'_>,
+) -> Option<Drafted> {
+    let accepted = subscription.accepted.as_ref()?.id();
+    // Others are told of names that are gone, each when it does not use them any more.
+    let is_told_of_none = match subscription.form {
+        Form::Sotw => true,
+        Form::Delta => subscription.suppresses_removals,
+        Form::Rest => false,
+    };
+    let is_usual = is_told_of_none
+        && phase == Phase::AddOrUpdate
+        && subscription.kind == Kind::Endpoint
+        && !subscription.is_complete()
+        && !subscription.is_answer_due
+        && !subscription.resends_other
+        && subscription.is_plain()
+        && subscription.under_way.is_empty()
+        && key.from == Some(accepted);
+    let content = view.shared.known(key).filter(|_| is_usual)?;
+    let index = view.index(subscription.kind).clone();
+    subscription.sent = Some(index.clone());
+    subscription.published.get_or_insert(view.published);
+    Some(Drafted::plain(content, index))
 }
 
 /// The next answer that holds what changed, or when to look again. `key` is what it depends on if

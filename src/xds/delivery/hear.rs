@@ -16,7 +16,12 @@ use super::snapshot_view::View;
 use super::subscription::{Claim, Foreign, Subscription};
 use super::verdict::Heard;
 use crate::server::PeerKey;
-use crate::snapshot::{Head, Index, Name, SetVersion};
+use crate::snapshot::{Head, Index, Kind, Name, SetVersion, Snapshot};
+
+/// Says of a name and a snapshot if no resource of a kind has the name.
+fn is_unknown(kind: Kind) -> impl Fn(&Name, Option<&Snapshot>) -> bool {
+    move |name, now| now.is_none_or(|now| now.index(kind).get(name).is_none())
+}
 
 impl Subscription {
     /// Takes in a request.
@@ -40,8 +45,11 @@ impl Subscription {
                     self.claim = Claim::Version(version);
                 }
                 let asked = self.asked.listed(&names);
-                let before = std::mem::take(&mut self.unknown_names);
-                self.ask(asked, (&names, &[]), before, (shared, owner))
+                let is_unknown = is_unknown(self.kind);
+                let asked = shared.intern(asked, owner, |asked, now| {
+                    UnknownNames::listed(&self.asked, asked, |name| is_unknown(name, now))
+                });
+                asked.map(|asked| self.ask(asked, &names, &[]))
             }
             Wish::Changed {
                 subscribe,
@@ -63,8 +71,13 @@ impl Subscription {
                         self.holdings.insert(name.clone(), Holding::Asked);
                     }
                 }
-                let before = self.unknown_names;
-                self.ask(asked, (&subscribe, &unsubscribe), before, (shared, owner))
+                let names = (&*subscribe, &*unsubscribe);
+                let is_unknown = is_unknown(self.kind);
+                let asked = shared.intern(asked, owner, |asked, now| {
+                    let is_unknown = |name: &Name| is_unknown(name, now);
+                    UnknownNames::changed(&self.asked, asked, names, is_unknown)
+                });
+                asked.map(|asked| self.ask(asked, &subscribe, &unsubscribe))
             }
         };
         match asked {
@@ -73,37 +86,18 @@ impl Subscription {
         }
     }
 
-    /// Asks for something else from now on, `names` being asked for and `gone` no longer. Until now
-    /// `unknown` names were asked for that no resource had.
-    fn ask(
-        &mut self,
-        asked: Asked,
-        (names, gone): (&[Name], &[Name]),
-        unknown: usize,
-        (shared, owner): (&Shared, Option<&PeerKey>),
-    ) -> Result<(), TooManyUnknownNames> {
+    /// Asks for something else from now on, `names` being asked for and `gone` no longer.
+    fn ask(&mut self, asked: Asked, names: &[Name], gone: &[Name]) {
         let is_claimed = !matches!(self.claim, Claim::None);
         let becomes_wildcard = asked.is_wildcard() && !self.asked.is_wildcard();
         if !self.asked.is_new() && *asked.names() == *self.asked.names() {
             // Whichever way it was said.
-            self.asked = asked.sharing(self.asked.names().clone());
+            self.asked = asked.sharing(self.asked.names().clone(), self.asked.unknown());
         } else {
             if !self.asked.is_new() && matches!(self.claim, Claim::Version(_)) {
                 self.claim = Claim::Outdated;
             }
             self.cancel_parts();
-            let (kind, unknown_names) = (self.kind, &mut self.unknown_names);
-            let asked = shared.intern(asked, owner, |snapshot| {
-                let is_unknown =
-                    |name: &&Name| snapshot.is_none_or(|now| now.index(kind).get(name).is_none());
-                *unknown_names += names.iter().filter(is_unknown).count();
-                let gone = gone.iter().filter(is_unknown).count();
-                *unknown_names = unknown_names.saturating_sub(gone);
-                UnknownNames {
-                    before: unknown,
-                    now: *unknown_names,
-                }
-            })?;
             let before = std::mem::replace(&mut self.asked, asked);
             for name in names {
                 let is_new = self.asked.names().contains(name) && !before.names().contains(name);
@@ -129,7 +123,6 @@ impl Subscription {
             self.sent = None;
             self.is_answer_due |= !is_claimed;
         }
-        Ok(())
     }
 
     /// Gives up the rest of an answer in several parts: its names are looked at one by one.

@@ -33,7 +33,7 @@ impl Client {
             let names: Vec<Name> = key.1.iter().cloned().collect();
             let asked = subscription.asked.listed(&names);
             // Names that are polled for are limited where proxies are remembered.
-            if let Ok(asked) = shared.intern(asked, None, |_| UnknownNames::default()) {
+            if let Ok(asked) = shared.intern(asked, None, |_, _| UnknownNames::default()) {
                 subscription.asked = asked;
             }
             subscription.is_answer_due = key.1.is_none() && version.is_none();

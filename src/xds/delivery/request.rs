@@ -31,6 +31,16 @@ impl Request {
     }
 }
 
+impl Request {
+    /// How many resources a client that comes back says it has.
+    pub(in crate::xds) fn claims(&self) -> usize {
+        match &self.wish {
+            Wish::Listed { .. } => 0,
+            Wish::Changed { versions, .. } => versions.len(),
+        }
+    }
+}
+
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::xds) enum Wish {

@@ -3,20 +3,21 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
+use std::mem::take;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::Form;
 use super::asked::Asked;
 use super::content::Content;
+use super::content_key::ContentKey;
 use super::name_sets::{NameSets, TooManyUnknownNames, UnknownNames};
 use super::placeholder::contribution;
 use super::snapshot_view::View;
 use crate::server::PeerKey;
 use crate::snapshot::cell::Reader;
-use crate::snapshot::{Flavour, Head, Index, Kind, Name, NameSet, Resource, SetVersion, Snapshot};
+use crate::snapshot::{Head, Index, Kind, Name, NameSet, Resource, SetVersion, Snapshot};
 use crate::xds::Limits;
 
 /// What the clients of one server share.
@@ -28,20 +29,6 @@ pub(in crate::xds) struct Shared {
 
 /// The parts of one answer, in the order in which they are sent.
 pub(super) type Parts = Arc<[Arc<Content>]>;
-
-/// What the content of an answer depends on when nothing is exceptional about its client.
-#[derive(Clone, Debug)]
-pub(super) struct ContentKey {
-    pub(super) kind: Kind,
-    pub(super) form: Form,
-    pub(super) flavour: Flavour,
-    pub(super) asked: Asked,
-    /// The id of the index that the client has; none when it has nothing.
-    pub(super) from: Option<u64>,
-    pub(super) to: u64,
-    /// Whether the client is given the resources' substitutes.
-    pub(super) substitutes: bool,
-}
 
 /// How many names that no resource has the clients of one peer may ask for over gRPC, each about 150
 /// bytes: as many as Envoys of one peer may still ask for after most of a large world is gone, when
@@ -143,8 +130,8 @@ impl Shared {
         }
     }
 
-    /// What is asked for, with the set of names shared by all who ask for the same. `unknown` counts its
-    /// names that no resource of an index has, and is asked if nobody has that set yet.
+    /// What is asked for, with the set of names shared by all who ask for the same. `unknown` weighs its
+    /// names that no resource of a snapshot has, and is asked if nobody has that set yet.
     ///
     /// # Errors
     ///
@@ -154,13 +141,13 @@ impl Shared {
         &self,
         asked: Asked,
         owner: Option<&PeerKey>,
-        unknown: impl FnOnce(Option<&Snapshot>) -> UnknownNames,
+        unknown: impl FnOnce(&Asked, Option<&Snapshot>) -> UnknownNames,
     ) -> Result<Asked, TooManyUnknownNames> {
-        if let Some(known) = self.caches().names.find(&asked) {
-            return Ok(known);
+        if let Some((names, unknown)) = self.caches().names.find(&asked) {
+            return Ok(asked.sharing(names, unknown));
         }
         let snapshot = self.current();
-        let unknown = unknown(snapshot.as_deref());
+        let unknown = unknown(&asked, snapshot.as_deref());
         let limit = match snapshot {
             Some(_) => self.max_unknown_names,
             None => self
@@ -169,14 +156,19 @@ impl Shared {
         };
         let insert = || {
             let mut caches = self.caches();
-            caches.names.insert(&asked, owner, unknown, limit)
+            // Who asked for the same meanwhile was quicker.
+            if let Some((names, unknown)) = caches.names.find(&asked) {
+                return Ok(asked.clone().sharing(names, unknown));
+            }
+            caches.names.insert(&asked, owner, unknown, limit)?;
+            let names = asked.names().clone();
+            Ok(asked.clone().sharing(names, unknown.now))
         };
         insert().or_else(|TooManyUnknownNames| {
             // Some may be kept for nobody.
             self.forget_unused();
             insert()
-        })?;
-        Ok(asked)
+        })
     }
 
     /// Forgets from time to time what was found out for sets of names that no client has any more.
@@ -191,8 +183,8 @@ impl Shared {
 
     /// Forgets what was found out for sets of names that no client has any more.
     pub(in crate::xds) fn forget_unused(&self) {
-        let mut caches = self.caches();
-        let caches = &mut *caches;
+        let mut guard = self.caches();
+        let caches = &mut *guard;
         let contents = caches.contents.iter().map(|(key, _)| key.asked.names());
         let versions = caches.versions.iter().map(|(_, names, _, _)| names);
         let exceptional = caches.exceptional.iter().map(|one| one.asked.names());
@@ -204,23 +196,47 @@ impl Shared {
             let here = kept.get(&Arc::as_ptr(names)).copied().unwrap_or_default();
             names.is_empty() || Arc::strong_count(names) > here
         };
-        caches
-            .contents
-            .retain(|(key, _)| is_used(key.asked.names()));
-        caches.versions.retain(|(_, names, _, _)| is_used(names));
-        caches.exceptional.retain(|one| is_used(one.asked.names()));
+        let contents = take(&mut caches.contents);
+        let (used, unused_contents) = contents
+            .into_iter()
+            .partition(|(key, _)| is_used(key.asked.names()));
+        caches.contents = used;
+        let versions = take(&mut caches.versions);
+        let (used, unused_versions) = versions
+            .into_iter()
+            .partition(|(_, names, _, _)| is_used(names));
+        caches.versions = used;
+        let exceptional = take(&mut caches.exceptional);
+        let (used, unused_exceptional) = exceptional
+            .into_iter()
+            .partition(|one| is_used(one.asked.names()));
+        caches.exceptional = used;
+        drop(guard);
+        // Sets of 50,000 names take their time, in which nobody else should wait.
+        let unused: (VecDeque<_>, VecDeque<_>, VecDeque<_>) =
+            (unused_contents, unused_versions, unused_exceptional);
+        drop(unused);
+        self.caches().names.clean();
+    }
+
+    /// The content of an answer in one part, if some client was sent it.
+    pub(super) fn known(&self, key: &ContentKey) -> Option<Arc<Content>> {
+        match &*self.known_parts(key)? {
+            [content] => Some(content.clone()),
+            _ => None,
+        }
+    }
+
+    fn known_parts(&self, key: &ContentKey) -> Option<Parts> {
+        let caches = self.caches();
+        let mut known = caches.contents.iter();
+        let (_, kept) = known.find(|(known, _)| known.is_same(key))?;
+        kept.get()
     }
 
     /// The parts of an answer, made by `make` unless some client was sent the same.
     pub(super) fn parts(&self, key: &ContentKey, make: impl FnOnce() -> Parts) -> Parts {
-        let known = {
-            let caches = self.caches();
-            let mut known = caches.contents.iter();
-            known
-                .find(|(known, _)| known.is_same(key))
-                .and_then(|(_, kept)| kept.get())
-        };
-        known.unwrap_or_else(|| {
+        self.known_parts(key).unwrap_or_else(|| {
             let parts = make();
             let length: usize = parts.iter().map(|content| content.len_bytes()).sum();
             let kept = if length <= KEPT_BYTES {
@@ -359,18 +375,6 @@ impl Shared {
     fn caches(&self) -> MutexGuard<'_, Caches> {
         // Nothing panics while it is held, and everything in it can be found again.
         self.caches.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl ContentKey {
-    fn is_same(&self, other: &Self) -> bool {
-        self.kind == other.kind
-            && self.form == other.form
-            && self.flavour == other.flavour
-            && self.from == other.from
-            && self.to == other.to
-            && self.substitutes == other.substitutes
-            && self.asked.is_same(&other.asked)
     }
 }
 

@@ -66,8 +66,6 @@ pub(super) struct Subscription {
     pub(super) repeats: u32,
     /// The version of that answer.
     pub(super) repeated: Option<SetVersion>,
-    /// Names that no resource had when they were asked for, of a set that nobody else asked for then.
-    pub(super) unknown_names: usize,
     /// Whether what is sent again to one goes out in its other encoding.
     pub(super) resends_other: bool,
 }
@@ -153,7 +151,6 @@ impl Subscription {
             },
             repeats: 0,
             repeated: None,
-            unknown_names: 0,
             resends_other: false,
         }
     }

@@ -58,6 +58,9 @@ impl Digest {
     }
 }
 
+/// The longest name or version, in bytes, as over REST.
+const MAX_NAME_BYTES: usize = 4_096;
+
 /// The longest reason of a refusal that is kept, in bytes. Envoy repeats what it was sent in it.
 const MAX_TEXT_BYTES: usize = 2_048;
 
@@ -85,7 +88,8 @@ impl Reader {
         };
         self.knows_node |= read.as_ref().is_some_and(|read| read.node.is_some());
         read.ok_or_else(|| {
-            let text = "a message that is no discovery request";
+            let text = "a message that is no discovery request, or has a name or version of more \
+                        than 4,096 bytes";
             Status::new(Code::Internal, text)
         })
     }
@@ -108,7 +112,7 @@ impl Reader {
         }) = fields.next().ok()?
         {
             match number {
-                1 => version = str::from_utf8(value).ok()?,
+                1 => version = read_name(value)?,
                 2 if !self.knows_node => node = Some(read_node(value)?),
                 3 => {
                     let mut span = span;
@@ -152,7 +156,7 @@ impl Reader {
             let mut names: Vec<Name> = Vec::new();
             each_field(message, |number, value| {
                 if number == 3 {
-                    names.push(str::from_utf8(value).ok()?.into());
+                    names.push(read_name(value)?.into());
                 }
                 Some(())
             })?;
@@ -201,8 +205,8 @@ fn read_changed(message: &[u8], knows_node: bool) -> Option<Read> {
         match number {
             1 if !knows_node => node = Some(read_node(value)?),
             2 => str::from_utf8(value).ok()?.clone_into(&mut type_url),
-            3 => subscribe.push(str::from_utf8(value).ok()?.into()),
-            4 => unsubscribe.push(str::from_utf8(value).ok()?.into()),
+            3 => subscribe.push(read_name(value)?.into()),
+            4 => unsubscribe.push(read_name(value)?.into()),
             5 => {
                 let (name, version) = read_entry(value)?;
                 versions.insert(name.into(), version.into());
@@ -244,7 +248,7 @@ fn read_status(message: &[u8]) -> Option<Arc<str>> {
 fn read_entry(message: &[u8]) -> Option<(&str, &str)> {
     let mut entry = ("", "");
     each_field(message, |number, value| {
-        let value = str::from_utf8(value).ok()?;
+        let value = read_name(value)?;
         match number {
             1 => entry.0 = value,
             2 => entry.1 = value,
@@ -253,6 +257,12 @@ fn read_entry(message: &[u8]) -> Option<(&str, &str)> {
         Some(())
     })?;
     Some(entry)
+}
+
+/// Reads a name or a version, unless it is too long.
+fn read_name(value: &[u8]) -> Option<&str> {
+    let name = str::from_utf8(value).ok()?;
+    (name.len() <= MAX_NAME_BYTES).then_some(name)
 }
 
 fn read_nonce(nonce: &str) -> Option<u64> {

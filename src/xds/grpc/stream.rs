@@ -264,6 +264,10 @@ impl Driver {
         let Some(kind) = self.kind_of(&read.type_url)? else {
             return Ok(());
         };
+        let most = self.shared.proxies.limits.max_subscriptions;
+        if read.request.claims() > most {
+            return Err(Status::new(Code::ResourceExhausted, "too many names"));
+        }
         let asks_the_same = delivery.follows(kind) && read.request.asks_the_same();
         let pacing = &self.shared.proxies.limits.pacing;
         let shared = &self.shared.delivery;
@@ -274,7 +278,7 @@ impl Driver {
             return Err(Status::new(Code::ResourceExhausted, text));
         }
         if !asks_the_same {
-            if delivery.names() > self.shared.proxies.limits.max_subscriptions {
+            if delivery.names() > most {
                 return Err(Status::new(Code::ResourceExhausted, "too many names"));
             }
             let interests = delivery.interests();

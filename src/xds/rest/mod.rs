@@ -192,13 +192,15 @@ impl Polls {
 
     /// What is known of the name of a poll.
     fn polled_name(&self, (kind, name): &Key) -> PolledName {
-        let Some(snapshot) = self.delivery.current() else {
-            return PolledName::Unready;
+        let Some(name) = name else {
+            return PolledName::Known;
         };
-        let index = snapshot.index(*kind);
-        match name.as_ref().is_none_or(|name| index.get(name).is_some()) {
-            true => PolledName::Known,
-            false => PolledName::Unknown,
+        match self.delivery.current() {
+            None => PolledName::Unready,
+            Some(snapshot) => match snapshot.index(*kind).get(name) {
+                Some(_) => PolledName::Known,
+                None => PolledName::Unknown,
+            },
         }
     }
 

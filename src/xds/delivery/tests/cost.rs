@@ -136,3 +136,59 @@ fn a_change_and_its_acknowledgement_cost_the_same_whatever_a_client_holds() {
         }
     }
 }
+
+/// What takes one client from an index of endpoints to another is found out once for all that are as
+/// it is: the others look at no name, and are left as it is left.
+#[test]
+fn a_change_of_endpoints_is_looked_through_for_the_first_client_alone() {
+    for form in [Form::Sotw, Form::Delta] {
+        let mut settled = Settled::new(form, 20);
+        for (content, changed) in [("2", vec!["c7"]), ("3", vec!["c1", "c19", "c7"])] {
+            for name in &changed {
+                let new = Arc::new(resource(Kind::Endpoint, name, content));
+                settled.setting.snapshot.insert(Kind::Endpoint, new);
+            }
+            settled.setting.publish();
+            let (first, of_first) = looked_at::during(|| settled.next(0));
+            let (second, of_second) = looked_at::during(|| settled.next(1));
+            let (first, second) = (first.unwrap(), second.unwrap());
+            assert!(of_first > 0);
+            assert_eq!(of_second, 0, "{form:?}");
+            assert!(Arc::ptr_eq(&first.content, &second.content));
+            let names = second.content.sent().iter().map(|sent| &*sent.name);
+            assert_eq!(names.collect::<Vec<_>>(), changed);
+            let state = |settled: &Settled, client: usize| {
+                format!("{:?}", settled.clients[client].subscriptions)
+            };
+            assert_eq!(state(&settled, 0), state(&settled, 1), "{form:?}");
+            for (client, answer) in [first, second].iter().enumerate() {
+                settled.hear(client, Kind::Endpoint, Some(answer.nonce), None);
+            }
+            assert_eq!(state(&settled, 0), state(&settled, 1), "{form:?}");
+            assert!(settled.next(1).is_none());
+        }
+    }
+}
+
+/// A client that must be told of what is gone is not given the answer of one that need not be.
+#[test]
+fn a_client_that_is_told_of_removals_is_told_although_another_was_not() {
+    let mut settled = Settled::new(Form::Delta, 20);
+    // It gives up what it has with its clusters; the second asks for endpoints alone.
+    let alone = Client::new(Form::Delta, Flavour::Ads, settled.setting.now);
+    settled.clients[1] = alone;
+    let names = (0..20).map(|n| format!("c{n}").into()).collect();
+    settled.hear(1, Kind::Endpoint, None, Some(names));
+    settled.take_all(1);
+    let new = Arc::new(resource(Kind::Endpoint, "c7", "2"));
+    settled.setting.snapshot.insert(Kind::Endpoint, new);
+    settled.setting.snapshot.remove(Kind::Endpoint, "c8");
+    settled.setting.publish();
+    settled.take_all(0);
+    let mut removed = Vec::new();
+    while let Some(answer) = settled.next(1) {
+        removed.extend(answer.content.removed().iter().map(ToString::to_string));
+        settled.hear(1, Kind::Endpoint, Some(answer.nonce), None);
+    }
+    assert_eq!(removed, ["c8"]);
+}

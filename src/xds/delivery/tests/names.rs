@@ -145,3 +145,79 @@ fn nothing_is_kept_of_names_that_nobody_asks_for_any_more() {
         drop(two);
     }
 }
+
+#[test]
+fn long_names_weigh_more() {
+    let setting = setting(true);
+    let long = |count: usize| {
+        let name = |n: usize| format!("{n}{}", "x".repeat(4 * 128)).into();
+        (0..count).map(name).collect::<Vec<Name>>()
+    };
+    for form in [Form::Sotw, Form::Delta] {
+        let mut two = client(&setting, form, 1);
+        assert_eq!(ask(&setting, &mut two, long(2), Vec::new()), Heard::Nothing);
+        let mut three = client(&setting, form, 2);
+        let refused = ask(&setting, &mut three, long(3), Vec::new());
+        assert_eq!(refused, Heard::TooManyUnknownNames, "{form:?}");
+    }
+}
+
+#[test]
+fn giving_up_names_that_were_never_asked_for_makes_no_room() {
+    let setting = setting(true);
+    let mut one = client(&setting, Form::Delta, 1);
+    assert_eq!(
+        ask(&setting, &mut one, names("a", 6), names("b", 6)),
+        Heard::Nothing
+    );
+    let refused = ask(&setting, &mut one, names("c", 5), names("d", 5));
+    assert_eq!(refused, Heard::TooManyUnknownNames);
+}
+
+/// What one asks for that another asked for before counts for it as soon as it asks for more.
+#[test]
+fn names_that_another_brought_count_when_more_are_asked_for() {
+    let setting = setting(true);
+    let mut first = client(&setting, Form::Delta, 1);
+    assert_eq!(
+        ask(&setting, &mut first, names("a", 8), Vec::new()),
+        Heard::Nothing
+    );
+    let mut second = client(&setting, Form::Delta, 1);
+    assert_eq!(
+        ask(&setting, &mut second, names("a", 8), Vec::new()),
+        Heard::Nothing
+    );
+    drop(first);
+    assert_eq!(
+        ask(&setting, &mut second, names("b", 2), Vec::new()),
+        Heard::Nothing
+    );
+    let mut third = client(&setting, Form::Delta, 1);
+    let refused = ask(&setting, &mut third, names("c", 2), Vec::new());
+    assert_eq!(refused, Heard::TooManyUnknownNames);
+}
+
+/// However much others ask for, a peer has an eighth of a share for itself.
+#[test]
+fn other_peers_never_take_all() {
+    let setting = setting(true);
+    let mut all = Vec::new();
+    for peer in 1..=8 {
+        let mut greedy = client(&setting, Form::Sotw, peer);
+        let asked = names(&format!("of{peer}-"), LIMIT);
+        assert_eq!(
+            ask(&setting, &mut greedy, asked, Vec::new()),
+            Heard::Nothing
+        );
+        all.push(greedy);
+    }
+    let mut honest = client(&setting, Form::Sotw, 9);
+    assert_eq!(
+        ask(&setting, &mut honest, names("gone", 1), Vec::new()),
+        Heard::Nothing
+    );
+    let mut ninth = client(&setting, Form::Sotw, 9);
+    let refused = ask(&setting, &mut ninth, names("many", 2), Vec::new());
+    assert_eq!(refused, Heard::TooManyUnknownNames);
+}
