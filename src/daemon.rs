@@ -295,7 +295,7 @@ impl Daemon {
                     .settings
                     .vault
                     .as_ref()
-                    .is_some_and(|vault| vault.serving.is_some());
+                    .is_some_and(|vault| vault.server_certificate.is_some());
             let tls = speaks_tls.then(|| server::Tls::new(identities, rejected));
             let (metrics, token) = (metrics.clone(), token.clone());
             async move {
