@@ -8,11 +8,11 @@ use super::typed::{AuthMethod, KvEngine, Typed};
 use super::{BadSetting, given};
 use crate::vault;
 
-/// Where Vault is if only a login is given: the original's default.
+/// Address of Vault if only a login is given: the original's default.
 const DEFAULT_ADDRESS: &str = "http://127.0.0.1:8200";
 
 impl Typed {
-    /// Whether Vault is asked for anything.
+    /// True if Vault is used for anything.
     pub(super) fn vault_is_on(&self) -> bool {
         let typed = &self.vault;
         let text = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
@@ -28,7 +28,7 @@ impl Typed {
             || typed.vault_auth_method.is_some()
     }
 
-    /// How to use Vault, if at all.
+    /// Configuration of Vault, if it is used.
     pub(super) fn vault(
         &self,
         security: &Security,
@@ -350,7 +350,7 @@ impl Typed {
     }
 }
 
-/// Whether a header can hold a text: visible ASCII.
+/// True if a header can hold a text: visible ASCII.
 fn is_visible(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
