@@ -21,26 +21,26 @@ use crate::metrics::Metrics;
 use crate::snapshot::cell::Reader;
 use crate::snapshot::{Kind, Name};
 use crate::state::problem::Problem;
-use connections::Limits;
+use connections::ConnectionLimits;
 use pages::Pages;
 
 pub use connections::listen;
 pub use request_check::Hosts;
 
-/// Where the pages come from.
+/// Sources of the pages.
 #[derive(Clone)]
 pub struct Sources {
     /// The current snapshot.
     pub snapshot: Reader,
-    /// What is left out of it, and why. Must not block for long.
+    /// The problems of the snapshot. Must not block for long.
     pub problems: Arc<dyn Fn() -> Arc<Vec<Problem>> + Send + Sync>,
     /// The state of each proxy, as JSON. Must not block for long.
     pub proxies: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
-    /// Who was refused on the xDS port lately, as JSON. Must not block for long.
+    /// Peers that were refused on the xDS port lately, as JSON. Must not block for long.
     pub rejected: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
-    /// What proxies refuse, each as a problem in JSON. Must not block for long.
+    /// Resources that proxies refuse, each as a problem in JSON. Must not block for long.
     pub refused: Arc<dyn Fn() -> Vec<serde_json::Value> + Send + Sync>,
-    /// What each proxy of a node id has accepted. Must not block for long.
+    /// The resources that each proxy of a node id has accepted. Must not block for long.
     pub given: Arc<GivenTo>,
     /// The age of what is served: time since Marathon's last sign of life (none if it never gave
     /// one), and whether it counts as stale. Must not block.
@@ -49,19 +49,19 @@ pub struct Sources {
     pub look_at_certificates: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
-/// What each proxy of a node id has accepted.
+/// The resources that each proxy of a node id has accepted.
 pub type GivenTo = dyn Fn(&str) -> Vec<Given> + Send + Sync;
 
-/// What one proxy has accepted.
+/// The resources that one proxy has accepted.
 #[derive(Clone, Debug)]
 pub struct Given {
-    /// Who it is, in the fields that stand before its resources.
+    /// The proxy, in the fields that stand before its resources.
     pub proxy: serde_json::Value,
     /// Names and versions (16 hexadecimal digits), by kind.
     pub kinds: BTreeMap<Kind, BTreeMap<Name, String>>,
 }
 
-/// How the admin port is asked.
+/// Configuration of the admin port.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     /// The names under which it may be asked.
@@ -78,7 +78,14 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) {
     let pages = Pages::new(sources, config.hosts, metrics.clone());
-    connections::answer(Limits::default(), listener, pages, metrics, shutdown).await;
+    connections::answer(
+        ConnectionLimits::default(),
+        listener,
+        pages,
+        metrics,
+        shutdown,
+    )
+    .await;
 }
 
 #[cfg(test)]

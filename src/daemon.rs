@@ -27,7 +27,7 @@ use crate::resources::Projection;
 use crate::settings::{Settings, XdsListen};
 use crate::snapshot::cell::cell;
 use crate::state::State;
-use crate::state::event::{Purpose, Stale};
+use crate::state::event::{Purpose, RefreshNeeded};
 use crate::{admin, files, identity, log, marathon, server, v2, vault, xds};
 
 use runtimes::Rooms;
@@ -264,7 +264,9 @@ impl Daemon {
                     loop {
                         reload.requested().await;
                         // If nobody asks any more, the daemon is on its way down.
-                        let _ = stale.send(Stale::Everything(Purpose::Routine)).await;
+                        let _ = stale
+                            .send(RefreshNeeded::Everything(Purpose::Routine))
+                            .await;
                     }
                 };
                 token.run_until_cancelled(asking).await;
@@ -295,7 +297,7 @@ impl Daemon {
                     .settings
                     .vault
                     .as_ref()
-                    .is_some_and(|vault| vault.serving.is_some());
+                    .is_some_and(|vault| vault.server_certificate.is_some());
             let tls = speaks_tls.then(|| server::Tls::new(identities, rejected));
             let (metrics, token) = (metrics.clone(), token.clone());
             async move {

@@ -11,7 +11,7 @@
 //!  PEM files ─► files ───┘         └────────── pipeline ─────────────┘       └─► admin ───┼─► operator
 //!         ▲       │                                         │     snapshot                │
 //!         │       └──── Identity: certificate, key, client CA ───────────────────────────┘
-//!         └──────────── Stale: what must be asked for ──────┘
+//!         └──────────── RefreshNeeded: what to fetch again ─┘
 //! ```
 //!
 //! # The rooms, in the order in which data flows

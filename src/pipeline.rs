@@ -18,7 +18,7 @@ use crate::resources::{Changed, Projection, departed};
 use crate::snapshot::Kind;
 use crate::snapshot::cell::Publisher;
 use crate::state::app::{AgentHost, AppId};
-use crate::state::event::{Event, Source, Stale};
+use crate::state::event::{Event, RefreshNeeded, Source};
 use crate::state::problem::Reason;
 use crate::state::{State, reduce};
 use waits::{NamesWait, Unprojected};
@@ -69,7 +69,7 @@ pub struct Pipeline {
     /// Changes that the observers were not told of yet.
     untold: Untold,
     problems: Arc<Problems>,
-    stale: BTreeSet<Stale>,
+    stale: BTreeSet<RefreshNeeded>,
     presumed_healthy: usize,
     /// The state as it was projected last.
     projected: State,
@@ -136,7 +136,7 @@ impl Pipeline {
     pub async fn run(
         mut self,
         mut facts: mpsc::Receiver<Heard<Vec<Event>>>,
-        stale: mpsc::Sender<Stale>,
+        stale: mpsc::Sender<RefreshNeeded>,
         shutdown: CancellationToken,
     ) {
         let mut batch = Vec::new();
@@ -212,10 +212,11 @@ impl Pipeline {
             self.stale.extend(stale);
         }
         // Agents are not in a list's place: nobody but the state knows that they are in use.
-        let listable = |stale: &&Stale| !matches!(stale, Stale::Agent(_));
+        let listable = |stale: &&RefreshNeeded| !matches!(stale, RefreshNeeded::Agent(_));
         if self.stale.iter().filter(listable).count() > STALE_LIMIT {
             self.stale.retain(|stale| !listable(&stale));
-            self.stale.insert(Stale::Everything(Default::default()));
+            self.stale
+                .insert(RefreshNeeded::Everything(Default::default()));
         }
         self.state = state;
         self.announce(&before);
@@ -775,7 +776,7 @@ mod tests {
             () = run.as_mut() => panic!("the pipeline ended"),
             asked = async { [missing.recv().await, missing.recv().await] } => asked,
         };
-        let app = |id: &str| Some(Stale::App(AppId::from(id)));
+        let app = |id: &str| Some(RefreshNeeded::App(AppId::from(id)));
         assert_eq!(asked, [app("/a"), app("/b")]);
         assert!(reader.current().is_some());
         shutdown.cancel();

@@ -29,14 +29,14 @@ struct Entries {
 #[derive(Debug)]
 struct TableEntry {
     activity: Activity,
-    /// When that began.
+    /// Time at which that began.
     since: Instant,
     /// Bytes that are held for its answer.
     held_bytes: usize,
     cut: CancellationToken,
 }
 
-/// What a connection is at, the most dispensable first.
+/// Activity of a connection, the most dispensable first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Activity {
     /// No request is there, or not all of its head.

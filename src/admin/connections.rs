@@ -26,9 +26,9 @@ use super::pages::Pages;
 use crate::metrics::Metrics;
 use crate::throttle::Throttle;
 
-/// What a client may take.
+/// Limits of what a client may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Limits {
+pub(super) struct ConnectionLimits {
     /// Connections at a time. For one more, the one that can best be spared is cut: a health check
     /// always finds room.
     pub(super) connections: usize,
@@ -48,7 +48,7 @@ pub(super) struct Limits {
     pub(super) accept_again: Duration,
 }
 
-impl Default for Limits {
+impl Default for ConnectionLimits {
     fn default() -> Self {
         Self {
             connections: 64,
@@ -67,13 +67,14 @@ impl Default for Limits {
 /// (`net.core.somaxconn`).
 const BACKLOG: u32 = 4_096;
 
-/// What the system holds of an answer that is not read. It would hold up to four megabytes.
+/// Size of the socket's send buffer, for an answer that the client does not read. By default it
+/// would grow to four megabytes.
 const SEND_BUFFER_BYTES: u32 = 256 * 1024;
 
-/// What is held here of a request's head, and of an answer before the system takes it.
+/// Size of the buffer for a request's head, and for an answer before the system takes it.
 const BUFFER_BYTES: usize = 32 * 1024;
 
-/// How long the log is spared another failure to accept.
+/// Interval in which the log has at most one failure to accept.
 const QUIET: Duration = Duration::from_secs(60);
 
 /// Listens for operators; port 0 is any free port.
@@ -95,7 +96,7 @@ pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Answers from `pages` until `shutdown`, then finishes what is on its way.
 pub(super) async fn answer(
-    limits: Limits,
+    limits: ConnectionLimits,
     listener: TcpListener,
     pages: Pages,
     metrics: Arc<Metrics>,
@@ -138,9 +139,9 @@ pub(super) async fn answer(
     while connections.join_next().await.is_some() {}
 }
 
-/// What one connection is answered from.
+/// One connection, with the state from which it is answered.
 struct Connection {
-    limits: Limits,
+    limits: ConnectionLimits,
     pages: Pages,
     metrics: Arc<Metrics>,
     registration: Arc<Registration>,
@@ -208,7 +209,7 @@ impl Connection {
     }
 }
 
-/// Whether the client took nothing of its answer for too long.
+/// True if the client took nothing of its answer for too long.
 fn is_stalled(error: &hyper::Error) -> bool {
     let cause = std::error::Error::source(error);
     let cause = cause.and_then(|cause| cause.downcast_ref::<io::Error>());

@@ -20,7 +20,7 @@ use super::connection_table::RequestGuard;
 const CHUNK_BYTES: usize = 32 * 1024;
 
 /// A text in the order in which it is written. Nothing is made before it is asked for.
-pub(super) type Pieces = Box<dyn Iterator<Item = String> + Send>;
+pub(super) type PagePieces = Box<dyn Iterator<Item = String> + Send>;
 
 /// Makes pages, one piece of one page at a time, on a thread that answers no proxy: whoever asks
 /// for pages takes one core at most.
@@ -44,7 +44,7 @@ enum PageContent {
     },
 }
 
-/// Why a page ends before its end. The reader sees that it is cut off.
+/// Failure in the middle of a page. The reader sees that it is cut off.
 #[derive(Debug, thiserror::Error)]
 #[error("the page cannot be made")]
 pub(super) struct Broken(#[from] JoinError);
@@ -56,7 +56,7 @@ impl PageMaker {
         }
     }
 
-    /// What `make` returns.
+    /// Runs `make` on the blocking pool, and returns its result.
     ///
     /// # Errors
     ///
@@ -80,7 +80,7 @@ impl PageMaker {
 
     /// A page of these pieces, each made when its reader has taken those before it. `kept_bytes`
     /// says how much is kept to make them from.
-    pub(super) fn stream(&self, pieces: Pieces, kept_bytes: usize) -> PageBody {
+    pub(super) fn stream(&self, pieces: PagePieces, kept_bytes: usize) -> PageBody {
         let maker = self.clone();
         let chunks = unfold(Some(pieces), move |pieces| {
             let maker = maker.clone();
@@ -100,7 +100,7 @@ impl PageMaker {
 }
 
 /// The next chunk of a page, and what is left of it; none at its end.
-fn chunk(mut pieces: Pieces) -> Option<(Bytes, Pieces)> {
+fn chunk(mut pieces: PagePieces) -> Option<(Bytes, PagePieces)> {
     let mut text = String::new();
     while text.len() < CHUNK_BYTES {
         match pieces.next() {

@@ -14,17 +14,17 @@ use tracing::{error, warn};
 
 use super::Sources;
 use super::page_body::{Broken, PageBody, PageMaker};
-use super::request_check::{Foreign, Hosts};
+use super::request_check::{ForeignRequest, Hosts};
 use super::snapshot_page::{self, Filter};
 use crate::metrics::Metrics;
 use crate::snapshot::Kind;
 use crate::snapshot::cell::Reader;
 use crate::throttle::Throttle;
 
-/// What a name and a version of what a proxy has accepted take in memory.
+/// Memory, in bytes, of one name and version that a proxy has accepted.
 const BYTES_PER_NAME: usize = 100;
 
-/// How long the log is spared a refusal that it had: scrapers and browsers come back.
+/// Interval in which the log has at most one refusal of a kind: scrapers and browsers come back.
 const QUIET: Duration = Duration::from_secs(300);
 
 /// Reasons of refusals, each a subject of the log: what a client says is none.
@@ -60,10 +60,10 @@ pub(super) struct Pages {
     pub(super) refusals: Arc<Throttle>,
 }
 
-/// What makes a page that is JSON.
+/// Source of a JSON page.
 type JsonSource = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
 
-/// What is asked for.
+/// The page that is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Page {
     Index,
@@ -78,9 +78,9 @@ enum Page {
     Signal,
 }
 
-/// Why there is no page.
+/// Reason for which there is no page.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Refusal {
+enum PageRefusal {
     UnknownPath,
     WrongMethod { allowed: &'static str },
     BadQuery(String),
@@ -145,9 +145,9 @@ impl Pages {
     }
 
     /// Turns away what a foreign web page may have had a browser ask.
-    fn refuse(&self, foreign: &Foreign) -> Response<PageBody> {
+    fn refuse(&self, foreign: &ForeignRequest) -> Response<PageBody> {
         let (status, reason, text) = match foreign {
-            Foreign::Host(host) => (
+            ForeignRequest::Host(host) => (
                 StatusCode::FORBIDDEN,
                 "host",
                 format!(
@@ -155,12 +155,12 @@ impl Pages {
                      or add the name to ADMIN_HOSTS (--admin-hosts)\n"
                 ),
             ),
-            Foreign::UnreadableHost => (
+            ForeignRequest::UnreadableHost => (
                 StatusCode::BAD_REQUEST,
                 "host",
                 "the request needs one Host header: name or address, and port\n".to_owned(),
             ),
-            Foreign::Site(site) => (
+            ForeignRequest::Site(site) => (
                 StatusCode::FORBIDDEN,
                 "site",
                 format!(
@@ -198,7 +198,7 @@ impl Pages {
         }
     }
 
-    /// What is served, or what the proxies of one node have.
+    /// The resources that are served, or those of the proxies of one node.
     async fn snapshot(&self, filter: Filter) -> Result<Response<PageBody>, Broken> {
         let sources = self.sources.clone();
         let node = filter.node.clone();
@@ -229,7 +229,7 @@ impl Pages {
 }
 
 impl Page {
-    fn parse(method: &Method, path: &str, query: Option<&str>) -> Result<Self, Refusal> {
+    fn parse(method: &Method, path: &str, query: Option<&str>) -> Result<Self, PageRefusal> {
         let page = match path {
             "/" => Self::Index,
             "/metrics" => Self::Metrics,
@@ -237,12 +237,12 @@ impl Page {
             "/readyz" => Self::Readiness,
             "/snapshot" => {
                 let filter = Filter::parse(query.unwrap_or_default());
-                Self::Snapshot(filter.map_err(Refusal::BadQuery)?)
+                Self::Snapshot(filter.map_err(PageRefusal::BadQuery)?)
             }
             "/proxies" => Self::Proxies,
             "/rejected_peers" => Self::RejectedPeers,
             "/_mlb_signal/hup" | "/_mlb_signal/usr1" => Self::Signal,
-            _ => return Err(Refusal::UnknownPath),
+            _ => return Err(PageRefusal::UnknownPath),
         };
         let (allowed, is_allowed) = match &page {
             Self::Signal => ("POST", method == Method::POST),
@@ -257,7 +257,7 @@ impl Page {
         if is_allowed {
             Ok(page)
         } else {
-            Err(Refusal::WrongMethod { allowed })
+            Err(PageRefusal::WrongMethod { allowed })
         }
     }
 
@@ -276,7 +276,7 @@ impl Page {
     }
 }
 
-impl Refusal {
+impl PageRefusal {
     fn answer(self) -> Response<PageBody> {
         match self {
             Self::UnknownPath => text(

@@ -21,9 +21,9 @@ pub struct Hosts {
     takes_every_name: bool,
 }
 
-/// Why a request is not answered.
+/// Reason for which a request is not answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Foreign {
+pub(super) enum ForeignRequest {
     /// The Host header names something that is not known to be this port.
     Host(String),
     /// There is no Host header, or there are several, or it cannot be read.
@@ -48,7 +48,7 @@ impl Hosts {
         hosts
     }
 
-    /// Whether `host`, a name or an address without a port, may be asked.
+    /// True if `host`, a name or an address without a port, may be asked.
     fn takes(&self, host: &str) -> bool {
         let host = plain(host);
         let literal = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
@@ -60,13 +60,13 @@ impl Hosts {
     }
 
     /// Checks a request before it is looked at any further.
-    pub(super) fn check<B>(&self, request: &Request<B>) -> Result<(), Foreign> {
+    pub(super) fn check<B>(&self, request: &Request<B>) -> Result<(), ForeignRequest> {
         let headers = request.headers();
         let own = host(request.version(), request.uri(), headers)?;
         if let Some(own) = &own
             && !self.takes(own.host())
         {
-            return Err(Foreign::Host(own.host().to_owned()));
+            return Err(ForeignRequest::Host(own.host().to_owned()));
         }
         let reads = [Method::GET, Method::HEAD, Method::OPTIONS];
         if reads.contains(request.method()) {
@@ -82,35 +82,35 @@ fn plain(name: &str) -> String {
     name.strip_suffix('.').unwrap_or(&name).to_owned()
 }
 
-/// What the request says it asks. None for an old client that does not say.
+/// The host that the request names. None for an old client that names none.
 fn host(
     version: Version,
     uri: &Uri,
     headers: &HeaderMap<HeaderValue>,
-) -> Result<Option<Authority>, Foreign> {
+) -> Result<Option<Authority>, ForeignRequest> {
     let mut said = headers.get_all(HOST).iter();
     let (first, second) = (said.next(), said.next());
     let named = match (first, second) {
         // HTTP/1.0 has no Host, and no browser speaks it.
         (None, _) if version == Version::HTTP_10 => None,
-        (None, _) | (Some(_), Some(_)) => return Err(Foreign::UnreadableHost),
+        (None, _) | (Some(_), Some(_)) => return Err(ForeignRequest::UnreadableHost),
         (Some(host), None) => {
             let authority = Authority::try_from(host.as_bytes());
-            Some(authority.map_err(|_| Foreign::UnreadableHost)?)
+            Some(authority.map_err(|_| ForeignRequest::UnreadableHost)?)
         }
     };
     // A target with a host of its own goes before the header (RFC 9112, section 3.2.2).
     Ok(uri.authority().cloned().or(named))
 }
 
-/// Whether a browser, if it is one, made the request for a page of this port.
+/// True if a browser, if it is one, made the request for a page of this port.
 fn comes_from_own_page(
     headers: &HeaderMap<HeaderValue>,
     own: Option<&Authority>,
-) -> Result<(), Foreign> {
+) -> Result<(), ForeignRequest> {
     let foreign = |value: &HeaderValue| {
         let text = String::from_utf8_lossy(value.as_bytes());
-        Err(Foreign::Site(text.into_owned()))
+        Err(ForeignRequest::Site(text.into_owned()))
     };
     // Every browser names the page's origin when it posts; `null` is that of a page without one.
     let mut origins = headers.get_all(ORIGIN).iter().peekable();
@@ -128,7 +128,7 @@ fn comes_from_own_page(
     }
 }
 
-/// Whether a URL leads to `own`.
+/// True if a URL leads to `own`.
 fn is_of(url: &HeaderValue, own: Option<&Authority>) -> bool {
     let url = url.to_str().ok().and_then(|url| url.parse::<Uri>().ok());
     let authority = url.as_ref().and_then(Uri::authority);
@@ -142,7 +142,7 @@ fn is_of(url: &HeaderValue, own: Option<&Authority>) -> bool {
 mod tests {
     use super::*;
 
-    fn check(hosts: &[&str], head: &str) -> Result<(), Foreign> {
+    fn check(hosts: &[&str], head: &str) -> Result<(), ForeignRequest> {
         let mut lines = head.lines();
         let (method, target) = lines.next().unwrap().split_once(' ').unwrap();
         let mut request = Request::builder().method(method).uri(target);
@@ -182,13 +182,17 @@ mod tests {
         ] {
             let head = format!("GET /healthz\nhost: {host}");
             let name = host.split(':').next().unwrap().to_owned();
-            let refused = Err(Foreign::Host(name));
+            let refused = Err(ForeignRequest::Host(name));
             assert_eq!(check(&["edge-1"], &head), refused, "{host}");
         }
         let absolute = "GET http://evil.example.com/snapshot\nhost: 127.0.0.1";
         assert!(check(&[], absolute).is_err(), "the target goes first");
         for head in ["GET /", "GET /\nhost: a\nhost: localhost", "GET /\nhost: "] {
-            assert_eq!(check(&[], head), Err(Foreign::UnreadableHost), "{head:?}");
+            assert_eq!(
+                check(&[], head),
+                Err(ForeignRequest::UnreadableHost),
+                "{head:?}"
+            );
         }
     }
 
@@ -234,7 +238,7 @@ mod tests {
             ("\nsec-fetch-site: same-site", "same-site"),
             ("\nreferer: http://evil/form", "http://evil/form"),
         ] {
-            assert_eq!(post(headers), Err(Foreign::Site(site.to_owned())));
+            assert_eq!(post(headers), Err(ForeignRequest::Site(site.to_owned())));
         }
         let read = "GET /snapshot\nhost: localhost\norigin: http://evil.example.com";
         assert_eq!(check(&[], read), Ok(()), "no page may read the answer");

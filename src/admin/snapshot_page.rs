@@ -1,4 +1,4 @@
-//! What stands on `/snapshot`: the resources that are served, keys redacted, and what is left out.
+//! The page `/snapshot`: the resources that are served, keys redacted, and the problems.
 
 use std::collections::BTreeMap;
 use std::iter::{from_fn, once, once_with};
@@ -10,14 +10,14 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use super::Given;
-use super::page_body::Pieces;
+use super::page_body::PagePieces;
 use crate::snapshot::{Flavour, Kind, Name, Resource, Snapshot};
 use crate::state::problem::{Problem, Subject};
 
 /// Resources that are larger than this are written in parts: the table of all routes has megabytes.
 const LARGEST_WHOLE_BYTES: usize = 16 * 1024;
 
-/// Which resources are asked for.
+/// Filter of the resources that are asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Filter {
     pub(super) kind: Option<Kind>,
@@ -53,7 +53,7 @@ impl Filter {
         Ok(filter)
     }
 
-    /// Whether a resource of this name is asked for.
+    /// True if a resource of this name is asked for.
     fn takes(&self, name: &str) -> bool {
         self.name.as_deref().is_none_or(|asked| asked == name)
     }
@@ -64,7 +64,7 @@ impl Filter {
 }
 
 /// The page while nothing is published.
-pub(super) fn unready(why: &str, problems: Arc<Vec<Problem>>, refused: Vec<Value>) -> Pieces {
+pub(super) fn unready(why: &str, problems: Arc<Vec<Problem>>, refused: Vec<Value>) -> PagePieces {
     let fields = [
         field("ready", text_of(&Value::Bool(false), 1)),
         field("why", text_of(&json!(why), 1)),
@@ -79,7 +79,7 @@ pub(super) fn served(
     filter: Filter,
     problems: Arc<Vec<Problem>>,
     refused: Vec<Value>,
-) -> Pieces {
+) -> PagePieces {
     let fields = [
         field("ready", text_of(&Value::Bool(true), 1)),
         field("problems", problem_list(problems, refused)),
@@ -107,7 +107,7 @@ pub(super) fn given(
     given: Vec<Given>,
     filter: Filter,
     snapshot: Arc<Snapshot>,
-) -> Pieces {
+) -> PagePieces {
     let proxies = given
         .into_iter()
         .map(move |given| given_pieces(given, filter.clone(), snapshot.clone()));
@@ -118,8 +118,9 @@ pub(super) fn given(
     page(fields.into_iter())
 }
 
-/// What one proxy has accepted: names and versions, and the content of what is current.
-fn given_pieces(given: Given, filter: Filter, snapshot: Arc<Snapshot>) -> Pieces {
+/// The resources that one proxy has accepted: names and versions, and the content of those that are
+/// current.
+fn given_pieces(given: Given, filter: Filter, snapshot: Arc<Snapshot>) -> PagePieces {
     let Given { proxy, kinds } = given;
     let wanted: BTreeMap<_, _> = kinds
         .into_iter()
@@ -147,7 +148,7 @@ fn given_pieces(given: Given, filter: Filter, snapshot: Arc<Snapshot>) -> Pieces
     enclosed(&opened(&proxy, 2), '}', 2, kinds)
 }
 
-fn problem_list(problems: Arc<Vec<Problem>>, refused: Vec<Value>) -> Pieces {
+fn problem_list(problems: Arc<Vec<Problem>>, refused: Vec<Value>) -> PagePieces {
     let mut next = 0;
     let problems = from_fn(move || {
         let problem = problems.get(next).map(problem_json);
@@ -178,7 +179,7 @@ fn resources(
 }
 
 /// One resource, in the form that aggregated streams carry.
-fn resource_pieces(kind: Kind, resource: Arc<Resource>, depth: usize) -> Pieces {
+fn resource_pieces(kind: Kind, resource: Arc<Resource>, depth: usize) -> PagePieces {
     let bytes = resource.encoded(Flavour::Ads).bytes().clone();
     if bytes.len() > LARGEST_WHOLE_BYTES
         && let Ok(parts) = MessageParts::new(kind.type_url(), bytes.clone())
@@ -199,7 +200,7 @@ fn resource_pieces(kind: Kind, resource: Arc<Resource>, depth: usize) -> Pieces 
 }
 
 /// A large resource: the elements of its lists one by one, behind everything else in it.
-fn in_parts(resource: &Resource, parts: MessageParts, rest: Value, depth: usize) -> Pieces {
+fn in_parts(resource: &Resource, parts: MessageParts, rest: Value, depth: usize) -> PagePieces {
     let names: Vec<String> = parts.lists().map(str::to_owned).collect();
     let lists = names.into_iter().map(move |name| {
         if is_secret(&name) {
@@ -233,10 +234,10 @@ fn content_json(written: Result<Vec<u8>, JsonError>) -> Value {
     content.map_or_else(|error| json!({ "error": error }), redacted)
 }
 
-/// What stands in the place of what must not be seen.
+/// The placeholder for a secret.
 const REDACTED: &str = "[redacted]";
 
-/// Whether Envoy's API keeps secrets in a field of that name.
+/// True if Envoy's API keeps secrets in a field of that name.
 fn is_secret(field: &str) -> bool {
     matches!(
         field,
@@ -284,16 +285,16 @@ fn problem_json(problem: &Problem) -> Value {
 }
 
 /// A page: an object of these fields.
-fn page(fields: impl Iterator<Item = Pieces> + Send + 'static) -> Pieces {
+fn page(fields: impl Iterator<Item = PagePieces> + Send + 'static) -> PagePieces {
     let object = enclosed("{", '}', 0, fields);
     Box::new(object.chain(once("\n".to_owned())))
 }
 
-fn field(name: &str, value: Pieces) -> Pieces {
+fn field(name: &str, value: PagePieces) -> PagePieces {
     Box::new(once(format!("{}: ", json!(name))).chain(value))
 }
 
-fn text_of(value: &Value, depth: usize) -> Pieces {
+fn text_of(value: &Value, depth: usize) -> PagePieces {
     Box::new(once(indented(value, depth)))
 }
 
@@ -302,8 +303,8 @@ fn enclosed(
     open: &str,
     close: char,
     depth: usize,
-    items: impl Iterator<Item = Pieces> + Send + 'static,
-) -> Pieces {
+    items: impl Iterator<Item = PagePieces> + Send + 'static,
+) -> PagePieces {
     let mut items = items.peekable();
     if items.peek().is_none() {
         let end = match open {

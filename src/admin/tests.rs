@@ -32,12 +32,12 @@ struct Admin {
     tasks: JoinSet<()>,
 }
 
-async fn admin_within(limits: Limits) -> Admin {
+async fn admin_within(limits: ConnectionLimits) -> Admin {
     admin_with(limits, None).await
 }
 
 /// One that counts in `looked` how often certificates are to be looked at.
-async fn admin_with(limits: Limits, looked: Option<Arc<AtomicUsize>>) -> Admin {
+async fn admin_with(limits: ConnectionLimits, looked: Option<Arc<AtomicUsize>>) -> Admin {
     let listener = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.local_addr().unwrap();
     let (publisher, snapshot) = cell();
@@ -100,7 +100,7 @@ fn sources(
 }
 
 async fn admin() -> Admin {
-    admin_within(Limits::default()).await
+    admin_within(ConnectionLimits::default()).await
 }
 
 /// One resource of each kind that matters here.
@@ -162,7 +162,7 @@ impl Admin {
 
 #[test]
 fn the_default_limits_are_what_the_documentation_says() {
-    let limits = Limits::default();
+    let limits = ConnectionLimits::default();
     assert_eq!(limits.connections, 64);
     assert_eq!(limits.first_request, Duration::from_secs(10));
     assert_eq!(limits.idle, Duration::from_secs(75));
@@ -362,7 +362,7 @@ async fn only_pages_that_exist_can_be_read_and_none_written() {
 #[tokio::test]
 async fn a_signal_has_the_certificates_looked_at_once_each() {
     let looked = Arc::new(AtomicUsize::new(0));
-    let admin = admin_with(Limits::default(), Some(looked.clone())).await;
+    let admin = admin_with(ConnectionLimits::default(), Some(looked.clone())).await;
     for (signal, count) in [("hup", 1), ("usr1", 2)] {
         let (status, _, body) = admin.ask("POST", &format!("/_mlb_signal/{signal}")).await;
         assert_eq!((status, body.lines().count()), (200, 1));
@@ -391,7 +391,7 @@ async fn a_signal_without_vault_is_a_success_that_says_so() {
 
 #[tokio::test]
 async fn it_says_when_the_certificates_in_vault_are_what_is_missing() {
-    let admin = admin_with(Limits::default(), Some(Arc::default())).await;
+    let admin = admin_with(ConnectionLimits::default(), Some(Arc::default())).await;
     let missing = "the certificates in Vault were not read yet";
     let (_, _, body) = admin.ask("GET", "/readyz").await;
     assert!(
@@ -411,9 +411,9 @@ async fn it_says_when_the_certificates_in_vault_are_what_is_missing() {
 
 #[tokio::test]
 async fn who_asks_nothing_is_sent_away() {
-    let limits = Limits {
+    let limits = ConnectionLimits {
         first_request: Duration::from_millis(100),
-        ..Limits::default()
+        ..ConnectionLimits::default()
     };
     let admin = admin_within(limits).await;
     let mut silent = TcpStream::connect(admin.address).await.unwrap();
@@ -426,9 +426,9 @@ async fn who_asks_nothing_is_sent_away() {
 
 #[tokio::test]
 async fn a_connection_does_not_live_for_ever() {
-    let limits = Limits {
+    let limits = ConnectionLimits {
         life: Duration::from_millis(500),
-        ..Limits::default()
+        ..ConnectionLimits::default()
     };
     let admin = admin_within(limits).await;
     let mut stream = TcpStream::connect(admin.address).await.unwrap();
@@ -525,7 +525,7 @@ fn cut(admin: &Admin, reason: &str) -> u64 {
 async fn a_health_check_finds_room_among_idle_connections() {
     let admin = admin().await;
     let mut idle = Vec::new();
-    for _ in 0..Limits::default().connections + 6 {
+    for _ in 0..ConnectionLimits::default().connections + 6 {
         let mut stream = TcpStream::connect(admin.address).await.unwrap();
         let request = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
         stream.write_all(request).await.unwrap();
@@ -544,7 +544,7 @@ async fn a_health_check_finds_room_among_readers_that_do_not_read() {
     let mut admin = admin().await;
     admin.publisher.publish_compared(large_snapshot());
     let mut readers = Vec::new();
-    for _ in 0..Limits::default().connections {
+    for _ in 0..ConnectionLimits::default().connections {
         let mut reader = unread(&admin, "/snapshot").await;
         // Being answered, so none is idle.
         reader.read_exact(&mut [0; 15]).await.unwrap();
@@ -562,12 +562,12 @@ async fn a_health_check_finds_room_among_readers_that_do_not_read() {
 #[tokio::test]
 async fn a_health_check_does_not_wait_for_an_old_connection_to_finish() {
     let hour = Duration::from_secs(3_600);
-    let limits = Limits {
+    let limits = ConnectionLimits {
         connections: 1,
         first_request: hour,
         stalled: hour,
         drain: hour,
-        ..Limits::default()
+        ..ConnectionLimits::default()
     };
     let mut admin = admin_within(limits).await;
     admin.publisher.publish_compared(large_snapshot());
@@ -585,10 +585,10 @@ async fn a_health_check_does_not_wait_for_an_old_connection_to_finish() {
 
 #[tokio::test]
 async fn who_takes_nothing_of_an_answer_is_cut() {
-    let limits = Limits {
+    let limits = ConnectionLimits {
         stalled: Duration::from_millis(100),
         drain: Duration::from_secs(60),
-        ..Limits::default()
+        ..ConnectionLimits::default()
     };
     let mut admin = admin_within(limits).await;
     admin.publisher.publish_compared(large_snapshot());
@@ -649,7 +649,7 @@ async fn a_health_check_is_answered_under_any_name() {
 #[tokio::test]
 async fn foreign_pages_are_turned_away_with_the_remedy() {
     let looked = Arc::new(AtomicUsize::new(0));
-    let admin = admin_with(Limits::default(), Some(looked.clone())).await;
+    let admin = admin_with(ConnectionLimits::default(), Some(looked.clone())).await;
     let ask = async |head: &str| answer_to(&admin, head).await;
     let answer = ask("GET /snapshot HTTP/1.1\r\nhost: evil.example.com:5001\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");

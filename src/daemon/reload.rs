@@ -41,7 +41,7 @@ impl Reload {
             ),
             (
                 vault
-                    .and_then(|vault| vault.serving.as_ref())
+                    .and_then(|vault| vault.server_certificate.as_ref())
                     .is_some_and(|serving| serving.clients != vault::ClientAuthorities::Nobody),
                 "the client CA of the xds port",
             ),

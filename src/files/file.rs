@@ -12,7 +12,7 @@ pub(super) const MAX_BYTES: u64 = 1 << 20;
 /// before it was read may have changed again without looking different.
 const TIME_STEP_SECONDS: i64 = 2;
 
-/// What a file looks like from outside. Differs when its content does.
+/// Metadata of a file. Differs when its content does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
     pub(super) device: u64,
@@ -22,7 +22,7 @@ pub(super) struct Stamp {
     pub(super) changed: (i64, i64),
 }
 
-/// Why a file was not read.
+/// Reason for which a file was not read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unread {
     /// It cannot be read at all.
@@ -37,7 +37,7 @@ pub(super) enum Unread {
 }
 
 impl Stamp {
-    /// What the file at `path` looks like; links are followed.
+    /// The metadata of the file at `path`; links are followed.
     pub(super) fn at(path: &Path) -> io::Result<Self> {
         fs::metadata(path).map(|metadata| Self::of(&metadata))
     }
@@ -52,12 +52,12 @@ impl Stamp {
         }
     }
 
-    /// Whether any later change will make it differ.
+    /// True if any later change will make it differ.
     pub(super) fn is_final_at(self, now_seconds: i64) -> bool {
         self.changed.0.max(self.modified.0) + TIME_STEP_SECONDS < now_seconds
     }
 
-    /// Whether this is the same file as another, under whatever name.
+    /// True if this is the same file as another, under whatever name.
     pub(super) fn is_same_file(self, other: Self) -> bool {
         (self.device, self.inode) == (other.device, other.inode)
     }

@@ -24,11 +24,11 @@ const MAX_NAME_BYTES: usize = 200;
 pub(super) struct Folder {
     path: PathBuf,
     bundles: BTreeMap<String, Bundle>,
-    /// What is wrong with files that are not even read.
+    /// Problems of files that are not even read.
     strays: Vec<Problem>,
 }
 
-/// Whether what is missing or wrong may still be about to change.
+/// Treatment of a file that is missing or wrong: it may still be about to change, or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Patience {
     /// It may: what was known stays.
@@ -41,11 +41,11 @@ pub(super) enum Patience {
 #[derive(Debug, Default)]
 struct Bundle {
     last_good: Option<Arc<Certificate>>,
-    /// What it looked like when it was last read and good; none if it must be read again.
+    /// Metadata of the file when it was last read and good; none if it must be read again.
     stamp: Option<Stamp>,
-    /// What is wrong with it: if it is good, what was left out.
+    /// Problems of the file: if it is good, the parts that were left out.
     problems: Vec<Problem>,
-    /// Whether `last_good` is what is in it.
+    /// True if `last_good` is the content of the file.
     good: bool,
 }
 
@@ -87,7 +87,8 @@ impl Folder {
         }
     }
 
-    /// What is known now. `unreadable`: why the last look found nothing.
+    /// The certificates and problems to announce. `unreadable`: the error by which the last look
+    /// found nothing.
     pub(super) fn reading(&self, now_seconds: i64, unreadable: Option<io::Error>) -> Reading {
         let mut reading = Reading::default();
         for bundle in self.bundles.values() {
@@ -209,7 +210,7 @@ impl Bundle {
     }
 }
 
-/// Whether a text can be the name of a secret, a label of a metric and part of a log line.
+/// True if a text can be the name of a secret, a label of a metric and part of a log line.
 fn is_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= MAX_NAME_BYTES

@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::reload::Watcher;
 use crate::secret_file;
 
-/// Which files hold the identity, and how they are watched.
+/// The files that hold the identity, and the intervals at which they are checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdentityConfig {
     /// The certificate and its chain (`XDS_CERT_FILE`).
@@ -48,23 +48,23 @@ impl IdentityConfig {
     }
 }
 
-/// Why the files hold no identity. Holds nothing of the key.
+/// Reason for which the files hold no identity. Holds nothing of the key.
 #[derive(Debug, thiserror::Error)]
-enum Fault {
+enum IdentityFault {
     #[error("{}: {why}", path.display())]
     Unread { path: PathBuf, why: Unread },
     #[error(transparent)]
     Bad(#[from] BadIdentity),
 }
 
-/// What a look brought.
-enum Look {
+/// Result of a look at the files.
+enum IdentityLook {
     /// No file differs, and what was read from them has not ended.
     Same,
     /// This is in them.
     Read(Arc<Identity>),
     /// Nothing that can be served is in them.
-    Fault(Fault),
+    IdentityFault(IdentityFault),
 }
 
 /// The files, and what they looked like when an identity was last read from them.
@@ -116,8 +116,8 @@ async fn watch(
         files = looked_at;
         looks += 1;
         match look {
-            Look::Same => {}
-            Look::Read(read) => {
+            IdentityLook::Same => {}
+            IdentityLook::Read(read) => {
                 let is_new = identity
                     .borrow()
                     .as_ref()
@@ -132,11 +132,11 @@ async fn watch(
             }
             // Whoever writes the files is given time to finish, unless it is known already that
             // something is wrong with them.
-            Look::Fault(_) if told.is_none() && looks < LOOKS => {
+            IdentityLook::IdentityFault(_) if told.is_none() && looks < LOOKS => {
                 sleep(settle).await;
                 continue;
             }
-            Look::Fault(fault) => {
+            IdentityLook::IdentityFault(fault) => {
                 let text = fault.to_string();
                 if told.as_ref() != Some(&text) {
                     let serves = identity.borrow().is_some();
@@ -161,7 +161,7 @@ async fn watch(
 }
 
 /// One look, where it may block: a network mount may take its time. None when the process ends.
-async fn look(mut files: Files) -> Option<(Files, Look)> {
+async fn look(mut files: Files) -> Option<(Files, IdentityLook)> {
     let looking = spawn_blocking(move || {
         let look = files.look();
         (files, look)
@@ -178,7 +178,7 @@ async fn look(mut files: Files) -> Option<(Files, Look)> {
 
 impl Files {
     /// Reads the files if one of them differs, or if what was read has ended since. Blocks.
-    fn look(&mut self) -> Look {
+    fn look(&mut self) -> IdentityLook {
         let now_seconds = (self.wall_clock)();
         let timely = now_seconds <= self.not_after_seconds;
         if timely
@@ -186,7 +186,7 @@ impl Files {
                 .stamps
                 .is_some_and(|stamps| stamps == self.stamps_now())
         {
-            return Look::Same;
+            return IdentityLook::Same;
         }
         self.stamps = None;
         match self.read(now_seconds) {
@@ -197,15 +197,15 @@ impl Files {
                     .all(|it| it.is_final_at(now_seconds));
                 self.stamps = are_final.then_some(stamps);
                 self.not_after_seconds = identity.not_after_seconds();
-                Look::Read(Arc::new(identity))
+                IdentityLook::Read(Arc::new(identity))
             }
-            Err(fault) => Look::Fault(fault),
+            Err(fault) => IdentityLook::IdentityFault(fault),
         }
     }
 
-    fn read(&self, now_seconds: i64) -> Result<(Identity, [Option<Stamp>; 3]), Fault> {
+    fn read(&self, now_seconds: i64) -> Result<(Identity, [Option<Stamp>; 3]), IdentityFault> {
         let file = |path: &PathBuf| {
-            read(path).map_err(|why| Fault::Unread {
+            read(path).map_err(|why| IdentityFault::Unread {
                 path: path.clone(),
                 why,
             })
@@ -251,7 +251,7 @@ fn report(read: &Identity, metrics: &Metrics) {
     metrics.xds_certificate_expiry.set(read.not_after_seconds());
 }
 
-/// Whether two identities are shown alike and believe the same: a file that was only touched is no
+/// True if two identities are shown alike and believe the same: a file that was only touched is no
 /// reason for anything.
 fn is_same(one: &Identity, other: &Identity) -> bool {
     let key = |identity: &Identity| PrivateKeyDer::secret_der(identity.key()).to_owned();

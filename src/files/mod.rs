@@ -29,11 +29,11 @@ use folder::{Folder, Patience};
 
 pub use identity::{IdentityConfig, watch_identity};
 
-/// How often a folder is looked at until what is wrong with a file is reported: three looks, each
+/// Number of looks at a folder until a fault of a file is reported: three, each
 /// [`settle`](Config::settle) after the one before, outlast whoever is just writing it.
 const LOOKS: usize = 3;
 
-/// Which folder is watched, and how.
+/// Configuration of the watched folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The folder (`CERTIFICATES_DIR`). Each `NAME.pem` in it is a certificate, its chain and its
@@ -45,13 +45,13 @@ pub struct Config {
     pub settle: Duration,
 }
 
-/// What is known of the folder, as it is announced.
+/// The certificates and problems of the folder, as they are announced.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Reading {
     certificates: Vec<Arc<Certificate>>,
     problems: Vec<Problem>,
-    /// When what is served ends, in seconds since 1970, by name: also of certificates of which
-    /// the file has become unusable.
+    /// `notAfter` of the certificates that are served, in seconds since 1970, by name: also of
+    /// those of which the file has become unusable.
     expiries: BTreeMap<String, i64>,
 }
 
@@ -68,13 +68,13 @@ impl Config {
 }
 
 /// Announces what is in the folder, then every change of it: files that come, differ and go, and
-/// certificates that end. A requested `reload` reads every file at once, whether it looks changed or
-/// not. Returns on `shutdown`, or when nobody listens any more.
+/// certificates that end. A requested `reload` reads every file at once, whether it looks changed
+/// or not. Returns on `shutdown`, or when nobody listens any more.
 ///
-/// The first reading is announced even if the folder is empty, but not while it cannot be read:
-/// to announce that there are no certificates would take down what proxies serve with those of
-/// the last run. Later an unreadable folder is a [`Problem`], and so is a file that cannot be
-/// used; what was read from it before stays.
+/// The first reading is announced even if the folder is empty, but not while it cannot be read: to
+/// announce that there are no certificates would take down what proxies serve with those of the
+/// last run. Later an unreadable folder is a [`Problem`], and so is a file that cannot be used;
+/// what was read from it before stays.
 ///
 /// Cancel safe in that nothing is left behind but a look that is on its way.
 pub async fn watch_certificates(

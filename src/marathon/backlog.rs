@@ -11,16 +11,16 @@ use crate::state::event::{Event, TaskUpdate};
 /// Facts that wait for room. Applied in order they lead to the same state as all that were added.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
-    /// When the first of them was heard; none without any.
+    /// Time at which the first of them was heard; none without any.
     heard_at: Option<Instant>,
     events: Vec<Event>,
     /// Places in `events` of what a newer fact may replace.
-    replaceable: BTreeMap<Subject, usize>,
+    replaceable: BTreeMap<FactSubject, usize>,
 }
 
 /// Subject of a fact of which the newest is all that matters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Subject {
+enum FactSubject {
     /// State and place of a task.
     Task(AppId, TaskId),
     /// Health of an instance.
@@ -28,12 +28,12 @@ enum Subject {
 }
 
 impl Backlog {
-    /// Whether nothing waits.
+    /// True if nothing waits.
     pub(super) fn is_empty(&self) -> bool {
         self.events.is_empty()
     }
 
-    /// How many facts wait.
+    /// Number of facts that wait.
     pub(super) fn len(&self) -> usize {
         self.events.len()
     }
@@ -54,7 +54,7 @@ impl Backlog {
     }
 
     fn add_one(&mut self, event: Event) {
-        let Some(subject) = Subject::of(&event) else {
+        let Some(subject) = FactSubject::of(&event) else {
             // It may be about any task: what came before it stays before it.
             self.replaceable.clear();
             self.events.push(event);
@@ -68,7 +68,7 @@ impl Backlog {
         }
         if let Event::TaskChanged(update) = &event {
             // A result from before its task was known says nothing; a later one must stay later.
-            let health = Subject::Health(update.app.clone(), update.instance.clone());
+            let health = FactSubject::Health(update.app.clone(), update.instance.clone());
             self.replaceable.remove(&health);
         }
         self.replaceable.insert(subject, self.events.len());
@@ -76,7 +76,7 @@ impl Backlog {
     }
 }
 
-impl Subject {
+impl FactSubject {
     fn of(event: &Event) -> Option<Self> {
         match event {
             Event::TaskChanged(update) => Some(Self::Task(update.app.clone(), update.id.clone())),
@@ -98,7 +98,7 @@ impl Subject {
     }
 }
 
-/// Whether nothing of an older fact about the same subject is left once the newer one is applied.
+/// True if nothing of an older fact about the same subject is left once the newer one is applied.
 fn replaces(newer: &Event, older: &Event) -> bool {
     match (newer, older) {
         (Event::TaskChanged(newer), Event::TaskChanged(older)) => says_all_of(newer, older),
@@ -108,8 +108,8 @@ fn replaces(newer: &Event, older: &Event) -> bool {
     }
 }
 
-/// What an update does not say stays as it was, and a task that ended proves other things than one
-/// that runs.
+/// True if the newer update sets every field that the older one sets: a field that an update omits
+/// stays as it was, and a task that ended proves other things than one that runs.
 fn says_all_of(newer: &TaskUpdate, older: &TaskUpdate) -> bool {
     newer.condition == older.condition
         && newer.instance == older.instance

@@ -9,20 +9,21 @@ use http::{HeaderMap, StatusCode, Uri};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::access::Access;
+use super::authenticated_client::AuthenticatedClient;
 use super::config::BaseUrl;
-use super::connection::authority;
 use super::error::{Error, with_causes};
+use super::fetch_queue::Fetch;
+use super::https::authority;
 use super::ids;
 use super::translate::{self, TranslateError};
-use super::wanted::Asked;
 use crate::state::app::AppId;
 use crate::state::event::{Event, List, Purpose};
 
 /// Bytes of the answer to a ping, which has 4.
 const PONG_LIMIT_BYTES: usize = 64;
 
-/// What stays as it is in a path: Marathon's ids are lower case letters, digits, dots, hyphens.
+/// Characters that are not escaped in a path: Marathon's ids are lower case letters, digits, dots,
+/// hyphens.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'/')
     .remove(b'-')
@@ -30,58 +31,61 @@ const PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
-/// What became of a question.
+/// Result of a fetch.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(super) enum FetchAnswer {
     /// Marathon's answer.
     Fact(Event),
-    /// What was asked about is not there, and only a list of everything says what is.
+    /// The thing that was asked for is not there, and only a list of everything tells where it
+    /// went.
     Elsewhere,
 }
 
 /// Asks Marathon. Clones share connections and the login.
 #[derive(Clone)]
-pub(super) struct Client {
-    access: Access,
+pub(super) struct MarathonClient {
+    authenticated_client: AuthenticatedClient,
 }
 
-impl Client {
+impl MarathonClient {
     /// A client with this access.
-    pub(super) fn new(access: Access) -> Self {
-        Self { access }
+    pub(super) fn new(authenticated_client: AuthenticatedClient) -> Self {
+        Self {
+            authenticated_client,
+        }
     }
 
     /// Asks one question, within the limit for requests.
-    pub(super) async fn ask(&self, base: &BaseUrl, asked: &Asked) -> Result<Answer, Error> {
-        let limit = self.access.config().request_limit;
+    pub(super) async fn ask(&self, base: &BaseUrl, asked: &Fetch) -> Result<FetchAnswer, Error> {
+        let limit = self.authenticated_client.config().request_limit;
         within(limit, self.answer(base, asked, limit)).await
     }
 
     async fn answer(
         &self,
         base: &BaseUrl,
-        asked: &Asked,
+        asked: &Fetch,
         limit: Duration,
-    ) -> Result<Answer, Error> {
+    ) -> Result<FetchAnswer, Error> {
         match asked {
-            Asked::Everything(purpose) => {
+            Fetch::Everything(purpose) => {
                 let path = "/v2/apps?embed=apps.tasks".to_owned();
                 let body = self.get(base, &path, limit).await?;
                 let list = parse(path, body, translate::apps).await?;
-                Ok(Answer::Fact(Event::Synced(List {
+                Ok(FetchAnswer::Fact(Event::Synced(List {
                     purpose: *purpose,
                     ..list
                 })))
             }
-            Asked::Group(group) => {
+            Fetch::Group(group) => {
                 let path = format!("/v2/apps{}/*?embed=apps.tasks", encoded(group));
                 let body = match self.get(base, &path, limit).await {
                     Ok(body) => body,
-                    Err(e) if is_missing(&e) => return Ok(Answer::Elsewhere),
+                    Err(e) if is_missing(&e) => return Ok(FetchAnswer::Elsewhere),
                     Err(e) => return Err(e),
                 };
                 let list = parse(path, body, translate::group).await?;
-                Ok(Answer::Fact(Event::GroupSynced {
+                Ok(FetchAnswer::Fact(Event::GroupSynced {
                     group: group.clone(),
                     list: List {
                         purpose: Purpose::Announced,
@@ -90,38 +94,38 @@ impl Client {
                 }))
             }
             // These names below a path are not apps but what Marathon says of the app above.
-            Asked::App(app)
+            Fetch::App(app)
                 if ["/restart", "/tasks", "/versions"]
                     .iter()
                     .any(|end| app.as_str().ends_with(end)) =>
             {
-                Ok(Answer::Elsewhere)
+                Ok(FetchAnswer::Elsewhere)
             }
-            Asked::App(app) => {
+            Fetch::App(app) => {
                 let path = format!("/v2/apps{}", encoded(app));
                 match self.get(base, &path, limit).await {
-                    Ok(body) => Ok(Answer::Fact(parse(path, body, translate::app).await?)),
-                    Err(e) if is_missing(&e) => Ok(Answer::Fact(Event::AppGone(app.clone()))),
+                    Ok(body) => Ok(FetchAnswer::Fact(parse(path, body, translate::app).await?)),
+                    Err(e) if is_missing(&e) => Ok(FetchAnswer::Fact(Event::AppGone(app.clone()))),
                     Err(e) => Err(e),
                 }
             }
-            Asked::Definition(app, version) => {
+            Fetch::Definition(app, version) => {
                 let gone = Event::DefinitionRead {
                     app: app.clone(),
                     version: *version,
                     layout: None,
                 };
                 let Some(text) = ids::version_text(*version) else {
-                    return Ok(Answer::Fact(gone));
+                    return Ok(FetchAnswer::Fact(gone));
                 };
                 let path = format!("/v2/apps{}/versions/{text}", encoded(app));
                 match self.get(base, &path, limit).await {
-                    Ok(body) => Ok(Answer::Fact(Event::DefinitionRead {
+                    Ok(body) => Ok(FetchAnswer::Fact(Event::DefinitionRead {
                         app: app.clone(),
                         version: *version,
                         layout: Some(parse(path, body, translate::definition).await?),
                     })),
-                    Err(e) if is_missing(&e) => Ok(Answer::Fact(gone)),
+                    Err(e) if is_missing(&e) => Ok(FetchAnswer::Fact(gone)),
                     Err(e) => Err(e),
                 }
             }
@@ -131,7 +135,7 @@ impl Client {
     /// The leader's `host:port`, as Marathon names it. Part of opening a stream, and as patient.
     pub(super) async fn leader(&self, base: &BaseUrl) -> Result<String, Error> {
         let path = "/v2/leader".to_owned();
-        let limit = self.access.config().head_limit;
+        let limit = self.authenticated_client.config().head_limit;
         let body = within(limit, self.get(base, &path, limit)).await?;
         translate::leader(&body).map_err(|source| Error::Answer { path, source })
     }
@@ -140,7 +144,10 @@ impl Client {
     /// ([`/ping`](https://mesosphere.github.io/marathon/docs/rest-api.html)).
     pub(super) async fn ping(&self, base: &BaseUrl, limit: Duration) -> Result<(), Error> {
         let uri = uri(base, "/ping")?;
-        let response = self.access.get(&uri, "text/plain", limit).await?;
+        let response = self
+            .authenticated_client
+            .get(&uri, "text/plain", limit)
+            .await?;
         let (head, body) = response.into_parts();
         let host = authority(&uri);
         if head.status != StatusCode::OK {
@@ -159,14 +166,17 @@ impl Client {
                 found,
             });
         }
-        self.access.last_heard().note();
+        self.authenticated_client.last_heard().note();
         Ok(())
     }
 
     /// The body of a 200 that is JSON.
     async fn get(&self, base: &BaseUrl, path: &str, limit: Duration) -> Result<Bytes, Error> {
         let uri = uri(base, path)?;
-        let response = self.access.get(&uri, "application/json", limit).await?;
+        let response = self
+            .authenticated_client
+            .get(&uri, "application/json", limit)
+            .await?;
         let (head, body) = response.into_parts();
         let host = authority(&uri);
         if head.status.is_redirection() {
@@ -177,7 +187,7 @@ impl Client {
         }
         let found = text(&head.headers, CONTENT_TYPE);
         let is_json = is_kind(&found, "application/json");
-        let last_heard = self.access.last_heard();
+        let last_heard = self.authenticated_client.last_heard();
         // A 404 means that an app is gone, so it must be Marathon's: a load balancer without a
         // backend has pages for that too.
         if is_json && matches!(head.status, StatusCode::OK | StatusCode::NOT_FOUND) {
@@ -196,7 +206,7 @@ impl Client {
                 found,
             });
         }
-        let limit_bytes = self.access.config().answer_limit_bytes;
+        let limit_bytes = self.authenticated_client.config().answer_limit_bytes;
         let body = body.map_frame(|frame| {
             last_heard.note();
             frame
@@ -262,7 +272,7 @@ pub(super) fn text(headers: &HeaderMap, name: http::HeaderName) -> String {
     })
 }
 
-/// Whether a content type is that one, whatever its parameters.
+/// True if a content type is the wanted one, whatever its parameters.
 pub(super) fn is_kind(found: &str, wanted: &str) -> bool {
     found
         .split(';')

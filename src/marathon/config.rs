@@ -1,4 +1,4 @@
-//! Where Marathon is and how patient to be with it.
+//! Configuration: the addresses of Marathon, the login, and the time limits.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -14,33 +14,33 @@ use super::error::Error;
 pub struct Config {
     /// The addresses of one and the same Marathon, in the order of preference; at least one.
     pub marathons: Vec<BaseUrl>,
-    /// How Marathon is told who asks.
+    /// The credentials for Marathon.
     pub login: Login,
     /// A PEM file with roots that are trusted beside the system's.
     pub ca_file: Option<PathBuf>,
-    /// What is shown to a server that asks for a client certificate.
+    /// The certificate that is presented to a server that asks for one.
     pub client_identity: Option<ClientIdentity>,
     /// Hosts, with or without a port, that a redirect may take the login to, beside those of
     /// `marathons` and the leader that Marathon itself names.
     pub leader_hosts: Vec<String>,
-    /// How long a TCP connection may take to open. 3 s.
+    /// Time limit for opening a TCP connection. 3 s.
     pub connect_limit: Duration,
-    /// How long the head of a stream may take to come, and the leader's name; a standby holds
-    /// requests for 2.5 s while it looks for a leader. 15 s.
+    /// Time limit for the head of a stream, and for the leader's name; a standby holds requests for
+    /// 2.5 s while it looks for a leader. 15 s.
     pub head_limit: Duration,
-    /// How long a stream may be silent. Heartbeats come every 10 s, but a
-    /// neighbour that blocks can hold them up for 30 s. 45 s.
+    /// Longest silence of a stream. Heartbeats come every 10 s, but a neighbour that blocks can
+    /// hold them up for 30 s. 45 s.
     pub idle_limit: Duration,
     /// The silence after which a Marathon that is followed is asked for a sign of life: half of the
     /// time after which it counts as lost. 15 s.
     pub ping_after: Duration,
     /// Longest wait for the answer to that. 2 s.
     pub ping_limit: Duration,
-    /// How long the first event of a stream may take after its head, which comes before the
+    /// Time limit for the first event of a stream after its head, which comes before the
     /// subscription exists. 30 s.
     pub confirm_limit: Duration,
-    /// How long a request other than the stream may take as a whole: Marathon asks its health
-    /// actors for each app, and then 90 MB may have to come through. 120 s.
+    /// Time limit of a whole request other than the stream: Marathon asks its health actors for
+    /// each app, and then 90 MB may have to come through. 120 s.
     pub request_limit: Duration,
     /// Bytes of one event; a deployment's, in 1.4, holds all apps twice. 64 MB.
     pub event_limit_bytes: usize,
@@ -67,9 +67,10 @@ pub struct Config {
     /// The longest wait between two logins of a service account, which cost the whole cluster's
     /// login service more than an attempt costs Marathon. 60 s.
     pub login_backoff_limit: Duration,
-    /// How long a stream, or a token, must have lived to make its end a first failure again. 60 s.
-    pub calm: Duration,
-    /// How long a resolved name is taken as it is. 60 s.
+    /// Age from which a stream, or a token, counts as stable: its end is a first failure again. 60
+    /// s.
+    pub stable_after: Duration,
+    /// Lifetime of a resolved name. 60 s.
     pub resolve_lifetime: Duration,
     /// The wait after a name could not be resolved. 2 s.
     pub resolve_retry: Duration,
@@ -101,14 +102,14 @@ impl Config {
             backoff_first: Duration::from_millis(200),
             backoff_limit: Duration::from_secs(10),
             login_backoff_limit: Duration::from_secs(60),
-            calm: Duration::from_secs(60),
+            stable_after: Duration::from_secs(60),
             resolve_lifetime: Duration::from_secs(60),
             resolve_retry: Duration::from_secs(2),
         }
     }
 }
 
-/// How Marathon is told who asks.
+/// The credentials for Marathon.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Login {
     /// Not at all.
@@ -120,7 +121,7 @@ pub enum Login {
     Token {
         /// A file with one line, the token, read again for every request.
         file: PathBuf,
-        /// What stands before it.
+        /// The scheme in front of the token.
         scheme: TokenScheme,
     },
     /// With a token for which a DC/OS service account logs in. The file holds the JSON of its
@@ -128,7 +129,7 @@ pub enum Login {
     ServiceAccount(PathBuf),
 }
 
-/// How a token is written into the header `Authorization`.
+/// Form of a token in the header `Authorization`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TokenScheme {
     /// `Bearer T`, as [RFC 6750](https://www.rfc-editor.org/rfc/rfc6750#section-2.1) has it.
@@ -148,7 +149,7 @@ pub struct ClientIdentity {
     pub key: PathBuf,
 }
 
-/// Where a Marathon answers: scheme, host, port and perhaps a path, without a final slash.
+/// Base URL of a Marathon: scheme, host, port and perhaps a path, without a final slash.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BaseUrl(String);
 
@@ -220,7 +221,7 @@ mod tests {
              idle_limit: 45s, ping_after: 15s, ping_limit: 2s, confirm_limit: 30s, request_limit: 120s, event_limit_bytes: 64000000, \
              answer_limit_bytes: 256000000, heard_limit: 50000, resync_interval: 300s, \
              confirmation_delay: 10s, announced_loss_delay: 1.5s, missing_app_interval: 10s, backoff_first: 200ms, \
-             backoff_limit: 10s, login_backoff_limit: 60s, calm: 60s, resolve_lifetime: 60s, resolve_retry: 2s }"
+             backoff_limit: 10s, login_backoff_limit: 60s, stable_after: 60s, resolve_lifetime: 60s, resolve_retry: 2s }"
         );
     }
 

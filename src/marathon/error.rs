@@ -1,4 +1,4 @@
-//! What can go wrong between here and Marathon, whose fault it is, and whether to try again.
+//! The errors of requests to Marathon: the party at fault, and if a retry makes sense.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use http::StatusCode;
 use super::config::ClientIdentity;
 use super::translate::TranslateError;
 
-/// Why Marathon could not be followed or asked.
+/// Failure to follow Marathon's stream, or of a request to it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No Marathon was configured.
@@ -22,7 +22,7 @@ pub enum Error {
     Roots {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause.
         why: String,
     },
     /// TLS cannot be set up.
@@ -33,7 +33,7 @@ pub enum Error {
     Credentials {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it; nothing of its content.
+        /// The cause; nothing of the file's content.
         why: String,
     },
     /// The token cannot be read.
@@ -41,7 +41,7 @@ pub enum Error {
     Token {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it; nothing of its content.
+        /// The cause; nothing of the file's content.
         why: String,
     },
     /// The service account cannot be read.
@@ -49,7 +49,7 @@ pub enum Error {
     ServiceAccount {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it; nothing of its content.
+        /// The cause; nothing of the file's content.
         why: String,
     },
     /// The client certificate cannot be read.
@@ -60,7 +60,7 @@ pub enum Error {
     ClientCertificate {
         /// The files.
         files: ClientIdentity,
-        /// What is wrong with them; nothing of their content.
+        /// The cause; nothing of the files' content.
         why: String,
     },
     /// The login service does not believe the service account.
@@ -70,7 +70,7 @@ pub enum Error {
         path.display()
     )]
     LoginRefused {
-        /// Who answered.
+        /// Host and port that answered.
         host: String,
         /// With what.
         status: StatusCode,
@@ -82,9 +82,9 @@ pub enum Error {
     /// The login service gave no token.
     #[error("no token from {host}: {why}")]
     Login {
-        /// Who was asked.
+        /// Host and port that were asked.
         host: String,
-        /// What came instead.
+        /// The answer that came instead, in words.
         why: String,
     },
     /// It is too early for the next login.
@@ -92,7 +92,7 @@ pub enum Error {
     LoginPutOff {
         /// For how long.
         wait: Duration,
-        /// What became of the last one.
+        /// The error of the last login.
         why: String,
     },
     /// The request cannot be written: its URL makes no sense.
@@ -101,23 +101,23 @@ pub enum Error {
     /// The connection could not be opened, or broke before an answer came.
     #[error("cannot reach {host}: {why}")]
     Connect {
-        /// Who was asked.
+        /// Host and port that were asked.
         host: String,
-        /// What happened, causes included.
+        /// The cause, with the causes of the cause.
         why: String,
     },
     /// The answer took too long.
     #[error("{what} did not come within {limit:?}")]
     Slow {
-        /// What was waited for.
+        /// The part of the answer that did not come in time.
         what: &'static str,
-        /// How long.
+        /// The time limit that ran out.
         limit: Duration,
     },
     /// The answer was not a 200.
     #[error("{host} answered {status}{}", remedy(*status))]
     Status {
-        /// Who answered.
+        /// Host and port that answered.
         host: String,
         /// With what.
         status: StatusCode,
@@ -125,11 +125,11 @@ pub enum Error {
     /// The answer was of the wrong kind.
     #[error("{host} answered with {found:?} instead of {wanted}")]
     ContentType {
-        /// Who answered.
+        /// Host and port that answered.
         host: String,
-        /// Which kind was wanted.
+        /// The content type that was wanted.
         wanted: &'static str,
-        /// Which one came.
+        /// The content type that came.
         found: String,
     },
     /// The answer led elsewhere, where the credentials must not go.
@@ -139,21 +139,21 @@ pub enum Error {
          may have them"
     )]
     RedirectToStranger {
-        /// Where to.
+        /// Host and port of the redirect's target.
         host: String,
     },
     /// The answer led from https to http.
     #[error("the stream is redirected from https to plain http at {host}, which is not followed")]
     RedirectToPlain {
-        /// Where to.
+        /// Host and port of the redirect's target.
         host: String,
     },
     /// The answer led elsewhere where that is not followed.
     #[error("{host} redirects to {target:?}, which is not followed; configure the target itself")]
     Redirect {
-        /// Who answered.
+        /// Host and port that answered.
         host: String,
-        /// Where to.
+        /// Host and port of the redirect's target.
         target: String,
     },
     /// The body broke off.
@@ -162,7 +162,7 @@ pub enum Error {
     /// The body, or one event, was too large.
     #[error("{what} is larger than {limit_bytes} bytes")]
     TooLarge {
-        /// What was.
+        /// The thing that was too large.
         what: &'static str,
         /// The limit.
         limit_bytes: usize,
@@ -176,15 +176,15 @@ pub enum Error {
     /// The stream ended.
     #[error("the stream ended")]
     Ended,
-    /// What came is no event stream.
+    /// The bytes that came are no event stream.
     #[error("the stream cannot be read: {0}")]
     Garbage(String),
     /// An answer could not be understood.
     #[error("cannot read the answer to {path}: {source}")]
     Answer {
-        /// What was asked.
+        /// Path of the request.
         path: String,
-        /// What is wrong with it.
+        /// The error of its translation.
         source: TranslateError,
     },
 }
@@ -220,7 +220,7 @@ impl Error {
         }
     }
 
-    /// Whether the same request may well succeed later although nothing changes here: Marathon or
+    /// True if the same request may well succeed later although nothing changes here: Marathon or
     /// the network recovers, or the credentials that are being rotated fit again.
     pub fn passes(&self) -> bool {
         match self {
@@ -262,7 +262,7 @@ impl Error {
     }
 }
 
-/// What to do about an answer, where the answer does not say it.
+/// Remedy for an answer with this status, where the answer itself names none.
 fn remedy(status: StatusCode) -> &'static str {
     match status {
         StatusCode::UNAUTHORIZED => {

@@ -11,7 +11,7 @@ use crate::state::app::{AgentHost, AppId, AppVersion, InstanceId};
 /// Characters of a uuid, hyphens included.
 const UUID_LENGTH: usize = 36;
 
-/// What a task id or an instance id is about.
+/// Owner of a task id or an instance id: an app or a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Owner {
     /// An app's instance, or its one task.

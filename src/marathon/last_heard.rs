@@ -1,4 +1,5 @@
-//! The time at which Marathon last gave a sign of life, shared by those who hear it and those who ask.
+//! The time at which Marathon last gave a sign of life, shared by those who hear it and those who
+//! ask.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,10 +10,10 @@ use tokio::time::Instant;
 /// Time of the last sign of life. Clones are one cell; to note a sign costs a clock reading and no
 /// lock, so it may be done for every read.
 #[derive(Clone, Debug)]
-pub struct LastHeard(Arc<Cell>);
+pub struct LastHeard(Arc<LastHeardCell>);
 
 #[derive(Debug)]
-struct Cell {
+struct LastHeardCell {
     start: Instant,
     /// Nanoseconds from `start` to the last sign, and one; 0 if there was none.
     heard: AtomicU64,
@@ -23,7 +24,7 @@ struct Cell {
 impl Default for LastHeard {
     /// A cell in which nothing is noted yet.
     fn default() -> Self {
-        Self(Arc::new(Cell {
+        Self(Arc::new(LastHeardCell {
             start: Instant::now(),
             heard: AtomicU64::new(0),
             is_followed: AtomicBool::new(true),

@@ -1,30 +1,30 @@
 //! Marathon: follow its event stream, list its apps, and hand both on as facts.
 
-mod access;
+mod authenticated_client;
 mod backlog;
 mod client;
+mod client_certificate;
 mod config;
-mod connection;
-mod endpoints;
 mod error;
-mod flight;
-mod identity;
+mod event_type;
+mod failover;
+mod fetch_queue;
+mod https;
 mod ids;
-mod kind;
+mod in_flight;
 mod last_heard;
-mod layout;
 mod ping;
+mod ports;
 mod resolve;
 mod service_account;
-mod session;
 mod stream;
 mod subscriber;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod token_cache;
 pub mod translate;
 mod transport;
-mod wanted;
 mod wire;
 
 use std::sync::Arc;
@@ -37,12 +37,12 @@ pub use self::error::Error;
 pub use self::last_heard::LastHeard;
 pub use self::service_account::ServiceAccount;
 
-use self::access::Access;
-use self::client::Client;
+use self::authenticated_client::AuthenticatedClient;
+use self::client::MarathonClient;
 use self::ping::Ping;
 use self::subscriber::Subscriber;
 use crate::metrics::{Heard, Metrics};
-use crate::state::event::{Event, Stale};
+use crate::state::event::{Event, RefreshNeeded};
 
 /// Follows Marathon and sends what becomes known, until `shutdown` or until nobody receives it.
 ///
@@ -53,9 +53,9 @@ use crate::state::event::{Event, Stale};
 /// fact: nothing is sent, and the stream is opened again with back-off, after which everything is
 /// listed again.
 ///
-/// Never waits for `facts` to have room while the stream is read: facts that find none are merged by
-/// task and sent when there is. More of them than can be kept are dropped and counted, and everything
-/// is listed again.
+/// Never waits for `facts` to have room while the stream is read: facts that find none are merged
+/// by task and sent when there is. More of them than can be kept are dropped and counted, and
+/// everything is listed again.
 ///
 /// Every sign of life is noted in `last_heard`: a byte of the stream, heartbeats included, or of an
 /// answer. A Marathon that is followed and silent for long is asked for one.
@@ -70,7 +70,7 @@ use crate::state::event::{Event, Stale};
 pub async fn run(
     config: Config,
     facts: mpsc::Sender<Heard<Vec<Event>>>,
-    stale: mpsc::Receiver<Stale>,
+    stale: mpsc::Receiver<RefreshNeeded>,
     last_heard: LastHeard,
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
@@ -81,13 +81,16 @@ pub async fn run(
     let config = Arc::new(config);
     // Until the first event.
     last_heard.set_followed(false);
-    let access = Access::new(
+    let authenticated_client = AuthenticatedClient::new(
         Arc::clone(&config),
         Arc::clone(&metrics),
         last_heard.clone(),
     )?;
     // Not being able to read it now is worth stopping for; later it may be a rotation under way.
-    match shutdown.run_until_cancelled(access.check()).await {
+    match shutdown
+        .run_until_cancelled(authenticated_client.check())
+        .await
+    {
         Some(checked) => checked?,
         None => return Ok(()),
     }
@@ -102,14 +105,21 @@ pub async fn run(
     let connected = metrics.stream_connected.clone();
     let (follows, followed) = watch::channel(None);
     let ping = Ping {
-        client: Client::new(access.clone()),
+        client: MarathonClient::new(authenticated_client.clone()),
         followed,
         last_heard,
         metrics: Arc::clone(&metrics),
         after: config.ping_after,
         limit: config.ping_limit,
     };
-    let subscriber = Subscriber::new(config, access, (facts, stale), follows, metrics, of_stream);
+    let subscriber = Subscriber::new(
+        config,
+        authenticated_client,
+        (facts, stale),
+        follows,
+        metrics,
+        of_stream,
+    );
     let running = async {
         tokio::select! {
             () = subscriber.run() => {}

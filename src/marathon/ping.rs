@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::client::Client;
+use super::client::MarathonClient;
 use super::config::BaseUrl;
 use super::error::Error;
 use super::last_heard::LastHeard;
@@ -20,7 +20,7 @@ pub(super) type Followed = Option<BaseUrl>;
 /// Asks `/ping` of the Marathon that is followed when it has been silent for long. One that is not
 /// followed is not asked: what it serves is not known then, however lively it is.
 pub(super) struct Ping {
-    pub(super) client: Client,
+    pub(super) client: MarathonClient,
     pub(super) followed: watch::Receiver<Followed>,
     pub(super) last_heard: LastHeard,
     pub(super) metrics: Arc<Metrics>,

@@ -19,24 +19,24 @@ use crate::state::event::{Event, List, ListedApp};
 /// A thousand names at 50 ms each take 1.6 s, which a first publication waits for.
 const AT_A_TIME: usize = 32;
 
-/// How many of these may be for names whose last look-up failed: where DNS is silent each takes
+/// Most simultaneous look-ups of names whose last look-up failed: where DNS is silent each takes
 /// all of its time, and a name that was never asked for must not wait for that.
 const RETRIES_AT_A_TIME: usize = 8;
 
-/// How long one look-up may take; the system's resolver gives up after about as long.
+/// Time limit of one look-up; the system's resolver gives up after about as long.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(15);
 
-/// How long a name that nobody mentions is still looked up. Lists mention every agent that is in
-/// use, several times in this span; where none comes, the state does when it is told.
+/// Time for which a name that nobody mentions is still looked up. Lists mention every agent that is
+/// in use, several times in this span; where none comes, the state does when it is told.
 const UNMENTIONED_LIMIT: Duration = Duration::from_secs(3600);
 
 type LookedUp = io::Result<Vec<IpAddr>>;
 
-/// How a name is looked up.
-pub(super) type Lookup =
+/// A function that looks a name up.
+pub(super) type ResolveFn =
     Arc<dyn Fn(AgentHost) -> Pin<Box<dyn Future<Output = LookedUp> + Send>> + Send + Sync>;
 
-/// What the resolver found out.
+/// News of the resolver.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum News {
     /// A name has these addresses now; none: it never had one.
@@ -81,33 +81,34 @@ impl PendingNews {
     }
 }
 
-/// When each agent's name is to be looked up, and what was last said of it. The memory of
-/// addresses is the state's.
+/// Schedule of look-ups, and the last answer for each agent's name. The memory of addresses is the
+/// state's.
 pub(super) struct Resolver {
-    lookup: Lookup,
+    lookup: ResolveFn,
     lifetime: Duration,
     retry: Duration,
-    hosts: BTreeMap<AgentHost, Host>,
-    /// When some name may be due: they are not looked through for every event that is heard.
+    hosts: BTreeMap<AgentHost, TrackedHost>,
+    /// Time at which some name may be due: they are not looked through for every event that is
+    /// heard.
     scan_at: Option<Instant>,
     lookups: JoinSet<(AgentHost, LookedUp)>,
     /// Names that were given up and of which this was not said yet.
     idle: Vec<AgentHost>,
 }
 
-struct Host {
-    /// When it is to be looked up; none while it is.
+struct TrackedHost {
+    /// Time of the next look-up; none while one is under way.
     due: Option<Instant>,
     mentioned: Instant,
-    /// What was last said of it; none when nothing was.
+    /// The addresses that were last reported; none when nothing was.
     said: Option<Vec<IpAddr>>,
-    last: Last,
+    last: LastLookup,
     backoff: Backoff,
 }
 
-/// How the last look-up of a name ended. In this order names take their turn.
+/// Outcome of the last look-up of a name. In this order names take their turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Last {
+enum LastLookup {
     /// There was none.
     Never,
     /// With addresses.
@@ -122,7 +123,7 @@ impl Resolver {
         Self::with(Arc::new(|host| Box::pin(system(host))), lifetime, retry)
     }
 
-    fn with(lookup: Lookup, lifetime: Duration, retry: Duration) -> Self {
+    fn with(lookup: ResolveFn, lifetime: Duration, retry: Duration) -> Self {
         Self {
             lookup,
             lifetime,
@@ -141,11 +142,11 @@ impl Resolver {
             Some(known) => known.mentioned = now,
             None if host.as_str().parse::<IpAddr>().is_ok() => {}
             None => {
-                let new = Host {
+                let new = TrackedHost {
                     due: Some(now),
                     mentioned: now,
                     said: None,
-                    last: Last::Never,
+                    last: LastLookup::Never,
                     backoff: Backoff::new(self.retry, self.lifetime),
                 };
                 self.hosts.insert(host.clone(), new);
@@ -225,13 +226,15 @@ impl Resolver {
     /// end is started then.
     fn start_due(&mut self) -> Option<Instant> {
         let now = Instant::now();
-        let is_idle = |host: &Host| now.duration_since(host.mentioned) >= UNMENTIONED_LIMIT;
+        let is_idle = |host: &TrackedHost| now.duration_since(host.mentioned) >= UNMENTIONED_LIMIT;
         let idle = self.hosts.extract_if(.., |_, host| is_idle(host));
         self.idle.extend(idle.map(|(name, _)| name));
         let under_way = self.hosts.values().filter(|host| host.due.is_none());
-        let mut retries = under_way.filter(|host| host.last == Last::Failed).count();
+        let mut retries = under_way
+            .filter(|host| host.last == LastLookup::Failed)
+            .count();
         let mut next: Option<Instant> = None;
-        let mut due: Vec<(Last, Instant, &AgentHost, &mut Host)> = Vec::new();
+        let mut due: Vec<(LastLookup, Instant, &AgentHost, &mut TrackedHost)> = Vec::new();
         for (name, host) in &mut self.hosts {
             match host.due {
                 Some(at) if at > now => next = Some(next.map_or(at, |next| next.min(at))),
@@ -241,7 +244,7 @@ impl Resolver {
         }
         due.sort_by_key(|(last, at, name, _)| (*last, *at, *name));
         for (last, _, name, host) in due {
-            let is_retry = last == Last::Failed;
+            let is_retry = last == LastLookup::Failed;
             if self.lookups.len() >= AT_A_TIME || (is_retry && retries >= RETRIES_AT_A_TIME) {
                 break;
             }
@@ -267,13 +270,13 @@ impl Resolver {
                 addresses.sort_unstable();
                 addresses.dedup();
                 host.due = Some(now + jittered(self.lifetime, &mut rand::rng()));
-                host.last = Last::Good;
+                host.last = LastLookup::Good;
                 host.backoff.reset();
                 addresses
             }
             failed => {
                 host.due = Some(now + host.backoff.wait(&mut rand::rng()));
-                host.last = Last::Failed;
+                host.last = LastLookup::Failed;
                 let error = failed.err().map(|e| e.to_string()).unwrap_or_default();
                 match &host.said {
                     None => {
@@ -321,7 +324,7 @@ mod tests {
     /// Answers look-ups from a script; its last answer for ever.
     fn resolver(script: Script) -> Resolver {
         let script = Mutex::new(script.into_iter().rev().collect::<Vec<_>>());
-        let lookup: Lookup = Arc::new(move |_| {
+        let lookup: ResolveFn = Arc::new(move |_| {
             let mut script = script.lock().unwrap();
             let answer = if script.len() > 1 {
                 script.pop()
@@ -389,7 +392,7 @@ mod tests {
     /// Names that begin with `silent` are never answered; all others at once. Each that is asked
     /// for goes to the sender.
     fn half_silent(asked: std::sync::mpsc::Sender<String>) -> Resolver {
-        let lookup: Lookup = Arc::new(move |host| {
+        let lookup: ResolveFn = Arc::new(move |host| {
             let name = host.as_str().to_owned();
             asked.send(name.clone()).unwrap();
             Box::pin(async move {
@@ -435,7 +438,7 @@ mod tests {
     async fn a_name_that_goes_on_failing_is_tried_less_and_less() {
         let tries = Arc::new(Mutex::new(0));
         let counted = tries.clone();
-        let lookup: Lookup = Arc::new(move |_| {
+        let lookup: ResolveFn = Arc::new(move |_| {
             *counted.lock().unwrap() += 1;
             Box::pin(std::future::ready(Err(io::Error::other("no such name"))))
         });

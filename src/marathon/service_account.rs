@@ -17,11 +17,11 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::sign::Signer;
 use serde::{Deserialize, Serialize};
 
-/// How long a signed login is good for. It is used at once and just once, but the two clocks may
+/// Lifetime of a signed login, in seconds. It is used at once and just once, but the two clocks may
 /// differ by minutes.
 const LOGIN_LIFE_SECONDS: i64 = 300;
 
-/// What a token is good for unless it says otherwise: DC/OS's default.
+/// Lifetime of a token that names none: DC/OS's default.
 const DEFAULT_TOKEN_LIFE: Duration = Duration::from_secs(5 * 24 * 60 * 60);
 
 /// The longest life that is believed. It keeps sums of times within their types; beyond it a token
@@ -51,14 +51,14 @@ struct Header {
 }
 
 #[derive(Serialize)]
-struct Claims<'a> {
+struct LoginClaims<'a> {
     uid: &'a str,
     exp: i64,
 }
 
-/// What is sent to log in.
+/// Body of the login request.
 #[derive(Serialize)]
-struct Login<'a> {
+struct LoginBody<'a> {
     uid: &'a str,
     token: String,
 }
@@ -100,7 +100,7 @@ impl ServiceAccount {
         &self.uid
     }
 
-    /// Where it logs in.
+    /// The URL of the login.
     pub(super) fn endpoint(&self) -> &Uri {
         &self.endpoint
     }
@@ -115,7 +115,7 @@ impl ServiceAccount {
             alg: "RS256",
             typ: "JWT",
         };
-        let claims = Claims {
+        let claims = LoginClaims {
             uid: &self.uid,
             exp: now.saturating_add(LOGIN_LIFE_SECONDS),
         };
@@ -123,7 +123,7 @@ impl ServiceAccount {
         let signature = self.signer.sign(signed.as_bytes());
         let signature = signature.map_err(|_| "the key does not sign".to_owned())?;
         let token = format!("{signed}.{}", BASE64URL_NOPAD.encode(&signature));
-        json(&Login {
+        json(&LoginBody {
             uid: &self.uid,
             token,
         })
@@ -192,8 +192,8 @@ fn json(value: &impl Serialize) -> Result<String, String> {
     serde_json::to_string(value).map_err(|error| error.to_string())
 }
 
-/// What a login brought: the token, as the value of `Authorization`, and how long it is good for.
-pub(super) struct Token {
+/// Result of a login: the token, as the value of `Authorization`, and its lifetime.
+pub(super) struct LoginToken {
     pub header: HeaderValue,
     pub life: Duration,
 }
@@ -204,13 +204,13 @@ struct LoginAnswer {
     token: String,
 }
 
-/// What a token says of itself.
+/// The claims of a token that matter here.
 #[derive(Deserialize)]
 struct TokenClaims {
     exp: i64,
 }
 
-impl Token {
+impl LoginToken {
     /// Reads the answer to a login; `now` in seconds since 1970. None when it holds no token.
     pub(super) fn parse(answer: &[u8], now: i64) -> Option<Self> {
         let answer: LoginAnswer = serde_json::from_slice(answer).ok()?;
@@ -222,7 +222,7 @@ impl Token {
     }
 }
 
-/// What stands before the token in `Authorization`, as DC/OS wants it.
+/// Prefix of the token in `Authorization`, as DC/OS wants it.
 pub(super) const TOKEN_PREFIX: &str = "token=";
 
 /// The value of `Authorization` for a token; none when it is not one word that a header can carry.
@@ -235,9 +235,9 @@ pub(super) fn token_header(prefix: &str, token: &str) -> Option<HeaderValue> {
     Some(header)
 }
 
-/// How long a token is good for, from its `exp` when it is a JSON web token. It is not verified:
-/// who takes the token does that, and this only says when to ask for the next one. One that has
-/// ended already shows that the clocks differ, so that its `exp` says nothing here.
+/// Lifetime of a token, from its `exp` when it is a JSON web token. It is not verified: who takes
+/// the token does that, and this only says when to ask for the next one. One that has ended already
+/// shows that the clocks differ, so that its `exp` says nothing here.
 fn life(token: &str, now: i64) -> Duration {
     let exp = |token: &str| {
         let claims = token.split('.').nth(1)?;
@@ -409,12 +409,12 @@ mod tests {
         ] {
             let answer = json!({ "token": token(&claims) }).to_string();
             assert_eq!(
-                Token::parse(answer.as_bytes(), NOW).unwrap().life,
+                LoginToken::parse(answer.as_bytes(), NOW).unwrap().life,
                 life,
                 "{claims}"
             );
         }
-        let opaque = Token::parse(br#"{"token":"abc"}"#, NOW).unwrap();
+        let opaque = LoginToken::parse(br#"{"token":"abc"}"#, NOW).unwrap();
         assert_eq!(opaque.life, Duration::from_secs(432_000));
         assert_eq!(opaque.header, "token=abc");
         assert!(opaque.header.is_sensitive());
@@ -429,7 +429,10 @@ mod tests {
             r#"{"token":"a b"}"#,
             r#"{"token":"a\r\nb"}"#,
         ] {
-            assert!(Token::parse(answer.as_bytes(), NOW).is_none(), "{answer}");
+            assert!(
+                LoginToken::parse(answer.as_bytes(), NOW).is_none(),
+                "{answer}"
+            );
         }
     }
 }

@@ -6,28 +6,28 @@ use eventsource_client::{BoxStream, Client as _, ClientBuilder, Event, Reconnect
 use futures_util::StreamExt as _;
 use tokio::time::Instant;
 
-use super::access::Access;
+use super::authenticated_client::AuthenticatedClient;
 use super::config::BaseUrl;
 use super::error::Error;
-use super::kind::Kind;
+use super::event_type::EventType;
 use super::last_heard::LastHeard;
-use super::transport::Transport;
+use super::transport::StreamTransport;
 
 /// The stream of events.
-pub(super) enum Stream {
+pub(super) enum EventStream {
     /// It is to be opened at that time.
     Waiting(Instant),
     /// It is being opened or followed.
     Open {
         frames: BoxStream<eventsource_client::Result<SSE>>,
         base: BaseUrl,
-        phase: Phase,
+        phase: StreamPhase,
     },
 }
 
-/// How far an open stream is.
+/// Phase of an open stream.
 #[derive(Clone, Copy)]
-pub(super) enum Phase {
+pub(super) enum StreamPhase {
     /// Waiting for the head of the answer; the transport limits that.
     Connecting,
     /// The head came. It comes before the subscription exists, so nothing is known before an
@@ -37,23 +37,23 @@ pub(super) enum Phase {
     Following { since: Instant },
 }
 
-/// What a stream waited for.
-pub(super) enum Step {
+/// Next thing that a stream reports.
+pub(super) enum StreamStep {
     /// It is time to open it.
     Due,
     /// An event.
     Heard(Event),
     /// It is gone.
-    Lost(Loss),
+    Lost(StreamLoss),
 }
 
-/// Why a stream is gone.
-pub(super) struct Loss {
+/// Reason for which a stream is gone.
+pub(super) struct StreamLoss {
     pub reason: &'static str,
     pub error: String,
 }
 
-impl From<&Error> for Loss {
+impl From<&Error> for StreamLoss {
     fn from(error: &Error) -> Self {
         Self {
             reason: error.reason(),
@@ -62,10 +62,14 @@ impl From<&Error> for Loss {
     }
 }
 
-impl Stream {
+impl EventStream {
     /// Opens a stream once: back-off, redirects and the choice of the address are ours.
-    pub(super) fn open(access: Access, base: BaseUrl, last_heard: LastHeard) -> Self {
-        let transport = Transport::new(access, base.clone(), last_heard);
+    pub(super) fn open(
+        authenticated_client: AuthenticatedClient,
+        base: BaseUrl,
+        last_heard: LastHeard,
+    ) -> Self {
+        let transport = StreamTransport::new(authenticated_client, base.clone(), last_heard);
         let once = ReconnectOptions::reconnect(false).build();
         let frames = match ClientBuilder::for_url(&base.at(&path())) {
             Ok(builder) => builder
@@ -78,27 +82,27 @@ impl Stream {
         Self::Open {
             frames,
             base,
-            phase: Phase::Connecting,
+            phase: StreamPhase::Connecting,
         }
     }
 
     /// Waits for what comes next. Loses nothing when it is dropped.
-    pub(super) async fn next(&mut self, confirm_limit: Duration) -> Step {
+    pub(super) async fn next(&mut self, confirm_limit: Duration) -> StreamStep {
         loop {
             let (frames, phase) = match self {
                 Self::Waiting(until) => {
                     tokio::time::sleep_until(*until).await;
-                    return Step::Due;
+                    return StreamStep::Due;
                 }
                 Self::Open { frames, phase, .. } => (frames, phase),
             };
             let item = match phase {
-                Phase::Connecting | Phase::Following { .. } => frames.next().await,
-                Phase::Unconfirmed { until } => {
+                StreamPhase::Connecting | StreamPhase::Following { .. } => frames.next().await,
+                StreamPhase::Unconfirmed { until } => {
                     match tokio::time::timeout_at(*until, frames.next()).await {
                         Ok(item) => item,
                         Err(_) => {
-                            return Step::Lost(Loss::from(&Error::Slow {
+                            return StreamStep::Lost(StreamLoss::from(&Error::Slow {
                                 what: "the first event",
                                 limit: confirm_limit,
                             }));
@@ -108,14 +112,14 @@ impl Stream {
             };
             match item {
                 Some(Ok(SSE::Connected(_))) => {
-                    *phase = Phase::Unconfirmed {
+                    *phase = StreamPhase::Unconfirmed {
                         until: Instant::now() + confirm_limit,
                     };
                 }
-                Some(Ok(SSE::Event(event))) => return Step::Heard(event),
+                Some(Ok(SSE::Event(event))) => return StreamStep::Heard(event),
                 Some(Ok(SSE::Comment(_))) => {}
-                Some(Err(e)) => return Step::Lost(loss(&e, *phase)),
-                None => return Step::Lost(ended(*phase)),
+                Some(Err(e)) => return StreamStep::Lost(loss(&e, *phase)),
+                None => return StreamStep::Lost(ended(*phase)),
             }
         }
     }
@@ -128,9 +132,9 @@ impl Stream {
             return None;
         };
         match phase {
-            Phase::Following { .. } => None,
-            Phase::Connecting | Phase::Unconfirmed { .. } => {
-                *phase = Phase::Following {
+            StreamPhase::Following { .. } => None,
+            StreamPhase::Connecting | StreamPhase::Unconfirmed { .. } => {
+                *phase = StreamPhase::Following {
                     since: Instant::now(),
                 };
                 Some(base.clone())
@@ -142,7 +146,7 @@ impl Stream {
     pub(super) fn following_since(&self) -> Option<Instant> {
         match self {
             Self::Open {
-                phase: Phase::Following { since },
+                phase: StreamPhase::Following { since },
                 ..
             } => Some(*since),
             Self::Open { .. } | Self::Waiting(_) => None,
@@ -150,10 +154,10 @@ impl Stream {
     }
 }
 
-/// What is asked for: the events that matter and the one that confirms the stream, with plans that
-/// do not hold all apps.
+/// Path and query of the stream: the events that matter and the one that confirms the stream, with
+/// plans that do not hold all apps.
 fn path() -> String {
-    let types = Kind::ALL
+    let types = EventType::ALL
         .iter()
         .map(|kind| format!("event_type={}", kind.name()));
     let query: Vec<String> = types.chain(["plan-format=light".to_owned()]).collect();
@@ -161,19 +165,19 @@ fn path() -> String {
 }
 
 /// An end before the first event is a failed attempt: Marathon let us in while it was not leading.
-fn ended(phase: Phase) -> Loss {
-    Loss::from(match phase {
-        Phase::Connecting | Phase::Unconfirmed { .. } => &Error::EndedUnconfirmed,
-        Phase::Following { .. } => &Error::Ended,
+fn ended(phase: StreamPhase) -> StreamLoss {
+    StreamLoss::from(match phase {
+        StreamPhase::Connecting | StreamPhase::Unconfirmed { .. } => &Error::EndedUnconfirmed,
+        StreamPhase::Following { .. } => &Error::Ended,
     })
 }
 
-fn loss(error: &eventsource_client::Error, phase: Phase) -> Loss {
+fn loss(error: &eventsource_client::Error, phase: StreamPhase) -> StreamLoss {
     use eventsource_client::Error as Sse;
     match error {
         Sse::Transport(e) => match e.inner().downcast_ref::<Error>() {
-            Some(e) => Loss::from(e),
-            None => Loss::from(&Error::Body(e.to_string())),
+            Some(e) => StreamLoss::from(e),
+            None => StreamLoss::from(&Error::Body(e.to_string())),
         },
         Sse::Eof | Sse::UnexpectedEof => ended(phase),
         Sse::TimedOut
@@ -183,6 +187,6 @@ fn loss(error: &eventsource_client::Error, phase: Phase) -> Loss {
         | Sse::InvalidLine(_)
         | Sse::InvalidEvent
         | Sse::MalformedLocationHeader(_)
-        | Sse::MaxRedirectLimitReached(_) => Loss::from(&Error::Garbage(error.to_string())),
+        | Sse::MaxRedirectLimitReached(_) => StreamLoss::from(&Error::Garbage(error.to_string())),
     }
 }

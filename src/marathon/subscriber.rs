@@ -11,77 +11,77 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
-use super::access::Access;
+use super::authenticated_client::AuthenticatedClient;
 use super::backlog::Backlog;
-use super::client::Client;
+use super::client::MarathonClient;
 use super::config::Config;
-use super::endpoints::Endpoints;
-use super::flight::{Flight, Landed};
-use super::kind::Kind;
+use super::event_type::EventType;
+use super::failover::Failover;
+use super::fetch_queue::FetchQueue;
+use super::in_flight::{Fetched, InFlight};
 use super::last_heard::LastHeard;
 use super::ping::Followed;
 use super::resolve::{News, PendingNews, Resolver};
-use super::stream::{Loss, Step, Stream};
+use super::stream::{EventStream, StreamLoss, StreamStep};
 use super::translate;
-use super::wanted::Wanted;
 use crate::backoff::Backoff;
 use crate::metrics::{Heard, Metrics};
-use crate::state::event::{Event, Purpose, Stale, UnreadableApp};
+use crate::state::event::{Event, Purpose, RefreshNeeded, UnreadableApp};
 use crate::throttle::Throttle;
 
 /// Unreadable events are logged once in that time: a log must not grow with Marathon's oddities,
 /// and a metric counts them all.
-const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How many different complaints are told apart.
-const MOST_COMPLAINTS: usize = 100;
+/// Number of different messages that the throttled log tells apart.
+const MOST_LOG_SUBJECTS: usize = 100;
 
-/// Facts that may wait for room. Merged by task they are at most about as many as there are tasks.
+/// Facts that may wait for capacity of the queue. Merged by task they are at most about as many as there are tasks.
 const BACKLOG_LIMIT: usize = 65_536;
 
 /// Follows one Marathon.
 pub(super) struct Subscriber {
     config: Arc<Config>,
-    access: Access,
-    client: Client,
+    authenticated_client: AuthenticatedClient,
+    client: MarathonClient,
     metrics: Arc<Metrics>,
     /// Time of the last sign of life of the stream.
     last_heard: LastHeard,
     /// Told which Marathon is followed.
     follows: watch::Sender<Followed>,
     facts: mpsc::Sender<Heard<Vec<Event>>>,
-    /// None once whoever asked is gone.
-    asks: Option<mpsc::Receiver<Stale>>,
-    stream: Stream,
-    streams: Endpoints,
+    /// None once the pipeline, which sends them, is gone.
+    asks: Option<mpsc::Receiver<RefreshNeeded>>,
+    stream: EventStream,
+    streams: Failover,
     stream_backoff: Backoff,
-    wanted: Wanted,
-    flight: Flight,
-    flights: JoinSet<Landed>,
-    fetches: Endpoints,
+    fetch_queue: FetchQueue,
+    in_flight: InFlight,
+    fetch_tasks: JoinSet<Fetched>,
+    fetches: Failover,
     fetch_backoff: Backoff,
     /// No question is asked before that.
     fetch_after: Instant,
-    /// What goes wrong with events and answers, for the log.
-    complaints: Throttle,
-    /// Why the stream was lost, for the log; forgotten when it has held for a while.
-    losses: Throttle,
-    /// When everything is asked for again; none while that is wanted or under way.
+    /// Throttled log of events and answers that cannot be used.
+    throttled_log: Throttle,
+    /// Throttled log of lost streams; forgotten when one has held for a while.
+    throttled_losses: Throttle,
+    /// Time of the next list of everything; none while one is wanted or under way.
     resync_at: Option<Instant>,
     resolver: Resolver,
-    /// What the resolver said and nobody had room for yet.
+    /// News of the resolver for which the queue had no capacity yet.
     pending_news: PendingNews,
-    /// What was heard and nobody had room for yet.
+    /// Facts for which the queue had no capacity yet.
     backlog: Backlog,
 }
 
-/// What the loop waited for.
-enum Happened {
-    Stream(Step),
-    Landed(Landed),
-    Asked(Option<Stale>),
+/// Event that the loop waited for.
+enum LoopEvent {
+    Stream(StreamStep),
+    Fetched(Fetched),
+    RefreshNeeded(Option<RefreshNeeded>),
     Resolver(News),
-    Room,
+    QueueHasCapacity,
     Time,
     ReceiverGone,
 }
@@ -89,8 +89,11 @@ enum Happened {
 impl Subscriber {
     pub(super) fn new(
         config: Arc<Config>,
-        access: Access,
-        (facts, asks): (mpsc::Sender<Heard<Vec<Event>>>, mpsc::Receiver<Stale>),
+        authenticated_client: AuthenticatedClient,
+        (facts, asks): (
+            mpsc::Sender<Heard<Vec<Event>>>,
+            mpsc::Receiver<RefreshNeeded>,
+        ),
         follows: watch::Sender<Followed>,
         metrics: Arc<Metrics>,
         last_heard: LastHeard,
@@ -98,24 +101,24 @@ impl Subscriber {
         let now = Instant::now();
         let backoff = Backoff::new(config.backoff_first, config.backoff_limit);
         Self {
-            client: Client::new(access.clone()),
-            access,
+            client: MarathonClient::new(authenticated_client.clone()),
+            authenticated_client,
             metrics,
             last_heard,
             follows,
             facts,
             asks: Some(asks),
-            stream: Stream::Waiting(now),
-            streams: Endpoints::new(&config.marathons),
+            stream: EventStream::Waiting(now),
+            streams: Failover::new(&config.marathons),
             stream_backoff: backoff.clone(),
-            wanted: Wanted::new(&config),
-            flight: Flight::None,
-            flights: JoinSet::new(),
-            fetches: Endpoints::new(&config.marathons),
+            fetch_queue: FetchQueue::new(&config),
+            in_flight: InFlight::None,
+            fetch_tasks: JoinSet::new(),
+            fetches: Failover::new(&config.marathons),
             fetch_backoff: backoff,
             fetch_after: now,
-            complaints: Throttle::new(COMPLAINT_INTERVAL, MOST_COMPLAINTS),
-            losses: Throttle::new(COMPLAINT_INTERVAL, MOST_COMPLAINTS),
+            throttled_log: Throttle::new(LOG_INTERVAL, MOST_LOG_SUBJECTS),
+            throttled_losses: Throttle::new(LOG_INTERVAL, MOST_LOG_SUBJECTS),
             resync_at: None,
             resolver: Resolver::new(config.resolve_lifetime, config.resolve_retry),
             pending_news: PendingNews::default(),
@@ -129,79 +132,81 @@ impl Subscriber {
         loop {
             self.ask();
             match self.next().await {
-                Happened::Stream(Step::Due) => self.open(),
-                Happened::Stream(Step::Heard(event)) => self.hear(&event),
-                Happened::Stream(Step::Lost(loss)) => self.lose(&loss),
-                Happened::Landed(landed) => self.land(landed),
-                Happened::Asked(Some(Stale::Agent(host))) => self.resolver.mention(&host),
-                Happened::Asked(Some(stale)) => self.want(stale, "asked"),
-                Happened::Asked(None) => self.asks = None,
-                Happened::Resolver(news) => self.pending_news.add(news),
-                Happened::Room => self.deliver(),
-                Happened::Time => {}
-                Happened::ReceiverGone => return,
+                LoopEvent::Stream(StreamStep::Due) => self.open(),
+                LoopEvent::Stream(StreamStep::Heard(event)) => self.hear(&event),
+                LoopEvent::Stream(StreamStep::Lost(loss)) => self.lose(&loss),
+                LoopEvent::Fetched(fetched) => self.finish_fetch(fetched),
+                LoopEvent::RefreshNeeded(Some(RefreshNeeded::Agent(host))) => {
+                    self.resolver.mention(&host)
+                }
+                LoopEvent::RefreshNeeded(Some(stale)) => self.want(stale, "asked"),
+                LoopEvent::RefreshNeeded(None) => self.asks = None,
+                LoopEvent::Resolver(news) => self.pending_news.add(news),
+                LoopEvent::QueueHasCapacity => self.deliver(),
+                LoopEvent::Time => {}
+                LoopEvent::ReceiverGone => return,
             }
         }
     }
 
     /// Waits for the next thing to happen. Everything else stands still meanwhile; nothing that is
     /// done about it waits.
-    async fn next(&mut self) -> Happened {
-        let has_mail = matches!(self.flight, Flight::Answered(..))
+    async fn next(&mut self) -> LoopEvent {
+        let has_mail = matches!(self.in_flight, InFlight::Answered(..))
             || !self.pending_news.is_empty()
             || !self.backlog.is_empty();
         let wake_at = self.wake_at();
         tokio::select! {
-            step = self.stream.next(self.config.confirm_limit) => Happened::Stream(step),
-            Some(landed) = self.flights.join_next() => match landed {
-                Ok(landed) => Happened::Landed(landed),
+            step = self.stream.next(self.config.confirm_limit) => LoopEvent::Stream(step),
+            Some(fetched) = self.fetch_tasks.join_next() => match fetched {
+                Ok(fetched) => LoopEvent::Fetched(fetched),
                 Err(e) => resume(e),
             },
-            news = self.resolver.next() => Happened::Resolver(news),
+            news = self.resolver.next() => LoopEvent::Resolver(news),
             room = self.facts.reserve(), if has_mail => match room {
                 // Taken again by `deliver`: nobody else sends.
-                Ok(_) => Happened::Room,
-                Err(_) => Happened::ReceiverGone,
+                Ok(_) => LoopEvent::QueueHasCapacity,
+                Err(_) => LoopEvent::ReceiverGone,
             },
-            () = self.facts.closed(), if !has_mail => Happened::ReceiverGone,
-            stale = next_ask(&mut self.asks) => Happened::Asked(stale),
-            () = sleep_until(wake_at) => Happened::Time,
+            () = self.facts.closed(), if !has_mail => LoopEvent::ReceiverGone,
+            stale = next_ask(&mut self.asks) => LoopEvent::RefreshNeeded(stale),
+            () = sleep_until(wake_at) => LoopEvent::Time,
         }
     }
 
-    /// When the next question may be asked, if none is under way: what is due while one is waits
-    /// for it to land.
+    /// Time of the next fetch, if none is under way: one that becomes due meanwhile waits for its
+    /// end.
     fn wake_at(&self) -> Option<Instant> {
         if !self.may_ask() {
             None
         } else if self.fetch_after > Instant::now() {
             Some(self.fetch_after)
         } else {
-            [self.wanted.wake_at(), self.resync_at]
+            [self.fetch_queue.wake_at(), self.resync_at]
                 .into_iter()
                 .flatten()
                 .min()
         }
     }
 
-    /// Whether events come and no question is under way.
+    /// True if events come and no fetch is under way.
     fn may_ask(&self) -> bool {
-        self.stream.following_since().is_some() && matches!(self.flight, Flight::None)
+        self.stream.following_since().is_some() && matches!(self.in_flight, InFlight::None)
     }
 
     /// Opens the stream at the best address.
     fn open(&mut self) {
         if let Some(base) = self.streams.best() {
             tracing::debug!(marathon = %base, "opening the event stream");
-            let access = self.access.clone();
-            self.stream = Stream::open(access, base, self.last_heard.clone());
+            let authenticated_client = self.authenticated_client.clone();
+            self.stream = EventStream::open(authenticated_client, base, self.last_heard.clone());
         }
     }
 
     fn hear(&mut self, event: &eventsource_client::Event) {
         if let Some(base) = self.stream.confirm() {
-            self.access.last_heard().set_followed(true);
-            self.access.last_heard().note();
+            self.authenticated_client.last_heard().set_followed(true);
+            self.authenticated_client.last_heard().note();
             tracing::info!(marathon = %base, "following the event stream");
             self.streams.worked(&base);
             self.fetches.worked(&base);
@@ -210,13 +215,13 @@ impl Subscriber {
             self.follows.send_replace(Some(base));
             self.metrics.stream_connected.set(1);
             self.metrics.stream_connects.inc();
-            self.want(Stale::Everything(Purpose::Routine), "connected");
+            self.want(RefreshNeeded::Everything(Purpose::Routine), "connected");
         }
         self.take(&event.event_type, event.data.as_bytes());
     }
 
     fn take(&mut self, event_type: &str, data: &[u8]) {
-        let kind = Kind::named(event_type).map_or("other", Kind::name);
+        let kind = EventType::named(event_type).map_or("other", EventType::name);
         self.metrics.events.with_label_values(&[kind]).inc();
         match translate::frame(event_type, data) {
             Ok(translated) => {
@@ -229,7 +234,7 @@ impl Subscriber {
             }
             Err(e) => {
                 let subject = format!("event {event_type} {}", e.reason());
-                if let Some(left_out) = self.complaints.admit(&subject, Instant::now()) {
+                if let Some(left_out) = self.throttled_log.admit(&subject, Instant::now()) {
                     tracing::warn!(
                         event_type,
                         error = %e,
@@ -239,7 +244,10 @@ impl Subscriber {
                 }
                 self.reject(e.reason());
                 // What it changed will be in a list; delayed, so that a run of such events is one.
-                self.want(Stale::EverythingLater(Purpose::Routine), "unreadable");
+                self.want(
+                    RefreshNeeded::EverythingLater(Purpose::Routine),
+                    "unreadable",
+                );
             }
         }
     }
@@ -247,7 +255,7 @@ impl Subscriber {
     /// Hands facts on without waiting, behind those that wait for room already.
     fn pass_on(&mut self, events: Vec<Event>) {
         self.resolver.mention_agents_of(&events);
-        self.flight.hear(&events, self.config.heard_limit);
+        self.in_flight.hear(&events, self.config.heard_limit);
         let heard = Heard::now(events);
         if self.backlog.is_empty() {
             match self.facts.try_send(heard) {
@@ -261,7 +269,7 @@ impl Subscriber {
             // A list has them all.
             self.backlog = Backlog::default();
             self.reject("no_room");
-            self.want(Stale::Everything(Purpose::Routine), "no_room");
+            self.want(RefreshNeeded::Everything(Purpose::Routine), "no_room");
         }
     }
 
@@ -278,8 +286,8 @@ impl Subscriber {
         tracing::debug!(app = %app.id, why = app.why, "an app cannot be read");
     }
 
-    fn want(&mut self, stale: Stale, reason: &str) {
-        if self.wanted.add(stale, Instant::now()) {
+    fn want(&mut self, stale: RefreshNeeded, reason: &str) {
+        if self.fetch_queue.add(stale, Instant::now()) {
             self.count_resync(reason);
         }
     }
@@ -292,20 +300,20 @@ impl Subscriber {
 
     /// The stream is gone. What is known stays; what was being asked is dropped, for the list that
     /// follows the next stream is newer.
-    fn lose(&mut self, loss: &Loss) {
+    fn lose(&mut self, loss: &StreamLoss) {
         let now = Instant::now();
         let base = match &self.stream {
-            Stream::Open { base, .. } => base.clone(),
-            Stream::Waiting(_) => return,
+            EventStream::Open { base, .. } => base.clone(),
+            EventStream::Waiting(_) => return,
         };
         let lived = self.stream.following_since().map(|since| now - since);
-        if lived.is_some_and(|lived| lived >= self.config.calm) {
+        if lived.is_some_and(|lived| lived >= self.config.stable_after) {
             self.stream_backoff.reset();
-            self.losses.forget();
+            self.throttled_losses.forget();
         }
         let wait = self.stream_backoff.wait(&mut rand::rng());
         // An outage is one line, and one a minute while it lasts.
-        if let Some(left_out) = self.losses.admit(loss.reason, now) {
+        if let Some(left_out) = self.throttled_losses.admit(loss.reason, now) {
             tracing::warn!(
                 marathon = %base,
                 error = loss.error,
@@ -317,7 +325,7 @@ impl Subscriber {
         } else {
             tracing::debug!(marathon = %base, error = loss.error, "the event stream is still down");
         }
-        self.access.last_heard().set_followed(false);
+        self.authenticated_client.last_heard().set_followed(false);
         self.follows.send_replace(None);
         self.metrics.stream_connected.set(0);
         self.metrics
@@ -325,23 +333,23 @@ impl Subscriber {
             .with_label_values(&[loss.reason])
             .inc();
         self.streams.failed(&base);
-        self.stream = Stream::Waiting(now + wait);
-        self.flights = JoinSet::new();
-        self.flight = Flight::None;
-        self.wanted.forget();
+        self.stream = EventStream::Waiting(now + wait);
+        self.fetch_tasks = JoinSet::new();
+        self.in_flight = InFlight::None;
+        self.fetch_queue.forget();
         self.resync_at = None;
     }
 }
 
 /// A task's panic is ours. None is aborted while it is waited for.
-fn resume(error: JoinError) -> Happened {
+fn resume(error: JoinError) -> LoopEvent {
     match error.try_into_panic() {
         Ok(panic) => std::panic::resume_unwind(panic),
-        Err(_) => Happened::Time,
+        Err(_) => LoopEvent::Time,
     }
 }
 
-async fn next_ask(asks: &mut Option<mpsc::Receiver<Stale>>) -> Option<Stale> {
+async fn next_ask(asks: &mut Option<mpsc::Receiver<RefreshNeeded>>) -> Option<RefreshNeeded> {
     match asks {
         Some(asks) => asks.recv().await,
         None => std::future::pending().await,
@@ -359,48 +367,57 @@ async fn sleep_until(instant: Option<Instant>) {
 mod tests {
     use super::super::config::BaseUrl;
     use super::super::error::Error;
-    use super::super::flight::HeardSince;
-    use super::super::stream::Phase;
-    use super::super::wanted::Asked;
+    use super::super::fetch_queue::Fetch;
+    use super::super::in_flight::HeardSince;
+    use super::super::stream::StreamPhase;
     use super::*;
 
-    const CALM: Duration = Duration::from_secs(60);
+    const STABLE_AFTER: Duration = Duration::from_secs(60);
 
     fn subscriber() -> Subscriber {
         let base = BaseUrl::parse("http://127.0.0.1:1").unwrap();
         let config = Arc::new(Config {
             backoff_first: Duration::from_secs(1),
             backoff_limit: Duration::from_secs(8),
-            calm: CALM,
+            stable_after: STABLE_AFTER,
             ..Config::new(vec![base])
         });
         let (facts, _) = mpsc::channel(1);
         let (_, asks) = mpsc::channel(1);
         let metrics = Metrics::new().unwrap();
         let last_heard = LastHeard::default();
-        let access = Access::new(
+        let authenticated_client = AuthenticatedClient::new(
             Arc::clone(&config),
             Arc::clone(&metrics),
             last_heard.clone(),
         );
         let (follows, _) = watch::channel(None);
         let ends = (facts, asks);
-        Subscriber::new(config, access.unwrap(), ends, follows, metrics, last_heard)
+        Subscriber::new(
+            config,
+            authenticated_client.unwrap(),
+            ends,
+            follows,
+            metrics,
+            last_heard,
+        )
     }
 
     /// A stream that lived for that long before it was lost, and the wait that follows.
     async fn lost_after(subscriber: &mut Subscriber, lived: Option<Duration>) -> Duration {
         let since = Instant::now();
-        subscriber.stream = Stream::Open {
+        subscriber.stream = EventStream::Open {
             frames: Box::pin(futures_util::stream::pending()),
             base: subscriber.streams.best().unwrap(),
-            phase: lived.map_or(Phase::Connecting, |_| Phase::Following { since }),
+            phase: lived.map_or(StreamPhase::Connecting, |_| StreamPhase::Following {
+                since,
+            }),
         };
         tokio::time::advance(lived.unwrap_or_default()).await;
-        subscriber.lose(&Loss::from(&Error::Ended));
+        subscriber.lose(&StreamLoss::from(&Error::Ended));
         match subscriber.stream {
-            Stream::Waiting(until) => until - Instant::now(),
-            Stream::Open { .. } => panic!("it is lost"),
+            EventStream::Waiting(until) => until - Instant::now(),
+            EventStream::Open { .. } => panic!("it is lost"),
         }
     }
 
@@ -409,7 +426,7 @@ mod tests {
         let mut subscriber = subscriber();
         let mut longest = Duration::from_secs(1);
         for _ in 0..10 {
-            let short = Some(CALM / 2);
+            let short = Some(STABLE_AFTER / 2);
             for lived in [None, short] {
                 let wait = lost_after(&mut subscriber, lived).await;
                 assert!(
@@ -419,7 +436,7 @@ mod tests {
                 longest = (longest * 3 / 2).min(Duration::from_secs(8));
             }
         }
-        let wait = lost_after(&mut subscriber, Some(CALM)).await;
+        let wait = lost_after(&mut subscriber, Some(STABLE_AFTER)).await;
         assert!(wait <= Duration::from_secs(1), "{wait:?}");
     }
 
@@ -428,30 +445,30 @@ mod tests {
         let mut subscriber = subscriber();
         let followed = subscriber.follows.subscribe();
         subscriber.follows.send_replace(subscriber.streams.best());
-        lost_after(&mut subscriber, Some(CALM)).await;
+        lost_after(&mut subscriber, Some(STABLE_AFTER)).await;
         assert_eq!(*followed.borrow(), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn nothing_wakes_while_a_question_is_under_way_or_there_is_no_stream() {
         let mut subscriber = subscriber();
-        subscriber.want(Stale::EverythingLater(Purpose::Routine), "test");
+        subscriber.want(RefreshNeeded::EverythingLater(Purpose::Routine), "test");
         assert_eq!(subscriber.wake_at(), None);
-        subscriber.stream = Stream::Open {
+        subscriber.stream = EventStream::Open {
             frames: Box::pin(futures_util::stream::pending()),
             base: subscriber.streams.best().unwrap(),
-            phase: Phase::Following {
+            phase: StreamPhase::Following {
                 since: Instant::now(),
             },
         };
         assert!(subscriber.wake_at().is_some());
-        let asked = Asked::Everything(Purpose::Routine);
-        subscriber.flight = Flight::Asked(asked, HeardSince::All(Vec::new()));
-        tokio::time::advance(CALM).await;
+        let fetch = Fetch::Everything(Purpose::Routine);
+        subscriber.in_flight = InFlight::Requested(fetch, HeardSince::All(Vec::new()));
+        tokio::time::advance(STABLE_AFTER).await;
         assert_eq!(subscriber.wake_at(), None);
         // After a failure the back-off alone decides, whatever is due.
-        subscriber.flight = Flight::None;
-        subscriber.fetch_after = Instant::now() + CALM;
+        subscriber.in_flight = InFlight::None;
+        subscriber.fetch_after = Instant::now() + STABLE_AFTER;
         assert_eq!(subscriber.wake_at(), Some(subscriber.fetch_after));
     }
 }

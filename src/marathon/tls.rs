@@ -1,4 +1,4 @@
-//! What TLS to Marathon is built on: the roots that are trusted, the certificate that is shown.
+//! TLS towards Marathon: the trusted roots, and the client certificate.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,13 +8,13 @@ use rustls::client::Resumption;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
+use super::client_certificate::ReloadingCertificate;
 use super::error::Error;
-use super::identity::Identity;
 
 /// The system's roots and the configured ones, with the provider that the whole process uses.
 pub(super) fn client(
     ca_file: Option<&Path>,
-    identity: Option<Arc<Identity>>,
+    client_certificate: Option<Arc<ReloadingCertificate>>,
 ) -> Result<rustls::ClientConfig, Error> {
     let mut roots = RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();
@@ -30,10 +30,10 @@ pub(super) fn client(
         .with_safe_default_protocol_versions()
         .map_err(Error::Tls)?
         .with_root_certificates(roots);
-    Ok(match identity {
+    Ok(match client_certificate {
         None => config.with_no_client_auth(),
-        Some(identity) => {
-            let mut config = config.with_client_cert_resolver(identity);
+        Some(client_certificate) => {
+            let mut config = config.with_client_cert_resolver(client_certificate);
             // A resumed session would go on with the certificate that it began with.
             config.resumption = Resumption::disabled();
             config

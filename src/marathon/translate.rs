@@ -5,27 +5,29 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
+use super::event_type::EventType;
 use super::ids::{self, Owner};
-use super::kind::Kind;
-use super::layout::layout;
+use super::ports::layout;
 use super::wire;
 use crate::state::app::{App, AppId, AppVersion, Health, Layout, Task, TaskId, TaskState};
-use crate::state::event::{Event, List, ListedApp, Purpose, Stale, TaskUpdate, UnreadableApp};
+use crate::state::event::{
+    Event, List, ListedApp, Purpose, RefreshNeeded, TaskUpdate, UnreadableApp,
+};
 
 /// The id under which an app without a readable id is reported as unreadable. No app can have it:
 /// Marathon's paths hold no spaces.
 const NAMELESS: &str = "/an app without an id";
 
-/// What a frame says.
+/// Events of a frame, and the fetches that it calls for.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Translated {
+pub struct TranslatedFrame {
     /// The facts, in order.
     pub events: Vec<Event>,
-    /// What must be asked for again because of it.
-    pub stale: Vec<Stale>,
+    /// State that must be refreshed because of it.
+    pub stale: Vec<RefreshNeeded>,
 }
 
-/// Why a frame or an answer cannot be used.
+/// Reason for which a frame or an answer cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TranslateError {
     /// It is not the JSON that Marathon writes.
@@ -37,7 +39,7 @@ pub enum TranslateError {
          answers come whole, past every proxy and cache on the way"
     )]
     NoTasks {
-        /// What makes Marathon add it.
+        /// The query parameter by which Marathon adds it.
         embed: &'static str,
     },
     /// It is about nothing that has a name.
@@ -46,7 +48,7 @@ pub enum TranslateError {
     /// It has a value that is unknown here.
     #[error("the {what} {value:?} is unknown")]
     Unknown {
-        /// What the value stands for.
+        /// The field whose value it is.
         what: &'static str,
         /// The value.
         value: String,
@@ -95,7 +97,7 @@ pub fn app(body: &[u8]) -> Result<Event, TranslateError> {
     let answer: wire::OneApp<'_> = serde_json::from_slice(body)?;
     match listed(answer.app) {
         Ok(app) => Ok(Event::AppChanged(app)),
-        Err(Unusable {
+        Err(UnusableItem {
             why: TranslateError::NoTasks { .. },
             ..
         }) => Err(TranslateError::NoTasks {
@@ -152,13 +154,13 @@ fn list(raw: &[&RawValue]) -> Result<List, TranslateError> {
 }
 
 /// An app that cannot be used.
-struct Unusable {
+struct UnusableItem {
     id: AppId,
     why: TranslateError,
 }
 
-impl From<Unusable> for UnreadableApp {
-    fn from(unusable: Unusable) -> Self {
+impl From<UnusableItem> for UnreadableApp {
+    fn from(unusable: UnusableItem) -> Self {
         Self {
             id: unusable.id,
             why: unusable.why.to_string(),
@@ -166,14 +168,14 @@ impl From<Unusable> for UnreadableApp {
     }
 }
 
-fn listed(raw: &RawValue) -> Result<ListedApp, Unusable> {
+fn listed(raw: &RawValue) -> Result<ListedApp, UnusableItem> {
     serde_json::from_str(raw.get())
         .map_err(TranslateError::from)
         .and_then(|app: wire::App| listed_app(&app))
-        .map_err(|why| Unusable {
+        .map_err(|why| UnusableItem {
             id: serde_json::from_str(raw.get())
                 .ok()
-                .and_then(|named: wire::Named| ids::app_id(named.id.as_deref()?))
+                .and_then(|named: wire::WithId| ids::app_id(named.id.as_deref()?))
                 .unwrap_or_else(|| AppId::from(NAMELESS)),
             why,
         })
@@ -276,58 +278,60 @@ fn health(results: &[wire::HealthCheckResult]) -> Health {
 /// # Errors
 ///
 /// When a frame of a type that matters cannot be read.
-pub fn frame(event_type: &str, data: &[u8]) -> Result<Translated, TranslateError> {
-    let Some(kind) = Kind::named(event_type) else {
-        return Ok(Translated::default());
+pub fn frame(event_type: &str, data: &[u8]) -> Result<TranslatedFrame, TranslateError> {
+    let Some(kind) = EventType::named(event_type) else {
+        return Ok(TranslatedFrame::default());
     };
     match kind {
-        Kind::Attached => Ok(Translated::default()),
-        Kind::StatusUpdate => status_update(&serde_json::from_slice(data)?),
-        Kind::InstanceChanged => instance_changed(&serde_json::from_slice(data)?),
-        Kind::InstanceHealthChanged => {
+        EventType::Attached => Ok(TranslatedFrame::default()),
+        EventType::StatusUpdate => status_update(&serde_json::from_slice(data)?),
+        EventType::InstanceChanged => instance_changed(&serde_json::from_slice(data)?),
+        EventType::InstanceHealthChanged => {
             let frame: wire::InstanceHealthChanged = serde_json::from_slice(data)?;
             health_changed(&frame.run_spec_id, &frame.instance_id, frame.healthy)
         }
-        Kind::HealthStatusChanged => {
+        EventType::HealthStatusChanged => {
             let frame: wire::HealthStatusChanged = serde_json::from_slice(data)?;
             health_changed(&frame.app_id, &frame.instance_id, Some(frame.alive))
         }
-        Kind::UnknownInstanceTerminated => {
+        EventType::UnknownInstanceTerminated => {
             let frame: wire::InstanceChanged = serde_json::from_slice(data)?;
             instance_gone(&frame)
         }
-        Kind::AppTerminated => {
+        EventType::AppTerminated => {
             let frame: wire::AppTerminated = serde_json::from_slice(data)?;
             Ok(fact(Event::AppTerminated(named_app(&frame.app_id)?)))
         }
         // The definition in the frame may have service ports that are not assigned yet (0).
-        Kind::ApiPost => {
+        EventType::ApiPost => {
             let frame: wire::ApiPost = serde_json::from_slice(data)?;
             let id = frame.app_definition.id.unwrap_or_default();
-            Ok(stale([Stale::App(named_app(&id)?)]))
+            Ok(stale([RefreshNeeded::App(named_app(&id)?)]))
         }
-        Kind::GroupChangeSuccess => {
+        EventType::GroupChangeSuccess => {
             let frame: wire::GroupChange = serde_json::from_slice(data)?;
             let group = frame.group_id.as_deref().and_then(ids::app_id);
             Ok(stale([group.map_or(
-                Stale::Everything(Purpose::Announced),
-                Stale::Group,
+                RefreshNeeded::Everything(Purpose::Announced),
+                RefreshNeeded::Group,
             )]))
         }
-        Kind::DeploymentSuccess | Kind::DeploymentFailed => {
+        EventType::DeploymentSuccess | EventType::DeploymentFailed => {
             let frame: wire::DeploymentEnded = serde_json::from_slice(data)?;
-            Ok(stale(touched(&frame).into_iter().map(Stale::App)))
+            Ok(stale(touched(&frame).into_iter().map(RefreshNeeded::App)))
         }
         // A fresh leader's view of tasks may be old until it has reconciled (15 s): not at once.
-        Kind::SchedulerRegistered | Kind::SchedulerReregistered | Kind::SchedulerDisconnected => {
-            Ok(stale([Stale::EverythingLater(Purpose::Routine)]))
+        EventType::SchedulerRegistered
+        | EventType::SchedulerReregistered
+        | EventType::SchedulerDisconnected => {
+            Ok(stale([RefreshNeeded::EverythingLater(Purpose::Routine)]))
         }
     }
 }
 
-fn status_update(frame: &wire::StatusUpdate) -> Result<Translated, TranslateError> {
+fn status_update(frame: &wire::StatusUpdate) -> Result<TranslatedFrame, TranslateError> {
     let Owner::App(instance) = ids::owner(&frame.task_id) else {
-        return Ok(Translated::default());
+        return Ok(TranslatedFrame::default());
     };
     let condition = task_state(&frame.task_status);
     let changed = fact(Event::TaskChanged(TaskUpdate {
@@ -343,8 +347,8 @@ fn status_update(frame: &wire::StatusUpdate) -> Result<Translated, TranslateErro
     Ok(match condition {
         // From 1.5.1 on Marathon forgets such a task by default, and says nothing of it. Not asked
         // at once: the task may well serve, and what replaces it is not there yet.
-        TaskState::Unreachable | TaskState::Lost => Translated {
-            stale: vec![Stale::EverythingLater(Purpose::Routine)],
+        TaskState::Unreachable | TaskState::Lost => TranslatedFrame {
+            stale: vec![RefreshNeeded::EverythingLater(Purpose::Routine)],
             ..changed
         },
         TaskState::Staging
@@ -359,22 +363,22 @@ fn status_update(frame: &wire::StatusUpdate) -> Result<Translated, TranslateErro
 
 /// Only an end is taken from it: states come with ports and addresses in the status update that
 /// goes before. The end counts because frames can get lost (before 1.8, silently).
-fn instance_changed(frame: &wire::InstanceChanged) -> Result<Translated, TranslateError> {
+fn instance_changed(frame: &wire::InstanceChanged) -> Result<TranslatedFrame, TranslateError> {
     match frame.condition.as_deref() {
         Some("Killed" | "Failed" | "Finished" | "Error" | "Gone" | "Dropped" | "Unknown") => {
             instance_gone(frame)
         }
-        Some(_) | None => Ok(Translated::default()),
+        Some(_) | None => Ok(TranslatedFrame::default()),
     }
 }
 
-fn instance_gone(frame: &wire::InstanceChanged) -> Result<Translated, TranslateError> {
+fn instance_gone(frame: &wire::InstanceChanged) -> Result<TranslatedFrame, TranslateError> {
     Ok(match ids::owner(&frame.instance_id) {
         Owner::App(instance) => fact(Event::InstanceGone {
             app: named_app(&frame.run_spec_id)?,
             instance,
         }),
-        Owner::PodContainer => Translated::default(),
+        Owner::PodContainer => TranslatedFrame::default(),
     })
 }
 
@@ -382,7 +386,7 @@ fn health_changed(
     app: &str,
     instance: &str,
     healthy: Option<bool>,
-) -> Result<Translated, TranslateError> {
+) -> Result<TranslatedFrame, TranslateError> {
     Ok(match ids::owner(instance) {
         Owner::App(instance) => fact(Event::HealthChanged {
             app: named_app(app)?,
@@ -393,7 +397,7 @@ fn health_changed(
                 None => Health::Unknown,
             },
         }),
-        Owner::PodContainer => Translated::default(),
+        Owner::PodContainer => TranslatedFrame::default(),
     })
 }
 
@@ -412,15 +416,15 @@ fn named_app(id: &str) -> Result<AppId, TranslateError> {
     ids::app_id(id).ok_or(TranslateError::Missing("app's id"))
 }
 
-fn fact(event: Event) -> Translated {
-    Translated {
+fn fact(event: Event) -> TranslatedFrame {
+    TranslatedFrame {
         events: vec![event],
         stale: Vec::new(),
     }
 }
 
-fn stale(stale: impl IntoIterator<Item = Stale>) -> Translated {
-    Translated {
+fn stale(stale: impl IntoIterator<Item = RefreshNeeded>) -> TranslatedFrame {
+    TranslatedFrame {
         events: Vec::new(),
         stale: stale.into_iter().collect(),
     }

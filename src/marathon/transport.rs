@@ -14,30 +14,35 @@ use hyper::body::{Body, Incoming};
 use launchdarkly_sdk_transport::{ByteStream, HttpTransport, ResponseFuture, TransportError};
 use tokio::time::{Instant, Sleep};
 
-use super::access::Access;
-use super::client::{Client, is_kind, text};
+use super::authenticated_client::AuthenticatedClient;
+use super::client::{MarathonClient, is_kind, text};
 use super::config::BaseUrl;
-use super::connection::authority;
 use super::error::{Error, with_causes};
+use super::https::authority;
 use super::last_heard::LastHeard;
 
-/// What Marathon must be asked for, alone and spelled exactly so: anything else is a 405.
+/// The content type of an event stream, which must be asked for alone and spelled exactly so:
+/// anything else is a 405.
 const EVENT_STREAM: &str = "text/event-stream";
 
 /// Opens the event stream of one Marathon.
 #[derive(Clone)]
-pub(super) struct Transport {
-    access: Access,
+pub(super) struct StreamTransport {
+    authenticated_client: AuthenticatedClient,
     base: BaseUrl,
     /// Of the stream alone.
     last_heard: LastHeard,
 }
 
-impl Transport {
+impl StreamTransport {
     /// A transport to that Marathon.
-    pub(super) fn new(access: Access, base: BaseUrl, last_heard: LastHeard) -> Self {
+    pub(super) fn new(
+        authenticated_client: AuthenticatedClient,
+        base: BaseUrl,
+        last_heard: LastHeard,
+    ) -> Self {
         Self {
-            access,
+            authenticated_client,
             base,
             last_heard,
         }
@@ -46,17 +51,20 @@ impl Transport {
     async fn open(self, uri: Uri) -> Result<Response<ByteStream>, Error> {
         let response = self.ask(uri).await?;
         self.last_heard.note();
-        self.access.last_heard().note();
-        let config = self.access.config();
+        self.authenticated_client.last_heard().note();
+        let config = self.authenticated_client.config();
         let (idle, limit_bytes) = (config.idle_limit, config.event_limit_bytes);
         Ok(response.map(|body| -> ByteStream {
-            Box::pin(Watched {
+            Box::pin(WatchedBody {
                 body,
                 idle_limit: idle,
                 silence: Box::pin(tokio::time::sleep(idle)),
                 size: EventSize::default(),
                 limit_bytes,
-                last_heard: [self.last_heard, self.access.last_heard().clone()],
+                last_heard: [
+                    self.last_heard,
+                    self.authenticated_client.last_heard().clone(),
+                ],
             })
         }))
     }
@@ -64,8 +72,11 @@ impl Transport {
     /// Follows one redirect, which is how a standby answers since 1.7. The login goes along only
     /// where it belongs.
     async fn ask(&self, uri: Uri) -> Result<Response<Incoming>, Error> {
-        let limit = self.access.config().head_limit;
-        let first = self.access.get(&uri, EVENT_STREAM, limit).await?;
+        let limit = self.authenticated_client.config().head_limit;
+        let first = self
+            .authenticated_client
+            .get(&uri, EVENT_STREAM, limit)
+            .await?;
         if !first.status().is_redirection() {
             return stream_head(&uri, first);
         }
@@ -75,13 +86,16 @@ impl Transport {
                 host: authority(&target),
             });
         }
-        if self.access.has_login() && !self.is_trusted(&target).await {
+        if self.authenticated_client.has_login() && !self.is_trusted(&target).await {
             return Err(Error::RedirectToStranger {
                 host: authority(&target),
             });
         }
         tracing::debug!(from = %uri, to = %target, "the event stream is redirected");
-        let second = self.access.get(&target, EVENT_STREAM, limit).await?;
+        let second = self
+            .authenticated_client
+            .get(&target, EVENT_STREAM, limit)
+            .await?;
         if second.status().is_redirection() {
             return Err(Error::Redirect {
                 host: authority(&target),
@@ -91,13 +105,13 @@ impl Transport {
         stream_head(&target, second)
     }
 
-    /// Whether the login may go to that host: it is configured, or it is the leader by the
-    /// word of the Marathon that is configured.
+    /// True if the login may go to that host: it is configured, or it is the leader by the word of
+    /// the Marathon that is configured.
     async fn is_trusted(&self, target: &Uri) -> bool {
         let Some(host_port) = HostPort::of(target) else {
             return false;
         };
-        let config = self.access.config();
+        let config = self.authenticated_client.config();
         let configured = config.marathons.iter().any(|base| {
             let base: Result<Uri, _> = base.as_str().parse();
             base.ok().and_then(|base| HostPort::of(&base)).as_ref() == Some(&host_port)
@@ -105,7 +119,10 @@ impl Transport {
         if configured || config.leader_hosts.iter().any(|entry| host_port.is(entry)) {
             return true;
         }
-        match Client::new(self.access.clone()).leader(&self.base).await {
+        match MarathonClient::new(self.authenticated_client.clone())
+            .leader(&self.base)
+            .await
+        {
             Ok(leader) => host_port.is_exactly(&leader),
             Err(e) => {
                 tracing::debug!(error = %e, "the leader cannot be asked for");
@@ -115,7 +132,7 @@ impl Transport {
     }
 }
 
-impl HttpTransport for Transport {
+impl HttpTransport for StreamTransport {
     fn request(&self, request: Request<Option<Bytes>>) -> ResponseFuture {
         let open = self.clone().open(request.into_parts().0.uri);
         Box::pin(async move { open.await.map_err(TransportError::new) })
@@ -141,7 +158,7 @@ impl HostPort {
         })
     }
 
-    /// Whether an entry names it: `host:port`, or `host` for any port.
+    /// True if an entry names it: `host:port`, or `host` for any port.
     fn is(&self, entry: &str) -> bool {
         self.host.eq_ignore_ascii_case(entry) || self.is_exactly(entry)
     }
@@ -198,7 +215,7 @@ fn stream_head(uri: &Uri, response: Response<Incoming>) -> Result<Response<Incom
 }
 
 /// A stream's body that must not be silent for long, nor send an endless event.
-struct Watched<B> {
+struct WatchedBody<B> {
     body: B,
     idle_limit: Duration,
     silence: Pin<Box<Sleep>>,
@@ -208,7 +225,7 @@ struct Watched<B> {
     last_heard: [LastHeard; 2],
 }
 
-impl<B> Stream for Watched<B>
+impl<B> Stream for WatchedBody<B>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::error::Error,
@@ -248,7 +265,7 @@ where
     }
 }
 
-impl<B> fmt::Debug for Watched<B> {
+impl<B> fmt::Debug for WatchedBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Watched").finish_non_exhaustive()
     }
@@ -332,7 +349,7 @@ mod tests {
         });
         let (last_heard, of_marathon) = (LastHeard::default(), LastHeard::default());
         let begun = Instant::now();
-        let mut watched = Watched {
+        let mut watched = WatchedBody {
             body: StreamBody::new(Box::pin(frames)),
             idle_limit: Duration::from_secs(45),
             silence: Box::pin(tokio::time::sleep(Duration::from_secs(45))),

@@ -59,7 +59,7 @@ pub(super) struct OneApp<'a> {
 
 /// Of an app, only what names it.
 #[derive(Deserialize)]
-pub(super) struct Named {
+pub(super) struct WithId {
     #[serde(default)]
     pub id: Option<String>,
 }
@@ -287,7 +287,7 @@ pub(super) struct AppTerminated {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ApiPost {
-    pub app_definition: Named,
+    pub app_definition: WithId,
 }
 
 /// `group_change_success`.
@@ -302,17 +302,17 @@ pub(super) struct GroupChange {
 #[derive(Deserialize)]
 pub(super) struct DeploymentEnded {
     #[serde(default)]
-    pub plan: Option<Plan>,
+    pub plan: Option<DeploymentPlan>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Plan {
+pub(super) struct DeploymentPlan {
     #[serde(default, deserialize_with = "without_nulls")]
-    pub steps: Vec<Step>,
+    pub steps: Vec<DeploymentStep>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Step {
+pub(super) struct DeploymentStep {
     #[serde(default, deserialize_with = "without_nulls")]
     pub actions: Vec<Action>,
 }

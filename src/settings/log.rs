@@ -1,4 +1,4 @@
-//! What is written to the log.
+//! The log's filter: levels by target.
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 

@@ -16,7 +16,7 @@ const CLIENT_KEY: &str = "MARATHON_CLIENT_KEY";
 const SHORTEST_STALE_AFTER: Duration = Duration::from_secs(1);
 
 impl Typed {
-    /// How to subscribe to Marathon.
+    /// Configuration of the subscription to Marathon.
     pub(super) fn subscription(&self) -> Result<Config, BadSetting> {
         if self.resync_interval < Duration::from_secs(1) {
             return Err(BadSetting {
@@ -160,7 +160,7 @@ fn bad(variable: &'static str, path: &Path, why: String, remedy: &'static str) -
     }
 }
 
-/// Which variable names a login, and which file.
+/// The variable that names a login's file, and the file.
 fn source(login: &Login) -> Option<(&'static str, &Path)> {
     match login {
         Login::None => None,

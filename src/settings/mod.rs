@@ -36,54 +36,54 @@ use tls::Security;
 pub use openbao::with_openbao_names;
 pub use table::table;
 pub use typed::{
-    AuthMethod, ClientAuth, KvEngine, Link, LogFormat, Logging, Marathon, Tls, Typed, Vault,
-    XdsLimits,
+    AuthMethod, ClientAuth, KvEngine, Link, LogFormat, Logging, Marathon, TlsSettings, Typed,
+    Vault, XdsLimits,
 };
 
 /// The settings as meant: checked, and in the form that each room wants.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How to subscribe to Marathon.
+    /// Subscription to Marathon.
     pub marathon: crate::marathon::Config,
     /// In which folder certificates lie, if in any.
     pub certificates: Option<files::Config>,
-    /// How to use Vault, if at all.
+    /// Use of Vault, if any.
     pub vault: Option<crate::vault::Config>,
-    /// Which files hold the identity of the xDS port, if any do.
+    /// The files that hold the identity of the xDS port, if any do.
     pub identity_files: Option<files::IdentityConfig>,
-    /// How facts are believed.
+    /// Configuration of the reducer.
     pub state: state::Config,
-    /// How long the first publication waits.
+    /// Time limits of the first publication.
     pub pipeline: pipeline::Config,
     /// Time limits of staleness.
     pub freshness: freshness::Config,
-    /// How labels are read.
+    /// Reading of labels.
     pub intent: intent::Config,
-    /// How Envoy's resources are written.
+    /// Writing of Envoy's resources.
     pub resources: resources::Config,
-    /// How proxies are answered.
+    /// Answers to proxies.
     pub xds: xds::Config,
-    /// What is remembered of proxies.
+    /// Memory of proxies.
     pub proxies: xds::Limits,
     /// Limits of the registry: the time in which proxies come back, and their number.
     pub registry: RegistryLimits,
-    /// How proxies that poll Envoy's v2 API are, if they are.
+    /// Answers to proxies that poll Envoy's v2 API, if any.
     pub v2: Option<v2::Config>,
-    /// Where proxies ask.
+    /// Address of the xDS port.
     pub xds_listen: XdsListen,
-    /// Where operators ask.
+    /// Address of the admin port.
     pub admin_listen: SocketAddr,
-    /// How operators ask.
+    /// Names by which the admin port may be asked.
     pub admin: crate::admin::Config,
     /// The form of the log.
     pub log_format: LogFormat,
-    /// What is written to the log.
+    /// Levels of the log.
     pub log: Targets,
-    /// What is allowed but hardly meant, for the log.
+    /// Warnings for the log, about settings that are allowed but hardly meant.
     pub warnings: Vec<String>,
 }
 
-/// Where proxies ask.
+/// Address of the xDS port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum XdsListen {
     /// On a TCP address.
@@ -121,10 +121,10 @@ pub struct BadSetting {
     remedy: &'static str,
 }
 
-/// Why certificates are of no use.
+/// Message: certificates are configured, and cannot be served.
 const NO_SAFE_WAY: &str = "private keys have no safe way to Envoy";
 
-/// What makes them be.
+/// The remedies for [`NO_SAFE_WAY`].
 const SAFE_WAYS: &str = "set XDS_LISTEN=unix:PATH, or TLS with XDS_CLIENT_NAMES, or \
                          XDS_PLAINTEXT_SECRETS=true on loopback";
 
@@ -278,7 +278,7 @@ impl Typed {
         })
     }
 
-    /// Whether private keys may leave over the xDS port.
+    /// True if private keys may leave over the xDS port.
     fn secrets_may_leave(
         &self,
         listen: &XdsListen,

@@ -311,7 +311,10 @@ fn vault_is_off_until_it_or_a_login_is_named() {
     ] {
         let settings = meant(&format!("{line} --xds-client-names edge-1"));
         let vault = settings.vault.as_ref().unwrap();
-        assert!(vault.store.is_some() && vault.serving.is_some(), "{line}");
+        assert!(
+            vault.store.is_some() && vault.server_certificate.is_some(),
+            "{line}"
+        );
         assert_eq!(settings.sources(), [Source::Vault], "{line}");
         assert!(!format!("{settings:?}").contains("canary"), "{line}");
     }
@@ -323,7 +326,7 @@ fn the_originals_defaults_of_vault_are_kept() {
     assert_eq!(vault.address.as_str(), "http://127.0.0.1:8200");
     let store = vault.store.unwrap();
     assert_eq!((&*store.mount, &*store.prefix), ("secret", "marathon-acme"));
-    let serving = vault.serving.unwrap();
+    let serving = vault.server_certificate.unwrap();
     assert_eq!(
         (&*serving.mount, &*serving.role, &*serving.common_name),
         ("pki", "marathon-envoy-poc", "marathon-envoy-poc")
@@ -341,7 +344,13 @@ fn times_of_vault_are_seconds_or_have_a_unit() {
         ("72h", 259_200),
     ] {
         let line = format!("--vault-token t --xds-client-names e --vault-pki-ttl {text}");
-        let ttl = meant(&line).vault.unwrap().serving.unwrap().ttl.unwrap();
+        let ttl = meant(&line)
+            .vault
+            .unwrap()
+            .server_certificate
+            .unwrap()
+            .ttl
+            .unwrap();
         assert_eq!(ttl.as_secs(), expected, "{text}");
     }
     let words = ["--vault-pki-ttl=1d".to_owned()];
@@ -353,7 +362,10 @@ fn the_xds_port_speaks_tls_with_a_certificate_or_vault_and_plaintext_only_if_tol
     let files = Files::new();
     let serving = |line: &str| {
         let settings = meant(&files.fill(line));
-        let from_vault = settings.vault.and_then(|vault| vault.serving).is_some();
+        let from_vault = settings
+            .vault
+            .and_then(|vault| vault.server_certificate)
+            .is_some();
         (
             settings.identity_files.is_some(),
             from_vault,

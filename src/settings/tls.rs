@@ -8,7 +8,7 @@ use crate::files;
 use crate::server::AllowList;
 use crate::vault::ClientAuthorities;
 
-/// What the xDS port speaks.
+/// Security of the xDS port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Security {
     /// HTTP as it is.
@@ -20,7 +20,7 @@ pub(super) enum Security {
 }
 
 impl Typed {
-    /// What the xDS port speaks. With a certificate or with Vault it is TLS.
+    /// The security of the xDS port. With a certificate or with Vault it is TLS.
     pub(super) fn security(
         &self,
         listen: &XdsListen,

@@ -15,7 +15,7 @@ use clap::{Args, FromArgMatches as _};
 
 pub use logging::{LogFormat, Logging};
 pub use marathon::Marathon;
-pub use tls::{ClientAuth, Tls};
+pub use tls::{ClientAuth, TlsSettings};
 pub use vault::{AuthMethod, KvEngine, Vault};
 pub use xds_limits::XdsLimits;
 
@@ -26,7 +26,7 @@ use crate::vault::Secret;
 /// The settings of the daemon, as typed.
 #[derive(Args, Clone, Debug)]
 pub struct Typed {
-    /// Where Marathon is, and who asks it.
+    /// Marathon's addresses, and the login.
     #[command(flatten)]
     pub marathon: Marathon,
 
@@ -40,7 +40,7 @@ pub struct Typed {
     )]
     pub haproxy_group: Vec<String>,
 
-    /// What the labels begin with.
+    /// Prefix of the labels.
     #[arg(
         long,
         env = "LABEL_PREFIX_MARATHON_LB",
@@ -75,7 +75,7 @@ pub struct Typed {
     #[arg(long, env = "SUDDEN_LOSS_DELAY", value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub sudden_loss_delay: Duration,
 
-    /// Where proxies ask, and how.
+    /// The settings that Envoy's bootstrap shares.
     #[command(flatten)]
     pub link: Link,
 
@@ -89,7 +89,7 @@ pub struct Typed {
 
     /// TLS on the xDS port.
     #[command(flatten)]
-    pub tls: Tls,
+    pub tls: TlsSettings,
 
     /// Limits of the xDS port.
     #[command(flatten)]
@@ -100,7 +100,7 @@ pub struct Typed {
     #[arg(long, env = "XDS_V2", value_name = "BOOL", default_value = "false", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub xds_v2: bool,
 
-    /// Where operators ask: /metrics /healthz /readyz /snapshot /proxies.
+    /// Address of the admin port: /metrics /healthz /readyz /snapshot /proxies.
     #[arg(
         long,
         env = "ADMIN_LISTEN",
@@ -151,7 +151,7 @@ pub struct Typed {
     )]
     pub https_listen_port: u16,
 
-    /// What Envoy does with `%2F` and `%5C` in paths.
+    /// Treatment of `%2F` and `%5C` in paths by Envoy.
     #[arg(
         long,
         env = "ESCAPED_SLASHES",
@@ -161,7 +161,7 @@ pub struct Typed {
     )]
     pub escaped_slashes: EscapedSlashes,
 
-    /// What Envoy does with header names that contain `_`.
+    /// Treatment of header names that contain `_` by Envoy.
     #[arg(
         long,
         env = "HEADERS_WITH_UNDERSCORES",
@@ -208,15 +208,15 @@ pub struct Typed {
     #[arg(long, env = "CORE_DUMPS", value_name = "BOOL", default_value = "false", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub core_dumps: bool,
 
-    /// What is written to the log, and how.
+    /// The log's filter and format.
     #[command(flatten)]
     pub logging: Logging,
 }
 
-/// What Envoy's bootstrap and this daemon must agree on, as typed.
+/// The settings on which Envoy's bootstrap and this daemon must agree, as typed.
 #[derive(Args, Clone, Debug)]
 pub struct Link {
-    /// Where proxies ask: `host:port`, or `unix:PATH` (mode 0600).
+    /// Address of the xDS port: `host:port`, or `unix:PATH` (mode 0600).
     #[arg(
         long,
         env = "XDS_LISTEN",
@@ -273,7 +273,7 @@ fn span(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * in_seconds).map_err(|_| wrong())
 }
 
-/// Whether something is on, in any of the spellings that Vault's own client takes.
+/// Parser of a switch, in any of the spellings that Vault's own client takes.
 fn switch() -> impl TypedValueParser<Value = bool> {
     clap::builder::BoolishValueParser::new()
 }
@@ -314,7 +314,7 @@ const LONGEST_SOCKET_PATH: usize = 107;
 const SHORTEST_REFRESH_DELAY: Duration = Duration::from_millis(10);
 
 impl Link {
-    /// Where proxies ask.
+    /// The address of the xDS port.
     ///
     /// # Errors
     ///

@@ -8,11 +8,11 @@ use super::typed::{AuthMethod, KvEngine, Typed};
 use super::{BadSetting, given};
 use crate::vault;
 
-/// Where Vault is if only a login is given: the original's default.
+/// Address of Vault if only a login is given: the original's default.
 const DEFAULT_ADDRESS: &str = "http://127.0.0.1:8200";
 
 impl Typed {
-    /// Whether Vault is asked for anything.
+    /// True if Vault is used for anything.
     pub(super) fn vault_is_on(&self) -> bool {
         let typed = &self.vault;
         let text = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
@@ -28,7 +28,7 @@ impl Typed {
             || typed.vault_auth_method.is_some()
     }
 
-    /// How to use Vault, if at all.
+    /// Configuration of Vault, if it is used.
     pub(super) fn vault(
         &self,
         security: &Security,
@@ -62,12 +62,12 @@ impl Typed {
             client_certificate: self.client_certificate()?,
             request_limit: typed.vault_client_timeout,
             store: self.store()?,
-            serving: self.serving(security)?,
+            server_certificate: self.server_certificate(security)?,
             ..vault::Config::new(address, login)
         }))
     }
 
-    fn vault_address(&self) -> Result<vault::Address, BadSetting> {
+    fn vault_address(&self) -> Result<vault::VaultAddress, BadSetting> {
         let (original, standard) = (filled(&self.vault.vault), filled(&self.vault.vault_addr));
         let (variable, text) = match (original, standard) {
             (Some(original), Some(standard))
@@ -84,7 +84,7 @@ impl Typed {
             (Some(original), None) => ("VAULT", original),
             (None, None) => ("VAULT_ADDR", DEFAULT_ADDRESS.to_owned()),
         };
-        vault::Address::parse(&text).map_err(|error| BadSetting {
+        vault::VaultAddress::parse(&text).map_err(|error| BadSetting {
             variable,
             // It may hold a password.
             value: if text.contains('@') {
@@ -109,7 +109,7 @@ impl Typed {
         }
     }
 
-    fn login(&self, warnings: &mut Vec<String>) -> Result<vault::Login, BadSetting> {
+    fn login(&self, warnings: &mut Vec<String>) -> Result<vault::LoginMethod, BadSetting> {
         let typed = &self.vault;
         let token = typed.vault_token.clone();
         let token = token.filter(|token| !token.expose().is_empty());
@@ -157,7 +157,7 @@ impl Typed {
         };
         let mount = |default: &str| path_of(&typed.vault_auth_mount, default);
         match method {
-            AuthMethod::None => Ok(vault::Login::None),
+            AuthMethod::None => Ok(vault::LoginMethod::None),
             AuthMethod::Token => match (token, token_file) {
                 (Some(_), Some(path)) => Err(BadSetting {
                     variable: "VAULT_TOKEN_FILE",
@@ -165,12 +165,12 @@ impl Typed {
                     why: "VAULT_TOKEN is set too".into(),
                     remedy: "set one of the two",
                 }),
-                (Some(token), None) => Ok(vault::Login::Token(token)),
+                (Some(token), None) => Ok(vault::LoginMethod::Token(token)),
                 // It may come later, as an agent writes it.
-                (None, Some(path)) => Ok(vault::Login::TokenFile(path.to_owned())),
+                (None, Some(path)) => Ok(vault::LoginMethod::TokenFile(path.to_owned())),
                 (None, None) => Err(missing("token", "set VAULT_TOKEN_FILE or VAULT_TOKEN")),
             },
-            AuthMethod::Approle => Ok(vault::Login::AppRole {
+            AuthMethod::Approle => Ok(vault::LoginMethod::AppRole {
                 mount: mount("approle"),
                 role_id: role_id.ok_or_else(|| {
                     missing("approle", "set VAULT_ROLE_ID_FILE and VAULT_SECRET_ID_FILE")
@@ -183,7 +183,7 @@ impl Typed {
                 "cert",
                 "set VAULT_CLIENT_CERT and VAULT_CLIENT_KEY",
             )),
-            AuthMethod::Cert => Ok(vault::Login::Certificate {
+            AuthMethod::Cert => Ok(vault::LoginMethod::Certificate {
                 mount: mount("cert"),
                 role: filled(&typed.vault_cert_role),
             }),
@@ -308,7 +308,10 @@ impl Typed {
         }))
     }
 
-    fn serving(&self, security: &Security) -> Result<Option<vault::Serving>, BadSetting> {
+    fn server_certificate(
+        &self,
+        security: &Security,
+    ) -> Result<Option<vault::ServerCertificate>, BadSetting> {
         let typed = &self.vault;
         let clients = match security {
             Security::Vault(clients, _) => clients.clone(),
@@ -331,7 +334,7 @@ impl Typed {
             });
         }
         let alt_names = typed.vault_pki_alt_names.iter().map(|name| name.trim());
-        Ok(Some(vault::Serving {
+        Ok(Some(vault::ServerCertificate {
             mount: path_in_vault("VAULT_PKI_MOUNT", &typed.vault_pki_mount)?,
             role: path_in_vault("VAULT_PKI_ROLE", &typed.vault_pki_role)?,
             common_name: typed.vault_pki_cn.trim().to_owned(),
@@ -347,7 +350,7 @@ impl Typed {
     }
 }
 
-/// Whether a header can hold a text: visible ASCII.
+/// True if a header can hold a text: visible ASCII.
 fn is_visible(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
@@ -384,7 +387,7 @@ fn path_in_vault(variable: &'static str, text: &str) -> Result<String, BadSettin
     Ok(path.to_owned())
 }
 
-fn is_loopback(address: &vault::Address) -> bool {
+fn is_loopback(address: &vault::VaultAddress) -> bool {
     let uri: Option<http::Uri> = address.as_str().parse().ok();
     uri.as_ref().and_then(http::Uri::host).is_some_and(|host| {
         let host = host.trim_matches(['[', ']']);

@@ -1,4 +1,5 @@
-//! Limits of the xDS port, as the rooms mean them: what proxies may send, hold and be remembered for.
+//! Limits of the xDS port, as the rooms mean them: what proxies may send, hold and be remembered
+//! for.
 
 use std::time::Duration;
 

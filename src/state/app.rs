@@ -1,4 +1,4 @@
-//! What Marathon says of apps and tasks, in types: raw facts, no meaning.
+//! Apps and tasks as Marathon describes them: raw facts, no meaning.
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
@@ -59,7 +59,7 @@ name! {
 }
 
 name! {
-    /// What a task id and an instance id have in common, so that either finds the other:
+    /// The part that a task id and an instance id have in common, so that either finds the other:
     /// `shop_web.<uuid>`, whatever stands around the uuid in this version of Marathon.
     InstanceId
 }
@@ -90,13 +90,13 @@ pub struct App {
     pub labels: BTreeMap<String, String>,
     /// The ports, and how tasks are reached on them.
     pub layout: Arc<Layout>,
-    /// How many health checks are defined. With several, an event that speaks of one check says
-    /// nothing about the task.
+    /// Number of health checks. With several, an event that speaks of one check says nothing about
+    /// the task.
     pub health_checks: usize,
 }
 
-/// Which ports an app has and how its tasks are attached to the network: what must be known to
-/// send traffic to a task.
+/// Ports of an app, and how its tasks are attached to the network: both are needed to send traffic
+/// to a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// The networking mode.
@@ -125,7 +125,7 @@ pub struct Port {
     pub protocol: Protocol,
     /// The port inside the container; none in host mode. 0 means: the same as the host port.
     pub container_port: Option<u16>,
-    /// Whether Marathon allocates an agent port for it: then it takes a place in a task's `ports`.
+    /// True if Marathon allocates an agent port for it: then it takes a place in a task's `ports`.
     pub on_agent: bool,
     /// The service port; none or 0 where none was assigned.
     pub service_port: Option<u16>,
@@ -151,7 +151,7 @@ pub struct Task {
     pub instance: InstanceId,
     /// The agent it runs on; none when Marathon has none.
     pub host: Option<AgentHost>,
-    /// What Mesos last said of it.
+    /// State of the task, as Mesos last gave it.
     pub condition: TaskState,
     /// The version of the definition it was started with; none for an inactive task.
     pub version: Option<AppVersion>,
@@ -160,7 +160,7 @@ pub struct Task {
     pub ports: Vec<u16>,
     /// The addresses of its container, in Mesos' order.
     pub addresses: Vec<IpAddr>,
-    /// What its health checks said.
+    /// Result of its health checks.
     pub health: Health,
 }
 
@@ -188,7 +188,7 @@ pub enum TaskState {
     Other,
 }
 
-/// What a task's health checks said.
+/// Result of a task's health checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
     /// Nothing yet.

@@ -23,9 +23,9 @@ pub struct Certificate {
     pub name: String,
     /// The names it is valid for, lower case, sorted, wildcards as `*.example.com`.
     pub server_names: Vec<String>,
-    /// When it begins to be valid, in seconds since 1970 (UTC).
+    /// `notBefore`, in seconds since 1970 (UTC).
     pub not_before_seconds: i64,
-    /// When it ends, in seconds since 1970 (UTC).
+    /// `notAfter`, in seconds since 1970 (UTC).
     pub not_after_seconds: i64,
     /// The leaf and the chain as PEM, line ends normalised.
     pub chain_pem: String,
@@ -37,17 +37,17 @@ pub struct Certificate {
 #[derive(Clone, PartialEq, Eq)]
 pub struct PrivateKey(String);
 
-/// What a PEM bundle holds.
+/// Content of a PEM bundle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parsed {
     /// The certificate; none when it cannot be used.
     pub certificate: Option<Certificate>,
-    /// Why there is none, or what was left out of it.
+    /// Reasons for which there is no certificate, or the parts that were left out of it.
     pub problems: Vec<Problem>,
 }
 
-/// What is wrong, and what to do about it. Holds nothing of the key.
-struct Fault {
+/// A fault of a certificate, and its remedy. Holds nothing of the key.
+struct CertificateFault {
     message: String,
     remedy: &'static str,
 }
@@ -73,7 +73,7 @@ impl Certificate {
         }
     }
 
-    /// What is wrong with it at another time than it was parsed at.
+    /// The problem of the certificate at another time than it was parsed at.
     pub fn problem_at(&self, now_seconds: i64) -> Option<Problem> {
         let fault = untimely(self.not_before_seconds, self.not_after_seconds, now_seconds)?;
         Some(fault.of(&self.name))
@@ -109,7 +109,7 @@ impl fmt::Debug for Certificate {
     }
 }
 
-impl Fault {
+impl CertificateFault {
     fn new(message: impl Into<String>, remedy: &'static str) -> Self {
         Self {
             message: message.into(),
@@ -132,14 +132,14 @@ fn read(
     name: &str,
     bundle: &[u8],
     now_seconds: i64,
-) -> Result<(Certificate, Vec<Fault>), Vec<Fault>> {
+) -> Result<(Certificate, Vec<CertificateFault>), Vec<CertificateFault>> {
     let (blocks, key) = pem::blocks(bundle).map_err(|fault| vec![fault])?;
     let mut certificates = Vec::with_capacity(blocks.len());
     let mut faults = Vec::new();
     for (index, der) in blocks.iter().enumerate() {
         match X509Certificate::from_der(der) {
             Ok(([], certificate)) => certificates.push(certificate),
-            Ok(_) | Err(_) => faults.push(Fault::new(
+            Ok(_) | Err(_) => faults.push(CertificateFault::new(
                 format!("certificate block {} is damaged", index + 1),
                 "write the file again from the authority's answer",
             )),

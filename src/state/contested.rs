@@ -7,20 +7,20 @@ use std::sync::Arc;
 use super::app::{AppId, Networking, Task, TaskId, TaskState};
 use super::{AppState, State};
 
-/// The addresses of lost tasks, each with the apps that have a task there now. Follows a [`State`]: a step
-/// costs what it changes, and one look at all tasks when a task is newly lost.
+/// The addresses of lost tasks, each with the apps that have a task there now. Follows a [`State`]:
+/// a step costs what it changes, and one look at all tasks when a task is newly lost.
 ///
 /// Mesos gives an address to one task at a time, so a task that runs, or is on its way to, proves
 /// that a task that was lost there is gone, although Marathon still lists it. That it is on its way
 /// counts, since it may answer before anybody has heard that it runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ContestedAddresses {
-    claims: BTreeMap<Address, Claims>,
+    claims: BTreeMap<ContestedAddress, AddressClaims>,
 }
 
 /// An address that at most one task has at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Address {
+enum ContestedAddress {
     /// A port of an agent.
     AgentPort(SocketAddr),
     /// The address of a container, with all of its ports.
@@ -29,7 +29,7 @@ enum Address {
 
 /// The apps with a task at one address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Claims {
+struct AddressClaims {
     lost: BTreeSet<AppId>,
     present: BTreeSet<AppId>,
 }
@@ -38,7 +38,7 @@ impl ContestedAddresses {
     /// Goes from `before`, the state that was followed last, to `after`, of which `changed` are
     /// the apps that differ. Adds those whose tasks are displaced now, or not any more.
     pub fn follow(&mut self, before: &State, after: &State, changed: &mut BTreeSet<AppId>) {
-        let mut step = Step::default();
+        let mut step = ContestStep::default();
         for id in &*changed {
             if let Some(app) = before.apps().get(id) {
                 self.leave(before, id, app, &mut step);
@@ -79,7 +79,11 @@ impl ContestedAddresses {
         if self.claims.is_empty() {
             return Arc::clone(app);
         }
-        let is_taken = |address: Address| self.claims.get(&address).is_some_and(Claims::is_taken);
+        let is_taken = |address: ContestedAddress| {
+            self.claims
+                .get(&address)
+                .is_some_and(AddressClaims::is_taken)
+        };
         let is_displaced = |task: &Task| {
             let mut addresses = addresses_of(state, app, task, Reach::Served).into_iter();
             is_lost(task) && addresses.any(is_taken)
@@ -97,7 +101,7 @@ impl ContestedAddresses {
     }
 
     /// Forgets what the app claimed.
-    fn leave(&mut self, state: &State, id: &AppId, app: &AppState, step: &mut Step) {
+    fn leave(&mut self, state: &State, id: &AppId, app: &AppState, step: &mut ContestStep) {
         if self.claims.is_empty() {
             return;
         }
@@ -112,12 +116,12 @@ impl ContestedAddresses {
         }
     }
 
-    fn note_lost(&mut self, state: &State, id: &AppId, app: &AppState, step: &mut Step) {
+    fn note_lost(&mut self, state: &State, id: &AppId, app: &AppState, step: &mut ContestStep) {
         for task in app.tasks().values().filter(|task| is_lost(task)) {
             for address in addresses_of(state, app, task, Reach::Served) {
                 let claims = self.claims.entry(address).or_insert_with(|| {
                     step.has_new = true;
-                    Claims::default()
+                    AddressClaims::default()
                 });
                 step.touch(address, claims);
                 claims.lost.insert(id.clone());
@@ -132,7 +136,7 @@ impl ContestedAddresses {
         id: &AppId,
         app: &AppState,
         ports: &BTreeSet<u16>,
-        step: &mut Step,
+        step: &mut ContestStep,
     ) {
         for task in app.tasks().values().filter(|task| is_present(task)) {
             if task.addresses.is_empty() && !task.ports.iter().any(|port| ports.contains(port)) {
@@ -148,9 +152,9 @@ impl ContestedAddresses {
     }
 
     fn ports(&self) -> BTreeSet<u16> {
-        let port = |address: &Address| match address {
-            Address::AgentPort(address) => Some(address.port()),
-            Address::Container(_) => None,
+        let port = |address: &ContestedAddress| match address {
+            ContestedAddress::AgentPort(address) => Some(address.port()),
+            ContestedAddress::Container(_) => None,
         };
         self.claims.keys().filter_map(port).collect()
     }
@@ -158,20 +162,20 @@ impl ContestedAddresses {
 
 /// One step, while it is under way.
 #[derive(Default)]
-struct Step {
+struct ContestStep {
     /// Whether an address is contested that was not before.
     has_new: bool,
     /// Whether a task was there before the step, for each address that the step touches.
-    touched: BTreeMap<Address, bool>,
+    touched: BTreeMap<ContestedAddress, bool>,
 }
 
-impl Step {
-    fn touch(&mut self, address: Address, claims: &Claims) {
+impl ContestStep {
+    fn touch(&mut self, address: ContestedAddress, claims: &AddressClaims) {
         self.touched.entry(address).or_insert(claims.is_taken());
     }
 }
 
-impl Claims {
+impl AddressClaims {
     fn is_taken(&self) -> bool {
         !self.present.is_empty()
     }
@@ -213,7 +217,7 @@ fn is_present(task: &Task) -> bool {
 
 /// The addresses of one task. Only in container networking are the addresses that Mesos names a
 /// task's own: otherwise they are the agent's, or private to it.
-fn addresses_of(state: &State, app: &AppState, task: &Task, reach: Reach) -> Vec<Address> {
+fn addresses_of(state: &State, app: &AppState, task: &Task, reach: Reach) -> Vec<ContestedAddress> {
     let mut addresses = Vec::new();
     let ports = task.ports.iter().filter(|port| **port != 0);
     if let Some(host) = task.host.as_ref().filter(|_| !task.ports.is_empty()) {
@@ -223,13 +227,19 @@ fn addresses_of(state: &State, app: &AppState, task: &Task, reach: Reach) -> Vec
             Reach::All => known.len(),
         };
         for port in ports {
-            let at = |address: &IpAddr| Address::AgentPort(SocketAddr::new(*address, *port));
+            let at =
+                |address: &IpAddr| ContestedAddress::AgentPort(SocketAddr::new(*address, *port));
             addresses.extend(known.iter().take(count).map(at));
         }
     }
     match app.layout_of(task).networking {
         Networking::Container => {
-            addresses.extend(task.addresses.iter().copied().map(Address::Container));
+            addresses.extend(
+                task.addresses
+                    .iter()
+                    .copied()
+                    .map(ContestedAddress::Container),
+            );
         }
         Networking::Host | Networking::Bridge => {}
     }

@@ -73,17 +73,17 @@ pub enum Event {
     HostsIdle(Vec<AgentHost>),
     /// The certificates of one source were read: they replace what was known from there.
     CertificatesRead {
-        /// Where they were read.
+        /// The source that was read.
         source: Source,
         /// The good ones.
         certificates: Vec<Arc<Certificate>>,
-        /// What is wrong with the others; a name that is listed here keeps its last good one.
+        /// Problems of the others; a name that is listed here keeps its last good one.
         problems: Vec<Problem>,
     },
 }
 
-/// Where certificates come from. If two have one of the same name, the first in this order is
-/// served: what an operator puts into a folder is meant to win.
+/// Source of certificates. If two have one of the same name, the first in this order is served: a
+/// certificate that an operator puts into a folder is meant to win.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
     /// A folder of files.
@@ -108,11 +108,11 @@ pub struct List {
     pub apps: Vec<ListedApp>,
     /// The apps that could not.
     pub unreadable: Vec<UnreadableApp>,
-    /// Why it was asked for: how far a sudden loss of most apps is believed.
+    /// Purpose of the list: how far a sudden loss of most apps is believed.
     pub purpose: Purpose,
 }
 
-/// Why a full list was asked for.
+/// Purpose of a full list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Purpose {
     /// A new stream, a timer, a doubt.
@@ -140,11 +140,11 @@ pub struct ListedApp {
 pub struct UnreadableApp {
     /// Its id.
     pub id: AppId,
-    /// What is wrong with it.
+    /// The cause, in words.
     pub why: String,
 }
 
-/// What a status update says of a task.
+/// Content of a status update about a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskUpdate {
     /// The app.
@@ -165,9 +165,9 @@ pub struct TaskUpdate {
     pub version: Option<AppVersion>,
 }
 
-/// What must be asked for because it is not known, or not any more.
+/// State that must be fetched because it is not known, or not any more.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stale {
+pub enum RefreshNeeded {
     /// Everything, as soon as possible.
     Everything(Purpose),
     /// Everything, but not at once: what would be listed now may be as wrong as what is doubted.

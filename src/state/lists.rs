@@ -1,13 +1,13 @@
-//! What a list of apps changes: the listed apps, and what is missing from it.
+//! The changes that a list of apps makes: the listed apps, and those that it lacks.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::app::{AppId, Health, Task};
-use super::event::{List, ListedApp, Purpose, Stale, UnreadableApp};
+use super::event::{List, ListedApp, Purpose, RefreshNeeded, UnreadableApp};
 use super::{AppState, State};
 
-/// What a list lacks of what is known.
+/// The known apps and tasks that a list lacks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Loss {
     apps: usize,
@@ -15,7 +15,7 @@ struct Loss {
     tasks: usize,
 }
 
-/// What becomes of apps and tasks that a list lacks.
+/// Treatment of apps and tasks that a list lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Absent {
     Gone,
@@ -25,7 +25,7 @@ pub(super) enum Absent {
 
 impl State {
     /// Everything was listed.
-    pub(super) fn sync(&mut self, list: List, stale: &mut Vec<Stale>) {
+    pub(super) fn sync(&mut self, list: List, stale: &mut Vec<RefreshNeeded>) {
         let gone = self.missing_from(&list, |_| true);
         let loss = self.loss(&gone, &list.apps);
         let absent = self.holds_back(loss, list.purpose, stale);
@@ -47,7 +47,7 @@ impl State {
     }
 
     /// The apps below a group were listed.
-    pub(super) fn sync_group(&mut self, group: &AppId, list: List, stale: &mut Vec<Stale>) {
+    pub(super) fn sync_group(&mut self, group: &AppId, list: List, stale: &mut Vec<RefreshNeeded>) {
         let below = |id: &AppId| match id.as_str().strip_prefix(group.as_str()) {
             Some(rest) => rest.starts_with('/') || group.as_str() == "/",
             None => false,
@@ -66,12 +66,12 @@ impl State {
         }
     }
 
-    /// What becomes of what a list lacks: kept while such a loss waits for a second list, which is
-    /// asked for then.
-    fn holds_back(&self, loss: Loss, purpose: Purpose, stale: &mut Vec<Stale>) -> Absent {
+    /// Decides on the apps and tasks that a list lacks: kept while such a loss waits for a second
+    /// list, which is asked for then.
+    fn holds_back(&self, loss: Loss, purpose: Purpose, stale: &mut Vec<RefreshNeeded>) -> Absent {
         let second_look = match purpose {
-            Purpose::Routine => Stale::EverythingLater(Purpose::Confirmation),
-            Purpose::Announced => Stale::EverythingSoon(Purpose::Confirmation),
+            Purpose::Routine => RefreshNeeded::EverythingLater(Purpose::Confirmation),
+            Purpose::Announced => RefreshNeeded::EverythingSoon(Purpose::Confirmation),
             Purpose::Confirmation => return Absent::Gone,
         };
         if loss == Loss::default() {
@@ -92,7 +92,7 @@ impl State {
         }
     }
 
-    /// What is known and not listed: these apps, and tasks of the listed ones.
+    /// The apps, and the tasks of listed apps, that are known and not listed.
     fn loss(&self, gone: &[AppId], listed: &[ListedApp]) -> Loss {
         let of_gone = gone.iter().filter_map(|id| self.apps.get(id));
         let of_listed = listed.iter().filter_map(|listed| {
@@ -118,7 +118,7 @@ impl State {
 
     /// Marathon answered with one app: most likely because it was changed, so that a loss of most
     /// of all tasks is treated as an announced one.
-    pub(super) fn change_app(&mut self, listed: ListedApp, stale: &mut Vec<Stale>) {
+    pub(super) fn change_app(&mut self, listed: ListedApp, stale: &mut Vec<RefreshNeeded>) {
         let loss = self.loss(&[], std::slice::from_ref(&listed));
         let absent = self.holds_back(loss, Purpose::Announced, stale);
         self.loss_suspected |= absent == Absent::Kept;
@@ -126,7 +126,7 @@ impl State {
     }
 
     /// One app was listed.
-    fn list_app(&mut self, listed: ListedApp, absent: Absent, stale: &mut Vec<Stale>) {
+    fn list_app(&mut self, listed: ListedApp, absent: Absent, stale: &mut Vec<RefreshNeeded>) {
         let id = listed.app.id.clone();
         self.unreadable.remove(&id);
         let before = self.apps.get(&id);

@@ -1,8 +1,8 @@
-//! What is known of Marathon, and how a fact changes it.
+//! The known state of Marathon, and the change that a fact makes to it.
 //!
 //! [`reduce`] is the only way to a new [`State`]. It does no IO, knows no clock and cannot fail:
-//! the same facts in the same order give the same state, always. What it cannot know it asks for
-//! ([`Stale`]).
+//! the same facts in the same order give the same state, always. State that it lacks it asks for
+//! ([`RefreshNeeded`]).
 
 pub mod app;
 pub mod certificate;
@@ -26,7 +26,7 @@ use imbl::{OrdMap, OrdSet};
 
 use app::{AgentHost, AppId, Health, TaskState};
 use certificate::Certificate;
-use event::{Event, Source, Stale};
+use event::{Event, RefreshNeeded, Source};
 use problem::{Problem, Reason, Subject};
 
 pub use contested::ContestedAddresses;
@@ -45,9 +45,9 @@ pub struct State {
     hosts: OrdMap<AgentHost, Arc<[IpAddr]>>,
     /// Names that were looked up and never had an address.
     unresolved: OrdSet<AgentHost>,
-    /// What each source that was read holds.
+    /// The certificates of each source that was read.
     stores: OrdMap<Source, Store>,
-    /// What is served of them.
+    /// The certificates that are served of them.
     certificates: OrdMap<String, Arc<Certificate>>,
 }
 
@@ -58,7 +58,7 @@ struct Store {
     problems: Arc<[Problem]>,
 }
 
-/// What the reducer is told once.
+/// Configuration of the reducer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
     /// A list that loses more than this share of the known apps, or of their running tasks, at
@@ -79,7 +79,7 @@ impl Default for Config {
 /// Any order of facts is fine, and so is a fact that was heard before: what they leave unknown
 /// (the health of a task without a result, blank addresses, an app that cannot be read) stays as
 /// it was.
-pub fn reduce(mut state: State, event: Event) -> (State, Vec<Stale>) {
+pub fn reduce(mut state: State, event: Event) -> (State, Vec<RefreshNeeded>) {
     let mut stale = Vec::new();
     match event {
         Event::Synced(list) => state.sync(list, &mut stale),
@@ -102,7 +102,7 @@ pub fn reduce(mut state: State, event: Event) -> (State, Vec<Stale>) {
             }
             // A task that may serve, of an app that is not known (yet). One that is on its way
             // out is left alone: its app was deleted.
-            None if update.condition.may_serve() => stale.push(Stale::App(update.app)),
+            None if update.condition.may_serve() => stale.push(RefreshNeeded::App(update.app)),
             None => {}
         },
         Event::InstanceGone { app, instance } => {
@@ -120,7 +120,7 @@ pub fn reduce(mut state: State, event: Event) -> (State, Vec<Stale>) {
                     }
                     // An unknown health changes nothing, so nothing is missing.
                     None if health == Health::Unknown => {}
-                    None => stale.push(Stale::App(app)),
+                    None => stale.push(RefreshNeeded::App(app)),
                 }
             }
         }
@@ -158,12 +158,12 @@ impl State {
         }
     }
 
-    /// Whether Marathon has listed everything at least once.
+    /// True once Marathon has listed everything.
     pub fn synced(&self) -> bool {
         self.synced
     }
 
-    /// Whether a list lost most apps or tasks and a second one is to confirm it.
+    /// True if a list lost most apps or tasks and a second one is to confirm it.
     pub fn loss_suspected(&self) -> bool {
         self.loss_suspected
     }
@@ -196,12 +196,12 @@ impl State {
     }
 
     /// Forgets the agents that no known task runs on, and asks for the others again.
-    fn forget_unused_hosts(&mut self, hosts: Vec<AgentHost>, stale: &mut Vec<Stale>) {
+    fn forget_unused_hosts(&mut self, hosts: Vec<AgentHost>, stale: &mut Vec<RefreshNeeded>) {
         let tasks = self.apps.values().flat_map(|app| app.tasks().values());
         let used: BTreeSet<AgentHost> = tasks.filter_map(|task| task.host.clone()).collect();
         for host in hosts {
             if used.contains(&host) {
-                stale.push(Stale::Agent(host));
+                stale.push(RefreshNeeded::Agent(host));
             } else {
                 self.hosts.remove(&host);
                 self.unresolved.remove(&host);
@@ -209,13 +209,13 @@ impl State {
         }
     }
 
-    /// Whether the app has a task on an agent whose name has no address.
+    /// True if the app has a task on an agent whose name has no address.
     fn is_on_unresolved(&self, app: &AppState) -> bool {
         let mut hosts = app.tasks().values().filter_map(|task| task.host.as_ref());
         hosts.any(|host| self.unresolved.contains(host))
     }
 
-    /// Whether the certificates of this source were read at least once.
+    /// True once the certificates of this source were read.
     pub fn certificates_read(&self, source: Source) -> bool {
         self.stores.contains_key(&source)
     }
@@ -232,8 +232,8 @@ impl State {
         stores.find(has_it).map(|(source, _)| *source)
     }
 
-    /// Whether the certificates are the same and come from where they came, without looking at them
-    /// one by one: that none were read and that there are none is not.
+    /// True if the certificates are the same and come from the same sources, without comparing them
+    /// one by one: a source that was not read differs from one that holds none.
     pub fn shares_certificates_with(&self, other: &Self) -> bool {
         let come_from_there =
             |name: &String| self.certificate_source(name) == other.certificate_source(name);
@@ -243,14 +243,14 @@ impl State {
                 || self.certificates == other.certificates)
     }
 
-    /// How many tasks count as healthy only because there were no results at all at the start.
+    /// Number of tasks that count as healthy only because there were no results at all at the
+    /// start.
     pub fn presumed_healthy_tasks(&self) -> usize {
         let tasks = self.apps.values().flat_map(|app| app.tasks().values());
         tasks.filter(|task| task.health == Health::Presumed).count()
     }
 
-    /// What is wrong with the facts themselves. (What is wrong with what apps ask for is the
-    /// intents' to say.)
+    /// Problems of the facts themselves. (Problems of the intents are listed by the intents.)
     pub fn problems(&self) -> Vec<Problem> {
         let unreadable = self.unreadable.iter().map(|(id, why)| Problem {
             subject: Subject::App(id.clone()),
@@ -282,7 +282,7 @@ impl State {
             .collect()
     }
 
-    /// Whether [`problems`](Self::problems) would be the same, without making them.
+    /// True if [`problems`](Self::problems) would be the same, without making them.
     pub fn shares_problems_with(&self, other: &Self) -> bool {
         (self.unreadable.ptr_eq(&other.unreadable) || self.unreadable == other.unreadable)
             && (self.unresolved.ptr_eq(&other.unresolved) || self.unresolved == other.unresolved)
@@ -290,7 +290,7 @@ impl State {
             && (self.stores.ptr_eq(&other.stores) || self.stores == other.stores)
     }
 
-    /// Whether the same tasks are on agents without an address. Costs what the difference costs.
+    /// True if the same tasks are on agents without an address. Costs what the difference costs.
     fn shares_unresolved_tasks_with(&self, other: &Self) -> bool {
         let mut differences = self.apps.diff(&other.apps);
         !differences.any(|item| match item {
@@ -402,7 +402,7 @@ fn hidden_certificate(name: &str) -> Problem {
 }
 
 impl TaskState {
-    /// Whether a task in this state may get traffic: the states in which marathon-lb serves it.
+    /// True if a task in this state may get traffic: the states in which marathon-lb serves it.
     pub fn may_serve(self) -> bool {
         match self {
             Self::Running | Self::Unreachable | Self::Lost | Self::Unstated | Self::Other => true,

@@ -1,4 +1,5 @@
-//! What was left out and why, in words that an operator can act on.
+//! Parts of the configuration that were left out, with the reason, in words that an operator can
+//! act on.
 
 use std::fmt;
 
@@ -7,19 +8,19 @@ use super::app::AppId;
 /// Something that could not be served as it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
-    /// Whose it is.
+    /// The app, port or certificate that has the problem.
     pub subject: Subject,
     /// The label that asks for it, if one does: `HAPROXY_0_VHOST`.
     pub label: Option<String>,
     /// Its class, one of few, for counting.
     pub reason: Reason,
-    /// What is wrong, with the offending value.
+    /// The fault, with the offending value.
     pub message: String,
-    /// What to do about it.
+    /// The remedy.
     pub remedy: String,
 }
 
-/// Whose problem it is.
+/// Subject of a problem.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
     /// An app, by its id.
@@ -39,8 +40,8 @@ pub enum Reason {
     InvalidLabel,
     /// A label of marathon-lb that is not supported yet is ignored.
     UnsupportedLabel,
-    /// A label that restricts access is not supported yet, or misspelt: the ports that it guards get
-    /// no requests.
+    /// A label that restricts access is not supported yet, or misspelt: the ports that it guards
+    /// get no requests.
     UnsupportedGuard,
     /// A label has a name, or an index, with which marathon-lb ignores it too.
     UnknownLabel,

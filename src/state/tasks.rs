@@ -6,7 +6,7 @@ use std::sync::Arc;
 use imbl::OrdMap;
 
 use super::app::{App, AppVersion, Health, InstanceId, Layout, Task, TaskId, TaskState};
-use super::event::{ListedApp, Stale, TaskUpdate};
+use super::event::{ListedApp, RefreshNeeded, TaskUpdate};
 use super::lists::Absent;
 
 /// An app and what is known of its tasks.
@@ -40,13 +40,13 @@ impl AppState {
         past.and_then(Option::as_ref).unwrap_or(&self.app.layout)
     }
 
-    /// How many tasks run.
+    /// Number of running tasks.
     pub(super) fn running_tasks(&self) -> usize {
         self.tasks.values().filter(|task| runs(task)).count()
     }
 
-    /// How many running tasks a list of tasks lacks, less the serving ones that it adds: those
-    /// take their place.
+    /// Number of running tasks that a list of tasks lacks, less the serving ones that it adds:
+    /// those take their place.
     pub(super) fn tasks_lost_to(&self, listed: &[Task]) -> usize {
         let named: BTreeSet<&TaskId> = listed.iter().map(|task| &task.id).collect();
         let known = self.tasks.values();
@@ -63,7 +63,7 @@ impl AppState {
         listed: ListedApp,
         before: Option<&Self>,
         absent: Absent,
-    ) -> (Self, Vec<Stale>) {
+    ) -> (Self, Vec<RefreshNeeded>) {
         let mut tasks = match (absent, before) {
             (Absent::Kept, Some(before)) if before.tasks_lost_to(&listed.tasks) > 0 => {
                 before.tasks.clone()
@@ -92,7 +92,7 @@ impl AppState {
     }
 
     /// The app after a status update of one of its tasks.
-    pub(super) fn with_update(&self, update: TaskUpdate) -> (Self, Vec<Stale>) {
+    pub(super) fn with_update(&self, update: TaskUpdate) -> (Self, Vec<RefreshNeeded>) {
         let mut app = self.clone();
         if update.condition == TaskState::Ended {
             app.tasks.remove(&update.id);
@@ -120,7 +120,7 @@ impl AppState {
         app.tasks.insert(update.id, task);
         let mut missing = app.recall_definitions(Some(self));
         if newer {
-            missing.push(Stale::App(self.app.id.clone()));
+            missing.push(RefreshNeeded::App(self.app.id.clone()));
         }
         (app, missing)
     }
@@ -184,7 +184,7 @@ impl AppState {
 
     /// Fills in the ports of tasks older than the current definition, from what was known before,
     /// and says which versions must be asked for.
-    fn recall_definitions(&mut self, before: Option<&Self>) -> Vec<Stale> {
+    fn recall_definitions(&mut self, before: Option<&Self>) -> Vec<RefreshNeeded> {
         let mut missing = Vec::new();
         for version in self.past_versions() {
             let known = before.and_then(|before| {
@@ -199,7 +199,7 @@ impl AppState {
                     self.past.insert(version, layout);
                 }
                 None if self.past.contains_key(&version) => {}
-                None => missing.push(Stale::Definition(self.app.id.clone(), version)),
+                None => missing.push(RefreshNeeded::Definition(self.app.id.clone(), version)),
             }
         }
         self.forget_definitions();
@@ -233,7 +233,7 @@ impl AppState {
     }
 }
 
-/// Whether the task runs, as far as anybody can tell: old releases give no states in lists.
+/// True if the task runs, as far as anybody can tell: old releases give no states in lists.
 fn runs(task: &Task) -> bool {
     match task.condition {
         TaskState::Running | TaskState::Unstated => true,
@@ -247,7 +247,7 @@ fn runs(task: &Task) -> bool {
     }
 }
 
-/// Whether a status is older than what is known: a task starts once, under one id.
+/// True if a status is older than the known one: a task starts once, under one id.
 fn is_late(news: TaskState, known: TaskState) -> bool {
     let starts = match news {
         TaskState::Staging | TaskState::Starting => true,

@@ -8,7 +8,7 @@ use super::testing::*;
 use super::*;
 
 /// The state after one more fact, and what it asks for.
-fn then(state: &State, event: Event) -> (State, Vec<Stale>) {
+fn then(state: &State, event: Event) -> (State, Vec<RefreshNeeded>) {
     reduce(state.clone(), event)
 }
 
@@ -48,7 +48,10 @@ fn a_sudden_loss_waits_for_a_second_list() {
     let (held, stale) = then(&full, Event::Synced(List::default()));
     assert_eq!(ids(&held), ["/a", "/b"]);
     assert!(held.loss_suspected());
-    assert_eq!(stale, [Stale::EverythingLater(Purpose::Confirmation)]);
+    assert_eq!(
+        stale,
+        [RefreshNeeded::EverythingLater(Purpose::Confirmation)]
+    );
 
     let (still, _) = then(&held, Event::Synced(List::default()));
     assert_eq!(ids(&still), ["/a", "/b"], "routine lists confirm nothing");
@@ -86,10 +89,16 @@ fn an_announced_loss_is_believed_unless_it_is_sudden_and_then_is_looked_at_again
     let (held, stale) = then(&full, Event::Synced(sudden.clone()));
     assert_eq!(held.apps().len(), 20);
     assert!(held.loss_suspected());
-    assert_eq!(stale, [Stale::EverythingSoon(Purpose::Confirmation)]);
+    assert_eq!(
+        stale,
+        [RefreshNeeded::EverythingSoon(Purpose::Confirmation)]
+    );
     let (still, stale) = then(&held, Event::Synced(sudden.clone()));
     assert_eq!(still, held, "an announcement confirms nothing");
-    assert_eq!(stale, [Stale::EverythingSoon(Purpose::Confirmation)]);
+    assert_eq!(
+        stale,
+        [RefreshNeeded::EverythingSoon(Purpose::Confirmation)]
+    );
 
     let confirmation = List {
         purpose: Purpose::Confirmation,
@@ -124,12 +133,18 @@ fn a_sudden_loss_of_tasks_waits_for_a_second_list_too() {
     let (held, stale) = then(&full, Event::Synced(four(0)));
     assert_eq!(tasks_of(&held), 4);
     assert!(held.loss_suspected());
-    assert_eq!(stale, [Stale::EverythingLater(Purpose::Confirmation)]);
+    assert_eq!(
+        stale,
+        [RefreshNeeded::EverythingLater(Purpose::Confirmation)]
+    );
     let (back, _) = then(&held, Event::Synced(four(4)));
     assert_eq!(back, full, "a full list ends the doubt");
     let (held, stale) = then(&full, Event::Synced(announced(four(1))));
     assert_eq!(tasks_of(&held), 4);
-    assert_eq!(stale, [Stale::EverythingSoon(Purpose::Confirmation)]);
+    assert_eq!(
+        stale,
+        [RefreshNeeded::EverythingSoon(Purpose::Confirmation)]
+    );
     let confirmation = List {
         purpose: Purpose::Confirmation,
         ..four(1)
@@ -159,7 +174,10 @@ fn while_a_loss_is_doubted_everything_else_in_the_list_is_believed() {
     news.apps[1] = listed(relabelled.clone(), vec![]);
     news.apps[2] = listed(app("/2"), vec![ended]);
     let (held, stale) = then(&full, Event::Synced(news));
-    assert_eq!(stale, [Stale::EverythingLater(Purpose::Confirmation)]);
+    assert_eq!(
+        stale,
+        [RefreshNeeded::EverythingLater(Purpose::Confirmation)]
+    );
     let tasks = |app: &str| -> Vec<String> {
         let tasks = held.apps()[app].tasks().keys();
         tasks.map(ToString::to_string).collect()
@@ -200,7 +218,10 @@ fn one_app_s_answer_without_most_of_all_tasks_is_looked_at_again_too() {
     let full = state_after([Event::Synced(list(vec![large(tasks()), small()]))]);
     let (held, stale) = then(&full, Event::AppChanged(large(vec![])));
     assert_eq!(tasks_of(&held), 4);
-    assert_eq!(stale, [Stale::EverythingSoon(Purpose::Confirmation)]);
+    assert_eq!(
+        stale,
+        [RefreshNeeded::EverythingSoon(Purpose::Confirmation)]
+    );
     let (gone, stale) = then(&full, Event::AppChanged(listed(app("/small"), vec![])));
     assert_eq!(tasks_of(&gone), 3);
     assert_eq!(stale, []);
@@ -217,7 +238,10 @@ fn a_group_s_list_without_most_of_the_apps_is_looked_at_again_too() {
     };
     let (held, stale) = then(&full, group(&[]));
     assert_eq!(ids(&held), ids_before);
-    assert_eq!(stale, [Stale::EverythingSoon(Purpose::Confirmation)]);
+    assert_eq!(
+        stale,
+        [RefreshNeeded::EverythingSoon(Purpose::Confirmation)]
+    );
     let (still, _) = then(&held, group(&all[..3]));
     assert!(still.loss_suspected(), "it says nothing of other groups");
     let (one_gone, stale) = then(&full, group(&all[..2]));
@@ -359,8 +383,8 @@ fn only_a_task_that_may_serve_asks_for_its_unknown_app() {
         };
         let (after, stale) = then(&state, Event::TaskChanged(news));
         assert_eq!(after, state);
-        let expected: &[Stale] = if asks {
-            &[Stale::App("/new".into())]
+        let expected: &[RefreshNeeded] = if asks {
+            &[RefreshNeeded::App("/new".into())]
         } else {
             &[]
         };
@@ -403,7 +427,7 @@ fn a_result_of_one_of_several_checks_asks_for_the_app() {
     let several = state_after([Event::Synced(all(2))]);
     let (after, stale) = then(&several, news);
     assert_eq!(after, several);
-    assert_eq!(stale, [Stale::App("/a".into())]);
+    assert_eq!(stale, [RefreshNeeded::App("/a".into())]);
 }
 
 #[test]
@@ -414,7 +438,7 @@ fn health_of_an_unknown_instance_asks_for_the_app() {
         instance: "missed".into(),
         health: Health::Healthy,
     };
-    assert_eq!(then(&state, news).1, [Stale::App("/a".into())]);
+    assert_eq!(then(&state, news).1, [RefreshNeeded::App("/a".into())]);
 }
 
 #[test]
@@ -472,7 +496,10 @@ fn tasks_of_a_past_definition_keep_its_ports() {
     let both = listed(changed, vec![task("t", 1), new_task]);
     let start = state_after([]);
     let (fresh, stale) = then(&start, Event::Synced(list(vec![both])));
-    assert_eq!(stale, [Stale::Definition("/a".into(), AppVersion(1))]);
+    assert_eq!(
+        stale,
+        [RefreshNeeded::Definition("/a".into(), AppVersion(1))]
+    );
     let app_state = &fresh.apps()["/a"];
     assert_eq!(*app_state.layout_of(&app_state.tasks()["t"]), new_layout);
     let read = Event::DefinitionRead {
@@ -488,7 +515,10 @@ fn tasks_of_a_past_definition_keep_its_ports() {
     end.condition = TaskState::Ended;
     let (done, _) = then(&fresh, Event::TaskChanged(end));
     let (again, stale) = then(&done, Event::TaskChanged(update("/a", &task("t", 1))));
-    assert_eq!(stale, [Stale::Definition("/a".into(), AppVersion(1))]);
+    assert_eq!(
+        stale,
+        [RefreshNeeded::Definition("/a".into(), AppVersion(1))]
+    );
     assert_ne!(done, again);
 }
 
@@ -500,7 +530,7 @@ fn a_task_of_a_newer_definition_asks_for_the_app() {
         ..task("t", 1)
     };
     let (_, stale) = then(&state, Event::TaskChanged(update("/a", &newer)));
-    assert_eq!(stale, [Stale::App("/a".into())]);
+    assert_eq!(stale, [RefreshNeeded::App("/a".into())]);
 }
 
 fn resolved(host: &str, addresses: &[[u8; 4]]) -> Event {
@@ -555,7 +585,7 @@ fn an_idle_agent_is_forgotten_unless_a_task_is_on_it() {
     let (state, stale) = then(&state, Event::HostsIdle(hosts.to_vec()));
     assert_eq!(
         stale,
-        ["busy", "unresolved"].map(|host| Stale::Agent(host.into()))
+        ["busy", "unresolved"].map(|host| RefreshNeeded::Agent(host.into()))
     );
     assert_eq!(state.addresses(&"busy".into()).len(), 1);
     assert!(state.addresses(&"idle".into()).is_empty());

@@ -13,14 +13,14 @@ use super::config::Secret;
 use super::error::{Error, Missing, Texts};
 
 /// A success. Its Debug shows no value of it.
-pub(super) struct Answer {
+pub(super) struct VaultAnswer {
     /// 200, or 204 without anything in it.
     pub(super) status: StatusCode,
-    /// What was asked for; null if the answer has none.
+    /// The `data` of the answer; null if the answer has none.
     pub(super) data: Value,
     /// The token that a login or a renewal gives.
     pub(super) auth: Option<Auth>,
-    /// What Vault found odd about the request.
+    /// Warnings of Vault about the request.
     pub(super) warnings: Vec<String>,
     /// The id of the lease that what was asked for is bound to: it is revoked with the token.
     pub(super) lease_id: Option<String>,
@@ -30,15 +30,15 @@ pub(super) struct Answer {
 pub(super) struct Auth {
     /// The token.
     pub(super) token: Secret,
-    /// How long it lives from now on; zero: for ever.
+    /// Lifetime from the moment of the answer on; zero: no end.
     pub(super) lifetime: Duration,
-    /// Whether it can be renewed.
+    /// True if Vault renews the token.
     pub(super) renewable: bool,
 }
 
-/// What is around every answer. Not vaultrs' `EndpointResult`: that one refuses an answer when a
-/// field is absent that Vault's agents, proxies and forks leave out, its error then holds the whole
-/// body, and its Debug prints tokens.
+/// Envelope of every answer. Not vaultrs' `EndpointResult`: that one refuses an answer when a field
+/// is absent that Vault's agents, proxies and forks leave out, its error then holds the whole body,
+/// and its Debug prints tokens.
 #[derive(Deserialize)]
 struct Envelope {
     #[serde(default)]
@@ -57,15 +57,15 @@ struct AuthText {
     renewable: bool,
 }
 
-/// What is in the body of most failures.
+/// Body of most failures.
 #[derive(Deserialize)]
-struct Failure {
+struct ErrorBody {
     errors: Option<Vec<String>>,
     warnings: Option<Vec<String>>,
     data: Option<Value>,
 }
 
-impl Answer {
+impl VaultAnswer {
     /// Reads what `host` answered to a request with this token.
     pub(super) fn read(
         response: &Response<Bytes>,
@@ -107,7 +107,7 @@ impl Answer {
     }
 }
 
-impl fmt::Debug for Answer {
+impl fmt::Debug for VaultAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Answer")
             .field("status", &self.status)
@@ -131,9 +131,9 @@ pub(super) fn raw(response: &Response<Bytes>, host: &str, token: &Secret) -> Res
     if status.is_success() {
         return Ok(response.body().clone());
     }
-    let failure: Option<Failure> = serde_json::from_slice(response.body()).ok();
+    let failure: Option<ErrorBody> = serde_json::from_slice(response.body()).ok();
     let is_vaults = failure.is_some();
-    let failure = failure.unwrap_or(Failure {
+    let failure = failure.unwrap_or(ErrorBody {
         errors: None,
         warnings: None,
         data: None,

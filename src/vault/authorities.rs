@@ -6,11 +6,11 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use super::client::{Client, Error, What};
+use super::client::{Error, RequestKind, VaultClient};
 use super::config::{ClientAuthorities, Config};
 
-/// How often those of a mount are read. A proxy whose certificate is of a new authority is let in
-/// that much later; one small answer costs Vault nothing.
+/// Interval between two reads of a mount's authorities. A proxy whose certificate is of a new
+/// authority is let in that much later; one small answer costs Vault nothing.
 const MOUNT_INTERVAL: Duration = Duration::from_secs(300);
 
 /// The largest file that is read, in bytes: some hundred authorities.
@@ -24,24 +24,24 @@ pub(super) struct Authorities {
     read: Option<Vec<u8>>,
 }
 
-/// Why they could not be read.
+/// Failure to read the client authorities.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Unread {
+pub(super) enum UnreadAuthorities {
     /// Vault did not give them.
     #[error("the client CA cannot be read: {0}")]
     Vault(#[from] Error),
     /// The mount has none.
     #[error("the client CA cannot be read: the mount {0} has no CA yet")]
     NoAuthority(String),
-    /// What was read is no list of certificates.
+    /// The bytes that were read are no list of certificates.
     #[error("the client CA cannot be used: {0} holds no certificates, or a damaged one")]
     NoCertificates(String),
     /// The file cannot be read.
     #[error("the client CA cannot be read: {}: {why}", path.display())]
     File {
-        /// Which.
+        /// Its path.
         path: PathBuf,
-        /// Why.
+        /// The cause, in words.
         why: String,
     },
 }
@@ -61,12 +61,12 @@ impl Authorities {
         }
     }
 
-    /// How often they are looked at.
+    /// Interval between two reads.
     pub(super) fn interval(&self) -> Duration {
         self.interval
     }
 
-    /// Whether they are known, or nobody is asked for a certificate.
+    /// True if the authorities are known, or no client certificate is asked for.
     pub(super) fn are_known(&self) -> bool {
         self.source == ClientAuthorities::Nobody || self.read.is_some()
     }
@@ -81,7 +81,7 @@ impl Authorities {
     /// # Errors
     ///
     /// When they cannot be read. What was known stays.
-    pub(super) async fn look(&mut self, client: &Client) -> Result<bool, Unread> {
+    pub(super) async fn look(&mut self, client: &VaultClient) -> Result<bool, UnreadAuthorities> {
         let read = match &self.source {
             ClientAuthorities::Nobody => return Ok(false),
             ClientAuthorities::Mount => of_mount(client, &self.mount).await?,
@@ -91,7 +91,7 @@ impl Authorities {
             return Ok(false);
         }
         if !are_certificates(&read) {
-            return Err(Unread::NoCertificates(match &self.source {
+            return Err(UnreadAuthorities::NoCertificates(match &self.source {
                 ClientAuthorities::Nobody | ClientAuthorities::Mount => {
                     format!("the mount {}", self.mount)
                 }
@@ -104,15 +104,15 @@ impl Authorities {
 }
 
 /// The authority of a mount and those above it. A root's chain is empty before 1.11.
-async fn of_mount(client: &Client, mount: &str) -> Result<Vec<u8>, Unread> {
+async fn of_mount(client: &VaultClient, mount: &str) -> Result<Vec<u8>, UnreadAuthorities> {
     for path in ["ca_chain", "ca/pem"] {
         let path = format!("{mount}/{path}");
-        let pem = client.raw(What::Authorities, &path).await?;
+        let pem = client.raw(RequestKind::Authorities, &path).await?;
         if !pem.trim_ascii().is_empty() {
             return Ok(pem.into());
         }
     }
-    Err(Unread::NoAuthority(mount.to_owned()))
+    Err(UnreadAuthorities::NoAuthority(mount.to_owned()))
 }
 
 fn are_certificates(pem: &[u8]) -> bool {
@@ -120,8 +120,8 @@ fn are_certificates(pem: &[u8]) -> bool {
     blocks.peek().is_some() && blocks.all(|block| block.is_ok())
 }
 
-async fn of_file(path: &Path) -> Result<Vec<u8>, Unread> {
-    let unread = |why: String| Unread::File {
+async fn of_file(path: &Path) -> Result<Vec<u8>, UnreadAuthorities> {
+    let unread = |why: String| UnreadAuthorities::File {
         path: path.to_owned(),
         why,
     };

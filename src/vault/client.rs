@@ -1,4 +1,4 @@
-//! Asks Vault with whichever token is the current one.
+//! The client of this room: sends requests to Vault with the current token.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,107 +10,120 @@ use rustify::errors::ClientError;
 use serde_json::Value;
 use tokio::sync::watch;
 
-pub(super) use super::answer::Answer;
-pub(super) use super::asker::What;
-use super::asker::{Asker, Token};
+pub(super) use super::answer::VaultAnswer;
 pub(super) use super::error::Error;
+pub(super) use super::requester::RequestKind;
+use super::requester::{Requester, Token};
 
-/// Asks with the current token, which a [session](super::session) keeps. Clones share connections
-/// and the token.
+/// Sends requests with the current token, which a [`TokenKeeper`](super::token_keeper) keeps.
+/// Clones share connections and the token.
 ///
-/// It does not try again: see [`Patience`](super::patience::Patience) for the waits between.
+/// It does not try again: see [`RetrySchedule`](super::retry::RetrySchedule) for the waits between.
 #[derive(Clone)]
-pub(super) struct Client {
-    asker: Asker,
-    current: watch::Receiver<Option<Arc<Held>>>,
+pub(super) struct VaultClient {
+    requester: Requester,
+    current: watch::Receiver<Option<Arc<CurrentToken>>>,
     refused: watch::Sender<Refusals>,
 }
 
 /// A token, and how many there were before it.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct CurrentToken {
     pub(super) token: Token,
     pub(super) generation: u64,
-    /// Whether Vault took it when it was last asked with it.
+    /// True if Vault accepted the token when it was last used.
     pub(super) works: AtomicBool,
 }
 
-/// What Vault refused.
+/// Refusals (403) by Vault.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Refusals {
     /// The newest token that was.
     pub(super) generation: u64,
 }
 
-/// The session's end of a [`Client`].
-pub(super) struct Current {
+/// The token keeper's end of a [`VaultClient`].
+pub(super) struct TokenSlot {
     /// The token that questions are asked with; none makes them wait.
-    pub(super) token: watch::Sender<Option<Arc<Held>>>,
+    pub(super) token: watch::Sender<Option<Arc<CurrentToken>>>,
     /// Changes whenever a token is refused.
     pub(super) refused: watch::Receiver<Refusals>,
 }
 
-impl Client {
+impl VaultClient {
     /// A client without a token, and where to put one.
-    pub(super) fn new(asker: Asker) -> (Self, Current) {
+    pub(super) fn new(requester: Requester) -> (Self, TokenSlot) {
         let (token, current) = watch::channel(None);
         // Generations begin with 1.
         let refused = watch::Sender::new(Refusals::default());
-        let session = Current {
+        let token_keeper = TokenSlot {
             token,
             refused: refused.subscribe(),
         };
         let client = Self {
-            asker,
+            requester,
             current,
             refused,
         };
-        (client, session)
+        (client, token_keeper)
     }
 
     /// Asks one question: an endpoint of `vaultrs::api`, whose path is encoded there: give it names
-    /// as they are. Waits for a token, and has the session look after it if Vault refuses it; the
+    /// as they are. Waits for a token, and has the token keeper check it if Vault refuses it; the
     /// limits of a request begin when there is one. Cancel safe.
-    pub(super) async fn ask<E: Endpoint>(&self, what: What, endpoint: E) -> Result<Answer, Error> {
-        let held = self.held().await;
-        let answer = self.asker.ask(what, &held.token, endpoint).await;
-        self.judged(&held, answer)
+    pub(super) async fn ask<E: Endpoint>(
+        &self,
+        what: RequestKind,
+        endpoint: E,
+    ) -> Result<VaultAnswer, Error> {
+        let current_token = self.current_token().await;
+        let answer = self
+            .requester
+            .ask(what, &current_token.token, endpoint)
+            .await;
+        self.judged(&current_token, answer)
     }
 
-    /// Reads a path below `/v1/`, as [`Client::ask`]. For what vaultrs has no endpoint for.
-    pub(super) async fn read(&self, what: What, path: &str) -> Result<Answer, Error> {
-        self.ask(what, At::read(path)).await
+    /// Reads a path below `/v1/`, as [`VaultClient::ask`]. For what vaultrs has no endpoint for.
+    pub(super) async fn read(&self, what: RequestKind, path: &str) -> Result<VaultAnswer, Error> {
+        self.ask(what, PathRequest::read(path)).await
     }
 
-    /// Reads a path below `/v1/` whose answer is no JSON, as [`Client::ask`]; empty if Vault has
-    /// nothing there.
-    pub(super) async fn raw(&self, what: What, path: &str) -> Result<Bytes, Error> {
-        let held = self.held().await;
+    /// Reads a path below `/v1/` whose answer is no JSON, as [`VaultClient::ask`]; empty if Vault
+    /// has nothing there.
+    pub(super) async fn raw(&self, what: RequestKind, path: &str) -> Result<Bytes, Error> {
+        let current_token = self.current_token().await;
         // These paths ask for no token, so their answers say nothing of ours.
-        self.asker.ask_raw(what, &held.token, At::read(path)).await
+        self.requester
+            .ask_raw(what, &current_token.token, PathRequest::read(path))
+            .await
     }
 
-    async fn held(&self) -> Arc<Held> {
+    async fn current_token(&self) -> Arc<CurrentToken> {
         let mut current = self.current.clone();
-        if let Ok(held) = current.wait_for(Option::is_some).await
-            && let Some(held) = held.as_ref()
+        if let Ok(current_token) = current.wait_for(Option::is_some).await
+            && let Some(current_token) = current_token.as_ref()
         {
-            return Arc::clone(held);
+            return Arc::clone(current_token);
         }
-        // The session is over, and with it the daemon.
+        // The token keeper is gone, and with it the daemon.
         std::future::pending().await
     }
 
-    /// Tells the session of a refusal, and whoever looks at the metrics that the token works.
-    fn judged<T>(&self, held: &Held, answer: Result<T, Error>) -> Result<T, Error> {
+    /// Tells the token keeper of a refusal, and whoever looks at the metrics that the token works.
+    fn judged<T>(
+        &self,
+        current_token: &CurrentToken,
+        answer: Result<T, Error>,
+    ) -> Result<T, Error> {
         match &answer {
             Ok(_) => {
-                if !held.works.swap(true, Ordering::Relaxed) {
-                    self.asker.metrics().vault_logged_in.set(1);
+                if !current_token.works.swap(true, Ordering::Relaxed) {
+                    self.requester.metrics().vault_logged_in.set(1);
                 }
             }
             Err(error) if error.denied() => self.refused.send_modify(|refused| {
-                refused.generation = refused.generation.max(held.generation);
+                refused.generation = refused.generation.max(current_token.generation);
             }),
             Err(_) => {}
         }
@@ -119,12 +132,12 @@ impl Client {
 }
 
 /// A path, read or written.
-pub(super) struct At {
+pub(super) struct PathRequest {
     path: String,
     body: Option<Vec<u8>>,
 }
 
-impl At {
+impl PathRequest {
     /// Reads a path below `/v1/`.
     pub(super) fn read(path: &str) -> Self {
         Self {
@@ -142,7 +155,7 @@ impl At {
     }
 }
 
-impl Endpoint for At {
+impl Endpoint for PathRequest {
     type Response = Value;
     const REQUEST_BODY_TYPE: RequestType = RequestType::JSON;
     const RESPONSE_BODY_TYPE: ResponseType = ResponseType::JSON;

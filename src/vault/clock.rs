@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 /// Says what time it is.
 #[derive(Clone)]
-pub(super) struct Clock {
+pub(super) struct SuspendAwareClock {
     wall: Arc<dyn Fn() -> SystemTime + Send + Sync>,
 }
 
@@ -20,7 +20,7 @@ pub(super) struct Moment {
     wall: SystemTime,
 }
 
-impl Clock {
+impl SuspendAwareClock {
     /// The machine's.
     pub(super) fn new() -> Self {
         Self {
@@ -57,13 +57,13 @@ impl Moment {
         }
     }
 
-    /// How long it is until then; nothing once it has come.
+    /// The time that is left until then; zero once it has come.
     pub(super) fn left(self, now: Self) -> Duration {
         let on_the_wall = self.wall.duration_since(now.wall).unwrap_or_default();
         self.at.saturating_duration_since(now.at).min(on_the_wall)
     }
 
-    /// Whether it has come.
+    /// True once it has come.
     pub(super) fn has_come(self, now: Self) -> bool {
         self.left(now).is_zero()
     }
@@ -93,7 +93,7 @@ mod tests {
     async fn a_moment_has_come_when_either_clock_says_so() {
         let slept = Arc::new(AtomicU64::new(0));
         let wall = Arc::clone(&slept);
-        let clock = Clock::with_wall(move || {
+        let clock = SuspendAwareClock::with_wall(move || {
             UNIX_EPOCH + Duration::from_secs(wall.load(Ordering::Relaxed))
         });
         let then = clock.now().after(Duration::from_secs(100));

@@ -1,4 +1,4 @@
-//! Where Vault is, how to log in, and what to read from it.
+//! Configuration: Vault's address, the login, and the secrets to read.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,22 +10,23 @@ use http::Uri;
 /// Everything that the room needs to know. Prints no secret.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Where Vault answers, or the agent or load balancer in front of it.
-    pub address: Address,
+    /// Address of Vault, or of the agent or load balancer in front of it.
+    pub address: VaultAddress,
     /// The namespace that every request names; none: the root's.
     pub namespace: Option<String>,
-    /// How a token is got.
-    pub login: Login,
-    /// Whether the token is renewed here. Not if an agent that writes the token's file does it.
+    /// The login that gives the token.
+    pub login: LoginMethod,
+    /// If true, the token is renewed here. False if an agent that writes the token's file renews
+    /// it.
     pub renew: bool,
-    /// Whose certificates are believed of Vault.
+    /// The roots by which Vault's certificate is verified.
     pub trust: Trust,
     /// The name that Vault's certificate must have, if it is not that of `address`.
     pub server_name: Option<String>,
-    /// What is presented to Vault, on every call: a token of a login with it is renewed only with
-    /// it.
+    /// The certificate that is presented to Vault, on every connection: a token of a login with it
+    /// is renewed only with it.
     pub client_certificate: Option<ClientCertificate>,
-    /// How long one request may take, its body included. 60 s, as the official client.
+    /// Time limit of one request, its body included. 60 s, as the official client.
     pub request_limit: Duration,
     /// Bytes of one answer. 16 MB: a secret is 1 MiB at most (512 KiB with integrated storage).
     pub answer_limit_bytes: usize,
@@ -33,17 +34,17 @@ pub struct Config {
     pub backoff_first: Duration,
     /// The longest wait between two attempts. 60 s.
     pub backoff_limit: Duration,
-    /// How often files (token, role and secret id, certificates) are looked at. 2 s.
+    /// Interval between two checks of files (token, role and secret id, certificates). 2 s.
     pub file_interval: Duration,
     /// The certificates of domains, if they are read from here.
     pub store: Option<Store>,
     /// The certificate of the xDS port, if it is issued here.
-    pub serving: Option<Serving>,
+    pub server_certificate: Option<ServerCertificate>,
 }
 
-/// How a token is got.
+/// The login that gives a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Login {
+pub enum LoginMethod {
     /// Not at all: an agent or proxy in front of Vault adds one of its own.
     None,
     /// This one, for as long as it can be renewed.
@@ -52,7 +53,7 @@ pub enum Login {
     TokenFile(PathBuf),
     /// AppRole.
     AppRole {
-        /// Where it is mounted, below `auth/`.
+        /// Path of the auth mount, below `auth/`.
         mount: String,
         /// The role's id.
         role_id: RoleId,
@@ -64,7 +65,7 @@ pub enum Login {
     },
     /// The client certificate.
     Certificate {
-        /// Where it is mounted, below `auth/`.
+        /// Path of the auth mount, below `auth/`.
         mount: String,
         /// The role; none: Vault tries them all.
         role: Option<String>,
@@ -84,7 +85,7 @@ pub enum RoleId {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
-/// Whose certificates are believed.
+/// The roots by which Vault's certificate is verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trust {
     /// The system's authorities.
@@ -108,8 +109,8 @@ pub struct ClientCertificate {
     pub key: PathBuf,
 }
 
-/// Where the certificates of domains are kept: marathon-acme's layout, or the original's, or
-/// Relay's.
+/// The secrets that hold the certificates of domains, in the layout of marathon-acme, of the
+/// original, or of Relay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
     /// The mount of the KV engine.
@@ -118,7 +119,7 @@ pub struct Store {
     pub prefix: String,
     /// The version of the KV engine.
     pub version: KvVersion,
-    /// How often the list of certificates is read, give or take a tenth. 60 s.
+    /// Interval between two reads of the list of certificates, give or take a tenth. 60 s.
     pub interval: Duration,
 }
 
@@ -133,9 +134,10 @@ pub enum KvVersion {
     Two,
 }
 
-/// What the certificate of the xDS port is asked for with.
+/// The certificate of the xDS port: the request by which Vault's PKI issues it, and its client
+/// authorities.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Serving {
+pub struct ServerCertificate {
     /// The mount of the PKI engine.
     pub mount: String,
     /// The role.
@@ -150,11 +152,11 @@ pub struct Serving {
     pub ttl: Option<Duration>,
     /// The share of its lifetime after which the certificate is renewed. 2/3.
     pub renew_at: f64,
-    /// Whose client certificates are believed.
+    /// The authorities whose client certificates are accepted.
     pub clients: ClientAuthorities,
 }
 
-/// Whose client certificates are believed on the xDS port.
+/// The authorities whose client certificates are accepted on the xDS port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientAuthorities {
     /// Nobody is asked for one.
@@ -168,7 +170,7 @@ pub enum ClientAuthorities {
 impl Config {
     /// A Vault at this address with this login, of which nothing is read; everything else at its
     /// default.
-    pub fn new(address: Address, login: Login) -> Self {
+    pub fn new(address: VaultAddress, login: LoginMethod) -> Self {
         Self {
             address,
             namespace: None,
@@ -183,7 +185,7 @@ impl Config {
             backoff_limit: Duration::from_secs(60),
             file_interval: Duration::from_secs(2),
             store: None,
-            serving: None,
+            server_certificate: None,
         }
     }
 }
@@ -209,32 +211,37 @@ impl fmt::Debug for Secret {
 
 /// Scheme, host and port of a Vault, and perhaps a path, without a final slash.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address(String);
+pub struct VaultAddress(String);
 
-/// Why a text is no address of a Vault. Does not repeat the text, which may hold a password.
+/// Reason for which a text is no address of a Vault. Does not repeat the text, which may hold a
+/// password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct BadAddress(&'static str);
+pub struct BadVaultAddress(&'static str);
 
-impl Address {
+impl VaultAddress {
     /// Reads `https://host:port`, with `http` or a path too.
     ///
     /// # Errors
     ///
     /// When it is not such a URL, or holds credentials.
-    pub fn parse(text: &str) -> Result<Self, BadAddress> {
-        let uri: Uri = text.parse().map_err(|_| BadAddress("it is not a URL"))?;
+    pub fn parse(text: &str) -> Result<Self, BadVaultAddress> {
+        let uri: Uri = text
+            .parse()
+            .map_err(|_| BadVaultAddress("it is not a URL"))?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) {
-            return Err(BadAddress("it does not begin with http:// or https://"));
+            return Err(BadVaultAddress(
+                "it does not begin with http:// or https://",
+            ));
         }
         if uri.authority().is_some_and(|a| a.as_str().contains('@')) {
-            return Err(BadAddress("it holds credentials"));
+            return Err(BadVaultAddress("it holds credentials"));
         }
         if uri.host().is_none_or(str::is_empty) {
-            return Err(BadAddress("it names no host"));
+            return Err(BadVaultAddress("it names no host"));
         }
         if uri.query().is_some() {
-            return Err(BadAddress("it holds a query"));
+            return Err(BadVaultAddress("it holds a query"));
         }
         Ok(Self(text.trim_end_matches('/').to_owned()))
     }
@@ -245,7 +252,7 @@ impl Address {
     }
 }
 
-impl fmt::Display for Address {
+impl fmt::Display for VaultAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -257,14 +264,14 @@ mod tests {
 
     #[test]
     fn the_defaults_are_these_and_a_token_prints_as_dots() {
-        let address = Address::parse("https://vault.example:8200/").unwrap();
-        let login = Login::Token("hvs.canary".to_owned().into());
+        let address = VaultAddress::parse("https://vault.example:8200/").unwrap();
+        let login = LoginMethod::Token("hvs.canary".to_owned().into());
         assert_eq!(
             format!("{:?}", Config::new(address, login)),
-            "Config { address: Address(\"https://vault.example:8200\"), namespace: None, \
+            "Config { address: VaultAddress(\"https://vault.example:8200\"), namespace: None, \
              login: Token(...), renew: true, trust: System, server_name: None, \
              client_certificate: None, request_limit: 60s, answer_limit_bytes: 16000000, \
-             backoff_first: 1s, backoff_limit: 60s, file_interval: 2s, store: None, serving: None }"
+             backoff_first: 1s, backoff_limit: 60s, file_interval: 2s, store: None, server_certificate: None }"
         );
     }
 
@@ -278,7 +285,7 @@ mod tests {
             "http://v/?a=canary",
             "/v1",
         ] {
-            let message = Address::parse(text).unwrap_err().to_string();
+            let message = VaultAddress::parse(text).unwrap_err().to_string();
             assert!(!message.contains("canary"), "{message}");
         }
     }

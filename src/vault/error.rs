@@ -1,4 +1,4 @@
-//! What can go wrong between here and Vault, whose fault it is, and whether to try again.
+//! The errors of requests to Vault: the party at fault, and if a retry makes sense.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-/// Why Vault did not give what was asked for. Holds no token, no key and no body: of an answer only
-/// the texts that Vault itself calls errors are kept.
+/// Failure of a request to Vault, or of its preparation. Holds no token, no key and no body: of an
+/// answer only the texts that Vault itself calls errors are kept.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// A file that connections need (authorities, client certificate) cannot be used.
@@ -16,7 +16,7 @@ pub enum Error {
     File {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it; nothing of its content.
+        /// The cause; nothing of the file's content.
         why: String,
     },
     /// TLS cannot be set up.
@@ -29,39 +29,39 @@ pub enum Error {
     /// secret id, or have made the token.
     #[error("the wrapping token of the secret id cannot be used: {why}")]
     Wrapping {
-        /// What is wrong with it.
+        /// The cause.
         why: &'static str,
-        /// What Vault said.
+        /// Vault's own error, if it gave one.
         source: Option<Arc<Error>>,
     },
     /// The connection could not be opened, or broke before an answer came.
     #[error("cannot reach {host}: {why}")]
     Connect {
-        /// Who was asked.
+        /// Host and port that were asked.
         host: String,
-        /// What happened, causes included.
+        /// The cause, with the causes of the cause.
         why: String,
     },
     /// The answer took too long.
     #[error("{host} did not answer within {limit:?}")]
     Slow {
-        /// Who was asked.
+        /// Host and port that were asked.
         host: String,
-        /// How long it had.
+        /// The time limit that ran out.
         limit: Duration,
     },
     /// The body broke off.
     #[error("the answer of {host} broke off: {why}")]
     BrokenOff {
-        /// Who answered.
+        /// Host and port that answered.
         host: String,
-        /// What happened, causes included.
+        /// The cause, with the causes of the cause.
         why: String,
     },
     /// The body was too large.
     #[error("the answer of {host} is larger than {limit_bytes} bytes")]
     TooLarge {
-        /// Who answered.
+        /// Host and port that answered.
         host: String,
         /// The limit.
         limit_bytes: usize,
@@ -69,9 +69,9 @@ pub enum Error {
     /// A success whose body is not Vault's.
     #[error("the answer of {host} is not Vault's: {why}; check that VAULT_ADDR leads to Vault")]
     Unreadable {
-        /// Who answered.
+        /// Host and port that answered.
         host: String,
-        /// What is wrong with it; nothing of its content.
+        /// The cause; nothing of the answer's content.
         why: &'static str,
     },
     /// The answer led from https to http.
@@ -80,19 +80,19 @@ pub enum Error {
          the network in plaintext; set api_addr of Vault's nodes to https"
     )]
     RedirectToPlain {
-        /// Who answered.
+        /// Host and port that answered.
         host: String,
-        /// Where to.
+        /// Host and port of the redirect's target.
         target: String,
     },
     /// The answer led elsewhere where that is not followed, or once more.
     #[error("{host} redirects to {target}, which is not followed; {remedy}")]
     Redirect {
-        /// Who answered.
+        /// Host and port that answered.
         host: String,
-        /// Where to.
+        /// Host and port of the redirect's target.
         target: String,
-        /// What to do about it.
+        /// Remedy for an operator.
         remedy: &'static str,
     },
     /// A standby named an active node that cannot be asked.
@@ -100,20 +100,20 @@ pub enum Error {
     Active {
         /// The standby.
         host: String,
-        /// What happened at its active node.
+        /// The error of the request to its active node.
         error: Box<Error>,
     },
     /// Vault is sealed.
     #[error("{host} is sealed: somebody has to unseal it")]
     Sealed {
-        /// Who answered.
+        /// Host and port that answered.
         host: String,
     },
     /// The token may not do that, or is none (any more). Vault tells the two apart in no way that
     /// can be relied on.
     #[error("the token is not allowed to do that, or is none any more ({texts})")]
     Denied {
-        /// What Vault says.
+        /// Vault's own error texts.
         texts: Texts,
     },
     /// There is nothing at that path.
@@ -122,9 +122,9 @@ pub enum Error {
     /// Too many requests.
     #[error("Vault's rate limit is reached ({texts})")]
     Limited {
-        /// What Vault says.
+        /// Vault's own error texts.
         texts: Texts,
-        /// How long it wants to be left alone, if it says so.
+        /// `Retry-After` of the answer, if there is one.
         retry_after: Option<Duration>,
     },
     /// A node that has not heard yet of what was written, or an agent that misses a header.
@@ -133,7 +133,7 @@ pub enum Error {
          Vault drops the header X-Vault-Request"
     )]
     Behind {
-        /// What Vault says.
+        /// Vault's own error texts.
         texts: Texts,
     },
     /// Vault does not do that, and will not when it is asked again.
@@ -141,7 +141,7 @@ pub enum Error {
     Refused {
         /// With which status.
         status: StatusCode,
-        /// What Vault says.
+        /// Vault's own error texts.
         texts: Texts,
     },
     /// Vault cannot do that now.
@@ -149,14 +149,14 @@ pub enum Error {
     Failing {
         /// With which status.
         status: StatusCode,
-        /// What Vault says.
+        /// Vault's own error texts.
         texts: Texts,
-        /// How long it wants to be left alone, if it says so.
+        /// `Retry-After` of the answer, if there is one.
         retry_after: Option<Duration>,
     },
 }
 
-/// What is known of a path at which nothing is.
+/// Kind of absence at a path that holds no secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
     /// Nothing more.
@@ -167,12 +167,12 @@ pub enum Missing {
     HasVersions,
 }
 
-/// What Vault says is wrong, each text on one line and cut to a length.
+/// Vault's own error texts, each on one line and cut to a length.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Texts(Vec<String>);
 
-/// The most characters of one text, and the most texts. What Vault says fits; a page of a proxy that
-/// looks like it does not fill a log.
+/// The most characters of one text, and the most texts. What Vault says fits; a page of a proxy
+/// that looks like it does not fill a log.
 const MAX_TEXT: usize = 300;
 const MAX_TEXTS: usize = 4;
 
@@ -200,9 +200,9 @@ impl Error {
         }
     }
 
-    /// Whether the same request may well succeed later although nothing changes here: Vault, the
-    /// network or a file recovers. If not, somebody has to change something; it is tried again all
-    /// the same, since nobody tells when they did.
+    /// True if the same request may well succeed later although nothing changes here: Vault, the
+    /// network or a file recovers. If false, somebody has to change something; it is tried again
+    /// all the same, since nobody tells when they did.
     pub fn passes(&self) -> bool {
         match self {
             Self::Connect { .. }
@@ -232,12 +232,12 @@ impl Error {
         }
     }
 
-    /// Whether the token is not allowed to do that, or is none any more.
+    /// True if the token is not allowed to do that, or is dead.
     pub fn denied(&self) -> bool {
         matches!(self, Self::Denied { .. })
     }
 
-    /// What is known of the path, if nothing is there.
+    /// The kind of absence, if the path holds no secret.
     pub fn missing(&self) -> Option<Missing> {
         match self {
             Self::Missing(missing) => Some(*missing),
@@ -262,7 +262,7 @@ impl Error {
         }
     }
 
-    /// What Vault refused a request with that it will refuse again; none of other errors.
+    /// Vault's texts about a request that it will refuse again; none for other errors.
     pub fn refused(&self) -> Option<&Texts> {
         match self {
             Self::Refused { texts, .. } => Some(texts),
@@ -287,7 +287,7 @@ impl Error {
         }
     }
 
-    /// How long Vault wants to be left alone, if it says so.
+    /// `Retry-After` of the answer, if there is one.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Limited { retry_after, .. } | Self::Failing { retry_after, .. } => *retry_after,
@@ -333,7 +333,7 @@ impl Texts {
         Self(texts.into_iter().take(MAX_TEXTS).map(clean).collect())
     }
 
-    /// Whether one of them has this in it.
+    /// True if one of the texts contains this part.
     pub fn say(&self, part: &str) -> bool {
         self.0.iter().any(|text| text.contains(part))
     }

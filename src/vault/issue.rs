@@ -1,5 +1,5 @@
-//! The certificate of the xDS port as Vault issues it: what is asked for, what has to be in it, when
-//! it is renewed. Pure.
+//! The certificate of the xDS port as Vault issues it: what is asked for, what has to be in it,
+//! when it is renewed. Pure.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::pem::parse_x509_pem;
 use x509_parser::prelude::FromDer as _;
 
-use super::config::{Secret, Serving};
-use super::name::Name;
+use super::config::{Secret, ServerCertificate};
+use super::name::CertificateName;
 use crate::identity::{BadIdentity, Identity};
 
 /// A certificate with its chain and key. Prints nothing of them.
@@ -24,7 +24,7 @@ pub(super) struct Issued {
     issuer: Option<String>,
 }
 
-/// Why a certificate is not used. Holds nothing of its key.
+/// Reason for which a certificate is not used. Holds nothing of its key.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BadIssue {
     /// It does not hold what it should.
@@ -44,9 +44,9 @@ pub(super) enum BadIssue {
     Issuer,
 }
 
-/// What `issue` answers, as far as it matters.
+/// The fields of `issue`'s answer that matter here.
 #[derive(Deserialize)]
-struct Answer {
+struct IssuedData {
     certificate: Option<String>,
     private_key: Option<String>,
     issuing_ca: Option<String>,
@@ -56,17 +56,26 @@ struct Answer {
 /// The least wait until a renewal, however short a life is granted.
 const MIN_WAIT_SECONDS: i64 = 5;
 
-/// What is asked for, with this lifetime; none: the role's.
+/// The request for a certificate with this lifetime; none: the role's.
 ///
 /// The format is the plain one: of a bundle in PKCS#8 only `private_key` would be that.
-pub(super) fn request(serving: &Serving, ttl: Option<Duration>) -> GenerateCertificateRequest {
+pub(super) fn request(
+    server_certificate: &ServerCertificate,
+    ttl: Option<Duration>,
+) -> GenerateCertificateRequest {
     let joined = |texts: Vec<String>| (!texts.is_empty()).then(|| texts.join(","));
     GenerateCertificateRequest {
-        mount: serving.mount.clone(),
-        role: serving.role.clone(),
-        common_name: Some(serving.common_name.clone()),
-        alt_names: joined(serving.alt_names.clone()),
-        ip_sans: joined(serving.ip_sans.iter().map(ToString::to_string).collect()),
+        mount: server_certificate.mount.clone(),
+        role: server_certificate.role.clone(),
+        common_name: Some(server_certificate.common_name.clone()),
+        alt_names: joined(server_certificate.alt_names.clone()),
+        ip_sans: joined(
+            server_certificate
+                .ip_sans
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+        ),
         // In seconds: not every release knows every unit.
         ttl: ttl.map(|ttl| format!("{}s", ttl.as_secs())),
         format: Some("pem".to_owned()),
@@ -82,7 +91,7 @@ impl Issued {
     /// When it holds no certificate and key.
     pub(super) fn read(data: Value) -> Result<Self, BadIssue> {
         // What the parser says may quote the key.
-        let answer: Answer = serde_json::from_value(data).map_err(|_| BadIssue::Incomplete)?;
+        let answer: IssuedData = serde_json::from_value(data).map_err(|_| BadIssue::Incomplete)?;
         let certificate = answer.certificate.ok_or(BadIssue::Incomplete)?;
         let mut bundle = match &answer.private_key {
             // A bundle holds the key too, in another form.
@@ -100,14 +109,15 @@ impl Issued {
         })
     }
 
-    /// What is served of it.
+    /// The identity to serve: chain and key, and the authorities of clients.
     ///
     /// # Errors
     ///
-    /// When it cannot be served at `now_seconds` (since 1970, UTC), or is not what was asked for.
+    /// When it cannot be served at `now_seconds` (since 1970, UTC), or lacks a name that was asked
+    /// for.
     pub(super) fn identity(
         &self,
-        serving: &Serving,
+        server_certificate: &ServerCertificate,
         client_authorities: Option<&[u8]>,
         now_seconds: i64,
     ) -> Result<Identity, BadIssue> {
@@ -118,7 +128,7 @@ impl Issued {
         let Some((_, leaf)) = leaf else {
             return Err(BadIssue::Incomplete);
         };
-        let missing = missing(serving, &identity, &leaf);
+        let missing = missing(server_certificate, &identity, &leaf);
         if !missing.is_empty() {
             return Err(BadIssue::Names {
                 missing: missing.join(", "),
@@ -133,8 +143,9 @@ impl Issued {
     }
 }
 
-/// When a certificate that came at `now_seconds` is renewed, in seconds since 1970: after this share
-/// of what was left of its life. Vault lets it begin 30 s before, which would be much of a short one.
+/// The time of renewal of a certificate that came at `now_seconds`, in seconds since 1970: after
+/// this share of the rest of its life. Vault lets it begin 30 s before, which would be much of a
+/// short one.
 pub(super) fn renewal_seconds(identity: &Identity, share: f64, now_seconds: i64) -> i64 {
     let from = identity.not_before_seconds().max(now_seconds);
     let left = identity.not_after_seconds().saturating_sub(from).max(0);
@@ -143,7 +154,7 @@ pub(super) fn renewal_seconds(identity: &Identity, share: f64, now_seconds: i64)
     from.saturating_add(wait.max(MIN_WAIT_SECONDS))
 }
 
-/// When the first certificate of a PEM text ends, in seconds since 1970.
+/// `notAfter` of the first certificate in a PEM text, in seconds since 1970.
 pub(super) fn end_seconds(pem: &[u8]) -> Option<i64> {
     let (_, pem) = parse_x509_pem(pem).ok()?;
     let certificate = pem.parse_x509().ok()?;
@@ -151,14 +162,24 @@ pub(super) fn end_seconds(pem: &[u8]) -> Option<i64> {
 }
 
 /// The names and addresses that were asked for and are not there.
-fn missing(serving: &Serving, identity: &Identity, leaf: &X509Certificate<'_>) -> Vec<String> {
-    let names = serving.alt_names.iter().chain([&serving.common_name]);
+fn missing(
+    server_certificate: &ServerCertificate,
+    identity: &Identity,
+    leaf: &X509Certificate<'_>,
+) -> Vec<String> {
+    let names = server_certificate
+        .alt_names
+        .iter()
+        .chain([&server_certificate.common_name]);
     // A common name that is no server name stays one.
-    let names = names.filter_map(|name| Name::parse(name).ok());
+    let names = names.filter_map(|name| CertificateName::parse(name).ok());
     let missing = names.map(|name| name.server_name());
     let missing = missing.filter(|name| !identity.names().contains(name));
     let held = addresses(leaf);
-    let others = serving.ip_sans.iter().filter(|ip| !held.contains(ip));
+    let others = server_certificate
+        .ip_sans
+        .iter()
+        .filter(|ip| !held.contains(ip));
     missing.chain(others.map(ToString::to_string)).collect()
 }
 
@@ -208,8 +229,8 @@ mod tests {
     use super::super::testing::{Authority, DAY, Made, NOW};
     use super::*;
 
-    fn serving(alt_names: &[&str], ip_sans: &[&str]) -> Serving {
-        Serving {
+    fn server_certificate(alt_names: &[&str], ip_sans: &[&str]) -> ServerCertificate {
+        ServerCertificate {
             mount: "pki".into(),
             role: "edge".into(),
             common_name: "xds.example".into(),
@@ -226,18 +247,18 @@ mod tests {
         (authority.issue(names, NOW - 30, NOW + DAY), authority)
     }
 
-    fn identity(data: Value, serving: &Serving) -> Result<Identity, BadIssue> {
-        Issued::read(data)?.identity(serving, None, NOW)
+    fn identity(data: Value, server_certificate: &ServerCertificate) -> Result<Identity, BadIssue> {
+        Issued::read(data)?.identity(server_certificate, None, NOW)
     }
 
     #[test]
     fn what_is_asked_for_is_in_seconds_and_commas() {
-        let serving = serving(&["a", "b"], &["10.0.0.1", "::1"]);
-        let request = request(&serving, Some(Duration::from_secs(3600)));
+        let server_certificate = server_certificate(&["a", "b"], &["10.0.0.1", "::1"]);
+        let request = request(&server_certificate, Some(Duration::from_secs(3600)));
         assert_eq!(request.alt_names.as_deref(), Some("a,b"));
         assert_eq!(request.ip_sans.as_deref(), Some("10.0.0.1,::1"));
         assert_eq!(request.ttl.as_deref(), Some("3600s"));
-        let bare = super::request(&tests::serving(&[], &[]), None);
+        let bare = super::request(&tests::server_certificate(&[], &[]), None);
         assert_eq!((bare.alt_names, bare.ip_sans, bare.ttl), (None, None, None));
     }
 
@@ -250,7 +271,7 @@ mod tests {
             "issuing_ca": ca.certificate,
             "ca_chain": [ca.certificate],
         });
-        let identity = identity(data, &serving(&[], &[])).unwrap();
+        let identity = identity(data, &server_certificate(&[], &[])).unwrap();
         assert_eq!(identity.names(), ["xds.example"]);
         assert_eq!(identity.chain().len(), 1);
     }
@@ -260,9 +281,9 @@ mod tests {
         let (made, ca) = issued(&["xds.example"]);
         let bundle = format!("{}\n{}\n{}", made.sec1(), made.certificate, ca.certificate);
         let both = json!({ "certificate": bundle, "private_key": made.key });
-        assert!(identity(both, &serving(&[], &[])).is_ok());
+        assert!(identity(both, &server_certificate(&[], &[])).is_ok());
         let alone = json!({ "certificate": bundle });
-        assert!(identity(alone, &serving(&[], &[])).is_ok());
+        assert!(identity(alone, &server_certificate(&[], &[])).is_ok());
     }
 
     #[test]
@@ -275,18 +296,20 @@ mod tests {
                 "issuing_ca": issuer.certificate,
             })
         };
-        assert!(identity(data(&ca), &serving(&["B"], &["10.0.0.1", "::1"])).is_ok());
-        let refused = |data, serving: &Serving| identity(data, serving).unwrap_err().to_string();
+        assert!(identity(data(&ca), &server_certificate(&["B"], &["10.0.0.1", "::1"])).is_ok());
+        let refused = |data, server_certificate: &ServerCertificate| {
+            identity(data, server_certificate).unwrap_err().to_string()
+        };
         assert_eq!(
-            refused(data(&ca), &serving(&["b", "c"], &["10.0.0.2"])),
+            refused(data(&ca), &server_certificate(&["b", "c"], &["10.0.0.2"])),
             "it was asked for c, 10.0.0.2, and is not valid for that"
         );
         let other = Authority::new("another ca");
-        let text = refused(data(&other), &serving(&[], &[]));
+        let text = refused(data(&other), &server_certificate(&[], &[]));
         assert!(text.contains("by another authority"), "{text}");
         let (foreign, _) = issued(&["xds.example"]);
         let swapped = json!({ "certificate": made.certificate, "private_key": foreign.key });
-        let text = refused(swapped, &serving(&[], &[]));
+        let text = refused(swapped, &server_certificate(&[], &[]));
         assert!(
             text.contains("belongs to none of the certificates"),
             "{text}"
@@ -301,7 +324,7 @@ mod tests {
             json!({ "private_key": "canary" }),
             json!({ "certificate": ["canary"], "private_key": "canary" }),
         ] {
-            let refused = identity(data, &serving(&[], &[])).unwrap_err();
+            let refused = identity(data, &server_certificate(&[], &[])).unwrap_err();
             assert!(!format!("{refused:?}{refused}").contains("canary"));
         }
         let (made, _) = issued(&["xds.example"]);
@@ -314,7 +337,7 @@ mod tests {
     fn it_is_renewed_after_a_share_of_what_is_left() {
         let (made, _) = issued(&["xds.example"]);
         let data = json!({ "certificate": made.certificate, "private_key": made.key });
-        let identity = identity(data, &serving(&[], &[])).unwrap();
+        let identity = identity(data, &server_certificate(&[], &[])).unwrap();
         assert_eq!(renewal_seconds(&identity, 0.5, NOW), NOW + DAY / 2);
         let end = NOW + DAY;
         assert_eq!(renewal_seconds(&identity, 0.5, end - 2), end + 3);

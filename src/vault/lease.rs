@@ -1,4 +1,4 @@
-//! How long a token lives, and what is to be done about that (pure).
+//! Lifetime of a token: time of renewal, of replacement, and the signs of its longest life (pure).
 
 use std::time::Duration;
 
@@ -25,17 +25,17 @@ const SLACK: Duration = Duration::from_secs(1);
 /// A token's life, as the last answer about it says.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Lease {
-    /// When it ends; none: never.
+    /// The end of the life; none: never.
     end: Option<Moment>,
-    /// What was left of it when that was asked.
+    /// The lifetime that was left when Vault was asked.
     granted: Duration,
-    /// Whether Vault renews it.
+    /// True if Vault renews the token.
     pub(super) renewable: bool,
 }
 
-/// What `lookup-self` says, as far as it matters. Every field may be absent.
+/// The fields of `lookup-self` that matter here. Every field may be absent.
 #[derive(Debug, Deserialize)]
-pub(super) struct Lookup {
+pub(super) struct TokenLookup {
     /// Seconds that are left.
     #[serde(default)]
     ttl: u64,
@@ -44,7 +44,7 @@ pub(super) struct Lookup {
     /// Null: never.
     #[serde(default)]
     expire_time: Value,
-    /// How often it can be used; zero: as often as one likes.
+    /// Number of uses that are left; zero: no limit.
     #[serde(default)]
     pub(super) num_uses: i64,
 }
@@ -56,7 +56,7 @@ impl Lease {
     }
 
     /// The life that a look-up found, asked for at `asked`.
-    pub(super) fn found(lookup: &Lookup, asked: Moment) -> Self {
+    pub(super) fn found(lookup: &TokenLookup, asked: Moment) -> Self {
         if lookup.ttl == 0 && !lookup.expire_time.is_null() {
             // Its last second.
             return Self {
@@ -85,18 +85,18 @@ impl Lease {
         }
     }
 
-    /// When it ends; none: never.
+    /// The end of the life; none: never.
     pub(super) fn end(&self) -> Option<Moment> {
         self.end
     }
 
-    /// How long after it was asked for it is renewed, or replaced.
+    /// Time from the request until the renewal or the replacement: some two thirds of the lifetime.
     pub(super) fn renew_after(&self, random: &mut impl Rng) -> Duration {
         let share = RENEW_AT + random.random_range(0.0..=RENEW_JITTER);
         self.granted.mul_f64(share)
     }
 
-    /// Whether this one, asked for at `now`, ends later than the one before it. One that does not
+    /// True if this lease, asked for at `now`, ends later than the one before it. One that does not
     /// is near the longest life that the token can have, which Vault says in no other way.
     pub(super) fn extends(&self, before: &Self, now: Moment) -> bool {
         match (self.end, before.end) {
@@ -106,13 +106,13 @@ impl Lease {
         }
     }
 
-    /// Whether less was granted than the time before: the first sign that the longest life of the
+    /// True if less was granted than the time before: the first sign that the longest life of the
     /// token is near.
     pub(super) fn is_shorter_than(&self, before: &Self) -> bool {
         self.end.is_some() && self.granted + SLACK < before.granted
     }
 
-    /// Whether so little is left that somebody who can get another token should.
+    /// True if so little is left that a token that can be replaced should be.
     pub(super) fn is_nearly_over(&self, now: Moment) -> bool {
         self.end
             .is_some_and(|end| end.left(now) < self.granted.mul_f64(LAST_SHARE))
@@ -125,7 +125,7 @@ mod tests {
     use rand::rngs::StdRng;
     use serde_json::json;
 
-    use super::super::clock::Clock;
+    use super::super::clock::SuspendAwareClock;
     use super::*;
 
     fn lease(seconds: u64, asked: Moment) -> Lease {
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn a_token_is_renewed_after_two_thirds_and_a_little() {
         let mut random = StdRng::seed_from_u64(1);
-        let lease = lease(3600, Clock::new().now());
+        let lease = lease(3600, SuspendAwareClock::new().now());
         for _ in 0..100 {
             let after = lease.renew_after(&mut random).as_secs_f64();
             assert!((2400.0..=2580.0).contains(&after), "{after}");
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_renewal_that_leaves_the_end_where_it_is_does_not_extend() {
-        let start = Clock::new().now();
+        let start = SuspendAwareClock::new().now();
         let first = lease(15, start);
         // What a real Vault answered for a token of 15 s at most: 15, 10, 5.
         let later = start.after(Duration::from_secs(5));
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn the_last_share_of_a_life_is_the_last_fifteen_hundredths() {
-        let start = Clock::new().now();
+        let start = SuspendAwareClock::new().now();
         let lease = lease(100, start);
         assert!(!lease.is_nearly_over(start.after(Duration::from_secs(84))));
         assert!(lease.is_nearly_over(start.after(Duration::from_secs(86))));
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_look_up_tells_a_token_for_ever_from_one_in_its_last_second() {
-        let now = Clock::new().now();
+        let now = SuspendAwareClock::new().now();
         let found = |text: Value| Lease::found(&serde_json::from_value(text).unwrap(), now);
         let root = found(json!({"ttl": 0, "expire_time": null, "renewable": false}));
         assert_eq!(root.end(), None);

@@ -8,33 +8,33 @@ use vaultrs::api::auth::approle::requests::LoginWithApproleRequest;
 use vaultrs::api::sys::requests::{UnwrapRequest, WrappingLookupRequest};
 
 use super::answer::Auth;
-use super::asker::{Asker, Token, What};
-use super::client::At;
+use super::client::PathRequest;
 use super::config::{self, Config, RoleId, Secret};
 use super::error::Error;
-use super::watched::Line;
+use super::file::SecretFile;
+use super::requester::{RequestKind, Requester, Token};
 
-/// How a token is got, and what was read for it.
-pub(super) enum Login {
+/// Source of tokens, with the values that were read for it.
+pub(super) enum TokenSource {
     /// There is none: an agent adds its own.
     None,
     /// This one.
     Given(Secret),
     /// Whatever is in the file.
-    File(Line),
+    File(SecretFile),
     /// AppRole.
     AppRole(Box<AppRole>),
     /// The client certificate that every connection shows.
     Certificate { mount: String, role: Option<String> },
 }
 
-/// What an AppRole login needs.
+/// Parameters and memory of an AppRole login.
 pub(super) struct AppRole {
     mount: String,
     role_id: Cached,
     /// None if the role asks for none.
     secret_id: Option<Cached>,
-    /// Where the secret id must have been wrapped.
+    /// Creation path that the wrapping token of the secret id must have.
     wrapped_at: Option<String>,
     /// The wrapping token that was looked at last; it is not looked at again.
     wrapping: Option<Wrapping>,
@@ -44,7 +44,7 @@ pub(super) struct AppRole {
 
 /// A value that stays known when its file is gone.
 struct Cached {
-    file: Option<Line>,
+    file: Option<SecretFile>,
     value: Option<Secret>,
 }
 
@@ -62,14 +62,14 @@ pub(super) struct Got {
     pub(super) auth: Option<Auth>,
 }
 
-impl Login {
+impl TokenSource {
     /// As configured. Reads nothing yet.
     pub(super) fn new(config: &Config) -> Self {
         match &config.login {
-            config::Login::None => Self::None,
-            config::Login::Token(token) => Self::Given(token.clone()),
-            config::Login::TokenFile(path) => Self::File(Line::secret(path.clone())),
-            config::Login::AppRole {
+            config::LoginMethod::None => Self::None,
+            config::LoginMethod::Token(token) => Self::Given(token.clone()),
+            config::LoginMethod::TokenFile(path) => Self::File(SecretFile::secret(path.clone())),
+            config::LoginMethod::AppRole {
                 mount,
                 role_id,
                 secret_id_file,
@@ -81,16 +81,16 @@ impl Login {
                         file: None,
                         value: Some(Secret::from(text.clone())),
                     },
-                    RoleId::File(path) => Cached::in_file(Line::name(path.clone())),
+                    RoleId::File(path) => Cached::in_file(SecretFile::name(path.clone())),
                 },
                 secret_id: secret_id_file
                     .clone()
-                    .map(|path| Cached::in_file(Line::secret(path))),
+                    .map(|path| Cached::in_file(SecretFile::secret(path))),
                 wrapped_at: wrapped_at.clone(),
                 wrapping: None,
                 unwrapped: None,
             })),
-            config::Login::Certificate { mount, role } => Self::Certificate {
+            config::LoginMethod::Certificate { mount, role } => Self::Certificate {
                 mount: mount.clone(),
                 role: role.clone(),
             },
@@ -108,7 +108,7 @@ impl Login {
         }
     }
 
-    /// Whether another token can be had by asking Vault for it.
+    /// True if a login with Vault gives another token.
     pub(super) fn can_repeat(&self) -> bool {
         match self {
             Self::None | Self::Given(_) | Self::File(_) => false,
@@ -116,7 +116,7 @@ impl Login {
         }
     }
 
-    /// What an operator does when no token is to be had, or it is refused.
+    /// Remedy for an operator when no token is to be had, or the token is refused.
     pub(super) fn remedy(&self) -> &'static str {
         match self {
             Self::None => {
@@ -139,11 +139,11 @@ impl Login {
         }
     }
 
-    /// Whether a file that a token is got from looks different from when it was last read.
+    /// True if a file of the login has changed since it was last read.
     pub(super) async fn differs(&self) -> bool {
         match self {
             Self::None | Self::Given(_) | Self::Certificate { .. } => false,
-            Self::File(line) => line.differs().await,
+            Self::File(file) => file.differs().await,
             Self::AppRole(role) => {
                 role.role_id.differs().await
                     || match &role.secret_id {
@@ -154,7 +154,7 @@ impl Login {
         }
     }
 
-    /// Whether there are files to look at.
+    /// True if the login reads files.
     pub(super) fn has_files(&self) -> bool {
         match self {
             Self::None | Self::Given(_) | Self::Certificate { .. } => false,
@@ -164,29 +164,29 @@ impl Login {
     }
 
     /// Gets a token. Files are read anew.
-    pub(super) async fn token(&mut self, asker: &Asker) -> Result<Got, Error> {
+    pub(super) async fn token(&mut self, requester: &Requester) -> Result<Got, Error> {
         match self {
             Self::None => Ok(Got {
                 token: Token::none(),
                 auth: None,
             }),
             Self::Given(token) => given(token.expose()),
-            Self::File(line) => given(&line.read().await?),
-            Self::AppRole(role) => role.log_in(asker).await,
+            Self::File(file) => given(&file.read().await?),
+            Self::AppRole(role) => role.log_in(requester).await,
             Self::Certificate { mount, role } => {
                 // vaultrs sends the role as `cert_name`, which Vault does not know.
                 let body = role
                     .as_ref()
                     .map_or(json!({}), |role| json!({"name": role}));
-                let login = At::write(&format!("auth/{mount}/login"), &body);
-                log_in(asker, login).await
+                let login = PathRequest::write(&format!("auth/{mount}/login"), &body);
+                log_in(requester, login).await
             }
         }
     }
 }
 
 impl AppRole {
-    async fn log_in(&mut self, asker: &Asker) -> Result<Got, Error> {
+    async fn log_in(&mut self, requester: &Requester) -> Result<Got, Error> {
         let role_id = self.role_id.read().await?;
         let secret_id = match &mut self.secret_id {
             None => Secret::from(String::new()),
@@ -195,7 +195,7 @@ impl AppRole {
                 match &self.wrapped_at {
                     None => read,
                     Some(wrapped_at) => {
-                        let unwrap = unwrap(&mut self.wrapping, asker, read, wrapped_at);
+                        let unwrap = unwrap(&mut self.wrapping, requester, read, wrapped_at);
                         match (unwrap.await, &self.unwrapped) {
                             (Ok(secret_id), _) => self.unwrapped.insert(secret_id).clone(),
                             (Err(Error::Wrapping { .. }), Some(known)) => known.clone(),
@@ -210,33 +210,33 @@ impl AppRole {
             role_id: role_id.expose().to_owned(),
             secret_id: secret_id.expose().to_owned(),
         };
-        log_in(asker, login).await
+        log_in(requester, login).await
     }
 }
 
 impl Cached {
-    fn in_file(line: Line) -> Self {
+    fn in_file(file: SecretFile) -> Self {
         Self {
-            file: Some(line),
+            file: Some(file),
             value: None,
         }
     }
 
     async fn differs(&self) -> bool {
         match &self.file {
-            Some(line) => line.differs().await,
+            Some(file) => file.differs().await,
             None => false,
         }
     }
 
-    /// What the file says now, or said last.
+    /// The value in the file, or the last one that was read.
     async fn read(&mut self) -> Result<Secret, Error> {
         let read = match &mut self.file {
-            Some(line) => Some(line.read().await),
+            Some(file) => Some(file.read().await),
             None => None,
         };
         match (read, &self.value) {
-            (Some(Ok(line)), _) => Ok(self.value.insert(Secret::from(line)).clone()),
+            (Some(Ok(file)), _) => Ok(self.value.insert(Secret::from(file)).clone()),
             (Some(Err(_)) | None, Some(value)) => Ok(value.clone()),
             (Some(Err(error)), None) => Err(error),
             (None, None) => Err(Error::Request("there is no role id")),
@@ -248,7 +248,7 @@ impl Cached {
 /// at again, whatever came of it.
 async fn unwrap(
     last: &mut Option<Wrapping>,
-    asker: &Asker,
+    requester: &Requester,
     token: Secret,
     wrapped_at: &str,
 ) -> Result<Secret, Error> {
@@ -257,7 +257,7 @@ async fn unwrap(
     {
         return wrapping.outcome.clone();
     }
-    let outcome = match unwrapped(asker, &token, wrapped_at).await {
+    let outcome = match unwrapped(requester, &token, wrapped_at).await {
         // It is still there when Vault is.
         Err(error) if error.passes() => return Err(error),
         outcome => outcome,
@@ -275,7 +275,11 @@ async fn unwrap(
     wrapping.outcome.clone()
 }
 
-async fn unwrapped(asker: &Asker, token: &Secret, wrapped_at: &str) -> Result<Secret, Error> {
+async fn unwrapped(
+    requester: &Requester,
+    token: &Secret,
+    wrapped_at: &str,
+) -> Result<Secret, Error> {
     let wrapping = Token::parse(token.expose()).ok_or(Error::Request(NO_TOKEN))?;
     let lookup = WrappingLookupRequest {
         token: token.expose().to_owned(),
@@ -288,7 +292,9 @@ async fn unwrapped(asker: &Asker, token: &Secret, wrapped_at: &str) -> Result<Se
         },
     };
     // No token of ours: this path asks for none.
-    let found = asker.ask(What::Wrapping, &Token::none(), lookup).await;
+    let found = requester
+        .ask(RequestKind::Wrapping, &Token::none(), lookup)
+        .await;
     let found = found.map_err(refused)?;
     let made_at = found
         .data
@@ -301,7 +307,9 @@ async fn unwrapped(asker: &Asker, token: &Secret, wrapped_at: &str) -> Result<Se
         });
     }
     let unwrap = UnwrapRequest { token: None };
-    let answer = asker.ask(What::Wrapping, &wrapping, unwrap).await;
+    let answer = requester
+        .ask(RequestKind::Wrapping, &wrapping, unwrap)
+        .await;
     let answer = match answer {
         // Whether Vault has given the secret id away is not known: asked again, it will say.
         Err(error) => return Err(refused(error)),
@@ -316,8 +324,10 @@ async fn unwrapped(asker: &Asker, token: &Secret, wrapped_at: &str) -> Result<Se
         })
 }
 
-async fn log_in<E: Endpoint>(asker: &Asker, login: E) -> Result<Got, Error> {
-    let answer = asker.ask(What::Login, &Token::none(), login).await?;
+async fn log_in<E: Endpoint>(requester: &Requester, login: E) -> Result<Got, Error> {
+    let answer = requester
+        .ask(RequestKind::Login, &Token::none(), login)
+        .await?;
     let auth = answer.auth.ok_or(Error::Request(
         "the login gives no token; check VAULT_AUTH_MOUNT",
     ))?;

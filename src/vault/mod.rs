@@ -3,32 +3,32 @@
 //! what was read before stays.
 
 mod answer;
-mod asker;
 mod authorities;
+mod certificate_index;
 mod client;
 mod clock;
 mod config;
-mod door;
-mod engine;
 mod error;
-mod hint;
+mod file;
+mod fingerprint;
+mod https;
 mod issue;
+mod kv;
 mod lease;
 mod login;
 mod name;
-mod patience;
 mod redirect;
-mod serving;
-mod session;
-mod shelf;
+mod requester;
+mod retry;
+mod server_certificate;
 mod store;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
+mod token_keeper;
 mod translate;
 mod transport;
-mod watched;
 mod wire;
 
 use std::sync::Arc;
@@ -38,16 +38,16 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use config::{
-    Address, BadAddress, ClientAuthorities, ClientCertificate, Config, KvVersion, Login, RoleId,
-    Secret, Serving, Store, Trust,
+    BadVaultAddress, ClientAuthorities, ClientCertificate, Config, KvVersion, LoginMethod, RoleId,
+    Secret, ServerCertificate, Store, Trust, VaultAddress,
 };
 pub use error::{Error, Missing, Texts};
 
-use asker::Asker;
-use client::Client;
-use clock::Clock;
-use session::Session;
-use transport::Sockets;
+use client::VaultClient;
+use clock::SuspendAwareClock;
+use https::HttpsTransport;
+use requester::Requester;
+use token_keeper::TokenKeeper;
 
 use crate::identity;
 use crate::metrics::{Heard, Metrics};
@@ -70,13 +70,13 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
     let config = Arc::new(config);
-    let clock = Clock::new();
-    let door = Arc::new(Sockets::new(Arc::clone(&config)));
-    let asker = Asker::new(Arc::clone(&config), door, Arc::clone(&metrics));
-    let (client, current) = Client::new(asker.clone());
+    let clock = SuspendAwareClock::new();
+    let transport = Arc::new(HttpsTransport::new(Arc::clone(&config)));
+    let requester = Requester::new(Arc::clone(&config), transport, Arc::clone(&metrics));
+    let (client, current) = VaultClient::new(requester.clone());
     let mut tasks = JoinSet::new();
-    let session = Session::new(asker, current, clock.clone(), reload.watcher());
-    tasks.spawn(session.run(shutdown.clone()));
+    let token_keeper = TokenKeeper::new(requester, current, clock.clone(), reload.watcher());
+    tasks.spawn(token_keeper.run(shutdown.clone()));
     if let Some(store) = config.store.clone() {
         let (client, config) = (client.clone(), Arc::clone(&config));
         let (clock, metrics, shutdown) = (clock.clone(), Arc::clone(&metrics), shutdown.clone());
@@ -86,10 +86,18 @@ pub async fn run(
             shutdown.run_until_cancelled(run).await;
         });
     }
-    if let Some(serving) = config.serving.clone() {
+    if let Some(server_certificate) = config.server_certificate.clone() {
         let reload = reload.watcher();
         tasks.spawn(async move {
-            let run = serving::run(client, config, serving, identity, reload, clock, metrics);
+            let run = server_certificate::run(
+                client,
+                config,
+                server_certificate,
+                identity,
+                reload,
+                clock,
+                metrics,
+            );
             shutdown.run_until_cancelled(run).await;
         });
     }

@@ -4,12 +4,12 @@ use std::fmt;
 
 /// A name that leads to one certificate and nowhere else. As a segment of a URL it is itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Name(String);
+pub(super) struct CertificateName(String);
 
-/// Why a text is no name.
+/// Error: the text is no server name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it is no server name")]
-pub(super) struct BadName;
+pub(super) struct BadCertificateName;
 
 /// The longest server name, in bytes (RFC 1035, 2.3.4).
 const MAX_BYTES: usize = 253;
@@ -17,7 +17,7 @@ const MAX_BYTES: usize = 253;
 /// The longest label of one, in bytes.
 const MAX_LABEL_BYTES: usize = 63;
 
-impl Name {
+impl CertificateName {
     /// Reads a server name: labels of letters, digits, hyphens and underscores, a `*` only as the
     /// whole first one. That leaves out everything that means something in a path or a URL, and
     /// addresses, which no client sends as a name (RFC 6066, 3).
@@ -25,7 +25,7 @@ impl Name {
     /// # Errors
     ///
     /// When it is none.
-    pub(super) fn parse(text: &str) -> Result<Self, BadName> {
+    pub(super) fn parse(text: &str) -> Result<Self, BadCertificateName> {
         let labels = text.strip_prefix("*.").unwrap_or(text);
         let last = labels.rsplit('.').next().unwrap_or(labels);
         let fits = text.len() <= MAX_BYTES
@@ -34,7 +34,7 @@ impl Name {
         if fits {
             Ok(Self(text.to_owned()))
         } else {
-            Err(BadName)
+            Err(BadCertificateName)
         }
     }
 
@@ -48,7 +48,8 @@ impl Name {
         self.0.to_ascii_lowercase()
     }
 
-    /// Whether one of these names, as they stand in a certificate, stands for it (RFC 6125, 6.4.3).
+    /// True if one of these names, as they stand in a certificate, covers this one (RFC 6125,
+    /// 6.4.3).
     pub(super) fn is_covered_by(&self, names: &[String]) -> bool {
         let own = self.server_name();
         let parent = own.split_once('.').map(|(_, parent)| parent);
@@ -58,7 +59,7 @@ impl Name {
     }
 }
 
-impl fmt::Display for Name {
+impl fmt::Display for CertificateName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -84,9 +85,12 @@ mod tests {
     #[test]
     fn server_names_and_wildcards_are_names() {
         for text in ["a", "a.b", "*.a.b", "xn--bcher-kva.example", "_x.A", "1.x"] {
-            assert_eq!(Name::parse(text).unwrap().as_str(), text);
+            assert_eq!(CertificateName::parse(text).unwrap().as_str(), text);
         }
-        assert_eq!(Name::parse("*.A.b").unwrap().server_name(), "*.a.b");
+        assert_eq!(
+            CertificateName::parse("*.A.b").unwrap().server_name(),
+            "*.a.b"
+        );
     }
 
     #[test]
@@ -118,7 +122,11 @@ mod tests {
             "bücher.example",
             &long,
         ] {
-            assert_eq!(Name::parse(text), Err(BadName), "{text:?}");
+            assert_eq!(
+                CertificateName::parse(text),
+                Err(BadCertificateName),
+                "{text:?}"
+            );
         }
     }
 
@@ -126,7 +134,7 @@ mod tests {
     fn a_wildcard_stands_for_one_label() {
         let covered = |name: &str, names: &[&str]| {
             let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-            Name::parse(name).unwrap().is_covered_by(&names)
+            CertificateName::parse(name).unwrap().is_covered_by(&names)
         };
         assert!(covered("A.example", &["b", "a.example"]));
         assert!(covered("a.example", &["*.example"]));
@@ -139,7 +147,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_name_leads_outside_of_its_folder(text in r"[a-z0-9.*/\\%?#:_ -]{0,12}|\PC*") {
-            if let Ok(name) = Name::parse(&text) {
+            if let Ok(name) = CertificateName::parse(&text) {
                 let path = format!("certificates/{name}");
                 let secret = ReadSecretRequest { mount: "m".into(), path, version: None };
                 let url = Endpoint::url(&secret, "http://v").unwrap();

@@ -1,4 +1,4 @@
-//! Where an answer leads, and whether it is followed there.
+//! Redirects of Vault's standbys: the target, and the rules for following it.
 
 use bytes::Bytes;
 use http::header::LOCATION;
@@ -16,7 +16,7 @@ pub(super) fn copy(request: &Request<Bytes>, uri: Uri) -> Request<Bytes> {
     copy
 }
 
-/// Where an answer leads that may be followed; none if it leads nowhere.
+/// The target of a redirect that may be followed; none if the answer is no redirect.
 pub(super) fn target(asked: &Uri, response: &Response<Bytes>) -> Result<Option<Uri>, Error> {
     if !is_redirect(response.status()) {
         return Ok(None);
@@ -59,7 +59,7 @@ pub(super) fn location(response: &Response<Bytes>) -> Option<Uri> {
     (is_web && is_plain).then_some(uri)
 }
 
-/// Whether an answer leads elsewhere.
+/// True if an answer redirects to another URL.
 pub(super) fn is_redirect(status: StatusCode) -> bool {
     status.is_redirection() && status != StatusCode::NOT_MODIFIED
 }

@@ -8,14 +8,16 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
-use super::client::{Client, Error};
-use super::clock::Clock;
+use super::certificate_index::{
+    Announcement, CertificateIndex, CertificateLookup, ListChange, ReadScope,
+};
+use super::client::{Error, VaultClient};
+use super::clock::SuspendAwareClock;
 use super::config::{Config, Store};
-use super::engine::{Engine, Kept};
 use super::error::Missing;
-use super::name::Name;
-use super::patience::Patience;
-use super::shelf::{Found, Listed, Purpose, Reading, Shelf};
+use super::kv::{KvMount, SecretLookup};
+use super::name::CertificateName;
+use super::retry::RetrySchedule;
 use crate::backoff::{Backoff, jittered};
 use crate::metrics::{Heard, Metrics};
 use crate::reload::Watcher;
@@ -29,8 +31,8 @@ const AT_A_TIME: usize = 4;
 /// certificates' fault.
 const FAILURES_IN_A_ROW: usize = 8;
 
-/// How often certificates are read again of which the list would not tell that they differ; Relay's
-/// interval.
+/// Interval between two reads of those certificates of which the list would not tell that they
+/// differ; Relay's interval.
 const SWEEP: Duration = Duration::from_secs(600);
 
 /// The least time between two looks, however short the waits after failures are.
@@ -38,14 +40,14 @@ const GAP: Duration = Duration::from_secs(1);
 
 /// The store, as far as it was read.
 struct Poller {
-    engine: Engine,
-    shelf: Shelf,
-    clock: Clock,
+    kv: KvMount,
+    index: CertificateIndex,
+    clock: SuspendAwareClock,
     swept: Option<Instant>,
     metrics: Arc<Metrics>,
 }
 
-/// How a look at the store went.
+/// Result of one round of reads.
 enum Round {
     /// Everything that had to be read was.
     Done,
@@ -68,44 +70,44 @@ enum Round {
 ///
 /// Cancel safe in that nothing is left behind but requests that only read.
 pub(super) async fn run(
-    client: Client,
+    client: VaultClient,
     config: Arc<Config>,
     store: Store,
     facts: mpsc::Sender<Heard<Vec<Event>>>,
     mut reload: Watcher,
-    clock: Clock,
+    clock: SuspendAwareClock,
     metrics: Arc<Metrics>,
 ) {
     let mut poller = Poller {
-        engine: Engine::new(client, &config, &store),
-        shelf: Shelf::default(),
+        kv: KvMount::new(client, &config, &store),
+        index: CertificateIndex::default(),
         clock,
         swept: None,
         metrics: metrics.clone(),
     };
-    let mut patience = Patience::new(&config);
+    let mut retry = RetrySchedule::new(&config);
     let mut lagging = Backoff::new(config.backoff_first, config.backoff_limit);
-    let mut purpose = Purpose::Sweep;
+    let mut scope = ReadScope::Sweep;
     let mut next_look = Instant::now();
-    let mut announced: Option<Reading> = None;
+    let mut announced: Option<Announcement> = None;
     loop {
         let started = Instant::now();
-        if purpose != Purpose::Retry {
+        if scope != ReadScope::Retry {
             next_look = started + jittered(store.interval, &mut rand::rng());
         }
-        let round = poller.round(purpose).await;
+        let round = poller.round(scope).await;
         let now_seconds = poller.clock.now().unix_seconds();
-        if announced.is_some() || poller.shelf.is_complete() {
+        if announced.is_some() || poller.index.is_complete() {
             match &round {
                 Round::Done | Round::Lagging | Round::Partial(_) => {
                     metrics.vault_certificates_read.set(now_seconds);
                 }
                 Round::Failed(_) => {}
             }
-            let reading = poller.shelf.reading(now_seconds);
-            if announced.as_ref() != Some(&reading) {
-                let event = poller.announce(&reading, announced.as_ref());
-                announced = Some(reading);
+            let announcement = poller.index.announcement(now_seconds);
+            if announced.as_ref() != Some(&announcement) {
+                let event = poller.announce(&announcement, announced.as_ref());
+                announced = Some(announcement);
                 if facts.send(Heard::now(vec![event])).await.is_err() {
                     return;
                 }
@@ -115,17 +117,14 @@ pub(super) async fn run(
         let wake = match round {
             Round::Done => {
                 lagging.reset();
-                if patience.worked() {
-                    info!(
-                        path = poller.engine.path(),
-                        "certificates can be read again"
-                    );
+                if retry.worked() {
+                    info!(path = poller.kv.path(), "certificates can be read again");
                 }
                 next_look
             }
             Round::Lagging => next_look.min(now + lagging.wait(&mut rand::rng())),
             Round::Partial(error) => {
-                let wait = patience.after(&error);
+                let wait = retry.after(&error);
                 poller.complain(&error, wait.is_news, announced.is_some());
                 match error.retry_after() {
                     Some(_) => now + wait.wait,
@@ -134,7 +133,7 @@ pub(super) async fn run(
                 }
             }
             Round::Failed(error) => {
-                let wait = patience.after(&error);
+                let wait = retry.after(&error);
                 poller.complain(&error, wait.is_news, announced.is_some());
                 now + wait.wait
             }
@@ -143,12 +142,12 @@ pub(super) async fn run(
         tokio::select! {
             () = sleep_until(wake) => {
                 let look_is_due = next_look <= Instant::now();
-                purpose = if look_is_due { Purpose::Look } else { Purpose::Retry };
+                scope = if look_is_due { ReadScope::Look } else { ReadScope::Retry };
             }
             () = reload.requested() => {
                 debug!("reading every certificate");
-                poller.shelf.forget_reads();
-                purpose = Purpose::Sweep;
+                poller.index.forget_reads();
+                scope = ReadScope::Sweep;
             }
         }
     }
@@ -156,83 +155,83 @@ pub(super) async fn run(
 
 impl Poller {
     /// One look: the list, then what is to be read of it.
-    async fn round(&mut self, purpose: Purpose) -> Round {
-        let list = match self.engine.live().await {
+    async fn round(&mut self, scope: ReadScope) -> Round {
+        let list = match self.kv.live().await {
             Ok(list) => list,
             Err(error) => return Round::Failed(error),
         };
         let now = Instant::now();
         let lags = match list {
-            Kept::Secret(list) => match self.shelf.list(&list, now) {
-                Listed::Same | Listed::New => false,
-                Listed::Older => true,
+            SecretLookup::Secret(list) => match self.index.list(&list, now) {
+                ListChange::Same | ListChange::New => false,
+                ListChange::Older => true,
             },
-            Kept::Deleted if !self.shelf.was_listed() => {
+            SecretLookup::Deleted if !self.index.was_listed() => {
                 // There was a list: to take it for empty could take down what proxies serve.
                 return Round::Failed(Error::Missing(Missing::Deleted));
             }
-            Kept::Nothing | Kept::Deleted => {
-                if self.shelf.no_list() {
-                    info!(path = self.engine.path(), "no list of certificates yet");
+            SecretLookup::Nothing | SecretLookup::Deleted => {
+                if self.index.no_list() {
+                    info!(path = self.kv.path(), "no list of certificates yet");
                 }
                 false
             }
         };
-        let purpose = self.purpose(purpose, now);
-        match self.read(self.shelf.due(purpose, self.now_seconds())).await {
+        let scope = self.scope(scope, now);
+        match self.read(self.index.due(scope, self.now_seconds())).await {
             Some(error) => Round::Partial(error),
-            None if lags || self.shelf.is_open() => Round::Lagging,
+            None if lags || self.index.is_open() => Round::Lagging,
             None => Round::Done,
         }
     }
 
     /// A look becomes a sweep when it is time for one.
-    fn purpose(&mut self, purpose: Purpose, now: Instant) -> Purpose {
+    fn scope(&mut self, scope: ReadScope, now: Instant) -> ReadScope {
         let due = self
             .swept
             .is_none_or(|swept| now.duration_since(swept) >= SWEEP);
-        match purpose {
-            Purpose::Retry => Purpose::Retry,
-            Purpose::Look if !due => Purpose::Look,
-            Purpose::Look | Purpose::Sweep => {
+        match scope {
+            ReadScope::Retry => ReadScope::Retry,
+            ReadScope::Look if !due => ReadScope::Look,
+            ReadScope::Look | ReadScope::Sweep => {
                 self.swept = Some(now);
-                Purpose::Sweep
+                ReadScope::Sweep
             }
         }
     }
 
     /// Reads these certificates; the last error, if there was one.
-    async fn read(&mut self, names: Vec<Name>) -> Option<Error> {
-        let engine = &self.engine;
-        let reading = names.into_iter().map(|name| async move {
-            let read = engine.certificate(&name).await;
+    async fn read(&mut self, names: Vec<CertificateName>) -> Option<Error> {
+        let kv = &self.kv;
+        let announcement = names.into_iter().map(|name| async move {
+            let read = kv.certificate(&name).await;
             (name, read)
         });
-        let mut answers = stream::iter(reading).buffer_unordered(AT_A_TIME);
+        let mut answers = stream::iter(announcement).buffer_unordered(AT_A_TIME);
         let mut last = None;
         let mut in_a_row = 0;
         while let Some((name, read)) = answers.next().await {
             let found = match read {
-                Ok(Kept::Secret(secret)) => Found::Secret(secret),
-                Ok(Kept::Nothing) => Found::Missing {
+                Ok(SecretLookup::Secret(secret)) => CertificateLookup::Secret(secret),
+                Ok(SecretLookup::Nothing) => CertificateLookup::Missing {
                     why: "there is nothing in its path".into(),
                 },
-                Ok(Kept::Deleted) => Found::Missing {
+                Ok(SecretLookup::Deleted) => CertificateLookup::Missing {
                     why: "its latest version was deleted".into(),
                 },
                 Err(error) => {
                     let why = error.to_string();
                     debug!(%name, %error, "certificate cannot be read");
                     last = Some(error);
-                    Found::Unreadable { why }
+                    CertificateLookup::Unreadable { why }
                 }
             };
             in_a_row = match found {
-                Found::Unreadable { .. } => in_a_row + 1,
-                Found::Secret(_) | Found::Missing { .. } => 0,
+                CertificateLookup::Unreadable { .. } => in_a_row + 1,
+                CertificateLookup::Secret(_) | CertificateLookup::Missing { .. } => 0,
             };
             let now_seconds = self.clock.now().unix_seconds();
-            self.shelf.take(&name, &found, Instant::now(), now_seconds);
+            self.index.take(&name, &found, Instant::now(), now_seconds);
             if in_a_row >= FAILURES_IN_A_ROW {
                 break;
             }
@@ -244,25 +243,25 @@ impl Poller {
         self.clock.now().unix_seconds()
     }
 
-    fn announce(&self, reading: &Reading, before: Option<&Reading>) -> Event {
+    fn announce(&self, announcement: &Announcement, before: Option<&Announcement>) -> Event {
         info!(
-            certificates = reading.certificates.len(),
-            problems = reading.problems.len(),
+            certificates = announcement.certificates.len(),
+            problems = announcement.problems.len(),
             "certificates read from vault"
         );
         let before = before.map(|before| &before.expiries);
         self.metrics
-            .show_expiries("vault", &reading.expiries, before);
+            .show_expiries("vault", &announcement.expiries, before);
         Event::CertificatesRead {
             source: Source::Vault,
-            certificates: reading.certificates.clone(),
-            problems: reading.problems.clone(),
+            certificates: announcement.certificates.clone(),
+            problems: announcement.problems.clone(),
         }
     }
 
     /// Says what fails, once for each kind of failure.
     fn complain(&self, error: &Error, is_news: bool, announced: bool) {
-        let path = self.engine.path();
+        let path = self.kv.path();
         if !is_news {
             debug!(path, %error, "certificates cannot be read");
             return;

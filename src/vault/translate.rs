@@ -5,38 +5,38 @@ use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Map, Value};
 
 use super::config::Secret;
-use super::hint::{Agreement, Hint};
-use super::name::Name;
+use super::fingerprint::{Agreement, ListedFingerprint};
+use super::name::CertificateName;
 use super::wire::KvSecret;
 use crate::state::certificate::Certificate;
 use crate::state::problem::{Problem, Reason, Subject};
 
-/// What a secret holds.
+/// The certificate of a secret, and its problems.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Translated {
+pub(super) struct TranslatedCertificate {
     /// The certificate; none if it cannot be used.
     pub(super) certificate: Option<Certificate>,
-    /// How it compares to what the list says of it; nothing without a certificate.
+    /// Result of comparing it with its entry in the list; unknown without a certificate.
     pub(super) agreement: Agreement,
-    /// Why there is none, or what is odd about it.
+    /// Reasons for which there is no certificate, or oddities of the one that is used.
     pub(super) problems: Vec<Problem>,
 }
 
 /// The fields of a layout: of the certificate, of its chain, of its key.
-struct Layout {
+struct SecretLayout {
     certificate: &'static str,
     chain: Option<&'static str>,
     key: &'static str,
 }
 
 /// marathon-acme's and the original's, then Relay's, which is marathon-acme's first draft.
-const LAYOUTS: [Layout; 2] = [
-    Layout {
+const LAYOUTS: [SecretLayout; 2] = [
+    SecretLayout {
         certificate: "cert",
         chain: Some("chain"),
         key: "privkey",
     },
-    Layout {
+    SecretLayout {
         certificate: "cert_chain",
         chain: None,
         key: "key",
@@ -46,13 +46,13 @@ const LAYOUTS: [Layout; 2] = [
 /// Reads the certificate of this name from its secret. It serves the names that it is valid for,
 /// and its own; a key that does not belong to it is refused.
 pub(super) fn certificate(
-    name: &Name,
+    name: &CertificateName,
     secret: &KvSecret,
-    hint: &Hint,
+    fingerprint: &ListedFingerprint,
     now_seconds: i64,
-) -> Translated {
+) -> TranslatedCertificate {
     let Some(bundle) = bundle(&secret.fields) else {
-        return Translated {
+        return TranslatedCertificate {
             certificate: None,
             agreement: Agreement::Unknown,
             problems: vec![problem(
@@ -66,7 +66,7 @@ pub(super) fn certificate(
     let parsed = Certificate::parse(name.as_str(), bundle.expose().as_bytes(), now_seconds);
     let mut problems = parsed.problems;
     let Some(mut certificate) = parsed.certificate else {
-        return Translated {
+        return TranslatedCertificate {
             certificate: None,
             agreement: Agreement::Unknown,
             problems,
@@ -75,7 +75,7 @@ pub(super) fn certificate(
     // It was parsed, so its first block is there.
     let leaf = CertificateDer::from_pem_slice(certificate.chain_pem.as_bytes());
     let leaf = leaf.as_deref().unwrap_or_default();
-    let agreement = hint.compare(secret.edition, leaf);
+    let agreement = fingerprint.compare(secret.edition, leaf);
     problems.extend(oddity(name, agreement));
     if !name.is_covered_by(&certificate.server_names) {
         problems.push(problem(
@@ -92,7 +92,7 @@ pub(super) fn certificate(
     if let Err(place) = certificate.server_names.binary_search(&own) {
         certificate.server_names.insert(place, own);
     }
-    Translated {
+    TranslatedCertificate {
         certificate: Some(certificate),
         agreement,
         problems,
@@ -100,7 +100,12 @@ pub(super) fn certificate(
 }
 
 /// A problem of the certificate of this name.
-pub(super) fn problem(name: &Name, reason: Reason, message: &str, remedy: &str) -> Problem {
+pub(super) fn problem(
+    name: &CertificateName,
+    reason: Reason,
+    message: &str,
+    remedy: &str,
+) -> Problem {
     Problem {
         subject: Subject::Certificate(name.to_string()),
         label: None,
@@ -110,8 +115,8 @@ pub(super) fn problem(name: &Name, reason: Reason, message: &str, remedy: &str) 
     }
 }
 
-/// What an operator should know of a certificate that is used all the same.
-fn oddity(name: &Name, agreement: Agreement) -> Option<Problem> {
+/// The oddity of a certificate that is used all the same, for an operator.
+fn oddity(name: &CertificateName, agreement: Agreement) -> Option<Problem> {
     let message = match agreement {
         Agreement::Agrees | Agreement::Unknown | Agreement::Newer => return None,
         Agreement::Older => "it is used although its version is lower than the list's",
@@ -153,10 +158,10 @@ mod tests {
     use super::super::wire::Edition;
     use super::*;
 
-    fn translated(name: &str, fields: Value, listed: &Value) -> Translated {
+    fn translated(name: &str, fields: Value, listed: &Value) -> TranslatedCertificate {
         let secret = KvSecret::versioned(versioned(&fields, 3, 0)).unwrap();
-        let name = Name::parse(name).unwrap();
-        certificate(&name, &secret, &Hint::parse(listed), NOW)
+        let name = CertificateName::parse(name).unwrap();
+        certificate(&name, &secret, &ListedFingerprint::parse(listed), NOW)
     }
 
     /// The certificate of a secret with which nothing is wrong.
@@ -221,10 +226,15 @@ mod tests {
         let der = CertificateDer::from_pem_slice(made.certificate.as_bytes()).unwrap();
         let sha1 = ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, &der);
         let listed = data_encoding::HEXUPPER.encode(sha1.as_ref());
-        let name = Name::parse("a.example").unwrap();
-        let read = certificate(&name, &secret, &Hint::parse(&listed.into()), NOW);
+        let name = CertificateName::parse("a.example").unwrap();
+        let read = certificate(
+            &name,
+            &secret,
+            &ListedFingerprint::parse(&listed.into()),
+            NOW,
+        );
         assert_eq!((read.problems, read.agreement), (vec![], Agreement::Agrees));
-        let other = Hint::parse(&"00".repeat(20).into());
+        let other = ListedFingerprint::parse(&"00".repeat(20).into());
         let read = certificate(&name, &secret, &other, NOW);
         assert_eq!(read.agreement, Agreement::Differs);
     }

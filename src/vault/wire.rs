@@ -11,27 +11,27 @@ use time::format_description::well_known::Rfc3339;
 /// A secret as it was read. Prints none of its values.
 #[derive(Clone, PartialEq)]
 pub(super) struct KvSecret {
-    /// Which writing of it this is.
+    /// Edition of the secret.
     pub(super) edition: Edition,
     /// Its fields: any JSON, not only text.
     pub(super) fields: Map<String, Value>,
 }
 
-/// Which writing of a secret was read: another one after every write.
+/// Edition of a secret that was read: another one after every write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Edition {
-    /// What an engine with versions says.
+    /// Version in an engine with versions.
     Version {
         /// Counts from 1, and from 1 again after the secret's metadata was deleted.
         number: u64,
-        /// When it was written.
+        /// Time of the write.
         created: Option<OffsetDateTime>,
     },
     /// The digest of what an engine without versions holds.
     Digest([u8; 32]),
 }
 
-/// Why an answer is no secret. Holds nothing of it.
+/// Reason for which an answer is no secret. Holds nothing of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BadSecret {
     /// There is no object where the fields should be.
@@ -45,7 +45,7 @@ pub(super) enum BadSecret {
     Deleted,
 }
 
-/// What stands in `data` of an engine with versions.
+/// The `data` of an answer of an engine with versions.
 #[derive(Deserialize)]
 struct Versioned {
     data: Option<Map<String, Value>>,
@@ -111,8 +111,8 @@ impl fmt::Debug for KvSecret {
 }
 
 impl Edition {
-    /// Whether this was written before `other`. A lower number alone does not say so: numbers
-    /// begin again when a secret's metadata was deleted.
+    /// True if this was written before `other`. A lower number alone does not say so: numbers begin
+    /// again when a secret's metadata was deleted.
     pub(super) fn is_before(self, other: Self) -> bool {
         match (self, other) {
             (

@@ -4,8 +4,9 @@ mod crossed;
 mod rooms;
 mod syntax;
 mod walls;
+mod wording;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,6 +15,7 @@ use rooms::ROOMS;
 use serde_json::Value;
 use syntax::Source;
 use walls::crossings;
+use wording::{Opening, definitions, openings};
 
 /// What may lie at the top of the repository, besides dotfiles.
 const TOP_LEVEL: [&str; 18] = [
@@ -35,6 +37,54 @@ const TOP_LEVEL: [&str; 18] = [
     "src",
     "tests",
     "vault-policy.hcl",
+];
+
+/// Share of documentation comments in `src/` that may open with a question word, in percent. It only
+/// shrinks; the goal is 3.
+const MOST_QUESTIONS_PERCENT: usize = 14;
+
+/// Names that every room may use for a type of its own.
+const NAMES_OF_EVERY_ROOM: [&str; 2] = ["Config", "Error"];
+
+/// Names of types that more than one file of `src/` defines. This list only shrinks: take a name out
+/// once it is unique, and give a new type a name that no other has.
+const REPEATED_NAMES: [&str; 36] = [
+    "App",
+    "Arguments",
+    "Asked",
+    "Body",
+    "Claim",
+    "Digest",
+    "End",
+    "Form",
+    "Heard",
+    "History",
+    "Inner",
+    "Kind",
+    "Limits",
+    "Line",
+    "Login",
+    "Name",
+    "Names",
+    "Parts",
+    "Phase",
+    "Piece",
+    "Problems",
+    "Reader",
+    "Refusal",
+    "Request",
+    "Shared",
+    "Signals",
+    "Stage",
+    "State",
+    "Step",
+    "Store",
+    "Table",
+    "Task",
+    "Tls",
+    "Transport",
+    "Unknown",
+    "View",
 ];
 
 fn repository() -> &'static Path {
@@ -110,6 +160,55 @@ fn every_file_opens_with_its_one_job() {
     assert!(
         silent.is_empty(),
         "files that do not open with `//! ` and one sentence about their job: {silent:?}"
+    );
+}
+
+#[test]
+fn comments_say_what_a_thing_is_and_rarely_ask() {
+    let comments = openings(&sources());
+    assert!(comments.len() > 1_000, "src/ was not found");
+    let asking: Vec<_> = comments.iter().filter(|comment| comment.asks()).collect();
+    let percent = asking.len() * 100 / comments.len();
+    let lines = asking
+        .iter()
+        .map(|Opening { file, line, text }| format!("{file}:{line}: {text}"));
+    assert!(
+        asking.len() * 100 <= comments.len() * MOST_QUESTIONS_PERCENT,
+        "{} of {} documentation comments open with a question word ({percent} %, and \
+         {MOST_QUESTIONS_PERCENT} % are allowed); open with a noun phrase that says what the thing \
+         is, or with a verb in the third person:\n{}\n",
+        asking.len(),
+        comments.len(),
+        lines.collect::<Vec<_>>().join("\n")
+    );
+}
+
+#[test]
+fn a_type_has_its_name_alone() {
+    let definitions = definitions(&sources());
+    assert!(definitions.len() > 500, "src/ was not found");
+    let repeated: BTreeMap<_, _> = definitions
+        .iter()
+        .filter(|(name, files)| files.len() > 1 && !NAMES_OF_EVERY_ROOM.contains(&&***name))
+        .map(|(name, files)| (name.as_str(), files))
+        .collect();
+    let unexpected: Vec<_> = repeated
+        .iter()
+        .filter(|(name, _)| !REPEATED_NAMES.contains(name))
+        .collect();
+    assert!(
+        unexpected.is_empty(),
+        "types whose name another file of src/ defines too: {unexpected:#?}; give one of them a \
+         name that says what sets it apart"
+    );
+    let unique: Vec<_> = REPEATED_NAMES
+        .iter()
+        .filter(|name| !repeated.contains_key(*name))
+        .collect();
+    assert!(
+        unique.is_empty(),
+        "names that are unique by now: {unique:?}; take them out of REPEATED_NAMES in \
+         tests/it/tidy.rs"
     );
 }
 

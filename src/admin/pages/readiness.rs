@@ -40,7 +40,7 @@ impl Pages {
         }
     }
 
-    /// Why no snapshot is published yet.
+    /// The reason for which no snapshot is published yet.
     pub(super) fn waiting_for(&self) -> String {
         let has_stream = self.metrics.stream_connected.get() != 0;
         let names = self.metrics.agent_names_awaited.get();

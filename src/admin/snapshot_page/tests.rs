@@ -11,7 +11,7 @@ use envoy_api::prost::Message as _;
 use super::*;
 use crate::state::problem::Reason;
 
-fn text(pieces: Pieces) -> String {
+fn text(pieces: PagePieces) -> String {
     pieces.collect()
 }
 

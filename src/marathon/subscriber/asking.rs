@@ -4,12 +4,12 @@ use tokio::time::Instant;
 
 use super::Subscriber;
 use crate::backoff::jittered;
-use crate::marathon::client::Answer;
+use crate::marathon::client::FetchAnswer;
 use crate::marathon::error::Error;
-use crate::marathon::flight::{self, Flight, HeardSince, Landed};
-use crate::marathon::wanted::Asked;
+use crate::marathon::fetch_queue::Fetch;
+use crate::marathon::in_flight::{self, Fetched, HeardSince, InFlight};
 use crate::metrics::Heard;
-use crate::state::event::{Event, Purpose, Stale};
+use crate::state::event::{Event, Purpose, RefreshNeeded};
 
 impl Subscriber {
     /// Asks the next question, if there is one and it may be asked.
@@ -18,95 +18,100 @@ impl Subscriber {
         if !self.may_ask() || self.fetch_after > now {
             return;
         }
-        match self.wanted.mature(now) {
+        match self.fetch_queue.mature(now) {
             Some(Purpose::Confirmation) => self.count_resync("confirmation"),
             Some(Purpose::Routine | Purpose::Announced) => self.count_resync("later"),
             None => {}
         }
         if self.resync_at.is_some_and(|at| at <= now) {
-            self.want(Stale::Everything(Purpose::Routine), "timer");
+            self.want(RefreshNeeded::Everything(Purpose::Routine), "timer");
             self.resync_at = None;
         }
-        let (Some(base), Some(asked)) = (self.fetches.best(), self.wanted.next(now)) else {
+        let (Some(base), Some(fetch)) = (self.fetches.best(), self.fetch_queue.next(now)) else {
             return;
         };
-        tracing::debug!(marathon = %base, ?asked, "asking");
-        self.flight = Flight::Asked(asked.clone(), HeardSince::All(Vec::new()));
-        self.flights
-            .spawn(flight::fly(self.client.clone(), base, asked));
+        tracing::debug!(marathon = %base, ?fetch, "asking");
+        self.in_flight = InFlight::Requested(fetch.clone(), HeardSince::All(Vec::new()));
+        self.fetch_tasks
+            .spawn(in_flight::fetch(self.client.clone(), base, fetch));
     }
 
-    pub(super) fn land(&mut self, landed: Landed) {
-        let Flight::Asked(asked, heard) = std::mem::replace(&mut self.flight, Flight::None) else {
+    pub(super) fn finish_fetch(&mut self, fetched: Fetched) {
+        let InFlight::Requested(fetch, heard) =
+            std::mem::replace(&mut self.in_flight, InFlight::None)
+        else {
             return;
         };
-        let what = asked.what();
-        let outcome = landed.result.as_ref().map_or_else(Error::reason, |_| "ok");
+        let what = fetch.what();
+        let outcome = fetched.result.as_ref().map_or_else(Error::reason, |_| "ok");
         self.metrics
             .fetches
             .with_label_values(&[what, outcome])
             .inc();
         self.metrics
             .fetch_seconds
-            .observe(landed.took.as_secs_f64());
-        match landed.result {
+            .observe(fetched.took.as_secs_f64());
+        match fetched.result {
             Ok(answer) => {
-                self.fetches.worked(&landed.base);
+                self.fetches.worked(&fetched.base);
                 self.fetch_backoff.reset();
-                self.answered(asked, answer, landed.at, heard);
+                self.answered(fetch, answer, fetched.at, heard);
             }
             Err(e) => {
-                self.fetches.failed(&landed.base);
+                self.fetches.failed(&fetched.base);
                 let wait = self.fetch_backoff.wait(&mut rand::rng());
                 self.fetch_after = Instant::now() + wait;
                 let now = Instant::now();
                 let retry_in_seconds = wait.as_secs_f64();
-                if let Some(left_out) = self.complaints.admit(&format!("{what} {e}"), now) {
+                if let Some(left_out) = self.throttled_log.admit(&format!("{what} {e}"), now) {
                     tracing::warn!(
-                        marathon = %landed.base, what, error = %e, retry_in_seconds,
+                        marathon = %fetched.base, what, error = %e, retry_in_seconds,
                         left_out = left_out.count(),
                         "marathon did not answer"
                     );
                 } else {
                     tracing::debug!(
-                        marathon = %landed.base, what, error = %e, retry_in_seconds,
+                        marathon = %fetched.base, what, error = %e, retry_in_seconds,
                         "marathon still does not answer"
                     );
                 }
-                match landed.asked {
+                match fetched.fetch {
                     // Asking the same again would not help; a list may say it otherwise.
-                    Asked::Group(_) | Asked::App(_) | Asked::Definition(..) if !e.passes() => {
-                        self.want(Stale::EverythingLater(Purpose::Routine), "unreadable");
+                    Fetch::Group(_) | Fetch::App(_) | Fetch::Definition(..) if !e.passes() => {
+                        self.want(
+                            RefreshNeeded::EverythingLater(Purpose::Routine),
+                            "unreadable",
+                        );
                     }
-                    Asked::Everything(_)
-                    | Asked::Group(_)
-                    | Asked::App(_)
-                    | Asked::Definition(..) => self.wanted.failed(asked, Instant::now()),
+                    Fetch::Everything(_)
+                    | Fetch::Group(_)
+                    | Fetch::App(_)
+                    | Fetch::Definition(..) => self.fetch_queue.failed(fetch, Instant::now()),
                 }
             }
         }
     }
 
-    fn answered(&mut self, asked: Asked, answer: Answer, at: Instant, heard: HeardSince) {
+    fn answered(&mut self, fetch: Fetch, answer: FetchAnswer, at: Instant, heard: HeardSince) {
         let event = match answer {
-            Answer::Fact(event) => event,
-            Answer::Elsewhere => {
-                return self.want(Stale::Everything(asked.purpose()), "elsewhere");
+            FetchAnswer::Fact(event) => event,
+            FetchAnswer::Elsewhere => {
+                return self.want(RefreshNeeded::Everything(fetch.purpose()), "elsewhere");
             }
         };
         if let HeardSince::TooMany = heard {
             let now = Instant::now();
-            if let Some(left_out) = self.complaints.admit("too many events", now) {
+            if let Some(left_out) = self.throttled_log.admit("too many events", now) {
                 tracing::warn!(
                     left_out = left_out.count(),
                     "too many events came during one request: its answer is dropped"
                 );
             }
-            let purpose = asked.purpose();
-            if let Asked::Definition(..) = asked {
-                self.wanted.failed(asked, at);
+            let purpose = fetch.purpose();
+            if let Fetch::Definition(..) = fetch {
+                self.fetch_queue.failed(fetch, at);
             }
-            return self.want(Stale::Everything(purpose), "too_many_events");
+            return self.want(RefreshNeeded::Everything(purpose), "too_many_events");
         }
         match &event {
             Event::Synced(list) => {
@@ -118,7 +123,7 @@ impl Subscriber {
                 let interval = jittered(self.config.resync_interval, &mut rand::rng());
                 self.resync_at = Some(at + interval);
             }
-            Event::AppGone(app) => self.wanted.is_missing(app.clone(), at),
+            Event::AppGone(app) => self.fetch_queue.is_missing(app.clone(), at),
             Event::AppUnreadable(app) => self.reject_app(app),
             Event::GroupSynced { .. }
             | Event::AppChanged(_)
@@ -138,7 +143,7 @@ impl Subscriber {
         }
         self.resolver
             .mention_agents_of(std::slice::from_ref(&event));
-        self.flight = Flight::Answered(Heard { at, what: event }, heard);
+        self.in_flight = InFlight::Answered(Heard { at, what: event }, heard);
     }
 
     /// Sends what waits for room: facts, then answers. The facts heard since the question left go
@@ -151,8 +156,8 @@ impl Subscriber {
             room.send(facts);
             return;
         }
-        match std::mem::replace(&mut self.flight, Flight::None) {
-            Flight::Answered(Heard { at, what: answer }, heard) => match heard {
+        match std::mem::replace(&mut self.in_flight, InFlight::None) {
+            InFlight::Answered(Heard { at, what: answer }, heard) => match heard {
                 HeardSince::All(since) => {
                     let mut what = Vec::with_capacity(since.len() + 1);
                     what.push(answer);
@@ -161,11 +166,14 @@ impl Subscriber {
                 }
                 HeardSince::TooMany => {
                     drop(room);
-                    self.want(Stale::Everything(Purpose::Routine), "too_many_events");
+                    self.want(
+                        RefreshNeeded::Everything(Purpose::Routine),
+                        "too_many_events",
+                    );
                 }
             },
-            other @ (Flight::None | Flight::Asked(..)) => {
-                self.flight = other;
+            other @ (InFlight::None | InFlight::Requested(..)) => {
+                self.in_flight = other;
                 if !self.pending_news.is_empty() {
                     room.send(Heard::now(std::mem::take(&mut self.pending_news).events()));
                 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::peer::{ATTACHED, Marathon, STREAM_HEAD, Subject, within};
 use crate::marathon::{BaseUrl, Config, Error};
 use crate::state::app::AppId;
-use crate::state::event::{Event, Purpose, Stale};
+use crate::state::event::{Event, Purpose, RefreshNeeded};
 
 const UUID: &str = "9a3f2c00-0000-11ea-8000-000000000001";
 
@@ -169,7 +169,7 @@ async fn what_is_stale_is_asked_for_one_at_a_time() {
         .await;
     subject
         .stale
-        .send(Stale::App(AppId::from("/g/x")))
+        .send(RefreshNeeded::App(AppId::from("/g/x")))
         .await
         .unwrap();
     app.json(&format!(r#"{{"app":{}}}"#, WEB.replace("/web", "/a/web")))
@@ -196,7 +196,7 @@ async fn an_old_definition_is_asked_for_by_its_time() {
     let _stream = marathon.stream_and_empty_list(&mut subject).await;
     let version = crate::state::app::AppVersion(1_594_720_800_120);
     for answer in [Some(WEB), None] {
-        let wanted = Stale::Definition(AppId::from("/web"), version);
+        let wanted = RefreshNeeded::Definition(AppId::from("/web"), version);
         subject.stale.send(wanted).await.unwrap();
         let asked = marathon
             .asked("/v2/apps/web/versions/2020-07-14T10:00:00.120Z")
@@ -223,7 +223,7 @@ async fn an_app_is_gone_when_marathon_says_so_and_not_when_a_load_balancer_does(
     let marathon = Marathon::listening().await;
     let mut subject = Subject::running(marathon.config());
     let _stream = marathon.stream_and_empty_list(&mut subject).await;
-    let app = Stale::App(AppId::from("/web"));
+    let app = RefreshNeeded::App(AppId::from("/web"));
     subject.stale.send(app).await.unwrap();
     let asked = marathon.asked("/v2/apps/web").await;
     asked
@@ -316,7 +316,7 @@ async fn everything_is_listed_again_when_its_time_is_over_or_a_loss_is_to_be_con
     let mut stream = marathon.stream_and_empty_list(&mut subject).await;
     subject
         .stale
-        .send(Stale::EverythingLater(Purpose::Confirmation))
+        .send(RefreshNeeded::EverythingLater(Purpose::Confirmation))
         .await
         .unwrap();
     marathon

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::peer::{Exchange, Marathon, Subject, within};
-use crate::marathon::access::Access;
+use crate::marathon::authenticated_client::AuthenticatedClient;
 use crate::marathon::{Config, Error, Login, TokenScheme};
 use crate::metrics::Metrics;
 
@@ -61,10 +61,11 @@ fn as_account(secret: &Secret, marathon: &Marathon) -> Config {
 }
 
 /// Access with a clock of its own.
-fn access(config: Config) -> (Access, Arc<Metrics>) {
+fn authenticated_client(config: Config) -> (AuthenticatedClient, Arc<Metrics>) {
     let metrics = Metrics::new().unwrap();
-    let access = Access::with_clock(Arc::new(config), Arc::clone(&metrics), || NOW);
-    (access.unwrap(), metrics)
+    let authenticated_client =
+        AuthenticatedClient::with_clock(Arc::new(config), Arc::clone(&metrics), || NOW);
+    (authenticated_client.unwrap(), metrics)
 }
 
 /// Answers the next login with a token.
@@ -83,10 +84,15 @@ async fn unauthorized(exchange: Exchange) {
 }
 
 /// The status of an answer to one request, or why there is none.
-async fn status(access: &Access, marathon: &Marathon) -> Result<u16, Error> {
+async fn status(
+    authenticated_client: &AuthenticatedClient,
+    marathon: &Marathon,
+) -> Result<u16, Error> {
     let uri: Uri = marathon.base().at("/v2/info").parse().unwrap();
     let limit = Duration::from_secs(30);
-    let answer = access.get(&uri, "application/json", limit).await;
+    let answer = authenticated_client
+        .get(&uri, "application/json", limit)
+        .await;
     answer.map(|answer| answer.status().as_u16())
 }
 
@@ -151,8 +157,8 @@ async fn an_account_logs_in_once_for_the_stream_and_the_list() {
 async fn the_login_is_signed_by_the_clock_that_is_given() {
     let marathon = Marathon::listening().await;
     let secret = Secret::account("edge", &marathon);
-    let (access, metrics) = access(as_account(&secret, &marathon));
-    let (status, ()) = tokio::join!(status(&access, &marathon), async {
+    let (authenticated_client, metrics) = authenticated_client(as_account(&secret, &marathon));
+    let (status, ()) = tokio::join!(status(&authenticated_client, &marathon), async {
         let login = logs_in(&marathon, "abc").await;
         let expected = include_str!("../../../tests/certificates/service-account.jwt");
         assert_eq!(login["token"], expected.trim_end());
@@ -166,10 +172,10 @@ async fn the_login_is_signed_by_the_clock_that_is_given() {
 async fn requests_at_once_share_one_login() {
     let marathon = Marathon::listening().await;
     let secret = Secret::account("edge", &marathon);
-    let (access, metrics) = access(as_account(&secret, &marathon));
+    let (authenticated_client, metrics) = authenticated_client(as_account(&secret, &marathon));
     let (one, two, ()) = tokio::join!(
-        status(&access, &marathon),
-        status(&access, &marathon),
+        status(&authenticated_client, &marathon),
+        status(&authenticated_client, &marathon),
         async {
             logs_in(&marathon, "abc").await;
             for _ in 0..2 {
@@ -189,11 +195,11 @@ async fn a_token_that_is_refused_is_renewed_once_with_the_file_as_it_is_then() {
     let secret = Secret::account("edge", &marathon);
     let config = Config {
         // A token has done enough as soon as it is there.
-        calm: Duration::ZERO,
+        stable_after: Duration::ZERO,
         ..as_account(&secret, &marathon)
     };
-    let (access, metrics) = access(config);
-    let (status, ()) = tokio::join!(status(&access, &marathon), async {
+    let (authenticated_client, metrics) = authenticated_client(config);
+    let (status, ()) = tokio::join!(status(&authenticated_client, &marathon), async {
         logs_in(&marathon, "forgotten").await;
         secret.write(&account("other", &marathon));
         unauthorized(marathon.asked("/v2/info").await).await;
@@ -238,8 +244,8 @@ async fn a_login_that_fails_says_why_and_is_put_off() {
             login_backoff_limit: Duration::from_secs(600),
             ..as_account(&secret, &marathon)
         };
-        let (access, metrics) = access(config);
-        let (first, ()) = tokio::join!(status(&access, &marathon), async {
+        let (authenticated_client, metrics) = authenticated_client(config);
+        let (first, ()) = tokio::join!(status(&authenticated_client, &marathon), async {
             let mut login = marathon.asked(LOGIN).await;
             login.body().await;
             login.answer(answer, "application/json", body).await;
@@ -250,7 +256,9 @@ async fn a_login_that_fails_says_why_and_is_put_off() {
         assert!(error.passes());
         assert_eq!(metrics.logins.with_label_values(&[outcome]).get(), 1);
         // Nobody answers this one: it does not get that far.
-        let error = within(status(&access, &marathon)).await.unwrap_err();
+        let error = within(status(&authenticated_client, &marathon))
+            .await
+            .unwrap_err();
         assert!(matches!(&error, Error::LoginPutOff { .. }), "{error}");
         assert!(error.to_string().contains(expected), "{error}");
     }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::marathon::{BaseUrl, Config, Error, LastHeard, run};
 use crate::metrics::{Heard, Metrics};
-use crate::state::event::{Event, Stale};
+use crate::state::event::{Event, RefreshNeeded};
 
 /// How long a step of a test may take before it has failed: much more than any takes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -170,7 +170,7 @@ impl Exchange {
 /// A running subscriber.
 pub(super) struct Subject {
     facts: mpsc::Receiver<Heard<Vec<Event>>>,
-    pub stale: mpsc::Sender<Stale>,
+    pub stale: mpsc::Sender<RefreshNeeded>,
     pub metrics: Arc<Metrics>,
     pub last_heard: LastHeard,
     shutdown: CancellationToken,

@@ -3,11 +3,11 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::marathon::translate::{self, Translated};
+use crate::marathon::translate::{self, TranslatedFrame};
 use crate::state::app::{
     AppId, AppVersion, Health, InstanceId, Layout, Networking, Port, Protocol, TaskId, TaskState,
 };
-use crate::state::event::{Event, List, Purpose, Stale, TaskUpdate};
+use crate::state::event::{Event, List, Purpose, RefreshNeeded, TaskUpdate};
 
 const UUID: &str = "9a3f2c00-0000-11ea-8000-000000000001";
 
@@ -309,11 +309,11 @@ fn health_is_what_the_results_say_together() {
     }
 }
 
-fn frame(event_type: &str, data: &Value) -> Translated {
+fn frame(event_type: &str, data: &Value) -> TranslatedFrame {
     translate::frame(event_type, data.to_string().as_bytes()).unwrap()
 }
 
-fn check(event_type: &str, data: &Value, events: &[Event], stale: &[Stale]) {
+fn check(event_type: &str, data: &Value, events: &[Event], stale: &[RefreshNeeded]) {
     let translated = frame(event_type, data);
     assert_eq!(translated.events, events, "{event_type} {data}");
     assert_eq!(translated.stale, stale, "{event_type} {data}");
@@ -363,7 +363,7 @@ fn a_status_update_is_a_fact_and_a_lost_task_is_looked_for_later() {
             version: Some(AppVersion(1_594_720_800_120)),
         };
         // Marathon says nothing when it forgets a task that it does not reach.
-        let later = [Stale::EverythingLater(Purpose::Routine)];
+        let later = [RefreshNeeded::EverythingLater(Purpose::Routine)];
         let is_lost = matches!(name, "TASK_UNREACHABLE" | "TASK_LOST");
         let stale = if is_lost { &later[..] } else { &[] };
         let events = [Event::TaskChanged(update)];
@@ -456,11 +456,11 @@ fn health_results_are_facts() {
 
 #[test]
 fn what_changes_definitions_makes_them_stale() {
-    let app = || Stale::App(web());
+    let app = || RefreshNeeded::App(web());
     let post = json!({"appDefinition": {"id": "/web", "ports": "odd"}});
     check("api_post_event", &post, &[], &[app()]);
     let group = |id: Value| json!({"groupId": id, "version": "2020-07-14T10:00:00.120Z"});
-    let announced = Stale::Everything(Purpose::Announced);
+    let announced = RefreshNeeded::Everything(Purpose::Announced);
     check(
         "group_change_success",
         &group(json!("/")),
@@ -473,7 +473,7 @@ fn what_changes_definitions_makes_them_stale() {
         &[],
         &[announced],
     );
-    let below = Stale::Group(AppId::from("/shop"));
+    let below = RefreshNeeded::Group(AppId::from("/shop"));
     check(
         "group_change_success",
         &group(json!("/shop")),
@@ -512,7 +512,7 @@ fn a_new_leader_is_listed_after_a_while() {
             event_type,
             &json!({}),
             &[],
-            &[Stale::EverythingLater(Purpose::Routine)],
+            &[RefreshNeeded::EverythingLater(Purpose::Routine)],
         );
     }
 }
@@ -541,7 +541,7 @@ fn all_other_events_say_nothing() {
     ] {
         assert_eq!(
             translate::frame(event_type, b"not json").unwrap(),
-            Translated::default()
+            TranslatedFrame::default()
         );
     }
 }

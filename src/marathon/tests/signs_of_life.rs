@@ -7,8 +7,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::peer::{ATTACHED, Marathon, STREAM_HEAD, Subject, within};
-use crate::marathon::access::Access;
-use crate::marathon::client::Client;
+use crate::marathon::authenticated_client::AuthenticatedClient;
+use crate::marathon::client::MarathonClient;
 use crate::marathon::ping::Ping;
 use crate::marathon::{BaseUrl, Config, LastHeard};
 use crate::metrics::Metrics;
@@ -159,10 +159,11 @@ async fn only_who_is_followed_is_asked() {
     let config = Arc::new(Config::new(vec![base.clone()]));
     let metrics = Metrics::new().unwrap();
     let last_heard = LastHeard::default();
-    let access = Access::new(config.clone(), metrics.clone(), last_heard.clone());
+    let authenticated_client =
+        AuthenticatedClient::new(config.clone(), metrics.clone(), last_heard.clone());
     let (follows, followed) = watch::channel(None);
     let ping = Ping {
-        client: Client::new(access.unwrap()),
+        client: MarathonClient::new(authenticated_client.unwrap()),
         followed,
         last_heard,
         metrics: metrics.clone(),

@@ -2,10 +2,10 @@
 
 use clap::{Args, ValueEnum};
 
-/// What is written to the log, and how, as typed.
+/// The log's filter and format, as typed.
 #[derive(Args, Clone, Debug)]
 pub struct Logging {
-    /// What the log looks like.
+    /// Format of the log lines.
     #[arg(
         long,
         env = "LOG_FORMAT",
@@ -14,8 +14,7 @@ pub struct Logging {
     )]
     pub log_format: LogFormat,
 
-    /// Which log lines are written: a level, or `target=level` as a comma list. Other crates stay
-    /// at warn.
+    /// Filter of the log: a level, or `target=level` as a comma list. Other crates stay at warn.
     #[arg(
         long = "log",
         env = "RUST_LOG",

@@ -9,7 +9,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use super::{path, seconds};
 use crate::marathon::TokenScheme;
 
-/// Where Marathon is, and who asks it, as typed.
+/// Marathon's addresses, and the login, as typed.
 #[derive(Args, Clone, Debug)]
 pub struct Marathon {
     /// Base URLs of Marathon, as a comma list: the instances of one cluster, asked in turn.
@@ -31,7 +31,7 @@ pub struct Marathon {
     #[arg(long, env = "MARATHON_TOKEN_FILE", value_name = "FILE", value_parser = path())]
     pub marathon_token_file: Option<PathBuf>,
 
-    /// How that token is sent, as `Authorization: Bearer T` or, which DC/OS wants, as
+    /// Form in which that token is sent: `Authorization: Bearer T` or, as DC/OS wants it,
     /// `Authorization: token=T`.
     #[arg(
         long,

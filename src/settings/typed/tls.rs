@@ -6,9 +6,9 @@ use clap::{Args, ValueEnum};
 
 use super::path;
 
-/// Who this daemon is to its proxies, and which proxies it answers.
+/// Identity of this daemon towards proxies, and the proxies that it answers.
 #[derive(Args, Clone, Debug)]
-pub struct Tls {
+pub struct TlsSettings {
     /// PEM file with the certificate of the xDS port and its chain; changes are noticed. With it
     /// the port speaks TLS, and Vault is not asked for a certificate.
     #[arg(long, env = "XDS_CERT_FILE", value_name = "FILE", value_parser = path())]
@@ -23,7 +23,7 @@ pub struct Tls {
     #[arg(long, env = "XDS_CLIENT_CA_FILE", value_name = "FILE", value_parser = path())]
     pub xds_client_ca_file: Option<PathBuf>,
 
-    /// Whether proxies must show a certificate. Unset: they must on an address that is not
+    /// Demand for a certificate of proxies. Unset: they must show one on an address that is not
     /// loopback, and wherever a client CA or Vault is set.
     #[arg(long, env = "XDS_CLIENT_AUTH", value_name = "WHETHER")]
     pub xds_client_auth: Option<ClientAuth>,
@@ -40,7 +40,7 @@ pub struct Tls {
     pub xds_client_names: Vec<String>,
 }
 
-/// Whether proxies must show a certificate.
+/// Demand for a certificate of proxies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ClientAuth {
     /// They must.

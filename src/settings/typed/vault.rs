@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use super::{path, seconds, secret, span, switch};
 use crate::vault::Secret;
 
-/// Where Vault is, how to log in, what to read from it.
+/// Vault's address, the login, and the secrets to read, as typed.
 #[derive(Args, Clone, Debug)]
 pub struct Vault {
     /// URL of Vault, as the original spells it. Vault is asked for nothing unless this, VAULT_ADDR
@@ -55,12 +55,12 @@ pub struct Vault {
     #[arg(long, env = "VAULT_SECRET_ID_CREATION_PATH", value_name = "PATH")]
     pub vault_secret_id_creation_path: Option<String>,
 
-    /// How to log in. Unset: with what is given of token, role id, client certificate, in this
+    /// Login at Vault. Unset: with what is given of token, role id, client certificate, in this
     /// order.
     #[arg(long, env = "VAULT_AUTH_METHOD", value_name = "METHOD")]
     pub vault_auth_method: Option<AuthMethod>,
 
-    /// Where the login's auth method is mounted below auth/. Unset: approle or cert.
+    /// Path of the login's auth method below auth/. Unset: approle or cert.
     #[arg(long, env = "VAULT_AUTH_MOUNT", value_name = "MOUNT")]
     pub vault_auth_mount: Option<String>,
 
@@ -96,7 +96,7 @@ pub struct Vault {
     #[arg(long, env = "VAULT_SKIP_VERIFY", value_name = "BOOL", default_value = "false", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = switch())]
     pub vault_skip_verify: bool,
 
-    /// How long one request to Vault may take: seconds, or a number with s, m or h.
+    /// Time limit of one request to Vault: seconds, or a number with s, m or h.
     #[arg(long, env = "VAULT_CLIENT_TIMEOUT", value_name = "TIME", default_value = "60", value_parser = span)]
     pub vault_client_timeout: Duration,
 
@@ -196,7 +196,7 @@ pub struct Vault {
     pub vault_poll_interval: Duration,
 }
 
-/// How to log in to Vault.
+/// Login at Vault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum AuthMethod {
     /// With a token that is given, in the environment or in a file.

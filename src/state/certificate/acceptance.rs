@@ -1,13 +1,14 @@
-//! What makes a certificate useless: its dates, its key, and what it forbids itself.
+//! Faults that make a certificate useless: its dates, its key, and its restrictions on itself.
 
 use time::OffsetDateTime;
 use x509_parser::asn1_rs::{FromDer as _, Oid, oid};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::public_key::PublicKey;
 
-use super::Fault;
+use super::CertificateFault;
 
-/// The extension that lists what a server must do ([RFC 7633](https://www.rfc-editor.org/rfc/rfc7633), section 4).
+/// The extension that lists what a server must do ([RFC
+/// 7633](https://www.rfc-editor.org/rfc/rfc7633), section 4).
 const TLS_FEATURE: Oid<'static> = oid!(1.3.6.1.5.5.7.1.24);
 
 /// The feature "must staple": the TLS extension `status_request`
@@ -17,15 +18,15 @@ const STATUS_REQUEST: u32 = 5;
 /// The smallest RSA key that Envoy takes, in bits: it refuses the whole secret otherwise.
 const RSA_MIN_BITS: usize = 2048;
 
-/// What makes a leaf useless; what keeps some clients away is noted.
+/// The faults that make a leaf useless; those that keep only some clients away are noted.
 pub(super) fn faults(
     leaf: &X509Certificate<'_>,
     now_seconds: i64,
-    noted: &mut Vec<Fault>,
-) -> Vec<Fault> {
+    noted: &mut Vec<CertificateFault>,
+) -> Vec<CertificateFault> {
     let from = leaf.validity().not_before.timestamp();
     let to = leaf.validity().not_after.timestamp();
-    let mut faults: Vec<Fault> = untimely(from, to, now_seconds).into_iter().collect();
+    let mut faults: Vec<CertificateFault> = untimely(from, to, now_seconds).into_iter().collect();
     faults.extend(weak(leaf));
     faults.extend(must_staple(leaf));
     faults.extend(no_signatures(leaf, noted));
@@ -35,14 +36,14 @@ pub(super) fn faults(
 
 /// Envoy refuses a secret that demands an OCSP response and brings none. (It overlooks the demand
 /// beside others; clients do not.)
-fn must_staple(leaf: &X509Certificate<'_>) -> Option<Fault> {
+fn must_staple(leaf: &X509Certificate<'_>) -> Option<CertificateFault> {
     let mut features = leaf.iter_extensions().filter(|e| e.oid == TLS_FEATURE);
     let demanded = features.any(|extension| {
         let listed = Vec::<u32>::from_der(extension.value);
         listed.is_ok_and(|(_, listed)| listed.contains(&STATUS_REQUEST))
     });
     demanded.then(|| {
-        Fault::new(
+        CertificateFault::new(
             "it demands a stapled OCSP response (the TLS feature \"must staple\"), and Envoy is given \
              none: it refuses such a certificate",
             "have it issued without \"must staple\"",
@@ -52,23 +53,31 @@ fn must_staple(leaf: &X509Certificate<'_>) -> Option<Fault> {
 
 /// Envoy refuses an ECDSA certificate whose key usage leaves out signatures. It takes one with RSA,
 /// with which most clients want a signature all the same (TLS 1.3 knows nothing else).
-fn no_signatures(leaf: &X509Certificate<'_>, noted: &mut Vec<Fault>) -> Option<Fault> {
+fn no_signatures(
+    leaf: &X509Certificate<'_>,
+    noted: &mut Vec<CertificateFault>,
+) -> Option<CertificateFault> {
     let remedy = "have it issued with the key usage digitalSignature, or without any key usage";
     let permits = match leaf.key_usage() {
         Ok(usage) => usage.is_none_or(|usage| usage.value.digital_signature()),
-        Err(_) => return Some(Fault::new("its key usage cannot be read", remedy)),
+        Err(_) => {
+            return Some(CertificateFault::new(
+                "its key usage cannot be read",
+                remedy,
+            ));
+        }
     };
     if permits {
         return None;
     }
     if let Ok(PublicKey::EC(_)) = leaf.public_key().parsed() {
-        return Some(Fault::new(
+        return Some(CertificateFault::new(
             "its key usage does not permit signatures (digitalSignature), and Envoy refuses an \
              ECDSA certificate without",
             remedy,
         ));
     }
-    noted.push(Fault::new(
+    noted.push(CertificateFault::new(
         "it is served, but clients that look at its key usage refuse it: it does not permit \
          signatures (digitalSignature)",
         remedy,
@@ -78,25 +87,29 @@ fn no_signatures(leaf: &X509Certificate<'_>, noted: &mut Vec<Fault>) -> Option<F
 
 /// Envoy takes a certificate that is for clients only, and no client that verifies takes it from
 /// Envoy. It must not take a name from one that works.
-fn no_server(leaf: &X509Certificate<'_>) -> Option<Fault> {
+fn no_server(leaf: &X509Certificate<'_>) -> Option<CertificateFault> {
     let remedy = "have it issued with the extended key usage serverAuth, or without any";
     match leaf.extended_key_usage() {
         Ok(None) => None,
         Ok(Some(usage)) if usage.value.any || usage.value.server_auth => None,
-        Ok(Some(_)) => Some(Fault::new(
+        Ok(Some(_)) => Some(CertificateFault::new(
             "its extended key usage does not permit servers (serverAuth), and clients refuse it",
             remedy,
         )),
-        Err(_) => Some(Fault::new("its extended key usage cannot be read", remedy)),
+        Err(_) => Some(CertificateFault::new(
+            "its extended key usage cannot be read",
+            remedy,
+        )),
     }
 }
 
-/// What is wrong with a certificate that is valid from one time to another, in seconds since 1970.
+/// The fault, at this time, of a certificate that is valid from one time to another, in seconds
+/// since 1970.
 pub(super) fn untimely(
     not_before_seconds: i64,
     not_after_seconds: i64,
     now_seconds: i64,
-) -> Option<Fault> {
+) -> Option<CertificateFault> {
     let span = format!(
         "it is valid from {} to {}, and now it is {}",
         date(not_before_seconds),
@@ -104,12 +117,12 @@ pub(super) fn untimely(
         date(now_seconds)
     );
     if now_seconds > not_after_seconds {
-        Some(Fault::new(
+        Some(CertificateFault::new(
             format!("expired: {span}"),
             "renew it; find out why that did not happen by itself",
         ))
     } else if now_seconds < not_before_seconds {
-        Some(Fault::new(
+        Some(CertificateFault::new(
             format!("not yet valid: {span}"),
             "check this machine's clock, or wait: it is looked at again by itself",
         ))
@@ -118,7 +131,7 @@ pub(super) fn untimely(
     }
 }
 
-pub(super) fn weak(certificate: &X509Certificate<'_>) -> Option<Fault> {
+pub(super) fn weak(certificate: &X509Certificate<'_>) -> Option<CertificateFault> {
     let Ok(PublicKey::RSA(key)) = certificate.public_key().parsed() else {
         return None;
     };
@@ -129,7 +142,7 @@ pub(super) fn weak(certificate: &X509Certificate<'_>) -> Option<Fault> {
         .map_or(0, |byte| byte.leading_zeros());
     let bits = (key.modulus.len() - zeros) * 8 - unused as usize;
     (bits < RSA_MIN_BITS).then(|| {
-        Fault::new(
+        CertificateFault::new(
             format!("its RSA key has {bits} bits, and Envoy refuses less than {RSA_MIN_BITS}"),
             "have it issued for a new key: ECDSA on P-256, or RSA of 2048 bits or more",
         )

@@ -6,19 +6,19 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::ParsedExtension;
 
 use super::acceptance::{untimely, weak};
-use super::{Fault, quoted};
+use super::{CertificateFault, quoted};
 
 /// The certificate that the key belongs to, and the others.
 pub(super) fn leaf<'a>(
     mut certificates: Vec<X509Certificate<'a>>,
     key: &PrivateKeyDer<'static>,
     now_seconds: i64,
-) -> Result<(X509Certificate<'a>, Vec<X509Certificate<'a>>), Fault> {
+) -> Result<(X509Certificate<'a>, Vec<X509Certificate<'a>>), CertificateFault> {
     let signer = any_supported_type(key).ok();
     let Some(public_key) = signer.as_ref().and_then(|signer| signer.public_key()) else {
         // A short key is refused like any other that is not understood; its certificate tells why.
         return Err(certificates.iter().find_map(weak).unwrap_or_else(|| {
-            Fault::new(
+            CertificateFault::new(
                 "the private key is damaged or of a kind that is not supported",
                 "use RSA of 2048 to 4096 bits, or ECDSA on P-256 or P-384",
             )
@@ -36,7 +36,7 @@ pub(super) fn leaf<'a>(
         .map(|(index, _)| index);
     match found {
         Some(index) => Ok((certificates.swap_remove(index), certificates)),
-        None => Err(Fault::new(
+        None => Err(CertificateFault::new(
             format!(
                 "the private key belongs to none of the certificates in it ({})",
                 listed(&certificates)
@@ -50,14 +50,14 @@ pub(super) fn leaf<'a>(
 pub(super) fn chain<'a>(
     leaf: X509Certificate<'a>,
     mut rest: Vec<X509Certificate<'a>>,
-    left_out: &mut Vec<Fault>,
+    left_out: &mut Vec<CertificateFault>,
 ) -> Vec<X509Certificate<'a>> {
     let mut chain = vec![leaf];
     while let Some(index) = chain.last().and_then(|last| issuer(last, &rest)) {
         chain.push(rest.remove(index));
     }
     if !rest.is_empty() {
-        left_out.push(Fault::new(
+        left_out.push(CertificateFault::new(
             format!(
                 "certificates in it that its chain does not lead to were left out ({})",
                 listed(&rest)
@@ -68,8 +68,8 @@ pub(super) fn chain<'a>(
     chain
 }
 
-/// Where the issuer of a certificate is; one that vouches for itself needs none. Of several with
-/// its name, as after an authority changed its key, the one whose key the certificate names.
+/// Index of a certificate's issuer; one that vouches for itself needs none. Of several with its
+/// name, as after an authority changed its key, the one whose key the certificate names.
 fn issuer(certificate: &X509Certificate<'_>, among: &[X509Certificate<'_>]) -> Option<usize> {
     let issuer = certificate.issuer().as_raw();
     if certificate.subject().as_raw() == issuer {

@@ -5,15 +5,15 @@ use std::collections::BTreeSet;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 
-use super::{Fault, quoted};
+use super::{CertificateFault, quoted};
 
 /// The names that a client may ask for, normalised; what cannot be asked for is noted.
 pub(super) fn server_names(
     leaf: &X509Certificate<'_>,
-    left_out: &mut Vec<Fault>,
-) -> Result<BTreeSet<String>, Fault> {
+    left_out: &mut Vec<CertificateFault>,
+) -> Result<BTreeSet<String>, CertificateFault> {
     let Ok(alternatives) = leaf.subject_alternative_name() else {
-        return Err(Fault::new(
+        return Err(CertificateFault::new(
             "its subject alternative names cannot be read",
             "have it issued anew, with DNS names as subject alternative names",
         ));
@@ -33,14 +33,14 @@ pub(super) fn server_names(
         if is_server_name(&lower) {
             names.insert(lower);
         } else {
-            left_out.push(Fault::new(
+            left_out.push(CertificateFault::new(
                 format!("its name {} was left out: it is no DNS name", quoted(name)),
                 "use letters, digits and hyphens (others as xn--), a wildcard only as the whole first label",
             ));
         }
     }
     if names.is_empty() {
-        return Err(Fault::new(
+        return Err(CertificateFault::new(
             "it is valid for no DNS name, so no client can ask for it",
             "have it issued with its DNS names as subject alternative names",
         ));
@@ -65,7 +65,7 @@ fn dns_name(name: &GeneralName<'_>) -> Option<String> {
     }
 }
 
-/// Whether a lower case text can be asked for by a client and matched by Envoy.
+/// True if a lower case text can be asked for by a client and matched by Envoy.
 fn is_server_name(name: &str) -> bool {
     let rest = name.strip_prefix("*.").unwrap_or(name);
     let is_label = |label: &str| {

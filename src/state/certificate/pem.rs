@@ -4,10 +4,12 @@ use data_encoding::BASE64;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::{PemObject as _, SectionKind};
 
-use super::Fault;
+use super::CertificateFault;
 
 /// The certificates of a bundle in the order they stand in, each once, and its key.
-pub(super) fn blocks(bundle: &[u8]) -> Result<(Vec<Vec<u8>>, PrivateKeyDer<'static>), Fault> {
+pub(super) fn blocks(
+    bundle: &[u8],
+) -> Result<(Vec<Vec<u8>>, PrivateKeyDer<'static>), CertificateFault> {
     // Windows editors put a byte order mark in front of the first block, which hides it.
     let bundle = bundle.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bundle);
     let encrypted = bundle
@@ -17,7 +19,7 @@ pub(super) fn blocks(bundle: &[u8]) -> Result<(Vec<Vec<u8>>, PrivateKeyDer<'stat
                 || line.starts_with(b"Proc-Type: 4,ENCRYPTED")
         });
     if encrypted {
-        return Err(Fault::new(
+        return Err(CertificateFault::new(
             "the private key is encrypted",
             "store it without a passphrase (`openssl pkey`) in a file that only this daemon can read",
         ));
@@ -27,7 +29,7 @@ pub(super) fn blocks(bundle: &[u8]) -> Result<(Vec<Vec<u8>>, PrivateKeyDer<'stat
     for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(bundle) {
         // What the parser says quotes the line that it stumbled over, which may be the key's.
         let Ok((kind, der)) = section else {
-            return Err(Fault::new(
+            return Err(CertificateFault::new(
                 format!(
                     "a PEM block is damaged: the one after {} certificates and {} keys",
                     certificates.len(),
@@ -45,7 +47,7 @@ pub(super) fn blocks(bundle: &[u8]) -> Result<(Vec<Vec<u8>>, PrivateKeyDer<'stat
         }
     }
     if certificates.is_empty() {
-        return Err(Fault::new(
+        return Err(CertificateFault::new(
             "there is no certificate in it",
             "a bundle is a certificate, its chain and its private key as PEM blocks in one file",
         ));
@@ -53,18 +55,18 @@ pub(super) fn blocks(bundle: &[u8]) -> Result<(Vec<Vec<u8>>, PrivateKeyDer<'stat
     let count = keys.len();
     match (keys.pop(), count) {
         (Some(key), 1) => Ok((certificates, key)),
-        (None, _) => Err(Fault::new(
+        (None, _) => Err(CertificateFault::new(
             "there is no private key in it",
             "append the key's PEM block to the file",
         )),
-        (Some(_), _) => Err(Fault::new(
+        (Some(_), _) => Err(CertificateFault::new(
             format!("there are {count} private keys in it"),
             "keep the one that belongs to the certificate; another certificate takes another file",
         )),
     }
 }
 
-/// What the block of a key is called.
+/// Label of the PEM block of a key.
 pub(super) fn key_label(key: &PrivateKeyDer<'_>) -> &'static str {
     match key {
         PrivateKeyDer::Pkcs1(_) => "RSA PRIVATE KEY",

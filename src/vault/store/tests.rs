@@ -45,7 +45,7 @@ fn polled(simulated: Simulated, store: Store) -> Bench {
     let reload = Trigger::new();
     let start = Instant::now();
     let at_start = UNIX_EPOCH + Duration::from_secs(NOW.unsigned_abs());
-    let clock = Clock::with_wall(move || -> SystemTime { at_start + start.elapsed() });
+    let clock = SuspendAwareClock::with_wall(move || -> SystemTime { at_start + start.elapsed() });
     let mut tasks = JoinSet::new();
     tasks.spawn(run(
         simulated.client.clone(),

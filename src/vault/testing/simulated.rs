@@ -13,17 +13,17 @@ use tracing::Dispatch;
 use tracing::subscriber::{DefaultGuard, NoSubscriber};
 
 use crate::metrics::Metrics;
-use crate::vault::asker::{Asker, Token};
-use crate::vault::client::{Client, Current, Error, Held};
-use crate::vault::clock::Clock;
-use crate::vault::config::{Address, Config, Login};
-use crate::vault::door::{Carried, Door};
+use crate::vault::client::{CurrentToken, Error, TokenSlot, VaultClient};
+use crate::vault::clock::SuspendAwareClock;
+use crate::vault::config::{Config, LoginMethod, VaultAddress};
+use crate::vault::requester::{Requester, Token};
+use crate::vault::transport::{SendFuture, VaultTransport};
 
 /// Carries requests to a Vault in this process.
 struct InProcess(Vault);
 
-impl Door for InProcess {
-    fn carry(&self, request: Request<Bytes>) -> Carried<'_> {
+impl VaultTransport for InProcess {
+    fn send(&self, request: Request<Bytes>) -> SendFuture<'_> {
         Box::pin(async move {
             match self.0.answer(request, None).await {
                 Ok(response) => Ok(response.map(|body| {
@@ -42,12 +42,12 @@ impl Door for InProcess {
 /// A Vault in this process, and who asks it as root.
 pub(in crate::vault) struct Simulated {
     pub(in crate::vault) vault: Vault,
-    pub(in crate::vault) client: Client,
+    pub(in crate::vault) client: VaultClient,
     pub(in crate::vault) config: Arc<Config>,
-    pub(in crate::vault) clock: Clock,
+    pub(in crate::vault) clock: SuspendAwareClock,
     pub(in crate::vault) metrics: Arc<Metrics>,
     /// Keeps the token there.
-    pub(in crate::vault) current: Current,
+    pub(in crate::vault) current: TokenSlot,
 }
 
 impl Simulated {
@@ -61,13 +61,13 @@ impl Simulated {
             profile,
             ..sim::vault::Config::default()
         });
-        let address = Address::parse("http://vault.example:8200").unwrap();
-        let config = Arc::new(Config::new(address, Login::None));
+        let address = VaultAddress::parse("http://vault.example:8200").unwrap();
+        let config = Arc::new(Config::new(address, LoginMethod::None));
         let metrics = Metrics::new().unwrap();
-        let door = Arc::new(InProcess(vault.clone()));
-        let asker = Asker::new(config.clone(), door, metrics.clone());
-        let (client, current) = Client::new(asker);
-        let clock = Clock::with_wall({
+        let transport = Arc::new(InProcess(vault.clone()));
+        let requester = Requester::new(config.clone(), transport, metrics.clone());
+        let (client, current) = VaultClient::new(requester);
+        let clock = SuspendAwareClock::with_wall({
             let vault = vault.clone();
             move || vault.now().into()
         });
@@ -90,7 +90,7 @@ impl Simulated {
         self.current.token.send_modify(|held| {
             let works = AtomicBool::new(true);
             let generation = held.as_ref().map_or(1, |held| held.generation + 1);
-            *held = Some(Arc::new(Held {
+            *held = Some(Arc::new(CurrentToken {
                 token,
                 generation,
                 works,

@@ -17,13 +17,13 @@ use tracing::subscriber::DefaultGuard;
 
 use crate::metrics::Metrics;
 use crate::reload::Trigger;
-use crate::vault::asker::{Asker, What};
-use crate::vault::client::{Answer, Client};
-use crate::vault::clock::Clock;
-use crate::vault::config::{Address, Config, Login, Secret};
-use crate::vault::door::{Carried, Door};
+use crate::vault::client::{VaultAnswer, VaultClient};
+use crate::vault::clock::SuspendAwareClock;
+use crate::vault::config::{Config, LoginMethod, Secret, VaultAddress};
 use crate::vault::error::Error;
-use crate::vault::session::Session;
+use crate::vault::requester::{RequestKind, Requester};
+use crate::vault::token_keeper::TokenKeeper;
+use crate::vault::transport::{SendFuture, VaultTransport};
 
 /// Where the simulated Vault of a test seems to be. Nobody resolves it.
 pub(super) const ADDRESS: &str = "https://vault.example:8200";
@@ -48,8 +48,8 @@ impl Offline {
     }
 }
 
-impl Door for Offline {
-    fn carry(&self, request: Request<Bytes>) -> Carried<'_> {
+impl VaultTransport for Offline {
+    fn send(&self, request: Request<Bytes>) -> SendFuture<'_> {
         Box::pin(async move {
             let host = request.uri().authority().unwrap().to_string();
             let unreachable = |why: &str| Error::Connect {
@@ -72,8 +72,8 @@ impl Door for Offline {
 /// A simulated Vault with a policy `edge` and a secret, and a client that keeps a token for it.
 pub(super) struct Bench {
     pub(super) vault: Vault,
-    pub(super) door: Offline,
-    pub(super) client: Client,
+    pub(super) transport: Offline,
+    pub(super) client: VaultClient,
     pub(super) metrics: Arc<Metrics>,
     pub(super) reload: Trigger,
     pub(super) log: Log,
@@ -111,7 +111,7 @@ pub(super) async fn token(vault: &Vault, mut body: Value) -> String {
 }
 
 /// A role with these parameters, and a login for it; the policy is `edge`.
-pub(super) async fn role(vault: &Vault, body: Value, folder: &std::path::Path) -> Login {
+pub(super) async fn role(vault: &Vault, body: Value, folder: &std::path::Path) -> LoginMethod {
     write_role(vault, body).await;
     let read = vault.read("auth/approle/role/edge/role-id").await.unwrap();
     let secret = vault
@@ -132,8 +132,8 @@ pub(super) async fn write_role(vault: &Vault, mut body: Value) {
     vault.write(path, body).await.unwrap();
 }
 
-pub(super) fn app_role(role_id: &str, secret_id_file: Option<PathBuf>) -> Login {
-    Login::AppRole {
+pub(super) fn app_role(role_id: &str, secret_id_file: Option<PathBuf>) -> LoginMethod {
+    LoginMethod::AppRole {
         mount: "approle".to_owned(),
         role_id: crate::vault::RoleId::Text(role_id.to_owned()),
         secret_id_file,
@@ -141,47 +141,54 @@ pub(super) fn app_role(role_id: &str, secret_id_file: Option<PathBuf>) -> Login 
     }
 }
 
-pub(super) fn given(token: &str) -> Login {
-    Login::Token(Secret::from(token.to_owned()))
+pub(super) fn given(token: &str) -> LoginMethod {
+    LoginMethod::Token(Secret::from(token.to_owned()))
 }
 
-pub(super) fn config(login: Login) -> Config {
-    Config::new(Address::parse(ADDRESS).unwrap(), login)
+pub(super) fn config(login: LoginMethod) -> Config {
+    Config::new(VaultAddress::parse(ADDRESS).unwrap(), login)
 }
 
 impl Bench {
-    pub(super) fn new(vault: &Vault, login: Login) -> Self {
-        Self::with(vault, config(login), Clock::new(), None)
+    pub(super) fn new(vault: &Vault, login: LoginMethod) -> Self {
+        Self::with(vault, config(login), SuspendAwareClock::new(), None)
     }
 
-    pub(super) fn with(vault: &Vault, config: Config, clock: Clock, peer: Option<Peer>) -> Self {
+    pub(super) fn with(
+        vault: &Vault,
+        config: Config,
+        clock: SuspendAwareClock,
+        peer: Option<Peer>,
+    ) -> Self {
         let log = Log::default();
         let capture = log.capture();
         let metrics = Metrics::new().unwrap();
-        let door = Offline::new(vault);
-        *door.peer.lock().unwrap() = peer;
-        let carrier: Arc<dyn Door> = Arc::new(door.clone());
-        let asker = Asker::new(Arc::new(config), carrier, Arc::clone(&metrics));
-        let (client, current) = Client::new(asker.clone());
-        let mut session = JoinSet::new();
+        let transport = Offline::new(vault);
+        *transport.peer.lock().unwrap() = peer;
+        let carrier: Arc<dyn VaultTransport> = Arc::new(transport.clone());
+        let requester = Requester::new(Arc::new(config), carrier, Arc::clone(&metrics));
+        let (client, current) = VaultClient::new(requester.clone());
+        let mut token_keeper = JoinSet::new();
         let reload = Trigger::new();
-        let keep = Session::new(asker, current, clock, reload.watcher());
-        session.spawn(keep.run(CancellationToken::new()));
+        let keep = TokenKeeper::new(requester, current, clock, reload.watcher());
+        token_keeper.spawn(keep.run(CancellationToken::new()));
         Self {
             vault: vault.clone(),
-            door,
+            transport,
             client,
             metrics,
             reload,
             log,
             _capture: capture,
-            _session: session,
+            _session: token_keeper,
         }
     }
 
     /// Reads the secret.
-    pub(super) async fn ask(&self) -> Result<Answer, Error> {
-        self.client.read(What::Certificate, "secret/data/one").await
+    pub(super) async fn ask(&self) -> Result<VaultAnswer, Error> {
+        self.client
+            .read(RequestKind::Certificate, "secret/data/one")
+            .await
     }
 
     /// Reads the secret every few seconds for that long; how often it was refused.

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use sim::vault::{Fault, Vault, What as Goes};
 
 use super::bench::{Bench, app_role, config, pass, role, token, vault, write_role};
-use crate::vault::clock::Clock;
-use crate::vault::config::Login;
+use crate::vault::clock::SuspendAwareClock;
+use crate::vault::config::LoginMethod;
 
 /// A little longer than the time between two looks at a file.
 const LOOK: u64 = 3;
@@ -20,7 +20,7 @@ async fn a_token_file_may_come_later_and_is_read_again_when_it_differs() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("token");
     let vault = vault().await;
-    let bench = Bench::new(&vault, Login::TokenFile(path.clone()));
+    let bench = Bench::new(&vault, LoginMethod::TokenFile(path.clone()));
     let waiting = bench.ask();
     tokio::pin!(waiting);
     tokio::select! {
@@ -53,9 +53,9 @@ async fn a_refusal_has_the_token_file_read_at_once() {
     let vault = vault().await;
     let first = token(&vault, json!({"ttl": "600s"})).await;
     std::fs::write(&path, &first).unwrap();
-    let mut config = config(Login::TokenFile(path.clone()));
+    let mut config = config(LoginMethod::TokenFile(path.clone()));
     config.file_interval = Duration::from_secs(3600);
-    let bench = Bench::with(&vault, config, Clock::new(), None);
+    let bench = Bench::with(&vault, config, SuspendAwareClock::new(), None);
     bench.ask().await.unwrap();
     // Beyond the moment in which refusals are not believed.
     pass(10).await;
@@ -74,9 +74,9 @@ async fn a_requested_reload_has_the_token_file_read_at_once() {
     let path = folder.path().join("token");
     let vault = vault().await;
     std::fs::write(&path, token(&vault, json!({"ttl": "600s"})).await).unwrap();
-    let mut config = config(Login::TokenFile(path.clone()));
+    let mut config = config(LoginMethod::TokenFile(path.clone()));
     config.file_interval = Duration::from_secs(3600);
-    let bench = Bench::with(&vault, config, Clock::new(), None);
+    let bench = Bench::with(&vault, config, SuspendAwareClock::new(), None);
     bench.ask().await.unwrap();
     let second = token(&vault, json!({"ttl": "600s"})).await;
     std::fs::write(&path, &second).unwrap();
@@ -154,7 +154,7 @@ async fn wrapped(vault: &Vault, path: &str) -> String {
 const SECRET_ID: &str = "auth/approle/role/edge/secret-id";
 
 async fn wrapping_bench(vault: &Vault, folder: &Path, wrapping: &str) -> Bench {
-    let Login::AppRole {
+    let LoginMethod::AppRole {
         mount,
         role_id,
         secret_id_file,
@@ -164,7 +164,7 @@ async fn wrapping_bench(vault: &Vault, folder: &Path, wrapping: &str) -> Bench {
         panic!("it is an AppRole");
     };
     std::fs::write(secret_id_file.as_ref().unwrap(), wrapping).unwrap();
-    let login = Login::AppRole {
+    let login = LoginMethod::AppRole {
         mount,
         role_id,
         secret_id_file,
@@ -269,25 +269,35 @@ async fn a_client_certificate_logs_in_and_is_shown_when_the_token_is_renewed() {
     });
     vault.write("auth/cert/certs/edge", body).await.unwrap();
     for role in [None, Some("edge".to_owned())] {
-        let login = Login::Certificate {
+        let login = LoginMethod::Certificate {
             mount: "cert".to_owned(),
             role,
         };
         vault.forget_requests();
-        let bench = Bench::with(&vault, config(login), Clock::new(), Some(identity.peer()));
+        let bench = Bench::with(
+            &vault,
+            config(login),
+            SuspendAwareClock::new(),
+            Some(identity.peer()),
+        );
         assert_eq!(bench.ask_for(Duration::from_secs(3600)).await, 0);
         assert_eq!(bench.asked("auth/cert/login").len(), 1, "renewed");
         // Another certificate renews nothing, and logs in again.
         let other = vault.client_identity("other", Duration::from_secs(1_000_000));
-        *bench.door.peer.lock().unwrap() = Some(other.unwrap().peer());
+        *bench.transport.peer.lock().unwrap() = Some(other.unwrap().peer());
         assert_eq!(bench.ask_for(Duration::from_secs(3600)).await, 0);
         assert_eq!(bench.asked("auth/cert/login").len(), 2);
     }
-    let login = Login::Certificate {
+    let login = LoginMethod::Certificate {
         mount: "cert".to_owned(),
         role: Some("nobody".to_owned()),
     };
-    let bench = Bench::with(&vault, config(login), Clock::new(), Some(identity.peer()));
+    let bench = Bench::with(
+        &vault,
+        config(login),
+        SuspendAwareClock::new(),
+        Some(identity.peer()),
+    );
     pass(60).await;
     assert_eq!(bench.metrics.vault_logged_in.get(), 0, "that role only");
 }
@@ -295,7 +305,7 @@ async fn a_client_certificate_logs_in_and_is_shown_when_the_token_is_renewed() {
 #[tokio::test(start_paused = true)]
 async fn an_agent_in_front_of_vault_is_asked_without_a_token() {
     let vault = vault().await;
-    let bench = Bench::new(&vault, Login::None);
+    let bench = Bench::new(&vault, LoginMethod::None);
     assert!(bench.ask().await.unwrap_err().denied(), "it adds none here");
     pass(600).await;
     let seen = bench.vault.requests();

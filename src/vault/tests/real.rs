@@ -15,10 +15,10 @@ use tokio::time::Instant;
 
 use super::bench::{POLICY, app_role, given};
 use super::sockets::Wired;
-use crate::vault::asker::What;
-use crate::vault::client::At;
-use crate::vault::config::{Address, Login};
+use crate::vault::client::PathRequest;
+use crate::vault::config::{LoginMethod, VaultAddress};
 use crate::vault::error::Missing;
+use crate::vault::requester::RequestKind;
 
 /// What names the binary of a real Vault or OpenBao.
 const BINARIES: [&str; 2] = ["VAULT_BIN", "BAO_BIN"];
@@ -31,7 +31,7 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// A server with an empty KV engine of version 2 at `secret/`.
 struct Server {
-    address: Address,
+    address: VaultAddress,
     root_token: String,
     /// Killed when dropped.
     _child: Option<Child>,
@@ -42,7 +42,7 @@ struct Server {
 async fn the_simulated_vault_behaves_as_clients_rely_on() {
     let vault = Vault::start(SimConfig::default()).await.unwrap();
     let server = Server {
-        address: Address::parse(&vault.url()).unwrap(),
+        address: VaultAddress::parse(&vault.url()).unwrap(),
         root_token: vault.root_token().to_owned(),
         _child: None,
         _simulated: Some(vault),
@@ -96,7 +96,7 @@ impl Server {
             .spawn()
             .unwrap_or_else(|error| panic!("{} cannot be run: {error}", binary.display()));
         let mut server = Self {
-            address: Address::parse(&format!("http://{host}")).unwrap(),
+            address: VaultAddress::parse(&format!("http://{host}")).unwrap(),
             root_token: ROOT.to_owned(),
             _child: Some(child),
             _simulated: None,
@@ -105,7 +105,7 @@ impl Server {
         let root = server.client(given(ROOT));
         while root
             .client
-            .read(What::Token, "auth/token/lookup-self")
+            .read(RequestKind::Token, "auth/token/lookup-self")
             .await
             .is_err()
         {
@@ -120,13 +120,16 @@ impl Server {
         server
     }
 
-    fn client(&self, login: Login) -> Wired {
+    fn client(&self, login: LoginMethod) -> Wired {
         Wired::at(self.address.clone(), login, |_| {})
     }
 
     async fn write(&self, path: &str, body: Value) -> Value {
         let root = self.client(given(&self.root_token));
-        let answer = root.client.ask(What::Live, At::write(path, &body)).await;
+        let answer = root
+            .client
+            .ask(RequestKind::Live, PathRequest::write(path, &body))
+            .await;
         let answer = answer.unwrap_or_else(|error| panic!("{path}: {error}"));
         match answer.auth {
             Some(auth) => json!(auth.token.expose()),
@@ -136,7 +139,7 @@ impl Server {
 
     async fn read(&self, path: &str) -> Value {
         let root = self.client(given(&self.root_token));
-        let answer = root.client.read(What::Live, path).await;
+        let answer = root.client.read(RequestKind::Live, path).await;
         answer
             .unwrap_or_else(|error| panic!("{path}: {error}"))
             .data
@@ -164,7 +167,7 @@ async fn conforms(server: &Server) {
 
 async fn secrets_are_read_and_missed(server: &Server) {
     let root = server.client(given(&server.root_token));
-    let read = async |path: &str| root.client.read(What::Live, path).await;
+    let read = async |path: &str| root.client.read(RequestKind::Live, path).await;
     let answer = read("secret/data/one").await.unwrap();
     assert_eq!(answer.data["data"], json!({"a": 1}));
     assert_eq!(answer.data["metadata"]["version"], 1);
@@ -185,7 +188,7 @@ async fn secrets_are_read_and_missed(server: &Server) {
     }
     let stranger = server.client(given("hvs.nobody"));
     assert!(stranger.ask().await.unwrap_err().denied());
-    let nobody = server.client(Login::None);
+    let nobody = server.client(LoginMethod::None);
     assert!(nobody.ask().await.unwrap_err().denied());
 }
 

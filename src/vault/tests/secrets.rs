@@ -6,9 +6,9 @@ use serde_json::json;
 use sim::vault::{Fault, What as Goes};
 
 use super::bench::{Bench, config, given, pass, role, token, vault};
-use crate::vault::asker::{Token, What};
-use crate::vault::clock::Clock;
+use crate::vault::clock::SuspendAwareClock;
 use crate::vault::config::Config;
+use crate::vault::requester::{RequestKind, Token};
 
 /// What must not be seen, whatever the level.
 const CANARY: &str = "canary-7f3a";
@@ -91,8 +91,11 @@ async fn nothing_prints_a_token() {
         request_limit: Duration::from_secs(1),
         ..config(given(CANARY))
     };
-    let bench = Bench::with(&vault, config.clone(), Clock::new(), None);
-    let error = bench.client.read(What::Live, "secret/data/one").await;
+    let bench = Bench::with(&vault, config.clone(), SuspendAwareClock::new(), None);
+    let error = bench
+        .client
+        .read(RequestKind::Live, "secret/data/one")
+        .await;
     let error = error.unwrap_err();
     let shown = format!("{config:?} {error:?} {error}");
     assert!(!shown.contains(CANARY), "{shown}");

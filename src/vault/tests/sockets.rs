@@ -13,27 +13,31 @@ use tokio_util::sync::CancellationToken;
 use super::bench::{furnish, given};
 use crate::metrics::Metrics;
 use crate::reload::Trigger;
-use crate::vault::asker::{Asker, What};
-use crate::vault::client::{Answer, Client};
-use crate::vault::clock::Clock;
-use crate::vault::config::{Address, ClientCertificate, Config, Login, Trust};
+use crate::vault::client::{VaultAnswer, VaultClient};
+use crate::vault::clock::SuspendAwareClock;
+use crate::vault::config::{ClientCertificate, Config, LoginMethod, Trust, VaultAddress};
 use crate::vault::error::Error;
-use crate::vault::session::Session;
-use crate::vault::transport::Sockets;
+use crate::vault::https::HttpsTransport;
+use crate::vault::requester::{RequestKind, Requester};
+use crate::vault::token_keeper::TokenKeeper;
 
 /// A client of a Vault behind a socket.
 pub(super) struct Wired {
-    pub(super) client: Client,
+    pub(super) client: VaultClient,
     pub(super) metrics: Arc<Metrics>,
     _session: JoinSet<()>,
 }
 
 impl Wired {
-    fn new(vault: &Vault, login: Login, adapt: impl FnOnce(&mut Config)) -> Self {
-        Self::at(Address::parse(&vault.url()).unwrap(), login, adapt)
+    fn new(vault: &Vault, login: LoginMethod, adapt: impl FnOnce(&mut Config)) -> Self {
+        Self::at(VaultAddress::parse(&vault.url()).unwrap(), login, adapt)
     }
 
-    pub(super) fn at(address: Address, login: Login, adapt: impl FnOnce(&mut Config)) -> Self {
+    pub(super) fn at(
+        address: VaultAddress,
+        login: LoginMethod,
+        adapt: impl FnOnce(&mut Config),
+    ) -> Self {
         let mut config = Config::new(address, login);
         config.file_interval = Duration::ZERO;
         config.backoff_first = Duration::from_millis(5);
@@ -41,21 +45,26 @@ impl Wired {
         adapt(&mut config);
         let config = Arc::new(config);
         let metrics = Metrics::new().unwrap();
-        let sockets = Arc::new(Sockets::new(Arc::clone(&config)));
-        let asker = Asker::new(config, sockets, Arc::clone(&metrics));
-        let (client, current) = Client::new(asker.clone());
-        let mut session = JoinSet::new();
-        let keep = Session::new(asker, current, Clock::new(), Trigger::new().watcher());
-        session.spawn(keep.run(CancellationToken::new()));
+        let sockets = Arc::new(HttpsTransport::new(Arc::clone(&config)));
+        let requester = Requester::new(config, sockets, Arc::clone(&metrics));
+        let (client, current) = VaultClient::new(requester.clone());
+        let mut token_keeper = JoinSet::new();
+        let keep = TokenKeeper::new(
+            requester,
+            current,
+            SuspendAwareClock::new(),
+            Trigger::new().watcher(),
+        );
+        token_keeper.spawn(keep.run(CancellationToken::new()));
         Self {
             client,
             metrics,
-            _session: session,
+            _session: token_keeper,
         }
     }
 
-    pub(super) async fn ask(&self) -> Result<Answer, Error> {
-        let asked = self.client.read(What::Live, "secret/data/one");
+    pub(super) async fn ask(&self) -> Result<VaultAnswer, Error> {
+        let asked = self.client.read(RequestKind::Live, "secret/data/one");
         tokio::time::timeout(Duration::from_secs(30), asked)
             .await
             .expect("an answer within 30 s")
@@ -171,7 +180,7 @@ async fn a_client_certificate_is_shown_and_replaced_when_its_files_are() {
         certificate: written(folder.path(), "cert.pem", &first.certificate_pem),
         key: written(folder.path(), "key.pem", &first.key_pem),
     };
-    let login = || Login::Certificate {
+    let login = || LoginMethod::Certificate {
         mount: "cert".to_owned(),
         role: None,
     };
@@ -210,7 +219,7 @@ async fn a_vault_that_goes_and_comes_is_asked_over_a_new_connection() {
 }
 
 /// Answers one request with this text, and closes the connection.
-async fn answer_once(text: &str) -> (Address, JoinSet<()>) {
+async fn answer_once(text: &str) -> (VaultAddress, JoinSet<()>) {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -224,7 +233,7 @@ async fn answer_once(text: &str) -> (Address, JoinSet<()>) {
         }
         socket.write_all(text.as_bytes()).await.unwrap();
     });
-    (Address::parse(&address).unwrap(), server)
+    (VaultAddress::parse(&address).unwrap(), server)
 }
 
 #[tokio::test]
@@ -233,7 +242,7 @@ async fn a_body_that_breaks_off_is_no_answer() {
     let (address, mut server) = answer_once(text).await;
     let vault = vault(false).await;
     // An agent: nothing else is asked of it.
-    let wired = Wired::new(&vault, Login::None, |config| config.address = address);
+    let wired = Wired::new(&vault, LoginMethod::None, |config| config.address = address);
     let error = wired.ask().await.unwrap_err();
     assert_eq!(error.reason(), "broken_off", "{error}");
     assert!(error.passes() && !error.to_string().contains("canary"));

@@ -7,9 +7,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde_json::json;
 
 use super::bench::{Bench, config, given, pass, role, token, vault};
-use crate::vault::asker::What;
-use crate::vault::clock::Clock;
+use crate::vault::clock::SuspendAwareClock;
 use crate::vault::config::Config;
+use crate::vault::requester::RequestKind;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -172,7 +172,9 @@ async fn a_path_that_is_forbidden_costs_no_login() {
     let login = role(&vault, json!({"token_ttl": "36000s"}), folder.path()).await;
     let bench = Bench::new(&vault, login);
     for _ in 0..1000 {
-        let asked = bench.client.read(What::Live, "sys/policies/acl/edge");
+        let asked = bench
+            .client
+            .read(RequestKind::Live, "sys/policies/acl/edge");
         assert!(asked.await.unwrap_err().denied());
         pass(5).await;
     }
@@ -235,7 +237,7 @@ async fn a_machine_that_was_suspended_renews_when_it_wakes() {
     let token = token(&vault, json!({"ttl": "3600s"})).await;
     let slept = Arc::new(AtomicU64::new(0));
     let wall = Arc::clone(&slept);
-    let clock = Clock::with_wall(move || {
+    let clock = SuspendAwareClock::with_wall(move || {
         UNIX_EPOCH + Duration::from_secs(1_900_000_000 + wall.load(Ordering::Relaxed))
     });
     let bench = Bench::with(&vault, config(given(&token)), clock, None);
@@ -255,7 +257,7 @@ async fn what_an_agent_renews_is_not_renewed_here() {
         renew: false,
         ..config(given(&token))
     };
-    let bench = Bench::with(&vault, config, Clock::new(), None);
+    let bench = Bench::with(&vault, config, SuspendAwareClock::new(), None);
     assert_eq!(bench.ask_for(Duration::from_secs(590)).await, 0);
     assert!(bench.asked("auth/token/renew-self").is_empty());
     assert_eq!(bench.log.lines("ends and cannot be renewed"), 0);

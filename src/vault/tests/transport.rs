@@ -9,11 +9,11 @@ use vaultrs::api::kv2::requests::ReadSecretRequest;
 use vaultrs::api::pki::requests::GenerateCertificateRequest;
 
 use super::bench::{Bench, config, given, pass, vault, vault_like};
-use crate::vault::asker::What;
-use crate::vault::client::At;
-use crate::vault::clock::Clock;
-use crate::vault::config::{Address, Config};
+use crate::vault::client::PathRequest;
+use crate::vault::clock::SuspendAwareClock;
+use crate::vault::config::{Config, VaultAddress};
 use crate::vault::error::{Error, Missing};
+use crate::vault::requester::RequestKind;
 
 async fn rooted(vault: &sim::vault::Vault) -> Bench {
     let bench = Bench::new(vault, given(vault.root_token()));
@@ -29,7 +29,7 @@ async fn every_request_names_the_namespace_and_says_that_it_is_for_vault() {
         namespace: Some("ns1/".to_owned()),
         ..config(given(vault.root_token()))
     };
-    let bench = Bench::with(&vault, config, Clock::new(), None);
+    let bench = Bench::with(&vault, config, SuspendAwareClock::new(), None);
     bench.ask().await.unwrap();
     pass(5).await;
     let seen = bench.vault.requests();
@@ -44,12 +44,12 @@ async fn every_request_names_the_namespace_and_says_that_it_is_for_vault() {
 #[tokio::test(start_paused = true)]
 async fn a_path_of_the_address_comes_before_that_of_the_question() {
     let vault = vault().await;
-    let address = Address::parse("https://vault.example:8200/behind/proxy/").unwrap();
+    let address = VaultAddress::parse("https://vault.example:8200/behind/proxy/").unwrap();
     let config = Config {
         address,
         ..config(given(vault.root_token()))
     };
-    let bench = Bench::with(&vault, config, Clock::new(), None);
+    let bench = Bench::with(&vault, config, SuspendAwareClock::new(), None);
     assert!(bench.ask().await.is_err());
     let paths = bench.vault.requests().into_iter().map(|seen| seen.path);
     let mut paths: Vec<_> = paths.collect();
@@ -70,7 +70,11 @@ async fn the_endpoints_of_vaultrs_reach_their_paths_with_names_encoded_once() {
         path: "certificates/*.a b%2e.example".to_owned(),
         version: None,
     };
-    let answer = bench.client.ask(What::Certificate, question).await.unwrap();
+    let answer = bench
+        .client
+        .ask(RequestKind::Certificate, question)
+        .await
+        .unwrap();
     assert_eq!(answer.data["data"]["a"], 1);
     assert_eq!(answer.data["metadata"]["version"], 1);
     let question = GenerateCertificateRequest {
@@ -79,14 +83,18 @@ async fn the_endpoints_of_vaultrs_reach_their_paths_with_names_encoded_once() {
         common_name: Some("xds.example".to_owned()),
         ..GenerateCertificateRequest::default()
     };
-    let refused = bench.client.ask(What::Issue, question).await.unwrap_err();
+    let refused = bench
+        .client
+        .ask(RequestKind::Issue, question)
+        .await
+        .unwrap_err();
     assert_eq!(refused.reason(), "refused", "{refused}");
     let seen = bench.asked("pki/issue/edge");
     assert_eq!(seen[0].method, "POST");
     assert_eq!(seen[0].headers["content-type"], "application/json");
     let upwards = bench
         .client
-        .read(What::Live, "secret/data/../../sys/mounts");
+        .read(RequestKind::Live, "secret/data/../../sys/mounts");
     assert!(upwards.await.is_err());
     assert!(bench.asked("sys/").is_empty(), "no path leads upwards");
 }
@@ -97,7 +105,7 @@ async fn one_redirect_is_followed_with_method_body_and_token() {
     let bench = rooted(&standby).await;
     let others = "active.example:8200".to_owned();
     bench
-        .door
+        .transport
         .vaults
         .lock()
         .unwrap()
@@ -105,9 +113,10 @@ async fn one_redirect_is_followed_with_method_body_and_token() {
     let to = Goes::Standby307("https://active.example:8200".to_owned());
     standby.fault(Fault::always("*", to));
     let body = json!({"data": {"b": 2}});
-    let write = bench
-        .client
-        .ask(What::Live, At::write("secret/data/two", &body));
+    let write = bench.client.ask(
+        RequestKind::Live,
+        PathRequest::write("secret/data/two", &body),
+    );
     // The root token of the one is none of the other.
     assert!(matches!(
         write.await.unwrap_err(),
@@ -197,7 +206,11 @@ async fn what_is_missing_says_how() {
     let vault = vault().await;
     let bench = rooted(&vault).await;
     let missing = async |path: &str| {
-        let error = bench.client.read(What::Live, path).await.unwrap_err();
+        let error = bench
+            .client
+            .read(RequestKind::Live, path)
+            .await
+            .unwrap_err();
         (error.missing(), error.to_string())
     };
     let (kind, _) = missing("secret/data/nothing").await;
@@ -277,7 +290,7 @@ async fn an_old_release_is_understood_too() {
     .await;
     let bench = rooted(&vault).await;
     bench.ask().await.unwrap();
-    let nobody = Bench::new(&vault, crate::vault::config::Login::None);
+    let nobody = Bench::new(&vault, crate::vault::config::LoginMethod::None);
     assert!(nobody.ask().await.unwrap_err().denied(), "a 400 there");
 }
 
@@ -287,10 +300,10 @@ async fn a_question_that_is_given_up_while_there_is_no_token_leaves_no_trace() {
     vault.seal();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("token");
-    let login = crate::vault::config::Login::TokenFile(path.clone());
+    let login = crate::vault::config::LoginMethod::TokenFile(path.clone());
     let bench = Bench::new(&vault, login);
-    let patience = Duration::from_secs(10);
-    assert!(tokio::time::timeout(patience, bench.ask()).await.is_err());
+    let retry = Duration::from_secs(10);
+    assert!(tokio::time::timeout(retry, bench.ask()).await.is_err());
     assert!(bench.vault.requests().is_empty());
     vault.unseal();
     std::fs::write(&path, vault.root_token()).unwrap();

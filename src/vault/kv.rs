@@ -1,38 +1,38 @@
-//! The KV engine that holds the certificates: which version it is, and where in it each one lies.
+//! The KV mount that holds the certificates: its version, and the path of each secret.
 
 use serde::Deserialize;
 use tracing::info;
 use vaultrs::api::kv1::requests::GetSecretRequest;
 use vaultrs::api::kv2::requests::ReadSecretRequest;
 
-use super::client::{Client, Error, What};
+use super::client::{Error, RequestKind, VaultClient};
 use super::config::{Config, KvVersion, Store};
 use super::error::Missing;
-use super::name::Name;
+use super::name::CertificateName;
 use super::wire::{BadSecret, KvSecret};
 
 /// Reads secrets below one path of one mount.
-pub(super) struct Engine {
-    client: Client,
-    /// Who answers, for messages.
+pub(super) struct KvMount {
+    client: VaultClient,
+    /// Address of Vault, for messages.
     host: String,
     mount: String,
     prefix: String,
     configured: KvVersion,
     /// As far as it is known.
-    version: Option<Version>,
+    version: Option<MountVersion>,
 }
 
 /// A version of the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Version {
+enum MountVersion {
     One,
     Two,
 }
 
-/// What is in a path.
+/// Result of reading one path.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Kept {
+pub(super) enum SecretLookup {
     /// A secret.
     Secret(KvSecret),
     /// Nothing, and as far as Vault says there never was anything.
@@ -41,9 +41,9 @@ pub(super) enum Kept {
     Deleted,
 }
 
-/// What `sys/internal/ui/mounts` says of a mount, as far as it matters.
+/// The part of `sys/internal/ui/mounts` about one mount that matters here.
 #[derive(Deserialize)]
-struct Mount {
+struct MountInfo {
     options: Option<Options>,
 }
 
@@ -52,9 +52,9 @@ struct Options {
     version: Option<String>,
 }
 
-impl Engine {
+impl KvMount {
     /// The engine in which this store is.
-    pub(super) fn new(client: Client, config: &Config, store: &Store) -> Self {
+    pub(super) fn new(client: VaultClient, config: &Config, store: &Store) -> Self {
         Self {
             client,
             host: config.address.to_string(),
@@ -63,8 +63,8 @@ impl Engine {
             configured: store.version,
             version: match store.version {
                 KvVersion::Detect => None,
-                KvVersion::One => Some(Version::One),
-                KvVersion::Two => Some(Version::Two),
+                KvVersion::One => Some(MountVersion::One),
+                KvVersion::Two => Some(MountVersion::Two),
             },
         }
     }
@@ -75,15 +75,15 @@ impl Engine {
     /// # Errors
     ///
     /// When Vault does not answer, or not with a secret.
-    pub(super) async fn live(&mut self) -> Result<Kept, Error> {
+    pub(super) async fn live(&mut self) -> Result<SecretLookup, Error> {
         if self.version.is_none() {
             self.version = self.detect().await?;
         }
         // Without a version there is no list at either path.
         let Some(version) = self.version else {
-            return Ok(Kept::Nothing);
+            return Ok(SecretLookup::Nothing);
         };
-        let read = self.read(version, What::Live, "live").await;
+        let read = self.read(version, RequestKind::Live, "live").await;
         let is_other = read.as_ref().err().and_then(Error::missing) == Some(Missing::HasVersions);
         if is_other && self.configured == KvVersion::Detect {
             self.version = None;
@@ -96,19 +96,19 @@ impl Engine {
     /// # Errors
     ///
     /// As of [`live`](Self::live).
-    pub(super) async fn certificate(&self, name: &Name) -> Result<Kept, Error> {
+    pub(super) async fn certificate(&self, name: &CertificateName) -> Result<SecretLookup, Error> {
         // There is no list before the version is known, and so no name.
-        let version = self.version.unwrap_or(Version::Two);
+        let version = self.version.unwrap_or(MountVersion::Two);
         let path = format!("certificates/{name}");
-        self.read(version, What::Certificate, &path).await
+        self.read(version, RequestKind::Certificate, &path).await
     }
 
-    /// Where the list is, as a policy spells it.
+    /// Path of the list, as a policy spells it.
     pub(super) fn path(&self) -> String {
         let list = self.below("live");
         match self.version {
-            Some(Version::One) => format!("{}/{list}", self.mount),
-            Some(Version::Two) | None => format!("{}/data/{list}", self.mount),
+            Some(MountVersion::One) => format!("{}/{list}", self.mount),
+            Some(MountVersion::Two) | None => format!("{}/data/{list}", self.mount),
         }
     }
 
@@ -120,14 +120,19 @@ impl Engine {
         }
     }
 
-    async fn read(&self, version: Version, what: What, path: &str) -> Result<Kept, Error> {
+    async fn read(
+        &self,
+        version: MountVersion,
+        what: RequestKind,
+        path: &str,
+    ) -> Result<SecretLookup, Error> {
         let (mount, path) = (self.mount.clone(), self.below(path));
         let answer = match version {
-            Version::One => {
+            MountVersion::One => {
                 let request = GetSecretRequest { mount, path };
                 self.client.ask(what, request).await
             }
-            Version::Two => {
+            MountVersion::Two => {
                 let version = None;
                 let request = ReadSecretRequest {
                     mount,
@@ -139,16 +144,16 @@ impl Engine {
         };
         let secret = match answer {
             Ok(answer) => match version {
-                Version::One => KvSecret::unversioned(answer.data),
-                Version::Two => KvSecret::versioned(answer.data),
+                MountVersion::One => KvSecret::unversioned(answer.data),
+                MountVersion::Two => KvSecret::versioned(answer.data),
             },
-            Err(Error::Missing(Missing::Nothing)) => return Ok(Kept::Nothing),
-            Err(Error::Missing(Missing::Deleted)) => return Ok(Kept::Deleted),
+            Err(Error::Missing(Missing::Nothing)) => return Ok(SecretLookup::Nothing),
+            Err(Error::Missing(Missing::Deleted)) => return Ok(SecretLookup::Deleted),
             Err(error) => return Err(error),
         };
         match secret {
-            Ok(secret) => Ok(Kept::Secret(secret)),
-            Err(BadSecret::Deleted) => Ok(Kept::Deleted),
+            Ok(secret) => Ok(SecretLookup::Secret(secret)),
+            Err(BadSecret::Deleted) => Ok(SecretLookup::Deleted),
             Err(BadSecret::Shapeless) => Err(self.unreadable("its data are no object")),
             Err(BadSecret::Unversioned) => Err(self.unreadable(
                 "its data are not those of an engine with versions (VAULT_KV_VERSION)",
@@ -164,17 +169,17 @@ impl Engine {
     }
 
     /// The version of the engine; none if the list is at neither path.
-    async fn detect(&self) -> Result<Option<Version>, Error> {
+    async fn detect(&self) -> Result<Option<MountVersion>, Error> {
         // What `vault kv` asks; vaultrs has no endpoint for it.
         let path = format!("sys/internal/ui/mounts/{}", self.mount);
-        let found = match self.client.read(What::Mount, &path).await {
+        let found = match self.client.read(RequestKind::Mount, &path).await {
             Ok(answer) => {
-                let mount: Mount = serde_json::from_value(answer.data)
+                let mount: MountInfo = serde_json::from_value(answer.data)
                     .map_err(|_| self.unreadable("it does not describe a mount"))?;
                 let version = mount.options.and_then(|options| options.version);
                 Some(match version.as_deref() {
-                    Some("2") => Version::Two,
-                    Some(_) | None => Version::One,
+                    Some("2") => MountVersion::Two,
+                    Some(_) | None => MountVersion::One,
                 })
             }
             // The policy has nothing for the mount itself, or Vault is older than 0.10.
@@ -197,24 +202,34 @@ impl Engine {
 
     /// The same from what is at the list's path in each version. A policy that fits one of them
     /// forbids the other, which Vault answers before it looks.
-    async fn detect_by_reading(&self) -> Result<Option<Version>, Error> {
-        let denied = match self.read(Version::Two, What::Live, "live").await {
-            Ok(Kept::Secret(_) | Kept::Deleted) => return Ok(Some(Version::Two)),
-            Ok(Kept::Nothing) => None,
+    async fn detect_by_reading(&self) -> Result<Option<MountVersion>, Error> {
+        let denied = match self
+            .read(MountVersion::Two, RequestKind::Live, "live")
+            .await
+        {
+            Ok(SecretLookup::Secret(_) | SecretLookup::Deleted) => {
+                return Ok(Some(MountVersion::Two));
+            }
+            Ok(SecretLookup::Nothing) => None,
             Err(error) if error.denied() => Some(error),
             Err(error) => return Err(error),
         };
-        match self.read(Version::One, What::Live, "live").await {
-            Ok(Kept::Secret(_) | Kept::Deleted) => Ok(Some(Version::One)),
-            Ok(Kept::Nothing) => Ok(None),
-            Err(error) if error.missing() == Some(Missing::HasVersions) => Ok(Some(Version::Two)),
+        match self
+            .read(MountVersion::One, RequestKind::Live, "live")
+            .await
+        {
+            Ok(SecretLookup::Secret(_) | SecretLookup::Deleted) => Ok(Some(MountVersion::One)),
+            Ok(SecretLookup::Nothing) => Ok(None),
+            Err(error) if error.missing() == Some(Missing::HasVersions) => {
+                Ok(Some(MountVersion::Two))
+            }
             Err(error) if error.denied() => denied.map_or(Ok(None), Err),
             Err(error) => Err(error),
         }
     }
 }
 
-impl Version {
+impl MountVersion {
     fn number(self) -> u8 {
         match self {
             Self::One => 1,

@@ -1,47 +1,47 @@
-//! The one question to Marathon that is under way, and the facts heard since it left.
+//! The one fetch from Marathon that is in flight, and the facts heard since it was sent.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::client::{Answer, Client};
+use super::client::{FetchAnswer, MarathonClient};
 use super::config::BaseUrl;
 use super::error::Error;
-use super::wanted::Asked;
+use super::fetch_queue::Fetch;
 use crate::metrics::Heard;
 use crate::state::event::Event;
 
-/// The one question that is under way.
-pub(super) enum Flight {
+/// State of the one fetch that may be in flight.
+pub(super) enum InFlight {
     None,
-    /// Asked, with the facts that were heard since.
-    Asked(Asked, HeardSince),
-    /// Answered: it waits for room.
+    /// Sent, with the facts that were heard since.
+    Requested(Fetch, HeardSince),
+    /// Answered: it waits until the queue has capacity.
     Answered(Heard<Event>, HeardSince),
 }
 
-/// Facts that were heard since a question left.
+/// Facts that were heard since a fetch was sent.
 pub(super) enum HeardSince {
     All(Vec<Event>),
     /// So many that they were dropped, and the answer will be.
     TooMany,
 }
 
-/// How a question ended.
-pub(super) struct Landed {
-    pub asked: Asked,
+/// Result of a finished fetch, with its time and duration.
+pub(super) struct Fetched {
+    pub fetch: Fetch,
     pub base: BaseUrl,
-    pub result: Result<Answer, Error>,
+    pub result: Result<FetchAnswer, Error>,
     pub at: Instant,
     pub took: Duration,
 }
 
-impl Flight {
+impl InFlight {
     /// Facts were heard: whatever is under way may be older than they are.
     pub(super) fn hear(&mut self, events: &[Event], limit: usize) {
         match self {
             Self::None => {}
-            Self::Asked(_, heard) | Self::Answered(_, heard) => heard.add(events, limit),
+            Self::Requested(_, heard) | Self::Answered(_, heard) => heard.add(events, limit),
         }
     }
 }
@@ -57,13 +57,13 @@ impl HeardSince {
     }
 }
 
-/// Asks, and measures how long that took.
-pub(super) async fn fly(client: Client, base: BaseUrl, asked: Asked) -> Landed {
+/// Fetches, and measures the time that it takes.
+pub(super) async fn fetch(client: MarathonClient, base: BaseUrl, fetch: Fetch) -> Fetched {
     let begun = Instant::now();
-    let result = client.ask(&base, &asked).await;
+    let result = client.ask(&base, &fetch).await;
     let at = Instant::now();
-    Landed {
-        asked,
+    Fetched {
+        fetch,
         base,
         result,
         at,

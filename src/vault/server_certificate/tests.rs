@@ -20,8 +20,8 @@ struct Bench {
     _tasks: JoinSet<()>,
 }
 
-fn serving(clients: ClientAuthorities) -> Serving {
-    Serving {
+fn server_certificate(clients: ClientAuthorities) -> ServerCertificate {
+    ServerCertificate {
         mount: "pki".into(),
         role: "edge".into(),
         common_name: "xds.example".into(),
@@ -79,14 +79,14 @@ impl Simulated {
     }
 }
 
-fn kept(simulated: Simulated, serving: Serving) -> Bench {
+fn kept(simulated: Simulated, server_certificate: ServerCertificate) -> Bench {
     let (sender, identity) = identity::identity();
     let reload = Trigger::new();
     let mut tasks = JoinSet::new();
     tasks.spawn(run(
         simulated.client.clone(),
         simulated.config.clone(),
-        serving,
+        server_certificate,
         sender,
         reload.watcher(),
         simulated.clock.clone(),
@@ -123,7 +123,7 @@ fn the_times_are_what_the_documentation_says() {
 async fn a_certificate_is_issued_with_everything_that_was_asked_for() {
     for profile in [Profile::V1_8, Profile::Modern] {
         let simulated = with_pki(profile).await;
-        let mut bench = kept(simulated, serving(ClientAuthorities::Mount));
+        let mut bench = kept(simulated, server_certificate(ClientAuthorities::Mount));
         let identity = bench.next().await;
         assert_eq!(identity.names(), ["control.example", "xds.example"]);
         assert_eq!(identity.chain().len(), 1, "the root stays at home");
@@ -139,7 +139,7 @@ async fn a_certificate_is_issued_with_everything_that_was_asked_for() {
 #[tokio::test(start_paused = true)]
 async fn it_is_renewed_after_its_share_of_its_life_and_swapped_in() {
     let simulated = with_pki(Profile::Modern).await;
-    let mut bench = kept(simulated, serving(ClientAuthorities::Nobody));
+    let mut bench = kept(simulated, server_certificate(ClientAuthorities::Nobody));
     let first = bench.next().await;
     let started = Instant::now();
     let second = bench.next_within(24 * HOUR).await.unwrap();
@@ -154,7 +154,7 @@ async fn it_is_renewed_after_its_share_of_its_life_and_swapped_in() {
 #[tokio::test(start_paused = true)]
 async fn a_machine_that_slept_renews_within_a_minute_of_waking() {
     let simulated = with_pki(Profile::Modern).await;
-    let mut bench = kept(simulated, serving(ClientAuthorities::Nobody));
+    let mut bench = kept(simulated, server_certificate(ClientAuthorities::Nobody));
     bench.next().await;
     // The date moves on, tokio's clock does not.
     bench.simulated.vault.advance(20 * HOUR);
@@ -165,7 +165,7 @@ async fn a_machine_that_slept_renews_within_a_minute_of_waking() {
 #[tokio::test(start_paused = true)]
 async fn a_renewal_that_fails_keeps_the_old_one_and_is_tried_again() {
     let simulated = with_pki(Profile::Modern).await;
-    let mut bench = kept(simulated, serving(ClientAuthorities::Mount));
+    let mut bench = kept(simulated, server_certificate(ClientAuthorities::Mount));
     let first = bench.next().await;
     bench.simulated.vault.seal();
     bench.simulated.asked();
@@ -185,7 +185,7 @@ async fn a_renewal_that_fails_keeps_the_old_one_and_is_tried_again() {
 #[tokio::test(start_paused = true)]
 async fn what_does_not_hold_is_not_swapped_in() {
     let simulated = with_pki(Profile::Modern).await;
-    let mut bench = kept(simulated, serving(ClientAuthorities::Nobody));
+    let mut bench = kept(simulated, server_certificate(ClientAuthorities::Nobody));
     let first = bench.next().await;
     let answer = |body: Value| Goes::Status {
         status: 200,
@@ -220,7 +220,7 @@ async fn without_a_role_or_a_right_it_is_asked_for_again_without_haste() {
     let simulated = with_pki(Profile::Modern).await;
     simulated.vault.delete("pki/roles/edge").await.unwrap();
     simulated.asked();
-    let mut bench = kept(simulated, serving(ClientAuthorities::Nobody));
+    let mut bench = kept(simulated, server_certificate(ClientAuthorities::Nobody));
     assert!(bench.next_within(HOUR).await.is_none());
     let issues = bench.simulated.issues();
     assert!((60..140).contains(&issues), "{issues} requests in an hour");
@@ -235,9 +235,9 @@ async fn a_shorter_life_than_asked_for_sets_the_pace_and_is_told_once() {
         let simulated = with_pki(profile).await;
         let log = Log::default();
         let _listening = log.listen();
-        let month = Serving {
+        let month = ServerCertificate {
             ttl: Some(720 * HOUR),
-            ..serving(ClientAuthorities::Nobody)
+            ..server_certificate(ClientAuthorities::Nobody)
         };
         let mut bench = kept(simulated, month);
         let first = bench.next().await;
@@ -264,9 +264,9 @@ async fn an_authority_that_is_about_to_end_gives_what_it_can_and_is_told_of() {
     simulated.sets("short/roles/edge", role).await;
     let log = Log::default();
     let _listening = log.listen();
-    let short = Serving {
+    let short = ServerCertificate {
         mount: "short".into(),
-        ..serving(ClientAuthorities::Nobody)
+        ..server_certificate(ClientAuthorities::Nobody)
     };
     let mut bench = kept(simulated, short);
     let first = bench.next().await;
@@ -289,7 +289,7 @@ async fn an_authority_that_is_about_to_end_gives_what_it_can_and_is_told_of() {
 #[tokio::test(start_paused = true)]
 async fn the_authorities_of_clients_follow_the_mount() {
     let simulated = with_pki(Profile::Modern).await;
-    let mut bench = kept(simulated, serving(ClientAuthorities::Mount));
+    let mut bench = kept(simulated, server_certificate(ClientAuthorities::Mount));
     let first = bench.next().await;
     assert!(
         bench.next_within(HOUR).await.is_none(),
@@ -330,9 +330,9 @@ async fn an_intermediate_is_shown_and_the_root_is_not() {
         simulated.sets("int/intermediate/set-signed", body).await;
         let role = json!({ "allow_any_name": true, "ttl": "24h" });
         simulated.sets("int/roles/edge", role).await;
-        let int = Serving {
+        let int = ServerCertificate {
             mount: "int".into(),
-            ..serving(ClientAuthorities::Mount)
+            ..server_certificate(ClientAuthorities::Mount)
         };
         let identity = kept(simulated, int).next().await;
         assert_eq!(identity.chain().len(), 2, "leaf and intermediate");
@@ -351,7 +351,7 @@ async fn without_authorities_nobody_is_let_in_unasked() {
     for path in ["pki/ca_chain", "pki/ca/pem"] {
         simulated.vault.fault(Fault::always(path, empty.clone()));
     }
-    let mut bench = kept(simulated, serving(ClientAuthorities::Mount));
+    let mut bench = kept(simulated, server_certificate(ClientAuthorities::Mount));
     assert!(bench.next_within(HOUR).await.is_none());
     bench.simulated.vault.heal();
     let identity = bench.next_within(Duration::from_secs(61)).await.unwrap();
@@ -365,7 +365,7 @@ async fn authorities_in_a_file_are_read_again_and_never_replaced_by_rubbish() {
     let ca = |name| super::super::testing::Authority::new(name).certificate;
     let simulated = with_pki(Profile::Modern).await;
     let file = ClientAuthorities::File(path.clone());
-    let mut bench = kept(simulated, serving(file));
+    let mut bench = kept(simulated, server_certificate(file));
     assert!(
         bench.next_within(HOUR).await.is_none(),
         "there is no file yet"
@@ -389,7 +389,7 @@ async fn a_lease_is_told_of_once() {
     simulated.has_role(json!({ "generate_lease": true })).await;
     let log = Log::default();
     let _listening = log.listen();
-    let mut bench = kept(simulated, serving(ClientAuthorities::Nobody));
+    let mut bench = kept(simulated, server_certificate(ClientAuthorities::Nobody));
     bench.next().await;
     bench.next_within(24 * HOUR).await.unwrap();
     assert_eq!(
@@ -405,7 +405,7 @@ async fn no_key_is_shown_by_debug_metrics_or_the_log() {
     let simulated = with_pki(Profile::Modern).await;
     let log = Log::default();
     let _listening = log.listen();
-    let mut bench = kept(simulated, serving(ClientAuthorities::Mount));
+    let mut bench = kept(simulated, server_certificate(ClientAuthorities::Mount));
     let identity = bench.next().await;
     let canary = json!({ "data": { "certificate": "canary", "private_key": "canary" } });
     let canary = Goes::Status {

@@ -11,13 +11,13 @@ use crate::secret_file;
 /// folder of authorities has one file for each.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// What a file looks like from outside; differs when its content does, or when another was renamed
-/// to its name. None while it is not there.
+/// Metadata of a file; differs when its content does, or when another was renamed to its name. None
+/// while it is not there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Stamp(Option<[i64; 7]>);
+pub(super) struct FileStamp(Option<[i64; 7]>);
 
-impl Stamp {
-    /// What it looks like now. Blocks.
+impl FileStamp {
+    /// The metadata now. Blocks.
     pub(super) fn of(path: &Path) -> Self {
         let metadata = std::fs::metadata(path).ok();
         Self(metadata.map(|found| {
@@ -56,8 +56,8 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Error> {
     }
 }
 
-/// Runs what blocks aside.
-pub(super) async fn aside<T: Send + 'static>(
+/// Runs blocking work on the blocking pool.
+pub(super) async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     match tokio::task::spawn_blocking(work).await {
@@ -72,13 +72,13 @@ pub(super) async fn aside<T: Send + 'static>(
 
 /// A file of one line that is a secret or a name.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct SecretFile {
     path: PathBuf,
     is_secret: bool,
-    stamp: Option<Stamp>,
+    stamp: Option<FileStamp>,
 }
 
-impl Line {
+impl SecretFile {
     /// The file of a secret at this path; it may come later.
     pub(super) fn secret(path: PathBuf) -> Self {
         Self {
@@ -97,15 +97,15 @@ impl Line {
         }
     }
 
-    /// Whether it looks different from when it was last read.
+    /// True if the file has changed since it was last read.
     pub(super) async fn differs(&self) -> bool {
         let path = self.path.clone();
-        let stamp = aside(move || Ok(Stamp::of(&path))).await;
+        let stamp = run_blocking(move || Ok(FileStamp::of(&path))).await;
         // The look itself has no error.
         stamp.is_ok_and(|stamp| self.stamp.as_ref() != Some(&stamp))
     }
 
-    /// What is in it, without what is blank around it.
+    /// The file's one line, without the blanks around it.
     ///
     /// # Errors
     ///
@@ -114,8 +114,8 @@ impl Line {
         let path = self.path.clone();
         // Stamped before it is read: what is written meanwhile makes it differ.
         let is_secret = self.is_secret;
-        let reading = aside(move || {
-            let (stamp, read) = (Stamp::of(&path), read(&path));
+        let reading = run_blocking(move || {
+            let (stamp, read) = (FileStamp::of(&path), read(&path));
             if is_secret {
                 secret_file::check(&path);
             }
@@ -144,7 +144,7 @@ mod tests {
     async fn a_line_is_read_again_when_another_file_is_renamed_to_its_name() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
-        let mut line = Line::secret(path.clone());
+        let mut line = SecretFile::secret(path.clone());
         assert!(line.read().await.is_err() && !line.differs().await);
         std::fs::write(&path, " one\n").unwrap();
         assert!(line.differs().await);

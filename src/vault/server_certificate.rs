@@ -1,5 +1,5 @@
-//! Keeps the xDS port's certificate: issued by Vault, checked, swapped in, renewed long before its
-//! end.
+//! The keeper of the xDS port's certificate: issued by Vault, checked, swapped in, renewed long
+//! before its end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,25 +8,26 @@ use rand::RngExt as _;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error, info, warn};
 
-use super::authorities::{Authorities, Unread};
-use super::client::{Client, Error, What};
-use super::clock::Clock;
-use super::config::{Config, Serving};
+use super::authorities::{Authorities, UnreadAuthorities};
+use super::client::{Error, RequestKind, VaultClient};
+use super::clock::SuspendAwareClock;
+use super::config::{Config, ServerCertificate};
 use super::issue::{self, BadIssue, Issued};
-use super::patience::Patience;
+use super::retry::{RetrySchedule, RetryWait};
 use crate::backoff::{Backoff, jittered};
 use crate::identity::{self, Identity};
 use crate::metrics::Metrics;
 use crate::reload::Watcher;
 
-/// How far the moment of a renewal is moved, either way, as a share of the time until then: replicas
-/// that start together do not renew together.
+/// Jitter of a renewal, either way, as a share of the time until then: replicas that start together
+/// do not renew together.
 const JITTER: f64 = 0.05;
 
-/// How often the date is looked at: tokio's clock stands still while the machine is suspended.
+/// Interval between two looks at the wall clock: tokio's clock stands still while the machine is
+/// suspended.
 const LOOK_AT_THE_DATE: Duration = Duration::from_secs(60);
 
-/// How much before the end of its authority a certificate ends that is shortened to fit.
+/// Margin before the end of the authority for a certificate whose life is shortened to fit.
 const CA_MARGIN_SECONDS: i64 = 30;
 
 /// The shortest life that is asked for, in seconds. Less would be renewed all the time.
@@ -36,10 +37,10 @@ const MIN_LIFE_SECONDS: i64 = 120;
 const SAME_LIFE_SECONDS: i64 = 60;
 
 /// The certificate, the authorities, and when each is due.
-struct Keeper {
-    client: Client,
-    serving: Serving,
-    clock: Clock,
+struct CertificateKeeper {
+    client: VaultClient,
+    server_certificate: ServerCertificate,
+    clock: SuspendAwareClock,
     identity: identity::Sender,
     metrics: Arc<Metrics>,
     authorities: Authorities,
@@ -48,7 +49,7 @@ struct Keeper {
     noticed: Noticed,
 }
 
-/// What is said once.
+/// Warnings that were logged, each once.
 #[derive(Default)]
 struct Noticed {
     shorter: bool,
@@ -56,9 +57,9 @@ struct Noticed {
     ended: bool,
 }
 
-/// Why there is no new certificate.
+/// Failure to get a new certificate.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+enum RenewalFailure {
     #[error(transparent)]
     Vault(#[from] Error),
     #[error("the certificate that vault issued is not used: {0}")]
@@ -72,18 +73,22 @@ enum Failure {
 ///
 /// Cancel safe in that nothing is left behind but a certificate that nobody uses.
 pub(super) async fn run(
-    client: Client,
+    client: VaultClient,
     config: Arc<Config>,
-    serving: Serving,
+    server_certificate: ServerCertificate,
     identity: identity::Sender,
     reload: Watcher,
-    clock: Clock,
+    clock: SuspendAwareClock,
     metrics: Arc<Metrics>,
 ) {
-    let authorities = Authorities::new(&config, serving.clients.clone(), &serving.mount);
-    let keeper = Keeper {
+    let authorities = Authorities::new(
+        &config,
+        server_certificate.clients.clone(),
+        &server_certificate.mount,
+    );
+    let keeper = CertificateKeeper {
         client,
-        serving,
+        server_certificate,
         clock,
         identity,
         metrics,
@@ -94,10 +99,10 @@ pub(super) async fn run(
     keeper.run(&config, reload).await;
 }
 
-impl Keeper {
+impl CertificateKeeper {
     async fn run(mut self, config: &Config, mut reload: Watcher) {
-        let mut waits = Waits::new(config);
-        let mut authorities_waits = Waits::new(config);
+        let mut waits = RetryWaits::new(config);
+        let mut authorities_waits = RetryWaits::new(config);
         let mut authorities_due = Instant::now();
         // When the certificate is asked for: by the date, or after a failure by the clock.
         let mut renewal_seconds = i64::MIN;
@@ -139,7 +144,7 @@ impl Keeper {
     }
 
     /// Reads the authorities, and serves with what differs; how long to wait until the next time.
-    async fn look_at_authorities(&mut self, waits: &mut Waits) -> Duration {
+    async fn look_at_authorities(&mut self, waits: &mut RetryWaits) -> Duration {
         match self.authorities.look(&self.client).await {
             Ok(differs) => {
                 waits.worked();
@@ -151,10 +156,10 @@ impl Keeper {
             }
             Err(unread) => {
                 let wait = match &unread {
-                    Unread::Vault(error) => waits.after(error),
-                    Unread::NoAuthority(_) | Unread::NoCertificates(_) | Unread::File { .. } => {
-                        waits.after_text(&unread)
-                    }
+                    UnreadAuthorities::Vault(error) => waits.after(error),
+                    UnreadAuthorities::NoAuthority(_)
+                    | UnreadAuthorities::NoCertificates(_)
+                    | UnreadAuthorities::File { .. } => waits.after_text(&unread),
                 };
                 if wait.is_news {
                     let kept = self.authorities.are_known();
@@ -166,11 +171,11 @@ impl Keeper {
     }
 
     /// Has a certificate issued, and serves it. When the next one is due, in seconds since 1970.
-    async fn renew(&mut self) -> Result<i64, Failure> {
-        let issued = match self.issue(self.serving.ttl).await {
-            Err(Failure::Vault(error)) if ends_after_its_authority(&error) => {
+    async fn renew(&mut self) -> Result<i64, RenewalFailure> {
+        let issued = match self.issue(self.server_certificate.ttl).await {
+            Err(RenewalFailure::Vault(error)) if ends_after_its_authority(&error) => {
                 error!(
-                    mount = self.serving.mount,
+                    mount = self.server_certificate.mount,
                     %error,
                     remedy = "renew or replace the CA of this mount now",
                     "the authority of the xds port's certificate ends soon"
@@ -182,9 +187,9 @@ impl Keeper {
         };
         let now_seconds = self.now_seconds();
         // Checked without the authorities of clients: those may come later.
-        let identity = issued.identity(&self.serving, None, now_seconds)?;
+        let identity = issued.identity(&self.server_certificate, None, now_seconds)?;
         self.notice_a_shorter_life(&identity, now_seconds);
-        let share = self.serving.renew_at;
+        let share = self.server_certificate.renew_at;
         let renewal = issue::renewal_seconds(&identity, share, now_seconds);
         let wait = renewal.saturating_sub(now_seconds).max(0).unsigned_abs();
         let moved = Duration::from_secs(wait)
@@ -202,13 +207,13 @@ impl Keeper {
         Ok(now_seconds.saturating_add(i64::try_from(moved).unwrap_or(i64::MAX)))
     }
 
-    async fn issue(&mut self, ttl: Option<Duration>) -> Result<Issued, Failure> {
-        let request = issue::request(&self.serving, ttl);
-        let answer = self.client.ask(What::Issue, request).await?;
+    async fn issue(&mut self, ttl: Option<Duration>) -> Result<Issued, RenewalFailure> {
+        let request = issue::request(&self.server_certificate, ttl);
+        let answer = self.client.ask(RequestKind::Issue, request).await?;
         if answer.lease_id.is_some() && !self.noticed.leased {
             self.noticed.leased = true;
             warn!(
-                role = self.serving.role,
+                role = self.server_certificate.role,
                 remedy = "set generate_lease=false in the role",
                 "the certificate of the xds port is revoked together with the token"
             );
@@ -218,8 +223,8 @@ impl Keeper {
 
     /// The longest life that ends before the mount's authority does; none if that is too short.
     async fn life_of_authority(&self) -> Result<Option<Duration>, Error> {
-        let path = format!("{}/ca/pem", self.serving.mount);
-        let pem = self.client.raw(What::Authorities, &path).await?;
+        let path = format!("{}/ca/pem", self.server_certificate.mount);
+        let pem = self.client.raw(RequestKind::Authorities, &path).await?;
         let Some(end_seconds) = issue::end_seconds(&pem) else {
             return Ok(None);
         };
@@ -236,7 +241,7 @@ impl Keeper {
             return;
         }
         let authorities = self.authorities.pem();
-        match issued.identity(&self.serving, authorities, self.now_seconds()) {
+        match issued.identity(&self.server_certificate, authorities, self.now_seconds()) {
             Ok(identity) => {
                 let end = identity.not_after_seconds();
                 self.metrics.xds_certificate_expiry.set(end);
@@ -250,17 +255,20 @@ impl Keeper {
     }
 
     /// Counts a failure and says what fails, once for each kind; how long to wait.
-    fn fail(&self, failure: &Failure, waits: &mut Waits) -> Duration {
+    fn fail(&self, failure: &RenewalFailure, waits: &mut RetryWaits) -> Duration {
         self.metrics.xds_certificate_failing.set(1);
         self.count("failed");
         let wait = match failure {
-            Failure::Vault(error) => waits.after(error),
-            Failure::Bad(bad) => waits.after_text(bad),
+            RenewalFailure::Vault(error) => waits.after(error),
+            RenewalFailure::Bad(bad) => waits.after_text(bad),
         };
         let end = self.end_seconds();
         let left_seconds = end.map(|end| end.saturating_sub(self.now_seconds()));
         if wait.is_news {
-            let (mount, role) = (&self.serving.mount, &self.serving.role);
+            let (mount, role) = (
+                &self.server_certificate.mount,
+                &self.server_certificate.role,
+            );
             let remedy = remedy(failure);
             error!(mount, role, error = %failure, remedy, left_seconds, "certificate of the xds port cannot be renewed");
         } else {
@@ -270,7 +278,7 @@ impl Keeper {
     }
 
     fn notice_a_shorter_life(&mut self, identity: &Identity, now_seconds: i64) {
-        let Some(asked) = self.serving.ttl else {
+        let Some(asked) = self.server_certificate.ttl else {
             return;
         };
         let life = identity.not_after_seconds().saturating_sub(now_seconds);
@@ -294,7 +302,7 @@ impl Keeper {
         }
     }
 
-    /// When what is served ends.
+    /// `notAfter` of the certificate that is served, in seconds since 1970.
     fn end_seconds(&self) -> Option<i64> {
         let identity = self.identity.borrow();
         identity.as_ref().map(|it| it.not_after_seconds())
@@ -311,41 +319,31 @@ impl Keeper {
 }
 
 /// Waits after failures, of Vault or of what it gave.
-struct Waits {
-    vault: Patience,
+struct RetryWaits {
+    vault: RetrySchedule,
     other: Backoff,
     told: Option<String>,
 }
 
-/// How long to wait, and whether the failure is news.
-struct Wait {
-    wait: Duration,
-    is_news: bool,
-}
-
-impl Waits {
+impl RetryWaits {
     fn new(config: &Config) -> Self {
         Self {
-            vault: Patience::new(config),
+            vault: RetrySchedule::new(config),
             other: Backoff::new(config.backoff_first, config.backoff_limit),
             told: None,
         }
     }
 
-    fn after(&mut self, error: &Error) -> Wait {
+    fn after(&mut self, error: &Error) -> RetryWait {
         self.told = None;
-        let wait = self.vault.after(error);
-        Wait {
-            wait: wait.wait,
-            is_news: wait.is_news,
-        }
+        self.vault.after(error)
     }
 
-    fn after_text(&mut self, error: &dyn std::error::Error) -> Wait {
+    fn after_text(&mut self, error: &dyn std::error::Error) -> RetryWait {
         let text = error.to_string();
         let is_news = self.told.as_ref() != Some(&text);
         self.told = Some(text);
-        Wait {
+        RetryWait {
             wait: self.other.wait(&mut rand::rng()),
             is_news,
         }
@@ -358,18 +356,20 @@ impl Waits {
     }
 }
 
-/// Whether Vault refuses since the certificate would end after its authority. It does so even when
-/// that life is its own default.
+/// True if Vault refuses because the certificate would end after its authority. Vault does so even
+/// when that life is its own default.
 fn ends_after_its_authority(error: &Error) -> bool {
     let text = "beyond the expiration of the CA";
     error.refused().is_some_and(|texts| texts.say(text))
 }
 
-/// What to do about a failure that does not pass by itself.
-fn remedy(failure: &Failure) -> &'static str {
+/// Remedy for a failure that does not pass by itself.
+fn remedy(failure: &RenewalFailure) -> &'static str {
     let error = match failure {
-        Failure::Bad(_) => return "check the role: names and key must be as they were asked for",
-        Failure::Vault(error) => error,
+        RenewalFailure::Bad(_) => {
+            return "check the role: names and key must be as they were asked for";
+        }
+        RenewalFailure::Vault(error) => error,
     };
     let says = |text| error.refused().is_some_and(|texts| texts.say(text));
     if error.denied() {

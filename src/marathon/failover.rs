@@ -1,15 +1,15 @@
-//! Which of the addresses of one Marathon to ask next: the healthiest, and then stay with it (pure).
+//! Failover between the addresses of one Marathon: the healthiest is next, and is kept (pure).
 
 use super::config::BaseUrl;
 
 /// The addresses and how each fares.
 #[derive(Debug)]
-pub(super) struct Endpoints {
+pub(super) struct Failover {
     all: Vec<(BaseUrl, u32)>,
     preferred: usize,
 }
 
-impl Endpoints {
+impl Failover {
     /// None has failed yet; the first is preferred.
     pub(super) fn new(marathons: &[BaseUrl]) -> Self {
         Self {
@@ -56,8 +56,8 @@ mod tests {
     #[test]
     fn the_healthiest_is_asked_and_kept() {
         let [a, b, c] = ["http://a", "http://b", "http://c"].map(|u| BaseUrl::parse(u).unwrap());
-        let mut endpoints = Endpoints::new(&[a.clone(), b.clone(), c.clone()]);
-        let best = |endpoints: &Endpoints| endpoints.best().unwrap();
+        let mut endpoints = Failover::new(&[a.clone(), b.clone(), c.clone()]);
+        let best = |endpoints: &Failover| endpoints.best().unwrap();
         assert_eq!(best(&endpoints), a);
         endpoints.failed(&a);
         assert_eq!(best(&endpoints), b);

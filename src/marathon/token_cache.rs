@@ -8,16 +8,16 @@ use tokio::time::Instant;
 
 use super::config::Config;
 use super::error::Error;
-use super::service_account::Token;
+use super::service_account::LoginToken;
 use crate::backoff::{Backoff, jittered};
 use crate::throttle::Throttle;
 
-/// How long the log is spared another failure of the same kind.
-const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
+/// Interval in which the log has at most one failure of a kind.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How long a request waits for the next token while the one that is held is still good: as long as
-/// a connection may take to open. A login service that hangs must not hang the edge.
-const RENEWAL_PATIENCE: Duration = Duration::from_secs(3);
+/// Longest wait of a request for the next token while the current one is still good: as long as a
+/// connection may take to open. A login service that hangs must not hang the edge.
+const RENEWAL_LIMIT: Duration = Duration::from_secs(3);
 
 /// One login at a time, and the token that the last one brought.
 ///
@@ -26,40 +26,40 @@ const RENEWAL_PATIENCE: Duration = Duration::from_secs(3);
 /// replicas do not come together. No request leaves with a token that has ended.
 ///
 /// Each login, whether it works or not, puts off the next one, ever longer up to the limit, until
-/// a token has done its time or has lived for [`Config::calm`]. So a token that is forgotten is
+/// a token has done its time or has lived for [`Config::stable_after`]. So a token that is forgotten is
 /// replaced at once, and a Marathon that refuses whatever token it is shown causes no flood.
-pub(super) struct Session {
-    calm: Duration,
-    /// Why a token is not renewed, for the log.
-    complaints: Throttle,
-    state: Mutex<State>,
+pub(super) struct TokenCache {
+    stable_after: Duration,
+    /// Throttled log of failed renewals.
+    throttled_log: Throttle,
+    state: Mutex<CacheState>,
 }
 
-struct State {
-    token: Option<Held>,
+struct CacheState {
+    token: Option<CachedToken>,
     backoff: Backoff,
     /// No login before that.
     login_after: Instant,
-    /// Why there is no token.
+    /// The error of the last login.
     trouble: String,
 }
 
-struct Held {
+struct CachedToken {
     header: HeaderValue,
     since: Instant,
     renew_at: Instant,
     ends_at: Instant,
-    /// Whether a login for its successor was tried.
+    /// True once a login for its successor was tried.
     is_being_renewed: bool,
 }
 
-impl Session {
+impl TokenCache {
     /// Nobody has logged in yet.
     pub(super) fn new(config: &Config) -> Self {
         Self {
-            calm: config.calm,
-            complaints: Throttle::new(COMPLAINT_INTERVAL, 10),
-            state: Mutex::new(State {
+            stable_after: config.stable_after,
+            throttled_log: Throttle::new(LOG_INTERVAL, 10),
+            state: Mutex::new(CacheState {
                 token: None,
                 backoff: Backoff::new(config.backoff_first, config.login_backoff_limit),
                 login_after: Instant::now(),
@@ -82,15 +82,15 @@ impl Session {
     /// next one.
     pub(super) async fn header(
         &self,
-        login: impl AsyncFnOnce() -> Result<Token, Error>,
+        login: impl AsyncFnOnce() -> Result<LoginToken, Error>,
     ) -> Result<HeaderValue, Error> {
         let mut state = self.state.lock().await;
         let now = Instant::now();
-        if let Some(held) = &mut state.token {
-            if now < held.renew_at {
-                return Ok(held.header.clone());
+        if let Some(cached) = &mut state.token {
+            if now < cached.renew_at {
+                return Ok(cached.header.clone());
             }
-            let has_done_its_time = !std::mem::replace(&mut held.is_being_renewed, true);
+            let has_done_its_time = !std::mem::replace(&mut cached.is_being_renewed, true);
             if has_done_its_time {
                 state.forgive(now);
             }
@@ -105,7 +105,7 @@ impl Session {
         let result = match state.still_good() {
             None => login().await,
             Some(_) => {
-                let limit = RENEWAL_PATIENCE;
+                let limit = RENEWAL_LIMIT;
                 let what = "the next token";
                 let renewed = tokio::time::timeout(limit, login()).await;
                 renewed.unwrap_or(Err(Error::Slow { what, limit }))
@@ -114,21 +114,21 @@ impl Session {
         match result {
             Ok(token) => {
                 let since = Instant::now();
-                let held = Held {
+                let cached = CachedToken {
                     since,
                     renew_at: since + jittered(token.life * 2 / 3, &mut rand::rng()),
                     ends_at: since + token.life,
                     header: token.header,
                     is_being_renewed: false,
                 };
-                Ok(state.token.insert(held).header.clone())
+                Ok(state.token.insert(cached).header.clone())
             }
             Err(error) => {
                 state.trouble = error.to_string();
                 let Some(header) = state.still_good() else {
                     return Err(error);
                 };
-                let told = self.complaints.admit(&state.trouble, Instant::now());
+                let told = self.throttled_log.admit(&state.trouble, Instant::now());
                 if let Some(left_out) = told {
                     tracing::warn!(
                         %error, left_out = left_out.count(),
@@ -143,21 +143,21 @@ impl Session {
     /// Marathon refused that token: it is not used any more.
     pub(super) async fn refused(&self, header: &HeaderValue) {
         let mut state = self.state.lock().await;
-        let is_held = |held: &mut Held| held.header == *header;
-        let Some(held) = state.token.take_if(is_held) else {
+        let is_held = |cached: &mut CachedToken| cached.header == *header;
+        let Some(cached) = state.token.take_if(is_held) else {
             return;
         };
         tracing::warn!("the token is refused although it has not ended: logging in again");
         state.trouble = "the token that it brought was refused".to_owned();
         let now = Instant::now();
-        if now.saturating_duration_since(held.since) >= self.calm {
+        if now.saturating_duration_since(cached.since) >= self.stable_after {
             state.forgive(now);
         }
     }
 }
 
-impl State {
-    /// What was tried before has worked: the next login may come at once.
+impl CacheState {
+    /// Resets the back-off: the next login may come at once.
     fn forgive(&mut self, now: Instant) {
         self.backoff.reset();
         self.login_after = now;
@@ -165,8 +165,8 @@ impl State {
 
     /// The token that is held, if it has not ended.
     fn still_good(&self) -> Option<HeaderValue> {
-        let held = self.token.as_ref()?;
-        (Instant::now() < held.ends_at).then(|| held.header.clone())
+        let cached = self.token.as_ref()?;
+        (Instant::now() < cached.ends_at).then(|| cached.header.clone())
     }
 }
 
@@ -183,10 +183,10 @@ mod tests {
 
     /// A session, and a login service that counts.
     struct Subject {
-        session: Session,
+        session: TokenCache,
         logins: Cell<u32>,
         works: Cell<bool>,
-        /// How long a login takes.
+        /// Duration of a login.
         takes: Cell<Duration>,
     }
 
@@ -194,20 +194,20 @@ mod tests {
         fn new() -> Self {
             let base = BaseUrl::parse("http://127.0.0.1:1").unwrap();
             Self {
-                session: Session::new(&Config::new(vec![base])),
+                session: TokenCache::new(&Config::new(vec![base])),
                 logins: Cell::new(0),
                 works: Cell::new(true),
                 takes: Cell::new(Duration::from_millis(50)),
             }
         }
 
-        /// What a request is sent with.
+        /// The header that a request is sent with.
         async fn header(&self) -> Result<HeaderValue, Error> {
             let login = async || {
                 self.logins.set(self.logins.get() + 1);
                 tokio::time::sleep(self.takes.get()).await;
                 if self.works.get() {
-                    Ok(Token {
+                    Ok(LoginToken {
                         header: format!("token={}", self.logins.get()).parse().unwrap(),
                         life: 3 * HOUR,
                     })
@@ -292,7 +292,7 @@ mod tests {
         advance(HOUR * 9 / 4).await;
         let begun = Instant::now();
         assert_eq!(subject.token().await, "token=1");
-        assert_eq!(begun.elapsed(), RENEWAL_PATIENCE);
+        assert_eq!(begun.elapsed(), RENEWAL_LIMIT);
         advance(HOUR).await;
         assert_eq!(subject.token().await, "token=3");
     }

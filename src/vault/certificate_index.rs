@@ -1,4 +1,4 @@
-//! The certificates of Vault as far as they are known: what must be read, what is announced. Pure.
+//! Index of the certificates in Vault: those to read next, those to announce. Pure.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,18 +6,19 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::hint::{Agreement, Hint};
-use super::name::Name;
+use super::fingerprint::{Agreement, ListedFingerprint};
+use super::name::CertificateName;
 use super::translate::{self, problem};
 use super::wire::{Edition, KvSecret};
 use crate::state::certificate::Certificate;
 use crate::state::problem::{Problem, Reason, Subject};
 
-/// How long something older than what is known is taken for the answer of a replica that lags. They
-/// lag by seconds; what stays old this long was written so, as when a backup was restored.
+/// Time for which an answer that is older than the known one counts as one of a lagging replica.
+/// Replicas lag by seconds; an answer that stays old this long was written so, as when a backup was
+/// restored.
 pub(super) const LAG: Duration = Duration::from_secs(60);
 
-/// How often a certificate is tried in vain until that is a problem, and the others are announced
+/// Number of failed reads after which a certificate is a problem, and the others are announced
 /// without it.
 const TRIES: u32 = 3;
 
@@ -27,15 +28,16 @@ const MAX_CERTIFICATES: usize = 10_000;
 /// The longest part of a bad name that is shown, in characters.
 const SHOWN: usize = 100;
 
-/// What is known of the certificates in Vault.
+/// Index of the certificates in Vault: the list, and per name the last good certificate and its
+/// next read.
 #[derive(Debug, Default)]
-pub(super) struct Shelf {
+pub(super) struct CertificateIndex {
     /// The list that `entries` are of; none before the first one was read.
     list: Option<Edition>,
-    /// Whether it is known that there is a list, or that there is none.
+    /// True once the list was read, or known to be absent.
     looked: bool,
-    entries: BTreeMap<Name, Entry>,
-    /// What is wrong with the list, and with names in it that are none.
+    entries: BTreeMap<CertificateName, IndexEntry>,
+    /// Problems of the list, and of entries whose name is no server name.
     problems: Vec<Problem>,
     missing: Option<Problem>,
     /// Since when lists are read that are older than this one.
@@ -44,36 +46,36 @@ pub(super) struct Shelf {
 
 /// One certificate.
 #[derive(Debug, Default)]
-struct Entry {
-    hint: Hint,
-    next: Next,
+struct IndexEntry {
+    fingerprint: ListedFingerprint,
+    next: NextRead,
     last_good: Option<Arc<Certificate>>,
-    /// Whether `last_good` is what Vault holds.
+    /// True if `last_good` is the certificate that Vault holds.
     good: bool,
     problems: Vec<Problem>,
-    /// How often it was tried in vain since it was last read.
+    /// Number of failed reads since the last success.
     failures: u32,
     /// Since when what is read of it is older than the list says.
     older_since: Option<Instant>,
 }
 
-/// When a certificate is read again, if the list does not say anything new of it.
+/// Time of the next read of a certificate whose entry in the list stays as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Next {
+enum NextRead {
     /// As soon as possible: it was not read yet, or what was read is not to be believed yet.
     #[default]
     Soon,
-    /// With the next look at the list: somebody may be about to put it right.
-    Look,
-    /// Now and then: the list would not tell.
-    Sweep,
-    /// When its renewal is due; until then the list will tell.
-    Told,
+    /// With the next poll of the list: somebody may be about to put it right.
+    WithList,
+    /// With the next sweep: the list would not tell.
+    WithSweep,
+    /// Once its renewal is due; until then the list tells of every change.
+    AtRenewal,
 }
 
-/// Which certificates are read.
+/// Extent of a round: the certificates that it reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(super) enum ReadScope {
     /// An earlier round left something open.
     Retry,
     /// It is time to look again.
@@ -82,9 +84,9 @@ pub(super) enum Purpose {
     Sweep,
 }
 
-/// What became of a list.
+/// Result of comparing a list with the known one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Listed {
+pub(super) enum ListChange {
     /// It is what was known.
     Same,
     /// It is another one.
@@ -93,46 +95,46 @@ pub(super) enum Listed {
     Older,
 }
 
-/// What was found where a certificate should be.
+/// Result of reading the secret of one certificate.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(super) enum CertificateLookup {
     /// Its secret.
     Secret(KvSecret),
     /// Nothing: it was never written, or deleted.
     Missing {
-        /// What Vault says.
+        /// The cause, in Vault's words.
         why: String,
     },
     /// It could not be read; that may pass.
     Unreadable {
-        /// What Vault says.
+        /// The cause, in Vault's words.
         why: String,
     },
 }
 
-/// What is announced.
+/// The certificates and problems to announce.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Reading {
+pub(super) struct Announcement {
     pub(super) certificates: Vec<Arc<Certificate>>,
     pub(super) problems: Vec<Problem>,
-    /// When what is served ends, in seconds since 1970, by name: also of certificates that are
-    /// served although Vault does not hold them any more.
+    /// `notAfter` of the certificates that are served, in seconds since 1970, by name: also of
+    /// those that are served although Vault does not hold them any more.
     pub(super) expiries: BTreeMap<String, i64>,
 }
 
-impl Shelf {
+impl CertificateIndex {
     /// Takes a list that was read at `now`. Names that left it are forgotten.
-    pub(super) fn list(&mut self, list: &KvSecret, now: Instant) -> Listed {
+    pub(super) fn list(&mut self, list: &KvSecret, now: Instant) -> ListChange {
         self.looked = true;
         self.missing = None;
         if self.list == Some(list.edition) {
             self.older_since = None;
-            return Listed::Same;
+            return ListChange::Same;
         }
         if self.list.is_some_and(|known| list.edition.is_before(known)) {
             let since = *self.older_since.get_or_insert(now);
             if now.duration_since(since) < LAG {
-                return Listed::Older;
+                return ListChange::Older;
             }
         }
         self.older_since = None;
@@ -141,7 +143,7 @@ impl Shelf {
         let mut known = std::mem::take(&mut self.entries);
         let mut left_out = 0;
         for (text, value) in &list.fields {
-            let Ok(name) = Name::parse(text) else {
+            let Ok(name) = CertificateName::parse(text) else {
                 self.problems.push(bad_name(text));
                 continue;
             };
@@ -150,7 +152,8 @@ impl Shelf {
                 continue;
             }
             let entry = known.remove(&name).unwrap_or_default();
-            self.entries.insert(name, entry.listed(Hint::parse(value)));
+            self.entries
+                .insert(name, entry.listed(ListedFingerprint::parse(value)));
         }
         if left_out > 0 {
             self.problems.push(of_list(
@@ -159,13 +162,13 @@ impl Shelf {
                 "take what is not needed out of live",
             ));
         }
-        Listed::New
+        ListChange::New
     }
 
     /// Has every certificate read again, whatever the list says of it. What is known stays.
     pub(super) fn forget_reads(&mut self) {
         for entry in self.entries.values_mut() {
-            entry.next = Next::Soon;
+            entry.next = NextRead::Soon;
         }
     }
 
@@ -184,19 +187,19 @@ impl Shelf {
         is_news
     }
 
-    /// Whether there was a list, or known to be none.
+    /// True if there was a list, or is known to be none.
     pub(super) fn was_listed(&self) -> bool {
         self.looked
     }
 
-    /// The certificates to read at `now_seconds`, those first that failed least often: nobody waits for ever
-    /// behind what cannot be read.
-    pub(super) fn due(&self, purpose: Purpose, now_seconds: i64) -> Vec<Name> {
-        let due = |entry: &Entry| match entry.next {
-            Next::Soon => true,
-            Next::Look => purpose != Purpose::Retry,
-            Next::Sweep => purpose == Purpose::Sweep,
-            Next::Told => purpose == Purpose::Sweep && entry.renewal_is_due(now_seconds),
+    /// The certificates to read at `now_seconds`, those first that failed least often: nobody waits
+    /// for ever behind what cannot be read.
+    pub(super) fn due(&self, scope: ReadScope, now_seconds: i64) -> Vec<CertificateName> {
+        let due = |entry: &IndexEntry| match entry.next {
+            NextRead::Soon => true,
+            NextRead::WithList => scope != ReadScope::Retry,
+            NextRead::WithSweep => scope == ReadScope::Sweep,
+            NextRead::AtRenewal => scope == ReadScope::Sweep && entry.renewal_is_due(now_seconds),
         };
         let due = self.entries.iter().filter(|(_, entry)| due(entry));
         let mut due: Vec<_> = due.map(|(name, entry)| (entry.failures, name)).collect();
@@ -206,23 +209,29 @@ impl Shelf {
 
     /// Takes what was found where the certificate of this name should be, at `now`, which is
     /// `now_seconds` since 1970.
-    pub(super) fn take(&mut self, name: &Name, found: &Found, now: Instant, now_seconds: i64) {
+    pub(super) fn take(
+        &mut self,
+        name: &CertificateName,
+        found: &CertificateLookup,
+        now: Instant,
+        now_seconds: i64,
+    ) {
         if let Some(entry) = self.entries.get_mut(name) {
             entry.take(name, found, now, now_seconds);
         }
     }
 
-    /// Whether something is to be read again soon.
+    /// True if something is to be read again soon.
     pub(super) fn is_open(&self) -> bool {
-        self.older_since.is_some() || self.entries.values().any(|e| e.next == Next::Soon)
+        self.older_since.is_some() || self.entries.values().any(|e| e.next == NextRead::Soon)
     }
 
-    /// Whether enough is known to be announced for the first time: to announce less would take down what proxies serve
-    /// from an earlier run. Every certificate was read, or tried often enough; and if there are
-    /// any, at least for one of them Vault had an answer.
+    /// True if enough is known for the first announcement: to announce less would take down what
+    /// proxies serve from an earlier run. Every certificate was read, or tried often enough; and if
+    /// there are any, at least for one of them Vault had an answer.
     pub(super) fn is_complete(&self) -> bool {
-        let known = |entry: &&Entry| {
-            entry.last_good.is_some() || (entry.failures == 0 && entry.next != Next::Soon)
+        let known = |entry: &&IndexEntry| {
+            entry.last_good.is_some() || (entry.failures == 0 && entry.next != NextRead::Soon)
         };
         let known = self.entries.values().filter(known).count();
         let given_up = self
@@ -233,45 +242,54 @@ impl Shelf {
         self.looked && (all == 0 || (known > 0 && known + given_up.count() >= all))
     }
 
-    /// What is known now. The last good certificate of a name is repeated for as long as its date
-    /// is good; later it is a problem, and whoever hears of it keeps the certificate as well.
-    pub(super) fn reading(&self, now_seconds: i64) -> Reading {
-        let mut reading = Reading::default();
+    /// The certificates and problems to announce now. The last good certificate of a name is
+    /// repeated for as long as its date is good; later it is a problem, and whoever hears of it
+    /// keeps the certificate as well.
+    pub(super) fn announcement(&self, now_seconds: i64) -> Announcement {
+        let mut announcement = Announcement::default();
         for entry in self.entries.values() {
-            reading.problems.extend(entry.problems.iter().cloned());
+            announcement.problems.extend(entry.problems.iter().cloned());
             let Some(certificate) = &entry.last_good else {
                 continue;
             };
             let expiry = certificate.not_after_seconds;
-            reading.expiries.insert(certificate.name.clone(), expiry);
+            announcement
+                .expiries
+                .insert(certificate.name.clone(), expiry);
             let untimely = certificate.problem_at(now_seconds);
             if untimely.is_none() {
-                reading.certificates.push(certificate.clone());
+                announcement.certificates.push(certificate.clone());
             } else if entry.good {
-                reading.problems.extend(untimely);
+                announcement.problems.extend(untimely);
             }
         }
-        reading.problems.extend(self.problems.iter().cloned());
-        reading.problems.extend(self.missing.clone());
-        reading
+        announcement.problems.extend(self.problems.iter().cloned());
+        announcement.problems.extend(self.missing.clone());
+        announcement
     }
 }
 
-impl Entry {
+impl IndexEntry {
     /// The same with what a new list says of it.
-    fn listed(mut self, hint: Hint) -> Self {
-        if self.hint != hint || !hint.says_something() {
-            self.next = Next::Soon;
+    fn listed(mut self, fingerprint: ListedFingerprint) -> Self {
+        if self.fingerprint != fingerprint || !fingerprint.is_comparable() {
+            self.next = NextRead::Soon;
             self.older_since = None;
         }
-        self.hint = hint;
+        self.fingerprint = fingerprint;
         self
     }
 
-    fn take(&mut self, name: &Name, found: &Found, now: Instant, now_seconds: i64) {
+    fn take(
+        &mut self,
+        name: &CertificateName,
+        found: &CertificateLookup,
+        now: Instant,
+        now_seconds: i64,
+    ) {
         let secret = match found {
-            Found::Secret(secret) => secret,
-            Found::Missing { why } => {
+            CertificateLookup::Secret(secret) => secret,
+            CertificateLookup::Missing { why } => {
                 self.fail(problem(
                     name,
                     Reason::MissingCertificate,
@@ -280,8 +298,8 @@ impl Entry {
                 ));
                 return;
             }
-            Found::Unreadable { why } => {
-                self.next = Next::Soon;
+            CertificateLookup::Unreadable { why } => {
+                self.next = NextRead::Soon;
                 self.failures = self.failures.saturating_add(1);
                 if self.failures >= TRIES {
                     self.problems = vec![problem(
@@ -294,7 +312,7 @@ impl Entry {
                 return;
             }
         };
-        let translated = translate::certificate(name, secret, &self.hint, now_seconds);
+        let translated = translate::certificate(name, secret, &self.fingerprint, now_seconds);
         let Some(certificate) = translated.certificate else {
             self.older_since = None;
             self.fail_with(translated.problems);
@@ -308,12 +326,12 @@ impl Entry {
             }
         };
         let next = match translated.agreement {
-            Agreement::Agrees => Next::Told,
+            Agreement::Agrees => NextRead::AtRenewal,
             Agreement::Unknown | Agreement::Newer | Agreement::Differs | Agreement::Older => {
-                Next::Sweep
+                NextRead::WithSweep
             }
         };
-        self.next = if lags { Next::Soon } else { next };
+        self.next = if lags { NextRead::Soon } else { next };
         // What lags is better than nothing at all.
         if lags && self.last_good.is_some() {
             return;
@@ -326,7 +344,7 @@ impl Entry {
         }
     }
 
-    /// Whether less than a third of its life is left. Whoever renews it has done so by then, as
+    /// True if less than a third of its life is left. Whoever renews it has done so by then, as
     /// marathon-acme does 30 days before the end of 90; but when the metadata of a secret was
     /// deleted, its versions begin again, and marathon-acme lists no version below the listed one.
     fn renewal_is_due(&self, now_seconds: i64) -> bool {
@@ -343,9 +361,9 @@ impl Entry {
         self.fail_with(vec![problem]);
     }
 
-    /// What Vault holds cannot be used: the last good one stays.
+    /// Notes that Vault's secret cannot be used: the last good certificate stays.
     fn fail_with(&mut self, problems: Vec<Problem>) {
-        self.next = Next::Look;
+        self.next = NextRead::WithList;
         self.failures = 0;
         self.good = false;
         self.problems = problems;
@@ -382,9 +400,9 @@ mod tests {
     use super::super::testing::{DAY, Made, NOW, made, made_until, versioned};
     use super::*;
 
-    /// A shelf and the time.
+    /// An index and the time.
     struct Bench {
-        shelf: Shelf,
+        index: CertificateIndex,
         start: Instant,
         now: Instant,
     }
@@ -392,72 +410,72 @@ mod tests {
     fn bench() -> Bench {
         let now = Instant::now();
         Bench {
-            shelf: Shelf::default(),
+            index: CertificateIndex::default(),
             start: now,
             now,
         }
     }
 
-    fn name(text: &str) -> Name {
-        Name::parse(text).unwrap()
+    fn name(text: &str) -> CertificateName {
+        CertificateName::parse(text).unwrap()
     }
 
     impl Bench {
-        fn list(&mut self, version: u64, fields: Value) -> Listed {
+        fn list(&mut self, version: u64, fields: Value) -> ListChange {
             let second = self.now.duration_since(self.start).as_secs();
             self.list_of(version, second, fields)
         }
 
-        fn list_of(&mut self, version: u64, second: u64, fields: Value) -> Listed {
+        fn list_of(&mut self, version: u64, second: u64, fields: Value) -> ListChange {
             let list = KvSecret::versioned(versioned(&fields, version, second)).unwrap();
-            self.shelf.list(&list, self.now)
+            self.index.list(&list, self.now)
         }
 
         fn passes(&mut self, time: Duration) {
             self.now += time;
         }
 
-        fn due(&self, purpose: Purpose) -> Vec<String> {
-            let due = self.shelf.due(purpose, NOW);
-            due.iter().map(Name::to_string).collect()
+        fn due(&self, scope: ReadScope) -> Vec<String> {
+            let due = self.index.due(scope, NOW);
+            due.iter().map(CertificateName::to_string).collect()
         }
 
         fn finds(&mut self, at: &str, version: u64, made: &Made) {
             let secret = KvSecret::versioned(versioned(&made.acme(), version, 0)).unwrap();
-            self.takes(at, &Found::Secret(secret));
+            self.takes(at, &CertificateLookup::Secret(secret));
         }
 
-        fn takes(&mut self, at: &str, found: &Found) {
-            self.shelf.take(&name(at), found, self.now, NOW);
+        fn takes(&mut self, at: &str, found: &CertificateLookup) {
+            self.index.take(&name(at), found, self.now, NOW);
         }
 
         /// The names of the certificates, and the problems.
-        fn reading(&self) -> (Vec<String>, Vec<String>) {
+        fn announcement(&self) -> (Vec<String>, Vec<String>) {
             self.reading_at(NOW)
         }
 
         fn reading_at(&self, now_seconds: i64) -> (Vec<String>, Vec<String>) {
-            let reading = self.shelf.reading(now_seconds);
-            let names = reading.certificates.iter().map(|c| c.name.clone());
-            let problems = reading.problems.iter().map(Problem::to_string);
+            let announcement = self.index.announcement(now_seconds);
+            let names = announcement.certificates.iter().map(|c| c.name.clone());
+            let problems = announcement.problems.iter().map(Problem::to_string);
             (names.collect(), problems.collect())
         }
 
         /// The certificate that is announced for a name.
         fn served(&self, at: &str) -> Option<Arc<Certificate>> {
-            let reading = self.shelf.reading(NOW);
-            reading.certificates.into_iter().find(|c| c.name == at)
+            let announcement = self.index.announcement(NOW);
+            announcement.certificates.into_iter().find(|c| c.name == at)
         }
     }
 
-    fn missing() -> Found {
-        Found::Missing {
+    fn missing() -> CertificateLookup {
+        CertificateLookup::Missing {
             why: "nothing is there".into(),
         }
     }
 
-    fn unreadable() -> Found {
-        Found::Unreadable {
+    fn unreadable() -> CertificateLookup {
+        CertificateLookup::Unreadable {
             why: "failed with 500".into(),
         }
     }
@@ -473,23 +491,23 @@ mod tests {
         let (a, b, new) = (made(&["a"]), made(&["b"]), made(&["b"]));
         let mut bench = bench();
         let list = json!({ "a": a.listed(1), "b": b.listed(1) });
-        assert_eq!(bench.list(1, list.clone()), Listed::New);
-        assert_eq!(bench.due(Purpose::Look), ["a", "b"]);
+        assert_eq!(bench.list(1, list.clone()), ListChange::New);
+        assert_eq!(bench.due(ReadScope::Look), ["a", "b"]);
         bench.finds("a", 1, &a);
         bench.finds("b", 1, &b);
-        assert_eq!(bench.due(Purpose::Sweep), [""; 0]);
-        assert_eq!(bench.list(1, list), Listed::Same);
-        assert_eq!(bench.due(Purpose::Sweep), [""; 0]);
-        bench.shelf.forget_reads();
-        assert_eq!(bench.due(Purpose::Retry), ["a", "b"]);
+        assert_eq!(bench.due(ReadScope::Sweep), [""; 0]);
+        assert_eq!(bench.list(1, list), ListChange::Same);
+        assert_eq!(bench.due(ReadScope::Sweep), [""; 0]);
+        bench.index.forget_reads();
+        assert_eq!(bench.due(ReadScope::Retry), ["a", "b"]);
         bench.finds("a", 1, &a);
         bench.finds("b", 1, &b);
         bench.passes(Duration::from_secs(1));
         bench.list(2, json!({ "a": a.listed(1), "b": new.listed(2) }));
-        assert_eq!(bench.due(Purpose::Retry), ["b"]);
+        assert_eq!(bench.due(ReadScope::Retry), ["b"]);
         bench.finds("b", 2, &new);
         assert!(is(bench.served("b"), &new) && is(bench.served("a"), &a));
-        assert_eq!(bench.reading(), (vec!["a".into(), "b".into()], vec![]));
+        assert_eq!(bench.announcement(), (vec!["a".into(), "b".into()], vec![]));
     }
 
     #[test]
@@ -498,11 +516,11 @@ mod tests {
         let mut bench = bench();
         bench.list(1, json!({ "a": null }));
         bench.finds("a", 1, &a);
-        assert_eq!(bench.due(Purpose::Look), [""; 0]);
-        assert_eq!(bench.due(Purpose::Sweep), ["a"]);
+        assert_eq!(bench.due(ReadScope::Look), [""; 0]);
+        assert_eq!(bench.due(ReadScope::Sweep), ["a"]);
         bench.passes(Duration::from_secs(1));
         bench.list(2, json!({ "a": null }));
-        assert_eq!(bench.due(Purpose::Retry), ["a"]);
+        assert_eq!(bench.due(ReadScope::Retry), ["a"]);
     }
 
     #[test]
@@ -514,9 +532,13 @@ mod tests {
         bench.finds("b", 1, &b);
         bench.passes(Duration::from_secs(1));
         bench.list(2, json!({ "b": b.listed(1) }));
-        assert_eq!(bench.reading(), (vec!["b".into()], vec![]));
+        assert_eq!(bench.announcement(), (vec!["b".into()], vec![]));
         bench.finds("a", 1, &a);
-        assert_eq!(bench.reading().0, ["b"], "an answer that comes too late");
+        assert_eq!(
+            bench.announcement().0,
+            ["b"],
+            "an answer that comes too late"
+        );
     }
 
     #[test]
@@ -528,7 +550,7 @@ mod tests {
         bench.passes(Duration::from_secs(1));
         bench.list(2, json!({ "a": made(&["a"]).listed(2) }));
         bench.takes("a", &missing());
-        let (names, problems) = bench.reading();
+        let (names, problems) = bench.announcement();
         assert_eq!(names, ["a"]);
         assert_eq!(
             problems,
@@ -537,8 +559,8 @@ mod tests {
               issued again, or take it out of live"
             ]
         );
-        assert_eq!(bench.due(Purpose::Retry), [""; 0]);
-        assert_eq!(bench.due(Purpose::Look), ["a"]);
+        assert_eq!(bench.due(ReadScope::Retry), [""; 0]);
+        assert_eq!(bench.due(ReadScope::Look), ["a"]);
     }
 
     #[test]
@@ -548,21 +570,21 @@ mod tests {
         let list = json!({ "a": a.listed(1) });
         bench.list(1, list.clone());
         bench.finds("a", 1, &a);
-        bench.shelf.no_list();
-        let (names, problems) = bench.reading();
+        bench.index.no_list();
+        let (names, problems) = bench.announcement();
         assert_eq!(names, ["a"]);
         assert!(problems[0].contains("the list of certificates is gone"));
-        assert_eq!(bench.list(1, list), Listed::Same);
-        assert_eq!(bench.reading().1, [""; 0]);
+        assert_eq!(bench.list(1, list), ListChange::Same);
+        assert_eq!(bench.announcement().1, [""; 0]);
     }
 
     #[test]
     fn a_list_that_never_was_is_an_empty_one() {
         let mut bench = bench();
-        assert!(!bench.shelf.is_complete());
-        bench.shelf.no_list();
-        assert!(bench.shelf.is_complete());
-        assert_eq!(bench.reading(), (vec![], vec![]));
+        assert!(!bench.index.is_complete());
+        bench.index.no_list();
+        assert!(bench.index.is_complete());
+        assert_eq!(bench.announcement(), (vec![], vec![]));
     }
 
     #[test]
@@ -572,20 +594,20 @@ mod tests {
         bench.passes(Duration::from_secs(5));
         bench.list(2, json!({ "a": a.listed(1) }));
         bench.finds("a", 1, &a);
-        assert_eq!(bench.list_of(1, 0, json!({})), Listed::Older);
-        assert!(bench.shelf.is_open());
-        assert_eq!(bench.reading().0, ["a"]);
+        assert_eq!(bench.list_of(1, 0, json!({})), ListChange::Older);
+        assert!(bench.index.is_open());
+        assert_eq!(bench.announcement().0, ["a"]);
         bench.passes(LAG / 2);
-        assert_eq!(bench.list_of(2, 5, json!({})), Listed::Same);
-        assert!(!bench.shelf.is_open());
-        assert_eq!(bench.list_of(1, 0, json!({})), Listed::Older);
+        assert_eq!(bench.list_of(2, 5, json!({})), ListChange::Same);
+        assert!(!bench.index.is_open());
+        assert_eq!(bench.list_of(1, 0, json!({})), ListChange::Older);
         bench.passes(LAG);
         assert_eq!(
             bench.list_of(1, 0, json!({})),
-            Listed::New,
+            ListChange::New,
             "it was restored"
         );
-        assert_eq!(bench.reading().0, [""; 0]);
+        assert_eq!(bench.announcement().0, [""; 0]);
     }
 
     #[test]
@@ -594,7 +616,7 @@ mod tests {
         let mut bench = bench();
         bench.list(7, json!({}));
         bench.passes(Duration::from_secs(1));
-        assert_eq!(bench.list(1, json!({ "a": a.listed(1) })), Listed::New);
+        assert_eq!(bench.list(1, json!({ "a": a.listed(1) })), ListChange::New);
     }
 
     #[test]
@@ -607,11 +629,11 @@ mod tests {
         bench.list(2, json!({ "a": new.listed(2) }));
         bench.finds("a", 1, &made(&["a"]));
         assert!(is(bench.served("a"), &old));
-        assert_eq!(bench.reading().1, [""; 0]);
-        assert_eq!(bench.due(Purpose::Retry), ["a"]);
+        assert_eq!(bench.announcement().1, [""; 0]);
+        assert_eq!(bench.due(ReadScope::Retry), ["a"]);
         bench.finds("a", 2, &new);
         assert!(is(bench.served("a"), &new));
-        assert_eq!(bench.due(Purpose::Sweep), [""; 0]);
+        assert_eq!(bench.due(ReadScope::Sweep), [""; 0]);
     }
 
     #[test]
@@ -625,21 +647,21 @@ mod tests {
         bench.list(1, json!({ "a": old.listed(5) }));
         bench.finds("a", 5, &old);
         // From here on marathon-acme leaves its entry as it is.
-        assert_eq!(bench.due(Purpose::Look), [""; 0]);
+        assert_eq!(bench.due(ReadScope::Look), [""; 0]);
         assert_eq!(
-            bench.due(Purpose::Sweep),
+            bench.due(ReadScope::Sweep),
             ["a"],
             "a fifth of its life is left"
         );
         bench.finds("a", 1, &new);
         assert!(is(bench.served("a"), &old), "it may be a replica that lags");
-        assert_eq!(bench.due(Purpose::Retry), ["a"]);
+        assert_eq!(bench.due(ReadScope::Retry), ["a"]);
         bench.passes(LAG);
         bench.finds("a", 1, &new);
         assert!(is(bench.served("a"), &new));
-        assert!(bench.reading().1[0].contains("its version is lower than the list's"));
-        assert_eq!(bench.due(Purpose::Look), [""; 0]);
-        assert_eq!(bench.due(Purpose::Sweep), ["a"]);
+        assert!(bench.announcement().1[0].contains("its version is lower than the list's"));
+        assert_eq!(bench.due(ReadScope::Look), [""; 0]);
+        assert_eq!(bench.due(ReadScope::Sweep), ["a"]);
         bench.finds("a", 2, &newer);
         assert!(is(bench.served("a"), &newer), "the list will never tell");
     }
@@ -650,8 +672,8 @@ mod tests {
         let mut bench = bench();
         bench.list(1, json!({ "a": made(&["a"]).listed(5) }));
         bench.finds("a", 4, &a);
-        assert!(bench.shelf.is_complete() && is(bench.served("a"), &a));
-        assert_eq!(bench.due(Purpose::Retry), ["a"]);
+        assert!(bench.index.is_complete() && is(bench.served("a"), &a));
+        assert_eq!(bench.due(ReadScope::Retry), ["a"]);
     }
 
     #[test]
@@ -664,7 +686,7 @@ mod tests {
         bench.passes(Duration::from_secs(1));
         bench.list(2, json!({ "a": new.listed(2) }));
         bench.finds("a", 2, &new);
-        assert_eq!(bench.due(Purpose::Sweep), [""; 0]);
+        assert_eq!(bench.due(ReadScope::Sweep), [""; 0]);
     }
 
     #[test]
@@ -675,11 +697,11 @@ mod tests {
         bench.finds("a", 1, &a);
         let broken = json!({ "cert": b.certificate, "privkey": c.key });
         let broken = KvSecret::versioned(versioned(&broken, 1, 0)).unwrap();
-        bench.takes("b", &Found::Secret(broken));
-        assert!(!bench.shelf.is_complete(), "c was not tried");
+        bench.takes("b", &CertificateLookup::Secret(broken));
+        assert!(!bench.index.is_complete(), "c was not tried");
         bench.finds("c", 1, &c);
-        assert!(bench.shelf.is_complete());
-        let (names, problems) = bench.reading();
+        assert!(bench.index.is_complete());
+        let (names, problems) = bench.announcement();
         assert_eq!(names, ["a", "c"]);
         assert_eq!(problems.len(), 2, "{problems:?}");
         assert!(problems[0].starts_with("certificate b: the private key belongs to none"));
@@ -694,15 +716,15 @@ mod tests {
         bench.finds("a", 1, &a);
         for _ in 1..TRIES {
             bench.takes("b", &unreadable());
-            assert!(!bench.shelf.is_complete() && bench.reading().1.is_empty());
+            assert!(!bench.index.is_complete() && bench.announcement().1.is_empty());
         }
         bench.takes("b", &unreadable());
-        assert!(bench.shelf.is_complete());
-        assert!(bench.reading().1[0].contains("cannot be read: failed with 500"));
-        assert_eq!(bench.due(Purpose::Retry), ["b"]);
+        assert!(bench.index.is_complete());
+        assert!(bench.announcement().1[0].contains("cannot be read: failed with 500"));
+        assert_eq!(bench.due(ReadScope::Retry), ["b"]);
         bench.takes("a", &unreadable());
         assert_eq!(
-            bench.due(Purpose::Retry),
+            bench.due(ReadScope::Retry),
             ["a", "b"],
             "who failed less goes first"
         );
@@ -715,10 +737,10 @@ mod tests {
         for _ in 0..10 {
             bench.takes("a", &unreadable());
             bench.takes("b", &unreadable());
-            assert!(!bench.shelf.is_complete());
+            assert!(!bench.index.is_complete());
         }
         bench.takes("a", &missing());
-        assert!(bench.shelf.is_complete());
+        assert!(bench.index.is_complete());
     }
 
     #[test]
@@ -726,8 +748,8 @@ mod tests {
         let names = (0..=MAX_CERTIFICATES).map(|index| (format!("n{index}"), Value::Null));
         let mut bench = bench();
         bench.list(1, Value::Object(names.collect()));
-        assert_eq!(bench.due(Purpose::Look).len(), MAX_CERTIFICATES);
-        let problems = bench.reading().1;
+        assert_eq!(bench.due(ReadScope::Look).len(), MAX_CERTIFICATES);
+        let problems = bench.announcement().1;
         assert!(
             problems[0].contains("1 are left out: more than 10000"),
             "{problems:?}"
@@ -746,6 +768,6 @@ mod tests {
             problems[0].starts_with("certificate a: expired"),
             "{problems:?}"
         );
-        assert_eq!(bench.shelf.reading(NOW).expiries["a"], NOW + DAY);
+        assert_eq!(bench.index.announcement(NOW).expiries["a"], NOW + DAY);
     }
 }

@@ -1,7 +1,7 @@
 //! Keeps a token: gets it, renews it while it can be renewed, and gets another one in time.
 
-mod doubt;
-mod life;
+mod renewal;
+mod token_check;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,13 +10,13 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use vaultrs::api::token::requests::LookupTokenSelfRequest;
 
-use super::asker::{Asker, Token, What};
-use super::client::{Current, Held};
-use super::clock::{Clock, Moment};
+use super::client::{CurrentToken, TokenSlot};
+use super::clock::{Moment, SuspendAwareClock};
 use super::error::Error;
-use super::lease::{Lease, Lookup};
-use super::login::Login;
-use super::patience::{Patience, Wait};
+use super::lease::{Lease, TokenLookup};
+use super::login::TokenSource;
+use super::requester::{RequestKind, Requester, Token};
+use super::retry::{RetrySchedule, RetryWait};
 use crate::backoff::Backoff;
 use crate::reload::Watcher;
 
@@ -24,44 +24,44 @@ use crate::reload::Watcher;
 /// noticed so soon after it wakes.
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 
-/// The longest wait between two doubts in one token. A token that may not look itself up and is
-/// refused by some path could be dead each time; a login for each such refusal would fill Vault
-/// with tokens.
-const DOUBT_LIMIT: Duration = Duration::from_secs(600);
+/// The longest wait between two checks of a token after refusals. A token that may not look itself
+/// up and is refused by some path could be dead each time; a login for each such refusal would fill
+/// Vault with tokens.
+const TOKEN_CHECK_LIMIT: Duration = Duration::from_secs(600);
 
-/// Keeps the token of one client.
-pub(super) struct Session {
-    asker: Asker,
-    current: Current,
-    clock: Clock,
-    login: Login,
-    holding: Option<Holding>,
+/// Keeper of one client's token: logs in, renews, replaces.
+pub(super) struct TokenKeeper {
+    requester: Requester,
+    slot: TokenSlot,
+    clock: SuspendAwareClock,
+    login: TokenSource,
+    leased: Option<LeasedToken>,
     generation: u64,
-    next: Next,
+    next: NextAction,
     due: Moment,
-    patience: Patience,
-    /// Somebody was refused with the current token, and nobody has looked into it.
-    doubted: bool,
-    doubt_backoff: Backoff,
-    /// No doubt is looked into before that.
-    doubt_after: Moment,
-    /// When there was the last doubt.
-    last_doubt: Option<Moment>,
+    retry: RetrySchedule,
+    /// True once a request with the current token was refused, until the token is checked.
+    token_refused: bool,
+    token_check_backoff: Backoff,
+    /// Time before which no check is made.
+    token_check_after: Moment,
+    /// Time of the last check.
+    last_token_check: Option<Moment>,
     reload: Watcher,
 }
 
-/// The current token.
-struct Holding {
-    held: Arc<Held>,
+/// The current token, with its lease.
+struct LeasedToken {
+    current: Arc<CurrentToken>,
     /// Its life, as far as it is known.
     lease: Option<Lease>,
-    /// That it can live no longer was said.
+    /// True once the log has that its life cannot be extended.
     said_it_ends: bool,
 }
 
-/// What is to be done next, when it is due.
+/// The next action, once it is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
+enum NextAction {
     /// Get a token.
     Acquire,
     /// Ask how long the token lives.
@@ -72,26 +72,31 @@ enum Next {
     Rest,
 }
 
-impl Session {
-    /// Keeps the token of the client that `current` came with. `clock` is the machine's. A requested
+impl TokenKeeper {
+    /// Keeps the token of the client that `slot` belongs to. `clock` is the machine's. A requested
     /// `reload` looks at the files of the login at once, and ends the wait after a failure.
-    pub(super) fn new(asker: Asker, current: Current, clock: Clock, reload: Watcher) -> Self {
-        let config = Arc::clone(asker.config());
+    pub(super) fn new(
+        requester: Requester,
+        slot: TokenSlot,
+        clock: SuspendAwareClock,
+        reload: Watcher,
+    ) -> Self {
+        let config = Arc::clone(requester.config());
         let now = clock.now();
         Self {
-            login: Login::new(&config),
-            patience: Patience::new(&config),
-            doubt_backoff: Backoff::new(config.backoff_first, DOUBT_LIMIT),
-            asker,
-            current,
+            login: TokenSource::new(&config),
+            retry: RetrySchedule::new(&config),
+            token_check_backoff: Backoff::new(config.backoff_first, TOKEN_CHECK_LIMIT),
+            requester,
+            slot,
             clock,
-            holding: None,
+            leased: None,
             generation: 0,
-            next: Next::Acquire,
+            next: NextAction::Acquire,
             due: now,
-            doubted: false,
-            doubt_after: now,
-            last_doubt: None,
+            token_refused: false,
+            token_check_after: now,
+            last_token_check: None,
             reload,
         }
     }
@@ -108,9 +113,9 @@ impl Session {
                 self.reread().await;
             }
             let now = self.clock.now();
-            if self.doubted && self.doubt_after.has_come(now) {
-                self.look_into_doubt().await;
-            } else if self.next != Next::Rest && self.due.has_come(now) {
+            if self.token_refused && self.token_check_after.has_come(now) {
+                self.check_token().await;
+            } else if self.next != NextAction::Rest && self.due.has_come(now) {
                 self.step().await;
             }
         }
@@ -118,7 +123,7 @@ impl Session {
 
     /// Waits until something may be due, or for as long as nobody looks at files and the wall.
     async fn rest(&mut self) {
-        let config = self.asker.config();
+        let config = self.requester.config();
         let look = if self.login.has_files() {
             config.file_interval.min(LOOK_INTERVAL)
         } else {
@@ -126,43 +131,43 @@ impl Session {
         };
         let now = self.clock.now();
         let mut wait = look;
-        if self.next != Next::Rest {
+        if self.next != NextAction::Rest {
             wait = wait.min(self.due.left(now));
         }
-        if self.doubted {
-            wait = wait.min(self.doubt_after.left(now));
+        if self.token_refused {
+            wait = wait.min(self.token_check_after.left(now));
         }
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             () = self.reload.requested() => {
-                if self.patience.is_tried() {
+                if self.retry.is_tried() {
                     self.due = self.clock.now();
                 }
             }
-            Ok(()) = self.current.refused.changed() => {
-                let refused = self.current.refused.borrow_and_update().generation;
-                self.doubted |= refused == self.generation;
+            Ok(()) = self.slot.refused.changed() => {
+                let refused = self.slot.refused.borrow_and_update().generation;
+                self.token_refused |= refused == self.generation;
             }
         }
     }
 
     async fn step(&mut self) {
         match self.next {
-            Next::Acquire => self.acquire().await,
-            Next::LookUp => self.look_up().await,
-            Next::Renew => self.renew().await,
-            Next::Rest => {}
+            NextAction::Acquire => self.acquire().await,
+            NextAction::LookUp => self.look_up().await,
+            NextAction::Renew => self.renew().await,
+            NextAction::Rest => {}
         }
     }
 
     /// A file that a token is got from has changed.
     async fn reread(&mut self) {
         let waits_for_file = match &self.login {
-            Login::None | Login::Given(_) | Login::Certificate { .. } => false,
-            Login::File(_) => true,
+            TokenSource::None | TokenSource::Given(_) | TokenSource::Certificate { .. } => false,
+            TokenSource::File(_) => true,
             // What it says is for the next login, unless that is what is being tried.
-            Login::AppRole(_) => {
-                self.holding.is_none() || (self.next == Next::Acquire && self.patience.is_tried())
+            TokenSource::AppRole(_) => {
+                self.leased.is_none() || (self.next == NextAction::Acquire && self.retry.is_tried())
             }
         };
         if waits_for_file {
@@ -172,20 +177,20 @@ impl Session {
 
     async fn acquire(&mut self) {
         let asked = self.clock.now();
-        let got = match self.login.token(&self.asker).await {
+        let got = match self.login.token(&self.requester).await {
             Ok(got) => got,
             Err(error) => return self.fail_to_acquire(&error).await,
         };
-        if let Some(holding) = &self.holding
-            && holding.held.token == got.token
+        if let Some(leased) = &self.leased
+            && leased.current.token == got.token
         {
             // The file was touched, and says what it said.
-            if self.next == Next::Acquire {
-                self.plan(Next::LookUp, Duration::ZERO);
+            if self.next == NextAction::Acquire {
+                self.plan(NextAction::LookUp, Duration::ZERO);
             }
             return;
         }
-        self.patience.worked();
+        self.retry.worked();
         let lease = got.auth.as_ref().map(|auth| Lease::granted(auth, asked));
         tracing::info!(
             login = self.login.name(),
@@ -195,16 +200,16 @@ impl Session {
         self.hold(got.token, lease);
         match lease {
             Some(lease) => self.plan_for(lease),
-            None if matches!(self.login, Login::None) => self.next = Next::Rest,
-            None => self.plan(Next::LookUp, Duration::ZERO),
+            None if matches!(self.login, TokenSource::None) => self.next = NextAction::Rest,
+            None => self.plan(NextAction::LookUp, Duration::ZERO),
         }
     }
 
     async fn fail_to_acquire(&mut self, error: &Error) {
-        let Wait { wait, is_news } = self.patience.after(error);
+        let RetryWait { wait, is_news } = self.retry.after(error);
         if is_news {
             let condition = self.condition(error).await;
-            let kept = self.holding.is_some();
+            let kept = self.leased.is_some();
             tracing::warn!(
                 login = self.login.name(),
                 %error,
@@ -221,37 +226,37 @@ impl Session {
         } else {
             tracing::debug!(%error, "there is still no new token for vault");
         }
-        self.plan(Next::Acquire, wait);
+        self.plan(NextAction::Acquire, wait);
     }
 
     /// Puts a token where questions find it.
     fn hold(&mut self, token: Token, lease: Option<Lease>) {
         self.generation += 1;
-        let held = Arc::new(Held {
+        let current_token = Arc::new(CurrentToken {
             token,
             generation: self.generation,
             // Vault has just made it; of one that was given nothing is known.
             works: AtomicBool::new(lease.is_some()),
         });
-        self.asker
+        self.requester
             .metrics()
             .vault_logged_in
             .set(i64::from(lease.is_some()));
-        self.holding = Some(Holding {
-            held: Arc::clone(&held),
+        self.leased = Some(LeasedToken {
+            current: Arc::clone(&current_token),
             lease,
             said_it_ends: false,
         });
         self.show_expiry();
-        self.current.token.send_replace(Some(held));
-        self.doubted = false;
+        self.slot.token.send_replace(Some(current_token));
+        self.token_refused = false;
         // A standby may not know it for a moment (Vault Enterprise, OpenBao 2.5): the first
         // refusals are not believed.
-        self.believe_no_doubt_for(self.asker.config().backoff_first);
+        self.skip_token_checks_for(self.requester.config().backoff_first);
     }
 
-    async fn try_again(&mut self, next: Next, error: &Error) {
-        let Wait { wait, is_news } = self.patience.after(error);
+    async fn try_again(&mut self, next: NextAction, error: &Error) {
+        let RetryWait { wait, is_news } = self.retry.after(error);
         if is_news {
             let condition = self.condition(error).await;
             tracing::warn!(
@@ -267,7 +272,7 @@ impl Session {
         self.plan(next, wait);
     }
 
-    /// What Vault says of itself, for the log alone: requests are judged by their own answers.
+    /// Vault's own state, for the log alone: requests are judged by their own answers.
     async fn condition(&self, error: &Error) -> Option<&'static str> {
         let is_vaults = match error {
             Error::Failing { .. } | Error::Sealed { .. } | Error::Active { .. } => true,
@@ -289,52 +294,55 @@ impl Session {
             | Error::Refused { .. } => false,
         };
         if is_vaults {
-            self.asker.health().await
+            self.requester.health().await
         } else {
             None
         }
     }
 
-    async fn looked_up(&self, token: &Token) -> Result<Lookup, Error> {
+    async fn looked_up(&self, token: &Token) -> Result<TokenLookup, Error> {
         let request = LookupTokenSelfRequest {};
-        let answer = self.asker.ask(What::Token, token, request).await?;
+        let answer = self
+            .requester
+            .ask(RequestKind::Token, token, request)
+            .await?;
         serde_json::from_value(answer.data)
             .map_err(|_| Error::Request("what lookup-self answers is nothing about a token"))
     }
 
     /// Vault has just taken the token.
     fn works(&mut self) {
-        if let Some(holding) = &self.holding {
-            holding.held.works.store(true, Ordering::Relaxed);
+        if let Some(leased) = &self.leased {
+            leased.current.works.store(true, Ordering::Relaxed);
         }
-        self.asker.metrics().vault_logged_in.set(1);
-        if self.patience.worked() {
+        self.requester.metrics().vault_logged_in.set(1);
+        if self.retry.worked() {
             tracing::info!("vault takes the token again");
         }
     }
 
     fn set_lease(&mut self, lease: Lease) {
-        if let Some(holding) = &mut self.holding {
-            holding.lease = Some(lease);
+        if let Some(leased) = &mut self.leased {
+            leased.lease = Some(lease);
         }
         self.show_expiry();
     }
 
     fn show_expiry(&self) {
-        let lease = self.holding.as_ref().and_then(|holding| holding.lease);
+        let lease = self.leased.as_ref().and_then(|leased| leased.lease);
         let end = lease.and_then(|lease| lease.end());
-        self.asker
+        self.requester
             .metrics()
             .vault_token_expiry
             .set(end.map_or(0, Moment::unix_seconds));
     }
 
     fn token(&self) -> Option<Token> {
-        let holding = self.holding.as_ref()?;
-        Some(holding.held.token.clone())
+        let leased = self.leased.as_ref()?;
+        Some(leased.current.token.clone())
     }
 
-    fn plan(&mut self, next: Next, wait: Duration) {
+    fn plan(&mut self, next: NextAction, wait: Duration) {
         self.next = next;
         self.due = self.clock.now().after(wait);
     }

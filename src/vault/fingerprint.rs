@@ -1,4 +1,5 @@
-//! What the list of certificates says of each: enough to tell whether it must be read again.
+//! Version and fingerprint of each certificate as the list has them: they tell which secrets must
+//! be read again.
 
 use data_encoding::HEXLOWER_PERMISSIVE;
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
@@ -7,9 +8,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::wire::Edition;
 
-/// What the list says of a certificate; nothing of it is certain to be there, or right.
+/// Version and fingerprint of a certificate as the list has them; either may be absent or wrong.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Hint {
+pub(super) struct ListedFingerprint {
     /// The version of its secret.
     version: Option<u64>,
     /// The digest of its leaf.
@@ -25,7 +26,7 @@ enum Fingerprint {
     Sha256([u8; 32]),
 }
 
-/// How what was read compares to what the list says of it.
+/// Result of comparing a secret with its entry in the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Agreement {
     /// It is what the list means.
@@ -41,7 +42,7 @@ pub(super) enum Agreement {
     Differs,
 }
 
-impl Hint {
+impl ListedFingerprint {
     /// Reads a value of the list: marathon-acme's text of a JSON object with `version` and
     /// `fingerprint`, or such an object itself, or a fingerprint alone: 40 or 64 hexadecimal
     /// digits, colons between them or not. Everything else says nothing.
@@ -68,12 +69,12 @@ impl Hint {
         }
     }
 
-    /// Whether it says anything.
-    pub(super) fn says_something(&self) -> bool {
+    /// True if the entry holds anything to compare.
+    pub(super) fn is_comparable(&self) -> bool {
         self.version.is_some() || self.fingerprint.is_some()
     }
 
-    /// How a secret of this edition with this leaf (DER) compares.
+    /// Compares the entry with a secret of this edition and this leaf (DER).
     pub(super) fn compare(&self, edition: Edition, leaf: &[u8]) -> Agreement {
         let number = match edition {
             Edition::Version { number, .. } => Some(number),
@@ -128,9 +129,9 @@ mod tests {
         }
     }
 
-    fn acme(version: u64, fingerprint: &str) -> Hint {
+    fn acme(version: u64, fingerprint: &str) -> ListedFingerprint {
         let text = json!({ "version": version, "fingerprint": fingerprint, "dns_names": ["a"] });
-        Hint::parse(&text.to_string().into())
+        ListedFingerprint::parse(&text.to_string().into())
     }
 
     #[test]
@@ -141,9 +142,9 @@ mod tests {
             .map(|pair| String::from_utf8_lossy(pair).to_uppercase())
             .collect();
         for text in [SHA1.to_owned(), colons.join(":"), format!(" {SHA256}\n")] {
-            let hint = Hint::parse(&text.into());
-            assert_eq!(hint.compare(version(1), b"abc"), Agreement::Agrees);
-            assert_eq!(hint.compare(version(1), b"abd"), Agreement::Differs);
+            let fingerprint = ListedFingerprint::parse(&text.into());
+            assert_eq!(fingerprint.compare(version(1), b"abc"), Agreement::Agrees);
+            assert_eq!(fingerprint.compare(version(1), b"abd"), Agreement::Differs);
         }
     }
 
@@ -158,13 +159,13 @@ mod tests {
 
     #[test]
     fn versions_tell_the_older_from_the_newer_and_the_wrong() {
-        let hint = acme(3, SHA256);
-        assert_eq!(hint.compare(version(2), b"x"), Agreement::Older);
-        assert_eq!(hint.compare(version(3), b"x"), Agreement::Differs);
-        assert_eq!(hint.compare(version(4), b"x"), Agreement::Newer);
+        let fingerprint = acme(3, SHA256);
+        assert_eq!(fingerprint.compare(version(2), b"x"), Agreement::Older);
+        assert_eq!(fingerprint.compare(version(3), b"x"), Agreement::Differs);
+        assert_eq!(fingerprint.compare(version(4), b"x"), Agreement::Newer);
         let unversioned = Edition::Digest([0; 32]);
-        assert_eq!(hint.compare(unversioned, b"x"), Agreement::Differs);
-        let alone = Hint::parse(&json!({ "version": "3" }));
+        assert_eq!(fingerprint.compare(unversioned, b"x"), Agreement::Differs);
+        let alone = ListedFingerprint::parse(&json!({ "version": "3" }));
         assert_eq!(alone.compare(version(2), b"x"), Agreement::Older);
         assert_eq!(alone.compare(version(3), b"x"), Agreement::Agrees);
         assert_eq!(alone.compare(unversioned, b"x"), Agreement::Unknown);
@@ -184,18 +185,18 @@ mod tests {
             json!(SHA1.replace('a', "g")),
         ];
         for value in other {
-            let hint = Hint::parse(&value);
-            assert!(!hint.says_something(), "{value}");
-            assert_eq!(hint.compare(version(1), b"abc"), Agreement::Unknown);
+            let fingerprint = ListedFingerprint::parse(&value);
+            assert!(!fingerprint.is_comparable(), "{value}");
+            assert_eq!(fingerprint.compare(version(1), b"abc"), Agreement::Unknown);
         }
     }
 
     proptest! {
         #[test]
         fn any_text_can_be_read(text in r#"\PC*|\{"version": ?\PC{0,3}\}|[0-9a-fA-F:]{0,99}"#) {
-            let hint = Hint::parse(&text.into());
-            let agreement = hint.compare(version(1), b"abc");
-            prop_assert_eq!(agreement == Agreement::Unknown, !hint.says_something());
+            let fingerprint = ListedFingerprint::parse(&text.into());
+            let agreement = fingerprint.compare(version(1), b"abc");
+            prop_assert_eq!(agreement == Agreement::Unknown, !fingerprint.is_comparable());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Asks Vault one question with one token: limits, at most one redirect, and what the answer means.
+//! Sends one request with one token to Vault: limits, at most one redirect, meaning of the answer.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,27 +12,27 @@ use rustify::Endpoint;
 use rustify::errors::ClientError;
 use vaultrs::api::EndpointMiddleware;
 
-use super::answer::{self, Answer};
-use super::client::At;
+use super::answer::{self, VaultAnswer};
+use super::client::PathRequest;
 use super::config::{Config, Secret};
-use super::door::Door;
 use super::error::Error;
 use super::redirect::{authority, copy, is_redirect, location, target};
+use super::transport::VaultTransport;
 use crate::metrics::Metrics;
 
 /// The header that holds the token.
 const TOKEN_HEADER: &str = "x-vault-token";
 
-/// What is asked for, a value of the metric label `what`.
+/// Kind of a request, as in the metric label `what`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum What {
+pub(super) enum RequestKind {
     /// A token for a role id, a secret id or a client certificate.
     Login,
     /// A longer life of the token.
     Renewal,
-    /// What is known of the token.
+    /// A look-up of the token (`lookup-self`).
     Token,
-    /// Where a wrapping token was made, and what it wraps.
+    /// The creation path of a wrapping token, and the secret that it wraps.
     Wrapping,
     /// The version of a KV mount.
     Mount,
@@ -44,15 +44,15 @@ pub(super) enum What {
     Issue,
     /// The authorities of client certificates.
     Authorities,
-    /// How Vault is.
+    /// Vault's own health.
     Health,
 }
 
 /// Asks with whichever token it is given. Clones share connections.
 #[derive(Clone)]
-pub(super) struct Asker {
+pub(super) struct Requester {
     config: Arc<Config>,
-    door: Arc<dyn Door>,
+    transport: Arc<dyn VaultTransport>,
     metrics: Arc<Metrics>,
     /// Scheme, host and port of Vault's address.
     origin: Arc<str>,
@@ -60,9 +60,13 @@ pub(super) struct Asker {
     prefix: Arc<str>,
 }
 
-impl Asker {
-    /// Asks through this door.
-    pub(super) fn new(config: Arc<Config>, door: Arc<dyn Door>, metrics: Arc<Metrics>) -> Self {
+impl Requester {
+    /// Sends requests through this transport.
+    pub(super) fn new(
+        config: Arc<Config>,
+        transport: Arc<dyn VaultTransport>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let address = config.address.as_str();
         // An address is a URL with a scheme: see Address::parse.
         let host_at = address.find("://").map_or(0, |at| at + 3);
@@ -75,17 +79,17 @@ impl Asker {
             origin: origin.into(),
             prefix: prefix.into(),
             config,
-            door,
+            transport,
             metrics,
         }
     }
 
-    /// What was configured.
+    /// The configuration.
     pub(super) fn config(&self) -> &Arc<Config> {
         &self.config
     }
 
-    /// Where requests and how they end are counted.
+    /// The metrics in which requests and their outcomes are counted.
     pub(super) fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
     }
@@ -93,13 +97,13 @@ impl Asker {
     /// Asks a question whose answer is JSON. Cancel safe: what is dropped may have reached Vault.
     pub(super) async fn ask<E: Endpoint>(
         &self,
-        what: What,
+        what: RequestKind,
         token: &Token,
         endpoint: E,
-    ) -> Result<Answer, Error> {
-        let carried = self.carry(token, endpoint).await;
-        let answer = carried.and_then(|(host, response)| {
-            let answer = Answer::read(&response, &host, &token.0)?;
+    ) -> Result<VaultAnswer, Error> {
+        let sent = self.send(token, endpoint).await;
+        let answer = sent.and_then(|(host, response)| {
+            let answer = VaultAnswer::read(&response, &host, &token.0)?;
             for warning in &answer.warnings {
                 tracing::debug!(what = what.name(), warning, "vault warns");
             }
@@ -111,22 +115,22 @@ impl Asker {
     /// Asks a question whose answer is taken as it is, as PEM; empty if there is none.
     pub(super) async fn ask_raw<E: Endpoint>(
         &self,
-        what: What,
+        what: RequestKind,
         token: &Token,
         endpoint: E,
     ) -> Result<Bytes, Error> {
-        let carried = self.carry(token, endpoint).await;
-        let answer = carried.and_then(|(host, response)| answer::raw(&response, &host, &token.0));
+        let sent = self.send(token, endpoint).await;
+        let answer = sent.and_then(|(host, response)| answer::raw(&response, &host, &token.0));
         self.counted(what, answer)
     }
 
-    /// What Vault says of itself; none if it says nothing that is known
-    /// (<https://developer.hashicorp.com/vault/api-docs/system/health>).
+    /// Vault's state in words, from `sys/health`; none if there is no answer, or one with an
+    /// unknown status (<https://developer.hashicorp.com/vault/api-docs/system/health>).
     pub(super) async fn health(&self) -> Option<&'static str> {
-        let request = At::read("sys/health");
-        let answer = self.carry(&Token::none(), request).await;
+        let request = PathRequest::read("sys/health");
+        let answer = self.send(&Token::none(), request).await;
         let answer = answer.map(|(_, response)| response.status().as_u16());
-        let Ok(status) = self.counted(What::Health, answer) else {
+        let Ok(status) = self.counted(RequestKind::Health, answer) else {
             return None;
         };
         match status {
@@ -141,7 +145,7 @@ impl Asker {
         }
     }
 
-    fn counted<T>(&self, what: What, answer: Result<T, Error>) -> Result<T, Error> {
+    fn counted<T>(&self, what: RequestKind, answer: Result<T, Error>) -> Result<T, Error> {
         let outcome = answer.as_ref().map_or_else(Error::reason, |_| "ok");
         tracing::debug!(what = what.name(), outcome, "asked vault");
         self.metrics
@@ -151,8 +155,9 @@ impl Asker {
         answer
     }
 
-    /// Who answered, and what, whatever its status.
-    async fn carry<E: Endpoint>(
+    /// Sends one request within the time limit; the host that answered and its response, whatever
+    /// the status.
+    async fn send<E: Endpoint>(
         &self,
         token: &Token,
         endpoint: E,
@@ -163,10 +168,13 @@ impl Asker {
             wrap: None,
             namespace: self.config.namespace.clone(),
         };
-        let carrier = Carrier(self);
+        let rustify_client = RustifyClient(self);
         let limit = self.config.request_limit;
         let answer = tokio::time::timeout(limit, async {
-            endpoint.with_middleware(&middleware).exec(&carrier).await
+            endpoint
+                .with_middleware(&middleware)
+                .exec(&rustify_client)
+                .await
         });
         let response = match answer.await {
             Ok(Ok(result)) => result.response,
@@ -184,11 +192,11 @@ impl Asker {
     /// Sends a request, and once more where a standby points to.
     async fn follow(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Error> {
         let asked = request.uri().clone();
-        let response = self.whole(copy(&request, asked.clone())).await?;
+        let response = self.send_and_collect(copy(&request, asked.clone())).await?;
         let Some(target) = target(&asked, &response)? else {
             return Ok(response);
         };
-        let answer = match self.whole(copy(&request, target.clone())).await {
+        let answer = match self.send_and_collect(copy(&request, target.clone())).await {
             Ok(answer) if is_redirect(answer.status()) => Err(Error::Redirect {
                 host: authority(&target),
                 target: location(&answer).map_or_else(String::new, |uri| authority(&uri)),
@@ -207,9 +215,9 @@ impl Asker {
     }
 
     /// Sends a request, and reads all of the answer.
-    async fn whole(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Error> {
+    async fn send_and_collect(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Error> {
         let host = authority(request.uri());
-        let (head, body) = self.door.carry(request).await?.into_parts();
+        let (head, body) = self.transport.send(request).await?.into_parts();
         let limit_bytes = self.config.answer_limit_bytes;
         match Limited::new(body, limit_bytes).collect().await {
             Ok(body) => Ok(Response::from_parts(head, body.to_bytes())),
@@ -251,7 +259,7 @@ impl Token {
     }
 }
 
-impl What {
+impl RequestKind {
     /// The value of the label.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -269,15 +277,16 @@ impl What {
     }
 }
 
-/// What rustify sends endpoints through. Its own client follows ten redirects with the token, has
-/// no limits, writes requests (token and body included) to the log, and keeps an answer's body in
-/// the error when the status is none of success.
-struct Carrier<'a>(&'a Asker);
+/// rustify's client, on our transport. Its own client follows ten redirects with the token, has no
+/// limits, writes requests (token and body included) to the log, and keeps an answer's body in the
+/// error when the status is none of success.
+struct RustifyClient<'a>(&'a Requester);
 
-type Sent<'a> = Pin<Box<dyn Future<Output = Result<Response<Vec<u8>>, ClientError>> + Send + 'a>>;
+type RustifyFuture<'a> =
+    Pin<Box<dyn Future<Output = Result<Response<Vec<u8>>, ClientError>> + Send + 'a>>;
 
-impl rustify::client::Client for Carrier<'_> {
-    fn send<'life, 'fut>(&'life self, request: Request<Vec<u8>>) -> Sent<'fut>
+impl rustify::client::Client for RustifyClient<'_> {
+    fn send<'life, 'fut>(&'life self, request: Request<Vec<u8>>) -> RustifyFuture<'fut>
     where
         'life: 'fut,
         Self: 'fut,
@@ -300,7 +309,7 @@ impl rustify::client::Client for Carrier<'_> {
     }
 
     /// Every status is an answer; what it means is read from it later.
-    fn execute<'life, 'fut>(&'life self, request: Request<Vec<u8>>) -> Sent<'fut>
+    fn execute<'life, 'fut>(&'life self, request: Request<Vec<u8>>) -> RustifyFuture<'fut>
     where
         'life: 'fut,
         Self: 'fut,
@@ -309,7 +318,7 @@ impl rustify::client::Client for Carrier<'_> {
     }
 }
 
-impl Carrier<'_> {
+impl RustifyClient<'_> {
     /// The request as it goes out. vaultrs puts its `/v1` before the path of the address.
     fn request(&self, request: Request<Vec<u8>>) -> Result<Request<Bytes>, Error> {
         let (mut head, body) = request.into_parts();

@@ -1,4 +1,5 @@
-//! How long to wait before Vault is asked again, and whether that is worth a line in the log.
+//! The waits between attempts at one request, and which of its failures are worth a line in the
+//! log.
 
 use std::time::Duration;
 
@@ -12,22 +13,22 @@ use super::error::Error;
 const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(600);
 
 /// The waits between attempts at one thing, and what was last complained of.
-pub(super) struct Patience {
+pub(super) struct RetrySchedule {
     backoff: Backoff,
     complaint: Option<&'static str>,
 }
 
-/// What to do about a failure.
+/// The wait after a failure, and if the log shall say so.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Wait {
-    /// How long to wait.
+pub(super) struct RetryWait {
+    /// Time until the next attempt.
     pub(super) wait: Duration,
-    /// Whether that is news: the first failure, or one of another kind. Each is one line in the
-    /// log; what follows is not.
+    /// True for the first failure, and for one of another kind. Each is one line in the log; its
+    /// repetitions are none.
     pub(super) is_news: bool,
 }
 
-impl Patience {
+impl RetrySchedule {
     /// Waits as configured.
     pub(super) fn new(config: &Config) -> Self {
         Self {
@@ -36,8 +37,8 @@ impl Patience {
         }
     }
 
-    /// What to do after one more failure.
-    pub(super) fn after(&mut self, error: &Error) -> Wait {
+    /// The wait after one more failure.
+    pub(super) fn after(&mut self, error: &Error) -> RetryWait {
         let random = &mut rand::rng();
         let wait = self.backoff.wait(random);
         let wait = match error.retry_after() {
@@ -47,10 +48,10 @@ impl Patience {
         };
         let is_news = self.complaint != Some(error.reason());
         self.complaint = Some(error.reason());
-        Wait { wait, is_news }
+        RetryWait { wait, is_news }
     }
 
-    /// Whether it failed when it was last tried.
+    /// True if the last attempt failed.
     pub(super) fn is_tried(&self) -> bool {
         self.complaint.is_some()
     }

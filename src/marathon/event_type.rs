@@ -1,15 +1,15 @@
-//! The kinds of events that are asked for, by Marathon's names.
+//! The event types that the stream subscribes to, by Marathon's names.
 
 /// Declares the kinds of frames once, for asking, counting and reading.
 macro_rules! kinds {
     ($($kind:ident = $name:literal),* $(,)?) => {
         /// The kinds of frames that change what is known, or confirm the stream.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(super) enum Kind {
+        pub(super) enum EventType {
             $($kind,)*
         }
 
-        impl Kind {
+        impl EventType {
             /// All of them.
             pub(super) const ALL: &[Self] = &[$(Self::$kind,)*];
 

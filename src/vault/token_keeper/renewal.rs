@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use vaultrs::api::token::requests::RenewTokenSelfRequest;
 
-use super::{Next, Session};
-use crate::vault::asker::What;
+use super::{NextAction, TokenKeeper};
 use crate::vault::lease::Lease;
+use crate::vault::requester::RequestKind;
 
-/// Why a token that can be renewed ends all the same.
+/// Reason, in the log, for which a renewable token ends all the same.
 const LONGEST: &str = "it is near the longest life that Vault gives it";
 
-impl Session {
+impl TokenKeeper {
     pub(super) async fn look_up(&mut self) {
         let Some(token) = self.token() else {
-            return self.plan(Next::Acquire, Duration::ZERO);
+            return self.plan(NextAction::Acquire, Duration::ZERO);
         };
         let asked = self.clock.now();
         match self.looked_up(&token).await {
@@ -32,24 +32,27 @@ impl Session {
                 self.plan_for(lease);
             }
             Err(error) if error.denied() => self.refuse(&error).await,
-            Err(error) => self.try_again(Next::LookUp, &error).await,
+            Err(error) => self.try_again(NextAction::LookUp, &error).await,
         }
     }
 
     pub(super) async fn renew(&mut self) {
         let Some(token) = self.token() else {
-            return self.plan(Next::Acquire, Duration::ZERO);
+            return self.plan(NextAction::Acquire, Duration::ZERO);
         };
         let asked = self.clock.now();
         // Without an increment Vault grants what the token was made with.
         let request = RenewTokenSelfRequest { increment: None };
-        let answer = self.asker.ask(What::Renewal, &token, request).await;
-        let before = self.holding.as_ref().and_then(|holding| holding.lease);
+        let answer = self
+            .requester
+            .ask(RequestKind::Renewal, &token, request)
+            .await;
+        let before = self.leased.as_ref().and_then(|leased| leased.lease);
         match answer {
             Ok(answer) => {
                 self.works();
                 let Some(auth) = answer.auth else {
-                    return self.plan(Next::LookUp, self.asker.config().backoff_limit);
+                    return self.plan(NextAction::LookUp, self.requester.config().backoff_limit);
                 };
                 let lease = Lease::granted(&auth, asked);
                 let extends = before.is_none_or(|before| lease.extends(&before, asked));
@@ -79,16 +82,16 @@ impl Session {
                         self.set_lease(lease);
                         self.end_in_sight(lease, "Vault does not renew it");
                     }
-                    None => self.plan(Next::LookUp, self.asker.config().backoff_limit),
+                    None => self.plan(NextAction::LookUp, self.requester.config().backoff_limit),
                 }
             }
             Err(error) => {
                 let now = self.clock.now();
                 let nearly_over = before.is_some_and(|lease| lease.is_nearly_over(now));
                 let next = if nearly_over && self.login.can_repeat() {
-                    Next::Acquire
+                    NextAction::Acquire
                 } else {
-                    Next::Renew
+                    NextAction::Renew
                 };
                 self.try_again(next, &error).await;
             }
@@ -100,16 +103,16 @@ impl Session {
     fn end_in_sight(&mut self, lease: Lease, why: &'static str) {
         if self.login.can_repeat() {
             tracing::debug!(why, "another token for vault is got");
-            return self.plan(Next::Acquire, Duration::ZERO);
+            return self.plan(NextAction::Acquire, Duration::ZERO);
         }
         self.announce_end(lease, why);
         let left = self.left(lease);
-        if lease.renewable && self.asker.config().renew {
+        if lease.renewable && self.requester.config().renew {
             // The longest life is computed anew at each renewal, and may have been raised.
-            let wait = (left * 2 / 3).max(self.asker.config().backoff_limit);
-            self.plan(Next::Renew, wait);
+            let wait = (left * 2 / 3).max(self.requester.config().backoff_limit);
+            self.plan(NextAction::Renew, wait);
         } else {
-            self.next = Next::Rest;
+            self.next = NextAction::Rest;
         }
     }
 
@@ -117,11 +120,11 @@ impl Session {
     fn announce_end(&mut self, lease: Lease, why: &'static str) {
         let left = self.left(lease);
         // What an agent renews, the agent answers for.
-        if let Some(holding) = &mut self.holding
-            && !holding.said_it_ends
-            && self.asker.config().renew
+        if let Some(leased) = &mut self.leased
+            && !leased.said_it_ends
+            && self.requester.config().renew
         {
-            holding.said_it_ends = true;
+            leased.said_it_ends = true;
             tracing::error!(
                 why,
                 lifetime_seconds = left.as_secs(),
@@ -136,15 +139,15 @@ impl Session {
         lease.end().map_or(Duration::ZERO, |end| end.left(now))
     }
 
-    /// What a life asks for: nothing if it has no end, else a renewal, else another token.
+    /// Plans the next action of a lease: none if it has no end, else a renewal, else another token.
     pub(super) fn plan_for(&mut self, lease: Lease) {
         let after = lease.renew_after(&mut rand::rng());
         if lease.end().is_none() {
-            self.next = Next::Rest;
-        } else if lease.renewable && self.asker.config().renew {
-            self.plan(Next::Renew, after);
+            self.next = NextAction::Rest;
+        } else if lease.renewable && self.requester.config().renew {
+            self.plan(NextAction::Renew, after);
         } else if self.login.can_repeat() {
-            self.plan(Next::Acquire, after);
+            self.plan(NextAction::Acquire, after);
         } else {
             self.end_in_sight(lease, "Vault does not renew it");
         }

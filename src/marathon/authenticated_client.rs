@@ -11,11 +11,11 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 
 use super::config::{Config, Login, TokenScheme};
-use super::connection::{Connection, authority};
 use super::error::{Error, with_causes};
+use super::https::{HttpsClient, authority};
 use super::last_heard::LastHeard;
-use super::service_account::{ServiceAccount, TOKEN_PREFIX, Token, token_header};
-use super::session::Session;
+use super::service_account::{LoginToken, ServiceAccount, TOKEN_PREFIX, token_header};
+use super::token_cache::TokenCache;
 use crate::metrics::Metrics;
 use crate::secret_file;
 
@@ -23,19 +23,19 @@ use crate::secret_file;
 const LOGIN_ANSWER_LIMIT_BYTES: usize = 64 * 1024;
 
 /// The wall clock, in seconds since 1970 (UTC).
-type WallClock = fn() -> i64;
+type UnixSeconds = fn() -> i64;
 
 /// Asks Marathon. Clones share connections and the login.
 #[derive(Clone)]
-pub(super) struct Access {
-    connection: Connection,
-    session: Arc<Session>,
-    wall_clock: WallClock,
+pub(super) struct AuthenticatedClient {
+    https: HttpsClient,
+    token_cache: Arc<TokenCache>,
+    wall_clock: UnixSeconds,
     metrics: Arc<Metrics>,
     last_heard: LastHeard,
 }
 
-impl Access {
+impl AuthenticatedClient {
     /// Reads the roots and the client certificate. Signs of life are noted in `last_heard`.
     pub(super) fn new(
         config: Arc<Config>,
@@ -52,11 +52,11 @@ impl Access {
     pub(super) fn with_clock(
         config: Arc<Config>,
         metrics: Arc<Metrics>,
-        wall_clock: WallClock,
+        wall_clock: UnixSeconds,
     ) -> Result<Self, Error> {
         Ok(Self {
-            session: Arc::new(Session::new(&config)),
-            connection: Connection::new(config)?,
+            token_cache: Arc::new(TokenCache::new(&config)),
+            https: HttpsClient::new(config)?,
             wall_clock,
             metrics,
             last_heard: LastHeard::default(),
@@ -68,12 +68,12 @@ impl Access {
         &self.last_heard
     }
 
-    /// What was configured.
+    /// The configuration.
     pub(super) fn config(&self) -> &Config {
-        self.connection.config()
+        self.https.config()
     }
 
-    /// Whether requests carry something that must not go everywhere.
+    /// True if requests carry credentials, which must not go everywhere.
     pub(super) fn has_login(&self) -> bool {
         self.config().login != Login::None
     }
@@ -98,19 +98,14 @@ impl Access {
         limit: Duration,
     ) -> Result<Response<Incoming>, Error> {
         let shown = self.authorization().await?;
-        let response = self
-            .connection
-            .get(uri, accept, shown.as_ref(), limit)
-            .await?;
+        let response = self.https.get(uri, accept, shown.as_ref(), limit).await?;
         match (&self.config().login, shown) {
             (Login::ServiceAccount(_), Some(token))
                 if response.status() == StatusCode::UNAUTHORIZED =>
             {
-                self.session.refused(&token).await;
+                self.token_cache.refused(&token).await;
                 let renewed = self.authorization().await?;
-                self.connection
-                    .get(uri, accept, renewed.as_ref(), limit)
-                    .await
+                self.https.get(uri, accept, renewed.as_ref(), limit).await
             }
             (
                 Login::None
@@ -130,12 +125,12 @@ impl Access {
             Login::Token { file, scheme } => token(file, *scheme).await?,
             Login::ServiceAccount(path) => {
                 let login = async || self.counted_login(path).await;
-                self.session.header(login).await?
+                self.token_cache.header(login).await?
             }
         }))
     }
 
-    async fn counted_login(&self, path: &Path) -> Result<Token, Error> {
+    async fn counted_login(&self, path: &Path) -> Result<LoginToken, Error> {
         let result = self.login(path).await;
         let is_refused = |error: &Error| matches!(error, Error::LoginRefused { .. });
         let outcome = match &result {
@@ -149,7 +144,7 @@ impl Access {
 
     /// Exchanges a signed login for a token. Where to is in the account's file alone: a redirect
     /// is not followed.
-    async fn login(&self, path: &Path) -> Result<Token, Error> {
+    async fn login(&self, path: &Path) -> Result<LoginToken, Error> {
         let account = service_account(path).await?;
         let body = account.login((self.wall_clock)());
         let body = body.map_err(|why| Error::ServiceAccount {
@@ -157,7 +152,7 @@ impl Access {
             why,
         })?;
         let limit = self.config().head_limit;
-        let answer = self.connection.post(account.endpoint(), body, limit);
+        let answer = self.https.post(account.endpoint(), body, limit);
         let answer = answer.await?;
         let host = authority(account.endpoint());
         let status = answer.status();
@@ -188,7 +183,7 @@ impl Access {
                 return Err(Error::Slow { what, limit });
             }
         };
-        let Some(token) = Token::parse(&body, (self.wall_clock)()) else {
+        let Some(token) = LoginToken::parse(&body, (self.wall_clock)()) else {
             let why = "its answer is not a token in JSON".to_owned();
             return Err(Error::Login { host, why });
         };

@@ -1,29 +1,29 @@
-//! What is made of a refusal: of the path, or of the token.
+//! On 403: find out whether the token is dead or the policy lacks the path.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{DOUBT_LIMIT, Next, Session};
+use super::{NextAction, TOKEN_CHECK_LIMIT, TokenKeeper};
 use crate::vault::error::Error;
-use crate::vault::login::Login;
-use crate::vault::patience::Wait;
+use crate::vault::login::TokenSource;
+use crate::vault::retry::RetryWait;
 
-impl Session {
-    /// Somebody was refused: it may be the path, or the token.
-    pub(super) async fn look_into_doubt(&mut self) {
-        self.doubted = false;
+impl TokenKeeper {
+    /// Checks the token after a refusal, which may be of the path or of the token.
+    pub(super) async fn check_token(&mut self) {
+        self.token_refused = false;
         let now = self.clock.now();
-        let calm = DOUBT_LIMIT * 2;
+        let quiet = TOKEN_CHECK_LIMIT * 2;
         if self
-            .last_doubt
-            .is_some_and(|last| last.after(calm).has_come(now))
+            .last_token_check
+            .is_some_and(|last| last.after(quiet).has_come(now))
         {
-            self.doubt_backoff.reset();
+            self.token_check_backoff.reset();
         }
-        self.last_doubt = Some(now);
-        let wait = self.doubt_backoff.wait(&mut rand::rng());
-        self.believe_no_doubt_for(wait);
-        if let Login::File(_) = self.login {
+        self.last_token_check = Some(now);
+        let wait = self.token_check_backoff.wait(&mut rand::rng());
+        self.skip_token_checks_for(wait);
+        if let TokenSource::File(_) = self.login {
             let before = self.generation;
             self.reread().await;
             if self.generation != before {
@@ -33,7 +33,7 @@ impl Session {
         let Some(token) = self.token() else {
             return;
         };
-        if !matches!(self.login, Login::None) {
+        if !matches!(self.login, TokenSource::None) {
             match self.looked_up(&token).await {
                 // It lives: whoever asked is not allowed to, and says so.
                 Ok(_) => self.works(),
@@ -47,15 +47,15 @@ impl Session {
     /// Vault refuses the token where every living one with the policy `default` is taken. That may
     /// be a token without that policy, which works otherwise: it is kept until there is another.
     pub(super) async fn refuse(&mut self, error: &Error) {
-        if let Some(holding) = &self.holding {
-            holding.held.works.store(false, Ordering::Relaxed);
+        if let Some(leased) = &self.leased {
+            leased.current.works.store(false, Ordering::Relaxed);
         }
-        self.asker.metrics().vault_logged_in.set(0);
+        self.requester.metrics().vault_logged_in.set(0);
         if self.login.can_repeat() {
             tracing::info!(%error, "vault does not take the token; another one is got");
-            return self.plan(Next::Acquire, Duration::ZERO);
+            return self.plan(NextAction::Acquire, Duration::ZERO);
         }
-        let Wait { wait, is_news } = self.patience.after(error);
+        let RetryWait { wait, is_news } = self.retry.after(error);
         if is_news {
             tracing::error!(
                 login = self.login.name(),
@@ -65,14 +65,14 @@ impl Session {
                  default; it is used all the same, and what was read stays"
             );
         }
-        self.plan(Next::LookUp, wait);
+        self.plan(NextAction::LookUp, wait);
     }
 
-    /// Puts off looking into doubts, unless that is put off for longer.
-    pub(super) fn believe_no_doubt_for(&mut self, wait: Duration) {
+    /// Puts off the next check, unless it is put off for longer already.
+    pub(super) fn skip_token_checks_for(&mut self, wait: Duration) {
         let now = self.clock.now();
-        if self.doubt_after.left(now) < wait {
-            self.doubt_after = now.after(wait);
+        if self.token_check_after.left(now) < wait {
+            self.token_check_after = now.after(wait);
         }
     }
 }

@@ -16,31 +16,31 @@ use super::error::Error;
 use crate::secret_file;
 
 /// The certificate and key in use, for every connection that is opened from now on.
-pub(super) struct Identity {
+pub(super) struct ReloadingCertificate {
     files: ClientIdentity,
-    read: ArcSwap<Reading>,
+    read: ArcSwap<FilesRead>,
 }
 
-/// What was read, and what became of it.
-struct Reading {
+/// The files that were read last, and the certified key that they gave.
+struct FilesRead {
     /// Of both files as they were last read, used or not.
     digest: [u8; 32],
     key: Arc<CertifiedKey>,
 }
 
 impl ClientIdentity {
-    /// Whether the files can be used, as they are now; it may block.
+    /// Checks that the files can be used as they are now; may block.
     ///
     /// # Errors
     ///
-    /// Why not, in words that repeat nothing of the key.
+    /// The cause, in words that repeat nothing of the key.
     pub fn check(&self) -> Result<(), String> {
         let (certificate, key) = read(self)?;
         certified(&certificate, &key).map(drop)
     }
 }
 
-impl Identity {
+impl ReloadingCertificate {
     /// Reads the files, where it may block.
     ///
     /// # Errors
@@ -48,7 +48,7 @@ impl Identity {
     /// When they cannot be read or do not belong together.
     pub(super) fn read(files: ClientIdentity) -> Result<Self, Error> {
         let reading = read(&files).and_then(|(certificate, key)| {
-            Ok(Reading {
+            Ok(FilesRead {
                 digest: digest(&certificate, &key),
                 key: Arc::new(certified(&certificate, &key)?),
             })
@@ -97,12 +97,12 @@ impl Identity {
                 (Arc::clone(&before.key), false)
             }
         };
-        self.read.store(Arc::new(Reading { digest, key }));
+        self.read.store(Arc::new(FilesRead { digest, key }));
         changed
     }
 }
 
-impl ResolvesClientCert for Identity {
+impl ResolvesClientCert for ReloadingCertificate {
     fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         Some(Arc::clone(&self.read.load().key))
     }
@@ -112,7 +112,7 @@ impl ResolvesClientCert for Identity {
     }
 }
 
-impl std::fmt::Debug for Identity {
+impl std::fmt::Debug for ReloadingCertificate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Identity")
             .field("files", &self.files)
@@ -178,7 +178,7 @@ mod tests {
             Self(TempDir::new().unwrap())
         }
 
-        fn identity(&self) -> ClientIdentity {
+        fn client_certificate(&self) -> ClientIdentity {
             ClientIdentity {
                 certificate: self.0.path().join("cert.pem"),
                 key: self.0.path().join("key.pem"),
@@ -186,16 +186,16 @@ mod tests {
         }
 
         fn put_certificate(&self, text: &str) {
-            fs::write(self.identity().certificate, text).unwrap();
+            fs::write(self.client_certificate().certificate, text).unwrap();
         }
 
         fn put_key(&self, text: &str) {
-            fs::write(self.identity().key, text).unwrap();
+            fs::write(self.client_certificate().key, text).unwrap();
         }
     }
 
-    fn shown(identity: &Identity) -> CertificateDer<'static> {
-        let key = identity.resolve(&[], &[]).unwrap();
+    fn shown(client_certificate: &ReloadingCertificate) -> CertificateDer<'static> {
+        let key = client_certificate.resolve(&[], &[]).unwrap();
         key.end_entity_cert().unwrap().clone().into_owned()
     }
 
@@ -209,25 +209,29 @@ mod tests {
         let ((old_certificate, old_key), (certificate, key)) = (made(), made());
         files.put_certificate(&old_certificate);
         files.put_key(&old_key);
-        let identity = Identity::read(files.identity()).unwrap();
-        assert_eq!(shown(&identity), der(&old_certificate));
-        assert!(!identity.refresh().await);
+        let client_certificate = ReloadingCertificate::read(files.client_certificate()).unwrap();
+        assert_eq!(shown(&client_certificate), der(&old_certificate));
+        assert!(!client_certificate.refresh().await);
         files.put_certificate(&certificate);
-        assert!(!identity.refresh().await);
-        assert_eq!(shown(&identity), der(&old_certificate));
+        assert!(!client_certificate.refresh().await);
+        assert_eq!(shown(&client_certificate), der(&old_certificate));
         files.put_key(&key);
-        assert!(identity.refresh().await);
-        assert_eq!(shown(&identity), der(&certificate));
-        fs::remove_file(files.identity().key).unwrap();
-        assert!(!identity.refresh().await);
-        assert_eq!(shown(&identity), der(&certificate));
+        assert!(client_certificate.refresh().await);
+        assert_eq!(shown(&client_certificate), der(&certificate));
+        fs::remove_file(files.client_certificate().key).unwrap();
+        assert!(!client_certificate.refresh().await);
+        assert_eq!(shown(&client_certificate), der(&certificate));
     }
 
     #[test]
     fn files_that_cannot_be_used_are_named_and_not_repeated() {
         let files = Files::new();
         let ((certificate, key), (_, other_key)) = (made(), made());
-        let refused = || Identity::read(files.identity()).unwrap_err().to_string();
+        let refused = || {
+            ReloadingCertificate::read(files.client_certificate())
+                .unwrap_err()
+                .to_string()
+        };
         let expect = |expected: &str| {
             let error = refused();
             assert!(error.contains(expected), "{error}");
@@ -248,7 +252,7 @@ mod tests {
         expect("there is no certificate");
         files.put_certificate(&certificate);
         files.put_key(&key);
-        let identity = Identity::read(files.identity()).unwrap();
-        assert!(!format!("{identity:?}").contains(key.lines().nth(1).unwrap()));
+        let client_certificate = ReloadingCertificate::read(files.client_certificate()).unwrap();
+        assert!(!format!("{client_certificate:?}").contains(key.lines().nth(1).unwrap()));
     }
 }

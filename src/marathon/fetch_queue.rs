@@ -1,5 +1,5 @@
-//! What must be asked of Marathon next: stale things collapse, and nothing is asked for too often
-//! (pure; time is an argument).
+//! Queue of the fetches that Marathon is next asked for: equal ones collapse, and nothing is asked
+//! for too often (pure; time is an argument).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -9,14 +9,14 @@ use tokio::time::Instant;
 
 use super::config::Config;
 use crate::state::app::{AppId, AppVersion};
-use crate::state::event::{Purpose, Stale};
+use crate::state::event::{Purpose, RefreshNeeded};
 
 /// More single apps than this are one list: a list costs Marathon about as much as that many apps.
 const APPS_IN_PLACE_OF_A_LIST: usize = 100;
 
-/// One question to Marathon.
+/// One fetch from Marathon.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Asked {
+pub(super) enum Fetch {
     /// All apps with their tasks.
     Everything(Purpose),
     /// The apps below a group.
@@ -27,7 +27,7 @@ pub(super) enum Asked {
     Definition(AppId, AppVersion),
 }
 
-impl Asked {
+impl Fetch {
     /// The value of the metric label `what`.
     pub(super) fn what(&self) -> &'static str {
         match self {
@@ -38,7 +38,7 @@ impl Asked {
         }
     }
 
-    /// What a list of everything would be for that took its place.
+    /// Purpose of a list of everything that took its place.
     pub(super) fn purpose(&self) -> Purpose {
         match self {
             Self::Everything(purpose) => *purpose,
@@ -48,26 +48,26 @@ impl Asked {
     }
 }
 
-/// What is stale.
+/// The fetches that wait, and the times before which they are not made.
 #[derive(Debug)]
-pub(super) struct Wanted {
-    /// Whether everything is, and what the list is for.
+pub(super) struct FetchQueue {
+    /// Purpose of a list of everything, if one is wanted.
     everything: Option<Purpose>,
     /// Groups, apps and definitions; never everything.
-    parts: BTreeSet<Asked>,
-    /// When everything is to be asked for later, for each purpose.
+    parts: BTreeSet<Fetch>,
+    /// Time of the next delayed list of everything, for each purpose.
     later: BTreeMap<Purpose, Instant>,
-    /// Until when apps that Marathon does not have are not asked for again.
+    /// Apps that Marathon does not have, with the time before which they are not asked for again.
     missing: BTreeMap<AppId, Instant>,
-    /// What failed last: the next question is the one after it, so that one app's failure does
+    /// The fetch that failed last: the next one is the one after it, so that one app's failure does
     /// not keep others waiting.
-    failed: Option<Asked>,
+    failed: Option<Fetch>,
     confirmation_delay: Duration,
     announced_loss_delay: Duration,
     missing_app_interval: Duration,
 }
 
-impl Wanted {
+impl FetchQueue {
     /// Nothing is stale.
     pub(super) fn new(config: &Config) -> Self {
         Self {
@@ -83,42 +83,42 @@ impl Wanted {
     }
 
     /// Something is stale. Says whether everything is, and was not before.
-    pub(super) fn add(&mut self, stale: Stale, now: Instant) -> bool {
+    pub(super) fn add(&mut self, stale: RefreshNeeded, now: Instant) -> bool {
         match stale {
-            Stale::Everything(purpose) => return self.add_everything(purpose),
-            Stale::EverythingLater(purpose) => {
+            RefreshNeeded::Everything(purpose) => return self.add_everything(purpose),
+            RefreshNeeded::EverythingLater(purpose) => {
                 self.add_later(purpose, now + self.confirmation_delay);
             }
-            Stale::EverythingSoon(purpose) => {
+            RefreshNeeded::EverythingSoon(purpose) => {
                 let delay = self.announced_loss_delay.min(self.confirmation_delay);
                 self.add_later(purpose, now + delay);
             }
-            Stale::Group(group) => match &mut self.everything {
+            RefreshNeeded::Group(group) => match &mut self.everything {
                 Some(purpose) => *purpose = (*purpose).max(Purpose::Announced),
                 None => {
                     self.parts.retain(|part| match part {
-                        Asked::Group(id) | Asked::App(id) => !is_below(id, &group),
-                        Asked::Everything(_) | Asked::Definition(..) => true,
+                        Fetch::Group(id) | Fetch::App(id) => !is_below(id, &group),
+                        Fetch::Everything(_) | Fetch::Definition(..) => true,
                     });
                     if !self.is_covered(&group) {
-                        self.parts.insert(Asked::Group(group));
+                        self.parts.insert(Fetch::Group(group));
                     }
                 }
             },
-            Stale::App(app) => {
+            RefreshNeeded::App(app) => {
                 if self.everything.is_none() && !self.is_covered(&app) {
-                    self.parts.insert(Asked::App(app));
+                    self.parts.insert(Fetch::App(app));
                     let apps = self.parts.iter().filter(|part| is_app(part)).count();
                     if apps > APPS_IN_PLACE_OF_A_LIST {
                         return self.add_everything(Purpose::Routine);
                     }
                 }
             }
-            Stale::Definition(app, version) => {
-                self.parts.insert(Asked::Definition(app, version));
+            RefreshNeeded::Definition(app, version) => {
+                self.parts.insert(Fetch::Definition(app, version));
             }
             // Not Marathon is asked for that.
-            Stale::Agent(_) => {}
+            RefreshNeeded::Agent(_) => {}
         }
         false
     }
@@ -133,12 +133,12 @@ impl Wanted {
     fn add_everything(&mut self, purpose: Purpose) -> bool {
         let mut groups = self.parts.iter();
         // What was announced of a group was announced of what covers it.
-        let purpose = match groups.any(|part| matches!(part, Asked::Group(_))) {
+        let purpose = match groups.any(|part| matches!(part, Fetch::Group(_))) {
             true => purpose.max(Purpose::Announced),
             false => purpose,
         };
         self.parts
-            .retain(|part| matches!(part, Asked::Definition(..)));
+            .retain(|part| matches!(part, Fetch::Definition(..)));
         let before = self.everything;
         // The later purposes believe more.
         self.everything = Some(before.map_or(purpose, |before| before.max(purpose)));
@@ -147,8 +147,8 @@ impl Wanted {
 
     fn is_covered(&self, app: &AppId) -> bool {
         self.parts.iter().any(|part| match part {
-            Asked::Group(group) => group == app || is_below(app, group),
-            Asked::Everything(_) | Asked::App(_) | Asked::Definition(..) => false,
+            Fetch::Group(group) => group == app || is_below(app, group),
+            Fetch::Everything(_) | Fetch::App(_) | Fetch::Definition(..) => false,
         })
     }
 
@@ -164,14 +164,14 @@ impl Wanted {
     }
 
     /// Takes the next question that may be asked now.
-    pub(super) fn next(&mut self, now: Instant) -> Option<Asked> {
+    pub(super) fn next(&mut self, now: Instant) -> Option<Fetch> {
         if let Some(purpose) = self.everything.take() {
-            return Some(Asked::Everything(purpose));
+            return Some(Fetch::Everything(purpose));
         }
         self.missing.retain(|_, until| *until > now);
-        let may = |part: &&Asked| match part {
-            Asked::App(app) => !self.missing.contains_key(app),
-            Asked::Everything(_) | Asked::Group(_) | Asked::Definition(..) => true,
+        let may = |part: &&Fetch| match part {
+            Fetch::App(app) => !self.missing.contains_key(app),
+            Fetch::Everything(_) | Fetch::Group(_) | Fetch::Definition(..) => true,
         };
         let after_failed = self.failed.take().and_then(|failed| {
             self.parts
@@ -186,15 +186,15 @@ impl Wanted {
     }
 
     /// A question failed and must be asked again.
-    pub(super) fn failed(&mut self, asked: Asked, now: Instant) {
-        let stale = match asked.clone() {
-            Asked::Everything(purpose) => Stale::Everything(purpose),
-            Asked::Group(group) => Stale::Group(group),
-            Asked::App(app) => Stale::App(app),
-            Asked::Definition(app, version) => Stale::Definition(app, version),
+    pub(super) fn failed(&mut self, fetch: Fetch, now: Instant) {
+        let stale = match fetch.clone() {
+            Fetch::Everything(purpose) => RefreshNeeded::Everything(purpose),
+            Fetch::Group(group) => RefreshNeeded::Group(group),
+            Fetch::App(app) => RefreshNeeded::App(app),
+            Fetch::Definition(app, version) => RefreshNeeded::Definition(app, version),
         };
         self.add(stale, now);
-        self.failed = Some(asked);
+        self.failed = Some(fetch);
     }
 
     /// Marathon does not have that app: it is not asked for again for a while.
@@ -208,24 +208,24 @@ impl Wanted {
         self.everything = None;
         self.later.clear();
         self.parts
-            .retain(|part| matches!(part, Asked::Definition(..)));
+            .retain(|part| matches!(part, Fetch::Definition(..)));
     }
 
-    /// When something may be asked that may not be now.
+    /// Time at which the next delayed fetch may be made.
     pub(super) fn wake_at(&self) -> Option<Instant> {
         let held = self.parts.iter().filter_map(|part| match part {
-            Asked::App(app) => self.missing.get(app).copied(),
-            Asked::Everything(_) | Asked::Group(_) | Asked::Definition(..) => None,
+            Fetch::App(app) => self.missing.get(app).copied(),
+            Fetch::Everything(_) | Fetch::Group(_) | Fetch::Definition(..) => None,
         });
         held.chain(self.later.values().copied()).min()
     }
 }
 
-fn is_app(part: &Asked) -> bool {
-    matches!(part, Asked::App(_))
+fn is_app(part: &Fetch) -> bool {
+    matches!(part, Fetch::App(_))
 }
 
-/// Whether a path lies below a group.
+/// True if an id lies below a group.
 fn is_below(id: &AppId, group: &AppId) -> bool {
     id.as_str()
         .strip_prefix(group.as_str())
@@ -236,51 +236,51 @@ fn is_below(id: &AppId, group: &AppId) -> bool {
 mod tests {
     use super::*;
 
-    fn wanted() -> (Wanted, Instant) {
+    fn fetch_queue() -> (FetchQueue, Instant) {
         let config = Config {
             confirmation_delay: Duration::from_secs(10),
             announced_loss_delay: Duration::from_secs(2),
             missing_app_interval: Duration::from_secs(5),
             ..Config::new(Vec::new())
         };
-        (Wanted::new(&config), Instant::now())
+        (FetchQueue::new(&config), Instant::now())
     }
 
-    fn app(id: &str) -> Stale {
-        Stale::App(AppId::from(id))
+    fn app(id: &str) -> RefreshNeeded {
+        RefreshNeeded::App(AppId::from(id))
     }
 
-    fn group(id: &str) -> Stale {
-        Stale::Group(AppId::from(id))
+    fn group(id: &str) -> RefreshNeeded {
+        RefreshNeeded::Group(AppId::from(id))
     }
 
-    fn drain(wanted: &mut Wanted, now: Instant) -> Vec<Asked> {
-        std::iter::from_fn(|| wanted.next(now)).collect()
+    fn drain(fetch_queue: &mut FetchQueue, now: Instant) -> Vec<Fetch> {
+        std::iter::from_fn(|| fetch_queue.next(now)).collect()
     }
 
     #[tokio::test(start_paused = true)]
     async fn everything_covers_apps_and_groups_but_not_past_definitions() {
-        let (mut wanted, now) = wanted();
-        let definition = Stale::Definition(AppId::from("/a"), AppVersion(1));
+        let (mut fetch_queue, now) = fetch_queue();
+        let definition = RefreshNeeded::Definition(AppId::from("/a"), AppVersion(1));
         for stale in [app("/a"), group("/b"), definition] {
-            assert!(!wanted.add(stale, now));
+            assert!(!fetch_queue.add(stale, now));
         }
-        assert!(wanted.add(Stale::Everything(Purpose::Routine), now));
-        assert!(!wanted.add(Stale::Everything(Purpose::Routine), now));
-        wanted.add(app("/c"), now);
+        assert!(fetch_queue.add(RefreshNeeded::Everything(Purpose::Routine), now));
+        assert!(!fetch_queue.add(RefreshNeeded::Everything(Purpose::Routine), now));
+        fetch_queue.add(app("/c"), now);
         assert_eq!(
-            drain(&mut wanted, now),
+            drain(&mut fetch_queue, now),
             [
                 // The group's change was announced, and this list shows it.
-                Asked::Everything(Purpose::Announced),
-                Asked::Definition(AppId::from("/a"), AppVersion(1)),
+                Fetch::Everything(Purpose::Announced),
+                Fetch::Definition(AppId::from("/a"), AppVersion(1)),
             ]
         );
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_group_covers_what_lies_below_it_and_nothing_else() {
-        let (mut wanted, now) = wanted();
+        let (mut fetch_queue, now) = fetch_queue();
         for stale in [
             app("/a/b"),
             app("/ab"),
@@ -288,87 +288,90 @@ mod tests {
             group("/a"),
             app("/a/c"),
         ] {
-            wanted.add(stale, now);
+            fetch_queue.add(stale, now);
         }
         assert_eq!(
-            drain(&mut wanted, now),
+            drain(&mut fetch_queue, now),
             [
-                Asked::Group(AppId::from("/a")),
-                Asked::App(AppId::from("/ab"))
+                Fetch::Group(AppId::from("/a")),
+                Fetch::App(AppId::from("/ab"))
             ]
         );
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_confirmation_is_one_list_after_its_delay() {
-        let (mut wanted, now) = wanted();
-        let confirmation = Stale::EverythingLater(Purpose::Confirmation);
-        wanted.add(confirmation.clone(), now);
-        wanted.add(confirmation.clone(), now + Duration::from_secs(3));
+        let (mut fetch_queue, now) = fetch_queue();
+        let confirmation = RefreshNeeded::EverythingLater(Purpose::Confirmation);
+        fetch_queue.add(confirmation.clone(), now);
+        fetch_queue.add(confirmation.clone(), now + Duration::from_secs(3));
         let due = now + Duration::from_secs(10);
-        assert_eq!(wanted.wake_at(), Some(due));
-        assert_eq!(wanted.mature(now + Duration::from_secs(9)), None);
-        assert_eq!(wanted.next(now), None);
-        assert_eq!(wanted.mature(due), Some(Purpose::Confirmation));
+        assert_eq!(fetch_queue.wake_at(), Some(due));
+        assert_eq!(fetch_queue.mature(now + Duration::from_secs(9)), None);
+        assert_eq!(fetch_queue.next(now), None);
+        assert_eq!(fetch_queue.mature(due), Some(Purpose::Confirmation));
         assert_eq!(
-            wanted.next(due),
-            Some(Asked::Everything(Purpose::Confirmation))
+            fetch_queue.next(due),
+            Some(Fetch::Everything(Purpose::Confirmation))
         );
-        assert_eq!(wanted.wake_at(), None);
+        assert_eq!(fetch_queue.wake_at(), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_doubt_about_an_announcement_is_looked_into_sooner() {
         let seconds = Duration::from_secs;
-        let (mut wanted, now) = wanted();
-        let soon = Stale::EverythingSoon(Purpose::Confirmation);
-        wanted.add(Stale::EverythingLater(Purpose::Confirmation), now);
-        wanted.add(soon.clone(), now + seconds(1));
-        wanted.add(soon.clone(), now + seconds(2));
-        assert_eq!(wanted.wake_at(), Some(now + seconds(3)));
+        let (mut fetch_queue, now) = fetch_queue();
+        let soon = RefreshNeeded::EverythingSoon(Purpose::Confirmation);
+        fetch_queue.add(RefreshNeeded::EverythingLater(Purpose::Confirmation), now);
+        fetch_queue.add(soon.clone(), now + seconds(1));
+        fetch_queue.add(soon.clone(), now + seconds(2));
+        assert_eq!(fetch_queue.wake_at(), Some(now + seconds(3)));
         // It waits no longer than other doubts do.
         let config = Config {
             confirmation_delay: Duration::from_millis(20),
             ..Config::new(Vec::new())
         };
-        let mut wanted = Wanted::new(&config);
-        wanted.add(soon, now);
-        assert_eq!(wanted.wake_at(), Some(now + config.confirmation_delay));
+        let mut fetch_queue = FetchQueue::new(&config);
+        fetch_queue.add(soon, now);
+        assert_eq!(fetch_queue.wake_at(), Some(now + config.confirmation_delay));
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_app_that_is_missing_is_not_asked_for_again_at_once() {
-        let (mut wanted, now) = wanted();
-        wanted.is_missing(AppId::from("/a"), now);
-        wanted.add(app("/a"), now);
-        wanted.add(app("/b"), now);
-        assert_eq!(drain(&mut wanted, now), [Asked::App(AppId::from("/b"))]);
+        let (mut fetch_queue, now) = fetch_queue();
+        fetch_queue.is_missing(AppId::from("/a"), now);
+        fetch_queue.add(app("/a"), now);
+        fetch_queue.add(app("/b"), now);
+        assert_eq!(
+            drain(&mut fetch_queue, now),
+            [Fetch::App(AppId::from("/b"))]
+        );
         let later = now + Duration::from_secs(5);
-        assert_eq!(wanted.wake_at(), Some(later));
-        assert_eq!(wanted.next(later), Some(Asked::App(AppId::from("/a"))));
+        assert_eq!(fetch_queue.wake_at(), Some(later));
+        assert_eq!(fetch_queue.next(later), Some(Fetch::App(AppId::from("/a"))));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_failing_app_lets_the_others_pass() {
-        let (mut wanted, now) = wanted();
-        wanted.add(app("/a"), now);
-        wanted.add(app("/b"), now);
-        let first = wanted.next(now).unwrap();
-        wanted.failed(first.clone(), now);
-        assert_eq!(wanted.next(now), Some(Asked::App(AppId::from("/b"))));
-        assert_eq!(wanted.next(now), Some(first));
+        let (mut fetch_queue, now) = fetch_queue();
+        fetch_queue.add(app("/a"), now);
+        fetch_queue.add(app("/b"), now);
+        let first = fetch_queue.next(now).unwrap();
+        fetch_queue.failed(first.clone(), now);
+        assert_eq!(fetch_queue.next(now), Some(Fetch::App(AppId::from("/b"))));
+        assert_eq!(fetch_queue.next(now), Some(first));
     }
 
     #[tokio::test(start_paused = true)]
     async fn many_apps_are_a_list() {
-        let (mut wanted, now) = wanted();
+        let (mut fetch_queue, now) = fetch_queue();
         for n in 0..APPS_IN_PLACE_OF_A_LIST {
-            assert!(!wanted.add(app(&format!("/{n}")), now));
+            assert!(!fetch_queue.add(app(&format!("/{n}")), now));
         }
-        assert!(wanted.add(app("/one-more"), now));
+        assert!(fetch_queue.add(app("/one-more"), now));
         assert_eq!(
-            drain(&mut wanted, now),
-            [Asked::Everything(Purpose::Routine)]
+            drain(&mut fetch_queue, now),
+            [Fetch::Everything(Purpose::Routine)]
         );
     }
 }

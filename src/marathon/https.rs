@@ -1,4 +1,4 @@
-//! Sends one request, and waits for the head of its answer, with limits.
+//! The HTTPS client: sends one request, and waits for the head of its answer, with limits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,16 +14,16 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use super::client_certificate::ReloadingCertificate;
 use super::config::Config;
 use super::error::{Error, with_causes};
-use super::identity::Identity;
 use super::tls;
 
-/// Opens connections, to Marathon and to where one logs in. Clones share them.
+/// Client on hyper and rustls, for Marathon and for the login service. Clones share connections.
 #[derive(Clone)]
-pub(super) struct Connection {
+pub(super) struct HttpsClient {
     config: Arc<Config>,
-    identity: Option<Arc<Identity>>,
+    client_certificate: Option<Arc<ReloadingCertificate>>,
     connector: HttpsConnector<HttpConnector>,
     pool: Arc<ArcSwap<Pool>>,
 }
@@ -31,12 +31,15 @@ pub(super) struct Connection {
 /// The connections that are open and may be used again.
 type Pool = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
-impl Connection {
+impl HttpsClient {
     /// Reads the roots and the client certificate.
     pub(super) fn new(config: Arc<Config>) -> Result<Self, Error> {
-        let identity = config.client_identity.clone();
-        let identity = identity.map(Identity::read).transpose()?.map(Arc::new);
-        let tls = tls::client(config.ca_file.as_deref(), identity.clone())?;
+        let client_certificate = config.client_identity.clone();
+        let client_certificate = client_certificate
+            .map(ReloadingCertificate::read)
+            .transpose()?
+            .map(Arc::new);
+        let tls = tls::client(config.ca_file.as_deref(), client_certificate.clone())?;
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -50,13 +53,13 @@ impl Connection {
             .wrap_connector(tcp);
         Ok(Self {
             config,
-            identity,
+            client_certificate,
             pool: Arc::new(ArcSwap::from_pointee(pool(&connector))),
             connector,
         })
     }
 
-    /// What was configured.
+    /// The configuration.
     pub(super) fn config(&self) -> &Config {
         &self.config
     }
@@ -99,8 +102,8 @@ impl Connection {
     ) -> Result<Response<Incoming>, Error> {
         let host = authority(request.uri());
         let sending = async {
-            if let Some(identity) = &self.identity
-                && identity.refresh().await
+            if let Some(client_certificate) = &self.client_certificate
+                && client_certificate.refresh().await
             {
                 // What is open goes on as who it was, and a stream may last for days.
                 self.pool.store(Arc::new(pool(&self.connector)));
