@@ -103,12 +103,11 @@ impl Comments<'_> {
             let Expr::Lit(value) = &pair.value else {
                 return None;
             };
-            match &value.lit {
-                Lit::Str(text) if pair.path.is_ident("doc") => {
-                    Some((attribute.span().start().line, text.value()))
-                }
-                _ => None,
-            }
+            let Lit::Str(text) = &value.lit else {
+                return None;
+            };
+            let is_doc = pair.path.is_ident("doc");
+            is_doc.then(|| (attribute.span().start().line, text.value()))
         });
         if let Some((line, text)) = lines.into_iter().next() {
             self.found.push(Opening {
