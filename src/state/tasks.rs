@@ -1,6 +1,6 @@
 //! One app with its tasks, and the past definitions that some of them still run.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use imbl::OrdMap;
@@ -48,11 +48,12 @@ impl AppState {
     /// Number of running tasks that a list of tasks lacks, less the serving ones that it adds:
     /// those take their place.
     pub(super) fn tasks_lost_to(&self, listed: &[Task]) -> usize {
-        let named: BTreeSet<&TaskId> = listed.iter().map(|task| &task.id).collect();
+        // Of two tasks with one id the last counts, as when the list is taken in.
+        let listed: BTreeMap<&TaskId, &Task> = listed.iter().map(|task| (&task.id, task)).collect();
         let known = self.tasks.values();
-        let absent = known.filter(|task| runs(task) && !named.contains(&task.id));
+        let absent = known.filter(|task| runs(task) && !listed.contains_key(&task.id));
         let new = listed
-            .iter()
+            .values()
             .filter(|task| task.condition.may_serve() && !self.tasks.contains_key(&task.id));
         absent.count().saturating_sub(new.count())
     }

@@ -227,6 +227,23 @@ fn one_app_s_answer_without_most_of_all_tasks_is_looked_at_again_too() {
     assert_eq!(stale, []);
 }
 
+/// A list that names one task twice, running and ended, brings no task that stands in for a lost one,
+/// however often it comes.
+#[test]
+fn a_task_that_ends_in_the_list_that_names_it_makes_up_for_no_other() {
+    let known = listed(app("/a"), vec![task("kept", 31_000)]);
+    let state = state_after([Event::Synced(list(vec![known]))]);
+    let ended = Task {
+        condition: TaskState::Ended,
+        ..task("new", 31_001)
+    };
+    let event = Event::AppChanged(listed(app("/a"), vec![task("new", 31_001), ended]));
+    let (once, _) = then(&state, event.clone());
+    assert_eq!(tasks_of(&once), 1);
+    let (twice, _) = then(&once, event);
+    assert_eq!(once, twice);
+}
+
 #[test]
 fn a_group_s_list_without_most_of_the_apps_is_looked_at_again_too() {
     let ids_before = ["/prod/a", "/prod/b", "/prod/c", "/x"];
