@@ -10,6 +10,7 @@ use super::compose::{Drafted, complete, partial, repeated};
 use super::content::Content;
 use super::content_key::ContentKey;
 use super::draft::{MAX_SECRETS_UNDER_WAY, Phase};
+use super::heard::Heard;
 use super::holding::Holding;
 use super::pacing::Pacing;
 use super::request::Request;
@@ -18,7 +19,6 @@ use super::siblings::Siblings;
 use super::snapshot_view::View;
 use super::subscription::{Foreign, Subscription};
 use super::under_way::UnderWay;
-use super::verdict::Heard;
 use crate::server::PeerKey;
 use crate::snapshot::{Flavour, Kind, Name, SetVersion};
 

@@ -8,13 +8,13 @@ use tokio::time::Instant;
 use super::Pacing;
 use super::accepted_version::AcceptedVersion;
 use super::asked::Asked;
+use super::heard::Heard;
 use super::holding::Holding;
 use super::name_sets::{TooManyUnknownNames, UnknownNames};
 use super::request::{Names, Request, Wish};
 use super::shared::Shared;
 use super::snapshot_view::View;
 use super::subscription::{Claim, Foreign, Subscription};
-use super::verdict::Heard;
 use crate::server::PeerKey;
 use crate::snapshot::{Head, Index, Kind, Name, SetVersion, Snapshot};
 

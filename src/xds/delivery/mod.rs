@@ -19,6 +19,7 @@ mod first;
 mod follow;
 mod gate;
 mod hear;
+mod heard;
 mod holding;
 mod interests;
 mod name_sets;
@@ -41,11 +42,11 @@ mod whole;
 
 pub(super) use client::{Answer, Client, Key, Step};
 pub(super) use content::{Content, Piece};
+pub(super) use heard::Heard;
 pub use pacing::Pacing;
 pub(super) use request::{Names, Request, Wish};
 pub(super) use shared::Shared;
 pub(super) use snapshot_view::View;
-pub(super) use verdict::Heard;
 pub(super) use view::{Refused, SubscriptionFacts};
 
 /// How much of the state an answer holds

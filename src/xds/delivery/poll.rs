@@ -7,13 +7,13 @@ use super::Form;
 use super::accepted_version::AcceptedVersion;
 use super::client::{Client, Key, Step};
 use super::draft::Phase;
+use super::heard::Heard;
 use super::name_sets::UnknownNames;
 use super::pacing::Pacing;
 use super::shared::Shared;
 use super::snapshot_view::View;
 use super::subscription::{Claim, Subscription};
 use super::under_way::UnderWay;
-use super::verdict::Heard;
 use crate::snapshot::{Kind, Name};
 
 impl Client {

@@ -8,39 +8,16 @@ use tokio::time::Instant;
 use super::Pacing;
 use super::accepted_version::AcceptedVersion;
 use super::content::Sent;
+use super::heard::Heard;
 use super::holding::{Blame, Holding, Last, Refusal};
 use super::request::{Request, Wish};
 use super::subscription::{Foreign, Subscription};
 use super::under_way::UnderWay;
-use crate::snapshot::{Kind, Name, SetVersion, Version};
+use crate::snapshot::{Kind, Name, Version};
 
 /// How many contents of one name a client may have applied of answers that it refused, before the
 /// oldest is taken for replaced.
 const MAX_PERHAPS: usize = 8;
-
-/// What a request says of an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::xds) enum Heard {
-    /// Nothing.
-    Nothing,
-    /// It was accepted.
-    Accepted {
-        /// When that was published, if the client was waiting then.
-        published: Option<Instant>,
-    },
-    /// Nothing: its peer asks for more names that no resource has than it may.
-    TooManyUnknownNames,
-    /// It was refused.
-    Refused {
-        /// The version of the answer.
-        version: SetVersion,
-        /// What the client says; none over REST, where a refusal is told by versions alone.
-        text: Option<Arc<str>>,
-        /// The resource that is to blame, if it was alone or is the only one that the client names, and
-        /// whether it was refused before.
-        guilty: Option<(Name, bool)>,
-    },
-}
 
 impl Subscription {
     /// Takes in what a request says of an answer.

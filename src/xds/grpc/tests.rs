@@ -669,3 +669,60 @@ async fn a_status_comes_behind_the_messages_that_wait_before_it() {
     let expected = (Code::ResourceExhausted as u16).to_string();
     assert_eq!(trailers["grpc-status"], *expected);
 }
+
+/// A name as long as it may be is read; one byte more ends the stream, wherever it stands.
+#[test]
+fn names_and_versions_have_a_limit() {
+    let name = |bytes: usize| "n".repeat(bytes);
+    let listed = |name: String, version: String| DiscoveryRequest {
+        version_info: version,
+        resource_names: vec![name],
+        ..DiscoveryRequest::default()
+    };
+    let changed = |subscribe, unsubscribe, known: (String, String)| DeltaDiscoveryRequest {
+        resource_names_subscribe: vec![subscribe],
+        resource_names_unsubscribe: vec![unsubscribe],
+        initial_resource_versions: [known].into(),
+        ..DeltaDiscoveryRequest::default()
+    };
+    for bytes in [4_096, 4_097] {
+        let [one, short] = [name(bytes), name(1)];
+        let known = |name: &str, version: &str| (name.to_owned(), version.to_owned());
+        let requests = [
+            (
+                Form::Sotw,
+                listed(one.clone(), short.clone()).encode_to_vec(),
+            ),
+            (
+                Form::Sotw,
+                listed(short.clone(), one.clone()).encode_to_vec(),
+            ),
+            (
+                Form::Delta,
+                changed(one.clone(), short.clone(), known("a", "1")).encode_to_vec(),
+            ),
+            (
+                Form::Delta,
+                changed(short.clone(), one.clone(), known("a", "1")).encode_to_vec(),
+            ),
+            (
+                Form::Delta,
+                changed(short.clone(), short.clone(), known(&one, "1")).encode_to_vec(),
+            ),
+            (
+                Form::Delta,
+                changed(short.clone(), short.clone(), known("a", &one)).encode_to_vec(),
+            ),
+        ];
+        for (place, (form, request)) in requests.into_iter().enumerate() {
+            let read = Reader::new(form, None).read(&request);
+            assert_eq!(
+                read.is_ok(),
+                bytes == 4_096,
+                "{bytes} bytes at place {place}"
+            );
+            let claims = read.map_or(0, |read| read.request.claims());
+            assert_eq!(claims, usize::from(form == Form::Delta && bytes == 4_096));
+        }
+    }
+}
