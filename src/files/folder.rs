@@ -11,7 +11,7 @@ use crate::state::problem::{Problem, Reason, Subject};
 
 use super::Reading;
 use super::file::{Stamp, Unread, read};
-use crate::secret_file;
+use crate::net::secret_file;
 
 /// The most certificates that are read. Each is a filter chain in every proxy.
 const MAX_BUNDLES: usize = 10_000;

@@ -12,11 +12,11 @@ use tracing::{error, info};
 
 use super::LOOKS;
 use super::file::{Stamp, Unread, read};
-use crate::clock::{WallClock, wall_clock};
-use crate::identity::{self, BadIdentity, Identity};
 use crate::metrics::Metrics;
-use crate::reload::Watcher;
-use crate::secret_file;
+use crate::net::clock::{WallClock, wall_clock};
+use crate::net::identity::{self, BadIdentity, Identity};
+use crate::net::reload::Watcher;
+use crate::net::secret_file;
 
 /// The files that hold the identity, and the intervals at which they are checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -273,7 +273,7 @@ mod tests {
 
     use super::*;
     use crate::files::tests::NOW;
-    use crate::reload::Trigger;
+    use crate::net::reload::Trigger;
 
     /// A certificate of 2030 and its key.
     struct Pair {
@@ -320,7 +320,7 @@ mod tests {
         }
 
         fn with(folder: TempDir, config: IdentityConfig, wall_clock: WallClock) -> Self {
-            let (sender, identity) = identity::identity();
+            let (sender, identity) = identity::channel();
             let metrics = Metrics::new().unwrap();
             let mut tasks = JoinSet::new();
             let reload = Trigger::new();
@@ -496,7 +496,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn watching_ends_on_shutdown() {
-        let (sender, _identity) = identity::identity();
+        let (sender, _identity) = identity::channel();
         let shutdown = CancellationToken::new();
         let config = IdentityConfig::new("nowhere".into(), "nowhere".into(), None);
         let metrics = Metrics::new().unwrap();

@@ -19,9 +19,9 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::clock::{WallClock, wall_clock};
 use crate::metrics::{Heard, Metrics};
-use crate::reload::Watcher;
+use crate::net::clock::{WallClock, wall_clock};
+use crate::net::reload::Watcher;
 use crate::state::certificate::Certificate;
 use crate::state::event::{Event, Source};
 use crate::state::problem::Problem;
@@ -198,7 +198,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::reload::Trigger;
+    use crate::net::reload::Trigger;
 
     /// 2030-03-17.
     pub(super) const NOW: i64 = 1_900_000_000;

@@ -17,7 +17,7 @@ use super::last_heard::LastHeard;
 use super::service_account::{LoginToken, ServiceAccount, TOKEN_PREFIX, token_header};
 use super::token_cache::TokenCache;
 use crate::metrics::Metrics;
-use crate::secret_file;
+use crate::net::secret_file;
 
 /// Bytes of the answer to a login; DC/OS's has 300.
 const LOGIN_ANSWER_LIMIT_BYTES: usize = 64 * 1024;

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::config::ClientIdentity;
 use super::error::Error;
-use crate::secret_file;
+use crate::net::secret_file;
 
 /// The certificate and key in use, for every connection that is opened from now on.
 pub(super) struct ReloadingCertificate {

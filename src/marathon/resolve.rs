@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::backoff::{Backoff, jittered};
+use crate::net::backoff::{Backoff, jittered};
 use crate::state::app::AgentHost;
 use crate::state::event::{Event, List, ListedApp};
 

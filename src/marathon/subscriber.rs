@@ -24,10 +24,10 @@ use super::ping::Followed;
 use super::resolve::{News, PendingNews, Resolver};
 use super::stream::{EventStream, StreamLoss, StreamStep};
 use super::translate;
-use crate::backoff::Backoff;
 use crate::metrics::{Heard, Metrics};
+use crate::net::backoff::Backoff;
+use crate::net::throttle::Throttle;
 use crate::state::event::{Event, Purpose, RefreshNeeded, UnreadableApp};
-use crate::throttle::Throttle;
 
 /// Unreadable events are logged once in that time: a log must not grow with Marathon's oddities,
 /// and a metric counts them all.

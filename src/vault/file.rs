@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::error::Error;
-use crate::secret_file;
+use crate::net::secret_file;
 
 /// The most bytes of such a file. Certificates with their chain are the largest, at some 10 KB; a
 /// folder of authorities has one file for each.

@@ -25,7 +25,7 @@ use super::error::{Error, with_causes};
 use super::file::{FileStamp, read, run_blocking};
 use super::redirect::authority;
 use super::transport::{BrokenBody, SendFuture, VaultTransport};
-use crate::secret_file;
+use crate::net::secret_file;
 
 /// Time limit for opening a connection. A request has longer; this leaves it time to be told from a
 /// Vault that is slow.

@@ -14,7 +14,7 @@ use x509_parser::prelude::FromDer as _;
 
 use super::config::{Secret, ServerCertificate};
 use super::name::CertificateName;
-use crate::identity::{BadIdentity, Identity};
+use crate::net::identity::{BadIdentity, Identity};
 
 /// A certificate with its chain and key. Prints nothing of them.
 #[derive(Debug)]

@@ -49,9 +49,9 @@ use https::HttpsTransport;
 use requester::Requester;
 use token_keeper::TokenKeeper;
 
-use crate::identity;
 use crate::metrics::{Heard, Metrics};
-use crate::reload::Trigger;
+use crate::net::identity;
+use crate::net::reload::Trigger;
 use crate::state::event::Event;
 
 /// Reads from Vault until `shutdown`. The certificates of domains go to `facts`, the certificate of

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::backoff::Backoff;
+use crate::net::backoff::Backoff;
 
 use super::config::Config;
 use super::error::Error;

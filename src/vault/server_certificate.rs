@@ -14,10 +14,10 @@ use super::clock::SuspendAwareClock;
 use super::config::{Config, ServerCertificate};
 use super::issue::{self, BadIssue, Issued};
 use super::retry::{RetrySchedule, RetryWait};
-use crate::backoff::{Backoff, jittered};
-use crate::identity::{self, Identity};
 use crate::metrics::Metrics;
-use crate::reload::Watcher;
+use crate::net::backoff::{Backoff, jittered};
+use crate::net::identity::{self, Identity};
+use crate::net::reload::Watcher;
 
 /// Jitter of a renewal, either way, as a share of the time until then: replicas that start together
 /// do not renew together.

@@ -18,9 +18,9 @@ use super::error::Missing;
 use super::kv::{KvMount, SecretLookup};
 use super::name::CertificateName;
 use super::retry::RetrySchedule;
-use crate::backoff::{Backoff, jittered};
 use crate::metrics::{Heard, Metrics};
-use crate::reload::Watcher;
+use crate::net::backoff::{Backoff, jittered};
+use crate::net::reload::Watcher;
 use crate::state::event::{Event, Source};
 
 /// Certificates that are read at a time. One takes Vault about a millisecond, and it has others to

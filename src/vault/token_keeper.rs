@@ -17,8 +17,8 @@ use super::lease::{Lease, TokenLookup};
 use super::login::TokenSource;
 use super::requester::{RequestKind, Requester, Token};
 use super::retry::{RetrySchedule, RetryWait};
-use crate::backoff::Backoff;
-use crate::reload::Watcher;
+use crate::net::backoff::Backoff;
+use crate::net::reload::Watcher;
 
 /// The longest time for which nobody looks at the wall's clock: a machine that was suspended is
 /// noticed so soon after it wakes.

@@ -48,7 +48,7 @@ const NAMES_OF_EVERY_ROOM: [&str; 2] = ["Config", "Error"];
 
 /// Names of types that more than one file of `src/` defines. This list only shrinks: take a name out
 /// once it is unique, and give a new type a name that no other has.
-const REPEATED_NAMES: [&str; 36] = [
+const REPEATED_NAMES: [&str; 35] = [
     "App",
     "Arguments",
     "Asked",
@@ -62,7 +62,6 @@ const REPEATED_NAMES: [&str; 36] = [
     "Inner",
     "Kind",
     "Limits",
-    "Line",
     "Login",
     "Name",
     "Names",

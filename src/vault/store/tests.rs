@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::super::config::KvVersion;
 use super::super::testing::{DAY, Log, Made, NOW, Simulated, made, made_until};
 use super::*;
-use crate::reload::Trigger;
+use crate::net::reload::Trigger;
 use crate::state::problem::Problem;
 
 const LIVE: &str = "secret/data/marathon-acme/live";

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::subscriber::DefaultGuard;
 
 use crate::metrics::Metrics;
-use crate::reload::Trigger;
+use crate::net::reload::Trigger;
 use crate::vault::client::{VaultAnswer, VaultClient};
 use crate::vault::clock::SuspendAwareClock;
 use crate::vault::config::{Config, LoginMethod, Secret, VaultAddress};

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::bench::{furnish, given};
 use crate::metrics::Metrics;
-use crate::reload::Trigger;
+use crate::net::reload::Trigger;
 use crate::vault::client::{VaultAnswer, VaultClient};
 use crate::vault::clock::SuspendAwareClock;
 use crate::vault::config::{ClientCertificate, Config, LoginMethod, Trust, VaultAddress};

@@ -21,9 +21,9 @@ use tokio_rustls::client::TlsStream;
 
 use super::super::{Listener, Tls};
 use super::sockets::{Running, limits, next};
-use crate::clock::WallClock;
-use crate::identity::{self, Identity};
 use crate::metrics::Metrics;
+use crate::net::clock::WallClock;
+use crate::net::identity::{self, Identity};
 use crate::server::tests::services::{ask, greeter};
 use crate::server::tests::{done, safely, spawn, until};
 use crate::server::{AllowList, Config, RejectedPeers};
@@ -134,7 +134,7 @@ impl Secure {
             .await
             .unwrap();
         let address = listener.address().unwrap();
-        let (identity, identities) = identity::identity();
+        let (identity, identities) = identity::channel();
         let metrics = Metrics::new().unwrap();
         let rejected = Arc::new(RejectedPeers::new(metrics.clone()));
         let tls = Tls {

@@ -124,23 +124,11 @@ const ENVOYS_WORDS: Words = Words {
 };
 
 /// Every room, by name.
-pub(super) const ROOMS: [Room; 29] = [
+pub(super) const ROOMS: [Room; 24] = [
     Room {
         name: "admin",
-        ours: &["metrics", "snapshot", "state::problem", "throttle"],
+        ours: &["metrics", "net::throttle", "snapshot", "state::problem"],
         bans: &[],
-        words: None,
-    },
-    Room {
-        name: "backoff",
-        ours: &[],
-        bans: &[&IO, &CLOCK, &LOGS],
-        words: None,
-    },
-    Room {
-        name: "clock",
-        ours: &[],
-        bans: &[&IO, &LOGS, &REQUESTS, &ENVOY],
         words: None,
     },
     Room {
@@ -159,18 +147,15 @@ pub(super) const ROOMS: [Room; 29] = [
         name: "daemon",
         ours: &[
             "admin",
-            "backoff",
-            "clock",
             "files",
             "freshness",
-            "identity",
             "intent",
             "log",
             "marathon",
             "metrics",
+            "net",
             "pipeline",
             "registry",
-            "reload",
             "resources",
             "server",
             "settings",
@@ -186,12 +171,8 @@ pub(super) const ROOMS: [Room; 29] = [
     Room {
         name: "files",
         ours: &[
-            "backoff",
-            "clock",
-            "identity",
             "metrics",
-            "reload",
-            "secret_file",
+            "net",
             "state::certificate",
             "state::event",
             "state::problem",
@@ -210,12 +191,6 @@ pub(super) const ROOMS: [Room; 29] = [
         name: "freshness::staleness",
         ours: &[],
         bans: &[&IO, &CLOCK, &CHANCE, &LOGS, &ENVOY],
-        words: None,
-    },
-    Room {
-        name: "identity",
-        ours: &["state::certificate"],
-        bans: &[&REQUESTS, &ENVOY],
         words: None,
     },
     Room {
@@ -245,13 +220,11 @@ pub(super) const ROOMS: [Room; 29] = [
     Room {
         name: "marathon",
         ours: &[
-            "backoff",
             "metrics",
-            "secret_file",
+            "net",
             "state::app",
             "state::event",
             "state::problem",
-            "throttle",
         ],
         bans: &[&ENVOY],
         words: None,
@@ -263,6 +236,12 @@ pub(super) const ROOMS: [Room; 29] = [
         words: None,
     },
     Room {
+        name: "net",
+        ours: &["state::certificate"],
+        bans: &[&ENVOY],
+        words: None,
+    },
+    Room {
         name: "pipeline",
         ours: &["intent", "metrics", "resources", "snapshot", "state"],
         bans: &[&REQUESTS, &ENVOY],
@@ -270,15 +249,9 @@ pub(super) const ROOMS: [Room; 29] = [
     },
     Room {
         name: "registry",
-        ours: &["metrics", "server", "snapshot::Kind", "throttle"],
+        ours: &["metrics", "net::throttle", "server", "snapshot::Kind"],
         bans: &[&REQUESTS, &ENVOY],
         words: Some(&MARATHONS_WORDS),
-    },
-    Room {
-        name: "reload",
-        ours: &[],
-        bans: &[&LOGS, &REQUESTS, &ENVOY],
-        words: None,
     },
     Room {
         name: "resources",
@@ -300,14 +273,8 @@ pub(super) const ROOMS: [Room; 29] = [
         words: None,
     },
     Room {
-        name: "secret_file",
-        ours: &["throttle"],
-        bans: &[&REQUESTS, &ENVOY],
-        words: None,
-    },
-    Room {
         name: "server",
-        ours: &["clock", "identity", "metrics", "throttle"],
+        ours: &["metrics", "net"],
         bans: &[&ENVOY],
         words: None,
     },
@@ -345,12 +312,6 @@ pub(super) const ROOMS: [Room; 29] = [
         words: Some(&ENVOYS_WORDS),
     },
     Room {
-        name: "throttle",
-        ours: &[],
-        bans: &[&LOGS, &REQUESTS, &ENVOY],
-        words: None,
-    },
-    Room {
         name: "v2",
         ours: &[
             "intent",
@@ -368,11 +329,8 @@ pub(super) const ROOMS: [Room; 29] = [
     Room {
         name: "vault",
         ours: &[
-            "backoff",
-            "identity",
             "metrics",
-            "reload",
-            "secret_file",
+            "net",
             "state::certificate",
             "state::event",
             "state::problem",
@@ -382,7 +340,7 @@ pub(super) const ROOMS: [Room; 29] = [
     },
     Room {
         name: "xds",
-        ours: &["metrics", "registry", "server", "snapshot", "throttle"],
+        ours: &["metrics", "net::throttle", "registry", "server", "snapshot"],
         bans: &[&RESOURCE_TYPES],
         words: Some(&MARATHONS_WORDS),
     },

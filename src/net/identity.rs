@@ -1,7 +1,7 @@
-//! Who this daemon is to its proxies, and whose proxies it answers: certificate, key, client CA.
+//! The identity of this daemon towards its proxies: certificate, key, and the client CA.
 //!
-//! [`vault`](crate::vault) or [`files`](crate::files) read it, [`xds`](crate::xds) shows it to
-//! whoever connects. It is swapped whole, so that no handshake sees half of a renewal.
+//! [`vault`](crate::vault) or [`files`](crate::files) read it, [`server`](crate::server) presents it
+//! to whoever connects. It is swapped whole, so that no handshake sees half of a renewal.
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,18 +23,18 @@ pub struct Identity {
     client_authorities: Vec<CertificateDer<'static>>,
 }
 
-/// Where a new identity is put.
+/// The sending end of the channel: takes each new identity.
 pub type Sender = watch::Sender<Option<Arc<Identity>>>;
 
-/// Where the current identity is seen; none before the first one was read.
+/// The receiving end of the channel: holds the current identity; none before the first one was read.
 pub type Receiver = watch::Receiver<Option<Arc<Identity>>>;
 
-/// A place for an identity, empty at first.
-pub fn identity() -> (Sender, Receiver) {
+/// A channel for the current identity, empty at first.
+pub fn channel() -> (Sender, Receiver) {
     watch::channel(None)
 }
 
-/// Why there is no identity in what was read. Holds nothing of the key.
+/// Reason for which there is no identity in what was read. Holds nothing of the key.
 #[derive(Debug, thiserror::Error)]
 pub enum BadIdentity {
     /// The bundle holds no certificate that can be served.
@@ -97,17 +97,17 @@ impl Identity {
         &self.certificate.server_names
     }
 
-    /// When it begins to be valid, in seconds since 1970 (UTC).
+    /// `notBefore`, in seconds since 1970 (UTC).
     pub fn not_before_seconds(&self) -> i64 {
         self.certificate.not_before_seconds
     }
 
-    /// When it ends, in seconds since 1970 (UTC).
+    /// `notAfter`, in seconds since 1970 (UTC).
     pub fn not_after_seconds(&self) -> i64 {
         self.certificate.not_after_seconds
     }
 
-    /// What is presented: the certificate, then those between it and its authority.
+    /// The chain that is presented: the certificate, then those between it and its authority.
     pub fn chain(&self) -> &[CertificateDer<'static>] {
         &self.chain
     }
@@ -132,7 +132,7 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// What problems of the certificate call it; nobody sees this name.
+/// The name of the certificate in its problems; nobody sees it.
 const NAME: &str = "of the xds port";
 
 fn authorities(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, BadIdentity> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::throttle::{LeftOut, Throttle};
+use super::throttle::{LeftOut, Throttle};
 
 /// Read and write for the group and for all others.
 const OF_OTHERS: u32 = 0o066;
@@ -23,7 +23,7 @@ const MOST_REMEMBERED: usize = 10_000;
 
 const QUIET: Duration = Duration::from_secs(60);
 
-/// What the log was told, whichever part of the process reads a file.
+/// Files that the log was told of, whichever part of the process reads them.
 static TOLD: LazyLock<Mutex<OpenFiles>> = LazyLock::new(Mutex::default);
 
 /// Files that were found open to others, with the modes that the log was told of.
