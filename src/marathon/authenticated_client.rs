@@ -10,7 +10,7 @@ use http::{HeaderValue, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 
-use super::config::{Config, Login, TokenScheme};
+use super::config::{Config, MarathonLogin, TokenScheme};
 use super::error::{Error, with_causes};
 use super::https::{HttpsClient, authority};
 use super::last_heard::LastHeard;
@@ -75,16 +75,16 @@ impl AuthenticatedClient {
 
     /// True if requests carry credentials, which must not go everywhere.
     pub(super) fn has_login(&self) -> bool {
-        self.config().login != Login::None
+        self.config().login != MarathonLogin::None
     }
 
     /// Reads the file that the login is in, and goes no further.
     pub(super) async fn check(&self) -> Result<(), Error> {
         match &self.config().login {
-            Login::None => Ok(()),
-            Login::Credentials(path) => credentials(path).await.map(drop),
-            Login::Token { file, scheme } => token(file, *scheme).await.map(drop),
-            Login::ServiceAccount(path) => service_account(path).await.map(drop),
+            MarathonLogin::None => Ok(()),
+            MarathonLogin::Credentials(path) => credentials(path).await.map(drop),
+            MarathonLogin::Token { file, scheme } => token(file, *scheme).await.map(drop),
+            MarathonLogin::ServiceAccount(path) => service_account(path).await.map(drop),
         }
     }
 
@@ -100,7 +100,7 @@ impl AuthenticatedClient {
         let shown = self.authorization().await?;
         let response = self.https.get(uri, accept, shown.as_ref(), limit).await?;
         match (&self.config().login, shown) {
-            (Login::ServiceAccount(_), Some(token))
+            (MarathonLogin::ServiceAccount(_), Some(token))
                 if response.status() == StatusCode::UNAUTHORIZED =>
             {
                 self.token_cache.refused(&token).await;
@@ -108,10 +108,10 @@ impl AuthenticatedClient {
                 self.https.get(uri, accept, renewed.as_ref(), limit).await
             }
             (
-                Login::None
-                | Login::Credentials(_)
-                | Login::Token { .. }
-                | Login::ServiceAccount(_),
+                MarathonLogin::None
+                | MarathonLogin::Credentials(_)
+                | MarathonLogin::Token { .. }
+                | MarathonLogin::ServiceAccount(_),
                 _,
             ) => Ok(response),
         }
@@ -120,10 +120,10 @@ impl AuthenticatedClient {
     /// The value of `Authorization`, as it is now; none when nobody logs in.
     async fn authorization(&self) -> Result<Option<HeaderValue>, Error> {
         Ok(Some(match &self.config().login {
-            Login::None => return Ok(None),
-            Login::Credentials(path) => credentials(path).await?,
-            Login::Token { file, scheme } => token(file, *scheme).await?,
-            Login::ServiceAccount(path) => {
+            MarathonLogin::None => return Ok(None),
+            MarathonLogin::Credentials(path) => credentials(path).await?,
+            MarathonLogin::Token { file, scheme } => token(file, *scheme).await?,
+            MarathonLogin::ServiceAccount(path) => {
                 let login = async || self.counted_login(path).await;
                 self.token_cache.header(login).await?
             }

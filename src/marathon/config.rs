@@ -15,7 +15,7 @@ pub struct Config {
     /// The addresses of one and the same Marathon, in the order of preference; at least one.
     pub marathons: Vec<BaseUrl>,
     /// The credentials for Marathon.
-    pub login: Login,
+    pub login: MarathonLogin,
     /// A PEM file with roots that are trusted beside the system's.
     pub ca_file: Option<PathBuf>,
     /// The certificate that is presented to a server that asks for one.
@@ -81,7 +81,7 @@ impl Config {
     pub fn new(marathons: Vec<BaseUrl>) -> Self {
         Self {
             marathons,
-            login: Login::None,
+            login: MarathonLogin::None,
             ca_file: None,
             client_identity: None,
             leader_hosts: Vec::new(),
@@ -111,7 +111,7 @@ impl Config {
 
 /// The credentials for Marathon.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Login {
+pub enum MarathonLogin {
     /// Not at all.
     #[default]
     None,

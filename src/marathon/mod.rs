@@ -32,7 +32,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-pub use self::config::{BaseUrl, ClientIdentity, Config, Login, TokenScheme};
+pub use self::config::{BaseUrl, ClientIdentity, Config, MarathonLogin, TokenScheme};
 pub use self::error::Error;
 pub use self::last_heard::LastHeard;
 pub use self::service_account::ServiceAccount;

@@ -280,7 +280,7 @@ impl Typed {
         }
     }
 
-    fn store(&self) -> Result<Option<vault::Store>, BadSetting> {
+    fn store(&self) -> Result<Option<vault::CertificateStore>, BadSetting> {
         let typed = &self.vault;
         if !typed.vault_certificates {
             return Ok(None);
@@ -293,7 +293,7 @@ impl Typed {
                 remedy: "give it at least 1 second; 60 is the default",
             });
         }
-        Ok(Some(vault::Store {
+        Ok(Some(vault::CertificateStore {
             mount: path_in_vault("VAULT_KV_MOUNT", &typed.vault_kv_mount)?,
             prefix: match typed.marathon_acme_kv_path.trim_matches('/') {
                 "" => String::new(),

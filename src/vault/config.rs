@@ -37,7 +37,7 @@ pub struct Config {
     /// Interval between two checks of files (token, role and secret id, certificates). 2 s.
     pub file_interval: Duration,
     /// The certificates of domains, if they are read from here.
-    pub store: Option<Store>,
+    pub store: Option<CertificateStore>,
     /// The certificate of the xDS port, if it is issued here.
     pub server_certificate: Option<ServerCertificate>,
 }
@@ -112,7 +112,7 @@ pub struct ClientCertificate {
 /// The secrets that hold the certificates of domains, in the layout of marathon-acme, of the
 /// original, or of Relay.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Store {
+pub struct CertificateStore {
     /// The mount of the KV engine.
     pub mount: String,
     /// The path below the mount, without slashes at its ends; empty: the mount itself.

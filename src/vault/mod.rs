@@ -38,8 +38,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use config::{
-    BadVaultAddress, ClientAuthorities, ClientCertificate, Config, KvVersion, LoginMethod, RoleId,
-    Secret, ServerCertificate, Store, Trust, VaultAddress,
+    BadVaultAddress, CertificateStore, ClientAuthorities, ClientCertificate, Config, KvVersion,
+    LoginMethod, RoleId, Secret, ServerCertificate, Trust, VaultAddress,
 };
 pub use error::{Error, Missing, Texts};
 

@@ -13,7 +13,7 @@ use super::certificate_index::{
 };
 use super::client::{Error, VaultClient};
 use super::clock::SuspendAwareClock;
-use super::config::{Config, Store};
+use super::config::{CertificateStore, Config};
 use super::error::Missing;
 use super::kv::{KvMount, SecretLookup};
 use super::name::CertificateName;
@@ -60,7 +60,7 @@ enum Round {
 }
 
 /// Announces the certificates in the store, then every change of them, also those that only time
-/// makes. Looks every [`interval`](Store::interval); sooner, with growing waits, after a failure. A
+/// makes. Looks every [`interval`](CertificateStore::interval); sooner, with growing waits, after a failure. A
 /// requested `reload` reads the list and every certificate on it at once. Returns when nobody
 /// listens any more.
 ///
@@ -72,7 +72,7 @@ enum Round {
 pub(super) async fn run(
     client: VaultClient,
     config: Arc<Config>,
-    store: Store,
+    store: CertificateStore,
     facts: mpsc::Sender<Heard<Vec<Event>>>,
     mut reload: Watcher,
     clock: SuspendAwareClock,

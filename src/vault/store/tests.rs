@@ -31,8 +31,8 @@ struct Announced {
     problems: Vec<String>,
 }
 
-fn store() -> Store {
-    Store {
+fn store() -> CertificateStore {
+    CertificateStore {
         mount: "secret".into(),
         prefix: "marathon-acme".into(),
         version: KvVersion::Detect,
@@ -40,7 +40,7 @@ fn store() -> Store {
     }
 }
 
-fn polled(simulated: Simulated, store: Store) -> Bench {
+fn polled(simulated: Simulated, store: CertificateStore) -> Bench {
     let (sender, facts) = mpsc::channel(1);
     let reload = Trigger::new();
     let start = Instant::now();
@@ -482,8 +482,8 @@ async fn v1(simulated: &Simulated, fields: &[(&str, Value)]) {
     }
 }
 
-fn in_old(version: KvVersion) -> Store {
-    Store {
+fn in_old(version: KvVersion) -> CertificateStore {
+    CertificateStore {
         mount: "old".into(),
         version,
         ..store()
@@ -549,7 +549,7 @@ async fn a_token_that_may_read_nothing_gets_nothing_announced() {
 async fn a_wrong_version_is_not_an_empty_store() {
     let a = made(&["a"]);
     let simulated = holding(&[("a", &a)]).await;
-    let one = Store {
+    let one = CertificateStore {
         version: KvVersion::One,
         ..store()
     };
