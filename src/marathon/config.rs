@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::Uri;
 
 use super::error::Error;
+pub use crate::net::client_certificate::ClientCertificate;
 
 /// Everything that the subscriber needs to know. Holds no secret: what a login takes stays in its
 /// file.
@@ -19,7 +20,7 @@ pub struct Config {
     /// A PEM file with roots that are trusted beside the system's.
     pub ca_file: Option<PathBuf>,
     /// The certificate that is presented to a server that asks for one.
-    pub client_identity: Option<ClientIdentity>,
+    pub client_certificate: Option<ClientCertificate>,
     /// Hosts, with or without a port, that a redirect may take the login to, beside those of
     /// `marathons` and the leader that Marathon itself names.
     pub leader_hosts: Vec<String>,
@@ -83,7 +84,7 @@ impl Config {
             marathons,
             login: MarathonLogin::None,
             ca_file: None,
-            client_identity: None,
+            client_certificate: None,
             leader_hosts: Vec::new(),
             connect_limit: Duration::from_secs(3),
             head_limit: Duration::from_secs(15),
@@ -137,16 +138,6 @@ pub enum TokenScheme {
     Bearer,
     /// `token=T`, as DC/OS has it.
     Token,
-}
-
-/// The certificate that is shown to a server that asks for one. Both files are looked at again for
-/// every request, which uses what they hold by then; an open stream goes on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientIdentity {
-    /// A PEM file with the certificate and those that lead to its root.
-    pub certificate: PathBuf,
-    /// A PEM file with its key; it may be the same file.
-    pub key: PathBuf,
 }
 
 /// Base URL of a Marathon: scheme, host, port and perhaps a path, without a final slash.
@@ -217,7 +208,7 @@ mod tests {
         assert_eq!(
             format!("{config:?}"),
             "Config { marathons: [\"http://m:8080\"], login: None, ca_file: None, \
-             client_identity: None, leader_hosts: [], connect_limit: 3s, head_limit: 15s, \
+             client_certificate: None, leader_hosts: [], connect_limit: 3s, head_limit: 15s, \
              idle_limit: 45s, ping_after: 15s, ping_limit: 2s, confirm_limit: 30s, request_limit: 120s, event_limit_bytes: 64000000, \
              answer_limit_bytes: 256000000, heard_limit: 50000, resync_interval: 300s, \
              confirmation_delay: 10s, announced_loss_delay: 1.5s, missing_app_interval: 10s, backoff_first: 200ms, \

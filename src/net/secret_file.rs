@@ -86,13 +86,6 @@ pub fn check(path: &Path) {
     }
 }
 
-/// [`check`], where blocking is left to others. Cancel safe.
-pub async fn check_aside(path: &Path) {
-    let path = path.to_owned();
-    // It fails only at the end of the process.
-    let _ = tokio::task::spawn_blocking(move || check(&path)).await;
-}
-
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU64;

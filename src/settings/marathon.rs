@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{BadSetting, Marathon, Typed, given, read};
-use crate::marathon::{BaseUrl, ClientIdentity, Config, MarathonLogin, ServiceAccount};
+use crate::marathon::{BaseUrl, ClientCertificate, Config, MarathonLogin, ServiceAccount};
 
 const CREDENTIALS_FILE: &str = "MARATHON_CREDENTIALS_FILE";
 const TOKEN_FILE: &str = "MARATHON_TOKEN_FILE";
@@ -33,7 +33,7 @@ impl Typed {
         Ok(Config {
             login: self.marathon.login()?,
             ca_file: self.marathon.ca_file()?,
-            client_identity: self.marathon.client_identity()?,
+            client_certificate: self.marathon.client_certificate()?,
             leader_hosts: leader_hosts.filter(|host| !host.is_empty()).collect(),
             resync_interval: self.resync_interval,
             confirmation_delay: self.sudden_loss_delay,
@@ -117,7 +117,7 @@ impl Marathon {
         Ok(Some(path.to_owned()))
     }
 
-    fn client_identity(&self) -> Result<Option<ClientIdentity>, BadSetting> {
+    fn client_certificate(&self) -> Result<Option<ClientCertificate>, BadSetting> {
         let certificate = given(&self.marathon_client_cert);
         let key = given(&self.marathon_client_key);
         let (certificate, key) = match (certificate, key) {
@@ -138,16 +138,16 @@ impl Marathon {
             let remedy = "name a PEM file that this user may read";
             read(path).map_err(|why| bad(variable, path, why, remedy))?;
         }
-        let identity = ClientIdentity {
+        let files = ClientCertificate {
             certificate: certificate.to_owned(),
             key: key.to_owned(),
         };
-        identity.check().map_err(|why| {
+        files.check().map_err(|why| {
             let remedy = "name the PEM files of a certificate with its chain, and of its key \
                           without a passphrase";
-            bad(CLIENT_CERT, certificate, why, remedy)
+            bad(CLIENT_CERT, certificate, why.to_string(), remedy)
         })?;
-        Ok(Some(identity))
+        Ok(Some(files))
     }
 }
 
@@ -363,8 +363,8 @@ mod tests {
         let files = Files::new();
         let meant = files.meant(&[("client-cert", "cert"), ("client-key", "key")]);
         assert_eq!(
-            meant.unwrap().client_identity,
-            Some(ClientIdentity {
+            meant.unwrap().client_certificate,
+            Some(ClientCertificate {
                 certificate: files.path("cert"),
                 key: files.path("key"),
             })

@@ -172,7 +172,7 @@ fn a_variable_that_is_set_to_nothing_is_not_set() {
     assert_eq!(settings.intent.framework_name, None);
     assert!(settings.certificates.is_none());
     assert_eq!(settings.marathon.login, MarathonLogin::None);
-    assert_eq!(settings.marathon.client_identity, None);
+    assert_eq!(settings.marathon.client_certificate, None);
     assert_eq!(settings.marathon.ca_file, None);
     assert!(settings.marathon.leader_hosts.is_empty());
 }

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use http::Uri;
 
+pub use crate::net::client_certificate::ClientCertificate;
+pub use crate::net::roots::Trust;
+
 /// Everything that the room needs to know. Prints no secret.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -84,30 +87,6 @@ pub enum RoleId {
 /// A text that prints as dots.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
-
-/// The roots by which Vault's certificate is verified.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Trust {
-    /// The system's authorities.
-    System,
-    /// The authorities in this PEM file and no others (`VAULT_CACERT`).
-    File(PathBuf),
-    /// The authorities in the PEM files of this folder and no others (`VAULT_CAPATH`).
-    Folder(PathBuf),
-    /// The authorities in this PEM text and no others (`VAULT_CACERT_BYTES`).
-    Pem(String),
-    /// Anybody's (`VAULT_SKIP_VERIFY`).
-    Anybody,
-}
-
-/// A certificate and its key, as PEM files, read again whenever they differ.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientCertificate {
-    /// The certificate and its chain.
-    pub certificate: PathBuf,
-    /// The key.
-    pub key: PathBuf,
-}
 
 /// The secrets that hold the certificates of domains, in the layout of marathon-acme, of the
 /// original, or of Relay.

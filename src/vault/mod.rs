@@ -11,7 +11,6 @@ mod config;
 mod error;
 mod file;
 mod fingerprint;
-mod https;
 mod issue;
 mod kv;
 mod lease;
@@ -45,9 +44,9 @@ pub use error::{Error, Missing, Texts};
 
 use client::VaultClient;
 use clock::SuspendAwareClock;
-use https::HttpsTransport;
 use requester::Requester;
 use token_keeper::TokenKeeper;
+use transport::https_client;
 
 use crate::metrics::{Heard, Metrics};
 use crate::net::identity;
@@ -71,7 +70,7 @@ pub async fn run(
 ) -> Result<(), Error> {
     let config = Arc::new(config);
     let clock = SuspendAwareClock::new();
-    let transport = Arc::new(HttpsTransport::new(Arc::clone(&config)));
+    let transport = Arc::new(https_client(&config));
     let requester = Requester::new(Arc::clone(&config), transport, Arc::clone(&metrics));
     let (client, current) = VaultClient::new(requester.clone());
     let mut tasks = JoinSet::new();

@@ -17,9 +17,9 @@ use crate::vault::client::{VaultAnswer, VaultClient};
 use crate::vault::clock::SuspendAwareClock;
 use crate::vault::config::{ClientCertificate, Config, LoginMethod, Trust, VaultAddress};
 use crate::vault::error::Error;
-use crate::vault::https::HttpsTransport;
 use crate::vault::requester::{RequestKind, Requester};
 use crate::vault::token_keeper::TokenKeeper;
+use crate::vault::transport::https_client;
 
 /// A client of a Vault behind a socket.
 pub(super) struct Wired {
@@ -45,7 +45,7 @@ impl Wired {
         adapt(&mut config);
         let config = Arc::new(config);
         let metrics = Metrics::new().unwrap();
-        let sockets = Arc::new(HttpsTransport::new(Arc::clone(&config)));
+        let sockets = Arc::new(https_client(&config));
         let requester = Requester::new(config, sockets, Arc::clone(&metrics));
         let (client, current) = VaultClient::new(requester.clone());
         let mut token_keeper = JoinSet::new();

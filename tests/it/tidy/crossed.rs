@@ -264,7 +264,7 @@ fn a_crossing_names_file_line_rule_and_remedy() {
     let crossings = crossings(&[source], &ROOMS);
     assert_eq!(
         crossings[0].to_string(),
-        "src/xds/mod.rs:2: xds uses crate::state::State: of ours it may use only metrics, registry, server, snapshot, throttle, imported by name; take the rest as a parameter"
+        "src/xds/mod.rs:2: xds uses crate::state::State: of ours it may use only metrics, net::throttle, registry, server, snapshot, imported by name; take the rest as a parameter"
     );
 }
 
