@@ -16,6 +16,7 @@ use crate::net::clock::{WallClock, wall_clock};
 use crate::net::identity::{self, BadIdentity, Identity};
 use crate::net::reload::Watcher;
 use crate::net::watched_file::{UnreadFile, WatchedFile};
+use crate::state::certificate::Certificate;
 
 /// The files that hold the identity, and the intervals at which they are checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -196,10 +197,13 @@ impl Files {
             bundle.extend(key);
         }
         let authorities = self.client_authorities.as_mut().map(read).transpose()?;
-        Ok(Identity::read(
-            &bundle,
+        let certificate = Certificate::parse("of the xds port", &bundle, now_seconds).served();
+        let certificate = certificate.map_err(BadIdentity::Certificate)?;
+        Ok(Identity::new(
+            certificate.server_names,
+            &certificate.chain_pem,
+            certificate.key_pem.expose(),
             authorities.as_deref(),
-            now_seconds,
         )?)
     }
 

@@ -139,9 +139,8 @@ async fn settled(
     for _ in 1..LOOKS {
         let (looked_at, looked) = look(folder, wall_clock, Patience::Wait).await;
         folder = looked_at;
-        match looked {
-            Ok(true) => return (folder, Ok(())),
-            Ok(false) | Err(_) => {}
+        if let Ok(true) = looked {
+            return (folder, Ok(()));
         }
         sleep(config.settle).await;
     }

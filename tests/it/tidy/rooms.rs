@@ -237,7 +237,7 @@ pub(super) const ROOMS: [Room; 24] = [
     },
     Room {
         name: "net",
-        ours: &["state::certificate"],
+        ours: &[],
         bans: &[&ENVOY],
         words: None,
     },
