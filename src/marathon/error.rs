@@ -14,9 +14,6 @@ pub enum Error {
     /// No Marathon was configured.
     #[error("no Marathon is configured")]
     NoMarathon,
-    /// An address of Marathon makes no sense.
-    #[error("the URL of Marathon cannot be used: {0}")]
-    BaseUrl(&'static str),
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] BadTls),
@@ -174,9 +171,7 @@ impl Error {
     /// The class, a value of the metric labels `reason` and `outcome`.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::NoMarathon | Self::BaseUrl(_) | Self::Tls(_) | Self::Request(_) => {
-                "configuration"
-            }
+            Self::NoMarathon | Self::Tls(_) | Self::Request(_) => "configuration",
             Self::Credentials { .. } | Self::Token { .. } | Self::ServiceAccount { .. } => {
                 "credentials"
             }
@@ -225,7 +220,6 @@ impl Error {
             // Load balancers answer with such pages while Marathon is away.
             Self::ContentType { .. } => true,
             Self::NoMarathon
-            | Self::BaseUrl(_)
             | Self::Tls(_)
             | Self::Request(_)
             | Self::RedirectToStranger { .. }

@@ -2,6 +2,7 @@
 //! the wall clock, watched files, and the identity that sources read and the server presents.
 
 pub mod backoff;
+pub mod base_url;
 pub mod blocking;
 pub mod body;
 pub mod client_certificate;
@@ -11,8 +12,10 @@ pub mod https_client;
 pub mod identity;
 pub mod redirect;
 pub mod reload;
+pub mod retry;
 pub mod roots;
-pub mod secret_file;
+mod secret_file;
+pub mod task_panic;
 pub mod throttle;
 pub mod tls;
 pub mod watched_file;

@@ -65,7 +65,7 @@ impl OpenFiles {
 
 /// Warns of a file that holds a key, a token or a password and that others may open: once, and
 /// again when its mode has changed. Links are followed. Blocks.
-pub fn check(path: &Path) {
+pub(super) fn check(path: &Path) {
     // What cannot be looked at was just read; whoever reads it says what is wrong.
     let Ok(found) = std::fs::metadata(path) else {
         return;

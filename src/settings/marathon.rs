@@ -66,7 +66,7 @@ impl Marathon {
                 variable: "MARATHON",
                 // It may hold a password.
                 value: if text.contains('@') { "(hidden)" } else { text }.to_owned(),
-                why: error.to_string(),
+                why: format!("the URL of Marathon cannot be used: {error}"),
                 remedy: "write http://host:port or https://host:port, several as a comma list",
             })
         };

@@ -18,7 +18,6 @@ mod login;
 mod name;
 mod redirect;
 mod requester;
-mod retry;
 mod server_certificate;
 mod store;
 #[cfg(test)]
@@ -37,8 +36,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use config::{
-    BadVaultAddress, CertificateStore, ClientAuthorities, ClientCertificate, Config, KvVersion,
-    LoginMethod, RoleId, Secret, ServerCertificate, Trust, VaultAddress,
+    BaseUrl, CertificateStore, ClientAuthorities, ClientCertificate, Config, KvVersion,
+    LoginMethod, RoleId, Secret, ServerCertificate, Trust,
 };
 pub use error::{Error, Missing, Texts};
 
@@ -51,6 +50,7 @@ use transport::https_client;
 use crate::metrics::{Heard, Metrics};
 use crate::net::identity;
 use crate::net::reload::Trigger;
+use crate::net::task_panic::resume_panic;
 use crate::state::event::Event;
 
 /// Reads from Vault until `shutdown`. The certificates of domains go to `facts`, the certificate of
@@ -102,10 +102,8 @@ pub async fn run(
     }
     while let Some(joined) = tasks.join_next().await {
         // None is aborted, so this is a panic, and ours.
-        if let Err(error) = joined
-            && let Ok(panic) = error.try_into_panic()
-        {
-            std::panic::resume_unwind(panic);
+        if let Err(error) = joined {
+            resume_panic(error);
         }
     }
     Ok(())

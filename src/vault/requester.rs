@@ -68,14 +68,7 @@ impl Requester {
         transport: Arc<dyn VaultTransport>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let address = config.address.as_str();
-        // An address is a URL with a scheme: see Address::parse.
-        let host_at = address.find("://").map_or(0, |at| at + 3);
-        let host_end = address
-            .get(host_at..)
-            .and_then(|rest| rest.find('/'))
-            .map_or(address.len(), |at| host_at + at);
-        let (origin, prefix) = address.split_at_checked(host_end).unwrap_or((address, ""));
+        let (origin, prefix) = config.address.origin_and_path();
         Self {
             origin: origin.into(),
             prefix: prefix.into(),

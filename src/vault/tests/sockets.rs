@@ -15,7 +15,7 @@ use crate::metrics::Metrics;
 use crate::net::reload::Trigger;
 use crate::vault::client::{VaultAnswer, VaultClient};
 use crate::vault::clock::SuspendAwareClock;
-use crate::vault::config::{ClientCertificate, Config, LoginMethod, Trust, VaultAddress};
+use crate::vault::config::{BaseUrl, ClientCertificate, Config, LoginMethod, Trust};
 use crate::vault::error::Error;
 use crate::vault::requester::{RequestKind, Requester};
 use crate::vault::token_keeper::TokenKeeper;
@@ -30,11 +30,11 @@ pub(super) struct Wired {
 
 impl Wired {
     fn new(vault: &Vault, login: LoginMethod, adapt: impl FnOnce(&mut Config)) -> Self {
-        Self::at(VaultAddress::parse(&vault.url()).unwrap(), login, adapt)
+        Self::at(BaseUrl::parse(&vault.url()).unwrap(), login, adapt)
     }
 
     pub(super) fn at(
-        address: VaultAddress,
+        address: BaseUrl,
         login: LoginMethod,
         adapt: impl FnOnce(&mut Config),
     ) -> Self {
@@ -219,7 +219,7 @@ async fn a_vault_that_goes_and_comes_is_asked_over_a_new_connection() {
 }
 
 /// Answers one request with this text, and closes the connection.
-async fn answer_once(text: &str) -> (VaultAddress, JoinSet<()>) {
+async fn answer_once(text: &str) -> (BaseUrl, JoinSet<()>) {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -233,7 +233,7 @@ async fn answer_once(text: &str) -> (VaultAddress, JoinSet<()>) {
         }
         socket.write_all(text.as_bytes()).await.unwrap();
     });
-    (VaultAddress::parse(&address).unwrap(), server)
+    (BaseUrl::parse(&address).unwrap(), server)
 }
 
 #[tokio::test]
