@@ -19,9 +19,10 @@
 //! - [`marathon`] subscribes: opens the stream, lists, follows, and fetches what went stale;
 //!   [`vault`] logs in, keeps its token alive and reads certificates; [`files`] reads those that
 //!   lie in a folder. They turn what they hear into facts, [`Event`](state::event::Event)s, and
-//!   know nothing of what becomes of them. [`net`] is what they share: back-off, the throttle of
-//!   log lines, requests to reload, and the [`Identity`](net::identity::Identity) of this daemon
-//!   towards its proxies: the sources put it there, [`server`] presents it.
+//!   know nothing of what becomes of them. [`net`] is what they share: the HTTPS client with its
+//!   roots, client certificate and limits, watched files, back-off, the throttle of log lines,
+//!   requests to reload, and the [`Identity`](net::identity::Identity) of this daemon towards its
+//!   proxies: the sources put it there, [`server`] presents it.
 //! - [`state`] reduces facts to what is known, [`intent`] reads from labels and networking what
 //!   each app's port asks for, [`resources`] writes that as Envoy's resources. All three are pure:
 //!   no IO, no clock, no failure. What cannot be served becomes a

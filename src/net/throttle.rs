@@ -18,7 +18,7 @@ pub struct Throttle {
     lines: Mutex<LoggedSubjects>,
 }
 
-/// LoggedSubjects that were left out before one that is written.
+/// Lines that were left out before one that is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeftOut(u64);
 
@@ -31,9 +31,9 @@ impl LeftOut {
 
 #[derive(Debug, Default)]
 struct LoggedSubjects {
-    /// By who is the cause, and subject.
+    /// By cause and subject.
     by_subject: BTreeMap<(String, String), LoggedLine>,
-    /// LoggedSubjects left out about subjects that are not remembered, or not any more.
+    /// Lines left out about subjects that are not remembered, or not any more.
     left_out_elsewhere: u64,
 }
 
@@ -41,7 +41,7 @@ struct LoggedSubjects {
 #[derive(Debug)]
 struct LoggedLine {
     written: Instant,
-    /// LoggedSubjects left out since then.
+    /// Lines left out since then.
     left_out: u64,
 }
 
@@ -104,7 +104,7 @@ impl Throttle {
         Some(LeftOut(std::mem::take(&mut lines.left_out_elsewhere)))
     }
 
-    /// Says if no further subject of `cause` is remembered.
+    /// True if no further subject of `cause` is remembered.
     fn is_full(&self, lines: &LoggedSubjects, cause: &str) -> bool {
         let first = (cause.to_owned(), String::new());
         let of_one = lines.by_subject.range(first..);

@@ -1,19 +1,10 @@
 //! Redirects of Vault's standbys: the target, and the rules for following it.
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, Uri};
+use http::{Response, StatusCode, Uri};
 
 use super::error::Error;
 use crate::net::redirect::{authority, is_redirect, leaves_tls, location};
-
-/// The same request to another URL.
-pub(super) fn copy(request: &Request<Bytes>, uri: Uri) -> Request<Bytes> {
-    let mut copy = Request::new(request.body().clone());
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = uri;
-    *copy.headers_mut() = request.headers().clone();
-    copy
-}
 
 /// The target of a redirect that may be followed; none if the answer is no redirect.
 pub(super) fn target(asked: &Uri, response: &Response<Bytes>) -> Result<Option<Uri>, Error> {

@@ -15,7 +15,7 @@ use super::answer::{self, VaultAnswer};
 use super::client::PathRequest;
 use super::config::{Config, Secret};
 use super::error::Error;
-use super::redirect::{copy, target};
+use super::redirect::target;
 use super::transport::VaultTransport;
 use crate::metrics::Metrics;
 use crate::net::body::{UnreadBody, collect};
@@ -184,13 +184,14 @@ impl Requester {
     }
 
     /// Sends a request, and once more where a standby points to.
-    async fn follow(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Error> {
+    async fn follow(&self, mut request: Request<Bytes>) -> Result<Response<Bytes>, Error> {
         let asked = request.uri().clone();
-        let response = self.send_and_collect(copy(&request, asked.clone())).await?;
+        let response = self.send_and_collect(request.clone()).await?;
         let Some(target) = target(&asked, &response)? else {
             return Ok(response);
         };
-        let answer = match self.send_and_collect(copy(&request, target.clone())).await {
+        request.uri_mut().clone_from(&target);
+        let answer = match self.send_and_collect(request).await {
             Ok(answer) if is_redirect(answer.status()) => Err(Error::Redirect {
                 host: authority(&target),
                 target: location(answer.headers(), None)
