@@ -21,6 +21,7 @@ pub use runtimes::Runtimes;
 
 use crate::freshness::{Monitor, SourceAge};
 use crate::metrics::Metrics;
+use crate::net::identity;
 use crate::pipeline::Pipeline;
 use crate::registry::Registry;
 use crate::resources::Projection;
@@ -28,7 +29,7 @@ use crate::settings::{Settings, XdsListen};
 use crate::snapshot::cell::cell;
 use crate::state::State;
 use crate::state::event::{Purpose, RefreshNeeded};
-use crate::{admin, files, identity, log, marathon, server, v2, vault, xds};
+use crate::{admin, files, log, marathon, server, v2, vault, xds};
 
 use runtimes::Rooms;
 use views::{given_by_proxy, refusal_as_problem};
@@ -166,7 +167,7 @@ impl Daemon {
         let (publisher, reader) = cell();
         let (facts, heard) = mpsc::channel(FACTS);
         let (stale, missing) = mpsc::channel(STALE);
-        let (identity, identities) = identity::identity();
+        let (identity, identities) = identity::channel();
         let sources = self.settings.sources();
         let registry = Registry::new(self.settings.registry, metrics.clone());
         let proxies = xds::Proxies::new(self.settings.proxies, registry.clone(), metrics.clone());

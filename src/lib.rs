@@ -19,7 +19,10 @@
 //! - [`marathon`] subscribes: opens the stream, lists, follows, and fetches what went stale;
 //!   [`vault`] logs in, keeps its token alive and reads certificates; [`files`] reads those that
 //!   lie in a folder. They turn what they hear into facts, [`Event`](state::event::Event)s, and
-//!   know nothing of what becomes of them.
+//!   know nothing of what becomes of them. [`net`] is what they share: the HTTPS client with its
+//!   roots, client certificate and limits, watched files, back-off, the throttle of log lines,
+//!   requests to reload, and the [`Identity`](net::identity::Identity) of this daemon towards its
+//!   proxies: the sources put it there, [`server`] presents it.
 //! - [`state`] reduces facts to what is known, [`intent`] reads from labels and networking what
 //!   each app's port asks for, [`resources`] writes that as Envoy's resources. All three are pure:
 //!   no IO, no clock, no failure. What cannot be served becomes a
@@ -27,7 +30,7 @@
 //! - [`snapshot`] holds the resources of one moment, immutable and encoded once, and the cell where
 //!   they are swapped whole. Versions are digests of content, so replicas agree and a restart
 //!   changes nothing. It knows how far the readers of a publication are.
-//! - [`server`] turns sockets into connections: the listener, TLS with the [`identity`] that Vault
+//! - [`server`] turns sockets into connections: the listener, TLS with the identity that Vault
 //!   or files gave (swapped whole at each renewal), the list of peers that are let in, and the
 //!   stop; with budgets: what a connection, a peer and all together may pin, and who is cut beyond
 //!   it. It routes requests by path to the services that are listed, and knows nothing of what they
@@ -49,12 +52,8 @@
 //!   changes while readers have not looked yet is one publication once they have. [`daemon`] wires
 //!   everything and decides nothing: which runtime runs which room is up to the command.
 //!   [`settings`] are read once, before any port opens. [`admin`] and [`metrics`] tell operators
-//!   what is going on. [`commands`] is what the binary does. [`identity`] is who this daemon is to
-//!   its proxies: the sources put it there, [`server`] shows it. [`clock`] is the wall clock, which
-//!   nobody but certificates needs. [`reload`] carries an operator's request to read everything
-//!   again to the sources. [`log`] writes lines without waiting for their reader, and [`throttle`]
-//!   spares it what it had. [`secret_file`] and [`core_dumps`] look after what must not be read by
-//!   others.
+//!   what is going on. [`commands`] is what the binary does. [`log`] writes lines without waiting for
+//!   their reader. [`core_dumps`] keeps secrets out of files that others read.
 //!
 //! What the demo and the tests run against is no part of the product: `crates/sim` holds simulated
 //! neighbours, knows nothing of the rooms here, and is in no binary without the feature `demo`.
@@ -70,6 +69,8 @@ pub mod marathon;
 pub mod vault;
 
 pub mod files;
+
+pub mod net;
 
 pub mod state;
 
@@ -97,22 +98,10 @@ pub mod settings;
 
 pub mod admin;
 
-pub mod identity;
-
-pub mod reload;
-
 pub mod metrics;
-
-pub mod backoff;
-
-pub mod throttle;
 
 pub mod log;
 
-pub mod secret_file;
-
 pub mod core_dumps;
-
-pub mod clock;
 
 pub mod commands;

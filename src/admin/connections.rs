@@ -24,7 +24,7 @@ use super::connection_table::{ConnectionTable, Registration};
 use super::page_body::PageBody;
 use super::pages::Pages;
 use crate::metrics::Metrics;
-use crate::throttle::Throttle;
+use crate::net::throttle::Throttle;
 
 /// Limits of what a client may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,9 +17,9 @@ use super::page_body::{Broken, PageBody, PageMaker};
 use super::request_check::{ForeignRequest, Hosts};
 use super::snapshot_page::{self, Filter};
 use crate::metrics::Metrics;
+use crate::net::throttle::Throttle;
 use crate::snapshot::Kind;
 use crate::snapshot::cell::Reader;
-use crate::throttle::Throttle;
 
 /// Memory, in bytes, of one name and version that a proxy has accepted.
 const BYTES_PER_NAME: usize = 100;

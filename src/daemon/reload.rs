@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::reload::Trigger;
+use crate::net::reload::Trigger;
 use crate::settings::Settings;
 use crate::vault;
 

@@ -3,15 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::Reading;
+use crate::net::watched_file::{UnreadFile, WatchedFile};
 use crate::state::certificate::Certificate;
 use crate::state::problem::{Problem, Reason, Subject};
-
-use super::Reading;
-use super::file::{Stamp, Unread, read};
-use crate::secret_file;
 
 /// The most certificates that are read. Each is a filter chain in every proxy.
 const MAX_BUNDLES: usize = 10_000;
@@ -38,11 +36,10 @@ pub(super) enum Patience {
 }
 
 /// One file.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Bundle {
+    file: WatchedFile,
     last_good: Option<Arc<Certificate>>,
-    /// Metadata of the file when it was last read and good; none if it must be read again.
-    stamp: Option<Stamp>,
     /// Problems of the file: if it is good, the parts that were left out.
     problems: Vec<Problem>,
     /// True if `last_good` is the content of the file.
@@ -70,8 +67,9 @@ impl Folder {
         let mut settled = true;
         for name in &names {
             let path = self.path.join(format!("{name}.pem"));
-            let bundle = self.bundles.entry(name.clone()).or_default();
-            settled &= bundle.look(name, &path, now_seconds, patience);
+            let bundle = self.bundles.entry(name.clone());
+            let bundle = bundle.or_insert_with(|| Bundle::new(path));
+            settled &= bundle.look(name, now_seconds, patience);
         }
         match patience {
             Patience::Wait => settled &= self.bundles.keys().all(|name| names.contains(name)),
@@ -81,9 +79,9 @@ impl Folder {
     }
 
     /// Has the next look read every file, also those that look as they did.
-    pub(super) fn forget_stamps(&mut self) {
+    pub(super) fn forget_reads(&mut self) {
         for bundle in self.bundles.values_mut() {
-            bundle.stamp = None;
+            bundle.file.forget();
         }
     }
 
@@ -162,46 +160,49 @@ impl Folder {
 }
 
 impl Bundle {
+    /// The file at this path, not read yet.
+    fn new(path: PathBuf) -> Self {
+        Self {
+            file: WatchedFile::secret(path),
+            last_good: None,
+            problems: Vec::new(),
+            good: false,
+        }
+    }
+
     /// Reads the file if it differs. True when it is settled.
-    fn look(&mut self, name: &str, path: &Path, now_seconds: i64, patience: Patience) -> bool {
-        let unchanged = self
-            .stamp
-            .is_some_and(|stamp| Stamp::at(path).is_ok_and(|now| now == stamp));
-        if unchanged {
+    fn look(&mut self, name: &str, now_seconds: i64, patience: Patience) -> bool {
+        if !self.file.differs() {
             return true;
         }
-        let problems = match read(path) {
-            Ok((bytes, stamp)) => {
-                secret_file::check(path);
+        let problems = match self.file.read() {
+            Ok(bytes) => {
                 let parsed = Certificate::parse(name, &bytes, now_seconds);
                 if let Some(certificate) = parsed.certificate {
-                    *self = Self {
-                        last_good: Some(Arc::new(certificate)),
-                        stamp: stamp.is_final_at(now_seconds).then_some(stamp),
-                        problems: parsed.problems,
-                        good: true,
-                    };
+                    self.last_good = Some(Arc::new(certificate));
+                    self.problems = parsed.problems;
+                    self.good = true;
                     return true;
                 }
                 parsed.problems
             }
             Err(unread) => {
                 let remedy = match unread {
-                    Unread::Unreadable(_) => {
+                    UnreadFile::Unreadable(_) => {
                         "make it readable for this daemon, and for nobody else"
                     }
-                    Unread::TooLarge => "a bundle is one certificate, its chain and its key",
-                    Unread::Moving => "write it under another name and rename it",
+                    UnreadFile::TooLarge => "a bundle is one certificate, its chain and its key",
+                    UnreadFile::Moving => "write it under another name and rename it",
                 };
-                vec![problem(name, unread.to_string(), remedy)]
+                vec![problem(name, format!("its file {unread}"), remedy)]
             }
         };
+        // Read again by the next look: what is wrong may also pass by itself, as an early date does.
+        self.file.forget();
         let known_to_be_bad = !self.good && !self.problems.is_empty();
         match patience {
             Patience::Wait if !known_to_be_bad => false,
             Patience::Wait | Patience::Judge => {
-                // No stamp: what is wrong may also pass by itself, as an early date does.
-                self.stamp = None;
                 self.good = false;
                 self.problems = problems;
                 true
@@ -231,9 +232,9 @@ fn problem(name: &str, message: String, remedy: &str) -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use super::super::file::MAX_BYTES;
     use super::super::tests::{NOW, bundle};
     use super::*;
+    use crate::net::watched_file::MAX_FILE_BYTES;
 
     /// A folder with these files, after its first look.
     fn folder(files: &[(&str, &str)]) -> (tempfile::TempDir, Folder) {
@@ -283,7 +284,7 @@ mod tests {
         let (dir, mut folder) = folder(&[("web.pem", &bundle("a.example"))]);
         fs::create_dir(dir.path().join("folder.pem")).unwrap();
         std::os::unix::fs::symlink("nowhere", dir.path().join("link.pem")).unwrap();
-        let large = " ".repeat(usize::try_from(MAX_BYTES).unwrap() + 1);
+        let large = " ".repeat(usize::try_from(MAX_FILE_BYTES).unwrap() + 1);
         fs::write(dir.path().join("large.pem"), large).unwrap();
         folder.look(NOW, Patience::Judge).unwrap();
         check(
@@ -307,10 +308,10 @@ mod tests {
         let path = dir.path().join("web.pem");
         fs::write(&path, bundle("b.example")).unwrap();
         // As on a network mount that remembers what a file looked like.
-        folder.bundles.get_mut("web").unwrap().stamp = Some(Stamp::at(&path).unwrap());
+        folder.bundles.get_mut("web").unwrap().file.look_unchanged();
         assert!(folder.look(NOW, Patience::Wait).unwrap());
         assert_eq!(names(&folder), ["a.example"]);
-        folder.forget_stamps();
+        folder.forget_reads();
         assert!(folder.look(NOW, Patience::Wait).unwrap());
         assert_eq!(names(&folder), ["b.example"]);
     }

@@ -5,18 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::PrivateKeyDer;
-use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use super::LOOKS;
-use super::file::{Stamp, Unread, read};
-use crate::clock::{WallClock, wall_clock};
-use crate::identity::{self, BadIdentity, Identity};
 use crate::metrics::Metrics;
-use crate::reload::Watcher;
-use crate::secret_file;
+use crate::net::blocking::run_blocking;
+use crate::net::clock::{WallClock, wall_clock};
+use crate::net::identity::{self, BadIdentity, Identity};
+use crate::net::reload::Watcher;
+use crate::net::watched_file::{UnreadFile, WatchedFile};
+use crate::state::certificate::Certificate;
 
 /// The files that hold the identity, and the intervals at which they are checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,8 +51,8 @@ impl IdentityConfig {
 /// Reason for which the files hold no identity. Holds nothing of the key.
 #[derive(Debug, thiserror::Error)]
 enum IdentityFault {
-    #[error("{}: {why}", path.display())]
-    Unread { path: PathBuf, why: Unread },
+    #[error("{}: its file {why}", path.display())]
+    Unread { path: PathBuf, why: UnreadFile },
     #[error(transparent)]
     Bad(#[from] BadIdentity),
 }
@@ -67,12 +67,12 @@ enum IdentityLook {
     IdentityFault(IdentityFault),
 }
 
-/// The files, and what they looked like when an identity was last read from them.
+/// The files, and the end of the identity that was last read from them.
 struct Files {
-    config: IdentityConfig,
+    certificate: WatchedFile,
+    key: WatchedFile,
+    client_authorities: Option<WatchedFile>,
     wall_clock: WallClock,
-    /// Certificate, key and authorities; none if they must be read again.
-    stamps: Option<[Option<Stamp>; 3]>,
     not_after_seconds: i64,
 }
 
@@ -101,18 +101,17 @@ async fn watch(
 ) {
     let (interval, settle) = (config.interval, config.settle);
     let mut files = Files {
-        config,
+        certificate: WatchedFile::new(config.certificate),
+        key: WatchedFile::secret(config.key),
+        client_authorities: config.client_authorities.map(WatchedFile::new),
         wall_clock,
-        stamps: None,
         not_after_seconds: i64::MIN,
     };
     // What was last told to be wrong: told again only when it differs.
     let mut told: Option<String> = None;
     let mut looks = 0;
     loop {
-        let Some((looked_at, look)) = look(files).await else {
-            return;
-        };
+        let (looked_at, look) = look(files).await;
         files = looked_at;
         looks += 1;
         match look {
@@ -155,25 +154,18 @@ async fn watch(
         looks = 0;
         tokio::select! {
             () = sleep(interval) => {}
-            () = reload.requested() => files.stamps = None,
+            () = reload.requested() => files.forget(),
         }
     }
 }
 
-/// One look, where it may block: a network mount may take its time. None when the process ends.
-async fn look(mut files: Files) -> Option<(Files, IdentityLook)> {
-    let looking = spawn_blocking(move || {
+/// One look, where it may block: a network mount may take its time.
+async fn look(mut files: Files) -> (Files, IdentityLook) {
+    run_blocking(move || {
         let look = files.look();
         (files, look)
-    });
-    match looking.await {
-        Ok(looked) => Some(looked),
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime is shutting down.
-            Err(_) => None,
-        },
-    }
+    })
+    .await
 }
 
 impl Files {
@@ -181,61 +173,59 @@ impl Files {
     fn look(&mut self) -> IdentityLook {
         let now_seconds = (self.wall_clock)();
         let timely = now_seconds <= self.not_after_seconds;
-        if timely
-            && self
-                .stamps
-                .is_some_and(|stamps| stamps == self.stamps_now())
-        {
+        if timely && !self.all().any(WatchedFile::differs) {
             return IdentityLook::Same;
         }
-        self.stamps = None;
         match self.read(now_seconds) {
-            Ok((identity, stamps)) => {
-                let are_final = stamps
-                    .iter()
-                    .flatten()
-                    .all(|it| it.is_final_at(now_seconds));
-                self.stamps = are_final.then_some(stamps);
+            Ok(identity) => {
                 self.not_after_seconds = identity.not_after_seconds();
                 IdentityLook::Read(Arc::new(identity))
             }
-            Err(fault) => IdentityLook::IdentityFault(fault),
+            Err(fault) => {
+                self.forget();
+                IdentityLook::IdentityFault(fault)
+            }
         }
     }
 
-    fn read(&self, now_seconds: i64) -> Result<(Identity, [Option<Stamp>; 3]), IdentityFault> {
-        let file = |path: &PathBuf| {
-            read(path).map_err(|why| IdentityFault::Unread {
-                path: path.clone(),
-                why,
-            })
-        };
-        let (mut bundle, certificate) = file(&self.config.certificate)?;
-        let (key_bytes, key) = file(&self.config.key)?;
-        secret_file::check(&self.config.key);
+    fn read(&mut self, now_seconds: i64) -> Result<Identity, IdentityFault> {
+        let mut bundle = read(&mut self.certificate)?;
+        let key = read(&mut self.key)?;
         // One file may hold both, and then it holds the key once.
-        if !key.is_same_file(certificate) {
+        if !self.key.is_same_file(&self.certificate) {
             bundle.push(b'\n');
-            bundle.extend(key_bytes);
+            bundle.extend(key);
         }
-        let authorities = self.config.client_authorities.as_ref();
-        let authorities = authorities.map(file).transpose()?;
-        let pem = authorities.as_ref().map(|(pem, _)| pem.as_slice());
-        let identity = Identity::read(&bundle, pem, now_seconds)?;
-        let stamp = authorities.map(|(_, stamp)| stamp);
-        Ok((identity, [Some(certificate), Some(key), stamp]))
+        let authorities = self.client_authorities.as_mut().map(read).transpose()?;
+        let certificate = Certificate::parse("of the xds port", &bundle, now_seconds).served();
+        let certificate = certificate.map_err(BadIdentity::Certificate)?;
+        Ok(Identity::new(
+            certificate.server_names,
+            &certificate.chain_pem,
+            certificate.key_pem.expose(),
+            authorities.as_deref(),
+        )?)
     }
 
-    fn stamps_now(&self) -> [Option<Stamp>; 3] {
-        let config = &self.config;
-        let stamp = |path: &PathBuf| Stamp::at(path).ok();
-        let authorities = config.client_authorities.as_ref();
-        [
-            stamp(&config.certificate),
-            stamp(&config.key),
-            authorities.and_then(stamp),
-        ]
+    /// Has the next look read every file, also those that look as they did.
+    fn forget(&mut self) {
+        self.all().for_each(WatchedFile::forget);
     }
+
+    fn all(&mut self) -> impl Iterator<Item = &mut WatchedFile> {
+        let authorities = self.client_authorities.as_mut();
+        [&mut self.certificate, &mut self.key]
+            .into_iter()
+            .chain(authorities)
+    }
+}
+
+fn read(file: &mut WatchedFile) -> Result<Vec<u8>, IdentityFault> {
+    let read = file.read();
+    read.map_err(|why| IdentityFault::Unread {
+        path: file.path().to_owned(),
+        why,
+    })
 }
 
 fn report(read: &Identity, metrics: &Metrics) {
@@ -273,7 +263,7 @@ mod tests {
 
     use super::*;
     use crate::files::tests::NOW;
-    use crate::reload::Trigger;
+    use crate::net::reload::Trigger;
 
     /// A certificate of 2030 and its key.
     struct Pair {
@@ -320,7 +310,7 @@ mod tests {
         }
 
         fn with(folder: TempDir, config: IdentityConfig, wall_clock: WallClock) -> Self {
-            let (sender, identity) = identity::identity();
+            let (sender, identity) = identity::channel();
             let metrics = Metrics::new().unwrap();
             let mut tasks = JoinSet::new();
             let reload = Trigger::new();
@@ -496,7 +486,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn watching_ends_on_shutdown() {
-        let (sender, _identity) = identity::identity();
+        let (sender, _identity) = identity::channel();
         let shutdown = CancellationToken::new();
         let config = IdentityConfig::new("nowhere".into(), "nowhere".into(), None);
         let metrics = Metrics::new().unwrap();

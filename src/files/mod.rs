@@ -4,7 +4,6 @@
 //! do not see changes on network mounts nor, on the watched path, the exchange of a symbolic link
 //! by which Kubernetes and its like replace a whole folder.
 
-mod file;
 mod folder;
 mod identity;
 
@@ -14,14 +13,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::clock::{WallClock, wall_clock};
 use crate::metrics::{Heard, Metrics};
-use crate::reload::Watcher;
+use crate::net::blocking::run_blocking;
+use crate::net::clock::{WallClock, wall_clock};
+use crate::net::reload::Watcher;
 use crate::state::certificate::Certificate;
 use crate::state::event::{Event, Source};
 use crate::state::problem::Problem;
@@ -99,9 +98,7 @@ async fn watch(
     let mut announced: Option<Reading> = None;
     let mut was_readable = true;
     loop {
-        let Some((looked_at, readable)) = settled(folder, &config, wall_clock).await else {
-            return;
-        };
+        let (looked_at, readable) = settled(folder, &config, wall_clock).await;
         folder = looked_at;
         match &readable {
             Err(error) if was_readable => error!(
@@ -128,28 +125,27 @@ async fn watch(
         }
         tokio::select! {
             () = sleep(config.interval) => {}
-            () = reload.requested() => folder.forget_stamps(),
+            () = reload.requested() => folder.forget_reads(),
         }
     }
 }
 
-/// Looks at the folder until nothing in it is about to change, or often enough. None when the
-/// process ends.
+/// Looks at the folder until nothing in it is about to change, or often enough.
 async fn settled(
     mut folder: Folder,
     config: &Config,
     wall_clock: WallClock,
-) -> Option<(Folder, std::io::Result<()>)> {
+) -> (Folder, std::io::Result<()>) {
     for _ in 1..LOOKS {
-        let looked = look(folder, wall_clock, Patience::Wait).await?;
-        match looked.1 {
-            Ok(true) => return Some((looked.0, Ok(()))),
-            Ok(false) | Err(_) => folder = looked.0,
+        let (looked_at, looked) = look(folder, wall_clock, Patience::Wait).await;
+        folder = looked_at;
+        if let Ok(true) = looked {
+            return (folder, Ok(()));
         }
         sleep(config.settle).await;
     }
-    let (folder, looked) = look(folder, wall_clock, Patience::Judge).await?;
-    Some((folder, looked.map(|_| ())))
+    let (folder, looked) = look(folder, wall_clock, Patience::Judge).await;
+    (folder, looked.map(|_| ()))
 }
 
 /// One look, where it may block: a network mount may take its time.
@@ -157,19 +153,12 @@ async fn look(
     mut folder: Folder,
     wall_clock: WallClock,
     patience: Patience,
-) -> Option<(Folder, std::io::Result<bool>)> {
-    let looking = spawn_blocking(move || {
+) -> (Folder, std::io::Result<bool>) {
+    run_blocking(move || {
         let settled = folder.look(wall_clock(), patience);
         (folder, settled)
-    });
-    match looking.await {
-        Ok(looked) => Some(looked),
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime is shutting down.
-            Err(_) => None,
-        },
-    }
+    })
+    .await
 }
 
 fn report(reading: &Reading, before: Option<&Reading>, metrics: &Metrics) {
@@ -198,7 +187,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::reload::Trigger;
+    use crate::net::reload::Trigger;
 
     /// 2030-03-17.
     pub(super) const NOW: i64 = 1_900_000_000;

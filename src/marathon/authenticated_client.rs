@@ -7,30 +7,30 @@ use std::time::Duration;
 
 use data_encoding::BASE64;
 use http::{HeaderValue, Response, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 
-use super::config::{Config, Login, TokenScheme};
-use super::error::{Error, with_causes};
-use super::https::{HttpsClient, authority};
+use super::config::{Config, MarathonLogin, TokenScheme};
+use super::error::Error;
+use super::https::LimitedClient;
 use super::last_heard::LastHeard;
 use super::service_account::{LoginToken, ServiceAccount, TOKEN_PREFIX, token_header};
 use super::token_cache::TokenCache;
 use crate::metrics::Metrics;
-use crate::secret_file;
+use crate::net::blocking::run_blocking;
+use crate::net::body::collect;
+use crate::net::clock::{WallClock, wall_clock};
+use crate::net::redirect::authority;
+use crate::net::watched_file::WatchedFile;
 
 /// Bytes of the answer to a login; DC/OS's has 300.
 const LOGIN_ANSWER_LIMIT_BYTES: usize = 64 * 1024;
 
-/// The wall clock, in seconds since 1970 (UTC).
-type UnixSeconds = fn() -> i64;
-
 /// Asks Marathon. Clones share connections and the login.
 #[derive(Clone)]
 pub(super) struct AuthenticatedClient {
-    https: HttpsClient,
+    https: LimitedClient,
     token_cache: Arc<TokenCache>,
-    wall_clock: UnixSeconds,
+    wall_clock: WallClock,
     metrics: Arc<Metrics>,
     last_heard: LastHeard,
 }
@@ -52,11 +52,11 @@ impl AuthenticatedClient {
     pub(super) fn with_clock(
         config: Arc<Config>,
         metrics: Arc<Metrics>,
-        wall_clock: UnixSeconds,
+        wall_clock: WallClock,
     ) -> Result<Self, Error> {
         Ok(Self {
             token_cache: Arc::new(TokenCache::new(&config)),
-            https: HttpsClient::new(config)?,
+            https: LimitedClient::new(config)?,
             wall_clock,
             metrics,
             last_heard: LastHeard::default(),
@@ -75,16 +75,16 @@ impl AuthenticatedClient {
 
     /// True if requests carry credentials, which must not go everywhere.
     pub(super) fn has_login(&self) -> bool {
-        self.config().login != Login::None
+        self.config().login != MarathonLogin::None
     }
 
     /// Reads the file that the login is in, and goes no further.
     pub(super) async fn check(&self) -> Result<(), Error> {
         match &self.config().login {
-            Login::None => Ok(()),
-            Login::Credentials(path) => credentials(path).await.map(drop),
-            Login::Token { file, scheme } => token(file, *scheme).await.map(drop),
-            Login::ServiceAccount(path) => service_account(path).await.map(drop),
+            MarathonLogin::None => Ok(()),
+            MarathonLogin::Credentials(path) => credentials(path).await.map(drop),
+            MarathonLogin::Token { file, scheme } => token(file, *scheme).await.map(drop),
+            MarathonLogin::ServiceAccount(path) => service_account(path).await.map(drop),
         }
     }
 
@@ -100,7 +100,7 @@ impl AuthenticatedClient {
         let shown = self.authorization().await?;
         let response = self.https.get(uri, accept, shown.as_ref(), limit).await?;
         match (&self.config().login, shown) {
-            (Login::ServiceAccount(_), Some(token))
+            (MarathonLogin::ServiceAccount(_), Some(token))
                 if response.status() == StatusCode::UNAUTHORIZED =>
             {
                 self.token_cache.refused(&token).await;
@@ -108,10 +108,10 @@ impl AuthenticatedClient {
                 self.https.get(uri, accept, renewed.as_ref(), limit).await
             }
             (
-                Login::None
-                | Login::Credentials(_)
-                | Login::Token { .. }
-                | Login::ServiceAccount(_),
+                MarathonLogin::None
+                | MarathonLogin::Credentials(_)
+                | MarathonLogin::Token { .. }
+                | MarathonLogin::ServiceAccount(_),
                 _,
             ) => Ok(response),
         }
@@ -120,10 +120,10 @@ impl AuthenticatedClient {
     /// The value of `Authorization`, as it is now; none when nobody logs in.
     async fn authorization(&self) -> Result<Option<HeaderValue>, Error> {
         Ok(Some(match &self.config().login {
-            Login::None => return Ok(None),
-            Login::Credentials(path) => credentials(path).await?,
-            Login::Token { file, scheme } => token(file, *scheme).await?,
-            Login::ServiceAccount(path) => {
+            MarathonLogin::None => return Ok(None),
+            MarathonLogin::Credentials(path) => credentials(path).await?,
+            MarathonLogin::Token { file, scheme } => token(file, *scheme).await?,
+            MarathonLogin::ServiceAccount(path) => {
                 let login = async || self.counted_login(path).await;
                 self.token_cache.header(login).await?
             }
@@ -171,11 +171,11 @@ impl AuthenticatedClient {
                 return Err(Error::Login { host, why });
             }
         }
-        let body = Limited::new(answer.into_body(), LOGIN_ANSWER_LIMIT_BYTES).collect();
+        let body = collect(answer.into_body(), LOGIN_ANSWER_LIMIT_BYTES);
         let body = match tokio::time::timeout(limit, body).await {
-            Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(e)) => {
-                let why = with_causes(e.as_ref());
+            Ok(Ok(body)) => body,
+            Ok(Err(unread)) => {
+                let why = unread.to_string();
                 return Err(Error::Login { host, why });
             }
             Err(_) => {
@@ -199,9 +199,10 @@ impl AuthenticatedClient {
 
 /// The text of a file with a secret.
 async fn read(path: &Path) -> Result<String, String> {
-    let text = tokio::fs::read_to_string(path).await;
-    secret_file::check_aside(path).await;
-    text.map_err(|error| error.to_string())
+    let mut file = WatchedFile::secret(path.to_owned());
+    let bytes = run_blocking(move || file.read()).await;
+    let bytes = bytes.map_err(|unread| unread.cause())?;
+    String::from_utf8(bytes).map_err(|_| "it is no text".to_owned())
 }
 
 /// The one line of a file.
@@ -249,15 +250,4 @@ async fn service_account(path: &Path) -> Result<ServiceAccount, Error> {
     };
     let text = read(path).await.map_err(wrong)?;
     ServiceAccount::parse(&text).map_err(wrong)
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "logins and tokens end in wall time"
-)]
-fn wall_clock() -> i64 {
-    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since_1970.map_or(0, |elapsed| {
-        elapsed.as_secs().try_into().unwrap_or(i64::MAX)
-    })
 }

@@ -6,16 +6,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, StatusCode, Uri};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::BodyExt as _;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::authenticated_client::AuthenticatedClient;
 use super::config::BaseUrl;
-use super::error::{Error, with_causes};
+use super::error::Error;
 use super::fetch_queue::Fetch;
-use super::https::authority;
 use super::ids;
 use super::translate::{self, TranslateError};
+use crate::net::blocking::run_blocking;
+use crate::net::body::{UnreadBody, collect};
+use crate::net::redirect::authority;
 use crate::state::app::AppId;
 use crate::state::event::{Event, List, Purpose};
 
@@ -154,9 +156,8 @@ impl MarathonClient {
             let status = head.status;
             return Err(Error::Status { host, status });
         }
-        let body = Limited::new(body, PONG_LIMIT_BYTES).collect().await;
-        let body = body.map_err(|e| Error::Body(with_causes(e.as_ref())))?;
-        let body = body.to_bytes();
+        let body = collect(body, PONG_LIMIT_BYTES).await;
+        let body = body.map_err(|unread| Error::Body(unread.to_string()))?;
         // A portal in the way has pages for every path.
         if !matches!(body.trim_ascii(), b"pong" | b"\"pong\"") {
             let found = text(&head.headers, CONTENT_TYPE);
@@ -211,17 +212,15 @@ impl MarathonClient {
             last_heard.note();
             frame
         });
-        let body = Limited::new(body, limit_bytes).collect().await;
-        body.map(http_body_util::Collected::to_bytes).map_err(|e| {
-            if e.is::<LengthLimitError>() {
-                Error::TooLarge {
+        collect(body, limit_bytes)
+            .await
+            .map_err(|unread| match unread {
+                UnreadBody::TooLarge { limit_bytes } => Error::TooLarge {
                     what: "the answer",
                     limit_bytes,
-                }
-            } else {
-                Error::Body(with_causes(e.as_ref()))
-            }
-        })
+                },
+                UnreadBody::BrokenOff(why) => Error::Body(why),
+            })
     }
 }
 
@@ -249,12 +248,8 @@ async fn parse<T: Send + 'static>(
     body: Bytes,
     read: fn(&[u8]) -> Result<T, TranslateError>,
 ) -> Result<T, Error> {
-    match tokio::task::spawn_blocking(move || read(&body)).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(source)) => Err(Error::Answer { path, source }),
-        // Only at shutdown, or if reading panicked, which the properties rule out.
-        Err(e) => Err(Error::Body(e.to_string())),
-    }
+    let answer = run_blocking(move || read(&body)).await;
+    answer.map_err(|source| Error::Answer { path, source })
 }
 
 fn is_missing(error: &Error) -> bool {

@@ -1,12 +1,10 @@
 //! Configuration: the addresses of Marathon, the login, and the time limits.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::Uri;
-
-use super::error::Error;
+pub use crate::net::base_url::BaseUrl;
+pub use crate::net::client_certificate::ClientCertificate;
 
 /// Everything that the subscriber needs to know. Holds no secret: what a login takes stays in its
 /// file.
@@ -15,11 +13,11 @@ pub struct Config {
     /// The addresses of one and the same Marathon, in the order of preference; at least one.
     pub marathons: Vec<BaseUrl>,
     /// The credentials for Marathon.
-    pub login: Login,
+    pub login: MarathonLogin,
     /// A PEM file with roots that are trusted beside the system's.
     pub ca_file: Option<PathBuf>,
     /// The certificate that is presented to a server that asks for one.
-    pub client_identity: Option<ClientIdentity>,
+    pub client_certificate: Option<ClientCertificate>,
     /// Hosts, with or without a port, that a redirect may take the login to, beside those of
     /// `marathons` and the leader that Marathon itself names.
     pub leader_hosts: Vec<String>,
@@ -81,9 +79,9 @@ impl Config {
     pub fn new(marathons: Vec<BaseUrl>) -> Self {
         Self {
             marathons,
-            login: Login::None,
+            login: MarathonLogin::None,
             ca_file: None,
-            client_identity: None,
+            client_certificate: None,
             leader_hosts: Vec::new(),
             connect_limit: Duration::from_secs(3),
             head_limit: Duration::from_secs(15),
@@ -111,7 +109,7 @@ impl Config {
 
 /// The credentials for Marathon.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Login {
+pub enum MarathonLogin {
     /// Not at all.
     #[default]
     None,
@@ -139,74 +137,6 @@ pub enum TokenScheme {
     Token,
 }
 
-/// The certificate that is shown to a server that asks for one. Both files are looked at again for
-/// every request, which uses what they hold by then; an open stream goes on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientIdentity {
-    /// A PEM file with the certificate and those that lead to its root.
-    pub certificate: PathBuf,
-    /// A PEM file with its key; it may be the same file.
-    pub key: PathBuf,
-}
-
-/// Base URL of a Marathon: scheme, host, port and perhaps a path, without a final slash.
-#[derive(Clone, PartialEq, Eq)]
-pub struct BaseUrl(String);
-
-impl BaseUrl {
-    /// Reads `http://host:port`, with `https` or a path too.
-    ///
-    /// # Errors
-    ///
-    /// When it is not such a URL, or holds credentials: they belong into their file. The error
-    /// does not repeat the text, for that reason.
-    pub fn parse(text: &str) -> Result<Self, Error> {
-        let uri: Uri = text
-            .parse()
-            .map_err(|_| Error::BaseUrl("it is not a URL"))?;
-        match uri.scheme_str() {
-            Some("http" | "https") => {}
-            Some(_) | None => {
-                return Err(Error::BaseUrl("it does not begin with http:// or https://"));
-            }
-        }
-        if uri.authority().is_some_and(|a| a.as_str().contains('@')) {
-            return Err(Error::BaseUrl(
-                "it holds credentials, which belong into the credentials file",
-            ));
-        }
-        if uri.host().is_none_or(str::is_empty) {
-            return Err(Error::BaseUrl("it names no host"));
-        }
-        if uri.query().is_some() {
-            return Err(Error::BaseUrl("it holds a query"));
-        }
-        Ok(Self(text.trim_end_matches('/').to_owned()))
-    }
-
-    /// The URL of a path below it, which begins with a slash and may hold a query.
-    pub(super) fn at(&self, path: &str) -> String {
-        format!("{}{path}", self.0)
-    }
-
-    /// Its text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for BaseUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for BaseUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,35 +147,11 @@ mod tests {
         assert_eq!(
             format!("{config:?}"),
             "Config { marathons: [\"http://m:8080\"], login: None, ca_file: None, \
-             client_identity: None, leader_hosts: [], connect_limit: 3s, head_limit: 15s, \
+             client_certificate: None, leader_hosts: [], connect_limit: 3s, head_limit: 15s, \
              idle_limit: 45s, ping_after: 15s, ping_limit: 2s, confirm_limit: 30s, request_limit: 120s, event_limit_bytes: 64000000, \
              answer_limit_bytes: 256000000, heard_limit: 50000, resync_interval: 300s, \
              confirmation_delay: 10s, announced_loss_delay: 1.5s, missing_app_interval: 10s, backoff_first: 200ms, \
              backoff_limit: 10s, login_backoff_limit: 60s, stable_after: 60s, resolve_lifetime: 60s, resolve_retry: 2s }"
         );
-    }
-
-    #[test]
-    fn a_url_keeps_its_path_and_loses_its_last_slash() {
-        let url = BaseUrl::parse("https://dcos.example/service/marathon/").unwrap();
-        assert_eq!(
-            url.at("/v2/apps"),
-            "https://dcos.example/service/marathon/v2/apps"
-        );
-    }
-
-    #[test]
-    fn a_url_that_is_none_is_refused_without_repeating_it() {
-        for text in [
-            "",
-            "m:8080",
-            "ftp://m",
-            "http://user:hunter2@m:8080",
-            "http://m/?a=hunter2",
-            "/v2",
-        ] {
-            let message = BaseUrl::parse(text).unwrap_err().to_string();
-            assert!(!message.contains("hunter2"), "{message}");
-        }
     }
 }

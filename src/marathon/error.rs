@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::config::ClientIdentity;
 use super::translate::TranslateError;
+use crate::net::tls::BadTls;
 
 /// Failure to follow Marathon's stream, or of a request to it.
 #[derive(Debug, thiserror::Error)]
@@ -14,20 +14,9 @@ pub enum Error {
     /// No Marathon was configured.
     #[error("no Marathon is configured")]
     NoMarathon,
-    /// An address of Marathon makes no sense.
-    #[error("the URL of Marathon cannot be used: {0}")]
-    BaseUrl(&'static str),
-    /// The file with the roots cannot be read.
-    #[error("cannot read the roots in {}: {why}", path.display())]
-    Roots {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        why: String,
-    },
     /// TLS cannot be set up.
-    #[error("cannot set up TLS: {0}")]
-    Tls(#[source] rustls::Error),
+    #[error(transparent)]
+    Tls(#[from] BadTls),
     /// The credentials cannot be read.
     #[error("cannot read the credentials in {}: {why}", path.display())]
     Credentials {
@@ -50,17 +39,6 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// The cause; nothing of the file's content.
-        why: String,
-    },
-    /// The client certificate cannot be read.
-    #[error(
-        "cannot use the client certificate in {} with the key in {}: {why}",
-        files.certificate.display(), files.key.display()
-    )]
-    ClientCertificate {
-        /// The files.
-        files: ClientIdentity,
-        /// The cause; nothing of the files' content.
         why: String,
     },
     /// The login service does not believe the service account.
@@ -193,12 +171,7 @@ impl Error {
     /// The class, a value of the metric labels `reason` and `outcome`.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::NoMarathon
-            | Self::BaseUrl(_)
-            | Self::Roots { .. }
-            | Self::ClientCertificate { .. }
-            | Self::Tls(_)
-            | Self::Request(_) => "configuration",
+            Self::NoMarathon | Self::Tls(_) | Self::Request(_) => "configuration",
             Self::Credentials { .. } | Self::Token { .. } | Self::ServiceAccount { .. } => {
                 "credentials"
             }
@@ -247,9 +220,6 @@ impl Error {
             // Load balancers answer with such pages while Marathon is away.
             Self::ContentType { .. } => true,
             Self::NoMarathon
-            | Self::BaseUrl(_)
-            | Self::Roots { .. }
-            | Self::ClientCertificate { .. }
             | Self::Tls(_)
             | Self::Request(_)
             | Self::RedirectToStranger { .. }
@@ -274,16 +244,4 @@ fn remedy(status: StatusCode) -> &'static str {
         }
         _ => "",
     }
-}
-
-/// An error with its causes, which many libraries leave out of their text.
-pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -82,7 +82,7 @@ impl FetchQueue {
         }
     }
 
-    /// Something is stale. Says whether everything is, and was not before.
+    /// Notes that something is stale. True if everything is, and was not before.
     pub(super) fn add(&mut self, stale: RefreshNeeded, now: Instant) -> bool {
         match stale {
             RefreshNeeded::Everything(purpose) => return self.add_everything(purpose),

@@ -3,7 +3,6 @@
 mod authenticated_client;
 mod backlog;
 mod client;
-mod client_certificate;
 mod config;
 mod error;
 mod event_type;
@@ -21,7 +20,6 @@ mod stream;
 mod subscriber;
 #[cfg(test)]
 mod tests;
-mod tls;
 mod token_cache;
 pub mod translate;
 mod transport;
@@ -32,7 +30,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-pub use self::config::{BaseUrl, ClientIdentity, Config, Login, TokenScheme};
+pub use self::config::{BaseUrl, ClientCertificate, Config, MarathonLogin, TokenScheme};
 pub use self::error::Error;
 pub use self::last_heard::LastHeard;
 pub use self::service_account::ServiceAccount;

@@ -6,7 +6,7 @@ use super::wire;
 use crate::state::app::{Layout, Networking, Port, Protocol};
 
 /// Reads which ports an app has, by its fields, never by Marathon's version.
-pub(super) fn layout(app: &wire::App) -> Result<Layout, TranslateError> {
+pub(super) fn layout(app: &wire::AppWithTasks) -> Result<Layout, TranslateError> {
     let networking = networking(app)?;
     let mappings = mappings(app);
     let ports: Result<Vec<Port>, TranslateError> = match networking {
@@ -29,7 +29,7 @@ pub(super) fn layout(app: &wire::App) -> Result<Layout, TranslateError> {
 
 /// The networking mode: 1.4's fields first, overridden by the last of `networks` (1.5 and later),
 /// where an entry without a mode is a container network.
-fn networking(app: &wire::App) -> Result<Networking, TranslateError> {
+fn networking(app: &wire::AppWithTasks) -> Result<Networking, TranslateError> {
     let mut networking = Networking::Host;
     if let Some(ip) = &app.ip_address
         && (ip.groups.is_some()
@@ -62,7 +62,7 @@ fn networking(app: &wire::App) -> Result<Networking, TranslateError> {
 }
 
 /// Docker's list if there is one (1.4), else the container's (1.5 and later).
-fn mappings(app: &wire::App) -> &[wire::PortMapping] {
+fn mappings(app: &wire::AppWithTasks) -> &[wire::PortMapping] {
     let Some(container) = &app.container else {
         return &[];
     };
@@ -73,7 +73,7 @@ fn mappings(app: &wire::App) -> &[wire::PortMapping] {
 }
 
 /// The definitions if there are any, else the bare service ports, which say less.
-fn host_ports(app: &wire::App) -> Result<Vec<Port>, TranslateError> {
+fn host_ports(app: &wire::AppWithTasks) -> Result<Vec<Port>, TranslateError> {
     if app.port_definitions.is_empty() {
         let port = |port: &u16| Port {
             name: None,
@@ -107,7 +107,7 @@ fn mapped_port(mapping: &wire::PortMapping, on_agent: bool) -> Result<Port, Tran
 }
 
 /// 1.4's ip-per-task: the ports that the tasks themselves listen on.
-fn discovery_ports(app: &wire::App) -> Result<Vec<Port>, TranslateError> {
+fn discovery_ports(app: &wire::AppWithTasks) -> Result<Vec<Port>, TranslateError> {
     let discovery = app.ip_address.as_ref().and_then(|ip| ip.discovery.as_ref());
     let port = |port: &wire::DiscoveryPort| {
         Ok(Port {

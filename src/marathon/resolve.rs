@@ -11,7 +11,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::backoff::{Backoff, jittered};
+use crate::net::backoff::{Backoff, jittered};
+use crate::net::task_panic::resume_panic;
 use crate::state::app::AgentHost;
 use crate::state::event::{Event, List, ListedApp};
 
@@ -207,11 +208,11 @@ impl Resolver {
                     self.scan_at = Some(Instant::now());
                     let (host, result) = match looked_up {
                         Ok(looked_up) => looked_up,
-                        Err(e) => match e.try_into_panic() {
-                            Ok(panic) => std::panic::resume_unwind(panic),
+                        Err(error) => {
+                            resume_panic(error);
                             // None is aborted.
-                            Err(_) => continue,
-                        },
+                            continue;
+                        }
                     };
                     if let Some(addresses) = self.learn(&host, result) {
                         return News::Resolved(host, addresses);

@@ -68,7 +68,7 @@ impl ServiceAccount {
     ///
     /// # Errors
     ///
-    /// What is wrong with it, in words that repeat nothing of it.
+    /// The fault, in words that repeat nothing of the text.
     pub fn parse(text: &str) -> Result<Self, String> {
         // The parser's own words quote what they did not expect.
         let file: AccountFile = serde_json::from_str(text).map_err(|error| {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::authenticated_client::AuthenticatedClient;
@@ -24,10 +24,11 @@ use super::ping::Followed;
 use super::resolve::{News, PendingNews, Resolver};
 use super::stream::{EventStream, StreamLoss, StreamStep};
 use super::translate;
-use crate::backoff::Backoff;
 use crate::metrics::{Heard, Metrics};
+use crate::net::backoff::Backoff;
+use crate::net::task_panic::resume_panic;
+use crate::net::throttle::Throttle;
 use crate::state::event::{Event, Purpose, RefreshNeeded, UnreadableApp};
-use crate::throttle::Throttle;
 
 /// Unreadable events are logged once in that time: a log must not grow with Marathon's oddities,
 /// and a metric counts them all.
@@ -160,7 +161,11 @@ impl Subscriber {
             step = self.stream.next(self.config.confirm_limit) => LoopEvent::Stream(step),
             Some(fetched) = self.fetch_tasks.join_next() => match fetched {
                 Ok(fetched) => LoopEvent::Fetched(fetched),
-                Err(e) => resume(e),
+                Err(error) => {
+                    resume_panic(error);
+                    // None is aborted while it is waited for.
+                    LoopEvent::Time
+                }
             },
             news = self.resolver.next() => LoopEvent::Resolver(news),
             room = self.facts.reserve(), if has_mail => match room {
@@ -338,14 +343,6 @@ impl Subscriber {
         self.in_flight = InFlight::None;
         self.fetch_queue.forget();
         self.resync_at = None;
-    }
-}
-
-/// A task's panic is ours. None is aborted while it is waited for.
-fn resume(error: JoinError) -> LoopEvent {
-    match error.try_into_panic() {
-        Ok(panic) => std::panic::resume_unwind(panic),
-        Err(_) => LoopEvent::Time,
     }
 }
 

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use super::config::Config;
 use super::error::Error;
 use super::service_account::LoginToken;
-use crate::backoff::{Backoff, jittered};
-use crate::throttle::Throttle;
+use crate::net::backoff::{Backoff, jittered};
+use crate::net::throttle::Throttle;
 
 /// Interval in which the log has at most one failure of a kind.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);

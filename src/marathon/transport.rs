@@ -17,9 +17,10 @@ use tokio::time::{Instant, Sleep};
 use super::authenticated_client::AuthenticatedClient;
 use super::client::{MarathonClient, is_kind, text};
 use super::config::BaseUrl;
-use super::error::{Error, with_causes};
-use super::https::authority;
+use super::error::Error;
 use super::last_heard::LastHeard;
+use crate::net::error_causes::with_causes;
+use crate::net::redirect::{authority, leaves_tls, location};
 
 /// The content type of an event stream, which must be asked for alone and spelled exactly so:
 /// anything else is a 405.
@@ -81,7 +82,7 @@ impl StreamTransport {
             return stream_head(&uri, first);
         }
         let target = redirect_target(&uri, &first)?;
-        if uri.scheme_str() == Some("https") && target.scheme_str() != Some("https") {
+        if leaves_tls(&uri, &target) {
             return Err(Error::RedirectToPlain {
                 host: authority(&target),
             });
@@ -169,30 +170,17 @@ impl HostPort {
 }
 
 fn redirect_target(from: &Uri, response: &Response<Incoming>) -> Result<Uri, Error> {
-    let location = text(response.headers(), LOCATION);
-    let refused = || Error::Redirect {
-        host: authority(from),
-        target: location.clone(),
-    };
-    match response.status() {
+    let target = match response.status() {
         StatusCode::MOVED_PERMANENTLY
         | StatusCode::FOUND
         | StatusCode::TEMPORARY_REDIRECT
-        | StatusCode::PERMANENT_REDIRECT => {}
-        _ => return Err(refused()),
-    }
-    let mut target = location.parse::<Uri>().map_err(|_| refused())?.into_parts();
-    // A path alone stays on the host.
-    if target.authority.is_none() && location.starts_with('/') {
-        let from = from.clone().into_parts();
-        target.scheme = from.scheme;
-        target.authority = from.authority;
-    }
-    let target = Uri::from_parts(target).map_err(|_| refused())?;
-    match target.scheme_str() {
-        Some("http" | "https") if !authority(&target).contains('@') => Ok(target),
-        Some(_) | None => Err(refused()),
-    }
+        | StatusCode::PERMANENT_REDIRECT => location(response.headers(), Some(from)),
+        _ => None,
+    };
+    target.ok_or_else(|| Error::Redirect {
+        host: authority(from),
+        target: text(response.headers(), LOCATION),
+    })
 }
 
 fn stream_head(uri: &Uri, response: Response<Incoming>) -> Result<Response<Incoming>, Error> {

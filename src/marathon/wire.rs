@@ -67,7 +67,7 @@ pub(super) struct WithId {
 /// An app's definition, with its tasks where they were asked for.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct App {
+pub(super) struct AppWithTasks {
     #[serde(default)]
     pub id: Option<String>,
     #[serde(default)]
@@ -93,7 +93,7 @@ pub(super) struct App {
     pub ports: Vec<u16>,
     /// None where they were not asked for: that is not "no tasks".
     #[serde(default, deserialize_with = "given_without_nulls")]
-    pub tasks: Option<Vec<Task>>,
+    pub tasks: Option<Vec<ListedTask>>,
 }
 
 #[derive(Deserialize)]
@@ -182,7 +182,7 @@ pub(super) struct PortMapping {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Task {
+pub(super) struct ListedTask {
     pub id: String,
     #[serde(default)]
     pub host: Option<String>,

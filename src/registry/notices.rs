@@ -11,8 +11,8 @@ use tracing::field::{DisplayValue, display};
 use super::entry::ShownIdentity;
 use super::gone::GoneProxy;
 use super::identity::ClientId;
+use crate::net::throttle::{LeftOut, Throttle};
 use crate::server::PeerKey;
-use crate::throttle::{LeftOut, Throttle};
 
 /// Time for which the log is spared the same about the same proxy.
 const QUIET: Duration = Duration::from_secs(60);

@@ -21,7 +21,7 @@ use super::seats::{Seat, Seats};
 use super::shutdown::Tasks;
 use super::tls::{Acceptor, Tls};
 use crate::metrics::Metrics;
-use crate::throttle::Throttle;
+use crate::net::throttle::Throttle;
 
 /// The wait after the first failure to take a connection, and the longest: short enough that no
 /// proxy notices, long enough that a lack of file descriptors does not burn a core.

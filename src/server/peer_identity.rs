@@ -17,7 +17,7 @@ use x509_parser::time::ASN1Time;
 
 use super::allow_list::AllowList;
 use super::rejected_peers::{RejectedPeers, RejectionReason};
-use crate::clock::WallClock;
+use crate::net::clock::WallClock;
 
 /// Characters of a certificate's names that are quoted.
 const QUOTED: usize = 256;

@@ -11,7 +11,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::metrics::Metrics;
-use crate::throttle::Throttle;
+use crate::net::throttle::Throttle;
 
 /// Time for which the log is spared the same again. An Envoy that is refused comes back a few
 /// times a second.

@@ -25,8 +25,8 @@ use super::allow_list::AllowList;
 use super::config::Config;
 use super::peer_identity::PeerIdentity;
 use super::rejected_peers::{RejectedPeers, RejectionReason};
-use crate::clock::{WallClock, wall_clock};
-use crate::identity::{self, Identity};
+use crate::net::clock::{WallClock, wall_clock};
+use crate::net::identity::{self, Identity};
 use handshakes::Handshakes;
 
 /// Who a listener is to its proxies, and the clock by which certificates are judged.

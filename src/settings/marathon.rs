@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{BadSetting, Marathon, Typed, given, read};
-use crate::marathon::{BaseUrl, ClientIdentity, Config, Login, ServiceAccount};
+use crate::marathon::{BaseUrl, ClientCertificate, Config, MarathonLogin, ServiceAccount};
 
 const CREDENTIALS_FILE: &str = "MARATHON_CREDENTIALS_FILE";
 const TOKEN_FILE: &str = "MARATHON_TOKEN_FILE";
@@ -33,7 +33,7 @@ impl Typed {
         Ok(Config {
             login: self.marathon.login()?,
             ca_file: self.marathon.ca_file()?,
-            client_identity: self.marathon.client_identity()?,
+            client_certificate: self.marathon.client_certificate()?,
             leader_hosts: leader_hosts.filter(|host| !host.is_empty()).collect(),
             resync_interval: self.resync_interval,
             confirmation_delay: self.sudden_loss_delay,
@@ -66,21 +66,21 @@ impl Marathon {
                 variable: "MARATHON",
                 // It may hold a password.
                 value: if text.contains('@') { "(hidden)" } else { text }.to_owned(),
-                why: error.to_string(),
+                why: format!("the URL of Marathon cannot be used: {error}"),
                 remedy: "write http://host:port or https://host:port, several as a comma list",
             })
         };
         self.bases.iter().map(base).collect()
     }
 
-    fn login(&self) -> Result<Login, BadSetting> {
+    fn login(&self) -> Result<MarathonLogin, BadSetting> {
         let owned = |path: &Option<PathBuf>| given(path).map(Path::to_owned);
-        let credentials = owned(&self.marathon_credentials_file).map(Login::Credentials);
-        let token = owned(&self.marathon_token_file).map(|file| Login::Token {
+        let credentials = owned(&self.marathon_credentials_file).map(MarathonLogin::Credentials);
+        let token = owned(&self.marathon_token_file).map(|file| MarathonLogin::Token {
             file,
             scheme: self.marathon_token_scheme,
         });
-        let account = owned(&self.marathon_service_account_file).map(Login::ServiceAccount);
+        let account = owned(&self.marathon_service_account_file).map(MarathonLogin::ServiceAccount);
         let mut logins = [credentials, token, account].into_iter().flatten();
         let login = logins.next().unwrap_or_default();
         if let (Some((variable, path)), Some((other, _))) =
@@ -94,10 +94,10 @@ impl Marathon {
             ));
         }
         match &login {
-            Login::None => {}
-            Login::Credentials(path) => check_credentials(path)?,
-            Login::Token { file, .. } => check_token(file)?,
-            Login::ServiceAccount(path) => check_service_account(path)?,
+            MarathonLogin::None => {}
+            MarathonLogin::Credentials(path) => check_credentials(path)?,
+            MarathonLogin::Token { file, .. } => check_token(file)?,
+            MarathonLogin::ServiceAccount(path) => check_service_account(path)?,
         }
         Ok(login)
     }
@@ -117,7 +117,7 @@ impl Marathon {
         Ok(Some(path.to_owned()))
     }
 
-    fn client_identity(&self) -> Result<Option<ClientIdentity>, BadSetting> {
+    fn client_certificate(&self) -> Result<Option<ClientCertificate>, BadSetting> {
         let certificate = given(&self.marathon_client_cert);
         let key = given(&self.marathon_client_key);
         let (certificate, key) = match (certificate, key) {
@@ -138,16 +138,16 @@ impl Marathon {
             let remedy = "name a PEM file that this user may read";
             read(path).map_err(|why| bad(variable, path, why, remedy))?;
         }
-        let identity = ClientIdentity {
+        let files = ClientCertificate {
             certificate: certificate.to_owned(),
             key: key.to_owned(),
         };
-        identity.check().map_err(|why| {
+        files.check().map_err(|why| {
             let remedy = "name the PEM files of a certificate with its chain, and of its key \
                           without a passphrase";
-            bad(CLIENT_CERT, certificate, why, remedy)
+            bad(CLIENT_CERT, certificate, why.to_string(), remedy)
         })?;
-        Ok(Some(identity))
+        Ok(Some(files))
     }
 }
 
@@ -161,12 +161,12 @@ fn bad(variable: &'static str, path: &Path, why: String, remedy: &'static str) -
 }
 
 /// The variable that names a login's file, and the file.
-fn source(login: &Login) -> Option<(&'static str, &Path)> {
+fn source(login: &MarathonLogin) -> Option<(&'static str, &Path)> {
     match login {
-        Login::None => None,
-        Login::Credentials(path) => Some((CREDENTIALS_FILE, path)),
-        Login::Token { file, .. } => Some((TOKEN_FILE, file)),
-        Login::ServiceAccount(path) => Some((SERVICE_ACCOUNT_FILE, path)),
+        MarathonLogin::None => None,
+        MarathonLogin::Credentials(path) => Some((CREDENTIALS_FILE, path)),
+        MarathonLogin::Token { file, .. } => Some((TOKEN_FILE, file)),
+        MarathonLogin::ServiceAccount(path) => Some((SERVICE_ACCOUNT_FILE, path)),
     }
 }
 
@@ -271,25 +271,25 @@ mod tests {
         let login = |flag: &str, name: &str| files.meant(&[(flag, name)]).unwrap().login;
         assert_eq!(
             login("credentials-file", "credentials"),
-            Login::Credentials(files.path("credentials"))
+            MarathonLogin::Credentials(files.path("credentials"))
         );
         assert_eq!(
             login("token-file", "token"),
-            Login::Token {
+            MarathonLogin::Token {
                 file: files.path("token"),
                 scheme: TokenScheme::Bearer
             }
         );
         assert_eq!(
             login("service-account-file", "account"),
-            Login::ServiceAccount(files.path("account"))
+            MarathonLogin::ServiceAccount(files.path("account"))
         );
         let token = format!("--marathon-token-file={}", files.path("token").display());
         let flags = [token, "--marathon-token-scheme=token".to_owned()];
         let meant = Typed::from_flags(flags).unwrap().subscription().unwrap();
         assert_eq!(
             meant.login,
-            Login::Token {
+            MarathonLogin::Token {
                 file: files.path("token"),
                 scheme: TokenScheme::Token
             }
@@ -363,8 +363,8 @@ mod tests {
         let files = Files::new();
         let meant = files.meant(&[("client-cert", "cert"), ("client-key", "key")]);
         assert_eq!(
-            meant.unwrap().client_identity,
-            Some(ClientIdentity {
+            meant.unwrap().client_certificate,
+            Some(ClientCertificate {
                 certificate: files.path("cert"),
                 key: files.path("key"),
             })

@@ -1,7 +1,7 @@
 //! What each setting means, and which values are refused in which words.
 
 use super::*;
-use crate::marathon::Login;
+use crate::marathon::MarathonLogin;
 
 fn typed(line: &str) -> Typed {
     Typed::from_flags(line.split_whitespace().map(str::to_owned)).unwrap()
@@ -171,8 +171,8 @@ fn a_variable_that_is_set_to_nothing_is_not_set() {
     );
     assert_eq!(settings.intent.framework_name, None);
     assert!(settings.certificates.is_none());
-    assert_eq!(settings.marathon.login, Login::None);
-    assert_eq!(settings.marathon.client_identity, None);
+    assert_eq!(settings.marathon.login, MarathonLogin::None);
+    assert_eq!(settings.marathon.client_certificate, None);
     assert_eq!(settings.marathon.ca_file, None);
     assert!(settings.marathon.leader_hosts.is_empty());
 }

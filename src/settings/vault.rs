@@ -67,7 +67,7 @@ impl Typed {
         }))
     }
 
-    fn vault_address(&self) -> Result<vault::VaultAddress, BadSetting> {
+    fn vault_address(&self) -> Result<vault::BaseUrl, BadSetting> {
         let (original, standard) = (filled(&self.vault.vault), filled(&self.vault.vault_addr));
         let (variable, text) = match (original, standard) {
             (Some(original), Some(standard))
@@ -84,7 +84,7 @@ impl Typed {
             (Some(original), None) => ("VAULT", original),
             (None, None) => ("VAULT_ADDR", DEFAULT_ADDRESS.to_owned()),
         };
-        vault::VaultAddress::parse(&text).map_err(|error| BadSetting {
+        vault::BaseUrl::parse(&text).map_err(|error| BadSetting {
             variable,
             // It may hold a password.
             value: if text.contains('@') {
@@ -280,7 +280,7 @@ impl Typed {
         }
     }
 
-    fn store(&self) -> Result<Option<vault::Store>, BadSetting> {
+    fn store(&self) -> Result<Option<vault::CertificateStore>, BadSetting> {
         let typed = &self.vault;
         if !typed.vault_certificates {
             return Ok(None);
@@ -293,7 +293,7 @@ impl Typed {
                 remedy: "give it at least 1 second; 60 is the default",
             });
         }
-        Ok(Some(vault::Store {
+        Ok(Some(vault::CertificateStore {
             mount: path_in_vault("VAULT_KV_MOUNT", &typed.vault_kv_mount)?,
             prefix: match typed.marathon_acme_kv_path.trim_matches('/') {
                 "" => String::new(),
@@ -387,7 +387,7 @@ fn path_in_vault(variable: &'static str, text: &str) -> Result<String, BadSettin
     Ok(path.to_owned())
 }
 
-fn is_loopback(address: &vault::VaultAddress) -> bool {
+fn is_loopback(address: &vault::BaseUrl) -> bool {
     let uri: Option<http::Uri> = address.as_str().parse().ok();
     uri.as_ref().and_then(http::Uri::host).is_some_and(|host| {
         let host = host.trim_matches(['[', ']']);

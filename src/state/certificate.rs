@@ -80,6 +80,21 @@ impl Certificate {
     }
 }
 
+impl Parsed {
+    /// The certificate, or its problems with their remedies in one text.
+    ///
+    /// # Errors
+    ///
+    /// If there is no certificate that can be served.
+    pub fn served(self) -> Result<Certificate, String> {
+        self.certificate.ok_or_else(|| {
+            let problems = self.problems.iter();
+            let texts = problems.map(|problem| format!("{}; {}", problem.message, problem.remedy));
+            texts.collect::<Vec<_>>().join("; ")
+        })
+    }
+}
+
 impl PrivateKey {
     /// The key itself, for the one place that sends it.
     pub fn expose(&self) -> &str {

@@ -8,13 +8,12 @@ use rustls::pki_types::pem::PemObject as _;
 
 use super::client::{Error, RequestKind, VaultClient};
 use super::config::{ClientAuthorities, Config};
+use crate::net::blocking::run_blocking;
+use crate::net::watched_file::WatchedFile;
 
 /// Interval between two reads of a mount's authorities. A proxy whose certificate is of a new
 /// authority is let in that much later; one small answer costs Vault nothing.
 const MOUNT_INTERVAL: Duration = Duration::from_secs(300);
-
-/// The largest file that is read, in bytes: some hundred authorities.
-const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// The authorities, as far as they are known.
 pub(super) struct Authorities {
@@ -121,19 +120,10 @@ fn are_certificates(pem: &[u8]) -> bool {
 }
 
 async fn of_file(path: &Path) -> Result<Vec<u8>, UnreadAuthorities> {
-    let unread = |why: String| UnreadAuthorities::File {
+    let mut file = WatchedFile::new(path.to_owned());
+    let read = run_blocking(move || file.read()).await;
+    read.map_err(|unread| UnreadAuthorities::File {
         path: path.to_owned(),
-        why,
-    };
-    let metadata = tokio::fs::metadata(path).await;
-    let metadata = metadata.map_err(|error| unread(error.to_string()))?;
-    // A pipe would block.
-    if !metadata.is_file() {
-        return Err(unread("it is no regular file".into()));
-    }
-    if metadata.len() > MAX_FILE_BYTES {
-        return Err(unread(format!("it is larger than {MAX_FILE_BYTES} bytes")));
-    }
-    let read = tokio::fs::read(path).await;
-    read.map_err(|error| unread(error.to_string()))
+        why: unread.cause(),
+    })
 }

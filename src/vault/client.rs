@@ -18,7 +18,7 @@ use super::requester::{Requester, Token};
 /// Sends requests with the current token, which a [`TokenKeeper`](super::token_keeper) keeps.
 /// Clones share connections and the token.
 ///
-/// It does not try again: see [`RetrySchedule`](super::retry::RetrySchedule) for the waits between.
+/// It does not try again: see [`RetrySchedule`](crate::net::retry::RetrySchedule) for the waits between.
 #[derive(Clone)]
 pub(super) struct VaultClient {
     requester: Requester,

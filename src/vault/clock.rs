@@ -1,9 +1,11 @@
 //! Time that also passes while the machine is suspended: tokio's clock, and the wall's beside it.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
+
+use crate::net::clock::{system_time, unix_seconds};
 
 /// Says what time it is.
 #[derive(Clone)]
@@ -24,7 +26,7 @@ impl SuspendAwareClock {
     /// The machine's.
     pub(super) fn new() -> Self {
         Self {
-            wall: Arc::new(wall_clock),
+            wall: Arc::new(system_time),
         }
     }
 
@@ -70,22 +72,14 @@ impl Moment {
 
     /// Seconds since 1970 (UTC).
     pub(super) fn unix_seconds(self) -> i64 {
-        let since = self.wall.duration_since(UNIX_EPOCH).unwrap_or_default();
-        since.as_secs().try_into().unwrap_or(i64::MAX)
+        unix_seconds(self.wall)
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "tokio's clock stands still while the machine is suspended, and tokens do not"
-)]
-fn wall_clock() -> SystemTime {
-    SystemTime::now()
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::UNIX_EPOCH;
 
     use super::*;
 

@@ -5,13 +5,15 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::Uri;
+pub use crate::net::base_url::BaseUrl;
+pub use crate::net::client_certificate::ClientCertificate;
+pub use crate::net::roots::Trust;
 
 /// Everything that the room needs to know. Prints no secret.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Address of Vault, or of the agent or load balancer in front of it.
-    pub address: VaultAddress,
+    pub address: BaseUrl,
     /// The namespace that every request names; none: the root's.
     pub namespace: Option<String>,
     /// The login that gives the token.
@@ -37,7 +39,7 @@ pub struct Config {
     /// Interval between two checks of files (token, role and secret id, certificates). 2 s.
     pub file_interval: Duration,
     /// The certificates of domains, if they are read from here.
-    pub store: Option<Store>,
+    pub store: Option<CertificateStore>,
     /// The certificate of the xDS port, if it is issued here.
     pub server_certificate: Option<ServerCertificate>,
 }
@@ -85,34 +87,10 @@ pub enum RoleId {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
-/// The roots by which Vault's certificate is verified.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Trust {
-    /// The system's authorities.
-    System,
-    /// The authorities in this PEM file and no others (`VAULT_CACERT`).
-    File(PathBuf),
-    /// The authorities in the PEM files of this folder and no others (`VAULT_CAPATH`).
-    Folder(PathBuf),
-    /// The authorities in this PEM text and no others (`VAULT_CACERT_BYTES`).
-    Pem(String),
-    /// Anybody's (`VAULT_SKIP_VERIFY`).
-    Anybody,
-}
-
-/// A certificate and its key, as PEM files, read again whenever they differ.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientCertificate {
-    /// The certificate and its chain.
-    pub certificate: PathBuf,
-    /// The key.
-    pub key: PathBuf,
-}
-
 /// The secrets that hold the certificates of domains, in the layout of marathon-acme, of the
 /// original, or of Relay.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Store {
+pub struct CertificateStore {
     /// The mount of the KV engine.
     pub mount: String,
     /// The path below the mount, without slashes at its ends; empty: the mount itself.
@@ -170,7 +148,7 @@ pub enum ClientAuthorities {
 impl Config {
     /// A Vault at this address with this login, of which nothing is read; everything else at its
     /// default.
-    pub fn new(address: VaultAddress, login: LoginMethod) -> Self {
+    pub fn new(address: BaseUrl, login: LoginMethod) -> Self {
         Self {
             address,
             namespace: None,
@@ -209,84 +187,20 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Scheme, host and port of a Vault, and perhaps a path, without a final slash.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VaultAddress(String);
-
-/// Reason for which a text is no address of a Vault. Does not repeat the text, which may hold a
-/// password.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct BadVaultAddress(&'static str);
-
-impl VaultAddress {
-    /// Reads `https://host:port`, with `http` or a path too.
-    ///
-    /// # Errors
-    ///
-    /// When it is not such a URL, or holds credentials.
-    pub fn parse(text: &str) -> Result<Self, BadVaultAddress> {
-        let uri: Uri = text
-            .parse()
-            .map_err(|_| BadVaultAddress("it is not a URL"))?;
-        if !matches!(uri.scheme_str(), Some("http" | "https")) {
-            return Err(BadVaultAddress(
-                "it does not begin with http:// or https://",
-            ));
-        }
-        if uri.authority().is_some_and(|a| a.as_str().contains('@')) {
-            return Err(BadVaultAddress("it holds credentials"));
-        }
-        if uri.host().is_none_or(str::is_empty) {
-            return Err(BadVaultAddress("it names no host"));
-        }
-        if uri.query().is_some() {
-            return Err(BadVaultAddress("it holds a query"));
-        }
-        Ok(Self(text.trim_end_matches('/').to_owned()))
-    }
-
-    /// Its text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for VaultAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_defaults_are_these_and_a_token_prints_as_dots() {
-        let address = VaultAddress::parse("https://vault.example:8200/").unwrap();
+        let address = BaseUrl::parse("https://vault.example:8200/").unwrap();
         let login = LoginMethod::Token("hvs.canary".to_owned().into());
         assert_eq!(
             format!("{:?}", Config::new(address, login)),
-            "Config { address: VaultAddress(\"https://vault.example:8200\"), namespace: None, \
+            "Config { address: \"https://vault.example:8200\", namespace: None, \
              login: Token(...), renew: true, trust: System, server_name: None, \
              client_certificate: None, request_limit: 60s, answer_limit_bytes: 16000000, \
              backoff_first: 1s, backoff_limit: 60s, file_interval: 2s, store: None, server_certificate: None }"
         );
-    }
-
-    #[test]
-    fn an_address_that_is_none_is_refused_without_repeating_it() {
-        for text in [
-            "",
-            "v:8200",
-            "ftp://v",
-            "http://u:canary@v",
-            "http://v/?a=canary",
-            "/v1",
-        ] {
-            let message = VaultAddress::parse(text).unwrap_err().to_string();
-            assert!(!message.contains("canary"), "{message}");
-        }
     }
 }

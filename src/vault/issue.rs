@@ -14,7 +14,8 @@ use x509_parser::prelude::FromDer as _;
 
 use super::config::{Secret, ServerCertificate};
 use super::name::CertificateName;
-use crate::identity::{BadIdentity, Identity};
+use crate::net::identity::{BadIdentity, Identity};
+use crate::state::certificate::Certificate;
 
 /// A certificate with its chain and key. Prints nothing of them.
 #[derive(Debug)]
@@ -122,7 +123,14 @@ impl Issued {
         now_seconds: i64,
     ) -> Result<Identity, BadIssue> {
         let bundle = self.bundle.expose().as_bytes();
-        let identity = Identity::read(bundle, client_authorities, now_seconds)?;
+        let certificate = Certificate::parse("of the xds port", bundle, now_seconds).served();
+        let certificate = certificate.map_err(BadIdentity::Certificate)?;
+        let identity = Identity::new(
+            certificate.server_names,
+            &certificate.chain_pem,
+            certificate.key_pem.expose(),
+            client_authorities,
+        )?;
         let leaf = identity.chain().first().map(AsRef::<[u8]>::as_ref);
         let leaf = leaf.and_then(|der| X509Certificate::from_der(der).ok());
         let Some((_, leaf)) = leaf else {

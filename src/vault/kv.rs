@@ -6,7 +6,7 @@ use vaultrs::api::kv1::requests::GetSecretRequest;
 use vaultrs::api::kv2::requests::ReadSecretRequest;
 
 use super::client::{Error, RequestKind, VaultClient};
-use super::config::{Config, KvVersion, Store};
+use super::config::{CertificateStore, Config, KvVersion};
 use super::error::Missing;
 use super::name::CertificateName;
 use super::wire::{BadSecret, KvSecret};
@@ -54,7 +54,7 @@ struct Options {
 
 impl KvMount {
     /// The engine in which this store is.
-    pub(super) fn new(client: VaultClient, config: &Config, store: &Store) -> Self {
+    pub(super) fn new(client: VaultClient, config: &Config, store: &CertificateStore) -> Self {
         Self {
             client,
             host: config.address.to_string(),

@@ -140,13 +140,13 @@ impl TokenSource {
     }
 
     /// True if a file of the login has changed since it was last read.
-    pub(super) async fn differs(&self) -> bool {
+    pub(super) async fn differs(&mut self) -> bool {
         match self {
             Self::None | Self::Given(_) | Self::Certificate { .. } => false,
             Self::File(file) => file.differs().await,
             Self::AppRole(role) => {
                 role.role_id.differs().await
-                    || match &role.secret_id {
+                    || match &mut role.secret_id {
                         Some(secret_id) => secret_id.differs().await,
                         None => false,
                     }
@@ -222,8 +222,8 @@ impl Cached {
         }
     }
 
-    async fn differs(&self) -> bool {
-        match &self.file {
+    async fn differs(&mut self) -> bool {
+        match &mut self.file {
             Some(file) => file.differs().await,
             None => false,
         }

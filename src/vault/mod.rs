@@ -11,7 +11,6 @@ mod config;
 mod error;
 mod file;
 mod fingerprint;
-mod https;
 mod issue;
 mod kv;
 mod lease;
@@ -19,7 +18,6 @@ mod login;
 mod name;
 mod redirect;
 mod requester;
-mod retry;
 mod server_certificate;
 mod store;
 #[cfg(test)]
@@ -38,20 +36,21 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use config::{
-    BadVaultAddress, ClientAuthorities, ClientCertificate, Config, KvVersion, LoginMethod, RoleId,
-    Secret, ServerCertificate, Store, Trust, VaultAddress,
+    BaseUrl, CertificateStore, ClientAuthorities, ClientCertificate, Config, KvVersion,
+    LoginMethod, RoleId, Secret, ServerCertificate, Trust,
 };
 pub use error::{Error, Missing, Texts};
 
 use client::VaultClient;
 use clock::SuspendAwareClock;
-use https::HttpsTransport;
 use requester::Requester;
 use token_keeper::TokenKeeper;
+use transport::https_client;
 
-use crate::identity;
 use crate::metrics::{Heard, Metrics};
-use crate::reload::Trigger;
+use crate::net::identity;
+use crate::net::reload::Trigger;
+use crate::net::task_panic::resume_panic;
 use crate::state::event::Event;
 
 /// Reads from Vault until `shutdown`. The certificates of domains go to `facts`, the certificate of
@@ -71,7 +70,7 @@ pub async fn run(
 ) -> Result<(), Error> {
     let config = Arc::new(config);
     let clock = SuspendAwareClock::new();
-    let transport = Arc::new(HttpsTransport::new(Arc::clone(&config)));
+    let transport = Arc::new(https_client(&config));
     let requester = Requester::new(Arc::clone(&config), transport, Arc::clone(&metrics));
     let (client, current) = VaultClient::new(requester.clone());
     let mut tasks = JoinSet::new();
@@ -103,10 +102,8 @@ pub async fn run(
     }
     while let Some(joined) = tasks.join_next().await {
         // None is aborted, so this is a panic, and ours.
-        if let Err(error) = joined
-            && let Ok(panic) = error.try_into_panic()
-        {
-            std::panic::resume_unwind(panic);
+        if let Err(error) = joined {
+            resume_panic(error);
         }
     }
     Ok(())

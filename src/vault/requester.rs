@@ -7,7 +7,6 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use rustify::Endpoint;
 use rustify::errors::ClientError;
 use vaultrs::api::EndpointMiddleware;
@@ -16,9 +15,11 @@ use super::answer::{self, VaultAnswer};
 use super::client::PathRequest;
 use super::config::{Config, Secret};
 use super::error::Error;
-use super::redirect::{authority, copy, is_redirect, location, target};
+use super::redirect::target;
 use super::transport::VaultTransport;
 use crate::metrics::Metrics;
+use crate::net::body::{UnreadBody, collect};
+use crate::net::redirect::{authority, is_redirect, location};
 
 /// The header that holds the token.
 const TOKEN_HEADER: &str = "x-vault-token";
@@ -67,14 +68,7 @@ impl Requester {
         transport: Arc<dyn VaultTransport>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let address = config.address.as_str();
-        // An address is a URL with a scheme: see Address::parse.
-        let host_at = address.find("://").map_or(0, |at| at + 3);
-        let host_end = address
-            .get(host_at..)
-            .and_then(|rest| rest.find('/'))
-            .map_or(address.len(), |at| host_at + at);
-        let (origin, prefix) = address.split_at_checked(host_end).unwrap_or((address, ""));
+        let (origin, prefix) = config.address.origin_and_path();
         Self {
             origin: origin.into(),
             prefix: prefix.into(),
@@ -190,16 +184,18 @@ impl Requester {
     }
 
     /// Sends a request, and once more where a standby points to.
-    async fn follow(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Error> {
+    async fn follow(&self, mut request: Request<Bytes>) -> Result<Response<Bytes>, Error> {
         let asked = request.uri().clone();
-        let response = self.send_and_collect(copy(&request, asked.clone())).await?;
+        let response = self.send_and_collect(request.clone()).await?;
         let Some(target) = target(&asked, &response)? else {
             return Ok(response);
         };
-        let answer = match self.send_and_collect(copy(&request, target.clone())).await {
+        request.uri_mut().clone_from(&target);
+        let answer = match self.send_and_collect(request).await {
             Ok(answer) if is_redirect(answer.status()) => Err(Error::Redirect {
                 host: authority(&target),
-                target: location(&answer).map_or_else(String::new, |uri| authority(&uri)),
+                target: location(answer.headers(), None)
+                    .map_or_else(String::new, |uri| authority(&uri)),
                 remedy: "one redirect leads from a standby to its active node; check api_addr of \
                          Vault's nodes, which must be their own address and not the load \
                          balancer's",
@@ -219,15 +215,10 @@ impl Requester {
         let host = authority(request.uri());
         let (head, body) = self.transport.send(request).await?.into_parts();
         let limit_bytes = self.config.answer_limit_bytes;
-        match Limited::new(body, limit_bytes).collect().await {
-            Ok(body) => Ok(Response::from_parts(head, body.to_bytes())),
-            Err(error) if error.is::<LengthLimitError>() => {
-                Err(Error::TooLarge { host, limit_bytes })
-            }
-            Err(error) => Err(Error::BrokenOff {
-                host,
-                why: error.to_string(),
-            }),
+        match collect(body, limit_bytes).await {
+            Ok(body) => Ok(Response::from_parts(head, body)),
+            Err(UnreadBody::TooLarge { limit_bytes }) => Err(Error::TooLarge { host, limit_bytes }),
+            Err(UnreadBody::BrokenOff(why)) => Err(Error::BrokenOff { host, why }),
         }
     }
 

@@ -13,11 +13,11 @@ use super::client::{Error, RequestKind, VaultClient};
 use super::clock::SuspendAwareClock;
 use super::config::{Config, ServerCertificate};
 use super::issue::{self, BadIssue, Issued};
-use super::retry::{RetrySchedule, RetryWait};
-use crate::backoff::{Backoff, jittered};
-use crate::identity::{self, Identity};
 use crate::metrics::Metrics;
-use crate::reload::Watcher;
+use crate::net::backoff::jittered;
+use crate::net::identity::{self, Identity};
+use crate::net::reload::Watcher;
+use crate::net::retry::RetrySchedule;
 
 /// Jitter of a renewal, either way, as a share of the time until then: replicas that start together
 /// do not renew together.
@@ -101,8 +101,8 @@ pub(super) async fn run(
 
 impl CertificateKeeper {
     async fn run(mut self, config: &Config, mut reload: Watcher) {
-        let mut waits = RetryWaits::new(config);
-        let mut authorities_waits = RetryWaits::new(config);
+        let mut waits = RetrySchedule::new(config.backoff_first, config.backoff_limit);
+        let mut authorities_waits = RetrySchedule::new(config.backoff_first, config.backoff_limit);
         let mut authorities_due = Instant::now();
         // When the certificate is asked for: by the date, or after a failure by the clock.
         let mut renewal_seconds = i64::MIN;
@@ -144,7 +144,7 @@ impl CertificateKeeper {
     }
 
     /// Reads the authorities, and serves with what differs; how long to wait until the next time.
-    async fn look_at_authorities(&mut self, waits: &mut RetryWaits) -> Duration {
+    async fn look_at_authorities(&mut self, waits: &mut RetrySchedule) -> Duration {
         match self.authorities.look(&self.client).await {
             Ok(differs) => {
                 waits.worked();
@@ -156,10 +156,12 @@ impl CertificateKeeper {
             }
             Err(unread) => {
                 let wait = match &unread {
-                    UnreadAuthorities::Vault(error) => waits.after(error),
+                    UnreadAuthorities::Vault(error) => {
+                        waits.after(error.reason(), error.retry_after())
+                    }
                     UnreadAuthorities::NoAuthority(_)
                     | UnreadAuthorities::NoCertificates(_)
-                    | UnreadAuthorities::File { .. } => waits.after_text(&unread),
+                    | UnreadAuthorities::File { .. } => waits.after(&unread.to_string(), None),
                 };
                 if wait.is_news {
                     let kept = self.authorities.are_known();
@@ -255,12 +257,12 @@ impl CertificateKeeper {
     }
 
     /// Counts a failure and says what fails, once for each kind; how long to wait.
-    fn fail(&self, failure: &RenewalFailure, waits: &mut RetryWaits) -> Duration {
+    fn fail(&self, failure: &RenewalFailure, waits: &mut RetrySchedule) -> Duration {
         self.metrics.xds_certificate_failing.set(1);
         self.count("failed");
         let wait = match failure {
-            RenewalFailure::Vault(error) => waits.after(error),
-            RenewalFailure::Bad(bad) => waits.after_text(bad),
+            RenewalFailure::Vault(error) => waits.after(error.reason(), error.retry_after()),
+            RenewalFailure::Bad(bad) => waits.after(&bad.to_string(), None),
         };
         let end = self.end_seconds();
         let left_seconds = end.map(|end| end.saturating_sub(self.now_seconds()));
@@ -315,44 +317,6 @@ impl CertificateKeeper {
     fn count(&self, outcome: &str) {
         let reads = &self.metrics.xds_certificate_reads;
         reads.with_label_values(&[outcome]).inc();
-    }
-}
-
-/// Waits after failures, of Vault or of what it gave.
-struct RetryWaits {
-    vault: RetrySchedule,
-    other: Backoff,
-    told: Option<String>,
-}
-
-impl RetryWaits {
-    fn new(config: &Config) -> Self {
-        Self {
-            vault: RetrySchedule::new(config),
-            other: Backoff::new(config.backoff_first, config.backoff_limit),
-            told: None,
-        }
-    }
-
-    fn after(&mut self, error: &Error) -> RetryWait {
-        self.told = None;
-        self.vault.after(error)
-    }
-
-    fn after_text(&mut self, error: &dyn std::error::Error) -> RetryWait {
-        let text = error.to_string();
-        let is_news = self.told.as_ref() != Some(&text);
-        self.told = Some(text);
-        RetryWait {
-            wait: self.other.wait(&mut rand::rng()),
-            is_news,
-        }
-    }
-
-    fn worked(&mut self) {
-        self.vault.worked();
-        self.other.reset();
-        self.told = None;
     }
 }
 

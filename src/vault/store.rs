@@ -13,14 +13,14 @@ use super::certificate_index::{
 };
 use super::client::{Error, VaultClient};
 use super::clock::SuspendAwareClock;
-use super::config::{Config, Store};
+use super::config::{CertificateStore, Config};
 use super::error::Missing;
 use super::kv::{KvMount, SecretLookup};
 use super::name::CertificateName;
-use super::retry::RetrySchedule;
-use crate::backoff::{Backoff, jittered};
 use crate::metrics::{Heard, Metrics};
-use crate::reload::Watcher;
+use crate::net::backoff::{Backoff, jittered};
+use crate::net::reload::Watcher;
+use crate::net::retry::RetrySchedule;
 use crate::state::event::{Event, Source};
 
 /// Certificates that are read at a time. One takes Vault about a millisecond, and it has others to
@@ -60,7 +60,7 @@ enum Round {
 }
 
 /// Announces the certificates in the store, then every change of them, also those that only time
-/// makes. Looks every [`interval`](Store::interval); sooner, with growing waits, after a failure. A
+/// makes. Looks every [`interval`](CertificateStore::interval); sooner, with growing waits, after a failure. A
 /// requested `reload` reads the list and every certificate on it at once. Returns when nobody
 /// listens any more.
 ///
@@ -72,7 +72,7 @@ enum Round {
 pub(super) async fn run(
     client: VaultClient,
     config: Arc<Config>,
-    store: Store,
+    store: CertificateStore,
     facts: mpsc::Sender<Heard<Vec<Event>>>,
     mut reload: Watcher,
     clock: SuspendAwareClock,
@@ -85,7 +85,7 @@ pub(super) async fn run(
         swept: None,
         metrics: metrics.clone(),
     };
-    let mut retry = RetrySchedule::new(&config);
+    let mut retry = RetrySchedule::new(config.backoff_first, config.backoff_limit);
     let mut lagging = Backoff::new(config.backoff_first, config.backoff_limit);
     let mut scope = ReadScope::Sweep;
     let mut next_look = Instant::now();
@@ -124,7 +124,7 @@ pub(super) async fn run(
             }
             Round::Lagging => next_look.min(now + lagging.wait(&mut rand::rng())),
             Round::Partial(error) => {
-                let wait = retry.after(&error);
+                let wait = retry.after(error.reason(), error.retry_after());
                 poller.complain(&error, wait.is_news, announced.is_some());
                 match error.retry_after() {
                     Some(_) => now + wait.wait,
@@ -133,7 +133,7 @@ pub(super) async fn run(
                 }
             }
             Round::Failed(error) => {
-                let wait = retry.after(&error);
+                let wait = retry.after(error.reason(), error.retry_after());
                 poller.complain(&error, wait.is_news, announced.is_some());
                 now + wait.wait
             }

@@ -16,9 +16,9 @@ use super::error::Error;
 use super::lease::{Lease, TokenLookup};
 use super::login::TokenSource;
 use super::requester::{RequestKind, Requester, Token};
-use super::retry::{RetrySchedule, RetryWait};
-use crate::backoff::Backoff;
-use crate::reload::Watcher;
+use crate::net::backoff::Backoff;
+use crate::net::reload::Watcher;
+use crate::net::retry::{RetrySchedule, RetryWait};
 
 /// The longest time for which nobody looks at the wall's clock: a machine that was suspended is
 /// noticed so soon after it wakes.
@@ -85,7 +85,7 @@ impl TokenKeeper {
         let now = clock.now();
         Self {
             login: TokenSource::new(&config),
-            retry: RetrySchedule::new(&config),
+            retry: RetrySchedule::new(config.backoff_first, config.backoff_limit),
             token_check_backoff: Backoff::new(config.backoff_first, TOKEN_CHECK_LIMIT),
             requester,
             slot,
@@ -140,7 +140,7 @@ impl TokenKeeper {
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             () = self.reload.requested() => {
-                if self.retry.is_tried() {
+                if self.retry.is_failing() {
                     self.due = self.clock.now();
                 }
             }
@@ -167,7 +167,8 @@ impl TokenKeeper {
             TokenSource::File(_) => true,
             // What it says is for the next login, unless that is what is being tried.
             TokenSource::AppRole(_) => {
-                self.leased.is_none() || (self.next == NextAction::Acquire && self.retry.is_tried())
+                self.leased.is_none()
+                    || (self.next == NextAction::Acquire && self.retry.is_failing())
             }
         };
         if waits_for_file {
@@ -206,7 +207,7 @@ impl TokenKeeper {
     }
 
     async fn fail_to_acquire(&mut self, error: &Error) {
-        let RetryWait { wait, is_news } = self.retry.after(error);
+        let RetryWait { wait, is_news } = self.retry.after(error.reason(), error.retry_after());
         if is_news {
             let condition = self.condition(error).await;
             let kept = self.leased.is_some();
@@ -256,7 +257,7 @@ impl TokenKeeper {
     }
 
     async fn try_again(&mut self, next: NextAction, error: &Error) {
-        let RetryWait { wait, is_news } = self.retry.after(error);
+        let RetryWait { wait, is_news } = self.retry.after(error.reason(), error.retry_after());
         if is_news {
             let condition = self.condition(error).await;
             tracing::warn!(

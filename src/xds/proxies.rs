@@ -15,10 +15,10 @@ use super::grpc::Stream;
 use super::limits::Limits;
 use super::rest::{Forgotten, Held, Poll, Polled, Proxy, ProxyId, UnrememberedResends};
 use crate::metrics::Metrics;
+use crate::net::throttle::{LeftOut, Throttle};
 use crate::registry::{ClientId, ClientNode, Registry};
 use crate::server::{Peer, PeerKey};
 use crate::snapshot::{Kind, Name};
-use crate::throttle::{LeftOut, Throttle};
 
 /// How long the log is spared the same about the same proxies.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);

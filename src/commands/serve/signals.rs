@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 
-use crate::reload::GAP;
+use crate::net::reload::GAP;
 
 /// Signals that end a process by default and say nothing to this one. SIGPIPE is ignored by the
 /// standard library. What tells of a fault in the process itself (SIGABRT, SIGSEGV and their like)

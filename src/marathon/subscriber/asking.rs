@@ -3,12 +3,12 @@
 use tokio::time::Instant;
 
 use super::Subscriber;
-use crate::backoff::jittered;
 use crate::marathon::client::FetchAnswer;
 use crate::marathon::error::Error;
 use crate::marathon::fetch_queue::Fetch;
 use crate::marathon::in_flight::{self, Fetched, HeardSince, InFlight};
 use crate::metrics::Heard;
+use crate::net::backoff::jittered;
 use crate::state::event::{Event, Purpose, RefreshNeeded};
 
 impl Subscriber {

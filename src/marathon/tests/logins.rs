@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::peer::{Exchange, Marathon, Subject, within};
 use crate::marathon::authenticated_client::AuthenticatedClient;
-use crate::marathon::{Config, Error, Login, TokenScheme};
+use crate::marathon::{Config, Error, MarathonLogin, TokenScheme};
 use crate::metrics::Metrics;
 
 const KEY: &str = include_str!("../../../tests/certificates/service-account.pem");
@@ -49,7 +49,7 @@ fn account(uid: &str, at: &Marathon) -> String {
         .to_string()
 }
 
-fn with(login: Login, marathon: &Marathon) -> Config {
+fn with(login: MarathonLogin, marathon: &Marathon) -> Config {
     Config {
         login,
         ..marathon.config()
@@ -57,7 +57,7 @@ fn with(login: Login, marathon: &Marathon) -> Config {
 }
 
 fn as_account(secret: &Secret, marathon: &Marathon) -> Config {
-    with(Login::ServiceAccount(secret.path()), marathon)
+    with(MarathonLogin::ServiceAccount(secret.path()), marathon)
 }
 
 /// Access with a clock of its own.
@@ -105,7 +105,7 @@ async fn a_token_from_a_file_is_written_as_its_scheme_says_and_read_each_time() 
         let secret = Secret::new("one\n");
         let marathon = Marathon::listening().await;
         let file = secret.path();
-        let subject = Subject::running(with(Login::Token { file, scheme }, &marathon));
+        let subject = Subject::running(with(MarathonLogin::Token { file, scheme }, &marathon));
         let stream = marathon.stream().await;
         assert_eq!(stream.header("authorization"), [one]);
         let list = marathon.asked("/v2/apps").await;
@@ -122,11 +122,11 @@ async fn a_token_from_a_file_is_written_as_its_scheme_says_and_read_each_time() 
 async fn a_token_or_an_account_that_cannot_be_read_ends_the_start() {
     let marathon = Marathon::listening().await;
     let secret = Secret::new("two words of hunter2");
-    let token = Login::Token {
+    let token = MarathonLogin::Token {
         file: secret.path(),
         scheme: TokenScheme::Bearer,
     };
-    for login in [token, Login::ServiceAccount(secret.path())] {
+    for login in [token, MarathonLogin::ServiceAccount(secret.path())] {
         let error = Subject::running(with(login, &marathon)).end().await;
         let error = error.unwrap_err();
         assert_eq!(error.reason(), "credentials");

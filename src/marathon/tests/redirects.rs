@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::peer::{Marathon, Subject};
-use crate::marathon::{Config, Error, Login};
+use crate::marathon::{Config, Error, MarathonLogin};
 
 /// A file of its own, gone when the test is over.
 struct Credentials(PathBuf);
@@ -20,8 +20,8 @@ impl Credentials {
         std::fs::write(&self.0, text).unwrap();
     }
 
-    fn login(&self) -> Login {
-        Login::Credentials(self.0.clone())
+    fn login(&self) -> MarathonLogin {
+        MarathonLogin::Credentials(self.0.clone())
     }
 }
 
@@ -79,7 +79,7 @@ async fn credentials_that_cannot_be_read_are_an_error_that_does_not_repeat_them(
         assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
     }
     let config = Config {
-        login: Login::Credentials("/no/such/file".into()),
+        login: MarathonLogin::Credentials("/no/such/file".into()),
         ..marathon.config()
     };
     let error = Subject::running(config).end().await.unwrap_err();

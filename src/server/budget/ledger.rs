@@ -14,7 +14,7 @@ use super::cut::CutReason;
 use super::limits::{BudgetLimits, ByteLimits};
 use super::shared_pieces::SharedPieces;
 use crate::metrics::Metrics;
-use crate::throttle::Throttle;
+use crate::net::throttle::Throttle;
 
 /// Time for which the log is spared the same again.
 const QUIET: Duration = Duration::from_secs(60);

@@ -384,6 +384,9 @@ fn every_problem_of_a_certificate_is_named_at_once() {
     assert!(messages[0].starts_with("expired"));
     assert!(messages[1].starts_with("it is valid for no DNS name"));
     assert!(messages[2].starts_with("its name \"*\""));
+    let text = parsed.served().unwrap_err();
+    assert!(text.starts_with("expired: "), "{text}");
+    assert!(text.contains("; it is valid for no DNS name"), "{text}");
 }
 
 #[test]

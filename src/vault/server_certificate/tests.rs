@@ -8,7 +8,7 @@ use tokio::time::{sleep, timeout};
 use super::super::config::ClientAuthorities;
 use super::super::testing::{Log, Simulated};
 use super::*;
-use crate::reload::Trigger;
+use crate::net::reload::Trigger;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -80,7 +80,7 @@ impl Simulated {
 }
 
 fn kept(simulated: Simulated, server_certificate: ServerCertificate) -> Bench {
-    let (sender, identity) = identity::identity();
+    let (sender, identity) = identity::channel();
     let reload = Trigger::new();
     let mut tasks = JoinSet::new();
     tasks.spawn(run(

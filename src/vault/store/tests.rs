@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::super::config::KvVersion;
 use super::super::testing::{DAY, Log, Made, NOW, Simulated, made, made_until};
 use super::*;
-use crate::reload::Trigger;
+use crate::net::reload::Trigger;
 use crate::state::problem::Problem;
 
 const LIVE: &str = "secret/data/marathon-acme/live";
@@ -31,8 +31,8 @@ struct Announced {
     problems: Vec<String>,
 }
 
-fn store() -> Store {
-    Store {
+fn store() -> CertificateStore {
+    CertificateStore {
         mount: "secret".into(),
         prefix: "marathon-acme".into(),
         version: KvVersion::Detect,
@@ -40,7 +40,7 @@ fn store() -> Store {
     }
 }
 
-fn polled(simulated: Simulated, store: Store) -> Bench {
+fn polled(simulated: Simulated, store: CertificateStore) -> Bench {
     let (sender, facts) = mpsc::channel(1);
     let reload = Trigger::new();
     let start = Instant::now();
@@ -482,8 +482,8 @@ async fn v1(simulated: &Simulated, fields: &[(&str, Value)]) {
     }
 }
 
-fn in_old(version: KvVersion) -> Store {
-    Store {
+fn in_old(version: KvVersion) -> CertificateStore {
+    CertificateStore {
         mount: "old".into(),
         version,
         ..store()
@@ -549,7 +549,7 @@ async fn a_token_that_may_read_nothing_gets_nothing_announced() {
 async fn a_wrong_version_is_not_an_empty_store() {
     let a = made(&["a"]);
     let simulated = holding(&[("a", &a)]).await;
-    let one = Store {
+    let one = CertificateStore {
         version: KvVersion::One,
         ..store()
     };

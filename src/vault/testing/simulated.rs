@@ -15,7 +15,7 @@ use tracing::subscriber::{DefaultGuard, NoSubscriber};
 use crate::metrics::Metrics;
 use crate::vault::client::{CurrentToken, Error, TokenSlot, VaultClient};
 use crate::vault::clock::SuspendAwareClock;
-use crate::vault::config::{Config, LoginMethod, VaultAddress};
+use crate::vault::config::{BaseUrl, Config, LoginMethod};
 use crate::vault::requester::{Requester, Token};
 use crate::vault::transport::{SendFuture, VaultTransport};
 
@@ -61,7 +61,7 @@ impl Simulated {
             profile,
             ..sim::vault::Config::default()
         });
-        let address = VaultAddress::parse("http://vault.example:8200").unwrap();
+        let address = BaseUrl::parse("http://vault.example:8200").unwrap();
         let config = Arc::new(Config::new(address, LoginMethod::None));
         let metrics = Metrics::new().unwrap();
         let transport = Arc::new(InProcess(vault.clone()));

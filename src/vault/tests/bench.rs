@@ -16,10 +16,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::subscriber::DefaultGuard;
 
 use crate::metrics::Metrics;
-use crate::reload::Trigger;
+use crate::net::reload::Trigger;
 use crate::vault::client::{VaultAnswer, VaultClient};
 use crate::vault::clock::SuspendAwareClock;
-use crate::vault::config::{Config, LoginMethod, Secret, VaultAddress};
+use crate::vault::config::{BaseUrl, Config, LoginMethod, Secret};
 use crate::vault::error::Error;
 use crate::vault::requester::{RequestKind, Requester};
 use crate::vault::token_keeper::TokenKeeper;
@@ -146,7 +146,7 @@ pub(super) fn given(token: &str) -> LoginMethod {
 }
 
 pub(super) fn config(login: LoginMethod) -> Config {
-    Config::new(VaultAddress::parse(ADDRESS).unwrap(), login)
+    Config::new(BaseUrl::parse(ADDRESS).unwrap(), login)
 }
 
 impl Bench {

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::bench::{POLICY, app_role, given};
 use super::sockets::Wired;
 use crate::vault::client::PathRequest;
-use crate::vault::config::{LoginMethod, VaultAddress};
+use crate::vault::config::{BaseUrl, LoginMethod};
 use crate::vault::error::Missing;
 use crate::vault::requester::RequestKind;
 
@@ -31,7 +31,7 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// A server with an empty KV engine of version 2 at `secret/`.
 struct Server {
-    address: VaultAddress,
+    address: BaseUrl,
     root_token: String,
     /// Killed when dropped.
     _child: Option<Child>,
@@ -42,7 +42,7 @@ struct Server {
 async fn the_simulated_vault_behaves_as_clients_rely_on() {
     let vault = Vault::start(SimConfig::default()).await.unwrap();
     let server = Server {
-        address: VaultAddress::parse(&vault.url()).unwrap(),
+        address: BaseUrl::parse(&vault.url()).unwrap(),
         root_token: vault.root_token().to_owned(),
         _child: None,
         _simulated: Some(vault),
@@ -96,7 +96,7 @@ impl Server {
             .spawn()
             .unwrap_or_else(|error| panic!("{} cannot be run: {error}", binary.display()));
         let mut server = Self {
-            address: VaultAddress::parse(&format!("http://{host}")).unwrap(),
+            address: BaseUrl::parse(&format!("http://{host}")).unwrap(),
             root_token: ROOT.to_owned(),
             _child: Some(child),
             _simulated: None,

@@ -12,14 +12,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::bench::{furnish, given};
 use crate::metrics::Metrics;
-use crate::reload::Trigger;
+use crate::net::reload::Trigger;
 use crate::vault::client::{VaultAnswer, VaultClient};
 use crate::vault::clock::SuspendAwareClock;
-use crate::vault::config::{ClientCertificate, Config, LoginMethod, Trust, VaultAddress};
+use crate::vault::config::{BaseUrl, ClientCertificate, Config, LoginMethod, Trust};
 use crate::vault::error::Error;
-use crate::vault::https::HttpsTransport;
 use crate::vault::requester::{RequestKind, Requester};
 use crate::vault::token_keeper::TokenKeeper;
+use crate::vault::transport::https_client;
 
 /// A client of a Vault behind a socket.
 pub(super) struct Wired {
@@ -30,11 +30,11 @@ pub(super) struct Wired {
 
 impl Wired {
     fn new(vault: &Vault, login: LoginMethod, adapt: impl FnOnce(&mut Config)) -> Self {
-        Self::at(VaultAddress::parse(&vault.url()).unwrap(), login, adapt)
+        Self::at(BaseUrl::parse(&vault.url()).unwrap(), login, adapt)
     }
 
     pub(super) fn at(
-        address: VaultAddress,
+        address: BaseUrl,
         login: LoginMethod,
         adapt: impl FnOnce(&mut Config),
     ) -> Self {
@@ -45,7 +45,7 @@ impl Wired {
         adapt(&mut config);
         let config = Arc::new(config);
         let metrics = Metrics::new().unwrap();
-        let sockets = Arc::new(HttpsTransport::new(Arc::clone(&config)));
+        let sockets = Arc::new(https_client(&config));
         let requester = Requester::new(config, sockets, Arc::clone(&metrics));
         let (client, current) = VaultClient::new(requester.clone());
         let mut token_keeper = JoinSet::new();
@@ -219,7 +219,7 @@ async fn a_vault_that_goes_and_comes_is_asked_over_a_new_connection() {
 }
 
 /// Answers one request with this text, and closes the connection.
-async fn answer_once(text: &str) -> (VaultAddress, JoinSet<()>) {
+async fn answer_once(text: &str) -> (BaseUrl, JoinSet<()>) {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -233,7 +233,7 @@ async fn answer_once(text: &str) -> (VaultAddress, JoinSet<()>) {
         }
         socket.write_all(text.as_bytes()).await.unwrap();
     });
-    (VaultAddress::parse(&address).unwrap(), server)
+    (BaseUrl::parse(&address).unwrap(), server)
 }
 
 #[tokio::test]

@@ -6,9 +6,9 @@ use serde_json::json;
 use sim::vault::{Fault, What as Goes};
 
 use super::bench::{Bench, given, pass, role, token, vault};
+use crate::net::retry::RetrySchedule;
 use crate::vault::config::Config;
 use crate::vault::error::{Error, Texts};
-use crate::vault::retry::RetrySchedule;
 
 /// Every way in which all of Vault can fail, by name.
 fn failures() -> Vec<(&'static str, Goes)> {
@@ -142,25 +142,27 @@ async fn what_vault_asks_to_be_left_alone_for_it_is() {
 #[test]
 fn waits_grow_to_the_limit_and_a_mistaken_retry_after_is_cut() {
     let config: Config = super::bench::config(given("t"));
-    let mut retry = RetrySchedule::new(&config);
+    let mut retry = RetrySchedule::new(config.backoff_first, config.backoff_limit);
     let failing = |retry_after| Error::Failing {
         status: http::StatusCode::BAD_GATEWAY,
         texts: Texts::default(),
         retry_after,
     };
-    let first = retry.after(&failing(None));
+    let after =
+        |retry: &mut RetrySchedule, error: &Error| retry.after(error.reason(), error.retry_after());
+    let first = after(&mut retry, &failing(None));
     assert!(first.is_news && first.wait <= Duration::from_secs(1));
     for _ in 0..20 {
-        assert!(!retry.after(&failing(None)).is_news);
+        assert!(!after(&mut retry, &failing(None)).is_news);
     }
-    let late = retry.after(&failing(None)).wait;
+    let late = after(&mut retry, &failing(None)).wait;
     assert!((30.0..=60.0).contains(&late.as_secs_f64()), "{late:?}");
     let year = failing(Some(Duration::from_secs(31_536_000)));
-    assert!(retry.after(&year).wait <= Duration::from_secs(630));
+    assert!(after(&mut retry, &year).wait <= Duration::from_secs(630));
     let sealed = Error::Sealed {
         host: "v".to_owned(),
     };
-    assert!(retry.after(&sealed).is_news, "of another kind");
+    assert!(after(&mut retry, &sealed).is_news, "of another kind");
     assert!(retry.worked() && !retry.worked());
-    assert!(retry.after(&sealed).wait <= Duration::from_secs(1));
+    assert!(after(&mut retry, &sealed).wait <= Duration::from_secs(1));
 }

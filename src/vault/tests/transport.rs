@@ -11,7 +11,7 @@ use vaultrs::api::pki::requests::GenerateCertificateRequest;
 use super::bench::{Bench, config, given, pass, vault, vault_like};
 use crate::vault::client::PathRequest;
 use crate::vault::clock::SuspendAwareClock;
-use crate::vault::config::{Config, VaultAddress};
+use crate::vault::config::{BaseUrl, Config};
 use crate::vault::error::{Error, Missing};
 use crate::vault::requester::RequestKind;
 
@@ -44,7 +44,7 @@ async fn every_request_names_the_namespace_and_says_that_it_is_for_vault() {
 #[tokio::test(start_paused = true)]
 async fn a_path_of_the_address_comes_before_that_of_the_question() {
     let vault = vault().await;
-    let address = VaultAddress::parse("https://vault.example:8200/behind/proxy/").unwrap();
+    let address = BaseUrl::parse("https://vault.example:8200/behind/proxy/").unwrap();
     let config = Config {
         address,
         ..config(given(vault.root_token()))

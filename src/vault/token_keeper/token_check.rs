@@ -4,9 +4,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{NextAction, TOKEN_CHECK_LIMIT, TokenKeeper};
+use crate::net::retry::RetryWait;
 use crate::vault::error::Error;
 use crate::vault::login::TokenSource;
-use crate::vault::retry::RetryWait;
 
 impl TokenKeeper {
     /// Checks the token after a refusal, which may be of the path or of the token.
@@ -55,7 +55,7 @@ impl TokenKeeper {
             tracing::info!(%error, "vault does not take the token; another one is got");
             return self.plan(NextAction::Acquire, Duration::ZERO);
         }
-        let RetryWait { wait, is_news } = self.retry.after(error);
+        let RetryWait { wait, is_news } = self.retry.after(error.reason(), error.retry_after());
         if is_news {
             tracing::error!(
                 login = self.login.name(),

@@ -21,9 +21,9 @@ use tokio_rustls::client::TlsStream;
 
 use super::super::{Listener, Tls};
 use super::sockets::{Running, limits, next};
-use crate::clock::WallClock;
-use crate::identity::{self, Identity};
 use crate::metrics::Metrics;
+use crate::net::clock::WallClock;
+use crate::net::identity::{self, Identity};
 use crate::server::tests::services::{ask, greeter};
 use crate::server::tests::{done, safely, spawn, until};
 use crate::server::{AllowList, Config, RejectedPeers};
@@ -91,8 +91,8 @@ impl Authority {
 
 /// What the port is, with these authorities of clients.
 fn identity_of(shown: &Shown, authorities: &str) -> Arc<Identity> {
-    let bundle = format!("{}{}", shown.pem, shown.key);
-    Arc::new(Identity::read(bundle.as_bytes(), Some(authorities.as_bytes()), NOW).unwrap())
+    let authorities = Some(authorities.as_bytes());
+    Arc::new(Identity::new(Vec::new(), &shown.pem, &shown.key, authorities).unwrap())
 }
 
 /// A server over TLS.
@@ -134,7 +134,7 @@ impl Secure {
             .await
             .unwrap();
         let address = listener.address().unwrap();
-        let (identity, identities) = identity::identity();
+        let (identity, identities) = identity::channel();
         let metrics = Metrics::new().unwrap();
         let rejected = Arc::new(RejectedPeers::new(metrics.clone()));
         let tls = Tls {

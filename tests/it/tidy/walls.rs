@@ -8,41 +8,34 @@ use super::sources_in;
 /// Every room: a module at the top of `src/`, or one inside it whose walls differ. The paths of ours
 /// that it may use besides itself, each with all below it (`*` is everything), and its bans.
 const ROOMS: &str = "
-admin       | metrics snapshot state::problem throttle                                       |
-backoff     |                                                                                | io clock logs
-clock       |                                                                                | io logs requests envoy
+admin       | metrics net::throttle snapshot state::problem                                  |
 commands    | *                                                                              |
 core_dumps  |                                                                                | logs requests envoy
 daemon      | *                                                                              | envoy
-files       | backoff clock identity metrics reload secret_file                              | requests envoy
-            | state::certificate state::event state::problem                                 |
+files       | metrics net state::certificate state::event state::problem                     | requests envoy
 freshness   | metrics snapshot                                                               | requests envoy json
 freshness::staleness |                                                                       | io clock chance logs envoy
-identity    | state::certificate                                                             | requests envoy
 intent      | state                                                                          | io clock chance logs envoy
 lib         |                                                                                |
 log         | settings::LogFormat                                                            | requests envoy
 main        | commands settings                                                              | requests envoy
-marathon    | backoff metrics secret_file state::app state::event state::problem throttle    | envoy
+marathon    | metrics net state::app state::event state::problem                             | envoy
 metrics     |                                                                                | requests envoy
+net         |                                                                                | envoy
 pipeline    | intent metrics resources snapshot state                                        | requests envoy
-registry    | metrics server snapshot::Kind throttle                                         | requests envoy marathon
-reload      |                                                                                | logs requests envoy
+registry    | metrics net::throttle server snapshot::Kind                                    | requests envoy marathon
 resources   | intent snapshot::Changes snapshot::Encode snapshot::Flavour snapshot::Kind     | io clock chance logs
             | snapshot::Name snapshot::Origin snapshot::Part snapshot::Resource              |
             | snapshot::Snapshot snapshot::Version state                                     |
-secret_file | throttle                                                                       | requests envoy
-server      | clock identity metrics throttle                                                | envoy
+server      | metrics net                                                                    | envoy
 settings    | admin files freshness intent marathon pipeline registry resources server state | envoy
             | v2 vault xds                                                                   |
 snapshot    |                                                                                | requests envoy clock json
 state       |                                                                                | io clock chance logs json envoy edge
-throttle    |                                                                                | logs requests envoy
 v2          | intent metrics registry server snapshot state::app state::certificate          | envoy
             | state::problem                                                                 |
-vault       | backoff identity metrics reload secret_file                                    | envoy
-            | state::certificate state::event state::problem                                 |
-xds         | metrics registry server snapshot throttle                                      | content marathon
+vault       | metrics net state::certificate state::event state::problem                     | envoy
+xds         | metrics net::throttle registry server snapshot                                 | content marathon
 ";
 
 /// The bans: paths outside of this crate, each with all below it, except for those after `!`; words

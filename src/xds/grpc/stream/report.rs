@@ -1,8 +1,8 @@
 //! What metrics and the log are told of a stream.
 
 use super::Driver;
+use crate::net::throttle::LeftOut;
 use crate::snapshot::Kind;
-use crate::throttle::LeftOut;
 use crate::xds::delivery::Heard;
 
 impl Driver {

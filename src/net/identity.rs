@@ -1,7 +1,7 @@
-//! Who this daemon is to its proxies, and whose proxies it answers: certificate, key, client CA.
+//! The identity of this daemon towards its proxies: certificate, key, and the client CA.
 //!
-//! [`vault`](crate::vault) or [`files`](crate::files) read it, [`xds`](crate::xds) shows it to
-//! whoever connects. It is swapped whole, so that no handshake sees half of a renewal.
+//! [`vault`](crate::vault) or [`files`](crate::files) read it, [`server`](crate::server) presents it
+//! to whoever connects. It is swapped whole, so that no handshake sees half of a renewal.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,29 +12,28 @@ use tokio::sync::watch;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
-use crate::state::certificate::Certificate;
-
-/// A certificate with its chain and key, checked to belong together, and the authorities whose
-/// client certificates are believed.
+/// A certificate with its chain and key, and the authorities whose client certificates are believed.
 pub struct Identity {
-    certificate: Certificate,
+    names: Vec<String>,
+    not_before_seconds: i64,
+    not_after_seconds: i64,
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
     client_authorities: Vec<CertificateDer<'static>>,
 }
 
-/// Where a new identity is put.
+/// The sending end of the channel: takes each new identity.
 pub type Sender = watch::Sender<Option<Arc<Identity>>>;
 
-/// Where the current identity is seen; none before the first one was read.
+/// The receiving end of the channel: holds the current identity; none before the first one was read.
 pub type Receiver = watch::Receiver<Option<Arc<Identity>>>;
 
-/// A place for an identity, empty at first.
-pub fn identity() -> (Sender, Receiver) {
+/// A channel for the current identity, empty at first.
+pub fn channel() -> (Sender, Receiver) {
     watch::channel(None)
 }
 
-/// Why there is no identity in what was read. Holds nothing of the key.
+/// Reason for which there is no identity in what was read. Holds nothing of the key.
 #[derive(Debug, thiserror::Error)]
 pub enum BadIdentity {
     /// The bundle holds no certificate that can be served.
@@ -46,46 +45,46 @@ pub enum BadIdentity {
 }
 
 impl Identity {
-    /// Reads an identity from PEM: `bundle` is the certificate, its chain and its key in any
-    /// order; `client_authorities` are the roots of client certificates, none of them if clients
-    /// are not asked for one. Authorities that vouch for themselves are not part of what is
-    /// presented: who trusts them has them.
+    /// An identity of a certificate that can be served: the names that it is valid for (lower case,
+    /// sorted), its chain and its key as PEM, the leaf first. `client_authorities` are the roots of
+    /// client certificates as PEM, none of them if clients are not asked for one. Authorities that
+    /// vouch for themselves are not part of what is presented: who trusts them has them.
     ///
     /// # Errors
     ///
-    /// When the certificate cannot be served at `now_seconds` (since 1970, UTC), or an authority
-    /// cannot be read.
-    pub fn read(
-        bundle: &[u8],
+    /// If a block of the certificate or an authority cannot be read.
+    pub fn new(
+        names: Vec<String>,
+        chain_pem: &str,
+        key_pem: &str,
         client_authorities: Option<&[u8]>,
-        now_seconds: i64,
     ) -> Result<Self, BadIdentity> {
-        let parsed = Certificate::parse(NAME, bundle, now_seconds);
-        let Some(certificate) = parsed.certificate else {
-            let problems = parsed.problems.iter();
-            let texts: Vec<_> = problems
-                .map(|problem| format!("{}; {}", problem.message, problem.remedy))
-                .collect();
-            return Err(BadIdentity::Certificate(texts.join("; ")));
-        };
-        let unread = |_| BadIdentity::Certificate("its blocks cannot be read".to_owned());
-        let chain = CertificateDer::pem_slice_iter(certificate.chain_pem.as_bytes())
+        let unread = || BadIdentity::Certificate("its blocks cannot be read".to_owned());
+        let blocks = CertificateDer::pem_slice_iter(chain_pem.as_bytes());
+        let mut blocks = blocks
             .collect::<Result<Vec<_>, _>>()
-            .map_err(unread)?;
-        let leaf = chain.first().cloned();
-        let rest = chain.into_iter().skip(1);
-        let chain = leaf
-            .into_iter()
-            .chain(rest.filter(|der| !vouches_for_itself(der)))
-            .collect();
-        let key = PrivateKeyDer::from_pem_slice(certificate.key_pem.expose().as_bytes())
-            .map_err(unread)?;
+            .map_err(|_| unread())?
+            .into_iter();
+        let leaf = blocks.next().ok_or_else(unread)?;
+        let (not_before_seconds, not_after_seconds) = {
+            let (_, leaf) = X509Certificate::from_der(&leaf).map_err(|_| unread())?;
+            let validity = leaf.validity();
+            (
+                validity.not_before.timestamp(),
+                validity.not_after.timestamp(),
+            )
+        };
+        let rest = blocks.filter(|der| !vouches_for_itself(der));
+        let chain = [leaf].into_iter().chain(rest).collect();
+        let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(|_| unread())?;
         let client_authorities = match client_authorities {
             Some(pem) => authorities(pem)?,
             None => Vec::new(),
         };
         Ok(Self {
-            certificate,
+            names,
+            not_before_seconds,
+            not_after_seconds,
             chain,
             key,
             client_authorities,
@@ -94,20 +93,20 @@ impl Identity {
 
     /// The names it is valid for, lower case, sorted.
     pub fn names(&self) -> &[String] {
-        &self.certificate.server_names
+        &self.names
     }
 
-    /// When it begins to be valid, in seconds since 1970 (UTC).
+    /// `notBefore`, in seconds since 1970 (UTC).
     pub fn not_before_seconds(&self) -> i64 {
-        self.certificate.not_before_seconds
+        self.not_before_seconds
     }
 
-    /// When it ends, in seconds since 1970 (UTC).
+    /// `notAfter`, in seconds since 1970 (UTC).
     pub fn not_after_seconds(&self) -> i64 {
-        self.certificate.not_after_seconds
+        self.not_after_seconds
     }
 
-    /// What is presented: the certificate, then those between it and its authority.
+    /// The chain that is presented: the certificate, then those between it and its authority.
     pub fn chain(&self) -> &[CertificateDer<'static>] {
         &self.chain
     }
@@ -132,9 +131,6 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// What problems of the certificate call it; nobody sees this name.
-const NAME: &str = "of the xds port";
-
 fn authorities(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, BadIdentity> {
     let bad = |why| BadIdentity::ClientAuthorities(why);
     let all = CertificateDer::pem_slice_iter(pem)
@@ -157,11 +153,9 @@ mod tests {
 
     use super::*;
 
-    /// 2030-03-17.
-    const NOW: i64 = 1_900_000_000;
-
     struct Made {
-        bundle: String,
+        chain: String,
+        key: String,
         root: String,
     }
 
@@ -184,19 +178,29 @@ mod tests {
         let key = KeyPair::generate().unwrap();
         let leaf = dated(&["xds.example"]).signed_by(&key, &issuer).unwrap();
         Made {
-            bundle: key.serialize_pem() + &leaf.pem() + &root,
+            chain: leaf.pem() + &root,
+            key: key.serialize_pem(),
             root,
         }
+    }
+
+    fn identity(
+        chain: &str,
+        key: &str,
+        authorities: Option<&str>,
+    ) -> Result<Identity, BadIdentity> {
+        let names = vec!["xds.example".to_owned()];
+        Identity::new(names, chain, key, authorities.map(str::as_bytes))
     }
 
     #[test]
     fn a_bundle_is_presented_without_its_root_and_without_its_key_in_print() {
         let made = made();
-        let identity = Identity::read(made.bundle.as_bytes(), Some(made.root.as_bytes()), NOW);
-        let identity = identity.unwrap();
+        let identity = identity(&made.chain, &made.key, Some(&made.root)).unwrap();
         assert_eq!(identity.names(), ["xds.example"]);
         assert_eq!(identity.chain().len(), 1, "who trusts the root has it");
         assert_eq!(identity.client_authorities().len(), 1);
+        assert_eq!(identity.not_before_seconds(), 1_893_456_000);
         assert_eq!(
             format!("{identity:?}"),
             "Identity { names: [\"xds.example\"], not_after_seconds: 1924905600, .. }"
@@ -206,16 +210,14 @@ mod tests {
     #[test]
     fn what_cannot_be_served_is_refused_with_its_reason() {
         let made = made();
-        let refused = |bundle: &str, authorities: Option<&str>, now| {
-            let authorities = authorities.map(str::as_bytes);
-            let read = Identity::read(bundle.as_bytes(), authorities, now);
-            read.unwrap_err().to_string()
+        let refused = |chain: &str, key: &str, authorities: Option<&str>| {
+            identity(chain, key, authorities).unwrap_err().to_string()
         };
-        let late = refused(&made.bundle, None, NOW + 40_000_000);
-        assert!(late.contains("cannot be used: expired"), "{late}");
-        assert!(refused(&made.root, None, NOW).contains("cannot be used"));
+        let blocks = "the certificate cannot be used: its blocks cannot be read";
+        assert_eq!(refused("", &made.key, None), blocks);
+        assert_eq!(refused(&made.chain, "no pem", None), blocks);
         assert_eq!(
-            refused(&made.bundle, Some("no pem"), NOW),
+            refused(&made.chain, &made.key, Some("no pem")),
             "the client CA cannot be used: there is no certificate in it"
         );
     }

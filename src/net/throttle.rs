@@ -1,5 +1,5 @@
-//! Which of many equal log lines are written: the first in a while, with the number of those that
-//! were left out before it.
+//! Throttle of equal log lines: the first in a while is written, with the number of those that were
+//! left out before it.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
@@ -15,7 +15,7 @@ pub struct Throttle {
     quiet: Duration,
     most_subjects: usize,
     most_of_one: usize,
-    lines: Mutex<Lines>,
+    lines: Mutex<LoggedSubjects>,
 }
 
 /// Lines that were left out before one that is written.
@@ -30,16 +30,16 @@ impl LeftOut {
 }
 
 #[derive(Debug, Default)]
-struct Lines {
-    /// By who is the cause, and subject.
-    by_subject: BTreeMap<(String, String), Line>,
+struct LoggedSubjects {
+    /// By cause and subject.
+    by_subject: BTreeMap<(String, String), LoggedLine>,
     /// Lines left out about subjects that are not remembered, or not any more.
     left_out_elsewhere: u64,
 }
 
 /// The last line that was written about one subject.
 #[derive(Debug)]
-struct Line {
+struct LoggedLine {
     written: Instant,
     /// Lines left out since then.
     left_out: u64,
@@ -59,7 +59,7 @@ impl Throttle {
             quiet,
             most_subjects,
             most_of_one,
-            lines: Mutex::new(Lines {
+            lines: Mutex::new(LoggedSubjects {
                 by_subject: BTreeMap::new(),
                 left_out_elsewhere: 0,
             }),
@@ -76,7 +76,7 @@ impl Throttle {
     pub fn admit_of(&self, cause: &str, subject: &str, now: Instant) -> Option<LeftOut> {
         let mut lines = self.lines();
         let lines = &mut *lines;
-        let is_quiet = |line: &Line| now.duration_since(line.written) < self.quiet;
+        let is_quiet = |line: &LoggedLine| now.duration_since(line.written) < self.quiet;
         let key = (cause.to_owned(), subject.to_owned());
         if let Some(line) = lines.by_subject.get_mut(&key) {
             if is_quiet(line) {
@@ -96,7 +96,7 @@ impl Throttle {
             lines.left_out_elsewhere += 1;
             return None;
         }
-        let line = Line {
+        let line = LoggedLine {
             written: now,
             left_out: 0,
         };
@@ -104,8 +104,8 @@ impl Throttle {
         Some(LeftOut(std::mem::take(&mut lines.left_out_elsewhere)))
     }
 
-    /// Says if no further subject of `cause` is remembered.
-    fn is_full(&self, lines: &Lines, cause: &str) -> bool {
+    /// True if no further subject of `cause` is remembered.
+    fn is_full(&self, lines: &LoggedSubjects, cause: &str) -> bool {
         let first = (cause.to_owned(), String::new());
         let of_one = lines.by_subject.range(first..);
         let of_one = of_one.take_while(|((other, _), _)| other == cause);
@@ -114,10 +114,10 @@ impl Throttle {
 
     /// Forgets what was written: the next line about any subject is one about something new.
     pub fn forget(&self) {
-        *self.lines() = Lines::default();
+        *self.lines() = LoggedSubjects::default();
     }
 
-    fn lines(&self) -> MutexGuard<'_, Lines> {
+    fn lines(&self) -> MutexGuard<'_, LoggedSubjects> {
         // Nothing panics while it is held.
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::throttle::{LeftOut, Throttle};
+use super::throttle::{LeftOut, Throttle};
 
 /// Read and write for the group and for all others.
 const OF_OTHERS: u32 = 0o066;
@@ -23,7 +23,7 @@ const MOST_REMEMBERED: usize = 10_000;
 
 const QUIET: Duration = Duration::from_secs(60);
 
-/// What the log was told, whichever part of the process reads a file.
+/// Files that the log was told of, whichever part of the process reads them.
 static TOLD: LazyLock<Mutex<OpenFiles>> = LazyLock::new(Mutex::default);
 
 /// Files that were found open to others, with the modes that the log was told of.
@@ -65,7 +65,7 @@ impl OpenFiles {
 
 /// Warns of a file that holds a key, a token or a password and that others may open: once, and
 /// again when its mode has changed. Links are followed. Blocks.
-pub fn check(path: &Path) {
+pub(super) fn check(path: &Path) {
     // What cannot be looked at was just read; whoever reads it says what is wrong.
     let Ok(found) = std::fs::metadata(path) else {
         return;
@@ -84,13 +84,6 @@ pub fn check(path: &Path) {
             "a file with a secret is open to others"
         );
     }
-}
-
-/// [`check`], where blocking is left to others. Cancel safe.
-pub async fn check_aside(path: &Path) {
-    let path = path.to_owned();
-    // It fails only at the end of the process.
-    let _ = tokio::task::spawn_blocking(move || check(&path)).await;
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! How long to wait before the next try: a pure value, with jitter from a given source.
+//! Waits before the next attempt: a pure value, with jitter from a given source of randomness.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ impl Backoff {
         longest.mul_f64(random.random_range(0.5..=1.0))
     }
 
-    /// What was tried works (again): the next wait is a first one.
+    /// Notes a success: the next wait is a first one.
     pub fn reset(&mut self) {
         self.next = self.first;
     }

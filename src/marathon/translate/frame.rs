@@ -1,0 +1,179 @@
+//! Frames of the event stream translated to facts, and to what must be fetched because of them
+//! (pure).
+
+use std::collections::BTreeSet;
+
+use super::error::TranslateError;
+use super::task::task_state;
+use crate::marathon::event_type::EventType;
+use crate::marathon::ids::{self, Owner};
+use crate::marathon::wire;
+use crate::state::app::{AppId, Health, TaskId, TaskState};
+use crate::state::event::{Event, Purpose, RefreshNeeded, TaskUpdate};
+
+/// Events of a frame, and the fetches that it calls for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TranslatedFrame {
+    /// The facts, in order.
+    pub events: Vec<Event>,
+    /// State that must be refreshed because of it.
+    pub stale: Vec<RefreshNeeded>,
+}
+
+/// Reads one frame of the event stream. A type that says nothing about routing, or that is
+/// unknown, is no error and says nothing.
+///
+/// # Errors
+///
+/// When a frame of a type that matters cannot be read.
+pub fn frame(event_type: &str, data: &[u8]) -> Result<TranslatedFrame, TranslateError> {
+    let Some(kind) = EventType::named(event_type) else {
+        return Ok(TranslatedFrame::default());
+    };
+    match kind {
+        EventType::Attached => Ok(TranslatedFrame::default()),
+        EventType::StatusUpdate => status_update(&serde_json::from_slice(data)?),
+        EventType::InstanceChanged => instance_changed(&serde_json::from_slice(data)?),
+        EventType::InstanceHealthChanged => {
+            let frame: wire::InstanceHealthChanged = serde_json::from_slice(data)?;
+            health_changed(&frame.run_spec_id, &frame.instance_id, frame.healthy)
+        }
+        EventType::HealthStatusChanged => {
+            let frame: wire::HealthStatusChanged = serde_json::from_slice(data)?;
+            health_changed(&frame.app_id, &frame.instance_id, Some(frame.alive))
+        }
+        EventType::UnknownInstanceTerminated => {
+            let frame: wire::InstanceChanged = serde_json::from_slice(data)?;
+            instance_gone(&frame)
+        }
+        EventType::AppTerminated => {
+            let frame: wire::AppTerminated = serde_json::from_slice(data)?;
+            Ok(fact(Event::AppTerminated(named_app(&frame.app_id)?)))
+        }
+        // The definition in the frame may have service ports that are not assigned yet (0).
+        EventType::ApiPost => {
+            let frame: wire::ApiPost = serde_json::from_slice(data)?;
+            let id = frame.app_definition.id.unwrap_or_default();
+            Ok(stale([RefreshNeeded::App(named_app(&id)?)]))
+        }
+        EventType::GroupChangeSuccess => {
+            let frame: wire::GroupChange = serde_json::from_slice(data)?;
+            let group = frame.group_id.as_deref().and_then(ids::app_id);
+            Ok(stale([group.map_or(
+                RefreshNeeded::Everything(Purpose::Announced),
+                RefreshNeeded::Group,
+            )]))
+        }
+        EventType::DeploymentSuccess | EventType::DeploymentFailed => {
+            let frame: wire::DeploymentEnded = serde_json::from_slice(data)?;
+            Ok(stale(touched(&frame).into_iter().map(RefreshNeeded::App)))
+        }
+        // A fresh leader's view of tasks may be old until it has reconciled (15 s): not at once.
+        EventType::SchedulerRegistered
+        | EventType::SchedulerReregistered
+        | EventType::SchedulerDisconnected => {
+            Ok(stale([RefreshNeeded::EverythingLater(Purpose::Routine)]))
+        }
+    }
+}
+
+fn status_update(frame: &wire::StatusUpdate) -> Result<TranslatedFrame, TranslateError> {
+    let Owner::App(instance) = ids::owner(&frame.task_id) else {
+        return Ok(TranslatedFrame::default());
+    };
+    let condition = task_state(&frame.task_status);
+    let changed = fact(Event::TaskChanged(TaskUpdate {
+        app: named_app(&frame.app_id)?,
+        id: TaskId::from(frame.task_id.as_str()),
+        instance,
+        condition,
+        host: ids::agent(frame.host.as_deref()),
+        ports: frame.ports.clone(),
+        addresses: ids::addresses(&frame.ip_addresses),
+        version: frame.version.as_deref().and_then(ids::version),
+    }));
+    Ok(match condition {
+        // From 1.5.1 on Marathon forgets such a task by default, and says nothing of it. Not asked
+        // at once: the task may well serve, and what replaces it is not there yet.
+        TaskState::Unreachable | TaskState::Lost => TranslatedFrame {
+            stale: vec![RefreshNeeded::EverythingLater(Purpose::Routine)],
+            ..changed
+        },
+        TaskState::Staging
+        | TaskState::Starting
+        | TaskState::Running
+        | TaskState::Killing
+        | TaskState::Ended
+        | TaskState::Unstated
+        | TaskState::Other => changed,
+    })
+}
+
+/// Only an end is taken from it: states come with ports and addresses in the status update that
+/// goes before. The end counts because frames can get lost (before 1.8, silently).
+fn instance_changed(frame: &wire::InstanceChanged) -> Result<TranslatedFrame, TranslateError> {
+    match frame.condition.as_deref() {
+        Some("Killed" | "Failed" | "Finished" | "Error" | "Gone" | "Dropped" | "Unknown") => {
+            instance_gone(frame)
+        }
+        Some(_) | None => Ok(TranslatedFrame::default()),
+    }
+}
+
+fn instance_gone(frame: &wire::InstanceChanged) -> Result<TranslatedFrame, TranslateError> {
+    Ok(match ids::owner(&frame.instance_id) {
+        Owner::App(instance) => fact(Event::InstanceGone {
+            app: named_app(&frame.run_spec_id)?,
+            instance,
+        }),
+        Owner::PodContainer => TranslatedFrame::default(),
+    })
+}
+
+fn health_changed(
+    app: &str,
+    instance: &str,
+    healthy: Option<bool>,
+) -> Result<TranslatedFrame, TranslateError> {
+    Ok(match ids::owner(instance) {
+        Owner::App(instance) => fact(Event::HealthChanged {
+            app: named_app(app)?,
+            instance,
+            health: match healthy {
+                Some(true) => Health::Healthy,
+                Some(false) => Health::Unhealthy,
+                None => Health::Unknown,
+            },
+        }),
+        Owner::PodContainer => TranslatedFrame::default(),
+    })
+}
+
+/// The apps that a deployment was about, each once.
+fn touched(frame: &wire::DeploymentEnded) -> BTreeSet<AppId> {
+    frame
+        .plan
+        .iter()
+        .flat_map(|plan| &plan.steps)
+        .flat_map(|step| &step.actions)
+        .filter_map(|action| ids::app_id(action.app.as_deref()?))
+        .collect()
+}
+
+fn named_app(id: &str) -> Result<AppId, TranslateError> {
+    ids::app_id(id).ok_or(TranslateError::Missing("app's id"))
+}
+
+fn fact(event: Event) -> TranslatedFrame {
+    TranslatedFrame {
+        events: vec![event],
+        stale: Vec::new(),
+    }
+}
+
+fn stale(stale: impl IntoIterator<Item = RefreshNeeded>) -> TranslatedFrame {
+    TranslatedFrame {
+        events: Vec::new(),
+        stale: stale.into_iter().collect(),
+    }
+}

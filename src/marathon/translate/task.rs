@@ -1,0 +1,38 @@
+//! State and health of one task, as Marathon names them (pure).
+
+use crate::marathon::wire;
+use crate::state::app::{Health, TaskState};
+
+/// The state for the name that Mesos gives it.
+pub(super) fn task_state(name: &str) -> TaskState {
+    match name {
+        "TASK_STAGING" => TaskState::Staging,
+        "TASK_STARTING" => TaskState::Starting,
+        "TASK_RUNNING" => TaskState::Running,
+        "TASK_KILLING" => TaskState::Killing,
+        "TASK_UNREACHABLE" => TaskState::Unreachable,
+        "TASK_LOST" => TaskState::Lost,
+        "TASK_FINISHED"
+        | "TASK_FAILED"
+        | "TASK_KILLED"
+        | "TASK_ERROR"
+        | "TASK_DROPPED"
+        | "TASK_GONE"
+        | "TASK_GONE_BY_OPERATOR"
+        | "TASK_UNKNOWN" => TaskState::Ended,
+        _ => TaskState::Other,
+    }
+}
+
+/// Health by the results of all checks. One check alive is enough. None alive and none failed yet is
+/// "not yet": within the grace period Marathon writes results that have neither a success nor a
+/// failure.
+pub(super) fn health(results: &[wire::HealthCheckResult]) -> Health {
+    if results.iter().any(|result| result.alive) {
+        Health::Healthy
+    } else if results.iter().any(|result| result.last_failure.is_some()) {
+        Health::Unhealthy
+    } else {
+        Health::Unknown
+    }
+}
