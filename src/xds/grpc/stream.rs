@@ -1,4 +1,4 @@
-//! One stream: reads requests, waits for changes, sends answers.
+//! One gRPC stream: reads requests, waits for changes, sends responses.
 
 mod report;
 
@@ -12,35 +12,34 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::field::DisplayValue;
 
-use super::Shared;
 use super::frame::{Code, Requests, Status, unsent};
-use super::listed::Listed;
 use super::messages::Outlet;
-use super::read::{Read, Reader};
-use super::transport::Transport;
-use super::unready;
+use super::read::{RequestReader, StreamRequest};
+use super::registration::StreamRegistration;
+use super::service::{GrpcContext, unready};
+use super::transport::GrpcTransport;
 use super::write::{len_bytes, message};
 use crate::registry::Departure;
 use crate::server::{Outflow, Peer, PeerRejection};
 use crate::snapshot::Kind;
 use crate::snapshot::cell::{Interest, Watch};
-use crate::xds::delivery::{Answer, Client, Form, Heard, Step};
+use crate::xds::delivery::{DeliveryStep, DiscoveryResponse, ProtocolVariant, XdsClient};
 use crate::xds::rest::ProxyId;
 
-/// One stream as others see it.
+/// State of one stream that others may look at.
 pub(in crate::xds) struct Stream {
-    /// The id of its client's node, once that is said.
+    /// Node id of the client, once it is known.
     pub(super) node: OnceLock<Arc<str>>,
     pub(in crate::xds) peer: Peer,
-    pub(in crate::xds) transport: Transport,
-    delivery: Mutex<Client>,
+    pub(in crate::xds) transport: GrpcTransport,
+    delivery: Mutex<XdsClient>,
 }
 
 impl Stream {
-    pub(super) fn new(peer: Peer, form: Form, kind: Option<Kind>) -> Self {
+    pub(super) fn new(peer: Peer, protocol: ProtocolVariant, kind: Option<Kind>) -> Self {
         let now = Instant::now();
-        let transport = Transport::new(form, kind);
-        let client = Client::new(form, transport.flavour(), now);
+        let transport = GrpcTransport::new(protocol, kind);
+        let client = XdsClient::new(protocol, transport.flavour(), now);
         Self {
             node: OnceLock::new(),
             transport,
@@ -49,93 +48,96 @@ impl Stream {
         }
     }
 
-    /// The id of its client's node; empty as long as the client did not say.
+    /// Node id of the client; empty while it is unknown.
     pub(in crate::xds) fn node(&self) -> Arc<str> {
         self.node.get().cloned().unwrap_or_default()
     }
 
-    /// Its client's address, for a line of the log.
+    /// Address of the client, for the log.
     fn address(&self) -> Option<DisplayValue<IpAddr>> {
         self.peer.address().map(tracing::field::display)
     }
 
-    /// What its client has and is owed.
-    pub(in crate::xds) fn delivery(&self) -> MutexGuard<'_, Client> {
+    /// Delivery state of the client.
+    pub(in crate::xds) fn delivery(&self) -> MutexGuard<'_, XdsClient> {
         // Nothing panics while it is held.
         self.delivery.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Drives one stream.
+/// Driver of one stream.
 pub(super) struct Driver {
-    shared: Arc<Shared>,
-    listed: Listed,
-    form: Form,
-    /// The kind that the stream serves; none for all.
+    context: Arc<GrpcContext>,
+    registration: StreamRegistration,
+    protocol: ProtocolVariant,
+    /// Kind that the stream serves; `None` for all.
     kind: Option<Kind>,
-    reader: Reader,
+    reader: RequestReader,
     outlet: Outlet,
     outflow: Arc<Outflow>,
     watch: (Vec<Interest>, Watch),
 }
 
-/// Why a stream ends.
-enum End {
-    /// The client is gone.
-    Quiet,
-    /// It is to be opened again, perhaps elsewhere: this process stops, the connection ends, or
-    /// there is nothing to send yet.
+/// Reason for which a stream ends.
+enum StreamEnd {
+    /// The client has disconnected.
+    Disconnected,
+    /// The client is to reconnect, perhaps elsewhere: the process stops, the connection ends, or
+    /// nothing is published.
     Reopen(Status),
-    /// Its certificate has ended.
-    Refused(PeerRejection),
-    /// A request makes no sense.
-    Fault(Status),
+    /// The certificate of the client is no longer accepted.
+    CertificateRejected(PeerRejection),
+    /// The client sent an invalid request.
+    InvalidRequest(Status),
 }
 
-/// What may end a stream.
-type Ends = FuturesUnordered<BoxFuture<'static, End>>;
+/// Outside causes of a stream's end.
+type ShutdownSignals = FuturesUnordered<BoxFuture<'static, StreamEnd>>;
 
 impl Driver {
-    /// A stream that was just opened. `kind` is what it serves; none for all.
+    /// Driver of a stream that was just opened. `kind` is the kind that it serves; `None` for all.
     pub(super) fn new(
-        shared: Arc<Shared>,
+        context: Arc<GrpcContext>,
         peer: Peer,
-        (form, kind): (Form, Option<Kind>),
+        (protocol, kind): (ProtocolVariant, Option<Kind>),
         outlet: Outlet,
     ) -> Self {
         Self {
             outflow: peer.outflow(),
-            listed: Listed::new(&shared.proxies, Stream::new(peer, form, kind)),
-            watch: (Vec::new(), shared.reader.watch(Vec::new())),
-            shared,
-            form,
+            registration: StreamRegistration::new(
+                &context.proxies,
+                Stream::new(peer, protocol, kind),
+            ),
+            watch: (Vec::new(), context.reader.watch(Vec::new())),
+            context,
+            protocol,
             kind,
-            reader: Reader::new(form, kind),
+            reader: RequestReader::new(protocol, kind),
             outlet,
         }
     }
 
-    /// Serves it to its end and returns the status that its client is told. Dropping the future
-    /// ends it and leaves nothing of it behind.
+    /// Serves the stream to its end, and returns the status for the client. Dropping the future
+    /// ends the stream and releases everything that it holds.
     pub(super) async fn run(mut self, mut requests: Requests) -> Status {
-        let mut ends = self.ends();
+        let mut ends = self.shutdown_signals();
         let end = self.serve(&mut requests, &mut ends).await;
-        let metric = &self.shared.metrics.streams_cut;
+        let metric = &self.context.metrics.streams_cut;
         match end {
-            End::Quiet => Status::ok(),
-            End::Reopen(status) => status,
-            End::Refused(refused) => {
+            StreamEnd::Disconnected => Status::ok(),
+            StreamEnd::Reopen(status) => status,
+            StreamEnd::CertificateRejected(refused) => {
                 metric.with_label_values(&["certificate"]).inc();
-                self.listed.ends_for(Departure::Certificate);
+                self.registration.ends_for(Departure::Certificate);
                 Status::new(Code::PermissionDenied, refused.to_string())
             }
-            End::Fault(status) => {
+            StreamEnd::InvalidRequest(status) => {
                 metric.with_label_values(&["request"]).inc();
-                self.listed.ends_for(Departure::Request);
-                if let Some(left_out) = self.complaint("request") {
+                self.registration.ends_for(Departure::Request);
+                if let Some(left_out) = self.throttled("request") {
                     tracing::warn!(
-                        node = %self.listed.stream.node(),
-                        peer = self.listed.stream.address(),
+                        node = %self.registration.stream.node(),
+                        peer = self.registration.stream.address(),
                         error = status.message(),
                         left_out = left_out.count(),
                         "a stream is refused"
@@ -146,33 +148,35 @@ impl Driver {
         }
     }
 
-    /// What ends the stream from outside of it. Each is looked at only when it comes.
-    fn ends(&self) -> Ends {
-        let ends = Ends::new();
-        let peer = self.listed.stream.peer.clone();
+    /// Outside causes of the stream's end. Each is polled only when it is woken.
+    fn shutdown_signals(&self) -> ShutdownSignals {
+        let ends = ShutdownSignals::new();
+        let peer = self.registration.stream.peer.clone();
         ends.push(Box::pin(async move {
             peer.stopping().await;
-            End::Reopen(Status::new(Code::Unavailable, peer.stop_reason()))
+            StreamEnd::Reopen(Status::new(Code::Unavailable, peer.stop_reason()))
         }));
-        let reader = self.shared.reader.clone();
+        let reader = self.context.reader.clone();
         if reader.current().is_none() {
-            let hold = self.shared.config.draw_unready_hold();
+            let hold = self.context.config.draw_unready_hold();
             ends.push(Box::pin(async move {
                 sleep(hold).await;
                 if reader.current().is_some() {
                     pending::<()>().await;
                 }
-                End::Reopen(unready())
+                StreamEnd::Reopen(unready())
             }));
         }
-        let peer = self.listed.stream.peer.clone();
+        let peer = self.registration.stream.peer.clone();
         if peer.is_certified() {
-            ends.push(Box::pin(async move { End::Refused(peer.rejected().await) }));
+            ends.push(Box::pin(async move {
+                StreamEnd::CertificateRejected(peer.rejected().await)
+            }));
         }
         ends
     }
 
-    async fn serve(&mut self, requests: &mut Requests, ends: &mut Ends) -> End {
+    async fn serve(&mut self, requests: &mut Requests, ends: &mut ShutdownSignals) -> StreamEnd {
         loop {
             let until = self.send_due().await;
             let wake = async {
@@ -188,111 +192,116 @@ impl Driver {
                 () = self.watch.1.changed() => continue,
                 () = wake => continue,
             };
-            let heard = match message {
-                Ok(Some(message)) => self.reader.read(&message).and_then(|read| self.hear(read)),
-                Ok(None) => return End::Quiet,
+            let ack_nack = match message {
+                Ok(Some(message)) => self
+                    .reader
+                    .read(&message)
+                    .and_then(|read| self.on_request(read)),
+                Ok(None) => return StreamEnd::Disconnected,
                 Err(status) => Err(status),
             };
-            if let Err(status) = heard {
-                return End::Fault(status);
+            if let Err(status) = ack_nack {
+                return StreamEnd::InvalidRequest(status);
             }
         }
     }
 
-    /// Sends everything that is due now. Answers when to look again.
+    /// Sends everything that is due. Returns the time to look again.
     async fn send_due(&mut self) -> Option<Instant> {
         loop {
             self.watch.1.looks();
-            let Some(snapshot) = self.shared.delivery.current() else {
-                // Until the first snapshot, everybody waits.
+            let Some(snapshot) = self.context.delivery.current() else {
+                // Before the first publication every client waits.
                 return None;
             };
             let now = Instant::now();
-            let view = self.shared.delivery.view(&snapshot, now);
-            let pacing = &self.shared.proxies.limits.pacing;
-            let step = self.listed.stream.delivery().next(view, pacing, now);
+            let view = self.context.delivery.view(&snapshot, now);
+            let pacing = &self.context.proxies.limits.pacing;
+            let step = self.registration.stream.delivery().next(view, pacing, now);
             match step {
-                Step::Wait { until } => {
+                DeliveryStep::Wait { until } => {
                     self.watch.1.has_looked();
                     return until;
                 }
-                Step::Send(answer) => self.send(answer).await,
+                DeliveryStep::Send(response) => self.send(response).await,
             }
         }
     }
 
-    async fn send(&self, answer: Answer) {
-        let stream = &self.listed.stream;
-        let content = &answer.content;
-        let kind = content.kind();
-        if !answer.expired.is_empty() {
+    async fn send(&self, response: DiscoveryResponse) {
+        let stream = &self.registration.stream;
+        let resources = &response.resources;
+        let kind = resources.kind();
+        if !response.expired.is_empty() {
             let id = ProxyId {
                 node: stream.node(),
                 peer: stream.peer.address(),
             };
-            for missing in &answer.expired {
-                let proxies = &self.listed.proxies;
+            for missing in &response.expired {
+                let proxies = &self.registration.proxies;
                 proxies.note_gate_expired(&id, (kind, None), missing);
             }
         }
-        let message = message(&answer, self.form, &self.shared.config.identifier);
+        let message = message(&response, self.protocol, &self.context.config.identifier);
         let bytes = u64::try_from(len_bytes(&message)).unwrap_or(u64::MAX);
         tracing::debug!(
             node = %stream.node(),
             %kind,
-            version = %content.version(),
-            resources = content.pieces().len(),
-            removed = content.removed().len(),
-            "an answer goes out"
+            version = %resources.version(),
+            resources = resources.items().len(),
+            removed = resources.removed().len(),
+            "an response goes out"
         );
-        // What it consists of lives in the message from here on.
-        let message = unsent(message, &answer.content, &self.outflow);
-        drop(answer);
-        let counters = self.shared.counters.of(stream.transport, kind);
+        // From here on, the message alone keeps its resources alive.
+        let message = unsent(message, &response.resources, &self.outflow);
+        drop(response);
+        let counters = self.context.counters.of(stream.transport, kind);
         counters.pushes.inc();
         counters.answer_bytes.inc_by(bytes);
-        // No publication waits for a client that reads slowly: it is sent the newest later. Who does
-        // not read is cut by the server, and the stream is gone.
+        // No publication waits for a client that reads slowly: it is sent the newest state later.
+        // The server disconnects a client that does not read at all.
         self.watch.1.is_busy();
         self.outlet.send(message).await;
     }
 
-    fn hear(&mut self, read: Read) -> Result<(), Status> {
-        self.listed.identify(read.node);
-        let stream = self.listed.stream.clone();
+    fn on_request(&mut self, read: StreamRequest) -> Result<(), Status> {
+        self.registration.identify(read.node);
+        let stream = self.registration.stream.clone();
         let mut delivery = stream.delivery();
         let Some(kind) = self.kind_of(&read.type_url)? else {
             return Ok(());
         };
-        let most = self.shared.proxies.limits.max_subscriptions;
-        if read.request.claims() > most {
+        let most = self.context.proxies.limits.max_subscriptions;
+        if read.request.initial_version_count() > most {
             return Err(Status::new(Code::ResourceExhausted, "too many names"));
         }
-        let asks_the_same = delivery.follows(kind) && read.request.asks_the_same();
-        let pacing = &self.shared.proxies.limits.pacing;
-        let shared = &self.shared.delivery;
-        let heard = delivery.hear(kind, read.request, shared, pacing, Instant::now());
-        if heard == Heard::TooManyUnknownNames {
-            let text = "this peer asks for too many names that no resource has \
-                        (XDS_MAX_UNKNOWN_NAMES_PER_PEER)";
-            return Err(Status::new(Code::ResourceExhausted, text));
-        }
-        if !asks_the_same {
+        let keeps_subscription = delivery.follows(kind) && read.request.keeps_subscription();
+        let pacing = &self.context.proxies.limits.pacing;
+        let cache = &self.context.delivery;
+        let ack_nack = delivery
+            .on_request(kind, read.request, cache, pacing, Instant::now())
+            .map_err(|error| Status::new(Code::ResourceExhausted, error.to_string()))?;
+        if !keeps_subscription {
             if delivery.names() > most {
                 return Err(Status::new(Code::ResourceExhausted, "too many names"));
             }
             let interests = delivery.interests();
             if interests != self.watch.0 {
-                // The new watch is there before the old one goes and anything is looked at.
-                self.watch = (interests.clone(), self.shared.reader.watch(interests));
+                // The new watch is in place before the old one is dropped, and before the next
+                // look.
+                self.watch = (interests.clone(), self.context.reader.watch(interests));
             }
         }
         drop(delivery);
-        self.note(kind, heard);
+        self.note(kind, ack_nack);
         Ok(())
     }
 
-    /// The kind of a type; none if it is not served here.
+    /// Kind of a type URL; `None` if it is not served here.
+    ///
+    /// # Errors
+    ///
+    /// When the type URL does not fit the stream.
     pub(super) fn kind_of(&self, type_url: &str) -> Result<Option<Kind>, Status> {
         let named = Kind::ALL
             .into_iter()
@@ -308,19 +317,20 @@ impl Driver {
             }
             None => {}
         }
-        let kind = named
-            .filter(|kind| *kind != Kind::Secret || self.listed.stream.peer.may_have_secrets());
+        let kind = named.filter(|kind| {
+            *kind != Kind::Secret || self.registration.stream.peer.may_have_secrets()
+        });
         if named.is_some() && kind.is_none() {
-            let metric = &self.shared.metrics.polls_refused;
+            let metric = &self.context.metrics.polls_refused;
             metric.with_label_values(&["secrets"]).inc();
         }
         let type_url = type_url.get(..type_url.floor_char_boundary(256));
         if kind.is_none()
-            && let Some(left_out) = self.complaint("type")
+            && let Some(left_out) = self.throttled("type")
         {
             tracing::warn!(
-                node = %self.listed.stream.node(),
-                peer = self.listed.stream.address(),
+                node = %self.registration.stream.node(),
+                peer = self.registration.stream.address(),
                 type_url,
                 left_out = left_out.count(),
                 "a proxy asks for a type that is not served over this listener"

@@ -1,6 +1,6 @@
 //! What the tests of this room share: resources that are told apart by one field each.
 
-mod order;
+mod ordering;
 mod sockets;
 mod tls;
 

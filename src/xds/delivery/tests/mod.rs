@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Pacing, Shared};
+use super::{DeliveryCache, Pacing};
 use crate::snapshot::cell::{Publisher, cell};
 use crate::snapshot::{Kind, Name, Resource, Snapshot};
 
@@ -23,7 +23,7 @@ use crate::snapshot::{Kind, Name, Resource, Snapshot};
 struct Setting {
     snapshot: Snapshot,
     publisher: Publisher,
-    shared: Shared,
+    cache: DeliveryCache,
     pacing: Pacing,
     now: Instant,
     publications: usize,
@@ -39,7 +39,7 @@ impl Setting {
         Self {
             snapshot: Snapshot::default(),
             publisher,
-            shared: Shared::new(reader),
+            cache: DeliveryCache::new(reader),
             pacing: Pacing::default(),
             now,
             publications: 0,

@@ -14,14 +14,18 @@ use super::Setting;
 use super::edge::Edge;
 use crate::registry::Progress;
 use crate::snapshot::{Flavour, Kind, Name, Resource};
-use crate::xds::delivery::Form;
-use crate::xds::delivery::holding::Holding;
+use crate::xds::delivery::ProtocolVariant;
+use crate::xds::delivery::client_resource::ClientResource;
 
 const CLUSTERS: [&str; 5] = ["a", "b", "c", "d", "e"];
 const TABLES: [&str; 2] = ["http", "https"];
 const SECRETS: [&str; 3] = ["x", "y", "z"];
 const SEED: u64 = 1;
-const FORMS: [Form; 3] = [Form::Sotw, Form::Delta, Form::Rest];
+const FORMS: [ProtocolVariant; 3] = [
+    ProtocolVariant::Sotw,
+    ProtocolVariant::Delta,
+    ProtocolVariant::Rest,
+];
 
 /// Something that happens.
 #[derive(Clone, Debug)]
@@ -102,9 +106,9 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(forms: [Form; 2]) -> Self {
+    fn new(forms: [ProtocolVariant; 2]) -> Self {
         let setting = Setting::new(Instant::now());
-        let edges = forms.map(|form| Edge::new(form, &setting)).into();
+        let edges = forms.map(|protocol| Edge::new(protocol, &setting)).into();
         let mut stage = Self {
             setting,
             edges,
@@ -160,7 +164,7 @@ impl Stage {
             Event::Lose(edge, kind) => {
                 // Of a secret that it refuses, it takes the same bytes again for unchanged: that the other
                 // encoding between them was lost cannot be noticed.
-                if self.edges[edge].form == Form::Rest && kind != Kind::Secret {
+                if self.edges[edge].protocol == ProtocolVariant::Rest && kind != Kind::Secret {
                     self.edges[edge].lose_next(kind);
                 }
             }
@@ -251,18 +255,20 @@ impl Stage {
     fn begin(&mut self, edge: usize) {
         use Kind::{Cluster, Endpoint, Listener, Route, Secret};
         let one = &mut self.edges[edge];
-        let kinds = match (edge, one.form) {
-            (1, Form::Rest) if one.has_version(Listener) => {
+        let kinds = match (edge, one.protocol) {
+            (1, ProtocolVariant::Rest) if one.has_version(Listener) => {
                 [Listener, Route, Secret, Endpoint, Cluster]
             }
-            (1, Form::Sotw | Form::Delta) => [Cluster, Listener, Route, Secret, Endpoint],
+            (1, ProtocolVariant::Sotw | ProtocolVariant::Delta) => {
+                [Cluster, Listener, Route, Secret, Endpoint]
+            }
             _ => [Cluster, Endpoint, Listener, Route, Secret],
         };
-        let asked = one.asked.clone();
+        let subscribed = one.subscribed.clone();
         for kind in kinds {
             let names = match kind {
                 Cluster | Listener => None,
-                Endpoint | Route | Secret => match asked.get(&kind).cloned() {
+                Endpoint | Route | Secret => match subscribed.get(&kind).cloned() {
                     Some(names) => names,
                     None => continue,
                 },
@@ -271,7 +277,7 @@ impl Stage {
             one.take_all(&self.setting);
         }
         for cluster in one.changed_clusters() {
-            if one.form == Form::Rest {
+            if one.protocol == ProtocolVariant::Rest {
                 one.ask_anew(Endpoint, &cluster, &self.setting);
             }
         }
@@ -294,9 +300,9 @@ impl Stage {
             (Kind::Secret, secrets),
         ];
         for (kind, names) in wanted {
-            let asked = one.asked.get(&kind);
-            let is_same = match asked {
-                Some(asked) => *asked == Some(names.clone()),
+            let subscribed = one.subscribed.get(&kind);
+            let is_same = match subscribed {
+                Some(subscribed) => *subscribed == Some(names.clone()),
                 None => names.is_empty(),
             };
             if !is_same {
@@ -315,7 +321,7 @@ impl Stage {
                 return took;
             }
             took = true;
-            if one.form == Form::Rest {
+            if one.protocol == ProtocolVariant::Rest {
                 for cluster in one.changed_clusters() {
                     one.ask_anew(Kind::Endpoint, &cluster, &self.setting);
                 }
@@ -334,7 +340,7 @@ impl Stage {
                     spoke = true;
                     // Of a secret that it refuses, it takes the same bytes again for unchanged: that the other
                     // encoding between them was lost cannot be noticed.
-                    if self.edges[edge].form == Form::Rest && kind != Kind::Secret {
+                    if self.edges[edge].protocol == ProtocolVariant::Rest && kind != Kind::Secret {
                         break;
                     }
                 }
@@ -344,7 +350,7 @@ impl Stage {
             }
             did = true;
         }
-        panic!("{:?}: endless answers", self.edges[edge].form);
+        panic!("{:?}: endless answers", self.edges[edge].protocol);
     }
 
     /// Both clients take and speak about everything, for as long as refused resources are offered
@@ -376,7 +382,7 @@ impl Stage {
                     edge.take_all(&self.setting),
                     [],
                     "{:?} woke up late",
-                    edge.form
+                    edge.protocol
                 );
             }
         }
@@ -384,7 +390,7 @@ impl Stage {
 
     fn check(&self, edge: usize) {
         let edge = &self.edges[edge];
-        let form = edge.form;
+        let protocol = edge.protocol;
         let mut bad = BTreeSet::new();
         let is_departed = |(kind, name): &(Kind, Name)| {
             *kind == Kind::Route && self.setting.snapshot.resource(*kind, name).is_none()
@@ -417,7 +423,7 @@ impl Stage {
                     if is_unclear && had == substitute.as_deref() {
                         continue;
                     }
-                    assert_eq!(had, Some(&*wanted), "{form:?}: {kind} {name}");
+                    assert_eq!(had, Some(&*wanted), "{protocol:?}: {kind} {name}");
                 }
             }
             for (kind, name) in edge.has.keys() {
@@ -430,13 +436,14 @@ impl Stage {
                         // Nor is it said over REST which of two tables was refused.
                         let mut refused = refused.iter();
                         let is_known = is_known
-                            && (form != Form::Rest || !refused.any(|one| one.kind == Kind::Route));
+                            && (protocol != ProtocolVariant::Rest
+                                || !refused.any(|one| one.kind == Kind::Route));
                         is_known && !edge.requires(name)
                     }
                     Kind::Listener => true,
                     Kind::Endpoint | Kind::Route | Kind::Secret => false,
                 };
-                assert!(!(is_gone && must_go), "{form:?}: {kind} {name} stays");
+                assert!(!(is_gone && must_go), "{protocol:?}: {kind} {name} stays");
             }
         }
         let refused = edge.client.refused().into_iter();
@@ -449,7 +456,7 @@ impl Stage {
             // A whole answer to who came with something unknown holds that as it is now. Who polls
             // does not say what of it is refused.
             let is_unclear = !bad.is_empty()
-                && form == Form::Rest
+                && protocol == ProtocolVariant::Rest
                 && (edge.client.is_foreign(kind) || edge.is_unclear);
             let is_right = match is_unclear {
                 true => refused.is_superset(&bad),
@@ -457,21 +464,22 @@ impl Stage {
             };
             assert!(
                 is_right,
-                "{form:?}: {kind} refused: {refused:?}, bad: {bad:?}"
+                "{protocol:?}: {kind} refused: {refused:?}, bad: {bad:?}"
             );
         }
         if bad.is_empty() {
-            assert_eq!(edge.until, None, "{form:?}");
+            assert_eq!(edge.until, None, "{protocol:?}");
             assert_idle(edge, &self.setting, has_departed_table);
             for kind in [Kind::Cluster, Kind::Listener] {
                 // Who came back with what it has may need none.
                 let has_any = edge.has.keys().any(|(of, _)| *of == kind);
-                let is_told = edge.has_version(kind) || form == Form::Delta && has_any;
-                assert!(is_told, "{form:?}: no answer about {kind}");
+                let is_told =
+                    edge.has_version(kind) || protocol == ProtocolVariant::Delta && has_any;
+                assert!(is_told, "{protocol:?}: no answer about {kind}");
             }
-            for (key, facts) in edge.client.facts() {
-                let is_settled = matches!(facts.state, Progress::Synced | Progress::NotSent);
-                assert!(is_settled, "{form:?} {key:?} {facts:?}");
+            for (key, status) in edge.client.status() {
+                let is_settled = matches!(status.state, Progress::Synced | Progress::NotSent);
+                assert!(is_settled, "{protocol:?} {key:?} {status:?}");
             }
         }
     }
@@ -482,7 +490,7 @@ fn text(resource: &Resource) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-impl crate::xds::delivery::Client {
+impl crate::xds::delivery::XdsClient {
     /// Whether it may use clusters that are not known.
     fn uses_foreign(&self) -> bool {
         let users = (Kind::Listener, None)..(Kind::Secret, None);
@@ -503,35 +511,39 @@ impl crate::xds::delivery::Client {
 fn assert_idle(edge: &Edge, setting: &Setting, has_departed_table: bool) {
     for (key, one) in &edge.client.subscriptions {
         let place = || format!("{key:?}: {one:?}");
-        let is_substitute = |(name, holding): (&Name, &Holding)| {
+        let is_substitute = |(name, client_resource): (&Name, &ClientResource)| {
             let resource = setting.snapshot.resource(key.0, name);
             let substitute = resource.and_then(|resource| resource.substitute());
             let is_used = key.0 == Kind::Route || edge.requires(name) || has_departed_table;
             let is_used = is_used || edge.client.uses_foreign();
             let is_kept = resource.is_none() && is_used;
-            is_kept || substitute.is_some_and(|substitute| holding.is(substitute.version()))
+            is_kept || substitute.is_some_and(|substitute| client_resource.is(substitute.version()))
         };
-        let is_idle = one.holdings.iter().all(is_substitute);
+        let is_idle = one.exceptions.iter().all(is_substitute);
         assert!(is_idle, "{}", place());
-        assert!(one.under_way.is_empty(), "{}", place());
-        assert!(one.refusals.is_empty(), "{}", place());
+        assert!(one.unacked.is_empty(), "{}", place());
+        assert!(one.quarantined.is_empty(), "{}", place());
         assert!(one.suspects.is_empty(), "{}", place());
         assert!(one.replaced.is_empty(), "{}", place());
         assert!(
-            one.perhaps.is_empty() || !one.holdings.is_empty(),
+            one.possibly_applied.is_empty() || !one.exceptions.is_empty(),
             "{}",
             place()
         );
-        assert!(one.waiting.is_empty(), "{}", place());
-        assert!(one.confirmed.is_empty(), "{}", place());
+        assert!(one.gated.is_empty(), "{}", place());
+        assert!(one.acked_endpoints.is_empty(), "{}", place());
         // What is unknown of a name that does not exist stays so.
-        let mut names = one.asked.names().iter();
+        let mut names = one.subscribed.names().iter();
         let is_all = names.all(|name| setting.snapshot.resource(key.0, name).is_some());
         let may_be_foreign = !is_all || has_departed_table;
         assert!(!one.is_foreign() || may_be_foreign, "{}", place());
         let (sent, accepted) = (one.sent.as_ref(), one.accepted.as_ref());
         let ids = [sent, accepted].map(|index| index.map(|index| index.id()));
-        assert!(ids[0] == ids[1] || !one.holdings.is_empty(), "{}", place());
+        assert!(
+            ids[0] == ids[1] || !one.exceptions.is_empty(),
+            "{}",
+            place()
+        );
     }
 }
 
@@ -558,7 +570,7 @@ proptest! {
         forms in [0..3_usize, 0..3],
         events in vec(event(), 1..40),
     ) {
-        let mut stage = Stage::new(forms.map(|form| FORMS[form]));
+        let mut stage = Stage::new(forms.map(|protocol| FORMS[protocol]));
         for event in &events {
             stage.happen(event);
         }
@@ -567,7 +579,7 @@ proptest! {
 }
 
 /// Plays events that once went wrong.
-fn once(forms: [Form; 2], events: &[Event]) {
+fn once(forms: [ProtocolVariant; 2], events: &[Event]) {
     let mut stage = Stage::new(forms);
     for event in events {
         stage.happen(event);
@@ -595,7 +607,7 @@ fn publish<const N: usize>(changes: [Change; N]) -> Event {
 #[test]
 fn what_is_used_no_more_is_noticed_in_the_same_look() {
     once(
-        [Form::Sotw, Form::Sotw],
+        [ProtocolVariant::Sotw, ProtocolVariant::Sotw],
         &[
             publish([cluster(2, "1")]),
             publish([table(0, "1", 0b101)]),
@@ -610,7 +622,7 @@ fn what_is_used_no_more_is_noticed_in_the_same_look() {
 fn a_secret_in_its_other_encoding_is_not_taken_for_the_usual_one() {
     let bad = Change::Secret(0, Some("bad".to_owned()));
     once(
-        [Form::Rest, Form::Rest],
+        [ProtocolVariant::Rest, ProtocolVariant::Rest],
         &[publish([bad]), Event::Keep(0), Event::Reboot(0)],
     );
 }
@@ -618,7 +630,7 @@ fn a_secret_in_its_other_encoding_is_not_taken_for_the_usual_one() {
 #[test]
 fn endpoints_of_a_refused_cluster_are_not_waited_for() {
     once(
-        [Form::Sotw, Form::Delta],
+        [ProtocolVariant::Sotw, ProtocolVariant::Delta],
         &[
             publish([cluster(4, "bad"), table(1, "bad", 0b1_0000)]),
             publish([listener(1, "1")]),
@@ -630,11 +642,11 @@ fn endpoints_of_a_refused_cluster_are_not_waited_for() {
 #[test]
 fn who_begins_anew_is_told_that_there_is_nothing() {
     once(
-        [Form::Rest, Form::Rest],
+        [ProtocolVariant::Rest, ProtocolVariant::Rest],
         &[publish([listener(0, "")]), Event::Keep(0), Event::Reboot(0)],
     );
     once(
-        [Form::Sotw, Form::Rest],
+        [ProtocolVariant::Sotw, ProtocolVariant::Rest],
         &[
             Event::Keep(0),
             Event::Keep(1),
@@ -647,7 +659,7 @@ fn who_begins_anew_is_told_that_there_is_nothing() {
 #[test]
 fn what_may_have_been_applied_of_a_refused_answer_is_in_use() {
     once(
-        [Form::Sotw, Form::Sotw],
+        [ProtocolVariant::Sotw, ProtocolVariant::Sotw],
         &[
             publish([listener(1, "1"), table(0, "", 0)]),
             Event::Keep(1),
@@ -664,7 +676,7 @@ fn what_may_have_been_applied_of_a_refused_answer_is_in_use() {
 fn an_older_acceptance_counts_when_a_newer_answer_is_refused() {
     let with_substitute = Change::Table(0, Some(("1".to_owned(), 0, true)));
     once(
-        [Form::Sotw, Form::Delta],
+        [ProtocolVariant::Sotw, ProtocolVariant::Delta],
         &[
             publish([listener(1, "1")]),
             Event::Take(0),
@@ -679,7 +691,7 @@ fn an_older_acceptance_counts_when_a_newer_answer_is_refused() {
 #[test]
 fn what_is_asked_for_after_a_version_was_named_is_not_covered_by_it() {
     once(
-        [Form::Sotw, Form::Delta],
+        [ProtocolVariant::Sotw, ProtocolVariant::Delta],
         &[
             Event::Keep(0),
             Event::Keep(1),
@@ -696,7 +708,7 @@ fn what_is_asked_for_after_a_version_was_named_is_not_covered_by_it() {
 #[test]
 fn what_is_asked_for_no_more_cannot_be_to_blame() {
     once(
-        [Form::Sotw, Form::Delta],
+        [ProtocolVariant::Sotw, ProtocolVariant::Delta],
         &[
             Event::Keep(0),
             Event::Keep(1),
@@ -708,7 +720,7 @@ fn what_is_asked_for_no_more_cannot_be_to_blame() {
 #[test]
 fn a_cluster_that_was_never_accepted_is_not_kept() {
     once(
-        [Form::Sotw, Form::Rest],
+        [ProtocolVariant::Sotw, ProtocolVariant::Rest],
         &[
             publish([cluster(0, "bad")]),
             Event::Keep(0),
@@ -722,7 +734,7 @@ fn a_cluster_that_was_never_accepted_is_not_kept() {
 #[test]
 fn a_table_that_is_not_known_and_refused_since_is_in_use() {
     once(
-        [Form::Sotw, Form::Delta],
+        [ProtocolVariant::Sotw, ProtocolVariant::Delta],
         &[
             Event::Keep(0),
             Event::Keep(1),
@@ -746,13 +758,13 @@ fn a_cluster_that_is_kept_is_not_kept_as_it_was_refused() {
     }
     events.extend([Event::Keep(0), Event::Keep(1)]);
     events.push(publish([table(0, "bad", 0), cluster(0, "")]));
-    once([Form::Sotw, Form::Rest], &events);
+    once([ProtocolVariant::Sotw, ProtocolVariant::Rest], &events);
 }
 
 #[test]
 fn what_was_to_be_offered_in_parts_and_left_is_forgotten() {
     once(
-        [Form::Sotw, Form::Sotw],
+        [ProtocolVariant::Sotw, ProtocolVariant::Sotw],
         &[
             publish([cluster(0, "2")]),
             publish([table(0, "1", 0b1_0000), cluster(4, "bad")]),
@@ -768,7 +780,7 @@ fn what_was_to_be_offered_in_parts_and_left_is_forgotten() {
 fn what_is_asked_for_no_more_is_not_unknown() {
     let secret = |place: usize, content: &str| Change::Secret(place, Some(content.to_owned()));
     once(
-        [Form::Sotw, Form::Sotw],
+        [ProtocolVariant::Sotw, ProtocolVariant::Sotw],
         &[
             publish([secret(1, "bad"), secret(2, "1")]),
             Event::Keep(1),
@@ -782,14 +794,14 @@ fn what_is_asked_for_no_more_is_not_unknown() {
 
 #[test]
 fn the_guilty_one_alone_is_named_however_far_behind_the_client_is() {
-    for form in FORMS {
+    for protocol in FORMS {
         let mut events = vec![Event::Keep(0)];
         for content in ["1", "2", "3", "1", "2", "3", "1", "2"] {
             events.push(publish([cluster(1, content), listener(1, content)]));
             events.push(publish([cluster(2, content), listener(0, content)]));
         }
         events.push(publish([cluster(0, "bad"), listener(1, "bad")]));
-        once([form, form], &events);
+        once([protocol, protocol], &events);
     }
 }
 
@@ -797,7 +809,7 @@ fn the_guilty_one_alone_is_named_however_far_behind_the_client_is() {
 fn what_is_refused_by_name_is_to_blame_though_nothing_else_is_at_hand() {
     let with_substitute = Change::Table(0, Some(("1".to_owned(), 0, true)));
     once(
-        [Form::Sotw, Form::Sotw],
+        [ProtocolVariant::Sotw, ProtocolVariant::Sotw],
         &[
             publish([listener(1, "bad"), cluster(1, "bad")]),
             Event::Keep(0),
@@ -810,7 +822,7 @@ fn what_is_refused_by_name_is_to_blame_though_nothing_else_is_at_hand() {
 #[test]
 fn what_was_applied_of_answers_that_were_refused_goes_with_the_rest() {
     once(
-        [Form::Sotw, Form::Sotw],
+        [ProtocolVariant::Sotw, ProtocolVariant::Sotw],
         &[
             Event::Keep(1),
             publish([cluster(3, "bad"), cluster(2, "1")]),
@@ -825,7 +837,7 @@ fn what_was_applied_of_answers_that_were_refused_goes_with_the_rest() {
 #[test]
 fn an_answer_that_is_lost_is_not_one_that_was_refused_before() {
     once(
-        [Form::Rest, Form::Rest],
+        [ProtocolVariant::Rest, ProtocolVariant::Rest],
         &[
             publish([cluster(2, "bad")]),
             Event::Keep(0),

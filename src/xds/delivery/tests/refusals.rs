@@ -9,22 +9,22 @@ use super::edge::Edge;
 use super::script::play;
 use super::stories::settled;
 use crate::snapshot::{Kind, Name};
-use crate::xds::delivery::Form;
+use crate::xds::delivery::ProtocolVariant;
 
 #[test]
 fn one_bad_cluster_among_many_is_found_and_all_others_are_accepted() {
-    for (form, follows) in [
-        (Form::Sotw, false),
-        (Form::Sotw, true),
-        (Form::Delta, false),
-        (Form::Delta, true),
-        (Form::Rest, false),
-        (Form::Rest, true),
+    for (protocol, follows) in [
+        (ProtocolVariant::Sotw, false),
+        (ProtocolVariant::Sotw, true),
+        (ProtocolVariant::Delta, false),
+        (ProtocolVariant::Delta, true),
+        (ProtocolVariant::Rest, false),
+        (ProtocolVariant::Rest, true),
     ] {
         let mut setting = Setting::new(Instant::now());
         setting.put(Kind::Cluster, "a", "1");
         setting.publish();
-        let mut edge = Edge::new(form, &setting);
+        let mut edge = Edge::new(protocol, &setting);
         edge.ask(Kind::Cluster, None, &setting);
         edge.take_all(&setting);
         edge.reply(Kind::Cluster, &setting);
@@ -42,7 +42,7 @@ fn one_bad_cluster_among_many_is_found_and_all_others_are_accepted() {
             let what = of_clusters.clone().flat_map(|seen| &seen.what);
             // Who asks for the endpoints of the new ones has them, although it refused the answer.
             let mut removed = what.filter(|what| what.starts_with('-'));
-            assert!(removed.all(|what| !follows && what != "-a"), "{form:?}");
+            assert!(removed.all(|what| !follows && what != "-a"), "{protocol:?}");
             if seen.is_empty() {
                 break;
             }
@@ -57,22 +57,22 @@ fn one_bad_cluster_among_many_is_found_and_all_others_are_accepted() {
             edge.reply(Kind::Cluster, &setting);
         }
         // Halves of 31 down to one, and over REST the first one twice.
-        assert!(answers <= 12, "{form:?}: {answers}");
+        assert!(answers <= 12, "{protocol:?}: {answers}");
         let refused = edge.client.refused();
         let refused: Vec<&str> = refused.iter().map(|one| &*one.name).collect();
-        assert_eq!(refused, ["c07"], "{form:?}");
+        assert_eq!(refused, ["c07"], "{protocol:?}");
         let wanted = (1..=31).filter(|number| *number != 7).map(name);
         let wanted: BTreeSet<Name> = wanted.map(Name::from).chain(["a".into()]).collect();
         let has = edge.has.keys().filter(|(kind, _)| *kind == Kind::Cluster);
         let has = has.map(|(_, name)| name.clone());
-        assert_eq!(has.collect::<BTreeSet<Name>>(), wanted, "{form:?}");
+        assert_eq!(has.collect::<BTreeSet<Name>>(), wanted, "{protocol:?}");
         let heads = &edge.client.accepted()[&Kind::Cluster];
-        assert!(heads.keys().eq(&wanted), "{form:?}");
+        assert!(heads.keys().eq(&wanted), "{protocol:?}");
 
         setting.put(Kind::Cluster, "c07", "1");
         setting.publish();
         let seen = edge.take_all(&setting);
-        assert_eq!(seen[0].what, ["c07=1"], "{form:?}: at once");
+        assert_eq!(seen[0].what, ["c07=1"], "{protocol:?}: at once");
         edge.reply(Kind::Cluster, &setting);
         assert!(edge.client.refused().is_empty());
     }
@@ -281,7 +281,7 @@ fn a_table_does_not_wait_for_a_cluster_that_is_refused() {
 #[test]
 fn a_refusal_of_what_is_asked_for_no_more_is_of_no_interest() {
     settled(
-        "asked for no more",
+        "subscribed for no more",
         "
         grpc: publish listeners -http; routes http=bad>a
         sotw: see listeners -http | routes !http=bad

@@ -3,7 +3,7 @@
 use super::Setting;
 use super::edge::{Edge, Seen};
 use crate::snapshot::{Kind, Name};
-use crate::xds::delivery::{Form, Heard};
+use crate::xds::delivery::{AckNack, ProtocolVariant};
 use tokio::time::Instant;
 
 /// Plays a story over every form. Its lines:
@@ -28,17 +28,21 @@ use tokio::time::Instant;
 ///
 /// A line that begins with `rest:`, `sotw:`, `delta:` or `grpc:` is for these alone.
 pub(super) fn play(story: &str, script: &str) {
-    for form in [Form::Sotw, Form::Delta, Form::Rest] {
-        let mut stage = Stage::new(form);
+    for protocol in [
+        ProtocolVariant::Sotw,
+        ProtocolVariant::Delta,
+        ProtocolVariant::Rest,
+    ] {
+        let mut stage = Stage::new(protocol);
         for (number, line) in script.lines().enumerate() {
             let line = line.trim();
             let line = match line.split_once(':') {
-                Some((forms, rest)) if is_for(forms, form) => rest.trim(),
+                Some((forms, rest)) if is_for(forms, protocol) => rest.trim(),
                 Some(_) => continue,
                 None => line,
             };
             if !line.is_empty() && !line.starts_with('#') {
-                stage.place = format!("{story}, {form:?}, line {}: {line}", number + 1);
+                stage.place = format!("{story}, {protocol:?}, line {}: {line}", number + 1);
                 // Of what panics inside.
                 eprintln!("{}", stage.place);
                 stage.step(line);
@@ -47,13 +51,15 @@ pub(super) fn play(story: &str, script: &str) {
     }
 }
 
-fn is_for(forms: &str, form: Form) -> bool {
-    match (forms, form) {
-        ("rest", Form::Rest) | ("sotw", Form::Sotw) | ("delta", Form::Delta) => true,
-        ("grpc", Form::Sotw | Form::Delta) => true,
-        ("whole", Form::Sotw | Form::Rest) => true,
+fn is_for(forms: &str, protocol: ProtocolVariant) -> bool {
+    match (forms, protocol) {
+        ("rest", ProtocolVariant::Rest)
+        | ("sotw", ProtocolVariant::Sotw)
+        | ("delta", ProtocolVariant::Delta) => true,
+        ("grpc", ProtocolVariant::Sotw | ProtocolVariant::Delta) => true,
+        ("whole", ProtocolVariant::Sotw | ProtocolVariant::Rest) => true,
         ("rest" | "sotw" | "delta" | "grpc" | "whole", _) => false,
-        _ => panic!("no form: {forms}"),
+        _ => panic!("no protocol: {forms}"),
     }
 }
 
@@ -64,10 +70,10 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(form: Form) -> Self {
+    fn new(protocol: ProtocolVariant) -> Self {
         let setting = Setting::new(Instant::now());
         Self {
-            edge: Edge::new(form, &setting),
+            edge: Edge::new(protocol, &setting),
             setting,
             place: String::new(),
         }
@@ -104,7 +110,7 @@ impl Stage {
             }
             "stale" => {
                 let heard = self.edge.accept_with_stale_error(kind(rest), &self.setting);
-                let is_accepted = matches!(heard, Heard::Accepted { .. });
+                let is_accepted = matches!(heard, AckNack::Ack { .. });
                 assert!(is_accepted, "{}: {heard:?}", self.place);
             }
             "expired" => {

@@ -7,9 +7,10 @@ use tokio::time::Instant;
 use super::Setting;
 use super::script::play;
 use crate::snapshot::{Flavour, Kind};
-use crate::xds::delivery::Form;
-use crate::xds::delivery::client::{Client, Step};
-use crate::xds::delivery::request::{Names, Request, Wish};
+use crate::xds::delivery::ProtocolVariant;
+use crate::xds::delivery::discovery_request::{DiscoveryRequest, NameList, SubscriptionChange};
+use crate::xds::delivery::discovery_response::DeliveryStep;
+use crate::xds::delivery::xds_client::XdsClient;
 
 /// A client that has clusters `a` and `b`, and routes to both.
 const SETTLED: &str = "
@@ -399,7 +400,7 @@ fn a_client_that_comes_back_has_no_cluster_that_is_new_until_it_says_so() {
 fn a_client_that_asks_for_endpoints_last_keeps_what_it_uses() {
     // As an Envoy does that had no cluster when it began.
     settled(
-        "endpoints are asked for last",
+        "endpoints are subscribed for last",
         "
         restart
         publish clusters c=1; endpoints c=1; listeners http=1; routes http=2>c
@@ -453,7 +454,7 @@ fn a_client_that_asks_for_endpoints_last_keeps_what_it_uses() {
 #[test]
 fn a_poll_for_routes_that_comes_first_waits_for_that_for_clusters() {
     settled(
-        "routes are asked for first",
+        "routes are subscribed for first",
         "
         restart
         publish clusters a=1 b=1 c=1; endpoints a=1 b=1 c=1; listeners http=1; routes http=2>c
@@ -503,7 +504,7 @@ fn a_poll_for_routes_that_comes_first_waits_for_that_for_clusters() {
 #[test]
 fn a_version_covers_what_was_asked_for_with_it() {
     play(
-        "asked for something else",
+        "subscribed for something else",
         "
         publish secrets s=1
         ask secrets s
@@ -528,21 +529,21 @@ fn clients_that_ask_for_the_same_are_sent_one_content() {
             setting.put(kind, name, content);
         }
         setting.publish();
-        let snapshot = setting.shared.current().unwrap();
+        let snapshot = setting.cache.current().unwrap();
         let contents = [(), ()].map(|()| {
-            let mut client = Client::new(Form::Sotw, Flavour::Ads, setting.now);
-            let request = Request {
-                wish: Wish::Listed {
-                    names: Names::These(Vec::new()),
-                    version: "".into(),
+            let mut client = XdsClient::new(ProtocolVariant::Sotw, Flavour::Ads, setting.now);
+            let request = DiscoveryRequest {
+                change: SubscriptionChange::Sotw {
+                    resource_names: NameList::Replaced(Vec::new()),
+                    version_info: "".into(),
                 },
-                ..Request::default()
+                ..DiscoveryRequest::default()
             };
-            let (shared, pacing) = (&setting.shared, &setting.pacing);
-            client.hear(kind, request, shared, pacing, setting.now);
-            match client.next(shared.view(&snapshot, setting.now), pacing, setting.now) {
-                Step::Send(answer) => answer.content,
-                Step::Wait { .. } => panic!("nothing to send"),
+            let (cache, pacing) = (&setting.cache, &setting.pacing);
+            client.on_request(kind, request, cache, pacing, setting.now);
+            match client.next(cache.view(&snapshot, setting.now), pacing, setting.now) {
+                DeliveryStep::Send(answer) => answer.resources,
+                DeliveryStep::Wait { .. } => panic!("nothing to send"),
             }
         });
         assert!(Arc::ptr_eq(&contents[0], &contents[1]), "{kind}");

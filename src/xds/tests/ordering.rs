@@ -11,17 +11,17 @@ use crate::metrics::Metrics;
 use crate::registry::{ClientNode, Progress, Registry, RegistryLimits, SubscriptionView};
 use crate::server::Peer;
 use crate::snapshot::Kind;
-use crate::xds::delivery::{Key, Shared};
-use crate::xds::proxies::{Full, PolledName};
-use crate::xds::rest::{Next, Poll};
-use crate::xds::{Limits, Proxies, ProxyId};
+use crate::xds::delivery::{DeliveryCache, SubscriptionKey};
+use crate::xds::proxies::{PolledName, TooManySubscriptions};
+use crate::xds::rest::{Poll, RestStep};
+use crate::xds::{Proxies, ProxyId, ProxyLimits};
 
 /// Time passes only when it is told to.
 struct Stage {
     shelf: Shelf,
     registry: Arc<Registry>,
     proxies: Arc<Proxies>,
-    delivery: Shared,
+    delivery: DeliveryCache,
     metrics: Arc<Metrics>,
     now: Instant,
 }
@@ -34,24 +34,24 @@ enum Seen {
         names: Vec<String>,
     },
     /// In milliseconds from now.
-    Held {
+    HeldPoll {
         look_again: Option<u128>,
     },
 }
 
-const HELD: Seen = Seen::Held { look_again: None };
+const HELD: Seen = Seen::HeldPoll { look_again: None };
 
 impl Stage {
     fn new() -> Self {
-        Self::with(Limits::default())
+        Self::with(ProxyLimits::default())
     }
 
-    fn with(limits: Limits) -> Self {
+    fn with(limits: ProxyLimits) -> Self {
         let metrics = Metrics::new().unwrap();
         let shelf = Shelf::new();
         let registry = Registry::new(RegistryLimits::default(), metrics.clone());
         Self {
-            delivery: Shared::new(shelf.reader.clone()),
+            delivery: DeliveryCache::new(shelf.reader.clone()),
             shelf,
             proxies: Proxies::new(limits, registry.clone(), metrics.clone()),
             registry,
@@ -73,7 +73,13 @@ impl Stage {
             .unwrap()
     }
 
-    fn try_poll(&self, node: &str, connection: u64, key: Key, version: &str) -> Result<Poll, Full> {
+    fn try_poll(
+        &self,
+        node: &str,
+        connection: u64,
+        key: SubscriptionKey,
+        version: &str,
+    ) -> Result<Poll, TooManySubscriptions> {
         let id = ProxyId {
             node: node.into(),
             peer: None,
@@ -87,15 +93,15 @@ impl Stage {
 
     fn look(&self, poll: &mut Poll) -> Seen {
         match poll.step(&self.delivery, self.now) {
-            Next::Answer(content) => Seen::Answer {
-                version: content.version().to_string(),
-                names: content
-                    .pieces()
+            RestStep::Respond(resources) => Seen::Answer {
+                version: resources.version().to_string(),
+                names: resources
+                    .items()
                     .iter()
-                    .map(|piece| piece.resource.name().to_string())
+                    .map(|item| item.resource.name().to_string())
                     .collect(),
             },
-            Next::Hold { until } => Seen::Held {
+            RestStep::Hold { until } => Seen::HeldPoll {
                 look_again: until.map(|until| (until - self.now).as_millis()),
             },
         }
@@ -125,34 +131,34 @@ impl Seen {
     fn version(&self) -> String {
         match self {
             Self::Answer { version, .. } => version.clone(),
-            Self::Held { .. } => panic!("held: {self:?}"),
+            Self::HeldPoll { .. } => panic!("held: {self:?}"),
         }
     }
 
     fn names(&self) -> Vec<&str> {
         match self {
             Self::Answer { names, .. } => names.iter().map(String::as_str).collect(),
-            Self::Held { .. } => panic!("held: {self:?}"),
+            Self::HeldPoll { .. } => panic!("held: {self:?}"),
         }
     }
 }
 
 fn held_for(milliseconds: u128) -> Seen {
-    Seen::Held {
+    Seen::HeldPoll {
         look_again: Some(milliseconds),
     }
 }
 
 #[test]
 fn the_defaults_are_these() {
-    let limits = Limits::default();
+    let limits = ProxyLimits::default();
     let pacing = limits.pacing.clone();
-    assert_eq!(pacing.empty_burst, 3);
-    assert_eq!(pacing.empty_calm, Duration::from_secs(10));
-    assert_eq!(pacing.empty_pause, Duration::from_secs(5));
-    assert_eq!(pacing.reoffer_first, Duration::from_secs(5));
+    assert_eq!(pacing.resend_burst, 3);
+    assert_eq!(pacing.resend_reset_after, Duration::from_secs(10));
+    assert_eq!(pacing.resend_interval, Duration::from_secs(5));
+    assert_eq!(pacing.reoffer_initial, Duration::from_secs(5));
     assert_eq!(pacing.reoffer_limit, Duration::from_secs(60));
-    assert_eq!(pacing.gate_cap, Duration::from_secs(3));
+    assert_eq!(pacing.gate_timeout, Duration::from_secs(3));
     assert_eq!(limits.shared_after, Duration::from_secs(1));
     assert_eq!(limits.forget_after, Duration::from_secs(300));
     assert_eq!(limits.max_proxies, 16_384);
@@ -595,7 +601,7 @@ fn routes_of_a_listener_that_is_gone_let_their_clusters_go_in_the_end() {
         .publish();
     let mut poll = stage.poll(Kind::Cluster, None, &clusters);
     assert_eq!(stage.look(&mut poll), HELD);
-    stage.now = Instant::now() + Limits::default().forget_after;
+    stage.now = Instant::now() + ProxyLimits::default().forget_after;
     stage.proxies.forget(stage.now);
     assert_eq!(stage.look(&mut poll).names(), Vec::<&str>::new());
 }
@@ -693,7 +699,7 @@ fn who_stops_polling_is_forgotten_and_who_is_held_is_not() {
             .unwrap(),
     );
     assert_eq!(stage.proxies.by_id().len(), 2);
-    stage.now = Instant::now() + Limits::default().forget_after;
+    stage.now = Instant::now() + ProxyLimits::default().forget_after;
     stage.proxies.forget(stage.now);
     let left: Vec<_> = stage.proxies.by_id().keys().cloned().collect();
     assert_eq!(left.len(), 1);
@@ -703,16 +709,16 @@ fn who_stops_polling_is_forgotten_and_who_is_held_is_not() {
 
 #[test]
 fn what_is_remembered_is_bounded() {
-    let stage = Stage::with(Limits {
+    let stage = Stage::with(ProxyLimits {
         max_proxies: 1,
         max_subscriptions: 2,
-        ..Limits::default()
+        ..ProxyLimits::default()
     });
     let endpoint = |name: &str| (Kind::Endpoint, Some(name.into()));
     let ask = |node, asked| stage.try_poll(node, 1, asked, "").map(drop);
     assert_eq!(ask("one", endpoint("a")), Ok(()));
     assert_eq!(ask("one", endpoint("b")), Ok(()));
-    assert_eq!(ask("one", endpoint("c")), Err(Full));
+    assert_eq!(ask("one", endpoint("c")), Err(TooManySubscriptions));
     assert_eq!(
         ask("one", endpoint("a")),
         Ok(()),
@@ -724,9 +730,9 @@ fn what_is_remembered_is_bounded() {
 /// what is known is served in order, and another peer has its own.
 #[test]
 fn polls_for_unknown_names_beyond_a_limit_are_not_remembered() {
-    let mut stage = Stage::with(Limits {
+    let mut stage = Stage::with(ProxyLimits {
         max_unknown_names_per_peer: 2,
-        ..Limits::default()
+        ..ProxyLimits::default()
     });
     let poll = |stage: &Stage, node: &str, name: &str, known, address: [u8; 4]| {
         let peer = Peer::of_test(1, Some(address.into()), false, CancellationToken::new());
@@ -775,10 +781,10 @@ fn polls_for_unknown_names_beyond_a_limit_are_not_remembered() {
 /// and another peer has its own.
 #[test]
 fn a_proxy_beyond_its_peer_s_share_is_served_without_order() {
-    let mut stage = Stage::with(Limits {
+    let mut stage = Stage::with(ProxyLimits {
         max_proxies: 3,
         max_proxies_per_peer: 2,
-        ..Limits::default()
+        ..ProxyLimits::default()
     });
     stage.shelf.put_cluster("a");
     stage
@@ -801,8 +807,8 @@ fn a_proxy_beyond_its_peer_s_share_is_served_without_order() {
         };
         poll((Kind::Cluster, None));
         match poll((Kind::Route, Some("http".into()))) {
-            Next::Answer(_) => "answered",
-            Next::Hold { .. } => "held",
+            RestStep::Respond(_) => "answered",
+            RestStep::Hold { .. } => "held",
         }
     };
     // Routes wait until clusters were accepted, of who is remembered.
@@ -827,9 +833,9 @@ fn a_proxy_beyond_its_peer_s_share_is_served_without_order() {
 /// A proxy beyond the shares that refuses a version comes back at once, for ever.
 #[test]
 fn a_proxy_that_is_not_remembered_is_given_the_same_again_with_pauses() {
-    let mut stage = Stage::with(Limits {
+    let mut stage = Stage::with(ProxyLimits {
         max_proxies: 0,
-        ..Limits::default()
+        ..ProxyLimits::default()
     });
     stage.shelf.put(Kind::Cluster, "a", "1").publish();
     let mut answers = 0;
@@ -883,8 +889,8 @@ fn a_large_answer_that_is_being_sent_is_shared_with_whoever_asks_meanwhile() {
     let content = |node| {
         let poll = stage.try_poll(node, 1, (Kind::Listener, None), "");
         match poll.unwrap().step(&stage.delivery, stage.now) {
-            Next::Answer(content) => content,
-            Next::Hold { .. } => panic!("there is something to answer"),
+            RestStep::Respond(resources) => resources,
+            RestStep::Hold { .. } => panic!("there is something to answer"),
         }
     };
     let sending = content("one");
