@@ -205,7 +205,7 @@ impl Proxies {
             %missing_kind,
             %missing_name,
             left_out = left_out.count(),
-            "a proxy is given an answer although it has not accepted what the answer needs"
+            "a proxy is sent a resource although it has not accepted a requirement of it"
         );
     }
 
@@ -282,7 +282,7 @@ impl Proxies {
                 peer = id.peer.map(tracing::field::display),
                 reason,
                 left_out = left_out.count(),
-                "polls beyond a limit are answered without order"
+                "polls beyond a limit are answered without ordering"
             );
         }
     }

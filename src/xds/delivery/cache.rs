@@ -14,7 +14,6 @@ use super::overridden_set::OverriddenSet;
 use super::placeholder::contribution;
 use super::resource_set::ResourceSet;
 use super::resource_set_key::ResourceSetKey;
-use super::snapshot_view::SnapshotView;
 use super::subscribed_names::SubscribedNames;
 use crate::server::PeerKey;
 use crate::snapshot::cell::Reader;
@@ -50,6 +49,9 @@ const MAX_KEPT_BYTES: usize = 64 << 10;
 /// Most cached versions of sets, and most cached differences between requirements.
 const MAX_DERIVED_FACTS: usize = 64;
 
+/// Most cached overridden sets: one for each way in which a fleet refuses something.
+const MAX_OVERRIDDEN_SETS: usize = 16;
+
 #[derive(Default)]
 struct CacheEntries {
     seen: Option<(Arc<Snapshot>, Instant)>,
@@ -61,9 +63,6 @@ struct CacheEntries {
     /// Newest first.
     overridden: VecDeque<OverriddenSet>,
 }
-
-/// Most cached overridden sets: one for each way in which a fleet refuses something.
-const MAX_OVERRIDDEN_SETS: usize = 16;
 
 /// Requirements of one head that another does not have.
 pub(super) type Required = Arc<[(Kind, Name)]>;
@@ -97,25 +96,15 @@ impl DeliveryCache {
         self.reader.current()
     }
 
-    /// View of `snapshot`, the current one.
-    pub(in crate::xds) fn view<'a>(
-        &'a self,
-        snapshot: &'a Arc<Snapshot>,
-        now: Instant,
-    ) -> SnapshotView<'a> {
+    /// Time at which a client first looked at `snapshot`, the current one.
+    pub(super) fn first_look(&self, snapshot: &Arc<Snapshot>, now: Instant) -> Instant {
         let mut entries = self.entries();
-        let published = match &entries.seen {
+        match &entries.seen {
             Some((seen, at)) if Arc::ptr_eq(seen, snapshot) => *at,
             Some(_) | None => {
                 entries.seen = Some((snapshot.clone(), now));
                 now
             }
-        };
-        drop(entries);
-        SnapshotView {
-            snapshot,
-            cache: self,
-            published,
         }
     }
 

@@ -17,6 +17,21 @@ pub(in crate::xds) struct SnapshotView<'a> {
     pub(super) published: Instant,
 }
 
+impl DeliveryCache {
+    /// View of `snapshot`, the current one.
+    pub(in crate::xds) fn view<'a>(
+        &'a self,
+        snapshot: &'a Arc<Snapshot>,
+        now: Instant,
+    ) -> SnapshotView<'a> {
+        SnapshotView {
+            snapshot,
+            cache: self,
+            published: self.first_look(snapshot, now),
+        }
+    }
+}
+
 impl SnapshotView<'_> {
     /// Current index of a kind.
     pub(super) fn index(&self, kind: Kind) -> &Arc<Index> {

@@ -15,6 +15,10 @@ use super::subscribed_names::SubscribedNames;
 use super::unacked::UnackedResponse;
 use crate::snapshot::{Head, Index, Kind, Name, Resource, SetVersion};
 
+/// Most responses of a subscription that are kept while unacknowledged; beyond it the two oldest
+/// are merged. Envoy acknowledges every response, in order, but clusters only once they are warm.
+const MAX_UNACKED: usize = 16;
+
 /// Identity of a subscription: a kind and, over REST, the one resource name.
 pub(in crate::xds) type SubscriptionKey = (Kind, Option<Name>);
 
@@ -239,6 +243,19 @@ impl Subscription {
                 let known = self.exceptions.entry(cluster.name.clone());
                 known.or_insert(ClientResource::Unknown(last));
             }
+        }
+    }
+
+    /// Records a response as sent.
+    pub(super) fn push(&mut self, response: UnackedResponse) {
+        self.stats.last_sent = Some(response.version);
+        self.stats.changed_at = response.at;
+        self.unacked.push_back(response);
+        if self.unacked.len() > MAX_UNACKED
+            && let Some(oldest) = self.unacked.pop_front()
+            && let Some(next) = self.unacked.front_mut()
+        {
+            next.merge(oldest);
         }
     }
 

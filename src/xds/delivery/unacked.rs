@@ -7,12 +7,7 @@ use tokio::time::Instant;
 
 use super::client_resource::LastAccepted;
 use super::resource_set::SentResource;
-use super::subscription::Subscription;
 use crate::snapshot::{Index, Name, Resource, SetVersion};
-
-/// Most responses of a subscription that are kept while unacknowledged; beyond it the two oldest
-/// are merged. Envoy acknowledges every response, in order, but clusters only once they are warm.
-const MAX_UNACKED: usize = 16;
 
 /// Response that a client has neither acknowledged nor rejected.
 #[derive(Debug)]
@@ -75,7 +70,7 @@ impl UnackedResponse {
     }
 
     /// Merges an older response into this one: an ACK or NACK covers both.
-    fn merge(&mut self, older: Self) {
+    pub(super) fn merge(&mut self, older: Self) {
         self.nonces.0 = older.nonces.0;
         let mut sent: Vec<SentResource> = older.sent.iter().chain(&*self.sent).cloned().collect();
         // Of a name in both, the newer entry comes first and is kept.
@@ -91,20 +86,5 @@ impl UnackedResponse {
         self.removed.extend(older.removed);
         self.replaced.splice(0..0, older.replaced);
         self.published = older.published.or(self.published);
-    }
-}
-
-impl Subscription {
-    /// Records a response as sent.
-    pub(super) fn push(&mut self, response: UnackedResponse) {
-        self.stats.last_sent = Some(response.version);
-        self.stats.changed_at = response.at;
-        self.unacked.push_back(response);
-        if self.unacked.len() > MAX_UNACKED
-            && let Some(oldest) = self.unacked.pop_front()
-            && let Some(next) = self.unacked.front_mut()
-        {
-            next.merge(oldest);
-        }
     }
 }

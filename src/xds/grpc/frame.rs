@@ -5,13 +5,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Response, header};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Incoming};
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use tokio::time::{Instant, timeout_at};
 
-use super::messages::{CONTENT_TYPE, Messages};
+use super::status::{Code, Status};
 use crate::server::{Outflow, Peer, RequestBytes, UnsentPiece};
 use crate::xds::delivery::ResourceSet;
 
@@ -20,73 +18,6 @@ pub(in crate::xds) const PREFIX_BYTES: usize = 5;
 
 /// First buffer for a message in several frames, in bytes: Envoy's first request takes 61 kB.
 const RESERVED_BYTES: usize = 64 << 10;
-
-/// Status that ends a call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::xds) struct Status {
-    code: Code,
-    message: String,
-}
-
-/// Status codes in use here
-/// ([status codes](https://github.com/grpc/grpc/blob/master/doc/statuscodes.md)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::xds) enum Code {
-    Ok = 0,
-    InvalidArgument = 3,
-    DeadlineExceeded = 4,
-    NotFound = 5,
-    PermissionDenied = 7,
-    ResourceExhausted = 8,
-    Unimplemented = 12,
-    Internal = 13,
-    Unavailable = 14,
-}
-
-impl Status {
-    /// Status with a code and a message for the client.
-    pub(in crate::xds) fn new(code: Code, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-        }
-    }
-
-    /// Status of a call that succeeded.
-    pub(in crate::xds) fn ok() -> Self {
-        Self::new(Code::Ok, "")
-    }
-
-    /// Message for the client.
-    pub(super) fn message(&self) -> &str {
-        &self.message
-    }
-
-    /// Writes the status into the headers of a response without messages, or into the trailers of
-    /// another.
-    pub(super) fn write(&self, headers: &mut HeaderMap) {
-        headers.insert("grpc-status", HeaderValue::from(self.code as u16));
-        if self.message.is_empty() {
-            return;
-        }
-        let message = utf8_percent_encode(&self.message, MESSAGE).to_string();
-        if let Ok(message) = HeaderValue::try_from(message) {
-            headers.insert("grpc-message", message);
-        }
-    }
-
-    /// Response of a call that ends before its first message.
-    pub(in crate::xds) fn response(&self) -> Response<Messages> {
-        let mut response = Response::new(Messages::none());
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, CONTENT_TYPE);
-        self.write(headers);
-        response
-    }
-}
-
-/// Characters that are escaped in a message: all but printable ASCII, and the percent sign.
-const MESSAGE: &AsciiSet = &CONTROLS.add(b'%');
 
 /// Messages of a request, one by one.
 pub(in crate::xds) struct Requests<B = Incoming> {

@@ -10,7 +10,8 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Response, header};
 use hyper::body::{Body, Frame};
 
-use super::frame::{Status, Unsent};
+use super::frame::Unsent;
+use super::status::Status;
 use crate::server::UnsentPiece;
 
 /// Body of a gRPC response: messages of a call, then its status. The call is polled by the body, so
@@ -77,7 +78,7 @@ impl Messages {
     }
 
     /// Neither messages nor trailers: the status is in the headers.
-    pub(super) fn none() -> Self {
+    fn none() -> Self {
         Self {
             call: None,
             current: Unsent::new(),
@@ -93,8 +94,19 @@ impl Messages {
     }
 }
 
+impl Status {
+    /// Response of a call that ends before its first message.
+    pub(in crate::xds) fn response(&self) -> Response<Messages> {
+        let mut response = Response::new(Messages::none());
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, CONTENT_TYPE);
+        self.write(headers);
+        response
+    }
+}
+
 /// Content type of every response.
-pub(super) const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
+const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
 
 impl Body for Messages {
     type Data = UnsentPiece;

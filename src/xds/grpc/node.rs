@@ -5,7 +5,7 @@ use std::str;
 use envoy_api::envoy::config::core::v3::BuildVersion;
 use envoy_api::prost::Message as _;
 
-use super::read::{each_field, shortened};
+use super::fields::{each_field, shortened};
 use crate::registry::ClientNode;
 
 /// Part in use of

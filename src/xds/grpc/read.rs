@@ -2,18 +2,15 @@
 //! sent before.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::str;
 use std::sync::Arc;
 
-use envoy_api::prost::encoding::{WireType, decode_key, decode_varint};
 use rand::random;
 use twox_hash::XxHash3_128;
 
-use super::frame::{Code, Status};
+use super::fields::{Field, Fields, each_field, shortened};
 use super::node::{StreamNode, read_node};
-#[cfg(test)]
-use crate::snapshot::looked_at;
+use super::status::{Code, Status};
 use crate::snapshot::{Kind, Name};
 use crate::xds::delivery::{DiscoveryRequest, NameList, ProtocolVariant, SubscriptionChange};
 
@@ -270,86 +267,4 @@ fn read_name(value: &[u8]) -> Option<&str> {
 
 fn read_nonce(nonce: &str) -> Option<u64> {
     u64::from_str_radix(nonce, 16).ok()
-}
-
-/// Calls `take` with the number and the bytes of each length-delimited field; other fields are
-/// skipped. Returns `None` if the message is malformed, or `take` returns `None`.
-pub(super) fn each_field<'a>(
-    message: &'a [u8],
-    mut take: impl FnMut(u32, &'a [u8]) -> Option<()>,
-) -> Option<()> {
-    let mut fields = Fields::new(message);
-    while let Some(field) = fields.next().ok()? {
-        take(field.number, field.value)?;
-    }
-    Some(())
-}
-
-/// Length-delimited fields of a message, in order.
-struct Fields<'a> {
-    message: &'a [u8],
-    rest: &'a [u8],
-}
-
-/// Length-delimited field, and its place in the message.
-struct Field<'a> {
-    number: u32,
-    value: &'a [u8],
-    span: Range<usize>,
-}
-
-/// Error of bytes that are no protobuf message.
-struct Malformed;
-
-impl<'a> Fields<'a> {
-    fn new(message: &'a [u8]) -> Self {
-        Self {
-            message,
-            rest: message,
-        }
-    }
-
-    /// Returns the next field; `None` after the last one.
-    fn next(&mut self) -> Result<Option<Field<'a>>, Malformed> {
-        while !self.rest.is_empty() {
-            #[cfg(test)]
-            looked_at::count(1);
-            let start = self.message.len() - self.rest.len();
-            let (number, wire_type) = decode_key(&mut self.rest).or(Err(Malformed))?;
-            let length = match wire_type {
-                WireType::Varint => {
-                    decode_varint(&mut self.rest).or(Err(Malformed))?;
-                    continue;
-                }
-                WireType::LengthDelimited => {
-                    let length = decode_varint(&mut self.rest).or(Err(Malformed))?;
-                    let length = usize::try_from(length).or(Err(Malformed))?;
-                    let fits = self.rest.split_at_checked(length);
-                    let (value, behind) = fits.ok_or(Malformed)?;
-                    self.rest = behind;
-                    return Ok(Some(Field {
-                        number,
-                        value,
-                        span: start..self.message.len() - behind.len(),
-                    }));
-                }
-                WireType::SixtyFourBit => 8,
-                WireType::ThirtyTwoBit => 4,
-                // Groups were obsolete before the first of these messages was defined.
-                WireType::StartGroup | WireType::EndGroup => return Err(Malformed),
-            };
-            self.rest = self.rest.get(length..).ok_or(Malformed)?;
-        }
-        Ok(None)
-    }
-
-    /// Continues at `place`, the end of a field.
-    fn skip_to(&mut self, place: usize) {
-        self.rest = self.message.get(place..).unwrap_or_default();
-    }
-}
-
-/// Longest prefix of at most `limit` bytes that does not cut a character in two.
-pub(super) fn shortened(text: &str, limit: usize) -> &str {
-    text.get(..text.floor_char_boundary(limit)).unwrap_or(text)
 }

@@ -8,30 +8,18 @@ use http::{Request, Response, Version, header};
 use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::counters::Counters;
-use super::frame::{self, Code, Requests, Status};
+use super::context::GrpcContext;
+use super::driver::Driver;
+use super::frame::{self, Requests};
 use super::messages::{Messages, Outlet};
 use super::method::{DiscoveryMethod, UnknownMethod};
-use super::stream::Driver;
+use super::status::{Code, Status};
 use super::transport::GrpcTransport;
 use super::{read, write};
-use crate::metrics::Metrics;
 use crate::server::{Peer, PeerEnd, PeerRejection, ResponseBody};
 use crate::snapshot::Kind;
-use crate::snapshot::cell::{Interest, Reader};
-use crate::xds::config::{Config, UNREADY};
-use crate::xds::delivery::{DeliveryCache, DeliveryStep, ProtocolVariant, XdsClient};
-use crate::xds::proxies::Proxies;
-
-/// Context that all streams of a listener share.
-pub(in crate::xds) struct GrpcContext {
-    pub(in crate::xds) reader: Reader,
-    pub(in crate::xds) config: Config,
-    pub(in crate::xds) proxies: Arc<Proxies>,
-    pub(in crate::xds) metrics: Arc<Metrics>,
-    pub(in crate::xds) delivery: Arc<DeliveryCache>,
-    pub(in crate::xds) counters: Counters,
-}
+use crate::snapshot::cell::Interest;
+use crate::xds::delivery::{DeliveryStep, ProtocolVariant, XdsClient};
 
 /// gRPC service for one peer.
 pub(in crate::xds) struct Grpc {
@@ -143,7 +131,7 @@ impl Grpc {
             }
             tokio::select! {
                 () = watch.changed() => {}
-                () = held.as_mut() => return Err(unready()),
+                () = held.as_mut() => return Err(Status::unready()),
                 end = self.peer.ended() => return Err(self.ended(end)),
             }
         };
@@ -184,9 +172,4 @@ impl Grpc {
         }
         Ok(())
     }
-}
-
-/// Status of a call that was held in vain before the first publication.
-pub(super) fn unready() -> Status {
-    Status::new(Code::Unavailable, UNREADY)
 }

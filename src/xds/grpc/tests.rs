@@ -23,11 +23,12 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Grpc;
-use super::frame::{Code, Requests, Status};
+use super::driver::Driver;
+use super::frame::Requests;
 use super::messages::{Messages, Outlet};
 use super::method::{DiscoveryMethod, UnknownMethod};
 use super::read::RequestReader;
-use super::stream::Driver;
+use super::status::{Code, Status};
 use super::write::{len_bytes, message};
 use crate::metrics::Metrics;
 use crate::registry::{ClientNode, Registry, RegistryLimits};

@@ -129,8 +129,8 @@ impl Poll {
             kind = %self.key.0,
             name = self.key.1.as_deref(),
             left_out = left_out.count(),
-            "several proxies share a node id and an address: no order is kept for them and \
-             no rejection is noticed; give each its own --service-node"
+            "several proxies share a node id and an address: their updates are not ordered and \
+             their rejections go unnoticed; give each its own --service-node"
         );
         None
     }
@@ -250,7 +250,7 @@ impl Poll {
                             name = guilty.or(self.key.1.as_deref()),
                             %version,
                             left_out = left_out.count(),
-                            "a proxy came back with its old version after a newer response; \
+                            "a proxy polled with its old version after a newer response: presumed NACK; \
                              look for 'rejected' in Envoy's log"
                         );
                     }

@@ -279,7 +279,7 @@ impl Polls {
                     %kind,
                     name = %piece.resource.name(),
                     error = &error as &dyn std::error::Error,
-                    "a resource has no JSON protocol and is left out"
+                    "a resource has no JSON form and is left out"
                 );
                 Bytes::new()
             })

@@ -141,8 +141,8 @@ fn nothing_is_kept_of_names_that_nobody_asks_for_any_more() {
         let setting = setting(true);
         let mut one = client(&setting, protocol, 1);
         let mut two = client(&setting, protocol, 1);
-        ask(&setting, &mut one, names("known", 20), Vec::new());
-        ask(&setting, &mut two, names("known", 25), Vec::new());
+        ask(&setting, &mut one, names("known", 20), Vec::new()).unwrap();
+        ask(&setting, &mut two, names("known", 25), Vec::new()).unwrap();
         let snapshot = setting.cache.current().unwrap();
         let kept = [&mut one, &mut two].map(|client| {
             let view = setting.cache.view(&snapshot, setting.now);

@@ -281,7 +281,7 @@ fn a_table_does_not_wait_for_a_cluster_that_is_refused() {
 #[test]
 fn a_refusal_of_what_is_asked_for_no_more_is_of_no_interest() {
     settled(
-        "subscribed for no more",
+        "asked for no more",
         "
         grpc: publish listeners -http; routes http=bad>a
         sotw: see listeners -http | routes !http=bad

@@ -43,7 +43,7 @@ fn a_version_is_stated_again_when_it_left_out_what_was_accepted() {
         ",
     );
     settled(
-        "a name that is subscribed for no more",
+        "a name that is asked for no more",
         "
         grpc: ask endpoints a
         sotw: see endpoints

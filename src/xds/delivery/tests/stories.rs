@@ -400,7 +400,7 @@ fn a_client_that_comes_back_has_no_cluster_that_is_new_until_it_says_so() {
 fn a_client_that_asks_for_endpoints_last_keeps_what_it_uses() {
     // As an Envoy does that had no cluster when it began.
     settled(
-        "endpoints are subscribed for last",
+        "endpoints are asked for last",
         "
         restart
         publish clusters c=1; endpoints c=1; listeners http=1; routes http=2>c
@@ -454,7 +454,7 @@ fn a_client_that_asks_for_endpoints_last_keeps_what_it_uses() {
 #[test]
 fn a_poll_for_routes_that_comes_first_waits_for_that_for_clusters() {
     settled(
-        "routes are subscribed for first",
+        "routes are asked for first",
         "
         restart
         publish clusters a=1 b=1 c=1; endpoints a=1 b=1 c=1; listeners http=1; routes http=2>c
@@ -504,7 +504,7 @@ fn a_poll_for_routes_that_comes_first_waits_for_that_for_clusters() {
 #[test]
 fn a_version_covers_what_was_asked_for_with_it() {
     play(
-        "subscribed for something else",
+        "asked for something else",
         "
         publish secrets s=1
         ask secrets s
@@ -540,7 +540,9 @@ fn clients_that_ask_for_the_same_are_sent_one_content() {
                 ..DiscoveryRequest::default()
             };
             let (cache, pacing) = (&setting.cache, &setting.pacing);
-            client.on_request(kind, request, cache, pacing, setting.now);
+            client
+                .on_request(kind, request, cache, pacing, setting.now)
+                .unwrap();
             match client.next(cache.view(&snapshot, setting.now), pacing, setting.now) {
                 DeliveryStep::Send(answer) => answer.resources,
                 DeliveryStep::Wait { .. } => panic!("nothing to send"),

@@ -48,7 +48,7 @@ impl Driver {
                     %version,
                     error = text.as_deref(),
                     left_out = left_out.count(),
-                    "a proxy rejected an answer; it keeps what it had"
+                    "a proxy rejected a response and keeps its previous resources"
                 );
             }
         }
