@@ -1,4 +1,4 @@
-//! Frames, requests and responses on the wire, held against what prost makes of them.
+//! Frames, requests and responses on the wire, compared with those of prost.
 
 use std::convert::Infallible;
 
@@ -44,7 +44,7 @@ use crate::xds::{Proxies, ProxyLimits};
 
 const LIMIT_BYTES: usize = 64;
 
-/// A message with its prefix.
+/// Message with its prefix.
 fn framed(flag: u8, message: &[u8]) -> Bytes {
     let mut bytes = BytesMut::new();
     bytes.put_u8(flag);
@@ -53,7 +53,7 @@ fn framed(flag: u8, message: &[u8]) -> Bytes {
     bytes.freeze()
 }
 
-/// The messages in `bytes` when they come cut at these places, and how the stream ended.
+/// Messages in `bytes` when these arrive in pieces cut at `cuts`, and the end of the stream.
 fn received(bytes: &Bytes, cuts: &[usize]) -> (Vec<Bytes>, Option<Status>) {
     let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).collect();
     cuts.extend([0, bytes.len()]);
@@ -61,7 +61,7 @@ fn received(bytes: &Bytes, cuts: &[usize]) -> (Vec<Bytes>, Option<Status>) {
     let frames = cuts.windows(2).map(|cut| bytes.slice(cut[0]..cut[1]));
     let frames: Vec<Result<Frame<Bytes>, Infallible>> =
         frames.map(|frame| Ok(Frame::data(frame))).collect();
-    // A message that is not complete has a deadline.
+    // An incomplete message has a deadline.
     let clock = Builder::new_current_thread().enable_time().build();
     let clock = clock.unwrap();
     let _clock = clock.enter();
@@ -77,7 +77,7 @@ fn received(bytes: &Bytes, cuts: &[usize]) -> (Vec<Bytes>, Option<Status>) {
     }
 }
 
-/// The requests of a client that sends this and then nothing.
+/// Requests of a client that sends this and then nothing.
 fn stalling(
     peer: &Peer,
     bytes: Bytes,
@@ -101,7 +101,7 @@ async fn a_message_that_is_not_complete_has_a_deadline_and_a_pause_between_messa
     assert_eq!(begun.elapsed(), peer.message_deadline());
 }
 
-/// Sixteen announced megabytes cost what has come of them, and that is given back.
+/// Sixteen announced megabytes cost no more than the bytes that arrive, and these are released.
 #[tokio::test(start_paused = true)]
 async fn of_a_message_that_is_not_complete_counts_what_has_come() {
     let peer = Peer::anonymous(false, CancellationToken::new());
@@ -138,7 +138,7 @@ proptest! {
         for message in &messages {
             bytes.extend_from_slice(&framed(0, message));
         }
-        // The client goes away in the middle of a message.
+        // The client disconnects in the middle of a message.
         bytes.extend_from_slice(&framed(0, &[0; 9])[..rest]);
         let (received, status) = received(&bytes.freeze(), &cuts);
         prop_assert_eq!(status, None);
@@ -260,7 +260,7 @@ fn refusal(text: &str) -> rpc::Status {
     }
 }
 
-/// Envoy says it once; a client that says it with every acknowledgement has nothing read of it.
+/// Envoy sends its node once; a node in every ACK is not read.
 #[test]
 fn the_node_is_read_once_and_a_version_may_be_a_text() {
     let text = UserAgentVersionType::UserAgentVersion("1.60".to_owned());
@@ -349,12 +349,12 @@ fn the_same_list_of_names_is_recognised_and_another_order_or_a_split_is_not() {
         "it goes on"
     );
     assert!(!is_same(&both));
-    // The type stands between the list of last time and one more name.
+    // The type stands between the previous list and one more name.
     let more = [both.clone(), written(Kind::Route, &["c"])].concat();
     assert!(!is_same(&more));
     assert!(!is_same(&both));
     assert!(is_same(&both));
-    // Names that do not stand together are read each time.
+    // Names that are not contiguous are read each time.
     let split = [written(Kind::Route, &["a"]), written(Kind::Route, &["b"])].concat();
     assert!(!is_same(&split));
     assert!(!is_same(&split));
@@ -420,7 +420,7 @@ fn a_list_that_is_repeated_costs_the_same_however_long_it_is() {
     assert_eq!(fields_looked_at(2), fields_looked_at(2_000));
 }
 
-/// What one client is sent for a kind: at first, and after `changed`.
+/// Responses to one client for a kind: the initial one, and the one after `changed`.
 fn answers(
     protocol: ProtocolVariant,
     kind: Kind,
@@ -457,7 +457,8 @@ fn answers(
     answers
 }
 
-/// A small resource, one that is copied, and one that is sent from where it is kept.
+/// Resources of all sizes: a small one, one that is copied, and ones that are sent from their
+/// place.
 fn snapshot(kind: Kind) -> Snapshot {
     let mut snapshot = Snapshot::default();
     for (name, length) in [("a", 10), ("b", 3_000), ("c", 20_000), ("d", 17_000)] {
@@ -467,10 +468,10 @@ fn snapshot(kind: Kind) -> Snapshot {
     snapshot
 }
 
-/// Name of the control plane that writes.
+/// Name of the control plane.
 const IDENTIFIER: &str = "edge-1 marathon-envoy/1.0";
 
-/// The bytes of a message behind its prefix, which must fit.
+/// Bytes of a message behind its prefix, which must fit.
 fn body(answer: &delivery::DiscoveryResponse, protocol: ProtocolVariant) -> Vec<u8> {
     let message = message(answer, protocol, IDENTIFIER);
     let length = len_bytes(&message);
@@ -625,7 +626,7 @@ fn a_path_names_a_method() {
     assert_eq!(DiscoveryMethod::of_path(""), Err(UnknownMethod::Service));
 }
 
-/// What the streams of a listener share on which nothing is published.
+/// Context of a listener's streams, before the first publication.
 fn streams() -> Arc<super::GrpcContext> {
     let (_, reader) = cell();
     let metrics = Metrics::new().unwrap();
@@ -701,7 +702,7 @@ async fn a_status_comes_behind_the_messages_that_wait_before_it() {
     assert_eq!(trailers["grpc-status"], *expected);
 }
 
-/// A name as long as it may be is read; one byte more ends the stream, wherever it stands.
+/// A name of the longest length is read; one byte more ends the stream, wherever it stands.
 #[test]
 fn names_and_versions_have_a_limit() {
     let name = |bytes: usize| "n".repeat(bytes);

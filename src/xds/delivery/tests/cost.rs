@@ -1,4 +1,4 @@
-//! What a change costs a client that has settled: as many names looked at however many it holds.
+//! Cost of a change at a client that is up to date: as many names looked at, however many it has.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,14 +13,15 @@ use crate::xds::delivery::discovery_response::{DeliveryStep, DiscoveryResponse};
 use crate::xds::delivery::xds_client::XdsClient;
 use crate::xds::delivery::{AckNack, ProtocolVariant};
 
-/// Two clients that follow every cluster, the endpoints of each by name, and the routes to all.
-struct Settled {
+/// Two clients that subscribe to every cluster, to the endpoints of each by name, and to the routes
+/// to all.
+struct SyncedClients {
     setting: Setting,
     clients: [XdsClient; 2],
     protocol: ProtocolVariant,
 }
 
-impl Settled {
+impl SyncedClients {
     fn new(protocol: ProtocolVariant, clusters: usize) -> Self {
         let mut setting = Setting::new(Instant::now());
         let names: Vec<Name> = (0..clusters).map(|n| format!("c{n}").into()).collect();
@@ -91,7 +92,7 @@ impl Settled {
         }
     }
 
-    /// Takes and acknowledges everything that is due; answers how many answers that was.
+    /// Takes and acknowledges everything that is due. Returns the number of responses.
     fn take_all(&mut self, client: usize) -> usize {
         let mut answers = 0;
         while let Some(answer) = self.next(client) {
@@ -103,8 +104,8 @@ impl Settled {
         answers
     }
 
-    /// How many names are looked at for one change, by each client: for the answers about it, for
-    /// the acknowledgement of each, and for the look for more.
+    /// Number of names looked at for one change, by client: for the responses, for their ACKs, and
+    /// for the look for more.
     fn change(&mut self, kind: Kind, content: &str) -> [usize; 2] {
         let changed = Arc::new(resource(kind, "c7", content));
         self.setting.snapshot.insert(kind, changed);
@@ -117,13 +118,14 @@ impl Settled {
     }
 }
 
-/// More than any change below looks at, by far less than what a client holds.
+/// More than any change below looks at, and far less than a client has.
 const MOST: usize = 40;
 
 #[test]
 fn a_change_and_its_acknowledgement_cost_the_same_whatever_a_client_holds() {
     for protocol in [ProtocolVariant::Sotw, ProtocolVariant::Delta] {
-        let [mut few, mut many] = [20, 20_000].map(|clusters| Settled::new(protocol, clusters));
+        let [mut few, mut many] =
+            [20, 20_000].map(|clusters| SyncedClients::new(protocol, clusters));
         for kind in [Kind::Endpoint, Kind::Cluster] {
             for content in ["2", "3"] {
                 let ([first_of_few, few], [first_of_many, many]) =
@@ -131,7 +133,8 @@ fn a_change_and_its_acknowledgement_cost_the_same_whatever_a_client_holds() {
                 println!("{protocol:?}, {kind}: {first_of_few}, {few}; {first_of_many}, {many}");
                 assert_eq!(few, many, "{protocol:?}, {kind}");
                 assert!(few <= MOST, "{protocol:?}, {kind}: {few}");
-                // All clusters are one answer over state-of-the-world, joined once for all clients.
+                // Over state-of-the-world all clusters are one response, joined once for all
+                // clients.
                 if protocol == ProtocolVariant::Delta || kind == Kind::Endpoint {
                     assert_eq!(first_of_few, first_of_many, "{protocol:?}, {kind}");
                 }
@@ -140,12 +143,12 @@ fn a_change_and_its_acknowledgement_cost_the_same_whatever_a_client_holds() {
     }
 }
 
-/// What takes one client from an index of endpoints to another is found out once for all that are as
-/// it is: the others look at no name, and are left as it is left.
+/// The step from one index of endpoints to another is found out once for all clients without
+/// exceptions: the others look at no name, and end up in the same state.
 #[test]
 fn a_change_of_endpoints_is_looked_through_for_the_first_client_alone() {
     for protocol in [ProtocolVariant::Sotw, ProtocolVariant::Delta] {
-        let mut settled = Settled::new(protocol, 20);
+        let mut settled = SyncedClients::new(protocol, 20);
         for (content, changed) in [("2", vec!["c7"]), ("3", vec!["c1", "c19", "c7"])] {
             for name in &changed {
                 let new = Arc::new(resource(Kind::Endpoint, name, content));
@@ -160,7 +163,7 @@ fn a_change_of_endpoints_is_looked_through_for_the_first_client_alone() {
             assert!(Arc::ptr_eq(&first.resources, &second.resources));
             let names = second.resources.sent().iter().map(|sent| &*sent.name);
             assert_eq!(names.collect::<Vec<_>>(), changed);
-            let state = |settled: &Settled, client: usize| {
+            let state = |settled: &SyncedClients, client: usize| {
                 format!("{:?}", settled.clients[client].subscriptions)
             };
             assert_eq!(state(&settled, 0), state(&settled, 1), "{protocol:?}");
@@ -173,11 +176,11 @@ fn a_change_of_endpoints_is_looked_through_for_the_first_client_alone() {
     }
 }
 
-/// A client that must be told of what is gone is not given the answer of one that need not be.
+/// A client that is sent removals must not be sent the response for one that is not.
 #[test]
 fn a_client_that_is_told_of_removals_is_told_although_another_was_not() {
-    let mut settled = Settled::new(ProtocolVariant::Delta, 20);
-    // It gives up what it has with its clusters; the second asks for endpoints alone.
+    let mut settled = SyncedClients::new(ProtocolVariant::Delta, 20);
+    // It drops resources with its clusters; the second subscribes to endpoints alone.
     let alone = XdsClient::new(ProtocolVariant::Delta, Flavour::Ads, settled.setting.now);
     settled.clients[1] = alone;
     let names = (0..20).map(|n| format!("c{n}").into()).collect();

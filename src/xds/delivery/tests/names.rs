@@ -1,4 +1,4 @@
-//! Limits of names that no resource has, and what is kept of names that nobody asks for any more.
+//! Limit on names that match no resource, and eviction of names without a subscriber.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -15,7 +15,7 @@ use crate::xds::delivery::name_sets::TooManyUnknownNames;
 use crate::xds::delivery::xds_client::XdsClient;
 use crate::xds::delivery::{AckNack, ProtocolVariant};
 
-/// Unknown names that one peer may ask for here.
+/// Limit on unknown names of one peer in these tests.
 const LIMIT: usize = 10;
 
 fn setting(is_ready: bool) -> Setting {
@@ -190,7 +190,7 @@ fn giving_up_names_that_were_never_asked_for_makes_no_room() {
     assert_eq!(refused, Err(TooManyUnknownNames));
 }
 
-/// What one asks for that another asked for before counts for it as soon as it asks for more.
+/// A set that another peer interned counts for a peer as soon as it subscribes to more.
 #[test]
 fn names_that_another_brought_count_when_more_are_asked_for() {
     let setting = setting(true);
@@ -214,7 +214,7 @@ fn names_that_another_brought_count_when_more_are_asked_for() {
     assert_eq!(refused, Err(TooManyUnknownNames));
 }
 
-/// However much others ask for, a peer has an eighth of a share for itself.
+/// However much others subscribe to, a peer has an eighth of its limit for itself.
 #[test]
 fn other_peers_never_take_all() {
     let setting = setting(true);

@@ -1,4 +1,4 @@
-//! What one client is sent and when, told once for every form.
+//! Responses to one client and their order, told once for every protocol.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::xds::delivery::discovery_request::{DiscoveryRequest, NameList, Subscr
 use crate::xds::delivery::discovery_response::DeliveryStep;
 use crate::xds::delivery::xds_client::XdsClient;
 
-/// A client that has clusters `a` and `b`, and routes to both.
+/// Client with the clusters `a` and `b`, and routes to both.
 const SETTLED: &str = "
     publish clusters a=1 b=1; endpoints a=1 b=1; listeners http=1; routes http=1>a,b
     ask clusters *
@@ -398,7 +398,7 @@ fn a_client_that_comes_back_has_no_cluster_that_is_new_until_it_says_so() {
 
 #[test]
 fn a_client_that_asks_for_endpoints_last_keeps_what_it_uses() {
-    // As an Envoy does that had no cluster when it began.
+    // Like an Envoy that had no cluster when it began.
     settled(
         "endpoints are asked for last",
         "
@@ -477,7 +477,7 @@ fn a_poll_for_routes_that_comes_first_waits_for_that_for_clusters() {
         rest: expired 0
         ",
     );
-    // One that polls for routes alone is not kept waiting.
+    // A client that polls for routes alone is not kept waiting.
     play(
         "routes alone",
         "

@@ -1,5 +1,5 @@
-//! A model of Envoy: it applies what it is sent, asks as Envoy asks, and notices what would break
-//! requests.
+//! Model of Envoy: applies what it is sent, subscribes as Envoy does, and fails where Envoy would
+//! break requests.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -15,62 +15,62 @@ use crate::xds::delivery::subscription::SubscriptionKey;
 use crate::xds::delivery::xds_client::XdsClient;
 use crate::xds::delivery::{AckNack, ProtocolVariant};
 
-/// A model of Envoy. A resource whose text holds `bad` is one that it refuses.
-pub(super) struct Edge {
+/// Model of Envoy. It rejects resources whose text contains `bad`.
+pub(super) struct EnvoyModel {
     pub(super) protocol: ProtocolVariant,
     pub(super) client: XdsClient,
-    /// What it asks for; none for everything.
+    /// Subscribed names by kind; `None` for a wildcard subscription.
     pub(super) subscribed: BTreeMap<Kind, Option<BTreeSet<Name>>>,
-    /// What it was asked to follow on this stream.
+    /// Kinds subscribed to on this stream.
     followed: BTreeSet<Kind>,
-    pub(super) has: BTreeMap<(Kind, Name), Had>,
-    /// The versions of the sets that it accepted last.
+    pub(super) has: BTreeMap<(Kind, Name), HeldResource>,
+    /// Versions of the sets accepted last.
     versions: BTreeMap<SubscriptionKey, String>,
-    /// What it had when it accepted those.
-    counted: BTreeMap<Kind, BTreeMap<Name, Had>>,
-    /// The answers that it did not speak about.
-    pub(super) unspoken: VecDeque<Unspoken>,
-    /// The bytes of each secret that it was offered last: the same again are taken for unchanged.
+    /// Resources at the time of these versions.
+    counted: BTreeMap<Kind, BTreeMap<Name, HeldResource>>,
+    /// Responses that it neither acknowledged nor rejected.
+    pub(super) pending: VecDeque<PendingResponse>,
+    /// Bytes of each secret offered last: the same bytes again are taken for unchanged.
     offered: BTreeMap<Name, Bytes>,
-    /// Over REST the polls that are open.
+    /// Open polls, over REST.
     polls: BTreeSet<SubscriptionKey>,
-    /// Clusters that it had and that came changed.
+    /// Clusters that came in another version.
     changed: BTreeSet<Name>,
-    /// Whether it came back with clusters and without a version.
+    /// True if it came back with clusters and without a version.
     pub(super) is_unclear: bool,
-    /// Over REST the kind of which the next answer does not arrive.
+    /// Kind of which the next response is lost, over REST.
     lost: Option<Kind>,
-    /// When it is looked at again.
+    /// Time at which it is looked at again.
     pub(super) until: Option<Instant>,
-    /// How many answers came although something that they require was missing.
+    /// Number of responses that came although a requirement was missing.
     pub(super) expired: usize,
 }
 
-/// What it has of one name.
+/// Resource that it has.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Had {
+pub(super) struct HeldResource {
     pub(super) text: String,
     version: String,
 }
 
-/// An answer that it did not speak about.
-pub(super) struct Unspoken {
+/// Response that it neither acknowledged nor rejected.
+pub(super) struct PendingResponse {
     pub(super) key: SubscriptionKey,
     nonce: u64,
     version: String,
-    /// What it had then.
-    counted: BTreeMap<Name, Had>,
+    /// Resources at the time of the response.
+    counted: BTreeMap<Name, HeldResource>,
     error: Option<String>,
 }
 
-/// What an answer did, as text: `a=1` came, `-a` went, `!a=bad` was refused.
+/// Effect of a response, as text: `a=1` came, `-a` went, `!a=bad` was rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
     pub(super) kind: Kind,
     pub(super) what: Vec<String>,
 }
 
-impl Edge {
+impl EnvoyModel {
     pub(super) fn new(protocol: ProtocolVariant, setting: &Setting) -> Self {
         Self {
             protocol,
@@ -80,7 +80,7 @@ impl Edge {
             has: BTreeMap::new(),
             versions: BTreeMap::new(),
             counted: BTreeMap::new(),
-            unspoken: VecDeque::new(),
+            pending: VecDeque::new(),
             offered: BTreeMap::new(),
             polls: BTreeSet::new(),
             changed: BTreeSet::new(),
@@ -91,9 +91,10 @@ impl Edge {
         }
     }
 
-    /// Begins a new stream, or meets a process that does not know it, with what it has.
+    /// Reconnects with what it has: on a new stream or, over REST, to a process that does not know
+    /// it.
     pub(super) fn reconnect(&mut self, setting: &Setting) {
-        let taken = self.unspoken.iter().filter(|one| one.error.is_none());
+        let taken = self.pending.iter().filter(|one| one.error.is_none());
         for one in taken {
             self.versions.insert(one.key.clone(), one.version.clone());
             self.counted.insert(one.key.0, one.counted.clone());
@@ -101,11 +102,11 @@ impl Edge {
         let clusters = (Kind::Cluster, None);
         self.is_unclear |= !self.versions.contains_key(&clusters) && !self.has.is_empty();
         if self.protocol == ProtocolVariant::Sotw {
-            // Envoy goes on to name the version that it accepted last when it applies the good part of
-            // what it refuses, and when it gives up a name and asks for it again. Nothing could tell
-            // that on a new stream.
+            // Envoy goes on to announce the version that it accepted last after it applied the
+            // valid part of a response that it rejects, and after it unsubscribed from a name and
+            // subscribed again. On a new stream nothing could tell.
             for (kind, counted) in &self.counted {
-                let is_lost = |(name, had): (&Name, &Had)| {
+                let is_lost = |(name, had): (&Name, &HeldResource)| {
                     self.asks(*kind, name) && self.has.get(&(*kind, name.clone())) != Some(had)
                 };
                 let has = self.has.keys().filter(|(of, _)| of == kind);
@@ -120,13 +121,14 @@ impl Edge {
         }
         self.client = client(self.protocol, setting.now);
         self.followed.clear();
-        self.unspoken.clear();
+        self.pending.clear();
         self.polls.clear();
-        // Else it would take what it refused before for accepted, which nobody could notice.
+        // Otherwise it would take what it rejected before for accepted, which could not be
+        // detected.
         self.offered.clear();
     }
 
-    /// Begins with nothing. Over REST the process on the other side remembers it.
+    /// Restarts with nothing. Over REST the process on the other side remembers it.
     pub(super) fn reboot(&mut self, setting: &Setting) {
         let client = match self.protocol {
             ProtocolVariant::Rest => {
@@ -137,19 +139,19 @@ impl Edge {
         let has_spoken = self.versions.contains_key(&(Kind::Cluster, None));
         *self = Self {
             client,
-            // Who never said that it has clusters seems to lack an answer.
+            // A client that never announced its clusters seems to lack a response.
             is_unclear: !has_spoken,
             ..Self::new(self.protocol, setting)
         };
     }
 
-    /// The clusters that came changed since this was asked last.
+    /// Clusters that came in another version since the last call.
     pub(super) fn changed_clusters(&mut self) -> BTreeSet<Name> {
         std::mem::take(&mut self.changed)
     }
 
-    /// Over REST, subscriptions that are polled no more are forgotten after a while.
-    /// Says whether there was any.
+    /// Over REST, subscriptions without polls are forgotten after a while. Returns true if there
+    /// was any.
     pub(super) fn forget_unasked(&mut self) -> bool {
         let mut forgot = false;
         let status = self.client.status();
@@ -164,18 +166,18 @@ impl Edge {
         forgot
     }
 
-    /// Whether it accepted an answer that holds everything of a kind.
+    /// Returns true if it accepted a complete response of a kind.
     pub(super) fn has_version(&self, kind: Kind) -> bool {
         self.versions.contains_key(&(kind, None))
     }
 
-    /// Whether something that it has requires a cluster.
+    /// Returns true if one of its resources requires a cluster.
     pub(super) fn requires(&self, cluster: &Name) -> bool {
         let mut all = self.has.values().flat_map(|had| requires(&had.text));
         all.any(|(kind, name)| kind == Kind::Cluster && name == *cluster)
     }
 
-    /// Asks for these names from now on; none for everything.
+    /// Subscribes to these names from now on; `None` for a wildcard subscription.
     pub(super) fn ask(&mut self, kind: Kind, names: Option<BTreeSet<Name>>, setting: &Setting) {
         let before = self.subscribed.insert(kind, names.clone());
         let is_first = self.followed.insert(kind);
@@ -232,12 +234,12 @@ impl Edge {
                 .collect(),
         };
         self.polls.retain(|key| key.0 != kind || keys.contains(key));
-        self.unspoken
+        self.pending
             .retain(|answer| answer.key.0 != kind || keys.contains(&answer.key));
         self.versions
             .retain(|key, _| key.0 != kind || keys.contains(key));
         for key in keys {
-            let is_answered = self.unspoken.iter().any(|answer| answer.key == key);
+            let is_answered = self.pending.iter().any(|answer| answer.key == key);
             if !is_answered && !self.polls.contains(&key) {
                 self.poll(key, setting);
             }
@@ -272,7 +274,7 @@ impl Edge {
             .unwrap()
     }
 
-    /// Whether it asks for a name.
+    /// Returns true if it subscribes to a name.
     pub(super) fn asks(&self, kind: Kind, name: &Name) -> bool {
         match self.subscribed.get(&kind) {
             None => false,
@@ -345,7 +347,7 @@ impl Edge {
         }
     }
 
-    /// Applies the good part of an answer.
+    /// Applies the valid part of a response.
     fn receive(
         &mut self,
         answer: &DiscoveryResponse,
@@ -395,7 +397,8 @@ impl Edge {
                 self.changed.insert(name.clone());
             }
             let version = piece.resource.version().to_string();
-            self.has.insert((kind, name), Had { text, version });
+            self.has
+                .insert((kind, name), HeldResource { text, version });
         }
         let gone: Vec<Name> = if is_complete {
             let mine = self.has.keys().filter(|(k, _)| *k == kind);
@@ -417,7 +420,7 @@ impl Edge {
         let counted = self.has.iter().filter(|((of, _), _)| *of == kind);
         let counted = counted.map(|((_, name), had)| (name.clone(), had.clone()));
         let counted = counted.collect();
-        self.unspoken.push_back(Unspoken {
+        self.pending.push_back(PendingResponse {
             counted,
             key: key.clone(),
             nonce: answer.nonce,
@@ -427,7 +430,7 @@ impl Edge {
         (key, what)
     }
 
-    /// Panics if something comes before what it requires.
+    /// Panics if a resource comes before its requirements.
     fn check_needs(&self, kind: Kind, name: &str, text: &str, setting: &Setting) {
         if self.is_unclear {
             return;
@@ -468,14 +471,14 @@ impl Edge {
         }
     }
 
-    /// Speaks about the oldest answer of a kind that it did not speak about; says whether it took
-    /// it, or nothing if there is none.
+    /// Acknowledges or rejects its oldest unacknowledged response of a kind. Returns true if it
+    /// accepted; `None` if there is no such response.
     pub(super) fn reply(&mut self, kind: Kind, setting: &Setting) -> Option<(bool, AckNack)> {
         let place = self
-            .unspoken
+            .pending
             .iter()
             .position(|answer| answer.key.0 == kind)?;
-        let answer = self.unspoken.remove(place)?;
+        let answer = self.pending.remove(place)?;
         let is_taken = answer.error.is_none();
         if is_taken {
             self.counted.insert(kind, answer.counted);
@@ -505,21 +508,18 @@ impl Edge {
         Some((is_taken, heard))
     }
 
-    /// Makes the answers of a kind that it refuses ones that it accepts.
+    /// Makes it accept the pending responses of a kind that it would reject.
     pub(super) fn pretend(&mut self, kind: Kind) {
-        let of_kind = self.unspoken.iter_mut().filter(|one| one.key.0 == kind);
+        let of_kind = self.pending.iter_mut().filter(|one| one.key.0 == kind);
         of_kind.for_each(|one| one.error = None);
     }
 
-    /// Accepts an answer with the error of an older one, as Envoy 1.40 does over
+    /// Accepts a response with the error of an older one, as Envoy 1.40 does over
     /// state-of-the-world.
     pub(super) fn accept_with_stale_error(&mut self, kind: Kind, setting: &Setting) -> AckNack {
-        let place = self
-            .unspoken
-            .iter()
-            .rposition(|answer| answer.key.0 == kind);
-        let answer = self.unspoken.remove(place.unwrap()).unwrap();
-        self.unspoken.retain(|answer| answer.key.0 != kind);
+        let place = self.pending.iter().rposition(|answer| answer.key.0 == kind);
+        let answer = self.pending.remove(place.unwrap()).unwrap();
+        self.pending.retain(|answer| answer.key.0 != kind);
         assert_eq!(answer.error, None);
         self.versions.insert(answer.key, answer.version.clone());
         let change = SubscriptionChange::Sotw {
@@ -530,26 +530,27 @@ impl Edge {
         self.say(kind, Some(answer.nonce), error, change, setting)
     }
 
-    /// The next answer of a kind does not arrive.
+    /// Loses the next response of a kind.
     pub(super) fn lose_next(&mut self, kind: Kind) {
         self.lost = Some(kind);
     }
 
-    /// Polls again as if the oldest answer of a kind had been lost, before it was applied.
+    /// Polls again as if the oldest response of a kind had been lost before it was applied.
     pub(super) fn lose(&mut self, kind: Kind, setting: &Setting) -> Option<AckNack> {
         let place = self
-            .unspoken
+            .pending
             .iter()
             .position(|answer| answer.key.0 == kind)?;
-        let answer = self.unspoken.remove(place)?;
+        let answer = self.pending.remove(place)?;
         Some(self.poll(answer.key, setting))
     }
 
-    /// Asks for the endpoints of one cluster anew, as Envoy does over REST when it changed.
+    /// Subscribes to the endpoints of one cluster anew, as Envoy does over REST after the cluster
+    /// changed.
     pub(super) fn ask_anew(&mut self, kind: Kind, name: &Name, setting: &Setting) {
         let key = (kind, Some(name.clone()));
         self.versions.remove(&key);
-        self.unspoken.retain(|answer| answer.key != key);
+        self.pending.retain(|answer| answer.key != key);
         self.poll(key, setting);
     }
 }
@@ -562,7 +563,7 @@ fn client(protocol: ProtocolVariant, now: Instant) -> XdsClient {
     XdsClient::new(protocol, flavour, now)
 }
 
-/// The subscription that an answer is for.
+/// Subscription that a response belongs to.
 fn key_of(protocol: ProtocolVariant, answer: &DiscoveryResponse) -> SubscriptionKey {
     let kind = answer.resources.kind();
     let first = answer.resources.items().first();
@@ -574,7 +575,7 @@ fn key_of(protocol: ProtocolVariant, answer: &DiscoveryResponse) -> Subscription
     }
 }
 
-/// The text of a resource; `none` of a placeholder.
+/// Text of a resource; `none` for a placeholder.
 fn text(kind: Kind, name: &Name, bytes: &Bytes) -> String {
     let stands_in = placeholder(kind, name);
     match stands_in.is_some_and(|one| one.encoded(Flavour::Ads).bytes() == bytes) {
