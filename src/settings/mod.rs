@@ -64,7 +64,7 @@ pub struct Settings {
     /// Answers to proxies.
     pub xds: xds::Config,
     /// Memory of proxies.
-    pub proxies: xds::Limits,
+    pub proxies: xds::ProxyLimits,
     /// Limits of the registry: the time in which proxies come back, and their number.
     pub registry: RegistryLimits,
     /// Answers to proxies that poll Envoy's v2 API, if any.

@@ -47,12 +47,12 @@ impl XdsLimits {
     }
 
     /// Limits of what is remembered of proxies.
-    pub(super) fn proxies(&self) -> xds::Limits {
-        xds::Limits {
+    pub(super) fn proxies(&self) -> xds::ProxyLimits {
+        xds::ProxyLimits {
             max_proxies: bytes(self.xds_max_proxies),
             max_proxies_per_peer: bytes(self.xds_max_proxies_per_peer),
             max_unknown_names_per_peer: bytes(self.xds_max_unknown_names_per_peer),
-            ..xds::Limits::default()
+            ..xds::ProxyLimits::default()
         }
     }
 
@@ -95,7 +95,7 @@ mod tests {
         let limits = typed("");
         let port = server::Config::default();
         assert_eq!(limits.within(port.clone()), port);
-        assert_eq!(limits.proxies(), xds::Limits::default());
+        assert_eq!(limits.proxies(), xds::ProxyLimits::default());
         let second = Duration::from_secs(1);
         assert_eq!(limits.registry(second), RegistryLimits::default());
     }

@@ -1,6 +1,6 @@
-//! The xDS server: answers REST long polls and gRPC streams from the current snapshot, over the
-//! connections of [`server`](crate::server), and the health checks of proxies that choose between
-//! several control planes.
+//! xDS server: accepts connections (TLS or plaintext) through [`server`](crate::server), answers
+//! REST long polls, gRPC streams and health checks from the current snapshot, and drains on
+//! shutdown.
 
 mod config;
 mod delivery;
@@ -10,53 +10,18 @@ mod limits;
 mod proxies;
 mod refused;
 mod rest;
+mod serve;
+mod served;
 mod service;
-mod view;
-
-use std::sync::Arc;
-
-use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
 pub use delivery::Pacing;
 pub use health::health_service;
-pub use limits::Limits;
+pub use limits::ProxyLimits;
 pub use proxies::Proxies;
 pub use refused::{GivenView, RefusedView};
 pub use rest::ProxyId;
-
-use crate::metrics::Metrics;
-use crate::server::{self, Listener, Tls};
-use crate::snapshot::cell::Reader;
-use service::DiscoveryService;
-
-/// Serves proxies, over nothing but TLS if there is `tls`, until `shutdown`, then answers every
-/// held poll as if its time were up, drains, and returns when no task of its own is left. Several
-/// of these can share `proxies`. Dropping the future cuts every connection.
-///
-/// # Errors
-///
-/// When the listener breaks. A lack of file descriptors or memory is waited out.
-pub async fn serve(
-    listener: Listener,
-    tls: Option<Tls>,
-    reader: Reader,
-    config: Config,
-    proxies: Arc<Proxies>,
-    metrics: Arc<Metrics>,
-    shutdown: CancellationToken,
-) -> Result<(), server::Error> {
-    let mut port = config.server.clone();
-    let discovery = DiscoveryService::new(reader, config, proxies.clone(), metrics.clone());
-    let delivery = discovery.delivery();
-    port.services = port.services.with(Arc::new(discovery));
-    let serving = server::serve(listener, tls, port, metrics, shutdown);
-    tokio::select! {
-        served = serving => served,
-        never = proxies.forget_silent() => match never {},
-        never = delivery.forget_unused_regularly() => match never {},
-    }
-}
+pub use serve::serve;
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,4 @@
-//! What proxies refuse now: each resource once, with who refuses it, why, and what it was made
-//! from.
+//! Resources that proxies refuse now: the proxies, their errors, and the origins of the resources.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -8,48 +7,48 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::delivery::Refused;
+use super::delivery::RefusedResource;
 use super::proxies::Proxies;
 use crate::snapshot::{Head, Kind, Name, Origin, Part, Snapshot, Version};
 
-/// One version of a resource that some proxies refuse: it is set aside for these, all else is
-/// served to them.
+/// Version of a resource that some proxies refuse. It is quarantined for these, and everything else
+/// is served to them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedView {
-    /// Its kind.
+    /// Kind of the resource.
     pub kind: Kind,
-    /// Its name.
+    /// Name of the resource.
     pub name: Name,
-    /// The version that is refused, in 16 hexadecimal digits.
+    /// Version that is refused, in 16 hexadecimal digits.
     pub version: String,
-    /// What a proxy says; empty over REST, where Envoy tells its log alone.
+    /// Error text of one proxy; empty over REST, where Envoy writes it to its own log only.
     pub error: Arc<str>,
-    /// How long the first of the proxies has refused it.
+    /// Time since the first refusal.
     pub since: Duration,
-    /// What it was made from: of a resource in parts, those parts that the proxy that says so has
+    /// Origins of the resource. If it has parts, only of those that the proxy with that error has
     /// not accepted as they are.
     pub made_from: Vec<Arc<str>>,
-    /// The node ids and addresses of the proxies.
+    /// Node ids and addresses of the proxies.
     pub proxies: Vec<(Arc<str>, Option<IpAddr>)>,
 }
 
-/// The names and versions of what one proxy has accepted, by kind.
+/// Versions of the resources that one proxy has accepted.
 #[derive(Clone, Debug)]
 pub struct GivenView {
-    /// Where it connects from; none over a Unix socket.
+    /// Address of the proxy; `None` over a Unix socket.
     pub peer: Option<IpAddr>,
-    /// How it connects.
+    /// Transport of the proxy.
     pub transport: &'static str,
-    /// The names and versions.
+    /// Versions by kind and name.
     pub kinds: BTreeMap<Kind, BTreeMap<Name, Version>>,
 }
 
 impl Proxies {
-    /// Everything that proxies refuse, as of `now`, by kind and name. `snapshot` is the current
-    /// one: it says what the resources were made from.
+    /// Resources that proxies refuse as of `now`, sorted by kind and name. `snapshot` is the
+    /// current one, which has their origins.
     pub fn refused(&self, snapshot: &Snapshot, now: Instant) -> Vec<RefusedView> {
         let mut found: BTreeMap<(Kind, Name, String), RefusedView> = BTreeMap::new();
-        let mut add = |node: Arc<str>, peer: Option<IpAddr>, refused: Refused| {
+        let mut add = |node: Arc<str>, peer: Option<IpAddr>, refused: RefusedResource| {
             let key = (refused.kind, refused.name.clone(), refused.version.clone());
             let since = now.duration_since(refused.since);
             let view = found.entry(key).or_insert_with(|| RefusedView {
@@ -81,7 +80,7 @@ impl Proxies {
         found.into_values().collect()
     }
 
-    /// What each proxy of that node id has accepted.
+    /// Resources accepted by each proxy with this node id.
     pub fn given(&self, node: &str) -> Vec<GivenView> {
         let versions = |accepted: BTreeMap<Kind, BTreeMap<Name, Arc<Head>>>| {
             let of_kind = |heads: BTreeMap<Name, Arc<Head>>| {
@@ -110,7 +109,7 @@ impl Proxies {
         given
     }
 
-    /// Sets the gauges of what is refused now.
+    /// Sets the gauges of refused resources.
     pub fn count_refused(&self, snapshot: &Snapshot, now: Instant) {
         let refused = self.refused(snapshot, now);
         for kind in Kind::ALL {
@@ -122,8 +121,8 @@ impl Proxies {
     }
 }
 
-/// What a refused resource was made from, if it still is the current one.
-fn made_from(snapshot: &Snapshot, refused: &Refused) -> Vec<Arc<str>> {
+/// Origins of a refused resource, if the current version is the refused one.
+fn made_from(snapshot: &Snapshot, refused: &RefusedResource) -> Vec<Arc<str>> {
     let current = snapshot.resource(refused.kind, &refused.name);
     let current = current.filter(|current| current.version().to_string() == refused.version);
     match current.map(|current| current.head().origin()) {

@@ -1,4 +1,4 @@
-//! Discovery as a service of the port: gRPC by content type, everything else by REST paths.
+//! Discovery service of the xDS port: gRPC by content type, REST otherwise.
 
 use std::sync::Arc;
 
@@ -14,25 +14,25 @@ use crate::metrics::Metrics;
 use crate::server::{PathService, Peer, PeerRejection, ResponseBody, ResponseFuture};
 use crate::snapshot::cell::Reader;
 
-/// Answers discovery requests, and what no other service answers.
+/// Discovery service: answers every path that no other service of the port claims.
 pub(super) struct DiscoveryService {
     polls: Arc<Polls>,
-    streams: Arc<grpc::Shared>,
+    streams: Arc<grpc::GrpcContext>,
 }
 
 impl DiscoveryService {
-    /// Answers from the snapshots of `reader`.
+    /// Discovery service over the snapshots of `reader`.
     pub(super) fn new(
         reader: Reader,
         config: Config,
         proxies: Arc<Proxies>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let delivery = delivery::Shared::new(reader.clone())
+        let delivery = delivery::DeliveryCache::new(reader.clone())
             .with_max_unknown_names(proxies.limits.max_unknown_names_over_grpc());
         let delivery = Arc::new(delivery);
         Self {
-            streams: Arc::new(grpc::Shared {
+            streams: Arc::new(grpc::GrpcContext {
                 counters: grpc::Counters::new(metrics.clone()),
                 delivery: delivery.clone(),
                 reader: reader.clone(),
@@ -50,8 +50,8 @@ impl DiscoveryService {
         }
     }
 
-    /// What its clients share.
-    pub(super) fn delivery(&self) -> Arc<delivery::Shared> {
+    /// Delivery cache of its clients.
+    pub(super) fn delivery(&self) -> Arc<delivery::DeliveryCache> {
         self.streams.delivery.clone()
     }
 }

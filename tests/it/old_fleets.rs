@@ -241,7 +241,7 @@ impl Edge {
             },
             ..xds::Config::default()
         };
-        let proxies = xds::Proxies::new(xds::Limits::default(), registry, metrics.clone());
+        let proxies = xds::Proxies::new(xds::ProxyLimits::default(), registry, metrics.clone());
         let shutdown = CancellationToken::new();
         let mut serving = JoinSet::new();
         let token = shutdown.clone();

@@ -40,15 +40,15 @@ const PACE: Pace = Pace::PerSecond(NonZeroU32::new(200).unwrap());
 const FOR_EVER: Duration = Duration::from_secs(3600);
 
 /// The limits of a server that offers what was rejected again after `wait`, then twice that.
-fn offering_again_after(wait: Duration) -> xds::Limits {
+fn offering_again_after(wait: Duration) -> xds::ProxyLimits {
     let defaults = xds::Pacing::default();
-    xds::Limits {
+    xds::ProxyLimits {
         pacing: xds::Pacing {
-            reoffer_first: wait,
+            reoffer_initial: wait,
             reoffer_limit: defaults.reoffer_limit.max(wait),
             ..defaults
         },
-        ..xds::Limits::default()
+        ..xds::ProxyLimits::default()
     }
 }
 
@@ -66,7 +66,7 @@ struct Plane {
 
 impl Plane {
     /// One listener, whose one route says "first", and one cluster.
-    async fn start(transport: Transport, limits: xds::Limits) -> Self {
+    async fn start(transport: Transport, limits: xds::ProxyLimits) -> Self {
         let (publisher, reader) = cell();
         let metrics = Metrics::new().unwrap();
         let registry = Registry::new(RegistryLimits::default(), metrics.clone());

@@ -1,15 +1,17 @@
-//! The version that a client is known to have accepted.
+//! Version that a client is known to have accepted.
 
 use std::fmt;
 
 use crate::snapshot::SetVersion;
 
-/// Version that a client is known to have accepted, as it would send it in `version_info`.
+/// Version that a client is known to have accepted, as it would send it in
+/// [`version_info`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/discovery/v3/discovery.proto#envoy-v3-api-field-service-discovery-v3-discoveryrequest-version-info).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum AcceptedVersion {
-    /// Version of a set. Kept as a number: an acknowledgement costs neither formatting nor memory.
+    /// Version of a set, kept as a number: an ACK costs neither formatting nor memory.
     Set(SetVersion),
-    /// Text that no version of this program reads as: another program's, or a foreign one.
+    /// Text that is no [`SetVersion`]: issued by another release of this program, or by another
+    /// control plane.
     Text(Box<str>),
 }
 

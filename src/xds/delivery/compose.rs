@@ -1,57 +1,57 @@
-//! Drafts become contents: shared where nothing distinguishes a client from others.
+//! Turns plans into responses. Clients without exceptions share their resource sets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::Form;
-use super::content::{Content, Piece};
-use super::content_key::ContentKey;
-use super::draft::Phase;
-use super::holding::Last;
+use super::client_resource::LastAccepted;
+use super::incremental::DeliveryPhase;
 use super::pacing::Pacing;
+use super::protocol_variant::ProtocolVariant;
+use super::resource_set::{ResourceItem, ResourceSet};
+use super::resource_set_key::ResourceSetKey;
 use super::siblings::Siblings;
-use super::snapshot_view::View;
+use super::snapshot_view::SnapshotView;
 use super::subscription::Subscription;
 use crate::snapshot::{Index, Kind, Name, Resource};
 
-/// An answer before it has a nonce.
-pub(super) struct Drafted {
-    pub(super) content: Arc<Content>,
-    /// What the client has once it accepts this; none before the last of several parts.
+/// Response before it has a nonce.
+pub(super) struct PlannedResponse {
+    pub(super) resources: Arc<ResourceSet>,
+    /// Index that the client holds after an ACK; `None` for all parts of a response but the last.
     pub(super) index: Option<Arc<Index>>,
-    /// What the client had accepted under the names in it, where its index does not say so.
-    pub(super) before: BTreeMap<Name, Last>,
+    /// Last accepted state of the names in it, where the accepted index does not say so.
+    pub(super) before: BTreeMap<Name, LastAccepted>,
     pub(super) removed: Vec<Name>,
-    /// What the resources in it replaced.
+    /// Resources that it replaces at the client.
     pub(super) replaced: Vec<Arc<Resource>>,
-    /// What the client lacks although the answer requires it.
+    /// Requirements that the client has not accepted, whose gates timed out.
     pub(super) expired: Vec<(Kind, Name)>,
-    /// Whether its version leaves out what is under way.
-    pub(super) is_version_wrong: bool,
-    /// Whether something in it was in an answer that was refused.
+    /// True if its version leaves out resources that are unacknowledged.
+    pub(super) is_version_inexact: bool,
+    /// True if it repeats something from a rejected response.
     pub(super) is_reoffer: bool,
     pub(super) is_cut: bool,
-    /// Whether what is in it cannot be told apart.
+    /// True if a NACK cannot be traced to single resources in it.
     pub(super) is_joint: bool,
-    /// The names in it that are not to blame should it be refused.
+    /// Names in it that are not to blame if it is rejected.
     pub(super) trusted: BTreeSet<Name>,
-    /// The names of which it holds what was in an answer that is under way.
+    /// Names that it carries as they are in a response that is still unacknowledged.
     pub(super) untested: BTreeSet<Name>,
 }
 
-impl Drafted {
-    /// An answer that takes a client to an index, with nothing exceptional about either.
-    fn plain(content: Arc<Content>, index: Arc<Index>) -> Self {
+impl PlannedResponse {
+    /// Response that takes a client to `index`, without exceptions before or after.
+    fn plain(resources: Arc<ResourceSet>, index: Arc<Index>) -> Self {
         Self {
-            content,
+            resources,
             index: Some(index),
             before: BTreeMap::new(),
             removed: Vec::new(),
             replaced: Vec::new(),
             expired: Vec::new(),
-            is_version_wrong: false,
+            is_version_inexact: false,
             is_reoffer: false,
             is_cut: false,
             is_joint: false,
@@ -61,191 +61,198 @@ impl Drafted {
     }
 }
 
-/// The next answer about endpoints, if some client with nothing exceptional was sent the same: then
-/// nothing has to be found out name by name. Endpoints require nothing and have no substitutes, so what
-/// takes such a client from one index to another takes every such client.
+/// Next response with endpoints, if another client without exceptions was sent the same: this
+/// spares a look at every name. Endpoints require nothing and have no substitutes, so the step from
+/// one index to another is the same for all such clients.
 pub(super) fn repeated(
     subscription: &mut Subscription,
-    phase: Phase,
-    key: &ContentKey,
-    view: &View<'_>,
-) -> Option<Drafted> {
+    phase: DeliveryPhase,
+    key: &ResourceSetKey,
+    view: &SnapshotView<'_>,
+) -> Option<PlannedResponse> {
     let accepted = subscription.accepted.as_ref()?.id();
-    // Others are told of names that are gone, each when it does not use them any more.
-    let is_told_of_none = match subscription.form {
-        Form::Sotw => true,
-        Form::Delta => subscription.suppresses_removals,
-        Form::Rest => false,
+    // Other clients are sent removals, and each removal waits until the client no longer uses the
+    // name.
+    let omits_removals = match subscription.protocol {
+        ProtocolVariant::Sotw => true,
+        ProtocolVariant::Delta => subscription.suppresses_removals,
+        ProtocolVariant::Rest => false,
     };
-    let is_usual = is_told_of_none
-        && phase == Phase::AddOrUpdate
+    let is_usual = omits_removals
+        && phase == DeliveryPhase::AddOrUpdate
         && subscription.kind == Kind::Endpoint
         && !subscription.is_complete()
-        && !subscription.is_answer_due
-        && !subscription.resends_other
+        && !subscription.is_response_due
+        && !subscription.resends_other_encoding
         && subscription.is_plain()
-        && subscription.under_way.is_empty()
+        && subscription.unacked.is_empty()
         && key.from == Some(accepted);
-    let content = view.shared.known(key).filter(|_| is_usual)?;
+    let resources = view.cache.known(key).filter(|_| is_usual)?;
     let index = view.index(subscription.kind).clone();
     subscription.sent = Some(index.clone());
     subscription.published.get_or_insert(view.published);
-    Some(Drafted::plain(content, index))
+    Some(PlannedResponse::plain(resources, index))
 }
 
-/// The next answer that holds what changed, or when to look again. `key` is what it depends on if
-/// nothing distinguished the client before this change.
-pub(super) fn partial(
+/// Next incremental response, or the time to look again. `key` identifies its resource set, if the
+/// client had no exceptions before this change.
+pub(super) fn incremental(
     subscription: &mut Subscription,
-    phase: Phase,
+    phase: DeliveryPhase,
     is_envoy: bool,
     siblings: &Siblings<'_>,
-    key: Option<ContentKey>,
+    key: Option<ResourceSetKey>,
     pacing: &Pacing,
     now: Instant,
-) -> Result<Drafted, Option<Instant>> {
-    if phase == Phase::AddOrUpdate {
-        subscription.forgo_restatement(&siblings.view);
+) -> Result<PlannedResponse, Option<Instant>> {
+    if phase == DeliveryPhase::AddOrUpdate {
+        subscription.skip_restatement(&siblings.view);
     }
-    let draft = loop {
-        let draft = subscription.draft(phase, is_envoy, siblings, pacing, now);
-        let is_owed = subscription.is_answer_due && phase == Phase::AddOrUpdate;
-        if is_owed || !draft.pieces.is_empty() || !draft.removed.is_empty() {
-            break draft;
+    let plan = loop {
+        let plan = subscription.plan_incremental(phase, is_envoy, siblings, pacing, now);
+        let is_owed = subscription.is_response_due && phase == DeliveryPhase::AddOrUpdate;
+        if is_owed || !plan.items.is_empty() || !plan.removed.is_empty() {
+            break plan;
         }
-        if phase == Phase::AddOrUpdate && subscription.has_idle_part() {
+        if phase == DeliveryPhase::AddOrUpdate && subscription.has_idle_part() {
             subscription.end_part();
             continue;
         }
         subscription.settle();
-        return Err(draft.until);
+        return Err(plan.until);
     };
-    let is_all = subscription.holdings.len() == draft.pieces.len();
-    let is_usual = draft.pieces.iter().all(|piece| !piece.other_encoding);
-    let is_plain = is_all && is_usual && !draft.is_cut && draft.expired.is_empty();
+    let is_all = subscription.exceptions.len() == plan.items.len();
+    let is_usual = plan.items.iter().all(|item| !item.other_encoding);
+    let is_plain = is_all && is_usual && !plan.is_cut && plan.expired.is_empty();
     let key = key.filter(|_| is_plain);
-    let mut pieces = draft.pieces.iter();
-    let is_reoffer = pieces.any(|piece| subscription.is_offered_again(&piece.resource));
-    let before = subscription.take(&draft.pieces, &draft.removed);
+    let mut items = plan.items.iter();
+    let is_reoffer = items.any(|item| subscription.is_offered_again(&item.resource));
+    let before = subscription.commit_incremental(&plan.items, &plan.removed);
     let (kind, flavour) = (subscription.kind, siblings.flavour);
-    let (pieces, removed) = (draft.pieces, draft.removed);
-    let mut is_version_wrong = false;
-    let content = match key {
+    let (items, removed) = (plan.items, plan.removed);
+    let mut is_version_inexact = false;
+    let resources = match key {
         Some(key) => {
-            let key = with_substitutes(key, &pieces, siblings);
-            shared(&key, siblings, || {
-                let version = subscription.version_with(&pieces, &siblings.view);
-                Content::new(kind, flavour, version, pieces, Vec::new(), |_| true)
+            let key = with_substitutes(key, &items, siblings);
+            shared_set(&key, siblings, || {
+                let version = subscription.version_with(&items, &siblings.view);
+                ResourceSet::new(kind, flavour, version, items, Vec::new(), |_| true)
             })
         }
         None => {
-            let version = subscription.version_with(&pieces, &siblings.view);
-            is_version_wrong = subscription.counts_accepted()
+            let version = subscription.version_with(&items, &siblings.view);
+            is_version_inexact = subscription.counts_accepted()
                 && version != subscription.sent_version(&siblings.view);
             let gone = removed.clone();
-            let content = Content::new(kind, flavour, version, pieces, gone, |_| true);
-            Some(Arc::new(content))
+            let resources = ResourceSet::new(kind, flavour, version, items, gone, |_| true);
+            Some(Arc::new(resources))
         }
     };
-    let content = content.ok_or(None)?;
-    Ok(Drafted {
-        content,
-        index: subscription.sent.clone().filter(|_| !draft.is_cut),
+    let resources = resources.ok_or(None)?;
+    Ok(PlannedResponse {
+        resources,
+        index: subscription.sent.clone().filter(|_| !plan.is_cut),
         before,
         removed,
         replaced: Vec::new(),
-        expired: draft.expired,
-        is_version_wrong,
+        expired: plan.expired,
+        is_version_inexact,
         is_reoffer,
-        is_cut: draft.is_cut,
+        is_cut: plan.is_cut,
         is_joint: false,
         trusted: BTreeSet::new(),
         untested: BTreeSet::new(),
     })
 }
 
-/// The next answer that holds everything, or when to look again.
+/// Next complete response, or the time to look again. `key` identifies its resource set, if the
+/// client had no exceptions before this change.
 pub(super) fn complete(
     subscription: &mut Subscription,
     siblings: &Siblings<'_>,
-    key: Option<ContentKey>,
+    key: Option<ResourceSetKey>,
     now: Instant,
-) -> Result<Drafted, Option<Instant>> {
-    let draft = loop {
-        let draft = subscription.draft_whole(siblings, now);
-        if draft.is_owed || draft.is_owed_unless_empty {
-            break draft;
+) -> Result<PlannedResponse, Option<Instant>> {
+    let plan = loop {
+        let plan = subscription.plan_complete(siblings, now);
+        if plan.is_owed || plan.is_owed_unless_empty {
+            break plan;
         }
         if subscription.suspects.is_empty() {
             subscription.settle();
-            return Err(draft.until);
+            return Err(plan.until);
         }
         subscription.end_part();
     };
     let (kind, flavour) = (subscription.kind, siblings.flavour);
-    let is_reoffer = draft.sent().any(|name| {
+    let is_reoffer = plan.sent().any(|name| {
         let resource = siblings.view.resource(subscription.kind, name);
         resource.is_some_and(|resource| subscription.is_offered_again(resource))
     });
-    let (before, replaced) = subscription.take_whole(&draft, siblings);
+    let (before, replaced) = subscription.commit_complete(&plan, siblings);
     let build = |subscription: &Subscription| {
-        let pieces = subscription.whole(&draft, siblings);
+        let items = subscription.complete_items(&plan, siblings);
         let version = subscription.sent_version(&siblings.view);
-        let is_news = |name: &Name| draft.holds(name);
-        Content::new(kind, flavour, version, pieces, Vec::new(), is_news)
+        let is_news = |name: &Name| plan.holds(name);
+        ResourceSet::new(kind, flavour, version, items, Vec::new(), is_news)
     };
-    let is_plain = draft.instead.is_empty() && draft.joined.is_empty() && draft.trusted.is_empty();
-    let content = match key.filter(|_| is_plain) {
-        Some(key) => shared(&key, siblings, || build(subscription)),
+    let is_plain = plan.overrides.is_empty() && plan.joined.is_empty() && plan.trusted.is_empty();
+    let resources = match key.filter(|_| is_plain) {
+        Some(key) => shared_set(&key, siblings, || build(subscription)),
         None => Some(Arc::new(build(subscription))),
     };
-    let content = content.ok_or(None)?;
-    let under_way = subscription.under_way.iter().flat_map(|one| &*one.sent);
-    let untested = under_way
+    let resources = resources.ok_or(None)?;
+    let unacked = subscription.unacked.iter().flat_map(|one| &*one.sent);
+    let untested = unacked
         .map(|sent| &sent.name)
-        .filter(|name| !draft.holds(name));
+        .filter(|name| !plan.holds(name));
     let untested: BTreeSet<Name> = untested.cloned().collect();
-    let is_silent =
-        !subscription.asked.is_wildcard() && content.pieces().is_empty() && draft.gone.is_empty();
-    if is_silent && !subscription.is_answer_due {
-        // Of names that never were, absence says nothing.
+    let is_silent = !subscription.subscribed.is_wildcard()
+        && resources.items().is_empty()
+        && plan.gone.is_empty();
+    if is_silent && !subscription.is_response_due {
+        // For names that never existed, absence carries no information.
         subscription.settle();
-        return Err(draft.until);
+        return Err(plan.until);
     }
-    subscription.remember(content.version(), siblings);
-    Ok(Drafted {
-        content,
+    subscription.remember(resources.version(), siblings);
+    Ok(PlannedResponse {
+        resources,
         index: subscription.sent.clone(),
         before,
-        removed: draft.gone,
+        removed: plan.gone,
         replaced,
         expired: Vec::new(),
-        is_version_wrong: false,
+        is_version_inexact: false,
         is_reoffer,
         is_cut: false,
-        is_joint: !draft.joined.is_empty(),
-        trusted: draft.trusted,
+        is_joint: !plan.joined.is_empty(),
+        trusted: plan.trusted,
         untested,
     })
 }
 
-fn with_substitutes(mut key: ContentKey, pieces: &[Piece], siblings: &Siblings<'_>) -> ContentKey {
-    let is_current = |piece: &Piece| {
-        let current = siblings.view.resource(key.kind, piece.resource.name());
-        current.is_none_or(|current| Arc::ptr_eq(current, &piece.resource))
+fn with_substitutes(
+    mut key: ResourceSetKey,
+    items: &[ResourceItem],
+    siblings: &Siblings<'_>,
+) -> ResourceSetKey {
+    let is_current = |item: &ResourceItem| {
+        let current = siblings.view.resource(key.kind, item.resource.name());
+        current.is_none_or(|current| Arc::ptr_eq(current, &item.resource))
     };
-    key.substitutes = !pieces.iter().all(is_current);
+    key.substitutes = !items.iter().all(is_current);
     key
 }
 
-fn shared(
-    key: &ContentKey,
+fn shared_set(
+    key: &ResourceSetKey,
     siblings: &Siblings<'_>,
-    build: impl FnOnce() -> Content,
-) -> Option<Arc<Content>> {
+    build: impl FnOnce() -> ResourceSet,
+) -> Option<Arc<ResourceSet>> {
     let parts = siblings
         .view
-        .shared
+        .cache
         .parts(key, || [Arc::new(build())].into());
     parts.first().cloned()
 }

@@ -1,27 +1,28 @@
-//! Make before break: a resource waits for the client to accept what it requires.
+//! Make before break: a resource waits until the client has accepted what it requires
+//! ([eventual consistency considerations](https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#eventual-consistency-considerations)).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Pacing;
+use super::pacing::Pacing;
 use super::siblings::Siblings;
-use super::subscription::{Subscription, Waiting};
+use super::subscription::{GatedResource, Subscription};
 use crate::snapshot::{Kind, Name, Resource};
 
-/// Whether a resource may be sent now.
+/// Decision on sending a resource.
 pub(super) enum Gate {
-    /// This may be: the resource itself, or what began to wait before it did.
+    /// Send this one: the resource itself, or an earlier version that began to wait before it.
     Open(Arc<Resource>),
-    /// It may be, although the client has not accepted this: it took too long.
+    /// Send the resource although the client has not accepted this requirement: the gate timed out.
     Expired((Kind, Name)),
-    /// Not before something is accepted, or this time.
+    /// Hold the resource back until the client accepts something, at most until this time.
     Closed(Instant),
 }
 
 impl Subscription {
-    /// Whether `resource` may be sent now.
+    /// Decides on sending `resource` now. Only listeners and routes are gated.
     pub(super) fn gate(
         &mut self,
         resource: &Arc<Resource>,
@@ -38,26 +39,26 @@ impl Subscription {
         };
         let cap = cap(&missing, siblings, pacing);
         let name = resource.name();
-        let waiting = self.waiting.entry(name.clone());
-        let waiting = waiting.or_insert_with(|| Waiting {
+        let gated = self.gated.entry(name.clone());
+        let gated = gated.or_insert_with(|| GatedResource {
             since: now,
             missing: missing.clone(),
             first: resource.clone(),
         });
-        waiting.missing = missing.clone();
-        let until = waiting.since.max(siblings.waits_from) + cap;
+        gated.missing = missing.clone();
+        let until = gated.since.max(siblings.gates_from) + cap;
         if until <= now {
             return Gate::Expired(missing);
         }
-        let first = waiting.first.clone();
+        let first = gated.first.clone();
         if Arc::ptr_eq(&first, resource) {
             return Gate::Closed(until);
         }
         let mut requires = first.requires().iter();
         if !requires.all(|(kind, name)| siblings.is_obtainable(*kind, name)) {
-            // What is first in line will never have what it requires.
-            if let Some(waiting) = self.waiting.get_mut(name) {
-                waiting.first = resource.clone();
+            // The version that waits first can no longer have what it requires.
+            if let Some(gated) = self.gated.get_mut(name) {
+                gated.first = resource.clone();
             }
             return Gate::Closed(until);
         }
@@ -67,36 +68,38 @@ impl Subscription {
         }
     }
 
-    /// The first thing that `resource` requires beyond what the client has of its name, and that
-    /// the client has not accepted.
+    /// First requirement of `resource` that the client has not accepted, beyond those of the
+    /// version that the client has.
     fn missing(&self, resource: &Resource, siblings: &Siblings<'_>) -> Option<(Kind, Name)> {
         let new = resource.head();
-        let last = self.waiting.get(resource.name());
-        let last = last.map(|waiting| &waiting.missing);
-        // With a thousand endpoints on their way, all of them need not be looked at each time.
+        let last = self.gated.get(resource.name());
+        let last = last.map(|gated| &gated.missing);
+        // Spares a look at each of a thousand unacknowledged endpoints.
         if let Some((kind, name)) = last
             && siblings.lacks(*kind, name)
             && (new.is_requiring(*kind, name) || *kind == Kind::Listener)
         {
             return Some((*kind, name.clone()));
         }
-        let required = match self.holding(resource.name()).head() {
-            Some(old) => siblings.view.shared.required_beyond(old, new),
+        let required = match self.client_resource(resource.name()).head() {
+            Some(old) => siblings.view.cache.required_beyond(old, new),
             None => new.requires().clone(),
         };
         let mut required = required.iter();
         let missing = required.find(|(kind, name)| siblings.lacks(*kind, name));
-        // Whether this form is the right one may not be known yet.
+        // It may be undecided which variant of the resource fits the client.
         let listener = resource.needs_for_this_form();
         let listener = listener.filter(|(kind, name)| siblings.lacks(*kind, name));
         missing.or(listener).cloned()
     }
 }
 
-/// How long the requirement is waited for.
+/// Longest wait for a requirement.
 fn cap((kind, name): &(Kind, Name), siblings: &Siblings<'_>, pacing: &Pacing) -> Duration {
     let required = siblings.view.resource(*kind, name);
     let longest = required.and_then(|required| required.head().longest_wait());
-    let longest = longest.map(|longest| longest.min(pacing.gate_limit));
-    longest.map_or(pacing.gate_cap, |longest| longest.max(pacing.gate_cap))
+    let longest = longest.map(|longest| longest.min(pacing.max_gate_timeout));
+    longest.map_or(pacing.gate_timeout, |longest| {
+        longest.max(pacing.gate_timeout)
+    })
 }

@@ -1,64 +1,61 @@
-//! Delivery: what each client has, is owed, and refused, and in which order it is sent. One pure
-//! engine for every transport; time is an argument.
+//! Delivery engine: decides for each xDS client which resources to send and in which order, and
+//! keeps track of what the client has accepted and rejected. One engine serves every transport. It
+//! is pure: no I/O, and time is an argument.
 //!
-//! A client is a few pointers into history, and its exceptions. For each kind that it follows it
-//! keeps the set of names that it asked for, the index of the snapshot that it accepted (names and
-//! versions, no bytes), the answers that are under way, and by name what is exceptional: names of
-//! which nothing is known, resources that left and are still used, refusals. All else is derived:
-//! what changed between two indexes is found once and shared by all clients.
+//! A client is a few pointers into the history of snapshots, and exceptions. For each kind it keeps
+//! the subscribed names, the index of the accepted snapshot (names and versions, no bytes), the
+//! unacknowledged responses and, by name, the exceptions: resources in an unknown state, resources
+//! that left the snapshot and are still in use, refusals. Everything else is derived. The
+//! difference between two indexes is computed once and shared by all clients.
 
 mod accepted;
 mod accepted_version;
-mod asked;
-mod client;
+mod ack;
+mod ack_nack;
+mod cache;
+mod client_resource;
+mod complete;
 mod compose;
-mod content;
-mod content_key;
-mod draft;
-mod first;
-mod follow;
+mod discovery_request;
+mod discovery_response;
 mod gate;
-mod hear;
-mod heard;
-mod holding;
+mod incremental;
+mod initial;
 mod interests;
+mod nack;
 mod name_sets;
+mod overridden_set;
 mod pacing;
 mod placeholder;
-mod poll;
+mod polling;
+mod protocol_variant;
+mod quarantine;
 mod recovery;
-mod request;
-mod shared;
+mod resource_set;
+mod resource_set_key;
+mod resume;
 mod siblings;
 mod snapshot_view;
+mod status;
+mod subscribe;
+mod subscribed_names;
 mod subscription;
+mod unacked;
+mod version;
+mod warming;
+mod xds_client;
+
+pub(super) use ack_nack::AckNack;
+pub(super) use cache::DeliveryCache;
+pub(super) use discovery_request::{DiscoveryRequest, NameList, SubscriptionChange};
+pub(super) use discovery_response::{DeliveryStep, DiscoveryResponse};
+pub use pacing::Pacing;
+pub(super) use protocol_variant::ProtocolVariant;
+pub(super) use resource_set::{ResourceItem, ResourceSet};
+pub(super) use snapshot_view::SnapshotView;
+pub(super) use status::{RefusedResource, SubscriptionStatus};
+pub(super) use subscription::SubscriptionKey;
+pub(super) use xds_client::XdsClient;
+
 #[cfg(test)]
 mod tests;
-mod under_way;
-mod verdict;
-mod version;
-mod view;
-mod whole;
-
-pub(super) use client::{Answer, Client, Key, Step};
-pub(super) use content::{Content, Piece};
-pub(super) use heard::Heard;
-pub use pacing::Pacing;
-pub(super) use request::{Names, Request, Wish};
-pub(super) use shared::Shared;
-pub(super) use snapshot_view::View;
-pub(super) use view::{Refused, SubscriptionFacts};
-
-/// How much of the state an answer holds
-/// ([variants](https://www.envoyproxy.io/docs/envoy/v1.40.0/api-docs/xds_protocol#variants-of-the-xds-transport-protocol)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
-    /// State-of-the-world over gRPC: names come as whole lists, clusters and listeners go out as
-    /// whole sets.
-    Sotw,
-    /// Delta: both come and go as changes.
-    Delta,
-    /// REST polls: as state-of-the-world, one subscription for each name, verdicts told by
-    /// versions alone.
-    Rest,
-}

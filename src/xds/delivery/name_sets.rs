@@ -1,88 +1,87 @@
-//! Sets of names that clients ask for: one set for all who ask for the same, and a limit on names that
-//! no resource has.
+//! Interned sets of subscribed names, and the limit on names that match no resource.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 
-use super::asked::Asked;
+use super::subscribed_names::SubscribedNames;
 use crate::server::PeerKey;
 use crate::snapshot::{Name, NameSet};
 
-/// Sets from which on those are looked for that no client has any more.
+/// Number of sets from which on unused ones are looked for.
 const FIRST_CLEAN: usize = 64;
 
-/// How many times as many unknown names all peers may ask for as one. Whoever asks for no more than
-/// that part of a peer's share is never refused for what others ask for.
+/// Ratio of the limit for all peers to the limit for one. A peer that stays below this fraction of
+/// its own limit is never rejected because of others.
 const PEERS: usize = 8;
 
-/// Sets of names of the clients of one server.
+/// Interned sets of names of the clients of one server.
 #[derive(Default)]
 pub(super) struct NameSets {
-    /// By digest; equal digests do not prove equal names, which clients choose.
-    by_digest: BTreeMap<Digest, Vec<Entry>>,
-    /// Number of digests from which on the next clean-up is due.
+    /// Sets by digest. Clients choose the names, so equal digests do not prove equal sets.
+    by_digest: BTreeMap<SetDigest, Vec<InternedSet>>,
+    /// Number of digests at which the next clean-up is due.
     clean_at: usize,
-    unknown: Unknown,
+    unknown: UnknownTotals,
 }
 
-/// Digest of a set as text, which has an order.
-type Digest = String;
+/// Digest of a set as text, which is ordered.
+type SetDigest = String;
 
-/// One set.
-struct Entry {
+/// Interned set.
+struct InternedSet {
     set: Weak<NameSet>,
-    /// The peer that asked first.
+    /// Peer that was first to subscribe to it.
     owner: Option<PeerKey>,
-    /// Weight of the names in it that no resource had then.
+    /// Weight of its names that matched no resource then.
     unknown: usize,
 }
 
-/// Weight of the names that no resource has, in what one client asks for: one for each, and one more
-/// for every [`WEIGHED_BYTES`] of it.
+/// Weight of the names in one client's subscription that match no resource: one for each, and one
+/// more for every [`WEIGHED_BYTES`] of it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct UnknownNames {
-    /// In the set that it gives up.
+    /// Weight before the request.
     pub(super) before: usize,
-    /// In the set that it asks for from now on.
+    /// Weight after the request.
     pub(super) now: usize,
 }
 
-/// Bytes of a name that cost as much as another name.
+/// Bytes of a name that weigh as much as another name.
 const WEIGHED_BYTES: usize = 128;
 
 impl UnknownNames {
-    /// Those of a client that asked for `before`, and from now on for `asked`, in which `added` are new
-    /// and of which `gone` are not any more.
-    pub(super) fn changed<'a>(
-        before: &Asked,
-        asked: &Asked,
+    /// Weights for a delta request, which takes a client from `before` to `asked` by adding `added`
+    /// and removing `gone`.
+    pub(super) fn of_change<'a>(
+        before: &SubscribedNames,
+        subscribed: &SubscribedNames,
         (added, gone): (&'a [Name], &'a [Name]),
         is_unknown: impl Fn(&Name) -> bool,
     ) -> Self {
-        let weigh = |names: &'a [Name], now: &Asked, other: &Asked| {
+        let weigh = |names: &'a [Name], now: &SubscribedNames, other: &SubscribedNames| {
             let differs =
                 |name: &&Name| now.names().contains(name) && !other.names().contains(name);
             let differing: BTreeSet<&Name> = names.iter().filter(differs).collect();
             let unknown = differing.into_iter().filter(|name| is_unknown(name));
             unknown.map(weight).sum::<usize>()
         };
-        let more = weigh(added, asked, before);
-        let less = weigh(gone, before, asked);
+        let more = weigh(added, subscribed, before);
+        let less = weigh(gone, before, subscribed);
         Self {
-            before: before.unknown(),
-            now: (before.unknown() + more).saturating_sub(less),
+            before: before.unknown_weight(),
+            now: (before.unknown_weight() + more).saturating_sub(less),
         }
     }
 
-    /// Those of a client that asked for `before`, and from now on for exactly what `asked` lists.
-    pub(super) fn listed(
-        before: &Asked,
-        asked: &Asked,
+    /// Weights for a state-of-the-world request, which takes a client from `before` to `asked`.
+    pub(super) fn of_list(
+        before: &SubscribedNames,
+        subscribed: &SubscribedNames,
         is_unknown: impl Fn(&Name) -> bool,
     ) -> Self {
-        let names = asked.names().iter();
+        let names = subscribed.names().iter();
         Self {
-            before: before.unknown(),
+            before: before.unknown_weight(),
             now: names.filter(|name| is_unknown(name)).map(weight).sum(),
         }
     }
@@ -92,36 +91,37 @@ fn weight(name: &Name) -> usize {
     1 + name.len() / WEIGHED_BYTES
 }
 
-/// Unknown names in sets that were not found to be unused yet.
+/// Weights of unknown names in all sets that are not known to be unused.
 #[derive(Default)]
-struct Unknown {
+struct UnknownTotals {
     all: usize,
     by_peer: BTreeMap<PeerKey, usize>,
 }
 
-/// A peer asks for too many names that no resource has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Error of a peer that subscribes to too many names that match no resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this peer asks for too many names that no resource has (XDS_MAX_UNKNOWN_NAMES_PER_PEER)")]
 pub(in crate::xds) struct TooManyUnknownNames;
 
 impl NameSets {
-    /// The set of those who ask for the same, if somebody does, and the weight of its unknown names.
-    pub(super) fn find(&self, asked: &Asked) -> Option<(Arc<NameSet>, usize)> {
-        let sets = self.by_digest.get(&digest(asked))?;
+    /// Interned set that equals that of `asked`, and the weight of its unknown names.
+    pub(super) fn find(&self, subscribed: &SubscribedNames) -> Option<(Arc<NameSet>, usize)> {
+        let sets = self.by_digest.get(&digest(subscribed))?;
         let mut known = sets
             .iter()
             .filter_map(|entry| Some((entry.set.upgrade()?, entry.unknown)));
-        known.find(|(known, _)| **known == **asked.names())
+        known.find(|(known, _)| **known == **subscribed.names())
     }
 
-    /// Takes in a set that nobody has yet. `limit` is how many unknown names the sets of one peer may
-    /// hold.
+    /// Interns a set that no client has yet. `limit` is the highest weight of unknown names of one
+    /// peer.
     ///
     /// # Errors
     ///
-    /// [`TooManyUnknownNames`] when these are more than the limit leaves.
+    /// [`TooManyUnknownNames`] when the set exceeds what the limit leaves.
     pub(super) fn insert(
         &mut self,
-        asked: &Asked,
+        subscribed: &SubscribedNames,
         owner: Option<&PeerKey>,
         names: UnknownNames,
         limit: usize,
@@ -136,7 +136,7 @@ impl NameSets {
         let Self {
             by_digest, unknown, ..
         } = self;
-        let sets = by_digest.entry(digest(asked)).or_default();
+        let sets = by_digest.entry(digest(subscribed)).or_default();
         sets.retain(|entry| {
             let is_used = entry.set.strong_count() > 0;
             if !is_used {
@@ -145,17 +145,17 @@ impl NameSets {
             is_used
         });
         unknown.add(owner, names.now);
-        sets.push(Entry {
-            set: Arc::downgrade(asked.names()),
+        sets.push(InternedSet {
+            set: Arc::downgrade(subscribed.names()),
             owner: owner.cloned(),
             unknown: names.now,
         });
         Ok(())
     }
 
-    /// Forgets the sets that no client has any more.
+    /// Drops the sets that no client has any more.
     pub(super) fn clean(&mut self) {
-        let mut unknown = Unknown::default();
+        let mut unknown = UnknownTotals::default();
         self.by_digest.retain(|_, sets| {
             sets.retain(|entry| entry.set.strong_count() > 0);
             for entry in sets.iter() {
@@ -164,12 +164,12 @@ impl NameSets {
             !sets.is_empty()
         });
         self.unknown = unknown;
-        // As many again before the next time: each set costs a few looks.
+        // The next clean-up is due once there are twice as many: its cost is spread over those.
         self.clean_at = 2 * self.by_digest.len().max(FIRST_CLEAN);
     }
 }
 
-impl Unknown {
+impl UnknownTotals {
     fn has_room(&self, owner: Option<&PeerKey>, more: usize, limit: usize) -> bool {
         let of_peer = owner.and_then(|owner| self.by_peer.get(owner));
         let of_peer = of_peer.copied().unwrap_or_default();
@@ -201,6 +201,6 @@ impl Unknown {
     }
 }
 
-fn digest(asked: &Asked) -> Digest {
-    asked.names().digest().to_string()
+fn digest(subscribed: &SubscribedNames) -> SetDigest {
+    subscribed.names().digest().to_string()
 }

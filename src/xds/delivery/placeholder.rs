@@ -1,4 +1,4 @@
-//! What stands for a resource that was asked for and does not exist.
+//! Placeholders of resources that are subscribed to and do not exist.
 
 use std::sync::Arc;
 
@@ -8,9 +8,10 @@ use envoy_api::prost::Message as _;
 
 use crate::snapshot::{Index, Kind, Name, Resource, SetVersion};
 
-/// The empty resource of a name that does not exist: without an answer Envoy would wait 15 s for
-/// it ([warming](https://www.envoyproxy.io/docs/envoy/v1.40.0/api-docs/xds_protocol#resource-warming)).
-/// None for the kinds that have no such form.
+/// Empty resource for a name that does not exist; `None` for kinds without one. Without it Envoy
+/// would wait 15 s for the resource
+/// ([resource warming](https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#resource-warming),
+/// [knowing when a requested resource does not exist](https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#knowing-when-a-requested-resource-does-not-exist)).
 pub(in crate::xds) fn placeholder(kind: Kind, name: &Name) -> Option<Arc<Resource>> {
     let bytes = match kind {
         Kind::Endpoint => ClusterLoadAssignment {
@@ -28,9 +29,9 @@ pub(in crate::xds) fn placeholder(kind: Kind, name: &Name) -> Option<Arc<Resourc
     Some(Arc::new(Resource::fixed(name.clone(), bytes.into())))
 }
 
-/// What one name contributes to the version of what is asked for, as `index` has it: a name that
-/// does not exist counts as what stands for it, so that who was never answered about it is told
-/// from who was.
+/// Contribution of one name to the version of a subscription at `index`. A resource that does not
+/// exist counts as its placeholder: that tells clients that were sent one from clients that were
+/// sent nothing.
 pub(super) fn contribution(kind: Kind, index: &Index, name: &Name) -> SetVersion {
     match index.get(name) {
         Some(head) => head.contribution(),

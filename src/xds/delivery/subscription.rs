@@ -1,92 +1,102 @@
-//! One client's subscription to one kind: what it asked for, has accepted, was sent and refused.
+//! Subscription of one client to one kind: names, accepted and sent resources, refusals.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::Form;
 use super::accepted_version::AcceptedVersion;
-use super::asked::Asked;
-use super::content::Sent;
-use super::holding::{Holding, Refusal};
-use super::shared::Parts;
-use super::under_way::UnderWay;
+use super::cache::ResponseParts;
+use super::client_resource::ClientResource;
+use super::protocol_variant::ProtocolVariant;
+use super::quarantine::QuarantinedResource;
+use super::resource_set::SentResource;
+use super::subscribed_names::SubscribedNames;
+use super::unacked::UnackedResponse;
 use crate::snapshot::{Head, Index, Kind, Name, Resource, SetVersion};
 
-/// One client's subscription to one kind, or over REST to one name of it. What the client has is
-/// an index and the exceptions from it, so an idle subscription costs nothing per resource.
+/// Most responses of a subscription that are kept while unacknowledged; beyond it the two oldest
+/// are merged. Envoy acknowledges every response, in order, but clusters only once they are warm.
+const MAX_UNACKED: usize = 16;
+
+/// Identity of a subscription: a kind and, over REST, the one resource name.
+pub(in crate::xds) type SubscriptionKey = (Kind, Option<Name>);
+
+/// Subscription of one client to one kind or, over REST, to one name of it. The client's resources
+/// are an index and the exceptions from it, so an idle subscription costs nothing per resource.
 #[derive(Debug)]
 pub(super) struct Subscription {
     pub(super) kind: Kind,
-    pub(super) form: Form,
-    pub(super) asked: Asked,
-    /// What the client had accepted when it last said so; none when that is nothing.
+    pub(super) protocol: ProtocolVariant,
+    pub(super) subscribed: SubscribedNames,
+    /// Index that the client has accepted; `None` if it has accepted nothing.
     pub(super) accepted: Option<Arc<Index>>,
-    /// What it has once it has accepted everything that is under way.
+    /// Index that the client holds once every response is acknowledged.
     pub(super) sent: Option<Arc<Index>>,
-    /// Answers that the client has not spoken about, oldest first.
-    pub(super) under_way: VecDeque<UnderWay>,
-    /// What the client has otherwise than `sent` says.
-    pub(super) holdings: BTreeMap<Name, Holding>,
-    pub(super) refusals: BTreeMap<Name, Refusal>,
-    /// The names of a refused answer in parts: those of the first are offered next, alone.
+    /// Unacknowledged responses, oldest first.
+    pub(super) unacked: VecDeque<UnackedResponse>,
+    /// Resources of the client that differ from `sent`.
+    pub(super) exceptions: BTreeMap<Name, ClientResource>,
+    /// Quarantined resources.
+    pub(super) quarantined: BTreeMap<Name, QuarantinedResource>,
+    /// Names of a rejected response, in parts: those of the first part are offered next, alone.
     pub(super) suspects: VecDeque<BTreeSet<Name>>,
-    /// What names of refused answers stood for before, while the refusal is open: for answers that
-    /// must hold everything.
+    /// Resources that those of rejected responses replaced, kept while a refusal is open; for
+    /// complete responses.
     pub(super) replaced: BTreeMap<Name, Arc<Resource>>,
-    /// What answers that were refused or lost held of clusters, listeners and routes, which the client
-    /// may have applied all the same; oldest first.
-    pub(super) perhaps: BTreeMap<Name, Vec<Arc<Head>>>,
+    /// Clusters, listeners and routes of rejected or lost responses, which the client may have
+    /// applied nevertheless; oldest first.
+    pub(super) possibly_applied: BTreeMap<Name, Vec<Arc<Head>>>,
     /// Resources that wait for the client to accept what they require.
-    pub(super) waiting: BTreeMap<Name, Waiting>,
-    /// Of clusters: the assignments that the client acknowledged while clusters are under way, each
-    /// with the nonce of its answer. Envoy withholds the acknowledgement of clusters until all of them are warm.
-    pub(super) confirmed: Vec<(u64, Arc<[Sent]>)>,
-    /// When the client last said what it has.
-    pub(super) heard_at: Option<Instant>,
-    /// Names of which the client uses something that another process gave it.
+    pub(super) gated: BTreeMap<Name, GatedResource>,
+    /// For clusters: endpoints that the client acknowledged while clusters are unacknowledged, each
+    /// with the nonce of its response. Envoy withholds the ACK of clusters until all of them are
+    /// warm.
+    pub(super) acked_endpoints: Vec<(u64, Arc<[SentResource]>)>,
+    /// Time at which the client last said what it has.
+    pub(super) stated_at: Option<Instant>,
+    /// Names of which the client has a resource from another process.
     pub(super) foreign: Foreign,
-    /// The rest of an answer in several parts.
-    pub(super) unsent_parts: Option<(Parts, usize)>,
-    /// Whether an answer has to come even if there is nothing in it.
-    pub(super) is_answer_due: bool,
-    /// Whether the version that the client accepted last is not that of what it has accepted.
-    pub(super) is_version_wrong: bool,
-    /// Whether `removed_resources` is omitted: Envoy drops these together with their parent.
+    /// Remaining parts of a response, and the place of the next one.
+    pub(super) unsent_parts: Option<(ResponseParts, usize)>,
+    /// True if a response is due even if it is empty.
+    pub(super) is_response_due: bool,
+    /// True if the version accepted last is not that of the accepted resources.
+    pub(super) is_version_inexact: bool,
+    /// True if `removed_resources` is omitted: Envoy drops these together with their parent.
     pub(super) suppresses_removals: bool,
-    /// When what is due was published, if the client was waiting then.
+    /// Publication time of what is due, if the client was waiting then.
     pub(super) published: Option<Instant>,
-    /// What a client that comes back says it has, until that is compared.
-    pub(super) claim: Claim,
-    /// Whether it came with something from before.
-    pub(super) has_claimed: bool,
-    pub(super) progress: Facts,
-    /// How often a client that polls came back with its old version after a newer answer.
+    /// Versions that a resuming client announced, until they are compared.
+    pub(super) client_version: ClientVersion,
+    /// True if the client announced versions.
+    pub(super) is_resumed: bool,
+    pub(super) stats: SubscriptionStats,
+    /// Number of polls in a row with the version from before the last response.
     pub(super) repeats: u32,
-    /// The version of that answer.
-    pub(super) repeated: Option<SetVersion>,
-    /// Whether what is sent again to one goes out in its other encoding.
-    pub(super) resends_other: bool,
+    /// Version of that response.
+    pub(super) repeated_version: Option<SetVersion>,
+    /// True if the next resend uses the other encoding.
+    pub(super) resends_other_encoding: bool,
 }
 
-/// What a client that comes back says it has.
+/// Versions that a resuming client announced.
 #[derive(Debug, Default)]
-pub(super) enum Claim {
-    /// Nothing, or it was compared already.
+pub(super) enum ClientVersion {
+    /// None, or already compared.
     #[default]
     None,
-    /// The version of everything that it asks for.
+    /// Version of all subscribed resources.
     Version(Box<str>),
-    /// The version of what it asked for before it asked for something else.
+    /// Version of the resources that were subscribed to before the names changed.
     Outdated,
-    /// The version of each resource.
+    /// Version of each resource.
     Versions(BTreeMap<Name, Box<str>>),
 }
 
-/// What operators are shown of a subscription.
+/// Delivery statistics of a subscription, for operators.
 #[derive(Debug)]
-pub(super) struct Facts {
+pub(super) struct SubscriptionStats {
     pub(super) last_sent: Option<SetVersion>,
     pub(super) accepted: Option<AcceptedVersion>,
     pub(super) error: Option<Arc<str>>,
@@ -94,55 +104,55 @@ pub(super) struct Facts {
     pub(super) changed_at: Instant,
 }
 
-/// Of which names a client uses something that is not known here.
+/// Names of which a client has a resource from another process.
 #[derive(Debug, Default)]
 pub(super) enum Foreign {
-    /// Of none.
+    /// None.
     #[default]
     None,
-    /// Of these.
+    /// These.
     Names(BTreeSet<Name>),
-    /// Of any: it came with a version that is not known here.
+    /// Possibly any: the client announced a version that is unknown here.
     Any,
 }
 
-/// A resource that waits for the client to accept what it requires.
+/// Resource that waits for the client to accept what it requires.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(super) struct GatedResource {
     pub(super) since: Instant,
     pub(super) missing: (Kind, Name),
-    /// What began to wait. When changes come faster than they are accepted, what is wanted never
-    /// has all that it requires; this has, one round later.
+    /// Version that began to wait. If changes come faster than ACKs, the current version never has
+    /// all that it requires; this one has, one round later.
     pub(super) first: Arc<Resource>,
 }
 
 impl Subscription {
-    /// A subscription in which nothing was asked yet.
-    pub(super) fn new(kind: Kind, form: Form, now: Instant) -> Self {
+    /// Subscription before its first request.
+    pub(super) fn new(kind: Kind, protocol: ProtocolVariant, now: Instant) -> Self {
         Self {
             kind,
-            form,
-            asked: Asked::new(kind),
+            protocol,
+            subscribed: SubscribedNames::new(kind),
             accepted: None,
             sent: None,
-            under_way: VecDeque::new(),
-            holdings: BTreeMap::new(),
-            refusals: BTreeMap::new(),
+            unacked: VecDeque::new(),
+            exceptions: BTreeMap::new(),
+            quarantined: BTreeMap::new(),
             suspects: VecDeque::new(),
             replaced: BTreeMap::new(),
-            perhaps: BTreeMap::new(),
-            waiting: BTreeMap::new(),
-            confirmed: Vec::new(),
-            heard_at: None,
+            possibly_applied: BTreeMap::new(),
+            gated: BTreeMap::new(),
+            acked_endpoints: Vec::new(),
+            stated_at: None,
             foreign: Foreign::None,
             unsent_parts: None,
-            is_answer_due: false,
-            is_version_wrong: false,
+            is_response_due: false,
+            is_version_inexact: false,
             suppresses_removals: false,
             published: None,
-            claim: Claim::None,
-            has_claimed: false,
-            progress: Facts {
+            client_version: ClientVersion::None,
+            is_resumed: false,
+            stats: SubscriptionStats {
                 last_sent: None,
                 accepted: None,
                 error: None,
@@ -150,48 +160,53 @@ impl Subscription {
                 changed_at: now,
             },
             repeats: 0,
-            repeated: None,
-            resends_other: false,
+            repeated_version: None,
+            resends_other_encoding: false,
         }
     }
 
-    /// Whether its answers must hold everything that was asked for.
+    /// Returns true if its responses must be complete
+    /// ([grouping resources into responses](https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#grouping-resources-into-responses)).
     pub(super) fn is_complete(&self) -> bool {
-        match self.form {
-            Form::Sotw | Form::Rest => self.kind.comes_whole(),
-            Form::Delta => false,
+        match self.protocol {
+            ProtocolVariant::Sotw | ProtocolVariant::Rest => self.kind.comes_whole(),
+            ProtocolVariant::Delta => false,
         }
     }
 
-    /// Whether nothing distinguishes the client from others that were sent the same index.
+    /// Returns true if nothing distinguishes the client from others that were sent the same index.
     pub(super) fn is_plain(&self) -> bool {
-        self.holdings.is_empty()
-            && self.refusals.is_empty()
+        self.exceptions.is_empty()
+            && self.quarantined.is_empty()
             && self.suspects.is_empty()
-            && self.waiting.is_empty()
+            && self.gated.is_empty()
             && matches!(self.foreign, Foreign::None)
     }
 
-    /// What the client has under a name once it has accepted everything that is under way.
-    pub(super) fn holding(&self, name: &str) -> Holding {
-        if let Some(holding) = self.holdings.get(name) {
-            return holding.clone();
+    /// State of a resource at the client, once every response is acknowledged.
+    pub(super) fn client_resource(&self, name: &str) -> ClientResource {
+        if let Some(client_resource) = self.exceptions.get(name) {
+            return client_resource.clone();
         }
         match &self.sent {
             Some(index) => match index.get(name) {
-                Some(head) => Holding::Version(head.clone()),
-                None => Holding::Nothing,
+                Some(head) => ClientResource::Version(head.clone()),
+                None => ClientResource::Absent,
             },
-            None if self.asked.names().contains(name) => Holding::Asked,
-            None => Holding::Nothing,
+            None if self.subscribed.names().contains(name) => ClientResource::Requested,
+            None => ClientResource::Absent,
         }
     }
 
-    /// Whether something of this name is on its way to the client, or was sent to it.
+    /// Returns true if a resource of this name was sent to the client.
     pub(super) fn has_been_sent(&self, name: &str) -> bool {
-        match self.holdings.get(name) {
-            Some(Holding::Nothing | Holding::Asked | Holding::Unknown(_)) => false,
-            Some(Holding::Foreign | Holding::Version(_) | Holding::Kept(_)) => true,
+        match self.exceptions.get(name) {
+            Some(
+                ClientResource::Absent | ClientResource::Requested | ClientResource::Unknown(_),
+            ) => false,
+            Some(
+                ClientResource::Foreign | ClientResource::Version(_) | ClientResource::Retained(_),
+            ) => true,
             None => {
                 let sent = self.sent.as_ref();
                 matches!(self.foreign, Foreign::Any)
@@ -200,7 +215,7 @@ impl Subscription {
         }
     }
 
-    /// Whether the client uses something that this process did not give it.
+    /// Returns true if the client has resources from another process.
     pub(super) fn is_foreign(&self) -> bool {
         match &self.foreign {
             Foreign::None => false,
@@ -209,82 +224,96 @@ impl Subscription {
         }
     }
 
-    /// Whether there may be something to send, `current` being the id of the current index.
+    /// Returns true if there may be something to send. `current` is the id of the current index.
     pub(super) fn is_due(&self, current: u64) -> bool {
-        let is_new = self.sent.is_none() && self.asked.is_anything();
+        let is_new = self.sent.is_none() && self.subscribed.has_any();
         let lags = self.sent.as_ref().is_some_and(|sent| sent.id() != current);
-        let is_exceptional = !self.holdings.is_empty() || self.unsent_parts.is_some();
-        self.is_answer_due || is_new || lags || is_exceptional
+        let is_exceptional = !self.exceptions.is_empty() || self.unsent_parts.is_some();
+        self.is_response_due || is_new || lags || is_exceptional
     }
 
-    /// Marks the endpoints of clusters that were sent to be sent again.
-    pub(super) fn follow(&mut self, clusters: &[Sent]) {
+    /// Marks the endpoints of these clusters to be sent again.
+    pub(super) fn mark_for_resend(&mut self, clusters: &[SentResource]) {
         if self.sent.is_none() {
             return;
         }
         for cluster in clusters {
-            if self.asked.includes(&cluster.name) {
+            if self.subscribed.includes(&cluster.name) {
                 let last = self.last_accepted(&cluster.name);
-                let known = self.holdings.entry(cluster.name.clone());
-                known.or_insert(Holding::Unknown(last));
+                let known = self.exceptions.entry(cluster.name.clone());
+                known.or_insert(ClientResource::Unknown(last));
             }
         }
     }
 
-    /// Forgets what the client has and was sent: it begins anew.
+    /// Records a response as sent.
+    pub(super) fn push(&mut self, response: UnackedResponse) {
+        self.stats.last_sent = Some(response.version);
+        self.stats.changed_at = response.at;
+        self.unacked.push_back(response);
+        if self.unacked.len() > MAX_UNACKED
+            && let Some(oldest) = self.unacked.pop_front()
+            && let Some(next) = self.unacked.front_mut()
+        {
+            next.merge(oldest);
+        }
+    }
+
+    /// Forgets what the client has and was sent: it starts over.
     pub(super) fn restart(&mut self) {
         self.accepted = None;
         self.sent = None;
-        self.under_way.clear();
-        self.holdings.clear();
-        self.refusals.clear();
+        self.unacked.clear();
+        self.exceptions.clear();
+        self.quarantined.clear();
         self.suspects.clear();
         self.replaced.clear();
-        self.perhaps.clear();
-        self.waiting.clear();
-        self.confirmed.clear();
+        self.possibly_applied.clear();
+        self.gated.clear();
+        self.acked_endpoints.clear();
         self.foreign = Foreign::None;
         self.unsent_parts = None;
-        self.is_answer_due = self.is_complete();
-        self.is_version_wrong = false;
-        self.claim = Claim::None;
-        self.heard_at = None;
-        self.progress.accepted = None;
-        self.progress.error = None;
+        self.is_response_due = self.is_complete();
+        self.is_version_inexact = false;
+        self.client_version = ClientVersion::None;
+        self.stated_at = None;
+        self.stats.accepted = None;
+        self.stats.error = None;
         self.repeats = 0;
-        self.resends_other = false;
+        self.resends_other_encoding = false;
     }
 
-    /// Forgets what is not asked for any more.
+    /// Forgets names that are no longer subscribed to.
     pub(super) fn forget_unasked(&mut self) {
-        let asked = &self.asked;
-        if asked.is_wildcard() {
+        let subscribed = &self.subscribed;
+        if subscribed.is_wildcard() {
             return;
         }
-        self.holdings.retain(|name, _| asked.includes(name));
-        self.refusals.retain(|name, _| asked.includes(name));
-        self.perhaps.retain(|name, _| asked.includes(name));
-        self.waiting.retain(|name, _| asked.includes(name));
+        self.exceptions.retain(|name, _| subscribed.includes(name));
+        self.quarantined.retain(|name, _| subscribed.includes(name));
+        self.possibly_applied
+            .retain(|name, _| subscribed.includes(name));
+        self.gated.retain(|name, _| subscribed.includes(name));
         for part in &mut self.suspects {
-            part.retain(|name| asked.includes(name));
+            part.retain(|name| subscribed.includes(name));
         }
         self.suspects.retain(|part| !part.is_empty());
-        self.replaced.retain(|name, _| asked.includes(name));
+        self.replaced.retain(|name, _| subscribed.includes(name));
         if let Foreign::Names(names) = &mut self.foreign {
-            names.retain(|name| asked.includes(name));
+            names.retain(|name| subscribed.includes(name));
         }
         let is_foreign = match &self.foreign {
             Foreign::Names(names) => !names.is_empty(),
-            Foreign::None | Foreign::Any => asked.is_anything(),
+            Foreign::None | Foreign::Any => subscribed.has_any(),
         };
         if !is_foreign {
             self.foreign = Foreign::None;
         }
-        if !asked.is_anything() {
-            self.is_answer_due = false;
+        if !subscribed.has_any() {
+            self.is_response_due = false;
             self.unsent_parts = None;
         }
-        self.end_refusals();
+        self.clear_refusal_state();
         self.settle();
     }
 }

@@ -1,18 +1,18 @@
-//! Metrics that every change touches once a stream, looked up once a process.
+//! Metrics of gRPC streams, looked up once per process.
 
 use std::sync::{Arc, OnceLock};
 
 use prometheus::{Histogram, IntCounter};
 
-use super::transport::Transport;
+use super::transport::GrpcTransport;
 use crate::metrics::Metrics;
 use crate::snapshot::Kind;
 
-/// Metrics of the streams by transport and kind, each looked up by its labels when it is needed first:
-/// a look-up hashes the labels under a lock, and costs more than the count.
+/// Metrics of the streams by transport and kind, each looked up on first use: a look-up hashes the
+/// labels under a lock, and costs more than the count.
 pub(in crate::xds) struct Counters {
     metrics: Arc<Metrics>,
-    transports: [[OnceLock<KindCounters>; Kind::ALL.len()]; Transport::ALL.len()],
+    transports: [[OnceLock<KindCounters>; Kind::ALL.len()]; GrpcTransport::ALL.len()],
 }
 
 /// Metrics of one kind over one transport.
@@ -24,7 +24,7 @@ pub(super) struct KindCounters {
 }
 
 impl Counters {
-    /// Nothing is looked up yet.
+    /// Metrics without any look-up yet.
     pub(in crate::xds) fn new(metrics: Arc<Metrics>) -> Self {
         Self {
             metrics,
@@ -33,7 +33,7 @@ impl Counters {
     }
 
     /// Metrics of one kind over one transport.
-    pub(super) fn of(&self, transport: Transport, kind: Kind) -> &KindCounters {
+    pub(super) fn of(&self, transport: GrpcTransport, kind: Kind) -> &KindCounters {
         #[expect(
             clippy::indexing_slicing,
             reason = "the arrays have a place for every transport and kind"

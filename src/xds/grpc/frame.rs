@@ -1,109 +1,41 @@
-//! gRPC's framing on HTTP/2: messages in, shared pieces and a status out
+//! gRPC framing on HTTP/2: incoming messages, outgoing pieces and the status
 //! ([gRPC over HTTP/2](https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md)).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Response, header};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Incoming};
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use tokio::time::{Instant, timeout_at};
 
-use super::messages::{CONTENT_TYPE, Messages};
+use super::status::{Code, Status};
 use crate::server::{Outflow, Peer, RequestBytes, UnsentPiece};
-use crate::xds::delivery::Content;
+use crate::xds::delivery::ResourceSet;
 
-/// The flag and the length in front of a message.
+/// Length of the prefix of a message, in bytes: the flag and the message's length.
 pub(in crate::xds) const PREFIX_BYTES: usize = 5;
 
-/// How much room is made for a message before it comes: that of a first request of Envoy, 61 kB.
+/// First buffer for a message in several frames, in bytes: Envoy's first request takes 61 kB.
 const RESERVED_BYTES: usize = 64 << 10;
 
-/// How a call ends.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::xds) struct Status {
-    code: Code,
-    message: String,
-}
-
-/// The status codes in use here
-/// ([status codes](https://github.com/grpc/grpc/blob/master/doc/statuscodes.md)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::xds) enum Code {
-    Ok = 0,
-    InvalidArgument = 3,
-    DeadlineExceeded = 4,
-    NotFound = 5,
-    PermissionDenied = 7,
-    ResourceExhausted = 8,
-    Unimplemented = 12,
-    Internal = 13,
-    Unavailable = 14,
-}
-
-impl Status {
-    /// A code and a message for the client.
-    pub(in crate::xds) fn new(code: Code, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-        }
-    }
-
-    /// Everything went as it should.
-    pub(in crate::xds) fn ok() -> Self {
-        Self::new(Code::Ok, "")
-    }
-
-    /// The message.
-    pub(super) fn message(&self) -> &str {
-        &self.message
-    }
-
-    /// Writes it into the headers of a response without messages, or into the trailers behind them.
-    pub(super) fn write(&self, headers: &mut HeaderMap) {
-        headers.insert("grpc-status", HeaderValue::from(self.code as u16));
-        if self.message.is_empty() {
-            return;
-        }
-        let message = utf8_percent_encode(&self.message, MESSAGE).to_string();
-        if let Ok(message) = HeaderValue::try_from(message) {
-            headers.insert("grpc-message", message);
-        }
-    }
-
-    /// The whole response of a call that ends before it has any message.
-    pub(in crate::xds) fn response(&self) -> Response<Messages> {
-        let mut response = Response::new(Messages::none());
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, CONTENT_TYPE);
-        self.write(headers);
-        response
-    }
-}
-
-/// What is escaped in a message: everything but printable ASCII, and the percent sign.
-const MESSAGE: &AsciiSet = &CONTROLS.add(b'%');
-
-/// The messages of a request, one by one.
+/// Messages of a request, one by one.
 pub(in crate::xds) struct Requests<B = Incoming> {
     body: B,
-    /// The rest of the last frame.
+    /// Rest of the last frame.
     rest: Bytes,
-    /// The beginning of a message that is in several frames.
+    /// Beginning of a message in several frames.
     begun: BytesMut,
-    /// The bytes of that, for the budgets.
+    /// Charge for that beginning on the budgets.
     kept: RequestBytes,
-    /// The time by which it has to be complete.
+    /// Time by which the message has to be complete.
     deadline: Option<Instant>,
     peer: Peer,
     limit_bytes: usize,
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Requests<B> {
-    /// The messages in `body`, which `peer` sends, of up to `limit_bytes` each.
+    /// Messages in `body`, sent by `peer`, of up to `limit_bytes` each.
     pub(in crate::xds) fn new(body: B, peer: &Peer, limit_bytes: usize) -> Self {
         Self {
             body,
@@ -116,12 +48,14 @@ impl<B: Body<Data = Bytes> + Unpin> Requests<B> {
         }
     }
 
-    /// The next message; none at the end, also at one in the middle of a message: then the client
-    /// is gone. Cancel safe.
+    /// Returns the next message; `None` at the end of the body, also in the middle of a message:
+    /// the client has disconnected.
+    ///
+    /// Cancel safe: no bytes are lost.
     ///
     /// # Errors
     ///
-    /// When a message is too large, compressed, or none at all, or takes too long.
+    /// When a message is too large, compressed, malformed or late.
     pub(in crate::xds) async fn next(&mut self) -> Result<Option<Bytes>, Status> {
         loop {
             let taken = self.take()?;
@@ -132,7 +66,7 @@ impl<B: Body<Data = Bytes> + Unpin> Requests<B> {
                 return Ok(Some(message));
             }
             let frame = if self.begun.is_empty() {
-                // No timer between messages, which is nearly always.
+                // No timer between messages, where a stream spends nearly all of its time.
                 self.body.frame().await
             } else {
                 let limit = self.peer.message_deadline();
@@ -154,7 +88,7 @@ impl<B: Body<Data = Bytes> + Unpin> Requests<B> {
         }
     }
 
-    /// A message that is here already.
+    /// Takes a message that has arrived completely.
     fn take(&mut self) -> Result<Option<Bytes>, Status> {
         if self.begun.is_empty() {
             let Some(length) = self.length(&self.rest)? else {
@@ -189,8 +123,8 @@ impl<B: Body<Data = Bytes> + Unpin> Requests<B> {
         }
     }
 
-    /// Makes room for the next bytes of a message of this length. What is announced costs nothing
-    /// until it comes, and no more than comes.
+    /// Makes room for the next bytes of a message of this length. Memory follows the bytes that
+    /// arrive, not the length that is announced.
     fn make_room(&mut self, bytes: usize, length: usize) {
         let needed = self.begun.len() + bytes;
         if self.begun.capacity() < needed {
@@ -201,8 +135,12 @@ impl<B: Body<Data = Bytes> + Unpin> Requests<B> {
         }
     }
 
-    /// The length of the message that begins with `bytes`, with its prefix; none as long as that
-    /// is not all here.
+    /// Length of the message that begins with `bytes`, prefix included; `None` while the prefix is
+    /// incomplete.
+    ///
+    /// # Errors
+    ///
+    /// When the message is too large, compressed or malformed.
     fn length(&self, bytes: &[u8]) -> Result<Option<usize>, Status> {
         let Some((&[flag, length @ ..], _)) = bytes.split_first_chunk::<PREFIX_BYTES>() else {
             return Ok(None);
@@ -228,14 +166,18 @@ impl<B: Body<Data = Bytes> + Unpin> Requests<B> {
     }
 }
 
-/// A message as it goes out: its prefix and what is its own, then pieces that many share.
+/// Outgoing message: its prefix and the client's own fields, then pieces that many clients share.
 pub(super) type Message = VecDeque<Bytes>;
 
-/// A message on its way out.
+/// Outgoing message, charged to the budgets.
 pub(super) type Unsent = VecDeque<UnsentPiece>;
 
-/// A message of this content as it waits to be sent by `outflow`.
-pub(super) fn unsent(message: Message, content: &Arc<Content>, outflow: &Arc<Outflow>) -> Unsent {
+/// Charges a message with this resource set to `outflow`.
+pub(super) fn unsent(
+    message: Message,
+    content: &Arc<ResourceSet>,
+    outflow: &Arc<Outflow>,
+) -> Unsent {
     let pieces = message.into_iter();
     let pieces = pieces.map(|piece| outflow.shared(piece, content.clone()));
     pieces.collect()

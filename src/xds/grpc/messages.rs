@@ -1,4 +1,4 @@
-//! Bodies of gRPC responses: messages as a call makes them, and the status behind them.
+//! Bodies of gRPC responses: messages of a call, then its status.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -10,32 +10,34 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Response, header};
 use hyper::body::{Body, Frame};
 
-use super::frame::{Status, Unsent};
+use super::frame::Unsent;
+use super::status::Status;
 use crate::server::UnsentPiece;
 
-/// The messages of a response, and the status behind them. Its call is run by whoever asks for the
-/// next frame, so that a message goes from where it is made to HTTP/2 without a change of tasks.
+/// Body of a gRPC response: messages of a call, then its status. The call is polled by the body, so
+/// a message gets from its call to HTTP/2 without a change of tasks.
 pub(in crate::xds) struct Messages {
     call: Option<Call>,
     current: Unsent,
 }
 
-/// A call that has not ended.
+/// Call that has not ended.
 struct Call {
     run: BoxFuture<'static, Status>,
     outlet: Outlet,
 }
 
-/// Place for one message between a call and the body that sends it.
+/// Slot for one message between a call and the body that sends it.
 #[derive(Clone, Default)]
 pub(in crate::xds) struct Outlet(Arc<Mutex<Option<Unsent>>>);
 
 impl Outlet {
-    /// Hands a message to the body, and returns once that is asked for the next frame: HTTP/2 has
-    /// the message then, of which one piece at most waits for room.
+    /// Hands a message to the body, and returns once the body is polled for the next frame. HTTP/2
+    /// has the message then, of which at most one piece waits for flow control.
     pub(in crate::xds) async fn send(&self, message: Unsent) {
         *self.slot() = Some(message);
-        // The body runs this, takes the message as soon as this waits, and comes back by itself.
+        // The body polls this future, takes the message once it is pending, and polls it again
+        // without a wake-up.
         poll_fn(|_| match *self.slot() {
             None => Poll::Ready(()),
             Some(_) => Poll::Pending,
@@ -50,7 +52,7 @@ impl Outlet {
 }
 
 impl Messages {
-    /// Those that `run` puts into `outlet`, and the status that it ends with.
+    /// Messages that `run` puts into `outlet`, then the status that it returns.
     pub(in crate::xds) fn of(
         run: impl Future<Output = Status> + Send + 'static,
         outlet: Outlet,
@@ -64,7 +66,7 @@ impl Messages {
         }
     }
 
-    /// One message, and that all went well.
+    /// One message, then success.
     pub(in crate::xds) fn one(message: Unsent) -> Self {
         let outlet = Outlet::default();
         let put = outlet.clone();
@@ -75,15 +77,15 @@ impl Messages {
         Self::of(send, outlet)
     }
 
-    /// No message and no trailers: the status stands in the headers.
-    pub(super) fn none() -> Self {
+    /// Neither messages nor trailers: the status is in the headers.
+    fn none() -> Self {
         Self {
             call: None,
             current: Unsent::new(),
         }
     }
 
-    /// The response that consists of these.
+    /// Response with this body.
     pub(in crate::xds) fn response(self) -> Response<Self> {
         let mut response = Response::new(self);
         let headers = response.headers_mut();
@@ -92,8 +94,19 @@ impl Messages {
     }
 }
 
-/// The content type of every response.
-pub(super) const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
+impl Status {
+    /// Response of a call that ends before its first message.
+    pub(in crate::xds) fn response(&self) -> Response<Messages> {
+        let mut response = Response::new(Messages::none());
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, CONTENT_TYPE);
+        self.write(headers);
+        response
+    }
+}
+
+/// Content type of every response.
+const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
 
 impl Body for Messages {
     type Data = UnsentPiece;
@@ -124,8 +137,8 @@ impl Body for Messages {
         }
     }
 
-    /// Without a message the status stands in the headers, and nothing may follow them
-    /// (`Trailers-Only` of gRPC over HTTP/2).
+    /// Returns true without a call: the status is in the headers, and nothing may follow them
+    /// (`Trailers-Only` in gRPC over HTTP/2).
     fn is_end_stream(&self) -> bool {
         self.call.is_none()
     }

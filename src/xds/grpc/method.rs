@@ -1,27 +1,26 @@
-//! The methods of the discovery services, by their paths.
+//! RPC methods of the discovery services, by path.
 
 use crate::snapshot::Kind;
-use crate::xds::delivery::Form;
+use crate::xds::delivery::ProtocolVariant;
 
-/// A method of a discovery service
-/// ([the services](https://www.envoyproxy.io/docs/envoy/v1.40.0/api-docs/xds_protocol#resource-types)).
+/// RPC method of a discovery service
+/// ([RPC services and methods](https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#rpc-services-and-methods-for-each-variant)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Method {
-    /// A stream for one kind, or for all.
-    Stream(Form, Option<Kind>),
-    /// One answer about one kind.
+pub(super) enum DiscoveryMethod {
+    /// Stream for one kind, or for all.
+    Stream(ProtocolVariant, Option<Kind>),
+    /// Single response with one kind.
     Fetch(Kind),
 }
 
-/// Why a path names no method.
+/// Reason for which a path names no method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unknown {
+pub(super) enum UnknownMethod {
     Service,
     Method,
 }
 
-/// The discovery services: name, the kind that each serves (none for all), and the noun in the names
-/// of its methods.
+/// Discovery services: name, kind (`None` for all), and the noun in the names of the methods.
 const SERVICES: [(&str, Option<Kind>, &str); 6] = [
     (
         "envoy.service.discovery.v3.AggregatedDiscoveryService",
@@ -55,27 +54,30 @@ const SERVICES: [(&str, Option<Kind>, &str); 6] = [
     ),
 ];
 
-/// The names of the discovery services.
+/// Names of the discovery services.
 pub(in crate::xds) fn services() -> impl Iterator<Item = &'static str> {
     SERVICES.into_iter().map(|(service, ..)| service)
 }
 
-impl Method {
-    /// The method that a path names:
-    /// `/envoy.service.cluster.v3.ClusterDiscoveryService/StreamClusters`.
-    pub(super) fn of_path(path: &str) -> Result<Self, Unknown> {
+impl DiscoveryMethod {
+    /// Method of a path such as `/envoy.service.cluster.v3.ClusterDiscoveryService/StreamClusters`.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownMethod`] when there is no such service, or no such method of it.
+    pub(super) fn of_path(path: &str) -> Result<Self, UnknownMethod> {
         let mut parts = path.split('/').skip(1);
         let service = parts.next().unwrap_or_default();
         let method = parts.next().unwrap_or_default();
         let mut known = SERVICES.into_iter();
         let known = known.find(|(known, ..)| *known == service);
-        let (_, kind, noun) = known.ok_or(Unknown::Service)?;
-        let verb = method.strip_suffix(noun).ok_or(Unknown::Method)?;
+        let (_, kind, noun) = known.ok_or(UnknownMethod::Service)?;
+        let verb = method.strip_suffix(noun).ok_or(UnknownMethod::Method)?;
         match (verb, kind) {
-            ("Stream", kind) => Ok(Self::Stream(Form::Sotw, kind)),
-            ("Delta", kind) => Ok(Self::Stream(Form::Delta, kind)),
+            ("Stream", kind) => Ok(Self::Stream(ProtocolVariant::Sotw, kind)),
+            ("Delta", kind) => Ok(Self::Stream(ProtocolVariant::Delta, kind)),
             ("Fetch", Some(kind)) => Ok(Self::Fetch(kind)),
-            _ => Err(Unknown::Method),
+            _ => Err(UnknownMethod::Method),
         }
     }
 }

@@ -1,26 +1,26 @@
-//! The node of a client from the wire: its id, its cluster, its program and the version of that.
+//! Node of a client, read from protobuf: id, cluster, user agent and its version.
 
 use std::str;
 
 use envoy_api::envoy::config::core::v3::BuildVersion;
 use envoy_api::prost::Message as _;
 
-use super::read::{each_field, shortened};
+use super::fields::{each_field, shortened};
 use crate::registry::ClientNode;
 
-/// The part that is of use of
+/// Part in use of
 /// [`envoy.config.core.v3.Node`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/base.proto#config-core-v3-node),
-/// of 61 kB.
+/// which takes 61 kB.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct StreamNode {
     pub(super) id: String,
     pub(super) client: ClientNode,
 }
 
-/// The longest text that is kept of a node, in bytes.
+/// Longest text that is kept of a node, in bytes.
 const MAX_TEXT_BYTES: usize = 4_096;
 
-/// Reads what is of use of a node. None when the bytes are none.
+/// Reads the part in use of a node; `None` if the bytes are malformed.
 pub(super) fn read_node(message: &[u8]) -> Option<StreamNode> {
     let mut node = StreamNode::default();
     each_field(message, |number, value| {

@@ -1,55 +1,53 @@
-//! Discovery requests from the wire: of what Envoy says, what is of use here, and nothing copied
-//! that was said the last time.
+//! Reads discovery requests from protobuf: only the fields in use, and no copy of names that were
+//! sent before.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::str;
 use std::sync::Arc;
 
-use envoy_api::prost::encoding::{WireType, decode_key, decode_varint};
 use rand::random;
 use twox_hash::XxHash3_128;
 
-use super::frame::{Code, Status};
+use super::fields::{Field, Fields, each_field, shortened};
 use super::node::{StreamNode, read_node};
-#[cfg(test)]
-use crate::snapshot::looked_at;
+use super::status::{Code, Status};
 use crate::snapshot::{Kind, Name};
-use crate::xds::delivery::{Form, Names, Request, Wish};
+use crate::xds::delivery::{DiscoveryRequest, NameList, ProtocolVariant, SubscriptionChange};
 
-/// A request about one kind.
+/// Discovery request of a stream.
 #[derive(Debug)]
-pub(super) struct Read {
-    /// The type that it is about; empty if that goes without saying.
+pub(super) struct StreamRequest {
+    /// Type that it is about; empty if the stream serves a single one.
     pub(super) type_url: String,
-    /// Who asks, of the first request that says so: the node of a stream never changes.
+    /// Node of the client, from the first request that has one: the node of a stream never changes.
     pub(super) node: Option<StreamNode>,
-    /// What is said about that type.
-    pub(super) request: Request,
+    /// Request as the delivery engine takes it.
+    pub(super) request: DiscoveryRequest,
 }
 
-/// The names that a stream said last about each type, as digests.
+/// Reader of the discovery requests of one stream. It keeps a digest of the names last sent for
+/// each kind.
 #[derive(Debug)]
-pub(super) struct Reader {
-    form: Form,
-    /// Unknown to clients, so that none can make two lists that pass for one.
+pub(super) struct RequestReader {
+    protocol: ProtocolVariant,
+    /// Secret seed of the digests: no client can make two lists with one digest.
     seed: u64,
-    /// The kind that the stream serves; none for all.
+    /// Kind that the stream serves; `None` for all.
     serves: Option<Kind>,
-    /// True once a request has said who asks: of others that is not read.
+    /// True once a request had a node: the node of later requests is skipped.
     knows_node: bool,
-    /// Of the kinds that are served here: what strangers call types is not remembered.
-    last: BTreeMap<Kind, Digest>,
+    /// Digests by kind. Types that are not served leave no trace.
+    last: BTreeMap<Kind, ListDigest>,
 }
 
-/// Length and digest of a list of names, as it stands in a request.
+/// Length and digest of a list of names, as encoded in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Digest {
+struct ListDigest {
     bytes: usize,
     digest: u128,
 }
 
-impl Digest {
+impl ListDigest {
     fn of(listed: &[u8], seed: u64) -> Self {
         Self {
             bytes: listed.len(),
@@ -58,17 +56,17 @@ impl Digest {
     }
 }
 
-/// The longest name or version, in bytes, as over REST.
+/// Longest name or version, in bytes, as over REST.
 const MAX_NAME_BYTES: usize = 4_096;
 
-/// The longest reason of a refusal that is kept, in bytes. Envoy repeats what it was sent in it.
+/// Longest error text that is kept, in bytes. Envoy repeats parts of the resource in it.
 const MAX_TEXT_BYTES: usize = 2_048;
 
-impl Reader {
-    /// A reader of the requests of one stream. `serves` is the kind that it serves; none for all.
-    pub(super) fn new(form: Form, serves: Option<Kind>) -> Self {
+impl RequestReader {
+    /// Reader for one stream. `serves` is the kind that the stream serves; `None` for all.
+    pub(super) fn new(protocol: ProtocolVariant, serves: Option<Kind>) -> Self {
         Self {
-            form,
+            protocol,
             serves,
             knows_node: false,
             seed: random(),
@@ -80,11 +78,11 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// When the bytes are no request.
-    pub(super) fn read(&mut self, message: &[u8]) -> Result<Read, Status> {
-        let read = match self.form {
-            Form::Sotw | Form::Rest => self.read_listed(message),
-            Form::Delta => read_changed(message, self.knows_node),
+    /// When the bytes are no discovery request, or a name or version is too long.
+    pub(super) fn read(&mut self, message: &[u8]) -> Result<StreamRequest, Status> {
+        let read = match self.protocol {
+            ProtocolVariant::Sotw | ProtocolVariant::Rest => self.read_listed(message),
+            ProtocolVariant::Delta => read_changed(message, self.knows_node),
         };
         self.knows_node |= read.as_ref().is_some_and(|read| read.node.is_some());
         read.ok_or_else(|| {
@@ -94,14 +92,15 @@ impl Reader {
         })
     }
 
-    /// Reads an `envoy.service.discovery.v3.DiscoveryRequest`.
-    fn read_listed(&mut self, message: &[u8]) -> Option<Read> {
+    /// Reads a
+    /// [`DiscoveryRequest`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/discovery/v3/discovery.proto#service-discovery-v3-discoveryrequest).
+    fn read_listed(&mut self, message: &[u8]) -> Option<StreamRequest> {
         let mut version = "";
         let mut node = None;
         let mut type_url = "";
         let mut nonce = "";
         let mut error = None;
-        // Where the names stand, as long as they stand together.
+        // Place of the names, as long as they are contiguous.
         let mut listed = Some(0..0);
         let mut repeated = None;
         let mut fields = Fields::new(message);
@@ -136,7 +135,7 @@ impl Reader {
         }
         let digest = match (listed, repeated) {
             (Some(listed), Some((span, known))) if listed == span => Some(known),
-            (Some(listed), _) => Some(Digest::of(message.get(listed)?, self.seed)),
+            (Some(listed), _) => Some(ListDigest::of(message.get(listed)?, self.seed)),
             (None, _) => None,
         };
         let mut kinds = Kind::ALL.into_iter();
@@ -146,7 +145,7 @@ impl Reader {
         };
         let last = kind.and_then(|kind| self.last.get(&kind));
         let names = if digest.is_some() && last == digest.as_ref() {
-            Names::Same
+            NameList::Unchanged
         } else {
             match (kind, digest) {
                 (Some(kind), Some(digest)) => drop(self.last.insert(kind, digest)),
@@ -160,45 +159,46 @@ impl Reader {
                 }
                 Some(())
             })?;
-            Names::These(names)
+            NameList::Replaced(names)
         };
-        Some(Read {
+        Some(StreamRequest {
             type_url: type_url.to_owned(),
             node,
-            request: Request {
+            request: DiscoveryRequest {
                 nonce: read_nonce(nonce),
                 error,
-                wish: Wish::Listed {
-                    names,
-                    version: version.into(),
+                change: SubscriptionChange::Sotw {
+                    resource_names: names,
+                    version_info: version.into(),
                 },
             },
         })
     }
 
-    /// How many lists are remembered.
+    /// Number of digests that are kept.
     #[cfg(test)]
     pub(super) fn remembered(&self) -> usize {
         self.last.len()
     }
 
-    /// The list that begins at `start`, if it is one of those that the stream said last: it is
-    /// passed over without a look at any name.
-    fn repeated(&self, message: &[u8], start: usize) -> Option<Digest> {
+    /// Digest of the list that begins at `start`, if the stream sent an equal list before: no name
+    /// of it has to be looked at.
+    fn repeated(&self, message: &[u8], start: usize) -> Option<ListDigest> {
         let mut last = self.last.values().filter(|known| known.bytes > 0);
         let known = last.find(|known| {
             let listed = message.get(start..start.saturating_add(known.bytes));
-            listed.is_some_and(|listed| Digest::of(listed, self.seed) == **known)
+            listed.is_some_and(|listed| ListDigest::of(listed, self.seed) == **known)
         });
         known.copied()
     }
 }
 
-/// Reads an `envoy.service.discovery.v3.DeltaDiscoveryRequest`.
-fn read_changed(message: &[u8], knows_node: bool) -> Option<Read> {
+/// Reads a
+/// [`DeltaDiscoveryRequest`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/discovery/v3/discovery.proto#service-discovery-v3-deltadiscoveryrequest).
+fn read_changed(message: &[u8], knows_node: bool) -> Option<StreamRequest> {
     let mut node = None;
     let mut type_url = String::new();
-    let mut request = Request::default();
+    let mut request = DiscoveryRequest::default();
     let (mut subscribe, mut unsubscribe) = (Vec::new(), Vec::new());
     let mut versions = BTreeMap::new();
     each_field(message, |number, value| {
@@ -217,19 +217,19 @@ fn read_changed(message: &[u8], knows_node: bool) -> Option<Read> {
         }
         Some(())
     })?;
-    request.wish = Wish::Changed {
+    request.change = SubscriptionChange::Delta {
         subscribe,
         unsubscribe,
-        versions,
+        initial_resource_versions: versions,
     };
-    Some(Read {
+    Some(StreamRequest {
         type_url,
         node,
         request,
     })
 }
 
-/// Reads the reason in a `google.rpc.Status`.
+/// Reads the message of a `google.rpc.Status`.
 fn read_status(message: &[u8]) -> Option<Arc<str>> {
     let mut text = "";
     each_field(message, |number, value| {
@@ -259,7 +259,7 @@ fn read_entry(message: &[u8]) -> Option<(&str, &str)> {
     Some(entry)
 }
 
-/// Reads a name or a version, unless it is too long.
+/// Reads a name or a version; `None` if it is too long.
 fn read_name(value: &[u8]) -> Option<&str> {
     let name = str::from_utf8(value).ok()?;
     (name.len() <= MAX_NAME_BYTES).then_some(name)
@@ -267,86 +267,4 @@ fn read_name(value: &[u8]) -> Option<&str> {
 
 fn read_nonce(nonce: &str) -> Option<u64> {
     u64::from_str_radix(nonce, 16).ok()
-}
-
-/// Calls `take` with the number and the bytes of each field that has bytes; others are of no use
-/// here. None when the message is none, or `take` answers so.
-pub(super) fn each_field<'a>(
-    message: &'a [u8],
-    mut take: impl FnMut(u32, &'a [u8]) -> Option<()>,
-) -> Option<()> {
-    let mut fields = Fields::new(message);
-    while let Some(field) = fields.next().ok()? {
-        take(field.number, field.value)?;
-    }
-    Some(())
-}
-
-/// The fields of a message that have bytes, in order.
-struct Fields<'a> {
-    message: &'a [u8],
-    rest: &'a [u8],
-}
-
-/// A field that has bytes, and where it stands in its message.
-struct Field<'a> {
-    number: u32,
-    value: &'a [u8],
-    span: Range<usize>,
-}
-
-/// Bytes that are no message.
-struct Malformed;
-
-impl<'a> Fields<'a> {
-    fn new(message: &'a [u8]) -> Self {
-        Self {
-            message,
-            rest: message,
-        }
-    }
-
-    /// The next field; none behind the last one.
-    fn next(&mut self) -> Result<Option<Field<'a>>, Malformed> {
-        while !self.rest.is_empty() {
-            #[cfg(test)]
-            looked_at::count(1);
-            let start = self.message.len() - self.rest.len();
-            let (number, wire_type) = decode_key(&mut self.rest).or(Err(Malformed))?;
-            let length = match wire_type {
-                WireType::Varint => {
-                    decode_varint(&mut self.rest).or(Err(Malformed))?;
-                    continue;
-                }
-                WireType::LengthDelimited => {
-                    let length = decode_varint(&mut self.rest).or(Err(Malformed))?;
-                    let length = usize::try_from(length).or(Err(Malformed))?;
-                    let fits = self.rest.split_at_checked(length);
-                    let (value, behind) = fits.ok_or(Malformed)?;
-                    self.rest = behind;
-                    return Ok(Some(Field {
-                        number,
-                        value,
-                        span: start..self.message.len() - behind.len(),
-                    }));
-                }
-                WireType::SixtyFourBit => 8,
-                WireType::ThirtyTwoBit => 4,
-                // Groups were gone before the first of these messages was written.
-                WireType::StartGroup | WireType::EndGroup => return Err(Malformed),
-            };
-            self.rest = self.rest.get(length..).ok_or(Malformed)?;
-        }
-        Ok(None)
-    }
-
-    /// Goes on at a place in the message that is the end of a field.
-    fn skip_to(&mut self, place: usize) {
-        self.rest = self.message.get(place..).unwrap_or_default();
-    }
-}
-
-/// The first `limit` bytes, or less where that would cut a character in two.
-pub(super) fn shortened(text: &str, limit: usize) -> &str {
-    text.get(..text.floor_char_boundary(limit)).unwrap_or(text)
 }

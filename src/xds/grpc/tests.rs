@@ -1,4 +1,4 @@
-//! Frames, requests and responses on the wire, held against what prost makes of them.
+//! Frames, requests and responses on the wire, compared with those of prost.
 
 use std::convert::Infallible;
 
@@ -23,11 +23,12 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Grpc;
-use super::frame::{Code, Requests, Status};
+use super::driver::Driver;
+use super::frame::Requests;
 use super::messages::{Messages, Outlet};
-use super::method::{Method, Unknown};
-use super::read::Reader;
-use super::stream::Driver;
+use super::method::{DiscoveryMethod, UnknownMethod};
+use super::read::RequestReader;
+use super::status::{Code, Status};
 use super::write::{len_bytes, message};
 use crate::metrics::Metrics;
 use crate::registry::{ClientNode, Registry, RegistryLimits};
@@ -35,12 +36,15 @@ use crate::server::Peer;
 use crate::snapshot::cell::cell;
 use crate::snapshot::looked_at;
 use crate::snapshot::{Flavour, Kind, Name, Resource, Snapshot};
-use crate::xds::delivery::{Answer, Client, Form, Names, Pacing, Request, Shared, Step, Wish};
-use crate::xds::{Limits, Proxies};
+use crate::xds::delivery::{
+    self, DeliveryCache, DeliveryStep, NameList, Pacing, ProtocolVariant, SubscriptionChange,
+    XdsClient,
+};
+use crate::xds::{Proxies, ProxyLimits};
 
 const LIMIT_BYTES: usize = 64;
 
-/// A message with its prefix.
+/// Message with its prefix.
 fn framed(flag: u8, message: &[u8]) -> Bytes {
     let mut bytes = BytesMut::new();
     bytes.put_u8(flag);
@@ -49,7 +53,7 @@ fn framed(flag: u8, message: &[u8]) -> Bytes {
     bytes.freeze()
 }
 
-/// The messages in `bytes` when they come cut at these places, and how the stream ended.
+/// Messages in `bytes` when these arrive in pieces cut at `cuts`, and the end of the stream.
 fn received(bytes: &Bytes, cuts: &[usize]) -> (Vec<Bytes>, Option<Status>) {
     let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).collect();
     cuts.extend([0, bytes.len()]);
@@ -57,7 +61,7 @@ fn received(bytes: &Bytes, cuts: &[usize]) -> (Vec<Bytes>, Option<Status>) {
     let frames = cuts.windows(2).map(|cut| bytes.slice(cut[0]..cut[1]));
     let frames: Vec<Result<Frame<Bytes>, Infallible>> =
         frames.map(|frame| Ok(Frame::data(frame))).collect();
-    // A message that is not complete has a deadline.
+    // An incomplete message has a deadline.
     let clock = Builder::new_current_thread().enable_time().build();
     let clock = clock.unwrap();
     let _clock = clock.enter();
@@ -73,7 +77,7 @@ fn received(bytes: &Bytes, cuts: &[usize]) -> (Vec<Bytes>, Option<Status>) {
     }
 }
 
-/// The requests of a client that sends this and then nothing.
+/// Requests of a client that sends this and then nothing.
 fn stalling(
     peer: &Peer,
     bytes: Bytes,
@@ -97,7 +101,7 @@ async fn a_message_that_is_not_complete_has_a_deadline_and_a_pause_between_messa
     assert_eq!(begun.elapsed(), peer.message_deadline());
 }
 
-/// Sixteen announced megabytes cost what has come of them, and that is given back.
+/// Sixteen announced megabytes cost no more than the bytes that arrive, and these are released.
 #[tokio::test(start_paused = true)]
 async fn of_a_message_that_is_not_complete_counts_what_has_come() {
     let peer = Peer::anonymous(false, CancellationToken::new());
@@ -134,7 +138,7 @@ proptest! {
         for message in &messages {
             bytes.extend_from_slice(&framed(0, message));
         }
-        // The client goes away in the middle of a message.
+        // The client disconnects in the middle of a message.
         bytes.extend_from_slice(&framed(0, &[0; 9])[..rest]);
         let (received, status) = received(&bytes.freeze(), &cuts);
         prop_assert_eq!(status, None);
@@ -179,7 +183,7 @@ proptest! {
             error_detail: is_refused.then(|| refusal(&text)),
             ..DiscoveryRequest::default()
         };
-        let read = Reader::new(Form::Sotw, None).read(&written.encode_to_vec()).unwrap();
+        let read = RequestReader::new(ProtocolVariant::Sotw, None).read(&written.encode_to_vec()).unwrap();
         prop_assert_eq!(read.type_url, Kind::Route.type_url());
         let client = ClientNode {
             cluster: "edge".to_owned(),
@@ -189,10 +193,10 @@ proptest! {
         prop_assert_eq!(read.node.map(|node| (node.id, node.client)),
             has_node.then_some((id, client)));
         let names = names.iter().map(|name| Name::from(&**name)).collect();
-        prop_assert_eq!(read.request, Request {
+        prop_assert_eq!(read.request, delivery::DiscoveryRequest {
             nonce: has_nonce.then_some(nonce),
             error: is_refused.then(|| text.into()),
-            wish: Wish::Listed { names: Names::These(names), version: version.into() },
+            change: SubscriptionChange::Sotw { resource_names: NameList::Replaced(names), version_info: version.into() },
         });
     }
 
@@ -214,18 +218,18 @@ proptest! {
             error_detail: is_refused.then(|| refusal(&text)),
             ..DeltaDiscoveryRequest::default()
         };
-        let read = Reader::new(Form::Delta, None).read(&written.encode_to_vec()).unwrap();
+        let read = RequestReader::new(ProtocolVariant::Delta, None).read(&written.encode_to_vec()).unwrap();
         prop_assert_eq!(read.type_url, Kind::Cluster.type_url());
         prop_assert_eq!(read.node.is_some(), has_node);
         let all = |names: Vec<String>| names.iter().map(|name| Name::from(&**name)).collect();
         let versions = versions.into_iter();
-        prop_assert_eq!(read.request, Request {
+        prop_assert_eq!(read.request, delivery::DiscoveryRequest {
             nonce: Some(nonce),
             error: is_refused.then(|| text.into()),
-            wish: Wish::Changed {
+            change: SubscriptionChange::Delta {
                 subscribe: all(subscribe),
                 unsubscribe: all(unsubscribe),
-                versions: versions.map(|(name, version)| (name.into(), version.into())).collect(),
+                initial_resource_versions: versions.map(|(name, version)| (name.into(), version.into())).collect(),
             },
         });
     }
@@ -256,7 +260,7 @@ fn refusal(text: &str) -> rpc::Status {
     }
 }
 
-/// Envoy says it once; a client that says it with every acknowledgement has nothing read of it.
+/// Envoy sends its node once; a node in every ACK is not read.
 #[test]
 fn the_node_is_read_once_and_a_version_may_be_a_text() {
     let text = UserAgentVersionType::UserAgentVersion("1.60".to_owned());
@@ -274,11 +278,11 @@ fn the_node_is_read_once_and_a_version_may_be_a_text() {
         ..DeltaDiscoveryRequest::default()
     };
     let both = [
-        (Form::Sotw, listed.encode_to_vec()),
-        (Form::Delta, changed.encode_to_vec()),
+        (ProtocolVariant::Sotw, listed.encode_to_vec()),
+        (ProtocolVariant::Delta, changed.encode_to_vec()),
     ];
-    for (form, bytes) in both {
-        let mut reader = Reader::new(form, Some(Kind::Cluster));
+    for (protocol, bytes) in both {
+        let mut reader = RequestReader::new(protocol, Some(Kind::Cluster));
         let read = reader.read(&bytes).unwrap().node.unwrap();
         assert_eq!(read.client.program().as_deref(), Some("gRPC Go 1.60"));
         assert_eq!(read.client.cluster, "edge");
@@ -296,15 +300,15 @@ fn a_request_that_is_cut_off_is_none() {
     };
     let mut bytes = written.encode_to_vec();
     bytes.pop();
-    for form in [Form::Sotw, Form::Delta] {
-        let status = Reader::new(form, None).read(&bytes).unwrap_err();
+    for protocol in [ProtocolVariant::Sotw, ProtocolVariant::Delta] {
+        let status = RequestReader::new(protocol, None).read(&bytes).unwrap_err();
         assert_eq!(code(&status), "13");
     }
     let refused = DiscoveryRequest {
         error_detail: Some(refusal("")),
         ..DiscoveryRequest::default()
     };
-    let read = Reader::new(Form::Sotw, None).read(&refused.encode_to_vec());
+    let read = RequestReader::new(ProtocolVariant::Sotw, None).read(&refused.encode_to_vec());
     let error = read.unwrap().request.error;
     assert_eq!(error.as_deref(), Some("refused, without a text"));
 }
@@ -320,10 +324,13 @@ fn the_same_list_of_names_is_recognised_and_another_order_or_a_split_is_not() {
         }
         .encode_to_vec()
     };
-    let mut reader = Reader::new(Form::Sotw, None);
-    let mut is_same = |bytes: &[u8]| match reader.read(bytes).unwrap().request.wish {
-        Wish::Listed { names, .. } => names == Names::Same,
-        Wish::Changed { .. } => panic!("no list"),
+    let mut reader = RequestReader::new(ProtocolVariant::Sotw, None);
+    let mut is_same = |bytes: &[u8]| match reader.read(bytes).unwrap().request.change {
+        SubscriptionChange::Sotw {
+            resource_names: names,
+            ..
+        } => names == NameList::Unchanged,
+        SubscriptionChange::Delta { .. } => panic!("no list"),
     };
     let both = written(Kind::Route, &["a", "b"]);
     assert!(!is_same(&both));
@@ -342,12 +349,12 @@ fn the_same_list_of_names_is_recognised_and_another_order_or_a_split_is_not() {
         "it goes on"
     );
     assert!(!is_same(&both));
-    // The type stands between the list of last time and one more name.
+    // The type stands between the previous list and one more name.
     let more = [both.clone(), written(Kind::Route, &["c"])].concat();
     assert!(!is_same(&more));
     assert!(!is_same(&both));
     assert!(is_same(&both));
-    // Names that do not stand together are read each time.
+    // Names that are not contiguous are read each time.
     let split = [written(Kind::Route, &["a"]), written(Kind::Route, &["b"])].concat();
     assert!(!is_same(&split));
     assert!(!is_same(&split));
@@ -358,7 +365,7 @@ fn the_same_list_of_names_is_recognised_and_another_order_or_a_split_is_not() {
 
 #[test]
 fn what_strangers_call_types_is_not_remembered() {
-    let mut reader = Reader::new(Form::Sotw, None);
+    let mut reader = RequestReader::new(ProtocolVariant::Sotw, None);
     for number in 0..100 {
         let request = DiscoveryRequest {
             type_url: format!("type.googleapis.com/stranger.{number}"),
@@ -372,14 +379,14 @@ fn what_strangers_call_types_is_not_remembered() {
 
 #[test]
 fn a_stream_of_one_kind_recognises_lists_without_a_type() {
-    let mut reader = Reader::new(Form::Sotw, Some(Kind::Endpoint));
+    let mut reader = RequestReader::new(ProtocolVariant::Sotw, Some(Kind::Endpoint));
     let request = DiscoveryRequest {
         resource_names: vec!["a".to_owned()],
         ..DiscoveryRequest::default()
     };
     let is_same = [(); 2].map(|()| {
         let read = reader.read(&request.encode_to_vec()).unwrap();
-        matches!(read.request.wish, Wish::Listed { names, .. } if names == Names::Same)
+        matches!(read.request.change, SubscriptionChange::Sotw { resource_names: names, .. } if names == NameList::Unchanged)
     });
     assert_eq!(is_same, [false, true]);
 }
@@ -396,7 +403,7 @@ fn a_list_that_is_repeated_costs_the_same_however_long_it_is() {
             }
             .encode_to_vec()
         };
-        let mut reader = Reader::new(Form::Sotw, None);
+        let mut reader = RequestReader::new(ProtocolVariant::Sotw, None);
         for (kind, names) in [
             (Kind::Cluster, 0),
             (Kind::Endpoint, names),
@@ -406,45 +413,52 @@ fn a_list_that_is_repeated_costs_the_same_however_long_it_is() {
         }
         let again = written(Kind::Endpoint, names);
         let (read, fields) = looked_at::during(|| reader.read(&again).unwrap());
-        let is_same =
-            matches!(read.request.wish, Wish::Listed { names, .. } if names == Names::Same);
+        let is_same = matches!(read.request.change, SubscriptionChange::Sotw { resource_names: names, .. } if names == NameList::Unchanged);
         assert!(is_same, "{names} names");
         fields
     };
     assert_eq!(fields_looked_at(2), fields_looked_at(2_000));
 }
 
-/// What one client is sent for a kind: at first, and after `changed`.
-fn answers(form: Form, kind: Kind, first: Snapshot, changed: Snapshot) -> Vec<Answer> {
+/// Responses to one client for a kind: the initial one, and the one after `changed`.
+fn answers(
+    protocol: ProtocolVariant,
+    kind: Kind,
+    first: Snapshot,
+    changed: Snapshot,
+) -> Vec<delivery::DiscoveryResponse> {
     let (mut publisher, reader) = cell();
-    let shared = Shared::new(reader);
+    let shared = DeliveryCache::new(reader);
     let (pacing, now) = (Pacing::default(), Instant::now());
-    let mut client = Client::new(form, Flavour::Ads, now);
-    let wish = match form {
-        Form::Delta => Wish::default(),
-        Form::Sotw | Form::Rest => Wish::Listed {
-            names: Names::These(Vec::new()),
-            version: "".into(),
+    let mut client = XdsClient::new(protocol, Flavour::Ads, now);
+    let change = match protocol {
+        ProtocolVariant::Delta => SubscriptionChange::default(),
+        ProtocolVariant::Sotw | ProtocolVariant::Rest => SubscriptionChange::Sotw {
+            resource_names: NameList::Replaced(Vec::new()),
+            version_info: "".into(),
         },
     };
-    let request = Request {
-        wish,
-        ..Request::default()
+    let request = delivery::DiscoveryRequest {
+        change,
+        ..delivery::DiscoveryRequest::default()
     };
-    client.hear(kind, request, &shared, &pacing, now);
+    client
+        .on_request(kind, request, &shared, &pacing, now)
+        .unwrap();
     let mut answers = Vec::new();
-    for (snapshot, at) in [(first, now), (changed, now + pacing.ack_patience)] {
+    for (snapshot, at) in [(first, now), (changed, now + pacing.ack_timeout)] {
         publisher.publish_compared(snapshot);
         let snapshot = shared.current().unwrap();
         match client.next(shared.view(&snapshot, at), &pacing, at) {
-            Step::Send(answer) => answers.push(answer),
-            Step::Wait { .. } => panic!("nothing to send"),
+            DeliveryStep::Send(answer) => answers.push(answer),
+            DeliveryStep::Wait { .. } => panic!("nothing to send"),
         }
     }
     answers
 }
 
-/// A small resource, one that is copied, and one that is sent from where it is kept.
+/// Resources of all sizes: a small one, one that is copied, and ones that are sent from their
+/// place.
 fn snapshot(kind: Kind) -> Snapshot {
     let mut snapshot = Snapshot::default();
     for (name, length) in [("a", 10), ("b", 3_000), ("c", 20_000), ("d", 17_000)] {
@@ -454,12 +468,12 @@ fn snapshot(kind: Kind) -> Snapshot {
     snapshot
 }
 
-/// Name of the control plane that writes.
+/// Name of the control plane.
 const IDENTIFIER: &str = "edge-1 marathon-envoy/1.0";
 
-/// The bytes of a message behind its prefix, which must fit.
-fn body(answer: &Answer, form: Form) -> Vec<u8> {
-    let message = message(answer, form, IDENTIFIER);
+/// Bytes of a message behind its prefix, which must fit.
+fn body(answer: &delivery::DiscoveryResponse, protocol: ProtocolVariant) -> Vec<u8> {
+    let message = message(answer, protocol, IDENTIFIER);
     let length = len_bytes(&message);
     let bytes: Vec<u8> = message.iter().flatten().copied().collect();
     let prefix = u32::try_from(length).unwrap().to_be_bytes();
@@ -478,9 +492,9 @@ fn prost_reads_what_is_written_for_state_of_the_world() {
             changed.remove(kind, name);
         }
         let wanted = [first.clone(), changed.clone()];
-        let answers = answers(Form::Sotw, kind, first, changed);
+        let answers = answers(ProtocolVariant::Sotw, kind, first, changed);
         for (answer, wanted) in answers.iter().zip(wanted) {
-            let read = DiscoveryResponse::decode(&*body(answer, Form::Sotw)).unwrap();
+            let read = DiscoveryResponse::decode(&*body(answer, ProtocolVariant::Sotw)).unwrap();
             assert_eq!(read.version_info, wanted.index(kind).version().to_string());
             assert_eq!(read.type_url, kind.type_url());
             assert_eq!(read.control_plane.unwrap().identifier, IDENTIFIER);
@@ -511,10 +525,12 @@ fn prost_reads_what_is_written_for_delta() {
     let mut changed = first.clone();
     changed.remove(kind, "a");
     changed.remove(kind, "c");
-    let answers = answers(Form::Delta, kind, first.clone(), changed.clone());
+    let answers = answers(ProtocolVariant::Delta, kind, first.clone(), changed.clone());
     let read: Vec<DeltaDiscoveryResponse> = answers
         .iter()
-        .map(|answer| DeltaDiscoveryResponse::decode(&*body(answer, Form::Delta)).unwrap())
+        .map(|answer| {
+            DeltaDiscoveryResponse::decode(&*body(answer, ProtocolVariant::Delta)).unwrap()
+        })
         .collect();
     let version = first.index(kind).version().to_string();
     assert_eq!(read[0].system_version_info, version);
@@ -548,15 +564,15 @@ fn prost_reads_what_is_written_for_delta() {
 #[test]
 fn a_control_plane_without_a_name_gives_none() {
     let kind = Kind::Cluster;
-    for form in [Form::Sotw, Form::Delta] {
-        let answers = answers(form, kind, Snapshot::default(), snapshot(kind));
-        let message = message(&answers[0], form, "");
+    for protocol in [ProtocolVariant::Sotw, ProtocolVariant::Delta] {
+        let answers = answers(protocol, kind, Snapshot::default(), snapshot(kind));
+        let message = message(&answers[0], protocol, "");
         let bytes: Vec<u8> = message.iter().flatten().copied().collect();
-        let control_plane = match form {
-            Form::Delta => {
+        let control_plane = match protocol {
+            ProtocolVariant::Delta => {
                 DeltaDiscoveryResponse::decode(&bytes[5..]).map(|read| read.control_plane)
             }
-            Form::Sotw | Form::Rest => {
+            ProtocolVariant::Sotw | ProtocolVariant::Rest => {
                 DiscoveryResponse::decode(&bytes[5..]).map(|read| read.control_plane)
             }
         };
@@ -566,7 +582,8 @@ fn a_control_plane_without_a_name_gives_none() {
 
 #[test]
 fn a_path_names_a_method() {
-    let of = |service: &str, method: &str| Method::of_path(&format!("/{service}/{method}"));
+    let of =
+        |service: &str, method: &str| DiscoveryMethod::of_path(&format!("/{service}/{method}"));
     let ads = "envoy.service.discovery.v3.AggregatedDiscoveryService";
     let all = [
         ("cluster", "Cluster", Kind::Cluster),
@@ -578,33 +595,48 @@ fn a_path_names_a_method() {
     for (package, noun, kind) in all {
         let service = format!("envoy.service.{package}.v3.{noun}DiscoveryService");
         let method = |verb: &str| of(&service, &format!("{verb}{noun}s"));
-        assert_eq!(method("Stream"), Ok(Method::Stream(Form::Sotw, Some(kind))));
-        assert_eq!(method("Delta"), Ok(Method::Stream(Form::Delta, Some(kind))));
-        assert_eq!(method("Fetch"), Ok(Method::Fetch(kind)));
-        assert_eq!(method("Get"), Err(Unknown::Method));
-        assert_eq!(of(&service, "StreamOthers"), Err(Unknown::Method));
+        assert_eq!(
+            method("Stream"),
+            Ok(DiscoveryMethod::Stream(ProtocolVariant::Sotw, Some(kind)))
+        );
+        assert_eq!(
+            method("Delta"),
+            Ok(DiscoveryMethod::Stream(ProtocolVariant::Delta, Some(kind)))
+        );
+        assert_eq!(method("Fetch"), Ok(DiscoveryMethod::Fetch(kind)));
+        assert_eq!(method("Get"), Err(UnknownMethod::Method));
+        assert_eq!(of(&service, "StreamOthers"), Err(UnknownMethod::Method));
     }
-    let stream = |form| Ok(Method::Stream(form, None));
-    assert_eq!(of(ads, "StreamAggregatedResources"), stream(Form::Sotw));
-    assert_eq!(of(ads, "DeltaAggregatedResources"), stream(Form::Delta));
-    assert_eq!(of(ads, "FetchAggregatedResources"), Err(Unknown::Method));
+    let stream = |protocol| Ok(DiscoveryMethod::Stream(protocol, None));
+    assert_eq!(
+        of(ads, "StreamAggregatedResources"),
+        stream(ProtocolVariant::Sotw)
+    );
+    assert_eq!(
+        of(ads, "DeltaAggregatedResources"),
+        stream(ProtocolVariant::Delta)
+    );
+    assert_eq!(
+        of(ads, "FetchAggregatedResources"),
+        Err(UnknownMethod::Method)
+    );
     let old = "envoy.api.v2.ClusterDiscoveryService";
-    assert_eq!(of(old, "StreamClusters"), Err(Unknown::Service));
-    assert_eq!(Method::of_path("/"), Err(Unknown::Service));
-    assert_eq!(Method::of_path(""), Err(Unknown::Service));
+    assert_eq!(of(old, "StreamClusters"), Err(UnknownMethod::Service));
+    assert_eq!(DiscoveryMethod::of_path("/"), Err(UnknownMethod::Service));
+    assert_eq!(DiscoveryMethod::of_path(""), Err(UnknownMethod::Service));
 }
 
-/// What the streams of a listener share on which nothing is published.
-fn streams() -> Arc<super::Shared> {
+/// Context of a listener's streams, before the first publication.
+fn streams() -> Arc<super::GrpcContext> {
     let (_, reader) = cell();
     let metrics = Metrics::new().unwrap();
     let registry = Registry::new(RegistryLimits::default(), metrics.clone());
-    Arc::new(super::Shared {
+    Arc::new(super::GrpcContext {
         counters: super::Counters::new(metrics.clone()),
-        delivery: Arc::new(Shared::new(reader.clone())),
+        delivery: Arc::new(DeliveryCache::new(reader.clone())),
         reader,
         config: crate::xds::Config::default(),
-        proxies: Proxies::new(Limits::default(), registry, metrics.clone()),
+        proxies: Proxies::new(ProxyLimits::default(), registry, metrics.clone()),
         metrics,
     })
 }
@@ -617,14 +649,14 @@ fn grpc(peer: &Peer) -> Grpc {
 fn types_that_a_client_invents_are_one_complaint() {
     let peer = Peer::anonymous(false, CancellationToken::new());
     let streams = streams();
-    let all = (Form::Sotw, None);
+    let all = (ProtocolVariant::Sotw, None);
     let driver = Driver::new(streams.clone(), peer, all, Outlet::default());
     for number in 0..1_000 {
         let kind = driver.kind_of(&format!("type.example.com/{number}"));
         assert_eq!(kind, Ok(None));
     }
-    assert!(streams.proxies.complaint(None, "type").is_none(), "told");
-    assert!(streams.proxies.complaint(None, "request").is_some());
+    assert!(streams.proxies.throttled(None, "type").is_none(), "told");
+    assert!(streams.proxies.throttled(None, "request").is_some());
 }
 
 #[tokio::test(start_paused = true)]
@@ -670,7 +702,7 @@ async fn a_status_comes_behind_the_messages_that_wait_before_it() {
     assert_eq!(trailers["grpc-status"], *expected);
 }
 
-/// A name as long as it may be is read; one byte more ends the stream, wherever it stands.
+/// A name of the longest length is read; one byte more ends the stream, wherever it stands.
 #[test]
 fn names_and_versions_have_a_limit() {
     let name = |bytes: usize| "n".repeat(bytes);
@@ -690,39 +722,42 @@ fn names_and_versions_have_a_limit() {
         let known = |name: &str, version: &str| (name.to_owned(), version.to_owned());
         let requests = [
             (
-                Form::Sotw,
+                ProtocolVariant::Sotw,
                 listed(one.clone(), short.clone()).encode_to_vec(),
             ),
             (
-                Form::Sotw,
+                ProtocolVariant::Sotw,
                 listed(short.clone(), one.clone()).encode_to_vec(),
             ),
             (
-                Form::Delta,
+                ProtocolVariant::Delta,
                 changed(one.clone(), short.clone(), known("a", "1")).encode_to_vec(),
             ),
             (
-                Form::Delta,
+                ProtocolVariant::Delta,
                 changed(short.clone(), one.clone(), known("a", "1")).encode_to_vec(),
             ),
             (
-                Form::Delta,
+                ProtocolVariant::Delta,
                 changed(short.clone(), short.clone(), known(&one, "1")).encode_to_vec(),
             ),
             (
-                Form::Delta,
+                ProtocolVariant::Delta,
                 changed(short.clone(), short.clone(), known("a", &one)).encode_to_vec(),
             ),
         ];
-        for (place, (form, request)) in requests.into_iter().enumerate() {
-            let read = Reader::new(form, None).read(&request);
+        for (place, (protocol, request)) in requests.into_iter().enumerate() {
+            let read = RequestReader::new(protocol, None).read(&request);
             assert_eq!(
                 read.is_ok(),
                 bytes == 4_096,
                 "{bytes} bytes at place {place}"
             );
-            let claims = read.map_or(0, |read| read.request.claims());
-            assert_eq!(claims, usize::from(form == Form::Delta && bytes == 4_096));
+            let claims = read.map_or(0, |read| read.request.initial_version_count());
+            assert_eq!(
+                claims,
+                usize::from(protocol == ProtocolVariant::Delta && bytes == 4_096)
+            );
         }
     }
 }

@@ -1,36 +1,38 @@
-//! How a client of a stream speaks.
+//! gRPC transports: aggregated or one stream per kind, state-of-the-world or delta.
 
 use crate::snapshot::{Flavour, Kind};
-use crate::xds::delivery::Form;
+use crate::xds::delivery::ProtocolVariant;
 
-/// How a client of a stream speaks.
+/// gRPC transport
+/// ([variants](https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#variants-of-the-xds-transport-protocol)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::xds) enum Transport {
-    /// One stream for all kinds, state-of-the-world.
+pub(in crate::xds) enum GrpcTransport {
+    /// State-of-the-world, one stream for all kinds
+    /// ([ADS](https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#aggregated-discovery-service)).
     Ads,
-    /// One stream for all kinds, delta.
+    /// Delta, one stream for all kinds.
     AdsDelta,
-    /// A stream for each kind, state-of-the-world.
+    /// State-of-the-world, one stream for each kind.
     Grpc,
-    /// A stream for each kind, delta.
+    /// Delta, one stream for each kind.
     DeltaGrpc,
 }
 
-impl Transport {
+impl GrpcTransport {
     /// Every transport, in order.
     pub(super) const ALL: [Self; 4] = [Self::Ads, Self::AdsDelta, Self::Grpc, Self::DeltaGrpc];
 
-    /// The transport of a stream of this form that serves one kind or all.
-    pub(super) fn new(form: Form, kind: Option<Kind>) -> Self {
-        match (form, kind) {
-            (Form::Delta, None) => Self::AdsDelta,
-            (Form::Delta, Some(_)) => Self::DeltaGrpc,
-            (Form::Sotw | Form::Rest, None) => Self::Ads,
-            (Form::Sotw | Form::Rest, Some(_)) => Self::Grpc,
+    /// Transport of a stream that serves one kind, or all if `kind` is `None`.
+    pub(super) fn new(protocol: ProtocolVariant, kind: Option<Kind>) -> Self {
+        match (protocol, kind) {
+            (ProtocolVariant::Delta, None) => Self::AdsDelta,
+            (ProtocolVariant::Delta, Some(_)) => Self::DeltaGrpc,
+            (ProtocolVariant::Sotw | ProtocolVariant::Rest, None) => Self::Ads,
+            (ProtocolVariant::Sotw | ProtocolVariant::Rest, Some(_)) => Self::Grpc,
         }
     }
 
-    /// Its name, as `bootstrap --transport` and the metrics spell it.
+    /// Name, as in `bootstrap --transport` and in metrics.
     pub(in crate::xds) fn as_str(self) -> &'static str {
         match self {
             Self::Ads => "ads",
@@ -40,7 +42,7 @@ impl Transport {
         }
     }
 
-    /// What its clients are told to get resources by.
+    /// Flavour of the resources for its clients: their config sources name this transport.
     pub(super) fn flavour(self) -> Flavour {
         match self {
             Self::Ads | Self::AdsDelta => Flavour::Ads,

@@ -1,4 +1,5 @@
-//! Discovery responses on the wire: what many clients share, and around it what is one client's.
+//! Writes discovery responses as protobuf: pieces that many clients share, behind the fields of one
+//! client.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use envoy_api::prost::encoding::{
@@ -8,20 +9,23 @@ use envoy_api::prost::encoding::{
 use super::frame::{Message, PREFIX_BYTES};
 use crate::server::SHARED_BYTES;
 use crate::snapshot::Kind;
-use crate::xds::delivery::{Answer, Content, Form, Piece};
+use crate::xds::delivery::{DiscoveryResponse, ProtocolVariant, ResourceItem, ResourceSet};
 
-/// Fields of `envoy.service.discovery.v3.DiscoveryResponse` and `DeltaDiscoveryResponse`: the two
-/// have these at the same numbers.
+/// Fields of
+/// [`DiscoveryResponse`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/discovery/v3/discovery.proto#service-discovery-v3-discoveryresponse)
+/// and
+/// [`DeltaDiscoveryResponse`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/discovery/v3/discovery.proto#service-discovery-v3-deltadiscoveryresponse),
+/// which have these in common.
 mod field {
     pub(super) const VERSION: u32 = 1;
     pub(super) const RESOURCES: u32 = 2;
     pub(super) const TYPE_URL: u32 = 4;
     pub(super) const NONCE: u32 = 5;
-    /// Of state-of-the-world alone.
+    /// State-of-the-world only.
     pub(super) const SOTW_CONTROL_PLANE: u32 = 6;
-    /// Of delta alone.
+    /// Delta only.
     pub(super) const REMOVED: u32 = 6;
-    /// Of delta alone.
+    /// Delta only.
     pub(super) const DELTA_CONTROL_PLANE: u32 = 7;
 }
 
@@ -43,13 +47,18 @@ mod resource {
     pub(super) const NAME: u32 = 3;
 }
 
-/// Messages up to this size are copied into one piece: a frame costs more than the copy.
+/// Size in bytes up to which a message is copied into one piece: an HTTP/2 frame costs more than
+/// the copy.
 const SMALL_BYTES: usize = 2 << 10;
 
-/// An answer as it goes out, from the control plane of that name.
-pub(super) fn message(answer: &Answer, form: Form, identifier: &str) -> Message {
-    let content = &answer.content;
-    let pieces = content.encoded(|content| encode(content, form, identifier));
+/// Message of a response. `identifier` is the name of this control plane.
+pub(super) fn message(
+    answer: &DiscoveryResponse,
+    protocol: ProtocolVariant,
+    identifier: &str,
+) -> Message {
+    let content = &answer.resources;
+    let pieces = content.encoded(|content| encode(content, protocol, identifier));
     let shared: usize = pieces.iter().map(Bytes::len).sum();
     let nonce = format!("{:x}", answer.nonce);
     let own = string_len(field::NONCE, &nonce);
@@ -57,7 +66,7 @@ pub(super) fn message(answer: &Answer, form: Form, identifier: &str) -> Message 
     let capacity = PREFIX_BYTES + own + if is_small { shared } else { 0 };
     let mut head = BytesMut::with_capacity(capacity);
     head.put_u8(0);
-    // Requests and answers are far below 4 GiB.
+    // Responses are far below 4 GiB.
     head.put_u32(u32::try_from(own + shared).unwrap_or(u32::MAX));
     put_string(&mut head, field::NONCE, &nonce);
     let mut message = Message::with_capacity(1 + pieces.len());
@@ -71,34 +80,36 @@ pub(super) fn message(answer: &Answer, form: Form, identifier: &str) -> Message 
     message
 }
 
-/// The length of a message, without its prefix.
+/// Length of a message in bytes, without its prefix.
 pub(super) fn len_bytes(message: &Message) -> usize {
     let length: usize = message.iter().map(Bytes::len).sum();
     length.saturating_sub(PREFIX_BYTES)
 }
 
-/// Everything but the nonce, which is a client's own. Fields may come in any order.
-fn encode(content: &Content, form: Form, identifier: &str) -> Vec<Bytes> {
+/// Encodes all fields but the nonce, which is the client's own. Protobuf fields may come in any
+/// order.
+fn encode(content: &ResourceSet, protocol: ProtocolVariant, identifier: &str) -> Vec<Bytes> {
     let mut out = Pieces::default();
     let kind = content.kind();
-    let tells_version = match (form, kind) {
-        // Over delta Envoy shows the version of the set for these two alone; elsewhere each
-        // resource's own says it all.
-        (Form::Delta, Kind::Endpoint | Kind::Route | Kind::Secret) => false,
-        (Form::Delta, Kind::Cluster | Kind::Listener) | (Form::Sotw | Form::Rest, _) => true,
+    let tells_version = match (protocol, kind) {
+        // Over delta, Envoy shows the version of the set for clusters and listeners only; every
+        // resource has a version of its own.
+        (ProtocolVariant::Delta, Kind::Endpoint | Kind::Route | Kind::Secret) => false,
+        (ProtocolVariant::Delta, Kind::Cluster | Kind::Listener)
+        | (ProtocolVariant::Sotw | ProtocolVariant::Rest, _) => true,
     };
     if tells_version {
         let version = content.version().to_string();
         put_string(&mut out.last, field::VERSION, &version);
     }
-    for piece in content.pieces() {
+    for piece in content.items() {
         let bytes = piece.bytes(content.flavour());
-        match form {
-            Form::Sotw | Form::Rest => {
+        match protocol {
+            ProtocolVariant::Sotw | ProtocolVariant::Rest => {
                 put_len(&mut out.last, field::RESOURCES, any_len(kind, bytes));
                 put_any(&mut out, kind, bytes);
             }
-            Form::Delta => put_resource(&mut out, kind, piece, bytes),
+            ProtocolVariant::Delta => put_resource(&mut out, kind, piece, bytes),
         }
     }
     put_string(&mut out.last, field::TYPE_URL, kind.type_url());
@@ -106,9 +117,9 @@ fn encode(content: &Content, form: Form, identifier: &str) -> Vec<Bytes> {
         put_string(&mut out.last, field::REMOVED, name);
     }
     if !identifier.is_empty() {
-        let field = match form {
-            Form::Sotw | Form::Rest => field::SOTW_CONTROL_PLANE,
-            Form::Delta => field::DELTA_CONTROL_PLANE,
+        let field = match protocol {
+            ProtocolVariant::Sotw | ProtocolVariant::Rest => field::SOTW_CONTROL_PLANE,
+            ProtocolVariant::Delta => field::DELTA_CONTROL_PLANE,
         };
         let length = string_len(control_plane::IDENTIFIER, identifier);
         put_len(&mut out.last, field, length);
@@ -117,7 +128,7 @@ fn encode(content: &Content, form: Form, identifier: &str) -> Vec<Bytes> {
     out.finish()
 }
 
-fn put_resource(out: &mut Pieces, kind: Kind, piece: &Piece, bytes: &Bytes) {
+fn put_resource(out: &mut Pieces, kind: Kind, piece: &ResourceItem, bytes: &Bytes) {
     let name = piece.resource.name();
     let version = piece.resource.version().to_string();
     let any = any_len(kind, bytes);
@@ -141,7 +152,7 @@ fn any_len(kind: Kind, bytes: &Bytes) -> usize {
     string_len(any::TYPE_URL, kind.type_url()) + field_len(any::VALUE, bytes.len())
 }
 
-/// Bytes of one's own, and between them those that are kept elsewhere.
+/// Encoded bytes, with shared ones in between.
 #[derive(Default)]
 struct Pieces {
     done: Vec<Bytes>,

@@ -1,6 +1,6 @@
-//! The messages of `grpc.health.v1`
-//! ([health.proto](https://github.com/grpc/grpc-proto/blob/master/grpc/health/v1/health.proto)): two
-//! fields in all, so that no generated code is worth its build.
+//! Messages of `grpc.health.v1`
+//! ([health.proto](https://github.com/grpc/grpc-proto/blob/master/grpc/health/v1/health.proto)):
+//! two fields in all, so generated code is not worth its build.
 
 use envoy_api::prost;
 
@@ -8,7 +8,7 @@ use envoy_api::prost;
 #[derive(Clone, PartialEq, prost::Message)]
 #[prost(prost_path = "::envoy_api::prost")]
 pub(super) struct HealthCheckRequest {
-    /// The service that is asked about; empty for the server as a whole.
+    /// Name of the service; empty for the server as a whole.
     #[prost(string, tag = "1")]
     pub(super) service: String,
 }
@@ -21,7 +21,7 @@ pub(super) struct HealthCheckResponse {
     pub(super) status: i32,
 }
 
-/// `HealthListResponse`, whose map is written as its entries
+/// `HealthListResponse`, with its map as repeated entries
 /// ([maps](https://protobuf.dev/programming-guides/encoding/#maps)).
 #[derive(Clone, PartialEq, prost::Message)]
 #[prost(prost_path = "::envoy_api::prost")]
@@ -48,6 +48,6 @@ pub(super) enum ServingStatus {
     Unknown = 0,
     Serving = 1,
     NotServing = 2,
-    /// Of `Watch` alone.
+    /// In responses of `Watch` only.
     ServiceUnknown = 3,
 }

@@ -1,5 +1,4 @@
-//! `grpc.health.v1` on the xDS port: whether a proxy is well served here, or had better choose another
-//! control plane.
+//! `grpc.health.v1` on the xDS port, for proxies that choose between several control planes.
 
 mod messages;
 mod service;

@@ -1,4 +1,4 @@
-//! The health service: answers `Check` and `List` at once, and `Watch` with every change.
+//! Health service: answers `Check` and `List` at once, and `Watch` with every change.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,14 +18,14 @@ use crate::server::{
 };
 use crate::xds::grpc::{self, Code, Messages, Outlet, PREFIX_BYTES, Requests, Status};
 
-/// Bytes of the longest request that is read: the name of a service.
+/// Largest request, in bytes: the name of a service.
 const MAX_REQUEST_BYTES: usize = 4 << 10;
 
-/// The part of a path before the method.
+/// Path of the methods, without their names.
 const PREFIX: &str = "/grpc.health.v1.Health/";
 
-/// The service `grpc.health.v1.Health`, which says SERVING while `is_serving` is true. It answers
-/// for the server as a whole (the empty name) and for each discovery service alike.
+/// Creates the service `grpc.health.v1.Health`, which reports SERVING while `is_serving` is true.
+/// It reports on the server as a whole (the empty name) and on each discovery service alike.
 pub fn health_service(is_serving: watch::Receiver<bool>) -> Arc<dyn PathService> {
     Arc::new(HealthService { is_serving })
 }
@@ -35,7 +35,7 @@ struct HealthService {
     is_serving: watch::Receiver<bool>,
 }
 
-/// A method of the service.
+/// RPC method of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum HealthMethod {
     Check,
@@ -135,21 +135,21 @@ impl HealthService {
     }
 }
 
-/// One `Watch`, which tells the newest status whenever that differs from the last one told. What
-/// changes while its client does not read is one message.
+/// `Watch` call, which sends the current status whenever it differs from the one sent last. Changes
+/// while the client does not read are merged into one message.
 struct Watching {
-    /// None of a service that is not known.
+    /// `None` for an unknown service.
     is_serving: Option<watch::Receiver<bool>>,
     told: Option<ServingStatus>,
     outlet: Outlet,
     outflow: Arc<Outflow>,
     peer: Peer,
-    /// Kept to the end of the call: a body that is dropped before its end resets the stream.
+    /// Kept to the end of the call: dropping a body before its end resets the stream.
     _requests: Requests,
 }
 
 impl Watching {
-    /// Tells until the call ends, and returns the status that it ends with.
+    /// Sends statuses until the call ends, and returns its final status.
     async fn run(mut self) -> Status {
         loop {
             match self.next().await {
@@ -162,7 +162,11 @@ impl Watching {
         }
     }
 
-    /// The next status to tell, or the end of the call.
+    /// Returns the next status to send.
+    ///
+    /// # Errors
+    ///
+    /// When the call ends, with its final status.
     async fn next(&mut self) -> Result<ServingStatus, Status> {
         loop {
             let current = match &mut self.is_serving {
@@ -190,7 +194,7 @@ impl Watching {
     }
 }
 
-/// The names that are answered for.
+/// Names of the services that have a status.
 fn known() -> impl Iterator<Item = &'static str> {
     std::iter::once("").chain(grpc::services())
 }
@@ -212,7 +216,7 @@ fn response(status: ServingStatus) -> HealthCheckResponse {
     }
 }
 
-/// The status of a call that its peer's end ends.
+/// Status of a call that ends with its peer.
 fn ended(peer: &Peer, end: PeerEnd) -> Status {
     match end {
         PeerEnd::Stopping => Status::new(Code::Unavailable, peer.stop_reason()),
@@ -220,12 +224,12 @@ fn ended(peer: &Peer, end: PeerEnd) -> Status {
     }
 }
 
-/// A message with its prefix.
+/// Message with its prefix, charged to `outflow`.
 fn framed(outflow: &Arc<Outflow>, message: &impl Message) -> VecDeque<UnsentPiece> {
     let length = message.encoded_len();
     let mut bytes = BytesMut::with_capacity(PREFIX_BYTES + length);
     bytes.put_u8(0);
-    // Ours, and far below 4 GiB.
+    // Our own messages are far below 4 GiB.
     bytes.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
     bytes.put_slice(&message.encode_to_vec());
     [outflow.own(bytes.freeze())].into()

@@ -1,51 +1,54 @@
-//! One poll from its arrival to its end: taken in once, then looked at until there is an answer.
+//! One poll from its arrival to its end.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::proxy::{Proxy, State};
+use super::proxy::{PollingState, Proxy};
 use super::resend_limiter::ResendLimiter;
 use crate::registry::ClientSession;
 use crate::snapshot::{Flavour, Kind};
-use crate::xds::delivery::{Client, Content, Form, Heard, Key, Pacing, Shared, Step, View};
+use crate::xds::delivery::{
+    AckNack, DeliveryCache, DeliveryStep, Pacing, ProtocolVariant, ResourceSet, SnapshotView,
+    SubscriptionKey, XdsClient,
+};
 use crate::xds::proxies::Proxies;
 
-/// One poll, from its arrival to its end. Dropping it leaves nothing of it behind.
+/// One poll from its arrival to its end. Dropping it releases everything that it holds.
 pub(in crate::xds) struct Poll {
     proxies: Arc<Proxies>,
     proxy: Arc<Proxy>,
     id: u64,
     connection: u64,
-    key: Key,
+    key: SubscriptionKey,
     version: Option<Arc<str>>,
-    /// Whether what the poll says has been taken in.
-    is_heard: bool,
-    /// Its place in the registry; none for a proxy that is not remembered.
+    /// True once the version of the poll was processed.
+    is_processed: bool,
+    /// Session in the registry; `None` for a proxy that is not remembered.
     _session: Option<ClientSession>,
 }
 
-/// What to do with a poll.
+/// Next action for a poll.
 #[derive(Debug)]
-pub(in crate::xds) enum Next {
-    /// Answer it with this.
-    Answer(Arc<Content>),
-    /// Hold it, and look again when something changes or at this time.
+pub(in crate::xds) enum RestStep {
+    /// Answer it with these resources.
+    Respond(Arc<ResourceSet>),
+    /// Hold it: look again after the next change, or at `until`.
     Hold {
-        /// When time alone changes the answer.
+        /// Time at which a response becomes due without further input.
         until: Option<Instant>,
     },
 }
 
 impl Poll {
-    /// A poll that has just arrived over a connection and is in its subscription's list under `id`.
+    /// Poll that has just arrived over a connection, and is recorded under `id`.
     pub(in crate::xds) fn new(
         proxies: Arc<Proxies>,
         proxy: Arc<Proxy>,
         session: Option<ClientSession>,
         (id, connection): (u64, u64),
-        key: Key,
+        key: SubscriptionKey,
         version: Option<Arc<str>>,
     ) -> Self {
         Self {
@@ -55,41 +58,41 @@ impl Poll {
             connection,
             key,
             version,
-            is_heard: false,
+            is_processed: false,
             _session: session,
         }
     }
 
-    /// What to do with it now. Look at [`moved`](Self::moved) before this, not after, and no
-    /// change is missed.
-    pub(in crate::xds) fn step(&mut self, shared: &Shared, now: Instant) -> Next {
-        let Some(snapshot) = shared.current() else {
-            return Next::Hold { until: None };
+    /// Next action for this poll. Call [`moved`](Self::moved) before this, not after, and no change
+    /// is missed.
+    pub(in crate::xds) fn step(&mut self, cache: &DeliveryCache, now: Instant) -> RestStep {
+        let Some(snapshot) = cache.current() else {
+            return RestStep::Hold { until: None };
         };
-        let view = shared.view(&snapshot, now);
+        let view = cache.view(&snapshot, now);
         let proxy = self.proxy.clone();
         let mut state = proxy.state();
         let overlap = self.overlap(&mut state, now);
         let next = match state.shared {
-            None => self.decide(&mut state, shared, view, now),
-            Some(_) => self.decide_alone(&mut state, shared, view, now),
+            None => self.decide(&mut state, cache, view, now),
+            Some(_) => self.decide_alone(&mut state, cache, view, now),
         };
         match next {
-            Next::Answer(content) => Next::Answer(content),
-            Next::Hold { until } => Next::Hold {
+            RestStep::Respond(resources) => RestStep::Respond(resources),
+            RestStep::Hold { until } => RestStep::Hold {
                 until: until.into_iter().chain(overlap).min(),
             },
         }
     }
 
-    /// Ends when another poll of the same proxy may have changed what this one should get, after
-    /// the call.
+    /// Returns a future that completes when another poll of the same proxy, after this call, may
+    /// have changed the answer to this one.
     pub(super) fn moved(&self) -> impl Future<Output = ()> + Send + use<> {
         let moved = match self.key.0 {
             Kind::Cluster | Kind::Listener | Kind::Route => {
                 Some(self.proxy.moved.clone().notified_owned())
             }
-            // These depend on nothing else, and there are thousands of them.
+            // These depend on no other kind, and there are thousands of them.
             Kind::Endpoint | Kind::Secret => None,
         };
         async {
@@ -100,9 +103,9 @@ impl Poll {
         }
     }
 
-    /// Looks for another connection that holds a poll for the same thing. Answers when to look
-    /// again.
-    fn overlap(&self, state: &mut State, now: Instant) -> Option<Instant> {
+    /// Looks for another connection that holds a poll for the same resource. Returns the time to
+    /// look again.
+    fn overlap(&self, state: &mut PollingState, now: Instant) -> Option<Instant> {
         if state.shared.is_some() {
             return None;
         }
@@ -119,67 +122,73 @@ impl Poll {
         }
         state.shared = Some(now);
         self.proxies.metrics.shared_identities.inc();
-        let left_out = self.proxies.complaint(self.proxy.id.peer, "shared")?;
+        let left_out = self.proxies.throttled(self.proxy.id.peer, "shared")?;
         tracing::warn!(
             node = %self.proxy.id.node,
             peer = self.proxy.id.peer.map(tracing::field::display),
             kind = %self.key.0,
             name = self.key.1.as_deref(),
             left_out = left_out.count(),
-            "several proxies share a node id and an address: no order is kept for them and \
-             no rejection is noticed; give each its own --service-node"
+            "several proxies share a node id and an address: their updates are not ordered and \
+             their rejections go unnoticed; give each its own --service-node"
         );
         None
     }
 
-    fn decide(&mut self, state: &mut State, shared: &Shared, view: View<'_>, now: Instant) -> Next {
+    fn decide(
+        &mut self,
+        state: &mut PollingState,
+        cache: &DeliveryCache,
+        view: SnapshotView<'_>,
+        now: Instant,
+    ) -> RestStep {
         let pacing = &self.proxies.limits.pacing;
-        if !std::mem::replace(&mut self.is_heard, true) {
+        if !std::mem::replace(&mut self.is_processed, true) {
             let version = self.version.as_deref();
-            let heard = state.client.poll(&self.key, version, shared, pacing, now);
-            self.note(state, heard, now);
+            let ack_nack = state.client.poll(&self.key, version, cache, pacing, now);
+            self.note(state, ack_nack, now);
         }
         let usage = state.client.usage();
         match state.client.next_for(&self.key, view, pacing, now) {
-            Step::Wait { until } => {
+            DeliveryStep::Wait { until } => {
                 if state.client.usage() != usage {
-                    // Clusters may have stayed for what was used until now.
+                    // Clusters may have been retained for resources that are no longer used.
                     self.proxy.moved.notify_waiters();
                 }
-                Next::Hold { until }
+                RestStep::Hold { until }
             }
-            Step::Send(answer) => {
-                for missing in &answer.expired {
+            DeliveryStep::Send(response) => {
+                for missing in &response.expired {
                     let asked = (self.key.0, self.key.1.as_deref());
                     self.proxies
                         .note_gate_expired(&self.proxy.id, asked, missing);
                 }
-                // Clusters may wait for what this brings, and it for them.
+                // Clusters may wait for this response, and this response for them.
                 self.proxy.moved.notify_waiters();
-                Next::Answer(answer.content)
+                RestStep::Respond(response.resources)
             }
         }
     }
 
-    /// The same for one of several proxies that cannot be told apart: without regard to what
-    /// others of them have said.
+    /// Next action for one of several proxies with the same identity: the polls of the others are
+    /// ignored.
     fn decide_alone(
         &mut self,
-        state: &mut State,
-        shared: &Shared,
-        view: View<'_>,
+        state: &mut PollingState,
+        cache: &DeliveryCache,
+        view: SnapshotView<'_>,
         now: Instant,
-    ) -> Next {
+    ) -> RestStep {
         let pacing = &self.proxies.limits.pacing;
         let at_once = Pacing {
-            gate_cap: Duration::ZERO,
-            gate_limit: Duration::ZERO,
-            recovery: Duration::ZERO,
+            gate_timeout: Duration::ZERO,
+            max_gate_timeout: Duration::ZERO,
+            recovery_window: Duration::ZERO,
             ..pacing.clone()
         };
-        let mut client = Client::new(Form::Rest, Flavour::Rest, now);
+        let mut client = XdsClient::new(ProtocolVariant::Rest, Flavour::Rest, now);
         let version = self.version.as_deref();
-        client.poll(&self.key, version, shared, &at_once, now);
+        client.poll(&self.key, version, cache, &at_once, now);
         let step = client.next_for(&self.key, view, &at_once, now);
         if self.proxy.is_remembered {
             let limiter = state.limiters.entry(self.key.clone()).or_default();
@@ -192,39 +201,39 @@ impl Poll {
         })
     }
 
-    /// The next step of a poll, as far as it was not done too often.
-    fn limit(&self, step: Step, limiter: &mut ResendLimiter, now: Instant) -> Next {
+    /// Applies the resend limit to a step.
+    fn limit(&self, step: DeliveryStep, limiter: &mut ResendLimiter, now: Instant) -> RestStep {
         let pacing = &self.proxies.limits.pacing;
         match step {
-            Step::Wait { until } => {
+            DeliveryStep::Wait { until } => {
                 limiter.forget(self.connection);
-                Next::Hold { until }
+                RestStep::Hold { until }
             }
-            Step::Send(answer) => {
-                let version = answer.content.version();
+            DeliveryStep::Send(response) => {
+                let version = response.resources.version();
                 let at = limiter.next_at(self.connection, version, pacing, now);
                 if at.is_some() {
-                    return Next::Hold { until: at };
+                    return RestStep::Hold { until: at };
                 }
                 limiter.note(self.connection, version, pacing, now);
-                Next::Answer(answer.content)
+                RestStep::Respond(response.resources)
             }
         }
     }
 
-    /// Notes what the poll said of an answer.
-    fn note(&self, state: &State, heard: Heard, now: Instant) {
+    /// Records the ACK or the presumed NACK in a poll.
+    fn note(&self, state: &PollingState, ack_nack: AckNack, now: Instant) {
         let (proxies, kind) = (&self.proxies, self.key.0);
-        match heard {
-            Heard::Nothing | Heard::TooManyUnknownNames => {}
-            Heard::Accepted { published } => {
+        match ack_nack {
+            AckNack::Neither => {}
+            AckNack::Ack { published } => {
                 if let Some(published) = published {
                     let took = now.duration_since(published).as_secs_f64();
                     let histogram = &proxies.metrics.publish_to_accept_seconds;
                     histogram.with_label_values(&[kind.as_str()]).observe(took);
                 }
             }
-            Heard::Refused {
+            AckNack::Nack {
                 version, guilty, ..
             } => {
                 let metric = &proxies.metrics.presumed_nacks;
@@ -233,7 +242,7 @@ impl Poll {
                 if !is_known {
                     let guilty = guilty.as_ref().map(|(name, _)| &**name);
                     let what = format!("rejected {kind} {guilty:?} {version}");
-                    if let Some(left_out) = proxies.complaint(self.proxy.id.peer, &what) {
+                    if let Some(left_out) = proxies.throttled(self.proxy.id.peer, &what) {
                         tracing::warn!(
                             node = %self.proxy.id.node,
                             peer = self.proxy.id.peer.map(tracing::field::display),
@@ -241,7 +250,7 @@ impl Poll {
                             name = guilty.or(self.key.1.as_deref()),
                             %version,
                             left_out = left_out.count(),
-                            "a proxy came back with its old version after a newer answer; \
+                            "a proxy polled with its old version after a newer response: presumed NACK; \
                              look for 'rejected' in Envoy's log"
                         );
                     }

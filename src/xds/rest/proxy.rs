@@ -1,4 +1,4 @@
-//! One proxy that polls: its subscriptions, its held polls, and whether it is one proxy at all.
+//! One polling proxy: its subscriptions, its held polls, and the detection of shared identities.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -11,72 +11,72 @@ use tokio::time::Instant;
 use super::resend_limiter::ResendLimiter;
 use crate::server::PeerKey;
 use crate::snapshot::Flavour;
-use crate::xds::delivery::{Client, Form, Key};
+use crate::xds::delivery::{ProtocolVariant, SubscriptionKey, XdsClient};
 
-/// Who a proxy is: fleets share node ids, so the address counts too.
+/// Identity of a polling proxy. Fleets share node ids, so the address is part of it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ProxyId {
-    /// The id of its node.
+    /// Node id.
     pub node: Arc<str>,
-    /// Where it connects from; none over a Unix socket.
+    /// Address; `None` over a Unix socket.
     pub peer: Option<IpAddr>,
 }
 
-/// One proxy.
+/// One polling proxy.
 pub(in crate::xds) struct Proxy {
     pub(in crate::xds) id: ProxyId,
-    /// The peer that brought it.
+    /// Peer that brought it.
     pub(in crate::xds) owner: PeerKey,
-    /// Its next poll is one of the same proxy.
+    /// True if its state is kept for the next poll.
     pub(in crate::xds) is_remembered: bool,
-    state: Mutex<State>,
-    /// Told when what one of its polls brought may change what another should get.
+    state: Mutex<PollingState>,
+    /// Notified when one poll may have changed the answer to another.
     pub(super) moved: Arc<Notify>,
 }
 
-/// What is known of one proxy.
-pub(in crate::xds) struct State {
-    /// What it has and is owed.
-    pub(in crate::xds) client: Client,
-    pub(in crate::xds) polls: BTreeMap<Key, Polled>,
-    /// When two proxies were last seen behind this one, if ever.
+/// State of one polling proxy.
+pub(in crate::xds) struct PollingState {
+    /// Delivery state.
+    pub(in crate::xds) client: XdsClient,
+    pub(in crate::xds) polls: BTreeMap<SubscriptionKey, PolledSubscription>,
+    /// Time at which several proxies were last seen with this identity; `None` if never.
     pub(in crate::xds) shared: Option<Instant>,
-    /// For who cannot be told apart, by subscription.
-    pub(super) limiters: BTreeMap<Key, ResendLimiter>,
+    /// Resend limiters by subscription, for proxies that share the identity.
+    pub(super) limiters: BTreeMap<SubscriptionKey, ResendLimiter>,
 }
 
-/// The polls of one subscription.
-pub(in crate::xds) struct Polled {
-    pub(in crate::xds) held: BTreeMap<u64, Held>,
+/// Polls for one subscription.
+pub(in crate::xds) struct PolledSubscription {
+    pub(in crate::xds) held: BTreeMap<u64, HeldPoll>,
     pub(in crate::xds) last_heard: Instant,
-    /// True if nothing had that name when it was polled for first.
+    /// True if the name matched no resource at the first poll.
     pub(in crate::xds) is_unknown: bool,
 }
 
-/// What is left of a proxy when its silent subscriptions are forgotten.
+/// Outcome of forgetting silent subscriptions.
 pub(in crate::xds) struct Forgotten {
     /// True if any subscription is left.
     pub(in crate::xds) is_alive: bool,
-    /// Forgotten subscriptions to unknown names.
+    /// Number of forgotten subscriptions to unknown names.
     pub(in crate::xds) unknown: usize,
 }
 
-/// A poll that is being held.
+/// Poll that is being held.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::xds) struct Held {
+pub(in crate::xds) struct HeldPoll {
     pub(super) connection: u64,
     pub(super) since: Instant,
 }
 
 impl Proxy {
-    /// A proxy that was not heard of before.
+    /// Proxy at its first poll.
     pub(in crate::xds) fn new(id: ProxyId, owner: PeerKey, now: Instant) -> Self {
         Self {
             id,
             owner,
             is_remembered: true,
-            state: Mutex::new(State {
-                client: Client::new(Form::Rest, Flavour::Rest, now),
+            state: Mutex::new(PollingState {
+                client: XdsClient::new(ProtocolVariant::Rest, Flavour::Rest, now),
                 polls: BTreeMap::new(),
                 shared: None,
                 limiters: BTreeMap::new(),
@@ -85,8 +85,8 @@ impl Proxy {
         }
     }
 
-    /// A proxy that will not be remembered: no order is kept for it, as for proxies that cannot be
-    /// told apart.
+    /// Proxy that is not remembered. It is served without order, like proxies that share an
+    /// identity.
     pub(in crate::xds) fn unremembered(id: ProxyId, owner: PeerKey, now: Instant) -> Self {
         let proxy = Self {
             is_remembered: false,
@@ -96,16 +96,16 @@ impl Proxy {
         proxy
     }
 
-    /// What is known of it.
-    pub(in crate::xds) fn state(&self) -> MutexGuard<'_, State> {
+    /// Locks its state.
+    pub(in crate::xds) fn state(&self) -> MutexGuard<'_, PollingState> {
         // Nothing panics while it is held.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets the subscriptions whose last poll is long ago.
+    /// Forgets the subscriptions without a recent poll.
     pub(in crate::xds) fn forget(&self, limit: Duration, now: Instant) -> Forgotten {
         let mut state = self.state();
-        let old: Vec<Key> = state
+        let old: Vec<SubscriptionKey> = state
             .polls
             .iter()
             .filter(|(_, polled)| {
@@ -121,7 +121,7 @@ impl Proxy {
             state.client.forget(key);
         }
         if !old.is_empty() {
-            // What it needed may have been kept for what is forgotten now.
+            // Clusters may have been retained for what is forgotten now.
             self.moved.notify_waiters();
         }
         if state.shared.is_some() && state.overlaps() {
@@ -134,8 +134,8 @@ impl Proxy {
     }
 }
 
-impl Held {
-    /// A poll that arrived now on that connection.
+impl HeldPoll {
+    /// Poll that has just arrived over a connection.
     pub(in crate::xds) fn new(connection: u64, now: Instant) -> Self {
         Self {
             connection,
@@ -144,8 +144,8 @@ impl Held {
     }
 }
 
-impl State {
-    /// Whether two connections hold a poll for the same thing.
+impl PollingState {
+    /// Returns true if two connections hold a poll for the same subscription.
     fn overlaps(&self) -> bool {
         self.polls.values().any(|polled| {
             let mut connections = polled.held.values().map(|held| held.connection);

@@ -1,15 +1,15 @@
-//! How often the same version is given to one of several proxies that cannot be told apart.
+//! Limit on resends of the same version to proxies that share an identity.
 
 use tokio::time::Instant;
 
 use crate::snapshot::SetVersion;
 use crate::xds::delivery::Pacing;
 
-/// How often the same version was given in a row, by the connection that got it.
+/// Number of resends of the same version in a row, by connection.
 #[derive(Debug, Default)]
 pub(super) struct ResendLimiter(Vec<Resend>);
 
-/// The same version, given again and again.
+/// Resends of one version over one connection.
 #[derive(Debug)]
 struct Resend {
     connection: u64,
@@ -19,7 +19,7 @@ struct Resend {
 }
 
 impl ResendLimiter {
-    /// When `version` may be given next over a connection; none if at once.
+    /// Time at which `version` may be sent next over a connection; `None` if at once.
     pub(super) fn next_at(
         &self,
         connection: u64,
@@ -30,13 +30,13 @@ impl ResendLimiter {
         let mut resends = self.0.iter();
         resends
             .find(|resend| resend.connection == connection && resend.version == version)
-            .filter(|resend| resend.times >= pacing.empty_burst)
-            .filter(|resend| now < resend.last + pacing.empty_calm)
-            .map(|resend| resend.last + pacing.empty_pause)
+            .filter(|resend| resend.times >= pacing.resend_burst)
+            .filter(|resend| now < resend.last + pacing.resend_reset_after)
+            .map(|resend| resend.last + pacing.resend_interval)
             .filter(|at| now < *at)
     }
 
-    /// Notes that `version` is given now.
+    /// Records that `version` is sent now.
     pub(super) fn note(
         &mut self,
         connection: u64,
@@ -44,10 +44,10 @@ impl ResendLimiter {
         pacing: &Pacing,
         now: Instant,
     ) {
-        // The list is as long as there are connections with such a client: a few.
+        // One entry for each connection of such a client: a few.
         self.0.retain(|resend| {
             let is_other = resend.connection == connection && resend.version != version;
-            !is_other && now < resend.last + pacing.empty_calm
+            !is_other && now < resend.last + pacing.resend_reset_after
         });
         let mut resends = self.0.iter_mut();
         match resends.find(|resend| resend.connection == connection) {
@@ -64,14 +64,14 @@ impl ResendLimiter {
         }
     }
 
-    /// Notes that what was given over a connection was accepted.
+    /// Records that the version sent over a connection was accepted.
     pub(super) fn forget(&mut self, connection: u64) {
         self.0.retain(|resend| resend.connection != connection);
     }
 
-    /// Says if nothing that it notes matters any more.
+    /// Returns true if no record matters any more.
     pub(super) fn is_spent(&self, pacing: &Pacing, now: Instant) -> bool {
         let mut resends = self.0.iter();
-        resends.all(|resend| now >= resend.last + pacing.empty_calm)
+        resends.all(|resend| now >= resend.last + pacing.resend_reset_after)
     }
 }

@@ -1,4 +1,4 @@
-//! Repeated answers to proxies that are not remembered, for as long as they come back.
+//! Resend limiters of proxies that are not remembered.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
@@ -9,25 +9,26 @@ use tokio::time::Instant;
 
 use super::proxy::ProxyId;
 use super::resend_limiter::ResendLimiter;
-use crate::xds::delivery::{Key, Pacing};
+use crate::xds::delivery::{Pacing, SubscriptionKey};
 
-/// Subscriptions whose answers are noted. Those beyond get theirs as often as they ask.
+/// Most subscriptions with a limiter. Resends to others are unlimited.
 const MOST_SUBSCRIPTIONS: usize = 65_536;
 
-/// Limiters of the subscriptions of proxies that are not remembered, each over one connection. A
-/// refusal lasts as long as its connection is used; nothing else is kept of such a proxy.
+/// Resend limiters by subscription and connection, of proxies that are not remembered. A limiter
+/// lasts while its connection is used; nothing else is kept of such a proxy.
 #[derive(Default)]
 pub(in crate::xds) struct UnrememberedResends {
-    /// By hash: a name is as long as a stranger makes it.
+    /// Keyed by hash: a name is as long as a hostile client makes it.
     by_subscription: Mutex<BTreeMap<u64, ResendLimiter>>,
     hasher: RandomState,
 }
 
 impl UnrememberedResends {
-    /// Gives `decide` the limiter of a subscription of a proxy over one connection.
+    /// Calls `decide` with the limiter of a subscription over one connection, and returns its
+    /// decision.
     pub(super) fn with<T>(
         &self,
-        (connection, id, key): (u64, &ProxyId, &Key),
+        (connection, id, key): (u64, &ProxyId, &SubscriptionKey),
         pacing: &Pacing,
         now: Instant,
         decide: impl FnOnce(&mut ResendLimiter) -> T,
@@ -51,7 +52,7 @@ impl UnrememberedResends {
         decided
     }
 
-    /// Forgets those who have not come back.
+    /// Drops the limiters that no longer matter.
     pub(in crate::xds) fn forget(&self, pacing: &Pacing, now: Instant) {
         let mut limiters = self.limiters();
         limiters.retain(|_, limiter| !limiter.is_spent(pacing, now));
@@ -90,7 +91,7 @@ mod tests {
         let most = u64::try_from(MOST_SUBSCRIPTIONS).unwrap();
         (0..most + 10).for_each(|connection| note(connection, now));
         assert_eq!(resends.limiters().len(), MOST_SUBSCRIPTIONS);
-        let later = now + pacing.empty_calm;
+        let later = now + pacing.resend_reset_after;
         resends.forget(&pacing, later);
         assert!(resends.limiters().is_empty());
         note(1, later);

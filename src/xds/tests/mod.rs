@@ -1,6 +1,6 @@
-//! What the tests of this room share: resources that are told apart by one field each.
+//! Fixtures of the tests of this room: resources that differ in one field each.
 
-mod order;
+mod ordering;
 mod sockets;
 mod tls;
 
@@ -26,7 +26,7 @@ impl From<Kind> for ResourceType {
     }
 }
 
-/// A snapshot that is changed and published step by step.
+/// Snapshot that is changed and published step by step.
 struct Shelf {
     snapshot: Snapshot,
     publisher: Publisher,
@@ -43,12 +43,12 @@ impl Shelf {
         }
     }
 
-    /// Puts a resource into the next snapshot; what differs is its `content`.
+    /// Puts a resource into the next snapshot; resources differ in their `content`.
     fn put(&mut self, kind: Kind, name: &str, content: &str) -> &mut Self {
         self.put_requiring(kind, name, content, &[])
     }
 
-    /// The same, for a resource that needs these clusters and their endpoints.
+    /// The same for a resource that requires these clusters and their endpoints.
     fn put_requiring(
         &mut self,
         kind: Kind,

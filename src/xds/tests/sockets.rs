@@ -2,19 +2,22 @@
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use sim::proxy::{Answer, Place, Protocol, Proxy, Subscription, Update};
-
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::super::*;
 use super::Shelf;
+use crate::metrics::Metrics;
 use crate::registry::{Registry, RegistryLimits};
 use crate::server::tests::{done, safely, spawn, until};
+use crate::server::{self, Listener, Tls};
 use crate::snapshot::{Kind, Resource};
+use crate::xds::{Config, Pacing, Proxies, ProxyLimits, serve};
 
 /// A server and what a test needs to steer it.
 pub(super) struct Running {
@@ -27,14 +30,14 @@ pub(super) struct Running {
 }
 
 /// Limits so short that tests need not wait, and so long that nothing passes by accident.
-pub(super) fn limits() -> Limits {
-    Limits {
+pub(super) fn limits() -> ProxyLimits {
+    ProxyLimits {
         pacing: Pacing {
-            reoffer_first: Duration::from_millis(300),
+            reoffer_initial: Duration::from_millis(300),
             reoffer_limit: Duration::from_secs(1),
             ..Pacing::default()
         },
-        ..Limits::default()
+        ..ProxyLimits::default()
     }
 }
 
@@ -43,7 +46,7 @@ impl Running {
         Self::with(server::Config::default(), limits()).await
     }
 
-    async fn with(config: server::Config, limits: Limits) -> Self {
+    async fn with(config: server::Config, limits: ProxyLimits) -> Self {
         let listener = Listener::tcp((Ipv4Addr::LOCALHOST, 0).into())
             .await
             .unwrap();
@@ -68,7 +71,7 @@ impl Running {
         place: Place,
         tls: Option<Tls>,
         server: server::Config,
-        limits: Limits,
+        limits: ProxyLimits,
     ) -> Self {
         let config = Config {
             server,
@@ -82,7 +85,7 @@ impl Running {
         place: Place,
         tls: Option<Tls>,
         config: Config,
-        limits: Limits,
+        limits: ProxyLimits,
     ) -> Self {
         let metrics = Metrics::new().unwrap();
         Self::counting(metrics, listener, place, tls, config, limits)
@@ -95,7 +98,7 @@ impl Running {
         place: Place,
         tls: Option<Tls>,
         config: Config,
-        limits: Limits,
+        limits: ProxyLimits,
     ) -> Self {
         let shelf = Shelf::new();
         let registry = Registry::new(RegistryLimits::default(), metrics.clone());
@@ -341,7 +344,7 @@ async fn routes_follow_their_cluster_and_the_cluster_leaves_after_them() {
 #[tokio::test]
 async fn routes_go_after_the_cap_by_themselves() {
     let mut limits = limits();
-    limits.pacing.gate_cap = Duration::from_millis(100);
+    limits.pacing.gate_timeout = Duration::from_millis(100);
     let mut server = Running::with(server::Config::default(), limits).await;
     server
         .shelf

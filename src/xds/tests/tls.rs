@@ -19,14 +19,13 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::super::{Listener, Tls};
 use super::sockets::{Running, limits, next};
 use crate::metrics::Metrics;
 use crate::net::clock::WallClock;
 use crate::net::identity::{self, Identity};
 use crate::server::tests::services::{ask, greeter};
 use crate::server::tests::{done, safely, spawn, until};
-use crate::server::{AllowList, Config, RejectedPeers};
+use crate::server::{AllowList, Config, Listener, RejectedPeers, Tls};
 use crate::snapshot::Kind;
 
 /// 2030-03-17, for the server. Its certificates must be good for clients too, who look at the

@@ -125,7 +125,7 @@ async fn endpoints_from_before_do_not_prove_a_cluster(variant: Variant) {
 
 async fn endpoints_from_before_do_not_prove_a_cluster_behind_one_that_hangs(variant: Variant) {
     let server = Server::configured(|_, pacing| {
-        pacing.ack_patience = Duration::from_millis(20);
+        pacing.ack_timeout = Duration::from_millis(20);
     })
     .await;
     let (mut server, mut client) = synced(server, variant).await;

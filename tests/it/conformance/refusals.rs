@@ -238,7 +238,7 @@ async fn the_guilty_one_is_offered_again_after_a_while(service: Service, kind: K
     let (first, limit) = (Duration::from_millis(20), Duration::from_millis(40));
     for variant in BOTH {
         let server = Server::configured(|_, pacing| {
-            pacing.reoffer_first = first;
+            pacing.reoffer_initial = first;
             pacing.reoffer_limit = limit;
         })
         .await;
@@ -267,7 +267,7 @@ async fn the_guilty_one_is_offered_again_after_a_while(service: Service, kind: K
 async fn what_is_gone_is_not_offered_again(service: Service, kind: Kind) {
     for variant in BOTH {
         let server = Server::configured(|_, pacing| {
-            pacing.reoffer_first = Duration::from_millis(20);
+            pacing.reoffer_initial = Duration::from_millis(20);
         })
         .await;
         let mut server = server.having(&[(kind, &["a", "b"])]);

@@ -83,7 +83,7 @@ fn of_two_encodings(name: &str, content: &str) -> Resource {
 /// A server that soon offers again what is refused.
 async fn insistent() -> Server {
     Server::configured(|_, pacing| {
-        pacing.reoffer_first = Duration::from_millis(20);
+        pacing.reoffer_initial = Duration::from_millis(20);
         pacing.reoffer_limit = Duration::from_millis(20);
     })
     .await

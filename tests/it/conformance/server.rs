@@ -56,7 +56,7 @@ impl Server {
 
     /// One that goes on soon without those who do not accept what their answers require.
     pub(super) async fn impatient() -> Self {
-        Self::configured(|_, pacing| pacing.gate_cap = SOON).await
+        Self::configured(|_, pacing| pacing.gate_timeout = SOON).await
     }
 
     /// One that differs otherwise from the one that waits.
@@ -105,13 +105,13 @@ impl Server {
             },
             ..xds::Config::default()
         };
-        let mut limits = xds::Limits::default();
+        let mut limits = xds::ProxyLimits::default();
         // What time alone brings about is left to the tests that are about that.
         limits.pacing = xds::Pacing {
-            ack_patience: NEVER,
-            gate_cap: NEVER,
-            gate_limit: NEVER,
-            reoffer_first: NEVER,
+            ack_timeout: NEVER,
+            gate_timeout: NEVER,
+            max_gate_timeout: NEVER,
+            reoffer_initial: NEVER,
             reoffer_limit: NEVER,
             ..limits.pacing
         };

@@ -138,7 +138,7 @@ async fn who_says_nothing_for_a_while_is_sent_the_newest_all_the_same(
     kind: Kind,
 ) {
     for variant in BOTH {
-        let server = Server::configured(|_, pacing| pacing.ack_patience = BRIEFLY).await;
+        let server = Server::configured(|_, pacing| pacing.ack_timeout = BRIEFLY).await;
         let mut server = server.having(&[(kind, &["a"])]);
         let mut client = Client::open(&server, service, variant);
         client.ask(kind, &["a"], &["a"]).await;

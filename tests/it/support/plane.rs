@@ -65,7 +65,7 @@ impl Serving {
         let address = listener.address().unwrap();
         let metrics = Metrics::new().unwrap();
         let registry = Registry::new(RegistryLimits::default(), metrics.clone());
-        let proxies = xds::Proxies::new(xds::Limits::default(), registry, metrics.clone());
+        let proxies = xds::Proxies::new(xds::ProxyLimits::default(), registry, metrics.clone());
         let shutdown = CancellationToken::new();
         let mut task = JoinSet::new();
         let mut config = xds::Config::default();

@@ -1,8 +1,7 @@
-//! What the tests of delivery share: snapshots whose resources are short texts, and a clock of
-//! their own.
+//! Fixtures of the delivery tests: snapshots whose resources are short texts, and a manual clock.
 
 mod cost;
-mod edge;
+mod envoy_model;
 mod model;
 mod names;
 mod refusals;
@@ -15,15 +14,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Pacing, Shared};
+use super::{DeliveryCache, Pacing};
 use crate::snapshot::cell::{Publisher, cell};
 use crate::snapshot::{Kind, Name, Resource, Snapshot};
 
-/// A publisher, what its clients share, and the time, which passes only when it is told to.
+/// Publisher, cache of its clients, and a clock that only moves when it is told to.
 struct Setting {
     snapshot: Snapshot,
     publisher: Publisher,
-    shared: Shared,
+    cache: DeliveryCache,
     pacing: Pacing,
     now: Instant,
     publications: usize,
@@ -39,7 +38,7 @@ impl Setting {
         Self {
             snapshot: Snapshot::default(),
             publisher,
-            shared: Shared::new(reader),
+            cache: DeliveryCache::new(reader),
             pacing: Pacing::default(),
             now,
             publications: 0,
@@ -65,7 +64,7 @@ impl Setting {
     }
 }
 
-/// A resource from the text that is its content: `1@20>a,b/https` is `1`, may take 20 s to be
+/// Resource from the text that is its content: `1@20>a,b/https` is `1`, may take 20 s to be
 /// accepted, requires the clusters `a` and `b` with their endpoints, and has a substitute for
 /// clients without the listener `https`. Secrets have another encoding, which ends with `~`.
 fn resource(kind: Kind, name: &str, content: &str) -> Resource {
@@ -93,7 +92,7 @@ fn resource(kind: Kind, name: &str, content: &str) -> Resource {
     resource
 }
 
-/// What the text of a resource says that it requires.
+/// Requirements in the text of a resource.
 fn requires(content: &str) -> Vec<(Kind, Name)> {
     let rest = content.split('/').next().unwrap();
     let clusters = rest.split_once('>').map_or("", |(_, clusters)| clusters);

@@ -1,5 +1,5 @@
-//! Whatever happens in whatever order: nothing comes before what it requires or goes while it is
-//! used, and in the end every client has everything that it asks for and does not refuse.
+//! Random sequences of events: no resource comes before its requirements or goes while it is used,
+//! and in the end every client has all subscribed resources that it does not refuse.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,49 +11,53 @@ use proptest::test_runner::RngSeed;
 use tokio::time::Instant;
 
 use super::Setting;
-use super::edge::Edge;
+use super::envoy_model::EnvoyModel;
 use crate::registry::Progress;
 use crate::snapshot::{Flavour, Kind, Name, Resource};
-use crate::xds::delivery::Form;
-use crate::xds::delivery::holding::Holding;
+use crate::xds::delivery::ProtocolVariant;
+use crate::xds::delivery::client_resource::ClientResource;
 
 const CLUSTERS: [&str; 5] = ["a", "b", "c", "d", "e"];
 const TABLES: [&str; 2] = ["http", "https"];
 const SECRETS: [&str; 3] = ["x", "y", "z"];
 const SEED: u64 = 1;
-const FORMS: [Form; 3] = [Form::Sotw, Form::Delta, Form::Rest];
+const PROTOCOLS: [ProtocolVariant; 3] = [
+    ProtocolVariant::Sotw,
+    ProtocolVariant::Delta,
+    ProtocolVariant::Rest,
+];
 
-/// Something that happens.
+/// Event.
 #[derive(Clone, Debug)]
 enum Event {
-    /// A snapshot that differs by these is published.
+    /// Publishes a snapshot with these changes.
     Publish(Vec<Change>),
-    /// A client takes what is due, and asks for what it needs now.
+    /// A client takes what is due, and subscribes to what it needs now.
     Take(usize),
-    /// It speaks about its oldest answer of a kind.
+    /// It acknowledges or rejects its oldest response of a kind.
     Reply(usize, Kind),
-    /// It takes what is due and speaks about everything.
+    /// It takes what is due, and acknowledges or rejects everything.
     Keep(usize),
     /// Milliseconds pass.
     Pass(u64),
-    /// It begins a new stream.
+    /// It opens a new stream.
     Reconnect(usize),
-    /// It begins with nothing.
+    /// It restarts with nothing.
     Reboot(usize),
     /// Another process takes over.
     Restart,
-    /// It asks for these secrets.
+    /// It subscribes to these secrets.
     Secrets(usize, u8),
-    /// An answer to a poll does not arrive.
+    /// The response to a poll is lost.
     Lose(usize, Kind),
 }
 
-/// A difference between two snapshots.
+/// Change of a snapshot.
 #[derive(Clone, Debug)]
 enum Change {
     Cluster(usize, Option<String>),
     Endpoints(usize, String),
-    /// A table's content, the clusters that it names, and whether it has a substitute.
+    /// Route table: its content, the clusters that it names, and true if it has a substitute.
     Table(usize, Option<(String, u8, bool)>),
     Listener(usize, Option<String>),
     Secret(usize, Option<String>),
@@ -78,36 +82,38 @@ fn change() -> impl Strategy<Value = Change> {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    let edge = || 0..2_usize;
+    let model = || 0..2_usize;
     let kind = || proptest::sample::select(Kind::ALL.to_vec());
     prop_oneof![
         4 => vec(change(), 1..5).prop_map(Event::Publish),
-        3 => edge().prop_map(Event::Take),
-        5 => (edge(), kind()).prop_map(|(edge, kind)| Event::Reply(edge, kind)),
-        4 => edge().prop_map(Event::Keep),
+        3 => model().prop_map(Event::Take),
+        5 => (model(), kind()).prop_map(|(model, kind)| Event::Reply(model, kind)),
+        4 => model().prop_map(Event::Keep),
         3 => (1..4_000_u64).prop_map(Event::Pass),
-        1 => edge().prop_map(Event::Reconnect),
-        1 => edge().prop_map(Event::Reboot),
+        1 => model().prop_map(Event::Reconnect),
+        1 => model().prop_map(Event::Reboot),
         1 => Just(Event::Restart),
-        1 => (edge(), 0..8_u8).prop_map(|(edge, mask)| Event::Secrets(edge, mask)),
-        1 => (edge(), kind()).prop_map(|(edge, kind)| Event::Lose(edge, kind)),
+        1 => (model(), 0..8_u8).prop_map(|(model, mask)| Event::Secrets(model, mask)),
+        1 => (model(), kind()).prop_map(|(model, kind)| Event::Lose(model, kind)),
     ]
 }
 
 struct Stage {
     setting: Setting,
-    edges: Vec<Edge>,
-    /// The secrets that each asks for.
+    models: Vec<EnvoyModel>,
+    /// Secrets that each client subscribes to.
     secrets: Vec<u8>,
 }
 
 impl Stage {
-    fn new(forms: [Form; 2]) -> Self {
+    fn new(protocols: [ProtocolVariant; 2]) -> Self {
         let setting = Setting::new(Instant::now());
-        let edges = forms.map(|form| Edge::new(form, &setting)).into();
+        let models = protocols
+            .map(|protocol| EnvoyModel::new(protocol, &setting))
+            .into();
         let mut stage = Self {
             setting,
-            edges,
+            models,
             secrets: vec![0b11; 2],
         };
         stage.publish(&[
@@ -116,8 +122,8 @@ impl Stage {
             Change::Listener(0, Some("1".to_owned())),
             Change::Secret(0, Some("1".to_owned())),
         ]);
-        for edge in 0..2 {
-            stage.begin(edge);
+        for model in 0..2 {
+            stage.begin(model);
         }
         stage
     }
@@ -125,43 +131,43 @@ impl Stage {
     fn happen(&mut self, event: &Event) {
         match *event {
             Event::Publish(ref changes) => self.publish(changes),
-            Event::Take(edge) => {
-                self.take(edge);
+            Event::Take(model) => {
+                self.take(model);
             }
-            Event::Reply(edge, kind) => {
-                self.edges[edge].reply(kind, &self.setting);
+            Event::Reply(model, kind) => {
+                self.models[model].reply(kind, &self.setting);
             }
-            Event::Keep(edge) => {
-                self.keep(edge);
+            Event::Keep(model) => {
+                self.keep(model);
             }
             Event::Pass(milliseconds) => self.setting.pass(milliseconds),
-            Event::Reconnect(edge) => {
-                self.edges[edge].reconnect(&self.setting);
-                self.begin(edge);
+            Event::Reconnect(model) => {
+                self.models[model].reconnect(&self.setting);
+                self.begin(model);
             }
-            Event::Reboot(edge) => {
-                self.edges[edge].reboot(&self.setting);
-                self.begin(edge);
+            Event::Reboot(model) => {
+                self.models[model].reboot(&self.setting);
+                self.begin(model);
             }
             Event::Restart => {
                 let snapshot = self.setting.snapshot.clone();
                 self.setting = Setting::new(self.setting.now);
                 self.setting.snapshot = snapshot;
                 self.setting.publish();
-                for edge in 0..2 {
-                    self.edges[edge].reconnect(&self.setting);
-                    self.begin(edge);
+                for model in 0..2 {
+                    self.models[model].reconnect(&self.setting);
+                    self.begin(model);
                 }
             }
-            Event::Secrets(edge, mask) => {
-                self.secrets[edge] = mask;
-                self.follow(edge);
+            Event::Secrets(model, mask) => {
+                self.secrets[model] = mask;
+                self.follow(model);
             }
-            Event::Lose(edge, kind) => {
-                // Of a secret that it refuses, it takes the same bytes again for unchanged: that the other
-                // encoding between them was lost cannot be noticed.
-                if self.edges[edge].form == Form::Rest && kind != Kind::Secret {
-                    self.edges[edge].lose_next(kind);
+            Event::Lose(model, kind) => {
+                // The same bytes of a secret that it rejected count as unchanged: a lost response
+                // with the other encoding in between cannot be noticed.
+                if self.models[model].protocol == ProtocolVariant::Rest && kind != Kind::Secret {
+                    self.models[model].lose_next(kind);
                 }
             }
         }
@@ -222,8 +228,7 @@ impl Stage {
         }
     }
 
-    /// Takes clusters that do not exist out of the tables, and substitutes for a listener that does
-    /// not.
+    /// Removes missing clusters from the tables, and substitutes for a missing listener.
     fn repair(&mut self) {
         for table in TABLES {
             let Some(old) = self.setting.snapshot.resource(Kind::Route, table) else {
@@ -245,24 +250,26 @@ impl Stage {
         }
     }
 
-    /// Asks for what Envoy asks for first, and takes what comes meanwhile. One of the two asks for
-    /// endpoints last, as an Envoy does that began without clusters; of its polls, which come in any
-    /// order, that for clusters is last, unless the others look as if it had just begun.
-    fn begin(&mut self, edge: usize) {
+    /// Subscribes as Envoy does at first, and takes what comes meanwhile. One of the two subscribes
+    /// to endpoints last, like an Envoy that began without clusters. Of its polls, which come in
+    /// any order, the one for clusters is last, unless the others look as if it had just begun.
+    fn begin(&mut self, model: usize) {
         use Kind::{Cluster, Endpoint, Listener, Route, Secret};
-        let one = &mut self.edges[edge];
-        let kinds = match (edge, one.form) {
-            (1, Form::Rest) if one.has_version(Listener) => {
+        let one = &mut self.models[model];
+        let kinds = match (model, one.protocol) {
+            (1, ProtocolVariant::Rest) if one.has_version(Listener) => {
                 [Listener, Route, Secret, Endpoint, Cluster]
             }
-            (1, Form::Sotw | Form::Delta) => [Cluster, Listener, Route, Secret, Endpoint],
+            (1, ProtocolVariant::Sotw | ProtocolVariant::Delta) => {
+                [Cluster, Listener, Route, Secret, Endpoint]
+            }
             _ => [Cluster, Endpoint, Listener, Route, Secret],
         };
-        let asked = one.asked.clone();
+        let subscribed = one.subscribed.clone();
         for kind in kinds {
             let names = match kind {
                 Cluster | Listener => None,
-                Endpoint | Route | Secret => match asked.get(&kind).cloned() {
+                Endpoint | Route | Secret => match subscribed.get(&kind).cloned() {
                     Some(names) => names,
                     None => continue,
                 },
@@ -271,19 +278,19 @@ impl Stage {
             one.take_all(&self.setting);
         }
         for cluster in one.changed_clusters() {
-            if one.form == Form::Rest {
+            if one.protocol == ProtocolVariant::Rest {
                 one.ask_anew(Endpoint, &cluster, &self.setting);
             }
         }
-        self.follow(edge);
+        self.follow(model);
     }
 
-    /// Asks for what the clusters and listeners that it has need.
-    fn follow(&mut self, edge: usize) {
+    /// Subscribes to what its clusters and listeners need.
+    fn follow(&mut self, model: usize) {
         let secrets = SECRETS.iter().enumerate();
-        let secrets = secrets.filter(|(bit, _)| self.secrets[edge] & (1 << bit) != 0);
+        let secrets = secrets.filter(|(bit, _)| self.secrets[model] & (1 << bit) != 0);
         let secrets: BTreeSet<Name> = secrets.map(|(_, name)| Name::from(*name)).collect();
-        let one = &mut self.edges[edge];
+        let one = &mut self.models[model];
         let of = |kind: Kind| -> BTreeSet<Name> {
             let mine = one.has.keys().filter(|(k, _)| *k == kind);
             mine.map(|(_, name)| name.clone()).collect()
@@ -294,9 +301,9 @@ impl Stage {
             (Kind::Secret, secrets),
         ];
         for (kind, names) in wanted {
-            let asked = one.asked.get(&kind);
-            let is_same = match asked {
-                Some(asked) => *asked == Some(names.clone()),
+            let subscribed = one.subscribed.get(&kind);
+            let is_same = match subscribed {
+                Some(subscribed) => *subscribed == Some(names.clone()),
                 None => names.is_empty(),
             };
             if !is_same {
@@ -305,36 +312,37 @@ impl Stage {
         }
     }
 
-    /// Takes what is due; says whether there was anything.
-    fn take(&mut self, edge: usize) -> bool {
+    /// Takes what is due. Returns true if there was anything.
+    fn take(&mut self, model: usize) -> bool {
         let mut took = false;
         loop {
-            let one = &mut self.edges[edge];
+            let one = &mut self.models[model];
             let seen = one.take_all(&self.setting);
             if seen.is_empty() {
                 return took;
             }
             took = true;
-            if one.form == Form::Rest {
+            if one.protocol == ProtocolVariant::Rest {
                 for cluster in one.changed_clusters() {
                     one.ask_anew(Kind::Endpoint, &cluster, &self.setting);
                 }
             }
-            self.follow(edge);
+            self.follow(model);
         }
     }
 
-    fn keep(&mut self, edge: usize) -> bool {
+    fn keep(&mut self, model: usize) -> bool {
         let mut did = false;
         for _ in 0..100 {
-            let took = self.take(edge);
+            let took = self.take(model);
             let mut spoke = false;
             for kind in Kind::ALL {
-                while self.edges[edge].reply(kind, &self.setting).is_some() {
+                while self.models[model].reply(kind, &self.setting).is_some() {
                     spoke = true;
-                    // Of a secret that it refuses, it takes the same bytes again for unchanged: that the other
-                    // encoding between them was lost cannot be noticed.
-                    if self.edges[edge].form == Form::Rest && kind != Kind::Secret {
+                    // The same bytes of a secret that it rejected count as unchanged: a lost
+                    // response with the other encoding in between cannot be noticed.
+                    if self.models[model].protocol == ProtocolVariant::Rest && kind != Kind::Secret
+                    {
                         break;
                     }
                 }
@@ -344,62 +352,62 @@ impl Stage {
             }
             did = true;
         }
-        panic!("{:?}: endless answers", self.edges[edge].form);
+        panic!("{:?}: endless answers", self.models[model].protocol);
     }
 
-    /// Both clients take and speak about everything, for as long as refused resources are offered
-    /// again.
+    /// Both clients take and acknowledge or reject everything, for as long as refused resources are
+    /// offered again.
     fn settle(&mut self) {
         let end = self.setting.now + Duration::from_secs(400);
         while self.setting.now < end {
             let mut did = self.keep(0) | self.keep(1);
-            for edge in &mut self.edges {
-                did |= edge.forget_unasked();
+            for model in &mut self.models {
+                did |= model.forget_unasked();
             }
             if did {
                 continue;
             }
-            let until = self.edges.iter().filter_map(|edge| edge.until).min();
+            let until = self.models.iter().filter_map(|model| model.until).min();
             match until {
                 Some(until) => self.setting.now = until,
                 None => break,
             }
         }
-        for edge in 0..2 {
-            self.check(edge);
+        for model in 0..2 {
+            self.check(model);
         }
         // Nothing was overlooked that only time reveals.
         self.setting.pass(1_000_000);
-        for edge in &mut self.edges {
-            if edge.until.is_none() {
+        for model in &mut self.models {
+            if model.until.is_none() {
                 assert_eq!(
-                    edge.take_all(&self.setting),
+                    model.take_all(&self.setting),
                     [],
                     "{:?} woke up late",
-                    edge.form
+                    model.protocol
                 );
             }
         }
     }
 
-    fn check(&self, edge: usize) {
-        let edge = &self.edges[edge];
-        let form = edge.form;
+    fn check(&self, model: usize) {
+        let model = &self.models[model];
+        let protocol = model.protocol;
         let mut bad = BTreeSet::new();
         let is_departed = |(kind, name): &(Kind, Name)| {
             *kind == Kind::Route && self.setting.snapshot.resource(*kind, name).is_none()
         };
-        let refused = edge.client.refused();
-        let has_departed_table = edge.has.keys().any(is_departed);
+        let refused = model.client.refused();
+        let has_departed_table = model.has.keys().any(is_departed);
         for kind in Kind::ALL {
             for (name, resource) in self.setting.snapshot.resources(kind) {
-                if !edge.asks(kind, name) {
+                if !model.asks(kind, name) {
                     continue;
                 }
-                let had = edge.has.get(&(kind, name.clone()));
+                let had = model.has.get(&(kind, name.clone()));
                 let is_substituted = resource
                     .needs_for_this_form()
-                    .is_some_and(|needed| !edge.has.contains_key(needed));
+                    .is_some_and(|needed| !model.has.contains_key(needed));
                 let wanted = match resource.substitute().filter(|_| is_substituted) {
                     Some(substitute) => text(substitute),
                     None => text(resource),
@@ -408,7 +416,7 @@ impl Stage {
                     bad.insert((kind, name.clone()));
                 } else {
                     let had = had.map(|had| had.text.trim_end_matches('~'));
-                    // Whether it has a listener is not known if that was refused together with others.
+                    // After a joint refusal it is unknown whether it has the listener.
                     let is_unclear = resource.needs_for_this_form().is_some_and(|needed| {
                         let mut refused = refused.iter();
                         refused.any(|one| (one.kind, &one.name) == (needed.0, &needed.1))
@@ -417,61 +425,63 @@ impl Stage {
                     if is_unclear && had == substitute.as_deref() {
                         continue;
                     }
-                    assert_eq!(had, Some(&*wanted), "{form:?}: {kind} {name}");
+                    assert_eq!(had, Some(&*wanted), "{protocol:?}: {kind} {name}");
                 }
             }
-            for (kind, name) in edge.has.keys() {
+            for (kind, name) in model.has.keys() {
                 let is_gone = self.setting.snapshot.resource(*kind, name).is_none();
                 let must_go = match kind {
-                    // What a table needs that does not exist any more may be unknown here, and so
-                    // may be what came from before.
+                    // Requirements of a table that no longer exists may be unknown here, and so may
+                    // resources from before.
                     Kind::Cluster => {
-                        let is_known = !has_departed_table && !edge.client.uses_foreign();
-                        // Nor is it said over REST which of two tables was refused.
+                        let is_known = !has_departed_table && !model.client.uses_foreign();
+                        // Nor does REST say which of two tables was rejected.
                         let mut refused = refused.iter();
                         let is_known = is_known
-                            && (form != Form::Rest || !refused.any(|one| one.kind == Kind::Route));
-                        is_known && !edge.requires(name)
+                            && (protocol != ProtocolVariant::Rest
+                                || !refused.any(|one| one.kind == Kind::Route));
+                        is_known && !model.requires(name)
                     }
                     Kind::Listener => true,
                     Kind::Endpoint | Kind::Route | Kind::Secret => false,
                 };
-                assert!(!(is_gone && must_go), "{form:?}: {kind} {name} stays");
+                assert!(!(is_gone && must_go), "{protocol:?}: {kind} {name} stays");
             }
         }
-        let refused = edge.client.refused().into_iter();
+        let refused = model.client.refused().into_iter();
         let refused: BTreeSet<(Kind, Name)> = refused.map(|one| (one.kind, one.name)).collect();
         for kind in Kind::ALL {
             let of = |all: &BTreeSet<(Kind, Name)>| -> BTreeSet<(Kind, Name)> {
                 all.iter().filter(|one| one.0 == kind).cloned().collect()
             };
             let (refused, bad) = (of(&refused), of(&bad));
-            // A whole answer to who came with something unknown holds that as it is now. Who polls
-            // does not say what of it is refused.
+            // A complete response to a client with an unknown version carries everything as it is
+            // now, and a poll does not say which part of it was rejected.
             let is_unclear = !bad.is_empty()
-                && form == Form::Rest
-                && (edge.client.is_foreign(kind) || edge.is_unclear);
+                && protocol == ProtocolVariant::Rest
+                && (model.client.is_foreign(kind) || model.is_unclear);
             let is_right = match is_unclear {
                 true => refused.is_superset(&bad),
                 false => refused == bad,
             };
             assert!(
                 is_right,
-                "{form:?}: {kind} refused: {refused:?}, bad: {bad:?}"
+                "{protocol:?}: {kind} refused: {refused:?}, bad: {bad:?}"
             );
         }
         if bad.is_empty() {
-            assert_eq!(edge.until, None, "{form:?}");
-            assert_idle(edge, &self.setting, has_departed_table);
+            assert_eq!(model.until, None, "{protocol:?}");
+            assert_idle(model, &self.setting, has_departed_table);
             for kind in [Kind::Cluster, Kind::Listener] {
-                // Who came back with what it has may need none.
-                let has_any = edge.has.keys().any(|(of, _)| *of == kind);
-                let is_told = edge.has_version(kind) || form == Form::Delta && has_any;
-                assert!(is_told, "{form:?}: no answer about {kind}");
+                // A client that reconnects with what it has may need no response.
+                let has_any = model.has.keys().any(|(of, _)| *of == kind);
+                let is_told =
+                    model.has_version(kind) || protocol == ProtocolVariant::Delta && has_any;
+                assert!(is_told, "{protocol:?}: no answer about {kind}");
             }
-            for (key, facts) in edge.client.facts() {
-                let is_settled = matches!(facts.state, Progress::Synced | Progress::NotSent);
-                assert!(is_settled, "{form:?} {key:?} {facts:?}");
+            for (key, status) in model.client.status() {
+                let is_settled = matches!(status.state, Progress::Synced | Progress::NotSent);
+                assert!(is_settled, "{protocol:?} {key:?} {status:?}");
             }
         }
     }
@@ -482,8 +492,8 @@ fn text(resource: &Resource) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-impl crate::xds::delivery::Client {
-    /// Whether it may use clusters that are not known.
+impl crate::xds::delivery::XdsClient {
+    /// Returns true if it may use clusters that are unknown here.
     fn uses_foreign(&self) -> bool {
         let users = (Kind::Listener, None)..(Kind::Secret, None);
         self.subscriptions
@@ -491,52 +501,56 @@ impl crate::xds::delivery::Client {
             .any(|(_, user)| user.is_foreign())
     }
 
-    /// Whether it came with something of a kind that is not known, and accepted nothing since.
+    /// Returns true if it resumed with an unknown version of a kind, and has accepted nothing
+    /// since.
     fn is_foreign(&self, kind: Kind) -> bool {
         let whole = self.subscriptions.get(&(kind, None));
         whole.is_some_and(|one| one.is_complete() && one.is_foreign())
     }
 }
 
-/// Panics if anything is remembered about a name, but that it has a substitute, or that it left
-/// and is used.
-fn assert_idle(edge: &Edge, setting: &Setting, has_departed_table: bool) {
-    for (key, one) in &edge.client.subscriptions {
+/// Panics if anything is remembered about a name, other than a substitute, or a resource that left
+/// and is in use.
+fn assert_idle(model: &EnvoyModel, setting: &Setting, has_departed_table: bool) {
+    for (key, one) in &model.client.subscriptions {
         let place = || format!("{key:?}: {one:?}");
-        let is_substitute = |(name, holding): (&Name, &Holding)| {
+        let is_substitute = |(name, client_resource): (&Name, &ClientResource)| {
             let resource = setting.snapshot.resource(key.0, name);
             let substitute = resource.and_then(|resource| resource.substitute());
-            let is_used = key.0 == Kind::Route || edge.requires(name) || has_departed_table;
-            let is_used = is_used || edge.client.uses_foreign();
+            let is_used = key.0 == Kind::Route || model.requires(name) || has_departed_table;
+            let is_used = is_used || model.client.uses_foreign();
             let is_kept = resource.is_none() && is_used;
-            is_kept || substitute.is_some_and(|substitute| holding.is(substitute.version()))
+            is_kept || substitute.is_some_and(|substitute| client_resource.is(substitute.version()))
         };
-        let is_idle = one.holdings.iter().all(is_substitute);
+        let is_idle = one.exceptions.iter().all(is_substitute);
         assert!(is_idle, "{}", place());
-        assert!(one.under_way.is_empty(), "{}", place());
-        assert!(one.refusals.is_empty(), "{}", place());
+        assert!(one.unacked.is_empty(), "{}", place());
+        assert!(one.quarantined.is_empty(), "{}", place());
         assert!(one.suspects.is_empty(), "{}", place());
         assert!(one.replaced.is_empty(), "{}", place());
         assert!(
-            one.perhaps.is_empty() || !one.holdings.is_empty(),
+            one.possibly_applied.is_empty() || !one.exceptions.is_empty(),
             "{}",
             place()
         );
-        assert!(one.waiting.is_empty(), "{}", place());
-        assert!(one.confirmed.is_empty(), "{}", place());
-        // What is unknown of a name that does not exist stays so.
-        let mut names = one.asked.names().iter();
+        assert!(one.gated.is_empty(), "{}", place());
+        assert!(one.acked_endpoints.is_empty(), "{}", place());
+        // The unknown state of a missing name stays unknown.
+        let mut names = one.subscribed.names().iter();
         let is_all = names.all(|name| setting.snapshot.resource(key.0, name).is_some());
         let may_be_foreign = !is_all || has_departed_table;
         assert!(!one.is_foreign() || may_be_foreign, "{}", place());
         let (sent, accepted) = (one.sent.as_ref(), one.accepted.as_ref());
         let ids = [sent, accepted].map(|index| index.map(|index| index.id()));
-        assert!(ids[0] == ids[1] || !one.holdings.is_empty(), "{}", place());
+        assert!(
+            ids[0] == ids[1] || !one.exceptions.is_empty(),
+            "{}",
+            place()
+        );
     }
 }
 
-/// 256 cases, and what fails once fails each time; `PROPTEST_CASES` and `PROPTEST_RNG_SEED` play
-/// others.
+/// 256 cases, the same in each run; `PROPTEST_CASES` and `PROPTEST_RNG_SEED` select others.
 fn config() -> ProptestConfig {
     let given = ProptestConfig::default();
     let rng_seed = match given.rng_seed {
@@ -555,10 +569,10 @@ proptest! {
 
     #[test]
     fn every_client_gets_everything_in_order(
-        forms in [0..3_usize, 0..3],
+        protocols in [0..3_usize, 0..3],
         events in vec(event(), 1..40),
     ) {
-        let mut stage = Stage::new(forms.map(|form| FORMS[form]));
+        let mut stage = Stage::new(protocols.map(|protocol| PROTOCOLS[protocol]));
         for event in &events {
             stage.happen(event);
         }
@@ -567,8 +581,8 @@ proptest! {
 }
 
 /// Plays events that once went wrong.
-fn once(forms: [Form; 2], events: &[Event]) {
-    let mut stage = Stage::new(forms);
+fn once(protocols: [ProtocolVariant; 2], events: &[Event]) {
+    let mut stage = Stage::new(protocols);
     for event in events {
         stage.happen(event);
     }
@@ -595,7 +609,7 @@ fn publish<const N: usize>(changes: [Change; N]) -> Event {
 #[test]
 fn what_is_used_no_more_is_noticed_in_the_same_look() {
     once(
-        [Form::Sotw, Form::Sotw],
+        [ProtocolVariant::Sotw, ProtocolVariant::Sotw],
         &[
             publish([cluster(2, "1")]),
             publish([table(0, "1", 0b101)]),
@@ -610,7 +624,7 @@ fn what_is_used_no_more_is_noticed_in_the_same_look() {
 fn a_secret_in_its_other_encoding_is_not_taken_for_the_usual_one() {
     let bad = Change::Secret(0, Some("bad".to_owned()));
     once(
-        [Form::Rest, Form::Rest],
+        [ProtocolVariant::Rest, ProtocolVariant::Rest],
         &[publish([bad]), Event::Keep(0), Event::Reboot(0)],
     );
 }
@@ -618,7 +632,7 @@ fn a_secret_in_its_other_encoding_is_not_taken_for_the_usual_one() {
 #[test]
 fn endpoints_of_a_refused_cluster_are_not_waited_for() {
     once(
-        [Form::Sotw, Form::Delta],
+        [ProtocolVariant::Sotw, ProtocolVariant::Delta],
         &[
             publish([cluster(4, "bad"), table(1, "bad", 0b1_0000)]),
             publish([listener(1, "1")]),
@@ -630,11 +644,11 @@ fn endpoints_of_a_refused_cluster_are_not_waited_for() {
 #[test]
 fn who_begins_anew_is_told_that_there_is_nothing() {
     once(
-        [Form::Rest, Form::Rest],
+        [ProtocolVariant::Rest, ProtocolVariant::Rest],
         &[publish([listener(0, "")]), Event::Keep(0), Event::Reboot(0)],
     );
     once(
-        [Form::Sotw, Form::Rest],
+        [ProtocolVariant::Sotw, ProtocolVariant::Rest],
         &[
             Event::Keep(0),
             Event::Keep(1),
@@ -647,7 +661,7 @@ fn who_begins_anew_is_told_that_there_is_nothing() {
 #[test]
 fn what_may_have_been_applied_of_a_refused_answer_is_in_use() {
     once(
-        [Form::Sotw, Form::Sotw],
+        [ProtocolVariant::Sotw, ProtocolVariant::Sotw],
         &[
             publish([listener(1, "1"), table(0, "", 0)]),
             Event::Keep(1),
@@ -664,7 +678,7 @@ fn what_may_have_been_applied_of_a_refused_answer_is_in_use() {
 fn an_older_acceptance_counts_when_a_newer_answer_is_refused() {
     let with_substitute = Change::Table(0, Some(("1".to_owned(), 0, true)));
     once(
-        [Form::Sotw, Form::Delta],
+        [ProtocolVariant::Sotw, ProtocolVariant::Delta],
         &[
             publish([listener(1, "1")]),
             Event::Take(0),
@@ -679,7 +693,7 @@ fn an_older_acceptance_counts_when_a_newer_answer_is_refused() {
 #[test]
 fn what_is_asked_for_after_a_version_was_named_is_not_covered_by_it() {
     once(
-        [Form::Sotw, Form::Delta],
+        [ProtocolVariant::Sotw, ProtocolVariant::Delta],
         &[
             Event::Keep(0),
             Event::Keep(1),
@@ -696,7 +710,7 @@ fn what_is_asked_for_after_a_version_was_named_is_not_covered_by_it() {
 #[test]
 fn what_is_asked_for_no_more_cannot_be_to_blame() {
     once(
-        [Form::Sotw, Form::Delta],
+        [ProtocolVariant::Sotw, ProtocolVariant::Delta],
         &[
             Event::Keep(0),
             Event::Keep(1),
@@ -708,7 +722,7 @@ fn what_is_asked_for_no_more_cannot_be_to_blame() {
 #[test]
 fn a_cluster_that_was_never_accepted_is_not_kept() {
     once(
-        [Form::Sotw, Form::Rest],
+        [ProtocolVariant::Sotw, ProtocolVariant::Rest],
         &[
             publish([cluster(0, "bad")]),
             Event::Keep(0),
@@ -722,7 +736,7 @@ fn a_cluster_that_was_never_accepted_is_not_kept() {
 #[test]
 fn a_table_that_is_not_known_and_refused_since_is_in_use() {
     once(
-        [Form::Sotw, Form::Delta],
+        [ProtocolVariant::Sotw, ProtocolVariant::Delta],
         &[
             Event::Keep(0),
             Event::Keep(1),
@@ -746,13 +760,13 @@ fn a_cluster_that_is_kept_is_not_kept_as_it_was_refused() {
     }
     events.extend([Event::Keep(0), Event::Keep(1)]);
     events.push(publish([table(0, "bad", 0), cluster(0, "")]));
-    once([Form::Sotw, Form::Rest], &events);
+    once([ProtocolVariant::Sotw, ProtocolVariant::Rest], &events);
 }
 
 #[test]
 fn what_was_to_be_offered_in_parts_and_left_is_forgotten() {
     once(
-        [Form::Sotw, Form::Sotw],
+        [ProtocolVariant::Sotw, ProtocolVariant::Sotw],
         &[
             publish([cluster(0, "2")]),
             publish([table(0, "1", 0b1_0000), cluster(4, "bad")]),
@@ -768,7 +782,7 @@ fn what_was_to_be_offered_in_parts_and_left_is_forgotten() {
 fn what_is_asked_for_no_more_is_not_unknown() {
     let secret = |place: usize, content: &str| Change::Secret(place, Some(content.to_owned()));
     once(
-        [Form::Sotw, Form::Sotw],
+        [ProtocolVariant::Sotw, ProtocolVariant::Sotw],
         &[
             publish([secret(1, "bad"), secret(2, "1")]),
             Event::Keep(1),
@@ -782,14 +796,14 @@ fn what_is_asked_for_no_more_is_not_unknown() {
 
 #[test]
 fn the_guilty_one_alone_is_named_however_far_behind_the_client_is() {
-    for form in FORMS {
+    for protocol in PROTOCOLS {
         let mut events = vec![Event::Keep(0)];
         for content in ["1", "2", "3", "1", "2", "3", "1", "2"] {
             events.push(publish([cluster(1, content), listener(1, content)]));
             events.push(publish([cluster(2, content), listener(0, content)]));
         }
         events.push(publish([cluster(0, "bad"), listener(1, "bad")]));
-        once([form, form], &events);
+        once([protocol, protocol], &events);
     }
 }
 
@@ -797,7 +811,7 @@ fn the_guilty_one_alone_is_named_however_far_behind_the_client_is() {
 fn what_is_refused_by_name_is_to_blame_though_nothing_else_is_at_hand() {
     let with_substitute = Change::Table(0, Some(("1".to_owned(), 0, true)));
     once(
-        [Form::Sotw, Form::Sotw],
+        [ProtocolVariant::Sotw, ProtocolVariant::Sotw],
         &[
             publish([listener(1, "bad"), cluster(1, "bad")]),
             Event::Keep(0),
@@ -810,7 +824,7 @@ fn what_is_refused_by_name_is_to_blame_though_nothing_else_is_at_hand() {
 #[test]
 fn what_was_applied_of_answers_that_were_refused_goes_with_the_rest() {
     once(
-        [Form::Sotw, Form::Sotw],
+        [ProtocolVariant::Sotw, ProtocolVariant::Sotw],
         &[
             Event::Keep(1),
             publish([cluster(3, "bad"), cluster(2, "1")]),
@@ -825,7 +839,7 @@ fn what_was_applied_of_answers_that_were_refused_goes_with_the_rest() {
 #[test]
 fn an_answer_that_is_lost_is_not_one_that_was_refused_before() {
     once(
-        [Form::Rest, Form::Rest],
+        [ProtocolVariant::Rest, ProtocolVariant::Rest],
         &[
             publish([cluster(2, "bad")]),
             Event::Keep(0),

@@ -1,33 +1,33 @@
-//! What becomes of resources that a client refuses, and of all others.
+//! Resources that a client refuses, and their effect on all others.
 
 use std::collections::BTreeSet;
 
 use tokio::time::Instant;
 
 use super::Setting;
-use super::edge::Edge;
+use super::envoy_model::EnvoyModel;
 use super::script::play;
 use super::stories::settled;
 use crate::snapshot::{Kind, Name};
-use crate::xds::delivery::Form;
+use crate::xds::delivery::ProtocolVariant;
 
 #[test]
 fn one_bad_cluster_among_many_is_found_and_all_others_are_accepted() {
-    for (form, follows) in [
-        (Form::Sotw, false),
-        (Form::Sotw, true),
-        (Form::Delta, false),
-        (Form::Delta, true),
-        (Form::Rest, false),
-        (Form::Rest, true),
+    for (protocol, follows) in [
+        (ProtocolVariant::Sotw, false),
+        (ProtocolVariant::Sotw, true),
+        (ProtocolVariant::Delta, false),
+        (ProtocolVariant::Delta, true),
+        (ProtocolVariant::Rest, false),
+        (ProtocolVariant::Rest, true),
     ] {
         let mut setting = Setting::new(Instant::now());
         setting.put(Kind::Cluster, "a", "1");
         setting.publish();
-        let mut edge = Edge::new(form, &setting);
-        edge.ask(Kind::Cluster, None, &setting);
-        edge.take_all(&setting);
-        edge.reply(Kind::Cluster, &setting);
+        let mut model = EnvoyModel::new(protocol, &setting);
+        model.ask(Kind::Cluster, None, &setting);
+        model.take_all(&setting);
+        model.reply(Kind::Cluster, &setting);
         let name = |number: u32| format!("c{number:02}");
         for number in 1..=31 {
             let content = if number == 7 { "bad" } else { "1" };
@@ -37,44 +37,45 @@ fn one_bad_cluster_among_many_is_found_and_all_others_are_accepted() {
         setting.publish();
         let mut answers = 0;
         loop {
-            let seen = edge.take_all(&setting);
+            let seen = model.take_all(&setting);
             let of_clusters = seen.iter().filter(|seen| seen.kind == Kind::Cluster);
             let what = of_clusters.clone().flat_map(|seen| &seen.what);
-            // Who asks for the endpoints of the new ones has them, although it refused the answer.
+            // A client that subscribes to the endpoints of the new clusters has them, although it
+            // rejected the response.
             let mut removed = what.filter(|what| what.starts_with('-'));
-            assert!(removed.all(|what| !follows && what != "-a"), "{form:?}");
+            assert!(removed.all(|what| !follows && what != "-a"), "{protocol:?}");
             if seen.is_empty() {
                 break;
             }
             answers += of_clusters.count();
             if follows {
-                let clusters = edge.has.keys().filter(|(kind, _)| *kind == Kind::Cluster);
+                let clusters = model.has.keys().filter(|(kind, _)| *kind == Kind::Cluster);
                 let clusters = clusters.map(|(_, name)| name.clone()).collect();
-                edge.ask(Kind::Endpoint, Some(clusters), &setting);
-                edge.take_all(&setting);
-                while edge.reply(Kind::Endpoint, &setting).is_some() {}
+                model.ask(Kind::Endpoint, Some(clusters), &setting);
+                model.take_all(&setting);
+                while model.reply(Kind::Endpoint, &setting).is_some() {}
             }
-            edge.reply(Kind::Cluster, &setting);
+            model.reply(Kind::Cluster, &setting);
         }
         // Halves of 31 down to one, and over REST the first one twice.
-        assert!(answers <= 12, "{form:?}: {answers}");
-        let refused = edge.client.refused();
+        assert!(answers <= 12, "{protocol:?}: {answers}");
+        let refused = model.client.refused();
         let refused: Vec<&str> = refused.iter().map(|one| &*one.name).collect();
-        assert_eq!(refused, ["c07"], "{form:?}");
+        assert_eq!(refused, ["c07"], "{protocol:?}");
         let wanted = (1..=31).filter(|number| *number != 7).map(name);
         let wanted: BTreeSet<Name> = wanted.map(Name::from).chain(["a".into()]).collect();
-        let has = edge.has.keys().filter(|(kind, _)| *kind == Kind::Cluster);
+        let has = model.has.keys().filter(|(kind, _)| *kind == Kind::Cluster);
         let has = has.map(|(_, name)| name.clone());
-        assert_eq!(has.collect::<BTreeSet<Name>>(), wanted, "{form:?}");
-        let heads = &edge.client.accepted()[&Kind::Cluster];
-        assert!(heads.keys().eq(&wanted), "{form:?}");
+        assert_eq!(has.collect::<BTreeSet<Name>>(), wanted, "{protocol:?}");
+        let heads = &model.client.accepted()[&Kind::Cluster];
+        assert!(heads.keys().eq(&wanted), "{protocol:?}");
 
         setting.put(Kind::Cluster, "c07", "1");
         setting.publish();
-        let seen = edge.take_all(&setting);
-        assert_eq!(seen[0].what, ["c07=1"], "{form:?}: at once");
-        edge.reply(Kind::Cluster, &setting);
-        assert!(edge.client.refused().is_empty());
+        let seen = model.take_all(&setting);
+        assert_eq!(seen[0].what, ["c07=1"], "{protocol:?}: at once");
+        model.reply(Kind::Cluster, &setting);
+        assert!(model.client.refused().is_empty());
     }
 }
 
@@ -418,7 +419,7 @@ fn acknowledgements_that_are_late_or_missing_do_no_harm() {
         script += &format!("grpc: publish endpoints a={content}\n");
         script += &format!("grpc: see endpoints a={content}\ngrpc: pass 1000\n");
     }
-    // Those of the first ones speak of answers that were merged.
+    // The first requests concern responses that were merged.
     script += "grpc: ack endpoints once\n".repeat(5).as_str();
     script += "grpc: publish routes http=2>a\ngrpc: see routes http=2\n";
     script += "grpc: ack\ngrpc: refused nothing\ngrpc: wait\n";

@@ -1,4 +1,4 @@
-//! Clients that come back while something is refused, waits, or is not known any more.
+//! Clients that reconnect while something is refused, gated, or unknown.
 
 use super::script::play;
 use super::stories::settled;

@@ -1,45 +1,49 @@
-//! Stories about one client, written as lines and played over every form.
+//! Stories about one client, written as lines and played over every protocol.
 
 use super::Setting;
-use super::edge::{Edge, Seen};
+use super::envoy_model::{EnvoyModel, Seen};
 use crate::snapshot::{Kind, Name};
-use crate::xds::delivery::{Form, Heard};
+use crate::xds::delivery::{AckNack, ProtocolVariant};
 use tokio::time::Instant;
 
-/// Plays a story over every form. Its lines:
+/// Plays a story over every protocol. Its lines:
 ///
 /// - `publish clusters a=1 -b; routes http=1>a`: changes the snapshot
-/// - `ask clusters *`, `ask endpoints a b`: says what is asked for, `-` for nothing
+/// - `ask clusters *`, `ask endpoints a b`: subscribes; `-` for nothing
 /// - `see clusters a=1 -b !c=bad | endpoints a=1`, `see nothing`: takes everything that is due;
-///   `!` is what the client refuses, `-` what is gone
-/// - `ack`, `ack clusters`, `ack clusters once`, `nack clusters`: speaks about the answers that it
-///   took, all of a kind or the oldest; over REST by polling again
-/// - `pretend secrets`: accepts what it refuses
-/// - `pass 3000`: milliseconds
-/// - `wait 3000`, `wait`: after how long time alone changes something
-/// - `refused clusters a`, `refused nothing`: what is set aside
+///   `!` is rejected, `-` is gone
+/// - `ack`, `ack clusters`, `ack clusters once`, `nack clusters`: acknowledges or rejects the
+///   responses that it took, all of a kind or the oldest; over REST by polling again
+/// - `pretend secrets`: accepts what it would reject
+/// - `pass 3000`: lets milliseconds pass
+/// - `wait 3000`, `wait`: milliseconds until something becomes due by itself; never
+/// - `refused clusters a`, `refused nothing`: resources in quarantine
 /// - `reconnect`: a new stream, with what it has; over REST a process that forgot it
 /// - `reboot`: a client that begins with nothing; over REST the process remembers it
 /// - `restart`: as `reconnect`, to another process, which has published nothing yet
-/// - `lose routes`: over REST, the answer did not arrive
-/// - `anew endpoints a`: over REST, asks without a version
-/// - `stale clusters`: over state-of-the-world, accepts the newest answer with an old error
-/// - `expired 1`: how many waits were given up so far
+/// - `lose routes`: over REST, the response is lost
+/// - `anew endpoints a`: over REST, polls without a version
+/// - `stale clusters`: over state-of-the-world, accepts the newest response with an old error
+/// - `expired 1`: number of gates that timed out so far
 ///
 /// A line that begins with `rest:`, `sotw:`, `delta:` or `grpc:` is for these alone.
 pub(super) fn play(story: &str, script: &str) {
-    for form in [Form::Sotw, Form::Delta, Form::Rest] {
-        let mut stage = Stage::new(form);
+    for protocol in [
+        ProtocolVariant::Sotw,
+        ProtocolVariant::Delta,
+        ProtocolVariant::Rest,
+    ] {
+        let mut stage = Stage::new(protocol);
         for (number, line) in script.lines().enumerate() {
             let line = line.trim();
             let line = match line.split_once(':') {
-                Some((forms, rest)) if is_for(forms, form) => rest.trim(),
+                Some((protocols, rest)) if is_for(protocols, protocol) => rest.trim(),
                 Some(_) => continue,
                 None => line,
             };
             if !line.is_empty() && !line.starts_with('#') {
-                stage.place = format!("{story}, {form:?}, line {}: {line}", number + 1);
-                // Of what panics inside.
+                stage.place = format!("{story}, {protocol:?}, line {}: {line}", number + 1);
+                // Context for what panics inside.
                 eprintln!("{}", stage.place);
                 stage.step(line);
             }
@@ -47,27 +51,29 @@ pub(super) fn play(story: &str, script: &str) {
     }
 }
 
-fn is_for(forms: &str, form: Form) -> bool {
-    match (forms, form) {
-        ("rest", Form::Rest) | ("sotw", Form::Sotw) | ("delta", Form::Delta) => true,
-        ("grpc", Form::Sotw | Form::Delta) => true,
-        ("whole", Form::Sotw | Form::Rest) => true,
+fn is_for(protocols: &str, protocol: ProtocolVariant) -> bool {
+    match (protocols, protocol) {
+        ("rest", ProtocolVariant::Rest)
+        | ("sotw", ProtocolVariant::Sotw)
+        | ("delta", ProtocolVariant::Delta) => true,
+        ("grpc", ProtocolVariant::Sotw | ProtocolVariant::Delta) => true,
+        ("whole", ProtocolVariant::Sotw | ProtocolVariant::Rest) => true,
         ("rest" | "sotw" | "delta" | "grpc" | "whole", _) => false,
-        _ => panic!("no form: {forms}"),
+        _ => panic!("no protocol: {protocols}"),
     }
 }
 
 struct Stage {
     setting: Setting,
-    edge: Edge,
+    model: EnvoyModel,
     place: String,
 }
 
 impl Stage {
-    fn new(form: Form) -> Self {
+    fn new(protocol: ProtocolVariant) -> Self {
         let setting = Setting::new(Instant::now());
         Self {
-            edge: Edge::new(form, &setting),
+            model: EnvoyModel::new(protocol, &setting),
             setting,
             place: String::new(),
         }
@@ -84,32 +90,34 @@ impl Stage {
             "pass" => self.setting.pass(rest.parse().unwrap()),
             "wait" => self.wait(rest),
             "refused" => self.refused(rest),
-            "reconnect" => self.edge.reconnect(&self.setting),
-            "reboot" => self.edge.reboot(&self.setting),
+            "reconnect" => self.model.reconnect(&self.setting),
+            "reboot" => self.model.reboot(&self.setting),
             "restart" => {
                 self.setting = Setting::new(self.setting.now);
-                self.edge.reconnect(&self.setting);
+                self.model.reconnect(&self.setting);
             }
             "pretend" => {
-                self.edge.pretend(kind(rest));
+                self.model.pretend(kind(rest));
                 self.reply(rest, true);
             }
             "lose" => {
-                let heard = self.edge.lose(kind(rest), &self.setting);
+                let heard = self.model.lose(kind(rest), &self.setting);
                 assert!(heard.is_some(), "{}: no answer", self.place);
             }
             "anew" => {
                 let (of, name) = rest.split_once(' ').unwrap();
-                self.edge.ask_anew(kind(of), &name.into(), &self.setting);
+                self.model.ask_anew(kind(of), &name.into(), &self.setting);
             }
             "stale" => {
-                let heard = self.edge.accept_with_stale_error(kind(rest), &self.setting);
-                let is_accepted = matches!(heard, Heard::Accepted { .. });
+                let heard = self
+                    .model
+                    .accept_with_stale_error(kind(rest), &self.setting);
+                let is_accepted = matches!(heard, AckNack::Ack { .. });
                 assert!(is_accepted, "{}: {heard:?}", self.place);
             }
             "expired" => {
                 let count: usize = rest.parse().unwrap();
-                assert_eq!(self.edge.expired, count, "{}", self.place);
+                assert_eq!(self.model.expired, count, "{}", self.place);
             }
             _ => panic!("{}: no such verb", self.place),
         }
@@ -152,11 +160,11 @@ impl Stage {
                     .collect(),
             ),
         };
-        self.edge.ask(kind, names, &self.setting);
+        self.model.ask(kind, names, &self.setting);
     }
 
     fn see(&mut self, rest: &str) {
-        let seen = self.edge.take_all(&self.setting);
+        let seen = self.model.take_all(&self.setting);
         let wanted: Vec<Seen> = if rest == "nothing" {
             Vec::new()
         } else {
@@ -174,10 +182,10 @@ impl Stage {
         let is_once = words.get(1) == Some(&"once");
         let mut replies = 0;
         for kind in kinds {
-            let mut of_kind = self.edge.unspoken.iter().filter(|one| one.key.0 == kind);
+            let mut of_kind = self.model.pending.iter().filter(|one| one.key.0 == kind);
             let count = if is_once { 1 } else { of_kind.by_ref().count() };
             for _ in 0..count {
-                let reply = self.edge.reply(kind, &self.setting);
+                let reply = self.model.reply(kind, &self.setting);
                 let (is_taken, _) = reply.unwrap_or_else(|| panic!("{}: no answer", self.place));
                 assert_eq!(is_taken, takes, "{}", self.place);
                 replies += 1;
@@ -188,13 +196,13 @@ impl Stage {
 
     fn wait(&mut self, rest: &str) {
         self.see("nothing");
-        let until = self.edge.until;
+        let until = self.model.until;
         let until = until.map(|until| (until - self.setting.now).as_millis().to_string());
         assert_eq!(until.unwrap_or_default(), rest, "{}", self.place);
     }
 
     fn refused(&mut self, rest: &str) {
-        let refused = self.edge.client.refused();
+        let refused = self.model.client.refused();
         let refused = refused
             .iter()
             .map(|one| format!("{} {}", one.kind, one.name));

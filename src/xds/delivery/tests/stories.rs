@@ -1,4 +1,4 @@
-//! What one client is sent and when, told once for every form.
+//! Responses to one client and their order, told once for every protocol.
 
 use std::sync::Arc;
 
@@ -7,11 +7,12 @@ use tokio::time::Instant;
 use super::Setting;
 use super::script::play;
 use crate::snapshot::{Flavour, Kind};
-use crate::xds::delivery::Form;
-use crate::xds::delivery::client::{Client, Step};
-use crate::xds::delivery::request::{Names, Request, Wish};
+use crate::xds::delivery::ProtocolVariant;
+use crate::xds::delivery::discovery_request::{DiscoveryRequest, NameList, SubscriptionChange};
+use crate::xds::delivery::discovery_response::DeliveryStep;
+use crate::xds::delivery::xds_client::XdsClient;
 
-/// A client that has clusters `a` and `b`, and routes to both.
+/// Client with the clusters `a` and `b`, and routes to both.
 const SETTLED: &str = "
     publish clusters a=1 b=1; endpoints a=1 b=1; listeners http=1; routes http=1>a,b
     ask clusters *
@@ -397,7 +398,7 @@ fn a_client_that_comes_back_has_no_cluster_that_is_new_until_it_says_so() {
 
 #[test]
 fn a_client_that_asks_for_endpoints_last_keeps_what_it_uses() {
-    // As an Envoy does that had no cluster when it began.
+    // Like an Envoy that had no cluster when it began.
     settled(
         "endpoints are asked for last",
         "
@@ -476,7 +477,7 @@ fn a_poll_for_routes_that_comes_first_waits_for_that_for_clusters() {
         rest: expired 0
         ",
     );
-    // One that polls for routes alone is not kept waiting.
+    // A client that polls for routes alone is not kept waiting.
     play(
         "routes alone",
         "
@@ -528,21 +529,23 @@ fn clients_that_ask_for_the_same_are_sent_one_content() {
             setting.put(kind, name, content);
         }
         setting.publish();
-        let snapshot = setting.shared.current().unwrap();
+        let snapshot = setting.cache.current().unwrap();
         let contents = [(), ()].map(|()| {
-            let mut client = Client::new(Form::Sotw, Flavour::Ads, setting.now);
-            let request = Request {
-                wish: Wish::Listed {
-                    names: Names::These(Vec::new()),
-                    version: "".into(),
+            let mut client = XdsClient::new(ProtocolVariant::Sotw, Flavour::Ads, setting.now);
+            let request = DiscoveryRequest {
+                change: SubscriptionChange::Sotw {
+                    resource_names: NameList::Replaced(Vec::new()),
+                    version_info: "".into(),
                 },
-                ..Request::default()
+                ..DiscoveryRequest::default()
             };
-            let (shared, pacing) = (&setting.shared, &setting.pacing);
-            client.hear(kind, request, shared, pacing, setting.now);
-            match client.next(shared.view(&snapshot, setting.now), pacing, setting.now) {
-                Step::Send(answer) => answer.content,
-                Step::Wait { .. } => panic!("nothing to send"),
+            let (cache, pacing) = (&setting.cache, &setting.pacing);
+            client
+                .on_request(kind, request, cache, pacing, setting.now)
+                .unwrap();
+            match client.next(cache.view(&snapshot, setting.now), pacing, setting.now) {
+                DeliveryStep::Send(answer) => answer.resources,
+                DeliveryStep::Wait { .. } => panic!("nothing to send"),
             }
         });
         assert!(Arc::ptr_eq(&contents[0], &contents[1]), "{kind}");

@@ -1,4 +1,4 @@
-//! What one answer carries, shared by every client that is sent the same.
+//! Resources of one response, shared by every client that is sent the same.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,114 +8,113 @@ use bytes::Bytes;
 
 use crate::snapshot::{Flavour, Kind, Name, Resource, SetVersion, Version};
 
-/// What one answer carries. Clients that are sent the same share one, and its encoded form.
-pub(in crate::xds) struct Content {
+/// Resources of one response. Clients that are sent the same share one set and its encoded form.
+pub(in crate::xds) struct ResourceSet {
     kind: Kind,
     flavour: Flavour,
     version: SetVersion,
-    pieces: Vec<Piece>,
+    items: Vec<ResourceItem>,
     removed: Vec<Name>,
-    sent: Arc<[Sent]>,
+    sent: Arc<[SentResource]>,
     encoded: OnceLock<Vec<Bytes>>,
 }
 
-/// One resource of an answer.
+/// One resource of a response.
 #[derive(Clone, Debug)]
-pub(in crate::xds) struct Piece {
+pub(in crate::xds) struct ResourceItem {
     /// The resource.
     pub(in crate::xds) resource: Arc<Resource>,
-    /// Whether it goes out in its other encoding.
+    /// True if it is sent in its other encoding.
     pub(in crate::xds) other_encoding: bool,
 }
 
-/// What is remembered of a resource that was sent: no bytes.
+/// Record of a resource that was sent, without its bytes.
 #[derive(Clone, Debug)]
-pub(in crate::xds) struct Sent {
-    /// Its name.
+pub(in crate::xds) struct SentResource {
+    /// Name of the resource.
     pub(in crate::xds) name: Name,
-    /// The version that was sent.
+    /// Version that was sent.
     pub(in crate::xds) version: Version,
-    /// Whether it went out in its other encoding.
+    /// True if it was sent in its other encoding.
     pub(in crate::xds) other_encoding: bool,
 }
 
-impl Content {
-    /// The content of an answer after which a client holds `version`. `news` are the resources of
-    /// it that the client did not have so before, for answers that hold more than those.
+impl ResourceSet {
+    /// Creates the set with which a client comes to hold `version`. `is_news` selects the resources
+    /// that the client did not have in this version before; a complete response carries others too.
     pub(super) fn new(
         kind: Kind,
         flavour: Flavour,
         version: SetVersion,
-        pieces: Vec<Piece>,
+        items: Vec<ResourceItem>,
         removed: Vec<Name>,
         is_news: impl Fn(&Name) -> bool,
     ) -> Self {
-        let news = pieces.iter().filter(|piece| is_news(piece.resource.name()));
-        let sent = news.map(|piece| Sent {
-            name: piece.resource.name().clone(),
-            version: piece.resource.version(),
-            other_encoding: piece.other_encoding,
+        let news = items.iter().filter(|item| is_news(item.resource.name()));
+        let sent = news.map(|item| SentResource {
+            name: item.resource.name().clone(),
+            version: item.resource.version(),
+            other_encoding: item.other_encoding,
         });
         Self {
             kind,
             flavour,
             version,
             sent: sent.collect(),
-            pieces,
+            items,
             removed,
             encoded: OnceLock::new(),
         }
     }
 
-    /// The kind of its resources.
+    /// Kind of the resources.
     pub(in crate::xds) fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// The transport that it is for.
+    /// Flavour of the transport that the resources are encoded for.
     pub(in crate::xds) fn flavour(&self) -> Flavour {
         self.flavour
     }
 
-    /// The version of what a client holds once it accepts this: of the names that it asked for,
-    /// also of those that are not in here.
+    /// Version that a client holds once it accepts this set. It covers all subscribed names, also
+    /// those that are not in the set.
     pub(in crate::xds) fn version(&self) -> SetVersion {
         self.version
     }
 
-    /// Its resources, sorted by name.
-    pub(in crate::xds) fn pieces(&self) -> &[Piece] {
-        &self.pieces
+    /// Resources, sorted by name.
+    pub(in crate::xds) fn items(&self) -> &[ResourceItem] {
+        &self.items
     }
 
-    /// The names that are gone, sorted. Delta only.
+    /// Names for
+    /// [`removed_resources`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/discovery/v3/discovery.proto#envoy-v3-api-field-service-discovery-v3-deltadiscoveryresponse-removed-resources),
+    /// sorted; over delta only.
     pub(in crate::xds) fn removed(&self) -> &[Name] {
         &self.removed
     }
 
-    /// The resources in it that are news for the client, sorted by name.
-    pub(super) fn sent(&self) -> &Arc<[Sent]> {
+    /// Resources in it that are news for the client, sorted by name.
+    pub(super) fn sent(&self) -> &Arc<[SentResource]> {
         &self.sent
     }
 
-    /// Its form on the wire, but for what differs between clients. Made by `encode` when it is
-    /// first asked for: the same for all, since whoever shares a content shares the transport.
+    /// Encoded form, without the fields that differ between clients. Made by `encode` on first use:
+    /// clients that share a set share its transport, so the form is the same for all of them.
     pub(in crate::xds) fn encoded(&self, encode: impl FnOnce(&Self) -> Vec<Bytes>) -> &[Bytes] {
         self.encoded.get_or_init(|| encode(self))
     }
 
-    /// About how many bytes its resources have.
+    /// Approximate size of the resources, in bytes.
     pub(super) fn len_bytes(&self) -> usize {
-        let lengths = self
-            .pieces
-            .iter()
-            .map(|piece| piece.len_bytes(self.flavour));
+        let lengths = self.items.iter().map(|item| item.len_bytes(self.flavour));
         lengths.sum()
     }
 }
 
-impl Piece {
-    /// A resource in its usual encoding.
+impl ResourceItem {
+    /// Resource in its usual encoding.
     pub(super) fn plain(resource: Arc<Resource>) -> Self {
         Self {
             resource,
@@ -123,7 +122,7 @@ impl Piece {
         }
     }
 
-    /// Its protobuf bytes for one transport.
+    /// Protobuf bytes for one transport.
     pub(in crate::xds) fn bytes(&self, flavour: Flavour) -> &Bytes {
         let other = self.resource.other_encoding();
         match other.filter(|_| self.other_encoding) {
@@ -132,8 +131,8 @@ impl Piece {
         }
     }
 
-    /// Its JSON for polls, made by `write` when it is first asked for and kept beside it. That of
-    /// the other encoding is not kept: it is sent to who refused the usual one.
+    /// JSON for polls, made by `write` on first use and cached beside the resource. JSON of the
+    /// other encoding is not cached: only clients that rejected the usual one are sent it.
     pub(in crate::xds) fn json(&self, write: impl FnOnce(&Bytes) -> Bytes) -> Cow<'_, Bytes> {
         let other = self.resource.other_encoding();
         match other.filter(|_| self.other_encoding) {
@@ -147,10 +146,10 @@ impl Piece {
     }
 }
 
-impl fmt::Debug for Content {
-    /// Without bytes, which may hold a private key.
+impl fmt::Debug for ResourceSet {
+    /// Leaves the bytes out, which may contain a private key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Content")
+        f.debug_struct("ResourceSet")
             .field("kind", &self.kind)
             .field("version", &self.version)
             .field("sent", &self.sent)

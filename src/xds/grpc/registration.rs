@@ -1,4 +1,4 @@
-//! The place of a stream among the proxies, from its first request to its end.
+//! Registration of a stream, from its opening to its end.
 
 use std::sync::Arc;
 
@@ -10,18 +10,18 @@ use super::stream::Stream;
 use crate::registry::{ClientId, ClientSession, Departure};
 use crate::xds::proxies::Proxies;
 
-/// A stream that is among the proxies until this is dropped.
-pub(super) struct Listed {
+/// Registration of a stream, until it is dropped.
+pub(super) struct StreamRegistration {
     pub(super) proxies: Arc<Proxies>,
     number: u64,
     pub(super) stream: Arc<Stream>,
     gauge: IntGauge,
-    /// None until its first request.
+    /// Session in the registry; `None` before the first request.
     session: Option<ClientSession>,
 }
 
-impl Listed {
-    /// A stream that was just opened.
+impl StreamRegistration {
+    /// Registers a stream that was just opened.
     pub(super) fn new(proxies: &Arc<Proxies>, stream: Stream) -> Self {
         let gauge = &proxies.metrics.streams;
         let gauge = gauge.with_label_values(&[stream.transport.as_str()]);
@@ -36,8 +36,10 @@ impl Listed {
         }
     }
 
-    /// Notes who its client is, with the first request. A client that does not say has an empty
-    /// node id. Must not be called while the stream's state is held.
+    /// Records the client's node, which comes with the first request. A client without a node has
+    /// an empty node id.
+    ///
+    /// Must not be called while the stream's delivery state is locked.
     pub(super) fn identify(&mut self, node: Option<StreamNode>) {
         if self.session.is_some() && node.is_none() {
             return;
@@ -59,7 +61,7 @@ impl Listed {
         }
     }
 
-    /// Notes the reason for which it is ended here.
+    /// Records the reason for which the stream is ended here.
     pub(super) fn ends_for(&mut self, reason: Departure) {
         if let Some(session) = &mut self.session {
             session.ends_for(reason);
@@ -67,7 +69,7 @@ impl Listed {
     }
 }
 
-impl Drop for Listed {
+impl Drop for StreamRegistration {
     fn drop(&mut self) {
         self.proxies.unlist(self.number);
         self.gauge.dec();

@@ -1,4 +1,4 @@
-//! A poll's discovery request, read from Envoy's JSON.
+//! Reads the discovery request of a poll from JSON.
 
 use std::sync::Arc;
 
@@ -8,10 +8,12 @@ use serde_json::Value;
 use crate::registry::ClientNode;
 use crate::snapshot::Kind;
 
-/// What Envoy says in a poll, as far as it is of use here. The body is 77 kB, nearly all of it the
-/// names of Envoy's 516 extensions; fields that are not named here are skipped, not stored.
+/// Fields in use of a
+/// [`DiscoveryRequest`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/discovery/v3/discovery.proto#service-discovery-v3-discoveryrequest)
+/// in JSON. Envoy's body is 77 kB, nearly all of it the names of its 516 extensions; fields that
+/// are not listed here are skipped, not stored.
 #[derive(Debug, Default, Deserialize)]
-struct Body {
+struct PollBody {
     #[serde(alias = "versionInfo")]
     version_info: Option<String>,
     node: Option<Node>,
@@ -48,30 +50,30 @@ struct SemanticVersion {
     patch: u32,
 }
 
-/// What a poll asks for, and who asks.
+/// Discovery request of a poll.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct DiscoveryRequest {
+pub(super) struct RestRequest {
     pub(super) node: Arc<str>,
-    /// What the proxy says of itself beside its node id.
+    /// Description of the client by its node, apart from the id.
     pub(super) client: ClientNode,
     pub(super) kind: Kind,
-    pub(super) names: Names,
-    /// The version that the proxy accepted last; none if that is nothing.
+    pub(super) names: PolledNames,
+    /// Version that the proxy accepted last; `None` if it has accepted nothing.
     pub(super) version: Option<Arc<str>>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Names {
+pub(super) enum PolledNames {
     /// Every resource of the kind.
     All,
-    /// Nothing at all: kinds that are asked for by name, without one.
+    /// Nothing: the kind is subscribed to by name, and the request has none.
     Nothing,
     One(Arc<str>),
 }
 
-/// Why a body is not a poll.
+/// Reason for which a body is no valid poll.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Fault {
+pub(super) enum BodyError {
     #[error("not JSON: {0}")]
     NotJson(serde_json::Error),
     #[error("{field}: {why}")]
@@ -82,17 +84,17 @@ pub(super) enum Fault {
     Unread(serde_json::Error),
 }
 
-/// The longest name and version that are read, in bytes: ours are far shorter.
+/// Longest name or version that is read, in bytes: ours are far shorter.
 const MAX_TEXT_BYTES: usize = 4_096;
 
-/// Reads a poll's body.
-pub(super) fn read(kind: Kind, body: &[u8]) -> Result<DiscoveryRequest, Fault> {
-    let request: Body = serde_json::from_slice(body).map_err(|error| fault(body, error))?;
+/// Reads the body of a poll.
+pub(super) fn read(kind: Kind, body: &[u8]) -> Result<RestRequest, BodyError> {
+    let request: PollBody = serde_json::from_slice(body).map_err(|error| fault(body, error))?;
     let wanted = kind.type_url();
     match request.type_url.as_deref() {
         None | Some("") => {}
         Some(url) if url == wanted => {}
-        Some(_) => return Err(Fault::TypeUrl { wanted }),
+        Some(_) => return Err(BodyError::TypeUrl { wanted }),
     }
     let said = request.node.unwrap_or_default();
     let node = short("node.id", said.id.unwrap_or_default())?;
@@ -118,26 +120,26 @@ pub(super) fn read(kind: Kind, body: &[u8]) -> Result<DiscoveryRequest, Fault> {
     .shortened();
     let version = short("version_info", request.version_info.unwrap_or_default())?;
     let mut names = request.resource_names.unwrap_or_default();
-    let refuse = |why: String| Fault::Field {
+    let refuse = |why: String| BodyError::Field {
         field: "resource_names",
         why,
     };
     let names = match (kind, names.pop(), names.is_empty()) {
-        (Kind::Cluster | Kind::Listener, None, _) => Names::All,
+        (Kind::Cluster | Kind::Listener, None, _) => PolledNames::All,
         (Kind::Cluster | Kind::Listener, Some(_), _) => {
             return Err(refuse(format!(
                 "{kind} are served whole, ask without names"
             )));
         }
-        (Kind::Endpoint | Kind::Route | Kind::Secret, None, _) => Names::Nothing,
+        (Kind::Endpoint | Kind::Route | Kind::Secret, None, _) => PolledNames::Nothing,
         (Kind::Endpoint | Kind::Route | Kind::Secret, Some(name), true) => {
-            Names::One(short("resource_names", name)?.into())
+            PolledNames::One(short("resource_names", name)?.into())
         }
         (Kind::Endpoint | Kind::Route | Kind::Secret, Some(_), false) => {
             return Err(refuse("a REST poll names one resource".to_owned()));
         }
     };
-    Ok(DiscoveryRequest {
+    Ok(RestRequest {
         node: node.into(),
         client,
         kind,
@@ -146,9 +148,9 @@ pub(super) fn read(kind: Kind, body: &[u8]) -> Result<DiscoveryRequest, Fault> {
     })
 }
 
-fn short(field: &'static str, text: String) -> Result<String, Fault> {
+fn short(field: &'static str, text: String) -> Result<String, BodyError> {
     if text.len() > MAX_TEXT_BYTES {
-        return Err(Fault::Field {
+        return Err(BodyError::Field {
             field,
             why: format!("is longer than {MAX_TEXT_BYTES} bytes"),
         });
@@ -156,10 +158,10 @@ fn short(field: &'static str, text: String) -> Result<String, Fault> {
     Ok(text)
 }
 
-/// Says which field of an unreadable body is wrong.
-fn fault(body: &[u8], error: serde_json::Error) -> Fault {
+/// Names the field that makes a body unreadable.
+fn fault(body: &[u8], error: serde_json::Error) -> BodyError {
     let Ok(value) = serde_json::from_slice::<Value>(body) else {
-        return Fault::NotJson(error);
+        return BodyError::NotJson(error);
     };
     let text = |value: &Value| value.is_string() || value.is_null();
     let texts = |value: &Value| {
@@ -200,10 +202,10 @@ fn fault(body: &[u8], error: serde_json::Error) -> Fault {
         .into_iter()
         .find(|(_, pointer, fits, _)| value.pointer(pointer).is_some_and(|value| !fits(value)));
     match wrong {
-        Some((field, _, _, wanted)) => Fault::Field {
+        Some((field, _, _, wanted)) => BodyError::Field {
             field,
             why: format!("must be {wanted}"),
         },
-        None => Fault::Unread(error),
+        None => BodyError::Unread(error),
     }
 }

@@ -1,5 +1,5 @@
-//! A model of Envoy: it applies what it is sent, asks as Envoy asks, and notices what would break
-//! requests.
+//! Model of Envoy: applies what it is sent, subscribes as Envoy does, and fails where Envoy would
+//! break requests.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -8,77 +8,79 @@ use tokio::time::Instant;
 
 use super::{Setting, requires};
 use crate::snapshot::{Flavour, Kind, Name};
-use crate::xds::delivery::client::{Answer, Client, Key, Step};
+use crate::xds::delivery::discovery_request::{DiscoveryRequest, NameList, SubscriptionChange};
+use crate::xds::delivery::discovery_response::{DeliveryStep, DiscoveryResponse};
 use crate::xds::delivery::placeholder::placeholder;
-use crate::xds::delivery::request::{Names, Request, Wish};
-use crate::xds::delivery::{Form, Heard};
+use crate::xds::delivery::subscription::SubscriptionKey;
+use crate::xds::delivery::xds_client::XdsClient;
+use crate::xds::delivery::{AckNack, ProtocolVariant};
 
-/// A model of Envoy. A resource whose text holds `bad` is one that it refuses.
-pub(super) struct Edge {
-    pub(super) form: Form,
-    pub(super) client: Client,
-    /// What it asks for; none for everything.
-    pub(super) asked: BTreeMap<Kind, Option<BTreeSet<Name>>>,
-    /// What it was asked to follow on this stream.
+/// Model of Envoy. It rejects resources whose text contains `bad`.
+pub(super) struct EnvoyModel {
+    pub(super) protocol: ProtocolVariant,
+    pub(super) client: XdsClient,
+    /// Subscribed names by kind; `None` for a wildcard subscription.
+    pub(super) subscribed: BTreeMap<Kind, Option<BTreeSet<Name>>>,
+    /// Kinds subscribed to on this stream.
     followed: BTreeSet<Kind>,
-    pub(super) has: BTreeMap<(Kind, Name), Had>,
-    /// The versions of the sets that it accepted last.
-    versions: BTreeMap<Key, String>,
-    /// What it had when it accepted those.
-    counted: BTreeMap<Kind, BTreeMap<Name, Had>>,
-    /// The answers that it did not speak about.
-    pub(super) unspoken: VecDeque<Unspoken>,
-    /// The bytes of each secret that it was offered last: the same again are taken for unchanged.
+    pub(super) has: BTreeMap<(Kind, Name), HeldResource>,
+    /// Versions of the sets accepted last.
+    versions: BTreeMap<SubscriptionKey, String>,
+    /// Resources at the time of these versions.
+    counted: BTreeMap<Kind, BTreeMap<Name, HeldResource>>,
+    /// Responses that it neither acknowledged nor rejected.
+    pub(super) pending: VecDeque<PendingResponse>,
+    /// Bytes of each secret offered last: the same bytes again are taken for unchanged.
     offered: BTreeMap<Name, Bytes>,
-    /// Over REST the polls that are open.
-    polls: BTreeSet<Key>,
-    /// Clusters that it had and that came changed.
+    /// Open polls, over REST.
+    polls: BTreeSet<SubscriptionKey>,
+    /// Clusters that came in another version.
     changed: BTreeSet<Name>,
-    /// Whether it came back with clusters and without a version.
+    /// True if it came back with clusters and without a version.
     pub(super) is_unclear: bool,
-    /// Over REST the kind of which the next answer does not arrive.
+    /// Kind of which the next response is lost, over REST.
     lost: Option<Kind>,
-    /// When it is looked at again.
+    /// Time at which it is looked at again.
     pub(super) until: Option<Instant>,
-    /// How many answers came although something that they require was missing.
+    /// Number of responses that came although a requirement was missing.
     pub(super) expired: usize,
 }
 
-/// What it has of one name.
+/// Resource that it has.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Had {
+pub(super) struct HeldResource {
     pub(super) text: String,
     version: String,
 }
 
-/// An answer that it did not speak about.
-pub(super) struct Unspoken {
-    pub(super) key: Key,
+/// Response that it neither acknowledged nor rejected.
+pub(super) struct PendingResponse {
+    pub(super) key: SubscriptionKey,
     nonce: u64,
     version: String,
-    /// What it had then.
-    counted: BTreeMap<Name, Had>,
+    /// Resources at the time of the response.
+    counted: BTreeMap<Name, HeldResource>,
     error: Option<String>,
 }
 
-/// What an answer did, as text: `a=1` came, `-a` went, `!a=bad` was refused.
+/// Effect of a response, as text: `a=1` came, `-a` went, `!a=bad` was rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
     pub(super) kind: Kind,
     pub(super) what: Vec<String>,
 }
 
-impl Edge {
-    pub(super) fn new(form: Form, setting: &Setting) -> Self {
+impl EnvoyModel {
+    pub(super) fn new(protocol: ProtocolVariant, setting: &Setting) -> Self {
         Self {
-            form,
-            client: client(form, setting.now),
-            asked: BTreeMap::new(),
+            protocol,
+            client: client(protocol, setting.now),
+            subscribed: BTreeMap::new(),
             followed: BTreeSet::new(),
             has: BTreeMap::new(),
             versions: BTreeMap::new(),
             counted: BTreeMap::new(),
-            unspoken: VecDeque::new(),
+            pending: VecDeque::new(),
             offered: BTreeMap::new(),
             polls: BTreeSet::new(),
             changed: BTreeSet::new(),
@@ -89,21 +91,22 @@ impl Edge {
         }
     }
 
-    /// Begins a new stream, or meets a process that does not know it, with what it has.
+    /// Reconnects with what it has: on a new stream or, over REST, to a process that does not know
+    /// it.
     pub(super) fn reconnect(&mut self, setting: &Setting) {
-        let taken = self.unspoken.iter().filter(|one| one.error.is_none());
+        let taken = self.pending.iter().filter(|one| one.error.is_none());
         for one in taken {
             self.versions.insert(one.key.clone(), one.version.clone());
             self.counted.insert(one.key.0, one.counted.clone());
         }
         let clusters = (Kind::Cluster, None);
         self.is_unclear |= !self.versions.contains_key(&clusters) && !self.has.is_empty();
-        if self.form == Form::Sotw {
-            // Envoy goes on to name the version that it accepted last when it applies the good part of
-            // what it refuses, and when it gives up a name and asks for it again. Nothing could tell
-            // that on a new stream.
+        if self.protocol == ProtocolVariant::Sotw {
+            // Envoy goes on to announce the version that it accepted last after it applied the
+            // valid part of a response that it rejects, and after it unsubscribed from a name and
+            // subscribed again. On a new stream nothing could tell.
             for (kind, counted) in &self.counted {
-                let is_lost = |(name, had): (&Name, &Had)| {
+                let is_lost = |(name, had): (&Name, &HeldResource)| {
                     self.asks(*kind, name) && self.has.get(&(*kind, name.clone())) != Some(had)
                 };
                 let has = self.has.keys().filter(|(of, _)| of == kind);
@@ -116,40 +119,43 @@ impl Edge {
                 }
             }
         }
-        self.client = client(self.form, setting.now);
+        self.client = client(self.protocol, setting.now);
         self.followed.clear();
-        self.unspoken.clear();
+        self.pending.clear();
         self.polls.clear();
-        // Else it would take what it refused before for accepted, which nobody could notice.
+        // Otherwise it would take what it rejected before for accepted, which could not be
+        // detected.
         self.offered.clear();
     }
 
-    /// Begins with nothing. Over REST the process on the other side remembers it.
+    /// Restarts with nothing. Over REST the process on the other side remembers it.
     pub(super) fn reboot(&mut self, setting: &Setting) {
-        let client = match self.form {
-            Form::Rest => std::mem::replace(&mut self.client, client(self.form, setting.now)),
-            Form::Sotw | Form::Delta => client(self.form, setting.now),
+        let client = match self.protocol {
+            ProtocolVariant::Rest => {
+                std::mem::replace(&mut self.client, client(self.protocol, setting.now))
+            }
+            ProtocolVariant::Sotw | ProtocolVariant::Delta => client(self.protocol, setting.now),
         };
         let has_spoken = self.versions.contains_key(&(Kind::Cluster, None));
         *self = Self {
             client,
-            // Who never said that it has clusters seems to lack an answer.
+            // A client that never announced its clusters seems to lack a response.
             is_unclear: !has_spoken,
-            ..Self::new(self.form, setting)
+            ..Self::new(self.protocol, setting)
         };
     }
 
-    /// The clusters that came changed since this was asked last.
+    /// Clusters that came in another version since the last call.
     pub(super) fn changed_clusters(&mut self) -> BTreeSet<Name> {
         std::mem::take(&mut self.changed)
     }
 
-    /// Over REST, subscriptions that are polled no more are forgotten after a while.
-    /// Says whether there was any.
+    /// Over REST, subscriptions without polls are forgotten after a while. Returns true if there
+    /// was any.
     pub(super) fn forget_unasked(&mut self) -> bool {
         let mut forgot = false;
-        let facts = self.client.facts();
-        let keys: Vec<Key> = facts.map(|(key, _)| key.clone()).collect();
+        let status = self.client.status();
+        let keys: Vec<SubscriptionKey> = status.map(|(key, _)| key.clone()).collect();
         for key in keys {
             let name = key.1.as_ref();
             if name.is_some_and(|name| !self.asks(key.0, name)) {
@@ -160,20 +166,20 @@ impl Edge {
         forgot
     }
 
-    /// Whether it accepted an answer that holds everything of a kind.
+    /// Returns true if it accepted a complete response of a kind.
     pub(super) fn has_version(&self, kind: Kind) -> bool {
         self.versions.contains_key(&(kind, None))
     }
 
-    /// Whether something that it has requires a cluster.
+    /// Returns true if one of its resources requires a cluster.
     pub(super) fn requires(&self, cluster: &Name) -> bool {
         let mut all = self.has.values().flat_map(|had| requires(&had.text));
         all.any(|(kind, name)| kind == Kind::Cluster && name == *cluster)
     }
 
-    /// Asks for these names from now on; none for everything.
+    /// Subscribes to these names from now on; `None` for a wildcard subscription.
     pub(super) fn ask(&mut self, kind: Kind, names: Option<BTreeSet<Name>>, setting: &Setting) {
-        let before = self.asked.insert(kind, names.clone());
+        let before = self.subscribed.insert(kind, names.clone());
         let is_first = self.followed.insert(kind);
         let before = before.filter(|_| !is_first);
         let kept = |name: &Name| names.as_ref().is_none_or(|names| names.contains(name));
@@ -188,39 +194,39 @@ impl Edge {
             }
         };
         let (old, new) = (before.as_ref().map(flat), flat(&names));
-        match self.form {
-            Form::Rest => self.poll_for(kind, &names, setting),
-            Form::Sotw => {
+        match self.protocol {
+            ProtocolVariant::Rest => self.poll_for(kind, &names, setting),
+            ProtocolVariant::Sotw => {
                 let version = self.versions.get(&(kind, None)).cloned();
                 let names = if names.is_none() && is_first {
                     Vec::new()
                 } else {
                     new.into_iter().collect()
                 };
-                let wish = Wish::Listed {
-                    names: Names::These(names),
-                    version: version.unwrap_or_default().into(),
+                let change = SubscriptionChange::Sotw {
+                    resource_names: NameList::Replaced(names),
+                    version_info: version.unwrap_or_default().into(),
                 };
-                self.say(kind, None, None, wish, setting);
+                self.say(kind, None, None, change, setting);
             }
-            Form::Delta => {
+            ProtocolVariant::Delta => {
                 let old = old.unwrap_or_default();
                 let is_plain_wildcard = names.is_none() && is_first;
                 let subscribe = new.difference(&old).cloned();
                 let mine = self.has.iter().filter(|((k, _), _)| *k == kind);
                 let versions = mine.map(|((_, name), had)| (name.clone(), (*had.version).into()));
-                let wish = Wish::Changed {
+                let change = SubscriptionChange::Delta {
                     subscribe: subscribe.filter(|_| !is_plain_wildcard).collect(),
                     unsubscribe: old.difference(&new).cloned().collect(),
-                    versions: versions.filter(|_| is_first).collect(),
+                    initial_resource_versions: versions.filter(|_| is_first).collect(),
                 };
-                self.say(kind, None, None, wish, setting);
+                self.say(kind, None, None, change, setting);
             }
         }
     }
 
     fn poll_for(&mut self, kind: Kind, names: &Option<BTreeSet<Name>>, setting: &Setting) {
-        let keys: BTreeSet<Key> = match names {
+        let keys: BTreeSet<SubscriptionKey> = match names {
             None => [(kind, None)].into(),
             Some(names) => names
                 .iter()
@@ -228,23 +234,23 @@ impl Edge {
                 .collect(),
         };
         self.polls.retain(|key| key.0 != kind || keys.contains(key));
-        self.unspoken
+        self.pending
             .retain(|answer| answer.key.0 != kind || keys.contains(&answer.key));
         self.versions
             .retain(|key, _| key.0 != kind || keys.contains(key));
         for key in keys {
-            let is_answered = self.unspoken.iter().any(|answer| answer.key == key);
+            let is_answered = self.pending.iter().any(|answer| answer.key == key);
             if !is_answered && !self.polls.contains(&key) {
                 self.poll(key, setting);
             }
         }
     }
 
-    fn poll(&mut self, key: Key, setting: &Setting) -> Heard {
+    fn poll(&mut self, key: SubscriptionKey, setting: &Setting) -> AckNack {
         let version = self.versions.get(&key).map(String::as_str);
         let heard = self
             .client
-            .poll(&key, version, &setting.shared, &setting.pacing, setting.now);
+            .poll(&key, version, &setting.cache, &setting.pacing, setting.now);
         self.polls.insert(key);
         heard
     }
@@ -254,21 +260,23 @@ impl Edge {
         kind: Kind,
         nonce: Option<u64>,
         error: Option<String>,
-        wish: Wish,
+        change: SubscriptionChange,
         setting: &Setting,
-    ) -> Heard {
-        let request = Request {
+    ) -> AckNack {
+        let request = DiscoveryRequest {
             nonce,
             error: error.map(Into::into),
-            wish,
+            change,
         };
-        let (shared, pacing) = (&setting.shared, &setting.pacing);
-        self.client.hear(kind, request, shared, pacing, setting.now)
+        let (cache, pacing) = (&setting.cache, &setting.pacing);
+        self.client
+            .on_request(kind, request, cache, pacing, setting.now)
+            .unwrap()
     }
 
-    /// Whether it asks for a name.
+    /// Returns true if it subscribes to a name.
     pub(super) fn asks(&self, kind: Kind, name: &Name) -> bool {
-        match self.asked.get(&kind) {
+        match self.subscribed.get(&kind) {
             None => false,
             Some(None) => true,
             Some(Some(names)) => names.contains(name),
@@ -278,28 +286,33 @@ impl Edge {
     /// Takes everything that is due.
     pub(super) fn take_all(&mut self, setting: &Setting) -> Vec<Seen> {
         let mut seen: Vec<Seen> = Vec::new();
-        let Some(snapshot) = setting.shared.current() else {
+        let Some(snapshot) = setting.cache.current() else {
             self.until = None;
             return seen;
         };
         loop {
-            let view = setting.shared.view(&snapshot, setting.now);
+            let view = setting.cache.view(&snapshot, setting.now);
             match self.next(view, setting) {
-                Step::Wait { until } => {
+                DeliveryStep::Wait { until } => {
                     assert!(until.is_none_or(|until| setting.now < until), "a busy loop");
                     self.until = until;
-                    let view = setting.shared.view(&snapshot, setting.now);
-                    assert!(matches!(self.next(view, setting), Step::Wait { .. }));
+                    let view = setting.cache.view(&snapshot, setting.now);
+                    assert!(matches!(
+                        self.next(view, setting),
+                        DeliveryStep::Wait { .. }
+                    ));
                     return seen;
                 }
-                Step::Send(answer) if self.lost == Some(answer.content.kind()) => {
+                DeliveryStep::Send(answer) if self.lost == Some(answer.resources.kind()) => {
                     self.lost = None;
-                    self.poll(key_of(self.form, &answer), setting);
+                    self.poll(key_of(self.protocol, &answer), setting);
                 }
-                Step::Send(answer) => {
+                DeliveryStep::Send(answer) => {
                     let (key, what) = self.receive(&answer, setting);
                     let is_of_same = |seen: &&mut Seen| {
-                        self.form == Form::Rest && key.1.is_some() && seen.kind == key.0
+                        self.protocol == ProtocolVariant::Rest
+                            && key.1.is_some()
+                            && seen.kind == key.0
                     };
                     match seen.last_mut().filter(is_of_same) {
                         Some(seen) => seen.what.extend(what),
@@ -311,9 +324,9 @@ impl Edge {
         }
     }
 
-    fn next(&mut self, view: super::super::View<'_>, setting: &Setting) -> Step {
+    fn next(&mut self, view: super::super::SnapshotView<'_>, setting: &Setting) -> DeliveryStep {
         let (pacing, now) = (&setting.pacing, setting.now);
-        if self.form != Form::Rest {
+        if self.protocol != ProtocolVariant::Rest {
             return self.client.next(view, pacing, now);
         }
         loop {
@@ -321,32 +334,38 @@ impl Edge {
             let mut until: Option<Instant> = None;
             for key in self.polls.clone() {
                 match self.client.next_for(&key, view, pacing, now) {
-                    Step::Wait { until: at } => until = until.into_iter().chain(at).min(),
-                    send @ Step::Send(_) => {
+                    DeliveryStep::Wait { until: at } => until = until.into_iter().chain(at).min(),
+                    send @ DeliveryStep::Send(_) => {
                         self.polls.remove(&key);
                         return send;
                     }
                 }
             }
             if self.client.usage() == usage {
-                return Step::Wait { until };
+                return DeliveryStep::Wait { until };
             }
         }
     }
 
-    /// Applies the good part of an answer.
-    fn receive(&mut self, answer: &Answer, setting: &Setting) -> (Key, Vec<String>) {
-        let content = &answer.content;
+    /// Applies the valid part of a response.
+    fn receive(
+        &mut self,
+        answer: &DiscoveryResponse,
+        setting: &Setting,
+    ) -> (SubscriptionKey, Vec<String>) {
+        let content = &answer.resources;
         let kind = content.kind();
-        let is_complete = match (self.form, kind) {
-            (Form::Sotw | Form::Rest, Kind::Cluster | Kind::Listener) => true,
-            (Form::Sotw | Form::Rest, _) | (Form::Delta, _) => false,
+        let is_complete = match (self.protocol, kind) {
+            (ProtocolVariant::Sotw | ProtocolVariant::Rest, Kind::Cluster | Kind::Listener) => true,
+            (ProtocolVariant::Sotw | ProtocolVariant::Rest, _) | (ProtocolVariant::Delta, _) => {
+                false
+            }
         };
         self.expired += answer.expired.len();
         let mut what = Vec::new();
         let mut refused = Vec::new();
         let mut present = BTreeSet::new();
-        for piece in content.pieces() {
+        for piece in content.items() {
             let name = piece.resource.name().clone();
             let bytes = piece.bytes(content.flavour()).clone();
             assert!(present.insert(name.clone()), "{name} twice in an answer");
@@ -378,7 +397,8 @@ impl Edge {
                 self.changed.insert(name.clone());
             }
             let version = piece.resource.version().to_string();
-            self.has.insert((kind, name), Had { text, version });
+            self.has
+                .insert((kind, name), HeldResource { text, version });
         }
         let gone: Vec<Name> = if is_complete {
             let mine = self.has.keys().filter(|(k, _)| *k == kind);
@@ -394,13 +414,13 @@ impl Edge {
                 self.check_unused(&name);
             }
         }
-        let key = key_of(self.form, answer);
+        let key = key_of(self.protocol, answer);
         let refused = refused.iter().map(|name| format!("{name}: no good"));
         let refused = refused.collect::<Vec<_>>();
         let counted = self.has.iter().filter(|((of, _), _)| *of == kind);
         let counted = counted.map(|((_, name), had)| (name.clone(), had.clone()));
         let counted = counted.collect();
-        self.unspoken.push_back(Unspoken {
+        self.pending.push_back(PendingResponse {
             counted,
             key: key.clone(),
             nonce: answer.nonce,
@@ -410,7 +430,7 @@ impl Edge {
         (key, what)
     }
 
-    /// Panics if something comes before what it requires.
+    /// Panics if a resource comes before its requirements.
     fn check_needs(&self, kind: Kind, name: &str, text: &str, setting: &Setting) {
         if self.is_unclear {
             return;
@@ -429,7 +449,7 @@ impl Edge {
             assert!(
                 is_there || is_bad || !self.asks(required, &of),
                 "{:?}: {kind} {name} {text} came before {required} {of}",
-                self.form
+                self.protocol
             );
         }
     }
@@ -446,110 +466,116 @@ impl Edge {
             assert!(
                 !is_required,
                 "{:?}: cluster {cluster} went before {kind} {name} {}",
-                self.form, had.text
+                self.protocol, had.text
             );
         }
     }
 
-    /// Speaks about the oldest answer of a kind that it did not speak about; says whether it took
-    /// it, or nothing if there is none.
-    pub(super) fn reply(&mut self, kind: Kind, setting: &Setting) -> Option<(bool, Heard)> {
+    /// Acknowledges or rejects its oldest unacknowledged response of a kind. Returns true if it
+    /// accepted; `None` if there is no such response.
+    pub(super) fn reply(&mut self, kind: Kind, setting: &Setting) -> Option<(bool, AckNack)> {
         let place = self
-            .unspoken
+            .pending
             .iter()
             .position(|answer| answer.key.0 == kind)?;
-        let answer = self.unspoken.remove(place)?;
+        let answer = self.pending.remove(place)?;
         let is_taken = answer.error.is_none();
         if is_taken {
             self.counted.insert(kind, answer.counted);
             self.versions.insert(answer.key.clone(), answer.version);
         }
-        let heard = match self.form {
-            Form::Rest => self.poll(answer.key, setting),
-            Form::Sotw => {
+        let heard = match self.protocol {
+            ProtocolVariant::Rest => self.poll(answer.key, setting),
+            ProtocolVariant::Sotw => {
                 let version = self.versions.get(&answer.key).cloned().unwrap_or_default();
-                let wish = Wish::Listed {
-                    names: Names::Same,
-                    version: version.into(),
+                let change = SubscriptionChange::Sotw {
+                    resource_names: NameList::Unchanged,
+                    version_info: version.into(),
                 };
-                self.say(kind, Some(answer.nonce), answer.error, wish, setting)
+                self.say(kind, Some(answer.nonce), answer.error, change, setting)
             }
-            Form::Delta => {
+            ProtocolVariant::Delta => {
                 let nonce = Some(answer.nonce);
-                self.say(kind, nonce, answer.error, Wish::default(), setting)
+                self.say(
+                    kind,
+                    nonce,
+                    answer.error,
+                    SubscriptionChange::default(),
+                    setting,
+                )
             }
         };
         Some((is_taken, heard))
     }
 
-    /// Makes the answers of a kind that it refuses ones that it accepts.
+    /// Makes it accept the pending responses of a kind that it would reject.
     pub(super) fn pretend(&mut self, kind: Kind) {
-        let of_kind = self.unspoken.iter_mut().filter(|one| one.key.0 == kind);
+        let of_kind = self.pending.iter_mut().filter(|one| one.key.0 == kind);
         of_kind.for_each(|one| one.error = None);
     }
 
-    /// Accepts an answer with the error of an older one, as Envoy 1.40 does over
+    /// Accepts a response with the error of an older one, as Envoy 1.40 does over
     /// state-of-the-world.
-    pub(super) fn accept_with_stale_error(&mut self, kind: Kind, setting: &Setting) -> Heard {
-        let place = self
-            .unspoken
-            .iter()
-            .rposition(|answer| answer.key.0 == kind);
-        let answer = self.unspoken.remove(place.unwrap()).unwrap();
-        self.unspoken.retain(|answer| answer.key.0 != kind);
+    pub(super) fn accept_with_stale_error(&mut self, kind: Kind, setting: &Setting) -> AckNack {
+        let place = self.pending.iter().rposition(|answer| answer.key.0 == kind);
+        let answer = self.pending.remove(place.unwrap()).unwrap();
+        self.pending.retain(|answer| answer.key.0 != kind);
         assert_eq!(answer.error, None);
         self.versions.insert(answer.key, answer.version.clone());
-        let wish = Wish::Listed {
-            names: Names::Same,
-            version: answer.version.into(),
+        let change = SubscriptionChange::Sotw {
+            resource_names: NameList::Unchanged,
+            version_info: answer.version.into(),
         };
         let error = Some("of an older one".to_owned());
-        self.say(kind, Some(answer.nonce), error, wish, setting)
+        self.say(kind, Some(answer.nonce), error, change, setting)
     }
 
-    /// The next answer of a kind does not arrive.
+    /// Loses the next response of a kind.
     pub(super) fn lose_next(&mut self, kind: Kind) {
         self.lost = Some(kind);
     }
 
-    /// Polls again as if the oldest answer of a kind had been lost, before it was applied.
-    pub(super) fn lose(&mut self, kind: Kind, setting: &Setting) -> Option<Heard> {
+    /// Polls again as if the oldest response of a kind had been lost before it was applied.
+    pub(super) fn lose(&mut self, kind: Kind, setting: &Setting) -> Option<AckNack> {
         let place = self
-            .unspoken
+            .pending
             .iter()
             .position(|answer| answer.key.0 == kind)?;
-        let answer = self.unspoken.remove(place)?;
+        let answer = self.pending.remove(place)?;
         Some(self.poll(answer.key, setting))
     }
 
-    /// Asks for the endpoints of one cluster anew, as Envoy does over REST when it changed.
+    /// Subscribes to the endpoints of one cluster anew, as Envoy does over REST after the cluster
+    /// changed.
     pub(super) fn ask_anew(&mut self, kind: Kind, name: &Name, setting: &Setting) {
         let key = (kind, Some(name.clone()));
         self.versions.remove(&key);
-        self.unspoken.retain(|answer| answer.key != key);
+        self.pending.retain(|answer| answer.key != key);
         self.poll(key, setting);
     }
 }
 
-fn client(form: Form, now: Instant) -> Client {
-    let flavour = match form {
-        Form::Rest => Flavour::Rest,
-        Form::Sotw | Form::Delta => Flavour::Ads,
+fn client(protocol: ProtocolVariant, now: Instant) -> XdsClient {
+    let flavour = match protocol {
+        ProtocolVariant::Rest => Flavour::Rest,
+        ProtocolVariant::Sotw | ProtocolVariant::Delta => Flavour::Ads,
     };
-    Client::new(form, flavour, now)
+    XdsClient::new(protocol, flavour, now)
 }
 
-/// The subscription that an answer is for.
-fn key_of(form: Form, answer: &Answer) -> Key {
-    let kind = answer.content.kind();
-    let first = answer.content.pieces().first();
-    match form {
-        Form::Rest if !kind.comes_whole() => (kind, first.map(|one| one.resource.name().clone())),
-        Form::Rest | Form::Sotw | Form::Delta => (kind, None),
+/// Subscription that a response belongs to.
+fn key_of(protocol: ProtocolVariant, answer: &DiscoveryResponse) -> SubscriptionKey {
+    let kind = answer.resources.kind();
+    let first = answer.resources.items().first();
+    match protocol {
+        ProtocolVariant::Rest if !kind.comes_whole() => {
+            (kind, first.map(|one| one.resource.name().clone()))
+        }
+        ProtocolVariant::Rest | ProtocolVariant::Sotw | ProtocolVariant::Delta => (kind, None),
     }
 }
 
-/// The text of a resource; `none` of a placeholder.
+/// Text of a resource; `none` for a placeholder.
 fn text(kind: Kind, name: &Name, bytes: &Bytes) -> String {
     let stands_in = placeholder(kind, name);
     match stands_in.is_some_and(|one| one.encoded(Flavour::Ads).bytes() == bytes) {

@@ -1,4 +1,4 @@
-//! What a proxy is given and when, told poll by poll on a clock of our own.
+//! Answers to the polls of a proxy and their order, poll by poll on a manual clock.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,47 +11,47 @@ use crate::metrics::Metrics;
 use crate::registry::{ClientNode, Progress, Registry, RegistryLimits, SubscriptionView};
 use crate::server::Peer;
 use crate::snapshot::Kind;
-use crate::xds::delivery::{Key, Shared};
-use crate::xds::proxies::{Full, PolledName};
-use crate::xds::rest::{Next, Poll};
-use crate::xds::{Limits, Proxies, ProxyId};
+use crate::xds::delivery::{DeliveryCache, SubscriptionKey};
+use crate::xds::proxies::{PolledName, TooManySubscriptions};
+use crate::xds::rest::{Poll, RestStep};
+use crate::xds::{Proxies, ProxyId, ProxyLimits};
 
-/// Time passes only when it is told to.
+/// Fixture whose clock only moves when it is told to.
 struct Stage {
     shelf: Shelf,
     registry: Arc<Registry>,
     proxies: Arc<Proxies>,
-    delivery: Shared,
+    delivery: DeliveryCache,
     metrics: Arc<Metrics>,
     now: Instant,
 }
 
-/// What a step came to.
+/// Outcome of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Seen {
     Answer {
         version: String,
         names: Vec<String>,
     },
-    /// In milliseconds from now.
-    Held {
+    /// Milliseconds from now.
+    HeldPoll {
         look_again: Option<u128>,
     },
 }
 
-const HELD: Seen = Seen::Held { look_again: None };
+const HELD: Seen = Seen::HeldPoll { look_again: None };
 
 impl Stage {
     fn new() -> Self {
-        Self::with(Limits::default())
+        Self::with(ProxyLimits::default())
     }
 
-    fn with(limits: Limits) -> Self {
+    fn with(limits: ProxyLimits) -> Self {
         let metrics = Metrics::new().unwrap();
         let shelf = Shelf::new();
         let registry = Registry::new(RegistryLimits::default(), metrics.clone());
         Self {
-            delivery: Shared::new(shelf.reader.clone()),
+            delivery: DeliveryCache::new(shelf.reader.clone()),
             shelf,
             proxies: Proxies::new(limits, registry.clone(), metrics.clone()),
             registry,
@@ -73,7 +73,13 @@ impl Stage {
             .unwrap()
     }
 
-    fn try_poll(&self, node: &str, connection: u64, key: Key, version: &str) -> Result<Poll, Full> {
+    fn try_poll(
+        &self,
+        node: &str,
+        connection: u64,
+        key: SubscriptionKey,
+        version: &str,
+    ) -> Result<Poll, TooManySubscriptions> {
         let id = ProxyId {
             node: node.into(),
             peer: None,
@@ -87,15 +93,15 @@ impl Stage {
 
     fn look(&self, poll: &mut Poll) -> Seen {
         match poll.step(&self.delivery, self.now) {
-            Next::Answer(content) => Seen::Answer {
-                version: content.version().to_string(),
-                names: content
-                    .pieces()
+            RestStep::Respond(resources) => Seen::Answer {
+                version: resources.version().to_string(),
+                names: resources
+                    .items()
                     .iter()
-                    .map(|piece| piece.resource.name().to_string())
+                    .map(|item| item.resource.name().to_string())
                     .collect(),
             },
-            Next::Hold { until } => Seen::Held {
+            RestStep::Hold { until } => Seen::HeldPoll {
                 look_again: until.map(|until| (until - self.now).as_millis()),
             },
         }
@@ -106,7 +112,7 @@ impl Stage {
         self.look(&mut self.poll(kind, name, version))
     }
 
-    /// Polls, is answered, and polls again with what it got. Answers the version.
+    /// Polls, is answered, and polls again with the new version. Returns that version.
     fn take(&self, kind: Kind, name: Option<&str>, version: &str) -> String {
         let version = self.ask(kind, name, version).version();
         assert_eq!(self.ask(kind, name, &version), HELD, "{kind} {name:?}");
@@ -125,34 +131,34 @@ impl Seen {
     fn version(&self) -> String {
         match self {
             Self::Answer { version, .. } => version.clone(),
-            Self::Held { .. } => panic!("held: {self:?}"),
+            Self::HeldPoll { .. } => panic!("held: {self:?}"),
         }
     }
 
     fn names(&self) -> Vec<&str> {
         match self {
             Self::Answer { names, .. } => names.iter().map(String::as_str).collect(),
-            Self::Held { .. } => panic!("held: {self:?}"),
+            Self::HeldPoll { .. } => panic!("held: {self:?}"),
         }
     }
 }
 
 fn held_for(milliseconds: u128) -> Seen {
-    Seen::Held {
+    Seen::HeldPoll {
         look_again: Some(milliseconds),
     }
 }
 
 #[test]
 fn the_defaults_are_these() {
-    let limits = Limits::default();
+    let limits = ProxyLimits::default();
     let pacing = limits.pacing.clone();
-    assert_eq!(pacing.empty_burst, 3);
-    assert_eq!(pacing.empty_calm, Duration::from_secs(10));
-    assert_eq!(pacing.empty_pause, Duration::from_secs(5));
-    assert_eq!(pacing.reoffer_first, Duration::from_secs(5));
+    assert_eq!(pacing.resend_burst, 3);
+    assert_eq!(pacing.resend_reset_after, Duration::from_secs(10));
+    assert_eq!(pacing.resend_interval, Duration::from_secs(5));
+    assert_eq!(pacing.reoffer_initial, Duration::from_secs(5));
     assert_eq!(pacing.reoffer_limit, Duration::from_secs(60));
-    assert_eq!(pacing.gate_cap, Duration::from_secs(3));
+    assert_eq!(pacing.gate_timeout, Duration::from_secs(3));
     assert_eq!(limits.shared_after, Duration::from_secs(1));
     assert_eq!(limits.forget_after, Duration::from_secs(300));
     assert_eq!(limits.max_proxies, 16_384);
@@ -174,7 +180,7 @@ fn an_equal_version_is_held_and_counts_as_accepted() {
     let mut stage = Stage::new();
     stage.shelf.put_cluster("a").publish();
     let version = stage.ask(Kind::Cluster, None, "").version();
-    // Another process, which knows nothing of the proxy: nothing is sent again.
+    // Another process, which does not know the proxy, sends nothing again.
     let mut restarted = Stage::new();
     restarted.shelf.put_cluster("a").publish();
     assert_eq!(restarted.ask(Kind::Cluster, None, &version), HELD);
@@ -195,7 +201,7 @@ fn an_unknown_version_is_answered_at_once_but_for_clusters_that_may_be_in_use() 
     let mut clusters = stage.poll(Kind::Cluster, None, "other");
     assert_eq!(stage.look(&mut clusters), held_for(2_500));
     assert_eq!(stage.ask(Kind::Listener, None, "other").names(), ["http"]);
-    // The endpoints that it asks for say which clusters it has.
+    // The endpoints that it subscribes to show which clusters it has.
     stage.ask(Kind::Endpoint, Some("a"), "other");
     stage.pass(2_499);
     assert_eq!(stage.look(&mut clusters), held_for(1));
@@ -217,7 +223,7 @@ fn an_empty_version_again_is_a_lost_answer_first_and_then_a_rejection() {
     stage.pass(1);
     assert_eq!(stage.ask(Kind::Cluster, None, "").names(), ["a"]);
     assert_eq!(stage.ask(Kind::Cluster, None, ""), held_for(10_000));
-    // Other content is given at once, without what was never accepted.
+    // Other content is sent at once, without what was never accepted.
     stage.shelf.put_cluster("b").publish();
     let version = stage.ask(Kind::Cluster, None, "");
     assert_eq!(version.names(), ["b"]);
@@ -232,7 +238,7 @@ fn what_was_taken_may_be_asked_for_anew_as_often_as_it_is_taken() {
     let mut stage = Stage::new();
     stage.shelf.put_cluster("a").publish();
     for _ in 0..10 {
-        // A cluster that changes makes its endpoints be asked for anew.
+        // After a change of a cluster, its endpoints are polled for anew.
         stage.take(Kind::Endpoint, Some("a"), "");
         stage.pass(10);
     }
@@ -249,7 +255,7 @@ fn a_presumed_rejection_is_held_and_offered_again_ever_more_slowly() {
         .metrics
         .presumed_nacks
         .with_label_values(&["listeners"]);
-    // An answer can be lost.
+    // A response can be lost.
     assert_eq!(stage.ask(Kind::Listener, None, &first).version(), second);
     assert_eq!(nacks.get(), 0);
     let mut wait = 5_000;
@@ -263,7 +269,7 @@ fn a_presumed_rejection_is_held_and_offered_again_ever_more_slowly() {
             (Some(second.clone()), Some(first.clone()))
         );
         assert_eq!(view.hint, Some("look for 'rejected' in Envoy's log"));
-        // A poll that ends unanswered and comes again is not a rejection.
+        // A poll that ends unanswered and comes again is no rejection.
         stage.pass(u64::try_from(wait).unwrap() - 1);
         assert_eq!(stage.ask(Kind::Listener, None, &first), held_for(1));
         assert_eq!(nacks.get(), count);
@@ -272,7 +278,7 @@ fn a_presumed_rejection_is_held_and_offered_again_ever_more_slowly() {
         wait = (wait * 2).min(60_000);
     }
     stage.ask(Kind::Listener, None, &first);
-    // What differs is offered at once, and its acceptance ends it all.
+    // Different content is offered at once, and its acceptance ends the quarantine.
     stage.shelf.put(Kind::Listener, "http", "3").publish();
     stage.take(Kind::Listener, None, &first);
     assert_eq!(stage.view(Kind::Listener).state, Progress::Synced);
@@ -291,7 +297,7 @@ fn a_rejection_is_over_when_what_was_rejected_is_taken_back() {
     assert_eq!(stage.look(&mut poll), held_for(5_000));
     assert_eq!(stage.view(Kind::Route).state, Progress::Rejected);
     stage.shelf.put(Kind::Route, "http", "1").publish();
-    // Nothing is assumed of what the proxy has now.
+    // The state of the proxy counts as unknown now.
     assert_eq!(stage.look(&mut poll).version(), first);
     assert_eq!(stage.ask(Kind::Route, Some("http"), &first), HELD);
     assert_eq!(stage.view(Kind::Route).state, Progress::Synced);
@@ -341,7 +347,7 @@ fn the_version_of_endpoints_is_theirs_alone() {
     assert_eq!(stage.ask(Kind::Endpoint, Some("a"), &version), HELD);
 }
 
-/// A proxy that has cluster and endpoints `old`, and routes to it. Answers its versions.
+/// Proxy with the cluster and endpoints `old`, and routes to it. Returns its versions.
 fn settled_proxy(stage: &mut Stage) -> (String, String) {
     stage
         .shelf
@@ -416,7 +422,7 @@ fn endpoints_answered_before_the_poll_for_clusters_count_as_accepted() {
     assert_eq!(stage.look(&mut route).names(), ["http"]);
 }
 
-/// Replaces the cluster that routes name by the next one.
+/// Replaces the cluster that the routes name by the next one.
 fn switch(stage: &mut Stage, from: &str, to: &str) {
     stage
         .shelf
@@ -443,7 +449,7 @@ fn changes_that_come_faster_than_they_are_accepted_do_not_hold_routes_up() {
     switch(&mut stage, "second", "third");
     assert_eq!(stage.look(&mut route), held_for(2_895));
     stage.pass(200);
-    // What waits to be sent keeps its cluster, and is sent although something newer waits.
+    // A gated resource retains its cluster, and is sent although something newer waits.
     let clusters = stage.ask(Kind::Cluster, None, &clusters.version());
     assert_eq!(clusters.names(), ["old", "second", "third"]);
     assert_eq!(stage.look(&mut route).version(), second);
@@ -495,7 +501,7 @@ fn routes_go_without_what_they_need_after_the_cap() {
         .publish();
     let mut route = stage.poll(Kind::Route, Some("http"), &routes);
     assert_eq!(stage.look(&mut route), held_for(3_000));
-    // A poll that ends in between takes nothing from the time that was waited.
+    // A poll that ends in between does not reset the wait.
     stage.pass(2_000);
     let mut route = stage.poll(Kind::Route, Some("http"), &routes);
     assert_eq!(stage.look(&mut route), held_for(1_000));
@@ -534,14 +540,14 @@ fn a_cluster_stays_until_no_routes_in_use_name_it() {
         HELD,
         "the new routes are sent, not accepted"
     );
-    // However long that takes: there is no cap.
+    // However long that takes: there is no time limit.
     stage.pass(100_000);
     assert_eq!(stage.look(&mut poll), HELD);
     assert_eq!(stage.ask(Kind::Route, Some("http"), &routes), HELD);
     let settled = stage.look(&mut poll);
     assert_eq!(settled.names(), ["new"]);
     assert_eq!(stage.ask(Kind::Cluster, None, &settled.version()), HELD);
-    // The same version as any other proxy gets.
+    // The same version as for any other proxy.
     let mut other = Stage::new();
     other.shelf.put_cluster("new").publish();
     assert_eq!(
@@ -595,7 +601,7 @@ fn routes_of_a_listener_that_is_gone_let_their_clusters_go_in_the_end() {
         .publish();
     let mut poll = stage.poll(Kind::Cluster, None, &clusters);
     assert_eq!(stage.look(&mut poll), HELD);
-    stage.now = Instant::now() + Limits::default().forget_after;
+    stage.now = Instant::now() + ProxyLimits::default().forget_after;
     stage.proxies.forget(stage.now);
     assert_eq!(stage.look(&mut poll).names(), Vec::<&str>::new());
 }
@@ -616,7 +622,7 @@ fn two_connections_that_hold_the_same_poll_are_two_proxies() {
     assert_eq!(stage.metrics.shared_identities.get(), 1);
     assert!(stage.registry.view(stage.now)[0].shared_identity);
 
-    // Both are answered, the second as one that comes with the old version after a newer answer.
+    // Both are answered, the second like a poll with the old version after a newer response.
     stage.shelf.put(Kind::Listener, "http", "2").publish();
     let newer = stage.look(&mut one).version();
     assert_eq!(stage.look(&mut two).version(), newer);
@@ -630,7 +636,7 @@ fn two_connections_that_hold_the_same_poll_are_two_proxies() {
         .presumed_nacks
         .with_label_values(&["listeners"]);
     assert_eq!(nacks.get(), 0);
-    // One that keeps rejecting is slowed down all the same, and the other is not.
+    // A proxy that keeps rejecting is slowed down nevertheless, and the other is not.
     for _ in 0..2 {
         stage.look(&mut stage.poll_over(1, Kind::Listener, None, &version));
     }
@@ -693,7 +699,7 @@ fn who_stops_polling_is_forgotten_and_who_is_held_is_not() {
             .unwrap(),
     );
     assert_eq!(stage.proxies.by_id().len(), 2);
-    stage.now = Instant::now() + Limits::default().forget_after;
+    stage.now = Instant::now() + ProxyLimits::default().forget_after;
     stage.proxies.forget(stage.now);
     let left: Vec<_> = stage.proxies.by_id().keys().cloned().collect();
     assert_eq!(left.len(), 1);
@@ -703,16 +709,16 @@ fn who_stops_polling_is_forgotten_and_who_is_held_is_not() {
 
 #[test]
 fn what_is_remembered_is_bounded() {
-    let stage = Stage::with(Limits {
+    let stage = Stage::with(ProxyLimits {
         max_proxies: 1,
         max_subscriptions: 2,
-        ..Limits::default()
+        ..ProxyLimits::default()
     });
     let endpoint = |name: &str| (Kind::Endpoint, Some(name.into()));
     let ask = |node, asked| stage.try_poll(node, 1, asked, "").map(drop);
     assert_eq!(ask("one", endpoint("a")), Ok(()));
     assert_eq!(ask("one", endpoint("b")), Ok(()));
-    assert_eq!(ask("one", endpoint("c")), Err(Full));
+    assert_eq!(ask("one", endpoint("c")), Err(TooManySubscriptions));
     assert_eq!(
         ask("one", endpoint("a")),
         Ok(()),
@@ -720,13 +726,13 @@ fn what_is_remembered_is_bounded() {
     );
 }
 
-/// Names that nothing has are remembered up to a limit of their peer's: beyond it they are answered,
-/// what is known is served in order, and another peer has its own.
+/// Unknown names are remembered up to the limit of their peer. Beyond it they are answered, known
+/// names are served in order, and another peer has a limit of its own.
 #[test]
 fn polls_for_unknown_names_beyond_a_limit_are_not_remembered() {
-    let mut stage = Stage::with(Limits {
+    let mut stage = Stage::with(ProxyLimits {
         max_unknown_names_per_peer: 2,
-        ..Limits::default()
+        ..ProxyLimits::default()
     });
     let poll = |stage: &Stage, node: &str, name: &str, known, address: [u8; 4]| {
         let peer = Peer::of_test(1, Some(address.into()), false, CancellationToken::new());
@@ -771,14 +777,14 @@ fn polls_for_unknown_names_beyond_a_limit_are_not_remembered() {
     assert_eq!(count, 1);
 }
 
-/// A flood of invented node ids keeps nobody out: those beyond the share of their peer are served,
-/// and another peer has its own.
+/// A flood of invented node ids keeps no proxy out: those beyond the limit of their peer are
+/// served, and another peer has a limit of its own.
 #[test]
 fn a_proxy_beyond_its_peer_s_share_is_served_without_order() {
-    let mut stage = Stage::with(Limits {
+    let mut stage = Stage::with(ProxyLimits {
         max_proxies: 3,
         max_proxies_per_peer: 2,
-        ..Limits::default()
+        ..ProxyLimits::default()
     });
     stage.shelf.put_cluster("a");
     stage
@@ -801,11 +807,11 @@ fn a_proxy_beyond_its_peer_s_share_is_served_without_order() {
         };
         poll((Kind::Cluster, None));
         match poll((Kind::Route, Some("http".into()))) {
-            Next::Answer(_) => "answered",
-            Next::Hold { .. } => "held",
+            RestStep::Respond(_) => "answered",
+            RestStep::Hold { .. } => "held",
         }
     };
-    // Routes wait until clusters were accepted, of who is remembered.
+    // Routes of a remembered proxy wait until clusters were accepted.
     for node in ["one", "two"] {
         assert_eq!(answer(&stage, node, [10, 0, 0, 1]), "held");
     }
@@ -817,19 +823,19 @@ fn a_proxy_beyond_its_peer_s_share_is_served_without_order() {
     assert_eq!(answer(&stage, "one", [10, 0, 0, 3]), "answered");
     assert_eq!(stage.metrics.polls_unordered.get(), 8);
     assert_eq!(stage.proxies.by_id().len(), 3);
-    // Who is forgotten makes room.
+    // A proxy that is forgotten makes room.
     stage.now += Duration::from_secs(600);
     stage.proxies.forget(stage.now);
     assert_eq!(stage.proxies.by_id().len(), 0);
     assert_eq!(answer(&stage, "five", [10, 0, 0, 1]), "held");
 }
 
-/// A proxy beyond the shares that refuses a version comes back at once, for ever.
+/// A proxy beyond the limits that refuses a version comes back at once, for ever.
 #[test]
 fn a_proxy_that_is_not_remembered_is_given_the_same_again_with_pauses() {
-    let mut stage = Stage::with(Limits {
+    let mut stage = Stage::with(ProxyLimits {
         max_proxies: 0,
-        ..Limits::default()
+        ..ProxyLimits::default()
     });
     stage.shelf.put(Kind::Cluster, "a", "1").publish();
     let mut answers = 0;
@@ -845,7 +851,7 @@ fn a_proxy_that_is_not_remembered_is_given_the_same_again_with_pauses() {
     stage.pass(5_000);
     assert_eq!(stage.ask(Kind::Cluster, None, "").version(), version);
     assert_eq!(stage.ask(Kind::Cluster, None, ""), held_for(5_000));
-    // Something new is given at once.
+    // Different content is sent at once.
     stage.shelf.put(Kind::Cluster, "a", "2").publish();
     assert_ne!(stage.ask(Kind::Cluster, None, "").version(), version);
 }
@@ -874,7 +880,7 @@ fn the_time_to_acceptance_is_taken_for_polls_that_were_held() {
     assert_eq!(histogram.get_sample_count(), 1);
 }
 
-/// Slow readers of a large answer would hold a copy each.
+/// Slow readers of a large response would hold a copy each.
 #[test]
 fn a_large_answer_that_is_being_sent_is_shared_with_whoever_asks_meanwhile() {
     let mut stage = Stage::new();
@@ -883,8 +889,8 @@ fn a_large_answer_that_is_being_sent_is_shared_with_whoever_asks_meanwhile() {
     let content = |node| {
         let poll = stage.try_poll(node, 1, (Kind::Listener, None), "");
         match poll.unwrap().step(&stage.delivery, stage.now) {
-            Next::Answer(content) => content,
-            Next::Hold { .. } => panic!("there is something to answer"),
+            RestStep::Respond(resources) => resources,
+            RestStep::Hold { .. } => panic!("there is something to answer"),
         }
     };
     let sending = content("one");

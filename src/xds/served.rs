@@ -1,30 +1,30 @@
-//! Rows of `/proxies` about a stream, and about the polls of a proxy: how far each kind is.
+//! Rows of `/proxies` for streams and for polling proxies: progress by kind.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::delivery::{Key, SubscriptionFacts};
+use super::delivery::{SubscriptionKey, SubscriptionStatus};
 use super::grpc::Stream;
-use super::rest::{Polled, Proxy, State};
+use super::rest::{PolledSubscription, PollingState, Proxy};
 use crate::registry::{KindView, Progress, Served, StreamView, SubscriptionView};
 use crate::snapshot::Kind;
 
-/// The longest pause between two polls of a proxy that still asks for something: twice a refresh
-/// delay of 2 s, and some. The endpoints of a cluster that was removed are not asked for again.
+/// Longest pause between two polls for a subscription that is live: twice a refresh delay of 2 s,
+/// and some. Endpoints of a removed cluster are not polled for again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 impl Served for Stream {
     fn kinds(&self, now: Instant) -> Vec<KindView> {
         let delivery = self.delivery();
-        let facts = delivery.facts();
-        let kinds = facts.map(|((kind, _), facts)| KindView {
+        let status = delivery.status();
+        let kinds = status.map(|((kind, _), status)| KindView {
             kind: kind.as_str(),
-            state: facts.state,
+            state: status.state,
             last: None,
             subscriptions: Vec::new(),
-            streams: vec![stream_view(facts, now)],
+            streams: vec![stream_view(status, now)],
         });
         kinds.collect()
     }
@@ -44,12 +44,12 @@ impl Served for Proxy {
     fn kinds(&self, now: Instant) -> Vec<KindView> {
         let state = self.state();
         let mut by_kind: BTreeMap<Kind, Vec<SubscriptionView>> = BTreeMap::new();
-        for (key, facts) in state.client.facts() {
+        for (key, status) in state.client.status() {
             let Some(polled) = state.polls.get(key) else {
                 continue;
             };
             let polls = (polled.held.len(), silence(polled, now));
-            let view = subscription(key.1.as_deref(), facts, polls, now);
+            let view = subscription(key.1.as_deref(), status, polls, now);
             by_kind.entry(key.0).or_default().push(view);
         }
         let worst: BTreeMap<Kind, Progress> = worst(&state, now);
@@ -74,11 +74,11 @@ impl Served for Proxy {
     }
 }
 
-/// The worst state of each kind, of the subscriptions that are asked for still. A kind that is
-/// gone altogether is as it was.
-fn worst(state: &State, now: Instant) -> BTreeMap<Kind, Progress> {
+/// Worst progress of each kind among its live subscriptions. A kind without a live one keeps its
+/// last progress.
+fn worst(state: &PollingState, now: Instant) -> BTreeMap<Kind, Progress> {
     let mut worst: BTreeMap<Kind, (bool, Progress)> = BTreeMap::new();
-    let is_live = |key: &Key| {
+    let is_live = |key: &SubscriptionKey| {
         let polled = state.polls.get(key)?;
         Some(!polled.held.is_empty() || silence(polled, now) < LONGEST_PAUSE)
     };
@@ -95,21 +95,21 @@ fn worst(state: &State, now: Instant) -> BTreeMap<Kind, Progress> {
         .collect()
 }
 
-/// The time since the last poll of a subscription came or ended.
-fn silence(polled: &Polled, now: Instant) -> Duration {
+/// Time since the last poll for a subscription arrived or ended.
+fn silence(polled: &PolledSubscription, now: Instant) -> Duration {
     now.saturating_duration_since(polled.last_heard)
 }
 
-fn stream_view(facts: SubscriptionFacts, now: Instant) -> StreamView {
+fn stream_view(status: SubscriptionStatus, now: Instant) -> StreamView {
     StreamView {
-        names: facts.names,
-        state: facts.state,
-        sent: facts.sent,
-        accepted: facts.accepted,
-        since_seconds: now.duration_since(facts.changed_at).as_secs_f64(),
-        nacks: facts.nacks,
-        error: facts.error.map(|error| error.to_string()),
-        waits_for: facts
+        names: status.names,
+        state: status.state,
+        sent: status.sent,
+        accepted: status.accepted,
+        since_seconds: now.duration_since(status.changed_at).as_secs_f64(),
+        nacks: status.nacks,
+        error: status.error.map(|error| error.to_string()),
+        waits_for: status
             .waits_for
             .map(|(kind, name)| (kind.as_str(), name.to_string())),
     }
@@ -117,23 +117,23 @@ fn stream_view(facts: SubscriptionFacts, now: Instant) -> StreamView {
 
 fn subscription(
     name: Option<&str>,
-    facts: SubscriptionFacts,
+    status: SubscriptionStatus,
     (polls_held, last_poll): (usize, Duration),
     now: Instant,
 ) -> SubscriptionView {
     SubscriptionView {
         name: name.map(str::to_owned),
-        state: facts.state,
-        sent: facts.sent,
-        accepted: facts.accepted,
-        since_seconds: Some(now.duration_since(facts.changed_at).as_secs_f64()),
+        state: status.state,
+        sent: status.sent,
+        accepted: status.accepted,
+        since_seconds: Some(now.duration_since(status.changed_at).as_secs_f64()),
         polls_held,
         last_poll_seconds: last_poll.as_secs_f64(),
-        presumed_nacks: facts.nacks,
-        waits_for: facts
+        presumed_nacks: status.nacks,
+        waits_for: status
             .waits_for
             .map(|(kind, name)| (kind.as_str(), name.to_string())),
-        hint: match facts.state {
+        hint: match status.state {
             Progress::Rejected => Some("look for 'rejected' in Envoy's log"),
             Progress::Synced | Progress::NotSent | Progress::Stale | Progress::Gone => None,
         },

@@ -1,0 +1,398 @@
+//! REST service: holds polls, and answers them with JSON.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
+use hyper::body::Incoming;
+use prometheus::IntGauge;
+use tokio::time::{Instant, sleep_until};
+
+use super::poll::RestStep;
+use super::proxy::ProxyId;
+use super::rest_request::{BodyError, PolledNames, RestRequest, read};
+use crate::metrics::Metrics;
+use crate::server::{Peer, PeerRejection, ResponseBody, UnreadBody};
+use crate::snapshot::Kind;
+use crate::snapshot::cell::{Interest, Reader};
+use crate::xds::config::{Config, UNREADY};
+use crate::xds::delivery::{DeliveryCache, ResourceItem, ResourceSet, SubscriptionKey};
+use crate::xds::proxies::{PolledName, Proxies, TooManySubscriptions};
+
+/// REST service, which answers long polls.
+pub(in crate::xds) struct Polls {
+    pub(in crate::xds) reader: Reader,
+    pub(in crate::xds) config: Config,
+    pub(in crate::xds) proxies: Arc<Proxies>,
+    pub(in crate::xds) delivery: Arc<DeliveryCache>,
+    pub(in crate::xds) metrics: Arc<Metrics>,
+}
+
+/// Reason for which a request is rejected.
+#[derive(Debug, thiserror::Error)]
+enum PollError {
+    #[error(
+        "no such path; there are /v3/discovery:clusters, endpoints, listeners, routes, secrets"
+    )]
+    NotFound,
+    #[error("only POST is understood here")]
+    Method,
+    #[error(transparent)]
+    Unread(#[from] UnreadBody),
+    #[error("the body cannot be read: {0}")]
+    Body(#[from] BodyError),
+    #[error(
+        "secrets do not leave over this listener: connect over the Unix socket, or over TLS with a \
+         client certificate that is on the list"
+    )]
+    Secrets,
+    #[error(transparent)]
+    Client(#[from] PeerRejection),
+    #[error(transparent)]
+    NoRoom(#[from] TooManySubscriptions),
+    #[error("{UNREADY}")]
+    Unready,
+}
+
+/// Outcome of a poll.
+#[derive(Debug)]
+pub(in crate::xds) enum PollOutcome {
+    /// Resources to send.
+    Changed(Arc<ResourceSet>),
+    /// Nothing new.
+    Unchanged,
+}
+
+/// Time before the request timeout of the proxy at which a poll is answered, if the timeout is long
+/// enough.
+const TIMEOUT_MARGIN: Duration = Duration::from_secs(10);
+
+/// Member that is nearly all of a poll and is skipped: the names of Envoy's extensions.
+const EXTENSIONS: &str = "\"extensions\"";
+
+/// Header with Envoy's request timeout, in milliseconds.
+const EXPECTED_TIMEOUT: &str = "x-envoy-expected-rq-timeout-ms";
+
+impl Polls {
+    /// Answers one request. Dropping the future ends the poll and releases everything that it
+    /// holds.
+    pub(in crate::xds) async fn answer(
+        &self,
+        peer: Peer,
+        request: Request<Incoming>,
+    ) -> Response<ResponseBody> {
+        let http1 = request.version() <= Version::HTTP_11;
+        let expected = expected_timeout(request.headers());
+        let request = match self.read(&peer, request).await {
+            Ok(request) => request,
+            Err(refusal) => return refused(&peer, &refusal),
+        };
+        let kind = request.kind;
+        let longest = longest_hold(self.config.hold, expected);
+        // Jitter, so that proxies do not all come back at once.
+        let longest = longest.mul_f64(rand::random_range(0.9..=1.0));
+        let ended = match self.hold(&peer, request, longest).await {
+            Ok(ended) => ended,
+            Err(refusal) => return refused(&peer, &refusal),
+        };
+        let (outcome, mut response) = match ended {
+            PollOutcome::Changed(content) => ("changed", self.answered(&peer, kind, content)),
+            PollOutcome::Unchanged => {
+                let mut response = Response::new(ResponseBody::empty());
+                *response.status_mut() = StatusCode::NOT_MODIFIED;
+                ("unchanged", response)
+            }
+        };
+        if http1 && peer.is_stopping() {
+            response.headers_mut().insert(
+                header::CONNECTION,
+                header::HeaderValue::from_static("close"),
+            );
+        }
+        let polls = &self.metrics.polls;
+        polls.with_label_values(&[kind.as_str(), outcome]).inc();
+        response
+    }
+
+    /// Holds a poll until there is something to send, or until its time is up.
+    async fn hold(
+        &self,
+        peer: &Peer,
+        request: RestRequest,
+        longest: Duration,
+    ) -> Result<PollOutcome, PollError> {
+        let now = Instant::now();
+        let longest_unready = longest.min(self.config.draw_unready_hold());
+        let (deadline, unready_deadline) = (now + longest, now + longest_unready);
+        let kind = request.kind;
+        let (key, interest): (SubscriptionKey, Interest) = match request.names {
+            PolledNames::All => ((kind, None), Interest::Kind(kind)),
+            PolledNames::One(name) => ((kind, Some(name.clone())), Interest::Resource(kind, name)),
+            PolledNames::Nothing => {
+                let _held = self.held(kind);
+                for until in [unready_deadline, deadline] {
+                    tokio::select! {
+                        () = sleep_until(until) => {}
+                        () = peer.stopping() => break,
+                        rejected = peer.rejected() => return Err(rejected.into()),
+                    }
+                    if !self.is_ready() {
+                        break;
+                    }
+                }
+                return self.unchanged();
+            }
+        };
+        let id = ProxyId {
+            node: request.node,
+            peer: peer.address(),
+        };
+        let name = self.polled_name(&key);
+        let asked = (key, request.version, name);
+        let mut poll = self.proxies.poll(&id, &request.client, asked, peer, now)?;
+        let watch = self.reader.watch(vec![interest]);
+        let mut held = None;
+        loop {
+            // Subscribed to before looking, so that no change is missed between the two.
+            let moved = poll.moved();
+            let until = match poll.step(&self.delivery, Instant::now()) {
+                RestStep::Respond(content) => return Ok(PollOutcome::Changed(content)),
+                RestStep::Hold { until } => until,
+            };
+            held.get_or_insert_with(|| self.held(kind));
+            let deadline = match self.is_ready() {
+                true => deadline,
+                false => unready_deadline,
+            };
+            let look_at = until.filter(|until| *until < deadline);
+            tokio::select! {
+                biased;
+                () = peer.stopping() => break,
+                rejected = peer.rejected() => return Err(rejected.into()),
+                () = watch.changed() => {}
+                () = moved => {}
+                () = sleep_until(look_at.unwrap_or(deadline)) => {
+                    if look_at.is_none() {
+                        break;
+                    }
+                }
+            }
+        }
+        self.unchanged()
+    }
+
+    /// Status of the name in a poll.
+    fn polled_name(&self, (kind, name): &SubscriptionKey) -> PolledName {
+        let Some(name) = name else {
+            return PolledName::Known;
+        };
+        match self.delivery.current() {
+            None => PolledName::Unready,
+            Some(snapshot) => match snapshot.index(*kind).get(name) {
+                Some(_) => PolledName::Known,
+                None => PolledName::Unknown,
+            },
+        }
+    }
+
+    /// Returns true once a snapshot is published.
+    fn is_ready(&self) -> bool {
+        self.delivery.current().is_some()
+    }
+
+    /// Outcome of a poll without news.
+    ///
+    /// # Errors
+    ///
+    /// [`PollError::Unready`] before the first publication, when it is unknown whether there are
+    /// any.
+    fn unchanged(&self) -> Result<PollOutcome, PollError> {
+        match self.is_ready() {
+            true => Ok(PollOutcome::Unchanged),
+            false => Err(PollError::Unready),
+        }
+    }
+
+    /// Counts a poll as held until the guard is dropped.
+    fn held(&self, kind: Kind) -> GaugeGuard {
+        let gauge = self.metrics.polls_held.with_label_values(&[kind.as_str()]);
+        gauge.inc();
+        GaugeGuard(gauge)
+    }
+
+    async fn read(
+        &self,
+        peer: &Peer,
+        request: Request<Incoming>,
+    ) -> Result<RestRequest, PollError> {
+        let kind = kind_of(request.uri().path()).ok_or(PollError::NotFound)?;
+        if request.method() != Method::POST {
+            return Err(PollError::Method);
+        }
+        if kind == Kind::Secret && !peer.may_have_secrets() {
+            return Err(PollError::Secrets);
+        }
+        let body = peer.read_json(request, EXTENSIONS).await?;
+        Ok(read(kind, &body)?)
+    }
+
+    /// Response with these resources.
+    fn answered(
+        &self,
+        peer: &Peer,
+        kind: Kind,
+        content: Arc<ResourceSet>,
+    ) -> Response<ResponseBody> {
+        let body = content.encoded(|content| {
+            let pieces = content.items().iter();
+            let pieces: Vec<Cow<'_, Bytes>> = pieces
+                .map(|piece| self.json(kind, piece))
+                .filter(|piece| !piece.is_empty())
+                .collect();
+            let version = content.version().to_string();
+            vec![body(kind, &version, &pieces, &self.config.identifier)]
+        });
+        let body = body.first().cloned().unwrap_or_default();
+        let bytes = &self.metrics.answer_bytes;
+        bytes
+            .with_label_values(&[kind.as_str(), "rest"])
+            .inc_by(u64::try_from(body.len()).unwrap_or(u64::MAX));
+        let mut response = Response::new(peer.shared_body(body, content));
+        response.headers_mut().insert(
+            header::CONTENT_TYPE,
+            header::HeaderValue::from_static("application/json"),
+        );
+        response
+    }
+
+    /// JSON of a resource, cached beside it.
+    fn json<'a>(&self, kind: Kind, piece: &'a ResourceItem) -> Cow<'a, Bytes> {
+        piece.json(|bytes| {
+            envoy_api::json(kind.type_url(), bytes).unwrap_or_else(|error| {
+                // A fault of this program, and no reason to withhold the other resources. Reported
+                // once per resource: the empty form is cached.
+                let metric = &self.metrics.resources_unwritable;
+                metric.with_label_values(&[kind.as_str()]).inc();
+                tracing::error!(
+                    %kind,
+                    name = %piece.resource.name(),
+                    error = &error as &dyn std::error::Error,
+                    "a resource has no JSON form and is left out"
+                );
+                Bytes::new()
+            })
+        })
+    }
+}
+
+fn refused(peer: &Peer, refusal: &PollError) -> Response<ResponseBody> {
+    let (status, reason) = match refusal {
+        PollError::NotFound => (StatusCode::NOT_FOUND, "path"),
+        PollError::Method => (StatusCode::METHOD_NOT_ALLOWED, "method"),
+        PollError::Unread(unread) => (unread.status(), unread.reason()),
+        PollError::Body(BodyError::TypeUrl { .. }) => (StatusCode::BAD_REQUEST, "type_url"),
+        PollError::Body(BodyError::NotJson(_) | BodyError::Field { .. } | BodyError::Unread(_)) => {
+            (StatusCode::BAD_REQUEST, "body")
+        }
+        PollError::Secrets => (StatusCode::FORBIDDEN, "secrets"),
+        PollError::Client(_) => (StatusCode::FORBIDDEN, "client"),
+        PollError::NoRoom(TooManySubscriptions) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "subscriptions")
+        }
+        PollError::Unready => (StatusCode::SERVICE_UNAVAILABLE, "unready"),
+    };
+    peer.refuse(status, reason, refusal)
+}
+
+fn body(kind: Kind, version: &str, resources: &[Cow<'_, Bytes>], identifier: &str) -> Bytes {
+    let length: usize = resources.iter().map(|piece| piece.len() + 1).sum();
+    let mut body = Vec::with_capacity(length + version.len() + identifier.len() + 256);
+    // Version and type URL are our own: nothing in them needs escaping.
+    body.extend_from_slice(b"{\"version_info\":\"");
+    body.extend_from_slice(version.as_bytes());
+    body.extend_from_slice(b"\",\"resources\":[");
+    for (place, piece) in resources.iter().enumerate() {
+        if place > 0 {
+            body.push(b',');
+        }
+        body.extend_from_slice(piece);
+    }
+    body.extend_from_slice(b"],\"type_url\":\"");
+    body.extend_from_slice(kind.type_url().as_bytes());
+    body.push(b'"');
+    if !identifier.is_empty() {
+        // It may contain anything that a host name may.
+        let identifier = serde_json::Value::from(identifier).to_string();
+        body.extend_from_slice(b",\"control_plane\":{\"identifier\":");
+        body.extend_from_slice(identifier.as_bytes());
+        body.push(b'}');
+    }
+    body.push(b'}');
+    body.into()
+}
+
+/// Guard that decrements a gauge when it is dropped.
+struct GaugeGuard(IntGauge);
+
+impl Drop for GaugeGuard {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Kind that a path names.
+fn kind_of(path: &str) -> Option<Kind> {
+    let asked = path.strip_prefix("/v3/discovery:")?;
+    Kind::ALL.into_iter().find(|kind| kind.as_str() == asked)
+}
+
+/// Longest hold of a poll: `limit`, or less if that is too close to `expected`, the request timeout
+/// of the proxy.
+fn longest_hold(limit: Duration, expected: Option<Duration>) -> Duration {
+    let early = expected.map(|expected| {
+        let early = expected.saturating_sub(TIMEOUT_MARGIN);
+        early.max(expected / 2)
+    });
+    early.map_or(limit, |early| early.min(limit))
+}
+
+/// Request timeout of the proxy, if it is announced.
+fn expected_timeout(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get(EXPECTED_TIMEOUT)?.to_str().ok()?;
+    value.parse().ok().map(Duration::from_millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_poll_is_held_for_less_than_the_proxy_waits() {
+        let held = |expected: Option<u64>| {
+            let expected = expected.map(Duration::from_millis);
+            longest_hold(Duration::from_secs(60), expected).as_millis()
+        };
+        assert_eq!(held(None), 60_000);
+        assert_eq!(held(Some(90_000)), 60_000);
+        assert_eq!(held(Some(60_000)), 50_000);
+        assert_eq!(held(Some(20_000)), 10_000);
+        assert_eq!(held(Some(1_000)), 500);
+        assert_eq!(held(Some(0)), 0);
+    }
+
+    #[test]
+    fn every_kind_has_a_path() {
+        for kind in Kind::ALL {
+            assert_eq!(kind_of(&format!("/v3/discovery:{kind}")), Some(kind));
+        }
+        for path in [
+            "/v2/discovery:clusters",
+            "/v3/discovery",
+            "/v3/discovery:routes/",
+        ] {
+            assert_eq!(kind_of(path), None);
+        }
+    }
+}
