@@ -25,7 +25,8 @@ use super::resolve::{News, PendingNews, Resolver};
 use super::stream::{EventStream, StreamLoss, StreamStep};
 use super::translate;
 use crate::backoff::Backoff;
-use crate::metrics::{Heard, Metrics};
+use crate::metrics::Metrics;
+use crate::received::Received;
 use crate::state::event::{Event, Purpose, RefreshNeeded, UnreadableApp};
 use crate::throttle::Throttle;
 
@@ -49,7 +50,7 @@ pub(super) struct Subscriber {
     last_heard: LastHeard,
     /// Told which Marathon is followed.
     follows: watch::Sender<Followed>,
-    facts: mpsc::Sender<Heard<Vec<Event>>>,
+    facts: mpsc::Sender<Received<Vec<Event>>>,
     /// None once the pipeline, which sends them, is gone.
     asks: Option<mpsc::Receiver<RefreshNeeded>>,
     stream: EventStream,
@@ -91,7 +92,7 @@ impl Subscriber {
         config: Arc<Config>,
         authenticated_client: AuthenticatedClient,
         (facts, asks): (
-            mpsc::Sender<Heard<Vec<Event>>>,
+            mpsc::Sender<Received<Vec<Event>>>,
             mpsc::Receiver<RefreshNeeded>,
         ),
         follows: watch::Sender<Followed>,
@@ -256,7 +257,7 @@ impl Subscriber {
     fn pass_on(&mut self, events: Vec<Event>) {
         self.resolver.mention_agents_of(&events);
         self.in_flight.hear(&events, self.config.heard_limit);
-        let heard = Heard::now(events);
+        let heard = Received::now(events);
         if self.backlog.is_empty() {
             match self.facts.try_send(heard) {
                 Ok(()) | Err(TrySendError::Closed(_)) => {}

@@ -50,7 +50,8 @@ use requester::Requester;
 use token_keeper::TokenKeeper;
 
 use crate::identity;
-use crate::metrics::{Heard, Metrics};
+use crate::metrics::Metrics;
+use crate::received::Received;
 use crate::reload::Trigger;
 use crate::state::event::Event;
 
@@ -63,7 +64,7 @@ use crate::state::event::Event;
 /// None yet: whatever Vault does is waited out, and settings are checked where they are read.
 pub async fn run(
     config: Config,
-    facts: mpsc::Sender<Heard<Vec<Event>>>,
+    facts: mpsc::Sender<Received<Vec<Event>>>,
     identity: identity::Sender,
     reload: Trigger,
     metrics: Arc<Metrics>,

@@ -19,7 +19,8 @@ use super::kv::{KvMount, SecretLookup};
 use super::name::CertificateName;
 use super::retry::RetrySchedule;
 use crate::backoff::{Backoff, jittered};
-use crate::metrics::{Heard, Metrics};
+use crate::metrics::Metrics;
+use crate::received::Received;
 use crate::reload::Watcher;
 use crate::state::event::{Event, Source};
 
@@ -73,7 +74,7 @@ pub(super) async fn run(
     client: VaultClient,
     config: Arc<Config>,
     store: Store,
-    facts: mpsc::Sender<Heard<Vec<Event>>>,
+    facts: mpsc::Sender<Received<Vec<Event>>>,
     mut reload: Watcher,
     clock: SuspendAwareClock,
     metrics: Arc<Metrics>,
@@ -108,7 +109,7 @@ pub(super) async fn run(
             if announced.as_ref() != Some(&announcement) {
                 let event = poller.announce(&announcement, announced.as_ref());
                 announced = Some(announcement);
-                if facts.send(Heard::now(vec![event])).await.is_err() {
+                if facts.send(Received::now(vec![event])).await.is_err() {
                     return;
                 }
             }

@@ -86,7 +86,8 @@ impl Asked {
         };
         let explicit = names.iter().any(|name| **name == *WILDCARD);
         // For the other kinds an empty list is nothing: Envoy sends one once its last cluster is gone.
-        let wildcard = self.kind.comes_whole() && (explicit || history == History::LegacyWildcard);
+        let wildcard =
+            self.kind.is_full_state() && (explicit || history == History::LegacyWildcard);
         let names = names.iter().filter(|name| is_name(name)).cloned();
         Self {
             kind: self.kind,
@@ -104,7 +105,7 @@ impl Asked {
         let mut next = self.clone();
         let legacy = self.is_new() && subscribe.is_empty();
         let explicit = subscribe.iter().any(is_wildcard);
-        next.wildcard |= self.kind.comes_whole() && (explicit || legacy);
+        next.wildcard |= self.kind.is_full_state() && (explicit || legacy);
         next.wildcard &= !unsubscribe.iter().any(is_wildcard);
         next.history = History::Named;
         let new = |name: &&Name| is_name(name) && !self.names.contains(name);

@@ -158,7 +158,7 @@ impl Subscription {
     /// Whether its answers must hold everything that was asked for.
     pub(super) fn is_complete(&self) -> bool {
         match self.form {
-            Form::Sotw | Form::Rest => self.kind.comes_whole(),
+            Form::Sotw | Form::Rest => self.kind.is_full_state(),
             Form::Delta => false,
         }
     }

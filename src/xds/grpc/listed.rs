@@ -60,9 +60,9 @@ impl Listed {
     }
 
     /// Notes the reason for which it is ended here.
-    pub(super) fn ends_for(&mut self, reason: Departure) {
+    pub(super) fn set_end_reason(&mut self, reason: Departure) {
         if let Some(session) = &mut self.session {
-            session.ends_for(reason);
+            session.set_end_reason(reason);
         }
     }
 }

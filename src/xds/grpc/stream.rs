@@ -126,12 +126,12 @@ impl Driver {
             End::Reopen(status) => status,
             End::Refused(refused) => {
                 metric.with_label_values(&["certificate"]).inc();
-                self.listed.ends_for(Departure::Certificate);
+                self.listed.set_end_reason(Departure::Certificate);
                 Status::new(Code::PermissionDenied, refused.to_string())
             }
             End::Fault(status) => {
                 metric.with_label_values(&["request"]).inc();
-                self.listed.ends_for(Departure::Request);
+                self.listed.set_end_reason(Departure::Request);
                 if let Some(left_out) = self.complaint("request") {
                     tracing::warn!(
                         node = %self.listed.stream.node(),
@@ -202,7 +202,7 @@ impl Driver {
     /// Sends everything that is due now. Answers when to look again.
     async fn send_due(&mut self) -> Option<Instant> {
         loop {
-            self.watch.1.looks();
+            self.watch.1.note_reading();
             let Some(snapshot) = self.shared.delivery.current() else {
                 // Until the first snapshot, everybody waits.
                 return None;
@@ -213,7 +213,7 @@ impl Driver {
             let step = self.listed.stream.delivery().next(view, pacing, now);
             match step {
                 Step::Wait { until } => {
-                    self.watch.1.has_looked();
+                    self.watch.1.note_read();
                     return until;
                 }
                 Step::Send(answer) => self.send(answer).await,
@@ -253,7 +253,7 @@ impl Driver {
         counters.answer_bytes.inc_by(bytes);
         // No publication waits for a client that reads slowly: it is sent the newest later. Who does
         // not read is cut by the server, and the stream is gone.
-        self.watch.1.is_busy();
+        self.watch.1.note_busy();
         self.outlet.send(message).await;
     }
 

@@ -124,7 +124,7 @@ const ENVOYS_WORDS: Words = Words {
 };
 
 /// Every room, by name.
-pub(super) const ROOMS: [Room; 29] = [
+pub(super) const ROOMS: [Room; 30] = [
     Room {
         name: "admin",
         ours: &["metrics", "snapshot", "state::problem", "throttle"],
@@ -190,6 +190,7 @@ pub(super) const ROOMS: [Room; 29] = [
             "clock",
             "identity",
             "metrics",
+            "received",
             "reload",
             "secret_file",
             "state::certificate",
@@ -247,6 +248,7 @@ pub(super) const ROOMS: [Room; 29] = [
         ours: &[
             "backoff",
             "metrics",
+            "received",
             "secret_file",
             "state::app",
             "state::event",
@@ -264,8 +266,21 @@ pub(super) const ROOMS: [Room; 29] = [
     },
     Room {
         name: "pipeline",
-        ours: &["intent", "metrics", "resources", "snapshot", "state"],
+        ours: &[
+            "intent",
+            "metrics",
+            "received",
+            "resources",
+            "snapshot",
+            "state",
+        ],
         bans: &[&REQUESTS, &ENVOY],
+        words: None,
+    },
+    Room {
+        name: "received",
+        ours: &[],
+        bans: &[&LOGS, &REQUESTS, &ENVOY],
         words: None,
     },
     Room {
@@ -371,6 +386,7 @@ pub(super) const ROOMS: [Room; 29] = [
             "backoff",
             "identity",
             "metrics",
+            "received",
             "reload",
             "secret_file",
             "state::certificate",

@@ -111,7 +111,7 @@ impl Edge {
                 let is_more = has
                     .map(|(_, name)| name)
                     .any(|name| !counted.contains_key(name));
-                if !kind.comes_whole() && (is_less || is_more) {
+                if !kind.is_full_state() && (is_less || is_more) {
                     self.versions.insert((*kind, None), "unknown".to_owned());
                 }
             }
@@ -544,7 +544,7 @@ fn key_of(form: Form, answer: &Answer) -> Key {
     let kind = answer.content.kind();
     let first = answer.content.pieces().first();
     match form {
-        Form::Rest if !kind.comes_whole() => (kind, first.map(|one| one.resource.name().clone())),
+        Form::Rest if !kind.is_full_state() => (kind, first.map(|one| one.resource.name().clone())),
         Form::Rest | Form::Sotw | Form::Delta => (kind, None),
     }
 }
