@@ -1,11 +1,11 @@
-//! The views of the xDS room in the form of the admin port.
+//! Views of the xDS room in the form of the admin port.
 
 use crate::{admin, xds};
 
-/// How many proxies are named in a problem; more are counted.
+/// Most proxies that a problem names; more are counted.
 const PROXIES_NAMED: usize = 3;
 
-/// A refusal as the admin port shows problems.
+/// A rejected resource as a problem of the admin port.
 pub(super) fn refusal_as_problem(refused: &xds::RefusedView) -> serde_json::Value {
     let named = refused.proxies.iter().take(PROXIES_NAMED);
     let named = named.map(|(node, peer)| match peer {
@@ -39,7 +39,7 @@ pub(super) fn refusal_as_problem(refused: &xds::RefusedView) -> serde_json::Valu
     })
 }
 
-/// What a proxy has accepted, as the admin port shows it.
+/// The accepted resources of a proxy, in the form of the admin port.
 pub(super) fn given_by_proxy(given: xds::GivenView) -> admin::Given {
     let versions = given.kinds.into_iter().map(|(kind, versions)| {
         let versions = versions.into_iter();

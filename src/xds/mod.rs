@@ -26,11 +26,11 @@ pub use refused::{GivenView, RefusedView};
 pub use rest::ProxyId;
 
 use crate::metrics::Metrics;
-use crate::server::{self, Listener, Tls};
+use crate::server::{self, Listener, Security};
 use crate::snapshot::cell::Reader;
 use service::DiscoveryService;
 
-/// Serves proxies, over nothing but TLS if there is `tls`, until `shutdown`, then answers every
+/// Serves proxies with this `security` until `shutdown`, then answers every
 /// held poll as if its time were up, drains, and returns when no task of its own is left. Several
 /// of these can share `proxies`. Dropping the future cuts every connection.
 ///
@@ -39,7 +39,7 @@ use service::DiscoveryService;
 /// When the listener breaks. A lack of file descriptors or memory is waited out.
 pub async fn serve(
     listener: Listener,
-    tls: Option<Tls>,
+    security: Security,
     reader: Reader,
     config: Config,
     proxies: Arc<Proxies>,
@@ -50,7 +50,7 @@ pub async fn serve(
     let discovery = DiscoveryService::new(reader, config, proxies.clone(), metrics.clone());
     let delivery = discovery.delivery();
     port.services = port.services.with(Arc::new(discovery));
-    let serving = server::serve(listener, tls, port, metrics, shutdown);
+    let serving = server::serve(listener, security, port, metrics, shutdown);
     tokio::select! {
         served = serving => served,
         never = proxies.forget_silent() => match never {},
