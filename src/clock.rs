@@ -1,9 +1,10 @@
-//! The wall clock, for what has dates: certificates. Everything else waits on tokio's clock.
+//! The wall clock, for certificates, which have dates. Everything else uses tokio's clock.
 
-/// Seconds since 1970 (UTC), now. A parameter wherever dates are judged, so that tests choose.
+/// Function that returns the current time in seconds since 1970 (UTC). A parameter wherever dates
+/// are judged, so that tests choose it.
 pub type WallClock = fn() -> i64;
 
-/// The machine's own; 0 before 1970.
+/// The system's clock; 0 before 1970.
 #[expect(
     clippy::disallowed_methods,
     reason = "the dates of certificates are in wall time"
