@@ -20,7 +20,7 @@ pub use error::{Causes, Error};
 pub use reload::Reload;
 pub use runtimes::Runtimes;
 
-use crate::freshness::{Monitor, SourceAge};
+use crate::freshness::Monitor;
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
 use crate::registry::Registry;
@@ -32,7 +32,7 @@ use crate::state::event::{Purpose, RefreshNeeded, Source};
 use crate::{admin, files, identity, log, marathon, server, v2, vault, xds};
 
 use runtimes::Rooms;
-use views::{given_by_proxy, refusal_as_problem};
+use views::Pages;
 
 /// Capacity of the queue of facts for the pipeline, which takes a thousand in a few milliseconds.
 /// While it is full, Marathon's facts wait merged by task.
@@ -139,47 +139,16 @@ impl Daemon {
             let silence = Arc::new(move || last_heard.silence());
             Monitor::new(self.settings.freshness, silence, reader.clone(), &metrics)
         };
-        let sources = admin::Sources {
-            source_age: {
-                let age = monitor.age();
-                Arc::new(move || {
-                    let SourceAge { silence, is_stale } = age();
-                    (silence, is_stale)
-                })
-            },
+        let sources = Pages {
+            age: monitor.age(),
             snapshot: reader.clone(),
-            problems: {
-                let problems = pipeline.problems();
-                Arc::new(move || problems.current())
-            },
-            proxies: {
-                let registry = registry.clone();
-                Arc::new(move || serde_json::json!(registry.view(Instant::now())))
-            },
-            rejected: {
-                let rejected = rejected.clone();
-                Arc::new(move || serde_json::json!(rejected.view(Instant::now())))
-            },
-            refused: {
-                let (proxies, reader) = (proxies.clone(), reader.clone());
-                Arc::new(move || {
-                    let snapshot = reader.current().unwrap_or_default();
-                    let refused = proxies.refused(&snapshot, Instant::now());
-                    refused.iter().map(refusal_as_problem).collect()
-                })
-            },
-            given: {
-                let proxies = proxies.clone();
-                Arc::new(move |node: &str| {
-                    let given = proxies.given(node).into_iter();
-                    given.map(given_by_proxy).collect()
-                })
-            },
-            reload_certificates: reads_store.then(|| {
-                let reload = reload_vault.clone();
-                Arc::new(move || reload.fire()) as Arc<dyn Fn() + Send + Sync>
-            }),
-        };
+            problems: pipeline.problems(),
+            registry: registry.clone(),
+            proxies: proxies.clone(),
+            rejected: rejected.clone(),
+            reload_certificates: reads_store.then(|| reload_vault.clone()),
+        }
+        .sources();
 
         metrics.at_scrape({
             let (registry, proxies) = (registry.clone(), proxies.clone());

@@ -89,6 +89,25 @@
 //! | freshness | [Time since the source's last sign of life](freshness::SourceAge); beyond a limit the snapshot is stale. |
 //! | handover | The [end of all open connections](server::Handover), so that proxies choose a fresher replica. |
 //!
+//! # Twelve rules and where they stand
+//!
+//! Each link leads to the item that decides the rule.
+//!
+//! | question | decided by |
+//! |---|---|
+//! | Which tasks count as healthy? | [`serves`](intent::addresses::serves): condition and Marathon's health checks |
+//! | What may a VHOST contain? | [`normalised`](intent::host::normalised): the form of a host |
+//! | How long is a poll held? | [`longest_hold`](xds::rest::longest_hold): the limit, within the proxy's timeout |
+//! | When may a removed cluster be dropped? | [`Siblings::uses`](xds::delivery::siblings::Siblings::uses): once no listener or route of the client names it |
+//! | Who wins a host? | [`settle_host`](intent::conflicts::settle_host): the order of claims |
+//! | When is the first snapshot published? | [`Pipeline::ready`](pipeline::Pipeline::ready): list, certificates and agents' names are known |
+//! | What is retried? | [`retry_policy`](resources::virtual_host::retry_policy): requests that no task can have begun to answer |
+//! | How is a version computed? | [`Version::of_parts`](snapshot::Version::of_parts): a digest of content |
+//! | Who may read secrets? | [`Security::allows_secrets`](server::Security::allows_secrets): by the security of the listener |
+//! | What happens on a refusal? | [`verdict`](xds::delivery::verdict): withhold the resource, send everything else, offer it again |
+//! | How are endpoints ordered? | [`of_port`](intent::addresses::of_port): by address, each once |
+//! | When is the loss guard on? | [`State::holds_back`](state::State::holds_back): when a list lacks too large a share |
+//!
 //! # The walls
 //!
 //! The core knows no network and no clock; the sources know no Envoy; `server` knows no xDS; `xds`
