@@ -111,7 +111,7 @@
 //! # The walls
 //!
 //! The core knows no network and no clock; the sources know no Envoy; `server` knows no xDS; `xds`
-//! knows no Marathon. A table in `tests/it/tidy/rooms.rs` says which room may use which, and a test
+//! knows no Marathon. A table in `tests/it/tidy/walls.rs` says which room may use which, and a test
 //! holds it.
 
 pub mod marathon;
