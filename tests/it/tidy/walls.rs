@@ -23,7 +23,7 @@ intent      | state                                                             
 lib         |                                                                                |
 log         | settings::LogFormat                                                            | requests envoy
 main        | commands settings                                                              | requests envoy
-marathon    | backoff metrics received secret_file state::app state::event state::problem     | envoy
+marathon    | backoff metrics received secret_file state::app state::event state::problem    | envoy
             | throttle                                                                       |
 metrics     |                                                                                | requests envoy
 pipeline    | intent metrics received resources snapshot state                               | requests envoy
