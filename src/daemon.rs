@@ -32,7 +32,7 @@ use crate::state::event::{Purpose, RefreshNeeded, Source};
 use crate::{admin, files, identity, log, marathon, server, v2, vault, xds};
 
 use runtimes::Rooms;
-use views::Pages;
+use views::AdminPages;
 
 /// Capacity of the queue of facts for the pipeline, which takes a thousand in a few milliseconds.
 /// While it is full, Marathon's facts wait merged by task.
@@ -139,7 +139,7 @@ impl Daemon {
             let silence = Arc::new(move || last_heard.silence());
             Monitor::new(self.settings.freshness, silence, reader.clone(), &metrics)
         };
-        let sources = Pages {
+        let sources = AdminPages {
             age: monitor.age(),
             snapshot: reader.clone(),
             problems: pipeline.problems(),

@@ -118,7 +118,7 @@ async fn serve(
         match request {
             // A second signal: the operator does not want to wait for the drain.
             SignalRequest::Stop(_) if shutdown.is_cancelled() => {
-                return Err(daemon::Error::Hurried);
+                return Err(daemon::Error::SecondSignal);
             }
             SignalRequest::Stop(signal) => {
                 info!(signal, "told to stop: answering held polls, then leaving");

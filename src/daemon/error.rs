@@ -48,7 +48,7 @@ pub enum Error {
     Panicked(#[source] JoinError),
     /// A second stop signal came before the first one was done with.
     #[error("told to stop twice")]
-    Hurried,
+    SecondSignal,
 }
 
 /// An error with all its causes on one line.

@@ -16,7 +16,7 @@ use crate::{admin, xds};
 const PROXIES_NAMED: usize = 3;
 
 /// Everything that the pages of the admin port show.
-pub(super) struct Pages<F> {
+pub(super) struct AdminPages<F> {
     pub(super) age: F,
     pub(super) snapshot: Reader,
     pub(super) problems: Arc<Problems>,
@@ -27,7 +27,7 @@ pub(super) struct Pages<F> {
     pub(super) reload_certificates: Option<Trigger>,
 }
 
-impl<F: Fn() -> SourceAge + Send + Sync + 'static> Pages<F> {
+impl<F: Fn() -> SourceAge + Send + Sync + 'static> AdminPages<F> {
     /// The sources of the pages.
     pub(super) fn sources(self) -> admin::Sources {
         let Self {
