@@ -91,28 +91,34 @@
 //!
 //! # Twelve rules and where they stand
 //!
-//! Each link leads to the item that decides the rule.
+//! Each row leads to the item that decides the rule. Where that is private to a room, the
+//! documentation of the room and of the module in it link the next step.
 //!
-//! | question | decided by |
+//! | rule | decided by |
 //! |---|---|
-//! | Which tasks count as healthy? | [`serves`](intent::addresses::serves): condition and Marathon's health checks |
-//! | What may a VHOST contain? | [`normalised`](intent::host::normalised): the form of a host |
-//! | How long is a poll held? | [`longest_hold`](xds::rest::longest_hold): the limit, within the proxy's timeout |
-//! | When may a removed cluster be dropped? | [`Siblings::uses`](xds::delivery::siblings::Siblings::uses): once no listener or route of the client names it |
-//! | Who wins a host? | [`settle_host`](intent::conflicts::settle_host): the order of claims |
-//! | When is the first snapshot published? | [`Pipeline::ready`](pipeline::Pipeline::ready): list, certificates and agents' names are known |
-//! | What is retried? | [`retry_policy`](resources::virtual_host::retry_policy): requests that no task can have begun to answer |
-//! | How is a version computed? | [`Version::of_parts`](snapshot::Version::of_parts): a digest of content |
-//! | Who may read secrets? | [`Security::allows_secrets`](server::Security::allows_secrets): by the security of the listener |
-//! | What happens on a refusal? | [`verdict`](xds::delivery::verdict): withhold the resource, send everything else, offer it again |
-//! | How are endpoints ordered? | [`of_port`](intent::addresses::of_port): by address, each once |
-//! | When is the loss guard on? | [`State::holds_back`](state::State::holds_back): when a list lacks too large a share |
+//! | Which tasks count as healthy | [`intent`], `addresses`, `serves`: their condition, and Marathon's health checks |
+//! | What a VHOST may contain | [`intent::host::normalised`]: the form of a host |
+//! | How long a poll is held | [`xds`], `rest`, `longest_hold`: a limit, within the proxy's timeout |
+//! | When a removed cluster may be dropped | [`xds`], `delivery`, `Siblings::uses`: once no listener or route of the client needs it |
+//! | Who wins a host | [`intent::conflicts::settle_host`]: the order of claims |
+//! | When the first snapshot is published | [`Pipeline::ready`](pipeline::Pipeline::ready): apps, certificates and agents' names are known |
+//! | What is retried | [`resources`], `virtual_host`, `retry_policy`: requests that no task can have begun to answer |
+//! | How a version is computed | [`snapshot::Version::of_parts`]: a digest of content |
+//! | Who may read secrets | [`server::Security::allows_secrets`]: by the security of the listener |
+//! | What happens on a refusal | [`xds`], `delivery`, `Subscription::refuse`: withhold the resource, send the others, offer it again |
+//! | How endpoints are ordered | [`intent`], `addresses`, `of_port`: by address, each once |
+//! | When the loss guard is on | [`State::holds_back`](state::State::holds_back): when a list lacks too large a share |
 //!
 //! # The walls
 //!
 //! The core knows no network and no clock; the sources know no Envoy; `server` knows no xDS; `xds`
 //! knows no Marathon. A table in `tests/it/tidy/walls.rs` says which room may use which, and a test
 //! holds it.
+
+#![allow(
+    rustdoc::private_intra_doc_links,
+    reason = "the map leads into rooms; their documentation is built with private items"
+)]
 
 pub mod marathon;
 

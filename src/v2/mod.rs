@@ -5,7 +5,7 @@
 //! fields alone, plus `retry_policy` and `case_sensitive`, which are as old as the API; newer
 //! options of v3 (timeouts, circuit breakers, path normalisation) are left out.
 //!
-//! The room is self-contained: [`connect`] gives the daemon an observer that writes resources at
+//! The room is self-contained: [`connect()`] gives the daemon an observer that writes resources at
 //! each publication and a service that answers polls. Polling proxies are listed in the registry.
 
 mod bootstrap;

@@ -1,6 +1,9 @@
 //! The xDS server: answers REST long polls and gRPC streams from the current snapshot, over the
-//! connections of [`server`](crate::server), and the health checks of proxies that choose between
+//! connections of [`server`], and the health checks of proxies that choose between
 //! several control planes.
+//!
+//! [`rest`] decides how long a poll is held; [`delivery`] what happens on a rejection, and when a
+//! removed cluster may be dropped.
 
 mod config;
 mod delivery;

@@ -6,6 +6,9 @@
 //! versions, no bytes), the answers that are under way, and by name what is exceptional: names of
 //! which nothing is known, resources that left and are still used, refusals. All else is derived:
 //! what changed between two indexes is found once and shared by all clients.
+//!
+//! [`Subscription::refuse`](subscription::Subscription::refuse) decides what happens on a
+//! rejection, [`Siblings::uses`](siblings::Siblings::uses) when a removed cluster may be dropped.
 
 mod accepted;
 mod accepted_version;

@@ -1,4 +1,6 @@
 //! REST-JSON polls: each is held until what it asks for differs from what its proxy has.
+//!
+//! [`longest_hold`] decides how long.
 
 mod discovery_request;
 mod poll;
