@@ -2,8 +2,7 @@
 
 use std::io;
 
-/// Keeps the kernel from writing a core dump of this process, and other processes of its user from
-/// reading its memory.
+/// Forbids core dumps of this process, and access of its user's other processes to its memory.
 ///
 /// # Errors
 ///
@@ -12,13 +11,13 @@ pub fn forbid() -> io::Result<()> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
     let limit = getrlimit(Resource::Core);
-    // The hard limit stays: it is for whoever starts this to set.
+    // The hard limit stays: it belongs to the operator.
     let none = Rlimit {
         current: Some(0),
         ..limit
     };
     setrlimit(Resource::Core, none)?;
-    // A core that is piped to a program, as systemd has it, does not mind the limit.
+    // A core that is piped to a program, as with systemd, ignores the limit.
     #[cfg(target_os = "linux")]
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
     Ok(())

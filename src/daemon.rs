@@ -1,44 +1,46 @@
-//! Wiring: opens the ports, starts every room, stops them in order. Decides nothing.
+//! The daemon: opens the ports, connects the rooms, starts them and stops them in order. Settings
+//! decide everything else.
 
+mod error;
 mod reload;
 mod runtimes;
 mod views;
 
-use std::fmt;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+pub use error::{Causes, Error};
 pub use reload::Reload;
 pub use runtimes::Runtimes;
 
-use crate::freshness::{Monitor, SourceAge};
+use crate::freshness::Monitor;
 use crate::metrics::Metrics;
 use crate::net::identity;
 use crate::pipeline::Pipeline;
 use crate::registry::Registry;
 use crate::resources::Projection;
-use crate::settings::{Settings, XdsListen};
+use crate::settings::{CertificateSource, Settings, XdsListen};
 use crate::snapshot::cell::cell;
 use crate::state::State;
-use crate::state::event::{Purpose, RefreshNeeded};
+use crate::state::event::{Purpose, RefreshNeeded, Source};
 use crate::{admin, files, log, marathon, server, v2, vault, xds};
 
 use runtimes::Rooms;
-use views::{given_by_proxy, refusal_as_problem};
+use views::AdminPages;
 
-/// Messages that may wait for the pipeline. It takes a thousand in a few milliseconds; while the
-/// queue is full, Marathon's facts wait merged by task.
+/// Capacity of the queue of facts for the pipeline, which takes a thousand in a few milliseconds.
+/// While it is full, Marathon's facts wait merged by task.
 const FACTS: usize = 8192;
 
-/// Requests that may wait for the subscriber, which takes them between any two frames.
+/// Capacity of the queue of refresh requests for the subscriber, which takes them between any two
+/// frames.
 const STALE: usize = 256;
 
 /// The daemon with its ports open.
@@ -51,66 +53,8 @@ pub struct Daemon {
     reload: Reload,
 }
 
-/// Why the daemon could not start or go on.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The xDS port cannot be opened.
-    #[error("no port for proxies (XDS_LISTEN)")]
-    ListenXds(#[source] server::Error),
-    /// The admin port cannot be opened.
-    #[error("cannot listen for operators on {address} (ADMIN_LISTEN)")]
-    ListenAdmin {
-        /// Where.
-        address: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
-    /// The signals cannot be received.
-    #[error("cannot receive signals")]
-    Signal(#[source] io::Error),
-    /// The metrics cannot be registered.
-    #[error("cannot register the metrics")]
-    Metrics(#[from] prometheus::Error),
-    /// The subscriber cannot work with its settings.
-    #[error("the subscription to marathon ended")]
-    Marathon(#[source] marathon::Error),
-    /// Vault cannot be used with these settings.
-    #[error("vault cannot be used")]
-    Vault(#[source] vault::Error),
-    /// The server for proxies ended.
-    #[error("the server for proxies ended")]
-    Xds(#[source] server::Error),
-    /// A task ended that should not, or panicked.
-    #[error("{room} ended unexpectedly")]
-    Ended {
-        /// Which.
-        room: &'static str,
-    },
-    /// A task panicked.
-    #[error("a task panicked")]
-    Panicked(#[source] JoinError),
-    /// A second signal came before the first one was done with.
-    #[error("told to stop twice")]
-    Hurried,
-}
-
-/// An error with all its causes on one line.
-pub struct Causes<'a>(pub &'a dyn std::error::Error);
-
-impl fmt::Display for Causes<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
-    }
-}
-
 impl Daemon {
-    /// Opens both ports. Nothing is started yet.
+    /// Opens both ports. Starts nothing yet.
     ///
     /// # Errors
     ///
@@ -131,7 +75,7 @@ impl Daemon {
         let admin = admin::listen(address).await.map_err(listen_admin)?;
         let admin_address = admin.local_addr().map_err(listen_admin)?;
         Ok(Self {
-            reload: Reload::new(&settings),
+            reload: Reload::new(&settings.reloaded()),
             settings,
             xds,
             xds_address,
@@ -140,28 +84,28 @@ impl Daemon {
         })
     }
 
-    /// Where proxies ask.
+    /// Address of the xDS port.
     pub fn xds_address(&self) -> &XdsListen {
         &self.xds_address
     }
 
-    /// Where operators ask.
+    /// Address of the admin port.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin_address
     }
 
-    /// What has this daemon read its sources again while it runs.
+    /// A handle that requests a reload of the running daemon.
     pub fn reload(&self) -> Reload {
         self.reload.clone()
     }
 
-    /// Runs until `shutdown` is cancelled, then stops: the servers answer what they hold and
-    /// drain, the sources end. The ports belong to the runtime that [`bind`](Self::bind) was called
-    /// on. Not cancel safe: dropping it drops connections.
+    /// Runs until `shutdown` is cancelled, then stops: the servers answer held requests and drain,
+    /// the sources end. The ports belong to the runtime that [`bind`](Self::bind) was called on.
+    /// Not cancel safe: dropping it drops connections.
     ///
     /// # Errors
     ///
-    /// When a part ends that should not.
+    /// When a room ends that should not.
     pub async fn run(self, runtimes: Runtimes, shutdown: CancellationToken) -> Result<(), Error> {
         let metrics = Metrics::new()?;
         let (publisher, reader) = cell();
@@ -178,7 +122,7 @@ impl Daemon {
             State::new(self.settings.state),
             Projection::new(self.settings.intent, self.settings.resources),
             publisher,
-            sources,
+            sources.clone(),
             metrics.clone(),
         )
         .observed_by(old_fleets.observer);
@@ -187,8 +131,7 @@ impl Daemon {
             vault: reload_vault,
             ..
         } = self.reload;
-        let vault = self.settings.vault.as_ref();
-        let reads_store = vault.is_some_and(|vault| vault.store.is_some());
+        let reads_store = sources.contains(&Source::Vault);
         let spread = self.settings.freshness.handover_spread;
         let handover = server::Handover::new(spread, "this control plane is stale");
         let last_heard = marathon::LastHeard::default();
@@ -197,47 +140,16 @@ impl Daemon {
             let silence = Arc::new(move || last_heard.silence());
             Monitor::new(self.settings.freshness, silence, reader.clone(), &metrics)
         };
-        let sources = admin::Sources {
-            source_age: {
-                let age = monitor.age();
-                Arc::new(move || {
-                    let SourceAge { silence, is_stale } = age();
-                    (silence, is_stale)
-                })
-            },
+        let sources = AdminPages {
+            age: monitor.age(),
             snapshot: reader.clone(),
-            problems: {
-                let problems = pipeline.problems();
-                Arc::new(move || problems.current())
-            },
-            proxies: {
-                let registry = registry.clone();
-                Arc::new(move || serde_json::json!(registry.view(Instant::now())))
-            },
-            rejected: {
-                let rejected = rejected.clone();
-                Arc::new(move || serde_json::json!(rejected.view(Instant::now())))
-            },
-            refused: {
-                let (proxies, reader) = (proxies.clone(), reader.clone());
-                Arc::new(move || {
-                    let snapshot = reader.current().unwrap_or_default();
-                    let refused = proxies.refused(&snapshot, Instant::now());
-                    refused.iter().map(refusal_as_problem).collect()
-                })
-            },
-            given: {
-                let proxies = proxies.clone();
-                Arc::new(move |node: &str| {
-                    let given = proxies.given(node).into_iter();
-                    given.map(given_by_proxy).collect()
-                })
-            },
-            look_at_certificates: reads_store.then(|| {
-                let reload = reload_vault.clone();
-                Arc::new(move || reload.fire()) as Arc<dyn Fn() + Send + Sync>
-            }),
-        };
+            problems: pipeline.problems(),
+            registry: registry.clone(),
+            proxies: proxies.clone(),
+            rejected: rejected.clone(),
+            reload_certificates: reads_store.then(|| reload_vault.clone()),
+        }
+        .sources();
 
         metrics.at_scrape({
             let (registry, proxies) = (registry.clone(), proxies.clone());
@@ -264,7 +176,7 @@ impl Daemon {
                 let asking = async {
                     loop {
                         reload.requested().await;
-                        // If nobody asks any more, the daemon is on its way down.
+                        // The receiver is gone only when the daemon stops.
                         let _ = stale
                             .send(RefreshNeeded::Everything(Purpose::Routine))
                             .await;
@@ -293,16 +205,11 @@ impl Daemon {
             let health = xds::health_service(is_serving);
             config.server.services = [old_fleets.service, health].into_iter().collect();
             config.server.handover = Some(handover.clone());
-            let speaks_tls = self.settings.identity_files.is_some()
-                || self
-                    .settings
-                    .vault
-                    .as_ref()
-                    .is_some_and(|vault| vault.server_certificate.is_some());
-            let tls = speaks_tls.then(|| server::Tls::new(identities, rejected));
+            let shown = server::ServerTls::new(identities, rejected);
+            let security = self.settings.security.clone().with_identity(shown);
             let (metrics, token) = (metrics.clone(), token.clone());
             async move {
-                let serving = xds::serve(xds, tls, reader, config, proxies, metrics, token);
+                let serving = xds::serve(xds, security, reader, config, proxies, metrics, token);
                 let served = tokio::select! {
                     served = serving => served,
                     never = registry.watch() => match never {},
@@ -329,13 +236,17 @@ impl Daemon {
                 Ok("the watch over certificates")
             });
         }
-        if let Some(config) = self.settings.identity_files {
-            let (identity, metrics, token) = (identity.clone(), metrics.clone(), token.clone());
-            let reload = reload.watcher();
-            rooms.source(async move {
-                files::watch_identity(config, identity, metrics, reload, token).await;
-                Ok("the watch over the xds port's certificate")
-            });
+        match self.settings.security.identity().cloned() {
+            Some(CertificateSource::Files(config)) => {
+                let (identity, metrics, token) = (identity.clone(), metrics.clone(), token.clone());
+                let reload = reload.watcher();
+                rooms.source(async move {
+                    files::watch_identity(config, identity, metrics, reload, token).await;
+                    Ok("the watch over the xds port's certificate")
+                });
+            }
+            // Vault's room issues it; a plaintext port has none.
+            Some(CertificateSource::Vault(_)) | None => {}
         }
         if let Some(config) = self.settings.vault {
             let (facts, metrics, token) = (facts.clone(), metrics.clone(), token.clone());
@@ -355,7 +266,7 @@ impl Daemon {
             }
         });
 
-        // The death of one part ends the process: half a control plane misleads everybody.
+        // The end of one room ends the process: half a control plane misleads everybody.
         let mut ended = Ok(());
         while let Some(joined) = rooms.tasks.join_next().await {
             let result = match joined {

@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 use marathon_envoy::commands::Cli;
 
-/// Gives memory back after a peak: the system's keeps it in an arena for each thread, and 1,000
-/// proxies that came and went left 150 MB behind (`.cargo/config.toml` holds the settings).
+/// Returns memory to the system after a peak: the default allocator keeps an arena for each thread,
+/// and 1,000 proxies that came and went left 150 MB behind (`.cargo/config.toml` holds the
+/// settings).
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -1,4 +1,4 @@
-//! Every metric: its name, its unit, its help.
+//! The metrics of the process: name, unit and help text of each.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,37 +9,17 @@ use prometheus::{
     Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
-use tokio::time::Instant;
 
-/// Upper bounds of the latency histograms, in seconds: from what an event costs here to what a
-/// slow proxy takes.
+/// Upper bounds of the latency histograms, in seconds: from the cost of an event here to the delay
+/// of a slow proxy.
 const LATENCY_SECONDS: [f64; 14] = [
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0,
 ];
 
-/// Something, and when it was heard: so that whoever acts on it can measure how long that took.
-#[derive(Clone, Debug)]
-pub struct Heard<T> {
-    /// When its last byte was read.
-    pub at: Instant,
-    /// What was heard.
-    pub what: T,
-}
-
-impl<T> Heard<T> {
-    /// Something that was heard now.
-    pub fn now(what: T) -> Self {
-        Self {
-            at: Instant::now(),
-            what,
-        }
-    }
-}
-
-/// Sets metrics that are computed when they are asked for.
+/// Computes metrics at a scrape.
 type Compute = dyn Fn(&Metrics) + Send + Sync;
 
-/// The metrics of one process. Handles are shared; clones of the `Arc` count together.
+/// The metrics of one process. Clones of a handle share one value.
 #[expect(
     missing_docs,
     reason = "each field's help text stands in `new`, where it is registered"
@@ -104,7 +84,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// All metrics, at zero.
+    /// Registers all metrics, at zero.
     ///
     /// # Errors
     ///
@@ -112,31 +92,31 @@ impl Metrics {
     pub fn new() -> Result<Arc<Self>, prometheus::Error> {
         let mut new = Builder::default();
         let metrics = Self {
-            stream_connected: new.gauge("stream_connected", "Whether Marathon's event stream is open and confirmed (1) or not (0).")?,
-            stream_connects: new.counter("stream_connects_total", "Event streams that were opened and confirmed.")?,
+            stream_connected: new.gauge("stream_connected", "1 if the event stream of Marathon is open and confirmed, else 0.")?,
+            stream_connects: new.counter("stream_connects_total", "Event streams opened and confirmed.")?,
             stream_failures: new.counters("stream_failures_total", "Event streams that ended or could not be opened, by reason.", &["reason"])?,
             stream_silence_seconds: new.decimal_gauge(
                 "stream_silence_seconds",
-                "Time since the event stream last gave a sign of life; heartbeats come every 10 s.",
+                "Time since the last sign of life on the event stream; heartbeats come every 10 s.",
             )?,
             source_silence_seconds: new.decimal_gauge(
                 "source_silence_seconds",
-                "Time since Marathon last gave a sign of life, over the event stream or by any answer, or since the start if it never did.",
+                "Time since the last sign of life of Marathon (a byte of the event stream or of any answer), or since the start before the first.",
             )?,
-            source_stale: new.gauge("source_stale", "Whether Marathon has been silent for STALE_AFTER (1) or not (0): what is served may be out of date.")?,
-            events: new.counters("events_total", "Events read from Marathon, by event type; types unknown here count as other.", &["event_type"])?,
+            source_stale: new.gauge("source_stale", "1 if Marathon has been silent for STALE_AFTER, so that the served snapshot counts as stale, else 0.")?,
+            events: new.counters("events_total", "Events read from Marathon, by event type; unknown types count as other.", &["event_type"])?,
             frames_rejected: new.counters("frames_rejected_total", "Events and answers of Marathon that could not be used, by reason.", &["reason"])?,
-            resyncs: new.counters("resyncs_total", "Full lists that were asked for, by reason.", &["reason"])?,
-            fetches: new.counters("fetches_total", "Requests to Marathon besides the stream, by what was asked and how it ended.", &["what", "outcome"])?,
+            resyncs: new.counters("resyncs_total", "Full lists requested, by reason.", &["reason"])?,
+            fetches: new.counters("fetches_total", "Requests to Marathon besides the stream, by target (what) and outcome.", &["what", "outcome"])?,
             fetch_seconds: new.histogram("fetch_seconds", "Time from a request to Marathon to its parsed answer.")?,
-            logins: new.counters("logins_total", "Logins of the DC/OS service account, by outcome: ok, refused, or failed in another way.", &["outcome"])?,
-            event_to_publish_seconds: new.histogram("event_to_publish_seconds", "Time from an event's last byte to the snapshot that holds it.")?,
-            publishes: new.counter("publishes_total", "Snapshots published because something differed.")?,
-            losses_held_back: new.counter("losses_held_back_total", "Lists that lost most apps or tasks at once and wait for a second list to confirm it.")?,
-            agent_names_awaited: new.gauge("agent_names_awaited", "Agents whose names DNS has not answered for yet, while the first configuration waits for them.")?,
+            logins: new.counters("logins_total", "Logins of the DC/OS service account, by outcome: ok, refused, or failed.", &["outcome"])?,
+            event_to_publish_seconds: new.histogram("event_to_publish_seconds", "Time from an event's last byte to the publication of the snapshot with it.")?,
+            publishes: new.counter("publishes_total", "Snapshots published; each differs from the one before.")?,
+            losses_held_back: new.counter("losses_held_back_total", "Lists held back by the loss guard: they lack most apps or tasks, and wait for a second list to confirm it.")?,
+            agent_names_awaited: new.gauge("agent_names_awaited", "Agents whose names DNS has not resolved yet, while the first snapshot waits for them.")?,
             apps: new.gauges("apps", "Apps of the last state: served, in other groups (ignored), or with nothing that can be served (skipped).", &["state"])?,
-            presumed_healthy_tasks: new.gauge("presumed_healthy_tasks", "Tasks that count as healthy only because Marathon had no results at all when this process started.")?,
-            problems: new.gauges("problems", "What is left out of the configuration now, by reason.", &["reason"])?,
+            presumed_healthy_tasks: new.gauge("presumed_healthy_tasks", "Tasks that count as healthy only because Marathon had no health check results when this process started.")?,
+            problems: new.gauges("problems", "Problems: parts left out of the configuration now, by reason.", &["reason"])?,
             resources: new.gauges("resources", "Resources of the current snapshot, by kind.", &["kind"])?,
             snapshot_info: new.gauges(
                 "snapshot_info",
@@ -145,40 +125,40 @@ impl Metrics {
             )?,
             polls: new.counters("polls_total", "REST polls answered, by kind and by answer: changed or unchanged.", &["kind", "answer"])?,
             polls_held: new.gauges("polls_held", "REST polls held now, by kind.", &["kind"])?,
-            polls_refused: new.counters("polls_refused_total", "Requests to the xDS port that were rejected, by reason.", &["reason"])?,
-            polls_unordered: new.counter("polls_unordered_total", "REST polls answered without make-before-break ordering: of proxies beyond the number that is remembered, in all or of one peer.")?,
-            answer_bytes: new.counters("answer_bytes_total", "Bytes of discovery responses, by kind and transport.", &["kind", "transport"])?,
-            streams: new.gauges("streams", "Open gRPC streams, by transport.", &["transport"])?,
-            streams_cut: new.counters("streams_cut_total", "gRPC streams ended here because of their proxy, by reason.", &["reason"])?,
-            connections_cut: new.counters("connections_cut_total", "Connections to the xDS port that were cut for what they pinned or did, or refused, by reason: bytes of requests that are not complete (request_bytes), bytes of answers that are not sent (answer_bytes), an answer that was not read (slow), requests given up again and again (resets), too many of one address (connections), a place that others needed more, cut or refused (room).", &["reason"])?,
-            connections_ended: new.counters("connections_ended_total", "Connections to the xDS port that were ended politely while this process goes on, by reason: the maximum age (age), or that what is served is stale (handover).", &["reason"])?,
-            pushes: new.counters("pushes_total", "Discovery responses sent over gRPC streams, by kind and transport.", &["kind", "transport"])?,
-            acks: new.counters("acks_total", "ACKs over gRPC streams, by kind.", &["kind"])?,
-            nacks: new.counters("nacks_total", "NACKs over gRPC streams, by kind; the log and /proxies show the errors.", &["kind"])?,
-            presumed_nacks: new.counters("presumed_nacks_total", "Polls with the old version after a newer response, which is how a NACK looks over REST, by kind.", &["kind"])?,
-            refused_resources: new.gauges("refused_resources", "Resources that at least one proxy refuses now and that are quarantined for it, by kind; /snapshot and /proxies show which and why.", &["kind"])?,
-            gates_expired: new.counters("gates_expired_total", "Resources sent although the proxy had not accepted their requirements within the time limit, by kind.", &["kind"])?,
+            polls_refused: new.counters("polls_refused_total", "Requests to the xDS port that were refused, by reason.", &["reason"])?,
+            polls_unordered: new.counter("polls_unordered_total", "REST polls of proxies beyond the number that is remembered, in all or of one peer; they are answered without ordering.")?,
+            answer_bytes: new.counters("answer_bytes_total", "Bytes of answers to proxies, by kind and by transport.", &["kind", "transport"])?,
+            streams: new.gauges("streams", "gRPC streams open now, by transport.", &["transport"])?,
+            streams_cut: new.counters("streams_cut_total", "gRPC streams ended here for a fault of the proxy, by reason.", &["reason"])?,
+            connections_cut: new.counters("connections_cut_total", "Connections to the xDS port that were cut or refused, by reason: bytes of incomplete requests (request_bytes), bytes of unsent answers (answer_bytes), an answer that was not read (slow), too many cancelled requests (resets), too many connections from one address (connections), a slot needed for another connection (room).", &["reason"])?,
+            connections_ended: new.counters("connections_ended_total", "Connections to the xDS port that were ended gracefully while this process goes on, by reason: the maximum age (age), or a stale snapshot (handover).", &["reason"])?,
+            pushes: new.counters("pushes_total", "Answers sent over gRPC streams, by kind and by transport.", &["kind", "transport"])?,
+            acks: new.counters("acks_total", "Answers over gRPC streams that a proxy accepted, by kind.", &["kind"])?,
+            nacks: new.counters("nacks_total", "Answers over gRPC streams that a proxy rejected, by kind; the log and /proxies say why.", &["kind"])?,
+            presumed_nacks: new.counters("presumed_nacks_total", "Polls that came back with the old version after a newer answer, which is how a rejection looks over REST, by kind.", &["kind"])?,
+            refused_resources: new.gauges("refused_resources", "Resources that at least one proxy rejects now and that are withheld from it, by kind; /snapshot and /proxies name them and the error.", &["kind"])?,
+            gates_expired: new.counters("gates_expired_total", "Answers sent although the proxy had not accepted the resources that they require within the time limit, by kind.", &["kind"])?,
             resources_unwritable: new.counters(
                 "resources_unwritable_total",
                 "Resources left out of REST responses because they have no JSON form, which is a bug of this program, by kind.",
                 &["kind"],
             )?,
-            publish_to_accept_seconds: new.histograms("publish_to_accept_seconds", "Time from a publication to the ACK of a waiting proxy (over REST, its next poll), by kind.", &["kind"])?,
+            publish_to_accept_seconds: new.histograms("publish_to_accept_seconds", "Time from the publication of a snapshot to the poll or request with which a waiting proxy accepts it, by kind.", &["kind"])?,
             proxies: new.gauges("proxies", "Proxies by transport and state: synced, behind (a kind was not sent yet or not accepted yet), rejected, or gone within the last hour. A proxy is one however many connections and streams it has.", &["transport", "state"])?,
-            proxies_lost: new.counters("proxies_lost_total", "Proxies that did not come back, by transport and by reason: closed (they closed the connection, or were killed), reset, timeout (nothing was heard), protocol, cut (see connections_cut_total), certificate (it ended), age (of the connection), handover (what is served here is stale), request (what they asked), silent (connected, and asking for nothing).", &["transport", "reason"])?,
-            shared_identities: new.gauge("shared_identities", "Node ids shared by several proxies behind one address: their rejections go unnoticed and their updates are not ordered.")?,
-            certificate_expiry: new.gauges("certificate_expiry_timestamp_seconds", "When a certificate that is served ends, in seconds since 1970, by name and by where it was read (files or vault).", &["name", "source"])?,
-            clients_refused: new.counters("clients_refused_total", "Proxies that were refused on the xDS port for the certificate that they showed, or did not, by reason; the log says which names were offered.", &["reason"])?,
-            xds_certificate_expiry: new.gauge("xds_certificate_expiry_timestamp_seconds", "When the certificate of the xDS port ends, in seconds since 1970; 0 while there is none.")?,
+            proxies_lost: new.counters("proxies_lost_total", "Proxies that did not come back, by transport and by reason: closed (they closed the connection, or were killed), reset, timeout, protocol, cut (see connections_cut_total), certificate (it expired), age (of the connection), handover (the snapshot here is stale), request (a refused request), silent (connected, without requests).", &["transport", "reason"])?,
+            shared_identities: new.gauge("shared_identities", "Node ids that several proxies behind one address share: for these no rejection is detected and no ordering is kept.")?,
+            certificate_expiry: new.gauges("certificate_expiry_timestamp_seconds", "Expiry of each served certificate, in seconds since 1970, by name and source (files or vault).", &["name", "source"])?,
+            clients_refused: new.counters("clients_refused_total", "Proxies rejected on the xDS port for their certificate or the lack of one, by reason; the log names the names in it.", &["reason"])?,
+            xds_certificate_expiry: new.gauge("xds_certificate_expiry_timestamp_seconds", "Expiry of the certificate of the xDS port, in seconds since 1970; 0 while there is none.")?,
             xds_certificate_reads: new.counters("xds_certificate_reads_total", "Certificates for the xDS port that were issued or read from files, by outcome.", &["outcome"])?,
-            xds_certificate_failing: new.gauge("xds_certificate_failing", "Whether the last attempt to renew the certificate of the xDS port failed (1) or not (0); the old one serves until it ends.")?,
-            log_lines_dropped: new.counter("log_lines_dropped_total", "Lines of the log that were dropped because nobody read the standard error stream, or because it failed.")?,
-            admin_connections_cut: new.counters("admin_connections_cut_total", "Connections to the admin port that were ended here, by reason: idle or unread (room was needed, and they were the oldest without a request or with an answer under way), stalled (nothing of an answer was read for 30 s), silent (no request within 10 s).", &["reason"])?,
+            xds_certificate_failing: new.gauge("xds_certificate_failing", "1 if the last renewal of the certificate of the xDS port failed, else 0; the old one is used until it expires.")?,
+            log_lines_dropped: new.counter("log_lines_dropped_total", "Log lines dropped because the standard error stream was not read, or failed.")?,
+            admin_connections_cut: new.counters("admin_connections_cut_total", "Connections to the admin port that were ended here, by reason: idle or unread (cut for another connection, as the oldest without a request or with an answer in progress), stalled (nothing of an answer was read for 30 s), silent (no request within 10 s).", &["reason"])?,
             admin_requests_refused: new.counters("admin_requests_refused_total", "Requests to the admin port that a foreign web page may have made, by reason: host (a name that is not in ADMIN_HOSTS) or site (a POST from another site).", &["reason"])?,
-            vault_requests: new.counters("vault_requests_total", "Requests to Vault, by what was asked and how it ended.", &["what", "outcome"])?,
-            vault_logged_in: new.gauge("vault_logged_in", "Whether there is a token that Vault takes (1) or not (0).")?,
-            vault_token_expiry: new.gauge("vault_token_expiry_timestamp_seconds", "When the token ends unless it is renewed, in seconds since 1970; 0 if it never does, or there is none.")?,
-            vault_certificates_read: new.gauge("vault_certificates_read_timestamp_seconds", "When the certificates in Vault were last looked at with success, in seconds since 1970; 0 if never.")?,
+            vault_requests: new.counters("vault_requests_total", "Requests to Vault, by target (what) and outcome.", &["what", "outcome"])?,
+            vault_logged_in: new.gauge("vault_logged_in", "1 if there is a token that Vault accepts, else 0.")?,
+            vault_token_expiry: new.gauge("vault_token_expiry_timestamp_seconds", "Expiry of the token unless it is renewed, in seconds since 1970; 0 if it never expires, or there is none.")?,
+            vault_certificates_read: new.gauge("vault_certificates_read_timestamp_seconds", "Time of the last successful read of the certificates in Vault, in seconds since 1970; 0 if never.")?,
             described: new.described,
             computed: Mutex::default(),
             registry: new.registry,
@@ -186,21 +166,21 @@ impl Metrics {
         Ok(Arc::new(metrics))
     }
 
-    /// The metrics in Prometheus' text format.
+    /// Returns the metrics in Prometheus' text format.
     ///
     /// # Errors
     ///
     /// When a metric cannot be written, which no input causes.
     pub fn encode(&self) -> Result<Vec<u8>, prometheus::Error> {
         let mut text = Vec::new();
-        // Held to the end, so that two scrapes at once do not see each other's half.
+        // Held to the end, so that concurrent scrapes do not see each other's half-computed values.
         let computed = self.computed();
         computed.iter().for_each(|compute| compute(self));
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
     }
 
-    /// Every metric as a row of a Markdown table: name, form, labels, meaning.
+    /// Returns every metric as a row of a Markdown table: name, form, labels, meaning.
     pub fn table(&self) -> String {
         let mut table = "| metric | form | labels | meaning |\n|---|---|---|---|\n".to_owned();
         for metric in &self.described {
@@ -216,8 +196,8 @@ impl Metrics {
         table
     }
 
-    /// Shows when the certificates of a source end, in seconds since 1970, by name. Those that were
-    /// shown `before` and are not there any more are taken away.
+    /// Sets the expiry of a source's certificates, in seconds since 1970, by name. Those shown
+    /// `before` that are gone are removed.
     pub fn show_expiries(
         &self,
         source: &str,
@@ -230,28 +210,28 @@ impl Metrics {
         }
         for name in before.into_iter().flat_map(BTreeMap::keys) {
             if !expiries.contains_key(name) {
-                // It was set when it was read, so it is there.
+                // Fails if the label is missing, and it was set when the certificate was read.
                 let labels = [name, source];
                 let _ = self.certificate_expiry.remove_label_values(&labels);
             }
         }
     }
 
-    /// Has `compute` set its metrics whenever they are asked for.
+    /// Registers `compute`, which sets its metrics at each scrape.
     pub fn at_scrape(&self, compute: impl Fn(&Self) + Send + Sync + 'static) {
         self.computed().push(Box::new(compute));
     }
 
     fn computed(&self) -> MutexGuard<'_, Vec<Box<Compute>>> {
-        // A computation that panicked has left its own metric behind and nobody else's.
+        // A computation that panicked left a stale metric behind, and no broken state.
         self.computed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What every metric's name begins with.
+/// Prefix of every metric's name.
 const NAMESPACE: &str = "marathon_envoy";
 
-/// What a metric is, for the manual.
+/// Description of a metric, for the manual.
 struct Description {
     name: String,
     form: &'static str,
@@ -259,7 +239,7 @@ struct Description {
     help: &'static str,
 }
 
-/// Registers metrics and remembers what they are.
+/// Registers metrics and collects their descriptions.
 #[derive(Default)]
 struct Builder {
     registry: Registry,

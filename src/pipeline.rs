@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::intent::observer::{Observer, Publication};
-use crate::metrics::{Heard, Metrics};
+use crate::metrics::Metrics;
+use crate::received::Received;
 use crate::resources::{Changed, Projection, departed};
 use crate::snapshot::Kind;
 use crate::snapshot::cell::Publisher;
@@ -135,7 +136,7 @@ impl Pipeline {
     /// sent later, and the facts are not held up.
     pub async fn run(
         mut self,
-        mut facts: mpsc::Receiver<Heard<Vec<Event>>>,
+        mut facts: mpsc::Receiver<Received<Vec<Event>>>,
         stale: mpsc::Sender<RefreshNeeded>,
         shutdown: CancellationToken,
     ) {
@@ -191,12 +192,12 @@ impl Pipeline {
             host,
             addresses: Vec::new(),
         });
-        self.take(&mut vec![Heard::now(unresolved.collect())]);
+        self.take(&mut vec![Received::now(unresolved.collect())]);
         self.project();
     }
 
     /// Applies what was heard, in order.
-    fn take(&mut self, batch: &mut Vec<Heard<Vec<Event>>>) {
+    fn take(&mut self, batch: &mut Vec<Received<Vec<Event>>>) {
         let before = self.state.clone();
         let Some(heard_at) = batch.iter().map(|heard| heard.at).min() else {
             return;
@@ -206,7 +207,7 @@ impl Pipeline {
             until: Instant::now() + FAN_OUT_WAIT,
         });
         let mut state = before.clone();
-        for event in batch.drain(..).flat_map(|heard| heard.what) {
+        for event in batch.drain(..).flat_map(|received| received.value) {
             let (next, stale) = reduce(state, event);
             state = next;
             self.stale.extend(stale);
@@ -451,7 +452,7 @@ mod tests {
 
     impl Bench {
         fn hears(&mut self, messages: impl IntoIterator<Item = Event>) {
-            let heard = |event| Heard::now(vec![event]);
+            let heard = |event| Received::now(vec![event]);
             self.pipeline
                 .take(&mut messages.into_iter().map(heard).collect());
             self.pipeline.project();
@@ -549,7 +550,7 @@ mod tests {
             ..task(host, 31_000)
         };
         let events = vec![all(vec![on("agent-1"), on("agent-2"), on("10.0.0.1")])];
-        facts.send(Heard::now(events)).await.unwrap();
+        facts.send(Received::now(events)).await.unwrap();
         let begun = Instant::now();
         tokio::time::sleep(wait / 2).await;
         assert!(reader.current().is_none());
@@ -559,7 +560,7 @@ mod tests {
             host: "agent-2".into(),
             addresses: vec![[10, 0, 0, 2].into()],
         };
-        facts.send(Heard::now(vec![answered])).await.unwrap();
+        facts.send(Received::now(vec![answered])).await.unwrap();
         tokio::time::sleep(wait * 2 / 5).await;
         assert!(reader.current().is_none());
         assert_eq!(metrics.agent_names_awaited.get(), 1);
@@ -598,11 +599,11 @@ mod tests {
             ..task(host, 31_000)
         };
         let events = vec![all(vec![on("agent-1")])];
-        facts.send(Heard::now(events)).await.unwrap();
+        facts.send(Received::now(events)).await.unwrap();
         tokio::time::sleep(wait * 2).await;
         assert!(reader.current().is_none());
         let late = vec![all(vec![on("agent-3")]), no_certificates(Source::Vault)];
-        facts.send(Heard::now(late)).await.unwrap();
+        facts.send(Received::now(late)).await.unwrap();
         drop(facts);
         running.join_next().await.unwrap().unwrap();
         assert!(reader.current().is_some());
@@ -728,7 +729,7 @@ mod tests {
         let mut run = Box::pin(pipeline.run(heard, stale, CancellationToken::new()));
         let watch = reader.watch(vec![Interest::Kind(Kind::Endpoint)]);
         let mut hear = |event: Event| {
-            facts.try_send(Heard::now(vec![event])).unwrap();
+            facts.try_send(Received::now(vec![event])).unwrap();
             assert!(run.as_mut().now_or_never().is_none());
             publishes.get()
         };
@@ -743,11 +744,11 @@ mod tests {
         assert_eq!(hear(started()), 2, "all of them are one");
         // A reader that is busy with something that has no bound says so.
         assert!(watch.changed().now_or_never().is_some());
-        watch.is_busy();
+        watch.note_busy();
         assert_eq!(hear(started()), 3);
         assert_eq!(hear(started()), 4);
         // One that gets no time to run is waited for so long and no longer.
-        watch.looks();
+        watch.note_reading();
         assert_eq!(hear(started()), 5);
         assert_eq!(hear(started()), 5);
         tokio::time::advance(FAN_OUT_WAIT).await;
@@ -767,11 +768,11 @@ mod tests {
         let mut run = Box::pin(pipeline.run(heard, stale, shutdown.clone()));
         let unknown = |id: &str| Event::TaskChanged(update(id, &task("t", 1)));
         let events = vec![all(vec![]), unknown("/a"), unknown("/b"), unknown("/a")];
-        facts.send(Heard::now(events)).await.unwrap();
+        facts.send(Received::now(events)).await.unwrap();
         assert!(run.as_mut().now_or_never().is_none());
         // The queue is full of the first request; facts are taken all the same.
         let more = vec![unknown("/b")];
-        facts.send(Heard::now(more)).await.unwrap();
+        facts.send(Received::now(more)).await.unwrap();
         let asked = tokio::select! {
             () = run.as_mut() => panic!("the pipeline ended"),
             asked = async { [missing.recv().await, missing.recv().await] } => asked,

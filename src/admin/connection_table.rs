@@ -1,4 +1,4 @@
-//! The connections of the admin port, and which of them go when others need their room.
+//! The table of the admin port's connections, and the choice of the one that is cut for another.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,10 +8,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 
-/// Every open connection. There is always room for one more: the one that can best be spared is cut
-/// for it. That is the one that has waited longest for its next request, and if all are being
-/// answered, the one whose answer has been under way longest, since a client that reads is done in
-/// a moment. The latter goes too when the pages that were made and not taken have too many bytes.
+/// All open connections. A new one always finds room: the most dispensable is cut for it. That is
+/// the one that has waited longest for its next request; if all are being answered, it is the one
+/// whose answer has been in progress longest, since a client that reads is done in a moment. The
+/// latter is cut too when the pages held for slow clients exceed a limit in bytes.
 pub(super) struct ConnectionTable {
     most: usize,
     most_held_bytes: usize,
@@ -25,13 +25,13 @@ struct Entries {
     by_number: BTreeMap<u64, TableEntry>,
 }
 
-/// One connection as the table has it.
+/// One connection of the table.
 #[derive(Debug)]
 struct TableEntry {
     activity: Activity,
-    /// Time at which that began.
+    /// Start of the activity.
     since: Instant,
-    /// Bytes that are held for its answer.
+    /// Bytes held for its answer.
     held_bytes: usize,
     cut: CancellationToken,
 }
@@ -39,24 +39,25 @@ struct TableEntry {
 /// Activity of a connection, the most dispensable first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Activity {
-    /// No request is there, or not all of its head.
+    /// No request has arrived, or a part of its head.
     Idle,
-    /// An answer is made, or not yet taken.
+    /// An answer is being made or sent.
     Answering,
 }
 
-/// One connection's entry in the table, gone when this is dropped.
+/// One connection's entry in the table, removed when this is dropped.
 pub(super) struct Registration {
     table: Arc<ConnectionTable>,
     number: u64,
     cut: CancellationToken,
 }
 
-/// A request that is being answered, until this is dropped: with its answer's last byte.
+/// A request in progress until this is dropped with its answer's last byte.
 pub(super) struct RequestGuard(Arc<Registration>);
 
 impl ConnectionTable {
-    /// A table of `most` connections that hold `most_held_bytes` of answers together.
+    /// A table of at most `most` connections that hold at most `most_held_bytes` of answers
+    /// together.
     pub(super) fn new(most: usize, most_held_bytes: usize, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
             most,
@@ -66,8 +67,7 @@ impl ConnectionTable {
         })
     }
 
-    /// Takes up a connection that was accepted at `now`. If that makes one too many, another one is
-    /// told to end.
+    /// Registers a connection that was accepted at `now`, and cuts another if it is one too many.
     pub(super) fn register(self: &Arc<Self>, now: Instant) -> Arc<Registration> {
         let cut = CancellationToken::new();
         let entry = TableEntry {
@@ -96,8 +96,8 @@ impl ConnectionTable {
         })
     }
 
-    /// Notes what is held for the answer on one connection. If that is too much in all, others are
-    /// told to end.
+    /// Records the bytes held for the answer on one connection, and cuts others if all hold too
+    /// much.
     fn hold(&self, number: u64, bytes: usize) {
         let mut entries = self.entries();
         if let Some(entry) = entries.by_number.get_mut(&number) {
@@ -145,20 +145,20 @@ impl ConnectionTable {
 }
 
 impl Registration {
-    /// Notes that a request is being answered.
+    /// Records that a request is being answered.
     pub(super) fn begin(self: &Arc<Self>) -> RequestGuard {
         self.table.set(self.number, Activity::Answering);
         RequestGuard(self.clone())
     }
 
-    /// Waits until the connection has to make room. Cancel safe.
+    /// Waits until the connection is cut. Cancel safe.
     pub(super) async fn cut(&self) {
         self.cut.cancelled().await;
     }
 }
 
 impl RequestGuard {
-    /// Notes how many bytes are held for the answer until it ends.
+    /// Records how many bytes are held for the answer until it ends.
     pub(super) fn holds(&self, bytes: usize) {
         self.0.table.hold(self.0.number, bytes);
     }

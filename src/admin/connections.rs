@@ -1,4 +1,4 @@
-//! Connections to the admin port: taken, answered, and ended when they overstay.
+//! Connections to the admin port: accepted, answered, and ended at their limits.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -26,25 +26,25 @@ use super::pages::Pages;
 use crate::metrics::Metrics;
 use crate::net::throttle::Throttle;
 
-/// Limits of what a client may take.
+/// Limits of the connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ConnectionLimits {
-    /// Connections at a time. For one more, the one that can best be spared is cut: a health check
-    /// always finds room.
+    /// Most connections. For one more, the most dispensable is cut, so a health check always finds
+    /// room.
     pub(super) connections: usize,
-    /// Bytes that are held for answers that are not taken, of all connections together.
+    /// Most bytes held for answers that are not read, of all connections together.
     pub(super) held_bytes: usize,
-    /// From the connection to the end of the first request's head.
+    /// Longest time from the connection to the end of the first request's head.
     pub(super) first_request: Duration,
-    /// The wait for a further request. Longer than the usual minute between two scrapes.
+    /// Longest wait for a further request: more than the usual minute between two scrapes.
     pub(super) idle: Duration,
-    /// The longest time without a byte of an answer being taken.
+    /// Longest time without a byte of an answer being read.
     pub(super) stalled: Duration,
-    /// The life of a connection: who reads a byte now and then does not keep his place for ever.
+    /// Maximum age of a connection, which bounds a client that reads a byte now and then.
     pub(super) life: Duration,
-    /// The time to finish what was begun, at the end of a connection and of the process.
+    /// Time to finish an answer at the end of a connection or of the process.
     pub(super) drain: Duration,
-    /// The wait after a connection could not be accepted, for want of file descriptors mostly.
+    /// Wait after a failed accept, mostly for want of file descriptors.
     pub(super) accept_again: Duration,
 }
 
@@ -63,38 +63,37 @@ impl Default for ConnectionLimits {
     }
 }
 
-/// Connections that may wait to be accepted, at most as many as the system allows
-/// (`net.core.somaxconn`).
+/// Backlog of connections that wait to be accepted, capped by the system (`net.core.somaxconn`).
 const BACKLOG: u32 = 4_096;
 
 /// Size of the socket's send buffer, for an answer that the client does not read. By default it
 /// would grow to four megabytes.
 const SEND_BUFFER_BYTES: u32 = 256 * 1024;
 
-/// Size of the buffer for a request's head, and for an answer before the system takes it.
+/// Size of the buffer for a request's head, and for an answer before the kernel takes it.
 const BUFFER_BYTES: usize = 32 * 1024;
 
-/// Interval in which the log has at most one failure to accept.
+/// Least time between two log lines about failed accepts.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// Listens for operators; port 0 is any free port.
+/// Listens on the admin port; port 0 is any free port.
 ///
 /// # Errors
 ///
-/// When the address is taken or not one of this machine's.
+/// When the address is in use or not one of this machine's.
 pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
     }?;
-    // A restart finds the port free although connections of the last run linger.
+    // So that a restart can bind while connections of the last run linger.
     socket.set_reuseaddr(true)?;
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-/// Answers from `pages` until `shutdown`, then finishes what is on its way.
+/// Serves `pages` until `shutdown`, then finishes the answers in progress.
 pub(super) async fn answer(
     limits: ConnectionLimits,
     listener: TcpListener,
@@ -127,7 +126,7 @@ pub(super) async fn answer(
             };
             connections.spawn(connection.answer(stream));
             while connections.try_join_next().is_some() {}
-            // Who was told to make room does so at once; until then nobody else comes.
+            // A cut connection ends at once; until then no other is accepted.
             while connections.len() > limits.connections {
                 connections.join_next().await;
             }
@@ -135,11 +134,11 @@ pub(super) async fn answer(
     };
     shutdown.run_until_cancelled(accepting).await;
     drop(listener);
-    // Each sees the shutdown itself and ends within the drain time.
+    // Each observes the shutdown itself and ends within the drain time.
     while connections.join_next().await.is_some() {}
 }
 
-/// One connection, with the state from which it is answered.
+/// One connection, and what it is answered from.
 struct Connection {
     limits: ConnectionLimits,
     pages: Pages,
@@ -179,7 +178,7 @@ impl Connection {
         let ended = tokio::select! {
             ended = serving.as_mut() => Some(ended),
             () = never_asked => return self.count("silent"),
-            // The table has counted it.
+            // Counted by the table.
             () = self.registration.cut() => return,
             () = self.shutdown.cancelled() => None,
             () = sleep(limits.life) => None,
@@ -190,7 +189,7 @@ impl Connection {
                 serving.as_mut().graceful_shutdown();
                 tokio::select! {
                     ended = timeout(limits.drain, serving) => ended,
-                    // The table has counted it.
+                    // Counted by the table.
                     () = self.registration.cut() => return,
                 }
             }
@@ -209,7 +208,7 @@ impl Connection {
     }
 }
 
-/// True if the client took nothing of its answer for too long.
+/// Returns true if the client read nothing of its answer for too long.
 fn is_stalled(error: &hyper::Error) -> bool {
     let cause = std::error::Error::source(error);
     let cause = cause.and_then(|cause| cause.downcast_ref::<io::Error>());

@@ -1,4 +1,4 @@
-//! The body of a page: made piece by piece as it is read, so that no reader holds a whole one.
+//! The body of a page, made piece by piece as it is read, so that no slow reader holds a whole one.
 
 use std::fmt;
 use std::pin::Pin;
@@ -15,15 +15,15 @@ use tracing::error;
 
 use super::connection_table::RequestGuard;
 
-/// Bytes that are made and handed on at a time: a read's worth, and little enough that the readers
-/// of all connections together hold no more than a few megabytes.
+/// Bytes that are made at a time: a read's worth, and little enough that the readers of all
+/// connections together hold no more than a few megabytes.
 const CHUNK_BYTES: usize = 32 * 1024;
 
-/// A text in the order in which it is written. Nothing is made before it is asked for.
+/// Pieces of a text, in order. Each is made when it is asked for.
 pub(super) type PagePieces = Box<dyn Iterator<Item = String> + Send>;
 
-/// Makes pages, one piece of one page at a time, on a thread that answers no proxy: whoever asks
-/// for pages takes one core at most.
+/// Makes pages on the blocking pool, one piece of one page at a time: clients of the admin port use
+/// one core at most.
 #[derive(Clone, Debug)]
 pub(super) struct PageMaker {
     turn: Arc<Semaphore>,
@@ -39,12 +39,12 @@ enum PageContent {
     Whole(Bytes),
     Streamed {
         chunks: Pin<Box<dyn Stream<Item = Result<Bytes, Broken>> + Send>>,
-        /// Bytes that are kept to make the page from, besides what is served anyway.
+        /// Bytes that are kept to make the page from, besides the served snapshot.
         kept_bytes: usize,
     },
 }
 
-/// Failure in the middle of a page. The reader sees that it is cut off.
+/// Failure in the middle of a page, which the client sees as a broken answer.
 #[derive(Debug, thiserror::Error)]
 #[error("the page cannot be made")]
 pub(super) struct Broken(#[from] JoinError);
@@ -65,11 +65,11 @@ impl PageMaker {
         &self,
         make: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Broken> {
-        // Nobody closes it, so this is a wait and nothing else.
+        // The semaphore is never closed, so this cannot fail.
         let turn = self.turn.clone().acquire_owned().await;
         let made = spawn_blocking(move || {
             let made = make();
-            // A reader that gave up leaves its piece to be finished, and the turn with it.
+            // A client that disconnects leaves its piece to be finished, and the turn with it.
             drop(turn);
             made
         });
@@ -78,8 +78,8 @@ impl PageMaker {
             .inspect_err(|error| error!(error = %error.0, "admin page cannot be made"))
     }
 
-    /// A page of these pieces, each made when its reader has taken those before it. `kept_bytes`
-    /// says how much is kept to make them from.
+    /// A page of these pieces, each made when the client has read those before it. `kept_bytes` is
+    /// what is kept to make them from.
     pub(super) fn stream(&self, pieces: PagePieces, kept_bytes: usize) -> PageBody {
         let maker = self.clone();
         let chunks = unfold(Some(pieces), move |pieces| {
@@ -99,7 +99,7 @@ impl PageMaker {
     }
 }
 
-/// The next chunk of a page, and what is left of it; none at its end.
+/// The next chunk of a page, and the rest; none at its end.
 fn chunk(mut pieces: PagePieces) -> Option<(Bytes, PagePieces)> {
     let mut text = String::new();
     while text.len() < CHUNK_BYTES {
@@ -119,7 +119,7 @@ impl PageBody {
         }
     }
 
-    /// The same, which ends the request when its last byte is taken.
+    /// Ties the body to its request, which ends when the last byte is taken.
     pub(super) fn answering(mut self, request: RequestGuard) -> Self {
         request.holds(match &self.content {
             PageContent::Whole(bytes) => bytes.len(),
@@ -146,7 +146,7 @@ impl Body for PageBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match &mut self.content {
             PageContent::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
-            // hyper takes what it is given, read or not: so it is given a little at a time.
+            // In chunks: hyper buffers whatever it is given, read or not.
             PageContent::Whole(bytes) => {
                 let chunk = bytes.split_to(bytes.len().min(CHUNK_BYTES));
                 Poll::Ready(Some(Ok(Frame::data(chunk))))

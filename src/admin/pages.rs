@@ -1,4 +1,4 @@
-//! The pages of the admin port: which one a request asks for, and what stands on it.
+//! The pages of the admin port: routing of requests, and content.
 
 mod readiness;
 
@@ -12,22 +12,23 @@ use http::{Method, Request, Response, StatusCode};
 use tokio::time::Instant;
 use tracing::{error, warn};
 
-use super::Sources;
 use super::page_body::{Broken, PageBody, PageMaker};
 use super::request_check::{ForeignRequest, Hosts};
 use super::snapshot_page::{self, Filter};
+use super::sources::Sources;
 use crate::metrics::Metrics;
 use crate::net::throttle::Throttle;
 use crate::snapshot::Kind;
 use crate::snapshot::cell::Reader;
 
-/// Memory, in bytes, of one name and version that a proxy has accepted.
+/// Memory of one name and version that a proxy has accepted, in bytes.
 const BYTES_PER_NAME: usize = 100;
 
-/// Interval in which the log has at most one refusal of a kind: scrapers and browsers come back.
+/// Least time between two log lines about refused requests of one kind: scrapers and browsers come
+/// back.
 const QUIET: Duration = Duration::from_secs(300);
 
-/// Reasons of refusals, each a subject of the log: what a client says is none.
+/// Number of reasons for a refusal, each with log lines of its own; a client's text has none.
 const REASONS: usize = 2;
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -39,15 +40,15 @@ const INDEX: &str = "marathon-envoy
 /metrics    metrics, for Prometheus
 /healthz    200 as long as this process serves
 /readyz     200 once the first snapshot is published; says how old it is, and whether it is stale
-/snapshot   the resources that are served, and what is left out and why
+/snapshot   the served resources, and the problems: what is left out, and why
             ?kind=clusters|endpoints|listeners|routes|secrets  ?name=NAME
             ?node=NODE: what the proxy of that node id has accepted
-/proxies    the proxies, and how far each has got; for an hour those that are gone
+/proxies    the proxies and their progress; gone ones for an hour
 /rejected_peers
-            who was refused on the xDS port for its certificate within the last hour, and why
+            peers rejected on the xDS port for their certificate within the last hour, and why
 
 /_mlb_signal/hup, /_mlb_signal/usr1
-            POST: look at the certificates in Vault now, as marathon-acme asks for
+            POST: read the certificates in Vault now, as marathon-acme requests
 ";
 
 /// Makes the pages. Cheap to clone.
@@ -63,7 +64,7 @@ pub(super) struct Pages {
 /// Source of a JSON page.
 type JsonSource = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
 
-/// The page that is asked for.
+/// A requested page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Page {
     Index,
@@ -73,8 +74,8 @@ enum Page {
     Snapshot(Filter),
     Proxies,
     RejectedPeers,
-    /// Nothing to be read: the certificates are to be looked at. marathon-acme signals marathon-lb
-    /// so when it has stored one, and takes any status but a success for a failure.
+    /// No page: a request to reload the certificates. marathon-acme signals marathon-lb so when it
+    /// has stored one, and takes any status but a success for a failure.
     Signal,
 }
 
@@ -101,7 +102,7 @@ impl Pages {
         }
     }
 
-    /// The answer to a request, whatever it asks for.
+    /// Answers a request.
     pub(super) async fn answer<B>(&self, request: &Request<B>) -> Response<PageBody> {
         let uri = request.uri();
         let parsed = Page::parse(request.method(), uri.path(), uri.query());
@@ -144,7 +145,7 @@ impl Pages {
         Ok(page(StatusCode::OK, JSON, Bytes::from(made.await?)))
     }
 
-    /// Turns away what a foreign web page may have had a browser ask.
+    /// Refuses a request that a foreign web page may have made through a browser.
     fn refuse(&self, foreign: &ForeignRequest) -> Response<PageBody> {
         let (status, reason, text) = match foreign {
             ForeignRequest::Host(host) => (
@@ -183,22 +184,22 @@ impl Pages {
         self::text(status, text)
     }
 
-    /// Has the certificates looked at. Does not wait for what comes of it.
+    /// Requests a reload of the certificates. Does not wait for it.
     fn signal(&self) -> Response<PageBody> {
-        match &self.sources.look_at_certificates {
+        match &self.sources.reload_certificates {
             Some(look) => {
                 look();
-                text(StatusCode::OK, "the certificates in Vault are looked at\n")
+                text(StatusCode::OK, "the certificates in Vault are read again\n")
             }
-            // Files are looked at every few seconds anyway: for whoever signals, all is well.
+            // Files are checked every few seconds anyway, so this is a success.
             None => text(
                 StatusCode::OK,
-                "no certificates are read from Vault: there is nothing to look at\n",
+                "no certificates are read from Vault: there is nothing to reload\n",
             ),
         }
     }
 
-    /// The resources that are served, or those of the proxies of one node.
+    /// The served resources, or those that the proxies of one node have accepted.
     async fn snapshot(&self, filter: Filter) -> Result<Response<PageBody>, Broken> {
         let sources = self.sources.clone();
         let node = filter.node.clone();
@@ -261,8 +262,8 @@ impl Page {
         }
     }
 
-    /// Says if it is given under every name of the admin port: health checkers ask by names that
-    /// nobody lists, and a foreign page learns nothing from it that is worth keeping.
+    /// Returns true if the page is served under every host name: health checkers use names that are
+    /// not listed, and the page tells a foreign one nothing worth keeping.
     fn is_open(&self) -> bool {
         match self {
             Self::Health | Self::Readiness => true,
@@ -312,7 +313,7 @@ fn cannot_be_made() -> Response<PageBody> {
 
 /// Sets the metric of each kind's version.
 fn show_versions(metrics: &Metrics, snapshot: &Reader) {
-    // Versions are labels: the ones of the last scrape must go.
+    // Versions are labels: those of the last scrape must go.
     metrics.snapshot_info.reset();
     let Some(snapshot) = snapshot.current() else {
         return;

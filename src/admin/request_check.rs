@@ -1,4 +1,5 @@
-//! Requests that a foreign web page has a browser make, told by their Host and Origin.
+//! Check of the Host and Origin of a request, against foreign web pages that make a browser send
+//! it.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -9,11 +10,11 @@ use http::{Method, Request, Uri, Version};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// The names under which the admin port may be asked.
+/// Host names under which the admin port answers.
 ///
-/// A page whose own name is made to resolve to this machine (DNS rebinding) may read what it asks
-/// for: to the browser it asks itself. The name in the Host header gives it away. Addresses and
-/// `localhost` cannot be made to resolve, so they are always right.
+/// A page whose own name resolves to this machine (DNS rebinding) could read the answers: to the
+/// browser it is one origin. The name in the Host header gives it away. Addresses and `localhost`
+/// cannot be rebound, so they are always allowed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hosts {
     /// In lower case.
@@ -21,19 +22,19 @@ pub struct Hosts {
     takes_every_name: bool,
 }
 
-/// Reason for which a request is not answered.
+/// Reason for which a request is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ForeignRequest {
     /// The Host header names something that is not known to be this port.
     Host(String),
-    /// There is no Host header, or there are several, or it cannot be read.
+    /// There is no Host header, or there are several, or it cannot be parsed.
     UnreadableHost,
-    /// Something that changes is asked for from a page of another site.
+    /// A request that changes something comes from a page of another site.
     Site(String),
 }
 
 impl Hosts {
-    /// These names besides addresses and `localhost`; `*` takes every name.
+    /// These names besides addresses and `localhost`; `*` allows every name.
     pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         let mut hosts = Self::default();
         for name in names {
@@ -48,7 +49,7 @@ impl Hosts {
         hosts
     }
 
-    /// True if `host`, a name or an address without a port, may be asked.
+    /// Returns true if `host`, a name or an address without a port, is allowed.
     fn takes(&self, host: &str) -> bool {
         let host = plain(host);
         let literal = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
@@ -59,7 +60,7 @@ impl Hosts {
             || self.names.contains(&host)
     }
 
-    /// Checks a request before it is looked at any further.
+    /// Checks a request before anything else of it is used.
     pub(super) fn check<B>(&self, request: &Request<B>) -> Result<(), ForeignRequest> {
         let headers = request.headers();
         let own = host(request.version(), request.uri(), headers)?;
@@ -76,13 +77,13 @@ impl Hosts {
     }
 }
 
-/// In lower case and without the dot that may end a name.
+/// The name in lower case and without the final dot of an absolute name.
 fn plain(name: &str) -> String {
     let name = name.to_ascii_lowercase();
     name.strip_suffix('.').unwrap_or(&name).to_owned()
 }
 
-/// The host that the request names. None for an old client that names none.
+/// The host that the request names; none for an old client that names none.
 fn host(
     version: Version,
     uri: &Uri,
@@ -99,11 +100,11 @@ fn host(
             Some(authority.map_err(|_| ForeignRequest::UnreadableHost)?)
         }
     };
-    // A target with a host of its own goes before the header (RFC 9112, section 3.2.2).
+    // A request target with an authority overrides the header (RFC 9112, section 3.2.2).
     Ok(uri.authority().cloned().or(named))
 }
 
-/// True if a browser, if it is one, made the request for a page of this port.
+/// Refuses a request that a browser made for a page of another site.
 fn comes_from_own_page(
     headers: &HeaderMap<HeaderValue>,
     own: Option<&Authority>,
@@ -112,7 +113,8 @@ fn comes_from_own_page(
         let text = String::from_utf8_lossy(value.as_bytes());
         Err(ForeignRequest::Site(text.into_owned()))
     };
-    // Every browser names the page's origin when it posts; `null` is that of a page without one.
+    // Every browser sends the page's origin with a POST; `null` is the origin of a page without
+    // one.
     let mut origins = headers.get_all(ORIGIN).iter().peekable();
     if origins.peek().is_some() {
         let other = origins.find(|origin| !is_of(origin, own));
@@ -128,7 +130,7 @@ fn comes_from_own_page(
     }
 }
 
-/// True if a URL leads to `own`.
+/// Returns true if a URL has the authority `own`.
 fn is_of(url: &HeaderValue, own: Option<&Authority>) -> bool {
     let url = url.to_str().ok().and_then(|url| url.parse::<Uri>().ok());
     let authority = url.as_ref().and_then(Uri::authority);

@@ -1,4 +1,4 @@
-//! The page `/snapshot`: the resources that are served, keys redacted, and the problems.
+//! The page `/snapshot`: the served resources, with keys redacted, and the problems.
 
 use std::collections::BTreeMap;
 use std::iter::{from_fn, once, once_with};
@@ -9,15 +9,15 @@ use envoy_api::{JsonError, MessageParts};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
-use super::Given;
 use super::page_body::PagePieces;
+use super::sources::Given;
 use crate::snapshot::{Flavour, Kind, Name, Resource, Snapshot};
 use crate::state::problem::{Problem, Subject};
 
-/// Resources that are larger than this are written in parts: the table of all routes has megabytes.
+/// Size from which a resource is written in parts, in bytes: the table of all routes has megabytes.
 const LARGEST_WHOLE_BYTES: usize = 16 * 1024;
 
-/// Filter of the resources that are asked for.
+/// Filter of the shown resources.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Filter {
     pub(super) kind: Option<Kind>,
@@ -26,11 +26,11 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    /// The filter that a query asks for.
+    /// Parses the filter of a query.
     ///
     /// # Errors
     ///
-    /// When the query asks for something else; what, in words.
+    /// When the query has an unknown kind or filter; the error names it.
     pub(super) fn parse(query: &str) -> Result<Self, String> {
         let mut filter = Self::default();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -53,7 +53,7 @@ impl Filter {
         Ok(filter)
     }
 
-    /// True if a resource of this name is asked for.
+    /// Returns true if the filter accepts a resource of this name.
     fn takes(&self, name: &str) -> bool {
         self.name.as_deref().is_none_or(|asked| asked == name)
     }
@@ -73,7 +73,7 @@ pub(super) fn unready(why: &str, problems: Arc<Vec<Problem>>, refused: Vec<Value
     page(fields.into_iter())
 }
 
-/// The page of what is served to everybody.
+/// The page of the served snapshot.
 pub(super) fn served(
     snapshot: Arc<Snapshot>,
     filter: Filter,
@@ -118,8 +118,7 @@ pub(super) fn given(
     page(fields.into_iter())
 }
 
-/// The resources that one proxy has accepted: names and versions, and the content of those that are
-/// current.
+/// The accepted resources of one proxy: names and versions, and the content of the current ones.
 fn given_pieces(given: Given, filter: Filter, snapshot: Arc<Snapshot>) -> PagePieces {
     let Given { proxy, kinds } = given;
     let wanted: BTreeMap<_, _> = kinds
@@ -135,7 +134,7 @@ fn given_pieces(given: Given, filter: Filter, snapshot: Arc<Snapshot>) -> PagePi
             let current = snapshot.resource(kind, &name);
             match current.filter(|current| current.version().to_string() == version) {
                 Some(current) => resource_pieces(kind, current.clone(), 5),
-                // What is not served any more is not kept to be shown.
+                // The content of a resource that is no longer served is not kept.
                 None => {
                     let gone = json!({ "name": &*name, "version": version, "current": false });
                     text_of(&gone, 5)
@@ -159,7 +158,7 @@ fn problem_list(problems: Arc<Vec<Problem>>, refused: Vec<Value>) -> PagePieces 
     enclosed("[", ']', 1, all.map(|problem| text_of(&problem, 2)))
 }
 
-/// The resources of one kind, in order; the one of that name if one is named.
+/// The resources of one kind, in order; the one with `name`, if given.
 fn resources(
     snapshot: Arc<Snapshot>,
     kind: Kind,
@@ -199,7 +198,7 @@ fn resource_pieces(kind: Kind, resource: Arc<Resource>, depth: usize) -> PagePie
     Box::new(once_with(content))
 }
 
-/// A large resource: the elements of its lists one by one, behind everything else in it.
+/// A large resource: its other fields, then the elements of its lists one by one.
 fn in_parts(resource: &Resource, parts: MessageParts, rest: Value, depth: usize) -> PagePieces {
     let names: Vec<String> = parts.lists().map(str::to_owned).collect();
     let lists = names.into_iter().map(move |name| {
@@ -225,7 +224,7 @@ fn in_parts(resource: &Resource, parts: MessageParts, rest: Value, depth: usize)
     enclosed("{", '}', depth, fields.into_iter())
 }
 
-/// JSON as it was written for proxies, as it may be shown.
+/// JSON as it is sent to proxies, with secrets redacted.
 fn content_json(written: Result<Vec<u8>, JsonError>) -> Value {
     let content = match written {
         Ok(written) => serde_json::from_slice(&written).map_err(|error| error.to_string()),
@@ -237,7 +236,7 @@ fn content_json(written: Result<Vec<u8>, JsonError>) -> Value {
 /// The placeholder for a secret.
 const REDACTED: &str = "[redacted]";
 
-/// True if Envoy's API keeps secrets in a field of that name.
+/// Returns true if Envoy's API keeps secrets in a field of that name.
 fn is_secret(field: &str) -> bool {
     matches!(
         field,
@@ -250,7 +249,7 @@ fn is_secret(field: &str) -> bool {
     )
 }
 
-/// The same without secrets, at any depth.
+/// The value with secrets redacted, at any depth.
 fn redacted(value: Value) -> Value {
     match value {
         Value::Object(fields) => fields
@@ -298,7 +297,7 @@ fn text_of(value: &Value, depth: usize) -> PagePieces {
     Box::new(once(indented(value, depth)))
 }
 
-/// An array or an object at `depth`: what opens it, its items, what closes it.
+/// An array or object at `depth`: its opening, its items, its end.
 fn enclosed(
     open: &str,
     close: char,
@@ -322,7 +321,7 @@ fn enclosed(
     Box::new(items.chain(once(end)))
 }
 
-/// An object that further fields may follow in: what opens it and its own fields.
+/// The text of an object to which fields are appended: its opening and its own fields.
 fn opened(object: &Value, depth: usize) -> String {
     if !object.is_object() {
         return "{".to_owned();
@@ -336,9 +335,9 @@ fn opened(object: &Value, depth: usize) -> String {
     }
 }
 
-/// A value on lines of their own, as it stands at `depth`.
+/// A value on lines of its own, indented for `depth`.
 fn indented(value: &Value, depth: usize) -> String {
-    // Inside of strings JSON has no line breaks.
+    // JSON strings hold no line breaks.
     format!("{value:#}").replace('\n', &format!("\n{}", pad(depth)))
 }
 

@@ -17,9 +17,9 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::server::tests::safely;
-use crate::snapshot::cell::{Publisher, cell};
+use crate::snapshot::cell::{Publisher, Reader, cell};
 use crate::snapshot::{Kind, Resource, Snapshot};
-use crate::state::problem::{Reason, Subject};
+use crate::state::problem::{Problem, Reason, Subject};
 
 const CANARY: &str = "-----BEGIN PRIVATE KEY-----canary";
 
@@ -90,7 +90,7 @@ fn sources(
         refused: Arc::new(|| vec![json!({ "reason": "refused_by_proxy" })]),
         given: Arc::new(given),
         source_age: Arc::new(move || *age.lock().unwrap()),
-        look_at_certificates: looked.map(|looked| {
+        reload_certificates: looked.map(|looked| {
             let look = move || {
                 looked.fetch_add(1, Ordering::Relaxed);
             };
@@ -386,7 +386,7 @@ async fn a_signal_without_vault_is_a_success_that_says_so() {
     let admin = admin().await;
     let (status, _, body) = admin.ask("POST", "/_mlb_signal/usr1").await;
     assert_eq!(status, 200);
-    assert!(body.contains("nothing to look at"), "{body}");
+    assert!(body.contains("nothing to reload"), "{body}");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Writes the Envoy bootstrap that makes an Envoy a client of this control plane.
+//! `bootstrap`: writes the Envoy bootstrap that makes an Envoy a client of this control plane.
 
 mod control_plane;
 mod template;
@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::{USAGE, say};
-use crate::settings::{BadSetting, Link};
+use super::terminal::{USAGE, say};
+use crate::settings::{BadSetting, Link, socket_address};
 use template::text;
 use tls::{BadTls, Print, TlsArguments};
 
@@ -23,21 +23,22 @@ pub use control_plane::{BadControlPlane, ControlPlane};
 pub use template::yaml;
 pub use tls::{ClientFiles, Tls};
 
-/// What `bootstrap` is told.
+/// Arguments of `bootstrap`.
 #[derive(Args, Clone, Debug)]
-pub struct Arguments {
-    /// How Envoy and the control plane speak.
+pub struct BootstrapArguments {
+    /// Transport between Envoy and the control plane.
     #[arg(long, value_name = "TRANSPORT", default_value = "ads-delta")]
     transport: Transport,
 
-    /// A control plane, as Envoy reaches it: a DNS name or an address, and a port. Once for each, or
-    /// as a comma list. Without it there is one: where XDS_LISTEN says. With several, or with a
-    /// name, which may have several addresses, Envoy checks which are fit and uses those.
+    /// A control plane, as Envoy reaches it: a DNS name or an address, and a port. Once for each,
+    /// or as a comma list. Without it there is one, the address of XDS_LISTEN. With several, or
+    /// with a name, which may have several addresses, Envoy checks their health and uses the fit
+    /// ones.
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
     control_plane: Vec<ControlPlane>,
 
-    /// Where Envoy's own admin port is to listen.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9901")]
+    /// Address of Envoy's own admin port.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9901", value_parser = socket_address)]
     envoy_admin: SocketAddr,
 
     #[command(flatten)]
@@ -47,27 +48,27 @@ pub struct Arguments {
     link: Link,
 }
 
-/// What a bootstrap is written from.
+/// Values of a bootstrap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// How Envoy and the control plane speak.
+    /// Transport between Envoy and the control plane.
     pub transport: Transport,
     /// The control planes (`--control-plane`, or the one of `XDS_LISTEN`), at least one. A Unix
     /// socket stands alone.
     pub control_planes: Vec<ControlPlane>,
-    /// Envoy's name for the control plane (`CLUSTER_NAME`), which the config sources inside
-    /// clusters and listeners use too.
+    /// Name of the cluster of control planes (`CLUSTER_NAME`), which config sources inside clusters
+    /// and listeners use too.
     pub cluster_name: String,
-    /// Where Envoy's admin port is to listen (`--envoy-admin`).
+    /// Address of Envoy's admin port (`--envoy-admin`).
     pub envoy_admin: SocketAddr,
-    /// How long Envoy rests between an answer and its next poll, once more by chance
+    /// Delay between an answer and the next poll, plus up to as much again at random
     /// (`REFRESH_DELAY`). At least 10 ms: below 1 ms Envoy 1.40 crashes.
     pub refresh_delay: Duration,
-    /// How Envoy speaks TLS to the control plane (`--envoy-ca`); none: plaintext.
+    /// TLS to the control plane (`--envoy-ca`); none for plaintext.
     pub tls: Option<Tls>,
 }
 
-/// Why there is no bootstrap.
+/// Reason for which there is no bootstrap.
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error(transparent)]
@@ -78,14 +79,14 @@ enum Error {
     Twice(ControlPlane),
 }
 
-/// How Envoy and the control plane speak.
+/// Transport between Envoy and the control plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Transport {
     /// Long polls, JSON over HTTP/2.
     Rest,
-    /// One gRPC stream for everything, with whole states.
+    /// One gRPC stream for every kind, state of the world.
     Ads,
-    /// One gRPC stream for everything, with changes alone: the least of bytes and time.
+    /// One gRPC stream for every kind, incremental (delta): the fewest bytes and the least delay.
     AdsDelta,
     /// Short polls of Envoy's v2 API, for Envoys of the years of 1.5 (XDS_V2).
     RestV2,
@@ -108,8 +109,8 @@ impl Default for Config {
 }
 
 /// Prints the bootstrap. Exit code 2 for a bad setting, 1 when it cannot be printed.
-pub(super) fn run(arguments: &Arguments) -> ExitCode {
-    let config = match arguments.mean() {
+pub(super) fn run(arguments: &BootstrapArguments) -> ExitCode {
+    let config = match arguments.config() {
         Ok(config) => config,
         Err(error) => {
             say(&format!("error: {error}"));
@@ -138,13 +139,13 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     }
 }
 
-impl Arguments {
-    fn mean(&self) -> Result<Config, Error> {
+impl BootstrapArguments {
+    fn config(&self) -> Result<Config, Error> {
         let defaults = Config::default();
         let control_planes = self.control_planes()?;
         Ok(Config {
             transport: self.transport,
-            tls: self.tls.mean(&control_planes, &self.control_plane)?,
+            tls: self.tls.check(&control_planes, &self.control_plane)?,
             control_planes,
             cluster_name: self.link.cluster_name()?,
             envoy_admin: self.envoy_admin,
@@ -152,8 +153,8 @@ impl Arguments {
         })
     }
 
-    /// What `--control-plane` names; else, what `XDS_LISTEN` says, which may be the daemon's own
-    /// setting and so does not count beside it.
+    /// The control planes of `--control-plane`, else the one of `XDS_LISTEN`, which may be the
+    /// daemon's own setting and is ignored beside it.
     fn control_planes(&self) -> Result<Vec<ControlPlane>, Error> {
         if self.control_plane.is_empty() {
             return Ok(vec![ControlPlane::from(&self.link.listen()?)]);

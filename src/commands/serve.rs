@@ -1,4 +1,4 @@
-//! `serve`: the daemon, until it is told to stop.
+//! `serve`: runs the daemon until it is told to stop.
 
 mod signals;
 
@@ -9,8 +9,8 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use self::signals::{Request, Signals};
-use super::{USAGE, say};
+use self::signals::{ProcessSignals, SignalRequest};
+use super::terminal::{USAGE, say};
 use crate::daemon::{self, Daemon, Runtimes};
 use crate::settings::{Settings, Typed};
 use crate::{core_dumps, log};
@@ -24,10 +24,10 @@ pub(super) fn run(typed: Typed) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    // Before anything that may take its time: a signal that nobody has taken over ends the process.
+    // First: until the signals are taken over, each of them ends the process.
     let signals = {
         let _inside = servers.enter();
-        Signals::new()
+        ProcessSignals::new()
     };
     // Before any secret is read.
     if !typed.core_dumps
@@ -39,14 +39,14 @@ pub(super) fn run(typed: Typed) -> ExitCode {
         ));
         return ExitCode::FAILURE;
     }
-    let settings = match typed.mean() {
+    let settings = match typed.check() {
         Ok(settings) => settings,
         Err(error) => {
             say(&format!("error: {error}"));
             return USAGE.into();
         }
     };
-    // Until the end: what is dropped with the runtime may still say something.
+    // Kept to the end: tasks dropped with the runtime may still log.
     let _log = match log::start(settings.log_format, settings.log.clone()) {
         Ok(log) => log,
         Err(error) => {
@@ -67,8 +67,8 @@ pub(super) fn run(typed: Typed) -> ExitCode {
         }
         Err(error) => Err(daemon::Error::Signal(error)),
     };
-    // A look-up of a name or a read from a network mount cannot be ended and may last for ever:
-    // nobody waits for it.
+    // Without a wait: a DNS look-up or a read from a network mount cannot be cancelled and may last
+    // for ever.
     sources.shutdown_background();
     servers.shutdown_background();
     match served {
@@ -80,7 +80,7 @@ pub(super) fn run(typed: Typed) -> ExitCode {
     }
 }
 
-/// A runtime whose threads have this name: as many as given, or one for each core.
+/// A runtime with `threads` named threads, or one for each core.
 fn runtime(name: &str, threads: Option<usize>) -> io::Result<Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if let Some(threads) = threads {
@@ -92,7 +92,7 @@ fn runtime(name: &str, threads: Option<usize>) -> io::Result<Runtime> {
 async fn serve(
     settings: Settings,
     runtimes: Runtimes,
-    mut signals: Signals,
+    mut signals: ProcessSignals,
 ) -> Result<(), daemon::Error> {
     let shutdown = CancellationToken::new();
     let daemon = tokio::select! {
@@ -116,16 +116,18 @@ async fn serve(
             request = signals.next() => request,
         };
         match request {
-            // Told twice: whoever asks does not want to wait for the drain.
-            Request::Stop(_) if shutdown.is_cancelled() => return Err(daemon::Error::Hurried),
-            Request::Stop(signal) => {
+            // A second signal: the operator does not want to wait for the drain.
+            SignalRequest::Stop(_) if shutdown.is_cancelled() => {
+                return Err(daemon::Error::SecondSignal);
+            }
+            SignalRequest::Stop(signal) => {
                 info!(signal, "told to stop: answering held polls, then leaving");
                 shutdown.cancel();
             }
-            Request::Reload(signal) if shutdown.is_cancelled() => {
-                info!(signal, "nothing is read again: stopping");
+            SignalRequest::Reload(signal) if shutdown.is_cancelled() => {
+                info!(signal, "reload ignored: stopping");
             }
-            Request::Reload(signal) => {
+            SignalRequest::Reload(signal) => {
                 info!(signal, "reading again: {}", reload.sources());
                 reload.now();
             }

@@ -1,4 +1,4 @@
-//! `status`: asks a running daemon how far its proxies are, and prints a table.
+//! `status`: prints the state of a running daemon and of its proxies.
 
 mod table;
 
@@ -16,38 +16,40 @@ use hyper_util::rt::TokioExecutor;
 use tokio::time::timeout;
 
 use super::bootstrap::reachable;
-use super::say;
+use super::terminal::say;
 use crate::daemon::Causes;
+use crate::settings::socket_address;
 use table::{proxies_table, rejected_table};
 
-/// What `status` is told.
+/// Arguments of `status`.
 #[derive(Args, Clone, Debug)]
-pub struct Arguments {
-    /// Where the daemon's admin port listens.
+pub struct StatusArguments {
+    /// Address of the daemon's admin port.
     #[arg(
         long,
         env = "ADMIN_LISTEN",
         value_name = "ADDRESS",
-        default_value = "127.0.0.1:5001"
+        default_value = "127.0.0.1:5001",
+        value_parser = socket_address
     )]
     admin_listen: SocketAddr,
 }
 
-/// Why there is no table.
+/// Reason for which there is no table.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There are no threads to ask from.
+    /// The runtime cannot be started.
     #[error("cannot start threads")]
     Threads(#[source] std::io::Error),
     /// The address makes no URL.
     #[error("{0} is no address that can be asked")]
     Address(SocketAddr),
-    /// Nobody answers at the address.
+    /// No daemon answers at the address.
     #[error("no daemon answers at {address}; is it running, and is that its ADMIN_LISTEN?")]
     Ask {
-        /// Where.
+        /// The address.
         address: SocketAddr,
-        /// Why.
+        /// The error of the client.
         source: hyper_util::client::legacy::Error,
     },
     /// The answer breaks off.
@@ -56,15 +58,15 @@ pub enum Error {
     /// The answer takes too long.
     #[error("no answer from {0} within {LIMIT:?}")]
     Slow(SocketAddr),
-    /// Somebody else answers.
+    /// Another program answers.
     #[error("{address} answers {status}; it is no admin port of this program")]
     Stranger {
-        /// Where.
+        /// The address.
         address: SocketAddr,
-        /// With what.
+        /// The status of its answer.
         status: StatusCode,
     },
-    /// The answer is not what an admin port says.
+    /// The answer is not that of an admin port.
     #[error("the answer cannot be read")]
     Parse(#[source] serde_json::Error),
     /// The table cannot be printed.
@@ -72,11 +74,11 @@ pub enum Error {
     Print(#[source] std::io::Error),
 }
 
-/// How long the daemon may take: its answer for 1,000 proxies takes well below a second.
+/// Time limit of the daemon's answer, which takes well below a second for 1,000 proxies.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Prints the table. Exit code 1 when the daemon cannot be asked.
-pub(super) fn run(arguments: &Arguments) -> ExitCode {
+/// Prints the table. Exit code 1 when the daemon does not answer.
+pub(super) fn run(arguments: &StatusArguments) -> ExitCode {
     match ask_and_print(arguments.admin_listen) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -99,11 +101,11 @@ fn ask_and_print(admin: SocketAddr) -> Result<(), Error> {
         .map_err(Error::Print)
 }
 
-/// The state of the daemon whose admin port listens there, in words and as a table.
+/// Returns the state of the daemon with this admin port, in words and as a table.
 ///
 /// # Errors
 ///
-/// When it cannot be asked, or when what answers is something else.
+/// When the daemon does not answer, or another program does.
 pub async fn status(admin: SocketAddr) -> Result<String, Error> {
     let admin = SocketAddr::new(reachable(admin.ip()), admin.port());
     let readiness = page(admin, "/readyz").await?;
@@ -130,7 +132,7 @@ async fn page(admin: SocketAddr, path: &str) -> Result<Bytes, Error> {
             source,
         })?;
         let status = answer.status();
-        // 503 is how "not ready" is said, with the reason.
+        // 503 is "not ready", with the reason.
         if status != StatusCode::OK && status != StatusCode::SERVICE_UNAVAILABLE {
             return Err(Error::Stranger {
                 address: admin,

@@ -1,14 +1,14 @@
-//! Runtimes of a daemon, and which rooms run on which.
+//! Runtimes of a daemon, and the assignment of rooms to them.
 
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
-use super::Error;
+use super::error::Error;
 
 /// Runtimes that run the rooms of a daemon.
 ///
-/// Rooms that write to proxies are many tasks at once after a change; on threads of their own they
-/// hold up neither the reader of Marathon's stream nor the pipeline.
+/// After a change, rooms that write to proxies are many tasks at once; on threads of their own they
+/// delay neither the reader of Marathon's stream nor the pipeline.
 #[derive(Clone, Debug)]
 pub struct Runtimes {
     /// Runs the sources and the pipeline.
@@ -18,7 +18,11 @@ pub struct Runtimes {
 }
 
 impl Runtimes {
-    /// Everything on the current runtime, as simulations want it. Panics outside of one.
+    /// Everything on the current runtime, as tests and the demo run it.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a runtime.
     pub fn current() -> Self {
         let current = Handle::current();
         Self {
@@ -28,22 +32,22 @@ impl Runtimes {
     }
 }
 
-/// The rooms that run.
+/// The running rooms.
 pub(super) struct Rooms {
     pub(super) tasks: JoinSet<RoomEnd>,
     pub(super) runtimes: Runtimes,
 }
 
-/// The name of a room that ended as it should, or why it did not.
+/// The name of a room that ended as it should, or its error.
 pub(super) type RoomEnd = Result<&'static str, Error>;
 
 impl Rooms {
-    /// Runs a room that brings facts in, or makes snapshots of them.
+    /// Spawns a room that reads facts, or makes snapshots of them.
     pub(super) fn source(&mut self, room: impl Future<Output = RoomEnd> + Send + 'static) {
         self.tasks.spawn_on(room, &self.runtimes.sources);
     }
 
-    /// Runs a room that answers proxies or operators.
+    /// Spawns a room that answers proxies or operators.
     pub(super) fn serve(&mut self, room: impl Future<Output = RoomEnd> + Send + 'static) {
         self.tasks.spawn_on(room, &self.runtimes.servers);
     }

@@ -1,12 +1,73 @@
-//! The views of the xDS room in the form of the admin port.
+//! Sources of the admin port's pages, from the rooms that know their content.
 
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::freshness::SourceAge;
+use crate::net::reload::Trigger;
+use crate::pipeline::Problems;
+use crate::registry::Registry;
+use crate::server::RejectedPeers;
+use crate::snapshot::cell::Reader;
 use crate::{admin, xds};
 
-/// How many proxies are named in a problem; more are counted.
+/// Most proxies that a problem names; more are counted.
 const PROXIES_NAMED: usize = 3;
 
-/// A refusal as the admin port shows problems.
-pub(super) fn refusal_as_problem(refused: &xds::RefusedView) -> serde_json::Value {
+/// Everything that the pages of the admin port show.
+pub(super) struct AdminPages<F> {
+    pub(super) age: F,
+    pub(super) snapshot: Reader,
+    pub(super) problems: Arc<Problems>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) proxies: Arc<xds::Proxies>,
+    pub(super) rejected: Arc<RejectedPeers>,
+    /// None if no certificates are read from Vault.
+    pub(super) reload_certificates: Option<Trigger>,
+}
+
+impl<F: Fn() -> SourceAge + Send + Sync + 'static> AdminPages<F> {
+    /// The sources of the pages.
+    pub(super) fn sources(self) -> admin::Sources {
+        let Self {
+            age,
+            snapshot,
+            problems,
+            registry,
+            proxies,
+            rejected,
+            reload_certificates,
+        } = self;
+        admin::Sources {
+            source_age: Arc::new(move || {
+                let SourceAge { silence, is_stale } = age();
+                (silence, is_stale)
+            }),
+            problems: Arc::new(move || problems.current()),
+            proxies: Arc::new(move || serde_json::json!(registry.view(Instant::now()))),
+            rejected: Arc::new(move || serde_json::json!(rejected.view(Instant::now()))),
+            refused: Arc::new({
+                let (proxies, snapshot) = (proxies.clone(), snapshot.clone());
+                move || {
+                    let snapshot = snapshot.current().unwrap_or_default();
+                    let refused = proxies.refused(&snapshot, Instant::now());
+                    refused.iter().map(refusal_as_problem).collect()
+                }
+            }),
+            given: Arc::new(move |node: &str| {
+                let given = proxies.given(node).into_iter();
+                given.map(given_by_proxy).collect()
+            }),
+            reload_certificates: reload_certificates
+                .map(|reload| Arc::new(move || reload.fire()) as Arc<dyn Fn() + Send + Sync>),
+            snapshot,
+        }
+    }
+}
+
+/// A rejected resource as a problem of the admin port.
+fn refusal_as_problem(refused: &xds::RefusedView) -> serde_json::Value {
     let named = refused.proxies.iter().take(PROXIES_NAMED);
     let named = named.map(|(node, peer)| match peer {
         Some(peer) => format!("{node} ({peer})"),
@@ -39,8 +100,8 @@ pub(super) fn refusal_as_problem(refused: &xds::RefusedView) -> serde_json::Valu
     })
 }
 
-/// What a proxy has accepted, as the admin port shows it.
-pub(super) fn given_by_proxy(given: xds::GivenView) -> admin::Given {
+/// The accepted resources of a proxy, in the form of the admin port.
+fn given_by_proxy(given: xds::GivenView) -> admin::Given {
     let versions = given.kinds.into_iter().map(|(kind, versions)| {
         let versions = versions.into_iter();
         let versions = versions.map(|(name, version)| (name, version.to_string()));

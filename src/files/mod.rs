@@ -17,10 +17,11 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::metrics::{Heard, Metrics};
+use crate::metrics::Metrics;
 use crate::net::blocking::run_blocking;
 use crate::net::clock::{WallClock, wall_clock};
 use crate::net::reload::Watcher;
+use crate::received::Received;
 use crate::state::certificate::Certificate;
 use crate::state::event::{Event, Source};
 use crate::state::problem::Problem;
@@ -78,7 +79,7 @@ impl Config {
 /// Cancel safe in that nothing is left behind but a look that is on its way.
 pub async fn watch_certificates(
     config: Config,
-    facts: mpsc::Sender<Heard<Vec<Event>>>,
+    facts: mpsc::Sender<Received<Vec<Event>>>,
     metrics: Arc<Metrics>,
     reload: Watcher,
     shutdown: CancellationToken,
@@ -90,7 +91,7 @@ pub async fn watch_certificates(
 async fn watch(
     config: Config,
     wall_clock: WallClock,
-    facts: mpsc::Sender<Heard<Vec<Event>>>,
+    facts: mpsc::Sender<Received<Vec<Event>>>,
     metrics: Arc<Metrics>,
     mut reload: Watcher,
 ) {
@@ -119,7 +120,7 @@ async fn watch(
                 problems: reading.problems.clone(),
             };
             announced = Some(reading);
-            if facts.send(Heard::now(vec![event])).await.is_err() {
+            if facts.send(Received::now(vec![event])).await.is_err() {
                 return;
             }
         }
@@ -203,7 +204,7 @@ mod tests {
 
     /// A watched folder. The clock is paused: it moves on when everybody waits.
     struct Watched {
-        facts: mpsc::Receiver<Heard<Vec<Event>>>,
+        facts: mpsc::Receiver<Received<Vec<Event>>>,
         metrics: Arc<Metrics>,
         reload: Trigger,
         tasks: JoinSet<()>,
@@ -233,7 +234,7 @@ mod tests {
     impl Watched {
         /// The names and problems that are announced next.
         async fn next(&mut self) -> (Vec<String>, Vec<String>) {
-            let mut events = self.facts.recv().await.unwrap().what;
+            let mut events = self.facts.recv().await.unwrap().value;
             let Some(Event::CertificatesRead {
                 source: Source::Files,
                 certificates,

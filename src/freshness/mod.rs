@@ -1,8 +1,8 @@
-//! Freshness of what is served: a source that gave no sign of life for long leaves it stale, and
-//! proxies are sent to a replica that knows better.
+//! Freshness of the served snapshot: after a long silence of the source it counts as stale, and
+//! proxies are handed over to fresher replicas.
 //!
-//! What is served stays as it is, whatever happens here: a proxy that finds no better replica comes
-//! back and is served.
+//! The snapshot itself stays in service: a proxy that finds no fresher replica comes back and is
+//! served.
 
 mod monitor;
 mod staleness;

@@ -1,5 +1,5 @@
-//! The watch over the source's silence: tells health checks, metrics and the log, and has connections
-//! ended.
+//! The monitor of the source's silence: drives health checks, metrics and log, and triggers the
+//! handover.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,50 +8,50 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::staleness::{Limits, Staleness, StalenessChange};
+use super::staleness::{Staleness, StalenessChange, StalenessLimits};
 use crate::metrics::Metrics;
 use crate::snapshot::Kind;
 use crate::snapshot::cell::{Interest, Reader};
 
-/// Settings of the watch.
+/// Settings of the monitor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Silence of the source from which on what is served counts as stale.
+    /// Silence of the source after which the served snapshot counts as stale.
     pub stale_after: Duration,
     /// Time from then until the connections of proxies are ended.
     pub handover_after: Duration,
-    /// Time over which they are ended, each at a moment of its own.
+    /// Time over which they are ended, each at a random moment in it.
     pub handover_spread: Duration,
-    /// Interval in which a silent source is looked at. Being heard wakes nobody.
-    pub look_interval: Duration,
+    /// Interval at which a silent source is checked. A sign of life wakes nobody.
+    pub check_interval: Duration,
 }
 
 impl Default for Config {
-    /// Stale after 30 s, three of Marathon's heartbeats; connections are ended 4 s later, which are
-    /// two health checks of the bootstrap, over 2 s; a look every 250 ms.
+    /// Stale after 30 s, three of Marathon's heartbeats; handover 4 s later (two health checks of
+    /// the bootstrap), over 2 s; a check every 250 ms.
     fn default() -> Self {
         Self {
             stale_after: Duration::from_secs(30),
             handover_after: Duration::from_secs(4),
             handover_spread: Duration::from_secs(2),
-            look_interval: Duration::from_millis(250),
+            check_interval: Duration::from_millis(250),
         }
     }
 }
 
-/// Time since the source's last sign of life; none if it never gave one.
+/// Time since the source's last sign of life; none before the first one.
 pub type Silence = Arc<dyn Fn() -> Option<Duration> + Send + Sync>;
 
-/// Age of what is served.
+/// Age of the served snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceAge {
-    /// Time since the source's last sign of life; none if it never gave one.
+    /// Time since the source's last sign of life; none before the first one.
     pub silence: Option<Duration>,
-    /// True if what is served may be out of date.
+    /// True if the served snapshot counts as stale.
     pub is_stale: bool,
 }
 
-/// The watch over the source's silence.
+/// The monitor of the source's silence.
 pub struct Monitor {
     config: Config,
     started: Instant,
@@ -61,7 +61,8 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// A watch that begins now, and whether proxies are well served here: not yet.
+    /// A monitor that begins now, and the serving status of this daemon: false until a snapshot is
+    /// published and the source was heard.
     pub fn new(
         config: Config,
         silence: Silence,
@@ -87,7 +88,7 @@ impl Monitor {
         (monitor, is_serving)
     }
 
-    /// The age of what is served, whenever it is asked for.
+    /// Returns a function that tells the age of the served snapshot.
     pub fn age(&self) -> impl Fn() -> SourceAge + Send + Sync + use<> {
         let (limits, silence, started) = (self.limits(), self.silence.clone(), self.started);
         move || {
@@ -100,12 +101,12 @@ impl Monitor {
         }
     }
 
-    /// Watches until `shutdown`. `hand_over` ends the connections that are open, so that proxies
-    /// choose a replica anew; it is called once for each time in which the source stays silent, and
-    /// at most once in five minutes.
+    /// Runs until `shutdown`. `hand_over` ends the open connections, so that proxies choose a
+    /// replica anew; it is called once for each period of silence, and at most once in five
+    /// minutes.
     pub async fn run(self, hand_over: impl Fn(), shutdown: CancellationToken) {
         let mut staleness = Staleness::new(self.limits());
-        // Of the first snapshot everybody is told who watches anything.
+        // Every watch is woken by the first snapshot, whatever its interest.
         let watch = self.snapshot.watch(vec![Interest::Kind(Kind::Cluster)]);
         let mut first = Some(watch);
         loop {
@@ -114,20 +115,20 @@ impl Monitor {
                 first = None;
             }
             let now = self.started.elapsed();
-            let look = staleness.look((self.silence)(), is_published, now);
+            let assessment = staleness.assess((self.silence)(), is_published, now);
             self.serving.send_if_modified(|serving| {
-                std::mem::replace(serving, look.is_serving) != look.is_serving
+                std::mem::replace(serving, assessment.is_serving) != assessment.is_serving
             });
-            if let Some(change) = look.change {
+            if let Some(change) = assessment.change {
                 self.note(change);
                 if change == StalenessChange::HandOver {
                     hand_over();
                 }
             }
-            let wait = match (look.next_in, look.is_serving) {
+            let wait = match (assessment.next_in, assessment.is_serving) {
                 (Some(next_in), true) => next_in,
-                (Some(next_in), false) => next_in.min(self.config.look_interval),
-                (None, _) => self.config.look_interval,
+                (Some(next_in), false) => next_in.min(self.config.check_interval),
+                (None, _) => self.config.check_interval,
             };
             tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -137,8 +138,8 @@ impl Monitor {
         }
     }
 
-    fn limits(&self) -> Limits {
-        Limits {
+    fn limits(&self) -> StalenessLimits {
+        StalenessLimits {
             stale_after: self.config.stale_after,
             handover_after: self.config.handover_after,
         }
@@ -148,8 +149,8 @@ impl Monitor {
         match change {
             StalenessChange::BecameStale => tracing::warn!(
                 silence_seconds = (self.silence)().map(|silence| silence.as_secs()),
-                "marathon gives no sign of life: what is served may be out of date, and health \
-                 checks say so"
+                "marathon gives no sign of life: the served snapshot is stale, and health checks \
+                 fail"
             ),
             StalenessChange::HandOver => tracing::info!(
                 "marathon stays silent: the connections of proxies are ended once, so that each \
@@ -244,7 +245,7 @@ mod tests {
             stale_after: Duration::from_secs(30),
             handover_after: Duration::from_secs(4),
             handover_spread: Duration::from_secs(2),
-            look_interval: Duration::from_millis(250),
+            check_interval: Duration::from_millis(250),
         };
         assert_eq!(Config::default(), config);
     }

@@ -1,4 +1,6 @@
 //! Tasks and networking -> the addresses behind a port.
+//!
+//! [`serves`] decides which tasks count as healthy, [`of_port`] the order of endpoints.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,4 +1,6 @@
 //! What an app's labels and networking ask for: hosts, paths, redirect, order, addresses.
+//!
+//! [`addresses`] decides which tasks count as healthy, and the order of endpoints.
 
 pub mod conflicts;
 pub mod host;

@@ -1,4 +1,4 @@
-//! Fields of text lines, with everything in them made harmless.
+//! Fields of text lines, escaped.
 
 use std::fmt;
 
@@ -6,9 +6,9 @@ use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::{DefaultFields, Writer};
 
-/// Writes fields as `key=value`, and escapes what could end a line, colour it or turn it around:
-/// node ids, refusal texts, app ids and agents' names come from strangers, and a line break in one
-/// of them would forge the next line.
+/// Formats fields as `key=value`, and escapes characters that end a line, colour it or reverse it:
+/// node ids, error texts, app ids and agents' names come from strangers, and a line break in one of
+/// them would forge the next line.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct EscapedFields;
 
@@ -18,7 +18,7 @@ impl<'writer> FormatFields<'writer> for EscapedFields {
         mut writer: Writer<'writer>,
         fields: R,
     ) -> fmt::Result {
-        // Without colours: there is no control character that is not a stranger's.
+        // Without colours, so that every control character is a stranger's.
         let mut text = String::new();
         DefaultFields::new().format_fields(Writer::new(&mut text), fields)?;
         write_escaped(&mut writer, &text)
@@ -35,10 +35,10 @@ fn write_escaped(writer: &mut impl fmt::Write, text: &str) -> fmt::Result {
     writer.write_str(rest)
 }
 
-/// Whether a character does something to a terminal or a reader of lines instead of standing there.
+/// Returns true if a terminal or a reader of lines would interpret the character.
 fn misleads(char: char) -> bool {
     char.is_control()
-        // Line and paragraph separators, marks and overrides of direction, the byte order mark.
+        // Line and paragraph separators, directional marks and overrides, the byte order mark.
         || matches!(
             char,
             '\u{61c}'

@@ -1,4 +1,4 @@
-//! Lines on their way to a sink that may stall: a bounded queue and the thread that empties it.
+//! Bounded queue of log lines, and the thread that writes them to a sink that may stall.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 
-/// A queue of lines. Who writes one never waits for the sink: what does not fit is dropped and
-/// counted. Cheap to clone.
+/// Bounded queue of log lines. A writer never waits for the sink: a line that does not fit is
+/// dropped and counted. Cheap to clone.
 ///
-/// `tracing-appender` does as much, except that it is bounded in lines of any length, and that it
-/// prints to the standard output when a stalled sink outlasts the shutdown, which never ends where
-/// that is the same pipe.
+/// Unlike `tracing-appender`, it is bounded in bytes instead of lines, and never prints to the
+/// standard output when a stalled sink outlasts the shutdown, which would block where that is the
+/// same pipe.
 #[derive(Clone, Debug)]
 pub struct LineQueue {
     shared: Arc<SharedLines>,
@@ -23,9 +23,9 @@ pub struct LineQueue {
 struct SharedLines {
     most_bytes: usize,
     state: Mutex<QueuedLines>,
-    /// There is a line to write.
+    /// Notified when there is a line to write.
     filled: Condvar,
-    /// Everything is written.
+    /// Notified when everything is written.
     emptied: Condvar,
 }
 
@@ -34,21 +34,21 @@ struct QueuedLines {
     lines: VecDeque<Vec<u8>>,
     /// Bytes of the lines that are queued or being written.
     bytes: usize,
-    /// Whether the thread has a line in hand.
+    /// True while the thread writes a line.
     is_writing: bool,
     dropped: u64,
-    /// How many of the dropped ones were told of.
+    /// Number of dropped lines that were reported.
     told: u64,
 }
 
 impl LineQueue {
     /// A queue of `most_bytes` to `sink`, and the thread between them. When lines were dropped and
     /// the sink has taken all that was queued, the thread calls `tell` with their number; that may
-    /// write lines itself.
+    /// log lines itself.
     ///
     /// # Errors
     ///
-    /// When there is no thread.
+    /// When the thread cannot be started.
     pub fn new(
         sink: impl Write + Send + 'static,
         most_bytes: usize,
@@ -63,19 +63,19 @@ impl LineQueue {
         let queue = Self {
             shared: shared.clone(),
         };
-        // It ends with the process: nothing can interrupt a write to a stalled pipe.
+        // Detached: nothing can interrupt a write to a stalled pipe, so it ends with the process.
         thread::Builder::new()
             .name("log".to_owned())
             .spawn(move || shared.empty(sink, &tell))?;
         Ok(queue)
     }
 
-    /// Lines that were dropped so far: since the queue was full, or since the sink failed.
+    /// Number of dropped lines: the queue was full, or the sink failed.
     pub fn dropped(&self) -> u64 {
         self.shared.state().dropped
     }
 
-    /// Waits until everything is written, or `limit` is over. Whether everything is.
+    /// Waits until everything is written, at most for `limit`. Returns true if it is.
     pub fn flush(&self, limit: Duration) -> bool {
         let is_busy = |state: &mut QueuedLines| state.is_writing || !state.lines.is_empty();
         let state = self.shared.state();
@@ -108,7 +108,7 @@ impl SharedLines {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The life of the thread.
+    /// Writes lines for ever.
     fn empty(&self, mut sink: impl Write, tell: &impl Fn(u64)) {
         loop {
             let line = self.next();
@@ -117,7 +117,7 @@ impl SharedLines {
             state.bytes -= line.len();
             state.is_writing = false;
             if written.is_err() {
-                // There is nobody to tell: a closed pipe, a full disk.
+                // A closed pipe or a full disk: there is nowhere to report it.
                 state.dropped += 1;
             }
             if !state.lines.is_empty() {
@@ -150,7 +150,7 @@ impl SharedLines {
 }
 
 impl Write for LineQueue {
-    /// Takes a line, or drops it.
+    /// Queues a line, or drops it.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.push(line);
         Ok(line.len())

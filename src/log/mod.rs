@@ -1,4 +1,4 @@
-//! The log: lines on the standard error stream, which neither hold up nor mislead anybody.
+//! The log: lines on the standard error stream that block no writer and cannot be forged.
 
 mod escaped;
 mod line_queue;

@@ -1,4 +1,4 @@
-//! The log of this process: where its lines go and how they look.
+//! Setup of the log: sink, format and filter.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal as _};
@@ -17,16 +17,16 @@ use super::LineQueue;
 use super::escaped::EscapedFields;
 use crate::settings::LogFormat;
 
-/// Bytes of lines that may wait for a reader of the log: some ten thousand lines.
+/// Capacity of the queue of lines, in bytes: some ten thousand lines.
 const MOST_BYTES: usize = 2 << 20;
 
-/// How long the end of the process waits for the last lines to be read.
+/// Longest time that the end of the process waits for the last lines to be written.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 
-/// The queue of this process, whose log is one as its standard error stream is.
+/// The queue of this process: there is one log, as there is one standard error stream.
 static QUEUE: OnceLock<LineQueue> = OnceLock::new();
 
-/// Has the last lines written when it is dropped, within a second.
+/// Flushes the log when it is dropped, for at most a second.
 #[derive(Debug)]
 #[must_use]
 pub struct LogGuard(());
@@ -39,11 +39,11 @@ impl Drop for LogGuard {
     }
 }
 
-/// Sends the log of this process to the standard error stream, from now on, and panics to the log.
+/// Starts the log of this process on the standard error stream, and logs panics.
 ///
 /// # Errors
 ///
-/// When a log was started already, or when there is no thread to write it.
+/// When a log was started already, or the thread cannot be started.
 pub fn start(format: LogFormat, filter: Targets) -> io::Result<LogGuard> {
     let queue = LineQueue::new(io::stderr(), MOST_BYTES, |dropped| {
         warn!(
@@ -54,9 +54,9 @@ pub fn start(format: LogFormat, filter: Targets) -> io::Result<LogGuard> {
     let colours = io::stderr().is_terminal();
     let subscriber = subscriber(format, filter, colours, queue.clone());
     subscriber.try_init().map_err(io::Error::other)?;
-    // The subscriber could be set, so nobody was here before.
+    // The subscriber was set by this call, so the queue is not set yet.
     let _ = QUEUE.set(queue);
-    // The usual report waits for the standard error stream, and lets a message forge lines.
+    // The default hook blocks on the standard error stream, and lets a message forge lines.
     std::panic::set_hook(Box::new(|panic| {
         let backtrace = Backtrace::capture();
         let is_wanted = backtrace.status() == BacktraceStatus::Captured;
@@ -66,12 +66,12 @@ pub fn start(format: LogFormat, filter: Targets) -> io::Result<LogGuard> {
     Ok(LogGuard(()))
 }
 
-/// Lines that were dropped so far, since nobody read the log.
+/// Number of lines dropped so far.
 pub fn lines_dropped() -> u64 {
     QUEUE.get().map_or(0, LineQueue::dropped)
 }
 
-/// What makes lines of events.
+/// The subscriber that formats events as lines.
 fn subscriber<W>(
     format: LogFormat,
     filter: Targets,

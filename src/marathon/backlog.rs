@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
-use crate::metrics::Heard;
+use crate::received::Received;
 use crate::state::app::{AppId, Health, InstanceId, TaskId};
 use crate::state::event::{Event, TaskUpdate};
 
@@ -39,18 +39,18 @@ impl Backlog {
     }
 
     /// Adds what was heard after everything that waits.
-    pub(super) fn add(&mut self, heard: Heard<Vec<Event>>) {
+    pub(super) fn add(&mut self, heard: Received<Vec<Event>>) {
         self.heard_at.get_or_insert(heard.at);
-        for event in heard.what {
+        for event in heard.value {
             self.add_one(event);
         }
     }
 
     /// Takes everything out as one message; none if nothing waits.
-    pub(super) fn take(&mut self) -> Option<Heard<Vec<Event>>> {
+    pub(super) fn take(&mut self) -> Option<Received<Vec<Event>>> {
         let at = self.heard_at?;
         let Self { events, .. } = std::mem::take(self);
-        Some(Heard { at, what: events })
+        Some(Received { at, value: events })
     }
 
     fn add_one(&mut self, event: Event) {
@@ -151,9 +151,9 @@ mod tests {
     fn added(events: impl IntoIterator<Item = Event>) -> Vec<Event> {
         let mut backlog = Backlog::default();
         for event in events {
-            backlog.add(Heard::now(vec![event]));
+            backlog.add(Received::now(vec![event]));
         }
-        backlog.take().map(|heard| heard.what).unwrap_or_default()
+        backlog.take().map(|heard| heard.value).unwrap_or_default()
     }
 
     #[test]
@@ -196,12 +196,12 @@ mod tests {
     #[test]
     fn the_time_is_that_of_the_first() {
         let mut backlog = Backlog::default();
-        let first = Heard::now(vec![running("a", 1)]);
+        let first = Received::now(vec![running("a", 1)]);
         let at = first.at;
         backlog.add(first);
-        backlog.add(Heard {
+        backlog.add(Received {
             at: at + std::time::Duration::from_secs(1),
-            what: vec![running("b", 1)],
+            value: vec![running("b", 1)],
         });
         assert_eq!(backlog.len(), 2);
         assert_eq!(backlog.take().map(|heard| heard.at), Some(at));

@@ -8,7 +8,7 @@ use super::client::{FetchAnswer, MarathonClient};
 use super::config::BaseUrl;
 use super::error::Error;
 use super::fetch_queue::Fetch;
-use crate::metrics::Heard;
+use crate::received::Received;
 use crate::state::event::Event;
 
 /// State of the one fetch that may be in flight.
@@ -17,7 +17,7 @@ pub(super) enum InFlight {
     /// Sent, with the facts that were heard since.
     Requested(Fetch, HeardSince),
     /// Answered: it waits until the queue has capacity.
-    Answered(Heard<Event>, HeardSince),
+    Answered(Received<Event>, HeardSince),
 }
 
 /// Facts that were heard since a fetch was sent.

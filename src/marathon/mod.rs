@@ -39,7 +39,8 @@ use self::authenticated_client::AuthenticatedClient;
 use self::client::MarathonClient;
 use self::ping::Ping;
 use self::subscriber::Subscriber;
-use crate::metrics::{Heard, Metrics};
+use crate::metrics::Metrics;
+use crate::received::Received;
 use crate::state::event::{Event, RefreshNeeded};
 
 /// Follows Marathon and sends what becomes known, until `shutdown` or until nobody receives it.
@@ -67,7 +68,7 @@ use crate::state::event::{Event, RefreshNeeded};
 /// Dropping it ends everything that it started.
 pub async fn run(
     config: Config,
-    facts: mpsc::Sender<Heard<Vec<Event>>>,
+    facts: mpsc::Sender<Received<Vec<Event>>>,
     stale: mpsc::Receiver<RefreshNeeded>,
     last_heard: LastHeard,
     metrics: Arc<Metrics>,

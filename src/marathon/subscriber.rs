@@ -24,10 +24,11 @@ use super::ping::Followed;
 use super::resolve::{News, PendingNews, Resolver};
 use super::stream::{EventStream, StreamLoss, StreamStep};
 use super::translate;
-use crate::metrics::{Heard, Metrics};
+use crate::metrics::Metrics;
 use crate::net::backoff::Backoff;
 use crate::net::task_panic::resume_panic;
 use crate::net::throttle::Throttle;
+use crate::received::Received;
 use crate::state::event::{Event, Purpose, RefreshNeeded, UnreadableApp};
 
 /// Unreadable events are logged once in that time: a log must not grow with Marathon's oddities,
@@ -50,7 +51,7 @@ pub(super) struct Subscriber {
     last_heard: LastHeard,
     /// Told which Marathon is followed.
     follows: watch::Sender<Followed>,
-    facts: mpsc::Sender<Heard<Vec<Event>>>,
+    facts: mpsc::Sender<Received<Vec<Event>>>,
     /// None once the pipeline, which sends them, is gone.
     asks: Option<mpsc::Receiver<RefreshNeeded>>,
     stream: EventStream,
@@ -92,7 +93,7 @@ impl Subscriber {
         config: Arc<Config>,
         authenticated_client: AuthenticatedClient,
         (facts, asks): (
-            mpsc::Sender<Heard<Vec<Event>>>,
+            mpsc::Sender<Received<Vec<Event>>>,
             mpsc::Receiver<RefreshNeeded>,
         ),
         follows: watch::Sender<Followed>,
@@ -261,7 +262,7 @@ impl Subscriber {
     fn pass_on(&mut self, events: Vec<Event>) {
         self.resolver.mention_agents_of(&events);
         self.in_flight.hear(&events, self.config.heard_limit);
-        let heard = Heard::now(events);
+        let heard = Received::now(events);
         if self.backlog.is_empty() {
             match self.facts.try_send(heard) {
                 Ok(()) | Err(TrySendError::Closed(_)) => {}

@@ -5,11 +5,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-/// The least time between two requests that one watcher sees: whoever asks in a loop costs no
-/// neighbour more than that.
+/// Least time between two requests that one watcher sees, which bounds the load of a client that
+/// requests in a loop.
 pub const GAP: Duration = Duration::from_secs(1);
 
-/// Requests a reload. Clones request the same one.
+/// Requests reloads. Clones request the same reload.
 #[derive(Clone, Debug, Default)]
 pub struct Trigger(watch::Sender<()>);
 
@@ -42,7 +42,7 @@ impl Trigger {
 
 impl Watcher {
     /// Waits for a request that this watcher has not seen, and until [`GAP`] has passed since the
-    /// last one. Waits for ever once every [`Trigger`] is gone. Cancel safe.
+    /// last one. Waits for ever once every [`Trigger`] is dropped. Cancel safe.
     pub async fn requested(&mut self) {
         if let Some(seen) = self.seen {
             sleep_until(seen + GAP).await;

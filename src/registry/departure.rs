@@ -1,4 +1,4 @@
-//! Departure of a proxy: the reason, and the time that it has to come back first.
+//! Departure of a proxy: the reason, and the time within which it may still return.
 
 use std::time::Duration;
 
@@ -10,28 +10,28 @@ use crate::server::ConnectionEnd;
 pub enum Departure {
     /// It closed its connection, or its process ended.
     Closed,
-    /// Its connection was reset, or the way to it broke.
+    /// Its connection was reset, or the network path broke.
     Reset,
-    /// Its connection was silent for too long.
+    /// Its connection timed out.
     Timeout,
-    /// It broke the rules of HTTP.
+    /// It violated HTTP.
     Protocol,
-    /// Its connection was cut here, for the reason that the metric of cut connections has.
+    /// Its connection was cut here, for the reason in `connections_cut_total`.
     Cut(&'static str),
-    /// Its certificate has ended.
+    /// Its certificate expired.
     Certificate,
-    /// Its connection was ended here for its age, and it has not come back.
+    /// Its connection was ended here at the maximum age, and it has not come back.
     Age,
-    /// All connections were ended here because what is served is stale, and it follows another
+    /// All connections were ended here because the served snapshot is stale, and it follows another
     /// daemon now.
     Handover,
-    /// Its stream was refused here for what it asked.
+    /// Its stream was refused here for its request.
     Request,
-    /// It is connected, and asks for nothing any more.
+    /// It is connected, and sends no request any more.
     Silent,
 }
 
-/// The reasons, as the metric has them.
+/// All reasons, as labels of `proxies_lost_total`.
 pub(super) const REASONS: [&str; 10] = [
     "closed",
     "reset",
@@ -45,17 +45,17 @@ pub(super) const REASONS: [&str; 10] = [
     "silent",
 ];
 
-/// The two ways in which proxies are served.
+/// Form of the sessions of a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Manner {
-    /// By streams, which last.
+pub(super) enum SessionForm {
+    /// Streams, which last.
     Streams,
-    /// By polls, which come again.
+    /// Polls, which come again.
     Polls,
 }
 
 impl Departure {
-    /// The reason as the metric has it.
+    /// The label in `proxies_lost_total`.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Closed => "closed",
@@ -89,23 +89,23 @@ impl Departure {
                     .to_owned()
             }
             Self::Request => "its stream was refused here for what it asked".to_owned(),
-            Self::Silent => "it is connected and asks for nothing any more".to_owned(),
+            Self::Silent => "it is connected and sends no request any more".to_owned(),
         }
     }
 
-    /// The reason of a proxy without sessions, and the time after the last of them at which it is
-    /// gone. `told` is the reason that its transport gave for the end of that session, `connection`
-    /// the end of its connection, none if that stands. None when this server stops, and with it all
-    /// that it could report.
+    /// Returns the reason for a proxy without sessions, and the time after its last session at
+    /// which it counts as gone. `told` is the reason that its transport reported, `connection` the
+    /// end of its connection, none while that is open. None when this server shuts down, which ends
+    /// every session.
     pub(super) fn of(
-        manner: Manner,
+        form: SessionForm,
         told: Option<Self>,
         connection: Option<ConnectionEnd>,
         limits: &RegistryLimits,
     ) -> Option<(Self, Duration)> {
-        let lost = match manner {
-            Manner::Streams => limits.lost_after,
-            Manner::Polls => limits.polls_repeated,
+        let lost = match form {
+            SessionForm::Streams => limits.lost_after,
+            SessionForm::Polls => limits.polls_repeated,
         };
         let polite = limits.return_within.max(lost);
         let (reason, after) = match connection {
@@ -114,17 +114,17 @@ impl Departure {
             Some(ConnectionEnd::Timeout) => (Self::Timeout, lost),
             Some(ConnectionEnd::Protocol) => (Self::Protocol, lost),
             Some(ConnectionEnd::Cut(reason)) => (Self::Cut(reason), polite),
-            Some(ConnectionEnd::NeverAsked) => (Self::Silent, polite),
-            Some(ConnectionEnd::CertificateEnded) => (Self::Certificate, polite),
+            Some(ConnectionEnd::NoRequest) => (Self::Silent, polite),
+            Some(ConnectionEnd::CertificateExpired) => (Self::Certificate, polite),
             Some(ConnectionEnd::Age) => (Self::Age, polite),
             Some(ConnectionEnd::Handover) => (Self::Handover, polite),
             Some(ConnectionEnd::Stopping) => return None,
-            None => match manner {
-                Manner::Streams => (Self::Silent, polite),
-                Manner::Polls => (Self::Silent, limits.silent_after.max(lost)),
+            None => match form {
+                SessionForm::Streams => (Self::Silent, polite),
+                SessionForm::Polls => (Self::Silent, limits.silent_after.max(lost)),
             },
         };
-        // Whatever became of the connection came of what the transport tells of.
+        // The end of the connection is a consequence of the reported reason.
         Some(told.map_or((reason, after), |told| (told, polite)))
     }
 }
@@ -134,18 +134,18 @@ mod tests {
     use super::*;
 
     fn seconds(
-        manner: Manner,
+        form: SessionForm,
         told: Option<Departure>,
         connection: Option<ConnectionEnd>,
     ) -> (&'static str, u64) {
-        let of = Departure::of(manner, told, connection, &RegistryLimits::default());
+        let of = Departure::of(form, told, connection, &RegistryLimits::default());
         let (reason, after) = of.unwrap();
         (reason.as_str(), after.as_secs())
     }
 
     #[test]
     fn a_lost_connection_is_reported_soon_and_a_polite_end_waits_for_the_return() {
-        let streams = |end| seconds(Manner::Streams, None, Some(end));
+        let streams = |end| seconds(SessionForm::Streams, None, Some(end));
         assert_eq!(streams(ConnectionEnd::Closed), ("closed", 1));
         assert_eq!(streams(ConnectionEnd::Reset), ("reset", 1));
         assert_eq!(streams(ConnectionEnd::Timeout), ("timeout", 1));
@@ -153,17 +153,17 @@ mod tests {
         assert_eq!(streams(ConnectionEnd::Age), ("age", 10));
         assert_eq!(streams(ConnectionEnd::Handover), ("handover", 10));
         assert_eq!(streams(ConnectionEnd::Cut("slow")), ("cut", 10));
-        assert_eq!(streams(ConnectionEnd::NeverAsked), ("silent", 10));
+        assert_eq!(streams(ConnectionEnd::NoRequest), ("silent", 10));
         assert_eq!(
-            streams(ConnectionEnd::CertificateEnded),
+            streams(ConnectionEnd::CertificateExpired),
             ("certificate", 10)
         );
-        assert_eq!(seconds(Manner::Streams, None, None), ("silent", 10));
+        assert_eq!(seconds(SessionForm::Streams, None, None), ("silent", 10));
     }
 
     #[test]
     fn a_proxy_that_polls_has_the_time_between_two_polls() {
-        let polls = |end| seconds(Manner::Polls, None, end);
+        let polls = |end| seconds(SessionForm::Polls, None, end);
         assert_eq!(polls(Some(ConnectionEnd::Closed)), ("closed", 3));
         assert_eq!(polls(Some(ConnectionEnd::Age)), ("age", 10));
         assert_eq!(polls(None), ("silent", 120));
@@ -172,15 +172,20 @@ mod tests {
     #[test]
     fn what_the_transport_says_counts_more_than_what_became_of_the_connection() {
         let told = Some(Departure::Request);
-        assert_eq!(seconds(Manner::Streams, told, None), ("request", 10));
+        assert_eq!(seconds(SessionForm::Streams, told, None), ("request", 10));
         let closed = Some(ConnectionEnd::Closed);
-        assert_eq!(seconds(Manner::Streams, told, closed), ("request", 10));
+        assert_eq!(seconds(SessionForm::Streams, told, closed), ("request", 10));
     }
 
     #[test]
     fn nobody_is_reported_when_the_server_stops() {
         let stopping = Some(ConnectionEnd::Stopping);
-        let of = Departure::of(Manner::Streams, None, stopping, &RegistryLimits::default());
+        let of = Departure::of(
+            SessionForm::Streams,
+            None,
+            stopping,
+            &RegistryLimits::default(),
+        );
         assert_eq!(of, None);
     }
 

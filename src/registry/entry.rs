@@ -1,4 +1,4 @@
-//! One proxy of the registry while it is connected: its sessions, and what served the last of them.
+//! One connected proxy in the registry: its sessions, and the end of the last one.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::departure::{Departure, Manner};
+use super::departure::{Departure, SessionForm};
 use super::gone::GoneProxy;
 use super::identity::{ClientId, ClientNode};
 use super::limits::RegistryLimits;
@@ -15,29 +15,29 @@ use super::view::{KindView, ProxyView, joined};
 use crate::server::{Peer, PeerKey};
 use crate::snapshot::Kind;
 
-/// Time for which streams over two connections are open before they count as two proxies under one
-/// name: longer than a connection that is lost without a word takes to be noticed.
+/// Age from which streams over two connections count as two proxies with one name: longer than it
+/// takes to notice a connection that was lost without a word.
 const SHARED_AFTER: Duration = Duration::from_secs(60);
 
-/// Pauses between polls beyond this are no pauses, but a machine that slept.
+/// Longest pause between polls that is learned: beyond it a machine slept.
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 
-/// A stream, or all polls of one proxy, as the transport that serves them knows them.
+/// Progress of one proxy, as seen by the transport that serves it: a stream, or all of its polls.
 ///
-/// None of these may be called while the transport holds a lock that it takes in them, nor may a
-/// session be opened or dropped while it does.
+/// Implementations take locks, so a caller must hold none of those when it calls them, or when it
+/// opens or drops a session.
 pub trait Served: Send + Sync {
-    /// The proxy's progress with each kind, as of `now`.
+    /// The progress with each kind, as of `now`.
     fn kinds(&self, now: Instant) -> Vec<KindView>;
 
-    /// The same in short: the worst state of each kind.
+    /// The worst state of each kind.
     fn progress(&self, now: Instant) -> Vec<(Kind, Progress)>;
 
-    /// Says if several proxies are served as one here, because they share node id and address.
+    /// Returns true if several proxies are served as one, because they share node id and address.
     fn is_shared(&self) -> bool;
 }
 
-/// A stream or a poll that is open until this is dropped.
+/// An open stream or poll, closed when this is dropped.
 pub struct ClientSession {
     /// None for a proxy that is not listed.
     entry: Option<Arc<ProxyEntry>>,
@@ -49,26 +49,26 @@ pub struct ClientSession {
 /// One proxy that is connected, or was a moment ago.
 pub(super) struct ProxyEntry {
     pub(super) id: ClientId,
-    /// The peer that brought it.
+    /// The peer whose quota it counts against.
     pub(super) owner: PeerKey,
-    manner: Manner,
+    form: SessionForm,
     state: Mutex<ProxyEntryState>,
 }
 
 struct ProxyEntryState {
     identity: ShownIdentity,
     since: Instant,
-    /// Open sessions, by the address of what serves them.
+    /// Open sessions, by the address of their [`Served`].
     open: BTreeMap<usize, OpenSessions>,
     /// The end of the last session, while none is open.
     left: Option<LastSession>,
-    /// States of kinds whose streams have ended.
+    /// Last states of kinds whose streams have ended.
     ended: BTreeMap<Kind, Progress>,
-    /// The longest pause between polls while their connection stood.
+    /// Longest pause between polls on one connection.
     pause: Duration,
 }
 
-/// Facts about a proxy that are shown beside its id.
+/// Attributes of a proxy shown beside its id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ShownIdentity {
     pub(super) cluster: Arc<str>,
@@ -85,8 +85,8 @@ struct OpenSessions {
 
 struct LastSession {
     at: Instant,
-    /// Of a proxy that polls, which comes back all the time. What is left of a stream may be large,
-    /// and goes with it.
+    /// Kept for a proxy that polls, since it comes back. The state of a stream may be large and is
+    /// dropped with it.
     served: Option<Arc<dyn Served>>,
     peer: Peer,
     told: Option<Departure>,
@@ -103,8 +103,8 @@ impl ClientSession {
         }
     }
 
-    /// Tells the reason for which it ends, where that is not the end of its connection.
-    pub fn ends_for(&mut self, reason: Departure) {
+    /// Sets the reason for which it ends, if that is not the end of its connection.
+    pub fn set_end_reason(&mut self, reason: Departure) {
         self.told = Some(reason);
     }
 }
@@ -131,7 +131,7 @@ impl ProxyEntry {
     /// A proxy that connects now, without a session yet.
     pub(super) fn new(
         id: ClientId,
-        manner: Manner,
+        form: SessionForm,
         node: &ClientNode,
         peer: &Peer,
         now: Instant,
@@ -139,7 +139,7 @@ impl ProxyEntry {
         Arc::new(Self {
             id,
             owner: peer.key().clone(),
-            manner,
+            form,
             state: Mutex::new(ProxyEntryState {
                 identity: ShownIdentity::new(node, peer),
                 since: now,
@@ -151,7 +151,7 @@ impl ProxyEntry {
         })
     }
 
-    /// The facts that are shown beside its id.
+    /// The attributes shown beside its id.
     pub(super) fn identity(&self) -> ShownIdentity {
         self.state().identity.clone()
     }
@@ -166,7 +166,7 @@ impl ProxyEntry {
     ) -> ClientSession {
         let mut state = self.state();
         let certificate = peer.certificate_name();
-        // An Envoy that was exchanged comes back within a second, and polls say it every time.
+        // Compared on every poll, since a replaced Envoy comes back within a second.
         let is_same = *node.cluster == *state.identity.cluster
             && certificate == state.identity.certificate.as_ref()
             && node.is_program(state.identity.envoy.as_deref());
@@ -175,7 +175,7 @@ impl ProxyEntry {
         }
         if let Some(left) = state.left.take() {
             state.ended.clear();
-            if self.manner == Manner::Polls && left.peer.connection_end().is_none() {
+            if self.form == SessionForm::Polls && left.peer.connection_end().is_none() {
                 let pause = now.saturating_duration_since(left.at);
                 state.pause = state.pause.max(pause.min(LONGEST_PAUSE));
             }
@@ -214,24 +214,24 @@ impl ProxyEntry {
         if is_last {
             state.left = Some(LastSession {
                 at: now,
-                served: (self.manner == Manner::Polls).then(|| served.clone()),
+                served: (self.form == SessionForm::Polls).then(|| served.clone()),
                 peer: peer.clone(),
                 told,
             });
         }
         drop(state);
-        if self.manner == Manner::Streams {
+        if self.form == SessionForm::Streams {
             let ended = served.progress(now);
             self.state().ended.extend(ended);
         }
     }
 
-    /// The proxy as one that is gone, if by `now` it has not come back in time.
+    /// Returns the proxy as gone, if by `now` it has not come back in time.
     pub(super) fn departure(&self, limits: &RegistryLimits, now: Instant) -> Option<LostProxy> {
         let state = self.state();
         let left = state.left.as_ref()?;
         let connection = left.peer.connection_end();
-        let (reason, after) = Departure::of(self.manner, left.told, connection, limits)?;
+        let (reason, after) = Departure::of(self.form, left.told, connection, limits)?;
         let after = after.max(state.pause * 2);
         let is_due = now.saturating_duration_since(left.at) >= after;
         is_due.then(|| LostProxy {
@@ -248,7 +248,7 @@ impl ProxyEntry {
         })
     }
 
-    /// The worst state of its kinds; none before it asks for any.
+    /// The worst state of its kinds; none before its first request.
     pub(super) fn progress(&self, now: Instant) -> Option<Progress> {
         let served = self.served().into_iter();
         let kinds = served.flat_map(|served| served.progress(now));
@@ -256,7 +256,7 @@ impl ProxyEntry {
         worst.or_else(|| self.state().last_states().values().copied().max())
     }
 
-    /// Its row.
+    /// Its row on `/proxies`.
     pub(super) fn view(&self, now: Instant) -> ProxyView {
         let served = self.served();
         let mut kinds = joined(served.iter().flat_map(|served| served.kinds(now)));
@@ -277,12 +277,12 @@ impl ProxyEntry {
             gone_seconds: None,
             gone_reason: None,
             gone_because: None,
-            shared_identity: is_shared || self.manner == Manner::Streams && state.overlaps(now),
+            shared_identity: is_shared || self.form == SessionForm::Streams && state.overlaps(now),
             kinds,
         }
     }
 
-    /// Everything that serves it, or the last that did.
+    /// All that serves it, or the last that did.
     fn served(&self) -> Vec<Arc<dyn Served>> {
         let state = self.state();
         let open = state.open.values().map(|open| &open.served);
@@ -307,7 +307,7 @@ impl ProxyEntryState {
         }
     }
 
-    /// Says if streams over several connections have been open together for long.
+    /// Returns true if streams over several connections have been open together for long.
     fn overlaps(&self, now: Instant) -> bool {
         let is_old =
             |open: &&OpenSessions| now.saturating_duration_since(open.since) >= SHARED_AFTER;
@@ -321,14 +321,14 @@ impl ProxyEntryState {
     }
 }
 
-/// A proxy that is gone, and what served it last.
+/// A proxy that is gone, and the last that served it.
 pub(super) struct LostProxy {
     gone: GoneProxy,
     served: Option<Arc<dyn Served>>,
 }
 
 impl LostProxy {
-    /// The proxy, with the last state of each kind.
+    /// The gone proxy, with the last state of each kind.
     pub(super) fn with_last_states(self, now: Instant) -> GoneProxy {
         let mut gone = self.gone;
         let last = self.served.map(|served| served.progress(now));

@@ -1,5 +1,4 @@
-//! Proxies that are gone: a bounded number, each peer with its share, and none for longer than
-//! operators look back.
+//! Gone proxies: a bounded number, with a quota for each peer, for a limited time.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,19 +18,19 @@ use crate::snapshot::Kind;
 #[derive(Clone, Debug)]
 pub(super) struct GoneProxy {
     pub(super) id: ClientId,
-    /// The peer that brought it.
+    /// The peer whose quota it counts against.
     pub(super) owner: PeerKey,
     pub(super) identity: ShownIdentity,
     /// Time for which it was connected.
     pub(super) connected: Duration,
-    /// The end of its last session.
+    /// Time at which its last session ended.
     pub(super) at: Instant,
     pub(super) reason: Departure,
     /// The last state of each kind.
     pub(super) kinds: BTreeMap<Kind, Progress>,
 }
 
-/// Proxies that are gone.
+/// Gone proxies.
 #[derive(Debug, Default)]
 pub(super) struct GoneProxies {
     next: u64,
@@ -41,7 +40,7 @@ pub(super) struct GoneProxies {
 }
 
 impl GoneProxies {
-    /// Adds one. Beyond the share of its peer or the number of all the oldest makes room.
+    /// Adds a proxy. Beyond the quota of its peer or the total, the oldest is dropped.
     pub(super) fn add(&mut self, gone: GoneProxy, limits: &RegistryLimits) {
         self.take(&gone.id);
         let of_peer = self
@@ -64,13 +63,13 @@ impl GoneProxies {
         self.next += 1;
     }
 
-    /// Takes one out, which is back.
+    /// Removes a proxy that has come back.
     pub(super) fn take(&mut self, id: &ClientId) -> Option<GoneProxy> {
         let number = self.numbers.remove(id)?;
         self.by_number.remove(&number)
     }
 
-    /// Forgets those that were gone long ago.
+    /// Drops proxies whose time is over.
     pub(super) fn forget(&mut self, limits: &RegistryLimits, now: Instant) {
         let is_old = |gone: &GoneProxy| now.saturating_duration_since(gone.at) >= limits.gone_for;
         let old = self.by_number.extract_if(.., |_, gone| is_old(gone));
@@ -79,14 +78,14 @@ impl GoneProxies {
         }
     }
 
-    /// All, oldest first.
+    /// All gone proxies, oldest first.
     pub(super) fn all(&self) -> impl Iterator<Item = &GoneProxy> {
         self.by_number.values()
     }
 }
 
 impl GoneProxy {
-    /// Its row.
+    /// Its row on `/proxies`.
     pub(super) fn view(&self, now: Instant) -> ProxyView {
         let kinds = self.kinds.iter();
         let identity = &self.identity;

@@ -1,4 +1,4 @@
-//! The identity of a proxy, and what it says of itself.
+//! Identity of a proxy, and what it states about itself.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ pub struct ClientId {
     pub transport: &'static str,
 }
 
-/// Facts that a proxy states of itself beside its id, of
+/// Attributes that a proxy states beside its id, from
 /// [`envoy.config.core.v3.Node`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/base.proto#config-core-v3-node).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientNode {
@@ -26,12 +26,12 @@ pub struct ClientNode {
     pub version: String,
 }
 
-/// Longest text that is kept of a fact, in bytes: names of clusters and programs are far shorter,
-/// and a row of a proxy stays for an hour.
+/// Longest kept attribute, in bytes: names of clusters and programs are far shorter, and a row
+/// stays for an hour.
 const MAX_FACT_BYTES: usize = 256;
 
 impl ClientNode {
-    /// The same with no text longer than is kept.
+    /// The same with every attribute cut to the longest that is kept.
     #[must_use]
     pub fn shortened(mut self) -> Self {
         for fact in [&mut self.cluster, &mut self.user_agent, &mut self.version] {
@@ -41,13 +41,13 @@ impl ClientNode {
         self
     }
 
-    /// Says if it is Envoy, which is who says nothing else.
+    /// Returns true if it is Envoy, or names no program.
     pub fn is_envoy(&self) -> bool {
         self.user_agent.is_empty() || self.user_agent == "envoy"
     }
 
-    /// Its version for operators: of another program than Envoy with the program's name before it.
-    /// None if it says neither.
+    /// Its version for operators, with the program's name if that is not Envoy. None if it states
+    /// neither.
     pub fn program(&self) -> Option<Arc<str>> {
         match (self.is_envoy(), &*self.version) {
             (true, "") => None,
@@ -57,7 +57,7 @@ impl ClientNode {
         }
     }
 
-    /// Says if [`program`](Self::program) is this, without writing it.
+    /// Returns true if [`program`](Self::program) equals `program`, without an allocation.
     pub(super) fn is_program(&self, program: Option<&str>) -> bool {
         match (self.is_envoy(), program) {
             (true, program) => self.version == program.unwrap_or_default(),

@@ -1,35 +1,35 @@
-//! Limits of the registry: how long proxies have to come back, and how many are listed.
+//! Limits of the registry: time to return, and number of listed proxies.
 
 use std::time::Duration;
 
 /// Limits of the registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegistryLimits {
-    /// Time to come back for a proxy with streams whose connection ended at its end or on the
+    /// Time to return for a proxy with streams, after its connection ended on its side or on the
     /// way.
     pub lost_after: Duration,
-    /// The same for a proxy that polls: the longest pause between two of its polls, and some. Twice
-    /// the longest pause that was seen while its connection stood counts, if that is more.
+    /// Time to return for a proxy that polls: the longest pause between two of its polls, and some.
+    /// Twice the longest pause seen on one connection counts, if that is more.
     pub polls_repeated: Duration,
-    /// The same for a proxy with streams that were ended here, or that ended while their
-    /// connection stands.
+    /// Time to return for a proxy with streams that were ended here, or that ended while their
+    /// connection is open.
     pub return_within: Duration,
-    /// The same for a proxy that polls and whose connection stands.
+    /// Time to return for a proxy that polls and whose connection is open.
     pub silent_after: Duration,
-    /// Time for which a proxy that is gone is shown.
+    /// Time for which a gone proxy is shown.
     pub gone_for: Duration,
-    /// Most proxies that are listed as connected; others are served all the same.
+    /// Most proxies listed as connected; others are served all the same.
     pub max_connected: usize,
-    /// Most of these that are of one peer.
+    /// Most of these of one peer.
     pub max_connected_per_peer: usize,
-    /// Most proxies that are shown as gone; the oldest makes room.
+    /// Most proxies shown as gone; beyond it the oldest is dropped.
     pub max_gone: usize,
-    /// Most of these that are of one peer.
+    /// Most of these of one peer.
     pub max_gone_per_peer: usize,
 }
 
 impl RegistryLimits {
-    /// The longest pause between two polls of an Envoy whose longest refresh delay is this: it
+    /// Returns the longest pause between two polls of an Envoy with this longest refresh delay: it
     /// waits for up to twice the delay
     /// ([`refresh_delay`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/config_source.proto#config-core-v3-apiconfigsource)),
     /// and has a second to connect.
@@ -40,10 +40,10 @@ impl RegistryLimits {
 
 impl Default for RegistryLimits {
     /// 1 s for streams, 3 s for polls (refresh delays of 1 s), 10 s after an end that was no fault
-    /// of the proxy (Envoy is back within half a second unless it finds nobody), two minutes of
-    /// silence, an hour of memory; 16,384 proxies, half of them of one peer, and 4,096 that are
-    /// gone, a quarter of them of one peer: a node id of up to
-    /// 4 KiB in each, so some 80 MB of a stranger's ids at most.
+    /// of the proxy (Envoy is back within half a second if a control plane answers), two minutes of
+    /// silence, an hour of memory; 16,384 proxies, half of them of one peer, and 4,096 gone ones, a
+    /// quarter of them of one peer: with a node id of up to 4 KiB each, some 80 MB of a stranger's
+    /// ids at most.
     fn default() -> Self {
         Self {
             lost_after: Duration::from_secs(1),

@@ -1,9 +1,9 @@
-//! The registry of proxies: one entry for each, whatever transport serves it, with who it is, how
-//! far it is and since when; and for an hour those that are gone, with the reason.
+//! The registry of proxies: one entry for each, whatever transport serves it, with its identity,
+//! its progress and its age; and for an hour those that are gone, with the reason.
 //!
-//! A transport opens a [`ClientSession`] for each stream or poll and drops it at its end. A proxy whose
-//! sessions have all ended is given the time in which it would come back by itself (see
-//! [`RegistryLimits`]); then it is gone, which is one line of the log.
+//! A transport opens a [`ClientSession`] for each stream or poll and drops it at its end. A proxy
+//! whose sessions have all ended has the time of [`RegistryLimits`] to return; then it is gone,
+//! which is logged once.
 
 mod departure;
 mod entry;

@@ -1,4 +1,4 @@
-//! Lines of the log about proxies that come and go: one for each, and no flood of them.
+//! Log lines about proxies that connect and go: one for each, at a bounded rate.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
@@ -14,17 +14,16 @@ use super::identity::ClientId;
 use crate::net::throttle::{LeftOut, Throttle};
 use crate::server::PeerKey;
 
-/// Time for which the log is spared the same about the same proxy.
-const QUIET: Duration = Duration::from_secs(60);
+/// Least time between two log lines of the same kind about one proxy.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Proxies that are told apart.
-const MOST_TOLD: usize = 10_000;
+/// Most proxies with log lines of their own in that time.
+const MAX_LOGGED: usize = 10_000;
 
-/// Proxies of these that are of one peer: a fleet behind one address is larger than that at times,
-/// and then counted.
-const MOST_TOLD_OF_ONE: usize = 500;
+/// Most of these of one peer. A fleet behind one address may be larger; the rest is counted.
+const MAX_LOGGED_PER_PEER: usize = 500;
 
-/// Lines about proxies that come and go.
+/// Throttled log lines about proxies.
 pub(super) struct Notices {
     connects: Throttle,
     losses: Throttle,
@@ -33,18 +32,18 @@ pub(super) struct Notices {
 }
 
 impl Notices {
-    /// Nothing was told yet.
+    /// No line was logged yet.
     pub(super) fn new() -> Self {
-        let throttle = || Throttle::shared(QUIET, MOST_TOLD, MOST_TOLD_OF_ONE);
+        let throttle = || Throttle::shared(LOG_INTERVAL, MAX_LOGGED, MAX_LOGGED_PER_PEER);
         Self {
             connects: throttle(),
             losses: throttle(),
-            unlisted: Throttle::new(QUIET, MOST_TOLD_OF_ONE),
+            unlisted: Throttle::new(LOG_INTERVAL, MAX_LOGGED_PER_PEER),
             hasher: RandomState::new(),
         }
     }
 
-    /// Tells of a proxy that has connected, and of the time for which it was gone, if it was.
+    /// Logs a proxy that has connected, and how long it was gone, if it was.
     pub(super) fn connected(
         &self,
         id: &ClientId,
@@ -56,7 +55,7 @@ impl Notices {
         if let Some(left_out) = self.admit(&self.connects, id, owner, now) {
             tracing::info!(
                 node = %id.node,
-                cluster = said(&identity.cluster),
+                cluster = non_empty(&identity.cluster),
                 peer = address(id.peer),
                 name = identity.certificate.as_deref(),
                 transport = id.transport,
@@ -68,13 +67,13 @@ impl Notices {
         }
     }
 
-    /// Tells of a proxy that is gone.
+    /// Logs a proxy that is gone.
     pub(super) fn gone(&self, gone: &GoneProxy, now: Instant) {
         let (id, identity) = (&gone.id, &gone.identity);
         if let Some(left_out) = self.admit(&self.losses, id, &gone.owner, now) {
             tracing::info!(
                 node = %id.node,
-                cluster = said(&identity.cluster),
+                cluster = non_empty(&identity.cluster),
                 peer = address(id.peer),
                 name = identity.certificate.as_deref(),
                 transport = id.transport,
@@ -87,7 +86,7 @@ impl Notices {
         }
     }
 
-    /// Tells that a peer has too many proxies for all to be listed.
+    /// Logs that a peer has too many proxies for all to be listed.
     pub(super) fn unlisted(&self, id: &ClientId, owner: &PeerKey, now: Instant) {
         if let Some(left_out) = self.unlisted.admit(&owner.to_string(), now) {
             tracing::warn!(
@@ -115,8 +114,8 @@ impl Notices {
     }
 }
 
-/// A text that is said, for a line of the log.
-fn said(text: &str) -> Option<&str> {
+/// A field of the log; none if it is empty.
+fn non_empty(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
 }
 

@@ -1,26 +1,26 @@
-//! Progress of a proxy with one kind, in the words of `/proxies`.
+//! Progress of a proxy with one kind of resource.
 
-/// Progress of a proxy with one kind, worst last.
+/// Progress of a proxy with one kind, worst last, as `/proxies` shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Progress {
-    /// It has what it should have.
+    /// It has accepted what it should have.
     Synced,
     /// It has nothing, and was sent nothing.
     NotSent,
-    /// It has yet to be given, or to accept, what it should have.
+    /// It has yet to be sent, or to accept, what it should have.
     Stale,
-    /// It refused something that it was sent.
+    /// It rejected a resource that it was sent.
     Rejected,
     /// It is gone.
     Gone,
 }
 
-/// The states of proxies, as the metric has them.
+/// The states of proxies, as labels of the metric `proxies`.
 pub(super) const STATES: [&str; 4] = ["synced", "behind", "rejected", "gone"];
 
 impl Progress {
-    /// The state of a proxy whose worst kind is this, as the metric has it.
+    /// Returns the label for a proxy whose worst kind is this.
     pub(super) fn state(self) -> &'static str {
         match self {
             Self::Synced => "synced",

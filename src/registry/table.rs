@@ -1,4 +1,4 @@
-//! The table of proxies: opens sessions, notices who is gone, and shows and counts all of them.
+//! The table of proxies: opens sessions, detects departures, and shows and counts all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::departure::{Manner, REASONS};
+use super::departure::{REASONS, SessionForm};
 use super::entry::{ClientSession, ProxyEntry, Served};
 use super::gone::GoneProxies;
 use super::identity::{ClientId, ClientNode};
@@ -18,13 +18,13 @@ use super::view::ProxyView;
 use crate::metrics::Metrics;
 use crate::server::{Peer, PeerKey};
 
-/// Time between two looks for proxies that have not come back. A look costs some 50 ns for each
+/// Interval of the sweep for proxies that have not returned. A sweep costs some 50 ns for each
 /// proxy.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Most proxies that one look finds gone, so that a look takes no more than some milliseconds: the
-/// others are found by the next.
-const MOST_DEPARTURES: usize = 1_024;
+/// Most departures found in one sweep, so that it takes a few milliseconds at most: the next one
+/// finds the others.
+const MAX_DEPARTURES_PER_SWEEP: usize = 1_024;
 
 /// The registry of proxies.
 pub struct Registry {
@@ -37,15 +37,15 @@ pub struct Registry {
 #[derive(Default)]
 struct ProxyTable {
     entries: BTreeMap<ClientId, Arc<ProxyEntry>>,
-    /// Entries, counted by who brought them.
+    /// Number of entries by peer.
     shares: BTreeMap<PeerKey, usize>,
     gone: GoneProxies,
-    /// Transports that were ever used: their metrics stay.
+    /// Transports seen so far: their metrics stay.
     transports: BTreeSet<&'static str>,
 }
 
 impl Registry {
-    /// Nobody yet.
+    /// An empty registry.
     pub fn new(limits: RegistryLimits, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
             limits,
@@ -55,7 +55,7 @@ impl Registry {
         })
     }
 
-    /// Opens a session for a stream of a proxy, which `served` knows.
+    /// Opens a session for a stream of a proxy, whose progress `served` tells.
     pub fn open_stream(
         &self,
         id: ClientId,
@@ -64,10 +64,11 @@ impl Registry {
         served: Arc<dyn Served>,
         now: Instant,
     ) -> ClientSession {
-        self.open(id, Manner::Streams, node, peer, served, now)
+        self.open(id, SessionForm::Streams, node, peer, served, now)
     }
 
-    /// Opens a session for a poll of a proxy, which `served` knows with its other polls.
+    /// Opens a session for a poll of a proxy, whose progress `served` tells with that of its other
+    /// polls.
     pub fn open_poll(
         &self,
         id: ClientId,
@@ -76,13 +77,13 @@ impl Registry {
         served: Arc<dyn Served>,
         now: Instant,
     ) -> ClientSession {
-        self.open(id, Manner::Polls, node, peer, served, now)
+        self.open(id, SessionForm::Polls, node, peer, served, now)
     }
 
     fn open(
         &self,
         id: ClientId,
-        manner: Manner,
+        form: SessionForm,
         node: &ClientNode,
         peer: &Peer,
         served: Arc<dyn Served>,
@@ -92,21 +93,22 @@ impl Registry {
         if let Some(entry) = table.entries.get(&id) {
             return entry.open(node, peer, served, now);
         }
-        if !table.has_room(peer.key(), &self.limits) {
+        if !table.has_capacity(peer.key(), &self.limits) {
             drop(table);
             self.notices.unlisted(&id, peer.key(), now);
             return ClientSession::unlisted(peer);
         }
         let gone = table.gone.take(&id);
         let gone = gone.map(|gone| now.saturating_duration_since(gone.at));
-        let entry = ProxyEntry::new(id.clone(), manner, node, peer, now);
+        let entry = ProxyEntry::new(id.clone(), form, node, peer, now);
         table.entries.insert(id, entry.clone());
         *table.shares.entry(peer.key().clone()).or_default() += 1;
         let is_new = table.transports.insert(entry.id.transport);
         let session = entry.open(node, peer, served, now);
         drop(table);
         if is_new {
-            // A counter that appears with its first loss has no increase to alert on.
+            // Created at zero: a counter that appears with its first loss has no increase to alert
+            // on.
             for reason in REASONS {
                 let labels = [entry.id.transport, reason];
                 self.metrics.proxies_lost.with_label_values(&labels);
@@ -117,28 +119,28 @@ impl Registry {
         session
     }
 
-    /// Notices from time to time who is gone, for as long as it is polled. Cancel safe.
+    /// Sweeps for departed proxies for as long as it is polled. Cancel safe.
     pub async fn watch(&self) -> Infallible {
-        let mut look = interval(LOOK_EVERY);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = interval(SWEEP_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            self.look(look.tick().await);
+            self.sweep(ticks.tick().await);
         }
     }
 
-    /// Moves the proxies that have not come back by `now` to those that are gone, and forgets those
-    /// that were gone long ago.
-    pub(super) fn look(&self, now: Instant) {
+    /// Moves the proxies that have not returned by `now` to the gone ones, and drops gone ones
+    /// whose time is over.
+    pub(super) fn sweep(&self, now: Instant) {
         let mut table = self.table();
         table.gone.forget(&self.limits, now);
         let entries = table.entries.values();
         let departed: Vec<_> = entries
             .filter_map(|entry| Some((entry.clone(), entry.departure(&self.limits, now)?)))
-            .take(MOST_DEPARTURES)
+            .take(MAX_DEPARTURES_PER_SWEEP)
             .collect();
         for (entry, _) in &departed {
             table.entries.remove(&entry.id);
-            table.give_back(&entry.owner);
+            table.release(&entry.owner);
         }
         drop(table);
         for (_, departed) in departed {
@@ -147,26 +149,26 @@ impl Registry {
             self.metrics.proxies_lost.with_label_values(&labels).inc();
             self.notices.gone(&gone, now);
             let mut table = self.table();
-            // It may be back by now.
+            // It may have returned by now.
             if !table.entries.contains_key(&gone.id) {
                 table.gone.add(gone, &self.limits);
             }
         }
     }
 
-    /// Tells the log how many proxies are let go because the server has stopped.
+    /// Logs how many proxies were connected when the server stopped.
     pub fn note_stop(&self) {
         let proxies = self.table().entries.len();
         tracing::info!(proxies, "the server for proxies has stopped");
     }
 
-    /// Every proxy, by node id, address and transport, as of `now`.
+    /// Every proxy, ordered by node id, address and transport, as of `now`.
     pub fn view(&self, now: Instant) -> Vec<ProxyView> {
         let table = self.table();
         let entries: Vec<_> = table.entries.values().cloned().collect();
         let mut views: Vec<_> = table.gone.all().map(|gone| gone.view(now)).collect();
         drop(table);
-        // One lock at a time: who looks does not keep the proxies waiting.
+        // One lock at a time, so that a page holds up no proxy.
         views.extend(entries.iter().map(|entry| entry.view(now)));
         views.sort_by(|one, other| key(one).cmp(&key(other)));
         views
@@ -206,13 +208,13 @@ impl Registry {
 }
 
 impl ProxyTable {
-    /// Says if one more proxy of a peer is listed.
-    fn has_room(&self, peer: &PeerKey, limits: &RegistryLimits) -> bool {
+    /// Returns true if one more proxy of a peer can be listed.
+    fn has_capacity(&self, peer: &PeerKey, limits: &RegistryLimits) -> bool {
         let of_peer = self.shares.get(peer).copied().unwrap_or_default();
         self.entries.len() < limits.max_connected && of_peer < limits.max_connected_per_peer
     }
 
-    fn give_back(&mut self, peer: &PeerKey) {
+    fn release(&mut self, peer: &PeerKey) {
         if let Some(share) = self.shares.get_mut(peer) {
             *share -= 1;
             if *share == 0 {

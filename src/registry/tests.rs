@@ -95,8 +95,8 @@ impl Stage {
         registry.open_poll(id, &said, peer, serving.clone(), Instant::now())
     }
 
-    fn look(&self) {
-        self.registry.look(Instant::now());
+    fn sweep(&self) {
+        self.registry.sweep(Instant::now());
     }
 
     fn rows(&self) -> Vec<ProxyView> {
@@ -172,7 +172,7 @@ async fn a_proxy_is_one_row_however_many_streams_and_connections_it_has() {
     two.end_of_test(ConnectionEnd::Closed);
     drop(routed);
     pass(60_000).await;
-    stage.look();
+    stage.sweep();
     assert_eq!(stage.state(), Progress::Synced);
     assert!(!stage.rows()[0].shared_identity);
 }
@@ -186,10 +186,10 @@ async fn a_proxy_whose_connection_is_lost_is_gone_after_a_second_and_shown_for_a
     drop(session);
     peer.end_of_test(ConnectionEnd::Reset);
     pass(999).await;
-    stage.look();
+    stage.sweep();
     assert_eq!(stage.state(), Progress::Synced);
     pass(1).await;
-    stage.look();
+    stage.sweep();
     assert_eq!(stage.losses("ads", "reset"), 1);
     let row = &stage.rows()[0];
     assert_eq!((row.state, row.gone_seconds), (Progress::Gone, Some(1.0)));
@@ -205,10 +205,10 @@ async fn a_proxy_whose_connection_is_lost_is_gone_after_a_second_and_shown_for_a
     assert_eq!((kind.kind, kind.state), ("clusters", Progress::Gone));
     assert_eq!(kind.last, Some(Progress::Synced));
     pass(3_598_999).await;
-    stage.look();
+    stage.sweep();
     assert_eq!(stage.state(), Progress::Gone);
     pass(1).await;
-    stage.look();
+    stage.sweep();
     assert_eq!(stage.rows(), []);
     assert_eq!(stage.losses("ads", "reset"), 1, "it is lost once");
 }
@@ -223,17 +223,17 @@ async fn a_proxy_that_comes_back_in_time_was_not_lost() {
     first.end_of_test(ConnectionEnd::Age);
     drop(session);
     pass(9_999).await;
-    stage.look();
+    stage.sweep();
     let second = stage.peer(1);
     let session = stage.stream("a", &second, &Serving::synced());
     pass(60_000).await;
-    stage.look();
+    stage.sweep();
     assert_eq!(stage.state(), Progress::Synced);
     assert_eq!(stage.rows()[0].connected_seconds, 69.999);
     second.end_of_test(ConnectionEnd::Age);
     drop(session);
     pass(10_000).await;
-    stage.look();
+    stage.sweep();
     assert_eq!(stage.losses("ads", "age"), 1, "it went elsewhere");
 }
 
@@ -245,7 +245,7 @@ async fn a_proxy_that_is_back_after_it_was_gone_is_no_longer_shown_as_gone() {
     peer.end_of_test(ConnectionEnd::Closed);
     drop(session);
     pass(1_000).await;
-    stage.look();
+    stage.sweep();
     assert_eq!(stage.state(), Progress::Gone);
     pass(60_000).await;
     let _session = stage.stream("a", &stage.peer(1), &Serving::synced());
@@ -267,17 +267,17 @@ async fn a_proxy_that_polls_is_gone_when_its_polls_would_have_been_repeated() {
         drop(one);
         drop(two);
         pass(1_500).await;
-        stage.look();
+        stage.sweep();
         assert_eq!(stage.state(), Progress::Synced);
     }
     let poll = stage.poll("a", &peer, &serving);
     drop(poll);
     peer.end_of_test(ConnectionEnd::Closed);
     pass(2_999).await;
-    stage.look();
+    stage.sweep();
     assert_eq!(stage.state(), Progress::Synced);
     pass(1).await;
-    stage.look();
+    stage.sweep();
     assert_eq!(stage.losses("rest", "closed"), 1);
     assert_eq!(stage.state(), Progress::Gone);
 }
@@ -287,10 +287,10 @@ async fn a_proxy_that_is_connected_and_polls_no_more_is_gone_after_two_minutes()
     let stage = Stage::new();
     drop(stage.poll("a", &stage.peer(1), &Serving::synced()));
     pass(119_999).await;
-    stage.look();
+    stage.sweep();
     assert_eq!(stage.state(), Progress::Synced);
     pass(1).await;
-    stage.look();
+    stage.sweep();
     assert_eq!(stage.losses("rest", "silent"), 1);
 }
 
@@ -302,16 +302,16 @@ async fn a_proxy_with_longer_pauses_has_twice_as_long() {
     for _ in 0..2 {
         drop(stage.poll("a", &peer, &serving));
         pass(30_000).await;
-        stage.look();
+        stage.sweep();
         assert_eq!(stage.state(), Progress::Synced);
     }
     drop(stage.poll("a", &peer, &serving));
     peer.end_of_test(ConnectionEnd::Closed);
     pass(59_999).await;
-    stage.look();
+    stage.sweep();
     assert_eq!(stage.state(), Progress::Synced);
     pass(1).await;
-    stage.look();
+    stage.sweep();
     assert_eq!(stage.losses("rest", "closed"), 1);
 }
 
@@ -332,10 +332,10 @@ async fn what_a_stream_was_refused_for_is_the_reason() {
     let stage = Stage::new();
     let peer = stage.peer(1);
     let mut session = stage.stream("a", &peer, &Serving::synced());
-    session.ends_for(Departure::Request);
+    session.set_end_reason(Departure::Request);
     drop(session);
     pass(10_000).await;
-    stage.look();
+    stage.sweep();
     assert_eq!(stage.losses("ads", "request"), 1);
 }
 
@@ -368,7 +368,7 @@ async fn proxies_are_counted_by_transport_and_worst_state() {
     drop(stage.poll("a", &peer, &Serving::synced()));
     assert_eq!(stage.count("rest", "synced"), 1);
     pass(120_000).await;
-    stage.look();
+    stage.sweep();
     assert_eq!(stage.count("rest", "synced"), 0);
     assert_eq!(stage.count("rest", "gone"), 1);
 }
@@ -391,7 +391,7 @@ async fn a_peer_has_its_share_of_the_list_and_gives_it_back() {
     peers[0].end_of_test(ConnectionEnd::Closed);
     drop((first, second));
     pass(60_000).await;
-    stage.look();
+    stage.sweep();
     let _again = of(&stage.peer(2));
     let connected = stage.rows();
     let connected = connected.iter().filter(|row| row.state != Progress::Gone);
@@ -416,7 +416,7 @@ async fn polls_that_come_and_go_look_at_nothing() {
     let (peer, serving) = (stage.peer(1), Serving::synced());
     for _ in 0..10 {
         drop(stage.poll("a", &peer, &serving));
-        stage.look();
+        stage.sweep();
     }
     assert_eq!(serving.looks.load(Ordering::Relaxed), 0);
 }
@@ -434,7 +434,7 @@ async fn kinds_whose_streams_ended_one_after_the_other_are_all_shown_as_gone() {
     peer.end_of_test(ConnectionEnd::Closed);
     drop(both);
     pass(1_000).await;
-    stage.look();
+    stage.sweep();
     let rows = stage.rows();
     let kinds = rows[0].kinds.iter().map(|kind| (kind.kind, kind.last));
     let expected = [

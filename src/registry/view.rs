@@ -1,4 +1,4 @@
-//! Rows of `/proxies`: how far each proxy is with each kind, and since when.
+//! Rows of `/proxies`: the progress of each proxy with each kind.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -12,18 +12,18 @@ use super::progress::Progress;
 pub struct ProxyView {
     /// The id of its node.
     pub node: String,
-    /// The cluster that its node is part of; empty if it does not say.
+    /// The cluster of its node; empty if it states none.
     pub cluster: String,
     /// Its address; none over a Unix socket.
     pub peer: Option<IpAddr>,
-    /// The name in its certificate by which it was let in; none without a certificate.
+    /// The name in its certificate by which it was admitted; none without a certificate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certificate: Option<String>,
     /// Its transport: `rest`, `rest-v2`, `ads`, `ads-delta`, `grpc` or `delta-grpc`.
     pub transport: &'static str,
-    /// The version of its Envoy, or name and version of another program; none if it does not say.
+    /// The version of its Envoy, or name and version of another program; none if it states none.
     pub envoy: Option<String>,
-    /// The worst state of its kinds; `NOT_SENT` before it asks for any.
+    /// The worst state of its kinds; `NOT_SENT` before its first request.
     pub state: Progress,
     /// Time since it connected, in seconds; of one that is gone, the time for which it was
     /// connected.
@@ -31,13 +31,13 @@ pub struct ProxyView {
     /// Time since it is gone, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gone_seconds: Option<f64>,
-    /// The reason for which it is gone, as the metric has it.
+    /// The reason for which it is gone, as in `proxies_lost_total`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gone_reason: Option<&'static str>,
     /// The same in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gone_because: Option<String>,
-    /// True if several proxies share this node id and address, so that what stands here is a mix.
+    /// True if several proxies share this node id and address, so that this row mixes them.
     pub shared_identity: bool,
     /// The kinds that it asked for.
     pub kinds: Vec<KindView>,
@@ -48,7 +48,7 @@ pub struct ProxyView {
 pub struct KindView {
     /// The kind: `clusters`.
     pub kind: &'static str,
-    /// The worst of its subscriptions' states, without those that it has stopped asking for.
+    /// The worst state of its subscriptions, without those that it no longer asks for.
     pub state: Progress,
     /// The state before it was gone.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,7 +64,7 @@ pub struct KindView {
 /// Progress of a proxy with one kind on one stream.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StreamView {
-    /// The number of names that it asks for; none for all of a kind.
+    /// The number of requested names; none for a wildcard.
     pub names: Option<usize>,
     /// The state.
     pub state: Progress,
@@ -76,7 +76,7 @@ pub struct StreamView {
     pub since_seconds: f64,
     /// Answers that it rejected.
     pub nacks: u64,
-    /// Its words about the answer that it rejected last, unless it accepted one since.
+    /// Its error text for the last rejected answer, unless it accepted one since.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// The resource that its answer waits for, as kind and name.
@@ -87,21 +87,22 @@ pub struct StreamView {
 /// Progress of a proxy with one subscription.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SubscriptionView {
-    /// The name asked for; none for all of a kind.
+    /// The requested name; none for a wildcard.
     pub name: Option<String>,
     /// The state.
     pub state: Progress,
     /// The version sent last by this process.
     pub sent: Option<String>,
-    /// The version that the proxy says it has.
+    /// The version that the proxy reports.
     pub accepted: Option<String>,
     /// Time in this state, in seconds.
     pub since_seconds: Option<f64>,
-    /// Polls that are held now.
+    /// Polls held now.
     pub polls_held: usize,
     /// Time since its last poll came or ended, in seconds.
     pub last_poll_seconds: f64,
-    /// Polls that came back with the old version after a newer answer.
+    /// Polls that came back with the old version after a newer answer, which is how a rejection
+    /// looks over REST.
     pub presumed_nacks: u64,
     /// The resource that its answer waits for, as kind and name.
     pub waits_for: Option<(&'static str, String)>,
@@ -111,7 +112,7 @@ pub struct SubscriptionView {
 }
 
 impl KindView {
-    /// A kind of which nothing but the state is known.
+    /// A kind of which the state alone is known.
     pub(super) fn plain(kind: &'static str, state: Progress) -> Self {
         Self {
             kind,
@@ -122,7 +123,7 @@ impl KindView {
         }
     }
 
-    /// A kind of a proxy that is gone, and its state before.
+    /// A kind of a gone proxy, with its last state.
     pub(super) fn gone(kind: &'static str, last: Progress) -> Self {
         Self {
             last: Some(last),
@@ -131,7 +132,7 @@ impl KindView {
     }
 }
 
-/// The kinds of one proxy out of those of each of its streams: each kind once, as bad as the worst.
+/// Merges the kinds of a proxy's streams: each kind once, in its worst state.
 pub(super) fn joined(kinds: impl Iterator<Item = KindView>) -> Vec<KindView> {
     let mut by_kind: BTreeMap<&'static str, KindView> = BTreeMap::new();
     for kind in kinds {

@@ -1,4 +1,6 @@
 //! What apps ask for and the certificates -> Envoy's resources: the projection of a state.
+//!
+//! [`virtual_host`] decides the retry policy of routes.
 
 mod challenges;
 mod clusters;

@@ -1,4 +1,6 @@
 //! The claims to one host, settled -> its virtual host, encoded.
+//!
+//! [`retry_policy`] decides which requests are retried.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

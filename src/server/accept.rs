@@ -1,4 +1,4 @@
-//! The loop that takes connections, and the stop that ends them all.
+//! The accept loop of one listener, and its shutdown.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,36 +10,38 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::accept_failure::AcceptFailure;
+use super::activity_stream::ActivityStream;
 use super::budget::Budgets;
 use super::config::Config;
+use super::connection_slots::{ConnectionSlot, ConnectionSlots};
 use super::descriptors::affordable;
 use super::error::Error;
-use super::heard::HeardStream;
 use super::listener::{Accepted, Listener};
 use super::peer_identity::PeerIdentity;
-use super::seats::{Seat, Seats};
+use super::security::Security;
+use super::server_state::ServerState;
 use super::shutdown::Tasks;
-use super::tls::{Acceptor, Tls};
+use super::tls::Acceptor;
 use crate::metrics::Metrics;
 use crate::net::throttle::Throttle;
 
-/// The wait after the first failure to take a connection, and the longest: short enough that no
-/// proxy notices, long enough that a lack of file descriptors does not burn a core.
+/// Back-off after a failed accept, first and longest: too short for a proxy to notice, long enough
+/// that a lack of file descriptors does not burn a core.
 const ACCEPT_WAIT: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
-/// Time for which the log is spared the same again.
-const QUIET: Duration = Duration::from_secs(60);
+/// Least time between two log lines about failed accepts.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Serves the services of `config`, over nothing but TLS if there is `tls`, until `shutdown`. Then
-/// every request is told to end, what is under way drains, and this returns when no task of its
-/// own is left. Dropping the future cuts every connection.
+/// Serves `config.services` on `listener` until `shutdown`. Then requests end gracefully,
+/// connections drain for at most `config.drain`, and this returns once no task of its own is left.
+/// Dropping the future cuts every connection.
 ///
 /// # Errors
 ///
 /// When the listener breaks. A lack of file descriptors or memory is waited out.
 pub async fn serve(
     listener: Listener,
-    tls: Option<Tls>,
+    security: Security,
     config: Config,
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
@@ -47,13 +49,19 @@ pub async fn serve(
     let drain = config.drain;
     let cut = CancellationToken::new();
     let _cut_when_dropped = cut.clone().drop_guard();
-    let acceptor = tls.map(|tls| Acceptor::new(tls, &config));
+    let secrets = security.allows_secrets();
+    let acceptor = match security {
+        Security::Plaintext { .. } => None,
+        Security::Tls(tls) => Some(Acceptor::new(tls, None, &config)),
+        Security::MutualTls(tls, clients) => Some(Acceptor::new(tls, Some(clients), &config)),
+    };
     let budgets = Budgets::new(config.budgets, metrics.clone());
     let most = affordable(config.max_connections);
-    let seats = Seats::new(most, config.max_connections_per_address, budgets.clone());
-    let server = Arc::new(Server {
+    let slots = ConnectionSlots::new(most, config.max_connections_per_address, budgets.clone());
+    let server = Arc::new(ServerState {
         acceptor,
-        seats,
+        secrets,
+        slots,
         tasks: Tasks {
             tracker: TaskTracker::new(),
             cut,
@@ -61,7 +69,7 @@ pub async fn serve(
         budgets,
         config: Arc::new(config),
         metrics,
-        // A broken listener stops what it began; that does not stop anybody else.
+        // A child: a broken listener stops its own connections and nothing else.
         shutdown: shutdown.child_token(),
     });
     let result = server.accept(&listener).await;
@@ -71,32 +79,20 @@ pub async fn serve(
     tasks.tracker.close();
     if timeout(drain, tasks.tracker.wait()).await.is_err() {
         let left = tasks.tracker.len();
-        tracing::warn!(left, "connections did not end in time and are cut");
+        tracing::warn!(left, "connections did not drain in time and are cut");
     }
     tasks.cut.cancel();
     tasks.tracker.wait().await;
     result
 }
 
-/// State of one listener.
-pub(super) struct Server {
-    /// None without TLS.
-    acceptor: Option<Acceptor>,
-    pub(super) config: Arc<Config>,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) shutdown: CancellationToken,
-    pub(super) tasks: Tasks,
-    pub(super) budgets: Arc<Budgets>,
-    seats: Arc<Seats>,
-}
-
-impl Server {
-    /// Takes connections until it is told to stop.
+impl ServerState {
+    /// Accepts connections until the listener shuts down.
     async fn accept(self: &Arc<Self>, listener: &Listener) -> Result<(), Error> {
-        let mut look = interval(self.budgets.look_every());
+        let mut look = interval(self.budgets.check_interval());
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut wait = ACCEPT_WAIT.0;
-        let told = Throttle::new(QUIET, 1);
+        let log_throttle = Throttle::new(LOG_INTERVAL, 1);
         let mut is_lasting = false;
         loop {
             let accepted = tokio::select! {
@@ -112,7 +108,7 @@ impl Server {
                 Ok(accepted) => {
                     wait = ACCEPT_WAIT.0;
                     is_lasting = false;
-                    self.seat(accepted);
+                    self.admit(accepted);
                     continue;
                 }
                 Err(error) => error,
@@ -120,18 +116,18 @@ impl Server {
             match AcceptFailure::of(&error) {
                 AcceptFailure::Fatal => return Err(Error::Accept(error)),
                 AcceptFailure::OneConnection => {
-                    tracing::debug!(%error, "a connection was gone before it was taken");
+                    tracing::debug!(%error, "a connection was closed before it was accepted");
                     continue;
                 }
                 AcceptFailure::Descriptors => {
-                    self.seats.make_room(is_lasting);
+                    self.slots.evict(is_lasting);
                     is_lasting = true;
                 }
                 AcceptFailure::Passing => {}
             }
-            if let Some(left_out) = told.admit("", Instant::now()) {
+            if let Some(left_out) = log_throttle.admit("", Instant::now()) {
                 let left_out = left_out.count();
-                tracing::warn!(%error, left_out, "a connection cannot be taken");
+                tracing::warn!(%error, left_out, "a connection cannot be accepted");
             }
             tokio::select! {
                 () = self.shutdown.cancelled() => return Ok(()),
@@ -140,45 +136,45 @@ impl Server {
         }
     }
 
-    /// Serves a connection in a task of its own, if there is a place for it.
-    fn seat(self: &Arc<Self>, accepted: Accepted) {
+    /// Serves a connection in a task of its own, if it gets a slot.
+    fn admit(self: &Arc<Self>, accepted: Accepted) {
         let address = accepted.address();
-        let Some(seat) = self.seats.take(address, &self.tasks.cut) else {
+        let Some(slot) = self.slots.take(address, &self.tasks.cut) else {
             return;
         };
-        let (server, seat) = (self.clone(), Arc::new(seat));
+        let (server, slot) = (self.clone(), Arc::new(slot));
         let connection = async move {
             match accepted {
                 Accepted::Tcp(stream, _) => {
-                    let stream = HeardStream::new(stream, seat.life.clone());
-                    server.take(stream, address, seat).await
+                    let stream = ActivityStream::new(stream, slot.activity.clone());
+                    server.take(stream, address, slot).await
                 }
                 Accepted::Unix(stream) => {
-                    let stream = HeardStream::new(stream, seat.life.clone());
-                    server.take(stream, address, seat).await
+                    let stream = ActivityStream::new(stream, slot.activity.clone());
+                    server.take(stream, address, slot).await
                 }
             }
         };
         hyper::rt::Executor::execute(&self.tasks, connection);
     }
 
-    /// Makes a connection secure, if it has to be, and serves it to its end.
-    async fn take<S>(self: Arc<Self>, stream: S, peer: Option<IpAddr>, seat: Arc<Seat>)
+    /// Performs the TLS handshake, if there is TLS, and serves the connection to its end.
+    async fn take<S>(self: Arc<Self>, stream: S, peer: Option<IpAddr>, slot: Arc<ConnectionSlot>)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let Some(acceptor) = &self.acceptor else {
-            // Boxed, here and below: what was needed to get so far is not kept for as long as the
-            // connection lives.
+            // Boxed, here and below: the state of the handshake is freed, not kept for the life of
+            // the connection.
             let identity = PeerIdentity::anonymous(peer);
-            return Box::pin(self.connect(stream, identity, peer, seat)).await;
+            return Box::pin(self.connect(stream, identity, peer, slot)).await;
         };
-        // Whoever has not asked yet loses nothing by a stop, which comes before any cut.
+        // A connection without a request loses nothing by a shutdown, so that comes before any cut.
         let accepting = Box::pin(acceptor.accept(stream, peer));
-        let accepting = seat.cut.run_until_cancelled(accepting);
+        let accepting = slot.cut.run_until_cancelled(accepting);
         let secure = self.shutdown.run_until_cancelled(accepting).await;
         if let Some(Some(Some((stream, identity)))) = secure {
-            Box::pin(self.connect(stream, identity, peer, seat)).await;
+            Box::pin(self.connect(stream, identity, peer, slot)).await;
         }
     }
 }

@@ -1,24 +1,24 @@
-//! Failures to take a connection, told apart by what helps against them.
+//! Classification of accept errors by their remedy.
 
 use std::io;
 
 use rustix::io::Errno;
 
-/// Failure to take a connection.
+/// Class of an accept error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AcceptFailure {
-    /// No connection will ever come from this listener again.
+    /// The socket is not listening: no connection will come from it again.
     Fatal,
-    /// The new connection is gone already; the others and the next one are as they were.
+    /// The new connection is gone already; others and the next one are not affected.
     OneConnection,
-    /// This process has no file descriptor left: fewer connections help.
+    /// This process is out of file descriptors: closing connections helps.
     Descriptors,
-    /// The system lacks something, or it is anything else that passes.
+    /// The system lacks a resource, or the error is another transient one.
     Passing,
 }
 
 impl AcceptFailure {
-    /// The failure behind an error.
+    /// Returns the class of an error.
     pub(super) fn of(error: &io::Error) -> Self {
         match Errno::from_io_error(error) {
             // The socket does not listen.

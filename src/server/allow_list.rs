@@ -1,35 +1,33 @@
-//! The peers that are answered: by the names in the certificates that they show.
+//! The allow list: peers admitted by the names in their certificates.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
-/// The peers of one listener that are answered.
+/// The peers that a listener with mutual TLS admits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AllowList {
-    /// All that connect: they are not asked for a certificate.
-    Anybody,
-    /// Those with a certificate of the client authorities.
+    /// Peers with any certificate of the client authorities.
     OfAuthority,
-    /// Of those, the ones with a name on the list.
+    /// Peers whose certificate also has a name on the list.
     Named(ListedNames),
 }
 
-/// ListedNames of proxies, as they stand in certificates.
+/// Names on an allow list, in lower case.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ListedNames {
     exact: BTreeSet<String>,
-    /// What follows the first label of names whose first label may be any: `.edge.example`.
+    /// Suffixes of wildcard names, with their leading dot: `.edge.example` of `*.edge.example`.
     below: BTreeSet<String>,
 }
 
-/// A name that can stand in no certificate.
+/// Error: a listed name that no certificate can have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no certificate has the name {0:?}")]
 pub struct BadName(String);
 
 impl AllowList {
-    /// The proxies with one of these names: host names, URIs or addresses, without regard to case;
+    /// The peers with one of these names: host names, URIs or addresses, case-insensitive;
     /// `*.edge.example` stands for any one label in front.
     ///
     /// # Errors
@@ -42,7 +40,7 @@ impl AllowList {
         };
         for name in names {
             let name = name.to_ascii_lowercase();
-            // As certificates have it: an IPv6 address has many spellings.
+            // In canonical form, as in certificates: an IPv6 address has many spellings.
             let name = match name.parse::<IpAddr>() {
                 Ok(address) => address.to_string(),
                 Err(_) => name,
@@ -67,11 +65,11 @@ impl AllowList {
 }
 
 impl ListedNames {
-    /// Says if a name from a certificate is on the list.
+    /// Returns true if a name from a certificate is on the list.
     pub fn contains(&self, name: &str) -> bool {
         let name = name.to_ascii_lowercase();
         let dot = name.find('.').filter(|dot| {
-            // A label, and not the scheme of a URI.
+            // A DNS label, not the scheme of a URI.
             let first = name.get(..*dot).unwrap_or_default();
             !first.is_empty() && !first.contains([':', '/'])
         });
@@ -95,7 +93,7 @@ mod tests {
         let list: Vec<String> = list.iter().map(ToString::to_string).collect();
         AllowList::named(&list).map(|allowed| match allowed {
             AllowList::Named(names) => names,
-            AllowList::Anybody | AllowList::OfAuthority => panic!("no names"),
+            AllowList::OfAuthority => panic!("no names"),
         })
     }
 

@@ -1,4 +1,4 @@
-//! One connection from its first byte to its end: HTTP with every limit set, and what ends it.
+//! One connection from its first byte to its end: HTTP with every limit set.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -18,66 +18,68 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::accept::Server;
 use super::budget::{Account, PeerKey};
 use super::connection_end::ConnectionEnd;
-use super::peer::Peer;
+use super::connection_slots::ConnectionSlot;
+use super::peer::{Peer, PeerConnection};
 use super::peer_identity::PeerIdentity;
-use super::seats::Seat;
+use super::server_state::ServerState;
 use super::shutdown::{Shutdown, Tasks};
 
-/// Envoy sends 6 headers; proxies in between add some.
+/// Most headers of a request. Envoy sends 6; proxies in between add some.
 const MAX_HEADERS: usize = 100;
 
-/// Room for the head of a request, and how much of its body is read at once.
+/// Buffer of an HTTP/1.1 connection: bounds the head of a request, and how much of its body is read
+/// at once.
 const HTTP1_BUFFER_BYTES: usize = 64 << 10;
 
-/// The head of a request over HTTP/2.
+/// Largest request head over HTTP/2, in bytes.
 const MAX_HEADER_LIST_BYTES: u32 = 16 << 10;
 
-/// Streams that may be reset before they were looked at, or be wrong by themselves. What is
-/// looked at and then given up is counted by the budgets: an Envoy may give up thousands of polls
-/// at once, but not before they were taken.
+/// Streams of one connection that may be reset before they reach a service, or be reset for an
+/// error of their own. Requests that a service has taken are counted by the
+/// [budgets](super::budget) instead: an Envoy may cancel thousands of polls at once, but not before
+/// they were taken.
 const MAX_RESETS: usize = 1_024;
 
-/// A whole request (77 kB) fits, so an upload never waits for a window.
+/// Flow-control window of a stream: a whole request (77 kB) fits, so an upload never waits.
 const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 
-/// A hundred requests at once.
+/// Flow-control window of a connection: a hundred requests at once.
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 
-/// Bytes of an answer that are queued before it waits for the proxy to read.
+/// Bytes of a stream's answer that are queued before hyper stops polling its body.
 const SEND_BUFFER_BYTES: usize = 1 << 20;
 
-/// Change in the life of a connection that comes from outside of it.
+/// Event from outside of a connection that ends it.
 enum ConnectionEvent {
-    /// The server stops: what was asked is still answered.
-    Leave,
-    /// The client's certificate has ended: the same.
-    CertificateEnded,
-    /// Its streams and held polls end, so that their client connects again, perhaps elsewhere.
-    GoElsewhere(PoliteEnd),
-    /// It brought no request in time.
-    NeverAsked,
-    /// It ends as it is.
+    /// The listener shuts down: open requests are still answered.
+    Shutdown,
+    /// The client's certificate has expired: open requests are still answered.
+    CertificateExpired,
+    /// Streams and held polls end, so that the client connects again, perhaps to another replica.
+    GracefulEnd(GracefulEnd),
+    /// No request came within the time limit.
+    FirstRequestTimeout,
+    /// The connection is cut: nothing more is sent.
     Cut,
 }
 
-/// Events, each looked at only when it comes: a connection is polled for every frame, and most of
-/// these never come.
+/// Events of a connection. Each future is polled only when it is woken: a connection is polled for
+/// every frame, and most events never come.
 type ConnectionEvents = FuturesUnordered<BoxFuture<'static, ConnectionEvent>>;
 
-/// Reason for which a connection ends politely by itself.
+/// Reason for which a connection ends gracefully.
 #[derive(Clone, Copy)]
-enum PoliteEnd {
+enum GracefulEnd {
     /// It has reached the maximum age.
     Age,
-    /// All that are open are handed over, for this reason.
+    /// All open connections are handed over, for this reason.
     Handover(&'static str),
 }
 
-impl PoliteEnd {
-    /// Its name in the metric.
+impl GracefulEnd {
+    /// The label in `connections_ended_total`.
     fn as_str(self) -> &'static str {
         match self {
             Self::Age => "age",
@@ -85,7 +87,7 @@ impl PoliteEnd {
         }
     }
 
-    /// The cause of the end of its connection.
+    /// The cause as the registry records it.
     fn connection_end(self) -> ConnectionEnd {
         match self {
             Self::Age => ConnectionEnd::Age,
@@ -93,7 +95,7 @@ impl PoliteEnd {
         }
     }
 
-    /// The reason that calls are told which end with the connection.
+    /// The reason in words, for the status of calls that end with the connection.
     fn reason(self) -> &'static str {
         match self {
             Self::Age => "this connection has reached its maximum age",
@@ -102,42 +104,43 @@ impl PoliteEnd {
     }
 }
 
-impl Server {
+impl ServerState {
     /// Serves one connection to its end.
     pub(super) async fn connect<S>(
         self: Arc<Self>,
         stream: S,
         identity: PeerIdentity,
         address: Option<IpAddr>,
-        seat: Arc<Seat>,
+        slot: Arc<ConnectionSlot>,
     ) where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let identity = Arc::new(identity);
-        let has_asked = Arc::new(AtomicBool::new(false));
-        let shutdown = Shutdown::new(self.shutdown.child_token(), seat.cut.clone());
-        let mut events = self.events(identity.clone(), &has_asked, &shutdown);
-        let shared = (self.config.clone(), self.metrics.clone());
-        let number = seat.number;
+        let has_requested = Arc::new(AtomicBool::new(false));
+        let shutdown = Shutdown::new(self.shutdown.child_token(), slot.cut.clone());
+        let mut events = self.events(identity.clone(), &has_requested, &shutdown);
+        let number = slot.number;
         let key = PeerKey::new(identity.name(), address);
         let account = Account::open(&self.budgets, number, key, shutdown.cut.clone());
-        let (of_peer, requests) = (account.0.clone(), account.0.clone());
-        let peer = Peer::new(
+        let requests = account.0.clone();
+        let peer = Peer::new(PeerConnection {
             number,
             address,
             identity,
-            shutdown.clone(),
-            of_peer,
-            seat.life.clone(),
-            shared,
-        );
-        let life = seat.life.clone();
-        let (server, of_requests) = (self.clone(), life.clone());
+            shutdown: shutdown.clone(),
+            account: account.0.clone(),
+            activity: slot.activity.clone(),
+            secrets: self.secrets,
+            config: self.config.clone(),
+            metrics: self.metrics.clone(),
+        });
+        let activity = slot.activity.clone();
+        let (server, of_requests) = (self.clone(), activity.clone());
         let service = service_fn(move |request: Request<Incoming>| {
-            has_asked.store(true, Ordering::Relaxed);
+            has_requested.store(true, Ordering::Relaxed);
             let (server, peer) = (server.clone(), peer.clone());
             let open = (requests.open_request(), of_requests.open_request());
-            // Boxed: the task of a stream keeps the room of this for as long as it lives.
+            // Boxed: the task of a stream would keep its size for as long as it lives.
             Box::pin(async move {
                 let response = server.config.services.answer(request, peer).await;
                 Ok::<_, Infallible>(response.map(|body| body.answering(open)))
@@ -151,90 +154,91 @@ impl Server {
                 Some(event) = events.next() => event,
             };
             match event {
-                ConnectionEvent::Leave => {
-                    life.note_end(ConnectionEnd::Stopping);
+                ConnectionEvent::Shutdown => {
+                    activity.note_end(ConnectionEnd::Stopping);
                     serving.as_mut().graceful_shutdown();
                 }
-                ConnectionEvent::CertificateEnded => {
-                    life.note_end(ConnectionEnd::CertificateEnded);
+                ConnectionEvent::CertificateExpired => {
+                    activity.note_end(ConnectionEnd::CertificateExpired);
                     serving.as_mut().graceful_shutdown();
                 }
-                ConnectionEvent::GoElsewhere(end) => {
-                    life.note_end(end.connection_end());
+                ConnectionEvent::GracefulEnd(end) => {
+                    activity.note_end(end.connection_end());
                     let metric = &self.metrics.connections_ended;
                     metric.with_label_values(&[end.as_str()]).inc();
-                    // Goodbye first, so that the proxy does not come back on this connection.
+                    // GOAWAY first, so that the proxy does not come back on this connection.
                     serving.as_mut().graceful_shutdown();
-                    shutdown.leave(end.reason());
+                    shutdown.end_gracefully(end.reason());
                 }
-                ConnectionEvent::NeverAsked => {
+                ConnectionEvent::FirstRequestTimeout => {
                     tracing::debug!(peer = ?address, "a connection brought no request in time");
-                    life.note_end(ConnectionEnd::NeverAsked);
+                    activity.note_end(ConnectionEnd::NoRequest);
                     break Ok(());
                 }
                 ConnectionEvent::Cut => {
-                    life.note_end(ConnectionEnd::of_cut(account.0.cut_reason()));
+                    activity.note_end(ConnectionEnd::of_cut(account.0.cut_reason()));
                     break Ok(());
                 }
             }
         };
-        life.note_end(match &served {
+        activity.note_end(match &served {
             Ok(()) => ConnectionEnd::Closed,
             Err(error) => ConnectionEnd::of_error(&**error),
         });
         if let Err(error) = served {
-            // Proxies reset connections all the time: a poll that is given up over HTTP/1.1 is one.
+            // At debug: proxies reset connections all the time; over HTTP/1.1 that is how a poll is
+            // cancelled.
             tracing::debug!(peer = ?address, %error, "a connection ended early");
         }
     }
 
-    /// The events that may happen to a connection.
+    /// The events that may end a connection.
     fn events(
         &self,
         identity: Arc<PeerIdentity>,
-        has_asked: &Arc<AtomicBool>,
+        has_requested: &Arc<AtomicBool>,
         shutdown: &Shutdown,
     ) -> ConnectionEvents {
         let config = &self.config;
         let events = ConnectionEvents::new();
-        events.push(on(&shutdown.stop, ConnectionEvent::Leave));
+        events.push(on(&shutdown.stop, ConnectionEvent::Shutdown));
         events.push(on(&shutdown.cut, ConnectionEvent::Cut));
         if identity.is_certified() {
-            // Requests and streams are refused by themselves. A proxy that has renewed its
+            // Services refuse requests and streams by themselves. A proxy that has renewed its
             // certificate shows the new one on its next connection.
             events.push(Box::pin({
                 let identity = identity.clone();
                 async move {
                     identity.end().await;
-                    ConnectionEvent::CertificateEnded
+                    ConnectionEvent::CertificateExpired
                 }
             }));
             events.push(Box::pin(async move { match identity.watch().await {} }));
         }
-        let (first_request, has_asked) = (config.first_request, has_asked.clone());
+        let (first_request, has_requested) = (config.first_request, has_requested.clone());
         events.push(Box::pin(async move {
             sleep(first_request).await;
-            if has_asked.load(Ordering::Relaxed) {
+            if has_requested.load(Ordering::Relaxed) {
                 pending::<()>().await;
             }
-            ConnectionEvent::NeverAsked
+            ConnectionEvent::FirstRequestTimeout
         }));
         let age = config.max_age.mul_f64(rand::random_range(0.9..=1.0));
         events.push(Box::pin(async move {
             sleep(age).await;
-            ConnectionEvent::GoElsewhere(PoliteEnd::Age)
+            ConnectionEvent::GracefulEnd(GracefulEnd::Age)
         }));
         if let Some(handover) = &config.handover {
-            let (due, end) = (handover.due(), PoliteEnd::Handover(handover.reason()));
+            let (due, end) = (handover.due(), GracefulEnd::Handover(handover.reason()));
             events.push(Box::pin(async move {
                 due.await;
-                ConnectionEvent::GoElsewhere(end)
+                ConnectionEvent::GracefulEnd(end)
             }));
         }
         events
     }
 
-    /// HTTP/1.1 and HTTP/2 with every limit set.
+    /// The HTTP/1.1 and HTTP/2 server with every limit set.
     fn http(&self) -> auto::Builder<Tasks> {
         let config = &self.config;
         let mut http = auto::Builder::new(self.tasks.clone());
@@ -258,7 +262,7 @@ impl Server {
     }
 }
 
-/// An event that comes when a token is cancelled.
+/// An event that comes when `token` is cancelled.
 fn on(token: &CancellationToken, event: ConnectionEvent) -> BoxFuture<'static, ConnectionEvent> {
     let token = token.clone();
     Box::pin(async move {

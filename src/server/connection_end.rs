@@ -1,4 +1,4 @@
-//! Causes of the end of a connection, as far as this end of it can tell.
+//! Cause of the end of a connection, as far as this side can tell.
 
 use std::error::Error;
 use std::io;
@@ -8,32 +8,33 @@ use super::budget::CutReason;
 /// Cause of the end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectionEnd {
-    /// The peer closed it. The system closes the connections of a process that is killed, so a
-    /// crash looks the same.
+    /// The peer closed it. The kernel closes the connections of a killed process, so a crash looks
+    /// the same.
     Closed,
-    /// The peer reset it, or the way to it broke.
+    /// The peer reset it, or the network path broke.
     Reset,
-    /// Nothing was heard for too long: pings of HTTP/2 were not answered, or an idle connection of
-    /// HTTP/1.1 brought no request.
+    /// Idle timeout: HTTP/2 pings were not answered, or an idle HTTP/1.1 connection brought no
+    /// request.
     Timeout,
-    /// The peer broke the rules of HTTP.
+    /// The peer violated HTTP.
     Protocol,
-    /// It was cut here, for the reason that the metric of cut connections has.
+    /// It was cut here, for the reason in `connections_cut_total`.
     Cut(&'static str),
     /// It brought no request in time.
-    NeverAsked,
-    /// Its certificate has ended.
-    CertificateEnded,
-    /// It was old: its peer was to connect again.
+    NoRequest,
+    /// The client certificate expired.
+    CertificateExpired,
+    /// It reached the maximum age; the peer is expected to reconnect.
     Age,
-    /// All that are open were handed over: their peers were to connect elsewhere.
+    /// All open connections were handed over; the peer is expected to choose another replica.
     Handover,
-    /// The server stops.
+    /// The server shuts down.
     Stopping,
 }
 
 impl ConnectionEnd {
-    /// Cause of the end of a connection that was cut for this reason; none if the server stops.
+    /// Returns the cause for a connection that was cut for `reason`; without one the server shuts
+    /// down.
     pub(super) fn of_cut(reason: Option<CutReason>) -> Self {
         match reason {
             Some(reason) => Self::Cut(reason.as_str()),
@@ -41,7 +42,7 @@ impl ConnectionEnd {
         }
     }
 
-    /// Cause of the end of a connection that ended with this error.
+    /// Returns the cause for a connection that ended with `error`.
     pub(super) fn of_error(error: &(dyn Error + 'static)) -> Self {
         let mut cause = Some(error);
         while let Some(error) = cause {
@@ -62,14 +63,14 @@ impl ConnectionEnd {
     }
 
     fn of_kind(kind: io::ErrorKind) -> Self {
-        // There are dozens of kinds, and more to come.
+        // Compared, not matched: `ErrorKind` has dozens of variants and grows.
         if kind == io::ErrorKind::TimedOut {
             Self::Timeout
         } else if kind == io::ErrorKind::UnexpectedEof {
-            // TLS that ends without its closing alert.
+            // TLS that ended without `close_notify`.
             Self::Closed
         } else if kind == io::ErrorKind::InvalidData {
-            // A record of TLS that is none.
+            // A malformed TLS record.
             Self::Protocol
         } else {
             Self::Reset

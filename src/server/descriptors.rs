@@ -1,24 +1,24 @@
-//! File descriptors: as many as the system gives, and a reserve that connections leave.
+//! File descriptors: the limit of this process, and the reserve that connections leave.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors of the admin port: 64 connections and one that waits for room.
+/// Descriptors of the admin port: 64 connections and one that waits for a slot.
 const ADMIN: usize = 65;
 
-/// Descriptors of look-ups of agents' names that are under way at once.
+/// Descriptors of concurrent DNS look-ups of agents' names.
 const LOOK_UPS: usize = 32;
 
-/// Descriptors of everything else: the standard streams, the runtimes' own, what listens,
-/// connections to Marathon and Vault, and files that are read.
+/// Descriptors of everything else: standard streams, the runtimes, listeners, connections to
+/// Marathon and Vault, and files that are read.
 const OTHERS: usize = 64;
 
 /// Descriptors that connections leave to everything else.
 const RESERVE: usize = ADMIN + LOOK_UPS + OTHERS;
 
-/// Fewest connections, however few descriptors there are.
+/// Least number of connections, however few descriptors there are.
 const FEWEST: usize = 8;
 
-/// Raises the number of file descriptors of this process to the most that the system allows it.
+/// Raises the soft limit of file descriptors to the hard limit.
 pub fn raise_descriptor_limit() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -32,7 +32,7 @@ pub fn raise_descriptor_limit() {
     }
 }
 
-/// The number of connections that are taken of `wished` ones, given the descriptors.
+/// Returns how many of `wished` connections the limit of descriptors allows.
 pub(super) fn affordable(wished: usize) -> usize {
     let limit = getrlimit(Resource::Nofile).current;
     let affordable = limit.map_or(wished, affordable_of);

@@ -1,9 +1,9 @@
-//! Reasons for which a port cannot be served.
+//! Errors of a listener.
 
 use std::io;
 use std::path::PathBuf;
 
-/// Reason for which a port cannot be served. None of these goes away by trying again.
+/// Error of a listener. None goes away by trying again.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The address or the path cannot be listened on.
@@ -11,16 +11,16 @@ pub enum Error {
     Bind {
         /// The address or the path.
         place: String,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// Another process listens on the path.
     #[error("another process listens on {}", .0.display())]
     InUse(PathBuf),
-    /// The path is taken by something else.
+    /// The path exists and is not a socket.
     #[error("{} is there and is not a socket", .0.display())]
     NotASocket(PathBuf),
-    /// The listener takes no more connections.
+    /// The listener accepts no more connections.
     #[error("the listener broke")]
     Accept(#[source] io::Error),
 }

@@ -1,12 +1,12 @@
-//! Handover: every connection that is open ends politely, so that its client picks a replica anew.
+//! Handover: ends all open connections gracefully, so that clients choose a replica anew.
 
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-/// Signal that ends the connections of a listener once, those that are open when it is given.
-/// Clones are the same signal.
+/// Signal that ends the connections of a listener that are open when it is given. Clones are the
+/// same signal.
 #[derive(Clone, Debug)]
 pub struct Handover {
     /// Number of signals so far.
@@ -16,8 +16,8 @@ pub struct Handover {
 }
 
 impl Handover {
-    /// A signal after which connections end over a time of `spread`, each at a moment of its own.
-    /// Calls that are ended by it are told `reason`.
+    /// A signal after which connections end over a time of `spread`, each at a random moment in it.
+    /// Calls that end with them are told `reason`.
     pub fn new(spread: Duration, reason: &'static str) -> Self {
         Self {
             rounds: watch::Sender::new(0),
@@ -26,8 +26,7 @@ impl Handover {
         }
     }
 
-    /// Ends every connection that is open now, and none that is opened from now on. Does not wait
-    /// for it.
+    /// Ends every connection that is open now, and none that is opened later. Does not wait.
     pub fn begin(&self) {
         self.rounds.send_modify(|round| *round += 1);
     }
@@ -37,12 +36,12 @@ impl Handover {
         self.reason
     }
 
-    /// Waits for the end of a connection that is open since the call.
+    /// Resolves when a connection that is open since the call has to end.
     pub(super) fn due(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut rounds = self.rounds.subscribe();
         let delay = self.spread.mul_f64(rand::random_range(0.0..=1.0));
         async move {
-            // A signal that nobody can give any more never comes.
+            // The sender is gone, so the signal never comes.
             if rounds.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
@@ -52,7 +51,7 @@ impl Handover {
 }
 
 impl PartialEq for Handover {
-    /// Equal when they are the same signal.
+    /// Equal if both are the same signal.
     fn eq(&self, other: &Self) -> bool {
         self.rounds.same_channel(&other.rounds)
     }

@@ -1,4 +1,4 @@
-//! Places where clients connect: a TCP port, or a Unix socket that is nobody else's to open.
+//! Listeners: a TCP port, or a Unix socket that only its owner may open.
 
 use std::fs::Permissions;
 use std::io;
@@ -10,15 +10,15 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixSocket, Un
 
 use super::error::Error;
 
-/// Connections that may wait to be accepted, at most as many as the system allows
-/// (`net.core.somaxconn`): a fleet of 1,000 Envoys connects at once after a restart, and so does
-/// one Envoy with 1,000 clusters that speaks HTTP/1.1.
+/// Backlog of connections that wait to be accepted, capped by the system (`net.core.somaxconn`): a
+/// fleet of 1,000 Envoys connects at once after a restart, and so does one Envoy with 1,000
+/// clusters that speaks HTTP/1.1.
 const BACKLOG: u32 = 4_096;
 
-/// The file mode of a Unix socket: its owner's alone.
+/// File mode of a Unix socket: its owner's alone.
 const SOCKET_MODE: u32 = 0o600;
 
-/// A place where clients connect.
+/// A listener for clients.
 #[derive(Debug)]
 pub enum Listener {
     /// A TCP port.
@@ -27,16 +27,16 @@ pub enum Listener {
     Unix(SocketFile),
 }
 
-/// A listening Unix socket whose file goes when this goes.
+/// A listening Unix socket. Dropping it removes the file.
 #[derive(Debug)]
 pub struct SocketFile {
     listener: UnixListener,
     path: PathBuf,
-    /// Device and inode, so that only our own file is removed.
+    /// Device and inode of the file, so that only our own is removed.
     identity: (u64, u64),
 }
 
-/// A connection that was taken.
+/// An accepted connection.
 #[derive(Debug)]
 pub(super) enum Accepted {
     Tcp(TcpStream, IpAddr),
@@ -44,7 +44,7 @@ pub(super) enum Accepted {
 }
 
 impl Accepted {
-    /// The address of the other end; none of a Unix socket.
+    /// The address of the peer; none over a Unix socket.
     pub(super) fn address(&self) -> Option<IpAddr> {
         match self {
             Self::Tcp(_, address) => Some(*address),
@@ -58,14 +58,14 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// When the address is taken or not one of this machine's.
+    /// When the address is in use or not one of this machine's.
     pub async fn tcp(address: SocketAddr) -> Result<Self, Error> {
         let bind = || -> io::Result<TcpListener> {
             let socket = match address {
                 SocketAddr::V4(_) => TcpSocket::new_v4(),
                 SocketAddr::V6(_) => TcpSocket::new_v6(),
             }?;
-            // A restart finds the port free although connections of the last run linger.
+            // So that a restart can bind while connections of the last run linger.
             socket.set_reuseaddr(true)?;
             socket.bind(address)?;
             socket.listen(BACKLOG)
@@ -76,19 +76,19 @@ impl Listener {
         })
     }
 
-    /// Listens on a Unix socket with mode 0600. A socket that is there and that nobody listens on,
-    /// left by a process that was killed, is replaced.
+    /// Listens on a Unix socket with mode 0600. A stale socket, left by a killed process, is
+    /// replaced.
     ///
     /// # Errors
     ///
-    /// When somebody listens there, when something else is there, or when the folder is not ours
-    /// to write.
+    /// When another process listens there, when something else is there, or when the folder cannot
+    /// be written.
     pub async fn unix(path: &Path) -> Result<Self, Error> {
         remove_stale(path).await?;
         let bind = || -> io::Result<SocketFile> {
             let socket = UnixSocket::new_stream()?;
             socket.bind(path)?;
-            // Nobody can connect before `listen`, so nobody slips in under the mode of the umask.
+            // No client can connect before `listen`, so none slips in under the mode of the umask.
             std::fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE))?;
             Ok(SocketFile {
                 listener: socket.listen(BACKLOG)?,
@@ -110,7 +110,7 @@ impl Listener {
         }
     }
 
-    /// The next connection. Cancel safe.
+    /// Accepts the next connection. Cancel safe.
     pub(super) async fn accept(&self) -> io::Result<Accepted> {
         match self {
             Self::Tcp(listener) => {
@@ -133,7 +133,7 @@ impl Drop for SocketFile {
         if identity(&self.path).is_ok_and(|identity| identity == self.identity)
             && let Err(error) = std::fs::remove_file(&self.path)
         {
-            tracing::warn!(path = %self.path.display(), %error, "the socket file stays behind");
+            tracing::warn!(path = %self.path.display(), %error, "the socket file cannot be removed");
         }
     }
 }

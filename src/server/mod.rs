@@ -1,27 +1,30 @@
-//! The server of the xDS port: sockets become connections, TLS says whose they are, and requests
-//! are routed by path to the services that are listed.
+//! The server of the xDS port: accepts connections, authenticates peers by TLS, enforces budgets,
+//! and routes requests by path to the registered services.
 
 mod accept;
 mod accept_failure;
+mod activity_stream;
 mod allow_list;
 mod budget;
 mod config;
 mod connection;
+mod connection_activity;
 mod connection_end;
+mod connection_slots;
 mod descriptors;
 mod error;
 mod handover;
-mod heard;
+mod json_filter;
 mod listener;
 mod peer;
 mod peer_identity;
 mod rejected_peers;
 mod request_body;
 mod response;
-mod seats;
+mod security;
+mod server_state;
 mod service;
 mod shutdown;
-mod sieve;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tls;
@@ -43,5 +46,6 @@ pub use peer_identity::PeerRejection;
 pub use rejected_peers::{RejectedPeers, RejectedView};
 pub use request_body::UnreadBody;
 pub use response::ResponseBody;
+pub use security::Security;
 pub use service::{PathService, ResponseFuture, Services};
-pub use tls::Tls;
+pub use tls::ServerTls;

@@ -1,5 +1,5 @@
-//! The sender of requests over one connection: its address and identity, what ends its requests,
-//! and what they may bring.
+//! The sender of requests over one connection: its address and identity, the end of its requests,
+//! and the limits of what they bring.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -17,59 +17,48 @@ use tokio_util::sync::CancellationToken;
 
 use super::budget::{Account, Outflow, PeerKey, RequestBytes, SharedOrigin};
 use super::config::Config;
+use super::connection_activity::ConnectionActivity;
 use super::connection_end::ConnectionEnd;
+use super::json_filter::JsonMemberFilter;
 use super::peer_identity::{PeerIdentity, PeerRejection};
 use super::request_body::{UnreadBody, read_whole};
 use super::response::ResponseBody;
-use super::seats::Life;
 use super::shutdown::Shutdown;
-use super::sieve::Sieve;
 use crate::metrics::Metrics;
 
 /// The sender of requests over one connection. Cheap to clone.
 #[derive(Clone)]
-pub struct Peer(Arc<PeerInner>);
+pub struct Peer(Arc<PeerConnection>);
 
-struct PeerInner {
-    number: u64,
-    address: Option<IpAddr>,
-    identity: Arc<PeerIdentity>,
-    shutdown: Shutdown,
-    account: Arc<Account>,
-    life: Arc<Life>,
-    config: Arc<Config>,
-    metrics: Arc<Metrics>,
+/// The connection of a peer, as its requests see it.
+pub(super) struct PeerConnection {
+    /// Unique on the listener.
+    pub(super) number: u64,
+    /// None over a Unix socket.
+    pub(super) address: Option<IpAddr>,
+    pub(super) identity: Arc<PeerIdentity>,
+    pub(super) shutdown: Shutdown,
+    pub(super) account: Arc<Account>,
+    pub(super) activity: Arc<ConnectionActivity>,
+    /// If true, private keys may be sent.
+    pub(super) secrets: bool,
+    pub(super) config: Arc<Config>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
-/// Reason for which a request must be ended.
+/// Reason for which a request must end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PeerEnd {
-    /// The server stops, or the connection ends politely: answer what there is, now.
+    /// The server shuts down, or the connection ends gracefully: answer now, with what there is.
     Stopping,
-    /// The peer's certificate has ended: refuse it with 403 and this text.
+    /// The peer's certificate expired: answer 403 with this text.
     Refused(String),
 }
 
 impl Peer {
-    pub(super) fn new(
-        number: u64,
-        address: Option<IpAddr>,
-        identity: Arc<PeerIdentity>,
-        shutdown: Shutdown,
-        account: Arc<Account>,
-        life: Arc<Life>,
-        (config, metrics): (Arc<Config>, Arc<Metrics>),
-    ) -> Self {
-        Self(Arc::new(PeerInner {
-            number,
-            address,
-            identity,
-            shutdown,
-            account,
-            life,
-            config,
-            metrics,
-        }))
+    /// The sender of the requests of this connection.
+    pub(super) fn new(connection: PeerConnection) -> Self {
+        Self(Arc::new(connection))
     }
 
     /// A peer without address and certificate.
@@ -78,7 +67,7 @@ impl Peer {
         Self::of_test(0, None, secrets, stop)
     }
 
-    /// A peer without certificate, on a connection that is none.
+    /// A peer without certificate, whose connection exists in the test alone.
     #[cfg(test)]
     pub(crate) fn of_test(
         number: u64,
@@ -86,43 +75,44 @@ impl Peer {
         secrets: bool,
         stop: CancellationToken,
     ) -> Self {
-        let config = Config {
-            secrets,
-            ..Config::default()
-        };
         let cut = CancellationToken::new();
         let metrics = Metrics::new().unwrap();
-        let identity = Arc::new(PeerIdentity::anonymous(address));
-        let shared = (Arc::new(config), metrics);
-        let budgets = Budgets::new(BudgetLimits::default(), shared.1.clone());
+        let budgets = Budgets::new(BudgetLimits::default(), metrics.clone());
         let key = PeerKey::new(None, address);
         let account = Account::open(&budgets, number, key, cut.clone());
-        let account = account.0.clone();
-        let shutdown = Shutdown::new(stop, cut);
-        let life = Arc::default();
-        Self::new(number, address, identity, shutdown, account, life, shared)
+        Self::new(PeerConnection {
+            number,
+            address,
+            identity: Arc::new(PeerIdentity::anonymous(address)),
+            shutdown: Shutdown::new(stop, cut),
+            account: account.0.clone(),
+            activity: Arc::default(),
+            secrets,
+            config: Arc::new(Config::default()),
+            metrics,
+        })
     }
 
-    /// Bytes of its requests that are not complete.
+    /// Buffered bytes of its incomplete requests.
     #[cfg(test)]
     pub(crate) fn unfinished_bytes(&self) -> usize {
         self.0.account.request_bytes()
     }
 
-    /// The number of its connection, unique on its listener.
+    /// The number of its connection, unique on the listener.
     pub fn connection(&self) -> u64 {
         self.0.number
     }
 
-    /// The cause of the end of its connection, once that has begun; none while it stands.
+    /// The cause of the end of its connection; none while it is open.
     pub fn connection_end(&self) -> Option<ConnectionEnd> {
-        self.0.life.end()
+        self.0.activity.end()
     }
 
-    /// Notes why its connection, which is none, ends.
+    /// Records the end of its connection.
     #[cfg(test)]
     pub(crate) fn end_of_test(&self, end: ConnectionEnd) {
-        self.0.life.note_end(end);
+        self.0.activity.note_end(end);
     }
 
     /// Its address; none over a Unix socket.
@@ -130,52 +120,53 @@ impl Peer {
         self.0.address
     }
 
-    /// The name in its certificate by which it was let in; none without a certificate.
+    /// The name in its certificate by which it was admitted; none without a certificate.
     pub fn certificate_name(&self) -> Option<&Arc<str>> {
         self.0.identity.name()
     }
 
-    /// Its identity, by which shares are counted.
+    /// The key under which its budgets and quotas are counted.
     pub fn key(&self) -> &PeerKey {
         self.0.account.peer()
     }
 
-    /// Says if it has shown a certificate, which may end.
+    /// Returns true if it has shown a certificate, which may expire.
     pub fn is_certified(&self) -> bool {
         self.0.identity.is_certified()
     }
 
-    /// Says if private keys may be sent to it.
+    /// Returns true if private keys may be sent to it.
     pub fn may_have_secrets(&self) -> bool {
-        self.0.config.secrets
+        self.0.secrets
     }
 
-    /// Lets one of its requests in, now, or says why not, which is counted.
+    /// Admits one request, or counts and returns the rejection.
     pub(super) fn admit(&self) -> Result<(), PeerRejection> {
         self.0.identity.admit()
     }
 
-    /// Says if the server stops or ends this connection politely, so that it had better be closed.
+    /// Returns true if the server shuts down or this connection ends gracefully: an HTTP/1.1 answer
+    /// should then close it.
     pub fn is_stopping(&self) -> bool {
         self.0.shutdown.stop.is_cancelled()
     }
 
-    /// Waits until the server stops, or ends this connection politely. Cancel safe.
+    /// Waits until the server shuts down or this connection ends gracefully. Cancel safe.
     pub async fn stopping(&self) {
         self.0.shutdown.stop.cancelled().await;
     }
 
-    /// The reason for which [`stopping`](Self::stopping) ended, in words for a client.
+    /// The reason for which [`stopping`](Self::stopping) resolved, in words for the client.
     pub fn stop_reason(&self) -> &'static str {
         self.0.shutdown.reason()
     }
 
-    /// Waits until its certificate has ended; for ever without one. Cancel safe.
+    /// Waits until its certificate expires; for ever without one. Cancel safe.
     pub async fn rejected(&self) -> PeerRejection {
         self.0.identity.ended().await
     }
 
-    /// Waits until its requests must be ended. Cancel safe.
+    /// Waits until its requests must end. Cancel safe.
     pub async fn ended(&self) -> PeerEnd {
         tokio::select! {
             biased;
@@ -184,46 +175,46 @@ impl Peer {
         }
     }
 
-    /// The bytes of one of its requests while it is not complete; none yet.
+    /// Accounts the bytes of one request while it is incomplete; none yet.
     pub fn request_bytes(&self) -> RequestBytes {
         self.0.account.request()
     }
 
-    /// Notes that it brought a whole request message: its connection is of use to it.
+    /// Records a whole request message: the connection is in use.
     pub fn note_request(&self) {
-        self.0.life.note_request();
+        self.0.activity.note_request();
     }
 
-    /// An answer to it, or a stream of answers, of which nothing waits to be sent yet.
+    /// Accounts one answer, or a stream of answers, with nothing queued yet.
     pub fn outflow(&self) -> Arc<Outflow> {
         self.0.account.outflow()
     }
 
-    /// A body of bytes that no other answer has.
+    /// A body of bytes that no other answer shares.
     pub fn own_body(&self, bytes: impl Into<Bytes>) -> ResponseBody {
         ResponseBody::whole(self.outflow().own(bytes.into()))
     }
 
-    /// A body of bytes that other answers may have as well, which find them at `origin`.
+    /// A body of bytes that other answers share, which find them at `origin`.
     pub fn shared_body(&self, bytes: Bytes, origin: SharedOrigin) -> ResponseBody {
         ResponseBody::whole(self.outflow().shared(bytes, origin))
     }
 
-    /// Reads the body of one of its requests to the end, which is JSON. The values of members
-    /// named `unread`, with quotes around the name, are not kept: they become `null`.
+    /// Reads the JSON body of a request to its end. Values of members named `unread` (the name with
+    /// its quotes) are replaced by `null` as they arrive.
     ///
     /// # Errors
     ///
-    /// When it is too large, takes too long, or breaks off.
+    /// When the body is too large, takes too long, or breaks off.
     pub async fn read_json(
         &self,
         request: Request<Incoming>,
         unread: &'static str,
     ) -> Result<Bytes, UnreadBody> {
         let config = &self.0.config;
-        let sieve = Sieve::new(unread);
+        let filter = JsonMemberFilter::new(unread);
         let body = request.into_body();
-        let read = read_whole(body, config.max_body_bytes, sieve, self.request_bytes());
+        let read = read_whole(body, config.max_body_bytes, filter, self.request_bytes());
         let read = timeout(config.message, read).await;
         let body = read.unwrap_or(Err(UnreadBody::Slow))?;
         self.note_request();
@@ -235,12 +226,12 @@ impl Peer {
         self.0.config.message
     }
 
-    /// The answer to one of its requests when it is not let in.
+    /// The answer to a request of a peer that is not admitted.
     pub fn reject(&self, rejection: &PeerRejection) -> Response<ResponseBody> {
         self.refuse(StatusCode::FORBIDDEN, "client", rejection)
     }
 
-    /// The answer to one of its requests that is refused, which is counted by `reason`.
+    /// The answer to a refused request, counted by `reason`.
     pub fn refuse(
         &self,
         status: StatusCode,

@@ -1,4 +1,4 @@
-//! The identity at the other end of a connection, by its certificate, and its admission.
+//! The peer's identity from its client certificate, and the allow-list check.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -19,49 +19,49 @@ use super::allow_list::AllowList;
 use super::rejected_peers::{RejectedPeers, RejectionReason};
 use crate::net::clock::WallClock;
 
-/// Characters of a certificate's names that are quoted.
+/// Most characters of a certificate's names in a message.
 const QUOTED: usize = 256;
 
-/// How long a wait by the wall clock is at most, before that is looked at again: it may be set.
+/// Longest sleep until the wall clock is read again, since it may be set.
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Identity at the other end of one connection.
+/// Identity of the peer of one connection.
 pub(super) struct PeerIdentity {
     peer: Option<IpAddr>,
     certificate: Option<PeerCertificate>,
 }
 
-/// What it showed.
+/// The client certificate that a peer has shown.
 struct PeerCertificate {
-    /// The name by which it is known: the first on the list, or else the first of all.
+    /// The name by which the peer is known: the first on the allow list, else the first of all.
     name: Option<Arc<str>>,
-    /// Its names, if it has to have one on the list and has none.
+    /// All its names, if the allow list needs one and has none of them.
     unlisted: Option<String>,
     not_after: ASN1Time,
     wall_clock: WallClock,
-    /// Cancelled when it has ended.
+    /// Cancelled when it expires.
     ended: CancellationToken,
     rejected: Arc<RejectedPeers>,
 }
 
-/// Why a client is not answered, in words for it.
+/// Reason for which a peer is not admitted, in words for it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PeerRejection {
-    /// Its certificate has ended, perhaps after it was shown.
+    /// The certificate has expired, perhaps since the handshake.
     #[error("the client certificate ended on {0}: renew it and connect again")]
     Expired(ASN1Time),
-    /// None of its names is on the list.
+    /// None of its names is on the allow list.
     #[error("no name in the client certificate ({0}) is in XDS_CLIENT_NAMES of this control plane")]
     Name(String),
 }
 
-/// A certificate that was verified and cannot be read.
+/// Error: a verified certificate that cannot be parsed.
 #[derive(Debug, thiserror::Error)]
 #[error("the client certificate cannot be read")]
 pub(super) struct UnreadableCertificate;
 
 impl PeerIdentity {
-    /// A client of which nothing was asked.
+    /// A peer that was not asked for a certificate.
     pub(super) fn anonymous(peer: Option<IpAddr>) -> Self {
         Self {
             peer,
@@ -69,7 +69,7 @@ impl PeerIdentity {
         }
     }
 
-    /// A client that has shown this certificate, which was verified.
+    /// A peer that has shown this certificate, already verified.
     pub(super) fn new(
         der: &CertificateDer<'_>,
         allow_list: &AllowList,
@@ -80,7 +80,7 @@ impl PeerIdentity {
         let (_, certificate) = X509Certificate::from_der(der).map_err(|_| UnreadableCertificate)?;
         let names = names(&certificate)?;
         let (listed, unlisted) = match allow_list {
-            AllowList::Anybody | AllowList::OfAuthority => (None, None),
+            AllowList::OfAuthority => (None, None),
             AllowList::Named(list) => match names.iter().find(|name| list.contains(name)) {
                 Some(name) => (Some(name), None),
                 None => (None, Some(quoted(&names))),
@@ -99,7 +99,7 @@ impl PeerIdentity {
         })
     }
 
-    /// Says if it has shown a certificate, which may end.
+    /// Returns true if it has shown a certificate, which may expire.
     pub(super) fn is_certified(&self) -> bool {
         self.certificate.is_some()
     }
@@ -109,7 +109,7 @@ impl PeerIdentity {
         self.certificate.as_ref()?.name.as_ref()
     }
 
-    /// Whether its requests are answered, now. A refusal is counted.
+    /// Admits a request now, or counts and returns the rejection.
     pub(super) fn admit(&self) -> Result<(), PeerRejection> {
         let Some(certificate) = &self.certificate else {
             return Ok(());
@@ -131,8 +131,8 @@ impl PeerIdentity {
         Err(refused)
     }
 
-    /// Waits until its certificate ends, which is noticed while [`watch`](Self::watch) is polled.
-    /// Cancel safe.
+    /// Waits until its certificate expires, which is noticed while [`watch`](Self::watch) is
+    /// polled. Cancel safe.
     pub(super) async fn end(&self) {
         match &self.certificate {
             Some(certificate) => certificate.ended.cancelled().await,
@@ -140,7 +140,7 @@ impl PeerIdentity {
         }
     }
 
-    /// The same, for what is refused then. That is counted.
+    /// Waits like [`end`](Self::end), then counts and returns the rejection. Cancel safe.
     pub(super) async fn ended(&self) -> PeerRejection {
         self.end().await;
         match &self.certificate {
@@ -149,12 +149,12 @@ impl PeerIdentity {
         }
     }
 
-    /// Watches the end of its certificate, without an end of its own.
+    /// Watches the clock until the certificate expires. Never resolves.
     pub(super) async fn watch(&self) -> Infallible {
         if let Some(certificate) = &self.certificate {
             while !certificate.has_ended() {
                 let left = certificate.not_after.timestamp() - (certificate.wall_clock)();
-                // It is valid to the end of its last second.
+                // Valid through its last second.
                 let left = Duration::from_secs(left.max(0).cast_unsigned() + 1);
                 sleep(left.min(LOOK_INTERVAL)).await;
             }
@@ -171,7 +171,7 @@ impl PeerIdentity {
             &peer.unwrap_or_default(),
             self.peer,
             &refused.to_string(),
-            Some("find out why the proxy does not renew its certificate"),
+            Some("check the renewal of the proxy's certificate"),
         );
         refused
     }
@@ -183,7 +183,8 @@ impl PeerCertificate {
     }
 }
 
-/// The alternative names of a certificate: DNS, URI, IP. The common name is none (RFC 6125, 6.4.4).
+/// The subject alternative names of a certificate: DNS, URI, IP. The common name is not one (RFC
+/// 6125, 6.4.4).
 fn names(certificate: &X509Certificate<'_>) -> Result<Vec<String>, UnreadableCertificate> {
     let alternatives = certificate.subject_alternative_name();
     let Some(alternatives) = alternatives.map_err(|_| UnreadableCertificate)? else {
@@ -193,8 +194,8 @@ fn names(certificate: &X509Certificate<'_>) -> Result<Vec<String>, UnreadableCer
     Ok(names.filter_map(name).collect())
 }
 
-/// A name, if it is what it claims to be: a list of names does not say of which sort they are, so
-/// none may pass for one of another sort.
+/// A name, if its form fits its type: the allow list does not tell types apart, so a name of one
+/// type must not pass for another.
 fn name(name: &GeneralName<'_>) -> Option<String> {
     match name {
         GeneralName::DNSName(name) => {
@@ -217,7 +218,7 @@ fn name(name: &GeneralName<'_>) -> Option<String> {
     }
 }
 
-/// Names for a line of a log, whatever whoever chose them put in.
+/// The names, escaped and shortened for a message.
 fn quoted(names: &[String]) -> String {
     if names.is_empty() {
         return "it has none of DNS, URI or IP".to_owned();
@@ -228,7 +229,7 @@ fn quoted(names: &[String]) -> String {
         // Writing to a string cannot fail.
         let _ = write!(text, "{comma}{}", name.escape_default());
         if text.len() > QUOTED {
-            // Escaped, it is ASCII.
+            // Escaped, so ASCII.
             text.truncate(QUOTED);
             text.push_str("...");
             break;

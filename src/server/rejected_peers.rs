@@ -1,5 +1,5 @@
-//! Proxies that are refused for the certificate that they show, or do not: counted, listed, and told
-//! in the log, but not each time.
+//! Peers rejected for their certificate: counted, listed for operators, and logged at a bounded
+//! rate.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,27 +13,28 @@ use tokio::time::Instant;
 use crate::metrics::Metrics;
 use crate::net::throttle::Throttle;
 
-/// Time for which the log is spared the same again. An Envoy that is refused comes back a few
+/// Least time between two log lines about the same peer and reason. A rejected Envoy retries a few
 /// times a second.
-const QUIET: Duration = Duration::from_secs(300);
+const LOG_INTERVAL: Duration = Duration::from_secs(300);
 
-/// Subjects that are remembered as told. What comes on top is counted, and told at debug alone.
-const MOST_TOLD: usize = 1_000;
+/// Most peers with a log line of their own in that time. Beyond it they are counted, and logged at
+/// debug.
+const MAX_LOGGED: usize = 1_000;
 
-/// Most rows of the list. Beyond that the one whose last refusal is oldest makes room.
-const MOST_LISTED: usize = 1_000;
+/// Most rows of the list. Beyond it the row with the oldest rejection is dropped.
+const MAX_LISTED: usize = 1_000;
 
-/// Time after its last refusal for which a row stays in the list.
+/// Time after its last rejection for which a row stays listed.
 const LISTED_FOR: Duration = Duration::from_secs(3_600);
 
-/// Refusals of one listener.
+/// Rejected peers of one listener.
 pub struct RejectedPeers {
     metrics: Arc<Metrics>,
-    told: Throttle,
+    log_throttle: Throttle,
     listed: Mutex<BTreeMap<(Option<IpAddr>, RejectionReason), ListedRejection>>,
 }
 
-/// The refusals of an address for one reason.
+/// Rejections of one address for one reason.
 struct ListedRejection {
     count: u64,
     last: Instant,
@@ -41,35 +42,35 @@ struct ListedRejection {
     remedy: String,
 }
 
-/// The refusals of an address for one reason, for operators.
+/// Rejections of one address for one reason, as a row of `/rejected_peers`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RejectedView {
     /// The address; none over a Unix socket.
     pub peer: Option<IpAddr>,
-    /// The reason, as the metric has it.
+    /// The reason, as in `clients_refused_total`.
     pub reason: &'static str,
-    /// Their number, since an hour passed without one.
+    /// Number of rejections, counted anew after an hour without one.
     pub count: u64,
     /// Time since the last one, in seconds.
     pub last_seconds: f64,
-    /// The cause of the last one, in words.
+    /// The error of the last one.
     pub error: String,
     /// The remedy.
     pub remedy: String,
 }
 
-/// Reason of a refusal, as the metric has it.
+/// Reason of a rejection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum RejectionReason {
-    /// It shows no certificate.
+    /// No certificate was shown.
     NoCertificate,
-    /// It shows one that no client authority vouches for.
+    /// No client authority vouches for the certificate.
     UnknownAuthority,
-    /// It shows one outside of its dates.
+    /// The certificate is outside of its validity.
     Expired,
-    /// It shows one without a name on the list.
+    /// No name of the certificate is on the allow list.
     Name,
-    /// The handshake fails otherwise, or takes too long.
+    /// The handshake failed otherwise, or took too long.
     Handshake,
 }
 
@@ -86,17 +87,16 @@ impl RejectionReason {
 }
 
 impl RejectedPeers {
-    /// Nobody was refused yet.
+    /// An empty list.
     pub fn new(metrics: Arc<Metrics>) -> Self {
         Self {
             metrics,
-            told: Throttle::new(QUIET, MOST_TOLD),
+            log_throttle: Throttle::new(LOG_INTERVAL, MAX_LOGGED),
             listed: Mutex::default(),
         }
     }
 
-    /// The refusals of the last hour that somebody can do something about, by address and reason,
-    /// as of `now`.
+    /// The rejections of the last hour that have a remedy, by address and reason, as of `now`.
     pub fn view(&self, now: Instant) -> Vec<RejectedView> {
         let mut listed = self.listed();
         listed.retain(|_, rejection| now.saturating_duration_since(rejection.last) < LISTED_FOR);
@@ -120,7 +120,7 @@ impl RejectedPeers {
         now: Instant,
     ) {
         let mut listed = self.listed();
-        if !listed.contains_key(&key) && listed.len() >= MOST_LISTED {
+        if !listed.contains_key(&key) && listed.len() >= MAX_LISTED {
             let oldest = listed.iter().min_by_key(|(_, rejection)| rejection.last);
             if let Some(oldest) = oldest.map(|(key, _)| *key) {
                 listed.remove(&oldest);
@@ -145,8 +145,8 @@ impl RejectedPeers {
         self.listed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a refusal. With a `remedy` it is listed, and told as a warning, once in a while for
-    /// each `who`; without one it concerns nobody.
+    /// Counts a rejection. With a `remedy` it is listed too, and logged as a warning at a bounded
+    /// rate for each `who`; without one it is logged at debug.
     pub(super) fn add(
         &self,
         reason: RejectionReason,
@@ -164,7 +164,7 @@ impl RejectedPeers {
         metric.with_label_values(&[reason]).inc();
         let peer = peer.map(tracing::field::display);
         let subject = format!("{reason} {who}");
-        let admitted = remedy.and_then(|_| self.told.admit(&subject, now));
+        let admitted = remedy.and_then(|_| self.log_throttle.admit(&subject, now));
         if let Some(left_out) = admitted {
             tracing::warn!(
                 peer,
@@ -237,7 +237,7 @@ mod tests {
                 Some("remedy"),
             );
         };
-        let most = u32::try_from(MOST_LISTED).unwrap();
+        let most = u32::try_from(MAX_LISTED).unwrap();
         for number in 1..=most {
             refuse(number);
         }
@@ -245,7 +245,7 @@ mod tests {
         refuse(1);
         refuse(most + 1);
         let listed = rejected.view(Instant::now());
-        assert_eq!(listed.len(), MOST_LISTED);
+        assert_eq!(listed.len(), MAX_LISTED);
         let is_listed = |number| listed.iter().any(|row| row.peer == address(number));
         assert!(is_listed(1) && is_listed(most + 1));
     }

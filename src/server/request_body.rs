@@ -1,4 +1,4 @@
-//! Bodies of requests, read whole within limits.
+//! Request bodies, read whole within limits.
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -6,18 +6,18 @@ use http_body_util::BodyExt as _;
 use hyper::body::Body;
 
 use super::budget::RequestBytes;
-use super::sieve::Sieve;
+use super::json_filter::JsonMemberFilter;
 
-/// Reason for which the body of a request was not read to its end.
+/// Reason for which a request body was not read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnreadBody {
-    /// It is larger than so many bytes.
+    /// It is larger than this many bytes.
     #[error("the body is larger than {0} bytes")]
     TooLarge(usize),
-    /// It did not come in time.
+    /// It did not arrive in time.
     #[error("the body took too long")]
     Slow,
-    /// Its client gave it up.
+    /// The client cancelled it.
     #[error("the body broke off")]
     BrokeOff,
 }
@@ -32,7 +32,7 @@ impl UnreadBody {
         }
     }
 
-    /// The reason as the metric of refused requests has it.
+    /// The label in `polls_refused_total`.
     pub fn reason(self) -> &'static str {
         match self {
             Self::TooLarge(_) => "too_large",
@@ -42,15 +42,14 @@ impl UnreadBody {
     }
 }
 
-/// Room that is made first for what is kept of a body.
+/// Initial capacity for a body.
 const FIRST_BYTES: usize = 512;
 
-/// Reads a body of up to `limit` bytes, of which it keeps what `sieve` does, and tells `kept` how
-/// much that is.
+/// Reads a body of up to `limit` bytes through `filter`, and accounts what is kept in `kept`.
 pub(super) async fn read_whole<B>(
     mut body: B,
     limit: usize,
-    mut sieve: Sieve,
+    mut filter: JsonMemberFilter,
     mut kept: RequestBytes,
 ) -> Result<Bytes, UnreadBody>
 where
@@ -68,7 +67,7 @@ where
         left = left
             .checked_sub(data.len())
             .ok_or(UnreadBody::TooLarge(limit))?;
-        sieve.push(&data, &mut whole);
+        filter.push(&data, &mut whole);
         kept.set(whole.capacity());
     }
     Ok(whole.into())
@@ -90,8 +89,8 @@ mod tests {
         let peer = Peer::anonymous(false, CancellationToken::new());
         let frames = pieces.iter().map(|piece| Frame::data(Bytes::from(*piece)));
         let body = StreamBody::new(stream::iter(frames.map(Ok::<_, Infallible>)));
-        let sieve = Sieve::new("\"extensions\"");
-        let read = read_whole(body, limit, sieve, peer.request_bytes());
+        let filter = JsonMemberFilter::new("\"extensions\"");
+        let read = read_whole(body, limit, filter, peer.request_bytes());
         read.now_or_never().unwrap()
     }
 

@@ -1,4 +1,4 @@
-//! Bodies of responses: one that is whole, or a stream.
+//! Response bodies: whole, or a stream.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -8,48 +8,48 @@ use bytes::Buf as _;
 use hyper::body::{Body, Frame, SizeHint};
 
 use super::budget::{OpenRequest, UnsentPiece};
-use super::seats::SilentWait;
+use super::connection_activity::ActiveRequest;
 
 /// The body of a response.
 pub struct ResponseBody {
-    form: Form,
-    /// The request that it answers, once the server has it, and the wait of its client.
-    request: Option<(OpenRequest, SilentWait)>,
+    form: ResponseForm,
+    /// Guards of the request that it answers, once the server has sent it on.
+    request: Option<(OpenRequest, ActiveRequest)>,
 }
 
-enum Form {
-    /// None if it is empty, or on its way.
+enum ResponseForm {
+    /// None if it is empty or already taken.
     Whole(Option<UnsentPiece>),
     Stream(Pin<Box<dyn Body<Data = UnsentPiece, Error = Infallible> + Send>>),
 }
 
 impl ResponseBody {
-    /// A body without any bytes.
+    /// An empty body.
     pub fn empty() -> Self {
-        Self::new(Form::Whole(None))
+        Self::new(ResponseForm::Whole(None))
     }
 
-    /// A body that is all there.
+    /// A body of one piece.
     pub(super) fn whole(piece: UnsentPiece) -> Self {
-        Self::new(Form::Whole(piece.has_remaining().then_some(piece)))
+        Self::new(ResponseForm::Whole(piece.has_remaining().then_some(piece)))
     }
 
-    /// A body that lives on, and with it its connection.
+    /// A streaming body, which keeps its connection in use.
     pub fn stream(
         body: impl Body<Data = UnsentPiece, Error = Infallible> + Send + 'static,
     ) -> Self {
-        Self::new(Form::Stream(Box::pin(body)))
+        Self::new(ResponseForm::Stream(Box::pin(body)))
     }
 
-    fn new(form: Form) -> Self {
+    fn new(form: ResponseForm) -> Self {
         Self {
             form,
             request: None,
         }
     }
 
-    /// The body as the answer to a request, which is given up if it is dropped before its end.
-    pub(super) fn answering(mut self, request: (OpenRequest, SilentWait)) -> Self {
+    /// Ties the body to its request: dropped before its end, the request counts as cancelled.
+    pub(super) fn answering(mut self, request: (OpenRequest, ActiveRequest)) -> Self {
         self.request = Some(request);
         self
     }
@@ -64,25 +64,25 @@ impl Body for ResponseBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<UnsentPiece>, Infallible>>> {
         match &mut self.form {
-            Form::Whole(piece) => Poll::Ready(piece.take().map(Frame::data).map(Ok)),
-            Form::Stream(body) => body.as_mut().poll_frame(context),
+            ResponseForm::Whole(piece) => Poll::Ready(piece.take().map(Frame::data).map(Ok)),
+            ResponseForm::Stream(body) => body.as_mut().poll_frame(context),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.form {
-            Form::Whole(piece) => piece.is_none(),
-            Form::Stream(body) => body.is_end_stream(),
+            ResponseForm::Whole(piece) => piece.is_none(),
+            ResponseForm::Stream(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.form {
-            Form::Whole(piece) => {
+            ResponseForm::Whole(piece) => {
                 let bytes = piece.as_ref().map_or(0, UnsentPiece::remaining);
                 SizeHint::with_exact(u64::try_from(bytes).unwrap_or(u64::MAX))
             }
-            Form::Stream(body) => body.size_hint(),
+            ResponseForm::Stream(body) => body.size_hint(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Services on the port: each answers the requests below its own path.
+//! Services of a listener, routed by path prefix.
 
 use std::fmt;
 use std::pin::Pin;
@@ -13,15 +13,14 @@ use super::response::ResponseBody;
 
 /// A service that answers the requests below one path prefix.
 pub trait PathService: Send + Sync {
-    /// The first part of the paths that it answers, with slashes at both ends. Of several services
-    /// the one with the longest prefix answers.
+    /// The path prefix, with slashes at both ends. The longest matching prefix wins.
     fn path_prefix(&self) -> &'static str;
 
-    /// Answers one request of a peer that was let in. The future is dropped when the peer gives
-    /// the request up.
+    /// Answers one request of an admitted peer. The future is dropped when the peer cancels the
+    /// request.
     fn answer(&self, request: Request<Incoming>, peer: Peer) -> ResponseFuture;
 
-    /// The answer to a request of a peer that is not let in.
+    /// The answer to a request of a peer that was rejected.
     fn reject(
         &self,
         _request: &Request<Incoming>,
@@ -32,7 +31,7 @@ pub trait PathService: Send + Sync {
     }
 }
 
-/// The answer to one request, on its way.
+/// The future of one answer.
 pub type ResponseFuture = Pin<Box<dyn Future<Output = Response<ResponseBody>> + Send>>;
 
 /// The services of one listener.
@@ -46,14 +45,14 @@ impl Services {
         self.0.iter().cloned().chain([service]).collect()
     }
 
-    /// The service that a path is below of.
+    /// The service of a path.
     fn of(&self, path: &str) -> Option<&Arc<dyn PathService>> {
         let services = self.0.iter();
         let above = services.filter(|service| path.starts_with(service.path_prefix()));
         above.max_by_key(|service| service.path_prefix().len())
     }
 
-    /// Has the service of its path answer one request, if the peer is let in.
+    /// Routes one request to its service, if the peer is admitted.
     pub(super) async fn answer(
         &self,
         request: Request<Incoming>,
@@ -83,7 +82,7 @@ impl fmt::Debug for Services {
 }
 
 impl PartialEq for Services {
-    /// Equal when they are the same services.
+    /// Equal if both hold the same services.
     fn eq(&self, other: &Self) -> bool {
         self.0.len() == other.0.len()
             && self

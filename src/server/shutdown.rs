@@ -1,24 +1,24 @@
-//! The ends of connections: a polite one, a cut, and the tasks that end with them.
+//! Shutdown of connections: graceful or by a cut, and the tasks that end with them.
 
 use std::sync::{Arc, OnceLock};
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// The two ends of the requests of one connection.
+/// The two ways in which the requests of one connection end.
 #[derive(Clone, Debug)]
 pub(super) struct Shutdown {
-    /// Cancelled when the process stops, or the connection is old: what is under way still goes
-    /// out.
+    /// Cancelled when the server shuts down or the connection ends gracefully: open requests are
+    /// still answered.
     pub(super) stop: CancellationToken,
-    /// Cancelled when the connection ends as it is.
+    /// Cancelled when the connection is cut.
     pub(super) cut: CancellationToken,
-    /// The reason of a polite end that is this connection's own; none if the process stops.
+    /// The reason of a graceful end of this connection alone; none if the server shuts down.
     reason: Arc<OnceLock<&'static str>>,
 }
 
 impl Shutdown {
-    /// The two ends of a connection, by their tokens.
+    /// The shutdown of a connection, from its tokens.
     pub(super) fn new(stop: CancellationToken, cut: CancellationToken) -> Self {
         Self {
             stop,
@@ -27,26 +27,25 @@ impl Shutdown {
         }
     }
 
-    /// Ends the requests of this connection alone, politely.
-    pub(super) fn leave(&self, reason: &'static str) {
-        // The first reason counts.
+    /// Ends the requests of this connection gracefully. The first reason counts.
+    pub(super) fn end_gracefully(&self, reason: &'static str) {
         let _ = self.reason.set(reason);
         self.stop.cancel();
     }
 
-    /// The reason of the polite end, in words for a client.
+    /// The reason of the graceful end, in words for a client.
     pub(super) fn reason(&self) -> &'static str {
         let own = self.reason.get().copied();
         own.unwrap_or("this control plane stops")
     }
 }
 
-/// The tasks of one listener: its connections, and the requests of HTTP/2, which end with their
+/// The tasks of one listener: its connections, and the streams of HTTP/2, which end with their
 /// connection.
 #[derive(Clone, Debug)]
 pub(super) struct Tasks {
     pub(super) tracker: TaskTracker,
-    /// Ends every connection, finished or not.
+    /// Cuts every connection.
     pub(super) cut: CancellationToken,
 }
 

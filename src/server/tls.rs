@@ -1,10 +1,10 @@
-//! TLS on the xDS port: handshakes with the identity of the moment, each with a deadline.
+//! TLS on the xDS port: handshakes with the current identity, each with a deadline.
 //!
-//! TLS 1.2 and 1.3: Envoys of 2018 speak no more than 1.2. Sessions are not resumed, so
-//! every connection shows its certificate to the authorities of the moment; a proxy that stays
-//! connects once an hour, and has nothing to gain from a shorter handshake.
+//! TLS 1.2 and 1.3: Envoys of 2018 speak no more than 1.2. Sessions are not resumed, so every
+//! connection shows its certificate to the current authorities; a proxy connects a few times an
+//! hour and gains nothing from a shorter handshake.
 
-mod handshakes;
+mod handshake_limiter;
 
 use std::io;
 use std::net::IpAddr;
@@ -27,21 +27,21 @@ use super::peer_identity::PeerIdentity;
 use super::rejected_peers::{RejectedPeers, RejectionReason};
 use crate::net::clock::{WallClock, wall_clock};
 use crate::net::identity::{self, Identity};
-use handshakes::Handshakes;
+use handshake_limiter::HandshakeLimiter;
 
-/// Who a listener is to its proxies, and the clock by which certificates are judged.
+/// Identity of a listener towards its clients, and the clock by which certificates are judged.
 #[derive(Clone, Debug)]
-pub struct Tls {
-    /// The identity, as it changes.
+pub struct ServerTls {
+    /// The identity, swapped at each renewal.
     pub identity: identity::Receiver,
     /// The wall clock.
     pub wall_clock: WallClock,
-    /// Whom it refuses.
+    /// The peers that it rejects.
     pub rejected: Arc<RejectedPeers>,
 }
 
-impl Tls {
-    /// This identity, judged by the machine's clock. Who is refused is listed in `rejected`.
+impl ServerTls {
+    /// This identity, judged by the system's clock. Rejected peers are listed in `rejected`.
     pub fn new(identity: identity::Receiver, rejected: Arc<RejectedPeers>) -> Self {
         Self {
             identity,
@@ -51,28 +51,29 @@ impl Tls {
     }
 }
 
-/// Makes secure connections of those that were taken.
+/// Performs the TLS handshakes of one listener.
 pub(super) struct Acceptor {
-    tls: Tls,
-    allow_list: AllowList,
+    tls: ServerTls,
+    /// The clients that may connect; none if they show no certificate.
+    clients: Option<AllowList>,
     /// Longest time that a handshake may take.
     limit: Duration,
     /// Longest time that a connection waits for the first identity.
     first_identity: Duration,
-    handshakes: Handshakes,
-    terms: Mutex<Option<Terms>>,
+    handshakes: HandshakeLimiter,
+    cached: Mutex<Option<CachedConfig>>,
 }
 
-/// What is made of an identity.
-struct Terms {
+/// The TLS configuration made from an identity.
+struct CachedConfig {
     identity: Arc<Identity>,
-    /// None if nothing can be made of it, and there was nothing before.
+    /// None if the identity is unusable and no earlier one was usable.
     config: Option<Arc<ServerConfig>>,
 }
 
-/// Why no handshakes can be made with an identity.
+/// Reason for which an identity cannot be used for handshakes.
 #[derive(Debug, thiserror::Error)]
-enum Unusable {
+enum UnusableIdentity {
     #[error("the certificate or the key")]
     Own(#[source] rustls::Error),
     #[error("a certificate of the client ca")]
@@ -81,33 +82,33 @@ enum Unusable {
     Authorities(#[from] rustls::server::VerifierBuilderError),
 }
 
-/// Why a handshake failed.
-struct Failure {
+/// A failed handshake.
+struct HandshakeFailure {
     reason: RejectionReason,
     why: String,
-    /// None if it is nothing to look into.
+    /// None if no operator has to look into it.
     remedy: Option<&'static str>,
 }
 
 impl Acceptor {
-    pub(super) fn new(tls: Tls, config: &Config) -> Self {
+    pub(super) fn new(tls: ServerTls, clients: Option<AllowList>, config: &Config) -> Self {
         Self {
             tls,
-            allow_list: config.allow_list.clone(),
+            clients,
             limit: config.handshake,
             first_identity: config.first_request,
-            handshakes: Handshakes::new(config.max_handshakes),
-            terms: Mutex::default(),
+            handshakes: HandshakeLimiter::new(config.max_handshakes),
+            cached: Mutex::default(),
         }
     }
 
-    /// The handshake on a connection that was just taken; none if it fails, which is counted.
-    /// Dropping the future ends the connection.
+    /// Performs the handshake on an accepted connection. Returns none if it fails, which is
+    /// counted. Dropping the future ends the connection.
     ///
-    /// Before the first identity a connection is held, and closed when none has come by the time
-    /// in which a first request is due. A proxy that starts a moment before the certificate is
-    /// read, which is what happens when both start together, is served at once then instead of
-    /// being refused and coming back later; plaintext is never spoken.
+    /// Before the first identity a connection is held, and closed when none has come by the time in
+    /// which a first request is due. A proxy that starts a moment before the certificate is read,
+    /// as when both start together, is then served at once instead of being rejected and coming
+    /// back later; plaintext is never spoken.
     pub(super) async fn accept<S>(
         &self,
         stream: S,
@@ -122,13 +123,13 @@ impl Acceptor {
             Ok(Ok(_)) => {}
             Ok(Err(_)) => return None,
             Err(_) => {
-                // Of whom it was kept matters less than that it was: told once for all.
+                // Logged once, whichever peer was affected.
                 self.tls.rejected.add(
                     RejectionReason::Handshake,
-                    "whoever",
+                    "before the first certificate",
                     peer,
                     "there is no certificate to show yet",
-                    Some("look above for why the certificate of the xds port was not read"),
+                    Some("see earlier log lines for the reason why the certificate of the xds port was not read"),
                 );
                 return None;
             }
@@ -138,13 +139,13 @@ impl Acceptor {
         let handshake = timeout(self.limit, TlsAcceptor::from(config).accept(stream));
         let result = match begun.cut.run_until_cancelled(handshake).await {
             Some(Ok(Ok(stream))) => self.client(&stream, peer).map(|client| (stream, client)),
-            Some(Ok(Err(error))) => Err(Failure::of(&error)),
-            Some(Err(_)) => Err(Failure::slow("it took too long")),
-            None => Err(Failure::slow("it stalled while others waited")),
+            Some(Ok(Err(error))) => Err(HandshakeFailure::of(&error)),
+            Some(Err(_)) => Err(HandshakeFailure::slow("it took too long")),
+            None => Err(HandshakeFailure::slow("it stalled while others waited")),
         };
         match result {
             Ok(secure) => Some(secure),
-            Err(Failure {
+            Err(HandshakeFailure {
                 reason,
                 why,
                 remedy,
@@ -160,49 +161,50 @@ impl Acceptor {
         &self,
         stream: &TlsStream<S>,
         peer: Option<IpAddr>,
-    ) -> Result<PeerIdentity, Failure> {
+    ) -> Result<PeerIdentity, HandshakeFailure> {
         let (_, session) = stream.get_ref();
         let leaf = session.peer_certificates().and_then(<[_]>::first);
-        match (&self.allow_list, leaf) {
-            (AllowList::Anybody, _) => Ok(PeerIdentity::anonymous(peer)),
-            // The verifier has refused it before; without one nobody is let in all the same.
-            (AllowList::OfAuthority | AllowList::Named(_), None) => {
-                Err(Failure::no_certificate("there is no client certificate"))
-            }
-            (AllowList::OfAuthority | AllowList::Named(_), Some(leaf)) => {
+        match (&self.clients, leaf) {
+            (None, _) => Ok(PeerIdentity::anonymous(peer)),
+            // The verifier rejects it earlier; without a certificate no peer is admitted in any
+            // case.
+            (Some(_), None) => Err(HandshakeFailure::no_certificate(
+                "there is no client certificate",
+            )),
+            (Some(clients), Some(leaf)) => {
                 let rejected = self.tls.rejected.clone();
-                PeerIdentity::new(leaf, &self.allow_list, peer, self.tls.wall_clock, rejected)
-                    .map_err(|error| Failure {
+                PeerIdentity::new(leaf, clients, peer, self.tls.wall_clock, rejected).map_err(
+                    |error| HandshakeFailure {
                         reason: RejectionReason::Handshake,
                         why: error.to_string(),
                         remedy: Some("have the proxy's certificate issued anew"),
-                    })
+                    },
+                )
             }
         }
     }
 
-    /// The terms of the current identity.
+    /// The TLS configuration of the current identity.
     fn config(&self) -> Option<Arc<ServerConfig>> {
         let identity = self.tls.identity.borrow().clone()?;
         // Nothing panics while it is held.
-        let mut terms = self.terms.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(terms) = &*terms
-            && Arc::ptr_eq(&terms.identity, &identity)
+        let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cached) = &*cached
+            && Arc::ptr_eq(&cached.identity, &identity)
         {
-            return terms.config.clone();
+            return cached.config.clone();
         }
-        let config = match server_config(&identity, &self.allow_list, self.tls.wall_clock) {
+        let config = match server_config(&identity, self.clients.is_some(), self.tls.wall_clock) {
             Ok(config) => Some(Arc::new(config)),
             Err(error) => {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
-                    "no handshakes can be made with the certificate of the xds port; the one \
-                     before stays"
+                    "the certificate of the xds port is unusable; the previous one stays in use"
                 );
-                terms.as_ref().and_then(|terms| terms.config.clone())
+                cached.as_ref().and_then(|cached| cached.config.clone())
             }
         };
-        *terms = Some(Terms {
+        *cached = Some(CachedConfig {
             identity,
             config: config.clone(),
         });
@@ -210,12 +212,12 @@ impl Acceptor {
     }
 }
 
-impl Failure {
+impl HandshakeFailure {
     fn of(error: &io::Error) -> Self {
         let why = error.to_string();
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
         let Some(error) = inner else {
-            // Somebody looked whether the port is open, or a proxy went away.
+            // A port scan, or a proxy that went away.
             return Self {
                 reason: RejectionReason::Handshake,
                 why,
@@ -236,12 +238,12 @@ impl Failure {
         } else if let Error::InvalidMessage(_) = error {
             (
                 RejectionReason::Handshake,
-                "it speaks no TLS: print its bootstrap with --envoy-ca",
+                "the proxy does not speak TLS: print its bootstrap with --envoy-ca",
             )
         } else {
             (
                 RejectionReason::Handshake,
-                "look into the proxy's log, and at its versions and ciphers of TLS",
+                "check the proxy's log, and its TLS versions and ciphers",
             )
         };
         Self {
@@ -271,7 +273,7 @@ impl Failure {
         if is_untimely {
             return (
                 RejectionReason::Expired,
-                "find out why the proxy does not renew its certificate; compare the clocks",
+                "check the renewal of the proxy's certificate; compare the clocks",
             );
         }
         (
@@ -301,11 +303,11 @@ impl Failure {
     }
 }
 
-/// Judges certificates by our clock, which tests choose.
+/// Time source of the certificate verifier: our clock, which tests choose.
 #[derive(Debug)]
-struct Clock(WallClock);
+struct VerifierClock(WallClock);
 
-impl TimeProvider for Clock {
+impl TimeProvider for VerifierClock {
     fn current_time(&self) -> Option<UnixTime> {
         let seconds = u64::try_from((self.0)()).ok()?;
         Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
@@ -314,28 +316,30 @@ impl TimeProvider for Clock {
 
 fn server_config(
     identity: &Identity,
-    allow_list: &AllowList,
+    verifies_clients: bool,
     wall_clock: WallClock,
-) -> Result<ServerConfig, Unusable> {
+) -> Result<ServerConfig, UnusableIdentity> {
     let provider = Arc::new(ring::default_provider());
-    let builder = ServerConfig::builder_with_details(provider.clone(), Arc::new(Clock(wall_clock)))
-        .with_protocol_versions(&[&version::TLS13, &version::TLS12])
-        .map_err(Unusable::Own)?;
-    let builder = match allow_list {
-        AllowList::Anybody => builder.with_no_client_auth(),
-        AllowList::OfAuthority | AllowList::Named(_) => {
-            let mut roots = RootCertStore::empty();
-            for authority in identity.client_authorities() {
-                roots.add(authority.clone()).map_err(Unusable::Authority)?;
-            }
-            // Without any root this fails, so nobody is let in by a lack of them.
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
-            builder.with_client_cert_verifier(verifier.build()?)
+    let builder =
+        ServerConfig::builder_with_details(provider.clone(), Arc::new(VerifierClock(wall_clock)))
+            .with_protocol_versions(&[&version::TLS13, &version::TLS12])
+            .map_err(UnusableIdentity::Own)?;
+    let builder = if verifies_clients {
+        let mut roots = RootCertStore::empty();
+        for authority in identity.client_authorities() {
+            roots
+                .add(authority.clone())
+                .map_err(UnusableIdentity::Authority)?;
         }
+        // An empty root store is an error here, so a missing authority lets nobody in.
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
+        builder.with_client_cert_verifier(verifier.build()?)
+    } else {
+        builder.with_no_client_auth()
     };
     let mut config = builder
         .with_single_cert(identity.chain().to_vec(), identity.key().clone_key())
-        .map_err(Unusable::Own)?;
+        .map_err(UnusableIdentity::Own)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;

@@ -1,13 +1,14 @@
-//! The admin port's settings as meant: names that a Host header can hold.
+//! Settings of the admin port: host names that a Host header can hold.
 
-use super::{BadSetting, Typed};
+use super::bad_setting::BadSetting;
+use super::typed::Typed;
 use crate::admin::{Config, Hosts};
 
 impl Typed {
-    /// Access of operators.
+    /// The configuration of the admin port.
     pub(super) fn admin(&self) -> Result<Config, BadSetting> {
         for host in &self.admin_hosts {
-            // A port in it, a scheme before it or a path behind it would never match.
+            // A port, a scheme or a path would never match.
             if host.contains([':', '/']) {
                 return Err(BadSetting {
                     variable: "ADMIN_HOSTS",

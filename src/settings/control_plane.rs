@@ -1,11 +1,11 @@
-//! The name that this control plane goes by among others.
+//! The identifier of this control plane.
 
 use std::sync::Arc;
 
 use rustix::system::uname;
 
-/// Name of this control plane in its answers, which Envoy shows as `control_plane.identifier`: the
-/// host's name, as the system has it, and the version of the program.
+/// Identifier of this control plane in its answers, which Envoy shows as
+/// `control_plane.identifier`: the system's host name, and the version of the program.
 pub(super) fn identifier() -> Arc<str> {
     let system = uname();
     let host = system.nodename().to_string_lossy();

@@ -1,15 +1,15 @@
-//! The log's filter: levels by target.
+//! Filter of the log: levels by target.
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-use super::BadSetting;
+use super::bad_setting::BadSetting;
 
-/// Crates of which nothing is ever logged: they write requests to Vault with tokens and keys, and
-/// answers as errors. What goes wrong there is logged by us.
+/// Crates that are never logged: they log requests to Vault with tokens and keys, and answers as
+/// errors. Our own code logs their failures.
 const SILENT: [&str; 3] = ["reqwest", "rustify", "vaultrs"];
 
-/// The filter of the log: what was asked for, with every other crate capped at warn, since some of
-/// them log payloads, and some silent.
+/// Parses the filter of the log. Every other crate is capped at warn, since some of them log
+/// payloads, and some are silenced.
 pub(super) fn filter(text: &str) -> Result<Targets, BadSetting> {
     const OWN: &str = env!("CARGO_CRATE_NAME");
     let is_own = |target: &str| target == OWN || target.starts_with("marathon_envoy::");
@@ -23,7 +23,7 @@ pub(super) fn filter(text: &str) -> Result<Targets, BadSetting> {
         .parse()
         .map_err(|error| bad(format!("not a log filter ({error})")))?;
     let default = asked.default_level();
-    // A word that is no level is taken for a target, and would silence everything.
+    // A word that is not a level is parsed as a target, and would silence everything.
     if default.is_none() && !asked.iter().any(|(target, _)| is_own(target)) {
         return Err(bad("it lets no line of this program through".into()));
     }

@@ -1,9 +1,11 @@
-//! Marathon's settings as meant: one login at most, and files that can be used.
+//! Settings of Marathon: one login at most, and readable files.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{BadSetting, Marathon, Typed, given, read};
+use super::bad_setting::BadSetting;
+use super::files::{given, read};
+use super::typed::{Marathon, Typed};
 use crate::marathon::{BaseUrl, ClientCertificate, Config, MarathonLogin, ServiceAccount};
 
 const CREDENTIALS_FILE: &str = "MARATHON_CREDENTIALS_FILE";
@@ -12,11 +14,12 @@ const SERVICE_ACCOUNT_FILE: &str = "MARATHON_SERVICE_ACCOUNT_FILE";
 const CLIENT_CERT: &str = "MARATHON_CLIENT_CERT";
 const CLIENT_KEY: &str = "MARATHON_CLIENT_KEY";
 
-/// Below this a round trip and a moment of load on either side pass for a loss.
+/// Shortest `STALE_AFTER`: below it a round trip and a moment of load on either side count as a
+/// loss.
 const SHORTEST_STALE_AFTER: Duration = Duration::from_secs(1);
 
 impl Typed {
-    /// Configuration of the subscription to Marathon.
+    /// The configuration of the subscription to Marathon.
     pub(super) fn subscription(&self) -> Result<Config, BadSetting> {
         if self.resync_interval < Duration::from_secs(1) {
             return Err(BadSetting {
@@ -38,7 +41,7 @@ impl Typed {
             resync_interval: self.resync_interval,
             confirmation_delay: self.sudden_loss_delay,
             ping_after: stale_after / 2,
-            // In the other half there is time to ask twice.
+            // The other half leaves time to ask twice.
             ping_limit: defaults.ping_limit.min(stale_after / 6),
             ..defaults
         })
@@ -46,7 +49,7 @@ impl Typed {
 }
 
 impl Marathon {
-    /// Silence of Marathon from which on what is served counts as stale.
+    /// Silence of Marathon after which the served snapshot counts as stale.
     pub(super) fn stale_after(&self) -> Result<Duration, BadSetting> {
         if self.stale_after < SHORTEST_STALE_AFTER {
             return Err(BadSetting {

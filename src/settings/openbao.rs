@@ -1,7 +1,7 @@
-//! OpenBao's names of Vault's settings, which go before Vault's as in OpenBao's own client.
+//! OpenBao's names of Vault's settings, which take precedence, as in OpenBao's own client.
 
-/// The command with `BAO_ADDR` in the place of `VAULT_ADDR` wherever that is set, and so on: what
-/// both would mean is then read from OpenBao's alone.
+/// Returns the command with `BAO_ADDR` instead of `VAULT_ADDR` where that is set, and so on for
+/// each `VAULT_` variable.
 pub fn with_openbao_names(command: clap::Command) -> clap::Command {
     #[expect(
         clippy::disallowed_methods,

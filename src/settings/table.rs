@@ -1,8 +1,8 @@
-//! The table of settings in `docs/settings.md`, from the flags.
+//! The table of settings in `docs/settings.md`, made from the flags.
 
 use std::fmt::Write as _;
 
-/// Every setting as a row of a Markdown table: variable, flag, default, meaning.
+/// Returns every setting as a row of a Markdown table: variable, flag, default, meaning.
 pub fn table(serve: &clap::Command) -> String {
     let mut table = "| variable | flag | default | meaning |\n|---|---|---|---|\n".to_owned();
     for argument in serve.get_arguments() {

@@ -1,18 +1,25 @@
 //! What each setting means, and which values are refused in which words.
 
+use std::time::Duration;
+
+use super::bad_setting::flag;
 use super::*;
+use crate::freshness;
+use crate::intent::{AcmePort, Groups};
 use crate::marathon::MarathonLogin;
+use crate::server::{AllowList, Security};
+use crate::state::event::Source;
 
 fn typed(line: &str) -> Typed {
     Typed::from_flags(line.split_whitespace().map(str::to_owned)).unwrap()
 }
 
 fn meant(line: &str) -> Settings {
-    typed(line).mean().unwrap()
+    typed(line).check().unwrap()
 }
 
 fn refused(line: &str) -> String {
-    typed(line).mean().unwrap_err().to_string()
+    typed(line).check().unwrap_err().to_string()
 }
 
 #[test]
@@ -37,7 +44,7 @@ fn the_defaults_are_those_of_the_manual() {
         Duration::from_secs(1)
     );
     assert_eq!(settings.state.sudden_loss_percent, 50);
-    assert!(settings.certificates.is_none() && !settings.xds.server.secrets);
+    assert!(settings.certificates.is_none() && !settings.security.allows_secrets());
     assert!(settings.v2.is_none());
     assert!(settings.warnings.is_empty());
 }
@@ -142,6 +149,7 @@ fn a_bad_value_is_named_with_its_remedy() {
         let error = refused(line);
         assert!(error.starts_with(expected), "{line}: {error}");
         assert!(error.contains("; "), "{error} names a remedy");
+        assert!(error.contains(" (flag --"), "{error} names the flag");
         assert!(!error.contains("secret@"), "{error} shows a password");
     }
 }
@@ -208,14 +216,17 @@ fn the_default_certificate_is_a_name_or_none() {
 
 #[test]
 fn keys_leave_over_a_unix_socket_or_when_loopback_plaintext_is_allowed() {
-    assert!(meant("--xds-listen unix:/run/x.sock").xds.server.secrets);
-    assert!(meant("--xds-plaintext-secrets").xds.server.secrets);
-    assert!(
-        !meant("--xds-listen 10.0.0.1:5000 --xds-plaintext")
-            .xds
-            .server
-            .secrets
-    );
+    for (line, secrets) in [
+        ("--xds-listen unix:/run/x.sock", true),
+        ("--xds-plaintext-secrets", true),
+        ("--xds-listen 10.0.0.1:5000 --xds-plaintext", false),
+    ] {
+        assert_eq!(
+            meant(line).security,
+            Security::Plaintext { secrets },
+            "{line}"
+        );
+    }
 }
 
 #[test]
@@ -264,14 +275,14 @@ fn crates_that_log_tokens_are_silent_whatever_is_asked_for() {
 fn what_no_header_can_hold_is_refused_before_it_is_sent_to_vault() {
     let mut typed = typed("--vault-addr https://v --xds-client-names e");
     typed.vault.vault_namespace = Some("ns\n1".to_owned());
-    let error = typed.clone().mean().unwrap_err().to_string();
+    let error = typed.clone().check().unwrap_err().to_string();
     assert!(error.starts_with("VAULT_NAMESPACE"), "{error}");
     typed.vault.vault_namespace = Some("ns1/team".to_owned());
     typed.vault.vault_token = Some("hvs.can ary".to_owned().into());
-    let error = typed.clone().mean().unwrap_err().to_string();
+    let error = typed.clone().check().unwrap_err().to_string();
     assert!(error.starts_with("VAULT_TOKEN=(hidden)"), "{error}");
     typed.vault.vault_token = Some("hvs.token\n".to_owned().into());
-    assert!(typed.mean().is_ok(), "what is blank around it is left out");
+    assert!(typed.check().is_ok(), "what is blank around it is left out");
 }
 
 /// Files that settings can name: a certificate, its key.
@@ -366,11 +377,11 @@ fn the_xds_port_speaks_tls_with_a_certificate_or_vault_and_plaintext_only_if_tol
             .vault
             .and_then(|vault| vault.server_certificate)
             .is_some();
-        (
-            settings.identity_files.is_some(),
-            from_vault,
-            settings.xds.server.secrets,
-        )
+        let from_files = match settings.security.identity() {
+            Some(CertificateSource::Files(_)) => true,
+            Some(CertificateSource::Vault(_)) | None => false,
+        };
+        (from_files, from_vault, settings.security.allows_secrets())
     };
     let names = "--xds-client-names edge-1";
     let files_and_ca = "--xds-cert-file {cert} --xds-key-file {key} --xds-client-ca-file {cert}";
@@ -408,16 +419,20 @@ fn the_xds_port_speaks_tls_with_a_certificate_or_vault_and_plaintext_only_if_tol
 #[test]
 fn clients_are_authenticated_off_loopback_and_wherever_a_ca_is() {
     let files = Files::new();
-    let clients = |line: &str| meant(&files.fill(line)).xds.server.allow_list;
+    let clients = |line: &str| match meant(&files.fill(line)).security {
+        Security::MutualTls(_, allow_list) => Some(allow_list),
+        Security::Tls(_) => None,
+        Security::Plaintext { .. } => panic!("{line}: plaintext"),
+    };
     let tls = "--xds-cert-file {cert} --xds-key-file {key}";
-    assert_eq!(clients(tls), AllowList::Anybody);
+    assert_eq!(clients(tls), None);
     assert_eq!(
         clients(&format!("{tls} --xds-client-ca-file {{cert}}")),
-        AllowList::OfAuthority
+        Some(AllowList::OfAuthority)
     );
     let open = format!("{tls} --xds-listen 0.0.0.0:5000 --xds-client-auth off");
-    assert_eq!(clients(&open), AllowList::Anybody);
-    let named = clients("--vault-token t --xds-client-names Edge-1,*.edge.example");
+    assert_eq!(clients(&open), None);
+    let named = clients("--vault-token t --xds-client-names Edge-1,*.edge.example").unwrap();
     assert_eq!(
         format!("{named:?}"),
         "Named({\"edge-1\", \"*.edge.example\"})"
@@ -506,6 +521,7 @@ fn what_contradicts_itself_around_tls_and_vault_is_refused() {
         let expected = files.fill(expected);
         assert!(error.starts_with(&expected), "{line}: {error}");
         assert!(error.contains("; "), "{error} names a remedy");
+        assert!(error.contains(" (flag --"), "{error} names the flag");
         assert!(!error.contains("secret@"), "{error} shows a password");
     }
 }
@@ -518,5 +534,16 @@ fn names_of_the_admin_port_are_names_and_nothing_more() {
     for wrong in ["http://edge-1", "edge-1:5001", "edge-1/"] {
         let error = refused(&format!("--admin-hosts={wrong}"));
         assert!(error.starts_with("ADMIN_HOSTS="), "{error}");
+    }
+}
+
+#[test]
+fn every_variable_has_the_flag_that_errors_name() {
+    let command = <Typed as clap::Args>::augment_args(clap::Command::new("serve"));
+    for argument in command.get_arguments() {
+        let (Some(variable), Some(long)) = (argument.get_env(), argument.get_long()) else {
+            panic!("{argument:?} has no variable or no flag");
+        };
+        assert_eq!(flag(variable.to_str().unwrap()), format!("--{long}"));
     }
 }

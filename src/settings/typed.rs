@@ -1,7 +1,8 @@
-//! Settings as they are typed: flags and environment variables.
+//! Settings as typed: flags and environment variables.
 
 mod logging;
 mod marathon;
+mod parsers;
 mod tls;
 mod vault;
 mod xds_limits;
@@ -10,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::{OsStringValueParser, PossibleValuesParser, Resettable, TypedValueParser};
+use clap::builder::{PossibleValuesParser, Resettable, TypedValueParser};
 use clap::{Args, FromArgMatches as _};
 
 pub use logging::{LogFormat, Logging};
@@ -19,9 +20,13 @@ pub use tls::{ClientAuth, TlsSettings};
 pub use vault::{AuthMethod, KvEngine, Vault};
 pub use xds_limits::XdsLimits;
 
-use super::{BadSetting, XdsListen};
+pub(crate) use parsers::socket_address;
+
+use parsers::{ip_address, number, path, seconds};
+
+use super::bad_setting::BadSetting;
+use super::checked::XdsListen;
 use crate::resources::{EscapedSlashes, Underscores};
-use crate::vault::Secret;
 
 /// The settings of the daemon, as typed.
 #[derive(Args, Clone, Debug)]
@@ -61,17 +66,17 @@ pub struct Typed {
     #[arg(long, env = "FRAMEWORK_NAME", value_name = "APP")]
     pub framework_name: Option<String>,
 
-    /// Seconds between two full lists of Marathon, give or take a tenth, besides those that events
-    /// and reconnects call for.
+    /// Seconds between two full lists of Marathon, give or take a tenth, besides those after events
+    /// and reconnects.
     #[arg(long, env = "RESYNC_INTERVAL", value_name = "SECONDS", default_value = "300", value_parser = seconds)]
     pub resync_interval: Duration,
 
-    /// A list that loses more than this share of the known apps or of their running tasks at once,
-    /// in percent, waits for a second list to confirm it; 100 believes every list.
-    #[arg(long, env = "SUDDEN_LOSS_PERCENT", value_name = "PERCENT", default_value = "50", value_parser = clap::value_parser!(u8).range(0..=100))]
+    /// Loss guard: a list that lacks more than this share of the known apps or of their running
+    /// tasks, in percent, waits for a second list to confirm it; 100 accepts every list.
+    #[arg(long, env = "SUDDEN_LOSS_PERCENT", value_name = "PERCENT", default_value = "50", value_parser = number(0..=100_u8))]
     pub sudden_loss_percent: u8,
 
-    /// Seconds until that second list is asked for.
+    /// Seconds until that second list is requested.
     #[arg(long, env = "SUDDEN_LOSS_DELAY", value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub sudden_loss_delay: Duration,
 
@@ -83,7 +88,7 @@ pub struct Typed {
     #[arg(long, env = "XDS_PLAINTEXT", value_name = "BOOL", default_value = "false", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub xds_plaintext: bool,
 
-    /// Allow private keys to leave over plaintext on loopback, where every local process can ask.
+    /// Allow private keys over plaintext on loopback, where every local process can request them.
     #[arg(long, env = "XDS_PLAINTEXT_SECRETS", value_name = "BOOL", default_value = "false", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub xds_plaintext_secrets: bool,
 
@@ -105,13 +110,14 @@ pub struct Typed {
         long,
         env = "ADMIN_LISTEN",
         value_name = "ADDRESS",
-        default_value = "127.0.0.1:5001"
+        default_value = "127.0.0.1:5001",
+        value_parser = socket_address
     )]
     pub admin_listen: SocketAddr,
 
-    /// Names under which the admin port may be asked, besides addresses and `localhost`, as a comma
-    /// list; `*` takes every name. Web pages are kept out by it, which may give themselves any
-    /// other name (DNS rebinding).
+    /// Host names under which the admin port answers, besides addresses and `localhost`, as a comma
+    /// list; `*` allows every name. This keeps out web pages that resolve their own name to this
+    /// machine (DNS rebinding).
     #[arg(long, env = "ADMIN_HOSTS", value_name = "NAMES", value_delimiter = ',')]
     pub admin_hosts: Vec<String>,
 
@@ -120,7 +126,8 @@ pub struct Typed {
         long,
         env = "HTTP_LISTEN_ADDR",
         value_name = "IP",
-        default_value = "0.0.0.0"
+        default_value = "0.0.0.0",
+        value_parser = ip_address
     )]
     pub http_listen_addr: IpAddr,
 
@@ -129,7 +136,8 @@ pub struct Typed {
         long,
         env = "HTTP_LISTEN_PORT",
         value_name = "PORT",
-        default_value = "80"
+        default_value = "80",
+        value_parser = number(0..=u16::MAX)
     )]
     pub http_listen_port: u16,
 
@@ -138,7 +146,8 @@ pub struct Typed {
         long,
         env = "HTTPS_LISTEN_ADDR",
         value_name = "IP",
-        default_value = "0.0.0.0"
+        default_value = "0.0.0.0",
+        value_parser = ip_address
     )]
     pub https_listen_addr: IpAddr,
 
@@ -147,7 +156,8 @@ pub struct Typed {
         long,
         env = "HTTPS_LISTEN_PORT",
         value_name = "PORT",
-        default_value = "443"
+        default_value = "443",
+        value_parser = number(0..=u16::MAX)
     )]
     pub https_listen_port: u16,
 
@@ -176,7 +186,7 @@ pub struct Typed {
     pub certificates_dir: Option<PathBuf>,
 
     /// Id of the app that answers ACME challenges for the hosts in `MARATHON_ACME_{n}_DOMAIN`
-    /// labels. Empty: those labels mean nothing.
+    /// labels. Empty: those labels are ignored.
     #[arg(
         long,
         env = "MARATHON_ACME_APP_ID",
@@ -185,17 +195,18 @@ pub struct Typed {
     )]
     pub marathon_acme_app_id: String,
 
-    /// Position of the port on which that app answers, counted from 0.
+    /// Index of the port on which that app answers, counted from 0.
     #[arg(
         long,
         env = "MARATHON_ACME_PORT_INDEX",
         value_name = "INDEX",
-        default_value = "0"
+        default_value = "0",
+        value_parser = number(0..=u16::MAX)
     )]
     pub marathon_acme_port_index: u16,
 
-    /// Name of the certificate that is shown to clients that ask for no name, or for one that no
-    /// certificate has. Unset: they are cut off.
+    /// Name of the certificate for clients without a server name, or with one that no certificate
+    /// has. Unset: they are cut off.
     #[arg(long, env = "DEFAULT_CERTIFICATE", value_name = "NAME")]
     pub default_certificate: Option<String>,
 
@@ -213,7 +224,7 @@ pub struct Typed {
     pub logging: Logging,
 }
 
-/// The settings on which Envoy's bootstrap and this daemon must agree, as typed.
+/// The settings that Envoy's bootstrap and this daemon share, as typed.
 #[derive(Args, Clone, Debug)]
 pub struct Link {
     /// Address of the xDS port: `host:port`, or `unix:PATH` (mode 0600).
@@ -241,51 +252,16 @@ pub struct Link {
 }
 
 impl Typed {
-    /// The settings that these flags and nothing else give: not even the environment.
+    /// Parses these flags and nothing else: not even the environment.
     ///
     /// # Errors
     ///
-    /// When a flag is unknown or its value cannot be read.
+    /// When a flag is unknown or its value cannot be parsed.
     pub fn from_flags(flags: impl IntoIterator<Item = String>) -> Result<Self, clap::Error> {
         let command = Self::augment_args(clap::Command::new("serve").no_binary_name(true));
         let command = command.mut_args(|argument| argument.env(Resettable::Reset));
         Self::from_arg_matches(&command.try_get_matches_from(flags)?)
     }
-}
-
-/// A duration from seconds as a decimal number.
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text
-        .parse()
-        .map_err(|_| "not a number of seconds".to_owned())?;
-    Duration::try_from_secs_f64(seconds).map_err(|_| "not a number of seconds from 0 up".to_owned())
-}
-
-/// A duration as Vault's users write it: seconds as they are, or with a unit behind the number.
-fn span(text: &str) -> Result<Duration, String> {
-    let units = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3_600.0)];
-    let named = units
-        .iter()
-        .find_map(|(unit, in_seconds)| Some((text.strip_suffix(unit)?, in_seconds)));
-    let (number, in_seconds) = named.unwrap_or((text, &1.0));
-    let wrong = || "not a time: write seconds, or a number with s, m or h behind it".to_owned();
-    let number: f64 = number.trim().parse().map_err(|_| wrong())?;
-    Duration::try_from_secs_f64(number * in_seconds).map_err(|_| wrong())
-}
-
-/// Parser of a switch, in any of the spellings that Vault's own client takes.
-fn switch() -> impl TypedValueParser<Value = bool> {
-    clap::builder::BoolishValueParser::new()
-}
-
-/// A text that prints as dots.
-fn secret() -> impl TypedValueParser<Value = Secret> {
-    clap::builder::StringValueParser::new().map(Secret::from)
-}
-
-/// A path, which may be empty: whoever means it takes that for none.
-fn path() -> impl TypedValueParser<Value = PathBuf> {
-    OsStringValueParser::new().map(PathBuf::from)
 }
 
 fn escaped_slashes() -> impl TypedValueParser<Value = EscapedSlashes> {
@@ -307,14 +283,15 @@ fn underscores() -> impl TypedValueParser<Value = Underscores> {
     })
 }
 
-/// The bytes that `sun_path` has on Linux, without the final zero.
+/// Longest path of a Unix socket in bytes: `sun_path` on Linux, without the final zero.
 const LONGEST_SOCKET_PATH: usize = 107;
 
-/// Below this Envoy divides by zero when it draws its jitter, and dies (measured with 1.40).
+/// Shortest refresh delay: below it Envoy divides by zero when it draws its jitter, and dies
+/// (measured with 1.40).
 const SHORTEST_REFRESH_DELAY: Duration = Duration::from_millis(10);
 
 impl Link {
-    /// The address of the xDS port.
+    /// Parses the address of the xDS port.
     ///
     /// # Errors
     ///
@@ -341,8 +318,8 @@ impl Link {
     ///
     /// # Errors
     ///
-    /// When it cannot be a host name: Envoy sends it as the host of every poll, and one with a
-    /// blank in it was refused as malformed without a word of why on either side.
+    /// When it cannot be a host name: Envoy sends it as the host of every poll, and refuses one
+    /// with a blank in it without a word of why on either side.
     pub fn cluster_name(&self) -> Result<String, BadSetting> {
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if self.cluster_name.is_empty() || !self.cluster_name.chars().all(fits) {

@@ -1,8 +1,8 @@
-//! Settings of Envoy's v2 API, as meant: what v3 has, under the names of that room.
+//! Settings of Envoy's v2 API, which has the values of v3.
 
 use crate::{intent, resources, v2};
 
-/// Envoy's v2 API says what v3 says, where it can.
+/// The configuration of the v2 API.
 pub(super) fn config(intent: &intent::Config, resources: &resources::Config) -> v2::Config {
     v2::Config {
         http_listen: resources.http_listen,

@@ -1,5 +1,4 @@
-//! Limits of the xDS port, as the rooms mean them: what proxies may send, hold and be remembered
-//! for.
+//! Limits of the xDS port, in the form of the rooms.
 
 use std::time::Duration;
 
@@ -34,7 +33,7 @@ impl XdsLimits {
         }
     }
 
-    /// These limits as part of `port`.
+    /// The limits within the configuration `port`.
     pub(super) fn within(&self, port: server::Config) -> server::Config {
         server::Config {
             max_connections: bytes(self.xds_max_connections),
@@ -46,7 +45,7 @@ impl XdsLimits {
         }
     }
 
-    /// Limits of what is remembered of proxies.
+    /// Limits of the memory of proxies.
     pub(super) fn proxies(&self) -> xds::ProxyLimits {
         xds::ProxyLimits {
             max_proxies: bytes(self.xds_max_proxies),
@@ -56,8 +55,7 @@ impl XdsLimits {
         }
     }
 
-    /// Limits of the registry of proxies, where these repeat their polls after up to twice a
-    /// refresh delay.
+    /// Limits of the registry, for proxies with this longest refresh delay.
     pub(super) fn registry(&self, refresh_delay: Duration) -> RegistryLimits {
         RegistryLimits {
             max_connected: bytes(self.xds_max_proxies),

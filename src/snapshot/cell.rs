@@ -1,4 +1,5 @@
-//! Where the snapshot is swapped whole, and where readers wait for the part that they asked for.
+//! The cell that holds the current snapshot: swapped as a whole by one publisher, watched by any
+//! number of readers.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -6,10 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use arc_swap::ArcSwapOption;
 
 use super::fan_out::{FanOut, Waiter};
-use super::history::History;
+use super::history::PublicationHistory;
 use super::{Changes, Index, Kind, Name, NameSet, Resource, Snapshot};
 
-/// An empty cell: its one writer and its first reader.
+/// Creates an empty cell: its one publisher and its first reader.
 pub fn cell() -> (Publisher, Reader) {
     let cell = Arc::new(Cell {
         current: ArcSwapOption::empty(),
@@ -25,31 +26,31 @@ pub fn cell() -> (Publisher, Reader) {
     (publisher, Reader { cell })
 }
 
-/// The writer's end. There is one, so what is published last is what is current.
+/// The writing half of a cell. Not `Clone`: the last publication is the current one.
 pub struct Publisher {
     cell: Arc<Cell>,
     published: u64,
 }
 
-/// A reader's end.
+/// A reading half of a cell.
 #[derive(Clone)]
 pub struct Reader {
     cell: Arc<Cell>,
 }
 
-/// Something that a reader waits for.
+/// Resources whose changes wake a reader.
 #[derive(Clone, Debug)]
 pub enum Interest {
     /// Any change among the resources of a kind.
     Kind(Kind),
-    /// A change of one resource: it comes, goes or differs.
+    /// A change of one resource: it appears, disappears or differs.
     Resource(Kind, Name),
     /// A change of one of these resources. Readers that share the set share its cost.
     Names(Kind, Arc<NameSet>),
 }
 
 impl PartialEq for Interest {
-    /// Sets of names are equal when they are one.
+    /// Sets of names are compared by identity.
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Kind(one), Self::Kind(other)) => one == other,
@@ -62,7 +63,7 @@ impl PartialEq for Interest {
 
 impl Eq for Interest {}
 
-/// Told of changes from the moment it was made until it is dropped.
+/// A watch over interests, from its creation until it is dropped.
 pub struct Watch {
     cell: Arc<Cell>,
     id: u64,
@@ -72,13 +73,13 @@ pub struct Watch {
 
 struct Cell {
     current: ArcSwapOption<Snapshot>,
-    history: Mutex<History>,
+    history: Mutex<PublicationHistory>,
     departed: OnceLock<Departed>,
     watches: Mutex<Watches>,
     fan_out: Arc<FanOut>,
 }
 
-/// Makes a resource again from its kind and name.
+/// Recreates a resource from its kind and name.
 type Departed = Box<dyn Fn(Kind, &Name) -> Option<Resource> + Send + Sync>;
 
 #[derive(Default)]
@@ -86,21 +87,21 @@ struct Watches {
     next_id: u64,
     kinds: BTreeMap<(Kind, u64), Arc<Waiter>>,
     resources: BTreeMap<(Kind, Name, u64), Arc<Waiter>>,
-    /// By the address of the set, which lives as long as somebody watches it.
+    /// By the address of the set, which the watch keeps alive.
     sets: BTreeMap<(Kind, usize), Watched>,
 }
 
-/// A set of names, and who watches it.
+/// A watched set of names, and its watches.
 struct Watched {
     names: Arc<NameSet>,
     by: BTreeMap<u64, Arc<Waiter>>,
 }
 
 impl Publisher {
-    /// Makes `snapshot`, which differs from the one published before by `changes`, the current
-    /// one, and wakes who watches something that differs.
+    /// Publishes `snapshot`, which differs from the previous one by `changes`, and wakes the
+    /// watches that they concern.
     ///
-    /// The first snapshot wakes every watch. A change that `changes` does not name reaches nobody.
+    /// The first snapshot wakes every watch. A change that `changes` does not name wakes none.
     pub fn publish(&mut self, mut snapshot: Snapshot, changes: &Changes) {
         self.published += 1;
         let previous = self.cell.current.load_full();
@@ -122,28 +123,28 @@ impl Publisher {
 }
 
 impl Publisher {
-    /// Whether every reader that was woken has looked.
+    /// Returns true if every woken reader has read.
     pub fn is_fan_out_over(&self) -> bool {
         self.cell.fan_out.is_over()
     }
 
-    /// Waits until every reader that was woken has looked: those that are gone, or busy with
-    /// something that has no bound, are not waited for. Cancel safe.
+    /// Waits until every woken reader has read. Dropped and busy readers are not waited for. Cancel
+    /// safe.
     pub async fn fan_out_over(&self) {
         self.cell.fan_out.over().await;
     }
 
-    /// Says how a resource that left is made again from its name, for the clients that a former
-    /// process gave it. The first call counts.
+    /// Sets the function that recreates a removed resource from its name, for clients that got it
+    /// from an earlier process. The first call counts.
     pub fn remake_departed(
         &self,
         make: impl Fn(Kind, &Name) -> Option<Resource> + Send + Sync + 'static,
     ) {
-        // A second one would be for the same clients and the same resources.
+        // A second function would be for the same clients and resources.
         let _ = self.cell.departed.set(Box::new(make));
     }
 
-    /// [`publish`](Self::publish) for who does not know what differs: it is found by comparing.
+    /// Publishes like [`publish`](Self::publish), and finds the changes by comparing.
     pub fn publish_compared(&mut self, snapshot: Snapshot) {
         let current = self.cell.current.load();
         let changes = match &*current {
@@ -160,8 +161,8 @@ impl Reader {
         self.cell.current.load_full()
     }
 
-    /// The names under which two published indexes of one kind differ, sorted. Found once for each
-    /// pair and shared; the last step's are those that its publisher named.
+    /// The names under which two published indexes of one kind differ, sorted. Computed once for
+    /// each pair and shared; those of the last publication come from its publisher.
     pub fn differences(&self, kind: Kind, from: &Index, to: &Index) -> Arc<[Name]> {
         let known = self.cell.history().difference(kind, from.id(), to.id());
         known.unwrap_or_else(|| {
@@ -172,8 +173,8 @@ impl Reader {
         })
     }
 
-    /// A resource as it was lately, if its bytes are still at hand: the newest of those before the
-    /// current one that fits. Kept of the kinds that [come whole](Kind::comes_whole) alone.
+    /// A recent version of a resource, if its bytes are still kept: the newest before the current
+    /// one that `fits`. Kept for the [kinds with full state](Kind::is_full_state) alone.
     pub fn recent(
         &self,
         kind: Kind,
@@ -189,19 +190,19 @@ impl Reader {
         let current = current.iter().map(|current| current.index(kind));
         let history = self.cell.history();
         let mut indexes: Vec<Arc<Index>> = current.chain(history.indexes(kind)).cloned().collect();
-        // A publication may have come between the two.
+        // A publication may have come between the two reads.
         indexes.dedup_by_key(|index| index.id());
         indexes
     }
 
-    /// A resource that is in none of the last few snapshots, made again from its name, if its
-    /// publisher knows how.
+    /// A resource that is in none of the last few snapshots, recreated from its name, if its
+    /// publisher can.
     pub fn departed(&self, kind: Kind, name: &Name) -> Option<Resource> {
         self.cell.departed.get()?(kind, name)
     }
 
-    /// Watches `interests` from now on. Look at [`current`](Self::current) after this, not before,
-    /// and no change is missed.
+    /// Watches `interests` from now on. Read [`current`](Self::current) after this call, not
+    /// before, and no change is missed.
     pub fn watch(&self, interests: Vec<Interest>) -> Watch {
         let waiter = Arc::new(Waiter::new(self.cell.fan_out.clone()));
         let mut watches = self.cell.watches();
@@ -222,34 +223,34 @@ impl Reader {
 
 #[cfg(test)]
 impl Reader {
-    /// How many interests are watched now.
+    /// Number of watched interests.
     pub(crate) fn watches(&self) -> usize {
         self.cell.watches().len()
     }
 }
 
 impl Watch {
-    /// Waits until something that is watched may have changed since the last call returned.
+    /// Waits until a watched resource may have changed since the last call returned.
     ///
-    /// Several changes are one wake-up: compare with what you have. Cancel safe.
+    /// Several changes may be one wake-up: compare with what you have. Cancel safe.
     pub async fn changed(&self) {
         self.waiter.woken().await;
     }
 
-    /// Notes that the reader is about to look at what is current.
-    pub fn looks(&self) {
-        self.waiter.looks();
+    /// Records that the reader is about to read the current snapshot.
+    pub fn note_reading(&self) {
+        self.waiter.note_reading();
     }
 
-    /// Notes that the reader has looked, although it does not wait yet.
-    pub fn has_looked(&self) {
-        self.waiter.has_looked();
+    /// Records that the reader has read, although it does not wait yet.
+    pub fn note_read(&self) {
+        self.waiter.note_read();
     }
 
-    /// Notes that the reader does something that has no bound, such as to wait for a socket: until
-    /// it looks or waits again, no publication waits for it.
-    pub fn is_busy(&self) {
-        self.waiter.is_busy();
+    /// Records that the reader does something without a time bound, such as a wait for a socket: no
+    /// publication waits for it until it reads or waits again.
+    pub fn note_busy(&self) {
+        self.waiter.note_busy();
     }
 }
 
@@ -264,12 +265,12 @@ impl Drop for Watch {
 
 impl Cell {
     fn watches(&self) -> MutexGuard<'_, Watches> {
-        // Nothing panics while it is held, and a half-done change of it would only lose a wake-up.
+        // Nothing panics while it is held, and a half-done change would only lose a wake-up.
         self.watches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn history(&self) -> MutexGuard<'_, History> {
-        // Nothing panics while it is held, and everything in it can be found again.
+    fn history(&self) -> MutexGuard<'_, PublicationHistory> {
+        // Nothing panics while it is held, and everything in it can be computed again.
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

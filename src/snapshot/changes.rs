@@ -1,22 +1,22 @@
-//! What a step from one snapshot to the next changes, by name.
+//! Changes between one snapshot and the next, by name.
 
 use std::collections::BTreeSet;
 
 use super::{Kind, Name};
 
-/// The names of the resources that come, go or differ in a step from one snapshot to the next.
+/// The names of the resources that appear, disappear or differ between one snapshot and the next.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     kinds: [BTreeSet<Name>; Kind::ALL.len()],
 }
 
 impl Changes {
-    /// Whether nothing differs.
+    /// Returns true if nothing differs.
     pub fn is_empty(&self) -> bool {
         self.kinds.iter().all(BTreeSet::is_empty)
     }
 
-    /// The names of one kind.
+    /// The changed names of one kind.
     pub fn of(&self, kind: Kind) -> &BTreeSet<Name> {
         #[expect(
             clippy::indexing_slicing,

@@ -1,11 +1,11 @@
-//! Progress of a publication among its readers: over once each reader that was woken has looked.
+//! Fan-out of a publication to its readers: complete once each woken reader has read.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-/// The readers that were woken and have not looked yet.
+/// Number of readers that were woken and have not read yet.
 #[derive(Debug, Default)]
 pub(super) struct FanOut {
     outstanding: AtomicUsize,
@@ -13,12 +13,12 @@ pub(super) struct FanOut {
 }
 
 impl FanOut {
-    /// Whether no reader has yet to look.
+    /// Returns true if no reader has yet to read.
     pub(super) fn is_over(&self) -> bool {
         self.outstanding.load(Ordering::SeqCst) == 0
     }
 
-    /// Waits until no reader has yet to look. For one waiter at a time. Cancel safe.
+    /// Waits until no reader has yet to read. For one waiter at a time. Cancel safe.
     pub(super) async fn over(&self) {
         while !self.is_over() {
             self.over.notified().await;
@@ -40,20 +40,20 @@ impl FanOut {
 #[derive(Debug)]
 pub(super) struct Waiter {
     woken: Notify,
-    stage: Mutex<Stage>,
+    stage: Mutex<ReaderStage>,
     fan_out: Arc<FanOut>,
 }
 
-/// How far a reader is. The fan-out waits for those that were woken or look.
+/// Stage of a reader. The fan-out waits for those that are woken or reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// It waits, or has looked at everything that woke it.
+enum ReaderStage {
+    /// It waits, or has read everything that woke it.
     Idle,
-    /// It was woken and does not know it yet.
+    /// It was woken and has not run yet.
     Woken,
-    /// It knows that it was woken.
+    /// It is about to read.
     Looking,
-    /// It does something that has no bound, and looks when that is done.
+    /// It does something without a time bound, and reads when that is done.
     Busy,
 }
 
@@ -61,59 +61,59 @@ impl Waiter {
     pub(super) fn new(fan_out: Arc<FanOut>) -> Self {
         Self {
             woken: Notify::new(),
-            stage: Mutex::new(Stage::Idle),
+            stage: Mutex::new(ReaderStage::Idle),
             fan_out,
         }
     }
 
-    /// Wakes the reader. Until it has looked the fan-out goes on, unless it is busy.
+    /// Wakes the reader. Until it has read the fan-out goes on, unless it is busy.
     pub(super) fn wake(&self) {
         self.step(|stage| match stage {
-            Stage::Idle | Stage::Woken | Stage::Looking => Stage::Woken,
-            Stage::Busy => Stage::Busy,
+            ReaderStage::Idle | ReaderStage::Woken | ReaderStage::Looking => ReaderStage::Woken,
+            ReaderStage::Busy => ReaderStage::Busy,
         });
         self.woken.notify_one();
     }
 
-    /// Waits until the reader is woken. Who waits again has looked. Cancel safe.
+    /// Waits until the reader is woken. A reader that waits again has read. Cancel safe.
     pub(super) async fn woken(&self) {
         self.step(|stage| match stage {
-            Stage::Idle | Stage::Looking | Stage::Busy => Stage::Idle,
-            Stage::Woken => Stage::Woken,
+            ReaderStage::Idle | ReaderStage::Looking | ReaderStage::Busy => ReaderStage::Idle,
+            ReaderStage::Woken => ReaderStage::Woken,
         });
         self.woken.notified().await;
-        // What woke it while it was busy is looked at for itself alone.
+        // A wake-up while it was busy holds up no publication.
         self.step(|stage| match stage {
-            Stage::Woken | Stage::Looking => Stage::Looking,
-            Stage::Idle => Stage::Idle,
-            Stage::Busy => Stage::Busy,
+            ReaderStage::Woken | ReaderStage::Looking => ReaderStage::Looking,
+            ReaderStage::Idle => ReaderStage::Idle,
+            ReaderStage::Busy => ReaderStage::Busy,
         });
     }
 
-    /// Notes that the reader is about to look at what is there now.
-    pub(super) fn looks(&self) {
+    /// Records that the reader is about to read the current snapshot.
+    pub(super) fn note_reading(&self) {
         self.step(|stage| match stage {
-            Stage::Woken | Stage::Looking => Stage::Looking,
-            Stage::Idle | Stage::Busy => Stage::Idle,
+            ReaderStage::Woken | ReaderStage::Looking => ReaderStage::Looking,
+            ReaderStage::Idle | ReaderStage::Busy => ReaderStage::Idle,
         });
     }
 
-    /// Notes that the reader has looked, unless it was woken again meanwhile.
-    pub(super) fn has_looked(&self) {
+    /// Records that the reader has read, unless it was woken again meanwhile.
+    pub(super) fn note_read(&self) {
         self.step(|stage| match stage {
-            Stage::Idle | Stage::Looking => Stage::Idle,
-            Stage::Woken => Stage::Woken,
-            Stage::Busy => Stage::Busy,
+            ReaderStage::Idle | ReaderStage::Looking => ReaderStage::Idle,
+            ReaderStage::Woken => ReaderStage::Woken,
+            ReaderStage::Busy => ReaderStage::Busy,
         });
     }
 
-    /// Notes that the reader does something that has no bound: until it looks or waits again, no
-    /// fan-out waits for it.
-    pub(super) fn is_busy(&self) {
-        self.step(|_| Stage::Busy);
+    /// Records that the reader does something without a time bound: no fan-out waits for it until
+    /// it reads or waits again.
+    pub(super) fn note_busy(&self) {
+        self.step(|_| ReaderStage::Busy);
     }
 
-    fn step(&self, next: impl FnOnce(Stage) -> Stage) {
+    fn step(&self, next: impl FnOnce(ReaderStage) -> ReaderStage) {
         // Nothing panics while it is held.
         let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
         let before = *stage;
@@ -126,7 +126,7 @@ impl Waiter {
     }
 }
 
-impl Stage {
+impl ReaderStage {
     fn is_waited_for(self) -> bool {
         match self {
             Self::Woken | Self::Looking => true,
@@ -137,8 +137,8 @@ impl Stage {
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        // A reader that is gone is not waited for.
-        self.step(|_| Stage::Idle);
+        // A dropped reader is not waited for.
+        self.step(|_| ReaderStage::Idle);
     }
 }
 
@@ -176,12 +176,12 @@ mod tests {
         one.wake();
         assert!(one.woken().now_or_never().is_some());
         one.wake();
-        one.has_looked();
+        one.note_read();
         assert!(!fan_out.is_over());
         assert!(one.woken().now_or_never().is_some());
-        one.has_looked();
+        one.note_read();
         assert!(fan_out.is_over());
-        one.has_looked();
+        one.note_read();
         assert!(fan_out.is_over(), "once is enough");
     }
 
@@ -189,9 +189,9 @@ mod tests {
     fn who_looks_without_having_waited_has_looked_all_the_same() {
         let (fan_out, [one, _]) = waiters();
         one.wake();
-        one.looks();
+        one.note_reading();
         assert!(!fan_out.is_over());
-        one.has_looked();
+        one.note_read();
         assert!(fan_out.is_over());
     }
 
@@ -199,16 +199,16 @@ mod tests {
     fn who_is_busy_is_not_waited_for_however_often_it_is_woken() {
         let (fan_out, [one, _]) = waiters();
         one.wake();
-        one.is_busy();
+        one.note_busy();
         for _ in 0..3 {
             one.wake();
             assert!(fan_out.is_over());
         }
-        one.looks();
+        one.note_reading();
         one.wake();
         assert!(!fan_out.is_over(), "it is back");
         assert!(one.woken().now_or_never().is_some());
-        one.has_looked();
+        one.note_read();
         assert!(fan_out.is_over());
     }
 

@@ -1,33 +1,32 @@
-//! What is remembered of snapshots that are not current any more: indexes, differences between
-//! them, and the bytes of what was replaced.
+//! History of earlier snapshots: indexes, differences between them, and replaced resources.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::{Changes, Flavour, Index, Kind, Name, Resource, Snapshot};
 
-/// How many indexes before the current one are kept of each kind. They share what did not change.
+/// Earlier indexes kept of each kind. They share what did not change.
 const INDEXES: usize = 8;
 
-/// How many differences between two indexes of a kind are kept. Clients that lag differ by little:
-/// most are at one of the last few.
+/// Differences between two indexes kept of each kind. Lagging clients differ by little: most are at
+/// one of the last few.
 const DIFFERENCES: usize = 32;
 
-/// Of how many steps what they replaced is kept, however large it is.
+/// Publications whose replaced resources are kept, whatever their size.
 const STEPS: u64 = 4;
 
-/// Up to how many bytes what older steps replaced is kept, too: some 8,000 clusters.
+/// Bytes of replaced resources that are kept beyond those publications: some 8,000 clusters.
 const REPLACED_BYTES: usize = 4 << 20;
 
-/// What is remembered of snapshots that are not current any more.
+/// History of earlier snapshots.
 #[derive(Default)]
-pub(super) struct History {
-    kinds: [Past; Kind::ALL.len()],
+pub(super) struct PublicationHistory {
+    kinds: [KindHistory; Kind::ALL.len()],
 }
 
-/// What is remembered of one kind.
+/// History of one kind.
 #[derive(Default)]
-struct Past {
+struct KindHistory {
     /// Newest first, each once.
     indexes: VecDeque<Arc<Index>>,
     /// By the ids of the two indexes, newest first.
@@ -35,20 +34,20 @@ struct Past {
     replaced: Replaced,
 }
 
-/// Resources that were replaced or left.
+/// Replaced and removed resources.
 #[derive(Default)]
 struct Replaced {
-    /// How many steps changed something of the kind.
+    /// Publications that changed a resource of the kind.
     steps: u64,
-    /// The step that replaced it, and its name; oldest first.
+    /// Publication that replaced it, and its name; oldest first.
     order: VecDeque<(u64, Name)>,
     /// By name, oldest first.
     by_name: BTreeMap<Name, VecDeque<Arc<Resource>>>,
     bytes: usize,
 }
 
-impl History {
-    /// Takes note of a step from `previous` to `next`, which differ by `changes`.
+impl PublicationHistory {
+    /// Records a publication: `next` differs from `previous` by `changes`.
     pub(super) fn step(&mut self, previous: &Snapshot, next: &Snapshot, changes: &Changes) {
         for kind in Kind::ALL {
             let names = changes.of(kind);
@@ -56,15 +55,15 @@ impl History {
                 continue;
             }
             let (from, to) = (previous.index(kind), next.index(kind));
-            let past = self.of_mut(kind);
-            past.keep(from.id(), to.id(), names.iter().cloned().collect());
-            past.indexes.push_front(from.clone());
-            past.indexes.truncate(INDEXES);
-            if kind.comes_whole() {
+            let history = self.of_mut(kind);
+            history.keep(from.id(), to.id(), names.iter().cloned().collect());
+            history.indexes.push_front(from.clone());
+            history.indexes.truncate(INDEXES);
+            if kind.is_full_state() {
                 let replaced = names
                     .iter()
                     .filter_map(|name| previous.resource(kind, name));
-                past.replaced.step(replaced);
+                history.replaced.step(replaced);
             }
         }
     }
@@ -74,7 +73,7 @@ impl History {
         self.of_mut(kind).keep(from, to, names);
     }
 
-    /// The difference between two indexes of a kind, if it is known.
+    /// The difference between two indexes of a kind, if it is kept.
     pub(super) fn difference(&self, kind: Kind, from: u64, to: u64) -> Option<Arc<[Name]>> {
         let mut known = self.of(kind).differences.iter();
         let found = known.find(|(f, t, _)| (*f, *t) == (from, to));
@@ -86,7 +85,7 @@ impl History {
         self.of(kind).indexes.iter()
     }
 
-    /// The newest of the former resources of a name that fits, if its bytes are still at hand.
+    /// The newest replaced resource of a name that `fits`, if it is kept.
     pub(super) fn replaced(
         &self,
         kind: Kind,
@@ -97,7 +96,7 @@ impl History {
         known.iter().rev().find(|resource| fits(resource)).cloned()
     }
 
-    fn of(&self, kind: Kind) -> &Past {
+    fn of(&self, kind: Kind) -> &KindHistory {
         #[expect(
             clippy::indexing_slicing,
             reason = "the array has a place for every kind"
@@ -105,7 +104,7 @@ impl History {
         &self.kinds[kind as usize]
     }
 
-    fn of_mut(&mut self, kind: Kind) -> &mut Past {
+    fn of_mut(&mut self, kind: Kind) -> &mut KindHistory {
         #[expect(
             clippy::indexing_slicing,
             reason = "the array has a place for every kind"
@@ -114,7 +113,7 @@ impl History {
     }
 }
 
-impl Past {
+impl KindHistory {
     fn keep(&mut self, from: u64, to: u64, names: Arc<[Name]>) {
         self.differences.push_front((from, to, names));
         self.differences.truncate(DIFFERENCES);
@@ -147,7 +146,7 @@ impl Replaced {
     }
 }
 
-/// The length of a resource in the form that every resource has.
+/// The length of a resource in the flavour that every resource has.
 fn len_bytes(resource: &Resource) -> usize {
     resource.encoded(Flavour::Ads).bytes().len()
 }
@@ -166,8 +165,8 @@ mod tests {
     }
 
     /// A history of these snapshots, the last of which is current.
-    fn history(snapshots: &[Snapshot]) -> History {
-        let mut history = History::default();
+    fn history(snapshots: &[Snapshot]) -> PublicationHistory {
+        let mut history = PublicationHistory::default();
         for pair in snapshots.windows(2) {
             let changes = pair[1].changes_since(&pair[0]);
             history.step(&pair[0], &pair[1], &changes);
@@ -175,7 +174,7 @@ mod tests {
         history
     }
 
-    fn has(history: &History, kind: Kind, length: usize) -> bool {
+    fn has(history: &PublicationHistory, kind: Kind, length: usize) -> bool {
         let fits = |resource: &Resource| len_bytes(resource) == length;
         history.replaced(kind, "a", fits).is_some()
     }

@@ -1,5 +1,5 @@
-//! The names and versions of one kind's resources at one moment: what a client can be known to
-//! have, without the bytes.
+//! Index of one kind: names and versions without bytes, from which the state of a client can be
+//! known.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use imbl::ordmap::DiffItem;
 
 use super::{Head, Name, SetVersion};
 
-/// The names and versions of one kind's resources at one moment. Indexes of neighbouring moments
-/// share what did not change.
+/// Names and versions of one kind's resources at one moment. Successive indexes share what did not
+/// change.
 #[derive(Clone, Debug, Default)]
 pub struct Index {
     heads: OrdMap<Name, Arc<Head>>,
@@ -18,14 +18,14 @@ pub struct Index {
 }
 
 impl Index {
-    /// What is known of one resource.
+    /// The head of one resource.
     pub fn get(&self, name: &str) -> Option<&Arc<Head>> {
         #[cfg(test)]
         super::looked_at::count(1);
         self.heads.get(name)
     }
 
-    /// Every resource, by name.
+    /// The heads of all resources, by name.
     pub fn heads(&self) -> &OrdMap<Name, Arc<Head>> {
         #[cfg(test)]
         super::looked_at::count(self.heads.len());
@@ -37,14 +37,14 @@ impl Index {
         self.version
     }
 
-    /// A number that tells published indexes of one process apart: equal numbers, equal content.
-    /// Zero for those that were not published, which are told apart by nothing.
+    /// The id of a published index, unique in this process: equal ids, equal content. Zero if it
+    /// was not published.
     pub fn id(&self) -> u64 {
         self.id
     }
 
-    /// The names under which the two differ, sorted. Parts that the two share are skipped, so the
-    /// cost is that of the difference.
+    /// The names under which the two differ, sorted. Shared parts are skipped, so the cost is that
+    /// of the difference.
     pub fn differences<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a Name> {
         self.heads.diff(&other.heads).map(|item| {
             #[cfg(test)]

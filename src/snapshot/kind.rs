@@ -1,9 +1,9 @@
-//! The kinds of resources, and the transports whose resources differ in bytes.
+//! Kinds of resources, and flavours: transports whose resources differ in bytes.
 
 use std::fmt;
 
-/// The kinds of resources, in the order in which a proxy must get them
-/// ([eventual consistency considerations](https://www.envoyproxy.io/docs/envoy/v1.40.0/api-docs/xds_protocol#eventual-consistency-considerations)).
+/// Kind of a resource, in the order in which a proxy must get them ([eventual consistency
+/// considerations](https://www.envoyproxy.io/docs/envoy/v1.40.0/api-docs/xds_protocol#eventual-consistency-considerations)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// CDS.
@@ -28,7 +28,7 @@ impl Kind {
         Self::Secret,
     ];
 
-    /// The plural that stands in the paths of the REST API and in metrics: `clusters`.
+    /// The plural in paths of the REST API and in metrics: `clusters`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Cluster => "clusters",
@@ -50,10 +50,11 @@ impl Kind {
         }
     }
 
-    /// Whether a state-of-the-world answer holds every resource of the kind that is asked for: what
-    /// it leaves out is gone. Also the kinds that can be asked for without names
-    /// ([grouping resources into responses](https://www.envoyproxy.io/docs/envoy/v1.40.0/api-docs/xds_protocol#grouping-resources-into-responses)).
-    pub fn comes_whole(self) -> bool {
+    /// Returns true if a state-of-the-world response must hold every requested resource of the
+    /// kind, so that a missing one is removed. These are also the kinds with wildcard subscriptions
+    /// ([grouping resources into
+    /// responses](https://www.envoyproxy.io/docs/envoy/v1.40.0/api-docs/xds_protocol#grouping-resources-into-responses)).
+    pub fn is_full_state(self) -> bool {
         match self {
             Self::Cluster | Self::Listener => true,
             Self::Endpoint | Self::Route | Self::Secret => false,
@@ -67,8 +68,8 @@ impl fmt::Display for Kind {
     }
 }
 
-/// The transport that a client speaks. Resources that name a config source name this one, since a
-/// proxy must be told to use the transport that it is connected with.
+/// Flavour of a resource's bytes, by the client's transport: a resource that names a config source
+/// names the transport that carried it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Flavour {
     /// REST-JSON polls.

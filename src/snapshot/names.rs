@@ -1,4 +1,4 @@
-//! A set of names that many readers share.
+//! A shared set of names.
 
 use imbl::OrdSet;
 
@@ -12,17 +12,17 @@ pub struct NameSet {
 }
 
 impl NameSet {
-    /// Whether there is no name.
+    /// Returns true if there is no name.
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
     }
 
-    /// How many names there are.
+    /// Returns the number of names.
     pub fn len(&self) -> usize {
         self.names.len()
     }
 
-    /// Whether `name` is one of them.
+    /// Returns true if `name` is in the set.
     pub fn contains(&self, name: &str) -> bool {
         #[cfg(test)]
         super::looked_at::count(1);
@@ -42,7 +42,7 @@ impl NameSet {
         self.digest
     }
 
-    /// Adds a name, and says whether it was missing.
+    /// Adds a name. Returns true if it was missing.
     pub fn insert(&mut self, name: Name) -> bool {
         if self.names.contains(&name) {
             return false;
@@ -52,7 +52,7 @@ impl NameSet {
         true
     }
 
-    /// Takes a name out, and says whether it was there.
+    /// Removes a name. Returns true if it was there.
     pub fn remove(&mut self, name: &str) -> bool {
         if self.names.remove(name).is_none() {
             return false;
@@ -63,8 +63,8 @@ impl NameSet {
 }
 
 impl PartialEq for NameSet {
-    /// Equal when they hold the same names. Sets that are one are not walked, nor are those that
-    /// differ in length or digest.
+    /// Equal if they hold the same names. Shared sets are not walked, nor are those that differ in
+    /// length or digest.
     fn eq(&self, other: &Self) -> bool {
         if self.names.ptr_eq(&other.names) {
             return true;

@@ -1,4 +1,4 @@
-//! One resource: what is known of it without its content, and its content in every form.
+//! One resource: its head (name, version, requirements) and its encoded content.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -8,17 +8,17 @@ use bytes::Bytes;
 
 use super::{Flavour, Kind, SetVersion, Version};
 
-/// The name of a resource. Cheap to clone.
+/// Name of a resource. Cheap to clone.
 pub type Name = Arc<str>;
 
-/// Writes a resource whose bytes depend on the transport.
+/// Encoder of a resource whose bytes depend on the flavour.
 pub trait Encode: Send + Sync {
-    /// The protobuf bytes for one transport. Called at most once for each.
+    /// Returns the protobuf bytes for one flavour. Called at most once for each.
     fn encode(&self, flavour: Flavour) -> Bytes;
 }
 
-/// What is known of a resource without its content. Indexes hold these, so that who remembers what
-/// a client has does not keep the bytes alive.
+/// Head of a resource: everything but the content. Indexes hold heads, so that the record of a
+/// client's state does not keep bytes alive.
 #[derive(Clone, Debug)]
 pub struct Head {
     name: Name,
@@ -30,8 +30,7 @@ pub struct Head {
 }
 
 impl PartialEq for Head {
-    /// Equal for whoever is given the resource: under the same name, with the same content, after
-    /// the same others.
+    /// Equal if clients cannot tell them apart: name, content and requirements are the same.
     fn eq(&self, other: &Self) -> bool {
         self.version == other.version && self.name == other.name && self.requires == other.requires
     }
@@ -39,15 +38,15 @@ impl PartialEq for Head {
 
 impl Eq for Head {}
 
-/// What a resource was made from, in words for messages. Nothing here looks into them.
+/// Origin of a resource, in words for messages. Nothing here interprets it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Origin {
-    /// Nothing that an operator could be pointed to.
+    /// No origin that helps an operator.
     #[default]
     Unnamed,
-    /// One thing.
+    /// One origin.
     One(Arc<str>),
-    /// Several parts, each with what it was made from, sorted by the parts' names.
+    /// Several parts, each with its origin, sorted by name.
     Parts(Arc<[Part]>),
 }
 
@@ -58,7 +57,7 @@ pub struct Part {
     pub name: Arc<str>,
     /// The version of its content.
     pub version: Version,
-    /// What it was made from.
+    /// The origin of the part.
     pub origin: Arc<str>,
 }
 
@@ -68,22 +67,22 @@ impl Head {
         &self.name
     }
 
-    /// Its version, the same for every transport.
+    /// Its version, the same for every flavour.
     pub fn version(&self) -> Version {
         self.version
     }
 
-    /// What it contributes to the version of a set that holds it.
+    /// Its contribution to the version of every set that holds it.
     pub fn contribution(&self) -> SetVersion {
         self.contribution
     }
 
-    /// What a client must have before it may be given this, sorted.
+    /// Resources that a client must have accepted before it may be sent this one, sorted.
     pub fn requires(&self) -> &Arc<[(Kind, Name)]> {
         &self.requires
     }
 
-    /// Whether a client must have `name` before it may be given this. Logarithmic.
+    /// Returns true if a client must have accepted `name` first. Logarithmic.
     pub fn is_requiring(&self, kind: Kind, name: &str) -> bool {
         let found = self
             .requires
@@ -91,33 +90,34 @@ impl Head {
         found.is_ok()
     }
 
-    /// How long a client may take to accept this, if that is longer than usual.
+    /// Time within which a client has to accept this, if longer than usual.
     pub fn longest_wait(&self) -> Option<Duration> {
         self.longest_wait
     }
 
-    /// What it was made from.
+    /// Its origin.
     pub fn origin(&self) -> &Origin {
         &self.origin
     }
 }
 
-/// One resource: its [`Head`], and its content in every form.
+/// One resource: its [`Head`], and its content in every flavour.
 pub struct Resource {
     head: Arc<Head>,
-    body: Body,
+    body: ResourceBody,
     substitute: Option<Substitute>,
 }
 
-enum Body {
-    /// The same for every transport, with another encoding of the same meaning if there is one.
+enum ResourceBody {
+    /// The same bytes for every flavour, with an alternative encoding of the same content if there
+    /// is one.
     Fixed {
         encoded: Encoded,
         other: Option<Bytes>,
     },
     Flavoured {
         writer: Box<dyn Encode>,
-        /// Boxed, since a proxy fleet speaks one or two of them.
+        /// Boxed, since a fleet of proxies uses one or two flavours.
         encoded: [OnceLock<Box<Encoded>>; Flavour::ALL.len()],
     },
 }
@@ -125,7 +125,7 @@ enum Body {
 /// Makes a resource when it is first needed.
 type Make = Box<dyn Fn() -> Resource + Send + Sync>;
 
-/// A second form of a resource, for clients that lack something.
+/// A substitute of a resource, for clients that lack what it needs.
 struct Substitute {
     without: (Kind, Name),
     make: Make,
@@ -133,19 +133,18 @@ struct Substitute {
 }
 
 impl Resource {
-    /// A resource that is the same for every transport, from its protobuf bytes.
+    /// A resource with the same bytes for every flavour, given as protobuf.
     pub fn fixed(name: Name, bytes: Bytes) -> Self {
         let version = Version::of_bytes(&bytes);
-        let body = Body::Fixed {
+        let body = ResourceBody::Fixed {
             encoded: Encoded::new(bytes),
             other: None,
         };
         Self::new(name, version, body)
     }
 
-    /// A resource that differs between transports. `settings` is the version of what the other
-    /// transports' forms are made from besides what the aggregated one shows: it counts into the
-    /// resource's version, which is one for all.
+    /// A resource whose bytes depend on the flavour. Its one version covers the bytes for
+    /// [`Flavour::Ads`], and `settings`: the version of what the other flavours add to these.
     pub fn flavoured(name: Name, settings: Version, writer: impl Encode + 'static) -> Self {
         let bytes = writer.encode(Flavour::Ads);
         let version = Version::of_parts(&[&bytes, settings.to_string().as_bytes()]);
@@ -153,14 +152,14 @@ impl Resource {
         if let Some(ads) = encoded.get(Flavour::Ads as usize) {
             ads.get_or_init(|| Box::new(Encoded::new(bytes)));
         }
-        let body = Body::Flavoured {
+        let body = ResourceBody::Flavoured {
             writer: Box::new(writer),
             encoded,
         };
         Self::new(name, version, body)
     }
 
-    fn new(name: Name, version: Version, body: Body) -> Self {
+    fn new(name: Name, version: Version, body: ResourceBody) -> Self {
         let contribution = SetVersion::of_resource(&name, version);
         let head = Head {
             name,
@@ -177,7 +176,7 @@ impl Resource {
         }
     }
 
-    /// Names what a client must have before it may be given this.
+    /// Sets the resources that a client must have accepted before it may be sent this one.
     #[must_use]
     pub fn requiring(mut self, mut requires: Vec<(Kind, Name)>) -> Self {
         requires.sort_unstable();
@@ -186,33 +185,33 @@ impl Resource {
         self
     }
 
-    /// Says how long a client may take to accept it, if that is longer than usual.
+    /// Sets the time within which a client has to accept it, if longer than usual.
     #[must_use]
     pub fn waiting(mut self, longest_wait: Duration) -> Self {
         Arc::make_mut(&mut self.head).longest_wait = Some(longest_wait);
         self
     }
 
-    /// Says what it was made from.
+    /// Sets its origin.
     #[must_use]
     pub fn made_from(mut self, origin: Origin) -> Self {
         Arc::make_mut(&mut self.head).origin = origin;
         self
     }
 
-    /// Gives a resource that is the same for every transport another encoding of the same meaning,
-    /// under the same version.
+    /// Adds an alternative encoding of the same content, under the same version, to a resource with
+    /// the same bytes for every flavour.
     #[must_use]
     pub fn with_other_encoding(mut self, bytes: Bytes) -> Self {
         match &mut self.body {
-            Body::Fixed { other, .. } => *other = Some(bytes),
-            Body::Flavoured { .. } => {}
+            ResourceBody::Fixed { other, .. } => *other = Some(bytes),
+            ResourceBody::Flavoured { .. } => {}
         }
         self
     }
 
-    /// Gives it a second form, with a version of its own, for clients that have not accepted
-    /// `without`. `make` is called at most once, when the form is first needed.
+    /// Adds a substitute, with a version of its own, for clients that have not accepted `without`.
+    /// `make` is called at most once, when the substitute is first needed.
     #[must_use]
     pub fn with_substitute(
         mut self,
@@ -227,7 +226,7 @@ impl Resource {
         self
     }
 
-    /// What is known of it without its content.
+    /// Its head.
     pub fn head(&self) -> &Arc<Head> {
         &self.head
     }
@@ -237,24 +236,25 @@ impl Resource {
         &self.head.name
     }
 
-    /// Its version, the same for every transport.
+    /// Its version, the same for every flavour.
     pub fn version(&self) -> Version {
         self.head.version
     }
 
-    /// What a client must have before it may be given this, sorted.
+    /// Resources that a client must have accepted before it may be sent this one, sorted.
     pub fn requires(&self) -> &[(Kind, Name)] {
         &self.head.requires
     }
 
-    /// What a client must have accepted to be given this form; none if there is no other form.
+    /// The resource that a client must have accepted to be sent this one instead of its substitute;
+    /// none without a substitute.
     pub fn needs_for_this_form(&self) -> Option<&(Kind, Name)> {
         self.substitute
             .as_ref()
             .map(|substitute| &substitute.without)
     }
 
-    /// The form for clients that lack [`needs_for_this_form`](Self::needs_for_this_form).
+    /// The substitute for clients that lack [`needs_for_this_form`](Self::needs_for_this_form).
     pub fn substitute(&self) -> Option<&Arc<Self>> {
         let substitute = self.substitute.as_ref()?;
         Some(
@@ -264,19 +264,19 @@ impl Resource {
         )
     }
 
-    /// Its protobuf bytes in the other encoding, if it has one.
+    /// Its protobuf bytes in the alternative encoding, if it has one.
     pub fn other_encoding(&self) -> Option<&Bytes> {
         match &self.body {
-            Body::Fixed { other, .. } => other.as_ref(),
-            Body::Flavoured { .. } => None,
+            ResourceBody::Fixed { other, .. } => other.as_ref(),
+            ResourceBody::Flavoured { .. } => None,
         }
     }
 
-    /// Its encoded form for one transport.
+    /// Its encoded content for one flavour.
     pub fn encoded(&self, flavour: Flavour) -> &Encoded {
         match &self.body {
-            Body::Fixed { encoded, .. } => encoded,
-            Body::Flavoured { writer, encoded } =>
+            ResourceBody::Fixed { encoded, .. } => encoded,
+            ResourceBody::Flavoured { writer, encoded } =>
             {
                 #[expect(
                     clippy::indexing_slicing,
@@ -290,7 +290,7 @@ impl Resource {
 }
 
 impl fmt::Debug for Resource {
-    /// Without its content, which may be a private key.
+    /// Leaves out the content, which may be a private key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Resource")
             .field("name", &self.head.name)
@@ -301,7 +301,7 @@ impl fmt::Debug for Resource {
 }
 
 impl PartialEq for Resource {
-    /// Equal when they are one: whoever builds a snapshot keeps what did not change.
+    /// Compares by identity: unchanged resources are kept from one snapshot to the next.
     fn eq(&self, other: &Self) -> bool {
         std::ptr::eq(self, other)
     }
@@ -309,7 +309,7 @@ impl PartialEq for Resource {
 
 impl Eq for Resource {}
 
-/// The bytes of a resource, and their JSON once somebody asked for it.
+/// Encoded content: the protobuf bytes, and their JSON once it was needed.
 pub struct Encoded {
     bytes: Bytes,
     json: OnceLock<Bytes>,
@@ -328,7 +328,7 @@ impl Encoded {
         &self.bytes
     }
 
-    /// The JSON, made by `write` from the bytes when it is first asked for and kept from then on.
+    /// The JSON, made by `write` from the bytes on first use and then kept.
     pub fn json(&self, write: impl FnOnce(&Bytes) -> Bytes) -> &Bytes {
         self.json.get_or_init(|| write(&self.bytes))
     }

@@ -1,4 +1,4 @@
-//! All resources of one moment, and their indexes.
+//! The snapshot: all resources of one moment, and their indexes.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use imbl::OrdMap;
 
 use super::{Changes, Index, Kind, Name, Resource};
 
-/// All resources of one moment. Cheap to clone; parts that did not change are shared.
+/// All resources of one moment. Cheap to clone: unchanged parts are shared.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     kinds: [Resources; Kind::ALL.len()],
@@ -44,14 +44,14 @@ impl Snapshot {
         &self.kind(kind).index
     }
 
-    /// Puts a resource in; the one that had its name before is answered.
+    /// Inserts a resource. Returns the one that had its name before.
     pub fn insert(&mut self, kind: Kind, resource: Arc<Resource>) -> Option<Arc<Resource>> {
         let resources = self.kind_mut(kind);
         Arc::make_mut(&mut resources.index).insert(resource.head().clone());
         resources.by_name.insert(resource.name().clone(), resource)
     }
 
-    /// Takes a resource out.
+    /// Removes a resource.
     pub fn remove(&mut self, kind: Kind, name: &str) -> Option<Arc<Resource>> {
         let resources = self.kind_mut(kind);
         let removed = resources.by_name.remove(name)?;
@@ -59,7 +59,8 @@ impl Snapshot {
         Some(removed)
     }
 
-    /// What differs from `before`, found by comparing. Whoever makes a snapshot knows it already.
+    /// The changes since `before`, found by comparing. A publisher that knows them need not call
+    /// this.
     pub fn changes_since(&self, before: &Self) -> Changes {
         let mut changes = Changes::default();
         for kind in Kind::ALL {
@@ -70,8 +71,8 @@ impl Snapshot {
         changes
     }
 
-    /// Gives the indexes of the kinds that differ from `previous` the number `id`, and takes those
-    /// of the others from there.
+    /// Sets the id of the indexes of the kinds that differ from `previous`, and shares the other
+    /// indexes with it.
     pub(super) fn publish_as(&mut self, id: u64, previous: Option<&Self>, changes: &Changes) {
         for kind in Kind::ALL {
             let resources = self.kind_mut(kind);

@@ -16,7 +16,7 @@ impl Version {
     }
 
     /// The version of several pieces of content together. Each piece's length counts, so that
-    /// moving a byte from one piece to the next is another version.
+    /// moving a byte from one piece to the next changes the version.
     pub fn of_parts(parts: &[&[u8]]) -> Self {
         let mut digest = Sha256::new();
         if let [one] = parts {
@@ -52,7 +52,7 @@ impl fmt::Debug for Version {
 pub struct SetVersion(u128);
 
 impl SetVersion {
-    /// The version that prints as exactly this text.
+    /// Parses the version that prints as exactly this text.
     pub fn parse(text: &str) -> Option<Self> {
         let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
         let is_printed = text.len() == 32 && text.bytes().all(is_digit);
@@ -60,7 +60,7 @@ impl SetVersion {
         Some(Self(sum))
     }
 
-    /// What one resource contributes to the version of every set that holds it.
+    /// The contribution of one resource to the version of every set that holds it.
     pub fn of_resource(name: &str, version: Version) -> Self {
         let mut digest = Sha256::new();
         digest.update(version.0.to_be_bytes());
@@ -70,20 +70,20 @@ impl SetVersion {
         Self(u128::from_be_bytes(sum))
     }
 
-    /// What one name contributes to the digest of a set of names.
+    /// The contribution of one name to the digest of a set of names.
     pub fn of_name(name: &str) -> Self {
         let mut sum = [0; 16];
         fill(&mut sum, Sha256::new_with_prefix(name.as_bytes()));
         Self(u128::from_be_bytes(sum))
     }
 
-    /// The version of the set with one more resource, given what that contributes.
+    /// The version of the set with one more resource, given its contribution.
     #[must_use]
     pub fn with(self, contribution: Self) -> Self {
         Self(self.0.wrapping_add(contribution.0))
     }
 
-    /// The version of the set without one of its resources, given what that contributes.
+    /// The version of the set without one of its resources, given its contribution.
     #[must_use]
     pub fn without(self, contribution: Self) -> Self {
         Self(self.0.wrapping_sub(contribution.0))

@@ -1,12 +1,12 @@
-//! The bootstrap of an old fleet: Envoy of the years of 1.5, which polls the v2 API.
+//! The bootstrap of an old fleet: Envoys of the age of 1.5, which poll the v2 API.
 
-/// The values of a bootstrap. Each is YAML already, in one line and without braces
-/// that could be taken for a place to fill in.
+/// Values of a bootstrap. Each is YAML already, on one line and without braces that could be taken
+/// for a placeholder.
 #[derive(Clone, Debug)]
 pub struct Bootstrap {
     /// The socket address of Envoy's admin port.
     pub admin: String,
-    /// The rest between an answer and the next poll.
+    /// The refresh delay between an answer and the next poll.
     pub refresh_delay: String,
     /// The type of the cluster with the control planes.
     pub discovery_type: &'static str,
@@ -14,23 +14,23 @@ pub struct Bootstrap {
     pub control_planes: Vec<String>,
     /// Envoy's name for the control plane.
     pub cluster_name: String,
-    /// TLS to the control plane; none: plaintext.
+    /// TLS to the control plane; none for plaintext.
     pub tls: Option<BootstrapTls>,
 }
 
 /// TLS from Envoy to the control plane.
 #[derive(Clone, Debug)]
 pub struct BootstrapTls {
-    /// The file of the CA that vouches for the control plane.
+    /// File of the CA of the control plane's certificate.
     pub authority: String,
-    /// The names of which a control plane's certificate must have one; the first is sent.
+    /// Names of which the control plane's certificate must have one; the first is sent.
     pub names: Vec<String>,
-    /// The files of Envoy's own certificate and key; none if it shows none. An Envoy of that age
-    /// reads them once: a file of secrets is of no use to it.
+    /// Files of Envoy's own certificate and key; none if it shows none. An Envoy of that age reads
+    /// them once: a file of secrets is of no use to it.
     pub own: Option<(String, String)>,
 }
 
-/// The bootstrap, as YAML for people to read and change.
+/// Returns the bootstrap as YAML, for people to read and change.
 pub fn yaml(bootstrap: &Bootstrap) -> String {
     let tls = bootstrap.tls.as_ref().map(tls_context).unwrap_or_default();
     let hosts = bootstrap.control_planes.iter();

@@ -1,23 +1,23 @@
-//! A served port -> its cluster, and the assignment with the addresses behind it.
+//! Clusters and endpoint assignments of served ports.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::Config;
+use super::config::Config;
 use super::json::{address, config_source, resource, seconds};
 use crate::snapshot::{Kind, Name, Resource};
 
-/// The original's.
+/// Connect timeout of the original.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The cluster of one port, called `alias` in it.
+/// The cluster of one port, whose `name` field is `alias`.
 ///
-/// The original has every proxy probe every task. A task that is probed stays in use after it has
-/// left the assignment for as long as it answers, and by then its port may be another app's; what
-/// ends that (`drain_connections_on_host_removal`) came after Envoy 1.5. So there are no probes:
-/// Marathon's checks decide, as for v3, and routes try again what cannot connect.
+/// The original has every proxy probe every task. A probed task stays in use after it has left the
+/// assignment for as long as it answers, and by then its port may be another app's; what ends that
+/// (`drain_connections_on_host_removal`) came after Envoy 1.5. So there are no probes: Marathon's
+/// checks decide, as for v3, and routes retry failed connects.
 pub(super) fn cluster(config: &Config, name: Name, alias: &str) -> Resource {
     let cluster = json!({
         "name": alias,
@@ -33,7 +33,8 @@ pub(super) fn cluster(config: &Config, name: Name, alias: &str) -> Resource {
     Resource::fixed(name, resource(Kind::Cluster, cluster))
 }
 
-/// The assignment of one port, under its whole name: it is no cluster's name, and has no limit.
+/// The endpoint assignment of one port, under its full name: it is no cluster's name, and has no
+/// limit.
 pub(super) fn assignment(name: Name, addresses: &[SocketAddr]) -> Resource {
     let endpoints: Value = addresses.iter().copied().map(endpoint).collect();
     let assignment = json!({

@@ -1,4 +1,4 @@
-//! The small pieces of the v2 API's JSON that several resources share.
+//! JSON fragments of the v2 API that several resources share.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -6,14 +6,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{Config, type_url};
+use super::config::Config;
+use super::kinds::type_url;
 use crate::snapshot::Kind;
 
-/// The shortest refresh delay: a fleet that polls more often while this daemon is away costs half
-/// a core for each proxy.
+/// Shortest refresh delay: with a shorter one a fleet costs half a core for each proxy while this
+/// daemon is away.
 const REFRESH_DELAY_FLOOR: Duration = Duration::from_millis(10);
 
-/// An object with the type of its kind.
+/// A resource as JSON, with the type URL of its kind.
 pub(super) fn resource(kind: Kind, mut content: Value) -> Bytes {
     if let (Some(fields), Some(url)) = (content.as_object_mut(), type_url(kind)) {
         fields.insert("@type".to_owned(), url.into());
@@ -21,7 +22,7 @@ pub(super) fn resource(kind: Kind, mut content: Value) -> Bytes {
     content.to_string().into()
 }
 
-/// The config source of one kind of resources: polls like the one that brought this.
+/// The config source of one kind: polls like the one that carried the resource.
 pub(super) fn config_source(config: &Config, kind: Kind) -> Value {
     let refresh_delay = match kind {
         Kind::Endpoint => config.endpoints_refresh_delay,

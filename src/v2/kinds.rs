@@ -2,10 +2,13 @@
 
 use crate::snapshot::Kind;
 
-/// The first part of every path of the API.
+/// The transport of the API, as the registry and the metrics spell it.
+pub(super) const TRANSPORT: &str = "rest-v2";
+
+/// Prefix of every path of the API.
 pub(super) const PATH_PREFIX: &str = "/v2/";
 
-/// The type URL of a kind's resources; none for secrets, which stand inside listeners there.
+/// The type URL of a kind's resources; none for secrets, which are inlined in listeners.
 pub fn type_url(kind: Kind) -> Option<&'static str> {
     match kind {
         Kind::Cluster => Some("type.googleapis.com/envoy.api.v2.Cluster"),

@@ -1,4 +1,4 @@
-//! Certificates and settings -> the listeners `http` and `https`.
+//! The listeners `http` and `https`, from certificates and settings.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -6,21 +6,21 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::Config;
+use super::config::Config;
 use super::json::{address, config_source, resource};
 use super::routes::V2Table;
 use crate::intent::server_names::PresentedCertificate;
 use crate::snapshot::{Kind, Resource};
 use crate::state::certificate::Certificate;
 
-/// The plain listener.
+/// The http listener.
 pub(super) fn http(config: &Config) -> Resource {
     let chain = json!({ "filters": [connection_manager(config, V2Table::Http)] });
     listener(V2Table::Http, config.http_listen, vec![chain])
 }
 
-/// The listener with TLS; none without certificates, since Envoy refuses one without chains. Its
-/// keys stand in it: Envoy of that time fetches no secrets.
+/// The https listener, with inlined keys, since Envoy of that age fetches no secrets. None without
+/// certificates: Envoy rejects a listener without filter chains.
 pub(super) fn https(
     config: &Config,
     presented: &[PresentedCertificate],
@@ -46,7 +46,7 @@ pub(super) fn https(
     (!chains.is_empty()).then(|| listener(V2Table::Https, config.https_listen, chains))
 }
 
-/// Says if a listener holds private keys, so that not everybody may have it.
+/// Returns true if a listener holds private keys, so that it must not go to every peer.
 pub(super) fn holds_keys(listener: &Resource) -> bool {
     **listener.name() == *V2Table::Https.name()
 }
@@ -60,7 +60,7 @@ fn listener(table: V2Table, listen: SocketAddr, chains: Vec<Value>) -> Resource 
     Resource::fixed(table.name().into(), resource(Kind::Listener, listener))
 }
 
-/// The filter that speaks HTTP, with its routes from the table of that name. The logs are the
+/// The HTTP connection manager, with its routes from the table of that name. Access logs are the
 /// original's: files in the folder in which Envoy was started.
 fn connection_manager(config: &Config, table: V2Table) -> Value {
     let log = |path: &str| json!({ "name": "envoy.file_access_log", "config": { "path": path } });

@@ -1,4 +1,4 @@
-//! Names of clusters in the v2 API: at most 60 characters, and no two the same.
+//! Cluster names of the v2 API: at most 60 characters, and unique.
 
 use std::collections::BTreeMap;
 
@@ -8,27 +8,28 @@ use crate::snapshot::Name;
 use crate::state::app::AppId;
 use crate::state::problem::{Problem, Reason, Subject};
 
-/// The longest name that Envoy takes, unless it was started with a larger `--max-obj-name-len`.
+/// Longest name that Envoy takes, unless it was started with a larger `--max-obj-name-len`.
 const LIMIT: usize = 60;
 
-/// Stands for the part that was cut off.
+/// Mark of the part that was cut off.
 const CUT: &str = "[...]";
 
-/// The hexadecimal digits that keep a name apart that would be another's when cut: 64 bits.
+/// Hexadecimal digits of the digest (64 bits) in a name that would collide when cut.
 const DIGITS: usize = 16;
 
-/// The long names of clusters. A name that fits needs no place here: it begins with `/`, so it is
-/// never what another is cut to.
+/// Long cluster names. A name within the limit is not kept here: it begins with `/`, so no cut name
+/// equals it.
 #[derive(Default)]
 pub(super) struct ClusterNames {
-    /// By what they are cut to, then by name, each with whose it is. The first keeps it.
+    /// By cut form, then by name, with the app and the index of the port. The first keeps the cut
+    /// form.
     cut: BTreeMap<String, BTreeMap<Name, (AppId, usize)>>,
-    /// The names that are not merely cut, and what is used instead.
+    /// Names that do not keep the cut form, and their alias.
     distinct: BTreeMap<Name, Name>,
 }
 
 impl ClusterNames {
-    /// Takes a port's cluster in. Answers which others are called otherwise from now on.
+    /// Adds a port's cluster. Returns the other clusters whose alias changed.
     pub(super) fn add(&mut self, name: &Name, app: &AppId, index: usize) -> Vec<Name> {
         let Some(cut) = cut(name) else {
             return Vec::new();
@@ -38,7 +39,7 @@ impl ClusterNames {
         self.settle(&cut, name)
     }
 
-    /// Lets a port's cluster go. Answers which others are called otherwise from now on.
+    /// Removes a port's cluster. Returns the other clusters whose alias changed.
     pub(super) fn remove(&mut self, name: &Name) -> Vec<Name> {
         let Some(cut) = cut(name) else {
             return Vec::new();
@@ -49,7 +50,7 @@ impl ClusterNames {
         self.settle(&cut, name)
     }
 
-    /// The name of a cluster in the API.
+    /// The alias of a cluster: its name in the API.
     pub(super) fn alias(&self, name: &Name) -> Name {
         match (self.distinct.get(name), cut(name)) {
             (Some(distinct), _) => distinct.clone(),
@@ -58,7 +59,7 @@ impl ClusterNames {
         }
     }
 
-    /// One for every name that is not merely cut.
+    /// The problems of all names that do not keep the cut form.
     pub(super) fn problems(&self) -> impl Iterator<Item = Problem> {
         let distinct = &self.distinct;
         self.cut.values().flat_map(move |alike| {
@@ -71,8 +72,8 @@ impl ClusterNames {
         })
     }
 
-    /// Names anew what is cut to `cut`. Answers which of them are called otherwise than before, but
-    /// for `own`, whose cluster is written or removed by who asked for this.
+    /// Assigns the aliases of all names with this cut form. Returns those whose alias changed,
+    /// except `own`, whose cluster the caller writes or removes.
     fn settle(&mut self, cut: &str, own: &Name) -> Vec<Name> {
         let mut changed = Vec::new();
         let alike = self.cut.get(cut);
@@ -100,18 +101,18 @@ impl ClusterNames {
     }
 }
 
-/// Says if two clusters may have had the same name at different times.
+/// Returns true if two clusters may have had the same alias at different times.
 pub(super) fn are_alike(one: &str, other: &str) -> bool {
     let one = cut(one);
     one.is_some() && one == cut(other)
 }
 
-/// The short form of a name that is too long: its end, which tells more than its beginning.
+/// The cut form of a name that is too long: its end, which tells more than its beginning.
 fn cut(name: &str) -> Option<String> {
     (name.chars().count() > LIMIT).then(|| format!("{CUT}{}", end(name, LIMIT - CUT.len())))
 }
 
-/// The end of a name, and what is no other name's in front.
+/// The end of a name behind digits of its digest, which make it unique.
 fn keep_apart(name: &str) -> Name {
     let digest = Sha256::digest(name.as_bytes());
     let mut digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -1,19 +1,19 @@
-//! A poll's body, read from Envoy's JSON.
+//! Body of a poll, parsed from Envoy's JSON.
 
 use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::type_url;
+use super::kinds::type_url;
 use crate::registry::ClientNode;
 use crate::snapshot::{Kind, Name};
 
-/// A poll as it is understood here.
+/// A parsed poll.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct PollRequest {
     /// The id of the proxy's node.
     pub(super) node: Arc<str>,
-    /// What the proxy says of itself beside its node id.
+    /// Attributes of the node beside its id.
     pub(super) client: ClientNode,
     pub(super) kind: Kind,
     pub(super) names: RequestedNames,
@@ -21,15 +21,15 @@ pub(super) struct PollRequest {
     pub(super) version: Box<str>,
 }
 
-/// The resources that a poll asks for.
+/// Resources that a poll asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum RequestedNames {
     /// Every resource of the kind.
     All,
-    /// None at all: kinds that are asked for by name, without one.
+    /// No resource: a kind that is requested by name, without a name.
     Nothing,
     One(Name),
-    /// Sorted. No Envoy asks so; whoever looks at what it would get does.
+    /// Several names, sorted. No Envoy asks so; an operator may.
     Several(Vec<Name>),
 }
 
@@ -44,10 +44,10 @@ pub(super) enum BodyFault {
     TypeUrl { wanted: &'static str },
 }
 
-/// The longest name and version that are read, in bytes: ours are far shorter.
+/// Longest name and version that are read, in bytes: ours are far shorter.
 const MAX_TEXT_BYTES: usize = 4_096;
 
-/// The fields of a body that are of use; others are skipped, not stored.
+/// The fields of a body that are used; others are skipped without a copy.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct RequestBody {
@@ -69,8 +69,12 @@ struct RequestNode {
     build_version: Option<String>,
 }
 
-/// Reads a poll's body. Of clusters and listeners the original does not look at it, so there is
-/// nothing that this could be refused for.
+/// Parses a poll's body.
+///
+/// # Errors
+///
+/// When the body is not a poll. For clusters and listeners any body is accepted, as by the
+/// original.
 pub(super) fn read(kind: Kind, body: &[u8]) -> Result<PollRequest, BodyFault> {
     match kind {
         Kind::Cluster | Kind::Listener => {
@@ -105,7 +109,7 @@ pub(super) fn read(kind: Kind, body: &[u8]) -> Result<PollRequest, BodyFault> {
     }
 }
 
-/// The id of a node, and what else it says. What is too long to be true is left out.
+/// The id of a node, and its other attributes. Overlong ones are left out.
 fn said(node: Option<RequestNode>) -> (String, ClientNode) {
     let node = node.unwrap_or_default();
     let build = node.build_version.unwrap_or_default();

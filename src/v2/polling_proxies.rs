@@ -1,5 +1,4 @@
-//! The proxies that polled lately: how long each is remembered, and what `/proxies` shows of its
-//! polls.
+//! Proxies that polled lately: how long each is remembered, and its rows on `/proxies`.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -9,20 +8,20 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::TRANSPORT;
 use super::config::PollLimits;
-use super::proxy::{Asked, PollSubscription, ProxyState};
+use super::kinds::TRANSPORT;
+use super::proxy::{PollSubscription, PollTarget, ProxyState};
 use crate::registry::{
     ClientId, ClientNode, ClientSession, KindView, Progress, Registry, Served, SubscriptionView,
 };
 use crate::server::Peer;
 use crate::snapshot::Kind;
 
-/// The longest pause between two polls of a proxy that still asks for something: twice a refresh
-/// delay of 2 s, and some. The endpoints of a cluster that was removed are not asked for again.
+/// Longest pause between two polls of a live subscription: twice a refresh delay of 2 s, and some.
+/// Endpoints of a removed cluster are not asked for again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// Every proxy that polled lately.
+/// All proxies that polled lately.
 pub(super) struct PollingProxies {
     limits: PollLimits,
     registry: Arc<Registry>,
@@ -32,7 +31,7 @@ pub(super) struct PollingProxies {
 #[derive(Default)]
 struct ByKey {
     by_key: BTreeMap<ProxyKey, Arc<KnownProxy>>,
-    /// Time of the next look for some to forget.
+    /// Time of the next removal of forgotten proxies.
     forget_at: Option<Instant>,
 }
 
@@ -45,28 +44,28 @@ pub(super) struct ProxyKey {
     pub(super) peer: Option<IpAddr>,
 }
 
-/// One proxy.
+/// One remembered proxy.
 pub(super) struct KnownProxy {
     state: Mutex<ProxyState>,
-    /// Told when what one of its polls brought may change what another should get.
+    /// Notified when one of its polls may change the answer to another.
     pub(super) moved: Arc<Notify>,
 }
 
-/// A poll that is being answered. Its proxy is remembered at least as long.
+/// An open poll. Its proxy is remembered at least as long.
 pub(super) struct OpenPoll {
     pub(super) known: Arc<KnownProxy>,
-    pub(super) asked: Asked,
-    /// Its place in the registry; none for a proxy that is not remembered.
+    pub(super) asked: PollTarget,
+    /// Its session in the registry; none for a proxy that is not remembered.
     _session: Option<ClientSession>,
 }
 
-/// A proxy has too many subscriptions.
+/// Error: a proxy has too many subscriptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("too many names are remembered of this proxy already")]
-pub(super) struct RegistryFull;
+pub(super) struct TooManySubscriptions;
 
 impl PollingProxies {
-    /// Nobody yet. Who comes is listed in `registry`.
+    /// No proxy yet. Polling proxies are listed in `registry`.
     pub(super) fn new(limits: PollLimits, registry: Arc<Registry>) -> Self {
         Self {
             limits,
@@ -75,15 +74,15 @@ impl PollingProxies {
         }
     }
 
-    /// Takes in a poll that arrived from a peer, whose proxy says that of its node.
+    /// Opens a poll from `peer`, whose proxy states `node`.
     pub(super) fn poll(
         &self,
         id: ProxyKey,
         node: &ClientNode,
         peer: &Peer,
-        asked: Asked,
+        asked: PollTarget,
         now: Instant,
-    ) -> Result<OpenPoll, RegistryFull> {
+    ) -> Result<OpenPoll, TooManySubscriptions> {
         let mut proxies = self.proxies();
         if proxies.forget_at.is_none_or(|at| at <= now) {
             proxies.forget(&self.limits, now);
@@ -102,7 +101,7 @@ impl PollingProxies {
                     state: Mutex::default(),
                     moved: Arc::default(),
                 });
-                // Who is not remembered is served all the same, each time as somebody new.
+                // A proxy beyond the limit is served all the same, each time as a new one.
                 if !is_full {
                     proxies.by_key.insert(id, known.clone());
                 }
@@ -113,14 +112,14 @@ impl PollingProxies {
         let subscriptions = &mut state.subscriptions;
         let has_all = subscriptions.len() >= self.limits.max_subscriptions;
         if has_all && !subscriptions.contains_key(&asked) {
-            return Err(RegistryFull);
+            return Err(TooManySubscriptions);
         }
         let subscription = subscriptions.entry(asked.clone());
         let subscription = subscription.or_insert_with(|| PollSubscription::new(now));
         subscription.last_poll = now;
         subscription.polls_held += 1;
         drop(state);
-        // Held until here, so that nobody forgets a proxy without polls.
+        // Held until here, so that the proxy is not forgotten before it has a poll.
         drop(proxies);
         let session = (is_known || !is_full).then(|| {
             let served = known.clone();
@@ -133,7 +132,7 @@ impl PollingProxies {
         })
     }
 
-    /// The node ids that are remembered.
+    /// The remembered node ids.
     #[cfg(test)]
     pub(super) fn remembered(&self) -> Vec<String> {
         let proxies = self.proxies();
@@ -241,8 +240,8 @@ impl Served for KnownProxy {
         kinds.collect()
     }
 
-    /// The worst state of each kind, of the subscriptions that are asked for still. A kind that is
-    /// gone altogether is as it was.
+    /// The worst state of each kind among its live subscriptions. A kind without any keeps its last
+    /// state.
     fn progress(&self, now: Instant) -> Vec<(Kind, Progress)> {
         let mut worst: BTreeMap<Kind, (bool, Progress)> = BTreeMap::new();
         for ((kind, _), subscription) in &self.state().subscriptions {

@@ -1,11 +1,12 @@
-//! Intents and certificates of each publication -> the v2 API's resources, in a cell of their own.
+//! Projection of intents and certificates to the v2 API's resources, in a cell of their own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::config::Config;
 use super::names::ClusterNames;
 use super::routes::{V2Table, redirect_in_part};
-use super::{Config, clusters, listeners, routes};
+use super::{clusters, listeners, routes};
 use crate::intent::conflicts::{Claim, Claims, backend_name, settle_host};
 use crate::intent::observer::{Observer, Publication};
 use crate::intent::server_names::settle_names;
@@ -16,11 +17,11 @@ use crate::state::app::AppId;
 use crate::state::certificate::Certificate;
 use crate::state::problem::Problem;
 
-/// The v2 API's resources, which follow publications. A change costs what it touches, and the two
-/// route tables when it touches hosts.
+/// The v2 API's resources, kept up to date with publications. A change costs what it touches, and
+/// the two route tables when it touches hosts.
 ///
-/// A resource's version is the digest of its JSON. Clusters stand under the whole names of their
-/// ports, whatever they are called inside.
+/// A resource's version is the digest of its JSON. Clusters are stored under the full names of
+/// their ports, whatever their alias.
 pub(super) struct V2Projection {
     config: Config,
     publisher: Publisher,
@@ -29,26 +30,26 @@ pub(super) struct V2Projection {
     names: ClusterNames,
     claims: Claims,
     hosts: BTreeMap<String, SettledHost>,
-    /// There is an https listener.
+    /// True if there is an https listener.
     has_https: bool,
     snapshot: Snapshot,
     problems: Vec<Problem>,
 }
 
-/// One host as it was settled.
+/// The settled claims of one host.
 #[derive(Default, PartialEq, Eq)]
 struct SettledHost {
     winners: Vec<Claim>,
     problems: Vec<Problem>,
 }
 
-/// Changes that a publication brings, while it is taken in.
+/// Effects of a publication, while it is projected.
 #[derive(Default)]
 struct Effects {
     resources: Changes,
-    /// The hosts or the names in the route tables differ.
+    /// True if hosts or names in the route tables differ.
     tables: bool,
-    /// The problems may differ.
+    /// True if the problems may differ.
     problems: bool,
 }
 
@@ -83,7 +84,7 @@ impl Observer for V2Projection {
 }
 
 impl V2Projection {
-    /// Nothing but a plain listener, and not published yet.
+    /// A projection with an http listener alone, not published yet.
     pub(super) fn new(config: Config, publisher: Publisher) -> Self {
         let mut projection = Self {
             publisher,
@@ -159,13 +160,13 @@ impl V2Projection {
 
     fn put_cluster(&mut self, name: Name, effects: &mut Effects) {
         let alias = self.names.alias(&name);
-        // That it is not called by its own name may be a problem.
+        // An alias other than the name may be a problem.
         effects.problems |= alias != name;
         let cluster = clusters::cluster(&self.config, name, &alias);
         self.put(Kind::Cluster, cluster, effects);
     }
 
-    /// Writes anew the clusters that are called otherwise from now on, and the routes to them.
+    /// Writes the clusters whose alias changed, and marks the routes to them.
     fn rename(&mut self, clusters: Vec<Name>, effects: &mut Effects) {
         effects.tables |= !clusters.is_empty();
         effects.problems |= !clusters.is_empty();
@@ -175,7 +176,7 @@ impl V2Projection {
     }
 
     fn project_certificates(&mut self, certificates: &[Arc<Certificate>], effects: &mut Effects) {
-        // The default certificate is written for v3 alone.
+        // The default certificate applies to v3 alone.
         let (presented, _) = settle_names(certificates.iter(), None);
         let by_name = certificates.iter();
         let by_name = by_name.map(|certificate| (certificate.name.as_str(), certificate));
@@ -195,7 +196,7 @@ impl V2Projection {
         }
     }
 
-    /// Settles one host anew. Which claims lost is a problem of v3, too, and told there.
+    /// Settles the claims of one host. Lost claims are problems of v3 as well, and reported there.
     fn settle(&mut self, name: String, effects: &mut Effects) {
         let claims = self.claims.of(&name);
         if claims.is_empty() {
@@ -232,7 +233,7 @@ impl V2Projection {
         self.problems = problems.into_iter().collect();
     }
 
-    /// Puts a resource into the snapshot, unless the one of its name is equal.
+    /// Inserts a resource into the snapshot, unless an equal one is there.
     fn put(&mut self, kind: Kind, resource: Resource, effects: &mut Effects) {
         let known = self.snapshot.resource(kind, resource.name());
         if known.is_none_or(|known| known.version() != resource.version()) {

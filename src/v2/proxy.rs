@@ -1,4 +1,4 @@
-//! State of one proxy, and the answer to its next poll: make before break. Pure.
+//! State of one proxy, and the answer to its next poll (make before break). Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use tokio::time::Instant;
 use super::{listeners, names};
 use crate::snapshot::{Flavour, Kind, Name, Resource, SetVersion, Snapshot};
 
-/// The kind and name that a poll asks for. `None` is every resource of the kind.
-pub(super) type Asked = (Kind, Option<Name>);
+/// Target of a poll: kind and name; without a name, every resource of the kind.
+pub(super) type PollTarget = (Kind, Option<Name>);
 
-/// The resources of one answer, and the version that stands over them.
+/// The resources of one answer, and their version.
 #[derive(Clone, Debug)]
 pub(super) struct AnswerContent {
     pub(super) version: SetVersion,
@@ -28,51 +28,52 @@ enum ResourceList {
     Many(OrdMap<Name, Arc<Resource>>),
 }
 
-/// The next step of a poll.
+/// Next step of a poll.
 #[derive(Debug)]
 pub(super) enum PollStep {
-    /// Answer it with this. `lacking` is a cluster that the proxy is not known to have, though the
-    /// answer names it.
+    /// Answer it. `lacking` is a cluster that the proxy is not known to have, though the answer
+    /// names it.
     Answer {
         content: AnswerContent,
         lacking: Option<Name>,
     },
-    /// Hold it, and look again when something changes or at this time.
+    /// Hold it, and decide again when something changes or at this time.
     Hold { until: Option<Instant> },
 }
 
-/// The end of a poll whose time is up.
+/// End of a poll whose hold is over.
 #[derive(Debug)]
 pub(super) enum PollEnd {
-    /// With something that the proxy does not have: see [`PollStep::Answer`].
+    /// An answer with resources that the proxy does not have: see [`PollStep::Answer`].
     Changed {
         content: AnswerContent,
         lacking: Option<Name>,
     },
-    /// With what the proxy has: there is no way to say that nothing is new.
+    /// An answer with what the proxy has: the API has no answer for "nothing new".
     Again(AnswerContent),
-    /// With nothing, under the version that the proxy has. What it asks for by name it keeps then.
+    /// An empty answer under the version that the proxy has, which keeps resources requested by
+    /// name.
     Kept,
-    /// With nothing that could be said: an empty answer would empty the proxy.
+    /// No answer: an empty one would remove every resource from the proxy.
     Unknown,
 }
 
 /// State of one proxy.
 #[derive(Debug, Default)]
 pub(super) struct ProxyState {
-    pub(super) subscriptions: BTreeMap<Asked, PollSubscription>,
+    pub(super) subscriptions: BTreeMap<PollTarget, PollSubscription>,
 }
 
-/// State of one kind or resource as seen by one proxy: last sent, last accepted.
+/// State of one subscription: last sent, last accepted.
 #[derive(Debug)]
 pub(super) struct PollSubscription {
-    /// The answer that was given last, and when.
+    /// The answer sent last, and when.
     pub(super) sent: Option<(AnswerContent, Instant)>,
-    /// The answer that the proxy came back with last.
+    /// The answer that the proxy accepted last.
     pub(super) accepted: Option<AnswerContent>,
-    /// The version that it came back with last; empty if it says that it has nothing.
+    /// The version in its last poll; empty if it has none.
     pub(super) said: Box<str>,
-    /// Since when an answer waits for a cluster, and for which.
+    /// Start of the wait for a cluster, and the cluster.
     pub(super) waits: Option<(Instant, Name)>,
     /// Time of the last change of `sent` or `accepted`.
     pub(super) since: Instant,
@@ -81,7 +82,7 @@ pub(super) struct PollSubscription {
 }
 
 impl AnswerContent {
-    /// No resource at all.
+    /// No resources.
     pub(super) fn nothing() -> Self {
         Self {
             version: SetVersion::default(),
@@ -104,7 +105,7 @@ impl AnswerContent {
         }
     }
 
-    /// These of several resources that there are.
+    /// The existing ones among several names.
     pub(super) fn of(snapshot: &Snapshot, kind: Kind, names: &[Name]) -> Self {
         let found = names.iter().filter_map(|name| {
             let resource = snapshot.resource(kind, name)?;
@@ -118,7 +119,7 @@ impl AnswerContent {
         }
     }
 
-    /// Says if this has the version that a client says it has.
+    /// Returns true if this is the version that a client reports.
     fn is(&self, said: &str) -> bool {
         self.version.to_string() == said
     }
@@ -142,9 +143,9 @@ impl AnswerContent {
         one.into_iter().chain(many.into_iter().flatten())
     }
 
-    /// The JSON of its resources, sorted by their names.
+    /// The JSON of its resources, sorted by name.
     pub(super) fn json(&self) -> impl Iterator<Item = &Bytes> {
-        // These are the same in every flavour.
+        // The same bytes in every flavour.
         self.resources()
             .map(|one| one.encoded(Flavour::Rest).bytes())
     }
@@ -196,16 +197,16 @@ impl PollSubscription {
     /// The answers that the proxy may be using.
     fn in_use(&self) -> impl Iterator<Item = &AnswerContent> {
         let sent = self.sent.as_ref().map(|(content, _)| content);
-        // What it accepted comes last: that is what it runs with.
+        // The accepted one last: it is in use.
         sent.into_iter().chain(&self.accepted)
     }
 }
 
 impl ProxyState {
-    /// Takes in a poll's version. Says whether another poll may get another answer now.
-    pub(super) fn heard(
+    /// Records a poll's version. Returns true if the answer to another poll may change.
+    pub(super) fn note_version(
         &mut self,
-        asked: &Asked,
+        asked: &PollTarget,
         said: &str,
         wanted: Option<&AnswerContent>,
         now: Instant,
@@ -214,7 +215,7 @@ impl ProxyState {
         let known = known.and_then(|known| known.accepted.as_ref());
         let before = known.map(|accepted| accepted.version);
         if asked.0 == Kind::Cluster && said.is_empty() && before.is_some() {
-            // It has lost everything, its route tables too.
+            // It restarted: it has lost everything, its route tables too.
             for subscription in self.subscriptions.values_mut() {
                 subscription.forget(now);
             }
@@ -226,7 +227,7 @@ impl ProxyState {
         let accepted = subscription.accepted.as_ref();
         if !accepted.is_some_and(|accepted| accepted.is(said)) {
             let sent = subscription.sent.as_ref().map(|(content, _)| content);
-            // Another process may have given it what is wanted.
+            // Another process may have sent it what is wanted.
             let mut known = sent.into_iter().chain(wanted);
             subscription.accepted = known.find(|content| content.is(said)).cloned();
         }
@@ -240,7 +241,7 @@ impl ProxyState {
     /// The answer that a poll should get in the end; none if the proxy is to keep what it has.
     pub(super) fn wanted(
         &self,
-        asked: &Asked,
+        asked: &PollTarget,
         said: &str,
         snapshot: &Snapshot,
         keys: bool,
@@ -248,7 +249,7 @@ impl ProxyState {
         match (asked, asked.0) {
             ((kind, Some(name)), _) => match snapshot.resource(*kind, name) {
                 Some(resource) => Some(AnswerContent::one(resource.clone())),
-                // It left: who has it keeps it until the resource that named it is gone.
+                // Removed: a proxy that has it keeps it until the resource that named it is gone.
                 None => said.is_empty().then(AnswerContent::nothing),
             },
             ((_, None), Kind::Cluster) => Some(self.with_used_clusters(snapshot)),
@@ -264,7 +265,7 @@ impl ProxyState {
         }
     }
 
-    /// All clusters, and those that left but are named by a table that the proxy has or was sent.
+    /// All clusters, and removed ones that a route table of the proxy still names.
     fn with_used_clusters(&self, snapshot: &Snapshot) -> AnswerContent {
         let mut content = AnswerContent::whole(snapshot, Kind::Cluster);
         let Some(subscription) = self.subscriptions.get(&(Kind::Cluster, None)) else {
@@ -277,7 +278,7 @@ impl ProxyState {
         let used = in_use.flat_map(AnswerContent::clusters);
         let gone: BTreeSet<&Name> = used.filter(|name| !current.contains_key(*name)).collect();
         for name in gone {
-            // Its name there may be another's by now, and no answer may hold a name twice.
+            // Its alias may belong to another cluster by now, and no answer may hold a name twice.
             if current.keys().any(|other| names::are_alike(name, other)) {
                 continue;
             }
@@ -301,11 +302,11 @@ impl ProxyState {
         missing.cloned()
     }
 
-    /// The next step of a poll. The same answer is given once in a `pause`, and a route table
-    /// waits for its clusters, for `gate_cap` at most.
+    /// Returns the next step of a poll. The same answer is sent once in a `pause`, and a route
+    /// table waits for its clusters, for `gate_cap` at most.
     pub(super) fn step(
         &mut self,
-        asked: &Asked,
+        asked: &PollTarget,
         said: &str,
         wanted: Option<AnswerContent>,
         (pause, gate_cap): (Duration, Duration),
@@ -344,11 +345,11 @@ impl ProxyState {
         }
     }
 
-    /// The end of a poll that should be held on, but whose time is up. Who has nothing gets on
-    /// without an answer, and opens its listeners without routes: it has waited for long enough.
+    /// Returns the end of a poll whose hold is over. A proxy without resources is answered even if
+    /// clusters are missing: it would otherwise time out and open its listeners without routes.
     pub(super) fn last(
         &mut self,
-        asked: &Asked,
+        asked: &PollTarget,
         said: &str,
         wanted: Option<AnswerContent>,
         now: Instant,
@@ -368,7 +369,7 @@ impl ProxyState {
         }
     }
 
-    fn send(&mut self, asked: &Asked, content: AnswerContent, now: Instant) {
+    fn send(&mut self, asked: &PollTarget, content: AnswerContent, now: Instant) {
         if let Some(subscription) = self.subscriptions.get_mut(asked) {
             subscription.sent = Some((content, now));
             subscription.waits = None;

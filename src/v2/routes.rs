@@ -1,4 +1,4 @@
-//! Claims that won -> the route tables `http` and `https`.
+//! The route tables `http` and `https`, from the claims that won.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,16 +11,15 @@ use crate::snapshot::{Kind, Name, Resource};
 use crate::state::app::AppId;
 use crate::state::problem::{Problem, Reason, Subject};
 
-/// Retries of a request that cannot connect. As many as Envoy's breaker lets run at
-/// once: more would not be tried.
+/// Retries of a request whose connect fails: as many as Envoy's circuit breaker admits at once.
 const RETRIES: u32 = 3;
 
 /// The two route tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum V2Table {
-    /// Of the plain listener.
+    /// Of the http listener.
     Http,
-    /// Of the listener with TLS.
+    /// Of the https listener.
     Https,
 }
 
@@ -36,8 +35,8 @@ impl V2Table {
     }
 }
 
-/// A table of these hosts, each with the claims that won it in the order of their routes. It
-/// requires the clusters that it names. `redirects` says whether there is an https listener to
+/// A route table of these hosts, each with the claims that won it in the order of their routes. It
+/// requires the clusters that it names. `redirects` is true if there is an https listener to
 /// redirect to.
 pub(super) fn table<'a>(
     table: V2Table,
@@ -68,8 +67,8 @@ struct VirtualHost<'a> {
     claims: &'a [Claim],
 }
 
-/// One for every port, with the hosts that are its alone, under the name of the port; and one for
-/// every host that several ports share, under the name of the host: Envoy takes a domain once.
+/// One virtual host for every port, named after it, with the hosts that it has alone; and one for
+/// every host that several ports share, named after the host: Envoy takes a domain once.
 fn virtual_hosts<'a>(
     hosts: impl Iterator<Item = (&'a str, &'a [Claim])>,
 ) -> BTreeMap<&'a str, VirtualHost<'a>> {
@@ -80,7 +79,7 @@ fn virtual_hosts<'a>(
             (Some(port), 1) => port,
             (Some(_) | None, _) => host,
         };
-        // A port has the same paths on every host that nobody disputes it.
+        // A port has the same paths on every host that it has alone.
         let one = found.entry(name).or_insert_with(|| VirtualHost {
             domains: Vec::new(),
             claims,
@@ -127,9 +126,9 @@ fn route(claim: &Claim, names: &ClusterNames) -> Value {
     })
 }
 
-/// The redirects of ports that share a host with others that are not redirected. Envoy of that time
-/// redirects a virtual host or none of it, so these are not: to redirect the others, too, would
-/// take from them what they did not give up.
+/// Problems of ports that redirect on a host that other ports share without a redirect. Envoy of
+/// that age redirects a virtual host or none of it, so these are not redirected: to redirect the
+/// others, too, would take plain http from them.
 pub(super) fn redirect_in_part<'a>(
     host: &'a str,
     claims: &'a [Claim],

@@ -1,4 +1,4 @@
-//! The answer to every poll while the API is switched off: how to switch it on.
+//! The service while the API is off: refuses every poll, and names the setting.
 
 use http::{Request, StatusCode};
 use hyper::body::Incoming;

@@ -47,10 +47,11 @@ use requester::Requester;
 use token_keeper::TokenKeeper;
 use transport::https_client;
 
-use crate::metrics::{Heard, Metrics};
+use crate::metrics::Metrics;
 use crate::net::identity;
 use crate::net::reload::Trigger;
 use crate::net::task_panic::resume_panic;
+use crate::received::Received;
 use crate::state::event::Event;
 
 /// Reads from Vault until `shutdown`. The certificates of domains go to `facts`, the certificate of
@@ -62,7 +63,7 @@ use crate::state::event::Event;
 /// None yet: whatever Vault does is waited out, and settings are checked where they are read.
 pub async fn run(
     config: Config,
-    facts: mpsc::Sender<Heard<Vec<Event>>>,
+    facts: mpsc::Sender<Received<Vec<Event>>>,
     identity: identity::Sender,
     reload: Trigger,
     metrics: Arc<Metrics>,

@@ -17,10 +17,11 @@ use super::config::{CertificateStore, Config};
 use super::error::Missing;
 use super::kv::{KvMount, SecretLookup};
 use super::name::CertificateName;
-use crate::metrics::{Heard, Metrics};
+use crate::metrics::Metrics;
 use crate::net::backoff::{Backoff, jittered};
 use crate::net::reload::Watcher;
 use crate::net::retry::RetrySchedule;
+use crate::received::Received;
 use crate::state::event::{Event, Source};
 
 /// Certificates that are read at a time. One takes Vault about a millisecond, and it has others to
@@ -73,7 +74,7 @@ pub(super) async fn run(
     client: VaultClient,
     config: Arc<Config>,
     store: CertificateStore,
-    facts: mpsc::Sender<Heard<Vec<Event>>>,
+    facts: mpsc::Sender<Received<Vec<Event>>>,
     mut reload: Watcher,
     clock: SuspendAwareClock,
     metrics: Arc<Metrics>,
@@ -108,7 +109,7 @@ pub(super) async fn run(
             if announced.as_ref() != Some(&announcement) {
                 let event = poller.announce(&announcement, announced.as_ref());
                 announced = Some(announcement);
-                if facts.send(Heard::now(vec![event])).await.is_err() {
+                if facts.send(Received::now(vec![event])).await.is_err() {
                     return;
                 }
             }

@@ -1,6 +1,9 @@
 //! xDS server: accepts connections (TLS or plaintext) through [`server`](crate::server), answers
 //! REST long polls, gRPC streams and health checks from the current snapshot, and drains on
 //! shutdown.
+//!
+//! [`rest`] decides how long a poll is held; [`delivery`] what happens on a rejection, and when a
+//! removed cluster may be dropped.
 
 mod config;
 mod delivery;

@@ -8,10 +8,10 @@ use super::config::Config;
 use super::proxies::Proxies;
 use super::service::DiscoveryService;
 use crate::metrics::Metrics;
-use crate::server::{self, Listener, Tls};
+use crate::server::{self, Listener, Security};
 use crate::snapshot::cell::Reader;
 
-/// Serves proxies on `listener`, over TLS if there is `tls`, until `shutdown` is cancelled. Then it
+/// Serves proxies on `listener`, with this `security`, until `shutdown` is cancelled. Then it
 /// answers every held poll, ends every stream, drains, and returns once all its tasks have ended.
 /// Several servers can share `proxies`.
 ///
@@ -22,7 +22,7 @@ use crate::snapshot::cell::Reader;
 /// When the listener breaks. A lack of file descriptors or memory is waited out.
 pub async fn serve(
     listener: Listener,
-    tls: Option<Tls>,
+    security: Security,
     reader: Reader,
     config: Config,
     proxies: Arc<Proxies>,
@@ -33,7 +33,7 @@ pub async fn serve(
     let discovery = DiscoveryService::new(reader, config, proxies.clone(), metrics.clone());
     let delivery = discovery.delivery();
     port.services = port.services.with(Arc::new(discovery));
-    let serving = server::serve(listener, tls, port, metrics, shutdown);
+    let serving = server::serve(listener, security, port, metrics, shutdown);
     tokio::select! {
         served = serving => served,
         never = proxies.forget_silent() => match never {},

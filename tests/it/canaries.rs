@@ -226,7 +226,7 @@ async fn nothing_secret_is_said(own: Own, login: Login) {
     flags.extend(own_flags);
     flags.extend(vaulted.flags().iter().cloned());
     let mut said = Said(Vec::new());
-    let settings = Typed::from_flags(flags.clone()).unwrap().mean().unwrap();
+    let settings = Typed::from_flags(flags.clone()).unwrap().check().unwrap();
     said.hears("the settings", format!("{settings:?} {settings:#?}"));
 
     let mut program = Program::new(TempDir::new().unwrap(), flags);

@@ -236,7 +236,6 @@ impl Edge {
         let config = xds::Config {
             server: server::Config {
                 services: [room.service].into_iter().collect(),
-                secrets,
                 ..server::Config::default()
             },
             ..xds::Config::default()
@@ -245,8 +244,9 @@ impl Edge {
         let shutdown = CancellationToken::new();
         let mut serving = JoinSet::new();
         let token = shutdown.clone();
+        let security = server::Security::Plaintext { secrets };
         serving.spawn(xds::serve(
-            listener, None, reader, config, proxies, metrics, token,
+            listener, security, reader, config, proxies, metrics, token,
         ));
         Self {
             address,

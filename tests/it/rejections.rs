@@ -79,7 +79,7 @@ impl Plane {
         let mut serving = JoinSet::new();
         serving.spawn(xds::serve(
             port,
-            None,
+            server::Security::Plaintext { secrets: false },
             reader,
             xds::Config::default(),
             proxies,

@@ -44,19 +44,8 @@ const NAMES_OF_EVERY_ROOM: [&str; 2] = ["Config", "Error"];
 
 /// Names of types that more than one file of `src/` defines. This list only shrinks: take a name out
 /// once it is unique, and give a new type a name that no other has.
-const REPEATED_NAMES: [&str; 12] = [
-    "Arguments",
-    "Asked",
-    "Inner",
-    "Kind",
-    "Name",
-    "Piece",
-    "Problems",
-    "Signals",
-    "Stage",
-    "Step",
-    "Table",
-    "Tls",
+const REPEATED_NAMES: [&str; 8] = [
+    "Asked", "Inner", "Kind", "Name", "Piece", "Problems", "Step", "Tls",
 ];
 
 fn repository() -> &'static Path {

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 
 use marathon_envoy::commands::bootstrap::Transport;
 use marathon_envoy::commands::demo::stage::Stage;
+use marathon_envoy::server::Security;
 use marathon_envoy::settings::XdsListen;
 use marathon_envoy::snapshot::Kind;
 use sim::load::{Cause, Load, Pace, Probe, Target, named_by_body};
@@ -395,7 +396,7 @@ async fn keys_stay_where_they_may_not_leave(transport: Transport) {
         plan.tune = |settings| {
             look_often(settings);
             // As XDS_PLAINTEXT_SECRETS=false has it, if the settings did not refuse to begin so.
-            settings.xds.server.secrets = false;
+            settings.security = Security::Plaintext { secrets: false };
         };
     })
     .await;

@@ -1,16 +1,16 @@
-//! The page of readiness: whether anything is published, how old it is, and what it waits for.
+//! The readiness page: the publication and age of the snapshot, or what it waits for.
 
 use http::{Response, StatusCode};
 
 use super::{PageBody, Pages, text};
 
 impl Pages {
-    /// 200 once anything is published, however old that is.
+    /// 200 once a snapshot is published, however old.
     pub(super) fn readiness(&self) -> Response<PageBody> {
         if self.sources.snapshot.current().is_some() {
             let unresolved = ["unresolved_agent"];
             let unresolved = self.metrics.problems.with_label_values(&unresolved).get();
-            let but = match unresolved {
+            let unresolved_note = match unresolved {
                 0 => String::new(),
                 agents => format!(
                     "DNS gives no address for the names of {agents} agents: their tasks are left \
@@ -18,7 +18,7 @@ impl Pages {
                 ),
             };
             let age = self.age();
-            text(StatusCode::OK, format!("ready\n{age}{but}"))
+            text(StatusCode::OK, format!("ready\n{age}{unresolved_note}"))
         } else {
             text(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -27,7 +27,7 @@ impl Pages {
         }
     }
 
-    /// The age of what is served, as a line.
+    /// The age of the served snapshot, as a line.
     fn age(&self) -> String {
         let (silence, is_stale) = (self.sources.source_age)();
         let heard = match silence {
@@ -53,12 +53,12 @@ impl Pages {
              believed"
                 .to_owned()
         };
-        let reads_vault = self.sources.look_at_certificates.is_some();
+        let reads_vault = self.sources.reload_certificates.is_some();
         if !reads_vault || self.metrics.vault_certificates_read.get() != 0 {
             return format!("no snapshot is published yet; {marathon}");
         }
         let vault = "the certificates in Vault were not read yet, and the log says why";
-        // An open stream has most likely listed: what is missing then is the other thing.
+        // An open stream has most likely listed, so the certificates are missing.
         if !has_stream || names > 0 {
             format!("no snapshot is published yet; {marathon}, and {vault}")
         } else {

@@ -1,4 +1,4 @@
-//! A control plane as Envoy's bootstrap names it: parsed from `host:port`, written as an endpoint.
+//! A control plane in Envoy's bootstrap: parsed from `host:port`, written as an endpoint.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -15,7 +15,8 @@ const LONGEST_NAME: usize = 253;
 /// Longest label of a DNS name, in bytes (the same paragraph).
 const LONGEST_LABEL: usize = 63;
 
-/// One control plane: one endpoint of Envoy's cluster for them, or one for each address of a name.
+/// One control plane: an endpoint of Envoy's cluster, or several if it is a name with several
+/// addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ControlPlane {
     /// An address and a port.
@@ -26,7 +27,7 @@ pub enum ControlPlane {
     Pipe(PathBuf),
 }
 
-/// The reason why a text names no control plane, with what to write instead.
+/// Reason for which a text names no control plane, with the remedy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadControlPlane {
     /// A URL.
@@ -90,7 +91,7 @@ impl FromStr for ControlPlane {
     }
 }
 
-/// A port in decimal digits alone: `u16` would take a sign as well.
+/// Parses a port of decimal digits alone: `u16` would take a sign as well.
 fn parsed_port(text: &str) -> Result<u16, BadControlPlane> {
     if !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(BadControlPlane::Port);
@@ -102,9 +103,9 @@ fn parsed_port(text: &str) -> Result<u16, BadControlPlane> {
     Ok(port)
 }
 
-/// Letters, digits, `-` and `_` (which container names have) in labels between dots, of which the
-/// last is not a number, so that a mistyped address is not looked up
-/// ([RFC 1123, 2.1](https://www.rfc-editor.org/rfc/rfc1123#section-2.1)).
+/// Returns true for a DNS name: labels of letters, digits, `-` and `_` (as in container names), the
+/// last of which is not a number, so that a mistyped address is not looked up ([RFC 1123,
+/// 2.1](https://www.rfc-editor.org/rfc/rfc1123#section-2.1)).
 fn is_dns_name(host: &str) -> bool {
     let name = host.strip_suffix('.').unwrap_or(host);
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
@@ -119,7 +120,7 @@ fn is_dns_name(host: &str) -> bool {
 }
 
 impl From<&XdsListen> for ControlPlane {
-    /// The control plane that listens there; on all interfaces it is reached by loopback.
+    /// The control plane that listens there; one on all interfaces is reached by loopback.
     fn from(listen: &XdsListen) -> Self {
         match listen {
             XdsListen::Tcp(address) => {
@@ -143,7 +144,7 @@ impl fmt::Display for ControlPlane {
 }
 
 impl ControlPlane {
-    /// Name that its certificate has if it is named after its place; none for a Unix socket.
+    /// The name in its certificate if that is its host; none for a Unix socket.
     pub(super) fn certificate_name(&self) -> Option<String> {
         match self {
             Self::Address(address) => Some(address.ip().to_string()),
@@ -153,7 +154,7 @@ impl ControlPlane {
         }
     }
 
-    /// If true, it can only be reached on this machine.
+    /// Returns true if it can be reached from this machine alone.
     pub(super) fn is_local(&self) -> bool {
         match self {
             Self::Address(address) => address.ip().is_loopback(),
@@ -162,7 +163,7 @@ impl ControlPlane {
         }
     }
 
-    /// If true, it is a Unix socket.
+    /// Returns true if it is a Unix socket.
     pub(super) fn is_pipe(&self) -> bool {
         match self {
             Self::Pipe(_) => true,
@@ -170,7 +171,7 @@ impl ControlPlane {
         }
     }
 
-    /// If true, Envoy has to look it up, which a cluster of the type STRICT_DNS does.
+    /// Returns true if Envoy has to look it up, which a cluster of the type STRICT_DNS does.
     pub(super) fn is_name(&self) -> bool {
         match self {
             Self::Name(..) => true,
@@ -178,8 +179,9 @@ impl ControlPlane {
         }
     }
 
-    /// Its [`Address`](https://www.envoyproxy.io/docs/envoy/v1.40.0/api-v3/config/core/v3/address.proto)
-    /// as YAML in one line.
+    /// Its
+    /// [`Address`](https://www.envoyproxy.io/docs/envoy/v1.40.0/api-v3/config/core/v3/address.proto)
+    /// as YAML on one line.
     pub(super) fn address(&self) -> String {
         match self {
             Self::Address(address) => format!("socket_address: {}", socket_address(*address)),
@@ -194,7 +196,7 @@ impl ControlPlane {
     }
 }
 
-/// Address to connect to for what is bound to `address`.
+/// Returns the address at which a listener bound to `address` is reached.
 pub(in crate::commands) fn reachable(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(v4) if v4.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -203,7 +205,7 @@ pub(in crate::commands) fn reachable(address: IpAddr) -> IpAddr {
     }
 }
 
-/// An address and a port as YAML in one line.
+/// An address and a port as YAML on one line.
 pub(super) fn socket_address(address: SocketAddr) -> String {
     let scope = match address {
         SocketAddr::V6(v6) if v6.scope_id() != 0 => format!("%{}", v6.scope_id()),

@@ -1,4 +1,4 @@
-//! The text of Envoy's bootstrap, for people to read and change, with places for values.
+//! The template of Envoy's bootstrap, for people to read and change.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use super::control_plane::{ControlPlane, socket_address};
 use super::{Config, Transport, tls};
 use crate::v2;
 
-/// The bootstrap for `config`, as YAML.
+/// Returns the bootstrap for `config`, as YAML.
 ///
-/// Only values are filled in, each as a JSON text or number, which YAML takes as it is; so no
-/// value can end its line and begin another.
+/// Each value is filled in as a JSON string or number, which YAML takes as it is, so no value can
+/// end its line and begin another.
 pub fn yaml(config: &Config) -> String {
     let (sources, api, breakers) = match config.transport {
         Transport::Rest => (REST, "REST", REST_BREAKERS),
@@ -48,8 +48,8 @@ pub fn yaml(config: &Config) -> String {
         .replace("{cluster_name}", &text(config.cluster_name.as_ref()))
 }
 
-/// The endpoints of the cluster: streams take turns at all of them, polls go to the first that is
-/// fit.
+/// The endpoints of the cluster: streams are balanced over all of them, polls go to the first
+/// healthy one.
 fn endpoints(config: &Config) -> String {
     let in_order = match config.transport {
         Transport::Rest => config.control_planes.len() > 1,
@@ -73,8 +73,8 @@ fn endpoints(config: &Config) -> String {
     written
 }
 
-/// The same for Envoys that poll the v2 API. They speak HTTP/1.1 to their control planes, so
-/// nothing asks `grpc.health.v1`.
+/// The values of a bootstrap for Envoys that poll the v2 API. They speak HTTP/1.1 to their control
+/// planes, so there is no gRPC health check.
 fn old_fleet(config: &Config) -> v2::Bootstrap {
     v2::Bootstrap {
         admin: socket_address(config.envoy_admin),
@@ -112,20 +112,20 @@ fn discovery_type(control_planes: &[ControlPlane]) -> &'static str {
     }
 }
 
-/// If true, there may be more than one endpoint, a name's addresses included. A check of a single
-/// one would choose nothing.
+/// Returns true if there may be several endpoints, the addresses of a name included. A health check
+/// of a single one would choose nothing.
 fn is_checked(control_planes: &[ControlPlane]) -> bool {
     control_planes.len() > 1 || has_names(control_planes)
 }
 
 /// A text in double quotes, with JSON's escapes, which are YAML's too. Braces are escaped as well,
-/// so that no value looks like a place to fill in.
+/// so that no value looks like a placeholder.
 pub(super) fn text(value: &str) -> String {
     let quoted = serde_json::Value::from(value).to_string();
     quoted.replace('{', r"\u007b")
 }
 
-/// A duration as protobuf's JSON spells it: seconds with as many decimals as it takes.
+/// A duration as protobuf's JSON spells it: seconds with as many decimals as needed.
 fn seconds(duration: Duration) -> String {
     let text = format!("{}.{:09}", duration.as_secs(), duration.subsec_nanos());
     let text = text.trim_end_matches('0').trim_end_matches('.');
@@ -171,19 +171,19 @@ static_resources:
           keepalive_probes: 3
 "#;
 
-/// How a cluster with names looks them up.
+/// DNS options of a cluster with names.
 const LOOKUP: &str = "      # Every address of a name is an endpoint, IPv4 and IPv6. One that leaves the name is given up,
       # whatever its check says: it may be somebody else's by then.
       dns_lookup_family: ALL
       ignore_health_on_host_removal: true
 ";
 
-/// Why polls do not take turns.
+/// Comment in the bootstrap about the order of endpoints for polls.
 const ORDER: &str = "          # In this order: all polls go to the first that is fit. If they took turns, no control plane
           # would see what Envoy accepted from the others, and routes would wait 3 s for their clusters.
 ";
 
-/// How a cluster with several endpoints chooses among them.
+/// Health checks of a cluster with several endpoints.
 const CHECKS: &str = "      # A control plane that has lost Marathon says so to this check, and one that is gone or frozen
       # says nothing: new streams and polls go to the others. It moves none that is open; the control
       # plane ends these itself, or the keep-alive below does.

@@ -21,7 +21,7 @@ fn a_path_cannot_break_out_of_its_line() {
 #[derive(clap::Parser)]
 struct Typed {
     #[command(flatten)]
-    arguments: Arguments,
+    arguments: BootstrapArguments,
 }
 
 /// What these words mean on the command line, in an environment without variables.
@@ -32,7 +32,7 @@ fn meant(words: &str) -> Result<Config, String> {
     let matches = command.try_get_matches_from(words);
     let typed = matches.and_then(|matches| Typed::from_arg_matches(&matches));
     let arguments = typed.map_err(|error| error.to_string())?.arguments;
-    arguments.mean().map_err(|error| error.to_string())
+    arguments.config().map_err(|error| error.to_string())
 }
 
 #[test]

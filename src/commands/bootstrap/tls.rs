@@ -1,9 +1,9 @@
-//! TLS in Envoy's bootstrap: whom Envoy believes to be its control plane, and what it shows there.
+//! TLS in Envoy's bootstrap: the CA and names of control planes, and Envoy's own certificate.
 //!
 //! Envoy reads files that its bootstrap names once, at its start; `watched_directory` changes
-//! nothing about that (seen with 1.40). What a file of secrets names it reads again when another
-//! file is moved into its place, so that is how the proxy's certificate is renewed and a CA is
-//! rotated. Such a file holds exactly one secret (1.36 and 1.40 refuse two: "Unexpected SDS secrets
+//! nothing about that (seen with 1.40). Files that an SDS file names are read again when another
+//! file is moved into their place: in this way the proxy's certificate is renewed and a CA is
+//! rotated. An SDS file holds exactly one secret (1.36 and 1.40 refuse two: "Unexpected SDS secrets
 //! length"), so certificate and CA have one each.
 
 use std::collections::BTreeSet;
@@ -15,7 +15,7 @@ use clap::{Args, ValueEnum};
 use super::control_plane::ControlPlane;
 use super::text;
 
-/// What `bootstrap` is told about TLS.
+/// TLS arguments of `bootstrap`.
 #[derive(Args, Clone, Debug)]
 pub(super) struct TlsArguments {
     /// PEM file, as Envoy sees it, with the CA of the control plane's certificate. With it Envoy
@@ -31,13 +31,13 @@ pub(super) struct TlsArguments {
     #[arg(long, value_name = "FILE", requires_all = ["envoy_cert", "envoy_ca"])]
     envoy_key: Option<PathBuf>,
 
-    /// File, as Envoy sees it, with what `--print secrets` prints: through it Envoy notices when its
+    /// SDS file, as Envoy sees it, printed by `--print secrets`: with it Envoy notices when its
     /// certificate is renewed. Without it Envoy reads certificate and key once, at its start.
     #[arg(long, value_name = "FILE", requires = "envoy_cert")]
     envoy_secrets: Option<PathBuf>,
 
-    /// File, as Envoy sees it, with what `--print ca-secrets` prints: through it Envoy notices when
-    /// the CA of the control planes is exchanged. Without it Envoy reads that once, at its start.
+    /// SDS file, as Envoy sees it, printed by `--print ca-secrets`: with it Envoy notices when the
+    /// CA of the control planes is replaced. Without it Envoy reads the CA once, at its start.
     #[arg(long, value_name = "FILE", requires = "envoy_ca")]
     envoy_ca_secrets: Option<PathBuf>,
 
@@ -53,11 +53,11 @@ pub(super) struct TlsArguments {
     )]
     xds_name: Vec<String>,
 
-    /// Which file to print.
-    #[arg(long, value_name = "WHICH", default_value = "bootstrap")]
+    /// The file to print.
+    #[arg(long, value_name = "FILE", default_value = "bootstrap")]
     pub(super) print: Print,
 
-    /// For a hint when the environment is the daemon's.
+    /// Read for a hint when the environment is the daemon's.
     #[arg(long, env = "XDS_CERT_FILE", hide = true)]
     xds_cert_file: Option<String>,
     #[arg(long, env = "XDS_PLAINTEXT", hide = true)]
@@ -68,29 +68,29 @@ pub(super) struct TlsArguments {
     vault: Option<String>,
 }
 
-/// Which file `bootstrap` prints.
+/// The file that `bootstrap` prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Print {
     /// Envoy's bootstrap.
     Bootstrap,
-    /// The file of secrets that `--envoy-secrets` names.
+    /// The SDS file that `--envoy-secrets` names.
     Secrets,
-    /// The file of secrets that `--envoy-ca-secrets` names.
+    /// The SDS file that `--envoy-ca-secrets` names.
     CaSecrets,
 }
 
-/// How Envoy speaks TLS to its control plane. Every path is as Envoy sees it.
+/// TLS from Envoy to its control planes. Every path is as Envoy sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
-    /// The CA that the control planes' certificates must be of.
+    /// The CA of the control planes' certificates.
     pub authority: PathBuf,
-    /// Where its [`secrets`](Self::authority_secrets_yaml) lie, so that Envoy notices when it is
-    /// exchanged; none: Envoy reads it at its start.
+    /// Path of its [SDS file](Self::authority_secrets_yaml), with which Envoy notices a new CA;
+    /// without it Envoy reads the CA at its start.
     pub authority_secrets: Option<PathBuf>,
-    /// The names and addresses of which a control plane's certificate must have one. The first is
-    /// sent as the server name, if it is one. At least one.
+    /// Names and addresses of which a control plane's certificate must have one. The first DNS name
+    /// is sent as the server name. At least one.
     pub names: Vec<String>,
-    /// What Envoy shows, if anything.
+    /// The certificate that Envoy shows, if any.
     pub client: Option<ClientFiles>,
 }
 
@@ -101,12 +101,12 @@ pub struct ClientFiles {
     pub certificate: PathBuf,
     /// The key.
     pub key: PathBuf,
-    /// Where their [`secrets`](Self::secrets) lie, so that Envoy notices renewals; none: it reads
-    /// the files at its start.
+    /// Path of their [SDS file](Self::secrets), with which Envoy notices renewals; without it Envoy
+    /// reads the files at its start.
     pub secrets: Option<PathBuf>,
 }
 
-/// Why there can be no such bootstrap.
+/// Reason for which there is no such bootstrap.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BadTls {
     #[error("--envoy-ca: a Unix socket speaks no TLS; take it away, or give XDS_LISTEN an address")]
@@ -120,9 +120,13 @@ pub(super) enum BadTls {
 }
 
 impl TlsArguments {
-    /// TLS to `control_planes`, of which `named` were typed: the others are where they are by
-    /// default, which says nothing about the names in their certificates.
-    pub(super) fn mean(
+    /// Returns TLS to `control_planes`. `named` are those that were typed: the default place of the
+    /// other says nothing about the names in its certificate.
+    ///
+    /// # Errors
+    ///
+    /// When the arguments contradict each other.
+    pub(super) fn check(
         &self,
         control_planes: &[ControlPlane],
         named: &[ControlPlane],
@@ -151,7 +155,7 @@ impl TlsArguments {
         }))
     }
 
-    /// The names that control planes may have in their certificates, each once.
+    /// The names that the control planes' certificates may have, each once.
     fn names(&self, named: &[ControlPlane]) -> Result<Vec<String>, BadTls> {
         let mut names = Vec::new();
         for typed in &self.xds_name {
@@ -167,7 +171,7 @@ impl TlsArguments {
         Ok(names)
     }
 
-    /// What whoever prints this bootstrap may have forgotten.
+    /// A hint at what may be missing from this bootstrap.
     pub(super) fn hint(&self, control_planes: &[ControlPlane]) -> Option<String> {
         let set = |value: &Option<String>| {
             let value = value.as_deref().unwrap_or_default();
@@ -222,7 +226,7 @@ impl TlsArguments {
 /// The transport socket of the control planes' cluster.
 pub(super) fn transport_socket(tls: &Tls) -> String {
     let is_address = |name: &&String| name.parse::<IpAddr>().is_ok();
-    // An address is no server name (RFC 6066, 3).
+    // An address is not a server name (RFC 6066, 3).
     let sni = tls.names.iter().find(|name| !is_address(name));
     let sni = sni.map(|name| format!("          sni: {}\n", text(name)));
     let client = tls.client.as_ref().map(|client| match &client.secrets {
@@ -256,7 +260,7 @@ pub(super) fn transport_socket(tls: &Tls) -> String {
 }
 
 impl Tls {
-    /// The file of secrets with the CA, as YAML: it is read again when it is exchanged.
+    /// Returns the SDS file with the CA, as YAML.
     pub fn authority_secrets_yaml(&self) -> String {
         CA_SECRETS
             .replace("{authority}", &path(&self.authority))
@@ -265,10 +269,10 @@ impl Tls {
 }
 
 impl ClientFiles {
-    /// The file of secrets, as YAML: what it names is read again when it is exchanged.
+    /// Returns the SDS file with certificate and key, as YAML.
     pub fn secrets(&self) -> String {
         let certificates = folder(&self.certificate);
-        // Of files in two folders each is watched by itself.
+        // Without it Envoy watches the folder of each file.
         let watched = (certificates == folder(&self.key)).then(|| {
             let folder = path(certificates);
             format!("      watched_directory: {{ path: {folder} }}\n")
@@ -394,7 +398,7 @@ mod tests {
     }
 
     fn meant(words: &str) -> Option<Tls> {
-        typed(words).unwrap().mean(&loopback(), &[]).unwrap()
+        typed(words).unwrap().check(&loopback(), &[]).unwrap()
     }
 
     #[test]
@@ -437,7 +441,7 @@ mod tests {
             } else {
                 named.clone()
             };
-            typed.mean(&reached, &named).unwrap().unwrap().names
+            typed.check(&reached, &named).unwrap().unwrap().names
         };
         assert_eq!(names("", &[]), ["marathon-envoy-poc"]);
         assert_eq!(
@@ -456,7 +460,7 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_told() {
         let told = |words: &str, places: &[ControlPlane]| {
-            let meant = typed(words).unwrap().mean(places, &[]);
+            let meant = typed(words).unwrap().check(places, &[]);
             meant.unwrap_err().to_string()
         };
         assert!(told("--envoy-ca a", &unix()).contains("Unix socket"));

@@ -380,7 +380,7 @@ fn settings(
     }
     words.extend(plan.flags.iter().cloned());
     let typed = Typed::from_flags(words).map_err(StageError::Flags)?;
-    let mut settings = typed.mean()?;
+    let mut settings = typed.check()?;
     (plan.tune)(&mut settings);
     Ok(settings)
 }

@@ -1,4 +1,4 @@
-//! Unix signals of the daemon: those that stop it, those that reload it, and those it survives.
+//! Unix signals of the daemon: stop, reload, and those that are ignored.
 
 use std::future::poll_fn;
 use std::io;
@@ -9,9 +9,9 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::net::reload::GAP;
 
-/// Signals that end a process by default and say nothing to this one. SIGPIPE is ignored by the
-/// standard library. What tells of a fault in the process itself (SIGABRT, SIGSEGV and their like)
-/// keeps its meaning, and so do the signals that stop a process without ending it.
+/// Signals that are ignored, though they end a process by default. SIGPIPE is ignored by the
+/// standard library. Signals of a fault in the process itself (SIGABRT, SIGSEGV and their like)
+/// keep their default action, and so do those that pause a process.
 const IGNORED: [libc::c_int; 7] = [
     libc::SIGUSR2,
     libc::SIGALRM,
@@ -22,7 +22,7 @@ const IGNORED: [libc::c_int; 7] = [
     libc::SIGXFSZ,
 ];
 
-/// The same, of Linux alone.
+/// Further ignored signals of Linux alone.
 #[cfg(target_os = "linux")]
 fn ignored_on_linux() -> impl Iterator<Item = libc::c_int> {
     let real_time = libc::SIGRTMIN()..=libc::SIGRTMAX();
@@ -37,32 +37,33 @@ fn ignored_on_linux() -> impl Iterator<Item = libc::c_int> {
 /// A signal and its name.
 type Named = (&'static str, Signal);
 
-/// What a signal asks for.
+/// Request that a signal makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Request {
-    /// To stop: SIGTERM, SIGINT, SIGQUIT.
+pub(super) enum SignalRequest {
+    /// Stop: SIGTERM, SIGINT, SIGQUIT.
     Stop(&'static str),
-    /// To read everything again: SIGHUP, SIGUSR1.
+    /// Reload: SIGHUP, SIGUSR1.
     Reload(&'static str),
 }
 
-/// The signals of this process. Those that arrive while nobody waits are one of each kind.
-pub(super) struct Signals {
+/// The signals of this process. Signals of one kind that arrive while nobody waits are one.
+pub(super) struct ProcessSignals {
     stop: [Named; 3],
     reload: [Named; 2],
     reload_after: Instant,
 }
 
-impl Signals {
-    /// Takes all signals over, for as long as the process lives. Called inside of a runtime.
+impl ProcessSignals {
+    /// Installs the handlers of all signals, for the rest of the process. Called inside of a
+    /// runtime.
     ///
     /// # Errors
     ///
-    /// When the system does not hand over one that asks for something.
+    /// When the system refuses the handler of a signal that makes a request.
     pub(super) fn new() -> io::Result<Self> {
         for number in IGNORED.into_iter().chain(ignored_on_linux()) {
-            // A handler stays when what listens to it is dropped: the signal does nothing then. Some
-            // sandboxes and tracers keep a few of these for themselves: no reason not to start.
+            // The handler stays when its listener is dropped, and the signal does nothing then.
+            // Some sandboxes and tracers reserve a few of these: no reason not to start.
             if let Err(error) = signal(SignalKind::from_raw(number)) {
                 tracing::debug!(number, %error, "a signal keeps its meaning");
             }
@@ -71,7 +72,7 @@ impl Signals {
             stop: [
                 ("SIGTERM", signal(SignalKind::terminate())?),
                 ("SIGINT", signal(SignalKind::interrupt())?),
-                // Its own meaning is a core file, which would hold private keys.
+                // By default it dumps core, with private keys in it.
                 ("SIGQUIT", signal(SignalKind::quit())?),
             ],
             reload: [
@@ -82,27 +83,27 @@ impl Signals {
         })
     }
 
-    /// Waits for the next request; one to reload waits until [`GAP`] after the last. Cancel safe.
-    pub(super) async fn next(&mut self) -> Request {
+    /// Waits for the next request; a reload waits until [`GAP`] after the last one. Cancel safe.
+    pub(super) async fn next(&mut self) -> SignalRequest {
         tokio::select! {
-            name = next(&mut self.stop) => Request::Stop(name),
+            name = next(&mut self.stop) => SignalRequest::Stop(name),
             name = async {
                 sleep_until(self.reload_after).await;
                 next(&mut self.reload).await
             } => {
                 self.reload_after = Instant::now() + GAP;
-                Request::Reload(name)
+                SignalRequest::Reload(name)
             }
         }
     }
 
-    /// Waits for a request to stop; one to reload is kept. Cancel safe.
+    /// Waits for a request to stop; a reload is kept. Cancel safe.
     pub(super) async fn stop(&mut self) -> &'static str {
         next(&mut self.stop).await
     }
 }
 
-/// Waits for the first of these signals; its name. Cancel safe.
+/// Waits for the first of these signals, and returns its name. Cancel safe.
 async fn next(signals: &mut [Named]) -> &'static str {
     let mut poll = |context: &mut Context<'_>| {
         for (name, signal) in signals.iter_mut() {

@@ -1,4 +1,4 @@
-//! The tables that `status` prints: a row for each proxy, and what there is to say about it below.
+//! The tables of `status`: a row for each proxy, with notes below it.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -59,16 +59,16 @@ pub(super) struct RejectedRow {
     remedy: String,
 }
 
-/// As many digits of a version as tell it from others.
+/// Shown digits of a version: enough to tell it from others.
 const VERSION_DIGITS: usize = 12;
 
-/// Lines below a row about subscriptions that are behind or refused; more are counted.
+/// Most notes below a row about subscriptions that are behind or rejected; more are counted.
 const MOST_NOTES: usize = 8;
 
-/// Rows of refused peers, the latest first; more are counted.
+/// Most rows of rejected peers, the latest first; more are counted.
 const MOST_REJECTED: usize = 20;
 
-/// The proxies: a row for each, with its kinds as columns.
+/// The table of proxies, with kinds as columns.
 pub(super) fn proxies_table(proxies: Vec<ProxyRow>) -> String {
     if proxies.is_empty() {
         return "no proxy has asked yet\n".to_owned();
@@ -83,7 +83,7 @@ pub(super) fn proxies_table(proxies: Vec<ProxyRow>) -> String {
     table.text()
 }
 
-/// The peers that were refused lately; nothing if there are none.
+/// The table of rejected peers; empty if there are none.
 pub(super) fn rejected_table(mut rejected: Vec<RejectedRow>) -> String {
     if rejected.is_empty() {
         return String::new();
@@ -132,7 +132,7 @@ impl ProxyRow {
         own.into_iter().chain(states).collect()
     }
 
-    /// The lines about it.
+    /// The notes about it.
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if let Some(because) = &self.gone_because {
@@ -179,7 +179,7 @@ impl KindRow {
 }
 
 impl SubscriptionRow {
-    /// The line about it; none if it has what it should have.
+    /// The note about it; none if it is in sync.
     fn note(&self) -> Option<String> {
         let since = self.since_seconds.map(elapsed);
         let since = since.map_or_else(String::new, |since| format!(" for {since}"));
@@ -207,7 +207,7 @@ fn peer(peer: Option<IpAddr>) -> String {
     peer.map_or_else(|| "unix".to_owned(), |peer| peer.to_string())
 }
 
-/// A text in which a stranger can break no line of a table.
+/// The text, escaped: a stranger must not be able to break a line of the table.
 fn harmless(text: &str) -> String {
     text.escape_debug().to_string()
 }
@@ -221,7 +221,7 @@ fn elapsed(seconds: f64) -> String {
     }
 }
 
-/// Rows of equal length, each with lines below it.
+/// Rows of equal length, each with notes below it.
 struct TextTable {
     rows: Vec<(Vec<String>, Vec<String>)>,
 }

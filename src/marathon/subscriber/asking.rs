@@ -7,8 +7,8 @@ use crate::marathon::client::FetchAnswer;
 use crate::marathon::error::Error;
 use crate::marathon::fetch_queue::Fetch;
 use crate::marathon::in_flight::{self, Fetched, HeardSince, InFlight};
-use crate::metrics::Heard;
 use crate::net::backoff::jittered;
+use crate::received::Received;
 use crate::state::event::{Event, Purpose, RefreshNeeded};
 
 impl Subscriber {
@@ -143,7 +143,7 @@ impl Subscriber {
         }
         self.resolver
             .mention_agents_of(std::slice::from_ref(&event));
-        self.in_flight = InFlight::Answered(Heard { at, what: event }, heard);
+        self.in_flight = InFlight::Answered(Received { at, value: event }, heard);
     }
 
     /// Sends what waits for room: facts, then answers. The facts heard since the question left go
@@ -157,12 +157,12 @@ impl Subscriber {
             return;
         }
         match std::mem::replace(&mut self.in_flight, InFlight::None) {
-            InFlight::Answered(Heard { at, what: answer }, heard) => match heard {
+            InFlight::Answered(Received { at, value: answer }, heard) => match heard {
                 HeardSince::All(since) => {
                     let mut what = Vec::with_capacity(since.len() + 1);
                     what.push(answer);
                     what.extend(since);
-                    room.send(Heard { at, what });
+                    room.send(Received { at, value: what });
                 }
                 HeardSince::TooMany => {
                     drop(room);
@@ -175,7 +175,9 @@ impl Subscriber {
             other @ (InFlight::None | InFlight::Requested(..)) => {
                 self.in_flight = other;
                 if !self.pending_news.is_empty() {
-                    room.send(Heard::now(std::mem::take(&mut self.pending_news).events()));
+                    room.send(Received::now(
+                        std::mem::take(&mut self.pending_news).events(),
+                    ));
                 }
             }
         }

@@ -10,7 +10,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::marathon::{BaseUrl, Config, Error, LastHeard, run};
-use crate::metrics::{Heard, Metrics};
+use crate::metrics::Metrics;
+use crate::received::Received;
 use crate::state::event::{Event, RefreshNeeded};
 
 /// How long a step of a test may take before it has failed: much more than any takes.
@@ -169,7 +170,7 @@ impl Exchange {
 
 /// A running subscriber.
 pub(super) struct Subject {
-    facts: mpsc::Receiver<Heard<Vec<Event>>>,
+    facts: mpsc::Receiver<Received<Vec<Event>>>,
     pub stale: mpsc::Sender<RefreshNeeded>,
     pub metrics: Arc<Metrics>,
     pub last_heard: LastHeard,
@@ -210,7 +211,7 @@ impl Subject {
 
     /// The next message.
     pub(super) async fn facts(&mut self) -> Vec<Event> {
-        within(self.facts.recv()).await.unwrap().what
+        within(self.facts.recv()).await.unwrap().value
     }
 
     /// What it has sent and nobody has received yet.

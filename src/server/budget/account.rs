@@ -1,4 +1,4 @@
-//! The account of one connection: bytes that it pins and requests that it has open now.
+//! Account of one connection: the bytes it has buffered and the requests it has open.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -8,29 +8,30 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::cut::CutReason;
-use super::ledger::{Budgets, PeerKey, Sums};
+use super::ledger::{Budgets, ByteTotals};
 use super::outflow::Outflow;
-use super::resets::{Allowance, OpenRequest};
+use super::peer_key::PeerKey;
+use super::resets::{OpenRequest, ResetBucket};
 
-/// Bytes of each kind that a connection may pin without their being booked for its peer and for
-/// all: part of what a connection costs, and enough for a first request of Envoy (61 kB) that waits
-/// for a window.
+/// Bytes of each kind that a connection may buffer without booking them in the ledger: part of what
+/// a connection costs, and enough for a first request of Envoy (61 kB) that waits for a
+/// flow-control window.
 const FREE_BYTES: usize = 128 << 10;
 
-/// Bytes by which a booked sum may differ from what is pinned: less than a connection costs, and
-/// enough that a small answer books nothing.
+/// Granularity of booking: the booked sum may differ from the buffered bytes by this much, less
+/// than a connection costs, so that a small answer books nothing.
 const GRAIN_BYTES: usize = 16 << 10;
 
-/// Kinds of pinned bytes.
+/// Kind of buffered bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pinned {
-    /// Of requests that are not complete.
+pub(super) enum BufferKind {
+    /// Of incomplete requests.
     Request,
-    /// Of answers that are not sent.
+    /// Of unsent answers.
     Answer,
 }
 
-/// Bytes and requests that one connection holds now.
+/// Buffered bytes and open requests of one connection.
 pub(in crate::server) struct Account {
     pub(super) number: u64,
     pub(super) peer: PeerKey,
@@ -39,17 +40,17 @@ pub(in crate::server) struct Account {
     cut_reason: OnceLock<CutReason>,
     requests: Meter,
     answers: Meter,
-    /// The turn of its youngest request that is not complete, or was not.
-    turn: AtomicU64,
-    /// Bytes of answers that went out, ever.
-    moved: AtomicU64,
+    /// Sequence number of its latest request that was incomplete.
+    sequence: AtomicU64,
+    /// Total bytes of answers sent.
+    sent_bytes: AtomicU64,
     outflows: Mutex<Outflows>,
-    allowance: Mutex<Allowance>,
+    reset_bucket: Mutex<ResetBucket>,
     /// True once the connection has ended, and with it all of its requests.
     is_closed: AtomicBool,
 }
 
-/// Bytes of one kind.
+/// Bytes of one kind: buffered, and booked in the ledger.
 #[derive(Default)]
 struct Meter {
     pinned: AtomicUsize,
@@ -62,10 +63,10 @@ struct Outflows {
     by_number: BTreeMap<u64, Weak<Outflow>>,
 }
 
-/// An account that is in the ledger until this is dropped.
+/// An account in the ledger until this is dropped.
 pub(in crate::server) struct OpenAccount(pub(in crate::server) Arc<Account>);
 
-/// Bytes of one request that is not complete. They are given back when this is dropped.
+/// Buffered bytes of one incomplete request, released when this is dropped.
 pub struct RequestBytes {
     account: Arc<Account>,
     bytes: usize,
@@ -87,62 +88,62 @@ impl Account {
             cut_reason: OnceLock::new(),
             requests: Meter::default(),
             answers: Meter::default(),
-            turn: AtomicU64::default(),
-            moved: AtomicU64::default(),
+            sequence: AtomicU64::default(),
+            sent_bytes: AtomicU64::default(),
             outflows: Mutex::default(),
-            allowance: Mutex::new(Allowance::full(budgets.limits().resets, Instant::now())),
+            reset_bucket: Mutex::new(ResetBucket::full(budgets.limits().resets, Instant::now())),
             is_closed: AtomicBool::default(),
         });
         budgets.enter(&account);
         OpenAccount(account)
     }
 
-    /// The peer at the other end.
+    /// The peer of the connection.
     pub(in crate::server) fn peer(&self) -> &PeerKey {
         &self.peer
     }
 
-    /// Ends its connection as it is, once.
+    /// Cuts the connection, once, and releases what it has booked.
     pub(in crate::server) fn cut(&self, reason: CutReason) {
         if self.cut_reason.set(reason).is_ok() {
-            self.budgets.let_leave(self);
+            self.budgets.release(self);
             self.budgets.note_cut(&self.peer, reason);
             self.cut.cancel();
         }
     }
 
-    /// The reason for which its connection is cut, if it is.
+    /// The reason for which the connection was cut; none if it was not.
     pub(in crate::server) fn cut_reason(&self) -> Option<CutReason> {
         self.cut_reason.get().copied()
     }
 
-    /// Says if its connection is cut, and only not gone yet.
+    /// Returns true if the connection is cut, though its tasks may not have ended yet.
     pub(super) fn is_cut(&self) -> bool {
         self.cut_reason().is_some()
     }
 
-    /// A request that is not answered yet.
+    /// A request that counts as cancelled unless it is answered.
     pub(in crate::server) fn open_request(self: &Arc<Self>) -> OpenRequest {
         OpenRequest::new(self.clone())
     }
 
-    /// Counts a request that was given up.
+    /// Counts a cancelled request, and cuts the connection if they are too many.
     pub(super) fn note_given_up(&self) {
         if self.is_closed.load(Ordering::Relaxed) {
             return;
         }
         let limits = self.budgets.limits().resets;
         // Nothing panics while it is held.
-        let allowance = self.allowance.lock();
-        let mut allowance = allowance.unwrap_or_else(PoisonError::into_inner);
-        let is_within = allowance.take(limits, Instant::now());
-        drop(allowance);
+        let reset_bucket = self.reset_bucket.lock();
+        let mut reset_bucket = reset_bucket.unwrap_or_else(PoisonError::into_inner);
+        let is_within = reset_bucket.take(limits, Instant::now());
+        drop(reset_bucket);
         if !is_within {
             self.cut(CutReason::Resets);
         }
     }
 
-    /// A request that has brought nothing yet.
+    /// The account of a request that has brought nothing yet.
     pub(in crate::server) fn request(self: &Arc<Self>) -> RequestBytes {
         RequestBytes {
             account: self.clone(),
@@ -150,7 +151,7 @@ impl Account {
         }
     }
 
-    /// An answer, or a stream of answers, of which nothing waits yet.
+    /// An answer, or a stream of answers, with nothing queued yet.
     pub(in crate::server) fn outflow(self: &Arc<Self>) -> Arc<Outflow> {
         let mut outflows = self.outflows();
         let number = outflows.next;
@@ -160,109 +161,110 @@ impl Account {
         outflow
     }
 
-    /// Ends the watch over an answer, all of whose pieces are gone.
+    /// Stops watching an answer, all of whose pieces are sent or dropped.
     pub(super) fn forget_outflow(&self, number: u64) {
         self.outflows().by_number.remove(&number);
     }
 
-    /// Says if an answer is stuck.
+    /// Returns true if an answer makes no progress.
     pub(super) fn is_stuck(&self, now: Instant) -> bool {
         let outflows: Vec<_> = self.outflows().by_number.values().cloned().collect();
-        let moved = self.moved();
+        let sent = self.sent_bytes();
         let mut outflows = outflows.iter().filter_map(Weak::upgrade);
-        outflows.any(|outflow| outflow.is_stuck(now, moved))
+        outflows.any(|outflow| outflow.is_stuck(now, sent))
     }
 
-    pub(super) fn add(&self, kind: Pinned, bytes: usize) {
+    pub(super) fn add(&self, kind: BufferKind, bytes: usize) {
         let pinned = &self.meter(kind).pinned;
         pinned.fetch_add(bytes, Ordering::Relaxed);
-        self.review(kind);
+        self.enforce(kind);
     }
 
-    pub(super) fn take(&self, kind: Pinned, bytes: usize) {
+    pub(super) fn take(&self, kind: BufferKind, bytes: usize) {
         self.meter(kind).pinned.fetch_sub(bytes, Ordering::Relaxed);
-        self.settle(kind);
+        self.rebook(kind);
     }
 
-    /// Adds a piece of an answer that it alone has. A review follows.
-    pub(super) fn hold(&self, bytes: usize) {
+    /// Adds a piece of an answer that no other connection holds. The caller then calls
+    /// [`enforce`](Self::enforce).
+    pub(super) fn add_exclusive(&self, bytes: usize) {
         self.answers.pinned.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Takes away a piece of an answer that is gone, or that others have as well now.
-    pub(super) fn let_go(&self, bytes: usize) {
+    /// Removes a piece of an answer that is gone, or that another connection holds as well now.
+    pub(super) fn remove_exclusive(&self, bytes: usize) {
         self.answers.pinned.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Cuts it if it pins too much, and books what it pins.
-    pub(super) fn review(&self, kind: Pinned) {
+    /// Cuts the connection if it exceeds its own limit, and books what it has buffered.
+    pub(super) fn enforce(&self, kind: BufferKind) {
         if self.pinned(kind) > self.budgets.limits_of(kind).connection {
             self.cut(reason(kind));
         }
-        self.settle(kind);
+        self.rebook(kind);
     }
 
-    /// Bytes that it alone pins.
-    pub(super) fn pinned(&self, kind: Pinned) -> usize {
+    /// Buffered bytes that no other connection holds.
+    pub(super) fn pinned(&self, kind: BufferKind) -> usize {
         self.meter(kind).pinned.load(Ordering::Relaxed)
     }
 
-    /// The turn in which its youngest request has begun.
-    pub(super) fn turn(&self) -> u64 {
-        self.turn.load(Ordering::Relaxed)
+    /// Sequence number of its latest request.
+    pub(super) fn sequence(&self) -> u64 {
+        self.sequence.load(Ordering::Relaxed)
     }
 
-    pub(super) fn note_moved(&self, bytes: usize) {
+    pub(super) fn note_sent(&self, bytes: usize) {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        self.moved.fetch_add(bytes, Ordering::Relaxed);
+        self.sent_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub(super) fn moved(&self) -> u64 {
-        self.moved.load(Ordering::Relaxed)
+    pub(super) fn sent_bytes(&self) -> u64 {
+        self.sent_bytes.load(Ordering::Relaxed)
     }
 
-    /// Bytes of its requests that are not complete.
+    /// Buffered bytes of its incomplete requests.
     #[cfg(test)]
     pub(in crate::server) fn request_bytes(&self) -> usize {
         self.requests.pinned.load(Ordering::Relaxed)
     }
 
-    /// Bytes that it should have booked now, beyond its free part.
-    pub(super) fn due(&self) -> Sums {
+    /// Bytes that should be booked now: what is buffered beyond the free amount.
+    pub(super) fn due(&self) -> ByteTotals {
         let due = |meter: &Meter| {
             meter
                 .pinned
                 .load(Ordering::Relaxed)
                 .saturating_sub(FREE_BYTES)
         };
-        Sums {
+        ByteTotals {
             requests: due(&self.requests),
             answers: due(&self.answers),
         }
     }
 
-    /// Notes what it has booked.
-    pub(super) fn set_booked(&self, booked: Sums) {
+    /// Records what is booked.
+    pub(super) fn set_booked(&self, booked: ByteTotals) {
         let set = |meter: &Meter, bytes| meter.booked.store(bytes, Ordering::Relaxed);
         set(&self.requests, booked.requests);
         set(&self.answers, booked.answers);
     }
 
-    fn settle(&self, kind: Pinned) {
+    fn rebook(&self, kind: BufferKind) {
         let meter = self.meter(kind);
         let due = meter.pinned.load(Ordering::Relaxed);
         let due = due.saturating_sub(FREE_BYTES);
         let booked = meter.booked.load(Ordering::Relaxed);
         let is_done = due == 0 && booked > 0;
         if due.abs_diff(booked) >= GRAIN_BYTES || is_done {
-            self.budgets.settle(self, kind);
+            self.budgets.rebook(self, kind);
         }
     }
 
-    fn meter(&self, kind: Pinned) -> &Meter {
+    fn meter(&self, kind: BufferKind) -> &Meter {
         match kind {
-            Pinned::Request => &self.requests,
-            Pinned::Answer => &self.answers,
+            BufferKind::Request => &self.requests,
+            BufferKind::Answer => &self.answers,
         }
     }
 
@@ -272,11 +274,11 @@ impl Account {
     }
 }
 
-/// The reason for which one is cut that pins too much of a kind.
-pub(super) fn reason(kind: Pinned) -> CutReason {
+/// The reason for which a connection is cut that buffers too much of a kind.
+pub(super) fn reason(kind: BufferKind) -> CutReason {
     match kind {
-        Pinned::Request => CutReason::RequestBytes,
-        Pinned::Answer => CutReason::AnswerBytes,
+        BufferKind::Request => CutReason::RequestBytes,
+        BufferKind::Answer => CutReason::AnswerBytes,
     }
 }
 
@@ -288,18 +290,18 @@ impl Drop for OpenAccount {
 }
 
 impl RequestBytes {
-    /// Sets how many bytes are kept of it now. Beyond a budget its connection is cut, or one
-    /// that began later.
+    /// Sets the number of buffered bytes. Beyond a budget this connection is cut, or one whose
+    /// request began later.
     pub fn set(&mut self, bytes: usize) {
         let before = std::mem::replace(&mut self.bytes, bytes);
         if before == 0 && bytes > 0 {
-            let turn = self.account.budgets.next_turn();
-            self.account.turn.store(turn, Ordering::Relaxed);
+            let sequence = self.account.budgets.next_sequence();
+            self.account.sequence.store(sequence, Ordering::Relaxed);
         }
         if bytes > before {
-            self.account.add(Pinned::Request, bytes - before);
+            self.account.add(BufferKind::Request, bytes - before);
         } else if bytes < before {
-            self.account.take(Pinned::Request, before - bytes);
+            self.account.take(BufferKind::Request, before - bytes);
         }
     }
 }

@@ -1,24 +1,24 @@
 //! Reasons for which a connection is cut.
 
-/// Reason for which a connection is cut, as the metric has it.
+/// Reason for which a connection is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::server) enum CutReason {
-    /// Too many bytes of requests that are not complete.
+    /// Too many bytes of incomplete requests.
     RequestBytes,
-    /// Too many bytes of answers that are not sent.
+    /// Too many bytes of unsent answers.
     AnswerBytes,
-    /// An answer that is not read.
+    /// An answer that the client does not read.
     Slow,
-    /// Too many requests that were given up.
+    /// Too many cancelled requests.
     Resets,
-    /// Too many connections of its peer.
+    /// Too many connections from its address.
     Connections,
-    /// A place that somebody else needs more.
+    /// Its slot is needed for another connection.
     Room,
 }
 
 impl CutReason {
-    /// Its name in the metric and in the log.
+    /// The label in `connections_cut_total`, and in the log.
     pub(in crate::server) fn as_str(self) -> &'static str {
         match self {
             Self::RequestBytes => "request_bytes",

@@ -1,100 +1,69 @@
-//! The ledger of one listener: what peers and all together pin, and the choice of who is cut.
+//! Ledger of one listener: buffered bytes by peer and in all, and the choice of the connection that
+//! is cut.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::account::{Account, Pinned, reason};
+use super::account::{Account, BufferKind, reason};
 use super::cut::CutReason;
 use super::limits::{BudgetLimits, ByteLimits};
+use super::peer_key::PeerKey;
 use super::shared_pieces::SharedPieces;
 use crate::metrics::Metrics;
 use crate::net::throttle::Throttle;
 
-/// Time for which the log is spared the same again.
-const QUIET: Duration = Duration::from_secs(60);
+/// Least time between two log lines about cuts for the same reason.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// More than there are reasons for a cut: the log tells of each.
-const MOST_TOLD: usize = 16;
+/// More than there are reasons for a cut: each has log lines of its own.
+const MAX_LOGGED: usize = 16;
 
-/// The part of the time without progress that passes between two looks.
-const LOOKS: u32 = 6;
-
-/// Identity of a peer: the name in its certificate, else its address, else the Unix socket.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum PeerKey {
-    /// The name in its certificate.
-    Name(Arc<str>),
-    /// Its address, without a certificate.
-    Address(IpAddr),
-    /// Whoever connects over the Unix socket.
-    Socket,
-}
+/// Checks for stuck answers within the time limit of progress.
+const CHECKS_PER_LIMIT: u32 = 6;
 
 /// The budgets of one listener.
 pub(in crate::server) struct Budgets {
     limits: BudgetLimits,
     metrics: Arc<Metrics>,
     ledger: Mutex<Ledger>,
-    told: Throttle,
-    turns: AtomicU64,
+    log_throttle: Throttle,
+    sequences: AtomicU64,
 }
 
 #[derive(Default)]
 struct Ledger {
-    all: Sums,
+    all: ByteTotals,
     peers: BTreeMap<PeerKey, PeerEntry>,
     pieces: SharedPieces,
 }
 
-/// Booked bytes.
+/// Booked bytes by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sums {
+pub(super) struct ByteTotals {
     pub(super) requests: usize,
     pub(super) answers: usize,
 }
 
 #[derive(Default)]
 struct PeerEntry {
-    sums: Sums,
+    sums: ByteTotals,
     connections: BTreeMap<u64, AccountEntry>,
 }
 
 struct AccountEntry {
     account: Arc<Account>,
-    booked: Sums,
+    booked: ByteTotals,
 }
 
-impl PeerKey {
-    pub(in crate::server) fn new(name: Option<&Arc<str>>, address: Option<IpAddr>) -> Self {
-        match (name, address) {
-            (Some(name), _) => Self::Name(name.clone()),
-            (None, Some(address)) => Self::Address(address),
-            (None, None) => Self::Socket,
-        }
-    }
-}
-
-impl fmt::Display for PeerKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name(name) => write!(f, "{}", name.escape_default()),
-            Self::Address(address) => write!(f, "{address}"),
-            Self::Socket => f.write_str("unix socket"),
-        }
-    }
-}
-
-impl Sums {
-    fn of(self, kind: Pinned) -> usize {
+impl ByteTotals {
+    fn of(self, kind: BufferKind) -> usize {
         match kind {
-            Pinned::Request => self.requests,
-            Pinned::Answer => self.answers,
+            BufferKind::Request => self.requests,
+            BufferKind::Answer => self.answers,
         }
     }
 
@@ -110,14 +79,14 @@ impl Sums {
 }
 
 impl Budgets {
-    /// Budgets of which nothing is used.
+    /// Budgets with nothing booked.
     pub(in crate::server) fn new(limits: BudgetLimits, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
             limits,
             metrics,
             ledger: Mutex::default(),
-            told: Throttle::new(QUIET, MOST_TOLD),
-            turns: AtomicU64::default(),
+            log_throttle: Throttle::new(LOG_INTERVAL, MAX_LOGGED),
+            sequences: AtomicU64::default(),
         })
     }
 
@@ -125,19 +94,19 @@ impl Budgets {
         &self.limits
     }
 
-    pub(super) fn limits_of(&self, kind: Pinned) -> ByteLimits {
+    pub(super) fn limits_of(&self, kind: BufferKind) -> ByteLimits {
         match kind {
-            Pinned::Request => self.limits.requests,
-            Pinned::Answer => self.limits.answers,
+            BufferKind::Request => self.limits.requests,
+            BufferKind::Answer => self.limits.answers,
         }
     }
 
-    /// Time between two looks for answers that are stuck.
-    pub(in crate::server) fn look_every(&self) -> Duration {
-        (self.limits.write_progress / LOOKS).max(Duration::from_millis(10))
+    /// Interval of [`cut_stuck`](Self::cut_stuck).
+    pub(in crate::server) fn check_interval(&self) -> Duration {
+        (self.limits.write_progress / CHECKS_PER_LIMIT).max(Duration::from_millis(10))
     }
 
-    /// Cuts the connections with an answer that is stuck.
+    /// Cuts the connections with an answer that makes no progress.
     pub(in crate::server) fn cut_stuck(&self, now: Instant) {
         let accounts: Vec<_> = {
             let ledger = self.ledger();
@@ -157,7 +126,7 @@ impl Budgets {
         let peer = ledger.peers.entry(account.peer.clone()).or_default();
         let entry = AccountEntry {
             account: account.clone(),
-            booked: Sums::default(),
+            booked: ByteTotals::default(),
         };
         peer.connections.insert(account.number, entry);
     }
@@ -177,8 +146,8 @@ impl Budgets {
         }
     }
 
-    /// Takes what a connection has booked for given back: it is cut.
-    pub(super) fn let_leave(&self, account: &Account) {
+    /// Releases what a connection has booked, since it is cut.
+    pub(super) fn release(&self, account: &Account) {
         let mut ledger = self.ledger();
         let ledger = &mut *ledger;
         if let Some(peer) = ledger.peers.get_mut(&account.peer)
@@ -190,37 +159,37 @@ impl Budgets {
         }
     }
 
-    /// Books what a connection pins now, and cuts others or it if that is too much.
-    pub(super) fn settle(&self, account: &Account, kind: Pinned) {
+    /// Books what a connection has buffered, and cuts connections beyond a limit.
+    pub(super) fn rebook(&self, account: &Account, kind: BufferKind) {
         self.ledger().book(account);
         self.cut_excess(&account.peer, kind);
     }
 
-    /// Counts one more answer of a connection that a piece is in.
+    /// Adds one answer of a connection that holds the piece at `address`.
     pub(super) fn pin(&self, account: &Arc<Account>, address: usize, bytes: usize) {
         let before = self.ledger().pieces.pin(account, address, bytes);
         for account in before.iter().chain([account]) {
-            account.review(Pinned::Answer);
+            account.enforce(BufferKind::Answer);
         }
-        self.cut_excess(&account.peer, Pinned::Answer);
+        self.cut_excess(&account.peer, BufferKind::Answer);
     }
 
-    /// Counts one answer less.
+    /// Removes one answer that holds the piece at `address`.
     pub(super) fn unpin(&self, account: &Account, address: usize) {
         let sole = self.ledger().pieces.unpin(account, address);
         if let Some(sole) = sole {
-            sole.review(Pinned::Answer);
+            sole.enforce(BufferKind::Answer);
         }
-        account.review(Pinned::Answer);
+        account.enforce(BufferKind::Answer);
     }
 
-    /// A number for a request that begins, larger than those before.
-    pub(super) fn next_turn(&self) -> u64 {
-        self.turns.fetch_add(1, Ordering::Relaxed) + 1
+    /// Returns the sequence number of a new request, larger than all before.
+    pub(super) fn next_sequence(&self) -> u64 {
+        self.sequences.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Cuts connections until a peer and all together are within their limits.
-    fn cut_excess(&self, peer: &PeerKey, kind: Pinned) {
+    /// Cuts connections until the peer and the total are within their limits.
+    fn cut_excess(&self, peer: &PeerKey, kind: BufferKind) {
         let limits = self.limits_of(kind);
         loop {
             let victim = self.ledger().victim(peer, kind, limits);
@@ -231,11 +200,11 @@ impl Budgets {
         }
     }
 
-    /// Counts a cut; once a minute the log tells of one for each reason, and how many it left out.
+    /// Counts a cut. Each reason is logged at most once a minute, with the number of cuts left out.
     pub(in crate::server) fn note_cut(&self, peer: &PeerKey, reason: CutReason) {
         let metric = &self.metrics.connections_cut;
         metric.with_label_values(&[reason.as_str()]).inc();
-        if let Some(left_out) = self.told.admit(reason.as_str(), Instant::now()) {
+        if let Some(left_out) = self.log_throttle.admit(reason.as_str(), Instant::now()) {
             tracing::warn!(
                 %peer,
                 reason = reason.as_str(),
@@ -245,11 +214,11 @@ impl Budgets {
         }
     }
 
-    /// Says if nothing is pinned and nobody connected.
+    /// Returns true if nothing is booked and nobody is connected.
     #[cfg(test)]
     pub(super) fn is_unused(&self) -> bool {
         let ledger = self.ledger();
-        ledger.all == Sums::default() && ledger.peers.is_empty() && ledger.pieces.is_empty()
+        ledger.all == ByteTotals::default() && ledger.peers.is_empty() && ledger.pieces.is_empty()
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -259,7 +228,7 @@ impl Budgets {
 }
 
 impl Ledger {
-    /// Books what a connection pins now, unless it is cut: then it is as good as given back.
+    /// Books what a connection has buffered, unless it is cut: then it counts as released.
     fn book(&mut self, account: &Account) {
         if let Some(peer) = self.peers.get_mut(&account.peer)
             && let Some(entry) = peer.connections.get_mut(&account.number)
@@ -275,72 +244,73 @@ impl Ledger {
         }
     }
 
-    /// The connection that is cut because `peer` or all together are beyond their limits.
-    fn victim(&self, peer: &PeerKey, kind: Pinned, limits: ByteLimits) -> Option<Arc<Account>> {
+    /// The connection to cut because `peer` or the total exceeds its limit.
+    fn victim(&self, peer: &PeerKey, kind: BufferKind, limits: ByteLimits) -> Option<Arc<Account>> {
         let entry = self.peers.get(peer);
         if entry.is_some_and(|entry| entry.sums.of(kind) > limits.peer) {
-            return entry?.victim(kind, &self.parts(kind));
+            return entry?.victim(kind, &self.shares(kind));
         }
         if !self.is_beyond(kind, limits.all) {
             return None;
         }
-        let parts = self.parts(kind);
+        let shares = self.shares(kind);
         let heaviest = self.peers.values();
-        let heaviest = heaviest.max_by_key(|peer| peer.weight(kind, &parts))?;
-        heaviest.victim(kind, &parts)
+        let heaviest = heaviest.max_by_key(|peer| peer.weight(kind, &shares))?;
+        heaviest.victim(kind, &shares)
     }
 
-    fn is_beyond(&self, kind: Pinned, limit: usize) -> bool {
+    fn is_beyond(&self, kind: BufferKind, limit: usize) -> bool {
         let own = self.all.of(kind);
         match kind {
-            Pinned::Request => own > limit,
-            // What goes with those that are cut is looked up only when it matters.
-            Pinned::Answer => {
+            BufferKind::Request => own > limit,
+            // Counting without the connections that are cut costs more, so it is done when it
+            // matters.
+            BufferKind::Answer => {
                 own.saturating_add(self.pieces.common_bytes()) > limit
-                    && own.saturating_add(self.pieces.staying_bytes()) > limit
+                    && own.saturating_add(self.pieces.live_common_bytes()) > limit
             }
         }
     }
 
-    /// The part of each connection in what it pins with others, by number.
-    fn parts(&self, kind: Pinned) -> BTreeMap<u64, usize> {
+    /// The share of each connection in the pieces that it holds with others, by number.
+    fn shares(&self, kind: BufferKind) -> BTreeMap<u64, usize> {
         match kind {
-            Pinned::Request => BTreeMap::new(),
-            Pinned::Answer => self.pieces.parts(),
+            BufferKind::Request => BTreeMap::new(),
+            BufferKind::Answer => self.pieces.shares(),
         }
     }
 }
 
 impl PeerEntry {
-    fn staying(&self) -> impl Iterator<Item = &Arc<Account>> {
+    fn live(&self) -> impl Iterator<Item = &Arc<Account>> {
         let accounts = self.connections.values().map(|entry| &entry.account);
         accounts.filter(|account| !account.is_cut())
     }
 
-    fn weight(&self, kind: Pinned, parts: &BTreeMap<u64, usize>) -> usize {
-        let weights = self.staying().map(|account| weight(account, kind, parts));
+    fn weight(&self, kind: BufferKind, shares: &BTreeMap<u64, usize>) -> usize {
+        let weights = self.live().map(|account| weight(account, kind, shares));
         weights.sum()
     }
 
-    /// Of requests the youngest goes, as the others are nearer to being complete and thereby
-    /// given back; of answers the heaviest.
-    fn victim(&self, kind: Pinned, parts: &BTreeMap<u64, usize>) -> Option<Arc<Account>> {
+    /// The connection of this peer to cut: of requests the one that began last, as the others are
+    /// nearer to completion; of answers the one with the most bytes.
+    fn victim(&self, kind: BufferKind, shares: &BTreeMap<u64, usize>) -> Option<Arc<Account>> {
         let victim = match kind {
-            Pinned::Request => {
-                let booked = self.staying().filter(|account| account.due().requests > 0);
-                booked.max_by_key(|account| account.turn())
+            BufferKind::Request => {
+                let booked = self.live().filter(|account| account.due().requests > 0);
+                booked.max_by_key(|account| account.sequence())
             }
-            Pinned::Answer => {
-                let staying = self.staying();
-                staying.max_by_key(|account| weight(account, kind, parts))
+            BufferKind::Answer => {
+                let live = self.live();
+                live.max_by_key(|account| weight(account, kind, shares))
             }
         };
         victim.cloned()
     }
 }
 
-/// Bytes that a connection pins alone, and its part of what it pins with others.
-fn weight(account: &Account, kind: Pinned, parts: &BTreeMap<u64, usize>) -> usize {
-    let part = parts.get(&account.number).copied().unwrap_or_default();
-    account.pinned(kind).saturating_add(part)
+/// Bytes that a connection buffers alone, and its share of what it holds with others.
+fn weight(account: &Account, kind: BufferKind, shares: &BTreeMap<u64, usize>) -> usize {
+    let share = shares.get(&account.number).copied().unwrap_or_default();
+    account.pinned(kind).saturating_add(share)
 }

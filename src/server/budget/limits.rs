@@ -1,47 +1,46 @@
-//! Limits of what clients may pin, and the defaults with the numbers behind them.
+//! Limits of buffered bytes and cancelled requests, with defaults and the numbers behind them.
 
 use std::time::Duration;
 
-/// Bytes of one kind that may be pinned.
+/// Limits of buffered bytes of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ByteLimits {
-    /// By one connection.
+    /// Of one connection.
     pub connection: usize,
-    /// By all connections of one peer, beside a free part of each.
+    /// Of all connections of one peer, beside a free amount of each.
     pub peer: usize,
-    /// By all connections, beside a free part of each.
+    /// Of all connections, beside a free amount of each.
     pub all: usize,
 }
 
-/// Requests that one connection may give up before they are answered.
+/// Limits of the requests that one connection may cancel before they are answered (a token bucket).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResetLimits {
-    /// At once.
+    /// Burst.
     pub at_once: u32,
-    /// Each second beyond that.
+    /// Sustained rate, per second.
     pub per_second: u32,
 }
 
-/// Limits of what clients may pin. Who is beyond one is cut.
+/// Limits of buffered bytes and cancelled requests. A connection beyond one is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BudgetLimits {
-    /// Bytes of requests that are not complete.
+    /// Bytes of incomplete requests.
     pub requests: ByteLimits,
-    /// Bytes of answers that are not sent. What many answers share counts once, and for nobody in
-    /// particular.
+    /// Bytes of unsent answers. A piece that many answers share counts once, in the total alone.
     pub answers: ByteLimits,
-    /// Requests that a connection may give up.
+    /// Requests that a connection may cancel.
     pub resets: ResetLimits,
-    /// Longest time for which an answer may make no progress.
+    /// Longest time without progress of an answer.
     pub write_progress: Duration,
 }
 
 impl Default for BudgetLimits {
-    /// 24 MiB of requests for a connection, which is the largest and half as much, 256 for a peer:
-    /// 1,000 Envoys of one peer that come back with 10,000 apps send 800 kB each, but not all at
-    /// once; 512 for all; 48, 128 and 512 of answers; 20,000 requests given up at once (a
-    /// change of all clusters has an Envoy with 10,000 give up a poll for each), and 1,000 a second
-    /// beyond; 30 s without progress.
+    /// Requests: 24 MiB for a connection (the largest and half as much), 256 for a peer (1,000
+    /// Envoys of one peer that come back with 10,000 apps send 800 kB each, but not all at once),
+    /// 512 in all. Answers: 48, 128 and 512 MiB. 20,000 requests cancelled at once (a change of all
+    /// clusters has an Envoy with 10,000 cancel a poll for each), and 1,000 a second beyond. 30 s
+    /// without progress.
     fn default() -> Self {
         Self {
             requests: ByteLimits {

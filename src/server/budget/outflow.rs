@@ -1,4 +1,4 @@
-//! Answers on their way out: what waits of them, and whether it moves.
+//! Accounting of outgoing answers: what is queued of them, and their progress.
 
 use std::any::Any;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,61 +6,61 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::{Buf, Bytes};
 use tokio::time::Instant;
 
-use super::account::{Account, Pinned};
+use super::account::{Account, BufferKind};
 
-/// Size from which on bytes are sent from where they are kept instead of being copied, and are
-/// counted once, however many answers they are in.
+/// Size from which bytes are sent without a copy, and counted once however many answers hold them.
 pub const SHARED_BYTES: usize = 16 << 10;
 
-/// Bytes that are progress: one frame. A reader that takes a byte now and then makes none.
+/// Bytes that count as progress: one frame. A reader that takes a byte now and then makes none.
 const PROGRESS_BYTES: usize = 16 << 10;
 
-/// Bytes of other answers of the connection that excuse an answer that had to wait for them.
-const EXCUSE_BYTES: u64 = 1 << 20;
+/// Bytes of other answers of the connection that explain why an answer had to wait for them.
+const SIBLING_PROGRESS_BYTES: u64 = 1 << 20;
 
-/// Times that one answer is excused.
-const MAX_EXCUSES: u8 = 10;
+/// Times that one answer's deadline is extended for such a wait.
+const MAX_EXTENSIONS: u8 = 10;
 
-/// An answer, or a stream of answers, on its way out. It is watched until its last piece is gone.
+/// One outgoing answer, or a stream of answers, watched until its last piece is sent or dropped.
 pub struct Outflow {
     account: Arc<Account>,
     number: u64,
     state: Mutex<OutflowState>,
 }
 
-/// State of an answer on its way out.
+/// State of an outgoing answer.
 #[derive(Clone, Copy)]
 struct OutflowState {
     unsent_bytes: usize,
-    /// Start of the time in which it has to make progress.
+    /// Start of the time within which it has to make progress.
     since: Instant,
-    /// Bytes that went out since then.
-    moved_bytes: usize,
+    /// Bytes sent since then.
+    sent_bytes: usize,
     /// Bytes that its connection had sent by then.
-    moved_by_all: u64,
-    excuses: u8,
+    connection_sent_bytes: u64,
+    extensions: u8,
 }
 
-/// A piece of an answer. It counts as unsent until it is dropped.
+/// A piece of an answer, which counts as unsent until it is dropped.
 pub struct UnsentPiece {
     bytes: Bytes,
     outflow: Arc<Outflow>,
     charge: Charge,
 }
 
-/// Way in which the memory of a piece is counted.
+/// Accounting of a piece's memory.
 enum Charge {
-    /// It is its connection's own.
+    /// Held by its connection alone.
     Own(usize),
-    /// Others may have it too: the ledger knows it by its address.
+    /// Perhaps held by others too: the ledger knows it by its address.
     Shared {
         address: usize,
-        /// Kept as long as the piece, so that whoever comes next finds the same.
+        /// Keeps the bytes at their address for as long as the piece, so that later answers find
+        /// the same.
         _origin: SharedOrigin,
     },
 }
 
-/// The thing that shared bytes come from.
+/// Owner of shared bytes.
 pub type SharedOrigin = Arc<dyn Any + Send + Sync>;
 
 impl Outflow {
@@ -71,21 +71,21 @@ impl Outflow {
             state: Mutex::new(OutflowState {
                 unsent_bytes: 0,
                 since: Instant::now(),
-                moved_bytes: 0,
-                moved_by_all: 0,
-                excuses: 0,
+                sent_bytes: 0,
+                connection_sent_bytes: 0,
+                extensions: 0,
             }),
         }
     }
 
-    /// A piece that nobody else has.
+    /// A piece that no other answer holds.
     pub fn own(self: &Arc<Self>, bytes: Bytes) -> UnsentPiece {
-        self.account.add(Pinned::Answer, bytes.len());
+        self.account.add(BufferKind::Answer, bytes.len());
         let charge = Charge::Own(bytes.len());
         self.piece(bytes, charge)
     }
 
-    /// A piece that other answers have as well. `origin`, where these find it, is kept as long.
+    /// A piece that other answers hold as well. `origin`, where these find it, is kept as long.
     pub fn shared(self: &Arc<Self>, bytes: Bytes, origin: SharedOrigin) -> UnsentPiece {
         let length = bytes.len();
         if length < SHARED_BYTES {
@@ -103,8 +103,8 @@ impl Outflow {
     fn piece(self: &Arc<Self>, bytes: Bytes, charge: Charge) -> UnsentPiece {
         let mut state = self.state();
         if state.unsent_bytes == 0 {
-            state.begin(self.account.moved());
-            state.excuses = 0;
+            state.begin(self.account.sent_bytes());
+            state.extensions = 0;
         }
         state.unsent_bytes += bytes.len();
         drop(state);
@@ -115,38 +115,39 @@ impl Outflow {
         }
     }
 
-    /// Takes note of bytes that went out.
-    fn note_moved(&self, bytes: usize) {
-        self.account.note_moved(bytes);
+    /// Records sent bytes.
+    fn note_sent(&self, bytes: usize) {
+        self.account.note_sent(bytes);
         let mut state = self.state();
         state.unsent_bytes = state.unsent_bytes.saturating_sub(bytes);
-        state.moved_bytes += bytes;
-        if state.moved_bytes >= PROGRESS_BYTES {
-            state.begin(self.account.moved());
-            state.excuses = 0;
+        state.sent_bytes += bytes;
+        if state.sent_bytes >= PROGRESS_BYTES {
+            state.begin(self.account.sent_bytes());
+            state.extensions = 0;
         }
     }
 
-    /// Takes note of bytes that will never go out.
+    /// Records bytes that will never be sent.
     fn note_dropped(&self, bytes: usize) {
         let mut state = self.state();
         state.unsent_bytes = state.unsent_bytes.saturating_sub(bytes);
     }
 
-    /// Says if nothing of it has moved for too long, of a connection that has sent so much. An
-    /// answer that had to wait for others of its connection is excused a few times.
-    pub(super) fn is_stuck(&self, now: Instant, moved_by_all: u64) -> bool {
+    /// Returns true if the answer made no progress within the limit, given what its connection has
+    /// sent. The deadline is extended a few times while other answers of the connection make
+    /// progress.
+    pub(super) fn is_stuck(&self, now: Instant, connection_sent_bytes: u64) -> bool {
         let limit = self.account.budgets.limits().write_progress;
         let mut state = self.state();
         if state.unsent_bytes == 0 || now.duration_since(state.since) < limit {
             return false;
         }
-        let moved = moved_by_all.saturating_sub(state.moved_by_all);
-        if moved < EXCUSE_BYTES || state.excuses >= MAX_EXCUSES {
+        let moved = connection_sent_bytes.saturating_sub(state.connection_sent_bytes);
+        if moved < SIBLING_PROGRESS_BYTES || state.extensions >= MAX_EXTENSIONS {
             return true;
         }
-        state.excuses += 1;
-        state.begin(moved_by_all);
+        state.extensions += 1;
+        state.begin(connection_sent_bytes);
         false
     }
 
@@ -163,10 +164,10 @@ impl Drop for Outflow {
 }
 
 impl OutflowState {
-    fn begin(&mut self, moved_by_all: u64) {
+    fn begin(&mut self, connection_sent_bytes: u64) {
         self.since = Instant::now();
-        self.moved_bytes = 0;
-        self.moved_by_all = moved_by_all;
+        self.sent_bytes = 0;
+        self.connection_sent_bytes = connection_sent_bytes;
     }
 }
 
@@ -181,7 +182,7 @@ impl Buf for UnsentPiece {
 
     fn advance(&mut self, count: usize) {
         self.bytes.advance(count);
-        self.outflow.note_moved(count);
+        self.outflow.note_sent(count);
     }
 }
 
@@ -190,7 +191,7 @@ impl Drop for UnsentPiece {
         self.outflow.note_dropped(self.bytes.len());
         let account = &self.outflow.account;
         match self.charge {
-            Charge::Own(bytes) => account.take(Pinned::Answer, bytes),
+            Charge::Own(bytes) => account.take(BufferKind::Answer, bytes),
             Charge::Shared { address, .. } => account.budgets.unpin(account, address),
         }
     }

@@ -1,4 +1,4 @@
-//! Requests that a connection gives up: an allowance for many at once, and a pace beyond it.
+//! Cancelled requests of a connection: a token bucket.
 
 use std::sync::Arc;
 
@@ -7,21 +7,21 @@ use tokio::time::Instant;
 use super::account::Account;
 use super::limits::ResetLimits;
 
-/// The rest of the requests that a connection may give up.
+/// Token bucket of the requests that a connection may cancel.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Allowance {
+pub(super) struct ResetBucket {
     left: f64,
     at: Instant,
 }
 
-/// A request until it is answered. Dropped before that, it counts as given up.
+/// An open request. Dropped before it is answered, it counts as cancelled.
 pub(in crate::server) struct OpenRequest {
     account: Arc<Account>,
     is_answered: bool,
 }
 
-impl Allowance {
-    /// All of it.
+impl ResetBucket {
+    /// A full bucket.
     pub(super) fn full(limits: ResetLimits, now: Instant) -> Self {
         Self {
             left: f64::from(limits.at_once),
@@ -29,7 +29,7 @@ impl Allowance {
         }
     }
 
-    /// Uses one; says if there was one.
+    /// Takes one token. Returns false if there was none.
     pub(super) fn take(&mut self, limits: ResetLimits, now: Instant) -> bool {
         let since = now.duration_since(self.at).as_secs_f64();
         let left = self.left + since * f64::from(limits.per_second);
@@ -47,7 +47,7 @@ impl OpenRequest {
         }
     }
 
-    /// Its answer has been handed over to its end.
+    /// Records that the answer was handed over to its end.
     pub(in crate::server) fn note_answered(&mut self) {
         self.is_answered = true;
     }

@@ -1,55 +1,58 @@
-//! Pieces of answers that several connections may hold: whose each is, and what all share.
+//! Pieces of answers that several connections may hold.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::account::Account;
 
-/// Pieces of answers by their address in memory. What one connection alone holds is pinned by it;
-/// what several hold is nobody's own and counts once.
+/// Pieces of answers by their address in memory. A piece with one holder counts for that
+/// connection; a piece with several counts once, in the total.
 #[derive(Default)]
 pub(super) struct SharedPieces {
-    by_address: BTreeMap<usize, Piece>,
+    by_address: BTreeMap<usize, SharedPiece>,
     common_bytes: usize,
 }
 
-struct Piece {
+struct SharedPiece {
     bytes: usize,
     /// By number of the connection.
-    holders: BTreeMap<u64, Holder>,
+    holders: BTreeMap<u64, PieceHolder>,
 }
 
-struct Holder {
+struct PieceHolder {
     account: Arc<Account>,
-    /// Answers of the connection that it is in.
+    /// Number of answers of the connection that hold it.
     answers: usize,
 }
 
 impl SharedPieces {
-    /// Counts one more answer of a connection that a piece is in. Answers the one that had it
-    /// alone before.
+    /// Adds one answer of a connection that holds the piece. Returns the connection that was its
+    /// sole holder before.
     pub(super) fn pin(
         &mut self,
         account: &Arc<Account>,
         address: usize,
         bytes: usize,
     ) -> Option<Arc<Account>> {
-        let piece = self.by_address.entry(address).or_insert_with(|| Piece {
-            bytes,
-            holders: BTreeMap::new(),
-        });
+        let piece = self
+            .by_address
+            .entry(address)
+            .or_insert_with(|| SharedPiece {
+                bytes,
+                holders: BTreeMap::new(),
+            });
         if let Some(holder) = piece.holders.get_mut(&account.number) {
             holder.answers += 1;
             return None;
         }
         let before = piece.sole_holder().cloned();
         if let Some(before) = &before {
-            before.let_go(piece.bytes);
+            before.remove_exclusive(piece.bytes);
             self.common_bytes += piece.bytes;
         } else if piece.holders.is_empty() {
-            account.hold(piece.bytes);
+            account.add_exclusive(piece.bytes);
         }
-        let holder = Holder {
+        let holder = PieceHolder {
             account: account.clone(),
             answers: 1,
         };
@@ -57,7 +60,7 @@ impl SharedPieces {
         before
     }
 
-    /// Counts one answer less. Answers the connection that has the piece alone from now on.
+    /// Removes one answer. Returns the connection that is the sole holder from now on.
     pub(super) fn unpin(&mut self, account: &Account, address: usize) -> Option<Arc<Account>> {
         let piece = self.by_address.get_mut(&address)?;
         let holder = piece.holders.get_mut(&account.number)?;
@@ -67,52 +70,53 @@ impl SharedPieces {
         }
         piece.holders.remove(&account.number);
         if piece.holders.is_empty() {
-            account.let_go(piece.bytes);
+            account.remove_exclusive(piece.bytes);
             self.by_address.remove(&address);
             return None;
         }
         let sole = piece.sole_holder().cloned()?;
         self.common_bytes -= piece.bytes;
-        sole.hold(piece.bytes);
+        sole.add_exclusive(piece.bytes);
         Some(sole)
     }
 
-    /// Bytes of what several connections hold.
+    /// Bytes of the pieces with several holders.
     pub(super) fn common_bytes(&self) -> usize {
         self.common_bytes
     }
 
-    /// The same without what goes with connections that are cut.
-    pub(super) fn staying_bytes(&self) -> usize {
-        let staying = self.common().filter(|piece| piece.staying().count() > 0);
-        staying.map(|piece| piece.bytes).sum()
+    /// The same without pieces whose holders are all cut.
+    pub(super) fn live_common_bytes(&self) -> usize {
+        let live = self.common().filter(|piece| piece.live().count() > 0);
+        live.map(|piece| piece.bytes).sum()
     }
 
-    /// The part of each connection in what several hold, by number: all have the same of a piece.
-    pub(super) fn parts(&self) -> BTreeMap<u64, usize> {
-        let mut parts = BTreeMap::new();
+    /// The share of each connection in pieces with several holders, by number: a piece is divided
+    /// evenly.
+    pub(super) fn shares(&self) -> BTreeMap<u64, usize> {
+        let mut shares = BTreeMap::new();
         for piece in self.common() {
-            let part = piece.bytes / piece.staying().count().max(1);
-            for account in piece.staying() {
-                *parts.entry(account.number).or_default() += part;
+            let share = piece.bytes / piece.live().count().max(1);
+            for account in piece.live() {
+                *shares.entry(account.number).or_default() += share;
             }
         }
-        parts
+        shares
     }
 
-    /// Says if there are none.
+    /// Returns true if there are none.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.by_address.is_empty() && self.common_bytes == 0
     }
 
-    fn common(&self) -> impl Iterator<Item = &Piece> {
+    fn common(&self) -> impl Iterator<Item = &SharedPiece> {
         let pieces = self.by_address.values();
         pieces.filter(|piece| piece.holders.len() > 1)
     }
 }
 
-impl Piece {
+impl SharedPiece {
     fn sole_holder(&self) -> Option<&Arc<Account>> {
         let mut holders = self.holders.values();
         match (holders.next(), holders.next()) {
@@ -121,7 +125,7 @@ impl Piece {
         }
     }
 
-    fn staying(&self) -> impl Iterator<Item = &Arc<Account>> {
+    fn live(&self) -> impl Iterator<Item = &Arc<Account>> {
         let accounts = self.holders.values().map(|holder| &holder.account);
         accounts.filter(|account| !account.is_cut())
     }

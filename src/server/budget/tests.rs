@@ -54,7 +54,7 @@ impl Desk {
         }
     }
 
-    /// A connection of the peer with this last part of its address.
+    /// A connection of the peer with this last share of its address.
     fn open(&mut self, peer: u8) -> Open {
         self.next += 1;
         let cut = CancellationToken::new();
@@ -307,7 +307,7 @@ async fn a_byte_now_and_then_is_no_progress() {
     assert!(one.is_cut());
 }
 
-/// A slow link under many answers at once: each waits for its turn.
+/// A slow link under many answers at once: each waits for its sequence.
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_waits_for_others_of_its_connection_is_excused_for_a_while() {
     let mut desk = Desk::new();

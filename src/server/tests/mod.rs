@@ -13,9 +13,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::allow_list::AllowList;
 use super::budget::CutReason;
-use super::{BudgetLimits, Config, Error, Listener, Services, serve};
+use super::{BudgetLimits, Config, Error, Listener, Security, Services, serve};
 use crate::metrics::Metrics;
 
 /// So long that only a test that hangs reaches it.
@@ -32,6 +31,11 @@ pub(crate) struct Port {
 impl Port {
     /// A server on a TCP port, without TLS.
     pub(crate) async fn open(config: Config) -> Self {
+        Self::open_with(config, false).await
+    }
+
+    /// The same, over which private keys leave if `secrets`.
+    async fn open_with(config: Config, secrets: bool) -> Self {
         let listener = Listener::tcp((Ipv4Addr::LOCALHOST, 0).into()).await;
         let listener = listener.unwrap();
         let metrics = Metrics::new().unwrap();
@@ -40,7 +44,7 @@ impl Port {
             address: listener.address().unwrap(),
             serving: spawn(serve(
                 listener,
-                None,
+                Security::Plaintext { secrets },
                 config,
                 metrics.clone(),
                 shutdown.clone(),
@@ -102,9 +106,7 @@ pub(crate) async fn done<T>(task: AbortOnDropHandle<T>) -> T {
 #[test]
 fn the_defaults_are_these() {
     let config = Config {
-        secrets: false,
         services: Services::default(),
-        allow_list: AllowList::Anybody,
         max_connections: 16_384,
         max_connections_per_address: 12_288,
         max_body_bytes: 4_194_304,

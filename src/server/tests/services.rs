@@ -58,12 +58,11 @@ pub(crate) async fn ask(proxy: &Proxy, path: &str) -> (u16, String) {
 }
 
 async fn open(services: Services, secrets: bool) -> (Port, Arc<Proxy>) {
-    let port = Port::open(Config {
+    let config = Config {
         services,
-        secrets,
         ..Config::default()
-    });
-    let port = port.await;
+    };
+    let port = Port::open_with(config, secrets).await;
     let proxy = Proxy::new(Place::Tcp(port.address), Protocol::Http2, "edge");
     (port, proxy)
 }

@@ -1,4 +1,4 @@
-//! Settings of the log as they are typed.
+//! Settings of the log, as typed.
 
 use clap::{Args, ValueEnum};
 
@@ -24,11 +24,11 @@ pub struct Logging {
     pub log: String,
 }
 
-/// The form of the log.
+/// Format of the log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people: a line of text.
+    /// Text, for people.
     Text,
-    /// For machines: a line of JSON.
+    /// JSON, for machines.
     Json,
 }

@@ -1,4 +1,4 @@
-//! Marathon's settings as they are typed: where it is, and how this daemon shows who it is.
+//! Settings of Marathon, as typed: addresses, TLS and login.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use super::{path, seconds};
+use super::parsers::{path, seconds};
 use crate::marathon::TokenScheme;
 
 /// Marathon's addresses, and the login, as typed.
@@ -52,8 +52,7 @@ pub struct Marathon {
     #[arg(long, env = "MARATHON_CACERT", value_name = "FILE", value_parser = path())]
     pub marathon_cacert: Option<PathBuf>,
 
-    /// PEM file with the certificate, and its chain, that is shown to a Marathon that asks for one;
-    /// changes are noticed.
+    /// PEM file with the client certificate for Marathon, and its chain; changes are noticed.
     #[arg(long, env = "MARATHON_CLIENT_CERT", value_name = "FILE", value_parser = path())]
     pub marathon_client_cert: Option<PathBuf>,
 
@@ -61,9 +60,9 @@ pub struct Marathon {
     #[arg(long, env = "MARATHON_CLIENT_KEY", value_name = "FILE", value_parser = path())]
     pub marathon_client_key: Option<PathBuf>,
 
-    /// More hosts, as a comma list of `host` or `host:port`, that a standby may redirect the event
-    /// stream to and that may see the login. The configured ones and the leader that Marathon names
-    /// always may.
+    /// More hosts, as a comma list of `host` or `host:port`, to which a standby may redirect the
+    /// event stream and which may receive the login. The configured ones and the leader that
+    /// Marathon names are always allowed.
     #[arg(
         long,
         env = "MARATHON_LEADER_HOSTS",
@@ -72,10 +71,11 @@ pub struct Marathon {
     )]
     pub marathon_leader_hosts: Vec<String>,
 
-    /// Seconds without any sign of life from Marathon after which what is served counts as stale:
-    /// health checks of proxies fail then, and 4 s later their connections are ended once, so that
-    /// those with several daemons choose a fresh one. Any byte of the event stream or of an answer
-    /// is a sign while events are followed; after half of it Marathon is asked for one (`/ping`).
+    /// Seconds without any sign of life from Marathon after which the served snapshot counts as
+    /// stale: health checks of proxies fail then, and 4 s later their connections are ended once,
+    /// so that those with several daemons choose a fresh one. Any byte of the event stream or of an
+    /// answer is a sign while events are followed; after half of the time Marathon is asked for one
+    /// (`/ping`).
     #[arg(long, env = "STALE_AFTER", value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub stale_after: Duration,
 }

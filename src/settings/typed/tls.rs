@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::path;
+use super::parsers::path;
 
-/// Identity of this daemon towards proxies, and the proxies that it answers.
+/// TLS settings of the xDS port: its certificate, and the proxies that it admits.
 #[derive(Args, Clone, Debug)]
 pub struct TlsSettings {
     /// PEM file with the certificate of the xDS port and its chain; changes are noticed. With it
-    /// the port speaks TLS, and Vault is not asked for a certificate.
+    /// the port speaks TLS, and no certificate is requested from Vault.
     #[arg(long, env = "XDS_CERT_FILE", value_name = "FILE", value_parser = path())]
     pub xds_cert_file: Option<PathBuf>,
 
@@ -23,12 +23,12 @@ pub struct TlsSettings {
     #[arg(long, env = "XDS_CLIENT_CA_FILE", value_name = "FILE", value_parser = path())]
     pub xds_client_ca_file: Option<PathBuf>,
 
-    /// Demand for a certificate of proxies. Unset: they must show one on an address that is not
+    /// Client authentication. Unset: proxies must show a certificate on an address that is not
     /// loopback, and wherever a client CA or Vault is set.
-    #[arg(long, env = "XDS_CLIENT_AUTH", value_name = "WHETHER")]
+    #[arg(long, env = "XDS_CLIENT_AUTH", value_name = "DEMAND")]
     pub xds_client_auth: Option<ClientAuth>,
 
-    /// Names of proxies that are answered, as a comma list: one of them must be a name (DNS, URI or
+    /// Names of proxies that are admitted, as a comma list: one of them must be a name (DNS, URI or
     /// IP) in the proxy's certificate; `*.edge.example` stands for any one label. Private keys go
     /// to these alone.
     #[arg(
@@ -40,11 +40,11 @@ pub struct TlsSettings {
     pub xds_client_names: Vec<String>,
 }
 
-/// Demand for a certificate of proxies.
+/// Client authentication on the xDS port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ClientAuth {
-    /// They must.
+    /// Proxies must show a certificate.
     Require,
-    /// They are not asked for one.
+    /// Proxies are not asked for a certificate.
     Off,
 }

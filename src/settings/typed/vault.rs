@@ -1,4 +1,4 @@
-//! Vault's settings as typed: the official client's names, the original's, and a few of our own.
+//! Settings of Vault, as typed: the official client's names, the original's, and a few of our own.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -6,36 +6,36 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::{path, seconds, secret, span, switch};
+use super::parsers::{ip_address, path, seconds, secret, share, span, switch};
 use crate::vault::Secret;
 
 /// Vault's address, the login, and the secrets to read, as typed.
 #[derive(Args, Clone, Debug)]
 pub struct Vault {
-    /// URL of Vault, as the original spells it. Vault is asked for nothing unless this, VAULT_ADDR
-    /// or a login is set; then the default is http://127.0.0.1:8200.
+    /// URL of Vault, under the original's name. Vault is used if this, VAULT_ADDR or a login is
+    /// set; the default is then http://127.0.0.1:8200.
     #[arg(long, env = "VAULT", value_name = "URL")]
     pub vault: Option<String>,
 
-    /// URL of Vault, of an agent or of a load balancer in front of it: the same as VAULT.
+    /// URL of Vault, of an agent, or of a load balancer in front of it; the same as VAULT.
     #[arg(long, env = "VAULT_ADDR", value_name = "URL")]
     pub vault_addr: Option<String>,
 
-    /// Namespace that every request names.
+    /// Namespace of every request.
     #[arg(long, env = "VAULT_NAMESPACE", value_name = "NAME")]
     pub vault_namespace: Option<String>,
 
-    /// Token; it dies at the end of its longest life, so let it be periodic. An environment can be
-    /// read through Marathon's API, and a command line by every local user: better in a file.
+    /// Token. It ends with its maximum TTL, so use a periodic one. Environments can be read through
+    /// Marathon's API, and command lines by every local user: prefer a file.
     #[arg(long, env = "VAULT_TOKEN", value_name = "TOKEN", hide_env_values = true, value_parser = secret())]
     pub vault_token: Option<Secret>,
 
-    /// File with the token, read again whenever it differs: the sink of a Vault Agent.
+    /// File with the token, read again when it changes: the sink of a Vault Agent.
     #[arg(long, env = "VAULT_TOKEN_FILE", value_name = "FILE", value_parser = path())]
     pub vault_token_file: Option<PathBuf>,
 
-    /// Renew the token. Set it to false where an agent does that.
-    #[arg(long, env = "VAULT_RENEW_TOKEN", value_name = "BOOL", default_value = "true", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = switch())]
+    /// Renew the token. Set it to false where an agent renews it.
+    #[arg(long, env = "VAULT_RENEW_TOKEN", value_name = "BOOL", default_value = "true", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = switch)]
     pub vault_renew_token: bool,
 
     /// Role id of an AppRole login.
@@ -51,12 +51,12 @@ pub struct Vault {
     pub vault_secret_id_file: Option<PathBuf>,
 
     /// Path at which the secret id was wrapped, as auth/approle/role/edge/secret-id. The file then
-    /// holds a wrapping token, which is used only if it was made at that path.
+    /// holds a wrapping token, which is used only if it was created at that path.
     #[arg(long, env = "VAULT_SECRET_ID_CREATION_PATH", value_name = "PATH")]
     pub vault_secret_id_creation_path: Option<String>,
 
-    /// Login at Vault. Unset: with what is given of token, role id, client certificate, in this
-    /// order.
+    /// Login at Vault. Unset: by token, role id or client certificate, the first that is given in
+    /// this order.
     #[arg(long, env = "VAULT_AUTH_METHOD", value_name = "METHOD")]
     pub vault_auth_method: Option<AuthMethod>,
 
@@ -64,7 +64,7 @@ pub struct Vault {
     #[arg(long, env = "VAULT_AUTH_MOUNT", value_name = "MOUNT")]
     pub vault_auth_mount: Option<String>,
 
-    /// Role of a login with a client certificate. Unset: Vault tries them all.
+    /// Role of a login with a client certificate. Unset: Vault tries every role.
     #[arg(long, env = "VAULT_CERT_ROLE", value_name = "ROLE")]
     pub vault_cert_role: Option<String>,
 
@@ -72,11 +72,11 @@ pub struct Vault {
     #[arg(long, env = "VAULT_CACERT", value_name = "FILE", value_parser = path())]
     pub vault_cacert: Option<PathBuf>,
 
-    /// Folder of such PEM files; VAULT_CACERT goes before it.
+    /// Folder of such PEM files; VAULT_CACERT takes precedence.
     #[arg(long, env = "VAULT_CAPATH", value_name = "FOLDER", value_parser = path())]
     pub vault_capath: Option<PathBuf>,
 
-    /// The CA itself, as PEM; it goes before both.
+    /// The CA itself, as PEM; it takes precedence over both.
     #[arg(long, env = "VAULT_CACERT_BYTES", value_name = "PEM")]
     pub vault_cacert_bytes: Option<String>,
 
@@ -88,12 +88,12 @@ pub struct Vault {
     #[arg(long, env = "VAULT_CLIENT_KEY", value_name = "FILE", value_parser = path())]
     pub vault_client_key: Option<PathBuf>,
 
-    /// Name that Vault's certificate must have, if it is not the URL's host.
+    /// Name that Vault's certificate must have, if that is not the URL's host.
     #[arg(long, env = "VAULT_TLS_SERVER_NAME", value_name = "NAME")]
     pub vault_tls_server_name: Option<String>,
 
-    /// Believe any certificate of Vault. Whoever sits in between then gets the token.
-    #[arg(long, env = "VAULT_SKIP_VERIFY", value_name = "BOOL", default_value = "false", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = switch())]
+    /// Accept any certificate of Vault. A man in the middle then gets the token.
+    #[arg(long, env = "VAULT_SKIP_VERIFY", value_name = "BOOL", default_value = "false", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = switch)]
     pub vault_skip_verify: bool,
 
     /// Time limit of one request to Vault: seconds, or a number with s, m or h.
@@ -118,7 +118,7 @@ pub struct Vault {
     )]
     pub vault_pki_role: String,
 
-    /// Common name to ask for, which becomes a name of the certificate too.
+    /// Common name to request, which becomes a name of the certificate too.
     #[arg(
         long,
         env = "VAULT_PKI_CN",
@@ -127,7 +127,7 @@ pub struct Vault {
     )]
     pub vault_pki_cn: String,
 
-    /// Further names to ask for, as a comma list.
+    /// Further names to request, as a comma list.
     #[arg(
         long,
         env = "VAULT_PKI_ALT_NAMES",
@@ -136,31 +136,33 @@ pub struct Vault {
     )]
     pub vault_pki_alt_names: Vec<String>,
 
-    /// Addresses to ask for, as a comma list.
+    /// Addresses to request, as a comma list.
     #[arg(
         long,
         env = "VAULT_PKI_IP_SANS",
         value_name = "IPS",
-        value_delimiter = ','
+        value_delimiter = ',',
+        value_parser = ip_address
     )]
     pub vault_pki_ip_sans: Vec<IpAddr>,
 
-    /// Lifetime to ask for: seconds, or a number with s, m or h. Unset: the role's.
+    /// Lifetime to request: seconds, or a number with s, m or h. Unset: the role's.
     #[arg(long, env = "VAULT_PKI_TTL", value_name = "TIME", value_parser = span)]
     pub vault_pki_ttl: Option<Duration>,
 
     /// Share of its lifetime after which that certificate is renewed, from 0.1 to 0.9. The rest is
-    /// how long Vault may be away.
+    /// the time that Vault may be unreachable.
     #[arg(
         long,
         env = "VAULT_PKI_RENEW_AT",
         value_name = "SHARE",
-        default_value = "0.667"
+        default_value = "0.667",
+        value_parser = share
     )]
     pub vault_pki_renew_at: f64,
 
     /// Read the certificates of domains from Vault.
-    #[arg(long, env = "VAULT_CERTIFICATES", value_name = "BOOL", default_value = "true", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = switch())]
+    #[arg(long, env = "VAULT_CERTIFICATES", value_name = "BOOL", default_value = "true", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = switch)]
     pub vault_certificates: bool,
 
     /// Mount of the KV engine that holds them.
@@ -190,8 +192,9 @@ pub struct Vault {
     )]
     pub vault_kv_version: KvEngine,
 
-    /// Seconds between two looks at the certificates in Vault, give or take a tenth. SIGHUP,
-    /// SIGUSR1 and a POST to /_mlb_signal/usr1 on the admin port have every certificate read at once.
+    /// Seconds between two reads of the certificate index in Vault, give or take a tenth. SIGHUP,
+    /// SIGUSR1 and a POST to /_mlb_signal/usr1 on the admin port have every certificate read at
+    /// once.
     #[arg(long, env = "VAULT_POLL_INTERVAL", value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     pub vault_poll_interval: Duration,
 }
@@ -199,20 +202,20 @@ pub struct Vault {
 /// Login at Vault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum AuthMethod {
-    /// With a token that is given, in the environment or in a file.
+    /// A token, from the environment or a file.
     Token,
-    /// With a role id and a secret id.
+    /// A role id and a secret id.
     Approle,
-    /// With the client certificate.
+    /// The client certificate.
     Cert,
-    /// Not at all: an agent in front of Vault adds its own token.
+    /// No login: an agent in front of Vault adds its own token.
     None,
 }
 
 /// A version of Vault's KV engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum KvEngine {
-    /// Whichever the mount says.
+    /// The version that the mount reports.
     Auto,
     /// Without versions.
     #[value(name = "1")]

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::projection::V2Projection;
 use super::*;
-use crate::intent::observer::Publication;
+use crate::intent::observer::{Observer as _, Publication};
 use crate::intent::{AppIntent, app_intent};
 use crate::resources::tests::intent_config;
 use crate::snapshot::Kind;
-use crate::snapshot::cell::Reader;
+use crate::snapshot::cell::{Reader, cell};
 use crate::state::State;
 use crate::state::app::AppId;
 use crate::state::problem::Problem;

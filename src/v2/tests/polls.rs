@@ -14,8 +14,8 @@ use crate::server::Peer;
 use crate::snapshot::cell::{Publisher, cell};
 use crate::snapshot::{Kind, Resource, Snapshot};
 use crate::v2::PollLimits;
-use crate::v2::handler::{PollAnswer, PollRefusal, V2Polls, longest_hold};
 use crate::v2::poll_request::{PollRequest, RequestedNames};
+use crate::v2::poll_service::{PollAnswer, PollRefusal, V2Polls, longest_hold};
 use crate::v2::polling_proxies::PollingProxies;
 use crate::v2::proxy::AnswerContent;
 

@@ -20,7 +20,7 @@ const LIVE: &str = "secret/data/marathon-acme/live";
 struct Bench {
     simulated: Simulated,
     reload: Trigger,
-    facts: mpsc::Receiver<Heard<Vec<Event>>>,
+    facts: mpsc::Receiver<Received<Vec<Event>>>,
     tasks: JoinSet<()>,
 }
 
@@ -84,7 +84,7 @@ impl Simulated {
 impl Bench {
     async fn next(&mut self) -> Announced {
         let events = timeout(Duration::from_secs(900), self.facts.recv()).await;
-        let mut events = events.expect("an announcement").unwrap().what;
+        let mut events = events.expect("an announcement").unwrap().value;
         let Some(Event::CertificatesRead {
             source: Source::Vault,
             certificates,

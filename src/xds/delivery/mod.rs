@@ -7,6 +7,9 @@
 //! unacknowledged responses and, by name, the exceptions: resources in an unknown state, resources
 //! that left the snapshot and are still in use, refusals. Everything else is derived. The
 //! difference between two indexes is computed once and shared by all clients.
+//!
+//! [`Subscription::reject`](subscription::Subscription::reject) decides what happens on a rejection,
+//! [`Siblings::uses`](siblings::Siblings::uses) when a removed cluster may be dropped.
 
 mod accepted;
 mod accepted_version;

@@ -169,7 +169,7 @@ impl Subscription {
     /// ([grouping resources into responses](https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#grouping-resources-into-responses)).
     pub(super) fn is_complete(&self) -> bool {
         match self.protocol {
-            ProtocolVariant::Sotw | ProtocolVariant::Rest => self.kind.comes_whole(),
+            ProtocolVariant::Sotw | ProtocolVariant::Rest => self.kind.is_full_state(),
             ProtocolVariant::Delta => false,
         }
     }

@@ -169,7 +169,7 @@ impl Driver {
     /// Sends everything that is due. Returns the time to look again.
     async fn send_due(&mut self) -> Option<Instant> {
         loop {
-            self.watch.1.looks();
+            self.watch.1.note_reading();
             let Some(snapshot) = self.context.delivery.current() else {
                 // Before the first publication every client waits.
                 return None;
@@ -180,7 +180,7 @@ impl Driver {
             let step = self.registration.stream.delivery().next(view, pacing, now);
             match step {
                 DeliveryStep::Wait { until } => {
-                    self.watch.1.has_looked();
+                    self.watch.1.note_read();
                     return until;
                 }
                 DeliveryStep::Send(response) => self.send(response).await,
@@ -220,7 +220,7 @@ impl Driver {
         counters.answer_bytes.inc_by(bytes);
         // No publication waits for a client that reads slowly: it is sent the newest state later.
         // The server disconnects a client that does not read at all.
-        self.watch.1.is_busy();
+        self.watch.1.note_busy();
         self.outlet.send(message).await;
     }
 

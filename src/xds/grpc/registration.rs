@@ -64,7 +64,7 @@ impl StreamRegistration {
     /// Records the reason for which the stream is ended here.
     pub(super) fn ends_for(&mut self, reason: Departure) {
         if let Some(session) = &mut self.session {
-            session.ends_for(reason);
+            session.set_end_reason(reason);
         }
     }
 }

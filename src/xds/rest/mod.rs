@@ -1,5 +1,7 @@
 //! REST-JSON polls, each held until the subscribed resources differ from those of the proxy
 //! ([REST-JSON polling](https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#rest-json-polling-subscriptions)).
+//!
+//! [`longest_hold`](polls::longest_hold) decides how long a poll is held.
 
 mod poll;
 mod polls;

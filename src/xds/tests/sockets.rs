@@ -15,7 +15,7 @@ use super::Shelf;
 use crate::metrics::Metrics;
 use crate::registry::{Registry, RegistryLimits};
 use crate::server::tests::{done, safely, spawn, until};
-use crate::server::{self, Listener, Tls};
+use crate::server::{self, Listener, Security};
 use crate::snapshot::{Kind, Resource};
 use crate::xds::{Config, Pacing, Proxies, ProxyLimits, serve};
 
@@ -41,6 +41,9 @@ pub(super) fn limits() -> ProxyLimits {
     }
 }
 
+/// Plaintext over which no private key leaves.
+const PLAINTEXT: Security = Security::Plaintext { secrets: false };
+
 impl Running {
     async fn start() -> Self {
         Self::with(server::Config::default(), limits()).await
@@ -51,7 +54,7 @@ impl Running {
             .await
             .unwrap();
         let place = Place::Tcp(listener.address().unwrap());
-        Self::on(listener, place, None, config, limits)
+        Self::on(listener, place, PLAINTEXT, config, limits)
     }
 
     /// One that holds polls only so long while nothing is published.
@@ -63,13 +66,13 @@ impl Running {
             unready_hold: hold,
             ..Config::default()
         };
-        Self::configured(listener, place, None, config, limits())
+        Self::configured(listener, place, PLAINTEXT, config, limits())
     }
 
     pub(super) fn on(
         listener: Listener,
         place: Place,
-        tls: Option<Tls>,
+        security: Security,
         server: server::Config,
         limits: ProxyLimits,
     ) -> Self {
@@ -77,18 +80,18 @@ impl Running {
             server,
             ..Config::default()
         };
-        Self::configured(listener, place, tls, config, limits)
+        Self::configured(listener, place, security, config, limits)
     }
 
     fn configured(
         listener: Listener,
         place: Place,
-        tls: Option<Tls>,
+        security: Security,
         config: Config,
         limits: ProxyLimits,
     ) -> Self {
         let metrics = Metrics::new().unwrap();
-        Self::counting(metrics, listener, place, tls, config, limits)
+        Self::counting(metrics, listener, place, security, config, limits)
     }
 
     /// The same, counted in metrics that others count in as well.
@@ -96,7 +99,7 @@ impl Running {
         metrics: Arc<Metrics>,
         listener: Listener,
         place: Place,
-        tls: Option<Tls>,
+        security: Security,
         config: Config,
         limits: ProxyLimits,
     ) -> Self {
@@ -106,7 +109,7 @@ impl Running {
         let shutdown = CancellationToken::new();
         let serving = serve(
             listener,
-            tls,
+            security,
             shelf.reader.clone(),
             config,
             proxies,
@@ -240,7 +243,7 @@ async fn an_answer_names_its_control_plane_and_no_version_does() {
             identifier: identifier.into(),
             ..Config::default()
         };
-        let mut server = Running::configured(listener, place, None, config, limits());
+        let mut server = Running::configured(listener, place, PLAINTEXT, config, limits());
         server.shelf.put_cluster("a").publish();
         let proxy = server.proxy("one");
         let request = proxy.body(Kind::Cluster, None, "");
@@ -671,15 +674,13 @@ async fn secrets_leave_over_a_socket_that_only_its_owner_can_open() {
 
     let folder = Folder::new();
     let path = folder.0.join("xds.sock");
-    let config = server::Config {
-        secrets: true,
-        ..server::Config::default()
-    };
+    let config = server::Config::default();
+    let security = Security::Plaintext { secrets: true };
     let listener = Listener::unix(&path).await.unwrap();
     let mode = std::fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let place = Place::Unix(path.clone());
-    let mut server = Running::on(listener, place, None, config, limits());
+    let mut server = Running::on(listener, place, security, config, limits());
     server.shelf.put(Kind::Secret, "site", "").publish();
     let mut secrets = server.proxy("one").subscribe(Kind::Secret, Some("site"));
     assert_eq!(safely(secrets.take()).await.unwrap().names(), ["site"]);

@@ -25,7 +25,7 @@ use crate::net::clock::WallClock;
 use crate::net::identity::{self, Identity};
 use crate::server::tests::services::{ask, greeter};
 use crate::server::tests::{done, safely, spawn, until};
-use crate::server::{AllowList, Config, Listener, RejectedPeers, Tls};
+use crate::server::{AllowList, Config, Listener, RejectedPeers, Security, ServerTls};
 use crate::snapshot::Kind;
 
 /// 2030-03-17, for the server. Its certificates must be good for clients too, who look at the
@@ -109,17 +109,9 @@ fn named(names: &[&str]) -> AllowList {
     AllowList::named(&names).unwrap()
 }
 
-fn config() -> Config {
-    Config {
-        allow_list: named(&["edge"]),
-        secrets: true,
-        ..Config::default()
-    }
-}
-
 impl Secure {
     async fn start() -> Self {
-        Self::with(config(), || NOW).await
+        Self::with(Config::default(), || NOW).await
     }
 
     async fn with(config: Config, wall_clock: WallClock) -> Self {
@@ -128,7 +120,18 @@ impl Secure {
         secure
     }
 
+    /// One that asks for no certificate if there are no `clients`.
+    async fn with_clients(clients: Option<AllowList>) -> Self {
+        let secure = Self::open(Config::default(), clients, || NOW).await;
+        secure.show();
+        secure
+    }
+
     async fn without_identity(config: Config, wall_clock: WallClock) -> Self {
+        Self::open(config, Some(named(&["edge"])), wall_clock).await
+    }
+
+    async fn open(config: Config, clients: Option<AllowList>, wall_clock: WallClock) -> Self {
         let listener = Listener::tcp((Ipv4Addr::LOCALHOST, 0).into())
             .await
             .unwrap();
@@ -136,17 +139,21 @@ impl Secure {
         let (identity, identities) = identity::channel();
         let metrics = Metrics::new().unwrap();
         let rejected = Arc::new(RejectedPeers::new(metrics.clone()));
-        let tls = Tls {
+        let tls = ServerTls {
             identity: identities,
             wall_clock,
             rejected: rejected.clone(),
+        };
+        let security = match clients {
+            Some(clients) => Security::MutualTls(tls, clients),
+            None => Security::Tls(tls),
         };
         let place = Place::Tcp(address);
         let config = crate::xds::Config {
             server: config,
             ..crate::xds::Config::default()
         };
-        let mut running = Running::counting(metrics, listener, place, Some(tls), config, limits());
+        let mut running = Running::counting(metrics, listener, place, security, config, limits());
         running.shelf.put_cluster("a");
         running.shelf.put(Kind::Secret, "s", "1").publish();
         let authority = Authority::new();
@@ -266,7 +273,7 @@ async fn whose_authority_was_taken_out_gets_no_key_after_the_maximum_age() {
     let server = Secure::with(
         Config {
             max_age,
-            ..config()
+            ..Config::default()
         },
         || NOW,
     )
@@ -363,7 +370,7 @@ async fn a_name_that_is_not_on_the_list_is_told_so_whatever_it_asks() {
 async fn a_service_is_told_the_name_and_reached_by_nobody_who_is_refused() {
     let config = Config {
         services: greeter(),
-        ..config()
+        ..Config::default()
     };
     let server = Secure::with(config, || NOW).await;
     let known = server.proxy(Some(&server.authority.shows("edge")));
@@ -378,12 +385,7 @@ async fn a_service_is_told_the_name_and_reached_by_nobody_who_is_refused() {
 
 #[tokio::test]
 async fn any_name_of_the_authority_will_do_where_there_is_no_list_and_gets_no_secrets() {
-    let config = Config {
-        allow_list: AllowList::OfAuthority,
-        secrets: false,
-        ..Config::default()
-    };
-    let server = Secure::with(config, || NOW).await;
+    let server = Secure::with_clients(Some(AllowList::OfAuthority)).await;
     let proxy = server.proxy(Some(&server.authority.shows("other")));
     is_answered(&proxy).await;
     is_refused(&proxy, Kind::Secret, Some("s")).await;
@@ -393,12 +395,7 @@ async fn any_name_of_the_authority_will_do_where_there_is_no_list_and_gets_no_se
 
 #[tokio::test]
 async fn nobody_is_asked_for_a_certificate_where_everybody_is_answered() {
-    let config = Config {
-        allow_list: AllowList::Anybody,
-        secrets: false,
-        ..Config::default()
-    };
-    let server = Secure::with(config, || NOW).await;
+    let server = Secure::with_clients(None).await;
     is_answered(&server.proxy(None)).await;
 }
 
@@ -469,7 +466,7 @@ async fn handshakes_that_stall_keep_nobody_out() {
     let config = Config {
         max_handshakes: 4,
         handshake: Duration::from_secs(3_600),
-        ..config()
+        ..Config::default()
     };
     let server = Secure::with(config, || NOW).await;
     let mut idle = Vec::new();
@@ -485,7 +482,7 @@ async fn handshakes_that_stall_keep_nobody_out() {
 async fn a_handshake_has_a_deadline() {
     let config = Config {
         handshake: Duration::from_millis(100),
-        ..config()
+        ..Config::default()
     };
     let server = Secure::with(config, || NOW).await;
     let mut idle = TcpStream::connect(server.address).await.unwrap();
@@ -495,7 +492,7 @@ async fn a_handshake_has_a_deadline() {
 
 #[tokio::test]
 async fn whoever_comes_before_the_certificate_is_held_and_then_served() {
-    let server = Secure::without_identity(config(), || NOW).await;
+    let server = Secure::without_identity(Config::default(), || NOW).await;
     let proxy = server.proxy(Some(&server.authority.shows("edge")));
     let clusters = next(proxy.subscribe(Kind::Cluster, None));
     let mut plain = TcpStream::connect(server.address).await.unwrap();
@@ -519,7 +516,7 @@ async fn whoever_comes_before_the_certificate_is_held_and_then_served() {
 async fn a_certificate_that_does_not_come_in_time_ends_the_wait() {
     let config = Config {
         first_request: Duration::from_millis(100),
-        ..config()
+        ..Config::default()
     };
     let server = Secure::without_identity(config, || NOW).await;
     let mut idle = TcpStream::connect(server.address).await.unwrap();
@@ -534,7 +531,7 @@ async fn a_stop_waits_for_no_handshake() {
     let config = Config {
         handshake: Duration::from_secs(3_600),
         drain: Duration::from_secs(3_600),
-        ..config()
+        ..Config::default()
     };
     let server = Secure::with(config, || NOW).await;
     let _idle = TcpStream::connect(server.address).await.unwrap();
@@ -549,7 +546,7 @@ async fn a_certificate_that_ends_ends_what_was_held_with_it() {
     static CLOCK: AtomicI64 = AtomicI64::new(END);
     for protocol in [Protocol::Http1, Protocol::Http2] {
         CLOCK.store(END, Ordering::Relaxed);
-        let server = Secure::with(config(), || CLOCK.load(Ordering::Relaxed)).await;
+        let server = Secure::with(Config::default(), || CLOCK.load(Ordering::Relaxed)).await;
         let shown = server.authority.shows_until("edge", 2029);
         let proxy = server.proxy_over(protocol, server.client(Some(&shown)));
         let (mut secret, _) = done(next(proxy.subscribe(Kind::Secret, Some("s")))).await;

@@ -207,7 +207,7 @@ impl Speech for World {
     }
 
     fn is_restatement(answer: &Answer) -> bool {
-        !answer.kind.comes_whole() && answer.resources.is_empty()
+        !answer.kind.is_full_state() && answer.resources.is_empty()
     }
 }
 

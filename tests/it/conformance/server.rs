@@ -64,12 +64,18 @@ impl Server {
         change: impl FnOnce(&mut xds::Config, &mut xds::Pacing),
     ) -> Self {
         let (publisher, reader) = cell();
-        Self::serving(Some(publisher), reader, change).await
+        Self::serving(Some(publisher), reader, true, change).await
+    }
+
+    /// One that gives no private keys.
+    pub(super) async fn without_secrets() -> Self {
+        let (publisher, reader) = cell();
+        Self::serving(Some(publisher), reader, false, |_, _| {}).await
     }
 
     /// One that serves what somebody else publishes.
     pub(super) async fn of(reader: Reader) -> Self {
-        Self::serving(None, reader, |_, _| {}).await
+        Self::serving(None, reader, true, |_, _| {}).await
     }
 
     /// One that has these resources: their kind and name, with the content `1`.
@@ -91,6 +97,7 @@ impl Server {
     async fn serving(
         publisher: Option<Publisher>,
         reader: Reader,
+        secrets: bool,
         change: impl FnOnce(&mut xds::Config, &mut xds::Pacing),
     ) -> Self {
         let address = (Ipv4Addr::LOCALHOST, 0).into();
@@ -99,7 +106,6 @@ impl Server {
         let metrics = Metrics::new().unwrap();
         let mut config = xds::Config {
             server: server::Config {
-                secrets: true,
                 drain: Duration::from_millis(500),
                 ..server::Config::default()
             },
@@ -122,7 +128,7 @@ impl Server {
         let mut serving = JoinSet::new();
         serving.spawn(xds::serve(
             listener,
-            None,
+            server::Security::Plaintext { secrets },
             reader,
             config,
             proxies,

@@ -344,7 +344,7 @@ async fn polls_and_streams_share_the_port() {
 
 #[tokio::test]
 async fn secrets_leave_only_where_they_may() {
-    let server = Server::configured(|config, _| config.server.secrets = false).await;
+    let server = Server::without_secrets().await;
     let mut server = server.having(&[(Kind::Secret, &["a"]), (Kind::Cluster, &["a"])]);
     let mut world = Sotw::open(&server, Service::Alone(Kind::Secret));
     world.ask(Kind::Secret, &["a"]).await;

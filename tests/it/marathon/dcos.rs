@@ -223,7 +223,7 @@ impl Alone {
             format!("--admin-listen={any}"),
         ];
         let typed = Typed::from_flags(ports.into_iter().chain(flags)).unwrap();
-        let daemon = Daemon::bind(typed.mean().unwrap()).await.unwrap();
+        let daemon = Daemon::bind(typed.check().unwrap()).await.unwrap();
         let admin = daemon.admin_address();
         let shutdown = CancellationToken::new();
         let mut task = JoinSet::new();

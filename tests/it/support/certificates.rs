@@ -4,7 +4,8 @@ use std::fs;
 use std::time::Duration;
 
 use marathon_envoy::commands::demo::stage::{Plan, Stage};
-use marathon_envoy::settings::Settings;
+use marathon_envoy::server::Security;
+use marathon_envoy::settings::{CertificateSource, Settings};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use sim::load::{Probe, Target, Tls};
 use tempfile::TempDir;
@@ -145,9 +146,15 @@ pub(crate) fn look_often(settings: &mut Settings) {
         certificates.interval = Duration::from_millis(50);
         certificates.settle = Duration::from_millis(20);
     }
-    if let Some(identity) = &mut settings.identity_files {
-        identity.interval = Duration::from_millis(50);
-        identity.settle = Duration::from_millis(20);
+    match &mut settings.security {
+        Security::Tls(CertificateSource::Files(files))
+        | Security::MutualTls(CertificateSource::Files(files), _) => {
+            files.interval = Duration::from_millis(50);
+            files.settle = Duration::from_millis(20);
+        }
+        Security::Tls(CertificateSource::Vault(_))
+        | Security::MutualTls(CertificateSource::Vault(_), _)
+        | Security::Plaintext { .. } => {}
     }
 }
 

@@ -56,9 +56,9 @@ impl Member {
             format!("--admin-listen={}", at.1),
             format!("--marathon=http://{}", cable.address()),
         ]);
-        let mut settings = Typed::from_flags(words).unwrap().mean().unwrap();
+        let mut settings = Typed::from_flags(words).unwrap().check().unwrap();
         settings.freshness.handover_after = HANDOVER_AFTER;
-        settings.freshness.look_interval = HANDOVER_AFTER / 20;
+        settings.freshness.check_interval = HANDOVER_AFTER / 20;
         let daemon = Daemon::bind(settings).await.unwrap();
         let XdsListen::Tcp(xds) = *daemon.xds_address() else {
             panic!("{}", daemon.xds_address())

@@ -68,13 +68,11 @@ impl Serving {
         let proxies = xds::Proxies::new(xds::ProxyLimits::default(), registry, metrics.clone());
         let shutdown = CancellationToken::new();
         let mut task = JoinSet::new();
-        let mut config = xds::Config::default();
-        config.server.secrets = true;
         task.spawn(xds::serve(
             listener,
-            None,
+            server::Security::Plaintext { secrets: true },
             reader,
-            config,
+            xds::Config::default(),
             proxies.clone(),
             metrics.clone(),
             shutdown.clone(),

@@ -12,17 +12,18 @@ admin       | metrics net::throttle snapshot state::problem                     
 commands    | *                                                                              |
 core_dumps  |                                                                                | logs requests envoy
 daemon      | *                                                                              | envoy
-files       | metrics net state::certificate state::event state::problem                     | requests envoy
+files       | metrics net received state::certificate state::event state::problem            | requests envoy
 freshness   | metrics snapshot                                                               | requests envoy json
 freshness::staleness |                                                                       | io clock chance logs envoy
 intent      | state                                                                          | io clock chance logs envoy
 lib         |                                                                                |
 log         | settings::LogFormat                                                            | requests envoy
 main        | commands settings                                                              | requests envoy
-marathon    | metrics net state::app state::event state::problem                             | envoy
+marathon    | metrics net received state::app state::event state::problem                    | envoy
 metrics     |                                                                                | requests envoy
 net         |                                                                                | envoy
-pipeline    | intent metrics resources snapshot state                                        | requests envoy
+pipeline    | intent metrics received resources snapshot state                               | requests envoy
+received    |                                                                                | logs requests envoy
 registry    | metrics net::throttle server snapshot::Kind                                    | requests envoy marathon
 resources   | intent snapshot::Changes snapshot::Encode snapshot::Flavour snapshot::Kind     | io clock chance logs
             | snapshot::Name snapshot::Origin snapshot::Part snapshot::Resource              |
@@ -34,7 +35,7 @@ snapshot    |                                                                   
 state       |                                                                                | io clock chance logs json envoy edge
 v2          | intent metrics registry server snapshot state::app state::certificate          | envoy
             | state::problem                                                                 |
-vault       | metrics net state::certificate state::event state::problem                     | envoy
+vault       | metrics net received state::certificate state::event state::problem            | envoy
 xds         | metrics net::throttle registry server snapshot                                 | content marathon
 ";
 

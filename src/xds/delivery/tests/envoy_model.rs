@@ -114,7 +114,7 @@ impl EnvoyModel {
                 let is_more = has
                     .map(|(_, name)| name)
                     .any(|name| !counted.contains_key(name));
-                if !kind.comes_whole() && (is_less || is_more) {
+                if !kind.is_full_state() && (is_less || is_more) {
                     self.versions.insert((*kind, None), "unknown".to_owned());
                 }
             }
@@ -568,7 +568,7 @@ fn key_of(protocol: ProtocolVariant, answer: &DiscoveryResponse) -> Subscription
     let kind = answer.resources.kind();
     let first = answer.resources.items().first();
     match protocol {
-        ProtocolVariant::Rest if !kind.comes_whole() => {
+        ProtocolVariant::Rest if !kind.is_full_state() => {
             (kind, first.map(|one| one.resource.name().clone()))
         }
         ProtocolVariant::Rest | ProtocolVariant::Sotw | ProtocolVariant::Delta => (kind, None),

@@ -1,53 +1,49 @@
-//! TLS on the xDS port, as meant: whose certificate it is, and which proxies are answered.
+//! Security of the xDS port: plaintext or TLS, the source of its certificate, and the proxies that
+//! are admitted.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use super::bad_setting::BadSetting;
+use super::checked::XdsListen;
+use super::files::{given, pem_file};
 use super::typed::{ClientAuth, Typed};
-use super::{BadSetting, XdsListen, given, read};
 use crate::files;
-use crate::server::AllowList;
+use crate::server::{AllowList, Security};
 use crate::vault::ClientAuthorities;
 
-/// Security of the xDS port.
+/// Origin of the certificate that the xDS port shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Security {
-    /// HTTP as it is.
-    Plain,
-    /// TLS, with a certificate from these files.
-    Files(files::IdentityConfig, AllowList),
-    /// TLS, with a certificate from Vault.
-    Vault(ClientAuthorities, AllowList),
+pub enum CertificateSource {
+    /// PEM files.
+    Files(files::IdentityConfig),
+    /// Vault's PKI engine, with the authorities that vouch for proxies.
+    Vault(ClientAuthorities),
 }
 
 impl Typed {
-    /// The security of the xDS port. With a certificate or with Vault it is TLS.
+    /// Returns the security of the xDS port. A certificate file or Vault makes it TLS; a Unix socket
+    /// is plaintext.
+    ///
+    /// # Errors
+    ///
+    /// When the settings contradict each other, or leave the port open by accident.
     pub(super) fn security(
         &self,
         listen: &XdsListen,
-        vault_is_on: bool,
-    ) -> Result<Security, BadSetting> {
-        let certificate = given(&self.tls.xds_cert_file);
+    ) -> Result<Security<CertificateSource>, BadSetting> {
         let address = match listen {
             XdsListen::Tcp(address) => address,
             XdsListen::Unix(_) => {
-                let why = "a Unix socket needs no TLS: it is open to its owner alone";
-                return self.plain(why).map(|()| Security::Plain);
+                self.no_tls_settings("a Unix socket needs no TLS: it is open to its owner alone")?;
+                return Ok(Security::Plaintext { secrets: true });
             }
         };
-        if certificate.is_none() && (!vault_is_on || self.xds_plaintext) {
-            if !address.ip().is_loopback() && !self.xds_plaintext {
-                return Err(self.link.bad_listen(
-                    "plaintext xDS would be open to the network",
-                    "give it TLS with XDS_CERT_FILE or Vault, listen on loopback or unix:PATH, or \
-                     allow it with XDS_PLAINTEXT=true",
-                ));
-            }
-            let why = "the xDS port speaks plaintext";
-            return self.plain(why).map(|()| Security::Plain);
+        let is_local = address.ip().is_loopback();
+        let certificate = given(&self.tls.xds_cert_file);
+        if certificate.is_none() && (!self.vault_is_on() || self.xds_plaintext) {
+            return self.plaintext(is_local);
         }
-        let must = !address.ip().is_loopback()
-            || vault_is_on
-            || given(&self.tls.xds_client_ca_file).is_some();
+        let must = !is_local || self.vault_is_on() || given(&self.tls.xds_client_ca_file).is_some();
         let default = if must {
             ClientAuth::Require
         } else {
@@ -59,16 +55,41 @@ impl Typed {
         };
         let authorities = self.client_authorities(required, certificate.is_none())?;
         let allow_list = self.allow_list(&authorities)?;
-        Ok(match certificate {
+        let certificate = match certificate {
             Some(certificate) => {
-                Security::Files(self.identity_files(certificate, &authorities)?, allow_list)
+                CertificateSource::Files(self.identity_files(certificate, &authorities)?)
             }
-            None => Security::Vault(authorities, allow_list),
+            None => CertificateSource::Vault(authorities),
+        };
+        Ok(match allow_list {
+            Some(allow_list) => Security::MutualTls(certificate, allow_list),
+            None => Security::Tls(certificate),
         })
     }
 
-    /// Refuses what only TLS could hold.
-    fn plain(&self, why: &str) -> Result<(), BadSetting> {
+    /// Plaintext over TCP, if it is allowed.
+    fn plaintext(&self, is_local: bool) -> Result<Security<CertificateSource>, BadSetting> {
+        if !is_local && !self.xds_plaintext {
+            return Err(self.link.bad_listen(
+                "plaintext xDS would be open to the network",
+                "give it TLS with XDS_CERT_FILE or Vault, listen on loopback or unix:PATH, or \
+                 allow it with XDS_PLAINTEXT=true",
+            ));
+        }
+        self.no_tls_settings("the xDS port speaks plaintext")?;
+        if self.xds_plaintext_secrets && !is_local {
+            return Err(self.link.bad_listen(
+                "private keys never leave in plaintext over the network",
+                "listen on loopback or unix:PATH, or take XDS_PLAINTEXT_SECRETS away",
+            ));
+        }
+        Ok(Security::Plaintext {
+            secrets: self.xds_plaintext_secrets,
+        })
+    }
+
+    /// Refuses settings that have a meaning with TLS alone.
+    fn no_tls_settings(&self, why: &str) -> Result<(), BadSetting> {
         let bad = |variable, value: String| BadSetting {
             variable,
             value,
@@ -117,7 +138,7 @@ impl Typed {
         }
     }
 
-    fn allow_list(&self, authorities: &ClientAuthorities) -> Result<AllowList, BadSetting> {
+    fn allow_list(&self, authorities: &ClientAuthorities) -> Result<Option<AllowList>, BadSetting> {
         let names = self.client_names();
         let bad = |why: &str, remedy| BadSetting {
             variable: "XDS_CLIENT_NAMES",
@@ -126,7 +147,7 @@ impl Typed {
             remedy,
         };
         match authorities {
-            ClientAuthorities::Nobody if names.is_empty() => Ok(AllowList::Anybody),
+            ClientAuthorities::Nobody if names.is_empty() => Ok(None),
             ClientAuthorities::Nobody => Err(bad(
                 "no certificate is asked for in which such a name could be",
                 "take it away, or set XDS_CLIENT_AUTH=require",
@@ -135,14 +156,15 @@ impl Typed {
                 "whoever has any certificate of Vault's PKI would be let in",
                 "name the proxies as their certificates do, as a comma list",
             )),
-            ClientAuthorities::File(_) if names.is_empty() => Ok(AllowList::OfAuthority),
-            ClientAuthorities::Mount | ClientAuthorities::File(_) => AllowList::named(&names)
-                .map_err(|error| {
+            ClientAuthorities::File(_) if names.is_empty() => Ok(Some(AllowList::OfAuthority)),
+            ClientAuthorities::Mount | ClientAuthorities::File(_) => {
+                AllowList::named(&names).map(Some).map_err(|error| {
                     bad(
                         &error.to_string(),
                         "write names as they stand in certificates; a * only as the first label",
                     )
-                }),
+                })
+            }
         }
     }
 
@@ -179,23 +201,4 @@ impl Typed {
             client_authorities,
         ))
     }
-}
-
-/// A PEM file that can be read and holds such a block.
-pub(super) fn pem_file(
-    variable: &'static str,
-    path: &Path,
-    block: &str,
-) -> Result<PathBuf, BadSetting> {
-    let bad = |why: String| BadSetting {
-        variable,
-        value: path.display().to_string(),
-        why,
-        remedy: "name a PEM file that this user may read",
-    };
-    let text = read(path).map_err(bad)?;
-    if !text.contains(&format!("{block}-----")) {
-        return Err(bad(format!("there is no {block} in it")));
-    }
-    Ok(path.to_owned())
 }

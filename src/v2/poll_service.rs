@@ -1,5 +1,5 @@
-//! Polls: each is held until what it asks for differs from what its proxy has, for less than the
-//! proxy waits, and answered with 200.
+//! The poll service: holds each poll until its resources differ from what the proxy has, within the
+//! proxy's timeout, and answers it with 200.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,31 +11,30 @@ use prometheus::IntGauge;
 use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
 
-use super::TRANSPORT;
 use super::config::PollLimits;
-use super::kinds::{PATH_PREFIX, of_path, type_url};
+use super::kinds::{PATH_PREFIX, TRANSPORT, of_path, type_url};
 use super::poll_request::{BodyFault, PollRequest, RequestedNames, read};
-use super::polling_proxies::{OpenPoll, PollingProxies, ProxyKey, RegistryFull};
+use super::polling_proxies::{OpenPoll, PollingProxies, ProxyKey, TooManySubscriptions};
 use super::proxy::{AnswerContent, PollEnd, PollStep};
 use crate::metrics::Metrics;
 use crate::server::{PathService, Peer, PeerEnd, ResponseBody, ResponseFuture, UnreadBody};
 use crate::snapshot::cell::{Interest, Reader};
 use crate::snapshot::{Kind, Name};
 
-/// The member that is nearly all of a poll, and of no use: the names of Envoy's extensions.
+/// The member that is nearly all of a poll, and is not read: the names of Envoy's extensions.
 const EXTENSIONS: &str = "\"extensions\"";
 
-/// The header in which Envoy says after how many milliseconds it gives a poll up.
+/// Header with the timeout of the poll in Envoy, in milliseconds.
 const EXPECTED_TIMEOUT: &str = "x-envoy-expected-rq-timeout-ms";
 
-/// Time for which Envoy waits for an answer when it does not say, and when it cannot be told.
+/// Envoy's default timeout of a poll, which it had no way to change then.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Answers polls.
+/// The service that answers polls.
 #[derive(Clone)]
-pub(super) struct Handler(Arc<V2Polls>);
+pub(super) struct PollService(Arc<V2Polls>);
 
-/// The parts that answers are made from.
+/// State that all polls share.
 pub(super) struct V2Polls {
     pub(super) reader: Reader,
     pub(super) proxies: Arc<PollingProxies>,
@@ -43,18 +42,18 @@ pub(super) struct V2Polls {
     pub(super) limits: PollLimits,
 }
 
-/// The end of a poll that gets an answer.
+/// A successful end of a poll.
 #[derive(Debug)]
 pub(super) enum PollAnswer {
-    /// With something to take.
+    /// Resources that differ from what the proxy has.
     Changed(AnswerContent),
-    /// With what the proxy has, again.
+    /// The resources that the proxy has, again.
     Again(AnswerContent),
-    /// With nothing, under this version: what the proxy has.
+    /// No resources, under this version, which the proxy has.
     Empty(Box<str>),
 }
 
-/// Reason for which a request gets no answer that a proxy could use.
+/// Reason for which a poll is refused.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PollRefusal {
     #[error("no such path; there are /v2/discovery:clusters, endpoints, listeners, routes")]
@@ -68,12 +67,12 @@ pub(super) enum PollRefusal {
     #[error("{0}")]
     Peer(String),
     #[error(transparent)]
-    NoRoom(#[from] RegistryFull),
+    NoRoom(#[from] TooManySubscriptions),
     #[error("there is nothing to answer with yet: keep what you have")]
     Unknown,
 }
 
-impl Handler {
+impl PollService {
     pub(super) fn new(
         reader: Reader,
         proxies: Arc<PollingProxies>,
@@ -89,7 +88,7 @@ impl Handler {
     }
 }
 
-impl PathService for Handler {
+impl PathService for PollService {
     fn path_prefix(&self) -> &'static str {
         PATH_PREFIX
     }
@@ -101,7 +100,7 @@ impl PathService for Handler {
 }
 
 impl V2Polls {
-    /// Answers one request. Dropping the future gives the poll up and leaves nothing of it behind.
+    /// Answers one request. Dropping the future cancels the poll and leaves no state of it behind.
     async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Response<ResponseBody> {
         let http1 = request.version() <= Version::HTTP_11;
         let longest = longest_hold(self.limits.hold, expected_timeout(request.headers()));
@@ -110,7 +109,7 @@ impl V2Polls {
             Err(refusal) => return refused(peer, &refusal),
         };
         let kind = request.kind;
-        // Not the same for all, so that they do not all come back at once.
+        // Jittered, so that polls do not all come back at once.
         let longest = longest.mul_f64(rand::random_range(0.9..=1.0));
         let (outcome, mut response) = match self.hold(peer, request, longest).await {
             Ok(PollAnswer::Changed(content)) => ("changed", self.answered(peer, kind, &content)),
@@ -129,7 +128,7 @@ impl V2Polls {
         response
     }
 
-    /// Waits until there is something to answer, or until the end of the hold.
+    /// Holds a poll until there are changes, or until the end of the hold.
     pub(super) async fn hold(
         &self,
         peer: &Peer,
@@ -164,12 +163,12 @@ impl V2Polls {
         let poll = proxies.poll(id, &request.client, peer, asked, now)?;
         let watch = self.reader.watch(vec![interest]);
         let keys = peer.may_have_secrets();
-        let mut is_heard = false;
+        let mut is_noted = false;
         let mut held = None;
         loop {
-            // Asked for before looking, so that no change is missed between the two.
+            // PollTarget for before looking, so that no change is missed between the two.
             let moved = poll.known.moved.clone().notified_owned();
-            let until = match self.step(&poll, &said, keys, &mut is_heard, longest) {
+            let until = match self.step(&poll, &said, keys, &mut is_noted, longest) {
                 PollStep::Answer { content, lacking } => {
                     self.gate_expired(kind, lacking.as_ref());
                     return Ok(PollAnswer::Changed(content));
@@ -189,7 +188,7 @@ impl V2Polls {
                     break;
                 }
                 () = watch.changed() => {}
-                // Endpoints depend on nothing else, and there are thousands of them.
+                // Endpoints depend on no other kind, and there are thousands of them.
                 () = moved, if kind != Kind::Endpoint => {}
                 () = sleep_until(look_at.unwrap_or(deadline)) => {
                     if look_at.is_none() {
@@ -206,7 +205,7 @@ impl V2Polls {
         poll: &OpenPoll,
         said: &str,
         keys: bool,
-        is_heard: &mut bool,
+        is_noted: &mut bool,
         pause: Duration,
     ) -> PollStep {
         let Some(snapshot) = self.reader.current() else {
@@ -216,10 +215,10 @@ impl V2Polls {
         let mut state = poll.known.state();
         let proxy = &mut *state;
         let mut wanted = proxy.wanted(&poll.asked, said, &snapshot, keys);
-        if !*is_heard {
-            *is_heard = true;
-            if proxy.heard(&poll.asked, said, wanted.as_ref(), now) {
-                // What it accepted may be less than what it needs, or all that another poll waits for.
+        if !*is_noted {
+            *is_noted = true;
+            if proxy.note_version(&poll.asked, said, wanted.as_ref(), now) {
+                // Its acceptance may change what it needs, and what another poll waits for.
                 wanted = proxy.wanted(&poll.asked, said, &snapshot, keys);
                 poll.known.moved.notify_waiters();
             }
@@ -228,7 +227,7 @@ impl V2Polls {
         proxy.step(&poll.asked, said, wanted, pace, now)
     }
 
-    /// The answer to a poll that should be held on, but whose time is up.
+    /// The answer to a poll whose hold is over.
     fn last(&self, poll: &OpenPoll, said: Box<str>, keys: bool) -> Result<PollAnswer, PollRefusal> {
         let Some(snapshot) = self.reader.current() else {
             return Err(PollRefusal::Unknown);
@@ -247,7 +246,7 @@ impl V2Polls {
         }
     }
 
-    /// The resources of several names, at once and without regard to who asks.
+    /// The resources of several names, at once and without regard to the proxy's state.
     fn shown(&self, kind: Kind, names: &[Name]) -> Result<PollAnswer, PollRefusal> {
         let snapshot = self.reader.current().ok_or(PollRefusal::Unknown)?;
         Ok(PollAnswer::Changed(AnswerContent::of(
@@ -263,20 +262,20 @@ impl V2Polls {
         }
     }
 
-    /// Counts a poll as held until what is returned is dropped.
+    /// Counts a poll as held until the result is dropped.
     fn held(&self, kind: Kind) -> HeldGauge {
         let gauge = self.metrics.polls_held.with_label_values(&[kind.as_str()]);
         gauge.inc();
         HeldGauge(gauge)
     }
 
-    /// The discovery response of `content`.
+    /// The discovery response with `content`.
     fn answered(&self, peer: &Peer, kind: Kind, content: &AnswerContent) -> Response<ResponseBody> {
         let pieces: Vec<&Bytes> = content.json().collect();
         self.with_body(peer, kind, &content.version.to_string(), &pieces)
     }
 
-    /// The discovery response of these resources, joined.
+    /// The discovery response with these resources, concatenated.
     fn with_body(
         &self,
         peer: &Peer,
@@ -315,13 +314,15 @@ fn refused(peer: &Peer, refusal: &PollRefusal) -> Response<ResponseBody> {
             (StatusCode::BAD_REQUEST, "body")
         }
         PollRefusal::Peer(_) => (StatusCode::FORBIDDEN, "client"),
-        PollRefusal::NoRoom(RegistryFull) => (StatusCode::SERVICE_UNAVAILABLE, "subscriptions"),
+        PollRefusal::NoRoom(TooManySubscriptions) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "subscriptions")
+        }
         PollRefusal::Unknown => (StatusCode::SERVICE_UNAVAILABLE, "unknown"),
     };
     peer.refuse(status, reason, refusal)
 }
 
-/// Nothing to refuse when the server stops; the poll is answered with what there is.
+/// Turns the end of a peer into a refusal; on shutdown the poll is answered with what there is.
 fn go_on(ended: PeerEnd) -> Result<(), PollRefusal> {
     match ended {
         PeerEnd::Stopping => Ok(()),
@@ -333,7 +334,7 @@ fn body(kind: Kind, version: &str, pieces: &[&Bytes]) -> Bytes {
     let length: usize = pieces.iter().map(|piece| piece.len() + 1).sum();
     let mut body = Vec::with_capacity(length + version.len() + 256);
     body.extend_from_slice(b"{\"version_info\":");
-    // It may be the proxy's own words.
+    // Escaped: it may be text from the proxy.
     body.extend_from_slice(Value::from(version).to_string().as_bytes());
     body.extend_from_slice(b",\"resources\":[");
     for (place, piece) in pieces.iter().enumerate() {
@@ -343,24 +344,24 @@ fn body(kind: Kind, version: &str, pieces: &[&Bytes]) -> Bytes {
         body.extend_from_slice(piece);
     }
     body.extend_from_slice(b"],\"type_url\":\"");
-    // Ours: nothing in it needs escaping.
+    // One of ours: nothing in it needs escaping.
     body.extend_from_slice(type_url(kind).unwrap_or_default().as_bytes());
     body.extend_from_slice(b"\"}");
     body.into()
 }
 
-/// Longest hold of a poll: `limit`, and half of the time that the proxy waits.
+/// Longest hold of a poll: `limit`, and half of the proxy's timeout.
 pub(super) fn longest_hold(limit: Duration, expected: Option<Duration>) -> Duration {
     limit.min(expected.unwrap_or(TIMEOUT) / 2)
 }
 
-/// Time for which the proxy waits for an answer, if it says so.
+/// The timeout that the proxy names, if it does.
 fn expected_timeout(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(EXPECTED_TIMEOUT)?.to_str().ok()?;
     value.parse().ok().map(Duration::from_millis)
 }
 
-/// A gauge that counts something until this is dropped.
+/// A gauge that is incremented until this is dropped.
 struct HeldGauge(IntGauge);
 
 impl Drop for HeldGauge {

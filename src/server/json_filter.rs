@@ -1,39 +1,39 @@
-//! JSON without the members that nobody reads, sifted as it arrives.
+//! Streaming filter that drops members nobody reads from a JSON document as it arrives.
 //!
 //! Envoy's poll has 77 kB, nearly all of it the names of its extensions. A proxy with ten thousand
-//! clusters sends ten thousand polls at once over one connection, interleaved: kept whole until
+//! clusters sends ten thousand polls at once over one connection, interleaved: buffered whole until
 //! they are complete, these would be 770 MB.
 
-/// Keeps of a JSON document what is not the value of a member with a certain name, at any depth;
-/// such values become `null`. What is no JSON comes out as some other text that is none.
+/// Streaming filter that replaces the values of members with one name by `null`, at any depth.
+/// Input that is not JSON yields output that is not JSON either.
 #[derive(Debug)]
-pub(super) struct Sieve {
+pub(super) struct JsonMemberFilter {
     /// The name, with its quotes.
     name: &'static [u8],
-    /// Number of brackets that are open.
+    /// Number of open brackets.
     depth: usize,
     place: JsonPlace,
-    /// The depth around a value that is being left out.
+    /// Depth of the object that holds the value being dropped.
     leaving_out: Option<usize>,
-    /// Bytes of `name` that the last string began with; none if it is another.
+    /// Bytes of `name` that the last string matched so far; none if it differs.
     matched: Option<usize>,
 }
 
-/// A place in a document.
+/// Position in a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum JsonPlace {
     Outside,
     String {
         is_escaped: bool,
     },
-    /// After a string, where a colon makes it the name of a member.
+    /// After a string, which a colon makes a member's name.
     AfterString,
-    /// After the colon of a member that is left out.
+    /// After the colon of a member that is dropped.
     BeforeValue,
 }
 
-impl Sieve {
-    /// A sieve that leaves out members with this name, which has its quotes around it.
+impl JsonMemberFilter {
+    /// A filter for members with this name, given with its quotes.
     pub(super) fn new(name: &'static str) -> Self {
         Self {
             name: name.as_bytes(),
@@ -44,7 +44,7 @@ impl Sieve {
         }
     }
 
-    /// Sifts the next bytes into `kept`.
+    /// Filters the next bytes into `kept`.
     pub(super) fn push(&mut self, bytes: &[u8], kept: &mut Vec<u8>) {
         for &byte in bytes {
             let was_left_out = self.leaving_out;
@@ -53,8 +53,8 @@ impl Sieve {
                 (None, None) => kept.push(byte),
                 (None, Some(_)) => kept.extend_from_slice(b":null"),
                 (Some(around), None) => {
-                    // A bracket or a comma ends what is around the value, and belongs to that;
-                    // the value's own last bracket or quote goes with it.
+                    // A bracket or comma of the enclosing value ends the dropped one and is kept;
+                    // the value's own last bracket or quote is dropped with it.
                     if self.depth < around || byte == b',' {
                         kept.push(byte);
                     }
@@ -119,7 +119,7 @@ impl Sieve {
         self.matched == Some(self.name.len())
     }
 
-    /// Ends a value that is left out, if this byte does: a comma beside it, or a bracket around it.
+    /// Ends the dropped value if this byte does: a comma beside it, or a bracket around it.
     fn end_value(&mut self, byte: u8) {
         let ends = |around| self.depth < around || (byte == b',' && self.depth == around);
         if self.leaving_out.is_some_and(ends) {
@@ -139,9 +139,9 @@ mod tests {
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (text.len() + 1)).collect();
         cuts.extend([0, text.len()]);
         cuts.sort_unstable();
-        let (mut sieve, mut kept) = (Sieve::new("\"extensions\""), Vec::new());
+        let (mut filter, mut kept) = (JsonMemberFilter::new("\"extensions\""), Vec::new());
         for cut in cuts.windows(2) {
-            sieve.push(&text[cut[0]..cut[1]], &mut kept);
+            filter.push(&text[cut[0]..cut[1]], &mut kept);
         }
         kept
     }

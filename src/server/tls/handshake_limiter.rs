@@ -1,4 +1,4 @@
-//! How many handshakes are under way: a bound that those who stall cannot keep others out with.
+//! Limit of concurrent handshakes: stalled clients cannot keep others out.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -9,34 +9,34 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-/// After how long a handshake may be cut while others wait for its place. On an idle machine one
-/// takes a millisecond and two times the way there and back.
-const STALL: Duration = Duration::from_secs(1);
+/// Age from which a handshake may be cut while others wait. On an idle machine one takes a
+/// millisecond and two round trips.
+const STALLED_AFTER: Duration = Duration::from_secs(1);
 
-/// The handshakes that are under way.
-pub(super) struct Handshakes {
+/// Limit of concurrent handshakes.
+pub(super) struct HandshakeLimiter {
     room: Semaphore,
-    begun: Mutex<Table>,
+    begun: Mutex<HandshakeTable>,
 }
 
 #[derive(Default)]
-struct Table {
+struct HandshakeTable {
     next: u64,
-    /// By number, so oldest first.
+    /// By number, so oldest first: start and cut signal.
     begun: BTreeMap<u64, (Instant, CancellationToken)>,
 }
 
-/// One of them, until this is dropped.
-pub(super) struct Begun<'a> {
-    all: &'a Handshakes,
+/// A handshake in progress until this is dropped.
+pub(super) struct HandshakePermit<'a> {
+    all: &'a HandshakeLimiter,
     number: u64,
-    /// Cancelled when it has to make room.
+    /// Cancelled when it stalls while others wait.
     pub(super) cut: CancellationToken,
     _room: Option<SemaphorePermit<'a>>,
 }
 
-impl Handshakes {
-    /// None so far, and at most `most` at once.
+impl HandshakeLimiter {
+    /// No handshake yet, and at most `most` at once.
     pub(super) fn new(most: usize) -> Self {
         Self {
             room: Semaphore::new(most),
@@ -44,20 +44,19 @@ impl Handshakes {
         }
     }
 
-    /// Begins one, once there is room. As long as there is none, those that stall are cut. Cancel
-    /// safe.
-    pub(super) async fn begin(&self) -> Begun<'_> {
+    /// Begins a handshake once there is capacity. Until then, stalled ones are cut. Cancel safe.
+    pub(super) async fn begin(&self) -> HandshakePermit<'_> {
         let room = tokio::select! {
             biased;
             room = self.room.acquire() => room,
-            never = self.make_room() => match never {},
+            never = self.cut_stalled() => match never {},
         };
         let cut = CancellationToken::new();
         let mut table = self.table();
         let number = table.next;
         table.next += 1;
         table.begun.insert(number, (Instant::now(), cut.clone()));
-        Begun {
+        HandshakePermit {
             all: self,
             number,
             cut,
@@ -66,21 +65,21 @@ impl Handshakes {
         }
     }
 
-    /// Cuts whatever stalls. One place for each that waits would do, but not all of these know of
-    /// each other; and who stalls has nothing to lose that a second try does not bring.
-    async fn make_room(&self) -> Infallible {
+    /// Cuts stalled handshakes. Cutting one per waiting connection would be enough, but these do
+    /// not know of each other; and a stalled client loses nothing that a second try does not bring.
+    async fn cut_stalled(&self) -> Infallible {
         loop {
             let now = Instant::now();
             let stalls_at = {
                 let mut table = self.table();
                 loop {
                     match table.begun.first_entry() {
-                        Some(oldest) if now.duration_since(oldest.get().0) >= STALL => {
+                        Some(oldest) if now.duration_since(oldest.get().0) >= STALLED_AFTER => {
                             oldest.remove().1.cancel();
                         }
-                        Some(oldest) => break oldest.get().0 + STALL,
+                        Some(oldest) => break oldest.get().0 + STALLED_AFTER,
                         // Those that were cut are about to end.
-                        None => break now + STALL,
+                        None => break now + STALLED_AFTER,
                     }
                 }
             };
@@ -88,13 +87,13 @@ impl Handshakes {
         }
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
+    fn table(&self) -> MutexGuard<'_, HandshakeTable> {
         // Nothing panics while it is held.
         self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Begun<'_> {
+impl Drop for HandshakePermit<'_> {
     fn drop(&mut self) {
         self.all.table().begun.remove(&self.number);
     }
@@ -110,13 +109,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn whoever_stalls_makes_room_for_whoever_waits() {
-        let all = Handshakes::new(2);
+        let all = HandshakeLimiter::new(2);
         let first = all.begin().await;
-        tokio::time::advance(STALL / 2).await;
+        tokio::time::advance(STALLED_AFTER / 2).await;
         let second = all.begin().await;
         {
             let mut third = pin!(all.begin());
-            let early = timeout(STALL / 4, third.as_mut()).await;
+            let early = timeout(STALLED_AFTER / 4, third.as_mut()).await;
             assert!(early.is_err(), "nobody stalls yet");
             assert!(!first.cut.is_cancelled());
             tokio::select! {
@@ -128,7 +127,7 @@ mod tests {
         }
         assert!(!second.cut.is_cancelled());
         // There is room now, so nobody is cut however long it takes.
-        tokio::time::advance(10 * STALL).await;
+        tokio::time::advance(10 * STALLED_AFTER).await;
         all.begin().await;
         assert!(!second.cut.is_cancelled());
     }

@@ -1,4 +1,4 @@
-//! A connection's bytes, with a note of when the last ones came.
+//! A byte stream that records when bytes last arrived.
 
 use std::io;
 use std::pin::Pin;
@@ -7,21 +7,21 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::seats::Life;
+use super::connection_activity::ConnectionActivity;
 
-/// The bytes of a connection that is watched for signs of life.
-pub(super) struct HeardStream<S> {
+/// A byte stream that records reads in [`ConnectionActivity`].
+pub(super) struct ActivityStream<S> {
     stream: S,
-    life: Arc<Life>,
+    activity: Arc<ConnectionActivity>,
 }
 
-impl<S> HeardStream<S> {
-    pub(super) fn new(stream: S, life: Arc<Life>) -> Self {
-        Self { stream, life }
+impl<S> ActivityStream<S> {
+    pub(super) fn new(stream: S, activity: Arc<ConnectionActivity>) -> Self {
+        Self { stream, activity }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for HeardStream<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for ActivityStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -30,13 +30,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for HeardStream<S> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
         if buffer.filled().len() > before {
-            self.life.note_heard();
+            self.activity.note_activity();
         }
         polled
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for HeardStream<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for ActivityStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -1,0 +1,44 @@
+//! Sources of the pages, which the daemon connects.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::snapshot::cell::Reader;
+use crate::snapshot::{Kind, Name};
+use crate::state::problem::Problem;
+
+/// Sources of the pages.
+#[derive(Clone)]
+pub struct Sources {
+    /// The current snapshot.
+    pub snapshot: Reader,
+    /// The problems of the snapshot. Must not block for long.
+    pub problems: Arc<dyn Fn() -> Arc<Vec<Problem>> + Send + Sync>,
+    /// The state of each proxy, as JSON. Must not block for long.
+    pub proxies: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
+    /// Peers rejected on the xDS port lately, as JSON. Must not block for long.
+    pub rejected: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
+    /// Resources that proxies reject, each as a problem in JSON. Must not block for long.
+    pub refused: Arc<dyn Fn() -> Vec<serde_json::Value> + Send + Sync>,
+    /// The resources that each proxy of a node id has accepted. Must not block for long.
+    pub given: Arc<GivenTo>,
+    /// Age of the served snapshot: time since Marathon's last sign of life (none before the first),
+    /// and true if it counts as stale. Must not block.
+    pub source_age: Arc<dyn Fn() -> (Option<Duration>, bool) + Send + Sync>,
+    /// Requests a reload of the certificates in Vault; none if none are read from there. Must not
+    /// block.
+    pub reload_certificates: Option<Arc<dyn Fn() + Send + Sync>>,
+}
+
+/// Lookup of the resources that each proxy of a node id has accepted.
+pub type GivenTo = dyn Fn(&str) -> Vec<Given> + Send + Sync;
+
+/// The resources that one proxy has accepted.
+#[derive(Clone, Debug)]
+pub struct Given {
+    /// The proxy, as the fields in front of its resources.
+    pub proxy: serde_json::Value,
+    /// Names and versions (16 hexadecimal digits), by kind.
+    pub kinds: BTreeMap<Kind, BTreeMap<Name, String>>,
+}

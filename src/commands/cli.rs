@@ -1,0 +1,113 @@
+//! The command line: its commands, and the default one.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use super::terminal::{USAGE, say};
+use super::usage_error::usage_error;
+use super::{bootstrap, serve, status};
+use crate::settings::{Typed, with_openbao_names};
+
+/// A control plane that turns Mesosphere Marathon into a live edge of Envoy proxies.
+#[derive(Debug, Parser)]
+#[command(name = "marathon-envoy", version, about)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Subscribe to Marathon and serve Envoy (the default command).
+    ///
+    /// SIGHUP and SIGUSR1 have files, Vault and all of Marathon's apps read again; SIGTERM, SIGINT
+    /// and SIGQUIT stop it, a second one at once.
+    Serve(Box<Typed>),
+    /// Print a bootstrap for Envoy that leads it here.
+    Bootstrap(Box<bootstrap::BootstrapArguments>),
+    /// Print the state of a running daemon and of its proxies.
+    Status(status::StatusArguments),
+    /// Play everything on this machine: a simulated Marathon, this daemon, a real Envoy, and a
+    /// load on it. The first run fetches Envoy.
+    #[cfg(feature = "demo")]
+    Demo(super::demo::Arguments),
+}
+
+impl Cli {
+    /// Parses the command line. A bad value ends the process with exit code 2 and one line that
+    /// names it and the remedy; `--help` and `--version` end it with exit code 0.
+    pub fn from_command_line() -> Self {
+        let arguments = with_default_command(std::env::args_os());
+        let mut command = with_openbao_names(Self::command());
+        let parsed = command
+            .try_get_matches_from_mut(arguments)
+            .and_then(|matches| Self::from_arg_matches(&matches));
+        match parsed {
+            Ok(cli) => cli,
+            Err(error) if error.use_stderr() => {
+                say(&format!("error: {}", usage_error(&command, &error)));
+                std::process::exit(USAGE.into());
+            }
+            Err(error) => error.exit(),
+        }
+    }
+
+    /// Runs the command to its end.
+    pub fn run(self) -> ExitCode {
+        match self.command {
+            Command::Serve(typed) => serve::run(*typed),
+            Command::Bootstrap(arguments) => bootstrap::run(&arguments),
+            Command::Status(arguments) => status::run(&arguments),
+            #[cfg(feature = "demo")]
+            Command::Demo(arguments) => super::demo::run(&arguments),
+        }
+    }
+}
+
+/// Inserts `serve` if no command was given.
+fn with_default_command(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = arguments.collect();
+    let first = arguments.get(1).and_then(|argument| argument.to_str());
+    let own = ["-h", "--help", "-V", "--version"];
+    if first.is_none_or(|first| first.starts_with('-') && !own.contains(&first)) {
+        arguments.insert(arguments.len().min(1), "serve".into());
+    }
+    arguments
+}
+
+/// Returns the settings of `serve` as the table of `docs/settings.md`.
+pub fn settings_table() -> String {
+    let cli = Cli::command();
+    let serve = cli.find_subcommand("serve").cloned().unwrap_or_default();
+    crate::settings::table(&serve)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_command_means_serve() {
+        let typed = |line: &str| {
+            let arguments = line.split_whitespace().map(OsString::from);
+            with_default_command(arguments).join(" ".as_ref())
+        };
+        assert_eq!(typed("marathon-envoy"), "marathon-envoy serve");
+        assert_eq!(
+            typed("marathon-envoy --strict-mode"),
+            "marathon-envoy serve --strict-mode"
+        );
+        assert_eq!(typed("marathon-envoy --help"), "marathon-envoy --help");
+        assert_eq!(
+            typed("marathon-envoy demo --script"),
+            "marathon-envoy demo --script"
+        );
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,58 @@
+//! Settings of Envoy's resources: listeners, paths, and the bootstrap's cluster.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::bad_setting::BadSetting;
+use super::typed::Typed;
+use crate::resources::{self, Normalisation};
+
+impl Typed {
+    /// The settings by which Envoy's resources are written.
+    pub(super) fn resources(
+        &self,
+        refresh_delay: Option<Duration>,
+    ) -> Result<resources::Config, BadSetting> {
+        let http_listen = SocketAddr::new(self.http_listen_addr, self.http_listen_port);
+        let https_listen = SocketAddr::new(self.https_listen_addr, self.https_listen_port);
+        for (variable, port) in [
+            ("HTTP_LISTEN_PORT", self.http_listen_port),
+            ("HTTPS_LISTEN_PORT", self.https_listen_port),
+        ] {
+            if port == 0 {
+                return Err(BadSetting {
+                    variable,
+                    value: "0".into(),
+                    why: "Envoy's clients could not know the port".into(),
+                    remedy: "give it a port from 1 to 65535",
+                });
+            }
+        }
+        if http_listen == https_listen {
+            return Err(BadSetting {
+                variable: "HTTPS_LISTEN_PORT",
+                value: self.https_listen_port.to_string(),
+                why: "it is the port of the http listener".into(),
+                remedy: "give the two listeners different ports",
+            });
+        }
+        let defaults = resources::Config::default();
+        Ok(resources::Config {
+            http_listen,
+            https_listen,
+            cluster_name: self.link.cluster_name()?,
+            default_certificate: self
+                .default_certificate
+                .clone()
+                .filter(|name| !name.is_empty()),
+            normalisation: Normalisation {
+                escaped_slashes: self.escaped_slashes,
+                headers_with_underscores: self.headers_with_underscores,
+                ..defaults.normalisation
+            },
+            refresh_delay: refresh_delay.unwrap_or(defaults.refresh_delay),
+            endpoints_refresh_delay: refresh_delay.unwrap_or(defaults.endpoints_refresh_delay),
+            ..defaults
+        })
+    }
+}
