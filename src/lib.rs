@@ -57,7 +57,8 @@
 //!   others.
 //!
 //! What the demo and the tests run against is no part of the product: `crates/sim` holds simulated
-//! neighbours, knows nothing of the rooms here, and is in no binary without the feature `demo`.
+//! neighbours and the scenario that is played on them. It knows the daemon by its addresses alone
+//! (starting it is a trait, `ControlPlane`) and is in no binary without the feature `demo`.
 //! `crates/envoy-api` holds Envoy's types, generated.
 //!
 //! # The walls

@@ -4,14 +4,13 @@
 use std::num::NonZeroU32;
 
 use marathon_envoy::commands::bootstrap::Transport;
-use marathon_envoy::commands::demo::stage::Stage;
 use serde_json::{Value, json};
 use sim::load::{Cause, Load, Pace, Probe, Target, named_by_body};
 
 use crate::support::certificates::{Authority, Folder, shown};
-use crate::support::looks::{problems, rejections, until};
+use crate::support::polls::{problems, rejections, until};
 use crate::support::traffic::{field, problems_where, served_by, status};
-use crate::support::{LIMIT, app, live, stage};
+use crate::support::{Environment, LIMIT, app, live, stage};
 
 const CHALLENGE: &str = "/.well-known/acme-challenge/some-token";
 
@@ -47,7 +46,7 @@ async fn challenges_come_through(transport: Transport) {
     let folder = Folder::new();
     folder.put("shop", &authority.bundle(&["shop.test"]).pem());
     let mut stage = stage(|plan| {
-        plan.transport = transport;
+        plan.control_plane.transport = transport;
         folder.watched(plan);
     })
     .await;
@@ -115,9 +114,11 @@ async fn strangers_are_shown_the_default_certificate(transport: Transport) {
     let own = authority.bundle(&["own.test"]);
     folder.put("own", &own.pem());
     let stage = stage(|plan| {
-        plan.transport = transport;
+        plan.control_plane.transport = transport;
         folder.watched(plan);
-        plan.flags.push("--default-certificate=fallback".to_owned());
+        plan.control_plane
+            .flags
+            .push("--default-certificate=fallback".to_owned());
     })
     .await;
     let web = app("/web", "own.test", 2);
@@ -165,7 +166,7 @@ async fn strangers_are_shown_the_default_certificate(transport: Transport) {
 
 /// What a client that asks for a name which no certificate has says of the certificate that it is
 /// shown, which it refuses; none if it is cut off without one.
-async fn shown_to_stranger(authority: &Authority, stage: &Stage) -> Option<String> {
+async fn shown_to_stranger(authority: &Authority, stage: &Environment) -> Option<String> {
     let stranger = authority.fresh(stage, "stranger.test");
     let failure = Probe::new(stranger).ask().await.unwrap_err();
     assert_eq!(failure.cause, Cause::Tls, "{failure}");

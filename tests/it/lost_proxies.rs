@@ -6,7 +6,7 @@ use marathon_envoy::commands::status::status;
 use serde_json::Value;
 use sim::envoy::{Envoy, Options};
 
-use crate::support::looks::{json, metric, metric_where};
+use crate::support::polls::{json, metric, metric_where};
 use crate::support::program::Process;
 use crate::support::{LIMIT, envoy, stage};
 
@@ -21,7 +21,7 @@ fn lines(log: &str, message: &str, node: &str) -> Vec<Value> {
 }
 
 async fn a_killed_envoy_is_reported_once(transport: Transport, name: &str) {
-    let mut stage = stage(|plan| plan.transport = transport).await;
+    let mut stage = stage(|plan| plan.control_plane.transport = transport).await;
     let mut process = Process::of(&mut stage, &[]).await;
     let options = Options {
         node_id: "victim".to_owned(),
@@ -29,7 +29,7 @@ async fn a_killed_envoy_is_reported_once(transport: Transport, name: &str) {
         ..Options::default()
     };
     let binary = envoy().await;
-    let mut victim = Envoy::start(&binary, &stage.bootstrap(), options)
+    let mut victim = Envoy::start(&binary, stage.bootstrap(), options)
         .await
         .unwrap();
     victim.ready(LIMIT).await.unwrap();
@@ -89,7 +89,7 @@ async fn a_killed_envoy_is_reported_once(transport: Transport, name: &str) {
     assert!(gone[0]["connected_seconds"].is_u64(), "{log}");
     assert_eq!(gone[0]["reason"], row["gone_because"]);
     process.stop().await;
-    stage.start_daemon().await.unwrap();
+    stage.start_control_plane().await.unwrap();
     stage.stop().await.unwrap();
 }
 

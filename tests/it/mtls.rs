@@ -1,14 +1,12 @@
 //! Journeys over TLS between Envoy and the daemon: who is answered, and what renewals touch.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use marathon_envoy::commands::bootstrap::{ClientFiles, Tls, Transport};
-use marathon_envoy::commands::demo::stage::{Plan, Stage};
-use marathon_envoy::settings::XdsListen;
+use marathon_envoy::commands::bootstrap::{self, ClientFiles, ControlPlane, Tls, Transport};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -20,9 +18,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::support::certificates::{Authority, Bundle, Folder, look_often, shown};
-use crate::support::looks::{at_rest, json, metric, metric_where, rejections, until};
+use crate::support::polls::{at_rest, json, metric, metric_where, rejections, until};
 use crate::support::traffic::{spread, status};
-use crate::support::{LIMIT, app, envoy, live, stage};
+use crate::support::{Environment, LIMIT, Plan, app, envoy, live, stage};
 
 const PACE: Pace = Pace::PerSecond(NonZeroU32::new(200).unwrap());
 
@@ -97,18 +95,18 @@ impl Files {
 
     /// Has the stage speak TLS, with proxies of these names alone.
     fn on(&self, plan: &mut Plan, names: &str) {
-        plan.tls = Some(self.tls());
-        plan.flags.extend([
+        plan.control_plane.tls = Some(self.tls());
+        plan.control_plane.flags.extend([
             format!("--xds-cert-file={}", self.at("xds.pem").display()),
             format!("--xds-key-file={}", self.at("xds.key").display()),
             format!("--xds-client-ca-file={}", self.at("ca.pem").display()),
             format!("--xds-client-names={names}"),
         ]);
-        plan.tune = look_often;
+        plan.control_plane.tune = look_often;
     }
 
     /// The certificate that the daemon shows to who comes now.
-    async fn shown_by_daemon(&self, stage: &Stage) -> Vec<u8> {
+    async fn shown_by_daemon(&self, stage: &Environment) -> Vec<u8> {
         let mut roots = RootCertStore::empty();
         let root = CertificateDer::from_pem_slice(self.authority.pem.as_bytes()).unwrap();
         roots.add(root).unwrap();
@@ -129,17 +127,14 @@ impl Files {
     }
 }
 
-fn xds(stage: &Stage) -> SocketAddr {
-    match *stage.xds() {
-        XdsListen::Tcp(address) => address,
-        XdsListen::Unix(ref path) => panic!("{path:?}"),
-    }
+fn xds(stage: &Environment) -> SocketAddr {
+    stage.xds().unwrap()
 }
 
 /// A stage over TLS with one app, everything at rest.
-async fn edge(files: &Files, transport: Transport) -> Stage {
+async fn edge(files: &Files, transport: Transport) -> Environment {
     let stage = stage(|plan| {
-        plan.transport = transport;
+        plan.control_plane.transport = transport;
         files.on(plan, "edge,edge-2");
     })
     .await;
@@ -150,7 +145,7 @@ async fn edge(files: &Files, transport: Transport) -> Stage {
     stage
 }
 
-fn load(stage: &Stage) -> Load {
+fn load(stage: &Environment) -> Load {
     let target = Target::http(stage.http(), "web.test", "/");
     Load::start(target, PACE, named_by_body)
 }
@@ -162,14 +157,14 @@ async fn lost_nothing(load: Load) {
 }
 
 /// How often Envoy has connected to the daemon.
-async fn connections(stage: &mut Stage) -> u64 {
+async fn connections(stage: &mut Environment) -> u64 {
     let admin = stage.envoy().admin();
     let total = "cluster.xds_cluster.upstream_cx_total";
     admin.stat(total).await.unwrap().unwrap()
 }
 
 /// Waits until the only proxy is known by that name in its certificate.
-async fn known_as(stage: &Stage, name: &str) {
+async fn known_as(stage: &Environment, name: &str) {
     until(
         &format!("a proxy with the certificate of {name}"),
         async || {
@@ -192,7 +187,7 @@ async fn keys_reach_a_proxy_on_the_list(transport: Transport) {
     let one = public.bundle(&["one.test"]);
     folder.put("one", &one.pem());
     let mut stage = stage(|plan| {
-        plan.transport = transport;
+        plan.control_plane.transport = transport;
         folder.watched(plan);
         files.on(plan, "*.other,edge");
     })
@@ -281,7 +276,13 @@ async fn a_proxy_that_does_not_fit_gets_nothing(transport: Transport) {
             node_id: "misfit".to_owned(),
             ..Options::default()
         };
-        let bootstrap = stage.bootstrap_with(Some(tls));
+        let bootstrap = bootstrap::yaml(&bootstrap::Config {
+            transport,
+            control_planes: vec![ControlPlane::Address(xds(&stage))],
+            envoy_admin: (Ipv4Addr::LOCALHOST, 0).into(),
+            tls: Some(tls),
+            ..bootstrap::Config::default()
+        });
         let mut misfit = Envoy::start(&envoy().await, &bootstrap, options)
             .await
             .unwrap();
@@ -436,9 +437,9 @@ async fn a_proxy_renews_its_certificate_over_ads_delta() {
 
 /// Restarts the daemon, so that Envoy shakes hands again, and waits until Envoy follows it: until a
 /// change of the app arrives.
-async fn follows_anew(stage: &mut Stage, connected: &mut u64, instances: usize) {
-    stage.stop_daemon().await.unwrap();
-    stage.start_daemon().await.unwrap();
+async fn follows_anew(stage: &mut Environment, connected: &mut u64, instances: usize) {
+    stage.stop_control_plane().await.unwrap();
+    stage.start_control_plane().await.unwrap();
     stage.marathon().scale("/web", instances).await.unwrap();
     spread(stage, "/web", instances).await;
     let now = connections(stage).await;
@@ -469,10 +470,10 @@ async fn an_authority_is_exchanged_without_a_restart_of_envoy(transport: Transpo
 
     // A daemon of the old authority is none any more.
     files.put_pair("xds", &old.bundle(&[DAEMON]));
-    stage.stop_daemon().await.unwrap();
+    stage.stop_control_plane().await.unwrap();
     let refused = "cluster.xds_cluster.ssl.fail_verify_error";
     let before = stage.envoy().admin().stat(refused).await.unwrap();
-    stage.start_daemon().await.unwrap();
+    stage.start_control_plane().await.unwrap();
     let more = |count| Some(count) > before.map(|before| before + 1);
     let refuses = stage.envoy().stat_where(refused, LIMIT, more).await;
     refuses.unwrap();
@@ -505,7 +506,7 @@ async fn one_of_several_names_of_control_planes_is_enough() {
     let files = Files::new();
     let stage = stage(|plan| {
         files.on(plan, "edge");
-        if let Some(tls) = &mut plan.tls {
+        if let Some(tls) = &mut plan.control_plane.tls {
             tls.names = ["10.0.0.7", "another.plane", DAEMON]
                 .map(str::to_owned)
                 .into();

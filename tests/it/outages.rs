@@ -33,7 +33,7 @@ fn checked(id: &str, host: &str, instances: usize) -> Value {
 /// While the daemon is away the host leaves one app, whose cluster goes, for one that is new. The
 /// tasks of both live, so only the order of what Envoy is told could lose a request.
 async fn a_host_moves_while_the_daemon_is_away(transport: Transport, end: End) {
-    let mut stage = stage(|plan| plan.transport = transport).await;
+    let mut stage = stage(|plan| plan.control_plane.transport = transport).await;
     let rounds = rounds(1, 3);
     let apps: Vec<String> = (0..=rounds).map(|round| format!("/v{round}")).collect();
     let names: Vec<&str> = apps.iter().map(String::as_str).collect();
@@ -107,7 +107,7 @@ async fn a_host_moves_while_the_daemon_is_away(transport: Transport, end: End) {
 async fn rolling_deploys_with_kills_lose_nothing(transport: Transport) {
     const TASKS: usize = 6;
     let mut stage = stage(|plan| {
-        plan.transport = transport;
+        plan.control_plane.transport = transport;
         plan.marathon.task_step = Duration::from_millis(100);
         plan.marathon.task_killing = true;
     })

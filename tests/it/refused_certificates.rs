@@ -16,8 +16,8 @@ use tokio::time::Instant;
 
 use crate::support::certificates::{Authority, Bundle, shown};
 use crate::support::long::{is_long, measured};
-use crate::support::looks::{problems, until};
 use crate::support::plane::Plane;
+use crate::support::polls::{problems, until};
 use crate::support::program::Process;
 use crate::support::traffic::served_by;
 use crate::support::{app, stage};
@@ -265,8 +265,8 @@ async fn a_certificate_is_left_out_alone(transport: Transport, flaw: Flaw) {
     folder.put(&first);
     let flags = [folder.flag()];
     let mut stage = stage(|plan| {
-        plan.transport = transport;
-        plan.flags.extend(flags.clone());
+        plan.control_plane.transport = transport;
+        plan.control_plane.flags.extend(flags.clone());
     })
     .await;
     let mut daemon = Process::of(&mut stage, &flags).await;

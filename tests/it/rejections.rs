@@ -15,7 +15,6 @@ use envoy_api::envoy::extensions::filters::network::http_connection_manager::v3 
 use envoy_api::prost::Message as _;
 use envoy_api::prost_types;
 use marathon_envoy::commands::bootstrap::{self, ControlPlane, Transport};
-use marathon_envoy::commands::demo::stage::Stage;
 use marathon_envoy::metrics::Metrics;
 use marathon_envoy::registry::{Progress, Registry, RegistryLimits, SubscriptionView};
 use marathon_envoy::snapshot::cell::{Publisher, cell};
@@ -31,8 +30,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::broken::broken;
 use crate::support::certificates::{Authority, Folder, shown};
-use crate::support::looks::{json, metric, metric_where, sum, until};
-use crate::support::{LIMIT, app, envoy, live, own_address, stage};
+use crate::support::polls::{json, metric, metric_where, sum, until};
+use crate::support::{Environment, LIMIT, app, envoy, live, own_address, stage};
 
 const PACE: Pace = Pace::PerSecond(NonZeroU32::new(200).unwrap());
 
@@ -484,7 +483,7 @@ async fn a_first_listener_comes_when_its_port_is_free(transport: Transport) {
     let taken = TcpListener::bind((own_address(), 0)).await.unwrap();
     let address = taken.local_addr().unwrap();
     let stage = stage(|plan| {
-        plan.transport = transport;
+        plan.control_plane.transport = transport;
         plan.http = Some(address);
     })
     .await;
@@ -523,7 +522,7 @@ async fn a_first_listener_is_rejected(transport: Transport) {
     let address = taken.local_addr().unwrap();
     let began = Instant::now();
     let mut stage = stage(|plan| {
-        plan.transport = transport;
+        plan.control_plane.transport = transport;
         plan.http = Some(address);
     })
     .await;
@@ -553,7 +552,7 @@ async fn a_first_listener_is_rejected(transport: Transport) {
 }
 
 /// How far the one proxy is with its listeners, as `/proxies` has it.
-async fn listeners_state(stage: &Stage) -> String {
+async fn listeners_state(stage: &Environment) -> String {
     let proxies = json(stage, "/proxies").await;
     let kinds = proxies[0]["kinds"].as_array().unwrap();
     let view = kinds.iter().find(|view| view["kind"] == "listeners");
@@ -569,7 +568,7 @@ async fn a_later_listener_is_rejected(transport: Transport) {
     let authority = Authority::new();
     let folder = Folder::new();
     let mut stage = stage(|plan| {
-        plan.transport = transport;
+        plan.control_plane.transport = transport;
         folder.watched(plan);
     })
     .await;

@@ -3,8 +3,6 @@
 use std::num::NonZeroU32;
 
 use marathon_envoy::commands::bootstrap::Transport;
-use marathon_envoy::commands::demo::stage::Stage;
-use marathon_envoy::settings::XdsListen;
 use marathon_envoy::snapshot::Kind;
 use sim::envoy::{Envoy, Options};
 use sim::load::{Load, Pace, Report, Target, named_by_body};
@@ -12,23 +10,23 @@ use sim::proxy::{Answer, Place, Protocol, Proxy, ResourceType};
 use tokio::time::timeout;
 
 use crate::support::certificates::{Authority, Folder, shown};
-use crate::support::looks::{
+use crate::support::polls::{
     answers, at_rest, given, is_once, json, metric, metric_where, rejections,
 };
-use crate::support::{LIMIT, app, envoy, live, stage};
+use crate::support::{Environment, LIMIT, app, envoy, live, stage};
 
 const PACE: Pace = Pace::PerSecond(NonZeroU32::new(300).unwrap());
 
 /// A stage with `/web` live under `web.test`.
-async fn edge(transport: Transport) -> Stage {
-    let stage = stage(|plan| plan.transport = transport).await;
+async fn edge(transport: Transport) -> Environment {
+    let stage = stage(|plan| plan.control_plane.transport = transport).await;
     let web = app("/web", "web.test", 2);
     stage.marathon().create_app(web).await.unwrap();
     live(&stage, "web.test", "/").await;
     stage
 }
 
-fn load(stage: &Stage) -> Load {
+fn load(stage: &Environment) -> Load {
     let target = Target::http(stage.http(), "web.test", "/");
     Load::start(target, PACE, named_by_body)
 }
@@ -65,7 +63,7 @@ async fn envoy_is_restarted(transport: Transport, end: End) {
     let bundle = authority.bundle(&["web.test"]);
     folder.put("web", &bundle.pem());
     let mut stage = stage(|plan| {
-        plan.transport = transport;
+        plan.control_plane.transport = transport;
         folder.watched(plan);
     })
     .await;
@@ -133,7 +131,7 @@ async fn a_crashed_envoy_gets_everything_again_once_over_ads_delta() {
 
 async fn an_envoy_waits_for_its_control_plane(transport: Transport) {
     let mut stage = edge(transport).await;
-    stage.stop_daemon().await.unwrap();
+    stage.stop_control_plane().await.unwrap();
     stage.envoy().restart().await.unwrap();
     let envoy = stage.envoy();
     envoy
@@ -144,7 +142,7 @@ async fn an_envoy_waits_for_its_control_plane(transport: Transport) {
         .unwrap();
     // Not ready and empty, which whoever asks before it sends it requests would believe.
     assert!(!envoy.admin().is_ready().await.unwrap());
-    stage.start_daemon().await.unwrap();
+    stage.start_control_plane().await.unwrap();
     stage.envoy().ready(LIMIT).await.unwrap();
     live(&stage, "web.test", "/").await;
     at_rest(&stage, HELD).await;
@@ -173,13 +171,17 @@ async fn an_envoy_that_starts_first_waits_over_ads_delta() {
 }
 
 /// Ends the daemon, waits until Envoy has noticed, and starts it again after `meanwhile`.
-async fn daemon_is_restarted(stage: &mut Stage, end: End, meanwhile: impl AsyncFnOnce(&Stage)) {
+async fn daemon_is_restarted(
+    stage: &mut Environment,
+    end: End,
+    meanwhile: impl AsyncFnOnce(&Environment),
+) {
     let failures = "cluster_manager.cds.update_failure";
     let admin = stage.envoy().admin();
     let before = admin.stat(failures).await.unwrap().unwrap_or(0);
     match end {
-        End::Asked => stage.stop_daemon().await.unwrap(),
-        End::Killed => stage.kill_daemon().await,
+        End::Asked => stage.stop_control_plane().await.unwrap(),
+        End::Killed => stage.kill_control_plane().await,
     }
     let envoy = stage.envoy();
     envoy
@@ -187,7 +189,7 @@ async fn daemon_is_restarted(stage: &mut Stage, end: End, meanwhile: impl AsyncF
         .await
         .unwrap();
     meanwhile(stage).await;
-    stage.start_daemon().await.unwrap();
+    stage.start_control_plane().await.unwrap();
 }
 
 async fn nothing_is_sent_again(transport: Transport, end: End) {
@@ -318,18 +320,16 @@ async fn apps_that_changed_meanwhile_are_served_after_a_kill_over_ads_delta() {
 
 async fn a_stop_answers_what_is_held(transport: Transport) {
     let mut stage = stage(|plan| {
-        plan.transport = transport;
+        plan.control_plane.transport = transport;
         // Connections that do not end by themselves are not cut before the limit below.
-        plan.tune = |settings| settings.xds.server.drain = 2 * LIMIT;
+        plan.control_plane.tune = |settings| settings.xds.server.drain = 2 * LIMIT;
     })
     .await;
     let web = app("/web", "web.test", 2);
     stage.marathon().create_app(web).await.unwrap();
     live(&stage, "web.test", "/").await;
     at_rest(&stage, HELD).await;
-    let XdsListen::Tcp(address) = *stage.xds() else {
-        panic!("{:?}", stage.xds())
-    };
+    let address = stage.xds().unwrap();
     let load = load(&stage);
     let admin = stage.envoy().admin();
     let before = given(admin).await;
@@ -350,7 +350,7 @@ async fn a_stop_answers_what_is_held(transport: Transport) {
     let [http1, http2] = answers.try_into().ok().unwrap();
     let stopped = async {
         at_rest(&stage, HELD + 2).await;
-        let stopped = timeout(LIMIT, stage.stop_daemon()).await;
+        let stopped = timeout(LIMIT, stage.stop_control_plane()).await;
         stopped.unwrap().unwrap();
     };
     let (http1, http2, ()) = tokio::join!(http1, http2, stopped);
@@ -388,7 +388,7 @@ async fn a_stop_answers_what_is_held_and_envoy_goes_on_over_ads_delta() {
 async fn two_envoys_share_a_node_id(transport: Transport) {
     let mut stage = edge(transport).await;
     let options = Options::default();
-    let mut other = Envoy::start(&envoy().await, &stage.bootstrap(), options)
+    let mut other = Envoy::start(&envoy().await, stage.bootstrap(), options)
         .await
         .unwrap();
     other.ready(LIMIT).await.unwrap();

@@ -5,7 +5,6 @@
 use std::time::Duration;
 
 use marathon_envoy::commands::bootstrap::Transport;
-use marathon_envoy::commands::demo::stage::Stage;
 use marathon_envoy::snapshot::Kind;
 use serde_json::{Value, json};
 use sim::load::{Answer, Probe, Target};
@@ -13,10 +12,10 @@ use tokio::time::Instant;
 
 use crate::support::certificates::{Authority, Bundle, Folder, shown};
 use crate::support::long::measured;
-use crate::support::looks::{metric, metric_where, until};
 use crate::support::middleman::Middleman;
+use crate::support::polls::{metric, metric_where, until};
 use crate::support::traffic::{endpoints, endpoints_of, field, no_cluster, served_by, spread};
-use crate::support::{LIMIT, app, stage};
+use crate::support::{Environment, LIMIT, app, stage};
 
 /// Within what the reverted content is live.
 const REACH: Duration = Duration::from_secs(1);
@@ -24,7 +23,7 @@ const REACH: Duration = Duration::from_secs(1);
 /// A stage whose Envoy asks through a middleman, with `/web` behind two hosts, both also over TLS.
 struct Scene {
     transport: Transport,
-    stage: Stage,
+    stage: Environment,
     middleman: Middleman,
     authority: Authority,
     folder: Folder,
@@ -57,7 +56,7 @@ impl Scene {
             bundle
         });
         let mut stage = stage(|plan| {
-            plan.transport = transport;
+            plan.control_plane.transport = transport;
             folder.watched(plan);
         })
         .await;

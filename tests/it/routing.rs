@@ -31,7 +31,7 @@ async fn paths_share_a_host_over_ads_delta() {
 /// An app has a host; another one takes a path of it and gives it back; a third one makes no sense
 /// and a fourth one comes too late. Users of the host notice only what is meant for them.
 async fn paths_share_a_host(transport: Transport) {
-    let mut stage = stage(|plan| plan.transport = transport).await;
+    let mut stage = stage(|plan| plan.control_plane.transport = transport).await;
     let root = app("/shop", "shop.test", 2);
     stage.marathon().create_app(root).await.unwrap();
     served_by(&mut stage, "shop.test", "/", "/shop").await;
@@ -105,9 +105,9 @@ async fn a_redirect_leads_to_https(transport: Transport) {
     let certificates = tempfile::tempdir().unwrap();
     let folder = format!("--certificates-dir={}", certificates.path().display());
     let mut stage = stage(|plan| {
-        plan.transport = transport;
-        plan.flags.push(folder);
-        plan.tune = |settings| {
+        plan.control_plane.transport = transport;
+        plan.control_plane.flags.push(folder);
+        plan.control_plane.tune = |settings| {
             let certificates = settings.certificates.as_mut().unwrap();
             certificates.interval = Duration::from_millis(50);
             certificates.settle = Duration::from_millis(20);
@@ -166,8 +166,10 @@ async fn a_host_goes_from_app_to_app_without_a_503_over_ads_delta() {
 async fn a_host_goes_from_app_to_app_without_a_503(transport: Transport) {
     const ROUNDS: usize = 12;
     let mut stage = stage(|plan| {
-        plan.transport = transport;
-        plan.flags.push("--refresh-delay=0.05".to_owned());
+        plan.control_plane.transport = transport;
+        plan.control_plane
+            .flags
+            .push("--refresh-delay=0.05".to_owned());
     })
     .await;
     let apps: Vec<String> = (0..=ROUNDS).map(|round| format!("/v{round:02}")).collect();

@@ -7,7 +7,7 @@ use crate::support::traffic::{page, served_by, spread};
 use crate::support::{LIMIT, app, live, stage};
 
 async fn an_app_is_live(transport: Transport) {
-    let stage = stage(|plan| plan.transport = transport).await;
+    let stage = stage(|plan| plan.control_plane.transport = transport).await;
     stage
         .marathon()
         .create_app(app("/web", "web.test", 2))
@@ -51,7 +51,7 @@ async fn a_first_start_waits_for_marathon_over_ads_delta() {
 /// then everything is.
 async fn a_first_start_waits_for_marathon(transport: Transport) {
     let mut stage = stage(|plan| {
-        plan.transport = transport;
+        plan.control_plane.transport = transport;
         plan.marathon_is_down = true;
     })
     .await;
@@ -96,7 +96,7 @@ async fn a_first_start_waits_for_marathon(transport: Transport) {
 }
 
 /// Envoy asked and was not answered: not even with nothing, which would empty an edge that serves.
-async fn assert_nothing_is_told(stage: &mut marathon_envoy::commands::demo::stage::Stage) {
+async fn assert_nothing_is_told(stage: &mut crate::support::Environment) {
     let admin = stage.envoy().admin();
     let told = admin
         .stats("^(cluster_manager.cds|listener_manager.lds).update_(success|rejected|failure)$")

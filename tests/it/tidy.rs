@@ -39,7 +39,7 @@ const TOP_LEVEL: [&str; 18] = [
     "vault-policy.hcl",
 ];
 
-/// Share of documentation comments in `src/` that may open with a question word, in percent. It only
+/// Share of documentation comments in `src/` and `crates/sim` that may open with a question word, in percent. It only
 /// shrinks; the goal is 3.
 const MOST_QUESTIONS_PERCENT: usize = 14;
 
@@ -48,25 +48,21 @@ const NAMES_OF_EVERY_ROOM: [&str; 2] = ["Config", "Error"];
 
 /// Names of types that more than one file of `src/` defines. This list only shrinks: take a name out
 /// once it is unique, and give a new type a name that no other has.
-const REPEATED_NAMES: [&str; 36] = [
+const REPEATED_NAMES: [&str; 30] = [
     "App",
     "Arguments",
     "Asked",
     "Body",
     "Claim",
     "Digest",
-    "End",
     "Form",
     "Heard",
     "History",
-    "Inner",
     "Kind",
     "Limits",
     "Line",
-    "Login",
     "Name",
     "Names",
-    "Parts",
     "Phase",
     "Piece",
     "Problems",
@@ -75,7 +71,6 @@ const REPEATED_NAMES: [&str; 36] = [
     "Request",
     "Shared",
     "Signals",
-    "Stage",
     "State",
     "Step",
     "Store",
@@ -84,7 +79,6 @@ const REPEATED_NAMES: [&str; 36] = [
     "Tls",
     "Transport",
     "Unknown",
-    "View",
 ];
 
 fn repository() -> &'static Path {
@@ -165,7 +159,9 @@ fn every_file_opens_with_its_one_job() {
 
 #[test]
 fn comments_say_what_a_thing_is_and_rarely_ask() {
-    let comments = openings(&sources());
+    let mut sources = sources();
+    sources.extend(sources_in("crates/sim/src"));
+    let comments = openings(&sources);
     assert!(comments.len() > 1_000, "src/ was not found");
     let asking: Vec<_> = comments.iter().filter(|comment| comment.asks()).collect();
     let percent = asking.len() * 100 / comments.len();

@@ -3,17 +3,15 @@
 use std::num::NonZeroU32;
 
 use marathon_envoy::commands::bootstrap::Transport;
-use marathon_envoy::commands::demo::stage::Stage;
-use marathon_envoy::settings::XdsListen;
 use marathon_envoy::snapshot::Kind;
 use sim::load::{Cause, Load, Pace, Probe, Target, named_by_body};
 use sim::proxy::{Answer, Place, Protocol, Proxy, ResourceType};
 
 use crate::support::certificates::{Authority, Folder, look_often, shown};
-use crate::support::looks::{
+use crate::support::polls::{
     answers, at_rest, metric, metric_where, page, problems, rejections, until,
 };
-use crate::support::{LIMIT, app, live, stage};
+use crate::support::{Environment, LIMIT, app, live, stage};
 
 /// For what is asked in the clear.
 const PACE: Pace = Pace::PerSecond(NonZeroU32::new(200).unwrap());
@@ -27,9 +25,9 @@ const KEPT: Pace = Pace::Open(NonZeroU32::new(4).unwrap());
 const FRESH: Pace = Pace::Open(NonZeroU32::new(1).unwrap());
 
 /// A stage with one app under `hosts`, and the certificates of `folder`.
-async fn edge(transport: Transport, folder: &Folder, hosts: &str) -> Stage {
+async fn edge(transport: Transport, folder: &Folder, hosts: &str) -> Environment {
     let stage = stage(|plan| {
-        plan.transport = transport;
+        plan.control_plane.transport = transport;
         folder.watched(plan);
     })
     .await;
@@ -39,7 +37,7 @@ async fn edge(transport: Transport, folder: &Folder, hosts: &str) -> Stage {
 }
 
 /// A handshake for `name` is refused by the edge.
-async fn refused(authority: &Authority, stage: &Stage, name: &str) {
+async fn refused(authority: &Authority, stage: &Environment, name: &str) {
     let failure = Probe::new(authority.fresh(stage, name)).ask().await;
     let failure = failure.unwrap_err();
     assert_eq!(failure.cause, Cause::Tls, "{failure}");
@@ -159,7 +157,7 @@ async fn a_certificate_is_exchanged_while_the_daemon_is_away(transport: Transpor
     let kept = Load::start(target.clone(), KEPT, named_by_body);
     let fresh = Load::start(authority.fresh(&stage, "one.test"), FRESH, named_by_body);
 
-    stage.kill_daemon().await;
+    stage.kill_control_plane().await;
     let failures = "cluster_manager.cds.update_failure";
     let envoy = stage.envoy();
     envoy
@@ -169,7 +167,7 @@ async fn a_certificate_is_exchanged_while_the_daemon_is_away(transport: Transpor
     let new = authority.bundle(&["one.test"]);
     folder.put("one", &new.pem());
     shown(&target, &old).await;
-    stage.start_daemon().await.unwrap();
+    stage.start_control_plane().await.unwrap();
     shown(&target, &new).await;
     at_rest(&stage, 6).await;
     // The secret was sent, and nothing else.
@@ -390,9 +388,9 @@ async fn keys_stay_where_they_may_not_leave(transport: Transport) {
     let authority = Authority::new();
     let folder = Folder::new();
     let stage = stage(|plan| {
-        plan.transport = transport;
+        plan.control_plane.transport = transport;
         folder.watched(plan);
-        plan.tune = |settings| {
+        plan.control_plane.tune = |settings| {
             look_often(settings);
             // As XDS_PLAINTEXT_SECRETS=false has it, if the settings did not refuse to begin so.
             settings.xds.server.secrets = false;
@@ -426,9 +424,7 @@ async fn keys_stay_where_they_may_not_leave(transport: Transport) {
     let report = load.stop().await;
     assert_eq!(report.failed(), 0, "{}", report.words());
 
-    let XdsListen::Tcp(address) = *stage.xds() else {
-        panic!("{:?}", stage.xds())
-    };
+    let address = stage.xds().unwrap();
     let proxy = Proxy::new(Place::Tcp(address), Protocol::Http2, "thief");
     let secrets = ResourceType {
         collection: Kind::Secret.as_str(),
@@ -468,9 +464,9 @@ async fn a_unix_socket_carries_everything(transport: Transport) {
     let sockets = tempfile::TempDir::new().unwrap();
     let path = sockets.path().join("xds.sock");
     let mut stage = stage(|plan| {
-        plan.transport = transport;
+        plan.control_plane.transport = transport;
         folder.watched(plan);
-        plan.xds_listen = Some(format!("unix:{}", path.display()));
+        plan.control_plane.xds_listen = Some(format!("unix:{}", path.display()));
     })
     .await;
     let web = app("/web", "one.test", 2);
@@ -480,8 +476,8 @@ async fn a_unix_socket_carries_everything(transport: Transport) {
     shown(&target, &one).await;
 
     let load = Load::start(target.clone(), KEPT, named_by_body);
-    stage.kill_daemon().await;
-    stage.start_daemon().await.unwrap();
+    stage.kill_control_plane().await;
+    stage.start_control_plane().await.unwrap();
     let two = authority.bundle(&["one.test"]);
     folder.put("one", &two.pem());
     shown(&target, &two).await;

@@ -25,7 +25,7 @@ async fn scaling_under_load_loses_nothing_over_ads_delta() {
 }
 
 async fn scaling_under_load_loses_nothing(transport: Transport) {
-    let mut stage = stage(|plan| plan.transport = transport).await;
+    let mut stage = stage(|plan| plan.control_plane.transport = transport).await;
     stage
         .marathon()
         .create_app(app("/web", "web.test", 2))
@@ -107,7 +107,7 @@ async fn rolling_restarts_under_load_lose_nothing(
     task_killing: bool,
 ) {
     let mut stage = stage(|plan| {
-        plan.transport = transport;
+        plan.control_plane.transport = transport;
         plan.marathon.task_killing = task_killing;
     })
     .await;
@@ -152,9 +152,10 @@ async fn a_lost_agent_is_not_noticed_over_ads_delta() {
 /// Neither stops serving: what cannot reach the master can still answer.
 async fn a_lost_agent_is_not_noticed(transport: Transport) {
     let mut stage = stage(|plan| {
-        plan.transport = transport;
+        plan.control_plane.transport = transport;
         // Marathon says nothing when it forgets a task; a list some time later shows it.
-        plan.tune = |settings| settings.marathon.confirmation_delay = Duration::from_millis(200);
+        plan.control_plane.tune =
+            |settings| settings.marathon.confirmation_delay = Duration::from_millis(200);
     })
     .await;
     let hasty = app("/hasty", "hasty.test", 4);
@@ -199,7 +200,7 @@ async fn every_networking_mode_is_reached_over_ads_delta() {
 }
 
 async fn every_networking_mode_is_reached(transport: Transport) {
-    let mut stage = stage(|plan| plan.transport = transport).await;
+    let mut stage = stage(|plan| plan.control_plane.transport = transport).await;
     let host = app("/host", "host.test", 2);
     let mut bridge = mapped("/bridge", "bridge.test", "container/bridge");
     bridge["container"]["portMappings"][0]["hostPort"] = json!(0);
@@ -247,7 +248,7 @@ async fn fifty_scalings_at_once_end_right_over_ads_delta() {
 
 async fn fifty_scalings_at_once_end_right(transport: Transport) {
     const APPS: usize = 50;
-    let mut stage = stage(|plan| plan.transport = transport).await;
+    let mut stage = stage(|plan| plan.control_plane.transport = transport).await;
     let names: Vec<String> = (0..APPS).map(|index| format!("/app{index:02}")).collect();
     for name in &names {
         let host = format!("{}.test", &name[1..]);

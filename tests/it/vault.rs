@@ -6,13 +6,13 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use marathon_envoy::commands::bootstrap::Transport;
-use marathon_envoy::commands::demo::stage::{Login, Stage, VaultPlan, Vaulted};
 use sim::acme::Issued;
 use sim::load::{Answer, Load, Pace, Probe, Target, Tls, named_by_body};
+use sim::scenario::{Login, VaultPlan, VaultSetup};
 
-use crate::support::looks::{metric, metric_where, page, problems, rejections, until};
+use crate::support::polls::{metric, metric_where, page, problems, rejections, until};
 use crate::support::traffic::{served_by, spread};
-use crate::support::{LIMIT, app, live, stage};
+use crate::support::{Environment, LIMIT, app, live, stage};
 
 /// As many requests as that are open all the time, on connections that are kept.
 const KEPT: Pace = Pace::Open(NonZeroU32::new(4).unwrap());
@@ -24,14 +24,14 @@ const FRESH: Pace = Pace::Open(NonZeroU32::new(1).unwrap());
 const DOMAIN: &str = "one.test";
 
 /// A stage with a Vault as planned, that holds a certificate for [`DOMAIN`], and an app of that name.
-async fn edge(transport: Transport, change: impl FnOnce(&mut VaultPlan)) -> Stage {
+async fn edge(transport: Transport, change: impl FnOnce(&mut VaultPlan)) -> Environment {
     let mut vault = VaultPlan {
         domains: vec![DOMAIN.to_owned()],
         ..VaultPlan::default()
     };
     change(&mut vault);
     let stage = stage(|plan| {
-        plan.transport = transport;
+        plan.control_plane.transport = transport;
         plan.vault = Some(vault);
     })
     .await;
@@ -40,18 +40,18 @@ async fn edge(transport: Transport, change: impl FnOnce(&mut VaultPlan)) -> Stag
     stage
 }
 
-fn vault(stage: &Stage) -> &Vaulted {
+fn vault(stage: &Environment) -> &VaultSetup {
     stage.vault().unwrap()
 }
 
 /// Requests for [`DOMAIN`] over TLS on connections that are kept.
-fn kept(stage: &Stage) -> Target {
+fn kept(stage: &Environment) -> Target {
     let tls = Tls::new(DOMAIN, vault(stage).acme().root_pem());
     Target::https(stage.https(), DOMAIN, "/", tls.unwrap())
 }
 
 /// The same, each on a connection of its own.
-fn fresh(stage: &Stage) -> Target {
+fn fresh(stage: &Environment) -> Target {
     Target {
         keep_alive: false,
         ..kept(stage)
@@ -59,7 +59,7 @@ fn fresh(stage: &Stage) -> Target {
 }
 
 /// Has marathon-acme renew the certificate of [`DOMAIN`] and say so.
-async fn renew(stage: &Stage) -> Issued {
+async fn renew(stage: &Environment) -> Issued {
     let acme = vault(stage).acme();
     let issued = acme.issue(DOMAIN).await.unwrap();
     acme.signal(stage.admin()).await.unwrap();
@@ -67,7 +67,7 @@ async fn renew(stage: &Stage) -> Issued {
 }
 
 /// Waits until a new connection shows `issued` and gets an answer.
-async fn shown(stage: &Stage, issued: &Issued) {
+async fn shown(stage: &Environment, issued: &Issued) {
     let shows = |answer: &Answer| {
         answer.status == 200 && answer.peer_certificate.as_deref() == Some(&*issued.der)
     };
@@ -76,7 +76,7 @@ async fn shown(stage: &Stage, issued: &Issued) {
 }
 
 /// The certificate that new connections show.
-async fn current(stage: &Stage) -> Vec<u8> {
+async fn current(stage: &Environment) -> Vec<u8> {
     let mut probe = Probe::new(fresh(stage));
     let seen = probe.first_answer_where(LIMIT, |answer| answer.status == 200);
     let answer = seen.await.unwrap().answer;
@@ -84,14 +84,14 @@ async fn current(stage: &Stage) -> Vec<u8> {
 }
 
 /// The certificate that the daemon shows to Envoy.
-async fn own(stage: &Stage) -> Vec<u8> {
+async fn own(stage: &Environment) -> Vec<u8> {
     let target = stage.xds_target().unwrap().unwrap();
     let answer = Probe::new(target).ask().await.unwrap();
     answer.peer_certificate.unwrap().to_vec()
 }
 
 /// How many of Envoy's connections to the daemon were cut, or did not come about.
-async fn cut(stage: &mut Stage) -> u64 {
+async fn cut(stage: &mut Environment) -> u64 {
     let admin = stage.envoy().admin();
     let filter = "^cluster.xds_cluster.upstream_cx_(destroy_remote|connect_fail|destroy_local)$";
     admin.stats(filter).await.unwrap().values().sum()
@@ -106,7 +106,7 @@ async fn lost_nothing(loads: [Load; 2]) {
 }
 
 /// Loads on connections that are kept and on new ones.
-fn loads(stage: &Stage) -> [Load; 2] {
+fn loads(stage: &Environment) -> [Load; 2] {
     [(kept(stage), KEPT), (fresh(stage), FRESH)]
         .map(|(target, pace)| Load::start(target, pace, named_by_body))
 }
@@ -235,7 +235,7 @@ async fn a_first_start_waits_for_vault_over_ads_delta() {
 }
 
 /// Waits until Vault was asked once more and could not answer, or would not.
-async fn asked_in_vain(stage: &Stage) {
+async fn asked_in_vain(stage: &Environment) {
     let asked = vault(stage).vault().requests().len();
     vault(stage).acme().signal(stage.admin()).await.unwrap();
     until("Vault to be asked", async || {
@@ -281,7 +281,7 @@ async fn a_token_that_has_ended_is_replaced_by_another_login() {
     .await;
     current(&stage).await;
     let loads = loads(&stage);
-    let tokens = |stage: &Stage| {
+    let tokens = |stage: &Environment| {
         let mut tokens: Vec<_> = vault(stage).vault().requests();
         tokens.retain(|request| request.path.starts_with("marathon-acme/data/"));
         tokens

@@ -4,7 +4,6 @@ use std::net::Ipv4Addr;
 use std::num::NonZeroU32;
 
 use marathon_envoy::commands::bootstrap::Transport;
-use marathon_envoy::commands::demo::stage::Stage;
 use serde_json::json;
 use sim::backend::{Backend, Identity};
 use sim::load::{Answer, Cause, Load, Pace, Target};
@@ -15,7 +14,7 @@ use super::scene::LIMIT;
 use crate::support::traffic::{
     answered, at_rest, endpoints, endpoints_of, field, served_by, spread,
 };
-use crate::support::{app, stage};
+use crate::support::{Environment, app, stage};
 
 /// Requests a second.
 const PACE: NonZeroU32 = NonZeroU32::new(300).unwrap();
@@ -39,10 +38,10 @@ async fn an_address_that_another_app_was_given_over_ads_delta() {
 /// Marathon still lists the lost task as unreachable.
 async fn an_address_that_another_app_was_given(transport: Transport) {
     let mut stage = stage(|plan| {
-        plan.transport = transport;
+        plan.control_plane.transport = transport;
         plan.marathon.patience = LIMIT;
         // No list is asked for in the middle of it: none knows the task that is only told of.
-        plan.tune = |settings| settings.marathon.confirmation_delay = LIMIT * 5;
+        plan.control_plane.tune = |settings| settings.marathon.confirmation_delay = LIMIT * 5;
     })
     .await;
     let mut web = app("/team/web", "web.test", 2);
@@ -91,7 +90,7 @@ async fn an_address_that_another_app_was_given(transport: Transport) {
             "version": version,
         })
     };
-    let tell = |stage: &Stage, state| {
+    let tell = |stage: &Environment, state| {
         stage
             .marathon()
             .inject_event("status_update_event", told(state));
@@ -132,7 +131,7 @@ async fn a_task_on_a_fresh_agent_while_a_list_is_on_its_way_over_ads_delta() {
 /// The list that is on its way knows nothing of the agent, which is known by its name.
 async fn a_task_on_a_fresh_agent_while_a_list_is_on_its_way(transport: Transport) {
     let mut stage = stage(|plan| {
-        plan.transport = transport;
+        plan.control_plane.transport = transport;
         plan.marathon.patience = LIMIT;
         plan.marathon.agents = vec![
             AgentConfig::at(Ipv4Addr::new(127, 0, 0, 2)),

@@ -6,14 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use marathon_envoy::commands::bootstrap::Transport;
-use marathon_envoy::commands::demo::stage::{Plan, Stage};
 use serde_json::json;
 use sim::load::{Load, Pace, Probe, Target, named_by_body};
 use sim::marathon::{Cluster, Config};
 use tokio::time::Instant;
 use tracing::subscriber::DefaultGuard;
 
-use crate::support::{app, live, stage};
+use crate::support::{Environment, Plan, app, live, stage};
 
 /// The app that is under load, and its host.
 pub(super) const APP: &str = "/web";
@@ -40,7 +39,7 @@ const PRINTED_LINES: usize = 60;
 /// All of it runs on the thread of the test, which is why the daemon's log can be told from those
 /// of other tests.
 pub(super) struct Scene {
-    pub(super) stage: Stage,
+    pub(super) stage: Environment,
     load: Option<Load>,
     log: Told,
     _capture: DefaultGuard,
@@ -64,7 +63,7 @@ impl Scene {
         let log = Log::default();
         let capture = log.capture();
         let stage = stage(|plan| {
-            plan.transport = transport;
+            plan.control_plane.transport = transport;
             plan.marathon = Config {
                 patience: LIMIT,
                 ..plan.marathon.clone()

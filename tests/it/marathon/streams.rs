@@ -68,7 +68,8 @@ async fn a_half_open_stream_over_ads_delta() {
 async fn a_half_open_stream(transport: Transport) {
     let mut scene = Scene::start(transport, |plan| {
         plan.marathon.heartbeat = Duration::from_millis(50);
-        plan.tune = |settings| settings.marathon.idle_limit = Duration::from_millis(500);
+        plan.control_plane.tune =
+            |settings| settings.marathon.idle_limit = Duration::from_millis(500);
     })
     .await;
     let connects = scene.metric("stream_connects_total").await;
@@ -101,7 +102,7 @@ async fn marathon_gone_for_ten_idle_limits(transport: Transport) {
     const IDLE_LIMIT: Duration = Duration::from_millis(200);
     let mut scene = Scene::start(transport, |plan| {
         plan.marathon.heartbeat = Duration::from_millis(20);
-        plan.tune = |settings| {
+        plan.control_plane.tune = |settings| {
             settings.marathon.idle_limit = IDLE_LIMIT;
             settings.marathon.backoff_limit = Duration::from_millis(400);
         };
@@ -147,7 +148,7 @@ async fn streams_that_end_before_their_first_event_over_ads_delta() {
 
 async fn streams_that_end_before_their_first_event(transport: Transport) {
     let mut scene = Scene::start(transport, |plan| {
-        plan.tune = |settings| {
+        plan.control_plane.tune = |settings| {
             settings.marathon.backoff_first = Duration::from_millis(20);
             settings.marathon.backoff_limit = Duration::from_millis(100);
         };
@@ -216,7 +217,7 @@ async fn a_change_that_no_event_told(transport: Transport) {
             heartbeat: Duration::from_secs(3600),
             ..plan.marathon.clone()
         };
-        plan.tune = |settings| {
+        plan.control_plane.tune = |settings| {
             settings.marathon.idle_limit = Duration::from_secs(3600);
             settings.marathon.resync_interval = Duration::from_millis(500);
         };

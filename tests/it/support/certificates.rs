@@ -3,11 +3,12 @@
 use std::fs;
 use std::time::Duration;
 
-use marathon_envoy::commands::demo::stage::{Plan, Stage};
 use marathon_envoy::settings::Settings;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use sim::load::{Probe, Target, Tls};
 use tempfile::TempDir;
+
+use super::{Environment, Plan};
 
 /// Who signs.
 pub(crate) struct Authority {
@@ -77,12 +78,12 @@ impl Authority {
     }
 
     /// Requests for `host` over TLS to the edge on connections that are kept.
-    pub(crate) fn target(&self, stage: &Stage, host: &str) -> Target {
+    pub(crate) fn target(&self, stage: &Environment, host: &str) -> Target {
         Target::https(stage.https(), host, "/", self.tls(host))
     }
 
     /// The same, each on a connection of its own.
-    pub(crate) fn fresh(&self, stage: &Stage, host: &str) -> Target {
+    pub(crate) fn fresh(&self, stage: &Environment, host: &str) -> Target {
         Target {
             keep_alive: false,
             ..self.target(stage, host)
@@ -134,8 +135,8 @@ impl Folder {
 
     /// Lets the daemon of a plan watch it, and look often.
     pub(crate) fn watched(&self, plan: &mut Plan) {
-        plan.flags.push(self.flag());
-        plan.tune = look_often;
+        plan.control_plane.flags.push(self.flag());
+        plan.control_plane.tune = look_often;
     }
 }
 

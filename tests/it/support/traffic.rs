@@ -5,16 +5,12 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
-use bytes::Bytes;
-use http::{Request, StatusCode};
-use http_body_util::{BodyExt as _, Empty};
-use hyper_util::rt::TokioIo;
-use marathon_envoy::commands::demo::stage::Stage;
+use http::StatusCode;
 use serde_json::Value;
 use sim::load::{Answer, Cause, Load, Pace, Probe, Report, Target};
-use tokio::net::TcpStream;
 
-use super::LIMIT;
+use super::polls::page_at;
+use super::{Environment, LIMIT};
 
 /// Requests a second: one every 3 ms, so that a gap as short as that is seen, and little enough
 /// for several journeys on two cores.
@@ -30,7 +26,7 @@ pub(crate) struct Users {
 
 impl Users {
     /// They ask for `host` and `path`, and take an answer from any of `apps`.
-    pub(crate) fn of(stage: &Stage, host: &str, path: &str, apps: &[&str]) -> Self {
+    pub(crate) fn of(stage: &Environment, host: &str, path: &str, apps: &[&str]) -> Self {
         Self::at(stage.http(), host, path, apps)
     }
 
@@ -54,7 +50,7 @@ impl Users {
 
     /// Asserts that every request was answered as it should be, and that there were some; what they
     /// counted.
-    pub(crate) async fn noticed_nothing(self, stage: &mut Stage) -> Report {
+    pub(crate) async fn noticed_nothing(self, stage: &mut Environment) -> Report {
         match self.stop().await {
             Ok(report) => report,
             Err(failures) => panic!("{failures}\n{}", scene(stage).await),
@@ -84,7 +80,7 @@ pub(crate) fn field(answer: &Answer, name: &str) -> Option<String> {
 
 /// Waits until an app has `count` tasks in Marathon and Envoy has exactly their addresses, which
 /// are those of its first port.
-pub(crate) async fn spread(stage: &mut Stage, app: &str, count: usize) {
+pub(crate) async fn spread(stage: &mut Environment, app: &str, count: usize) {
     let view = stage.marathon().settled(app, count).await.unwrap();
     let tasks = view.running(app);
     let mut expected: Vec<SocketAddr> = tasks.iter().map(|task| task.addresses()[0]).collect();
@@ -93,7 +89,7 @@ pub(crate) async fn spread(stage: &mut Stage, app: &str, count: usize) {
 }
 
 /// Waits until Envoy has exactly these addresses in a cluster.
-pub(crate) async fn endpoints(stage: &mut Stage, cluster: &str, expected: &[SocketAddr]) {
+pub(crate) async fn endpoints(stage: &mut Environment, cluster: &str, expected: &[SocketAddr]) {
     let admin = stage.envoy().admin();
     let what = format!("{expected:?} in {cluster}");
     let looked = stage.envoy().wait_for(&what, LIMIT, async || {
@@ -106,12 +102,12 @@ pub(crate) async fn endpoints(stage: &mut Stage, cluster: &str, expected: &[Sock
 }
 
 /// The addresses that Envoy has in a cluster, sorted.
-pub(crate) async fn endpoints_of(stage: &mut Stage, cluster: &str) -> Vec<SocketAddr> {
+pub(crate) async fn endpoints_of(stage: &mut Environment, cluster: &str) -> Vec<SocketAddr> {
     stage.envoy().admin().hosts(cluster).await.unwrap()
 }
 
 /// Waits until Envoy has no such cluster.
-pub(crate) async fn no_cluster(stage: &mut Stage, cluster: &str) {
+pub(crate) async fn no_cluster(stage: &mut Environment, cluster: &str) {
     let admin = stage.envoy().admin();
     let what = format!("the end of {cluster}");
     let looked = stage.envoy().wait_for(&what, LIMIT, async || {
@@ -132,7 +128,12 @@ fn clusters(json: &Value) -> BTreeSet<String> {
 }
 
 /// Waits until this app answers for `host` and `path`.
-pub(crate) async fn served_by(stage: &mut Stage, host: &str, path: &str, app: &str) -> Answer {
+pub(crate) async fn served_by(
+    stage: &mut Environment,
+    host: &str,
+    path: &str,
+    app: &str,
+) -> Answer {
     let shows = |answer: &Answer| {
         answer.status == StatusCode::OK && field(answer, "app").as_deref() == Some(app)
     };
@@ -140,13 +141,13 @@ pub(crate) async fn served_by(stage: &mut Stage, host: &str, path: &str, app: &s
 }
 
 /// Waits until `host` and `path` are answered with this status.
-pub(crate) async fn status(stage: &mut Stage, host: &str, path: &str, status: u16) -> Answer {
+pub(crate) async fn status(stage: &mut Environment, host: &str, path: &str, status: u16) -> Answer {
     answered(stage, host, path, |answer| answer.status == status).await
 }
 
 /// Waits until an answer for `host` and `path` shows what is waited for.
 pub(crate) async fn answered(
-    stage: &mut Stage,
+    stage: &mut Environment,
     host: &str,
     path: &str,
     shows: impl Fn(&Answer) -> bool,
@@ -160,23 +161,8 @@ pub(crate) async fn answered(
 
 /// One of the daemon's pages for operators, as JSON.
 pub(crate) async fn page(operators: SocketAddr, path: &str) -> Value {
-    let stream = TcpStream::connect(operators).await.unwrap();
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .unwrap();
-    let request = Request::get(path)
-        .header("host", "localhost")
-        .body(Empty::<Bytes>::new())
-        .unwrap();
-    let answer = async {
-        let response = sender.send_request(request).await.unwrap();
-        let body = response.collect().await.unwrap().to_bytes();
-        // The connection ends with its last user.
-        drop(sender);
-        body
-    };
-    let (_, body) = tokio::join!(connection, answer);
-    serde_json::from_slice(&body).unwrap()
+    let text = page_at(operators, path).await;
+    serde_json::from_str(&text.unwrap()).unwrap()
 }
 
 /// The daemon's problems.
@@ -187,7 +173,7 @@ async fn problems(operators: SocketAddr) -> Vec<Value> {
 
 /// Waits until the daemon's problems satisfy `enough`; them.
 pub(crate) async fn problems_where(
-    stage: &mut Stage,
+    stage: &mut Environment,
     enough: impl Fn(&[Value]) -> bool,
 ) -> Vec<Value> {
     let operators = stage.admin();
@@ -202,7 +188,7 @@ pub(crate) async fn problems_where(
 }
 
 /// Waits until Envoy has what it should have of a cluster's endpoints and its next poll is held.
-pub(crate) async fn at_rest(stage: &mut Stage, cluster: &str) {
+pub(crate) async fn at_rest(stage: &mut Environment, cluster: &str) {
     let operators = stage.admin();
     let what = format!("a held poll, or a stream at rest, for {cluster}");
     let looked = stage.envoy().wait_for(&what, LIMIT, async || {
@@ -223,7 +209,7 @@ pub(crate) async fn at_rest(stage: &mut Stage, cluster: &str) {
 }
 
 /// What was going on, for a failure: the daemon's problems and proxies, Envoy's last log lines.
-pub(crate) async fn scene(stage: &mut Stage) -> String {
+pub(crate) async fn scene(stage: &mut Environment) -> String {
     let mut scene = String::new();
     let problems = problems(stage.admin()).await;
     let proxies = page(stage.admin(), "/proxies").await;

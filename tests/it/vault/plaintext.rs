@@ -2,7 +2,6 @@
 //! exchanged at a signal, kept while the daemon starts without Vault.
 
 use data_encoding::HEXLOWER;
-use marathon_envoy::commands::demo::stage::Stage;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use sim::vault::{Config, Vault};
@@ -10,8 +9,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::support::certificates::{Authority, Bundle, shown};
-use crate::support::looks::{metric, metric_where, page, until};
-use crate::support::{app, stage};
+use crate::support::polls::{metric, metric_where, page, until};
+use crate::support::{Environment, app, stage};
 
 /// What the daemon may do in Vault here.
 const POLICY: &str = r#"
@@ -57,14 +56,14 @@ impl Store {
     }
 
     /// An edge whose daemon may read the store, and one app under `host`.
-    async fn edge(&self, host: &str) -> Stage {
+    async fn edge(&self, host: &str) -> Environment {
         let policy = json!({ "policy": POLICY });
         self.write("sys/policies/acl/edge", policy).await;
         let body = json!({ "policies": ["edge"], "period": "1h" });
         let made = self.write("auth/token/create-orphan", body).await;
         let token = made["auth"]["client_token"].as_str().unwrap();
         let stage = stage(|plan| {
-            plan.flags.extend([
+            plan.control_plane.flags.extend([
                 format!("--vault-addr={}", self.vault.url()),
                 format!("--vault-token={token}"),
                 "--xds-plaintext=true".to_owned(),
@@ -78,7 +77,7 @@ impl Store {
 }
 
 /// Has the daemon look at the certificates, as marathon-acme does.
-async fn signal(stage: &Stage) {
+async fn signal(stage: &Environment) {
     let mut stream = TcpStream::connect(stage.admin()).await.unwrap();
     let request = "POST /_mlb_signal/usr1 HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -134,8 +133,8 @@ async fn a_daemon_that_starts_while_vault_is_sealed_takes_nothing_from_the_edge(
     shown(&target, &bundle).await;
 
     store.vault.seal();
-    stage.stop_daemon().await.unwrap();
-    stage.start_daemon().await.unwrap();
+    stage.stop_control_plane().await.unwrap();
+    stage.start_control_plane().await.unwrap();
     until("the certificates to be missed", async || {
         let text = page(&stage, "/readyz").await.unwrap_or_default();
         if text.contains("not ready: no snapshot is published yet; the certificates in Vault") {

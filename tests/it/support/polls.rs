@@ -5,14 +5,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use marathon_envoy::commands::bootstrap::Transport;
-use marathon_envoy::commands::demo::stage::Stage;
 use marathon_envoy::snapshot::Kind;
 use serde_json::Value;
 use sim::envoy::Admin;
 use sim::load::{Probe, Target};
 use tokio::time::Instant;
 
-use super::LIMIT;
+use super::{Environment, LIMIT};
 
 /// Between two looks. A page takes about a millisecond.
 const BETWEEN: Duration = Duration::from_millis(10);
@@ -34,7 +33,7 @@ pub(crate) async fn until<T>(what: &str, look: impl AsyncFn() -> Result<T, Strin
 }
 
 /// A page of the daemon's admin port; none while nobody answers there.
-pub(crate) async fn page(stage: &Stage, path: &str) -> Option<String> {
+pub(crate) async fn page(stage: &Environment, path: &str) -> Option<String> {
     page_at(stage.admin(), path).await
 }
 
@@ -48,14 +47,14 @@ pub(crate) async fn page_at(admin: SocketAddr, path: &str) -> Option<String> {
 }
 
 /// A page that is JSON; null while nobody answers there.
-pub(crate) async fn json(stage: &Stage, path: &str) -> Value {
+pub(crate) async fn json(stage: &Environment, path: &str) -> Value {
     let text = page(stage, path).await;
     text.map_or(Value::Null, |text| serde_json::from_str(&text).unwrap())
 }
 
 /// The sum over all series of a metric that carry these labels, each as `name="value"`. Zero when
 /// there is none, and while nobody answers.
-pub(crate) async fn metric(stage: &Stage, name: &str, labels: &[&str]) -> u64 {
+pub(crate) async fn metric(stage: &Environment, name: &str, labels: &[&str]) -> u64 {
     sum(
         &page(stage, "/metrics").await.unwrap_or_default(),
         name,
@@ -76,7 +75,7 @@ pub(crate) fn sum(text: &str, name: &str, labels: &[&str]) -> u64 {
 
 /// Waits until a metric satisfies `enough`; its value.
 pub(crate) async fn metric_where(
-    stage: &Stage,
+    stage: &Environment,
     name: &str,
     labels: &[&str],
     enough: impl Fn(u64) -> bool,
@@ -97,13 +96,13 @@ pub(crate) async fn metric_where(
 
 /// How many names and whole kinds Envoys that are at rest ask for: polls that are held, and what
 /// was accepted over streams.
-pub(crate) async fn rests(stage: &Stage) -> u64 {
+pub(crate) async fn rests(stage: &Environment) -> u64 {
     let proxies = json(stage, "/proxies").await;
     resting(&proxies) + metric(stage, "polls_held", &[]).await
 }
 
 /// Waits until Envoys that are at rest ask for exactly so much.
-pub(crate) async fn at_rest(stage: &Stage, things: u64) {
+pub(crate) async fn at_rest(stage: &Environment, things: u64) {
     until(&format!("{things} things at rest"), async || {
         match rests(stage).await {
             resting if resting == things => Ok(()),
@@ -127,7 +126,7 @@ pub(crate) fn resting(proxies: &Value) -> u64 {
 }
 
 /// How many answers with something in them went out, of one kind or of all.
-pub(crate) async fn answers(stage: &Stage, kind: Option<Kind>) -> u64 {
+pub(crate) async fn answers(stage: &Environment, kind: Option<Kind>) -> u64 {
     let kind = kind.map(|kind| format!("kind=\"{kind}\""));
     let of_kind: Vec<&str> = kind.iter().map(String::as_str).collect();
     let changed: Vec<&str> = of_kind
@@ -139,7 +138,7 @@ pub(crate) async fn answers(stage: &Stage, kind: Option<Kind>) -> u64 {
 }
 
 /// How many answers were rejected.
-pub(crate) async fn rejections(stage: &Stage) -> u64 {
+pub(crate) async fn rejections(stage: &Environment) -> u64 {
     metric(stage, "presumed_nacks_total", &[]).await + metric(stage, "nacks_total", &[]).await
 }
 
@@ -154,7 +153,7 @@ pub(crate) fn is_once(transport: Transport, answers: u64, things: u64) -> bool {
 
 /// What the daemon leaves out, a line each, as `/snapshot` has it: kind and name of whom it
 /// concerns, reason, message, remedy.
-pub(crate) async fn problems(stage: &Stage) -> Vec<String> {
+pub(crate) async fn problems(stage: &Environment) -> Vec<String> {
     let snapshot = json(stage, "/snapshot?name=-").await;
     let problems = snapshot.get("problems").and_then(Value::as_array);
     problems
