@@ -12,8 +12,8 @@
 //!
 //! Not simulated: namespaces (ignored, as the open source edition does), identity, token roles and
 //! children of tokens, control groups, quotas, standbys but for their redirect (a fault), lists,
-//! renewals and revocations of leases, revocation lists, reads of roles and policies, RSA keys (ring
-//! makes none: a role's keys are `ec` unless it asks otherwise, and `rsa` is refused).
+//! renewals and revocations of leases, revocation lists, reads of roles and policies, ends of secret
+//! ids, and of a PKI everything but names as they are, on keys on P-256.
 
 mod approle;
 mod auth_token;
