@@ -57,7 +57,7 @@ fn wanted(world: &World, id: &str) -> Vec<(u64, bool)> {
         .collect()
 }
 
-/// How many instances of an app are told to end and have not.
+/// Number of instances of an app that are told to end and have not.
 fn dying(world: &World, id: &str) -> usize {
     world
         .of_app(id)
