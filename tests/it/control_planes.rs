@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::support::polls::until;
-use crate::support::{LIMIT, app, envoy, live, own_address, stage};
+use crate::support::{LIMIT, app, environment, envoy, live, own_address};
 
 /// A bootstrap for these control planes, as they are typed.
 fn bootstrap(transport: Transport, places: &[String]) -> String {
@@ -34,16 +34,16 @@ fn bootstrap(transport: Transport, places: &[String]) -> String {
 /// One daemon, and Envoys that know it by its address, by its name, and among others that are not
 /// there, which are addresses and names too.
 async fn a_daemon_is_found_however_it_is_named(transport: Transport) {
-    let stage = stage(|plan| {
+    let environment = environment(|plan| {
         plan.control_plane.transport = transport;
         // The one that has a name on every machine.
         plan.address = Ipv4Addr::LOCALHOST;
     })
     .await;
     let web = app("/web", "web.test", 2);
-    stage.marathon().create_app(web).await.unwrap();
-    live(&stage, "web.test", "/").await;
-    let daemon = stage.xds().unwrap();
+    environment.marathon().create_app(web).await.unwrap();
+    live(&environment, "web.test", "/").await;
+    let daemon = environment.xds().unwrap();
     // Bound, so that nobody else is there, and not listening.
     let closed = tokio::net::TcpSocket::new_v4().unwrap();
     closed.bind((own_address(), 0).into()).unwrap();
@@ -72,7 +72,7 @@ async fn a_daemon_is_found_however_it_is_named(transport: Transport) {
         served.await.unwrap();
         one.stop().await.unwrap();
     }
-    stage.stop().await.unwrap();
+    environment.stop().await.unwrap();
 }
 
 #[tokio::test]

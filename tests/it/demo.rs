@@ -8,7 +8,7 @@ use marathon_envoy::commands::demo::screen::{Mode, Screen};
 use serde_json::json;
 use sim::scenario::{Counts, End, Live, Runner};
 
-use crate::support::stage;
+use crate::support::environment;
 
 /// A runner of the script with so many requests a second.
 fn runner(rate: u32) -> Runner {
@@ -22,7 +22,7 @@ fn runner(rate: u32) -> Runner {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_script_of_the_demo_is_played_to_its_end_and_loses_nothing() {
-    let stage = stage(|plan| {
+    let environment = environment(|plan| {
         plan.marathon = marathon();
         plan.vault = Some(vault());
         // Envoy's rest between two polls is most of the scenario's time.
@@ -33,10 +33,12 @@ async fn the_script_of_the_demo_is_played_to_its_end_and_loses_nothing() {
     .await;
     // An app of somebody else, without health checks, disturbs nothing.
     let unchecked = json!({ "id": "/unchecked", "cmd": "serve", "instances": 1 });
-    stage.marathon().create_app(unchecked).await.unwrap();
+    environment.marathon().create_app(unchecked).await.unwrap();
     let mut shown = Vec::new();
     let screen = Screen::new(&mut shown, Mode::Lines);
-    let played = runner(100).run(stage, screen, std::future::pending()).await;
+    let played = runner(100)
+        .run(environment, screen, std::future::pending())
+        .await;
     let played = played.unwrap();
     let shown = String::from_utf8(shown).unwrap();
     assert_eq!(played.end, End::Played);
@@ -77,14 +79,16 @@ async fn the_script_of_the_demo_is_played_to_its_end_and_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_demo_ends_with_the_reason_when_envoy_dies() {
-    let mut stage = stage(|_| {}).await;
-    let envoy = stage.envoy().id().unwrap().to_string();
+    let mut environment = environment(|_| {}).await;
+    let envoy = environment.envoy().id().unwrap().to_string();
     let killed = std::process::Command::new("kill")
         .args(["-KILL", &envoy])
         .status();
     assert!(killed.unwrap().success());
     let screen = Screen::new(Vec::new(), Mode::Lines);
-    let ended = runner(10).run(stage, screen, std::future::pending()).await;
+    let ended = runner(10)
+        .run(environment, screen, std::future::pending())
+        .await;
     let error = ended.unwrap_err().to_string();
     assert!(error.contains("envoy ended by itself"), "{error}");
 }

@@ -298,7 +298,7 @@ async fn absurd_labels(transport: Transport) {
         .create_app(app("/sane", "sane.test", 1))
         .await
         .unwrap();
-    live(&scene.stage, "sane.test", "/").await;
+    live(&scene.environment, "sane.test", "/").await;
     assert_eq!(scene.marathon().view().apps.len(), count + 2);
     assert!(scene.metric("problems").await >= 8.0);
     assert!(scene.has_logged(&["WARN", "left out", "HAPROXY_0_VHOST"]));

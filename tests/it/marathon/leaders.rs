@@ -267,7 +267,7 @@ async fn a_new_leader_that_goes_on_listing_nothing(transport: Transport) {
     scene.end_load().await;
     scene.marathon().hold_lists(false);
     // Nobody claims the host any more; a route without hosts would say so in its body.
-    let target = Target::http(scene.stage.http(), "web.test", "/");
+    let target = Target::http(scene.environment.http(), "web.test", "/");
     let gone = Probe::new(target)
         .first_answer_where(LIMIT, |answer| {
             answer.status == 503 && answer.text().is_empty()

@@ -322,7 +322,7 @@ async fn a_deleted_app_whose_tasks_die_slowly(transport: Transport) {
         .await
         .unwrap();
     marathon.settled("/doomed", 20).await.unwrap();
-    live(&scene.stage, "doomed.test", "/").await;
+    live(&scene.environment, "doomed.test", "/").await;
     let asked = |path: &str| scene.marathon().request_count("GET", path);
     let before = (asked("/v2/apps"), asked("/v2/apps/doomed"));
     marathon.delete("/doomed").await.unwrap();
@@ -335,7 +335,7 @@ async fn a_deleted_app_whose_tasks_die_slowly(transport: Transport) {
         .create_app(app("/next", "next.test", 1))
         .await
         .unwrap();
-    live(&scene.stage, "next.test", "/").await;
+    live(&scene.environment, "next.test", "/").await;
     let after = (asked("/v2/apps"), asked("/v2/apps/doomed"));
     assert!(after.1 - before.1 <= 2, "{before:?} {after:?}");
     // The deletion and the new app each change their group, which is all there is.

@@ -108,7 +108,13 @@ async fn marathon_gone_for_ten_idle_limits(transport: Transport) {
         };
     })
     .await;
-    let hosts = scene.stage.envoy().admin().hosts("/web_0").await.unwrap();
+    let hosts = scene
+        .environment
+        .envoy()
+        .admin()
+        .hosts("/web_0")
+        .await
+        .unwrap();
     scene.marathon().stop().await;
     scene.metric_where("stream_connected", |up| up == 0.0).await;
     let gone_for = (10 * IDLE_LIMIT).as_secs_f64();
@@ -119,7 +125,13 @@ async fn marathon_gone_for_ten_idle_limits(transport: Transport) {
     let refused = "stream_failures_total{reason=\"connect\"}";
     assert!(scene.metric(refused).await >= 3.0);
     assert_eq!(
-        scene.stage.envoy().admin().hosts("/web_0").await.unwrap(),
+        scene
+            .environment
+            .envoy()
+            .admin()
+            .hosts("/web_0")
+            .await
+            .unwrap(),
         hosts
     );
     // What the scheduler did while nobody could be told.

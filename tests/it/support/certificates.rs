@@ -78,15 +78,15 @@ impl Authority {
     }
 
     /// Requests for `host` over TLS to the edge on connections that are kept.
-    pub(crate) fn target(&self, stage: &Environment, host: &str) -> Target {
-        Target::https(stage.https(), host, "/", self.tls(host))
+    pub(crate) fn target(&self, environment: &Environment, host: &str) -> Target {
+        Target::https(environment.https(), host, "/", self.tls(host))
     }
 
     /// The same, each on a connection of its own.
-    pub(crate) fn fresh(&self, stage: &Environment, host: &str) -> Target {
+    pub(crate) fn fresh(&self, environment: &Environment, host: &str) -> Target {
         Target {
             keep_alive: false,
-            ..self.target(stage, host)
+            ..self.target(environment, host)
         }
     }
 }

@@ -74,9 +74,9 @@ impl Middleman {
         }
     }
 
-    /// Comes between the daemon of a stage and its Envoy, for which a fresh one takes over.
-    pub(crate) async fn of(stage: &mut Environment, transport: Transport) -> Self {
-        let daemon = stage.xds().unwrap();
+    /// Comes between the daemon of an environment and its Envoy, for which a fresh one takes over.
+    pub(crate) async fn of(environment: &mut Environment, transport: Transport) -> Self {
+        let daemon = environment.xds().unwrap();
         let middleman = Self::before(daemon).await;
         let bootstrap = bootstrap::yaml(&bootstrap::Config {
             transport,
@@ -90,9 +90,9 @@ impl Middleman {
             ..Options::default()
         };
         let fresh = Envoy::start(&envoy().await, &bootstrap, options).await;
-        let direct = mem::replace(stage.envoy(), fresh.unwrap());
+        let direct = mem::replace(environment.envoy(), fresh.unwrap());
         direct.stop().await.unwrap();
-        stage.envoy().ready(LIMIT).await.unwrap();
+        environment.envoy().ready(LIMIT).await.unwrap();
         middleman
     }
 

@@ -50,7 +50,7 @@ pub(crate) fn own_address() -> Ipv4Addr {
 }
 
 /// An environment as planned.
-pub(crate) async fn stage(change: impl FnOnce(&mut Plan)) -> Environment {
+pub(crate) async fn environment(change: impl FnOnce(&mut Plan)) -> Environment {
     let mut plan = Plan::new(&envoy().await, InProcess::new(Transport::AdsDelta));
     plan.address = own_address();
     change(&mut plan);
@@ -69,8 +69,8 @@ pub(crate) fn app(id: &str, host: &str, instances: usize) -> Value {
 }
 
 /// Waits until the edge answers for `host` and `path` with 200.
-pub(crate) async fn live(stage: &Environment, host: &str, path: &str) {
-    let mut probe = Probe::new(Target::http(stage.http(), host, path));
+pub(crate) async fn live(environment: &Environment, host: &str, path: &str) {
+    let mut probe = Probe::new(Target::http(environment.http(), host, path));
     let sighting = probe
         .first_answer_where(LIMIT, |answer| answer.status == 200)
         .await;

@@ -52,7 +52,7 @@ pub use self::identity::ClientIdentity;
 pub use self::message::Peer;
 pub use self::shared::Seen;
 
-/// Why a simulated Vault did not do what it was told.
+/// Failure of a simulated Vault.
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
     /// Its port could not be bound.
@@ -67,7 +67,7 @@ pub enum VaultError {
     /// Vault refuses the request, as it would on the wire.
     #[error("vault refuses {path} with {status}: {errors}")]
     Refused {
-        /// What was asked, without `/v1/`.
+        /// The path, without `/v1/`.
         path: String,
         /// The HTTP status.
         status: u16,
