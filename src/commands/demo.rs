@@ -29,7 +29,7 @@ use screen::{Mode, Screen};
 /// Arguments of `demo`.
 #[derive(Args, Clone, Debug)]
 pub struct Arguments {
-    /// Play the story once, print its table, and end: with exit code 0 only if every change was
+    /// Play every step once, print their table, and end: with exit code 0 only if every change was
     /// seen and no request was lost, except where a task breaks off in mid-request.
     #[arg(long)]
     script: bool,

@@ -16,7 +16,7 @@ use crate::marathon::{self, Cluster};
 /// a second.
 const READY_LIMIT: Duration = Duration::from_secs(60);
 
-/// Interval between two looks at an Envoy that should live.
+/// Interval between two polls of an Envoy that should live.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Settings of an environment.

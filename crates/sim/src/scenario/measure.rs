@@ -8,12 +8,12 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::scenario::{API, API_CLUSTER, Scenario, ScenarioError, WEB, WEB_CLUSTER};
+use super::sequence::{API, API_CLUSTER, Scenario, ScenarioError, WEB, WEB_CLUSTER};
 use super::step::Live;
 use super::traffic::Traffic;
 use crate::marathon::{self, Recorded, TaskView, View};
 
-/// Interval between two looks at something that has no event.
+/// Interval between two polls of something that has no event.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 impl Scenario<'_> {
@@ -176,7 +176,7 @@ impl Scenario<'_> {
         Ok(())
     }
 
-    /// The pause between two looks at something that has no event.
+    /// The pause between two polls of something that has no event.
     pub(super) async fn pause_between_polls(&self) {
         tokio::time::sleep(POLL_INTERVAL).await;
     }
@@ -228,7 +228,7 @@ pub(super) fn is_health(event: &Recorded, id: &str, alive: bool) -> bool {
 mod tests {
     use serde_json::json;
 
-    use super::super::scenario::{FEW, app};
+    use super::super::sequence::{FEW, app};
     use super::*;
     use crate::marathon::{Cluster, Config};
 

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The control plane is known by its addresses alone: [`ControlPlane`] starts and ends it, and
-//! [`EdgeProbe`](probe) reads its admin port as any operator can.
+//! the probe reads its admin port as any operator can.
 
 mod control_plane;
 mod environment;
@@ -16,11 +16,7 @@ mod measure;
 mod probe;
 mod report;
 mod runner;
-#[expect(
-    clippy::module_inception,
-    reason = "the scenario among what it is played on"
-)]
-mod scenario;
+mod sequence;
 mod step;
 mod steps;
 mod traffic;
@@ -32,6 +28,6 @@ pub use control_plane::{
 pub use environment::{Environment, EnvironmentError, Plan};
 pub use probe::ProbeError;
 pub use runner::{Display, End, RunError, RunReport, Runner, View};
-pub use scenario::{HELLO, HELLO_HOST, HOST, ScenarioError};
+pub use sequence::{HELLO, HELLO_HOST, HOST, ScenarioError};
 pub use step::{Counts, Live, Step, Summary, median};
-pub use vault::{ENVOY, Login, SetUpError, VaultPlan, VaultSetup};
+pub use vault::{Login, SetUpError, VaultPlan, VaultSetup};

@@ -8,7 +8,7 @@ use super::control_plane::ControlPlane;
 use super::environment::{Environment, EnvironmentError};
 use super::probe::EdgeProbe;
 use super::report::Report;
-use super::scenario::{HOST, Scenario, ScenarioError};
+use super::sequence::{HOST, Scenario, ScenarioError};
 use super::step::{Step, Summary};
 use super::traffic::Traffic;
 

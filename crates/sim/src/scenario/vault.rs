@@ -32,7 +32,7 @@ const STORE: &str = "marathon-acme";
 const APPROLE: &str = "approle";
 
 /// The name in Envoy's certificate, by which the control plane knows it.
-pub const ENVOY: &str = "envoy.edge.test";
+const ENVOY: &str = "envoy.edge.test";
 
 /// Lifetime of Envoy's certificate: far longer than any scenario.
 const ENVOYS_LIFE: &str = "86400s";

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use crate::marathon::Recorded;
 use crate::scenario::measure::{Times, addresses, is_health};
 use crate::scenario::probe::answered_by;
-use crate::scenario::scenario::{
+use crate::scenario::sequence::{
     API, API_CLUSTER, API_PATH, BURST, FEW, HOST, MANY, Scenario, ScenarioError, WEB, WEB_CLUSTER,
     WEB_HOSTS, app,
 };

@@ -9,7 +9,7 @@ use crate::acme::Issued;
 use crate::load::Target;
 use crate::scenario::measure::Times;
 use crate::scenario::probe::answered_by;
-use crate::scenario::scenario::{FEW, HOST, SHOP_HOST, Scenario, ScenarioError, WEB, WEB_CLUSTER};
+use crate::scenario::sequence::{FEW, HOST, SHOP_HOST, Scenario, ScenarioError, WEB, WEB_CLUSTER};
 use crate::scenario::step::{Counts, Live};
 use crate::scenario::vault::VaultSetup;
 

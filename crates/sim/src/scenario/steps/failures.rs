@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::marathon::{LeaderChange, TaskView, View};
 use crate::scenario::measure::{Times, is_health};
-use crate::scenario::scenario::{API_CLUSTER, MANY, Scenario, ScenarioError, WEB, WEB_CLUSTER};
+use crate::scenario::sequence::{API_CLUSTER, MANY, Scenario, ScenarioError, WEB, WEB_CLUSTER};
 use crate::scenario::step::Counts;
 
 /// Time for which a crash waits for a request that it can break. At a request a second there is one.
