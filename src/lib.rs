@@ -64,7 +64,7 @@
 //! # The walls
 //!
 //! The core knows no network and no clock; the sources know no Envoy; `server` knows no xDS; `xds`
-//! knows no Marathon. Which room may use which is a table in `tests/it/tidy.rs`, and a test.
+//! knows no Marathon. Which room may use which is a table in `tests/it/tidy/walls.rs`, and a test.
 
 pub mod marathon;
 

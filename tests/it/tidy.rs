@@ -1,8 +1,6 @@
 //! Holds the walls between the rooms, and what else must stay tidy.
 
-mod crossed;
-mod rooms;
-mod syntax;
+mod source;
 mod walls;
 mod wording;
 
@@ -11,10 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rooms::ROOMS;
 use serde_json::Value;
-use syntax::Source;
-use walls::crossings;
+use source::Source;
 use wording::{Opening, definitions, openings};
 
 /// What may lie at the top of the repository, besides dotfiles.
@@ -85,14 +81,6 @@ fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Name of the simulators' package.
-const SIMULATORS: &str = "marathon-envoy-sim";
-
-/// Every file in `src/`, sorted.
-fn sources() -> Vec<Source> {
-    sources_in("src")
-}
-
 /// Every source file in a folder of the repository, sorted.
 fn sources_in(folder: &str) -> Vec<Source> {
     fn collect(folder: &Path, files: &mut BTreeSet<PathBuf>) {
@@ -114,41 +102,20 @@ fn sources_in(folder: &str) -> Vec<Source> {
     files.into_iter().map(source).collect()
 }
 
-#[test]
-fn no_room_reaches_through_a_wall() {
-    let sources = sources();
-    assert!(sources.len() > 10, "src/ was not found");
-    let crossings = crossings(&sources, &ROOMS);
-    let lines: Vec<_> = crossings.iter().map(ToString::to_string).collect();
-    assert!(lines.is_empty(), "\n{}\n", lines.join("\n"));
-}
-
-#[test]
-fn every_room_has_a_row_and_every_row_a_room() {
-    let rooms: BTreeSet<_> = sources().iter().map(|source| source.room()).collect();
-    let rows = ROOMS.iter().map(|row| row.name);
-    let rows: BTreeSet<_> = rows.filter(|name| !name.contains("::")).collect();
-    let without_row: Vec<_> = rooms
-        .iter()
-        .filter(|room| !rows.contains(&***room))
-        .collect();
-    assert!(
-        without_row.is_empty(),
-        "rooms in src/ without walls: {without_row:?}; give each a row in tests/it/tidy/rooms.rs that says what it may use"
-    );
-    let without_room: Vec<_> = rows.iter().filter(|row| !rooms.contains(**row)).collect();
-    assert!(
-        without_room.is_empty(),
-        "rows in tests/it/tidy/rooms.rs for rooms that are not in src/: {without_room:?}; delete them"
-    );
-}
+/// Name of the simulators' package.
+const SIMULATORS: &str = "marathon-envoy-sim";
 
 #[test]
 fn every_file_opens_with_its_one_job() {
     let silent: Vec<_> = ["src", "crates"]
         .into_iter()
         .flat_map(sources_in)
-        .filter(|source| !source.text.starts_with("//! "))
+        .filter(|source| {
+            !source
+                .lines
+                .first()
+                .is_some_and(|(_, line)| line.starts_with("//! "))
+        })
         .map(|source| source.file)
         .collect();
     assert!(
@@ -159,9 +126,8 @@ fn every_file_opens_with_its_one_job() {
 
 #[test]
 fn comments_say_what_a_thing_is_and_rarely_ask() {
-    let mut sources = sources();
-    sources.extend(sources_in("crates/sim/src"));
-    let comments = openings(&sources);
+    let sources = ["src", "crates/sim/src"].into_iter().flat_map(sources_in);
+    let comments = openings(&sources.collect::<Vec<_>>());
     assert!(comments.len() > 1_000, "src/ was not found");
     let asking: Vec<_> = comments.iter().filter(|comment| comment.asks()).collect();
     let percent = asking.len() * 100 / comments.len();
@@ -181,7 +147,7 @@ fn comments_say_what_a_thing_is_and_rarely_ask() {
 
 #[test]
 fn a_type_has_its_name_alone() {
-    let definitions = definitions(&sources());
+    let definitions = definitions(&sources_in("src"));
     assert!(definitions.len() > 500, "src/ was not found");
     let repeated: BTreeMap<_, _> = definitions
         .iter()

@@ -1,393 +1,297 @@
-//! Reads sources and finds every path and public name that crosses a wall.
+//! The walls between the rooms of `src/`: two tables, and the scan that holds every path to them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
-use proc_macro2::{Span, TokenStream, TokenTree};
-use syn::spanned::Spanned as _;
-use syn::visit::{self, Visit};
-use syn::{Ident, Item, Visibility};
+use super::source::{Source, is_below, production};
+use super::sources_in;
 
-use super::rooms::Room;
-use super::syntax::{
-    Imports, Source, TestModules, attributes, imports, is_for_tests, starts_with, words,
-};
+/// Every room: a module at the top of `src/`, or one inside it whose walls differ. The paths of ours
+/// that it may use besides itself, each with all below it (`*` is everything), and its bans.
+const ROOMS: &str = "
+admin       | metrics snapshot state::problem throttle                                       |
+backoff     |                                                                                | io clock logs
+clock       |                                                                                | io logs requests envoy
+commands    | *                                                                              |
+core_dumps  |                                                                                | logs requests envoy
+daemon      | *                                                                              | envoy
+files       | backoff clock identity metrics reload secret_file                              | requests envoy
+            | state::certificate state::event state::problem                                 |
+freshness   | metrics snapshot                                                               | requests envoy json
+freshness::staleness |                                                                       | io clock chance logs envoy
+identity    | state::certificate                                                             | requests envoy
+intent      | state                                                                          | io clock chance logs envoy
+lib         |                                                                                |
+log         | settings::LogFormat                                                            | requests envoy
+main        | commands settings                                                              | requests envoy
+marathon    | backoff metrics secret_file state::app state::event state::problem throttle    | envoy
+metrics     |                                                                                | requests envoy
+pipeline    | intent metrics resources snapshot state                                        | requests envoy
+registry    | metrics server snapshot::Kind throttle                                         | requests envoy marathon
+reload      |                                                                                | logs requests envoy
+resources   | intent snapshot::Changes snapshot::Encode snapshot::Flavour snapshot::Kind     | io clock chance logs
+            | snapshot::Name snapshot::Origin snapshot::Part snapshot::Resource              |
+            | snapshot::Snapshot snapshot::Version state                                     |
+secret_file | throttle                                                                       | requests envoy
+server      | clock identity metrics throttle                                                | envoy
+settings    | admin files freshness intent marathon pipeline registry resources server state | envoy
+            | v2 vault xds                                                                   |
+snapshot    |                                                                                | requests envoy clock json
+state       |                                                                                | io clock chance logs json envoy edge
+throttle    |                                                                                | logs requests envoy
+v2          | intent metrics registry server snapshot state::app state::certificate          | envoy
+            | state::problem                                                                 |
+vault       | backoff identity metrics reload secret_file                                    | envoy
+            | state::certificate state::event state::problem                                 |
+xds         | metrics registry server snapshot throttle                                      | content marathon
+";
 
-/// A place where a wall is crossed.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Crossing {
-    pub(super) file: String,
-    pub(super) line: usize,
-    pub(super) rule: String,
-    pub(super) remedy: String,
+/// The bans: paths outside of this crate, each with all below it, except for those after `!`; words
+/// that name no public item (after `~`, in the singular); and what to do instead.
+const BANS: &str = "
+io       | tokio tokio_util hyper hyper_util std::env std::fs std::io std::process    | let it arrive in an event
+         | std::net::TcpListener std::net::TcpStream std::net::ToSocketAddrs          |
+         | std::net::UdpSocket std::os::unix::net std::thread                         |
+clock    | std::time::Instant std::time::SystemTime tokio::time ASN1Time::now         | take time as an argument
+         | OffsetDateTime::now_local OffsetDateTime::now_utc UtcDateTime::now         |
+chance   | rand std::collections::HashMap std::collections::HashSet RandomState       | equal events give equal bytes
+logs     | tracing                                                                    | return a Problem
+json     | serde serde_json                                                           | leave it to wire types
+envoy    | envoy_api envoy_types prost prost_types                                    | leave it to resources
+requests | http http_body_util hyper hyper_util tonic                                 | leave it to a room at the edge
+content  | envoy_api::envoy::config envoy_api::envoy::extensions                      | xds sends resources as they
+         | !envoy_api::envoy::config::core !endpoint::v3::ClusterLoadAssignment       | are: let resources put what
+         | !route::v3::RouteConfiguration                                             | matters into the Resource
+marathon | ~app ~port ~task                                                           | name it after kinds and names
+edge     | ~cluster ~listener ~route                                                  | name it in Marathon's words
+";
+
+/// The second and third column of a table, in words, by the first; a row without a first column goes
+/// on with the one above.
+type Table = BTreeMap<&'static str, [Vec<&'static str>; 2]>;
+
+fn table(text: &'static str) -> Table {
+    let mut rows = Table::new();
+    let mut name = "";
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        let mut columns = line.split('|').map(str::trim);
+        let first = columns.next();
+        name = first.filter(|name| !name.is_empty()).unwrap_or(name);
+        for (words, column) in rows.entry(name).or_default().iter_mut().zip(columns) {
+            words.extend(column.split_whitespace());
+        }
+    }
+    rows
 }
 
-/// What a path leads to.
-enum Target {
-    /// Something in this crate, by its path without `crate`.
-    Ours(Vec<String>),
-    /// Something else.
-    Foreign(Vec<String>),
-}
+/// A path in the code, with its line, and true if a `use` brings it in; a glob ends in `::*`.
+type Path = (usize, String, bool);
 
-impl fmt::Display for Crossing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            file,
-            line,
-            rule,
-            remedy,
-        } = self;
-        write!(f, "{file}:{line}: {rule}: {remedy}")
-    }
-}
-
-/// Every place in the sources that crosses a wall, in their order. Code for tests is free.
-pub(super) fn crossings(sources: &[Source], rooms: &[Room]) -> Vec<Crossing> {
-    let mut parsed = Vec::new();
-    let mut found = BTreeSet::new();
-    let mut test_modules = Vec::new();
-    for source in sources {
-        match syn::parse_file(&source.text) {
-            Ok(file) => {
-                let mut modules = TestModules {
-                    module: source.module(),
-                    found: &mut test_modules,
-                };
-                modules.visit_file(&file);
-                parsed.push((source, file));
-            }
-            Err(error) => {
-                found.insert(Crossing {
-                    file: source.file.clone(),
-                    line: error.span().start().line,
-                    rule: format!("this file cannot be parsed ({error})"),
-                    remedy: "make it compile".to_owned(),
-                });
-            }
+fn paths(source: &Source) -> Vec<Path> {
+    let (mut found, mut path) = (Vec::new(), String::new());
+    // Inside of a `use`: the paths before the braces that are open.
+    let (mut in_use, mut outer) = (false, Vec::<String>::new());
+    for (line, code) in source.code() {
+        let tree = code.split_once("use ");
+        let tree = tree.filter(|(before, _)| before.is_empty() || before.starts_with("pub"));
+        in_use |= tree.is_some();
+        let mut code = tree.map_or(code, |(_, tree)| tree).to_owned() + " ";
+        if in_use {
+            code = code.replace(" as ", "@");
         }
-    }
-    for (source, file) in parsed {
-        let module = source.module();
-        if test_modules.iter().any(|test| module.starts_with(test)) {
-            continue;
-        }
-        let Some(row) = row(&source.room(), &module, rooms) else {
-            continue;
-        };
-        let mut imports = Imports::default();
-        imports.visit_file(&file);
-        let mut walker = Walker {
-            source,
-            row,
-            rooms,
-            module,
-            names: BTreeMap::new(),
-            found: &mut found,
-        };
-        for import in imports.found {
-            if let Some(name) = import.name {
-                walker.names.insert(name, import.path);
-            }
-        }
-        walker.visit_file(&file);
-    }
-    found.into_iter().collect()
-}
-
-/// The row of the innermost room that a module lies in.
-fn row<'a>(room: &str, module: &[String], rooms: &'a [Room]) -> Option<&'a Room> {
-    let rows = rooms
-        .iter()
-        .filter(|row| row.name == room || (!module.is_empty() && starts_with(module, row.name)));
-    rows.max_by_key(|row| row.name.len())
-}
-
-/// Holds every path and public name of one file against the row of its room.
-struct Walker<'a> {
-    source: &'a Source,
-    row: &'a Room,
-    rooms: &'a [Room],
-    module: Vec<String>,
-    /// What the names that were brought in stand for.
-    names: BTreeMap<String, Vec<String>>,
-    found: &'a mut BTreeSet<Crossing>,
-}
-
-impl Walker<'_> {
-    fn cross(&mut self, span: Span, rule: String, remedy: String) {
-        self.found.insert(Crossing {
-            file: self.source.file.clone(),
-            line: span.start().line,
-            rule,
-            remedy,
-        });
-    }
-
-    /// A path as it is written; `absolute` when it begins with `::`.
-    fn path(&mut self, path: &[String], absolute: bool, span: Span) {
-        match self.target(path, absolute) {
-            Target::Ours(path) => self.ours(&path, span),
-            Target::Foreign(path) => self.foreign(&path, false, span),
-        }
-    }
-
-    fn target(&self, path: &[String], absolute: bool) -> Target {
-        let (Some(first), rest) = (path.first(), path.get(1..).unwrap_or_default()) else {
-            return Target::Foreign(Vec::new());
-        };
-        let mut base = match &**first {
-            _ if absolute => return Target::Foreign(path.to_vec()),
-            "crate" | "marathon_envoy" => Vec::new(),
-            "self" | "super" => self.module.clone(),
-            first => {
-                let own_name =
-                    |imported: &Vec<String>| imported.first().is_some_and(|f| f == first);
-                match self.names.get(first) {
-                    Some(imported) if !own_name(imported) => {
-                        let full = [imported.as_slice(), rest].concat();
-                        return self.target(&full, false);
-                    }
-                    Some(_) | None => {}
-                }
-                let is_room = self.rooms.iter().any(|room| room.name == first);
-                return if self.module.is_empty() && is_room {
-                    Target::Ours(path.to_vec())
-                } else {
-                    Target::Foreign(path.to_vec())
-                };
-            }
-        };
-        if first == "super" {
-            base.pop();
-        }
-        let mut rest = rest;
-        while let Some(("super", after)) = rest.split_first().map(|(f, after)| (&**f, after)) {
-            base.pop();
-            rest = after;
-        }
-        base.extend_from_slice(rest);
-        Target::Ours(base)
-    }
-
-    fn ours(&mut self, path: &[String], span: Span) {
-        let own = self.row.name.split("::").next().unwrap_or(self.row.name);
-        let allowed = |entry: &&str| *entry == "*" || starts_with(path, entry);
-        let is_own = match path.first() {
-            Some(first) => first == own,
-            None => false,
-        };
-        if is_own || self.row.ours.iter().any(allowed) {
-            return;
-        }
-        let what = if path.is_empty() {
-            "everything at once".to_owned()
-        } else {
-            format!("crate::{}", path.join("::"))
-        };
-        let may = if self.row.ours.is_empty() {
-            "it may use nothing of ours; take what it needs as a parameter".to_owned()
-        } else {
-            format!(
-                "of ours it may use only {}, imported by name; take the rest as a parameter",
-                self.row.ours.join(", ")
-            )
-        };
-        self.cross(span, format!("{} uses {what}", self.row.name), may);
-    }
-
-    /// `all`: the path ends in `::*`.
-    fn foreign(&mut self, path: &[String], all: bool, span: Span) {
-        let row = self.row;
-        for ban in row.bans {
-            if ban.except.iter().any(|allowed| starts_with(path, allowed)) {
+        for sign in code.chars() {
+            if sign.is_alphanumeric() || "_:@".contains(sign) || (in_use && sign == '*') {
+                path.push(sign);
                 continue;
             }
-            let banned = ban.paths.iter().find(|banned| {
-                let below: Vec<_> = banned.split("::").map(str::to_owned).collect();
-                starts_with(path, banned) || (all && below.starts_with(path))
-            });
-            if banned.is_some() {
-                let rule = format!("{} uses {}", row.name, path.join("::"));
-                self.cross(span, rule, ban.remedy.to_owned());
-                return;
+            let path = std::mem::take(&mut path);
+            let full = outer.last().cloned().unwrap_or_default() + &path;
+            let full = full
+                .split('@')
+                .next()
+                .unwrap_or_default()
+                .trim_end_matches(':');
+            if in_use && sign == '{' {
+                outer.push(format!("{full}::"));
+            } else if !path.is_empty() && (in_use || full.contains("::")) {
+                found.push((line, full.trim_end_matches("::self").to_owned(), in_use));
             }
-        }
-    }
-
-    fn public(&mut self, name: &Ident) {
-        let Some(banned) = self.row.words else {
-            return;
-        };
-        for word in words(&name.to_string()) {
-            if banned.words.contains(&&*word) {
-                let rule = format!(
-                    "{} names a public item after a {word}: {name}",
-                    self.row.name
-                );
-                self.cross(name.span(), rule, banned.remedy.to_owned());
+            if sign == '}' {
+                outer.pop();
             }
+            in_use &= sign != ';';
         }
     }
-
-    fn public_if(&mut self, visibility: &Visibility, name: &Ident) {
-        if matches!(visibility, Visibility::Public(_)) {
-            self.public(name);
-        }
-    }
-
-    /// Tokens that nobody parses: whatever looks like a path is taken for one.
-    fn tokens(&mut self, tokens: TokenStream) {
-        let mut path: Vec<String> = Vec::new();
-        let mut start = Span::call_site();
-        let mut colons = 0;
-        let mut absolute = false;
-        for token in tokens {
-            match token {
-                TokenTree::Ident(name) => {
-                    if path.is_empty() || colons != 2 {
-                        self.token_path(&mut path, absolute, start);
-                        absolute = path.is_empty() && colons == 2;
-                        start = name.span();
-                    }
-                    path.push(name.to_string());
-                    colons = 0;
-                }
-                TokenTree::Punct(punct) if punct.as_char() == ':' => colons += 1,
-                TokenTree::Punct(_) | TokenTree::Literal(_) => {
-                    self.token_path(&mut path, absolute, start);
-                    colons = 0;
-                }
-                TokenTree::Group(group) => {
-                    self.token_path(&mut path, absolute, start);
-                    colons = 0;
-                    self.tokens(group.stream());
-                }
-            }
-        }
-        self.token_path(&mut path, absolute, start);
-    }
-
-    fn token_path(&mut self, path: &mut Vec<String>, absolute: bool, start: Span) {
-        if path.len() > 1 {
-            self.path(path, absolute, start);
-        }
-        path.clear();
-    }
+    found
 }
 
-impl<'ast> Visit<'ast> for Walker<'_> {
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "the kinds of items are an open list"
-    )]
-    fn visit_item(&mut self, item: &'ast Item) {
-        if is_for_tests(attributes(item)) {
-            return;
+/// The words in the names of public items, in the singular: `TaskUpdates` is `~task` and `~update`.
+fn public_words(source: &Source) -> Vec<Path> {
+    let mut found = Vec::new();
+    for (line, code) in source.code() {
+        let item = code.strip_prefix("pub ").unwrap_or_default();
+        let name = item.split(['(', ':', '<']).next();
+        let mut name = name.unwrap_or_default().to_owned();
+        for capital in 'A'..='Z' {
+            name = name.replace(capital, &format!("_{}", capital.to_ascii_lowercase()));
         }
-        match item {
-            Item::Const(item) => self.public_if(&item.vis, &item.ident),
-            Item::Enum(item) => self.public_if(&item.vis, &item.ident),
-            Item::Fn(item) => self.public_if(&item.vis, &item.sig.ident),
-            Item::Mod(item) => self.public_if(&item.vis, &item.ident),
-            Item::Static(item) => self.public_if(&item.vis, &item.ident),
-            Item::Struct(item) => self.public_if(&item.vis, &item.ident),
-            Item::Trait(item) => self.public_if(&item.vis, &item.ident),
-            Item::Type(item) => self.public_if(&item.vis, &item.ident),
-            _ => {}
+        for word in name.split([' ', '_']) {
+            found.push((line, format!("~{}", word.trim_end_matches('s')), false));
         }
-        visit::visit_item(self, item);
     }
+    found
+}
 
-    fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
-        self.module.push(item.ident.to_string());
-        visit::visit_item_mod(self, item);
-        self.module.pop();
+/// The path from the root of this crate; none for a path into another.
+fn ours(module: &str, path: &str, rooms: &Table) -> Option<String> {
+    let is_top = module == "lib" || module == "main";
+    let mut base: Vec<_> = module.split("::").filter(|_| !is_top).collect();
+    let steps: Vec<_> = path.split("::").collect();
+    let mut rest = &steps[1..];
+    match steps[0] {
+        "crate" | "marathon_envoy" => base.clear(),
+        "self" => {}
+        "super" => drop(base.pop()),
+        first => return (is_top && rooms.contains_key(first)).then(|| path.to_owned()),
     }
+    while let ["super", after @ ..] = rest {
+        base.pop();
+        rest = after;
+    }
+    Some([&base, rest].concat().join("::"))
+}
 
-    fn visit_item_enum(&mut self, item: &'ast syn::ItemEnum) {
-        if matches!(item.vis, Visibility::Public(_)) {
-            for variant in &item.variants {
-                self.public(&variant.ident);
-                for name in variant
-                    .fields
-                    .iter()
-                    .filter_map(|field| field.ident.as_ref())
-                {
-                    self.public(name);
+/// Every place that crosses a wall, and what to do instead.
+fn crossings(sources: &[Source]) -> Vec<String> {
+    let (rooms, bans) = (table(ROOMS), table(BANS));
+    let mut found = Vec::new();
+    for source in production(sources) {
+        let mut rows = rooms.iter().rev();
+        let row = rows.find(|(room, _)| is_below(&source.module, room));
+        let Some((room, [open, banned])) = row else {
+            found.push(format!("{}: no row for its room", source.file));
+            continue;
+        };
+        let own = room.split("::").next().unwrap_or(room);
+        for (line, path, in_use) in [paths(source), public_words(source)].concat() {
+            let place = format!("{}:{line}: {room} uses {path}", source.file);
+            if let Some(path) = ours(&source.module, &path, &rooms) {
+                let is_open = |open: &&str| *open == "*" || is_below(&path, open);
+                if !is_open(&own) && !open.iter().any(is_open) {
+                    found.push(format!("{place}: take what it needs as a parameter"));
+                }
+                continue;
+            }
+            let contains = |part: &str| format!("::{path}::").contains(&format!("::{part}::"));
+            // A module around something banned would bring that in under another name.
+            let module = path.trim_end_matches("::*");
+            let is_hit = |ban: &&str| contains(ban) || (in_use && is_below(ban, module));
+            for [paths, remedy] in banned.iter().map(|ban| &bans[ban]) {
+                let mut excepted = paths.iter().filter_map(|path| path.strip_prefix('!'));
+                if paths.iter().any(is_hit) && !excepted.any(contains) {
+                    found.push(format!("{place}: {}", remedy.join(" ")));
                 }
             }
         }
-        visit::visit_item_enum(self, item);
     }
+    found
+}
 
-    fn visit_item_trait(&mut self, item: &'ast syn::ItemTrait) {
-        if matches!(item.vis, Visibility::Public(_)) {
-            for item in &item.items {
-                if let syn::TraitItem::Fn(function) = item {
-                    self.public(&function.sig.ident);
-                }
-            }
+#[test]
+fn no_room_reaches_through_a_wall() {
+    let crossings = crossings(&sources_in("src"));
+    assert!(crossings.is_empty(), "\n{}\n", crossings.join("\n"));
+}
+
+#[test]
+fn every_room_has_a_row_and_every_row_a_room() {
+    let (sources, bans) = (sources_in("src"), table(BANS));
+    for (row, [open, banned]) in table(ROOMS) {
+        let others = open.iter().filter_map(|path| path.split("::").next());
+        for room in others.chain([row]).filter(|room| *room != "*") {
+            let exists = sources.iter().any(|source| is_below(&source.module, room));
+            assert!(
+                exists,
+                "the row of {row} names a room that is not in src/: {room}"
+            );
         }
-        visit::visit_item_trait(self, item);
+        assert!(
+            banned.iter().all(|ban| bans.contains_key(ban)),
+            "{row}: {banned:?}"
+        );
     }
+    let crossings = crossings(&[Source::new("src/new_room/mod.rs", "")]);
+    assert_eq!(crossings, ["src/new_room/mod.rs: no row for its room"]);
+}
 
-    fn visit_field(&mut self, field: &'ast syn::Field) {
-        if let Some(name) = &field.ident {
-            self.public_if(&field.vis, name);
-        }
-        visit::visit_field(self, field);
-    }
+/// Invented sources. A line crosses a wall if it ends in `// NO`, and only then.
+const INVENTED: &str = "
+//! src/marathon/client.rs
+use crate::state::event::Event;
+use crate::{metrics::Metrics, state::app};
+use crate::state::*; // NO
+//! src/files/folder.rs
+pub(crate) use crate::{
+    metrics::Metrics,
+    vault::{
+        self, // NO
+        client::Client, // NO
+    },
+};
+use super::super::vault as files; // NO
+use super::*;
+//! src/lib.rs
+pub use xds::serve; // NO
+//! src/main.rs
+    marathon_envoy::daemon::run(); // NO
+//! src/state/app.rs
+use std::time; // NO
+use std::{net::*, time::Duration}; // NO
+use std as core; // NO
+#[derive(serde::Serialize)] // NO
+struct S(::std::time::SystemTime, std::net::IpAddr); // NO
+    assert!(a, \"{}\", *$crate::metrics::NAME); // NO
+pub fn clusters_of(app: &App) {} // NO
+    pub app: App, // crate::vault
+//! src/xds/grpc.rs
+use envoy_api::envoy::config::core::v3::Node;
+use envoy_api::envoy::config::route::v3::*; // NO
+pub struct OldTaskView<Port>; // NO
+pub struct Transport;
+pub(crate) struct Task;
+//! src/freshness/staleness/silence.rs
+use crate::metrics::Metrics; // NO
+//! src/snapshot/mod.rs
+#[cfg(all(test, unix))]
+use crate::{
+    vault::Client,
+};
+#[cfg(test)]
+mod tests {
+    use tonic::Status;
+}
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(not(test))]
+use tonic::Status; // NO
+//! src/snapshot/testing.rs
+use tonic::Status;
+";
 
-    fn visit_impl_item_fn(&mut self, function: &'ast syn::ImplItemFn) {
-        self.public_if(&function.vis, &function.sig.ident);
-        visit::visit_impl_item_fn(self, function);
-    }
-
-    fn visit_impl_item_const(&mut self, constant: &'ast syn::ImplItemConst) {
-        self.public_if(&constant.vis, &constant.ident);
-        visit::visit_impl_item_const(self, constant);
-    }
-
-    fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
-        let mut found = Vec::new();
-        imports(&item.tree, &[], &mut found);
-        let absolute = item.leading_colon.is_some();
-        for import in found {
-            if let (Some(name), Visibility::Public(_)) = (&import.name, &item.vis) {
-                self.public(&Ident::new(name, import.span));
-            }
-            match self.target(&import.path, absolute) {
-                Target::Ours(path) => self.ours(&path, import.span),
-                Target::Foreign(path) => self.foreign(&path, import.name.is_none(), import.span),
-            }
-        }
-    }
-
-    fn visit_item_extern_crate(&mut self, item: &'ast syn::ItemExternCrate) {
-        self.path(&[item.ident.to_string()], true, item.ident.span());
-    }
-
-    fn visit_path(&mut self, path: &'ast syn::Path) {
-        // A single name is an item of this file or was brought in, and then its `use` is looked at.
-        if path.segments.len() > 1 {
-            let names: Vec<_> = path
-                .segments
-                .iter()
-                .map(|segment| segment.ident.to_string())
-                .collect();
-            self.path(&names, path.leading_colon.is_some(), path.span());
-        }
-        visit::visit_path(self, path);
-    }
-
-    fn visit_macro(&mut self, invoked: &'ast syn::Macro) {
-        self.visit_path(&invoked.path);
-        self.tokens(invoked.tokens.clone());
-    }
-
-    fn visit_meta_list(&mut self, list: &'ast syn::MetaList) {
-        self.visit_path(&list.path);
-        self.tokens(list.tokens.clone());
-    }
+#[test]
+fn every_way_through_a_wall_is_found_and_nothing_else() {
+    let files = INVENTED.split("//! ").skip(1);
+    let named = |text: &str| Source::new(text.lines().next().unwrap(), text);
+    let sources: Vec<_> = files.map(named).collect();
+    let marked = sources.iter().flat_map(|source| {
+        let lines = source
+            .lines
+            .iter()
+            .filter(|(_, line)| line.ends_with("// NO"));
+        lines.map(|(line, _)| format!("{}:{line}", source.file))
+    });
+    let found = crossings(&sources);
+    let found = found
+        .iter()
+        .filter_map(|text| text.split(": ").next().map(str::to_owned));
+    assert_eq!(found.collect::<BTreeSet<_>>(), marked.collect());
 }

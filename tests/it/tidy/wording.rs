@@ -2,11 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use syn::spanned::Spanned as _;
-use syn::visit::{self, Visit};
-use syn::{Attribute, Expr, Item, Lit, Meta};
-
-use super::syntax::{Source, TestModules, attributes, is_for_tests};
+use super::source::{Source, production};
 
 /// Words that open a question, where a noun phrase or a verb says more.
 const QUESTION_WORDS: [&str; 11] = [
@@ -32,166 +28,54 @@ impl Opening {
 
 /// The documentation comments of items, fields and variants, and of the files themselves, in the
 /// order of the sources. Those of code for tests are left out.
-///
-/// # Panics
-///
-/// When a source cannot be parsed.
 pub(super) fn openings(sources: &[Source]) -> Vec<Opening> {
     let mut found = Vec::new();
-    for (source, file) in production(sources) {
-        let mut comments = Comments {
-            file: &source.file,
-            found: &mut found,
-        };
-        comments.visit_file(&file);
+    for source in production(sources) {
+        let mut before = None;
+        for (line, text) in &source.lines {
+            let comment = text.trim_start().split_at_checked(3);
+            let comment = comment.filter(|(mark, _)| ["///", "//!"].contains(mark));
+            let mark = comment.map(|(mark, _)| (line + 1, mark));
+            if let Some((_, text)) = comment.filter(|(mark, _)| before != Some((*line, *mark))) {
+                found.push(Opening {
+                    file: source.file.clone(),
+                    line: *line,
+                    text: text.trim().to_owned(),
+                });
+            }
+            before = mark;
+        }
     }
     found
 }
 
 /// The files that define a type (struct, enum, trait or alias), by its name. Types for tests are
 /// left out, and so are two types of one name in one file.
-///
-/// # Panics
-///
-/// When a source cannot be parsed.
 pub(super) fn definitions(sources: &[Source]) -> BTreeMap<String, BTreeSet<String>> {
-    let mut found = BTreeMap::new();
-    for (source, file) in production(sources) {
-        let mut types = Types {
-            file: &source.file,
-            found: &mut found,
-        };
-        types.visit_file(&file);
+    let mut found = BTreeMap::<_, BTreeSet<_>>::new();
+    for source in production(sources) {
+        for (_, line) in &source.lines {
+            // An alias inside of another item is an associated type.
+            let keywords = ["struct ", "enum ", "trait ", "type "];
+            let most = if line.starts_with(' ') { 3 } else { 4 };
+            let types = keywords.iter().take(most).filter_map(|keyword| {
+                let (before, after) = line.trim_start().split_once(keyword)?;
+                let is_item =
+                    before.is_empty() || before.starts_with("pub") && !before.contains('=');
+                after
+                    .split(|sign: char| !sign.is_alphanumeric())
+                    .next()
+                    .filter(|_| is_item)
+            });
+            for name in types {
+                found
+                    .entry(name.to_owned())
+                    .or_default()
+                    .insert(source.file.clone());
+            }
+        }
     }
     found
-}
-
-/// The parsed sources without those that are compiled for tests alone.
-fn production(sources: &[Source]) -> Vec<(&Source, syn::File)> {
-    let mut parsed = Vec::new();
-    let mut test_modules = Vec::new();
-    for source in sources {
-        let file = syn::parse_file(&source.text)
-            .unwrap_or_else(|error| panic!("{} cannot be parsed: {error}", source.file));
-        let mut modules = TestModules {
-            module: source.module(),
-            found: &mut test_modules,
-        };
-        modules.visit_file(&file);
-        parsed.push((source, file));
-    }
-    parsed.retain(|(source, _)| {
-        let module = source.module();
-        !test_modules.iter().any(|test| module.starts_with(test))
-    });
-    parsed
-}
-
-/// Finds the documentation comments of a file.
-struct Comments<'a> {
-    file: &'a str,
-    found: &'a mut Vec<Opening>,
-}
-
-impl Comments<'_> {
-    /// Notes the first line of the comment that these attributes make, if they make one.
-    fn note(&mut self, attributes: &[Attribute]) {
-        let lines = attributes.iter().filter_map(|attribute| {
-            let Meta::NameValue(pair) = &attribute.meta else {
-                return None;
-            };
-            let Expr::Lit(value) = &pair.value else {
-                return None;
-            };
-            let Lit::Str(text) = &value.lit else {
-                return None;
-            };
-            let is_doc = pair.path.is_ident("doc");
-            is_doc.then(|| (attribute.span().start().line, text.value()))
-        });
-        if let Some((line, text)) = lines.into_iter().next() {
-            self.found.push(Opening {
-                file: self.file.to_owned(),
-                line,
-                text: text.trim().to_owned(),
-            });
-        }
-    }
-}
-
-impl<'ast> Visit<'ast> for Comments<'_> {
-    fn visit_file(&mut self, file: &'ast syn::File) {
-        self.note(&file.attrs);
-        visit::visit_file(self, file);
-    }
-
-    fn visit_item(&mut self, item: &'ast Item) {
-        if !is_for_tests(attributes(item)) {
-            self.note(attributes(item));
-            visit::visit_item(self, item);
-        }
-    }
-
-    fn visit_impl_item_fn(&mut self, function: &'ast syn::ImplItemFn) {
-        if !is_for_tests(&function.attrs) {
-            self.note(&function.attrs);
-            visit::visit_impl_item_fn(self, function);
-        }
-    }
-
-    fn visit_impl_item_const(&mut self, constant: &'ast syn::ImplItemConst) {
-        if !is_for_tests(&constant.attrs) {
-            self.note(&constant.attrs);
-        }
-    }
-
-    fn visit_trait_item_fn(&mut self, function: &'ast syn::TraitItemFn) {
-        self.note(&function.attrs);
-        visit::visit_trait_item_fn(self, function);
-    }
-
-    fn visit_field(&mut self, field: &'ast syn::Field) {
-        if !is_for_tests(&field.attrs) {
-            self.note(&field.attrs);
-        }
-    }
-
-    fn visit_variant(&mut self, variant: &'ast syn::Variant) {
-        if !is_for_tests(&variant.attrs) {
-            self.note(&variant.attrs);
-            visit::visit_variant(self, variant);
-        }
-    }
-}
-
-/// Finds the types that a file defines.
-struct Types<'a> {
-    file: &'a str,
-    found: &'a mut BTreeMap<String, BTreeSet<String>>,
-}
-
-impl<'ast> Visit<'ast> for Types<'_> {
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "the kinds of items are an open list"
-    )]
-    fn visit_item(&mut self, item: &'ast Item) {
-        if is_for_tests(attributes(item)) {
-            return;
-        }
-        let name = match item {
-            Item::Struct(item) => Some(&item.ident),
-            Item::Enum(item) => Some(&item.ident),
-            Item::Trait(item) => Some(&item.ident),
-            Item::Type(item) => Some(&item.ident),
-            _ => None,
-        };
-        if let Some(name) = name {
-            let files = self.found.entry(name.to_string()).or_default();
-            files.insert(self.file.to_owned());
-        }
-        visit::visit_item(self, item);
-    }
 }
 
 #[cfg(test)]
@@ -252,8 +136,10 @@ mod tests {
 
     #[test]
     fn a_type_is_known_with_every_file_that_defines_it() {
-        let one = Source::new("src/one.rs", "struct A; mod inner { pub enum B {} }");
-        let two = Source::new("src/two.rs", "trait A {} type B = u8; fn C() { struct D; }");
+        let one = "struct A;\nmod inner {\n    pub(super) enum B {}\n}\nimpl E for A {\n    type F = u8;\n}";
+        let two = "trait A {}\npub type B = u8;\nfn C() {\n    struct D;\n}";
+        let one = Source::new("src/one.rs", one);
+        let two = Source::new("src/two.rs", two);
         let found = definitions(&[one, two]);
         let names = found.iter().map(|(name, files)| (&**name, files.len()));
         assert_eq!(names.collect::<Vec<_>>(), [("A", 2), ("B", 2), ("D", 1)]);
