@@ -35,8 +35,8 @@ const TOP_LEVEL: [&str; 18] = [
     "vault-policy.hcl",
 ];
 
-/// Share of documentation comments in `src/` and `crates/sim` that may open with a question word, in percent. It only
-/// shrinks; the goal is 3.
+/// Share of documentation comments in `src/` and `crates/sim` that may open with a question word, in
+/// percent. It only shrinks; the goal is 3.
 const MOST_QUESTIONS_PERCENT: usize = 14;
 
 /// Names that every room may use for a type of its own.
