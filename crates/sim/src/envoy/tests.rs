@@ -29,25 +29,25 @@ fn direct_response() -> String {
     bootstrap(
         r#"
   - name: web
-address: { socket_address: { address: 127.0.0.1, port_value: 0 } }
-filter_chains:
-- filters:
-  - name: hcm
-    typed_config:
-      "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-      stat_prefix: web
-      http_filters:
-      - name: envoy.filters.http.router
-        typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }
-      route_config:
-        virtual_hosts:
-        - name: all
-          domains: ["*"]
-          routes:
-          - match: { path: /broken }
-            direct_response: { status: 503, body: { inline_string: "no luck" } }
-          - match: { prefix: / }
-            direct_response: { status: 200, body: { inline_string: "envoy" } }
+    address: { socket_address: { address: 127.0.0.1, port_value: 0 } }
+    filter_chains:
+    - filters:
+      - name: hcm
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: web
+          http_filters:
+          - name: envoy.filters.http.router
+            typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }
+          route_config:
+            virtual_hosts:
+            - name: all
+              domains: ["*"]
+              routes:
+              - match: { path: /broken }
+                direct_response: { status: 503, body: { inline_string: "no luck" } }
+              - match: { prefix: / }
+                direct_response: { status: 200, body: { inline_string: "envoy" } }
 "#,
     )
 }
