@@ -56,8 +56,9 @@
 //! - Around them: [`received`] stamps facts for latency metrics. [`log`] writes lines without
 //!   blocking. [`core_dumps`] keeps secrets out of files that others read.
 //!
-//! The simulators that the demo and the tests run against are not part of the product: `crates/sim`
-//! knows nothing of the rooms here, and is in no binary without the feature `demo`.
+//! What the demo and the tests run against is no part of the product: `crates/sim` holds simulated
+//! neighbours and the scenario that is played on them. It knows the daemon by its addresses alone
+//! (starting it is a trait, `ControlPlane`) and is in no binary without the feature `demo`.
 //! `crates/envoy-api` holds Envoy's types, generated.
 //!
 //! # Glossary

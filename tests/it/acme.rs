@@ -4,14 +4,13 @@
 use std::num::NonZeroU32;
 
 use marathon_envoy::commands::bootstrap::Transport;
-use marathon_envoy::commands::demo::stage::Stage;
 use serde_json::{Value, json};
 use sim::load::{Cause, Load, Pace, Probe, Target, named_by_body};
 
 use crate::support::certificates::{Authority, Folder, shown};
-use crate::support::looks::{problems, rejections, until};
+use crate::support::polls::{problems, rejections, until};
 use crate::support::traffic::{field, problems_where, served_by, status};
-use crate::support::{LIMIT, app, live, stage};
+use crate::support::{Environment, LIMIT, app, environment, live};
 
 const CHALLENGE: &str = "/.well-known/acme-challenge/some-token";
 
@@ -46,37 +45,37 @@ async fn challenges_come_through(transport: Transport) {
     let authority = Authority::new();
     let folder = Folder::new();
     folder.put("shop", &authority.bundle(&["shop.test"]).pem());
-    let mut stage = stage(|plan| {
-        plan.transport = transport;
+    let mut environment = environment(|plan| {
+        plan.control_plane.transport = transport;
         folder.watched(plan);
     })
     .await;
     let mut shop = app("/shop", "shop.test", 1);
     shop["labels"]["HAPROXY_0_REDIRECT_TO_HTTPS"] = json!("true");
     shop["labels"]["MARATHON_ACME_0_DOMAIN"] = json!("shop.test, one.wild.test");
-    stage.marathon().create_app(shop).await.unwrap();
+    environment.marathon().create_app(shop).await.unwrap();
     let wild = app("/wild", "*.wild.test", 1);
-    stage.marathon().create_app(wild).await.unwrap();
+    environment.marathon().create_app(wild).await.unwrap();
 
-    status(&mut stage, "shop.test", CHALLENGE, 301).await;
-    served_by(&mut stage, "one.wild.test", CHALLENGE, "/wild").await;
-    let unanswered = problems_where(&mut stage, |problems| problems.len() == 1).await;
+    status(&mut environment, "shop.test", CHALLENGE, 301).await;
+    served_by(&mut environment, "one.wild.test", CHALLENGE, "/wild").await;
+    let unanswered = problems_where(&mut environment, |problems| problems.len() == 1).await;
     assert_eq!(unanswered[0]["reason"], "unanswered_challenge");
     assert_eq!(unanswered[0]["subject"]["name"], "/shop");
 
-    stage.marathon().create_app(acme()).await.unwrap();
+    environment.marathon().create_app(acme()).await.unwrap();
     for host in ["shop.test", "one.wild.test"] {
-        let answer = served_by(&mut stage, host, CHALLENGE, "/marathon-acme").await;
+        let answer = served_by(&mut environment, host, CHALLENGE, "/marathon-acme").await;
         assert_eq!(field(&answer, "app").as_deref(), Some("/marathon-acme"));
     }
-    problems_where(&mut stage, <[Value]>::is_empty).await;
-    status(&mut stage, "shop.test", "/.well-known/other", 301).await;
-    served_by(&mut stage, "one.wild.test", "/", "/wild").await;
-    served_by(&mut stage, "two.wild.test", CHALLENGE, "/wild").await;
+    problems_where(&mut environment, <[Value]>::is_empty).await;
+    status(&mut environment, "shop.test", "/.well-known/other", 301).await;
+    served_by(&mut environment, "one.wild.test", "/", "/wild").await;
+    served_by(&mut environment, "two.wild.test", CHALLENGE, "/wild").await;
     for (path, app) in [(CHALLENGE, "/marathon-acme"), ("/", "/shop")] {
         let target = Target {
             path: path.to_owned(),
-            ..authority.target(&stage, "shop.test")
+            ..authority.target(&environment, "shop.test")
         };
         let mut probe = Probe::new(target);
         let named = probe.first_answer_where(LIMIT, |answer| {
@@ -85,11 +84,15 @@ async fn challenges_come_through(transport: Transport) {
         named.await.unwrap();
     }
 
-    stage.marathon().delete("/marathon-acme").await.unwrap();
-    status(&mut stage, "shop.test", CHALLENGE, 301).await;
-    served_by(&mut stage, "one.wild.test", CHALLENGE, "/wild").await;
-    assert_eq!(rejections(&stage).await, 0);
-    stage.stop().await.unwrap();
+    environment
+        .marathon()
+        .delete("/marathon-acme")
+        .await
+        .unwrap();
+    status(&mut environment, "shop.test", CHALLENGE, 301).await;
+    served_by(&mut environment, "one.wild.test", CHALLENGE, "/wild").await;
+    assert_eq!(rejections(&environment).await, 0);
+    environment.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -114,44 +117,55 @@ async fn strangers_are_shown_the_default_certificate(transport: Transport) {
     let folder = Folder::new();
     let own = authority.bundle(&["own.test"]);
     folder.put("own", &own.pem());
-    let stage = stage(|plan| {
-        plan.transport = transport;
+    let environment = environment(|plan| {
+        plan.control_plane.transport = transport;
         folder.watched(plan);
-        plan.flags.push("--default-certificate=fallback".to_owned());
+        plan.control_plane
+            .flags
+            .push("--default-certificate=fallback".to_owned());
     })
     .await;
     let web = app("/web", "own.test", 2);
-    stage.marathon().create_app(web).await.unwrap();
-    live(&stage, "own.test", "/").await;
-    shown(&authority.target(&stage, "own.test"), &own).await;
-    let missing = problems(&stage).await;
+    environment.marathon().create_app(web).await.unwrap();
+    live(&environment, "own.test", "/").await;
+    shown(&authority.target(&environment, "own.test"), &own).await;
+    let missing = problems(&environment).await;
     assert_eq!(missing.len(), 1, "{missing:?}");
     let whose = "certificate fallback, missing_certificate: ";
     assert!(missing[0].starts_with(whose), "{missing:?}");
-    assert_eq!(shown_to_stranger(&authority, &stage).await, None);
+    assert_eq!(shown_to_stranger(&authority, &environment).await, None);
 
     let open = Pace::Open(NonZeroU32::new(4).unwrap());
-    let load = Load::start(authority.target(&stage, "own.test"), open, named_by_body);
+    let load = Load::start(
+        authority.target(&environment, "own.test"),
+        open,
+        named_by_body,
+    );
     // A client that knows an address alone sends no name.
-    let address = stage.https().ip().to_string();
+    let address = environment.https().ip().to_string();
     let fallback = authority.bundle(&["fallback.test", &address]);
     folder.put("fallback", &fallback.pem());
-    let nameless = Target::https(stage.https(), "own.test", "/", authority.tls(&address));
+    let nameless = Target::https(
+        environment.https(),
+        "own.test",
+        "/",
+        authority.tls(&address),
+    );
     shown(&nameless, &fallback).await;
     let named = Target {
         host: "own.test".to_owned(),
-        ..authority.target(&stage, "fallback.test")
+        ..authority.target(&environment, "fallback.test")
     };
     shown(&named, &fallback).await;
-    shown(&authority.target(&stage, "own.test"), &own).await;
-    let seen = shown_to_stranger(&authority, &stage).await;
+    shown(&authority.target(&environment, "own.test"), &own).await;
+    let seen = shown_to_stranger(&authority, &environment).await;
     assert!(seen.is_some_and(|words| words.contains("fallback.test")));
-    assert_eq!(problems(&stage).await, [""; 0]);
+    assert_eq!(problems(&environment).await, [""; 0]);
 
     folder.remove("fallback");
     until(
         "a stranger who is cut off",
-        async || match shown_to_stranger(&authority, &stage).await {
+        async || match shown_to_stranger(&authority, &environment).await {
             None => Ok(()),
             Some(words) => Err(words),
         },
@@ -159,14 +173,14 @@ async fn strangers_are_shown_the_default_certificate(transport: Transport) {
     .await;
     let report = load.stop().await;
     assert_eq!(report.failed(), 0, "{}", report.words());
-    assert_eq!(rejections(&stage).await, 0);
-    stage.stop().await.unwrap();
+    assert_eq!(rejections(&environment).await, 0);
+    environment.stop().await.unwrap();
 }
 
 /// What a client that asks for a name which no certificate has says of the certificate that it is
 /// shown, which it refuses; none if it is cut off without one.
-async fn shown_to_stranger(authority: &Authority, stage: &Stage) -> Option<String> {
-    let stranger = authority.fresh(stage, "stranger.test");
+async fn shown_to_stranger(authority: &Authority, environment: &Environment) -> Option<String> {
+    let stranger = authority.fresh(environment, "stranger.test");
     let failure = Probe::new(stranger).ask().await.unwrap_err();
     assert_eq!(failure.cause, Cause::Tls, "{failure}");
     let refused = failure.words.contains("invalid peer certificate");

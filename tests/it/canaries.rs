@@ -6,19 +6,20 @@ use std::net::SocketAddr;
 use data_encoding::BASE64;
 use data_encoding::HEXLOWER;
 use marathon_envoy::commands::bootstrap::{self, ControlPlane, Transport};
-use marathon_envoy::commands::demo::stage::{Login, VaultPlan, Vaulted};
+use marathon_envoy::commands::demo::control_plane::{VAULT_NEEDS, tls, vault_flags};
 use marathon_envoy::settings::Typed;
 use serde_json::{Value, json};
 use sim::acme::Issued;
 use sim::envoy::{Envoy, Options};
 use sim::load::{Probe, Target, Tls};
 use sim::marathon::{self, Cluster};
+use sim::scenario::{Login, VaultPlan, VaultSetup};
 use sim::vault::{Fault, What};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
-use crate::support::looks::{page_at, sum, until};
+use crate::support::polls::{page_at, sum, until};
 use crate::support::program::{Program, asked_to_end};
 use crate::support::{LIMIT, app, envoy, own_address};
 
@@ -159,8 +160,10 @@ async fn nothing_secret_is_said(own: Own, login: Login) {
         domains: Vec::new(),
         ..VaultPlan::default()
     };
-    let vaulted = Vaulted::start(&plan, address).await.unwrap();
-    let (vault, acme) = (vaulted.vault(), vaulted.acme());
+    let setup = VaultSetup::start(&plan, VAULT_NEEDS, address)
+        .await
+        .unwrap();
+    let (vault, acme) = (setup.vault(), setup.acme());
     let first = acme.issue(DOMAIN).await.unwrap();
     let mut canaries = vec![
         Canary::text("the password of Marathon", PASSWORD),
@@ -168,13 +171,12 @@ async fn nothing_secret_is_said(own: Own, login: Login) {
         Canary::text("the environment of an app", ENVIRONMENT),
         Canary::key("the key of a domain", &first.key_pem),
     ];
-    for secret in vaulted.secrets() {
-        canaries.push(Canary::text("what it logs in to Vault with", secret));
-    }
+    let secret = setup.secret();
+    canaries.push(Canary::text("what it logs in to Vault with", secret));
 
     // Its own certificate, known beforehand.
-    let asked = json!({ "common_name": vaulted.daemon_name() });
-    let issue = format!("pki/issue/{}", vaulted.daemon_name());
+    let asked = json!({ "common_name": VAULT_NEEDS.role });
+    let issue = format!("pki/issue/{}", VAULT_NEEDS.role);
     let answer = vault.write(&issue, asked).await.unwrap();
     let field = |name: &str| answer["data"][name].as_str().unwrap().to_owned() + "\n";
     let (certificate, key) = (field("certificate"), field("private_key"));
@@ -200,7 +202,7 @@ async fn nothing_secret_is_said(own: Own, login: Login) {
             format!("--xds-key-file={}", file("xds-key.pem", &key)),
             format!(
                 "--xds-client-ca-file={}",
-                file("clients.pem", vaulted.authority_pem())
+                file("clients.pem", setup.authority_pem())
             ),
         ],
     };
@@ -224,7 +226,7 @@ async fn nothing_secret_is_said(own: Own, login: Login) {
         format!("--log={FILTER}"),
     ];
     flags.extend(own_flags);
-    flags.extend(vaulted.flags().iter().cloned());
+    flags.extend(vault_flags(&setup.access()));
     let mut said = Said(Vec::new());
     let settings = Typed::from_flags(flags.clone()).unwrap().check().unwrap();
     said.hears("the settings", format!("{settings:?} {settings:#?}"));
@@ -236,7 +238,7 @@ async fn nothing_secret_is_said(own: Own, login: Login) {
         transport: Transport::AdsDelta,
         control_planes: vec![ControlPlane::Address(xds)],
         envoy_admin: SocketAddr::from(([127, 0, 0, 1], 0)),
-        tls: Some(vaulted.tls()),
+        tls: Some(tls(&setup.access())),
         ..bootstrap::Config::default()
     });
     let binary = envoy().await;
@@ -254,7 +256,7 @@ async fn nothing_secret_is_said(own: Own, login: Login) {
 
     // A life: served, renewed, something bad, refused, ended.
     shown(&target, &first).await;
-    let asked = Probe::new(vaulted.xds_target(xds).unwrap()).ask().await;
+    let asked = Probe::new(setup.xds_target(xds).unwrap()).ask().await;
     let presented = asked.unwrap().peer_certificate.unwrap();
     assert!(certificate.contains(BASE64.encode(&presented).get(..64).unwrap()));
     said.hears_pages("at first", admin).await;

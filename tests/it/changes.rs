@@ -14,8 +14,8 @@ use marathon_envoy::snapshot::{Encode, Flavour, Kind, Resource, Version};
 use sim::load::{Answer, Cause, Load, Pace};
 
 use crate::support::LIMIT;
-use crate::support::looks::until;
 use crate::support::plane::{Plane, Serving};
+use crate::support::polls::until;
 
 const PACE: Pace = Pace::PerSecond(NonZeroU32::new(200).unwrap());
 

@@ -13,13 +13,12 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use marathon_envoy::commands::bootstrap::{self, Transport};
-use marathon_envoy::settings::XdsListen;
 use sim::envoy::{Envoy, Options};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::support::looks::until;
-use crate::support::{LIMIT, app, envoy, live, own_address, stage};
+use crate::support::polls::until;
+use crate::support::{LIMIT, app, environment, envoy, live, own_address};
 
 /// A bootstrap for these control planes, as they are typed.
 fn bootstrap(transport: Transport, places: &[String]) -> String {
@@ -35,18 +34,16 @@ fn bootstrap(transport: Transport, places: &[String]) -> String {
 /// One daemon, and Envoys that know it by its address, by its name, and among others that are not
 /// there, which are addresses and names too.
 async fn a_daemon_is_found_however_it_is_named(transport: Transport) {
-    let stage = stage(|plan| {
-        plan.transport = transport;
+    let environment = environment(|plan| {
+        plan.control_plane.transport = transport;
         // The one that has a name on every machine.
         plan.address = Ipv4Addr::LOCALHOST;
     })
     .await;
     let web = app("/web", "web.test", 2);
-    stage.marathon().create_app(web).await.unwrap();
-    live(&stage, "web.test", "/").await;
-    let XdsListen::Tcp(daemon) = *stage.xds() else {
-        panic!("{:?}", stage.xds())
-    };
+    environment.marathon().create_app(web).await.unwrap();
+    live(&environment, "web.test", "/").await;
+    let daemon = environment.xds().unwrap();
     // Bound, so that nobody else is there, and not listening.
     let closed = tokio::net::TcpSocket::new_v4().unwrap();
     closed.bind((own_address(), 0).into()).unwrap();
@@ -75,7 +72,7 @@ async fn a_daemon_is_found_however_it_is_named(transport: Transport) {
         served.await.unwrap();
         one.stop().await.unwrap();
     }
-    stage.stop().await.unwrap();
+    environment.stop().await.unwrap();
 }
 
 #[tokio::test]

@@ -1,32 +1,44 @@
-//! Journey: the demo's story, every act of it, on a real Envoy.
+//! Journey: the demo's scenario, every step of it, on a real Envoy.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use marathon_envoy::commands::demo::play::{End, Play, marathon, vault};
+use marathon_envoy::commands::demo::plan::{marathon, vault};
 use marathon_envoy::commands::demo::screen::{Mode, Screen};
-use marathon_envoy::commands::demo::step::{Counts, Live};
+use serde_json::json;
+use sim::scenario::{Counts, End, Live, Runner};
 
-use crate::support::stage;
+use crate::support::environment;
+
+/// A runner of the script with so many requests a second.
+fn runner(rate: u32) -> Runner {
+    Runner {
+        script: true,
+        rate: NonZeroU32::new(rate).unwrap(),
+        pause: Duration::from_millis(100),
+        heading: Vec::new(),
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_script_of_the_demo_is_played_to_its_end_and_loses_nothing() {
-    let stage = stage(|plan| {
+    let environment = environment(|plan| {
         plan.marathon = marathon();
         plan.vault = Some(vault());
-        // Envoy's rest between two polls is most of the story's time.
-        plan.flags.push("--refresh-delay=0.1".to_owned());
+        // Envoy's rest between two polls is most of the scenario's time.
+        plan.control_plane
+            .flags
+            .push("--refresh-delay=0.1".to_owned());
     })
     .await;
-    let play = Play {
-        script: true,
-        rate: NonZeroU32::new(100).unwrap(),
-        pause: Duration::from_millis(100),
-        log: None,
-    };
+    // An app of somebody else, without health checks, disturbs nothing.
+    let unchecked = json!({ "id": "/unchecked", "cmd": "serve", "instances": 1 });
+    environment.marathon().create_app(unchecked).await.unwrap();
     let mut shown = Vec::new();
     let screen = Screen::new(&mut shown, Mode::Lines);
-    let played = play.run(stage, screen, std::future::pending()).await;
+    let played = runner(100)
+        .run(environment, screen, std::future::pending())
+        .await;
     let played = played.unwrap();
     let shown = String::from_utf8(shown).unwrap();
     assert_eq!(played.end, End::Played);
@@ -67,20 +79,16 @@ async fn the_script_of_the_demo_is_played_to_its_end_and_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_demo_ends_with_the_reason_when_envoy_dies() {
-    let mut stage = stage(|_| {}).await;
-    let envoy = stage.envoy().id().unwrap().to_string();
-    let play = Play {
-        script: true,
-        rate: NonZeroU32::new(10).unwrap(),
-        pause: Duration::from_millis(100),
-        log: None,
-    };
+    let mut environment = environment(|_| {}).await;
+    let envoy = environment.envoy().id().unwrap().to_string();
     let killed = std::process::Command::new("kill")
         .args(["-KILL", &envoy])
         .status();
     assert!(killed.unwrap().success());
     let screen = Screen::new(Vec::new(), Mode::Lines);
-    let ended = play.run(stage, screen, std::future::pending()).await;
+    let ended = runner(10)
+        .run(environment, screen, std::future::pending())
+        .await;
     let error = ended.unwrap_err().to_string();
     assert!(error.contains("envoy ended by itself"), "{error}");
 }

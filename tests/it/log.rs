@@ -17,7 +17,7 @@ use tokio::process::{Child, ChildStderr, Command};
 use tokio::time::timeout;
 
 use crate::support::LIMIT;
-use crate::support::looks::{page_at, sum};
+use crate::support::polls::{page_at, sum};
 use crate::support::program::{asked_to_end, ended, send};
 
 /// A daemon without a Marathon, whose log is read by the test or not at all.

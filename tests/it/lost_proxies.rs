@@ -6,9 +6,9 @@ use marathon_envoy::commands::status::status;
 use serde_json::Value;
 use sim::envoy::{Envoy, Options};
 
-use crate::support::looks::{json, metric, metric_where};
+use crate::support::polls::{json, metric, metric_where};
 use crate::support::program::Process;
-use crate::support::{LIMIT, envoy, stage};
+use crate::support::{LIMIT, environment, envoy};
 
 /// Fields of the lines of a log with this message about one node.
 fn lines(log: &str, message: &str, node: &str) -> Vec<Value> {
@@ -21,33 +21,33 @@ fn lines(log: &str, message: &str, node: &str) -> Vec<Value> {
 }
 
 async fn a_killed_envoy_is_reported_once(transport: Transport, name: &str) {
-    let mut stage = stage(|plan| plan.transport = transport).await;
-    let mut process = Process::of(&mut stage, &[]).await;
+    let mut environment = environment(|plan| plan.control_plane.transport = transport).await;
+    let mut process = Process::of(&mut environment, &[]).await;
     let options = Options {
         node_id: "victim".to_owned(),
         node_cluster: "doomed".to_owned(),
         ..Options::default()
     };
     let binary = envoy().await;
-    let mut victim = Envoy::start(&binary, &stage.bootstrap(), options)
+    let mut victim = Envoy::start(&binary, environment.bootstrap(), options)
         .await
         .unwrap();
     victim.ready(LIMIT).await.unwrap();
     let over = format!("transport=\"{name}\"");
     let synced = [&*over, "state=\"synced\""];
-    metric_where(&stage, "proxies", &synced, |proxies| proxies == 2).await;
-    assert_eq!(metric(&stage, "proxies_lost_total", &[]).await, 0);
+    metric_where(&environment, "proxies", &synced, |proxies| proxies == 2).await;
+    assert_eq!(metric(&environment, "proxies_lost_total", &[]).await, 0);
 
     // Dropped, it is sent SIGKILL.
     drop(victim);
     let lost = [&*over, "reason=\"closed\""];
-    metric_where(&stage, "proxies_lost_total", &lost, |lost| lost == 1).await;
+    metric_where(&environment, "proxies_lost_total", &lost, |lost| lost == 1).await;
     let gone = [&*over, "state=\"gone\""];
-    assert_eq!(metric(&stage, "proxies", &gone).await, 1);
-    assert_eq!(metric(&stage, "proxies", &synced).await, 1);
-    assert_eq!(metric(&stage, "proxies_lost_total", &[]).await, 1);
+    assert_eq!(metric(&environment, "proxies", &gone).await, 1);
+    assert_eq!(metric(&environment, "proxies", &synced).await, 1);
+    assert_eq!(metric(&environment, "proxies_lost_total", &[]).await, 1);
 
-    let proxies = json(&stage, "/proxies").await;
+    let proxies = json(&environment, "/proxies").await;
     let rows = proxies.as_array().unwrap();
     assert_eq!(rows.len(), 2, "{proxies:#}");
     let row = rows.iter().find(|row| row["node"] == "victim").unwrap();
@@ -64,7 +64,7 @@ async fn a_killed_envoy_is_reported_once(transport: Transport, name: &str) {
     assert!(kinds.iter().any(|(kind, _)| *kind == "clusters"), "{row:#}");
     assert!(kinds.iter().all(|(_, state)| *state == "GONE"), "{row:#}");
 
-    let table = status(stage.admin()).await.unwrap();
+    let table = status(environment.admin()).await.unwrap();
     let mut below = table
         .lines()
         .skip_while(|line| !line.starts_with("victim "));
@@ -89,8 +89,8 @@ async fn a_killed_envoy_is_reported_once(transport: Transport, name: &str) {
     assert!(gone[0]["connected_seconds"].is_u64(), "{log}");
     assert_eq!(gone[0]["reason"], row["gone_because"]);
     process.stop().await;
-    stage.start_daemon().await.unwrap();
-    stage.stop().await.unwrap();
+    environment.start_control_plane().await.unwrap();
+    environment.stop().await.unwrap();
 }
 
 #[tokio::test]

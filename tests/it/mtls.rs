@@ -1,14 +1,12 @@
 //! Journeys over TLS between Envoy and the daemon: who is answered, and what renewals touch.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use marathon_envoy::commands::bootstrap::{ClientFiles, Tls, Transport};
-use marathon_envoy::commands::demo::stage::{Plan, Stage};
-use marathon_envoy::settings::XdsListen;
+use marathon_envoy::commands::bootstrap::{self, ClientFiles, ControlPlane, Tls, Transport};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -20,9 +18,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::support::certificates::{Authority, Bundle, Folder, look_often, shown};
-use crate::support::looks::{at_rest, json, metric, metric_where, rejections, until};
+use crate::support::polls::{at_rest, json, metric, metric_where, rejections, until};
 use crate::support::traffic::{spread, status};
-use crate::support::{LIMIT, app, envoy, live, stage};
+use crate::support::{Environment, LIMIT, Plan, app, environment, envoy, live};
 
 const PACE: Pace = Pace::PerSecond(NonZeroU32::new(200).unwrap());
 
@@ -95,20 +93,20 @@ impl Files {
         tls
     }
 
-    /// Has the stage speak TLS, with proxies of these names alone.
+    /// Has the environment speak TLS, with proxies of these names alone.
     fn on(&self, plan: &mut Plan, names: &str) {
-        plan.tls = Some(self.tls());
-        plan.flags.extend([
+        plan.control_plane.tls = Some(self.tls());
+        plan.control_plane.flags.extend([
             format!("--xds-cert-file={}", self.at("xds.pem").display()),
             format!("--xds-key-file={}", self.at("xds.key").display()),
             format!("--xds-client-ca-file={}", self.at("ca.pem").display()),
             format!("--xds-client-names={names}"),
         ]);
-        plan.tune = look_often;
+        plan.control_plane.tune = look_often;
     }
 
     /// The certificate that the daemon shows to who comes now.
-    async fn shown_by_daemon(&self, stage: &Stage) -> Vec<u8> {
+    async fn shown_by_daemon(&self, environment: &Environment) -> Vec<u8> {
         let mut roots = RootCertStore::empty();
         let root = CertificateDer::from_pem_slice(self.authority.pem.as_bytes()).unwrap();
         roots.add(root).unwrap();
@@ -121,7 +119,7 @@ impl Files {
             .with_root_certificates(roots)
             .with_client_auth_cert(vec![edge.der.into()], key)
             .unwrap();
-        let stream = TcpStream::connect(xds(stage)).await.unwrap();
+        let stream = TcpStream::connect(xds(environment)).await.unwrap();
         let name = ServerName::try_from(DAEMON).unwrap();
         let stream = TlsConnector::from(Arc::new(config)).connect(name, stream);
         let stream = stream.await.unwrap();
@@ -129,29 +127,26 @@ impl Files {
     }
 }
 
-fn xds(stage: &Stage) -> SocketAddr {
-    match *stage.xds() {
-        XdsListen::Tcp(address) => address,
-        XdsListen::Unix(ref path) => panic!("{path:?}"),
-    }
+fn xds(environment: &Environment) -> SocketAddr {
+    environment.xds().unwrap()
 }
 
-/// A stage over TLS with one app, everything at rest.
-async fn edge(files: &Files, transport: Transport) -> Stage {
-    let stage = stage(|plan| {
-        plan.transport = transport;
+/// An environment over TLS with one app, everything at rest.
+async fn edge(files: &Files, transport: Transport) -> Environment {
+    let environment = environment(|plan| {
+        plan.control_plane.transport = transport;
         files.on(plan, "edge,edge-2");
     })
     .await;
     let web = app("/web", "web.test", 2);
-    stage.marathon().create_app(web).await.unwrap();
-    live(&stage, "web.test", "/").await;
-    at_rest(&stage, ALL).await;
-    stage
+    environment.marathon().create_app(web).await.unwrap();
+    live(&environment, "web.test", "/").await;
+    at_rest(&environment, ALL).await;
+    environment
 }
 
-fn load(stage: &Stage) -> Load {
-    let target = Target::http(stage.http(), "web.test", "/");
+fn load(environment: &Environment) -> Load {
+    let target = Target::http(environment.http(), "web.test", "/");
     Load::start(target, PACE, named_by_body)
 }
 
@@ -162,18 +157,18 @@ async fn lost_nothing(load: Load) {
 }
 
 /// How often Envoy has connected to the daemon.
-async fn connections(stage: &mut Stage) -> u64 {
-    let admin = stage.envoy().admin();
+async fn connections(environment: &mut Environment) -> u64 {
+    let admin = environment.envoy().admin();
     let total = "cluster.xds_cluster.upstream_cx_total";
     admin.stat(total).await.unwrap().unwrap()
 }
 
 /// Waits until the only proxy is known by that name in its certificate.
-async fn known_as(stage: &Stage, name: &str) {
+async fn known_as(environment: &Environment, name: &str) {
     until(
         &format!("a proxy with the certificate of {name}"),
         async || {
-            let proxies = json(stage, "/proxies").await;
+            let proxies = json(environment, "/proxies").await;
             let mut all = proxies.as_array().into_iter().flatten();
             if all.any(|proxy| proxy["certificate"] == name) {
                 Ok(())
@@ -191,26 +186,26 @@ async fn keys_reach_a_proxy_on_the_list(transport: Transport) {
     let folder = Folder::new();
     let one = public.bundle(&["one.test"]);
     folder.put("one", &one.pem());
-    let mut stage = stage(|plan| {
-        plan.transport = transport;
+    let mut environment = environment(|plan| {
+        plan.control_plane.transport = transport;
         folder.watched(plan);
         files.on(plan, "*.other,edge");
     })
     .await;
     let web = app("/web", "one.test", 2);
-    stage.marathon().create_app(web).await.unwrap();
-    shown(&public.target(&stage, "one.test"), &one).await;
+    environment.marathon().create_app(web).await.unwrap();
+    shown(&public.target(&environment, "one.test"), &one).await;
     let two = public.bundle(&["one.test"]);
     folder.put("one", &two.pem());
-    shown(&public.target(&stage, "one.test"), &two).await;
+    shown(&public.target(&environment, "one.test"), &two).await;
 
-    known_as(&stage, "edge").await;
-    assert_eq!(metric(&stage, "clients_refused_total", &[]).await, 0);
-    assert_eq!(rejections(&stage).await, 0);
-    let admin = stage.envoy().admin();
+    known_as(&environment, "edge").await;
+    assert_eq!(metric(&environment, "clients_refused_total", &[]).await, 0);
+    assert_eq!(rejections(&environment).await, 0);
+    let admin = environment.envoy().admin();
     let versions = "cluster.xds_cluster.ssl.versions.TLSv1.3";
     assert!(admin.stat(versions).await.unwrap() > Some(0));
-    stage.stop().await.unwrap();
+    environment.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -240,8 +235,8 @@ enum Told {
 
 async fn a_proxy_that_does_not_fit_gets_nothing(transport: Transport) {
     let files = Files::new();
-    let mut stage = edge(&files, transport).await;
-    let load = load(&stage);
+    let mut environment = edge(&files, transport).await;
+    let load = load(&environment);
     let stranger = Authority::new();
     files.put("stranger-ca.pem", &stranger.pem);
     files.put_pair("stranger", &stranger.bundle(&["edge"]));
@@ -281,13 +276,19 @@ async fn a_proxy_that_does_not_fit_gets_nothing(transport: Transport) {
             node_id: "misfit".to_owned(),
             ..Options::default()
         };
-        let bootstrap = stage.bootstrap_with(Some(tls));
+        let bootstrap = bootstrap::yaml(&bootstrap::Config {
+            transport,
+            control_planes: vec![ControlPlane::Address(xds(&environment))],
+            envoy_admin: (Ipv4Addr::LOCALHOST, 0).into(),
+            tls: Some(tls),
+            ..bootstrap::Config::default()
+        });
         let mut misfit = Envoy::start(&envoy().await, &bootstrap, options)
             .await
             .unwrap();
         let refused = async |reason: &str| {
             let reason = format!("reason=\"{reason}\"");
-            metric_where(&stage, "clients_refused_total", &[&reason], |n| n > 1).await;
+            metric_where(&environment, "clients_refused_total", &[&reason], |n| n > 1).await;
         };
         match told {
             Told::Daemon(reason) => refused(reason).await,
@@ -323,11 +324,11 @@ async fn a_proxy_that_does_not_fit_gets_nothing(transport: Transport) {
         assert_eq!(clusters, 1, "it has more than its control plane");
         misfit.stop().await.unwrap();
     }
-    let proxies = json(&stage, "/proxies").await;
+    let proxies = json(&environment, "/proxies").await;
     assert_eq!(proxies.as_array().map(Vec::len), Some(1), "{proxies:#}");
     lost_nothing(load).await;
-    spread(&mut stage, "/web", 2).await;
-    stage.stop().await.unwrap();
+    spread(&mut environment, "/web", 2).await;
+    environment.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -347,14 +348,14 @@ async fn a_proxy_that_does_not_fit_gets_nothing_over_ads_delta() {
 
 async fn the_daemon_renews_its_certificate(transport: Transport) {
     let files = Files::new();
-    let mut stage = edge(&files, transport).await;
-    let load = load(&stage);
-    let connected = connections(&mut stage).await;
+    let mut environment = edge(&files, transport).await;
+    let load = load(&environment);
+    let connected = connections(&mut environment).await;
     for round in 1..=3 {
         let next = files.authority.bundle(&[DAEMON]);
         files.put_pair("xds", &next);
         until("the new certificate", async || {
-            let shown = files.shown_by_daemon(&stage).await;
+            let shown = files.shown_by_daemon(&environment).await;
             if shown == next.der {
                 Ok(())
             } else {
@@ -363,20 +364,30 @@ async fn the_daemon_renews_its_certificate(transport: Transport) {
         })
         .await;
         // Whoever is there stays there and is told what is new.
-        stage.marathon().scale("/web", 2 + round).await.unwrap();
-        spread(&mut stage, "/web", 2 + round).await;
+        environment
+            .marathon()
+            .scale("/web", 2 + round)
+            .await
+            .unwrap();
+        spread(&mut environment, "/web", 2 + round).await;
     }
-    assert_eq!(connections(&mut stage).await, connected);
-    assert_eq!(metric(&stage, "xds_certificate_failing", &[]).await, 0);
+    assert_eq!(connections(&mut environment).await, connected);
+    assert_eq!(
+        metric(&environment, "xds_certificate_failing", &[]).await,
+        0
+    );
     let read = &["outcome=\"ok\""];
-    assert_eq!(metric(&stage, "xds_certificate_reads_total", read).await, 4);
+    assert_eq!(
+        metric(&environment, "xds_certificate_reads_total", read).await,
+        4
+    );
 
     // An Envoy that comes back is shown the last one.
     lost_nothing(load).await;
-    stage.envoy().restart().await.unwrap();
-    stage.envoy().ready(LIMIT).await.unwrap();
-    status(&mut stage, "web.test", "/", 200).await;
-    stage.stop().await.unwrap();
+    environment.envoy().restart().await.unwrap();
+    environment.envoy().ready(LIMIT).await.unwrap();
+    status(&mut environment, "web.test", "/", 200).await;
+    environment.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -404,19 +415,19 @@ async fn a_proxy_renews_its_certificate(transport: Transport) {
         .authority
         .bundle_with(&["edge"], |params| params.not_after = end);
     files.put_pair("edge", &short);
-    let mut stage = edge(&files, transport).await;
-    known_as(&stage, "edge").await;
-    let load = load(&stage);
-    let connected = connections(&mut stage).await;
+    let mut environment = edge(&files, transport).await;
+    known_as(&environment, "edge").await;
+    let load = load(&environment);
+    let connected = connections(&mut environment).await;
     files.put_pair("edge", &files.authority.bundle(&["edge-2"]));
-    known_as(&stage, "edge-2").await;
+    known_as(&environment, "edge-2").await;
     assert!(OffsetDateTime::now_utc() >= end - Span::seconds(1));
-    assert!(connections(&mut stage).await > connected);
-    stage.marathon().scale("/web", 4).await.unwrap();
-    spread(&mut stage, "/web", 4).await;
+    assert!(connections(&mut environment).await > connected);
+    environment.marathon().scale("/web", 4).await.unwrap();
+    spread(&mut environment, "/web", 4).await;
     lost_nothing(load).await;
-    assert_eq!(rejections(&stage).await, 0);
-    stage.stop().await.unwrap();
+    assert_eq!(rejections(&environment).await, 0);
+    environment.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -436,12 +447,16 @@ async fn a_proxy_renews_its_certificate_over_ads_delta() {
 
 /// Restarts the daemon, so that Envoy shakes hands again, and waits until Envoy follows it: until a
 /// change of the app arrives.
-async fn follows_anew(stage: &mut Stage, connected: &mut u64, instances: usize) {
-    stage.stop_daemon().await.unwrap();
-    stage.start_daemon().await.unwrap();
-    stage.marathon().scale("/web", instances).await.unwrap();
-    spread(stage, "/web", instances).await;
-    let now = connections(stage).await;
+async fn follows_anew(environment: &mut Environment, connected: &mut u64, instances: usize) {
+    environment.stop_control_plane().await.unwrap();
+    environment.start_control_plane().await.unwrap();
+    environment
+        .marathon()
+        .scale("/web", instances)
+        .await
+        .unwrap();
+    spread(environment, "/web", instances).await;
+    let now = connections(environment).await;
     assert!(now > *connected, "it never shook hands again");
     *connected = now;
 }
@@ -450,38 +465,38 @@ async fn follows_anew(stage: &mut Stage, connected: &mut u64, instances: usize) 
 /// believe the old one and the new one, then certificates are exchanged, then the old one goes.
 async fn an_authority_is_exchanged_without_a_restart_of_envoy(transport: Transport) {
     let files = Files::new();
-    let mut stage = edge(&files, transport).await;
-    let process = stage.envoy().id();
-    let mut connected = connections(&mut stage).await;
-    let load = load(&stage);
+    let mut environment = edge(&files, transport).await;
+    let process = environment.envoy().id();
+    let mut connected = connections(&mut environment).await;
+    let load = load(&environment);
     let (old, new) = (&files.authority, Authority::new());
 
     files.put("ca.pem", &format!("{}{}", old.pem, new.pem));
-    follows_anew(&mut stage, &mut connected, 3).await;
+    follows_anew(&mut environment, &mut connected, 3).await;
     // Envoy's first, then the daemon's.
     files.put_pair("edge", &new.bundle(&["edge-2"]));
-    follows_anew(&mut stage, &mut connected, 4).await;
-    known_as(&stage, "edge-2").await;
+    follows_anew(&mut environment, &mut connected, 4).await;
+    known_as(&environment, "edge-2").await;
     files.put_pair("xds", &new.bundle(&[DAEMON]));
-    follows_anew(&mut stage, &mut connected, 5).await;
+    follows_anew(&mut environment, &mut connected, 5).await;
     files.put("ca.pem", &new.pem);
-    follows_anew(&mut stage, &mut connected, 6).await;
+    follows_anew(&mut environment, &mut connected, 6).await;
 
     // A daemon of the old authority is none any more.
     files.put_pair("xds", &old.bundle(&[DAEMON]));
-    stage.stop_daemon().await.unwrap();
+    environment.stop_control_plane().await.unwrap();
     let refused = "cluster.xds_cluster.ssl.fail_verify_error";
-    let before = stage.envoy().admin().stat(refused).await.unwrap();
-    stage.start_daemon().await.unwrap();
+    let before = environment.envoy().admin().stat(refused).await.unwrap();
+    environment.start_control_plane().await.unwrap();
     let more = |count| Some(count) > before.map(|before| before + 1);
-    let refuses = stage.envoy().stat_where(refused, LIMIT, more).await;
+    let refuses = environment.envoy().stat_where(refused, LIMIT, more).await;
     refuses.unwrap();
     files.put_pair("xds", &new.bundle(&[DAEMON]));
-    follows_anew(&mut stage, &mut connected, 7).await;
+    follows_anew(&mut environment, &mut connected, 7).await;
 
     lost_nothing(load).await;
-    assert_eq!(stage.envoy().id(), process);
-    stage.stop().await.unwrap();
+    assert_eq!(environment.envoy().id(), process);
+    environment.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -503,9 +518,9 @@ async fn an_authority_is_exchanged_without_a_restart_of_envoy_over_ads_delta() {
 #[tokio::test]
 async fn one_of_several_names_of_control_planes_is_enough() {
     let files = Files::new();
-    let stage = stage(|plan| {
+    let environment = environment(|plan| {
         files.on(plan, "edge");
-        if let Some(tls) = &mut plan.tls {
+        if let Some(tls) = &mut plan.control_plane.tls {
             tls.names = ["10.0.0.7", "another.plane", DAEMON]
                 .map(str::to_owned)
                 .into();
@@ -513,7 +528,7 @@ async fn one_of_several_names_of_control_planes_is_enough() {
     })
     .await;
     let web = app("/web", "web.test", 2);
-    stage.marathon().create_app(web).await.unwrap();
-    live(&stage, "web.test", "/").await;
-    stage.stop().await.unwrap();
+    environment.marathon().create_app(web).await.unwrap();
+    live(&environment, "web.test", "/").await;
+    environment.stop().await.unwrap();
 }

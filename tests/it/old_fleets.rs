@@ -22,7 +22,6 @@ use marathon_envoy::commands::status::status;
 use marathon_envoy::intent::observer::Publication;
 use marathon_envoy::metrics::Metrics;
 use marathon_envoy::registry::{Registry, RegistryLimits};
-use marathon_envoy::settings::XdsListen;
 use marathon_envoy::snapshot::Kind;
 use marathon_envoy::snapshot::cell::cell;
 use marathon_envoy::state::problem::{Problem, Reason};
@@ -33,7 +32,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::golden::projected;
-use crate::support::{LIMIT, app, live, looks, stage};
+use crate::support::{LIMIT, app, environment, live, polls};
 use difference::{Difference, differences};
 
 /// What is different on purpose: where, how, and why. `*` stands for anything.
@@ -492,16 +491,15 @@ async fn without_the_setting_there_is_no_v2() {
 
 #[tokio::test]
 async fn an_app_is_live_in_old_and_new_envoys_alike() {
-    let stage = stage(|plan| plan.flags.push("--xds-v2".to_owned())).await;
-    let XdsListen::Tcp(xds) = *stage.xds() else {
-        panic!("no port at {}", stage.xds());
-    };
-    let marathon = stage.marathon();
+    let environment =
+        environment(|plan| plan.control_plane.flags.push("--xds-v2".to_owned())).await;
+    let xds = environment.xds().unwrap();
+    let marathon = environment.marathon();
     marathon
         .create_app(app("/web", "web.test", 2))
         .await
         .unwrap();
-    live(&stage, "web.test", "/").await;
+    live(&environment, "web.test", "/").await;
     let ask = async |kind, names: &[&str]| -> Value {
         let body = json!({ "node": { "id": "old" }, "resource_names": names });
         let answer = poll(xds, kind, &body).await;
@@ -519,11 +517,11 @@ async fn an_app_is_live_in_old_and_new_envoys_alike() {
     let host = &routes["resources"][0]["virtual_hosts"][0];
     assert_eq!(host["domains"], json!(["web.test"]));
     assert_eq!(host["routes"][0]["route"]["cluster"], "/web_0");
-    let proxies = looks::json(&stage, "/proxies").await;
+    let proxies = polls::json(&environment, "/proxies").await;
     let proxies = proxies.as_array().unwrap().iter();
     let transports: Vec<&Value> = proxies.map(|proxy| &proxy["transport"]).collect();
     assert!(transports.contains(&&json!("rest-v2")), "{transports:?}");
-    let table = status(stage.admin()).await.unwrap();
+    let table = status(environment.admin()).await.unwrap();
     assert!(table.contains("rest-v2"), "{table}");
-    stage.stop().await.unwrap();
+    environment.stop().await.unwrap();
 }

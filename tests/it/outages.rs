@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::support::long::rounds;
 use crate::support::program::Process;
 use crate::support::traffic::{Users, at_rest, no_cluster, served_by, spread};
-use crate::support::{LIMIT, app, stage};
+use crate::support::{LIMIT, app, environment};
 
 /// How a daemon ends.
 #[derive(Clone, Copy, Debug)]
@@ -33,34 +33,34 @@ fn checked(id: &str, host: &str, instances: usize) -> Value {
 /// While the daemon is away the host leaves one app, whose cluster goes, for one that is new. The
 /// tasks of both live, so only the order of what Envoy is told could lose a request.
 async fn a_host_moves_while_the_daemon_is_away(transport: Transport, end: End) {
-    let mut stage = stage(|plan| plan.transport = transport).await;
+    let mut environment = environment(|plan| plan.control_plane.transport = transport).await;
     let rounds = rounds(1, 3);
     let apps: Vec<String> = (0..=rounds).map(|round| format!("/v{round}")).collect();
     let names: Vec<&str> = apps.iter().map(String::as_str).collect();
     let first = checked(&apps[0], "move.test", 2);
-    stage.marathon().create_app(first).await.unwrap();
-    spread(&mut stage, &apps[0], 2).await;
-    served_by(&mut stage, "move.test", "/", &apps[0]).await;
-    let mut daemon = Process::of(&mut stage, &[]).await;
-    let users = Users::of(&stage, "move.test", "/", &names);
+    environment.marathon().create_app(first).await.unwrap();
+    spread(&mut environment, &apps[0], 2).await;
+    served_by(&mut environment, "move.test", "/", &apps[0]).await;
+    let mut daemon = Process::of(&mut environment, &[]).await;
+    let users = Users::of(&environment, "move.test", "/", &names);
     let mut times = Vec::new();
     for pair in names.windows(2) {
         let &[old, new] = pair else { continue };
         let cluster = format!("{old}_0");
-        at_rest(&mut stage, &cluster).await;
+        at_rest(&mut environment, &cluster).await;
         let failures = "cluster_manager.cds.update_failure";
-        let before = stage.envoy().admin().stat(failures).await.unwrap();
+        let before = environment.envoy().admin().stat(failures).await.unwrap();
         match end {
             End::Asked => daemon.stop().await,
             End::Killed => daemon.kill().await,
         }
-        stage
+        environment
             .envoy()
             .stat_where(failures, LIMIT, |count| count > before.unwrap_or(0))
             .await
             .unwrap();
 
-        let marathon = stage.marathon();
+        let marathon = environment.marathon();
         marathon
             .create_app(checked(new, "move.test", 2))
             .await
@@ -82,23 +82,23 @@ async fn a_host_moves_while_the_daemon_is_away(transport: Transport, end: End) {
 
         let since = Instant::now();
         daemon.start().await;
-        served_by(&mut stage, "move.test", "/", new).await;
+        served_by(&mut environment, "move.test", "/", new).await;
         times.push(since.elapsed());
-        no_cluster(&mut stage, &cluster).await;
-        let marathon = stage.marathon();
+        no_cluster(&mut environment, &cluster).await;
+        let marathon = environment.marathon();
         marathon.hold_health_checks(false);
         marathon.settled(old, 2).await.unwrap();
         marathon.delete(old).await.unwrap();
-        spread(&mut stage, new, 2).await;
+        spread(&mut environment, new, 2).await;
     }
-    let report = users.noticed_nothing(&mut stage).await;
+    let report = users.noticed_nothing(&mut environment).await;
     println!(
         "measured: {transport:?}, {end:?}, {rounds} moved hosts: 0 of {} requests lost, slowest {:?}, \
          live after the start of the daemon: {times:?}",
         report.sent, report.slowest
     );
     daemon.stop().await;
-    stage.stop().await.unwrap();
+    environment.stop().await.unwrap();
 }
 
 /// In the middle of each deployment the daemon is killed twice, and comes back at once. Envoy finds
@@ -106,48 +106,48 @@ async fn a_host_moves_while_the_daemon_is_away(transport: Transport, end: End) {
 /// task that closes an idle connection just as a request comes on it is no daemon's fault.
 async fn rolling_deploys_with_kills_lose_nothing(transport: Transport) {
     const TASKS: usize = 6;
-    let mut stage = stage(|plan| {
-        plan.transport = transport;
+    let mut environment = environment(|plan| {
+        plan.control_plane.transport = transport;
         plan.marathon.task_step = Duration::from_millis(100);
         plan.marathon.task_killing = true;
     })
     .await;
     let web = checked("/web", "web.test", TASKS);
-    stage.marathon().create_app(web).await.unwrap();
-    spread(&mut stage, "/web", TASKS).await;
-    served_by(&mut stage, "web.test", "/", "/web").await;
-    let mut daemon = Process::of(&mut stage, &[]).await;
-    let users = Users::of(&stage, "web.test", "/", &["/web"]);
+    environment.marathon().create_app(web).await.unwrap();
+    spread(&mut environment, "/web", TASKS).await;
+    served_by(&mut environment, "web.test", "/", "/web").await;
+    let mut daemon = Process::of(&mut environment, &[]).await;
+    let users = Users::of(&environment, "web.test", "/", &["/web"]);
     let (mut kills, deploys) = (0, rounds(1, 20));
     for _ in 0..deploys {
-        at_rest(&mut stage, "/web_0").await;
-        let deploy = stage.marathon().restart("/web").await.unwrap();
+        at_rest(&mut environment, "/web_0").await;
+        let deploy = environment.marathon().restart("/web").await.unwrap();
         for replaced in [1, 4] {
             let is_under_way = |view: &View| {
                 let tasks = view.running("/web").into_iter();
                 tasks.filter(|task| task.version == deploy.version).count() >= replaced
             };
             let what = format!("{replaced} new tasks");
-            stage
+            environment
                 .marathon()
                 .wait_until(&what, is_under_way)
                 .await
                 .unwrap();
             daemon.kill().await;
             daemon.start().await;
-            at_rest(&mut stage, "/web_0").await;
+            at_rest(&mut environment, "/web_0").await;
             kills += 1;
         }
-        spread(&mut stage, "/web", TASKS).await;
+        spread(&mut environment, "/web", TASKS).await;
     }
-    let report = users.noticed_nothing(&mut stage).await;
+    let report = users.noticed_nothing(&mut environment).await;
     println!(
         "measured: {transport:?}, {deploys} rolling deploys, {kills} kills: 0 of {} requests lost, \
          slowest {:?}",
         report.sent, report.slowest
     );
     daemon.stop().await;
-    stage.stop().await.unwrap();
+    environment.stop().await.unwrap();
 }
 
 #[tokio::test]

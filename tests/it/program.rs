@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 
 use crate::support::certificates::{Authority, Folder, shown};
-use crate::support::looks::{given, page_at, resting, sum, until};
+use crate::support::polls::{given, page_at, resting, sum, until};
 use crate::support::program::{Program, asked_to_end};
 use crate::support::{LIMIT, app, envoy, own_address};
 

@@ -16,11 +16,11 @@ use tokio::time::Instant;
 
 use crate::support::certificates::{Authority, Bundle, shown};
 use crate::support::long::{is_long, measured};
-use crate::support::looks::{problems, until};
 use crate::support::plane::Plane;
+use crate::support::polls::{problems, until};
 use crate::support::program::Process;
 use crate::support::traffic::served_by;
-use crate::support::{app, stage};
+use crate::support::{app, environment};
 
 /// How many certificates are good.
 const GOOD: usize = 30;
@@ -264,30 +264,30 @@ async fn a_certificate_is_left_out_alone(transport: Transport, flaw: Flaw) {
     let first = bundles(&authority, Some(flaw));
     folder.put(&first);
     let flags = [folder.flag()];
-    let mut stage = stage(|plan| {
-        plan.transport = transport;
-        plan.flags.extend(flags.clone());
+    let mut environment = environment(|plan| {
+        plan.control_plane.transport = transport;
+        plan.control_plane.flags.extend(flags.clone());
     })
     .await;
-    let mut daemon = Process::of(&mut stage, &flags).await;
+    let mut daemon = Process::of(&mut environment, &flags).await;
     for name in names() {
         let app = app(&format!("/{name}"), &host(&name), 1);
-        stage.marathon().create_app(app).await.unwrap();
+        environment.marathon().create_app(app).await.unwrap();
     }
     for name in names() {
-        served_by(&mut stage, &host(&name), "/", &format!("/{name}")).await;
+        served_by(&mut environment, &host(&name), "/", &format!("/{name}")).await;
     }
-    let https = stage.https();
+    let https = environment.https();
     let target = |host: &str| Target::https(https, host, "/", authority.tls(host));
 
     let started = Instant::now();
-    stage.envoy().crash_and_restart().await.unwrap();
+    environment.envoy().crash_and_restart().await.unwrap();
     all_good_are_shown(&first, target).await;
     let what = format!("{transport:?}, {flaw:?}, in a folder: {GOOD} hosts of a fresh Envoy");
     measured(&what, started.elapsed(), REACH);
     is_not_shown(target(&host(BAD))).await;
     let is_named = async || {
-        let problems = problems(&stage).await;
+        let problems = problems(&environment).await;
         let is_it = |line: &String| line.contains(BAD) && line.contains(flaw.said_by_daemon());
         match &*problems {
             [one] if is_it(one) => Ok(()),
@@ -302,7 +302,7 @@ async fn a_certificate_is_left_out_alone(transport: Transport, flaw: Flaw) {
     all_good_are_shown(&good, target).await;
     shown(&target(&host(BAD)), &good[BAD]).await;
     until("the end of the problem", async || {
-        let problems = problems(&stage).await;
+        let problems = problems(&environment).await;
         problems
             .is_empty()
             .then_some(())
@@ -324,7 +324,7 @@ async fn a_certificate_is_left_out_alone(transport: Transport, flaw: Flaw) {
     // What was good before serves on.
     shown(&target(&host(BAD)), &good[BAD]).await;
     daemon.stop().await;
-    stage.stop().await.unwrap();
+    environment.stop().await.unwrap();
 }
 
 #[tokio::test]

@@ -15,7 +15,6 @@ use envoy_api::envoy::extensions::filters::network::http_connection_manager::v3 
 use envoy_api::prost::Message as _;
 use envoy_api::prost_types;
 use marathon_envoy::commands::bootstrap::{self, ControlPlane, Transport};
-use marathon_envoy::commands::demo::stage::Stage;
 use marathon_envoy::metrics::Metrics;
 use marathon_envoy::registry::{Progress, Registry, RegistryLimits, SubscriptionView};
 use marathon_envoy::snapshot::cell::{Publisher, cell};
@@ -31,8 +30,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::broken::broken;
 use crate::support::certificates::{Authority, Folder, shown};
-use crate::support::looks::{json, metric, metric_where, sum, until};
-use crate::support::{LIMIT, app, envoy, live, own_address, stage};
+use crate::support::polls::{json, metric, metric_where, sum, until};
+use crate::support::{Environment, LIMIT, app, environment, envoy, live, own_address};
 
 const PACE: Pace = Pace::PerSecond(NonZeroU32::new(200).unwrap());
 
@@ -483,28 +482,28 @@ async fn the_good_part_of_a_rejected_answer_is_taken_back_over_delta_ads() {
 async fn a_first_listener_comes_when_its_port_is_free(transport: Transport) {
     let taken = TcpListener::bind((own_address(), 0)).await.unwrap();
     let address = taken.local_addr().unwrap();
-    let stage = stage(|plan| {
-        plan.transport = transport;
+    let environment = environment(|plan| {
+        plan.control_plane.transport = transport;
         plan.http = Some(address);
     })
     .await;
     let web = app("/web", "web.test", 2);
-    stage.marathon().create_app(web).await.unwrap();
+    environment.marathon().create_app(web).await.unwrap();
     let listeners = &["kind=\"listeners\""];
-    metric_where(&stage, "nacks_total", listeners, |count| count > 0).await;
+    metric_where(&environment, "nacks_total", listeners, |count| count > 0).await;
     let began = Instant::now();
     until("a listener that is shown as rejected", async || {
-        let state = listeners_state(&stage).await;
+        let state = listeners_state(&environment).await;
         (state == "REJECTED").then_some(()).ok_or(state)
     })
     .await;
 
     drop(taken);
-    live(&stage, "web.test", "/").await;
+    live(&environment, "web.test", "/").await;
     let most = 1 + began.elapsed().as_secs() / 5;
-    let nacks = metric(&stage, "nacks_total", listeners).await;
+    let nacks = metric(&environment, "nacks_total", listeners).await;
     assert!(nacks <= most, "{nacks} in {:?}", began.elapsed());
-    stage.stop().await.unwrap();
+    environment.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -522,39 +521,39 @@ async fn a_first_listener_is_rejected(transport: Transport) {
     let taken = TcpListener::bind((own_address(), 0)).await.unwrap();
     let address = taken.local_addr().unwrap();
     let began = Instant::now();
-    let mut stage = stage(|plan| {
-        plan.transport = transport;
+    let mut environment = environment(|plan| {
+        plan.control_plane.transport = transport;
         plan.http = Some(address);
     })
     .await;
     let web = app("/web", "web.test", 2);
-    stage.marathon().create_app(web).await.unwrap();
+    environment.marathon().create_app(web).await.unwrap();
     let rejected = "listener_manager.lds.update_rejected";
-    let envoy = stage.envoy();
+    let envoy = environment.envoy();
     envoy
         .stat_where(rejected, LIMIT, |count| count >= OFFERS)
         .await
         .unwrap();
     // The poll after the second rejection is held.
     let held = &["kind=\"listeners\""];
-    metric_where(&stage, "polls_held", held, |count| count == 1).await;
-    assert_eq!(listeners_state(&stage).await, "REJECTED");
+    metric_where(&environment, "polls_held", held, |count| count == 1).await;
+    assert_eq!(listeners_state(&environment).await, "REJECTED");
 
     drop(taken);
-    live(&stage, "web.test", "/").await;
+    live(&environment, "web.test", "/").await;
     // Two at once, then one every 5 s. Envoy asks three times a second.
     let most = 3 + began.elapsed().as_secs() / 5;
     let answers = &["kind=\"listeners\"", "answer=\"changed\""];
-    let answers = metric(&stage, "polls_total", answers).await;
+    let answers = metric(&environment, "polls_total", answers).await;
     assert!(answers <= most, "{answers} in {:?}", began.elapsed());
-    let rejections = stage.envoy().admin().stat(rejected).await.unwrap();
+    let rejections = environment.envoy().admin().stat(rejected).await.unwrap();
     assert_eq!(rejections, Some(answers - 1));
-    stage.stop().await.unwrap();
+    environment.stop().await.unwrap();
 }
 
 /// How far the one proxy is with its listeners, as `/proxies` has it.
-async fn listeners_state(stage: &Stage) -> String {
-    let proxies = json(stage, "/proxies").await;
+async fn listeners_state(environment: &Environment) -> String {
+    let proxies = json(environment, "/proxies").await;
     let kinds = proxies[0]["kinds"].as_array().unwrap();
     let view = kinds.iter().find(|view| view["kind"] == "listeners");
     view.unwrap()["state"].as_str().unwrap().to_owned()
@@ -568,37 +567,43 @@ async fn a_rejected_first_listener_does_not_loop_over_rest() {
 async fn a_later_listener_is_rejected(transport: Transport) {
     let authority = Authority::new();
     let folder = Folder::new();
-    let mut stage = stage(|plan| {
-        plan.transport = transport;
+    let mut environment = environment(|plan| {
+        plan.control_plane.transport = transport;
         folder.watched(plan);
     })
     .await;
     let web = app("/web", "web.test", 2);
-    stage.marathon().create_app(web).await.unwrap();
-    live(&stage, "web.test", "/").await;
-    let plain = Target::http(stage.http(), "web.test", "/");
+    environment.marathon().create_app(web).await.unwrap();
+    live(&environment, "web.test", "/").await;
+    let plain = Target::http(environment.http(), "web.test", "/");
     let load = Load::start(plain, PACE, named_by_body);
-    let taken = TcpListener::bind(stage.https()).await.unwrap();
+    let taken = TcpListener::bind(environment.https()).await.unwrap();
 
     let bundle = authority.bundle(&["web.test"]);
     folder.put("web", &bundle.pem());
     let listeners = &["kind=\"listeners\""];
-    metric_where(&stage, "presumed_nacks_total", listeners, |count| count > 0).await;
-    assert_eq!(listeners_state(&stage).await, "REJECTED");
+    metric_where(&environment, "presumed_nacks_total", listeners, |count| {
+        count > 0
+    })
+    .await;
+    assert_eq!(listeners_state(&environment).await, "REJECTED");
 
     drop(taken);
-    shown(&authority.target(&stage, "web.test"), &bundle).await;
+    shown(&authority.target(&environment, "web.test"), &bundle).await;
     // The first one, each that was rejected, and the last one: nobody lost count.
     let rejected = "listener_manager.lds.update_rejected";
-    let rejections = stage.envoy().admin().stat(rejected).await.unwrap();
-    let nacks = metric(&stage, "presumed_nacks_total", &[]).await;
+    let rejections = environment.envoy().admin().stat(rejected).await.unwrap();
+    let nacks = metric(&environment, "presumed_nacks_total", &[]).await;
     // The first of them was answered once more, in case it was lost.
     assert_eq!(rejections, Some(nacks + 1));
     let answers = &["kind=\"listeners\"", "answer=\"changed\""];
-    assert_eq!(metric(&stage, "polls_total", answers).await, nacks + 3);
+    assert_eq!(
+        metric(&environment, "polls_total", answers).await,
+        nacks + 3
+    );
     let report = load.stop().await;
     assert_eq!(report.failed(), 0, "{}", report.words());
-    stage.stop().await.unwrap();
+    environment.stop().await.unwrap();
 }
 
 #[tokio::test]

@@ -3,8 +3,6 @@
 use std::num::NonZeroU32;
 
 use marathon_envoy::commands::bootstrap::Transport;
-use marathon_envoy::commands::demo::stage::Stage;
-use marathon_envoy::settings::XdsListen;
 use marathon_envoy::snapshot::Kind;
 use sim::envoy::{Envoy, Options};
 use sim::load::{Load, Pace, Report, Target, named_by_body};
@@ -12,24 +10,24 @@ use sim::proxy::{Answer, Place, Protocol, Proxy, ResourceType};
 use tokio::time::timeout;
 
 use crate::support::certificates::{Authority, Folder, shown};
-use crate::support::looks::{
+use crate::support::polls::{
     answers, at_rest, given, is_once, json, metric, metric_where, rejections,
 };
-use crate::support::{LIMIT, app, envoy, live, stage};
+use crate::support::{Environment, LIMIT, app, environment, envoy, live};
 
 const PACE: Pace = Pace::PerSecond(NonZeroU32::new(300).unwrap());
 
-/// A stage with `/web` live under `web.test`.
-async fn edge(transport: Transport) -> Stage {
-    let stage = stage(|plan| plan.transport = transport).await;
+/// An environment with `/web` live under `web.test`.
+async fn edge(transport: Transport) -> Environment {
+    let environment = environment(|plan| plan.control_plane.transport = transport).await;
     let web = app("/web", "web.test", 2);
-    stage.marathon().create_app(web).await.unwrap();
-    live(&stage, "web.test", "/").await;
-    stage
+    environment.marathon().create_app(web).await.unwrap();
+    live(&environment, "web.test", "/").await;
+    environment
 }
 
-fn load(stage: &Stage) -> Load {
-    let target = Target::http(stage.http(), "web.test", "/");
+fn load(environment: &Environment) -> Load {
+    let target = Target::http(environment.http(), "web.test", "/");
     Load::start(target, PACE, named_by_body)
 }
 
@@ -64,41 +62,41 @@ async fn envoy_is_restarted(transport: Transport, end: End) {
     let folder = Folder::new();
     let bundle = authority.bundle(&["web.test"]);
     folder.put("web", &bundle.pem());
-    let mut stage = stage(|plan| {
-        plan.transport = transport;
+    let mut environment = environment(|plan| {
+        plan.control_plane.transport = transport;
         folder.watched(plan);
     })
     .await;
     let web = app("/web", "web.test", 2);
-    stage.marathon().create_app(web).await.unwrap();
-    live(&stage, "web.test", "/").await;
-    let secure = authority.target(&stage, "web.test");
+    environment.marathon().create_app(web).await.unwrap();
+    live(&environment, "web.test", "/").await;
+    let secure = authority.target(&environment, "web.test");
     // With the routes of https and the secret.
     let all = HELD + 2;
-    at_rest(&stage, all).await;
+    at_rest(&environment, all).await;
     for _ in 0..2 {
-        let before = answers(&stage, None).await;
+        let before = answers(&environment, None).await;
         match end {
-            End::Asked => stage.envoy().restart().await.unwrap(),
-            End::Killed => stage.envoy().crash_and_restart().await.unwrap(),
+            End::Asked => environment.envoy().restart().await.unwrap(),
+            End::Killed => environment.envoy().crash_and_restart().await.unwrap(),
         }
-        stage.envoy().ready(LIMIT).await.unwrap();
-        live(&stage, "web.test", "/").await;
+        environment.envoy().ready(LIMIT).await.unwrap();
+        live(&environment, "web.test", "/").await;
         shown(&secure, &bundle).await;
-        at_rest(&stage, all).await;
+        at_rest(&environment, all).await;
         // Each of them once, and no wait ended by a time limit.
-        let answers = answers(&stage, None).await - before;
+        let answers = answers(&environment, None).await - before;
         assert!(is_once(transport, answers, all), "{answers} answers");
-        let admin = stage.envoy().admin();
+        let admin = environment.envoy().admin();
         let late = admin.stats("init_fetch_timeout$").await.unwrap();
         assert!(late.values().all(|count| *count == 0), "{late:?}");
     }
-    assert_eq!(rejections(&stage).await, 0);
-    assert_eq!(metric(&stage, "gates_expired_total", &[]).await, 0);
-    assert_eq!(metric(&stage, "shared_identities", &[]).await, 0);
-    stage.marathon().scale("/web", 3).await.unwrap();
-    hosts(stage.envoy(), "/web_0", 3).await;
-    stage.stop().await.unwrap();
+    assert_eq!(rejections(&environment).await, 0);
+    assert_eq!(metric(&environment, "gates_expired_total", &[]).await, 0);
+    assert_eq!(metric(&environment, "shared_identities", &[]).await, 0);
+    environment.marathon().scale("/web", 3).await.unwrap();
+    hosts(environment.envoy(), "/web_0", 3).await;
+    environment.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -132,10 +130,10 @@ async fn a_crashed_envoy_gets_everything_again_once_over_ads_delta() {
 }
 
 async fn an_envoy_waits_for_its_control_plane(transport: Transport) {
-    let mut stage = edge(transport).await;
-    stage.stop_daemon().await.unwrap();
-    stage.envoy().restart().await.unwrap();
-    let envoy = stage.envoy();
+    let mut environment = edge(transport).await;
+    environment.stop_control_plane().await.unwrap();
+    environment.envoy().restart().await.unwrap();
+    let envoy = environment.envoy();
     envoy
         .stat_where("cluster_manager.cds.update_failure", LIMIT, |count| {
             count > 3
@@ -144,17 +142,17 @@ async fn an_envoy_waits_for_its_control_plane(transport: Transport) {
         .unwrap();
     // Not ready and empty, which whoever asks before it sends it requests would believe.
     assert!(!envoy.admin().is_ready().await.unwrap());
-    stage.start_daemon().await.unwrap();
-    stage.envoy().ready(LIMIT).await.unwrap();
-    live(&stage, "web.test", "/").await;
-    at_rest(&stage, HELD).await;
-    let answers = answers(&stage, None).await;
-    let proxies = json(&stage, "/proxies").await;
+    environment.start_control_plane().await.unwrap();
+    environment.envoy().ready(LIMIT).await.unwrap();
+    live(&environment, "web.test", "/").await;
+    at_rest(&environment, HELD).await;
+    let answers = answers(&environment, None).await;
+    let proxies = json(&environment, "/proxies").await;
     assert!(
         is_once(transport, answers, HELD),
         "{answers} answers: {proxies:#}"
     );
-    stage.stop().await.unwrap();
+    environment.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -173,47 +171,51 @@ async fn an_envoy_that_starts_first_waits_over_ads_delta() {
 }
 
 /// Ends the daemon, waits until Envoy has noticed, and starts it again after `meanwhile`.
-async fn daemon_is_restarted(stage: &mut Stage, end: End, meanwhile: impl AsyncFnOnce(&Stage)) {
+async fn daemon_is_restarted(
+    environment: &mut Environment,
+    end: End,
+    meanwhile: impl AsyncFnOnce(&Environment),
+) {
     let failures = "cluster_manager.cds.update_failure";
-    let admin = stage.envoy().admin();
+    let admin = environment.envoy().admin();
     let before = admin.stat(failures).await.unwrap().unwrap_or(0);
     match end {
-        End::Asked => stage.stop_daemon().await.unwrap(),
-        End::Killed => stage.kill_daemon().await,
+        End::Asked => environment.stop_control_plane().await.unwrap(),
+        End::Killed => environment.kill_control_plane().await,
     }
-    let envoy = stage.envoy();
+    let envoy = environment.envoy();
     envoy
         .stat_where(failures, LIMIT, |count| count > before)
         .await
         .unwrap();
-    meanwhile(stage).await;
-    stage.start_daemon().await.unwrap();
+    meanwhile(environment).await;
+    environment.start_control_plane().await.unwrap();
 }
 
 async fn nothing_is_sent_again(transport: Transport, end: End) {
-    let mut stage = edge(transport).await;
-    at_rest(&stage, HELD).await;
-    let load = load(&stage);
-    let admin = stage.envoy().admin();
+    let mut environment = edge(transport).await;
+    at_rest(&environment, HELD).await;
+    let load = load(&environment);
+    let admin = environment.envoy().admin();
     let before = given(admin).await;
     for _ in 0..2 {
-        daemon_is_restarted(&mut stage, end, async |_| {}).await;
-        at_rest(&stage, HELD).await;
+        daemon_is_restarted(&mut environment, end, async |_| {}).await;
+        at_rest(&environment, HELD).await;
         // Ready, and every poll of Envoy has arrived: none had anything to be told.
-        metric_where(&stage, "publishes_total", &[], |count| count == 1).await;
-        at_rest(&stage, HELD).await;
-        assert_eq!(answers(&stage, None).await, 0);
+        metric_where(&environment, "publishes_total", &[], |count| count == 1).await;
+        at_rest(&environment, HELD).await;
+        assert_eq!(answers(&environment, None).await, 0);
         assert_eq!(given(admin).await, before);
     }
-    assert_eq!(rejections(&stage).await, 0);
-    assert_eq!(metric(&stage, "shared_identities", &[]).await, 0);
+    assert_eq!(rejections(&environment).await, 0);
+    assert_eq!(metric(&environment, "shared_identities", &[]).await, 0);
     // And it is told what is new, and nothing else.
-    stage.marathon().scale("/web", 3).await.unwrap();
-    hosts(stage.envoy(), "/web_0", 3).await;
-    let endpoints = answers(&stage, Some(Kind::Endpoint)).await;
-    assert_eq!(endpoints, answers(&stage, None).await);
+    environment.marathon().scale("/web", 3).await.unwrap();
+    hosts(environment.envoy(), "/web_0", 3).await;
+    let endpoints = answers(&environment, Some(Kind::Endpoint)).await;
+    assert_eq!(endpoints, answers(&environment, None).await);
     assert_none_failed(&load.stop().await);
-    stage.stop().await.unwrap();
+    environment.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -247,21 +249,21 @@ async fn a_killed_daemon_sends_nothing_again_over_ads_delta() {
 }
 
 async fn apps_change_while_the_daemon_is_away(transport: Transport, end: End) {
-    let mut stage = edge(transport).await;
+    let mut environment = edge(transport).await;
     let gone = app("/gone", "gone.test", 1);
-    stage.marathon().create_app(gone).await.unwrap();
+    environment.marathon().create_app(gone).await.unwrap();
     let same = app("/same", "same.test", 1);
-    stage.marathon().create_app(same).await.unwrap();
-    live(&stage, "gone.test", "/").await;
-    live(&stage, "same.test", "/").await;
+    environment.marathon().create_app(same).await.unwrap();
+    live(&environment, "gone.test", "/").await;
+    live(&environment, "same.test", "/").await;
     // Three apps.
-    at_rest(&stage, HELD + 2).await;
-    let load = load(&stage);
-    let admin = stage.envoy().admin();
+    at_rest(&environment, HELD + 2).await;
+    let load = load(&environment);
+    let admin = environment.envoy().admin();
     let same = "cluster.same_0.update_success";
     let before = admin.stat(same).await.unwrap().unwrap();
-    daemon_is_restarted(&mut stage, end, async |stage| {
-        let marathon = stage.marathon();
+    daemon_is_restarted(&mut environment, end, async |environment| {
+        let marathon = environment.marathon();
         marathon.scale("/web", 4).await.unwrap();
         marathon.delete("/gone").await.unwrap();
         let new = app("/new", "new.test", 2);
@@ -270,10 +272,10 @@ async fn apps_change_while_the_daemon_is_away(transport: Transport, end: End) {
         marathon.settled("/new", 2).await.unwrap();
     })
     .await;
-    live(&stage, "new.test", "/").await;
-    hosts(stage.envoy(), "/web_0", 4).await;
-    hosts(stage.envoy(), "/new_0", 2).await;
-    hosts(stage.envoy(), "/gone_0", 0).await;
+    live(&environment, "new.test", "/").await;
+    hosts(environment.envoy(), "/web_0", 4).await;
+    hosts(environment.envoy(), "/new_0", 2).await;
+    hosts(environment.envoy(), "/gone_0", 0).await;
     match transport {
         Transport::Rest | Transport::RestV2 | Transport::AdsDelta => {
             assert_eq!(admin.stat(same).await.unwrap(), Some(before));
@@ -282,8 +284,8 @@ async fn apps_change_while_the_daemon_is_away(transport: Transport, end: End) {
         Transport::Ads => {}
     }
     assert_none_failed(&load.stop().await);
-    assert_eq!(rejections(&stage).await, 0);
-    stage.stop().await.unwrap();
+    assert_eq!(rejections(&environment).await, 0);
+    environment.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -317,21 +319,19 @@ async fn apps_that_changed_meanwhile_are_served_after_a_kill_over_ads_delta() {
 }
 
 async fn a_stop_answers_what_is_held(transport: Transport) {
-    let mut stage = stage(|plan| {
-        plan.transport = transport;
+    let mut environment = environment(|plan| {
+        plan.control_plane.transport = transport;
         // Connections that do not end by themselves are not cut before the limit below.
-        plan.tune = |settings| settings.xds.server.drain = 2 * LIMIT;
+        plan.control_plane.tune = |settings| settings.xds.server.drain = 2 * LIMIT;
     })
     .await;
     let web = app("/web", "web.test", 2);
-    stage.marathon().create_app(web).await.unwrap();
-    live(&stage, "web.test", "/").await;
-    at_rest(&stage, HELD).await;
-    let XdsListen::Tcp(address) = *stage.xds() else {
-        panic!("{:?}", stage.xds())
-    };
-    let load = load(&stage);
-    let admin = stage.envoy().admin();
+    environment.marathon().create_app(web).await.unwrap();
+    live(&environment, "web.test", "/").await;
+    at_rest(&environment, HELD).await;
+    let address = environment.xds().unwrap();
+    let load = load(&environment);
+    let admin = environment.envoy().admin();
     let before = given(admin).await;
     let answers: Vec<_> = [Protocol::Http1, Protocol::Http2]
         .into_iter()
@@ -349,25 +349,25 @@ async fn a_stop_answers_what_is_held(transport: Transport) {
         .collect();
     let [http1, http2] = answers.try_into().ok().unwrap();
     let stopped = async {
-        at_rest(&stage, HELD + 2).await;
-        let stopped = timeout(LIMIT, stage.stop_daemon()).await;
+        at_rest(&environment, HELD + 2).await;
+        let stopped = timeout(LIMIT, environment.stop_control_plane()).await;
         stopped.unwrap().unwrap();
     };
     let (http1, http2, ()) = tokio::join!(http1, http2, stopped);
     assert_eq!(http1, Answer::Unchanged { close: true });
     assert_eq!(http2, Answer::Unchanged { close: false });
 
-    let envoy = stage.envoy();
+    let envoy = environment.envoy();
     envoy
         .stat_where("cluster_manager.cds.update_failure", LIMIT, |count| {
             count > 2
         })
         .await
         .unwrap();
-    live(&stage, "web.test", "/").await;
+    live(&environment, "web.test", "/").await;
     assert_eq!(given(admin).await, before);
     assert_none_failed(&load.stop().await);
-    stage.stop().await.unwrap();
+    environment.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -386,44 +386,44 @@ async fn a_stop_answers_what_is_held_and_envoy_goes_on_over_ads_delta() {
 }
 
 async fn two_envoys_share_a_node_id(transport: Transport) {
-    let mut stage = edge(transport).await;
+    let mut environment = edge(transport).await;
     let options = Options::default();
-    let mut other = Envoy::start(&envoy().await, &stage.bootstrap(), options)
+    let mut other = Envoy::start(&envoy().await, environment.bootstrap(), options)
         .await
         .unwrap();
     other.ready(LIMIT).await.unwrap();
     // Both listen on the same port, and each connection goes to one of them.
-    let load = load(&stage);
+    let load = load(&environment);
     hosts(&mut other, "/web_0", 2).await;
     match transport {
         Transport::Rest | Transport::RestV2 => {
-            metric_where(&stage, "shared_identities", &[], |count| count == 1).await;
-            let proxies = json(&stage, "/proxies").await;
+            metric_where(&environment, "shared_identities", &[], |count| count == 1).await;
+            let proxies = json(&environment, "/proxies").await;
             assert_eq!(proxies[0]["shared_identity"], true, "{proxies:#}");
         }
         // One row, since nobody can tell them apart, and both are served.
         Transport::Ads | Transport::AdsDelta => {
-            let proxies = json(&stage, "/proxies").await;
+            let proxies = json(&environment, "/proxies").await;
             assert_eq!(proxies.as_array().map(Vec::len), Some(1), "{proxies:#}");
             let streams = proxies[0]["kinds"][0]["streams"].as_array();
             assert_eq!(streams.map(Vec::len), Some(2), "{proxies:#}");
         }
     }
-    at_rest(&stage, 2 * HELD).await;
+    at_rest(&environment, 2 * HELD).await;
 
     for count in [3, 5] {
-        stage.marathon().scale("/web", count).await.unwrap();
-        hosts(stage.envoy(), "/web_0", count).await;
+        environment.marathon().scale("/web", count).await.unwrap();
+        hosts(environment.envoy(), "/web_0", count).await;
         hosts(&mut other, "/web_0", count).await;
     }
     let more = app("/more", "more.test", 1);
-    stage.marathon().create_app(more).await.unwrap();
-    for envoy in [&mut *stage.envoy(), &mut other] {
+    environment.marathon().create_app(more).await.unwrap();
+    for envoy in [&mut *environment.envoy(), &mut other] {
         hosts(envoy, "/more_0", 1).await;
     }
-    at_rest(&stage, 2 * HELD + 2).await;
-    stage.marathon().delete("/more").await.unwrap();
-    for envoy in [&mut *stage.envoy(), &mut other] {
+    at_rest(&environment, 2 * HELD + 2).await;
+    environment.marathon().delete("/more").await.unwrap();
+    for envoy in [&mut *environment.envoy(), &mut other] {
         hosts(envoy, "/more_0", 0).await;
         let updates = "http.http.rds.http.config_reload";
         envoy
@@ -431,11 +431,11 @@ async fn two_envoys_share_a_node_id(transport: Transport) {
             .await
             .unwrap();
     }
-    at_rest(&stage, 2 * HELD).await;
+    at_rest(&environment, 2 * HELD).await;
     assert_none_failed(&load.stop().await);
-    assert_eq!(rejections(&stage).await, 0);
+    assert_eq!(rejections(&environment).await, 0);
     other.stop().await.unwrap();
-    stage.stop().await.unwrap();
+    environment.stop().await.unwrap();
 }
 
 #[tokio::test]

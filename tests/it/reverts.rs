@@ -5,7 +5,6 @@
 use std::time::Duration;
 
 use marathon_envoy::commands::bootstrap::Transport;
-use marathon_envoy::commands::demo::stage::Stage;
 use marathon_envoy::snapshot::Kind;
 use serde_json::{Value, json};
 use sim::load::{Answer, Probe, Target};
@@ -13,18 +12,18 @@ use tokio::time::Instant;
 
 use crate::support::certificates::{Authority, Bundle, Folder, shown};
 use crate::support::long::measured;
-use crate::support::looks::{metric, metric_where, until};
 use crate::support::middleman::Middleman;
+use crate::support::polls::{metric, metric_where, until};
 use crate::support::traffic::{endpoints, endpoints_of, field, no_cluster, served_by, spread};
-use crate::support::{LIMIT, app, stage};
+use crate::support::{Environment, LIMIT, app, environment};
 
 /// Within what the reverted content is live.
 const REACH: Duration = Duration::from_secs(1);
 
-/// A stage whose Envoy asks through a middleman, with `/web` behind two hosts, both also over TLS.
+/// An environment whose Envoy asks through a middleman, with `/web` behind two hosts, both also over TLS.
 struct Scene {
     transport: Transport,
-    stage: Stage,
+    environment: Environment,
     middleman: Middleman,
     authority: Authority,
     folder: Folder,
@@ -56,37 +55,37 @@ impl Scene {
             folder.put(host, &bundle.pem());
             bundle
         });
-        let mut stage = stage(|plan| {
-            plan.transport = transport;
+        let mut environment = environment(|plan| {
+            plan.control_plane.transport = transport;
             folder.watched(plan);
         })
         .await;
         let web = two_ports("/web", HOSTS);
-        stage.marathon().create_app(web).await.unwrap();
-        let middleman = Middleman::of(&mut stage, transport).await;
+        environment.marathon().create_app(web).await.unwrap();
+        let middleman = Middleman::of(&mut environment, transport).await;
         let mut scene = Self {
             transport,
-            stage,
+            environment,
             middleman,
             authority,
             folder,
             bundles,
         };
-        spread(&mut scene.stage, "/web", 2).await;
+        spread(&mut scene.environment, "/web", 2).await;
         for (host, bundle) in HOSTS.iter().zip(&scene.bundles) {
-            served_by(&mut scene.stage, host, "/", "/web").await;
+            served_by(&mut scene.environment, host, "/", "/web").await;
             shown(&scene.secure(host), bundle).await;
         }
         scene
     }
 
     fn secure(&self, host: &str) -> Target {
-        self.authority.fresh(&self.stage, host)
+        self.authority.fresh(&self.environment, host)
     }
 
     /// How often Envoy has refused anything.
     async fn refusals(&mut self) -> u64 {
-        let admin = self.stage.envoy().admin();
+        let admin = self.environment.envoy().admin();
         let refusals = admin.stats("update_rejected$").await.unwrap();
         refusals.values().sum()
     }
@@ -103,7 +102,7 @@ impl Scene {
             middleman.has_spoiled().then_some(()).ok_or(state)
         })
         .await;
-        let admin = self.stage.envoy().admin();
+        let admin = self.environment.envoy().admin();
         until("a refusal", async || {
             let refusals = admin.stats("update_rejected$").await.unwrap();
             let count: u64 = refusals.values().sum();
@@ -116,9 +115,12 @@ impl Scene {
 
     /// Takes the change back; waits until that is published, and lets the daemon hear of the refusal.
     async fn taken_back(&mut self, revert: impl AsyncFnOnce(&mut Self)) {
-        let before = metric(&self.stage, "publishes_total", &[]).await;
+        let before = metric(&self.environment, "publishes_total", &[]).await;
         revert(self).await;
-        metric_where(&self.stage, "publishes_total", &[], |count| count > before).await;
+        metric_where(&self.environment, "publishes_total", &[], |count| {
+            count > before
+        })
+        .await;
         self.middleman.let_through();
     }
 
@@ -129,8 +131,11 @@ impl Scene {
 
     /// Sees that in the end nothing is left of the refusals.
     async fn stop(self) {
-        metric_where(&self.stage, "refused_resources", &[], |count| count == 0).await;
-        self.stage.stop().await.unwrap();
+        metric_where(&self.environment, "refused_resources", &[], |count| {
+            count == 0
+        })
+        .await;
+        self.environment.stop().await.unwrap();
     }
 }
 
@@ -180,36 +185,51 @@ async fn clusters(transport: Transport) {
     for _ in ROLES {
         // An app that comes, with a second cluster that is broken.
         let come = async |scene: &mut Scene| {
-            scene.stage.marathon().create_app(next()).await.unwrap();
+            scene
+                .environment
+                .marathon()
+                .create_app(next())
+                .await
+                .unwrap();
         };
         scene.refused(Kind::Cluster, "/next_1", come).await;
         let since = Instant::now();
         let go = async |scene: &mut Scene| {
-            scene.stage.marathon().delete("/next").await.unwrap();
+            scene.environment.marathon().delete("/next").await.unwrap();
         };
         scene.taken_back(go).await;
         for cluster in ["/next_0", "/next_1"] {
-            no_cluster(&mut scene.stage, cluster).await;
+            no_cluster(&mut scene.environment, cluster).await;
         }
         scene.measured("clusters that came are gone", since);
     }
-    scene.stage.marathon().create_app(next()).await.unwrap();
+    scene
+        .environment
+        .marathon()
+        .create_app(next())
+        .await
+        .unwrap();
     for host in ["two.test", "three.test"] {
-        served_by(&mut scene.stage, host, "/", "/next").await;
+        served_by(&mut scene.environment, host, "/", "/next").await;
     }
     for (_, spoiled) in ROLES {
         // One that goes, while a cluster that stays is broken.
         let go = async |scene: &mut Scene| {
-            scene.stage.marathon().delete("/next").await.unwrap();
+            scene.environment.marathon().delete("/next").await.unwrap();
         };
         scene.refused(Kind::Cluster, CLUSTERS[spoiled], go).await;
         let since = Instant::now();
         let come = async |scene: &mut Scene| {
-            scene.stage.marathon().create_app(next()).await.unwrap();
+            scene
+                .environment
+                .marathon()
+                .create_app(next())
+                .await
+                .unwrap();
         };
         scene.taken_back(come).await;
         for host in ["two.test", "three.test"] {
-            served_by(&mut scene.stage, host, "/", "/next").await;
+            served_by(&mut scene.environment, host, "/", "/next").await;
         }
         scene.measured("clusters that went are back", since);
     }
@@ -218,28 +238,36 @@ async fn clusters(transport: Transport) {
 
 async fn assignments(transport: Transport) -> bool {
     let mut scene = Scene::start(transport).await;
-    let both = endpoints_of(&mut scene.stage, CLUSTERS[0]).await;
-    let both_of_one = endpoints_of(&mut scene.stage, CLUSTERS[1]).await;
+    let both = endpoints_of(&mut scene.environment, CLUSTERS[0]).await;
+    let both_of_one = endpoints_of(&mut scene.environment, CLUSTERS[1]).await;
     let all = [both, both_of_one];
-    let view = scene.stage.marathon().settled("/web", 2).await.unwrap();
+    let view = scene
+        .environment
+        .marathon()
+        .settled("/web", 2)
+        .await
+        .unwrap();
     let ill = view.running("/web")[0].id.clone();
     let is_applied = is_ever_applied(transport, "endpoints", async |(good, spoiled)| {
         let fall_ill = async |scene: &mut Scene| {
-            let marathon = scene.stage.marathon();
+            let marathon = scene.environment.marathon();
             marathon.set_task_health(&ill, false).unwrap();
         };
         scene
             .refused(Kind::Endpoint, CLUSTERS[spoiled], fall_ill)
             .await;
-        let is_applied = endpoints_of(&mut scene.stage, CLUSTERS[good]).await.len() == 1;
+        let is_applied = endpoints_of(&mut scene.environment, CLUSTERS[good])
+            .await
+            .len()
+            == 1;
         let since = Instant::now();
         let recover = async |scene: &mut Scene| {
-            let marathon = scene.stage.marathon();
+            let marathon = scene.environment.marathon();
             marathon.set_task_health(&ill, true).unwrap();
         };
         scene.taken_back(recover).await;
         for (cluster, expected) in CLUSTERS.iter().zip(&all) {
-            endpoints(&mut scene.stage, cluster, expected).await;
+            endpoints(&mut scene.environment, cluster, expected).await;
         }
         scene.measured("endpoints", since);
         is_applied
@@ -257,20 +285,25 @@ async fn route_tables(transport: Transport) -> bool {
     let host = HOSTS[0];
     let is_applied = is_ever_applied(transport, "routes", async |(good, spoiled)| {
         let target = |scene: &Scene, table: usize| match TABLES[table] {
-            "http" => Target::http(scene.stage.http(), host, "/"),
+            "http" => Target::http(scene.environment.http(), host, "/"),
             _ => scene.secure(host),
         };
         // Of two apps that claim a host, the first one gets it.
         let come = async |scene: &mut Scene| {
             let first = app("/first", host, 1);
-            scene.stage.marathon().create_app(first).await.unwrap();
+            scene
+                .environment
+                .marathon()
+                .create_app(first)
+                .await
+                .unwrap();
         };
         scene.refused(Kind::Route, TABLES[spoiled], come).await;
         let answer = Probe::new(target(&scene, good)).ask().await.unwrap();
         let is_applied = field(&answer, "app").as_deref() == Some("/first");
         let since = Instant::now();
         let go = async |scene: &mut Scene| {
-            scene.stage.marathon().delete("/first").await.unwrap();
+            scene.environment.marathon().delete("/first").await.unwrap();
         };
         scene.taken_back(go).await;
         for table in [0, 1] {
@@ -279,7 +312,7 @@ async fn route_tables(transport: Transport) -> bool {
             probe.first_answer_where(LIMIT, is_web).await.unwrap();
         }
         scene.measured("routes", since);
-        no_cluster(&mut scene.stage, "/first_0").await;
+        no_cluster(&mut scene.environment, "/first_0").await;
         is_applied
     })
     .await;
@@ -317,7 +350,7 @@ async fn listeners(transport: Transport) {
         scene.measured("a listener's chain that went is back", since);
     }
     for host in HOSTS {
-        served_by(&mut scene.stage, host, "/", "/web").await;
+        served_by(&mut scene.environment, host, "/", "/web").await;
     }
     scene.stop().await;
 }
@@ -331,7 +364,7 @@ async fn third_shown(scene: &Scene) {
 
 /// Waits until Envoy has the third host's chain in a listener, be it a warming one, or in none.
 async fn third_chain(scene: &mut Scene, is_there: bool) {
-    let admin = scene.stage.envoy().admin();
+    let admin = scene.environment.envoy().admin();
     until("a listener's chain", async || {
         let dump = admin.config_dump().await.map_err(|e| e.to_string())?;
         let configs = dump["configs"].as_array().into_iter().flatten();

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use crate::support::certificates::{Authority, Bundle};
-use crate::support::looks::until;
+use crate::support::polls::until;
 use crate::support::program::{Program, asked_to_end, ended, send};
 
 const SIGABRT: i32 = 6;

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::support::app;
 use crate::support::certificates::{Authority, Bundle};
-use crate::support::looks::{page_at, sum, until};
+use crate::support::polls::{page_at, sum, until};
 use crate::support::program::{Program, asked_to_end, ended, send};
 
 /// How often the daemon looks at files by itself. The other sources it asks after minutes.

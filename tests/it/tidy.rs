@@ -35,8 +35,8 @@ const TOP_LEVEL: [&str; 18] = [
     "vault-policy.hcl",
 ];
 
-/// Share of documentation comments in `src/` that may open with a question word, in percent. It only
-/// shrinks; the goal is 3.
+/// Share of documentation comments in `src/` and `crates/sim` that may open with a question word, in
+/// percent. It only shrinks; the goal is 3.
 const MOST_QUESTIONS_PERCENT: usize = 14;
 
 /// Names that every room may use for a type of its own.
@@ -44,9 +44,7 @@ const NAMES_OF_EVERY_ROOM: [&str; 2] = ["Config", "Error"];
 
 /// Names of types that more than one file of `src/` defines. This list only shrinks: take a name out
 /// once it is unique, and give a new type a name that no other has.
-const REPEATED_NAMES: [&str; 8] = [
-    "Asked", "Inner", "Kind", "Name", "Piece", "Problems", "Step", "Tls",
-];
+const REPEATED_NAMES: [&str; 7] = ["Asked", "Kind", "Name", "Piece", "Problems", "Step", "Tls"];
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -97,7 +95,8 @@ fn every_file_opens_with_its_one_job() {
 
 #[test]
 fn comments_say_what_a_thing_is_and_rarely_ask() {
-    let comments = openings(&sources_in("src"));
+    let sources = ["src", "crates/sim/src"].into_iter().flat_map(sources_in);
+    let comments = openings(&sources.collect::<Vec<_>>());
     assert!(comments.len() > 1_000, "src/ was not found");
     let asking: Vec<_> = comments.iter().filter(|comment| comment.asks()).collect();
     let percent = asking.len() * 100 / comments.len();

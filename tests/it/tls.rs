@@ -3,18 +3,16 @@
 use std::num::NonZeroU32;
 
 use marathon_envoy::commands::bootstrap::Transport;
-use marathon_envoy::commands::demo::stage::Stage;
 use marathon_envoy::server::Security;
-use marathon_envoy::settings::XdsListen;
 use marathon_envoy::snapshot::Kind;
 use sim::load::{Cause, Load, Pace, Probe, Target, named_by_body};
 use sim::proxy::{Answer, Place, Protocol, Proxy, ResourceType};
 
 use crate::support::certificates::{Authority, Folder, look_often, shown};
-use crate::support::looks::{
+use crate::support::polls::{
     answers, at_rest, metric, metric_where, page, problems, rejections, until,
 };
-use crate::support::{LIMIT, app, live, stage};
+use crate::support::{Environment, LIMIT, app, environment, live};
 
 /// For what is asked in the clear.
 const PACE: Pace = Pace::PerSecond(NonZeroU32::new(200).unwrap());
@@ -27,21 +25,21 @@ const KEPT: Pace = Pace::Open(NonZeroU32::new(4).unwrap());
 /// The same with a new connection for each request.
 const FRESH: Pace = Pace::Open(NonZeroU32::new(1).unwrap());
 
-/// A stage with one app under `hosts`, and the certificates of `folder`.
-async fn edge(transport: Transport, folder: &Folder, hosts: &str) -> Stage {
-    let stage = stage(|plan| {
-        plan.transport = transport;
+/// An environment with one app under `hosts`, and the certificates of `folder`.
+async fn edge(transport: Transport, folder: &Folder, hosts: &str) -> Environment {
+    let environment = environment(|plan| {
+        plan.control_plane.transport = transport;
         folder.watched(plan);
     })
     .await;
     let web = app("/web", hosts, 2);
-    stage.marathon().create_app(web).await.unwrap();
-    stage
+    environment.marathon().create_app(web).await.unwrap();
+    environment
 }
 
 /// A handshake for `name` is refused by the edge.
-async fn refused(authority: &Authority, stage: &Stage, name: &str) {
-    let failure = Probe::new(authority.fresh(stage, name)).ask().await;
+async fn refused(authority: &Authority, environment: &Environment, name: &str) {
+    let failure = Probe::new(authority.fresh(environment, name)).ask().await;
     let failure = failure.unwrap_err();
     assert_eq!(failure.cause, Cause::Tls, "{failure}");
 }
@@ -53,30 +51,34 @@ async fn each_name_gets_its_certificate(transport: Transport) {
     let wild = authority.bundle(&["*.wild.test", "wild.test"]);
     folder.put("one", &one.pem());
     folder.put("wild", &wild.pem());
-    let stage = edge(transport, &folder, "one.test,wild.test,a.wild.test").await;
+    let environment = edge(transport, &folder, "one.test,wild.test,a.wild.test").await;
 
     for (name, bundle) in [
         ("one.test", &one),
         ("wild.test", &wild),
         ("a.wild.test", &wild),
     ] {
-        shown(&authority.target(&stage, name), bundle).await;
+        shown(&authority.target(&environment, name), bundle).await;
     }
-    refused(&authority, &stage, "other.test").await;
+    refused(&authority, &environment, "other.test").await;
     // The same app is there without TLS.
-    live(&stage, "one.test", "/").await;
+    live(&environment, "one.test", "/").await;
 
     // A third one while the others are in use.
-    let load = Load::start(authority.target(&stage, "one.test"), KEPT, named_by_body);
+    let load = Load::start(
+        authority.target(&environment, "one.test"),
+        KEPT,
+        named_by_body,
+    );
     let other = authority.bundle(&["other.test"]);
     folder.put("other", &other.pem());
     let late = app("/late", "other.test", 1);
-    stage.marathon().create_app(late).await.unwrap();
-    shown(&authority.target(&stage, "other.test"), &other).await;
+    environment.marathon().create_app(late).await.unwrap();
+    shown(&authority.target(&environment, "other.test"), &other).await;
     let report = load.stop().await;
     assert_eq!(report.failed(), 0, "{}", report.words());
-    assert_eq!(problems(&stage).await, [""; 0]);
-    stage.stop().await.unwrap();
+    assert_eq!(problems(&environment).await, [""; 0]);
+    environment.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -99,12 +101,16 @@ async fn a_certificate_is_exchanged_under_load(transport: Transport) {
     let folder = Folder::new();
     let mut current = authority.bundle(&["one.test"]);
     folder.put("one", &current.pem());
-    let stage = edge(transport, &folder, "one.test").await;
-    let target = authority.target(&stage, "one.test");
+    let environment = edge(transport, &folder, "one.test").await;
+    let target = authority.target(&environment, "one.test");
     shown(&target, &current).await;
 
     let kept = Load::start(target.clone(), KEPT, named_by_body);
-    let fresh = Load::start(authority.fresh(&stage, "one.test"), FRESH, named_by_body);
+    let fresh = Load::start(
+        authority.fresh(&environment, "one.test"),
+        FRESH,
+        named_by_body,
+    );
     for _ in 0..3 {
         let mut held = Probe::new(target.clone());
         let before = held.ask().await.unwrap();
@@ -127,8 +133,8 @@ async fn a_certificate_is_exchanged_under_load(transport: Transport) {
         assert_eq!(report.failed(), 0, "{}", report.words());
         assert!(report.ok > 0);
     }
-    assert_eq!(rejections(&stage).await, 0);
-    stage.stop().await.unwrap();
+    assert_eq!(rejections(&environment).await, 0);
+    environment.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -151,18 +157,22 @@ async fn a_certificate_is_exchanged_while_the_daemon_is_away(transport: Transpor
     let folder = Folder::new();
     let old = authority.bundle(&["one.test"]);
     folder.put("one", &old.pem());
-    let mut stage = edge(transport, &folder, "one.test").await;
-    let target = authority.target(&stage, "one.test");
+    let mut environment = edge(transport, &folder, "one.test").await;
+    let target = authority.target(&environment, "one.test");
     shown(&target, &old).await;
-    live(&stage, "one.test", "/").await;
+    live(&environment, "one.test", "/").await;
     // Clusters, one's endpoints, listeners, two route tables, one secret.
-    at_rest(&stage, 6).await;
+    at_rest(&environment, 6).await;
     let kept = Load::start(target.clone(), KEPT, named_by_body);
-    let fresh = Load::start(authority.fresh(&stage, "one.test"), FRESH, named_by_body);
+    let fresh = Load::start(
+        authority.fresh(&environment, "one.test"),
+        FRESH,
+        named_by_body,
+    );
 
-    stage.kill_daemon().await;
+    environment.kill_control_plane().await;
     let failures = "cluster_manager.cds.update_failure";
-    let envoy = stage.envoy();
+    let envoy = environment.envoy();
     envoy
         .stat_where(failures, LIMIT, |count| count > 0)
         .await
@@ -170,17 +180,17 @@ async fn a_certificate_is_exchanged_while_the_daemon_is_away(transport: Transpor
     let new = authority.bundle(&["one.test"]);
     folder.put("one", &new.pem());
     shown(&target, &old).await;
-    stage.start_daemon().await.unwrap();
+    environment.start_control_plane().await.unwrap();
     shown(&target, &new).await;
-    at_rest(&stage, 6).await;
+    at_rest(&environment, 6).await;
     // The secret was sent, and nothing else.
-    assert_eq!(answers(&stage, None).await, 1);
-    assert_eq!(answers(&stage, Some(Kind::Secret)).await, 1);
+    assert_eq!(answers(&environment, None).await, 1);
+    assert_eq!(answers(&environment, Some(Kind::Secret)).await, 1);
     for load in [kept, fresh] {
         let report = load.stop().await;
         assert_eq!(report.failed(), 0, "{}", report.words());
     }
-    stage.stop().await.unwrap();
+    environment.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -203,10 +213,14 @@ async fn a_bad_file_keeps_the_last_good_certificate(transport: Transport) {
     let folder = Folder::new();
     let good = authority.bundle(&["one.test"]);
     folder.put("one", &good.pem());
-    let stage = edge(transport, &folder, "one.test").await;
-    let target = authority.target(&stage, "one.test");
+    let environment = edge(transport, &folder, "one.test").await;
+    let target = authority.target(&environment, "one.test");
     shown(&target, &good).await;
-    let load = Load::start(authority.fresh(&stage, "one.test"), FRESH, named_by_body);
+    let load = Load::start(
+        authority.fresh(&environment, "one.test"),
+        FRESH,
+        named_by_body,
+    );
 
     let other = authority.bundle(&["one.test"]);
     let whole = other.pem();
@@ -224,7 +238,7 @@ async fn a_bad_file_keeps_the_last_good_certificate(transport: Transport) {
     for (case, content) in cases {
         folder.put("one", &content);
         let seen = until(case, async || {
-            let seen = problems(&stage).await;
+            let seen = problems(&environment).await;
             let new = seen != last && !seen.is_empty();
             if new {
                 Ok(seen)
@@ -243,11 +257,11 @@ async fn a_bad_file_keeps_the_last_good_certificate(transport: Transport) {
         last = seen;
     }
     let bad = &["reason=\"invalid_certificate\""];
-    assert_eq!(metric(&stage, "problems", bad).await, 1);
+    assert_eq!(metric(&environment, "problems", bad).await, 1);
     folder.put("one", &other.pem());
     shown(&target, &other).await;
     until("no problem", async || {
-        let seen = problems(&stage).await;
+        let seen = problems(&environment).await;
         if seen.is_empty() {
             Ok(())
         } else {
@@ -257,8 +271,8 @@ async fn a_bad_file_keeps_the_last_good_certificate(transport: Transport) {
     .await;
     let report = load.stop().await;
     assert_eq!(report.failed(), 0, "{}", report.words());
-    assert_eq!(rejections(&stage).await, 0);
-    stage.stop().await.unwrap();
+    assert_eq!(rejections(&environment).await, 0);
+    environment.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -283,17 +297,24 @@ async fn the_last_certificate_goes_and_comes_back(transport: Transport) {
     let two = authority.bundle(&["two.test"]);
     folder.put("one", &one.pem());
     folder.put("two", &two.pem());
-    let mut stage = edge(transport, &folder, "one.test,two.test").await;
-    shown(&authority.target(&stage, "one.test"), &one).await;
-    shown(&authority.target(&stage, "two.test"), &two).await;
-    live(&stage, "one.test", "/").await;
-    let plain = Target::http(stage.http(), "one.test", "/");
+    let mut environment = edge(transport, &folder, "one.test,two.test").await;
+    shown(&authority.target(&environment, "one.test"), &one).await;
+    shown(&authority.target(&environment, "two.test"), &two).await;
+    live(&environment, "one.test", "/").await;
+    let plain = Target::http(environment.http(), "one.test", "/");
     let load = Load::start(plain, PACE, named_by_body);
-    let secure = Load::start(authority.target(&stage, "one.test"), KEPT, named_by_body);
+    let secure = Load::start(
+        authority.target(&environment, "one.test"),
+        KEPT,
+        named_by_body,
+    );
 
     folder.remove("two");
     until("a refusal", async || {
-        match Probe::new(authority.fresh(&stage, "two.test")).ask().await {
+        match Probe::new(authority.fresh(&environment, "two.test"))
+            .ask()
+            .await
+        {
             Err(failure) if failure.cause == Cause::Tls => Ok(()),
             other => Err(format!("{other:?}")),
         }
@@ -304,8 +325,8 @@ async fn the_last_certificate_goes_and_comes_back(transport: Transport) {
     assert_eq!(report.failed(), 0, "{}", report.words());
 
     folder.remove("one");
-    let admin = stage.envoy().admin();
-    let envoy = stage.envoy();
+    let admin = environment.envoy().admin();
+    let envoy = environment.envoy();
     envoy
         .wait_for("the end of the https listener", LIMIT, async || {
             let listeners = admin.listeners().await?;
@@ -316,11 +337,11 @@ async fn the_last_certificate_goes_and_comes_back(transport: Transport) {
 
     let again = authority.bundle(&["one.test"]);
     folder.put("one", &again.pem());
-    shown(&authority.target(&stage, "one.test"), &again).await;
+    shown(&authority.target(&environment, "one.test"), &again).await;
     let report = load.stop().await;
     assert_eq!(report.failed(), 0, "{}", report.words());
-    assert_eq!(rejections(&stage).await, 0);
-    stage.stop().await.unwrap();
+    assert_eq!(rejections(&environment).await, 0);
+    environment.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -343,15 +364,15 @@ async fn keys_are_on_no_page(transport: Transport) {
     let folder = Folder::new();
     let one = authority.bundle(&["one.test"]);
     folder.put("one", &one.pem());
-    let stage = edge(transport, &folder, "one.test").await;
-    shown(&authority.target(&stage, "one.test"), &one).await;
+    let environment = edge(transport, &folder, "one.test").await;
+    shown(&authority.target(&environment, "one.test"), &one).await;
     let two = authority.bundle(&["one.test"]);
     folder.put("one", &two.pem());
-    shown(&authority.target(&stage, "one.test"), &two).await;
+    shown(&authority.target(&environment, "one.test"), &two).await;
     let stray = authority.bundle(&["one.test"]);
     folder.put("one", &(two.certificate_pem.clone() + &stray.key_pem));
     until("a problem", async || {
-        let seen = problems(&stage).await;
+        let seen = problems(&environment).await;
         if seen.is_empty() {
             Err(String::new())
         } else {
@@ -360,11 +381,11 @@ async fn keys_are_on_no_page(transport: Transport) {
     })
     .await;
 
-    let snapshot = page(&stage, "/snapshot").await.unwrap();
+    let snapshot = page(&environment, "/snapshot").await.unwrap();
     assert!(snapshot.contains("\"one\""), "{snapshot}");
-    let proxies = page(&stage, "/proxies").await.unwrap();
-    let metrics = page(&stage, "/metrics").await.unwrap();
-    stage.stop().await.unwrap();
+    let proxies = page(&environment, "/proxies").await.unwrap();
+    let metrics = page(&environment, "/metrics").await.unwrap();
+    environment.stop().await.unwrap();
     for bundle in [&one, &two, &stray] {
         bundle.assert_hidden("/snapshot", &snapshot);
         bundle.assert_hidden("/proxies", &proxies);
@@ -390,10 +411,10 @@ async fn keys_are_on_no_page_over_ads_delta() {
 async fn keys_stay_where_they_may_not_leave(transport: Transport) {
     let authority = Authority::new();
     let folder = Folder::new();
-    let stage = stage(|plan| {
-        plan.transport = transport;
+    let environment = environment(|plan| {
+        plan.control_plane.transport = transport;
         folder.watched(plan);
-        plan.tune = |settings| {
+        plan.control_plane.tune = |settings| {
             look_often(settings);
             // As XDS_PLAINTEXT_SECRETS=false has it, if the settings did not refuse to begin so.
             settings.security = Security::Plaintext { secrets: false };
@@ -401,10 +422,10 @@ async fn keys_stay_where_they_may_not_leave(transport: Transport) {
     })
     .await;
     let web = app("/web", "one.test", 2);
-    stage.marathon().create_app(web).await.unwrap();
-    live(&stage, "one.test", "/").await;
+    environment.marathon().create_app(web).await.unwrap();
+    live(&environment, "one.test", "/").await;
     let load = Load::start(
-        Target::http(stage.http(), "one.test", "/"),
+        Target::http(environment.http(), "one.test", "/"),
         PACE,
         named_by_body,
     );
@@ -418,18 +439,18 @@ async fn keys_stay_where_they_may_not_leave(transport: Transport) {
         Transport::Rest | Transport::RestV2 => 3,
         Transport::Ads | Transport::AdsDelta => 1,
     };
-    metric_where(&stage, "polls_refused_total", refusals, |count| {
+    metric_where(&environment, "polls_refused_total", refusals, |count| {
         count >= many
     })
     .await;
-    let failed = Probe::new(authority.fresh(&stage, "one.test")).ask().await;
+    let failed = Probe::new(authority.fresh(&environment, "one.test"))
+        .ask()
+        .await;
     failed.unwrap_err();
     let report = load.stop().await;
     assert_eq!(report.failed(), 0, "{}", report.words());
 
-    let XdsListen::Tcp(address) = *stage.xds() else {
-        panic!("{:?}", stage.xds())
-    };
+    let address = environment.xds().unwrap();
     let proxy = Proxy::new(Place::Tcp(address), Protocol::Http2, "thief");
     let secrets = ResourceType {
         collection: Kind::Secret.as_str(),
@@ -442,8 +463,8 @@ async fn keys_stay_where_they_may_not_leave(transport: Transport) {
     assert_eq!(status, 403);
     one.assert_hidden("the refusal", &text);
     let answered = &["kind=\"secrets\""];
-    assert_eq!(metric(&stage, "polls_total", answered).await, 0);
-    stage.stop().await.unwrap();
+    assert_eq!(metric(&environment, "polls_total", answered).await, 0);
+    environment.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -468,27 +489,27 @@ async fn a_unix_socket_carries_everything(transport: Transport) {
     folder.put("one", &one.pem());
     let sockets = tempfile::TempDir::new().unwrap();
     let path = sockets.path().join("xds.sock");
-    let mut stage = stage(|plan| {
-        plan.transport = transport;
+    let mut environment = environment(|plan| {
+        plan.control_plane.transport = transport;
         folder.watched(plan);
-        plan.xds_listen = Some(format!("unix:{}", path.display()));
+        plan.control_plane.xds_listen = Some(format!("unix:{}", path.display()));
     })
     .await;
     let web = app("/web", "one.test", 2);
-    stage.marathon().create_app(web).await.unwrap();
-    live(&stage, "one.test", "/").await;
-    let target = authority.target(&stage, "one.test");
+    environment.marathon().create_app(web).await.unwrap();
+    live(&environment, "one.test", "/").await;
+    let target = authority.target(&environment, "one.test");
     shown(&target, &one).await;
 
     let load = Load::start(target.clone(), KEPT, named_by_body);
-    stage.kill_daemon().await;
-    stage.start_daemon().await.unwrap();
+    environment.kill_control_plane().await;
+    environment.start_control_plane().await.unwrap();
     let two = authority.bundle(&["one.test"]);
     folder.put("one", &two.pem());
     shown(&target, &two).await;
-    stage.marathon().scale("/web", 3).await.unwrap();
-    let admin = stage.envoy().admin();
-    let envoy = stage.envoy();
+    environment.marathon().scale("/web", 3).await.unwrap();
+    let admin = environment.envoy().admin();
+    let envoy = environment.envoy();
     envoy
         .wait_for("three hosts", LIMIT, async || {
             let hosts = admin.hosts("/web_0").await?;
@@ -498,7 +519,7 @@ async fn a_unix_socket_carries_everything(transport: Transport) {
         .unwrap();
     let report = load.stop().await;
     assert_eq!(report.failed(), 0, "{}", report.words());
-    stage.stop().await.unwrap();
+    environment.stop().await.unwrap();
     assert!(!path.exists(), "the socket is left behind");
 }
 

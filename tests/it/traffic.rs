@@ -7,7 +7,7 @@ use marathon_envoy::commands::bootstrap::Transport;
 use serde_json::{Value, json};
 
 use crate::support::traffic::{Users, answered, at_rest, endpoints_of, field, served_by, spread};
-use crate::support::{app, stage};
+use crate::support::{app, environment};
 
 #[tokio::test]
 async fn scaling_under_load_loses_nothing_over_rest() {
@@ -25,20 +25,20 @@ async fn scaling_under_load_loses_nothing_over_ads_delta() {
 }
 
 async fn scaling_under_load_loses_nothing(transport: Transport) {
-    let mut stage = stage(|plan| plan.transport = transport).await;
-    stage
+    let mut environment = environment(|plan| plan.control_plane.transport = transport).await;
+    environment
         .marathon()
         .create_app(app("/web", "web.test", 2))
         .await
         .unwrap();
-    served_by(&mut stage, "web.test", "/", "/web").await;
-    let users = Users::of(&stage, "web.test", "/", &["/web"]);
+    served_by(&mut environment, "web.test", "/", "/web").await;
+    let users = Users::of(&environment, "web.test", "/", &["/web"]);
     for count in [6, 1, 8, 3] {
-        stage.marathon().scale("/web", count).await.unwrap();
-        spread(&mut stage, "/web", count).await;
+        environment.marathon().scale("/web", count).await.unwrap();
+        spread(&mut environment, "/web", count).await;
     }
-    users.noticed_nothing(&mut stage).await;
-    stage.stop().await.unwrap();
+    users.noticed_nothing(&mut environment).await;
+    environment.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -106,8 +106,8 @@ async fn rolling_restarts_under_load_lose_nothing(
     checked: bool,
     task_killing: bool,
 ) {
-    let mut stage = stage(|plan| {
-        plan.transport = transport;
+    let mut environment = environment(|plan| {
+        plan.control_plane.transport = transport;
         plan.marathon.task_killing = task_killing;
     })
     .await;
@@ -115,17 +115,17 @@ async fn rolling_restarts_under_load_lose_nothing(
     if checked {
         web["healthChecks"] = health_checks();
     }
-    stage.marathon().create_app(web).await.unwrap();
-    spread(&mut stage, "/web", 4).await;
-    served_by(&mut stage, "web.test", "/", "/web").await;
-    let users = Users::of(&stage, "web.test", "/", &["/web"]);
+    environment.marathon().create_app(web).await.unwrap();
+    spread(&mut environment, "/web", 4).await;
+    served_by(&mut environment, "web.test", "/", "/web").await;
+    let users = Users::of(&environment, "web.test", "/", &["/web"]);
     for _ in 0..3 {
-        at_rest(&mut stage, "/web_0").await;
-        stage.marathon().restart("/web").await.unwrap();
-        spread(&mut stage, "/web", 4).await;
+        at_rest(&mut environment, "/web_0").await;
+        environment.marathon().restart("/web").await.unwrap();
+        spread(&mut environment, "/web", 4).await;
     }
-    users.noticed_nothing(&mut stage).await;
-    stage.stop().await.unwrap();
+    users.noticed_nothing(&mut environment).await;
+    environment.stop().await.unwrap();
 }
 
 /// One check over HTTP, as Marathon itself does them.
@@ -151,36 +151,40 @@ async fn a_lost_agent_is_not_noticed_over_ads_delta() {
 /// One app's tasks are replaced at once when their agent is lost, another one's are waited for.
 /// Neither stops serving: what cannot reach the master can still answer.
 async fn a_lost_agent_is_not_noticed(transport: Transport) {
-    let mut stage = stage(|plan| {
-        plan.transport = transport;
+    let mut environment = environment(|plan| {
+        plan.control_plane.transport = transport;
         // Marathon says nothing when it forgets a task; a list some time later shows it.
-        plan.tune = |settings| settings.marathon.confirmation_delay = Duration::from_millis(200);
+        plan.control_plane.tune =
+            |settings| settings.marathon.confirmation_delay = Duration::from_millis(200);
     })
     .await;
     let hasty = app("/hasty", "hasty.test", 4);
-    stage.marathon().create_app(hasty).await.unwrap();
+    environment.marathon().create_app(hasty).await.unwrap();
     let mut patient = app("/patient", "patient.test", 4);
     patient["unreachableStrategy"] =
         json!({ "inactiveAfterSeconds": 300, "expungeAfterSeconds": 600 });
-    stage.marathon().create_app(patient).await.unwrap();
+    environment.marathon().create_app(patient).await.unwrap();
     for (id, host) in [("/hasty", "hasty.test"), ("/patient", "patient.test")] {
-        spread(&mut stage, id, 4).await;
-        served_by(&mut stage, host, "/", id).await;
+        spread(&mut environment, id, 4).await;
+        served_by(&mut environment, host, "/", id).await;
     }
-    let patient_before = endpoints_of(&mut stage, "/patient_0").await;
-    let of_hasty = Users::of(&stage, "hasty.test", "/", &["/hasty"]);
-    let of_patient = Users::of(&stage, "patient.test", "/", &["/patient"]);
+    let patient_before = endpoints_of(&mut environment, "/patient_0").await;
+    let of_hasty = Users::of(&environment, "hasty.test", "/", &["/hasty"]);
+    let of_patient = Users::of(&environment, "patient.test", "/", &["/patient"]);
     for _ in 0..2 {
-        at_rest(&mut stage, "/hasty_0").await;
-        stage.marathon().lose_agent(1);
-        spread(&mut stage, "/hasty", 4).await;
-        assert_eq!(endpoints_of(&mut stage, "/patient_0").await, patient_before);
-        stage.marathon().return_agent(1);
-        spread(&mut stage, "/patient", 4).await;
+        at_rest(&mut environment, "/hasty_0").await;
+        environment.marathon().lose_agent(1);
+        spread(&mut environment, "/hasty", 4).await;
+        assert_eq!(
+            endpoints_of(&mut environment, "/patient_0").await,
+            patient_before
+        );
+        environment.marathon().return_agent(1);
+        spread(&mut environment, "/patient", 4).await;
     }
-    of_hasty.noticed_nothing(&mut stage).await;
-    of_patient.noticed_nothing(&mut stage).await;
-    stage.stop().await.unwrap();
+    of_hasty.noticed_nothing(&mut environment).await;
+    of_patient.noticed_nothing(&mut environment).await;
+    environment.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -199,7 +203,7 @@ async fn every_networking_mode_is_reached_over_ads_delta() {
 }
 
 async fn every_networking_mode_is_reached(transport: Transport) {
-    let mut stage = stage(|plan| plan.transport = transport).await;
+    let mut environment = environment(|plan| plan.control_plane.transport = transport).await;
     let host = app("/host", "host.test", 2);
     let mut bridge = mapped("/bridge", "bridge.test", "container/bridge");
     bridge["container"]["portMappings"][0]["hostPort"] = json!(0);
@@ -211,11 +215,11 @@ async fn every_networking_mode_is_reached(transport: Transport) {
         (container, "container.test"),
     ] {
         let id = app["id"].as_str().unwrap().to_owned();
-        stage.marathon().create_app(app).await.unwrap();
-        spread(&mut stage, &id, 2).await;
-        let tasks = stage.marathon().view();
+        environment.marathon().create_app(app).await.unwrap();
+        spread(&mut environment, &id, 2).await;
+        let tasks = environment.marathon().view();
         for task in tasks.running(&id) {
-            answered(&mut stage, host, "/", |answer| {
+            answered(&mut environment, host, "/", |answer| {
                 field(answer, "task").as_ref() == Some(&task.id)
             })
             .await;
@@ -227,7 +231,7 @@ async fn every_networking_mode_is_reached(transport: Transport) {
             }
         }
     }
-    stage.stop().await.unwrap();
+    environment.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -247,33 +251,33 @@ async fn fifty_scalings_at_once_end_right_over_ads_delta() {
 
 async fn fifty_scalings_at_once_end_right(transport: Transport) {
     const APPS: usize = 50;
-    let mut stage = stage(|plan| plan.transport = transport).await;
+    let mut environment = environment(|plan| plan.control_plane.transport = transport).await;
     let names: Vec<String> = (0..APPS).map(|index| format!("/app{index:02}")).collect();
     for name in &names {
         let host = format!("{}.test", &name[1..]);
-        stage
+        environment
             .marathon()
             .create_app(app(name, &host, 2))
             .await
             .unwrap();
     }
     for name in &names {
-        spread(&mut stage, name, 2).await;
+        spread(&mut environment, name, 2).await;
     }
-    served_by(&mut stage, "app07.test", "/", "/app07").await;
-    let users = Users::of(&stage, "app07.test", "/", &["/app07"]);
+    served_by(&mut environment, "app07.test", "/", "/app07").await;
+    let users = Users::of(&environment, "app07.test", "/", &["/app07"]);
     // 1 to 4: some lose a task, some keep two, some gain.
     let counts = || names.iter().zip((1..=4).cycle());
-    let marathon = stage.marathon();
+    let marathon = environment.marathon();
     let scalings = counts().map(|(name, count)| marathon.scale(name, count));
     for scaled in join_all(scalings).await {
         scaled.unwrap();
     }
     for (name, count) in counts() {
-        spread(&mut stage, name, count).await;
+        spread(&mut environment, name, count).await;
     }
-    users.noticed_nothing(&mut stage).await;
-    stage.stop().await.unwrap();
+    users.noticed_nothing(&mut environment).await;
+    environment.stop().await.unwrap();
 }
 
 /// What a container listens on inside; no port of an agent.

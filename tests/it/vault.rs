@@ -6,13 +6,13 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use marathon_envoy::commands::bootstrap::Transport;
-use marathon_envoy::commands::demo::stage::{Login, Stage, VaultPlan, Vaulted};
 use sim::acme::Issued;
 use sim::load::{Answer, Load, Pace, Probe, Target, Tls, named_by_body};
+use sim::scenario::{Login, VaultPlan, VaultSetup};
 
-use crate::support::looks::{metric, metric_where, page, problems, rejections, until};
+use crate::support::polls::{metric, metric_where, page, problems, rejections, until};
 use crate::support::traffic::{served_by, spread};
-use crate::support::{LIMIT, app, live, stage};
+use crate::support::{Environment, LIMIT, app, environment, live};
 
 /// As many requests as that are open all the time, on connections that are kept.
 const KEPT: Pace = Pace::Open(NonZeroU32::new(4).unwrap());
@@ -23,76 +23,76 @@ const FRESH: Pace = Pace::Open(NonZeroU32::new(1).unwrap());
 /// The domain that has a certificate from the start.
 const DOMAIN: &str = "one.test";
 
-/// A stage with a Vault as planned, that holds a certificate for [`DOMAIN`], and an app of that name.
-async fn edge(transport: Transport, change: impl FnOnce(&mut VaultPlan)) -> Stage {
+/// An environment with a Vault as planned, that holds a certificate for [`DOMAIN`], and an app of that name.
+async fn edge(transport: Transport, change: impl FnOnce(&mut VaultPlan)) -> Environment {
     let mut vault = VaultPlan {
         domains: vec![DOMAIN.to_owned()],
         ..VaultPlan::default()
     };
     change(&mut vault);
-    let stage = stage(|plan| {
-        plan.transport = transport;
+    let environment = environment(|plan| {
+        plan.control_plane.transport = transport;
         plan.vault = Some(vault);
     })
     .await;
     let web = app("/web", DOMAIN, 2);
-    stage.marathon().create_app(web).await.unwrap();
-    stage
+    environment.marathon().create_app(web).await.unwrap();
+    environment
 }
 
-fn vault(stage: &Stage) -> &Vaulted {
-    stage.vault().unwrap()
+fn vault(environment: &Environment) -> &VaultSetup {
+    environment.vault().unwrap()
 }
 
 /// Requests for [`DOMAIN`] over TLS on connections that are kept.
-fn kept(stage: &Stage) -> Target {
-    let tls = Tls::new(DOMAIN, vault(stage).acme().root_pem());
-    Target::https(stage.https(), DOMAIN, "/", tls.unwrap())
+fn kept(environment: &Environment) -> Target {
+    let tls = Tls::new(DOMAIN, vault(environment).acme().root_pem());
+    Target::https(environment.https(), DOMAIN, "/", tls.unwrap())
 }
 
 /// The same, each on a connection of its own.
-fn fresh(stage: &Stage) -> Target {
+fn fresh(environment: &Environment) -> Target {
     Target {
         keep_alive: false,
-        ..kept(stage)
+        ..kept(environment)
     }
 }
 
 /// Has marathon-acme renew the certificate of [`DOMAIN`] and say so.
-async fn renew(stage: &Stage) -> Issued {
-    let acme = vault(stage).acme();
+async fn renew(environment: &Environment) -> Issued {
+    let acme = vault(environment).acme();
     let issued = acme.issue(DOMAIN).await.unwrap();
-    acme.signal(stage.admin()).await.unwrap();
+    acme.signal(environment.admin()).await.unwrap();
     issued
 }
 
 /// Waits until a new connection shows `issued` and gets an answer.
-async fn shown(stage: &Stage, issued: &Issued) {
+async fn shown(environment: &Environment, issued: &Issued) {
     let shows = |answer: &Answer| {
         answer.status == 200 && answer.peer_certificate.as_deref() == Some(&*issued.der)
     };
-    let mut probe = Probe::new(fresh(stage));
+    let mut probe = Probe::new(fresh(environment));
     probe.first_answer_where(LIMIT, shows).await.unwrap();
 }
 
 /// The certificate that new connections show.
-async fn current(stage: &Stage) -> Vec<u8> {
-    let mut probe = Probe::new(fresh(stage));
+async fn current(environment: &Environment) -> Vec<u8> {
+    let mut probe = Probe::new(fresh(environment));
     let seen = probe.first_answer_where(LIMIT, |answer| answer.status == 200);
     let answer = seen.await.unwrap().answer;
     answer.peer_certificate.unwrap().to_vec()
 }
 
 /// The certificate that the daemon shows to Envoy.
-async fn own(stage: &Stage) -> Vec<u8> {
-    let target = stage.xds_target().unwrap().unwrap();
+async fn own(environment: &Environment) -> Vec<u8> {
+    let target = environment.xds_target().unwrap().unwrap();
     let answer = Probe::new(target).ask().await.unwrap();
     answer.peer_certificate.unwrap().to_vec()
 }
 
 /// How many of Envoy's connections to the daemon were cut, or did not come about.
-async fn cut(stage: &mut Stage) -> u64 {
-    let admin = stage.envoy().admin();
+async fn cut(environment: &mut Environment) -> u64 {
+    let admin = environment.envoy().admin();
     let filter = "^cluster.xds_cluster.upstream_cx_(destroy_remote|connect_fail|destroy_local)$";
     admin.stats(filter).await.unwrap().values().sum()
 }
@@ -106,22 +106,22 @@ async fn lost_nothing(loads: [Load; 2]) {
 }
 
 /// Loads on connections that are kept and on new ones.
-fn loads(stage: &Stage) -> [Load; 2] {
-    [(kept(stage), KEPT), (fresh(stage), FRESH)]
+fn loads(environment: &Environment) -> [Load; 2] {
+    [(kept(environment), KEPT), (fresh(environment), FRESH)]
         .map(|(target, pace)| Load::start(target, pace, named_by_body))
 }
 
 async fn a_domain_certificate_is_renewed_under_held_connections(transport: Transport) {
-    let stage = edge(transport, |_| {}).await;
-    let mut shown_before = current(&stage).await;
-    let loads = loads(&stage);
+    let environment = edge(transport, |_| {}).await;
+    let mut shown_before = current(&environment).await;
+    let loads = loads(&environment);
     for _ in 0..3 {
-        let mut held = Probe::new(kept(&stage));
+        let mut held = Probe::new(kept(&environment));
         let before = held.ask().await.unwrap();
         assert_eq!(before.peer_certificate.as_deref(), Some(&*shown_before));
 
-        let issued = renew(&stage).await;
-        shown(&stage, &issued).await;
+        let issued = renew(&environment).await;
+        shown(&environment, &issued).await;
 
         let after = held.ask().await.unwrap();
         assert_eq!(after.status, 200);
@@ -132,9 +132,9 @@ async fn a_domain_certificate_is_renewed_under_held_connections(transport: Trans
         shown_before = issued.der;
     }
     lost_nothing(loads).await;
-    assert_eq!(rejections(&stage).await, 0);
-    assert_eq!(problems(&stage).await, [""; 0]);
-    stage.stop().await.unwrap();
+    assert_eq!(rejections(&environment).await, 0);
+    assert_eq!(problems(&environment).await, [""; 0]);
+    environment.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -153,19 +153,19 @@ async fn a_domain_certificate_is_renewed_under_held_connections_over_ads_delta()
 }
 
 async fn the_daemons_certificate_is_renewed_under_live_streams(transport: Transport) {
-    let mut stage = edge(transport, |vault| {
+    let mut environment = edge(transport, |vault| {
         vault.certificate_life = Duration::from_secs(20);
         vault.renew_at = 0.1;
     })
     .await;
-    let domains = current(&stage).await;
-    let loads = loads(&stage);
-    spread(&mut stage, "/web", 2).await;
-    let cut_before = cut(&mut stage).await;
+    let domains = current(&environment).await;
+    let loads = loads(&environment);
+    spread(&mut environment, "/web", 2).await;
+    let cut_before = cut(&mut environment).await;
     for count in 3..5 {
-        let before = own(&stage).await;
+        let before = own(&environment).await;
         until("another certificate of the xDS port", async || {
-            let now = own(&stage).await;
+            let now = own(&environment).await;
             if now == before {
                 Err("the same".to_owned())
             } else {
@@ -173,13 +173,13 @@ async fn the_daemons_certificate_is_renewed_under_live_streams(transport: Transp
             }
         })
         .await;
-        stage.marathon().scale("/web", count).await.unwrap();
-        spread(&mut stage, "/web", count).await;
+        environment.marathon().scale("/web", count).await.unwrap();
+        spread(&mut environment, "/web", count).await;
     }
-    assert_eq!(cut(&mut stage).await, cut_before, "a stream was cut");
-    assert_eq!(current(&stage).await, domains);
+    assert_eq!(cut(&mut environment).await, cut_before, "a stream was cut");
+    assert_eq!(current(&environment).await, domains);
     lost_nothing(loads).await;
-    stage.stop().await.unwrap();
+    environment.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -199,9 +199,9 @@ async fn the_daemons_certificate_is_renewed_under_live_streams_over_ads_delta() 
 
 /// Nothing is told before Vault has answered, and then everything is.
 async fn a_first_start_waits_for_vault(transport: Transport) {
-    let mut stage = edge(transport, |vault| vault.is_down = true).await;
+    let mut environment = edge(transport, |vault| vault.is_down = true).await;
     until("readiness to wait for Vault", async || {
-        let text = page(&stage, "/readyz").await.unwrap_or_default();
+        let text = page(&environment, "/readyz").await.unwrap_or_default();
         if text.to_lowercase().contains("vault") {
             Ok(())
         } else {
@@ -209,14 +209,14 @@ async fn a_first_start_waits_for_vault(transport: Transport) {
         }
     })
     .await;
-    assert!(!stage.envoy().admin().is_ready().await.unwrap());
+    assert!(!environment.envoy().admin().is_ready().await.unwrap());
 
-    vault(&stage).vault().start_again().await;
-    stage.envoy().ready(LIMIT).await.unwrap();
-    live(&stage, DOMAIN, "/").await;
-    current(&stage).await;
-    assert_eq!(problems(&stage).await, [""; 0]);
-    stage.stop().await.unwrap();
+    vault(&environment).vault().start_again().await;
+    environment.envoy().ready(LIMIT).await.unwrap();
+    live(&environment, DOMAIN, "/").await;
+    current(&environment).await;
+    assert_eq!(problems(&environment).await, [""; 0]);
+    environment.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -235,11 +235,15 @@ async fn a_first_start_waits_for_vault_over_ads_delta() {
 }
 
 /// Waits until Vault was asked once more and could not answer, or would not.
-async fn asked_in_vain(stage: &Stage) {
-    let asked = vault(stage).vault().requests().len();
-    vault(stage).acme().signal(stage.admin()).await.unwrap();
+async fn asked_in_vain(environment: &Environment) {
+    let asked = vault(environment).vault().requests().len();
+    vault(environment)
+        .acme()
+        .signal(environment.admin())
+        .await
+        .unwrap();
     until("Vault to be asked", async || {
-        match vault(stage).vault().requests().len() {
+        match vault(environment).vault().requests().len() {
             now if now > asked => Ok(()),
             now => Err(format!("{now} requests")),
         }
@@ -249,86 +253,90 @@ async fn asked_in_vain(stage: &Stage) {
 
 #[tokio::test]
 async fn a_sealed_vault_takes_nothing_away() {
-    let mut stage = edge(Transport::AdsDelta, |_| {}).await;
-    let before = current(&stage).await;
-    let loads = loads(&stage);
-    vault(&stage).vault().seal();
-    asked_in_vain(&stage).await;
+    let mut environment = edge(Transport::AdsDelta, |_| {}).await;
+    let before = current(&environment).await;
+    let loads = loads(&environment);
+    vault(&environment).vault().seal();
+    asked_in_vain(&environment).await;
 
     // What Marathon does goes live all the same.
-    stage.marathon().scale("/web", 4).await.unwrap();
-    spread(&mut stage, "/web", 4).await;
+    environment.marathon().scale("/web", 4).await.unwrap();
+    spread(&mut environment, "/web", 4).await;
     let more = app("/more", "more.test", 1);
-    stage.marathon().create_app(more).await.unwrap();
-    served_by(&mut stage, "more.test", "/", "/more").await;
-    assert_eq!(current(&stage).await, before);
-    let ready = page(&stage, "/readyz").await.unwrap();
+    environment.marathon().create_app(more).await.unwrap();
+    served_by(&mut environment, "more.test", "/", "/more").await;
+    assert_eq!(current(&environment).await, before);
+    let ready = page(&environment, "/readyz").await.unwrap();
     assert!(ready.starts_with("ready\n"), "{ready}");
 
-    vault(&stage).vault().unseal();
-    let issued = renew(&stage).await;
-    shown(&stage, &issued).await;
+    vault(&environment).vault().unseal();
+    let issued = renew(&environment).await;
+    shown(&environment, &issued).await;
     lost_nothing(loads).await;
-    stage.stop().await.unwrap();
+    environment.stop().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_token_that_has_ended_is_replaced_by_another_login() {
     let life = Duration::from_secs(600);
-    let stage = edge(Transport::AdsDelta, |vault| {
+    let environment = edge(Transport::AdsDelta, |vault| {
         vault.login = Login::AppRole(life)
     })
     .await;
-    current(&stage).await;
-    let loads = loads(&stage);
-    let tokens = |stage: &Stage| {
-        let mut tokens: Vec<_> = vault(stage).vault().requests();
+    current(&environment).await;
+    let loads = loads(&environment);
+    let tokens = |environment: &Environment| {
+        let mut tokens: Vec<_> = vault(environment).vault().requests();
         tokens.retain(|request| request.path.starts_with("marathon-acme/data/"));
         tokens
             .into_iter()
             .filter_map(|request| request.token)
             .next_back()
     };
-    let before = tokens(&stage);
+    let before = tokens(&environment);
     assert!(before.is_some());
     // By Vault's clock, so that the daemon learns it from a refusal.
-    vault(&stage).vault().advance(life + Duration::from_secs(1));
-    let issued = renew(&stage).await;
-    shown(&stage, &issued).await;
-    assert_ne!(tokens(&stage), before);
+    vault(&environment)
+        .vault()
+        .advance(life + Duration::from_secs(1));
+    let issued = renew(&environment).await;
+    shown(&environment, &issued).await;
+    assert_ne!(tokens(&environment), before);
     lost_nothing(loads).await;
-    assert_eq!(metric(&stage, "vault_logged_in", &[]).await, 1);
-    stage.stop().await.unwrap();
+    assert_eq!(metric(&environment, "vault_logged_in", &[]).await, 1);
+    environment.stop().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_token_that_has_ended_for_good_takes_nothing_away_and_is_told() {
     let life = Duration::from_secs(600);
-    let mut stage = edge(Transport::AdsDelta, |vault| {
+    let mut environment = edge(Transport::AdsDelta, |vault| {
         vault.login = Login::Mortal(life)
     })
     .await;
-    let before = current(&stage).await;
-    let loads = loads(&stage);
-    metric_where(&stage, "vault_logged_in", &[], |value| value == 1).await;
-    vault(&stage).vault().advance(life + Duration::from_secs(1));
-    vault(&stage).acme().issue(DOMAIN).await.unwrap();
-    asked_in_vain(&stage).await;
-    metric_where(&stage, "vault_logged_in", &[], |value| value == 0).await;
+    let before = current(&environment).await;
+    let loads = loads(&environment);
+    metric_where(&environment, "vault_logged_in", &[], |value| value == 1).await;
+    vault(&environment)
+        .vault()
+        .advance(life + Duration::from_secs(1));
+    vault(&environment).acme().issue(DOMAIN).await.unwrap();
+    asked_in_vain(&environment).await;
+    metric_where(&environment, "vault_logged_in", &[], |value| value == 0).await;
 
-    stage.marathon().scale("/web", 3).await.unwrap();
-    spread(&mut stage, "/web", 3).await;
-    assert_eq!(current(&stage).await, before);
+    environment.marathon().scale("/web", 3).await.unwrap();
+    spread(&mut environment, "/web", 3).await;
+    assert_eq!(current(&environment).await, before);
     lost_nothing(loads).await;
-    stage.stop().await.unwrap();
+    environment.stop().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_bad_certificate_in_vault_keeps_the_last_good_one() {
-    let stage = edge(Transport::AdsDelta, |_| {}).await;
-    let before = current(&stage).await;
-    let loads = loads(&stage);
-    let acme = vault(&stage).acme();
+    let environment = edge(Transport::AdsDelta, |_| {}).await;
+    let before = current(&environment).await;
+    let loads = loads(&environment);
+    let acme = vault(&environment).acme();
     let (one, other) = (
         acme.issued(&[DOMAIN]).unwrap(),
         acme.issued(&[DOMAIN]).unwrap(),
@@ -338,9 +346,9 @@ async fn a_bad_certificate_in_vault_keeps_the_last_good_one() {
         ..one
     };
     acme.keep(DOMAIN, &mixed).await.unwrap();
-    acme.signal(stage.admin()).await.unwrap();
+    acme.signal(environment.admin()).await.unwrap();
     let seen = until("a problem", async || {
-        let seen = problems(&stage).await;
+        let seen = problems(&environment).await;
         if seen.is_empty() {
             Err("none".to_owned())
         } else {
@@ -349,12 +357,12 @@ async fn a_bad_certificate_in_vault_keeps_the_last_good_one() {
     })
     .await;
     assert!(seen[0].starts_with("certificate one.test, "), "{seen:?}");
-    assert_eq!(current(&stage).await, before);
+    assert_eq!(current(&environment).await, before);
 
-    let issued = renew(&stage).await;
-    shown(&stage, &issued).await;
+    let issued = renew(&environment).await;
+    shown(&environment, &issued).await;
     until("no problem", async || {
-        let seen = problems(&stage).await;
+        let seen = problems(&environment).await;
         if seen.is_empty() {
             Ok(())
         } else {
@@ -363,5 +371,5 @@ async fn a_bad_certificate_in_vault_keeps_the_last_good_one() {
     })
     .await;
     lost_nothing(loads).await;
-    stage.stop().await.unwrap();
+    environment.stop().await.unwrap();
 }

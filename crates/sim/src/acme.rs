@@ -20,10 +20,10 @@ use time::Duration;
 use super::load::{Failure, Probe, Target};
 use super::vault::{Vault, VaultError};
 
-/// How long its certificates live, as Let's Encrypt's.
+/// Lifetime of its certificates, as Let's Encrypt's.
 const LIFETIME: Duration = Duration::days(90);
 
-/// How long its authorities live.
+/// Lifetime of its authorities.
 const AUTHORITY_LIFETIME: Duration = Duration::days(3650);
 
 /// Clocks that run behind believe a certificate all the same.
@@ -43,7 +43,7 @@ pub struct Acme {
 pub struct Issued {
     /// The certificate alone.
     pub certificate_pem: String,
-    /// What lies between it and the root.
+    /// The intermediate between it and the root.
     pub chain_pem: String,
     /// Its key. Real ones are RSA in PKCS#1; ring makes none, so this is an EC key in PKCS#8.
     pub key_pem: String,
@@ -61,7 +61,7 @@ impl fmt::Debug for Issued {
     }
 }
 
-/// Why it could not do its work.
+/// Failure of a simulated marathon-acme.
 #[derive(Debug, thiserror::Error)]
 pub enum AcmeError {
     /// A certificate could not be made.
@@ -70,12 +70,12 @@ pub enum AcmeError {
     /// Vault refused.
     #[error(transparent)]
     Vault(#[from] VaultError),
-    /// What Vault answered or holds is not what it was given.
+    /// Vault answered or holds something else than it was given.
     #[error("vault holds something else at {path}: {what} is missing")]
     Strange {
-        /// Where.
+        /// The path.
         path: String,
-        /// What was looked for.
+        /// The part that was looked for.
         what: &'static str,
     },
     /// Nobody hears the signal.

@@ -1,5 +1,7 @@
 //! The program a task runs: an HTTP/1.1 server that says who it is, and dies as a good server dies.
 
+mod control;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
@@ -20,17 +22,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// How long a connection must be without a request before a terminating backend closes it, when
-/// nobody has told its clients. A close of an idle connection can cross a request on its way; a
-/// client that still uses the connection sends one within this time and is told `connection: close`
-/// in the answer instead. At 75 requests a second that is enough for a pool of nearly 40.
-const LINGER: Duration = Duration::from_millis(500);
+pub use control::Control;
+use control::{Inner, Signal};
 
 /// A linger passes in turns of this length: when the process got no processor for a while, requests
 /// have come meanwhile, and of such a gap only one turn counts.
 const LINGER_TURN: Duration = Duration::from_millis(10);
 
-/// Who a backend says it is.
+/// The identity that a backend tells its clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The app's id, such as `/shop/web`.
@@ -43,10 +42,10 @@ pub struct Identity {
     pub host: String,
 }
 
-/// How a backend ended, and what became of the requests it had accepted.
+/// The end of a backend, and the fate of the requests that it had accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exit {
-    /// What ended it.
+    /// Its cause.
     pub cause: Cause,
     /// Requests answered in its life.
     pub answered: u64,
@@ -54,7 +53,7 @@ pub struct Exit {
     pub cut: u64,
 }
 
-/// What ended a backend.
+/// The cause of a backend's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// It was asked to stop and answered everything within its grace.
@@ -63,13 +62,6 @@ pub enum Cause {
     GraceOver,
     /// It crashed.
     Crashed,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Signal {
-    Serve,
-    Terminate { grace: Duration, linger: Duration },
-    Crash,
 }
 
 /// A running backend. Dropping it is a crash: connections end in the middle of what they do.
@@ -132,104 +124,6 @@ impl Backend {
             answered: self.control.answered(),
             cut,
         }
-    }
-}
-
-/// Moves a backend and asks how it is. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Control(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    identity: Identity,
-    addresses: Vec<SocketAddr>,
-    healthy: AtomicBool,
-    answered: AtomicU64,
-    cut: AtomicU64,
-    in_flight: watch::Sender<u64>,
-    held: watch::Sender<bool>,
-    signal: watch::Sender<Signal>,
-}
-
-impl Control {
-    /// Where it serves, by port index.
-    #[must_use]
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.0.addresses
-    }
-
-    /// Requests answered so far.
-    #[must_use]
-    pub fn answered(&self) -> u64 {
-        self.0.answered.load(Ordering::SeqCst)
-    }
-
-    /// Whether `GET /health` is answered with 200.
-    #[must_use]
-    pub fn is_healthy(&self) -> bool {
-        self.0.healthy.load(Ordering::SeqCst)
-    }
-
-    /// Makes `GET /health` answer 200 or 503.
-    pub fn set_healthy(&self, healthy: bool) {
-        self.0.healthy.store(healthy, Ordering::SeqCst);
-    }
-
-    /// Accepts requests but answers none before [`Control::release`].
-    pub fn hold(&self) {
-        self.0.held.send_replace(true);
-    }
-
-    /// Answers what [`Control::hold`] kept back.
-    pub fn release(&self) {
-        self.0.held.send_replace(false);
-    }
-
-    /// Waits until `count` requests are accepted and not yet answered. Cancel safe.
-    pub async fn in_flight(&self, count: u64) {
-        let mut in_flight = self.0.in_flight.subscribe();
-        // An error means that the sender is gone, and self holds it.
-        let _ = in_flight.wait_for(|now| *now == count).await;
-    }
-
-    /// SIGTERM: stops accepting, answers what was accepted with `connection: close`, closes what is
-    /// idle and exits; what is not done after `grace` is cut (SIGKILL).
-    pub fn terminate(&self, grace: Duration) {
-        self.signal(Signal::Terminate {
-            grace,
-            linger: LINGER.min(grace),
-        });
-    }
-
-    /// As [`Control::terminate`] where clients are told that it ends: it waits for most of its grace
-    /// that they close what is idle, because only a client can do so without crossing a request.
-    pub fn terminate_announced(&self, grace: Duration) {
-        self.signal(Signal::Terminate {
-            grace,
-            linger: grace * 4 / 5,
-        });
-    }
-
-    /// Dies at once, in the middle of whatever it is doing.
-    pub fn crash(&self) {
-        self.signal(Signal::Crash);
-    }
-
-    fn signal(&self, signal: Signal) {
-        self.0.signal.send_if_modified(|now| {
-            // Death is final, and a second SIGTERM does not lengthen the grace.
-            let news = match (*now, signal) {
-                (Signal::Serve, Signal::Terminate { .. } | Signal::Crash)
-                | (Signal::Terminate { .. }, Signal::Crash) => true,
-                (Signal::Serve | Signal::Terminate { .. } | Signal::Crash, Signal::Serve)
-                | (Signal::Terminate { .. } | Signal::Crash, Signal::Terminate { .. })
-                | (Signal::Crash, Signal::Crash) => false,
-            };
-            if news {
-                *now = signal;
-            }
-            news
-        });
     }
 }
 
@@ -417,126 +311,4 @@ async fn answer(
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-    use super::*;
-
-    async fn backend() -> (Backend, Control, SocketAddr) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let identity = Identity {
-            app: "/web".into(),
-            task: "web.1".into(),
-            version: "v1".into(),
-            host: "127.0.0.1".into(),
-        };
-        let backend = Backend::start(identity, vec![listener]).unwrap();
-        let control = backend.control();
-        let address = control.addresses()[0];
-        (backend, control, address)
-    }
-
-    async fn ask(socket: &mut TcpStream, path: &str) {
-        let head = format!("GET {path} HTTP/1.1\r\nHost: web.example\r\n\r\n");
-        socket.write_all(head.as_bytes()).await.unwrap();
-    }
-
-    /// Reads one answer, up to the end of its JSON line.
-    async fn answer_of(socket: &mut TcpStream) -> String {
-        let mut text = String::new();
-        while !text.ends_with("}\n") {
-            let mut bytes = [0; 4096];
-            let count = socket.read(&mut bytes).await.unwrap();
-            assert_ne!(count, 0, "closed after {text:?}");
-            text.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
-        }
-        text
-    }
-
-    #[tokio::test]
-    async fn it_says_who_it_is_and_what_it_was_asked() {
-        let (_backend, control, address) = backend().await;
-        let mut socket = TcpStream::connect(address).await.unwrap();
-        ask(&mut socket, "/a?b=c").await;
-        let text = answer_of(&mut socket).await;
-        for part in [
-            "\"task\":\"web.1\"",
-            "\"path\":\"/a\"",
-            "\"host\":\"web.example\"",
-            "\"requests\":1",
-        ] {
-            assert!(text.contains(part), "{part} in {text}");
-        }
-        control.set_healthy(false);
-        ask(&mut socket, "/health").await;
-        assert!(answer_of(&mut socket).await.starts_with("HTTP/1.1 503"));
-    }
-
-    #[tokio::test]
-    async fn a_killed_backend_answers_what_it_accepted_and_refuses_the_rest() {
-        let (mut backend, control, address) = backend().await;
-        control.hold();
-        let mut accepted = TcpStream::connect(address).await.unwrap();
-        let mut idle = TcpStream::connect(address).await.unwrap();
-        ask(&mut accepted, "/").await;
-        control.in_flight(1).await;
-        control.terminate(Duration::from_secs(10));
-        // The listener closes soon after the signal; until then a connection is still served.
-        while TcpStream::connect(address).await.is_ok() {
-            tokio::task::yield_now().await;
-        }
-        // A connection accepted before the signal is still good for a request after it.
-        ask(&mut idle, "/late").await;
-        control.in_flight(2).await;
-        control.release();
-        for socket in [&mut accepted, &mut idle] {
-            let text = answer_of(socket).await;
-            assert!(text.contains("connection: close"), "{text}");
-            assert_eq!(socket.read(&mut [0]).await.unwrap(), 0);
-        }
-        assert_eq!(
-            backend.exited().await,
-            Exit {
-                cause: Cause::Stopped,
-                answered: 2,
-                cut: 0
-            }
-        );
-    }
-
-    #[tokio::test]
-    async fn grace_ends_and_then_requests_are_cut() {
-        let (mut backend, control, address) = backend().await;
-        control.hold();
-        let mut socket = TcpStream::connect(address).await.unwrap();
-        ask(&mut socket, "/").await;
-        control.in_flight(1).await;
-        control.terminate(Duration::from_millis(1));
-        assert_eq!(
-            backend.exited().await,
-            Exit {
-                cause: Cause::GraceOver,
-                answered: 0,
-                cut: 1
-            }
-        );
-    }
-
-    #[tokio::test]
-    async fn a_crash_cuts_what_is_in_flight() {
-        let (mut backend, control, address) = backend().await;
-        control.hold();
-        let mut socket = TcpStream::connect(address).await.unwrap();
-        ask(&mut socket, "/").await;
-        control.in_flight(1).await;
-        control.crash();
-        assert_eq!(
-            backend.exited().await,
-            Exit {
-                cause: Cause::Crashed,
-                answered: 0,
-                cut: 1
-            }
-        );
-    }
-}
+mod tests;

@@ -12,6 +12,7 @@
 //! - [`load`]: a steady load that counts every request, and a probe for the moment of change
 //! - [`port`]: a TCP port that stays one server's while it is down
 //! - [`proxy`]: an xDS client that behaves like Envoy, for tests that need no data plane
+//! - [`scenario`]: all of them around a control plane, and the steps that the demo plays on them
 //! - [`vault`]: a Vault with tokens, policies, key/value stores and a certificate authority
 
 pub mod acme;
@@ -22,4 +23,5 @@ pub mod load;
 pub mod marathon;
 pub mod port;
 pub mod proxy;
+pub mod scenario;
 pub mod vault;

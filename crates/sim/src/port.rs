@@ -1,9 +1,15 @@
-//! A TCP port that one simulated server owns for its whole life, whether it listens or not.
+//! A TCP port that one simulated server owns for its whole life, and the loop that serves it while the
+//! server is up.
 
 use std::io;
 use std::net::SocketAddr;
 
-use tokio::net::{TcpListener, TcpSocket};
+use rustls::pki_types::CertificateDer;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 /// Pending connections of a listener; more than any test opens at once.
 const BACKLOG: u32 = 1024;
@@ -44,6 +50,74 @@ impl Port {
     pub fn listen(&self) -> io::Result<TcpListener> {
         socket(self.address)?.listen(BACKLOG)
     }
+
+    /// Serves connections while `wanted` is true, and ends them all while it is not. `listening` is
+    /// told each time that the port opens or closes; `serve` makes the task of one connection.
+    pub(crate) async fn serve<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        mut wanted: watch::Receiver<bool>,
+        listening: impl Fn(bool),
+        serve: impl Fn(TcpStream, SocketAddr) -> F,
+    ) {
+        while wanted.wait_for(|wanted| *wanted).await.is_ok() {
+            let listener = match self.listen() {
+                Ok(listener) => listener,
+                Err(error) => {
+                    tracing::error!(%error, address = %self.address, "a simulated server cannot listen");
+                    return;
+                }
+            };
+            listening(true);
+            let mut connections = JoinSet::new();
+            loop {
+                tokio::select! {
+                    biased;
+                    _ = wanted.wait_for(|wanted| !*wanted) => break,
+                    Some(_) = connections.join_next() => {}
+                    accepted = listener.accept() => {
+                        if let Ok((socket, peer)) = accepted {
+                            // Every flush is meant to be its own segment.
+                            let _ = socket.set_nodelay(true);
+                            connections.spawn(serve(socket, peer));
+                        }
+                    }
+                }
+            }
+            connections.shutdown().await;
+            drop(listener);
+            listening(false);
+        }
+    }
+}
+
+/// A byte stream: TCP, or TLS over it.
+pub(crate) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+
+/// Certificates that a client showed, its own first.
+pub(crate) type ClientChain = Vec<CertificateDer<'static>>;
+
+/// Puts a server's end of TLS on a connection, if there is to be some; returns the chain of a client
+/// that showed one.
+///
+/// # Errors
+///
+/// What the handshake reports.
+pub(crate) async fn secured(
+    socket: TcpStream,
+    tls: Option<&TlsAcceptor>,
+) -> io::Result<(Box<dyn Wire>, Option<ClientChain>)> {
+    let Some(tls) = tls else {
+        return Ok((Box::new(socket), None));
+    };
+    let stream = tls.accept(socket).await?;
+    let (_, session) = stream.get_ref();
+    let chain = session.peer_certificates().map(|chain| {
+        let owned = chain.iter().cloned().map(CertificateDer::into_owned);
+        owned.collect()
+    });
+    Ok((Box::new(stream), chain))
 }
 
 /// A bound socket. Two that may reuse the address can be bound to it at once as long as neither

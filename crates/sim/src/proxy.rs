@@ -1,39 +1,37 @@
 //! A simulated Envoy that polls over REST: requests of the same shape and size, one loop for each
 //! subscription, and the freedom to reject what it is given.
 
+mod connections;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
-use tokio::task::JoinSet;
-use tokio_rustls::TlsConnector;
 
-/// How many extensions an Envoy 1.40 lists in its node, in every request.
+use connections::Connections;
+
+/// Number of extensions in the node of an Envoy 1.40, which is in every request.
 const EXTENSIONS: usize = 516;
 
 /// The type of the resources that a poll asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResourceType {
-    /// What follows `/v3/discovery:` in the path of its polls: `clusters`.
+    /// The part after `/v3/discovery:` in the path of its polls: `clusters`.
     pub collection: &'static str,
     /// Its type URL.
     pub url: &'static str,
 }
 
-/// Where the control plane is.
+/// The place of the control plane.
 #[derive(Clone, Debug)]
 pub enum Place {
     /// A TCP port.
@@ -44,14 +42,14 @@ pub enum Place {
     Tls {
         /// The port.
         address: SocketAddr,
-        /// Who is believed, and what is shown.
+        /// The authorities and the own certificate.
         config: Arc<ClientConfig>,
-        /// Who is expected there.
+        /// The name of the server.
         name: ServerName<'static>,
     },
 }
 
-/// What is spoken there.
+/// The protocol that is spoken there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// HTTP/1.1: each held poll has a connection of its own.
@@ -71,21 +69,14 @@ pub struct Proxy {
     connecting: tokio::sync::Mutex<()>,
 }
 
-#[derive(Default)]
-struct Connections {
-    idle: Vec<http1::SendRequest<Full<Bytes>>>,
-    shared: Option<http2::SendRequest<Full<Bytes>>>,
-    drivers: JoinSet<()>,
-}
-
-/// What came back from a poll.
+/// The answer to a poll.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     /// 200: something to take or to reject.
     Changed(Update),
     /// 304.
     Unchanged {
-        /// Whether the server asked to close the connection.
+        /// True if the server asked to close the connection.
         close: bool,
     },
     /// Anything else.
@@ -120,7 +111,7 @@ impl Update {
     }
 }
 
-/// Why there was no answer.
+/// Failure to get an answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The control plane cannot be reached.
@@ -280,82 +271,7 @@ impl Proxy {
         }
         body.to_string().into()
     }
-
-    async fn http1(&self) -> Result<http1::SendRequest<Full<Bytes>>, Error> {
-        loop {
-            let idle = self.connections().idle.pop();
-            match idle {
-                Some(mut sender) => {
-                    if sender.ready().await.is_ok() {
-                        return Ok(sender);
-                    }
-                }
-                None => break,
-            }
-        }
-        let (sender, driver) = http1::handshake(TokioIo::new(self.connect().await?)).await?;
-        self.drive(driver);
-        Ok(sender)
-    }
-
-    async fn http2(&self) -> Result<http2::SendRequest<Full<Bytes>>, Error> {
-        let _one_at_a_time = self.connecting.lock().await;
-        let shared = self.connections().shared.clone();
-        if let Some(sender) = shared.filter(|sender| !sender.is_closed()) {
-            return Ok(sender);
-        }
-        let io = TokioIo::new(self.connect().await?);
-        let (sender, driver) = http2::Builder::new(TokioExecutor::new())
-            .initial_max_send_streams(1_024)
-            .handshake(io)
-            .await?;
-        self.drive(driver);
-        self.connections().shared = Some(sender.clone());
-        Ok(sender)
-    }
-
-    async fn connect(&self) -> Result<Box<dyn Stream>, Error> {
-        Ok(match &self.place {
-            Place::Tcp(address) => {
-                let stream = TcpStream::connect(address).await.map_err(Error::Connect)?;
-                stream.set_nodelay(true).map_err(Error::Connect)?;
-                Box::new(stream)
-            }
-            Place::Tls {
-                address,
-                config,
-                name,
-            } => {
-                let stream = TcpStream::connect(address).await.map_err(Error::Connect)?;
-                stream.set_nodelay(true).map_err(Error::Connect)?;
-                let connector = TlsConnector::from(config.clone());
-                let secure = connector.connect(name.clone(), stream).await;
-                Box::new(secure.map_err(Error::Connect)?)
-            }
-            Place::Unix(path) => Box::new(UnixStream::connect(path).await.map_err(Error::Connect)?),
-        })
-    }
-
-    fn drive(&self, driver: impl Future<Output = hyper::Result<()>> + Send + 'static) {
-        let mut connections = self.connections();
-        while connections.drivers.try_join_next().is_some() {}
-        // How a connection ended is told by the polls on it.
-        connections.drivers.spawn(async move {
-            let _ = driver.await;
-        });
-    }
-
-    fn connections(&self) -> std::sync::MutexGuard<'_, Connections> {
-        self.connections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
 }
-
-/// A byte stream of either sort.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// One poll loop. What it is given has no effect on it until it [`accept`](Self::accept)s it, so
 /// not accepting is rejecting, as over REST it is.

@@ -2,11 +2,12 @@
 
 use std::io::{self, Write};
 
-use super::step::{Outcome, Step};
+use sim::scenario::{Display, Summary, View};
+
 use super::table::{Line, Tone, sentence, summary, table};
 
-/// How many steps a terminal shows at once: with what stands above and below them they fit the 24
-/// lines of the smallest usual one, and what has scrolled away cannot be redrawn.
+/// Steps that a terminal shows at once: with the lines above and below they fit the 24 lines of the
+/// smallest usual one, and what has scrolled away cannot be redrawn.
 const SHOWN_STEPS: usize = 9;
 
 /// No line breaks of the terminal's own, which would spoil the count of lines, and no cursor.
@@ -15,12 +16,12 @@ const BEGIN: &str = "\x1b[?7l\x1b[?25l";
 /// Undoes [`BEGIN`].
 const END: &str = "\x1b[?7h\x1b[?25h";
 
-/// How to show it.
+/// The way of showing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// A table that is redrawn in place.
     Terminal {
-        /// Whether with colours.
+        /// True: with colours.
         colours: bool,
     },
     /// A line for each step once it is settled.
@@ -29,7 +30,7 @@ pub enum Mode {
 
 impl Mode {
     /// The mode for an output that is a terminal or not ([`std::io::IsTerminal`]). `term` and
-    /// `no_color` are what the environment's `TERM` and `NO_COLOR` say.
+    /// `no_color` are the environment's `TERM` and `NO_COLOR`.
     pub fn of(is_terminal: bool, term: Option<&str>, no_color: Option<&str>) -> Self {
         let moves = term.is_some_and(|term| term != "dumb");
         if is_terminal && moves {
@@ -42,27 +43,17 @@ impl Mode {
     }
 }
 
-/// All there is to see at one moment.
-#[derive(Clone, Debug, Default)]
-pub struct View {
-    /// What stands above the table and does not change: the URLs to try.
-    pub heading: Vec<String>,
-    /// The steps so far. Steps are added at the end and settle; none is taken away.
-    pub steps: Vec<Step>,
-    /// What stands below the table and changes all the time: the load. Only a terminal shows it.
-    pub status: String,
-}
-
-/// Where the demo is shown. Dropping it gives the terminal back as it was.
+/// The output of the demo. Dropping it gives the terminal back as it was.
 #[derive(Debug)]
 pub struct Screen<W: Write> {
     output: W,
     mode: Mode,
     /// Terminal: the lines of the last frame, which the next one replaces.
     drawn_lines: usize,
-    /// Lines: whether the heading was said, and which steps.
-    heading_said: bool,
-    steps_said: Vec<bool>,
+    /// Lines: true once the heading was written.
+    heading_written: bool,
+    /// Lines: true for each step that was written.
+    steps_written: Vec<bool>,
 }
 
 impl<W: Write> Screen<W> {
@@ -72,59 +63,9 @@ impl<W: Write> Screen<W> {
             output,
             mode,
             drawn_lines: 0,
-            heading_said: false,
-            steps_said: Vec::new(),
+            heading_written: false,
+            steps_written: Vec::new(),
         }
-    }
-
-    /// Shows `view`.
-    ///
-    /// # Errors
-    ///
-    /// When the output cannot be written.
-    pub fn show(&mut self, view: &View) -> io::Result<()> {
-        match self.mode {
-            Mode::Terminal { colours } => {
-                let mut lines = plain(&view.heading);
-                let hidden = view.steps.len().saturating_sub(SHOWN_STEPS);
-                let shown = view.steps.get(hidden..).unwrap_or_default();
-                if !shown.is_empty() {
-                    lines.extend(table(shown));
-                }
-                if hidden > 0 {
-                    let text = format!("({hidden} earlier steps)");
-                    lines.push(Line::new(&text, Tone::Pending));
-                }
-                lines.push(Line::new(&view.status, Tone::Plain));
-                self.redraw(&lines, colours)
-            }
-            Mode::Lines => self.say(view),
-        }
-    }
-
-    /// Shows the last of it: in a terminal all steps in place of the table, elsewhere a table
-    /// after the lines; and below it what they come to.
-    ///
-    /// # Errors
-    ///
-    /// When the output cannot be written.
-    pub fn finish(mut self, view: &View) -> io::Result<()> {
-        let mut lines = Vec::new();
-        let colours = match self.mode {
-            Mode::Terminal { colours } => {
-                lines.extend(plain(&view.heading));
-                colours
-            }
-            Mode::Lines => {
-                self.say(view)?;
-                lines.push(Line::new("", Tone::Plain));
-                false
-            }
-        };
-        lines.extend(table(&view.steps));
-        lines.push(Line::new("", Tone::Plain));
-        lines.extend(summary(&Outcome::of(&view.steps)));
-        self.redraw(&lines, colours)
     }
 
     /// Writes one frame over the last one, in one piece so that nothing flickers.
@@ -151,21 +92,64 @@ impl<W: Write> Screen<W> {
         self.output.flush()
     }
 
-    fn say(&mut self, view: &View) -> io::Result<()> {
-        if !self.heading_said {
-            self.heading_said = true;
+    fn write(&mut self, view: &View) -> io::Result<()> {
+        if !self.heading_written {
+            self.heading_written = true;
             for line in plain(&view.heading) {
                 writeln!(self.output, "{}", line.text)?;
             }
         }
-        self.steps_said.resize(view.steps.len(), false);
-        for (step, said) in view.steps.iter().zip(&mut self.steps_said) {
-            if step.is_settled() && !*said {
-                *said = true;
+        self.steps_written.resize(view.steps.len(), false);
+        for (step, written) in view.steps.iter().zip(&mut self.steps_written) {
+            if step.is_settled() && !*written {
+                *written = true;
                 writeln!(self.output, "{}", sentence(step).text)?;
             }
         }
         self.output.flush()
+    }
+}
+
+impl<W: Write> Display for Screen<W> {
+    fn show(&mut self, view: &View) -> io::Result<()> {
+        match self.mode {
+            Mode::Terminal { colours } => {
+                let mut lines = plain(&view.heading);
+                let hidden = view.steps.len().saturating_sub(SHOWN_STEPS);
+                let shown = view.steps.get(hidden..).unwrap_or_default();
+                if !shown.is_empty() {
+                    lines.extend(table(shown));
+                }
+                if hidden > 0 {
+                    let text = format!("({hidden} earlier steps)");
+                    lines.push(Line::new(&text, Tone::Pending));
+                }
+                lines.push(Line::new(&view.status, Tone::Plain));
+                self.redraw(&lines, colours)
+            }
+            Mode::Lines => self.write(view),
+        }
+    }
+
+    /// In a terminal shows all steps in place of the table, elsewhere a table after the lines; and
+    /// below it their summary.
+    fn finish(mut self, view: &View) -> io::Result<()> {
+        let mut lines = Vec::new();
+        let colours = match self.mode {
+            Mode::Terminal { colours } => {
+                lines.extend(plain(&view.heading));
+                colours
+            }
+            Mode::Lines => {
+                self.write(view)?;
+                lines.push(Line::new("", Tone::Plain));
+                false
+            }
+        };
+        lines.extend(table(&view.steps));
+        lines.push(Line::new("", Tone::Plain));
+        lines.extend(summary(&Summary::of(&view.steps)));
+        self.redraw(&lines, colours)
     }
 }
 
@@ -200,7 +184,8 @@ fn colour(tone: Tone) -> Option<&'static str> {
 mod tests {
     use std::time::Duration;
 
-    use super::super::step::{Counts, Live};
+    use sim::scenario::{Counts, Live, Step};
+
     use super::*;
 
     fn step(name: &str, live: Live) -> Step {
@@ -222,7 +207,7 @@ mod tests {
         String::from_utf8(output.to_vec()).unwrap()
     }
 
-    /// What a terminal shows after `output`: as much of one as the screen makes use of.
+    /// The lines of a terminal after `output`: as much of one as the screen makes use of.
     fn shown(output: &str) -> Vec<String> {
         let mut lines = vec![String::new()];
         let mut rest = output;

@@ -1,10 +1,10 @@
-//! Steps and their outcome as lines of text.
+//! Steps and their totals as lines of text.
 
 use std::time::Duration;
 
-use super::step::{Live, Outcome, Step, median};
+use sim::scenario::{Live, Step, Summary, median};
 
-/// The columns' names, and whether they are numbers, which stand right.
+/// The columns' names; true for numbers, which stand right.
 const COLUMNS: [(&str, bool); 5] = [
     ("step", false),
     ("what changed", false),
@@ -13,18 +13,18 @@ const COLUMNS: [(&str, bool); 5] = [
     ("failed", true),
 ];
 
-/// One line of a table, and how it is to be taken.
+/// One line of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
+pub(super) struct Line {
     /// The text, without colours and without its end.
-    pub text: String,
-    /// How it is to be taken.
-    pub tone: Tone,
+    pub(super) text: String,
+    /// Its tone.
+    pub(super) tone: Tone,
 }
 
-/// How a line is to be taken, which a terminal can show as a colour.
+/// The tone of a line, which a terminal can show as a colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tone {
+pub(super) enum Tone {
     /// As any text.
     Plain,
     /// As a heading.
@@ -38,8 +38,8 @@ pub enum Tone {
 }
 
 impl Line {
-    /// A line whose text stays one line: what would move the cursor is shown as `?`.
-    pub fn new(text: &str, tone: Tone) -> Self {
+    /// A line whose text stays one line: signs that would move the cursor are shown as `?`.
+    pub(super) fn new(text: &str, tone: Tone) -> Self {
         Self {
             text: printable(text.trim_end()),
             tone,
@@ -48,7 +48,7 @@ impl Line {
 }
 
 /// The steps as a table with a heading, its columns as wide as they need to be.
-pub fn table(steps: &[Step]) -> Vec<Line> {
+pub(super) fn table(steps: &[Step]) -> Vec<Line> {
     let rows: Vec<[String; 5]> = steps.iter().map(cells).collect();
     let mut widths = COLUMNS.map(|(name, _)| name.chars().count());
     for row in &rows {
@@ -68,7 +68,7 @@ pub fn table(steps: &[Step]) -> Vec<Line> {
 }
 
 /// One settled step as a line that stands alone, for a log.
-pub fn sentence(step: &Step) -> Line {
+pub(super) fn sentence(step: &Step) -> Line {
     let live = match &step.live {
         Live::Pending => "not live yet".to_owned(),
         Live::After(times) => format!("live after {}", spelled(times)),
@@ -83,7 +83,7 @@ pub fn sentence(step: &Step) -> Line {
     Line::new(&text, tone(step))
 }
 
-/// What the times are.
+/// The meaning of the times.
 const MEASURED: [&str; 4] = [
     "live: from Marathon's event on the wire to the first answer that shows the change;",
     "for a task that left, until Envoy's /clusters does not list it any more;",
@@ -91,13 +91,13 @@ const MEASURED: [&str; 4] = [
     "",
 ];
 
-/// What the times are and what all steps come to, in a few lines.
-pub fn summary(outcome: &Outcome) -> Vec<Line> {
+/// The meaning of the times and the summary of all steps, in a few lines.
+pub(super) fn summary(totals: &Summary) -> Vec<Line> {
     let mut lines: Vec<Line> = MEASURED
         .iter()
         .map(|text| Line::new(text, Tone::Pending))
         .collect();
-    if let Some(median) = outcome.median {
+    if let Some(median) = totals.median {
         lines.push(Line::new(
             &format!(
                 "median of single changes: {} (goal: below 10 ms)",
@@ -106,7 +106,7 @@ pub fn summary(outcome: &Outcome) -> Vec<Line> {
             Tone::Plain,
         ));
     }
-    if let Some(burst) = outcome.burst {
+    if let Some(burst) = totals.burst {
         lines.push(Line::new(
             &format!(
                 "slowest of a burst: {} (goal: below 2000 ms, twice Envoy's rest)",
@@ -115,26 +115,26 @@ pub fn summary(outcome: &Outcome) -> Vec<Line> {
             Tone::Plain,
         ));
     }
-    let text = format!("{} requests sent, {} lost", outcome.sent, outcome.lost);
-    let tone = if outcome.lost == 0 && outcome.sent > 0 {
+    let text = format!("{} requests sent, {} lost", totals.sent, totals.lost);
+    let tone = if totals.lost == 0 && totals.sent > 0 {
         Tone::Good
     } else {
         Tone::Bad
     };
     lines.push(Line::new(&text, tone));
-    if outcome.failed_apart > 0 {
+    if totals.failed_apart > 0 {
         let text = format!(
             "{} failed where a backend was broken in the middle of a request, on purpose",
-            outcome.failed_apart
+            totals.failed_apart
         );
         lines.push(Line::new(&text, Tone::Plain));
     }
-    if !outcome.unseen.is_empty() {
-        let text = format!("never live: {}", outcome.unseen.join(", "));
+    if !totals.unseen.is_empty() {
+        let text = format!("never live: {}", totals.unseen.join(", "));
         lines.push(Line::new(&text, Tone::Bad));
     }
-    if !outcome.disturbed.is_empty() {
-        let text = format!("changed without a reason: {}", outcome.disturbed.join(", "));
+    if !totals.disturbed.is_empty() {
+        let text = format!("changed without a reason: {}", totals.disturbed.join(", "));
         lines.push(Line::new(&text, Tone::Bad));
     }
     lines
@@ -211,7 +211,8 @@ fn printable(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::step::Counts;
+    use sim::scenario::Counts;
+
     use super::*;
 
     fn step(name: &str, change: &str, live: Live, sent: u64, failed: u64) -> Step {
@@ -296,7 +297,7 @@ mod tests {
 
     #[test]
     fn the_summary_names_losses_what_counts_apart_and_what_was_never_live() {
-        let mut outcome = Outcome {
+        let mut totals = Summary {
             sent: 100,
             lost: 0,
             failed_apart: 0,
@@ -305,20 +306,20 @@ mod tests {
             unseen: Vec::new(),
             disturbed: Vec::new(),
         };
-        let texts = |outcome: &Outcome| -> Vec<String> {
-            let lines = summary(outcome).into_iter().skip(MEASURED.len());
+        let texts = |totals: &Summary| -> Vec<String> {
+            let lines = summary(totals).into_iter().skip(MEASURED.len());
             lines.map(|line| line.text).collect()
         };
         assert_eq!(
-            texts(&outcome),
+            texts(&totals),
             [
                 "median of single changes: 2.5 ms (goal: below 10 ms)",
                 "100 requests sent, 0 lost"
             ]
         );
-        outcome.failed_apart = 1;
-        outcome.unseen = vec!["path".to_owned(), "delete".to_owned()];
-        let texts = texts(&outcome);
+        totals.failed_apart = 1;
+        totals.unseen = vec!["path".to_owned(), "delete".to_owned()];
+        let texts = texts(&totals);
         assert!(
             texts
                 .iter()

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use marathon_envoy::commands::bootstrap::Transport;
-use marathon_envoy::commands::demo::stage::Plan;
 use marathon_envoy::daemon::{Daemon, Runtimes};
 use marathon_envoy::settings::Typed;
 use rustls::pki_types::pem::PemObject as _;
@@ -26,8 +25,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::scene::{Log, Scene, TASKS};
 use crate::support::certificates::{Authority, Bundle};
-use crate::support::looks::until;
-use crate::support::own_address;
+use crate::support::polls::until;
+use crate::support::{Plan, own_address};
 
 const UID: &str = "edge";
 const KEY: &str = include_str!("../../certificates/service-account.pem");
@@ -127,8 +126,9 @@ impl Site {
             ..self.marathon(DAYS)
         };
         self.put_account("https", KEY);
-        plan.flags.push(self.flag("cacert", "ca.pem"));
-        plan.flags
+        plan.control_plane.flags.push(self.flag("cacert", "ca.pem"));
+        plan.control_plane
+            .flags
             .push(self.flag("service-account-file", "account.json"));
     }
 }
@@ -194,10 +194,13 @@ async fn a_token_that_ends_is_renewed_before() {
     let scene = Scene::start(Transport::AdsDelta, |plan| {
         plan.marathon = site.marathon(Duration::from_secs(4));
         site.put_account("http", KEY);
-        plan.flags
+        plan.control_plane
+            .flags
             .push(site.flag("service-account-file", "account.json"));
         // A request a second, to need it.
-        plan.flags.push("--resync-interval=1".to_owned());
+        plan.control_plane
+            .flags
+            .push("--resync-interval=1".to_owned());
     })
     .await;
     scene
@@ -368,7 +371,8 @@ async fn a_client_certificate_that_is_exchanged(transport: Transport) {
             ("client-cert", "cert.pem"),
             ("client-key", "key.pem"),
         ];
-        plan.flags
+        plan.control_plane
+            .flags
             .extend(flags.map(|(flag, name)| site.flag(flag, name)));
     })
     .await;

@@ -54,7 +54,7 @@ async fn an_event_beyond_the_limit_over_ads_delta() {
 
 async fn an_event_beyond_the_limit(transport: Transport) {
     let mut scene = Scene::start(transport, |plan| {
-        plan.tune = |settings| settings.marathon.event_limit_bytes = 1_000_000;
+        plan.control_plane.tune = |settings| settings.marathon.event_limit_bytes = 1_000_000;
     })
     .await;
     scene.marathon().inject_event("status_update_event", huge());
@@ -86,7 +86,7 @@ async fn events_that_cannot_be_read_over_ads_delta() {
 
 async fn events_that_cannot_be_read(transport: Transport) {
     let mut scene = Scene::start(transport, |plan| {
-        plan.tune = |settings| {
+        plan.control_plane.tune = |settings| {
             settings.marathon.confirmation_delay = Duration::from_millis(100);
         };
     })
@@ -150,7 +150,7 @@ async fn bytes_that_are_no_events_over_ads_delta() {
 
 async fn bytes_that_are_no_events(transport: Transport) {
     let mut scene = Scene::start(transport, |plan| {
-        plan.tune = |settings| {
+        plan.control_plane.tune = |settings| {
             settings.marathon.backoff_first = Duration::from_millis(10);
             settings.marathon.backoff_limit = Duration::from_millis(50);
         };
@@ -298,7 +298,7 @@ async fn absurd_labels(transport: Transport) {
         .create_app(app("/sane", "sane.test", 1))
         .await
         .unwrap();
-    live(&scene.stage, "sane.test", "/").await;
+    live(&scene.environment, "sane.test", "/").await;
     assert_eq!(scene.marathon().view().apps.len(), count + 2);
     assert!(scene.metric("problems").await >= 8.0);
     assert!(scene.has_logged(&["WARN", "left out", "HAPROXY_0_VHOST"]));

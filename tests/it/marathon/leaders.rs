@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use marathon_envoy::commands::bootstrap::Transport;
-use marathon_envoy::commands::demo::stage::Plan;
 use serde_json::{Value, json};
 use sim::load::{Probe, Target};
 use sim::marathon::{Config, LeaderChange, Requested};
@@ -17,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::scene::{APP, LIMIT, Scene, TASKS};
-use crate::support::app;
+use crate::support::{Plan, app};
 
 const USER: &str = "edge";
 const PASSWORD: &str = "correct horse";
@@ -40,7 +39,7 @@ async fn a_standby_that_redirects_over_ads_delta() {
 async fn a_standby_that_redirects(transport: Transport) {
     let mut scene = Scene::start(transport, |plan| {
         plan.marathon = Config::with_nodes(2);
-        plan.tune = only_the_second_marathon;
+        plan.control_plane.tune = only_the_second_marathon;
     })
     .await;
     assert_eq!(streams_at(&scene, 0), [false]);
@@ -69,7 +68,7 @@ async fn a_standby_that_redirects_with_credentials(transport: Transport) {
     let mut scene = Scene::start(transport, |plan| {
         plan.marathon = Config::with_nodes(2);
         ask_for_credentials(plan, &file);
-        plan.tune = only_the_second_marathon;
+        plan.control_plane.tune = only_the_second_marathon;
     })
     .await;
     // The first is not configured, but the second names it as the leader.
@@ -101,7 +100,9 @@ async fn a_redirect_to_a_stranger(transport: Transport) {
     let mut scene = Scene::start(transport, |plan| {
         ask_for_credentials(plan, &file);
         // Beside the real one, which is asked first.
-        plan.flags.push(format!("--marathon=http://{false_friend}"));
+        plan.control_plane
+            .flags
+            .push(format!("--marathon=http://{false_friend}"));
     })
     .await;
     scene.marathon().cut_streams();
@@ -136,7 +137,7 @@ async fn a_new_leader_without_health_results(transport: Transport) {
         transport,
         |plan| {
             plan.marathon = Config::with_nodes(2);
-            plan.tune = |settings| {
+            plan.control_plane.tune = |settings| {
                 settings.marathon.confirmation_delay = Duration::from_millis(300);
             };
         },
@@ -193,7 +194,7 @@ async fn a_new_leader_that_lists_nothing_at_first_over_ads_delta() {
 async fn a_new_leader_that_lists_nothing_at_first(transport: Transport) {
     let mut scene = Scene::start(transport, |plan| {
         plan.marathon = Config::with_nodes(2);
-        plan.tune = |settings| {
+        plan.control_plane.tune = |settings| {
             settings.marathon.confirmation_delay = Duration::from_millis(500);
         };
     })
@@ -240,7 +241,7 @@ async fn a_new_leader_that_goes_on_listing_nothing_over_ads_delta() {
 async fn a_new_leader_that_goes_on_listing_nothing(transport: Transport) {
     let mut scene = Scene::start(transport, |plan| {
         plan.marathon = Config::with_nodes(2);
-        plan.tune = |settings| {
+        plan.control_plane.tune = |settings| {
             settings.marathon.confirmation_delay = Duration::from_secs(5);
         };
     })
@@ -266,7 +267,7 @@ async fn a_new_leader_that_goes_on_listing_nothing(transport: Transport) {
     scene.end_load().await;
     scene.marathon().hold_lists(false);
     // Nobody claims the host any more; a route without hosts would say so in its body.
-    let target = Target::http(scene.stage.http(), "web.test", "/");
+    let target = Target::http(scene.environment.http(), "web.test", "/");
     let gone = Probe::new(target)
         .first_answer_where(LIMIT, |answer| {
             answer.status == 503 && answer.text().is_empty()
@@ -313,7 +314,8 @@ fn credentials_file() -> NamedTempFile {
 fn ask_for_credentials(plan: &mut Plan, file: &NamedTempFile) {
     plan.marathon.credentials = Some((USER.to_owned(), PASSWORD.to_owned()));
     let path = file.path().display();
-    plan.flags
+    plan.control_plane
+        .flags
         .push(format!("--marathon-credentials-file={path}"));
 }
 

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use marathon_envoy::commands::bootstrap::Transport;
-use marathon_envoy::commands::demo::stage::Plan;
 use serde_json::json;
 use sim::marathon::ListFault;
 
 use super::scene::Scene;
-use crate::support::{app, live};
+use crate::support::{Plan, app, live};
 
 /// Full lists that were taken.
 const LISTED: &str = "fetches_total{outcome=\"ok\",what=\"everything\"}";
@@ -115,7 +114,7 @@ async fn an_announced_list_without_any_app_over_ads_delta() {
 /// a group was announced. Users notice nothing, and the next list settles it.
 async fn a_list_that_lost_it_all(transport: Transport, fault: ListFault, group: Option<&str>) {
     let mut scene = Scene::start(transport, |plan| {
-        plan.tune = |settings| {
+        plan.control_plane.tune = |settings| {
             settings.marathon.confirmation_delay = Duration::from_secs(5);
             settings.marathon.announced_loss_delay = Duration::from_millis(500);
         };
@@ -163,7 +162,8 @@ async fn answers_that_come_too_late_over_ads_delta() {
 
 async fn answers_that_come_too_late(transport: Transport) {
     let mut scene = Scene::start(transport, |plan| {
-        plan.tune = |settings| settings.marathon.request_limit = Duration::from_secs(1);
+        plan.control_plane.tune =
+            |settings| settings.marathon.request_limit = Duration::from_secs(1);
     })
     .await;
     let listed = scene.metric(LISTED).await;
@@ -322,12 +322,12 @@ async fn a_deleted_app_whose_tasks_die_slowly(transport: Transport) {
         .await
         .unwrap();
     marathon.settled("/doomed", 20).await.unwrap();
-    live(&scene.stage, "doomed.test", "/").await;
+    live(&scene.environment, "doomed.test", "/").await;
     let asked = |path: &str| scene.marathon().request_count("GET", path);
     let before = (asked("/v2/apps"), asked("/v2/apps/doomed"));
     marathon.delete("/doomed").await.unwrap();
     let dead = marathon.wait_until("all of its tasks are dead", |view| {
-        view.deployments == 0 && view.tasks.iter().all(|task| task.app != "/doomed")
+        view.deployments.is_empty() && view.tasks.iter().all(|task| task.app != "/doomed")
     });
     dead.await.unwrap();
     // What comes after its end is live only after all that was said of it was taken.
@@ -335,7 +335,7 @@ async fn a_deleted_app_whose_tasks_die_slowly(transport: Transport) {
         .create_app(app("/next", "next.test", 1))
         .await
         .unwrap();
-    live(&scene.stage, "next.test", "/").await;
+    live(&scene.environment, "next.test", "/").await;
     let after = (asked("/v2/apps"), asked("/v2/apps/doomed"));
     assert!(after.1 - before.1 <= 2, "{before:?} {after:?}");
     // The deletion and the new app each change their group, which is all there is.
@@ -345,7 +345,7 @@ async fn a_deleted_app_whose_tasks_die_slowly(transport: Transport) {
 
 /// Short waits between attempts.
 fn patient_for_a_moment(plan: &mut Plan) {
-    plan.tune = |settings| {
+    plan.control_plane.tune = |settings| {
         settings.marathon.backoff_first = Duration::from_millis(10);
         settings.marathon.backoff_limit = Duration::from_millis(50);
     };

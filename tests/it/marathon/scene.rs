@@ -1,4 +1,4 @@
-//! One app under load behind a stage, with the daemon's log and metrics at hand.
+//! One app under load behind an environment, with the daemon's log and metrics at hand.
 
 use std::io::{self, Write};
 use std::num::NonZeroU32;
@@ -6,14 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use marathon_envoy::commands::bootstrap::Transport;
-use marathon_envoy::commands::demo::stage::{Plan, Stage};
 use serde_json::json;
 use sim::load::{Load, Pace, Probe, Target, named_by_body};
 use sim::marathon::{Cluster, Config};
 use tokio::time::Instant;
 use tracing::subscriber::DefaultGuard;
 
-use crate::support::{app, live, stage};
+use crate::support::{Environment, Plan, app, environment, live};
 
 /// The app that is under load, and its host.
 pub(super) const APP: &str = "/web";
@@ -35,12 +34,12 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 /// How many lines of the daemon's log a failed journey prints.
 const PRINTED_LINES: usize = 60;
 
-/// A stage with [`TASKS`] tasks of [`APP`] behind a steady load of which no request may fail.
+/// An environment with [`TASKS`] tasks of [`APP`] behind a steady load of which no request may fail.
 ///
 /// All of it runs on the thread of the test, which is why the daemon's log can be told from those
 /// of other tests.
 pub(super) struct Scene {
-    pub(super) stage: Stage,
+    pub(super) environment: Environment,
     load: Option<Load>,
     log: Told,
     _capture: DefaultGuard,
@@ -63,8 +62,8 @@ impl Scene {
     ) -> Self {
         let log = Log::default();
         let capture = log.capture();
-        let stage = stage(|plan| {
-            plan.transport = transport;
+        let environment = environment(|plan| {
+            plan.control_plane.transport = transport;
             plan.marathon = Config {
                 patience: LIMIT,
                 ..plan.marathon.clone()
@@ -72,12 +71,12 @@ impl Scene {
             change(plan);
         })
         .await;
-        create(stage.marathon()).await;
-        live(&stage, HOST, "/").await;
-        let target = Target::http(stage.http(), HOST, "/");
+        create(environment.marathon()).await;
+        live(&environment, HOST, "/").await;
+        let target = Target::http(environment.http(), HOST, "/");
         let load = Load::start(target, Pace::PerSecond(PACE), named_by_body);
         let mut scene = Self {
-            stage,
+            environment,
             load: Some(load),
             log: Told(log),
             _capture: capture,
@@ -88,7 +87,7 @@ impl Scene {
 
     /// The simulated Marathon.
     pub(super) fn marathon(&self) -> &Cluster {
-        self.stage.marathon()
+        self.environment.marathon()
     }
 
     /// Wants another number of tasks, and waits until Envoy has exactly these.
@@ -110,7 +109,7 @@ impl Scene {
         let running = view.running(APP);
         let mut wanted: Vec<_> = running.iter().flat_map(|task| task.addresses()).collect();
         wanted.sort();
-        let envoy = self.stage.envoy();
+        let envoy = self.environment.envoy();
         let admin = envoy.admin();
         let what = format!("exactly the hosts {wanted:?}");
         let seen = envoy.wait_for(&what, LIMIT, async || {
@@ -141,7 +140,13 @@ impl Scene {
             // Again and again: an answer that was on its way may know it as running.
             let marathon = self.marathon();
             marathon.inject_event("status_update_event", status.clone());
-            let hosts = self.stage.envoy().admin().hosts("/web_0").await.unwrap();
+            let hosts = self
+                .environment
+                .envoy()
+                .admin()
+                .hosts("/web_0")
+                .await
+                .unwrap();
             if hosts == wanted {
                 return;
             }
@@ -156,7 +161,7 @@ impl Scene {
     /// The sum of the daemon's metrics whose names and labels begin with this, without the prefix
     /// that all of them have: `events_total` or `fetches_total{outcome="ok",what="app"}`.
     pub(super) async fn metric(&self, series: &str) -> f64 {
-        let target = Target::http(self.stage.admin(), "localhost", "/metrics");
+        let target = Target::http(self.environment.admin(), "localhost", "/metrics");
         let answer = Probe::new(target).ask().await.unwrap();
         let text = answer.text();
         let mine = text.lines().filter_map(|line| {
@@ -215,13 +220,13 @@ impl Scene {
     /// Ends it all. No request may have failed, nothing may have crashed.
     pub(super) async fn end(mut self) {
         self.end_load().await;
-        let admin = self.stage.envoy().admin();
+        let admin = self.environment.envoy().admin();
         let rejected = admin.stats("update_rejected$").await.unwrap();
         let none = rejected.values().all(|count| *count == 0);
         assert!(none, "envoy rejected something: {rejected:?}");
         // The log is taken to the last.
-        let (stage, _log, _capture) = (self.stage, self.log, self._capture);
-        stage.stop().await.unwrap();
+        let (environment, _log, _capture) = (self.environment, self.log, self._capture);
+        environment.stop().await.unwrap();
     }
 }
 

@@ -68,7 +68,8 @@ async fn a_half_open_stream_over_ads_delta() {
 async fn a_half_open_stream(transport: Transport) {
     let mut scene = Scene::start(transport, |plan| {
         plan.marathon.heartbeat = Duration::from_millis(50);
-        plan.tune = |settings| settings.marathon.idle_limit = Duration::from_millis(500);
+        plan.control_plane.tune =
+            |settings| settings.marathon.idle_limit = Duration::from_millis(500);
     })
     .await;
     let connects = scene.metric("stream_connects_total").await;
@@ -101,13 +102,19 @@ async fn marathon_gone_for_ten_idle_limits(transport: Transport) {
     const IDLE_LIMIT: Duration = Duration::from_millis(200);
     let mut scene = Scene::start(transport, |plan| {
         plan.marathon.heartbeat = Duration::from_millis(20);
-        plan.tune = |settings| {
+        plan.control_plane.tune = |settings| {
             settings.marathon.idle_limit = IDLE_LIMIT;
             settings.marathon.backoff_limit = Duration::from_millis(400);
         };
     })
     .await;
-    let hosts = scene.stage.envoy().admin().hosts("/web_0").await.unwrap();
+    let hosts = scene
+        .environment
+        .envoy()
+        .admin()
+        .hosts("/web_0")
+        .await
+        .unwrap();
     scene.marathon().stop().await;
     scene.metric_where("stream_connected", |up| up == 0.0).await;
     let gone_for = (10 * IDLE_LIMIT).as_secs_f64();
@@ -118,7 +125,13 @@ async fn marathon_gone_for_ten_idle_limits(transport: Transport) {
     let refused = "stream_failures_total{reason=\"connect\"}";
     assert!(scene.metric(refused).await >= 3.0);
     assert_eq!(
-        scene.stage.envoy().admin().hosts("/web_0").await.unwrap(),
+        scene
+            .environment
+            .envoy()
+            .admin()
+            .hosts("/web_0")
+            .await
+            .unwrap(),
         hosts
     );
     // What the scheduler did while nobody could be told.
@@ -147,7 +160,7 @@ async fn streams_that_end_before_their_first_event_over_ads_delta() {
 
 async fn streams_that_end_before_their_first_event(transport: Transport) {
     let mut scene = Scene::start(transport, |plan| {
-        plan.tune = |settings| {
+        plan.control_plane.tune = |settings| {
             settings.marathon.backoff_first = Duration::from_millis(20);
             settings.marathon.backoff_limit = Duration::from_millis(100);
         };
@@ -216,7 +229,7 @@ async fn a_change_that_no_event_told(transport: Transport) {
             heartbeat: Duration::from_secs(3600),
             ..plan.marathon.clone()
         };
-        plan.tune = |settings| {
+        plan.control_plane.tune = |settings| {
             settings.marathon.idle_limit = Duration::from_secs(3600);
             settings.marathon.resync_interval = Duration::from_millis(500);
         };

@@ -3,12 +3,13 @@
 use std::fs;
 use std::time::Duration;
 
-use marathon_envoy::commands::demo::stage::{Plan, Stage};
 use marathon_envoy::server::Security;
 use marathon_envoy::settings::{CertificateSource, Settings};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use sim::load::{Probe, Target, Tls};
 use tempfile::TempDir;
+
+use super::{Environment, Plan};
 
 /// Who signs.
 pub(crate) struct Authority {
@@ -78,15 +79,15 @@ impl Authority {
     }
 
     /// Requests for `host` over TLS to the edge on connections that are kept.
-    pub(crate) fn target(&self, stage: &Stage, host: &str) -> Target {
-        Target::https(stage.https(), host, "/", self.tls(host))
+    pub(crate) fn target(&self, environment: &Environment, host: &str) -> Target {
+        Target::https(environment.https(), host, "/", self.tls(host))
     }
 
     /// The same, each on a connection of its own.
-    pub(crate) fn fresh(&self, stage: &Stage, host: &str) -> Target {
+    pub(crate) fn fresh(&self, environment: &Environment, host: &str) -> Target {
         Target {
             keep_alive: false,
-            ..self.target(stage, host)
+            ..self.target(environment, host)
         }
     }
 }
@@ -135,8 +136,8 @@ impl Folder {
 
     /// Lets the daemon of a plan watch it, and look often.
     pub(crate) fn watched(&self, plan: &mut Plan) {
-        plan.flags.push(self.flag());
-        plan.tune = look_often;
+        plan.control_plane.flags.push(self.flag());
+        plan.control_plane.tune = look_often;
     }
 }
 

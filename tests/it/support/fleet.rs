@@ -5,18 +5,16 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use marathon_envoy::commands::bootstrap::{self, ControlPlane, Transport};
-use marathon_envoy::daemon::{self, Daemon, Runtimes};
-use marathon_envoy::settings::{Typed, XdsListen};
+use marathon_envoy::commands::bootstrap::{self, Transport};
+use marathon_envoy::commands::demo::control_plane::InProcess;
 use sim::cable::Cable;
 use sim::envoy::{Envoy, Options};
 use sim::marathon::{self, Cluster};
+use sim::scenario::{ControlPlane as _, Neighbours};
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
-use super::looks::{page_at, sum, until};
+use super::polls::{page_at, sum, until};
 use super::{LIMIT, envoy, own_address};
 
 /// Silence after which a daemon is stale, in seconds.
@@ -42,51 +40,53 @@ pub(crate) struct Fleet {
 pub(crate) struct Member {
     /// Its way to Marathon.
     pub(crate) cable: Cable,
-    flags: Vec<String>,
-    xds: SocketAddr,
-    admin: SocketAddr,
-    shutdown: CancellationToken,
-    task: JoinSet<Result<(), daemon::Error>>,
+    daemon: InProcess,
+    neighbours: Neighbours,
 }
 
 impl Member {
-    async fn start(flags: Vec<String>, cable: Cable, at: (SocketAddr, SocketAddr)) -> Self {
-        let words = flags.iter().cloned().chain([
-            format!("--xds-listen={}", at.0),
-            format!("--admin-listen={}", at.1),
-            format!("--marathon=http://{}", cable.address()),
-        ]);
-        let mut settings = Typed::from_flags(words).unwrap().check().unwrap();
-        settings.freshness.handover_after = HANDOVER_AFTER;
-        settings.freshness.check_interval = HANDOVER_AFTER / 20;
-        let daemon = Daemon::bind(settings).await.unwrap();
-        let XdsListen::Tcp(xds) = *daemon.xds_address() else {
-            panic!("{}", daemon.xds_address())
-        };
-        let admin = daemon.admin_address();
-        let shutdown = CancellationToken::new();
-        let mut task = JoinSet::new();
-        task.spawn(daemon.run(Runtimes::current(), shutdown.clone()));
-        Self {
+    /// Starts one before an edge with these addresses for HTTP and HTTPS.
+    async fn start(
+        transport: Transport,
+        flags: Vec<String>,
+        cable: Cable,
+        edge: [SocketAddr; 2],
+    ) -> Self {
+        let any = SocketAddr::new(edge[0].ip(), 0);
+        let [http, https] = edge;
+        let mut member = Self {
+            neighbours: Neighbours {
+                marathon: vec![format!("http://{}", cable.address())],
+                vault: None,
+                http,
+                https,
+                xds: any,
+                admin: any,
+            },
             cable,
-            flags,
-            xds,
-            admin,
-            shutdown,
-            task,
-        }
+            daemon: InProcess::new(transport),
+        };
+        member.daemon.flags = flags;
+        member.daemon.tune = |settings| {
+            settings.freshness.handover_after = HANDOVER_AFTER;
+            settings.freshness.check_interval = HANDOVER_AFTER / 20;
+        };
+        member.start_again().await;
+        member
     }
 
-    async fn end(&mut self) {
-        self.shutdown.cancel();
-        while let Some(ended) = self.task.join_next().await {
-            ended.unwrap().unwrap();
-        }
+    /// Starts it on its ports, if it has some, with nothing of what it knew.
+    async fn start_again(&mut self) {
+        let endpoints = self.daemon.start(&self.neighbours).await.unwrap();
+        self.neighbours.xds = endpoints.xds.unwrap();
+        self.neighbours.admin = endpoints.admin;
     }
 
     /// Its page for operators; empty while it is away.
     pub(crate) async fn page(&self, path: &str) -> String {
-        page_at(self.admin, path).await.unwrap_or_default()
+        page_at(self.neighbours.admin, path)
+            .await
+            .unwrap_or_default()
     }
 
     /// Streams and held polls that proxies have open here.
@@ -146,13 +146,12 @@ impl Fleet {
     ) -> Self {
         let own = own_address();
         // Envoys share it, and are told of it before they open it.
-        let reserved = TcpListener::bind((own, 0)).await.unwrap();
-        let http = reserved.local_addr().unwrap();
-        let mut all = vec![
-            format!("--http-listen-addr={}", http.ip()),
-            format!("--http-listen-port={}", http.port()),
-            format!("--stale-after={STALE_AFTER_SECONDS}"),
+        let reserved = [
+            TcpListener::bind((own, 0)).await.unwrap(),
+            TcpListener::bind((own, 0)).await.unwrap(),
         ];
+        let [http, https] = reserved.each_ref().map(|port| port.local_addr().unwrap());
+        let mut all = vec![format!("--stale-after={STALE_AFTER_SECONDS}")];
         all.extend(flags.iter().map(|flag| (*flag).to_owned()));
         let mut members = Vec::new();
         for number in 0..daemons {
@@ -160,8 +159,7 @@ impl Fleet {
             if cut.contains(&number) {
                 cable.cut();
             }
-            let any = SocketAddr::from((own, 0));
-            members.push(Member::start(all.clone(), cable, (any, any)).await);
+            members.push(Member::start(transport, all.clone(), cable, [http, https]).await);
         }
         drop(reserved);
         Self {
@@ -194,18 +192,10 @@ impl Fleet {
 
     /// Stops a daemon as a signal would and starts it again at once, with nothing of what it knew.
     pub(crate) async fn upgrade(&mut self, number: usize) {
-        let mut old = self.daemons.remove(number);
-        old.end().await;
-        let Member {
-            cable,
-            flags,
-            xds,
-            admin,
-            ..
-        } = old;
-        let new = Member::start(flags, cable, (xds, admin)).await;
-        new.is_stale(false).await;
-        self.daemons.insert(number, new);
+        let member = &mut self.daemons[number];
+        member.daemon.stop().await.unwrap();
+        member.start_again().await;
+        member.is_stale(false).await;
     }
 
     /// Waits until these daemons, and no others, have streams and held polls of Envoys.
@@ -242,8 +232,8 @@ impl Fleet {
         for envoy in self.envoys.drain(..) {
             envoy.stop().await.unwrap();
         }
-        for daemon in &mut self.daemons {
-            daemon.end().await;
+        for member in &mut self.daemons {
+            member.daemon.stop().await.unwrap();
         }
         self.marathon.shutdown().await;
     }
@@ -254,7 +244,7 @@ impl Fleet {
         let printed = bootstrap::yaml(&bootstrap::Config {
             transport: self.transport,
             control_planes: daemons
-                .map(|daemon| ControlPlane::Address(daemon.xds))
+                .map(|daemon| bootstrap::ControlPlane::Address(daemon.neighbours.xds))
                 .collect(),
             envoy_admin: (Ipv4Addr::LOCALHOST, 0).into(),
             ..bootstrap::Config::default()

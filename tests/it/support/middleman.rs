@@ -29,8 +29,6 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use marathon_envoy::commands::bootstrap::{self, ControlPlane, Transport};
-use marathon_envoy::commands::demo::stage::Stage;
-use marathon_envoy::settings::XdsListen;
 use marathon_envoy::snapshot::Kind;
 use serde_json::Value;
 use sim::envoy::{Envoy, Options};
@@ -39,7 +37,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::broken::broken;
-use super::{LIMIT, envoy};
+use super::{Environment, LIMIT, envoy};
 
 /// What stands before every message of a gRPC stream: a flag and a length.
 const PREFIX_BYTES: usize = 5;
@@ -76,11 +74,9 @@ impl Middleman {
         }
     }
 
-    /// Comes between the daemon of a stage and its Envoy, for which a fresh one takes over.
-    pub(crate) async fn of(stage: &mut Stage, transport: Transport) -> Self {
-        let XdsListen::Tcp(daemon) = *stage.xds() else {
-            panic!("{:?}", stage.xds())
-        };
+    /// Comes between the daemon of an environment and its Envoy, for which a fresh one takes over.
+    pub(crate) async fn of(environment: &mut Environment, transport: Transport) -> Self {
+        let daemon = environment.xds().unwrap();
         let middleman = Self::before(daemon).await;
         let bootstrap = bootstrap::yaml(&bootstrap::Config {
             transport,
@@ -94,9 +90,9 @@ impl Middleman {
             ..Options::default()
         };
         let fresh = Envoy::start(&envoy().await, &bootstrap, options).await;
-        let direct = mem::replace(stage.envoy(), fresh.unwrap());
+        let direct = mem::replace(environment.envoy(), fresh.unwrap());
         direct.stop().await.unwrap();
-        stage.envoy().ready(LIMIT).await.unwrap();
+        environment.envoy().ready(LIMIT).await.unwrap();
         middleman
     }
 

@@ -4,9 +4,9 @@ pub(crate) mod broken;
 pub(crate) mod certificates;
 pub(crate) mod fleet;
 pub(crate) mod long;
-pub(crate) mod looks;
 pub(crate) mod middleman;
 pub(crate) mod plane;
+pub(crate) mod polls;
 pub(crate) mod program;
 pub(crate) mod traffic;
 
@@ -15,10 +15,18 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use marathon_envoy::commands::demo::stage::{Plan, Stage};
+use marathon_envoy::commands::bootstrap::Transport;
+use marathon_envoy::commands::demo::control_plane::InProcess;
 use serde_json::{Value, json};
 use sim::envoy::Search;
 use sim::load::{Probe, Target};
+
+/// The environment of a journey: this daemon inside the test, between a simulated Marathon and a real
+/// Envoy.
+pub(crate) type Environment = sim::scenario::Environment<InProcess>;
+
+/// Settings of such an environment.
+pub(crate) type Plan = sim::scenario::Plan<InProcess>;
 
 /// Ends a hang. Nothing that works takes a tenth of it.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
@@ -41,12 +49,12 @@ pub(crate) fn own_address() -> Ipv4Addr {
     Ipv4Addr::from_bits(Ipv4Addr::new(127, 64, 0, 0).to_bits() | number)
 }
 
-/// A stage as planned, with a line in the log of the test for whatever goes wrong.
-pub(crate) async fn stage(change: impl FnOnce(&mut Plan)) -> Stage {
-    let mut plan = Plan::new(&envoy().await);
+/// An environment as planned.
+pub(crate) async fn environment(change: impl FnOnce(&mut Plan)) -> Environment {
+    let mut plan = Plan::new(&envoy().await, InProcess::new(Transport::AdsDelta));
     plan.address = own_address();
     change(&mut plan);
-    Stage::start(plan).await.unwrap()
+    Environment::start(plan).await.unwrap()
 }
 
 /// An app in host mode with one port, served under `host`.
@@ -61,8 +69,8 @@ pub(crate) fn app(id: &str, host: &str, instances: usize) -> Value {
 }
 
 /// Waits until the edge answers for `host` and `path` with 200.
-pub(crate) async fn live(stage: &Stage, host: &str, path: &str) {
-    let mut probe = Probe::new(Target::http(stage.http(), host, path));
+pub(crate) async fn live(environment: &Environment, host: &str, path: &str) {
+    let mut probe = Probe::new(Target::http(environment.http(), host, path));
     let sighting = probe
         .first_answer_where(LIMIT, |answer| answer.status == 200)
         .await;

@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::looks::sum;
+use super::polls::sum;
 use super::{LIMIT, envoy, own_address};
 
 /// The resources of some apps and certificates as the product writes them, a server that the test

@@ -5,13 +5,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 
-use marathon_envoy::commands::demo::stage::Stage;
-use marathon_envoy::settings::XdsListen;
+use marathon_envoy::commands::demo::control_plane;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use super::LIMIT;
-use super::looks::until;
+use super::polls::until;
+use super::{Environment, LIMIT};
 
 /// `marathon-envoy serve` as a process, again and again with the same flags. Its log goes on.
 pub(crate) struct Program {
@@ -85,31 +84,19 @@ impl Program {
     }
 }
 
-/// The daemon of a stage as a process of its own, on the ports of the one inside of the test.
+/// The daemon of an environment as a process of its own, on the ports of the one inside the test.
 pub(crate) struct Process {
     program: Program,
     child: Option<Child>,
 }
 
 impl Process {
-    /// Takes over from the daemon of a stage whose plan has these flags.
-    pub(crate) async fn of(stage: &mut Stage, flags: &[String]) -> Self {
-        let XdsListen::Tcp(xds) = *stage.xds() else {
-            panic!("{:?}", stage.xds())
-        };
-        let mut all = vec![
-            format!("--marathon={}", stage.marathon().urls().join(",")),
-            format!("--xds-listen={xds}"),
-            format!("--admin-listen={}", stage.admin()),
-            format!("--http-listen-addr={}", stage.http().ip()),
-            format!("--http-listen-port={}", stage.http().port()),
-            format!("--https-listen-addr={}", stage.https().ip()),
-            format!("--https-listen-port={}", stage.https().port()),
-            "--xds-plaintext-secrets=true".to_owned(),
-            "--log-format=json".to_owned(),
-        ];
+    /// Takes the place of the daemon inside the test; it has these flags besides.
+    pub(crate) async fn of(environment: &mut Environment, flags: &[String]) -> Self {
+        environment.stop_control_plane().await.unwrap();
+        let mut all = control_plane::flags(environment.neighbours());
+        all.extend(["--xds-plaintext-secrets=true", "--log-format=json"].map(str::to_owned));
         all.extend(flags.iter().cloned());
-        stage.stop_daemon().await.unwrap();
         let mut process = Self {
             program: Program::new(TempDir::new().unwrap(), all),
             child: None,

@@ -5,16 +5,12 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
-use bytes::Bytes;
-use http::{Request, StatusCode};
-use http_body_util::{BodyExt as _, Empty};
-use hyper_util::rt::TokioIo;
-use marathon_envoy::commands::demo::stage::Stage;
+use http::StatusCode;
 use serde_json::Value;
 use sim::load::{Answer, Cause, Load, Pace, Probe, Report, Target};
-use tokio::net::TcpStream;
 
-use super::LIMIT;
+use super::polls::page_at;
+use super::{Environment, LIMIT};
 
 /// Requests a second: one every 3 ms, so that a gap as short as that is seen, and little enough
 /// for several journeys on two cores.
@@ -30,11 +26,11 @@ pub(crate) struct Users {
 
 impl Users {
     /// They ask for `host` and `path`, and take an answer from any of `apps`.
-    pub(crate) fn of(stage: &Stage, host: &str, path: &str, apps: &[&str]) -> Self {
-        Self::at(stage.http(), host, path, apps)
+    pub(crate) fn of(environment: &Environment, host: &str, path: &str, apps: &[&str]) -> Self {
+        Self::at(environment.http(), host, path, apps)
     }
 
-    /// The same, of an edge that is on no stage.
+    /// The same, of an edge that is on no environment.
     pub(crate) fn at(http: SocketAddr, host: &str, path: &str, apps: &[&str]) -> Self {
         let apps: BTreeSet<String> = apps.iter().map(|app| (*app).to_owned()).collect();
         let judge = move |answer: &Answer| {
@@ -54,10 +50,10 @@ impl Users {
 
     /// Asserts that every request was answered as it should be, and that there were some; what they
     /// counted.
-    pub(crate) async fn noticed_nothing(self, stage: &mut Stage) -> Report {
+    pub(crate) async fn noticed_nothing(self, environment: &mut Environment) -> Report {
         match self.stop().await {
             Ok(report) => report,
-            Err(failures) => panic!("{failures}\n{}", scene(stage).await),
+            Err(failures) => panic!("{failures}\n{}", scene(environment).await),
         }
     }
 
@@ -84,41 +80,45 @@ pub(crate) fn field(answer: &Answer, name: &str) -> Option<String> {
 
 /// Waits until an app has `count` tasks in Marathon and Envoy has exactly their addresses, which
 /// are those of its first port.
-pub(crate) async fn spread(stage: &mut Stage, app: &str, count: usize) {
-    let view = stage.marathon().settled(app, count).await.unwrap();
+pub(crate) async fn spread(environment: &mut Environment, app: &str, count: usize) {
+    let view = environment.marathon().settled(app, count).await.unwrap();
     let tasks = view.running(app);
     let mut expected: Vec<SocketAddr> = tasks.iter().map(|task| task.addresses()[0]).collect();
     expected.sort();
-    endpoints(stage, &format!("{app}_0"), &expected).await;
+    endpoints(environment, &format!("{app}_0"), &expected).await;
 }
 
 /// Waits until Envoy has exactly these addresses in a cluster.
-pub(crate) async fn endpoints(stage: &mut Stage, cluster: &str, expected: &[SocketAddr]) {
-    let admin = stage.envoy().admin();
+pub(crate) async fn endpoints(
+    environment: &mut Environment,
+    cluster: &str,
+    expected: &[SocketAddr],
+) {
+    let admin = environment.envoy().admin();
     let what = format!("{expected:?} in {cluster}");
-    let looked = stage.envoy().wait_for(&what, LIMIT, async || {
+    let looked = environment.envoy().wait_for(&what, LIMIT, async || {
         Ok((admin.hosts(cluster).await? == expected).then_some(()))
     });
     if let Err(error) = looked.await {
         let hosts = admin.hosts(cluster).await;
-        panic!("{error}\nit has {hosts:?}\n{}", scene(stage).await);
+        panic!("{error}\nit has {hosts:?}\n{}", scene(environment).await);
     }
 }
 
 /// The addresses that Envoy has in a cluster, sorted.
-pub(crate) async fn endpoints_of(stage: &mut Stage, cluster: &str) -> Vec<SocketAddr> {
-    stage.envoy().admin().hosts(cluster).await.unwrap()
+pub(crate) async fn endpoints_of(environment: &mut Environment, cluster: &str) -> Vec<SocketAddr> {
+    environment.envoy().admin().hosts(cluster).await.unwrap()
 }
 
 /// Waits until Envoy has no such cluster.
-pub(crate) async fn no_cluster(stage: &mut Stage, cluster: &str) {
-    let admin = stage.envoy().admin();
+pub(crate) async fn no_cluster(environment: &mut Environment, cluster: &str) {
+    let admin = environment.envoy().admin();
     let what = format!("the end of {cluster}");
-    let looked = stage.envoy().wait_for(&what, LIMIT, async || {
+    let looked = environment.envoy().wait_for(&what, LIMIT, async || {
         Ok((!clusters(&admin.clusters().await?).contains(cluster)).then_some(()))
     });
     if let Err(error) = looked.await {
-        panic!("{error}\n{}", scene(stage).await);
+        panic!("{error}\n{}", scene(environment).await);
     }
 }
 
@@ -132,51 +132,46 @@ fn clusters(json: &Value) -> BTreeSet<String> {
 }
 
 /// Waits until this app answers for `host` and `path`.
-pub(crate) async fn served_by(stage: &mut Stage, host: &str, path: &str, app: &str) -> Answer {
+pub(crate) async fn served_by(
+    environment: &mut Environment,
+    host: &str,
+    path: &str,
+    app: &str,
+) -> Answer {
     let shows = |answer: &Answer| {
         answer.status == StatusCode::OK && field(answer, "app").as_deref() == Some(app)
     };
-    answered(stage, host, path, shows).await
+    answered(environment, host, path, shows).await
 }
 
 /// Waits until `host` and `path` are answered with this status.
-pub(crate) async fn status(stage: &mut Stage, host: &str, path: &str, status: u16) -> Answer {
-    answered(stage, host, path, |answer| answer.status == status).await
+pub(crate) async fn status(
+    environment: &mut Environment,
+    host: &str,
+    path: &str,
+    status: u16,
+) -> Answer {
+    answered(environment, host, path, |answer| answer.status == status).await
 }
 
 /// Waits until an answer for `host` and `path` shows what is waited for.
 pub(crate) async fn answered(
-    stage: &mut Stage,
+    environment: &mut Environment,
     host: &str,
     path: &str,
     shows: impl Fn(&Answer) -> bool,
 ) -> Answer {
-    let mut probe = Probe::new(Target::http(stage.http(), host, path));
+    let mut probe = Probe::new(Target::http(environment.http(), host, path));
     match probe.first_answer_where(LIMIT, shows).await {
         Ok(sighting) => sighting.answer,
-        Err(error) => panic!("{host}{path}: {error}\n{}", scene(stage).await),
+        Err(error) => panic!("{host}{path}: {error}\n{}", scene(environment).await),
     }
 }
 
 /// One of the daemon's pages for operators, as JSON.
 pub(crate) async fn page(operators: SocketAddr, path: &str) -> Value {
-    let stream = TcpStream::connect(operators).await.unwrap();
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .unwrap();
-    let request = Request::get(path)
-        .header("host", "localhost")
-        .body(Empty::<Bytes>::new())
-        .unwrap();
-    let answer = async {
-        let response = sender.send_request(request).await.unwrap();
-        let body = response.collect().await.unwrap().to_bytes();
-        // The connection ends with its last user.
-        drop(sender);
-        body
-    };
-    let (_, body) = tokio::join!(connection, answer);
-    serde_json::from_slice(&body).unwrap()
+    let text = page_at(operators, path).await;
+    serde_json::from_str(&text.unwrap()).unwrap()
 }
 
 /// The daemon's problems.
@@ -187,25 +182,25 @@ async fn problems(operators: SocketAddr) -> Vec<Value> {
 
 /// Waits until the daemon's problems satisfy `enough`; them.
 pub(crate) async fn problems_where(
-    stage: &mut Stage,
+    environment: &mut Environment,
     enough: impl Fn(&[Value]) -> bool,
 ) -> Vec<Value> {
-    let operators = stage.admin();
-    let looked = stage.envoy().wait_for("problems", LIMIT, async || {
+    let operators = environment.admin();
+    let looked = environment.envoy().wait_for("problems", LIMIT, async || {
         let problems = problems(operators).await;
         Ok(enough(&problems).then_some(problems))
     });
     match looked.await {
         Ok(problems) => problems,
-        Err(error) => panic!("{error}\n{}", scene(stage).await),
+        Err(error) => panic!("{error}\n{}", scene(environment).await),
     }
 }
 
 /// Waits until Envoy has what it should have of a cluster's endpoints and its next poll is held.
-pub(crate) async fn at_rest(stage: &mut Stage, cluster: &str) {
-    let operators = stage.admin();
+pub(crate) async fn at_rest(environment: &mut Environment, cluster: &str) {
+    let operators = environment.admin();
     let what = format!("a held poll, or a stream at rest, for {cluster}");
-    let looked = stage.envoy().wait_for(&what, LIMIT, async || {
+    let looked = environment.envoy().wait_for(&what, LIMIT, async || {
         let proxies = page(operators, "/proxies").await;
         let kinds = proxies[0]["kinds"].as_array().into_iter().flatten();
         let endpoints = kinds.filter(|kind| kind["kind"] == "endpoints");
@@ -218,17 +213,17 @@ pub(crate) async fn at_rest(stage: &mut Stage, cluster: &str) {
         Ok(rests.then_some(()))
     });
     if let Err(error) = looked.await {
-        panic!("{error}\n{}", scene(stage).await);
+        panic!("{error}\n{}", scene(environment).await);
     }
 }
 
 /// What was going on, for a failure: the daemon's problems and proxies, Envoy's last log lines.
-pub(crate) async fn scene(stage: &mut Stage) -> String {
+pub(crate) async fn scene(environment: &mut Environment) -> String {
     let mut scene = String::new();
-    let problems = problems(stage.admin()).await;
-    let proxies = page(stage.admin(), "/proxies").await;
+    let problems = problems(environment.admin()).await;
+    let proxies = page(environment.admin(), "/proxies").await;
     let _ = writeln!(scene, "problems: {problems:#?}\nproxies: {proxies:#}");
-    let log = stage.envoy().log().unwrap_or_default();
+    let log = environment.envoy().log().unwrap_or_default();
     let lines: Vec<&str> = log.lines().collect();
     let last = lines.len().saturating_sub(LOG_LINES);
     for line in &lines[last..] {

@@ -2,7 +2,6 @@
 //! exchanged at a signal, kept while the daemon starts without Vault.
 
 use data_encoding::HEXLOWER;
-use marathon_envoy::commands::demo::stage::Stage;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use sim::vault::{Config, Vault};
@@ -10,8 +9,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::support::certificates::{Authority, Bundle, shown};
-use crate::support::looks::{metric, metric_where, page, until};
-use crate::support::{app, stage};
+use crate::support::polls::{metric, metric_where, page, until};
+use crate::support::{Environment, app, environment};
 
 /// What the daemon may do in Vault here.
 const POLICY: &str = r#"
@@ -57,14 +56,14 @@ impl Store {
     }
 
     /// An edge whose daemon may read the store, and one app under `host`.
-    async fn edge(&self, host: &str) -> Stage {
+    async fn edge(&self, host: &str) -> Environment {
         let policy = json!({ "policy": POLICY });
         self.write("sys/policies/acl/edge", policy).await;
         let body = json!({ "policies": ["edge"], "period": "1h" });
         let made = self.write("auth/token/create-orphan", body).await;
         let token = made["auth"]["client_token"].as_str().unwrap();
-        let stage = stage(|plan| {
-            plan.flags.extend([
+        let environment = environment(|plan| {
+            plan.control_plane.flags.extend([
                 format!("--vault-addr={}", self.vault.url()),
                 format!("--vault-token={token}"),
                 "--xds-plaintext=true".to_owned(),
@@ -72,14 +71,14 @@ impl Store {
         })
         .await;
         let web = app("/web", host, 2);
-        stage.marathon().create_app(web).await.unwrap();
-        stage
+        environment.marathon().create_app(web).await.unwrap();
+        environment
     }
 }
 
 /// Has the daemon look at the certificates, as marathon-acme does.
-async fn signal(stage: &Stage) {
-    let mut stream = TcpStream::connect(stage.admin()).await.unwrap();
+async fn signal(environment: &Environment) {
+    let mut stream = TcpStream::connect(environment.admin()).await.unwrap();
     let request = "POST /_mlb_signal/usr1 HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
@@ -94,13 +93,13 @@ async fn a_certificate_in_vault_is_shown_and_exchanged_at_a_signal() {
     let mut store = Store::new().await;
     let first = authority.bundle(&["web.test"]);
     store.store("web.test", &first).await;
-    let stage = store.edge("web.test").await;
-    let target = authority.target(&stage, "web.test");
+    let environment = store.edge("web.test").await;
+    let target = authority.target(&environment, "web.test");
     shown(&target, &first).await;
 
     let second = authority.bundle(&["web.test"]);
     store.store("web.test", &second).await;
-    signal(&stage).await;
+    signal(&environment).await;
     shown(&target, &second).await;
 
     // The key of another certificate: what is shown stays, and the operator is told.
@@ -109,18 +108,18 @@ async fn a_certificate_in_vault_is_shown_and_exchanged_at_a_signal() {
         ..authority.bundle(&["web.test"])
     };
     store.store("web.test", &foreign).await;
-    signal(&stage).await;
+    signal(&environment).await;
     let labels = ["reason=\"invalid_certificate\""];
-    metric_where(&stage, "problems", &labels, |count| count == 1).await;
+    metric_where(&environment, "problems", &labels, |count| count == 1).await;
     shown(&target, &second).await;
 
     for path in ["/snapshot", "/metrics", "/proxies"] {
-        let text = page(&stage, path).await.unwrap();
+        let text = page(&environment, path).await.unwrap();
         first.assert_hidden(path, &text);
         second.assert_hidden(path, &text);
         foreign.assert_hidden(path, &text);
     }
-    stage.stop().await.unwrap();
+    environment.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -129,15 +128,15 @@ async fn a_daemon_that_starts_while_vault_is_sealed_takes_nothing_from_the_edge(
     let mut store = Store::new().await;
     let bundle = authority.bundle(&["web.test"]);
     store.store("web.test", &bundle).await;
-    let mut stage = store.edge("web.test").await;
-    let target = authority.target(&stage, "web.test");
+    let mut environment = store.edge("web.test").await;
+    let target = authority.target(&environment, "web.test");
     shown(&target, &bundle).await;
 
     store.vault.seal();
-    stage.stop_daemon().await.unwrap();
-    stage.start_daemon().await.unwrap();
+    environment.stop_control_plane().await.unwrap();
+    environment.start_control_plane().await.unwrap();
     until("the certificates to be missed", async || {
-        let text = page(&stage, "/readyz").await.unwrap_or_default();
+        let text = page(&environment, "/readyz").await.unwrap_or_default();
         if text.contains("not ready: no snapshot is published yet; the certificates in Vault") {
             Ok(())
         } else {
@@ -146,10 +145,10 @@ async fn a_daemon_that_starts_while_vault_is_sealed_takes_nothing_from_the_edge(
     })
     .await;
     shown(&target, &bundle).await;
-    assert_eq!(metric(&stage, "publishes_total", &[]).await, 0);
+    assert_eq!(metric(&environment, "publishes_total", &[]).await, 0);
 
     store.vault.unseal();
-    metric_where(&stage, "publishes_total", &[], |count| count > 0).await;
+    metric_where(&environment, "publishes_total", &[], |count| count > 0).await;
     shown(&target, &bundle).await;
-    stage.stop().await.unwrap();
+    environment.stop().await.unwrap();
 }

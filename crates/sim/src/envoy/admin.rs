@@ -1,18 +1,15 @@
-//! Asks a running Envoy's admin port what it has and does.
+//! The admin port of a running Envoy.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Method, Request, StatusCode, header};
-use http_body_util::{BodyExt as _, Empty};
-use hyper_util::rt::TokioIo;
+use http::StatusCode;
 use serde_json::Value;
-use tokio::net::TcpStream;
 
-/// How long one question may take: Envoy's main thread was seen busy for 0.7 s with one update.
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+use crate::load::{Answer, Failure, Probe, Target};
+
+/// The `Host` header of questions.
+const HOST: &str = "admin";
 
 /// An Envoy's admin port.
 #[derive(Clone, Copy, Debug)]
@@ -20,55 +17,33 @@ pub struct Admin {
     address: SocketAddr,
 }
 
-/// Why the admin port gave no usable answer.
+/// Failure to get an answer of the admin port.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
-    /// Nobody listens, or the network failed.
-    #[error("envoy's admin port {address} cannot be reached")]
-    Connect {
-        /// The port.
-        address: SocketAddr,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The connection broke in the middle.
-    #[error("envoy's admin port broke off {path}")]
-    Exchange {
-        /// What was asked.
+    /// No answer.
+    #[error("envoy's admin port did not answer {path}: {failure}")]
+    Ask {
+        /// The path.
         path: String,
-        /// Why.
-        source: hyper::Error,
-    },
-    /// No answer within ten seconds.
-    #[error("envoy's admin port did not answer {path} within {ANSWER_LIMIT:?}")]
-    Timeout {
-        /// What was asked.
-        path: String,
-    },
-    /// The path is not one.
-    #[error("{path:?} cannot be asked for")]
-    Path {
-        /// What was asked.
-        path: String,
-        /// Why.
-        source: http::Error,
+        /// The failure.
+        failure: Failure,
     },
     /// An answer other than 200.
     #[error("envoy's admin port answered {path} with {status}: {body}")]
     Status {
-        /// What was asked.
+        /// The path.
         path: String,
         /// The answer's status.
         status: StatusCode,
-        /// What it said.
+        /// The answer's body.
         body: String,
     },
     /// The answer is not the JSON it should be.
     #[error("envoy's admin port answered {path} with something that is not JSON")]
     Json {
-        /// What was asked.
+        /// The path.
         path: String,
-        /// Why.
+        /// The cause.
         source: serde_json::Error,
     },
 }
@@ -78,19 +53,18 @@ impl Admin {
         Self { address }
     }
 
-    /// Where it listens.
+    /// Its address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Whether Envoy is past its initialisation and serves.
+    /// True if Envoy is past its initialisation and serves.
     ///
     /// # Errors
     ///
     /// [`AdminError`], when there is no answer at all.
     pub async fn is_ready(&self) -> Result<bool, AdminError> {
-        let (status, _) = self.ask(Method::GET, "/ready").await?;
-        Ok(status == StatusCode::OK)
+        Ok(self.get("/ready").await?.status == StatusCode::OK)
     }
 
     /// The counters and gauges whose names match the regular expression `filter` (RE2, anywhere in
@@ -176,7 +150,9 @@ impl Admin {
 
     /// Asks Envoy to end.
     pub(super) async fn quit(&self) -> Result<(), AdminError> {
-        self.command("/quitquitquit").await
+        let path = "/quitquitquit";
+        let answer = self.ask(Target::post(self.address, HOST, path)).await?;
+        good(path, answer).map(|_| ())
     }
 
     /// The answer to a GET of `path`, whatever it is (`/certs`, `/memory`, ..).
@@ -185,16 +161,7 @@ impl Admin {
     ///
     /// [`AdminError`], also for a status other than 200.
     pub async fn text(&self, path: &str) -> Result<String, AdminError> {
-        let (status, body) = self.ask(Method::GET, path).await?;
-        let body = String::from_utf8_lossy(&body).into_owned();
-        if status != StatusCode::OK {
-            return Err(AdminError::Status {
-                path: path.to_owned(),
-                status,
-                body,
-            });
-        }
-        Ok(body)
+        good(path, self.get(path).await?)
     }
 
     async fn json(&self, path: &str) -> Result<Value, AdminError> {
@@ -205,65 +172,33 @@ impl Admin {
         })
     }
 
-    async fn command(&self, path: &str) -> Result<(), AdminError> {
-        let (status, body) = self.ask(Method::POST, path).await?;
-        if status != StatusCode::OK {
-            return Err(AdminError::Status {
-                path: path.to_owned(),
-                status,
-                body: String::from_utf8_lossy(&body).into_owned(),
-            });
-        }
-        Ok(())
+    async fn get(&self, path: &str) -> Result<Answer, AdminError> {
+        self.ask(Target::http(self.address, HOST, path)).await
     }
 
-    async fn ask(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), AdminError> {
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, "admin")
-            .body(Empty::<Bytes>::new())
-            .map_err(|source| AdminError::Path {
-                path: path.to_owned(),
-                source,
-            })?;
-        let exchange_error = |source| AdminError::Exchange {
-            path: path.to_owned(),
-            source,
-        };
-        let exchange = async {
-            let stream =
-                TcpStream::connect(self.address)
-                    .await
-                    .map_err(|source| AdminError::Connect {
-                        address: self.address,
-                        source,
-                    })?;
-            let (mut sender, connection) =
-                hyper::client::conn::http1::handshake(TokioIo::new(stream))
-                    .await
-                    .map_err(exchange_error)?;
-            let answer = async {
-                let response = sender.send_request(request).await.map_err(exchange_error)?;
-                let status = response.status();
-                let body = response.collect().await.map_err(exchange_error)?.to_bytes();
-                Ok((status, body))
-            };
-            // The answer's end is what counts; an error of the connection ends the answer too.
-            let mut connection = std::pin::pin!(connection);
-            let mut answer = std::pin::pin!(answer);
-            tokio::select! {
-                biased;
-                answer = &mut answer => answer,
-                _ = &mut connection => answer.await,
-            }
-        };
-        tokio::time::timeout(ANSWER_LIMIT, exchange)
-            .await
-            .map_err(|_| AdminError::Timeout {
-                path: path.to_owned(),
-            })?
+    /// Asks on a connection of its own: Envoy's port of this run is another one's in the next.
+    async fn ask(&self, target: Target) -> Result<Answer, AdminError> {
+        let path = target.path.clone();
+        let mut probe = Probe::new(Target {
+            keep_alive: false,
+            ..target
+        });
+        let asked = probe.ask().await;
+        asked.map_err(|failure| AdminError::Ask { path, failure })
     }
+}
+
+/// The body of an answer with status 200.
+fn good(path: &str, answer: Answer) -> Result<String, AdminError> {
+    let body = String::from_utf8_lossy(&answer.body).into_owned();
+    if answer.status != StatusCode::OK {
+        return Err(AdminError::Status {
+            path: path.to_owned(),
+            status: answer.status,
+            body,
+        });
+    }
+    Ok(body)
 }
 
 fn numbers(text: &str) -> BTreeMap<String, u64> {

@@ -8,13 +8,15 @@ use std::time::Duration;
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
-use super::{Admin, EnvoyError, LOOK_INTERVAL, Options, last_lines};
+use super::admin::Admin;
+use super::child::{EnvoyError, POLL_INTERVAL, last_lines};
+use super::options::Options;
 
-/// How long an Envoy may take to open its admin port (it takes about 50 ms), and to end when it is
-/// asked to, before it is killed.
+/// Time for an Envoy to open its admin port (it takes about 50 ms), and to end when it is asked to,
+/// before it is killed.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// How many of the log's last lines an error carries.
+/// Number of the log's last lines in an error.
 pub(super) const LAST_LINES: usize = 15;
 
 /// A running Envoy. Killed when dropped.
@@ -47,7 +49,8 @@ impl Process {
             .arg(&admin_path)
             .args(["--service-node", &options.node_id])
             .args(["--service-cluster", &options.node_cluster])
-            .args(["--concurrency", &options.concurrency.to_string()])
+            // With one worker thread every request sees the same configuration.
+            .args(["--concurrency", "1"])
             .args(["--log-level", options.log_level.as_str()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -79,11 +82,11 @@ impl Process {
                     log: last_log(&log),
                 });
             }
-            tokio::time::sleep(LOOK_INTERVAL).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// Whether it still runs.
+    /// True if it still runs.
     pub(super) fn alive(&mut self) -> Result<(), EnvoyError> {
         alive(&mut self.child, &self.log)
     }

@@ -19,13 +19,13 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
-/// How much of an unexpected body a failure quotes, in bytes: Envoy's own answers are shorter.
+/// Length of the quote of an unexpected body, in bytes: Envoy's own answers are shorter.
 const QUOTED_BYTES: usize = 160;
 
-/// What is asked, and where.
+/// A request and the server that it goes to.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// Where to connect to.
+    /// The address to connect to.
     pub address: SocketAddr,
     /// The `Host` header.
     pub host: String,
@@ -35,10 +35,10 @@ pub struct Target {
     pub method: Method,
     /// TLS, if any.
     pub tls: Option<Tls>,
-    /// Whether connections are used again. With `false` each request makes its own, and so sees
+    /// True: connections are used again. With `false` each request makes its own, and so sees
     /// the listener and the certificate of this moment.
     pub keep_alive: bool,
-    /// How long a request may take from its connection to the end of its answer.
+    /// Time limit of a request, from its connection to the end of its answer.
     pub limit: Duration,
 }
 
@@ -74,7 +74,7 @@ impl Target {
     }
 }
 
-/// How to speak TLS to a server.
+/// TLS to a server.
 #[derive(Clone)]
 pub struct Tls {
     server_name: ServerName<'static>,
@@ -89,13 +89,13 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// Why TLS cannot be spoken as asked for.
+/// The reason why TLS cannot be spoken as asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// The roots are not PEM.
     #[error("the roots are not PEM certificates")]
     Pem(#[source] rustls::pki_types::pem::Error),
-    /// What is to be shown is not PEM.
+    /// The own certificate or key is not PEM.
     #[error("the own certificate and key are not PEM")]
     Own(#[source] rustls::pki_types::pem::Error),
     /// A certificate or key is none, or the provider has no usable protocol version.
@@ -171,9 +171,9 @@ pub struct Answer {
     pub body: Bytes,
     /// The certificate that the server showed on this connection, as DER; `None` without TLS.
     pub peer_certificate: Option<CertificateDer<'static>>,
-    /// When its last byte was read.
+    /// The moment at which its last byte was read.
     pub at: Instant,
-    /// How long it took since the request was begun, with the connection if that was new.
+    /// The time since the request was begun, with the connection if that was new.
     pub took: Duration,
 }
 
@@ -239,11 +239,11 @@ impl fmt::Display for Cause {
 pub struct Failure {
     /// In which way.
     pub cause: Cause,
-    /// What happened, in words.
+    /// The failure in words.
     pub words: String,
-    /// When.
+    /// The moment of the failure.
     pub at: Instant,
-    /// How long after the request was begun.
+    /// The time since the request was begun.
     pub took: Duration,
 }
 

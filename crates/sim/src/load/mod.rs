@@ -8,23 +8,23 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
 
 pub use client::{Answer, Cause, Failure, Target, Tls, TlsError};
 pub use probe::{Probe, Sighting, Unseen};
 
 use client::Connection;
 
-/// How many failures are kept in words: the first ones tell what happened, the others repeat it.
+/// Number of failures that are kept in words: the first ones tell what happened, the others repeat it.
 const KEPT_FAILURES: usize = 10;
 
-/// How many requests a steady pace leaves open at once before it falls behind its schedule:
+/// Requests that a steady pace leaves open at once before it falls behind its schedule:
 /// far more than answers on loopback need, far fewer than a process has files.
 const MOST_OPEN: usize = 500;
 
-/// How fast to ask.
+/// The pace of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
     /// So many requests a second, begun on schedule whether earlier ones are answered or not, as
@@ -53,7 +53,7 @@ pub fn named_by_body(answer: &Answer) -> Result<String, (Cause, String)> {
     Ok(name)
 }
 
-/// What was counted since the load began.
+/// The counts since the load began.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// Requests begun.
@@ -71,16 +71,9 @@ pub struct Report {
 }
 
 impl Report {
-    /// How many requests failed.
+    /// Number of requests that failed.
     pub fn failed(&self) -> u64 {
         self.failed.values().sum()
-    }
-
-    /// How many have neither been answered nor failed yet.
-    pub fn open(&self) -> u64 {
-        self.sent
-            .saturating_sub(self.ok)
-            .saturating_sub(self.failed())
     }
 
     /// The failures that are kept, one a line.
@@ -93,16 +86,8 @@ impl Report {
 /// A load that runs until it is stopped or dropped.
 pub struct Load {
     shared: Arc<Shared>,
-    wanted: watch::Sender<Wanted>,
-    open: watch::Receiver<bool>,
+    stop: CancellationToken,
     driver: JoinSet<()>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Wanted {
-    Running,
-    Paused,
-    Stopped,
 }
 
 struct Shared {
@@ -125,98 +110,53 @@ impl Load {
             counted: Mutex::default(),
             idle: Mutex::default(),
         });
-        let (wanted, wanted_seen) = watch::channel(Wanted::Running);
-        let (open_told, open) = watch::channel(true);
+        let stop = CancellationToken::new();
         let mut driver = JoinSet::new();
-        driver.spawn(drive(shared.clone(), pace, wanted_seen, open_told));
+        driver.spawn(drive(shared.clone(), pace, stop.clone()));
         Self {
             shared,
-            wanted,
-            open,
+            stop,
             driver,
         }
     }
 
-    /// What was counted so far.
+    /// The counts so far.
     pub fn report(&self) -> Report {
         self.shared.counted().clone()
     }
 
-    /// Stops asking and waits until every open request has ended.
-    ///
-    /// # Cancel safety
-    ///
-    /// When dropped, the load is paused all the same.
-    pub async fn pause(&mut self) {
-        self.wanted.send_replace(Wanted::Paused);
-        // An error means that the driver has ended, and every request with it.
-        let _ = self.open.wait_for(|open| !open).await;
-    }
-
-    /// Goes on asking after a pause.
-    pub fn resume(&self) {
-        self.wanted.send_replace(Wanted::Running);
-    }
-
-    /// Stops asking, waits until every open request has ended, and says what was counted.
+    /// Stops asking, waits until every open request has ended, and returns the counts.
     pub async fn stop(mut self) -> Report {
-        self.wanted.send_replace(Wanted::Stopped);
+        self.stop.cancel();
         while self.driver.join_next().await.is_some() {}
         self.report()
     }
 }
 
-async fn drive(
-    shared: Arc<Shared>,
-    pace: Pace,
-    mut wanted: watch::Receiver<Wanted>,
-    open: watch::Sender<bool>,
-) {
+async fn drive(shared: Arc<Shared>, pace: Pace, stop: CancellationToken) {
     let mut requests: JoinSet<()> = JoinSet::new();
-    let most = match pace {
-        Pace::PerSecond(_) => MOST_OPEN,
-        Pace::Open(count) => count.get() as usize,
-    };
-    let mut tick = match pace {
+    let (most, mut tick) = match pace {
         Pace::PerSecond(count) => {
             // An interval of nothing is refused.
             let interval = (Duration::from_secs(1) / count.get()).max(Duration::from_micros(1));
             let mut tick = tokio::time::interval(interval);
             // A late tick is made up for, so that the number a second holds.
             tick.set_missed_tick_behavior(MissedTickBehavior::Burst);
-            Some(tick)
+            (MOST_OPEN, Some(tick))
         }
-        Pace::Open(_) => None,
+        Pace::Open(count) => (count.get() as usize, None),
     };
     loop {
-        let now = *wanted.borrow_and_update();
-        match now {
-            Wanted::Stopped => break,
-            Wanted::Paused => {
-                while requests.join_next().await.is_some() {}
-                open.send_replace(false);
-                if wanted.changed().await.is_err() {
-                    return;
-                }
-                open.send_replace(true);
-                // What was not asked during the pause is not made up for.
-                if let Some(tick) = &mut tick {
-                    tick.reset();
-                }
+        let may_ask = async {
+            if let Some(tick) = &mut tick {
+                tick.tick().await;
             }
-            Wanted::Running => {
-                let may_ask = async {
-                    if let Some(tick) = &mut tick {
-                        tick.tick().await;
-                    }
-                };
-                tokio::select! {
-                    changed = wanted.changed() => if changed.is_err() { return },
-                    Some(_) = requests.join_next() => {}
-                    () = may_ask, if requests.len() < most => {
-                        requests.spawn(shared.clone().request());
-                    }
-                }
+        };
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Some(_) = requests.join_next() => {}
+            () = may_ask, if requests.len() < most => {
+                requests.spawn(shared.clone().request());
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Asks again and again on one connection until an answer shows what is waited for.
+//! A probe that asks again and again on one connection until an answer shows a change.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::client::{Answer, Connection, Failure, Target, ask};
 
-/// How long to rest after a failure. An answer takes about 0.2 ms, a refused connection less, and
+/// Rest after a failure. An answer takes about 0.2 ms, a refused connection less, and
 /// asking a dead port in a tight loop would only take the processor from what is measured.
 const REST: Duration = Duration::from_millis(1);
 
@@ -20,13 +20,13 @@ pub struct Probe {
 /// The first answer that showed what was waited for.
 #[derive(Clone, Debug)]
 pub struct Sighting {
-    /// When its last byte was read.
+    /// The moment at which its last byte was read.
     pub at: Instant,
     /// The answer.
     pub answer: Answer,
-    /// How many requests it took.
+    /// Number of requests up to it.
     pub tries: u64,
-    /// How many of them failed.
+    /// Number of failures among them.
     pub failures: u64,
 }
 
@@ -34,11 +34,11 @@ pub struct Sighting {
 #[derive(Debug, thiserror::Error)]
 #[error("no answer showed it within {within:?} and {tries} tries; the last one: {last}")]
 pub struct Unseen {
-    /// How long it was looked for.
+    /// The time that was waited.
     pub within: Duration,
-    /// How many requests were made.
+    /// Number of requests.
     pub tries: u64,
-    /// What the last one brought, in words.
+    /// The result of the last one, in words.
     pub last: String,
 }
 

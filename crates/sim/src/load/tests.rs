@@ -226,35 +226,6 @@ async fn a_steady_pace_asks_so_often_a_second_and_does_not_wait_for_answers() {
 }
 
 #[tokio::test]
-async fn a_paused_load_has_nothing_open_and_goes_on_when_told() {
-    let server = Server::start(async |mut stream, _| {
-        while request(&mut stream).await.is_some() {
-            answer(&mut stream, "200 OK", "a").await;
-        }
-    })
-    .await;
-    let mut load = Load::start(
-        Target::http(server.address, "web", "/"),
-        Pace::PerSecond(count(1000)),
-        named_by_body,
-    );
-    until(&load, |report| report.ok >= 5).await;
-    load.pause().await;
-    let paused = load.report();
-    assert_eq!(paused.open(), 0);
-    load.pause().await;
-    assert_eq!(load.report().sent, paused.sent);
-    load.resume();
-    until(&load, |report| report.ok > paused.ok).await;
-    load.resume();
-    load.pause().await;
-    load.resume();
-    load.pause().await;
-    assert_eq!(load.report().open(), 0);
-    assert_eq!(load.stop().await.failed(), 0);
-}
-
-#[tokio::test]
 async fn a_probe_sees_the_first_changed_answer_and_what_failed_before() {
     let server = Server::start(async |mut stream, number| {
         for turn in 0.. {

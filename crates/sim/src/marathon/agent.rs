@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::time::Instant;
 
-use super::app::{App, Mode, Unreachable};
+use super::app::{App, Mode};
 use super::instance::{Condition, Instance};
 use super::shared::Shared;
 use super::task::heal;
@@ -17,10 +16,10 @@ use crate::backend::Control;
 
 /// Container addresses are `127.64.0.1` and up: loopback, and none that people use by hand.
 const CONTAINER_NETWORK: [u8; 2] = [127, 64];
-/// How many container addresses are tried before a launch fails; other processes may use some.
+/// Container addresses that are tried before a launch fails; other processes may use some.
 const CONTAINER_TRIES: u64 = 64;
 impl World {
-    /// Whether a process with this key is on an agent that can report.
+    /// True if a process with this key is on an agent that can report.
     pub(super) fn reports(&self, key: u64) -> bool {
         let instance = self.instances.get(&key).or_else(|| self.orphans.get(&key));
         let agent = instance.and_then(|instance| instance.agent);
@@ -78,20 +77,12 @@ pub(super) fn lose_agent(shared: &Arc<Shared>, agent: usize) {
             let Some(instance) = world.instances.get(&key) else {
                 continue;
             };
-            let (app, unreachable) = (Arc::clone(&instance.app), instance.app.unreachable);
-            match unreachable {
-                _ if instance.decommissioned => world.expunge(key),
-                Unreachable::Disabled => {}
-                Unreachable::After { inactive, expunge }
-                    if inactive.is_zero() && expunge.is_zero() =>
-                {
-                    world.expunge(key);
-                    apps.push(app.id.clone());
-                }
-                Unreachable::After { inactive, expunge } => {
-                    let owner = Arc::clone(shared);
-                    shared.spawn(async move { give_up(&owner, key, inactive, expunge).await });
-                }
+            let app = Arc::clone(&instance.app);
+            if instance.decommissioned {
+                world.expunge(key);
+            } else if app.expunges_lost {
+                world.expunge(key);
+                apps.push(app.id.clone());
             }
         }
         world.touch();
@@ -99,35 +90,6 @@ pub(super) fn lose_agent(shared: &Arc<Shared>, agent: usize) {
     });
     for app in apps {
         heal(shared, &app);
-    }
-}
-
-/// Replaces an unreachable instance after one time, and forgets it after another.
-async fn give_up(shared: &Arc<Shared>, key: u64, inactive: Duration, expunge: Duration) {
-    let lost = Instant::now();
-    tokio::time::sleep(inactive).await;
-    let app = shared.with(|world| {
-        let instance = world.instances.get_mut(&key)?;
-        let app = instance.app.id.clone();
-        if instance.condition != Condition::Unreachable {
-            return None;
-        }
-        instance.condition = Condition::UnreachableInactive;
-        world.changed_event(key);
-        Some(app)
-    });
-    if let Some(app) = app {
-        heal(shared, &app);
-        tokio::time::sleep_until(lost + expunge).await;
-        shared.with(|world| {
-            let is_lost = world
-                .instances
-                .get(&key)
-                .is_some_and(|instance| instance.condition == Condition::UnreachableInactive);
-            if is_lost {
-                world.expunge(key);
-            }
-        });
     }
 }
 
@@ -147,10 +109,9 @@ pub(super) fn return_agent(shared: &Arc<Shared>, agent: usize) {
         for key in &known {
             world.update(*key, Condition::Running, "");
         }
-        let grace = world.kill_grace;
         for orphan in world.orphans.values().filter(|orphan| on_it(orphan)) {
             if let Some(control) = &orphan.control {
-                control.terminate(orphan.app.grace.unwrap_or(grace));
+                control.terminate(orphan.app.grace);
             }
         }
         world.touch();
@@ -162,7 +123,7 @@ pub(super) fn return_agent(shared: &Arc<Shared>, agent: usize) {
     }
 }
 
-/// How often it is looked whether a dead machine's ports are free.
+/// Interval at which a dead machine's ports are tried.
 const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Puts a new machine in an agent's place, under its host name and its address. The processes of
@@ -191,7 +152,7 @@ pub(super) async fn replace_agent(shared: &Arc<Shared>, agent: usize) {
     shared.with(World::touch);
 }
 
-/// Where a task serves.
+/// The ports and addresses of a task.
 pub(super) struct Seat {
     pub(super) listeners: Vec<TcpListener>,
     /// Host ports only, as tasks show them.
@@ -209,8 +170,7 @@ pub(super) async fn bind(shared: &Shared, agent: usize, app: &App) -> io::Result
     for port in &app.ports {
         host.push(match port.host {
             None => None,
-            Some(0) => Some(bind_any(shared, agent, address).await?),
-            Some(fixed) => Some(TcpListener::bind((address, fixed)).await?),
+            Some(port) => Some(TcpListener::bind((address, port)).await?),
         });
     }
     let numbers: Vec<Option<u16>> = host
@@ -293,35 +253,4 @@ async fn bind_container(
         listeners.push(TcpListener::bind(SocketAddr::from((address, number))).await?);
     }
     Ok(listeners)
-}
-
-/// Any free port of the agent's range, in turn, so that a port just freed is not used again soon.
-async fn bind_any(shared: &Shared, agent: usize, address: IpAddr) -> io::Result<TcpListener> {
-    let range = shared.peek(|world| {
-        world
-            .agents
-            .get(agent)
-            .and_then(|agent| agent.config.ports.clone())
-    });
-    let Some(range) = range else {
-        return TcpListener::bind((address, 0)).await;
-    };
-    for _ in range.clone() {
-        let port = shared.with(|world| {
-            let agent = world.agents.get_mut(agent)?;
-            let port = agent.next_port;
-            agent.next_port = if port >= *range.end() {
-                *range.start()
-            } else {
-                port + 1
-            };
-            Some(port)
-        });
-        let Some(port) = port else { break };
-        match TcpListener::bind((address, port)).await {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-            result => return result,
-        }
-    }
-    Err(io::Error::other("no port of the range is free"))
 }

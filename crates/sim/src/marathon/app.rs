@@ -6,9 +6,12 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::complete::{
-    complete_checks, complete_ports, defaults, is_empty, leaves_out_when_empty, mode, modernize,
-    unreachable,
+    complete_checks, complete_container, complete_ports, defaults, expunges_lost, is_empty,
+    leaves_out_when_empty, mode,
 };
+
+/// Time from SIGTERM to SIGKILL of an app that does not say (Mesos has 3 s).
+const KILL_GRACE: Duration = Duration::from_secs(3);
 
 /// A definition at one version, with the parts the scheduler acts on read out.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,8 +26,10 @@ pub(super) struct App {
     pub(super) minimum_health: f64,
     /// `upgradeStrategy.maximumOverCapacity`, a share of the instances.
     pub(super) maximum_over: f64,
-    pub(super) unreachable: Unreachable,
-    pub(super) grace: Option<Duration>,
+    /// Forgets and replaces the tasks of a lost agent at once; else it waits for them.
+    pub(super) expunges_lost: bool,
+    /// Time from SIGTERM to SIGKILL.
+    pub(super) grace: Duration,
     /// As `GET` shows it, without what is computed per request.
     pub(super) json: Map<String, Value>,
 }
@@ -48,25 +53,11 @@ pub(super) struct Port {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Check {
     pub(super) json: Value,
-    /// Probed by Marathon itself, so that its results die with the leader; others by Mesos.
-    pub(super) by_marathon: bool,
     pub(super) max_failures: u64,
     pub(super) grace: Duration,
 }
 
-/// What becomes of a task whose agent is lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unreachable {
-    /// It is waited for, for ever.
-    Disabled,
-    /// Replaced after the first time, forgotten after the second.
-    After {
-        inactive: Duration,
-        expunge: Duration,
-    },
-}
-
-/// Why a definition is refused, in Marathon's words.
+/// The reason why a definition is refused, in Marathon's words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Invalid(pub(super) String);
 
@@ -100,7 +91,7 @@ impl App {
             json.insert(key.clone(), value.clone());
         }
         json.insert("id".into(), json!(id));
-        modernize(&mut json, request);
+        complete_container(&mut json);
         let mode = mode(&json)?;
         let mut used = used.clone();
         let kept: Vec<u16> = old
@@ -126,11 +117,11 @@ impl App {
         let strategy =
             json!({ "minimumHealthCapacity": minimum_health, "maximumOverCapacity": maximum_over });
         json.insert("upgradeStrategy".into(), strategy);
-        let unreachable = unreachable(&json);
+        let expunges_lost = expunges_lost(&json);
         let grace = json
             .get("taskKillGracePeriodSeconds")
             .and_then(Value::as_f64)
-            .map(Duration::from_secs_f64);
+            .map_or(KILL_GRACE, Duration::from_secs_f64);
         json.retain(|key, value| {
             !(value.is_null() || leaves_out_when_empty(key) && is_empty(value))
         });
@@ -143,7 +134,7 @@ impl App {
             checks,
             minimum_health,
             maximum_over,
-            unreachable,
+            expunges_lost,
             grace,
             json,
         })
@@ -179,7 +170,7 @@ impl App {
             .unwrap_or(&self.version)
     }
 
-    /// Whether both say the same but for the number of instances and the version.
+    /// True if both say the same but for the number of instances and the version.
     pub(super) fn same_config(&self, other: &Self) -> bool {
         let bare = |app: &Self| {
             let mut json = app.json.clone();
@@ -187,43 +178,6 @@ impl App {
             json
         };
         bare(self) == bare(other)
-    }
-
-    /// The definition as `api_post_event` shows it after a POST: service ports as asked for.
-    pub(super) fn with_ports_as_asked(&self, request: &Map<String, Value>) -> Value {
-        let mut json = self.json.clone();
-        let asked = |list: Option<&Value>, at: usize, key: &str| {
-            list.and_then(|list| list.get(at))
-                .and_then(|port| port.get(key))
-                .cloned()
-        };
-        let blank = |list: Option<&mut Value>, from: Option<&Value>, key: &str| {
-            for (at, port) in list
-                .and_then(Value::as_array_mut)
-                .into_iter()
-                .flatten()
-                .enumerate()
-            {
-                if let Some(port) = port.as_object_mut() {
-                    port.insert(key.into(), asked(from, at, key).unwrap_or(json!(0)));
-                }
-            }
-        };
-        let mappings = request
-            .get("container")
-            .and_then(|container| container.get("portMappings"));
-        blank(
-            json.get_mut("portDefinitions"),
-            request.get("portDefinitions"),
-            "port",
-        );
-        blank(
-            json.get_mut("container")
-                .and_then(|container| container.get_mut("portMappings")),
-            mappings,
-            "servicePort",
-        );
-        Value::Object(json)
     }
 }
 
@@ -274,15 +228,6 @@ mod tests {
                 service: 10_001
             }]
         );
-    }
-
-    #[test]
-    fn a_definition_of_1_4_is_read() {
-        let docker = json!({ "network": "BRIDGE", "portMappings": [{ "containerPort": 80 }] });
-        let app = app(json!({ "container": { "docker": docker } }), None);
-        assert_eq!(app.mode, Mode::Bridge);
-        assert_eq!(app.ports.len(), 1);
-        assert!(app.json["container"]["docker"].get("network").is_none());
     }
 
     #[test]

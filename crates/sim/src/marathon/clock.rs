@@ -2,7 +2,11 @@
 
 use time::OffsetDateTime;
 
-/// Counts stamps and ids up from a given start.
+/// Start of the stamps in milliseconds since 1970: 2020-07-14T10:00:00Z, a day on which 1.10.26 was
+/// new.
+const START_MS: i64 = 1_594_720_800_000;
+
+/// Counts stamps and ids up from a fixed start.
 #[derive(Debug)]
 pub(super) struct Clock {
     now_ms: i64,
@@ -10,10 +14,10 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    /// `start_ms` is the first stamp, in milliseconds since 1970.
-    pub(super) fn new(start_ms: i64) -> Self {
+    /// A clock whose first stamp is [`START_MS`].
+    pub(super) fn new() -> Self {
         Self {
-            now_ms: start_ms,
+            now_ms: START_MS,
             ids: 0,
         }
     }
@@ -48,8 +52,8 @@ mod tests {
 
     #[test]
     fn stamps_rise_and_read_as_marathon_writes_them() {
-        let mut clock = Clock::new(1_594_720_799_999);
-        assert_eq!(clock.stamp(), "2020-07-14T10:00:00.000Z");
+        let mut clock = Clock::new();
         assert_eq!(clock.stamp(), "2020-07-14T10:00:00.001Z");
+        assert_eq!(clock.stamp(), "2020-07-14T10:00:00.002Z");
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::app::{Check, Invalid, Mode, Port, Unreachable};
+use super::app::{Check, Invalid, Mode, Port};
 
 /// Service ports are given out from here on (`--local_port_min`, `--local_port_max`).
 const SERVICE_PORTS: std::ops::Range<u16> = 10_000..20_000;
@@ -43,48 +43,11 @@ pub(super) fn is_empty(value: &Value) -> bool {
     value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty)
 }
 
-/// Moves the fields of 1.4, which later releases accept and never write, to where they are now.
-pub(super) fn modernize(json: &mut Map<String, Value>, request: &Map<String, Value>) {
-    json.remove("uris");
-    json.remove("ipAddress");
-    if let Some(ports) = json.remove("ports")
-        && !request.contains_key("portDefinitions")
-    {
-        let ports: Vec<Value> = ports
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(|port| json!({ "port": port }))
-            .collect();
-        json.insert("portDefinitions".into(), json!(ports));
+pub(super) fn complete_container(json: &mut Map<String, Value>) {
+    if let Some(container) = json.get_mut("container").and_then(Value::as_object_mut) {
+        container.entry("volumes").or_insert_with(|| json!([]));
+        container.entry("type").or_insert_with(|| json!("DOCKER"));
     }
-    let Some(container) = json.get_mut("container").and_then(Value::as_object_mut) else {
-        return;
-    };
-    container.entry("volumes").or_insert_with(|| json!([]));
-    container.entry("type").or_insert_with(|| json!("DOCKER"));
-    let Some(docker) = container.get_mut("docker").and_then(Value::as_object_mut) else {
-        return;
-    };
-    let network = docker.remove("network");
-    let mappings = docker.remove("portMappings");
-    for (key, value) in [
-        ("forcePullImage", json!(false)),
-        ("parameters", json!([])),
-        ("privileged", json!(false)),
-    ] {
-        docker.entry(key).or_insert(value);
-    }
-    if let Some(mappings) = mappings.filter(|mappings| !mappings.is_null()) {
-        container.insert("portMappings".into(), mappings);
-    }
-    let networks = match network.as_ref().and_then(Value::as_str) {
-        Some("BRIDGE") => json!([{ "mode": "container/bridge" }]),
-        Some("USER") => json!([{ "mode": "container", "name": "dcos" }]),
-        Some("HOST") => json!([{ "mode": "host" }]),
-        Some(_) | None => return,
-    };
-    json.insert("networks".into(), networks);
 }
 
 pub(super) fn mode(json: &Map<String, Value>) -> Result<Mode, Invalid> {
@@ -209,8 +172,7 @@ pub(super) fn complete_checks(json: &mut Map<String, Value>) -> Result<Vec<Check
             .ok_or_else(|| Invalid("a check must be an object".into()))?;
         let protocol = fields.entry("protocol").or_insert_with(|| json!("HTTP"));
         let protocol = protocol.as_str().unwrap_or_default().to_owned();
-        let by_marathon = matches!(protocol.as_str(), "HTTP" | "HTTPS" | "TCP");
-        if by_marathon && protocol != "TCP" {
+        if protocol != "TCP" {
             fields.entry("ignoreHttp1xx").or_insert(json!(false));
         }
         if protocol.contains("HTTP") {
@@ -237,7 +199,6 @@ pub(super) fn complete_checks(json: &mut Map<String, Value>) -> Result<Vec<Check
         let grace = Duration::from_secs(grace);
         checks.push(Check {
             json: entry.clone(),
-            by_marathon,
             max_failures,
             grace,
         });
@@ -245,20 +206,13 @@ pub(super) fn complete_checks(json: &mut Map<String, Value>) -> Result<Vec<Check
     Ok(checks)
 }
 
-pub(super) fn unreachable(json: &Map<String, Value>) -> Unreachable {
+/// True if the tasks of a lost agent are forgotten and replaced at once: the default. Other strategies
+/// wait for longer than any test.
+pub(super) fn expunges_lost(json: &Map<String, Value>) -> bool {
     let strategy = json.get("unreachableStrategy");
-    let seconds = |key: &str| {
-        let seconds = strategy
-            .and_then(|strategy| strategy.get(key))
-            .and_then(Value::as_u64);
-        Duration::from_secs(seconds.unwrap_or(0))
+    let is_zero = |key: &str| {
+        let seconds = strategy.and_then(|strategy| strategy.get(key)?.as_u64());
+        seconds == Some(0)
     };
-    if strategy.and_then(Value::as_str) == Some("disabled") || json.contains_key("residency") {
-        Unreachable::Disabled
-    } else {
-        Unreachable::After {
-            inactive: seconds("inactiveAfterSeconds"),
-            expunge: seconds("expungeAfterSeconds"),
-        }
-    }
+    is_zero("inactiveAfterSeconds") && is_zero("expungeAfterSeconds")
 }

@@ -1,7 +1,6 @@
-//! What a simulated Marathon is asked to be: sizes, delays, who is let in.
+//! Settings of a simulated Marathon: sizes, delays, credentials; and its faults.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,20 +11,17 @@ use rustls::ServerConfig;
 pub struct AgentConfig {
     /// Its `--hostname` as tasks show it: an address, or a name such as `localhost`.
     pub hostname: String,
-    /// The loopback address on which its host ports are bound.
+    /// The loopback address of its host ports, of which any free one is given.
     pub address: IpAddr,
-    /// Where dynamic host ports come from; any free port when absent.
-    pub ports: Option<RangeInclusive<u16>>,
 }
 
 impl AgentConfig {
-    /// An agent named by its address, with any free port.
+    /// An agent named by its address.
     #[must_use]
     pub fn at(address: Ipv4Addr) -> Self {
         Self {
             hostname: address.to_string(),
             address: address.into(),
-            ports: None,
         }
     }
 }
@@ -39,7 +35,7 @@ pub struct Dcos {
     /// Its public key, an RSA key in PEM form, as `dcos security org service-accounts create` takes
     /// it.
     pub public_key_pem: String,
-    /// How long a token is good for (DC/OS has 5 days).
+    /// Lifetime of a token (DC/OS has 5 days).
     pub token_life: Duration,
 }
 
@@ -63,23 +59,9 @@ pub struct Config {
     pub heartbeat: Duration,
     /// Before each step of a task's start: placed, staged, starting, running.
     pub task_step: Duration,
-    /// Before a failed task is launched again.
-    pub relaunch: Duration,
-    /// From `deployment_info` until the new definition is visible.
-    pub root_store: Duration,
-    /// Between two rounds of health checks, instead of the definition's seconds.
-    pub health_interval: Duration,
-    /// SIGTERM to SIGKILL for apps without `taskKillGracePeriodSeconds` (Mesos has 3 s).
-    pub kill_grace: Duration,
-    /// How long a request is held when no leader is known, before 502 (Marathon has 2.5 s).
-    pub leader_hold: Duration,
-    /// From an election until reconciliation repeats the status of every task (Marathon has 15 s).
-    pub reconciliation: Duration,
-    /// How long the waits of a [`Cluster`](super::Cluster) wait before they fail: an end to a hang. A
+    /// Time limit of the waits of a [`Cluster`](super::Cluster): an end to a hang. A
     /// rolling deployment of six tasks took over 10 s where four other journeys shared two cores.
     pub patience: Duration,
-    /// The first time stamp, in milliseconds since 1970; stamps count up from it.
-    pub start_ms: i64,
 }
 
 impl Default for Config {
@@ -97,15 +79,7 @@ impl Default for Config {
             // Jetty's default; Marathon has no flag for it.
             heartbeat: Duration::from_secs(10),
             task_step: Duration::from_millis(1),
-            relaunch: Duration::from_millis(5),
-            root_store: Duration::from_millis(1),
-            health_interval: Duration::from_millis(20),
-            kill_grace: Duration::from_secs(3),
-            leader_hold: Duration::from_millis(5),
-            reconciliation: Duration::from_millis(50),
             patience: Duration::from_secs(60),
-            // 2020-07-14T10:00:00Z, a day on which 1.10.26 was new.
-            start_ms: 1_594_720_800_000,
         }
     }
 }
@@ -121,17 +95,17 @@ impl Config {
     }
 }
 
-/// How a change of leader goes.
+/// A change of leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaderChange {
     /// From the death of the old leader until a new one answers.
     pub election: Duration,
-    /// When the old leader's process is back, as a standby, counted from its death; `None` leaves
+    /// Time from the death of the old leader until its process is back, as a standby; `None` leaves
     /// it down. The only instance always comes back, to lead again.
     pub returns: Option<Duration>,
-    /// How many lists the new leader answers with `{"apps":[]}`.
+    /// Number of lists that the new leader answers with `{"apps":[]}`.
     pub empty_lists: usize,
-    /// How many streams the new leader ends right after the 200, without an event.
+    /// Number of streams that the new leader ends right after the 200, without an event.
     pub eof_streams: usize,
 }
 
@@ -146,7 +120,7 @@ impl Default for LeaderChange {
     }
 }
 
-/// What the next `GET /v2/apps` gets instead of, or before, the truth.
+/// A fault of the next `GET /v2/apps`: the answer instead of, or before, the truth.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListFault {
     /// `{"apps":[]}`.

@@ -17,13 +17,13 @@ use super::config::Dcos;
 use super::http::{Request, Response};
 use super::shared::Shared;
 
-/// Where one logs in.
+/// Path of the login service.
 pub(super) const LOGIN: &str = "/acs/api/v1/auth/login";
 
 /// The longest that a signed login may be good for; it is for one use.
 const LONGEST_LOGIN_SECONDS: i64 = 300;
 
-/// How logins and requests with tokens went.
+/// Counts of logins and of requests with tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Logins {
     /// Those that brought a token.
@@ -36,7 +36,7 @@ pub struct Logins {
     pub unauthorized: u64,
 }
 
-/// Who may pass.
+/// The gate of Admin Router: the tokens that are let in.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
     /// Each token and its end.
@@ -109,7 +109,7 @@ pub(super) fn log_in(shared: &Shared, account: &Dcos, request: &Request) -> Resp
     })
 }
 
-/// What Admin Router says to a request without a good token; none to one that has it.
+/// The refusal of Admin Router for a request without a good token; none for one that has it.
 pub(super) fn refusal(shared: &Shared, request: &Request) -> Option<Response> {
     let shown = request.header("authorization").unwrap_or_default();
     let shown = shown.strip_prefix("token=").unwrap_or_default();
@@ -126,7 +126,7 @@ pub(super) fn refusal(shared: &Shared, request: &Request) -> Option<Response> {
     })
 }
 
-/// Whether the body of a login is the account's own, and good at this time.
+/// True if the body of a login is the account's own, and good at this time.
 fn genuine(account: &Dcos, body: &[u8], now: i64) -> Option<()> {
     let login: Login = serde_json::from_slice(body).ok()?;
     let (signed, signature) = login.token.rsplit_once('.')?;

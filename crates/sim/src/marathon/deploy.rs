@@ -1,6 +1,7 @@
 //! Changes of definitions, and the deployments that carry them out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::{Map, Value, json};
@@ -11,6 +12,9 @@ use super::rollout::{replace, scale, stop};
 use super::shared::Shared;
 use super::world::{Action, Deployment, World};
 
+/// Time from `deployment_info` until the new definition is visible.
+const ROOT_STORE: Duration = Duration::from_millis(1);
+
 /// A change that was accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accepted {
@@ -18,7 +22,7 @@ pub struct Accepted {
     pub deployment: String,
     /// The new version.
     pub version: String,
-    /// Whether the app is new.
+    /// True if the app is new.
     pub created: bool,
 }
 
@@ -51,15 +55,15 @@ impl From<Invalid> for Refusal {
     }
 }
 
-/// Who asked, as `api_post_event` tells it.
+/// The origin of a request, as `api_post_event` tells it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Origin<'a> {
     pub(super) client: &'a str,
-    /// A POST tells the service ports as they were asked for.
+    /// True: a POST, which creates an app and updates none.
     pub(super) is_post: bool,
 }
 
-/// What is to become of an app.
+/// A change of an app.
 enum Change<'a> {
     Put {
         request: &'a Map<String, Value>,
@@ -172,7 +176,7 @@ async fn change(
             () = run(&owner, &deployment, &plan.app, target.as_ref()) => {}
         }
     };
-    tokio::time::sleep(shared.config.root_store).await;
+    tokio::time::sleep(ROOT_STORE).await;
     shared.with(store);
     shared.spawn(carry_out);
     Ok(plan.accepted)
@@ -201,11 +205,11 @@ fn begin(world: &mut World, id: &str, force: bool, change: &Change<'_>) -> Resul
             } else {
                 new.at_version(&version, old.as_deref(), same)
             };
-            let (definition, uri) = if origin.is_post {
-                (new.with_ports_as_asked(request), "/v2/apps".to_owned())
-            } else {
-                (Value::Object(new.json.clone()), format!("/v2/apps/{id}"))
+            let uri = match origin.is_post {
+                true => "/v2/apps".to_owned(),
+                false => format!("/v2/apps/{id}"),
             };
+            let definition = &new.json;
             let post =
                 json!({ "clientIp": origin.client, "uri": uri, "appDefinition": definition });
             (Some(Arc::new(new)), steps, Some(post))

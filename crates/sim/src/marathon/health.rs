@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -11,10 +12,13 @@ use super::shared::Shared;
 use super::world::World;
 use crate::backend::Control;
 
+/// Time between two rounds of health checks, instead of the definition's seconds.
+const INTERVAL: Duration = Duration::from_millis(20);
+
 /// Probes an instance's process for as long as it is polled.
 pub(super) async fn watch(shared: &Arc<Shared>, key: u64, control: &Control) -> Infallible {
     loop {
-        tokio::time::sleep(shared.config.health_interval).await;
+        tokio::time::sleep(INTERVAL).await;
         let looks = shared.peek(|world| {
             // A process in its grace is not probed into another kill; probing is the leader's work.
             let runs = world.instances.get(&key).is_some_and(|instance| {
@@ -60,11 +64,7 @@ pub(super) fn say(world: &mut World, key: u64) {
 /// Forgets the results that lived in the memory of the old leader.
 pub(super) fn wipe(world: &mut World) {
     for instance in world.instances.values_mut() {
-        for (check, result) in instance.app.checks.iter().zip(&mut instance.results) {
-            if check.by_marathon {
-                *result = None;
-            }
-        }
+        instance.results.fill(None);
         instance.said_healthy = instance.healthy();
     }
     world.touch();
@@ -97,7 +97,7 @@ fn round(world: &mut World, key: u64, alive: bool) {
         let previous_failure = result.last_failure.clone();
         take(result, alive, forgiven, &stamp);
         let (instance_id, task_id) = (instance.id.clone(), instance.task_id());
-        if !alive && !forgiven && check.by_marathon {
+        if !alive && !forgiven {
             // Named `taskId`, and the id of the instance all the same.
             let fields =
                 json!({ "appId": app.id, "taskId": instance_id, "healthCheck": check.json });
@@ -105,10 +105,6 @@ fn round(world: &mut World, key: u64, alive: bool) {
         }
         // A first failure is no change: before its first success a task is not alive.
         if alive != was.unwrap_or(false) {
-            if !check.by_marathon {
-                // Mesos reports health by repeating the status.
-                world.status_event(key, "");
-            }
             let fields = json!({
                 "appId": app.id,
                 "instanceId": instance_id,
@@ -120,24 +116,22 @@ fn round(world: &mut World, key: u64, alive: bool) {
         say(world, key);
         if !alive && !forgiven && reached {
             kills = true;
-            if check.by_marathon {
-                let agent = world
-                    .instances
-                    .get(&key)
-                    .and_then(|instance| instance.agent);
-                let agent = agent.and_then(|agent| world.agents.get(agent));
-                let fields = json!({
-                    "appId": app.id,
-                    "taskId": task_id,
-                    "instanceId": instance_id,
-                    "version": app.version,
-                    "reason": "HTTP status 503",
-                    "host": agent.map(|agent| &agent.config.hostname),
-                    "slaveId": agent.map(|agent| &agent.id),
-                    "timestamp": previous_failure.unwrap_or_else(|| stamp.clone()),
-                });
-                world.publish("unhealthy_instance_kill_event", fields);
-            }
+            let agent = world
+                .instances
+                .get(&key)
+                .and_then(|instance| instance.agent);
+            let agent = agent.and_then(|agent| world.agents.get(agent));
+            let fields = json!({
+                "appId": app.id,
+                "taskId": task_id,
+                "instanceId": instance_id,
+                "version": app.version,
+                "reason": "HTTP status 503",
+                "host": agent.map(|agent| &agent.config.hostname),
+                "slaveId": agent.map(|agent| &agent.id),
+                "timestamp": previous_failure.unwrap_or_else(|| stamp.clone()),
+            });
+            world.publish("unhealthy_instance_kill_event", fields);
         }
     }
     if kills {

@@ -5,7 +5,9 @@ use std::io;
 use bytes::{Bytes, BytesMut};
 use data_encoding::BASE64;
 use http::StatusCode;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::port::Wire;
 
 /// Jetty's default is 8 kB; more is only read to be generous to test clients.
 const HEAD_LIMIT_BYTES: usize = 64 * 1024;
@@ -54,7 +56,7 @@ impl Request {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Whether a flag such as `force=true` is set.
+    /// True if a flag such as `force=true` is set.
     pub(super) fn flag(&self, name: &str) -> bool {
         self.parameters(name).any(|value| value == "true")
     }
@@ -105,11 +107,6 @@ impl Response {
         self
     }
 }
-
-/// What bytes come and go on: TCP, or TLS over it.
-pub(super) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
 /// A connection from one client.
 pub(super) struct Connection {

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::app::App;
 use crate::backend::Control;
 
-/// Where an instance stands in its life.
+/// The condition of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Condition {
     /// Wanted, without an agent.
@@ -25,8 +25,6 @@ pub enum Condition {
     Running,
     /// Its agent is lost.
     Unreachable,
-    /// Its agent is lost for so long that it is replaced.
-    UnreachableInactive,
     /// It was told to end.
     Killing,
     /// It ended because it was told to.
@@ -45,7 +43,6 @@ impl Condition {
             Self::Starting => "Starting",
             Self::Running => "Running",
             Self::Unreachable => "Unreachable",
-            Self::UnreachableInactive => "UnreachableInactive",
             Self::Killing => "Killing",
             Self::Killed => "Killed",
             Self::Failed => "Failed",
@@ -58,26 +55,10 @@ impl Condition {
             Self::Scheduled | Self::Provisioned | Self::Staging => "TASK_STAGING",
             Self::Starting => "TASK_STARTING",
             Self::Running => "TASK_RUNNING",
-            Self::Unreachable | Self::UnreachableInactive => "TASK_UNREACHABLE",
+            Self::Unreachable => "TASK_UNREACHABLE",
             Self::Killing => "TASK_KILLING",
             Self::Killed => "TASK_KILLED",
             Self::Failed => "TASK_FAILED",
-        }
-    }
-
-    /// Whether the instance counts towards the wanted number.
-    pub(super) fn counts(self) -> bool {
-        match self {
-            Self::UnreachableInactive => false,
-            Self::Scheduled
-            | Self::Provisioned
-            | Self::Staging
-            | Self::Starting
-            | Self::Running
-            | Self::Unreachable
-            | Self::Killing
-            | Self::Killed
-            | Self::Failed => true,
         }
     }
 }
@@ -110,7 +91,7 @@ pub(super) struct Instance {
     pub(super) control: Option<Control>,
     /// One per check of the definition; `None` is "not probed yet".
     pub(super) results: Vec<Option<CheckResult>>,
-    /// What the last `instance_health_changed_event` said.
+    /// The health in the last `instance_health_changed_event`.
     pub(super) said_healthy: Option<bool>,
     /// A terminal state to show until the relaunch has an agent.
     pub(super) last_terminal: Option<Condition>,
@@ -123,7 +104,7 @@ impl Instance {
         format!("{}._app.{}", self.id, self.incarnation)
     }
 
-    /// What all checks together say: unknown while one has no result, else whether all succeed.
+    /// The health by all checks together: unknown while one has no result, else true if all succeed.
     pub(super) fn healthy(&self) -> Option<bool> {
         if self.results.is_empty() || self.condition != Condition::Running {
             return None;
@@ -136,7 +117,7 @@ impl Instance {
         alive.map(|alive| alive.iter().all(|alive| *alive))
     }
 
-    /// Whether a deployment counts it as good: running, and healthy if there are checks.
+    /// True if a deployment counts it as good: running, and healthy if there are checks.
     pub(super) fn is_ready(&self) -> bool {
         self.condition == Condition::Running
             && (self.app.checks.is_empty() || self.healthy() == Some(true))

@@ -27,7 +27,9 @@ mod deploy;
 mod health;
 mod http;
 mod instance;
+mod life;
 mod node;
+mod observe;
 mod rest;
 mod rollout;
 mod shape;
@@ -52,7 +54,7 @@ pub use self::instance::Condition;
 pub use self::view::{AppView, TaskView, View};
 pub use self::world::{Recorded, Requested};
 
-/// Why a cluster did not do what it was told.
+/// Failure of a cluster.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// An instance's port could not be bound.
@@ -60,7 +62,7 @@ pub enum Error {
     Bind {
         /// The address as configured.
         address: SocketAddr,
-        /// What the system said.
+        /// The cause.
         source: io::Error,
     },
     /// Marathon refuses the command, as it would on the wire.
@@ -74,12 +76,12 @@ pub enum Error {
     /// There is no task with this id, or it has no process.
     #[error("no running task {0}")]
     NoTask(String),
-    /// What was waited for did not come within [`Config::patience`].
+    /// A wait was longer than [`Config::patience`].
     #[error("waited in vain until {what}; last seen: {seen}")]
     InVain {
-        /// What was waited for.
+        /// Completes "waited in vain until".
         what: String,
-        /// What there was instead.
+        /// The state instead.
         seen: String,
     },
 }

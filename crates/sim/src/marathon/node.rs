@@ -3,82 +3,55 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::json;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::config::{LeaderChange, ListFault};
 use super::dcos;
 use super::health;
-use super::http::{Connection, Request, Response, Wire, basic};
+use super::http::{Connection, Request, Response, basic};
 use super::instance::Condition;
 use super::rest;
 use super::shared::Shared;
 use super::stream;
 use super::world::Requested;
-use crate::port::Port;
+use crate::port::{Port, secured};
+
+/// Time for which a request is held when no leader is known, before 502 (Marathon has 2.5 s).
+const LEADER_HOLD: Duration = Duration::from_millis(5);
+
+/// Time from an election until reconciliation repeats the status of every task (Marathon has 15 s).
+const RECONCILIATION: Duration = Duration::from_millis(50);
 
 /// Lives as one process: up while it is wanted, its port refusing while it is not.
 pub(super) async fn run(
     shared: Arc<Shared>,
     node: usize,
     port: Port,
-    mut wanted: watch::Receiver<bool>,
+    wanted: watch::Receiver<bool>,
 ) {
-    while wanted.wait_for(|wanted| *wanted).await.is_ok() {
-        let listener = match port.listen() {
-            Ok(listener) => listener,
-            Err(error) => {
-                tracing::error!(%error, address = %port.address(), "a simulated Marathon cannot listen");
-                return;
+    let listening = |listening| {
+        shared.with(|world| {
+            if let Some(node) = world.nodes.get_mut(node) {
+                node.listening = listening;
             }
-        };
-        listening(&shared, node, true);
-        accept(&shared, node, &listener, &mut wanted).await;
-        drop(listener);
-        listening(&shared, node, false);
-    }
-}
-
-fn listening(shared: &Shared, node: usize, listening: bool) {
-    shared.with(|world| {
-        if let Some(node) = world.nodes.get_mut(node) {
-            node.listening = listening;
-        }
-        world.touch();
-    });
-}
-
-/// Serves connections until the process is to exit, which ends them all.
-async fn accept(
-    shared: &Arc<Shared>,
-    node: usize,
-    listener: &TcpListener,
-    wanted: &mut watch::Receiver<bool>,
-) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            biased;
-            _ = wanted.wait_for(|wanted| !*wanted) => break,
-            Some(_) = connections.join_next() => {}
-            accepted = listener.accept() => {
-                if let Ok((socket, peer)) = accepted {
-                    let shared = Arc::clone(shared);
-                    connections.spawn(async move {
-                        if let Err(error) = serve(&shared, node, socket, peer).await {
-                            tracing::debug!(%error, node, "simulated connection ended");
-                        }
-                    });
-                }
+            world.touch();
+        });
+    };
+    let serve = |socket, peer| {
+        let shared = Arc::clone(&shared);
+        async move {
+            if let Err(error) = serve(&shared, node, socket, peer).await {
+                tracing::debug!(%error, node, "simulated connection ended");
             }
         }
-    }
-    connections.shutdown().await;
+    };
+    port.serve(wanted, listening, serve).await;
 }
 
 /// One connection, request after request.
@@ -88,7 +61,9 @@ async fn serve(
     socket: TcpStream,
     peer: SocketAddr,
 ) -> io::Result<()> {
-    let (wire, client_certificate) = open(shared, socket).await?;
+    let tls = shared.config.tls.clone().map(TlsAcceptor::from);
+    let (wire, chain) = secured(socket, tls.as_ref()).await?;
+    let client_certificate = chain.and_then(|chain| Some(chain.first()?.to_vec()));
     let mut connection = Connection::new(wire);
     while let Some(request) = connection.request().await? {
         shared.with(|world| {
@@ -132,21 +107,7 @@ async fn serve(
     Ok(())
 }
 
-/// What requests come on, and the certificate that the client showed.
-async fn open(shared: &Shared, socket: TcpStream) -> io::Result<(Box<dyn Wire>, Option<Vec<u8>>)> {
-    // Every flush is meant to be its own segment.
-    let _ = socket.set_nodelay(true);
-    let Some(tls) = &shared.config.tls else {
-        return Ok((Box::new(socket), None));
-    };
-    let stream = TlsAcceptor::from(Arc::clone(tls)).accept(socket).await?;
-    let (_, session) = stream.get_ref();
-    let shown = session.peer_certificates().and_then(<[_]>::first);
-    let shown = shown.map(|certificate| certificate.as_ref().to_vec());
-    Ok((Box::new(stream), shown))
-}
-
-/// What an instance does with a request before anything else.
+/// The first decision of an instance about a request.
 enum Role {
     /// Answer it, as the leader or, naming itself, in its place. A proxying standby is not a second
     /// connection here: the answer is the same to the byte.
@@ -173,7 +134,7 @@ async fn role(shared: &Arc<Shared>, node: usize, request: &Request) -> Role {
     }
     // Without a leader the request is held for a while: one may be elected just now.
     let held = shared.until(|world| world.leader_url().map(|url| (url, world.leads(node))));
-    let Ok((leader, leads)) = tokio::time::timeout(shared.config.leader_hold, held).await else {
+    let Ok((leader, leads)) = tokio::time::timeout(LEADER_HOLD, held).await else {
         let status = StatusCode::BAD_GATEWAY;
         let text = "Could not determine the current leader";
         return Role::Refuse(Response::text(status, "text/plain", text));
@@ -249,7 +210,7 @@ pub(super) async fn change_leader(shared: &Arc<Shared>, change: LeaderChange) {
         elect(shared, next.unwrap_or(old), change);
     };
     tokio::join!(back, election);
-    tokio::time::sleep(shared.config.reconciliation).await;
+    tokio::time::sleep(RECONCILIATION).await;
     reconcile(shared);
 }
 

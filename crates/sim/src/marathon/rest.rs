@@ -13,7 +13,7 @@ use super::http::{Request, Response};
 use super::shape::{self, Embed};
 use super::shared::Shared;
 
-/// What a path under `/v2/apps/` names. Ids may carry these words themselves; Marathon has the
+/// The meaning of a path under `/v2/apps/`. Ids may carry these words themselves; Marathon has the
 /// same collision.
 enum AppPath {
     App(String),

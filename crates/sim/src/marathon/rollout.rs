@@ -52,12 +52,12 @@ enum Next {
 fn wanted(world: &World, id: &str) -> Vec<(u64, bool)> {
     world
         .of_app(id)
-        .filter(|(_, instance)| !instance.decommissioned && instance.condition.counts())
+        .filter(|(_, instance)| !instance.decommissioned)
         .map(|(key, instance)| (key, instance.is_ready()))
         .collect()
 }
 
-/// How many instances of an app are told to end and have not.
+/// Number of instances of an app that are told to end and have not.
 fn dying(world: &World, id: &str) -> usize {
     world
         .of_app(id)
@@ -94,7 +94,7 @@ pub(super) async fn replace(shared: &Arc<Shared>, target: &Arc<App>) {
             .until(|world| {
                 let (mut old, mut new) = (Vec::new(), Vec::new());
                 for (key, instance) in world.of_app(&target.id) {
-                    if instance.decommissioned || !instance.condition.counts() {
+                    if instance.decommissioned {
                         continue;
                     }
                     let is_new = instance.app.version.as_str() >= target.config_version();

@@ -1,4 +1,4 @@
-//! What REST shows: apps and their tasks as JSON.
+//! Apps and their tasks as JSON, as REST shows them.
 
 use serde_json::{Map, Value, json};
 
@@ -6,7 +6,7 @@ use super::app::App;
 use super::instance::{CheckResult, Condition, Instance, addresses_json};
 use super::world::World;
 
-/// What `embed=` asks for.
+/// The value of `embed=`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Embed {
     pub(super) tasks: bool,
@@ -88,7 +88,6 @@ fn task(world: &World, instance: &Instance) -> Value {
             | Condition::Provisioned
             | Condition::Staging
             | Condition::Unreachable
-            | Condition::UnreachableInactive
             | Condition::Killing
     );
     let addresses = if blank {

@@ -1,4 +1,4 @@
-//! What every task of a cluster holds: the world behind its lock, and the tasks themselves.
+//! The part that every task of a cluster holds: the world behind its lock, and the tasks themselves.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use super::config::Config;
 use super::world::World;
 
-/// What the tasks of a cluster share. The world is only ever locked for the length of a closure.
+/// The part that the tasks of a cluster share. The world is locked for the length of a closure alone.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) config: Config,

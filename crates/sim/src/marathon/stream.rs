@@ -12,9 +12,10 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::http::{Connection, Request, Response, Wire, head};
+use super::http::{Connection, Request, Response, head};
 use super::shared::Shared;
 use super::world::{Frame, Stream};
+use crate::port::Wire;
 
 /// Messages that may wait for one client.
 const OUTSTANDING_MESSAGES: usize = 1024;

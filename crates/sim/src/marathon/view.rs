@@ -1,6 +1,6 @@
-//! What a cluster looks like at one moment, for waits and assertions.
+//! The view of a cluster at one moment, for waits and assertions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use super::instance::{Condition, Instance};
@@ -16,8 +16,8 @@ pub struct View {
     pub tasks: Vec<TaskView>,
     /// Connected clients of `/v2/events`.
     pub streams: usize,
-    /// Deployments that run.
-    pub deployments: usize,
+    /// The apps that are being deployed.
+    pub deployments: BTreeSet<String>,
     /// The position of the leading instance.
     pub leader: Option<usize>,
     /// Streams that were closed because their client was too slow.
@@ -46,9 +46,9 @@ pub struct TaskView {
     pub app: String,
     /// The version it was started with.
     pub version: String,
-    /// Where it stands.
+    /// Its condition.
     pub condition: Condition,
-    /// What its health checks say together; `None` is unknown, or no checks.
+    /// Its health by all checks; `None` is unknown, or no checks.
     pub healthy: Option<bool>,
     /// The position of its agent.
     pub agent: usize,
@@ -56,12 +56,12 @@ pub struct TaskView {
     pub ports: Vec<u16>,
     /// Moves its backend, once that runs.
     pub control: Option<Control>,
-    /// Whether Marathon has forgotten it while its agent is lost.
+    /// True if Marathon has forgotten it while its agent is lost.
     pub orphan: bool,
 }
 
 impl TaskView {
-    /// Where its backend serves: by port index, then, for mappings of a container network with a
+    /// The addresses of its backend: by port index, then, for mappings of a container network with a
     /// host port, these again.
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
@@ -106,7 +106,7 @@ impl View {
             .count()
     }
 
-    /// Whether an app has exactly this many tasks, all running, and nothing is being deployed.
+    /// True if an app has exactly this many tasks, all running, and is not being deployed.
     #[must_use]
     pub fn settled(&self, app: &str, count: usize) -> bool {
         let tasks = self
@@ -114,7 +114,7 @@ impl View {
             .iter()
             .filter(|task| task.app == app && !task.orphan)
             .count();
-        self.deployments == 0 && tasks == count && self.running(app).len() == count
+        !self.deployments.contains(app) && tasks == count && self.running(app).len() == count
     }
 
     pub(super) fn of(world: &World) -> Self {
@@ -134,7 +134,11 @@ impl View {
                 .filter_map(|(task, orphan)| TaskView::new(task, orphan))
                 .collect(),
             streams: world.streams.len(),
-            deployments: world.deployments.len(),
+            deployments: world
+                .deployments
+                .values()
+                .map(|deployment| deployment.app.clone())
+                .collect(),
             leader: world.leader,
             streams_closed_as_slow: world.streams_closed_as_slow,
             cut_requests: world.cut_requests,

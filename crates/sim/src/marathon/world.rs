@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -27,10 +26,10 @@ const REQUEST_LIMIT: usize = 4096;
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) clock: Clock,
-    /// How its URLs begin.
+    /// The scheme of its URLs.
     pub(super) scheme: &'static str,
     pub(super) task_killing: bool,
-    /// What `GET` shows.
+    /// The definitions that `GET` shows.
     pub(super) root: BTreeMap<String, Arc<App>>,
     /// Every version of every app, in the order they came.
     pub(super) versions: BTreeMap<String, Vec<Arc<App>>>,
@@ -40,8 +39,6 @@ pub(super) struct World {
     pub(super) orphans: BTreeMap<u64, Instance>,
     pub(super) next_instance: u64,
     pub(super) next_container: u16,
-    /// SIGTERM to SIGKILL where the app does not say.
-    pub(super) kill_grace: Duration,
     pub(super) agents: Vec<Agent>,
     pub(super) deployments: BTreeMap<String, Deployment>,
     pub(super) nodes: Vec<Node>,
@@ -67,8 +64,6 @@ pub(super) struct Agent {
     pub(super) config: AgentConfig,
     pub(super) id: String,
     pub(super) reachable: bool,
-    /// The next of its dynamic ports to try.
-    pub(super) next_port: u16,
 }
 
 impl Agent {
@@ -77,7 +72,6 @@ impl Agent {
         Self {
             id: format!("7ab2a4a1-6d2e-4a57-8a1c-0f6d1f2a9d10-S{number}"),
             reachable: true,
-            next_port: config.ports.as_ref().map_or(0, |ports| *ports.start()),
             config,
         }
     }
@@ -148,9 +142,9 @@ pub struct Recorded {
     pub event_type: String,
     /// The event's JSON.
     pub json: Arc<Value>,
-    /// When it was given to the streams.
+    /// The moment at which it was given to the streams.
     pub published: Instant,
-    /// When its last byte was handed to the socket of the first client that got it.
+    /// The moment at which its last byte was handed to the socket of the first client that got it.
     pub written: Option<Instant>,
 }
 
@@ -174,7 +168,7 @@ pub struct Requested {
     pub method: String,
     /// With its query.
     pub target: String,
-    /// Whether it carried an `Authorization` header.
+    /// True if it carried an `Authorization` header.
     pub authorized: bool,
     /// The certificate that its client showed, in DER.
     pub client_certificate: Option<Vec<u8>>,
@@ -182,7 +176,7 @@ pub struct Requested {
 
 impl World {
     pub(super) fn new(config: &Config, nodes: Vec<Node>) -> Self {
-        let clock = Clock::new(config.start_ms);
+        let clock = Clock::new();
         let agents = config
             .agents
             .iter()
@@ -202,7 +196,6 @@ impl World {
             orphans: BTreeMap::new(),
             next_instance: 0,
             next_container: 0,
-            kill_grace: config.kill_grace,
             agents: agents.collect(),
             deployments: BTreeMap::new(),
             nodes,
@@ -234,7 +227,7 @@ impl World {
         Some(format!("{}://{}", self.scheme, leader.address))
     }
 
-    /// Whether this instance leads.
+    /// True if this instance leads.
     pub(super) fn leads(&self, node: usize) -> bool {
         self.leader == Some(node)
     }

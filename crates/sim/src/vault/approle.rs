@@ -1,10 +1,8 @@
 //! The login with a role's id and a secret id.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, json};
-use time::OffsetDateTime;
 
 use super::call::{Call, Outcome};
 use super::config::Profile;
@@ -23,20 +21,11 @@ struct Role {
     id: String,
     terms: Terms,
     bind_secret_id: bool,
-    secret_id_ttl: Duration,
-    secret_id_num_uses: u64,
-    secrets: BTreeMap<String, SecretId>,
-}
-
-#[derive(Clone)]
-struct SecretId {
-    ends: Option<OffsetDateTime>,
-    /// `None` is without limit.
-    uses: Option<u64>,
+    secret_ids: BTreeSet<String>,
 }
 
 impl AppRole {
-    /// Whether a role exists, which tells a create from an update.
+    /// True if a role exists, which tells a create from an update.
     pub(super) fn holds(&self, path: &str) -> bool {
         match path.strip_prefix("role/").map(|rest| rest.split_once('/')) {
             Some(None) => self.roles.contains_key(path.trim_start_matches("role/")),
@@ -65,14 +54,14 @@ impl AppRole {
         reply.map(Outcome::from)
     }
 
-    /// What a renewal is granted now, which may differ from what the login was.
+    /// The terms of a renewal now, which may differ from those of the login.
     pub(super) fn renewal(&self, role: &str) -> Result<Terms, Refusal> {
         let role = self.roles.get(role);
         let gone = || Refusal::bad("role does not exist during renewal");
         role.map(|role| role.terms.clone()).ok_or_else(gone)
     }
 
-    fn login(&mut self, call: &Call<'_>) -> Result<Outcome, Refusal> {
+    fn login(&self, call: &Call<'_>) -> Result<Outcome, Refusal> {
         let (unknown_role, unknown_secret) = match call.profile {
             Profile::V1_8 => ("invalid role ID", "invalid secret id"),
             Profile::Modern => ("invalid role or secret ID", "invalid role or secret ID"),
@@ -82,13 +71,14 @@ impl AppRole {
             .request
             .text("role_id")
             .ok_or_else(|| missing("role_id"))?;
-        let found = self.roles.iter_mut().find(|(_, role)| role.id == id);
+        let found = self.roles.iter().find(|(_, role)| role.id == id);
         let (name, role) = found.ok_or_else(|| Refusal::bad(unknown_role))?;
         if role.bind_secret_id {
             let secret = call.request.text("secret_id");
             let secret = secret.ok_or_else(|| missing("secret_id"))?;
-            role.use_secret(&secret, call.now)
-                .ok_or_else(|| Refusal::bad(unknown_secret))?;
+            if !role.secret_ids.contains(&secret) {
+                return Err(Refusal::bad(unknown_secret));
+            }
         }
         let meta = Map::from_iter([("role_name".to_owned(), json!(name))]);
         Ok(Outcome::Login(Box::new(Grant {
@@ -106,9 +96,7 @@ impl Role {
             id: uuid(),
             terms: Terms::default(),
             bind_secret_id: true,
-            secret_id_ttl: Duration::ZERO,
-            secret_id_num_uses: 0,
-            secrets: BTreeMap::new(),
+            secret_ids: BTreeSet::new(),
         }
     }
 
@@ -120,57 +108,32 @@ impl Role {
         if let Some(bind) = call.truth("bind_secret_id") {
             self.bind_secret_id = bind;
         }
-        if let Some(ttl) = call.duration("secret_id_ttl")? {
-            self.secret_id_ttl = ttl;
-        }
-        if let Some(uses) = call.number("secret_id_num_uses")? {
-            self.secret_id_num_uses = uses;
-        }
         Ok(())
     }
 
     fn answer(&mut self, field: &str, call: &Call<'_>) -> Result<Reply, Refusal> {
         match (field, call.request.operation) {
             ("role-id", Operation::Read) => Ok(Reply::data(json!({ "role_id": self.id }))),
-            ("secret-id", Operation::Write) => self.new_secret(call),
+            ("secret-id", Operation::Write) => Ok(self.new_secret(call)),
             _ => Err(Refusal::unsupported_path()),
         }
     }
 
-    fn new_secret(&mut self, call: &Call<'_>) -> Result<Reply, Refusal> {
-        let ttl = self.secret_id_ttl;
-        let uses = self.secret_id_num_uses;
+    /// Makes a secret id that is good for ever and for any number of logins.
+    fn new_secret(&mut self, call: &Call<'_>) -> Reply {
         let id = uuid();
         let mut data = json!({
             "secret_id": id,
             "secret_id_accessor": uuid(),
-            "secret_id_ttl": ttl.as_secs(),
+            "secret_id_ttl": 0,
         });
         match (call.profile, data.as_object_mut()) {
             (Profile::Modern, Some(data)) => {
-                data.insert("secret_id_num_uses".into(), json!(uses));
+                data.insert("secret_id_num_uses".into(), json!(0));
             }
             (Profile::Modern, None) | (Profile::V1_8, _) => {}
         }
-        let secret = SecretId {
-            ends: (!ttl.is_zero()).then(|| call.now + ttl),
-            uses: (uses > 0).then_some(uses),
-        };
-        self.secrets.insert(id, secret);
-        Ok(Reply::data(data))
-    }
-
-    /// Spends one use of a secret id; `None` if it is not good.
-    fn use_secret(&mut self, id: &str, now: OffsetDateTime) -> Option<()> {
-        self.secrets
-            .retain(|_, secret| secret.ends.is_none_or(|end| end > now));
-        let secret = self.secrets.get_mut(id)?;
-        if let Some(uses) = &mut secret.uses {
-            *uses -= 1;
-            if *uses == 0 {
-                self.secrets.remove(id);
-            }
-        }
-        Some(())
+        self.secret_ids.insert(id);
+        Reply::data(data)
     }
 }

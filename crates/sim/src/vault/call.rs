@@ -81,7 +81,7 @@ pub(super) struct Tune {
 }
 
 impl Tune {
-    /// What a lease gets that asks for nothing.
+    /// Lifetime of a lease that asks for none.
     pub(super) fn default_ttl(self) -> Duration {
         if self.default_ttl.is_zero() {
             SYSTEM_TTL.min(self.max_ttl())
@@ -90,7 +90,7 @@ impl Tune {
         }
     }
 
-    /// What no lease may exceed.
+    /// Longest lifetime of a lease.
     pub(super) fn max_ttl(self) -> Duration {
         if self.max_ttl.is_zero() {
             SYSTEM_TTL
@@ -100,7 +100,7 @@ impl Tune {
     }
 }
 
-/// What an engine made of a request.
+/// The outcome of a request at an engine.
 pub(super) enum Outcome {
     Reply(Reply),
     /// A login is good: a token is to be made.

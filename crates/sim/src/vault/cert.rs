@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
-use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::call::{Call, Outcome};
@@ -33,15 +33,13 @@ struct Role {
     /// Authorities, or a client's certificate itself.
     trusted: Vec<CertificateDer<'static>>,
     allowed_common_names: Vec<String>,
-    allowed_dns_sans: Vec<String>,
     display_name: String,
     terms: Terms,
 }
 
-/// What a login looks at in a certificate.
+/// The part of a certificate that a login looks at.
 struct Identity {
     common_name: String,
-    dns_names: Vec<String>,
     serial: String,
     subject_key: String,
     authority_key: String,
@@ -95,7 +93,7 @@ impl CertAuth {
         })))
     }
 
-    /// What a renewal is granted, which needs the certificate of the login.
+    /// The terms of a renewal, which needs the certificate of the login.
     pub(super) fn renewal(
         &self,
         role: &str,
@@ -137,9 +135,6 @@ impl Role {
         if let Some(names) = call.texts("allowed_common_names") {
             self.allowed_common_names = names;
         }
-        if let Some(names) = call.texts("allowed_dns_sans") {
-            self.allowed_dns_sans = names;
-        }
         self.display_name = call
             .request
             .text("display_name")
@@ -147,7 +142,7 @@ impl Role {
         Ok(())
     }
 
-    /// Whether a chain leads to one of the role's authorities, or is one of its certificates.
+    /// True if a chain leads to one of the role's authorities, or is one of its certificates.
     fn trusts(&self, peer: &Peer, now: OffsetDateTime) -> bool {
         let Some((own, intermediates)) = peer.chain.split_first() else {
             return false;
@@ -166,17 +161,10 @@ impl Role {
             .is_ok_and(|verifier| verifier.verify_client_cert(own, intermediates, now).is_ok())
     }
 
-    /// Whether the names of a certificate are the role's.
+    /// True if the name in a certificate is one of the role's.
     fn takes(&self, identity: &Identity) -> bool {
-        let takes =
-            |allowed: &[String], name: &String| allowed.iter().any(|allowed| glob(allowed, name));
-        (self.allowed_common_names.is_empty()
-            || takes(&self.allowed_common_names, &identity.common_name))
-            && (self.allowed_dns_sans.is_empty()
-                || identity
-                    .dns_names
-                    .iter()
-                    .any(|name| takes(&self.allowed_dns_sans, name)))
+        let allowed = &self.allowed_common_names;
+        allowed.is_empty() || allowed.contains(&identity.common_name)
     }
 }
 
@@ -189,7 +177,6 @@ impl Identity {
                 .and_then(|name| name.as_str().ok())
                 .unwrap_or_default()
                 .to_owned(),
-            dns_names: Vec::new(),
             serial: parsed.serial.to_string(),
             subject_key: String::new(),
             authority_key: String::new(),
@@ -204,16 +191,6 @@ impl Identity {
                     .as_ref()
                     .map_or("".into(), |key| hex(key.0));
             }
-            if let ParsedExtension::SubjectAlternativeName(names) = extension.parsed_extension() {
-                let names = names.general_names.iter();
-                identity.dns_names.extend(names.filter_map(|name| {
-                    if let GeneralName::DNSName(name) = name {
-                        Some((*name).to_owned())
-                    } else {
-                        None
-                    }
-                }));
-            }
         }
         Some(identity)
     }
@@ -223,50 +200,4 @@ impl Identity {
 pub(super) fn hex(bytes: &[u8]) -> String {
     let parts: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     parts.join(":")
-}
-
-/// Whether a pattern whose `*` stand for anything matches a text.
-pub(super) fn glob(pattern: &str, text: &str) -> bool {
-    let Some((first, rest)) = pattern.split_once('*') else {
-        return pattern == text;
-    };
-    let Some(mut left) = text.strip_prefix(first) else {
-        return false;
-    };
-    let mut parts: Vec<&str> = rest.split('*').collect();
-    let last = parts.pop().unwrap_or_default();
-    for part in parts {
-        let Some((_, after)) = left.split_once(part) else {
-            return false;
-        };
-        left = after;
-    }
-    left.ends_with(last)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_star_stands_for_anything() {
-        for (pattern, text) in [
-            ("*", ""),
-            ("a*", "a"),
-            ("*.b", "a.b"),
-            ("a*c*e", "abcde"),
-            ("a", "a"),
-        ] {
-            assert!(glob(pattern, text), "{pattern} {text}");
-        }
-        for (pattern, text) in [
-            ("a", "b"),
-            ("a*", "b"),
-            ("*a", "ab"),
-            ("a*a", "a"),
-            ("a*b*c", "ac"),
-        ] {
-            assert!(!glob(pattern, text), "{pattern} {text}");
-        }
-    }
 }

@@ -1,4 +1,4 @@
-//! What a simulated Vault is asked to be: its address, TLS, the release it speaks like.
+//! Settings of a simulated Vault: its address, TLS, the release that it speaks like.
 
 use std::net::Ipv4Addr;
 
@@ -25,7 +25,7 @@ impl Profile {
         }
     }
 
-    /// What `sys/health` says beyond what every release does.
+    /// The fields of `sys/health` that not every release has.
     pub(super) fn health_fields(self) -> Map<String, Value> {
         match self {
             Self::V1_8 => Map::new(),
@@ -45,7 +45,7 @@ impl Profile {
 pub struct Config {
     /// The loopback address that it listens on; the port is any free one, kept for life.
     pub address: Ipv4Addr,
-    /// Whether it speaks TLS, with a certificate of its own authority. It then asks clients for a
+    /// True if it speaks TLS, with a certificate of its own authority. It then asks clients for a
     /// certificate without requiring one.
     pub tls: bool,
     /// The release to be.

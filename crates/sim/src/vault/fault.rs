@@ -1,4 +1,4 @@
-//! Faults: what a request gets instead of, or before, the truth.
+//! Faults: answers instead of, or before, the truth.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
 use super::world::World;
 
-/// What the requests that match get, a number of times or forever. Of several faults the first that
+/// A fault of the requests that match, a number of times or forever. Of several faults the first that
 /// matches counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Which paths, without `/v1/`, as a policy writes them: exact, `+` for one segment, a `*` at the
+    /// The paths, without `/v1/`, as a policy writes them: exact, `+` for one segment, a `*` at the
     /// end for whatever follows.
     pub path: String,
-    /// How many requests get it; `None` is all of them, until [`Vault::heal`](super::Vault::heal).
+    /// Number of requests that get it; `None`: all of them, until [`Vault::heal`](super::Vault::heal).
     pub times: Option<usize>,
-    /// What they get.
+    /// The fault itself.
     pub what: What,
 }
 
@@ -40,7 +40,7 @@ impl Fault {
     }
 }
 
-/// What goes wrong.
+/// The kind of a fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
     /// This answer; nothing is done.
@@ -89,7 +89,7 @@ impl What {
 #[error("the connection was closed before the answer was complete")]
 pub struct Broken;
 
-/// How an answer goes over the wire.
+/// The way of an answer over the wire.
 pub(super) enum Delivery {
     Whole(Response<Bytes>),
     /// Closed before a byte.
@@ -109,7 +109,7 @@ pub(super) struct Faults {
 #[derive(Debug)]
 struct Planned {
     fault: Fault,
-    /// What a stale read sees.
+    /// The world that a stale read sees.
     frozen: Option<Box<World>>,
 }
 
@@ -147,7 +147,7 @@ impl Faults {
     }
 }
 
-/// Whether a pattern as policies write it matches a path.
+/// True if a pattern as policies write it matches a path.
 pub(super) fn covers(pattern: &str, path: &str) -> bool {
     let (pattern, is_prefix) = match pattern.strip_suffix('*') {
         Some(pattern) => (pattern, true),

@@ -1,4 +1,4 @@
-//! The token that a login gives, and what a role says of it.
+//! The token that a login gives, and its terms.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub(super) struct Grant {
     pub(super) terms: Terms,
 }
 
-/// What the role of a login says of its tokens.
+/// The terms of a role for the tokens of its logins.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Terms {
     pub(super) policies: Vec<String>,

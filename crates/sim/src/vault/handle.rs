@@ -255,7 +255,7 @@ impl Vault {
         self.inner.shared.heal();
     }
 
-    /// What was asked, oldest first, since the start or [`Vault::forget_requests`].
+    /// The requests, oldest first, since the start or [`Vault::forget_requests`].
     #[must_use]
     pub fn requests(&self) -> Vec<Seen> {
         self.inner.shared.seen()

@@ -1,4 +1,4 @@
-//! What a node says of itself without a token.
+//! The health of a node, told without a token.
 
 use http::StatusCode;
 use serde_json::json;

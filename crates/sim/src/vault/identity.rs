@@ -12,8 +12,8 @@ use time::OffsetDateTime;
 use super::message::Peer;
 use super::pki::{Authority, Key, Subject, pem};
 
-/// How long these authorities and the server's certificate are good for: longer than any test asks
-/// for, by its clock or the wall's.
+/// Lifetime of these authorities and of the server's certificate: longer than any test asks for, by
+/// its clock or the wall's.
 const LONG: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// A client certificate with its key, by the client authority of one Vault. Not in any of its mounts:
@@ -37,7 +37,7 @@ impl std::fmt::Debug for ClientIdentity {
 }
 
 impl ClientIdentity {
-    /// What a server sees of a connection that shows it, for [`Vault::answer`](super::Vault::answer).
+    /// The peer of a connection that shows it, for [`Vault::answer`](super::Vault::answer).
     #[must_use]
     pub fn peer(&self) -> Peer {
         let chain = CertificateDer::pem_slice_iter(self.certificate_pem.as_bytes());

@@ -15,7 +15,7 @@ pub(super) struct Kv1 {
 }
 
 impl Kv1 {
-    /// Whether a key exists, which tells a create from an update.
+    /// True if a key exists, which tells a create from an update.
     pub(super) fn holds(&self, path: &str) -> bool {
         self.keys.contains_key(path)
     }

@@ -13,7 +13,7 @@ use super::message::{Operation, Refusal, Reply, Secret};
 
 /// Versions that are kept of a key.
 const MAX_VERSIONS: usize = 10;
-/// What a path without `data/` and its like gets.
+/// The answer to a path without `data/` and its like.
 const INVALID_PATH: &str = "Invalid path for a versioned K/V secrets engine. See the API docs for the \
     appropriate API endpoints to use. If using the Vault CLI, use 'vault kv get' for this operation.";
 
@@ -37,7 +37,7 @@ struct Version {
 }
 
 impl Kv2 {
-    /// Whether a key exists, which tells a create from an update.
+    /// True if a key exists, which tells a create from an update.
     pub(super) fn holds(&self, path: &str) -> bool {
         path.strip_prefix("data/")
             .is_some_and(|key| self.keys.contains_key(key))

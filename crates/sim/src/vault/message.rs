@@ -12,7 +12,7 @@ pub struct Peer {
     pub chain: Vec<CertificateDer<'static>>,
 }
 
-/// What is to be done with a path.
+/// An operation on a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Operation {
     Read,
@@ -90,12 +90,9 @@ impl Request {
     }
 }
 
-/// The token of a request, from either header that Vault reads.
+/// The token of a request.
 pub(super) fn token(headers: &HeaderMap) -> Option<String> {
-    text(headers, "x-vault-token").or_else(|| {
-        let bearer = text(headers, "authorization")?;
-        Some(bearer.strip_prefix("Bearer ")?.to_owned())
-    })
+    text(headers, "x-vault-token")
 }
 
 fn text(headers: &HeaderMap, name: &str) -> Option<String> {
@@ -103,7 +100,7 @@ fn text(headers: &HeaderMap, name: &str) -> Option<String> {
     (!value.is_empty()).then(|| value.to_owned())
 }
 
-/// What a request gets, if it is not refused: perhaps a secret, and so without `Debug`.
+/// The answer to a request that is not refused: perhaps a secret, and so without `Debug`.
 #[derive(Clone)]
 pub(super) enum Reply {
     /// Vault's envelope around data or a token.
@@ -200,7 +197,7 @@ impl Reply {
     }
 }
 
-/// Why a request is not answered, in Vault's words.
+/// The refusal of a request, in Vault's words.
 #[derive(Clone, Debug)]
 pub(super) struct Refusal {
     pub(super) status: StatusCode,

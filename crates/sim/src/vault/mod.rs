@@ -12,8 +12,8 @@
 //!
 //! Not simulated: namespaces (ignored, as the open source edition does), identity, token roles and
 //! children of tokens, control groups, quotas, standbys but for their redirect (a fault), lists,
-//! renewals and revocations of leases, revocation lists, reads of roles and policies, RSA keys (ring
-//! makes none: a role's keys are `ec` unless it asks otherwise, and `rsa` is refused).
+//! renewals and revocations of leases, revocation lists, reads of roles and policies, ends of secret
+//! ids, and of a PKI everything but names as they are, on keys on P-256.
 
 mod approle;
 mod auth_token;
@@ -52,7 +52,7 @@ pub use self::identity::ClientIdentity;
 pub use self::message::Peer;
 pub use self::shared::Seen;
 
-/// Why a simulated Vault did not do what it was told.
+/// Failure of a simulated Vault.
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
     /// Its port could not be bound.
@@ -67,7 +67,7 @@ pub enum VaultError {
     /// Vault refuses the request, as it would on the wire.
     #[error("vault refuses {path} with {status}: {errors}")]
     Refused {
-        /// What was asked, without `/v1/`.
+        /// The path, without `/v1/`.
         path: String,
         /// The HTTP status.
         status: u16,

@@ -1,4 +1,4 @@
-//! What is mounted where: engines for secrets and for logins.
+//! Mounts: engines for secrets and for logins.
 
 use serde_json::{Map, Value, json};
 
@@ -21,7 +21,7 @@ pub(super) struct Mount {
     uuid: String,
 }
 
-/// What a mount does.
+/// The engine of a mount.
 #[derive(Clone)]
 pub(super) enum Engine {
     Kv1(Kv1),
@@ -44,7 +44,7 @@ impl Mount {
         }
     }
 
-    /// Whether a write to a path changes something that is there.
+    /// True if a write to a path changes something that is there.
     pub(super) fn holds(&self, path: &str) -> bool {
         match &self.engine {
             Engine::Kv1(kv) => kv.holds(path),
@@ -55,7 +55,7 @@ impl Mount {
         }
     }
 
-    /// Whether a path is answered without a token.
+    /// True if a path is answered without a token.
     pub(super) fn is_open(&self, path: &str, operation: Operation) -> bool {
         match &self.engine {
             Engine::Pki(_) => {

@@ -1,4 +1,4 @@
-//! Policies: their text, the paths that they match, and what a token may do with a path.
+//! Policies: their text, the paths that they match, the capabilities that they grant.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::fault::covers;
 
-/// What a policy grants for a path.
+/// A capability that a policy grants for a path.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Capability {
@@ -21,7 +21,7 @@ pub(super) enum Capability {
     Update,
 }
 
-/// What the policy `default` says in a new Vault, as far as there is something to allow here.
+/// The policy `default` of a new Vault, as far as there is something to allow here.
 pub(super) const DEFAULT: &str = r#"
 # Allow tokens to look up their own properties
 path "auth/token/lookup-self" {
@@ -77,7 +77,7 @@ impl Policy {
     }
 }
 
-/// What the policies of a token grant together.
+/// The capabilities that the policies of a token grant together.
 #[derive(Clone, Debug)]
 pub(super) enum Acl {
     /// Everything.
@@ -99,7 +99,7 @@ impl Acl {
         Self::Rules(rules)
     }
 
-    /// Whether this may be done with a path.
+    /// True if this may be done with a path.
     pub(super) fn allows(&self, path: &str, capability: Capability) -> bool {
         match self {
             Self::Root => true,
@@ -110,7 +110,7 @@ impl Acl {
         }
     }
 
-    /// Whether anything may be done below a mount.
+    /// True if anything may be done below a mount.
     pub(super) fn reaches(&self, mount: &str) -> bool {
         match self {
             Self::Root => true,
@@ -141,7 +141,7 @@ impl Acl {
     }
 }
 
-/// Which of two matching patterns counts: the rules of
+/// The order of two matching patterns, the one that counts last: the rules of
 /// <https://developer.hashicorp.com/vault/docs/concepts/policies#priority-matching>.
 fn priority(left: &str, right: &str) -> Ordering {
     let first_wildcard = |pattern: &str| pattern.find(['+', '*']).unwrap_or(pattern.len());

@@ -19,10 +19,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
 use time::OffsetDateTime;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::VaultError;
@@ -30,7 +27,7 @@ use super::fault::Delivery;
 use super::identity;
 use super::message::Peer;
 use super::shared::Shared;
-use crate::port::Port;
+use crate::port::{Port, Wire, secured};
 
 /// Vault's own default for the size of a request.
 const BODY_LIMIT_BYTES: usize = 32 * 1024 * 1024;
@@ -39,70 +36,22 @@ type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 /// Serves while it is wanted, its port refusing while it is not.
 pub(super) async fn run(shared: Arc<Shared>, port: Port, tls: Option<TlsAcceptor>) {
-    let mut wanted = shared.wanted.subscribe();
-    while wanted.wait_for(|wanted| *wanted).await.is_ok() {
-        let listener = match port.listen() {
-            Ok(listener) => listener,
-            Err(error) => {
-                tracing::error!(%error, address = %port.address(), "a simulated Vault cannot listen");
-                return;
-            }
-        };
-        shared.listening.send_replace(true);
-        accept(&shared, &listener, tls.as_ref(), &mut wanted).await;
-        drop(listener);
-        shared.listening.send_replace(false);
-    }
-}
-
-/// Serves connections until the process is to exit, which ends them all.
-async fn accept(
-    shared: &Arc<Shared>,
-    listener: &TcpListener,
-    tls: Option<&TlsAcceptor>,
-    wanted: &mut watch::Receiver<bool>,
-) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            biased;
-            _ = wanted.wait_for(|wanted| !*wanted) => break,
-            Some(_) = connections.join_next() => {}
-            accepted = listener.accept() => {
-                if let Ok((socket, _)) = accepted {
-                    let _ = socket.set_nodelay(true);
-                    connections.spawn(connection(Arc::clone(shared), socket, tls.cloned()));
-                }
-            }
-        }
-    }
-    connections.shutdown().await;
+    let listening = |listening| {
+        shared.listening.send_replace(listening);
+    };
+    let serve = |socket, _| connection(Arc::clone(&shared), socket, tls.clone());
+    port.serve(shared.wanted.subscribe(), listening, serve)
+        .await;
 }
 
 async fn connection(shared: Arc<Shared>, socket: TcpStream, tls: Option<TlsAcceptor>) {
-    let Some(tls) = tls else {
-        return serve(shared, socket, None).await;
-    };
-    match tls.accept(socket).await {
-        Ok(stream) => {
-            let (_, session) = stream.get_ref();
-            let peer = session.peer_certificates().map(|chain| Peer {
-                chain: chain
-                    .iter()
-                    .cloned()
-                    .map(CertificateDer::into_owned)
-                    .collect(),
-            });
-            serve(shared, stream, peer).await;
-        }
+    match secured(socket, tls.as_ref()).await {
+        Ok((stream, chain)) => serve(shared, stream, chain.map(|chain| Peer { chain })).await,
         Err(error) => tracing::debug!(%error, "simulated vault: no TLS"),
     }
 }
 
-async fn serve<S>(shared: Arc<Shared>, stream: S, peer: Option<Peer>)
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin,
-{
+async fn serve(shared: Arc<Shared>, stream: Box<dyn Wire>, peer: Option<Peer>) {
     let service = service_fn(|request| {
         let (shared, peer) = (Arc::clone(&shared), peer.clone());
         async move { answer(&shared, request, peer).await }
@@ -140,7 +89,7 @@ fn whole(body: Bytes) -> Body {
     Full::new(body).map_err(never).boxed_unsync()
 }
 
-/// How a body that is not complete ends.
+/// The end of a body that is not complete.
 #[derive(Clone, Copy)]
 enum Ending {
     Closed,

@@ -1,4 +1,5 @@
-//! What the handle and every connection hold: the world behind its lock, the faults, what was asked.
+//! The part that the handle and every connection hold: the world behind its lock, the faults, the
+//! requests so far.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -30,9 +31,9 @@ pub struct Seen {
     pub token: Option<String>,
     /// All headers as they came, names in lower case.
     pub headers: HeaderMap,
-    /// Whether it came with a client certificate.
+    /// True if it came with a client certificate.
     pub has_certificate: bool,
-    /// When it came.
+    /// The moment at which it came.
     pub at: Instant,
 }
 
@@ -50,8 +51,9 @@ impl std::fmt::Debug for Seen {
 #[derive(Debug)]
 pub(super) struct Shared {
     state: Mutex<State>,
-    /// Whether the server is to listen, and whether it does.
+    /// True while the server is to listen.
     pub(super) wanted: watch::Sender<bool>,
+    /// True while it does.
     pub(super) listening: watch::Sender<bool>,
 }
 

@@ -1,4 +1,4 @@
-//! The token store: who may ask, and for how long.
+//! The token store: tokens and their lifetimes.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,7 +15,7 @@ use super::duration::spoken;
 /// The default and the longest lifetime of a mount that does not say: 32 days.
 pub(super) const SYSTEM_TTL: Duration = Duration::from_secs(2_764_800);
 
-/// What a token stands for. Its `Debug` does not show it.
+/// A token with its rights. Its `Debug` does not show it.
 #[derive(Clone)]
 pub(super) struct Token {
     pub(super) id: String,
@@ -30,14 +30,14 @@ pub(super) struct Token {
     pub(super) num_uses: i64,
     pub(super) is_batch: bool,
     pub(super) renewable: bool,
-    /// Whether it outlives the token that made it.
+    /// True if it outlives the token that made it.
     pub(super) orphan: bool,
     pub(super) lifetime: Lifetime,
     pub(super) created: OffsetDateTime,
     /// `None` never ends.
     pub(super) expires: Option<OffsetDateTime>,
     pub(super) last_renewal: Option<OffsetDateTime>,
-    /// What the method that logged it in must be asked when it is renewed.
+    /// The login that made it, whose role is asked when it is renewed.
     pub(super) login: Option<Login>,
 }
 
@@ -59,7 +59,7 @@ pub(super) struct Login {
     pub(super) role: String,
 }
 
-/// How long a token lives and may be made to.
+/// The lifetime of a token and its limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Lifetime {
     /// At its creation, and of a renewal that asks for none; zero is the default of the system.
@@ -73,7 +73,7 @@ pub(super) struct Lifetime {
 }
 
 impl Lifetime {
-    /// What a token gets now that was created then, and a warning if that is less than asked for;
+    /// The lifetime of a token now that was created then, and a warning if that is less than asked for;
     /// `None` if its end cannot be put off.
     pub(super) fn grant(
         &self,
@@ -134,7 +134,7 @@ impl Token {
         }
     }
 
-    /// Whether it may do everything.
+    /// True if it may do everything.
     pub(super) fn is_root(&self) -> bool {
         self.policies.iter().any(|policy| policy == "root")
     }
@@ -167,7 +167,7 @@ impl Token {
         if self.is_batch { "batch" } else { "service" }
     }
 
-    /// What `lookup` says of it.
+    /// The answer of `lookup`.
     pub(super) fn lookup(&self, now: OffsetDateTime) -> Value {
         let unix = OffsetDateTime::unix_timestamp;
         let mut found = json!({

@@ -103,7 +103,7 @@ impl World {
         reply
     }
 
-    /// Whether a path is answered without a token.
+    /// True if a path is answered without a token.
     fn is_open(&self, request: &Request) -> bool {
         if request.path == "sys/wrapping/lookup" {
             return true;
@@ -128,7 +128,7 @@ impl World {
         token.ok_or_else(|| self.dead_token())
     }
 
-    /// What the policies of a token grant.
+    /// The capabilities that the policies of a token grant.
     pub(super) fn acl(&self, token: &Token) -> Acl {
         if token.is_root() {
             return Acl::Root;

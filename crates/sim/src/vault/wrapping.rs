@@ -64,7 +64,7 @@ pub(super) fn wrap(
     .into())
 }
 
-/// What is known of a wrapping token before it is used; this spends nothing.
+/// The answer about a wrapping token before it is used; this spends nothing.
 pub(super) fn lookup(world: &World, request: &Request) -> Result<Reply, Refusal> {
     let token = request.text("token").or_else(|| request.token.clone());
     let wrapped = token.and_then(|token| world.wrapped.get(&token));

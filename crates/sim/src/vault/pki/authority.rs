@@ -21,13 +21,13 @@ use super::super::token::uuid;
 use super::failed;
 use super::key::{Key, pem};
 
-/// How far back a certificate begins, so that a client whose clock is late takes it.
+/// Time before now at which a certificate begins, so that a client whose clock is late takes it.
 pub(super) const BACKDATED: Duration = Duration::from_secs(30);
 
-/// Who signs.
+/// An authority, which signs.
 pub(in crate::vault) struct Authority {
     pub(in crate::vault) der: CertificateDer<'static>,
-    /// What signed it and so on, up to the root; empty if it is the root.
+    /// The chain above it, up to the root; empty if it is the root.
     chain: Vec<CertificateDer<'static>>,
     issuer: Issuer<'static, Signer>,
     ends: OffsetDateTime,
@@ -47,7 +47,7 @@ impl Signed {
     }
 }
 
-/// Whom a certificate is for.
+/// The subject of a certificate.
 #[derive(Default)]
 pub(in crate::vault) struct Subject {
     pub(in crate::vault) common_name: String,
@@ -177,7 +177,7 @@ impl Authority {
         }
     }
 
-    /// What is answered when it was made.
+    /// The answer to the request that made it.
     pub(super) fn data(&self, profile: Profile) -> Value {
         let certificate = pem("CERTIFICATE", &self.der);
         let mut data = json!({
@@ -198,7 +198,7 @@ impl Authority {
         data
     }
 
-    /// When something ends that is signed now for so long.
+    /// The end of a certificate that is signed now for so long.
     ///
     /// # Errors
     /// 400 if the authority itself ends before that.

@@ -23,7 +23,7 @@ impl Pki {
         let (ttl, warning) = role.ttl(call)?;
         let names = Names::read(role, call)?;
         let ends = authority.end_of(call.now, ttl)?;
-        let key = Key::on(role.curve)?;
+        let key = Key::new().map_err(|error| failed(&error))?;
         let bad = |_| Refusal::bad("a name cannot be written in a certificate");
         let alternatives = names.alternatives().map_err(bad)?;
         let subject = Subject {
@@ -67,7 +67,7 @@ impl Pki {
 }
 
 impl Role {
-    /// What is granted: what is asked for, at most what the role and the mount allow. Current
+    /// The lifetime that is granted: as asked for, at most as the role and the mount allow. Current
     /// releases say so if that is less.
     fn ttl(&self, call: &Call<'_>) -> Result<(std::time::Duration, Option<String>), Refusal> {
         let asked = call.duration("ttl")?.filter(|ttl| !ttl.is_zero());

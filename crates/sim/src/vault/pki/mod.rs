@@ -87,7 +87,7 @@ impl Pki {
             }
             .into());
         }
-        let key = Arc::new(Key::generate(call)?);
+        let key = Arc::new(Key::new().map_err(|error| failed(&error))?);
         let made = Authority::root(&Subject::of(call)?, key, call.now, ttl(call)?)?;
         let data = made.data(call.profile);
         self.authority = Some(Arc::new(made));
@@ -95,7 +95,7 @@ impl Pki {
     }
 
     fn generate_intermediate(&mut self, call: &Call<'_>) -> Result<Reply, Refusal> {
-        let key = Key::generate(call)?;
+        let key = Key::new().map_err(|error| failed(&error))?;
         let mut data = json!({ "csr": Subject::of(call)?.request(&key)? });
         if call.profile == Profile::Modern {
             insert(&mut data, "key_id", json!(uuid()));
@@ -182,7 +182,7 @@ fn pems(chain: &[CertificateDer<'static>]) -> Vec<String> {
     chain.iter().map(|der| pem("CERTIFICATE", der)).collect()
 }
 
-/// What could not be made, which is nobody's fault but ours.
+/// A failure to make a certificate or key.
 fn failed(error: &rcgen::Error) -> Refusal {
     Refusal::framed(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string())
 }

@@ -1,4 +1,4 @@
-//! A role: what may be asked for in its name, and what certificates it gives.
+//! A role: the requests that it allows, and the certificates that it gives.
 
 use std::time::Duration;
 
@@ -6,7 +6,6 @@ use rcgen::{ExtendedKeyUsagePurpose, KeyUsagePurpose};
 
 use super::super::call::Call;
 use super::super::message::Refusal;
-use super::key::Curve;
 
 /// Key usages of a role that names none: Vault's default.
 pub(super) const KEY_USAGES: [KeyUsagePurpose; 3] = [
@@ -15,7 +14,7 @@ pub(super) const KEY_USAGES: [KeyUsagePurpose; 3] = [
     KeyUsagePurpose::KeyEncipherment,
 ];
 
-/// What a role says, with Vault's defaults but for the type of key. Wildcards, `localhost` and IP
+/// The settings of a role, with Vault's defaults but for the type of key. Wildcards, `localhost` and IP
 /// addresses are always allowed, as they are by default.
 #[derive(Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "they are Vault's")]
@@ -23,10 +22,8 @@ pub(super) struct Role {
     pub(super) allowed_domains: Vec<String>,
     pub(super) allow_any_name: bool,
     pub(super) allow_bare_domains: bool,
-    pub(super) allow_subdomains: bool,
     pub(super) server_flag: bool,
     pub(super) client_flag: bool,
-    pub(super) curve: Curve,
     pub(super) ttl: Duration,
     pub(super) max_ttl: Duration,
     pub(super) generate_lease: bool,
@@ -38,16 +35,12 @@ impl Role {
         let is = |name: &str, default: bool| call.truth(name).unwrap_or(default);
         let texts = |name: &str| call.texts(name).unwrap_or_default();
         let seconds = |name: &str| Ok(call.duration(name)?.unwrap_or_default());
-        let kind = call.request.text("key_type");
-        let bits = call.number("key_bits")?.unwrap_or_default();
         let role = Self {
             allowed_domains: texts("allowed_domains"),
             allow_any_name: is("allow_any_name", false),
             allow_bare_domains: is("allow_bare_domains", false),
-            allow_subdomains: is("allow_subdomains", false),
             server_flag: is("server_flag", true),
             client_flag: is("client_flag", true),
-            curve: Curve::of(kind.as_deref().unwrap_or("ec"), bits)?,
             ttl: seconds("ttl")?,
             max_ttl: seconds("max_ttl")?,
             generate_lease: is("generate_lease", false),
@@ -59,7 +52,7 @@ impl Role {
         Ok(role)
     }
 
-    /// What the certificates are good for.
+    /// The extended key usages of its certificates.
     pub(super) fn extended_key_usages(&self) -> Vec<ExtendedKeyUsagePurpose> {
         let server = self
             .server_flag

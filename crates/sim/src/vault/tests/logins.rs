@@ -24,7 +24,6 @@ async fn approle(profile: Profile) -> (Client, String) {
         .await;
     let role = json!({
         "token_ttl": "60s", "token_max_ttl": "120s", "token_policies": ["app"],
-        "secret_id_num_uses": 2, "secret_id_ttl": "1h",
     });
     root.set("auth/approle/role/cp", role).await;
     let id = root
@@ -36,8 +35,7 @@ async fn approle(profile: Profile) -> (Client, String) {
 
 async fn secret_id(root: &Client) -> String {
     let made = root.set("auth/approle/role/cp/secret-id", json!({})).await;
-    let expected =
-        json!({ "secret_id": "str", "secret_id_accessor": "str", "secret_id_ttl": 3600 });
+    let expected = json!({ "secret_id": "str", "secret_id_accessor": "str", "secret_id_ttl": 0 });
     assert_eq!(
         differences(&expected, made.at("/data")),
         Vec::<String>::new()
@@ -46,21 +44,22 @@ async fn secret_id(root: &Client) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_secret_id_is_good_for_its_uses_and_no_longer() {
+async fn a_login_with_both_ids_gets_a_token_and_another_is_refused() {
     let (root, role_id) = approle(Profile::V1_8).await;
     let secret_id = secret_id(&root).await;
     let nobody = root.without_token();
     let login = json!({ "role_id": role_id, "secret_id": secret_id });
-    for _ in 0..2 {
-        let answer = nobody.post("auth/approle/login", login.clone()).await;
-        let expected = auth(&json!({ "role_name": "cp" }), 60);
-        assert_eq!(
-            differences(&expected, answer.at("/auth")),
-            Vec::<String>::new()
-        );
-    }
+    let answer = nobody.post("auth/approle/login", login).await;
+    let expected = auth(&json!({ "role_name": "cp" }), 60);
+    assert_eq!(
+        differences(&expected, answer.at("/auth")),
+        Vec::<String>::new()
+    );
     for (body, text) in [
-        (login, "invalid secret id"),
+        (
+            json!({ "role_id": role_id, "secret_id": "bad" }),
+            "invalid secret id",
+        ),
         (
             json!({ "role_id": "bad", "secret_id": secret_id }),
             "invalid role ID",
@@ -71,16 +70,6 @@ async fn a_secret_id_is_good_for_its_uses_and_no_longer() {
         let answer = nobody.post("auth/approle/login", body).await;
         assert_eq!((answer.status, answer.error()), (400, text));
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_secret_id_ends_with_its_time() {
-    let (root, role_id) = approle(Profile::V1_8).await;
-    let secret_id = secret_id(&root).await;
-    advance(Duration::from_secs(3600)).await;
-    let login = json!({ "role_id": role_id, "secret_id": secret_id });
-    let answer = root.without_token().post("auth/approle/login", login).await;
-    assert_eq!((answer.status, answer.error()), (400, "invalid secret id"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -96,25 +85,6 @@ async fn a_renewal_asks_the_role_as_it_is_now() {
     let shorter = json!({ "token_ttl": "60s", "token_max_ttl": "70s" });
     root.set("auth/approle/role/cp", shorter).await;
     assert_eq!(renew().await.number("/auth/lease_duration"), 40);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_secret_id_may_come_wrapped() {
-    let (root, role_id) = approle(Profile::V1_8).await;
-    let asking = root.with_header("x-vault-wrap-ttl", "60s");
-    let wrapped = asking
-        .post("auth/approle/role/cp/secret-id", json!({}))
-        .await;
-    assert_eq!(
-        wrapped.text("/wrap_info/creation_path"),
-        "auth/approle/role/cp/secret-id"
-    );
-    assert_eq!(wrapped.body.pointer("/wrap_info/wrapped_accessor"), None);
-    let reader = root.with_token(&wrapped.text("/wrap_info/token"));
-    let inner = reader.post("sys/wrapping/unwrap", json!({})).await;
-    let login = json!({ "role_id": role_id, "secret_id": inner.text("/data/secret_id") });
-    let answer = root.without_token().post("auth/approle/login", login).await;
-    assert_eq!(answer.status, 200, "{answer:?}");
 }
 
 #[tokio::test(start_paused = true)]

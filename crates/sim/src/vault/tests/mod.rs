@@ -1,13 +1,11 @@
-//! What a client meets at the simulated Vault: the release it is like, tokens, certificates, faults.
+//! What a client meets at the simulated Vault: the release it is like, tokens, certificates.
 
 mod certificates;
-mod faults;
 mod logins;
 mod release;
 mod shapes;
 mod stores;
 mod tokens;
-mod wire;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};

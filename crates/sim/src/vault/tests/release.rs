@@ -366,7 +366,7 @@ async fn certificates_are_issued_as_in_1_8() {
     let ttl = |ttl: Value| json!({ "common_name": "cp.example.com", "ttl": ttl });
     let root = json!({ "common_name": "demo CA", "ttl": "87600h" });
     let role = json!({
-        "allowed_domains": "example.com", "allow_subdomains": true, "max_ttl": "1h", "ttl": "30m",
+        "allowed_domains": "cp.example.com", "allow_bare_domains": true, "max_ttl": "1h", "ttl": "30m",
     });
     let leased_role = json!({ "allow_any_name": true, "generate_lease": true, "ttl": "10m" });
     let no_name = "the common_name field is required, or must be provided in a CSR with \

@@ -38,7 +38,7 @@ async fn renewed(client: &Client, increment: &str) -> i64 {
     answer.number("/auth/lease_duration")
 }
 
-/// Whether a token is dead, by the words of it.
+/// True if a token is dead, by the words of it.
 async fn is_dead(client: &Client) -> bool {
     let answer = client.get("auth/token/lookup-self").await;
     answer.status == 403 && answer.error() == "permission denied"
@@ -147,19 +147,6 @@ async fn what_cannot_be_renewed_says_why() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_revoked_token_is_dead() {
-    let root = root().await;
-    let child = root
-        .child(json!({ "policies": ["app"], "ttl": "1h" }))
-        .await;
-    assert!(!is_dead(&child).await);
-    let token = json!({ "token": child.token });
-    let answer = root.post("auth/token/revoke", token).await;
-    assert_eq!(answer.status, 204);
-    assert!(is_dead(&child).await);
-}
-
-#[tokio::test(start_paused = true)]
 async fn the_last_use_of_a_token_is_its_end() {
     let root = root().await;
     let child = root
@@ -170,40 +157,6 @@ async fn the_last_use_of_a_token_is_its_end() {
     let found = child.get("auth/token/lookup-self").await;
     assert_eq!(*found.at("/data/num_uses"), json!(-1));
     assert!(is_dead(&child).await);
-}
-
-#[tokio::test(start_paused = true)]
-async fn without_the_default_policy_a_token_may_not_even_look_at_itself() {
-    let root = root().await;
-    let child = root
-        .child(json!({ "policies": ["app"], "ttl": "1m", "no_default_policy": true }))
-        .await;
-    assert_eq!(child.get("auth/token/lookup-self").await.error(), DENIED);
-    assert_eq!(renew(&child, "60").await.error(), DENIED);
-    assert_eq!(child.get("kv2/data/e").await.status, 200);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_token_may_do_what_its_policies_say_and_nothing_else() {
-    let root = root().await;
-    let child = root
-        .child(json!({ "policies": ["app"], "ttl": "1m" }))
-        .await;
-    assert_eq!(child.get("kv2/data/e").await.status, 200);
-    for (method, path) in [
-        ("PUT", "kv2/data/e"),
-        ("GET", "sys/mounts"),
-        ("POST", "pki/issue/other"),
-        ("GET", "kv2/metadata/e"),
-        ("POST", "auth/token/create"),
-    ] {
-        let answer = child.ask(method, path, "{\"data\":{}}").await;
-        assert_eq!(
-            (answer.status, answer.error()),
-            (403, DENIED),
-            "{method} {path}"
-        );
-    }
 }
 
 #[tokio::test(start_paused = true)]

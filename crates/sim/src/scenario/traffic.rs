@@ -5,12 +5,12 @@ use std::num::NonZeroU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use http::StatusCode;
-use sim::load::{Answer, Cause, Failure, Load, Pace, Target};
 
-use super::edge::answered_by;
+use super::probe::answered_by;
+use crate::load::{Answer, Cause, Failure, Load, Pace, Target};
 
-/// How many failures of single requests are kept: the first ones say what happened, the others
-/// repeat it.
+/// Failures of single requests that are kept: the first ones say what happened, the others repeat
+/// it.
 const KEPT_FAILURES: usize = 10;
 
 /// All requests that must succeed. Dropping it ends them.
@@ -27,7 +27,7 @@ struct Inner {
     failures: Vec<Failure>,
 }
 
-/// How many requests were sent, and how many of them failed.
+/// Numbers of requests that were sent, and that failed among them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Totals {
     /// Requests begun.
@@ -37,7 +37,7 @@ pub(super) struct Totals {
 }
 
 impl Totals {
-    /// What came to these since `before`.
+    /// The requests since `before`.
     pub(super) fn since(self, before: Self) -> Self {
         Self {
             sent: self.sent.saturating_sub(before.sent),
@@ -111,7 +111,7 @@ impl Traffic {
         }
     }
 
-    /// All that was counted so far.
+    /// All requests so far.
     pub(super) fn totals(&self) -> Totals {
         let inner = self.inner();
         let reports = inner.running.values().map(Load::report);
@@ -138,7 +138,7 @@ fn judged(answer: &Answer) -> Result<String, (Cause, String)> {
     }
 }
 
-/// What a load is known by: the URL.
+/// The URL of a target, by which its load is known.
 fn place(target: &Target) -> String {
     let scheme = target.tls.as_ref().map_or("http", |_| "https");
     format!("{scheme}://{}{}", target.host, target.path)

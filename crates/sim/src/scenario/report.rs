@@ -1,4 +1,5 @@
-//! The steps of the story as they stand at any moment, each with the requests of its time.
+//! The report of a scenario: its steps as they stand at any moment, each with the requests of its
+//! time.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -10,22 +11,22 @@ use super::traffic::{Totals, Traffic};
 /// The steps so far. Every request belongs to one: to that which is being played, or, between two,
 /// to the next.
 #[derive(Default)]
-pub(super) struct Board {
+pub(super) struct Report {
     inner: Mutex<Inner>,
 }
 
 #[derive(Default)]
 struct Inner {
     steps: Vec<Step>,
-    /// What was counted when the last step was settled.
+    /// Requests up to the end of the last step.
     before: Totals,
-    /// When the step that is being played began.
+    /// Start of the step that is being played.
     began: Option<Instant>,
-    /// From when to when failures count apart.
+    /// Periods in which failures count apart.
     apart: Vec<(Instant, Instant)>,
 }
 
-impl Board {
+impl Report {
     /// Adds a step that is being played from now on.
     pub(super) fn begin(&self, name: &str, change: String, counts: Counts) {
         let mut inner = self.inner();
@@ -40,7 +41,7 @@ impl Board {
         });
     }
 
-    /// Adds a step that somebody else has played meanwhile. No request belongs to it.
+    /// Adds a step that was played by hand meanwhile. No request belongs to it.
     pub(super) fn add(&self, name: &str, change: String, live: Live) {
         let mut inner = self.inner();
         let pending = inner.steps.pop_if(|step| !step.is_settled());
@@ -72,19 +73,19 @@ impl Board {
         }
     }
 
-    /// Whether a failure at this moment counts apart.
+    /// True if a failure at this moment counts apart.
     pub(super) fn is_apart(&self, at: Instant) -> bool {
         let inner = self.inner();
         let mut apart = inner.apart.iter();
         apart.any(|(from, to)| (*from..=*to).contains(&at))
     }
 
-    /// Takes away a step that is still being played, when the end came from outside.
+    /// Removes the step that is still being played, after an end that came from outside.
     pub(super) fn forget_pending(&self) {
         self.inner().steps.retain(Step::is_settled);
     }
 
-    /// Gives the last step what was counted after it was settled.
+    /// Adds the requests since the last step to it.
     pub(super) fn close(&self, traffic: &Traffic) {
         let mut inner = self.inner();
         let totals = traffic.totals();
@@ -121,7 +122,7 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sim::load::{Cause, Failure};
+    use crate::load::{Cause, Failure};
 
     fn fail(traffic: &Traffic) -> Instant {
         let at = Instant::now();
@@ -136,41 +137,41 @@ mod tests {
 
     #[test]
     fn every_request_belongs_to_one_step() {
-        let (board, traffic) = (Board::default(), Traffic::default());
-        let figures = |board: &Board| -> Vec<(u64, u64)> {
-            let steps = board.steps(&traffic);
+        let (report, traffic) = (Report::default(), Traffic::default());
+        let figures = |report: &Report| -> Vec<(u64, u64)> {
+            let steps = report.steps(&traffic);
             steps.iter().map(|step| (step.sent, step.failed)).collect()
         };
-        board.begin("one", String::new(), Counts::Fully);
+        report.begin("one", String::new(), Counts::Fully);
         fail(&traffic);
-        assert_eq!(figures(&board), [(1, 1)]);
-        board.settle(Live::Unchanged, &traffic);
+        assert_eq!(figures(&report), [(1, 1)]);
+        report.settle(Live::Unchanged, &traffic);
         // Between two steps: the next one's.
         fail(&traffic);
-        assert_eq!(figures(&board), [(1, 1)]);
-        board.begin("two", String::new(), Counts::Fully);
-        assert_eq!(figures(&board), [(1, 1), (1, 1)]);
-        board.add("by hand", String::new(), Live::Unchanged);
-        assert_eq!(figures(&board), [(1, 1), (0, 0), (1, 1)]);
-        board.settle(Live::Unchanged, &traffic);
+        assert_eq!(figures(&report), [(1, 1)]);
+        report.begin("two", String::new(), Counts::Fully);
+        assert_eq!(figures(&report), [(1, 1), (1, 1)]);
+        report.add("by hand", String::new(), Live::Unchanged);
+        assert_eq!(figures(&report), [(1, 1), (0, 0), (1, 1)]);
+        report.settle(Live::Unchanged, &traffic);
         fail(&traffic);
-        board.begin("three", String::new(), Counts::Fully);
-        board.forget_pending();
-        board.close(&traffic);
-        assert_eq!(figures(&board), [(1, 1), (0, 0), (2, 2)]);
+        report.begin("three", String::new(), Counts::Fully);
+        report.forget_pending();
+        report.close(&traffic);
+        assert_eq!(figures(&report), [(1, 1), (0, 0), (2, 2)]);
     }
 
     #[test]
     fn only_what_fails_during_a_crash_counts_apart() {
-        let (board, traffic) = (Board::default(), Traffic::default());
+        let (report, traffic) = (Report::default(), Traffic::default());
         let before = fail(&traffic);
-        board.begin("crash", String::new(), Counts::Apart);
+        report.begin("crash", String::new(), Counts::Apart);
         let during = fail(&traffic);
-        board.settle(Live::Unchanged, &traffic);
-        board.begin("scale", String::new(), Counts::Fully);
+        report.settle(Live::Unchanged, &traffic);
+        report.begin("scale", String::new(), Counts::Fully);
         let after = fail(&traffic);
-        board.settle(Live::Unchanged, &traffic);
-        let apart = [before, during, after].map(|at| board.is_apart(at));
+        report.settle(Live::Unchanged, &traffic);
+        let apart = [before, during, after].map(|at| report.is_apart(at));
         assert_eq!(apart, [false, true, false]);
     }
 }

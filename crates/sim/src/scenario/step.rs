@@ -1,28 +1,28 @@
-//! One step of the demo, and what all of them come to.
+//! One step of a scenario with its figures, and the summary of all steps.
 
 use std::time::Duration;
 
-/// One thing that was done to Marathon, and what came of it at the edge.
+/// A change of Marathon or Vault, and its effect at the edge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// What it is called: `scale`.
+    /// Its name: `scale`.
     pub name: String,
-    /// What changed: `/web from 2 to 5 tasks`.
+    /// The change: `/web from 2 to 5 tasks`.
     pub change: String,
-    /// When it was live in Envoy.
+    /// The moment at which it was live in Envoy.
     pub live: Live,
-    /// Requests sent while it was looked at.
+    /// Requests sent meanwhile.
     pub sent: u64,
     /// Requests among them that failed.
     pub failed: u64,
-    /// What its figures count for.
+    /// The part of its figures that counts.
     pub counts: Counts,
 }
 
-/// When a change was live: from Marathon's event to the first correct answer through Envoy.
+/// The time until a change was live: from Marathon's event to the first correct answer through Envoy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Live {
-    /// Not yet; it is still looked at.
+    /// Not known yet: the step is being played.
     Pending,
     /// After these times: one for each change that the step made.
     After(Vec<Duration>),
@@ -30,11 +30,11 @@ pub enum Live {
     Unchanged,
     /// Nothing was to change, and something did.
     Disturbed,
-    /// It was looked for that long and not seen.
+    /// It was waited for that long and not seen.
     Unseen(Duration),
 }
 
-/// What a step's figures count for.
+/// The part of a step's figures that counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counts {
     /// Times for the median, failures as losses: a change that finds the poll held.
@@ -44,13 +44,13 @@ pub enum Counts {
     Burst,
     /// Failures as losses; its times are another thing: a new route.
     Losses,
-    /// Nothing: what is broken in the middle of a request, on purpose, loses that request.
+    /// Nothing: a task that is broken in the middle of a request, on purpose, loses that request.
     Apart,
 }
 
-/// What all steps come to.
+/// The summary of all steps.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outcome {
+pub struct Summary {
     /// Requests sent.
     pub sent: u64,
     /// Requests lost, without those of steps that count apart.
@@ -61,14 +61,14 @@ pub struct Outcome {
     pub median: Option<Duration>,
     /// The greatest time to live of a change in a burst.
     pub burst: Option<Duration>,
-    /// The steps whose change was not seen, or is still looked for.
+    /// The steps whose change was not seen, or is still waited for.
     pub unseen: Vec<String>,
     /// The steps in which nothing was to change and something did.
     pub disturbed: Vec<String>,
 }
 
 impl Step {
-    /// Whether nothing of it is still looked at.
+    /// True once all of it is known.
     pub fn is_settled(&self) -> bool {
         match self.live {
             Live::Pending => false,
@@ -77,10 +77,10 @@ impl Step {
     }
 }
 
-impl Outcome {
-    /// What `steps` come to.
+impl Summary {
+    /// The summary of `steps`.
     pub fn of(steps: &[Step]) -> Self {
-        let mut outcome = Self {
+        let mut summary = Self {
             sent: 0,
             lost: 0,
             failed_apart: 0,
@@ -91,38 +91,38 @@ impl Outcome {
         };
         let mut times = Vec::new();
         for step in steps {
-            outcome.sent += step.sent;
+            summary.sent += step.sent;
             match step.counts {
-                Counts::Fully | Counts::Burst | Counts::Losses => outcome.lost += step.failed,
-                Counts::Apart => outcome.failed_apart += step.failed,
+                Counts::Fully | Counts::Burst | Counts::Losses => summary.lost += step.failed,
+                Counts::Apart => summary.failed_apart += step.failed,
             }
             match &step.live {
                 Live::After(after) => match step.counts {
                     Counts::Fully => times.extend_from_slice(after),
-                    Counts::Burst => outcome.burst = outcome.burst.max(after.iter().max().copied()),
+                    Counts::Burst => summary.burst = summary.burst.max(after.iter().max().copied()),
                     Counts::Losses | Counts::Apart => {}
                 },
                 Live::Unchanged => {}
-                Live::Disturbed => outcome.disturbed.push(step.name.clone()),
-                Live::Pending | Live::Unseen(_) => outcome.unseen.push(step.name.clone()),
+                Live::Disturbed => summary.disturbed.push(step.name.clone()),
+                Live::Pending | Live::Unseen(_) => summary.unseen.push(step.name.clone()),
             }
         }
-        outcome.median = median(&times);
-        outcome
+        summary.median = median(&times);
+        summary
     }
 
-    /// Whether no request was lost, and every change was seen and no other.
+    /// True if no request was lost, and every change was seen and no other.
     pub fn is_calm(&self) -> bool {
         self.lost == 0 && self.unseen.is_empty() && self.disturbed.is_empty()
     }
 
-    /// Whether it [is calm](Self::is_calm) and there were requests to lose.
+    /// True if it [is calm](Self::is_calm) and there were requests to lose.
     pub fn is_good(&self) -> bool {
         self.sent > 0 && self.is_calm()
     }
 }
 
-/// The middle one of `times`, or the mean of the middle two; none of none.
+/// The median of `times`; none of no time.
 pub fn median(times: &[Duration]) -> Option<Duration> {
     let mut times = times.to_vec();
     times.sort();
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn only_full_steps_enter_the_median_and_apart_steps_lose_nothing() {
-        let outcome = Outcome::of(&[
+        let summary = Summary::of(&[
             step(Counts::Fully, after(&[3, 9]), 0),
             step(Counts::Fully, after(&[4]), 0),
             step(Counts::Burst, after(&[400, 900, 3]), 0),
@@ -160,29 +160,29 @@ mod tests {
             step(Counts::Apart, after(&[500]), 2),
             step(Counts::Losses, Live::Unchanged, 0),
         ]);
-        assert_eq!(outcome.median, Some(Duration::from_millis(4)));
+        assert_eq!(summary.median, Some(Duration::from_millis(4)));
         assert_eq!(
-            (outcome.sent, outcome.lost, outcome.failed_apart),
+            (summary.sent, summary.lost, summary.failed_apart),
             (60, 0, 2)
         );
-        assert_eq!(outcome.burst, Some(Duration::from_millis(900)));
-        assert!(outcome.is_good());
+        assert_eq!(summary.burst, Some(Duration::from_millis(900)));
+        assert!(summary.is_good());
     }
 
     #[test]
     fn a_lost_request_an_unseen_change_a_disturbance_or_no_request_is_not_good() {
-        let lost = Outcome::of(&[step(Counts::Losses, Live::Unchanged, 1)]);
+        let lost = Summary::of(&[step(Counts::Losses, Live::Unchanged, 1)]);
         assert_eq!(lost.lost, 1);
         assert!(!lost.is_good());
         for live in [Live::Unseen(Duration::from_secs(5)), Live::Pending] {
-            let unseen = Outcome::of(&[step(Counts::Apart, live, 0)]);
+            let unseen = Summary::of(&[step(Counts::Apart, live, 0)]);
             assert_eq!(unseen.unseen, ["scale"]);
             assert!(!unseen.is_good());
         }
-        let disturbed = Outcome::of(&[step(Counts::Losses, Live::Disturbed, 0)]);
+        let disturbed = Summary::of(&[step(Counts::Losses, Live::Disturbed, 0)]);
         assert_eq!(disturbed.disturbed, ["scale"]);
         assert!(!disturbed.is_good());
-        assert!(!Outcome::of(&[]).is_good());
+        assert!(!Summary::of(&[]).is_good());
     }
 
     #[test]

@@ -1,29 +1,28 @@
-//! The acts around Vault: a certificate that is new, one that is exchanged, a Vault that is sealed,
-//! the daemon's own certificate.
+//! Steps around Vault: a first certificate, a renewed one, a sealed Vault, the control plane's own
+//! certificate.
 
 use std::time::Duration;
 
-use sim::acme::Issued;
-use sim::load::Target;
 use tokio::time::Instant;
 
-use crate::commands::demo::edge::answered_by;
-use crate::commands::demo::stage::Vaulted;
-use crate::commands::demo::step::{Counts, Live};
-use crate::commands::demo::story::{
-    FEW, HOST, SHOP_HOST, Story, StoryError, Times, WEB, WEB_CLUSTER,
-};
+use crate::acme::Issued;
+use crate::load::Target;
+use crate::scenario::measure::Times;
+use crate::scenario::probe::answered_by;
+use crate::scenario::sequence::{FEW, HOST, SHOP_HOST, Scenario, ScenarioError, WEB, WEB_CLUSTER};
+use crate::scenario::step::{Counts, Live};
+use crate::scenario::vault::VaultSetup;
 
-/// How often a certificate is exchanged in a row.
+/// Renewals of a certificate in a row.
 const EXCHANGES: usize = 3;
 
-impl Story<'_> {
-    /// Every act around Vault; after it all is as it was before.
-    pub(in crate::commands::demo) async fn certificates(
+impl Scenario<'_> {
+    /// Every step around Vault; after it all is as it was before.
+    pub(in crate::scenario) async fn certificates(
         &self,
-        vault: &Vaulted,
+        vault: &VaultSetup,
         pause: Duration,
-    ) -> Result<(), StoryError> {
+    ) -> Result<(), ScenarioError> {
         let rest = || tokio::time::sleep(pause);
         rest().await;
         self.first_certificate(vault).await?;
@@ -38,10 +37,10 @@ impl Story<'_> {
         self.withdraw(vault).await
     }
 
-    async fn first_certificate(&self, vault: &Vaulted) -> Result<(), StoryError> {
+    async fn first_certificate(&self, vault: &VaultSetup) -> Result<(), ScenarioError> {
         let change = format!("{SHOP_HOST}: its first");
-        self.board.begin("certificate", change, Counts::Losses);
-        self.edge.waits(&[WEB_CLUSTER]).await?;
+        self.report.begin("certificate", change, Counts::Losses);
+        self.probe.waits(&[WEB_CLUSTER]).await?;
         let issued = vault.acme().issue(SHOP_HOST).await?;
         // Until there is one, nobody is answered over TLS.
         let live = self.certificate_live(vault, SHOP_HOST, &issued, false);
@@ -54,12 +53,12 @@ impl Story<'_> {
         Ok(())
     }
 
-    async fn exchange(&self, vault: &Vaulted) -> Result<(), StoryError> {
+    async fn exchange(&self, vault: &VaultSetup) -> Result<(), ScenarioError> {
         let change = format!("{HOST}: renewed, {EXCHANGES} times");
-        self.board.begin("renewal", change, Counts::Losses);
+        self.report.begin("renewal", change, Counts::Losses);
         let mut times = Times::default();
         for _ in 0..EXCHANGES {
-            self.edge.waits_for_secret(HOST).await?;
+            self.probe.waits_for_secret(HOST).await?;
             let issued = vault.acme().issue(HOST).await?;
             let live = self.certificate_live(vault, HOST, &issued, true);
             times.add(live.await?);
@@ -68,16 +67,17 @@ impl Story<'_> {
         Ok(())
     }
 
-    async fn sealed(&self, vault: &Vaulted) -> Result<(), StoryError> {
+    async fn sealed(&self, vault: &VaultSetup) -> Result<(), ScenarioError> {
         let more = FEW + 1;
         let change = format!("{WEB} {FEW} → {more} meanwhile");
-        self.board.begin("vault sealed", change, Counts::Fully);
+        self.report.begin("vault sealed", change, Counts::Fully);
         vault.vault().seal();
         let asked = vault.vault().requests().len();
-        vault.acme().signal(self.edge.daemon).await?;
+        vault.acme().signal(self.probe.control_plane).await?;
         let refused = || vault.vault().requests().len() > asked;
-        self.until("vault has refused the daemon", refused).await?;
-        self.edge.waits(&[WEB_CLUSTER]).await?;
+        self.until("vault has refused the control plane", refused)
+            .await?;
+        self.probe.waits(&[WEB_CLUSTER]).await?;
         let scale = async { Ok(self.marathon.scale(WEB, more).await.map(|_| ())?) };
         let live = self.arrivals(WEB, "/", 1, Some(self.traffic), scale);
         let live = live.await?;
@@ -85,11 +85,11 @@ impl Story<'_> {
         Ok(())
     }
 
-    async fn unsealed(&self, vault: &Vaulted) -> Result<(), StoryError> {
+    async fn unsealed(&self, vault: &VaultSetup) -> Result<(), ScenarioError> {
         let change = format!("{HOST}: renewed");
-        self.board.begin("vault unsealed", change, Counts::Losses);
+        self.report.begin("vault unsealed", change, Counts::Losses);
         vault.vault().unseal();
-        self.edge.waits_for_secret(HOST).await?;
+        self.probe.waits_for_secret(HOST).await?;
         let issued = vault.acme().issue(HOST).await?;
         let live = self.certificate_live(vault, HOST, &issued, true).await?;
         self.marathon.scale(WEB, FEW).await?;
@@ -99,70 +99,72 @@ impl Story<'_> {
         Ok(())
     }
 
-    async fn own_certificate(&self) -> Result<(), StoryError> {
+    async fn own_certificate(&self) -> Result<(), ScenarioError> {
         let change = "renewed, streams go on".to_owned();
-        self.board.begin("own certificate", change, Counts::Losses);
-        let cut = self.edge.connections_cut().await?;
-        let before = self.edge.daemons_certificate().await?;
+        self.report.begin("own certificate", change, Counts::Losses);
+        let cut = self.probe.connections_cut().await?;
+        let before = self.probe.control_plane_certificate().await?;
         let started = Instant::now();
-        while self.edge.daemons_certificate().await? == before {
-            if started.elapsed() >= self.edge.limit {
-                self.settle(Live::Unseen(self.edge.limit));
+        while self.probe.control_plane_certificate().await? == before {
+            if started.elapsed() >= self.probe.limit {
+                self.settle(Live::Unseen(self.probe.limit));
                 return Ok(());
             }
-            self.look_again().await;
+            self.pause_between_polls().await;
         }
         self.rest().await;
-        self.unchanged_if(self.edge.connections_cut().await? == cut);
+        self.unchanged_if(self.probe.connections_cut().await? == cut);
         Ok(())
     }
 
-    /// Takes the certificate away again that was the first for its domain.
-    async fn withdraw(&self, vault: &Vaulted) -> Result<(), StoryError> {
+    /// Removes the first certificate of a domain again.
+    async fn withdraw(&self, vault: &VaultSetup) -> Result<(), ScenarioError> {
         let shop = self.secure_target(vault, SHOP_HOST)?;
         // Whoever withdraws a certificate has seen that nobody uses it any more.
         self.traffic.end(&shop).await;
         vault.acme().forget(SHOP_HOST).await?;
-        vault.acme().signal(self.edge.daemon).await?;
-        let gone = self.edge.first_refusal(fresh(shop)).await;
+        vault.acme().signal(self.probe.control_plane).await?;
+        let gone = self.probe.first_refusal(fresh(shop)).await;
         if !gone {
-            return Err(StoryError::InVain {
+            return Err(ScenarioError::InVain {
                 what: "a certificate that left vault is not shown any more",
-                within: self.edge.limit,
+                within: self.probe.limit,
             });
         }
         Ok(())
     }
 
-    // What these acts consist of
-
-    /// Signals that `issued` is there: how long after that a first handshake shows it, with an
-    /// answer of a task. `counts` says whether every request must succeed.
+    /// Signals that `issued` is there; returns the time from then until the first handshake that shows
+    /// it, with an answer of a task. With `counts` every request must succeed.
     async fn certificate_live(
         &self,
-        vault: &Vaulted,
+        vault: &VaultSetup,
         host: &str,
         issued: &Issued,
         counts: bool,
-    ) -> Result<Live, StoryError> {
+    ) -> Result<Live, ScenarioError> {
         let target = fresh(self.secure_target(vault, host)?);
         let traffic = counts.then_some(self.traffic);
         let signalled = Instant::now();
-        let seen = self.edge.first_answer_of(target, traffic, |answer| {
+        let seen = self.probe.first_answer_of(target, traffic, |answer| {
             answered_by(answer).is_some()
                 && answer.peer_certificate.as_deref() == Some(issued.der.as_slice())
         });
-        let (seen, signal) = tokio::join!(seen, vault.acme().signal(self.edge.daemon));
+        let (seen, signal) = tokio::join!(seen, vault.acme().signal(self.probe.control_plane));
         signal?;
         Ok(match seen {
             Some(seen) => Live::After(vec![seen.duration_since(signalled)]),
-            None => Live::Unseen(self.edge.limit),
+            None => Live::Unseen(self.probe.limit),
         })
     }
 
-    pub(super) fn secure_target(&self, vault: &Vaulted, host: &str) -> Result<Target, StoryError> {
+    pub(in crate::scenario) fn secure_target(
+        &self,
+        vault: &VaultSetup,
+        host: &str,
+    ) -> Result<Target, ScenarioError> {
         let roots = vault.acme().root_pem();
-        Ok(self.edge.secure_target(host, roots)?)
+        Ok(self.probe.secure_target(host, roots)?)
     }
 }
 

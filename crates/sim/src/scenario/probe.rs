@@ -1,4 +1,4 @@
-//! Looks at the edge from outside: whether Envoy waits, and when it shows a change.
+//! The probe of the edge from outside: waits until Envoy is in sync, and times its changes.
 //!
 //! *Live* is when the first answer through Envoy shows the change, on a connection that asks again
 //! as soon as it is answered (every 0.2 to 0.5 ms). A task that left answers nobody even before
@@ -10,71 +10,71 @@ use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::Value;
-use sim::envoy::{Admin, AdminError};
-use sim::load::{Answer, Cause, Failure, Probe, Target, Tls, TlsError};
 use tokio::time::Instant;
 
 use super::traffic::Traffic;
+use crate::envoy::{Admin, AdminError};
+use crate::load::{Answer, Cause, Failure, Probe, Target, Tls, TlsError};
 
-/// Envoy's name for the daemon, by default.
+/// Envoy's name for the control plane, by default.
 const CONTROL_PLANE: &str = "xds_cluster";
 
-/// How often something is asked that is not measured, or not to the tenth of a millisecond.
-const LOOK_INTERVAL: Duration = Duration::from_millis(2);
+/// Interval of questions that are not measured, or not to the tenth of a millisecond.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-/// The edge, and where to ask about it.
-pub(super) struct Edge {
-    /// Where Envoy listens for http.
+/// The addresses of an edge, and the time that a change may take there.
+pub(super) struct EdgeProbe {
+    /// Envoy's address for HTTP.
     pub(super) http: SocketAddr,
-    /// Where Envoy listens for https.
+    /// Envoy's address for HTTPS.
     pub(super) https: SocketAddr,
     /// Envoy's admin port.
     pub(super) envoy: Admin,
-    /// The daemon's admin port.
-    pub(super) daemon: SocketAddr,
-    /// What asks the daemon's xDS port as Envoy does, if that speaks TLS.
+    /// The control plane's address for operators.
+    pub(super) control_plane: SocketAddr,
+    /// Requests to the control plane's xDS port as Envoy makes them, if that speaks TLS.
     pub(super) xds: Option<Target>,
     /// The host that requests name.
     pub(super) host: String,
-    /// How long a change may take before it counts as not seen. Nothing that works takes a tenth.
+    /// Time after which a change counts as not seen. Nothing that works takes a tenth.
     pub(super) limit: Duration,
 }
 
 /// The edge gave no usable answer.
 #[derive(Debug, thiserror::Error)]
-pub enum EdgeError {
+pub enum ProbeError {
     /// Envoy's admin port.
     #[error(transparent)]
     Envoy(#[from] AdminError),
-    /// The daemon's admin port.
-    #[error("the daemon's admin port: {0}")]
-    Daemon(Failure),
+    /// The control plane's admin port.
+    #[error("the control plane's admin port: {0}")]
+    ControlPlane(Failure),
     /// The roots that clients are to trust are none.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The daemon's xDS port.
-    #[error("the daemon's xDS port: {0}")]
+    /// The control plane's xDS port.
+    #[error("the control plane's xDS port: {0}")]
     Xds(Failure),
-    /// The daemon's xDS port shows no certificate.
-    #[error("the daemon's xDS port does not speak TLS")]
+    /// The control plane's xDS port shows no certificate.
+    #[error("the control plane's xDS port does not speak TLS")]
     Plain,
-    /// The daemon's view of its proxies is not what it should be.
-    #[error("the daemon's /proxies is not JSON")]
-    View(#[source] serde_json::Error),
-    /// Envoy never waited for what it has.
+    /// The control plane's view of its proxies cannot be read.
+    #[error("the control plane's /proxies is not JSON")]
+    Proxies(#[source] serde_json::Error),
+    /// Envoy never came to rest in sync.
     #[error("envoy does not wait for changes of {clusters:?} within {within:?}; /proxies: {view}")]
     Restless {
-        /// The clusters whose endpoints were to be waited for.
+        /// The clusters whose endpoints were to be in sync.
         clusters: Vec<String>,
-        /// How long.
+        /// The time that was waited.
         within: Duration,
-        /// What the daemon says of it.
+        /// The view of the control plane.
         view: String,
     },
 }
 
-impl Edge {
-    /// What to ask of the edge at `path`.
+impl EdgeProbe {
+    /// Requests for `path`.
     pub(super) fn target(&self, path: &str) -> Target {
         Target::http(self.http, &self.host, path)
     }
@@ -84,7 +84,7 @@ impl Edge {
     /// # Errors
     ///
     /// When `roots_pem` are no roots.
-    pub(super) fn secure_target(&self, host: &str, roots_pem: &str) -> Result<Target, EdgeError> {
+    pub(super) fn secure_target(&self, host: &str, roots_pem: &str) -> Result<Target, ProbeError> {
         let tls = Tls::new(host, roots_pem)?;
         Ok(Target::https(self.https, host, "/", tls))
     }
@@ -95,41 +95,41 @@ impl Edge {
     /// # Errors
     ///
     /// When that does not come about.
-    pub(super) async fn waits(&self, clusters: &[&str]) -> Result<(), EdgeError> {
+    pub(super) async fn waits(&self, clusters: &[&str]) -> Result<(), ProbeError> {
         self.waits_for(clusters, None).await
     }
 
-    /// As [`Edge::waits`], with the poll for the secret `name` held as well.
+    /// As [`EdgeProbe::waits`], with the poll for the secret `name` held as well.
     ///
     /// # Errors
     ///
     /// When that does not come about.
-    pub(super) async fn waits_for_secret(&self, name: &str) -> Result<(), EdgeError> {
+    pub(super) async fn waits_for_secret(&self, name: &str) -> Result<(), ProbeError> {
         self.waits_for(&[], Some(name)).await
     }
 
-    async fn waits_for(&self, clusters: &[&str], secret: Option<&str>) -> Result<(), EdgeError> {
-        let mut probe = Probe::new(Target::http(self.daemon, "localhost", "/proxies"));
+    async fn waits_for(&self, clusters: &[&str], secret: Option<&str>) -> Result<(), ProbeError> {
+        let mut probe = Probe::new(Target::http(self.control_plane, "localhost", "/proxies"));
         let started = Instant::now();
         loop {
-            let answer = probe.ask().await.map_err(EdgeError::Daemon)?;
-            let view: Value = serde_json::from_slice(&answer.body).map_err(EdgeError::View)?;
+            let answer = probe.ask().await.map_err(ProbeError::ControlPlane)?;
+            let view: Value = serde_json::from_slice(&answer.body).map_err(ProbeError::Proxies)?;
             if holds_all(&view, clusters, secret) {
                 return Ok(());
             }
             if started.elapsed() >= self.limit {
-                return Err(EdgeError::Restless {
+                return Err(ProbeError::Restless {
                     clusters: clusters.iter().map(|name| (*name).to_owned()).collect(),
                     within: self.limit,
                     view: answer.text(),
                 });
             }
-            tokio::time::sleep(LOOK_INTERVAL).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// Asks at `path` until an answer satisfies `shows`; when its last byte was read, or none
-    /// within the limit. With `traffic` each request counts there.
+    /// Asks at `path` until an answer satisfies `shows`; returns the moment at which its last byte was
+    /// read, none after the limit. With `traffic` each request counts there.
     pub(super) async fn first_answer(
         &self,
         path: &str,
@@ -158,14 +158,14 @@ impl Edge {
                 Ok(answer) if shows(&answer) => return Some(answer.at),
                 Ok(_) => {}
                 // An answer takes 0.2 ms, a refused connection less: no tight loop over it.
-                Err(_) => tokio::time::sleep(LOOK_INTERVAL).await,
+                Err(_) => tokio::time::sleep(POLL_INTERVAL).await,
             }
         }
         None
     }
 
-    /// Asks at `path` until `count` tasks have answered that are not among `known`; who, and when
-    /// each answered first. Fewer when the limit comes before. Each request counts in `traffic`.
+    /// Asks at `path` until `count` tasks have answered that are not among `known`; returns them with
+    /// the moment of their first answers, fewer after the limit. Each request counts in `traffic`.
     pub(super) async fn arrivals(
         &self,
         path: &str,
@@ -184,8 +184,8 @@ impl Edge {
         seen
     }
 
-    /// Waits until Envoy does not list `address` in `cluster` any more; when that was seen, or
-    /// none within the limit.
+    /// Waits until Envoy does not list `address` in `cluster` any more; returns the moment, none after
+    /// the limit.
     ///
     /// # Errors
     ///
@@ -194,13 +194,13 @@ impl Edge {
         &self,
         cluster: &str,
         address: SocketAddr,
-    ) -> Result<Option<Instant>, EdgeError> {
+    ) -> Result<Option<Instant>, ProbeError> {
         self.hosts_where(cluster, |hosts| !hosts.contains(&address))
             .await
     }
 
-    /// Waits until the hosts that Envoy lists for `cluster` satisfy `so`; when that was seen, or
-    /// none within the limit.
+    /// Waits until the hosts that Envoy lists for `cluster` satisfy `so`; returns the moment, none
+    /// after the limit.
     ///
     /// # Errors
     ///
@@ -209,7 +209,7 @@ impl Edge {
         &self,
         cluster: &str,
         so: impl Fn(&[SocketAddr]) -> bool,
-    ) -> Result<Option<Instant>, EdgeError> {
+    ) -> Result<Option<Instant>, ProbeError> {
         let started = Instant::now();
         while started.elapsed() < self.limit {
             let hosts = self.envoy.hosts(cluster).await?;
@@ -217,27 +217,27 @@ impl Edge {
                 return Ok(Some(Instant::now()));
             }
             // Envoy's main thread answers this and takes the change in: it must have time for both.
-            tokio::time::sleep(LOOK_INTERVAL / 4).await;
+            tokio::time::sleep(POLL_INTERVAL / 4).await;
         }
         Ok(None)
     }
 
-    /// How often the hosts of `cluster` have changed in Envoy.
+    /// Number of changes of the hosts of `cluster` in Envoy.
     ///
     /// # Errors
     ///
     /// When Envoy cannot be asked.
-    pub(super) async fn membership_changes(&self, cluster: &str) -> Result<u64, EdgeError> {
+    pub(super) async fn membership_changes(&self, cluster: &str) -> Result<u64, ProbeError> {
         let name = format!("cluster.{cluster}.membership_change");
         Ok(self.envoy.stat(&name).await?.unwrap_or_default())
     }
 
-    /// How many of Envoy's connections to the daemon were cut, or did not come about.
+    /// Number of Envoy's connections to the control plane that were cut, or did not come about.
     ///
     /// # Errors
     ///
     /// When Envoy cannot be asked.
-    pub(super) async fn connections_cut(&self) -> Result<u64, EdgeError> {
+    pub(super) async fn connections_cut(&self) -> Result<u64, ProbeError> {
         let mut cut = 0;
         for what in ["upstream_cx_destroy_remote", "upstream_cx_connect_fail"] {
             let name = format!("cluster.{CONTROL_PLANE}.{what}");
@@ -246,26 +246,26 @@ impl Edge {
         Ok(cut)
     }
 
-    /// The certificate that the daemon shows to Envoy at this moment, as DER.
+    /// The control plane's certificate at this moment, as DER.
     ///
     /// # Errors
     ///
-    /// When the daemon does not speak TLS, or not with who shows Envoy's certificate.
-    pub(super) async fn daemons_certificate(&self) -> Result<Vec<u8>, EdgeError> {
-        let target = self.xds.clone().ok_or(EdgeError::Plain)?;
-        let answer = Probe::new(target).ask().await.map_err(EdgeError::Xds)?;
-        let shown = answer.peer_certificate.ok_or(EdgeError::Plain)?;
+    /// When the control plane does not speak TLS, or not with Envoy's certificate.
+    pub(super) async fn control_plane_certificate(&self) -> Result<Vec<u8>, ProbeError> {
+        let target = self.xds.clone().ok_or(ProbeError::Plain)?;
+        let answer = Probe::new(target).ask().await.map_err(ProbeError::Xds)?;
+        let shown = answer.peer_certificate.ok_or(ProbeError::Plain)?;
         Ok(shown.to_vec())
     }
 
-    /// Asks until the handshake is refused; whether it was, within the limit.
+    /// Asks until the handshake is refused; false if it never is within the limit.
     pub(super) async fn first_refusal(&self, target: Target) -> bool {
         let mut probe = Probe::new(target);
         let started = Instant::now();
         while started.elapsed() < self.limit {
             match probe.ask().await {
                 Err(failure) if failure.cause == Cause::Tls => return true,
-                Ok(_) | Err(_) => tokio::time::sleep(LOOK_INTERVAL).await,
+                Ok(_) | Err(_) => tokio::time::sleep(POLL_INTERVAL).await,
             }
         }
         false
@@ -278,7 +278,7 @@ pub(super) fn answered_by(answer: &Answer) -> Option<&str> {
     (answer.status == StatusCode::OK).then_some(task)
 }
 
-/// Whether the one proxy in `view` is in sync in all that it asks for, and its polls are held.
+/// True if the one proxy in `view` is in sync in all that it asks for, and its polls are held.
 fn holds_all(view: &Value, clusters: &[&str], secret: Option<&str>) -> bool {
     let Some([proxy]) = view.as_array().map(Vec::as_slice) else {
         return false;

@@ -5,14 +5,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use marathon_envoy::commands::bootstrap::Transport;
-use marathon_envoy::commands::demo::stage::Stage;
 use marathon_envoy::snapshot::Kind;
 use serde_json::Value;
 use sim::envoy::Admin;
 use sim::load::{Probe, Target};
 use tokio::time::Instant;
 
-use super::LIMIT;
+use super::{Environment, LIMIT};
 
 /// Between two looks. A page takes about a millisecond.
 const BETWEEN: Duration = Duration::from_millis(10);
@@ -34,11 +33,11 @@ pub(crate) async fn until<T>(what: &str, look: impl AsyncFn() -> Result<T, Strin
 }
 
 /// A page of the daemon's admin port; none while nobody answers there.
-pub(crate) async fn page(stage: &Stage, path: &str) -> Option<String> {
-    page_at(stage.admin(), path).await
+pub(crate) async fn page(environment: &Environment, path: &str) -> Option<String> {
+    page_at(environment.admin(), path).await
 }
 
-/// The same, of a daemon without a stage.
+/// The same, of a daemon without an environment.
 pub(crate) async fn page_at(admin: SocketAddr, path: &str) -> Option<String> {
     let mut probe = Probe::new(Target {
         keep_alive: false,
@@ -48,16 +47,16 @@ pub(crate) async fn page_at(admin: SocketAddr, path: &str) -> Option<String> {
 }
 
 /// A page that is JSON; null while nobody answers there.
-pub(crate) async fn json(stage: &Stage, path: &str) -> Value {
-    let text = page(stage, path).await;
+pub(crate) async fn json(environment: &Environment, path: &str) -> Value {
+    let text = page(environment, path).await;
     text.map_or(Value::Null, |text| serde_json::from_str(&text).unwrap())
 }
 
 /// The sum over all series of a metric that carry these labels, each as `name="value"`. Zero when
 /// there is none, and while nobody answers.
-pub(crate) async fn metric(stage: &Stage, name: &str, labels: &[&str]) -> u64 {
+pub(crate) async fn metric(environment: &Environment, name: &str, labels: &[&str]) -> u64 {
     sum(
-        &page(stage, "/metrics").await.unwrap_or_default(),
+        &page(environment, "/metrics").await.unwrap_or_default(),
         name,
         labels,
     )
@@ -76,19 +75,19 @@ pub(crate) fn sum(text: &str, name: &str, labels: &[&str]) -> u64 {
 
 /// Waits until a metric satisfies `enough`; its value.
 pub(crate) async fn metric_where(
-    stage: &Stage,
+    environment: &Environment,
     name: &str,
     labels: &[&str],
     enough: impl Fn(u64) -> bool,
 ) -> u64 {
     until(&format!("{name}{labels:?}"), async || {
-        let value = metric(stage, name, labels).await;
+        let value = metric(environment, name, labels).await;
         if enough(value) {
             Ok(value)
         } else {
             Err(format!(
                 "{value}; {}",
-                page(stage, "/proxies").await.unwrap_or_default()
+                page(environment, "/proxies").await.unwrap_or_default()
             ))
         }
     })
@@ -97,17 +96,20 @@ pub(crate) async fn metric_where(
 
 /// How many names and whole kinds Envoys that are at rest ask for: polls that are held, and what
 /// was accepted over streams.
-pub(crate) async fn rests(stage: &Stage) -> u64 {
-    let proxies = json(stage, "/proxies").await;
-    resting(&proxies) + metric(stage, "polls_held", &[]).await
+pub(crate) async fn rests(environment: &Environment) -> u64 {
+    let proxies = json(environment, "/proxies").await;
+    resting(&proxies) + metric(environment, "polls_held", &[]).await
 }
 
 /// Waits until Envoys that are at rest ask for exactly so much.
-pub(crate) async fn at_rest(stage: &Stage, things: u64) {
+pub(crate) async fn at_rest(environment: &Environment, things: u64) {
     until(&format!("{things} things at rest"), async || {
-        match rests(stage).await {
+        match rests(environment).await {
             resting if resting == things => Ok(()),
-            resting => Err(format!("{resting}; {:#}", json(stage, "/proxies").await)),
+            resting => Err(format!(
+                "{resting}; {:#}",
+                json(environment, "/proxies").await
+            )),
         }
     })
     .await;
@@ -127,7 +129,7 @@ pub(crate) fn resting(proxies: &Value) -> u64 {
 }
 
 /// How many answers with something in them went out, of one kind or of all.
-pub(crate) async fn answers(stage: &Stage, kind: Option<Kind>) -> u64 {
+pub(crate) async fn answers(environment: &Environment, kind: Option<Kind>) -> u64 {
     let kind = kind.map(|kind| format!("kind=\"{kind}\""));
     let of_kind: Vec<&str> = kind.iter().map(String::as_str).collect();
     let changed: Vec<&str> = of_kind
@@ -135,12 +137,14 @@ pub(crate) async fn answers(stage: &Stage, kind: Option<Kind>) -> u64 {
         .copied()
         .chain(["answer=\"changed\""])
         .collect();
-    metric(stage, "polls_total", &changed).await + metric(stage, "pushes_total", &of_kind).await
+    metric(environment, "polls_total", &changed).await
+        + metric(environment, "pushes_total", &of_kind).await
 }
 
 /// How many answers were rejected.
-pub(crate) async fn rejections(stage: &Stage) -> u64 {
-    metric(stage, "presumed_nacks_total", &[]).await + metric(stage, "nacks_total", &[]).await
+pub(crate) async fn rejections(environment: &Environment) -> u64 {
+    metric(environment, "presumed_nacks_total", &[]).await
+        + metric(environment, "nacks_total", &[]).await
 }
 
 /// Whether this many answers brought so many names and whole kinds once each: over REST each has
@@ -154,8 +158,8 @@ pub(crate) fn is_once(transport: Transport, answers: u64, things: u64) -> bool {
 
 /// What the daemon leaves out, a line each, as `/snapshot` has it: kind and name of whom it
 /// concerns, reason, message, remedy.
-pub(crate) async fn problems(stage: &Stage) -> Vec<String> {
-    let snapshot = json(stage, "/snapshot?name=-").await;
+pub(crate) async fn problems(environment: &Environment) -> Vec<String> {
+    let snapshot = json(environment, "/snapshot?name=-").await;
     let problems = snapshot.get("problems").and_then(Value::as_array);
     problems
         .into_iter()
