@@ -21,9 +21,8 @@ pub use runtimes::Runtimes;
 
 use crate::freshness::{Monitor, SourceAge};
 use crate::metrics::Metrics;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, Projector};
 use crate::registry::Registry;
-use crate::resources::Projection;
 use crate::settings::{Settings, XdsListen};
 use crate::snapshot::cell::cell;
 use crate::state::State;
@@ -175,7 +174,7 @@ impl Daemon {
         let pipeline = Pipeline::new(
             self.settings.pipeline,
             State::new(self.settings.state),
-            Projection::new(self.settings.intent, self.settings.resources),
+            Projector::new(self.settings.labels, self.settings.resources),
             publisher,
             sources,
             metrics.clone(),

@@ -5,8 +5,8 @@
 //! ```text
 //!             facts in                       core, pure                        answers out
 //!
-//!  Marathon ─► marathon ─┐         ┌─► state ─► intent ─► resources ─┐       ┌─► xds ─► server ─► Envoy
-//!  /v2/events            │         │   reduce   labels    Envoy's    │       │            ▲
+//!  Marathon ─► marathon ─┐         ┌─► state ─► labels ─► resources ─┐       ┌─► xds ─► server ─► Envoy
+//!  /v2/events            │         │   reduce   intent    Envoy's    │       │            ▲
 //!  Vault ─────► vault ───┼─ Event ─┤                      types      ├─ swap ┤            │
 //!  PEM files ─► files ───┘         └────────── pipeline ─────────────┘       └─► admin ───┼─► operator
 //!         ▲       │                                         │     snapshot                │
@@ -20,9 +20,10 @@
 //!   [`vault`] logs in, keeps its token alive and reads certificates; [`files`] reads those that
 //!   lie in a folder. They turn what they hear into facts, [`Event`](state::event::Event)s, and
 //!   know nothing of what becomes of them.
-//! - [`state`] reduces facts to what is known, [`intent`] reads from labels and networking what
-//!   each app's port asks for, [`resources`] writes that as Envoy's resources. All three are pure:
-//!   no IO, no clock, no failure. What cannot be served becomes a
+//! - [`state`] reduces facts to what is known. [`labels`] is Marathon's dialect: a table of labels,
+//!   read into [`intent`], which holds what each port asks for in neutral nouns (services, routes,
+//!   backends) and knows no label. [`resources`] writes intents as Envoy's resources. All four are
+//!   pure: no IO, no clock, no failure. What cannot be served becomes a
 //!   [`Problem`](state::problem::Problem) and costs nobody else anything.
 //! - [`snapshot`] holds the resources of one moment, immutable and encoded once, and the cell where
 //!   they are swapped whole. Versions are digests of content, so replicas agree and a restart
@@ -72,6 +73,8 @@ pub mod vault;
 pub mod files;
 
 pub mod state;
+
+pub mod labels;
 
 pub mod intent;
 

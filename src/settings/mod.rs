@@ -24,13 +24,14 @@ use std::time::Duration;
 
 use tracing_subscriber::filter::Targets;
 
-use crate::intent::{AcmePort, Groups};
+use crate::intent::AcmePort;
+use crate::labels::Groups;
 use crate::registry::RegistryLimits;
 use crate::resources::Normalisation;
 use crate::server::{self, AllowList};
 use crate::state::app::AppId;
 use crate::state::event::Source;
-use crate::{files, freshness, intent, pipeline, resources, state, v2, xds};
+use crate::{files, freshness, labels, pipeline, resources, state, v2, xds};
 use tls::Security;
 
 pub use openbao::with_openbao_names;
@@ -58,7 +59,7 @@ pub struct Settings {
     /// Time limits of staleness.
     pub freshness: freshness::Config,
     /// Reading of labels.
-    pub intent: intent::Config,
+    pub labels: labels::Config,
     /// Writing of Envoy's resources.
     pub resources: resources::Config,
     /// Answers to proxies.
@@ -182,9 +183,9 @@ impl Typed {
                 remedy: "set CERTIFICATES_DIR or Vault as well, or take it away",
             });
         }
-        let intent = self.intent()?;
+        let labels = self.labels()?;
         Ok(Settings {
-            v2: self.xds_v2.then(|| v2_api::config(&intent, &resources)),
+            v2: self.xds_v2.then(|| v2_api::config(&resources)),
             marathon: self.subscription()?,
             certificates,
             vault,
@@ -197,7 +198,7 @@ impl Typed {
                 stale_after: self.marathon.stale_after()?,
                 ..freshness::Config::default()
             },
-            intent,
+            labels,
             resources,
             xds: xds::Config {
                 server: self.xds_limits.within(server::Config {
@@ -221,7 +222,7 @@ impl Typed {
         })
     }
 
-    fn intent(&self) -> Result<intent::Config, BadSetting> {
+    fn labels(&self) -> Result<labels::Config, BadSetting> {
         let groups: BTreeSet<String> = self
             .haproxy_group
             .iter()
@@ -264,7 +265,7 @@ impl Typed {
                 remedy: "name the app that answers ACME challenges, or leave it empty",
             });
         }
-        Ok(intent::Config {
+        Ok(labels::Config {
             groups: if groups.contains("*") {
                 Groups::All
             } else {

@@ -17,8 +17,6 @@ pub struct Config {
     pub refresh_delay: Duration,
     /// The same for endpoints.
     pub endpoints_refresh_delay: Duration,
-    /// The first part of every label, without the underscore, for messages: `HAPROXY`.
-    pub label_prefix: String,
     /// Limits of polls.
     pub limits: PollLimits,
 }

@@ -20,21 +20,23 @@ freshness   | metrics snapshot                                                  
 freshness::staleness |                                                                       | io clock chance logs envoy
 identity    | state::certificate                                                             | requests envoy
 intent      | state                                                                          | io clock chance logs envoy
+labels      | intent state                                                                   | io clock chance logs envoy
 lib         |                                                                                |
 log         | settings::LogFormat                                                            | requests envoy
 main        | commands settings                                                              | requests envoy
 marathon    | backoff metrics secret_file state::app state::event state::problem throttle    | envoy
 metrics     |                                                                                | requests envoy
-pipeline    | intent metrics resources snapshot state                                        | requests envoy
+pipeline    | intent labels metrics resources snapshot state                                 | requests envoy
 registry    | metrics server snapshot::Kind throttle                                         | requests envoy marathon
 reload      |                                                                                | logs requests envoy
 resources   | intent snapshot::Changes snapshot::Encode snapshot::Flavour snapshot::Kind     | io clock chance logs
             | snapshot::Name snapshot::Origin snapshot::Part snapshot::Resource              |
-            | snapshot::Snapshot snapshot::Version state                                     |
+            | snapshot::Snapshot snapshot::Version state::CertificateSet state::app::AppId   |
+            | state::certificate state::event::Source state::problem                         |
 secret_file | throttle                                                                       | requests envoy
 server      | clock identity metrics throttle                                                | envoy
-settings    | admin files freshness intent marathon pipeline registry resources server state | envoy
-            | v2 vault xds                                                                   |
+settings    | admin files freshness intent labels marathon pipeline registry resources       | envoy
+            | server state v2 vault xds                                                      |
 snapshot    |                                                                                | requests envoy clock json
 state       |                                                                                | io clock chance logs json envoy edge
 throttle    |                                                                                | logs requests envoy
