@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::origin::IntentOrigin;
 use super::service::{PathPrefix, Route, Service};
 use crate::state::app::AppId;
 use crate::state::problem::{Problem, Reason, Subject};
@@ -42,15 +41,6 @@ impl Claims {
     }
 
     fn add(&mut self, service: &Service) {
-        let Route {
-            hosts: Some(hosts),
-            redirect_to_https,
-            weight,
-            ..
-        } = &*service.route
-        else {
-            return;
-        };
         let everything = [PathPrefix {
             prefix: "/".to_owned(),
             ignore_case: false,
@@ -59,18 +49,16 @@ impl Claims {
             [] => &everything,
             paths => paths,
         };
-        for host in &hosts.value {
+        for host in service.route.hosts() {
             let claims = self.by_host.entry(host.clone()).or_default();
             for (position, path) in paths.iter().enumerate() {
                 claims.push(Claim {
-                    weight: *weight,
                     app: service.app.clone(),
                     index: service.index,
                     position,
                     path: path.clone(),
                     backend: service.backend.name.clone(),
-                    redirect_to_https: redirect_to_https.clone(),
-                    origin: hosts.origin.clone(),
+                    route: service.route.clone(),
                 });
             }
             self.changed.insert(host.clone());
@@ -84,8 +72,11 @@ impl Claims {
 
     /// The hosts of which a claim is redirected to https.
     pub fn redirected_hosts(&self) -> impl Iterator<Item = &String> {
-        let redirected =
-            |claims: &[Claim]| claims.iter().any(|claim| claim.redirect_to_https.is_some());
+        let redirected = |claims: &[Claim]| {
+            claims
+                .iter()
+                .any(|claim| claim.route.redirect_to_https.is_some())
+        };
         let hosts = self.by_host.iter();
         hosts.filter_map(move |(host, claims)| redirected(claims).then_some(host))
     }
@@ -99,8 +90,6 @@ impl Claims {
 /// One service's claim to the requests of one host whose path begins with a prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// Place of the service among those that share the host: higher comes first.
-    pub weight: i64,
     /// The app.
     pub app: AppId,
     /// The port's position in the app's definition.
@@ -111,17 +100,15 @@ pub struct Claim {
     pub path: PathPrefix,
     /// Name of the service's backend.
     pub backend: Arc<str>,
-    /// The setting that redirects plain http to https; none: plain http is served.
-    pub redirect_to_https: Option<IntentOrigin>,
-    /// The setting that asks for the host.
-    pub origin: IntentOrigin,
+    /// The whole route of the service, for the treatment of the requests.
+    pub route: Arc<Route>,
 }
 
 impl Claim {
     /// Compares rights, the better first: weight, then app id, then port index, then the author's
     /// own order. This is marathon-lb's order, in which the longer prefix does *not* go first.
     fn order(&self, other: &Self) -> std::cmp::Ordering {
-        let by_weight = other.weight.cmp(&self.weight);
+        let by_weight = other.route.weight.cmp(&self.route.weight);
         by_weight.then_with(|| self.identity().cmp(&other.identity()))
     }
 
@@ -159,7 +146,11 @@ fn lost_path(host: &str, loser: &Claim, winner: &Claim) -> Problem {
     };
     Problem {
         subject: Subject::App(loser.app.clone()),
-        label: Some(loser.origin.to_string()),
+        label: loser
+            .route
+            .hosts
+            .as_ref()
+            .map(|hosts| hosts.origin.to_string()),
         reason: Reason::Conflict,
         message: format!(
             "port {} asks for host {host}, path {}{flag}, which port {} of app {} has",

@@ -147,7 +147,7 @@ impl Routes {
         let redirects = self.server_names.is_some()
             && winners
                 .iter()
-                .any(|claim| claim.redirect_to_https.is_some());
+                .any(|claim| claim.route.redirect_to_https.is_some());
         let redirecting = redirects.then(|| {
             let port = self.config.https_listen.port();
             let routes = [challenge.clone(), redirecting(&winners, port)].concat();

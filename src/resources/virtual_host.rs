@@ -57,7 +57,7 @@ pub(super) type ClusterRoute = (api::Route, Option<Name>);
 pub(super) fn redirecting(winners: &[Claim], port: u16) -> Vec<ClusterRoute> {
     let (redirecting, others): (Vec<_>, Vec<_>) = winners
         .iter()
-        .partition(|claim| claim.redirect_to_https.is_some());
+        .partition(|claim| claim.route.redirect_to_https.is_some());
     let redirects = redirecting.into_iter().map(|claim| to_https(claim, port));
     redirects
         .chain(others.into_iter().map(to_cluster))

@@ -96,7 +96,7 @@ impl VirtualHost<'_> {
         let redirected = self
             .claims
             .iter()
-            .all(|claim| claim.redirect_to_https.is_some());
+            .all(|claim| claim.route.redirect_to_https.is_some());
         let require_tls = if redirects && redirected {
             "ALL"
         } else {
@@ -140,7 +140,13 @@ pub(super) fn redirect_in_part<'a>(
 ) -> impl Iterator<Item = Problem> + 'a {
     let ports: BTreeSet<(&AppId, usize, Option<&IntentOrigin>)> = claims
         .iter()
-        .map(|claim| (&claim.app, claim.index, claim.redirect_to_https.as_ref()))
+        .map(|claim| {
+            (
+                &claim.app,
+                claim.index,
+                claim.route.redirect_to_https.as_ref(),
+            )
+        })
         .collect();
     let in_part = ports.iter().any(|(_, _, redirect)| redirect.is_none());
     let redirected = ports
