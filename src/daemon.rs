@@ -23,9 +23,8 @@ pub use runtimes::Runtimes;
 use crate::freshness::Monitor;
 use crate::metrics::Metrics;
 use crate::net::identity;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, Projector};
 use crate::registry::Registry;
-use crate::resources::Projection;
 use crate::settings::{CertificateSource, Settings, XdsListen};
 use crate::snapshot::cell::cell;
 use crate::state::State;
@@ -120,7 +119,7 @@ impl Daemon {
         let pipeline = Pipeline::new(
             self.settings.pipeline,
             State::new(self.settings.state),
-            Projection::new(self.settings.intent, self.settings.resources),
+            Projector::new(self.settings.labels, self.settings.resources),
             publisher,
             sources.clone(),
             metrics.clone(),

@@ -5,8 +5,8 @@
 //! ```text
 //!             facts in                       core, pure                        answers out
 //!
-//!  Marathon ─► marathon ─┐         ┌─► state ─► intent ─► resources ─┐       ┌─► xds ─► server ─► Envoy
-//!  /v2/events            │         │   reduce   labels    Envoy's    │       │            ▲
+//!  Marathon ─► marathon ─┐         ┌─► state ─► labels ─► resources ─┐       ┌─► xds ─► server ─► Envoy
+//!  /v2/events            │         │   reduce   intent    Envoy's    │       │            ▲
 //!  Vault ─────► vault ───┼─ Event ─┤                      types      ├─ swap ┤            │
 //!  PEM files ─► files ───┘         └────────── pipeline ─────────────┘       └─► admin ───┼─► operator
 //!         ▲       │                                         │     snapshot                │
@@ -24,9 +24,10 @@
 //!   throttle of log lines, requests to reload, the wall clock, and the
 //!   [`Identity`](net::identity::Identity) of this daemon towards its proxies: the sources provide
 //!   it, [`server`] presents it.
-//! - [`state`] reduces facts to the current state, [`intent`] reads from labels and networking what
-//!   each app's port asks for, [`resources`] writes intents as Envoy's resources. All three are
-//!   pure: no IO, no clock, no failure. An app that cannot be served becomes a
+//! - [`state`] reduces facts to the current state. [`labels`] is Marathon's dialect: a table of
+//!   labels, read into [`intent`], which holds in neutral nouns (services, routes, backends) what
+//!   each port asks for and knows no label. [`resources`] writes intents as Envoy's resources. All
+//!   four are pure: no IO, no clock, no failure. An app that cannot be served becomes a
 //!   [`Problem`](state::problem::Problem) and affects no other.
 //! - [`snapshot`] holds the resources of one moment, immutable and encoded once, and the cell where
 //!   they are swapped as a whole. Versions are digests of content, so replicas agree and a restart
@@ -131,6 +132,8 @@ pub mod files;
 pub mod net;
 
 pub mod state;
+
+pub mod labels;
 
 pub mod intent;
 

@@ -1,6 +1,8 @@
 //! The one loop: receive what was heard, drain the queue, reduce, project, publish once.
 
+mod observers;
 mod problems;
+mod projector;
 mod waits;
 
 use std::collections::BTreeSet;
@@ -12,19 +14,20 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::intent::observer::{Observer, Publication};
+use crate::intent::observer::Observer;
 use crate::metrics::Metrics;
 use crate::received::Received;
-use crate::resources::{Changed, Projection, departed};
+use crate::resources::departed;
 use crate::snapshot::Kind;
 use crate::snapshot::cell::Publisher;
-use crate::state::app::{AgentHost, AppId};
+use crate::state::app::AgentHost;
 use crate::state::event::{Event, RefreshNeeded, Source};
-use crate::state::problem::Reason;
 use crate::state::{State, reduce};
+use observers::Observers;
 use waits::{NamesWait, Unprojected};
 
-pub use problems::Problems;
+pub use problems::CurrentProblems;
+pub use projector::{Projected, Projector};
 
 /// The most messages that are reduced before one publication: enough to take a whole burst, few
 /// enough that what came first does not wait long.
@@ -40,11 +43,11 @@ const NAMES_IN_A_LINE: usize = 5;
 /// no time to run. 100 readers take 3 ms.
 const FAN_OUT_WAIT: Duration = Duration::from_millis(50);
 
-/// How patient the pipeline is.
+/// Time limits of the pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// How long after the first list the first publication waits for the addresses of agents that
-    /// are known by names. Without them their apps have no endpoints. 3 s.
+    /// Time after the first list for which the first publication waits for the addresses of agents
+    /// that are known by names. Without them their apps have no endpoints. 3 s.
     pub agent_names_wait: Duration,
 }
 
@@ -56,33 +59,24 @@ impl Default for Config {
     }
 }
 
-/// What the loop works on. It is the only owner of the state.
+/// The loop, and everything that it works on. It is the only owner of the state.
 pub struct Pipeline {
     config: Config,
     state: State,
-    projection: Projection,
+    projector: Projector,
     publisher: Publisher,
     /// The sources of certificates that the first publication waits for, too.
     sources: Vec<Source>,
     names_wait: NamesWait,
     published: bool,
-    observers: Vec<Box<dyn Observer>>,
-    /// Changes that the observers were not told of yet.
-    untold: Untold,
-    problems: Arc<Problems>,
+    observers: Observers,
+    problems: Arc<CurrentProblems>,
     stale: BTreeSet<RefreshNeeded>,
     presumed_healthy: usize,
     /// The state as it was projected last.
     projected: State,
     unprojected: Option<Unprojected>,
     metrics: Arc<Metrics>,
-}
-
-/// Changes since the observers were told last.
-#[derive(Default)]
-struct Untold {
-    apps: BTreeSet<AppId>,
-    certificates: bool,
 }
 
 impl Pipeline {
@@ -92,25 +86,24 @@ impl Pipeline {
     pub fn new(
         config: Config,
         state: State,
-        projection: Projection,
+        projector: Projector,
         publisher: Publisher,
         sources: Vec<Source>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let projected = projection.config().clone();
+        let projected = projector.config().clone();
         publisher.remake_departed(move |kind, name| departed(&projected, kind, name));
         Self {
             config,
             projected: state.clone(),
             unprojected: None,
             state,
-            projection,
+            projector,
             publisher,
             sources,
             names_wait: NamesWait::Ahead,
             published: false,
-            observers: Vec::new(),
-            untold: Untold::default(),
+            observers: Observers::default(),
             problems: Arc::default(),
             stale: BTreeSet::new(),
             presumed_healthy: 0,
@@ -121,19 +114,19 @@ impl Pipeline {
     /// Tells these observers, too, of each publication.
     #[must_use]
     pub fn observed_by(mut self, observers: impl IntoIterator<Item = Box<dyn Observer>>) -> Self {
-        self.observers.extend(observers);
+        self.observers.add(observers);
         self
     }
 
-    /// Where the problems are shown.
-    pub fn problems(&self) -> Arc<Problems> {
+    /// The problems of now, for whoever shows them.
+    pub fn problems(&self) -> Arc<CurrentProblems> {
         self.problems.clone()
     }
 
     /// Turns facts into snapshots until every sender of `facts` is gone or `shutdown` is
     /// cancelled. The first change is published at once; what changes during its fan-out is merged
-    /// and published when that is over. What must be asked for goes to `stale`; when that queue is full it is kept and
-    /// sent later, and the facts are not held up.
+    /// and published when that is over. What must be asked for goes to `stale`; when that queue is
+    /// full it is kept and sent later, and the facts are not held up.
     pub async fn run(
         mut self,
         mut facts: mpsc::Receiver<Received<Vec<Event>>>,
@@ -239,7 +232,7 @@ impl Pipeline {
 
     /// Brings the projection up to date and publishes it if it differs; says whether it did.
     fn publish(&mut self, before: &State) -> bool {
-        let changed = self.projection.project(&self.state);
+        let changed = self.projector.project(&self.state);
         if !self.published {
             self.wait_for_names();
         }
@@ -252,7 +245,7 @@ impl Pipeline {
         if !ready || (self.published && changed.resources.is_empty()) {
             return false;
         }
-        let snapshot = self.projection.snapshot().clone();
+        let snapshot = self.projector.snapshot().clone();
         self.publisher.publish(snapshot, &changed.resources);
         self.metrics.publishes.inc();
         if !self.published {
@@ -268,44 +261,26 @@ impl Pipeline {
         true
     }
 
-    /// Tells the observers what differs for them, once there is a first publication; says whether
-    /// their problems differ.
-    fn tell_observers(&mut self, changed: &Changed, ready: bool) -> bool {
-        if self.observers.is_empty() {
-            return false;
-        }
-        self.untold.apps.extend(changed.apps.iter().cloned());
-        self.untold.certificates |= changed.certificates;
-        let news = !self.untold.apps.is_empty() || self.untold.certificates || !self.published;
-        if !ready || !news {
-            return false;
-        }
-        let untold = std::mem::take(&mut self.untold);
-        let certificates = untold.certificates || !self.published;
-        let certificates = certificates.then(|| self.state.certificates().cloned());
-        let certificates: Option<Vec<_>> = certificates.map(Iterator::collect);
-        let publication = Publication {
-            intents: self.projection.intents(),
-            changed_apps: &untold.apps,
-            certificates: certificates.as_deref(),
-        };
-        let mut differ = false;
-        for observer in &mut self.observers {
-            let before = observer.problems().to_vec();
-            observer.published(&publication);
-            differ |= observer.problems() != before;
-        }
-        differ
+    /// Tells the observers of a publication once it is `ready`. Returns true if their problems
+    /// differ.
+    fn tell_observers(&mut self, changed: &Projected, ready: bool) -> bool {
+        self.observers.note(changed);
+        ready
+            && self.observers.tell(
+                self.projector.intents(),
+                self.state.certificates(),
+                !self.published,
+            )
     }
 
-    /// Whether enough is known for a first publication: too early a one would empty the proxies
+    /// True if enough is known for a first publication: too early a one would empty the proxies
     /// that still serve what an earlier process gave them.
     fn ready(&self) -> bool {
         self.state.synced()
             && self
                 .sources
                 .iter()
-                .all(|source| self.state.certificates_read(*source))
+                .all(|source| self.state.certificates().is_read(*source))
             && (self.names_wait == NamesWait::Over || self.state.unanswered_hosts().is_empty())
     }
 
@@ -354,36 +329,13 @@ impl Pipeline {
 
     fn show_problems(&self) {
         let mut now = self.state.problems();
-        now.extend_from_slice(self.projection.problems());
-        for observer in &self.observers {
-            now.extend_from_slice(observer.problems());
-        }
-        now.sort();
-        now.dedup();
-        let was = self.problems.current();
-        for problem in &now {
-            if was.binary_search(problem).is_err() {
-                warn!(reason = problem.reason.as_str(), %problem, "left out");
-            }
-        }
-        for problem in was.iter() {
-            if now.binary_search(problem).is_err() {
-                info!(reason = problem.reason.as_str(), %problem, "no longer left out");
-            }
-        }
-        for reason in Reason::ALL {
-            let count = now
-                .iter()
-                .filter(|problem| problem.reason == reason)
-                .count();
-            let gauge = self.metrics.problems.with_label_values(&[reason.as_str()]);
-            gauge.set(count_of(count));
-        }
-        self.problems.current.store(Arc::new(now));
+        now.extend_from_slice(self.projector.problems());
+        now.extend(self.observers.problems().cloned());
+        self.problems.replace(now, &self.metrics);
     }
 
     fn count_apps(&self) {
-        let counts = self.projection.apps();
+        let counts = self.projector.apps();
         let states = [
             ("served", counts.served),
             ("ignored", counts.ignored),
@@ -397,7 +349,7 @@ impl Pipeline {
 
     fn count_resources(&self) {
         for kind in Kind::ALL {
-            let count = self.projection.snapshot().resources(kind).len();
+            let count = self.projector.snapshot().resources(kind).len();
             let gauge = self.metrics.resources.with_label_values(&[kind.as_str()]);
             gauge.set(count_of(count));
         }
@@ -417,11 +369,15 @@ mod tests {
     use tokio::task::JoinSet;
 
     use super::*;
+    use crate::intent::observer::Publication;
+    use crate::labels::{self, Groups};
     use crate::snapshot::cell::{Interest, Reader, cell};
+    use crate::state::app::AppId;
     use crate::state::app::{App, Task};
+    use crate::state::problem::Reason;
     use crate::state::problem::{Problem, Subject};
     use crate::state::testing::{app, labels, list, listed, task, update};
-    use crate::{intent, resources, state};
+    use crate::{resources, state};
 
     struct Bench {
         pipeline: Pipeline,
@@ -431,8 +387,8 @@ mod tests {
     fn bench(sources: Vec<Source>) -> Bench {
         let (publisher, reader) = cell();
         let groups = ["external".to_owned()].into();
-        let intents = intent::Config {
-            groups: intent::Groups::Named(groups),
+        let labels = labels::Config {
+            groups: Groups::Named(groups),
             label_prefix: "HAPROXY".to_owned(),
             strict: false,
             use_health: true,
@@ -442,7 +398,7 @@ mod tests {
         let pipeline = Pipeline::new(
             Config::default(),
             State::new(state::Config::default()),
-            Projection::new(intents, resources::Config::default()),
+            Projector::new(labels, resources::Config::default()),
             publisher,
             sources,
             Metrics::new().unwrap(),

@@ -3,8 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use marathon_envoy::intent::{self, Groups};
-use marathon_envoy::resources::{self, Projection};
+use marathon_envoy::labels::{self, Groups};
+use marathon_envoy::pipeline::Projector;
+use marathon_envoy::resources;
 use marathon_envoy::snapshot::cell::{Publisher, Reader, cell};
 use marathon_envoy::state::app::{
     App, AppVersion, Health, Layout, Networking, Port, Protocol, Task, TaskState,
@@ -18,7 +19,7 @@ const TASKS: usize = 3;
 /// A state, its projection, and where it is published: the core as the daemon runs it.
 pub(crate) struct Edge {
     state: State,
-    projection: Projection,
+    projection: Projector,
     publisher: Publisher,
     reader: Reader,
 }
@@ -26,7 +27,7 @@ pub(crate) struct Edge {
 impl Edge {
     /// An edge with `apps` apps of three tasks each, every app with a host of its own.
     pub(crate) fn new(apps: usize) -> Self {
-        let config = intent::Config {
+        let config = labels::Config {
             groups: Groups::Named(["external".to_owned()].into()),
             label_prefix: "HAPROXY".to_owned(),
             strict: false,
@@ -37,7 +38,7 @@ impl Edge {
         let (publisher, reader) = cell();
         let mut edge = Self {
             state: State::new(state::Config::default()),
-            projection: Projection::new(config, resources::Config::default()),
+            projection: Projector::new(config, resources::Config::default()),
             publisher,
             reader,
         };

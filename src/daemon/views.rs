@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::freshness::SourceAge;
 use crate::net::reload::Trigger;
-use crate::pipeline::Problems;
+use crate::pipeline::CurrentProblems;
 use crate::registry::Registry;
 use crate::server::RejectedPeers;
 use crate::snapshot::cell::Reader;
@@ -19,7 +19,7 @@ const PROXIES_NAMED: usize = 3;
 pub(super) struct AdminPages<F> {
     pub(super) age: F,
     pub(super) snapshot: Reader,
-    pub(super) problems: Arc<Problems>,
+    pub(super) problems: Arc<CurrentProblems>,
     pub(super) registry: Arc<Registry>,
     pub(super) proxies: Arc<xds::Proxies>,
     pub(super) rejected: Arc<RejectedPeers>,

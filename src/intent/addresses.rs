@@ -1,33 +1,34 @@
-//! Tasks and networking -> the addresses behind a port.
+//! Tasks and networking -> addresses behind a port.
 //!
-//! [`serves`] decides which tasks count as healthy, [`of_port`] the order of endpoints.
+//! [`of_port`] decides the order of endpoints.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::Config;
-use crate::state::app::{App, Health, Layout, Networking, Task};
+use crate::state::app::{Layout, Networking, Port, Protocol, Task};
+use crate::state::health::may_get_requests;
 use crate::state::problem::{Problem, Reason, Subject};
 use crate::state::{AppState, State};
 
-/// The addresses behind one port of an app: sorted, each once. And what is wrong with a task that
-/// should have one and does not; a task that has none *yet* is not a problem.
-pub(super) fn of_port(
-    config: &Config,
+/// Addresses behind one port of an app: sorted, each once; and the problem of a task that should
+/// have one and does not. A task that has none *yet* is no problem. `use_health` is as for
+/// [`may_get_requests`].
+pub fn addresses(
     state: &State,
     app: &AppState,
     index: usize,
+    use_health: bool,
 ) -> (Vec<SocketAddr>, Option<Problem>) {
     let mut addresses = Vec::with_capacity(app.tasks().len());
     let mut misfit = None;
     for task in app.tasks().values() {
-        if !serves(config, app.app(), task) {
+        if !may_get_requests(app.app(), task, use_health) {
             continue;
         }
-        match place(state, app, task, index) {
-            Place::At(address) => addresses.push(address),
-            Place::Unknown => {}
-            Place::Misfit => misfit = misfit.or(Some(task)),
+        match reached_at(state, app, task, index) {
+            Reached::At(address) => addresses.push(address),
+            Reached::Unknown => {}
+            Reached::Misfit => misfit = misfit.or(Some(task)),
         }
     }
     addresses.sort_unstable();
@@ -45,18 +46,27 @@ pub(super) fn of_port(
     (addresses, problem)
 }
 
-/// Whether a task may get requests now.
-fn serves(config: &Config, app: &App, task: &Task) -> bool {
-    let checked = config.use_health && app.health_checks > 0;
-    let healthy = match task.health {
-        Health::Healthy | Health::Presumed => true,
-        Health::Unknown | Health::Unhealthy => false,
-    };
-    task.condition.may_serve() && (healthy || !checked)
+/// The reason for which no task can ever be reached on this port; none if one can.
+///
+/// Marathon routes by [ports](https://mesosphere.github.io/marathon/docs/ports.html): a task is
+/// reached on the agent port that it was given, or in the container on a port that is known
+/// beforehand.
+pub fn unroutable(layout: &Layout, port: &Port) -> Option<&'static str> {
+    match port.protocol {
+        Protocol::Tcp | Protocol::UdpTcp => {}
+        Protocol::Udp => return Some("it is a udp port"),
+    }
+    match (layout.networking, port.on_agent, port.container_port) {
+        (_, true, _) | (Networking::Container, false, Some(1..)) => None,
+        (Networking::Container, false, Some(0) | None) => {
+            Some("it has neither a host port nor a container port that is known beforehand")
+        }
+        (Networking::Host | Networking::Bridge, false, _) => Some("it has no port on the agent"),
+    }
 }
 
-/// Where a task is reached on a port.
-enum Place {
+/// Address of a task on a port.
+enum Reached {
     At(SocketAddr),
     /// Not known (yet): no address, an agent that does not resolve, no ports, or a port that the
     /// task's own definition does not have.
@@ -65,30 +75,31 @@ enum Place {
     Misfit,
 }
 
-/// Marathon's own rule (`NetworkInfo`): a port that was given an agent port is reached there, any
-/// other in the container. The container's address is never used in bridge mode, since it is
-/// private to the agent.
-fn place(state: &State, app: &AppState, task: &Task, index: usize) -> Place {
+/// Returns the address by Marathon's own rule (`NetworkInfo`, and
+/// [networking](https://mesosphere.github.io/marathon/docs/networking.html) in its manual): a port
+/// that was given an agent port is reached there, any other in the container. The container's
+/// address is never used in bridge mode, since it is private to the agent.
+fn reached_at(state: &State, app: &AppState, task: &Task, index: usize) -> Reached {
     let layout = app.layout_of(task);
     let Some(own) = index_in(&app.app().layout, index, layout) else {
-        return Place::Unknown;
+        return Reached::Unknown;
     };
     let Some(port) = layout.ports.get(own) else {
-        return Place::Unknown;
+        return Reached::Unknown;
     };
     if port.on_agent {
         let before = layout.ports.iter().take(own);
         let taken = before.filter(|port| port.on_agent).count();
         let number = match task.ports.get(taken) {
-            Some(0) => return Place::Unknown,
+            Some(0) => return Reached::Unknown,
             Some(number) => *number,
-            None if task.ports.is_empty() => return Place::Unknown,
-            None => return Place::Misfit,
+            None if task.ports.is_empty() => return Reached::Unknown,
+            None => return Reached::Misfit,
         };
         let agent = task.host.as_ref();
         let address = agent.and_then(|host| state.addresses(host).first().copied());
-        return address.map_or(Place::Unknown, |address| {
-            Place::At(SocketAddr::new(address, number))
+        return address.map_or(Reached::Unknown, |address| {
+            Reached::At(SocketAddr::new(address, number))
         });
     }
     match (
@@ -97,14 +108,14 @@ fn place(state: &State, app: &AppState, task: &Task, index: usize) -> Place {
         task.addresses.first(),
     ) {
         (Networking::Container, Some(number @ 1..), Some(address)) => {
-            Place::At(SocketAddr::new(*address, number))
+            Reached::At(SocketAddr::new(*address, number))
         }
-        (Networking::Host | Networking::Bridge | Networking::Container, _, _) => Place::Unknown,
+        (Networking::Host | Networking::Bridge | Networking::Container, _, _) => Reached::Unknown,
     }
 }
 
-/// The place in another definition of the app of the port that is at `index` in the current one:
-/// by name where both have one, else by position.
+/// Position in another definition of the app of the port that is at `index` in the current one: by
+/// name where both have one, else by position.
 fn index_in(current: &Arc<Layout>, index: usize, other: &Arc<Layout>) -> Option<usize> {
     if Arc::ptr_eq(current, other) {
         return Some(index);

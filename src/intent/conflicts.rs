@@ -1,18 +1,13 @@
-//! Claims of ports to hosts and paths, and which claim wins where several ask for the same.
+//! Claims of services to hosts and paths, and the order of rights where several ask for the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{PathPrefix, Routing};
+use super::service::{PathPrefix, Route, Service};
 use crate::state::app::AppId;
 use crate::state::problem::{Problem, Reason, Subject};
 
-/// Name of a port's backend, by which routes lead to it: `/web_0`.
-pub fn backend_name(app: &AppId, index: usize) -> Arc<str> {
-    format!("{app}_{index}").into()
-}
-
-/// Every claim of every port, by host.
+/// Every claim of every service, by host.
 #[derive(Debug, Default)]
 pub struct Claims {
     by_host: BTreeMap<String, Vec<Claim>>,
@@ -21,42 +16,49 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// Replaces the claims of one port, given what it asked for before.
-    pub fn change(
-        &mut self,
-        (app, index, backend): (&AppId, usize, &Arc<str>),
-        before: Option<&Routing>,
-        after: Option<&Routing>,
-    ) {
-        for host in before.into_iter().flat_map(|routing| &routing.hosts) {
+    /// Replaces the claims of one service: what it asked for `before` by what it asks for `after`.
+    /// One of the two may be missing, for a service that comes or goes.
+    pub fn change(&mut self, before: Option<&Service>, after: Option<&Service>) {
+        if let Some(service) = before {
+            self.remove(service);
+        }
+        if let Some(service) = after {
+            self.add(service);
+        }
+    }
+
+    fn remove(&mut self, service: &Service) {
+        let Service { app, index, .. } = service;
+        for host in service.route.hosts() {
             if let Some(claims) = self.by_host.get_mut(host) {
-                claims.retain(|claim| claim.app != *app || claim.index != index);
+                claims.retain(|claim| claim.app != *app || claim.index != *index);
                 if claims.is_empty() {
                     self.by_host.remove(host);
                 }
             }
             self.changed.insert(host.clone());
         }
-        let Some(routing) = after else { return };
+    }
+
+    fn add(&mut self, service: &Service) {
         let everything = [PathPrefix {
             prefix: "/".to_owned(),
             ignore_case: false,
         }];
-        let paths = match routing.paths.as_slice() {
+        let paths = match service.route.paths() {
             [] => &everything,
             paths => paths,
         };
-        for host in &routing.hosts {
+        for host in service.route.hosts() {
             let claims = self.by_host.entry(host.clone()).or_default();
             for (position, path) in paths.iter().enumerate() {
                 claims.push(Claim {
-                    weight: routing.weight,
-                    app: app.clone(),
-                    index,
+                    app: service.app.clone(),
+                    index: service.index,
                     position,
                     path: path.clone(),
-                    backend: backend.clone(),
-                    redirect_to_https: routing.redirect_to_https,
+                    backend: service.backend.name.clone(),
+                    route: service.route.clone(),
                 });
             }
             self.changed.insert(host.clone());
@@ -70,7 +72,11 @@ impl Claims {
 
     /// The hosts of which a claim is redirected to https.
     pub fn redirected_hosts(&self) -> impl Iterator<Item = &String> {
-        let redirected = |claims: &[Claim]| claims.iter().any(|claim| claim.redirect_to_https);
+        let redirected = |claims: &[Claim]| {
+            claims
+                .iter()
+                .any(|claim| claim.route.redirect_to_https.is_some())
+        };
         let hosts = self.by_host.iter();
         hosts.filter_map(move |(host, claims)| redirected(claims).then_some(host))
     }
@@ -81,34 +87,32 @@ impl Claims {
     }
 }
 
-/// One port's claim to the requests of one host whose path begins with a prefix.
+/// One service's claim to the requests of one host whose path begins with a prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// The port's place among those that share the host: higher comes first.
-    pub weight: i64,
     /// The app.
     pub app: AppId,
     /// The port's position in the app's definition.
     pub index: usize,
-    /// Its place in the port's own list of paths.
+    /// Position of the path in the service's own list.
     pub position: usize,
     /// The prefix.
     pub path: PathPrefix,
-    /// Name of the port's backend: [`backend_name`].
+    /// Name of the service's backend.
     pub backend: Arc<str>,
-    /// Plain http is redirected to https.
-    pub redirect_to_https: bool,
+    /// The whole route of the service, for the treatment of the requests.
+    pub route: Arc<Route>,
 }
 
 impl Claim {
-    /// Better rights and earlier routes first: weight, then app id, then port index, then the
-    /// label's own order. marathon-lb's order, in which the longer prefix does *not* go first.
+    /// Compares rights, the better first: weight, then app id, then port index, then the author's
+    /// own order. This is marathon-lb's order, in which the longer prefix does *not* go first.
     fn order(&self, other: &Self) -> std::cmp::Ordering {
-        let by_weight = other.weight.cmp(&self.weight);
+        let by_weight = other.route.weight.cmp(&self.route.weight);
         by_weight.then_with(|| self.identity().cmp(&other.identity()))
     }
 
-    /// No two claims to one host have the same.
+    /// Key of the claim: no two claims to one host have the same.
     fn identity(&self) -> (&AppId, usize, usize) {
         (&self.app, self.index, self.position)
     }
@@ -116,7 +120,7 @@ impl Claim {
 
 /// The claims to one host in the order of their routes, each path claimed once; and a problem for
 /// every claim that lost.
-pub fn settle_host(host: &str, claims: &[Claim], label_prefix: &str) -> (Vec<Claim>, Vec<Problem>) {
+pub fn settle_host(host: &str, claims: &[Claim]) -> (Vec<Claim>, Vec<Problem>) {
     let mut sorted: Vec<&Claim> = claims.iter().collect();
     sorted.sort_by(|one, other| one.order(other));
     let mut winners: Vec<Claim> = Vec::with_capacity(sorted.len());
@@ -124,7 +128,7 @@ pub fn settle_host(host: &str, claims: &[Claim], label_prefix: &str) -> (Vec<Cla
     let mut problems = Vec::new();
     for claim in sorted {
         match owners.get(&claim.path) {
-            Some(owner) => problems.push(lost_path(host, claim, owner, label_prefix)),
+            Some(owner) => problems.push(lost_path(host, claim, owner)),
             None => {
                 owners.insert(&claim.path, claim);
                 winners.push(claim.clone());
@@ -134,7 +138,7 @@ pub fn settle_host(host: &str, claims: &[Claim], label_prefix: &str) -> (Vec<Cla
     (winners, problems)
 }
 
-fn lost_path(host: &str, loser: &Claim, winner: &Claim, label_prefix: &str) -> Problem {
+fn lost_path(host: &str, loser: &Claim, winner: &Claim) -> Problem {
     let flag = if loser.path.ignore_case {
         " (in either case)"
     } else {
@@ -142,7 +146,11 @@ fn lost_path(host: &str, loser: &Claim, winner: &Claim, label_prefix: &str) -> P
     };
     Problem {
         subject: Subject::App(loser.app.clone()),
-        label: Some(format!("{label_prefix}_{}_VHOST", loser.index)),
+        label: loser
+            .route
+            .hosts
+            .as_ref()
+            .map(|hosts| hosts.origin.to_string()),
         reason: Reason::Conflict,
         message: format!(
             "port {} asks for host {host}, path {}{flag}, which port {} of app {} has",

@@ -1,6 +1,6 @@
 //! Host names as labels and certificates spell them, made comparable.
 
-/// Why a text is no host name that a proxy can match.
+/// Reasons for which a text is no host name that a proxy can match.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidHost {
     /// Two dots in a row, a dot in front, or nothing at all.
@@ -21,7 +21,7 @@ pub enum InvalidHost {
 const NAME_LIMIT_BYTES: usize = 253;
 const PART_LIMIT_BYTES: usize = 63;
 
-/// `text` in lower case, without a port and without a final dot. Allowed are names, addresses
+/// Returns `text` in lower case, without a port and without a final dot. Allowed are names, addresses
 /// (IPv4), `*.` before a name, and `*` for every host.
 ///
 /// Underscores are allowed: no public name has one, internal ones do.

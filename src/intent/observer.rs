@@ -1,9 +1,9 @@
-//! Publications as they are told to rooms beside resources.
+//! Publications as rooms beside `resources` observe them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::AppIntent;
+use super::app::AppIntent;
 use crate::state::app::AppId;
 use crate::state::certificate::Certificate;
 use crate::state::problem::Problem;

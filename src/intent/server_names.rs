@@ -1,4 +1,4 @@
-//! Names of certificates -> which certificate is presented for which server name.
+//! Names of certificates -> the certificate that is presented for each server name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub struct PresentedCertificates {
 }
 
 impl PresentedCertificates {
-    /// Says if there is none, and so no https.
+    /// True if there is none, and so no https.
     pub fn is_empty(&self) -> bool {
         self.named.is_empty() && self.default.is_none()
     }

@@ -7,14 +7,14 @@ use crate::snapshot::cell::Publisher;
 /// Changes of the state that are not projected yet.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Unprojected {
-    /// When the first of them was heard.
+    /// Time at which the first of them was heard.
     pub(super) heard_at: Instant,
-    /// When they are projected at the latest.
+    /// Time at which they are projected at the latest.
     pub(super) until: Instant,
 }
 
 impl Unprojected {
-    /// Whether the fan-out before them is over, or has taken too long.
+    /// True if the fan-out before them is over, or has taken too long.
     pub(super) fn are_due(self, publisher: &Publisher) -> bool {
         publisher.is_fan_out_over() || self.until <= Instant::now()
     }

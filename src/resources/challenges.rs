@@ -1,24 +1,26 @@
-//! Who asks for certificates over ACME -> the routes of their challenges.
+//! Requests for certificates over ACME -> the routes of their challenges.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::intent::{AcmePort, acme_label};
+use crate::intent::{AcmePort, Service, WithOrigin};
 use crate::snapshot::Name;
 use crate::state::app::AppId;
 use crate::state::problem::{Problem, Reason, Subject};
 
-/// Where an HTTP-01 challenge is asked for (RFC 8555, section 8.3).
+/// Path of HTTP-01 challenges ([RFC 8555](https://www.rfc-editor.org/rfc/rfc8555#section-8.3),
+/// section 8.3).
 pub(super) const CHALLENGE_PREFIX: &str = "/.well-known/acme-challenge/";
 
-/// The hosts that are to get certificates, who asks for them, and who answers their challenges.
+/// The hosts that are to get certificates, the services that ask for them, and the one that answers
+/// their challenges.
 pub(super) struct Challenges {
     /// The port that answers; none: nobody asks either.
     port: Option<AcmePort>,
     /// Its cluster, while the port is there.
     cluster: Option<Name>,
-    /// The ports that ask, with their hosts.
-    asking: BTreeMap<(AppId, usize), Vec<String>>,
-    /// How many ports ask for each host.
+    /// The hosts that services ask for, by app and port.
+    asking: BTreeMap<(AppId, usize), WithOrigin<Vec<String>>>,
+    /// Number of services that ask for each host.
     hosts: BTreeMap<String, usize>,
 }
 
@@ -33,17 +35,44 @@ impl Challenges {
         }
     }
 
-    /// Replaces the hosts that one port asks for; the hosts of which that may change something.
-    pub(super) fn change(&mut self, app: &AppId, index: usize, hosts: &[String]) -> Vec<String> {
-        let key = (app.clone(), index);
-        let before = self.asking.remove(&key).unwrap_or_default();
-        if before == hosts {
-            if !before.is_empty() {
-                self.asking.insert(key, before);
+    /// Replaces one service. Returns the hosts of which that may change something.
+    pub(super) fn change(
+        &mut self,
+        before: Option<&Service>,
+        after: Option<&Service>,
+    ) -> BTreeSet<String> {
+        let mut affected = BTreeSet::new();
+        if before.is_none() || after.is_none() {
+            let service = before.or(after);
+            if service.is_some_and(|service| self.is_solver(service)) {
+                self.cluster = after.map(|solver| solver.backend.name.clone());
+                affected.extend(self.hosts.keys().cloned());
             }
-            return Vec::new();
         }
-        for host in &before {
+        let asked = before.and_then(|service| service.route.acme_domains.as_ref());
+        let asks = after.and_then(|service| service.route.acme_domains.as_ref());
+        if asked == asks {
+            return affected;
+        }
+        if let Some(service) = before {
+            self.forget(service);
+        }
+        if let Some(service) = after {
+            self.note(service);
+        }
+        let hosts = asked.into_iter().chain(asks).flat_map(|asked| &asked.value);
+        affected.extend(hosts.cloned());
+        affected
+    }
+
+    fn is_solver(&self, service: &Service) -> bool {
+        let port = self.port.as_ref();
+        port.is_some_and(|port| port.is(&service.app, service.index))
+    }
+
+    fn forget(&mut self, service: &Service) {
+        self.asking.remove(&(service.app.clone(), service.index));
+        for host in service.route.acme_domains() {
             if let Some(count) = self.hosts.get_mut(host) {
                 *count -= 1;
                 if *count == 0 {
@@ -51,28 +80,17 @@ impl Challenges {
                 }
             }
         }
-        for host in hosts {
-            *self.hosts.entry(host.clone()).or_default() += 1;
-        }
-        if !hosts.is_empty() {
-            self.asking.insert(key, hosts.to_vec());
-        }
-        before.into_iter().chain(hosts.iter().cloned()).collect()
     }
 
-    /// Says that a port came, with its cluster, or went; the hosts of which that changes something.
-    pub(super) fn note_port(
-        &mut self,
-        app: &AppId,
-        index: usize,
-        cluster: Option<&Name>,
-    ) -> Vec<String> {
-        let answers = self.port.as_ref().is_some_and(|port| port.is(app, index));
-        if !answers {
-            return Vec::new();
+    fn note(&mut self, service: &Service) {
+        let Some(domains) = &service.route.acme_domains else {
+            return;
+        };
+        for host in &domains.value {
+            *self.hosts.entry(host.clone()).or_default() += 1;
         }
-        self.cluster = cluster.cloned();
-        self.hosts.keys().cloned().collect()
+        let key = (service.app.clone(), service.index);
+        self.asking.insert(key, domains.clone());
     }
 
     /// The cluster that gets the challenges of a host, if somebody asks and somebody answers. A
@@ -103,19 +121,19 @@ impl Challenges {
         };
         let asking = self.asking.iter();
         asking
-            .map(|((app, index), hosts)| unanswered(app, *index, hosts, port))
+            .map(|((app, _), domains)| unanswered(app, domains, port))
             .collect()
     }
 }
 
-fn unanswered(app: &AppId, index: usize, hosts: &[String], port: &AcmePort) -> Problem {
+fn unanswered(app: &AppId, domains: &WithOrigin<Vec<String>>, port: &AcmePort) -> Problem {
     Problem {
         subject: Subject::App(app.clone()),
-        label: Some(acme_label(index)),
+        label: Some(domains.origin.to_string()),
         reason: Reason::UnansweredChallenge,
         message: format!(
             "challenges for {} are not routed: app {} with a tcp port {} is not there",
-            hosts.join(", "),
+            domains.value.join(", "),
             port.app(),
             port.index()
         ),
@@ -128,33 +146,57 @@ fn unanswered(app: &AppId, index: usize, hosts: &[String], port: &AcmePort) -> P
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Arc;
 
-    fn hosts(names: &[&str]) -> Vec<String> {
-        names.iter().map(|name| (*name).to_owned()).collect()
+    use super::*;
+    use crate::intent::{Backend, Route, backend_name};
+
+    /// A service that asks for certificates of these hosts.
+    fn asking(app: &str, index: usize, hosts: &[&str]) -> Service {
+        let hosts: Vec<String> = hosts.iter().map(|name| (*name).to_owned()).collect();
+        let app = AppId::from(app);
+        Service {
+            backend: Backend {
+                name: backend_name(&app, index),
+                addresses: Vec::new(),
+            },
+            app,
+            index,
+            route: Arc::new(Route {
+                acme_domains: (!hosts.is_empty()).then(|| WithOrigin {
+                    value: hosts,
+                    origin: "MARATHON_ACME_0_DOMAIN".into(),
+                }),
+                ..Route::default()
+            }),
+        }
+    }
+
+    fn texts(hosts: &BTreeSet<String>) -> Vec<&str> {
+        hosts.iter().map(String::as_str).collect()
     }
 
     #[test]
     fn a_host_is_routed_while_one_asks_and_one_answers() {
-        let (a, b, acme) = ("/a".into(), "/b".into(), "/acme".into());
+        let (a, b) = (asking("/a", 0, &["x"]), asking("/b", 0, &["x", "y"]));
+        let (other, acme) = (asking("/acme", 0, &[]), asking("/acme", 1, &[]));
         let cluster: Name = "/acme_1".into();
         let mut challenges = Challenges::new(AcmePort::new("acme", 1));
-        assert_eq!(challenges.change(&a, 0, &hosts(&["x"])), ["x"]);
-        assert!(challenges.change(&a, 0, &hosts(&["x"])).is_empty());
-        assert_eq!(challenges.change(&b, 0, &hosts(&["x", "y"])), ["x", "y"]);
+        assert_eq!(texts(&challenges.change(None, Some(&a))), ["x"]);
+        assert!(challenges.change(Some(&a), Some(&a)).is_empty());
+        assert_eq!(texts(&challenges.change(None, Some(&b))), ["x", "y"]);
         assert_eq!(challenges.cluster_for("x"), None);
         assert_eq!(challenges.problems().len(), 2);
 
-        let other = Some(&cluster);
-        assert!(challenges.note_port(&acme, 0, other).is_empty());
-        assert_eq!(challenges.note_port(&acme, 1, Some(&cluster)), ["x", "y"]);
+        assert!(challenges.change(None, Some(&other)).is_empty());
+        assert_eq!(texts(&challenges.change(None, Some(&acme))), ["x", "y"]);
         assert_eq!(challenges.cluster_for("y"), Some(&cluster));
         assert!(challenges.problems().is_empty());
 
-        assert_eq!(challenges.change(&b, 0, &[]), ["x", "y"]);
+        assert_eq!(texts(&challenges.change(Some(&b), None)), ["x", "y"]);
         assert_eq!(challenges.cluster_for("y"), None);
         assert_eq!(challenges.cluster_for("x"), Some(&cluster));
-        assert_eq!(challenges.note_port(&acme, 1, None), ["x"]);
+        assert_eq!(texts(&challenges.change(Some(&acme), None)), ["x"]);
         assert_eq!(challenges.cluster_for("x"), None);
         assert_eq!(challenges.problems().len(), 1);
     }
@@ -162,8 +204,8 @@ mod tests {
     #[test]
     fn a_wildcard_takes_what_ends_like_it() {
         let mut challenges = Challenges::new(AcmePort::new("acme", 0));
-        let asked = hosts(&["a.test", "b.a.test", "test", "xa.test"]);
-        challenges.change(&"/a".into(), 0, &asked);
+        let asked = ["a.test", "b.a.test", "test", "xa.test"];
+        challenges.change(None, Some(&asking("/a", 0, &asked)));
         let below = |wildcard| challenges.hosts_below(wildcard).into_iter().collect();
         let list: Vec<String> = below("*.a.test");
         assert_eq!(list, ["b.a.test"]);

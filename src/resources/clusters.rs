@@ -1,4 +1,4 @@
-//! A served port -> its cluster.
+//! A backend -> its cluster.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,20 +8,23 @@ use envoy_api::envoy::config::cluster::v3 as api;
 use envoy_api::envoy::r#type::v3::Percent;
 use envoy_api::prost::Message as _;
 
+use super::config::Config;
+use super::origin;
 use super::source::{config_source, duration};
-use super::{Config, origin};
 use crate::snapshot::{Encode, Flavour, Kind, Name, Resource};
 
 /// HAProxy's `timeout connect` in marathon-lb's default configuration.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// HAProxy's `maxconn` per frontend there. Envoy's own limits (1,024 requests, 3 retries) lose
-/// requests while tasks are replaced under load.
+/// HAProxy's `maxconn` per frontend there. Envoy's [own
+/// limits](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/cluster/v3/circuit_breaker.proto#config-cluster-v3-circuitbreakers-thresholds)
+/// (1,024 requests, 3 retries) lose requests while tasks are replaced under load.
 const BREAKER_LIMIT: u32 = 10_000;
 
-/// The cluster of one port: its endpoints come from the assignment of the same name.
+/// The cluster of one backend: its endpoints come from the assignment of the same name
+/// ([`EdsClusterConfig`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/cluster/v3/cluster.proto#config-cluster-v3-cluster-edsclusterconfig)).
 pub(super) fn resource(config: &Arc<Config>, name: Name) -> Resource {
-    let writer = Cluster {
+    let writer = ClusterWriter {
         config: config.clone(),
         name: name.clone(),
     };
@@ -29,12 +32,15 @@ pub(super) fn resource(config: &Arc<Config>, name: Name) -> Resource {
     Resource::flavoured(name, config.transport_settings(), writer).made_from(origin)
 }
 
-struct Cluster {
+/// Writer of a cluster, without the [panic
+/// mode](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/panic_threshold) that would send requests to
+/// tasks that are known to be ill.
+struct ClusterWriter {
     config: Arc<Config>,
     name: Name,
 }
 
-impl Encode for Cluster {
+impl Encode for ClusterWriter {
     fn encode(&self, flavour: Flavour) -> Bytes {
         let breaker = api::circuit_breakers::Thresholds {
             max_connections: Some(BREAKER_LIMIT),
@@ -70,8 +76,10 @@ impl Encode for Cluster {
     }
 }
 
-/// The name in statistics, in which dots and colons part one piece from the next: `/shop/web.v2_0`
-/// is `shop_web_v2_0`. Not empty, since every name ends with an index.
+/// The name in statistics
+/// ([`alt_stat_name`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/cluster/v3/cluster.proto#envoy-v3-api-field-config-cluster-v3-cluster-alt-stat-name)),
+/// in which dots and colons part one piece from the next: `/shop/web.v2_0` is `shop_web_v2_0`. Not
+/// empty, since every name ends with an index.
 fn stat_name(name: &str) -> String {
     let plain = |c: char| match c {
         'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '_' => c,

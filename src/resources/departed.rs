@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Config, clusters};
+use super::clusters;
+use super::config::Config;
 use crate::snapshot::{Kind, Name, Resource};
 
 /// The resource that this daemon gave out under a name when there was one, for clients that hold it
@@ -18,7 +19,7 @@ pub fn departed(config: &Arc<Config>, kind: Kind, name: &Name) -> Option<Resourc
     }
 }
 
-/// Whether it is an app's id and the index of a port: `/shop/web_0`.
+/// True if a name is an app's id and the index of a port: `/shop/web_0`.
 fn is_backend_name(name: &str) -> bool {
     let Some((app, index)) = name.rsplit_once('_') else {
         return false;

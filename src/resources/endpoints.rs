@@ -1,16 +1,18 @@
-//! A served port -> its assignment: the addresses behind its cluster.
+//! A backend -> its assignment: the addresses behind its cluster.
 
 use envoy_api::envoy::config::endpoint::v3 as api;
 use envoy_api::prost::Message as _;
 
 use super::{origin, source};
-use crate::intent::PortIntent;
-use crate::snapshot::{Name, Resource};
+use crate::intent::Backend;
+use crate::snapshot::Resource;
 
-/// The assignment of one port. A port without usable tasks has one too, without endpoints: a
-/// proxy that never gets one waits for it before it uses the cluster.
-pub(super) fn resource(name: Name, port: &PortIntent) -> Resource {
-    let endpoints: Vec<_> = port
+/// The assignment of one backend. A backend without usable tasks has one too, without endpoints: a
+/// proxy that never gets one [waits for
+/// it](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/operations/init) before it
+/// uses the cluster.
+pub(super) fn resource(backend: &Backend) -> Resource {
+    let endpoints: Vec<_> = backend
         .addresses
         .iter()
         .map(|address| {
@@ -29,10 +31,10 @@ pub(super) fn resource(name: Name, port: &PortIntent) -> Resource {
         ..api::LocalityLbEndpoints::default()
     });
     let assignment = api::ClusterLoadAssignment {
-        cluster_name: name.to_string(),
+        cluster_name: backend.name.to_string(),
         endpoints: locality.into_iter().collect(),
         ..api::ClusterLoadAssignment::default()
     };
-    let origin = origin::port(&name);
-    Resource::fixed(name, assignment.encode_to_vec().into()).made_from(origin)
+    let origin = origin::port(&backend.name);
+    Resource::fixed(backend.name.clone(), assignment.encode_to_vec().into()).made_from(origin)
 }

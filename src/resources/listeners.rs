@@ -19,55 +19,62 @@ use hcm::http_connection_manager::{
     PathWithEscapedSlashesAction, RouteSpecifier, ServerHeaderTransformation, UpgradeConfig,
 };
 
-use super::routes::Table;
+use super::config::{Config, EscapedSlashes, Underscores};
+use super::origin;
+use super::route_table::RouteTable;
 use super::source::{config_source, duration, listen_address, plain};
 use super::virtual_host::SILENCE_LIMIT;
-use super::{Config, EscapedSlashes, Underscores, origin};
 use crate::intent::server_names::PresentedCertificates;
 use crate::snapshot::{Encode, Flavour, Kind, Resource};
 
-/// HAProxy's `timeout http-request` in marathon-lb's default configuration: how long the head of
-/// a request may take.
+/// Time limit for the head of a request
+/// ([`request_headers_timeout`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto#envoy-v3-api-field-extensions-filters-network-http-connection-manager-v3-httpconnectionmanager-request-headers-timeout)):
+/// HAProxy's `timeout http-request` in marathon-lb's default configuration.
 const REQUEST_HEAD_LIMIT: Duration = Duration::from_secs(15);
 
-/// How long a connection of a client may wait for its next request. HAProxy's `http-keep-alive`
-/// there is 1 s, at which clients behind slow networks reconnect all the time.
+/// Time for which a connection of a client may wait for its next request
+/// ([`idle_timeout`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/protocol.proto#envoy-v3-api-field-config-core-v3-httpprotocoloptions-idle-timeout)).
+/// HAProxy's `http-keep-alive` there is 1 s, at which clients behind slow networks reconnect all the
+/// time.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
-/// The plain listener.
+/// The plain [listener](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/listener/v3/listener.proto#config-listener-v3-listener).
 pub(super) fn http(config: &Arc<Config>) -> Resource {
-    let writer = Plain(config.clone());
+    let writer = HttpListener(config.clone());
     let settings = config.transport_settings();
-    Resource::flavoured(Table::Http.name().into(), settings, writer)
-        .made_from(origin::listener(Table::Http))
+    Resource::flavoured(RouteTable::Http.name().into(), settings, writer)
+        .made_from(origin::listener(RouteTable::Http))
 }
 
-/// The listener with TLS. A listener without chains is refused whole, so there is none.
+/// The listener with TLS; none without certificates, since Envoy refuses a listener without [filter
+/// chains](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/listener/v3/listener.proto#envoy-v3-api-field-config-listener-v3-listener-filter-chains)
+/// as a whole.
 pub(super) fn https(config: &Arc<Config>, presented: &PresentedCertificates) -> Option<Resource> {
     (!presented.is_empty()).then(|| {
-        let writer = Tls {
+        let writer = HttpsListener {
             config: config.clone(),
             presented: presented.clone(),
         };
         Resource::flavoured(
-            Table::Https.name().into(),
+            RouteTable::Https.name().into(),
             config.transport_settings(),
             writer,
         )
-        .made_from(origin::listener(Table::Https))
+        .made_from(origin::listener(RouteTable::Https))
     })
 }
 
-struct Plain(Arc<Config>);
+/// Writer of the plain listener.
+struct HttpListener(Arc<Config>);
 
-impl Encode for Plain {
+impl Encode for HttpListener {
     fn encode(&self, flavour: Flavour) -> Bytes {
         let chain = api::FilterChain {
-            filters: vec![connection_manager(&self.0, flavour, Table::Http)],
+            filters: vec![connection_manager(&self.0, flavour, RouteTable::Http)],
             ..api::FilterChain::default()
         };
         let listener = api::Listener {
-            name: Table::Http.name().to_owned(),
+            name: RouteTable::Http.name().to_owned(),
             address: Some(listen_address(self.0.http_listen)),
             filter_chains: vec![chain],
             ..api::Listener::default()
@@ -76,12 +83,15 @@ impl Encode for Plain {
     }
 }
 
-struct Tls {
+/// Writer of the listener with TLS: a filter chain for the [server
+/// names](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/listener/v3/listener_components.proto#envoy-v3-api-field-config-listener-v3-filterchainmatch-server-names)
+/// of each certificate, and one without names for the default certificate.
+struct HttpsListener {
     config: Arc<Config>,
     presented: PresentedCertificates,
 }
 
-impl Encode for Tls {
+impl Encode for HttpsListener {
     fn encode(&self, flavour: Flavour) -> Bytes {
         let inspector = api::ListenerFilter {
             name: "envoy.filters.listener.tls_inspector".to_owned(),
@@ -91,7 +101,7 @@ impl Encode for Tls {
             ))),
             ..api::ListenerFilter::default()
         };
-        let manager = connection_manager(&self.config, flavour, Table::Https);
+        let manager = connection_manager(&self.config, flavour, RouteTable::Https);
         let chain = |name: String, server_names: Vec<String>, certificate: &str| api::FilterChain {
             name,
             filter_chain_match: (!server_names.is_empty()).then(|| api::FilterChainMatch {
@@ -113,7 +123,7 @@ impl Encode for Tls {
         });
         let chains = named.chain(default);
         let listener = api::Listener {
-            name: Table::Https.name().to_owned(),
+            name: RouteTable::Https.name().to_owned(),
             address: Some(listen_address(self.config.https_listen)),
             listener_filters: vec![inspector],
             filter_chains: chains.collect(),
@@ -123,7 +133,8 @@ impl Encode for Tls {
     }
 }
 
-impl Tls {
+impl HttpsListener {
+    /// TLS with a certificate by [SDS](https://www.envoyproxy.io/docs/envoy/latest/configuration/security/secret), from TLS 1.2 on.
     fn transport_socket(&self, flavour: Flavour, certificate: &str) -> TransportSocket {
         let secret = tls::SdsSecretConfig {
             name: certificate.to_owned(),
@@ -148,8 +159,10 @@ impl Tls {
     }
 }
 
-/// The filter that speaks HTTP, with its routes from the table of that name.
-fn connection_manager(config: &Config, flavour: Flavour, table: Table) -> api::Filter {
+/// The [HTTP connection
+/// manager](https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto#extensions-filters-network-http-connection-manager-v3-httpconnectionmanager),
+/// with its routes from this table.
+fn connection_manager(config: &Config, flavour: Flavour, table: RouteTable) -> api::Filter {
     let router = hcm::HttpFilter {
         name: "envoy.filters.http.router".to_owned(),
         config_type: Some(hcm::http_filter::ConfigType::TypedConfig(plain::<Router>())),

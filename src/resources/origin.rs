@@ -1,9 +1,9 @@
-//! What resources are made from, in words that an operator can act on.
+//! Origins of resources, in words that an operator can act on.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::routes::Table;
+use super::route_table::RouteTable;
 use crate::snapshot::Origin;
 use crate::state::app::AppId;
 use crate::state::certificate::Certificate;
@@ -27,10 +27,12 @@ pub(super) fn certificate(certificate: &Certificate, source: Option<Source>) -> 
 }
 
 /// The settings of a listener.
-pub(super) fn listener(table: Table) -> Origin {
+pub(super) fn listener(table: RouteTable) -> Origin {
     Origin::One(match table {
-        Table::Http => "settings HTTP_LISTEN_ADDR and HTTP_LISTEN_PORT".into(),
-        Table::Https => "settings HTTPS_LISTEN_ADDR and HTTPS_LISTEN_PORT, certificates".into(),
+        RouteTable::Http => "settings HTTP_LISTEN_ADDR and HTTP_LISTEN_PORT".into(),
+        RouteTable::Https => {
+            "settings HTTPS_LISTEN_ADDR and HTTPS_LISTEN_PORT, certificates".into()
+        }
     })
 }
 

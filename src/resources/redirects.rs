@@ -1,13 +1,22 @@
 //! Redirects to https that lead nowhere, as problems.
 
+use crate::intent::IntentOrigin;
 use crate::state::app::AppId;
 use crate::state::problem::{Problem, Reason, Subject};
 
+/// The redirect of a service to https.
+pub(super) struct Redirect {
+    /// The hosts that are redirected.
+    pub(super) hosts: Vec<String>,
+    /// The setting that asks for it.
+    pub(super) origin: IntentOrigin,
+}
+
 /// The redirect of a port that leads nowhere, since no certificate is there to serve https with.
-pub(super) fn redirect_without_https(app: &AppId, index: usize, label_prefix: &str) -> Problem {
+pub(super) fn redirect_without_https(app: &AppId, index: usize, redirect: &Redirect) -> Problem {
     Problem {
         subject: Subject::App(app.clone()),
-        label: Some(format!("{label_prefix}_{index}_REDIRECT_TO_HTTPS")),
+        label: Some(redirect.origin.to_string()),
         reason: Reason::RedirectWithoutHttps,
         message: format!(
             "port {index} is served over plain http without the redirect: there is no https listener"
@@ -21,11 +30,11 @@ pub(super) fn redirect_uncovered(
     app: &AppId,
     index: usize,
     host: &str,
-    label_prefix: &str,
+    redirect: &Redirect,
 ) -> Problem {
     Problem {
         subject: Subject::App(app.clone()),
-        label: Some(format!("{label_prefix}_{index}_REDIRECT_TO_HTTPS")),
+        label: Some(redirect.origin.to_string()),
         reason: Reason::RedirectWithoutHttps,
         message: format!(
             "port {index} redirects {host} to https, and no certificate is valid for that host"

@@ -10,8 +10,9 @@ use crate::snapshot::Resource;
 use crate::state::certificate::Certificate;
 use crate::state::event::Source;
 
-/// The secret of one certificate: chain and key, inline. Its other encoding says the same in bytes
-/// instead of strings: Envoy takes a second offer of what it refused for accepted if it is the same
+/// The [secret](https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/transport_sockets/tls/v3/secret.proto#extensions-transport-sockets-tls-v3-secret)
+/// of one certificate: chain and key, inline. Its other encoding says the same in bytes instead of
+/// strings: Envoy takes a second offer of a secret that it refused for accepted if it is the same
 /// message.
 pub(super) fn resource(certificate: &Certificate, source: Option<Source>) -> Resource {
     let usual = encoded(certificate, |text| Specifier::InlineString(text.to_owned()));

@@ -1,5 +1,4 @@
-//! Where a proxy is told to get resources from, and the small pieces of Envoy's API that several
-//! resources share.
+//! Configuration sources, and the small pieces of Envoy's API that several resources share.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,21 +9,27 @@ use envoy_api::envoy::config::core::v3::config_source::ConfigSourceSpecifier as 
 use envoy_api::prost_types;
 use prost_types::Any;
 
-use super::Config;
+use super::config::Config;
 use crate::snapshot::{Flavour, Kind};
 
-/// Envoy 1.40 divides by the refresh delay in whole milliseconds: 0 crashes it. And a fleet that
-/// polls more often than this while this daemon is away costs half a core each.
+/// The shortest pause between polls
+/// ([`refresh_delay`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/config_source.proto#envoy-v3-api-field-config-core-v3-apiconfigsource-refresh-delay)).
+/// Envoy 1.40 divides by it in whole milliseconds: 0 crashes it. And a fleet that polls more often
+/// than this while this daemon is away costs half a core each.
 pub(super) const REFRESH_DELAY_FLOOR: Duration = Duration::from_millis(10);
 
-/// Envoy refuses a request time limit of 0.
+/// The shortest time limit of a poll: Envoy refuses a
+/// [`request_timeout`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/config_source.proto#envoy-v3-api-field-config-core-v3-apiconfigsource-request-timeout)
+/// of 0.
 const REQUEST_TIMEOUT_FLOOR: Duration = Duration::from_millis(10);
 
-/// How long a proxy waits for the first answer of a subscription before it goes on without, which
-/// is Envoy's own default.
+/// Time for which a proxy waits for the first answer of a subscription before it goes on without:
+/// Envoy's own default of
+/// [`initial_fetch_timeout`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/config_source.proto#envoy-v3-api-field-config-core-v3-configsource-initial-fetch-timeout).
 const INITIAL_FETCH_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The source of resources of one kind, for a proxy that speaks `flavour`.
+/// The [source](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/config_source.proto#config-core-v3-configsource) of resources
+/// of one kind, for a proxy that speaks `flavour`.
 pub(super) fn config_source(config: &Config, flavour: Flavour, kind: Kind) -> core::ConfigSource {
     let refresh_delay = config.refresh_delay_of(kind);
     let specifier = match flavour {
@@ -48,7 +53,8 @@ pub(super) fn config_source(config: &Config, flavour: Flavour, kind: Kind) -> co
     }
 }
 
-/// Streams of one kind each.
+/// A source by [gRPC streams](https://www.envoyproxy.io/docs/envoy/latest/configuration/overview/xds_api#xds-grpc-streaming-endpoints) of one
+/// kind each.
 fn grpc(config: &Config, api_type: ApiType) -> core::ApiConfigSource {
     let service = core::GrpcService {
         target_specifier: Some(core::grpc_service::TargetSpecifier::EnvoyGrpc(
@@ -78,7 +84,8 @@ pub(super) fn address(address: SocketAddr) -> core::Address {
     }
 }
 
-/// A TCP address to listen on: `::` takes IPv4 as well.
+/// A TCP address to listen on: `::` takes IPv4 as well
+/// ([`ipv4_compat`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/address.proto#envoy-v3-api-field-config-core-v3-socketaddress-ipv4-compat)).
 pub(super) fn listen_address(listen: SocketAddr) -> core::Address {
     let mut socket = socket_address(listen);
     socket.ipv4_compat = listen.is_ipv6() && listen.ip().is_unspecified();

@@ -2,6 +2,10 @@
 
 mod forms;
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
 use envoy_api::envoy::config::cluster::v3::Cluster;
 use envoy_api::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use envoy_api::envoy::config::listener::v3::Listener;
@@ -11,19 +15,24 @@ use envoy_api::prost::Message;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::route_table::RouteTable;
 use super::*;
-use crate::intent::tests::any_labels;
-use crate::intent::{AcmePort, Groups};
-use crate::snapshot::{Flavour, Name};
+use crate::intent::{AcmePort, AppCounts};
+use crate::labels::tests::any_labels;
+use crate::labels::{self, Groups};
+use crate::pipeline::{Projected, Projector};
+use crate::snapshot::{Changes, Flavour, Kind, Name, Resource, Version};
 use crate::state::app::{App, Task, TaskState};
 use crate::state::certificate::{Certificate, PrivateKey};
 use crate::state::event::{Event, Source};
-use crate::state::problem::{Reason, Subject};
-use crate::state::reduce;
-use crate::state::testing::{app, events, labels, list, listed, port, state_after, task, update};
+use crate::state::problem::{Problem, Reason, Subject};
+use crate::state::testing::{
+    app, events, labels as from_pairs, list, listed, port, state_after, task, update,
+};
+use crate::state::{self, State, reduce};
 
-pub(crate) fn intent_config() -> intent::Config {
-    intent::Config {
+pub(crate) fn label_config() -> labels::Config {
+    labels::Config {
         groups: Groups::Named(["external".to_owned()].into()),
         label_prefix: "HAPROXY".to_owned(),
         strict: false,
@@ -33,15 +42,15 @@ pub(crate) fn intent_config() -> intent::Config {
     }
 }
 
-fn full(state: &State) -> Projection {
-    Projection::full(intent_config(), Config::default(), state)
+fn full(state: &State) -> Projector {
+    Projector::full(label_config(), Config::default(), state)
 }
 
 pub(crate) fn labelled(id: &str, pairs: &[(&str, &str)]) -> App {
     let mut all = vec![("HAPROXY_GROUP", "external")];
     all.extend_from_slice(pairs);
     let mut app = app(id);
-    app.labels = labels(&all);
+    app.labels = from_pairs(&all);
     app
 }
 
@@ -74,19 +83,19 @@ pub(crate) fn with_certificates(state: State, certificates: Vec<Arc<Certificate>
     reduce(state, read).0
 }
 
-fn decoded<M: Message + Default>(projection: &Projection, kind: Kind, name: &str) -> M {
+fn decoded<M: Message + Default>(projection: &Projector, kind: Kind, name: &str) -> M {
     let resource = projection.snapshot().resource(kind, name).unwrap();
     M::decode(resource.encoded(Flavour::Rest).bytes().clone()).unwrap()
 }
 
-fn json(projection: &Projection, kind: Kind, name: &str) -> Value {
+fn json(projection: &Projector, kind: Kind, name: &str) -> Value {
     let resource = projection.snapshot().resource(kind, name).unwrap();
     let bytes = resource.encoded(Flavour::Rest).bytes();
     serde_json::from_slice(&envoy_api::json(kind.type_url(), bytes).unwrap()).unwrap()
 }
 
 /// The routes of a table as `host prefix -> what`, without the last one of each host.
-fn routes(projection: &Projection, table: &str) -> Vec<String> {
+fn routes(projection: &Projector, table: &str) -> Vec<String> {
     let mut lines = Vec::new();
     for host in json(projection, Kind::Route, table)["virtual_hosts"]
         .as_array()
@@ -115,7 +124,7 @@ fn routes(projection: &Projection, table: &str) -> Vec<String> {
     lines
 }
 
-fn reasons(projection: &Projection) -> Vec<(String, Reason)> {
+fn reasons(projection: &Projector) -> Vec<(String, Reason)> {
     let problems = projection.problems().iter();
     problems
         .map(|problem| (problem.subject.to_string(), problem.reason))
@@ -178,7 +187,7 @@ fn no_refresh_delay_is_short_enough_to_crash_a_proxy() {
         ..Config::default()
     };
     let state = known(vec![labelled("/web", &[])]);
-    let projection = Projection::full(intent_config(), config, &state);
+    let projection = Projector::full(label_config(), config, &state);
     let cluster = json(&projection, Kind::Cluster, "/web_0");
     let source = &cluster["eds_cluster_config"]["eds_config"]["api_config_source"];
     assert_eq!(source["refresh_delay"], "0.010s");
@@ -249,7 +258,7 @@ fn a_table_put_together_is_what_the_encoder_writes() {
         ("HAPROXY_0_PATH", "-i /x /y"),
     ];
     let projection = full(&known(vec![labelled("/web", &hosts)]));
-    for table in Table::ALL {
+    for table in RouteTable::ALL {
         let message: RouteConfiguration = decoded(&projection, Kind::Route, table.name());
         let resource = projection
             .snapshot()
@@ -372,7 +381,7 @@ fn a_redirect_names_the_port_of_https_unless_everybody_knows_it() {
         https_listen: "[::]:8443".parse().unwrap(),
         ..Config::default()
     };
-    let projection = Projection::full(intent_config(), config, &state);
+    let projection = Projector::full(label_config(), config, &state);
     assert_eq!(routes(&projection, "http"), ["a.test / -> https 8443"]);
     let listener = json(&projection, Kind::Listener, "https");
     let address = &listener["address"]["socket_address"];
@@ -396,7 +405,7 @@ fn a_redirect_to_a_host_without_a_certificate_is_a_problem() {
     let one = vec![certificate("one", &["a.test", "*.b.test", "d.test"], 1)];
     let state = with_certificates(before, one);
     let mut projection = full(&state);
-    let uncovered = |projection: &Projection| -> Vec<bool> {
+    let uncovered = |projection: &Projector| -> Vec<bool> {
         let problems = projection.problems().iter();
         let messages: Vec<_> = problems.map(|problem| &problem.message).collect();
         ["*.d.test", "c.test"]
@@ -446,16 +455,16 @@ fn every_name_is_in_one_chain_and_chains_are_sorted_by_names() {
     assert_eq!(secret.name, "lost");
 }
 
-fn with_default(state: &State, name: &str) -> Projection {
+fn with_default(state: &State, name: &str) -> Projector {
     let config = Config {
         default_certificate: Some(name.to_owned()),
         ..Config::default()
     };
-    Projection::full(intent_config(), config, state)
+    Projector::full(label_config(), config, state)
 }
 
 /// The chains of the https listener: name, names of servers, secret.
-fn chains(projection: &Projection) -> Vec<(String, String, String)> {
+fn chains(projection: &Projector) -> Vec<(String, String, String)> {
     let listener = json(projection, Kind::Listener, "https");
     let chains = listener["filter_chains"].as_array().unwrap().iter();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
@@ -714,7 +723,7 @@ fn without_the_app_that_answers_there_is_a_problem_and_no_route() {
 
     let come = Event::AppChanged(listed(acme(), Vec::new()));
     let after = reduce(before.clone(), come).0;
-    let both = |changed: &Changed| !changed.resources.is_empty() && changed.problems;
+    let both = |changed: &Projected| !changed.resources.is_empty() && changed.problems;
     assert!(both(&projection.project(&after)));
     assert_eq!(routes(&projection, "http").len(), 3);
     assert!(projection.problems().is_empty());
@@ -752,7 +761,7 @@ fn a_change_of_tasks_changes_one_assignment_alone() {
     one.add(Kind::Endpoint, "/web_0".into());
     assert_eq!(
         changed,
-        Changed {
+        Projected {
             resources: one,
             problems: false,
             apps: ["/web".into()].into(),
@@ -770,7 +779,7 @@ fn a_change_of_tasks_changes_one_assignment_alone() {
         }
     }
     let unchanged = projection.project(&after.clone());
-    assert_eq!(unchanged, Changed::default());
+    assert_eq!(unchanged, Projected::default());
 }
 
 /// An agent is lost, comes back empty, and gives a port to a task of another app. Whatever the
@@ -862,7 +871,7 @@ fn permutations(count: usize) -> Vec<Vec<usize>> {
 }
 
 /// The hosts behind a cluster, in the order in which proxies get them.
-fn hosts(projection: &Projection, name: &str) -> Vec<String> {
+fn hosts(projection: &Projector, name: &str) -> Vec<String> {
     let assignment = json(projection, Kind::Endpoint, name);
     let endpoints = assignment["endpoints"].as_array().into_iter().flatten();
     let endpoints = endpoints.flat_map(|locality| locality["lb_endpoints"].as_array().unwrap());
@@ -922,7 +931,7 @@ fn a_problem_names_who_lost_and_goes_when_its_cause_goes() {
 }
 
 /// All that a snapshot holds, as bytes, and the problems.
-fn content(projection: &Projection) -> (Vec<String>, Vec<Problem>, AppCounts) {
+fn content(projection: &Projector) -> (Vec<String>, Vec<Problem>, AppCounts) {
     let mut lines = Vec::new();
     for kind in Kind::ALL {
         for (name, resource) in projection.snapshot().resources(kind) {
@@ -946,7 +955,7 @@ fn content(projection: &Projection) -> (Vec<String>, Vec<Problem>, AppCounts) {
 }
 
 /// Holds a snapshot to the rules by which Envoy refuses resources, and looks up every reference.
-fn check_references(projection: &Projection) {
+fn check_references(projection: &Projector) {
     let snapshot = projection.snapshot();
     let held = |kind, name: &str| snapshot.resource(kind, name).is_some();
     for kind in Kind::ALL {
@@ -986,7 +995,7 @@ fn check_references(projection: &Projection) {
             assert!(ip.is_ok() && (1..=65_535).contains(&address["port_value"].as_u64().unwrap()));
         }
     }
-    for table in Table::ALL {
+    for table in RouteTable::ALL {
         let table: RouteConfiguration = decoded(projection, Kind::Route, table.name());
         let mut domains = BTreeSet::new();
         for VirtualHost { domains: own, .. } in &table.virtual_hosts {
@@ -1070,7 +1079,7 @@ proptest! {
             default_certificate: Some("a".to_owned()),
             ..Config::default()
         };
-        let full = |state: &State| Projection::full(intent_config(), config.clone(), state);
+        let full = |state: &State| Projector::full(label_config(), config.clone(), state);
         let mut state = state_after([]);
         let mut projection = full(&state);
         for events in steps {

@@ -15,52 +15,66 @@ use super::source::{duration, plain};
 use crate::intent::conflicts::Claim;
 use crate::snapshot::{Name, Part, Version};
 
-/// HAProxy's `timeout client` and `timeout server` in marathon-lb's default configuration: how
-/// long a request may be silent. There is no limit to how long it may take in all.
+/// Time for which a request may be silent
+/// ([`stream_idle_timeout`](https://www.envoyproxy.io/docs/envoy/latest/faq/configuration/timeouts#stream-timeouts)):
+/// HAProxy's `timeout client` and `timeout server` in marathon-lb's default configuration. There is
+/// no limit to the whole of it.
 pub(super) const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 
-/// How many other tasks are tried. Several tasks that end at once are known to a proxy only with
-/// its next poll, up to 2 s later; until then a request finds as many dead ones in a row. With
-/// HAProxy's 3, 145 of 1,864 requests were lost while 8 tasks became 1; none with 10. With the
-/// pauses in between (25 to 250 ms, half of that on average) a request for which nobody is there
-/// is given up after about a second, as HAProxy's takes 3 s.
+/// Number of other tasks that are tried
+/// ([`num_retries`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route_components.proto#envoy-v3-api-field-config-route-v3-retrypolicy-num-retries)).
+/// Several tasks that end at once are known to a proxy only with its next poll, up to 2 s later;
+/// until then a request finds as many dead ones in a row. With HAProxy's 3, 145 of 1,864 requests
+/// were lost while 8 tasks became 1; none with 10. With the pauses in between (25 to 250 ms, half of
+/// that on average) a request that no task answers is given up after about a second, as HAProxy's
+/// takes 3 s.
 const RETRIES: u32 = 10;
 
-/// How often another host is drawn when the drawn one was tried before: as often as there are
-/// others that may have been.
+/// Number of draws of another host when the drawn one was tried before
+/// ([`host_selection_retry_max_attempts`](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/http/http_connection_management#retry-plugin-configuration)):
+/// as many as there are others that may have been.
 const HOST_DRAWS: i64 = 10;
 
-/// The status of a request that nobody wants, as marathon-lb answers it; Envoy's own would be 404.
+/// Status of a request that no service wants, as marathon-lb answers it; Envoy's own would be 404.
 const NOBODY: u32 = 503;
 
 /// The port of https, which an URL leaves out.
 const HTTPS_PORT: u16 = 443;
 
-/// An encoded virtual host, the clusters that it names, and what it was made from.
+/// An encoded virtual host, the clusters that it names, and its origin.
 #[derive(PartialEq, Eq)]
-pub(super) struct Piece {
+pub(super) struct EncodedVirtualHost {
     pub(super) bytes: Vec<u8>,
     pub(super) clusters: Vec<Name>,
     pub(super) part: Part,
 }
 
 /// A route, and the cluster that it names.
-pub(super) type Route = (api::Route, Option<Name>);
+pub(super) type ClusterRoute = (api::Route, Option<Name>);
 
 /// The claims' routes with redirects to the https listener at `port`. Redirects go before all
-/// others, as in HAProxy, which looks at them first.
-pub(super) fn redirecting(winners: &[Claim], port: u16) -> Vec<Route> {
-    let (redirecting, others): (Vec<_>, Vec<_>) =
-        winners.iter().partition(|claim| claim.redirect_to_https);
+/// others, as in HAProxy, which looks at them first: Envoy takes the [first
+/// route](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route_components.proto#envoy-v3-api-field-config-route-v3-virtualhost-routes)
+/// that matches.
+pub(super) fn redirecting(winners: &[Claim], port: u16) -> Vec<ClusterRoute> {
+    let (redirecting, others): (Vec<_>, Vec<_>) = winners
+        .iter()
+        .partition(|claim| claim.route.redirect_to_https.is_some());
     let redirects = redirecting.into_iter().map(|claim| to_https(claim, port));
     redirects
         .chain(others.into_iter().map(to_cluster))
         .collect()
 }
 
-/// The virtual host of a host with these routes, and 503 for what none of them takes. `origin` is
-/// what it was made from.
-pub(super) fn piece(host: &str, routes: Vec<Route>, origin: &Arc<str>) -> Piece {
+/// The virtual host of a host with these routes, and 503 for requests that none of them takes.
+/// `origin` names the apps that it was made from. A domain may occur in one [virtual
+/// host](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route_components.proto#envoy-v3-api-field-config-route-v3-virtualhost-domains)
+/// of a table only, so all services of a host share it.
+pub(super) fn encoded(
+    host: &str,
+    routes: Vec<ClusterRoute>,
+    origin: &Arc<str>,
+) -> EncodedVirtualHost {
     let clusters: BTreeSet<Name> = routes.iter().filter_map(|(_, name)| name.clone()).collect();
     let nobody = route_to(
         "/",
@@ -81,7 +95,7 @@ pub(super) fn piece(host: &str, routes: Vec<Route>, origin: &Arc<str>) -> Piece 
         ..api::RouteConfiguration::default()
     };
     let bytes = table.encode_to_vec();
-    Piece {
+    EncodedVirtualHost {
         clusters: clusters.into_iter().collect(),
         part: Part {
             name: host.into(),
@@ -93,17 +107,19 @@ pub(super) fn piece(host: &str, routes: Vec<Route>, origin: &Arc<str>) -> Piece 
 }
 
 /// A claim's requests, to its cluster.
-pub(super) fn to_cluster(claim: &Claim) -> Route {
+pub(super) fn to_cluster(claim: &Claim) -> ClusterRoute {
     let route = route_of(claim, proxied(&claim.backend));
     (route, Some(claim.backend.clone()))
 }
 
 /// The challenges of a host, to whoever answers them.
-pub(super) fn to_solver(cluster: &Name) -> Route {
+pub(super) fn to_solver(cluster: &Name) -> ClusterRoute {
     let route = route_to(CHALLENGE_PREFIX, proxied(cluster));
     (route, Some(cluster.clone()))
 }
 
+/// The [action](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route_components.proto#config-route-v3-routeaction) that
+/// sends requests to a cluster, without a limit to the whole of a request (`timeout` 0).
 fn proxied(cluster: &Name) -> api::route::Action {
     use api::route_action::ClusterSpecifier;
     api::route::Action::Route(api::RouteAction {
@@ -115,8 +131,10 @@ fn proxied(cluster: &Name) -> api::route::Action {
     })
 }
 
-/// Host, path and query stay as they are.
-fn to_https(claim: &Claim, port: u16) -> Route {
+/// A claim's requests, redirected to the https listener at `port`
+/// ([`RedirectAction`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route_components.proto#config-route-v3-redirectaction)):
+/// host, path and query stay as they are.
+fn to_https(claim: &Claim, port: u16) -> ClusterRoute {
     use api::redirect_action::{RedirectResponseCode, SchemeRewriteSpecifier};
     let action = api::RedirectAction {
         scheme_rewrite_specifier: Some(SchemeRewriteSpecifier::HttpsRedirect(true)),
@@ -128,6 +146,7 @@ fn to_https(claim: &Claim, port: u16) -> Route {
     (route_of(claim, api::route::Action::Redirect(action)), None)
 }
 
+/// A route for the requests of a claim.
 fn route_of(claim: &Claim, action: api::route::Action) -> api::Route {
     let mut route = route_to(&claim.path.prefix, action);
     if claim.path.ignore_case
@@ -138,6 +157,8 @@ fn route_of(claim: &Claim, action: api::route::Action) -> api::Route {
     route
 }
 
+/// A route for the requests whose path begins with a
+/// [prefix](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route_components.proto#envoy-v3-api-field-config-route-v3-routematch-prefix).
 fn route_to(prefix: &str, action: api::route::Action) -> api::Route {
     api::Route {
         r#match: Some(api::RouteMatch {
@@ -149,7 +170,9 @@ fn route_to(prefix: &str, action: api::route::Action) -> api::Route {
     }
 }
 
-/// Tries again, elsewhere, what no task can have begun to answer.
+/// The [retry
+/// policy](https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/router_filter#x-envoy-retry-on):
+/// a request that no task can have begun to answer is sent to another one.
 fn retry_policy() -> api::RetryPolicy {
     use api::retry_policy::{RetryHostPredicate, retry_host_predicate::ConfigType};
     let previous_hosts = RetryHostPredicate {

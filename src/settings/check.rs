@@ -65,9 +65,9 @@ impl Typed {
                 remedy: "set CERTIFICATES_DIR or Vault as well, or take it away",
             });
         }
-        let intent = self.intent()?;
+        let labels = self.labels()?;
         Ok(Settings {
-            v2: self.xds_v2.then(|| v2_api::config(&intent, &resources)),
+            v2: self.xds_v2.then(|| v2_api::config(&resources)),
             marathon: self.subscription()?,
             certificates,
             vault,
@@ -80,7 +80,7 @@ impl Typed {
                 stale_after: self.marathon.stale_after()?,
                 ..freshness::Config::default()
             },
-            intent,
+            labels,
             resources,
             xds: xds::Config {
                 server: self.xds_limits.within(server::Config::default()),

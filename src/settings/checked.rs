@@ -12,7 +12,7 @@ use crate::registry::RegistryLimits;
 use crate::server::Security;
 use crate::state::event::Source;
 use crate::{
-    admin, files, freshness, intent, marathon, pipeline, resources, state, v2, vault, xds,
+    admin, files, freshness, labels, marathon, pipeline, resources, state, v2, vault, xds,
 };
 
 /// Settings after the check, in the form that each room takes.
@@ -33,7 +33,7 @@ pub struct Settings {
     /// Time limits of staleness.
     pub freshness: freshness::Config,
     /// Reading of labels.
-    pub intent: intent::Config,
+    pub labels: labels::Config,
     /// Writing of Envoy's resources.
     pub resources: resources::Config,
     /// Answers to proxies.

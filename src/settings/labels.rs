@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use super::bad_setting::BadSetting;
 use super::typed::Typed;
-use crate::intent::{self, AcmePort, Groups};
+use crate::intent::AcmePort;
+use crate::labels::{self, Groups};
 use crate::state::app::AppId;
 
 impl Typed {
     /// The settings by which labels are read.
-    pub(super) fn intent(&self) -> Result<intent::Config, BadSetting> {
+    pub(super) fn labels(&self) -> Result<labels::Config, BadSetting> {
         let groups: BTreeSet<String> = self
             .haproxy_group
             .iter()
@@ -52,7 +53,7 @@ impl Typed {
                 remedy: "name the app that answers ACME challenges, or leave it empty",
             });
         }
-        Ok(intent::Config {
+        Ok(labels::Config {
             groups: if groups.contains("*") {
                 Groups::All
             } else {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::bad_setting::flag;
 use super::*;
 use crate::freshness;
-use crate::intent::{AcmePort, Groups};
+use crate::intent::AcmePort;
+use crate::labels::Groups;
 use crate::marathon::MarathonLogin;
 use crate::server::{AllowList, Security};
 use crate::state::event::Source;
@@ -28,11 +29,11 @@ fn the_defaults_are_those_of_the_manual() {
     assert_eq!(settings.xds_listen.to_string(), "127.0.0.1:5000");
     assert_eq!(settings.admin_listen.to_string(), "127.0.0.1:5001");
     assert_eq!(
-        settings.intent.groups,
+        settings.labels.groups,
         Groups::Named(["external".to_owned()].into())
     );
-    assert_eq!(settings.intent.label_prefix, "HAPROXY");
-    assert!(settings.intent.use_health && !settings.intent.strict);
+    assert_eq!(settings.labels.label_prefix, "HAPROXY");
+    assert!(settings.labels.use_health && !settings.labels.strict);
     assert_eq!(settings.marathon.resync_interval, Duration::from_secs(300));
     assert_eq!(settings.freshness, freshness::Config::default());
     assert_eq!(settings.marathon.ping_after, Duration::from_secs(15));
@@ -55,8 +56,8 @@ fn v2_is_told_what_v3_is() {
         let others = "--refresh-delay 3 --cluster-name here --http-listen-port 81 \
                       --label-prefix-marathon-lb EDGE";
         let settings = meant(&format!("{line} {others}"));
+        assert_eq!(settings.labels.label_prefix, "EDGE");
         let (v2, v3) = (settings.v2.unwrap(), settings.resources);
-        assert_eq!(v2.label_prefix, "EDGE");
         assert_eq!(
             (v2.cluster_name, v2.http_listen),
             (v3.cluster_name, v3.http_listen)
@@ -177,7 +178,7 @@ fn a_variable_that_is_set_to_nothing_is_not_set() {
          --marathon-token-file= --marathon-service-account-file= --marathon-client-cert= \
          --marathon-client-key= --marathon-leader-hosts=",
     );
-    assert_eq!(settings.intent.framework_name, None);
+    assert_eq!(settings.labels.framework_name, None);
     assert!(settings.certificates.is_none());
     assert_eq!(settings.marathon.login, MarathonLogin::None);
     assert_eq!(settings.marathon.client_certificate, None);
@@ -188,13 +189,13 @@ fn a_variable_that_is_set_to_nothing_is_not_set() {
 #[test]
 fn a_star_serves_every_group_and_an_app_id_gets_its_slash() {
     let settings = meant("--haproxy-group a,* --framework-name edge/lb");
-    assert_eq!(settings.intent.groups, Groups::All);
-    assert_eq!(settings.intent.framework_name, Some("/edge/lb".into()));
+    assert_eq!(settings.labels.groups, Groups::All);
+    assert_eq!(settings.labels.framework_name, Some("/edge/lb".into()));
 }
 
 #[test]
 fn challenges_go_to_marathon_acme_unless_it_is_named_otherwise_or_nothing() {
-    let acme = |line| meant(line).intent.acme;
+    let acme = |line| meant(line).labels.acme;
     assert_eq!(acme(""), AcmePort::new("/marathon-acme", 0));
     let named = "--marathon-acme-app-id infra/acme --marathon-acme-port-index 2";
     assert_eq!(acme(named), AcmePort::new("/infra/acme", 2));

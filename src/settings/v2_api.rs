@@ -1,16 +1,15 @@
 //! Settings of Envoy's v2 API, which has the values of v3.
 
-use crate::{intent, resources, v2};
+use crate::{resources, v2};
 
 /// The configuration of the v2 API.
-pub(super) fn config(intent: &intent::Config, resources: &resources::Config) -> v2::Config {
+pub(super) fn config(resources: &resources::Config) -> v2::Config {
     v2::Config {
         http_listen: resources.http_listen,
         https_listen: resources.https_listen,
         cluster_name: resources.cluster_name.clone(),
         refresh_delay: resources.refresh_delay,
         endpoints_refresh_delay: resources.endpoints_refresh_delay,
-        label_prefix: intent.label_prefix.clone(),
         limits: v2::PollLimits::default(),
     }
 }

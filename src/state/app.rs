@@ -105,7 +105,8 @@ pub struct Layout {
     pub ports: Vec<Port>,
 }
 
-/// The networking mode of an app, whichever generation of the API said so.
+/// The [networking mode](https://mesosphere.github.io/marathon/docs/networking.html#networking-modes) of an app, whichever generation of the
+/// API said so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Networking {
     /// `host`: tasks listen on the agent's ports that Marathon offered.
@@ -116,7 +117,7 @@ pub enum Networking {
     Container,
 }
 
-/// One port of an app's definition.
+/// One [port](https://mesosphere.github.io/marathon/docs/ports.html) of an app's definition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Port {
     /// The name, if it was given one.
@@ -164,7 +165,7 @@ pub struct Task {
     pub health: Health,
 }
 
-/// A task's state, by Mesos' names.
+/// A task's [state](https://mesosphere.github.io/marathon/docs/task-handling.html), by Mesos' names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TaskState {
     /// `TASK_STAGING`.
@@ -188,7 +189,7 @@ pub enum TaskState {
     Other,
 }
 
-/// Result of a task's health checks.
+/// Result of a task's [health checks](https://mesosphere.github.io/marathon/docs/health-checks.html).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
     /// Nothing yet.

@@ -2,6 +2,7 @@
 
 mod acceptance;
 mod chain;
+mod fault;
 mod names;
 mod pem;
 
@@ -13,8 +14,9 @@ use x509_parser::prelude::FromDer as _;
 
 use acceptance::untimely;
 use chain::{chain, leaf};
+use fault::CertificateFault;
 
-use super::problem::{Problem, Reason, Subject};
+use super::problem::Problem;
 
 /// A certificate chain with its private key, checked to belong together.
 #[derive(Clone, PartialEq, Eq)]
@@ -44,12 +46,6 @@ pub struct Parsed {
     pub certificate: Option<Certificate>,
     /// Reasons for which there is no certificate, or the parts that were left out of it.
     pub problems: Vec<Problem>,
-}
-
-/// A fault of a certificate, and its remedy. Holds nothing of the key.
-struct CertificateFault {
-    message: String,
-    remedy: &'static str,
 }
 
 impl Certificate {
@@ -124,25 +120,6 @@ impl fmt::Debug for Certificate {
     }
 }
 
-impl CertificateFault {
-    fn new(message: impl Into<String>, remedy: &'static str) -> Self {
-        Self {
-            message: message.into(),
-            remedy,
-        }
-    }
-
-    fn of(self, name: &str) -> Problem {
-        Problem {
-            subject: Subject::Certificate(name.to_owned()),
-            label: None,
-            reason: Reason::InvalidCertificate,
-            message: self.message,
-            remedy: self.remedy.to_owned(),
-        }
-    }
-}
-
 fn read(
     name: &str,
     bundle: &[u8],
@@ -194,12 +171,6 @@ fn read(
         key_pem: PrivateKey(pem::block(pem::key_label(&key), key.secret_der())),
     };
     Ok((certificate, left_out))
-}
-
-/// Foreign text in quotes, short and on one line.
-fn quoted(text: &str) -> String {
-    let short: String = text.chars().take(100).collect();
-    format!("{short:?}")
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
-//! Which lost tasks are out of service: another task was given their address.
+//! Lost tasks that are out of service because another task was given their address.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::app::{AppId, Networking, Task, TaskId, TaskState};
-use super::{AppState, State};
+use super::model::State;
+use super::tasks::AppState;
 
 /// The addresses of lost tasks, each with the apps that have a task there now. Follows a [`State`]:
 /// a step costs what it changes, and one look at all tasks when a task is newly lost.
@@ -163,9 +164,9 @@ impl ContestedAddresses {
 /// One step, while it is under way.
 #[derive(Default)]
 struct ContestStep {
-    /// Whether an address is contested that was not before.
+    /// True if an address is contested that was not before.
     has_new: bool,
-    /// Whether a task was there before the step, for each address that the step touches.
+    /// True if a task was there before the step, for each address that the step touches.
     touched: BTreeMap<ContestedAddress, bool>,
 }
 
@@ -181,7 +182,7 @@ impl AddressClaims {
     }
 }
 
-/// Which of an agent's addresses count.
+/// The addresses of an agent that count.
 #[derive(Clone, Copy)]
 enum Reach {
     /// The one that requests are sent to.
@@ -190,7 +191,7 @@ enum Reach {
     All,
 }
 
-/// Whether Marathon lists the task without knowing whether it is still there.
+/// True if Marathon lists the task without knowing whether it is still there.
 fn is_lost(task: &Task) -> bool {
     match task.condition {
         TaskState::Unreachable | TaskState::Lost | TaskState::Other => true,
@@ -203,7 +204,7 @@ fn is_lost(task: &Task) -> bool {
     }
 }
 
-/// Whether the task has its address for certain: from its placement to its end.
+/// True if the task has its address for certain: from its placement to its end.
 fn is_present(task: &Task) -> bool {
     match task.condition {
         TaskState::Staging | TaskState::Starting | TaskState::Running | TaskState::Killing => true,

@@ -10,7 +10,8 @@ use super::app::{
 use super::certificate::Certificate;
 use super::problem::Problem;
 
-/// Something that became known. Carries raw facts and needs no look-back to be understood.
+/// Something that became known. Carries raw facts and needs no look-back to be understood. The names
+/// in parentheses are those of Marathon's [event bus](https://mesosphere.github.io/marathon/docs/event-bus.html).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Marathon listed everything: what is in the list replaces, unreadable apps keep what they

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::app::{AppId, Health, Task};
+use super::app::AppId;
 use super::event::{List, ListedApp, Purpose, RefreshNeeded, UnreadableApp};
-use super::{AppState, State};
+use super::health::presume_healthy;
+use super::model::State;
+use super::tasks::{Absent, AppState};
 
 /// The known apps and tasks that a list lacks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,14 +15,6 @@ struct Loss {
     apps: usize,
     /// Running tasks that are not listed, less those that are new, app by app.
     tasks: usize,
-}
-
-/// Treatment of apps and tasks that a list lacks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Absent {
-    Gone,
-    /// They stay until a second list confirms their loss.
-    Kept,
 }
 
 impl State {
@@ -159,18 +153,4 @@ impl State {
             .cloned()
             .collect()
     }
-}
-
-/// Marathon forgets health results when its leader changes. An app of which no task has a result
-/// when this process starts is taken for such a case: its running tasks count as healthy.
-fn presume_healthy(mut listed: ListedApp) -> ListedApp {
-    let no_result = |task: &Task| task.health == Health::Unknown;
-    if listed.app.health_checks > 0 && listed.tasks.iter().all(no_result) {
-        for task in &mut listed.tasks {
-            if task.condition.may_serve() {
-                task.health = Health::Presumed;
-            }
-        }
-    }
-    listed
 }

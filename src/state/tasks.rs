@@ -7,7 +7,7 @@ use imbl::OrdMap;
 
 use super::app::{App, AppVersion, Health, InstanceId, Layout, Task, TaskId, TaskState};
 use super::event::{ListedApp, RefreshNeeded, TaskUpdate};
-use super::lists::Absent;
+use super::health::speaks_for_the_task;
 
 /// An app and what is known of its tasks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,14 @@ pub struct AppState {
     /// The ports that tasks of these versions were started with, where the current definition
     /// does not say it; none when Marathon does not know it either.
     past: OrdMap<AppVersion, Option<Arc<Layout>>>,
+}
+
+/// Treatment of apps and tasks that a list lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Absent {
+    Gone,
+    /// They stay until a second list confirms their loss.
+    Kept,
 }
 
 impl AppState {
@@ -129,7 +137,7 @@ impl AppState {
     /// The app with a health result for an instance; none if the result cannot be used: no task
     /// of that instance is known, or with several checks it may be that of any of them.
     pub(super) fn with_health(&self, instance: &InstanceId, health: Health) -> Option<Self> {
-        if self.app.health_checks > 1 || health == Health::Unknown {
+        if !speaks_for_the_task(&self.app, health) {
             return None;
         }
         let mut app = self.clone();
@@ -272,9 +280,7 @@ fn is_late(news: TaskState, known: TaskState) -> bool {
 /// The task as it is now, with what the news leave unknown as it was. The same `Arc` if nothing
 /// differs.
 fn merged(mut news: Task, known: &Arc<Task>) -> Arc<Task> {
-    if news.health == Health::Unknown {
-        news.health = known.health;
-    }
+    news.health = news.health.or_known(known.health);
     if news.host.is_none() {
         news.host.clone_from(&known.host);
     }

@@ -59,7 +59,7 @@ pub(crate) fn task(id: &str, port: u16) -> Task {
     }
 }
 
-/// What a status update says of such a task.
+/// A status update about such a task.
 pub(crate) fn update(app: &str, task: &Task) -> TaskUpdate {
     TaskUpdate {
         app: app.into(),

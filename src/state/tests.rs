@@ -1,9 +1,15 @@
 //! What each fact changes, and what no history of facts can break.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::app::*;
+use super::certificate::Certificate;
 use super::event::*;
+use super::problem::{Problem, Reason, Subject};
 use super::testing::*;
 use super::*;
 
@@ -726,7 +732,7 @@ fn read(source: Source, certificates: Vec<Arc<Certificate>>, problems: Vec<Probl
 }
 
 fn served(state: &State) -> Vec<(&str, i64)> {
-    let certificates = state.certificates();
+    let certificates = state.certificates().iter();
     let served = certificates.map(|served| (served.name.as_str(), served.not_after_seconds));
     served.collect()
 }
@@ -735,7 +741,9 @@ fn served(state: &State) -> Vec<(&str, i64)> {
 fn certificates_of_two_sources_are_served_together_and_a_file_goes_before_vault() {
     let vault = vec![certificate("a", 1), certificate("b", 1)];
     let state = state_after([read(Source::Vault, vault, vec![])]);
-    assert!(state.certificates_read(Source::Vault) && !state.certificates_read(Source::Files));
+    assert!(
+        state.certificates().is_read(Source::Vault) && !state.certificates().is_read(Source::Files)
+    );
     let files = vec![certificate("b", 2), certificate("c", 2)];
     let (both, _) = then(&state, read(Source::Files, files, vec![]));
     assert_eq!(served(&both), [("a", 1), ("b", 2), ("c", 2)]);

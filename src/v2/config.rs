@@ -16,8 +16,6 @@ pub struct Config {
     pub refresh_delay: Duration,
     /// Refresh delay for endpoints.
     pub endpoints_refresh_delay: Duration,
-    /// Prefix of labels without the underscore, for messages: `HAPROXY`.
-    pub label_prefix: String,
     /// Limits of polls.
     pub limits: PollLimits,
 }

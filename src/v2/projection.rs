@@ -7,10 +7,10 @@ use super::config::Config;
 use super::names::ClusterNames;
 use super::routes::{V2Table, redirect_in_part};
 use super::{clusters, listeners, routes};
-use crate::intent::conflicts::{Claim, Claims, backend_name, settle_host};
+use crate::intent::conflicts::{Claim, Claims, settle_host};
 use crate::intent::observer::{Observer, Publication};
 use crate::intent::server_names::settle_names;
-use crate::intent::{AppIntent, PortIntent};
+use crate::intent::{AppIntent, Service};
 use crate::snapshot::cell::Publisher;
 use crate::snapshot::{Changes, Kind, Name, Resource, Snapshot};
 use crate::state::app::AppId;
@@ -26,7 +26,7 @@ pub(super) struct V2Projection {
     config: Config,
     publisher: Publisher,
     published: bool,
-    ports: BTreeMap<AppId, Vec<Arc<PortIntent>>>,
+    ports: BTreeMap<AppId, Vec<Arc<Service>>>,
     names: ClusterNames,
     claims: Claims,
     hosts: BTreeMap<String, SettledHost>,
@@ -105,7 +105,7 @@ impl V2Projection {
 
     fn project_app(&mut self, app: &AppId, intent: Option<&AppIntent>, effects: &mut Effects) {
         let before = self.ports.remove(app).unwrap_or_default();
-        let after = intent.map_or(&[][..], |intent| &intent.ports);
+        let after = intent.map_or(&[][..], |intent| &intent.services);
         for port in &before {
             if !after.iter().any(|other| other.index == port.index) {
                 self.drop_port(port, effects);
@@ -122,39 +122,35 @@ impl V2Projection {
 
     fn project_port(
         &mut self,
-        before: Option<&Arc<PortIntent>>,
-        after: &Arc<PortIntent>,
+        before: Option<&Arc<Service>>,
+        after: &Arc<Service>,
         effects: &mut Effects,
     ) {
         if before.is_some_and(|before| Arc::ptr_eq(before, after)) {
             return;
         }
-        let name = backend_name(&after.app, after.index);
+        let name = after.backend.name.clone();
         if before.is_none() {
             let renamed = self.names.add(&name, &after.app, after.index);
             self.put_cluster(name.clone(), effects);
             self.rename(renamed, effects);
         }
-        if before.is_none_or(|before| before.addresses != after.addresses) {
-            let assignment = clusters::assignment(name.clone(), &after.addresses);
+        if before.is_none_or(|before| before.backend != after.backend) {
+            let assignment = clusters::assignment(name, &after.backend.addresses);
             self.put(Kind::Endpoint, assignment, effects);
         }
-        let routing = before.map(|before| &before.routing);
-        if routing.is_none_or(|routing| *routing != after.routing) {
-            let port = (&after.app, after.index, &name);
-            let routing = routing.map(Arc::as_ref);
-            self.claims.change(port, routing, Some(&after.routing));
+        if before.is_none_or(|before| before.route != after.route) {
+            self.claims.change(before.map(Arc::as_ref), Some(after));
         }
     }
 
-    fn drop_port(&mut self, port: &PortIntent, effects: &mut Effects) {
-        let name = backend_name(&port.app, port.index);
-        let key = (&port.app, port.index, &name);
-        self.claims.change(key, Some(&port.routing), None);
-        self.remove(Kind::Cluster, &name, effects);
-        self.remove(Kind::Endpoint, &name, effects);
-        effects.problems |= self.names.alias(&name) != name;
-        let renamed = self.names.remove(&name);
+    fn drop_port(&mut self, port: &Service, effects: &mut Effects) {
+        let name = &port.backend.name;
+        self.claims.change(Some(port), None);
+        self.remove(Kind::Cluster, name, effects);
+        self.remove(Kind::Endpoint, name, effects);
+        effects.problems |= self.names.alias(name) != *name;
+        let renamed = self.names.remove(name);
         self.rename(renamed, effects);
     }
 
@@ -205,10 +201,9 @@ impl V2Projection {
             effects.problems |= known.is_some_and(|known| !known.problems.is_empty());
             return;
         }
-        let prefix = &self.config.label_prefix;
-        let (winners, _) = settle_host(&name, claims, prefix);
+        let (winners, _) = settle_host(&name, claims);
         let problems = if self.has_https {
-            redirect_in_part(&name, &winners, prefix).collect()
+            redirect_in_part(&name, &winners).collect()
         } else {
             Vec::new()
         };

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::json::resource;
 use super::names::ClusterNames;
+use crate::intent::IntentOrigin;
 use crate::intent::conflicts::Claim;
 use crate::snapshot::{Kind, Name, Resource};
 use crate::state::app::AppId;
@@ -91,7 +92,10 @@ fn virtual_hosts<'a>(
 
 impl VirtualHost<'_> {
     fn json(&self, name: &str, names: &ClusterNames, redirects: bool) -> Value {
-        let redirected = self.claims.iter().all(|claim| claim.redirect_to_https);
+        let redirected = self
+            .claims
+            .iter()
+            .all(|claim| claim.route.redirect_to_https.is_some());
         let require_tls = if redirects && redirected {
             "ALL"
         } else {
@@ -132,19 +136,25 @@ fn route(claim: &Claim, names: &ClusterNames) -> Value {
 pub(super) fn redirect_in_part<'a>(
     host: &'a str,
     claims: &'a [Claim],
-    label_prefix: &'a str,
 ) -> impl Iterator<Item = Problem> + 'a {
-    let ports: BTreeSet<(&AppId, usize, bool)> = claims
+    let ports: BTreeSet<(&AppId, usize, Option<&IntentOrigin>)> = claims
         .iter()
-        .map(|claim| (&claim.app, claim.index, claim.redirect_to_https))
+        .map(|claim| {
+            (
+                &claim.app,
+                claim.index,
+                claim.route.redirect_to_https.as_ref(),
+            )
+        })
         .collect();
-    let in_part = ports.iter().any(|(_, _, redirected)| !redirected);
+    let in_part = ports.iter().any(|(_, _, redirect)| redirect.is_none());
     let redirected = ports
         .into_iter()
-        .filter(move |(_, _, redirected)| *redirected && in_part);
-    redirected.map(move |(app, index, _)| Problem {
+        .filter_map(move |(app, index, redirect)| Some((app, index, redirect?)))
+        .filter(move |_| in_part);
+    redirected.map(move |(app, index, redirect)| Problem {
         subject: Subject::App(app.clone()),
-        label: Some(format!("{label_prefix}_{index}_REDIRECT_TO_HTTPS")),
+        label: Some(redirect.to_string()),
         reason: Reason::V2Limit,
         message: format!(
             "proxies that speak Envoy's v2 API serve port {index} on host {host} over plain http \

@@ -11,9 +11,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use marathon_envoy::intent::{self, AcmePort, Groups};
+use marathon_envoy::intent::AcmePort;
+use marathon_envoy::labels::{self, Groups};
 use marathon_envoy::marathon::translate;
-use marathon_envoy::resources::{self, Projection};
+use marathon_envoy::pipeline::Projector;
+use marathon_envoy::resources;
 use marathon_envoy::snapshot::{Flavour, Kind};
 use marathon_envoy::state::certificate::{Certificate, PrivateKey};
 use marathon_envoy::state::event::{Event, Source};
@@ -82,10 +84,10 @@ struct Certified {
 }
 
 /// What becomes of a case.
-pub(crate) fn projected(case: &Path) -> (State, Projection) {
+pub(crate) fn projected(case: &Path) -> (State, Projector) {
     let settings: Settings = read(case, "settings.json").unwrap_or_default();
     let (intent, resources) = settings.configs();
-    let mut projection = Projection::new(intent, resources);
+    let mut projection = Projector::new(intent, resources);
     let mut state = State::new(state::Config::default());
     for event in events(case) {
         let (after, stale) = reduce(state.clone(), event);
@@ -126,9 +128,9 @@ fn outcome(case: &Path) -> Value {
 }
 
 impl Settings {
-    fn configs(self) -> (intent::Config, resources::Config) {
+    fn configs(self) -> (labels::Config, resources::Config) {
         let groups = self.groups.unwrap_or_else(|| vec!["external".to_owned()]);
-        let intent = intent::Config {
+        let intent = labels::Config {
             groups: if groups == ["*"] {
                 Groups::All
             } else {
@@ -193,13 +195,13 @@ fn read<T: DeserializeOwned>(case: &Path, name: &str) -> Option<T> {
     Some(read.unwrap_or_else(|e| panic!("{}: {e}", path.display())))
 }
 
-fn names(projection: &Projection, kind: Kind) -> Vec<&str> {
+fn names(projection: &Projector, kind: Kind) -> Vec<&str> {
     let resources = projection.snapshot().resources(kind).keys();
     resources.map(|name| &**name).collect()
 }
 
 /// The resources of a kind by name, in the form that `show` makes of their JSON.
-fn each(projection: &Projection, kind: Kind, show: fn(&Value) -> Value) -> Value {
+fn each(projection: &Projector, kind: Kind, show: fn(&Value) -> Value) -> Value {
     let resources = projection.snapshot().resources(kind).iter();
     let shown: Map<String, Value> = resources
         .map(|(name, resource)| {

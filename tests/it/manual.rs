@@ -9,6 +9,7 @@ use std::path::Path;
 
 use clap::CommandFactory as _;
 use marathon_envoy::commands::{Cli, settings_table};
+use marathon_envoy::labels;
 use marathon_envoy::metrics::Metrics;
 
 use names::{Flags, Variables, metrics_in};
@@ -65,7 +66,11 @@ fn the_manual_lists_every_setting_and_every_metric() {
     )]
     let update = std::env::var_os("UPDATE").is_some_and(|value| value == "1");
     let metrics = Metrics::new().unwrap().table();
-    for (name, table) in [("settings", settings_table()), ("metrics", metrics)] {
+    for (name, table) in [
+        ("settings", settings_table()),
+        ("metrics", metrics),
+        ("labels", labels::table()),
+    ] {
         let file = repository().join("docs").join(format!("{name}.md"));
         let page = fs::read_to_string(&file).unwrap();
         let made = with_table(&page, name, &table);
@@ -199,8 +204,7 @@ fn every_flag_that_the_manual_names_exists() {
 
 #[test]
 fn every_variable_that_the_manual_names_exists() {
-    let labels = repository().join("src/intent/known_labels.rs");
-    let mut variables = Variables::new(&Cli::command(), &fs::read_to_string(labels).unwrap());
+    let mut variables = Variables::new(&Cli::command(), labels::names());
     let mut faults = Vec::new();
     for page in pages() {
         variables.check(&page, &mut faults);

@@ -207,7 +207,6 @@ fn config() -> v2::Config {
         cluster_name: "xds_cluster".to_owned(),
         refresh_delay: Duration::from_secs(30),
         endpoints_refresh_delay: Duration::from_secs(30),
-        label_prefix: "HAPROXY".to_owned(),
         limits: v2::PollLimits::default(),
     }
 }
@@ -219,7 +218,7 @@ impl Edge {
         let room = v2::connect(v2.then(config), registry.clone(), metrics.clone());
         let problems = room.observer.map_or_else(Vec::new, |mut observer| {
             let (state, projection) = projected(case);
-            let certificates: Vec<_> = state.certificates().cloned().collect();
+            let certificates: Vec<_> = state.certificates().iter().cloned().collect();
             observer.published(&Publication {
                 intents: projection.intents(),
                 changed_apps: &projection.intents().keys().cloned().collect(),

@@ -44,7 +44,7 @@ const NAMES_OF_EVERY_ROOM: [&str; 2] = ["Config", "Error"];
 
 /// Names of types that more than one file of `src/` defines. This list only shrinks: take a name out
 /// once it is unique, and give a new type a name that no other has.
-const REPEATED_NAMES: [&str; 7] = ["Asked", "Kind", "Name", "Piece", "Problems", "Step", "Tls"];
+const REPEATED_NAMES: [&str; 4] = ["Asked", "Piece", "Step", "Tls"];
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -11,7 +11,7 @@ fn secure(id: &str, pairs: &[(&str, &str)]) -> App {
     labelled(id, &[pairs, &redirect].concat())
 }
 
-fn route_table(projection: &Projection, table: Table) -> &Arc<Resource> {
+fn route_table(projection: &Projector, table: RouteTable) -> &Arc<Resource> {
     let snapshot = projection.snapshot();
     snapshot.resource(Kind::Route, table.name()).unwrap()
 }
@@ -77,7 +77,7 @@ fn a_resource_says_what_it_was_made_from() {
     let state = reduce(known(apps), from_vault).0;
     let state = with_certificates(state, vec![certificate("one", &["a.test"], 1)]);
     let mut projection = full(&state);
-    let origin = |projection: &Projection, kind, name: &str| {
+    let origin = |projection: &Projector, kind, name: &str| {
         let resource = projection.snapshot().resource(kind, name).unwrap();
         let Origin::One(origin) = resource.head().origin() else {
             panic!("{kind} {name}");
@@ -133,18 +133,18 @@ fn a_table_says_of_each_virtual_host_which_apps_it_was_made_from() {
         ("x.test", "/a, /g/a"),
     ];
     let expected = expected.map(|(host, apps)| (host.to_owned(), apps.to_owned()));
-    for table in Table::ALL {
+    for table in RouteTable::ALL {
         assert_eq!(parts(route_table(&projection, table)), expected);
     }
 
-    let versions_before = versions(route_table(&projection, Table::Http));
+    let versions_before = versions(route_table(&projection, RouteTable::Http));
     let moved = labelled(
         "/b",
         &[("HAPROXY_0_VHOST", "a.test"), ("HAPROXY_0_PATH", "/c")],
     );
     let after = reduce(before, Event::AppChanged(listed(moved, Vec::new()))).0;
     projection.project(&after);
-    let versions_after = versions(route_table(&projection, Table::Http));
+    let versions_after = versions(route_table(&projection, RouteTable::Http));
     let differ = versions_before.iter().zip(&versions_after);
     let differ: Vec<bool> = differ.map(|(before, after)| before != after).collect();
     assert_eq!(differ, [false, false, true, false]);
@@ -158,17 +158,17 @@ fn a_table_with_redirects_has_a_second_form_without_them() {
     ];
     let plain = known(apps);
     let mut projection = full(&plain);
-    for table in Table::ALL {
+    for table in RouteTable::ALL {
         let resource = route_table(&projection, table);
         assert!(resource.needs_for_this_form().is_none(), "no redirects yet");
     }
-    let without = table_of(route_table(&projection, Table::Http));
+    let without = table_of(route_table(&projection, RouteTable::Http));
 
     let secured = with_certificates(plain.clone(), vec![certificate("one", &["a.test"], 1)]);
     projection.project(&secured);
-    let https = route_table(&projection, Table::Https);
+    let https = route_table(&projection, RouteTable::Https);
     assert!(https.needs_for_this_form().is_none());
-    let http = route_table(&projection, Table::Http);
+    let http = route_table(&projection, RouteTable::Http);
     let needed = (Kind::Listener, Name::from("https"));
     assert_eq!(http.needs_for_this_form(), Some(&needed));
     let substitute = http.substitute().unwrap();
@@ -191,7 +191,7 @@ fn a_table_with_redirects_has_a_second_form_without_them() {
     assert_eq!(differ, [false, true, false]);
 
     projection.project(&with_certificates(secured, Vec::new()));
-    let http = route_table(&projection, Table::Http);
+    let http = route_table(&projection, RouteTable::Http);
     assert!(
         http.needs_for_this_form().is_none(),
         "no redirects any more"
@@ -215,12 +215,12 @@ fn the_second_form_follows_what_is_behind_a_redirect_that_stays_as_it_is() {
         vec![certificate("one", &["a.test"], 1)],
     );
     let mut projection = full(&state);
-    let before = route_table(&projection, Table::Http).clone();
+    let before = route_table(&projection, RouteTable::Http).clone();
     let _made = before.substitute();
 
     let moved = Event::AppChanged(listed(redirected(1), Vec::new()));
     let changed = projection.project(&reduce(state, moved).0);
-    let now = route_table(&projection, Table::Http);
+    let now = route_table(&projection, RouteTable::Http);
     assert_eq!(now.version(), before.version());
     assert_eq!(now.head().origin(), before.head().origin());
     let [old, new] = [&before, now].map(|table| table.substitute().unwrap());

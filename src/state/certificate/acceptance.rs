@@ -5,7 +5,7 @@ use x509_parser::asn1_rs::{FromDer as _, Oid, oid};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::public_key::PublicKey;
 
-use super::CertificateFault;
+use super::fault::CertificateFault;
 
 /// The extension that lists what a server must do ([RFC
 /// 7633](https://www.rfc-editor.org/rfc/rfc7633), section 4).

@@ -4,7 +4,7 @@ use data_encoding::BASE64;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::{PemObject as _, SectionKind};
 
-use super::CertificateFault;
+use super::fault::CertificateFault;
 
 /// The certificates of a bundle in the order they stand in, each once, and its key.
 pub(super) fn blocks(

@@ -6,6 +6,7 @@ use rcgen::{
     KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
 };
 
+use super::fault::quoted;
 use super::*;
 
 /// 2030-03-17.

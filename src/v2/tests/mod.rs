@@ -3,19 +3,16 @@
 mod polls;
 mod projecting;
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 
 use super::projection::V2Projection;
 use super::*;
 use crate::intent::observer::{Observer as _, Publication};
-use crate::intent::{AppIntent, app_intent};
-use crate::resources::tests::intent_config;
+use crate::labels::Intents;
+use crate::resources::tests::label_config;
 use crate::snapshot::Kind;
 use crate::snapshot::cell::{Reader, cell};
 use crate::state::State;
-use crate::state::app::AppId;
 use crate::state::problem::Problem;
 use crate::state::testing::state_after;
 
@@ -26,7 +23,6 @@ fn config() -> Config {
         cluster_name: "xds_cluster".to_owned(),
         refresh_delay: std::time::Duration::from_millis(200),
         endpoints_refresh_delay: std::time::Duration::from_secs(1),
-        label_prefix: "HAPROXY".to_owned(),
         limits: PollLimits::default(),
     }
 }
@@ -36,7 +32,7 @@ struct Follower {
     projection: V2Projection,
     reader: Reader,
     state: State,
-    intents: BTreeMap<AppId, AppIntent>,
+    intents: Intents,
 }
 
 impl Follower {
@@ -47,27 +43,21 @@ impl Follower {
             projection: V2Projection::new(config(), publisher),
             reader,
             state: state_after([]),
-            intents: BTreeMap::new(),
+            intents: Intents::new(label_config()),
         };
         follower.follow(state);
         follower
     }
 
     fn follow(&mut self, after: &State) {
-        let changed_apps = self.state.changed_apps(after);
-        for id in &changed_apps {
-            let before = self.intents.remove(id);
-            if let Some(app) = after.apps().get(id) {
-                let intent = app_intent(&intent_config(), after, app, before.as_ref());
-                self.intents.insert(id.clone(), intent);
-            }
-        }
+        let changed = self.intents.follow(after);
         let is_first = self.reader.current().is_none();
-        let certificates = (is_first || !self.state.shares_certificates_with(after))
-            .then(|| after.certificates().cloned().collect::<Vec<_>>());
+        let shared = self.state.certificates().shares_with(after.certificates());
+        let certificates =
+            (is_first || !shared).then(|| after.certificates().iter().cloned().collect::<Vec<_>>());
         self.projection.published(&Publication {
-            intents: &self.intents,
-            changed_apps: &changed_apps,
+            intents: self.intents.apps(),
+            changed_apps: &changed.apps,
             certificates: certificates.as_deref(),
         });
         self.state = after.clone();

@@ -8,9 +8,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
-use marathon_envoy::intent::{self, Groups};
+use marathon_envoy::labels::{self, Groups};
 use marathon_envoy::marathon::translate;
-use marathon_envoy::resources::{self, Projection};
+use marathon_envoy::pipeline::Projector;
+use marathon_envoy::resources;
 use marathon_envoy::snapshot::Kind;
 use marathon_envoy::state::event::Event;
 use marathon_envoy::state::{self, State, reduce};
@@ -297,8 +298,8 @@ fn the_app_is_what_its_agent_can_start_and_what_the_daemon_serves() {
     );
 
     let group = &compose.service(DAEMON).environment["HAPROXY_GROUP"];
-    let mut projection = Projection::new(
-        intent::Config {
+    let mut projection = Projector::new(
+        labels::Config {
             groups: Groups::Named([group.clone()].into()),
             label_prefix: "HAPROXY".to_owned(),
             strict: false,

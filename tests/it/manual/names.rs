@@ -46,7 +46,7 @@ const MARATHON_LB_FLAGS: [&str; 24] = [
 ];
 
 /// Words in capitals that are no settings of the daemon, with what they are.
-const FOREIGN_WORDS: [(&str, &str); 34] = [
+const FOREIGN_WORDS: [(&str, &str); 33] = [
     ("APP_CONFIG", "a setting of the proof of concept, ignored"),
     ("BAO_BIN", "tests: a real OpenBao"),
     ("COMPOSE_BIN", "tests: Docker Compose"),
@@ -80,7 +80,6 @@ const FOREIGN_WORDS: [(&str, &str); 34] = [
     ("VAULT_HOST", "marathon-lb's"),
     ("VAULT_PATH", "marathon-lb's"),
     ("VAULT_PORT", "marathon-lb's"),
-    ("WITH_PATH", "a part of names of labels"),
 ];
 
 /// The metrics that a text names.
@@ -212,8 +211,8 @@ pub(super) struct Variables {
 }
 
 impl Variables {
-    /// Variables of these commands; labels as the source of their table quotes them.
-    pub(super) fn new(cli: &clap::Command, table_of_labels: &str) -> Self {
+    /// Variables of these commands; labels by their names.
+    pub(super) fn new(cli: &clap::Command, labels: impl Iterator<Item = &'static str>) -> Self {
         let arguments = cli.get_subcommands().flat_map(clap::Command::get_arguments);
         let variables = arguments.filter_map(|argument| argument.get_env());
         let mut ours: BTreeSet<String> = variables
@@ -222,10 +221,9 @@ impl Variables {
         let openbao = ours.iter().filter_map(|name| name.strip_prefix("VAULT_"));
         let openbao: Vec<_> = openbao.map(|name| format!("BAO_{name}")).collect();
         ours.extend(openbao);
-        let quoted = table_of_labels.split('"').skip(1).step_by(2);
         Self {
             ours,
-            labels: quoted.map(str::to_owned).collect(),
+            labels: labels.map(str::to_owned).collect(),
             used: BTreeSet::new(),
         }
     }

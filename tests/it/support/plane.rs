@@ -5,11 +5,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use marathon_envoy::commands::bootstrap::{self, ControlPlane, Transport};
-use marathon_envoy::intent::{self, Groups};
+use marathon_envoy::labels::{self, Groups};
 use marathon_envoy::marathon::translate;
 use marathon_envoy::metrics::Metrics;
+use marathon_envoy::pipeline::Projector;
 use marathon_envoy::registry::{Registry, RegistryLimits};
-use marathon_envoy::resources::{self, Projection};
+use marathon_envoy::resources;
 use marathon_envoy::snapshot::cell::{Publisher, Reader, cell};
 use marathon_envoy::snapshot::{Kind, Resource, Snapshot};
 use marathon_envoy::state::certificate::Certificate;
@@ -46,7 +47,7 @@ pub(crate) struct Plane {
     /// When Envoy was started.
     pub(crate) started: Instant,
     state: State,
-    projection: Projection,
+    projection: Projector,
     _backend: Backend,
 }
 
@@ -148,7 +149,7 @@ impl Plane {
         let start = State::new(state::Config::default());
         let (state, _) = reduce(start, Event::Synced(list));
         let (state, _) = reduce(state, read(certificates));
-        let intents = intent::Config {
+        let intents = labels::Config {
             groups: Groups::All,
             label_prefix: "HAPROXY".to_owned(),
             strict: false,
@@ -161,7 +162,7 @@ impl Plane {
             https_listen: https,
             ..resources::Config::default()
         };
-        let projection = Projection::full(intents, config, &state);
+        let projection = Projector::full(intents, config, &state);
         let snapshot = projection.snapshot().clone();
 
         let (mut publisher, reader) = cell();

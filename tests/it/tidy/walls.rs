@@ -16,21 +16,23 @@ files       | metrics net received state::certificate state::event state::proble
 freshness   | metrics snapshot                                                               | requests envoy json
 freshness::staleness |                                                                       | io clock chance logs envoy
 intent      | state                                                                          | io clock chance logs envoy
+labels      | intent state                                                                   | io clock chance logs envoy
 lib         |                                                                                |
 log         | settings::LogFormat                                                            | requests envoy
 main        | commands settings                                                              | requests envoy
 marathon    | metrics net received state::app state::event state::problem                    | envoy
 metrics     |                                                                                | requests envoy
 net         |                                                                                | envoy
-pipeline    | intent metrics received resources snapshot state                               | requests envoy
+pipeline    | intent labels metrics received resources snapshot state                        | requests envoy
 received    |                                                                                | logs requests envoy
 registry    | metrics net::throttle server snapshot::Kind                                    | requests envoy marathon
 resources   | intent snapshot::Changes snapshot::Encode snapshot::Flavour snapshot::Kind     | io clock chance logs
             | snapshot::Name snapshot::Origin snapshot::Part snapshot::Resource              |
-            | snapshot::Snapshot snapshot::Version state                                     |
+            | snapshot::Snapshot snapshot::Version state::CertificateSet state::app::AppId   |
+            | state::certificate state::event::Source state::problem                         |
 server      | metrics net                                                                    | envoy
-settings    | admin files freshness intent marathon pipeline registry resources server state | envoy
-            | v2 vault xds                                                                   |
+settings    | admin files freshness intent labels marathon pipeline registry resources       | envoy
+            | server state v2 vault xds                                                      |
 snapshot    |                                                                                | requests envoy clock json
 state       |                                                                                | io clock chance logs json envoy edge
 v2          | intent metrics registry server snapshot state::app state::certificate          | envoy

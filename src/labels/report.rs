@@ -1,12 +1,13 @@
-//! The labels under the prefix that are not read -> problems, and the ports that they guard.
+//! Labels under the prefix that are not supported -> problems, and the ports that they guard.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::Config;
+use super::config::Config;
 use super::haproxy_text::{Syntax, access_control};
-use super::known_labels::{self, KnownLabel, Position, Support};
-use super::label_keys::{intended_name, numbered, under_prefix};
+use super::key::{intended_name, numbered, under_prefix};
+use super::label::{Label, LabelPrefix, Position, Support};
+use super::table;
 use crate::state::app::App;
 use crate::state::problem::{Problem, Reason, Subject};
 
@@ -26,22 +27,22 @@ const GUARD_REMEDY: &str = "let the app itself restrict access and remove the la
 
 /// The unsupported, unknown and misplaced labels of one app.
 #[derive(Debug, Default)]
-pub(super) struct Unsupported {
+pub(super) struct LabelReport {
     /// At most one for each name.
     pub(super) problems: Vec<Problem>,
-    guarded: Ports,
+    guarded: PortSet,
 }
 
 /// A set of an app's ports.
 #[derive(Debug, Default)]
-struct Ports {
+struct PortSet {
     named: BTreeSet<usize>,
     /// Every port: a label that names no port of the app may be meant for any of them.
     all: bool,
 }
 
 /// One label of an app under the prefix.
-struct Found<'a> {
+struct NamedLabel<'a> {
     key: &'a str,
     value: &'a str,
     /// The port that it names, if the app has that one.
@@ -50,26 +51,26 @@ struct Found<'a> {
 
 /// A name under the prefix, as it is written.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Name<'a> {
+struct WrittenName<'a> {
     text: &'a str,
     position: Position,
-    /// Whether the prefix is written in the right case.
+    /// True if the prefix is written in the right case.
     exact_prefix: bool,
 }
 
-/// What a name under the prefix is.
+/// Meaning of a name under the prefix.
 #[derive(Clone, Copy)]
 enum Identified {
     /// A label of marathon-lb, where marathon-lb reads it.
-    Known(&'static KnownLabel),
+    Known(&'static Label),
     /// A label of marathon-lb, where marathon-lb ignores it.
-    Misplaced(&'static KnownLabel),
+    Misplaced(&'static Label),
     /// No label of marathon-lb, with the one that is the most like it.
-    Unknown(Option<&'static KnownLabel>),
+    Unknown(Option<&'static Label>),
 }
 
-impl Unsupported {
-    /// Whether a port is guarded by a label that is not supported.
+impl LabelReport {
+    /// True if a port is guarded by a label that is not supported.
     pub(super) fn guards(&self, port: usize) -> bool {
         self.guarded.all || self.guarded.named.contains(&port)
     }
@@ -77,8 +78,8 @@ impl Unsupported {
 
 /// Reads the labels of an app in a served group. `wanted` says of each port whether it is served:
 /// the labels of other ports are left alone.
-pub(super) fn read(config: &Config, app: &App, wanted: &[bool]) -> Unsupported {
-    let mut by_name: BTreeMap<Name<'_>, Vec<Found<'_>>> = BTreeMap::new();
+pub(super) fn read(config: &Config, app: &App, wanted: &[bool]) -> LabelReport {
+    let mut by_name: BTreeMap<WrittenName<'_>, Vec<NamedLabel<'_>>> = BTreeMap::new();
     for (key, value) in &app.labels {
         let Some((rest, exact_prefix)) = under_prefix(&config.label_prefix, key) else {
             continue;
@@ -91,25 +92,22 @@ pub(super) fn read(config: &Config, app: &App, wanted: &[bool]) -> Unsupported {
         if port.and_then(served) == Some(false) {
             continue;
         }
-        let answers = |port| {
-            let acme = config.acme.as_ref();
-            acme.is_some_and(|acme| acme.is(&app.id, port))
-        };
+        let answers = |port| config.answers_challenges(&app.id, port);
         if text == ACME_TEMPLATE && port.is_some_and(answers) {
             continue;
         }
-        let name = Name {
+        let name = WrittenName {
             text,
             position,
             exact_prefix,
         };
-        by_name.entry(name).or_default().push(Found {
+        by_name.entry(name).or_default().push(NamedLabel {
             key,
             value,
             port: port.filter(|port| served(*port).is_some()),
         });
     }
-    let mut unsupported = Unsupported::default();
+    let mut report = LabelReport::default();
     let mut unknown = 0;
     // What is beyond the most that are reported one by one.
     let mut more = Vec::new();
@@ -119,27 +117,27 @@ pub(super) fn read(config: &Config, app: &App, wanted: &[bool]) -> Unsupported {
             unknown += 1;
         }
         let guards = guards(name, identified, &found);
-        unsupported.guarded.extend(&guards.ports);
+        report.guarded.extend(&guards.ports);
         if unknown > MAX_UNKNOWN && matches!(identified, Identified::Unknown(_)) {
             more.push((found, guards));
             continue;
         }
         let problem = problem(config, app, identified, &found, &guards);
-        unsupported.problems.extend(problem);
+        report.problems.extend(problem);
     }
-    unsupported.problems.extend(and_more(app, &more));
-    unsupported
+    report.problems.extend(and_more(app, &more));
+    report
 }
 
 /// The guards among the labels of one name.
 #[derive(Default)]
 struct Guards {
-    ports: Ports,
-    /// How the first of them restricts access.
+    ports: PortSet,
+    /// Words for the way in which the first of them restricts access.
     how: Option<&'static str>,
 }
 
-fn guards(name: Name<'_>, identified: Identified, found: &[Found<'_>]) -> Guards {
+fn guards(name: WrittenName<'_>, identified: Identified, found: &[NamedLabel<'_>]) -> Guards {
     let mut guards = Guards::default();
     for found in found {
         let Some(how) = restriction(name, identified, found.value) else {
@@ -158,17 +156,25 @@ fn guards(name: Name<'_>, identified: Identified, found: &[Found<'_>]) -> Guards
 
 /// Returns how a label restricts access. A name that is written wrongly counts as the one that is
 /// probably meant.
-fn restriction(name: Name<'_>, identified: Identified, value: &str) -> Option<&'static str> {
+fn restriction(name: WrittenName<'_>, identified: Identified, value: &str) -> Option<&'static str> {
     let label = match identified {
         Identified::Known(label) | Identified::Misplaced(label) => Some(label),
         Identified::Unknown(_) if name.is_about_access() => return Some(RESTRICTS_ACCESS),
         Identified::Unknown(nearest) => nearest,
     };
-    match (identified, label.map(|label| label.support)) {
-        (Identified::Known(_), Some(Support::Supported)) => None,
-        (_, Some(Support::Guard)) => Some(RESTRICTS_ACCESS),
-        (_, Some(Support::Unsupported { syntax, .. })) => access_control(value, syntax),
-        (_, Some(Support::Supported) | None) => access_control(value, Syntax::Section),
+    let Some(label) = label else {
+        return access_control(value, Syntax::Section);
+    };
+    match (identified, label.support) {
+        (Identified::Known(_), Support::Served(_) | Support::InPart { .. }) => None,
+        (_, Support::Guard) => Some(RESTRICTS_ACCESS),
+        (
+            _,
+            Support::Served(_)
+            | Support::InPart { .. }
+            | Support::NotYet { .. }
+            | Support::Never { .. },
+        ) => access_control(value, label.value.syntax()),
     }
 }
 
@@ -177,29 +183,26 @@ fn problem(
     config: &Config,
     app: &App,
     identified: Identified,
-    found: &[Found<'_>],
+    found: &[NamedLabel<'_>],
     guards: &Guards,
 ) -> Option<Problem> {
     let first = found.first()?;
-    let key_of = |label: &KnownLabel| match label.position {
-        Position::App => format!("{}_{}", config.label_prefix, label.name),
-        Position::Port => {
-            let port = first.port.unwrap_or(0);
-            format!("{}_{port}_{}", config.label_prefix, label.name)
-        }
+    let key_of = |label: &Label| {
+        let port = first.port.unwrap_or(0).to_string();
+        label.key(&config.label_prefix, &port)
     };
     let outcome = guards.outcome();
     let guess = guards.guess();
     let (mut reason, message, remedy) = match identified {
         Identified::Known(label) => match (label.support, guards.how) {
-            (Support::Supported, _) => return None,
-            (Support::Guard | Support::Unsupported { .. }, Some(how)) => (
+            (Support::Served(_) | Support::InPart { .. }, _) => return None,
+            (Support::Guard | Support::NotYet { .. } | Support::Never { .. }, Some(how)) => (
                 Reason::UnsupportedGuard,
                 format!("it {how}, which is not supported yet{outcome}"),
                 GUARD_REMEDY.to_owned(),
             ),
-            (Support::Unsupported { instead, .. }, None) => {
-                let ports = Ports::of(found);
+            (Support::NotYet { instead } | Support::Never { instead }, None) => {
+                let ports = PortSet::of(found);
                 (
                     Reason::UnsupportedLabel,
                     if found.len() > 1 {
@@ -220,8 +223,10 @@ fn problem(
                 Position::Port => format!("it means nothing without the index of a port{guess}"),
             },
             match label.support {
-                Support::Supported => format!("write it as in {}", key_of(label)),
-                Support::Unsupported { .. } | Support::Guard => {
+                Support::Served(_) | Support::InPart { .. } => {
+                    format!("write it as in {}", key_of(label))
+                }
+                Support::NotYet { .. } | Support::Guard | Support::Never { .. } => {
                     format!("remove it: {} is not supported yet either", key_of(label))
                 }
             },
@@ -251,7 +256,7 @@ fn problem(
 }
 
 /// The problem of all unknown names beyond those that have one of their own.
-fn and_more(app: &App, more: &[(Vec<Found<'_>>, Guards)]) -> Option<Problem> {
+fn and_more(app: &App, more: &[(Vec<NamedLabel<'_>>, Guards)]) -> Option<Problem> {
     let (first, _) = more.first()?;
     let mut together = Guards::default();
     for (_, guards) in more {
@@ -280,7 +285,7 @@ fn and_more(app: &App, more: &[(Vec<Found<'_>>, Guards)]) -> Option<Problem> {
     })
 }
 
-impl Name<'_> {
+impl WrittenName<'_> {
     /// Finds the label of this name, or if `compare` the one that is the most like it.
     fn identify(self, compare: bool) -> Identified {
         let other = match self.position {
@@ -288,18 +293,19 @@ impl Name<'_> {
             Position::Port => Position::App,
         };
         if self.exact_prefix {
-            if let Some(label) = known_labels::find(self.text, self.position) {
+            let find = |position| table::find(LabelPrefix::MarathonLb, self.text, position);
+            if let Some((_, label)) = find(self.position) {
                 return Identified::Known(label);
             }
-            if let Some(label) = known_labels::find(self.text, other) {
+            if let Some((_, label)) = find(other) {
                 return Identified::Misplaced(label);
             }
         }
-        let nearest = || known_labels::nearest(&intended_name(self.text), self.position);
+        let nearest = || table::nearest(&intended_name(self.text), self.position);
         Identified::Unknown(compare.then(nearest).flatten())
     }
 
-    /// Whether a word of the name says that it is about access.
+    /// True if a word of the name says that it is about access.
     fn is_about_access(self) -> bool {
         let mut words = self.text.split(|c: char| !c.is_ascii_alphabetic());
         words.any(|word| {
@@ -311,7 +317,7 @@ impl Name<'_> {
 }
 
 impl Guards {
-    /// What they cost, as the end of a sentence; empty when there are none.
+    /// The outcome of the guards, as the end of a sentence; empty when there are none.
     fn outcome(&self) -> String {
         match (self.ports.all, self.ports.named.len()) {
             (true, _) => ", so no port of the app is routed".to_owned(),
@@ -321,7 +327,7 @@ impl Guards {
         }
     }
 
-    /// The same for labels of which it can only be guessed that they are guards.
+    /// The outcome of labels that are only guessed to be guards, as the end of a sentence.
     fn guess(&self) -> String {
         match self.how {
             Some(_) => format!(", but it seems to restrict access{}", self.outcome()),
@@ -330,8 +336,8 @@ impl Guards {
     }
 }
 
-impl Ports {
-    fn of(found: &[Found<'_>]) -> Self {
+impl PortSet {
+    fn of(found: &[NamedLabel<'_>]) -> Self {
         Self {
             named: found.iter().filter_map(|found| found.port).collect(),
             all: false,
@@ -344,7 +350,7 @@ impl Ports {
     }
 }
 
-impl fmt::Display for Ports {
+impl fmt::Display for PortSet {
     /// `port 0`, `ports 0, 2`, or the first of them and how many more there are.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plural = if self.named.len() == 1 { "" } else { "s" };

@@ -1,38 +1,54 @@
-//! The keys of labels: prefix, index and name taken apart.
+//! Keys of labels: prefix, index and name taken apart.
 
-use super::{Config, acme};
+use super::config::Config;
+use super::label::{Label, LabelPrefix, LabelReader, MARATHON_ACME, Position};
+use super::table;
 
-/// The labels that are about one port.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Group,
-    Vhost,
-    Path,
-    Enabled,
-    Redirect,
-    Domain,
+/// A supported label in the key of an app's label.
+pub(super) struct SupportedKey<'a> {
+    /// The row of the label.
+    pub(super) label: &'static Label,
+    /// The row's position in the table, which is the order in which labels are read.
+    pub(super) order: usize,
+    /// The way in which it is read.
+    pub(super) reader: LabelReader,
+    /// The index of the port as it is written; none for labels of the whole app.
+    pub(super) index: Option<&'a str>,
 }
 
-/// The index, as it is written, and the kind of a label about one port; none for other labels.
-/// As in marathon-lb only exact keys count: no padding, no lower case.
-pub(super) fn port_label<'a>(config: &Config, key: &'a str) -> Option<(&'a str, Kind)> {
-    let of_balancer = numbered(&config.label_prefix, key).and_then(|(digits, name)| {
-        let kind = match name {
-            "GROUP" => Kind::Group,
-            "VHOST" => Kind::Vhost,
-            "PATH" => Kind::Path,
-            "ENABLED" => Kind::Enabled,
-            "REDIRECT_TO_HTTPS" => Kind::Redirect,
-            _ => return None,
-        };
-        Some((digits, kind))
+/// Returns the supported label that a key is of; none for other keys. As in marathon-lb only exact
+/// keys count: no padding, no lower case.
+pub(super) fn supported<'a>(config: &Config, key: &'a str) -> Option<SupportedKey<'a>> {
+    let balancer = &config.label_prefix;
+    let acme = config.acme.as_ref().map(|_| MARATHON_ACME);
+    let prefixes = [
+        (LabelPrefix::MarathonLb, Some(balancer.as_str())),
+        (LabelPrefix::MarathonAcme, acme),
+    ];
+    let prefixed = prefixes.into_iter().filter_map(|(kind, prefix)| {
+        let prefix = prefix?;
+        match numbered(prefix, key) {
+            Some((index, name)) => Some((kind, Some(index), name)),
+            None => {
+                let name = key.strip_prefix(prefix)?.strip_prefix('_')?;
+                Some((kind, None, name))
+            }
+        }
     });
-    let of_acme = || {
-        config.acme.as_ref()?;
-        let (digits, name) = numbered(acme::LABEL_PREFIX, key)?;
-        (name == acme::LABEL_NAME).then_some((digits, Kind::Domain))
-    };
-    of_balancer.or_else(of_acme)
+    let mut spellings = prefixed.chain([(LabelPrefix::None, None, key)]);
+    spellings.find_map(|(prefix, index, name)| {
+        let position = match index {
+            Some(_) => Position::Port,
+            None => Position::App,
+        };
+        let (order, label) = table::find(prefix, name, position)?;
+        Some(SupportedKey {
+            label,
+            order,
+            reader: label.support.reader()?,
+            index,
+        })
+    })
 }
 
 /// The number and the name in `{prefix}_{number}_{name}`.
@@ -46,7 +62,7 @@ pub(super) fn numbered<'a>(prefix: &str, key: &'a str) -> Option<(&'a str, &'a s
     (number && !padded).then_some((digits, name))
 }
 
-/// What follows `{prefix}_` in a key, and whether the prefix is written as it must be rather than
+/// The rest of a key behind `{prefix}_`, and true if the prefix is written as it must be rather than
 /// in another case.
 pub(super) fn under_prefix<'a>(prefix: &str, key: &'a str) -> Option<(&'a str, bool)> {
     let (start, rest) = key.split_at_checked(prefix.len())?;
@@ -56,8 +72,8 @@ pub(super) fn under_prefix<'a>(prefix: &str, key: &'a str) -> Option<(&'a str, b
         .then_some((rest, start == prefix))
 }
 
-/// The name that a key which is written wrongly is probably meant to have: without what stands in
-/// the place of an index, in upper case.
+/// The name that a misspelt key is probably meant to have: without the text that stands in place of
+/// an index, in upper case.
 pub(super) fn intended_name(rest: &str) -> String {
     let name = rest.trim_start_matches(|c: char| !c.is_ascii_alphabetic());
     let name = match name.split_once('_') {

@@ -128,7 +128,7 @@ fn name_of(fetch: &str) -> &str {
     fetch.split(['(', ',']).next().unwrap_or(fetch)
 }
 
-/// Whether every route in these lines is for some of a host's requests alone, by more than the
+/// True if every route in these lines is for some of a host's requests alone, by more than the
 /// path of the app's labels.
 fn routes_some(lines: &[Vec<&str>]) -> bool {
     let mut narrow: BTreeSet<&str> = BTreeSet::new();
@@ -155,7 +155,7 @@ fn routes_some(lines: &[Vec<&str>]) -> bool {
     routes.into_iter().all(|narrow| narrow)
 }
 
-/// Whether a condition is about the host, the server name or the scheme, or about the path that the
+/// True if a condition is about the host, the server name or the scheme, or about the path that the
 /// app's PATH label says.
 fn of_host_or_label(fetch: &str, rest: &[&str]) -> bool {
     let name = name_of(fetch);

@@ -1,12 +1,17 @@
 //! What labels and networking become, case by case.
 
-use std::net::IpAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::intent::{AcmePort, AppIntent, PathPrefix, Route, Standing, host};
+use crate::state::State;
 use crate::state::app::{
-    AgentHost, AppVersion, Health, InstanceId, Layout, Networking, Port, Protocol, Task, TaskState,
+    AgentHost, App, AppVersion, Health, InstanceId, Layout, Networking, Port, Protocol, Task,
+    TaskState,
 };
 use crate::state::event::{Event, List, ListedApp};
 use crate::state::problem::Reason;
@@ -81,13 +86,19 @@ fn known(app: App, tasks: Vec<Task>) -> State {
     reduce(state, Event::Synced(list)).0
 }
 
-fn intent_of(config: &Config, state: &State, previous: Option<&AppIntent>) -> AppIntent {
-    let (_, app) = state.apps().iter().next().unwrap();
-    app_intent(config, state, app, previous)
+fn intent_of(config: &Config, state: &State) -> AppIntent {
+    let mut intents = Intents::new(config.clone());
+    intents.follow(state);
+    the_intent(&intents)
+}
+
+/// The intent of the only app.
+fn the_intent(intents: &Intents) -> AppIntent {
+    intents.apps().values().next().unwrap().clone()
 }
 
 fn intent(config: &Config, app: App, tasks: Vec<Task>) -> AppIntent {
-    intent_of(config, &known(app, tasks), None)
+    intent_of(config, &known(app, tasks))
 }
 
 fn labelled(labels: &[(&str, &str)]) -> AppIntent {
@@ -95,12 +106,13 @@ fn labelled(labels: &[(&str, &str)]) -> AppIntent {
 }
 
 fn indices(intent: &AppIntent) -> Vec<usize> {
-    intent.ports.iter().map(|port| port.index).collect()
+    let services = intent.services.iter();
+    services.map(|service| service.index).collect()
 }
 
 fn addresses(intent: &AppIntent, index: usize) -> Vec<String> {
-    let port = intent.port(index).unwrap();
-    port.addresses.iter().map(ToString::to_string).collect()
+    let addresses = &intent.service(index).unwrap().backend.addresses;
+    addresses.iter().map(ToString::to_string).collect()
 }
 
 fn problems(intent: &AppIntent) -> Vec<(Option<&str>, Reason)> {
@@ -133,13 +145,13 @@ fn a_group_is_one_of_a_list_without_spaces_around_it() {
             .collect();
         let app = app(Networking::Host, vec![port(None, true)], &labels);
         let named = intent(&config(), app.clone(), Vec::new());
-        assert_eq!(named.standing(), standing, "{label:?}");
-        assert_eq!(named.ports.is_empty(), standing == Standing::Ignored);
+        assert_eq!(named.standing, standing, "{label:?}");
+        assert_eq!(named.services.is_empty(), standing == Standing::Ignored);
 
         let mut all = config();
         all.groups = Groups::All;
         let any = intent(&all, app, Vec::new());
-        assert_eq!(any.standing(), Standing::Served, "{label:?}");
+        assert_eq!(any.standing, Standing::Served, "{label:?}");
     }
 }
 
@@ -160,7 +172,7 @@ fn the_framework_itself_is_never_served() {
     let mut config = config();
     config.framework_name = Some("web".into());
     let intent = intent(&config, web(&[]), Vec::new());
-    assert_eq!(intent.standing(), Standing::Ignored);
+    assert_eq!(intent.standing, Standing::Ignored);
 }
 
 #[test]
@@ -171,7 +183,7 @@ fn a_port_is_served_unless_it_is_disabled_or_strictness_wants_it_enabled() {
     let mut strict = config();
     strict.strict = true;
     let none = intent(&strict, web(&[]), Vec::new());
-    assert_eq!(none.standing(), Standing::Skipped);
+    assert_eq!(none.standing, Standing::Skipped);
     for value in ["true", "T", "Yes", "y"] {
         let intent = intent(&strict, web(&[("HAPROXY_1_ENABLED", value)]), Vec::new());
         assert_eq!(indices(&intent), [1]);
@@ -184,20 +196,20 @@ fn hosts_are_split_normalised_sorted_and_told_once() {
         "HAPROXY_0_VHOST",
         "B.example.com:80, a.example.com\n*.Example.com b.example.com.,,",
     )]);
-    let routing = &intent.port(0).unwrap().routing;
+    let route = &intent.service(0).unwrap().route;
     assert_eq!(
-        routing.hosts,
+        route.hosts(),
         ["*.example.com", "a.example.com", "b.example.com"]
     );
-    assert_eq!(routing.weight, 0);
+    assert_eq!(route.weight, 0);
     assert!(intent.problems.is_empty());
-    assert!(intent.port(1).unwrap().routing.hosts.is_empty());
+    assert!(intent.service(1).unwrap().route.hosts().is_empty());
 }
 
 #[test]
 fn a_bad_host_is_dropped_alone() {
     let intent = labelled(&[("HAPROXY_0_VHOST", "a.example.com,a.*.com,b/c")]);
-    assert_eq!(intent.port(0).unwrap().routing.hosts, ["a.example.com"]);
+    assert_eq!(intent.service(0).unwrap().route.hosts(), ["a.example.com"]);
     let label = Some("HAPROXY_0_VHOST");
     assert_eq!(
         problems(&intent),
@@ -213,10 +225,13 @@ fn paths_are_a_list_in_the_label_s_order_and_weigh_one() {
         ("HAPROXY_1_VHOST", "a"),
         ("HAPROXY_1_PATH", "-i /Api"),
     ]);
-    let routing = &intent.port(0).unwrap().routing;
-    assert_eq!(routing.paths, [path("/b", false), path("/a", false)]);
-    assert_eq!(routing.weight, 1);
-    assert_eq!(intent.port(1).unwrap().routing.paths, [path("/api", true)]);
+    let route = &intent.service(0).unwrap().route;
+    assert_eq!(route.paths(), [path("/b", false), path("/a", false)]);
+    assert_eq!(route.weight, 1);
+    assert_eq!(
+        intent.service(1).unwrap().route.paths(),
+        [path("/api", true)]
+    );
     assert!(intent.problems.is_empty());
 }
 
@@ -224,7 +239,10 @@ fn paths_are_a_list_in_the_label_s_order_and_weigh_one() {
 fn a_port_whose_paths_make_no_sense_gets_no_requests_rather_than_all() {
     for value in ["foo", "-m end /x", "/a?b", "/\u{e9}"] {
         let intent = labelled(&[("HAPROXY_0_VHOST", "a"), ("HAPROXY_0_PATH", value)]);
-        assert!(intent.port(0).unwrap().routing.hosts.is_empty(), "{value}");
+        assert!(
+            intent.service(0).unwrap().route.hosts().is_empty(),
+            "{value}"
+        );
         let label = Some("HAPROXY_0_PATH");
         assert_eq!(
             problems(&intent),
@@ -233,7 +251,10 @@ fn a_port_whose_paths_make_no_sense_gets_no_requests_rather_than_all() {
         );
     }
     let intent = labelled(&[("HAPROXY_0_VHOST", "a"), ("HAPROXY_0_PATH", "foo /x")]);
-    assert_eq!(intent.port(0).unwrap().routing.paths, [path("/x", false)]);
+    assert_eq!(
+        intent.service(0).unwrap().route.paths(),
+        [path("/x", false)]
+    );
     assert_eq!(intent.problems.len(), 1);
 }
 
@@ -250,8 +271,8 @@ fn a_path_or_a_redirect_without_a_host_is_a_problem() {
             (Some("HAPROXY_1_REDIRECT_TO_HTTPS"), Reason::InvalidLabel),
         ]
     );
-    let routing = &intent.port(1).unwrap().routing;
-    assert!(!routing.redirect_to_https && routing.hosts.is_empty());
+    let route = &intent.service(1).unwrap().route;
+    assert!(route.redirect_to_https.is_none() && route.hosts().is_empty());
 }
 
 #[test]
@@ -261,9 +282,9 @@ fn the_redirect_is_the_port_s_or_by_the_legacy_key_the_app_s() {
         all.extend_from_slice(labels);
         let intent = labelled(&all);
         assert!(intent.problems.is_empty());
-        let ports = intent.ports.iter();
+        let ports = intent.services.iter();
         ports
-            .map(|port| port.routing.redirect_to_https)
+            .map(|port| port.route.redirect_to_https.is_some())
             .collect::<Vec<_>>()
     };
     assert_eq!(redirects(&[]), [false, false]);
@@ -278,6 +299,44 @@ fn the_redirect_is_the_port_s_or_by_the_legacy_key_the_app_s() {
         ("HAPROXY_0_REDIRECT_TO_HTTPS", "false"),
     ];
     assert_eq!(redirects(&but_one), [false, true]);
+}
+
+#[test]
+fn each_part_of_an_intent_names_the_label_that_asks_for_it() {
+    let labels = [
+        ("HAPROXY_0_VHOST", "a.test"),
+        ("HAPROXY_0_PATH", "/a"),
+        ("HAPROXY_0_REDIRECT_TO_HTTPS", "true"),
+        ("HAPROXY_1_VHOST", "b.test"),
+        ("MARATHON_ACME_1_DOMAIN", "b.test"),
+        ("REDIRECT_TO_HTTPS", "true"),
+    ];
+    let origins = |index: usize| -> Vec<String> {
+        let route = labelled(&labels).service(index).unwrap().route.clone();
+        let origins = [
+            route.hosts.as_ref().map(|hosts| &hosts.origin),
+            route.paths.as_ref().map(|paths| &paths.origin),
+            route.redirect_to_https.as_ref(),
+            route.acme_domains.as_ref().map(|domains| &domains.origin),
+        ];
+        origins
+            .into_iter()
+            .flatten()
+            .map(ToString::to_string)
+            .collect()
+    };
+    let own = [
+        "HAPROXY_0_VHOST",
+        "HAPROXY_0_PATH",
+        "HAPROXY_0_REDIRECT_TO_HTTPS",
+    ];
+    assert_eq!(origins(0), own);
+    let of_app = [
+        "HAPROXY_1_VHOST",
+        "REDIRECT_TO_HTTPS",
+        "MARATHON_ACME_1_DOMAIN",
+    ];
+    assert_eq!(origins(1), of_app);
 }
 
 #[test]
@@ -297,7 +356,7 @@ fn a_label_of_a_port_that_is_not_there_is_a_problem() {
             ),
         ]
     );
-    assert_eq!(intent.standing(), Standing::Served);
+    assert_eq!(intent.standing, Standing::Served);
 }
 
 /// Problems with the label as text, the reason and the message.
@@ -316,7 +375,7 @@ fn routed(labels: &[(&str, &str)]) -> [bool; 2] {
     let mut all = vec![("HAPROXY_0_VHOST", "a"), ("HAPROXY_1_VHOST", "b")];
     all.extend_from_slice(labels);
     let intent = labelled(&all);
-    [0, 1].map(|index| !intent.port(index).unwrap().routing.hosts.is_empty())
+    [0, 1].map(|index| !intent.service(index).unwrap().route.hosts().is_empty())
 }
 
 #[test]
@@ -349,7 +408,7 @@ fn a_label_that_is_not_supported_is_one_problem_however_many_ports_have_it() {
             ),
         ]
     );
-    assert_eq!(intent.port(0).unwrap().routing.hosts, ["a"]);
+    assert_eq!(intent.service(0).unwrap().route.hosts(), ["a"]);
 }
 
 #[test]
@@ -383,12 +442,8 @@ fn a_label_that_restricts_access_takes_its_port_out() {
             (key.as_str(), value),
         ];
         let intent = labelled(&labels);
-        assert_eq!(
-            *intent.port(0).unwrap().routing,
-            Routing::default(),
-            "{key}"
-        );
-        assert_eq!(intent.port(1).unwrap().routing.hosts, ["a"], "{key}");
+        assert_eq!(*intent.service(0).unwrap().route, Route::default(), "{key}");
+        assert_eq!(intent.service(1).unwrap().route.hosts(), ["a"], "{key}");
         let [(label, reason, message)] = said(&intent)[..] else {
             panic!("{key}: {:?}", intent.problems);
         };
@@ -525,7 +580,7 @@ fn many_unknown_labels_are_few_problems() {
     let mut guarded = vec![("HAPROXY_1_VHOST", "b"), ("HAPROXY_1_Z_AUTH", "")];
     guarded.extend(labels);
     let intent = labelled(&guarded);
-    assert!(intent.port(1).unwrap().routing.hosts.is_empty());
+    assert!(intent.service(1).unwrap().route.hosts().is_empty());
     let (_, reason, message) = *said(&intent).last().unwrap();
     assert_eq!(reason, Reason::UnsupportedGuard);
     assert!(message.ends_with(", so port 1 is not routed"), "{message}");
@@ -549,7 +604,7 @@ fn labels_are_ours_only_under_the_prefix_and_on_what_is_served() {
         problems(&other),
         [(Some("EDGE_1_AUTH"), Reason::UnsupportedGuard)]
     );
-    assert_eq!(other.port(0).unwrap().routing.hosts, ["a"]);
+    assert_eq!(other.service(0).unwrap().route.hosts(), ["a"]);
 
     let labels = [("HAPROXY_GROUP", "internal"), ("HAPROXY_0_AUTH", "a:b:c")];
     let ignored = intent(
@@ -566,7 +621,7 @@ fn labels_are_ours_only_under_the_prefix_and_on_what_is_served() {
         ("HAPROXY_1_VHOST", "b"),
     ]);
     assert!(elsewhere.problems.is_empty());
-    assert_eq!(elsewhere.port(1).unwrap().routing.hosts, ["b"]);
+    assert_eq!(elsewhere.service(1).unwrap().route.hosts(), ["b"]);
 }
 
 #[test]
@@ -584,7 +639,7 @@ fn marathon_acme_s_own_template_is_built_in() {
     acme.id = "/acme".into();
     let acme = intent(&config(), acme, vec![]);
     assert!(acme.problems.is_empty());
-    assert_eq!(acme.port(1).unwrap().routing.hosts, ["acme.test"]);
+    assert_eq!(acme.service(1).unwrap().route.hosts(), ["acme.test"]);
 }
 
 #[test]
@@ -601,7 +656,7 @@ fn certificates_are_asked_for_with_hosts_or_without() {
         ("MARATHON_ACME_01_DOMAIN", "e.test"),
         ("MARATHON_ACME_DOMAIN", "e.test"),
     ]);
-    let domains = |index| intent.port(index).unwrap().routing.acme_domains.clone();
+    let domains = |index| intent.service(index).unwrap().route.acme_domains().to_vec();
     assert_eq!(domains(0), ["a.test", "b.test"]);
     assert_eq!(domains(1), ["c.test"]);
     let invalid = |label| (Some(label), Reason::InvalidLabel);
@@ -626,7 +681,7 @@ fn certificates_are_asked_for_with_hosts_or_without() {
     ];
     let quiet = self::intent(&off, web(&labels), Vec::new());
     assert!(quiet.problems.is_empty());
-    assert!(quiet.port(0).unwrap().routing.acme_domains.is_empty());
+    assert!(quiet.service(0).unwrap().route.acme_domains().is_empty());
 }
 
 #[test]
@@ -634,7 +689,7 @@ fn only_a_served_port_asks_for_certificates() {
     let asked = [("MARATHON_ACME_0_DOMAIN", "a.test")];
     let other_group = app(Networking::Host, vec![port(None, true)], &asked);
     let ignored = intent(&config(), other_group, Vec::new());
-    assert_eq!(ignored.standing(), Standing::Ignored);
+    assert_eq!(ignored.standing, Standing::Ignored);
     let disabled = labelled(&[asked[0], ("HAPROXY_0_ENABLED", "false")]);
     assert_eq!(indices(&disabled), [1]);
     assert!(disabled.problems.is_empty());
@@ -658,25 +713,25 @@ fn the_port_that_answers_challenges_is_served_whatever_its_labels_say() {
     let two = || vec![port(None, true); 2];
     let alone = acme(&[], two());
     assert_eq!(indices(&alone), [1]);
-    assert_eq!(alone.standing(), Standing::Served);
-    assert_eq!(*alone.port(1).unwrap().routing, Routing::default());
+    assert_eq!(alone.standing, Standing::Served);
+    assert_eq!(*alone.service(1).unwrap().route, Route::default());
     assert_eq!(addresses(&alone, 1), ["10.0.0.1:31001"]);
 
     let group = ("HAPROXY_GROUP", "internal");
     let host = ("HAPROXY_1_VHOST", "a b..c");
     let elsewhere = acme(&[group, host, ("HAPROXY_7_VHOST", "a")], two());
-    assert_eq!(*elsewhere.port(1).unwrap().routing, Routing::default());
+    assert_eq!(*elsewhere.service(1).unwrap().route, Route::default());
     assert!(elsewhere.problems.is_empty());
 
     let group = ("HAPROXY_GROUP", "external");
     let disabled = acme(&[group, ("HAPROXY_1_ENABLED", "false"), host], two());
     assert_eq!(indices(&disabled), [0, 1]);
-    assert_eq!(*disabled.port(1).unwrap().routing, Routing::default());
+    assert_eq!(*disabled.service(1).unwrap().route, Route::default());
     let usual = acme(&[group, ("HAPROXY_1_VHOST", "a")], two());
-    assert_eq!(usual.port(1).unwrap().routing.hosts, ["a"]);
+    assert_eq!(usual.service(1).unwrap().route.hosts(), ["a"]);
 
     let short = acme(&[], vec![port(None, true)]);
-    assert_eq!(short.standing(), Standing::Ignored);
+    assert_eq!(short.standing, Standing::Ignored);
     let mut udp = two();
     udp[1].protocol = Protocol::Udp;
     assert!(indices(&acme(&[], udp)).is_empty());
@@ -771,7 +826,7 @@ fn an_agent_s_first_address_is_used() {
         ],
     };
     let (state, _) = reduce(state, resolved);
-    let intent = intent_of(&config(), &state, None);
+    let intent = intent_of(&config(), &state);
     assert_eq!(addresses(&intent, 0), ["[::1]:31000"]);
 }
 
@@ -782,7 +837,7 @@ fn only_tasks_that_serve_and_are_not_known_to_be_ill_get_requests() {
     let with = |number: u16, condition, health| Task {
         condition,
         health,
-        ..task(&number.to_string(), &[number, 1], &[])
+        ..task(&number.to_string(), &[number, number + 100], &[])
     };
     let tasks = vec![
         with(1, TaskState::Running, Health::Healthy),
@@ -795,8 +850,8 @@ fn only_tasks_that_serve_and_are_not_known_to_be_ill_get_requests() {
     ];
     let ports = |config: &Config, app: &App| -> Vec<u16> {
         let intent = intent(config, app.clone(), tasks.clone());
-        let port = intent.port(0).unwrap();
-        port.addresses.iter().map(SocketAddr::port).collect()
+        let addresses = &intent.service(0).unwrap().backend.addresses;
+        addresses.iter().map(SocketAddr::port).collect()
     };
     assert_eq!(ports(&config(), &checked), [1, 4, 5]);
     assert_eq!(ports(&config(), &web(&[])), [1, 2, 3, 4, 5]);
@@ -832,7 +887,7 @@ fn a_task_of_a_past_definition_is_reached_by_the_port_s_name_there() {
     });
     let (state, stale) = reduce(state, changed);
     assert_eq!(stale, []);
-    let intent = intent_of(&config(), &state, None);
+    let intent = intent_of(&config(), &state);
     assert_eq!(addresses(&intent, 0), ["10.0.0.1:31001"]);
     assert!(
         addresses(&intent, 1).is_empty(),
@@ -844,29 +899,29 @@ fn a_task_of_a_past_definition_is_reached_by_the_port_s_name_there() {
 #[test]
 fn what_stays_equal_is_shared() {
     let labels = [("HAPROXY_0_VHOST", "a"), ("HAPROXY_1_VHOST", "b")];
-    let state = known(web(&labels), vec![task("a", &[31000, 31001], &[])]);
-    let before = intent_of(&config(), &state, None);
+    let mut intents = Intents::new(config());
+    intents.follow(&known(web(&labels), vec![task("a", &[31000, 31001], &[])]));
+    let before = the_intent(&intents);
     let mut later = web(&labels);
     later.version = AppVersion(2);
-    let state = known(later, vec![task("a", &[31000, 31002], &[])]);
-    let after = intent_of(&config(), &state, Some(&before));
-    assert!(Arc::ptr_eq(&before.asked, &after.asked));
-    assert!(Arc::ptr_eq(&before.ports[0], &after.ports[0]));
-    assert!(!Arc::ptr_eq(&before.ports[1], &after.ports[1]));
+    intents.follow(&known(later, vec![task("a", &[31000, 31002], &[])]));
+    let after = the_intent(&intents);
+    assert!(Arc::ptr_eq(&before.services[0], &after.services[0]));
+    assert!(!Arc::ptr_eq(&before.services[1], &after.services[1]));
     assert!(Arc::ptr_eq(
-        &before.ports[1].routing,
-        &after.ports[1].routing
+        &before.services[1].route,
+        &after.services[1].route
     ));
 
-    let other = known(web(&labels[..1]), Vec::new());
-    let other = intent_of(&config(), &other, Some(&after));
+    intents.follow(&known(web(&labels[..1]), Vec::new()));
+    let other = the_intent(&intents);
     assert!(Arc::ptr_eq(
-        &after.ports[0].routing,
-        &other.ports[0].routing
+        &after.services[0].route,
+        &other.services[0].route
     ));
     assert!(!Arc::ptr_eq(
-        &after.ports[1].routing,
-        &other.ports[1].routing
+        &after.services[1].route,
+        &other.services[1].route
     ));
 }
 
@@ -893,20 +948,20 @@ proptest! {
         let labels: Vec<(&str, &str)> =
             labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         let intent = labelled(&labels);
-        for port in &intent.ports {
-            let routing = &port.routing;
-            for host in &routing.hosts {
+        for port in &intent.services {
+            let route = &port.route;
+            for host in route.hosts() {
                 prop_assert_eq!(host::normalised(host), Ok(host.clone()));
             }
-            for host in &routing.acme_domains {
+            for host in route.acme_domains() {
                 prop_assert_eq!(host::normalised(host), Ok(host.clone()));
                 prop_assert!(!host.contains('*'));
             }
-            for path in &routing.paths {
+            for path in route.paths() {
                 prop_assert!(path.prefix.starts_with('/'));
                 prop_assert!(path.prefix.bytes().all(|byte| byte.is_ascii_graphic()));
             }
-            prop_assert!(!routing.hosts.is_empty() || routing.paths.is_empty());
+            prop_assert!(!route.hosts().is_empty() || route.paths().is_empty());
         }
     }
 }

@@ -1,0 +1,81 @@
+//! A service: one port of an app, with its route and its backend.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::origin::{IntentOrigin, WithOrigin};
+use crate::state::app::AppId;
+
+/// One served port of an app.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// The app.
+    pub app: AppId,
+    /// Position of the port in the app's definition.
+    pub index: usize,
+    /// The requests that the port wants. Shared as long as it stays equal, so that a change of
+    /// tasks alone leaves it alone.
+    pub route: Arc<Route>,
+    /// The tasks that answer them.
+    pub backend: Backend,
+}
+
+/// The requests that a service wants, and their treatment on the way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Route {
+    /// The hosts, normalised: lower case, no port, no final dot; sorted, each once. None: the
+    /// service has a backend and gets no requests.
+    pub hosts: Option<WithOrigin<Vec<String>>>,
+    /// The path prefixes in the author's order; none means every path.
+    pub paths: Option<WithOrigin<Vec<PathPrefix>>>,
+    /// The setting that redirects plain http to https; none: plain http is served.
+    pub redirect_to_https: Option<IntentOrigin>,
+    /// Place among the services that share a host: higher comes first.
+    pub weight: i64,
+    /// The hosts that are to get a certificate over ACME, whichever service has their requests:
+    /// normalised, no wildcards, sorted, each once. Their challenges go to the [`AcmePort`].
+    ///
+    /// [`AcmePort`]: super::acme::AcmePort
+    pub acme_domains: Option<WithOrigin<Vec<String>>>,
+}
+
+/// A prefix of the request path, compared as text: `/foo` takes `/foobar` too.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PathPrefix {
+    /// The prefix.
+    pub prefix: String,
+    /// True if letters match in either case.
+    pub ignore_case: bool,
+}
+
+/// The tasks behind a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// Name by which routes lead here: [`backend_name`].
+    pub name: Arc<str>,
+    /// Addresses of the tasks that may get requests: literal, sorted, each once.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// Name of the backend of the port at `index` of an app: `/web_0`.
+pub fn backend_name(app: &AppId, index: usize) -> Arc<str> {
+    format!("{app}_{index}").into()
+}
+
+impl Route {
+    /// The hosts; none for a service that gets no requests.
+    pub fn hosts(&self) -> &[String] {
+        self.hosts.as_ref().map_or(&[], |hosts| &hosts.value)
+    }
+
+    /// The path prefixes; none for every path.
+    pub fn paths(&self) -> &[PathPrefix] {
+        self.paths.as_ref().map_or(&[], |paths| &paths.value)
+    }
+
+    /// The hosts that are to get a certificate over ACME.
+    pub fn acme_domains(&self) -> &[String] {
+        let domains = self.acme_domains.as_ref();
+        domains.map_or(&[], |domains| &domains.value)
+    }
+}

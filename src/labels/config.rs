@@ -1,0 +1,60 @@
+//! The groups and apps that are served, and the spelling of their labels.
+
+use std::collections::BTreeSet;
+
+use crate::intent::AcmePort;
+use crate::state::app::AppId;
+
+/// Configuration of the reading of labels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The groups that are served (`HAPROXY_GROUP` of this daemon).
+    pub groups: Groups,
+    /// The beginning of marathon-lb's labels, without the underscore: `HAPROXY`.
+    pub label_prefix: String,
+    /// True if `{n}_ENABLED` must be true for a port to be served (marathon-lb's `--strict-mode`).
+    pub strict: bool,
+    /// True if tasks whose health checks fail, or have not succeeded yet, are left out.
+    pub use_health: bool,
+    /// The app that is never served: the one that runs the edge itself (`FRAMEWORK_NAME`).
+    pub framework_name: Option<AppId>,
+    /// The port that answers ACME challenges; none: labels about certificates mean nothing.
+    pub acme: Option<AcmePort>,
+}
+
+/// A set of groups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Groups {
+    /// Every app, also one without a group (`*`).
+    All,
+    /// The apps and ports that name one of these.
+    Named(BTreeSet<String>),
+}
+
+impl Config {
+    /// True if this app is the one that is never served, named with or without its leading slash.
+    pub(super) fn is_framework(&self, app: &AppId) -> bool {
+        let plain = |id: &AppId| id.as_str().trim_start_matches('/').to_owned();
+        let framework = self.framework_name.as_ref();
+        framework.is_some_and(|name| plain(name) == plain(app))
+    }
+
+    /// True if this port answers ACME challenges.
+    pub(super) fn answers_challenges(&self, app: &AppId, index: usize) -> bool {
+        let acme = self.acme.as_ref();
+        acme.is_some_and(|port| port.is(app, index))
+    }
+}
+
+impl Groups {
+    /// True if an app or port with this list of groups is served; none means no label.
+    pub(super) fn take(&self, list: Option<&str>) -> bool {
+        match self {
+            Self::All => true,
+            Self::Named(groups) => list
+                .into_iter()
+                .flat_map(|list| list.split(','))
+                .any(|group| groups.contains(group.trim())),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Labels that select the apps and ports that are served.
+
+use crate::labels::config::Config;
+use crate::labels::label::{
+    Family, Label, LabelReader, Position, Support, SupportedLabel, ValueKind,
+};
+
+const GROUP: &str = "GROUP";
+const ENABLED: &str = "ENABLED";
+const SELECTION: Support = Support::Served(LabelReader::Selection);
+
+pub(crate) const FAMILY: Family = Family {
+    title: "Apps and ports that are served",
+    labels: &[
+        Label::of_app(
+            GROUP,
+            ValueKind::List,
+            SELECTION,
+            "comma list of groups; the app is served if one of them is in the daemon's \
+             `HAPROXY_GROUP`",
+        ),
+        Label::of_port(
+            GROUP,
+            ValueKind::List,
+            SELECTION,
+            "the same for one port, instead of the app's",
+        ),
+        Label::of_port(
+            ENABLED,
+            ValueKind::Bool,
+            SELECTION,
+            "`false` removes the port; with `STRICT_MODE` only `true` adds it",
+        ),
+    ],
+};
+
+/// True if labels of the whole app put it into a group that is served, or every app is served.
+pub(crate) fn is_in_group(config: &Config, of_app: &[SupportedLabel<'_>]) -> bool {
+    config.groups.take(value_of(of_app, GROUP))
+}
+
+/// True if this label puts its port into a group that is served.
+pub(crate) fn names_group(config: &Config, label: &SupportedLabel<'_>) -> bool {
+    label.label.name == GROUP
+        && label.label.position == Position::Port
+        && config.groups.take(Some(label.text.value))
+}
+
+/// True if a port with these labels is to be served.
+pub(crate) fn is_wanted(
+    config: &Config,
+    own: &[SupportedLabel<'_>],
+    is_app_in_group: bool,
+) -> bool {
+    let is_in_group = match value_of(own, GROUP) {
+        Some(groups) => config.groups.take(Some(groups)),
+        None => is_app_in_group,
+    };
+    let mut enabled = own.iter().filter(|label| label.label.name == ENABLED);
+    let is_enabled = match enabled.next() {
+        Some(label) => label.text.is_true(),
+        None => !config.strict,
+    };
+    is_in_group && is_enabled
+}
+
+fn value_of<'a>(labels: &[SupportedLabel<'a>], name: &str) -> Option<&'a str> {
+    let mut named = labels.iter().filter(|label| label.label.name == name);
+    named.next().map(|label| label.text.value)
+}

@@ -1,0 +1,226 @@
+//! Template labels: HAProxy's own text in place of one piece of the configuration of a port.
+
+use super::ports::NO_SERVICE_PORT;
+use crate::labels::label::{Family, Label, Support, ValueKind};
+
+const USUAL_ROUTES: Support = Support::not_yet("routes follow the labels VHOST and PATH");
+const USUAL_REDIRECT: Support = Support::not_yet("the redirect is what REDIRECT_TO_HTTPS asks for");
+const USUAL_HEADERS: Support = Support::not_yet("requests and responses get the usual headers");
+const NO_HSTS: Support = Support::not_yet("responses get no Strict-Transport-Security header");
+const NOT_STICKY: Support = Support::not_yet("every request may go to any task");
+const PATH_KEPT: Support = Support::not_yet("requests keep their Host and path");
+const LOCATION_KEPT: Support = Support::not_yet("Location headers of responses stay as they are");
+const MARATHONS_CHECKS: Support =
+    Support::not_yet("tasks are judged by Marathon's health checks alone");
+const NOWHERE_READ: Support = Support::Never {
+    instead: "marathon-lb does nothing with it either",
+};
+
+const fn section(name: &'static str, support: Support, meaning: &'static str) -> Label {
+    Label::of_port(name, ValueKind::Template, support, meaning)
+}
+
+const fn routing(name: &'static str, support: Support, meaning: &'static str) -> Label {
+    Label::of_port(name, ValueKind::RoutingTemplate, support, meaning)
+}
+
+pub(crate) const FAMILY: Family = Family {
+    title: "Templates",
+    labels: &[
+        section(
+            "FRONTEND_HEAD",
+            NO_SERVICE_PORT,
+            "the service port's `frontend`, with its `bind` line",
+        ),
+        section(
+            "FRONTEND_BACKEND_GLUE",
+            NO_SERVICE_PORT,
+            "the service port's `use_backend` line",
+        ),
+        section(
+            "BACKEND_HEAD",
+            Support::not_yet("the usual balancing and time-outs apply"),
+            "the head of the `backend` section",
+        ),
+        section(
+            "BACKEND_SERVER_OPTIONS",
+            Support::not_yet("requests go to the app's tasks, with the usual options"),
+            "the `server` line of each task",
+        ),
+        section(
+            "BACKEND_HTTP_OPTIONS",
+            USUAL_HEADERS,
+            "the lines that set forwarding headers",
+        ),
+        section(
+            "BACKEND_HSTS_OPTIONS",
+            NO_HSTS,
+            "the line that `USE_HSTS` adds",
+        ),
+        section(
+            "BACKEND_STICKY_OPTIONS",
+            NOT_STICKY,
+            "the cookie line that `STICKY` adds",
+        ),
+        section(
+            "BACKEND_HTTP_HEALTHCHECK_OPTIONS",
+            MARATHONS_CHECKS,
+            "the lines of a health check over http",
+        ),
+        section(
+            "BACKEND_TCP_HEALTHCHECK_OPTIONS",
+            MARATHONS_CHECKS,
+            "the lines of a health check over tcp",
+        ),
+        section(
+            "BACKEND_SERVER_HTTP_HEALTHCHECK_OPTIONS",
+            MARATHONS_CHECKS,
+            "the options of a health check over http on `server` lines",
+        ),
+        section(
+            "BACKEND_SERVER_TCP_HEALTHCHECK_OPTIONS",
+            MARATHONS_CHECKS,
+            "the options of a health check over tcp on `server` lines",
+        ),
+        section(
+            "BACKEND_REDIRECT_HTTP_TO_HTTPS",
+            USUAL_REDIRECT,
+            "the redirect to https of a whole host",
+        ),
+        section(
+            "BACKEND_REDIRECT_HTTP_TO_HTTPS_WITH_PATH",
+            USUAL_REDIRECT,
+            "the redirect to https of a path",
+        ),
+        section(
+            "HTTP_BACKEND_PROXYPASS_GLUE",
+            PATH_KEPT,
+            "the lines that `HTTP_BACKEND_PROXYPASS_PATH` adds",
+        ),
+        section(
+            "HTTP_BACKEND_REVPROXY_GLUE",
+            LOCATION_KEPT,
+            "the lines that `HTTP_BACKEND_REVPROXY_PATH` adds",
+        ),
+        section(
+            "USERLIST_HEAD",
+            Support::Guard,
+            "the `userlist` section with the user of `AUTH`",
+        ),
+        section(
+            "HTTP_BACKEND_NETWORK_ALLOWED_ACL",
+            Support::Guard,
+            "the lines that `BACKEND_NETWORK_ALLOWED_ACL` adds in http mode",
+        ),
+        section(
+            "TCP_BACKEND_NETWORK_ALLOWED_ACL",
+            Support::Guard,
+            "the lines that `BACKEND_NETWORK_ALLOWED_ACL` adds in tcp mode",
+        ),
+        routing(
+            "HTTP_FRONTEND_ACL",
+            USUAL_ROUTES,
+            "the rule of one host on the http port",
+        ),
+        routing(
+            "HTTP_FRONTEND_ACL_WITH_PATH",
+            USUAL_ROUTES,
+            "the rule of one host with a path on the http port",
+        ),
+        routing(
+            "HTTP_FRONTEND_ACL_WITH_AUTH",
+            Support::Guard,
+            "the rule of one host with a login on the http port",
+        ),
+        routing(
+            "HTTP_FRONTEND_ACL_WITH_AUTH_AND_PATH",
+            Support::Guard,
+            "the rule of one host with a login and a path on the http port",
+        ),
+        routing(
+            "HTTP_FRONTEND_ACL_ONLY",
+            USUAL_ROUTES,
+            "the condition for each of several hosts on the http port",
+        ),
+        routing(
+            "HTTP_FRONTEND_ACL_ONLY_WITH_PATH",
+            USUAL_ROUTES,
+            "the condition for the path of several hosts on the http port",
+        ),
+        routing(
+            "HTTP_FRONTEND_ACL_ONLY_WITH_PATH_AND_AUTH",
+            Support::Guard,
+            "the condition for the path of several hosts with a login on the http port",
+        ),
+        routing(
+            "HTTP_FRONTEND_ROUTING_ONLY",
+            USUAL_ROUTES,
+            "the `use_backend` line of several hosts on the http port",
+        ),
+        routing(
+            "HTTP_FRONTEND_ROUTING_ONLY_WITH_PATH",
+            USUAL_ROUTES,
+            "the `use_backend` line of several hosts with a path on the http port",
+        ),
+        routing(
+            "HTTP_FRONTEND_ROUTING_ONLY_WITH_AUTH",
+            Support::Guard,
+            "the `use_backend` line of several hosts with a login on the http port",
+        ),
+        routing(
+            "HTTP_FRONTEND_ROUTING_ONLY_WITH_PATH_AND_AUTH",
+            Support::Guard,
+            "the `use_backend` line of several hosts with a path and a login on the http port",
+        ),
+        routing(
+            "HTTPS_FRONTEND_ACL",
+            USUAL_ROUTES,
+            "the rule of a host on the https port",
+        ),
+        routing(
+            "HTTPS_FRONTEND_ACL_WITH_PATH",
+            USUAL_ROUTES,
+            "the rule of a host with a path on the https port",
+        ),
+        routing(
+            "HTTPS_FRONTEND_ACL_ONLY_WITH_PATH",
+            USUAL_ROUTES,
+            "the condition for the path on the https port",
+        ),
+        routing(
+            "HTTPS_FRONTEND_ACL_WITH_AUTH",
+            Support::Guard,
+            "the rule of a host with a login on the https port",
+        ),
+        routing(
+            "HTTPS_FRONTEND_ACL_WITH_AUTH_AND_PATH",
+            Support::Guard,
+            "the rule of a host with a login and a path on the https port",
+        ),
+        section(
+            "HTTP_FRONTEND_APPID_ACL",
+            Support::not_yet("no port routes by X-Marathon-App-Id"),
+            "the rule of the app on the port that routes by `X-Marathon-App-Id`",
+        ),
+        section(
+            "MAP_HTTP_FRONTEND_ACL",
+            NOWHERE_READ,
+            "no meaning: marathon-lb reads it nowhere",
+        ),
+        section(
+            "MAP_HTTP_FRONTEND_ACL_ONLY",
+            NOWHERE_READ,
+            "no meaning: marathon-lb reads it nowhere",
+        ),
+        section(
+            "MAP_HTTPS_FRONTEND_ACL",
+            NOWHERE_READ,
+            "no meaning: marathon-lb reads it nowhere",
+        ),
+        section(
+            "MAP_HTTP_FRONTEND_APPID_ACL",
+            NOWHERE_READ,
+            "no meaning: marathon-lb reads it nowhere",
+        ),
+    ],
+};

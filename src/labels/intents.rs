@@ -1,0 +1,195 @@
+//! The intents of all apps, which follow the known state.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::config::Config;
+use super::read::{ReadLabels, read};
+use crate::intent::{AppCounts, AppIntent, Backend, Route, Service, addresses, backend_name};
+use crate::state::app::{App, AppId};
+use crate::state::problem::Problem;
+use crate::state::{self, AppState, ContestedAddresses, State};
+
+/// The intents of the apps of a state. A change costs what it touches.
+pub struct Intents {
+    config: Config,
+    /// The state that these are the intents of.
+    state: State,
+    contested: ContestedAddresses,
+    apps: BTreeMap<AppId, AppIntent>,
+    /// The definitions whose labels were read, with what was read of them.
+    definitions: BTreeMap<AppId, ReadDefinition>,
+    /// The apps whose intents have problems.
+    troubled: BTreeSet<AppId>,
+    counts: AppCounts,
+}
+
+/// A definition with its labels as they were read: they are not read again as long as labels and
+/// ports stay as they are.
+struct ReadDefinition {
+    app: Arc<App>,
+    labels: Arc<ReadLabels>,
+}
+
+/// Difference that a step makes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChangedIntents {
+    /// The apps whose intents may differ, or are gone.
+    pub apps: BTreeSet<AppId>,
+    /// True if the problems differ.
+    pub problems: bool,
+}
+
+impl Intents {
+    /// The intents of a state in which nothing is known.
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            state: State::new(state::Config::default()),
+            contested: ContestedAddresses::default(),
+            apps: BTreeMap::new(),
+            definitions: BTreeMap::new(),
+            troubled: BTreeSet::new(),
+            counts: AppCounts::default(),
+        }
+    }
+
+    /// Goes from the state that these are the intents of to `after`.
+    pub fn follow(&mut self, after: &State) -> ChangedIntents {
+        let before = std::mem::replace(&mut self.state, after.clone());
+        let mut apps = before.changed_apps(after);
+        self.contested.follow(&before, after, &mut apps);
+        let mut problems = false;
+        for id in &apps {
+            let before = self.apps.remove(id);
+            let after = self.intent_of(after, id, before.as_ref());
+            problems |= problems_of(before.as_ref()) != problems_of(after.as_ref());
+            self.replace(id, before.as_ref(), after);
+        }
+        ChangedIntents { apps, problems }
+    }
+
+    /// The intents by app.
+    pub fn apps(&self) -> &BTreeMap<AppId, AppIntent> {
+        &self.apps
+    }
+
+    /// Number of apps of each standing.
+    pub fn counts(&self) -> AppCounts {
+        self.counts
+    }
+
+    /// The parts of intents that were left out, app by app.
+    pub fn problems(&self) -> impl Iterator<Item = &Problem> {
+        let troubled = self.troubled.iter().filter_map(|id| self.apps.get(id));
+        troubled.flat_map(|intent| &intent.problems)
+    }
+
+    /// The intent of an app in this state; none if the app is not there.
+    fn intent_of(
+        &mut self,
+        state: &State,
+        id: &AppId,
+        before: Option<&AppIntent>,
+    ) -> Option<AppIntent> {
+        let Some(app) = state.apps().get(id) else {
+            self.definitions.remove(id);
+            return None;
+        };
+        let app = self.contested.without_displaced(state, app);
+        let labels = self.labels_of(app.app());
+        Some(self.intent(state, &app, &labels, before))
+    }
+
+    /// Puts an intent in the place of the one `before`.
+    fn replace(&mut self, id: &AppId, before: Option<&AppIntent>, after: Option<AppIntent>) {
+        if let Some(before) = before {
+            *self.counts.of(before.standing) -= 1;
+        }
+        if problems_of(after.as_ref()).is_empty() {
+            self.troubled.remove(id);
+        } else {
+            self.troubled.insert(id.clone());
+        }
+        if let Some(after) = after {
+            *self.counts.of(after.standing) += 1;
+            self.apps.insert(id.clone(), after);
+        }
+    }
+
+    /// The labels of a definition, read anew unless labels and ports are as they were.
+    fn labels_of(&mut self, app: &Arc<App>) -> Arc<ReadLabels> {
+        let known = self.definitions.remove(&app.id);
+        let labels = match known {
+            Some(known) if asks_the_same(&known.app, app) => known.labels,
+            Some(known) => Arc::new(read(&self.config, app, Some(&known.labels))),
+            None => Arc::new(read(&self.config, app, None)),
+        };
+        let definition = ReadDefinition {
+            app: app.clone(),
+            labels: labels.clone(),
+        };
+        self.definitions.insert(app.id.clone(), definition);
+        labels
+    }
+
+    /// The intent of an app. Services that stayed equal are shared with the intent `before`.
+    fn intent(
+        &self,
+        state: &State,
+        app: &AppState,
+        labels: &ReadLabels,
+        before: Option<&AppIntent>,
+    ) -> AppIntent {
+        let mut problems = labels.problems.clone();
+        let mut services = Vec::with_capacity(labels.routes.len());
+        for (index, route) in &labels.routes {
+            let known = before.and_then(|before| before.service(*index));
+            let (addresses, problem) = addresses(state, app, *index, self.config.use_health);
+            problems.extend(problem);
+            services.push(service(&app.app().id, *index, route, addresses, known));
+        }
+        AppIntent {
+            standing: labels.standing,
+            services,
+            problems,
+        }
+    }
+}
+
+fn problems_of(intent: Option<&AppIntent>) -> &[Problem] {
+    intent.map_or(&[], |intent| intent.problems.as_slice())
+}
+
+/// The service of a port: `known` if that is equal.
+fn service(
+    app: &AppId,
+    index: usize,
+    route: &Arc<Route>,
+    addresses: Vec<SocketAddr>,
+    known: Option<&Arc<Service>>,
+) -> Arc<Service> {
+    match known {
+        Some(known) if known.route == *route && known.backend.addresses == addresses => {
+            known.clone()
+        }
+        Some(_) | None => Arc::new(Service {
+            app: app.clone(),
+            index,
+            route: route.clone(),
+            backend: Backend {
+                name: known.map_or_else(
+                    || backend_name(app, index),
+                    |known| known.backend.name.clone(),
+                ),
+                addresses,
+            },
+        }),
+    }
+}
+
+/// True if two definitions of one app say the same to [`read`].
+fn asks_the_same(one: &Arc<App>, two: &Arc<App>) -> bool {
+    Arc::ptr_eq(one, two) || (one.labels == two.labels && one.layout == two.layout)
+}

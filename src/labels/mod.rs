@@ -1,0 +1,27 @@
+//! Marathon's dialect: the labels of apps -> [intents](crate::intent).
+//!
+//! marathon-lb describes its labels in
+//! [Longhelp.md](https://github.com/d2iq-archive/marathon-lb/blob/master/Longhelp.md).
+//!
+//! Every label is one row of a table, in the file of its family: name, position, kind of value,
+//! state of support and meaning. The row of a served label names the function that reads it; all
+//! rows together make the parser, the problems of labels that are not served, the search for the
+//! nearest name, and the table of the manual.
+
+mod config;
+mod draft;
+mod family;
+mod haproxy_text;
+mod intents;
+mod key;
+mod label;
+mod manual;
+mod read;
+mod report;
+mod table;
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use config::{Config, Groups};
+pub use intents::{ChangedIntents, Intents};
+pub use manual::{names, table};

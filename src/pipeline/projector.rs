@@ -1,0 +1,102 @@
+//! The known state -> intents -> resources, in one step.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::intent::{AppCounts, AppIntent};
+use crate::labels::{self, Intents};
+use crate::resources::{self, Projection};
+use crate::snapshot::{Changes, Snapshot};
+use crate::state::State;
+use crate::state::app::AppId;
+use crate::state::problem::Problem;
+
+/// Intents and resources that follow a state. A change costs what it touches.
+pub struct Projector {
+    intents: Intents,
+    projection: Projection,
+    problems: Vec<Problem>,
+}
+
+/// Difference that a step makes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Projected {
+    /// The resources that differ, by name.
+    pub resources: Changes,
+    /// True if the problems differ.
+    pub problems: bool,
+    /// The apps whose intents may differ.
+    pub apps: BTreeSet<AppId>,
+    /// True if the certificates differ.
+    pub certificates: bool,
+}
+
+impl Projector {
+    /// The intents and resources of a state in which nothing is known.
+    pub fn new(labels: labels::Config, resources: resources::Config) -> Self {
+        Self {
+            projection: Projection::new(resources, labels.acme.clone()),
+            intents: Intents::new(labels),
+            problems: Vec::new(),
+        }
+    }
+
+    /// The intents and resources of `state`.
+    pub fn full(labels: labels::Config, resources: resources::Config, state: &State) -> Self {
+        let mut projector = Self::new(labels, resources);
+        projector.project(state);
+        projector
+    }
+
+    /// Goes from the state that was projected last to `after`.
+    pub fn project(&mut self, after: &State) -> Projected {
+        let followed = self.intents.follow(after);
+        let intents = self.intents.apps();
+        let changed = self
+            .projection
+            .project(intents, &followed.apps, after.certificates());
+        let problems = (followed.problems || changed.problems) && self.collect_problems();
+        Projected {
+            resources: changed.resources,
+            problems,
+            apps: followed.apps,
+            certificates: changed.certificates,
+        }
+    }
+
+    /// The resources.
+    pub fn snapshot(&self) -> &Snapshot {
+        self.projection.snapshot()
+    }
+
+    /// The parts that were left out of what apps and certificates ask for, sorted. (Problems of the
+    /// facts themselves are [`State::problems`].)
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    /// The intents by app.
+    pub fn intents(&self) -> &BTreeMap<AppId, AppIntent> {
+        self.intents.apps()
+    }
+
+    /// Number of apps of each standing.
+    pub fn apps(&self) -> AppCounts {
+        self.intents.counts()
+    }
+
+    /// Configuration of the resources.
+    pub fn config(&self) -> &Arc<resources::Config> {
+        self.projection.config()
+    }
+
+    /// Collects the problems. Returns true if they differ from before.
+    fn collect_problems(&mut self) -> bool {
+        let of_intents = self.intents.problems().cloned();
+        let mut problems: Vec<Problem> = of_intents.chain(self.projection.problems()).collect();
+        problems.sort_unstable();
+        let differ = self.problems != problems;
+        self.problems = problems;
+        differ
+    }
+}

@@ -1,0 +1,218 @@
+//! The resources of a moment, which follow intents and certificates.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::config::Config;
+use super::route_table::RouteTable;
+use super::routes::Routes;
+use super::{clusters, endpoints, listeners, secrets};
+use crate::intent::server_names::{PresentedCertificates, settle_names};
+use crate::intent::{AcmePort, AppIntent, Service};
+use crate::snapshot::{Changes, Kind, Resource, Snapshot};
+use crate::state::CertificateSet;
+use crate::state::app::AppId;
+use crate::state::problem::Problem;
+
+/// A snapshot that follows intents and certificates. A change costs what it touches.
+pub struct Projection {
+    config: Arc<Config>,
+    /// The services that were projected last.
+    services: BTreeMap<AppId, Vec<Arc<Service>>>,
+    /// The certificates that were projected last.
+    certificates: CertificateSet,
+    routes: Routes,
+    presented: PresentedCertificates,
+    certificate_problems: Vec<Problem>,
+    snapshot: Snapshot,
+}
+
+/// Difference that a step of the projection makes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// The resources that differ, by name.
+    pub resources: Changes,
+    /// True if the problems may differ.
+    pub problems: bool,
+    /// True if the certificates differ.
+    pub certificates: bool,
+}
+
+impl Projection {
+    /// The projection of nothing: a plain listener and route tables that answer 503. `acme` is the
+    /// port that is to answer ACME challenges.
+    pub fn new(config: Config, acme: Option<AcmePort>) -> Self {
+        let config = Arc::new(config);
+        let mut projection = Self {
+            routes: Routes::new(config.clone(), acme),
+            config,
+            services: BTreeMap::new(),
+            certificates: CertificateSet::default(),
+            presented: PresentedCertificates::default(),
+            certificate_problems: Vec::new(),
+            snapshot: Snapshot::default(),
+        };
+        let listener = listeners::http(&projection.config);
+        let mut step = Changed::default();
+        projection.insert(Kind::Listener, listener, &mut step);
+        projection.write_tables(&mut step);
+        projection
+    }
+
+    /// Takes in the intents of the apps that may differ since the last step, and the certificates.
+    pub fn project(
+        &mut self,
+        intents: &BTreeMap<AppId, AppIntent>,
+        changed_apps: &BTreeSet<AppId>,
+        certificates: &CertificateSet,
+    ) -> Changed {
+        let mut step = Changed::default();
+        for id in changed_apps {
+            self.project_app(id, intents.get(id), &mut step);
+        }
+        if !self.certificates.shares_with(certificates) {
+            self.certificates = certificates.clone();
+            step.certificates = true;
+            self.project_certificates(&mut step);
+        }
+        let settled = self.routes.settle();
+        step.problems |= settled.problems;
+        if settled.tables {
+            self.write_tables(&mut step);
+        }
+        step
+    }
+
+    /// The resources.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// Parts of intents and certificates that have no place among the resources, in no order.
+    pub fn problems(&self) -> impl Iterator<Item = Problem> {
+        let certificates = self.certificate_problems.iter().cloned();
+        self.routes.problems().into_iter().chain(certificates)
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    fn project_app(&mut self, id: &AppId, intent: Option<&AppIntent>, step: &mut Changed) {
+        let before = self.services.remove(id).unwrap_or_default();
+        let after = intent.map_or(&[][..], |intent| &intent.services);
+        for service in &before {
+            if !after.iter().any(|other| other.index == service.index) {
+                self.drop_service(service, step);
+            }
+        }
+        for service in after {
+            let known = before.iter().find(|other| other.index == service.index);
+            self.project_service(known, service, step);
+        }
+        if !after.is_empty() {
+            self.services.insert(id.clone(), after.to_vec());
+        }
+    }
+
+    fn project_service(
+        &mut self,
+        before: Option<&Arc<Service>>,
+        after: &Arc<Service>,
+        step: &mut Changed,
+    ) {
+        if before.is_some_and(|before| Arc::ptr_eq(before, after)) {
+            return;
+        }
+        if before.is_none() {
+            let cluster = clusters::resource(&self.config, after.backend.name.clone());
+            self.insert(Kind::Cluster, cluster, step);
+        }
+        if before.is_none_or(|before| before.backend != after.backend) {
+            let assignment = endpoints::resource(&after.backend);
+            self.insert(Kind::Endpoint, assignment, step);
+        }
+        if before.is_none_or(|before| before.route != after.route) {
+            self.routes.change(before.map(Arc::as_ref), Some(after));
+        }
+    }
+
+    fn drop_service(&mut self, service: &Service, step: &mut Changed) {
+        self.routes.change(Some(service), None);
+        self.remove(Kind::Cluster, &service.backend.name, step);
+        self.remove(Kind::Endpoint, &service.backend.name, step);
+    }
+
+    fn project_certificates(&mut self, step: &mut Changed) {
+        let certificates = self.certificates.clone();
+        let names: BTreeSet<&str> = certificates
+            .iter()
+            .map(|certificate| certificate.name.as_str())
+            .collect();
+        let secrets = self.snapshot.resources(Kind::Secret).keys();
+        let gone = secrets.filter(|name| !names.contains(&***name));
+        for name in gone.cloned().collect::<Vec<_>>() {
+            self.remove(Kind::Secret, &name, step);
+        }
+        for certificate in certificates.iter() {
+            let source = certificates.source_of(&certificate.name);
+            self.put(Kind::Secret, secrets::resource(certificate, source), step);
+        }
+        let default = self.config.default_certificate.as_deref();
+        let (presented, problems) = settle_names(certificates.iter(), default);
+        if self.certificate_problems != problems {
+            self.certificate_problems = problems;
+            step.problems = true;
+        }
+        if self.presented == presented {
+            return;
+        }
+        self.presented = presented;
+        match listeners::https(&self.config, &self.presented) {
+            Some(listener) => self.insert(Kind::Listener, listener, step),
+            None => self.remove(Kind::Listener, RouteTable::Https.name(), step),
+        }
+        self.routes.set_server_names(self.presented.server_names());
+        step.problems = true;
+    }
+
+    fn write_tables(&mut self, step: &mut Changed) {
+        let [http, https] = self.routes.tables();
+        self.put(Kind::Route, https, step);
+        let https_differs = step
+            .resources
+            .of(Kind::Route)
+            .contains(RouteTable::Https.name());
+        if https_differs && http.needs_for_this_form().is_some() {
+            // Equal as it may be, its second form is not.
+            self.insert(Kind::Route, http, step);
+        } else {
+            self.put(Kind::Route, http, step);
+        }
+    }
+
+    /// Puts a resource into the snapshot, unless the one of its name is equal.
+    fn put(&mut self, kind: Kind, resource: Resource, step: &mut Changed) {
+        let known = self.snapshot.resource(kind, resource.name());
+        let equal = known.is_some_and(|known| {
+            known.version() == resource.version()
+                && known.requires() == resource.requires()
+                && known.head().origin() == resource.head().origin()
+        });
+        if !equal {
+            self.insert(kind, resource, step);
+        }
+    }
+
+    fn insert(&mut self, kind: Kind, resource: Resource, step: &mut Changed) {
+        step.resources.add(kind, resource.name().clone());
+        self.snapshot.insert(kind, Arc::new(resource));
+    }
+
+    fn remove(&mut self, kind: Kind, name: &str, step: &mut Changed) {
+        if let Some(removed) = self.snapshot.remove(kind, name) {
+            step.resources.add(kind, removed.name().clone());
+        }
+    }
+}

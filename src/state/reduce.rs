@@ -1,0 +1,100 @@
+//! Facts -> the next state.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::app::{AgentHost, AppId, Health};
+use super::event::{Event, RefreshNeeded};
+use super::model::State;
+use super::tasks::AppState;
+
+/// Returns the state after a fact, and what must be asked for now.
+///
+/// Any order of facts is fine, and so is a fact that was heard before: what they leave unknown
+/// (the health of a task without a result, blank addresses, an app that cannot be read) stays as
+/// it was.
+pub fn reduce(mut state: State, event: Event) -> (State, Vec<RefreshNeeded>) {
+    let mut stale = Vec::new();
+    match event {
+        Event::Synced(list) => state.sync(list, &mut stale),
+        Event::GroupSynced { group, list } => state.sync_group(&group, list, &mut stale),
+        Event::AppChanged(listed) => state.change_app(listed, &mut stale),
+        Event::AppUnreadable(app) => state.note_unreadable(app),
+        Event::AppGone(id) => state.forget_app(&id),
+        Event::AppTerminated(id) => state.change_tasks(&id, AppState::without_tasks),
+        Event::DefinitionRead {
+            app,
+            version,
+            layout,
+        } => state.change_tasks(&app, |app| app.with_definition(version, layout)),
+        Event::TaskChanged(update) => match state.apps.get(&update.app) {
+            Some(app) => {
+                let id = update.app.clone();
+                let (app, missing) = app.with_update(update);
+                stale.extend(missing);
+                state.apps.insert(id, Arc::new(app));
+            }
+            // A task that may serve, of an app that is not known (yet). One that is on its way
+            // out is left alone: its app was deleted.
+            None if update.condition.may_serve() => stale.push(RefreshNeeded::App(update.app)),
+            None => {}
+        },
+        Event::InstanceGone { app, instance } => {
+            state.change_tasks(&app, |app| app.without_instance(&instance));
+        }
+        Event::HealthChanged {
+            app,
+            instance,
+            health,
+        } => {
+            if let Some(known) = state.apps.get(&app) {
+                match known.with_health(&instance, health) {
+                    Some(changed) => {
+                        state.apps.insert(app, Arc::new(changed));
+                    }
+                    // An unknown health changes nothing, so nothing is missing.
+                    None if health == Health::Unknown => {}
+                    None => stale.push(RefreshNeeded::App(app)),
+                }
+            }
+        }
+        Event::HostResolved { host, addresses } => {
+            if !addresses.is_empty() {
+                state.unresolved.remove(&host);
+                state.hosts.insert(host, addresses.into());
+            } else if !state.hosts.contains_key(&host) {
+                state.unresolved.insert(host);
+            }
+        }
+        Event::HostsIdle(hosts) => state.forget_unused_hosts(hosts, &mut stale),
+        Event::CertificatesRead {
+            source,
+            certificates,
+            problems,
+        } => state.certificates.read(source, certificates, problems),
+    }
+    (state, stale)
+}
+
+impl State {
+    /// Forgets the agents that no known task runs on, and asks for the others again.
+    fn forget_unused_hosts(&mut self, hosts: Vec<AgentHost>, stale: &mut Vec<RefreshNeeded>) {
+        let tasks = self.apps.values().flat_map(|app| app.tasks().values());
+        let used: BTreeSet<AgentHost> = tasks.filter_map(|task| task.host.clone()).collect();
+        for host in hosts {
+            if used.contains(&host) {
+                stale.push(RefreshNeeded::Agent(host));
+            } else {
+                self.hosts.remove(&host);
+                self.unresolved.remove(&host);
+            }
+        }
+    }
+
+    fn change_tasks(&mut self, id: &AppId, change: impl FnOnce(&AppState) -> AppState) {
+        if let Some(app) = self.apps.get(id) {
+            let changed = change(app);
+            self.apps.insert(id.clone(), Arc::new(changed));
+        }
+    }
+}
