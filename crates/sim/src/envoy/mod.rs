@@ -20,8 +20,9 @@ pub use find::{FindError, Found, OLDEST_VERSION, Origin, Search, VERSION};
 
 use process::{LAST_LINES, Process};
 
-/// How often a wait looks again. The admin port answers `/ready` in well under a millisecond.
-const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+/// How often a wait looks again. The admin port answers `/ready` in well under a millisecond, but
+/// its lists are read by builds without optimisation.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How an Envoy is run.
 #[derive(Clone, Debug)]
