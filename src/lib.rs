@@ -71,7 +71,7 @@
 //! | app, task | [An app](state::app::App) and [a task](state::app::Task) as in Marathon: a definition, and one running instance of it. |
 //! | port | One service port of an app, by its index in the definition. Labels, intents and clusters belong to ports. |
 //! | fact | A statement of a source in the past tense: an [`Event`](state::event::Event) of the reducer. |
-//! | intent | What [one port asks for](intent::PortIntent) (hosts, paths, redirects, addresses), in neither Marathon's nor Envoy's words. |
+//! | intent | What [one port asks for](intent::Service) (hosts, paths, redirects, addresses), in neither Marathon's nor Envoy's words. |
 //! | problem | A part left out of the configuration, with subject, label, reason, message and remedy: [`Problem`](state::problem::Problem). |
 //! | remedy | What an operator can do about a problem or an error. |
 //! | origin | The text that says [what a resource was made from](snapshot::Origin), for messages; nothing interprets it. |
@@ -88,7 +88,7 @@
 //! | refusal | A request that is answered with an error. |
 //! | gate | The wait of a resource until a client has accepted the resources that it requires. |
 //! | budget | [Limits of buffered bytes](server::BudgetLimits) and of cancelled requests, of a connection, a peer and all. |
-//! | identity | [Certificate, key and client CA](identity::Identity) of the xDS port. |
+//! | identity | [Certificate, key and client CA](net::identity::Identity) of the xDS port. |
 //! | freshness | [Time since the source's last sign of life](freshness::SourceAge); beyond a limit the snapshot is stale. |
 //! | handover | The [end of all open connections](server::Handover), so that proxies choose a fresher replica. |
 //!
@@ -99,7 +99,7 @@
 //!
 //! | rule | decided by |
 //! |---|---|
-//! | Which tasks count as healthy | [`intent`], `addresses`, `serves`: their condition, and Marathon's health checks |
+//! | Which tasks count as healthy | [`state::health::may_get_requests`]: their condition, and Marathon's health checks |
 //! | What a VHOST may contain | [`intent::host::normalised`]: the form of a host |
 //! | How long a poll is held | [`xds`], `rest`, `longest_hold`: a limit, within the proxy's timeout |
 //! | When a removed cluster may be dropped | [`xds`], `delivery`, `Siblings::uses`: once no listener or route of the client needs it |
@@ -108,7 +108,7 @@
 //! | What is retried | [`resources`], `virtual_host`, `retry_policy`: requests that no task can have begun to answer |
 //! | How a version is computed | [`snapshot::Version::of_parts`]: a digest of content |
 //! | Who may read secrets | [`server::Security::allows_secrets`]: by the security of the listener |
-//! | What happens on a refusal | [`xds`], `delivery`, `Subscription::refuse`: withhold the resource, send the others, offer it again |
+//! | What happens on a refusal | [`xds`], `delivery`, `Subscription::reject`: withhold the resource, send the others, offer it again |
 //! | How endpoints are ordered | [`intent`], `addresses`, `of_port`: by address, each once |
 //! | When the loss guard is on | [`State::holds_back`](state::State::holds_back): when a list lacks too large a share |
 //!

@@ -24,19 +24,9 @@ fn acme() -> Value {
     })
 }
 
-#[tokio::test]
-async fn challenges_come_through_over_rest() {
-    challenges_come_through(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn challenges_come_through_over_ads() {
-    challenges_come_through(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn challenges_come_through_over_ads_delta() {
-    challenges_come_through(Transport::AdsDelta).await;
+over_each_transport! {
+    challenges_come_through;
+    strangers_are_shown_the_default_certificate;
 }
 
 /// A host is redirected, and another one is only a wildcard's; both ask for certificates. Once the
@@ -93,21 +83,6 @@ async fn challenges_come_through(transport: Transport) {
     served_by(&mut environment, "one.wild.test", CHALLENGE, "/wild").await;
     assert_eq!(rejections(&environment).await, 0);
     environment.stop().await.unwrap();
-}
-
-#[tokio::test]
-async fn strangers_are_shown_the_default_certificate_over_rest() {
-    strangers_are_shown_the_default_certificate(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn strangers_are_shown_the_default_certificate_over_ads() {
-    strangers_are_shown_the_default_certificate(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn strangers_are_shown_the_default_certificate_over_ads_delta() {
-    strangers_are_shown_the_default_certificate(Transport::AdsDelta).await;
 }
 
 /// Until the certificate is there, strangers are cut off and that is said. Clients of another

@@ -79,19 +79,10 @@ async fn a_modified_cluster_is_warm_at_once(transport: Transport) {
     plane.stop().await;
 }
 
-#[tokio::test]
-async fn a_modified_cluster_is_warm_at_once_over_rest() {
-    a_modified_cluster_is_warm_at_once(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn a_modified_cluster_is_warm_at_once_over_ads() {
-    a_modified_cluster_is_warm_at_once(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn a_modified_cluster_is_warm_at_once_over_ads_delta() {
-    a_modified_cluster_is_warm_at_once(Transport::AdsDelta).await;
+over_each_transport! {
+    a_modified_cluster_is_warm_at_once;
+    refused_routes_are_not_repeated;
+    a_cluster_that_went_while_away_is_gone;
 }
 
 /// Two virtual hosts for one name: no Envoy takes that. The old routes serve on, the rejection is
@@ -161,21 +152,6 @@ async fn refused_routes_are_not_repeated(transport: Transport) {
     plane.stop().await;
 }
 
-#[tokio::test]
-async fn refused_routes_are_not_repeated_over_rest() {
-    refused_routes_are_not_repeated(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn refused_routes_are_not_repeated_over_ads() {
-    refused_routes_are_not_repeated(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn refused_routes_are_not_repeated_over_ads_delta() {
-    refused_routes_are_not_repeated(Transport::AdsDelta).await;
-}
-
 /// An Envoy that comes back, to a server that knows nothing of it, loses what went meanwhile.
 async fn a_cluster_that_went_while_away_is_gone(transport: Transport) {
     let mut plane = Plane::start(transport, &APPS, Vec::new()).await;
@@ -219,19 +195,4 @@ async fn a_cluster_that_went_while_away_is_gone(transport: Transport) {
     let report = load.stop().await;
     assert_eq!(report.failed(), 0, "{}", report.words());
     plane.stop().await;
-}
-
-#[tokio::test]
-async fn a_cluster_that_went_while_away_is_gone_over_rest() {
-    a_cluster_that_went_while_away_is_gone(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn a_cluster_that_went_while_away_is_gone_over_ads() {
-    a_cluster_that_went_while_away_is_gone(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn a_cluster_that_went_while_away_is_gone_over_ads_delta() {
-    a_cluster_that_went_while_away_is_gone(Transport::AdsDelta).await;
 }

@@ -2,7 +2,7 @@
 //! snapshot that the test changes.
 //!
 //! The 18 outlines of xds-test-harness are in `world` (1 to 12, state of the world) and `delta`
-//! (13 to 18); what go-control-plane's own tests hold is in `wildcards`, `names`, `verdicts` and
+//! (13 to 18), but for 9 and 18, which are one in `streams`; what go-control-plane's own tests hold is in `wildcards`, `names`, `verdicts` and
 //! `streams`; what Envoy was seen to need is in `order`, `gates`, `returns`, `refusals` and
 //! `secrets`; `load` bounds what clients can cost, `replicas` compares two servers, and `health` is what
 //! proxies choose between them by.
@@ -53,6 +53,46 @@ macro_rules! rows {
     )+ };
 }
 use rows;
+
+/// Makes a test of each body for each variant of the protocol; a body with kinds is one for each of
+/// these too, as of `rows`.
+macro_rules! twins {
+    ($($body:ident;)+) => { $(
+        mod $body {
+            #[tokio::test]
+            async fn world() {
+                super::$body(crate::conformance::both::Variant::World).await;
+            }
+
+            #[tokio::test]
+            async fn delta() {
+                super::$body(crate::conformance::both::Variant::Delta).await;
+            }
+        }
+    )+ };
+    ($($body:ident: $($kind:ident),+;)+) => { $(
+        mod $body {
+            use marathon_envoy::snapshot::Kind;
+
+            use crate::conformance::both::Variant;
+            use crate::conformance::wire::Service;
+
+            async fn world(service: Service, kind: Kind) {
+                super::$body(service, kind, Variant::World).await;
+            }
+
+            async fn delta(service: Service, kind: Kind) {
+                super::$body(service, kind, Variant::Delta).await;
+            }
+
+            crate::conformance::rows! {
+                world: $($kind),+;
+                delta: $($kind),+;
+            }
+        }
+    )+ };
+}
+use twins;
 
 /// The kind of which this is the plural.
 fn kind(plural: &str) -> Kind {

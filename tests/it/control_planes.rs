@@ -75,19 +75,9 @@ async fn a_daemon_is_found_however_it_is_named(transport: Transport) {
     environment.stop().await.unwrap();
 }
 
-#[tokio::test]
-async fn a_daemon_is_found_however_it_is_named_over_rest() {
-    a_daemon_is_found_however_it_is_named(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn a_daemon_is_found_however_it_is_named_over_ads() {
-    a_daemon_is_found_however_it_is_named(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn a_daemon_is_found_however_it_is_named_over_ads_delta() {
-    a_daemon_is_found_however_it_is_named(Transport::AdsDelta).await;
+over_each_transport! {
+    a_daemon_is_found_however_it_is_named;
+    who_is_fit_is_asked_and_all_are_when_nobody_is;
 }
 
 /// A control plane that says of itself whether it is fit, and refuses whatever else it is asked, so
@@ -211,19 +201,4 @@ async fn healthy(edge: &mut Envoy, count: u64) {
     let gauge = "cluster.xds_cluster.membership_healthy";
     let healthy = edge.stat_where(gauge, LIMIT, |healthy| healthy == count);
     healthy.await.unwrap();
-}
-
-#[tokio::test]
-async fn who_is_fit_is_asked_and_all_are_when_nobody_is_over_rest() {
-    who_is_fit_is_asked_and_all_are_when_nobody_is(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn who_is_fit_is_asked_and_all_are_when_nobody_is_over_ads() {
-    who_is_fit_is_asked_and_all_are_when_nobody_is(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn who_is_fit_is_asked_and_all_are_when_nobody_is_over_ads_delta() {
-    who_is_fit_is_asked_and_all_are_when_nobody_is(Transport::AdsDelta).await;
 }

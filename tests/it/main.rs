@@ -1,6 +1,10 @@
 //! Tests from outside, one binary: journeys, golden cases, and what holds the code tidy.
 
 #[cfg(test)]
+#[macro_use]
+mod transports;
+
+#[cfg(test)]
 mod acme;
 #[cfg(test)]
 mod canaries;

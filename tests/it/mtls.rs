@@ -208,19 +208,12 @@ async fn keys_reach_a_proxy_on_the_list(transport: Transport) {
     environment.stop().await.unwrap();
 }
 
-#[tokio::test]
-async fn keys_reach_a_proxy_on_the_list_over_rest() {
-    keys_reach_a_proxy_on_the_list(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn keys_reach_a_proxy_on_the_list_over_ads() {
-    keys_reach_a_proxy_on_the_list(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn keys_reach_a_proxy_on_the_list_over_ads_delta() {
-    keys_reach_a_proxy_on_the_list(Transport::AdsDelta).await;
+over_each_transport! {
+    keys_reach_a_proxy_on_the_list;
+    a_proxy_that_does_not_fit_gets_nothing;
+    the_daemon_renews_its_certificate;
+    a_proxy_renews_its_certificate;
+    an_authority_is_exchanged_without_a_restart_of_envoy;
 }
 
 /// Where it is told that a proxy does not fit.
@@ -331,21 +324,6 @@ async fn a_proxy_that_does_not_fit_gets_nothing(transport: Transport) {
     environment.stop().await.unwrap();
 }
 
-#[tokio::test]
-async fn a_proxy_that_does_not_fit_gets_nothing_over_rest() {
-    a_proxy_that_does_not_fit_gets_nothing(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn a_proxy_that_does_not_fit_gets_nothing_over_ads() {
-    a_proxy_that_does_not_fit_gets_nothing(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn a_proxy_that_does_not_fit_gets_nothing_over_ads_delta() {
-    a_proxy_that_does_not_fit_gets_nothing(Transport::AdsDelta).await;
-}
-
 async fn the_daemon_renews_its_certificate(transport: Transport) {
     let files = Files::new();
     let mut environment = edge(&files, transport).await;
@@ -390,21 +368,6 @@ async fn the_daemon_renews_its_certificate(transport: Transport) {
     environment.stop().await.unwrap();
 }
 
-#[tokio::test]
-async fn the_daemon_renews_its_certificate_over_rest() {
-    the_daemon_renews_its_certificate(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn the_daemon_renews_its_certificate_over_ads() {
-    the_daemon_renews_its_certificate(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn the_daemon_renews_its_certificate_over_ads_delta() {
-    the_daemon_renews_its_certificate(Transport::AdsDelta).await;
-}
-
 /// The proxy's certificate ends while it is connected; it has been renewed in good time, so the
 /// proxy comes back with the new one and its users notice nothing.
 async fn a_proxy_renews_its_certificate(transport: Transport) {
@@ -428,21 +391,6 @@ async fn a_proxy_renews_its_certificate(transport: Transport) {
     lost_nothing(load).await;
     assert_eq!(rejections(&environment).await, 0);
     environment.stop().await.unwrap();
-}
-
-#[tokio::test]
-async fn a_proxy_renews_its_certificate_over_rest() {
-    a_proxy_renews_its_certificate(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn a_proxy_renews_its_certificate_over_ads() {
-    a_proxy_renews_its_certificate(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn a_proxy_renews_its_certificate_over_ads_delta() {
-    a_proxy_renews_its_certificate(Transport::AdsDelta).await;
 }
 
 /// Restarts the daemon, so that Envoy shakes hands again, and waits until Envoy follows it: until a
@@ -497,21 +445,6 @@ async fn an_authority_is_exchanged_without_a_restart_of_envoy(transport: Transpo
     lost_nothing(load).await;
     assert_eq!(environment.envoy().id(), process);
     environment.stop().await.unwrap();
-}
-
-#[tokio::test]
-async fn an_authority_is_exchanged_without_a_restart_of_envoy_over_rest() {
-    an_authority_is_exchanged_without_a_restart_of_envoy(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn an_authority_is_exchanged_without_a_restart_of_envoy_over_ads() {
-    an_authority_is_exchanged_without_a_restart_of_envoy(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn an_authority_is_exchanged_without_a_restart_of_envoy_over_ads_delta() {
-    an_authority_is_exchanged_without_a_restart_of_envoy(Transport::AdsDelta).await;
 }
 
 /// Envoy takes a certificate with any of the names that it was told, and sends the first.

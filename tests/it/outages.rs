@@ -150,47 +150,11 @@ async fn rolling_deploys_with_kills_lose_nothing(transport: Transport) {
     environment.stop().await.unwrap();
 }
 
-#[tokio::test]
-async fn a_host_moves_while_the_daemon_is_restarted_over_rest() {
-    a_host_moves_while_the_daemon_is_away(Transport::Rest, End::Asked).await;
+over_each_transport! {
+    a_host_moves_while_the_daemon_is_restarted: a_host_moves_while_the_daemon_is_away(End::Asked);
+    a_host_moves_after_the_daemon_is_killed: a_host_moves_while_the_daemon_is_away(End::Killed);
 }
 
-#[tokio::test]
-async fn a_host_moves_while_the_daemon_is_restarted_over_ads() {
-    a_host_moves_while_the_daemon_is_away(Transport::Ads, End::Asked).await;
-}
-
-#[tokio::test]
-async fn a_host_moves_while_the_daemon_is_restarted_over_ads_delta() {
-    a_host_moves_while_the_daemon_is_away(Transport::AdsDelta, End::Asked).await;
-}
-
-#[tokio::test]
-async fn a_host_moves_after_the_daemon_is_killed_over_rest() {
-    a_host_moves_while_the_daemon_is_away(Transport::Rest, End::Killed).await;
-}
-
-#[tokio::test]
-async fn a_host_moves_after_the_daemon_is_killed_over_ads() {
-    a_host_moves_while_the_daemon_is_away(Transport::Ads, End::Killed).await;
-}
-
-#[tokio::test]
-async fn a_host_moves_after_the_daemon_is_killed_over_ads_delta() {
-    a_host_moves_while_the_daemon_is_away(Transport::AdsDelta, End::Killed).await;
-}
-
-#[tokio::test]
-async fn rolling_deploys_with_kills_lose_nothing_over_rest() {
-    rolling_deploys_with_kills_lose_nothing(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn rolling_deploys_with_kills_lose_nothing_over_ads() {
-    rolling_deploys_with_kills_lose_nothing(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn rolling_deploys_with_kills_lose_nothing_over_ads_delta() {
-    rolling_deploys_with_kills_lose_nothing(Transport::AdsDelta).await;
+over_each_transport! {
+    rolling_deploys_with_kills_lose_nothing;
 }

@@ -137,19 +137,8 @@ async fn the_program_ends_and_comes_back(transport: Transport) {
     marathon.shutdown().await;
 }
 
-#[tokio::test]
-async fn the_program_ends_and_comes_back_unnoticed_over_rest() {
-    the_program_ends_and_comes_back(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn the_program_ends_and_comes_back_unnoticed_over_ads() {
-    the_program_ends_and_comes_back(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn the_program_ends_and_comes_back_unnoticed_over_ads_delta() {
-    the_program_ends_and_comes_back(Transport::AdsDelta).await;
+over_each_transport! {
+    the_program_ends_and_comes_back_unnoticed: the_program_ends_and_comes_back();
 }
 
 /// What is free goes back to the system also while nothing is allocated: the settings are compiled

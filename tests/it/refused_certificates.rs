@@ -327,62 +327,9 @@ async fn a_certificate_is_left_out_alone(transport: Transport, flaw: Flaw) {
     environment.stop().await.unwrap();
 }
 
-#[tokio::test]
-async fn a_secret_that_must_be_stapled_is_refused_alone_over_rest() {
-    a_secret_is_refused_alone(Transport::Rest, Flaw::MustStaple).await;
-}
-
-#[tokio::test]
-async fn a_secret_that_must_be_stapled_is_refused_alone_over_ads() {
-    a_secret_is_refused_alone(Transport::Ads, Flaw::MustStaple).await;
-}
-
-#[tokio::test]
-async fn a_secret_that_must_be_stapled_is_refused_alone_over_ads_delta() {
-    a_secret_is_refused_alone(Transport::AdsDelta, Flaw::MustStaple).await;
-}
-
-#[tokio::test]
-async fn a_secret_that_must_not_sign_is_refused_alone_over_rest() {
-    a_secret_is_refused_alone(Transport::Rest, Flaw::KeyUsage).await;
-}
-
-#[tokio::test]
-async fn a_secret_that_must_not_sign_is_refused_alone_over_ads() {
-    a_secret_is_refused_alone(Transport::Ads, Flaw::KeyUsage).await;
-}
-
-#[tokio::test]
-async fn a_secret_that_must_not_sign_is_refused_alone_over_ads_delta() {
-    a_secret_is_refused_alone(Transport::AdsDelta, Flaw::KeyUsage).await;
-}
-
-#[tokio::test]
-async fn a_certificate_that_must_be_stapled_is_left_out_alone_over_rest() {
-    a_certificate_is_left_out_alone(Transport::Rest, Flaw::MustStaple).await;
-}
-
-#[tokio::test]
-async fn a_certificate_that_must_be_stapled_is_left_out_alone_over_ads() {
-    a_certificate_is_left_out_alone(Transport::Ads, Flaw::MustStaple).await;
-}
-
-#[tokio::test]
-async fn a_certificate_that_must_be_stapled_is_left_out_alone_over_ads_delta() {
-    a_certificate_is_left_out_alone(Transport::AdsDelta, Flaw::MustStaple).await;
-}
-
-#[tokio::test]
-async fn a_certificate_that_must_not_sign_is_left_out_alone_over_rest() {
-    a_certificate_is_left_out_alone(Transport::Rest, Flaw::KeyUsage).await;
-}
-
-#[tokio::test]
-async fn a_certificate_that_must_not_sign_is_left_out_alone_over_ads() {
-    a_certificate_is_left_out_alone(Transport::Ads, Flaw::KeyUsage).await;
-}
-
-#[tokio::test]
-async fn a_certificate_that_must_not_sign_is_left_out_alone_over_ads_delta() {
-    a_certificate_is_left_out_alone(Transport::AdsDelta, Flaw::KeyUsage).await;
+over_each_transport! {
+    a_secret_that_must_be_stapled_is_refused_alone: a_secret_is_refused_alone(Flaw::MustStaple);
+    a_secret_that_must_not_sign_is_refused_alone: a_secret_is_refused_alone(Flaw::KeyUsage);
+    a_certificate_that_must_be_stapled_is_left_out_alone: a_certificate_is_left_out_alone(Flaw::MustStaple);
+    a_certificate_that_must_not_sign_is_left_out_alone: a_certificate_is_left_out_alone(Flaw::KeyUsage);
 }

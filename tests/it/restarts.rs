@@ -99,34 +99,16 @@ async fn envoy_is_restarted(transport: Transport, end: End) {
     environment.stop().await.unwrap();
 }
 
-#[tokio::test]
-async fn a_restarted_envoy_gets_everything_again_once_over_rest() {
-    envoy_is_restarted(Transport::Rest, End::Asked).await;
-}
-
-#[tokio::test]
-async fn a_restarted_envoy_gets_everything_again_once_over_ads() {
-    envoy_is_restarted(Transport::Ads, End::Asked).await;
-}
-
-#[tokio::test]
-async fn a_restarted_envoy_gets_everything_again_once_over_ads_delta() {
-    envoy_is_restarted(Transport::AdsDelta, End::Asked).await;
-}
-
-#[tokio::test]
-async fn a_crashed_envoy_gets_everything_again_once_over_rest() {
-    envoy_is_restarted(Transport::Rest, End::Killed).await;
-}
-
-#[tokio::test]
-async fn a_crashed_envoy_gets_everything_again_once_over_ads() {
-    envoy_is_restarted(Transport::Ads, End::Killed).await;
-}
-
-#[tokio::test]
-async fn a_crashed_envoy_gets_everything_again_once_over_ads_delta() {
-    envoy_is_restarted(Transport::AdsDelta, End::Killed).await;
+over_each_transport! {
+    a_restarted_envoy_gets_everything_again_once: envoy_is_restarted(End::Asked);
+    a_crashed_envoy_gets_everything_again_once: envoy_is_restarted(End::Killed);
+    an_envoy_that_starts_first_waits: an_envoy_waits_for_its_control_plane();
+    a_restarted_daemon_sends_nothing_again: nothing_is_sent_again(End::Asked);
+    a_killed_daemon_sends_nothing_again: nothing_is_sent_again(End::Killed);
+    apps_that_changed_meanwhile_are_served_after_a_restart: apps_change_while_the_daemon_is_away(End::Asked);
+    apps_that_changed_meanwhile_are_served_after_a_kill: apps_change_while_the_daemon_is_away(End::Killed);
+    a_stop_answers_what_is_held_and_envoy_goes_on: a_stop_answers_what_is_held();
+    two_envoys_with_one_node_id_get_every_update: two_envoys_share_a_node_id();
 }
 
 async fn an_envoy_waits_for_its_control_plane(transport: Transport) {
@@ -153,21 +135,6 @@ async fn an_envoy_waits_for_its_control_plane(transport: Transport) {
         "{answers} answers: {proxies:#}"
     );
     environment.stop().await.unwrap();
-}
-
-#[tokio::test]
-async fn an_envoy_that_starts_first_waits_over_rest() {
-    an_envoy_waits_for_its_control_plane(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn an_envoy_that_starts_first_waits_over_ads() {
-    an_envoy_waits_for_its_control_plane(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn an_envoy_that_starts_first_waits_over_ads_delta() {
-    an_envoy_waits_for_its_control_plane(Transport::AdsDelta).await;
 }
 
 /// Ends the daemon, waits until Envoy has noticed, and starts it again after `meanwhile`.
@@ -218,36 +185,6 @@ async fn nothing_is_sent_again(transport: Transport, end: End) {
     environment.stop().await.unwrap();
 }
 
-#[tokio::test]
-async fn a_restarted_daemon_sends_nothing_again_over_rest() {
-    nothing_is_sent_again(Transport::Rest, End::Asked).await;
-}
-
-#[tokio::test]
-async fn a_restarted_daemon_sends_nothing_again_over_ads() {
-    nothing_is_sent_again(Transport::Ads, End::Asked).await;
-}
-
-#[tokio::test]
-async fn a_restarted_daemon_sends_nothing_again_over_ads_delta() {
-    nothing_is_sent_again(Transport::AdsDelta, End::Asked).await;
-}
-
-#[tokio::test]
-async fn a_killed_daemon_sends_nothing_again_over_rest() {
-    nothing_is_sent_again(Transport::Rest, End::Killed).await;
-}
-
-#[tokio::test]
-async fn a_killed_daemon_sends_nothing_again_over_ads() {
-    nothing_is_sent_again(Transport::Ads, End::Killed).await;
-}
-
-#[tokio::test]
-async fn a_killed_daemon_sends_nothing_again_over_ads_delta() {
-    nothing_is_sent_again(Transport::AdsDelta, End::Killed).await;
-}
-
 async fn apps_change_while_the_daemon_is_away(transport: Transport, end: End) {
     let mut environment = edge(transport).await;
     let gone = app("/gone", "gone.test", 1);
@@ -286,36 +223,6 @@ async fn apps_change_while_the_daemon_is_away(transport: Transport, end: End) {
     assert_none_failed(&load.stop().await);
     assert_eq!(rejections(&environment).await, 0);
     environment.stop().await.unwrap();
-}
-
-#[tokio::test]
-async fn apps_that_changed_meanwhile_are_served_after_a_restart_over_rest() {
-    apps_change_while_the_daemon_is_away(Transport::Rest, End::Asked).await;
-}
-
-#[tokio::test]
-async fn apps_that_changed_meanwhile_are_served_after_a_restart_over_ads() {
-    apps_change_while_the_daemon_is_away(Transport::Ads, End::Asked).await;
-}
-
-#[tokio::test]
-async fn apps_that_changed_meanwhile_are_served_after_a_restart_over_ads_delta() {
-    apps_change_while_the_daemon_is_away(Transport::AdsDelta, End::Asked).await;
-}
-
-#[tokio::test]
-async fn apps_that_changed_meanwhile_are_served_after_a_kill_over_rest() {
-    apps_change_while_the_daemon_is_away(Transport::Rest, End::Killed).await;
-}
-
-#[tokio::test]
-async fn apps_that_changed_meanwhile_are_served_after_a_kill_over_ads() {
-    apps_change_while_the_daemon_is_away(Transport::Ads, End::Killed).await;
-}
-
-#[tokio::test]
-async fn apps_that_changed_meanwhile_are_served_after_a_kill_over_ads_delta() {
-    apps_change_while_the_daemon_is_away(Transport::AdsDelta, End::Killed).await;
 }
 
 async fn a_stop_answers_what_is_held(transport: Transport) {
@@ -370,21 +277,6 @@ async fn a_stop_answers_what_is_held(transport: Transport) {
     environment.stop().await.unwrap();
 }
 
-#[tokio::test]
-async fn a_stop_answers_what_is_held_and_envoy_goes_on_over_rest() {
-    a_stop_answers_what_is_held(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn a_stop_answers_what_is_held_and_envoy_goes_on_over_ads() {
-    a_stop_answers_what_is_held(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn a_stop_answers_what_is_held_and_envoy_goes_on_over_ads_delta() {
-    a_stop_answers_what_is_held(Transport::AdsDelta).await;
-}
-
 async fn two_envoys_share_a_node_id(transport: Transport) {
     let mut environment = edge(transport).await;
     let options = Options::default();
@@ -436,19 +328,4 @@ async fn two_envoys_share_a_node_id(transport: Transport) {
     assert_eq!(rejections(&environment).await, 0);
     other.stop().await.unwrap();
     environment.stop().await.unwrap();
-}
-
-#[tokio::test]
-async fn two_envoys_with_one_node_id_get_every_update_over_rest() {
-    two_envoys_share_a_node_id(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn two_envoys_with_one_node_id_get_every_update_over_ads() {
-    two_envoys_share_a_node_id(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn two_envoys_with_one_node_id_get_every_update_over_ads_delta() {
-    two_envoys_share_a_node_id(Transport::AdsDelta).await;
 }

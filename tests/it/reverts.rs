@@ -404,34 +404,9 @@ async fn secrets(transport: Transport) -> bool {
     is_applied
 }
 
-#[tokio::test]
-async fn clusters_of_a_refused_answer_are_taken_back_over_rest() {
-    clusters(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn clusters_of_a_refused_answer_are_taken_back_over_ads() {
-    clusters(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn clusters_of_a_refused_answer_are_taken_back_over_ads_delta() {
-    clusters(Transport::AdsDelta).await;
-}
-
-#[tokio::test]
-async fn listeners_of_a_refused_answer_are_taken_back_over_rest() {
-    listeners(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn listeners_of_a_refused_answer_are_taken_back_over_ads() {
-    listeners(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn listeners_of_a_refused_answer_are_taken_back_over_ads_delta() {
-    listeners(Transport::AdsDelta).await;
+over_each_transport! {
+    clusters_of_a_refused_answer_are_taken_back: clusters();
+    listeners_of_a_refused_answer_are_taken_back: listeners();
 }
 
 #[tokio::test]

@@ -13,19 +13,10 @@ use crate::support::traffic::{
 };
 use crate::support::{LIMIT, app, environment};
 
-#[tokio::test]
-async fn paths_share_a_host_over_rest() {
-    paths_share_a_host(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn paths_share_a_host_over_ads() {
-    paths_share_a_host(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn paths_share_a_host_over_ads_delta() {
-    paths_share_a_host(Transport::AdsDelta).await;
+over_each_transport! {
+    paths_share_a_host;
+    a_redirect_leads_to_https;
+    a_host_goes_from_app_to_app_without_a_503;
 }
 
 /// An app has a host; another one takes a path of it and gives it back; a third one makes no sense
@@ -84,21 +75,6 @@ async fn paths_share_a_host(transport: Transport) {
     environment.stop().await.unwrap();
 }
 
-#[tokio::test]
-async fn a_redirect_leads_to_https_over_rest() {
-    a_redirect_leads_to_https(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn a_redirect_leads_to_https_over_ads() {
-    a_redirect_leads_to_https(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn a_redirect_leads_to_https_over_ads_delta() {
-    a_redirect_leads_to_https(Transport::AdsDelta).await;
-}
-
 /// Without a certificate the redirect would lead nowhere: it is a problem, and the app is served in
 /// plain. With one it names the port of the https listener and keeps path and query.
 async fn a_redirect_leads_to_https(transport: Transport) {
@@ -144,21 +120,6 @@ async fn a_redirect_leads_to_https(transport: Transport) {
         .unwrap();
     assert_eq!(field(&seen.answer, "app").as_deref(), Some("/secure"));
     environment.stop().await.unwrap();
-}
-
-#[tokio::test]
-async fn a_host_goes_from_app_to_app_without_a_503_over_rest() {
-    a_host_goes_from_app_to_app_without_a_503(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn a_host_goes_from_app_to_app_without_a_503_over_ads() {
-    a_host_goes_from_app_to_app_without_a_503(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn a_host_goes_from_app_to_app_without_a_503_over_ads_delta() {
-    a_host_goes_from_app_to_app_without_a_503(Transport::AdsDelta).await;
 }
 
 /// Each round brings a new cluster, a route that leads to it, and the end of the cluster before it,

@@ -17,34 +17,9 @@ async fn an_app_is_live(transport: Transport) {
     environment.stop().await.unwrap();
 }
 
-#[tokio::test]
-async fn an_app_is_live_over_rest() {
-    an_app_is_live(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn an_app_is_live_over_ads() {
-    an_app_is_live(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn an_app_is_live_over_ads_delta() {
-    an_app_is_live(Transport::AdsDelta).await;
-}
-
-#[tokio::test]
-async fn a_first_start_waits_for_marathon_over_rest() {
-    a_first_start_waits_for_marathon(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn a_first_start_waits_for_marathon_over_ads() {
-    a_first_start_waits_for_marathon(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn a_first_start_waits_for_marathon_over_ads_delta() {
-    a_first_start_waits_for_marathon(Transport::AdsDelta).await;
+over_each_transport! {
+    an_app_is_live;
+    a_first_start_waits_for_marathon;
 }
 
 /// The daemon and Envoy start first, then Marathon, then it answers: nothing is told before, and

@@ -81,19 +81,15 @@ async fn each_name_gets_its_certificate(transport: Transport) {
     environment.stop().await.unwrap();
 }
 
-#[tokio::test]
-async fn each_name_gets_its_certificate_over_rest() {
-    each_name_gets_its_certificate(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn each_name_gets_its_certificate_over_ads() {
-    each_name_gets_its_certificate(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn each_name_gets_its_certificate_over_ads_delta() {
-    each_name_gets_its_certificate(Transport::AdsDelta).await;
+over_each_transport! {
+    each_name_gets_its_certificate;
+    a_certificate_is_exchanged_under_load;
+    a_certificate_is_exchanged_while_the_daemon_is_away;
+    a_bad_file_keeps_the_last_good_certificate;
+    the_last_certificate_goes_and_comes_back;
+    keys_are_on_no_page;
+    keys_stay_where_they_may_not_leave;
+    a_unix_socket_carries_everything;
 }
 
 async fn a_certificate_is_exchanged_under_load(transport: Transport) {
@@ -137,21 +133,6 @@ async fn a_certificate_is_exchanged_under_load(transport: Transport) {
     environment.stop().await.unwrap();
 }
 
-#[tokio::test]
-async fn a_certificate_is_exchanged_under_load_over_rest() {
-    a_certificate_is_exchanged_under_load(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn a_certificate_is_exchanged_under_load_over_ads() {
-    a_certificate_is_exchanged_under_load(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn a_certificate_is_exchanged_under_load_over_ads_delta() {
-    a_certificate_is_exchanged_under_load(Transport::AdsDelta).await;
-}
-
 async fn a_certificate_is_exchanged_while_the_daemon_is_away(transport: Transport) {
     let authority = Authority::new();
     let folder = Folder::new();
@@ -191,21 +172,6 @@ async fn a_certificate_is_exchanged_while_the_daemon_is_away(transport: Transpor
         assert_eq!(report.failed(), 0, "{}", report.words());
     }
     environment.stop().await.unwrap();
-}
-
-#[tokio::test]
-async fn a_certificate_is_exchanged_while_the_daemon_is_away_over_rest() {
-    a_certificate_is_exchanged_while_the_daemon_is_away(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn a_certificate_is_exchanged_while_the_daemon_is_away_over_ads() {
-    a_certificate_is_exchanged_while_the_daemon_is_away(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn a_certificate_is_exchanged_while_the_daemon_is_away_over_ads_delta() {
-    a_certificate_is_exchanged_while_the_daemon_is_away(Transport::AdsDelta).await;
 }
 
 async fn a_bad_file_keeps_the_last_good_certificate(transport: Transport) {
@@ -275,21 +241,6 @@ async fn a_bad_file_keeps_the_last_good_certificate(transport: Transport) {
     environment.stop().await.unwrap();
 }
 
-#[tokio::test]
-async fn a_bad_file_keeps_the_last_good_certificate_over_rest() {
-    a_bad_file_keeps_the_last_good_certificate(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn a_bad_file_keeps_the_last_good_certificate_over_ads() {
-    a_bad_file_keeps_the_last_good_certificate(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn a_bad_file_keeps_the_last_good_certificate_over_ads_delta() {
-    a_bad_file_keeps_the_last_good_certificate(Transport::AdsDelta).await;
-}
-
 async fn the_last_certificate_goes_and_comes_back(transport: Transport) {
     let authority = Authority::new();
     let folder = Folder::new();
@@ -344,21 +295,6 @@ async fn the_last_certificate_goes_and_comes_back(transport: Transport) {
     environment.stop().await.unwrap();
 }
 
-#[tokio::test]
-async fn the_last_certificate_goes_and_comes_back_over_rest() {
-    the_last_certificate_goes_and_comes_back(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn the_last_certificate_goes_and_comes_back_over_ads() {
-    the_last_certificate_goes_and_comes_back(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn the_last_certificate_goes_and_comes_back_over_ads_delta() {
-    the_last_certificate_goes_and_comes_back(Transport::AdsDelta).await;
-}
-
 async fn keys_are_on_no_page(transport: Transport) {
     let authority = Authority::new();
     let folder = Folder::new();
@@ -391,21 +327,6 @@ async fn keys_are_on_no_page(transport: Transport) {
         bundle.assert_hidden("/proxies", &proxies);
         bundle.assert_hidden("/metrics", &metrics);
     }
-}
-
-#[tokio::test]
-async fn keys_are_on_no_page_over_rest() {
-    keys_are_on_no_page(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn keys_are_on_no_page_over_ads() {
-    keys_are_on_no_page(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn keys_are_on_no_page_over_ads_delta() {
-    keys_are_on_no_page(Transport::AdsDelta).await;
 }
 
 async fn keys_stay_where_they_may_not_leave(transport: Transport) {
@@ -467,21 +388,6 @@ async fn keys_stay_where_they_may_not_leave(transport: Transport) {
     environment.stop().await.unwrap();
 }
 
-#[tokio::test]
-async fn keys_stay_where_they_may_not_leave_over_rest() {
-    keys_stay_where_they_may_not_leave(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn keys_stay_where_they_may_not_leave_over_ads() {
-    keys_stay_where_they_may_not_leave(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn keys_stay_where_they_may_not_leave_over_ads_delta() {
-    keys_stay_where_they_may_not_leave(Transport::AdsDelta).await;
-}
-
 async fn a_unix_socket_carries_everything(transport: Transport) {
     let authority = Authority::new();
     let folder = Folder::new();
@@ -521,19 +427,4 @@ async fn a_unix_socket_carries_everything(transport: Transport) {
     assert_eq!(report.failed(), 0, "{}", report.words());
     environment.stop().await.unwrap();
     assert!(!path.exists(), "the socket is left behind");
-}
-
-#[tokio::test]
-async fn a_unix_socket_carries_everything_over_rest() {
-    a_unix_socket_carries_everything(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn a_unix_socket_carries_everything_over_ads() {
-    a_unix_socket_carries_everything(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn a_unix_socket_carries_everything_over_ads_delta() {
-    a_unix_socket_carries_everything(Transport::AdsDelta).await;
 }

@@ -9,19 +9,18 @@ use serde_json::{Value, json};
 use crate::support::traffic::{Users, answered, at_rest, endpoints_of, field, served_by, spread};
 use crate::support::{app, environment};
 
-#[tokio::test]
-async fn scaling_under_load_loses_nothing_over_rest() {
-    scaling_under_load_loses_nothing(Transport::Rest).await;
+over_each_transport! {
+    scaling_under_load_loses_nothing;
+    a_lost_agent_is_not_noticed;
+    every_networking_mode_is_reached;
+    fifty_scalings_at_once_end_right;
 }
 
-#[tokio::test]
-async fn scaling_under_load_loses_nothing_over_ads() {
-    scaling_under_load_loses_nothing(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn scaling_under_load_loses_nothing_over_ads_delta() {
-    scaling_under_load_loses_nothing(Transport::AdsDelta).await;
+over_each_transport! {
+    rolling_restarts_under_load_lose_nothing: rolling_restarts_under_load_lose_nothing(false, false);
+    rolling_restarts_with_announced_kills_lose_nothing: rolling_restarts_under_load_lose_nothing(false, true);
+    rolling_restarts_with_health_checks_lose_nothing: rolling_restarts_under_load_lose_nothing(true, false);
+    rolling_restarts_with_health_checks_and_announced_kills_lose_nothing: rolling_restarts_under_load_lose_nothing(true, true);
 }
 
 async fn scaling_under_load_loses_nothing(transport: Transport) {
@@ -39,66 +38,6 @@ async fn scaling_under_load_loses_nothing(transport: Transport) {
     }
     users.noticed_nothing(&mut environment).await;
     environment.stop().await.unwrap();
-}
-
-#[tokio::test]
-async fn rolling_restarts_under_load_lose_nothing_over_rest() {
-    rolling_restarts_under_load_lose_nothing(Transport::Rest, false, false).await;
-}
-
-#[tokio::test]
-async fn rolling_restarts_under_load_lose_nothing_over_ads() {
-    rolling_restarts_under_load_lose_nothing(Transport::Ads, false, false).await;
-}
-
-#[tokio::test]
-async fn rolling_restarts_under_load_lose_nothing_over_ads_delta() {
-    rolling_restarts_under_load_lose_nothing(Transport::AdsDelta, false, false).await;
-}
-
-#[tokio::test]
-async fn rolling_restarts_with_announced_kills_lose_nothing_over_rest() {
-    rolling_restarts_under_load_lose_nothing(Transport::Rest, false, true).await;
-}
-
-#[tokio::test]
-async fn rolling_restarts_with_announced_kills_lose_nothing_over_ads() {
-    rolling_restarts_under_load_lose_nothing(Transport::Ads, false, true).await;
-}
-
-#[tokio::test]
-async fn rolling_restarts_with_announced_kills_lose_nothing_over_ads_delta() {
-    rolling_restarts_under_load_lose_nothing(Transport::AdsDelta, false, true).await;
-}
-
-#[tokio::test]
-async fn rolling_restarts_with_health_checks_lose_nothing_over_rest() {
-    rolling_restarts_under_load_lose_nothing(Transport::Rest, true, false).await;
-}
-
-#[tokio::test]
-async fn rolling_restarts_with_health_checks_lose_nothing_over_ads() {
-    rolling_restarts_under_load_lose_nothing(Transport::Ads, true, false).await;
-}
-
-#[tokio::test]
-async fn rolling_restarts_with_health_checks_lose_nothing_over_ads_delta() {
-    rolling_restarts_under_load_lose_nothing(Transport::AdsDelta, true, false).await;
-}
-
-#[tokio::test]
-async fn rolling_restarts_with_health_checks_and_announced_kills_lose_nothing_over_rest() {
-    rolling_restarts_under_load_lose_nothing(Transport::Rest, true, true).await;
-}
-
-#[tokio::test]
-async fn rolling_restarts_with_health_checks_and_announced_kills_lose_nothing_over_ads() {
-    rolling_restarts_under_load_lose_nothing(Transport::Ads, true, true).await;
-}
-
-#[tokio::test]
-async fn rolling_restarts_with_health_checks_and_announced_kills_lose_nothing_over_ads_delta() {
-    rolling_restarts_under_load_lose_nothing(Transport::AdsDelta, true, true).await;
 }
 
 async fn rolling_restarts_under_load_lose_nothing(
@@ -131,21 +70,6 @@ async fn rolling_restarts_under_load_lose_nothing(
 /// One check over HTTP, as Marathon itself does them.
 fn health_checks() -> Value {
     json!([{ "protocol": "HTTP", "path": "/health", "portIndex": 0, "maxConsecutiveFailures": 3 }])
-}
-
-#[tokio::test]
-async fn a_lost_agent_is_not_noticed_over_rest() {
-    a_lost_agent_is_not_noticed(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn a_lost_agent_is_not_noticed_over_ads() {
-    a_lost_agent_is_not_noticed(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn a_lost_agent_is_not_noticed_over_ads_delta() {
-    a_lost_agent_is_not_noticed(Transport::AdsDelta).await;
 }
 
 /// One app's tasks are replaced at once when their agent is lost, another one's are waited for.
@@ -187,21 +111,6 @@ async fn a_lost_agent_is_not_noticed(transport: Transport) {
     environment.stop().await.unwrap();
 }
 
-#[tokio::test]
-async fn every_networking_mode_is_reached_over_rest() {
-    every_networking_mode_is_reached(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn every_networking_mode_is_reached_over_ads() {
-    every_networking_mode_is_reached(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn every_networking_mode_is_reached_over_ads_delta() {
-    every_networking_mode_is_reached(Transport::AdsDelta).await;
-}
-
 async fn every_networking_mode_is_reached(transport: Transport) {
     let mut environment = environment(|plan| plan.control_plane.transport = transport).await;
     let host = app("/host", "host.test", 2);
@@ -232,21 +141,6 @@ async fn every_networking_mode_is_reached(transport: Transport) {
         }
     }
     environment.stop().await.unwrap();
-}
-
-#[tokio::test]
-async fn fifty_scalings_at_once_end_right_over_rest() {
-    fifty_scalings_at_once_end_right(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn fifty_scalings_at_once_end_right_over_ads() {
-    fifty_scalings_at_once_end_right(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn fifty_scalings_at_once_end_right_over_ads_delta() {
-    fifty_scalings_at_once_end_right(Transport::AdsDelta).await;
 }
 
 async fn fifty_scalings_at_once_end_right(transport: Transport) {

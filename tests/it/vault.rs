@@ -137,19 +137,10 @@ async fn a_domain_certificate_is_renewed_under_held_connections(transport: Trans
     environment.stop().await.unwrap();
 }
 
-#[tokio::test]
-async fn a_domain_certificate_is_renewed_under_held_connections_over_rest() {
-    a_domain_certificate_is_renewed_under_held_connections(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn a_domain_certificate_is_renewed_under_held_connections_over_ads() {
-    a_domain_certificate_is_renewed_under_held_connections(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn a_domain_certificate_is_renewed_under_held_connections_over_ads_delta() {
-    a_domain_certificate_is_renewed_under_held_connections(Transport::AdsDelta).await;
+over_each_transport! {
+    a_domain_certificate_is_renewed_under_held_connections;
+    the_daemons_certificate_is_renewed_under_live_streams;
+    a_first_start_waits_for_vault;
 }
 
 async fn the_daemons_certificate_is_renewed_under_live_streams(transport: Transport) {
@@ -182,21 +173,6 @@ async fn the_daemons_certificate_is_renewed_under_live_streams(transport: Transp
     environment.stop().await.unwrap();
 }
 
-#[tokio::test]
-async fn the_daemons_certificate_is_renewed_under_live_streams_over_rest() {
-    the_daemons_certificate_is_renewed_under_live_streams(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn the_daemons_certificate_is_renewed_under_live_streams_over_ads() {
-    the_daemons_certificate_is_renewed_under_live_streams(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn the_daemons_certificate_is_renewed_under_live_streams_over_ads_delta() {
-    the_daemons_certificate_is_renewed_under_live_streams(Transport::AdsDelta).await;
-}
-
 /// Nothing is told before Vault has answered, and then everything is.
 async fn a_first_start_waits_for_vault(transport: Transport) {
     let mut environment = edge(transport, |vault| vault.is_down = true).await;
@@ -217,21 +193,6 @@ async fn a_first_start_waits_for_vault(transport: Transport) {
     current(&environment).await;
     assert_eq!(problems(&environment).await, [""; 0]);
     environment.stop().await.unwrap();
-}
-
-#[tokio::test]
-async fn a_first_start_waits_for_vault_over_rest() {
-    a_first_start_waits_for_vault(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn a_first_start_waits_for_vault_over_ads() {
-    a_first_start_waits_for_vault(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn a_first_start_waits_for_vault_over_ads_delta() {
-    a_first_start_waits_for_vault(Transport::AdsDelta).await;
 }
 
 /// Waits until Vault was asked once more and could not answer, or would not.

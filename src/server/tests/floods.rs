@@ -5,67 +5,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::Request;
 use http_body_util::{BodyExt as _, Empty};
-use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use super::{Port, safely, spawn, until};
+use super::{LARGE, Port, safely, spawn, until};
 use crate::server::budget::CutReason;
-use crate::server::{
-    BudgetLimits, ByteLimits, Config, PathService, Peer, PeerEnd, ResetLimits, ResponseFuture,
-};
+use crate::server::{BudgetLimits, ByteLimits, Config, ResetLimits};
 
-/// Bytes of the answer to `/large`: more than the buffers of a socket take.
-const LARGE: usize = 64 << 20;
-
-/// Reads what it is sent and says how much that was; holds `/held`, and answers a lot to `/large`.
-#[derive(Default)]
-struct Service {
-    held: Arc<Notify>,
-}
-
-impl PathService for Service {
-    fn path_prefix(&self) -> &'static str {
-        "/"
-    }
-
-    fn answer(&self, request: Request<Incoming>, peer: Peer) -> ResponseFuture {
-        let held = self.held.clone();
-        Box::pin(async move {
-            match request.uri().path() {
-                "/held" => {
-                    peer.note_request();
-                    held.notify_one();
-                    let ended = peer.ended().await;
-                    assert_eq!(ended, PeerEnd::Stopping);
-                    Response::new(peer.own_body(""))
-                }
-                "/large" => Response::new(peer.own_body(vec![0; LARGE])),
-                _ => match peer.read_json(request, "\"unread\"").await {
-                    Ok(body) => Response::new(peer.own_body(body.len().to_string())),
-                    Err(unread) => peer.refuse(unread.status(), unread.reason(), &unread),
-                },
-            }
-        })
-    }
-}
-
+/// A server whose stop waits for nobody who does not read.
 async fn open(change: impl FnOnce(&mut Config)) -> (Port, Arc<Notify>) {
-    let service = Service::default();
-    let held = service.held.clone();
-    let services: [Arc<dyn PathService>; 1] = [Arc::new(service)];
-    let mut config = Config {
-        services: services.into_iter().collect(),
-        drain: Duration::from_millis(50),
-        ..Config::default()
-    };
-    change(&mut config);
-    (Port::open(config).await, held)
+    super::open_holding(|config| {
+        config.drain = Duration::from_millis(50);
+        change(config);
+    })
+    .await
 }
 
 async fn connect(port: &Port) -> TcpStream {

@@ -9,16 +9,70 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::budget::CutReason;
-use super::{BudgetLimits, Config, Error, Listener, Security, Services, serve};
+use super::{
+    BudgetLimits, Config, Error, Listener, PathService, Peer, ResponseFuture, Security, Services,
+    serve,
+};
 use crate::metrics::Metrics;
 
 /// So long that only a test that hangs reaches it.
 const SAFETY: Duration = Duration::from_secs(30);
+
+/// Bytes of the answer to `/large`: more than the buffers of a socket take.
+const LARGE: usize = 64 << 20;
+
+/// Holds `/held` until its connection ends, and answers why; answers a lot to `/large`, and the
+/// number of bytes that were sent to any other path.
+#[derive(Default)]
+struct HoldingService {
+    held: Arc<Notify>,
+}
+
+impl PathService for HoldingService {
+    fn path_prefix(&self) -> &'static str {
+        "/"
+    }
+
+    fn answer(&self, request: Request<Incoming>, peer: Peer) -> ResponseFuture {
+        let held = self.held.clone();
+        Box::pin(async move {
+            match request.uri().path() {
+                "/held" => {
+                    peer.note_request();
+                    held.notify_one();
+                    let end = peer.ended().await;
+                    Response::new(peer.own_body(format!("{end:?}: {}", peer.stop_reason())))
+                }
+                "/large" => Response::new(peer.own_body(vec![0; LARGE])),
+                _ => match peer.read_json(request, "\"unread\"").await {
+                    Ok(body) => Response::new(peer.own_body(format!("{} bytes", body.len()))),
+                    Err(unread) => peer.refuse(unread.status(), unread.reason(), &unread),
+                },
+            }
+        })
+    }
+}
+
+/// A server of a holding service, and the signal of each request that it holds.
+async fn open_holding(change: impl FnOnce(&mut Config)) -> (Port, Arc<Notify>) {
+    let service = HoldingService::default();
+    let held = service.held.clone();
+    let services: [Arc<dyn PathService>; 1] = [Arc::new(service)];
+    let mut config = Config {
+        services: services.into_iter().collect(),
+        ..Config::default()
+    };
+    change(&mut config);
+    (Port::open(config).await, held)
+}
 
 /// A server and what a test needs to steer it.
 pub(crate) struct Port {

@@ -1,58 +1,19 @@
 //! Polite ends of connections over real sockets: by age, and by handover.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join;
-use http::{Request, Response};
+use http::Request;
 use http_body_util::{BodyExt as _, Empty};
-use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 
-use super::{Port, safely, spawn};
-use crate::server::{Config, Handover, PathService, Peer, ResponseFuture};
-
-/// Answers `/held` when its connection ends, with the reason, and everything else at once.
-#[derive(Default)]
-struct Service {
-    held: Arc<Notify>,
-}
-
-impl PathService for Service {
-    fn path_prefix(&self) -> &'static str {
-        "/"
-    }
-
-    fn answer(&self, request: Request<Incoming>, peer: Peer) -> ResponseFuture {
-        let held = self.held.clone();
-        Box::pin(async move {
-            if request.uri().path() != "/held" {
-                return Response::new(peer.own_body("at once"));
-            }
-            held.notify_one();
-            let end = peer.ended().await;
-            Response::new(peer.own_body(format!("{end:?}: {}", peer.stop_reason())))
-        })
-    }
-}
-
-async fn open(change: impl FnOnce(&mut Config)) -> (Port, Arc<Notify>) {
-    let service = Service::default();
-    let held = service.held.clone();
-    let services: [Arc<dyn PathService>; 1] = [Arc::new(service)];
-    let mut config = Config {
-        services: services.into_iter().collect(),
-        ..Config::default()
-    };
-    change(&mut config);
-    (Port::open(config).await, held)
-}
+use super::{open_holding, safely, spawn};
+use crate::server::Handover;
 
 /// All that comes over one connection after a request, to its end.
 async fn http1(address: SocketAddr, path: &str) -> String {
@@ -83,7 +44,7 @@ async fn http2(address: SocketAddr, path: &str) -> String {
 async fn every_kind_of_connection_ends_at_the_maximum_age() {
     // Time enough to ask, and asked at once.
     let age = Duration::from_secs(1);
-    let (server, _) = open(|config| config.max_age = age).await;
+    let (server, _) = open_holding(|config| config.max_age = age).await;
     let reason = "Stopping: this connection has reached its maximum age";
     let address = server.address;
     let (held, idle) = (http1(address, "/held"), http1(address, "/"));
@@ -91,9 +52,9 @@ async fn every_kind_of_connection_ends_at_the_maximum_age() {
     let of_http2 = join(http2(address, "/held"), http2(address, "/"));
     let ((held, idle), (held_by_2, idle_by_2)) = safely(join(both, of_http2)).await;
     assert!(held.contains(reason), "{held}");
-    assert!(idle.ends_with("at once"), "{idle}");
+    assert!(idle.ends_with("0 bytes"), "{idle}");
     assert_eq!(held_by_2, reason);
-    assert_eq!(idle_by_2, "at once");
+    assert_eq!(idle_by_2, "0 bytes");
     assert_eq!(server.ends("age"), 4);
     server.stop().await;
 }
@@ -102,7 +63,7 @@ async fn every_kind_of_connection_ends_at_the_maximum_age() {
 async fn a_handover_ends_every_kind_of_connection_once() {
     let handover = Handover::new(Duration::ZERO, "somebody else knows better");
     let signal = handover.clone();
-    let (server, held) = open(|config| config.handover = Some(signal)).await;
+    let (server, held) = open_holding(|config| config.handover = Some(signal)).await;
     let reason = "Stopping: somebody else knows better";
     for _ in 0..2 {
         let first = spawn(http1(server.address, "/held"));
@@ -122,7 +83,7 @@ async fn a_handover_ends_every_kind_of_connection_once() {
 
 #[tokio::test]
 async fn what_a_stop_ends_is_told_so() {
-    let (server, held) = open(|_| {}).await;
+    let (server, held) = open_holding(|_| {}).await;
     let asking = spawn(http2(server.address, "/held"));
     safely(held.notified()).await;
     server.stop().await;

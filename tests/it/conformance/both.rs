@@ -1,11 +1,12 @@
 //! A client of either variant, for what both of them may rely on alike.
 
 use marathon_envoy::snapshot::Kind;
+use tonic::Code;
 
 use super::answer::{Answer, answers};
 use super::client::{Delta, Sotw};
 use super::server::Server;
-use super::wire::Service;
+use super::wire::{Connection, Service};
 
 /// The variants of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,10 +27,19 @@ pub(super) enum Client {
 
 impl Client {
     pub(super) fn open(server: &Server, service: Service, variant: Variant) -> Self {
+        Self::open_on(&Connection::to(server.address), service, variant)
+    }
+
+    pub(super) fn open_on(connection: &Connection, service: Service, variant: Variant) -> Self {
         match variant {
-            Variant::World => Self::World(Sotw::open(server, service)),
-            Variant::Delta => Self::Delta(Delta::open(server, service)),
+            Variant::World => Self::World(Sotw::open_on(connection, service)),
+            Variant::Delta => Self::Delta(Delta::open_on(connection, service)),
         }
+    }
+
+    /// Asks for `names`, none of which were asked for yet; for all there is if there are none.
+    pub(super) async fn subscribe(&mut self, kind: Kind, names: &[&str]) {
+        self.ask(kind, names, names).await;
     }
 
     /// Asks for `names` from now on, of which `new` were not asked for yet; for all there is if
@@ -39,6 +49,14 @@ impl Client {
             Self::World(stream) => stream.ask(kind, names).await,
             Self::Delta(stream) if names.is_empty() => stream.ask_all(kind).await,
             Self::Delta(stream) => stream.ask(kind, new, &[]).await,
+        }
+    }
+
+    /// Asks for `names` from now on, and for `given_up` no more.
+    pub(super) async fn give_up(&mut self, kind: Kind, names: &[&str], given_up: &[&str]) {
+        match self {
+            Self::World(stream) => stream.ask(kind, names).await,
+            Self::Delta(stream) => stream.ask(kind, &[], given_up).await,
         }
     }
 
@@ -74,6 +92,15 @@ impl Client {
         whole
     }
 
+    /// The answers that bring these resources and nothing else, which stay unanswered; to accept
+    /// the whole is to accept the last.
+    pub(super) async fn next_all(&mut self, kind: Kind, names: &[&str]) -> Answer {
+        match self {
+            Self::World(stream) => stream.next_all(kind, names).await,
+            Self::Delta(stream) => stream.next_all(kind, names).await,
+        }
+    }
+
     /// Accepts an answer.
     pub(super) async fn ack(&mut self, answer: &Answer) {
         match self {
@@ -104,6 +131,25 @@ impl Client {
         match self {
             Self::World(stream) => stream.nothing_more(server, kind).await,
             Self::Delta(stream) => stream.nothing_more(server, kind).await,
+        }
+    }
+
+    /// The end of the stream, which must come now.
+    pub(super) async fn end(&mut self) -> Code {
+        match self {
+            Self::World(stream) => stream.end().await,
+            Self::Delta(stream) => stream.end().await,
+        }
+    }
+
+    /// True if an answer brings these resources and no others that did not change: in the state of
+    /// the world, clusters and listeners come as whole sets.
+    pub(super) fn brings(&self, answer: &Answer, changed: &[&str]) -> bool {
+        match self {
+            Self::World(_) if answer.kind.is_full_state() => changed
+                .iter()
+                .all(|name| answer.resources.contains_key(*name)),
+            Self::World(_) | Self::Delta(_) => answer.names() == changed,
         }
     }
 

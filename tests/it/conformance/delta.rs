@@ -3,9 +3,9 @@
 use marathon_envoy::snapshot::Kind;
 
 use super::client::Delta;
+use super::rows;
 use super::server::Server;
 use super::wire::Service;
-use super::{has_wildcard, rows};
 
 rows! {
     // 1 and 3, for delta
@@ -144,41 +144,6 @@ async fn what_is_unsubscribed_one_by_one_comes_no_more(service: Service, kind: K
         stream.ask(kind, &[], &[name]).await;
         stream.nothing_more(&mut server, kind).await;
         server.put(kind, name, format!("round {round}")).publish();
-        stream.nothing_more(&mut server, kind).await;
-    }
-}
-
-// 18
-#[tokio::test]
-async fn clusters_and_listeners_share_a_stream() {
-    two_kinds_share_a_stream(Kind::Cluster, Kind::Listener).await;
-}
-
-// 18
-#[tokio::test]
-async fn routes_and_endpoints_share_a_stream() {
-    two_kinds_share_a_stream(Kind::Route, Kind::Endpoint).await;
-}
-
-async fn two_kinds_share_a_stream(one: Kind, other: Kind) {
-    let mut server = Server::with(&[(one, &["a", "b"]), (other, &["a", "b"])]).await;
-    let mut stream = Delta::open(&server, Service::Aggregated);
-    for kind in [one, other] {
-        if has_wildcard(kind) {
-            stream.ask_all(kind).await;
-        } else {
-            stream.ask(kind, &["a", "b"], &[]).await;
-        }
-        let first = stream.receive().await;
-        assert_eq!((first.kind, first.names()), (kind, vec!["a", "b"]));
-    }
-    for kind in [one, other] {
-        server.put(kind, "b", 2).publish();
-        let update = stream.receive().await;
-        assert_eq!((update.kind, update.names()), (kind, vec!["b"]));
-        assert_eq!(update.resources["b"], "2");
-    }
-    for kind in [one, other] {
         stream.nothing_more(&mut server, kind).await;
     }
 }

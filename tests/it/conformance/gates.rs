@@ -8,6 +8,7 @@ use marathon_envoy::snapshot::Kind;
 use super::both::{Client, Variant};
 use super::client::{Delta, Sotw};
 use super::server::{Server, resource};
+use super::twins;
 use super::wire::Service;
 
 /// A server and a client that has the route table `http`, which needs the cluster `old`.
@@ -16,32 +17,16 @@ async fn synced(mut server: Server, variant: Variant) -> (Server, Client) {
     server.put_requiring(Kind::Route, "http", 1, &["old"]);
     server.publish();
     let mut client = Client::open(&server, Service::Aggregated, variant);
-    client.ask(Kind::Cluster, &[], &[]).await;
+    client.subscribe(Kind::Cluster, &[]).await;
     client.receive_one(Kind::Cluster).await;
-    client.ask(Kind::Endpoint, &["old"], &["old"]).await;
+    client.subscribe(Kind::Endpoint, &["old"]).await;
     client.receive_one(Kind::Endpoint).await;
-    client.ask(Kind::Route, &["http"], &["http"]).await;
+    client.subscribe(Kind::Route, &["http"]).await;
     client.receive_one(Kind::Route).await;
     (server, client)
 }
 
-macro_rules! both {
-    ($($body:ident;)+) => { $(
-        mod $body {
-            #[tokio::test]
-            async fn world() {
-                super::$body(super::Variant::World).await;
-            }
-
-            #[tokio::test]
-            async fn delta() {
-                super::$body(super::Variant::Delta).await;
-            }
-        }
-    )+ };
-}
-
-both! {
+twins! {
     routes_wait_for_clusters_and_endpoints;
     routes_wait_for_the_checks_of_clusters;
     endpoints_from_before_do_not_prove_a_cluster;
@@ -274,7 +259,7 @@ async fn a_client_without_routes_is_told_of_removals_at_once(variant: Variant) {
     server.put_requiring(Kind::Route, "http", 1, &["old"]);
     server.publish();
     let mut client = Client::open(&server, Service::Aggregated, variant);
-    client.ask(Kind::Cluster, &[], &[]).await;
+    client.subscribe(Kind::Cluster, &[]).await;
     client.receive_one(Kind::Cluster).await;
     server.remove(Kind::Cluster, "old").publish();
     let clusters = client.receive_one(Kind::Cluster).await;

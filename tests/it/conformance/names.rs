@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use marathon_envoy::snapshot::Kind;
 
+use super::both::{Client, Variant};
 use super::client::{Delta, Sotw};
 use super::server::Server;
 use super::wire::Service;
-use super::{has_wildcard, rows};
+use super::{has_wildcard, rows, twins};
 
 rows! {
     world_a_name_asked_for_again_is_brought_again: clusters, endpoints, listeners, routes, secrets;
     world_the_same_names_in_another_order_are_no_news: clusters, endpoints, listeners, routes, secrets;
-    world_a_name_given_up_is_not_brought_by_a_waiting_answer: clusters, endpoints, listeners, routes;
     world_names_in_a_request_with_an_old_nonce_count: clusters, endpoints, listeners, routes, secrets;
     world_a_request_with_an_old_nonce_alone_is_not_answered: clusters, endpoints, listeners, routes, secrets;
     world_who_comes_back_with_the_version_is_sent_nothing: clusters, listeners;
@@ -23,13 +23,34 @@ rows! {
     delta_a_name_resubscribed_is_brought_again: clusters, endpoints, listeners, routes, secrets;
     delta_an_unknown_name_given_up_is_ignored: clusters, endpoints, listeners, routes, secrets;
     delta_a_name_taken_and_given_up_in_one_request_is_given_up: clusters, endpoints, listeners, routes, secrets;
-    delta_a_name_given_up_is_not_brought_by_a_waiting_answer: clusters, endpoints, listeners, routes;
     delta_names_in_a_request_with_an_old_nonce_count: clusters, endpoints, listeners, routes, secrets;
     delta_who_comes_back_is_told_the_difference: clusters, listeners;
     delta_who_comes_back_with_every_version_is_sent_nothing: clusters, listeners;
     delta_names_had_from_before_are_brought_where_they_differ: endpoints, routes, secrets;
     delta_a_name_had_from_before_that_is_gone_is_named: endpoints, secrets;
     delta_a_route_table_had_from_before_that_is_gone_is_not_named: routes;
+}
+
+twins! {
+    a_name_given_up_is_not_brought_by_a_waiting_answer: clusters, endpoints, listeners, routes;
+}
+
+async fn a_name_given_up_is_not_brought_by_a_waiting_answer(
+    service: Service,
+    kind: Kind,
+    variant: Variant,
+) {
+    let mut server = Server::with(&[(kind, &["a", "b"])]).await;
+    let mut client = Client::open(&server, service, variant);
+    client.subscribe(kind, &["a", "b"]).await;
+    let first = client.next_all(kind, &["a", "b"]).await;
+    // This waits for the client to accept the first.
+    server.put(kind, "b", 2).publish();
+    client.give_up(kind, &["a"], &["b"]).await;
+    client.ack(&first).await;
+    server.put(kind, "a", 2).publish();
+    assert_eq!(client.receive_one(kind).await.names(), ["a"]);
+    client.nothing_more(&mut server, kind).await;
 }
 
 async fn world_a_name_asked_for_again_is_brought_again(service: Service, kind: Kind) {
@@ -55,21 +76,6 @@ async fn world_the_same_names_in_another_order_are_no_news(service: Service, kin
     stream.ask(kind, &["a", "b", "c"]).await;
     stream.receive_all(kind, &["a", "b", "c"]).await;
     stream.ask(kind, &["c", "a", "b"]).await;
-    stream.nothing_more(&mut server, kind).await;
-}
-
-async fn world_a_name_given_up_is_not_brought_by_a_waiting_answer(service: Service, kind: Kind) {
-    let mut server = Server::with(&[(kind, &["a", "b"])]).await;
-    let mut stream = Sotw::open(&server, service);
-    stream.ask(kind, &["a", "b"]).await;
-    let first = stream.next_all(kind, &["a", "b"]).await;
-    // This waits for the client to accept the first.
-    server.put(kind, "b", 2).publish();
-    stream.ask(kind, &["a"]).await;
-    stream.ack(&first).await;
-    server.put(kind, "a", 2).publish();
-    let second = stream.receive().await;
-    assert_eq!(second.names(), ["a"]);
     stream.nothing_more(&mut server, kind).await;
 }
 
@@ -170,20 +176,6 @@ async fn delta_a_name_taken_and_given_up_in_one_request_is_given_up(service: Ser
     stream.ask(kind, &["a", "b"], &["b"]).await;
     assert_eq!(stream.receive().await.names(), ["a"]);
     server.put(kind, "b", 2).publish();
-    stream.nothing_more(&mut server, kind).await;
-}
-
-async fn delta_a_name_given_up_is_not_brought_by_a_waiting_answer(service: Service, kind: Kind) {
-    let mut server = Server::with(&[(kind, &["a", "b"])]).await;
-    let mut stream = Delta::open(&server, service);
-    stream.ask(kind, &["a", "b"], &[]).await;
-    let first = stream.next_all(kind, &["a", "b"]).await;
-    // This waits for the client to accept the first.
-    server.put(kind, "b", 2).publish();
-    stream.ask(kind, &[], &["b"]).await;
-    stream.ack(&first).await;
-    server.put(kind, "a", 2).publish();
-    assert_eq!(stream.receive().await.names(), ["a"]);
     stream.nothing_more(&mut server, kind).await;
 }
 

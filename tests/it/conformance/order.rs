@@ -3,10 +3,11 @@
 
 use marathon_envoy::snapshot::Kind;
 
+use super::both::{Client, Variant};
 use super::client::{Delta, Sotw};
-use super::has_wildcard;
 use super::server::Server;
 use super::wire::Service;
+use super::{has_wildcard, twins};
 
 /// One of each kind, called `a`, and another, called `b`.
 async fn one_of_each() -> Server {
@@ -14,60 +15,62 @@ async fn one_of_each() -> Server {
     Server::with(&Kind::ALL.map(|kind| (kind, both))).await
 }
 
-async fn world(server: &Server) -> Sotw {
-    let mut stream = Sotw::open(server, Service::Aggregated);
+/// A client that has all of them.
+async fn synced(server: &Server, variant: Variant) -> Client {
+    let mut client = Client::open(server, Service::Aggregated, variant);
     for kind in Kind::ALL {
         let names: &[&str] = if has_wildcard(kind) { &[] } else { &["a", "b"] };
-        stream.ask(kind, names).await;
-        stream.receive_all(kind, &["a", "b"]).await;
+        client.subscribe(kind, names).await;
+        client.receive_all(kind, &["a", "b"]).await;
     }
-    stream
+    client
 }
 
-async fn delta(server: &Server) -> Delta {
-    let mut stream = Delta::open(server, Service::Aggregated);
-    for kind in Kind::ALL {
-        if has_wildcard(kind) {
-            stream.ask_all(kind).await;
-        } else {
-            stream.ask(kind, &["a", "b"], &[]).await;
-        }
-        stream.receive_all(kind, &["a", "b"]).await;
-    }
-    stream
+twins! {
+    one_change_of_all_kinds_comes_in_the_order_of_need;
+    endpoints_that_change_with_their_cluster_come_once_and_after_it;
+    a_missing_route_table_or_assignment_is_an_empty_one;
 }
 
-#[tokio::test]
-async fn world_one_change_of_all_kinds_comes_in_the_order_of_need() {
+async fn one_change_of_all_kinds_comes_in_the_order_of_need(variant: Variant) {
     let mut server = one_of_each().await;
-    let mut stream = world(&server).await;
+    let mut client = synced(&server, variant).await;
     for kind in Kind::ALL.into_iter().rev() {
         server.put(kind, "a", 2);
     }
     server.publish();
     for kind in Kind::ALL {
-        let answer = stream.receive().await;
-        assert_eq!((answer.kind, &*answer.resources["a"]), (kind, "2"));
+        let answer = client.receive_one(kind).await;
+        assert_eq!(answer.resources["a"], "2");
+        assert!(client.brings(&answer, &["a"]), "{answer:?}");
     }
     for kind in Kind::ALL {
-        stream.nothing_more(&mut server, kind).await;
+        client.nothing_more(&mut server, kind).await;
     }
 }
 
-#[tokio::test]
-async fn delta_one_change_of_all_kinds_comes_in_the_order_of_need() {
+async fn endpoints_that_change_with_their_cluster_come_once_and_after_it(variant: Variant) {
     let mut server = one_of_each().await;
-    let mut stream = delta(&server).await;
-    for kind in Kind::ALL.into_iter().rev() {
-        server.put(kind, "a", 2);
-    }
+    let mut client = synced(&server, variant).await;
+    server
+        .put(Kind::Endpoint, "a", 2)
+        .put(Kind::Cluster, "a", 2);
     server.publish();
-    for kind in Kind::ALL {
-        let answer = stream.receive().await;
-        assert_eq!((answer.kind, answer.names()), (kind, vec!["a"]));
-    }
-    for kind in Kind::ALL {
-        stream.nothing_more(&mut server, kind).await;
+    client.receive_one(Kind::Cluster).await;
+    let endpoints = client.receive_one(Kind::Endpoint).await;
+    assert_eq!(endpoints.resources["a"], "2");
+    client.nothing_more(&mut server, Kind::Endpoint).await;
+}
+
+async fn a_missing_route_table_or_assignment_is_an_empty_one(variant: Variant) {
+    let mut server = Server::with(&[(Kind::Cluster, &["a"])]).await;
+    let mut client = Client::open(&server, Service::Aggregated, variant);
+    for kind in [Kind::Endpoint, Kind::Route] {
+        client.subscribe(kind, &["none"]).await;
+        let placeholder = client.receive_one(kind).await;
+        assert_eq!(placeholder.resources["none"], "");
+        assert_eq!(placeholder.gone(), [""; 0]);
+        client.nothing_more(&mut server, kind).await;
     }
 }
 
@@ -94,42 +97,34 @@ async fn world_first_answers_come_once_each_and_in_the_order_of_need() {
 #[tokio::test]
 async fn delta_what_goes_comes_after_what_comes() {
     let mut server = one_of_each().await;
-    let mut stream = delta(&server).await;
+    let mut client = synced(&server, Variant::Delta).await;
     for kind in Kind::ALL {
         server.put(kind, "a", 2);
     }
     server.remove(Kind::Cluster, "b").publish();
     for kind in Kind::ALL {
-        let answer = stream.receive().await;
-        assert_eq!((answer.kind, answer.names()), (kind, vec!["a"]));
-        assert_eq!(answer.gone(), [""; 0]);
+        let answer = client.receive_one(kind).await;
+        assert_eq!((answer.names(), answer.gone()), (vec!["a"], vec![]));
     }
-    let gone = stream.receive().await;
-    assert_eq!(
-        (gone.kind, gone.names(), gone.gone()),
-        (Kind::Cluster, vec![], vec!["b"])
-    );
-    stream.nothing_more(&mut server, Kind::Cluster).await;
+    let gone = client.receive_one(Kind::Cluster).await;
+    assert_eq!((gone.names(), gone.gone()), (vec![], vec!["b"]));
+    client.nothing_more(&mut server, Kind::Cluster).await;
 }
 
 /// A changed cluster warms until it hears of its endpoints again, though they are the same.
 #[tokio::test]
 async fn world_endpoints_follow_a_changed_cluster() {
     let mut server = one_of_each().await;
-    let mut stream = world(&server).await;
+    let mut client = synced(&server, Variant::World).await;
     server.put(Kind::Cluster, "a", 2).publish();
-    let clusters = stream.next().await;
-    assert_eq!(clusters.kind, Kind::Cluster);
+    let clusters = client.next_one(Kind::Cluster).await;
     // Before the clusters are acknowledged: that is what they wait for.
-    let endpoints = stream.receive().await;
-    assert_eq!(
-        (endpoints.kind, endpoints.names()),
-        (Kind::Endpoint, vec!["a"])
-    );
+    let endpoints = client.receive_one(Kind::Endpoint).await;
+    assert_eq!(endpoints.names(), ["a"]);
     assert_eq!(endpoints.resources["a"], "1");
-    stream.ack(&clusters).await;
-    stream.nothing_more(&mut server, Kind::Endpoint).await;
-    stream.nothing_more(&mut server, Kind::Cluster).await;
+    client.ack(&clusters).await;
+    client.nothing_more(&mut server, Kind::Endpoint).await;
+    client.nothing_more(&mut server, Kind::Cluster).await;
 }
 
 #[tokio::test]
@@ -162,7 +157,9 @@ async fn delta_endpoints_follow_a_changed_cluster_under_the_same_version() {
 #[tokio::test]
 async fn world_endpoints_follow_once_whoever_asks_for_them_too() {
     let mut server = one_of_each().await;
-    let mut stream = world(&server).await;
+    let Client::World(mut stream) = synced(&server, Variant::World).await else {
+        panic!("a client of another variant");
+    };
     server.put(Kind::Cluster, "a", 2).publish();
     let clusters = stream.next().await;
     stream.repeat(Kind::Endpoint).await;
@@ -175,79 +172,17 @@ async fn world_endpoints_follow_once_whoever_asks_for_them_too() {
     stream.nothing_more(&mut server, Kind::Endpoint).await;
 }
 
-#[tokio::test]
-async fn world_endpoints_that_change_with_their_cluster_come_once_and_after_it() {
-    let mut server = one_of_each().await;
-    let mut stream = world(&server).await;
-    server
-        .put(Kind::Endpoint, "a", 2)
-        .put(Kind::Cluster, "a", 2);
-    server.publish();
-    assert_eq!(stream.receive().await.kind, Kind::Cluster);
-    let endpoints = stream.receive().await;
-    assert_eq!(
-        (endpoints.kind, &*endpoints.resources["a"]),
-        (Kind::Endpoint, "2")
-    );
-    stream.nothing_more(&mut server, Kind::Endpoint).await;
-}
-
-#[tokio::test]
-async fn delta_endpoints_that_change_with_their_cluster_come_once_and_after_it() {
-    let mut server = one_of_each().await;
-    let mut stream = delta(&server).await;
-    server
-        .put(Kind::Endpoint, "a", 2)
-        .put(Kind::Cluster, "a", 2);
-    server.publish();
-    assert_eq!(stream.receive().await.kind, Kind::Cluster);
-    let endpoints = stream.receive().await;
-    assert_eq!(
-        (endpoints.kind, &*endpoints.resources["a"]),
-        (Kind::Endpoint, "2")
-    );
-    stream.nothing_more(&mut server, Kind::Endpoint).await;
-}
-
 /// The endpoints are subscribed to before their cluster comes back: no request will ask for them.
 #[tokio::test]
 async fn delta_endpoints_follow_a_cluster_that_comes_back() {
     let mut server = one_of_each().await;
-    let mut stream = delta(&server).await;
+    let mut client = synced(&server, Variant::Delta).await;
     server.remove(Kind::Cluster, "a").publish();
-    assert_eq!(stream.receive().await.gone(), ["a"]);
+    assert_eq!(client.receive_one(Kind::Cluster).await.gone(), ["a"]);
     server.put(Kind::Cluster, "a", 1).publish();
-    assert_eq!(stream.receive().await.kind, Kind::Cluster);
-    let endpoints = stream.receive().await;
-    assert_eq!(
-        (endpoints.kind, endpoints.names()),
-        (Kind::Endpoint, vec!["a"])
-    );
-}
-
-#[tokio::test]
-async fn world_a_missing_route_table_or_assignment_is_an_empty_one() {
-    let mut server = Server::with(&[(Kind::Cluster, &["a"])]).await;
-    let mut stream = Sotw::open(&server, Service::Aggregated);
-    for kind in [Kind::Endpoint, Kind::Route] {
-        stream.ask(kind, &["none"]).await;
-        let blank = stream.receive().await;
-        assert_eq!((blank.kind, &*blank.resources["none"]), (kind, ""));
-        stream.nothing_more(&mut server, kind).await;
-    }
-}
-
-#[tokio::test]
-async fn delta_a_missing_route_table_or_assignment_is_an_empty_one() {
-    let mut server = Server::with(&[(Kind::Cluster, &["a"])]).await;
-    let mut stream = Delta::open(&server, Service::Aggregated);
-    for kind in [Kind::Endpoint, Kind::Route] {
-        stream.ask(kind, &["none"], &[]).await;
-        let blank = stream.receive().await;
-        assert_eq!((blank.kind, &*blank.resources["none"]), (kind, ""));
-        assert_eq!(blank.gone(), [""; 0]);
-        stream.nothing_more(&mut server, kind).await;
-    }
+    client.receive_one(Kind::Cluster).await;
+    let endpoints = client.receive_one(Kind::Endpoint).await;
+    assert_eq!(endpoints.names(), ["a"]);
 }
 
 /// 2 MiB is what an answer aims at; a client made by a gRPC library takes 4 MiB at most.
@@ -263,22 +198,27 @@ fn heavy(server: &mut Server, kind: Kind) -> [&'static str; 6] {
     names
 }
 
+/// Waits until the resources have come in parts, none of them too large.
+async fn comes_in_parts(client: &mut Client, kind: Kind, names: &[&str]) {
+    let mut left = names.to_vec();
+    while !left.is_empty() {
+        let part = client.receive_one(kind).await;
+        assert!(part.bytes <= SPLIT_BYTES, "{} bytes", part.bytes);
+        let given = part.names();
+        assert!(!given.is_empty() && given.iter().all(|name| left.contains(name)));
+        left.retain(|name| !given.contains(name));
+    }
+}
+
 #[tokio::test]
 async fn delta_a_large_answer_is_split() {
     let mut server = Server::start().await;
     for kind in [Kind::Cluster, Kind::Endpoint] {
         let names = heavy(&mut server, kind);
-        let mut stream = Delta::open(&server, Service::Alone(kind));
-        stream.ask(kind, &names, &[]).await;
-        let mut left = names.to_vec();
-        while !left.is_empty() {
-            let part = stream.receive().await;
-            assert!(part.bytes <= SPLIT_BYTES, "{} bytes", part.bytes);
-            let given = part.names();
-            assert!(!given.is_empty() && given.iter().all(|name| left.contains(name)));
-            left.retain(|name| !given.contains(name));
-        }
-        stream.nothing_more(&mut server, kind).await;
+        let mut client = Client::open(&server, Service::Alone(kind), Variant::Delta);
+        client.subscribe(kind, &names).await;
+        comes_in_parts(&mut client, kind, &names).await;
+        client.nothing_more(&mut server, kind).await;
     }
 }
 
@@ -286,17 +226,11 @@ async fn delta_a_large_answer_is_split() {
 async fn world_only_kinds_that_may_come_in_parts_are_split() {
     let mut server = Server::start().await;
     let names = heavy(&mut server, Kind::Endpoint);
-    let mut stream = Sotw::open(&server, Service::Alone(Kind::Endpoint));
-    stream.ask(Kind::Endpoint, &names).await;
-    let mut left = names.to_vec();
-    while !left.is_empty() {
-        let part = stream.receive().await;
-        assert!(part.bytes <= SPLIT_BYTES, "{} bytes", part.bytes);
-        let given = part.names();
-        assert!(!given.is_empty() && given.iter().all(|name| left.contains(name)));
-        left.retain(|name| !given.contains(name));
-    }
-    stream.nothing_more(&mut server, Kind::Endpoint).await;
+    let service = Service::Alone(Kind::Endpoint);
+    let mut client = Client::open(&server, service, Variant::World);
+    client.subscribe(Kind::Endpoint, &names).await;
+    comes_in_parts(&mut client, Kind::Endpoint, &names).await;
+    client.nothing_more(&mut server, Kind::Endpoint).await;
 
     // To leave one out is to delete it.
     let names = heavy(&mut server, Kind::Cluster);

@@ -111,7 +111,7 @@ async fn a_revert_is_sent(service: Service, kind: Kind) {
     for variant in BOTH {
         let mut server = Server::with(&[(kind, &["a"])]).await;
         let mut client = Client::open(&server, service, variant);
-        client.ask(kind, &["a"], &["a"]).await;
+        client.subscribe(kind, &["a"]).await;
         client.receive_one(kind).await;
         server.put(kind, "a", 2).publish();
         let bad = client.next_one(kind).await;
@@ -219,7 +219,7 @@ async fn two_guilty_ones_are_found(service: Service, kind: Kind) {
 async fn what_was_accepted_stands_as_long_as_the_refusal(service: Service, kind: Kind) {
     let mut server = Server::with(&[(kind, &["a", "b"])]).await;
     let mut client = Client::open(&server, service, Variant::World);
-    client.ask(kind, &[], &[]).await;
+    client.subscribe(kind, &[]).await;
     client.receive_all(kind, &["a", "b"]).await;
     server.put(kind, "a", 2).publish();
     let bad = client.next_one(kind).await;
@@ -244,7 +244,7 @@ async fn the_guilty_one_is_offered_again_after_a_while(service: Service, kind: K
         .await;
         let mut server = server.having(&[(kind, &["a"])]);
         let mut client = Client::open(&server, service, variant);
-        client.ask(kind, &["a"], &["a"]).await;
+        client.subscribe(kind, &["a"]).await;
         let mut offer = client.next_one(kind).await;
         for wait in [first, limit, limit] {
             let refused_at = Instant::now();
@@ -272,7 +272,7 @@ async fn what_is_gone_is_not_offered_again(service: Service, kind: Kind) {
         .await;
         let mut server = server.having(&[(kind, &["a", "b"])]);
         let mut client = Client::open(&server, service, variant);
-        client.ask(kind, &["a", "b"], &["a", "b"]).await;
+        client.subscribe(kind, &["a", "b"]).await;
         client.receive_all(kind, &["a", "b"]).await;
         server.put(kind, "a", 2).publish();
         let bad = client.next_one(kind).await;
@@ -309,7 +309,7 @@ async fn a_table_does_not_redirect_to_a_listener_that_was_refused() {
         });
         server.put_resource(Kind::Route, redirecting).publish();
         let mut client = Client::open(&server, Service::Aggregated, variant);
-        client.ask(Kind::Listener, &[], &[]).await;
+        client.subscribe(Kind::Listener, &[]).await;
         let both = client.next_one(Kind::Listener).await;
         assert_eq!(both.names(), ["http", "https"]);
         client.nack(&both, WHY).await;
@@ -317,7 +317,7 @@ async fn a_table_does_not_redirect_to_a_listener_that_was_refused() {
         let refused = client.next_one(Kind::Listener).await;
         assert!(refused.resources.contains_key("https"));
         client.nack(&refused, WHY).await;
-        client.ask(Kind::Route, &["http"], &["http"]).await;
+        client.subscribe(Kind::Route, &["http"]).await;
         let table = client.receive_one(Kind::Route).await;
         assert_eq!(table.resources["http"], "serves");
 

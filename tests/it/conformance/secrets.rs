@@ -9,7 +9,8 @@ use envoy_api::prost::Message as _;
 use marathon_envoy::registry::Progress;
 use marathon_envoy::snapshot::{Kind, Resource};
 
-use super::both::{BOTH, Client};
+use super::answer::Answer;
+use super::both::{BOTH, Client, Variant};
 use super::server::{Server, encode};
 use super::wire::Service;
 
@@ -25,7 +26,7 @@ async fn eight_are_sent_ahead_and_then_one_for_each_that_is_accepted() {
     for variant in BOTH {
         let mut server = Server::with(&[(Kind::Secret, &TEN)]).await;
         let mut client = Client::open(&server, Service::Aggregated, variant);
-        client.ask(Kind::Secret, &TEN, &TEN).await;
+        client.subscribe(Kind::Secret, &TEN).await;
         let mut sent = Vec::new();
         for name in &TEN[..UNDER_WAY] {
             sent.push(client.next_one(Kind::Secret).await);
@@ -46,18 +47,13 @@ async fn one_that_is_given_up_is_not_brought_by_a_waiting_answer() {
     for variant in BOTH {
         let server = Server::with(&[(Kind::Secret, &TEN)]).await;
         let mut client = Client::open(&server, Service::Aggregated, variant);
-        client.ask(Kind::Secret, &TEN, &TEN).await;
+        client.subscribe(Kind::Secret, &TEN).await;
         let first = client.next_one(Kind::Secret).await;
         for _ in 1..UNDER_WAY {
             client.next_one(Kind::Secret).await;
         }
-        match &mut client {
-            Client::World(stream) => {
-                let names: Vec<_> = TEN.into_iter().filter(|name| *name != "i").collect();
-                stream.ask(Kind::Secret, &names).await;
-            }
-            Client::Delta(stream) => stream.ask(Kind::Secret, &[], &["i"]).await,
-        }
+        let names: Vec<_> = TEN.into_iter().filter(|name| *name != "i").collect();
+        client.give_up(Kind::Secret, &names, &["i"]).await;
         client.ack(&first).await;
         assert_eq!(client.next_one(Kind::Secret).await.names(), ["j"]);
     }
@@ -89,6 +85,14 @@ async fn insistent() -> Server {
     .await
 }
 
+/// A client that asks for the secret `a`, and the first answer.
+async fn asking_for_one(server: &Server, variant: Variant) -> (Client, Answer) {
+    let mut client = Client::open(server, Service::Aggregated, variant);
+    client.subscribe(Kind::Secret, &["a"]).await;
+    let first = client.next_one(Kind::Secret).await;
+    (client, first)
+}
+
 fn states(server: &Server) -> Vec<Progress> {
     let kinds = server.view().into_iter().flat_map(|proxy| proxy.kinds);
     kinds.map(|kind| kind.state).collect()
@@ -101,9 +105,7 @@ async fn one_that_is_refused_is_offered_in_another_encoding_of_the_same_version(
         let mut server = insistent().await;
         server.put_resource(Kind::Secret, of_two_encodings("a", "1"));
         server.publish();
-        let mut client = Client::open(&server, Service::Aggregated, variant);
-        client.ask(Kind::Secret, &["a"], &["a"]).await;
-        let first = client.next_one(Kind::Secret).await;
+        let (mut client, first) = asking_for_one(&server, variant).await;
         let mut last = first.clone();
         for encoding in ["1 in bytes", "1", "1 in bytes"] {
             client.nack(&last, "no such key").await;
@@ -123,9 +125,7 @@ async fn one_that_is_accepted_in_another_encoding_is_accepted() {
         let mut server = insistent().await;
         server.put_resource(Kind::Secret, of_two_encodings("a", "1"));
         server.publish();
-        let mut client = Client::open(&server, Service::Aggregated, variant);
-        client.ask(Kind::Secret, &["a"], &["a"]).await;
-        let first = client.next_one(Kind::Secret).await;
+        let (mut client, first) = asking_for_one(&server, variant).await;
         client.nack(&first, "no such key").await;
         client.receive_one(Kind::Secret).await;
         server.sees(|| states(&server) == [Progress::Synced]).await;
@@ -137,9 +137,7 @@ async fn one_that_is_accepted_in_another_encoding_is_accepted() {
 async fn one_that_is_accepted_in_the_encoding_that_was_refused_stays_refused() {
     for variant in BOTH {
         let mut server = insistent().await.having(&[(Kind::Secret, &["a"])]);
-        let mut client = Client::open(&server, Service::Aggregated, variant);
-        client.ask(Kind::Secret, &["a"], &["a"]).await;
-        let first = client.next_one(Kind::Secret).await;
+        let (mut client, first) = asking_for_one(&server, variant).await;
         client.nack(&first, "no such key").await;
         for _ in 0..3 {
             client.receive_one(Kind::Secret).await;
@@ -162,7 +160,7 @@ async fn one_that_is_refused_does_not_hold_up_the_others() {
     for variant in BOTH {
         let mut server = Server::with(&[(Kind::Secret, &FIVE)]).await;
         let mut client = Client::open(&server, Service::Aggregated, variant);
-        client.ask(Kind::Secret, &FIVE, &FIVE).await;
+        client.subscribe(Kind::Secret, &FIVE).await;
         for name in FIVE {
             let answer = client.next_one(Kind::Secret).await;
             assert_eq!(answer.names(), [name]);
@@ -181,9 +179,7 @@ async fn one_that_is_refused_does_not_hold_up_the_others() {
 async fn one_that_changed_since_its_second_offer_is_sent_once() {
     for variant in BOTH {
         let mut server = insistent().await.having(&[(Kind::Secret, &["a"])]);
-        let mut client = Client::open(&server, Service::Aggregated, variant);
-        client.ask(Kind::Secret, &["a"], &["a"]).await;
-        let first = client.next_one(Kind::Secret).await;
+        let (mut client, first) = asking_for_one(&server, variant).await;
         client.nack(&first, "no such key").await;
         let again = client.next_one(Kind::Secret).await;
         server.put(Kind::Secret, "a", 2).publish();

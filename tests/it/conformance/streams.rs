@@ -8,46 +8,86 @@ use marathon_envoy::snapshot::{Encode, Flavour, Kind, Resource, Version};
 use serde_json::json;
 use tonic::Code;
 
+use super::both::{Client, Variant};
 use super::client::{Delta, Sotw};
 use super::server::{Server, encode};
 use super::wire::{Connection, Service};
-use super::{has_wildcard, rows};
+use super::{has_wildcard, rows, twins};
 
 rows! {
-    world_a_stream_ends_when_the_server_stops: clusters, endpoints, listeners, routes, secrets;
-    delta_a_stream_ends_when_the_server_stops: clusters, endpoints, listeners, routes, secrets;
     world_a_stream_that_nothing_was_said_on_ends_too: clusters, endpoints, listeners, routes, secrets;
     world_a_client_that_says_no_more_is_let_go: clusters, endpoints, listeners, routes, secrets;
-    world_nothing_is_said_before_the_first_snapshot: clusters, endpoints, listeners, routes, secrets;
-    delta_nothing_is_said_before_the_first_snapshot: clusters, endpoints, listeners, routes, secrets;
-    world_a_stream_that_finds_nothing_published_is_ended: clusters, endpoints, listeners, routes, secrets;
-    delta_a_stream_that_finds_nothing_published_is_ended: clusters, endpoints, listeners, routes, secrets;
     a_fetch_that_finds_nothing_published_is_ended: clusters, endpoints, listeners, routes, secrets;
-    world_two_streams_do_not_know_of_each_other: clusters, endpoints, listeners, routes, secrets;
-    delta_two_streams_do_not_know_of_each_other: clusters, endpoints, listeners, routes, secrets;
     world_who_has_gone_is_forgotten: clusters, endpoints, listeners, routes, secrets;
     both_variants_give_the_same_content: clusters, endpoints, listeners, routes, secrets;
     a_resource_names_the_transport_that_it_came_by: clusters, endpoints, listeners, routes, secrets;
 }
 
-async fn world_a_stream_ends_when_the_server_stops(service: Service, kind: Kind) {
+twins! {
+    a_stream_ends_when_the_server_stops: clusters, endpoints, listeners, routes, secrets;
+    nothing_is_said_before_the_first_snapshot: clusters, endpoints, listeners, routes, secrets;
+    a_stream_that_finds_nothing_published_is_ended: clusters, endpoints, listeners, routes, secrets;
+    two_streams_do_not_know_of_each_other: clusters, endpoints, listeners, routes, secrets;
+}
+
+async fn a_stream_ends_when_the_server_stops(service: Service, kind: Kind, variant: Variant) {
     let server = Server::with(&[(kind, &["a"])]).await;
-    let mut stream = Sotw::open(&server, service);
-    stream.ask(kind, &["a"]).await;
-    stream.receive().await;
+    let mut client = Client::open(&server, service, variant);
+    client.subscribe(kind, &["a"]).await;
+    client.receive_one(kind).await;
     server.stop();
-    ends_cleanly(stream.end().await);
+    ends_cleanly(client.end().await);
     server.stopped().await;
 }
 
-async fn delta_a_stream_ends_when_the_server_stops(service: Service, kind: Kind) {
-    let server = Server::with(&[(kind, &["a"])]).await;
-    let mut stream = Delta::open(&server, service);
-    stream.ask(kind, &["a"], &[]).await;
-    stream.receive().await;
-    server.stop();
-    ends_cleanly(stream.end().await);
-    server.stopped().await;
+async fn nothing_is_said_before_the_first_snapshot(service: Service, kind: Kind, variant: Variant) {
+    let mut server = Server::start().await;
+    let mut client = Client::open(&server, service, variant);
+    client.subscribe(kind, &["a", "missing"]).await;
+    server.hears_of(1).await;
+    server.put(kind, "a", 1).publish();
+    // What is missing is known to be only now.
+    assert_eq!(client.receive_one(kind).await.resources["a"], "1");
+    client.nothing_more(&mut server, kind).await;
+}
+
+/// A proxy that has several control planes asks the next one then.
+async fn a_stream_that_finds_nothing_published_is_ended(
+    service: Service,
+    kind: Kind,
+    variant: Variant,
+) {
+    let server = unready().await;
+    let mut client = Client::open(&server, service, variant);
+    client.subscribe(kind, &["a"]).await;
+    assert_eq!(client.end().await, Code::Unavailable);
+    // One that says nothing is held for no longer.
+    let mut silent = Client::open(&server, service, variant);
+    assert_eq!(silent.end().await, Code::Unavailable);
+    let server = server.having(&[(kind, &["a"])]);
+    let mut client = Client::open(&server, service, variant);
+    client.subscribe(kind, &["a"]).await;
+    assert_eq!(client.receive_one(kind).await.names(), ["a"]);
+}
+
+async fn two_streams_do_not_know_of_each_other(service: Service, kind: Kind, variant: Variant) {
+    let mut server = Server::with(&[(kind, &["a", "b"])]).await;
+    let connection = Connection::to(server.address);
+    let mut one = Client::open_on(&connection, service, variant);
+    let mut two = Client::open_on(&connection, service, variant);
+    one.subscribe(kind, &["a"]).await;
+    two.subscribe(kind, &["b"]).await;
+    assert_eq!(one.receive_one(kind).await.names(), ["a"]);
+    let held = two.next_one(kind).await;
+    assert_eq!(held.names(), ["b"]);
+
+    server.put(kind, "a", 2).put(kind, "b", 2).publish();
+    // One does not wait for what the other has not accepted.
+    assert_eq!(one.receive_one(kind).await.names(), ["a"]);
+    two.ack(&held).await;
+    assert_eq!(two.receive_one(kind).await.names(), ["b"]);
+    one.nothing_more(&mut server, kind).await;
+    two.nothing_more(&mut server, kind).await;
 }
 
 async fn world_a_stream_that_nothing_was_said_on_ends_too(service: Service, kind: Kind) {
@@ -64,27 +104,6 @@ async fn world_a_stream_that_nothing_was_said_on_ends_too(service: Service, kind
 async fn unready() -> Server {
     let hold = Duration::from_millis(20);
     Server::configured(|config, _| config.unready_hold = hold).await
-}
-
-/// A proxy that has several control planes asks the next one then.
-async fn world_a_stream_that_finds_nothing_published_is_ended(service: Service, kind: Kind) {
-    let server = unready().await;
-    let mut stream = Sotw::open(&server, service);
-    stream.ask(kind, &["a"]).await;
-    assert_eq!(stream.end().await, Code::Unavailable);
-    // One that says nothing is held for no longer.
-    assert_eq!(Sotw::open(&server, service).end().await, Code::Unavailable);
-    let server = server.having(&[(kind, &["a"])]);
-    let mut stream = Sotw::open(&server, service);
-    stream.ask(kind, &["a"]).await;
-    assert_eq!(stream.receive().await.names(), ["a"]);
-}
-
-async fn delta_a_stream_that_finds_nothing_published_is_ended(service: Service, kind: Kind) {
-    let server = unready().await;
-    let mut stream = Delta::open(&server, service);
-    stream.ask(kind, &["a"], &[]).await;
-    assert_eq!(stream.end().await, Code::Unavailable);
 }
 
 async fn a_fetch_that_finds_nothing_published_is_ended(_: Service, kind: Kind) {
@@ -108,66 +127,6 @@ async fn world_a_client_that_says_no_more_is_let_go(service: Service, kind: Kind
     stream.receive().await;
     stream.close();
     assert_eq!(stream.end().await, Code::Ok);
-}
-
-async fn world_nothing_is_said_before_the_first_snapshot(service: Service, kind: Kind) {
-    let mut server = Server::start().await;
-    let mut stream = Sotw::open(&server, service);
-    stream.ask(kind, &["a", "missing"]).await;
-    server.hears_of(1).await;
-    server.put(kind, "a", 1).publish();
-    // What is missing is known to be only now.
-    assert_eq!(stream.receive().await.resources["a"], "1");
-    stream.nothing_more(&mut server, kind).await;
-}
-
-async fn delta_nothing_is_said_before_the_first_snapshot(service: Service, kind: Kind) {
-    let mut server = Server::start().await;
-    let mut stream = Delta::open(&server, service);
-    stream.ask(kind, &["a", "missing"], &[]).await;
-    server.hears_of(1).await;
-    server.put(kind, "a", 1).publish();
-    assert_eq!(stream.receive().await.resources["a"], "1");
-    stream.nothing_more(&mut server, kind).await;
-}
-
-async fn world_two_streams_do_not_know_of_each_other(service: Service, kind: Kind) {
-    let mut server = Server::with(&[(kind, &["a", "b"])]).await;
-    let connection = Connection::to(server.address);
-    let mut one = Sotw::open_on(&connection, service);
-    let mut two = Sotw::open_on(&connection, service);
-    one.ask(kind, &["a"]).await;
-    two.ask(kind, &["b"]).await;
-    assert_eq!(one.receive().await.names(), ["a"]);
-    let held = two.next().await;
-    assert_eq!(held.names(), ["b"]);
-
-    server.put(kind, "a", 2).put(kind, "b", 2).publish();
-    // One does not wait for what the other has not accepted.
-    assert_eq!(one.receive().await.names(), ["a"]);
-    two.ack(&held).await;
-    assert_eq!(two.receive().await.names(), ["b"]);
-    one.nothing_more(&mut server, kind).await;
-    two.nothing_more(&mut server, kind).await;
-}
-
-async fn delta_two_streams_do_not_know_of_each_other(service: Service, kind: Kind) {
-    let mut server = Server::with(&[(kind, &["a", "b"])]).await;
-    let connection = Connection::to(server.address);
-    let mut one = Delta::open_on(&connection, service);
-    let mut two = Delta::open_on(&connection, service);
-    one.ask(kind, &["a"], &[]).await;
-    two.ask(kind, &["b"], &[]).await;
-    assert_eq!(one.receive().await.names(), ["a"]);
-    let held = two.next().await;
-    assert_eq!(held.names(), ["b"]);
-
-    server.put(kind, "a", 2).put(kind, "b", 2).publish();
-    assert_eq!(one.receive().await.names(), ["a"]);
-    two.ack(&held).await;
-    assert_eq!(two.receive().await.names(), ["b"]);
-    one.nothing_more(&mut server, kind).await;
-    two.nothing_more(&mut server, kind).await;
 }
 
 async fn world_who_has_gone_is_forgotten(service: Service, kind: Kind) {
@@ -233,6 +192,39 @@ async fn a_resource_names_the_transport_that_it_came_by(service: Service, kind: 
         delta.next().await.resources["a"],
         format!("{delta_flavour:?}")
     );
+}
+
+// 9 and 18 of xds-test-harness
+twins! {
+    clusters_and_listeners_share_a_stream;
+    routes_and_endpoints_share_a_stream;
+}
+
+async fn clusters_and_listeners_share_a_stream(variant: Variant) {
+    two_kinds_share_a_stream(Kind::Cluster, Kind::Listener, variant).await;
+}
+
+async fn routes_and_endpoints_share_a_stream(variant: Variant) {
+    two_kinds_share_a_stream(Kind::Route, Kind::Endpoint, variant).await;
+}
+
+async fn two_kinds_share_a_stream(one: Kind, other: Kind, variant: Variant) {
+    let mut server = Server::with(&[(one, &["a", "b"]), (other, &["a", "b"])]).await;
+    let mut client = Client::open(&server, Service::Aggregated, variant);
+    for kind in [one, other] {
+        let names: &[&str] = if has_wildcard(kind) { &[] } else { &["a", "b"] };
+        client.subscribe(kind, names).await;
+        client.receive_all(kind, &["a", "b"]).await;
+    }
+    for kind in [one, other] {
+        server.put(kind, "b", 2).publish();
+        let update = client.receive_one(kind).await;
+        assert!(client.brings(&update, &["b"]), "{update:?}");
+        assert_eq!(update.resources["b"], "2");
+    }
+    for kind in [one, other] {
+        client.nothing_more(&mut server, kind).await;
+    }
 }
 
 #[tokio::test]

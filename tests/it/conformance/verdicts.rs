@@ -5,23 +5,59 @@ use std::time::Duration;
 use marathon_envoy::registry::Progress;
 use marathon_envoy::snapshot::Kind;
 
-use super::both::{BOTH, Client};
+use super::both::{BOTH, Client, Variant};
 use super::client::{Delta, Sotw};
-use super::rows;
 use super::server::{Server, encode};
 use super::wire::Service;
+use super::{rows, twins};
 
 rows! {
     world_what_is_rejected_is_not_sent_again: clusters, endpoints, listeners, routes, secrets;
-    world_what_follows_a_rejected_one_is_sent: clusters, endpoints, listeners, routes, secrets;
-    world_who_has_not_answered_is_sent_the_newest_afterwards: clusters, endpoints, listeners, routes, secrets;
     delta_what_is_rejected_is_not_sent_again: clusters, endpoints, listeners, routes, secrets;
-    delta_what_follows_a_rejected_one_is_sent: clusters, endpoints, listeners, routes, secrets;
-    delta_who_has_not_answered_is_sent_the_newest_afterwards: clusters, endpoints, listeners, routes, secrets;
     delta_what_changed_back_meanwhile_is_not_sent: clusters, endpoints, listeners, routes, secrets;
     what_clients_say_is_shown_to_operators: clusters, endpoints, listeners, routes, secrets;
     who_says_nothing_for_a_while_is_sent_the_newest_all_the_same: clusters, endpoints, listeners, routes, secrets;
     nonces_are_never_used_twice: clusters, endpoints, listeners, routes, secrets;
+}
+
+twins! {
+    what_follows_a_rejected_one_is_sent: clusters, endpoints, listeners, routes, secrets;
+    who_has_not_answered_is_sent_the_newest_afterwards: clusters, endpoints, listeners, routes, secrets;
+}
+
+async fn what_follows_a_rejected_one_is_sent(service: Service, kind: Kind, variant: Variant) {
+    let mut server = Server::with(&[(kind, &["a"])]).await;
+    let mut client = Client::open(&server, service, variant);
+    client.subscribe(kind, &["a"]).await;
+    client.receive_one(kind).await;
+    for round in 2..5 {
+        server.put(kind, "a", round).publish();
+        let bad = client.next_one(kind).await;
+        assert_eq!(bad.resources["a"], round.to_string());
+        client.nack(&bad, "no such thing").await;
+    }
+    server.put(kind, "a", "good").publish();
+    assert_eq!(client.receive_one(kind).await.resources["a"], "good");
+    client.nothing_more(&mut server, kind).await;
+}
+
+async fn who_has_not_answered_is_sent_the_newest_afterwards(
+    service: Service,
+    kind: Kind,
+    variant: Variant,
+) {
+    let mut server = Server::with(&[(kind, &["a", "b"])]).await;
+    let mut client = Client::open(&server, service, variant);
+    client.subscribe(kind, &["a", "b"]).await;
+    let first = client.next_all(kind, &["a", "b"]).await;
+    for round in 2..50 {
+        server.put(kind, "a", round).publish();
+    }
+    client.ack(&first).await;
+    let newest = client.receive_one(kind).await;
+    assert!(client.brings(&newest, &["a"]), "{newest:?}");
+    assert_eq!(newest.resources["a"], "49");
+    client.nothing_more(&mut server, kind).await;
 }
 
 async fn world_what_is_rejected_is_not_sent_again(service: Service, kind: Kind) {
@@ -48,35 +84,6 @@ fn another(kind: Kind) -> Kind {
     }
 }
 
-async fn world_what_follows_a_rejected_one_is_sent(service: Service, kind: Kind) {
-    let mut server = Server::with(&[(kind, &["a"])]).await;
-    let mut stream = Sotw::open(&server, service);
-    stream.ask(kind, &["a"]).await;
-    stream.receive().await;
-    for round in 2..5 {
-        server.put(kind, "a", round).publish();
-        let bad = stream.next().await;
-        assert_eq!(bad.resources["a"], round.to_string());
-        stream.nack(&bad, "no such thing").await;
-    }
-    server.put(kind, "a", "good").publish();
-    assert_eq!(stream.receive().await.resources["a"], "good");
-    stream.nothing_more(&mut server, kind).await;
-}
-
-async fn world_who_has_not_answered_is_sent_the_newest_afterwards(service: Service, kind: Kind) {
-    let mut server = Server::with(&[(kind, &["a"])]).await;
-    let mut stream = Sotw::open(&server, service);
-    stream.ask(kind, &["a"]).await;
-    let first = stream.next().await;
-    for round in 2..50 {
-        server.put(kind, "a", round).publish();
-    }
-    stream.ack(&first).await;
-    assert_eq!(stream.receive().await.resources["a"], "49");
-    stream.nothing_more(&mut server, kind).await;
-}
-
 async fn delta_what_is_rejected_is_not_sent_again(service: Service, kind: Kind) {
     let mut server = Server::with(&[(kind, &["a"])]).await;
     let mut stream = Delta::open(&server, service);
@@ -84,37 +91,6 @@ async fn delta_what_is_rejected_is_not_sent_again(service: Service, kind: Kind) 
     let first = stream.next().await;
     stream.nack(&first, "no such thing").await;
     server.put(kind, "a", 1).publish();
-    stream.nothing_more(&mut server, kind).await;
-}
-
-async fn delta_what_follows_a_rejected_one_is_sent(service: Service, kind: Kind) {
-    let mut server = Server::with(&[(kind, &["a"])]).await;
-    let mut stream = Delta::open(&server, service);
-    stream.ask(kind, &["a"], &[]).await;
-    stream.receive().await;
-    for round in 2..5 {
-        server.put(kind, "a", round).publish();
-        let bad = stream.next().await;
-        assert_eq!(bad.resources["a"], round.to_string());
-        stream.nack(&bad, "no such thing").await;
-    }
-    server.put(kind, "a", "good").publish();
-    assert_eq!(stream.receive().await.resources["a"], "good");
-    stream.nothing_more(&mut server, kind).await;
-}
-
-async fn delta_who_has_not_answered_is_sent_the_newest_afterwards(service: Service, kind: Kind) {
-    let mut server = Server::with(&[(kind, &["a", "b"])]).await;
-    let mut stream = Delta::open(&server, service);
-    stream.ask(kind, &["a", "b"], &[]).await;
-    let first = stream.next_all(kind, &["a", "b"]).await;
-    for round in 2..50 {
-        server.put(kind, "a", round).publish();
-    }
-    stream.ack(&first).await;
-    let newest = stream.receive().await;
-    assert_eq!(newest.names(), ["a"]);
-    assert_eq!(newest.resources["a"], "49");
     stream.nothing_more(&mut server, kind).await;
 }
 
@@ -141,7 +117,7 @@ async fn who_says_nothing_for_a_while_is_sent_the_newest_all_the_same(
         let server = Server::configured(|_, pacing| pacing.ack_timeout = BRIEFLY).await;
         let mut server = server.having(&[(kind, &["a"])]);
         let mut client = Client::open(&server, service, variant);
-        client.ask(kind, &["a"], &["a"]).await;
+        client.subscribe(kind, &["a"]).await;
         client.next_one(kind).await;
         let mut newest = None;
         for round in 2..20 {
@@ -247,14 +223,12 @@ async fn a_rejected_answer_does_not_let_go_what_waits_for_it() {
         server.put_requiring(Kind::Route, "http", 1, &["web"]);
         server.publish();
         let mut client = Client::open(&server, Service::Aggregated, variant);
-        client.ask(Kind::Cluster, &[], &[]).await;
+        client.subscribe(Kind::Cluster, &[]).await;
         let clusters = client.next_one(Kind::Cluster).await;
         assert_eq!(clusters.names(), ["bad", "web"]);
-        client
-            .ask(Kind::Endpoint, &["bad", "web"], &["bad", "web"])
-            .await;
+        client.subscribe(Kind::Endpoint, &["bad", "web"]).await;
         client.next_one(Kind::Endpoint).await;
-        client.ask(Kind::Route, &["http"], &["http"]).await;
+        client.subscribe(Kind::Route, &["http"]).await;
         client.nack(&clusters, "no such thing").await;
         let bad = client.next_one(Kind::Cluster).await;
         // A cluster whose endpoints are asked for has been taken: no whole set may lack it.
@@ -275,9 +249,9 @@ async fn what_is_refused_alone_is_not_waited_for() {
         server.put_requiring(Kind::Route, "http", 1, &["web"]);
         server.publish();
         let mut client = Client::open(&server, Service::Aggregated, variant);
-        client.ask(Kind::Cluster, &[], &[]).await;
+        client.subscribe(Kind::Cluster, &[]).await;
         let clusters = client.next_one(Kind::Cluster).await;
-        client.ask(Kind::Route, &["http"], &["http"]).await;
+        client.subscribe(Kind::Route, &["http"]).await;
         client.nothing_more(&mut server, Kind::Secret).await;
         client.nack(&clusters, "no such thing").await;
         let routes = client.receive_one(Kind::Route).await;

@@ -3,9 +3,9 @@
 use marathon_envoy::snapshot::Kind;
 
 use super::client::Sotw;
+use super::rows;
 use super::server::Server;
 use super::wire::Service;
-use super::{has_wildcard, rows};
 
 rows! {
     // 1
@@ -166,36 +166,4 @@ async fn nothing_after(service: Service, kind: Kind, names: &[&str]) {
     stream.nothing_more(&mut server, kind).await;
     server.put(kind, "a", 2).put(kind, "b", 2).publish();
     stream.nothing_more(&mut server, kind).await;
-}
-
-// 9
-#[tokio::test]
-async fn clusters_and_listeners_share_a_stream() {
-    two_kinds_share_a_stream(Kind::Cluster, Kind::Listener).await;
-}
-
-// 9
-#[tokio::test]
-async fn routes_and_endpoints_share_a_stream() {
-    two_kinds_share_a_stream(Kind::Route, Kind::Endpoint).await;
-}
-
-async fn two_kinds_share_a_stream(one: Kind, other: Kind) {
-    let mut server = Server::with(&[(one, &["a", "b"]), (other, &["a", "b"])]).await;
-    let mut stream = Sotw::open(&server, Service::Aggregated);
-    for kind in [one, other] {
-        let names: &[&str] = if has_wildcard(kind) { &[] } else { &["a", "b"] };
-        stream.ask(kind, names).await;
-        let first = stream.receive().await;
-        assert_eq!((first.kind, first.names()), (kind, vec!["a", "b"]));
-    }
-    for kind in [one, other] {
-        server.put(kind, "b", 2).publish();
-        let update = stream.receive().await;
-        assert_eq!(update.kind, kind);
-        assert_eq!(update.resources["b"], "2");
-    }
-    for kind in [one, other] {
-        stream.nothing_more(&mut server, kind).await;
-    }
 }

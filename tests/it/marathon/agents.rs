@@ -19,19 +19,8 @@ use crate::support::{Environment, app, environment};
 /// Requests a second.
 const PACE: NonZeroU32 = NonZeroU32::new(300).unwrap();
 
-#[tokio::test]
-async fn an_address_that_another_app_was_given_over_rest() {
-    an_address_that_another_app_was_given(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn an_address_that_another_app_was_given_over_ads() {
-    an_address_that_another_app_was_given(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn an_address_that_another_app_was_given_over_ads_delta() {
-    an_address_that_another_app_was_given(Transport::AdsDelta).await;
+over_each_transport! {
+    an_address_that_another_app_was_given;
 }
 
 /// A machine dies and its successor gets the port of one of its tasks, for another app, while

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use marathon_envoy::commands::bootstrap::Transport;
 use marathon_envoy::daemon::{Daemon, Runtimes};
 use marathon_envoy::settings::Typed;
 use rustls::pki_types::pem::PemObject as _;
@@ -138,26 +137,12 @@ fn line_of(key: &str) -> &str {
     key.lines().nth(5).unwrap()
 }
 
-#[tokio::test]
-async fn a_token_that_is_forgotten_over_rest() {
-    a_token_that_is_forgotten(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn a_token_that_is_forgotten_over_ads() {
-    a_token_that_is_forgotten(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn a_token_that_is_forgotten_over_ads_delta() {
-    a_token_that_is_forgotten(Transport::AdsDelta).await;
-}
-
 /// One login is enough for everything; when its token is forgotten, in mid-stream and then
 /// together with the stream, one more is, and nothing is lost.
-async fn a_token_that_is_forgotten(transport: Transport) {
+#[tokio::test]
+async fn a_token_that_is_forgotten() {
     let site = Site::new();
-    let mut scene = Scene::start(transport, |plan| site.strict(plan)).await;
+    let mut scene = Scene::start(|plan| site.strict(plan)).await;
     let logins = |granted, unauthorized| Logins {
         granted,
         unauthorized,
@@ -191,7 +176,7 @@ async fn a_token_that_is_forgotten(transport: Transport) {
 #[tokio::test]
 async fn a_token_that_ends_is_renewed_before() {
     let site = Site::new();
-    let scene = Scene::start(Transport::AdsDelta, |plan| {
+    let scene = Scene::start(|plan| {
         plan.marathon = site.marathon(Duration::from_secs(4));
         site.put_account("http", KEY);
         plan.control_plane
@@ -335,23 +320,9 @@ async fn a_login_service_that_is_away_at_the_start() {
     marathon.shutdown().await;
 }
 
-#[tokio::test]
-async fn a_client_certificate_that_is_exchanged_over_rest() {
-    a_client_certificate_that_is_exchanged(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn a_client_certificate_that_is_exchanged_over_ads() {
-    a_client_certificate_that_is_exchanged(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn a_client_certificate_that_is_exchanged_over_ads_delta() {
-    a_client_certificate_that_is_exchanged(Transport::AdsDelta).await;
-}
-
 /// Nobody gets in without one; the next connection shows the new one.
-async fn a_client_certificate_that_is_exchanged(transport: Transport) {
+#[tokio::test]
+async fn a_client_certificate_that_is_exchanged() {
     let site = Site::new();
     let clients = Authority::new();
     let [old, new] = [(); 2].map(|()| clients.bundle(&["edge"]));
@@ -360,7 +331,7 @@ async fn a_client_certificate_that_is_exchanged(transport: Transport) {
         site.put("key.pem", &bundle.key_pem);
     };
     put(&old);
-    let mut scene = Scene::start(transport, |plan| {
+    let mut scene = Scene::start(|plan| {
         plan.marathon = Config {
             nodes: vec![site.port.address()],
             tls: Some(site.tls(Some(&clients))),

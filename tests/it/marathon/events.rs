@@ -2,32 +2,17 @@
 
 use std::time::Duration;
 
-use marathon_envoy::commands::bootstrap::Transport;
 use serde_json::{Value, json};
 use sim::marathon::Config;
 
 use super::scene::{APP, Scene};
-use crate::support::{app, live};
+use crate::support::app;
 
 const UPDATES: &str = "events_total{event_type=\"status_update_event\"}";
 
 #[tokio::test]
-async fn an_event_of_ten_megabytes_over_rest() {
-    an_event_of_ten_megabytes(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn an_event_of_ten_megabytes_over_ads() {
-    an_event_of_ten_megabytes(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn an_event_of_ten_megabytes_over_ads_delta() {
-    an_event_of_ten_megabytes(Transport::AdsDelta).await;
-}
-
-async fn an_event_of_ten_megabytes(transport: Transport) {
-    let mut scene = Scene::start(transport, |_| {}).await;
+async fn an_event_of_ten_megabytes() {
+    let mut scene = Scene::start(|_| {}).await;
     let heard = scene.metric(UPDATES).await;
     scene.marathon().inject_event("status_update_event", huge());
     scene.metric_where(UPDATES, |now| now > heard).await;
@@ -38,22 +23,8 @@ async fn an_event_of_ten_megabytes(transport: Transport) {
 }
 
 #[tokio::test]
-async fn an_event_beyond_the_limit_over_rest() {
-    an_event_beyond_the_limit(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn an_event_beyond_the_limit_over_ads() {
-    an_event_beyond_the_limit(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn an_event_beyond_the_limit_over_ads_delta() {
-    an_event_beyond_the_limit(Transport::AdsDelta).await;
-}
-
-async fn an_event_beyond_the_limit(transport: Transport) {
-    let mut scene = Scene::start(transport, |plan| {
+async fn an_event_beyond_the_limit() {
+    let mut scene = Scene::start(|plan| {
         plan.control_plane.tune = |settings| settings.marathon.event_limit_bytes = 1_000_000;
     })
     .await;
@@ -70,22 +41,8 @@ async fn an_event_beyond_the_limit(transport: Transport) {
 }
 
 #[tokio::test]
-async fn events_that_cannot_be_read_over_rest() {
-    events_that_cannot_be_read(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn events_that_cannot_be_read_over_ads() {
-    events_that_cannot_be_read(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn events_that_cannot_be_read_over_ads_delta() {
-    events_that_cannot_be_read(Transport::AdsDelta).await;
-}
-
-async fn events_that_cannot_be_read(transport: Transport) {
-    let mut scene = Scene::start(transport, |plan| {
+async fn events_that_cannot_be_read() {
+    let mut scene = Scene::start(|plan| {
         plan.control_plane.tune = |settings| {
             settings.marathon.confirmation_delay = Duration::from_millis(100);
         };
@@ -134,22 +91,8 @@ async fn events_that_cannot_be_read(transport: Transport) {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_events_over_rest() {
-    bytes_that_are_no_events(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn bytes_that_are_no_events_over_ads() {
-    bytes_that_are_no_events(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn bytes_that_are_no_events_over_ads_delta() {
-    bytes_that_are_no_events(Transport::AdsDelta).await;
-}
-
-async fn bytes_that_are_no_events(transport: Transport) {
-    let mut scene = Scene::start(transport, |plan| {
+async fn bytes_that_are_no_events() {
+    let mut scene = Scene::start(|plan| {
         plan.control_plane.tune = |settings| {
             settings.marathon.backoff_first = Duration::from_millis(10);
             settings.marathon.backoff_limit = Duration::from_millis(50);
@@ -171,22 +114,8 @@ async fn bytes_that_are_no_events(transport: Transport) {
 }
 
 #[tokio::test]
-async fn events_twice_and_out_of_order_over_rest() {
-    events_twice_and_out_of_order(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn events_twice_and_out_of_order_over_ads() {
-    events_twice_and_out_of_order(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn events_twice_and_out_of_order_over_ads_delta() {
-    events_twice_and_out_of_order(Transport::AdsDelta).await;
-}
-
-async fn events_twice_and_out_of_order(transport: Transport) {
-    let mut scene = Scene::start(transport, |_| {}).await;
+async fn events_twice_and_out_of_order() {
+    let mut scene = Scene::start(|_| {}).await;
     scene.scaled(5).await;
     let story: Vec<_> = scene
         .marathon()
@@ -211,22 +140,8 @@ async fn events_twice_and_out_of_order(transport: Transport) {
 }
 
 #[tokio::test]
-async fn events_of_apps_that_are_not_there_over_rest() {
-    events_of_apps_that_are_not_there(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn events_of_apps_that_are_not_there_over_ads() {
-    events_of_apps_that_are_not_there(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn events_of_apps_that_are_not_there_over_ads_delta() {
-    events_of_apps_that_are_not_there(Transport::AdsDelta).await;
-}
-
-async fn events_of_apps_that_are_not_there(transport: Transport) {
-    let mut scene = Scene::start(transport, |_| {}).await;
+async fn events_of_apps_that_are_not_there() {
+    let mut scene = Scene::start(|_| {}).await;
     let heard = scene.metric(UPDATES).await;
     for number in 0..300 {
         let status = status("/ghost", &format!("ghost.{number}"));
@@ -242,22 +157,8 @@ async fn events_of_apps_that_are_not_there(transport: Transport) {
 }
 
 #[tokio::test]
-async fn absurd_labels_over_rest() {
-    absurd_labels(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn absurd_labels_over_ads() {
-    absurd_labels(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn absurd_labels_over_ads_delta() {
-    absurd_labels(Transport::AdsDelta).await;
-}
-
-async fn absurd_labels(transport: Transport) {
-    let mut scene = Scene::start(transport, |_| {}).await;
+async fn absurd_labels() {
+    let mut scene = Scene::start(|_| {}).await;
     let long = "x".repeat(100_000);
     let many = vec!["a.test"; 5000].join(",");
     let labels: Vec<(&str, &str)> = vec![
@@ -298,7 +199,7 @@ async fn absurd_labels(transport: Transport) {
         .create_app(app("/sane", "sane.test", 1))
         .await
         .unwrap();
-    live(&scene.environment, "sane.test", "/").await;
+    scene.is_live("/sane", "sane.test").await;
     assert_eq!(scene.marathon().view().apps.len(), count + 2);
     assert!(scene.metric("problems").await >= 8.0);
     assert!(scene.has_logged(&["WARN", "left out", "HAPROXY_0_VHOST"]));
@@ -307,24 +208,10 @@ async fn absurd_labels(transport: Transport) {
 }
 
 #[tokio::test]
-async fn twenty_thousand_events_in_a_row_over_rest() {
-    twenty_thousand_events_in_a_row(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn twenty_thousand_events_in_a_row_over_ads() {
-    twenty_thousand_events_in_a_row(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn twenty_thousand_events_in_a_row_over_ads_delta() {
-    twenty_thousand_events_in_a_row(Transport::AdsDelta).await;
-}
-
-async fn twenty_thousand_events_in_a_row(transport: Transport) {
+async fn twenty_thousand_events_in_a_row() {
     const FRAMES: usize = 40;
     const EVENTS: usize = 500;
-    let mut scene = Scene::start(transport, |plan| {
+    let mut scene = Scene::start(|plan| {
         plan.marathon = Config {
             heartbeat: Duration::from_millis(100),
             ..plan.marathon.clone()

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use marathon_envoy::commands::bootstrap::Transport;
 use serde_json::{Value, json};
 use sim::load::{Probe, Target};
 use sim::marathon::{Config, LeaderChange, Requested};
@@ -22,22 +21,8 @@ const USER: &str = "edge";
 const PASSWORD: &str = "correct horse";
 
 #[tokio::test]
-async fn a_standby_that_redirects_over_rest() {
-    a_standby_that_redirects(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn a_standby_that_redirects_over_ads() {
-    a_standby_that_redirects(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn a_standby_that_redirects_over_ads_delta() {
-    a_standby_that_redirects(Transport::AdsDelta).await;
-}
-
-async fn a_standby_that_redirects(transport: Transport) {
-    let mut scene = Scene::start(transport, |plan| {
+async fn a_standby_that_redirects() {
+    let mut scene = Scene::start(|plan| {
         plan.marathon = Config::with_nodes(2);
         plan.control_plane.tune = only_the_second_marathon;
     })
@@ -49,23 +34,9 @@ async fn a_standby_that_redirects(transport: Transport) {
 }
 
 #[tokio::test]
-async fn a_standby_that_redirects_with_credentials_over_rest() {
-    a_standby_that_redirects_with_credentials(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn a_standby_that_redirects_with_credentials_over_ads() {
-    a_standby_that_redirects_with_credentials(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn a_standby_that_redirects_with_credentials_over_ads_delta() {
-    a_standby_that_redirects_with_credentials(Transport::AdsDelta).await;
-}
-
-async fn a_standby_that_redirects_with_credentials(transport: Transport) {
+async fn a_standby_that_redirects_with_credentials() {
     let file = credentials_file();
-    let mut scene = Scene::start(transport, |plan| {
+    let mut scene = Scene::start(|plan| {
         plan.marathon = Config::with_nodes(2);
         ask_for_credentials(plan, &file);
         plan.control_plane.tune = only_the_second_marathon;
@@ -79,25 +50,11 @@ async fn a_standby_that_redirects_with_credentials(transport: Transport) {
 }
 
 #[tokio::test]
-async fn a_redirect_to_a_stranger_over_rest() {
-    a_redirect_to_a_stranger(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn a_redirect_to_a_stranger_over_ads() {
-    a_redirect_to_a_stranger(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn a_redirect_to_a_stranger_over_ads_delta() {
-    a_redirect_to_a_stranger(Transport::AdsDelta).await;
-}
-
-async fn a_redirect_to_a_stranger(transport: Transport) {
+async fn a_redirect_to_a_stranger() {
     let file = credentials_file();
     let strangers = Strangers::start().await;
     let false_friend = strangers.false_friend;
-    let mut scene = Scene::start(transport, |plan| {
+    let mut scene = Scene::start(|plan| {
         ask_for_credentials(plan, &file);
         // Beside the real one, which is asked first.
         plan.control_plane
@@ -118,23 +75,8 @@ async fn a_redirect_to_a_stranger(transport: Transport) {
 }
 
 #[tokio::test]
-async fn a_new_leader_without_health_results_over_rest() {
-    a_new_leader_without_health_results(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn a_new_leader_without_health_results_over_ads() {
-    a_new_leader_without_health_results(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn a_new_leader_without_health_results_over_ads_delta() {
-    a_new_leader_without_health_results(Transport::AdsDelta).await;
-}
-
-async fn a_new_leader_without_health_results(transport: Transport) {
+async fn a_new_leader_without_health_results() {
     let mut scene = Scene::with(
-        transport,
         |plan| {
             plan.marathon = Config::with_nodes(2);
             plan.control_plane.tune = |settings| {
@@ -177,22 +119,8 @@ async fn a_new_leader_without_health_results(transport: Transport) {
 }
 
 #[tokio::test]
-async fn a_new_leader_that_lists_nothing_at_first_over_rest() {
-    a_new_leader_that_lists_nothing_at_first(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn a_new_leader_that_lists_nothing_at_first_over_ads() {
-    a_new_leader_that_lists_nothing_at_first(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn a_new_leader_that_lists_nothing_at_first_over_ads_delta() {
-    a_new_leader_that_lists_nothing_at_first(Transport::AdsDelta).await;
-}
-
-async fn a_new_leader_that_lists_nothing_at_first(transport: Transport) {
-    let mut scene = Scene::start(transport, |plan| {
+async fn a_new_leader_that_lists_nothing_at_first() {
+    let mut scene = Scene::start(|plan| {
         plan.marathon = Config::with_nodes(2);
         plan.control_plane.tune = |settings| {
             settings.marathon.confirmation_delay = Duration::from_millis(500);
@@ -224,22 +152,8 @@ async fn a_new_leader_that_lists_nothing_at_first(transport: Transport) {
 }
 
 #[tokio::test]
-async fn a_new_leader_that_goes_on_listing_nothing_over_rest() {
-    a_new_leader_that_goes_on_listing_nothing(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn a_new_leader_that_goes_on_listing_nothing_over_ads() {
-    a_new_leader_that_goes_on_listing_nothing(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn a_new_leader_that_goes_on_listing_nothing_over_ads_delta() {
-    a_new_leader_that_goes_on_listing_nothing(Transport::AdsDelta).await;
-}
-
-async fn a_new_leader_that_goes_on_listing_nothing(transport: Transport) {
-    let mut scene = Scene::start(transport, |plan| {
+async fn a_new_leader_that_goes_on_listing_nothing() {
+    let mut scene = Scene::start(|plan| {
         plan.marathon = Config::with_nodes(2);
         plan.control_plane.tune = |settings| {
             settings.marathon.confirmation_delay = Duration::from_secs(5);
@@ -274,6 +188,7 @@ async fn a_new_leader_that_goes_on_listing_nothing(transport: Transport) {
         })
         .await;
     gone.unwrap();
+    scene.each_has(APP, |hosts| hosts.is_empty()).await;
     assert!(scene.has_logged(&[
         "WARN",
         "the doubtful loss of apps is settled",

@@ -2,33 +2,18 @@
 
 use std::time::Duration;
 
-use marathon_envoy::commands::bootstrap::Transport;
 use serde_json::json;
 use sim::marathon::ListFault;
 
 use super::scene::Scene;
-use crate::support::{Plan, app, live};
+use crate::support::{Plan, app};
 
 /// Full lists that were taken.
 const LISTED: &str = "fetches_total{outcome=\"ok\",what=\"everything\"}";
 
 #[tokio::test]
-async fn answers_that_are_no_lists_over_rest() {
-    answers_that_are_no_lists(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn answers_that_are_no_lists_over_ads() {
-    answers_that_are_no_lists(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn answers_that_are_no_lists_over_ads_delta() {
-    answers_that_are_no_lists(Transport::AdsDelta).await;
-}
-
-async fn answers_that_are_no_lists(transport: Transport) {
-    let mut scene = Scene::start(transport, patient_for_a_moment).await;
+async fn answers_that_are_no_lists() {
+    let mut scene = Scene::start(patient_for_a_moment).await;
     let listed = scene.metric(LISTED).await;
     let body = |text: &str| ListFault::Body(text.as_bytes().to_vec());
     let faults = [
@@ -81,39 +66,19 @@ async fn answers_that_are_no_lists(transport: Transport) {
 }
 
 #[tokio::test]
-async fn a_list_without_any_task_over_rest() {
-    a_list_that_lost_it_all(Transport::Rest, ListFault::EmptyTasks, None).await;
+async fn a_list_without_any_task() {
+    a_list_that_lost_it_all(ListFault::EmptyTasks, None).await;
 }
 
 #[tokio::test]
-async fn a_list_without_any_task_over_ads() {
-    a_list_that_lost_it_all(Transport::Ads, ListFault::EmptyTasks, None).await;
-}
-
-#[tokio::test]
-async fn a_list_without_any_task_over_ads_delta() {
-    a_list_that_lost_it_all(Transport::AdsDelta, ListFault::EmptyTasks, None).await;
-}
-
-#[tokio::test]
-async fn an_announced_list_without_any_app_over_rest() {
-    a_list_that_lost_it_all(Transport::Rest, ListFault::Empty, Some("/")).await;
-}
-
-#[tokio::test]
-async fn an_announced_list_without_any_app_over_ads() {
-    a_list_that_lost_it_all(Transport::Ads, ListFault::Empty, Some("/")).await;
-}
-
-#[tokio::test]
-async fn an_announced_list_without_any_app_over_ads_delta() {
-    a_list_that_lost_it_all(Transport::AdsDelta, ListFault::Empty, Some("/")).await;
+async fn an_announced_list_without_any_app() {
+    a_list_that_lost_it_all(ListFault::Empty, Some("/")).await;
 }
 
 /// Marathon forgets something for one list, which comes with a new stream, or because a change of
 /// a group was announced. Users notice nothing, and the next list settles it.
-async fn a_list_that_lost_it_all(transport: Transport, fault: ListFault, group: Option<&str>) {
-    let mut scene = Scene::start(transport, |plan| {
+async fn a_list_that_lost_it_all(fault: ListFault, group: Option<&str>) {
+    let mut scene = Scene::start(|plan| {
         plan.control_plane.tune = |settings| {
             settings.marathon.confirmation_delay = Duration::from_secs(5);
             settings.marathon.announced_loss_delay = Duration::from_millis(500);
@@ -146,22 +111,8 @@ async fn a_list_that_lost_it_all(transport: Transport, fault: ListFault, group: 
 }
 
 #[tokio::test]
-async fn answers_that_come_too_late_over_rest() {
-    answers_that_come_too_late(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn answers_that_come_too_late_over_ads() {
-    answers_that_come_too_late(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn answers_that_come_too_late_over_ads_delta() {
-    answers_that_come_too_late(Transport::AdsDelta).await;
-}
-
-async fn answers_that_come_too_late(transport: Transport) {
-    let mut scene = Scene::start(transport, |plan| {
+async fn answers_that_come_too_late() {
+    let mut scene = Scene::start(|plan| {
         plan.control_plane.tune =
             |settings| settings.marathon.request_limit = Duration::from_secs(1);
     })
@@ -180,22 +131,8 @@ async fn answers_that_come_too_late(transport: Transport) {
 }
 
 #[tokio::test]
-async fn an_app_that_cannot_be_read_over_rest() {
-    an_app_that_cannot_be_read(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn an_app_that_cannot_be_read_over_ads() {
-    an_app_that_cannot_be_read(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn an_app_that_cannot_be_read_over_ads_delta() {
-    an_app_that_cannot_be_read(Transport::AdsDelta).await;
-}
-
-async fn an_app_that_cannot_be_read(transport: Transport) {
-    let mut scene = Scene::start(transport, patient_for_a_moment).await;
+async fn an_app_that_cannot_be_read() {
+    let mut scene = Scene::start(patient_for_a_moment).await;
     let list = json!({ "apps": [
         { "id": "/web", "version": "yesterday", "labels": [], "tasks": "none" },
         { "id": "", "tasks": [] },
@@ -224,22 +161,8 @@ async fn an_app_that_cannot_be_read(transport: Transport) {
 }
 
 #[tokio::test]
-async fn a_list_older_than_its_events_over_rest() {
-    a_list_older_than_its_events(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn a_list_older_than_its_events_over_ads() {
-    a_list_older_than_its_events(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn a_list_older_than_its_events_over_ads_delta() {
-    a_list_older_than_its_events(Transport::AdsDelta).await;
-}
-
-async fn a_list_older_than_its_events(transport: Transport) {
-    let mut scene = Scene::start(transport, |_| {}).await;
+async fn a_list_older_than_its_events() {
+    let mut scene = Scene::start(|_| {}).await;
     let listed = scene.metric(LISTED).await;
     let asked = scene.marathon().request_count("GET", "/v2/apps");
     scene.marathon().hold_lists(true);
@@ -260,23 +183,9 @@ async fn a_list_older_than_its_events(transport: Transport) {
 }
 
 #[tokio::test]
-async fn a_quiet_marathon_is_asked_once_for_each_stream_over_rest() {
-    a_quiet_marathon_is_asked_once_for_each_stream(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn a_quiet_marathon_is_asked_once_for_each_stream_over_ads() {
-    a_quiet_marathon_is_asked_once_for_each_stream(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn a_quiet_marathon_is_asked_once_for_each_stream_over_ads_delta() {
-    a_quiet_marathon_is_asked_once_for_each_stream(Transport::AdsDelta).await;
-}
-
-async fn a_quiet_marathon_is_asked_once_for_each_stream(transport: Transport) {
+async fn a_quiet_marathon_is_asked_once_for_each_stream() {
     const CUTS: u32 = 5;
-    let scene = Scene::start(transport, |_| {}).await;
+    let scene = Scene::start(|_| {}).await;
     let asked = |path: &str| scene.marathon().request_count("GET", path);
     let (lists, apps) = (asked("/v2/apps"), asked("/v2/apps/web"));
     let listed = scene.metric_where(LISTED, |now| now == lists as f64).await;
@@ -297,34 +206,21 @@ async fn a_quiet_marathon_is_asked_once_for_each_stream(transport: Transport) {
 }
 
 #[tokio::test]
-async fn a_deleted_app_whose_tasks_die_slowly_over_rest() {
-    a_deleted_app_whose_tasks_die_slowly(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn a_deleted_app_whose_tasks_die_slowly_over_ads() {
-    a_deleted_app_whose_tasks_die_slowly(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn a_deleted_app_whose_tasks_die_slowly_over_ads_delta() {
-    a_deleted_app_whose_tasks_die_slowly(Transport::AdsDelta).await;
-}
-
-async fn a_deleted_app_whose_tasks_die_slowly(transport: Transport) {
-    let scene = Scene::start(transport, |plan| {
+async fn a_deleted_app_whose_tasks_die_slowly() {
+    let mut scene = Scene::start(|plan| {
         plan.marathon.task_killing = true;
     })
     .await;
+    let doomed = app("/doomed", "doomed.test", 20);
+    scene.marathon().create_app(doomed).await.unwrap();
+    scene.marathon().settled("/doomed", 20).await.unwrap();
+    scene.is_live("/doomed", "doomed.test").await;
+    let asked = |scene: &Scene| {
+        let count = |path: &str| scene.marathon().request_count("GET", path);
+        (count("/v2/apps"), count("/v2/apps/doomed"))
+    };
+    let before = asked(&scene);
     let marathon = scene.marathon();
-    marathon
-        .create_app(app("/doomed", "doomed.test", 20))
-        .await
-        .unwrap();
-    marathon.settled("/doomed", 20).await.unwrap();
-    live(&scene.environment, "doomed.test", "/").await;
-    let asked = |path: &str| scene.marathon().request_count("GET", path);
-    let before = (asked("/v2/apps"), asked("/v2/apps/doomed"));
     marathon.delete("/doomed").await.unwrap();
     let dead = marathon.wait_until("all of its tasks are dead", |view| {
         view.deployments.is_empty() && view.tasks.iter().all(|task| task.app != "/doomed")
@@ -335,8 +231,8 @@ async fn a_deleted_app_whose_tasks_die_slowly(transport: Transport) {
         .create_app(app("/next", "next.test", 1))
         .await
         .unwrap();
-    live(&scene.environment, "next.test", "/").await;
-    let after = (asked("/v2/apps"), asked("/v2/apps/doomed"));
+    scene.is_live("/next", "next.test").await;
+    let after = asked(&scene);
     assert!(after.1 - before.1 <= 2, "{before:?} {after:?}");
     // The deletion and the new app each change their group, which is all there is.
     assert!(after.0 - before.0 <= 2, "{before:?} {after:?}");

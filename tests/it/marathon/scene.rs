@@ -1,18 +1,22 @@
-//! One app under load behind an environment, with the daemon's log and metrics at hand.
+//! One app under load behind an environment with an Envoy of each transport, and with the daemon's
+//! log and metrics at hand.
 
 use std::io::{self, Write};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use marathon_envoy::commands::bootstrap::Transport;
+use marathon_envoy::commands::bootstrap::{self, ControlPlane, Transport};
+use marathon_envoy::settings::XdsListen;
 use serde_json::json;
+use sim::envoy::{Envoy, Options};
 use sim::load::{Load, Pace, Probe, Target, named_by_body};
 use sim::marathon::{Cluster, Config};
 use tokio::time::Instant;
 use tracing::subscriber::DefaultGuard;
 
-use crate::support::{Environment, Plan, app, environment, live};
+use crate::support::{Environment, Plan, app, environment, envoy, live};
 
 /// The app that is under load, and its host.
 pub(super) const APP: &str = "/web";
@@ -29,17 +33,21 @@ pub(super) const LIMIT: Duration = Duration::from_secs(120);
 const PACE: NonZeroU32 = NonZeroU32::new(200).unwrap();
 
 /// How often a wait looks at the metrics again.
-const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How many lines of the daemon's log a failed journey prints.
 const PRINTED_LINES: usize = 60;
 
-/// An environment with [`TASKS`] tasks of [`APP`] behind a steady load of which no request may fail.
+/// An environment with [`TASKS`] tasks of [`APP`] behind a steady load of which no request may fail, served
+/// by Envoys of the three transports that share a port: what becomes of a fault of Marathon is the
+/// same over each of them, and seen over each.
 ///
 /// All of it runs on the thread of the test, which is why the daemon's log can be told from those
 /// of other tests.
 pub(super) struct Scene {
     pub(super) environment: Environment,
+    /// Envoys besides that of the environment, which is one of incremental ADS.
+    others: Vec<Envoy>,
     load: Option<Load>,
     log: Told,
     _capture: DefaultGuard,
@@ -47,8 +55,8 @@ pub(super) struct Scene {
 
 impl Scene {
     /// Sets it up; `change` has the last word on the plan.
-    pub(super) async fn start(transport: Transport, change: impl FnOnce(&mut Plan)) -> Self {
-        Self::with(transport, change, async |marathon| {
+    pub(super) async fn start(change: impl FnOnce(&mut Plan)) -> Self {
+        Self::with(change, async |marathon| {
             marathon.create_app(app(APP, HOST, TASKS)).await.unwrap();
         })
         .await
@@ -56,14 +64,12 @@ impl Scene {
 
     /// The same, with another way to create [`APP`].
     pub(super) async fn with(
-        transport: Transport,
         change: impl FnOnce(&mut Plan),
         create: impl AsyncFn(&Cluster),
     ) -> Self {
         let log = Log::default();
         let capture = log.capture();
         let environment = environment(|plan| {
-            plan.control_plane.transport = transport;
             plan.marathon = Config {
                 patience: LIMIT,
                 ..plan.marathon.clone()
@@ -73,15 +79,21 @@ impl Scene {
         .await;
         create(environment.marathon()).await;
         live(&environment, HOST, "/").await;
-        let target = Target::http(environment.http(), HOST, "/");
-        let load = Load::start(target, Pace::PerSecond(PACE), named_by_body);
+        let others = vec![
+            one_more_envoy(&environment, Transport::Rest).await,
+            one_more_envoy(&environment, Transport::Ads).await,
+        ];
         let mut scene = Self {
             environment,
-            load: Some(load),
+            others,
+            load: None,
             log: Told(log),
             _capture: capture,
         };
         scene.converged(TASKS).await;
+        let target = Target::http(scene.environment.http(), HOST, "/");
+        let pace = Pace::PerSecond(PACE);
+        scene.load = Some(Load::start(target, pace, named_by_body));
         scene
     }
 
@@ -103,24 +115,53 @@ impl Scene {
         self.scaled(tasks).await;
     }
 
-    /// Waits until this many tasks run, and until Envoy has exactly these.
+    /// The Envoys, of one transport each.
+    fn envoys(&mut self) -> impl Iterator<Item = &mut Envoy> {
+        [self.environment.envoy()]
+            .into_iter()
+            .chain(&mut self.others)
+    }
+
+    /// Waits until this many tasks run, and until each Envoy has exactly these.
     pub(super) async fn converged(&mut self, tasks: usize) {
         let view = self.marathon().settled(APP, tasks).await.unwrap();
         let running = view.running(APP);
         let mut wanted: Vec<_> = running.iter().flat_map(|task| task.addresses()).collect();
         wanted.sort();
-        let envoy = self.environment.envoy();
-        let admin = envoy.admin();
-        let what = format!("exactly the hosts {wanted:?}");
-        let seen = envoy.wait_for(&what, LIMIT, async || {
-            let hosts = admin.hosts("/web_0").await?;
-            Ok((hosts == wanted).then_some(()))
-        });
-        seen.await.unwrap();
+        self.each_has(APP, |hosts| hosts == wanted).await;
     }
 
-    /// Waits until Envoy shows that all that was heard so far was taken, and that nothing was lost
-    /// by it: told of the end of one task, it has exactly the others. (That Envoy has what it had
+    /// The hosts of [`APP`] that each Envoy has.
+    pub(super) async fn hosts(&mut self) -> Vec<Vec<SocketAddr>> {
+        let mut hosts = Vec::new();
+        for envoy in self.envoys() {
+            hosts.push(envoy.admin().hosts("/web_0").await.unwrap());
+        }
+        hosts
+    }
+
+    /// Waits until each Envoy has hosts of an app that are as they should be.
+    pub(super) async fn each_has(&mut self, app: &str, is_so: impl Fn(&[SocketAddr]) -> bool) {
+        let cluster = format!("{app}_0");
+        let what = format!("the hosts of {cluster}");
+        for envoy in self.envoys() {
+            let admin = envoy.admin();
+            let seen = envoy.wait_for(&what, LIMIT, async || {
+                let hosts = admin.hosts(&cluster).await?;
+                Ok(is_so(&hosts).then_some(()))
+            });
+            seen.await.unwrap();
+        }
+    }
+
+    /// Waits until `host` is answered for, and until each Envoy has a host of the app.
+    pub(super) async fn is_live(&mut self, app: &str, host: &str) {
+        live(&self.environment, host, "/").await;
+        self.each_has(app, |hosts| !hosts.is_empty()).await;
+    }
+
+    /// Waits until each Envoy shows that all that was heard so far was taken, and that nothing was
+    /// lost by it: told of the end of one task, it has exactly the others. (That Envoy has what it had
     /// proves little: it may not have heard yet.) The next change of scale brings the task back.
     pub(super) async fn nothing_is_lost(&mut self) {
         let view = self.marathon().view();
@@ -140,19 +181,13 @@ impl Scene {
             // Again and again: an answer that was on its way may know it as running.
             let marathon = self.marathon();
             marathon.inject_event("status_update_event", status.clone());
-            let hosts = self
-                .environment
-                .envoy()
-                .admin()
-                .hosts("/web_0")
-                .await
-                .unwrap();
-            if hosts == wanted {
+            let hosts = self.hosts().await;
+            if hosts.iter().all(|hosts| *hosts == wanted) {
                 return;
             }
             assert!(
                 started.elapsed() < LIMIT,
-                "envoy has {hosts:?} instead of {wanted:?}"
+                "the envoys have {hosts:?} instead of {wanted:?}"
             );
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
@@ -220,14 +255,38 @@ impl Scene {
     /// Ends it all. No request may have failed, nothing may have crashed.
     pub(super) async fn end(mut self) {
         self.end_load().await;
-        let admin = self.environment.envoy().admin();
-        let rejected = admin.stats("update_rejected$").await.unwrap();
-        let none = rejected.values().all(|count| *count == 0);
-        assert!(none, "envoy rejected something: {rejected:?}");
+        for envoy in self.envoys() {
+            let rejected = envoy.admin().stats("update_rejected$").await.unwrap();
+            let none = rejected.values().all(|count| *count == 0);
+            assert!(none, "envoy rejected something: {rejected:?}");
+        }
+        for envoy in self.others {
+            envoy.stop().await.unwrap();
+        }
         // The log is taken to the last.
         let (environment, _log, _capture) = (self.environment, self.log, self._capture);
         environment.stop().await.unwrap();
     }
+}
+
+/// One more Envoy of this environment, which serves the same apps on the same port.
+async fn one_more_envoy(environment: &Environment, transport: Transport) -> Envoy {
+    let bootstrap = bootstrap::yaml(&bootstrap::Config {
+        transport,
+        control_planes: vec![ControlPlane::from(&XdsListen::Tcp(
+            environment.xds().unwrap(),
+        ))],
+        envoy_admin: (Ipv4Addr::LOCALHOST, 0).into(),
+        ..bootstrap::Config::default()
+    });
+    let options = Options {
+        node_id: format!("{transport:?}"),
+        ..Options::default()
+    };
+    let started = Envoy::start(&envoy().await, &bootstrap, options).await;
+    let mut envoy = started.unwrap();
+    envoy.ready(LIMIT).await.unwrap();
+    envoy
 }
 
 /// What the daemon logs, at debug.

@@ -2,28 +2,13 @@
 
 use std::time::Duration;
 
-use marathon_envoy::commands::bootstrap::Transport;
 use sim::marathon::Config;
 
 use super::scene::{APP, Scene};
 
 #[tokio::test]
-async fn a_stream_cut_in_mid_event_over_rest() {
-    a_stream_cut_in_mid_event(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn a_stream_cut_in_mid_event_over_ads() {
-    a_stream_cut_in_mid_event(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn a_stream_cut_in_mid_event_over_ads_delta() {
-    a_stream_cut_in_mid_event(Transport::AdsDelta).await;
-}
-
-async fn a_stream_cut_in_mid_event(transport: Transport) {
-    let mut scene = Scene::start(transport, |_| {}).await;
+async fn a_stream_cut_in_mid_event() {
+    let mut scene = Scene::start(|_| {}).await;
     let heard = scene.metric("events_total").await;
     let marathon = scene.marathon();
     // A whole event and half of another in one piece: when the first is counted, the half is here.
@@ -51,22 +36,8 @@ async fn a_stream_cut_in_mid_event(transport: Transport) {
 }
 
 #[tokio::test]
-async fn a_half_open_stream_over_rest() {
-    a_half_open_stream(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn a_half_open_stream_over_ads() {
-    a_half_open_stream(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn a_half_open_stream_over_ads_delta() {
-    a_half_open_stream(Transport::AdsDelta).await;
-}
-
-async fn a_half_open_stream(transport: Transport) {
-    let mut scene = Scene::start(transport, |plan| {
+async fn a_half_open_stream() {
+    let mut scene = Scene::start(|plan| {
         plan.marathon.heartbeat = Duration::from_millis(50);
         plan.control_plane.tune =
             |settings| settings.marathon.idle_limit = Duration::from_millis(500);
@@ -84,23 +55,9 @@ async fn a_half_open_stream(transport: Transport) {
 }
 
 #[tokio::test]
-async fn marathon_gone_for_ten_idle_limits_over_rest() {
-    marathon_gone_for_ten_idle_limits(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn marathon_gone_for_ten_idle_limits_over_ads() {
-    marathon_gone_for_ten_idle_limits(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn marathon_gone_for_ten_idle_limits_over_ads_delta() {
-    marathon_gone_for_ten_idle_limits(Transport::AdsDelta).await;
-}
-
-async fn marathon_gone_for_ten_idle_limits(transport: Transport) {
+async fn marathon_gone_for_ten_idle_limits() {
     const IDLE_LIMIT: Duration = Duration::from_millis(200);
-    let mut scene = Scene::start(transport, |plan| {
+    let mut scene = Scene::start(|plan| {
         plan.marathon.heartbeat = Duration::from_millis(20);
         plan.control_plane.tune = |settings| {
             settings.marathon.idle_limit = IDLE_LIMIT;
@@ -108,13 +65,7 @@ async fn marathon_gone_for_ten_idle_limits(transport: Transport) {
         };
     })
     .await;
-    let hosts = scene
-        .environment
-        .envoy()
-        .admin()
-        .hosts("/web_0")
-        .await
-        .unwrap();
+    let hosts = scene.hosts().await;
     scene.marathon().stop().await;
     scene.metric_where("stream_connected", |up| up == 0.0).await;
     let gone_for = (10 * IDLE_LIMIT).as_secs_f64();
@@ -124,16 +75,7 @@ async fn marathon_gone_for_ten_idle_limits(transport: Transport) {
         .await;
     let refused = "stream_failures_total{reason=\"connect\"}";
     assert!(scene.metric(refused).await >= 3.0);
-    assert_eq!(
-        scene
-            .environment
-            .envoy()
-            .admin()
-            .hosts("/web_0")
-            .await
-            .unwrap(),
-        hosts
-    );
+    assert_eq!(scene.hosts().await, hosts);
     // What the scheduler did while nobody could be told.
     scene.marathon().scale(APP, 5).await.unwrap();
     scene.marathon().settled(APP, 5).await.unwrap();
@@ -144,22 +86,8 @@ async fn marathon_gone_for_ten_idle_limits(transport: Transport) {
 }
 
 #[tokio::test]
-async fn streams_that_end_before_their_first_event_over_rest() {
-    streams_that_end_before_their_first_event(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn streams_that_end_before_their_first_event_over_ads() {
-    streams_that_end_before_their_first_event(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn streams_that_end_before_their_first_event_over_ads_delta() {
-    streams_that_end_before_their_first_event(Transport::AdsDelta).await;
-}
-
-async fn streams_that_end_before_their_first_event(transport: Transport) {
-    let mut scene = Scene::start(transport, |plan| {
+async fn streams_that_end_before_their_first_event() {
+    let mut scene = Scene::start(|plan| {
         plan.control_plane.tune = |settings| {
             settings.marathon.backoff_first = Duration::from_millis(20);
             settings.marathon.backoff_limit = Duration::from_millis(100);
@@ -180,22 +108,8 @@ async fn streams_that_end_before_their_first_event(transport: Transport) {
 }
 
 #[tokio::test]
-async fn a_stream_that_marathon_closes_as_too_slow_over_rest() {
-    a_stream_that_marathon_closes_as_too_slow(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn a_stream_that_marathon_closes_as_too_slow_over_ads() {
-    a_stream_that_marathon_closes_as_too_slow(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn a_stream_that_marathon_closes_as_too_slow_over_ads_delta() {
-    a_stream_that_marathon_closes_as_too_slow(Transport::AdsDelta).await;
-}
-
-async fn a_stream_that_marathon_closes_as_too_slow(transport: Transport) {
-    let mut scene = Scene::start(transport, |_| {}).await;
+async fn a_stream_that_marathon_closes_as_too_slow() {
+    let mut scene = Scene::start(|_| {}).await;
     let marathon = scene.marathon();
     // Nobody else gets a turn in between, so Marathon's queue for this client overflows.
     for _ in 0..2000 {
@@ -209,22 +123,8 @@ async fn a_stream_that_marathon_closes_as_too_slow(transport: Transport) {
 }
 
 #[tokio::test]
-async fn a_change_that_no_event_told_over_rest() {
-    a_change_that_no_event_told(Transport::Rest).await;
-}
-
-#[tokio::test]
-async fn a_change_that_no_event_told_over_ads() {
-    a_change_that_no_event_told(Transport::Ads).await;
-}
-
-#[tokio::test]
-async fn a_change_that_no_event_told_over_ads_delta() {
-    a_change_that_no_event_told(Transport::AdsDelta).await;
-}
-
-async fn a_change_that_no_event_told(transport: Transport) {
-    let mut scene = Scene::start(transport, |plan| {
+async fn a_change_that_no_event_told() {
+    let mut scene = Scene::start(|plan| {
         plan.marathon = Config {
             heartbeat: Duration::from_secs(3600),
             ..plan.marathon.clone()

@@ -13,8 +13,8 @@ use tokio::time::Instant;
 
 use super::{Environment, LIMIT};
 
-/// Between two looks. A page takes about a millisecond.
-const BETWEEN: Duration = Duration::from_millis(10);
+/// Between two looks. A page takes some milliseconds of a build without optimisation.
+const BETWEEN: Duration = Duration::from_millis(20);
 
 /// Waits until `look` sees something; what it saw. `what` completes "waited in vain for".
 pub(crate) async fn until<T>(what: &str, look: impl AsyncFn() -> Result<T, String>) -> T {
