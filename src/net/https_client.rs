@@ -86,6 +86,16 @@ struct Connections {
     fault: Option<String>,
 }
 
+/// News of the files that the connections were made from.
+enum FileNews {
+    /// Another client certificate is presented.
+    ClientCertificate,
+    /// Other roots are trusted.
+    Roots,
+    /// The new ones cannot be used, for this reason.
+    Unusable(String),
+}
+
 impl HttpsClient {
     /// A client that reads the files with its first request.
     pub fn new(config: HttpsConfig) -> Self {
@@ -132,7 +142,22 @@ impl HttpsClient {
             return Ok(pool);
         }
         let config = Arc::clone(&self.config);
-        run_blocking(move || connections.look(&config)).await
+        let (pool, news) = run_blocking(move || connections.look(&config)).await?;
+        let neighbour = self.config.neighbour;
+        match news {
+            None => {}
+            Some(FileNews::ClientCertificate) => {
+                info!(neighbour, "the client certificate has changed");
+            }
+            Some(FileNews::Roots) => info!(neighbour, "the trusted roots have changed"),
+            Some(FileNews::Unusable(error)) => warn!(
+                neighbour,
+                error,
+                remedy = "write matching files; until then the old ones are used",
+                "new files for connections cannot be used"
+            ),
+        }
+        Ok(pool)
     }
 }
 
@@ -144,43 +169,35 @@ impl Connections {
         (files.are_none() || !is_due()).then(|| pool.clone())
     }
 
-    /// The pool, after a look at its files. Blocks.
-    fn look(&mut self, config: &HttpsConfig) -> Result<Pool, BadTls> {
+    /// The pool, after a look at its files, and what the log is told of them. Blocks.
+    fn look(&mut self, config: &HttpsConfig) -> Result<(Pool, Option<FileNews>), BadTls> {
         self.looked = Some(Instant::now());
         let Some((pool, files)) = &mut self.current else {
             let (pool, files) = open(config)?;
             self.current = Some((pool.clone(), files));
-            return Ok(pool);
+            return Ok((pool, None));
         };
         let is_other_client = files.client_certificate_differs();
         if !is_other_client && !files.roots_differ() {
             self.fault = None;
-            return Ok(pool.clone());
+            return Ok((pool.clone(), None));
         }
         match open(config) {
             Ok(new) => {
-                let what = if is_other_client {
-                    "the client certificate has changed"
-                } else {
-                    "the trusted roots have changed"
-                };
-                info!(neighbour = config.neighbour, "{what}");
                 self.fault = None;
-                Ok(self.current.insert(new).0.clone())
+                let news = if is_other_client {
+                    FileNews::ClientCertificate
+                } else {
+                    FileNews::Roots
+                };
+                Ok((self.current.insert(new).0.clone(), Some(news)))
             }
             Err(error) => {
                 let pool = pool.clone();
                 let fault = error.to_string();
-                if self.fault.as_ref() != Some(&fault) {
-                    warn!(
-                        neighbour = config.neighbour,
-                        %error,
-                        remedy = "write matching files; until then the old ones are used",
-                        "new files for connections cannot be used"
-                    );
-                }
-                self.fault = Some(fault);
-                Ok(pool)
+                let is_news = self.fault.as_ref() != Some(&fault);
+                self.fault = Some(fault.clone());
+                Ok((pool, is_news.then_some(FileNews::Unusable(fault))))
             }
         }
     }
