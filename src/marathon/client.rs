@@ -16,7 +16,7 @@ use super::fetch_queue::Fetch;
 use super::ids;
 use super::translate::{self, TranslateError};
 use crate::net::blocking::run_blocking;
-use crate::net::body::{UnreadBody, collect};
+use crate::net::body::{UnreadAnswerBody, collect};
 use crate::net::redirect::authority;
 use crate::state::app::AppId;
 use crate::state::event::{Event, List, Purpose};
@@ -215,11 +215,11 @@ impl MarathonClient {
         collect(body, limit_bytes)
             .await
             .map_err(|unread| match unread {
-                UnreadBody::TooLarge { limit_bytes } => Error::TooLarge {
+                UnreadAnswerBody::TooLarge { limit_bytes } => Error::TooLarge {
                     what: "the answer",
                     limit_bytes,
                 },
-                UnreadBody::BrokenOff(why) => Error::Body(why),
+                UnreadAnswerBody::BrokenOff(why) => Error::Body(why),
             })
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::translate::TranslateError;
-use crate::net::tls::BadTls;
+use crate::net::tls::TlsSetupError;
 
 /// Failure to follow Marathon's stream, or of a request to it.
 #[derive(Debug, thiserror::Error)]
@@ -16,7 +16,7 @@ pub enum Error {
     NoMarathon,
     /// TLS cannot be set up.
     #[error(transparent)]
-    Tls(#[from] BadTls),
+    Tls(#[from] TlsSetupError),
     /// The credentials cannot be read.
     #[error("cannot read the credentials in {}: {why}", path.display())]
     Credentials {

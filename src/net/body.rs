@@ -8,7 +8,7 @@ use super::error_causes::with_causes;
 
 /// Reason for which a body was not read to its end.
 #[derive(Debug, thiserror::Error)]
-pub enum UnreadBody {
+pub enum UnreadAnswerBody {
     /// It has more bytes than the limit.
     #[error("it is larger than {limit_bytes} bytes")]
     TooLarge {
@@ -25,7 +25,7 @@ pub enum UnreadBody {
 /// # Errors
 ///
 /// If there are more than `limit_bytes`, or it breaks off.
-pub async fn collect<B>(body: B, limit_bytes: usize) -> Result<Bytes, UnreadBody>
+pub async fn collect<B>(body: B, limit_bytes: usize) -> Result<Bytes, UnreadAnswerBody>
 where
     B: Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -33,9 +33,9 @@ where
     let body = Limited::new(body, limit_bytes).collect().await;
     body.map(|body| body.to_bytes()).map_err(|error| {
         if error.is::<LengthLimitError>() {
-            UnreadBody::TooLarge { limit_bytes }
+            UnreadAnswerBody::TooLarge { limit_bytes }
         } else {
-            UnreadBody::BrokenOff(with_causes(&*error))
+            UnreadAnswerBody::BrokenOff(with_causes(&*error))
         }
     })
 }

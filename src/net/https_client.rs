@@ -22,7 +22,7 @@ use super::client_certificate::ClientCertificate;
 use super::error_causes::with_causes;
 use super::redirect::authority;
 use super::roots::Trust;
-use super::tls::{self, BadTls, TlsFiles};
+use super::tls::{self, TlsFiles, TlsSetupError};
 
 /// Idle time after which a connection is closed. Vault closes them after 5 minutes.
 const IDLE_LIMIT: Duration = Duration::from_secs(90);
@@ -55,7 +55,7 @@ pub struct HttpsConfig {
 #[derive(Clone)]
 pub struct HttpsClient {
     config: Arc<HttpsConfig>,
-    connections: Arc<Mutex<Connections>>,
+    connections: Arc<Mutex<ConnectionPool>>,
 }
 
 /// Failure to send a request, or to get the head of an answer.
@@ -63,7 +63,7 @@ pub struct HttpsClient {
 pub enum SendError {
     /// TLS cannot be set up.
     #[error(transparent)]
-    Tls(#[from] BadTls),
+    Tls(#[from] TlsSetupError),
     /// The connection could not be opened, or broke before an answer came.
     #[error("cannot reach {host}: {why}")]
     Connect {
@@ -79,11 +79,21 @@ type Pool = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// The pool in use, and the time of the last look at its files.
 #[derive(Default)]
-struct Connections {
+struct ConnectionPool {
     current: Option<(Pool, TlsFiles)>,
     looked: Option<Instant>,
     /// The fault of newer files, as the log last had it.
     fault: Option<String>,
+}
+
+/// News of the files that the connections were made from.
+enum FileNews {
+    /// Another client certificate is presented.
+    ClientCertificate,
+    /// Other roots are trusted.
+    Roots,
+    /// The new ones cannot be used, for this reason.
+    Unusable(String),
 }
 
 impl HttpsClient {
@@ -100,8 +110,8 @@ impl HttpsClient {
     /// # Errors
     ///
     /// If TLS cannot be set up with them.
-    pub fn with_files_read(config: HttpsConfig) -> Result<Self, BadTls> {
-        let mut connections = Connections::default();
+    pub fn with_files_read(config: HttpsConfig) -> Result<Self, TlsSetupError> {
+        let mut connections = ConnectionPool::default();
         connections.look(&config)?;
         Ok(Self {
             config: Arc::new(config),
@@ -126,17 +136,32 @@ impl HttpsClient {
     }
 
     /// The connections to use now.
-    async fn pool(&self) -> Result<Pool, BadTls> {
+    async fn pool(&self) -> Result<Pool, TlsSetupError> {
         let mut connections = Arc::clone(&self.connections).lock_owned().await;
         if let Some(pool) = connections.fresh(self.config.file_interval) {
             return Ok(pool);
         }
         let config = Arc::clone(&self.config);
-        run_blocking(move || connections.look(&config)).await
+        let (pool, news) = run_blocking(move || connections.look(&config)).await?;
+        let neighbour = self.config.neighbour;
+        match news {
+            None => {}
+            Some(FileNews::ClientCertificate) => {
+                info!(neighbour, "the client certificate has changed");
+            }
+            Some(FileNews::Roots) => info!(neighbour, "the trusted roots have changed"),
+            Some(FileNews::Unusable(error)) => warn!(
+                neighbour,
+                error,
+                remedy = "write matching files; until then the old ones are used",
+                "new files for connections cannot be used"
+            ),
+        }
+        Ok(pool)
     }
 }
 
-impl Connections {
+impl ConnectionPool {
     /// The pool, if no look at its files is due.
     fn fresh(&self, file_interval: Duration) -> Option<Pool> {
         let (pool, files) = self.current.as_ref()?;
@@ -144,50 +169,42 @@ impl Connections {
         (files.are_none() || !is_due()).then(|| pool.clone())
     }
 
-    /// The pool, after a look at its files. Blocks.
-    fn look(&mut self, config: &HttpsConfig) -> Result<Pool, BadTls> {
+    /// The pool, after a look at its files, and what the log is told of them. Blocks.
+    fn look(&mut self, config: &HttpsConfig) -> Result<(Pool, Option<FileNews>), TlsSetupError> {
         self.looked = Some(Instant::now());
         let Some((pool, files)) = &mut self.current else {
             let (pool, files) = open(config)?;
             self.current = Some((pool.clone(), files));
-            return Ok(pool);
+            return Ok((pool, None));
         };
         let is_other_client = files.client_certificate_differs();
         if !is_other_client && !files.roots_differ() {
             self.fault = None;
-            return Ok(pool.clone());
+            return Ok((pool.clone(), None));
         }
         match open(config) {
             Ok(new) => {
-                let what = if is_other_client {
-                    "the client certificate has changed"
-                } else {
-                    "the trusted roots have changed"
-                };
-                info!(neighbour = config.neighbour, "{what}");
                 self.fault = None;
-                Ok(self.current.insert(new).0.clone())
+                let news = if is_other_client {
+                    FileNews::ClientCertificate
+                } else {
+                    FileNews::Roots
+                };
+                Ok((self.current.insert(new).0.clone(), Some(news)))
             }
             Err(error) => {
                 let pool = pool.clone();
                 let fault = error.to_string();
-                if self.fault.as_ref() != Some(&fault) {
-                    warn!(
-                        neighbour = config.neighbour,
-                        %error,
-                        remedy = "write matching files; until then the old ones are used",
-                        "new files for connections cannot be used"
-                    );
-                }
-                self.fault = Some(fault);
-                Ok(pool)
+                let is_news = self.fault.as_ref() != Some(&fault);
+                self.fault = Some(fault.clone());
+                Ok((pool, is_news.then_some(FileNews::Unusable(fault))))
             }
         }
     }
 }
 
 /// A pool without connections yet, and the files that its TLS configuration was made from.
-fn open(config: &HttpsConfig) -> Result<(Pool, TlsFiles), BadTls> {
+fn open(config: &HttpsConfig) -> Result<(Pool, TlsFiles), TlsSetupError> {
     let (tls, files) = tls::read(&config.trust, config.client_certificate.as_ref())?;
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
@@ -198,8 +215,8 @@ fn open(config: &HttpsConfig) -> Result<(Pool, TlsFiles), BadTls> {
         .with_tls_config(tls)
         .https_or_http();
     if let Some(name) = &config.server_name {
-        let name =
-            ServerName::try_from(name.clone()).map_err(|_| BadTls::ServerName(name.clone()))?;
+        let name = ServerName::try_from(name.clone())
+            .map_err(|_| TlsSetupError::ServerName(name.clone()))?;
         builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name));
     }
     let pool = Client::builder(TokioExecutor::new())
@@ -230,7 +247,7 @@ mod tests {
             keepalive: Duration::from_secs(1),
             file_interval: Duration::ZERO,
         };
-        let mut connections = Connections::default();
+        let mut connections = ConnectionPool::default();
         assert!(connections.look(&config).is_err());
         let made = generate_simple_self_signed(["edge".to_owned()]).unwrap();
         fs::write(&path, made.cert.pem()).unwrap();
@@ -255,6 +272,6 @@ mod tests {
             file_interval: Duration::ZERO,
         };
         let refused = HttpsClient::with_files_read(config);
-        assert!(matches!(refused.err(), Some(BadTls::ServerName(_))));
+        assert!(matches!(refused.err(), Some(TlsSetupError::ServerName(_))));
     }
 }

@@ -14,7 +14,7 @@ use super::watched_file::WatchedFile;
 
 /// Reason for which TLS cannot be set up. Holds nothing of a key.
 #[derive(Debug, thiserror::Error)]
-pub enum BadTls {
+pub enum TlsSetupError {
     /// The roots cannot be read.
     #[error("cannot read the roots in {0}")]
     Roots(#[from] BadRoots),
@@ -49,7 +49,7 @@ pub(super) struct TlsFiles {
 pub(super) fn read(
     trust: &Trust,
     client_certificate: Option<&ClientCertificate>,
-) -> Result<(ClientConfig, TlsFiles), BadTls> {
+) -> Result<(ClientConfig, TlsFiles), TlsSetupError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()?;
@@ -69,7 +69,7 @@ pub(super) fn read(
         None => builder.with_no_client_auth(),
         Some(presented) => {
             let read = presented.read();
-            let (key, key_files) = read.map_err(|why| BadTls::ClientCertificate {
+            let (key, key_files) = read.map_err(|why| TlsSetupError::ClientCertificate {
                 files: presented.clone(),
                 why,
             })?;

@@ -25,7 +25,7 @@ pub struct WatchedFile {
     path: PathBuf,
     is_secret: bool,
     /// The last reading; none if the file must be read again.
-    seen: Option<Reading>,
+    seen: Option<FileReading>,
 }
 
 /// Reason for which a file was not read, to be put behind its name.
@@ -44,7 +44,7 @@ pub enum UnreadFile {
 
 /// State of a file at one time.
 #[derive(Clone, Debug)]
-struct Reading {
+struct FileReading {
     /// None if there was no file.
     stamp: Option<FileStamp>,
     /// None if the file could not be read.
@@ -176,13 +176,13 @@ impl FileStamp {
 }
 
 /// All bytes of a file, and its state. Blocks.
-fn read(path: &Path) -> (Result<Vec<u8>, UnreadFile>, Reading) {
+fn read(path: &Path) -> (Result<Vec<u8>, UnreadFile>, FileReading) {
     let now_seconds = wall_clock();
     let (bytes, stamp) = match steady_bytes(path) {
         Ok((bytes, stamp)) => (Ok(bytes), Some(stamp)),
         Err(unread) => (Err(unread), FileStamp::at(path).ok()),
     };
-    let reading = Reading {
+    let reading = FileReading {
         digest: bytes
             .as_ref()
             .ok()

@@ -18,7 +18,7 @@ use super::error::Error;
 use super::redirect::target;
 use super::transport::VaultTransport;
 use crate::metrics::Metrics;
-use crate::net::body::{UnreadBody, collect};
+use crate::net::body::{UnreadAnswerBody, collect};
 use crate::net::redirect::{authority, is_redirect, location};
 
 /// The header that holds the token.
@@ -217,8 +217,10 @@ impl Requester {
         let limit_bytes = self.config.answer_limit_bytes;
         match collect(body, limit_bytes).await {
             Ok(body) => Ok(Response::from_parts(head, body)),
-            Err(UnreadBody::TooLarge { limit_bytes }) => Err(Error::TooLarge { host, limit_bytes }),
-            Err(UnreadBody::BrokenOff(why)) => Err(Error::BrokenOff { host, why }),
+            Err(UnreadAnswerBody::TooLarge { limit_bytes }) => {
+                Err(Error::TooLarge { host, limit_bytes })
+            }
+            Err(UnreadAnswerBody::BrokenOff(why)) => Err(Error::BrokenOff { host, why }),
         }
     }
 

@@ -14,7 +14,7 @@ use super::error::Error;
 use crate::net::client_certificate::BadClientCertificate;
 use crate::net::https_client::{HttpsClient, HttpsConfig, SendError};
 use crate::net::roots::BadRoots;
-use crate::net::tls::BadTls;
+use crate::net::tls::TlsSetupError;
 
 /// Time limit for opening a connection. A request has longer; this leaves it time to be told from a
 /// Vault that is slow.
@@ -65,19 +65,19 @@ impl VaultTransport for HttpsClient {
     }
 }
 
-impl From<BadTls> for Error {
+impl From<TlsSetupError> for Error {
     /// The error in terms of Vault's settings.
-    fn from(bad: BadTls) -> Self {
+    fn from(bad: TlsSetupError) -> Self {
         let file = |path, why: &str| Self::File {
             path,
             why: why.to_owned(),
         };
         match bad {
-            BadTls::Roots(BadRoots::File { path, why }) => Self::File { path, why },
-            BadTls::Roots(BadRoots::Text) => {
+            TlsSetupError::Roots(BadRoots::File { path, why }) => Self::File { path, why },
+            TlsSetupError::Roots(BadRoots::Text) => {
                 Self::Tls("VAULT_CACERT_BYTES is no list of certificates".to_owned())
             }
-            BadTls::ClientCertificate { files, why } => match why {
+            TlsSetupError::ClientCertificate { files, why } => match why {
                 BadClientCertificate::File { path, why } => file(path, &why.cause()),
                 BadClientCertificate::Damaged | BadClientCertificate::NoCertificate => file(
                     files.certificate,
@@ -90,10 +90,10 @@ impl From<BadTls> for Error {
                     file(files.key, "it is not the key of VAULT_CLIENT_CERT")
                 }
             },
-            BadTls::ServerName(name) => {
+            TlsSetupError::ServerName(name) => {
                 Self::Tls(format!("VAULT_TLS_SERVER_NAME={name:?} is no name"))
             }
-            BadTls::Rustls(error) => Self::Tls(error.to_string()),
+            TlsSetupError::Rustls(error) => Self::Tls(error.to_string()),
         }
     }
 }

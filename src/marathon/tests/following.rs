@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::peer::{ATTACHED, Marathon, STREAM_HEAD, Subject, within};
 use crate::marathon::{BaseUrl, Config, Error};
-use crate::net::tls::BadTls;
+use crate::net::tls::TlsSetupError;
 use crate::state::app::AppId;
 use crate::state::event::{Event, Purpose, RefreshNeeded};
 
@@ -385,7 +385,7 @@ async fn nothing_to_follow_is_an_error_at_the_start() {
         ..Config::new(vec![base])
     };
     let ended = Subject::running(config).end().await;
-    assert!(matches!(ended, Err(Error::Tls(BadTls::Roots(_)))));
+    assert!(matches!(ended, Err(Error::Tls(TlsSetupError::Roots(_)))));
 }
 
 #[tokio::test]
