@@ -16,7 +16,7 @@ impl Cluster {
     /// Cancel safe.
     ///
     /// # Errors
-    /// [`Error::InVain`] after [`Config::patience`].
+    /// [`Error::InVain`] after [`Config::patience`](super::Config::patience).
     pub async fn wait_until(&self, what: &str, so: impl Fn(&View) -> bool) -> Result<View, Error> {
         // The caller's own look may ask this cluster again: it runs without the lock.
         let found = self
@@ -32,7 +32,7 @@ impl Cluster {
     /// Cancel safe.
     ///
     /// # Errors
-    /// [`Error::InVain`] after [`Config::patience`].
+    /// [`Error::InVain`] after [`Config::patience`](super::Config::patience).
     pub async fn settled(&self, app: &str, count: usize) -> Result<View, Error> {
         let what = format!("{app} has {count} running tasks");
         self.wait_until(&what, |view| view.settled(app, count))
@@ -42,7 +42,7 @@ impl Cluster {
     /// Waits until this many clients follow the event stream. Cancel safe.
     ///
     /// # Errors
-    /// [`Error::InVain`] after [`Config::patience`].
+    /// [`Error::InVain`] after [`Config::patience`](super::Config::patience).
     pub async fn streams(&self, count: usize) -> Result<View, Error> {
         let what = format!("{count} streams are attached");
         self.wait_until(&what, |view| view.streams == count).await
@@ -91,7 +91,7 @@ impl Cluster {
     /// to a client. Cancel safe.
     ///
     /// # Errors
-    /// [`Error::InVain`] after [`Config::patience`].
+    /// [`Error::InVain`] after [`Config::patience`](super::Config::patience).
     pub async fn event_written(
         &self,
         sequence: u64,
