@@ -24,7 +24,7 @@ use crate::state::app::AgentHost;
 use crate::state::event::{Event, RefreshNeeded, Source};
 use crate::state::{State, reduce};
 use observers::Observers;
-use waits::{NamesWait, Unprojected};
+use waits::{NamesWait, Pace, TURN_WAIT, Unprojected};
 
 pub use problems::CurrentProblems;
 pub use projector::{Projected, Projector};
@@ -38,10 +38,6 @@ const STALE_LIMIT: usize = 256;
 
 /// The most names that a log line lists.
 const NAMES_IN_A_LINE: usize = 5;
-
-/// The longest that changes wait for the fan-out of those before them: a bound for readers that get
-/// no time to run. 100 readers take 3 ms.
-const FAN_OUT_WAIT: Duration = Duration::from_millis(50);
 
 /// Time limits of the pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +72,7 @@ pub struct Pipeline {
     /// The state as it was projected last.
     projected: State,
     unprojected: Option<Unprojected>,
+    pace: Pace,
     metrics: Arc<Metrics>,
 }
 
@@ -97,6 +94,7 @@ impl Pipeline {
             config,
             projected: state.clone(),
             unprojected: None,
+            pace: Pace::Ready,
             state,
             projector,
             publisher,
@@ -124,9 +122,9 @@ impl Pipeline {
     }
 
     /// Turns facts into snapshots until every sender of `facts` is gone or `shutdown` is
-    /// cancelled. The first change is published at once; what changes during its fan-out is merged
-    /// and published when that is over. What must be asked for goes to `stale`; when that queue is
-    /// full it is kept and sent later, and the facts are not held up.
+    /// cancelled. The first change is published at once; what changes during its fan-out, and a
+    /// [rest](Pace) after it, is merged and published then. What must be asked for goes to `stale`;
+    /// when that queue is full it is kept and sent later, and the facts are not held up.
     pub async fn run(
         mut self,
         mut facts: mpsc::Receiver<Received<Vec<Event>>>,
@@ -148,17 +146,21 @@ impl Pipeline {
                     permit.send(first);
                 }
                 () = self.names_wait.end() => self.stop_waiting_for_names(),
+                () = self.pace.step_end(&self.publisher) => {
+                    self.pace = self.pace.next(Instant::now());
+                }
                 received = facts.recv_many(&mut batch, BATCH) => {
                     self.take(&mut batch);
                     if received == 0 {
                         self.project();
                         return;
                     }
-                    if self.unprojected.is_some_and(|changes| changes.are_due(&self.publisher)) {
+                    // Facts may always be ready, and then nothing below them has its turn.
+                    if self.unprojected.is_some_and(|changes| self.pace.has_turn(changes)) {
                         self.project();
                     }
                 }
-                () = Unprojected::turn(self.unprojected, &self.publisher) => self.project(),
+                () = self.pace.turn(self.unprojected) => self.project(),
             }
         }
     }
@@ -197,7 +199,7 @@ impl Pipeline {
         };
         self.unprojected.get_or_insert_with(|| Unprojected {
             heard_at,
-            until: Instant::now() + FAN_OUT_WAIT,
+            until: Instant::now() + TURN_WAIT,
         });
         let mut state = before.clone();
         for event in batch.drain(..).flat_map(|received| received.value) {
@@ -247,6 +249,9 @@ impl Pipeline {
         }
         let snapshot = self.projector.snapshot().clone();
         self.publisher.publish(snapshot, &changed.resources);
+        self.pace = Pace::FanOut {
+            since: Instant::now(),
+        };
         self.metrics.publishes.inc();
         if !self.published {
             self.published = true;
@@ -707,7 +712,7 @@ mod tests {
         watch.note_reading();
         assert_eq!(hear(started()), 5);
         assert_eq!(hear(started()), 5);
-        tokio::time::advance(FAN_OUT_WAIT).await;
+        tokio::time::advance(TURN_WAIT).await;
         assert!(run.as_mut().now_or_never().is_none());
         assert_eq!(publishes.get(), 6);
         let snapshot = reader.current().unwrap();

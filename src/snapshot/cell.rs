@@ -123,11 +123,6 @@ impl Publisher {
 }
 
 impl Publisher {
-    /// Returns true if every woken reader has read.
-    pub fn is_fan_out_over(&self) -> bool {
-        self.cell.fan_out.is_over()
-    }
-
     /// Waits until every woken reader has read. Dropped and busy readers are not waited for. Cancel
     /// safe.
     pub async fn fan_out_over(&self) {
