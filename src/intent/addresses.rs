@@ -1,6 +1,6 @@
 //! Tasks and networking -> addresses behind a port.
 //!
-//! [`of_port`] decides the order of endpoints.
+//! [`addresses`] decides the order of endpoints.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! The known state of Marathon, and the change that a fact makes to it.
 //!
-//! [`reduce`] is the only way to a new [`State`]. It does no IO, knows no clock and cannot fail:
+//! [`reduce`](fn@reduce) is the only way to a new [`State`]. It does no IO, knows no clock and cannot fail:
 //! the same facts in the same order give the same state, always. State that it lacks it asks for
 //! ([`RefreshNeeded`](event::RefreshNeeded)).
 

@@ -350,7 +350,7 @@ fn kind_of(path: &str) -> Option<Kind> {
 
 /// Longest hold of a poll: `limit`, or less if that is too close to `expected`, the request timeout
 /// of the proxy.
-fn longest_hold(limit: Duration, expected: Option<Duration>) -> Duration {
+pub(super) fn longest_hold(limit: Duration, expected: Option<Duration>) -> Duration {
     let early = expected.map(|expected| {
         let early = expected.saturating_sub(TIMEOUT_MARGIN);
         early.max(expected / 2)
