@@ -13,7 +13,7 @@ COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
     cargo build --release --locked --no-default-features --package marathon-envoy \
-    && install -D --strip target/release/marathon-envoy /out/marathon-envoy
+    && install -D target/release/marathon-envoy /out/marathon-envoy
 
 # The same Debian, so the same libc; with it the system's CAs and the accounts, and that is all.
 FROM gcr.io/distroless/cc-debian12:nonroot

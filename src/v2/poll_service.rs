@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use super::config::PollLimits;
 use super::kinds::{PATH_PREFIX, TRANSPORT, of_path, type_url};
 use super::poll_request::{BodyFault, PollRequest, RequestedNames, read};
-use super::polling_proxies::{OpenPoll, PollingProxies, ProxyKey, TooManySubscriptions};
+use super::polling_proxies::{OpenPoll, PollingProxies, ProxyKey, TooManyPolls};
 use super::proxy::{AnswerContent, PollEnd, PollStep};
 use crate::metrics::Metrics;
 use crate::server::{PathService, Peer, PeerEnd, ResponseBody, ResponseFuture, UnreadBody};
@@ -67,7 +67,7 @@ pub(super) enum PollRefusal {
     #[error("{0}")]
     Peer(String),
     #[error(transparent)]
-    NoRoom(#[from] TooManySubscriptions),
+    NoRoom(#[from] TooManyPolls),
     #[error("there is nothing to answer with yet: keep what you have")]
     Unknown,
 }
@@ -314,9 +314,7 @@ fn refused(peer: &Peer, refusal: &PollRefusal) -> Response<ResponseBody> {
             (StatusCode::BAD_REQUEST, "body")
         }
         PollRefusal::Peer(_) => (StatusCode::FORBIDDEN, "client"),
-        PollRefusal::NoRoom(TooManySubscriptions) => {
-            (StatusCode::SERVICE_UNAVAILABLE, "subscriptions")
-        }
+        PollRefusal::NoRoom(TooManyPolls) => (StatusCode::SERVICE_UNAVAILABLE, "subscriptions"),
         PollRefusal::Unknown => (StatusCode::SERVICE_UNAVAILABLE, "unknown"),
     };
     peer.refuse(status, reason, refusal)

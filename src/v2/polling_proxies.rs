@@ -62,7 +62,7 @@ pub(super) struct OpenPoll {
 /// Error: a proxy has too many subscriptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("too many names are remembered of this proxy already")]
-pub(super) struct TooManySubscriptions;
+pub(super) struct TooManyPolls;
 
 impl PollingProxies {
     /// No proxy yet. Polling proxies are listed in `registry`.
@@ -82,7 +82,7 @@ impl PollingProxies {
         peer: &Peer,
         asked: PollTarget,
         now: Instant,
-    ) -> Result<OpenPoll, TooManySubscriptions> {
+    ) -> Result<OpenPoll, TooManyPolls> {
         let mut proxies = self.proxies();
         if proxies.forget_at.is_none_or(|at| at <= now) {
             proxies.forget(&self.limits, now);
@@ -112,7 +112,7 @@ impl PollingProxies {
         let subscriptions = &mut state.subscriptions;
         let has_all = subscriptions.len() >= self.limits.max_subscriptions;
         if has_all && !subscriptions.contains_key(&asked) {
-            return Err(TooManySubscriptions);
+            return Err(TooManyPolls);
         }
         let subscription = subscriptions.entry(asked.clone());
         let subscription = subscription.or_insert_with(|| PollSubscription::new(now));

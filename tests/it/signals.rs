@@ -1,25 +1,25 @@
 //! Journeys of the program under Unix signals: those that reload it, stop it, or do nothing.
 
 use std::collections::BTreeSet;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use sim::acme::Acme;
 use sim::marathon::{self, Cluster};
 use sim::vault::{self, Vault};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use crate::support::app;
 use crate::support::certificates::{Authority, Bundle};
 use crate::support::polls::{page_at, sum, until};
 use crate::support::program::{Program, asked_to_end, ended, send};
+use crate::support::{LIMIT, app};
 
 /// How often the daemon looks at files by itself. The other sources it asks after minutes.
 const FILE_INTERVAL: Duration = Duration::from_secs(5);
@@ -253,8 +253,19 @@ async fn a_second_signal_to_stop_does_not_wait_for_the_drain() {
     bench.marathon.shutdown().await;
 }
 
-/// What cannot be ended is left behind: here a read of a file that never comes to its end, as on
-/// a network mount whose server is away.
+/// Takes a lease on a file, which blocks everybody who opens it, and says so when somebody does
+/// (<https://man7.org/linux/man-pages/man2/F_GETLEASE.2const.html>).
+const HOLD: &str = "
+import fcntl, signal, sys
+signal.signal(signal.SIGIO, lambda *_: print('opened', flush=True))
+file = open(sys.argv[1], 'r+')
+fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print('held', flush=True)
+sys.stdin.read()
+";
+
+/// What cannot be ended is left behind: here a read of a file that does not open, as on a network
+/// mount whose server is away.
 #[tokio::test]
 async fn a_stop_does_not_wait_for_a_file_that_cannot_be_read() {
     let folder = TempDir::new().unwrap();
@@ -265,18 +276,21 @@ async fn a_stop_does_not_wait_for_a_file_that_cannot_be_read() {
         credentials.display()
     )];
     let bench = Bench::start(folder, flags).await;
-    fs::remove_file(&credentials).unwrap();
-    let made = Command::new("mkfifo").arg(&credentials).status();
-    assert!(made.await.unwrap().success());
+    let mut holder = Command::new("python3")
+        .args(["-c", HOLD])
+        .arg(&credentials)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(holder.stdout.take().unwrap()).lines();
+    assert_eq!(said.next_line().await.unwrap().as_deref(), Some("held"));
     // The list that it causes reads the credentials.
     send(&bench.child, "HUP").await;
-    // A pipe opens for writing when somebody has opened it to read, and ends when nobody writes.
-    let silent = until("the credentials to be read", async || {
-        let mut open = OpenOptions::new();
-        open.write(true).custom_flags(libc::O_NONBLOCK);
-        open.open(&credentials).map_err(|error| error.to_string())
-    })
-    .await;
+    let opened = timeout(LIMIT, said.next_line()).await;
+    let opened = opened.expect("nobody reads the credentials").unwrap();
+    assert_eq!(opened.as_deref(), Some("opened"));
     bench.stop().await;
-    drop(silent);
+    drop(holder);
 }

@@ -78,15 +78,11 @@ impl ControlPlane for InProcess {
             .tls
             .clone()
             .or_else(|| Some(tls(among.vault.as_ref()?)));
-        let mut flags = flags(among);
+        let listen = self.xds_listen.clone();
+        let mut flags = flags(among, &listen.unwrap_or_else(|| among.xds.to_string()));
         if tls.is_none() {
             flags.push("--xds-plaintext-secrets=true".to_owned());
         }
-        flags.extend(
-            self.xds_listen
-                .iter()
-                .map(|it| format!("--xds-listen={it}")),
-        );
         flags.extend(self.flags.iter().cloned());
         let mut settings = Typed::from_flags(flags)?.check()?;
         (self.tune)(&mut settings);
@@ -134,12 +130,12 @@ impl ControlPlane for InProcess {
     }
 }
 
-/// The daemon's flags for a place among these neighbours.
-pub fn flags(among: &Neighbours) -> Vec<String> {
+/// The daemon's flags for a place among these neighbours, with this address for proxies.
+pub fn flags(among: &Neighbours, xds_listen: &str) -> Vec<String> {
     let mut flags = vec![
         format!("--marathon={}", among.marathon.join(",")),
         format!("--admin-listen={}", among.admin),
-        format!("--xds-listen={}", among.xds),
+        format!("--xds-listen={xds_listen}"),
         format!("--http-listen-addr={}", among.http.ip()),
         format!("--http-listen-port={}", among.http.port()),
         format!("--https-listen-addr={}", among.https.ip()),

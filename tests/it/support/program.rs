@@ -94,7 +94,10 @@ impl Process {
     /// Takes the place of the daemon inside the test; it has these flags besides.
     pub(crate) async fn of(environment: &mut Environment, flags: &[String]) -> Self {
         environment.stop_control_plane().await.unwrap();
-        let mut all = control_plane::flags(environment.neighbours());
+        let mut all = control_plane::flags(
+            environment.neighbours(),
+            &environment.neighbours().xds.to_string(),
+        );
         all.extend(["--xds-plaintext-secrets=true", "--log-format=json"].map(str::to_owned));
         all.extend(flags.iter().cloned());
         let mut process = Self {
