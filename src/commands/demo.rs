@@ -111,7 +111,7 @@ async fn demo(arguments: &Arguments, log: &Path) -> Result<bool, DemoError> {
         plan.vault = Some(plan::vault());
         // A Ctrl-C reaches every process of the terminal; Envoy is to end last but one.
         plan.options.own_process_group = true;
-        plan.options.node_id = "demo".to_owned();
+        "demo".clone_into(&mut plan.options.node_id);
         Ok::<_, DemoError>(Environment::start(plan).await?)
     };
     let mut environment = tokio::select! {

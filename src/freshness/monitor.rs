@@ -261,7 +261,12 @@ mod tests {
             assert_eq!(scene.metric("source_stale"), "1");
             assert_eq!(scene.metric("source_silence_seconds"), "30");
             for next in [100, 400] {
-                sleep(Duration::from_secs(next) - scene.started.elapsed()).await;
+                sleep(
+                    Duration::from_secs(next)
+                        .checked_sub(scene.started.elapsed())
+                        .unwrap(),
+                )
+                .await;
                 scene.hear();
                 assert_eq!(scene.metric("source_stale"), "0");
                 assert!(scene.health().await.1);

@@ -175,7 +175,11 @@ mod tests {
         let again = staleness.assess(Some(seconds(30)), true, seconds(131));
         assert_eq!(again.change, Some(StalenessChange::BecameStale));
         // Nor soon after the last time.
-        let next_in = Some(seconds(34) + HANDOVER_PAUSE - seconds(131));
+        let next_in = Some(
+            (seconds(34) + HANDOVER_PAUSE)
+                .checked_sub(seconds(131))
+                .unwrap(),
+        );
         assert_eq!(again.next_in, next_in);
         let again = staleness.assess(Some(seconds(34)), true, seconds(135));
         assert_eq!((again.change, again.is_serving), (None, false));

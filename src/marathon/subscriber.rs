@@ -139,7 +139,7 @@ impl Subscriber {
                 LoopEvent::Stream(StreamStep::Lost(loss)) => self.lose(&loss),
                 LoopEvent::Fetched(fetched) => self.finish_fetch(fetched),
                 LoopEvent::RefreshNeeded(Some(RefreshNeeded::Agent(host))) => {
-                    self.resolver.mention(&host)
+                    self.resolver.mention(&host);
                 }
                 LoopEvent::RefreshNeeded(Some(stale)) => self.want(stale, "asked"),
                 LoopEvent::RefreshNeeded(None) => self.asks = None,

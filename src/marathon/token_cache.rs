@@ -148,7 +148,7 @@ impl TokenCache {
             return;
         };
         tracing::warn!("the token is refused although it has not ended: logging in again");
-        state.trouble = "the token that it brought was refused".to_owned();
+        "the token that it brought was refused".clone_into(&mut state.trouble);
         let now = Instant::now();
         if now.saturating_duration_since(cached.since) >= self.stable_after {
             state.forgive(now);
@@ -256,7 +256,7 @@ mod tests {
     async fn a_token_is_renewed_before_its_end() {
         let subject = Subject::new();
         assert_eq!(subject.token().await, "token=1");
-        advance(HOUR * 9 / 5 - Duration::from_secs(1)).await;
+        advance((HOUR * 9 / 5).checked_sub(Duration::from_secs(1)).unwrap()).await;
         assert_eq!(subject.token().await, "token=1");
         advance(HOUR * 2 / 5 + Duration::from_secs(1)).await;
         assert_eq!(subject.token().await, "token=2");
@@ -269,7 +269,7 @@ mod tests {
         subject.works.set(false);
         let begun = Instant::now();
         advance(HOUR * 9 / 4).await;
-        while begun.elapsed() < 3 * HOUR - Duration::from_secs(2) {
+        while begun.elapsed() < (3 * HOUR).checked_sub(Duration::from_secs(2)).unwrap() {
             assert_eq!(subject.token().await, "token=1");
             advance(Duration::from_secs(1)).await;
         }

@@ -31,11 +31,12 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let body = Limited::new(body, limit_bytes).collect().await;
-    body.map(|body| body.to_bytes()).map_err(|error| {
-        if error.is::<LengthLimitError>() {
-            UnreadAnswerBody::TooLarge { limit_bytes }
-        } else {
-            UnreadAnswerBody::BrokenOff(with_causes(&*error))
-        }
-    })
+    body.map(http_body_util::Collected::to_bytes)
+        .map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                UnreadAnswerBody::TooLarge { limit_bytes }
+            } else {
+                UnreadAnswerBody::BrokenOff(with_causes(&*error))
+            }
+        })
 }

@@ -786,6 +786,8 @@ fn a_change_of_tasks_changes_one_assignment_alone() {
 /// order in which this is heard, and however much of it, no app is sent to another app's task.
 #[test]
 fn no_order_of_events_sends_requests_to_the_task_of_another_app() {
+    use TaskState::{Running, Staging, Starting, Unreachable};
+
     let web = labelled("/team/web", &[("HAPROXY_0_VHOST", "web.test")]);
     let bank = labelled("/bank", &[("HAPROXY_0_VHOST", "bank.test")]);
     let on = |host: &str, id: &str, condition| Task {
@@ -795,7 +797,6 @@ fn no_order_of_events_sends_requests_to_the_task_of_another_app() {
     };
     let heard =
         |app: &str, host, id, condition| Event::TaskChanged(update(app, &on(host, id, condition)));
-    use TaskState::{Running, Staging, Starting, Unreachable};
     let story = [
         heard("/team/web", "127.0.0.1", "web-1", Unreachable),
         heard("/bank", "127.0.0.1", "bank-1", Staging),

@@ -147,11 +147,11 @@ impl ServerState {
             match accepted {
                 Accepted::Tcp(stream, _) => {
                     let stream = ActivityStream::new(stream, slot.activity.clone());
-                    server.take(stream, address, slot).await
+                    server.take(stream, address, slot).await;
                 }
                 Accepted::Unix(stream) => {
                     let stream = ActivityStream::new(stream, slot.activity.clone());
-                    server.take(stream, address, slot).await
+                    server.take(stream, address, slot).await;
                 }
             }
         };

@@ -68,7 +68,7 @@ impl JsonMemberFilter {
         match self.place {
             JsonPlace::String { is_escaped } => self.in_string(byte, is_escaped),
             JsonPlace::Outside | JsonPlace::AfterString | JsonPlace::BeforeValue => {
-                self.outside(byte)
+                self.outside(byte);
             }
         }
     }

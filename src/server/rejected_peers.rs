@@ -219,7 +219,7 @@ mod tests {
             row(one, "name", 2, 60.0, "why again", "remedy"),
         ];
         assert_eq!(rejected.view(Instant::now()), all);
-        tokio::time::advance(LISTED_FOR - Duration::from_secs(60)).await;
+        tokio::time::advance(LISTED_FOR.checked_sub(Duration::from_secs(60)).unwrap()).await;
         let left = rejected.view(Instant::now());
         assert_eq!(left.iter().map(|row| row.peer).collect::<Vec<_>>(), [None]);
     }

@@ -214,6 +214,8 @@ impl Acceptor {
 
 impl HandshakeFailure {
     fn of(error: &io::Error) -> Self {
+        use rustls::Error;
+
         let why = error.to_string();
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
         let Some(error) = inner else {
@@ -224,7 +226,6 @@ impl HandshakeFailure {
                 remedy: None,
             };
         };
-        use rustls::Error;
         let (reason, remedy) = if let Error::NoCertificatesPresented = error {
             return Self::no_certificate(&why);
         } else if let Error::InvalidCertificate(fault) = error {

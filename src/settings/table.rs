@@ -22,7 +22,10 @@ pub fn table(serve: &clap::Command) -> String {
                 .get_value_names()
                 .is_some_and(|names| names.iter().any(|name| name == "BOOL"))
         {
-            let names: Vec<_> = values.iter().map(|value| value.get_name()).collect();
+            let names: Vec<_> = values
+                .iter()
+                .map(clap::builder::PossibleValue::get_name)
+                .collect();
             help = format!("{help}: {}", names.join(", "));
         }
         let help = help.replace('|', "\\|");

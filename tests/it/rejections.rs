@@ -213,8 +213,8 @@ fn named<'a>(dump: &'a Value, name: &str) -> Option<&'a Value> {
     clusters.find(|cluster| cluster["name"] == name)
 }
 
-fn seconds(seconds: i64) -> Option<prost_types::Duration> {
-    Some(prost_types::Duration { seconds, nanos: 0 })
+fn seconds(seconds: i64) -> prost_types::Duration {
+    prost_types::Duration { seconds, nanos: 0 }
 }
 
 /// A cluster without hosts that is told apart by a word.
@@ -222,7 +222,7 @@ fn cluster(word: &str) -> Vec<u8> {
     Cluster {
         name: "c".to_owned(),
         alt_stat_name: word.to_owned(),
-        connect_timeout: seconds(1),
+        connect_timeout: Some(seconds(1)),
         ..Cluster::default()
     }
     .encode_to_vec()
@@ -232,7 +232,7 @@ fn cluster(word: &str) -> Vec<u8> {
 fn bad_cluster() -> Vec<u8> {
     Cluster {
         name: "c".to_owned(),
-        connect_timeout: seconds(-1),
+        connect_timeout: Some(seconds(-1)),
         ..Cluster::default()
     }
     .encode_to_vec()
@@ -281,7 +281,7 @@ fn http_listener() -> Vec<u8> {
             seconds: 0,
             nanos: 100_000_000,
         }),
-        request_timeout: seconds(90),
+        request_timeout: Some(seconds(90)),
         ..core::ApiConfigSource::default()
     };
     let source = core::ConfigSource {

@@ -241,7 +241,7 @@ async fn a_sealed_vault_takes_nothing_away() {
 async fn a_token_that_has_ended_is_replaced_by_another_login() {
     let life = Duration::from_secs(600);
     let environment = edge(Transport::AdsDelta, |vault| {
-        vault.login = Login::AppRole(life)
+        vault.login = Login::AppRole(life);
     })
     .await;
     current(&environment).await;
@@ -272,7 +272,7 @@ async fn a_token_that_has_ended_is_replaced_by_another_login() {
 async fn a_token_that_has_ended_for_good_takes_nothing_away_and_is_told() {
     let life = Duration::from_secs(600);
     let mut environment = edge(Transport::AdsDelta, |vault| {
-        vault.login = Login::Mortal(life)
+        vault.login = Login::Mortal(life);
     })
     .await;
     let before = current(&environment).await;

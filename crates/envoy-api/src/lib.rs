@@ -20,6 +20,7 @@ pub use prost_types;
 
 #[allow(
     clippy::all,
+    clippy::allow_attributes,
     clippy::pedantic,
     dead_code,
     missing_docs,

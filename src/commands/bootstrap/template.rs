@@ -201,7 +201,7 @@ const CHECKS: &str = "      # A control plane that has lost Marathon says so to 
         healthy_panic_threshold: { value: 1 }
 ";
 
-const REST: &str = r#"dynamic_resources:
+const REST: &str = r"dynamic_resources:
   cds_config: &control_plane
     resource_api_version: V3
     # No time limit: an Envoy that knows nothing yet is not ready, rather than ready and empty
@@ -221,7 +221,7 @@ const REST: &str = r#"dynamic_resources:
       # limit, which every poll names; the default of 1 s would end each held poll as a failure.
       request_timeout: 90s
   lds_config: *control_plane
-"#;
+";
 
 const REST_BREAKERS: &str = r"      # Every application has a poll of its own that is held: above the default of 1024, the
       # applications beyond would take turns and be late.
@@ -233,7 +233,7 @@ const REST_BREAKERS: &str = r"      # Every application has a poll of its own th
       # HTTP/2 carries all polls on one connection; HTTP/1.1 would open one for each.
 ";
 
-const ADS: &str = r#"dynamic_resources:
+const ADS: &str = r"dynamic_resources:
   ads_config:
     # One stream for everything, so that the control plane keeps the order: no request meets a route
     # before its cluster.
@@ -258,7 +258,7 @@ const ADS: &str = r#"dynamic_resources:
     initial_fetch_timeout: 0s
     ads: {}
   lds_config: *control_plane
-"#;
+";
 
 #[cfg(test)]
 mod tests {

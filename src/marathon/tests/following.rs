@@ -207,7 +207,7 @@ async fn an_old_definition_is_asked_for_by_its_time() {
             None => {
                 asked
                     .answer("404 Not Found", "application/json", "{}")
-                    .await
+                    .await;
             }
         }
         match &subject.facts().await[..] {

@@ -185,7 +185,7 @@ async fn a_connection_that_pins_too_much_is_cut_for_that() {
     let head = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n";
     safely(client.write_all(head)).await.unwrap();
     // It may be cut while it still sends.
-    let _ = safely(client.write_all(&[b'1'; 200_000])).await;
+    let _ = safely(client.write_all(&vec![b'1'; 200_000])).await;
     held(&peers, 1).await;
     assert_eq!(end(&peers).await, ConnectionEnd::Cut("request_bytes"));
     port.stop().await;

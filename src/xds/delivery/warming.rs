@@ -43,7 +43,9 @@ impl XdsClient {
             .map(|a| a.sent.clone())
             .collect();
         if let Some(endpoints) = self.subscriptions.get_mut(&(Kind::Endpoint, None)) {
-            sent.iter().for_each(|sent| endpoints.mark_for_resend(sent));
+            for sent in &sent {
+                endpoints.mark_for_resend(sent);
+            }
         }
     }
 }

@@ -140,7 +140,7 @@ impl XdsClient {
                     match self.advance(&(kind, None), phase, view, pacing, now) {
                         DeliveryStep::Send(response) => return DeliveryStep::Send(response),
                         DeliveryStep::Wait { until: at } => {
-                            until = until.into_iter().chain(at).min()
+                            until = until.into_iter().chain(at).min();
                         }
                     }
                 }

@@ -503,11 +503,7 @@ fn prost_reads_what_is_written_for_state_of_the_world() {
             let bytes: Vec<Vec<u8>> = resources
                 .map(|one| one.encoded(Flavour::Ads).bytes().to_vec())
                 .collect();
-            let values: Vec<Vec<u8>> = read
-                .resources
-                .iter()
-                .map(|any| any.value.to_vec())
-                .collect();
+            let values: Vec<Vec<u8>> = read.resources.iter().map(|any| any.value.clone()).collect();
             assert_eq!(values, bytes);
             assert!(
                 read.resources
@@ -541,7 +537,7 @@ fn prost_reads_what_is_written_for_delta() {
         let any = read.resource.as_ref().unwrap();
         assert_eq!(any.type_url, kind.type_url());
         assert_eq!(
-            any.value.to_vec(),
+            any.value.clone(),
             wanted.encoded(Flavour::Ads).bytes().to_vec()
         );
     }

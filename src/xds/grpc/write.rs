@@ -71,7 +71,9 @@ pub(super) fn message(
     put_string(&mut head, field::NONCE, &nonce);
     let mut message = Message::with_capacity(1 + pieces.len());
     if is_small {
-        pieces.iter().for_each(|piece| head.put_slice(piece));
+        for piece in pieces {
+            head.put_slice(piece);
+        }
         message.push_back(head.freeze());
     } else {
         message.push_back(head.freeze());

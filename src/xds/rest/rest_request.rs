@@ -160,6 +160,8 @@ fn short(field: &'static str, text: String) -> Result<String, BodyError> {
 
 /// Names the field that makes a body unreadable.
 fn fault(body: &[u8], error: serde_json::Error) -> BodyError {
+    type Fits<'a> = &'a dyn Fn(&Value) -> bool;
+
     let Ok(value) = serde_json::from_slice::<Value>(body) else {
         return BodyError::NotJson(error);
     };
@@ -171,7 +173,6 @@ fn fault(body: &[u8], error: serde_json::Error) -> BodyError {
                 .is_some_and(|v| v.iter().all(Value::is_string))
     };
     let node = |value: &Value| value.is_null() || value.is_object();
-    type Fits<'a> = &'a dyn Fn(&Value) -> bool;
     let fields: [(&'static str, &str, Fits<'_>, &str); 9] = [
         ("the body", "", &Value::is_object, "an object"),
         ("version_info", "/version_info", &text, "a string"),

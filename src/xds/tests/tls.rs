@@ -324,7 +324,7 @@ async fn without_a_certificate_of_the_authority_there_is_no_connection() {
         let stranger = Authority::new().shows("edge");
         let expired = server.authority.shows_until("edge", 2029);
         let early = server.authority.shows_with("edge", |params| {
-            params.not_before = date_time_ymd(2035, 1, 1)
+            params.not_before = date_time_ymd(2035, 1, 1);
         });
         let serving = server.authority.shows_with("edge", |params| {
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -354,7 +354,7 @@ async fn a_name_that_is_not_on_the_list_is_told_so_whatever_it_asks() {
         "no name in the client certificate (other) is in XDS_CLIENT_NAMES of this control plane\n"
     );
     assert_eq!(is_refused(&proxy, Kind::Secret, Some("s")).await, text);
-    let nonsense = proxy.exchange(http::Method::GET, "/", Default::default());
+    let nonsense = proxy.exchange(http::Method::GET, "/", bytes::Bytes::new());
     assert_eq!(safely(nonsense).await.unwrap().0.status, 403);
     assert_eq!(server.refused("name"), 3);
     let now = tokio::time::Instant::now();

@@ -39,11 +39,11 @@ fn shown(server: &Server) -> (Progress, Option<String>) {
         .collect();
     let kind = kinds.pop().expect("a kind that is asked for");
     assert!(kinds.is_empty(), "more than one kind");
-    let errors = kind
+    let mut errors = kind
         .streams
         .iter()
         .filter_map(|stream| stream.error.clone());
-    (kind.state, errors.map(|error| error.to_string()).next())
+    (kind.state, errors.next())
 }
 
 /// Asks for five resources, whole sets where that is possible.

@@ -188,7 +188,7 @@ async fn a_new_leader_that_goes_on_listing_nothing() {
         })
         .await;
     gone.unwrap();
-    scene.each_has(APP, |hosts| hosts.is_empty()).await;
+    scene.each_has(APP, <[_]>::is_empty).await;
     assert!(scene.has_logged(&[
         "WARN",
         "the doubtful loss of apps is settled",

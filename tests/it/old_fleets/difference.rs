@@ -168,7 +168,7 @@ mod tests {
                 r#"answer.empty: other: [] is [{"name":"d"}]"#,
                 "answer.gone: gone: {}",
                 "answer.list: order",
-                r#"answer.list[a].x: new: 1"#,
+                r"answer.list[a].x: new: 1",
                 r#"answer.list[c]: new: {"name":"c"}"#,
                 "answer.new: new: null",
                 "answer.other: other: [1] is [2]",

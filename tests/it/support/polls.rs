@@ -69,7 +69,7 @@ pub(crate) fn sum(text: &str, name: &str, labels: &[&str]) -> u64 {
         .filter_map(|line| line.rsplit_once(' '))
         .filter(|(series, _)| series.split('{').next() == Some(&*name))
         .filter(|(series, _)| labels.iter().all(|label| series.contains(label)))
-        .map(|(_, value)| value.parse::<f64>().unwrap() as u64)
+        .map(|(_, value)| value.parse::<u64>().unwrap())
         .sum()
 }
 

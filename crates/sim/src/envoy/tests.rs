@@ -17,11 +17,11 @@ const SOON: Duration = Duration::from_secs(30);
 
 fn bootstrap(listeners: &str) -> String {
     format!(
-        r#"
+        r"
 admin: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: 0 }} }} }}
 static_resources:
   listeners: {listeners}
-"#
+"
     )
 }
 

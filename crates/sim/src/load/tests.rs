@@ -121,7 +121,7 @@ async fn every_way_to_fail_is_counted_as_what_it_is() {
                     "503 No\r\nx-envoy-overloaded: true\r\nconnection: close",
                     "x",
                 )
-                .await
+                .await;
             }
             2 => answer(&mut stream, "200 OK\r\nconnection: close", "").await,
             3 => {

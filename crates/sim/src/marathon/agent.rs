@@ -218,7 +218,7 @@ pub(super) async fn bind(shared: &Shared, agent: usize, app: &App) -> io::Result
                         });
                     }
                     Err(error) => {
-                        last = io::Error::new(error.kind(), format!("{attempt}: {error}"))
+                        last = io::Error::new(error.kind(), format!("{attempt}: {error}"));
                     }
                 }
             }

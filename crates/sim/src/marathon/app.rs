@@ -157,7 +157,7 @@ impl App {
         let info = json!({ "lastScalingAt": version, "lastConfigChangeAt": config });
         self.json.insert("version".into(), json!(version));
         self.json.insert("versionInfo".into(), info);
-        self.version = version.to_owned();
+        version.clone_into(&mut self.version);
         self
     }
 

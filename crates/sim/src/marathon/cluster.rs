@@ -260,7 +260,7 @@ impl Cluster {
             world
                 .streams
                 .values()
-                .for_each(|stream| stream.close.cancel())
+                .for_each(|stream| stream.close.cancel());
         });
     }
 

@@ -85,7 +85,7 @@ async fn serve(
                 _ => Response::page(StatusCode::METHOD_NOT_ALLOWED, &request.path),
             },
             Role::Answer { via } => {
-                let leader = shared.peek(|world| world.leader_url());
+                let leader = shared.peek(super::world::World::leader_url);
                 let mut response = rest::answer(shared, peer, &request)
                     .await
                     .with("Cache-Control", "no-cache, no-store, must-revalidate")

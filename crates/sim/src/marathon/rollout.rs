@@ -138,7 +138,9 @@ pub(super) async fn stop(shared: &Arc<Shared>, app: &Arc<App>) {
             world.publish("remove_health_check_event", json!({ "appId": app.id }));
         }
         let keys: Vec<u64> = world.of_app(&app.id).map(|(key, _)| key).collect();
-        keys.into_iter().for_each(|key| world.decommission(key));
+        for key in keys {
+            world.decommission(key);
+        }
     });
     shared
         .until(|world| world.of_app(&app.id).next().is_none().then_some(()))

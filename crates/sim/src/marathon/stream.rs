@@ -46,7 +46,9 @@ pub(super) async fn serve(
             .await?;
         return Ok(());
     }
-    let leader = shared.peek(|world| world.leader_url()).unwrap_or_default();
+    let leader = shared
+        .peek(super::world::World::leader_url)
+        .unwrap_or_default();
     let mut headers = vec![
         ("X-Marathon-Leader", leader),
         (

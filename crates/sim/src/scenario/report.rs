@@ -130,7 +130,7 @@ mod tests {
             cause: Cause::Reset,
             words: "the connection was reset".to_owned(),
             at,
-            took: Default::default(),
+            took: std::time::Duration::ZERO,
         }));
         at
     }

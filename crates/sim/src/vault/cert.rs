@@ -189,7 +189,7 @@ impl Identity {
                 identity.authority_key = key
                     .key_identifier
                     .as_ref()
-                    .map_or("".into(), |key| hex(key.0));
+                    .map_or(String::new(), |key| hex(key.0));
             }
         }
         Some(identity)

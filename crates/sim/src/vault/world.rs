@@ -108,9 +108,8 @@ impl World {
         if request.path == "sys/wrapping/lookup" {
             return true;
         }
-        let (_, path, mount) = match self.mount_of(&request.path) {
-            Some(found) => found,
-            None => return false,
+        let Some((_, path, mount)) = self.mount_of(&request.path) else {
+            return false;
         };
         mount.is_open(path, request.operation)
     }

@@ -357,9 +357,7 @@ impl EnvoyModel {
         let kind = content.kind();
         let is_complete = match (self.protocol, kind) {
             (ProtocolVariant::Sotw | ProtocolVariant::Rest, Kind::Cluster | Kind::Listener) => true,
-            (ProtocolVariant::Sotw | ProtocolVariant::Rest, _) | (ProtocolVariant::Delta, _) => {
-                false
-            }
+            (ProtocolVariant::Sotw | ProtocolVariant::Rest | ProtocolVariant::Delta, _) => false,
         };
         self.expired += answer.expired.len();
         let mut what = Vec::new();
