@@ -227,7 +227,7 @@ pub struct Typed {
 /// The settings that Envoy's bootstrap and this daemon share, as typed.
 #[derive(Args, Clone, Debug)]
 pub struct Link {
-    /// Address of the xDS port: `host:port`, or `unix:PATH` (mode 0600).
+    /// Address of the xDS port: `ip:port`, or `unix:PATH` (mode 0600).
     #[arg(
         long,
         env = "XDS_LISTEN",
@@ -246,7 +246,8 @@ pub struct Link {
     pub cluster_name: String,
 
     /// Seconds, fractions allowed, that a proxy waits between an answer and its next poll, plus up
-    /// to as much again. Unset: 0.2, and 1 for endpoints. Below 0.01 Envoy crashes.
+    /// to as much again. Unset: 0.2, and 1 for endpoints. At least 0.01: below, Envoy
+    /// floods a control plane that is down.
     #[arg(long, env = "REFRESH_DELAY", value_name = "SECONDS", value_parser = seconds)]
     pub refresh_delay: Option<Duration>,
 }

@@ -23,11 +23,11 @@ pub struct Marathon {
     )]
     pub bases: Vec<String>,
 
-    /// File with Marathon's credentials, one line `user:password`; read again for every connection.
+    /// File with Marathon's credentials, one line `user:password`; read again for every request.
     #[arg(long, env = "MARATHON_CREDENTIALS_FILE", value_name = "FILE", value_parser = path())]
     pub marathon_credentials_file: Option<PathBuf>,
 
-    /// File with a token for Marathon, one line; read again for every connection.
+    /// File with a token for Marathon, one line; read again for every request.
     #[arg(long, env = "MARATHON_TOKEN_FILE", value_name = "FILE", value_parser = path())]
     pub marathon_token_file: Option<PathBuf>,
 
