@@ -4,6 +4,7 @@ use std::error::Error as _;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command};
+use strsim::osa_distance;
 
 /// Returns the error of a command line as one line: the variable and the flag of the setting, its
 /// value, the reason, and the remedy.
@@ -49,7 +50,12 @@ fn misuse(error: &clap::Error) -> String {
     let first = first.strip_prefix("error: ").unwrap_or(first);
     let first = first.split_whitespace().collect::<Vec<_>>().join(" ");
     let meant = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand];
+    let typed = [ContextKind::InvalidArg, ContextKind::InvalidSubcommand];
+    let typed = typed.into_iter().find_map(|kind| text(error, kind));
     let meant = meant.into_iter().find_map(|kind| text(error, kind));
+    // Some of clap's suggestions have little but a letter or two in common with what was typed.
+    let meant =
+        meant.filter(|meant| osa_distance(typed.unwrap_or_default(), meant) * 3 <= meant.len());
     let meant = meant.map_or_else(String::new, |meant| format!("write {meant}, or "));
     format!("{first}; {meant}see --help")
 }
@@ -180,6 +186,10 @@ mod tests {
         assert_eq!(
             told("marathon-envoy status --nothing-like-it"),
             "unexpected argument '--nothing-like-it' found; see --help"
+        );
+        assert_eq!(
+            told("marathon-envoy serve --nonsense"),
+            "unexpected argument '--nonsense' found; see --help"
         );
     }
 }

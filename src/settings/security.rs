@@ -34,7 +34,10 @@ impl Typed {
         let address = match listen {
             XdsListen::Tcp(address) => address,
             XdsListen::Unix(_) => {
-                self.no_tls_settings("a Unix socket needs no TLS: it is open to its owner alone")?;
+                self.no_tls_settings(
+                    "a Unix socket needs no TLS: it is open to its owner alone",
+                    "take it away, or give XDS_LISTEN an address, ip:port",
+                )?;
                 return Ok(Security::Plaintext { secrets: true });
             }
         };
@@ -76,7 +79,10 @@ impl Typed {
                  allow it with XDS_PLAINTEXT=true",
             ));
         }
-        self.no_tls_settings("the xDS port speaks plaintext")?;
+        self.no_tls_settings(
+            "the xDS port speaks plaintext",
+            "take it away, or give the port TLS with XDS_CERT_FILE or Vault",
+        )?;
         if self.xds_plaintext_secrets && !is_local {
             return Err(self.link.bad_listen(
                 "private keys never leave in plaintext over the network",
@@ -89,12 +95,12 @@ impl Typed {
     }
 
     /// Refuses settings that have a meaning with TLS alone.
-    fn no_tls_settings(&self, why: &str) -> Result<(), BadSetting> {
+    fn no_tls_settings(&self, why: &str, remedy: &'static str) -> Result<(), BadSetting> {
         let bad = |variable, value: String| BadSetting {
             variable,
             value,
             why: why.to_owned(),
-            remedy: "take it away, or give the port TLS with XDS_CERT_FILE or Vault",
+            remedy,
         };
         for (variable, path) in [
             ("XDS_CERT_FILE", &self.tls.xds_cert_file),

@@ -515,7 +515,8 @@ fn what_contradicts_itself_around_tls_and_vault_is_refused() {
         ),
         (
             "--xds-listen unix:/x --xds-cert-file {cert}",
-            "XDS_CERT_FILE={cert}: a Unix socket needs no TLS",
+            "XDS_CERT_FILE={cert}: a Unix socket needs no TLS: it is open to its owner alone; take it \
+             away, or give XDS_LISTEN an address",
         ),
     ] {
         let error = refused(&files.fill(line));
