@@ -32,6 +32,12 @@ pub(super) const LIMIT: Duration = Duration::from_secs(120);
 /// Requests a second.
 const PACE: NonZeroU32 = NonZeroU32::new(200).unwrap();
 
+/// Requests that each Envoy carries at least before the load ends.
+const SHARE: u64 = 10;
+
+/// Envoy's counter of requests to tasks of [`APP`].
+const CARRIED: &str = "web_0.upstream_rq_total$";
+
 /// How often a wait looks at the metrics again.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -91,7 +97,11 @@ impl Scene {
             _capture: capture,
         };
         scene.converged(TASKS).await;
-        let target = Target::http(scene.environment.http(), HOST, "/");
+        // Each request on a connection of its own, which the kernel gives to any of the Envoys.
+        let target = Target {
+            keep_alive: false,
+            ..Target::http(scene.environment.http(), HOST, "/")
+        };
         let pace = Pace::PerSecond(PACE);
         scene.load = Some(Load::start(target, pace, named_by_body));
         scene
@@ -245,10 +255,25 @@ impl Scene {
     /// Ends the load and forgets it, for a journey in which the app goes away; it must not have
     /// lost a request until now.
     pub(super) async fn end_load(&mut self) {
+        if self.load.is_some() {
+            self.each_has_its_share().await;
+        }
         if let Some(load) = self.load.take() {
             let report = load.stop().await;
             assert_eq!(report.failed(), 0, "{}", report.words());
             assert!(report.ok > 0);
+        }
+    }
+
+    /// Waits until each Envoy has carried requests of the load.
+    async fn each_has_its_share(&mut self) {
+        for envoy in self.envoys() {
+            let admin = envoy.admin();
+            let carried = envoy.wait_for("a share of the load", LIMIT, async || {
+                let counts = admin.stats(CARRIED).await?;
+                Ok((counts.values().sum::<u64>() >= SHARE).then_some(()))
+            });
+            carried.await.unwrap();
         }
     }
 
