@@ -7,7 +7,7 @@
 mod folder;
 mod identity;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::metrics::Metrics;
 use crate::net::blocking::run_blocking;
@@ -168,12 +168,6 @@ fn report(reading: &Reading, before: Option<&Reading>, metrics: &Metrics) {
         problems = reading.problems.len(),
         "certificates read"
     );
-    let known: BTreeSet<_> = before.iter().flat_map(|before| &before.problems).collect();
-    for problem in &reading.problems {
-        if !known.contains(problem) {
-            warn!(%problem, "certificate problem");
-        }
-    }
     let before = before.map(|before| &before.expiries);
     metrics.show_expiries("files", &reading.expiries, before);
 }
