@@ -1,13 +1,13 @@
 //! OpenBao's names of Vault's settings, which take precedence, as in OpenBao's own client.
 
+use super::environment;
+
 /// Returns the command with `BAO_ADDR` instead of `VAULT_ADDR` where that is set, and so on for
-/// each `VAULT_` variable.
+/// each `VAULT_` variable. An empty one counts as unset.
 pub fn with_openbao_names(command: clap::Command) -> clap::Command {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "which of two names of a setting is read, before it is"
-    )]
-    renamed(command, |name| std::env::var_os(name).is_some())
+    renamed(command, |name| {
+        environment::value(name).is_some_and(|value| !environment::is_blank(&value))
+    })
 }
 
 fn renamed(command: clap::Command, is_set: impl Fn(&str) -> bool) -> clap::Command {
