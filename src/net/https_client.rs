@@ -17,7 +17,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::blocking_files::BlockingFiles;
+use super::blocking::run_blocking;
 use super::client_certificate::ClientCertificate;
 use super::error_causes::with_causes;
 use super::redirect::authority;
@@ -51,12 +51,11 @@ pub struct HttpsConfig {
 /// It verifies by the given roots alone, takes no proxy from the environment, follows no redirect
 /// and sets no limit to an answer's time or size: see [`collect`](super::body::collect) for the
 /// latter. When a file of its TLS configuration differs, requests go over new connections, and what
-/// is open goes on as it is; files that hang or cannot be used are reported, and the old ones stay in
-/// use.
+/// is open goes on as it is; files that cannot be used are reported, and the old ones stay in use.
 #[derive(Clone)]
 pub struct HttpsClient {
     config: Arc<HttpsConfig>,
-    connections: Arc<Mutex<Connections>>,
+    connections: Arc<Mutex<ConnectionPool>>,
 }
 
 /// Failure to send a request, or to get the head of an answer.
@@ -78,29 +77,13 @@ pub enum SendError {
 /// Pool of the connections that are open.
 type Pool = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
-/// The connections in use, and the time of the last look at their files.
-struct Connections {
-    /// None before the files were first read.
-    pool: Option<Pool>,
-    /// True if there are no files that could differ.
-    is_without_files: bool,
-    looked: Option<Instant>,
-    files: BlockingFiles<ConnectionPool>,
-}
-
-/// The pool that was made last, with the files that it was made from.
+/// The pool in use, and the time of the last look at its files.
 #[derive(Default)]
 struct ConnectionPool {
     current: Option<(Pool, TlsFiles)>,
+    looked: Option<Instant>,
     /// The fault of newer files, as the log last had it.
     fault: Option<String>,
-}
-
-/// Result of a look at the files.
-struct Looked {
-    pool: Pool,
-    is_without_files: bool,
-    news: Option<FileNews>,
 }
 
 /// News of the files that the connections were made from.
@@ -116,10 +99,9 @@ enum FileNews {
 impl HttpsClient {
     /// A client that reads the files with its first request.
     pub fn new(config: HttpsConfig) -> Self {
-        let connections = Connections::new(&config, ConnectionPool::default());
         Self {
             config: Arc::new(config),
-            connections: Arc::new(Mutex::new(connections)),
+            connections: Arc::default(),
         }
     }
 
@@ -129,10 +111,8 @@ impl HttpsClient {
     ///
     /// If TLS cannot be set up with them.
     pub fn with_files_read(config: HttpsConfig) -> Result<Self, TlsSetupError> {
-        let mut pool = ConnectionPool::default();
-        let looked = pool.look(&config)?;
-        let mut connections = Connections::new(&config, pool);
-        connections.take(&looked);
+        let mut connections = ConnectionPool::default();
+        connections.look(&config)?;
         Ok(Self {
             config: Arc::new(config),
             connections: Arc::new(Mutex::new(connections)),
@@ -157,21 +137,12 @@ impl HttpsClient {
 
     /// The connections to use now.
     async fn pool(&self) -> Result<Pool, TlsSetupError> {
-        let mut connections = self.connections.lock().await;
+        let mut connections = Arc::clone(&self.connections).lock_owned().await;
         if let Some(pool) = connections.fresh(self.config.file_interval) {
             return Ok(pool);
         }
         let config = Arc::clone(&self.config);
-        let look = connections.files.look(move |pool| pool.look(&config));
-        let looked = match (look.await, &connections.pool) {
-            (Ok(looked), _) => looked?,
-            // Told by whoever waited for them.
-            (Err(_), Some(pool)) => return Ok(pool.clone()),
-            (Err(_), None) => return Err(TlsSetupError::HungFiles),
-        };
-        connections.take(&looked);
-        drop(connections);
-        let Looked { pool, news, .. } = looked;
+        let (pool, news) = run_blocking(move || connections.look(&config)).await?;
         let neighbour = self.config.neighbour;
         match news {
             None => {}
@@ -190,45 +161,17 @@ impl HttpsClient {
     }
 }
 
-impl Connections {
-    fn new(config: &HttpsConfig, pool: ConnectionPool) -> Self {
-        let subject = format!("a file for connections to {}", config.neighbour);
-        Self {
-            pool: None,
-            is_without_files: false,
-            looked: None,
-            // A pool that was made late is in use with the next look.
-            files: BlockingFiles::new(subject, pool, |_| ()),
-        }
-    }
-
+impl ConnectionPool {
     /// The pool, if no look at its files is due.
     fn fresh(&self, file_interval: Duration) -> Option<Pool> {
-        let pool = self.pool.as_ref()?;
+        let (pool, files) = self.current.as_ref()?;
         let is_due = || self.looked.is_none_or(|at| at.elapsed() >= file_interval);
-        (self.is_without_files || !is_due()).then(|| pool.clone())
+        (files.are_none() || !is_due()).then(|| pool.clone())
     }
 
-    fn take(&mut self, looked: &Looked) {
-        self.pool = Some(looked.pool.clone());
-        self.is_without_files = looked.is_without_files;
-        self.looked = Some(Instant::now());
-    }
-}
-
-impl ConnectionPool {
     /// The pool, after a look at its files, and what the log is told of them. Blocks.
-    fn look(&mut self, config: &HttpsConfig) -> Result<Looked, TlsSetupError> {
-        let (pool, news) = self.newest(config)?;
-        let files = self.current.as_ref().map(|(_, files)| files);
-        Ok(Looked {
-            pool,
-            is_without_files: files.is_some_and(TlsFiles::are_none),
-            news,
-        })
-    }
-
-    fn newest(&mut self, config: &HttpsConfig) -> Result<(Pool, Option<FileNews>), TlsSetupError> {
+    fn look(&mut self, config: &HttpsConfig) -> Result<(Pool, Option<FileNews>), TlsSetupError> {
+        self.looked = Some(Instant::now());
         let Some((pool, files)) = &mut self.current else {
             let (pool, files) = open(config)?;
             self.current = Some((pool.clone(), files));
@@ -287,10 +230,8 @@ fn open(config: &HttpsConfig) -> Result<(Pool, TlsFiles), TlsSetupError> {
 mod tests {
     use std::fs;
 
-    use futures_util::FutureExt as _;
     use rcgen::generate_simple_self_signed;
 
-    use super::super::blocking_files::LOOK_LIMIT;
     use super::*;
 
     #[test]
@@ -317,46 +258,6 @@ mod tests {
         assert!(fault.contains("ca.pem"), "{fault}");
         fs::write(&path, made.cert.pem()).unwrap();
         assert!(connections.look(&config).is_ok() && connections.fault.is_none());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn files_that_hang_leave_the_old_ones_in_use_and_are_no_wait_for_requests() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("ca.pem");
-        let made = generate_simple_self_signed(["edge".to_owned()]).unwrap();
-        fs::write(&path, made.cert.pem()).unwrap();
-        let client = HttpsClient::new(HttpsConfig {
-            neighbour: "test",
-            trust: Trust::File(path),
-            client_certificate: None,
-            server_name: None,
-            connect_limit: Duration::from_secs(1),
-            keepalive: Duration::from_secs(1),
-            file_interval: Duration::ZERO,
-        });
-        let files = client.connections.lock().await.files.files();
-        let hung = files.lock().unwrap();
-        {
-            let mut first = std::pin::pin!(client.pool());
-            assert!(first.as_mut().now_or_never().is_none());
-            tokio::time::advance(LOOK_LIMIT).await;
-            assert!(matches!(first.await, Err(TlsSetupError::HungFiles)));
-        }
-        drop(hung);
-        while client.pool().await.is_err() {
-            tokio::task::yield_now().await;
-        }
-        let hung = files.lock().unwrap();
-        {
-            let mut later = std::pin::pin!(client.pool());
-            assert!(later.as_mut().now_or_never().is_none());
-            tokio::time::advance(LOOK_LIMIT).await;
-            assert!(later.await.is_ok());
-        }
-        for _ in 0..10 {
-            assert!(client.pool().now_or_never().unwrap().is_ok(), "at once");
-        }
-        drop(hung);
     }
 
     #[test]

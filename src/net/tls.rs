@@ -32,9 +32,6 @@ pub enum TlsSetupError {
     /// The name that the server's certificate must have is none.
     #[error("{0:?} is no name of a server")]
     ServerName(String),
-    /// Reading the files does not end.
-    #[error("reading the files for connections hangs, as on a network mount that is away")]
-    HungFiles,
     /// rustls refuses the configuration.
     #[error("cannot set up TLS: {0}")]
     Rustls(#[from] rustls::Error),

@@ -93,7 +93,6 @@ impl From<TlsSetupError> for Error {
             TlsSetupError::ServerName(name) => {
                 Self::Tls(format!("VAULT_TLS_SERVER_NAME={name:?} is no name"))
             }
-            TlsSetupError::HungFiles => Self::Tls(bad.to_string()),
             TlsSetupError::Rustls(error) => Self::Tls(error.to_string()),
         }
     }
