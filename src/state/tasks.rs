@@ -162,7 +162,7 @@ impl AppState {
             if task.instance == *instance && speaks_for_the_task(self.checks_of(task), health) {
                 found = true;
                 let mut task = Task::clone(task);
-                task.health = health;
+                task.health = health.or_known(task.health);
                 app.tasks.insert(id.clone(), Arc::new(task));
             }
         }

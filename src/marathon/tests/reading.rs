@@ -305,6 +305,18 @@ fn health_is_what_the_results_say_together() {
             Health::Unknown,
         ),
         (json!([{"alive": false}]), Health::Unknown),
+        (
+            json!([{"alive": false, "lastSuccess": null, "lastFailure": "x"}]),
+            Health::Unhealthy,
+        ),
+        (
+            json!([{"alive": false, "lastSuccess": "w", "lastFailure": "x"}]),
+            Health::Failing,
+        ),
+        (
+            json!([null, {"alive": false, "lastSuccess": "w", "lastFailure": "x"}, {"alive": false}]),
+            Health::Failing,
+        ),
     ] {
         let task = json!({"id": "web.1", "healthCheckResults": results});
         let list = apps(&json!([{"id": "/web", "tasks": [task]}]));
