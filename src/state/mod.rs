@@ -16,6 +16,7 @@ mod contested;
 mod ended;
 mod lists;
 mod model;
+mod pods;
 mod reduce;
 mod tasks;
 #[cfg(test)]
