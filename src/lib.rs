@@ -151,6 +151,8 @@ pub mod v2;
 
 pub mod pipeline;
 
+pub mod record;
+
 pub mod freshness;
 
 pub mod daemon;

@@ -26,6 +26,8 @@ pub struct Sources {
     /// Age of the served snapshot: time since Marathon's last sign of life (none before the first),
     /// and true if it counts as stale. Must not block.
     pub source_age: Arc<dyn Fn() -> (Option<Duration>, bool) + Send + Sync>,
+    /// Age of the record of an earlier process that is served; none if none is. Must not block.
+    pub record_age: Arc<dyn Fn() -> Option<Duration> + Send + Sync>,
     /// Requests a reload of the certificates in Vault; none if none are read from there. Must not
     /// block.
     pub reload_certificates: Option<Arc<dyn Fn() + Send + Sync>>,

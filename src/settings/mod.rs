@@ -14,6 +14,7 @@ mod labels;
 mod log;
 mod marathon;
 mod openbao;
+mod record;
 mod resources;
 mod security;
 mod table;

@@ -2,6 +2,7 @@
 
 use super::app::{App, Health, Task, TaskState};
 use super::event::ListedApp;
+use super::tasks::AppState;
 
 /// Returns true if a task of this app may get requests now:
 ///
@@ -51,12 +52,20 @@ pub(super) fn speaks_for_the_task(app: &App, result: Health) -> bool {
     app.health_checks <= 1 && result != Health::Unknown
 }
 
-/// Returns the app of a first list with its tasks presumed healthy if none of them has a result.
+/// Returns the app of a first list with its tasks presumed healthy if none of them has a result,
+/// there or in a record of what was `known` before this process.
 ///
 /// Marathon keeps results in memory and forgets them when its leader changes, so an app without any
 /// result is taken for such a case.
-pub(super) fn presume_healthy(mut listed: ListedApp) -> ListedApp {
-    let no_result = |task: &Task| task.health == Health::Unknown;
+pub(super) fn presume_healthy(mut listed: ListedApp, known: Option<&AppState>) -> ListedApp {
+    let recorded = |task: &Task| known.and_then(|known| known.tasks().get(&task.id));
+    let no_result = |task: &Task| {
+        let recorded = recorded(task).map_or(Health::Unknown, |task| task.health);
+        match task.health.or_known(recorded) {
+            Health::Unknown | Health::Presumed => true,
+            Health::Healthy | Health::Unhealthy => false,
+        }
+    };
     if listed.app.health_checks > 0 && listed.tasks.iter().all(no_result) {
         for task in &mut listed.tasks {
             if task.condition.may_serve() {
