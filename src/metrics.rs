@@ -104,9 +104,9 @@ impl Metrics {
             )?,
             source_silence_seconds: new.decimal_gauge(
                 "source_silence_seconds",
-                "Time since the last sign of life of Marathon (a byte of the event stream or of any answer), or since the start before the first.",
+                "Time since the last sign of life of Marathon (a byte of the event stream or of any answer), or since the start before the first. While a record is served, since the last one before it was written.",
             )?,
-            source_stale: new.gauge("source_stale", "1 if Marathon has been silent for STALE_AFTER, so that the served snapshot counts as stale, else 0.")?,
+            source_stale: new.gauge("source_stale", "1 if the served snapshot counts as stale, else 0: Marathon has been silent for STALE_AFTER, or has not listed its apps since the start and a record is served.")?,
             events: new.counters("events_total", "Events read from Marathon, by event type; unknown types count as other.", &["event_type"])?,
             frames_rejected: new.counters("frames_rejected_total", "Events and answers of Marathon that could not be used, by reason.", &["reason"])?,
             resyncs: new.counters("resyncs_total", "Full lists requested, by reason.", &["reason"])?,

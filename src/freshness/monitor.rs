@@ -94,7 +94,7 @@ impl Monitor {
                 record_age,
                 is_stale,
             } = age();
-            let silence = silence.or(record_age);
+            let silence = record_age.or(silence);
             let silence = silence.unwrap_or_else(|| started.elapsed());
             metrics.source_silence_seconds.set(silence.as_secs_f64());
             metrics.source_stale.set(i64::from(is_stale));

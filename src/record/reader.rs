@@ -28,51 +28,38 @@ const READ_LIMIT: Duration = Duration::from_secs(3);
 
 /// Reads the record of `config`; none, with a warning, if there is one that cannot be used.
 pub async fn restore(config: Config, state: state::Config) -> Option<Restored> {
-    let folder = config.folder.clone();
-    let restored = run_blocking(move || restore_now(&config, state));
-    timeout(READ_LIMIT, restored).await.unwrap_or_else(|_| {
+    let file = storage::path(&config.folder);
+    let now = ClockReading {
+        instant: Instant::now(),
+        unix_seconds: wall_clock(),
+    };
+    let read = run_blocking(move || read(&config, state, now));
+    let Ok(read) = timeout(READ_LIMIT, read).await else {
         warn!(
-            folder = %folder.display(),
+            file = %file.display(),
             waited_seconds = READ_LIMIT.as_secs_f64(),
             remedy = "see to the disk, or unset STATE_DIR",
             "the record of the last known good configuration cannot be read in time and is not used"
         );
-        None
-    })
-}
-
-fn restore_now(config: &Config, state: state::Config) -> Option<Restored> {
-    let started = Instant::now();
-    let now = ClockReading {
-        instant: started,
-        unix_seconds: wall_clock(),
+        return None;
     };
-    let file = storage::path(&config.folder);
-    match read(config, state, now) {
-        Ok(Some(restored)) => {
-            info!(
-                file = %file.display(),
-                apps = restored.world.state.apps().len(),
-                age_seconds = now.unix_seconds.saturating_sub(restored.heard_at).max(0),
-                took_seconds = started.elapsed().as_secs_f64(),
-                "the last known good configuration is read"
-            );
-            Some(restored)
-        }
-        Ok(None) => {
-            info!(file = %file.display(), "there is no record of a configuration yet");
-            None
-        }
-        Err(fault) => {
-            warn!(
-                file = %file.display(),
-                error = %fault,
-                remedy = fault.remedy(),
-                "the record of the last known good configuration is not used"
-            );
-            None
-        }
+    match &read {
+        Ok(Some(restored)) => info!(
+            file = %file.display(),
+            apps = restored.world.state.apps().len(),
+            age_seconds = now.unix_seconds.saturating_sub(restored.heard_at).max(0),
+            took_seconds = now.instant.elapsed().as_secs_f64(),
+            "the last known good configuration is read"
+        ),
+        Ok(None) => info!(file = %file.display(), "there is no record of a configuration yet"),
+        Err(fault) => warn!(
+            file = %file.display(),
+            error = %fault,
+            remedy = fault.remedy(),
+            "the record of the last known good configuration is not used"
+        ),
     }
+    read.ok().flatten()
 }
 
 /// The record at `now`; none if there is none.
