@@ -1,9 +1,11 @@
 //! Shared by the sources and the server: the HTTPS client, back-off, log throttle, reload requests,
-//! the wall clock, watched files, and the identity that sources read and the server presents.
+//! the wall clock, watched files, the status of each source, and the identity that sources read and
+//! the server presents.
 
 pub mod backoff;
 pub mod base_url;
 pub mod blocking;
+pub mod blocking_files;
 pub mod body;
 pub mod client_certificate;
 pub mod clock;
@@ -15,6 +17,7 @@ pub mod reload;
 pub mod retry;
 pub mod roots;
 mod secret_file;
+pub mod source_status;
 pub mod task_panic;
 pub mod throttle;
 pub mod tls;

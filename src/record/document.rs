@@ -99,6 +99,7 @@ pub(super) enum HealthWord {
     Unknown,
     Healthy,
     Unhealthy,
+    Failing,
     Presumed,
 }
 
@@ -108,6 +109,7 @@ both_ways!(
         Unknown,
         Healthy,
         Unhealthy,
+        Failing,
         Presumed,
     }
 );
@@ -146,8 +148,17 @@ pub(super) struct AppRecord<'a> {
     pub(super) layout: LayoutRecord<'a>,
     pub(super) health_checks: usize,
     pub(super) tasks: Vec<TaskRecord<'a>>,
-    /// Versions of past definitions with their ports.
-    pub(super) past: Vec<(i64, Option<LayoutRecord<'a>>)>,
+    /// Past definitions, by version.
+    pub(super) past: Vec<(i64, Option<DefinitionRecord<'a>>)>,
+}
+
+/// A past definition.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DefinitionRecord<'a> {
+    #[serde(borrow)]
+    pub(super) layout: LayoutRecord<'a>,
+    pub(super) health_checks: usize,
 }
 
 /// The ports of a definition.

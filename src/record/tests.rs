@@ -87,13 +87,13 @@ fn full_state() -> State {
     lost.host = Some("agent-2".into());
     lost.condition = state::app::TaskState::Unreachable;
     let tasks = vec![task("new", 31_000), past, away, lost];
-    let layout = app("/web").layout;
+    let definition = app("/web").definition();
     testing::state_after([
         Event::Synced(list(vec![listed(web, tasks), listed(app("/api"), vec![])])),
         Event::DefinitionRead {
             app: "/web".into(),
             version: state::app::AppVersion(0),
-            layout: Some(layout),
+            definition: Some(definition),
         },
         Event::AppUnreadable(state::event::UnreadableApp {
             id: "/api".into(),

@@ -12,12 +12,13 @@ use data_encoding::BASE64;
 use tokio::time::Instant;
 
 use super::document::{
-    AppRecord, CertificateRecord, DepartedRecord, Document, LayoutRecord, PortRecord, TaskRecord,
+    AppRecord, CertificateRecord, DefinitionRecord, DepartedRecord, Document, LayoutRecord,
+    PortRecord, TaskRecord,
 };
 use super::fault::RecordFault;
 use crate::pipeline::{DEPARTED_KEPT, DepartedCluster, DepartedClusters, World};
 use crate::snapshot::{Encode, Flavour, Origin, Resource, Version};
-use crate::state::app::{App, AppVersion, Layout, Port, Task};
+use crate::state::app::{App, AppVersion, Definition, Layout, Port, Task};
 use crate::state::certificate::Certificate;
 use crate::state::event::Source;
 use crate::state::parts::{AppParts, StateParts};
@@ -170,7 +171,7 @@ fn app_record(parts: &AppParts) -> AppRecord<'_> {
         health_checks: *health_checks,
         tasks: tasks.iter().map(|task| task_record(task)).collect(),
         past: past
-            .map(|(AppVersion(version), layout)| (*version, layout.as_deref().map(layout_record)))
+            .map(|(AppVersion(version), past)| (*version, past.as_ref().map(definition_record)))
             .collect(),
     }
 }
@@ -201,8 +202,30 @@ fn app(record: AppRecord<'_>) -> AppParts {
         }),
         tasks: tasks.into_iter().map(task).map(Arc::new).collect(),
         past: past
-            .map(|(version, past)| (AppVersion(version), past.map(layout).map(Arc::new)))
+            .map(|(version, past)| (AppVersion(version), past.map(definition)))
             .collect(),
+    }
+}
+
+fn definition_record(definition: &Definition) -> DefinitionRecord<'_> {
+    let Definition {
+        layout,
+        health_checks,
+    } = definition;
+    DefinitionRecord {
+        layout: layout_record(layout),
+        health_checks: *health_checks,
+    }
+}
+
+fn definition(record: DefinitionRecord<'_>) -> Definition {
+    let DefinitionRecord {
+        layout: recorded,
+        health_checks,
+    } = record;
+    Definition {
+        layout: Arc::new(layout(recorded)),
+        health_checks,
     }
 }
 

@@ -10,6 +10,7 @@ pub mod event;
 pub mod health;
 pub mod parts;
 pub mod problem;
+pub mod problem_list;
 
 mod certificate_set;
 mod contested;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::app::{AgentHost, App, AppId, AppVersion, Layout, Task};
+use super::app::{AgentHost, App, AppId, AppVersion, Definition, Task};
 use super::certificate::Certificate;
 use super::certificate_set::CertificateSet;
 use super::event::Source;
@@ -36,9 +36,8 @@ pub struct AppParts {
     pub app: Arc<App>,
     /// The tasks.
     pub tasks: Vec<Arc<Task>>,
-    /// The ports of past definitions that some task still runs; none where Marathon does not keep
-    /// them.
-    pub past: Vec<(AppVersion, Option<Arc<Layout>>)>,
+    /// The past definitions that some task still runs; none where Marathon does not keep them.
+    pub past: Vec<(AppVersion, Option<Definition>)>,
 }
 
 impl State {
