@@ -211,6 +211,8 @@ pub(super) struct HealthCheckResult {
     #[serde(default, deserialize_with = "null_is_default")]
     pub alive: bool,
     #[serde(default)]
+    pub last_success: Option<IgnoredAny>,
+    #[serde(default)]
     pub last_failure: Option<IgnoredAny>,
 }
 

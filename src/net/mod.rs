@@ -5,6 +5,7 @@
 pub mod backoff;
 pub mod base_url;
 pub mod blocking;
+pub mod blocking_files;
 pub mod body;
 pub mod client_certificate;
 pub mod clock;
