@@ -13,6 +13,7 @@ pub mod problem_list;
 
 mod certificate_set;
 mod contested;
+mod ended;
 mod lists;
 mod model;
 mod reduce;
