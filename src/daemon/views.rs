@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use crate::freshness::{RecordAge, SourceAge};
 use crate::net::clock::wall_clock;
 use crate::net::reload::Trigger;
+use crate::net::source_status::StatusCell;
 use crate::pipeline::{CurrentProblems, ServedRecord};
 use crate::registry::Registry;
 use crate::server::RejectedPeers;
@@ -25,6 +26,8 @@ pub(super) struct AdminPages<F> {
     pub(super) registry: Arc<Registry>,
     pub(super) proxies: Arc<xds::Proxies>,
     pub(super) rejected: Arc<RejectedPeers>,
+    /// Of each source, in the order in which they are shown.
+    pub(super) statuses: Vec<StatusCell>,
     /// None if no certificates are read from Vault.
     pub(super) reload_certificates: Option<Trigger>,
 }
@@ -39,6 +42,7 @@ impl<F: Fn() -> SourceAge + Send + Sync + 'static> AdminPages<F> {
             registry,
             proxies,
             rejected,
+            statuses,
             reload_certificates,
         } = self;
         let age = Arc::new(age);
@@ -51,6 +55,7 @@ impl<F: Fn() -> SourceAge + Send + Sync + 'static> AdminPages<F> {
                 }
             }),
             record_age: Arc::new(move || age().record_age),
+            statuses: Arc::new(move || statuses.iter().map(StatusCell::current).collect()),
             problems: Arc::new(move || problems.current()),
             proxies: Arc::new(move || serde_json::json!(registry.view(Instant::now()))),
             rejected: Arc::new(move || serde_json::json!(rejected.view(Instant::now()))),

@@ -14,6 +14,7 @@ pub mod problem_list;
 
 mod certificate_set;
 mod contested;
+mod ended;
 mod lists;
 mod model;
 mod reduce;

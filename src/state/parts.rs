@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::app::{AgentHost, App, AppId, AppVersion, Definition, Task};
 use super::certificate::Certificate;
 use super::certificate_set::CertificateSet;
+use super::ended::EndedTasks;
 use super::event::Source;
 use super::model::{Config, State};
 use super::tasks::AppState;
@@ -49,6 +50,8 @@ impl State {
             // A record is no list of Marathon, and a doubt about a list ends with its process.
             synced: _,
             loss_suspected: _,
+            // Late news come within seconds, over the stream of the process that missed them.
+            ended: _,
             apps,
             unreadable,
             hosts,
@@ -82,6 +85,7 @@ impl State {
             config,
             synced: false,
             loss_suspected: false,
+            ended: EndedTasks::default(),
             apps: apps
                 .map(|app| (app.app.id.clone(), Arc::new(AppState::of_parts(app))))
                 .collect(),
