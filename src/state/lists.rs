@@ -28,7 +28,8 @@ impl State {
         let first = !self.synced;
         for listed in list.apps {
             let listed = if first {
-                presume_healthy(listed)
+                let known = self.apps.get(&listed.app.id);
+                presume_healthy(listed, known.map(Arc::as_ref))
             } else {
                 listed
             };

@@ -89,6 +89,11 @@ impl State {
         }
     }
 
+    /// The agents whose names were looked up, in use or not.
+    pub fn known_agents(&self) -> impl Iterator<Item = &AgentHost> {
+        self.hosts.keys().chain(&self.unresolved)
+    }
+
     /// The agents with tasks that are known by a name which was not looked up yet, with whatever
     /// result. Looks at every task.
     pub fn unanswered_hosts(&self) -> BTreeSet<AgentHost> {

@@ -7,5 +7,5 @@ mod events;
 mod health;
 mod leaders;
 mod lists;
-mod scene;
+pub(crate) mod scene;
 mod streams;

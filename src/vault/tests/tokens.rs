@@ -300,7 +300,7 @@ async fn a_renewal_that_fails_for_a_while_is_one_line_in_the_log() {
     let token = token(&vault, json!({"ttl": "3600s"})).await;
     let bench = Bench::new(&vault, given(&token));
     pass(2300).await;
-    bench.vault.fault(sim::vault::Fault::times(
+    bench.vault.fault(Fault::times(
         3,
         "auth/token/renew-self",
         sim::vault::What::status(500, "local node not active"),
