@@ -146,6 +146,8 @@ impl Daemon {
             registry: registry.clone(),
             proxies: proxies.clone(),
             rejected: rejected.clone(),
+            identity: identities.clone(),
+            identity_source: self.settings.security.identity().cloned(),
             reload_certificates: reads_store.then(|| reload_vault.clone()),
         }
         .sources();

@@ -39,7 +39,8 @@ const INDEX: &str = "marathon-envoy
 
 /metrics    metrics, for Prometheus
 /healthz    200 as long as this process serves
-/readyz     200 once the first snapshot is published; says how old it is, and whether it is stale
+/readyz     200 once the first snapshot is published and proxies can connect; says how old it is,
+            and whether it is stale
 /snapshot   the served resources, and the problems: what is left out, and why
             ?kind=clusters|endpoints|listeners|routes|secrets  ?name=NAME
             ?node=NODE: what the proxy of that node id has accepted

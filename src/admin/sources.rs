@@ -26,6 +26,9 @@ pub struct Sources {
     /// Age of the served snapshot: time since Marathon's last sign of life (none before the first),
     /// and true if it counts as stale. Must not block.
     pub source_age: Arc<dyn Fn() -> (Option<Duration>, bool) + Send + Sync>,
+    /// The place that the xDS port's certificate comes from, in words, while the port speaks TLS and
+    /// has none to show. Must not block.
+    pub lacks_certificate: Arc<dyn Fn() -> Option<&'static str> + Send + Sync>,
     /// Requests a reload of the certificates in Vault; none if none are read from there. Must not
     /// block.
     pub reload_certificates: Option<Arc<dyn Fn() + Send + Sync>>,

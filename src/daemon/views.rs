@@ -5,10 +5,12 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::freshness::SourceAge;
+use crate::net::identity;
 use crate::net::reload::Trigger;
 use crate::pipeline::CurrentProblems;
 use crate::registry::Registry;
 use crate::server::RejectedPeers;
+use crate::settings::CertificateSource;
 use crate::snapshot::cell::Reader;
 use crate::{admin, xds};
 
@@ -23,6 +25,9 @@ pub(super) struct AdminPages<F> {
     pub(super) registry: Arc<Registry>,
     pub(super) proxies: Arc<xds::Proxies>,
     pub(super) rejected: Arc<RejectedPeers>,
+    pub(super) identity: identity::Receiver,
+    /// None if the xDS port speaks plaintext.
+    pub(super) identity_source: Option<CertificateSource>,
     /// None if no certificates are read from Vault.
     pub(super) reload_certificates: Option<Trigger>,
 }
@@ -37,8 +42,18 @@ impl<F: Fn() -> SourceAge + Send + Sync + 'static> AdminPages<F> {
             registry,
             proxies,
             rejected,
+            identity,
+            identity_source,
             reload_certificates,
         } = self;
+        let identity_source = identity_source.map(|source| match source {
+            CertificateSource::Files(_) => {
+                "the files of XDS_CERT_FILE and XDS_KEY_FILE hold none that can be used"
+            }
+            CertificateSource::Vault(_) => {
+                "Vault has issued none that can be used (VAULT_PKI_MOUNT, VAULT_PKI_ROLE)"
+            }
+        });
         admin::Sources {
             source_age: Arc::new(move || {
                 let SourceAge { silence, is_stale } = age();
@@ -58,6 +73,9 @@ impl<F: Fn() -> SourceAge + Send + Sync + 'static> AdminPages<F> {
             given: Arc::new(move |node: &str| {
                 let given = proxies.given(node).into_iter();
                 given.map(given_by_proxy).collect()
+            }),
+            lacks_certificate: Arc::new(move || {
+                identity_source.filter(|_| identity.borrow().is_none())
             }),
             reload_certificates: reload_certificates
                 .map(|reload| Arc::new(move || reload.fire()) as Arc<dyn Fn() + Send + Sync>),

@@ -262,7 +262,10 @@ mod tests {
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicI64, Ordering};
 
-    use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+    use rcgen::{
+        BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+        KeyUsagePurpose, date_time_ymd,
+    };
     use tempfile::TempDir;
     use tokio::task::JoinSet;
     use tokio::time::{Instant, timeout};
@@ -278,10 +281,15 @@ mod tests {
     }
 
     fn pair(name: &str) -> Pair {
+        pair_with(name, KeyPair::generate().unwrap(), |_| {})
+    }
+
+    /// The same for this key, changed.
+    fn pair_with(name: &str, key: KeyPair, change: impl FnOnce(&mut CertificateParams)) -> Pair {
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
         params.not_before = date_time_ymd(2030, 1, 1);
         params.not_after = date_time_ymd(2030, 12, 31);
-        let key = KeyPair::generate().unwrap();
+        change(&mut params);
         Pair {
             certificate: params.self_signed(&key).unwrap().pem(),
             key: key.serialize_pem(),
@@ -438,6 +446,52 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_certificate_that_proxies_refuse_is_never_shown() {
+        type Change = fn(&mut CertificateParams);
+        let cases: [(&str, Change); 5] = [
+            ("expired", |params| {
+                params.not_after = date_time_ymd(2030, 2, 1);
+            }),
+            ("not yet valid", |params| {
+                params.not_before = date_time_ymd(2030, 11, 1);
+            }),
+            ("serverAuth", |params| {
+                params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+            }),
+            ("digitalSignature", |params| {
+                params.key_usages = vec![KeyUsagePurpose::KeyEncipherment];
+            }),
+            // An authority's own certificate.
+            ("digitalSignature", |params| {
+                params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+                params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+            }),
+        ];
+        let rsa = include_str!("../../tests/certificates/service-account.pem");
+        let keys = [None, Some(rsa)];
+        for ((part, change), key) in cases
+            .into_iter()
+            .flat_map(|case| keys.map(|key| (case, key)))
+        {
+            let mut watched = Watched::start(&pair("a.example"), || NOW);
+            assert_eq!(watched.next().await, ["a.example"]);
+            let key = key.map(|pem| KeyPair::from_pem(pem).unwrap());
+            let key = key.unwrap_or_else(|| KeyPair::generate().unwrap());
+            let unfit = pair_with("b.example", key, change);
+            watched.put("cert.pem", &unfit.certificate);
+            watched.put("key.pem", &unfit.key);
+            assert!(watched.is_silent().await, "{part}");
+            assert!(watched.is_failing(), "{part}");
+            assert_eq!(watched.reads("failed"), 1, "{part}");
+            let renewed = pair("c.example");
+            watched.put("cert.pem", &renewed.certificate);
+            watched.put("key.pem", &renewed.key);
+            assert_eq!(watched.next().await, ["c.example"]);
+            assert!(!watched.is_failing());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn files_that_are_bad_at_first_are_read_once_they_are_good() {
         let good = pair("a.example");
         let bad = Pair {
@@ -491,6 +545,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    #[expect(clippy::await_holding_lock, reason = "the files hang while it is held")]
     async fn files_that_hang_keep_the_last_good_identity_and_are_told() {
         static MOUNT: Mutex<()> = Mutex::new(());
         let wall_clock = || {

@@ -384,6 +384,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    #[expect(clippy::await_holding_lock, reason = "the files hang while it is held")]
     async fn a_folder_that_hangs_keeps_its_certificates_and_is_a_problem_with_its_time() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("a.pem"), bundle("a.example")).unwrap();

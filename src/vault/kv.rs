@@ -113,14 +113,23 @@ impl KvMount {
 
     /// Path of the list, as a policy spells it; both, while the version is not known.
     pub(super) fn path(&self) -> String {
-        let list = self.below("live");
-        let path = |version| match version {
-            MountVersion::One => format!("{}/{list}", self.mount),
-            MountVersion::Two => format!("{}/data/{list}", self.mount),
+        self.policy_path("live")
+    }
+
+    /// Path of the certificate of this name, likewise.
+    pub(super) fn certificate_path(&self, name: &CertificateName) -> String {
+        self.policy_path(&format!("certificates/{name}"))
+    }
+
+    fn policy_path(&self, path: &str) -> String {
+        let path = self.below(path);
+        let of = |version| match version {
+            MountVersion::One => format!("{}/{path}", self.mount),
+            MountVersion::Two => format!("{}/data/{path}", self.mount),
         };
         match self.version {
-            Some(version) => path(version),
-            None => format!("{} or {}", path(MountVersion::Two), path(MountVersion::One)),
+            Some(version) => of(version),
+            None => format!("{} or {}", of(MountVersion::Two), of(MountVersion::One)),
         }
     }
 

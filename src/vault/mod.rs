@@ -17,6 +17,7 @@ mod lease;
 mod login;
 mod name;
 mod redirect;
+mod remedy;
 mod requester;
 mod server_certificate;
 mod store;

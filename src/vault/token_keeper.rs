@@ -15,6 +15,7 @@ use super::clock::{Moment, SuspendAwareClock};
 use super::error::Error;
 use super::lease::{Lease, TokenLookup};
 use super::login::TokenSource;
+use super::remedy;
 use super::requester::{RequestKind, Requester, Token};
 use crate::net::backoff::Backoff;
 use crate::net::reload::Watcher;
@@ -240,7 +241,7 @@ impl TokenKeeper {
                 the_old_token_is_kept = kept,
                 retry_in_seconds = wait.as_secs_f64(),
                 remedy = if error.passes() {
-                    "it is tried again until it works"
+                    remedy::of(error)
                 } else {
                     self.login.remedy()
                 },
@@ -286,6 +287,7 @@ impl TokenKeeper {
                 %error,
                 vault_is = condition,
                 retry_in_seconds = wait.as_secs_f64(),
+                remedy = remedy::of(error),
                 "the token for vault cannot be renewed or looked up now; it is used as long as it \
                  lives"
             );

@@ -5,9 +5,10 @@ use http::{Response, StatusCode};
 use super::{PageBody, Pages, text};
 
 impl Pages {
-    /// 200 once a snapshot is published, however old.
+    /// 200 once a snapshot is published, however old, and proxies can connect.
     pub(super) fn readiness(&self) -> Response<PageBody> {
-        if self.sources.snapshot.current().is_some() {
+        let lacks_certificate = (self.sources.lacks_certificate)().is_some();
+        if self.sources.snapshot.current().is_some() && !lacks_certificate {
             let unresolved = ["unresolved_agent"];
             let unresolved = self.metrics.problems.with_label_values(&unresolved).get();
             let unresolved_note = match unresolved {
@@ -40,8 +41,22 @@ impl Pages {
         }
     }
 
-    /// The reason for which no snapshot is published yet.
+    /// The reasons for which this daemon is not ready yet.
     pub(super) fn waiting_for(&self) -> String {
+        let certificate = (self.sources.lacks_certificate)().map(|source| {
+            format!(
+                "the xDS port has no certificate to show, so no proxy can connect: {source}, and the \
+                 log says why"
+            )
+        });
+        let snapshot = self.sources.snapshot.current();
+        let snapshot = snapshot.is_none().then(|| self.waiting_for_snapshot());
+        let reasons: Vec<_> = certificate.into_iter().chain(snapshot).collect();
+        reasons.join("; ")
+    }
+
+    /// The reason for which no snapshot is published yet.
+    fn waiting_for_snapshot(&self) -> String {
         let has_stream = self.metrics.stream_connected.get() != 0;
         let names = self.metrics.agent_names_awaited.get();
         let marathon = if !has_stream {

@@ -371,6 +371,21 @@ async fn one_that_may_not_be_read_holds_the_others_up_for_seconds_only() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_certificate_that_may_not_be_read_is_named_by_its_path() {
+    let (a, b) = (made(&["a"]), made(&["b"]));
+    let simulated = holding(&[("a", &a), ("b", &b)]).await;
+    let forbidden = "secret/data/marathon-acme/certificates/b";
+    simulated.fails(forbidden, What::status(403, "permission denied"));
+    let log = Log::default();
+    let _listening = log.listen();
+    let mut bench = polled(simulated, store());
+    bench.next().await;
+    let text = log.text();
+    let told = text.lines().find(|line| line.contains(" WARN "));
+    assert!(told.is_some_and(|line| line.contains(forbidden)), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn whatever_fails_takes_nothing_away() {
     let a = made(&["a"]);
     let mut bench = polled(holding(&[("a", &a)]).await, store());
