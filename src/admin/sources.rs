@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::net::source_status::SourceStatus;
 use crate::snapshot::cell::Reader;
 use crate::snapshot::{Kind, Name};
 use crate::state::problem::Problem;
@@ -29,6 +30,10 @@ pub struct Sources {
     /// The place that the xDS port's certificate comes from, in words, while the port speaks TLS and
     /// has none to show. Must not block.
     pub lacks_certificate: Arc<dyn Fn() -> Option<&'static str> + Send + Sync>,
+    /// Age of the record of an earlier process that is served; none if none is. Must not block.
+    pub record_age: Arc<dyn Fn() -> Option<Duration> + Send + Sync>,
+    /// The status of each source. Must not block.
+    pub statuses: Arc<dyn Fn() -> Vec<SourceStatus> + Send + Sync>,
     /// Requests a reload of the certificates in Vault; none if none are read from there. Must not
     /// block.
     pub reload_certificates: Option<Arc<dyn Fn() + Send + Sync>>,

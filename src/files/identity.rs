@@ -10,13 +10,19 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use super::LOOKS;
+use super::status::PORT;
 use crate::metrics::Metrics;
 use crate::net::blocking_files::{BlockingFiles, HungLook};
 use crate::net::clock::{WallClock, wall_clock};
 use crate::net::identity::{self, BadIdentity, Identity};
 use crate::net::reload::Watcher;
+use crate::net::source_status::StatusCell;
 use crate::net::watched_file::{UnreadFile, WatchedFile};
 use crate::state::certificate::Certificate;
+
+/// Remedy for files that hold no identity.
+const REMEDY: &str = "write XDS_CERT_FILE and XDS_KEY_FILE again: a certificate of a server and its key, \
+                      readable for this daemon; with XDS_CLIENT_CA_FILE, that file too";
 
 /// The files that hold the identity, and the intervals at which they are checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,11 +92,12 @@ struct Files {
 pub async fn watch_identity(
     config: IdentityConfig,
     identity: identity::Sender,
+    status: StatusCell,
     metrics: Arc<Metrics>,
     reload: Watcher,
     shutdown: CancellationToken,
 ) {
-    let watching = watch(config, wall_clock, identity, metrics, reload);
+    let watching = watch(config, wall_clock, identity, status, metrics, reload);
     shutdown.run_until_cancelled(watching).await;
 }
 
@@ -98,6 +105,7 @@ async fn watch(
     config: IdentityConfig,
     wall_clock: WallClock,
     identity: identity::Sender,
+    status: StatusCell,
     metrics: Arc<Metrics>,
     mut reload: Watcher,
 ) {
@@ -129,8 +137,9 @@ async fn watch(
         reads_everything = false;
         looks += 1;
         match look {
-            IdentityLook::Same => {}
+            IdentityLook::Same => status.works(PORT),
             IdentityLook::Read(read) => {
+                status.works(PORT);
                 let is_new = identity
                     .borrow()
                     .as_ref()
@@ -139,6 +148,7 @@ async fn watch(
                     report(&read, &metrics);
                 }
                 if is_new {
+                    status.hears();
                     identity.send_replace(Some(read));
                 }
                 told = None;
@@ -151,11 +161,13 @@ async fn watch(
             }
             IdentityLook::IdentityFault(fault) => {
                 let text = fault.to_string();
+                status.fails(PORT, &text, REMEDY);
                 if told.as_ref() != Some(&text) {
                     let serves = identity.borrow().is_some();
                     error!(
                         error = text,
                         last_good_is_kept = serves,
+                        remedy = REMEDY,
                         "certificate of the xds port cannot be used"
                     );
                     let reads = &metrics.xds_certificate_reads;
@@ -271,6 +283,7 @@ mod tests {
     use tokio::time::{Instant, timeout};
 
     use super::*;
+    use crate::files::new_status;
     use crate::files::tests::NOW;
     use crate::net::reload::Trigger;
 
@@ -329,7 +342,9 @@ mod tests {
             let mut tasks = JoinSet::new();
             let reload = Trigger::new();
             let watcher = reload.watcher();
-            tasks.spawn(watch(config, wall_clock, sender, metrics.clone(), watcher));
+            let status = new_status(false, true);
+            let watching = watch(config, wall_clock, sender, status, metrics.clone(), watcher);
+            tasks.spawn(watching);
             Self {
                 folder,
                 identity,
@@ -582,6 +597,7 @@ mod tests {
         tasks.spawn(watch_identity(
             config,
             sender,
+            new_status(false, true),
             metrics,
             reload,
             shutdown.clone(),

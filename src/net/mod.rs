@@ -12,6 +12,7 @@ pub mod clock;
 pub mod error_causes;
 pub mod https_client;
 pub mod identity;
+pub mod kept_file;
 pub mod redirect;
 pub mod reload;
 pub mod retry;

@@ -10,6 +10,7 @@ use super::config::{CertificateStore, Config, KvVersion};
 use super::error::Missing;
 use super::name::CertificateName;
 use super::wire::{BadSecret, KvSecret};
+use crate::net::source_status::StatusCell;
 
 /// Reads secrets below one path of one mount.
 pub(super) struct KvMount {
@@ -69,6 +70,11 @@ impl KvMount {
                 KvVersion::Two => Some(MountVersion::Two),
             },
         }
+    }
+
+    /// The status in which successes and failures are noted.
+    pub(super) fn status(&self) -> &StatusCell {
+        self.client.status()
     }
 
     /// The list of certificates. Finds the version of the engine first if it is not known, or no

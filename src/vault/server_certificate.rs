@@ -15,6 +15,7 @@ use super::client::{Error, RequestKind, VaultClient};
 use super::clock::{Moment, SuspendAwareClock};
 use super::config::{Config, ServerCertificate};
 use super::issue::{self, BadIssue, Issued};
+use super::status::{CLIENT_AUTHORITIES, PORT};
 use crate::metrics::Metrics;
 use crate::net::backoff::jittered;
 use crate::net::identity::{self, Identity};
@@ -128,6 +129,8 @@ impl CertificateKeeper {
                     Ok(next) => {
                         renewal = next;
                         waits.worked();
+                        self.client.status().works(PORT);
+                        self.client.status().hears();
                         self.metrics.xds_certificate_failing.set(0);
                         self.count("ok");
                         // An authority that changed is met first by a new certificate.
@@ -157,6 +160,7 @@ impl CertificateKeeper {
         match self.authorities.look(&self.client).await {
             Ok(differs) => {
                 waits.worked();
+                self.client.status().works(CLIENT_AUTHORITIES);
                 if differs {
                     info!("client authorities of the xds port read");
                     self.serve();
@@ -164,6 +168,8 @@ impl CertificateKeeper {
                 jittered(self.authorities.interval(), &mut rand::rng())
             }
             Err(unread) => {
+                let status = self.client.status();
+                status.fails(CLIENT_AUTHORITIES, &unread, unread.remedy());
                 let wait = match &unread {
                     UnreadAuthorities::Vault(error) => {
                         waits.after(error.reason(), error.retry_after())
@@ -287,6 +293,8 @@ impl CertificateKeeper {
             RenewalFailure::Vault(error) => waits.after(error.reason(), error.retry_after()),
             RenewalFailure::Bad(bad) => waits.after(&bad.kind(), None),
         };
+        let remedy = remedy::of(failure, &self.server_certificate);
+        self.client.status().fails(PORT, failure, &remedy);
         let end = self.end_seconds();
         let left_seconds = end.map(|end| end.saturating_sub(self.now_seconds()));
         if wait.is_news {
@@ -294,7 +302,6 @@ impl CertificateKeeper {
                 &self.server_certificate.mount,
                 &self.server_certificate.role,
             );
-            let remedy = remedy::of(failure, &self.server_certificate);
             error!(mount, role, error = %failure, remedy, left_seconds, "certificate of the xds port cannot be renewed");
         } else {
             debug!(error = %failure, left_seconds, "certificate of the xds port cannot be renewed");

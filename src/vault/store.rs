@@ -17,7 +17,7 @@ use super::config::{CertificateStore, Config};
 use super::error::Missing;
 use super::kv::{KvMount, SecretLookup};
 use super::name::CertificateName;
-use super::remedy;
+use super::status::{CERTIFICATES, LIST};
 use crate::metrics::Metrics;
 use crate::net::backoff::{Backoff, jittered};
 use crate::net::reload::Watcher;
@@ -95,6 +95,7 @@ pub(super) async fn run(
         everything_due: next_full_read(Instant::now()),
         metrics: metrics.clone(),
     };
+    let status = poller.kv.status().clone();
     let mut retry = RetrySchedule::new(config.backoff_first, config.backoff_limit);
     let mut lagging = Backoff::new(config.backoff_first, config.backoff_limit);
     let mut scope = ReadScope::Sweep;
@@ -118,9 +119,24 @@ pub(super) async fn run(
             if announced.as_ref() != Some(&announcement) {
                 let event = poller.announce(&announcement, announced.as_ref());
                 announced = Some(announcement);
+                status.hears();
                 if facts.send(Received::now(vec![event])).await.is_err() {
                     return;
                 }
+            }
+        }
+        match &round {
+            Round::Done | Round::Lagging => {
+                status.works(LIST);
+                status.works(CERTIFICATES);
+            }
+            Round::Partial { path, error } => {
+                status.works(LIST);
+                status.fails(CERTIFICATES, format!("{path}: {error}"), remedy(error));
+            }
+            Round::Failed(error) => {
+                let path = poller.kv.path();
+                status.fails(LIST, format!("{path}: {error}"), remedy(error));
             }
         }
         let now = Instant::now();
@@ -277,7 +293,18 @@ fn complain(path: &str, error: &Error, is_news: bool, announced: bool) {
         debug!(path, %error, "certificates cannot be read");
         return;
     }
-    let remedy = if error.denied() {
+    let remedy = remedy(error);
+    let kept = if announced {
+        "certificates cannot be read; what was read before stays"
+    } else {
+        "certificates cannot be read; proxies wait for them"
+    };
+    warn!(path, %error, remedy, "{kept}");
+}
+
+/// The remedy for a list, or a certificate on it, that cannot be read.
+fn remedy(error: &Error) -> &'static str {
+    if error.denied() {
         "let the token's policy read live and certificates/* there, as vault-policy.hcl does; if \
          that is not where the certificates are, set VAULT_KV_MOUNT, MARATHON_ACME_KV_PATH or \
          VAULT_KV_VERSION"
@@ -288,14 +315,8 @@ fn complain(path: &str, error: &Error, is_news: bool, announced: bool) {
          elsewhere, set VAULT_KV_MOUNT or MARATHON_ACME_KV_PATH; without certificates in Vault \
          set VAULT_CERTIFICATES=false"
     } else {
-        remedy::of(error)
-    };
-    let kept = if announced {
-        "certificates cannot be read; what was read before stays"
-    } else {
-        "certificates cannot be read; proxies wait for them"
-    };
-    warn!(path, %error, remedy, "{kept}");
+        super::remedy::of(error)
+    }
 }
 
 /// Time of the read of every certificate after one at `now`: replicas that started together do not

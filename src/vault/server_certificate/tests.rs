@@ -253,10 +253,15 @@ async fn a_role_that_gives_no_certificates_of_servers_takes_nothing_away() {
     for part in ["serverAuth", "set server_flag=true in pki/roles/edge"] {
         assert!(told[0].contains(part), "{part}: {}", told[0]);
     }
+    let status = bench.simulated.client.status().clone();
+    let failure = status.current().last_error.unwrap();
+    assert!(failure.remedy.contains("server_flag=true"), "{failure:?}");
+    assert!(!failure.is_over && failure.since > HOUR, "{failure:?}");
     bench.simulated.has_role(json!({})).await;
     let second = bench.next_within(Duration::from_secs(120)).await.unwrap();
     assert_ne!(second.chain(), first.chain());
     assert!(!bench.simulated.failing());
+    assert!(status.current().last_error.unwrap().is_over);
 
     // At a start there is none to show.
     let simulated = with_pki(Profile::Modern).await;

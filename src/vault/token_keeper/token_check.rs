@@ -7,6 +7,7 @@ use super::{NextAction, TOKEN_CHECK_LIMIT, TokenKeeper};
 use crate::net::retry::RetryWait;
 use crate::vault::error::Error;
 use crate::vault::login::TokenSource;
+use crate::vault::status::TOKEN;
 
 impl TokenKeeper {
     /// Checks the token after a refusal, which may be of the path or of the token.
@@ -60,6 +61,8 @@ impl TokenKeeper {
             return;
         }
         let RetryWait { wait, is_news } = self.retry.after(error.reason(), error.retry_after());
+        let status = self.requester.status();
+        status.fails(TOKEN, error, self.login.remedy());
         if is_news {
             tracing::error!(
                 login = self.login.name(),
