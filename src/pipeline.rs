@@ -1,5 +1,6 @@
 //! The one loop: receive what was heard, drain the queue, reduce, project, publish once.
 
+mod losses;
 mod observers;
 mod problems;
 mod projector;
@@ -16,12 +17,13 @@ use tracing::{info, warn};
 
 use crate::intent::observer::Observer;
 use crate::metrics::Metrics;
+use crate::net::clock::wall_clock;
 use crate::received::Received;
 use crate::resources::departed;
 use crate::snapshot::Kind;
 use crate::snapshot::cell::Publisher;
 use crate::state::app::AgentHost;
-use crate::state::event::{Event, RefreshNeeded, Source};
+use crate::state::event::{Event, Moment, RefreshNeeded, Source};
 use crate::state::{State, reduce};
 use observers::Observers;
 use waits::{NamesWait, Pace, TURN_WAIT, Unprojected};
@@ -68,6 +70,12 @@ pub struct Pipeline {
     observers: Observers,
     problems: Arc<CurrentProblems>,
     stale: BTreeSet<RefreshNeeded>,
+    /// Asks a source of certificates for a second look.
+    look_again: Box<dyn Fn(Source) + Send>,
+    /// Start of the state's time.
+    started: Instant,
+    /// Time at which the state is told that time passed; none if it waits for nothing.
+    wake_at: Option<Instant>,
     presumed_healthy: usize,
     /// The state as it was projected last.
     projected: State,
@@ -104,6 +112,9 @@ impl Pipeline {
             observers: Observers::default(),
             problems: Arc::default(),
             stale: BTreeSet::new(),
+            look_again: Box::new(|_| {}),
+            started: Instant::now(),
+            wake_at: None,
             presumed_healthy: 0,
             metrics,
         }
@@ -113,6 +124,13 @@ impl Pipeline {
     #[must_use]
     pub fn observed_by(mut self, observers: impl IntoIterator<Item = Box<dyn Observer>>) -> Self {
         self.observers.add(observers);
+        self
+    }
+
+    /// Asks sources of certificates for second looks: they announce what they read again.
+    #[must_use]
+    pub fn looking_again(mut self, look: impl Fn(Source) + Send + 'static) -> Self {
+        self.look_again = Box::new(look);
         self
     }
 
@@ -143,7 +161,13 @@ impl Pipeline {
                     let (Ok(permit), Some(first)) = (permit, self.stale.pop_first()) else {
                         return;
                     };
-                    permit.send(first);
+                    match first {
+                        RefreshNeeded::Certificates(source) => (self.look_again)(source),
+                        first => permit.send(first),
+                    }
+                }
+                () = waits::until(self.wake_at) => {
+                    self.take(&mut vec![Received::now(Vec::new())]);
                 }
                 () = self.names_wait.end() => self.stop_waiting_for_names(),
                 () = self.pace.step_end(&self.publisher) => {
@@ -202,19 +226,30 @@ impl Pipeline {
             until: Instant::now() + TURN_WAIT,
         });
         let mut state = before.clone();
-        for event in batch.drain(..).flat_map(|received| received.value) {
+        let time = Event::TimePassed(Moment {
+            elapsed: self.started.elapsed(),
+            unix_seconds: wall_clock(),
+        });
+        let events = batch.drain(..).flat_map(|received| received.value);
+        for event in std::iter::once(time).chain(events) {
             let (next, stale) = reduce(state, event);
             state = next;
             self.stale.extend(stale);
         }
-        // Agents are not in a list's place: nobody but the state knows that they are in use.
-        let listable = |stale: &&RefreshNeeded| !matches!(stale, RefreshNeeded::Agent(_));
+        // No list has agents, of which the state alone knows that they are in use, or certificates.
+        let listable = |stale: &&RefreshNeeded| {
+            !matches!(
+                stale,
+                RefreshNeeded::Agent(_) | RefreshNeeded::Certificates(_)
+            )
+        };
         if self.stale.iter().filter(listable).count() > STALE_LIMIT {
             self.stale.retain(|stale| !listable(&stale));
             self.stale
                 .insert(RefreshNeeded::Everything(Default::default()));
         }
         self.state = state;
+        self.wake_at = self.state.wake_at().map(|at| self.started + at);
         self.announce(&before);
     }
 
@@ -304,18 +339,7 @@ impl Pipeline {
 
     /// Says in the log what an operator should know of the step from `before`.
     fn announce(&mut self, before: &State) {
-        if self.state.loss_suspected() && !before.loss_suspected() {
-            self.metrics.losses_held_back.inc();
-            warn!(
-                known = before.apps().len(),
-                "marathon's list lost most apps at once, or most of their tasks; they are kept \
-                 until a second list confirms it"
-            );
-        }
-        if before.loss_suspected() && !self.state.loss_suspected() {
-            let (kept, left) = (before.apps().len(), self.state.apps().len());
-            warn!(kept, left, "the doubtful loss of apps is settled");
-        }
+        losses::report(before, &self.state, &self.metrics);
         // Tasks are presumed healthy only by the first list, so later they only get fewer.
         let first_list = self.state.synced() && !before.synced();
         if first_list || self.presumed_healthy > 0 {
@@ -376,13 +400,13 @@ mod tests {
     use super::*;
     use crate::intent::observer::Publication;
     use crate::labels::{self, Groups};
+    use crate::resources;
     use crate::snapshot::cell::{Interest, Reader, cell};
     use crate::state::app::AppId;
     use crate::state::app::{App, Task};
     use crate::state::problem::Reason;
     use crate::state::problem::{Problem, Subject};
-    use crate::state::testing::{app, labels, list, listed, task, update};
-    use crate::{resources, state};
+    use crate::state::testing::{app, labels, list, listed, state_after, task, update};
 
     struct Bench {
         pipeline: Pipeline,
@@ -402,7 +426,7 @@ mod tests {
         };
         let pipeline = Pipeline::new(
             Config::default(),
-            State::new(state::Config::default()),
+            state_after([]),
             Projector::new(labels, resources::Config::default()),
             publisher,
             sources,

@@ -69,7 +69,8 @@ impl Config {
 
 /// Announces what is in the folder, then every change of it: files that come, differ and go, and
 /// certificates that end. A requested `reload` reads every file at once, whether it looks changed
-/// or not. Returns on `shutdown`, or when nobody listens any more.
+/// or not, and is [confirmed](Event::CertificatesConfirmed). Returns on `shutdown`, or when nobody
+/// listens any more.
 ///
 /// The first reading is announced even if the folder is empty, but not while it cannot be read: to
 /// announce that there are no certificates would take down what proxies serve with those of the
@@ -98,6 +99,7 @@ async fn watch(
     let mut folder = Folder::new(config.folder.clone());
     let mut announced: Option<Reading> = None;
     let mut was_readable = true;
+    let mut is_requested = false;
     loop {
         let (looked_at, readable) = settled(folder, &config, wall_clock).await;
         folder = looked_at;
@@ -112,22 +114,29 @@ async fn watch(
         was_readable = readable.is_ok();
         let reading = folder.reading(wall_clock(), readable.err());
         let may_announce = was_readable || announced.is_some();
+        let mut events = Vec::new();
         if may_announce && announced.as_ref() != Some(&reading) {
             report(&reading, announced.as_ref(), &metrics);
-            let event = Event::CertificatesRead {
+            events.push(Event::CertificatesRead {
                 source: Source::Files,
                 certificates: reading.certificates.clone(),
                 problems: reading.problems.clone(),
-            };
+            });
             announced = Some(reading);
-            if facts.send(Received::now(vec![event])).await.is_err() {
-                return;
+        }
+        if is_requested && was_readable {
+            events.push(Event::CertificatesConfirmed(Source::Files));
+        }
+        if !events.is_empty() && facts.send(Received::now(events)).await.is_err() {
+            return;
+        }
+        is_requested = tokio::select! {
+            () = sleep(config.interval) => false,
+            () = reload.requested() => {
+                folder.forget_reads();
+                true
             }
-        }
-        tokio::select! {
-            () = sleep(config.interval) => {}
-            () = reload.requested() => folder.forget_reads(),
-        }
+        };
     }
 }
 
@@ -207,6 +216,8 @@ mod tests {
         facts: mpsc::Receiver<Received<Vec<Event>>>,
         metrics: Arc<Metrics>,
         reload: Trigger,
+        /// True if the last message said that the folder was read again as requested.
+        confirmed: bool,
         tasks: JoinSet<()>,
     }
 
@@ -227,6 +238,7 @@ mod tests {
             facts,
             metrics,
             reload,
+            confirmed: false,
             tasks,
         }
     }
@@ -235,6 +247,9 @@ mod tests {
         /// The names and problems that are announced next.
         async fn next(&mut self) -> (Vec<String>, Vec<String>) {
             let mut events = self.facts.recv().await.unwrap().value;
+            self.confirmed = events
+                .pop_if(|event| matches!(event, Event::CertificatesConfirmed(Source::Files)))
+                .is_some();
             let Some(Event::CertificatesRead {
                 source: Source::Files,
                 certificates,
@@ -352,8 +367,19 @@ mod tests {
         watched.reload.fire();
         assert_eq!(watched.next().await.0, ["a"]);
         assert!(requested.elapsed() < Duration::from_secs(1));
+        assert!(watched.confirmed);
         watched.reload.fire();
+        let answer = watched.facts.recv().await.unwrap().value;
+        assert_eq!(answer, [Event::CertificatesConfirmed(Source::Files)]);
         assert!(watched.is_silent().await, "what stays equal is no news");
+        // What cannot be read is not confirmed.
+        let away = dir.path().with_extension("away");
+        fs::rename(dir.path(), &away).unwrap();
+        let (names, problems) = watched.next().await;
+        assert_eq!((names.len(), problems.len()), (1, 1));
+        watched.reload.fire();
+        assert!(watched.is_silent().await);
+        fs::rename(away, dir.path()).unwrap();
     }
 
     #[tokio::test(start_paused = true)]

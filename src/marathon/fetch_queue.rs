@@ -63,7 +63,6 @@ pub(super) struct FetchQueue {
     /// not keep others waiting.
     failed: Option<Fetch>,
     confirmation_delay: Duration,
-    announced_loss_delay: Duration,
     missing_app_interval: Duration,
 }
 
@@ -77,7 +76,6 @@ impl FetchQueue {
             missing: BTreeMap::new(),
             failed: None,
             confirmation_delay: config.confirmation_delay,
-            announced_loss_delay: config.announced_loss_delay,
             missing_app_interval: config.missing_app_interval,
         }
     }
@@ -88,10 +86,6 @@ impl FetchQueue {
             RefreshNeeded::Everything(purpose) => return self.add_everything(purpose),
             RefreshNeeded::EverythingLater(purpose) => {
                 self.add_later(purpose, now + self.confirmation_delay);
-            }
-            RefreshNeeded::EverythingSoon(purpose) => {
-                let delay = self.announced_loss_delay.min(self.confirmation_delay);
-                self.add_later(purpose, now + delay);
             }
             RefreshNeeded::Group(group) => match &mut self.everything {
                 Some(purpose) => *purpose = (*purpose).max(Purpose::Announced),
@@ -118,7 +112,7 @@ impl FetchQueue {
                 self.parts.insert(Fetch::Definition(app, version));
             }
             // Not Marathon is asked for that.
-            RefreshNeeded::Agent(_) => {}
+            RefreshNeeded::Agent(_) | RefreshNeeded::Certificates(_) => {}
         }
         false
     }
@@ -239,7 +233,6 @@ mod tests {
     fn fetch_queue() -> (FetchQueue, Instant) {
         let config = Config {
             confirmation_delay: Duration::from_secs(10),
-            announced_loss_delay: Duration::from_secs(2),
             missing_app_interval: Duration::from_secs(5),
             ..Config::new(Vec::new())
         };
@@ -315,25 +308,6 @@ mod tests {
             Some(Fetch::Everything(Purpose::Confirmation))
         );
         assert_eq!(fetch_queue.wake_at(), None);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_doubt_about_an_announcement_is_looked_into_sooner() {
-        let seconds = Duration::from_secs;
-        let (mut fetch_queue, now) = fetch_queue();
-        let soon = RefreshNeeded::EverythingSoon(Purpose::Confirmation);
-        fetch_queue.add(RefreshNeeded::EverythingLater(Purpose::Confirmation), now);
-        fetch_queue.add(soon.clone(), now + seconds(1));
-        fetch_queue.add(soon.clone(), now + seconds(2));
-        assert_eq!(fetch_queue.wake_at(), Some(now + seconds(3)));
-        // It waits no longer than other doubts do.
-        let config = Config {
-            confirmation_delay: Duration::from_millis(20),
-            ..Config::new(Vec::new())
-        };
-        let mut fetch_queue = FetchQueue::new(&config);
-        fetch_queue.add(soon, now);
-        assert_eq!(fetch_queue.wake_at(), Some(now + config.confirmation_delay));
     }
 
     #[tokio::test(start_paused = true)]

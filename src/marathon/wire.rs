@@ -220,6 +220,12 @@ pub(super) struct Leader {
     pub leader: String,
 }
 
+/// The body of an error.
+#[derive(Deserialize)]
+pub(super) struct Message {
+    pub message: String,
+}
+
 /// `status_update_event`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -298,9 +304,9 @@ pub(super) struct GroupChange {
     pub group_id: Option<String>,
 }
 
-/// `deployment_success` and `deployment_failed`.
+/// `deployment_info`, `deployment_success` and `deployment_failed`.
 #[derive(Deserialize)]
-pub(super) struct DeploymentEnded {
+pub(super) struct Deployment {
     #[serde(default)]
     pub plan: Option<DeploymentPlan>,
 }
@@ -319,6 +325,8 @@ pub(super) struct DeploymentStep {
 
 #[derive(Deserialize)]
 pub(super) struct Action {
+    #[serde(default)]
+    pub action: Option<String>,
     /// None when the action is about a pod.
     #[serde(default)]
     pub app: Option<String>,

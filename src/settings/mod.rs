@@ -12,6 +12,7 @@ mod control_plane;
 mod files;
 mod labels;
 mod log;
+mod loss_guard;
 mod marathon;
 mod openbao;
 mod resources;

@@ -87,7 +87,7 @@ impl ContestedAddresses {
         };
         let is_displaced = |task: &Task| {
             let mut addresses = addresses_of(state, app, task, Reach::Served).into_iter();
-            is_lost(task) && addresses.any(is_taken)
+            is_lost(state, app, task) && addresses.any(is_taken)
         };
         let tasks = app.tasks().values();
         let displaced: Vec<&TaskId> = tasks
@@ -118,7 +118,8 @@ impl ContestedAddresses {
     }
 
     fn note_lost(&mut self, state: &State, id: &AppId, app: &AppState, step: &mut ContestStep) {
-        for task in app.tasks().values().filter(|task| is_lost(task)) {
+        let tasks = app.tasks().values();
+        for task in tasks.filter(|task| is_lost(state, app, task)) {
             for address in addresses_of(state, app, task, Reach::Served) {
                 let claims = self.claims.entry(address).or_insert_with(|| {
                     step.has_new = true;
@@ -139,7 +140,8 @@ impl ContestedAddresses {
         ports: &BTreeSet<u16>,
         step: &mut ContestStep,
     ) {
-        for task in app.tasks().values().filter(|task| is_present(task)) {
+        let tasks = app.tasks().values();
+        for task in tasks.filter(|task| is_present(state, app, task)) {
             if task.addresses.is_empty() && !task.ports.iter().any(|port| ports.contains(port)) {
                 continue;
             }
@@ -191,9 +193,10 @@ enum Reach {
     All,
 }
 
-/// True if Marathon lists the task without knowing whether it is still there.
-fn is_lost(task: &Task) -> bool {
-    match task.condition {
+/// True if nobody knows whether the task is still there: neither does Marathon, or the last list
+/// lacks it.
+fn is_lost(state: &State, app: &AppState, task: &Task) -> bool {
+    let is_lost = match task.condition {
         TaskState::Unreachable | TaskState::Lost | TaskState::Other => true,
         TaskState::Staging
         | TaskState::Starting
@@ -201,19 +204,21 @@ fn is_lost(task: &Task) -> bool {
         | TaskState::Killing
         | TaskState::Ended
         | TaskState::Unstated => false,
-    }
+    };
+    is_lost || state.is_held(&app.app().id, &task.id)
 }
 
 /// True if the task has its address for certain: from its placement to its end.
-fn is_present(task: &Task) -> bool {
-    match task.condition {
+fn is_present(state: &State, app: &AppState, task: &Task) -> bool {
+    let is_present = match task.condition {
         TaskState::Staging | TaskState::Starting | TaskState::Running | TaskState::Killing => true,
         TaskState::Unreachable
         | TaskState::Lost
         | TaskState::Ended
         | TaskState::Unstated
         | TaskState::Other => false,
-    }
+    };
+    is_present && !state.is_held(&app.app().id, &task.id)
 }
 
 /// The addresses of one task. Only in container networking are the addresses that Mesos names a
@@ -257,7 +262,9 @@ mod tests {
     use crate::state::app::{App, Layout};
     use crate::state::event::Event;
     use crate::state::reduce;
-    use crate::state::testing::{app, events, list, listed, port, state_after, task, update};
+    use crate::state::testing::{
+        app, events, guarded_after, list, listed, port, state_after, task, update,
+    };
 
     fn followed(state: &State) -> ContestedAddresses {
         let nothing = state_after([]);
@@ -424,7 +431,7 @@ mod tests {
         fn step_by_step_or_at_once_it_is_the_same(
             steps in prop::collection::vec(prop::collection::vec(events(), 1..4), 1..12)
         ) {
-            let mut state = state_after([]);
+            let mut state = guarded_after([]);
             let mut contested = ContestedAddresses::default();
             for events in steps {
                 let before = state.clone();

@@ -12,7 +12,9 @@ pub mod problem;
 
 mod certificate_set;
 mod contested;
+mod date;
 mod lists;
+mod loss;
 mod model;
 mod reduce;
 mod tasks;
@@ -23,6 +25,7 @@ mod tests;
 
 pub use certificate_set::CertificateSet;
 pub use contested::ContestedAddresses;
+pub use loss::LossKind;
 pub use model::{Config, State};
 pub use reduce::reduce;
 pub use tasks::AppState;

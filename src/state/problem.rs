@@ -4,6 +4,7 @@
 use std::fmt;
 
 use super::app::AppId;
+use super::loss::LossKind;
 
 /// Something that could not be served as it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +30,8 @@ pub enum Subject {
     Certificate(String),
     /// An agent whose name does not resolve.
     Agent(String),
+    /// Items of one kind that are held since a source lacks too many of them at once.
+    Loss(LossKind),
 }
 
 /// The classes of problems. Each is a value of the metric label `reason`.
@@ -54,6 +57,8 @@ pub enum Reason {
     UnroutablePort,
     /// The name of an agent cannot be resolved: its tasks are left out.
     UnresolvedAgent,
+    /// A source lacks many items at once: they are served on until a second look confirms it.
+    HeldLoss,
     /// A certificate cannot be used: the last good one of its name stays.
     InvalidCertificate,
     /// A certificate that a setting names is not there, or one cannot be had from where it is kept:
@@ -68,7 +73,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every class, for metrics that show zeros.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::UnreadableApp,
         Self::InvalidLabel,
         Self::UnsupportedLabel,
@@ -78,6 +83,7 @@ impl Reason {
         Self::RedirectWithoutHttps,
         Self::UnroutablePort,
         Self::UnresolvedAgent,
+        Self::HeldLoss,
         Self::InvalidCertificate,
         Self::MissingCertificate,
         Self::UnansweredChallenge,
@@ -96,6 +102,7 @@ impl Reason {
             Self::RedirectWithoutHttps => "redirect_without_https",
             Self::UnroutablePort => "unroutable_port",
             Self::UnresolvedAgent => "unresolved_agent",
+            Self::HeldLoss => "held_loss",
             Self::InvalidCertificate => "invalid_certificate",
             Self::MissingCertificate => "missing_certificate",
             Self::UnansweredChallenge => "unanswered_challenge",
@@ -110,6 +117,7 @@ impl fmt::Display for Subject {
             Self::App(id) => write!(f, "app {id}"),
             Self::Certificate(name) => write!(f, "certificate {name}"),
             Self::Agent(host) => write!(f, "agent {host}"),
+            Self::Loss(kind) => write!(f, "sudden loss of {kind}"),
         }
     }
 }

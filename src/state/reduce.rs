@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::app::{AgentHost, AppId, Health};
+use super::certificate_set::SourceReading;
 use super::event::{Event, RefreshNeeded};
 use super::model::State;
 use super::tasks::AppState;
@@ -20,8 +21,17 @@ pub fn reduce(mut state: State, event: Event) -> (State, Vec<RefreshNeeded>) {
         Event::GroupSynced { group, list } => state.sync_group(&group, list, &mut stale),
         Event::AppChanged(listed) => state.change_app(listed, &mut stale),
         Event::AppUnreadable(app) => state.note_unreadable(app),
-        Event::AppGone(id) => state.forget_app(&id),
-        Event::AppTerminated(id) => state.change_tasks(&id, AppState::without_tasks),
+        Event::AppGone(id) => state.lose_app(&id),
+        Event::StopsAnnounced(apps) => state.expect_loss(apps),
+        Event::StopsRevoked(apps) => {
+            for app in apps {
+                state.announced.remove(&app);
+            }
+        }
+        Event::AppTerminated(id) => {
+            state.change_tasks(&id, AppState::without_tasks);
+            state.expect_loss(vec![id]);
+        }
         Event::DefinitionRead {
             app,
             version,
@@ -29,9 +39,10 @@ pub fn reduce(mut state: State, event: Event) -> (State, Vec<RefreshNeeded>) {
         } => state.change_tasks(&app, |app| app.with_definition(version, layout)),
         Event::TaskChanged(update) => match state.apps.get(&update.app) {
             Some(app) => {
-                let id = update.app.clone();
+                let (id, task) = (update.app.clone(), update.id.clone());
                 let (app, missing) = app.with_update(update);
                 stale.extend(missing);
+                state.release_task(&id, &task);
                 state.apps.insert(id, Arc::new(app));
             }
             // A task that may serve, of an app that is not known (yet). One that is on its way
@@ -71,7 +82,17 @@ pub fn reduce(mut state: State, event: Event) -> (State, Vec<RefreshNeeded>) {
             source,
             certificates,
             problems,
-        } => state.certificates.read(source, certificates, problems),
+        } => {
+            let read = SourceReading {
+                certificates,
+                problems,
+            };
+            state
+                .certificates
+                .read(source, read, state.now, &state.config);
+        }
+        Event::CertificatesConfirmed(source) => state.certificates.confirm(source),
+        Event::TimePassed(now) => state.pass_time(now, &mut stale),
     }
     (state, stale)
 }
@@ -95,6 +116,7 @@ impl State {
         if let Some(app) = self.apps.get(id) {
             let changed = change(app);
             self.apps.insert(id.clone(), Arc::new(changed));
+            self.forget_held_tasks(id);
         }
     }
 }
