@@ -3,6 +3,7 @@
 use crate::intent::{IntentOrigin, Route, WithOrigin};
 use crate::state::app::AppId;
 use crate::state::problem::{Problem, Reason, Subject};
+use crate::state::problem_list::ProblemList;
 
 /// A label as it stands in an app's definition.
 #[derive(Clone, Copy)]
@@ -17,7 +18,7 @@ pub(super) struct ServiceDraft<'a> {
     /// The route as far as it is read. Its hosts are there as soon as a label asks for hosts, even
     /// if none of them is usable.
     pub(super) route: Route,
-    problems: Vec<Problem>,
+    problems: ProblemList,
 }
 
 impl<'a> LabelText<'a> {
@@ -53,7 +54,7 @@ impl<'a> ServiceDraft<'a> {
         Self {
             app,
             route: Route::default(),
-            problems: Vec::new(),
+            problems: ProblemList::default(),
         }
     }
 
@@ -124,7 +125,7 @@ impl<'a> ServiceDraft<'a> {
 
     /// The route and the problems. A guarded port gets no requests: whoever asks would reach it past
     /// its guard.
-    pub(super) fn finish(self, is_guarded: bool) -> (Route, Vec<Problem>) {
+    pub(super) fn finish(self, is_guarded: bool) -> (Route, ProblemList) {
         let hosts = self.route.hosts.filter(|hosts| !hosts.value.is_empty());
         let route = match hosts {
             Some(hosts) if !is_guarded => Route {

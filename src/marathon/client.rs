@@ -113,7 +113,7 @@ impl MarathonClient {
                 let gone = Event::DefinitionRead {
                     app: app.clone(),
                     version: *version,
-                    layout: None,
+                    definition: None,
                 };
                 let Some(text) = ids::version_text(*version) else {
                     return Ok(FetchAnswer::Fact(gone));
@@ -124,7 +124,7 @@ impl MarathonClient {
                     Some(body) => Event::DefinitionRead {
                         app: app.clone(),
                         version: *version,
-                        layout: Some(parse(path, body, translate::definition).await?),
+                        definition: Some(parse(path, body, translate::definition).await?),
                     },
                     None => gone,
                 }))

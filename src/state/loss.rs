@@ -16,7 +16,7 @@
 //! dropped, and the source is asked once more; its next answer that lacks them is a new doubt. A
 //! source that cannot be asked may stay away for ever, and stale is better than empty.
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
@@ -27,7 +27,7 @@ use imbl::ordmap::DiffItem;
 use super::date::date;
 use super::event::{Moment, Source};
 use super::model::Config;
-use super::problem::{Problem, Reason, Subject};
+use super::problem::{Problem, Reason, Subject, shown};
 
 /// The most held items that a problem names.
 const NAMED: usize = 3;
@@ -358,7 +358,8 @@ pub(super) struct HeldItems<N> {
 
 impl<'a, N: Iterator<Item = &'a str>> HeldItems<N> {
     pub(super) fn problem(mut self, config: &Config) -> Problem {
-        let named: Vec<&str> = self.names.by_ref().take(NAMED).collect();
+        let named = self.names.by_ref().take(NAMED).map(shown);
+        let named: Vec<Cow<'_, str>> = named.collect();
         let more = match self.names.count() {
             0 => String::new(),
             more => format!(" and {more} more"),

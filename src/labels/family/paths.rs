@@ -3,6 +3,7 @@
 use crate::intent::PathPrefix;
 use crate::labels::draft::{LabelText, ServiceDraft};
 use crate::labels::label::{Family, Label, Support, ValueKind};
+use crate::state::problem::quoted;
 
 pub(crate) const FAMILY: Family = Family {
     title: "Paths",
@@ -60,7 +61,10 @@ fn prefixes(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) -> Option<Vec<Pa
         if word.starts_with('-') {
             draft.reject(
                 label,
-                format!("the flag {word:?} is not supported, so the port gets no requests"),
+                format!(
+                    "the flag {} is not supported, so the port gets no requests",
+                    quoted(word)
+                ),
                 "only the flag -i (either case) is; list prefixes of the path behind it",
             );
             return None;
@@ -69,7 +73,10 @@ fn prefixes(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) -> Option<Vec<Pa
         if !word.starts_with('/') || word.contains(odd) {
             draft.reject(
                 label,
-                format!("the path {word:?} is left out: no request's path begins like that"),
+                format!(
+                    "the path {} is left out: no request's path begins like that",
+                    quoted(word)
+                ),
                 "begin it with /, leave out the query, and write other characters as %XX",
             );
             continue;

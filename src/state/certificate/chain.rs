@@ -6,7 +6,8 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::ParsedExtension;
 
 use super::acceptance::{untimely, weak};
-use super::fault::{CertificateFault, quoted};
+use super::fault::CertificateFault;
+use crate::state::problem::quoted;
 
 /// The certificate that the key belongs to, and the others.
 pub(super) fn leaf<'a>(
