@@ -23,7 +23,7 @@ use crate::resources::departed;
 use crate::snapshot::Kind;
 use crate::snapshot::cell::Publisher;
 use crate::state::app::AgentHost;
-use crate::state::event::{Event, Moment, RefreshNeeded, Source};
+use crate::state::event::{ClockReading, Event, RefreshNeeded, Source};
 use crate::state::problem_list::bounded;
 use crate::state::{State, reduce};
 use observers::Observers;
@@ -227,7 +227,7 @@ impl Pipeline {
             until: Instant::now() + TURN_WAIT,
         });
         let mut state = before.clone();
-        let time = Event::TimePassed(Moment {
+        let time = Event::TimePassed(ClockReading {
             elapsed: self.started.elapsed(),
             unix_seconds: wall_clock(),
         });

@@ -222,7 +222,7 @@ pub(super) struct Leader {
 
 /// The body of an error.
 #[derive(Deserialize)]
-pub(super) struct Message {
+pub(super) struct ErrorMessage {
     pub message: String,
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use imbl::OrdMap;
 
 use super::certificate::Certificate;
-use super::event::{Moment, RefreshNeeded, Source};
+use super::event::{ClockReading, RefreshNeeded, Source};
 use super::loss::{Answer, HeldItems, LossGuard, LossKind, Proof, SecondLook, Shares};
 use super::model::Config;
 use super::problem::{Problem, Reason, Subject};
@@ -141,7 +141,7 @@ impl CertificateSet {
         &mut self,
         source: Source,
         reading: SourceReading,
-        now: Moment,
+        now: ClockReading,
         config: &Config,
     ) {
         let SourceReading {
@@ -210,7 +210,7 @@ fn held_back(
     held: &mut LossGuard<String>,
     known: &OrdMap<String, Arc<Certificate>>,
     read: &BTreeMap<String, Arc<Certificate>>,
-    now: Moment,
+    now: ClockReading,
     config: &Config,
 ) -> Vec<(String, Arc<Certificate>)> {
     let missing = known.iter().filter(|(name, _)| !read.contains_key(*name));

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::app::{AppId, TaskId};
-use super::event::{List, ListedApp, Moment, Purpose, RefreshNeeded, UnreadableApp};
+use super::event::{ClockReading, List, ListedApp, Purpose, RefreshNeeded, UnreadableApp};
 use super::health::presume_healthy;
 use super::loss::{Answer, Proof, SecondLook, Shares, group_of};
 use super::model::State;
@@ -245,7 +245,7 @@ impl State {
     }
 
     /// Time passed: asks for the second looks that are due.
-    pub(super) fn pass_time(&mut self, now: Moment, stale: &mut Vec<RefreshNeeded>) {
+    pub(super) fn pass_time(&mut self, now: ClockReading, stale: &mut Vec<RefreshNeeded>) {
         if now.elapsed < self.now.elapsed {
             return;
         }

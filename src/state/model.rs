@@ -10,7 +10,7 @@ use imbl::{OrdMap, OrdSet};
 
 use super::app::{AgentHost, AppId, Health, TaskId};
 use super::certificate_set::CertificateSet;
-use super::event::Moment;
+use super::event::ClockReading;
 use super::loss::{HeldItems, LossGuard, LossKind};
 use super::problem::{Problem, Reason, Subject};
 use super::tasks::AppState;
@@ -21,7 +21,7 @@ pub struct State {
     pub(super) config: Config,
     pub(super) synced: bool,
     /// The last moment that was told.
-    pub(super) now: Moment,
+    pub(super) now: ClockReading,
     pub(super) apps: OrdMap<AppId, Arc<AppState>>,
     pub(super) unreadable: OrdMap<AppId, String>,
     /// Apps that are served although the last list lacks them.
@@ -73,7 +73,7 @@ impl State {
         Self {
             config,
             synced: false,
-            now: Moment::default(),
+            now: ClockReading::default(),
             apps: OrdMap::new(),
             unreadable: OrdMap::new(),
             held_apps: LossGuard::default(),

@@ -120,7 +120,8 @@ pub(in crate::marathon) fn check_missing(
 ) -> Result<(), TranslateError> {
     // An array would read as the fields of an object.
     let is_object = body.trim_ascii_start().starts_with(b"{");
-    let answer: Option<wire::Message> = serde_json::from_slice(body).ok().filter(|_| is_object);
+    let answer: Option<wire::ErrorMessage> =
+        serde_json::from_slice(body).ok().filter(|_| is_object);
     let says_so = answer.is_some_and(|answer| {
         let (kind, id) = match asked {
             Asked::App(id) => ("App '", id),

@@ -25,8 +25,8 @@ pub enum TranslateError {
     },
     /// A 404 that is not Marathon's.
     #[error(
-        "the 404 does not say that it does not exist in Marathon's words ({body:?}): see that every \
-         proxy on the way knows this path"
+        "the 404 is not one of Marathon ({body:?}): see that every proxy on the way has a route for \
+         this path"
     )]
     NotMarathons {
         /// The beginning of the body.

@@ -23,7 +23,7 @@ main        | commands settings                                                 
 marathon    | metrics net received state::app state::event state::problem                    | envoy
 metrics     |                                                                                | requests envoy
 net         |                                                                                | envoy
-pipeline    | intent labels metrics received resources snapshot state                        | requests envoy
+pipeline    | intent labels metrics net::clock received resources snapshot state             | requests envoy
 received    |                                                                                | logs requests envoy
 registry    | metrics net::throttle server snapshot::Kind                                    | requests envoy marathon
 resources   | intent snapshot::Changes snapshot::Encode snapshot::Flavour snapshot::Kind     | io clock chance logs
