@@ -141,6 +141,8 @@ impl Daemon {
         let spread = self.settings.freshness.handover_spread;
         let handover = server::Handover::new(spread, "this control plane is stale");
         let last_heard = marathon::LastHeard::default();
+        let marathon_status = marathon::new_status();
+        let statuses = vec![marathon_status.clone()];
         let (monitor, is_serving) = {
             let last_heard = last_heard.clone();
             let silence = Arc::new(move || last_heard.silence());
@@ -153,6 +155,7 @@ impl Daemon {
             registry: registry.clone(),
             proxies: proxies.clone(),
             rejected: rejected.clone(),
+            statuses: statuses.clone(),
             reload_certificates: reads_store.then(|| reload_vault.clone()),
         }
         .sources();
@@ -165,6 +168,9 @@ impl Daemon {
                 proxies.count_refused(&snapshot, Instant::now());
                 registry.count(Instant::now());
             }
+        });
+        metrics.at_scrape(move |metrics| {
+            statuses.iter().for_each(|status| status.count(metrics));
         });
         metrics.at_scrape(|metrics| {
             let dropped = &metrics.log_lines_dropped;
@@ -265,7 +271,8 @@ impl Daemon {
             let token = token.clone();
             async move {
                 let config = self.settings.marathon;
-                let run = marathon::run(config, facts, missing, last_heard, metrics, token);
+                let status = marathon_status;
+                let run = marathon::run(config, facts, missing, last_heard, status, metrics, token);
                 run.await
                     .map(|()| "the subscription to marathon")
                     .map_err(Error::Marathon)

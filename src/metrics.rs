@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 /// Upper bounds of the latency histograms, in seconds: from the cost of an event here to the delay
@@ -34,10 +34,13 @@ pub struct Metrics {
     pub stream_silence_seconds: Gauge,
     pub source_silence_seconds: Gauge,
     pub source_stale: IntGauge,
+    pub source_state: IntGaugeVec,
+    pub source_state_seconds: GaugeVec,
     pub events: IntCounterVec,
     pub frames_rejected: IntCounterVec,
     pub resyncs: IntCounterVec,
     pub fetches: IntCounterVec,
+    pub fetches_repeated: IntCounter,
     pub fetch_seconds: Histogram,
     pub logins: IntCounterVec,
     pub event_to_publish_seconds: Histogram,
@@ -106,10 +109,13 @@ impl Metrics {
                 "Time since the last sign of life of Marathon (a byte of the event stream or of any answer), or since the start before the first.",
             )?,
             source_stale: new.gauge("source_stale", "1 if Marathon has been silent for STALE_AFTER, so that the served snapshot counts as stale, else 0.")?,
+            source_state: new.gauges("source_state", "1 for the state of each source, else 0: starting, working, degraded (some questions fail), failing (nothing new is learned); /status has the last error and the remedy.", &["source", "state"])?,
+            source_state_seconds: new.decimal_gauges("source_state_seconds", "Time for which each source has been in its state.", &["source"])?,
             events: new.counters("events_total", "Events read from Marathon, by event type; unknown types count as other.", &["event_type"])?,
             frames_rejected: new.counters("frames_rejected_total", "Events and answers of Marathon that could not be used, by reason.", &["reason"])?,
             resyncs: new.counters("resyncs_total", "Full lists requested, by reason.", &["reason"])?,
             fetches: new.counters("fetches_total", "Requests to Marathon besides the stream, by target (what) and outcome.", &["what", "outcome"])?,
+            fetches_repeated: new.counter("fetches_repeated_total", "Requests to Marathon that were sent once more, on a new connection, because no answer had begun after 3 s (for lists twice the time of the last one).")?,
             fetch_seconds: new.histogram("fetch_seconds", "Time from a request to Marathon to its parsed answer.")?,
             logins: new.counters("logins_total", "Logins of the DC/OS service account, by outcome: ok, refused, or failed.", &["outcome"])?,
             event_to_publish_seconds: new.histogram("event_to_publish_seconds", "Time from an event's last byte to the publication of the snapshot with it.")?,
@@ -273,6 +279,17 @@ impl Builder {
         labels: &[&str],
     ) -> Result<IntGaugeVec, prometheus::Error> {
         let metric = IntGaugeVec::new(options(name, help), labels)?;
+        self.add(metric.clone(), name, "gauge", labels, help)?;
+        Ok(metric)
+    }
+
+    fn decimal_gauges(
+        &mut self,
+        name: &str,
+        help: &'static str,
+        labels: &[&str],
+    ) -> Result<GaugeVec, prometheus::Error> {
+        let metric = GaugeVec::new(options(name, help), labels)?;
         self.add(metric.clone(), name, "gauge", labels, help)?;
         Ok(metric)
     }

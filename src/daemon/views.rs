@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use crate::freshness::SourceAge;
 use crate::net::reload::Trigger;
+use crate::net::source_status::StatusCell;
 use crate::pipeline::CurrentProblems;
 use crate::registry::Registry;
 use crate::server::RejectedPeers;
@@ -23,6 +24,8 @@ pub(super) struct AdminPages<F> {
     pub(super) registry: Arc<Registry>,
     pub(super) proxies: Arc<xds::Proxies>,
     pub(super) rejected: Arc<RejectedPeers>,
+    /// Of each source, in the order in which they are shown.
+    pub(super) statuses: Vec<StatusCell>,
     /// None if no certificates are read from Vault.
     pub(super) reload_certificates: Option<Trigger>,
 }
@@ -37,6 +40,7 @@ impl<F: Fn() -> SourceAge + Send + Sync + 'static> AdminPages<F> {
             registry,
             proxies,
             rejected,
+            statuses,
             reload_certificates,
         } = self;
         admin::Sources {
@@ -44,6 +48,7 @@ impl<F: Fn() -> SourceAge + Send + Sync + 'static> AdminPages<F> {
                 let SourceAge { silence, is_stale } = age();
                 (silence, is_stale)
             }),
+            statuses: Arc::new(move || statuses.iter().map(StatusCell::current).collect()),
             problems: Arc::new(move || problems.current()),
             proxies: Arc::new(move || serde_json::json!(registry.view(Instant::now()))),
             rejected: Arc::new(move || serde_json::json!(rejected.view(Instant::now()))),

@@ -18,4 +18,4 @@ pub use acme::AcmePort;
 pub use addresses::{addresses, unroutable};
 pub use app::{AppCounts, AppIntent, Standing};
 pub use origin::{IntentOrigin, WithOrigin};
-pub use service::{Backend, PathPrefix, Route, Service, backend_name};
+pub use service::{Backend, PathPrefix, RankedAddresses, Route, Service, backend_name};

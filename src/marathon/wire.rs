@@ -211,6 +211,8 @@ pub(super) struct HealthCheckResult {
     #[serde(default, deserialize_with = "null_is_default")]
     pub alive: bool,
     #[serde(default)]
+    pub last_success: Option<IgnoredAny>,
+    #[serde(default)]
     pub last_failure: Option<IgnoredAny>,
 }
 
@@ -302,6 +304,8 @@ pub(super) struct ApiPost {
 pub(super) struct GroupChange {
     #[serde(default)]
     pub group_id: Option<String>,
+    #[serde(default)]
+    pub version: Option<String>,
 }
 
 /// `deployment_info`, `deployment_success` and `deployment_failed`.
@@ -313,6 +317,8 @@ pub(super) struct Deployment {
 
 #[derive(Deserialize)]
 pub(super) struct DeploymentPlan {
+    #[serde(default)]
+    pub version: Option<String>,
     #[serde(default, deserialize_with = "without_nulls")]
     pub steps: Vec<DeploymentStep>,
 }

@@ -196,16 +196,7 @@ enum Reach {
 /// True if nobody knows whether the task is still there: neither does Marathon, or the last list
 /// lacks it.
 fn is_lost(state: &State, app: &AppState, task: &Task) -> bool {
-    let is_lost = match task.condition {
-        TaskState::Unreachable | TaskState::Lost | TaskState::Other => true,
-        TaskState::Staging
-        | TaskState::Starting
-        | TaskState::Running
-        | TaskState::Killing
-        | TaskState::Ended
-        | TaskState::Unstated => false,
-    };
-    is_lost || state.is_held(&app.app().id, &task.id)
+    task.condition.is_lost() || state.is_held(&app.app().id, &task.id)
 }
 
 /// True if the task has its address for certain: from its placement to its end.

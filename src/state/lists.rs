@@ -187,10 +187,20 @@ impl State {
         stale: &mut Vec<RefreshNeeded>,
     ) {
         let id = listed.app.id.clone();
+        let tasks: Vec<TaskId> = listed.tasks.iter().map(|task| task.id.clone()).collect();
         self.unreadable.remove(&id);
         let before = self.apps.get(&id);
         let (after, missing) = AppState::listed(listed, before.map(Arc::as_ref), kept);
         stale.extend(missing);
+        // What is listed as living lives: the end that was heard of was none, and whatever was heard
+        // since the list was asked for follows it.
+        for task in &tasks {
+            if after.tasks().contains_key(task) {
+                self.ended.remove(&id, task);
+            } else {
+                self.ended.add(&id, task);
+            }
+        }
         if before.is_none_or(|before| **before != after) {
             self.apps.insert(id, Arc::new(after));
         }

@@ -14,6 +14,7 @@ pub mod problem_list;
 mod certificate_set;
 mod contested;
 mod date;
+mod ended;
 mod lists;
 mod loss;
 mod model;

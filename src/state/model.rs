@@ -10,6 +10,7 @@ use imbl::{OrdMap, OrdSet};
 
 use super::app::{AgentHost, AppId, Health, TaskId};
 use super::certificate_set::CertificateSet;
+use super::ended::EndedTasks;
 use super::event::ClockReading;
 use super::loss::{HeldItems, LossGuard, LossKind};
 use super::problem::{Problem, Reason, Subject};
@@ -31,6 +32,7 @@ pub struct State {
     /// Known apps of which a deployment announced the end, each with the time until which that
     /// counts.
     pub(super) announced: OrdMap<AppId, Duration>,
+    pub(super) ended: EndedTasks,
     /// The addresses of agents that are named by a host name, never empty: the one memory of
     /// them. No list takes one away, since a task may start on an idle agent at any time.
     pub(super) hosts: OrdMap<AgentHost, Arc<[IpAddr]>>,
@@ -79,6 +81,7 @@ impl State {
             held_apps: LossGuard::default(),
             held_tasks: OrdMap::new(),
             announced: OrdMap::new(),
+            ended: EndedTasks::default(),
             hosts: OrdMap::new(),
             unresolved: OrdSet::new(),
             certificates: CertificateSet::default(),

@@ -60,6 +60,8 @@ pub enum Reason {
     UnresolvedAgent,
     /// A source lacks many items at once: they are served on until a second look confirms it.
     HeldLoss,
+    /// No task of an app passes its health checks: the ones that passed them last serve on.
+    NoHealthyTask,
     /// A certificate cannot be used: the last good one of its name stays.
     InvalidCertificate,
     /// A certificate that a setting names is not there, or one cannot be had from where it is kept:
@@ -76,7 +78,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every class, for metrics that show zeros.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::UnreadableApp,
         Self::InvalidLabel,
         Self::UnsupportedLabel,
@@ -87,6 +89,7 @@ impl Reason {
         Self::UnroutablePort,
         Self::UnresolvedAgent,
         Self::HeldLoss,
+        Self::NoHealthyTask,
         Self::InvalidCertificate,
         Self::MissingCertificate,
         Self::UnansweredChallenge,
@@ -107,6 +110,7 @@ impl Reason {
             Self::UnroutablePort => "unroutable_port",
             Self::UnresolvedAgent => "unresolved_agent",
             Self::HeldLoss => "held_loss",
+            Self::NoHealthyTask => "no_healthy_task",
             Self::InvalidCertificate => "invalid_certificate",
             Self::MissingCertificate => "missing_certificate",
             Self::UnansweredChallenge => "unanswered_challenge",

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::app::{AgentHost, AppId, Health};
+use super::app::{AgentHost, AppId, Health, Task, TaskState};
 use super::certificate_set::SourceReading;
 use super::event::{Event, RefreshNeeded};
 use super::model::State;
@@ -29,7 +29,7 @@ pub fn reduce(mut state: State, event: Event) -> (State, Vec<RefreshNeeded>) {
             }
         }
         Event::AppTerminated(id) => {
-            state.change_tasks(&id, AppState::without_tasks);
+            state.end_tasks(&id, |_| true);
             state.expect_loss(vec![id]);
         }
         Event::DefinitionRead {
@@ -37,9 +37,13 @@ pub fn reduce(mut state: State, event: Event) -> (State, Vec<RefreshNeeded>) {
             version,
             definition,
         } => state.change_tasks(&app, |app| app.with_definition(version, definition)),
+        Event::TaskChanged(update) if state.ended.contains(&update.app, &update.id) => {}
         Event::TaskChanged(update) => match state.apps.get(&update.app) {
             Some(app) => {
                 let (id, task) = (update.app.clone(), update.id.clone());
+                if update.condition == TaskState::Ended {
+                    state.ended.add(&id, &update.id);
+                }
                 let (app, missing) = app.with_update(update);
                 stale.extend(missing);
                 state.release_task(&id, &task);
@@ -51,7 +55,7 @@ pub fn reduce(mut state: State, event: Event) -> (State, Vec<RefreshNeeded>) {
             None => {}
         },
         Event::InstanceGone { app, instance } => {
-            state.change_tasks(&app, |app| app.without_instance(&instance));
+            state.end_tasks(&app, |task| task.instance == instance);
         }
         Event::HealthChanged {
             app,
@@ -112,11 +116,25 @@ impl State {
         }
     }
 
+    /// Tasks of an app have ended.
+    fn end_tasks(&mut self, id: &AppId, has_ended: impl Fn(&Task) -> bool) {
+        let Some(app) = self.apps.get(id) else {
+            return;
+        };
+        let (after, ended) = app.with_ended(has_ended);
+        for task in &ended {
+            self.ended.add(id, task);
+            self.release_task(id, task);
+        }
+        if !ended.is_empty() {
+            self.apps.insert(id.clone(), Arc::new(after));
+        }
+    }
+
     fn change_tasks(&mut self, id: &AppId, change: impl FnOnce(&AppState) -> AppState) {
         if let Some(app) = self.apps.get(id) {
             let changed = change(app);
             self.apps.insert(id.clone(), Arc::new(changed));
-            self.forget_held_tasks(id);
         }
     }
 }

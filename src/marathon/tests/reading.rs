@@ -361,6 +361,18 @@ fn health_is_what_the_results_say_together() {
             Health::Unknown,
         ),
         (json!([{"alive": false}]), Health::Unknown),
+        (
+            json!([{"alive": false, "lastSuccess": null, "lastFailure": "x"}]),
+            Health::Unhealthy,
+        ),
+        (
+            json!([{"alive": false, "lastSuccess": "w", "lastFailure": "x"}]),
+            Health::Failing,
+        ),
+        (
+            json!([null, {"alive": false, "lastSuccess": "w", "lastFailure": "x"}, {"alive": false}]),
+            Health::Failing,
+        ),
     ] {
         let task = json!({"id": "web.1", "healthCheckResults": results});
         let list = apps(&json!([{"id": "/web", "tasks": [task]}]));
@@ -552,6 +564,14 @@ fn what_changes_definitions_makes_them_stale() {
         &[],
         &[],
     );
+    let info =
+        json!({"plan": {"version": "2020-07-14T10:00:00.120Z", "steps": plan["plan"]["steps"]}});
+    let planned = frame("deployment_info", &info).plan.unwrap();
+    assert_eq!(planned.apps, [web()].into());
+    let changed = frame("group_change_success", &group(json!("/")));
+    assert_eq!(changed.change, Some(planned.version));
+    let revoked = Event::StopsRevoked(vec![web()]);
+    check("deployment_info", &plan, &[revoked], &[]);
     let terminated = Event::AppTerminated(web());
     check(
         "app_terminated_event",
@@ -641,6 +661,7 @@ fn a_frame_that_matters_and_cannot_be_read_is_an_error() {
         "app_terminated_event",
         "api_post_event",
         "group_change_success",
+        "deployment_info",
         "deployment_success",
     ] {
         for data in ["", "{", "null", "7", "[]"] {
