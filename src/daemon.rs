@@ -22,8 +22,10 @@ pub use runtimes::Runtimes;
 
 use crate::freshness::Monitor;
 use crate::metrics::Metrics;
+use crate::net::blocking::run_blocking;
 use crate::net::identity;
 use crate::pipeline::{Pipeline, Projector};
+use crate::record::{Recorder, Restored, restore};
 use crate::registry::Registry;
 use crate::settings::{CertificateSource, Settings, XdsListen};
 use crate::snapshot::cell::cell;
@@ -121,7 +123,7 @@ impl Daemon {
             vault: reload_vault,
             ..
         } = self.reload;
-        let pipeline = Pipeline::new(
+        let mut pipeline = Pipeline::new(
             self.settings.pipeline,
             State::new(self.settings.state),
             Projector::new(self.settings.labels, self.settings.resources),
@@ -143,11 +145,17 @@ impl Daemon {
         let last_heard = marathon::LastHeard::default();
         let marathon_status = marathon::new_status();
         let statuses = vec![marathon_status.clone()];
-        let (monitor, is_serving) = {
+        let silence = {
             let last_heard = last_heard.clone();
-            let silence = Arc::new(move || last_heard.silence());
-            Monitor::new(self.settings.freshness, silence, reader.clone(), &metrics)
+            Arc::new(move || last_heard.silence())
         };
+        let (monitor, is_serving) = Monitor::new(
+            self.settings.freshness,
+            silence.clone(),
+            views::record_age(pipeline.served_record()),
+            reader.clone(),
+            &metrics,
+        );
         let sources = AdminPages {
             age: monitor.age(),
             snapshot: reader.clone(),
@@ -198,10 +206,31 @@ impl Daemon {
                 Ok("the reload of marathon's list")
             }
         });
+        if let Some(config) = self.settings.record.clone() {
+            let (worlds, token) = (pipeline.worlds(), token.clone());
+            let recorder = Recorder::new(config, worlds, silence.clone(), metrics.clone());
+            rooms.source(async move {
+                recorder.run(token).await;
+                Ok("the record")
+            });
+        }
         rooms.source({
-            let run = pipeline.run(heard, stale, token.clone());
+            let (record, state) = (self.settings.record, self.settings.state);
+            let token = token.clone();
             async move {
-                run.await;
+                let known = match record {
+                    Some(record) => restore(record, state).await,
+                    None => None,
+                };
+                let pipeline = match known {
+                    // Its projection takes as long as a full one.
+                    Some(Restored { world, heard_at }) => {
+                        run_blocking(move || pipeline.restored(world, heard_at, move || silence()))
+                            .await
+                    }
+                    None => pipeline,
+                };
+                pipeline.run(heard, stale, token).await;
                 Ok("the pipeline")
             }
         });

@@ -46,7 +46,11 @@ async fn admin_with(limits: ConnectionLimits, looked: Option<Arc<AtomicUsize>>) 
     let metrics = Metrics::new().unwrap();
     let shutdown = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    let age = Arc::new(Mutex::new((Some(Duration::from_millis(3_400)), false)));
+    let age = Arc::new(Mutex::new(SourceAge {
+        silence: Some(Duration::from_millis(3_400)),
+        record_age: None,
+        is_stale: false,
+    }));
     let marathon = StatusCell::new("marathon", &[]);
     let pages = Pages::new(
         sources(snapshot, looked, age.clone(), marathon.clone()),
@@ -71,8 +75,13 @@ async fn admin_with(limits: ConnectionLimits, looked: Option<Arc<AtomicUsize>>) 
     }
 }
 
-/// The silence of the source, and whether it has lasted for too long.
-type SourceAge = (Option<Duration>, bool);
+/// Age of what is served.
+#[derive(Default)]
+struct SourceAge {
+    silence: Option<Duration>,
+    record_age: Option<Duration>,
+    is_stale: bool,
+}
 
 fn sources(
     snapshot: Reader,
@@ -94,7 +103,14 @@ fn sources(
         rejected: Arc::new(|| json!([{ "peer": "10.0.0.9", "reason": "name" }])),
         refused: Arc::new(|| vec![json!({ "reason": "refused_by_proxy" })]),
         given: Arc::new(given),
-        source_age: Arc::new(move || *age.lock().unwrap()),
+        source_age: Arc::new({
+            let age = age.clone();
+            move || {
+                let age = age.lock().unwrap();
+                (age.silence, age.is_stale)
+            }
+        }),
+        record_age: Arc::new(move || age.lock().unwrap().record_age),
         statuses: Arc::new(move || vec![marathon.current()]),
         reload_certificates: looked.map(|looked| {
             let look = move || {
@@ -211,13 +227,33 @@ async fn readiness_names_dns_where_it_is_the_cause() {
 async fn who_is_stale_is_ready_and_says_so() {
     let mut admin = admin().await;
     admin.publisher.publish_compared(snapshot());
-    for (age, line) in [
+    let seconds = Duration::from_secs;
+    for (silence, record_age, is_stale, line) in [
         (
-            (Some(Duration::from_secs(45)), true),
+            Some(seconds(45)),
+            None,
+            true,
             "stale: Marathon was last heard 45 s ago; what is served may be out of date",
         ),
-        ((None, false), "Marathon was never heard since the start"),
+        (
+            None,
+            None,
+            false,
+            "Marathon was never heard since the start",
+        ),
+        (
+            Some(seconds(1)),
+            Some(seconds(3_600)),
+            true,
+            "stale: the record on disk is served, of 3600 s ago; Marathon has not listed its apps \
+             since the start",
+        ),
     ] {
+        let age = SourceAge {
+            silence,
+            record_age,
+            is_stale,
+        };
         *admin.age.lock().unwrap() = age;
         let (status, _, body) = admin.ask("GET", "/readyz").await;
         assert_eq!(status, 200);

@@ -17,6 +17,7 @@ mod loss_guard;
 mod marathon;
 mod marathon_lb;
 mod openbao;
+mod record;
 mod resources;
 mod security;
 mod table;

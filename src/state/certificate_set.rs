@@ -7,7 +7,7 @@ use std::time::Duration;
 use imbl::OrdMap;
 
 use super::certificate::Certificate;
-use super::event::{ClockReading, RefreshNeeded, Source};
+use super::event::{RefreshNeeded, Source, TimeReading};
 use super::loss::{Answer, HeldItems, LossGuard, LossKind, Proof, SecondLook, Shares};
 use super::model::Config;
 use super::problem::{Problem, Reason, Subject};
@@ -54,6 +54,15 @@ impl CertificateSet {
         let has_it =
             |(_, source): &(_, &SourceCertificates)| source.certificates.contains_key(name);
         sources.find(has_it).map(|(source, _)| *source)
+    }
+
+    /// The certificates of each source that was read, served or not.
+    pub(super) fn by_source(&self) -> BTreeMap<Source, Vec<Arc<Certificate>>> {
+        let sources = self.sources.iter();
+        let read = |source: &SourceCertificates| source.certificates.values().cloned().collect();
+        sources
+            .map(|(name, source)| (*name, read(source)))
+            .collect()
     }
 
     /// True if the certificates are the same and come from the same sources, without comparing them
@@ -141,7 +150,7 @@ impl CertificateSet {
         &mut self,
         source: Source,
         reading: SourceReading,
-        now: ClockReading,
+        now: TimeReading,
         config: &Config,
     ) {
         let SourceReading {
@@ -210,7 +219,7 @@ fn held_back(
     held: &mut LossGuard<String>,
     known: &OrdMap<String, Arc<Certificate>>,
     read: &BTreeMap<String, Arc<Certificate>>,
-    now: ClockReading,
+    now: TimeReading,
     config: &Config,
 ) -> Vec<(String, Arc<Certificate>)> {
     let missing = known.iter().filter(|(name, _)| !read.contains_key(*name));

@@ -91,12 +91,12 @@ pub enum Event {
     /// last reading stands: what that lacks is gone.
     CertificatesConfirmed(Source),
     /// Time passed. Told before other facts, and when the state asked to be woken.
-    TimePassed(ClockReading),
+    TimePassed(TimeReading),
 }
 
 /// A moment, by two clocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ClockReading {
+pub struct TimeReading {
     /// Time since the start of this process, by a clock that never jumps. Waits follow it.
     pub elapsed: Duration,
     /// Seconds since 1970 (UTC), for messages.

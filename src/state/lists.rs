@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::app::{AppId, TaskId};
-use super::event::{ClockReading, List, ListedApp, Purpose, RefreshNeeded, UnreadableApp};
+use super::event::{List, ListedApp, Purpose, RefreshNeeded, TimeReading, UnreadableApp};
 use super::health::presume_healthy;
 use super::loss::{Answer, Proof, SecondLook, Shares, group_of};
 use super::model::State;
@@ -23,7 +23,11 @@ impl State {
     /// Everything was listed.
     pub(super) fn sync(&mut self, mut list: List, stale: &mut Vec<RefreshNeeded>) {
         if !self.synced {
-            list.apps = list.apps.into_iter().map(presume_healthy).collect();
+            let presumed = |listed: ListedApp| {
+                let known = self.apps.get(&listed.app.id);
+                presume_healthy(listed, known.map(Arc::as_ref))
+            };
+            list.apps = list.apps.into_iter().map(presumed).collect();
         }
         self.take_list(list, |_| true, stale);
         self.synced = true;
@@ -221,18 +225,7 @@ impl State {
         self.announced.remove(id);
     }
 
-    /// Tasks of one app changed: those that are not known any more are not held either.
-    pub(super) fn forget_held_tasks(&mut self, id: &AppId) {
-        if let Some(mut held) = self.held_tasks.remove(id) {
-            let app = self.apps.get(id);
-            held.retain(|task| app.is_some_and(|app| app.tasks().contains_key(task)));
-            if !held.is_empty() {
-                self.held_tasks.insert(id.clone(), held);
-            }
-        }
-    }
-
-    /// A task was heard of, so it is there.
+    /// A task was heard of: it is there, or ended.
     pub(super) fn release_task(&mut self, app: &AppId, task: &TaskId) {
         if let Some(mut held) = self.held_tasks.remove(app) {
             held.release(task);
@@ -255,7 +248,7 @@ impl State {
     }
 
     /// Time passed: asks for the second looks that are due.
-    pub(super) fn pass_time(&mut self, now: ClockReading, stale: &mut Vec<RefreshNeeded>) {
+    pub(super) fn pass_time(&mut self, now: TimeReading, stale: &mut Vec<RefreshNeeded>) {
         if now.elapsed < self.now.elapsed {
             return;
         }

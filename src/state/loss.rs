@@ -25,7 +25,7 @@ use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 
 use super::date::date;
-use super::event::{ClockReading, Source};
+use super::event::{Source, TimeReading};
 use super::model::Config;
 use super::problem::{Problem, Reason, Subject, shown};
 
@@ -82,7 +82,7 @@ pub(super) struct LossGuard<K: Ord> {
 /// The doubt about one item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Hold {
-    since: ClockReading,
+    since: TimeReading,
     look: SecondLook,
     stage: Stage,
 }
@@ -109,7 +109,7 @@ pub(super) enum SecondLook {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Answer {
     /// Time of the answer.
-    pub(super) now: ClockReading,
+    pub(super) now: TimeReading,
     /// The time until the second look.
     pub(super) look_after: Duration,
     /// Extent of the second look.
@@ -263,7 +263,7 @@ impl<K: Ord + Clone> LossGuard<K> {
     }
 
     /// Start of the oldest doubt.
-    pub(super) fn since(&self) -> Option<ClockReading> {
+    pub(super) fn since(&self) -> Option<TimeReading> {
         let moments = self.held.values().map(|hold| hold.since);
         moments.min_by_key(|since| since.elapsed)
     }
@@ -351,7 +351,7 @@ pub(super) fn group_of(app: &str) -> &str {
 pub(super) struct HeldItems<N> {
     pub(super) kind: LossKind,
     pub(super) count: usize,
-    pub(super) since: ClockReading,
+    pub(super) since: TimeReading,
     /// Their names; those of their apps if they are tasks.
     pub(super) names: N,
 }

@@ -8,6 +8,7 @@ pub mod app;
 pub mod certificate;
 pub mod event;
 pub mod health;
+pub mod parts;
 pub mod problem;
 pub mod problem_list;
 

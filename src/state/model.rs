@@ -11,7 +11,7 @@ use imbl::{OrdMap, OrdSet};
 use super::app::{AgentHost, AppId, Health, TaskId};
 use super::certificate_set::CertificateSet;
 use super::ended::EndedTasks;
-use super::event::ClockReading;
+use super::event::TimeReading;
 use super::loss::{HeldItems, LossGuard, LossKind};
 use super::problem::{Problem, Reason, Subject};
 use super::tasks::AppState;
@@ -22,7 +22,7 @@ pub struct State {
     pub(super) config: Config,
     pub(super) synced: bool,
     /// The last moment that was told.
-    pub(super) now: ClockReading,
+    pub(super) now: TimeReading,
     pub(super) apps: OrdMap<AppId, Arc<AppState>>,
     pub(super) unreadable: OrdMap<AppId, String>,
     /// Apps that are served although the last list lacks them.
@@ -75,7 +75,7 @@ impl State {
         Self {
             config,
             synced: false,
-            now: ClockReading::default(),
+            now: TimeReading::default(),
             apps: OrdMap::new(),
             unreadable: OrdMap::new(),
             held_apps: LossGuard::default(),
@@ -145,6 +145,11 @@ impl State {
             Ok(address) => Arc::new([address]),
             Err(_) => self.hosts.get(host).cloned().unwrap_or_default(),
         }
+    }
+
+    /// The agents whose names were looked up, in use or not.
+    pub fn known_agents(&self) -> impl Iterator<Item = &AgentHost> {
+        self.hosts.keys().chain(&self.unresolved)
     }
 
     /// The agents with tasks that are known by a name which was not looked up yet, with whatever

@@ -14,11 +14,11 @@ use super::health::speaks_for_the_task;
 /// An app and what is known of its tasks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppState {
-    app: Arc<App>,
-    tasks: OrdMap<TaskId, Arc<Task>>,
+    pub(super) app: Arc<App>,
+    pub(super) tasks: OrdMap<TaskId, Arc<Task>>,
     /// The definitions that tasks of these versions were started with, where it is not the current
     /// one; none when Marathon does not know it either.
-    past: OrdMap<AppVersion, Option<Definition>>,
+    pub(super) past: OrdMap<AppVersion, Option<Definition>>,
 }
 
 /// Tasks of an app that a list of its tasks lacks.

@@ -92,7 +92,7 @@ pub(crate) fn list(apps: Vec<ListedApp>) -> List {
 
 /// Time passed since the start.
 pub(crate) fn at(elapsed: Duration) -> Event {
-    Event::TimePassed(ClockReading {
+    Event::TimePassed(TimeReading {
         elapsed,
         unix_seconds: 1_900_000_000,
     })

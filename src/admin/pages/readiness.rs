@@ -60,6 +60,13 @@ impl Pages {
 
     /// The age of the served snapshot, as a line.
     fn age(&self) -> String {
+        if let Some(age) = (self.sources.record_age)() {
+            return format!(
+                "stale: the record on disk is served, of {} s ago; Marathon has not listed its apps \
+                 since the start\n",
+                age.as_secs()
+            );
+        }
         let (silence, is_stale) = (self.sources.source_age)();
         let heard = match silence {
             Some(silence) => format!("Marathon was last heard {} s ago", silence.as_secs()),
