@@ -19,6 +19,7 @@ mod ended;
 mod lists;
 mod loss;
 mod model;
+mod pods;
 mod reduce;
 mod tasks;
 #[cfg(test)]

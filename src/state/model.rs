@@ -13,6 +13,7 @@ use super::certificate_set::CertificateSet;
 use super::ended::EndedTasks;
 use super::event::TimeReading;
 use super::loss::{HeldItems, LossGuard, LossKind};
+use super::pods::Pods;
 use super::problem::{Problem, Reason, Subject};
 use super::tasks::AppState;
 
@@ -33,6 +34,7 @@ pub struct State {
     /// counts.
     pub(super) announced: OrdMap<AppId, Duration>,
     pub(super) ended: EndedTasks,
+    pub(super) pods: Pods,
     /// The addresses of agents that are named by a host name, never empty: the one memory of
     /// them. No list takes one away, since a task may start on an idle agent at any time.
     pub(super) hosts: OrdMap<AgentHost, Arc<[IpAddr]>>,
@@ -82,6 +84,7 @@ impl State {
             held_tasks: OrdMap::new(),
             announced: OrdMap::new(),
             ended: EndedTasks::default(),
+            pods: Pods::default(),
             hosts: OrdMap::new(),
             unresolved: OrdSet::new(),
             certificates: CertificateSet::default(),
@@ -286,14 +289,7 @@ impl State {
                 new: (_, new),
             } => (!old.shares_items_with(new)).then(|| id.clone()),
         }));
-        let hosts: BTreeSet<&AgentHost> = self
-            .hosts
-            .diff(&later.hosts)
-            .map(|item| match item {
-                DiffItem::Add(host, _) | DiffItem::Remove(host, _) => host,
-                DiffItem::Update { new: (host, _), .. } => host,
-            })
-            .collect();
+        let hosts = self.changed_hosts(later);
         if !hosts.is_empty() {
             let on_them = |app: &AppState| {
                 let mut tasks = app.tasks().values();
@@ -303,5 +299,20 @@ impl State {
             changed.extend(affected.map(|(id, _)| id.clone()));
         }
         changed
+    }
+
+    /// The pods that differ between this state and a later one, or whose containers' agents do.
+    pub(super) fn changed_pods(&self, later: &Self) -> BTreeSet<AppId> {
+        self.pods.changed(&later.pods, &self.changed_hosts(later))
+    }
+
+    /// The agents whose addresses differ between this state and a later one.
+    fn changed_hosts<'a>(&'a self, later: &'a Self) -> BTreeSet<&'a AgentHost> {
+        let differences = self.hosts.diff(&later.hosts);
+        let hosts = differences.map(|item| match item {
+            DiffItem::Add(host, _) | DiffItem::Remove(host, _) => host,
+            DiffItem::Update { new: (host, _), .. } => host,
+        });
+        hosts.collect()
     }
 }

@@ -16,6 +16,7 @@ use super::ended::EndedTasks;
 use super::event::{Source, TimeReading};
 use super::loss::LossGuard;
 use super::model::{Config, State};
+use super::pods::Pods;
 use super::tasks::AppState;
 
 /// The facts that a state is made of. Parts are shared with the state.
@@ -58,6 +59,8 @@ impl State {
             announced: _,
             // Late news come within seconds, over the stream of the process that missed them.
             ended: _,
+            // Ends that were missed between two processes would never be made up for.
+            pods: _,
             apps,
             unreadable,
             hosts,
@@ -100,6 +103,7 @@ impl State {
             held_tasks: OrdMap::new(),
             announced: OrdMap::new(),
             ended: EndedTasks::default(),
+            pods: Pods::default(),
             apps: apps
                 .map(|app| (app.app.id.clone(), Arc::new(AppState::of_parts(app))))
                 .collect(),

@@ -30,6 +30,7 @@ pub fn reduce(mut state: State, event: Event) -> (State, Vec<RefreshNeeded>) {
         }
         Event::AppTerminated(id) => {
             state.end_tasks(&id, |_| true);
+            state.pods.end_pod(&id);
             state.expect_loss(vec![id]);
         }
         Event::DefinitionRead {
@@ -47,6 +48,9 @@ pub fn reduce(mut state: State, event: Event) -> (State, Vec<RefreshNeeded>) {
                 let (app, missing) = app.with_update(update);
                 stale.extend(missing);
                 state.release_task(&id, &task);
+                if let Some(task) = app.tasks().get(&task) {
+                    state.pods.give_way(task);
+                }
                 state.apps.insert(id, Arc::new(app));
             }
             // A task that may serve, of an app that is not known (yet). One that is on its way
@@ -54,7 +58,16 @@ pub fn reduce(mut state: State, event: Event) -> (State, Vec<RefreshNeeded>) {
             None if update.condition.may_serve() => stale.push(RefreshNeeded::App(update.app)),
             None => {}
         },
+        Event::PodContainerChanged(update) => {
+            if !state.ended.contains(&update.app, &update.id) {
+                if update.condition == TaskState::Ended {
+                    state.ended.add(&update.app, &update.id);
+                }
+                state.pods.change(update);
+            }
+        }
         Event::InstanceGone { app, instance } => {
+            state.pods.end_instance(&app, &instance);
             state.end_tasks(&app, |task| task.instance == instance);
         }
         Event::HealthChanged {

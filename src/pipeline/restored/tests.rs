@@ -229,7 +229,7 @@ async fn a_list_that_lacks_most_of_a_record_waits_for_a_second_one() {
     assert_eq!(names(&bench.reader).unwrap().len(), 4);
     let delay = state::Config::default().second_look_after;
     tokio::time::advance(delay).await;
-    bench.hears([]);
+    bench.hears([Event::HostsIdle(Vec::new())]);
     let again = RefreshNeeded::Everything(Purpose::Confirmation);
     assert!(bench.pipeline.stale.contains(&again));
     let Event::Synced(mut confirmed) = apps(&ids[..1]) else {
