@@ -222,6 +222,12 @@ pub(super) struct Leader {
     pub leader: String,
 }
 
+/// The body of an error.
+#[derive(Deserialize)]
+pub(super) struct ErrorMessage {
+    pub message: String,
+}
+
 /// `status_update_event`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -325,6 +331,8 @@ pub(super) struct DeploymentStep {
 
 #[derive(Deserialize)]
 pub(super) struct Action {
+    #[serde(default)]
+    pub action: Option<String>,
     /// None when the action is about a pod.
     #[serde(default)]
     pub app: Option<String>,
