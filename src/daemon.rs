@@ -137,7 +137,14 @@ impl Daemon {
         let handover = server::Handover::new(spread, "this control plane is stale");
         let last_heard = marathon::LastHeard::default();
         let marathon_status = marathon::new_status();
+        let vault_status = self.settings.vault.as_ref().map(vault::new_status);
+        let identity_source = self.settings.security.identity();
+        let has_files = matches!(identity_source, Some(CertificateSource::Files(_)));
+        let has_folder = self.settings.certificates.is_some();
+        let files_status = files::new_status(has_folder, has_files);
         let mut statuses = vec![marathon_status.clone()];
+        statuses.extend(vault_status.clone());
+        statuses.extend((has_folder || has_files).then(|| files_status.clone()));
         let record = self.settings.record.map(|config| {
             let status = config.new_status();
             statuses.push(status.clone());
@@ -161,6 +168,8 @@ impl Daemon {
             registry: registry.clone(),
             proxies: proxies.clone(),
             rejected: rejected.clone(),
+            identity: identities.clone(),
+            identity_source: self.settings.security.identity().cloned(),
             statuses: statuses.clone(),
             reload_certificates: reads_store.then(|| reload_vault.clone()),
         }
@@ -268,28 +277,36 @@ impl Daemon {
         });
         if let Some(config) = self.settings.certificates {
             let (facts, metrics, token) = (facts.clone(), metrics.clone(), token.clone());
-            let reload = reload.watcher();
+            let (status, reload) = (files_status.clone(), reload.watcher());
             rooms.source(async move {
-                files::watch_certificates(config, facts, metrics, reload, token).await;
+                files::watch_certificates(config, facts, status, metrics, reload, token).await;
                 Ok("the watch over certificates")
             });
         }
         match self.settings.security.identity().cloned() {
             Some(CertificateSource::Files(config)) => {
                 let (identity, metrics, token) = (identity.clone(), metrics.clone(), token.clone());
-                let reload = reload.watcher();
+                let (status, reload) = (files_status, reload.watcher());
                 rooms.source(async move {
-                    files::watch_identity(config, identity, metrics, reload, token).await;
+                    files::watch_identity(config, identity, status, metrics, reload, token).await;
                     Ok("the watch over the xds port's certificate")
                 });
             }
             // Vault's room issues it; a plaintext port has none.
             Some(CertificateSource::Vault(_)) | None => {}
         }
-        if let Some(config) = self.settings.vault {
+        if let (Some(config), Some(status)) = (self.settings.vault, vault_status) {
             let (facts, metrics, token) = (facts.clone(), metrics.clone(), token.clone());
             rooms.source(async move {
-                let run = vault::run(config, facts, identity, reload_vault, metrics, token);
+                let run = vault::run(
+                    config,
+                    facts,
+                    identity,
+                    reload_vault,
+                    status,
+                    metrics,
+                    token,
+                );
                 run.await.map(|()| "vault").map_err(Error::Vault)
             });
         }

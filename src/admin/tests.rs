@@ -9,6 +9,8 @@ use envoy_api::envoy::extensions::transport_sockets::tls::v3::{
     Secret, TlsCertificate, secret::Type,
 };
 use envoy_api::prost::Message as _;
+use http::Request;
+use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
@@ -112,6 +114,7 @@ fn sources(
         }),
         record_age: Arc::new(move || age.lock().unwrap().record_age),
         statuses: Arc::new(move || vec![marathon.current()]),
+        lacks_certificate: Arc::new(|| None),
         reload_certificates: looked.map(|looked| {
             let look = move || {
                 looked.fetch_add(1, Ordering::Relaxed);
@@ -465,6 +468,49 @@ async fn a_signal_has_the_certificates_looked_at_once_each() {
 }
 
 #[tokio::test]
+async fn it_is_not_ready_while_the_xds_port_has_no_certificate() {
+    let (mut publisher, snapshot) = cell();
+    let lacks = Arc::new(AtomicUsize::new(1));
+    let sources = Sources {
+        lacks_certificate: Arc::new({
+            let lacks = lacks.clone();
+            move || (lacks.load(Ordering::Relaxed) == 1).then_some("its files hold none")
+        }),
+        ..sources(
+            snapshot,
+            None,
+            Arc::default(),
+            StatusCell::new("marathon", &[]),
+        )
+    };
+    let pages = Pages::new(sources, Hosts::new(["edge-1"]), Metrics::new().unwrap());
+    let ask = async || {
+        let request = Request::get("/readyz").body(()).unwrap();
+        let (head, body) = pages.answer(&request).await.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        (
+            head.status.as_u16(),
+            String::from_utf8(body.to_vec()).unwrap(),
+        )
+    };
+    let lack =
+        "the xDS port has no certificate to show, so no proxy can connect: its files hold none";
+    let (status, body) = ask().await;
+    assert_eq!(status, 503);
+    assert!(
+        body.contains(lack) && body.contains("no snapshot is published yet"),
+        "{body}"
+    );
+    publisher.publish_compared(Snapshot::default());
+    let (status, body) = ask().await;
+    assert_eq!(status, 503);
+    assert!(body.starts_with(&format!("not ready: {lack}")), "{body}");
+    assert!(!body.contains("snapshot"), "{body}");
+    lacks.store(0, Ordering::Relaxed);
+    assert_eq!(ask().await.0, 200);
+}
+
+#[tokio::test]
 async fn a_signal_without_vault_is_a_success_that_says_so() {
     let admin = admin().await;
     let (status, _, body) = admin.ask("POST", "/_mlb_signal/usr1").await;
@@ -708,7 +754,7 @@ async fn names_that_a_client_invents_are_one_line_of_the_log() {
         metrics,
     );
     for number in 0..1_000 {
-        let request = http::Request::get("/metrics");
+        let request = Request::get("/metrics");
         let request = request.header("host", format!("{number}.example.com"));
         let answer = pages.answer(&request.body(()).unwrap()).await;
         assert_eq!(answer.status(), 403);

@@ -7,11 +7,13 @@ use tokio::time::Instant;
 
 use crate::freshness::{RecordAge, SourceAge};
 use crate::net::clock::wall_clock;
+use crate::net::identity;
 use crate::net::reload::Trigger;
 use crate::net::source_status::StatusCell;
 use crate::pipeline::{CurrentProblems, ServedRecord};
 use crate::registry::Registry;
 use crate::server::RejectedPeers;
+use crate::settings::CertificateSource;
 use crate::snapshot::cell::Reader;
 use crate::{admin, xds};
 
@@ -26,6 +28,9 @@ pub(super) struct AdminPages<F> {
     pub(super) registry: Arc<Registry>,
     pub(super) proxies: Arc<xds::Proxies>,
     pub(super) rejected: Arc<RejectedPeers>,
+    pub(super) identity: identity::Receiver,
+    /// None if the xDS port speaks plaintext.
+    pub(super) identity_source: Option<CertificateSource>,
     /// Of each source, in the order in which they are shown.
     pub(super) statuses: Vec<StatusCell>,
     /// None if no certificates are read from Vault.
@@ -42,9 +47,19 @@ impl<F: Fn() -> SourceAge + Send + Sync + 'static> AdminPages<F> {
             registry,
             proxies,
             rejected,
+            identity,
+            identity_source,
             statuses,
             reload_certificates,
         } = self;
+        let identity_source = identity_source.map(|source| match source {
+            CertificateSource::Files(_) => {
+                "the files of XDS_CERT_FILE and XDS_KEY_FILE hold none that can be used"
+            }
+            CertificateSource::Vault(_) => {
+                "Vault has issued none that can be used (VAULT_PKI_MOUNT, VAULT_PKI_ROLE)"
+            }
+        });
         let age = Arc::new(age);
         admin::Sources {
             source_age: Arc::new({
@@ -70,6 +85,9 @@ impl<F: Fn() -> SourceAge + Send + Sync + 'static> AdminPages<F> {
             given: Arc::new(move |node: &str| {
                 let given = proxies.given(node).into_iter();
                 given.map(given_by_proxy).collect()
+            }),
+            lacks_certificate: Arc::new(move || {
+                identity_source.filter(|_| identity.borrow().is_none())
             }),
             reload_certificates: reload_certificates
                 .map(|reload| Arc::new(move || reload.fire()) as Arc<dyn Fn() + Send + Sync>),

@@ -76,6 +76,7 @@ impl TaskState {
 impl Health {
     /// The result, together with the one that was `known` before: news without a result say nothing
     /// about the health, and a task that fails was healthy until then if it was known so.
+    #[must_use]
     pub fn or_known(self, known: Self) -> Self {
         match (self, known) {
             (Self::Unknown, known) => known,

@@ -131,8 +131,9 @@ impl State {
         // What is listed as living lives: the end that was heard of was none, and whatever was heard
         // since the list was asked for follows it.
         for task in &tasks {
-            if after.tasks().contains_key(task) {
+            if let Some(living) = after.tasks().get(task) {
                 self.ended.remove(&id, task);
+                self.pods.give_way(living);
             } else {
                 self.ended.add(&id, task);
             }

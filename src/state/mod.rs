@@ -17,6 +17,7 @@ mod contested;
 mod ended;
 mod lists;
 mod model;
+mod pods;
 mod reduce;
 mod tasks;
 #[cfg(test)]

@@ -13,6 +13,7 @@ use super::certificate_set::CertificateSet;
 use super::ended::EndedTasks;
 use super::event::Source;
 use super::model::{Config, State};
+use super::pods::Pods;
 use super::tasks::AppState;
 
 /// The facts that a state is made of. Parts are shared with the state.
@@ -52,6 +53,8 @@ impl State {
             loss_suspected: _,
             // Late news come within seconds, over the stream of the process that missed them.
             ended: _,
+            // Ends that were missed between two processes would never be made up for.
+            pods: _,
             apps,
             unreadable,
             hosts,
@@ -86,6 +89,7 @@ impl State {
             synced: false,
             loss_suspected: false,
             ended: EndedTasks::default(),
+            pods: Pods::default(),
             apps: apps
                 .map(|app| (app.app.id.clone(), Arc::new(AppState::of_parts(app))))
                 .collect(),

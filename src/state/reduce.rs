@@ -21,7 +21,10 @@ pub fn reduce(mut state: State, event: Event) -> (State, Vec<RefreshNeeded>) {
         Event::AppChanged(listed) => state.change_app(listed, &mut stale),
         Event::AppUnreadable(app) => state.note_unreadable(app),
         Event::AppGone(id) => state.forget_app(&id),
-        Event::AppTerminated(id) => state.end_tasks(&id, |_| true),
+        Event::AppTerminated(id) => {
+            state.end_tasks(&id, |_| true);
+            state.pods.end_pod(&id);
+        }
         Event::DefinitionRead {
             app,
             version,
@@ -34,8 +37,12 @@ pub fn reduce(mut state: State, event: Event) -> (State, Vec<RefreshNeeded>) {
                 if update.condition == TaskState::Ended {
                     state.ended.add(&id, &update.id);
                 }
+                let task = update.id.clone();
                 let (app, missing) = app.with_update(update);
                 stale.extend(missing);
+                if let Some(task) = app.tasks().get(&task) {
+                    state.pods.give_way(task);
+                }
                 state.apps.insert(id, Arc::new(app));
             }
             // A task that may serve, of an app that is not known (yet). One that is on its way
@@ -43,7 +50,16 @@ pub fn reduce(mut state: State, event: Event) -> (State, Vec<RefreshNeeded>) {
             None if update.condition.may_serve() => stale.push(RefreshNeeded::App(update.app)),
             None => {}
         },
+        Event::PodContainerChanged(update) => {
+            if !state.ended.contains(&update.app, &update.id) {
+                if update.condition == TaskState::Ended {
+                    state.ended.add(&update.app, &update.id);
+                }
+                state.pods.change(update);
+            }
+        }
         Event::InstanceGone { app, instance } => {
+            state.pods.end_instance(&app, &instance);
             state.end_tasks(&app, |task| task.instance == instance);
         }
         Event::HealthChanged {

@@ -105,7 +105,7 @@ impl AppState {
             }
             let known = before.and_then(|before| before.tasks.get(&task.id));
             let task = match known {
-                Some(known) => merged(task, known),
+                Some(known) => task.merged(known),
                 None => Arc::new(task),
             };
             tasks.insert(task.id.clone(), task);
@@ -138,7 +138,7 @@ impl AppState {
             health: Health::Unknown,
         };
         let task = match self.tasks.get(&task.id) {
-            Some(known) => merged(task, known),
+            Some(known) => task.merged(known),
             None => Arc::new(task),
         };
         let newer = task
@@ -277,24 +277,26 @@ fn state_after(news: TaskState, known: TaskState) -> TaskState {
     }
 }
 
-/// The task as it is now, with what the news leave unknown as it was. The same `Arc` if nothing
-/// differs.
-fn merged(mut news: Task, known: &Arc<Task>) -> Arc<Task> {
-    news.condition = state_after(news.condition, known.condition);
-    news.health = news.health.or_known(known.health);
-    if news.host.is_none() {
-        news.host.clone_from(&known.host);
-    }
-    if news.ports.is_empty() {
-        news.ports.clone_from(&known.ports);
-    }
-    if news.addresses.is_empty() {
-        news.addresses.clone_from(&known.addresses);
-    }
-    news.version = news.version.or(known.version);
-    if news == **known {
-        known.clone()
-    } else {
-        Arc::new(news)
+impl Task {
+    /// The task after this news of it, which leave unknown what was `known` of it. The same `Arc` if
+    /// nothing differs.
+    pub(super) fn merged(mut self, known: &Arc<Self>) -> Arc<Self> {
+        self.condition = state_after(self.condition, known.condition);
+        self.health = self.health.or_known(known.health);
+        if self.host.is_none() {
+            self.host.clone_from(&known.host);
+        }
+        if self.ports.is_empty() {
+            self.ports.clone_from(&known.ports);
+        }
+        if self.addresses.is_empty() {
+            self.addresses.clone_from(&known.addresses);
+        }
+        self.version = self.version.or(known.version);
+        if self == **known {
+            known.clone()
+        } else {
+            Arc::new(self)
+        }
     }
 }

@@ -4,6 +4,7 @@
 mod agents;
 mod dcos;
 mod events;
+mod health;
 mod leaders;
 mod lists;
 pub(crate) mod scene;

@@ -96,20 +96,25 @@ pub fn frame(event_type: &str, data: &[u8]) -> Result<TranslatedFrame, Translate
 }
 
 fn status_update(frame: &wire::StatusUpdate) -> Result<TranslatedFrame, TranslateError> {
-    let Owner::App(instance) = ids::owner(&frame.task_id) else {
-        return Ok(TranslatedFrame::default());
-    };
     let condition = task_state(&frame.task_status);
-    let changed = fact(Event::TaskChanged(TaskUpdate {
-        app: named_app(&frame.app_id)?,
-        id: TaskId::from(frame.task_id.as_str()),
-        instance,
-        condition,
-        host: ids::agent(frame.host.as_deref()),
-        ports: frame.ports.clone(),
-        addresses: ids::addresses(&frame.ip_addresses),
-        version: frame.version.as_deref().and_then(ids::version),
-    }));
+    let update = |instance| {
+        Ok::<_, TranslateError>(TaskUpdate {
+            app: named_app(&frame.app_id)?,
+            id: TaskId::from(frame.task_id.as_str()),
+            instance,
+            condition,
+            host: ids::agent(frame.host.as_deref()),
+            ports: frame.ports.clone(),
+            addresses: ids::addresses(&frame.ip_addresses),
+            version: frame.version.as_deref().and_then(ids::version),
+        })
+    };
+    let changed = match ids::owner(&frame.task_id) {
+        Owner::App(instance) => fact(Event::TaskChanged(update(instance)?)),
+        Owner::PodContainer(instance) => {
+            return Ok(fact(Event::PodContainerChanged(update(instance)?)));
+        }
+    };
     Ok(match condition {
         // From 1.5.1 on Marathon forgets such a task by default, and says nothing of it. Not asked
         // at once: the task may well serve, and what replaces it is not there yet.
@@ -139,13 +144,11 @@ fn instance_changed(frame: &wire::InstanceChanged) -> Result<TranslatedFrame, Tr
 }
 
 fn instance_gone(frame: &wire::InstanceChanged) -> Result<TranslatedFrame, TranslateError> {
-    Ok(match ids::owner(&frame.instance_id) {
-        Owner::App(instance) => fact(Event::InstanceGone {
-            app: named_app(&frame.run_spec_id)?,
-            instance,
-        }),
-        Owner::PodContainer => TranslatedFrame::default(),
-    })
+    let (Owner::App(instance) | Owner::PodContainer(instance)) = ids::owner(&frame.instance_id);
+    Ok(fact(Event::InstanceGone {
+        app: named_app(&frame.run_spec_id)?,
+        instance,
+    }))
 }
 
 fn health_changed(
@@ -163,7 +166,7 @@ fn health_changed(
                 None => Health::Unknown,
             },
         }),
-        Owner::PodContainer => TranslatedFrame::default(),
+        Owner::PodContainer(_) => TranslatedFrame::default(),
     })
 }
 

@@ -20,7 +20,7 @@ use crate::support::{Environment, Plan, app, environment, envoy, live};
 
 /// The app that is under load, and its host.
 pub(super) const APP: &str = "/web";
-const HOST: &str = "web.test";
+pub(super) const HOST: &str = "web.test";
 
 /// How many tasks it begins with.
 pub(super) const TASKS: usize = 3;
