@@ -24,6 +24,7 @@ use crate::freshness::Monitor;
 use crate::metrics::Metrics;
 use crate::net::blocking::run_blocking;
 use crate::net::identity;
+use crate::net::source_status::StatusCell;
 use crate::pipeline::{Pipeline, Projector};
 use crate::record::{Recorder, Restored, restore};
 use crate::registry::Registry;
@@ -34,7 +35,7 @@ use crate::state::event::{Purpose, RefreshNeeded, Source};
 use crate::{admin, files, log, marathon, server, v2, vault, xds};
 
 use runtimes::Rooms;
-use views::AdminPages;
+use views::{AdminPages, count_source};
 
 /// Capacity of the queue of facts for the pipeline, which takes a thousand in a few milliseconds.
 /// While it is full, Marathon's facts wait merged by task.
@@ -185,7 +186,8 @@ impl Daemon {
             }
         });
         metrics.at_scrape(move |metrics| {
-            statuses.iter().for_each(|status| status.count(metrics));
+            let statuses = statuses.iter().map(StatusCell::current);
+            statuses.for_each(|status| count_source(&status, metrics));
         });
         metrics.at_scrape(|metrics| {
             let dropped = &metrics.log_lines_dropped;
