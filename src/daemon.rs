@@ -153,6 +153,11 @@ impl Daemon {
         let mut statuses = vec![marathon_status.clone()];
         statuses.extend(vault_status.clone());
         statuses.extend((has_folder || has_files).then(|| files_status.clone()));
+        let record = self.settings.record.map(|config| {
+            let status = config.new_status();
+            statuses.push(status.clone());
+            (config, status)
+        });
         let silence = {
             let last_heard = last_heard.clone();
             Arc::new(move || last_heard.silence())
@@ -217,20 +222,19 @@ impl Daemon {
                 Ok("the reload of marathon's list")
             }
         });
-        if let Some(config) = self.settings.record.clone() {
+        if let Some((config, status)) = record.clone() {
             let (worlds, token) = (pipeline.worlds(), token.clone());
-            let recorder = Recorder::new(config, worlds, silence.clone(), metrics.clone());
+            let recorder = Recorder::new(config, worlds, silence.clone(), status, metrics.clone());
             rooms.source(async move {
                 recorder.run(token).await;
                 Ok("the record")
             });
         }
         rooms.source({
-            let (record, state) = (self.settings.record, self.settings.state);
-            let token = token.clone();
+            let (state, token) = (self.settings.state, token.clone());
             async move {
                 let known = match record {
-                    Some(record) => restore(record, state).await,
+                    Some((config, status)) => restore(config, state, status).await,
                     None => None,
                 };
                 let pipeline = match known {
