@@ -22,9 +22,11 @@ pub use runtimes::Runtimes;
 
 use crate::freshness::Monitor;
 use crate::metrics::Metrics;
+use crate::net::blocking::run_blocking;
 use crate::net::identity;
 use crate::net::source_status::StatusCell;
 use crate::pipeline::{Pipeline, Projector};
+use crate::record::{Recorder, Restored, restore};
 use crate::registry::Registry;
 use crate::settings::{CertificateSource, Settings, XdsListen};
 use crate::snapshot::cell::cell;
@@ -117,7 +119,7 @@ impl Daemon {
         let proxies = xds::Proxies::new(self.settings.proxies, registry.clone(), metrics.clone());
         let old_fleets = v2::connect(self.settings.v2, registry.clone(), metrics.clone());
         let rejected = Arc::new(server::RejectedPeers::new(metrics.clone()));
-        let pipeline = Pipeline::new(
+        let mut pipeline = Pipeline::new(
             self.settings.pipeline,
             State::new(self.settings.state),
             Projector::new(self.settings.labels, self.settings.resources),
@@ -136,12 +138,25 @@ impl Daemon {
         let handover = server::Handover::new(spread, "this control plane is stale");
         let last_heard = marathon::LastHeard::default();
         let marathon_status = marathon::new_status();
-        let statuses = vec![marathon_status.clone()];
-        let (monitor, is_serving) = {
+        let vault_status = self.settings.vault.as_ref().map(vault::new_status);
+        let identity_source = self.settings.security.identity();
+        let has_files = matches!(identity_source, Some(CertificateSource::Files(_)));
+        let has_folder = self.settings.certificates.is_some();
+        let files_status = files::new_status(has_folder, has_files);
+        let mut statuses = vec![marathon_status.clone()];
+        statuses.extend(vault_status.clone());
+        statuses.extend((has_folder || has_files).then(|| files_status.clone()));
+        let silence = {
             let last_heard = last_heard.clone();
-            let silence = Arc::new(move || last_heard.silence());
-            Monitor::new(self.settings.freshness, silence, reader.clone(), &metrics)
+            Arc::new(move || last_heard.silence())
         };
+        let (monitor, is_serving) = Monitor::new(
+            self.settings.freshness,
+            silence.clone(),
+            views::record_age(pipeline.served_record()),
+            reader.clone(),
+            &metrics,
+        );
         let sources = AdminPages {
             age: monitor.age(),
             snapshot: reader.clone(),
@@ -149,6 +164,8 @@ impl Daemon {
             registry: registry.clone(),
             proxies: proxies.clone(),
             rejected: rejected.clone(),
+            identity: identities.clone(),
+            identity_source: self.settings.security.identity().cloned(),
             statuses: statuses.clone(),
             reload_certificates: reads_store.then(|| reload_vault.clone()),
         }
@@ -193,10 +210,31 @@ impl Daemon {
                 Ok("the reload of marathon's list")
             }
         });
+        if let Some(config) = self.settings.record.clone() {
+            let (worlds, token) = (pipeline.worlds(), token.clone());
+            let recorder = Recorder::new(config, worlds, silence.clone(), metrics.clone());
+            rooms.source(async move {
+                recorder.run(token).await;
+                Ok("the record")
+            });
+        }
         rooms.source({
-            let run = pipeline.run(heard, stale, token.clone());
+            let (record, state) = (self.settings.record, self.settings.state);
+            let token = token.clone();
             async move {
-                run.await;
+                let known = match record {
+                    Some(record) => restore(record, state).await,
+                    None => None,
+                };
+                let pipeline = match known {
+                    // Its projection takes as long as a full one.
+                    Some(Restored { world, heard_at }) => {
+                        run_blocking(move || pipeline.restored(world, heard_at, move || silence()))
+                            .await
+                    }
+                    None => pipeline,
+                };
+                pipeline.run(heard, stale, token).await;
                 Ok("the pipeline")
             }
         });
@@ -237,28 +275,36 @@ impl Daemon {
         });
         if let Some(config) = self.settings.certificates {
             let (facts, metrics, token) = (facts.clone(), metrics.clone(), token.clone());
-            let reload = reload.watcher();
+            let (status, reload) = (files_status.clone(), reload.watcher());
             rooms.source(async move {
-                files::watch_certificates(config, facts, metrics, reload, token).await;
+                files::watch_certificates(config, facts, status, metrics, reload, token).await;
                 Ok("the watch over certificates")
             });
         }
         match self.settings.security.identity().cloned() {
             Some(CertificateSource::Files(config)) => {
                 let (identity, metrics, token) = (identity.clone(), metrics.clone(), token.clone());
-                let reload = reload.watcher();
+                let (status, reload) = (files_status, reload.watcher());
                 rooms.source(async move {
-                    files::watch_identity(config, identity, metrics, reload, token).await;
+                    files::watch_identity(config, identity, status, metrics, reload, token).await;
                     Ok("the watch over the xds port's certificate")
                 });
             }
             // Vault's room issues it; a plaintext port has none.
             Some(CertificateSource::Vault(_)) | None => {}
         }
-        if let Some(config) = self.settings.vault {
+        if let (Some(config), Some(status)) = (self.settings.vault, vault_status) {
             let (facts, metrics, token) = (facts.clone(), metrics.clone(), token.clone());
             rooms.source(async move {
-                let run = vault::run(config, facts, identity, reload_vault, metrics, token);
+                let run = vault::run(
+                    config,
+                    facts,
+                    identity,
+                    reload_vault,
+                    status,
+                    metrics,
+                    token,
+                );
                 run.await.map(|()| "vault").map_err(Error::Vault)
             });
         }

@@ -84,6 +84,9 @@ pub struct Metrics {
     pub vault_logged_in: IntGauge,
     pub vault_token_expiry: IntGauge,
     pub vault_certificates_read: IntGauge,
+    pub record_writes: IntCounterVec,
+    pub record_written: IntGauge,
+    pub record_served: IntGauge,
 }
 
 impl Metrics {
@@ -104,9 +107,9 @@ impl Metrics {
             )?,
             source_silence_seconds: new.decimal_gauge(
                 "source_silence_seconds",
-                "Time since the last sign of life of Marathon (a byte of the event stream or of any answer), or since the start before the first.",
+                "Time since the last sign of life of Marathon (a byte of the event stream or of any answer), or since the start before the first. While a record is served, since the last one before it was written.",
             )?,
-            source_stale: new.gauge("source_stale", "1 if Marathon has been silent for STALE_AFTER, so that the served snapshot counts as stale, else 0.")?,
+            source_stale: new.gauge("source_stale", "1 if the served snapshot counts as stale, else 0: Marathon has been silent for STALE_AFTER, or has not listed its apps since the start and a record is served.")?,
             source_state: new.gauges("source_state", "1 for the state of each source, else 0: starting, working, degraded (some questions fail), failing (nothing new is learned); /status has the last error and the remedy.", &["source", "state"])?,
             source_state_seconds: new.decimal_gauges("source_state_seconds", "Time for which each source has been in its state.", &["source"])?,
             events: new.counters("events_total", "Events read from Marathon, by event type; unknown types count as other.", &["event_type"])?,
@@ -165,11 +168,21 @@ impl Metrics {
             vault_logged_in: new.gauge("vault_logged_in", "1 if there is a token that Vault accepts, else 0.")?,
             vault_token_expiry: new.gauge("vault_token_expiry_timestamp_seconds", "Expiry of the token unless it is renewed, in seconds since 1970; 0 if it never expires, or there is none.")?,
             vault_certificates_read: new.gauge("vault_certificates_read_timestamp_seconds", "Time of the last successful read of the certificates in Vault, in seconds since 1970; 0 if never.")?,
+            record_writes: new.counters("record_writes_total", "Attempts to record the configuration in STATE_DIR, by outcome: ok or failed.", &["outcome"])?,
+            record_written: new.gauge("record_written_timestamp_seconds", "Time at which the configuration was last recorded in STATE_DIR, in seconds since 1970; 0 if never.")?,
+            record_served: new.gauge("record_served_timestamp_seconds", "Time at which Marathon was last heard before the record was written that is served in place of its list, in seconds since 1970; 0 if Marathon has listed its apps since the start, or nothing is served.")?,
             described: new.described,
             computed: Mutex::default(),
             registry: new.registry,
         };
         Ok(Arc::new(metrics))
+    }
+
+    /// True if an event stream ended or could not be opened since the start.
+    pub fn has_stream_failed(&self) -> bool {
+        let families = self.stream_failures.collect();
+        let mut counts = families.iter().flat_map(|family| family.get_metric());
+        counts.any(|metric| metric.get_counter().get_value() > 0.0)
     }
 
     /// Returns the metrics in Prometheus' text format.

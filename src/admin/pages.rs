@@ -40,8 +40,8 @@ const INDEX: &str = "marathon-envoy
 
 /metrics    metrics, for Prometheus
 /healthz    200 as long as this process serves
-/readyz     200 once the first snapshot is published; says how old it is, and whether it is stale,
-            and of each source its state, the last error and the remedy
+/readyz     200 once the first snapshot is published and proxies can connect; says how old it is,
+            whether it is stale, and of each source its state, the last error and the remedy
 /status     the same as JSON
 /snapshot   the served resources, and the problems: what is left out, and why
             ?kind=clusters|endpoints|listeners|routes|secrets  ?name=NAME

@@ -27,6 +27,11 @@ pub struct Sources {
     /// Age of the served snapshot: time since Marathon's last sign of life (none before the first),
     /// and true if it counts as stale. Must not block.
     pub source_age: Arc<dyn Fn() -> (Option<Duration>, bool) + Send + Sync>,
+    /// The place that the xDS port's certificate comes from, in words, while the port speaks TLS and
+    /// has none to show. Must not block.
+    pub lacks_certificate: Arc<dyn Fn() -> Option<&'static str> + Send + Sync>,
+    /// Age of the record of an earlier process that is served; none if none is. Must not block.
+    pub record_age: Arc<dyn Fn() -> Option<Duration> + Send + Sync>,
     /// The status of each source. Must not block.
     pub statuses: Arc<dyn Fn() -> Vec<SourceStatus> + Send + Sync>,
     /// Requests a reload of the certificates in Vault; none if none are read from there. Must not

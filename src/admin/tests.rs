@@ -9,6 +9,8 @@ use envoy_api::envoy::extensions::transport_sockets::tls::v3::{
     Secret, TlsCertificate, secret::Type,
 };
 use envoy_api::prost::Message as _;
+use http::Request;
+use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
@@ -46,7 +48,11 @@ async fn admin_with(limits: ConnectionLimits, looked: Option<Arc<AtomicUsize>>) 
     let metrics = Metrics::new().unwrap();
     let shutdown = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    let age = Arc::new(Mutex::new((Some(Duration::from_millis(3_400)), false)));
+    let age = Arc::new(Mutex::new(SourceAge {
+        silence: Some(Duration::from_millis(3_400)),
+        record_age: None,
+        is_stale: false,
+    }));
     let marathon = StatusCell::new("marathon", &[]);
     let pages = Pages::new(
         sources(snapshot, looked, age.clone(), marathon.clone()),
@@ -71,8 +77,13 @@ async fn admin_with(limits: ConnectionLimits, looked: Option<Arc<AtomicUsize>>) 
     }
 }
 
-/// The silence of the source, and whether it has lasted for too long.
-type SourceAge = (Option<Duration>, bool);
+/// Age of what is served.
+#[derive(Default)]
+struct SourceAge {
+    silence: Option<Duration>,
+    record_age: Option<Duration>,
+    is_stale: bool,
+}
 
 fn sources(
     snapshot: Reader,
@@ -94,8 +105,16 @@ fn sources(
         rejected: Arc::new(|| json!([{ "peer": "10.0.0.9", "reason": "name" }])),
         refused: Arc::new(|| vec![json!({ "reason": "refused_by_proxy" })]),
         given: Arc::new(given),
-        source_age: Arc::new(move || *age.lock().unwrap()),
+        source_age: Arc::new({
+            let age = age.clone();
+            move || {
+                let age = age.lock().unwrap();
+                (age.silence, age.is_stale)
+            }
+        }),
+        record_age: Arc::new(move || age.lock().unwrap().record_age),
         statuses: Arc::new(move || vec![marathon.current()]),
+        lacks_certificate: Arc::new(|| None),
         reload_certificates: looked.map(|looked| {
             let look = move || {
                 looked.fetch_add(1, Ordering::Relaxed);
@@ -211,13 +230,33 @@ async fn readiness_names_dns_where_it_is_the_cause() {
 async fn who_is_stale_is_ready_and_says_so() {
     let mut admin = admin().await;
     admin.publisher.publish_compared(snapshot());
-    for (age, line) in [
+    let seconds = Duration::from_secs;
+    for (silence, record_age, is_stale, line) in [
         (
-            (Some(Duration::from_secs(45)), true),
+            Some(seconds(45)),
+            None,
+            true,
             "stale: Marathon was last heard 45 s ago; what is served may be out of date",
         ),
-        ((None, false), "Marathon was never heard since the start"),
+        (
+            None,
+            None,
+            false,
+            "Marathon was never heard since the start",
+        ),
+        (
+            Some(seconds(1)),
+            Some(seconds(3_600)),
+            true,
+            "stale: the record on disk is served, of 3600 s ago; Marathon has not listed its apps \
+             since the start",
+        ),
     ] {
+        let age = SourceAge {
+            silence,
+            record_age,
+            is_stale,
+        };
         *admin.age.lock().unwrap() = age;
         let (status, _, body) = admin.ask("GET", "/readyz").await;
         assert_eq!(status, 200);
@@ -426,6 +465,49 @@ async fn a_signal_has_the_certificates_looked_at_once_each() {
         assert_eq!(head.contains("allow: POST"), status == 405, "{head}");
     }
     assert_eq!(looked.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
+async fn it_is_not_ready_while_the_xds_port_has_no_certificate() {
+    let (mut publisher, snapshot) = cell();
+    let lacks = Arc::new(AtomicUsize::new(1));
+    let sources = Sources {
+        lacks_certificate: Arc::new({
+            let lacks = lacks.clone();
+            move || (lacks.load(Ordering::Relaxed) == 1).then_some("its files hold none")
+        }),
+        ..sources(
+            snapshot,
+            None,
+            Arc::default(),
+            StatusCell::new("marathon", &[]),
+        )
+    };
+    let pages = Pages::new(sources, Hosts::new(["edge-1"]), Metrics::new().unwrap());
+    let ask = async || {
+        let request = Request::get("/readyz").body(()).unwrap();
+        let (head, body) = pages.answer(&request).await.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        (
+            head.status.as_u16(),
+            String::from_utf8(body.to_vec()).unwrap(),
+        )
+    };
+    let lack =
+        "the xDS port has no certificate to show, so no proxy can connect: its files hold none";
+    let (status, body) = ask().await;
+    assert_eq!(status, 503);
+    assert!(
+        body.contains(lack) && body.contains("no snapshot is published yet"),
+        "{body}"
+    );
+    publisher.publish_compared(Snapshot::default());
+    let (status, body) = ask().await;
+    assert_eq!(status, 503);
+    assert!(body.starts_with(&format!("not ready: {lack}")), "{body}");
+    assert!(!body.contains("snapshot"), "{body}");
+    lacks.store(0, Ordering::Relaxed);
+    assert_eq!(ask().await.0, 200);
 }
 
 #[tokio::test]
@@ -672,7 +754,7 @@ async fn names_that_a_client_invents_are_one_line_of_the_log() {
         metrics,
     );
     for number in 0..1_000 {
-        let request = http::Request::get("/metrics");
+        let request = Request::get("/metrics");
         let request = request.header("host", format!("{number}.example.com"));
         let answer = pages.answer(&request.body(()).unwrap()).await;
         assert_eq!(answer.status(), 403);

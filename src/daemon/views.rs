@@ -1,16 +1,20 @@
 //! Sources of the admin port's pages, from the rooms that know their content.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::freshness::SourceAge;
+use crate::freshness::{RecordAge, SourceAge};
 use crate::metrics::Metrics;
+use crate::net::clock::wall_clock;
+use crate::net::identity;
 use crate::net::reload::Trigger;
 use crate::net::source_status::{SourceState, SourceStatus, StatusCell};
-use crate::pipeline::CurrentProblems;
+use crate::pipeline::{CurrentProblems, ServedRecord};
 use crate::registry::Registry;
 use crate::server::RejectedPeers;
+use crate::settings::CertificateSource;
 use crate::snapshot::cell::Reader;
 use crate::{admin, xds};
 
@@ -25,6 +29,9 @@ pub(super) struct AdminPages<F> {
     pub(super) registry: Arc<Registry>,
     pub(super) proxies: Arc<xds::Proxies>,
     pub(super) rejected: Arc<RejectedPeers>,
+    pub(super) identity: identity::Receiver,
+    /// None if the xDS port speaks plaintext.
+    pub(super) identity_source: Option<CertificateSource>,
     /// Of each source, in the order in which they are shown.
     pub(super) statuses: Vec<StatusCell>,
     /// None if no certificates are read from Vault.
@@ -41,14 +48,29 @@ impl<F: Fn() -> SourceAge + Send + Sync + 'static> AdminPages<F> {
             registry,
             proxies,
             rejected,
+            identity,
+            identity_source,
             statuses,
             reload_certificates,
         } = self;
+        let identity_source = identity_source.map(|source| match source {
+            CertificateSource::Files(_) => {
+                "the files of XDS_CERT_FILE and XDS_KEY_FILE hold none that can be used"
+            }
+            CertificateSource::Vault(_) => {
+                "Vault has issued none that can be used (VAULT_PKI_MOUNT, VAULT_PKI_ROLE)"
+            }
+        });
+        let age = Arc::new(age);
         admin::Sources {
-            source_age: Arc::new(move || {
-                let SourceAge { silence, is_stale } = age();
-                (silence, is_stale)
+            source_age: Arc::new({
+                let age = age.clone();
+                move || {
+                    let age = age();
+                    (age.silence, age.is_stale)
+                }
             }),
+            record_age: Arc::new(move || age().record_age),
             statuses: Arc::new(move || statuses.iter().map(StatusCell::current).collect()),
             problems: Arc::new(move || problems.current()),
             proxies: Arc::new(move || serde_json::json!(registry.view(Instant::now()))),
@@ -64,6 +86,9 @@ impl<F: Fn() -> SourceAge + Send + Sync + 'static> AdminPages<F> {
             given: Arc::new(move |node: &str| {
                 let given = proxies.given(node).into_iter();
                 given.map(given_by_proxy).collect()
+            }),
+            lacks_certificate: Arc::new(move || {
+                identity_source.filter(|_| identity.borrow().is_none())
             }),
             reload_certificates: reload_certificates
                 .map(|reload| Arc::new(move || reload.fire()) as Arc<dyn Fn() + Send + Sync>),
@@ -83,6 +108,14 @@ pub(super) fn count_source(status: &SourceStatus, metrics: &Metrics) {
         .source_state_seconds
         .with_label_values(&[status.source]);
     age.set(status.since.as_secs_f64());
+}
+
+/// The age of the record that is served, by the wall clock.
+pub(super) fn record_age(served: ServedRecord) -> RecordAge {
+    Arc::new(move || {
+        let age = wall_clock().saturating_sub(served.heard_at()?);
+        Some(Duration::from_secs(u64::try_from(age).unwrap_or(0)))
+    })
 }
 
 /// A rejected resource as a problem of the admin port.

@@ -10,13 +10,19 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use super::LOOKS;
+use super::status::PORT;
 use crate::metrics::Metrics;
 use crate::net::blocking_files::{BlockingFiles, HungLook};
 use crate::net::clock::{WallClock, wall_clock};
 use crate::net::identity::{self, BadIdentity, Identity};
 use crate::net::reload::Watcher;
+use crate::net::source_status::StatusCell;
 use crate::net::watched_file::{UnreadFile, WatchedFile};
 use crate::state::certificate::Certificate;
+
+/// Remedy for files that hold no identity.
+const REMEDY: &str = "write XDS_CERT_FILE and XDS_KEY_FILE again: a certificate of a server and its key, \
+                      readable for this daemon; with XDS_CLIENT_CA_FILE, that file too";
 
 /// The files that hold the identity, and the intervals at which they are checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,11 +92,12 @@ struct Files {
 pub async fn watch_identity(
     config: IdentityConfig,
     identity: identity::Sender,
+    status: StatusCell,
     metrics: Arc<Metrics>,
     reload: Watcher,
     shutdown: CancellationToken,
 ) {
-    let watching = watch(config, wall_clock, identity, metrics, reload);
+    let watching = watch(config, wall_clock, identity, status, metrics, reload);
     shutdown.run_until_cancelled(watching).await;
 }
 
@@ -98,6 +105,7 @@ async fn watch(
     config: IdentityConfig,
     wall_clock: WallClock,
     identity: identity::Sender,
+    status: StatusCell,
     metrics: Arc<Metrics>,
     mut reload: Watcher,
 ) {
@@ -129,8 +137,9 @@ async fn watch(
         reads_everything = false;
         looks += 1;
         match look {
-            IdentityLook::Same => {}
+            IdentityLook::Same => status.works(PORT),
             IdentityLook::Read(read) => {
+                status.works(PORT);
                 let is_new = identity
                     .borrow()
                     .as_ref()
@@ -139,6 +148,7 @@ async fn watch(
                     report(&read, &metrics);
                 }
                 if is_new {
+                    status.hears();
                     identity.send_replace(Some(read));
                 }
                 told = None;
@@ -151,11 +161,13 @@ async fn watch(
             }
             IdentityLook::IdentityFault(fault) => {
                 let text = fault.to_string();
+                status.fails(PORT, &text, REMEDY);
                 if told.as_ref() != Some(&text) {
                     let serves = identity.borrow().is_some();
                     error!(
                         error = text,
                         last_good_is_kept = serves,
+                        remedy = REMEDY,
                         "certificate of the xds port cannot be used"
                     );
                     let reads = &metrics.xds_certificate_reads;
@@ -262,12 +274,16 @@ mod tests {
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicI64, Ordering};
 
-    use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+    use rcgen::{
+        BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+        KeyUsagePurpose, date_time_ymd,
+    };
     use tempfile::TempDir;
     use tokio::task::JoinSet;
     use tokio::time::{Instant, timeout};
 
     use super::*;
+    use crate::files::new_status;
     use crate::files::tests::NOW;
     use crate::net::reload::Trigger;
 
@@ -278,10 +294,15 @@ mod tests {
     }
 
     fn pair(name: &str) -> Pair {
+        pair_with(name, KeyPair::generate().unwrap(), |_| {})
+    }
+
+    /// The same for this key, changed.
+    fn pair_with(name: &str, key: KeyPair, change: impl FnOnce(&mut CertificateParams)) -> Pair {
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
         params.not_before = date_time_ymd(2030, 1, 1);
         params.not_after = date_time_ymd(2030, 12, 31);
-        let key = KeyPair::generate().unwrap();
+        change(&mut params);
         Pair {
             certificate: params.self_signed(&key).unwrap().pem(),
             key: key.serialize_pem(),
@@ -321,7 +342,9 @@ mod tests {
             let mut tasks = JoinSet::new();
             let reload = Trigger::new();
             let watcher = reload.watcher();
-            tasks.spawn(watch(config, wall_clock, sender, metrics.clone(), watcher));
+            let status = new_status(false, true);
+            let watching = watch(config, wall_clock, sender, status, metrics.clone(), watcher);
+            tasks.spawn(watching);
             Self {
                 folder,
                 identity,
@@ -438,6 +461,52 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_certificate_that_proxies_refuse_is_never_shown() {
+        type Change = fn(&mut CertificateParams);
+        let cases: [(&str, Change); 5] = [
+            ("expired", |params| {
+                params.not_after = date_time_ymd(2030, 2, 1);
+            }),
+            ("not yet valid", |params| {
+                params.not_before = date_time_ymd(2030, 11, 1);
+            }),
+            ("serverAuth", |params| {
+                params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+            }),
+            ("digitalSignature", |params| {
+                params.key_usages = vec![KeyUsagePurpose::KeyEncipherment];
+            }),
+            // An authority's own certificate.
+            ("digitalSignature", |params| {
+                params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+                params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+            }),
+        ];
+        let rsa = include_str!("../../tests/certificates/service-account.pem");
+        let keys = [None, Some(rsa)];
+        for ((part, change), key) in cases
+            .into_iter()
+            .flat_map(|case| keys.map(|key| (case, key)))
+        {
+            let mut watched = Watched::start(&pair("a.example"), || NOW);
+            assert_eq!(watched.next().await, ["a.example"]);
+            let key = key.map(|pem| KeyPair::from_pem(pem).unwrap());
+            let key = key.unwrap_or_else(|| KeyPair::generate().unwrap());
+            let unfit = pair_with("b.example", key, change);
+            watched.put("cert.pem", &unfit.certificate);
+            watched.put("key.pem", &unfit.key);
+            assert!(watched.is_silent().await, "{part}");
+            assert!(watched.is_failing(), "{part}");
+            assert_eq!(watched.reads("failed"), 1, "{part}");
+            let renewed = pair("c.example");
+            watched.put("cert.pem", &renewed.certificate);
+            watched.put("key.pem", &renewed.key);
+            assert_eq!(watched.next().await, ["c.example"]);
+            assert!(!watched.is_failing());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn files_that_are_bad_at_first_are_read_once_they_are_good() {
         let good = pair("a.example");
         let bad = Pair {
@@ -491,6 +560,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    #[expect(clippy::await_holding_lock, reason = "the files hang while it is held")]
     async fn files_that_hang_keep_the_last_good_identity_and_are_told() {
         static MOUNT: Mutex<()> = Mutex::new(());
         let wall_clock = || {
@@ -527,6 +597,7 @@ mod tests {
         tasks.spawn(watch_identity(
             config,
             sender,
+            new_status(false, true),
             metrics,
             reload,
             shutdown.clone(),

@@ -6,6 +6,7 @@
 
 mod folder;
 mod identity;
+mod status;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,13 +23,16 @@ use crate::metrics::Metrics;
 use crate::net::blocking_files::{BlockingFiles, HungLook};
 use crate::net::clock::{WallClock, wall_clock};
 use crate::net::reload::Watcher;
+use crate::net::source_status::StatusCell;
 use crate::received::Received;
 use crate::state::certificate::Certificate;
 use crate::state::event::{Event, Source};
 use crate::state::problem::Problem;
 use folder::{Folder, Patience};
+use status::FOLDER;
 
 pub use identity::{IdentityConfig, watch_identity};
+pub use status::new_status;
 
 /// Number of looks at a folder until a fault of a file is reported: three, each
 /// [`settle`](Config::settle) after the one before, outlast whoever is just writing it.
@@ -83,12 +87,13 @@ impl Config {
 pub async fn watch_certificates(
     config: Config,
     facts: mpsc::Sender<Received<Vec<Event>>>,
+    status: StatusCell,
     metrics: Arc<Metrics>,
     reload: Watcher,
     shutdown: CancellationToken,
 ) {
     let folder = folder_of(&config);
-    let watching = watch(config, folder, wall_clock, facts, metrics, reload);
+    let watching = watch(config, folder, wall_clock, facts, status, metrics, reload);
     shutdown.run_until_cancelled(watching).await;
 }
 
@@ -104,6 +109,7 @@ async fn watch(
     mut folder: BlockingFiles<Folder>,
     wall_clock: WallClock,
     facts: mpsc::Sender<Received<Vec<Event>>>,
+    status: StatusCell,
     metrics: Arc<Metrics>,
     mut reload: Watcher,
 ) {
@@ -116,9 +122,12 @@ async fn watch(
         let reading = match settled {
             Ok((reading, Ok(()))) => {
                 was_readable = true;
+                status.works(FOLDER);
                 Some(reading)
             }
             Ok((reading, Err(error))) => {
+                let fault = format!("{}: {error}", config.folder.display());
+                status.fails(FOLDER, fault, "make it readable for this daemon");
                 if was_readable {
                     error!(
                         folder = %config.folder.display(),
@@ -130,6 +139,8 @@ async fn watch(
                 announced.is_some().then_some(reading)
             }
             Err(hung) => {
+                let fault = format!("{}: {hung}", config.folder.display());
+                status.fails(FOLDER, fault, "see if the mount that it is on answers");
                 let mut reading = announced.clone();
                 if let Some(reading) = &mut reading {
                     let hung_seconds = i64::try_from(hung.since.elapsed().as_secs());
@@ -149,6 +160,7 @@ async fn watch(
                 problems: reading.problems.clone(),
             };
             announced = Some(reading);
+            status.hears();
             if facts.send(Received::now(vec![event])).await.is_err() {
                 return;
             }
@@ -261,6 +273,7 @@ mod tests {
             folder,
             || NOW,
             sender,
+            new_status(true, false),
             metrics.clone(),
             reload.watcher(),
         ));
@@ -384,6 +397,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    #[expect(clippy::await_holding_lock, reason = "the files hang while it is held")]
     async fn a_folder_that_hangs_keeps_its_certificates_and_is_a_problem_with_its_time() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("a.pem"), bundle("a.example")).unwrap();
@@ -441,7 +455,9 @@ mod tests {
         let config = Config::new(dir.path().to_owned());
         let metrics = Metrics::new().unwrap();
         let reload = Trigger::new().watcher();
-        let watching = watch_certificates(config, sender, metrics, reload, shutdown.clone());
+        let status = new_status(true, false);
+        let watching =
+            watch_certificates(config, sender, status, metrics, reload, shutdown.clone());
         let mut tasks = JoinSet::new();
         tasks.spawn(watching);
         shutdown.cancel();

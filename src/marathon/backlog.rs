@@ -79,7 +79,9 @@ impl Backlog {
 impl FactSubject {
     fn of(event: &Event) -> Option<Self> {
         match event {
-            Event::TaskChanged(update) => Some(Self::Task(update.app.clone(), update.id.clone())),
+            Event::TaskChanged(update) | Event::PodContainerChanged(update) => {
+                Some(Self::Task(update.app.clone(), update.id.clone()))
+            }
             Event::HealthChanged { app, instance, .. } => {
                 Some(Self::Health(app.clone(), instance.clone()))
             }
@@ -101,7 +103,10 @@ impl FactSubject {
 /// True if nothing of an older fact about the same subject is left once the newer one is applied.
 fn replaces(newer: &Event, older: &Event) -> bool {
     match (newer, older) {
-        (Event::TaskChanged(newer), Event::TaskChanged(older)) => says_all_of(newer, older),
+        (Event::TaskChanged(newer), Event::TaskChanged(older))
+        | (Event::PodContainerChanged(newer), Event::PodContainerChanged(older)) => {
+            says_all_of(newer, older)
+        }
         // An unknown result leaves a known one as it is.
         (Event::HealthChanged { health, .. }, _) => *health != Health::Unknown,
         (_, _) => false,

@@ -16,8 +16,8 @@ const UUID_LENGTH: usize = 36;
 pub(super) enum Owner {
     /// An app's instance, or its one task.
     App(InstanceId),
-    /// A container of a pod.
-    PodContainer,
+    /// A container of a pod's instance.
+    PodContainer(InstanceId),
 }
 
 /// Reads a task id or an instance id of any version: `a_b.marathon-<uuid>`, `a_b.<uuid>`,
@@ -39,9 +39,10 @@ pub(super) fn owner(id: &str) -> Owner {
                 .strip_prefix(segment)
                 .and_then(|after| after.strip_prefix('.'))
                 .and_then(|after| after.split('.').next());
+            let instance = InstanceId::from(format!("{before}{bare}").as_str());
             return match container {
-                Some(name) if of_instance && name != "_app" => Owner::PodContainer,
-                Some(_) | None => Owner::App(InstanceId::from(format!("{before}{bare}").as_str())),
+                Some(name) if of_instance && name != "_app" => Owner::PodContainer(instance),
+                Some(_) | None => Owner::App(instance),
             };
         }
         end = start.saturating_sub(1);
@@ -160,7 +161,10 @@ mod tests {
     #[test]
     fn a_pod_s_container_is_no_app_task() {
         for form in ["p.instance-U.frontend", "p.instance-U.frontend.1"] {
-            assert_eq!(owner(&form.replace('U', UUID)), Owner::PodContainer);
+            let instance = InstanceId::from(format!("p.{UUID}").as_str());
+            let container = owner(&form.replace('U', UUID));
+            assert_eq!(container, Owner::PodContainer(instance.clone()));
+            assert_eq!(owner(&format!("p.instance-{UUID}")), Owner::App(instance));
         }
     }
 

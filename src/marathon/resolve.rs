@@ -180,7 +180,7 @@ impl Resolver {
                     }
                 }
                 Event::AppChanged(app) => self.mention_agents_of_app(app),
-                Event::TaskChanged(update) => {
+                Event::TaskChanged(update) | Event::PodContainerChanged(update) => {
                     if let Some(host) = &update.host {
                         self.mention(host);
                     }

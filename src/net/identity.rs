@@ -39,9 +39,46 @@ pub enum BadIdentity {
     /// The bundle holds no certificate that can be served.
     #[error("the certificate cannot be used: {0}")]
     Certificate(String),
+    /// Its restrictions on itself forbid what it is for.
+    #[error("the certificate cannot be used: {0}")]
+    Usage(#[from] UnfitUsage),
     /// The client CA is no list of certificates.
     #[error("the client CA cannot be used: {0}")]
     ClientAuthorities(&'static str),
+}
+
+/// Reason for which proxies refuse a certificate, by its restrictions on itself. Envoy looks at both
+/// usages of a server's certificate, whatever kind of key it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnfitUsage {
+    /// It is not for servers.
+    #[error("its extended key usage does not permit servers (serverAuth), and proxies refuse it")]
+    NotForServers,
+    /// Its key may not sign, as that of an authority may not.
+    #[error(
+        "its key usage does not permit signatures (digitalSignature), and proxies refuse it; have \
+         it issued with that usage, or without any"
+    )]
+    NoSignatures,
+    /// One of the two cannot be read.
+    #[error("its key usage or extended key usage cannot be read")]
+    Unreadable,
+}
+
+impl UnfitUsage {
+    /// The reason for which a certificate is not fit for a server; none if it is.
+    pub fn of(certificate: &X509Certificate<'_>) -> Option<Self> {
+        let (Ok(extended), Ok(usage)) = (certificate.extended_key_usage(), certificate.key_usage())
+        else {
+            return Some(Self::Unreadable);
+        };
+        if extended.is_some_and(|usage| !usage.value.any && !usage.value.server_auth) {
+            return Some(Self::NotForServers);
+        }
+        usage
+            .is_some_and(|usage| !usage.value.digital_signature())
+            .then_some(Self::NoSignatures)
+    }
 }
 
 impl Identity {
@@ -52,7 +89,8 @@ impl Identity {
     ///
     /// # Errors
     ///
-    /// If a block of the certificate or an authority cannot be read.
+    /// If a block of the certificate or an authority cannot be read, or proxies would refuse the
+    /// certificate for its usages.
     pub fn new(
         names: Vec<String>,
         chain_pem: &str,
@@ -68,6 +106,9 @@ impl Identity {
         let leaf = blocks.next().ok_or_else(unread)?;
         let (not_before_seconds, not_after_seconds) = {
             let (_, leaf) = X509Certificate::from_der(&leaf).map_err(|_| unread())?;
+            if let Some(unfit) = UnfitUsage::of(&leaf) {
+                return Err(unfit.into());
+            }
             let validity = leaf.validity();
             (
                 validity.not_before.timestamp(),
@@ -149,7 +190,10 @@ fn vouches_for_itself(der: &CertificateDer<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+    use rcgen::{
+        BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+        KeyUsagePurpose, date_time_ymd,
+    };
 
     use super::*;
 
@@ -205,6 +249,43 @@ mod tests {
             format!("{identity:?}"),
             "Identity { names: [\"xds.example\"], not_after_seconds: 1924905600, .. }"
         );
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_for_servers_is_refused_whatever_its_key() {
+        let rsa = include_str!("../../tests/certificates/service-account.pem");
+        for key in [None, Some(rsa)] {
+            let of = |change: fn(&mut CertificateParams)| {
+                let key = key.map(|pem| KeyPair::from_pem(pem).unwrap());
+                let key = key.unwrap_or_else(|| KeyPair::generate().unwrap());
+                let mut params = CertificateParams::new(["xds.example".to_owned()]).unwrap();
+                change(&mut params);
+                let chain = params.self_signed(&key).unwrap().pem();
+                identity(&chain, &key.serialize_pem(), None).map(drop)
+            };
+            let no_server = of(|params| {
+                params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+            });
+            let no_signatures = of(|params| {
+                params.key_usages = vec![KeyUsagePurpose::KeyEncipherment];
+            });
+            for (refused, part) in [
+                (no_server, "serverAuth"),
+                (no_signatures, "digitalSignature"),
+            ] {
+                let text = refused.unwrap_err().to_string();
+                assert!(text.contains(part), "{text}");
+            }
+            of(|params| {
+                params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+                params.extended_key_usages = vec![
+                    ExtendedKeyUsagePurpose::ClientAuth,
+                    ExtendedKeyUsagePurpose::ServerAuth,
+                ];
+            })
+            .unwrap();
+            of(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::Any]).unwrap();
+        }
     }
 
     #[test]

@@ -58,21 +58,18 @@ fn endpoint(address: SocketAddr) -> api::LbEndpoint {
 
 #[cfg(test)]
 mod tests {
-    use envoy_api::envoy::config::core::v3::address::Address;
-    use envoy_api::envoy::config::core::v3::socket_address::PortSpecifier;
+    use serde_json::{Value, json};
 
     use super::*;
-    use crate::snapshot::Flavour;
+    use crate::snapshot::{Flavour, Kind};
 
     fn addresses(ports: &[u16]) -> Vec<SocketAddr> {
         let ports = ports.iter().copied();
-        ports
-            .map(|port| SocketAddr::from(([10, 0, 0, 1], port)))
-            .collect()
+        ports.map(|port| ([10, 0, 0, 1], port).into()).collect()
     }
 
-    /// The ports of each locality with its priority, and the factor.
-    fn assigned(first: &[u16], behind: &[u16]) -> (Vec<(u32, Vec<u32>)>, Option<u32>) {
+    /// The priority of each locality with its ports, and the policy.
+    fn assigned(first: &[u16], behind: &[u16]) -> (Value, Value) {
         let resource = resource(&Backend {
             name: "/web_0".into(),
             addresses: RankedAddresses {
@@ -80,37 +77,27 @@ mod tests {
                 behind: addresses(behind),
             },
         });
-        let encoded = resource.encoded(Flavour::Ads);
-        let assignment = api::ClusterLoadAssignment::decode(encoded.bytes().clone()).unwrap();
-        let port = |endpoint: api::LbEndpoint| match endpoint.host_identifier {
-            Some(api::lb_endpoint::HostIdentifier::Endpoint(endpoint)) => {
-                let socket = endpoint.address.unwrap().address.unwrap();
-                match socket {
-                    Address::SocketAddress(socket) => match socket.port_specifier {
-                        Some(PortSpecifier::PortValue(port)) => port,
-                        other => panic!("{other:?}"),
-                    },
-                    other => panic!("{other:?}"),
-                }
-            }
-            other => panic!("{other:?}"),
-        };
-        let localities = assignment.endpoints.into_iter();
+        let bytes = resource.encoded(Flavour::Ads).bytes();
+        let json = envoy_api::json(Kind::Endpoint.type_url(), bytes).unwrap();
+        let assignment: Value = serde_json::from_slice(&json).unwrap();
+        let localities = assignment["endpoints"].as_array().into_iter().flatten();
         let localities = localities.map(|locality| {
-            let endpoints = locality.lb_endpoints.into_iter();
-            (locality.priority, endpoints.map(port).collect())
+            let endpoints = locality["lb_endpoints"].as_array().unwrap().iter();
+            let port = |endpoint: &Value| {
+                endpoint["endpoint"]["address"]["socket_address"]["port_value"].clone()
+            };
+            json!([locality["priority"], endpoints.map(port).collect::<Value>()])
         });
-        let factor = assignment
-            .policy
-            .and_then(|policy| policy.overprovisioning_factor);
-        (localities.collect(), factor)
+        (localities.collect(), assignment["policy"].clone())
     }
 
     #[test]
     fn each_rank_is_a_priority_and_the_first_takes_all_while_any_of_it_is_fit() {
-        assert_eq!(assigned(&[], &[]), (vec![], None));
-        assert_eq!(assigned(&[1, 2], &[]), (vec![(0, vec![1, 2])], None));
-        let both = vec![(0, vec![1, 2]), (1, vec![3])];
-        assert_eq!(assigned(&[1, 2], &[3]), (both, Some(1_000_000)));
+        assert_eq!(assigned(&[], &[]), (json!([]), json!(null)));
+        let one = json!([[null, [1, 2]]]);
+        assert_eq!(assigned(&[1, 2], &[]), (one, json!(null)));
+        let both = json!([[null, [1, 2]], [1, [3]]]);
+        let policy = json!({ "overprovisioning_factor": 1_000_000 });
+        assert_eq!(assigned(&[1, 2], &[3]), (both, policy));
     }
 }

@@ -1,8 +1,14 @@
 //! A setting that is refused, with the reason and the remedy.
 
+use super::openbao::set_name;
+
 /// A setting that is refused: its variable and flag, the value, the reason, and the remedy.
 #[derive(Debug, thiserror::Error)]
-#[error("{variable}={value}: {why}; {remedy} (flag {})", flag(variable))]
+#[error(
+    "{}={value}: {why}; {remedy} (flag {})",
+    set_name(variable),
+    flag(variable)
+)]
 pub struct BadSetting {
     pub(super) variable: &'static str,
     /// The value as typed, or `(hidden)` if it may hold a secret.

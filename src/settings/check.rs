@@ -72,9 +72,12 @@ impl Typed {
             });
         }
         let labels = self.labels()?;
+        let marathon = self.subscription()?;
+        let record = self.record(&marathon.marathons, reads_store, &mut warnings)?;
         Ok(Settings {
             v2: self.xds_v2.then(|| v2_api::config(&resources)),
-            marathon: self.subscription()?,
+            marathon,
+            record,
             certificates,
             vault,
             security,

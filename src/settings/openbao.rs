@@ -10,16 +10,29 @@ pub fn with_openbao_names(command: clap::Command) -> clap::Command {
     renamed(command, environment::value)
 }
 
+/// The name under which one of Vault's variables is set: OpenBao's where that wins, else its own.
+pub(super) fn set_name(variable: &str) -> String {
+    name_where(variable, |name| {
+        environment::value(name).is_some_and(|value| !environment::is_blank(&value))
+    })
+}
+
+fn name_where(variable: &str, is_set: impl Fn(&str) -> bool) -> String {
+    let vaults = variable.strip_prefix("VAULT_");
+    let openbaos = vaults.map(|rest| format!("BAO_{rest}"));
+    let openbaos = openbaos.filter(|name| is_set(name));
+    openbaos.unwrap_or_else(|| variable.to_owned())
+}
+
 fn renamed(command: clap::Command, value: impl Fn(&str) -> Option<OsString>) -> clap::Command {
     let is_set = |name: &str| value(name).is_some_and(|value| !environment::is_blank(&value));
     command.mut_subcommands(|command| {
         command.mut_args(|argument| {
             let variable = argument.get_env().and_then(|variable| variable.to_str());
-            let vaults = variable.and_then(|variable| variable.strip_prefix("VAULT_"));
-            let openbaos = vaults.map(|rest| format!("BAO_{rest}"));
-            match openbaos.filter(|name| is_set(name)) {
-                Some(openbaos) => argument.env(openbaos),
-                None => argument,
+            let name = variable.map(|variable| name_where(variable, &is_set));
+            match name {
+                Some(name) if Some(&*name) != variable => argument.env(name),
+                Some(_) | None => argument,
             }
         })
     })
@@ -31,6 +44,14 @@ mod tests {
 
     use super::*;
     use crate::settings::Typed;
+
+    #[test]
+    fn an_error_names_the_variable_that_is_set() {
+        let is_set = |name: &str| name == "BAO_ADDR";
+        assert_eq!(name_where("VAULT_ADDR", is_set), "BAO_ADDR");
+        assert_eq!(name_where("VAULT_TOKEN", is_set), "VAULT_TOKEN");
+        assert_eq!(name_where("XDS_LISTEN", is_set), "XDS_LISTEN");
+    }
 
     #[test]
     fn openbaos_names_replace_vaults_where_they_are_set() {

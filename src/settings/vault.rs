@@ -2,6 +2,7 @@
 
 use super::bad_setting::BadSetting;
 use super::files::{given, pem_file};
+use super::openbao::set_name;
 use super::security::CertificateSource;
 use super::text::{filled, is_visible};
 use super::typed::{KvEngine, Typed};
@@ -41,8 +42,8 @@ impl Typed {
         let address = self.vault_address()?;
         if address.as_str().starts_with("http://") && !is_loopback(&address) {
             warnings.push(format!(
-                "VAULT_ADDR={address}: tokens and keys cross the network in plaintext; give Vault \
-                 TLS"
+                "{}={address}: tokens and keys cross the network in plaintext; give Vault TLS",
+                set_name("VAULT_ADDR")
             ));
         }
         let login = self.vault_login(warnings)?;

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::app::{AppId, Networking, Task, TaskId, TaskState};
+use super::app::{AppId, Networking, Task, TaskId};
 use super::model::State;
+use super::pods::is_present;
 use super::tasks::AppState;
 
 /// The addresses of lost tasks, each with the apps that have a task there now. Follows a [`State`]:
@@ -28,7 +29,7 @@ enum ContestedAddress {
     Container(IpAddr),
 }
 
-/// The apps with a task at one address.
+/// The apps and pods with a task at one address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct AddressClaims {
     lost: BTreeSet<AppId>,
@@ -45,6 +46,10 @@ impl ContestedAddresses {
                 self.leave(before, id, app, &mut step);
             }
         }
+        let pods = before.changed_pods(after);
+        for id in &pods {
+            self.leave_pod(before, id, &mut step);
+        }
         for id in &*changed {
             if let Some(app) = after.apps().get(id) {
                 self.note_lost(after, id, app, &mut step);
@@ -58,7 +63,13 @@ impl ContestedAddresses {
             for (id, app) in after.apps() {
                 self.note_present(after, id, app, &ports, &mut step);
             }
+            for id in after.pods.ids() {
+                self.note_pod(after, id, &mut step);
+            }
         } else {
+            for id in &pods {
+                self.note_pod(after, id, &mut step);
+            }
             for id in &*changed {
                 if let Some(app) = after.apps().get(id) {
                     self.note_present(after, id, app, &ports, &mut step);
@@ -139,11 +150,38 @@ impl ContestedAddresses {
         ports: &BTreeSet<u16>,
         step: &mut ContestStep,
     ) {
-        for task in app.tasks().values().filter(|task| is_present(task)) {
+        for task in app
+            .tasks()
+            .values()
+            .filter(|task| is_present(task.condition))
+        {
             if task.addresses.is_empty() && !task.ports.iter().any(|port| ports.contains(port)) {
                 continue;
             }
             for address in addresses_of(state, app, task, Reach::All) {
+                if let Some(claims) = self.claims.get_mut(&address) {
+                    step.touch(address, claims);
+                    claims.present.insert(id.clone());
+                }
+            }
+        }
+    }
+
+    /// Forgets what the containers of a pod claimed.
+    fn leave_pod(&mut self, state: &State, id: &AppId, step: &mut ContestStep) {
+        for container in state.pods.containers(id) {
+            for address in addresses_of_container(state, container) {
+                if let Some(claims) = self.claims.get_mut(&address) {
+                    step.touch(address, claims);
+                    claims.present.remove(id);
+                }
+            }
+        }
+    }
+
+    fn note_pod(&mut self, state: &State, id: &AppId, step: &mut ContestStep) {
+        for container in state.pods.containers(id) {
+            for address in addresses_of_container(state, container) {
                 if let Some(claims) = self.claims.get_mut(&address) {
                     step.touch(address, claims);
                     claims.present.insert(id.clone());
@@ -191,21 +229,28 @@ enum Reach {
     All,
 }
 
-/// True if the task has its address for certain: from its placement to its end.
-fn is_present(task: &Task) -> bool {
-    match task.condition {
-        TaskState::Staging | TaskState::Starting | TaskState::Running | TaskState::Killing => true,
-        TaskState::Unreachable
-        | TaskState::Lost
-        | TaskState::Ended
-        | TaskState::Unstated
-        | TaskState::Other => false,
-    }
-}
-
 /// The addresses of one task. Only in container networking are the addresses that Mesos names a
 /// task's own: otherwise they are the agent's, or private to it.
 fn addresses_of(state: &State, app: &AppState, task: &Task, reach: Reach) -> Vec<ContestedAddress> {
+    let mut addresses = agent_ports(state, task, reach);
+    match app.layout_of(task).networking {
+        Networking::Container => addresses.extend(own_addresses(task)),
+        Networking::Host | Networking::Bridge => {}
+    }
+    addresses
+}
+
+/// The addresses of one container of a pod. Nothing says how it is attached to the network: without
+/// ports of its agent, its addresses are taken for its own.
+fn addresses_of_container(state: &State, container: &Task) -> Vec<ContestedAddress> {
+    if container.ports.is_empty() {
+        own_addresses(container).collect()
+    } else {
+        agent_ports(state, container, Reach::All)
+    }
+}
+
+fn agent_ports(state: &State, task: &Task, reach: Reach) -> Vec<ContestedAddress> {
     let mut addresses = Vec::new();
     let ports = task.ports.iter().filter(|port| **port != 0);
     if let Some(host) = task.host.as_ref().filter(|_| !task.ports.is_empty()) {
@@ -220,18 +265,12 @@ fn addresses_of(state: &State, app: &AppState, task: &Task, reach: Reach) -> Vec
             addresses.extend(known.iter().take(count).map(at));
         }
     }
-    match app.layout_of(task).networking {
-        Networking::Container => {
-            addresses.extend(
-                task.addresses
-                    .iter()
-                    .copied()
-                    .map(ContestedAddress::Container),
-            );
-        }
-        Networking::Host | Networking::Bridge => {}
-    }
     addresses
+}
+
+fn own_addresses(task: &Task) -> impl Iterator<Item = ContestedAddress> {
+    let addresses = task.addresses.iter().copied();
+    addresses.map(ContestedAddress::Container)
 }
 
 #[cfg(test)]
@@ -241,7 +280,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::state::app::{App, Layout};
+    use crate::state::app::{App, Layout, TaskState};
     use crate::state::event::Event;
     use crate::state::reduce;
     use crate::state::testing::{app, events, list, listed, port, state_after, task, update};

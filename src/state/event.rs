@@ -44,7 +44,9 @@ pub enum Event {
     },
     /// Mesos said something new of a task (`status_update_event`).
     TaskChanged(TaskUpdate),
-    /// An instance ended, so its task did (`unknown_instance_terminated_event`).
+    /// Mesos said something new of a container of a pod (`status_update_event`): its app is the pod.
+    PodContainerChanged(TaskUpdate),
+    /// An instance of an app or a pod ended, so its tasks did (`unknown_instance_terminated_event`).
     InstanceGone {
         /// The app.
         app: AppId,

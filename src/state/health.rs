@@ -76,6 +76,7 @@ impl TaskState {
 impl Health {
     /// The result, together with the one that was `known` before: news without a result say nothing
     /// about the health, and a task that fails was healthy until then if it was known so.
+    #[must_use]
     pub fn or_known(self, known: Self) -> Self {
         match (self, known) {
             (Self::Unknown, known) => known,
@@ -93,13 +94,23 @@ pub(super) fn speaks_for_the_task(checks: Option<usize>, result: Health) -> bool
     checks.is_some_and(|checks| checks <= 1) && result != Health::Unknown
 }
 
-/// Returns the app of a first list with its tasks presumed healthy if none of them has a result.
+/// Returns the app of a first list with its tasks presumed healthy if none of them has a result,
+/// there or in a record of what was `known` before this process.
 ///
 /// Marathon keeps results in memory and forgets them when its leader changes, so an app without any
 /// result is taken for such a case. So are the tasks of past definitions among themselves: those of
 /// the current one have checks of their own, if any, and results from when they started.
-pub(super) fn presume_healthy(mut listed: ListedApp) -> ListedApp {
+pub(super) fn presume_healthy(mut listed: ListedApp, known: Option<&AppState>) -> ListedApp {
     let app = listed.app.clone();
+    for task in &mut listed.tasks {
+        let recorded = known.and_then(|known| known.tasks().get(&task.id));
+        if let Some(recorded) = recorded
+            && task.health == Health::Unknown
+            && recorded.health != Health::Presumed
+        {
+            task.health = recorded.health;
+        }
+    }
     let is_past = |task: &Task| task.version.is_some_and(|version| app.is_past(version));
     let has_result = |task: &&Task| task.health != Health::Unknown;
     let results = listed.tasks.iter().filter(has_result);

@@ -9,6 +9,8 @@ use imbl::{OrdMap, OrdSet};
 
 use super::app::{AgentHost, AppId, Health};
 use super::certificate_set::CertificateSet;
+use super::ended::EndedTasks;
+use super::pods::Pods;
 use super::problem::{Problem, Reason, Subject};
 use super::tasks::AppState;
 
@@ -20,6 +22,8 @@ pub struct State {
     pub(super) loss_suspected: bool,
     pub(super) apps: OrdMap<AppId, Arc<AppState>>,
     pub(super) unreadable: OrdMap<AppId, String>,
+    pub(super) ended: EndedTasks,
+    pub(super) pods: Pods,
     /// The addresses of agents that are named by a host name, never empty: the one memory of
     /// them. No list takes one away, since a task may start on an idle agent at any time.
     pub(super) hosts: OrdMap<AgentHost, Arc<[IpAddr]>>,
@@ -53,6 +57,8 @@ impl State {
             loss_suspected: false,
             apps: OrdMap::new(),
             unreadable: OrdMap::new(),
+            ended: EndedTasks::default(),
+            pods: Pods::default(),
             hosts: OrdMap::new(),
             unresolved: OrdSet::new(),
             certificates: CertificateSet::default(),
@@ -81,6 +87,11 @@ impl State {
             Ok(address) => Arc::new([address]),
             Err(_) => self.hosts.get(host).cloned().unwrap_or_default(),
         }
+    }
+
+    /// The agents whose names were looked up, in use or not.
+    pub fn known_agents(&self) -> impl Iterator<Item = &AgentHost> {
+        self.hosts.keys().chain(&self.unresolved)
     }
 
     /// The agents with tasks that are known by a name which was not looked up yet, with whatever
@@ -180,14 +191,7 @@ impl State {
             DiffItem::Update { new: (id, _), .. } => id.clone(),
         });
         let mut changed: BTreeSet<AppId> = differences.collect();
-        let hosts: BTreeSet<&AgentHost> = self
-            .hosts
-            .diff(&later.hosts)
-            .map(|item| match item {
-                DiffItem::Add(host, _) | DiffItem::Remove(host, _) => host,
-                DiffItem::Update { new: (host, _), .. } => host,
-            })
-            .collect();
+        let hosts = self.changed_hosts(later);
         if !hosts.is_empty() {
             let on_them = |app: &AppState| {
                 let mut tasks = app.tasks().values();
@@ -197,5 +201,20 @@ impl State {
             changed.extend(affected.map(|(id, _)| id.clone()));
         }
         changed
+    }
+
+    /// The pods that differ between this state and a later one, or whose containers' agents do.
+    pub(super) fn changed_pods(&self, later: &Self) -> BTreeSet<AppId> {
+        self.pods.changed(&later.pods, &self.changed_hosts(later))
+    }
+
+    /// The agents whose addresses differ between this state and a later one.
+    fn changed_hosts<'a>(&'a self, later: &'a Self) -> BTreeSet<&'a AgentHost> {
+        let differences = self.hosts.diff(&later.hosts);
+        let hosts = differences.map(|item| match item {
+            DiffItem::Add(host, _) | DiffItem::Remove(host, _) => host,
+            DiffItem::Update { new: (host, _), .. } => host,
+        });
+        hosts.collect()
     }
 }

@@ -102,6 +102,10 @@ pub(crate) fn app_ids() -> impl Strategy<Value = AppId> {
     select(vec!["/a", "/b", "/g", "/g/a", "/g/b", "/g/h/a"]).prop_map(AppId::from)
 }
 
+fn pod_or_app_ids() -> impl Strategy<Value = AppId> {
+    prop_oneof![3 => app_ids(), 1 => Just(AppId::from("/pod"))]
+}
+
 /// Any fact that Marathon or a resolver can tell.
 pub(crate) fn events() -> impl Strategy<Value = Event> {
     prop_oneof![
@@ -122,7 +126,10 @@ pub(crate) fn events() -> impl Strategy<Value = Event> {
         8 => (app_ids(), tasks()).prop_map(|(app, task)| {
             Event::TaskChanged(update(app.as_str(), &task))
         }),
-        1 => (app_ids(), instances()).prop_map(|(app, instance)| {
+        2 => (select(vec!["/pod", "/g/pod"]), tasks()).prop_map(|(pod, task)| {
+            Event::PodContainerChanged(update(pod, &task))
+        }),
+        1 => (pod_or_app_ids(), instances()).prop_map(|(app, instance)| {
             Event::InstanceGone { app, instance }
         }),
         3 => (app_ids(), instances(), healths()).prop_map(|(app, instance, health)| {

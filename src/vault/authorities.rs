@@ -8,6 +8,7 @@ use rustls::pki_types::pem::PemObject as _;
 
 use super::client::{Error, RequestKind, VaultClient};
 use super::config::{ClientAuthorities, Config};
+use super::remedy;
 use crate::net::blocking_files::BlockingFiles;
 use crate::net::watched_file::WatchedFile;
 
@@ -52,6 +53,24 @@ pub(super) enum UnreadAuthorities {
         /// The cause, in words.
         why: String,
     },
+}
+
+impl UnreadAuthorities {
+    /// The remedy.
+    pub(super) fn remedy(&self) -> &'static str {
+        match self {
+            Self::Vault(error) => remedy::of(error),
+            Self::NoAuthority(_) => {
+                "generate or import a CA in the mount of VAULT_PKI_MOUNT, or set XDS_CLIENT_CA_FILE"
+            }
+            Self::NoCertificates(_) => {
+                "write it again: the CAs of the proxies' certificates as PEM"
+            }
+            Self::File { .. } => {
+                "write the file of XDS_CLIENT_CA_FILE again, readable for this daemon"
+            }
+        }
+    }
 }
 
 impl Authorities {

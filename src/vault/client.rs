@@ -14,6 +14,7 @@ pub(super) use super::answer::VaultAnswer;
 pub(super) use super::error::Error;
 pub(super) use super::requester::RequestKind;
 use super::requester::{Requester, Token};
+use crate::net::source_status::StatusCell;
 
 /// Sends requests with the current token, which a [`TokenKeeper`](super::token_keeper) keeps.
 /// Clones share connections and the token.
@@ -66,6 +67,11 @@ impl VaultClient {
             refused,
         };
         (client, token_keeper)
+    }
+
+    /// The status in which successes and failures are noted.
+    pub(super) fn status(&self) -> &StatusCell {
+        self.requester.status()
     }
 
     /// Asks one question: an endpoint of `vaultrs::api`, whose path is encoded there: give it names

@@ -90,6 +90,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    #[expect(clippy::await_holding_lock, reason = "the files hang while it is held")]
     async fn a_file_that_hangs_does_not_differ_and_is_read_once_it_answers() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");

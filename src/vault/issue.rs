@@ -4,6 +4,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde::Deserialize;
 use serde_json::Value;
 use vaultrs::api::pki::requests::GenerateCertificateRequest;
@@ -14,7 +16,7 @@ use x509_parser::prelude::FromDer as _;
 
 use super::config::{Secret, ServerCertificate};
 use super::name::CertificateName;
-use crate::net::identity::{BadIdentity, Identity};
+use crate::net::identity::{BadIdentity, Identity, UnfitUsage};
 use crate::state::certificate::Certificate;
 
 /// A certificate with its chain and key. Prints nothing of them.
@@ -31,6 +33,15 @@ pub(super) enum BadIssue {
     /// It does not hold what it should.
     #[error("vault's answer holds no certificate and key")]
     Incomplete,
+    /// The role gives it no usage, or other usages, than a server needs.
+    #[error("the certificate cannot be used: {0}")]
+    Usage(#[from] UnfitUsage),
+    /// By this machine's clock it begins later.
+    #[error("it is not valid yet: by this machine's clock it begins in {seconds} s")]
+    Early {
+        /// The time until then.
+        seconds: i64,
+    },
     /// It cannot be served.
     #[error(transparent)]
     Identity(#[from] BadIdentity),
@@ -55,7 +66,7 @@ struct IssuedData {
 }
 
 /// The least wait until a renewal, however short a life is granted.
-const MIN_WAIT_SECONDS: i64 = 5;
+const MIN_WAIT: Duration = Duration::from_secs(5);
 
 /// The request for a certificate with this lifetime; none: the role's.
 ///
@@ -123,6 +134,7 @@ impl Issued {
         now_seconds: i64,
     ) -> Result<Identity, BadIssue> {
         let bundle = self.bundle.expose().as_bytes();
+        self.check_leaf(now_seconds)?;
         let certificate = Certificate::parse("of the xds port", bundle, now_seconds).served();
         let certificate = certificate.map_err(BadIdentity::Certificate)?;
         let identity = Identity::new(
@@ -151,15 +163,43 @@ impl Issued {
     }
 }
 
-/// The time of renewal of a certificate that came at `now_seconds`, in seconds since 1970: after
-/// this share of the rest of its life. Vault lets it begin 30 s before, which would be much of a
-/// short one.
-pub(super) fn renewal_seconds(identity: &Identity, share: f64, now_seconds: i64) -> i64 {
-    let from = identity.not_before_seconds().max(now_seconds);
-    let left = identity.not_after_seconds().saturating_sub(from).max(0);
-    let left = Duration::from_secs(left.unsigned_abs()).mul_f64(share.clamp(0.0, 1.0));
-    let wait = i64::try_from(left.as_secs()).unwrap_or(i64::MAX);
-    from.saturating_add(wait.max(MIN_WAIT_SECONDS))
+impl Issued {
+    /// Checks what is to be said in Vault's terms, of the first certificate: Vault puts the one that
+    /// it has issued there.
+    fn check_leaf(&self, now_seconds: i64) -> Result<(), BadIssue> {
+        let bundle = self.bundle.expose().as_bytes();
+        let leaf = CertificateDer::from_pem_slice(bundle).map_err(|_| BadIssue::Incomplete)?;
+        let leaf = X509Certificate::from_der(&leaf).map_err(|_| BadIssue::Incomplete)?;
+        let (_, leaf) = leaf;
+        let begins_seconds = leaf.validity().not_before.timestamp();
+        let seconds = begins_seconds.saturating_sub(now_seconds);
+        if seconds > 0 {
+            return Err(BadIssue::Early { seconds });
+        }
+        UnfitUsage::of(&leaf).map_or(Ok(()), |unfit| Err(unfit.into()))
+    }
+}
+
+impl BadIssue {
+    /// Its class, which does not change from one try to the next.
+    pub(super) fn kind(&self) -> String {
+        match self {
+            Self::Early { .. } => "early".to_owned(),
+            Self::Incomplete
+            | Self::Usage(_)
+            | Self::Identity(_)
+            | Self::Names { .. }
+            | Self::Issuer => self.to_string(),
+        }
+    }
+}
+
+/// The wait until the renewal of a certificate that came at `now_seconds` since 1970: this share of
+/// the rest of its life. Vault lets it begin 30 s before, which would be much of a short one.
+pub(super) fn renewal_wait(identity: &Identity, share: f64, now_seconds: i64) -> Duration {
+    let left = identity.not_after_seconds().saturating_sub(now_seconds);
+    let left = Duration::from_secs(left.max(0).unsigned_abs());
+    left.mul_f64(share.clamp(0.0, 1.0)).max(MIN_WAIT)
 }
 
 /// `notAfter` of the first certificate in a PEM text, in seconds since 1970.
@@ -346,9 +386,11 @@ mod tests {
         let (made, _) = issued(&["xds.example"]);
         let data = json!({ "certificate": made.certificate, "private_key": made.key });
         let identity = identity(data, &server_certificate(&[], &[])).unwrap();
-        assert_eq!(renewal_seconds(&identity, 0.5, NOW), NOW + DAY / 2);
+        let half_a_day = Duration::from_secs(DAY.unsigned_abs() / 2);
+        assert_eq!(renewal_wait(&identity, 0.5, NOW), half_a_day);
         let end = NOW + DAY;
-        assert_eq!(renewal_seconds(&identity, 0.5, end - 2), end + 3);
+        assert_eq!(renewal_wait(&identity, 0.5, end - 2), MIN_WAIT);
+        assert_eq!(renewal_wait(&identity, 0.5, end + 2), MIN_WAIT);
         assert_eq!(end_seconds(made.certificate.as_bytes()), Some(end));
         assert_eq!(end_seconds(b"no pem"), None);
     }

@@ -10,6 +10,7 @@ use super::config::{CertificateStore, Config, KvVersion};
 use super::error::Missing;
 use super::name::CertificateName;
 use super::wire::{BadSecret, KvSecret};
+use crate::net::source_status::StatusCell;
 
 /// Reads secrets below one path of one mount.
 pub(super) struct KvMount {
@@ -71,6 +72,11 @@ impl KvMount {
         }
     }
 
+    /// The status in which successes and failures are noted.
+    pub(super) fn status(&self) -> &StatusCell {
+        self.client.status()
+    }
+
     /// The list of certificates. Finds the version of the engine first if it is not known, or no
     /// longer: a mount may be upgraded or replaced, and then old paths lead nowhere. Cancel safe.
     ///
@@ -113,14 +119,23 @@ impl KvMount {
 
     /// Path of the list, as a policy spells it; both, while the version is not known.
     pub(super) fn path(&self) -> String {
-        let list = self.below("live");
-        let path = |version| match version {
-            MountVersion::One => format!("{}/{list}", self.mount),
-            MountVersion::Two => format!("{}/data/{list}", self.mount),
+        self.policy_path("live")
+    }
+
+    /// Path of the certificate of this name, likewise.
+    pub(super) fn certificate_path(&self, name: &CertificateName) -> String {
+        self.policy_path(&format!("certificates/{name}"))
+    }
+
+    fn policy_path(&self, path: &str) -> String {
+        let path = self.below(path);
+        let of = |version| match version {
+            MountVersion::One => format!("{}/{path}", self.mount),
+            MountVersion::Two => format!("{}/data/{path}", self.mount),
         };
         match self.version {
-            Some(version) => path(version),
-            None => format!("{} or {}", path(MountVersion::Two), path(MountVersion::One)),
+            Some(version) => of(version),
+            None => format!("{} or {}", of(MountVersion::Two), of(MountVersion::One)),
         }
     }
 

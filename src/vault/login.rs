@@ -126,12 +126,12 @@ impl TokenSource {
                 "check that the agent at VAULT_ADDR adds a token of its own, or configure a login"
             }
             Self::Given(_) => {
-                "give VAULT_TOKEN a living token with the policies default and the one of \
-                 vault-policy.hcl; one that is periodic and orphan can be renewed for ever"
+                "give VAULT_TOKEN a living token with the policy of vault-policy.hcl; one that is \
+                 periodic and orphan can be renewed for ever"
             }
             Self::File(_) => {
                 "check that whoever writes VAULT_TOKEN_FILE does, and that its token has the \
-                 policies default and the one of vault-policy.hcl"
+                 policy of vault-policy.hcl"
             }
             Self::AppRole(_) => {
                 "check the role id, and write a fresh secret id to VAULT_SECRET_ID_FILE"
@@ -285,8 +285,9 @@ async fn unwrap(
         tracing::error!(
             why,
             expected_creation_path = wrapped_at,
-            remedy = "find out who has read the file or made the token, revoke the secret id, and \
-                      write a new wrapping token to VAULT_SECRET_ID_FILE",
+            remedy = "write a new wrapping token to VAULT_SECRET_ID_FILE, as before each start of \
+                      this daemon; unless it was this daemon itself that has used the old one, find \
+                      out who has read the file or made the token, and revoke the secret id",
             "security: the wrapping token of the secret id is not what it should be"
         );
     }
@@ -306,7 +307,7 @@ async fn unwrapped(
     let refused = |error: Error| match error {
         error if error.passes() => error,
         error => Error::Wrapping {
-            why: "it is spent, has ended, or never was one",
+            why: "it is spent (as by this daemon before a restart), has ended, or never was one",
             source: Some(Arc::new(error)),
         },
     };

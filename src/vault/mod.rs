@@ -17,8 +17,10 @@ mod lease;
 mod login;
 mod name;
 mod redirect;
+mod remedy;
 mod requester;
 mod server_certificate;
+mod status;
 mod store;
 #[cfg(test)]
 mod testing;
@@ -40,6 +42,7 @@ pub use config::{
     LoginMethod, RoleId, Secret, ServerCertificate, Trust,
 };
 pub use error::{Error, Missing, Texts};
+pub use status::new_status;
 
 use client::VaultClient;
 use clock::SuspendAwareClock;
@@ -50,6 +53,7 @@ use transport::https_client;
 use crate::metrics::Metrics;
 use crate::net::identity;
 use crate::net::reload::Trigger;
+use crate::net::source_status::StatusCell;
 use crate::net::task_panic::resume_panic;
 use crate::received::Received;
 use crate::state::event::Event;
@@ -57,6 +61,7 @@ use crate::state::event::Event;
 /// Reads from Vault until `shutdown`. The certificates of domains go to `facts`, the certificate of
 /// the xDS port to `identity`. `reload` requests a full read of the certificates of domains, a read
 /// of the client authorities, a look at the files of the login, and whatever waits after a failure.
+/// `status` is that of [`new_status`].
 ///
 /// # Errors
 ///
@@ -66,6 +71,7 @@ pub async fn run(
     facts: mpsc::Sender<Received<Vec<Event>>>,
     identity: identity::Sender,
     reload: Trigger,
+    status: StatusCell,
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
@@ -73,6 +79,7 @@ pub async fn run(
     let clock = SuspendAwareClock::new();
     let transport = Arc::new(https_client(&config));
     let requester = Requester::new(Arc::clone(&config), transport, Arc::clone(&metrics));
+    let requester = requester.reporting_to(status);
     let (client, current) = VaultClient::new(requester.clone());
     let mut tasks = JoinSet::new();
     let token_keeper = TokenKeeper::new(requester, current, clock.clone(), reload.watcher());

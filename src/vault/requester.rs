@@ -16,10 +16,12 @@ use super::client::PathRequest;
 use super::config::{Config, Secret};
 use super::error::Error;
 use super::redirect::target;
+use super::status::new_status;
 use super::transport::VaultTransport;
 use crate::metrics::Metrics;
 use crate::net::body::{UnreadAnswerBody, collect};
 use crate::net::redirect::{authority, is_redirect, location};
+use crate::net::source_status::StatusCell;
 
 /// The header that holds the token.
 const TOKEN_HEADER: &str = "x-vault-token";
@@ -55,6 +57,7 @@ pub(super) struct Requester {
     config: Arc<Config>,
     transport: Arc<dyn VaultTransport>,
     metrics: Arc<Metrics>,
+    status: StatusCell,
     /// Scheme, host and port of Vault's address.
     origin: Arc<str>,
     /// Its path; often none.
@@ -72,10 +75,21 @@ impl Requester {
         Self {
             origin: origin.into(),
             prefix: prefix.into(),
+            status: new_status(&config),
             config,
             transport,
             metrics,
         }
+    }
+
+    /// The same with another status.
+    pub(super) fn reporting_to(self, status: StatusCell) -> Self {
+        Self { status, ..self }
+    }
+
+    /// The status in which successes and failures are noted.
+    pub(super) fn status(&self) -> &StatusCell {
+        &self.status
     }
 
     /// The configuration.

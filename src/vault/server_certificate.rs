@@ -1,6 +1,8 @@
 //! The keeper of the xDS port's certificate: issued by Vault, checked, swapped in, renewed long
 //! before its end.
 
+mod remedy;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +12,10 @@ use tracing::{debug, error, info, warn};
 
 use super::authorities::{Authorities, UnreadAuthorities};
 use super::client::{Error, RequestKind, VaultClient};
-use super::clock::SuspendAwareClock;
+use super::clock::{Moment, SuspendAwareClock};
 use super::config::{Config, ServerCertificate};
 use super::issue::{self, BadIssue, Issued};
+use super::status::{CLIENT_AUTHORITIES, PORT};
 use crate::metrics::Metrics;
 use crate::net::backoff::jittered;
 use crate::net::identity::{self, Identity};
@@ -23,12 +26,16 @@ use crate::net::retry::RetrySchedule;
 /// do not renew together.
 const JITTER: f64 = 0.05;
 
-/// Interval between two looks at the wall clock: tokio's clock stands still while the machine is
-/// suspended.
+/// Interval between two looks at both clocks: tokio's stands still while the machine is suspended, and
+/// the wall's is set.
 const LOOK_AT_THE_DATE: Duration = Duration::from_secs(60);
 
 /// Margin before the end of the authority for a certificate whose life is shortened to fit.
 const CA_MARGIN_SECONDS: i64 = 30;
+
+/// The longest time, in seconds, for which a certificate is kept that begins later by this machine's
+/// clock. To ask for another one instead would never end: each begins when it is issued.
+const EARLY_LIMIT_SECONDS: i64 = 600;
 
 /// The shortest life that is asked for, in seconds. Less would be renewed all the time.
 const MIN_LIFE_SECONDS: i64 = 120;
@@ -46,6 +53,8 @@ struct CertificateKeeper {
     authorities: Authorities,
     /// The newest certificate that was good when it came.
     issued: Option<Issued>,
+    /// A certificate that begins soon by this machine's clock.
+    early: Option<Issued>,
     noticed: Noticed,
 }
 
@@ -94,6 +103,7 @@ pub(super) async fn run(
         metrics,
         authorities,
         issued: None,
+        early: None,
         noticed: Noticed::default(),
     };
     keeper.run(&config, reload).await;
@@ -104,20 +114,23 @@ impl CertificateKeeper {
         let mut waits = RetrySchedule::new(config.backoff_first, config.backoff_limit);
         let mut authorities_waits = RetrySchedule::new(config.backoff_first, config.backoff_limit);
         let mut authorities_due = Instant::now();
-        // When the certificate is asked for: by the date, or after a failure by the clock.
-        let mut renewal_seconds = i64::MIN;
+        // The certificate is asked for when either clock has come to its renewal; not before the
+        // wait after a failure has ended.
+        let mut renewal = self.clock.now();
         let mut issue_due = Instant::now();
         loop {
             if authorities_due <= Instant::now() {
                 let wait = self.look_at_authorities(&mut authorities_waits).await;
                 authorities_due = Instant::now() + wait;
             }
-            let is_due = renewal_seconds <= self.now_seconds();
+            let is_due = renewal.has_come(self.clock.now());
             if is_due && issue_due <= Instant::now() {
                 match self.renew().await {
-                    Ok(renewal) => {
-                        renewal_seconds = renewal;
+                    Ok(next) => {
+                        renewal = next;
                         waits.worked();
+                        self.client.status().works(PORT);
+                        self.client.status().hears();
                         self.metrics.xds_certificate_failing.set(0);
                         self.count("ok");
                         // An authority that changed is met first by a new certificate.
@@ -130,8 +143,7 @@ impl CertificateKeeper {
                 }
             }
             self.notice_the_end();
-            let left = renewal_seconds.saturating_sub(self.now_seconds()).max(0);
-            let left = Duration::from_secs(left.unsigned_abs()).min(LOOK_AT_THE_DATE);
+            let left = renewal.left(self.clock.now()).min(LOOK_AT_THE_DATE);
             let issue = issue_due.max(Instant::now() + left);
             tokio::select! {
                 () = sleep_until(issue.min(authorities_due)) => {}
@@ -148,6 +160,7 @@ impl CertificateKeeper {
         match self.authorities.look(&self.client).await {
             Ok(differs) => {
                 waits.worked();
+                self.client.status().works(CLIENT_AUTHORITIES);
                 if differs {
                     info!("client authorities of the xds port read");
                     self.serve();
@@ -155,6 +168,8 @@ impl CertificateKeeper {
                 jittered(self.authorities.interval(), &mut rand::rng())
             }
             Err(unread) => {
+                let status = self.client.status();
+                status.fails(CLIENT_AUTHORITIES, &unread, unread.remedy());
                 let wait = match &unread {
                     UnreadAuthorities::Vault(error) => {
                         waits.after(error.reason(), error.retry_after())
@@ -165,16 +180,50 @@ impl CertificateKeeper {
                 };
                 if wait.is_news {
                     let kept = self.authorities.are_known();
-                    warn!(error = %unread, last_good_is_kept = kept, "client authorities of the xds port cannot be read");
+                    let remedy = unread.remedy();
+                    warn!(error = %unread, last_good_is_kept = kept, remedy, "client authorities of the xds port cannot be read");
                 }
                 wait.wait
             }
         }
     }
 
-    /// Has a certificate issued, and serves it. When the next one is due, in seconds since 1970.
-    async fn renew(&mut self) -> Result<i64, RenewalFailure> {
-        let issued = match self.issue(self.server_certificate.ttl).await {
+    /// Has a certificate issued, and serves it; the time of its renewal.
+    async fn renew(&mut self) -> Result<Moment, RenewalFailure> {
+        let issued = match self.early.take() {
+            Some(early) => early,
+            None => self.issue_within_authority().await?,
+        };
+        let now = self.clock.now();
+        let now_seconds = now.unix_seconds();
+        // Checked without the authorities of clients: those may come later.
+        let checked = issued.identity(&self.server_certificate, None, now_seconds);
+        let identity = match checked {
+            Err(BadIssue::Early { seconds }) if seconds <= EARLY_LIMIT_SECONDS => {
+                self.early = Some(issued);
+                return Err(BadIssue::Early { seconds }.into());
+            }
+            checked => checked?,
+        };
+        self.notice_a_shorter_life(&identity, now_seconds);
+        let share = self.server_certificate.renew_at;
+        let wait = issue::renewal_wait(&identity, share, now_seconds);
+        let wait = wait.mul_f64(rand::rng().random_range(1.0 - JITTER..=1.0 + JITTER));
+        info!(
+            names = identity.names().join(","),
+            not_after_seconds = identity.not_after_seconds(),
+            renewal_in_seconds = wait.as_secs(),
+            "certificate of the xds port issued"
+        );
+        self.issued = Some(issued);
+        self.noticed.ended = false;
+        self.serve();
+        Ok(now.after(wait))
+    }
+
+    /// Has a certificate issued that ends before its authority does.
+    async fn issue_within_authority(&mut self) -> Result<Issued, RenewalFailure> {
+        match self.issue(self.server_certificate.ttl).await {
             Err(RenewalFailure::Vault(error)) if ends_after_its_authority(&error) => {
                 error!(
                     mount = self.server_certificate.mount,
@@ -183,30 +232,10 @@ impl CertificateKeeper {
                     "the authority of the xds port's certificate ends soon"
                 );
                 let ttl = self.life_of_authority().await?.ok_or(error)?;
-                self.issue(Some(ttl)).await?
+                self.issue(Some(ttl)).await
             }
-            issued => issued?,
-        };
-        let now_seconds = self.now_seconds();
-        // Checked without the authorities of clients: those may come later.
-        let identity = issued.identity(&self.server_certificate, None, now_seconds)?;
-        self.notice_a_shorter_life(&identity, now_seconds);
-        let share = self.server_certificate.renew_at;
-        let renewal = issue::renewal_seconds(&identity, share, now_seconds);
-        let wait = renewal.saturating_sub(now_seconds).max(0).unsigned_abs();
-        let moved = Duration::from_secs(wait)
-            .mul_f64(rand::rng().random_range(1.0 - JITTER..=1.0 + JITTER))
-            .as_secs();
-        info!(
-            names = identity.names().join(","),
-            not_after_seconds = identity.not_after_seconds(),
-            renewal_in_seconds = moved,
-            "certificate of the xds port issued"
-        );
-        self.issued = Some(issued);
-        self.noticed.ended = false;
-        self.serve();
-        Ok(now_seconds.saturating_add(i64::try_from(moved).unwrap_or(i64::MAX)))
+            issued => issued,
+        }
     }
 
     async fn issue(&mut self, ttl: Option<Duration>) -> Result<Issued, RenewalFailure> {
@@ -262,8 +291,10 @@ impl CertificateKeeper {
         self.count("failed");
         let wait = match failure {
             RenewalFailure::Vault(error) => waits.after(error.reason(), error.retry_after()),
-            RenewalFailure::Bad(bad) => waits.after(&bad.to_string(), None),
+            RenewalFailure::Bad(bad) => waits.after(&bad.kind(), None),
         };
+        let remedy = remedy::of(failure, &self.server_certificate);
+        self.client.status().fails(PORT, failure, &remedy);
         let end = self.end_seconds();
         let left_seconds = end.map(|end| end.saturating_sub(self.now_seconds()));
         if wait.is_news {
@@ -271,7 +302,6 @@ impl CertificateKeeper {
                 &self.server_certificate.mount,
                 &self.server_certificate.role,
             );
-            let remedy = remedy(failure);
             error!(mount, role, error = %failure, remedy, left_seconds, "certificate of the xds port cannot be renewed");
         } else {
             debug!(error = %failure, left_seconds, "certificate of the xds port cannot be renewed");
@@ -325,33 +355,6 @@ impl CertificateKeeper {
 fn ends_after_its_authority(error: &Error) -> bool {
     let text = "beyond the expiration of the CA";
     error.refused().is_some_and(|texts| texts.say(text))
-}
-
-/// Remedy for a failure that does not pass by itself.
-fn remedy(failure: &RenewalFailure) -> &'static str {
-    let error = match failure {
-        RenewalFailure::Bad(_) => {
-            return "check the role: names and key must be as they were asked for";
-        }
-        RenewalFailure::Vault(error) => error,
-    };
-    let says = |text| error.refused().is_some_and(|texts| texts.say(text));
-    if error.denied() {
-        "let the token's policy update {mount}/issue/{role}"
-    } else if ends_after_its_authority(error) {
-        "renew or replace the CA of this mount now"
-    } else if says("unknown role") {
-        "create the role, or name another with VAULT_PKI_ROLE"
-    } else if says("no handler for route") || says("unsupported path") {
-        "mount a PKI engine there, or name another mount with VAULT_PKI_MOUNT"
-    } else if says("not allowed") || says("is not a valid") {
-        "let the role allow the names and addresses (VAULT_PKI_CN, VAULT_PKI_ALT_NAMES, \
-         VAULT_PKI_IP_SANS), or ask for others"
-    } else if error.refused().is_some() || error.missing().is_some() {
-        "correct the role or the settings that begin with VAULT_PKI_"
-    } else {
-        "none is needed if it passes"
-    }
 }
 
 #[cfg(test)]

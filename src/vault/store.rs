@@ -17,6 +17,7 @@ use super::config::{CertificateStore, Config};
 use super::error::Missing;
 use super::kv::{KvMount, SecretLookup};
 use super::name::CertificateName;
+use super::status::{CERTIFICATES, LIST};
 use crate::metrics::Metrics;
 use crate::net::backoff::{Backoff, jittered};
 use crate::net::reload::Watcher;
@@ -61,8 +62,8 @@ enum Round {
     Done,
     /// Something older than what is known was read: a replica lags.
     Lagging,
-    /// Some certificates could not be read.
-    Partial(Error),
+    /// Some certificates could not be read: the path of one, as a policy spells it, and why.
+    Partial { path: String, error: Error },
     /// The list could not be read.
     Failed(Error),
 }
@@ -94,6 +95,7 @@ pub(super) async fn run(
         everything_due: next_full_read(Instant::now()),
         metrics: metrics.clone(),
     };
+    let status = poller.kv.status().clone();
     let mut retry = RetrySchedule::new(config.backoff_first, config.backoff_limit);
     let mut lagging = Backoff::new(config.backoff_first, config.backoff_limit);
     let mut scope = ReadScope::Sweep;
@@ -108,7 +110,7 @@ pub(super) async fn run(
         let now_seconds = poller.clock.now().unix_seconds();
         if announced.is_some() || poller.index.is_complete() {
             match &round {
-                Round::Done | Round::Lagging | Round::Partial(_) => {
+                Round::Done | Round::Lagging | Round::Partial { .. } => {
                     metrics.vault_certificates_read.set(now_seconds);
                 }
                 Round::Failed(_) => {}
@@ -117,9 +119,24 @@ pub(super) async fn run(
             if announced.as_ref() != Some(&announcement) {
                 let event = poller.announce(&announcement, announced.as_ref());
                 announced = Some(announcement);
+                status.hears();
                 if facts.send(Received::now(vec![event])).await.is_err() {
                     return;
                 }
+            }
+        }
+        match &round {
+            Round::Done | Round::Lagging => {
+                status.works(LIST);
+                status.works(CERTIFICATES);
+            }
+            Round::Partial { path, error } => {
+                status.works(LIST);
+                status.fails(CERTIFICATES, format!("{path}: {error}"), remedy(error));
+            }
+            Round::Failed(error) => {
+                let path = poller.kv.path();
+                status.fails(LIST, format!("{path}: {error}"), remedy(error));
             }
         }
         let now = Instant::now();
@@ -132,9 +149,9 @@ pub(super) async fn run(
                 next_look
             }
             Round::Lagging => next_look.min(now + lagging.wait(&mut rand::rng())),
-            Round::Partial(error) => {
+            Round::Partial { path, error } => {
                 let wait = retry.after(error.reason(), error.retry_after());
-                poller.complain(&error, wait.is_news, announced.is_some());
+                complain(&path, &error, wait.is_news, announced.is_some());
                 match error.retry_after() {
                     Some(_) => now + wait.wait,
                     // Those that can be read are looked at as often as ever.
@@ -143,7 +160,8 @@ pub(super) async fn run(
             }
             Round::Failed(error) => {
                 let wait = retry.after(error.reason(), error.retry_after());
-                poller.complain(&error, wait.is_news, announced.is_some());
+                let path = poller.kv.path();
+                complain(&path, &error, wait.is_news, announced.is_some());
                 now + wait.wait
             }
         };
@@ -187,7 +205,7 @@ impl Poller {
         let scope = self.scope(scope, now);
         let due = self.index.due(scope, now, self.now_seconds());
         match self.read(due).await {
-            Some(error) => Round::Partial(error),
+            Some((path, error)) => Round::Partial { path, error },
             None if lags || self.index.is_open() => Round::Lagging,
             None => Round::Done,
         }
@@ -212,8 +230,8 @@ impl Poller {
         }
     }
 
-    /// Reads these certificates; the last error, if there was one.
-    async fn read(&mut self, names: Vec<CertificateName>) -> Option<Error> {
+    /// Reads these certificates; the last error, if there was one, and the path that was read.
+    async fn read(&mut self, names: Vec<CertificateName>) -> Option<(String, Error)> {
         let kv = &self.kv;
         let announcement = names.into_iter().map(|name| async move {
             let read = kv.certificate(&name).await;
@@ -231,7 +249,7 @@ impl Poller {
                 Err(error) => {
                     let why = error.to_string();
                     debug!(%name, %error, "certificate cannot be read");
-                    last = Some(error);
+                    last = Some((kv.certificate_path(&name), error));
                     CertificateLookup::Unreadable { why }
                 }
             };
@@ -267,33 +285,37 @@ impl Poller {
             problems: announcement.problems.clone(),
         }
     }
+}
 
-    /// Says what fails, once for each kind of failure.
-    fn complain(&self, error: &Error, is_news: bool, announced: bool) {
-        let path = self.kv.path();
-        if !is_news {
-            debug!(path, %error, "certificates cannot be read");
-            return;
-        }
-        let remedy = if error.denied() {
-            "let the token's policy read this path and certificates/* beside it; if the path is \
-             not where the certificates are, set VAULT_KV_MOUNT, MARATHON_ACME_KV_PATH or \
-             VAULT_KV_VERSION"
-        } else if error.missing() == Some(Missing::HasVersions) {
-            "set VAULT_KV_VERSION=2"
-        } else if error.missing().is_some() {
-            "write the list of certificates there, an empty one if none is to be served; if it is \
-             elsewhere, set VAULT_KV_MOUNT or MARATHON_ACME_KV_PATH; without certificates in Vault \
-             set VAULT_CERTIFICATES=false"
-        } else {
-            "none is needed if it passes"
-        };
-        let kept = if announced {
-            "certificates cannot be read; what was read before stays"
-        } else {
-            "certificates cannot be read; proxies wait for them"
-        };
-        warn!(path, %error, remedy, "{kept}");
+/// Says what fails, once for each kind of failure.
+fn complain(path: &str, error: &Error, is_news: bool, announced: bool) {
+    if !is_news {
+        debug!(path, %error, "certificates cannot be read");
+        return;
+    }
+    let remedy = remedy(error);
+    let kept = if announced {
+        "certificates cannot be read; what was read before stays"
+    } else {
+        "certificates cannot be read; proxies wait for them"
+    };
+    warn!(path, %error, remedy, "{kept}");
+}
+
+/// The remedy for a list, or a certificate on it, that cannot be read.
+fn remedy(error: &Error) -> &'static str {
+    if error.denied() {
+        "let the token's policy read live and certificates/* there, as vault-policy.hcl does; if \
+         that is not where the certificates are, set VAULT_KV_MOUNT, MARATHON_ACME_KV_PATH or \
+         VAULT_KV_VERSION"
+    } else if error.missing() == Some(Missing::HasVersions) {
+        "set VAULT_KV_VERSION=2"
+    } else if error.missing().is_some() {
+        "write the list of certificates there, an empty one if none is to be served; if it is \
+         elsewhere, set VAULT_KV_MOUNT or MARATHON_ACME_KV_PATH; without certificates in Vault \
+         set VAULT_CERTIFICATES=false"
+    } else {
+        super::remedy::of(error)
     }
 }
 

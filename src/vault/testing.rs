@@ -63,9 +63,21 @@ impl Authority {
 
     /// A certificate for these names.
     pub(super) fn issue(&self, names: &[&str], from_seconds: i64, to_seconds: i64) -> Made {
+        self.issue_with(names, from_seconds, to_seconds, |_| {})
+    }
+
+    /// The same, changed.
+    pub(super) fn issue_with(
+        &self,
+        names: &[&str],
+        from_seconds: i64,
+        to_seconds: i64,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Made {
         let key = KeyPair::generate().unwrap();
         let issuer = Issuer::from_params(&self.params, &self.key);
-        let params = params(names, from_seconds, to_seconds);
+        let mut params = params(names, from_seconds, to_seconds);
+        change(&mut params);
         Made {
             certificate: params.signed_by(&key, &issuer).unwrap().pem(),
             key: key.serialize_pem(),

@@ -15,7 +15,9 @@ use super::clock::{Moment, SuspendAwareClock};
 use super::error::Error;
 use super::lease::{Lease, TokenLookup};
 use super::login::TokenSource;
+use super::remedy;
 use super::requester::{RequestKind, Requester, Token};
+use super::status::{RENEWAL, TOKEN, TOKEN_FILE};
 use crate::net::backoff::Backoff;
 use crate::net::reload::Watcher;
 use crate::net::retry::{RetrySchedule, RetryWait};
@@ -188,6 +190,7 @@ impl TokenKeeper {
             }
             Err(error) => return self.fail_to_acquire(&error).await,
         };
+        self.requester.status().works(TOKEN_FILE);
         if self.file_fault.take().is_some() {
             tracing::info!("the file of the token for vault can be read again");
         }
@@ -218,6 +221,8 @@ impl TokenKeeper {
     /// Goes on with the token that is held, renewals included, though its file holds none any more.
     fn keep_despite(&mut self, error: &Error) {
         let fault = error.to_string();
+        let status = self.requester.status();
+        status.fails(TOKEN_FILE, &fault, self.login.remedy());
         if self.file_fault.as_ref() != Some(&fault) {
             tracing::warn!(
                 error = fault,
@@ -230,6 +235,12 @@ impl TokenKeeper {
 
     async fn fail_to_acquire(&mut self, error: &Error) {
         let RetryWait { wait, is_news } = self.retry.after(error.reason(), error.retry_after());
+        let remedy = if error.passes() {
+            remedy::of(error)
+        } else {
+            self.login.remedy()
+        };
+        self.requester.status().fails(TOKEN, error, remedy);
         if is_news {
             let condition = self.condition(error).await;
             let kept = self.leased.is_some();
@@ -239,11 +250,7 @@ impl TokenKeeper {
                 vault_is = condition,
                 the_old_token_is_kept = kept,
                 retry_in_seconds = wait.as_secs_f64(),
-                remedy = if error.passes() {
-                    "it is tried again until it works"
-                } else {
-                    self.login.remedy()
-                },
+                remedy,
                 "there is no new token for vault"
             );
         } else {
@@ -270,6 +277,9 @@ impl TokenKeeper {
             lease,
             said_it_ends: false,
         });
+        if lease.is_some() {
+            self.note_success();
+        }
         self.show_expiry();
         self.slot.token.send_replace(Some(current_token));
         self.token_refused = false;
@@ -280,12 +290,15 @@ impl TokenKeeper {
 
     async fn try_again(&mut self, next: NextAction, error: &Error) {
         let RetryWait { wait, is_news } = self.retry.after(error.reason(), error.retry_after());
+        let remedy = remedy::of(error);
+        self.requester.status().fails(RENEWAL, error, remedy);
         if is_news {
             let condition = self.condition(error).await;
             tracing::warn!(
                 %error,
                 vault_is = condition,
                 retry_in_seconds = wait.as_secs_f64(),
+                remedy,
                 "the token for vault cannot be renewed or looked up now; it is used as long as it \
                  lives"
             );
@@ -339,9 +352,16 @@ impl TokenKeeper {
             leased.current.works.store(true, Ordering::Relaxed);
         }
         self.requester.metrics().vault_logged_in.set(1);
+        self.note_success();
         if self.retry.worked() {
             tracing::info!("vault takes the token again");
         }
+    }
+
+    fn note_success(&self) {
+        let status = self.requester.status();
+        status.works(TOKEN);
+        status.works(RENEWAL);
     }
 
     fn set_lease(&mut self, lease: Lease) {

@@ -4,7 +4,8 @@
 mod agents;
 mod dcos;
 mod events;
+mod health;
 mod leaders;
 mod lists;
-mod scene;
+pub(crate) mod scene;
 mod streams;

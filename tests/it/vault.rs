@@ -9,6 +9,7 @@ use marathon_envoy::commands::bootstrap::Transport;
 use sim::acme::Issued;
 use sim::load::{Answer, Load, Pace, Probe, Target, Tls, named_by_body};
 use sim::scenario::{Login, VaultPlan, VaultSetup};
+use sim::vault::{Fault, What};
 
 use crate::support::polls::{metric, metric_where, page, problems, rejections, until};
 use crate::support::traffic::{served_by, spread};
@@ -187,7 +188,24 @@ async fn a_first_start_waits_for_vault(transport: Transport) {
     .await;
     assert!(!environment.envoy().admin().is_ready().await.unwrap());
 
-    vault(&environment).vault().start_again().await;
+    // Its certificates can be read, and the one of the xDS port is not issued.
+    let denied = What::status(403, "permission denied");
+    let held = vault(&environment).vault();
+    held.fault(Fault::always("pki/issue/*", denied));
+    held.start_again().await;
+    until("readiness to wait for the certificate", async || {
+        let text = page(&environment, "/readyz").await.unwrap_or_default();
+        let expected =
+            "not ready: the xDS port has no certificate to show, so no proxy can connect";
+        if text.starts_with(expected) && !text.contains("snapshot") {
+            Ok(())
+        } else {
+            Err(text)
+        }
+    })
+    .await;
+    assert!(!environment.envoy().admin().is_ready().await.unwrap());
+    vault(&environment).vault().heal();
     environment.envoy().ready(LIMIT).await.unwrap();
     live(&environment, DOMAIN, "/").await;
     current(&environment).await;

@@ -8,7 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -77,23 +78,35 @@ impl Backend {
     /// # Errors
     /// A listener that does not know its own address.
     pub fn start(identity: Identity, listeners: Vec<TcpListener>) -> io::Result<Self> {
-        let addresses = listeners
-            .iter()
-            .map(TcpListener::local_addr)
-            .collect::<io::Result<_>>()?;
-        let control = Control(Arc::new(Inner {
-            identity,
-            addresses,
-            healthy: AtomicBool::new(true),
-            answered: AtomicU64::new(0),
-            cut: AtomicU64::new(0),
-            in_flight: watch::Sender::new(0),
-            held: watch::Sender::new(false),
-            signal: watch::Sender::new(Signal::Serve),
-        }));
+        let control = Control::new(identity, &listeners)?;
         let mut tasks = JoinSet::new();
         for (index, listener) in listeners.into_iter().enumerate() {
             tasks.spawn(serve_port(Arc::clone(&control.0), index, listener));
+        }
+        Ok(Self { control, tasks })
+    }
+
+    /// Runs where nobody reaches it: the queues of its listeners are full, so the kernel drops every
+    /// attempt to connect (on Linux).
+    ///
+    /// # Errors
+    /// As [`start`](Self::start), or a queue that cannot be filled.
+    pub async fn start_cut_off(
+        identity: Identity,
+        listeners: Vec<TcpListener>,
+    ) -> io::Result<Self> {
+        let control = Control::new(identity, &listeners)?;
+        let mut tasks = JoinSet::new();
+        for listener in listeners {
+            SockRef::from(&listener).listen(0)?;
+            // Never accepted, so it keeps the only place.
+            let queued = TcpStream::connect(listener.local_addr()?).await?;
+            let mut signal = control.0.signal.subscribe();
+            tasks.spawn(async move {
+                // An error means that the sender is gone, and with it the backend.
+                let _ = signal.wait_for(|signal| *signal != Signal::Serve).await;
+                drop((listener, queued));
+            });
         }
         Ok(Self { control, tasks })
     }

@@ -8,8 +8,8 @@ use super::source_lines;
 use super::{PageBody, Pages, text};
 
 impl Pages {
-    /// 200 once a snapshot is published, however old. The sources are shown `with_sources`: their
-    /// addresses and errors are not for foreign web pages.
+    /// 200 once a snapshot is published, however old, and proxies can connect. The sources are shown
+    /// `with_sources`: their addresses and errors are not for foreign web pages.
     pub(super) fn readiness(&self, with_sources: bool) -> Response<PageBody> {
         let sources = match with_sources {
             true => (self.sources.statuses)()
@@ -18,7 +18,7 @@ impl Pages {
                 .collect(),
             false => String::new(),
         };
-        if self.sources.snapshot.current().is_some() {
+        if self.is_ready() {
             let unresolved = ["unresolved_agent"];
             let unresolved = self.metrics.problems.with_label_values(&unresolved).get();
             let unresolved_note = match unresolved {
@@ -41,9 +41,14 @@ impl Pages {
         }
     }
 
+    fn is_ready(&self) -> bool {
+        let lacks_certificate = (self.sources.lacks_certificate)().is_some();
+        self.sources.snapshot.current().is_some() && !lacks_certificate
+    }
+
     /// The same for programs, always 200.
     pub(super) fn status(&self) -> Value {
-        let is_ready = self.sources.snapshot.current().is_some();
+        let is_ready = self.is_ready();
         let (silence, is_stale) = (self.sources.source_age)();
         let sources: Vec<_> = (self.sources.statuses)()
             .iter()
@@ -60,6 +65,13 @@ impl Pages {
 
     /// The age of the served snapshot, as a line.
     fn age(&self) -> String {
+        if let Some(age) = (self.sources.record_age)() {
+            return format!(
+                "stale: the record on disk is served, of {} s ago; Marathon has not listed its apps \
+                 since the start\n",
+                age.as_secs()
+            );
+        }
         let (silence, is_stale) = (self.sources.source_age)();
         let heard = match silence {
             Some(silence) => format!("Marathon was last heard {} s ago", silence.as_secs()),
@@ -71,8 +83,22 @@ impl Pages {
         }
     }
 
-    /// The reason for which no snapshot is published yet.
+    /// The reasons for which this daemon is not ready yet.
     pub(super) fn waiting_for(&self) -> String {
+        let certificate = (self.sources.lacks_certificate)().map(|source| {
+            format!(
+                "the xDS port has no certificate to show, so no proxy can connect: {source}, and the \
+                 log says why"
+            )
+        });
+        let snapshot = self.sources.snapshot.current();
+        let snapshot = snapshot.is_none().then(|| self.waiting_for_snapshot());
+        let reasons: Vec<_> = certificate.into_iter().chain(snapshot).collect();
+        reasons.join("; ")
+    }
+
+    /// The reason for which no snapshot is published yet.
+    fn waiting_for_snapshot(&self) -> String {
         let has_stream = self.metrics.stream_connected.get() != 0;
         let names = self.metrics.agent_names_awaited.get();
         let marathon = if !has_stream {

@@ -217,6 +217,7 @@ impl Subscriber {
             | Event::AppTerminated(_)
             | Event::DefinitionRead { .. }
             | Event::TaskChanged(_)
+            | Event::PodContainerChanged(_)
             | Event::InstanceGone { .. }
             | Event::HealthChanged { .. }
             | Event::HostResolved { .. }

@@ -387,11 +387,46 @@ fn a_status_update_is_a_fact_and_a_lost_task_is_looked_for_later() {
 }
 
 #[test]
-fn a_pod_s_container_says_nothing_of_apps() {
-    let data = json!({
-        "taskId": format!("p.instance-{UUID}.front.1"), "appId": "/p", "taskStatus": "TASK_RUNNING",
-    });
-    check("status_update_event", &data, &[], &[]);
+fn a_pod_s_container_has_its_place_and_ends_with_its_instance() {
+    let id = format!("p.instance-{UUID}.front.1");
+    let instance = InstanceId::from(format!("p.{UUID}").as_str());
+    for (name, condition) in [
+        ("TASK_RUNNING", TaskState::Running),
+        // What is unreachable of a pod is not looked for: pods are not listed.
+        ("TASK_UNREACHABLE", TaskState::Unreachable),
+    ] {
+        let data = json!({
+            "taskId": id, "appId": "/p", "taskStatus": name, "host": "10.0.0.1", "ports": [31000],
+        });
+        let update = TaskUpdate {
+            app: AppId::from("/p"),
+            id: TaskId::from(id.as_str()),
+            instance: instance.clone(),
+            condition,
+            host: Some("10.0.0.1".into()),
+            ports: vec![31000],
+            addresses: Vec::new(),
+            version: None,
+        };
+        let events = [Event::PodContainerChanged(update)];
+        check("status_update_event", &data, &events, &[]);
+    }
+    let gone = Event::InstanceGone {
+        app: AppId::from("/p"),
+        instance,
+    };
+    for id in [format!("p.instance-{UUID}"), id] {
+        let data = json!({"instanceId": id, "runSpecId": "/p", "condition": "Killed"});
+        check(
+            "instance_changed_event",
+            &data,
+            std::slice::from_ref(&gone),
+            &[],
+        );
+        let data = json!({"instanceId": id, "runSpecId": "/p", "healthy": false});
+        let spoken = frame("instance_health_changed_event", &data).stale;
+        assert_eq!(spoken, [], "pods are not asked for");
+    }
 }
 
 #[test]

@@ -23,6 +23,8 @@ pub struct TranslatedFrame {
     pub plan: Option<Plan>,
     /// The version that a group was changed to: its plan names what is stale more closely.
     pub change: Option<AppVersion>,
+    /// The version of an app that was posted: the change of its group may have led to it already.
+    pub posted: Option<AppVersion>,
 }
 
 /// Reads one frame of the event stream. A type that says nothing about routing, or that is
@@ -59,7 +61,11 @@ pub fn frame(event_type: &str, data: &[u8]) -> Result<TranslatedFrame, Translate
         EventType::ApiPost => {
             let frame: wire::ApiPost = serde_json::from_slice(data)?;
             let id = frame.app_definition.id.unwrap_or_default();
-            Ok(stale([RefreshNeeded::App(named_app(&id)?)]))
+            let version = frame.app_definition.version.as_deref();
+            Ok(TranslatedFrame {
+                posted: version.and_then(ids::version),
+                ..stale([RefreshNeeded::App(named_app(&id)?)])
+            })
         }
         EventType::GroupChangeSuccess => {
             let frame: wire::GroupChange = serde_json::from_slice(data)?;
@@ -96,20 +102,25 @@ pub fn frame(event_type: &str, data: &[u8]) -> Result<TranslatedFrame, Translate
 }
 
 fn status_update(frame: &wire::StatusUpdate) -> Result<TranslatedFrame, TranslateError> {
-    let Owner::App(instance) = ids::owner(&frame.task_id) else {
-        return Ok(TranslatedFrame::default());
-    };
     let condition = task_state(&frame.task_status);
-    let changed = fact(Event::TaskChanged(TaskUpdate {
-        app: named_app(&frame.app_id)?,
-        id: TaskId::from(frame.task_id.as_str()),
-        instance,
-        condition,
-        host: ids::agent(frame.host.as_deref()),
-        ports: frame.ports.clone(),
-        addresses: ids::addresses(&frame.ip_addresses),
-        version: frame.version.as_deref().and_then(ids::version),
-    }));
+    let update = |instance| {
+        Ok::<_, TranslateError>(TaskUpdate {
+            app: named_app(&frame.app_id)?,
+            id: TaskId::from(frame.task_id.as_str()),
+            instance,
+            condition,
+            host: ids::agent(frame.host.as_deref()),
+            ports: frame.ports.clone(),
+            addresses: ids::addresses(&frame.ip_addresses),
+            version: frame.version.as_deref().and_then(ids::version),
+        })
+    };
+    let changed = match ids::owner(&frame.task_id) {
+        Owner::App(instance) => fact(Event::TaskChanged(update(instance)?)),
+        Owner::PodContainer(instance) => {
+            return Ok(fact(Event::PodContainerChanged(update(instance)?)));
+        }
+    };
     Ok(match condition {
         // From 1.5.1 on Marathon forgets such a task by default, and says nothing of it. Not asked
         // at once: the task may well serve, and what replaces it is not there yet.
@@ -139,13 +150,11 @@ fn instance_changed(frame: &wire::InstanceChanged) -> Result<TranslatedFrame, Tr
 }
 
 fn instance_gone(frame: &wire::InstanceChanged) -> Result<TranslatedFrame, TranslateError> {
-    Ok(match ids::owner(&frame.instance_id) {
-        Owner::App(instance) => fact(Event::InstanceGone {
-            app: named_app(&frame.run_spec_id)?,
-            instance,
-        }),
-        Owner::PodContainer => TranslatedFrame::default(),
-    })
+    let (Owner::App(instance) | Owner::PodContainer(instance)) = ids::owner(&frame.instance_id);
+    Ok(fact(Event::InstanceGone {
+        app: named_app(&frame.run_spec_id)?,
+        instance,
+    }))
 }
 
 fn health_changed(
@@ -163,7 +172,7 @@ fn health_changed(
                 None => Health::Unknown,
             },
         }),
-        Owner::PodContainer => TranslatedFrame::default(),
+        Owner::PodContainer(_) => TranslatedFrame::default(),
     })
 }
 

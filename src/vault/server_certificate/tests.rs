@@ -1,12 +1,17 @@
 //! The keeper of the certificate against a simulated Vault, on a paused clock.
 
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::SystemTime;
+
+use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose};
 use serde_json::{Value, json};
 use sim::vault::{Fault, Profile, What as Goes};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::super::config::ClientAuthorities;
-use super::super::testing::{Log, Simulated};
+use super::super::testing::{Authority, Log, Made, Simulated};
 use super::*;
 use crate::net::reload::Trigger;
 
@@ -187,11 +192,6 @@ async fn what_does_not_hold_is_not_swapped_in() {
     let simulated = with_pki(Profile::Modern).await;
     let mut bench = kept(simulated, server_certificate(ClientAuthorities::Nobody));
     let first = bench.next().await;
-    let answer = |body: Value| Goes::Status {
-        status: 200,
-        headers: vec![],
-        body: body.to_string(),
-    };
     let names = json!({ "common_name": "other.example" });
     let other = bench
         .simulated
@@ -213,6 +213,162 @@ async fn what_does_not_hold_is_not_swapped_in() {
         assert!(bench.next_within(Duration::from_secs(120)).await.is_some());
     }
     assert_eq!(first.names(), ["control.example", "xds.example"]);
+}
+
+/// A successful answer with this body.
+fn answer(body: Value) -> Goes {
+    Goes::Status {
+        status: 200,
+        headers: vec![],
+        body: body.to_string(),
+    }
+}
+
+/// The answer of a PKI that has issued this.
+fn issues(made: &Made, issuer: &Authority) -> Goes {
+    answer(json!({ "data": {
+        "certificate": made.certificate,
+        "private_key": made.key,
+        "issuing_ca": issuer.certificate,
+    }}))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_role_that_gives_no_certificates_of_servers_takes_nothing_away() {
+    let simulated = with_pki(Profile::Modern).await;
+    let log = Log::default();
+    let _listening = log.listen();
+    let mut bench = kept(simulated, server_certificate(ClientAuthorities::Nobody));
+    let first = bench.next().await;
+    let no_server = json!({ "server_flag": false, "client_flag": true });
+    bench.simulated.has_role(no_server.clone()).await;
+    assert!(bench.next_within(20 * HOUR).await.is_none());
+    assert!(bench.simulated.failing());
+    let still = bench.identity.borrow().clone().unwrap();
+    assert_eq!(still.chain(), first.chain());
+    let text = log.text();
+    let told = text.lines().filter(|line| line.contains("ERROR"));
+    let told: Vec<_> = told.collect();
+    assert_eq!(told.len(), 1, "{text}");
+    for part in ["serverAuth", "set server_flag=true in pki/roles/edge"] {
+        assert!(told[0].contains(part), "{part}: {}", told[0]);
+    }
+    let status = bench.simulated.client.status().clone();
+    let failure = status.current().last_error.unwrap();
+    assert!(failure.remedy.contains("server_flag=true"), "{failure:?}");
+    assert!(!failure.is_over && failure.since > HOUR, "{failure:?}");
+    bench.simulated.has_role(json!({})).await;
+    let second = bench.next_within(Duration::from_secs(120)).await.unwrap();
+    assert_ne!(second.chain(), first.chain());
+    assert!(!bench.simulated.failing());
+    assert!(status.current().last_error.unwrap().is_over);
+
+    // At a start there is none to show.
+    let simulated = with_pki(Profile::Modern).await;
+    simulated.has_role(no_server).await;
+    let mut bench = kept(simulated, server_certificate(ClientAuthorities::Nobody));
+    assert!(bench.next_within(HOUR).await.is_none());
+    assert!(bench.simulated.failing());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_certificate_that_proxies_refuse_is_never_swapped_in() {
+    type Change = fn(&mut CertificateParams);
+    let names = ["xds.example", "control.example", "127.0.0.1"];
+    let day = 86_400;
+    let ca = Authority::new("the ca");
+    let cases: [(&str, i64, Change); 6] = [
+        ("expired", -2 * day, |_| {}),
+        ("begins in", 2 * day, |_| {}),
+        ("serverAuth", -30, |params| {
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        }),
+        ("serverAuth", -30, |params| {
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::CodeSigning];
+        }),
+        ("digitalSignature", -30, |params| {
+            params.key_usages = vec![KeyUsagePurpose::KeyEncipherment];
+        }),
+        // An authority's own certificate.
+        ("digitalSignature", -30, |params| {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        }),
+    ];
+    let simulated = with_pki(Profile::Modern).await;
+    let mut bench = kept(simulated, server_certificate(ClientAuthorities::Nobody));
+    bench.next().await;
+    for (part, from, change) in cases {
+        let log = Log::default();
+        let _listening = log.listen();
+        let renewal = bench.simulated.clock.now().unix_seconds() + 17 * 3600;
+        let from = renewal + from;
+        let made = ca.issue_with(&names, from, from + day, change);
+        let fault = Fault::always("pki/issue/edge", issues(&made, &ca));
+        bench.simulated.vault.fault(fault);
+        bench.simulated.vault.advance(17 * HOUR);
+        let before = bench.identity.borrow().clone().unwrap();
+        assert!(bench.next_within(HOUR).await.is_none(), "{part}");
+        assert!(bench.simulated.failing(), "{part}");
+        assert!(log.text().contains(part), "{part}: {}", log.text());
+        let still = bench.identity.borrow().clone().unwrap();
+        assert_eq!(still.chain(), before.chain());
+        bench.simulated.vault.heal();
+        assert!(bench.next_within(Duration::from_secs(120)).await.is_some());
+        assert!(!bench.simulated.failing());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_certificate_that_begins_in_a_moment_is_used_then() {
+    let names = ["xds.example", "control.example", "127.0.0.1"];
+    let ca = Authority::new("the ca");
+    let simulated = with_pki(Profile::Modern).await;
+    // Vault's clock is before this machine's.
+    let from = simulated.clock.now().unix_seconds() + 300;
+    let made = ca.issue(&names, from, from + 86_400);
+    let fault = Fault::always("pki/issue/edge", issues(&made, &ca));
+    simulated.vault.fault(fault);
+    simulated.asked();
+    let log = Log::default();
+    let _listening = log.listen();
+    let mut bench = kept(simulated, server_certificate(ClientAuthorities::Nobody));
+    assert!(bench.next_within(Duration::from_secs(299)).await.is_none());
+    assert!(bench.simulated.failing());
+    assert!(bench.next_within(Duration::from_secs(65)).await.is_some());
+    assert!(!bench.simulated.failing());
+    assert_eq!(
+        bench.simulated.issues(),
+        1,
+        "others would begin still later"
+    );
+    assert_eq!(log.text().matches("set the clocks").count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_date_that_is_set_back_does_not_put_the_renewal_off() {
+    let mut simulated = with_pki(Profile::Modern).await;
+    let back = Arc::new(AtomicU64::new(0));
+    simulated.clock = SuspendAwareClock::with_wall({
+        let (vault, back) = (simulated.vault.clone(), back.clone());
+        move || SystemTime::from(vault.now()) - Duration::from_secs(back.load(Relaxed))
+    });
+    let mut bench = kept(simulated, server_certificate(ClientAuthorities::Nobody));
+    bench.next().await;
+    let started = Instant::now();
+    // Less than the 30 s by which Vault dates certificates back, once a minute or so.
+    for _ in 0..10 {
+        back.fetch_add(2, Relaxed);
+        assert!(bench.next_within(Duration::from_secs(60)).await.is_none());
+    }
+    bench.simulated.vault.seal();
+    back.store(30 * 86_400, Relaxed);
+    sleep(17 * HOUR).await;
+    assert!(bench.simulated.failing(), "the renewal is due, and fails");
+    back.store(0, Relaxed);
+    bench.simulated.vault.unseal();
+    assert!(bench.next_within(Duration::from_secs(120)).await.is_some());
+    assert!(started.elapsed() < 18 * HOUR, "{:?}", started.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -362,7 +518,7 @@ async fn without_authorities_nobody_is_let_in_unasked() {
 async fn authorities_in_a_file_are_read_again_and_never_replaced_by_rubbish() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ca.pem");
-    let ca = |name| super::super::testing::Authority::new(name).certificate;
+    let ca = |name| Authority::new(name).certificate;
     let simulated = with_pki(Profile::Modern).await;
     let file = ClientAuthorities::File(path.clone());
     let mut bench = kept(simulated, server_certificate(file));

@@ -12,6 +12,7 @@ use super::super::config::KvVersion;
 use super::super::testing::{DAY, Log, Made, NOW, Simulated, made, made_until};
 use super::*;
 use crate::net::reload::Trigger;
+use crate::net::source_status::SourceState;
 use crate::state::problem::Problem;
 
 const LIVE: &str = "secret/data/marathon-acme/live";
@@ -371,6 +372,21 @@ async fn one_that_may_not_be_read_holds_the_others_up_for_seconds_only() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_certificate_that_may_not_be_read_is_named_by_its_path() {
+    let (a, b) = (made(&["a"]), made(&["b"]));
+    let simulated = holding(&[("a", &a), ("b", &b)]).await;
+    let forbidden = "secret/data/marathon-acme/certificates/b";
+    simulated.fails(forbidden, What::status(403, "permission denied"));
+    let log = Log::default();
+    let _listening = log.listen();
+    let mut bench = polled(simulated, store());
+    bench.next().await;
+    let text = log.text();
+    let told = text.lines().find(|line| line.contains(" WARN "));
+    assert!(told.is_some_and(|line| line.contains(forbidden)), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn whatever_fails_takes_nothing_away() {
     let a = made(&["a"]);
     let mut bench = polled(holding(&[("a", &a)]).await, store());
@@ -445,9 +461,21 @@ async fn a_list_that_is_not_there_at_the_start_is_not_an_empty_one() {
         ] {
             assert!(told[0].contains(part), "{part}: {}", told[0]);
         }
+        let status = bench.simulated.client.status().clone();
+        let failure = status.current().last_error.unwrap();
+        assert!(
+            failure.error.contains(LIVE) && failure.error.contains(why),
+            "{failure:?}"
+        );
+        assert!(
+            failure.remedy.contains("VAULT_CERTIFICATES=false"),
+            "{failure:?}"
+        );
+        assert_eq!(status.current().state, SourceState::Failing);
         // Whoever writes it, empty or not, ends the wait.
         bench.simulated.lists(json!({})).await;
         let first = bench.next().await;
+        assert_eq!(status.current().state, SourceState::Working);
         assert_eq!((first.names(), first.problems.len()), (vec![], 0));
         let a = made(&["a"]);
         bench.simulated.keeps("a", a.acme()).await;

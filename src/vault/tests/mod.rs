@@ -2,8 +2,9 @@
 
 mod bench;
 mod logins;
-mod real;
+mod scenes;
 mod secrets;
+mod server;
 mod sockets;
 mod storms;
 mod tokens;

@@ -17,6 +17,7 @@ use crate::vault::client::{VaultAnswer, VaultClient};
 use crate::vault::clock::SuspendAwareClock;
 use crate::vault::config::{BaseUrl, ClientCertificate, Config, LoginMethod, Trust};
 use crate::vault::error::Error;
+use crate::vault::remedy;
 use crate::vault::requester::{RequestKind, Requester};
 use crate::vault::token_keeper::TokenKeeper;
 use crate::vault::transport::https_client;
@@ -121,6 +122,7 @@ async fn the_authorities_that_are_named_are_believed_and_no_others() {
         let error = wired.ask().await.unwrap_err();
         assert!(matches!(error, Error::Connect { .. }), "{error}");
         assert!(error.to_string().contains("certificate"), "{error}");
+        assert!(remedy::of(&error).contains("VAULT_CACERT"), "{error}");
     }
     let told = vault.requests();
     let told = told.iter().any(|seen| seen.token.as_deref() == Some(kept));
@@ -136,7 +138,16 @@ async fn the_name_that_the_certificate_must_have_can_be_given() {
             config.trust = ca.clone();
             config.server_name = Some(name.to_owned());
         });
-        assert_eq!(wired.ask().await.is_ok(), fits, "{name}");
+        match wired.ask().await {
+            Ok(_) => assert!(fits, "{name}"),
+            Err(error) => {
+                assert!(!fits, "{name}: {error}");
+                assert!(
+                    remedy::of(&error).contains("VAULT_TLS_SERVER_NAME"),
+                    "{error}"
+                );
+            }
+        }
     }
 }
 

@@ -68,7 +68,7 @@ async fn a_given_token_at_its_longest_life_is_announced_once_and_used_to_its_end
     pass(3600).await;
     assert!(bench.ask().await.unwrap_err().denied());
     assert_eq!(bench.log.lines("ends and cannot be renewed"), 1);
-    assert_eq!(bench.log.lines("lacks the policy"), 1);
+    assert_eq!(bench.log.lines("its policy lacks"), 1);
     assert_eq!(bench.metrics.vault_logged_in.get(), 0);
     let asked = bench.asked("auth/token/").len();
     assert!(asked < 120, "{asked} in an hour");
@@ -113,7 +113,7 @@ async fn a_token_without_the_default_policy_is_used_and_complained_of_once() {
     let token = token(&vault, body).await;
     let bench = Bench::new(&vault, given(&token));
     assert_eq!(bench.ask_for(4 * HOUR).await, 0);
-    assert_eq!(bench.log.lines("lacks the policy"), 1);
+    assert_eq!(bench.log.lines("its policy lacks"), 1);
     bench.ask().await.unwrap();
     assert_eq!(bench.metrics.vault_logged_in.get(), 1, "it works");
     let asked = bench.asked("auth/token/").len();
@@ -172,6 +172,30 @@ async fn a_token_that_dies_is_replaced_when_somebody_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn while_another_login_fails_it_is_told_once_and_kept_in_its_pace() {
+    let folder = tempfile::tempdir().unwrap();
+    let vault = vault().await;
+    let login = role(&vault, json!({"token_ttl": "36000s"}), folder.path()).await;
+    let bench = Bench::new(&vault, login);
+    bench.ask().await.unwrap();
+    pass(60).await;
+    let dead = bench.asked("secret/")[0].token.clone();
+    vault.fault(Fault::always(
+        "auth/approle/login",
+        Goes::status(400, "invalid role ID"),
+    ));
+    vault
+        .write("auth/token/revoke", json!({"token": dead}))
+        .await
+        .unwrap();
+    vault.forget_requests();
+    assert!(bench.ask_for(HOUR).await > 500);
+    assert_eq!(bench.log.lines("another one is got"), 1);
+    let logins = bench.asked("auth/approle/login").len();
+    assert!((60..=130).contains(&logins), "{logins} in an hour");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_given_token_that_dies_is_kept_with_an_alarm_and_asked_about_slowly() {
     let vault = vault().await;
     let token = token(&vault, json!({"ttl": "3600s"})).await;
@@ -181,7 +205,7 @@ async fn a_given_token_that_dies_is_kept_with_an_alarm_and_asked_about_slowly() 
     vault.write("auth/token/revoke", body).await.unwrap();
     vault.forget_requests();
     assert!(bench.ask_for(HOUR).await > 500);
-    assert_eq!(bench.log.lines("lacks the policy"), 1);
+    assert_eq!(bench.log.lines("its policy lacks"), 1);
     assert_eq!(bench.metrics.vault_logged_in.get(), 0);
     let asked = bench.asked("auth/token/").len();
     assert!(asked < 140, "{asked} in an hour");
@@ -300,7 +324,7 @@ async fn a_renewal_that_fails_for_a_while_is_one_line_in_the_log() {
     let token = token(&vault, json!({"ttl": "3600s"})).await;
     let bench = Bench::new(&vault, given(&token));
     pass(2300).await;
-    bench.vault.fault(sim::vault::Fault::times(
+    bench.vault.fault(Fault::times(
         3,
         "auth/token/renew-self",
         sim::vault::What::status(500, "local node not active"),

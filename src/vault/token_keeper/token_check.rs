@@ -7,6 +7,7 @@ use super::{NextAction, TOKEN_CHECK_LIMIT, TokenKeeper};
 use crate::net::retry::RetryWait;
 use crate::vault::error::Error;
 use crate::vault::login::TokenSource;
+use crate::vault::status::TOKEN;
 
 impl TokenKeeper {
     /// Checks the token after a refusal, which may be of the path or of the token.
@@ -44,25 +45,31 @@ impl TokenKeeper {
         }
     }
 
-    /// Vault refuses the token where every living one with the policy `default` is taken. That may
-    /// be a token without that policy, which works otherwise: it is kept until there is another.
+    /// Vault refuses the token where every living one is taken that may look itself up. That may be
+    /// one without that right, which works otherwise: it is kept until there is another.
     pub(super) async fn refuse(&mut self, error: &Error) {
         if let Some(leased) = &self.leased {
             leased.current.works.store(false, Ordering::Relaxed);
         }
         self.requester.metrics().vault_logged_in.set(0);
         if self.login.can_repeat() {
-            tracing::info!(%error, "vault does not take the token; another one is got");
-            return self.plan(NextAction::Acquire, Duration::ZERO);
+            // The login that is tried already has its own pace.
+            if self.next != NextAction::Acquire {
+                tracing::info!(%error, "vault does not take the token; another one is got");
+                self.plan(NextAction::Acquire, Duration::ZERO);
+            }
+            return;
         }
         let RetryWait { wait, is_news } = self.retry.after(error.reason(), error.retry_after());
+        let status = self.requester.status();
+        status.fails(TOKEN, error, self.login.remedy());
         if is_news {
             tracing::error!(
                 login = self.login.name(),
                 %error,
                 remedy = self.login.remedy(),
-                "vault does not let the token look itself up: it has ended, or lacks the policy \
-                 default; it is used all the same, and what was read stays"
+                "vault does not let the token look itself up: it has ended, or its policy lacks \
+                 auth/token/lookup-self; it is used all the same, and what was read stays"
             );
         }
         self.plan(NextAction::LookUp, wait);

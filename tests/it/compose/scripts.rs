@@ -32,7 +32,14 @@ case "$*" in
   "secrets enable pki") echo "pki/    pki" >> "$KEPT/mounts" ;;
   "auth list") echo "token/    token" ;;
   "read -field=role_id "*) echo "the role" ;;
-  *"-field=secret_id "*) echo "the secret" ;;
+  *"-field=secret_id "*)
+    echo "accessor-$(wc -l < "$KEPT/calls")" >> "$KEPT/accessors"
+    echo "the secret" ;;
+  "list "*/secret-id)
+    [ -s "$KEPT/accessors" ] || { echo "No value found" >&2; exit 2; }
+    printf 'Keys\n----\n'; cat "$KEPT/accessors" ;;
+  *"/secret-id-accessor/destroy secret_id_accessor="*)
+    grep -v "^${*##*=}$" "$KEPT/accessors" > "$KEPT/left"; mv "$KEPT/left" "$KEPT/accessors" ;;
   "read -field=certificate pki/cert/ca") echo "the CA" ;;
   *" pki/issue/"*) cat "$KEPT/bundle.pem" ;;
   "kv put -field=version "*/certificates/*)
@@ -172,6 +179,25 @@ fn vault_setup_may_be_run_again_and_keeps_the_authority() {
     assert_eq!(founding(setup.done(&[])), 0);
     let identity = setup.file("identity/envoy/identity.pem");
     assert!(identity.starts_with(&next.key_pem));
+}
+
+#[test]
+fn vault_setup_leaves_one_secret_id_however_often_it_is_run() {
+    let setup = Setup::new();
+    setup.bundle();
+    let destroyed = |calls: Vec<String>| {
+        let destroys = |call: &&String| call.contains("secret-id-accessor/destroy");
+        calls.iter().filter(destroys).count()
+    };
+    assert_eq!(destroyed(setup.done(&[])), 0);
+    let first = setup.file("kept/accessors");
+    for _ in 0..3 {
+        setup.bundle();
+        assert_eq!(destroyed(setup.done(&[])), 1);
+        let left = setup.file("kept/accessors");
+        assert_eq!(left.lines().count(), 1, "{left}");
+        assert_ne!(left, first, "the newest");
+    }
 }
 
 #[test]

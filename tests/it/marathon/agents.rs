@@ -1,10 +1,10 @@
 //! Journeys of agents that are lost, replaced, or known by names.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 
 use marathon_envoy::commands::bootstrap::Transport;
-use serde_json::json;
+use serde_json::{Value, json};
 use sim::backend::{Backend, Identity};
 use sim::load::{Answer, Cause, Load, Pace, Target};
 use sim::marathon::AgentConfig;
@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 
 use super::scene::LIMIT;
 use crate::support::traffic::{
-    answered, at_rest, endpoints, endpoints_of, field, served_by, spread,
+    Users, answered, at_rest, endpoints, endpoints_of, field, served_by, spread,
 };
 use crate::support::{Environment, app, environment};
 
@@ -166,4 +166,97 @@ async fn a_task_on_a_fresh_agent_while_a_list_is_on_its_way(transport: Transport
     served_by(&mut environment, "next.test", "/", "/next").await;
     assert_eq!(endpoints_of(&mut environment, "/web_0").await, both);
     environment.stop().await.unwrap();
+}
+
+/// Of two tasks one is on an agent that drops packets. Marathon says that it runs, then that it is
+/// unreachable: requests have their first try elsewhere in the end, and none is lost.
+#[tokio::test]
+async fn an_agent_that_drops_packets() {
+    let mut environment = environment(|plan| {
+        plan.marathon.patience = LIMIT;
+        plan.marathon.agents = vec![
+            AgentConfig::at(Ipv4Addr::LOCALHOST),
+            AgentConfig {
+                drops_packets: true,
+                ..AgentConfig::at(Ipv4Addr::new(127, 0, 0, 2))
+            },
+        ];
+    })
+    .await;
+    let mut web = app("/web", "web.test", 2);
+    web["unreachableStrategy"] = json!({ "inactiveAfterSeconds": 300, "expungeAfterSeconds": 600 });
+    environment.marathon().create_app(web).await.unwrap();
+    spread(&mut environment, "/web", 2).await;
+    let tasks = environment.marathon().view();
+    let silent = tasks
+        .running("/web")
+        .into_iter()
+        .find(|task| task.agent == 1);
+    let silent = silent.unwrap().addresses()[0];
+
+    // Some of these wait for a connection that never comes, and are answered by the other task then.
+    let users = Users::of(&environment, "web.test", "/", &["/web"]);
+    ejections(&mut environment, 1).await;
+    users.noticed_nothing(&mut environment).await;
+
+    environment.marathon().lose_agent(1);
+    ranks_behind(&mut environment, silent).await;
+    // Back in the turn or not, no request has its first try there.
+    let tried = tries_at(&mut environment, silent).await;
+    for _ in 0..REQUESTS {
+        served_by(&mut environment, "web.test", "/", "/web").await;
+    }
+    assert_eq!(tries_at(&mut environment, silent).await, tried);
+    environment.stop().await.unwrap();
+}
+
+/// Requests that would all have their first try at one of two addresses with a probability of one
+/// in a million.
+const REQUESTS: usize = 20;
+
+/// Waits until this many hosts of the app are out of the turn.
+async fn ejections(environment: &mut Environment, count: u64) {
+    let admin = environment.envoy().admin();
+    let looked = environment.envoy().wait_for("ejections", LIMIT, async || {
+        let stats = admin
+            .stats("web_0.outlier_detection.ejections_active$")
+            .await?;
+        Ok((stats.values().sum::<u64>() == count).then_some(()))
+    });
+    looked.await.unwrap();
+}
+
+/// Waits until a host of the app has the second priority.
+async fn ranks_behind(environment: &mut Environment, address: SocketAddr) {
+    let admin = environment.envoy().admin();
+    let looked = environment
+        .envoy()
+        .wait_for("the priority", LIMIT, async || {
+            let clusters = admin.clusters().await?;
+            let host = host_of(&clusters, address);
+            Ok((host["priority"] == 1).then_some(()))
+        });
+    looked.await.unwrap();
+}
+
+/// The connections that were tried at a host of the app.
+async fn tries_at(environment: &mut Environment, address: SocketAddr) -> u64 {
+    let clusters = environment.envoy().admin().clusters().await.unwrap();
+    let host = host_of(&clusters, address);
+    let mut stats = host["stats"].as_array().unwrap().iter();
+    let total = stats.find(|stat| stat["name"] == "cx_total").unwrap();
+    total["value"]
+        .as_str()
+        .map_or(0, |count| count.parse().unwrap())
+}
+
+fn host_of(clusters: &Value, address: SocketAddr) -> Value {
+    let statuses = clusters["cluster_statuses"].as_array().unwrap();
+    let cluster = statuses.iter().find(|status| status["name"] == "/web_0");
+    let hosts = cluster.unwrap()["host_statuses"].as_array().unwrap();
+    let is_it = |host: &&Value| {
+        let socket = &host["address"]["socket_address"];
+        socket["address"] == address.ip().to_string() && socket["port_value"] == address.port()
+    };
+    hosts.iter().find(is_it).unwrap().clone()
 }

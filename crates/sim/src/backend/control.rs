@@ -1,10 +1,12 @@
 //! The handle of a backend: its health, the requests that it holds, its end.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::Identity;
@@ -41,6 +43,21 @@ pub(super) struct Inner {
 }
 
 impl Control {
+    /// The handle of a backend that is about to listen.
+    pub(super) fn new(identity: Identity, listeners: &[TcpListener]) -> io::Result<Self> {
+        let addresses = listeners.iter().map(TcpListener::local_addr);
+        Ok(Self(Arc::new(Inner {
+            identity,
+            addresses: addresses.collect::<io::Result<_>>()?,
+            healthy: AtomicBool::new(true),
+            answered: AtomicU64::new(0),
+            cut: AtomicU64::new(0),
+            in_flight: watch::Sender::new(0),
+            held: watch::Sender::new(false),
+            signal: watch::Sender::new(Signal::Serve),
+        })))
+    }
+
     /// Its addresses, by port index.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {

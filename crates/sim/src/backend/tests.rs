@@ -35,6 +35,26 @@ async fn answer_of(socket: &mut TcpStream) -> String {
     text
 }
 
+/// On a paused clock a wait for a connection ends as soon as nothing else can happen.
+#[tokio::test(start_paused = true)]
+async fn one_that_is_cut_off_takes_no_connection_and_ends_like_any_other() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let identity = Identity {
+        app: "/web".into(),
+        task: "web.1".into(),
+        version: "v1".into(),
+        host: "127.0.0.1".into(),
+    };
+    let started = Backend::start_cut_off(identity, vec![listener]).await;
+    let mut backend = started.unwrap();
+    let control = backend.control();
+    let connected = TcpStream::connect(control.addresses()[0]);
+    let waited = tokio::time::timeout(Duration::from_secs(3600), connected);
+    assert!(waited.await.is_err());
+    control.terminate(Duration::from_secs(1));
+    assert_eq!(backend.exited().await.cause, Cause::Stopped);
+}
+
 #[tokio::test]
 async fn it_says_who_it_is_and_what_it_was_asked() {
     let (_backend, control, address) = backend().await;

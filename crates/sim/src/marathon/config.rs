@@ -13,6 +13,8 @@ pub struct AgentConfig {
     pub hostname: String,
     /// The loopback address of its host ports, of which any free one is given.
     pub address: IpAddr,
+    /// Cut off from everybody but the master: its tasks run, and packets to them are dropped.
+    pub drops_packets: bool,
 }
 
 impl AgentConfig {
@@ -22,6 +24,7 @@ impl AgentConfig {
         Self {
             hostname: address.to_string(),
             address: address.into(),
+            drops_packets: false,
         }
     }
 }

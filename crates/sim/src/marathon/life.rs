@@ -106,17 +106,23 @@ async fn start(shared: &Arc<Shared>, key: u64) -> Option<Backend> {
     step(shared, key).await?;
     shared.with(|world| world.update(key, Condition::Starting, ""));
     step(shared, key).await?;
-    let identity = shared.peek(|world| {
+    let (identity, drops_packets) = shared.peek(|world| {
         let instance = world.instances.get(&key)?;
         let agent = world.agents.get(instance.agent?)?;
-        Some(Identity {
+        let identity = Identity {
             app: app.id.clone(),
             task: instance.task_id(),
             version: app.version.clone(),
             host: agent.config.hostname.clone(),
-        })
+        };
+        Some((identity, agent.config.drops_packets))
     })?;
-    let backend = Backend::start(identity, listeners).ok()?;
+    let backend = if drops_packets {
+        Backend::start_cut_off(identity, listeners).await
+    } else {
+        Backend::start(identity, listeners)
+    };
+    let backend = backend.ok()?;
     shared.with(|world| {
         let started_at = world.clock.stamp();
         let instance = world.instances.get_mut(&key)?;

@@ -1,0 +1,318 @@
+//! Containers of pods, as far as they prove that an address is taken. Pods themselves are not served.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
+
+use super::app::{AgentHost, AppId, Health, InstanceId, Task, TaskId, TaskState};
+use super::event::TaskUpdate;
+
+/// The containers of pods that have their addresses for certain: from their placement to their end.
+/// Known from events alone, so those that started before this process are unknown until something
+/// is said of them. Cheap to clone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Pods {
+    containers: OrdMap<AppId, OrdMap<TaskId, Arc<Task>>>,
+    /// The container at each port of an agent. An end may have been missed; the next one there
+    /// proves it.
+    places: OrdMap<AgentPort, (AppId, TaskId)>,
+}
+
+type AgentPort = (AgentHost, u16);
+
+impl Pods {
+    /// The ids of the pods.
+    pub(super) fn ids(&self) -> impl Iterator<Item = &AppId> {
+        self.containers.keys()
+    }
+
+    /// The containers of a pod.
+    pub(super) fn containers(&self, pod: &AppId) -> impl Iterator<Item = &Arc<Task>> {
+        let containers = self.containers.get(pod).into_iter();
+        containers.flat_map(|containers| containers.values())
+    }
+
+    /// The pods that differ from `later` ones, or have a container on one of the agents.
+    pub(super) fn changed(&self, later: &Self, agents: &BTreeSet<&AgentHost>) -> BTreeSet<AppId> {
+        let differences = self.containers.diff(&later.containers);
+        let mut changed: BTreeSet<AppId> = differences
+            .map(|item| match item {
+                DiffItem::Add(id, _) | DiffItem::Remove(id, _) => id.clone(),
+                DiffItem::Update { new: (id, _), .. } => id.clone(),
+            })
+            .collect();
+        if !agents.is_empty() {
+            let is_there = |task: &Arc<Task>| {
+                let host = task.host.as_ref();
+                host.is_some_and(|host| agents.contains(host))
+            };
+            let there = later.ids().filter(|id| later.containers(id).any(is_there));
+            changed.extend(there.cloned());
+        }
+        changed
+    }
+
+    /// Something was said of a container.
+    pub(super) fn change(&mut self, update: TaskUpdate) {
+        let id = update.id.clone();
+        let known = self.containers.get(&update.app);
+        let known = known.and_then(|containers| containers.get(&id)).cloned();
+        if !is_present(update.condition) {
+            self.remove(&update.app, &id);
+            return;
+        }
+        let container = Task {
+            id: update.id,
+            instance: update.instance,
+            host: update.host,
+            condition: update.condition,
+            version: update.version,
+            ports: update.ports,
+            addresses: update.addresses,
+            health: Health::Unknown,
+        };
+        let container = match known {
+            Some(known) => container.merged(&known),
+            None => Arc::new(container),
+        };
+        self.remove(&update.app, &id);
+        self.give_way(&container);
+        for place in places(&container) {
+            self.places.insert(place, (update.app.clone(), id.clone()));
+        }
+        let mut containers = self.containers.get(&update.app).cloned();
+        let containers = containers.get_or_insert_default();
+        containers.insert(id, container);
+        self.containers.insert(update.app, containers.clone());
+    }
+
+    /// A task is where these may have been: they have ended.
+    pub(super) fn give_way(&mut self, task: &Task) {
+        if self.places.is_empty() || !is_present(task.condition) {
+            return;
+        }
+        for place in places(task) {
+            if let Some((pod, container)) = self.places.get(&place).cloned() {
+                self.remove(&pod, &container);
+            }
+        }
+    }
+
+    /// An instance of a pod ended, and all of its containers with it.
+    pub(super) fn end_instance(&mut self, pod: &AppId, instance: &InstanceId) {
+        let containers = self.containers(pod);
+        let ended = containers.filter(|container| container.instance == *instance);
+        let ended: Vec<TaskId> = ended.map(|container| container.id.clone()).collect();
+        for container in ended {
+            self.remove(pod, &container);
+        }
+    }
+
+    /// All containers of a pod ended.
+    pub(super) fn end_pod(&mut self, pod: &AppId) {
+        let containers = self.containers(pod).map(|container| container.id.clone());
+        let ended: Vec<TaskId> = containers.collect();
+        for container in ended {
+            self.remove(pod, &container);
+        }
+    }
+
+    fn remove(&mut self, pod: &AppId, container: &TaskId) {
+        let Some(mut containers) = self.containers.get(pod).cloned() else {
+            return;
+        };
+        let Some(ended) = containers.remove(container) else {
+            return;
+        };
+        for place in places(&ended) {
+            let is_there = |(_, there): &(AppId, TaskId)| there == container;
+            if self.places.get(&place).is_some_and(is_there) {
+                self.places.remove(&place);
+            }
+        }
+        if containers.is_empty() {
+            self.containers.remove(pod);
+        } else {
+            self.containers.insert(pod.clone(), containers);
+        }
+    }
+}
+
+/// True if a task in this state has its address for certain.
+pub(super) fn is_present(condition: TaskState) -> bool {
+    match condition {
+        TaskState::Staging | TaskState::Starting | TaskState::Running | TaskState::Killing => true,
+        TaskState::Unreachable
+        | TaskState::Lost
+        | TaskState::Ended
+        | TaskState::Unstated
+        | TaskState::Other => false,
+    }
+}
+
+fn places(task: &Task) -> impl Iterator<Item = AgentPort> {
+    let host = task.host.clone();
+    let ports = task.ports.iter().filter(|port| **port != 0);
+    ports.filter_map(move |port| Some((host.clone()?, *port)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::event::Event;
+    use crate::state::testing::{app, list, listed, state_after, task, update};
+    use crate::state::{ContestedAddresses, State, reduce};
+
+    /// A lost task of an app at this port.
+    fn lost(port: u16) -> State {
+        let lost = Task {
+            condition: TaskState::Unreachable,
+            ..task("lost", port)
+        };
+        let apps = vec![listed(app("/web"), vec![lost, task("other", 40_000)])];
+        state_after([Event::Synced(list(apps))])
+    }
+
+    fn container(condition: TaskState, port: u16) -> Task {
+        Task {
+            condition,
+            instance: "pod.1".into(),
+            ..task("pod.instance-1.front", port)
+        }
+    }
+
+    fn told(container: &Task) -> Event {
+        Event::PodContainerChanged(update("/pod", container))
+    }
+
+    /// The states of one history, and for each the tasks of `/web` that are not displaced.
+    fn left(begun: &State, events: impl IntoIterator<Item = Event>) -> Vec<Vec<String>> {
+        let mut contested = ContestedAddresses::default();
+        let nothing = state_after([]);
+        contested.follow(&nothing, begun, &mut nothing.changed_apps(begun));
+        let mut state = begun.clone();
+        let steps = events.into_iter().map(|event| {
+            let (next, stale) = reduce(state.clone(), event);
+            assert_eq!(stale, []);
+            contested.follow(&state, &next, &mut state.changed_apps(&next));
+            state = next;
+            let app = contested.without_displaced(&state, &state.apps()["/web"]);
+            app.tasks().keys().map(ToString::to_string).collect()
+        });
+        steps.collect()
+    }
+
+    #[test]
+    fn a_container_of_a_pod_displaces_a_lost_task_from_its_placement_to_its_end() {
+        use TaskState::{
+            Ended, Killing, Lost, Other, Running, Staging, Starting, Unreachable, Unstated,
+        };
+        for condition in [Staging, Starting, Running, Killing] {
+            let there = told(&container(condition, 31_000));
+            for end in [
+                told(&container(Ended, 31_000)),
+                told(&container(Unreachable, 31_000)),
+                Event::InstanceGone {
+                    app: "/pod".into(),
+                    instance: "pod.1".into(),
+                },
+                Event::AppTerminated("/pod".into()),
+            ] {
+                let steps = left(&lost(31_000), [there.clone(), there.clone(), end]);
+                let displaced = vec!["other".to_owned()];
+                let back = vec!["lost".to_owned(), "other".to_owned()];
+                assert_eq!(steps, [displaced.clone(), displaced, back]);
+            }
+            let elsewhere = left(&lost(31_001), [there]);
+            assert_eq!(elsewhere, [["lost", "other"]]);
+        }
+        for condition in [Unreachable, Lost, Ended, Unstated, Other] {
+            let steps = left(&lost(31_000), [told(&container(condition, 31_000))]);
+            assert_eq!(steps, [["lost", "other"]], "{condition:?}");
+        }
+    }
+
+    #[test]
+    fn an_end_that_was_missed_is_proved_by_whoever_comes_next() {
+        let old = container(TaskState::Running, 31_000);
+        let begun = state_after([
+            Event::Synced(list(vec![listed(app("/web"), vec![task("other", 40_000)])])),
+            told(&old),
+        ]);
+        let next = task("next", 31_000);
+        let lost = Task {
+            condition: TaskState::Unreachable,
+            ..next.clone()
+        };
+        let by_event = Event::TaskChanged(update("/web", &next));
+        let by_list = Event::AppChanged(listed(app("/web"), vec![task("other", 40_000), next]));
+        for came in [by_event, by_list] {
+            let went = Event::TaskChanged(update("/web", &lost));
+            let steps = left(&begun, [came, went]);
+            assert_eq!(steps, [["next", "other"], ["next", "other"]]);
+        }
+        // Another container does too.
+        let other = Task {
+            id: "pod.instance-2.front".into(),
+            instance: "pod.2".into(),
+            ..old
+        };
+        let gone = Event::InstanceGone {
+            app: "/pod".into(),
+            instance: "pod.2".into(),
+        };
+        let (state, _) = reduce(begun, told(&other));
+        let (state, _) = reduce(state, gone);
+        assert_eq!(state.pods, Pods::default());
+    }
+
+    #[test]
+    fn what_is_heard_of_a_container_after_its_end_is_late() {
+        let running = told(&container(TaskState::Running, 31_000));
+        let ended = told(&container(TaskState::Ended, 31_000));
+        let steps = left(&lost(31_000), [running.clone(), ended, running]);
+        assert_eq!(steps[2], ["lost", "other"]);
+    }
+
+    #[test]
+    fn an_address_of_a_container_counts_where_it_has_no_port_of_the_agent() {
+        use crate::state::app::{Layout, Networking};
+        use crate::state::testing::port;
+        let own = Task {
+            condition: TaskState::Unreachable,
+            ports: Vec::new(),
+            addresses: vec![[9, 0, 0, 1].into()],
+            ..task("lost", 0)
+        };
+        let layout = Layout {
+            networking: Networking::Container,
+            ports: vec![port(Some(80), false)],
+        };
+        let web = crate::state::app::App {
+            layout: Arc::new(layout),
+            ..app("/web")
+        };
+        let begun = state_after([Event::Synced(list(vec![listed(web, vec![own])]))]);
+        let mut container = container(TaskState::Running, 31_000);
+        container.addresses = vec![[9, 0, 0, 1].into()];
+        let with_port = told(&container);
+        container.ports.clear();
+        assert_eq!(left(&begun, [with_port]), [["lost"]]);
+        assert_eq!(left(&begun, [told(&container)]), [[""; 0]]);
+    }
+
+    #[test]
+    fn a_container_is_found_once_its_agent_s_name_is_resolved() {
+        let mut container = container(TaskState::Running, 31_000);
+        container.host = Some("agent-1".into());
+        let resolved = Event::HostResolved {
+            host: "agent-1".into(),
+            addresses: vec![[10, 0, 0, 1].into()],
+        };
+        let steps = left(&lost(31_000), [told(&container), resolved]);
+        assert_eq!(steps[0], ["lost", "other"]);
+        assert_eq!(steps[1], ["other"]);
+    }
+}
