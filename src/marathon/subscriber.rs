@@ -249,7 +249,8 @@ impl Subscriber {
         match translate::frame(event_type, data) {
             Ok(translated) => {
                 self.plans.add(translated.plan);
-                for stale in self.plans.named(translated.change, translated.stale) {
+                let stale = self.plans.changed(translated.change, translated.stale);
+                for stale in self.plans.posted(translated.posted, stale) {
                     if self.fetch_queue.add_announced(stale, Instant::now()) {
                         self.count_resync("event");
                     }

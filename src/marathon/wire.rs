@@ -62,6 +62,8 @@ pub(super) struct OneApp<'a> {
 pub(super) struct WithId {
     #[serde(default)]
     pub id: Option<String>,
+    #[serde(default)]
+    pub version: Option<String>,
 }
 
 /// An app's definition, with its tasks where they were asked for.

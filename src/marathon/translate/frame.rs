@@ -23,6 +23,8 @@ pub struct TranslatedFrame {
     pub plan: Option<Plan>,
     /// The version that a group was changed to: its plan names what is stale more closely.
     pub change: Option<AppVersion>,
+    /// The version of an app that was posted: the change of its group may have led to it already.
+    pub posted: Option<AppVersion>,
 }
 
 /// Reads one frame of the event stream. A type that says nothing about routing, or that is
@@ -59,7 +61,11 @@ pub fn frame(event_type: &str, data: &[u8]) -> Result<TranslatedFrame, Translate
         EventType::ApiPost => {
             let frame: wire::ApiPost = serde_json::from_slice(data)?;
             let id = frame.app_definition.id.unwrap_or_default();
-            Ok(stale([RefreshNeeded::App(named_app(&id)?)]))
+            let version = frame.app_definition.version.as_deref();
+            Ok(TranslatedFrame {
+                posted: version.and_then(ids::version),
+                ..stale([RefreshNeeded::App(named_app(&id)?)])
+            })
         }
         EventType::GroupChangeSuccess => {
             let frame: wire::GroupChange = serde_json::from_slice(data)?;

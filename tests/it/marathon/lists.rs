@@ -93,6 +93,8 @@ async fn a_list_that_lost_it_all(fault: ListFault, kind: &str, group: Option<&st
     })
     .await;
     let listed = scene.metric(LISTED).await;
+    // An answer about an app that has just started may lack its only task.
+    let held_before = scene.metric("losses_held_back_total").await;
     scene.marathon().fault_next_list(fault);
     match group {
         None => scene.marathon().cut_streams(),
@@ -101,14 +103,15 @@ async fn a_list_that_lost_it_all(fault: ListFault, kind: &str, group: Option<&st
             .inject_event("group_change_success", json!({ "groupId": group })),
     }
     scene
-        .metric_where("losses_held_back_total", |held| held == 1.0)
+        .metric_where("losses_held_back_total", |held| held > held_before)
         .await;
     scene.nothing_is_lost().await;
     scene.metric_where(LISTED, |now| now >= listed + 2.0).await;
     let kind = format!("kind=\"{kind}\"");
     let settled = ["WARN", "a sudden loss is settled", &kind];
     scene.logged(&settled).await;
-    assert_eq!(scene.metric("losses_held_back_total").await, 1.0);
+    let held = scene.metric("losses_held_back_total").await;
+    assert_eq!(held, held_before + 1.0);
     assert_eq!(scene.metric("held_items").await, 0.0);
     scene.scaled(5).await;
     scene.end().await;
