@@ -24,6 +24,7 @@ use crate::freshness::Monitor;
 use crate::metrics::Metrics;
 use crate::net::blocking::run_blocking;
 use crate::net::identity;
+use crate::net::source_status::StatusCell;
 use crate::pipeline::{Pipeline, Projector};
 use crate::record::{Recorder, Restored, restore};
 use crate::registry::Registry;
@@ -34,7 +35,7 @@ use crate::state::event::{Purpose, RefreshNeeded, Source};
 use crate::{admin, files, log, marathon, server, v2, vault, xds};
 
 use runtimes::Rooms;
-use views::AdminPages;
+use views::{AdminPages, count_source};
 
 /// Capacity of the queue of facts for the pipeline, which takes a thousand in a few milliseconds.
 /// While it is full, Marathon's facts wait merged by task.
@@ -152,6 +153,11 @@ impl Daemon {
         let mut statuses = vec![marathon_status.clone()];
         statuses.extend(vault_status.clone());
         statuses.extend((has_folder || has_files).then(|| files_status.clone()));
+        let record = self.settings.record.map(|config| {
+            let status = config.new_status();
+            statuses.push(status.clone());
+            (config, status)
+        });
         let silence = {
             let last_heard = last_heard.clone();
             Arc::new(move || last_heard.silence())
@@ -187,7 +193,8 @@ impl Daemon {
             }
         });
         metrics.at_scrape(move |metrics| {
-            statuses.iter().for_each(|status| status.count(metrics));
+            let statuses = statuses.iter().map(StatusCell::current);
+            statuses.for_each(|status| count_source(&status, metrics));
         });
         metrics.at_scrape(|metrics| {
             let dropped = &metrics.log_lines_dropped;
@@ -215,20 +222,19 @@ impl Daemon {
                 Ok("the reload of marathon's list")
             }
         });
-        if let Some(config) = self.settings.record.clone() {
+        if let Some((config, status)) = record.clone() {
             let (worlds, token) = (pipeline.worlds(), token.clone());
-            let recorder = Recorder::new(config, worlds, silence.clone(), metrics.clone());
+            let recorder = Recorder::new(config, worlds, silence.clone(), status, metrics.clone());
             rooms.source(async move {
                 recorder.run(token).await;
                 Ok("the record")
             });
         }
         rooms.source({
-            let (record, state) = (self.settings.record, self.settings.state);
-            let token = token.clone();
+            let (state, token) = (self.settings.state, token.clone());
             async move {
                 let known = match record {
-                    Some(record) => restore(record, state).await,
+                    Some((config, status)) => restore(config, state, status).await,
                     None => None,
                 };
                 let pipeline = match known {

@@ -4,9 +4,11 @@ mod signals;
 
 use std::io;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::CommandFactory as _;
 use tokio::runtime::Runtime;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -14,8 +16,12 @@ use self::signals::{ProcessSignals, SignalRequest};
 use super::cli::Cli;
 use super::terminal::{USAGE, say};
 use crate::daemon::{self, Daemon, Runtimes};
-use crate::settings::{Settings, Typed, unknown_variables};
+use crate::net::blocking::run_blocking;
+use crate::settings::{BadSetting, Settings, Typed, unknown_variables};
 use crate::{core_dumps, log};
+
+/// Longest stop. Connections drain for 5 s at most; whatever goes on longer is left behind.
+const STOP_LIMIT: Duration = Duration::from_secs(15);
 
 /// Runs the daemon. Exit code 0 after a signal, 2 for a bad setting, 1 for anything else.
 pub(super) fn run(typed: Typed) -> ExitCode {
@@ -31,6 +37,13 @@ pub(super) fn run(typed: Typed) -> ExitCode {
         let _inside = servers.enter();
         ProcessSignals::new()
     };
+    let mut signals = match signals {
+        Ok(signals) => signals,
+        Err(error) => {
+            say(&format!("error: cannot receive signals: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
     // Before any secret is read.
     if !typed.core_dumps
         && let Err(error) = core_dumps::forbid()
@@ -41,11 +54,19 @@ pub(super) fn run(typed: Typed) -> ExitCode {
         ));
         return ExitCode::FAILURE;
     }
-    let settings = match typed.check() {
-        Ok(settings) => settings,
-        Err(error) => {
+    let settings = match servers.block_on(checked(typed, &mut signals)) {
+        Ok(Ok(settings)) => settings,
+        Ok(Err(error)) => {
             say(&format!("error: {error}"));
             return USAGE.into();
+        }
+        Err(signal) => {
+            say(&format!(
+                "stopped by {signal} while the settings were checked: a file that one of them \
+                 names does not open"
+            ));
+            end(sources, servers);
+            return ExitCode::SUCCESS;
         }
     };
     // Kept to the end: tasks dropped with the runtime may still log.
@@ -60,26 +81,37 @@ pub(super) fn run(typed: Typed) -> ExitCode {
     for warning in settings.warnings.iter().chain(&unknown) {
         warn!("{warning}");
     }
-    let served = match signals {
-        Ok(signals) => {
-            let runtimes = Runtimes {
-                sources: sources.handle().clone(),
-                servers: servers.handle().clone(),
-            };
-            servers.block_on(serve(settings, runtimes, signals))
-        }
-        Err(error) => Err(daemon::Error::Signal(error)),
+    let runtimes = Runtimes {
+        sources: sources.handle().clone(),
+        servers: servers.handle().clone(),
     };
-    // Without a wait: a DNS look-up or a read from a network mount cannot be cancelled and may last
-    // for ever.
-    sources.shutdown_background();
-    servers.shutdown_background();
+    let served = servers.block_on(serve(settings, runtimes, signals));
+    end(sources, servers);
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!(error = %daemon::Causes(&error), "stopped");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Ends the runtimes without a wait: a DNS look-up or a read from a network mount cannot be cancelled
+/// and may last for ever.
+fn end(sources: Runtime, servers: Runtime) {
+    sources.shutdown_background();
+    servers.shutdown_background();
+}
+
+/// The settings as meant, or the signal that came first. The files that they name are read on a
+/// thread of their own: one on a mount that hangs must not make the process deaf.
+async fn checked(
+    typed: Typed,
+    signals: &mut ProcessSignals,
+) -> Result<Result<Settings, BadSetting>, &'static str> {
+    tokio::select! {
+        checked = run_blocking(move || typed.check()) => Ok(checked),
+        signal = signals.stop() => Err(signal),
     }
 }
 
@@ -113,10 +145,12 @@ async fn serve(
         "listening"
     );
     let mut run = std::pin::pin!(daemon.run(runtimes, shutdown.clone()));
+    let mut stop_at = None;
     loop {
         let request = tokio::select! {
             ended = &mut run => return ended,
             request = signals.next() => request,
+            () = passed(stop_at) => return Err(daemon::Error::StopSlow(STOP_LIMIT)),
         };
         match request {
             // A second signal: the operator does not want to wait for the drain.
@@ -126,6 +160,7 @@ async fn serve(
             SignalRequest::Stop(signal) => {
                 info!(signal, "told to stop: answering held polls, then leaving");
                 shutdown.cancel();
+                stop_at = Some(Instant::now() + STOP_LIMIT);
             }
             SignalRequest::Reload(signal) if shutdown.is_cancelled() => {
                 info!(signal, "reload ignored: stopping");
@@ -135,5 +170,13 @@ async fn serve(
                 reload.now();
             }
         }
+    }
+}
+
+/// Waits until that time; for ever if there is none. Cancel safe.
+async fn passed(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::task::JoinError;
 
@@ -22,9 +23,6 @@ pub enum Error {
         /// The system's error.
         source: io::Error,
     },
-    /// The signals cannot be received.
-    #[error("cannot receive signals")]
-    Signal(#[source] io::Error),
     /// The metrics cannot be registered.
     #[error("cannot register the metrics")]
     Metrics(#[from] prometheus::Error),
@@ -46,6 +44,9 @@ pub enum Error {
     /// A task panicked.
     #[error("a task panicked")]
     Panicked(#[source] JoinError),
+    /// Something did not stop in time.
+    #[error("the stop was not over within {0:?}")]
+    StopSlow(Duration),
     /// A second stop signal came before the first one was done with.
     #[error("told to stop twice")]
     SecondSignal,

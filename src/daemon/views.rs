@@ -6,10 +6,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::freshness::{RecordAge, SourceAge};
+use crate::metrics::Metrics;
 use crate::net::clock::wall_clock;
 use crate::net::identity;
 use crate::net::reload::Trigger;
-use crate::net::source_status::StatusCell;
+use crate::net::source_status::{SourceState, SourceStatus, StatusCell};
 use crate::pipeline::{CurrentProblems, ServedRecord};
 use crate::registry::Registry;
 use crate::server::RejectedPeers;
@@ -104,6 +105,19 @@ pub(super) fn record_age(served: ServedRecord) -> RecordAge {
     })
 }
 
+/// Sets the metrics of a source.
+pub(super) fn count_source(status: &SourceStatus, metrics: &Metrics) {
+    for state in SourceState::ALL {
+        let labels = [status.source, state.as_str()];
+        let gauge = metrics.source_state.with_label_values(&labels);
+        gauge.set((state == status.state).into());
+    }
+    let age = metrics
+        .source_state_seconds
+        .with_label_values(&[status.source]);
+    age.set(status.since.as_secs_f64());
+}
+
 /// A rejected resource as a problem of the admin port.
 fn refusal_as_problem(refused: &xds::RefusedView) -> serde_json::Value {
     let named = refused.proxies.iter().take(PROXIES_NAMED);
@@ -148,5 +162,28 @@ fn given_by_proxy(given: xds::GivenView) -> admin::Given {
     admin::Given {
         proxy: serde_json::json!({ "peer": given.peer, "transport": given.transport }),
         kinds: versions.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn metrics_have_one_state_of_a_source_and_its_age() {
+        let cell = StatusCell::new("test", &[]);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let metrics = Metrics::new().unwrap();
+        count_source(&cell.current(), &metrics);
+        let text = String::from_utf8(metrics.encode().unwrap()).unwrap();
+        for line in [
+            "source_state{source=\"test\",state=\"starting\"} 1",
+            "source_state{source=\"test\",state=\"failing\"} 0",
+            "source_state_seconds{source=\"test\"} 1",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
     }
 }

@@ -52,7 +52,7 @@ pub struct Config {
 
 /// The certificates and problems of the folder, as they are announced.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Reading {
+struct FolderReading {
     certificates: Vec<Arc<Certificate>>,
     problems: Vec<Problem>,
     /// `notAfter` of the certificates that are served, in seconds since 1970, by name: also of
@@ -114,7 +114,7 @@ async fn watch(
     metrics: Arc<Metrics>,
     mut reload: Watcher,
 ) {
-    let mut announced: Option<Reading> = None;
+    let mut announced: Option<FolderReading> = None;
     let mut was_readable = true;
     let mut reads_everything = false;
     loop {
@@ -178,7 +178,7 @@ async fn watch(
     }
 }
 
-impl Reading {
+impl FolderReading {
     /// The same while the folder hangs. The first problem of that kind counts: it has the time.
     fn note_hung(&mut self, hung: Problem) {
         if self.hung.is_none() {
@@ -195,7 +195,7 @@ async fn settled(
     config: &Config,
     wall_clock: WallClock,
     reads_everything: bool,
-) -> Result<(Reading, io::Result<()>), HungLook> {
+) -> Result<(FolderReading, io::Result<()>), HungLook> {
     let mut look = 1;
     loop {
         let is_last = look == LOOKS;
@@ -221,7 +221,7 @@ async fn settled(
     }
 }
 
-fn report(reading: &Reading, before: Option<&Reading>, metrics: &Metrics) {
+fn report(reading: &FolderReading, before: Option<&FolderReading>, metrics: &Metrics) {
     info!(
         certificates = reading.certificates.len(),
         problems = reading.problems.len(),

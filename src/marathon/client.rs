@@ -13,7 +13,7 @@ use super::authenticated_client::AuthenticatedClient;
 use super::config::BaseUrl;
 use super::error::Error;
 use super::fetch::{Fetch, FetchLimits};
-use super::https::{Connection, HeadLimits};
+use super::https::{ConnectionChoice, HeadLimits};
 use super::ids;
 use super::translate::{self, Asked, TranslateError};
 use crate::net::blocking::run_blocking;
@@ -66,7 +66,7 @@ impl MarathonClient {
         limits: FetchLimits,
     ) -> Result<FetchAnswer, Error> {
         let head = HeadLimits {
-            connection: Connection::KeptThenNew(limits.again_after),
+            connection: ConnectionChoice::KeptThenNew(limits.again_after),
             limit: limits.head,
         };
         within(limits.whole, self.answer(base, asked, head)).await
@@ -147,7 +147,7 @@ impl MarathonClient {
         let config = self.authenticated_client.config();
         let limit = config.head_limit;
         let head = HeadLimits {
-            connection: Connection::KeptThenNew(config.head_patience),
+            connection: ConnectionChoice::KeptThenNew(config.head_patience),
             limit,
         };
         let body = within(limit, self.get(base, &path, head)).await?;
@@ -159,7 +159,7 @@ impl MarathonClient {
     pub(super) async fn ping(&self, base: &BaseUrl, limit: Duration) -> Result<(), Error> {
         let uri = uri(base, "/ping")?;
         let head = HeadLimits {
-            connection: Connection::Kept,
+            connection: ConnectionChoice::Kept,
             limit,
         };
         let response = self

@@ -17,13 +17,13 @@ use crate::net::roots::Trust;
 /// The way in which a request is sent, and the longest wait for the head of its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct HeadLimits {
-    pub connection: Connection,
+    pub connection: ConnectionChoice,
     pub limit: Duration,
 }
 
 /// Connection that a request goes over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Connection {
+pub(super) enum ConnectionChoice {
     /// One that was kept, if there is one.
     Kept,
     /// The same; after this time the request is sent once more, on a new connection, while the first
@@ -81,9 +81,9 @@ impl LimitedClient {
         };
         let mut is_repeated = false;
         let answer = match limits.connection {
-            Connection::Kept => within(limits.limit, self.https.send(request)).await,
-            Connection::New => within(limits.limit, self.https.send_anew(request)).await,
-            Connection::KeptThenNew(after) => {
+            ConnectionChoice::Kept => within(limits.limit, self.https.send(request)).await,
+            ConnectionChoice::New => within(limits.limit, self.https.send_anew(request)).await,
+            ConnectionChoice::KeptThenNew(after) => {
                 let sent = self.send_twice(request, after, &mut is_repeated);
                 within(limits.limit, sent).await
             }

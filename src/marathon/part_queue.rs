@@ -29,7 +29,7 @@ pub(super) struct PartQueue {
     waiting: BTreeMap<Fetch, (Turn, bool)>,
     /// The same by place: of apps and groups, and of past definitions.
     order: [BTreeMap<Turn, Fetch>; 2],
-    under_way: BTreeMap<Fetch, Departure>,
+    under_way: BTreeMap<Fetch, PartDeparture>,
     /// Questions that failed when they were last asked.
     pauses: BTreeMap<Fetch, Pause>,
     /// Apps that Marathon does not have, with the time before which they are not asked for again.
@@ -45,7 +45,7 @@ pub(super) struct PartQueue {
 
 /// Departure of a question that is under way.
 #[derive(Clone, Copy, Debug)]
-struct Departure {
+struct PartDeparture {
     left: Turn,
     at: Instant,
     /// Its place before that.
@@ -133,7 +133,7 @@ impl PartQueue {
         let place = self.take(&fetch)?;
         let at = now;
         self.under_way
-            .insert(fetch.clone(), Departure { left, at, place });
+            .insert(fetch.clone(), PartDeparture { left, at, place });
         Some(fetch)
     }
 

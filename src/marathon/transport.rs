@@ -18,7 +18,7 @@ use super::authenticated_client::AuthenticatedClient;
 use super::client::{MarathonClient, is_kind, text};
 use super::config::BaseUrl;
 use super::error::Error;
-use super::https::{Connection, HeadLimits};
+use super::https::{ConnectionChoice, HeadLimits};
 use super::last_heard::LastHeard;
 use crate::net::error_causes::with_causes;
 use crate::net::redirect::{authority, leaves_tls, location};
@@ -76,7 +76,7 @@ impl StreamTransport {
     async fn ask(&self, uri: Uri) -> Result<Response<Incoming>, Error> {
         // Of its own: a kept one may lead nowhere, and a stream is not worth the wait.
         let limit = HeadLimits {
-            connection: Connection::New,
+            connection: ConnectionChoice::New,
             limit: self.authenticated_client.config().head_limit,
         };
         let first = self

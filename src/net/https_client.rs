@@ -153,11 +153,11 @@ impl ConnectCause {
 /// The connections that are open: those that are kept, and a way to open others that are not.
 #[derive(Clone)]
 struct Pool {
-    kept: Connections,
-    single: Connections,
+    kept: HyperClient,
+    single: HyperClient,
 }
 
-type Connections = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+type HyperClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// The pool in use, and the time of the last look at its files.
 #[derive(Default)]
@@ -284,7 +284,7 @@ impl HttpsClient {
 }
 
 async fn send_over(
-    connections: &Connections,
+    connections: &HyperClient,
     request: Request<Bytes>,
 ) -> Result<Response<Incoming>, SendError> {
     let host = authority(request.uri());

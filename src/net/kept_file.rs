@@ -26,10 +26,10 @@ pub struct KeptFile<T> {
 
 struct KeptState<T> {
     last: Option<Arc<T>>,
-    reading: Option<Reading>,
+    reading: Option<PendingRead>,
 }
 
-type Reading = Pin<Box<dyn Future<Output = Result<Vec<u8>, UnreadFile>> + Send + Sync>>;
+type PendingRead = Pin<Box<dyn Future<Output = Result<Vec<u8>, UnreadFile>> + Send + Sync>>;
 
 /// Value of a file.
 pub struct KeptValue<T> {

@@ -7,8 +7,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::metrics::Metrics;
-
 /// Longest text of an error that is kept, in characters: some repeat what a stranger answered.
 const LONGEST_TEXT: usize = 500;
 
@@ -192,20 +190,6 @@ impl StatusCell {
         }
     }
 
-    /// Sets the metrics of the source.
-    pub fn count(&self, metrics: &Metrics) {
-        let status = self.current();
-        for state in SourceState::ALL {
-            let labels = [status.source, state.as_str()];
-            let gauge = metrics.source_state.with_label_values(&labels);
-            gauge.set((state == status.state).into());
-        }
-        let age = metrics
-            .source_state_seconds
-            .with_label_values(&[status.source]);
-        age.set(status.since.as_secs_f64());
-    }
-
     fn lock(&self) -> MutexGuard<'_, Condition> {
         // Nothing panics while it is held.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -357,23 +341,6 @@ mod tests {
         let failure = cell.current().last_error.unwrap();
         assert_eq!(failure.error, r"no\nready\u{1b}[2J");
         assert_eq!(failure.remedy.chars().count(), LONGEST_TEXT);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn metrics_have_one_state_and_its_age() {
-        let cell = StatusCell::new("test", &[STREAM]);
-        cell.works(STREAM);
-        advance(SECOND).await;
-        let metrics = Metrics::new().unwrap();
-        cell.count(&metrics);
-        let text = String::from_utf8(metrics.encode().unwrap()).unwrap();
-        for line in [
-            "source_state{source=\"test\",state=\"working\"} 1",
-            "source_state{source=\"test\",state=\"failing\"} 0",
-            "source_state_seconds{source=\"test\"} 1",
-        ] {
-            assert!(text.contains(line), "{text}");
-        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,6 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::key::SealingKey;
+use super::storage;
+use crate::net::source_status::{SourcePart, StatusCell};
+
+/// The one thing that is done here.
+pub(super) const RECORD: SourcePart = SourcePart::vital("the record on disk");
 
 /// Configuration of the record.
 #[derive(Clone, Debug)]
@@ -39,6 +44,13 @@ impl Config {
             retry: Duration::from_secs(30),
             stop_limit: Duration::from_secs(5),
         }
+    }
+
+    /// The status of a record that was neither read nor written yet.
+    pub fn new_status(&self) -> StatusCell {
+        let status = StatusCell::new("record", &[RECORD]);
+        status.tries(storage::path(&self.folder).display());
+        status
     }
 }
 

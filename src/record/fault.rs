@@ -14,6 +14,9 @@ pub(super) enum RecordFault {
     /// The file cannot be read.
     #[error("it cannot be read: {0}")]
     Unreadable(#[source] io::Error),
+    /// The disk does not answer.
+    #[error("it cannot be read within {seconds} s")]
+    Slow { seconds: u64 },
     /// It is a folder, a pipe or the like.
     #[error("it is no regular file")]
     NotAFile,
@@ -70,6 +73,7 @@ impl RecordFault {
                  created that way"
             }
             Self::Unreadable(_) => "give the file to this user, with mode 0600",
+            Self::Slow { .. } => "see to the disk, or unset STATE_DIR",
             Self::NotAFile | Self::Foreign => {
                 "name a folder in STATE_DIR that nothing else writes to"
             }

@@ -5,12 +5,13 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
-use super::config::Config;
+use super::config::{Config, RECORD};
 use super::fault::RecordFault;
 use super::translate::{ClockReading, Dating, decode};
 use super::{frame, storage};
 use crate::net::blocking::run_blocking;
 use crate::net::clock::wall_clock;
+use crate::net::source_status::StatusCell;
 use crate::pipeline::World;
 use crate::state;
 
@@ -26,23 +27,19 @@ pub struct Restored {
 /// Limit of the read at the start: a disk that does not answer must not hold up what Marathon says.
 const READ_LIMIT: Duration = Duration::from_secs(3);
 
-/// Reads the record of `config`; none, with a warning, if there is one that cannot be used.
-pub async fn restore(config: Config, state: state::Config) -> Option<Restored> {
+/// Reads the record of `config`; none, with a warning, if there is one that cannot be used. A failure
+/// is noted in `status` until the record is written anew.
+pub async fn restore(config: Config, state: state::Config, status: StatusCell) -> Option<Restored> {
     let file = storage::path(&config.folder);
     let now = ClockReading {
         instant: Instant::now(),
         unix_seconds: wall_clock(),
     };
     let read = run_blocking(move || read(&config, state, now));
-    let Ok(read) = timeout(READ_LIMIT, read).await else {
-        warn!(
-            file = %file.display(),
-            waited_seconds = READ_LIMIT.as_secs_f64(),
-            remedy = "see to the disk, or unset STATE_DIR",
-            "the record of the last known good configuration cannot be read in time and is not used"
-        );
-        return None;
-    };
+    let read = timeout(READ_LIMIT, read).await;
+    let read = read.unwrap_or(Err(RecordFault::Slow {
+        seconds: READ_LIMIT.as_secs(),
+    }));
     match &read {
         Ok(Some(restored)) => info!(
             file = %file.display(),
@@ -52,12 +49,15 @@ pub async fn restore(config: Config, state: state::Config) -> Option<Restored> {
             "the last known good configuration is read"
         ),
         Ok(None) => info!(file = %file.display(), "there is no record of a configuration yet"),
-        Err(fault) => warn!(
-            file = %file.display(),
-            error = %fault,
-            remedy = fault.remedy(),
-            "the record of the last known good configuration is not used"
-        ),
+        Err(fault) => {
+            status.fails(RECORD, fault, fault.remedy());
+            warn!(
+                file = %file.display(),
+                error = %fault,
+                remedy = fault.remedy(),
+                "the record of the last known good configuration is not used"
+            );
+        }
     }
     read.ok().flatten()
 }

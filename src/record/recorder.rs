@@ -9,13 +9,14 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::config::Config;
+use super::config::{Config, RECORD};
 use super::fault::RecordFault;
 use super::translate::{ClockReading, Dating, PrivateKeys, encode};
 use super::{frame, storage};
 use crate::metrics::Metrics;
 use crate::net::blocking::run_blocking;
 use crate::net::clock::{WallClock, wall_clock};
+use crate::net::source_status::StatusCell;
 use crate::net::throttle::Throttle;
 use crate::pipeline::World;
 
@@ -40,6 +41,7 @@ pub struct Recorder {
     clock: WallClock,
     /// Held while it writes: a write that was begun before the stop goes on behind it.
     write: Arc<Mutex<Box<Write>>>,
+    status: StatusCell,
     metrics: Arc<Metrics>,
     throttled_log: Throttle,
     last: LastWrite,
@@ -64,6 +66,7 @@ impl Recorder {
         config: Config,
         world: watch::Receiver<Option<World>>,
         silence: SourceSilence,
+        status: StatusCell,
         metrics: Arc<Metrics>,
     ) -> Self {
         let write = {
@@ -76,6 +79,7 @@ impl Recorder {
             silence,
             clock: wall_clock,
             write: Arc::new(Mutex::new(Box::new(write))),
+            status,
             metrics,
             throttled_log: Throttle::new(LOG_INTERVAL, MOST_LOG_SUBJECTS),
             last: LastWrite::None,
@@ -154,6 +158,7 @@ impl Recorder {
         match written.await {
             Ok(bytes) => {
                 self.last = LastWrite::Good { heard_at };
+                self.status.works(RECORD);
                 self.count("ok");
                 self.metrics.record_written.set((self.clock)());
                 if !matches!(was, LastWrite::Good { .. }) {
@@ -167,6 +172,7 @@ impl Recorder {
     }
 
     fn note(&self, fault: &RecordFault) {
+        self.status.fails(RECORD, fault, fault.remedy());
         self.count("failed");
         let Some(left_out) = self.throttled_log.admit(&fault.to_string(), Instant::now()) else {
             return;

@@ -15,7 +15,16 @@ pub(super) fn given(path: &Option<PathBuf>) -> Option<&Path> {
 ///
 /// The reason for which it cannot be read, in words.
 pub(super) fn read(path: &Path) -> Result<String, String> {
-    std::fs::read_to_string(path).map_err(|error| format!("it cannot be read ({error})"))
+    let metadata = std::fs::metadata(path).map_err(unreadable)?;
+    // A pipe would be waited for, and could not be read again.
+    if !metadata.is_file() {
+        return Err("it cannot be read (it is no regular file)".to_owned());
+    }
+    std::fs::read_to_string(path).map_err(unreadable)
+}
+
+fn unreadable(error: std::io::Error) -> String {
+    format!("it cannot be read ({error})")
 }
 
 /// Returns the path of a readable PEM file that holds such a block.

@@ -612,3 +612,71 @@ fn every_variable_has_the_flag_that_errors_name() {
         assert_eq!(flag(variable.to_str().unwrap()), format!("--{long}"));
     }
 }
+
+#[test]
+fn a_record_needs_a_folder_and_may_have_a_key_that_lies_elsewhere() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (state, key) = (path("state"), path("key"));
+    std::fs::write(&key, [7; 32]).unwrap();
+    let set_mode = |mode| {
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(&key, permissions).unwrap();
+    };
+    set_mode(0o600);
+    assert!(meant("").record.is_none() && meant("--state-dir=").record.is_none());
+    let settings = meant(&format!(
+        "--state-dir {state} --marathon http://a:1/,https://b"
+    ));
+    let record = settings.record.unwrap();
+    assert_eq!(record.folder, std::path::Path::new(&state));
+    assert_eq!(record.marathons, ["http://a:1", "https://b"]);
+    assert!(record.key.is_none() && settings.warnings.is_empty());
+    let with_key = || meant(&format!("--state-dir {state} --state-key-file {key}"));
+    assert!(with_key().record.unwrap().key.is_some() && with_key().warnings.is_empty());
+    set_mode(0o640);
+    assert!(with_key().warnings[0].contains("others may read or write it"));
+
+    let inside = path("state/key");
+    let no_key = path("none");
+    let short = path("short");
+    std::fs::write(&short, "too short").unwrap();
+    for (line, words) in [
+        (
+            format!("--state-key-file {key}"),
+            "there is no record to seal",
+        ),
+        (format!("--state-dir {key}"), "STATE_DIR"),
+        (
+            format!("--state-dir {state} --state-key-file {inside}"),
+            "beside what it seals",
+        ),
+        (
+            format!("--state-dir {state} --state-key-file {no_key}"),
+            "cannot be read",
+        ),
+        (
+            format!("--state-dir {state} --state-key-file {short}"),
+            "neither 32 bytes nor 64",
+        ),
+    ] {
+        let error = refused(&line);
+        assert!(
+            error.contains(words) && error.contains("(flag --state-"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_record_without_a_key_beside_vault_is_warned_of() {
+    let vault = "--vault-addr http://127.0.0.1:1 --vault-token t --xds-plaintext \
+                 --xds-plaintext-secrets";
+    let settings = meant(&format!("{vault} --state-dir /nonexistent/state"));
+    let warned = |warning: &String| warning.contains("certificates from Vault are not recorded");
+    assert!(
+        settings.warnings.iter().any(warned),
+        "{:?}",
+        settings.warnings
+    );
+}

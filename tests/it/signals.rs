@@ -264,33 +264,85 @@ print('held', flush=True)
 sys.stdin.read()
 ";
 
-/// What cannot be ended is left behind: here a read of a file that does not open, as on a network
-/// mount whose server is away.
+/// A file that does not open, as on a network mount whose server is away.
+struct HeldFile {
+    _holder: Child,
+    said: tokio::io::Lines<BufReader<tokio::process::ChildStdout>>,
+}
+
+impl HeldFile {
+    async fn new(path: &Path) -> Self {
+        let mut holder = Command::new("python3")
+            .args(["-c", HOLD])
+            .arg(path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut said = BufReader::new(holder.stdout.take().unwrap()).lines();
+        assert_eq!(said.next_line().await.unwrap().as_deref(), Some("held"));
+        Self {
+            _holder: holder,
+            said,
+        }
+    }
+
+    /// Waits until somebody opens it.
+    async fn is_opened(&mut self) {
+        let opened = timeout(LIMIT, self.said.next_line()).await;
+        let opened = opened.expect("nobody reads the file").unwrap();
+        assert_eq!(opened.as_deref(), Some("opened"));
+    }
+}
+
+fn credentials_in(folder: &TempDir) -> (PathBuf, String) {
+    let path = folder.path().join("credentials");
+    fs::write(&path, "user:password\n").unwrap();
+    let flag = format!("--marathon-credentials-file={}", path.display());
+    (path, flag)
+}
+
+/// What cannot be ended is left behind.
 #[tokio::test]
 async fn a_stop_does_not_wait_for_a_file_that_cannot_be_read() {
     let folder = TempDir::new().unwrap();
-    let credentials = folder.path().join("credentials");
-    fs::write(&credentials, "user:password\n").unwrap();
-    let flags = vec![format!(
-        "--marathon-credentials-file={}",
-        credentials.display()
-    )];
-    let bench = Bench::start(folder, flags).await;
-    let mut holder = Command::new("python3")
-        .args(["-c", HOLD])
-        .arg(&credentials)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut said = BufReader::new(holder.stdout.take().unwrap()).lines();
-    assert_eq!(said.next_line().await.unwrap().as_deref(), Some("held"));
+    let (credentials, flag) = credentials_in(&folder);
+    let bench = Bench::start(folder, vec![flag]).await;
+    let mut held = HeldFile::new(&credentials).await;
     // The list that it causes reads the credentials.
     send(&bench.child, "HUP").await;
-    let opened = timeout(LIMIT, said.next_line()).await;
-    let opened = opened.expect("nobody reads the credentials").unwrap();
-    assert_eq!(opened.as_deref(), Some("opened"));
+    held.is_opened().await;
     bench.stop().await;
-    drop(holder);
+}
+
+#[tokio::test]
+async fn a_file_of_a_setting_that_does_not_open_leaves_the_process_stoppable() {
+    let folder = TempDir::new().unwrap();
+    let (credentials, flag) = credentials_in(&folder);
+    let mut held = HeldFile::new(&credentials).await;
+    let mut program = Program::new(TempDir::new().unwrap(), vec![flag]);
+    let child = program.spawn();
+    held.is_opened().await;
+    let status = asked_to_end(child).await;
+    let log = program.last_log();
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(log.contains("SIGTERM while the settings"), "{log}");
+}
+
+#[tokio::test]
+async fn a_pipe_in_the_place_of_a_file_is_an_error_and_not_waited_for() {
+    let folder = TempDir::new().unwrap();
+    let pipe = folder.path().join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().await.unwrap();
+    assert!(made.success());
+    for setting in ["marathon-cacert", "marathon-token-file"] {
+        let flag = format!("--{setting}={}", pipe.display());
+        let mut program = Program::new(TempDir::new().unwrap(), vec![flag]);
+        let child = program.spawn();
+        let status = ended(child).await;
+        let log = program.last_log();
+        assert_eq!(status.code(), Some(2), "{log}");
+        assert!(log.contains("it is no regular file"), "{log}");
+    }
 }

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::peer::{ATTACHED, Exchange, Marathon, STREAM_HEAD, Subject, within};
 use crate::marathon::authenticated_client::AuthenticatedClient;
-use crate::marathon::https::{Connection, HeadLimits};
+use crate::marathon::https::{ConnectionChoice, HeadLimits};
 use crate::marathon::{Config, Error, MarathonLogin, TokenScheme};
 use crate::metrics::Metrics;
 use crate::net::source_status::SourceState;
@@ -96,7 +96,7 @@ async fn status(
 ) -> Result<u16, Error> {
     let uri: Uri = marathon.base().at("/v2/info").parse().unwrap();
     let limits = HeadLimits {
-        connection: Connection::Kept,
+        connection: ConnectionChoice::Kept,
         limit: Duration::from_secs(30),
     };
     let answer = authenticated_client

@@ -1,7 +1,9 @@
 //! Tests of the room: reading what Marathon writes, and following it over real sockets.
 
+mod faults;
 mod following;
 mod logins;
+mod order;
 mod peer;
 mod reading;
 mod redirects;

@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 use tokio::time::{advance, sleep};
 
 use super::*;
+use crate::net::source_status::SourceState;
 use crate::pipeline::DepartedClusters;
 use crate::state::event::Event;
 use crate::state::testing::{app, list, listed, state_after};
@@ -18,6 +19,7 @@ struct Scene {
     writes: Arc<Mutex<Vec<(Duration, usize)>>>,
     is_full: Arc<AtomicBool>,
     heard: Arc<Mutex<Instant>>,
+    status: StatusCell,
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
     tasks: JoinSet<()>,
@@ -51,7 +53,8 @@ fn scene() -> Scene {
     };
     let config = Config::new("/state".into(), None, Vec::new());
     let metrics = Metrics::new().unwrap();
-    let mut recorder = Recorder::new(config, world, silence, metrics.clone());
+    let status = config.new_status();
+    let mut recorder = Recorder::new(config, world, silence, status.clone(), metrics.clone());
     let writes = Arc::new(Mutex::new(Vec::new()));
     let is_full = Arc::new(AtomicBool::new(false));
     recorder.clock = clock;
@@ -75,6 +78,7 @@ fn scene() -> Scene {
         writes,
         is_full,
         heard,
+        status,
         metrics,
         shutdown,
         tasks,
@@ -159,12 +163,16 @@ async fn a_failed_write_is_tried_again_and_counted() {
     seconds(62).await;
     assert_eq!(scene.writes(), [(0, 1), (30, 1), (60, 1)]);
     assert_eq!((scene.count("ok"), scene.count("failed")), (0, 3));
+    assert_eq!(scene.status.current().state, SourceState::Failing);
+    let error = scene.status.current().last_error.unwrap();
+    assert!(error.remedy.contains("free some space"), "{error:?}");
     assert_eq!(scene.metrics.record_written.get(), 0);
     scene.is_full.store(false, Ordering::Relaxed);
     scene.worlds.send_replace(world(2));
     seconds(30).await;
     assert_eq!(scene.writes().last(), Some(&(90, 2)));
     assert_eq!(scene.count("ok"), 1);
+    assert_eq!(scene.status.current().state, SourceState::Working);
 }
 
 #[tokio::test(start_paused = true)]

@@ -46,20 +46,27 @@ async fn answers_that_are_no_lists() {
         let series = format!("fetches_total{{outcome=\"{outcome}\",what=\"everything\"}}");
         assert_eq!(scene.metric(&series).await, wanted as f64, "{outcome}");
     }
-    for words in [
-        "cannot read the answer to /v2/apps",
-        "the key \"tasks\" is missing: see that the query embed=apps.tasks reaches Marathon",
-        "answered with \"text/html;charset=utf-8\" instead of application/json",
-        "answered 500 Internal Server Error",
-        "the answer broke off",
+    let unreadable = "marathon's answer cannot be read";
+    for (message, words) in [
+        (unreadable, "cannot read the answer to /v2/apps"),
+        (
+            unreadable,
+            "answered with \"text/html;charset=utf-8\" instead of application/json",
+        ),
+        (
+            "marathon answers with an error",
+            "answered 500 Internal Server Error",
+        ),
+        ("marathon did not answer", "the answer broke off"),
     ] {
-        assert!(
-            scene.has_logged(&["WARN", "marathon did not answer", words]),
-            "{words}"
-        );
+        for words in [words, "since_seconds=", "remedy="] {
+            assert!(scene.has_logged(&["WARN", message, words]), "{words}");
+        }
     }
-    let same = ["WARN", "marathon did not answer", "answered 500"];
-    assert_eq!(scene.times_logged(&same), 1, "what fails again is not told");
+    for same in ["answered 500", "cannot read the answer"] {
+        let told = scene.times_logged(&["WARN", same]);
+        assert_eq!(told, 1, "{same}: what fails again is not told");
+    }
     assert_eq!(scene.metric("losses_held_back_total").await, 0.0);
     scene.nothing_is_lost().await;
     scene.end().await;

@@ -55,8 +55,15 @@ impl Program {
 
     /// Runs it until its ports are open; the process and its admin port.
     pub(crate) async fn start(&mut self) -> (Child, SocketAddr) {
+        let child = self.spawn();
+        let admin = self.listening("admin").await.parse().unwrap();
+        (child, admin)
+    }
+
+    /// Runs it, and does not wait.
+    pub(crate) fn spawn(&mut self) -> Child {
         self.runs += 1;
-        let child = Command::new(env!("CARGO_BIN_EXE_marathon-envoy"))
+        Command::new(env!("CARGO_BIN_EXE_marathon-envoy"))
             .arg("serve")
             .args(&self.flags)
             .env_clear()
@@ -65,9 +72,7 @@ impl Program {
             .stderr(File::create(self.printed("log", self.runs)).unwrap())
             .kill_on_drop(true)
             .spawn()
-            .unwrap();
-        let admin = self.listening("admin").await.parse().unwrap();
-        (child, admin)
+            .unwrap()
     }
 
     /// Waits until it says where it listens; that.
