@@ -177,9 +177,10 @@ impl Pipeline {
                     let (Ok(permit), Some(first)) = (permit, self.stale.pop_first()) else {
                         return;
                     };
-                    match first {
-                        RefreshNeeded::Certificates(source) => (self.look_again)(source),
-                        first => permit.send(first),
+                    if let RefreshNeeded::Certificates(source) = first {
+                        (self.look_again)(source);
+                    } else {
+                        permit.send(first);
                     }
                 }
                 () = waits::until(self.wake_at) => {

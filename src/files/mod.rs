@@ -316,12 +316,11 @@ mod tests {
             let mut names = Vec::new();
             loop {
                 for event in self.facts.recv().await.unwrap().value {
-                    match event {
-                        Event::CertificatesRead { certificates, .. } => {
-                            names = certificates.iter().map(|c| c.name.clone()).collect();
-                        }
-                        Event::CertificatesConfirmed(Source::Files) => return names,
-                        other => panic!("{other:?}"),
+                    if let Event::CertificatesRead { certificates, .. } = event {
+                        names = certificates.iter().map(|c| c.name.clone()).collect();
+                    } else {
+                        assert_eq!(event, Event::CertificatesConfirmed(Source::Files));
+                        return names;
                     }
                 }
             }

@@ -233,7 +233,7 @@ fn held_back(
     let mut shares = Shares::default();
     shares.count("", known.len(), missing.len());
     let is_sudden = shares.is_sudden("", config.sudden_loss_percent);
-    let names = missing.keys().map(|name| String::clone(name));
+    let names = missing.keys().copied().cloned();
     let kept = held.take(&answer, names, |_| is_sudden);
     held.retain(|name| kept.contains(name));
     let kept = kept.into_iter().filter_map(|name| {
