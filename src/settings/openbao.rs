@@ -29,7 +29,7 @@ fn renamed(command: clap::Command, value: impl Fn(&str) -> Option<OsString>) -> 
     command.mut_subcommands(|command| {
         command.mut_args(|argument| {
             let variable = argument.get_env().and_then(|variable| variable.to_str());
-            let name = variable.map(|variable| name_where(variable, &is_set));
+            let name = variable.map(|variable| name_where(variable, is_set));
             match name {
                 Some(name) if Some(&*name) != variable => argument.env(name),
                 Some(_) | None => argument,
