@@ -119,6 +119,11 @@ impl Daemon {
         let proxies = xds::Proxies::new(self.settings.proxies, registry.clone(), metrics.clone());
         let old_fleets = v2::connect(self.settings.v2, registry.clone(), metrics.clone());
         let rejected = Arc::new(server::RejectedPeers::new(metrics.clone()));
+        let Reload {
+            files_and_marathon: reload,
+            vault: reload_vault,
+            ..
+        } = self.reload;
         let mut pipeline = Pipeline::new(
             self.settings.pipeline,
             State::new(self.settings.state),
@@ -127,12 +132,14 @@ impl Daemon {
             sources.clone(),
             metrics.clone(),
         )
-        .observed_by(old_fleets.observer);
-        let Reload {
-            files_and_marathon: reload,
-            vault: reload_vault,
-            ..
-        } = self.reload;
+        .observed_by(old_fleets.observer)
+        .looking_again({
+            let (files, vault) = (reload.clone(), reload_vault.clone());
+            move |source| match source {
+                Source::Files => files.fire(),
+                Source::Vault => vault.fire(),
+            }
+        });
         let reads_store = sources.contains(&Source::Vault);
         let spread = self.settings.freshness.handover_spread;
         let handover = server::Handover::new(spread, "this control plane is stale");

@@ -116,7 +116,7 @@
 //! | Who may read secrets | [`server::Security::allows_secrets`]: by the security of the listener |
 //! | What happens on a refusal | [`xds`], `delivery`, `Subscription::reject`: withhold the resource, send the others, offer it again |
 //! | How endpoints are ordered | [`intent::addresses`](fn@intent::addresses): by rank, then by address, each once |
-//! | When the loss guard is on | [`State::holds_back`](state::State::holds_back): when a list lacks too large a share |
+//! | When the loss guard is on | [`State::holds_back`](state::State::holds_back): when an answer lacks too large a share |
 //!
 //! # The walls
 //!

@@ -46,6 +46,8 @@ pub struct Metrics {
     pub event_to_publish_seconds: Histogram,
     pub publishes: IntCounter,
     pub losses_held_back: IntCounter,
+    /// By kind of item.
+    pub held_items: IntGaugeVec,
     pub agent_names_awaited: IntGauge,
     pub apps: IntGaugeVec,
     pub presumed_healthy_tasks: IntGauge,
@@ -121,7 +123,8 @@ impl Metrics {
             logins: new.counters("logins_total", "Logins of the DC/OS service account, by outcome: ok, refused, or failed.", &["outcome"])?,
             event_to_publish_seconds: new.histogram("event_to_publish_seconds", "Time from an event's last byte to the publication of the snapshot with it.")?,
             publishes: new.counter("publishes_total", "Snapshots published; each differs from the one before.")?,
-            losses_held_back: new.counter("losses_held_back_total", "Lists held back by the loss guard: they lack most apps or tasks, and wait for a second list to confirm it.")?,
+            losses_held_back: new.counter("losses_held_back_total", "Sudden losses held back by the loss guard: an answer lacked too many apps, tasks or certificates at once, and waits for a second look to confirm it.")?,
+            held_items: new.gauges("held_items", "Items served although the last answer lacks them, until a second look confirms their loss, by kind: apps, tasks, file_certificates or vault_certificates.", &["kind"])?,
             agent_names_awaited: new.gauge("agent_names_awaited", "Agents whose names DNS has not resolved yet, while the first snapshot waits for them.")?,
             apps: new.gauges("apps", "Apps of the last state: served, in other groups (ignored), or with nothing that can be served (skipped).", &["state"])?,
             presumed_healthy_tasks: new.gauge("presumed_healthy_tasks", "Tasks that count as healthy only because Marathon had no health check results when this process started.")?,

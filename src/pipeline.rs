@@ -1,6 +1,7 @@
 //! The one loop: receive what was heard, drain the queue, reduce, project, publish once.
 
 mod config;
+mod losses;
 mod observers;
 mod problems;
 mod projector;
@@ -20,12 +21,13 @@ use tracing::warn;
 
 use crate::intent::observer::Observer;
 use crate::metrics::Metrics;
+use crate::net::clock::wall_clock;
 use crate::received::Received;
 use crate::resources::departed;
 use crate::snapshot::Kind;
 use crate::snapshot::cell::Publisher;
 use crate::state::app::AgentHost;
-use crate::state::event::{Event, RefreshNeeded, Source};
+use crate::state::event::{Event, RefreshNeeded, Source, TimeReading};
 use crate::state::problem_list::bounded;
 use crate::state::{State, reduce};
 use observers::Observers;
@@ -57,7 +59,7 @@ pub struct Pipeline {
     /// The sources of certificates that the first publication waits for, too.
     sources: Vec<Source>,
     names_wait: NamesWait,
-    /// Time since which it waits for Marathon.
+    /// Time since which it waits for Marathon, and start of the state's time.
     started: Instant,
     record_use: RecordUse,
     served_record: ServedRecord,
@@ -72,6 +74,10 @@ pub struct Pipeline {
     observers: Observers,
     problems: Arc<CurrentProblems>,
     stale: BTreeSet<RefreshNeeded>,
+    /// Asks a source of certificates for a second look.
+    look_again: Box<dyn Fn(Source) + Send>,
+    /// Time at which the state is told that time passed; none if it waits for nothing.
+    wake_at: Option<Instant>,
     presumed_healthy: usize,
     /// The state as it was projected last.
     projected: State,
@@ -123,6 +129,8 @@ impl Pipeline {
             observers: Observers::default(),
             problems: Arc::default(),
             stale: BTreeSet::new(),
+            look_again: Box::new(|_| {}),
+            wake_at: None,
             presumed_healthy: 0,
             metrics,
         }
@@ -132,6 +140,13 @@ impl Pipeline {
     #[must_use]
     pub fn observed_by(mut self, observers: impl IntoIterator<Item = Box<dyn Observer>>) -> Self {
         self.observers.add(observers);
+        self
+    }
+
+    /// Asks sources of certificates for second looks: they announce what they read again.
+    #[must_use]
+    pub fn looking_again(mut self, look: impl Fn(Source) + Send + 'static) -> Self {
+        self.look_again = Box::new(look);
         self
     }
 
@@ -162,7 +177,13 @@ impl Pipeline {
                     let (Ok(permit), Some(first)) = (permit, self.stale.pop_first()) else {
                         return;
                     };
-                    permit.send(first);
+                    match first {
+                        RefreshNeeded::Certificates(source) => (self.look_again)(source),
+                        first => permit.send(first),
+                    }
+                }
+                () = waits::until(self.wake_at) => {
+                    self.take(&mut vec![Received::now(Vec::new())]);
                 }
                 () = self.names_wait.end() => self.stop_waiting_for_names(),
                 () = self.record_use.look() => self.look_for_marathon(),
@@ -222,19 +243,30 @@ impl Pipeline {
             until: Instant::now() + TURN_WAIT,
         });
         let mut state = before.clone();
-        for event in batch.drain(..).flat_map(|received| received.value) {
+        let time = Event::TimePassed(TimeReading {
+            elapsed: self.started.elapsed(),
+            unix_seconds: wall_clock(),
+        });
+        let events = batch.drain(..).flat_map(|received| received.value);
+        for event in std::iter::once(time).chain(events) {
             let (next, stale) = reduce(state, event);
             state = next;
             self.stale.extend(stale);
         }
-        // Agents are not in a list's place: nobody but the state knows that they are in use.
-        let listable = |stale: &&RefreshNeeded| !matches!(stale, RefreshNeeded::Agent(_));
+        // No list has agents, of which the state alone knows that they are in use, or certificates.
+        let listable = |stale: &&RefreshNeeded| {
+            !matches!(
+                stale,
+                RefreshNeeded::Agent(_) | RefreshNeeded::Certificates(_)
+            )
+        };
         if self.stale.iter().filter(listable).count() > STALE_LIMIT {
             self.stale.retain(|stale| !listable(&stale));
             self.stale
                 .insert(RefreshNeeded::Everything(Default::default()));
         }
         self.state = state;
+        self.wake_at = self.state.wake_at().map(|at| self.started + at);
         self.announce(&before);
     }
 
@@ -331,18 +363,7 @@ impl Pipeline {
 
     /// Says in the log what an operator should know of the step from `before`.
     fn announce(&mut self, before: &State) {
-        if self.state.loss_suspected() && !before.loss_suspected() {
-            self.metrics.losses_held_back.inc();
-            warn!(
-                known = before.apps().len(),
-                "marathon's list lost most apps at once, or most of their tasks; they are kept \
-                 until a second list confirms it"
-            );
-        }
-        if before.loss_suspected() && !self.state.loss_suspected() {
-            let (kept, left) = (before.apps().len(), self.state.apps().len());
-            warn!(kept, left, "the doubtful loss of apps is settled");
-        }
+        losses::report(before, &self.state, &self.metrics);
         // Tasks are presumed healthy only by the first list, so later they only get fewer.
         let first_list = self.state.synced() && !before.synced();
         if first_list || self.presumed_healthy > 0 {
@@ -404,13 +425,13 @@ mod tests {
     use super::*;
     use crate::intent::observer::Publication;
     use crate::labels::{self, Groups};
+    use crate::resources;
     use crate::snapshot::cell::{Interest, Reader, cell};
     use crate::state::app::AppId;
     use crate::state::app::{App, Task};
     use crate::state::problem::Reason;
     use crate::state::problem::{Problem, Subject};
-    use crate::state::testing::{app, labels, list, listed, task, update};
-    use crate::{resources, state};
+    use crate::state::testing::{app, labels, list, listed, state_after, task, update};
 
     pub(super) struct Bench {
         pub(super) pipeline: Pipeline,
@@ -430,7 +451,7 @@ mod tests {
         };
         let pipeline = Pipeline::new(
             Config::default(),
-            State::new(state::Config::default()),
+            state_after([]),
             Projector::new(labels, resources::Config::default()),
             publisher,
             sources,

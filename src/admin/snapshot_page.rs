@@ -273,6 +273,7 @@ fn problem_json(problem: &Problem) -> Value {
         Subject::App(id) => ("app", id.as_str()),
         Subject::Certificate(name) => ("certificate", name.as_str()),
         Subject::Agent(host) => ("agent", host.as_str()),
+        Subject::Loss(kind) => ("loss", kind.as_str()),
     };
     json!({
         "subject": { "kind": kind, "name": name },

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use time::OffsetDateTime;
 
-use super::Reading;
+use super::FolderReading;
 use crate::net::watched_file::{UnreadFile, WatchedFile};
 use crate::state::certificate::Certificate;
 use crate::state::problem::{Problem, Reason, Subject};
@@ -89,8 +89,12 @@ impl Folder {
 
     /// The certificates and problems to announce. `unreadable`: the error by which the last look
     /// found nothing.
-    pub(super) fn reading(&self, now_seconds: i64, unreadable: Option<&io::Error>) -> Reading {
-        let mut reading = Reading::default();
+    pub(super) fn reading(
+        &self,
+        now_seconds: i64,
+        unreadable: Option<&io::Error>,
+    ) -> FolderReading {
+        let mut reading = FolderReading::default();
         for bundle in self.bundles.values() {
             reading.problems.extend(bundle.problems.iter().cloned());
             let Some(certificate) = &bundle.last_good else {
@@ -383,7 +387,7 @@ mod tests {
         assert!(!folder.look(NOW, Patience::Wait).unwrap());
         check(&folder, &["web"], &[]);
         assert!(folder.look(NOW, Patience::Judge).unwrap());
-        assert_eq!(folder.reading(NOW, None), Reading::default());
+        assert_eq!(folder.reading(NOW, None), FolderReading::default());
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub struct Config {
 
 /// The certificates and problems of the folder, as they are announced.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Reading {
+struct FolderReading {
     certificates: Vec<Arc<Certificate>>,
     problems: Vec<Problem>,
     /// `notAfter` of the certificates that are served, in seconds since 1970, by name: also of
@@ -76,7 +76,8 @@ impl Config {
 
 /// Announces what is in the folder, then every change of it: files that come, differ and go, and
 /// certificates that end. A requested `reload` reads every file at once, whether it looks changed
-/// or not. Returns on `shutdown`, or when nobody listens any more.
+/// or not, and is [confirmed](Event::CertificatesConfirmed) unless the folder cannot be read. Returns
+/// on `shutdown`, or when nobody listens any more.
 ///
 /// The first reading is announced even if the folder is empty, but not while it cannot be read: to
 /// announce that there are no certificates would take down what proxies serve with those of the
@@ -113,11 +114,12 @@ async fn watch(
     metrics: Arc<Metrics>,
     mut reload: Watcher,
 ) {
-    let mut announced: Option<Reading> = None;
+    let mut announced: Option<FolderReading> = None;
     let mut was_readable = true;
     let mut reads_everything = false;
     loop {
         let settled = settled(&mut folder, &config, wall_clock, reads_everything).await;
+        let is_confirmed = reads_everything && matches!(settled, Ok((_, Ok(()))));
         reads_everything = false;
         let reading = match settled {
             Ok((reading, Ok(()))) => {
@@ -150,20 +152,24 @@ async fn watch(
                 reading
             }
         };
+        let mut events = Vec::new();
         if let Some(reading) = reading
             && announced.as_ref() != Some(&reading)
         {
             report(&reading, announced.as_ref(), &metrics);
-            let event = Event::CertificatesRead {
+            events.push(Event::CertificatesRead {
                 source: Source::Files,
                 certificates: reading.certificates.clone(),
                 problems: reading.problems.clone(),
-            };
+            });
             announced = Some(reading);
             status.hears();
-            if facts.send(Received::now(vec![event])).await.is_err() {
-                return;
-            }
+        }
+        if is_confirmed {
+            events.push(Event::CertificatesConfirmed(Source::Files));
+        }
+        if !events.is_empty() && facts.send(Received::now(events)).await.is_err() {
+            return;
         }
         tokio::select! {
             () = sleep(config.interval) => {}
@@ -172,7 +178,7 @@ async fn watch(
     }
 }
 
-impl Reading {
+impl FolderReading {
     /// The same while the folder hangs. The first problem of that kind counts: it has the time.
     fn note_hung(&mut self, hung: Problem) {
         if self.hung.is_none() {
@@ -189,7 +195,7 @@ async fn settled(
     config: &Config,
     wall_clock: WallClock,
     reads_everything: bool,
-) -> Result<(Reading, io::Result<()>), HungLook> {
+) -> Result<(FolderReading, io::Result<()>), HungLook> {
     let mut look = 1;
     loop {
         let is_last = look == LOOKS;
@@ -215,7 +221,7 @@ async fn settled(
     }
 }
 
-fn report(reading: &Reading, before: Option<&Reading>, metrics: &Metrics) {
+fn report(reading: &FolderReading, before: Option<&FolderReading>, metrics: &Metrics) {
     info!(
         certificates = reading.certificates.len(),
         problems = reading.problems.len(),
@@ -303,6 +309,22 @@ mod tests {
                 certificates.iter().map(|c| c.name.clone()).collect(),
                 problems.iter().map(Problem::to_string).collect(),
             )
+        }
+
+        /// The names that are announced until a reading is confirmed.
+        async fn confirmed(&mut self) -> Vec<String> {
+            let mut names = Vec::new();
+            loop {
+                for event in self.facts.recv().await.unwrap().value {
+                    match event {
+                        Event::CertificatesRead { certificates, .. } => {
+                            names = certificates.iter().map(|c| c.name.clone()).collect();
+                        }
+                        Event::CertificatesConfirmed(Source::Files) => return names,
+                        other => panic!("{other:?}"),
+                    }
+                }
+            }
         }
 
         /// Whether nothing is announced for a minute.
@@ -437,10 +459,19 @@ mod tests {
         fs::write(dir.path().join("a.pem"), bundle("a.example")).unwrap();
         let requested = Instant::now();
         watched.reload.fire();
-        assert_eq!(watched.next().await.0, ["a"]);
+        assert_eq!(watched.confirmed().await, ["a"]);
         assert!(requested.elapsed() < Duration::from_secs(1));
         watched.reload.fire();
+        assert_eq!(watched.confirmed().await, [""; 0]);
         assert!(watched.is_silent().await, "what stays equal is no news");
+        // What cannot be read is not confirmed.
+        let away = dir.path().with_extension("away");
+        fs::rename(dir.path(), &away).unwrap();
+        let (names, problems) = watched.next().await;
+        assert_eq!((names.len(), problems.len()), (1, 1));
+        watched.reload.fire();
+        assert!(watched.is_silent().await);
+        fs::rename(away, dir.path()).unwrap();
     }
 
     #[tokio::test(start_paused = true)]

@@ -95,6 +95,10 @@ impl FactSubject {
             | Event::InstanceGone { .. }
             | Event::HostResolved { .. }
             | Event::HostsIdle(_)
+            | Event::StopsAnnounced(_)
+            | Event::StopsRevoked(_)
+            | Event::TimePassed(_)
+            | Event::CertificatesConfirmed(_)
             | Event::CertificatesRead { .. } => None,
         }
     }

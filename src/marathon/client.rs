@@ -15,7 +15,7 @@ use super::error::Error;
 use super::fetch::{Fetch, FetchLimits};
 use super::https::{ConnectionChoice, HeadLimits};
 use super::ids;
-use super::translate::{self, TranslateError};
+use super::translate::{self, Asked, TranslateError};
 use crate::net::blocking::run_blocking;
 use crate::net::body::{UnreadAnswerBody, collect};
 use crate::net::redirect::authority;
@@ -90,10 +90,8 @@ impl MarathonClient {
             }
             Fetch::Group(group) => {
                 let path = format!("/v2/apps{}/*?embed=apps.tasks", encoded(group));
-                let body = match self.get(base, &path, limit).await {
-                    Ok(body) => body,
-                    Err(e) if is_missing(&e) => return Ok(FetchAnswer::Elsewhere),
-                    Err(e) => return Err(e),
+                let Some(body) = self.find(base, &path, Asked::Group(group), limit).await? else {
+                    return Ok(FetchAnswer::Elsewhere);
                 };
                 let list = parse(path, body, translate::group).await?;
                 Ok(FetchAnswer::Fact(Event::GroupSynced {
@@ -114,11 +112,11 @@ impl MarathonClient {
             }
             Fetch::App(app) => {
                 let path = format!("/v2/apps{}", encoded(app));
-                match self.get(base, &path, limit).await {
-                    Ok(body) => Ok(FetchAnswer::Fact(parse(path, body, translate::app).await?)),
-                    Err(e) if is_missing(&e) => Ok(FetchAnswer::Fact(Event::AppGone(app.clone()))),
-                    Err(e) => Err(e),
-                }
+                let body = self.find(base, &path, Asked::App(app), limit).await?;
+                Ok(FetchAnswer::Fact(match body {
+                    Some(body) => parse(path, body, translate::app).await?,
+                    None => Event::AppGone(app.clone()),
+                }))
             }
             Fetch::Definition(app, version) => {
                 let gone = Event::DefinitionRead {
@@ -130,15 +128,15 @@ impl MarathonClient {
                     return Ok(FetchAnswer::Fact(gone));
                 };
                 let path = format!("/v2/apps{}/versions/{text}", encoded(app));
-                match self.get(base, &path, limit).await {
-                    Ok(body) => Ok(FetchAnswer::Fact(Event::DefinitionRead {
+                let body = self.find(base, &path, Asked::App(app), limit).await?;
+                Ok(FetchAnswer::Fact(match body {
+                    Some(body) => Event::DefinitionRead {
                         app: app.clone(),
                         version: *version,
                         definition: Some(parse(path, body, translate::definition).await?),
-                    })),
-                    Err(e) if is_missing(&e) => Ok(FetchAnswer::Fact(gone)),
-                    Err(e) => Err(e),
-                }
+                    },
+                    None => gone,
+                }))
             }
         }
     }
@@ -189,8 +187,46 @@ impl MarathonClient {
         Ok(())
     }
 
+    /// The body of a 200 that is JSON; none if Marathon says that what was `asked` for does not
+    /// exist.
+    async fn find(
+        &self,
+        base: &BaseUrl,
+        path: &str,
+        asked: Asked<'_>,
+        limit: HeadLimits,
+    ) -> Result<Option<Bytes>, Error> {
+        let (status, body) = self.get_json(base, path, limit).await?;
+        if status == StatusCode::OK {
+            return Ok(Some(body));
+        }
+        // A proxy on the way has 404s of its own.
+        translate::check_missing(&body, asked).map_err(|source| Error::Answer {
+            path: path.to_owned(),
+            source,
+        })?;
+        self.authenticated_client.last_heard().note();
+        Ok(None)
+    }
+
     /// The body of a 200 that is JSON.
     async fn get(&self, base: &BaseUrl, path: &str, limit: HeadLimits) -> Result<Bytes, Error> {
+        match self.get_json(base, path, limit).await? {
+            (StatusCode::OK, body) => Ok(body),
+            (status, _) => Err(Error::Status {
+                host: authority(&uri(base, path)?),
+                status,
+            }),
+        }
+    }
+
+    /// The body of a 200, or of a 404, that is JSON.
+    async fn get_json(
+        &self,
+        base: &BaseUrl,
+        path: &str,
+        limit: HeadLimits,
+    ) -> Result<(StatusCode, Bytes), Error> {
         let uri = uri(base, path)?;
         let response = self
             .authenticated_client
@@ -206,13 +242,12 @@ impl MarathonClient {
         }
         let found = text(&head.headers, CONTENT_TYPE);
         let is_json = is_kind(&found, "application/json");
+        let is_found = head.status == StatusCode::OK;
         let last_heard = self.authenticated_client.last_heard();
-        // A 404 means that an app is gone, so it must be Marathon's: a load balancer without a
-        // backend has pages for that too.
-        if is_json && matches!(head.status, StatusCode::OK | StatusCode::NOT_FOUND) {
+        if is_json && is_found {
             last_heard.note();
         }
-        if head.status != StatusCode::OK && (is_json || head.status != StatusCode::NOT_FOUND) {
+        if !is_found && head.status != StatusCode::NOT_FOUND {
             return Err(Error::Status {
                 host,
                 status: head.status,
@@ -227,11 +262,14 @@ impl MarathonClient {
         }
         let limit_bytes = self.authenticated_client.config().answer_limit_bytes;
         let body = body.map_frame(|frame| {
-            last_heard.note();
+            if is_found {
+                last_heard.note();
+            }
             frame
         });
         collect(body, limit_bytes)
             .await
+            .map(|body| (head.status, body))
             .map_err(|unread| match unread {
                 UnreadAnswerBody::TooLarge { limit_bytes } => Error::TooLarge {
                     what: "the answer",
@@ -268,10 +306,6 @@ async fn parse<T: Send + 'static>(
 ) -> Result<T, Error> {
     let answer = run_blocking(move || read(&body)).await;
     answer.map_err(|source| Error::Answer { path, source })
-}
-
-fn is_missing(error: &Error) -> bool {
-    matches!(error, Error::Status { status, .. } if *status == StatusCode::NOT_FOUND)
 }
 
 fn encoded(app: &AppId) -> String {

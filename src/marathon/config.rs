@@ -60,9 +60,6 @@ pub struct Config {
     /// The delay before a list that is to confirm a sudden loss, or that follows a new leader.
     /// 10 s.
     pub confirmation_delay: Duration,
-    /// The delay before a list that is to confirm a sudden loss which Marathon announced: most
-    /// likely it was meant. Never longer than `confirmation_delay`. 1.5 s.
-    pub announced_loss_delay: Duration,
     /// The shortest time between two requests for an app that Marathon does not have. 10 s.
     pub missing_app_interval: Duration,
     /// The wait after a first failure. 200 ms.
@@ -104,7 +101,6 @@ impl Config {
             resync_interval: Duration::from_secs(300),
             list_pause: Duration::from_secs(2),
             confirmation_delay: Duration::from_secs(10),
-            announced_loss_delay: Duration::from_millis(1500),
             missing_app_interval: Duration::from_secs(10),
             backoff_first: Duration::from_millis(200),
             backoff_limit: Duration::from_secs(10),
@@ -159,7 +155,7 @@ mod tests {
              client_certificate: None, leader_hosts: [], connect_limit: 3s, head_limit: 15s, \
              head_patience: 3s, idle_limit: 45s, ping_after: 15s, ping_limit: 2s, confirm_limit: 30s, request_limit: 120s, event_limit_bytes: 64000000, \
              answer_limit_bytes: 256000000, heard_limit: 50000, resync_interval: 300s, \
-             list_pause: 2s, confirmation_delay: 10s, announced_loss_delay: 1.5s, missing_app_interval: 10s, backoff_first: 200ms, \
+             list_pause: 2s, confirmation_delay: 10s, missing_app_interval: 10s, backoff_first: 200ms, \
              backoff_limit: 10s, login_backoff_limit: 60s, stable_after: 60s, resolve_lifetime: 60s, resolve_retry: 2s }"
         );
     }

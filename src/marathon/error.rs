@@ -327,7 +327,11 @@ impl Error {
                     || *status == StatusCode::TOO_MANY_REQUESTS
             }
             // Load balancers answer with such pages while Marathon is away.
-            Self::ContentType { .. } => true,
+            Self::ContentType { .. }
+            | Self::Answer {
+                source: TranslateError::NotMarathons { .. },
+                ..
+            } => true,
             Self::NoMarathon
             | Self::Tls(_)
             | Self::Request(_)

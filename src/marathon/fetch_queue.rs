@@ -27,7 +27,6 @@ pub(super) struct FetchQueue {
     /// Departure of the list that is under way.
     list_left: Option<Turn>,
     confirmation_delay: Duration,
-    announced_loss_delay: Duration,
 }
 
 impl FetchQueue {
@@ -38,7 +37,6 @@ impl FetchQueue {
             parts: PartQueue::new(config),
             list_left: None,
             confirmation_delay: config.confirmation_delay,
-            announced_loss_delay: config.announced_loss_delay,
         }
     }
 
@@ -61,16 +59,11 @@ impl FetchQueue {
                 self.lists.add_later(purpose, at);
                 return false;
             }
-            RefreshNeeded::EverythingSoon(purpose) => {
-                let delay = self.announced_loss_delay.min(self.confirmation_delay);
-                self.lists.add_later(purpose, now + delay);
-                return false;
-            }
             RefreshNeeded::Group(group) => Fetch::Group(group),
             RefreshNeeded::App(app) => Fetch::App(app),
             RefreshNeeded::Definition(app, version) => Fetch::Definition(app, version),
             // Not Marathon is asked for that.
-            RefreshNeeded::Agent(_) => return false,
+            RefreshNeeded::Agent(_) | RefreshNeeded::Certificates(_) => return false,
         };
         let is_past = matches!(part, Fetch::Definition(..));
         if is_past || self.parts.waiting_since(None) < MOST_PARTS {
@@ -183,7 +176,6 @@ mod tests {
     fn fetch_queue() -> (FetchQueue, Instant) {
         let config = Config {
             confirmation_delay: Duration::from_secs(10),
-            announced_loss_delay: Duration::from_secs(2),
             ..Config::new(Vec::new())
         };
         (FetchQueue::new(&config), Instant::now())
@@ -236,26 +228,6 @@ mod tests {
             Fetch::Definition(AppId::from("/a"), AppVersion(1)),
         ];
         assert_eq!(drain(&mut fetch_queue, now), left);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_doubt_about_an_announcement_is_looked_into_sooner() {
-        let seconds = Duration::from_secs;
-        let (mut fetch_queue, now) = fetch_queue();
-        let soon = RefreshNeeded::EverythingSoon(Purpose::Confirmation);
-        fetch_queue.add(RefreshNeeded::EverythingLater(Purpose::Confirmation), now);
-        fetch_queue.add(soon.clone(), now + seconds(1));
-        fetch_queue.add(soon.clone(), now + seconds(2));
-        assert_eq!(fetch_queue.list_wake_at(now), Some(now + seconds(3)));
-        // It waits no longer than other doubts do.
-        let config = Config {
-            confirmation_delay: Duration::from_millis(20),
-            ..Config::new(Vec::new())
-        };
-        let mut fetch_queue = FetchQueue::new(&config);
-        fetch_queue.add(soon, now);
-        let due = now + config.confirmation_delay;
-        assert_eq!(fetch_queue.list_wake_at(now), Some(due));
     }
 
     #[tokio::test(start_paused = true)]

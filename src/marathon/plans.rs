@@ -24,36 +24,60 @@ pub struct Plan {
 
 /// The latest plans.
 #[derive(Debug, Default)]
-pub(super) struct Plans(VecDeque<Plan>);
+pub(super) struct Plans {
+    plans: VecDeque<Plan>,
+    /// Versions whose apps were asked for.
+    changed: VecDeque<AppVersion>,
+}
 
 impl Plans {
     /// Notes a plan, once for all of its steps.
     pub(super) fn add(&mut self, plan: Option<Plan>) {
-        let Some(plan) = plan.filter(|plan| !self.0.contains(plan)) else {
+        let Some(plan) = plan.filter(|plan| !self.plans.contains(plan)) else {
             return;
         };
-        if self.0.len() >= MOST_PLANS {
-            self.0.pop_front();
+        if self.plans.len() >= MOST_PLANS {
+            self.plans.pop_front();
         }
-        self.0.push_back(plan);
+        self.plans.push_back(plan);
     }
 
     /// What is stale after a change to that version: the apps of its plan if that is known, else
     /// what the event itself says.
-    pub(super) fn named(
-        &self,
+    pub(super) fn changed(
+        &mut self,
         change: Option<AppVersion>,
         stale: Vec<RefreshNeeded>,
     ) -> Vec<RefreshNeeded> {
-        let of_change = |plan: &&Plan| Some(plan.version) == change;
-        let mut plans = self.0.iter().filter(of_change).peekable();
-        if plans.peek().is_none() {
+        let Some(version) = change else {
+            return stale;
+        };
+        let mut plans = self.plans.iter().filter(|plan| plan.version == version);
+        let Some(first) = plans.next() else {
+            return stale;
+        };
+        let all = std::iter::once(first).chain(plans);
+        let apps: BTreeSet<_> = all.flat_map(|plan| &plan.apps).cloned().collect();
+        if apps.len() > MOST_NAMED {
             return stale;
         }
-        let apps: BTreeSet<_> = plans.flat_map(|plan| &plan.apps).cloned().collect();
-        match apps.len() {
-            0..=MOST_NAMED => apps.into_iter().map(RefreshNeeded::App).collect(),
-            _ => stale,
+        if self.changed.len() >= MOST_PLANS {
+            self.changed.pop_front();
+        }
+        self.changed.push_back(version);
+        apps.into_iter().map(RefreshNeeded::App).collect()
+    }
+
+    /// What is stale after an app of that version was posted: nothing if the change of its group was
+    /// heard, since that comes once the definition can be read, and its apps were asked for.
+    pub(super) fn posted(
+        &self,
+        version: Option<AppVersion>,
+        stale: Vec<RefreshNeeded>,
+    ) -> Vec<RefreshNeeded> {
+        match version {
+            Some(version) if self.changed.contains(&version) => Vec::new(),
+            Some(_) | None => stale,
         }
     }
 }
@@ -78,14 +102,29 @@ mod tests {
             plans.add(Some(plan(7, &["/a", "/b"])));
         }
         let stale = vec![RefreshNeeded::Everything(Purpose::Announced)];
-        let named = plans.named(Some(AppVersion(7)), stale.clone());
+        let named = plans.changed(Some(AppVersion(7)), stale.clone());
         let apps = ["/a", "/b"].map(AppId::from).map(RefreshNeeded::App);
         assert_eq!(named, apps);
         let many: Vec<_> = (0..=MOST_NAMED).map(|app| format!("/{app}")).collect();
         let many: Vec<_> = many.iter().map(String::as_str).collect();
         plans.add(Some(plan(9, &many)));
         for change in [None, Some(AppVersion(8)), Some(AppVersion(9))] {
-            assert_eq!(plans.named(change, stale.clone()), stale);
+            assert_eq!(plans.changed(change, stale.clone()), stale);
+        }
+    }
+
+    #[test]
+    fn an_app_that_was_asked_for_with_its_group_is_not_asked_for_again_when_it_is_posted() {
+        let mut plans = Plans::default();
+        plans.add(Some(plan(7, &["/a"])));
+        let stale = vec![RefreshNeeded::App(AppId::from("/a"))];
+        let posted = |plans: &Plans, version| plans.posted(version, stale.clone());
+        let version = Some(AppVersion(7));
+        assert_eq!(posted(&plans, version), stale, "its group was not heard of");
+        plans.changed(version, Vec::new());
+        assert_eq!(posted(&plans, version), []);
+        for other in [None, Some(AppVersion(8))] {
+            assert_eq!(posted(&plans, other), stale);
         }
     }
 
@@ -95,7 +134,7 @@ mod tests {
         for version in 0..1_000 {
             plans.add(Some(plan(version, &["/a"])));
         }
-        assert_eq!(plans.0.len(), MOST_PLANS);
-        assert_eq!(plans.named(Some(AppVersion(999)), Vec::new()).len(), 1);
+        assert_eq!(plans.plans.len(), MOST_PLANS);
+        assert_eq!(plans.changed(Some(AppVersion(999)), Vec::new()).len(), 1);
     }
 }

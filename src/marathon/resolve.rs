@@ -193,6 +193,10 @@ impl Resolver {
                 | Event::HealthChanged { .. }
                 | Event::HostResolved { .. }
                 | Event::HostsIdle(_)
+                | Event::StopsAnnounced(_)
+                | Event::StopsRevoked(_)
+                | Event::TimePassed(_)
+                | Event::CertificatesConfirmed(_)
                 | Event::CertificatesRead { .. } => {}
             }
         }

@@ -151,7 +151,15 @@ impl Subscriber {
                 LoopEvent::RefreshNeeded(Some(RefreshNeeded::Agent(host))) => {
                     self.resolver.mention(&host);
                 }
-                LoopEvent::RefreshNeeded(Some(stale)) => self.want(stale, "asked"),
+                LoopEvent::RefreshNeeded(Some(stale)) => {
+                    let is_second_look = stale == RefreshNeeded::Everything(Purpose::Confirmation);
+                    let reason = if is_second_look {
+                        "confirmation"
+                    } else {
+                        "asked"
+                    };
+                    self.want(stale, reason);
+                }
                 LoopEvent::RefreshNeeded(None) => self.asks = None,
                 LoopEvent::Resolver(news) => self.pending_news.add(news),
                 LoopEvent::QueueHasCapacity => self.deliver(),
@@ -227,6 +235,8 @@ impl Subscriber {
             self.follows.send_replace(Some(base));
             self.metrics.stream_connected.set(1);
             self.metrics.stream_connects.inc();
+            // A second look was meant for the Marathon of the stream before.
+            self.fetch_queue.forget();
             self.want(RefreshNeeded::Everything(Purpose::Routine), "connected");
         }
         self.status.hears();
@@ -239,7 +249,8 @@ impl Subscriber {
         match translate::frame(event_type, data) {
             Ok(translated) => {
                 self.plans.add(translated.plan);
-                for stale in self.plans.named(translated.change, translated.stale) {
+                let stale = self.plans.changed(translated.change, translated.stale);
+                for stale in self.plans.posted(translated.posted, stale) {
                     if self.fetch_queue.add_announced(stale, Instant::now()) {
                         self.count_resync("event");
                     }

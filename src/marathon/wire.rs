@@ -62,6 +62,8 @@ pub(super) struct OneApp<'a> {
 pub(super) struct WithId {
     #[serde(default)]
     pub id: Option<String>,
+    #[serde(default)]
+    pub version: Option<String>,
 }
 
 /// An app's definition, with its tasks where they were asked for.
@@ -222,6 +224,12 @@ pub(super) struct Leader {
     pub leader: String,
 }
 
+/// The body of an error.
+#[derive(Deserialize)]
+pub(super) struct ErrorMessage {
+    pub message: String,
+}
+
 /// `status_update_event`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -325,6 +333,8 @@ pub(super) struct DeploymentStep {
 
 #[derive(Deserialize)]
 pub(super) struct Action {
+    #[serde(default)]
+    pub action: Option<String>,
     /// None when the action is about a pod.
     #[serde(default)]
     pub app: Option<String>,

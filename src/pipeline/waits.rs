@@ -103,6 +103,14 @@ impl NamesWait {
     }
 }
 
+/// Waits until a time; for ever without one. Cancel safe.
+pub(super) async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -27,7 +27,7 @@ use crate::state::certificate::{Certificate, PrivateKey};
 use crate::state::event::{Event, Source};
 use crate::state::problem::{Problem, Reason, Subject};
 use crate::state::testing::{
-    app, events, labels as from_pairs, list, listed, port, state_after, task, update,
+    app, events, guarded_after, labels as from_pairs, list, listed, port, state_after, task, update,
 };
 use crate::state::{self, State, reduce};
 
@@ -1085,7 +1085,7 @@ proptest! {
             ..Config::default()
         };
         let full = |state: &State| Projector::full(label_config(), config.clone(), state);
-        let mut state = state_after([]);
+        let mut state = guarded_after([]);
         let mut projection = full(&state);
         for events in steps {
             let snapshot = content(&projection);

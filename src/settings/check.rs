@@ -8,7 +8,7 @@ use super::checked::{Settings, XdsListen};
 use super::files::given;
 use super::typed::Typed;
 use super::{control_plane, log, v2_api};
-use crate::{files, freshness, pipeline, server, state, xds};
+use crate::{files, freshness, pipeline, server, xds};
 
 /// Reason: certificates are configured, and private keys cannot be sent.
 const NO_SAFE_WAY: &str = "private keys have no safe way to Envoy";
@@ -81,9 +81,7 @@ impl Typed {
             certificates,
             vault,
             security,
-            state: state::Config {
-                sudden_loss_percent: self.sudden_loss_percent,
-            },
+            state: self.loss_guard()?,
             pipeline: pipeline::Config::default(),
             freshness: freshness::Config {
                 stale_after: self.marathon.stale_after,

@@ -13,6 +13,7 @@ mod environment;
 mod files;
 mod labels;
 mod log;
+mod loss_guard;
 mod marathon;
 mod marathon_lb;
 mod openbao;

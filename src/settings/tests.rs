@@ -45,7 +45,7 @@ fn the_defaults_are_those_of_the_manual() {
         settings.resources.endpoints_refresh_delay,
         Duration::from_secs(1)
     );
-    assert_eq!(settings.state.sudden_loss_percent, 50);
+    assert_eq!(settings.state, crate::state::Config::default());
     assert!(settings.certificates.is_none() && !settings.security.allows_secrets());
     assert!(settings.v2.is_none());
     assert!(settings.warnings.is_empty());

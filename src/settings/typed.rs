@@ -71,14 +71,20 @@ pub struct Typed {
     #[arg(long, env = "RESYNC_INTERVAL", value_name = "SECONDS", default_value = "300", value_parser = seconds(1.0..=86_400.0))]
     pub resync_interval: Duration,
 
-    /// Loss guard: a list that lacks more than this share of the known apps or of their running
-    /// tasks, in percent, waits for a second list to confirm it; 100 accepts every list.
+    /// Loss guard: an answer that lacks more than this share of the known apps, of their running
+    /// tasks, or of the certificates of a source at once, of all or of a group or app, in percent,
+    /// waits for a second look to confirm it; 100 accepts every answer.
     #[arg(long, env = "SUDDEN_LOSS_PERCENT", value_name = "PERCENT", default_value = "50", value_parser = number(0..=100_u8))]
     pub sudden_loss_percent: u8,
 
-    /// Seconds until that second list is requested.
+    /// Seconds until that second look is requested.
     #[arg(long, env = "SUDDEN_LOSS_DELAY", value_name = "SECONDS", default_value = "10", value_parser = seconds(0.0..=3_600.0))]
     pub sudden_loss_delay: Duration,
+
+    /// Seconds after which a sudden loss that no second look confirms or refutes is dropped: what
+    /// was served stays, and the source is asked again.
+    #[arg(long, env = "SUDDEN_LOSS_DEADLINE", value_name = "SECONDS", default_value = "60", value_parser = seconds(1.0..=86_400.0))]
+    pub sudden_loss_deadline: Duration,
 
     /// The settings that Envoy's bootstrap shares.
     #[command(flatten)]

@@ -98,7 +98,7 @@ impl ContestedAddresses {
         };
         let is_displaced = |task: &Task| {
             let mut addresses = addresses_of(state, app, task, Reach::Served).into_iter();
-            task.condition.is_lost() && addresses.any(is_taken)
+            is_lost(state, app, task) && addresses.any(is_taken)
         };
         let tasks = app.tasks().values();
         let displaced: Vec<&TaskId> = tasks
@@ -129,7 +129,8 @@ impl ContestedAddresses {
     }
 
     fn note_lost(&mut self, state: &State, id: &AppId, app: &AppState, step: &mut ContestStep) {
-        for task in app.tasks().values().filter(|task| task.condition.is_lost()) {
+        let tasks = app.tasks().values();
+        for task in tasks.filter(|task| is_lost(state, app, task)) {
             for address in addresses_of(state, app, task, Reach::Served) {
                 let claims = self.claims.entry(address).or_insert_with(|| {
                     step.has_new = true;
@@ -150,11 +151,8 @@ impl ContestedAddresses {
         ports: &BTreeSet<u16>,
         step: &mut ContestStep,
     ) {
-        for task in app
-            .tasks()
-            .values()
-            .filter(|task| is_present(task.condition))
-        {
+        let tasks = app.tasks().values();
+        for task in tasks.filter(|task| is_at_its_address(state, app, task)) {
             if task.addresses.is_empty() && !task.ports.iter().any(|port| ports.contains(port)) {
                 continue;
             }
@@ -229,6 +227,17 @@ enum Reach {
     All,
 }
 
+/// True if nobody knows whether the task is still there: neither does Marathon, or the last list
+/// lacks it.
+fn is_lost(state: &State, app: &AppState, task: &Task) -> bool {
+    task.condition.is_lost() || state.is_held(&app.app().id, &task.id)
+}
+
+/// True if the task has its address for certain.
+fn is_at_its_address(state: &State, app: &AppState, task: &Task) -> bool {
+    is_present(task.condition) && !state.is_held(&app.app().id, &task.id)
+}
+
 /// The addresses of one task. Only in container networking are the addresses that Mesos names a
 /// task's own: otherwise they are the agent's, or private to it.
 fn addresses_of(state: &State, app: &AppState, task: &Task, reach: Reach) -> Vec<ContestedAddress> {
@@ -283,7 +292,9 @@ mod tests {
     use crate::state::app::{App, Layout, TaskState};
     use crate::state::event::Event;
     use crate::state::reduce;
-    use crate::state::testing::{app, events, list, listed, port, state_after, task, update};
+    use crate::state::testing::{
+        app, events, guarded_after, list, listed, port, state_after, task, update,
+    };
 
     fn followed(state: &State) -> ContestedAddresses {
         let nothing = state_after([]);
@@ -450,7 +461,7 @@ mod tests {
         fn step_by_step_or_at_once_it_is_the_same(
             steps in prop::collection::vec(prop::collection::vec(events(), 1..4), 1..12)
         ) {
-            let mut state = state_after([]);
+            let mut state = guarded_after([]);
             let mut contested = ContestedAddresses::default();
             for events in steps {
                 let before = state.clone();

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::app::{
     AgentHost, App, AppId, AppVersion, Definition, Health, InstanceId, Task, TaskId, TaskState,
@@ -28,8 +29,13 @@ pub enum Event {
     AppChanged(ListedApp),
     /// Marathon answered with an app that cannot be read.
     AppUnreadable(UnreadableApp),
-    /// Marathon has no such app (any more).
+    /// Marathon has no such app (any more), in its own words.
     AppGone(AppId),
+    /// A deployment that stops these apps began (`deployment_info`): their loss is expected.
+    StopsAnnounced(Vec<AppId>),
+    /// A deployment of these apps began that does not stop them, or one ended in vain
+    /// (`deployment_failed`): their loss is not expected any more.
+    StopsRevoked(Vec<AppId>),
     /// Every task of the app has ended (`app_terminated_event`).
     AppTerminated(AppId),
     /// A past version of an app's definition that some task was started with, or none if Marathon
@@ -83,6 +89,20 @@ pub enum Event {
         /// Problems of the others; a name that is listed here keeps its last good one.
         problems: Vec<Problem>,
     },
+    /// A source of certificates was read again as [requested](RefreshNeeded::Certificates), and its
+    /// last reading stands: what that lacks is gone.
+    CertificatesConfirmed(Source),
+    /// Time passed. Told before other facts, and when the state asked to be woken.
+    TimePassed(TimeReading),
+}
+
+/// A moment, by two clocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TimeReading {
+    /// Time since the start of this process, by a clock that never jumps. Waits follow it.
+    pub elapsed: Duration,
+    /// Seconds since 1970 (UTC), for messages.
+    pub unix_seconds: i64,
 }
 
 /// Source of certificates. If two have one of the same name, the first in this order is served: a
@@ -111,11 +131,19 @@ pub struct List {
     pub apps: Vec<ListedApp>,
     /// The apps that could not.
     pub unreadable: Vec<UnreadableApp>,
-    /// Purpose of the list: how far a sudden loss of most apps is believed.
+    /// Purpose of the list: how far a sudden loss is believed.
     pub purpose: Purpose,
 }
 
-/// Purpose of a full list.
+impl List {
+    /// True if an entry has no readable id: it may be any of the apps that the list lacks.
+    pub fn has_nameless(&self) -> bool {
+        let mut unreadable = self.unreadable.iter();
+        unreadable.any(|app| app.id.as_str() == UnreadableApp::NAMELESS)
+    }
+}
+
+/// Purpose of a full list: a confirmation alone confirms a sudden loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Purpose {
     /// A new stream, a timer, a doubt.
@@ -125,7 +153,7 @@ pub enum Purpose {
     /// was most likely deleted. The announcement names a group, often the root, and not the apps,
     /// so a sudden loss is looked at once more all the same, and soon.
     Announced,
-    /// An earlier list had lost most apps: what is missing now as well is gone.
+    /// A second look: what an earlier answer lacked and this one lacks as well is gone.
     Confirmation,
 }
 
@@ -145,6 +173,12 @@ pub struct UnreadableApp {
     pub id: AppId,
     /// The cause, in words.
     pub why: String,
+}
+
+impl UnreadableApp {
+    /// The id under which an app without a readable id is reported. No app can have it: Marathon's
+    /// paths hold no spaces.
+    pub const NAMELESS: &str = "/an app without an id";
 }
 
 /// Content of a status update about a task.
@@ -175,8 +209,6 @@ pub enum RefreshNeeded {
     Everything(Purpose),
     /// Everything, but not at once: what would be listed now may be as wrong as what is doubted.
     EverythingLater(Purpose),
-    /// Everything, in a second or two: most likely it is as it seems, and somebody waits for it.
-    EverythingSoon(Purpose),
     /// The apps below a group.
     Group(AppId),
     /// One app.
@@ -185,4 +217,6 @@ pub enum RefreshNeeded {
     Definition(AppId, AppVersion),
     /// The addresses of an agent that is in use.
     Agent(AgentHost),
+    /// A second look at the certificates of one source.
+    Certificates(Source),
 }

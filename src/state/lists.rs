@@ -1,43 +1,35 @@
-//! The changes that a list of apps makes: the listed apps, and those that it lacks.
+//! The changes that lists of apps and answers about one app make: the listed apps, and those that
+//! are missing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::app::{AppId, TaskId};
-use super::event::{List, ListedApp, Purpose, RefreshNeeded, UnreadableApp};
+use super::event::{List, ListedApp, Purpose, RefreshNeeded, TimeReading, UnreadableApp};
 use super::health::presume_healthy;
+use super::loss::{Answer, Proof, SecondLook, Shares, group_of};
 use super::model::State;
-use super::tasks::{Absent, AppState};
+use super::tasks::{AppState, LostTasks};
 
-/// The known apps and tasks that a list lacks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Loss {
-    apps: usize,
-    /// Running tasks that are not listed, less those that are new, app by app.
-    tasks: usize,
+/// Apps and tasks that are served on although an answer lacks them.
+#[derive(Debug, Default)]
+struct Kept {
+    apps: BTreeSet<AppId>,
+    /// By app.
+    tasks: BTreeMap<AppId, BTreeSet<TaskId>>,
 }
 
 impl State {
     /// Everything was listed.
-    pub(super) fn sync(&mut self, list: List, stale: &mut Vec<RefreshNeeded>) {
-        let gone = self.missing_from(&list, |_| true);
-        let loss = self.loss(&gone, &list.apps);
-        let absent = self.holds_back(loss, list.purpose, stale);
-        self.loss_suspected = absent == Absent::Kept;
-        self.forget_absent(&gone, absent);
-        let first = !self.synced;
-        for listed in list.apps {
-            let listed = if first {
+    pub(super) fn sync(&mut self, mut list: List, stale: &mut Vec<RefreshNeeded>) {
+        if !self.synced {
+            let presumed = |listed: ListedApp| {
                 let known = self.apps.get(&listed.app.id);
                 presume_healthy(listed, known.map(Arc::as_ref))
-            } else {
-                listed
             };
-            self.list_app(listed, absent, stale);
+            list.apps = list.apps.into_iter().map(presumed).collect();
         }
-        for app in list.unreadable {
-            self.note_unreadable(app);
-        }
+        self.take_list(list, |_| true, stale);
         self.synced = true;
     }
 
@@ -47,86 +39,162 @@ impl State {
             Some(rest) => rest.starts_with('/') || group.as_str() == "/",
             None => false,
         };
-        let gone = self.missing_from(&list, below);
-        let loss = self.loss(&gone, &list.apps);
-        let absent = self.holds_back(loss, list.purpose, stale);
-        // Only a list of everything ends a doubt.
-        self.loss_suspected |= absent == Absent::Kept;
-        self.forget_absent(&gone, absent);
+        self.take_list(list, below, stale);
+    }
+
+    /// Takes a list of the apps in some part of Marathon.
+    fn take_list(
+        &mut self,
+        list: List,
+        part: impl Fn(&AppId) -> bool,
+        stale: &mut Vec<RefreshNeeded>,
+    ) {
+        let has_nameless = list.has_nameless();
+        let answer = Answer {
+            now: self.now,
+            look_after: match list.purpose {
+                Purpose::Routine | Purpose::Confirmation => self.config.second_look_after,
+                Purpose::Announced => self.config.second_look_soon,
+            },
+            look: SecondLook::Everything,
+            proof: match list.purpose {
+                Purpose::Confirmation if !has_nameless => Proof::SecondLook,
+                Purpose::Routine | Purpose::Announced | Purpose::Confirmation => Proof::Another,
+            },
+        };
+        let gone = self.missing_from(&list, part);
+        let mut kept = self.holds_back(&answer, &gone, &list.apps, has_nameless);
+        for id in gone.iter().filter(|id| !kept.apps.contains(*id)) {
+            self.forget_app(id);
+        }
         for listed in list.apps {
-            self.list_app(listed, absent, stale);
+            let kept = kept.tasks.remove(&listed.app.id).unwrap_or_default();
+            self.list_app(listed, &kept, stale);
         }
         for app in list.unreadable {
             self.note_unreadable(app);
         }
     }
 
-    /// Decides on the apps and tasks that a list lacks: kept while such a loss waits for a second
-    /// list, which is asked for then.
-    fn holds_back(&self, loss: Loss, purpose: Purpose, stale: &mut Vec<RefreshNeeded>) -> Absent {
-        let second_look = match purpose {
-            Purpose::Routine => RefreshNeeded::EverythingLater(Purpose::Confirmation),
-            Purpose::Announced => RefreshNeeded::EverythingSoon(Purpose::Confirmation),
-            Purpose::Confirmation => return Absent::Gone,
-        };
-        if loss == Loss::default() {
-            return Absent::Gone;
-        }
-        let percent = usize::from(self.config.sudden_loss_percent);
-        let is_sudden = |lost: usize, known: usize| lost * 100 > known * percent;
-        // While in doubt, only a list without any loss ends it: what was added meanwhile must not
-        // make the same loss look small.
-        let held = self.loss_suspected
-            || is_sudden(loss.apps, self.apps.len())
-            || (loss.tasks > 0 && is_sudden(loss.tasks, self.running_tasks()));
-        if held {
-            stale.push(second_look);
-            Absent::Kept
-        } else {
-            Absent::Gone
-        }
-    }
-
-    /// The apps, and the tasks of listed apps, that are known and not listed.
-    fn loss(&self, gone: &[AppId], listed: &[ListedApp]) -> Loss {
-        let of_gone = gone.iter().filter_map(|id| self.apps.get(id));
-        let of_listed = listed.iter().filter_map(|listed| {
-            let known = self.apps.get(&listed.app.id)?;
-            Some(known.tasks_lost_to(&listed.tasks))
-        });
-        Loss {
-            apps: gone.len(),
-            tasks: of_gone.map(|app| app.running_tasks()).sum::<usize>() + of_listed.sum::<usize>(),
-        }
-    }
-
-    fn running_tasks(&self) -> usize {
-        self.apps.values().map(|app| app.running_tasks()).sum()
-    }
-
-    fn forget_absent(&mut self, gone: &[AppId], absent: Absent) {
-        match absent {
-            Absent::Kept => {}
-            Absent::Gone => gone.iter().for_each(|id| self.forget_app(id)),
-        }
-    }
-
-    /// Marathon answered with one app: most likely because it was changed, so that a loss of most
-    /// of all tasks is treated as an announced one.
+    /// Marathon answered with one app.
     pub(super) fn change_app(&mut self, listed: ListedApp, stale: &mut Vec<RefreshNeeded>) {
-        let loss = self.loss(&[], std::slice::from_ref(&listed));
-        let absent = self.holds_back(loss, Purpose::Announced, stale);
-        self.loss_suspected |= absent == Absent::Kept;
-        self.list_app(listed, absent, stale);
+        let answer = self.answer_for_one();
+        let apps = std::slice::from_ref(&listed);
+        let mut kept = self.holds_back(&answer, &[], apps, false);
+        let kept = kept.tasks.remove(&listed.app.id).unwrap_or_default();
+        self.list_app(listed, &kept, stale);
+    }
+
+    /// Marathon answered that it has no such app.
+    pub(super) fn lose_app(&mut self, id: &AppId) {
+        let answer = self.answer_for_one();
+        let kept = self.holds_back(&answer, std::slice::from_ref(id), &[], false);
+        if kept.apps.is_empty() {
+            self.forget_app(id);
+        }
+    }
+
+    /// An answer about one app: most likely because it was changed.
+    fn answer_for_one(&self) -> Answer {
+        Answer {
+            now: self.now,
+            look_after: self.config.second_look_soon,
+            look: SecondLook::Part,
+            proof: Proof::SecondLook,
+        }
+    }
+
+    /// The loss guard: decides on the apps that an answer lacks (`missing`), and on the tasks of the
+    /// `listed` ones that it lacks. Returns those that are served on: they are held until a [second
+    /// look](super::loss) confirms their loss, or an answer has them. Held are
+    ///
+    /// 1. apps and running tasks, if of all of them, or of those of a group or an app, more than
+    ///    [`sudden_loss_percent`](super::Config::sudden_loss_percent) are missing at once;
+    /// 2. an app of which Marathon, asked for it alone, says that it does not exist;
+    /// 3. apps that are missing beside those of which a deployment [announced the
+    ///    end](super::event::Event::StopsAnnounced), which is believed at once;
+    /// 4. apps that may be those entries of the list whose ids cannot be read.
+    fn holds_back(
+        &mut self,
+        answer: &Answer,
+        missing: &[AppId],
+        listed: &[ListedApp],
+        has_nameless: bool,
+    ) -> Kept {
+        let known = self.apps.clone();
+        let missing: BTreeSet<&AppId> = missing
+            .iter()
+            .filter(|id| known.contains_key(*id))
+            .collect();
+        let mut lost_tasks: BTreeMap<&AppId, LostTasks> = BTreeMap::new();
+        for ListedApp { app, tasks } in listed {
+            self.held_apps.release(&app.id);
+            let lost = known.get(&app.id).map(|known| known.lost_to(tasks));
+            match lost.filter(|lost| lost.count > 0) {
+                Some(lost) => drop(lost_tasks.insert(&app.id, lost)),
+                // It has them, or others in their place.
+                None => drop(self.held_tasks.remove(&app.id)),
+            }
+        }
+        if missing.is_empty() && lost_tasks.is_empty() {
+            return Kept::default();
+        }
+
+        let percent = self.config.sudden_loss_percent;
+        let (mut of_apps, mut of_tasks) = (Shares::default(), Shares::default());
+        let is_answered = |id: &AppId| match answer.look {
+            SecondLook::Everything => true,
+            // Of an answer about one app, that app is the whole.
+            SecondLook::Part => missing.contains(id) || lost_tasks.contains_key(id),
+        };
+        for (id, app) in known.iter().filter(|(id, _)| is_answered(id)) {
+            let (group, running) = (group_of(id.as_str()), app.running_tasks());
+            if missing.contains(id) {
+                of_apps.count(group, 1, 1);
+                of_tasks.count(group, running, running);
+            } else {
+                let lost = lost_tasks.get(id).map_or(0, |lost| lost.count);
+                of_apps.count(group, 1, 0);
+                of_tasks.count(id.as_str(), running, lost);
+            }
+        }
+        let announced = self.announced.clone();
+        let is_announced = |id: &AppId| announced.contains_key(id);
+        let is_vague = has_nameless || missing.iter().any(|id| is_announced(id));
+        let apps = self
+            .held_apps
+            .take(answer, missing.into_iter().cloned(), |id| {
+                let group = group_of(id.as_str());
+                let is_sudden =
+                    of_apps.is_sudden(group, percent) || of_tasks.is_sudden(group, percent);
+                !is_announced(id) && (is_sudden || (is_vague && percent < 100))
+            });
+        let mut tasks = BTreeMap::new();
+        for (app, lost) in lost_tasks {
+            let mut held = self.held_tasks.remove(app).unwrap_or_default();
+            let is_sudden = !is_announced(app) && of_tasks.is_sudden(app.as_str(), percent);
+            let kept = held.take(answer, lost.absent, |_| is_sudden);
+            held.retain(|task| kept.contains(task));
+            if !held.is_empty() {
+                self.held_tasks.insert(app.clone(), held);
+                tasks.insert(app.clone(), kept);
+            }
+        }
+        Kept { apps, tasks }
     }
 
     /// One app was listed.
-    fn list_app(&mut self, listed: ListedApp, absent: Absent, stale: &mut Vec<RefreshNeeded>) {
+    fn list_app(
+        &mut self,
+        listed: ListedApp,
+        kept: &BTreeSet<TaskId>,
+        stale: &mut Vec<RefreshNeeded>,
+    ) {
         let id = listed.app.id.clone();
         let tasks: Vec<TaskId> = listed.tasks.iter().map(|task| task.id.clone()).collect();
         self.unreadable.remove(&id);
         let before = self.apps.get(&id);
-        let (after, missing) = AppState::listed(listed, before.map(Arc::as_ref), absent);
+        let (after, missing) = AppState::listed(listed, before.map(Arc::as_ref), kept);
         stale.extend(missing);
         // What is listed as living lives: the end that was heard of was none, and whatever was heard
         // since the list was asked for follows it.
@@ -145,6 +213,7 @@ impl State {
 
     /// One app was listed and could not be read: it stays what it was.
     pub(super) fn note_unreadable(&mut self, app: UnreadableApp) {
+        self.held_apps.release(&app.id);
         self.unreadable.insert(app.id, app.why);
     }
 
@@ -152,6 +221,69 @@ impl State {
     pub(super) fn forget_app(&mut self, id: &AppId) {
         self.apps.remove(id);
         self.unreadable.remove(id);
+        self.held_apps.release(id);
+        self.held_tasks.remove(id);
+        self.announced.remove(id);
+    }
+
+    /// A task was heard of: it is there, or ended.
+    pub(super) fn release_task(&mut self, app: &AppId, task: &TaskId) {
+        if let Some(mut held) = self.held_tasks.remove(app) {
+            held.release(task);
+            if !held.is_empty() {
+                self.held_tasks.insert(app.clone(), held);
+            }
+        }
+    }
+
+    /// A deployment stops these apps: those that are held are gone.
+    pub(super) fn expect_loss(&mut self, apps: Vec<AppId>) {
+        let until = self.now.elapsed + self.config.sudden_loss_deadline;
+        for id in apps {
+            if self.held_apps.holds(&id) {
+                self.forget_app(&id);
+            } else if self.apps.contains_key(&id) {
+                self.announced.insert(id, until);
+            }
+        }
+    }
+
+    /// Time passed: asks for the second looks that are due.
+    pub(super) fn pass_time(&mut self, now: TimeReading, stale: &mut Vec<RefreshNeeded>) {
+        if now.elapsed < self.now.elapsed {
+            return;
+        }
+        self.now = now;
+        let (now, deadline) = (now.elapsed, self.config.sudden_loss_deadline);
+        let look = |app: AppId, look: SecondLook| match look {
+            SecondLook::Everything => RefreshNeeded::Everything(Purpose::Confirmation),
+            SecondLook::Part => RefreshNeeded::App(app),
+        };
+        let apps = self.held_apps.pass_time(now, deadline).into_iter();
+        let mut looks: BTreeSet<RefreshNeeded> =
+            apps.map(|(app, extent)| look(app, extent)).collect();
+        let due: Vec<AppId> = self
+            .held_tasks
+            .iter()
+            .filter(|(_, held)| held.wake_at(deadline).is_some_and(|at| at <= now))
+            .map(|(app, _)| app.clone())
+            .collect();
+        for app in due {
+            if let Some(mut held) = self.held_tasks.remove(&app) {
+                let due = held.pass_time(now, deadline).into_iter();
+                looks.extend(due.map(|(_, extent)| look(app.clone(), extent)));
+                if !held.is_empty() {
+                    self.held_tasks.insert(app, held);
+                }
+            }
+        }
+        stale.extend(looks);
+        self.certificates.pass_time(now, deadline, stale);
+        let expired = self.announced.iter().filter(|(_, until)| **until <= now);
+        let expired: Vec<AppId> = expired.map(|(app, _)| app.clone()).collect();
+        for app in expired {
+            self.announced.remove(&app);
+        }
     }
 
     /// The known apps of some part of Marathon that a list of that part does not name.
@@ -166,3 +298,6 @@ impl State {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

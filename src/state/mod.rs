@@ -14,8 +14,10 @@ pub mod problem_list;
 
 mod certificate_set;
 mod contested;
+mod date;
 mod ended;
 mod lists;
+mod loss;
 mod model;
 mod pods;
 mod reduce;
@@ -27,6 +29,7 @@ mod tests;
 
 pub use certificate_set::CertificateSet;
 pub use contested::ContestedAddresses;
+pub use loss::LossKind;
 pub use model::{Config, State};
 pub use reduce::reduce;
 pub use tasks::AppState;

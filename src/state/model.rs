@@ -3,13 +3,16 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use imbl::ordmap::DiffItem;
 use imbl::{OrdMap, OrdSet};
 
-use super::app::{AgentHost, AppId, Health};
+use super::app::{AgentHost, AppId, Health, TaskId};
 use super::certificate_set::CertificateSet;
 use super::ended::EndedTasks;
+use super::event::TimeReading;
+use super::loss::{HeldItems, LossGuard, LossKind};
 use super::pods::Pods;
 use super::problem::{Problem, Reason, Subject};
 use super::tasks::AppState;
@@ -19,9 +22,17 @@ use super::tasks::AppState;
 pub struct State {
     pub(super) config: Config,
     pub(super) synced: bool,
-    pub(super) loss_suspected: bool,
+    /// The last moment that was told.
+    pub(super) now: TimeReading,
     pub(super) apps: OrdMap<AppId, Arc<AppState>>,
     pub(super) unreadable: OrdMap<AppId, String>,
+    /// Apps that are served although the last list lacks them.
+    pub(super) held_apps: LossGuard<AppId>,
+    /// Tasks that are served although the last list of their app lacks them; no app without any.
+    pub(super) held_tasks: OrdMap<AppId, LossGuard<TaskId>>,
+    /// Known apps of which a deployment announced the end, each with the time until which that
+    /// counts.
+    pub(super) announced: OrdMap<AppId, Duration>,
     pub(super) ended: EndedTasks,
     pub(super) pods: Pods,
     /// The addresses of agents that are named by a host name, never empty: the one memory of
@@ -35,15 +46,27 @@ pub struct State {
 /// Configuration of the reducer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// A list that loses more than this share of the known apps, or of their running tasks, at
-    /// once, in percent, is believed only when a second list confirms it. 100 believes every list.
+    /// An answer that lacks more than this share of the known apps, of their running tasks or of
+    /// the certificates of a source at once, of all or of a group or app, in percent, is believed
+    /// only when a second look confirms it. 100 believes every answer.
     pub sudden_loss_percent: u8,
+    /// Time from a sudden loss to its second look.
+    pub second_look_after: Duration,
+    /// The same where Marathon announced a change or answered for one app: most likely it is meant,
+    /// and somebody waits for it. Never longer than `second_look_after`.
+    pub second_look_soon: Duration,
+    /// Time after which a sudden loss that nothing confirms or refutes is dropped: what was served
+    /// stays.
+    pub sudden_loss_deadline: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
             sudden_loss_percent: 50,
+            second_look_after: Duration::from_secs(10),
+            second_look_soon: Duration::from_millis(1500),
+            sudden_loss_deadline: Duration::from_secs(60),
         }
     }
 }
@@ -54,9 +77,12 @@ impl State {
         Self {
             config,
             synced: false,
-            loss_suspected: false,
+            now: TimeReading::default(),
             apps: OrdMap::new(),
             unreadable: OrdMap::new(),
+            held_apps: LossGuard::default(),
+            held_tasks: OrdMap::new(),
+            announced: OrdMap::new(),
             ended: EndedTasks::default(),
             pods: Pods::default(),
             hosts: OrdMap::new(),
@@ -70,9 +96,44 @@ impl State {
         self.synced
     }
 
-    /// True if a list lost most apps or tasks and a second one is to confirm it.
-    pub fn loss_suspected(&self) -> bool {
-        self.loss_suspected
+    /// Number of items that are held: served although the last answer of their source lacks them.
+    pub fn held(&self, kind: LossKind) -> usize {
+        match kind {
+            LossKind::Apps => self.held_apps.len(),
+            LossKind::Tasks => self.held_tasks.values().map(LossGuard::len).sum(),
+            LossKind::Certificates(source) => self.certificates.held(source),
+        }
+    }
+
+    /// Number of known items of a kind, those that are held among them.
+    pub fn known(&self, kind: LossKind) -> usize {
+        match kind {
+            LossKind::Apps => self.apps.len(),
+            LossKind::Tasks => self.apps.values().map(|app| app.tasks().len()).sum(),
+            LossKind::Certificates(source) => self.certificates.known(source),
+        }
+    }
+
+    /// True if this task is in doubt: it, or its app, is held.
+    pub(super) fn is_held(&self, app: &AppId, task: &TaskId) -> bool {
+        self.held_apps.holds(app)
+            || self
+                .held_tasks
+                .get(app)
+                .is_some_and(|tasks| tasks.holds(task))
+    }
+
+    /// Time, since the start of this process, at which [`Event::TimePassed`] is to be told; none if
+    /// the state waits for nothing.
+    ///
+    /// [`Event::TimePassed`]: super::event::Event::TimePassed
+    pub fn wake_at(&self) -> Option<Duration> {
+        let deadline = self.config.sudden_loss_deadline;
+        let tasks = self.held_tasks.values();
+        let tasks = tasks.filter_map(|tasks| tasks.wake_at(deadline));
+        let apps = self.held_apps.wake_at(deadline);
+        let certificates = self.certificates.wake_at(deadline);
+        tasks.chain(apps).chain(certificates).min()
     }
 
     /// The apps with their tasks, by id.
@@ -159,8 +220,33 @@ impl State {
         });
         unreadable
             .chain(unresolved)
-            .chain(self.certificates.problems())
+            .chain(self.held_problems())
+            .chain(self.certificates.problems(&self.config))
             .collect()
+    }
+
+    /// Problems of apps and tasks that are held.
+    fn held_problems(&self) -> impl Iterator<Item = Problem> {
+        let apps = self.held_apps.since().map(|since| {
+            HeldItems {
+                kind: LossKind::Apps,
+                count: self.held_apps.len(),
+                since,
+                names: self.held_apps.keys().map(AppId::as_str),
+            }
+            .problem(&self.config)
+        });
+        let since = self.held_tasks.values().filter_map(LossGuard::since);
+        let tasks = since.min_by_key(|since| since.elapsed).map(|since| {
+            HeldItems {
+                kind: LossKind::Tasks,
+                count: self.held(LossKind::Tasks),
+                since,
+                names: self.held_tasks.keys().map(AppId::as_str),
+            }
+            .problem(&self.config)
+        });
+        apps.into_iter().chain(tasks)
     }
 
     /// True if [`problems`](Self::problems) would be the same, without making them.
@@ -168,6 +254,8 @@ impl State {
         (self.unreadable.ptr_eq(&other.unreadable) || self.unreadable == other.unreadable)
             && (self.unresolved.ptr_eq(&other.unresolved) || self.unresolved == other.unresolved)
             && (self.unresolved.is_empty() || self.shares_unresolved_tasks_with(other))
+            && self.held_apps.shares_items_with(&other.held_apps)
+            && (self.held_tasks.ptr_eq(&other.held_tasks) || self.held_tasks == other.held_tasks)
             && self.certificates.shares_problems_with(&other.certificates)
     }
 
@@ -191,6 +279,16 @@ impl State {
             DiffItem::Update { new: (id, _), .. } => id.clone(),
         });
         let mut changed: BTreeSet<AppId> = differences.collect();
+        // A task that is held proves nothing of its address.
+        changed.extend(self.held_apps.differing(&later.held_apps).cloned());
+        let held = self.held_tasks.diff(&later.held_tasks);
+        changed.extend(held.filter_map(|item| match item {
+            DiffItem::Add(id, _) | DiffItem::Remove(id, _) => Some(id.clone()),
+            DiffItem::Update {
+                old: (id, old),
+                new: (_, new),
+            } => (!old.shares_items_with(new)).then(|| id.clone()),
+        }));
         let hosts = self.changed_hosts(later);
         if !hosts.is_empty() {
             let on_them = |app: &AppState| {

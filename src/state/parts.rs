@@ -7,11 +7,14 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use imbl::OrdMap;
+
 use super::app::{AgentHost, App, AppId, AppVersion, Definition, Task};
 use super::certificate::Certificate;
-use super::certificate_set::CertificateSet;
+use super::certificate_set::{CertificateSet, SourceReading};
 use super::ended::EndedTasks;
-use super::event::Source;
+use super::event::{Source, TimeReading};
+use super::loss::LossGuard;
 use super::model::{Config, State};
 use super::pods::Pods;
 use super::tasks::AppState;
@@ -48,9 +51,12 @@ impl State {
         let Self {
             // The settings of the process that puts it together count.
             config: _,
-            // A record is no list of Marathon, and a doubt about a list ends with its process.
+            // A record is no list of Marathon, and a doubt about an answer ends with its process.
             synced: _,
-            loss_suspected: _,
+            now: _,
+            held_apps: _,
+            held_tasks: _,
+            announced: _,
             // Late news come within seconds, over the stream of the process that missed them.
             ended: _,
             // Ends that were missed between two processes would never be made up for.
@@ -81,13 +87,21 @@ impl State {
         } = parts;
         let apps = apps.into_iter();
         let mut certificates = CertificateSet::default();
+        let start = TimeReading::default();
         for (source, good) in read {
-            certificates.read(source, good, Vec::new());
+            let reading = SourceReading {
+                certificates: good,
+                problems: Vec::new(),
+            };
+            certificates.read(source, reading, start, &config);
         }
         Self {
             config,
             synced: false,
-            loss_suspected: false,
+            now: start,
+            held_apps: LossGuard::default(),
+            held_tasks: OrdMap::new(),
+            announced: OrdMap::new(),
             ended: EndedTasks::default(),
             pods: Pods::default(),
             apps: apps
@@ -122,7 +136,7 @@ impl AppState {
     }
 }
 
-fn pairs<K: Clone + Ord, V: Clone>(map: &imbl::OrdMap<K, V>) -> Vec<(K, V)> {
+fn pairs<K: Clone + Ord, V: Clone>(map: &OrdMap<K, V>) -> Vec<(K, V)> {
     let entries = map.iter();
     entries
         .map(|(key, value)| (key.clone(), value.clone()))

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::app::AppId;
+use super::loss::LossKind;
 
 /// Something that could not be served as it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +31,8 @@ pub enum Subject {
     Certificate(String),
     /// An agent whose name does not resolve.
     Agent(String),
+    /// Items of one kind that are held since a source lacks too many of them at once.
+    Loss(LossKind),
 }
 
 /// The classes of problems. Each is a value of the metric label `reason`.
@@ -55,6 +58,8 @@ pub enum Reason {
     UnroutablePort,
     /// The name of an agent cannot be resolved: its tasks are left out.
     UnresolvedAgent,
+    /// A source lacks many items at once: they are served on until a second look confirms it.
+    HeldLoss,
     /// No task of an app passes its health checks: the ones that passed them last serve on.
     NoHealthyTask,
     /// A certificate cannot be used: the last good one of its name stays.
@@ -73,7 +78,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every class, for metrics that show zeros.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::UnreadableApp,
         Self::InvalidLabel,
         Self::UnsupportedLabel,
@@ -83,6 +88,7 @@ impl Reason {
         Self::RedirectWithoutHttps,
         Self::UnroutablePort,
         Self::UnresolvedAgent,
+        Self::HeldLoss,
         Self::NoHealthyTask,
         Self::InvalidCertificate,
         Self::MissingCertificate,
@@ -103,6 +109,7 @@ impl Reason {
             Self::RedirectWithoutHttps => "redirect_without_https",
             Self::UnroutablePort => "unroutable_port",
             Self::UnresolvedAgent => "unresolved_agent",
+            Self::HeldLoss => "held_loss",
             Self::NoHealthyTask => "no_healthy_task",
             Self::InvalidCertificate => "invalid_certificate",
             Self::MissingCertificate => "missing_certificate",
@@ -174,6 +181,7 @@ impl fmt::Display for Subject {
             Self::App(id) => write!(f, "app {}", shortened(id.as_str(), LONGEST_NAME)),
             Self::Certificate(name) => write!(f, "certificate {}", shortened(name, LONGEST_NAME)),
             Self::Agent(host) => write!(f, "agent {}", shortened(host, LONGEST_NAME)),
+            Self::Loss(kind) => write!(f, "sudden loss of {kind}"),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::app::{AgentHost, AppId, Health, Task, TaskState};
+use super::certificate_set::SourceReading;
 use super::event::{Event, RefreshNeeded};
 use super::model::State;
 use super::tasks::AppState;
@@ -20,10 +21,17 @@ pub fn reduce(mut state: State, event: Event) -> (State, Vec<RefreshNeeded>) {
         Event::GroupSynced { group, list } => state.sync_group(&group, list, &mut stale),
         Event::AppChanged(listed) => state.change_app(listed, &mut stale),
         Event::AppUnreadable(app) => state.note_unreadable(app),
-        Event::AppGone(id) => state.forget_app(&id),
+        Event::AppGone(id) => state.lose_app(&id),
+        Event::StopsAnnounced(apps) => state.expect_loss(apps),
+        Event::StopsRevoked(apps) => {
+            for app in apps {
+                state.announced.remove(&app);
+            }
+        }
         Event::AppTerminated(id) => {
             state.end_tasks(&id, |_| true);
             state.pods.end_pod(&id);
+            state.expect_loss(vec![id]);
         }
         Event::DefinitionRead {
             app,
@@ -33,13 +41,13 @@ pub fn reduce(mut state: State, event: Event) -> (State, Vec<RefreshNeeded>) {
         Event::TaskChanged(update) if state.ended.contains(&update.app, &update.id) => {}
         Event::TaskChanged(update) => match state.apps.get(&update.app) {
             Some(app) => {
-                let id = update.app.clone();
+                let (id, task) = (update.app.clone(), update.id.clone());
                 if update.condition == TaskState::Ended {
                     state.ended.add(&id, &update.id);
                 }
-                let task = update.id.clone();
                 let (app, missing) = app.with_update(update);
                 stale.extend(missing);
+                state.release_task(&id, &task);
                 if let Some(task) = app.tasks().get(&task) {
                     state.pods.give_way(task);
                 }
@@ -91,7 +99,17 @@ pub fn reduce(mut state: State, event: Event) -> (State, Vec<RefreshNeeded>) {
             source,
             certificates,
             problems,
-        } => state.certificates.read(source, certificates, problems),
+        } => {
+            let read = SourceReading {
+                certificates,
+                problems,
+            };
+            state
+                .certificates
+                .read(source, read, state.now, &state.config);
+        }
+        Event::CertificatesConfirmed(source) => state.certificates.confirm(source),
+        Event::TimePassed(now) => state.pass_time(now, &mut stale),
     }
     (state, stale)
 }
@@ -119,6 +137,7 @@ impl State {
         let (after, ended) = app.with_ended(has_ended);
         for task in &ended {
             self.ended.add(id, task);
+            self.release_task(id, task);
         }
         if !ended.is_empty() {
             self.apps.insert(id.clone(), Arc::new(after));

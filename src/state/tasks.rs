@@ -21,12 +21,14 @@ pub struct AppState {
     pub(super) past: OrdMap<AppVersion, Option<Definition>>,
 }
 
-/// Treatment of apps and tasks that a list lacks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Absent {
-    Gone,
-    /// They stay until a second list confirms their loss.
-    Kept,
+/// Tasks of an app that a list of its tasks lacks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct LostTasks {
+    /// Number of running tasks that are not listed, less the serving ones that the list adds: those
+    /// take their place.
+    pub(super) count: usize,
+    /// The tasks that may serve and are not listed; none if `count` is 0.
+    pub(super) absent: Vec<TaskId>,
 }
 
 impl AppState {
@@ -72,32 +74,40 @@ impl AppState {
         self.tasks.values().filter(|task| runs(task)).count()
     }
 
-    /// Number of running tasks that a list of tasks lacks, less the serving ones that it adds:
-    /// those take their place.
-    pub(super) fn tasks_lost_to(&self, listed: &[Task]) -> usize {
+    /// The tasks that a list of tasks lacks.
+    pub(super) fn lost_to(&self, listed: &[Task]) -> LostTasks {
         // Of two tasks with one id the last counts, as when the list is taken in.
         let listed: BTreeMap<&TaskId, &Task> = listed.iter().map(|task| (&task.id, task)).collect();
         let known = self.tasks.values();
-        let absent = known.filter(|task| runs(task) && !listed.contains_key(&task.id));
+        let absent: Vec<&Arc<Task>> = known
+            .filter(|task| !listed.contains_key(&task.id))
+            .collect();
         let new = listed
             .values()
             .filter(|task| task.condition.may_serve() && !self.tasks.contains_key(&task.id));
-        absent.count().saturating_sub(new.count())
+        let ended = absent.iter().filter(|task| runs(task)).count();
+        match ended.saturating_sub(new.count()) {
+            0 => LostTasks::default(),
+            count => LostTasks {
+                count,
+                absent: absent
+                    .into_iter()
+                    .filter(|task| task.condition.may_serve())
+                    .map(|task| task.id.clone())
+                    .collect(),
+            },
+        }
     }
 
-    /// The app as Marathon listed it, with what the list leaves unknown taken from `before`. An
-    /// app that lost tasks to the list keeps those that are absent from it if so told.
+    /// The app as Marathon listed it, with what the list leaves unknown taken from `before`, and
+    /// with those tasks of `before` that are `kept` although it lacks them.
     pub(super) fn listed(
         listed: ListedApp,
         before: Option<&Self>,
-        absent: Absent,
+        kept: &BTreeSet<TaskId>,
     ) -> (Self, Vec<RefreshNeeded>) {
-        let mut tasks = match (absent, before) {
-            (Absent::Kept, Some(before)) if before.tasks_lost_to(&listed.tasks) > 0 => {
-                before.tasks.clone()
-            }
-            (Absent::Kept | Absent::Gone, _) => OrdMap::new(),
-        };
+        let known = |id: &TaskId| Some((id.clone(), before?.tasks.get(id)?.clone()));
+        let mut tasks: OrdMap<TaskId, Arc<Task>> = kept.iter().filter_map(known).collect();
         for task in listed.tasks {
             if task.condition == TaskState::Ended {
                 tasks.remove(&task.id);

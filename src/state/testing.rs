@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -89,12 +90,31 @@ pub(crate) fn list(apps: Vec<ListedApp>) -> List {
     }
 }
 
-/// The state after some facts, in order, from nothing.
+/// Time passed since the start.
+pub(crate) fn at(elapsed: Duration) -> Event {
+    Event::TimePassed(TimeReading {
+        elapsed,
+        unix_seconds: 1_900_000_000,
+    })
+}
+
+/// The state after some facts, in order, from nothing. Every answer is believed.
 pub(crate) fn state_after(events: impl IntoIterator<Item = Event>) -> State {
-    let start = State::new(Config::default());
-    events
-        .into_iter()
-        .fold(start, |state, event| reduce(state, event).0)
+    let config = Config {
+        sudden_loss_percent: 100,
+        ..Config::default()
+    };
+    after(config, events)
+}
+
+/// The same with the loss guard on.
+pub(crate) fn guarded_after(events: impl IntoIterator<Item = Event>) -> State {
+    after(Config::default(), events)
+}
+
+fn after(config: Config, events: impl IntoIterator<Item = Event>) -> State {
+    let events = events.into_iter();
+    events.fold(State::new(config), |state, event| reduce(state, event).0)
 }
 
 /// Few ids, so that facts meet; ids within ids, so that groups matter.
@@ -141,6 +161,9 @@ pub(crate) fn events() -> impl Strategy<Value = Event> {
         1 => select(vec!["agent-1", "agent-2"]).prop_map(|host| {
             Event::HostsIdle(vec![host.into()])
         }),
+        1 => app_ids().prop_map(|app| Event::StopsAnnounced(vec![app])),
+        1 => app_ids().prop_map(|app| Event::StopsRevoked(vec![app])),
+        3 => (0..20u64).prop_map(|number| at(Duration::from_secs(number * 6))),
     ]
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -47,243 +48,6 @@ fn a_sync_forgets_what_it_does_not_list() {
 }
 
 #[test]
-fn a_sudden_loss_waits_for_a_second_list() {
-    let all = ["/a", "/b"].map(|id| listed(app(id), vec![task("t", 1)]));
-    let full = state_after([Event::Synced(list(all.to_vec()))]);
-
-    let (held, stale) = then(&full, Event::Synced(List::default()));
-    assert_eq!(ids(&held), ["/a", "/b"]);
-    assert!(held.loss_suspected());
-    assert_eq!(
-        stale,
-        [RefreshNeeded::EverythingLater(Purpose::Confirmation)]
-    );
-
-    let (still, _) = then(&held, Event::Synced(List::default()));
-    assert_eq!(ids(&still), ["/a", "/b"], "routine lists confirm nothing");
-
-    let confirmation = List {
-        purpose: Purpose::Confirmation,
-        ..List::default()
-    };
-    let (gone, stale) = then(&held, Event::Synced(confirmation));
-    assert!(gone.apps().is_empty() && !gone.loss_suspected());
-    assert_eq!(stale, []);
-
-    let (back, _) = then(&held, Event::Synced(list(all.to_vec())));
-    assert_eq!(back, full, "a full list ends the doubt");
-}
-
-fn announced(list: List) -> List {
-    List {
-        purpose: Purpose::Announced,
-        ..list
-    }
-}
-
-#[test]
-fn an_announced_loss_is_believed_unless_it_is_sudden_and_then_is_looked_at_again_soon() {
-    let all: Vec<ListedApp> = (0..20)
-        .map(|number| listed(app(&format!("/{number:02}")), vec![]))
-        .collect();
-    let full = state_after([Event::Synced(list(all.clone()))]);
-    let (few_gone, stale) = then(&full, Event::Synced(announced(list(all[10..].to_vec()))));
-    assert_eq!(few_gone.apps().len(), 10);
-    assert_eq!(stale, []);
-
-    let sudden = announced(list(all[..1].to_vec()));
-    let (held, stale) = then(&full, Event::Synced(sudden.clone()));
-    assert_eq!(held.apps().len(), 20);
-    assert!(held.loss_suspected());
-    assert_eq!(
-        stale,
-        [RefreshNeeded::EverythingSoon(Purpose::Confirmation)]
-    );
-    let (still, stale) = then(&held, Event::Synced(sudden.clone()));
-    assert_eq!(still, held, "an announcement confirms nothing");
-    assert_eq!(
-        stale,
-        [RefreshNeeded::EverythingSoon(Purpose::Confirmation)]
-    );
-
-    let confirmation = List {
-        purpose: Purpose::Confirmation,
-        ..sudden
-    };
-    let (gone, stale) = then(&held, Event::Synced(confirmation));
-    assert_eq!(ids(&gone), ["/00"]);
-    assert!(!gone.loss_suspected() && stale.is_empty());
-}
-
-/// Four apps with one task each, as a list that knows `tasks` of them.
-fn four(tasks: usize) -> List {
-    let listed = |number: usize| {
-        let task = task(&format!("t{number}"), 31_000);
-        let tasks = if number < tasks { vec![task] } else { vec![] };
-        listed(app(&format!("/{number}")), tasks)
-    };
-    list((0..4).map(listed).collect())
-}
-
-fn tasks_of(state: &State) -> usize {
-    state.apps().values().map(|app| app.tasks().len()).sum()
-}
-
-#[test]
-fn a_sudden_loss_of_tasks_waits_for_a_second_list_too() {
-    let full = state_after([Event::Synced(four(4))]);
-    let (half, stale) = then(&full, Event::Synced(four(2)));
-    assert_eq!(tasks_of(&half), 2, "half is not more than half");
-    assert_eq!(stale, []);
-
-    let (held, stale) = then(&full, Event::Synced(four(0)));
-    assert_eq!(tasks_of(&held), 4);
-    assert!(held.loss_suspected());
-    assert_eq!(
-        stale,
-        [RefreshNeeded::EverythingLater(Purpose::Confirmation)]
-    );
-    let (back, _) = then(&held, Event::Synced(four(4)));
-    assert_eq!(back, full, "a full list ends the doubt");
-    let (held, stale) = then(&full, Event::Synced(announced(four(1))));
-    assert_eq!(tasks_of(&held), 4);
-    assert_eq!(
-        stale,
-        [RefreshNeeded::EverythingSoon(Purpose::Confirmation)]
-    );
-    let confirmation = List {
-        purpose: Purpose::Confirmation,
-        ..four(1)
-    };
-    let (gone, stale) = then(&held, Event::Synced(confirmation));
-    assert_eq!(tasks_of(&gone), 1);
-    assert!(!gone.loss_suspected() && stale.is_empty());
-}
-
-#[test]
-fn while_a_loss_is_doubted_everything_else_in_the_list_is_believed() {
-    let config = Config {
-        sudden_loss_percent: 25,
-    };
-    let (full, _) = reduce(State::new(config), Event::Synced(four(4)));
-    let mut news = four(1);
-    let replaced = listed(app("/0"), vec![task("new", 31_007)]);
-    let relabelled = App {
-        labels: labels(&[("HAPROXY_GROUP", "internal")]),
-        ..app("/1")
-    };
-    let ended = Task {
-        condition: TaskState::Ended,
-        ..task("t2", 31_000)
-    };
-    news.apps[0] = replaced;
-    news.apps[1] = listed(relabelled.clone(), vec![]);
-    news.apps[2] = listed(app("/2"), vec![ended]);
-    let (held, stale) = then(&full, Event::Synced(news));
-    assert_eq!(
-        stale,
-        [RefreshNeeded::EverythingLater(Purpose::Confirmation)]
-    );
-    let tasks = |app: &str| -> Vec<String> {
-        let tasks = held.apps()[app].tasks().keys();
-        tasks.map(ToString::to_string).collect()
-    };
-    assert_eq!(tasks("/0"), ["new"], "its task was replaced, not lost");
-    assert_eq!(tasks("/1"), ["t1"]);
-    assert_eq!(held.apps()["/1"].app().labels, relabelled.labels);
-    assert_eq!(tasks("/2"), [""; 0], "it is said to have ended");
-    assert_eq!(tasks("/3"), ["t3"]);
-    // What is heard meanwhile is believed as ever.
-    let ended = Task {
-        condition: TaskState::Ended,
-        ..task("t3", 31_000)
-    };
-    let (heard, _) = then(&held, Event::TaskChanged(update("/3", &ended)));
-    assert!(heard.apps()["/3"].tasks().is_empty());
-}
-
-#[test]
-fn lost_tasks_that_a_list_lacks_are_no_sudden_loss() {
-    let lost = |id| Task {
-        condition: TaskState::Unreachable,
-        ..task(id, 1)
-    };
-    let all = vec![lost("a"), lost("b"), lost("c"), task("d", 2)];
-    let state = state_after([Event::Synced(list(vec![listed(app("/a"), all)]))]);
-    let left = Event::Synced(list(vec![listed(app("/a"), vec![task("d", 2)])]));
-    let (state, stale) = then(&state, left);
-    assert_eq!(tasks_of(&state), 1);
-    assert_eq!(stale, []);
-}
-
-#[test]
-fn one_app_s_answer_without_most_of_all_tasks_is_looked_at_again_too() {
-    let tasks = || ["a", "b", "c"].map(|id| task(id, 31_000)).to_vec();
-    let large = |tasks| listed(app("/large"), tasks);
-    let small = || listed(app("/small"), vec![task("t", 1)]);
-    let full = state_after([Event::Synced(list(vec![large(tasks()), small()]))]);
-    let (held, stale) = then(&full, Event::AppChanged(large(vec![])));
-    assert_eq!(tasks_of(&held), 4);
-    assert_eq!(
-        stale,
-        [RefreshNeeded::EverythingSoon(Purpose::Confirmation)]
-    );
-    let (gone, stale) = then(&full, Event::AppChanged(listed(app("/small"), vec![])));
-    assert_eq!(tasks_of(&gone), 3);
-    assert_eq!(stale, []);
-}
-
-/// A list that names one task twice, running and ended, brings no task that stands in for a lost one,
-/// however often it comes.
-#[test]
-fn a_task_that_ends_in_the_list_that_names_it_makes_up_for_no_other() {
-    let known = listed(app("/a"), vec![task("kept", 31_000)]);
-    let state = state_after([Event::Synced(list(vec![known]))]);
-    let ended = Task {
-        condition: TaskState::Ended,
-        ..task("new", 31_001)
-    };
-    let event = Event::AppChanged(listed(app("/a"), vec![task("new", 31_001), ended]));
-    let (once, _) = then(&state, event.clone());
-    assert_eq!(tasks_of(&once), 1);
-    let (twice, _) = then(&once, event);
-    assert_eq!(once, twice);
-}
-
-#[test]
-fn a_group_s_list_without_most_of_the_apps_is_looked_at_again_too() {
-    let ids_before = ["/prod/a", "/prod/b", "/prod/c", "/x"];
-    let all: Vec<ListedApp> = ids_before.map(|id| listed(app(id), vec![])).to_vec();
-    let full = state_after([Event::Synced(list(all.clone()))]);
-    let group = |apps: &[ListedApp]| Event::GroupSynced {
-        group: "/prod".into(),
-        list: announced(list(apps.to_vec())),
-    };
-    let (held, stale) = then(&full, group(&[]));
-    assert_eq!(ids(&held), ids_before);
-    assert_eq!(
-        stale,
-        [RefreshNeeded::EverythingSoon(Purpose::Confirmation)]
-    );
-    let (still, _) = then(&held, group(&all[..3]));
-    assert!(still.loss_suspected(), "it says nothing of other groups");
-    let (one_gone, stale) = then(&full, group(&all[..2]));
-    assert_eq!(ids(&one_gone), ["/prod/a", "/prod/b", "/x"]);
-    assert_eq!(stale, []);
-}
-
-#[test]
-fn a_loss_of_up_to_the_limit_is_believed() {
-    let config = Config {
-        sudden_loss_percent: 100,
-    };
-    let one = Event::Synced(list(vec![listed(app("/a"), vec![])]));
-    let (state, _) = reduce(State::new(config), one);
-    let (state, _) = reduce(state, Event::Synced(List::default()));
-    assert!(state.apps().is_empty());
-}
-
-#[test]
 fn a_group_sync_leaves_other_groups_alone() {
     let ids_before = ["/g", "/g/a", "/g/h/b", "/gg/a", "/x"];
     let all = ids_before.map(|id| listed(app(id), vec![])).to_vec();
@@ -319,7 +83,8 @@ fn an_unreadable_app_keeps_what_it_was() {
         "app /a: Marathon's answer cannot be read: labels is a number; \
          what was known of the app before is served; correct its definition"
     );
-    let (state, _) = then(&state, Event::AppChanged(listed(app("/a"), vec![])));
+    let readable = listed(app("/a"), vec![task("t", 1)]);
+    let (state, _) = then(&state, Event::AppChanged(readable));
     assert_eq!(state.problems(), []);
 }
 
@@ -679,7 +444,7 @@ fn may_follow(listed: TaskState, known: TaskState) -> bool {
 proptest! {
     #[test]
     fn a_fact_twice_is_a_fact_once(events in prop::collection::vec(events(), 0..20)) {
-        let mut state = state_after([]);
+        let mut state = guarded_after([]);
         for event in events {
             let (once, _) = then(&state, event.clone());
             let (twice, _) = then(&once, event);
@@ -693,7 +458,7 @@ proptest! {
         past in prop::collection::vec(events(), 0..10),
         event in events(),
     ) {
-        let before = state_after(past);
+        let before = guarded_after(past);
         let (after, _) = then(&before, event);
         let changed = before.changed_apps(&after);
         let ids: BTreeSet<&AppId> = before.apps().keys().chain(after.apps().keys()).collect();
@@ -703,15 +468,15 @@ proptest! {
         }
     }
 
-    /// What a confirming list says, it says whole: only states that are late or not stated, health without a result, blank fields,
+    /// What a list that is believed says, it says whole: only states that are late or not
+    /// stated, health without a result, blank fields,
     /// unreadable apps and the ports of past definitions come from before.
     #[test]
     fn after_a_sync_only_what_it_leaves_unknown_comes_from_the_past(
         past in prop::collection::vec(events(), 0..20),
         now in events(),
     ) {
-        let Event::Synced(mut now) = now else { return Ok(()) };
-        now.purpose = Purpose::Confirmation;
+        let Event::Synced(now) = now else { return Ok(()) };
         let state = state_after(past);
         let (after, _) = then(&state, Event::Synced(now.clone()));
         let (fresh, _) = then(&state_after([Event::Synced(List::default())]), Event::Synced(now.clone()));
@@ -777,8 +542,11 @@ fn certificates_of_two_sources_are_served_together_and_a_file_goes_before_vault(
             .starts_with("certificate b: Vault's is not served")
     );
 
-    let (back, _) = then(&both, read(Source::Files, vec![], vec![]));
-    assert_eq!(served(&back), [("a", 1), ("b", 1)]);
+    let (back, _) = then(
+        &both,
+        read(Source::Files, vec![certificate("c", 2)], vec![]),
+    );
+    assert_eq!(served(&back), [("a", 1), ("b", 1), ("c", 2)]);
     assert_eq!(back.problems(), []);
 }
 
@@ -786,7 +554,11 @@ fn certificates_of_two_sources_are_served_together_and_a_file_goes_before_vault(
 fn a_problem_keeps_the_last_good_certificate_of_its_own_source_alone() {
     let state = state_after([
         read(Source::Vault, vec![certificate("a", 1)], vec![]),
-        read(Source::Files, vec![certificate("b", 2)], vec![]),
+        read(
+            Source::Files,
+            vec![certificate("b", 2), certificate("c", 2)],
+            vec![],
+        ),
     ]);
     let bad = |name: &str| Problem {
         subject: Subject::Certificate(name.to_owned()),
@@ -797,7 +569,66 @@ fn a_problem_keeps_the_last_good_certificate_of_its_own_source_alone() {
     };
     let problems = vec![bad("a"), bad("b")];
     let (kept, _) = then(&state, read(Source::Vault, vec![], problems));
-    assert_eq!(served(&kept), [("a", 1), ("b", 2)]);
-    let (gone, _) = then(&kept, read(Source::Files, vec![], vec![]));
-    assert_eq!(served(&gone), [("a", 1)], "vault never had b");
+    assert_eq!(served(&kept), [("a", 1), ("b", 2), ("c", 2)]);
+    let left = vec![certificate("c", 2)];
+    let (gone, _) = then(&kept, read(Source::Files, left, vec![]));
+    assert_eq!(served(&gone), [("a", 1), ("c", 2)], "vault never had b");
+}
+
+#[test]
+fn a_sudden_loss_of_certificates_is_held_until_the_source_confirms_it() {
+    let names = |names: &[&str]| names.iter().map(|name| certificate(name, 1)).collect();
+    let later = |seconds| at(Duration::from_secs(seconds));
+    for source in [Source::Files, Source::Vault] {
+        let kind = LossKind::Certificates(source);
+        let full = guarded_after([read(source, names(&["a", "b", "c"]), vec![])]);
+        let (two, _) = then(&full, read(source, names(&["a", "b"]), vec![]));
+        assert_eq!((served(&two).len(), two.held(kind)), (2, 0), "one of three");
+
+        // As of an emptied folder: an unmounted volume, or a deleted list.
+        let (held, _) = then(&full, read(source, vec![], vec![]));
+        assert_eq!((served(&held), held.held(kind)), (served(&full), 3));
+        assert!(held.certificates().is_read(source));
+        assert_eq!(held.problems()[0].reason, Reason::HeldLoss);
+        assert!(!held.shares_problems_with(&full));
+        let (early, _) = then(&held, Event::CertificatesConfirmed(source));
+        assert_eq!(early, held, "it was just lost");
+        let (asked, stale) = then(&held, later(10));
+        assert_eq!(stale, [RefreshNeeded::Certificates(source)]);
+        let (gone, stale) = then(&asked, Event::CertificatesConfirmed(source));
+        assert_eq!((served(&gone), gone.held(kind)), (vec![], 0));
+        assert_eq!(
+            (gone.problems(), gone.wake_at(), stale),
+            (vec![], None, vec![])
+        );
+        let (back, _) = then(&asked, read(source, names(&["a", "b", "c"]), vec![]));
+        let (back, _) = then(&back, Event::CertificatesConfirmed(source));
+        assert_eq!((served(&back), back.held(kind)), (served(&full), 0));
+
+        // Some are back, and one is new: the others are still in doubt.
+        let (some, _) = then(&asked, read(source, names(&["a", "d"]), vec![]));
+        assert_eq!((served(&some).len(), some.held(kind)), (4, 2));
+        let (some, _) = then(&some, Event::CertificatesConfirmed(source));
+        assert_eq!(served(&some), [("a", 1), ("d", 1)]);
+
+        // Nobody can tell, as on a mount that hangs.
+        let (late, stale) = then(&asked, later(60));
+        assert_eq!((served(&late), late.held(kind)), (served(&full), 0));
+        assert_eq!(stale, [RefreshNeeded::Certificates(source)]);
+        let (again, _) = then(&late, read(source, vec![], vec![]));
+        assert_eq!(again.held(kind), 3);
+    }
+}
+
+#[test]
+fn a_certificate_in_doubt_goes_before_vaults_of_its_name_like_any_other() {
+    let state = guarded_after([
+        read(Source::Files, vec![certificate("a", 2)], vec![]),
+        read(Source::Files, vec![], vec![]),
+        read(Source::Vault, vec![certificate("a", 1)], vec![]),
+    ]);
+    assert_eq!(served(&state), [("a", 2)]);
+    let (asked, _) = then(&state, at(Duration::from_secs(10)));
+    let (gone, _) = then(&asked, Event::CertificatesConfirmed(Source::Files));
+    assert_eq!(served(&gone), [("a", 1)]);
 }

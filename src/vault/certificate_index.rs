@@ -154,6 +154,11 @@ impl CertificateIndex {
         ));
     }
 
+    /// True if there was a list, and is none now.
+    pub(super) fn has_lost_list(&self) -> bool {
+        self.missing.is_some()
+    }
+
     /// True if there was a list.
     pub(super) fn was_listed(&self) -> bool {
         self.list.is_some()

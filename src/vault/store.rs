@@ -68,10 +68,21 @@ enum Round {
     Failed(Error),
 }
 
+impl Round {
+    /// True if the list was read, and is not older than the known one.
+    fn has_list(&self) -> bool {
+        match self {
+            Self::Done | Self::Partial { .. } => true,
+            Self::Lagging | Self::Failed(_) => false,
+        }
+    }
+}
+
 /// Announces the certificates in the store, then every change of them, also those that only time
 /// makes. Looks every [`interval`](CertificateStore::interval); sooner, with growing waits, after a failure. A
-/// requested `reload` reads the list and every certificate on it at once. Returns when nobody
-/// listens any more.
+/// requested `reload` reads the list and every certificate on it at once, and is
+/// [confirmed](Event::CertificatesConfirmed) once there is a list. Returns when nobody listens any
+/// more.
 ///
 /// Nothing is announced before the list and every certificate on it were tried: to announce less
 /// would take down what proxies serve from an earlier run. Whatever happens later, what was read
@@ -101,6 +112,7 @@ pub(super) async fn run(
     let mut scope = ReadScope::Sweep;
     let mut next_look = Instant::now();
     let mut announced: Option<Announcement> = None;
+    let mut is_requested = false;
     loop {
         let started = Instant::now();
         if scope != ReadScope::Retry {
@@ -116,13 +128,18 @@ pub(super) async fn run(
                 Round::Failed(_) => {}
             }
             let announcement = poller.index.announcement(now_seconds);
+            let mut events = Vec::new();
             if announced.as_ref() != Some(&announcement) {
-                let event = poller.announce(&announcement, announced.as_ref());
+                events.push(poller.announce(&announcement, announced.as_ref()));
                 announced = Some(announcement);
                 status.hears();
-                if facts.send(Received::now(vec![event])).await.is_err() {
-                    return;
-                }
+            }
+            if is_requested && round.has_list() && !poller.index.has_lost_list() {
+                is_requested = false;
+                events.push(Event::CertificatesConfirmed(Source::Vault));
+            }
+            if !events.is_empty() && facts.send(Received::now(events)).await.is_err() {
+                return;
             }
         }
         match &round {
@@ -174,6 +191,7 @@ pub(super) async fn run(
             () = reload.requested() => {
                 debug!("reading every certificate");
                 poller.everything_due = Instant::now();
+                is_requested = true;
                 scope = ReadScope::Sweep;
             }
         }

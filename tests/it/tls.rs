@@ -87,6 +87,7 @@ over_each_transport! {
     a_certificate_is_exchanged_while_the_daemon_is_away;
     a_bad_file_keeps_the_last_good_certificate;
     the_last_certificate_goes_and_comes_back;
+    an_unmounted_volume_takes_no_certificate_away;
     keys_are_on_no_page;
     keys_stay_where_they_may_not_leave;
     a_unix_socket_carries_everything;
@@ -290,6 +291,56 @@ async fn the_last_certificate_goes_and_comes_back(transport: Transport) {
     folder.put("one", &again.pem());
     shown(&authority.target(&environment, "one.test"), &again).await;
     let report = load.stop().await;
+    assert_eq!(report.failed(), 0, "{}", report.words());
+    assert_eq!(rejections(&environment).await, 0);
+    environment.stop().await.unwrap();
+}
+
+async fn an_unmounted_volume_takes_no_certificate_away(transport: Transport) {
+    const KIND: [&str; 1] = ["kind=\"file_certificates\""];
+    let authority = Authority::new();
+    let folder = Folder::new();
+    let one = authority.bundle(&["one.test"]);
+    folder.put("one", &one.pem());
+    folder.put("two", &authority.bundle(&["two.test"]).pem());
+    let environment = environment(|plan| {
+        plan.control_plane.transport = transport;
+        folder.watched(plan);
+        plan.control_plane.tune = |settings| {
+            look_often(settings);
+            // Longer than this journey.
+            settings.state.second_look_after = LIMIT * 10;
+            settings.state.sudden_loss_deadline = LIMIT * 20;
+        };
+    })
+    .await;
+    let web = app("/web", "one.test,two.test", 2);
+    environment.marathon().create_app(web).await.unwrap();
+    let target = authority.target(&environment, "one.test");
+    shown(&target, &one).await;
+    let fresh = Load::start(
+        authority.fresh(&environment, "one.test"),
+        FRESH,
+        named_by_body,
+    );
+
+    let mount = folder.unmount();
+    metric_where(&environment, "held_items", &KIND, |held| held == 2).await;
+    let problems_now = problems(&environment).await;
+    assert!(
+        problems_now.len() == 1 && problems_now[0].contains("see that its volume is mounted"),
+        "{problems_now:?}"
+    );
+    // What is renewed elsewhere goes its way meanwhile.
+    let two = authority.bundle(&["two.test"]);
+    folder.put("two", &two.pem());
+    shown(&authority.target(&environment, "two.test"), &two).await;
+    metric_where(&environment, "held_items", &KIND, |held| held == 1).await;
+    folder.remove("two");
+    mount();
+    metric_where(&environment, "held_items", &KIND, |held| held == 0).await;
+    assert_eq!(problems(&environment).await, [""; 0]);
+    let report = fresh.stop().await;
     assert_eq!(report.failed(), 0, "{}", report.words());
     assert_eq!(rejections(&environment).await, 0);
     environment.stop().await.unwrap();

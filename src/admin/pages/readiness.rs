@@ -8,8 +8,8 @@ use super::source_lines;
 use super::{PageBody, Pages, text};
 
 impl Pages {
-    /// 200 once a snapshot is published, however old, and proxies can connect. The sources are shown `with_sources`: their
-    /// addresses and errors are not for foreign web pages.
+    /// 200 once a snapshot is published, however old, and proxies can connect. The sources are shown
+    /// `with_sources`: their addresses and errors are not for foreign web pages.
     pub(super) fn readiness(&self, with_sources: bool) -> Response<PageBody> {
         let sources = match with_sources {
             true => (self.sources.statuses)()

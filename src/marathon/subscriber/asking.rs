@@ -22,10 +22,8 @@ impl Subscriber {
             return;
         }
         let now = Instant::now();
-        match self.fetch_queue.mature(now) {
-            Some(Purpose::Confirmation) => self.count_resync("confirmation"),
-            Some(Purpose::Routine | Purpose::Announced) => self.count_resync("later"),
-            None => {}
+        if self.fetch_queue.mature(now).is_some() {
+            self.count_resync("later");
         }
         if self.resync_at.is_some_and(|at| at <= now) {
             self.want(RefreshNeeded::Everything(Purpose::Routine), "timer");
@@ -222,6 +220,10 @@ impl Subscriber {
             | Event::HealthChanged { .. }
             | Event::HostResolved { .. }
             | Event::HostsIdle(_)
+            | Event::StopsAnnounced(_)
+            | Event::StopsRevoked(_)
+            | Event::TimePassed(_)
+            | Event::CertificatesConfirmed(_)
             | Event::CertificatesRead { .. } => {}
         }
         if let Event::Synced(list) | Event::GroupSynced { list, .. } = &event {

@@ -224,6 +224,8 @@ async fn a_change_whose_plan_is_known_asks_for_its_apps_and_for_no_list() {
     let change = format!(r#"{{"groupId":"/","version":"{version}"}}"#);
     stream.event("group_change_success", &change).await;
     let app = marathon.asked("/v2/apps/web").await;
+    let revoked = Event::StopsRevoked(vec![AppId::from("/web")]);
+    assert_eq!(subject.facts().await, [revoked]);
     app.json(&format!(r#"{{"app":{WEB}}}"#)).await;
     assert!(matches!(&subject.facts().await[..], [Event::AppChanged(_)]));
     // Without a plan everything is listed.
@@ -268,8 +270,16 @@ async fn an_old_definition_is_asked_for_by_its_time() {
         match answer {
             Some(definition) => asked.json(definition).await,
             None => {
+                // A gateway's says nothing; it is asked again.
                 asked
                     .answer("404 Not Found", "application/json", "{}")
+                    .await;
+                let message = r#"{"message":"App '/web' does not exist in version 2020"}"#;
+                let asked = marathon
+                    .asked("/v2/apps/web/versions/2020-07-14T10:00:00.120Z")
+                    .await;
+                asked
+                    .answer("404 Not Found", "application/json", message)
                     .await;
             }
         }
@@ -293,12 +303,35 @@ async fn an_app_is_gone_when_marathon_says_so_and_not_when_a_load_balancer_does(
     asked
         .answer("404 Not Found", "text/html", "<html>no backend</html>")
         .await;
+    for gateway in [
+        "{}",
+        r#"{"message":"no Route matched with those values"}"#,
+        r#"{"message":"App '/shop/web' does not exist"}"#,
+    ] {
+        let asked = marathon.asked("/v2/apps/web").await;
+        asked
+            .answer("404 Not Found", "application/json", gateway)
+            .await;
+    }
+    let group = RefreshNeeded::Group(AppId::from("/shop"));
     let asked = marathon.asked("/v2/apps/web").await;
+    assert_eq!(subject.unreceived(), 0);
     let message = r#"{"message":"App '/web' does not exist"}"#;
     asked
         .answer("404 Not Found", "application/json", message)
         .await;
     assert_eq!(subject.facts().await, [Event::AppGone(AppId::from("/web"))]);
+    // Of a group nothing but a list of everything tells where it went.
+    subject.stale.send(group).await.unwrap();
+    let not_found = async |body| {
+        let asked = marathon.asked("/v2/apps/shop/*").await;
+        asked
+            .answer("404 Not Found", "application/json", body)
+            .await;
+    };
+    not_found(r#"{"status":404}"#).await;
+    not_found(r#"{"message":"Group '/shop' does not exist"}"#).await;
+    marathon.asked("/v2/apps").await;
 }
 
 #[tokio::test]
@@ -380,7 +413,7 @@ async fn everything_is_listed_again_when_its_time_is_over_or_a_loss_is_to_be_con
     let mut stream = marathon.stream_and_empty_list(&mut subject).await;
     subject
         .stale
-        .send(RefreshNeeded::EverythingLater(Purpose::Confirmation))
+        .send(RefreshNeeded::Everything(Purpose::Confirmation))
         .await
         .unwrap();
     marathon

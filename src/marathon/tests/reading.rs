@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::marathon::translate::{self, TranslatedFrame};
+use crate::marathon::translate::{self, Asked, TranslatedFrame};
 use crate::state::app::{
     AppId, AppVersion, Health, InstanceId, Layout, Networking, Port, Protocol, TaskId, TaskState,
 };
@@ -227,6 +227,62 @@ fn one_app_that_cannot_be_read_costs_only_itself() {
         ]
     );
     assert!(list.unreadable[0].why.contains("carrier-pigeon"));
+}
+
+#[test]
+fn a_list_of_which_no_app_can_be_read_is_no_answer() {
+    let answers = [
+        json!([7]),
+        json!([{"id": "", "tasks": []}, {"tasks": []}]),
+        json!([{"id": "/web", "labels": [], "tasks": []}]),
+        json!([{"id": "/web", "version": "yesterday", "tasks": []}, null]),
+    ];
+    for list in answers {
+        let of_list = translate::apps(json!({ "apps": list }).to_string().as_bytes());
+        let of_group = translate::group(json!({ "*": list }).to_string().as_bytes());
+        for answer in [of_list, of_group] {
+            let error = answer.unwrap_err();
+            assert_eq!(error.reason(), "no_app");
+            assert!(error.to_string().starts_with("none of the "), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_404_says_that_an_app_is_gone_in_marathons_words_alone() {
+    let (app, group) = (web(), AppId::from("/shop"));
+    let says = |body: &str, asked| translate::check_missing(body.as_bytes(), asked).is_ok();
+    for body in [
+        r#"{"message":"App '/web' does not exist"}"#,
+        r#"{"message":"App 'web' does not exist"}"#,
+        r#"{"message":"App '/web' does not exist in version 2020-07-14T10:00:00.000Z"}"#,
+    ] {
+        assert!(says(body, Asked::App(&app)), "{body}");
+        assert!(!says(body, Asked::Group(&app)), "{body}");
+        assert!(!says(body, Asked::App(&group)), "{body}");
+    }
+    let of_group = r#"{"message":"Group '/shop' does not exist"}"#;
+    assert!(says(of_group, Asked::Group(&group)));
+    for body in [
+        "",
+        "null",
+        "{}",
+        "404",
+        r#"{"message":null}"#,
+        r#"{"message":"Not Found"}"#,
+        r#"{"message":"no Route matched with those values"}"#,
+        r#"{"message":"App '/web/api' does not exist"}"#,
+        r#"{"message":"App '/web' exists"}"#,
+        r#"{"message":"App '' does not exist"}"#,
+        r#"{"message":"Pod '/web' does not exist"}"#,
+        r#"{"error":"App '/web' does not exist"}"#,
+        r#"["App '/web' does not exist"]"#,
+        "<html>App '/web' does not exist</html>",
+    ] {
+        assert!(!says(body, Asked::App(&app)), "{body}");
+    }
+    let long = translate::check_missing("é".repeat(1000).as_bytes(), Asked::App(&app));
+    assert!(long.unwrap_err().to_string().chars().count() < 300);
 }
 
 #[test]
@@ -535,7 +591,8 @@ fn what_changes_definitions_makes_them_stale() {
         {"actions": [{"action": "RestartApplication", "app": "/web"}]}, {"actions": null},
     ]}});
     check("deployment_success", &plan, &[], &[app()]);
-    check("deployment_failed", &plan, &[], &[app()]);
+    let revoked = Event::StopsRevoked(vec![web()]);
+    check("deployment_failed", &plan, &[revoked], &[app()]);
     check(
         "deployment_success",
         &json!({"id": "x", "plan": {"steps": []}}),
@@ -548,7 +605,8 @@ fn what_changes_definitions_makes_them_stale() {
     assert_eq!(planned.apps, [web()].into());
     let changed = frame("group_change_success", &group(json!("/")));
     assert_eq!(changed.change, Some(planned.version));
-    check("deployment_info", &plan, &[], &[]);
+    let revoked = Event::StopsRevoked(vec![web()]);
+    check("deployment_info", &plan, &[revoked], &[]);
     let terminated = Event::AppTerminated(web());
     check(
         "app_terminated_event",
@@ -556,6 +614,31 @@ fn what_changes_definitions_makes_them_stale() {
         &[terminated],
         &[],
     );
+}
+
+#[test]
+fn a_deployment_that_begins_announces_the_end_of_the_apps_that_it_stops() {
+    let info = |actions: Value| {
+        json!({
+            "plan": {"id": "x", "steps": [{"actions": actions}, {"actions": null}]},
+            "currentStep": {"actions": []},
+        })
+    };
+    let stop = |app: &str| json!({"action": "StopApplication", "app": app});
+    let announced = Event::StopsAnnounced(vec!["/a".into(), "/b".into()]);
+    let stops = info(json!([stop("/b"), stop("/a"), {"action": "StopPod", "pod": "/p"}]));
+    check(
+        "deployment_info",
+        &stops,
+        std::slice::from_ref(&announced),
+        &[],
+    );
+    let mixed = info(json!([
+        stop("/a"), stop("/b"), {"action": "StartApplication", "app": "/web"}, {"app": "/c"},
+    ]));
+    let revoked = Event::StopsRevoked(vec!["/c".into(), web()]);
+    check("deployment_info", &mixed, &[revoked, announced], &[]);
+    check("deployment_info", &info(json!([])), &[], &[]);
 }
 
 #[test]

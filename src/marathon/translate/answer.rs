@@ -13,16 +13,15 @@ use crate::marathon::wire;
 use crate::state::app::{App, AppId, AppVersion, Definition, Task, TaskId, TaskState};
 use crate::state::event::{Event, List, ListedApp, UnreadableApp};
 
-/// The id under which an app without a readable id is reported as unreadable. No app can have it:
-/// Marathon's paths hold no spaces.
-const NAMELESS: &str = "/an app without an id";
+/// Characters of an unknown body that an error shows.
+const SHOWN_CHARACTERS: usize = 100;
 
 /// Reads the answer to `GET /v2/apps?embed=apps.tasks`.
 ///
 /// # Errors
 ///
-/// When the answer is not a list of apps at all, or one of apps that all lack their tasks. An app
-/// that cannot be read is listed as such.
+/// When the answer is not a list of apps at all, or one of which no app can be read. An app that
+/// cannot be read, beside others, is listed as such.
 pub fn apps(body: &[u8]) -> Result<List, TranslateError> {
     let answer: wire::Apps<'_> = serde_json::from_slice(body)?;
     list(&answer.apps)
@@ -53,10 +52,10 @@ pub fn app(body: &[u8]) -> Result<Event, TranslateError> {
         }) => Err(TranslateError::NoTasks {
             embed: "embed=app.tasks",
         }),
-        Err(unusable) if unusable.id.as_str() == NAMELESS => {
+        Err(unusable) if unusable.id.as_str() == UnreadableApp::NAMELESS => {
             Err(TranslateError::Missing("app's id"))
         }
-        Err(unusable) => Ok(Event::AppUnreadable(unusable.into())),
+        Err(unusable) => Ok(Event::AppUnreadable(UnreadableApp::from(&unusable))),
     }
 }
 
@@ -85,25 +84,72 @@ pub(in crate::marathon) fn leader(body: &[u8]) -> Result<String, TranslateError>
     Ok(answer.leader)
 }
 
-/// One app that lacks its tasks is unreadable; where all do, Marathon was not asked for them.
+/// One app that cannot be read costs only itself; where none can, it is no list of Marathon's, or
+/// Marathon was not asked for what all of them lack.
 fn list(raw: &[&RawValue]) -> Result<List, TranslateError> {
     let mut list = List::default();
-    let mut no_tasks = None;
+    let mut first = None;
     for app in raw {
         match listed(app) {
             Ok(app) => list.apps.push(app),
             Err(unusable) => {
-                if let TranslateError::NoTasks { embed } = unusable.why {
-                    no_tasks = Some(embed);
-                }
-                list.unreadable.push(unusable.into());
+                list.unreadable.push(UnreadableApp::from(&unusable));
+                first.get_or_insert(unusable.why);
             }
         }
     }
-    match no_tasks {
-        Some(embed) if list.apps.is_empty() => Err(TranslateError::NoTasks { embed }),
+    match first {
+        Some(why @ TranslateError::NoTasks { .. }) if list.apps.is_empty() => Err(why),
+        Some(why) if list.apps.is_empty() => Err(TranslateError::NoApp {
+            entries: raw.len(),
+            first: Box::new(why),
+        }),
         Some(_) | None => Ok(list),
     }
+}
+
+/// Reads the body of a 404, which means that what was `asked` for does not exist only if Marathon
+/// itself says so: `{"message":"App '/x' does not exist"}`.
+///
+/// # Errors
+///
+/// When it says something else: proxies on the way have 404s of their own.
+pub(in crate::marathon) fn check_missing(
+    body: &[u8],
+    asked: Asked<'_>,
+) -> Result<(), TranslateError> {
+    // An array would read as the fields of an object.
+    let is_object = body.trim_ascii_start().starts_with(b"{");
+    let answer: Option<wire::ErrorMessage> =
+        serde_json::from_slice(body).ok().filter(|_| is_object);
+    let says_so = answer.is_some_and(|answer| {
+        let (kind, id) = match asked {
+            Asked::App(id) => ("App '", id),
+            Asked::Group(id) => ("Group '", id),
+        };
+        let named = answer.message.strip_prefix(kind);
+        let named = named.and_then(|rest| rest.split_once('\''));
+        // The version that was asked for may follow.
+        named.is_some_and(|(named, rest)| {
+            ids::app_id(named).as_ref() == Some(id) && rest.starts_with(" does not exist")
+        })
+    });
+    if says_so {
+        return Ok(());
+    }
+    let body = String::from_utf8_lossy(body);
+    Err(TranslateError::NotMarathons {
+        body: body.chars().take(SHOWN_CHARACTERS).collect(),
+    })
+}
+
+/// The subject of a question that a 404 answers.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::marathon) enum Asked<'a> {
+    /// An app, or a version of it.
+    App(&'a AppId),
+    /// The apps below a group.
+    Group(&'a AppId),
 }
 
 /// An app that cannot be used.
@@ -112,10 +158,10 @@ struct UnusableItem {
     why: TranslateError,
 }
 
-impl From<UnusableItem> for UnreadableApp {
-    fn from(unusable: UnusableItem) -> Self {
+impl From<&UnusableItem> for UnreadableApp {
+    fn from(unusable: &UnusableItem) -> Self {
         Self {
-            id: unusable.id,
+            id: unusable.id.clone(),
             why: unusable.why.to_string(),
         }
     }
@@ -129,7 +175,7 @@ fn listed(raw: &RawValue) -> Result<ListedApp, UnusableItem> {
             id: serde_json::from_str(raw.get())
                 .ok()
                 .and_then(|named: wire::WithId| ids::app_id(named.id.as_deref()?))
-                .unwrap_or_else(|| AppId::from(NAMELESS)),
+                .unwrap_or_else(|| AppId::from(UnreadableApp::NAMELESS)),
             why,
         })
 }

@@ -15,6 +15,23 @@ pub enum TranslateError {
         /// The query parameter by which Marathon adds it.
         embed: &'static str,
     },
+    /// A list of apps of which none can be read.
+    #[error("none of the {entries} apps can be read; of the first one, {first}")]
+    NoApp {
+        /// Number of entries.
+        entries: usize,
+        /// The fault of the first one.
+        first: Box<TranslateError>,
+    },
+    /// A 404 that is not Marathon's.
+    #[error(
+        "the 404 is not one of Marathon ({body:?}): see that every proxy on the way has a route for \
+         this path"
+    )]
+    NotMarathons {
+        /// The beginning of the body.
+        body: String,
+    },
     /// It is about nothing that has a name.
     #[error("the {0} is missing")]
     Missing(&'static str),
@@ -34,6 +51,8 @@ impl TranslateError {
         match self {
             Self::Json(_) => "json",
             Self::NoTasks { .. } => "no_tasks",
+            Self::NoApp { .. } => "no_app",
+            Self::NotMarathons { .. } => "not_marathons",
             Self::Missing(_) => "missing",
             Self::Unknown { .. } => "unknown",
         }

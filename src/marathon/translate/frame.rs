@@ -23,6 +23,8 @@ pub struct TranslatedFrame {
     pub plan: Option<Plan>,
     /// The version that a group was changed to: its plan names what is stale more closely.
     pub change: Option<AppVersion>,
+    /// The version of an app that was posted: the change of its group may have led to it already.
+    pub posted: Option<AppVersion>,
 }
 
 /// Reads one frame of the event stream. A type that says nothing about routing, or that is
@@ -59,7 +61,11 @@ pub fn frame(event_type: &str, data: &[u8]) -> Result<TranslatedFrame, Translate
         EventType::ApiPost => {
             let frame: wire::ApiPost = serde_json::from_slice(data)?;
             let id = frame.app_definition.id.unwrap_or_default();
-            Ok(stale([RefreshNeeded::App(named_app(&id)?)]))
+            let version = frame.app_definition.version.as_deref();
+            Ok(TranslatedFrame {
+                posted: version.and_then(ids::version),
+                ..stale([RefreshNeeded::App(named_app(&id)?)])
+            })
         }
         EventType::GroupChangeSuccess => {
             let frame: wire::GroupChange = serde_json::from_slice(data)?;
@@ -75,6 +81,7 @@ pub fn frame(event_type: &str, data: &[u8]) -> Result<TranslatedFrame, Translate
             let frame: wire::Deployment = serde_json::from_slice(data)?;
             let version = frame.plan.as_ref().and_then(|plan| plan.version.as_deref());
             Ok(TranslatedFrame {
+                events: announced(&frame),
                 plan: version.and_then(ids::version).map(|version| Plan {
                     version,
                     apps: touched(&frame),
@@ -82,9 +89,17 @@ pub fn frame(event_type: &str, data: &[u8]) -> Result<TranslatedFrame, Translate
                 ..TranslatedFrame::default()
             })
         }
-        EventType::DeploymentSuccess | EventType::DeploymentFailed => {
+        EventType::DeploymentSuccess => {
             let frame: wire::Deployment = serde_json::from_slice(data)?;
             Ok(stale(touched(&frame).into_iter().map(RefreshNeeded::App)))
+        }
+        EventType::DeploymentFailed => {
+            let frame: wire::Deployment = serde_json::from_slice(data)?;
+            let apps = touched(&frame);
+            Ok(TranslatedFrame {
+                events: vec![Event::StopsRevoked(apps.iter().cloned().collect())],
+                ..stale(apps.into_iter().map(RefreshNeeded::App))
+            })
         }
         // A fresh leader's view of tasks may be old until it has reconciled (15 s): not at once.
         EventType::SchedulerRegistered
@@ -170,15 +185,37 @@ fn health_changed(
     })
 }
 
-/// The apps that a deployment was about, each once.
+/// Facts of a step of a deployment that begins: it names the apps of every step.
+fn announced(frame: &wire::Deployment) -> Vec<Event> {
+    let stopped: BTreeSet<AppId> = actions(frame)
+        .filter(|(action, _)| *action == Some("StopApplication"))
+        .map(|(_, app)| app)
+        .collect();
+    let others = touched(frame).into_iter();
+    let others: Vec<AppId> = others.filter(|app| !stopped.contains(app)).collect();
+    let mut events = Vec::new();
+    if !others.is_empty() {
+        events.push(Event::StopsRevoked(others));
+    }
+    if !stopped.is_empty() {
+        events.push(Event::StopsAnnounced(stopped.into_iter().collect()));
+    }
+    events
+}
+
+/// The apps that a deployment is about, each once.
 fn touched(frame: &wire::Deployment) -> BTreeSet<AppId> {
-    frame
-        .plan
-        .iter()
-        .flat_map(|plan| &plan.steps)
-        .flat_map(|step| &step.actions)
-        .filter_map(|action| ids::app_id(action.app.as_deref()?))
-        .collect()
+    actions(frame).map(|(_, app)| app).collect()
+}
+
+/// The actions of a deployment, each with its app.
+fn actions(frame: &wire::Deployment) -> impl Iterator<Item = (Option<&str>, AppId)> {
+    let steps = frame.plan.iter().flat_map(|plan| &plan.steps);
+    let actions = steps.flat_map(|step| &step.actions);
+    actions.filter_map(|action| {
+        let app = ids::app_id(action.app.as_deref()?)?;
+        Some((action.action.as_deref(), app))
+    })
 }
 
 fn named_app(id: &str) -> Result<AppId, TranslateError> {

@@ -5,7 +5,7 @@ mod error;
 mod frame;
 mod task;
 
-pub(super) use answer::leader;
+pub(super) use answer::{Asked, check_missing, leader};
 pub use answer::{app, apps, definition, group};
 pub use error::TranslateError;
 pub use frame::{TranslatedFrame, frame};

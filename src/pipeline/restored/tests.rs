@@ -221,13 +221,16 @@ async fn a_record_without_certificates_waits_for_them_and_one_with_them_does_not
     running.ends().await;
 }
 
-#[test]
-fn a_list_that_lacks_most_of_a_record_waits_for_a_second_one() {
+#[tokio::test(start_paused = true)]
+async fn a_list_that_lacks_most_of_a_record_waits_for_a_second_one() {
     let ids = ["/a", "/b", "/c", "/d"];
     let mut bench = restored(recorded([apps(&ids)]), vec![]);
     bench.hears([apps(&ids[..1])]);
     assert_eq!(names(&bench.reader).unwrap().len(), 4);
-    let again = RefreshNeeded::EverythingLater(Purpose::Confirmation);
+    let delay = state::Config::default().second_look_after;
+    tokio::time::advance(delay).await;
+    bench.hears([Event::HostsIdle(Vec::new())]);
+    let again = RefreshNeeded::Everything(Purpose::Confirmation);
     assert!(bench.pipeline.stale.contains(&again));
     let Event::Synced(mut confirmed) = apps(&ids[..1]) else {
         unreachable!()

@@ -1,11 +1,11 @@
 //! Faults that make a certificate useless: its dates, its key, and its restrictions on itself.
 
-use time::OffsetDateTime;
 use x509_parser::asn1_rs::{FromDer as _, Oid, oid};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::public_key::PublicKey;
 
 use super::fault::CertificateFault;
+use crate::state::date::date;
 
 /// The extension that lists what a server must do ([RFC
 /// 7633](https://www.rfc-editor.org/rfc/rfc7633), section 4).
@@ -147,19 +147,4 @@ pub(super) fn weak(certificate: &X509Certificate<'_>) -> Option<CertificateFault
             "have it issued for a new key: ECDSA on P-256, or RSA of 2048 bits or more",
         )
     })
-}
-
-fn date(seconds: i64) -> String {
-    match OffsetDateTime::from_unix_timestamp(seconds) {
-        Ok(date) => format!(
-            "{:04}-{:02}-{:02} {:02}:{:02}:{:02} UTC",
-            date.year(),
-            u8::from(date.month()),
-            date.day(),
-            date.hour(),
-            date.minute(),
-            date.second()
-        ),
-        Err(_) => format!("{seconds} s since 1970"),
-    }
 }

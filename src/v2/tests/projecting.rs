@@ -12,7 +12,7 @@ use crate::resources::tests::{certificate, known, labelled, with_certificates};
 use crate::snapshot::{Flavour, Kind};
 use crate::state::event::Event;
 use crate::state::problem::{Reason, Subject};
-use crate::state::testing::{listed, state_after, task};
+use crate::state::testing::{guarded_after, listed, task};
 use crate::state::{State, reduce};
 use crate::v2::listeners::holds_keys;
 use crate::v2::type_url;
@@ -358,7 +358,7 @@ proptest! {
     fn whichever_way_a_state_is_reached_it_is_the_same_and_a_version_is_one_content(
         states in prop::collection::vec(any_state(), 1..8)
     ) {
-        let mut follower = Follower::of(&state_after([]));
+        let mut follower = Follower::of(&guarded_after([]));
         let mut contents = BTreeMap::new();
         for state in states {
             let before = follower.reader.current().unwrap();

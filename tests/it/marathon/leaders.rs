@@ -123,7 +123,7 @@ async fn a_new_leader_that_lists_nothing_at_first() {
     let mut scene = Scene::start(|plan| {
         plan.marathon = Config::with_nodes(2);
         plan.control_plane.tune = |settings| {
-            settings.marathon.confirmation_delay = Duration::from_millis(500);
+            settings.state.second_look_after = Duration::from_millis(500);
         };
     })
     .await;
@@ -140,13 +140,9 @@ async fn a_new_leader_that_lists_nothing_at_first() {
     scene.nothing_is_lost().await;
     scene.scaled(5).await;
     scene
-        .logged(&[
-            "WARN",
-            "the doubtful loss of apps is settled",
-            "kept=1 left=1",
-        ])
+        .logged(&["WARN", "a sudden loss is settled", "held=1 kept=1 left=1"])
         .await;
-    assert!(scene.has_logged(&["WARN", "marathon's list lost most apps at once", "known=1"]));
+    assert!(scene.has_logged(&["WARN", "a sudden loss is held back", "held=1 known=1"]));
     assert_eq!(scene.metric("losses_held_back_total").await, 1.0);
     scene.end().await;
 }
@@ -156,7 +152,7 @@ async fn a_new_leader_that_goes_on_listing_nothing() {
     let mut scene = Scene::start(|plan| {
         plan.marathon = Config::with_nodes(2);
         plan.control_plane.tune = |settings| {
-            settings.marathon.confirmation_delay = Duration::from_secs(5);
+            settings.state.second_look_after = Duration::from_secs(5);
         };
     })
     .await;
@@ -189,11 +185,7 @@ async fn a_new_leader_that_goes_on_listing_nothing() {
         .await;
     gone.unwrap();
     scene.each_has(APP, <[_]>::is_empty).await;
-    assert!(scene.has_logged(&[
-        "WARN",
-        "the doubtful loss of apps is settled",
-        "kept=1 left=0"
-    ]));
+    assert!(scene.has_logged(&["WARN", "a sudden loss is settled", "held=1 kept=1 left=0"]));
     assert_eq!(scene.metric("losses_held_back_total").await, 1.0);
     scene.end().await;
 }

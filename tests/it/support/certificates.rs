@@ -129,6 +129,19 @@ impl Folder {
         fs::remove_file(self.0.path().join(format!("{name}.pem"))).unwrap();
     }
 
+    /// Leaves an empty folder in its place, as a volume does that is not mounted any more. Returns
+    /// what mounts it again.
+    pub(crate) fn unmount(&self) -> impl FnOnce() {
+        let away = TempDir::new().unwrap();
+        let (here, volume) = (self.0.path().to_owned(), away.path().join("volume"));
+        fs::rename(&here, &volume).unwrap();
+        fs::create_dir(&here).unwrap();
+        move || {
+            fs::remove_dir(&here).unwrap();
+            fs::rename(away.path().join("volume"), here).unwrap();
+        }
+    }
+
     /// The flag with which a daemon watches it.
     pub(crate) fn flag(&self) -> String {
         format!("--certificates-dir={}", self.0.path().display())
@@ -147,6 +160,7 @@ pub(crate) fn look_often(settings: &mut Settings) {
         certificates.interval = Duration::from_millis(50);
         certificates.settle = Duration::from_millis(20);
     }
+    settings.state.second_look_after = Duration::from_millis(500);
     match &mut settings.security {
         Security::Tls(CertificateSource::Files(files))
         | Security::MutualTls(CertificateSource::Files(files), _) => {

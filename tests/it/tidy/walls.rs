@@ -23,7 +23,7 @@ main        | commands settings                                                 
 marathon    | metrics net received state::app state::event state::problem                    | envoy
 metrics     |                                                                                | requests envoy
 net         |                                                                                | envoy
-pipeline    | intent labels metrics received resources snapshot state                        | requests envoy
+pipeline    | intent labels metrics net::clock received resources snapshot state             | requests envoy
 received    |                                                                                | logs requests envoy
 record      | metrics net pipeline::DEPARTED_KEPT pipeline::DepartedCluster                 | requests envoy
             | pipeline::DepartedClusters pipeline::World snapshot state                      |

@@ -281,6 +281,12 @@ impl Cluster {
         self.shared.with(|world| world.list_faults.push_back(fault));
     }
 
+    /// While `lost`, a gateway in front of Marathon has no route to single apps and groups, and
+    /// answers for them with a 404 of its own.
+    pub fn lose_gateway(&self, lost: bool) {
+        self.shared.with(|world| world.gateway_is_lost = lost);
+    }
+
     /// Ends the next streams right after their 200, without an event.
     pub fn end_next_streams(&self, count: usize) {
         self.shared.with(|world| world.eof_streams += count);

@@ -130,6 +130,12 @@ pub enum ListFault {
     Empty,
     /// The truth with `"tasks":[]` for every app.
     EmptyTasks,
+    /// The truth with `"tasks":[]` for this app.
+    EmptyTasksOf(String),
+    /// The truth without this app, or without the apps below this group.
+    Without(String),
+    /// The truth without this app, and with an entry that has no id.
+    Nameless(String),
     /// The truth without the key `tasks`, as if the query had been dropped on the way.
     NoTasks,
     /// 200, `application/json`, and JSON that ends in its middle.

@@ -49,6 +49,12 @@ pub(super) async fn answer(shared: &Arc<Shared>, peer: SocketAddr, request: &Req
         }
         ("GET" | "HEAD", "/ping") => Ok(Response::text(StatusCode::OK, "text/plain", "pong")),
         (_, path) => {
+            if path.starts_with("/v2/apps/") && shared.peek(|world| world.gateway_is_lost) {
+                return Response::message(
+                    StatusCode::NOT_FOUND,
+                    "no Route matched with those values",
+                );
+            }
             if let Some(rest) = path.strip_prefix("/v2/apps/") {
                 app(shared, peer, request, AppPath::parse(rest)).await
             } else {
@@ -83,8 +89,19 @@ async fn list(shared: &Arc<Shared>, request: &Request) -> Response {
     match fault {
         None => ok(truth),
         Some(ListFault::Empty) => ok(json!({ "apps": [] })),
-        Some(ListFault::EmptyTasks) => ok(with_tasks(truth, Some(&json!([])))),
-        Some(ListFault::NoTasks) => ok(with_tasks(truth, None)),
+        Some(ListFault::EmptyTasks) => ok(with_tasks(truth, Some(&json!([])), |_| true)),
+        Some(ListFault::EmptyTasksOf(app)) => {
+            ok(with_tasks(truth, Some(&json!([])), |id| id == app))
+        }
+        Some(ListFault::Without(id)) => ok(without(truth, &id)),
+        Some(ListFault::Nameless(app)) => {
+            let mut list = without(truth, &app);
+            if let Some(apps) = list.get_mut("apps").and_then(Value::as_array_mut) {
+                apps.push(json!({ "tasks": [] }));
+            }
+            ok(list)
+        }
+        Some(ListFault::NoTasks) => ok(with_tasks(truth, None, |_| true)),
         Some(ListFault::Malformed) => {
             let mut text = truth.to_string();
             text.pop();
@@ -110,11 +127,27 @@ async fn list(shared: &Arc<Shared>, request: &Request) -> Response {
     }
 }
 
-/// A list in which every app has these tasks, or no such key.
-fn with_tasks(mut list: Value, tasks: Option<&Value>) -> Value {
+/// A list without an app, or without the apps below a group.
+fn without(mut list: Value, left_out: &str) -> Value {
+    let below = format!("{left_out}/");
+    if let Some(apps) = list.get_mut("apps").and_then(Value::as_array_mut) {
+        apps.retain(|app| id_of(app) != left_out && !id_of(app).starts_with(&below));
+    }
+    list
+}
+
+fn id_of(app: &Value) -> &str {
+    app.get("id").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// A list in which some apps, by their ids, have these tasks, or no such key.
+fn with_tasks(mut list: Value, tasks: Option<&Value>, is_meant: impl Fn(&str) -> bool) -> Value {
     let apps = list.get_mut("apps").and_then(Value::as_array_mut);
-    let fields = apps.into_iter().flatten().filter_map(Value::as_object_mut);
-    for app in fields {
+    let meant = apps
+        .into_iter()
+        .flatten()
+        .filter(|app| is_meant(id_of(app)));
+    for app in meant.filter_map(Value::as_object_mut) {
         match tasks {
             Some(tasks) => app.insert("tasks".to_owned(), tasks.clone()),
             None => app.remove("tasks"),

@@ -50,6 +50,8 @@ pub(super) struct World {
     pub(super) log: VecDeque<Recorded>,
     pub(super) next_event: u64,
     pub(super) list_faults: VecDeque<ListFault>,
+    /// True while a gateway in front has no route to single apps and groups.
+    pub(super) gateway_is_lost: bool,
     pub(super) eof_streams: usize,
     pub(super) health_held: bool,
     pub(super) request_counts: BTreeMap<(String, String), u64>,
@@ -207,6 +209,7 @@ impl World {
             log: VecDeque::new(),
             next_event: 0,
             list_faults: VecDeque::new(),
+            gateway_is_lost: false,
             eof_streams: 0,
             health_held: false,
             request_counts: BTreeMap::new(),

@@ -273,3 +273,40 @@ async fn the_same_commands_give_the_same_events() {
     }
     assert_eq!(story().await, story().await);
 }
+
+#[tokio::test]
+async fn a_list_can_lack_a_group_an_app_or_the_tasks_of_one_and_a_gateway_its_route() {
+    let cluster = cluster(Config::default()).await;
+    for id in ["/a/web", "/a/api", "/b"] {
+        let app = json!({ "id": id, "instances": 1 });
+        cluster.create_app(app).await.unwrap();
+        cluster.settled(id, 1).await.unwrap();
+    }
+    let listed = async |fault| {
+        cluster.fault_next_list(fault);
+        let (_, body) = get(&cluster, 0, "/v2/apps?embed=apps.tasks").await;
+        let apps = body["apps"].as_array().unwrap().iter();
+        let told = apps.map(|app| (app["id"].clone(), app["tasks"].as_array().unwrap().len()));
+        told.collect::<Vec<_>>()
+    };
+    let of = |id: &str, tasks| (json!(id), tasks);
+    assert_eq!(
+        listed(ListFault::EmptyTasksOf("/b".to_owned())).await,
+        [of("/a/api", 1), of("/a/web", 1), of("/b", 0)]
+    );
+    let group = ListFault::Without("/a".to_owned());
+    assert_eq!(listed(group).await, [of("/b", 1)]);
+    assert_eq!(
+        listed(ListFault::Nameless("/a/web".to_owned())).await,
+        [of("/a/api", 1), of("/b", 1), (Value::Null, 0)]
+    );
+    cluster.lose_gateway(true);
+    for path in ["/v2/apps/b", "/v2/apps/a/*"] {
+        let (head, body) = get(&cluster, 0, path).await;
+        assert!(head.starts_with("HTTP/1.1 404"), "{head}");
+        assert_eq!(body["message"], "no Route matched with those values");
+    }
+    cluster.lose_gateway(false);
+    let (head, _) = get(&cluster, 0, "/v2/apps/b").await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+}
