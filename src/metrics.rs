@@ -184,7 +184,9 @@ impl Metrics {
     /// True if an event stream ended or could not be opened since the start.
     pub fn has_stream_failed(&self) -> bool {
         let families = self.stream_failures.collect();
-        let mut counts = families.iter().flat_map(|family| family.get_metric());
+        let mut counts = families
+            .iter()
+            .flat_map(prometheus::proto::MetricFamily::get_metric);
         counts.any(|metric| metric.get_counter().get_value() > 0.0)
     }
 

@@ -169,7 +169,7 @@ impl Monitor {
     fn note(&self, change: StalenessChange) {
         match change {
             StalenessChange::BecameStale if (self.record_age)().is_some() => {
-                tracing::warn!("marathon has still not listed its apps: the record is served on")
+                tracing::warn!("marathon has still not listed its apps: the record is served on");
             }
             StalenessChange::BecameStale => tracing::warn!(
                 silence_seconds = (self.silence)().map(|silence| silence.as_secs()),

@@ -94,15 +94,19 @@ impl RecordFault {
             Self::OtherMarathon { .. } => {
                 "give each daemon a STATE_DIR of its own; if MARATHON was changed, none is needed"
             }
-            Self::Unwritable(error) => match error.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Self::Unwritable(error) => {
+                let is = |kinds: &[io::ErrorKind]| kinds.contains(&error.kind());
+                if is(&[io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded]) {
                     "free some space; the record before it is kept"
-                }
-                io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
+                } else if is(&[
+                    io::ErrorKind::ReadOnlyFilesystem,
+                    io::ErrorKind::PermissionDenied,
+                ]) {
                     "let this user write in STATE_DIR, or unset it"
+                } else {
+                    "see to the disk; the record before it is kept"
                 }
-                _ => "see to the disk; the record before it is kept",
-            },
+            }
         }
     }
 }

@@ -25,7 +25,7 @@ pub struct Restored {
 }
 
 /// Limit of the read at the start: a disk that does not answer must not hold up what Marathon says.
-const READ_LIMIT: Duration = Duration::from_secs(3);
+const READ_LIMIT: Duration = Duration::from_secs(5);
 
 /// Reads the record of `config`; none, with a warning, if there is one that cannot be used. A failure
 /// is noted in `status` until the record is written anew.

@@ -20,7 +20,7 @@ use crate::labels::{self, Groups};
 use crate::pipeline::{DEPARTED_KEPT, DepartedClusters, Projector, World};
 use crate::resources;
 use crate::snapshot::{Encode, Flavour, Kind, Origin, Resource, Snapshot, Version};
-use crate::state::app::{AppVersion, Definition};
+use crate::state::app::{App, AppVersion, Definition, Health, Task};
 use crate::state::certificate::Certificate;
 use crate::state::event::{Event, Source};
 use crate::state::parts::{AppParts, StateParts};
@@ -456,4 +456,35 @@ fn a_task_that_is_known_from_a_record_is_judged_by_the_first_list() {
     assert!(after.synced());
     let tasks = after.apps()["/web"].tasks().keys();
     assert_eq!(tasks.map(|id| id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+}
+
+#[test]
+fn a_recorded_result_counts_where_marathon_has_forgotten_all_of_them() {
+    let checked = |tasks| {
+        let app = App {
+            health_checks: 1,
+            ..app("/web")
+        };
+        Event::Synced(list(vec![listed(app, tasks)]))
+    };
+    let found = |id: &str, port, health| Task {
+        health,
+        ..task(id, port)
+    };
+    let before = vec![
+        found("good", 1, Health::Healthy),
+        found("bad", 2, Health::Unhealthy),
+    ];
+    let restored = again(
+        &world(testing::state_after([checked(before)])),
+        PrivateKeys::LeftOut,
+    );
+    let listed = checked(vec![task("good", 1), task("bad", 2), task("new", 3)]);
+    let (after, _) = state::reduce(restored.state, listed);
+    let tasks = after.apps()["/web"].tasks();
+    let health = |id: &str| tasks[id].health;
+    assert_eq!(health("good"), Health::Healthy);
+    assert_eq!(health("bad"), Health::Unhealthy);
+    assert_eq!(health("new"), Health::Unknown, "it has yet to be checked");
+    assert_eq!(after.presumed_healthy_tasks(), 0);
 }

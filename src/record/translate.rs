@@ -71,7 +71,7 @@ pub(super) fn encode(
     let hosts = hosts.iter();
     let document = Document {
         heard_at: *heard_at,
-        marathons: marathons.iter().map(|base| base.into()).collect(),
+        marathons: marathons.iter().map(Into::into).collect(),
         apps: apps.iter().map(app_record).collect(),
         unreadable: unreadable
             .map(|(id, why)| (id.as_str().into(), why.into()))
