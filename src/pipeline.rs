@@ -375,6 +375,7 @@ mod tests {
 
     use super::*;
     use crate::intent::observer::Publication;
+    use crate::intent::path::PathRules;
     use crate::labels::{self, Groups};
     use crate::snapshot::cell::{Interest, Reader, cell};
     use crate::state::app::AppId;
@@ -399,6 +400,7 @@ mod tests {
             use_health: true,
             framework_name: None,
             acme: None,
+            paths: PathRules::default(),
         };
         let pipeline = Pipeline::new(
             Config::default(),

@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::task_address::no_task_address;
 use crate::state::app::{Layout, Networking, Port, Protocol, Task};
 use crate::state::health::may_get_requests;
 use crate::state::problem::{Problem, Reason, Subject};
@@ -20,20 +21,29 @@ pub fn addresses(
     use_health: bool,
 ) -> (Vec<SocketAddr>, Option<Problem>) {
     let mut addresses = Vec::with_capacity(app.tasks().len());
-    let mut misfit = None;
+    let mut problem = None;
     for task in app.tasks().values() {
         if !may_get_requests(app.app(), task, use_health) {
             continue;
         }
         match reached_at(state, app, task, index) {
-            Reached::At(address) => addresses.push(address),
+            Reached::At(address) => match no_task_address(address.ip()) {
+                None => addresses.push(address),
+                Some(kind) => {
+                    problem = problem.or_else(|| Some(foreign_address(app, task, address, kind)));
+                }
+            },
             Reached::Unknown => {}
-            Reached::Misfit => misfit = misfit.or(Some(task)),
+            Reached::Misfit => problem = problem.or_else(|| Some(misfit(app, task, index))),
         }
     }
     addresses.sort_unstable();
     addresses.dedup();
-    let problem = misfit.map(|task| Problem {
+    (addresses, problem)
+}
+
+fn misfit(app: &AppState, task: &Task, index: usize) -> Problem {
+    Problem {
         subject: Subject::App(app.app().id.clone()),
         label: None,
         reason: Reason::UnroutablePort,
@@ -42,8 +52,23 @@ pub fn addresses(
             task.id
         ),
         remedy: "restart the app: the task seems to run a definition with other ports".into(),
-    });
-    (addresses, problem)
+    }
+}
+
+fn foreign_address(app: &AppState, task: &Task, address: SocketAddr, kind: &str) -> Problem {
+    Problem {
+        subject: Subject::App(app.app().id.clone()),
+        label: None,
+        reason: Reason::UnroutablePort,
+        message: format!(
+            "task {} is left out: its address {} is {kind}",
+            task.id,
+            address.ip()
+        ),
+        remedy: "correct the address of the agent, or what its name resolves to; in a container \
+                 network, the address that the network assigns"
+            .into(),
+    }
 }
 
 /// The reason for which no task can ever be reached on this port; none if one can.

@@ -67,7 +67,9 @@ impl Typed {
         }
         let labels = self.labels()?;
         Ok(Settings {
-            v2: self.xds_v2.then(|| v2_api::config(&resources)),
+            v2: self
+                .xds_v2
+                .then(|| v2_api::config(&resources, &self.xds_limits)),
             marathon: self.subscription()?,
             certificates,
             vault,

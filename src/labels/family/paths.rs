@@ -1,6 +1,7 @@
 //! Labels for paths: the ones that are served, and their rewriting.
 
 use crate::intent::PathPrefix;
+use crate::intent::path::Unmatchable;
 use crate::labels::draft::{LabelText, ServiceDraft};
 use crate::labels::label::{Family, Label, Support, ValueKind};
 
@@ -40,6 +41,9 @@ pub(crate) const FAMILY: Family = Family {
 /// Place of a service with paths: a path goes before the rest of its host (marathon-lb's rule).
 const WEIGHT_WITH_PATH: i64 = 1;
 
+/// The most characters of a path that a message shows.
+const SHOWN_CHARACTERS: usize = 100;
+
 fn read_paths(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
     if label.value.trim().is_empty() || !draft.has_hosts(label) {
         return;
@@ -74,6 +78,15 @@ fn prefixes(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) -> Option<Vec<Pa
             );
             continue;
         }
+        if let Err(why) = draft.path_rules.check(word) {
+            let shown: String = word.chars().take(SHOWN_CHARACTERS).collect();
+            draft.reject(
+                label,
+                format!("the path {shown:?} is left out: no request matches it, since {why}"),
+                remedy(&why),
+            );
+            continue;
+        }
         let path = PathPrefix {
             prefix: if ignore_case {
                 word.to_ascii_lowercase()
@@ -87,4 +100,15 @@ fn prefixes(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) -> Option<Vec<Pa
         }
     }
     (!paths.is_empty()).then_some(paths)
+}
+
+/// The remedy for a prefix that no request matches.
+fn remedy(why: &Unmatchable) -> &'static str {
+    match why {
+        Unmatchable::TooLong => "shorten it",
+        Unmatchable::Slashes => "write one slash, or set MERGE_SLASHES=false",
+        Unmatchable::Dots => "write the path that it leads to, or set NORMALIZE_PATH=false",
+        Unmatchable::Character { .. } => "write it so, or set NORMALIZE_PATH=false",
+        Unmatchable::EscapedSlash { .. } => "write it without, or set ESCAPED_SLASHES=keep",
+    }
 }
