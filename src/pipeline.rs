@@ -22,6 +22,7 @@ use crate::snapshot::Kind;
 use crate::snapshot::cell::Publisher;
 use crate::state::app::AgentHost;
 use crate::state::event::{Event, RefreshNeeded, Source};
+use crate::state::problem_list::bounded;
 use crate::state::{State, reduce};
 use observers::Observers;
 use waits::{NamesWait, Pace, TURN_WAIT, Unprojected};
@@ -336,6 +337,7 @@ impl Pipeline {
         let mut now = self.state.problems();
         now.extend_from_slice(self.projector.problems());
         now.extend(self.observers.problems().cloned());
+        let now = bounded(now, self.projector.unlisted());
         self.problems.replace(now, &self.metrics);
     }
 

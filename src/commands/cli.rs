@@ -8,7 +8,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use super::terminal::{USAGE, say};
 use super::usage_error::usage_error;
 use super::{bootstrap, serve, status};
-use crate::settings::{Typed, with_openbao_names};
+use crate::settings::{Typed, with_openbao_names, without_empty_variables};
 
 /// A control plane that turns Mesosphere Marathon into a live edge of Envoy proxies.
 #[derive(Debug, Parser)]
@@ -40,7 +40,7 @@ impl Cli {
     /// names it and the remedy; `--help` and `--version` end it with exit code 0.
     pub fn from_command_line() -> Self {
         let arguments = with_default_command(std::env::args_os());
-        let mut command = with_openbao_names(Self::command());
+        let mut command = without_empty_variables(with_openbao_names(Self::command()));
         let parsed = command
             .try_get_matches_from_mut(arguments)
             .and_then(|matches| Self::from_arg_matches(&matches));

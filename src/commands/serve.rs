@@ -5,14 +5,16 @@ mod signals;
 use std::io;
 use std::process::ExitCode;
 
+use clap::CommandFactory as _;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use self::signals::{ProcessSignals, SignalRequest};
+use super::cli::Cli;
 use super::terminal::{USAGE, say};
 use crate::daemon::{self, Daemon, Runtimes};
-use crate::settings::{Settings, Typed};
+use crate::settings::{Settings, Typed, unknown_variables};
 use crate::{core_dumps, log};
 
 /// Runs the daemon. Exit code 0 after a signal, 2 for a bad setting, 1 for anything else.
@@ -54,7 +56,8 @@ pub(super) fn run(typed: Typed) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    for warning in &settings.warnings {
+    let unknown = unknown_variables(&Cli::command());
+    for warning in settings.warnings.iter().chain(&unknown) {
         warn!("{warning}");
     }
     let served = match signals {

@@ -6,6 +6,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command};
 use strsim::osa_distance;
 
+use crate::settings::successor_of_marathon_lb_flag;
+
 /// Returns the error of a command line as one line: the variable and the flag of the setting, its
 /// value, the reason, and the remedy.
 pub(super) fn usage_error(command: &Command, error: &clap::Error) -> String {
@@ -52,12 +54,22 @@ fn misuse(error: &clap::Error) -> String {
     let meant = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand];
     let typed = [ContextKind::InvalidArg, ContextKind::InvalidSubcommand];
     let typed = typed.into_iter().find_map(|kind| text(error, kind));
+    if let Some((typed, successor)) =
+        typed.and_then(|typed| Some((typed, successor_of_marathon_lb_flag(flag_alone(typed))?)))
+    {
+        return format!("{typed} is an argument of marathon-lb; here: {successor}; see --help");
+    }
     let meant = meant.into_iter().find_map(|kind| text(error, kind));
     // Some of clap's suggestions have little but a letter or two in common with what was typed.
     let meant =
         meant.filter(|meant| osa_distance(typed.unwrap_or_default(), meant) * 3 <= meant.len());
     let meant = meant.map_or_else(String::new, |meant| format!("write {meant}, or "));
     format!("{first}; {meant}see --help")
+}
+
+/// The flag of a typed argument, without a value that was written to it: `-mX`, `--group=X`.
+fn flag_alone(typed: &str) -> &str {
+    typed.split('=').next().unwrap_or(typed)
 }
 
 /// The values that a setting allows, if it has a list of them.
@@ -110,7 +122,7 @@ mod tests {
         for (line, expected) in [
             (
                 "marathon-envoy serve --resync-interval=5m",
-                "RESYNC_INTERVAL=5m: not a number of seconds from 0 up; write a decimal number \
+                "RESYNC_INTERVAL=5m: not a number of seconds from 1 to 86400; write a decimal number \
                  without a unit, as 300 or 0.5 (flag --resync-interval)",
             ),
             (
@@ -118,9 +130,8 @@ mod tests {
                 "LOG_FORMAT=xml: not one of its values; write one of: text, json (flag --log-format)",
             ),
             (
-                "marathon-envoy serve --strict-mode=yes",
-                "STRICT_MODE=yes: not one of its values; write one of: true, false (flag \
-                 --strict-mode)",
+                "marathon-envoy serve --strict-mode=maybe",
+                "STRICT_MODE=maybe: not a switch; write true or false (flag --strict-mode)",
             ),
             (
                 "marathon-envoy serve --admin-listen=localhost",
@@ -131,6 +142,21 @@ mod tests {
                 "marathon-envoy serve --xds-max-connections=0",
                 "XDS_MAX_CONNECTIONS=0: not a whole number from 1 to 4294967295; write one without \
                  a unit or separators (flag --xds-max-connections)",
+            ),
+            (
+                "marathon-envoy serve --stale-after=0.5",
+                "STALE_AFTER=0.5: not a number of seconds from 1 to 86400; write a decimal number \
+                 without a unit, as 300 or 0.5 (flag --stale-after)",
+            ),
+            (
+                "marathon-envoy serve --vault-pki-renew-at=1",
+                "VAULT_PKI_RENEW_AT=1: not a share from 0.1 to 0.9; write a decimal number, as 0.667 \
+                 (flag --vault-pki-renew-at)",
+            ),
+            (
+                "marathon-envoy serve --http-listen-port=0",
+                "HTTP_LISTEN_PORT=0: not a whole number from 1 to 65535; write one without a unit \
+                 or separators (flag --http-listen-port)",
             ),
             (
                 "marathon-envoy bootstrap --envoy-admin=9901",
@@ -182,6 +208,11 @@ mod tests {
         assert_eq!(
             told("marathon-envoy serve --strict-mod"),
             "unexpected argument '--strict-mod' found; write --strict-mode, or see --help"
+        );
+        assert_eq!(
+            told("marathon-envoy --group external"),
+            "--group is an argument of marathon-lb; here: --haproxy-group, a comma list; * as \
+             before; see --help"
         );
         assert_eq!(
             told("marathon-envoy status --nothing-like-it"),

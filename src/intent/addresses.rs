@@ -23,7 +23,7 @@ pub fn addresses(
     let mut addresses = Vec::with_capacity(app.tasks().len());
     let mut problem = None;
     for task in app.tasks().values() {
-        if !may_get_requests(app.app(), task, use_health) {
+        if !may_get_requests(app, task, use_health) {
             continue;
         }
         match reached_at(state, app, task, index) {

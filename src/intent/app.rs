@@ -14,6 +14,9 @@ pub struct AppIntent {
     pub services: Vec<Arc<Service>>,
     /// Parts that were left out, each with the reason.
     pub problems: Vec<Problem>,
+    /// Number of the parts that were left out without a problem of their own: too many are only
+    /// counted.
+    pub unlisted: usize,
 }
 
 /// Part of an app that is served.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::service::{PathPrefix, Route, Service};
 use crate::state::app::AppId;
-use crate::state::problem::{Problem, Reason, Subject};
+use crate::state::problem::{Problem, Reason, Subject, shown};
 
 /// Every claim of every service, by host.
 #[derive(Debug, Default)]
@@ -154,7 +154,10 @@ fn lost_path(host: &str, loser: &Claim, winner: &Claim) -> Problem {
         reason: Reason::Conflict,
         message: format!(
             "port {} asks for host {host}, path {}{flag}, which port {} of app {} has",
-            loser.index, loser.path.prefix, winner.index, winner.app
+            loser.index,
+            shown(&loser.path.prefix),
+            winner.index,
+            winner.app
         ),
         remedy: "give one of them another host or path".into(),
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::host;
 use crate::state::certificate::Certificate;
-use crate::state::problem::{Problem, Reason, Subject};
+use crate::state::problem::{Problem, Reason, Subject, quoted};
 
 /// A certificate and the server names for which it is presented.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -119,7 +119,7 @@ fn unusable_name(certificate: &Certificate, text: &str, why: &host::InvalidHost)
         subject: Subject::Certificate(certificate.name.clone()),
         label: None,
         reason: Reason::InvalidCertificate,
-        message: format!("it is not presented for its name {text:?}: {why}"),
+        message: format!("it is not presented for its name {}: {why}", quoted(text)),
         remedy: "issue it for names that clients can ask for".into(),
     }
 }

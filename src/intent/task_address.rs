@@ -48,12 +48,12 @@ fn of_v6(address: Ipv6Addr) -> Option<&'static str> {
 /// ([RFC 4291](https://www.rfc-editor.org/rfc/rfc4291#section-2.5.5.2)), or behind a translator
 /// (`64:ff9b::/96`, [RFC 6052](https://www.rfc-editor.org/rfc/rfc6052#section-2.1)).
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    const TRANSLATED: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
-    let [a, b, c, d, e, f, high, low] = address.segments();
-    if [a, b, c, d, e, f] == TRANSLATED {
-        return Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)));
+    match address.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
+            Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
+        }
+        _ => address.to_ipv4_mapped(),
     }
-    address.to_ipv4_mapped()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use crate::intent::path::PathRules;
 use crate::intent::{IntentOrigin, Route, WithOrigin};
 use crate::state::app::AppId;
 use crate::state::problem::{Problem, Reason, Subject};
+use crate::state::problem_list::ProblemList;
 
 /// A label as it stands in an app's definition.
 #[derive(Clone, Copy)]
@@ -20,7 +21,7 @@ pub(super) struct ServiceDraft<'a> {
     pub(super) route: Route,
     /// The rules by which the paths of requests are rewritten before they are compared.
     pub(super) path_rules: PathRules,
-    problems: Vec<Problem>,
+    problems: ProblemList,
 }
 
 impl<'a> LabelText<'a> {
@@ -57,7 +58,7 @@ impl<'a> ServiceDraft<'a> {
             app,
             route: Route::default(),
             path_rules,
-            problems: Vec::new(),
+            problems: ProblemList::default(),
         }
     }
 
@@ -128,7 +129,7 @@ impl<'a> ServiceDraft<'a> {
 
     /// The route and the problems. A guarded port gets no requests: whoever asks would reach it past
     /// its guard.
-    pub(super) fn finish(self, is_guarded: bool) -> (Route, Vec<Problem>) {
+    pub(super) fn finish(self, is_guarded: bool) -> (Route, ProblemList) {
         let hosts = self.route.hosts.filter(|hosts| !hosts.value.is_empty());
         let route = match hosts {
             Some(hosts) if !is_guarded => Route {

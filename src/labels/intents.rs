@@ -86,6 +86,13 @@ impl Intents {
         troubled.flat_map(|intent| &intent.problems)
     }
 
+    /// The apps with problems that are not even in [`problems`](Self::problems), and their numbers.
+    pub fn unlisted(&self) -> impl Iterator<Item = (&AppId, usize)> {
+        let troubled = self.troubled.iter();
+        let unlisted = troubled.filter_map(|id| Some((id, self.apps.get(id)?.unlisted)));
+        unlisted.filter(|(_, unlisted)| *unlisted > 0)
+    }
+
     /// The intent of an app in this state; none if the app is not there.
     fn intent_of(
         &mut self,
@@ -154,6 +161,7 @@ impl Intents {
             standing: labels.standing,
             services,
             problems,
+            unlisted: labels.unlisted,
         }
     }
 }

@@ -11,7 +11,8 @@ use super::label::{LabelReader, SupportedLabel};
 use super::report::{self, LabelReport};
 use crate::intent::{Route, Standing, unnamable, unroutable};
 use crate::state::app::App;
-use crate::state::problem::Problem;
+use crate::state::problem::{Problem, shown};
+use crate::state::problem_list::ProblemList;
 
 /// An app's labels, as they were read.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub(super) struct ReadLabels {
     /// The routes of the served ports, by index.
     pub(super) routes: Vec<(usize, Arc<Route>)>,
     pub(super) problems: Vec<Problem>,
+    /// Number of the problems that are not among them.
+    pub(super) unlisted: usize,
 }
 
 /// The supported labels of an app.
@@ -47,6 +50,7 @@ pub(super) fn read(config: &Config, app: &App, previous: Option<&ReadLabels>) ->
             standing: Standing::Ignored,
             routes: Vec::new(),
             problems: Vec::new(),
+            unlisted: 0,
         };
     }
     let mut labels = SupportedLabels::of(config, app);
@@ -70,7 +74,8 @@ pub(super) fn read(config: &Config, app: &App, previous: Option<&ReadLabels>) ->
     } else {
         LabelReport::default()
     };
-    let mut problems = labels.problems(app);
+    let mut problems = ProblemList::default();
+    problems.extend(labels.problems(app));
     let mut routes = Vec::new();
     for (index, (labels_of_port, port)) in ports.iter().zip(&app.layout.ports).enumerate() {
         if !labels_of_port.is_wanted && !config.answers_challenges(&app.id, index) {
@@ -86,7 +91,7 @@ pub(super) fn read(config: &Config, app: &App, previous: Option<&ReadLabels>) ->
             continue;
         }
         let (route, rejected) = draft.finish(report.guards(index));
-        problems.extend(rejected);
+        problems.append(rejected);
         let known = previous.and_then(|previous| previous.route(index));
         let route = match known {
             Some(known) if **known == route => known.clone(),
@@ -95,6 +100,12 @@ pub(super) fn read(config: &Config, app: &App, previous: Option<&ReadLabels>) ->
         routes.push((index, route));
     }
     problems.extend(report.problems);
+    // The labels of an app in another group are another edge's business.
+    let (problems, unlisted) = if in_group {
+        problems.into_parts()
+    } else {
+        Default::default()
+    };
     ReadLabels {
         standing: match (routes.is_empty(), in_group) {
             (false, _) => Standing::Served,
@@ -102,8 +113,8 @@ pub(super) fn read(config: &Config, app: &App, previous: Option<&ReadLabels>) ->
             (true, false) => Standing::Ignored,
         },
         routes,
-        // The labels of an app in another group are another edge's business.
-        problems: if in_group { problems } else { Vec::new() },
+        problems,
+        unlisted,
     }
 }
 
@@ -175,18 +186,19 @@ impl<'a> SupportedLabels<'a> {
     }
 
     /// The problems of labels whose ports the app does not have.
-    fn problems(&self, app: &App) -> Vec<Problem> {
+    fn problems(&self, app: &App) -> impl Iterator<Item = Problem> {
         let count = app.layout.ports.len();
         let labels = self.of_no_port.iter();
-        labels
-            .map(|(label, digits)| {
-                invalid(
-                    &app.id,
-                    label.text,
-                    format!("there is no port {digits}: the definition has {count}"),
-                    "count the ports from 0, in the order of the definition",
-                )
-            })
-            .collect()
+        labels.map(move |(label, digits)| {
+            invalid(
+                &app.id,
+                label.text,
+                format!(
+                    "there is no port {}: the definition has {count}",
+                    shown(digits)
+                ),
+                "count the ports from 0, in the order of the definition",
+            )
+        })
     }
 }

@@ -12,7 +12,7 @@ use crate::state::app::App;
 use crate::state::problem::{Problem, Reason, Subject};
 
 /// The most unknown names of one app that are compared with the table and reported one by one.
-const MAX_UNKNOWN: usize = 20;
+const MAX_UNKNOWN: usize = 10;
 
 /// The most ports that one message lists.
 const MAX_LISTED: usize = 10;

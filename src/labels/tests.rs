@@ -16,7 +16,8 @@ use crate::state::app::{
     TaskState,
 };
 use crate::state::event::{Event, List, ListedApp};
-use crate::state::problem::Reason;
+use crate::state::problem::{Problem, Reason};
+use crate::state::problem_list::LISTED_PER_SUBJECT;
 use crate::state::reduce;
 
 fn config() -> Config {
@@ -654,10 +655,10 @@ fn many_unknown_labels_are_few_problems() {
     let keys: Vec<String> = (100..150).map(|n| format!("HAPROXY_0_Q{n}")).collect();
     let labels: Vec<_> = keys.iter().map(|key| (key.as_str(), "")).collect();
     let intent = labelled(&labels);
-    assert_eq!(intent.problems.len(), 21);
+    assert_eq!(intent.problems.len(), 11);
     let (label, reason, message) = *said(&intent).last().unwrap();
-    assert_eq!((label, reason), ("HAPROXY_0_Q120", Reason::UnknownLabel));
-    assert!(message.ends_with("nor 29 more of this app"), "{message}");
+    assert_eq!((label, reason), ("HAPROXY_0_Q110", Reason::UnknownLabel));
+    assert!(message.ends_with("nor 39 more of this app"), "{message}");
     // Those that are not reported one by one guard all the same.
     let mut guarded = vec![("HAPROXY_1_VHOST", "b"), ("HAPROXY_1_Z_AUTH", "")];
     guarded.extend(labels);
@@ -1101,4 +1102,63 @@ proptest! {
             prop_assert!(!route.hosts().is_empty() || route.paths().is_empty());
         }
     }
+}
+
+#[test]
+fn a_definition_full_of_faults_has_a_few_problems_of_bounded_length() {
+    let huge = "x".repeat(1 << 20);
+    let many = || (0..50_000).map(|number| number.to_string());
+    let kinds: [Vec<(String, String)>; 6] = [
+        many()
+            .map(|n| (format!("HAPROXY_{n}0_VHOST"), "a.test".into()))
+            .collect(),
+        many()
+            .map(|n| (format!("HAPROXY_0_X{n}"), "y".into()))
+            .collect(),
+        many()
+            .map(|n| (format!("HAPROXY_{n}_BALANCE"), "y".into()))
+            .collect(),
+        vec![("HAPROXY_0_VHOST".into(), "a..b ".repeat(50_000))],
+        vec![
+            ("HAPROXY_0_VHOST".into(), format!("{huge}! a.test")),
+            ("HAPROXY_0_PATH".into(), format!("-{huge}")),
+        ],
+        vec![
+            (format!("HAPROXY_{huge}_VHOST"), huge.clone()),
+            (format!("HAPROXY_{huge}"), "y".into()),
+        ],
+    ];
+    for labels in kinds {
+        let labels: Vec<(&str, &str)> = labels
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .chain([("HAPROXY_GROUP", "external")])
+            .collect();
+        let intent = labelled(&labels);
+        let most = LISTED_PER_SUBJECT;
+        assert!(
+            (1..=most).contains(&intent.problems.len()),
+            "{:?}",
+            labels[0].0.len()
+        );
+        for problem in &intent.problems {
+            let line = problem.to_string();
+            assert!(line.len() < 2_000, "{} bytes", line.len());
+            assert!(!line.contains(&"x".repeat(400)), "{line}");
+        }
+    }
+}
+
+#[test]
+fn a_guard_is_listed_before_a_flood_of_other_faults() {
+    let hosts = "a..b ".repeat(1_000);
+    let intent = labelled(&[
+        ("HAPROXY_GROUP", "external"),
+        ("HAPROXY_0_VHOST", &hosts),
+        ("HAPROXY_0_AUTH", "r:u:p"),
+    ]);
+    assert_eq!(intent.problems.len(), LISTED_PER_SUBJECT);
+    assert_eq!(intent.unlisted, 981);
+    let of_guard = |problem: &Problem| problem.reason == Reason::UnsupportedGuard;
+    assert!(intent.problems.iter().any(of_guard));
 }

@@ -1,6 +1,7 @@
 //! Setup of the log: sink, format and filter.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -51,7 +52,11 @@ pub fn start(format: LogFormat, filter: Targets) -> io::Result<LogGuard> {
             "nobody read the log: lines were dropped, and others follow from here on"
         );
     })?;
-    let colours = io::stderr().is_terminal();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "variables of every program that writes to terminals, and no settings of this one"
+    )]
+    let colours = io::stderr().is_terminal() && wants_colours(|name| std::env::var_os(name));
     let subscriber = subscriber(format, filter, colours, queue.clone());
     subscriber.try_init().map_err(io::Error::other)?;
     // The subscriber was set by this call, so the queue is not set yet.
@@ -64,6 +69,13 @@ pub fn start(format: LogFormat, filter: Targets) -> io::Result<LogGuard> {
         error!(%panic, backtrace, "a part of the program panicked, which is a bug in it");
     }));
     Ok(LogGuard(()))
+}
+
+/// Returns false if the environment asks for no colours: `NO_COLOR` is set to anything
+/// (<https://no-color.org>), or the terminal is a `dumb` one.
+fn wants_colours(variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    variable("NO_COLOR").is_none_or(|value| value.is_empty())
+        && variable("TERM").is_none_or(|terminal| terminal != "dumb")
 }
 
 /// Number of lines dropped so far.
@@ -143,6 +155,15 @@ mod tests {
             assert_eq!(fields.matches(r"\r\n2026-12-01T").count(), 6, "{fields:?}");
             assert_eq!(line.contains('\u{1b}'), colours, "the level has its colour");
         }
+    }
+
+    #[test]
+    fn the_environment_can_ask_for_no_colours() {
+        let wants = |name: &str, value: &str| {
+            wants_colours(|asked| (asked == name).then(|| OsString::from(value)))
+        };
+        assert!(wants("TERM", "xterm-256color") && wants("NO_COLOR", ""));
+        assert!(!wants("TERM", "dumb") && !wants("NO_COLOR", "1"));
     }
 
     #[test]

@@ -115,7 +115,7 @@ impl MarathonClient {
                 let gone = Event::DefinitionRead {
                     app: app.clone(),
                     version: *version,
-                    layout: None,
+                    definition: None,
                 };
                 let Some(text) = ids::version_text(*version) else {
                     return Ok(FetchAnswer::Fact(gone));
@@ -125,7 +125,7 @@ impl MarathonClient {
                     Ok(body) => Ok(FetchAnswer::Fact(Event::DefinitionRead {
                         app: app.clone(),
                         version: *version,
-                        layout: Some(parse(path, body, translate::definition).await?),
+                        definition: Some(parse(path, body, translate::definition).await?),
                     })),
                     Err(e) if is_missing(&e) => Ok(FetchAnswer::Fact(gone)),
                     Err(e) => Err(e),

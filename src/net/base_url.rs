@@ -32,6 +32,14 @@ impl BaseUrl {
         if uri.host().is_none_or(str::is_empty) {
             return Err(BadBaseUrl("it names no host"));
         }
+        // A port beyond 65,535 is text that no connection could be made with.
+        let port = uri.authority().map(http::uri::Authority::as_str);
+        let port = port
+            .and_then(|text| text.rsplit_once(':'))
+            .map(|(_, port)| port);
+        if port.is_some_and(|port| !port.ends_with(']') && port.parse::<u16>().is_err()) {
+            return Err(BadBaseUrl("its port is not a number from 0 to 65535"));
+        }
         if uri.query().is_some() {
             return Err(BadBaseUrl("it holds a query"));
         }

@@ -1,5 +1,6 @@
 //! Shared by the sources and the server: the HTTPS client, back-off, log throttle, reload requests,
-//! the wall clock, watched files, and the identity that sources read and the server presents.
+//! the wall clock, watched files, the status of each source, and the identity that sources read and
+//! the server presents.
 
 pub mod backoff;
 pub mod base_url;
@@ -15,6 +16,7 @@ pub mod reload;
 pub mod retry;
 pub mod roots;
 mod secret_file;
+pub mod source_status;
 pub mod task_panic;
 pub mod throttle;
 pub mod tls;

@@ -9,7 +9,7 @@ use crate::resources::{self, Projection};
 use crate::snapshot::{Changes, Snapshot};
 use crate::state::State;
 use crate::state::app::AppId;
-use crate::state::problem::Problem;
+use crate::state::problem::{Problem, Subject};
 
 /// Intents and resources that follow a state. A change costs what it touches.
 pub struct Projector {
@@ -73,6 +73,13 @@ impl Projector {
     /// facts themselves are [`State::problems`].)
     pub fn problems(&self) -> &[Problem] {
         &self.problems
+    }
+
+    /// The subjects with problems that are not even in [`problems`](Self::problems), and their
+    /// numbers.
+    pub fn unlisted(&self) -> impl Iterator<Item = (Subject, usize)> {
+        let unlisted = self.intents.unlisted();
+        unlisted.map(|(app, count)| (Subject::App(app.clone()), count))
     }
 
     /// The intents by app.

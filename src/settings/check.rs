@@ -1,9 +1,10 @@
 //! The check of all settings, before anything is opened.
 
+use std::os::unix::fs::FileTypeExt as _;
 use std::time::Duration;
 
 use super::bad_setting::BadSetting;
-use super::checked::Settings;
+use super::checked::{Settings, XdsListen};
 use super::files::given;
 use super::typed::Typed;
 use super::{control_plane, log, v2_api};
@@ -29,6 +30,11 @@ impl Typed {
     pub fn check(self) -> Result<Settings, BadSetting> {
         let mut warnings = Vec::new();
         let xds_listen = self.link.listen()?;
+        self.ports_can_be_opened(&xds_listen)?;
+        if self.vault_is_on() {
+            // Before the security of the port, which asks for settings that Vault's use needs.
+            self.vault_address()?;
+        }
         let security = self.security(&xds_listen)?;
         let secrets = security.allows_secrets();
         let refresh_delay = self.link.refresh_delay()?;
@@ -79,7 +85,7 @@ impl Typed {
             },
             pipeline: pipeline::Config::default(),
             freshness: freshness::Config {
-                stale_after: self.marathon.stale_after()?,
+                stale_after: self.marathon.stale_after,
                 ..freshness::Config::default()
             },
             labels,
@@ -100,6 +106,43 @@ impl Typed {
             log: log::filter(&self.logging.log)?,
             warnings,
         })
+    }
+
+    /// Refuses addresses that this machine could never listen on.
+    fn ports_can_be_opened(&self, xds_listen: &XdsListen) -> Result<(), BadSetting> {
+        match xds_listen {
+            XdsListen::Tcp(xds) => {
+                let admin = self.admin_listen;
+                let is_shared = xds.ip() == admin.ip()
+                    || xds.ip().is_unspecified()
+                    || admin.ip().is_unspecified();
+                if xds.port() != 0 && xds.port() == admin.port() && is_shared {
+                    return Err(BadSetting {
+                        variable: "ADMIN_LISTEN",
+                        value: admin.to_string(),
+                        why: "it is the port of XDS_LISTEN".into(),
+                        remedy: "give the two different ports",
+                    });
+                }
+            }
+            XdsListen::Unix(path) => {
+                let folder = path
+                    .parent()
+                    .filter(|folder| !folder.as_os_str().is_empty());
+                if folder.is_some_and(|folder| !folder.is_dir()) {
+                    let remedy = "create it, owned by this user, or name another path";
+                    return Err(self.link.bad_listen("its folder does not exist", remedy));
+                }
+                let kind = std::fs::symlink_metadata(path).map(|found| found.file_type());
+                if kind.is_ok_and(|kind| !kind.is_socket()) {
+                    let remedy = "name a path that is free; an old socket is replaced";
+                    return Err(self
+                        .link
+                        .bad_listen("it exists and is not a socket", remedy));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn certificates(&self, secrets: bool) -> Result<Option<files::Config>, BadSetting> {

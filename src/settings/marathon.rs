@@ -1,7 +1,6 @@
 //! Settings of Marathon: one login at most, and readable files.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::bad_setting::BadSetting;
 use super::files::{given, read};
@@ -14,30 +13,16 @@ const SERVICE_ACCOUNT_FILE: &str = "MARATHON_SERVICE_ACCOUNT_FILE";
 const CLIENT_CERT: &str = "MARATHON_CLIENT_CERT";
 const CLIENT_KEY: &str = "MARATHON_CLIENT_KEY";
 
-/// Shortest `STALE_AFTER`: below it a round trip and a moment of load on either side count as a
-/// loss.
-const SHORTEST_STALE_AFTER: Duration = Duration::from_secs(1);
-
 impl Typed {
     /// The configuration of the subscription to Marathon.
     pub(super) fn subscription(&self) -> Result<Config, BadSetting> {
-        if self.resync_interval < Duration::from_secs(1) {
-            return Err(BadSetting {
-                variable: "RESYNC_INTERVAL",
-                value: self.resync_interval.as_secs_f64().to_string(),
-                why: "it would keep Marathon busy with nothing but lists".into(),
-                remedy: "give it at least 1 second; 300 is the default",
-            });
-        }
-        let stale_after = self.marathon.stale_after()?;
+        let stale_after = self.marathon.stale_after;
         let defaults = Config::new(self.marathon.bases()?);
-        let leader_hosts = self.marathon.marathon_leader_hosts.iter();
-        let leader_hosts = leader_hosts.map(|host| host.trim().to_owned());
         Ok(Config {
             login: self.marathon.login()?,
             ca_file: self.marathon.ca_file()?,
             client_certificate: self.marathon.client_certificate()?,
-            leader_hosts: leader_hosts.filter(|host| !host.is_empty()).collect(),
+            leader_hosts: self.marathon.leader_hosts()?,
             resync_interval: self.resync_interval,
             confirmation_delay: self.sudden_loss_delay,
             ping_after: stale_after / 2,
@@ -49,31 +34,59 @@ impl Typed {
 }
 
 impl Marathon {
-    /// Silence of Marathon after which the served snapshot counts as stale.
-    pub(super) fn stale_after(&self) -> Result<Duration, BadSetting> {
-        if self.stale_after < SHORTEST_STALE_AFTER {
-            return Err(BadSetting {
-                variable: "STALE_AFTER",
-                value: self.stale_after.as_secs_f64().to_string(),
-                why: "a healthy Marathon would count as lost between two answers".into(),
-                remedy: "give it at least 1 second; 30 is the default",
-            });
+    fn bases(&self) -> Result<Vec<BaseUrl>, BadSetting> {
+        let bad = |text: &str, why: String, remedy| BadSetting {
+            variable: "MARATHON",
+            // It may hold a password.
+            value: if text.contains('@') { "(hidden)" } else { text }.to_owned(),
+            why: format!("the URL of Marathon cannot be used: {why}"),
+            remedy,
+        };
+        let base = |text: &str| {
+            let url = BaseUrl::parse(text).map_err(|error| {
+                let remedy = "write http://host:port or https://host:port, several as a comma list";
+                bad(text, error.to_string(), remedy)
+            })?;
+            let (_, path) = url.origin_and_path();
+            if path.split('/').any(|segment| segment == "v2") {
+                let why = format!("{path} is within Marathon's API");
+                return Err(bad(text, why, "leave out the path from /v2 on"));
+            }
+            Ok(url)
+        };
+        let texts = self.bases.iter().map(|text| text.trim());
+        let bases: Vec<_> = texts
+            .filter(|text| !text.is_empty())
+            .map(base)
+            .collect::<Result<_, _>>()?;
+        if bases.is_empty() {
+            let remedy = "write http://host:port or https://host:port, several as a comma list";
+            return Err(bad(&self.bases.join(","), "there is none".into(), remedy));
         }
-        Ok(self.stale_after)
+        Ok(bases)
     }
 
-    fn bases(&self) -> Result<Vec<BaseUrl>, BadSetting> {
-        let base = |text: &String| {
-            let text = text.trim();
-            BaseUrl::parse(text).map_err(|error| BadSetting {
-                variable: "MARATHON",
-                // It may hold a password.
-                value: if text.contains('@') { "(hidden)" } else { text }.to_owned(),
-                why: format!("the URL of Marathon cannot be used: {error}"),
-                remedy: "write http://host:port or https://host:port, several as a comma list",
+    fn leader_hosts(&self) -> Result<Vec<String>, BadSetting> {
+        let hosts = self.marathon_leader_hosts.iter().map(|host| host.trim());
+        let hosts = hosts.filter(|host| !host.is_empty());
+        hosts
+            .map(|host| {
+                let authority: Option<http::uri::Authority> = host.parse().ok();
+                let is_host = |authority: &http::uri::Authority| {
+                    !authority.as_str().contains('@') && !authority.host().is_empty()
+                };
+                match authority.filter(is_host) {
+                    Some(_) => Ok(host.to_owned()),
+                    None => Err(BadSetting {
+                        variable: "MARATHON_LEADER_HOSTS",
+                        value: if host.contains('@') { "(hidden)" } else { host }.to_owned(),
+                        why: "it is no host".into(),
+                        remedy: "write host or host:port without a scheme and a path, several as a \
+                                 comma list",
+                    }),
+                }
             })
-        };
-        self.bases.iter().map(base).collect()
+            .collect()
     }
 
     fn login(&self) -> Result<MarathonLogin, BadSetting> {

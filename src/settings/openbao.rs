@@ -1,16 +1,17 @@
 //! OpenBao's names of Vault's settings, which take precedence, as in OpenBao's own client.
 
+use std::ffi::OsString;
+
+use super::environment;
+
 /// Returns the command with `BAO_ADDR` instead of `VAULT_ADDR` where that is set, and so on for
-/// each `VAULT_` variable.
+/// each `VAULT_` variable. An empty one counts as unset.
 pub fn with_openbao_names(command: clap::Command) -> clap::Command {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "which of two names of a setting is read, before it is"
-    )]
-    renamed(command, |name| std::env::var_os(name).is_some())
+    renamed(command, environment::value)
 }
 
-fn renamed(command: clap::Command, is_set: impl Fn(&str) -> bool) -> clap::Command {
+fn renamed(command: clap::Command, value: impl Fn(&str) -> Option<OsString>) -> clap::Command {
+    let is_set = |name: &str| value(name).is_some_and(|value| !environment::is_blank(&value));
     command.mut_subcommands(|command| {
         command.mut_args(|argument| {
             let variable = argument.get_env().and_then(|variable| variable.to_str());
@@ -34,9 +35,18 @@ mod tests {
     #[test]
     fn openbaos_names_replace_vaults_where_they_are_set() {
         let serve = Typed::augment_args(clap::Command::new("serve"));
-        let command = renamed(clap::Command::new("all").subcommand(serve), |name| {
-            name == "BAO_TOKEN"
-        });
+        // Compose writes a variable that nobody set as an empty one.
+        let set = [
+            ("BAO_TOKEN", "t"),
+            ("BAO_ADDR", ""),
+            ("VAULT_ADDR", "http://v"),
+        ];
+        let value = |name: &str| {
+            let mut set = set.iter();
+            set.find(|(known, _)| *known == name)
+                .map(|(_, value)| OsString::from(value))
+        };
+        let command = renamed(clap::Command::new("all").subcommand(serve), value);
         let serve = command.find_subcommand("serve").unwrap();
         let variable = |flag: &str| {
             let mut arguments = serve.get_arguments();

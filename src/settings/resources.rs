@@ -25,19 +25,6 @@ impl Typed {
     ) -> Result<resources::Config, BadSetting> {
         let http_listen = SocketAddr::new(self.http_listen_addr, self.http_listen_port);
         let https_listen = SocketAddr::new(self.https_listen_addr, self.https_listen_port);
-        for (variable, port) in [
-            ("HTTP_LISTEN_PORT", self.http_listen_port),
-            ("HTTPS_LISTEN_PORT", self.https_listen_port),
-        ] {
-            if port == 0 {
-                return Err(BadSetting {
-                    variable,
-                    value: "0".into(),
-                    why: "Envoy's clients could not know the port".into(),
-                    remedy: "give it a port from 1 to 65535",
-                });
-            }
-        }
         if http_listen == https_listen {
             return Err(BadSetting {
                 variable: "HTTPS_LISTEN_PORT",

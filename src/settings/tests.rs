@@ -8,7 +8,8 @@ use crate::freshness;
 use crate::intent::AcmePort;
 use crate::intent::path::{EscapedSlashes, PathRules};
 use crate::labels::Groups;
-use crate::marathon::MarathonLogin;
+use crate::marathon::{MarathonLogin, TokenScheme};
+use crate::resources::Underscores;
 use crate::server::{AllowList, Security};
 use crate::state::event::Source;
 
@@ -101,6 +102,51 @@ fn v2_is_told_what_v3_is() {
 }
 
 #[test]
+fn a_value_may_be_written_as_people_write_it() {
+    for yes in ["true", "True", "yes", "on", "1", " true"] {
+        let flags = [format!("--strict-mode={yes}")];
+        assert!(Typed::from_flags(flags).unwrap().strict_mode, "{yes}");
+    }
+    for no in ["false", "FALSE", "no", "off", "0"] {
+        assert!(!typed(&format!("--use-marathon-health={no}")).use_marathon_health);
+    }
+    let settings = meant(
+        "--log-format JSON --escaped-slashes Reject --headers-with-underscores DROP \
+         --marathon http://a:8080,,http://b:8080",
+    );
+    assert_eq!(settings.log_format, LogFormat::Json);
+    let normalisation = &settings.resources.normalisation;
+    assert_eq!(normalisation.paths.escaped_slashes, EscapedSlashes::Reject);
+    assert_eq!(normalisation.headers_with_underscores, Underscores::Drop);
+    assert_eq!(
+        typed("--marathon-token-scheme Token")
+            .marathon
+            .marathon_token_scheme,
+        TokenScheme::Token
+    );
+    assert_eq!(settings.marathon.marathons.len(), 2);
+}
+
+#[test]
+fn no_time_is_too_long_for_a_clock() {
+    let command = <Typed as clap::Args>::augment_args(clap::Command::new("serve"));
+    let mut times = 0;
+    for argument in command.get_arguments() {
+        let names = argument.get_value_names().unwrap_or_default();
+        let is_time = names.iter().any(|name| name == "SECONDS" || name == "TIME");
+        let Some(flag) = argument.get_long().filter(|_| is_time) else {
+            continue;
+        };
+        times += 1;
+        for wrong in ["1e19", "99999999999", "inf", "nan", "-1", "5x", ""] {
+            let typed = Typed::from_flags([format!("--{flag}={wrong}")]);
+            assert!(typed.is_err(), "--{flag}={wrong}");
+        }
+    }
+    assert!(times >= 8, "{times} settings are times");
+}
+
+#[test]
 fn a_bad_value_is_named_with_its_remedy() {
     let cases = [
         (
@@ -110,6 +156,23 @@ fn a_bad_value_is_named_with_its_remedy() {
         (
             "--marathon http://user:secret@m:1",
             "MARATHON=(hidden): the URL of Marathon cannot be used: it holds credentials",
+        ),
+        (
+            "--marathon ,",
+            "MARATHON=,: the URL of Marathon cannot be used: there is none",
+        ),
+        (
+            "--marathon http://m:99999",
+            "MARATHON=http://m:99999: the URL of Marathon cannot be used: its port is not",
+        ),
+        (
+            "--marathon http://m:8080/v2/apps",
+            "MARATHON=http://m:8080/v2/apps: the URL of Marathon cannot be used: /v2/apps is within \
+             Marathon's API; leave out the path from /v2 on",
+        ),
+        (
+            "--marathon-leader-hosts a,http://x",
+            "MARATHON_LEADER_HOSTS=http://x: it is no host; write host or host:port",
         ),
         ("--haproxy-group ,", "HAPROXY_GROUP=,: no group"),
         (
@@ -121,6 +184,22 @@ fn a_bad_value_is_named_with_its_remedy() {
             "XDS_LISTEN=localhost: not an address",
         ),
         ("--xds-listen unix:", "XDS_LISTEN=unix:: no path"),
+        (
+            "--xds-listen unix:/no/such/socket",
+            "XDS_LISTEN=unix:/no/such/socket: its folder does not exist; create it",
+        ),
+        (
+            "--xds-listen unix:/dev/null",
+            "XDS_LISTEN=unix:/dev/null: it exists and is not a socket; name a path",
+        ),
+        (
+            "--xds-listen 127.0.0.1:5001",
+            "ADMIN_LISTEN=127.0.0.1:5001: it is the port of XDS_LISTEN; give the two",
+        ),
+        (
+            "--xds-listen 127.0.0.1:7000 --admin-listen 0.0.0.0:7000",
+            "ADMIN_LISTEN=0.0.0.0:7000: it is the port of XDS_LISTEN",
+        ),
         (
             "--cluster-name a/b",
             "CLUSTER_NAME=a/b: Envoy could not send it as a host",
@@ -152,18 +231,6 @@ fn a_bad_value_is_named_with_its_remedy() {
         (
             "--refresh-delay 0.005",
             "REFRESH_DELAY=0.005: Envoy crashes",
-        ),
-        (
-            "--resync-interval 0",
-            "RESYNC_INTERVAL=0: it would keep Marathon busy",
-        ),
-        (
-            "--stale-after 0.5",
-            "STALE_AFTER=0.5: a healthy Marathon would count as lost",
-        ),
-        (
-            "--http-listen-port 0",
-            "HTTP_LISTEN_PORT=0: Envoy's clients",
         ),
         (
             "--http-listen-port 443",
@@ -474,6 +541,10 @@ fn what_contradicts_itself_around_tls_and_vault_is_refused() {
     let files = Files::new();
     for (line, expected) in [
         (
+            "--vault-addr foo",
+            "VAULT_ADDR=foo: it does not begin with http",
+        ),
+        (
             "--vault-token t",
             "XDS_CLIENT_NAMES=: whoever has any certificate of Vault's PKI",
         ),
@@ -512,14 +583,6 @@ fn what_contradicts_itself_around_tls_and_vault_is_refused() {
         (
             "--vault-token t --vault-kv-mount a/../b --xds-client-names e",
             "VAULT_KV_MOUNT=a/../b: it is no path",
-        ),
-        (
-            "--vault-token t --vault-pki-renew-at 1 --xds-client-names e",
-            "VAULT_PKI_RENEW_AT=1: a certificate would be renewed",
-        ),
-        (
-            "--vault-token t --vault-poll-interval 0 --xds-client-names e",
-            "VAULT_POLL_INTERVAL=0: it would keep Vault busy",
         ),
         (
             "--xds-cert-file {cert}",

@@ -24,7 +24,7 @@ pub use xds_limits::XdsLimits;
 
 pub(crate) use parsers::socket_address;
 
-use parsers::{ip_address, number, path, seconds};
+use parsers::{ip_address, number, path, seconds, switch};
 
 use super::bad_setting::BadSetting;
 use super::checked::XdsListen;
@@ -56,11 +56,11 @@ pub struct Typed {
     pub label_prefix_marathon_lb: String,
 
     /// Serve a port only if its label `{n}_ENABLED` is true.
-    #[arg(long, env = "STRICT_MODE", value_name = "BOOL", default_value = "false", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, env = "STRICT_MODE", value_name = "BOOL", default_value = "false", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = switch)]
     pub strict_mode: bool,
 
     /// Leave out tasks whose Marathon health checks fail or have not succeeded yet.
-    #[arg(long, env = "USE_MARATHON_HEALTH", value_name = "BOOL", default_value = "true", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, env = "USE_MARATHON_HEALTH", value_name = "BOOL", default_value = "true", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = switch)]
     pub use_marathon_health: bool,
 
     /// Id of an app that is never served: the one that runs the edge itself.
@@ -69,7 +69,7 @@ pub struct Typed {
 
     /// Seconds between two full lists of Marathon, give or take a tenth, besides those after events
     /// and reconnects.
-    #[arg(long, env = "RESYNC_INTERVAL", value_name = "SECONDS", default_value = "300", value_parser = seconds)]
+    #[arg(long, env = "RESYNC_INTERVAL", value_name = "SECONDS", default_value = "300", value_parser = seconds(1.0..=86_400.0))]
     pub resync_interval: Duration,
 
     /// Loss guard: a list that lacks more than this share of the known apps or of their running
@@ -78,7 +78,7 @@ pub struct Typed {
     pub sudden_loss_percent: u8,
 
     /// Seconds until that second list is requested.
-    #[arg(long, env = "SUDDEN_LOSS_DELAY", value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    #[arg(long, env = "SUDDEN_LOSS_DELAY", value_name = "SECONDS", default_value = "10", value_parser = seconds(0.0..=3_600.0))]
     pub sudden_loss_delay: Duration,
 
     /// The settings that Envoy's bootstrap shares.
@@ -86,11 +86,11 @@ pub struct Typed {
     pub link: Link,
 
     /// Allow plaintext xDS on an address that is not loopback.
-    #[arg(long, env = "XDS_PLAINTEXT", value_name = "BOOL", default_value = "false", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, env = "XDS_PLAINTEXT", value_name = "BOOL", default_value = "false", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = switch)]
     pub xds_plaintext: bool,
 
     /// Allow private keys over plaintext on loopback, where every local process can request them.
-    #[arg(long, env = "XDS_PLAINTEXT_SECRETS", value_name = "BOOL", default_value = "false", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, env = "XDS_PLAINTEXT_SECRETS", value_name = "BOOL", default_value = "false", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = switch)]
     pub xds_plaintext_secrets: bool,
 
     /// TLS on the xDS port.
@@ -103,7 +103,7 @@ pub struct Typed {
 
     /// Answer Envoy's v2 API over REST as well (`/v2/discovery:clusters`, `endpoints`, `listeners`,
     /// `routes`), for fleets of old Envoys.
-    #[arg(long, env = "XDS_V2", value_name = "BOOL", default_value = "false", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, env = "XDS_V2", value_name = "BOOL", default_value = "false", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = switch)]
     pub xds_v2: bool,
 
     /// Address of the admin port: /metrics /healthz /readyz /snapshot /proxies.
@@ -138,7 +138,7 @@ pub struct Typed {
         env = "HTTP_LISTEN_PORT",
         value_name = "PORT",
         default_value = "80",
-        value_parser = number(0..=u16::MAX)
+        value_parser = number(1..=u16::MAX)
     )]
     pub http_listen_port: u16,
 
@@ -158,7 +158,7 @@ pub struct Typed {
         env = "HTTPS_LISTEN_PORT",
         value_name = "PORT",
         default_value = "443",
-        value_parser = number(0..=u16::MAX)
+        value_parser = number(1..=u16::MAX)
     )]
     pub https_listen_port: u16,
 
@@ -201,7 +201,7 @@ pub struct Typed {
 
     /// Allow core dumps of this process, and debuggers of its user: both see private keys and
     /// tokens.
-    #[arg(long, env = "CORE_DUMPS", value_name = "BOOL", default_value = "false", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, env = "CORE_DUMPS", value_name = "BOOL", default_value = "false", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = switch)]
     pub core_dumps: bool,
 
     /// The log's filter and format.
@@ -233,7 +233,7 @@ pub struct Link {
     /// Seconds, fractions allowed, that a proxy waits between an answer and its next poll, plus up
     /// to as much again. Unset: 0.2, and 1 for endpoints. At least 0.01: below, Envoy
     /// floods a control plane that is down.
-    #[arg(long, env = "REFRESH_DELAY", value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, env = "REFRESH_DELAY", value_name = "SECONDS", value_parser = seconds(0.0..=3_600.0))]
     pub refresh_delay: Option<Duration>,
 }
 

@@ -1,7 +1,5 @@
 //! Settings of Vault, but for the login.
 
-use std::time::Duration;
-
 use super::bad_setting::BadSetting;
 use super::files::{given, pem_file};
 use super::security::CertificateSource;
@@ -48,14 +46,6 @@ impl Typed {
             ));
         }
         let login = self.vault_login(warnings)?;
-        if typed.vault_client_timeout < Duration::from_secs(1) {
-            return Err(BadSetting {
-                variable: "VAULT_CLIENT_TIMEOUT",
-                value: typed.vault_client_timeout.as_secs_f64().to_string(),
-                why: "hardly any request would be done by then".into(),
-                remedy: "give it at least 1 second; 60 is the default",
-            });
-        }
         Ok(Some(vault::Config {
             namespace: self.namespace()?,
             renew: typed.vault_renew_token,
@@ -69,7 +59,7 @@ impl Typed {
         }))
     }
 
-    fn vault_address(&self) -> Result<vault::BaseUrl, BadSetting> {
+    pub(super) fn vault_address(&self) -> Result<vault::BaseUrl, BadSetting> {
         let (original, standard) = (filled(&self.vault.vault), filled(&self.vault.vault_addr));
         let (variable, text) = match (original, standard) {
             (Some(original), Some(standard))
@@ -178,14 +168,6 @@ impl Typed {
         if !typed.vault_certificates {
             return Ok(None);
         }
-        if typed.vault_poll_interval < Duration::from_secs(1) {
-            return Err(BadSetting {
-                variable: "VAULT_POLL_INTERVAL",
-                value: typed.vault_poll_interval.as_secs_f64().to_string(),
-                why: "it would keep Vault busy with nothing else".into(),
-                remedy: "give it at least 1 second; 60 is the default",
-            });
-        }
         Ok(Some(vault::CertificateStore {
             mount: path_in_vault("VAULT_KV_MOUNT", &typed.vault_kv_mount)?,
             prefix: match typed.marathon_acme_kv_path.trim_matches('/') {
@@ -210,14 +192,6 @@ impl Typed {
             Some(CertificateSource::Vault(clients)) => clients.clone(),
             Some(CertificateSource::Files(_)) | None => return Ok(None),
         };
-        if !(0.1..=0.9).contains(&typed.vault_pki_renew_at) {
-            return Err(BadSetting {
-                variable: "VAULT_PKI_RENEW_AT",
-                value: typed.vault_pki_renew_at.to_string(),
-                why: "a certificate would be renewed all the time, or too late".into(),
-                remedy: "give it a share of the lifetime from 0.1 to 0.9; 0.667 is the default",
-            });
-        }
         if typed.vault_pki_cn.trim().is_empty() {
             return Err(BadSetting {
                 variable: "VAULT_PKI_CN",

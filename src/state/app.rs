@@ -95,6 +95,31 @@ pub struct App {
     pub health_checks: usize,
 }
 
+/// The part of a definition that its tasks are judged by as long as they live, whatever the app is
+/// changed to meanwhile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Definition {
+    /// The ports, and how tasks are reached on them.
+    pub layout: Arc<Layout>,
+    /// Number of health checks.
+    pub health_checks: usize,
+}
+
+impl App {
+    /// True if a task of this version runs a past definition and not this one.
+    pub fn is_past(&self, version: AppVersion) -> bool {
+        version < self.config_version
+    }
+
+    /// The part that tasks of this definition are judged by.
+    pub fn definition(&self) -> Definition {
+        Definition {
+            layout: self.layout.clone(),
+            health_checks: self.health_checks,
+        }
+    }
+}
+
 /// Ports of an app, and how its tasks are attached to the network: both are needed to send traffic
 /// to a task.
 #[derive(Clone, Debug, PartialEq, Eq)]

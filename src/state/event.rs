@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::app::{
-    AgentHost, App, AppId, AppVersion, Health, InstanceId, Layout, Task, TaskId, TaskState,
+    AgentHost, App, AppId, AppVersion, Definition, Health, InstanceId, Task, TaskId, TaskState,
 };
 use super::certificate::Certificate;
 use super::problem::Problem;
@@ -39,8 +39,8 @@ pub enum Event {
         app: AppId,
         /// The version that was asked for.
         version: AppVersion,
-        /// Its ports.
-        layout: Option<Arc<Layout>>,
+        /// The part that its tasks are judged by.
+        definition: Option<Definition>,
     },
     /// Mesos said something new of a task (`status_update_event`).
     TaskChanged(TaskUpdate),

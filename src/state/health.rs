@@ -1,25 +1,31 @@
 //! Health of tasks: the one rule by which a task gets requests, and how far a result is believed.
 
-use super::app::{App, Health, Task, TaskState};
+use super::app::{Health, Task, TaskState};
 use super::event::ListedApp;
+use super::tasks::AppState;
 
 /// Returns true if a task of this app may get requests now:
 ///
 /// 1. its state is one in which it may serve ([`TaskState::may_serve`]), and
-/// 2. with `use_health`, if the app has [health
-///    checks](https://mesosphere.github.io/marathon/docs/health-checks.html), at least one of them
-///    found the task alive. A task without any result waits for the first one, unless it is
-///    [presumed healthy](Health::Presumed).
+/// 2. with `use_health`, if the definition [that it was started with](AppState::checks_of) has
+///    [health checks](https://mesosphere.github.io/marathon/docs/health-checks.html), at least one
+///    of them found the task alive. A task without any result waits for the first one, unless it is
+///    [presumed healthy](Health::Presumed). A task of a past definition that is not known may never
+///    get a result: only a bad one takes it out.
 ///
 /// That another task was given its address since is no matter of its health:
 /// [`ContestedAddresses`](super::ContestedAddresses) takes such a task out.
-pub fn may_get_requests(app: &App, task: &Task, use_health: bool) -> bool {
-    let is_checked = use_health && app.health_checks > 0;
-    let is_healthy = match task.health {
-        Health::Healthy | Health::Presumed => true,
-        Health::Unknown | Health::Unhealthy => false,
+pub fn may_get_requests(app: &AppState, task: &Task, use_health: bool) -> bool {
+    let checks = if use_health {
+        app.checks_of(task)
+    } else {
+        Some(0)
     };
-    task.condition.may_serve() && (is_healthy || !is_checked)
+    let is_fit = match (task.health, checks) {
+        (Health::Healthy | Health::Presumed, _) | (_, Some(0)) | (Health::Unknown, None) => true,
+        (Health::Unknown, Some(_)) | (Health::Unhealthy, _) => false,
+    };
+    task.condition.may_serve() && is_fit
 }
 
 impl TaskState {
@@ -45,24 +51,215 @@ impl Health {
     }
 }
 
-/// Returns true if a result in an event says something about a whole task of the app. With several
-/// checks it may be the result of any of them, and an unknown one says nothing.
-pub(super) fn speaks_for_the_task(app: &App, result: Health) -> bool {
-    app.health_checks <= 1 && result != Health::Unknown
+/// Returns true if a result in an event says something about a whole task with this number of
+/// checks. With several it may be the result of any of them, and an unknown one says nothing.
+pub(super) fn speaks_for_the_task(checks: Option<usize>, result: Health) -> bool {
+    checks.is_some_and(|checks| checks <= 1) && result != Health::Unknown
 }
 
 /// Returns the app of a first list with its tasks presumed healthy if none of them has a result.
 ///
 /// Marathon keeps results in memory and forgets them when its leader changes, so an app without any
-/// result is taken for such a case.
+/// result is taken for such a case. So are the tasks of past definitions among themselves: those of
+/// the current one have checks of their own, if any, and results from when they started.
 pub(super) fn presume_healthy(mut listed: ListedApp) -> ListedApp {
-    let no_result = |task: &Task| task.health == Health::Unknown;
-    if listed.app.health_checks > 0 && listed.tasks.iter().all(no_result) {
-        for task in &mut listed.tasks {
-            if task.condition.may_serve() {
-                task.health = Health::Presumed;
-            }
+    let app = listed.app.clone();
+    let is_past = |task: &Task| task.version.is_some_and(|version| app.is_past(version));
+    let has_result = |task: &&Task| task.health != Health::Unknown;
+    let results = listed.tasks.iter().filter(has_result);
+    let (of_past, of_current): (Vec<&Task>, Vec<&Task>) = results.partition(|task| is_past(task));
+    let presumes_past = of_past.is_empty();
+    let presumes_current = app.health_checks > 0 && presumes_past && of_current.is_empty();
+    for task in &mut listed.tasks {
+        let is_presumed = if is_past(task) {
+            presumes_past
+        } else {
+            presumes_current
+        };
+        if is_presumed && task.condition.may_serve() {
+            task.health = Health::Presumed;
         }
     }
     listed
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::state::app::{App, AppVersion};
+    use crate::state::event::{Event, RefreshNeeded};
+    use crate::state::testing::{app, list, listed, state_after, task, update};
+    use crate::state::{State, reduce};
+
+    fn checked(checks: usize, version: i64) -> App {
+        App {
+            health_checks: checks,
+            version: AppVersion(version),
+            config_version: AppVersion(version),
+            ..app("/a")
+        }
+    }
+
+    fn of(version: i64, id: &str, health: Health) -> Task {
+        Task {
+            version: Some(AppVersion(version)),
+            health,
+            ..task(id, 31_000)
+        }
+    }
+
+    /// The tasks that get requests.
+    fn fit(state: &State) -> Vec<&str> {
+        let app = &state.apps()["/a"];
+        let tasks = app.tasks().values();
+        let fit = tasks.filter(|task| may_get_requests(app, task, true));
+        fit.map(|task| task.id.as_str()).collect()
+    }
+
+    fn then(state: &State, event: Event) -> State {
+        reduce(state.clone(), event).0
+    }
+
+    fn changed(app: App, tasks: Vec<Task>) -> Event {
+        Event::AppChanged(listed(app, tasks))
+    }
+
+    fn result(instance: &str, health: Health) -> Event {
+        Event::HealthChanged {
+            app: "/a".into(),
+            instance: instance.into(),
+            health,
+        }
+    }
+
+    fn read(version: i64, checks: Option<usize>) -> Event {
+        Event::DefinitionRead {
+            app: "/a".into(),
+            version: AppVersion(version),
+            definition: checks.map(|checks| checked(checks, version).definition()),
+        }
+    }
+
+    /// The tasks of a past version never get a result, and those of the new one wait for theirs.
+    #[test]
+    fn a_first_check_in_a_rolling_deployment_judges_only_the_tasks_that_have_it() {
+        let old = || of(1, "old", Health::Unknown);
+        let before = state_after([
+            Event::Synced(list(vec![])),
+            changed(checked(0, 1), vec![old()]),
+        ]);
+        assert_eq!(fit(&before), ["old"]);
+        let new = of(2, "new", Health::Unknown);
+        let rolling = then(&before, changed(checked(1, 2), vec![old(), new.clone()]));
+        assert_eq!(fit(&rolling), ["old"]);
+        // Told of by events alone, it is no different.
+        let told = then(&rolling, Event::TaskChanged(update("/a", &new)));
+        assert_eq!(fit(&told), ["old"]);
+        let healthy = then(&told, result("new", Health::Healthy));
+        assert_eq!(fit(&healthy), ["new", "old"]);
+    }
+
+    #[test]
+    fn a_check_that_is_removed_in_a_rolling_deployment_still_judges_the_tasks_that_have_it() {
+        let ill = || of(1, "ill", Health::Unhealthy);
+        let waits = || of(1, "waits", Health::Unknown);
+        let good = || of(1, "good", Health::Healthy);
+        let before = state_after([
+            Event::Synced(list(vec![])),
+            changed(checked(1, 1), vec![ill(), waits(), good()]),
+        ]);
+        assert_eq!(fit(&before), ["good"]);
+        let new = of(2, "new", Health::Unknown);
+        let rolling = changed(checked(0, 2), vec![ill(), waits(), good(), new]);
+        let rolling = then(&before, rolling);
+        assert_eq!(fit(&rolling), ["good", "new"]);
+        // Results go on to speak for the tasks that have a check, whatever the newest definition has.
+        let (after, stale) = reduce(rolling.clone(), result("waits", Health::Healthy));
+        assert_eq!(fit(&after), ["good", "new", "waits"]);
+        assert_eq!(stale, []);
+        let after = then(&after, result("good", Health::Unhealthy));
+        assert_eq!(fit(&after), ["new", "waits"]);
+    }
+
+    #[test]
+    fn a_result_is_read_by_the_number_of_checks_of_the_task_s_own_version() {
+        let old = of(1, "old", Health::Healthy);
+        let new = of(2, "new", Health::Healthy);
+        let one_then_two = state_after([
+            changed(checked(1, 1), vec![old.clone()]),
+            changed(checked(2, 2), vec![old, new]),
+        ]);
+        let (after, stale) = reduce(one_then_two.clone(), result("old", Health::Unhealthy));
+        assert_eq!(fit(&after), ["new"]);
+        assert_eq!(stale, []);
+        let (after, stale) = reduce(one_then_two, result("new", Health::Unhealthy));
+        assert_eq!(fit(&after), ["new", "old"]);
+        assert_eq!(stale, [RefreshNeeded::App("/a".into())]);
+    }
+
+    /// The daemon starts in the middle of a deployment: it knows the new definition alone.
+    #[test]
+    fn a_task_whose_past_definition_is_not_known_serves_unless_it_is_ill() {
+        let old = |id, health| of(1, id, health);
+        let tasks = vec![
+            old("ill", Health::Unhealthy),
+            old("good", Health::Healthy),
+            old("silent", Health::Unknown),
+            of(2, "new", Health::Unknown),
+        ];
+        let state = state_after([Event::Synced(list(vec![listed(checked(1, 2), tasks)]))]);
+        assert_eq!(fit(&state), ["good", "silent"]);
+        // Marathon purged it from its history: it will never have a result.
+        assert_eq!(fit(&then(&state, read(1, None))), ["good", "silent"]);
+        assert_eq!(
+            fit(&then(&state, read(1, Some(0)))),
+            ["good", "ill", "silent"]
+        );
+        assert_eq!(fit(&then(&state, read(1, Some(1)))), ["good"]);
+    }
+
+    #[test]
+    fn results_that_marathon_forgot_are_presumed_for_past_versions_too() {
+        let tasks = |new| vec![of(1, "old", Health::Unknown), of(2, "new", new)];
+        for new_checks in [0, 1] {
+            for new in [Health::Unknown, Health::Healthy] {
+                let listed = listed(checked(new_checks, 2), tasks(new));
+                let state = state_after([Event::Synced(list(vec![listed]))]);
+                let state = then(&state, read(1, Some(1)));
+                assert_eq!(fit(&state), ["new", "old"], "{new_checks} {new:?}");
+                let forgotten = 1 + usize::from(new_checks == 1 && new == Health::Unknown);
+                assert_eq!(state.presumed_healthy_tasks(), forgotten);
+                // It was none that Marathon forgot.
+                let state = then(&state, read(1, Some(0)));
+                assert_eq!(state.presumed_healthy_tasks(), forgotten - 1);
+            }
+        }
+        // A task that starts is not taken for one that ran before.
+        let mut starting = tasks(Health::Unknown);
+        starting.push(of(1, "older", Health::Healthy));
+        let starting = listed(checked(1, 2), starting);
+        let state = state_after([Event::Synced(list(vec![starting]))]);
+        let state = then(&state, read(1, Some(1)));
+        assert_eq!(fit(&state), ["older"]);
+    }
+
+    #[test]
+    fn definitions_are_kept_with_their_checks_until_their_last_task_ends() {
+        let old = of(1, "old", Health::Unknown);
+        let state = state_after([
+            changed(checked(0, 1), vec![old.clone()]),
+            changed(checked(1, 2), vec![old.clone()]),
+            changed(checked(2, 3), vec![old.clone()]),
+        ]);
+        let app = Arc::clone(&state.apps()["/a"]);
+        assert_eq!(app.checks_of(&app.tasks()["old"]), Some(0));
+        let mut end = update("/a", &old);
+        end.condition = TaskState::Ended;
+        let gone = then(&state, Event::TaskChanged(end));
+        let again = then(&gone, changed(checked(2, 3), vec![old]));
+        let app = &again.apps()["/a"];
+        assert_eq!(app.checks_of(&app.tasks()["old"]), None);
+    }
 }

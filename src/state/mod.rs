@@ -9,6 +9,7 @@ pub mod certificate;
 pub mod event;
 pub mod health;
 pub mod problem;
+pub mod problem_list;
 
 mod certificate_set;
 mod contested;

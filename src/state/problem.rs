@@ -1,6 +1,7 @@
 //! Parts of the configuration that were left out, with the reason, in words that an operator can
 //! act on.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::app::AppId;
@@ -64,11 +65,13 @@ pub enum Reason {
     UnansweredChallenge,
     /// Envoy's v2 API cannot say it: its proxies get what comes nearest.
     V2Limit,
+    /// The subject has more problems than are listed.
+    Unlisted,
 }
 
 impl Reason {
     /// Every class, for metrics that show zeros.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::UnreadableApp,
         Self::InvalidLabel,
         Self::UnsupportedLabel,
@@ -82,6 +85,7 @@ impl Reason {
         Self::MissingCertificate,
         Self::UnansweredChallenge,
         Self::V2Limit,
+        Self::Unlisted,
     ];
 
     /// The value of the metric label.
@@ -100,6 +104,62 @@ impl Reason {
             Self::MissingCertificate => "missing_certificate",
             Self::UnansweredChallenge => "unanswered_challenge",
             Self::V2Limit => "v2_limit",
+            Self::Unlisted => "unlisted",
+        }
+    }
+}
+
+/// Longest foreign value that is shown, in characters.
+pub const LONGEST_SHOWN: usize = 100;
+
+/// Longest message, in characters: some hold several values.
+const LONGEST_MESSAGE: usize = 1_000;
+
+/// Longest name of an app, an agent or a label that is shown, in characters.
+const LONGEST_NAME: usize = 300;
+
+/// Returns foreign text in quotes, on one line and not longer than [`LONGEST_SHOWN`].
+pub fn quoted(text: &str) -> String {
+    match cut(text, LONGEST_SHOWN) {
+        Some((begin, more)) => format!("{begin:?}... ({more} more)"),
+        None => format!("{text:?}"),
+    }
+}
+
+/// Returns foreign text not longer than [`LONGEST_SHOWN`].
+pub fn shown(text: &str) -> Cow<'_, str> {
+    shortened(text, LONGEST_SHOWN)
+}
+
+fn shortened(text: &str, longest: usize) -> Cow<'_, str> {
+    match cut(text, longest) {
+        Some((begin, more)) => format!("{begin}... ({more} more)").into(),
+        None => text.into(),
+    }
+}
+
+/// The beginning of a text that is too long, and the number of characters left out.
+fn cut(text: &str, longest: usize) -> Option<(&str, usize)> {
+    let (at, _) = text.char_indices().nth(longest)?;
+    let (begin, rest) = text.split_at_checked(at)?;
+    Some((begin, rest.chars().count()))
+}
+
+impl Problem {
+    /// The problem with its texts cut to lengths that a log and a page can bear, whatever an app's
+    /// definition holds.
+    #[must_use]
+    pub fn bounded(self) -> Self {
+        let bounded = |text: String, longest| match cut(&text, longest) {
+            Some(_) => shortened(&text, longest).into_owned(),
+            None => text,
+        };
+        Self {
+            subject: self.subject,
+            label: self.label.map(|label| bounded(label, LONGEST_NAME)),
+            reason: self.reason,
+            message: bounded(self.message, LONGEST_MESSAGE),
+            remedy: bounded(self.remedy, LONGEST_MESSAGE),
         }
     }
 }
@@ -107,9 +167,9 @@ impl Reason {
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::App(id) => write!(f, "app {id}"),
-            Self::Certificate(name) => write!(f, "certificate {name}"),
-            Self::Agent(host) => write!(f, "agent {host}"),
+            Self::App(id) => write!(f, "app {}", shortened(id.as_str(), LONGEST_NAME)),
+            Self::Certificate(name) => write!(f, "certificate {}", shortened(name, LONGEST_NAME)),
+            Self::Agent(host) => write!(f, "agent {}", shortened(host, LONGEST_NAME)),
         }
     }
 }
@@ -122,5 +182,40 @@ impl fmt::Display for Problem {
             write!(f, ", label {label}")?;
         }
         write!(f, ": {}; {}", self.message, self.remedy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_long_value_is_cut_and_says_so() {
+        assert_eq!(quoted("a\nb"), r#""a\nb""#);
+        let long = quoted(&"\u{e9}".repeat(1 << 20));
+        assert!(long.starts_with("\"\u{e9}\u{e9}"), "{long}");
+        assert!(long.ends_with("\"... (1048476 more)"), "{long}");
+        assert_eq!(shown("short"), "short");
+    }
+
+    proptest! {
+        #[test]
+        fn a_bounded_problem_is_a_line_that_a_log_can_bear(
+            length in 0..3_000_usize,
+            repeated in "\\PC{1,3}",
+        ) {
+            let text = repeated.repeat(length);
+            let problem = Problem {
+                subject: Subject::App(text.as_str().into()),
+                label: Some(text.clone()),
+                reason: Reason::InvalidLabel,
+                message: text.clone(),
+                remedy: text,
+            };
+            let line = problem.bounded().to_string();
+            prop_assert!(line.chars().count() < 3_000, "{}", line.len());
+        }
     }
 }

@@ -25,8 +25,8 @@ pub fn reduce(mut state: State, event: Event) -> (State, Vec<RefreshNeeded>) {
         Event::DefinitionRead {
             app,
             version,
-            layout,
-        } => state.change_tasks(&app, |app| app.with_definition(version, layout)),
+            definition,
+        } => state.change_tasks(&app, |app| app.with_definition(version, definition)),
         Event::TaskChanged(update) => match state.apps.get(&update.app) {
             Some(app) => {
                 let id = update.app.clone();

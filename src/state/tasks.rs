@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 
-use super::app::{App, AppVersion, Health, InstanceId, Layout, Task, TaskId, TaskState};
+use super::app::{
+    App, AppVersion, Definition, Health, InstanceId, Layout, Task, TaskId, TaskState,
+};
 use super::event::{ListedApp, RefreshNeeded, TaskUpdate};
 use super::health::speaks_for_the_task;
 
@@ -14,9 +16,9 @@ use super::health::speaks_for_the_task;
 pub struct AppState {
     app: Arc<App>,
     tasks: OrdMap<TaskId, Arc<Task>>,
-    /// The ports that tasks of these versions were started with, where the current definition
-    /// does not say it; none when Marathon does not know it either.
-    past: OrdMap<AppVersion, Option<Arc<Layout>>>,
+    /// The definitions that tasks of these versions were started with, where it is not the current
+    /// one; none when Marathon does not know it either.
+    past: OrdMap<AppVersion, Option<Definition>>,
 }
 
 /// Treatment of apps and tasks that a list lacks.
@@ -41,11 +43,28 @@ impl AppState {
     /// The ports that a task was started with. While an app rolls over to a new definition its old
     /// tasks still have the old ports. Falls back to the current definition.
     pub fn layout_of(&self, task: &Task) -> &Arc<Layout> {
-        let past = match task.version {
-            Some(version) if version < self.app.config_version => self.past.get(&version),
-            Some(_) | None => None,
-        };
-        past.and_then(Option::as_ref).unwrap_or(&self.app.layout)
+        let past = self.past_definition(task);
+        past.map_or(&self.app.layout, |past| &past.layout)
+    }
+
+    /// Number of health checks that a task was started with; none where it runs a past definition
+    /// that is not known (yet).
+    pub fn checks_of(&self, task: &Task) -> Option<usize> {
+        if task
+            .version
+            .is_some_and(|version| self.app.is_past(version))
+        {
+            self.past_definition(task).map(|past| past.health_checks)
+        } else {
+            Some(self.app.health_checks)
+        }
+    }
+
+    /// The past definition that a task runs; none where it runs the current one, or where the past
+    /// one is not known.
+    fn past_definition(&self, task: &Task) -> Option<&Definition> {
+        let version = task.version.filter(|version| self.app.is_past(*version))?;
+        self.past.get(&version)?.as_ref()
     }
 
     /// Number of running tasks.
@@ -137,13 +156,10 @@ impl AppState {
     /// The app with a health result for an instance; none if the result cannot be used: no task
     /// of that instance is known, or with several checks it may be that of any of them.
     pub(super) fn with_health(&self, instance: &InstanceId, health: Health) -> Option<Self> {
-        if !speaks_for_the_task(&self.app, health) {
-            return None;
-        }
         let mut app = self.clone();
         let mut found = false;
         for (id, task) in &self.tasks {
-            if task.instance == *instance {
+            if task.instance == *instance && speaks_for_the_task(self.checks_of(task), health) {
                 found = true;
                 let mut task = Task::clone(task);
                 task.health = health;
@@ -184,28 +200,32 @@ impl AppState {
     }
 
     /// The app with a past definition that was asked for.
-    pub(super) fn with_definition(&self, version: AppVersion, layout: Option<Arc<Layout>>) -> Self {
+    pub(super) fn with_definition(
+        &self,
+        version: AppVersion,
+        definition: Option<Definition>,
+    ) -> Self {
         let mut app = self.clone();
-        app.past.insert(version, layout);
+        app.past.insert(version, definition);
         app.forget_definitions();
         app
     }
 
-    /// Fills in the ports of tasks older than the current definition, from what was known before,
-    /// and says which versions must be asked for.
+    /// Fills in the definitions of tasks older than the current one, from what was known before, and
+    /// says which versions must be asked for.
     fn recall_definitions(&mut self, before: Option<&Self>) -> Vec<RefreshNeeded> {
         let mut missing = Vec::new();
         for version in self.past_versions() {
             let known = before.and_then(|before| {
-                if before.app.config_version <= version && version <= before.app.version {
-                    Some(Some(before.app.layout.clone()))
+                if !before.app.is_past(version) && version <= before.app.version {
+                    Some(Some(before.app.definition()))
                 } else {
                     before.past.get(&version).cloned()
                 }
             });
             match known {
-                Some(layout) => {
-                    self.past.insert(version, layout);
+                Some(definition) => {
+                    self.past.insert(version, definition);
                 }
                 None if self.past.contains_key(&version) => {}
                 None => missing.push(RefreshNeeded::Definition(self.app.id.clone(), version)),
@@ -237,7 +257,7 @@ impl AppState {
         self.tasks
             .values()
             .filter_map(|task| task.version)
-            .filter(|version| *version < self.app.config_version)
+            .filter(|version| self.app.is_past(*version))
             .collect()
     }
 }

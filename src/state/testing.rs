@@ -116,9 +116,9 @@ pub(crate) fn events() -> impl Strategy<Value = Event> {
         1 => unreadable_apps().prop_map(Event::AppUnreadable),
         1 => app_ids().prop_map(Event::AppGone),
         1 => app_ids().prop_map(Event::AppTerminated),
-        1 => (app_ids(), versions(), option::of(layouts())).prop_map(|(app, version, layout)| {
-            Event::DefinitionRead { app, version, layout: layout.map(Arc::new) }
-        }),
+        1 => (app_ids(), versions(), option::of(definitions())).prop_map(
+            |(app, version, definition)| Event::DefinitionRead { app, version, definition }
+        ),
         8 => (app_ids(), tasks()).prop_map(|(app, task)| {
             Event::TaskChanged(update(app.as_str(), &task))
         }),
@@ -250,6 +250,13 @@ fn layouts() -> impl Strategy<Value = Layout> {
             ports
         }),
     ]
+}
+
+fn definitions() -> impl Strategy<Value = Definition> {
+    (layouts(), 0..3usize).prop_map(|(layout, health_checks)| Definition {
+        layout: Arc::new(layout),
+        health_checks,
+    })
 }
 
 fn unreadable_apps() -> impl Strategy<Value = UnreadableApp> {

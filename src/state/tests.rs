@@ -517,7 +517,7 @@ fn tasks_of_a_past_definition_keep_its_ports() {
 
     // Started in the middle of it, the past must be asked for.
     let both = listed(changed, vec![task("t", 1), new_task]);
-    let start = state_after([]);
+    let start = state_after([Event::Synced(List::default())]);
     let (fresh, stale) = then(&start, Event::Synced(list(vec![both])));
     assert_eq!(
         stale,
@@ -528,7 +528,7 @@ fn tasks_of_a_past_definition_keep_its_ports() {
     let read = Event::DefinitionRead {
         app: "/a".into(),
         version: AppVersion(1),
-        layout: Some(old_layout.clone()),
+        definition: Some(app("/a").definition()),
     };
     let (fresh, _) = then(&fresh, read);
     assert_eq!(fresh.apps()["/a"], rolling.apps()["/a"]);

@@ -25,14 +25,14 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 pub(super) struct PollingProxies {
     limits: PollLimits,
     registry: Arc<Registry>,
-    proxies: Mutex<ByKey>,
+    proxies: Mutex<RememberedProxies>,
 }
 
 #[derive(Default)]
-struct ByKey {
+struct RememberedProxies {
     by_key: BTreeMap<ProxyKey, Arc<KnownProxy>>,
     /// Number of proxies that each peer brought.
-    by_peer: BTreeMap<PeerKey, usize>,
+    peers: BTreeMap<PeerKey, usize>,
     /// Time of the next removal of forgotten proxies.
     forget_at: Option<Instant>,
 }
@@ -109,7 +109,7 @@ impl PollingProxies {
                 // A proxy beyond the limit is served all the same, each time as a new one.
                 if !is_full {
                     proxies.by_key.insert(id, known.clone());
-                    *proxies.by_peer.entry(peer.key().clone()).or_default() += 1;
+                    *proxies.peers.entry(peer.key().clone()).or_default() += 1;
                 }
                 known
             }
@@ -149,16 +149,16 @@ impl PollingProxies {
             .collect()
     }
 
-    fn proxies(&self) -> MutexGuard<'_, ByKey> {
+    fn proxies(&self) -> MutexGuard<'_, RememberedProxies> {
         // Nothing panics while it is held.
         self.proxies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl ByKey {
+impl RememberedProxies {
     /// Returns true if one more proxy of a peer may be remembered.
     fn has_room(&self, limits: &PollLimits, peer: &PeerKey) -> bool {
-        let of_peer = self.by_peer.get(peer).copied().unwrap_or_default();
+        let of_peer = self.peers.get(peer).copied().unwrap_or_default();
         self.by_key.len() < limits.max_proxies && of_peer < limits.max_proxies_per_peer
     }
 
@@ -167,9 +167,7 @@ impl ByKey {
         let limit = limits.forget_after;
         // Often enough that nothing is remembered for much longer than it should be.
         self.forget_at = Some(now + limit / 4);
-        let Self {
-            by_key, by_peer, ..
-        } = self;
+        let Self { by_key, peers, .. } = self;
         by_key.retain(|_, known| {
             let subscriptions = &mut known.state().subscriptions;
             subscriptions.retain(|_, subscription| {
@@ -177,12 +175,12 @@ impl ByKey {
                 subscription.polls_held > 0 || silence < limit
             });
             let is_alive = !subscriptions.is_empty();
-            if !is_alive && let Some(count) = by_peer.get_mut(&known.owner) {
+            if !is_alive && let Some(count) = peers.get_mut(&known.owner) {
                 *count = count.saturating_sub(1);
             }
             is_alive
         });
-        by_peer.retain(|_, count| *count > 0);
+        peers.retain(|_, count| *count > 0);
     }
 }
 

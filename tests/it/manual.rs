@@ -11,6 +11,7 @@ use clap::CommandFactory as _;
 use marathon_envoy::commands::{Cli, settings_table};
 use marathon_envoy::labels;
 use marathon_envoy::metrics::Metrics;
+use marathon_envoy::settings::marathon_lb_table;
 
 use names::{Flags, Variables, metrics_in};
 use page::Page;
@@ -70,6 +71,7 @@ fn the_manual_lists_every_setting_and_every_metric() {
         ("settings", settings_table()),
         ("metrics", metrics),
         ("labels", labels::table()),
+        ("migrate", marathon_lb_table()),
     ] {
         let file = repository().join("docs").join(format!("{name}.md"));
         let page = fs::read_to_string(&file).unwrap();

@@ -12,6 +12,7 @@ use marathon_envoy::snapshot::{Flavour, Kind, Resource};
 use marathon_envoy::state::certificate::{Certificate, PrivateKey};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 
 use crate::support::certificates::Authority;
 use crate::support::mirror::{Mirror, Wire, asked};
@@ -174,7 +175,8 @@ async fn over_http2(plane: &Plane) {
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
             .await
             .unwrap();
-    let connection = tokio::spawn(connection);
+    let mut driving = JoinSet::new();
+    driving.spawn(connection);
     let request = http::Request::get("http://web.test/a").header("x-custom-token", "1");
     let answer = sender.send_request(request.body(Empty::<bytes::Bytes>::new()).unwrap());
     let answer = answer.await.unwrap();
@@ -182,7 +184,6 @@ async fn over_http2(plane: &Plane) {
     let body = answer.into_body().collect().await.unwrap().to_bytes();
     let seen = String::from_utf8(body.to_vec()).unwrap();
     assert!(seen.contains("\r\nx-custom-token: 1\r\n"), "{seen}");
-    connection.abort();
 }
 
 /// Upgrades have the routes with the longer limit: nothing else can claim it.

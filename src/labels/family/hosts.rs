@@ -3,6 +3,7 @@
 use crate::intent::host;
 use crate::labels::draft::{LabelText, ServiceDraft};
 use crate::labels::label::{Family, Label, Support, ValueKind};
+use crate::state::problem::quoted;
 
 pub(crate) const FAMILY: Family = Family {
     title: "Hosts",
@@ -27,7 +28,7 @@ fn read_hosts(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
     let hosts = draft.names(label, |text| {
         host::normalised(text).map_err(|why| {
             (
-                format!("the host {text:?} is left out: {why}"),
+                format!("the host {} is left out: {why}", quoted(text)),
                 "write hosts as in www.example.com or *.example.com, with commas between them",
             )
         })

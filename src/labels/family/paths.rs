@@ -4,6 +4,7 @@ use crate::intent::PathPrefix;
 use crate::intent::path::Unmatchable;
 use crate::labels::draft::{LabelText, ServiceDraft};
 use crate::labels::label::{Family, Label, Support, ValueKind};
+use crate::state::problem::quoted;
 
 pub(crate) const FAMILY: Family = Family {
     title: "Paths",
@@ -41,9 +42,6 @@ pub(crate) const FAMILY: Family = Family {
 /// Place of a service with paths: a path goes before the rest of its host (marathon-lb's rule).
 const WEIGHT_WITH_PATH: i64 = 1;
 
-/// The most characters of a path that a message shows.
-const SHOWN_CHARACTERS: usize = 100;
-
 fn read_paths(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
     if label.value.trim().is_empty() || !draft.has_hosts(label) {
         return;
@@ -64,7 +62,10 @@ fn prefixes(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) -> Option<Vec<Pa
         if word.starts_with('-') {
             draft.reject(
                 label,
-                format!("the flag {word:?} is not supported, so the port gets no requests"),
+                format!(
+                    "the flag {} is not supported, so the port gets no requests",
+                    quoted(word)
+                ),
                 "only the flag -i (either case) is; list prefixes of the path behind it",
             );
             return None;
@@ -73,16 +74,21 @@ fn prefixes(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) -> Option<Vec<Pa
         if !word.starts_with('/') || word.contains(odd) {
             draft.reject(
                 label,
-                format!("the path {word:?} is left out: no request's path begins like that"),
+                format!(
+                    "the path {} is left out: no request's path begins like that",
+                    quoted(word)
+                ),
                 "begin it with /, leave out the query, and write other characters as %XX",
             );
             continue;
         }
         if let Err(why) = draft.path_rules.check(word) {
-            let shown: String = word.chars().take(SHOWN_CHARACTERS).collect();
             draft.reject(
                 label,
-                format!("the path {shown:?} is left out: no request matches it, since {why}"),
+                format!(
+                    "the path {} is left out: no request matches it, since {why}",
+                    quoted(word)
+                ),
                 remedy(&why),
             );
             continue;

@@ -3,6 +3,7 @@
 use crate::intent::host;
 use crate::labels::draft::{LabelText, ServiceDraft};
 use crate::labels::label::{Family, Label, LabelPrefix, Support, ValueKind};
+use crate::state::problem::quoted;
 
 pub(crate) const FAMILY: Family = Family {
     title: "TLS",
@@ -55,14 +56,17 @@ fn read_acme_domains(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
 fn acme_domain(text: &str) -> Result<String, (String, &'static str)> {
     let domain = host::normalised(text).map_err(|why| {
         (
-            format!("no certificate can be had for {text:?}: {why}"),
+            format!("no certificate can be had for {}: {why}", quoted(text)),
             "write names as in www.example.com, with commas between them",
         )
     })?;
     // RFC 8555, 7.1.3 and Let's Encrypt's rule: a wildcard takes a DNS challenge.
     if domain.starts_with('*') {
         return Err((
-            format!("an HTTP-01 challenge cannot validate the wildcard {text:?}"),
+            format!(
+                "an HTTP-01 challenge cannot validate the wildcard {}",
+                quoted(text)
+            ),
             "list the names one by one, or get the wildcard's certificate in another way",
         ));
     }

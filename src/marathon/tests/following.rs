@@ -211,8 +211,8 @@ async fn an_old_definition_is_asked_for_by_its_time() {
             }
         }
         match &subject.facts().await[..] {
-            [Event::DefinitionRead { layout, .. }] => {
-                assert_eq!(layout.is_some(), answer.is_some());
+            [Event::DefinitionRead { definition, .. }] => {
+                assert_eq!(definition.is_some(), answer.is_some());
             }
             other => panic!("{other:?}"),
         }

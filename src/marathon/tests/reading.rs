@@ -32,7 +32,7 @@ fn layout(fields: Value) -> Layout {
     assert!(list.unreadable.is_empty(), "{:?}", list.unreadable);
     let of_list = list.apps[0].app.layout.as_ref().clone();
     let alone = translate::definition(app.to_string().as_bytes()).unwrap();
-    assert_eq!(*alone, of_list);
+    assert_eq!(*alone.layout, of_list);
     of_list
 }
 
@@ -260,6 +260,9 @@ fn an_app_has_its_versions_labels_and_checks() {
     assert_eq!(app.version, AppVersion(1_594_720_800_120));
     assert_eq!(app.config_version, AppVersion(1_594_717_200_000));
     assert_eq!(app.health_checks, 2);
+    let alone = json!({ "id": "/shop/web", "healthChecks": [{"protocol": "HTTP"}, {}] });
+    let alone = translate::definition(alone.to_string().as_bytes()).unwrap();
+    assert_eq!(alone.health_checks, 2);
     assert_eq!(app.labels.len(), 1);
     assert!(list.apps[0].tasks.is_empty());
 }

@@ -10,7 +10,7 @@ use super::task::{health, task_state};
 use crate::marathon::ids::{self, Owner};
 use crate::marathon::ports::layout;
 use crate::marathon::wire;
-use crate::state::app::{App, AppId, AppVersion, Layout, Task, TaskId, TaskState};
+use crate::state::app::{App, AppId, AppVersion, Definition, Task, TaskId, TaskState};
 use crate::state::event::{Event, List, ListedApp, UnreadableApp};
 
 /// The id under which an app without a readable id is reported as unreadable. No app can have it:
@@ -60,16 +60,19 @@ pub fn app(body: &[u8]) -> Result<Event, TranslateError> {
     }
 }
 
-/// Reads the ports from the answer to `GET /v2/apps/{id}/versions/{version}`.
+/// Reads the part that tasks are judged by from the answer to `GET /v2/apps/{id}/versions/{version}`.
 ///
 /// # Errors
 ///
 /// When the answer is not a definition, or one whose networking is unknown.
-pub fn definition(body: &[u8]) -> Result<Arc<Layout>, TranslateError> {
+pub fn definition(body: &[u8]) -> Result<Definition, TranslateError> {
     let app: wire::AppWithTasks = serde_json::from_slice(body)?;
     // Any object reads as an app without ports: only one with an id is a definition.
     app.id.as_ref().ok_or(TranslateError::Missing("app's id"))?;
-    layout(&app).map(Arc::new)
+    Ok(Definition {
+        layout: Arc::new(layout(&app)?),
+        health_checks: app.health_checks.len(),
+    })
 }
 
 /// Reads the answer to `GET /v2/leader`: the leader's `host:port`.

@@ -3,7 +3,7 @@
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use super::parsers::number;
+use super::parsers::{number, switch};
 use crate::intent::path::EscapedSlashes;
 use crate::resources::Underscores;
 
@@ -25,12 +25,12 @@ pub struct Edge {
 
     /// Resolve `.` and `..` in paths, remove needless escapes and turn `\` into `/`, before a route
     /// is chosen; apps get the path so. Without it, `/a/../b` goes around a route for `/b`.
-    #[arg(long, env = "NORMALIZE_PATH", value_name = "BOOL", default_value = "true", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, env = "NORMALIZE_PATH", value_name = "BOOL", default_value = "true", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = switch)]
     pub normalize_path: bool,
 
     /// Make one slash of several in a row, before a route is chosen; apps get the path so. Without
     /// it, `//b` goes around a route for `/b`.
-    #[arg(long, env = "MERGE_SLASHES", value_name = "BOOL", default_value = "true", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, env = "MERGE_SLASHES", value_name = "BOOL", default_value = "true", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = switch)]
     pub merge_slashes: bool,
 
     /// Treatment of `%2F` and `%5C` in paths by Envoy.
@@ -39,6 +39,7 @@ pub struct Edge {
         env = "ESCAPED_SLASHES",
         value_name = "ACTION",
         default_value = "keep",
+        ignore_case = true,
         value_parser = escaped_slashes()
     )]
     pub escaped_slashes: EscapedSlashes,
@@ -49,6 +50,7 @@ pub struct Edge {
         env = "HEADERS_WITH_UNDERSCORES",
         value_name = "ACTION",
         default_value = "allow",
+        ignore_case = true,
         value_parser = underscores()
     )]
     pub headers_with_underscores: Underscores,
@@ -59,7 +61,7 @@ const MAX_TRUSTED_HOPS: u32 = 32;
 
 fn escaped_slashes() -> impl TypedValueParser<Value = EscapedSlashes> {
     PossibleValuesParser::new(["keep", "reject", "redirect", "unescape"]).map(|name| {
-        match name.as_str() {
+        match name.to_ascii_lowercase().as_str() {
             "reject" => EscapedSlashes::Reject,
             "redirect" => EscapedSlashes::Redirect,
             "unescape" => EscapedSlashes::Unescape,
@@ -69,9 +71,11 @@ fn escaped_slashes() -> impl TypedValueParser<Value = EscapedSlashes> {
 }
 
 fn underscores() -> impl TypedValueParser<Value = Underscores> {
-    PossibleValuesParser::new(["allow", "reject", "drop"]).map(|name| match name.as_str() {
-        "reject" => Underscores::Reject,
-        "drop" => Underscores::Drop,
-        _ => Underscores::Allow,
+    PossibleValuesParser::new(["allow", "reject", "drop"]).map(|name| {
+        match name.to_ascii_lowercase().as_str() {
+            "reject" => Underscores::Reject,
+            "drop" => Underscores::Drop,
+            _ => Underscores::Allow,
+        }
     })
 }

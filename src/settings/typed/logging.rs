@@ -10,7 +10,8 @@ pub struct Logging {
         long,
         env = "LOG_FORMAT",
         value_name = "FORMAT",
-        default_value = "text"
+        default_value = "text",
+        ignore_case = true
     )]
     pub log_format: LogFormat,
 

@@ -38,6 +38,7 @@ pub struct Marathon {
         env = "MARATHON_TOKEN_SCHEME",
         value_name = "SCHEME",
         default_value = "bearer",
+        ignore_case = true,
         value_parser = token_scheme()
     )]
     pub marathon_token_scheme: TokenScheme,
@@ -76,13 +77,15 @@ pub struct Marathon {
     /// so that those with several daemons choose a fresh one. Any byte of the event stream or of an
     /// answer is a sign while events are followed; after half of the time Marathon is asked for one
     /// (`/ping`).
-    #[arg(long, env = "STALE_AFTER", value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    #[arg(long, env = "STALE_AFTER", value_name = "SECONDS", default_value = "30", value_parser = seconds(1.0..=86_400.0))]
     pub stale_after: Duration,
 }
 
 fn token_scheme() -> impl TypedValueParser<Value = TokenScheme> {
-    PossibleValuesParser::new(["bearer", "token"]).map(|name| match name.as_str() {
-        "token" => TokenScheme::Token,
-        _ => TokenScheme::Bearer,
+    PossibleValuesParser::new(["bearer", "token"]).map(|name| {
+        match name.to_ascii_lowercase().as_str() {
+            "token" => TokenScheme::Token,
+            _ => TokenScheme::Bearer,
+        }
     })
 }

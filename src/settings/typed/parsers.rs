@@ -11,62 +11,77 @@ use clap::builder::{OsStringValueParser, StringValueParser, TypedValueParser};
 
 use crate::vault::Secret;
 
-/// Parses a duration from seconds as a decimal number.
-pub(super) fn seconds(text: &str) -> Result<Duration, String> {
-    let wrong = || {
-        "not a number of seconds from 0 up; write a decimal number without a unit, as 300 or 0.5"
-            .to_owned()
-    };
-    let seconds: f64 = text.parse().map_err(|_| wrong())?;
-    Duration::try_from_secs_f64(seconds).map_err(|_| wrong())
-}
-
-/// Parses a duration of at least one second.
-pub(super) fn a_second_or_more(text: &str) -> Result<Duration, String> {
-    let time = seconds(text)?;
-    if time < Duration::from_secs(1) {
-        return Err("less than a second cuts everybody; give it at least 1".to_owned());
+/// Parser of a duration within bounds, from seconds as a decimal number.
+pub(super) fn seconds(bounds: RangeInclusive<f64>) -> impl TypedValueParser<Value = Duration> {
+    move |text: &str| {
+        within(text.trim().parse().ok(), &bounds).ok_or_else(|| {
+            let (least, most) = (bounds.start(), bounds.end());
+            format!(
+                "not a number of seconds from {least} to {most}; write a decimal number without a \
+                 unit, as 300 or 0.5"
+            )
+        })
     }
-    Ok(time)
 }
 
-/// Parses a duration as Vault's clients do: seconds, or a number with a unit.
-pub(super) fn span(text: &str) -> Result<Duration, String> {
-    let units = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3_600.0)];
-    let named = units
-        .iter()
-        .find_map(|(unit, in_seconds)| Some((text.strip_suffix(unit)?, in_seconds)));
-    let (number, in_seconds) = named.unwrap_or((text, &1.0));
-    let wrong = || "not a time; write seconds, or a number with s, m or h behind it".to_owned();
-    let number: f64 = number.trim().parse().map_err(|_| wrong())?;
-    Duration::try_from_secs_f64(number * in_seconds).map_err(|_| wrong())
+/// Parser of a duration within bounds in seconds, as Vault's clients write it: seconds, or a number
+/// with a unit.
+pub(super) fn span(bounds: RangeInclusive<f64>) -> impl TypedValueParser<Value = Duration> {
+    const UNITS: [(&str, f64); 4] = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3_600.0)];
+    move |text: &str| {
+        let text = text.trim();
+        let mut units = UNITS.iter();
+        let named =
+            units.find_map(|(unit, in_seconds)| Some((text.strip_suffix(unit)?, in_seconds)));
+        let (number, in_seconds) = named.unwrap_or((text, &1.0));
+        let number: Option<f64> = number.trim().parse().ok();
+        within(number.map(|number| number * in_seconds), &bounds).ok_or_else(|| {
+            let (least, most) = (bounds.start(), bounds.end());
+            format!(
+                "not a time from {least} to {most} seconds; write seconds, or a number with s, m \
+                 or h behind it"
+            )
+        })
+    }
+}
+
+/// The duration of so many seconds, if they are within the bounds. They never hold a NaN, nor what
+/// a point in time cannot be moved by.
+fn within(seconds: Option<f64>, bounds: &RangeInclusive<f64>) -> Option<Duration> {
+    let seconds = seconds.filter(|seconds| bounds.contains(seconds))?;
+    Duration::try_from_secs_f64(seconds).ok()
 }
 
 /// Parses a switch, in any spelling that Vault's own client takes.
 pub(super) fn switch(text: &str) -> Result<bool, String> {
-    match text.to_ascii_lowercase().as_str() {
+    match text.trim().to_ascii_lowercase().as_str() {
         "y" | "yes" | "t" | "true" | "on" | "1" => Ok(true),
         "n" | "no" | "f" | "false" | "off" | "0" => Ok(false),
         _ => Err("not a switch; write true or false".to_owned()),
     }
 }
 
-/// Parses a share of a whole. Its bounds are checked with the other settings.
-pub(super) fn share(text: &str) -> Result<f64, String> {
-    let wrong = |_| "not a share; write a decimal number, as 0.667".to_owned();
-    text.parse().map_err(wrong)
+/// Parser of a share of a whole within bounds.
+pub(super) fn share(bounds: RangeInclusive<f64>) -> impl TypedValueParser<Value = f64> {
+    move |text: &str| {
+        let share = text.trim().parse().ok();
+        share.filter(|share| bounds.contains(share)).ok_or_else(|| {
+            let (least, most) = (bounds.start(), bounds.end());
+            format!("not a share from {least} to {most}; write a decimal number, as 0.667")
+        })
+    }
 }
 
 /// Parses a socket address.
 pub(crate) fn socket_address(text: &str) -> Result<SocketAddr, String> {
     let wrong = |_| "not an address and a port; write ip:port, as 127.0.0.1:5001".to_owned();
-    text.parse().map_err(wrong)
+    text.trim().parse().map_err(wrong)
 }
 
 /// Parses an IP address.
 pub(super) fn ip_address(text: &str) -> Result<IpAddr, String> {
     let wrong = |_| "not an IP address; write one, as 10.0.0.1 or 2001:db8::7".to_owned();
-    text.parse().map_err(wrong)
+    text.trim().parse().map_err(wrong)
 }
 
 /// Parser of a whole number within bounds.
@@ -76,7 +91,11 @@ where
 {
     move |text: &str| {
         let (least, most) = (*bounds.start(), *bounds.end());
-        let number = text.parse().ok().filter(|number| bounds.contains(number));
+        let number = text
+            .trim()
+            .parse()
+            .ok()
+            .filter(|number| bounds.contains(number));
         number.ok_or_else(|| {
             format!(
                 "not a whole number from {least} to {most}; write one without a unit or separators"

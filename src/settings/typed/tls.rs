@@ -25,7 +25,12 @@ pub struct TlsSettings {
 
     /// Client authentication. Unset: proxies must show a certificate on an address that is not
     /// loopback, and wherever a client CA or Vault is set.
-    #[arg(long, env = "XDS_CLIENT_AUTH", value_name = "DEMAND")]
+    #[arg(
+        long,
+        env = "XDS_CLIENT_AUTH",
+        value_name = "DEMAND",
+        ignore_case = true
+    )]
     pub xds_client_auth: Option<ClientAuth>,
 
     /// Names of proxies that are admitted, as a comma list: one of them must be a name (DNS, URI or

@@ -57,7 +57,12 @@ pub struct Vault {
 
     /// Login at Vault. Unset: by token, role id or client certificate, the first that is given in
     /// this order.
-    #[arg(long, env = "VAULT_AUTH_METHOD", value_name = "METHOD")]
+    #[arg(
+        long,
+        env = "VAULT_AUTH_METHOD",
+        value_name = "METHOD",
+        ignore_case = true
+    )]
     pub vault_auth_method: Option<AuthMethod>,
 
     /// Path of the login's auth method below auth/. Unset: approle or cert.
@@ -97,7 +102,7 @@ pub struct Vault {
     pub vault_skip_verify: bool,
 
     /// Time limit of one request to Vault: seconds, or a number with s, m or h.
-    #[arg(long, env = "VAULT_CLIENT_TIMEOUT", value_name = "TIME", default_value = "60", value_parser = span)]
+    #[arg(long, env = "VAULT_CLIENT_TIMEOUT", value_name = "TIME", default_value = "60", value_parser = span(1.0..=3_600.0))]
     pub vault_client_timeout: Duration,
 
     /// Mount of the PKI engine that issues the certificate of the xDS port.
@@ -147,7 +152,7 @@ pub struct Vault {
     pub vault_pki_ip_sans: Vec<IpAddr>,
 
     /// Lifetime to request: seconds, or a number with s, m or h. Unset: the role's.
-    #[arg(long, env = "VAULT_PKI_TTL", value_name = "TIME", value_parser = span)]
+    #[arg(long, env = "VAULT_PKI_TTL", value_name = "TIME", value_parser = span(1.0..=315_360_000.0))]
     pub vault_pki_ttl: Option<Duration>,
 
     /// Share of its lifetime after which that certificate is renewed, from 0.1 to 0.9. The rest is
@@ -157,7 +162,7 @@ pub struct Vault {
         env = "VAULT_PKI_RENEW_AT",
         value_name = "SHARE",
         default_value = "0.667",
-        value_parser = share
+        value_parser = share(0.1..=0.9)
     )]
     pub vault_pki_renew_at: f64,
 
@@ -195,7 +200,7 @@ pub struct Vault {
     /// Seconds between two reads of the certificate index in Vault, give or take a tenth. SIGHUP,
     /// SIGUSR1 and a POST to /_mlb_signal/usr1 on the admin port have every certificate read at
     /// once.
-    #[arg(long, env = "VAULT_POLL_INTERVAL", value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    #[arg(long, env = "VAULT_POLL_INTERVAL", value_name = "SECONDS", default_value = "60", value_parser = seconds(1.0..=86_400.0))]
     pub vault_poll_interval: Duration,
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::parsers::{a_second_or_more, number, seconds};
+use super::parsers::{number, seconds};
 
 /// Limits of the xDS port, as typed.
 #[derive(Args, Clone, Debug)]
@@ -83,7 +83,7 @@ pub struct XdsLimits {
     pub xds_max_unsent_bytes: u32,
 
     /// Seconds that one request may take to arrive, and that an answer may wait without being read.
-    #[arg(long, env = "XDS_PROGRESS_TIMEOUT", value_name = "SECONDS", default_value = "30", value_parser = a_second_or_more)]
+    #[arg(long, env = "XDS_PROGRESS_TIMEOUT", value_name = "SECONDS", default_value = "30", value_parser = seconds(1.0..=3_600.0))]
     pub xds_progress_timeout: Duration,
 
     /// Requests that one connection may cancel at once; a twentieth of that each second beyond.
@@ -93,20 +93,8 @@ pub struct XdsLimits {
 
     /// Seconds after which a connection to the xDS port is ended, after its current answers, less
     /// up to a tenth at random. Within it proxies spread over several daemons again, and a proxy
-    /// whose certificate authority was withdrawn loses access.
-    #[arg(long, env = "XDS_MAX_CONNECTION_AGE", value_name = "SECONDS", default_value = "900", value_parser = age)]
+    /// whose certificate authority was withdrawn loses access: a connection that stays open is never
+    /// verified again, so this cannot be switched off.
+    #[arg(long, env = "XDS_MAX_CONNECTION_AGE", value_name = "SECONDS", default_value = "900", value_parser = seconds(1.0..=604_800.0))]
     pub xds_max_connection_age: Duration,
-}
-
-/// Parses the maximum age of a connection. It cannot be switched off: a connection that stays open
-/// is never verified again.
-fn age(text: &str) -> Result<Duration, String> {
-    let age = seconds(text)?;
-    if age < Duration::from_secs(1) {
-        return Err(
-            "below 1 proxies would do nothing but connect; give it at least 1, 900 is the default"
-                .to_owned(),
-        );
-    }
-    Ok(age)
 }

@@ -6,8 +6,9 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::ParsedExtension;
 
 use super::acceptance::{untimely, weak};
-use super::fault::{CertificateFault, quoted};
+use super::fault::CertificateFault;
 use super::key_kind::unsupported;
+use crate::state::problem::quoted;
 
 /// The certificate that the key belongs to, and the others.
 pub(super) fn leaf<'a>(

@@ -27,9 +27,3 @@ impl CertificateFault {
         }
     }
 }
-
-/// Foreign text in quotes, short and on one line.
-pub(super) fn quoted(text: &str) -> String {
-    let short: String = text.chars().take(100).collect();
-    format!("{short:?}")
-}

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 
-use super::fault::{CertificateFault, quoted};
+use super::fault::CertificateFault;
+use crate::state::problem::quoted;
 
 /// The names that a client may ask for, normalised; what cannot be asked for is noted.
 pub(super) fn server_names(

@@ -6,8 +6,8 @@ use rcgen::{
     KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
 };
 
-use super::fault::quoted;
 use super::*;
+use crate::state::problem::quoted;
 
 /// 2030-03-17.
 const NOW: i64 = 1_900_000_000;

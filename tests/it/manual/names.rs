@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use marathon_envoy::settings::marathon_lb_table;
+
 use super::page::{Code, Page};
 
 /// Flags of other programs that the manual names by themselves, with the program.
@@ -17,69 +19,25 @@ const FOREIGN_FLAGS: [(&str, &str); 6] = [
 /// The page that names what marathon-lb has.
 const MIGRATION: &str = "docs/migrate.md";
 
-/// Flags of marathon-lb 1.15.0 that the page about migration names.
-const MARATHON_LB_FLAGS: [&str; 24] = [
-    "--archive-versions",
-    "--auth-credentials",
-    "--command",
-    "--dcos-auth-credentials",
-    "--dont-bind-http-https",
-    "--dry",
-    "--group-https-by-vhost",
-    "--haproxy-config",
-    "--haproxy-map",
-    "--health-check",
-    "--log-level",
-    "--longhelp",
-    "--lru-cache-capacity",
-    "--marathon-auth-credential-file",
-    "--marathon-ca-cert",
-    "--max-backoff",
-    "--max-reload-retries",
-    "--max-serv-port-ip-per-task",
-    "--min-serv-port-ip-per-task",
-    "--reload-interval",
-    "--skip-config-cleanup",
-    "--skip-validation",
-    "--ssl-certs",
-    "--syslog-socket",
-];
-
 /// Words in capitals that are no settings of the daemon, with what they are.
-const FOREIGN_WORDS: [(&str, &str); 33] = [
+const FOREIGN_WORDS: [(&str, &str); 17] = [
     ("APP_CONFIG", "a setting of the proof of concept, ignored"),
     ("BAO_BIN", "tests: a real OpenBao"),
     ("COMPOSE_BIN", "tests: Docker Compose"),
-    ("DCOS_SERVICE_ACCOUNT_CREDENTIAL", "marathon-lb's"),
     ("ENVOY_VERSION", "demo and tests: the Envoy to fetch"),
     ("HAPROXY_AUTH", "a label without its index, as an example"),
-    ("HAPROXY_GLOBAL_DEFAULT_OPTIONS", "marathon-lb's"),
-    ("HAPROXY_HEAD", "a template of marathon-lb"),
-    ("HAPROXY_SSL_CERT", "marathon-lb's"),
-    ("HAPROXY_SSL_CERT0", "marathon-lb's"),
-    ("HAPROXY_SSL_CERT100", "marathon-lb's"),
-    ("HAPROXY_SYSCTL_NONSTRICT", "marathon-lb's"),
-    ("HAPROXY_SYSCTL_PARAMS", "marathon-lb's"),
-    ("HAPROXY_SYSLOGD", "marathon-lb's"),
     ("HAPROXY_VHOST", "a label without its index, as an example"),
     ("LONG", "tests: full length"),
-    ("MARATHON_PASSWORD", "marathon-lb's"),
-    ("MARATHON_USER", "marathon-lb's"),
     ("NETWORK_ALLOWED_ACL", "a part of names of labels"),
     ("NOT_SENT", "a state of a proxy"),
     ("NOT_SERVING", "a status of grpc.health.v1"),
     ("PERMISSION_DENIED", "a status of gRPC"),
-    ("POLL_INTERVAL", "marathon-lb's"),
     ("PROPTEST_CASES", "proptest's"),
     ("PROPTEST_RNG_SEED", "proptest's"),
     ("RST_STREAM", "a frame of HTTP/2"),
     ("SECRET_KEY", "a setting of the proof of concept, ignored"),
-    ("SYSLOG_SOCKET", "marathon-lb's"),
     ("UPDATE", "tests: rewrite what is expected"),
     ("VAULT_BIN", "tests: a real Vault"),
-    ("VAULT_HOST", "marathon-lb's"),
-    ("VAULT_PATH", "marathon-lb's"),
-    ("VAULT_PORT", "marathon-lb's"),
 ];
 
 /// The metrics that a text names.
@@ -105,6 +63,7 @@ fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
 /// The flags of the binary, by command.
 pub(super) struct Flags {
     by_command: BTreeMap<String, BTreeSet<String>>,
+    of_marathon_lb: BTreeSet<String>,
     used: BTreeSet<&'static str>,
     /// How many were compared.
     pub(super) checked: usize,
@@ -122,6 +81,7 @@ impl Flags {
             by_command: commands
                 .map(|command| (command.get_name().to_owned(), flags(command)))
                 .collect(),
+            of_marathon_lb: flags_in(&marathon_lb_table()).map(str::to_owned).collect(),
             used: BTreeSet::new(),
             checked: 0,
         }
@@ -178,17 +138,17 @@ impl Flags {
         if self.by_command.values().any(|flags| flags.contains(flag)) {
             return true;
         }
-        let of_marathon_lb = MARATHON_LB_FLAGS.iter().filter(|_| path == MIGRATION);
-        let foreign = FOREIGN_FLAGS.iter().map(|(name, _)| name);
-        let known = of_marathon_lb.chain(foreign).find(|name| **name == flag);
-        self.used.extend(known);
+        if path == MIGRATION && self.of_marathon_lb.contains(flag) {
+            return true;
+        }
+        let known = FOREIGN_FLAGS.iter().find(|(name, _)| *name == flag);
+        self.used.extend(known.map(|(name, _)| *name));
         known.is_some()
     }
 
     /// A fault for every exception that no page needs any more.
     pub(super) fn unused(&self) -> impl Iterator<Item = String> {
         let names = FOREIGN_FLAGS.iter().map(|(name, _)| *name);
-        let names = names.chain(MARATHON_LB_FLAGS);
         let unused = names.filter(|name| !self.used.contains(name));
         unused.map(|name| format!("no page names {name} any more: take it out of this test"))
     }
@@ -207,6 +167,7 @@ fn flags_in(text: &str) -> impl Iterator<Item = &str> {
 pub(super) struct Variables {
     ours: BTreeSet<String>,
     labels: BTreeSet<String>,
+    of_marathon_lb: BTreeSet<String>,
     used: BTreeSet<&'static str>,
 }
 
@@ -224,6 +185,9 @@ impl Variables {
         Self {
             ours,
             labels: labels.map(str::to_owned).collect(),
+            of_marathon_lb: words(&marathon_lb_table())
+                .map(|(_, word)| word.to_owned())
+                .collect(),
             used: BTreeSet::new(),
         }
     }
@@ -256,6 +220,7 @@ impl Variables {
         foreign.is_some()
             || self.ours.contains(word)
             || self.labels.contains(word)
+            || self.of_marathon_lb.contains(word)
             || self.is_label(word)
     }
 
