@@ -22,8 +22,10 @@ pub use runtimes::Runtimes;
 
 use crate::freshness::Monitor;
 use crate::metrics::Metrics;
+use crate::net::blocking::run_blocking;
 use crate::net::identity;
 use crate::pipeline::{Pipeline, Projector};
+use crate::record::{Recorder, Restored, restore};
 use crate::registry::Registry;
 use crate::settings::{CertificateSource, Settings, XdsListen};
 use crate::snapshot::cell::cell;
@@ -116,7 +118,7 @@ impl Daemon {
         let proxies = xds::Proxies::new(self.settings.proxies, registry.clone(), metrics.clone());
         let old_fleets = v2::connect(self.settings.v2, registry.clone(), metrics.clone());
         let rejected = Arc::new(server::RejectedPeers::new(metrics.clone()));
-        let pipeline = Pipeline::new(
+        let mut pipeline = Pipeline::new(
             self.settings.pipeline,
             State::new(self.settings.state),
             Projector::new(self.settings.labels, self.settings.resources),
@@ -134,11 +136,19 @@ impl Daemon {
         let spread = self.settings.freshness.handover_spread;
         let handover = server::Handover::new(spread, "this control plane is stale");
         let last_heard = marathon::LastHeard::default();
-        let (monitor, is_serving) = {
+        let marathon_status = marathon::new_status();
+        let statuses = vec![marathon_status.clone()];
+        let silence = {
             let last_heard = last_heard.clone();
-            let silence = Arc::new(move || last_heard.silence());
-            Monitor::new(self.settings.freshness, silence, reader.clone(), &metrics)
+            Arc::new(move || last_heard.silence())
         };
+        let (monitor, is_serving) = Monitor::new(
+            self.settings.freshness,
+            silence.clone(),
+            views::record_age(pipeline.served_record()),
+            reader.clone(),
+            &metrics,
+        );
         let sources = AdminPages {
             age: monitor.age(),
             snapshot: reader.clone(),
@@ -146,6 +156,7 @@ impl Daemon {
             registry: registry.clone(),
             proxies: proxies.clone(),
             rejected: rejected.clone(),
+            statuses: statuses.clone(),
             reload_certificates: reads_store.then(|| reload_vault.clone()),
         }
         .sources();
@@ -158,6 +169,9 @@ impl Daemon {
                 proxies.count_refused(&snapshot, Instant::now());
                 registry.count(Instant::now());
             }
+        });
+        metrics.at_scrape(move |metrics| {
+            statuses.iter().for_each(|status| status.count(metrics));
         });
         metrics.at_scrape(|metrics| {
             let dropped = &metrics.log_lines_dropped;
@@ -185,10 +199,31 @@ impl Daemon {
                 Ok("the reload of marathon's list")
             }
         });
+        if let Some(config) = self.settings.record.clone() {
+            let (worlds, token) = (pipeline.worlds(), token.clone());
+            let recorder = Recorder::new(config, worlds, silence.clone(), metrics.clone());
+            rooms.source(async move {
+                recorder.run(token).await;
+                Ok("the record")
+            });
+        }
         rooms.source({
-            let run = pipeline.run(heard, stale, token.clone());
+            let (record, state) = (self.settings.record, self.settings.state);
+            let token = token.clone();
             async move {
-                run.await;
+                let known = match record {
+                    Some(record) => restore(record, state).await,
+                    None => None,
+                };
+                let pipeline = match known {
+                    // Its projection takes as long as a full one.
+                    Some(Restored { world, heard_at }) => {
+                        run_blocking(move || pipeline.restored(world, heard_at, move || silence()))
+                            .await
+                    }
+                    None => pipeline,
+                };
+                pipeline.run(heard, stale, token).await;
                 Ok("the pipeline")
             }
         });
@@ -258,7 +293,8 @@ impl Daemon {
             let token = token.clone();
             async move {
                 let config = self.settings.marathon;
-                let run = marathon::run(config, facts, missing, last_heard, metrics, token);
+                let status = marathon_status;
+                let run = marathon::run(config, facts, missing, last_heard, status, metrics, token);
                 run.await
                     .map(|()| "the subscription to marathon")
                     .map_err(Error::Marathon)

@@ -46,6 +46,8 @@
 //! - [`v2`] is Envoy's old API, self-contained: it writes resources of its own at each publication
 //!   and answers polls as a service of [`server`]. Removing its folder and the places that name it
 //!   (the daemon, a setting, a bootstrap) removes the API.
+//! - [`record`] keeps the last known good configuration on disk: it writes what [`pipeline`] applied,
+//!   and hands it back at a start, where the pipeline serves it until Marathon has listed its apps.
 //! - [`freshness`] decides when the served snapshot counts as stale, after a long silence of the
 //!   source. Health checks, which [`xds`] answers over gRPC, fail then, and [`server`] hands open
 //!   connections over to other replicas, once.
@@ -88,6 +90,8 @@
 //! | refusal | A request that is answered with an error. |
 //! | gate | The wait of a resource until a client has accepted the resources that it requires. |
 //! | budget | [Limits of buffered bytes](server::BudgetLimits) and of cancelled requests, of a connection, a peer and all. |
+//! | record | [The last known good configuration](record) on disk. |
+//! | departed | A resource that left the snapshot and that clients may still have: [clusters](pipeline::DepartedClusters), for ten minutes. |
 //! | identity | [Certificate, key and client CA](net::identity::Identity) of the xDS port. |
 //! | freshness | [Time since the source's last sign of life](freshness::SourceAge); beyond a limit the snapshot is stale. |
 //! | handover | The [end of all open connections](server::Handover), so that proxies choose a fresher replica. |
@@ -105,11 +109,13 @@
 //! | When a removed cluster may be dropped | [`xds`], `delivery`, `Siblings::uses`: once no listener or route of the client needs it |
 //! | Who wins a host | [`intent::conflicts::settle_host`]: the order of claims |
 //! | When the first snapshot is published | [`Pipeline::ready`](pipeline::Pipeline::ready): apps, certificates and agents' names are known |
+//! | When a record is served | [`pipeline`], `restored`, `RecordUse`: Marathon stays silent, or does not list its apps in time |
+//! | What is recorded | [`record`], `translate`: facts, field by field |
 //! | What is retried | [`resources`], `virtual_host`, `retry_policy`: requests that no task can have begun to answer |
 //! | How a version is computed | [`snapshot::Version::of_parts`]: a digest of content |
 //! | Who may read secrets | [`server::Security::allows_secrets`]: by the security of the listener |
 //! | What happens on a refusal | [`xds`], `delivery`, `Subscription::reject`: withhold the resource, send the others, offer it again |
-//! | How endpoints are ordered | [`intent::addresses`](fn@intent::addresses): by address, each once |
+//! | How endpoints are ordered | [`intent::addresses`](fn@intent::addresses): by rank, then by address, each once |
 //! | When the loss guard is on | [`State::holds_back`](state::State::holds_back): when a list lacks too large a share |
 //!
 //! # The walls
@@ -150,6 +156,8 @@ pub mod xds;
 pub mod v2;
 
 pub mod pipeline;
+
+pub mod record;
 
 pub mod freshness;
 

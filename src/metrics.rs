@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 /// Upper bounds of the latency histograms, in seconds: from the cost of an event here to the delay
@@ -34,10 +34,13 @@ pub struct Metrics {
     pub stream_silence_seconds: Gauge,
     pub source_silence_seconds: Gauge,
     pub source_stale: IntGauge,
+    pub source_state: IntGaugeVec,
+    pub source_state_seconds: GaugeVec,
     pub events: IntCounterVec,
     pub frames_rejected: IntCounterVec,
     pub resyncs: IntCounterVec,
     pub fetches: IntCounterVec,
+    pub fetches_repeated: IntCounter,
     pub fetch_seconds: Histogram,
     pub logins: IntCounterVec,
     pub event_to_publish_seconds: Histogram,
@@ -81,6 +84,9 @@ pub struct Metrics {
     pub vault_logged_in: IntGauge,
     pub vault_token_expiry: IntGauge,
     pub vault_certificates_read: IntGauge,
+    pub record_writes: IntCounterVec,
+    pub record_written: IntGauge,
+    pub record_served: IntGauge,
 }
 
 impl Metrics {
@@ -101,13 +107,16 @@ impl Metrics {
             )?,
             source_silence_seconds: new.decimal_gauge(
                 "source_silence_seconds",
-                "Time since the last sign of life of Marathon (a byte of the event stream or of any answer), or since the start before the first.",
+                "Time since the last sign of life of Marathon (a byte of the event stream or of any answer), or since the start before the first. While a record is served, since the last one before it was written.",
             )?,
-            source_stale: new.gauge("source_stale", "1 if Marathon has been silent for STALE_AFTER, so that the served snapshot counts as stale, else 0.")?,
+            source_stale: new.gauge("source_stale", "1 if the served snapshot counts as stale, else 0: Marathon has been silent for STALE_AFTER, or has not listed its apps since the start and a record is served.")?,
+            source_state: new.gauges("source_state", "1 for the state of each source, else 0: starting, working, degraded (some questions fail), failing (nothing new is learned); /status has the last error and the remedy.", &["source", "state"])?,
+            source_state_seconds: new.decimal_gauges("source_state_seconds", "Time for which each source has been in its state.", &["source"])?,
             events: new.counters("events_total", "Events read from Marathon, by event type; unknown types count as other.", &["event_type"])?,
             frames_rejected: new.counters("frames_rejected_total", "Events and answers of Marathon that could not be used, by reason.", &["reason"])?,
             resyncs: new.counters("resyncs_total", "Full lists requested, by reason.", &["reason"])?,
             fetches: new.counters("fetches_total", "Requests to Marathon besides the stream, by target (what) and outcome.", &["what", "outcome"])?,
+            fetches_repeated: new.counter("fetches_repeated_total", "Requests to Marathon that were sent once more, on a new connection, because no answer had begun after 3 s (for lists twice the time of the last one).")?,
             fetch_seconds: new.histogram("fetch_seconds", "Time from a request to Marathon to its parsed answer.")?,
             logins: new.counters("logins_total", "Logins of the DC/OS service account, by outcome: ok, refused, or failed.", &["outcome"])?,
             event_to_publish_seconds: new.histogram("event_to_publish_seconds", "Time from an event's last byte to the publication of the snapshot with it.")?,
@@ -159,11 +168,21 @@ impl Metrics {
             vault_logged_in: new.gauge("vault_logged_in", "1 if there is a token that Vault accepts, else 0.")?,
             vault_token_expiry: new.gauge("vault_token_expiry_timestamp_seconds", "Expiry of the token unless it is renewed, in seconds since 1970; 0 if it never expires, or there is none.")?,
             vault_certificates_read: new.gauge("vault_certificates_read_timestamp_seconds", "Time of the last successful read of the certificates in Vault, in seconds since 1970; 0 if never.")?,
+            record_writes: new.counters("record_writes_total", "Attempts to record the configuration in STATE_DIR, by outcome: ok or failed.", &["outcome"])?,
+            record_written: new.gauge("record_written_timestamp_seconds", "Time at which the configuration was last recorded in STATE_DIR, in seconds since 1970; 0 if never.")?,
+            record_served: new.gauge("record_served_timestamp_seconds", "Time at which Marathon was last heard before the record was written that is served in place of its list, in seconds since 1970; 0 if Marathon has listed its apps since the start, or nothing is served.")?,
             described: new.described,
             computed: Mutex::default(),
             registry: new.registry,
         };
         Ok(Arc::new(metrics))
+    }
+
+    /// True if an event stream ended or could not be opened since the start.
+    pub fn has_stream_failed(&self) -> bool {
+        let families = self.stream_failures.collect();
+        let mut counts = families.iter().flat_map(|family| family.get_metric());
+        counts.any(|metric| metric.get_counter().get_value() > 0.0)
     }
 
     /// Returns the metrics in Prometheus' text format.
@@ -270,6 +289,17 @@ impl Builder {
         labels: &[&str],
     ) -> Result<IntGaugeVec, prometheus::Error> {
         let metric = IntGaugeVec::new(options(name, help), labels)?;
+        self.add(metric.clone(), name, "gauge", labels, help)?;
+        Ok(metric)
+    }
+
+    fn decimal_gauges(
+        &mut self,
+        name: &str,
+        help: &'static str,
+        labels: &[&str],
+    ) -> Result<GaugeVec, prometheus::Error> {
+        let metric = GaugeVec::new(options(name, help), labels)?;
         self.add(metric.clone(), name, "gauge", labels, help)?;
         Ok(metric)
     }

@@ -1,18 +1,22 @@
 //! The one loop: receive what was heard, drain the queue, reduce, project, publish once.
 
+mod config;
 mod observers;
 mod problems;
 mod projector;
+mod restored;
 mod waits;
+mod world;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::intent::observer::Observer;
 use crate::metrics::Metrics;
@@ -25,10 +29,14 @@ use crate::state::event::{Event, RefreshNeeded, Source};
 use crate::state::problem_list::bounded;
 use crate::state::{State, reduce};
 use observers::Observers;
+use restored::RecordUse;
 use waits::{NamesWait, Pace, TURN_WAIT, Unprojected};
 
+pub use config::Config;
 pub use problems::CurrentProblems;
 pub use projector::{Projected, Projector};
+pub use restored::ServedRecord;
+pub use world::{DEPARTED_KEPT, DepartedCluster, DepartedClusters, World};
 
 /// The most messages that are reduced before one publication: enough to take a whole burst, few
 /// enough that what came first does not wait long.
@@ -40,22 +48,6 @@ const STALE_LIMIT: usize = 256;
 /// The most names that a log line lists.
 const NAMES_IN_A_LINE: usize = 5;
 
-/// Time limits of the pipeline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// Time after the first list for which the first publication waits for the addresses of agents
-    /// that are known by names. Without them their apps have no endpoints. 3 s.
-    pub agent_names_wait: Duration,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            agent_names_wait: Duration::from_secs(3),
-        }
-    }
-}
-
 /// The loop, and everything that it works on. It is the only owner of the state.
 pub struct Pipeline {
     config: Config,
@@ -65,6 +57,17 @@ pub struct Pipeline {
     /// The sources of certificates that the first publication waits for, too.
     sources: Vec<Source>,
     names_wait: NamesWait,
+    /// Time since which it waits for Marathon.
+    started: Instant,
+    record_use: RecordUse,
+    served_record: ServedRecord,
+    /// Time since Marathon's last sign of life; none before the first one.
+    silence: Box<dyn Fn() -> Option<Duration> + Send + Sync>,
+    /// The reader of what is to be recorded, if there is one.
+    recorder: Option<watch::Sender<Option<World>>>,
+    departed: DepartedClusters,
+    /// The same, for clients.
+    shared_departed: Arc<ArcSwap<DepartedClusters>>,
     published: bool,
     observers: Observers,
     problems: Arc<CurrentProblems>,
@@ -90,9 +93,24 @@ impl Pipeline {
         metrics: Arc<Metrics>,
     ) -> Self {
         let projected = projector.config().clone();
-        publisher.remake_departed(move |kind, name| departed(&projected, kind, name));
+        let shared_departed = Arc::<ArcSwap<DepartedClusters>>::default();
+        let kept = shared_departed.clone();
+        publisher.remake_departed(move |kind, name| {
+            let kept = match kind {
+                Kind::Cluster => kept.load().get(name, Instant::now()).cloned(),
+                Kind::Endpoint | Kind::Listener | Kind::Route | Kind::Secret => None,
+            };
+            kept.or_else(|| departed(&projected, kind, name).map(Arc::new))
+        });
         Self {
             config,
+            started: Instant::now(),
+            record_use: RecordUse::Unused,
+            served_record: ServedRecord::default(),
+            silence: Box::new(|| None),
+            recorder: None,
+            departed: DepartedClusters::default(),
+            shared_departed,
             projected: state.clone(),
             unprojected: None,
             pace: Pace::Ready,
@@ -147,6 +165,7 @@ impl Pipeline {
                     permit.send(first);
                 }
                 () = self.names_wait.end() => self.stop_waiting_for_names(),
+                () = self.record_use.look() => self.look_for_marathon(),
                 () = self.pace.step_end(&self.publisher) => {
                     self.pace = self.pace.next(Instant::now());
                 }
@@ -231,11 +250,14 @@ impl Pipeline {
                 .event_to_publish_seconds
                 .observe(waited.as_secs_f64());
         }
+        self.follow_list();
     }
 
     /// Brings the projection up to date and publishes it if it differs; says whether it did.
     fn publish(&mut self, before: &State) -> bool {
+        let served = self.projector.snapshot().clone();
         let changed = self.projector.project(&self.state);
+        self.note_departed(&served, &changed);
         if !self.published {
             self.wait_for_names();
         }
@@ -249,6 +271,8 @@ impl Pipeline {
             return false;
         }
         let snapshot = self.projector.snapshot().clone();
+        // Before it is published: it must not count as fresh for a moment.
+        self.note_record_is_served();
         self.publisher.publish(snapshot, &changed.resources);
         self.pace = Pace::FanOut {
             since: Instant::now(),
@@ -258,10 +282,7 @@ impl Pipeline {
             self.published = true;
             self.names_wait = NamesWait::Over;
             self.metrics.agent_names_awaited.set(0);
-            info!(
-                apps = self.state.apps().len(),
-                "first configuration published"
-            );
+            self.announce_first();
         }
         self.count_resources();
         true
@@ -280,14 +301,19 @@ impl Pipeline {
     }
 
     /// True if enough is known for a first publication: too early a one would empty the proxies
-    /// that still serve what an earlier process gave them.
+    /// that still serve what an earlier process gave them. That holds for the certificates beside a
+    /// record, too: without them it would take away the https listener that proxies have.
     fn ready(&self) -> bool {
-        self.state.synced()
-            && self
-                .sources
-                .iter()
-                .all(|source| self.state.certificates().is_read(*source))
-            && (self.names_wait == NamesWait::Over || self.state.unanswered_hosts().is_empty())
+        let knows_apps = match self.record_use {
+            _ if self.state.synced() => {
+                self.names_wait == NamesWait::Over || self.state.unanswered_hosts().is_empty()
+            }
+            RecordUse::Due { .. } | RecordUse::Served => true,
+            RecordUse::Unused | RecordUse::Held { .. } => false,
+        };
+        let certificates = self.state.certificates();
+        let mut sources = self.sources.iter();
+        knows_apps && sources.all(|source| certificates.is_read(*source))
     }
 
     /// Begins the wait for the addresses of agents with the first list, and shows what is waited
@@ -387,12 +413,12 @@ mod tests {
     use crate::state::testing::{app, labels, list, listed, task, update};
     use crate::{resources, state};
 
-    struct Bench {
-        pipeline: Pipeline,
-        reader: Reader,
+    pub(super) struct Bench {
+        pub(super) pipeline: Pipeline,
+        pub(super) reader: Reader,
     }
 
-    fn bench(sources: Vec<Source>) -> Bench {
+    pub(super) fn bench(sources: Vec<Source>) -> Bench {
         let (publisher, reader) = cell();
         let groups = ["external".to_owned()].into();
         let labels = labels::Config {
@@ -416,7 +442,7 @@ mod tests {
     }
 
     impl Bench {
-        fn hears(&mut self, messages: impl IntoIterator<Item = Event>) {
+        pub(super) fn hears(&mut self, messages: impl IntoIterator<Item = Event>) {
             let heard = |event| Received::now(vec![event]);
             self.pipeline
                 .take(&mut messages.into_iter().map(heard).collect());
@@ -497,6 +523,8 @@ mod tests {
         let wait = Duration::from_secs(3);
         let config = Config {
             agent_names_wait: wait,
+            record_wait: Duration::from_millis(200),
+            record_limit: Duration::from_secs(5),
         };
         assert_eq!(Config::default(), config);
     }

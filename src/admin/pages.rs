@@ -1,6 +1,7 @@
 //! The pages of the admin port: routing of requests, and content.
 
 mod readiness;
+mod source_lines;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,7 +40,9 @@ const INDEX: &str = "marathon-envoy
 
 /metrics    metrics, for Prometheus
 /healthz    200 as long as this process serves
-/readyz     200 once the first snapshot is published; says how old it is, and whether it is stale
+/readyz     200 once the first snapshot is published; says how old it is, and whether it is stale,
+            and of each source its state, the last error and the remedy
+/status     the same as JSON
 /snapshot   the served resources, and the problems: what is left out, and why
             ?kind=clusters|endpoints|listeners|routes|secrets  ?name=NAME
             ?node=NODE: what the proxy of that node id has accepted
@@ -71,6 +74,7 @@ enum Page {
     Metrics,
     Health,
     Readiness,
+    Status,
     Snapshot(Filter),
     Proxies,
     RejectedPeers,
@@ -107,7 +111,9 @@ impl Pages {
         let uri = request.uri();
         let parsed = Page::parse(request.method(), uri.path(), uri.query());
         let is_open = parsed.as_ref().is_ok_and(Page::is_open);
-        if !is_open && let Err(foreign) = self.hosts.check(request) {
+        let checked = self.hosts.check(request);
+        let is_known = checked.is_ok();
+        if !is_open && let Err(foreign) = checked {
             return self.refuse(&foreign);
         }
         let page = match parsed {
@@ -117,7 +123,8 @@ impl Pages {
         let answered = match page {
             Page::Index => Ok(text(StatusCode::OK, INDEX)),
             Page::Health => Ok(text(StatusCode::OK, "ok\n")),
-            Page::Readiness => Ok(self.readiness()),
+            Page::Readiness => Ok(self.readiness(is_known)),
+            Page::Status => self.status_page().await,
             Page::Signal => Ok(self.signal()),
             Page::Metrics => self.metrics().await,
             Page::Snapshot(filter) => self.snapshot(filter).await,
@@ -137,6 +144,12 @@ impl Pages {
                 cannot_be_made()
             }
         })
+    }
+
+    async fn status_page(&self) -> Result<Response<PageBody>, Broken> {
+        let pages = self.clone();
+        self.json(&(Arc::new(move || pages.status()) as JsonSource))
+            .await
     }
 
     async fn json(&self, source: &JsonSource) -> Result<Response<PageBody>, Broken> {
@@ -236,6 +249,7 @@ impl Page {
             "/metrics" => Self::Metrics,
             "/healthz" => Self::Health,
             "/readyz" => Self::Readiness,
+            "/status" => Self::Status,
             "/snapshot" => {
                 let filter = Filter::parse(query.unwrap_or_default());
                 Self::Snapshot(filter.map_err(PageRefusal::BadQuery)?)
@@ -251,6 +265,7 @@ impl Page {
             | Self::Metrics
             | Self::Health
             | Self::Readiness
+            | Self::Status
             | Self::Snapshot(_)
             | Self::Proxies
             | Self::RejectedPeers => ("GET, HEAD", method == Method::GET || method == Method::HEAD),
@@ -263,12 +278,14 @@ impl Page {
     }
 
     /// Returns true if the page is served under every host name: health checkers use names that are
-    /// not listed, and the page tells a foreign one nothing worth keeping.
+    /// not listed, and the page tells a foreign one nothing worth keeping (readiness without its
+    /// sources).
     fn is_open(&self) -> bool {
         match self {
             Self::Health | Self::Readiness => true,
             Self::Index
             | Self::Metrics
+            | Self::Status
             | Self::Snapshot(_)
             | Self::Proxies
             | Self::RejectedPeers

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::net::source_status::SourceStatus;
 use crate::snapshot::cell::Reader;
 use crate::snapshot::{Kind, Name};
 use crate::state::problem::Problem;
@@ -26,6 +27,10 @@ pub struct Sources {
     /// Age of the served snapshot: time since Marathon's last sign of life (none before the first),
     /// and true if it counts as stale. Must not block.
     pub source_age: Arc<dyn Fn() -> (Option<Duration>, bool) + Send + Sync>,
+    /// Age of the record of an earlier process that is served; none if none is. Must not block.
+    pub record_age: Arc<dyn Fn() -> Option<Duration> + Send + Sync>,
+    /// The status of each source. Must not block.
+    pub statuses: Arc<dyn Fn() -> Vec<SourceStatus> + Send + Sync>,
     /// Requests a reload of the certificates in Vault; none if none are read from there. Must not
     /// block.
     pub reload_certificates: Option<Arc<dyn Fn() + Send + Sync>>,

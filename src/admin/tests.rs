@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::*;
+use crate::net::source_status::{SourcePart, StatusCell};
 use crate::server::tests::safely;
 use crate::snapshot::cell::{Publisher, Reader, cell};
 use crate::snapshot::{Kind, Resource, Snapshot};
@@ -28,6 +29,7 @@ struct Admin {
     publisher: Publisher,
     metrics: Arc<Metrics>,
     age: Arc<Mutex<SourceAge>>,
+    marathon: StatusCell,
     shutdown: CancellationToken,
     tasks: JoinSet<()>,
 }
@@ -44,9 +46,14 @@ async fn admin_with(limits: ConnectionLimits, looked: Option<Arc<AtomicUsize>>) 
     let metrics = Metrics::new().unwrap();
     let shutdown = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    let age = Arc::new(Mutex::new((Some(Duration::from_millis(3_400)), false)));
+    let age = Arc::new(Mutex::new(SourceAge {
+        silence: Some(Duration::from_millis(3_400)),
+        record_age: None,
+        is_stale: false,
+    }));
+    let marathon = StatusCell::new("marathon", &[]);
     let pages = Pages::new(
-        sources(snapshot, looked, age.clone()),
+        sources(snapshot, looked, age.clone(), marathon.clone()),
         Hosts::new(["edge-1"]),
         metrics.clone(),
     );
@@ -62,18 +69,25 @@ async fn admin_with(limits: ConnectionLimits, looked: Option<Arc<AtomicUsize>>) 
         publisher,
         metrics,
         age,
+        marathon,
         shutdown,
         tasks,
     }
 }
 
-/// The silence of the source, and whether it has lasted for too long.
-type SourceAge = (Option<Duration>, bool);
+/// Age of what is served.
+#[derive(Default)]
+struct SourceAge {
+    silence: Option<Duration>,
+    record_age: Option<Duration>,
+    is_stale: bool,
+}
 
 fn sources(
     snapshot: Reader,
     looked: Option<Arc<AtomicUsize>>,
     age: Arc<Mutex<SourceAge>>,
+    marathon: StatusCell,
 ) -> Sources {
     let problem = Problem {
         subject: Subject::App("/shop/web".into()),
@@ -89,7 +103,15 @@ fn sources(
         rejected: Arc::new(|| json!([{ "peer": "10.0.0.9", "reason": "name" }])),
         refused: Arc::new(|| vec![json!({ "reason": "refused_by_proxy" })]),
         given: Arc::new(given),
-        source_age: Arc::new(move || *age.lock().unwrap()),
+        source_age: Arc::new({
+            let age = age.clone();
+            move || {
+                let age = age.lock().unwrap();
+                (age.silence, age.is_stale)
+            }
+        }),
+        record_age: Arc::new(move || age.lock().unwrap().record_age),
+        statuses: Arc::new(move || vec![marathon.current()]),
         reload_certificates: looked.map(|looked| {
             let look = move || {
                 looked.fetch_add(1, Ordering::Relaxed);
@@ -195,24 +217,84 @@ async fn readiness_names_dns_where_it_is_the_cause() {
     );
     problems.set(0);
     let (_, _, body) = admin.ask("GET", "/readyz").await;
-    assert_eq!(body, "ready\nMarathon was last heard 3 s ago\n");
+    assert_eq!(
+        body,
+        "ready\nMarathon was last heard 3 s ago\nmarathon: starting for 0 s\n"
+    );
 }
 
 #[tokio::test]
 async fn who_is_stale_is_ready_and_says_so() {
     let mut admin = admin().await;
     admin.publisher.publish_compared(snapshot());
-    for (age, line) in [
+    let seconds = Duration::from_secs;
+    for (silence, record_age, is_stale, line) in [
         (
-            (Some(Duration::from_secs(45)), true),
+            Some(seconds(45)),
+            None,
+            true,
             "stale: Marathon was last heard 45 s ago; what is served may be out of date",
         ),
-        ((None, false), "Marathon was never heard since the start"),
+        (
+            None,
+            None,
+            false,
+            "Marathon was never heard since the start",
+        ),
+        (
+            Some(seconds(1)),
+            Some(seconds(3_600)),
+            true,
+            "stale: the record on disk is served, of 3600 s ago; Marathon has not listed its apps \
+             since the start",
+        ),
     ] {
+        let age = SourceAge {
+            silence,
+            record_age,
+            is_stale,
+        };
         *admin.age.lock().unwrap() = age;
         let (status, _, body) = admin.ask("GET", "/readyz").await;
-        assert_eq!((status, body), (200, format!("ready\n{line}\n")));
+        assert_eq!(status, 200);
+        let head = format!("ready\n{line}\n");
+        assert!(body.starts_with(&head), "{body}");
     }
+}
+
+#[tokio::test]
+async fn both_readiness_pages_say_what_is_wrong_with_a_source_and_what_to_do() {
+    const STREAM: SourcePart = SourcePart::vital("the event stream");
+    let mut admin = admin().await;
+    admin.marathon.tries("http://m:8080");
+    let refused = "cannot reach m:8080: connection refused";
+    admin.marathon.fails(STREAM, refused, "start it");
+    let lines = [
+        "marathon at http://m:8080: failing for",
+        refused,
+        "start it",
+    ];
+    for status in [503, 200] {
+        let (readiness, _, body) = admin.ask("GET", "/readyz").await;
+        assert_eq!(readiness, status);
+        assert!(lines.iter().all(|line| body.contains(line)), "{body}");
+        let json = admin.json("/status").await;
+        assert_eq!(json["ready"], status == 200);
+        let marathon = &json["sources"][0];
+        assert_eq!(marathon["address"], "http://m:8080");
+        assert_eq!(marathon["state"], "failing");
+        assert_eq!(marathon["last_error"]["error"], refused);
+        assert!(marathon["since_seconds"].as_f64().is_some());
+        admin.publisher.publish_compared(Snapshot::default());
+    }
+    // A page that another site has a browser ask for is told no more than a health check needs.
+    let foreign = "GET /readyz HTTP/1.1\r\nHost: evil.test\r\nConnection: close\r\n\r\n";
+    let mut stream = TcpStream::connect(admin.address).await.unwrap();
+    stream.write_all(foreign.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains("\r\n\r\nready\n"), "{answer}");
+    assert!(!answer.contains("m:8080"), "{answer}");
 }
 
 #[tokio::test]
@@ -278,6 +360,7 @@ async fn no_page_shows_a_private_key() {
         "/metrics",
         "/healthz",
         "/readyz",
+        "/status",
         "/snapshot",
         "/proxies",
         "/rejected_peers",
@@ -615,7 +698,12 @@ async fn names_that_a_client_invents_are_one_line_of_the_log() {
     let (_publisher, snapshot) = cell();
     let metrics = Metrics::new().unwrap();
     let pages = Pages::new(
-        sources(snapshot, None, Arc::default()),
+        sources(
+            snapshot,
+            None,
+            Arc::default(),
+            StatusCell::new("marathon", &[]),
+        ),
         Hosts::default(),
         metrics,
     );

@@ -1,12 +1,15 @@
 //! Sources of the admin port's pages, from the rooms that know their content.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::freshness::SourceAge;
+use crate::freshness::{RecordAge, SourceAge};
+use crate::net::clock::wall_clock;
 use crate::net::reload::Trigger;
-use crate::pipeline::CurrentProblems;
+use crate::net::source_status::StatusCell;
+use crate::pipeline::{CurrentProblems, ServedRecord};
 use crate::registry::Registry;
 use crate::server::RejectedPeers;
 use crate::snapshot::cell::Reader;
@@ -23,6 +26,8 @@ pub(super) struct AdminPages<F> {
     pub(super) registry: Arc<Registry>,
     pub(super) proxies: Arc<xds::Proxies>,
     pub(super) rejected: Arc<RejectedPeers>,
+    /// Of each source, in the order in which they are shown.
+    pub(super) statuses: Vec<StatusCell>,
     /// None if no certificates are read from Vault.
     pub(super) reload_certificates: Option<Trigger>,
 }
@@ -37,13 +42,20 @@ impl<F: Fn() -> SourceAge + Send + Sync + 'static> AdminPages<F> {
             registry,
             proxies,
             rejected,
+            statuses,
             reload_certificates,
         } = self;
+        let age = Arc::new(age);
         admin::Sources {
-            source_age: Arc::new(move || {
-                let SourceAge { silence, is_stale } = age();
-                (silence, is_stale)
+            source_age: Arc::new({
+                let age = age.clone();
+                move || {
+                    let age = age();
+                    (age.silence, age.is_stale)
+                }
             }),
+            record_age: Arc::new(move || age().record_age),
+            statuses: Arc::new(move || statuses.iter().map(StatusCell::current).collect()),
             problems: Arc::new(move || problems.current()),
             proxies: Arc::new(move || serde_json::json!(registry.view(Instant::now()))),
             rejected: Arc::new(move || serde_json::json!(rejected.view(Instant::now()))),
@@ -64,6 +76,14 @@ impl<F: Fn() -> SourceAge + Send + Sync + 'static> AdminPages<F> {
             snapshot,
         }
     }
+}
+
+/// The age of the record that is served, by the wall clock.
+pub(super) fn record_age(served: ServedRecord) -> RecordAge {
+    Arc::new(move || {
+        let age = wall_clock().saturating_sub(served.heard_at()?);
+        Some(Duration::from_secs(u64::try_from(age).unwrap_or(0)))
+    })
 }
 
 /// A rejected resource as a problem of the admin port.

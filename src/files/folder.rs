@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use time::OffsetDateTime;
 
 use super::Reading;
 use crate::net::watched_file::{UnreadFile, WatchedFile};
@@ -87,7 +89,7 @@ impl Folder {
 
     /// The certificates and problems to announce. `unreadable`: the error by which the last look
     /// found nothing.
-    pub(super) fn reading(&self, now_seconds: i64, unreadable: Option<io::Error>) -> Reading {
+    pub(super) fn reading(&self, now_seconds: i64, unreadable: Option<&io::Error>) -> Reading {
         let mut reading = Reading::default();
         for bundle in self.bundles.values() {
             reading.problems.extend(bundle.problems.iter().cloned());
@@ -218,6 +220,21 @@ fn is_name(name: &str) -> bool {
         && name
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'*'))
+}
+
+/// The problem of a folder that has not answered since `since_seconds` (1970, UTC).
+pub(super) fn hung(folder: &Path, since_seconds: i64) -> Problem {
+    let since = OffsetDateTime::from_unix_timestamp(since_seconds);
+    let since = since.unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    problem(
+        &folder.display().to_string(),
+        format!(
+            "reading the folder hangs since {} {} UTC",
+            since.date(),
+            since.time()
+        ),
+        "see if the mount that it is on answers; what was read before stays",
+    )
 }
 
 fn problem(name: &str, message: String, remedy: &str) -> Problem {
@@ -395,7 +412,7 @@ mod tests {
         let path = dir.path().to_owned();
         drop(dir);
         let error = folder.look(NOW, Patience::Judge).unwrap_err();
-        let reading = folder.reading(NOW, Some(error));
+        let reading = folder.reading(NOW, Some(&error));
         assert_eq!(reading.certificates.len(), 1);
         assert_eq!(reading.problems.len(), 1);
         let problem = reading.problems[0].to_string();

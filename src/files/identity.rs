@@ -11,7 +11,7 @@ use tracing::{error, info};
 
 use super::LOOKS;
 use crate::metrics::Metrics;
-use crate::net::blocking::run_blocking;
+use crate::net::blocking_files::{BlockingFiles, HungLook};
 use crate::net::clock::{WallClock, wall_clock};
 use crate::net::identity::{self, BadIdentity, Identity};
 use crate::net::reload::Watcher;
@@ -53,6 +53,8 @@ impl IdentityConfig {
 enum IdentityFault {
     #[error("{}: its file {why}", path.display())]
     Unread { path: PathBuf, why: UnreadFile },
+    #[error("{}: {hung}", path.display())]
+    Hung { path: PathBuf, hung: HungLook },
     #[error(transparent)]
     Bad(#[from] BadIdentity),
 }
@@ -100,19 +102,31 @@ async fn watch(
     mut reload: Watcher,
 ) {
     let (interval, settle) = (config.interval, config.settle);
-    let mut files = Files {
+    let path = config.certificate.clone();
+    let files = Files {
         certificate: WatchedFile::new(config.certificate),
         key: WatchedFile::secret(config.key),
         client_authorities: config.client_authorities.map(WatchedFile::new),
         wall_clock,
         not_after_seconds: i64::MIN,
     };
+    let mut files = BlockingFiles::new(path.display().to_string(), files, Files::forget);
+    let mut reads_everything = false;
     // What was last told to be wrong: told again only when it differs.
     let mut told: Option<String> = None;
     let mut looks = 0;
     loop {
-        let (looked_at, look) = look(files).await;
-        files = looked_at;
+        let look = files.look(move |files| {
+            if reads_everything {
+                files.forget();
+            }
+            files.look()
+        });
+        let look = look.await.unwrap_or_else(|hung| {
+            let path = path.clone();
+            IdentityLook::IdentityFault(IdentityFault::Hung { path, hung })
+        });
+        reads_everything = false;
         looks += 1;
         match look {
             IdentityLook::Same => {}
@@ -154,18 +168,9 @@ async fn watch(
         looks = 0;
         tokio::select! {
             () = sleep(interval) => {}
-            () = reload.requested() => files.forget(),
+            () = reload.requested() => reads_everything = true,
         }
     }
-}
-
-/// One look, where it may block: a network mount may take its time.
-async fn look(mut files: Files) -> (Files, IdentityLook) {
-    run_blocking(move || {
-        let look = files.look();
-        (files, look)
-    })
-    .await
 }
 
 impl Files {
@@ -254,6 +259,7 @@ fn is_same(one: &Identity, other: &Identity) -> bool {
 mod tests {
     use std::fs;
     use std::path::Path;
+    use std::sync::Mutex;
     use std::sync::atomic::{AtomicI64, Ordering};
 
     use rcgen::{CertificateParams, KeyPair, date_time_ymd};
@@ -482,6 +488,32 @@ mod tests {
         assert!(watched.is_silent().await);
         assert!(watched.is_failing());
         assert!(watched.identity.borrow().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn files_that_hang_keep_the_last_good_identity_and_are_told() {
+        static MOUNT: Mutex<()> = Mutex::new(());
+        let wall_clock = || {
+            let _answers = MOUNT.lock();
+            NOW
+        };
+        let mut watched = Watched::start(&pair("a.example"), wall_clock);
+        assert_eq!(watched.next().await, ["a.example"]);
+        let hung = MOUNT.lock().unwrap();
+        watched.put("cert.pem", &pair("b.example").certificate);
+        // The paused clock stands still while somebody blocks: time has to be moved.
+        while !watched.is_failing() {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(watched.reads("failed"), 1);
+        assert!(watched.identity.borrow().is_some());
+        let renewed = pair("c.example");
+        watched.put("cert.pem", &renewed.certificate);
+        watched.put("key.pem", &renewed.key);
+        drop(hung);
+        assert_eq!(watched.next().await, ["c.example"]);
+        assert!(!watched.is_failing());
     }
 
     #[tokio::test(start_paused = true)]

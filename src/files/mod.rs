@@ -7,7 +7,8 @@
 mod folder;
 mod identity;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +16,10 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::metrics::Metrics;
-use crate::net::blocking::run_blocking;
+use crate::net::blocking_files::{BlockingFiles, HungLook};
 use crate::net::clock::{WallClock, wall_clock};
 use crate::net::reload::Watcher;
 use crate::received::Received;
@@ -53,6 +54,8 @@ struct Reading {
     /// `notAfter` of the certificates that are served, in seconds since 1970, by name: also of
     /// those of which the file has become unusable.
     expiries: BTreeMap<String, i64>,
+    /// The problem of the folder while it hangs.
+    hung: Option<Problem>,
 }
 
 impl Config {
@@ -84,35 +87,61 @@ pub async fn watch_certificates(
     reload: Watcher,
     shutdown: CancellationToken,
 ) {
-    let watching = watch(config, wall_clock, facts, metrics, reload);
+    let folder = folder_of(&config);
+    let watching = watch(config, folder, wall_clock, facts, metrics, reload);
     shutdown.run_until_cancelled(watching).await;
+}
+
+/// The folder, not read yet.
+fn folder_of(config: &Config) -> BlockingFiles<Folder> {
+    let name = config.folder.display().to_string();
+    let folder = Folder::new(config.folder.clone());
+    BlockingFiles::new(name, folder, Folder::forget_reads)
 }
 
 async fn watch(
     config: Config,
+    mut folder: BlockingFiles<Folder>,
     wall_clock: WallClock,
     facts: mpsc::Sender<Received<Vec<Event>>>,
     metrics: Arc<Metrics>,
     mut reload: Watcher,
 ) {
-    let mut folder = Folder::new(config.folder.clone());
     let mut announced: Option<Reading> = None;
     let mut was_readable = true;
+    let mut reads_everything = false;
     loop {
-        let (looked_at, readable) = settled(folder, &config, wall_clock).await;
-        folder = looked_at;
-        match &readable {
-            Err(error) if was_readable => error!(
-                folder = %config.folder.display(),
-                %error,
-                "certificates folder cannot be read"
-            ),
-            Ok(()) | Err(_) => {}
-        }
-        was_readable = readable.is_ok();
-        let reading = folder.reading(wall_clock(), readable.err());
-        let may_announce = was_readable || announced.is_some();
-        if may_announce && announced.as_ref() != Some(&reading) {
+        let settled = settled(&mut folder, &config, wall_clock, reads_everything).await;
+        reads_everything = false;
+        let reading = match settled {
+            Ok((reading, Ok(()))) => {
+                was_readable = true;
+                Some(reading)
+            }
+            Ok((reading, Err(error))) => {
+                if was_readable {
+                    error!(
+                        folder = %config.folder.display(),
+                        %error,
+                        "certificates folder cannot be read"
+                    );
+                }
+                was_readable = false;
+                announced.is_some().then_some(reading)
+            }
+            Err(hung) => {
+                let mut reading = announced.clone();
+                if let Some(reading) = &mut reading {
+                    let hung_seconds = i64::try_from(hung.since.elapsed().as_secs());
+                    let since = wall_clock() - hung_seconds.unwrap_or(i64::MAX);
+                    reading.note_hung(folder::hung(&config.folder, since));
+                }
+                reading
+            }
+        };
+        if let Some(reading) = reading
+            && announced.as_ref() != Some(&reading)
+        {
             report(&reading, announced.as_ref(), &metrics);
             let event = Event::CertificatesRead {
                 source: Source::Files,
@@ -126,40 +155,52 @@ async fn watch(
         }
         tokio::select! {
             () = sleep(config.interval) => {}
-            () = reload.requested() => folder.forget_reads(),
+            () = reload.requested() => reads_everything = true,
         }
     }
 }
 
-/// Looks at the folder until nothing in it is about to change, or often enough.
+impl Reading {
+    /// The same while the folder hangs. The first problem of that kind counts: it has the time.
+    fn note_hung(&mut self, hung: Problem) {
+        if self.hung.is_none() {
+            self.problems.push(hung.clone());
+            self.hung = Some(hung);
+        }
+    }
+}
+
+/// Looks at the folder until nothing in it is about to change, or often enough: what was read, and
+/// the error by which the folder could not be listed.
 async fn settled(
-    mut folder: Folder,
+    folder: &mut BlockingFiles<Folder>,
     config: &Config,
     wall_clock: WallClock,
-) -> (Folder, std::io::Result<()>) {
-    for _ in 1..LOOKS {
-        let (looked_at, looked) = look(folder, wall_clock, Patience::Wait).await;
-        folder = looked_at;
-        if let Ok(true) = looked {
-            return (folder, Ok(()));
+    reads_everything: bool,
+) -> Result<(Reading, io::Result<()>), HungLook> {
+    let mut look = 1;
+    loop {
+        let is_last = look == LOOKS;
+        let patience = if is_last {
+            Patience::Judge
+        } else {
+            Patience::Wait
+        };
+        let looked = folder.look(move |folder| {
+            if reads_everything && look == 1 {
+                folder.forget_reads();
+            }
+            let looked = folder.look(wall_clock(), patience);
+            (folder.reading(wall_clock(), looked.as_ref().err()), looked)
+        });
+        let (reading, looked) = looked.await?;
+        match looked {
+            Ok(true) => return Ok((reading, Ok(()))),
+            looked if is_last => return Ok((reading, looked.map(drop))),
+            Ok(false) | Err(_) => sleep(config.settle).await,
         }
-        sleep(config.settle).await;
+        look += 1;
     }
-    let (folder, looked) = look(folder, wall_clock, Patience::Judge).await;
-    (folder, looked.map(|_| ()))
-}
-
-/// One look, where it may block: a network mount may take its time.
-async fn look(
-    mut folder: Folder,
-    wall_clock: WallClock,
-    patience: Patience,
-) -> (Folder, std::io::Result<bool>) {
-    run_blocking(move || {
-        let settled = folder.look(wall_clock(), patience);
-        (folder, settled)
-    })
-    .await
 }
 
 fn report(reading: &Reading, before: Option<&Reading>, metrics: &Metrics) {
@@ -168,12 +209,6 @@ fn report(reading: &Reading, before: Option<&Reading>, metrics: &Metrics) {
         problems = reading.problems.len(),
         "certificates read"
     );
-    let known: BTreeSet<_> = before.iter().flat_map(|before| &before.problems).collect();
-    for problem in &reading.problems {
-        if !known.contains(problem) {
-            warn!(%problem, "certificate problem");
-        }
-    }
     let before = before.map(|before| &before.expiries);
     metrics.show_expiries("files", &reading.expiries, before);
 }
@@ -182,6 +217,7 @@ fn report(reading: &Reading, before: Option<&Reading>, metrics: &Metrics) {
 mod tests {
     use std::fs;
     use std::path::Path;
+    use std::sync::Mutex;
 
     use rcgen::{CertificateParams, KeyPair, date_time_ymd};
     use tokio::task::JoinSet;
@@ -208,6 +244,8 @@ mod tests {
         metrics: Arc<Metrics>,
         reload: Trigger,
         tasks: JoinSet<()>,
+        /// Hangs while it is locked.
+        files: Arc<Mutex<Folder>>,
     }
 
     fn watched(folder: &Path) -> Watched {
@@ -216,8 +254,11 @@ mod tests {
         let mut tasks = JoinSet::new();
         let config = Config::new(folder.to_owned());
         let reload = Trigger::new();
+        let folder = folder_of(&config);
+        let files = folder.files();
         tasks.spawn(watch(
             config,
+            folder,
             || NOW,
             sender,
             metrics.clone(),
@@ -228,6 +269,7 @@ mod tests {
             metrics,
             reload,
             tasks,
+            files,
         }
     }
 
@@ -339,6 +381,37 @@ mod tests {
         assert!(problems[0].contains("the folder cannot be read"));
         fs::rename(dir.path().join("away"), &folder).unwrap();
         assert_eq!(watched.next().await, (vec!["a".to_owned()], vec![]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_folder_that_hangs_keeps_its_certificates_and_is_a_problem_with_its_time() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a.pem"), bundle("a.example")).unwrap();
+        let mut watched = watched(dir.path());
+        assert_eq!(watched.next().await.0, ["a"]);
+        let files = watched.files.clone();
+        let hung = files.lock().unwrap();
+        fs::write(dir.path().join("b.pem"), bundle("b.example")).unwrap();
+        let (names, problems) = {
+            let mut next = std::pin::pin!(watched.next());
+            loop {
+                // The paused clock stands still while somebody blocks: time has to be moved.
+                tokio::select! {
+                    biased;
+                    next = &mut next => break next,
+                    () = tokio::task::yield_now() => {}
+                }
+                tokio::time::advance(Duration::from_secs(1)).await;
+            }
+        };
+        assert_eq!(names, ["a"]);
+        assert_eq!(problems.len(), 1);
+        assert!(
+            problems[0].contains("reading the folder hangs since 2030-03-17 17:"),
+            "{problems:?}"
+        );
+        drop(hung);
+        assert_eq!(watched.next().await, (vec!["a".into(), "b".into()], vec![]));
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,4 +7,4 @@
 mod monitor;
 mod staleness;
 
-pub use monitor::{Config, Monitor, Silence, SourceAge};
+pub use monitor::{Config, Monitor, RecordAge, Silence, SourceAge};

@@ -42,11 +42,17 @@ impl Default for Config {
 /// Time since the source's last sign of life; none before the first one.
 pub type Silence = Arc<dyn Fn() -> Option<Duration> + Send + Sync>;
 
+/// Age of the record of an earlier process that is served; none while the source's own words are.
+pub type RecordAge = Arc<dyn Fn() -> Option<Duration> + Send + Sync>;
+
 /// Age of the served snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceAge {
     /// Time since the source's last sign of life; none before the first one.
     pub silence: Option<Duration>,
+    /// Time since the one before the record that is served; none if none is. It is stale, however
+    /// young, until the source has confirmed it.
+    pub record_age: Option<Duration>,
     /// True if the served snapshot counts as stale.
     pub is_stale: bool,
 }
@@ -56,16 +62,18 @@ pub struct Monitor {
     config: Config,
     started: Instant,
     silence: Silence,
+    record_age: RecordAge,
     snapshot: Reader,
     serving: watch::Sender<bool>,
 }
 
 impl Monitor {
     /// A monitor that begins now, and the serving status of this daemon: false until a snapshot is
-    /// published and the source was heard.
+    /// published and the source was heard, and while a record is served.
     pub fn new(
         config: Config,
         silence: Silence,
+        record_age: RecordAge,
         snapshot: Reader,
         metrics: &Metrics,
     ) -> (Self, watch::Receiver<bool>) {
@@ -74,13 +82,19 @@ impl Monitor {
             config,
             started: Instant::now(),
             silence,
+            record_age,
             snapshot,
             serving,
         };
         let age = monitor.age();
         let started = monitor.started;
         metrics.at_scrape(move |metrics| {
-            let SourceAge { silence, is_stale } = age();
+            let SourceAge {
+                silence,
+                record_age,
+                is_stale,
+            } = age();
+            let silence = record_age.or(silence);
             let silence = silence.unwrap_or_else(|| started.elapsed());
             metrics.source_silence_seconds.set(silence.as_secs_f64());
             metrics.source_stale.set(i64::from(is_stale));
@@ -91,12 +105,14 @@ impl Monitor {
     /// Returns a function that tells the age of the served snapshot.
     pub fn age(&self) -> impl Fn() -> SourceAge + Send + Sync + use<> {
         let (limits, silence, started) = (self.limits(), self.silence.clone(), self.started);
+        let record_age = self.record_age.clone();
         move || {
-            let silence = silence();
+            let (silence, record_age) = (silence(), record_age());
             let lasting = silence.unwrap_or_else(|| started.elapsed());
             SourceAge {
                 silence,
-                is_stale: limits.is_stale(lasting),
+                record_age,
+                is_stale: record_age.is_some() || limits.is_stale(lasting),
             }
         }
     }
@@ -115,7 +131,12 @@ impl Monitor {
                 first = None;
             }
             let now = self.started.elapsed();
-            let assessment = staleness.assess((self.silence)(), is_published, now);
+            // Signs of life of a source that says nothing make no record fresh.
+            let silence = match (self.record_age)() {
+                Some(_) => None,
+                None => (self.silence)(),
+            };
+            let assessment = staleness.assess(silence, is_published, now);
             self.serving.send_if_modified(|serving| {
                 std::mem::replace(serving, assessment.is_serving) != assessment.is_serving
             });
@@ -147,6 +168,9 @@ impl Monitor {
 
     fn note(&self, change: StalenessChange) {
         match change {
+            StalenessChange::BecameStale if (self.record_age)().is_some() => {
+                tracing::warn!("marathon has still not listed its apps: the record is served on")
+            }
             StalenessChange::BecameStale => tracing::warn!(
                 silence_seconds = (self.silence)().map(|silence| silence.as_secs()),
                 "marathon gives no sign of life: the served snapshot is stale, and health checks \
@@ -185,6 +209,8 @@ mod tests {
     /// A monitor, and what a test needs to steer it.
     struct Scene {
         heard: Arc<Mutex<Option<Instant>>>,
+        /// Time before which the record that is served was written, if one is.
+        recorded: Arc<Mutex<Option<Instant>>>,
         publisher: Publisher,
         metrics: Arc<Metrics>,
         serving: watch::Receiver<bool>,
@@ -220,9 +246,19 @@ mod tests {
             let heard = heard.clone();
             Arc::new(move || heard.lock().unwrap().map(|heard: Instant| heard.elapsed()))
         };
-        let (monitor, serving) = Monitor::new(Config::default(), silence, reader, &metrics);
+        let recorded = Arc::new(Mutex::new(None));
+        let record_age: RecordAge = {
+            let recorded = recorded.clone();
+            Arc::new(move || {
+                let recorded: Option<Instant> = *recorded.lock().unwrap();
+                recorded.map(|recorded| recorded.elapsed())
+            })
+        };
+        let (monitor, serving) =
+            Monitor::new(Config::default(), silence, record_age, reader, &metrics);
         let scene = Scene {
             heard,
+            recorded,
             publisher,
             metrics,
             serving,
@@ -291,6 +327,27 @@ mod tests {
             assert!(!scene.serving.has_changed().unwrap());
         });
         assert!(ends.await.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_record_is_stale_until_the_source_has_confirmed_it() {
+        let ends = beside(async |mut scene| {
+            *scene.recorded.lock().unwrap() = Some(scene.started);
+            scene.publisher.publish_compared(Snapshot::default());
+            for second in 1..=60 {
+                sleep(Duration::from_secs(1)).await;
+                if second > 10 {
+                    // Signs of life are no list.
+                    scene.hear();
+                }
+                assert_eq!(scene.metric("source_stale"), "1");
+                assert!(!*scene.serving.borrow());
+            }
+            *scene.recorded.lock().unwrap() = None;
+            assert_eq!(scene.metric("source_stale"), "0");
+            assert_eq!(scene.health().await, (60, true));
+        });
+        assert_eq!(ends.await, [34], "as after any silence");
     }
 
     #[tokio::test(start_paused = true)]

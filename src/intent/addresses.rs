@@ -5,44 +5,97 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::service::RankedAddresses;
 use super::task_address::no_task_address;
-use crate::state::app::{Layout, Networking, Port, Protocol, Task};
-use crate::state::health::may_get_requests;
+use crate::state::app::{Layout, Networking, Port, Protocol, Task, TaskState};
+use crate::state::health::{Eligibility, may_get_requests};
 use crate::state::problem::{Problem, Reason, Subject};
 use crate::state::{AppState, State};
 
-/// Addresses behind one port of an app: sorted, each once; and the problem of a task that should
-/// have one and does not. A task that has none *yet* is no problem. `use_health` is as for
-/// [`may_get_requests`].
+/// Addresses behind one port of an app, by rank: first those of tasks that are there, behind them
+/// those of [lost](TaskState::is_lost) ones; sorted within a rank, each address once. And problems:
+/// a task that should have an address and does not, and tasks that serve as a last resort. A task
+/// that has none *yet* is no problem. `use_health` is as for [`may_get_requests`].
 pub fn addresses(
     state: &State,
     app: &AppState,
     index: usize,
     use_health: bool,
-) -> (Vec<SocketAddr>, Option<Problem>) {
-    let mut addresses = Vec::with_capacity(app.tasks().len());
-    let mut problem = None;
+) -> (RankedAddresses, Vec<Problem>) {
+    let mut eligible = Candidates::default();
+    let mut last_resort = Candidates::default();
+    let mut misfit = None;
+    let mut foreign = None;
     for task in app.tasks().values() {
-        if !may_get_requests(app, task, use_health) {
-            continue;
-        }
+        let candidates = match may_get_requests(app, task, use_health) {
+            Eligibility::Eligible => &mut eligible,
+            Eligibility::LastResort => &mut last_resort,
+            Eligibility::Ineligible => continue,
+        };
         match reached_at(state, app, task, index) {
             Reached::At(address) => match no_task_address(address.ip()) {
-                None => addresses.push(address),
-                Some(kind) => {
-                    problem = problem.or_else(|| Some(foreign_address(app, task, address, kind)));
-                }
+                None => candidates.add(address, task.condition),
+                Some(kind) => foreign = foreign.or(Some((task, address, kind))),
             },
             Reached::Unknown => {}
-            Reached::Misfit => problem = problem.or_else(|| Some(misfit(app, task, index))),
+            Reached::Misfit => misfit = misfit.or(Some(task)),
         }
     }
-    addresses.sort_unstable();
-    addresses.dedup();
-    (addresses, problem)
+    let misfit = misfit.map(|task| misfit_problem(app, task, index));
+    let foreign = foreign.map(|(task, address, kind)| foreign_address(app, task, address, kind));
+    let mut problems: Vec<Problem> = misfit.into_iter().chain(foreign).collect();
+    if eligible.there.is_empty() && !last_resort.is_empty() {
+        eligible.extend(last_resort);
+        problems.push(no_healthy_task(app));
+    }
+    (eligible.ranked(), problems)
 }
 
-fn misfit(app: &AppState, task: &Task, index: usize) -> Problem {
+/// Addresses of tasks that have the same right to requests.
+#[derive(Default)]
+struct Candidates {
+    there: Vec<SocketAddr>,
+    lost: Vec<SocketAddr>,
+}
+
+impl Candidates {
+    fn is_empty(&self) -> bool {
+        self.there.is_empty() && self.lost.is_empty()
+    }
+
+    fn add(&mut self, address: SocketAddr, condition: TaskState) {
+        if condition.is_lost() {
+            self.lost.push(address);
+        } else {
+            self.there.push(address);
+        }
+    }
+
+    fn extend(&mut self, others: Self) {
+        self.there.extend(others.there);
+        self.lost.extend(others.lost);
+    }
+
+    /// Lost tasks are the first where nobody else is.
+    fn ranked(self) -> RankedAddresses {
+        let (first, mut behind) = if self.there.is_empty() {
+            (each_once(self.lost), Vec::new())
+        } else {
+            (each_once(self.there), each_once(self.lost))
+        };
+        behind.retain(|address| first.binary_search(address).is_err());
+        RankedAddresses { first, behind }
+    }
+}
+
+/// Sorted, each once.
+fn each_once(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
+}
+
+fn misfit_problem(app: &AppState, task: &Task, index: usize) -> Problem {
     Problem {
         subject: Subject::App(app.app().id.clone()),
         label: None,
@@ -67,6 +120,21 @@ fn foreign_address(app: &AppState, task: &Task, address: SocketAddr, kind: &str)
         ),
         remedy: "correct the address of the agent, or what its name resolves to; in a container \
                  network, the address that the network assigns"
+            .into(),
+    }
+}
+
+/// The same for every port of an app, however many tasks it is about.
+fn no_healthy_task(app: &AppState) -> Problem {
+    Problem {
+        subject: Subject::App(app.app().id.clone()),
+        label: None,
+        reason: Reason::NoHealthyTask,
+        message: "no reachable task passes its health checks, so those that passed them before \
+                  serve on"
+            .into(),
+        remedy: "see why the checks fail, and whether they allow for a slow answer; Marathon \
+                 replaces a task after maxConsecutiveFailures"
             .into(),
     }
 }

@@ -20,4 +20,4 @@ pub use acme::AcmePort;
 pub use addresses::{addresses, unroutable};
 pub use app::{AppCounts, AppIntent, Standing};
 pub use origin::{IntentOrigin, WithOrigin};
-pub use service::{Backend, PathPrefix, Route, Service, backend_name, unnamable};
+pub use service::{Backend, PathPrefix, RankedAddresses, Route, Service, backend_name, unnamable};

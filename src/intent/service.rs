@@ -55,8 +55,25 @@ pub struct PathPrefix {
 pub struct Backend {
     /// Name by which routes lead here: [`backend_name`].
     pub name: Arc<str>,
-    /// Addresses of the tasks that may get requests: literal, sorted, each once.
-    pub addresses: Vec<SocketAddr>,
+    /// Addresses of the tasks that may get requests.
+    pub addresses: RankedAddresses,
+}
+
+/// Addresses by rank: literal, each once; sorted within a rank.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RankedAddresses {
+    /// Those that get requests.
+    pub first: Vec<SocketAddr>,
+    /// Those that get requests only when none of the first takes any: addresses of tasks that may
+    /// be gone. None without a first one.
+    pub behind: Vec<SocketAddr>,
+}
+
+impl RankedAddresses {
+    /// All addresses, the first ones first.
+    pub fn iter(&self) -> impl Iterator<Item = SocketAddr> {
+        self.first.iter().chain(&self.behind).copied()
+    }
 }
 
 /// Name of the backend of the port at `index` of an app: `/web_0`.

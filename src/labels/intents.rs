@@ -1,12 +1,13 @@
 //! The intents of all apps, which follow the known state.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::config::Config;
 use super::read::{ReadLabels, read};
-use crate::intent::{AppCounts, AppIntent, Backend, Route, Service, addresses, backend_name};
+use crate::intent::{
+    AppCounts, AppIntent, Backend, RankedAddresses, Route, Service, addresses, backend_name,
+};
 use crate::state::app::{App, AppId};
 use crate::state::problem::Problem;
 use crate::state::{self, AppState, ContestedAddresses, State};
@@ -153,8 +154,13 @@ impl Intents {
         let mut services = Vec::with_capacity(labels.routes.len());
         for (index, route) in &labels.routes {
             let known = before.and_then(|before| before.service(*index));
-            let (addresses, problem) = addresses(state, app, *index, self.config.use_health);
-            problems.extend(problem);
+            let (addresses, found) = addresses(state, app, *index, self.config.use_health);
+            for problem in found {
+                // Some are about the app and not about one of its ports.
+                if !problems.contains(&problem) {
+                    problems.push(problem);
+                }
+            }
             services.push(service(&app.app().id, *index, route, addresses, known));
         }
         AppIntent {
@@ -175,7 +181,7 @@ fn service(
     app: &AppId,
     index: usize,
     route: &Arc<Route>,
-    addresses: Vec<SocketAddr>,
+    addresses: RankedAddresses,
     known: Option<&Arc<Service>>,
 ) -> Arc<Service> {
     match known {

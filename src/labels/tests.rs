@@ -1,7 +1,7 @@
 //! What labels and networking become, case by case.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -116,7 +116,10 @@ fn indices(intent: &AppIntent) -> Vec<usize> {
 
 fn addresses(intent: &AppIntent, index: usize) -> Vec<String> {
     let addresses = &intent.service(index).unwrap().backend.addresses;
-    addresses.iter().map(ToString::to_string).collect()
+    addresses
+        .iter()
+        .map(|address| address.to_string())
+        .collect()
 }
 
 fn problems(intent: &AppIntent) -> Vec<(Option<&str>, Reason)> {
@@ -916,7 +919,7 @@ fn an_address_that_no_task_can_have_is_a_problem_and_no_endpoint() {
         let intent = agent(address);
         assert!(addresses(&intent, 0).is_empty(), "{address}");
         let unroutable = (None, Reason::UnroutablePort);
-        assert_eq!(problems(&intent), [unroutable, unroutable], "{address}");
+        assert_eq!(problems(&intent), [unroutable], "{address}");
         let problem = intent.problems[0].to_string();
         assert!(problem.contains("task t is left out"), "{problem}");
     }
@@ -936,7 +939,7 @@ fn an_address_that_no_task_can_have_is_a_problem_and_no_endpoint() {
     };
     let intent_of_name = intent_of(&config(), &reduce(state, resolved).0);
     assert!(addresses(&intent_of_name, 0).is_empty());
-    assert_eq!(intent_of_name.problems.len(), 2);
+    assert_eq!(intent_of_name.problems.len(), 1);
     let contained = app(
         Networking::Container,
         vec![port(Some(80), false)],
@@ -985,17 +988,84 @@ fn only_tasks_that_serve_and_are_not_known_to_be_ill_get_requests() {
         with(5, TaskState::Unreachable, Health::Healthy),
         with(6, TaskState::Killing, Health::Healthy),
         with(7, TaskState::Staging, Health::Healthy),
+        with(8, TaskState::Running, Health::Failing),
     ];
     let ports = |config: &Config, app: &App| -> Vec<u16> {
         let intent = intent(config, app.clone(), tasks.clone());
         let addresses = &intent.service(0).unwrap().backend.addresses;
-        addresses.iter().map(SocketAddr::port).collect()
+        addresses.iter().map(|address| address.port()).collect()
     };
     assert_eq!(ports(&config(), &checked), [1, 4, 5]);
-    assert_eq!(ports(&config(), &web(&[])), [1, 2, 3, 4, 5]);
+    assert_eq!(ports(&config(), &web(&[])), [1, 2, 3, 4, 8, 5]);
     let mut blind = config();
     blind.use_health = false;
-    assert_eq!(ports(&blind, &checked), [1, 2, 3, 4, 5]);
+    assert_eq!(ports(&blind, &checked), [1, 2, 3, 4, 8, 5]);
+    assert_eq!(intent(&blind, checked, tasks).problems, []);
+}
+
+/// The ports of an app with a health check, by rank, and the problems that the app has.
+fn ranks(tasks: &[(u16, TaskState, Health)]) -> ([Vec<u16>; 2], Vec<Reason>) {
+    let mut checked = web(&[]);
+    checked.health_checks = 1;
+    let tasks = tasks.iter().enumerate();
+    let tasks = tasks.map(|(place, (number, condition, health))| Task {
+        condition: *condition,
+        health: *health,
+        ..task(&place.to_string(), &[*number, number + 100], &[])
+    });
+    let intent = intent(&config(), checked, tasks.collect());
+    let addresses = &intent.service(0).unwrap().backend.addresses;
+    let ports = [&addresses.first, &addresses.behind]
+        .map(|rank| rank.iter().map(|address| address.port()).collect());
+    let reasons = intent.problems.iter().map(|problem| problem.reason);
+    (ports, reasons.collect())
+}
+
+#[test]
+fn without_a_healthy_task_those_that_were_healthy_serve_on_and_that_is_a_problem_of_the_app() {
+    use Health::{Failing, Healthy, Presumed, Unhealthy, Unknown};
+    use TaskState::{Killing, Lost, Running, Unreachable};
+    let failing = [
+        (1, Running, Failing),
+        (2, Running, Unhealthy),
+        (3, Running, Unknown),
+        (4, Running, Failing),
+        (5, Killing, Failing),
+        (6, Unreachable, Failing),
+    ];
+    // It has two ports, and one problem.
+    let served = ([vec![1, 4], vec![6]], vec![Reason::NoHealthyTask]);
+    assert_eq!(ranks(&failing), served);
+    let with = |task: (u16, TaskState, Health)| ranks(&[&failing[..], &[task]].concat());
+    for health in [Healthy, Presumed] {
+        assert_eq!(with((7, Running, health)), ([vec![7], vec![]], vec![]));
+        // One that is ending is nobody to rely on, nor is one that may be gone.
+        assert_eq!(with((7, Killing, health)), served);
+        let behind = ([vec![1, 4], vec![6, 7]], vec![Reason::NoHealthyTask]);
+        assert_eq!(with((7, Lost, health)), behind);
+    }
+    // One that never was healthy is none to fall back on.
+    assert_eq!(ranks(&failing[1..3]), ([vec![], vec![]], vec![]));
+}
+
+#[test]
+fn tasks_that_may_be_gone_rank_behind_those_that_are_there() {
+    use Health::{Healthy, Unhealthy};
+    use TaskState::{Lost, Other, Running, Unreachable, Unstated};
+    let lost = [
+        (2, Lost, Healthy),
+        (3, Other, Healthy),
+        (4, Unreachable, Healthy),
+        (5, Unreachable, Unhealthy),
+    ];
+    assert_eq!(ranks(&lost), ([vec![2, 3, 4], vec![]], vec![]));
+    for there in [Running, Unstated] {
+        let all = [&lost[..], &[(9, there, Healthy)]].concat();
+        assert_eq!(ranks(&all), ([vec![9], vec![2, 3, 4]], vec![]));
+    }
+    // At one address it counts once, and as what is known of it for certain.
+    let twice = [(2, Lost, Healthy), (2, Running, Healthy)];
+    assert_eq!(ranks(&twice), ([vec![2], vec![]], vec![]));
 }
 
 #[test]

@@ -1,26 +1,23 @@
 //! Asks Marathon as somebody: the login goes along, is read again for every request, and is renewed
 //! once when it is refused.
 
-use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use data_encoding::BASE64;
 use http::{HeaderValue, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 
-use super::config::{Config, MarathonLogin, TokenScheme};
+use super::config::{Config, MarathonLogin};
 use super::error::Error;
-use super::https::LimitedClient;
+use super::https::{HeadLimits, LimitedClient};
 use super::last_heard::LastHeard;
-use super::service_account::{LoginToken, ServiceAccount, TOKEN_PREFIX, token_header};
+use super::login_file::{LoginFile, LoginSource};
+use super::service_account::{LoginToken, ServiceAccount};
 use super::token_cache::TokenCache;
 use crate::metrics::Metrics;
-use crate::net::blocking::run_blocking;
 use crate::net::body::collect;
 use crate::net::clock::{WallClock, wall_clock};
 use crate::net::redirect::authority;
-use crate::net::watched_file::WatchedFile;
+use crate::net::source_status::StatusCell;
 
 /// Bytes of the answer to a login; DC/OS's has 300.
 const LOGIN_ANSWER_LIMIT_BYTES: usize = 64 * 1024;
@@ -29,6 +26,7 @@ const LOGIN_ANSWER_LIMIT_BYTES: usize = 64 * 1024;
 #[derive(Clone)]
 pub(super) struct AuthenticatedClient {
     https: LimitedClient,
+    login: Arc<LoginSource>,
     token_cache: Arc<TokenCache>,
     wall_clock: WallClock,
     metrics: Arc<Metrics>,
@@ -36,15 +34,16 @@ pub(super) struct AuthenticatedClient {
 }
 
 impl AuthenticatedClient {
-    /// Reads the roots and the client certificate. Signs of life are noted in `last_heard`.
+    /// Reads the roots and the client certificate; blocks. Signs of life are noted in `last_heard`.
     pub(super) fn new(
         config: Arc<Config>,
         metrics: Arc<Metrics>,
         last_heard: LastHeard,
+        status: StatusCell,
     ) -> Result<Self, Error> {
         Ok(Self {
             last_heard,
-            ..Self::with_clock(config, metrics, wall_clock)?
+            ..Self::with_clock(config, metrics, status, wall_clock)?
         })
     }
 
@@ -52,9 +51,11 @@ impl AuthenticatedClient {
     pub(super) fn with_clock(
         config: Arc<Config>,
         metrics: Arc<Metrics>,
+        status: StatusCell,
         wall_clock: WallClock,
     ) -> Result<Self, Error> {
         Ok(Self {
+            login: Arc::new(LoginSource::of(&config.login, status)),
             token_cache: Arc::new(TokenCache::new(&config)),
             https: LimitedClient::new(config)?,
             wall_clock,
@@ -80,11 +81,10 @@ impl AuthenticatedClient {
 
     /// Reads the file that the login is in, and goes no further.
     pub(super) async fn check(&self) -> Result<(), Error> {
-        match &self.config().login {
-            MarathonLogin::None => Ok(()),
-            MarathonLogin::Credentials(path) => credentials(path).await.map(drop),
-            MarathonLogin::Token { file, scheme } => token(file, *scheme).await.map(drop),
-            MarathonLogin::ServiceAccount(path) => service_account(path).await.map(drop),
+        match self.login.as_ref() {
+            LoginSource::None => Ok(()),
+            LoginSource::Header(file) => file.read().await.map(drop),
+            LoginSource::Account(file) => file.read().await.map(drop),
         }
     }
 
@@ -95,17 +95,17 @@ impl AuthenticatedClient {
         &self,
         uri: &Uri,
         accept: &'static str,
-        limit: Duration,
+        limits: HeadLimits,
     ) -> Result<Response<Incoming>, Error> {
         let shown = self.authorization().await?;
-        let response = self.https.get(uri, accept, shown.as_ref(), limit).await?;
+        let response = self.send(uri, accept, shown.as_ref(), limits).await?;
         match (&self.config().login, shown) {
             (MarathonLogin::ServiceAccount(_), Some(token))
                 if response.status() == StatusCode::UNAUTHORIZED =>
             {
                 self.token_cache.refused(&token).await;
                 let renewed = self.authorization().await?;
-                self.https.get(uri, accept, renewed.as_ref(), limit).await
+                self.send(uri, accept, renewed.as_ref(), limits).await
             }
             (
                 MarathonLogin::None
@@ -117,21 +117,32 @@ impl AuthenticatedClient {
         }
     }
 
+    async fn send(
+        &self,
+        uri: &Uri,
+        accept: &'static str,
+        shown: Option<&HeaderValue>,
+        limits: HeadLimits,
+    ) -> Result<Response<Incoming>, Error> {
+        let (response, is_repeated) = self.https.get(uri, accept, shown, limits).await;
+        self.metrics.fetches_repeated.inc_by(is_repeated.into());
+        response
+    }
+
     /// The value of `Authorization`, as it is now; none when nobody logs in.
     async fn authorization(&self) -> Result<Option<HeaderValue>, Error> {
-        Ok(Some(match &self.config().login {
-            MarathonLogin::None => return Ok(None),
-            MarathonLogin::Credentials(path) => credentials(path).await?,
-            MarathonLogin::Token { file, scheme } => token(file, *scheme).await?,
-            MarathonLogin::ServiceAccount(path) => {
-                let login = async || self.counted_login(path).await;
+        Ok(Some(match self.login.as_ref() {
+            LoginSource::None => return Ok(None),
+            LoginSource::Header(file) => file.read().await?.as_ref().clone(),
+            LoginSource::Account(file) => {
+                let login = async || self.counted_login(file).await;
                 self.token_cache.header(login).await?
             }
         }))
     }
 
-    async fn counted_login(&self, path: &Path) -> Result<LoginToken, Error> {
-        let result = self.login(path).await;
+    async fn counted_login(&self, file: &LoginFile<ServiceAccount>) -> Result<LoginToken, Error> {
+        let result = self.log_in(file).await;
         let is_refused = |error: &Error| matches!(error, Error::LoginRefused { .. });
         let outcome = match &result {
             Ok(_) => "ok",
@@ -144,8 +155,9 @@ impl AuthenticatedClient {
 
     /// Exchanges a signed login for a token. Where to is in the account's file alone: a redirect
     /// is not followed.
-    async fn login(&self, path: &Path) -> Result<LoginToken, Error> {
-        let account = service_account(path).await?;
+    async fn log_in(&self, file: &LoginFile<ServiceAccount>) -> Result<LoginToken, Error> {
+        let account = file.read().await?;
+        let path = file.path();
         let body = account.login((self.wall_clock)());
         let body = body.map_err(|why| Error::ServiceAccount {
             path: path.to_owned(),
@@ -195,59 +207,4 @@ impl AuthenticatedClient {
         );
         Ok(token)
     }
-}
-
-/// The text of a file with a secret.
-async fn read(path: &Path) -> Result<String, String> {
-    let mut file = WatchedFile::secret(path.to_owned());
-    let bytes = run_blocking(move || file.read()).await;
-    let bytes = bytes.map_err(|unread| unread.cause())?;
-    String::from_utf8(bytes).map_err(|_| "it is no text".to_owned())
-}
-
-/// The one line of a file.
-fn line(text: &str) -> Option<&str> {
-    let line = text.trim_end_matches(['\r', '\n']);
-    (!line.contains(['\r', '\n'])).then_some(line)
-}
-
-/// HTTP basic, from the file as it is now.
-async fn credentials(path: &Path) -> Result<HeaderValue, Error> {
-    let wrong = |why: String| Error::Credentials {
-        path: path.to_owned(),
-        why,
-    };
-    let text = read(path).await.map_err(wrong)?;
-    let line = line(&text).filter(|line| line.contains(':'));
-    let line = line.ok_or_else(|| wrong("it must hold one line, user:password".to_owned()))?;
-    let value = format!("Basic {}", BASE64.encode(line.as_bytes()));
-    let mut value = HeaderValue::from_str(&value).map_err(|e| wrong(e.to_string()))?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
-/// A token, from the file as it is now.
-async fn token(path: &Path, scheme: TokenScheme) -> Result<HeaderValue, Error> {
-    let wrong = |why: String| Error::Token {
-        path: path.to_owned(),
-        why,
-    };
-    let text = read(path).await.map_err(wrong)?;
-    let prefix = match scheme {
-        TokenScheme::Bearer => "Bearer ",
-        TokenScheme::Token => TOKEN_PREFIX,
-    };
-    line(&text)
-        .and_then(|line| token_header(prefix, line))
-        .ok_or_else(|| wrong("it must hold one line, the token alone".to_owned()))
-}
-
-/// A service account, from the file as it is now.
-async fn service_account(path: &Path) -> Result<ServiceAccount, Error> {
-    let wrong = |why: String| Error::ServiceAccount {
-        path: path.to_owned(),
-        why,
-    };
-    let text = read(path).await.map_err(wrong)?;
-    ServiceAccount::parse(&text).map_err(wrong)
 }

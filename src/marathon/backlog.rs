@@ -63,7 +63,7 @@ impl Backlog {
         let known = self.replaceable.get(&subject);
         let older = known.and_then(|place| self.events.get_mut(*place));
         if let Some(older) = older.filter(|older| replaces(&event, older)) {
-            *older = event;
+            *older = merged(event, older);
             return;
         }
         if let Event::TaskChanged(update) = &event {
@@ -105,6 +105,26 @@ fn replaces(newer: &Event, older: &Event) -> bool {
         // An unknown result leaves a known one as it is.
         (Event::HealthChanged { health, .. }, _) => *health != Health::Unknown,
         (_, _) => false,
+    }
+}
+
+/// The newer fact in the place of an older one about the same subject: what only the two together
+/// say stays in it.
+fn merged(newer: Event, older: &Event) -> Event {
+    match (newer, older) {
+        (
+            Event::HealthChanged {
+                app,
+                instance,
+                health,
+            },
+            Event::HealthChanged { health: known, .. },
+        ) => Event::HealthChanged {
+            app,
+            instance,
+            health: health.or_known(*known),
+        },
+        (newer, _) => newer,
     }
 }
 

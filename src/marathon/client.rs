@@ -12,7 +12,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use super::authenticated_client::AuthenticatedClient;
 use super::config::BaseUrl;
 use super::error::Error;
-use super::fetch_queue::Fetch;
+use super::fetch::{Fetch, FetchLimits};
+use super::https::{Connection, HeadLimits};
 use super::ids;
 use super::translate::{self, TranslateError};
 use crate::net::blocking::run_blocking;
@@ -57,17 +58,25 @@ impl MarathonClient {
         }
     }
 
-    /// Asks one question, within the limit for requests.
-    pub(super) async fn ask(&self, base: &BaseUrl, asked: &Fetch) -> Result<FetchAnswer, Error> {
-        let limit = self.authenticated_client.config().request_limit;
-        within(limit, self.answer(base, asked, limit)).await
+    /// Asks one question, within its limits.
+    pub(super) async fn ask(
+        &self,
+        base: &BaseUrl,
+        asked: &Fetch,
+        limits: FetchLimits,
+    ) -> Result<FetchAnswer, Error> {
+        let head = HeadLimits {
+            connection: Connection::KeptThenNew(limits.again_after),
+            limit: limits.head,
+        };
+        within(limits.whole, self.answer(base, asked, head)).await
     }
 
     async fn answer(
         &self,
         base: &BaseUrl,
         asked: &Fetch,
-        limit: Duration,
+        limit: HeadLimits,
     ) -> Result<FetchAnswer, Error> {
         match asked {
             Fetch::Everything(purpose) => {
@@ -137,8 +146,13 @@ impl MarathonClient {
     /// The leader's `host:port`, as Marathon names it. Part of opening a stream, and as patient.
     pub(super) async fn leader(&self, base: &BaseUrl) -> Result<String, Error> {
         let path = "/v2/leader".to_owned();
-        let limit = self.authenticated_client.config().head_limit;
-        let body = within(limit, self.get(base, &path, limit)).await?;
+        let config = self.authenticated_client.config();
+        let limit = config.head_limit;
+        let head = HeadLimits {
+            connection: Connection::KeptThenNew(config.head_patience),
+            limit,
+        };
+        let body = within(limit, self.get(base, &path, head)).await?;
         translate::leader(&body).map_err(|source| Error::Answer { path, source })
     }
 
@@ -146,9 +160,13 @@ impl MarathonClient {
     /// ([`/ping`](https://mesosphere.github.io/marathon/docs/rest-api.html)).
     pub(super) async fn ping(&self, base: &BaseUrl, limit: Duration) -> Result<(), Error> {
         let uri = uri(base, "/ping")?;
+        let head = HeadLimits {
+            connection: Connection::Kept,
+            limit,
+        };
         let response = self
             .authenticated_client
-            .get(&uri, "text/plain", limit)
+            .get(&uri, "text/plain", head)
             .await?;
         let (head, body) = response.into_parts();
         let host = authority(&uri);
@@ -172,7 +190,7 @@ impl MarathonClient {
     }
 
     /// The body of a 200 that is JSON.
-    async fn get(&self, base: &BaseUrl, path: &str, limit: Duration) -> Result<Bytes, Error> {
+    async fn get(&self, base: &BaseUrl, path: &str, limit: HeadLimits) -> Result<Bytes, Error> {
         let uri = uri(base, path)?;
         let response = self
             .authenticated_client

@@ -23,9 +23,13 @@ pub struct Config {
     pub leader_hosts: Vec<String>,
     /// Time limit for opening a TCP connection. 3 s.
     pub connect_limit: Duration,
-    /// Time limit for the head of a stream, and for the leader's name; a standby holds requests for
+    /// Time limit for the head of a stream, for the leader's name, and for a single app; a standby holds requests for
     /// 2.5 s while it looks for a leader. 15 s.
     pub head_limit: Duration,
+    /// Wait for the head of an answer, after which the question is asked once more, on a new
+    /// connection: one that was kept may lead nowhere. For lists twice the time of the last one, if
+    /// that is longer. 3 s.
+    pub head_patience: Duration,
     /// Longest silence of a stream. Heartbeats come every 10 s, but a neighbour that blocks can
     /// hold them up for 30 s. 45 s.
     pub idle_limit: Duration,
@@ -50,6 +54,9 @@ pub struct Config {
     /// The time from one complete list to the next, give or take a tenth: some changes have no
     /// event. 300 s.
     pub resync_interval: Duration,
+    /// Least pause after a full list before the next one that events or a timer ask for; five times
+    /// the time that the list took, if that is longer. 2 s.
+    pub list_pause: Duration,
     /// The delay before a list that is to confirm a sudden loss, or that follows a new leader.
     /// 10 s.
     pub confirmation_delay: Duration,
@@ -85,6 +92,7 @@ impl Config {
             leader_hosts: Vec::new(),
             connect_limit: Duration::from_secs(3),
             head_limit: Duration::from_secs(15),
+            head_patience: Duration::from_secs(3),
             idle_limit: Duration::from_secs(45),
             ping_after: Duration::from_secs(15),
             ping_limit: Duration::from_secs(2),
@@ -94,6 +102,7 @@ impl Config {
             answer_limit_bytes: 256_000_000,
             heard_limit: 50_000,
             resync_interval: Duration::from_secs(300),
+            list_pause: Duration::from_secs(2),
             confirmation_delay: Duration::from_secs(10),
             announced_loss_delay: Duration::from_millis(1500),
             missing_app_interval: Duration::from_secs(10),
@@ -148,9 +157,9 @@ mod tests {
             format!("{config:?}"),
             "Config { marathons: [\"http://m:8080\"], login: None, ca_file: None, \
              client_certificate: None, leader_hosts: [], connect_limit: 3s, head_limit: 15s, \
-             idle_limit: 45s, ping_after: 15s, ping_limit: 2s, confirm_limit: 30s, request_limit: 120s, event_limit_bytes: 64000000, \
+             head_patience: 3s, idle_limit: 45s, ping_after: 15s, ping_limit: 2s, confirm_limit: 30s, request_limit: 120s, event_limit_bytes: 64000000, \
              answer_limit_bytes: 256000000, heard_limit: 50000, resync_interval: 300s, \
-             confirmation_delay: 10s, announced_loss_delay: 1.5s, missing_app_interval: 10s, backoff_first: 200ms, \
+             list_pause: 2s, confirmation_delay: 10s, announced_loss_delay: 1.5s, missing_app_interval: 10s, backoff_first: 200ms, \
              backoff_limit: 10s, login_backoff_limit: 60s, stable_after: 60s, resolve_lifetime: 60s, resolve_retry: 2s }"
         );
     }

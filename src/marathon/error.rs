@@ -1,11 +1,12 @@
 //! The errors of requests to Marathon: the party at fault, and if a retry makes sense.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::StatusCode;
 
 use super::translate::TranslateError;
+use crate::net::https_client::ConnectCause;
 use crate::net::tls::TlsSetupError;
 
 /// Failure to follow Marathon's stream, or of a request to it.
@@ -42,11 +43,7 @@ pub enum Error {
         why: String,
     },
     /// The login service does not believe the service account.
-    #[error(
-        "{host} refuses the login of the service account {uid} with {status}: see that this \
-         account exists, that the key in {} is its own, and that this machine's clock is right",
-        path.display()
-    )]
+    #[error("{host} refuses the login of the service account {uid} with {status}")]
     LoginRefused {
         /// Host and port that answered.
         host: String,
@@ -83,6 +80,8 @@ pub enum Error {
         host: String,
         /// The cause, with the causes of the cause.
         why: String,
+        /// Class of the cause.
+        cause: ConnectCause,
     },
     /// The answer took too long.
     #[error("{what} did not come within {limit:?}")]
@@ -93,7 +92,7 @@ pub enum Error {
         limit: Duration,
     },
     /// The answer was not a 200.
-    #[error("{host} answered {status}{}", remedy(*status))]
+    #[error("{host} answered {status}")]
     Status {
         /// Host and port that answered.
         host: String,
@@ -113,8 +112,7 @@ pub enum Error {
     /// The answer led elsewhere, where the credentials must not go.
     #[error(
         "the stream is redirected to {host}, which is neither configured nor the leader that \
-         Marathon names: the credentials do not go there; add it to MARATHON_LEADER_HOSTS if it \
-         may have them"
+         Marathon names: the credentials do not go there"
     )]
     RedirectToStranger {
         /// Host and port of the redirect's target.
@@ -127,11 +125,11 @@ pub enum Error {
         host: String,
     },
     /// The answer led elsewhere where that is not followed.
-    #[error("{host} redirects to {target:?}, which is not followed; configure the target itself")]
+    #[error("{host} redirects to {target:?}, which is not followed")]
     Redirect {
         /// Host and port that answered.
         host: String,
-        /// Host and port of the redirect's target.
+        /// The redirect's target, as it came.
         target: String,
     },
     /// The body broke off.
@@ -193,6 +191,117 @@ impl Error {
         }
     }
 
+    /// The class, with the status where there is one: failures of one kind are one line in the log.
+    pub(super) fn kind(&self) -> String {
+        match self {
+            Self::Status { status, .. } => format!("{} {}", self.reason(), status.as_u16()),
+            _ => self.reason().to_owned(),
+        }
+    }
+
+    /// What became of a question that ended so, for the log.
+    pub(super) fn said(&self) -> &'static str {
+        match self {
+            Self::Status { .. } | Self::Redirect { .. } => "marathon answers with an error",
+            Self::ContentType { .. }
+            | Self::TooLarge { .. }
+            | Self::Garbage(_)
+            | Self::Answer { .. } => "marathon's answer cannot be read",
+            Self::NoMarathon
+            | Self::Tls(_)
+            | Self::Credentials { .. }
+            | Self::Token { .. }
+            | Self::ServiceAccount { .. }
+            | Self::LoginRefused { .. }
+            | Self::Login { .. }
+            | Self::LoginPutOff { .. }
+            | Self::Request(_) => "marathon cannot be asked",
+            Self::Connect { .. }
+            | Self::Slow { .. }
+            | Self::RedirectToStranger { .. }
+            | Self::RedirectToPlain { .. }
+            | Self::Body(_)
+            | Self::Idle(_)
+            | Self::EndedUnconfirmed
+            | Self::Ended => "marathon did not answer",
+        }
+    }
+
+    /// The remedy.
+    pub fn remedy(&self) -> String {
+        let remedy = match self {
+            Self::NoMarathon => "set MARATHON",
+            Self::Tls(_) => "see MARATHON_CACERT, MARATHON_CLIENT_CERT and MARATHON_CLIENT_KEY",
+            Self::Credentials { path, .. } => {
+                return readable(path, "one line user:password");
+            }
+            Self::Token { path, .. } => return readable(path, "one line, the token alone"),
+            Self::ServiceAccount { path, .. } => {
+                return readable(path, "the JSON of a service account's secret");
+            }
+            Self::LoginRefused { path, .. } => {
+                return format!(
+                    "see that this account exists, that the key in {} is its own, and that this \
+                     machine's clock is right",
+                    path.display()
+                );
+            }
+            Self::Login { .. } | Self::LoginPutOff { .. } => {
+                "see that login_endpoint in MARATHON_SERVICE_ACCOUNT_FILE is that of DC/OS, and that \
+                 it answers"
+            }
+            Self::Request(_) => "see that MARATHON is a URL",
+            Self::Connect { cause, .. } => match cause {
+                ConnectCause::Name => {
+                    "see that the host in MARATHON is spelled right, and that this machine's DNS \
+                     knows it"
+                }
+                ConnectCause::Refused => {
+                    "see that Marathon runs there, and that MARATHON has its port"
+                }
+                ConnectCause::Silent => {
+                    "see that Marathon's machine is up, and that routes and firewalls let this one \
+                     reach it"
+                }
+                ConnectCause::Tls => {
+                    "see that the port speaks TLS, and that MARATHON_CACERT has the authority of its \
+                     certificate"
+                }
+                ConnectCause::Other => "see that Marathon runs; it is asked again",
+            },
+            Self::Slow { .. } => {
+                "see that Marathon is not overloaded, and that its machine answers; it is asked again"
+            }
+            Self::Status { status, .. } => remedy_for(*status),
+            Self::ContentType { .. } => {
+                "a proxy, portal or other program answers in Marathon's place: see that MARATHON \
+                 leads to Marathon itself"
+            }
+            Self::RedirectToStranger { .. } => {
+                "add it to MARATHON_LEADER_HOSTS if it may have them"
+            }
+            Self::RedirectToPlain { .. } => {
+                "see that Marathon's TLS port is on, so that it redirects to that"
+            }
+            Self::Redirect { host, target } if target.contains(host.as_str()) => {
+                "it redirects to itself: see that what answers at MARATHON is Marathon, and not a \
+                 proxy that insists on another scheme, host or path"
+            }
+            Self::Redirect { .. } => "name the target itself in MARATHON",
+            Self::TooLarge { .. } => {
+                "see that what answers at MARATHON is Marathon, and where so much comes from"
+            }
+            Self::Body(_) | Self::Idle(_) | Self::EndedUnconfirmed | Self::Ended => {
+                "see Marathon's log, and proxies on the way that cut connections or hold back what \
+                 is streamed; it is asked again"
+            }
+            Self::Garbage(_) | Self::Answer { .. } => {
+                "see that what answers at MARATHON is Marathon, and that its answers come whole"
+            }
+        };
+        remedy.to_owned()
+    }
+
     /// True if the same request may well succeed later although nothing changes here: Marathon or
     /// the network recovers, or the credentials that are being rotated fit again.
     pub fn passes(&self) -> bool {
@@ -232,16 +341,31 @@ impl Error {
     }
 }
 
-/// Remedy for an answer with this status, where the answer itself names none.
-fn remedy(status: StatusCode) -> &'static str {
+fn readable(path: &Path, content: &str) -> String {
+    format!(
+        "write {content} to {}, and let this user read it",
+        path.display()
+    )
+}
+
+/// Remedy for an answer with this status.
+fn remedy_for(status: StatusCode) -> &'static str {
     match status {
         StatusCode::UNAUTHORIZED => {
-            ": it wants another login than it was shown; see MARATHON_CREDENTIALS_FILE, \
+            "it wants another login than it was shown: see MARATHON_CREDENTIALS_FILE, \
              MARATHON_TOKEN_FILE or MARATHON_SERVICE_ACCOUNT_FILE"
         }
         StatusCode::FORBIDDEN => {
-            ": it knows the login and does not permit it this; let it view apps and events"
+            "it knows the login and does not permit it this: let it view apps and events"
         }
-        _ => "",
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
+            "see that MARATHON is the address of Marathon, with the path under which a proxy serves \
+             it"
+        }
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+            "see that a Marathon behind this address runs and leads; it is asked again"
+        }
+        status if status.is_server_error() => "see Marathon's log for the cause; it is asked again",
+        _ => "see that what answers at MARATHON is Marathon",
     }
 }

@@ -41,6 +41,7 @@ kinds! {
     AppTerminated = "app_terminated_event",
     ApiPost = "api_post_event",
     GroupChangeSuccess = "group_change_success",
+    DeploymentInfo = "deployment_info",
     DeploymentSuccess = "deployment_success",
     DeploymentFailed = "deployment_failed",
     SchedulerRegistered = "scheduler_registered_event",

@@ -1,246 +1,189 @@
-//! Queue of the fetches that Marathon is next asked for: equal ones collapse, and nothing is asked
-//! for too often (pure; time is an argument).
+//! The questions that Marathon is next asked, in two lanes: full lists, and everything else. Neither
+//! waits for the other (pure; time is an argument).
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::config::Config;
-use crate::state::app::{AppId, AppVersion};
+use super::fetch::{Fetch, FetchLimits};
+use super::list_queue::ListQueue;
+use super::part_queue::{PartQueue, Turn};
+use crate::state::app::AppId;
 use crate::state::event::{Purpose, RefreshNeeded};
 
-/// More single apps than this are one list: a list costs Marathon about as much as that many apps.
+/// More single apps than this want a list, too: a list costs Marathon about as much as that many
+/// apps, and covers them.
 const APPS_IN_PLACE_OF_A_LIST: usize = 100;
 
-/// One fetch from Marathon.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Fetch {
-    /// All apps with their tasks.
-    Everything(Purpose),
-    /// The apps below a group.
-    Group(AppId),
-    /// One app.
-    App(AppId),
-    /// A past version of a definition.
-    Definition(AppId, AppVersion),
-}
+/// More apps and groups than this are left to the list alone, which bounds memory.
+const MOST_PARTS: usize = 10_000;
 
-impl Fetch {
-    /// The value of the metric label `what`.
-    pub(super) fn what(&self) -> &'static str {
-        match self {
-            Self::Everything(_) => "everything",
-            Self::Group(_) => "group",
-            Self::App(_) => "app",
-            Self::Definition(..) => "definition",
-        }
-    }
-
-    /// Purpose of a list of everything that took its place.
-    pub(super) fn purpose(&self) -> Purpose {
-        match self {
-            Self::Everything(purpose) => *purpose,
-            Self::Group(_) => Purpose::Announced,
-            Self::App(_) | Self::Definition(..) => Purpose::Routine,
-        }
-    }
-}
-
-/// The fetches that wait, and the times before which they are not made.
+/// The questions that wait, and the times before which they are not asked.
 #[derive(Debug)]
 pub(super) struct FetchQueue {
-    /// Purpose of a list of everything, if one is wanted.
-    everything: Option<Purpose>,
-    /// Groups, apps and definitions; never everything.
-    parts: BTreeSet<Fetch>,
-    /// Time of the next delayed list of everything, for each purpose.
-    later: BTreeMap<Purpose, Instant>,
-    /// Apps that Marathon does not have, with the time before which they are not asked for again.
-    missing: BTreeMap<AppId, Instant>,
-    /// The fetch that failed last: the next one is the one after it, so that one app's failure does
-    /// not keep others waiting.
-    failed: Option<Fetch>,
+    lists: ListQueue,
+    parts: PartQueue,
+    /// Departure of the list that is under way.
+    list_left: Option<Turn>,
     confirmation_delay: Duration,
     announced_loss_delay: Duration,
-    missing_app_interval: Duration,
 }
 
 impl FetchQueue {
     /// Nothing is stale.
     pub(super) fn new(config: &Config) -> Self {
         Self {
-            everything: None,
-            parts: BTreeSet::new(),
-            later: BTreeMap::new(),
-            missing: BTreeMap::new(),
-            failed: None,
+            lists: ListQueue::new(config),
+            parts: PartQueue::new(config),
+            list_left: None,
             confirmation_delay: config.confirmation_delay,
             announced_loss_delay: config.announced_loss_delay,
-            missing_app_interval: config.missing_app_interval,
         }
     }
 
     /// Notes that something is stale. True if everything is, and was not before.
     pub(super) fn add(&mut self, stale: RefreshNeeded, now: Instant) -> bool {
-        match stale {
-            RefreshNeeded::Everything(purpose) => return self.add_everything(purpose),
+        self.want(stale, false, now)
+    }
+
+    /// The same, because an event of Marathon says so: what it names is there now, whatever was
+    /// answered before.
+    pub(super) fn add_announced(&mut self, stale: RefreshNeeded, now: Instant) -> bool {
+        self.want(stale, true, now)
+    }
+
+    fn want(&mut self, stale: RefreshNeeded, is_announced: bool, now: Instant) -> bool {
+        let part = match stale {
+            RefreshNeeded::Everything(purpose) => return self.lists.add(purpose),
             RefreshNeeded::EverythingLater(purpose) => {
-                self.add_later(purpose, now + self.confirmation_delay);
+                let at = now + self.confirmation_delay;
+                self.lists.add_later(purpose, at);
+                return false;
             }
             RefreshNeeded::EverythingSoon(purpose) => {
                 let delay = self.announced_loss_delay.min(self.confirmation_delay);
-                self.add_later(purpose, now + delay);
+                self.lists.add_later(purpose, now + delay);
+                return false;
             }
-            RefreshNeeded::Group(group) => match &mut self.everything {
-                Some(purpose) => *purpose = (*purpose).max(Purpose::Announced),
-                None => {
-                    self.parts.retain(|part| match part {
-                        Fetch::Group(id) | Fetch::App(id) => !is_below(id, &group),
-                        Fetch::Everything(_) | Fetch::Definition(..) => true,
-                    });
-                    if !self.is_covered(&group) {
-                        self.parts.insert(Fetch::Group(group));
-                    }
-                }
-            },
-            RefreshNeeded::App(app) => {
-                if self.everything.is_none() && !self.is_covered(&app) {
-                    self.parts.insert(Fetch::App(app));
-                    let apps = self.parts.iter().filter(|part| is_app(part)).count();
-                    if apps > APPS_IN_PLACE_OF_A_LIST {
-                        return self.add_everything(Purpose::Routine);
-                    }
-                }
-            }
-            RefreshNeeded::Definition(app, version) => {
-                self.parts.insert(Fetch::Definition(app, version));
-            }
+            RefreshNeeded::Group(group) => Fetch::Group(group),
+            RefreshNeeded::App(app) => Fetch::App(app),
+            RefreshNeeded::Definition(app, version) => Fetch::Definition(app, version),
             // Not Marathon is asked for that.
-            RefreshNeeded::Agent(_) => {}
+            RefreshNeeded::Agent(_) => return false,
+        };
+        let is_past = matches!(part, Fetch::Definition(..));
+        if is_past || self.parts.waiting_since(None) < MOST_PARTS {
+            self.parts.add(part, is_announced);
         }
-        false
+        let since_list = self.parts.waiting_since(self.list_left);
+        !is_past && since_list > APPS_IN_PLACE_OF_A_LIST && self.lists.add(Purpose::Routine)
     }
 
-    /// Of several, the first time counts.
-    fn add_later(&mut self, purpose: Purpose, at: Instant) {
-        let known = self.later.entry(purpose).or_insert(at);
-        *known = at.min(*known);
+    /// Wants the delayed lists that are due. Returns their purpose; none if there are none.
+    pub(super) fn mature(&mut self, now: Instant) -> Option<Purpose> {
+        self.lists.mature(now)
     }
 
-    /// A list has no past definitions: these stay wanted.
-    fn add_everything(&mut self, purpose: Purpose) -> bool {
-        let mut groups = self.parts.iter();
+    /// Takes the list that may be asked for now, if none is under way.
+    pub(super) fn next_list(&mut self, now: Instant) -> Option<Fetch> {
+        if self.list_left.is_some() {
+            return None;
+        }
+        let purpose = self.lists.next(now)?;
         // What was announced of a group was announced of what covers it.
-        let purpose = match groups.any(|part| matches!(part, Fetch::Group(_))) {
+        let purpose = match self.parts.has_group() {
             true => purpose.max(Purpose::Announced),
             false => purpose,
         };
-        self.parts
-            .retain(|part| matches!(part, Fetch::Definition(..)));
-        let before = self.everything;
-        // The later purposes believe more.
-        self.everything = Some(before.map_or(purpose, |before| before.max(purpose)));
-        before.is_none()
+        self.list_left = Some(self.parts.now());
+        Some(Fetch::Everything(purpose))
     }
 
-    fn is_covered(&self, app: &AppId) -> bool {
-        self.parts.iter().any(|part| match part {
-            Fetch::Group(group) => group == app || is_below(app, group),
-            Fetch::Everything(_) | Fetch::App(_) | Fetch::Definition(..) => false,
-        })
+    /// Takes the next question of the other lane that may be asked now.
+    pub(super) fn next_part(&mut self, now: Instant) -> Option<Fetch> {
+        self.parts.next(now)
     }
 
-    /// Takes the delayed lists that are due. Says what they are for; none was if there is nothing.
-    pub(super) fn mature(&mut self, now: Instant) -> Option<Purpose> {
-        let due = self.later.iter().filter(|(_, at)| **at <= now);
-        let due: Vec<Purpose> = due.map(|(purpose, _)| *purpose).collect();
-        for purpose in &due {
-            self.later.remove(purpose);
-            self.add_everything(*purpose);
-        }
-        due.last().copied()
+    /// The time limits of a question.
+    pub(super) fn limits(&self, fetch: &Fetch, config: &Config) -> FetchLimits {
+        fetch.limits(config, self.lists.took())
     }
 
-    /// Takes the next question that may be asked now.
-    pub(super) fn next(&mut self, now: Instant) -> Option<Fetch> {
-        if let Some(purpose) = self.everything.take() {
-            return Some(Fetch::Everything(purpose));
-        }
-        self.missing.retain(|_, until| *until > now);
-        let may = |part: &&Fetch| match part {
-            Fetch::App(app) => !self.missing.contains_key(app),
-            Fetch::Everything(_) | Fetch::Group(_) | Fetch::Definition(..) => true,
+    /// Notes an answer that took so long. Returns the questions under way that it overtook, which
+    /// are not answered any more: what is known now is no older than their answers may be.
+    pub(super) fn answered(&mut self, fetch: &Fetch, took: Duration, now: Instant) -> Vec<Fetch> {
+        let left = match fetch {
+            Fetch::Everything(_) => {
+                self.lists.listed(took, now);
+                self.list_left.take()
+            }
+            Fetch::Group(_) | Fetch::App(_) | Fetch::Definition(..) => None,
         };
-        let after_failed = self.failed.take().and_then(|failed| {
-            self.parts
-                .range((Bound::Excluded(failed), Bound::Unbounded))
-                .find(may)
-        });
-        let next = after_failed
-            .or_else(|| self.parts.iter().find(may))
-            .cloned()?;
-        self.parts.remove(&next);
-        Some(next)
+        self.parts.answered(fetch, left)
     }
 
-    /// A question failed and must be asked again.
-    pub(super) fn failed(&mut self, fetch: Fetch, now: Instant) {
-        let stale = match fetch.clone() {
-            Fetch::Everything(purpose) => RefreshNeeded::Everything(purpose),
-            Fetch::Group(group) => RefreshNeeded::Group(group),
-            Fetch::App(app) => RefreshNeeded::App(app),
-            Fetch::Definition(app, version) => RefreshNeeded::Definition(app, version),
-        };
-        self.add(stale, now);
-        self.failed = Some(fetch);
+    /// Notes a question that failed after so long, and must be asked again. Returns the wait until
+    /// then.
+    pub(super) fn failed(&mut self, fetch: &Fetch, took: Duration, now: Instant) -> Duration {
+        match fetch {
+            Fetch::Everything(purpose) => {
+                self.list_left = None;
+                self.lists.failed(*purpose, took, now)
+            }
+            Fetch::Group(_) | Fetch::App(_) | Fetch::Definition(..) => {
+                self.parts.failed(fetch, now)
+            }
+        }
     }
 
-    /// Marathon does not have that app: it is not asked for again for a while.
+    /// Notes a question whose answer is of no use, and that is not asked again as it is.
+    pub(super) fn given_up(&mut self, fetch: &Fetch) {
+        match fetch {
+            Fetch::Everything(_) => self.list_left = None,
+            Fetch::Group(_) | Fetch::App(_) | Fetch::Definition(..) => self.parts.given_up(fetch),
+        }
+    }
+
+    /// Notes that Marathon does not have that app: it is not asked for again for a while.
     pub(super) fn is_missing(&mut self, app: AppId, now: Instant) {
-        self.missing.insert(app, now + self.missing_app_interval);
+        self.parts.is_missing(app, now);
     }
 
-    /// The stream died: a list of everything will follow the next one, and covers these. A doubt
-    /// must be raised anew: a list of another leader confirms nothing.
+    /// The stream died: a list of everything will follow the next one, and covers these.
     pub(super) fn forget(&mut self) {
-        self.everything = None;
-        self.later.clear();
-        self.parts
-            .retain(|part| matches!(part, Fetch::Definition(..)));
+        self.list_left = None;
+        self.lists.forget();
+        self.parts.forget();
     }
 
-    /// Time at which the next delayed fetch may be made.
-    pub(super) fn wake_at(&self) -> Option<Instant> {
-        let held = self.parts.iter().filter_map(|part| match part {
-            Fetch::App(app) => self.missing.get(app).copied(),
-            Fetch::Everything(_) | Fetch::Group(_) | Fetch::Definition(..) => None,
-        });
-        held.chain(self.later.values().copied()).min()
+    /// True if some question other than a list failed when it was last asked.
+    pub(super) fn has_failed_parts(&self) -> bool {
+        self.parts.has_failed()
     }
-}
 
-fn is_app(part: &Fetch) -> bool {
-    matches!(part, Fetch::App(_))
-}
+    /// Time at which the lists have something to do, perhaps over already; none while one is under
+    /// way.
+    pub(super) fn list_wake_at(&self, now: Instant) -> Option<Instant> {
+        let wake_at = self.lists.wake_at(now);
+        wake_at.filter(|_| self.list_left.is_none())
+    }
 
-/// True if an id lies below a group.
-fn is_below(id: &AppId, group: &AppId) -> bool {
-    id.as_str()
-        .strip_prefix(group.as_str())
-        .is_some_and(|rest| rest.starts_with('/'))
+    /// Next time after `now` at which another question may be asked.
+    pub(super) fn part_wake_at(&self, now: Instant) -> Option<Instant> {
+        self.parts.wake_at(now)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::app::AppVersion;
 
     fn fetch_queue() -> (FetchQueue, Instant) {
         let config = Config {
             confirmation_delay: Duration::from_secs(10),
             announced_loss_delay: Duration::from_secs(2),
-            missing_app_interval: Duration::from_secs(5),
             ..Config::new(Vec::new())
         };
         (FetchQueue::new(&config), Instant::now())
@@ -250,71 +193,49 @@ mod tests {
         RefreshNeeded::App(AppId::from(id))
     }
 
-    fn group(id: &str) -> RefreshNeeded {
-        RefreshNeeded::Group(AppId::from(id))
-    }
-
     fn drain(fetch_queue: &mut FetchQueue, now: Instant) -> Vec<Fetch> {
-        std::iter::from_fn(|| fetch_queue.next(now)).collect()
+        std::iter::from_fn(|| fetch_queue.next_part(now)).collect()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn everything_covers_apps_and_groups_but_not_past_definitions() {
+    async fn neither_lane_waits_for_the_other() {
         let (mut fetch_queue, now) = fetch_queue();
-        let definition = RefreshNeeded::Definition(AppId::from("/a"), AppVersion(1));
-        for stale in [app("/a"), group("/b"), definition] {
-            assert!(!fetch_queue.add(stale, now));
-        }
         assert!(fetch_queue.add(RefreshNeeded::Everything(Purpose::Routine), now));
         assert!(!fetch_queue.add(RefreshNeeded::Everything(Purpose::Routine), now));
-        fetch_queue.add(app("/c"), now);
-        assert_eq!(
-            drain(&mut fetch_queue, now),
-            [
-                // The group's change was announced, and this list shows it.
-                Fetch::Everything(Purpose::Announced),
-                Fetch::Definition(AppId::from("/a"), AppVersion(1)),
-            ]
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_group_covers_what_lies_below_it_and_nothing_else() {
-        let (mut fetch_queue, now) = fetch_queue();
-        for stale in [
-            app("/a/b"),
-            app("/ab"),
-            group("/a/g"),
-            group("/a"),
-            app("/a/c"),
-        ] {
-            fetch_queue.add(stale, now);
+        let list = fetch_queue.next_list(now).unwrap();
+        for n in 0..3 {
+            let id = format!("/{n}");
+            assert!(!fetch_queue.add(app(&id), now));
+            assert_eq!(
+                drain(&mut fetch_queue, now),
+                [Fetch::App(AppId::from(&*id))]
+            );
+            assert!(fetch_queue.next_list(now).is_none());
+            fetch_queue.failed(&list, Duration::ZERO, now);
+            assert!(fetch_queue.next_list(now).is_none(), "it backs off");
+            let due = fetch_queue.list_wake_at(now).unwrap();
+            assert_eq!(fetch_queue.next_list(due), Some(list.clone()));
         }
-        assert_eq!(
-            drain(&mut fetch_queue, now),
-            [
-                Fetch::Group(AppId::from("/a")),
-                Fetch::App(AppId::from("/ab"))
-            ]
-        );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_confirmation_is_one_list_after_its_delay() {
+    async fn a_list_settles_apps_and_groups_but_not_past_definitions() {
         let (mut fetch_queue, now) = fetch_queue();
-        let confirmation = RefreshNeeded::EverythingLater(Purpose::Confirmation);
-        fetch_queue.add(confirmation.clone(), now);
-        fetch_queue.add(confirmation.clone(), now + Duration::from_secs(3));
-        let due = now + Duration::from_secs(10);
-        assert_eq!(fetch_queue.wake_at(), Some(due));
-        assert_eq!(fetch_queue.mature(now + Duration::from_secs(9)), None);
-        assert_eq!(fetch_queue.next(now), None);
-        assert_eq!(fetch_queue.mature(due), Some(Purpose::Confirmation));
-        assert_eq!(
-            fetch_queue.next(due),
-            Some(Fetch::Everything(Purpose::Confirmation))
-        );
-        assert_eq!(fetch_queue.wake_at(), None);
+        let past = RefreshNeeded::Definition(AppId::from("/a"), AppVersion(1));
+        for stale in [app("/a"), RefreshNeeded::Group(AppId::from("/b")), past] {
+            assert!(!fetch_queue.add(stale, now));
+        }
+        fetch_queue.add(RefreshNeeded::Everything(Purpose::Routine), now);
+        let list = fetch_queue.next_list(now).unwrap();
+        // The group's change was announced, and this list shows it.
+        assert_eq!(list, Fetch::Everything(Purpose::Announced));
+        fetch_queue.add(app("/c"), now);
+        assert!(fetch_queue.answered(&list, Duration::ZERO, now).is_empty());
+        let left = [
+            Fetch::App(AppId::from("/c")),
+            Fetch::Definition(AppId::from("/a"), AppVersion(1)),
+        ];
+        assert_eq!(drain(&mut fetch_queue, now), left);
     }
 
     #[tokio::test(start_paused = true)]
@@ -325,7 +246,7 @@ mod tests {
         fetch_queue.add(RefreshNeeded::EverythingLater(Purpose::Confirmation), now);
         fetch_queue.add(soon.clone(), now + seconds(1));
         fetch_queue.add(soon.clone(), now + seconds(2));
-        assert_eq!(fetch_queue.wake_at(), Some(now + seconds(3)));
+        assert_eq!(fetch_queue.list_wake_at(now), Some(now + seconds(3)));
         // It waits no longer than other doubts do.
         let config = Config {
             confirmation_delay: Duration::from_millis(20),
@@ -333,45 +254,28 @@ mod tests {
         };
         let mut fetch_queue = FetchQueue::new(&config);
         fetch_queue.add(soon, now);
-        assert_eq!(fetch_queue.wake_at(), Some(now + config.confirmation_delay));
+        let due = now + config.confirmation_delay;
+        assert_eq!(fetch_queue.list_wake_at(now), Some(due));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_app_that_is_missing_is_not_asked_for_again_at_once() {
-        let (mut fetch_queue, now) = fetch_queue();
-        fetch_queue.is_missing(AppId::from("/a"), now);
-        fetch_queue.add(app("/a"), now);
-        fetch_queue.add(app("/b"), now);
-        assert_eq!(
-            drain(&mut fetch_queue, now),
-            [Fetch::App(AppId::from("/b"))]
-        );
-        let later = now + Duration::from_secs(5);
-        assert_eq!(fetch_queue.wake_at(), Some(later));
-        assert_eq!(fetch_queue.next(later), Some(Fetch::App(AppId::from("/a"))));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_failing_app_lets_the_others_pass() {
-        let (mut fetch_queue, now) = fetch_queue();
-        fetch_queue.add(app("/a"), now);
-        fetch_queue.add(app("/b"), now);
-        let first = fetch_queue.next(now).unwrap();
-        fetch_queue.failed(first.clone(), now);
-        assert_eq!(fetch_queue.next(now), Some(Fetch::App(AppId::from("/b"))));
-        assert_eq!(fetch_queue.next(now), Some(first));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn many_apps_are_a_list() {
+    async fn many_apps_want_a_list_and_are_asked_for_until_it_comes() {
         let (mut fetch_queue, now) = fetch_queue();
         for n in 0..APPS_IN_PLACE_OF_A_LIST {
             assert!(!fetch_queue.add(app(&format!("/{n}")), now));
         }
         assert!(fetch_queue.add(app("/one-more"), now));
-        assert_eq!(
-            drain(&mut fetch_queue, now),
-            [Fetch::Everything(Purpose::Routine)]
-        );
+        let list = fetch_queue.next_list(now).unwrap();
+        let overtaken = fetch_queue.next_part(now).unwrap();
+        // Wanted after it left: no reason for another list.
+        assert!(!fetch_queue.add(app("/later"), now));
+        fetch_queue.answered(&list, Duration::ZERO, now);
+        // What left after the list, and the list overtook, is asked again.
+        let later = Fetch::App(AppId::from("/later"));
+        assert_eq!(drain(&mut fetch_queue, now), [overtaken, later]);
+        for n in 0..MOST_PARTS * 2 {
+            fetch_queue.add(app(&format!("/{n}")), now);
+        }
+        assert_eq!(fetch_queue.parts.waiting_since(None), MOST_PARTS);
     }
 }

@@ -1,5 +1,6 @@
 //! Requests of this room: sent over the shared HTTPS client, with a limit for the head of the answer.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,25 @@ use super::config::Config;
 use super::error::Error;
 use crate::net::https_client::{HttpsClient, HttpsConfig, SendError};
 use crate::net::roots::Trust;
+
+/// The way in which a request is sent, and the longest wait for the head of its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct HeadLimits {
+    pub connection: Connection,
+    pub limit: Duration,
+}
+
+/// Connection that a request goes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Connection {
+    /// One that was kept, if there is one.
+    Kept,
+    /// The same; after this time the request is sent once more, on a new connection, while the first
+    /// one goes on: a connection that was kept may lead nowhere, or its other end may be stuck.
+    KeptThenNew(Duration),
+    /// One that no other request has used or will use.
+    New,
+}
 
 /// Client for Marathon and for the login service. Clones share connections.
 #[derive(Clone)]
@@ -32,8 +52,6 @@ impl LimitedClient {
             client_certificate: config.client_certificate.clone(),
             server_name: None,
             connect_limit: config.connect_limit,
-            // A half-open connection is noticed by the idle limit; this frees the sockets of others.
-            keepalive: config.idle_limit,
             file_interval: Duration::ZERO,
         })?;
         Ok(Self { config, https })
@@ -44,20 +62,59 @@ impl LimitedClient {
         &self.config
     }
 
-    /// Asks, and waits that long for the head of the answer, whatever its status.
+    /// Asks, and waits that long for the head of the answer, whatever its status. Returns true
+    /// beside it if the request was sent twice.
     pub(super) async fn get(
         &self,
         uri: &Uri,
         accept: &'static str,
         authorization: Option<&HeaderValue>,
-        limit: Duration,
-    ) -> Result<Response<Incoming>, Error> {
+        limits: HeadLimits,
+    ) -> (Result<Response<Incoming>, Error>, bool) {
         let mut request = Request::get(uri.clone()).header(ACCEPT, accept);
         if let Some(authorization) = authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
-        let request = request.body(Bytes::new()).map_err(Error::Request)?;
-        self.send(request, limit).await
+        let request = match request.body(Bytes::new()) {
+            Ok(request) => request,
+            Err(error) => return (Err(Error::Request(error)), false),
+        };
+        let mut is_repeated = false;
+        let answer = match limits.connection {
+            Connection::Kept => within(limits.limit, self.https.send(request)).await,
+            Connection::New => within(limits.limit, self.https.send_anew(request)).await,
+            Connection::KeptThenNew(after) => {
+                let sent = self.send_twice(request, after, &mut is_repeated);
+                within(limits.limit, sent).await
+            }
+        };
+        (answer, is_repeated)
+    }
+
+    /// Sends a request, and once more if it has no answer after that time. Whichever is answered
+    /// counts; where one fails the other may still be.
+    async fn send_twice(
+        &self,
+        request: Request<Bytes>,
+        after: Duration,
+        is_repeated: &mut bool,
+    ) -> Result<Response<Incoming>, SendError> {
+        let mut first = pin!(self.https.send(request.clone()));
+        if let Ok(answer) = tokio::time::timeout(after, first.as_mut()).await {
+            return answer;
+        }
+        *is_repeated = true;
+        let mut second = pin!(self.https.send_anew(request));
+        tokio::select! {
+            answer = first.as_mut() => match answer {
+                Ok(answer) => Ok(answer),
+                Err(_) => second.await,
+            },
+            answer = second.as_mut() => match answer {
+                Ok(answer) => Ok(answer),
+                Err(_) => first.await,
+            },
+        }
     }
 
     /// Sends JSON, and waits that long for the head of the answer, whatever its status.
@@ -72,22 +129,23 @@ impl LimitedClient {
             .header(ACCEPT, "application/json")
             .body(Bytes::from(body))
             .map_err(Error::Request)?;
-        self.send(request, limit).await
+        within(limit, self.https.send(request)).await
     }
+}
 
-    async fn send(
-        &self,
-        request: Request<Bytes>,
-        limit: Duration,
-    ) -> Result<Response<Incoming>, Error> {
-        match tokio::time::timeout(limit, self.https.send(request)).await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(SendError::Tls(bad))) => Err(Error::Tls(bad)),
-            Ok(Err(SendError::Connect { host, why })) => Err(Error::Connect { host, why }),
-            Err(_) => Err(Error::Slow {
-                what: "the head of the answer",
-                limit,
-            }),
+async fn within(
+    limit: Duration,
+    sent: impl Future<Output = Result<Response<Incoming>, SendError>>,
+) -> Result<Response<Incoming>, Error> {
+    match tokio::time::timeout(limit, sent).await {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(SendError::Tls(bad))) => Err(Error::Tls(bad)),
+        Ok(Err(SendError::Connect { host, why, cause })) => {
+            Err(Error::Connect { host, why, cause })
         }
+        Err(_) => Err(Error::Slow {
+            what: "the head of the answer",
+            limit,
+        }),
     }
 }

@@ -7,15 +7,21 @@ mod config;
 mod error;
 mod event_type;
 mod failover;
+mod fetch;
 mod fetch_queue;
 mod https;
 mod ids;
 mod in_flight;
 mod last_heard;
+mod list_queue;
+mod login_file;
+mod part_queue;
 mod ping;
+mod plans;
 mod ports;
 mod resolve;
 mod service_account;
+mod status;
 mod stream;
 mod subscriber;
 #[cfg(test)]
@@ -34,20 +40,23 @@ pub use self::config::{BaseUrl, ClientCertificate, Config, MarathonLogin, TokenS
 pub use self::error::Error;
 pub use self::last_heard::LastHeard;
 pub use self::service_account::ServiceAccount;
+pub use self::status::new_status;
 
 use self::authenticated_client::AuthenticatedClient;
 use self::client::MarathonClient;
 use self::ping::Ping;
 use self::subscriber::Subscriber;
 use crate::metrics::Metrics;
+use crate::net::blocking::run_blocking;
+use crate::net::source_status::StatusCell;
 use crate::received::Received;
 use crate::state::event::{Event, RefreshNeeded};
 
 /// Follows Marathon and sends what becomes known, until `shutdown` or until nobody receives it.
 ///
 /// Opens the event stream, waits until it is confirmed, lists everything, and then sends facts as
-/// they come. What becomes stale, by an event or by a message on `stale`, is asked for, one
-/// question at a time. A message that holds an answer holds all facts heard since the question left
+/// they come. What becomes stale, by an event or by a message on `stale`, is asked for in two
+/// lanes, so that a list that fails or hangs holds up nothing else. A message that holds an answer holds all facts heard since the question left
 /// behind it, so messages applied in order never roll a fact back. Marathon's absence is never a
 /// fact: nothing is sent, and the stream is opened again with back-off, after which everything is
 /// listed again.
@@ -71,6 +80,7 @@ pub async fn run(
     facts: mpsc::Sender<Received<Vec<Event>>>,
     stale: mpsc::Receiver<RefreshNeeded>,
     last_heard: LastHeard,
+    status: StatusCell,
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
@@ -80,19 +90,11 @@ pub async fn run(
     let config = Arc::new(config);
     // Until the first event.
     last_heard.set_followed(false);
-    let authenticated_client = AuthenticatedClient::new(
-        Arc::clone(&config),
-        Arc::clone(&metrics),
-        last_heard.clone(),
-    )?;
-    // Not being able to read it now is worth stopping for; later it may be a rotation under way.
-    match shutdown
-        .run_until_cancelled(authenticated_client.check())
-        .await
-    {
-        Some(checked) => checked?,
-        None => return Ok(()),
-    }
+    let started = start(&config, &metrics, &last_heard, &status);
+    let Some(started) = shutdown.run_until_cancelled(started).await else {
+        return Ok(());
+    };
+    let authenticated_client = started?;
     let of_stream = LastHeard::default();
     metrics.at_scrape({
         let of_stream = of_stream.clone();
@@ -117,7 +119,7 @@ pub async fn run(
         (facts, stale),
         follows,
         metrics,
-        of_stream,
+        (of_stream, status),
     );
     let running = async {
         tokio::select! {
@@ -128,4 +130,21 @@ pub async fn run(
     shutdown.run_until_cancelled(running).await;
     connected.set(0);
     Ok(())
+}
+
+/// The client, once the files that it needs were read. Not being able to read them now is worth
+/// stopping for; later it may be a rotation under way. Files may be on a mount that hangs, so none is
+/// read on a thread of the runtime.
+async fn start(
+    config: &Arc<Config>,
+    metrics: &Arc<Metrics>,
+    last_heard: &LastHeard,
+    status: &StatusCell,
+) -> Result<AuthenticatedClient, Error> {
+    let (config, metrics) = (Arc::clone(config), Arc::clone(metrics));
+    let (last_heard, status) = (last_heard.clone(), status.clone());
+    let client = move || AuthenticatedClient::new(config, metrics, last_heard, status);
+    let client = run_blocking(client).await?;
+    client.check().await?;
+    Ok(client)
 }

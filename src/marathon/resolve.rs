@@ -8,8 +8,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::net::backoff::{Backoff, jittered};
 use crate::net::task_panic::resume_panic;
@@ -24,6 +25,12 @@ const AT_A_TIME: usize = 32;
 /// all of its time, and a name that was never asked for must not wait for that.
 const RETRIES_AT_A_TIME: usize = 8;
 
+/// Time after which a look-up is slow, and most slow ones at a time: where names that were never
+/// asked for stay silent, a fresh one finds a place all the same. The earliest get all of their time,
+/// so that a DNS that is slow and works makes progress; later ones are given up and tried again.
+const SLOW_AFTER: Duration = Duration::from_secs(1);
+const SLOW_AT_A_TIME: usize = 24;
+
 /// Time limit of one look-up; the system's resolver gives up after about as long.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(15);
 
@@ -33,9 +40,10 @@ const UNMENTIONED_LIMIT: Duration = Duration::from_secs(3600);
 
 type LookedUp = io::Result<Vec<IpAddr>>;
 
+type LookupFuture = Pin<Box<dyn Future<Output = LookedUp> + Send>>;
+
 /// A function that looks a name up.
-pub(super) type ResolveFn =
-    Arc<dyn Fn(AgentHost) -> Pin<Box<dyn Future<Output = LookedUp> + Send>> + Send + Sync>;
+pub(super) type ResolveFn = Arc<dyn Fn(AgentHost) -> LookupFuture + Send + Sync>;
 
 /// News of the resolver.
 #[derive(Debug, PartialEq, Eq)]
@@ -93,6 +101,7 @@ pub(super) struct Resolver {
     /// heard.
     scan_at: Option<Instant>,
     lookups: JoinSet<(AgentHost, LookedUp)>,
+    slow: Arc<Semaphore>,
     /// Names that were given up and of which this was not said yet.
     idle: Vec<AgentHost>,
 }
@@ -132,6 +141,7 @@ impl Resolver {
             hosts: BTreeMap::new(),
             scan_at: None,
             lookups: JoinSet::new(),
+            slow: Arc::new(Semaphore::new(SLOW_AT_A_TIME)),
             idle: Vec::new(),
         }
     }
@@ -252,10 +262,9 @@ impl Resolver {
             retries += usize::from(is_retry);
             host.due = None;
             let (name, lookup) = (name.clone(), (self.lookup)(name.clone()));
-            self.lookups.spawn(async move {
-                let limited = tokio::time::timeout(LOOKUP_LIMIT, lookup).await;
-                (name, limited.unwrap_or(Err(io::ErrorKind::TimedOut.into())))
-            });
+            let slow = Arc::clone(&self.slow);
+            self.lookups
+                .spawn(async move { (name, limited(lookup, &slow).await) });
         }
         next
     }
@@ -297,6 +306,17 @@ impl Resolver {
         host.said = Some(addresses.clone());
         Some(addresses)
     }
+}
+
+/// The outcome of a look-up within its time: all of it for one that is slow while few are.
+async fn limited(mut lookup: LookupFuture, slow: &Semaphore) -> LookedUp {
+    let timed_out = || io::Error::from(io::ErrorKind::TimedOut);
+    if let Ok(looked_up) = timeout(SLOW_AFTER, lookup.as_mut()).await {
+        return looked_up;
+    }
+    let _place = slow.try_acquire().map_err(|_| timed_out())?;
+    let rest = LOOKUP_LIMIT.saturating_sub(SLOW_AFTER);
+    timeout(rest, lookup).await.unwrap_or(Err(timed_out()))
 }
 
 async fn until(instant: Option<Instant>) {
@@ -425,7 +445,7 @@ mod tests {
         let took = begun.elapsed();
         assert!(took < LOOKUP_LIMIT * 3 + Duration::from_secs(1), "{took:?}");
         // By now as many silent ones are asked again as may be.
-        let later = tokio::time::timeout(LOOKUP_LIMIT * 5, resolver.next()).await;
+        let later = timeout(LOOKUP_LIMIT * 5, resolver.next()).await;
         assert!(later.is_err(), "{later:?}");
         let again = asked.try_iter().skip(SILENT).count();
         assert!(again >= RETRIES_AT_A_TIME, "{again}");
@@ -433,6 +453,55 @@ mod tests {
         resolver.mention(&AgentHost::from("good"));
         assert_eq!(addresses(&mut resolver).await, ["10.0.0.1"]);
         assert!(mentioned.elapsed() < Duration::from_secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fresh_name_finds_a_place_among_silent_ones_that_were_never_asked_for() {
+        let (sender, _asked) = std::sync::mpsc::channel();
+        let mut resolver = half_silent(sender);
+        for number in 0..AT_A_TIME * 2 {
+            resolver.mention(&AgentHost::from(format!("silent-{number:03}").as_str()));
+        }
+        // All places are taken by then.
+        let none = timeout(SLOW_AFTER / 2, resolver.next()).await;
+        assert!(none.is_err(), "{none:?}");
+        resolver.mention(&AgentHost::from("good"));
+        let mentioned = Instant::now();
+        loop {
+            match resolver.next().await {
+                News::Resolved(host, _) if host.as_str() == "good" => break,
+                News::Resolved(_, addresses) => assert!(addresses.is_empty()),
+                News::Idle(hosts) => panic!("{hosts:?}"),
+            }
+        }
+        // Behind 32 more names that were never asked for, 8 places a second.
+        let waited = mentioned.elapsed();
+        assert!(waited <= SLOW_AFTER * 5, "{waited:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dns_that_is_slow_and_works_answers_for_every_name() {
+        let lookup: ResolveFn = Arc::new(|_| {
+            Box::pin(async {
+                tokio::time::sleep(SLOW_AFTER * 5).await;
+                Ok(vec![[10, 0, 0, 1].into()])
+            })
+        });
+        let mut resolver = Resolver::with(lookup, LIFETIME, RETRY);
+        let names = 100;
+        for number in 0..names {
+            resolver.mention(&AgentHost::from(format!("agent-{number}").as_str()));
+        }
+        let mut known = BTreeSet::new();
+        let begun = Instant::now();
+        while known.len() < names {
+            if let News::Resolved(host, addresses) = resolver.next().await
+                && !addresses.is_empty()
+            {
+                known.insert(host);
+            }
+        }
+        assert!(begun.elapsed() < LIFETIME * 3, "{:?}", begun.elapsed());
     }
 
     #[tokio::test(start_paused = true)]
@@ -446,7 +515,7 @@ mod tests {
         let mut resolver = Resolver::with(lookup, LIFETIME, RETRY);
         resolver.mention(&AgentHost::from("agent"));
         assert!(addresses(&mut resolver).await.is_empty());
-        let hour = tokio::time::timeout(LIFETIME * 50, resolver.next()).await;
+        let hour = timeout(LIFETIME * 50, resolver.next()).await;
         assert!(hour.is_err());
         let tries = *tries.lock().unwrap();
         assert!((50..=115).contains(&tries), "{tries}");
@@ -462,7 +531,7 @@ mod tests {
         assert_eq!(resolver.next().await, News::Idle(vec![agent.clone()]));
         let idle = begun.elapsed();
         assert!(idle >= UNMENTIONED_LIMIT && idle < UNMENTIONED_LIMIT + LIFETIME * 2);
-        let silence = tokio::time::timeout(UNMENTIONED_LIMIT * 3, resolver.next()).await;
+        let silence = timeout(UNMENTIONED_LIMIT * 3, resolver.next()).await;
         assert!(silence.is_err());
         // Mentioned again, it is said again.
         resolver.mention(&agent);
@@ -490,7 +559,7 @@ mod tests {
         let mut resolver = resolver(vec![None]);
         resolver.mention(&AgentHost::from("10.0.0.1"));
         resolver.mention(&AgentHost::from("fd00::1"));
-        let silence = tokio::time::timeout(Duration::from_secs(600), resolver.next()).await;
+        let silence = timeout(Duration::from_secs(600), resolver.next()).await;
         assert!(silence.is_err());
     }
 

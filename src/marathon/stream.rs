@@ -51,6 +51,7 @@ pub(super) enum StreamStep {
 pub(super) struct StreamLoss {
     pub reason: &'static str,
     pub error: String,
+    pub remedy: String,
 }
 
 impl From<&Error> for StreamLoss {
@@ -58,6 +59,7 @@ impl From<&Error> for StreamLoss {
         Self {
             reason: error.reason(),
             error: error.to_string(),
+            remedy: error.remedy(),
         }
     }
 }

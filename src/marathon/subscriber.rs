@@ -3,6 +3,7 @@
 
 mod asking;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,11 +22,14 @@ use super::fetch_queue::FetchQueue;
 use super::in_flight::{Fetched, InFlight};
 use super::last_heard::LastHeard;
 use super::ping::Followed;
+use super::plans::Plans;
 use super::resolve::{News, PendingNews, Resolver};
+use super::status;
 use super::stream::{EventStream, StreamLoss, StreamStep};
 use super::translate;
 use crate::metrics::Metrics;
 use crate::net::backoff::Backoff;
+use crate::net::source_status::StatusCell;
 use crate::net::task_panic::resume_panic;
 use crate::net::throttle::Throttle;
 use crate::received::Received;
@@ -38,6 +42,9 @@ const LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// Number of different messages that the throttled log tells apart.
 const MOST_LOG_SUBJECTS: usize = 100;
 
+/// Age from which a list without an answer is shown as a failure.
+const LIST_SLOW_AFTER: Duration = Duration::from_secs(10);
+
 /// Facts that may wait for capacity of the queue. Merged by task they are at most about as many as there are tasks.
 const BACKLOG_LIMIT: usize = 65_536;
 
@@ -49,6 +56,7 @@ pub(super) struct Subscriber {
     metrics: Arc<Metrics>,
     /// Time of the last sign of life of the stream.
     last_heard: LastHeard,
+    status: StatusCell,
     /// Told which Marathon is followed.
     follows: watch::Sender<Followed>,
     facts: mpsc::Sender<Received<Vec<Event>>>,
@@ -61,9 +69,10 @@ pub(super) struct Subscriber {
     in_flight: InFlight,
     fetch_tasks: JoinSet<Fetched>,
     fetches: Failover,
-    fetch_backoff: Backoff,
-    /// No question is asked before that.
-    fetch_after: Instant,
+    /// Since when questions fail, by what they are about.
+    failing: BTreeMap<&'static str, Instant>,
+    /// The deployments that Marathon announced.
+    plans: Plans,
     /// Throttled log of events and answers that cannot be used.
     throttled_log: Throttle,
     /// Throttled log of lost streams; forgotten when one has held for a while.
@@ -98,7 +107,7 @@ impl Subscriber {
         ),
         follows: watch::Sender<Followed>,
         metrics: Arc<Metrics>,
-        last_heard: LastHeard,
+        (last_heard, status): (LastHeard, StatusCell),
     ) -> Self {
         let now = Instant::now();
         let backoff = Backoff::new(config.backoff_first, config.backoff_limit);
@@ -107,18 +116,19 @@ impl Subscriber {
             authenticated_client,
             metrics,
             last_heard,
+            status,
             follows,
             facts,
             asks: Some(asks),
             stream: EventStream::Waiting(now),
             streams: Failover::new(&config.marathons),
-            stream_backoff: backoff.clone(),
+            stream_backoff: backoff,
             fetch_queue: FetchQueue::new(&config),
-            in_flight: InFlight::None,
+            in_flight: InFlight::default(),
             fetch_tasks: JoinSet::new(),
             fetches: Failover::new(&config.marathons),
-            fetch_backoff: backoff,
-            fetch_after: now,
+            failing: BTreeMap::new(),
+            plans: Plans::default(),
             throttled_log: Throttle::new(LOG_INTERVAL, MOST_LOG_SUBJECTS),
             throttled_losses: Throttle::new(LOG_INTERVAL, MOST_LOG_SUBJECTS),
             resync_at: None,
@@ -154,7 +164,7 @@ impl Subscriber {
     /// Waits for the next thing to happen. Everything else stands still meanwhile; nothing that is
     /// done about it waits.
     async fn next(&mut self) -> LoopEvent {
-        let has_mail = matches!(self.in_flight, InFlight::Answered(..))
+        let has_mail = self.in_flight.has_answer()
             || !self.pending_news.is_empty()
             || !self.backlog.is_empty();
         let wake_at = self.wake_at();
@@ -163,8 +173,8 @@ impl Subscriber {
             Some(fetched) = self.fetch_tasks.join_next() => match fetched {
                 Ok(fetched) => LoopEvent::Fetched(fetched),
                 Err(error) => {
+                    // Else an answer overtook it, and its task was ended.
                     resume_panic(error);
-                    // None is aborted while it is waited for.
                     LoopEvent::Time
                 }
             },
@@ -180,30 +190,27 @@ impl Subscriber {
         }
     }
 
-    /// Time of the next fetch, if none is under way: one that becomes due meanwhile waits for its
-    /// end.
+    /// Next time at which a question may be asked, or one under way is to be looked at.
     fn wake_at(&self) -> Option<Instant> {
-        if !self.may_ask() {
-            None
-        } else if self.fetch_after > Instant::now() {
-            Some(self.fetch_after)
-        } else {
-            [self.fetch_queue.wake_at(), self.resync_at]
-                .into_iter()
-                .flatten()
-                .min()
-        }
-    }
-
-    /// True if events come and no fetch is under way.
-    fn may_ask(&self) -> bool {
-        self.stream.following_since().is_some() && matches!(self.in_flight, InFlight::None)
+        self.stream.following_since()?;
+        let now = Instant::now();
+        let patience = self.config.head_patience;
+        let lists = match self.in_flight.list_sent_at() {
+            Some(sent_at) => [Some(sent_at + LIST_SLOW_AFTER).filter(|at| *at > now), None],
+            None => [self.fetch_queue.list_wake_at(now), self.resync_at],
+        };
+        let may_ask = self.in_flight.has_place_for_a_part(patience);
+        let parts = may_ask.then(|| self.fetch_queue.part_wake_at(now));
+        let slow = self.in_flight.wake_at(patience, now);
+        let all = lists.into_iter().chain([parts.flatten(), slow]);
+        all.flatten().min()
     }
 
     /// Opens the stream at the best address.
     fn open(&mut self) {
         if let Some(base) = self.streams.best() {
             tracing::debug!(marathon = %base, "opening the event stream");
+            self.status.tries(&base);
             let authenticated_client = self.authenticated_client.clone();
             self.stream = EventStream::open(authenticated_client, base, self.last_heard.clone());
         }
@@ -216,13 +223,13 @@ impl Subscriber {
             tracing::info!(marathon = %base, "following the event stream");
             self.streams.worked(&base);
             self.fetches.worked(&base);
-            self.fetch_backoff.reset();
-            self.fetch_after = Instant::now();
+            self.status.works(status::STREAM);
             self.follows.send_replace(Some(base));
             self.metrics.stream_connected.set(1);
             self.metrics.stream_connects.inc();
             self.want(RefreshNeeded::Everything(Purpose::Routine), "connected");
         }
+        self.status.hears();
         self.take(&event.event_type, event.data.as_bytes());
     }
 
@@ -231,8 +238,11 @@ impl Subscriber {
         self.metrics.events.with_label_values(&[kind]).inc();
         match translate::frame(event_type, data) {
             Ok(translated) => {
-                for stale in translated.stale {
-                    self.want(stale, "event");
+                self.plans.add(translated.plan);
+                for stale in self.plans.named(translated.change, translated.stale) {
+                    if self.fetch_queue.add_announced(stale, Instant::now()) {
+                        self.count_resync("event");
+                    }
                 }
                 if !translated.events.is_empty() {
                     self.pass_on(translated.events);
@@ -324,6 +334,7 @@ impl Subscriber {
                 marathon = %base,
                 error = loss.error,
                 reason = loss.reason,
+                remedy = loss.remedy,
                 retry_in_seconds = wait.as_secs_f64(),
                 left_out = left_out.count(),
                 "the event stream is down"
@@ -339,10 +350,12 @@ impl Subscriber {
             .with_label_values(&[loss.reason])
             .inc();
         self.streams.failed(&base);
+        self.status.fails(status::STREAM, &loss.error, &loss.remedy);
         self.stream = EventStream::Waiting(now + wait);
         self.fetch_tasks = JoinSet::new();
-        self.in_flight = InFlight::None;
+        self.in_flight = InFlight::default();
         self.fetch_queue.forget();
+        self.failing.clear();
         self.resync_at = None;
     }
 }
@@ -365,8 +378,6 @@ async fn sleep_until(instant: Option<Instant>) {
 mod tests {
     use super::super::config::BaseUrl;
     use super::super::error::Error;
-    use super::super::fetch_queue::Fetch;
-    use super::super::in_flight::HeardSince;
     use super::super::stream::StreamPhase;
     use super::*;
 
@@ -388,6 +399,7 @@ mod tests {
             Arc::clone(&config),
             Arc::clone(&metrics),
             last_heard.clone(),
+            status::new_status(),
         );
         let (follows, _) = watch::channel(None);
         let ends = (facts, asks);
@@ -397,7 +409,7 @@ mod tests {
             ends,
             follows,
             metrics,
-            last_heard,
+            (last_heard, status::new_status()),
         )
     }
 
@@ -447,11 +459,7 @@ mod tests {
         assert_eq!(*followed.borrow(), None);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn nothing_wakes_while_a_question_is_under_way_or_there_is_no_stream() {
-        let mut subscriber = subscriber();
-        subscriber.want(RefreshNeeded::EverythingLater(Purpose::Routine), "test");
-        assert_eq!(subscriber.wake_at(), None);
+    fn follow(subscriber: &mut Subscriber) {
         subscriber.stream = EventStream::Open {
             frames: Box::pin(futures_util::stream::pending()),
             base: subscriber.streams.best().unwrap(),
@@ -459,14 +467,40 @@ mod tests {
                 since: Instant::now(),
             },
         };
-        assert!(subscriber.wake_at().is_some());
-        let fetch = Fetch::Everything(Purpose::Routine);
-        subscriber.in_flight = InFlight::Requested(fetch, HeardSince::All(Vec::new()));
-        tokio::time::advance(STABLE_AFTER).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_asked_without_a_stream_and_one_lane_does_not_wait_for_the_other() {
+        let mut subscriber = subscriber();
+        let want = |subscriber: &mut Subscriber| {
+            subscriber.want(RefreshNeeded::Everything(Purpose::Routine), "test");
+            subscriber.want(RefreshNeeded::App("/web".into()), "test");
+        };
+        want(&mut subscriber);
+        subscriber.ask();
         assert_eq!(subscriber.wake_at(), None);
-        // After a failure the back-off alone decides, whatever is due.
-        subscriber.in_flight = InFlight::None;
-        subscriber.fetch_after = Instant::now() + STABLE_AFTER;
-        assert_eq!(subscriber.wake_at(), Some(subscriber.fetch_after));
+        assert!(subscriber.fetch_tasks.is_empty());
+        follow(&mut subscriber);
+        subscriber.ask();
+        assert_eq!(subscriber.fetch_tasks.len(), 2);
+        // Each is under way: neither is asked twice, and the loop wakes to look at them.
+        want(&mut subscriber);
+        subscriber.ask();
+        assert_eq!(subscriber.fetch_tasks.len(), 2);
+        let patience = subscriber.config.head_patience;
+        assert_eq!(subscriber.wake_at(), Some(Instant::now() + patience));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_without_an_answer_is_shown() {
+        let mut subscriber = subscriber();
+        follow(&mut subscriber);
+        subscriber.want(RefreshNeeded::Everything(Purpose::Routine), "test");
+        subscriber.ask();
+        tokio::time::advance(LIST_SLOW_AFTER).await;
+        subscriber.ask();
+        let failure = subscriber.status.current().last_error.unwrap();
+        assert_eq!(failure.part, "the list of all apps");
+        assert!(failure.error.contains("10s"), "{}", failure.error);
     }
 }

@@ -18,6 +18,7 @@ use super::authenticated_client::AuthenticatedClient;
 use super::client::{MarathonClient, is_kind, text};
 use super::config::BaseUrl;
 use super::error::Error;
+use super::https::{Connection, HeadLimits};
 use super::last_heard::LastHeard;
 use crate::net::error_causes::with_causes;
 use crate::net::redirect::{authority, leaves_tls, location};
@@ -73,7 +74,11 @@ impl StreamTransport {
     /// Follows one redirect, which is how a standby answers since 1.7. The login goes along only
     /// where it belongs.
     async fn ask(&self, uri: Uri) -> Result<Response<Incoming>, Error> {
-        let limit = self.authenticated_client.config().head_limit;
+        // Of its own: a kept one may lead nowhere, and a stream is not worth the wait.
+        let limit = HeadLimits {
+            connection: Connection::New,
+            limit: self.authenticated_client.config().head_limit,
+        };
         let first = self
             .authenticated_client
             .get(&uri, EVENT_STREAM, limit)

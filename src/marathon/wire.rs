@@ -211,6 +211,8 @@ pub(super) struct HealthCheckResult {
     #[serde(default, deserialize_with = "null_is_default")]
     pub alive: bool,
     #[serde(default)]
+    pub last_success: Option<IgnoredAny>,
+    #[serde(default)]
     pub last_failure: Option<IgnoredAny>,
 }
 
@@ -296,17 +298,21 @@ pub(super) struct ApiPost {
 pub(super) struct GroupChange {
     #[serde(default)]
     pub group_id: Option<String>,
+    #[serde(default)]
+    pub version: Option<String>,
 }
 
-/// `deployment_success` and `deployment_failed`.
+/// `deployment_info`, `deployment_success` and `deployment_failed`.
 #[derive(Deserialize)]
-pub(super) struct DeploymentEnded {
+pub(super) struct Deployment {
     #[serde(default)]
     pub plan: Option<DeploymentPlan>,
 }
 
 #[derive(Deserialize)]
 pub(super) struct DeploymentPlan {
+    #[serde(default)]
+    pub version: Option<String>,
     #[serde(default, deserialize_with = "without_nulls")]
     pub steps: Vec<DeploymentStep>,
 }

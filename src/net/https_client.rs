@@ -1,9 +1,12 @@
 //! The HTTPS client of the sources: hyper and rustls, over connections that are made anew when the
 //! files of their TLS configuration differ.
 
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
@@ -14,7 +17,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::ServerName;
 use tokio::sync::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
 use super::blocking::run_blocking;
@@ -26,6 +29,19 @@ use super::tls::{self, TlsFiles, TlsSetupError};
 
 /// Idle time after which a connection is closed. Vault closes them after 5 minutes.
 const IDLE_LIMIT: Duration = Duration::from_secs(90);
+
+/// Silence after which TCP asks whether the other end is still there, and the pause before it asks
+/// again. The other end's kernel answers, however busy the program is.
+const KEEPALIVE: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(1)];
+
+/// Time without a sign of the other end, to bytes or to such a question, after which TCP gives a
+/// connection up, where the system can (Linux). A firewall that drops packets, or a machine that
+/// lost power, says nothing; three unanswered questions are more than bad luck.
+#[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+const UNANSWERED_LIMIT: Duration = Duration::from_secs(5);
+
+/// Longest wait of a request for a look at the files.
+const LOOK_LIMIT: Duration = Duration::from_secs(2);
 
 /// The neighbour that requests go to, and the terms of the connections to it.
 #[derive(Clone, Debug)]
@@ -40,8 +56,6 @@ pub struct HttpsConfig {
     pub server_name: Option<String>,
     /// Time limit for opening a TCP connection.
     pub connect_limit: Duration,
-    /// Silence after which TCP asks whether the other end is still there.
-    pub keepalive: Duration,
     /// Interval between two looks at the files; zero: before every request.
     pub file_interval: Duration,
 }
@@ -56,6 +70,15 @@ pub struct HttpsConfig {
 pub struct HttpsClient {
     config: Arc<HttpsConfig>,
     connections: Arc<Mutex<ConnectionPool>>,
+    last: Arc<LastPool>,
+}
+
+/// The pool that was used last, for while the files cannot be looked at.
+#[derive(Default)]
+struct LastPool {
+    pool: ArcSwapOption<Pool>,
+    /// True while a look at the files hangs.
+    is_stuck: AtomicBool,
 }
 
 /// Failure to send a request, or to get the head of an answer.
@@ -71,11 +94,70 @@ pub enum SendError {
         host: String,
         /// The cause, with the causes of the cause.
         why: String,
+        /// Class of the cause.
+        cause: ConnectCause,
     },
 }
 
-/// Pool of the connections that are open.
-type Pool = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+/// Class of the cause for which a host cannot be reached: each has a remedy of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectCause {
+    /// Its name has no address.
+    Name,
+    /// Nothing listens at the address.
+    Refused,
+    /// Nothing answers at the address.
+    Silent,
+    /// The two do not agree on TLS: most often a certificate is not believed.
+    Tls,
+    /// Something else: a connection that broke.
+    Other,
+}
+
+impl ConnectCause {
+    /// The class of an error, by its causes.
+    fn of(error: &(dyn std::error::Error + 'static)) -> Self {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if error.is::<rustls::Error>() {
+                return Self::Tls;
+            }
+            if let Some(error) = error.downcast_ref::<io::Error>() {
+                match error.kind() {
+                    ErrorKind::ConnectionRefused => return Self::Refused,
+                    ErrorKind::TimedOut
+                    | ErrorKind::HostUnreachable
+                    | ErrorKind::NetworkUnreachable => return Self::Silent,
+                    // What it wraps says more, and is no source of it.
+                    _ => {
+                        if let Some(inner) = error.get_ref() {
+                            let inner: &(dyn std::error::Error + 'static) = inner;
+                            match Self::of(inner) {
+                                Self::Other => {}
+                                known => return known,
+                            }
+                        }
+                    }
+                }
+            }
+            // Of a type that the client keeps to itself; a test holds the text.
+            if error.to_string().starts_with("dns error") {
+                return Self::Name;
+            }
+            next = error.source();
+        }
+        Self::Other
+    }
+}
+
+/// The connections that are open: those that are kept, and a way to open others that are not.
+#[derive(Clone)]
+struct Pool {
+    kept: Connections,
+    single: Connections,
+}
+
+type Connections = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// The pool in use, and the time of the last look at its files.
 #[derive(Default)]
@@ -102,6 +184,7 @@ impl HttpsClient {
         Self {
             config: Arc::new(config),
             connections: Arc::default(),
+            last: Arc::default(),
         }
     }
 
@@ -112,10 +195,13 @@ impl HttpsClient {
     /// If TLS cannot be set up with them.
     pub fn with_files_read(config: HttpsConfig) -> Result<Self, TlsSetupError> {
         let mut connections = ConnectionPool::default();
-        connections.look(&config)?;
+        let (pool, _) = connections.look(&config)?;
+        let last = LastPool::default();
+        last.pool.store(Some(Arc::new(pool)));
         Ok(Self {
             config: Arc::new(config),
             connections: Arc::new(Mutex::new(connections)),
+            last: Arc::new(last),
         })
     }
 
@@ -126,23 +212,59 @@ impl HttpsClient {
     ///
     /// If TLS cannot be set up, or the host cannot be reached.
     pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Incoming>, SendError> {
-        let host = authority(request.uri());
         let pool = self.pool().await?;
-        let answer = pool.request(request.map(Full::new)).await;
-        answer.map_err(|error| SendError::Connect {
-            host,
-            why: with_causes(&error),
-        })
+        send_over(&pool.kept, request).await
     }
 
-    /// The connections to use now.
+    /// The same over a new connection, which no other request uses: one that was kept may lead
+    /// nowhere.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub async fn send_anew(
+        &self,
+        request: Request<Bytes>,
+    ) -> Result<Response<Incoming>, SendError> {
+        let pool = self.pool().await?;
+        send_over(&pool.single, request).await
+    }
+
+    /// The connections to use now. Files on a mount that hangs are waited for once: after that the
+    /// last connections are used until a look at the files ends.
     async fn pool(&self) -> Result<Pool, TlsSetupError> {
+        let LastPool { pool, is_stuck } = &*self.last;
+        let limit = match (pool.load_full(), is_stuck.load(Ordering::Relaxed)) {
+            (None, _) => return self.look().await,
+            (Some(_), true) => Duration::ZERO,
+            (Some(_), false) => LOOK_LIMIT,
+        };
+        match (timeout(limit, self.look()).await, pool.load_full()) {
+            (Ok(looked), _) => looked,
+            (Err(_), Some(pool)) => {
+                if !is_stuck.swap(true, Ordering::Relaxed) {
+                    warn!(
+                        neighbour = self.config.neighbour,
+                        remedy = "see that the mount answers; until then the old ones are used",
+                        "files for connections cannot be read"
+                    );
+                }
+                Ok(pool.as_ref().clone())
+            }
+            (Err(_), None) => self.look().await,
+        }
+    }
+
+    /// The connections, after a look at the files if one is due.
+    async fn look(&self) -> Result<Pool, TlsSetupError> {
         let mut connections = Arc::clone(&self.connections).lock_owned().await;
+        self.last.is_stuck.store(false, Ordering::Relaxed);
         if let Some(pool) = connections.fresh(self.config.file_interval) {
             return Ok(pool);
         }
         let config = Arc::clone(&self.config);
         let (pool, news) = run_blocking(move || connections.look(&config)).await?;
+        self.last.pool.store(Some(Arc::new(pool.clone())));
         let neighbour = self.config.neighbour;
         match news {
             None => {}
@@ -159,6 +281,19 @@ impl HttpsClient {
         }
         Ok(pool)
     }
+}
+
+async fn send_over(
+    connections: &Connections,
+    request: Request<Bytes>,
+) -> Result<Response<Incoming>, SendError> {
+    let host = authority(request.uri());
+    let answer = connections.request(request.map(Full::new)).await;
+    answer.map_err(|error| SendError::Connect {
+        host,
+        why: with_causes(&error),
+        cause: ConnectCause::of(&error),
+    })
 }
 
 impl ConnectionPool {
@@ -210,7 +345,11 @@ fn open(config: &HttpsConfig) -> Result<(Pool, TlsFiles), TlsSetupError> {
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(config.connect_limit));
-    tcp.set_keepalive(Some(config.keepalive));
+    let [keepalive, again] = KEEPALIVE;
+    tcp.set_keepalive(Some(keepalive));
+    tcp.set_keepalive_interval(Some(again));
+    #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+    tcp.set_tcp_user_timeout(Some(UNANSWERED_LIMIT));
     let mut builder = HttpsConnectorBuilder::new()
         .with_tls_config(tls)
         .https_or_http();
@@ -219,11 +358,14 @@ fn open(config: &HttpsConfig) -> Result<(Pool, TlsFiles), TlsSetupError> {
             .map_err(|_| TlsSetupError::ServerName(name.clone()))?;
         builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name));
     }
-    let pool = Client::builder(TokioExecutor::new())
+    let connector = builder.enable_http1().wrap_connector(tcp);
+    let mut client = Client::builder(TokioExecutor::new());
+    client
         .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE_LIMIT)
-        .build(builder.enable_http1().wrap_connector(tcp));
-    Ok((pool, files))
+        .pool_idle_timeout(IDLE_LIMIT);
+    let kept = client.build(connector.clone());
+    let single = client.pool_max_idle_per_host(0).build(connector);
+    Ok((Pool { kept, single }, files))
 }
 
 #[cfg(test)]
@@ -244,7 +386,6 @@ mod tests {
             client_certificate: None,
             server_name: None,
             connect_limit: Duration::from_secs(1),
-            keepalive: Duration::from_secs(1),
             file_interval: Duration::ZERO,
         };
         let mut connections = ConnectionPool::default();
@@ -260,6 +401,89 @@ mod tests {
         assert!(connections.look(&config).is_ok() && connections.fault.is_none());
     }
 
+    fn plain() -> HttpsClient {
+        HttpsClient::new(HttpsConfig {
+            neighbour: "test",
+            trust: Trust::System,
+            client_certificate: None,
+            server_name: None,
+            connect_limit: Duration::from_secs(1),
+            file_interval: Duration::ZERO,
+        })
+    }
+
+    async fn cause(url: &str) -> ConnectCause {
+        let request = Request::get(url).body(Bytes::new()).unwrap();
+        match plain().send(request).await {
+            Err(SendError::Connect { cause, .. }) => cause,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_cause_of_a_failure_to_connect_is_known() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let speaks_no_tls = async {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            tokio::io::AsyncWriteExt::write_all(&mut socket, b"HTTP/1.1 400 Bad\r\n\r\n")
+                .await
+                .unwrap();
+            socket
+        };
+        let url = format!("https://{address}");
+        let (found, socket) = tokio::join!(cause(&url), speaks_no_tls);
+        assert_eq!(found, ConnectCause::Tls);
+        drop((socket, listener));
+        let refused = cause(&format!("http://{address}")).await;
+        assert_eq!(refused, ConnectCause::Refused);
+        // A label may have 63 characters: no server needs to be asked.
+        let no_name = cause(&format!("http://{}/", "a".repeat(64))).await;
+        assert_eq!(no_name, ConnectCause::Name);
+        for kind in [ErrorKind::TimedOut, ErrorKind::HostUnreachable] {
+            assert_eq!(
+                ConnectCause::of(&io::Error::from(kind)),
+                ConnectCause::Silent
+            );
+        }
+        let reset = io::Error::from(ErrorKind::ConnectionReset);
+        assert_eq!(ConnectCause::of(&reset), ConnectCause::Other);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_sent_anew_waits_behind_no_kept_connection() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let get = || Request::get(&url).body(Bytes::new()).unwrap();
+        let client = plain();
+        let mut connections = Vec::new();
+        for (is_anew, connections_then) in [(false, 1), (false, 1), (true, 2), (true, 3)] {
+            let answer = async {
+                let sent = match is_anew {
+                    false => client.send(get()).await,
+                    true => client.send_anew(get()).await,
+                };
+                let body = sent.unwrap().into_body();
+                crate::net::body::collect(body, 10).await.unwrap()
+            };
+            let serve = async {
+                use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+                if connections.len() < connections_then {
+                    connections.push(listener.accept().await.unwrap().0);
+                }
+                let socket = connections.last_mut().unwrap();
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(socket.read_u8().await.unwrap());
+                }
+                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+                socket.write_all(answer).await.unwrap();
+            };
+            let (body, ()) = tokio::join!(answer, serve);
+            assert_eq!(body, "ok");
+        }
+    }
+
     #[test]
     fn a_name_that_is_none_is_told_before_a_connection_is_opened() {
         let config = HttpsConfig {
@@ -268,7 +492,6 @@ mod tests {
             client_certificate: None,
             server_name: Some("no name".to_owned()),
             connect_limit: Duration::from_secs(1),
-            keepalive: Duration::from_secs(1),
             file_interval: Duration::ZERO,
         };
         let refused = HttpsClient::with_files_read(config);

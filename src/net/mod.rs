@@ -5,12 +5,14 @@
 pub mod backoff;
 pub mod base_url;
 pub mod blocking;
+pub mod blocking_files;
 pub mod body;
 pub mod client_certificate;
 pub mod clock;
 pub mod error_causes;
 pub mod https_client;
 pub mod identity;
+pub mod kept_file;
 pub mod redirect;
 pub mod reload;
 pub mod retry;

@@ -7,6 +7,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::metrics::Metrics;
+
+/// Longest text of an error that is kept, in characters: some repeat what a stranger answered.
+const LONGEST_TEXT: usize = 500;
+
 /// One thing that a source does: follow a stream, read a list, renew a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SourcePart {
@@ -36,13 +41,13 @@ impl SourcePart {
 /// State of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceState {
-    /// Nothing failed yet, and some vital part has not succeeded yet.
+    /// Nothing that is awaited failed yet, and some of it has not succeeded yet.
     Starting,
     /// Every part that was tried succeeded last.
     Working,
     /// A minor part fails.
     Degraded,
-    /// A vital part fails.
+    /// A vital part fails, or one that has never succeeded and is awaited.
     Failing,
 }
 
@@ -154,7 +159,7 @@ impl StatusCell {
     /// Notes a failure. Neither text may hold a secret.
     pub fn fails(&self, part: SourcePart, error: impl fmt::Display, remedy: impl fmt::Display) {
         let now = Instant::now();
-        let (error, remedy) = (error.to_string(), remedy.to_string());
+        let (error, remedy) = (one_line(&error.to_string()), one_line(&remedy.to_string()));
         let mut condition = self.lock();
         let known = condition.failures.get(&part);
         let since = known.map_or(now, |known| known.since);
@@ -187,6 +192,20 @@ impl StatusCell {
         }
     }
 
+    /// Sets the metrics of the source.
+    pub fn count(&self, metrics: &Metrics) {
+        let status = self.current();
+        for state in SourceState::ALL {
+            let labels = [status.source, state.as_str()];
+            let gauge = metrics.source_state.with_label_values(&labels);
+            gauge.set((state == status.state).into());
+        }
+        let age = metrics
+            .source_state_seconds
+            .with_label_values(&[status.source]);
+        age.set(status.since.as_secs_f64());
+    }
+
     fn lock(&self) -> MutexGuard<'_, Condition> {
         // Nothing panics while it is held.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -201,7 +220,8 @@ impl fmt::Debug for StatusCell {
 
 impl Condition {
     fn judge(&mut self) {
-        let state = if self.failures.keys().any(|part| part.is_vital) {
+        let is_vital = |part: &SourcePart| part.is_vital || self.awaited.contains(part);
+        let state = if self.failures.keys().any(is_vital) {
             SourceState::Failing
         } else if !self.awaited.is_empty() {
             SourceState::Starting
@@ -231,6 +251,19 @@ impl Condition {
             is_over: worst.is_none(),
         })
     }
+}
+
+/// The text without what could break a line of a page, and not too long.
+fn one_line(text: &str) -> String {
+    let escaped = text.chars().flat_map(|sign| {
+        let is_harmless = !sign.is_control();
+        let escaped = (!is_harmless).then(|| sign.escape_default());
+        is_harmless
+            .then_some(sign)
+            .into_iter()
+            .chain(escaped.into_iter().flatten())
+    });
+    escaped.take(LONGEST_TEXT).collect()
 }
 
 #[cfg(test)]
@@ -304,6 +337,43 @@ mod tests {
         cell.works(LIST);
         assert_eq!(state(&cell), (SourceState::Degraded, Duration::ZERO));
         assert_eq!(shown(&cell), "500");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_minor_part_is_vital_until_its_first_success() {
+        let cell = StatusCell::new("test", &[STREAM, APP]);
+        cell.works(STREAM);
+        cell.fails(APP, "500", "look");
+        assert_eq!(state(&cell).0, SourceState::Failing);
+        cell.works(APP);
+        cell.fails(APP, "500", "look");
+        assert_eq!(state(&cell).0, SourceState::Degraded);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_stranger_answered_stays_on_one_line_of_bounded_length() {
+        let cell = StatusCell::new("test", &[]);
+        cell.fails(STREAM, "no\nready\u{1b}[2J", "é".repeat(1_000));
+        let failure = cell.current().last_error.unwrap();
+        assert_eq!(failure.error, r"no\nready\u{1b}[2J");
+        assert_eq!(failure.remedy.chars().count(), LONGEST_TEXT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn metrics_have_one_state_and_its_age() {
+        let cell = StatusCell::new("test", &[STREAM]);
+        cell.works(STREAM);
+        advance(SECOND).await;
+        let metrics = Metrics::new().unwrap();
+        cell.count(&metrics);
+        let text = String::from_utf8(metrics.encode().unwrap()).unwrap();
+        for line in [
+            "source_state{source=\"test\",state=\"working\"} 1",
+            "source_state{source=\"test\",state=\"failing\"} 0",
+            "source_state_seconds{source=\"test\"} 1",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -92,7 +92,9 @@ impl WatchedFile {
             return true;
         };
         let looks_the_same = FileStamp::at(&self.path).ok() == seen.stamp;
-        if looks_the_same && seen.is_final {
+        // What is there and was not read, as when its mount was away, may be read now.
+        let was_read = seen.digest.is_some() || seen.stamp.is_none();
+        if looks_the_same && seen.is_final && was_read {
             return false;
         }
         let (_, now) = read(&self.path);
@@ -255,6 +257,22 @@ mod tests {
         assert_eq!(file.read().unwrap(), b"two");
         fs::remove_file(&path).unwrap();
         assert!(file.differs());
+    }
+
+    #[test]
+    fn a_file_that_was_there_and_could_not_be_read_is_tried_again_though_it_looks_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "one").unwrap();
+        let mut file = WatchedFile::new(path);
+        file.read().unwrap();
+        // As after an error of its mount.
+        file.seen.as_mut().unwrap().digest = None;
+        file.look_unchanged();
+        assert!(file.differs());
+        assert_eq!(file.read().unwrap(), b"one");
+        file.look_unchanged();
+        assert!(!file.differs());
     }
 
     #[test]

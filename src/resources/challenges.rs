@@ -149,7 +149,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::intent::{Backend, Route, backend_name};
+    use crate::intent::{Backend, RankedAddresses, Route, backend_name};
 
     /// A service that asks for certificates of these hosts.
     fn asking(app: &str, index: usize, hosts: &[&str]) -> Service {
@@ -158,7 +158,7 @@ mod tests {
         Service {
             backend: Backend {
                 name: backend_name(&app, index),
-                addresses: Vec::new(),
+                addresses: RankedAddresses::default(),
             },
             app,
             index,

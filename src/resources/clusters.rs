@@ -22,6 +22,16 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// (1,024 requests, 3 retries) lose requests while tasks are replaced under load.
 const BREAKER_LIMIT: u32 = 10_000;
 
+/// Failures in a row to connect to an address after which it is out of the turn.
+const CONNECT_FAILURES: u32 = 3;
+
+/// Time for which an address is out of the turn at first: as long again each further time in a row.
+const FIRST_EJECTION: Duration = Duration::from_secs(10);
+
+/// Largest share of the addresses that may be out of the turn together, so that a proxy which is
+/// itself cut off does not send everything to one task. An app with one task is never without it.
+const MAX_EJECTED_PERCENT: u32 = 50;
+
 /// The cluster of one backend: its endpoints come from the assignment of the same name
 /// ([`EdsClusterConfig`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/cluster/v3/cluster.proto#config-cluster-v3-cluster-edsclusterconfig)).
 pub(super) fn resource(config: &Arc<Config>, name: Name) -> Resource {
@@ -66,6 +76,7 @@ impl Encode for ClusterWriter {
                 thresholds: vec![breaker],
                 ..api::CircuitBreakers::default()
             }),
+            outlier_detection: Some(outlier_detection()),
             common_lb_config: Some(api::cluster::CommonLbConfig {
                 // Never send to tasks that are known to be ill because many are.
                 healthy_panic_threshold: Some(Percent { value: 0.0 }),
@@ -75,6 +86,27 @@ impl Encode for ClusterWriter {
         };
         header_case::keep_upstream(&mut cluster);
         cluster.encode_to_vec().into()
+    }
+}
+
+/// Takes addresses that cannot be connected to out of the turn, such as those of a machine that drops
+/// packets: each request that has its first try there waits for [`CONNECT_TIMEOUT`]. Answers never
+/// count, whatever their status
+/// ([`split_external_local_origin_errors`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/cluster/v3/outlier_detection.proto#envoy-v3-api-field-config-cluster-v3-outlierdetection-split-external-local-origin-errors)).
+fn outlier_detection() -> api::OutlierDetection {
+    api::OutlierDetection {
+        split_external_local_origin_errors: true,
+        consecutive_local_origin_failure: Some(CONNECT_FAILURES),
+        enforcing_consecutive_local_origin_failure: Some(100),
+        base_ejection_time: Some(duration(FIRST_EJECTION)),
+        max_ejection_percent: Some(MAX_EJECTED_PERCENT),
+        enforcing_consecutive_5xx: Some(0),
+        enforcing_consecutive_gateway_failure: Some(0),
+        enforcing_success_rate: Some(0),
+        enforcing_local_origin_success_rate: Some(0),
+        enforcing_failure_percentage: Some(0),
+        enforcing_failure_percentage_local_origin: Some(0),
+        ..api::OutlierDetection::default()
     }
 }
 
@@ -115,6 +147,30 @@ mod tests {
     use super::*;
     use crate::intent::backend_name;
     use crate::state::app::AppId;
+
+    #[test]
+    fn only_failures_to_connect_put_an_address_out_of_the_turn_and_never_the_only_one() {
+        let outlier = outlier_detection();
+        assert!(outlier.split_external_local_origin_errors);
+        let enforced = [
+            (outlier.enforcing_consecutive_local_origin_failure, 100),
+            (outlier.enforcing_consecutive_5xx, 0),
+            (outlier.enforcing_consecutive_gateway_failure, 0),
+            (outlier.enforcing_success_rate, 0),
+            (outlier.enforcing_local_origin_success_rate, 0),
+            (outlier.enforcing_failure_percentage, 0),
+            (outlier.enforcing_failure_percentage_local_origin, 0),
+        ];
+        for (percent, wanted) in enforced {
+            assert_eq!(percent, Some(wanted));
+        }
+        assert!(
+            outlier
+                .max_ejection_percent
+                .is_some_and(|percent| percent < 100)
+        );
+        assert_eq!(outlier.always_eject_one_host, None);
+    }
 
     #[test]
     fn a_name_in_statistics_has_only_plain_characters() {

@@ -240,6 +240,10 @@ fn a_route_is_what_section_6_of_the_design_says() {
     assert_eq!(retry["host_selection_retry_max_attempts"], "10");
     let predicate = &retry["retry_host_predicate"][0]["name"];
     assert_eq!(predicate, "envoy.retry_host_predicates.previous_hosts");
+    let priority = &retry["retry_priority"];
+    let name = "envoy.retry_priorities.previous_priorities";
+    assert_eq!(priority["name"], name);
+    assert_eq!(priority["typed_config"]["update_frequency"], 3);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use envoy_api::envoy::config::route::v3 as api;
 use envoy_api::envoy::extensions::retry::host::previous_hosts::v3::PreviousHostsPredicate;
+use envoy_api::envoy::extensions::retry::priority::previous_priorities::v3::PreviousPrioritiesConfig;
 use envoy_api::envoy::r#type::matcher::v3 as matcher;
 use envoy_api::prost::Message as _;
 
@@ -37,6 +38,13 @@ const RETRIES: u32 = 10;
 /// ([`host_selection_retry_max_attempts`](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/http/http_connection_management#retry-plugin-configuration)):
 /// as many as there are others that may have been.
 const HOST_DRAWS: i64 = 10;
+
+/// Number of tries in one priority before the next one has its turn
+/// ([`update_frequency`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/retry/priority/previous_priorities/v3/previous_priorities_config.proto)).
+/// Without this, all tries stay among tasks that cannot be connected to, as far as outlier detection
+/// may not take all of them out of the turn: with two of three so, no request reached the one that
+/// ranks behind them.
+const TRIES_OF_A_PRIORITY: i32 = 3;
 
 /// Status of a request that no service wants, as marathon-lb answers it; Envoy's own would be 404.
 const NOBODY: u32 = 503;
@@ -205,12 +213,24 @@ fn route_to(prefix: &str, action: api::route::Action) -> api::Route {
 /// policy](https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/router_filter#x-envoy-retry-on):
 /// a request that no task can have begun to answer is sent to another one.
 fn retry_policy() -> api::RetryPolicy {
-    use api::retry_policy::{RetryHostPredicate, retry_host_predicate::ConfigType};
+    use api::retry_policy::{
+        RetryHostPredicate, RetryPriority, retry_host_predicate::ConfigType, retry_priority,
+    };
     let previous_hosts = RetryHostPredicate {
         name: "envoy.retry_host_predicates.previous_hosts".to_owned(),
         config_type: Some(ConfigType::TypedConfig(plain::<PreviousHostsPredicate>())),
     };
+    let previous_priorities = PreviousPrioritiesConfig {
+        update_frequency: TRIES_OF_A_PRIORITY,
+    };
+    let retry_priority = RetryPriority {
+        name: "envoy.retry_priorities.previous_priorities".to_owned(),
+        config_type: Some(retry_priority::ConfigType::TypedConfig(envoy_api::any(
+            &previous_priorities,
+        ))),
+    };
     api::RetryPolicy {
+        retry_priority: Some(retry_priority),
         retry_on: "connect-failure,refused-stream,reset-before-request".to_owned(),
         num_retries: Some(RETRIES),
         retry_host_predicate: vec![previous_hosts],

@@ -72,11 +72,14 @@ impl Typed {
             });
         }
         let labels = self.labels()?;
+        let marathon = self.subscription()?;
+        let record = self.record(&marathon.marathons, reads_store, &mut warnings)?;
         Ok(Settings {
             v2: self
                 .xds_v2
                 .then(|| v2_api::config(&resources, &self.xds_limits)),
-            marathon: self.subscription()?,
+            marathon,
+            record,
             certificates,
             vault,
             security,

@@ -12,7 +12,7 @@ use crate::registry::RegistryLimits;
 use crate::server::Security;
 use crate::state::event::Source;
 use crate::{
-    admin, files, freshness, labels, marathon, pipeline, resources, state, v2, vault, xds,
+    admin, files, freshness, labels, marathon, pipeline, record, resources, state, v2, vault, xds,
 };
 
 /// Settings after the check, in the form that each room takes.
@@ -32,6 +32,8 @@ pub struct Settings {
     pub pipeline: pipeline::Config,
     /// Time limits of staleness.
     pub freshness: freshness::Config,
+    /// Record of the last known good configuration, if any.
+    pub record: Option<record::Config>,
     /// Reading of labels.
     pub labels: labels::Config,
     /// Writing of Envoy's resources.

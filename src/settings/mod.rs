@@ -16,6 +16,7 @@ mod log;
 mod marathon;
 mod marathon_lb;
 mod openbao;
+mod record;
 mod resources;
 mod security;
 mod table;

@@ -166,6 +166,16 @@ pub struct Typed {
     #[command(flatten)]
     pub edge: Edge,
 
+    /// Folder for the last known good configuration, which is served when Marathon cannot be reached
+    /// at a start; created with mode 0700, one for each daemon. Unset: nothing is recorded.
+    #[arg(long, env = "STATE_DIR", value_name = "FOLDER", value_parser = path())]
+    pub state_dir: Option<PathBuf>,
+
+    /// File with a key that seals it (AES-256-GCM): 32 random bytes, or 64 hexadecimal digits.
+    /// Unset: it holds no certificates from Vault, and a start without Vault waits for it.
+    #[arg(long, env = "STATE_KEY_FILE", value_name = "FILE", value_parser = path())]
+    pub state_key_file: Option<PathBuf>,
+
     /// Folder of PEM bundles `NAME.pem` (certificate, chain and key); changes are noticed.
     #[arg(long, env = "CERTIFICATES_DIR", value_name = "FOLDER", value_parser = path())]
     pub certificates_dir: Option<PathBuf>,

@@ -80,7 +80,7 @@ struct Cell {
 }
 
 /// Recreates a resource from its kind and name.
-type Departed = Box<dyn Fn(Kind, &Name) -> Option<Resource> + Send + Sync>;
+type Departed = Box<dyn Fn(Kind, &Name) -> Option<Arc<Resource>> + Send + Sync>;
 
 #[derive(Default)]
 struct Watches {
@@ -129,11 +129,11 @@ impl Publisher {
         self.cell.fan_out.over().await;
     }
 
-    /// Sets the function that recreates a removed resource from its name, for clients that got it
-    /// from an earlier process. The first call counts.
+    /// Sets the function that finds or recreates a removed resource by its name, for clients that got
+    /// it from an earlier process. The first call counts.
     pub fn remake_departed(
         &self,
-        make: impl Fn(Kind, &Name) -> Option<Resource> + Send + Sync + 'static,
+        make: impl Fn(Kind, &Name) -> Option<Arc<Resource>> + Send + Sync + 'static,
     ) {
         // A second function would be for the same clients and resources.
         let _ = self.cell.departed.set(Box::new(make));
@@ -192,7 +192,7 @@ impl Reader {
 
     /// A resource that is in none of the last few snapshots, recreated from its name, if its
     /// publisher can.
-    pub fn departed(&self, kind: Kind, name: &Name) -> Option<Resource> {
+    pub fn departed(&self, kind: Kind, name: &Name) -> Option<Arc<Resource>> {
         self.cell.departed.get()?(kind, name)
     }
 

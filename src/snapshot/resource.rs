@@ -152,13 +152,21 @@ impl Resource {
     pub fn flavoured(name: Name, settings: Version, writer: impl Encode + 'static) -> Self {
         let bytes = writer.encode(Flavour::Ads);
         let version = Version::of_parts(&[&bytes, settings.to_string().as_bytes()]);
-        let encoded = [const { OnceLock::new() }; Flavour::ALL.len()];
-        if let Some(ads) = encoded.get(Flavour::Ads as usize) {
+        let resource = Self::versioned(name, version, writer);
+        if let ResourceBody::Flavoured { encoded, .. } = &resource.body
+            && let Some(ads) = encoded.get(Flavour::Ads as usize)
+        {
             ads.get_or_init(|| Box::new(Encoded::new(bytes)));
         }
+        resource
+    }
+
+    /// A resource whose bytes depend on the flavour, with the version that it was given when it was
+    /// made first.
+    pub fn versioned(name: Name, version: Version, writer: impl Encode + 'static) -> Self {
         let body = ResourceBody::Flavoured {
             writer: Box::new(writer),
-            encoded,
+            encoded: [const { OnceLock::new() }; Flavour::ALL.len()],
         };
         Self::new(name, version, body)
     }

@@ -31,6 +31,14 @@ impl Version {
         fill(&mut version, digest);
         Self(u64::from_be_bytes(version))
     }
+
+    /// Parses the version that prints as exactly this text.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        let is_printed = text.len() == 16 && text.bytes().all(is_digit);
+        let version = is_printed.then(|| u64::from_str_radix(text, 16).ok())??;
+        Some(Self(version))
+    }
 }
 
 impl fmt::Display for Version {

@@ -223,6 +223,9 @@ pub enum Health {
     Healthy,
     /// Results exist, and none found it alive.
     Unhealthy,
+    /// The same, and it was healthy before: Marathon tolerates a number of failures
+    /// (`maxConsecutiveFailures`) before it ends a task.
+    Failing,
     /// Nothing, but it was running before this process started and so was every task of its app:
     /// Marathon forgets results when its leader changes. Counts as healthy until a result comes.
     Presumed,

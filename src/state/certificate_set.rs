@@ -44,6 +44,15 @@ impl CertificateSet {
         sources.find(has_it).map(|(source, _)| *source)
     }
 
+    /// The certificates of each source that was read, served or not.
+    pub(super) fn by_source(&self) -> BTreeMap<Source, Vec<Arc<Certificate>>> {
+        let sources = self.sources.iter();
+        let read = |source: &SourceCertificates| source.certificates.values().cloned().collect();
+        sources
+            .map(|(name, source)| (*name, read(source)))
+            .collect()
+    }
+
     /// True if the certificates are the same and come from the same sources, without comparing them
     /// one by one where they are shared. A source that was not read differs from one that holds none.
     pub fn shares_with(&self, other: &Self) -> bool {

@@ -87,7 +87,7 @@ impl ContestedAddresses {
         };
         let is_displaced = |task: &Task| {
             let mut addresses = addresses_of(state, app, task, Reach::Served).into_iter();
-            is_lost(task) && addresses.any(is_taken)
+            task.condition.is_lost() && addresses.any(is_taken)
         };
         let tasks = app.tasks().values();
         let displaced: Vec<&TaskId> = tasks
@@ -118,7 +118,7 @@ impl ContestedAddresses {
     }
 
     fn note_lost(&mut self, state: &State, id: &AppId, app: &AppState, step: &mut ContestStep) {
-        for task in app.tasks().values().filter(|task| is_lost(task)) {
+        for task in app.tasks().values().filter(|task| task.condition.is_lost()) {
             for address in addresses_of(state, app, task, Reach::Served) {
                 let claims = self.claims.entry(address).or_insert_with(|| {
                     step.has_new = true;
@@ -189,19 +189,6 @@ enum Reach {
     Served,
     /// All of them.
     All,
-}
-
-/// True if Marathon lists the task without knowing whether it is still there.
-fn is_lost(task: &Task) -> bool {
-    match task.condition {
-        TaskState::Unreachable | TaskState::Lost | TaskState::Other => true,
-        TaskState::Staging
-        | TaskState::Starting
-        | TaskState::Running
-        | TaskState::Killing
-        | TaskState::Ended
-        | TaskState::Unstated => false,
-    }
 }
 
 /// True if the task has its address for certain: from its placement to its end.

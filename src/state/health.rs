@@ -4,7 +4,19 @@ use super::app::{Health, Task, TaskState};
 use super::event::ListedApp;
 use super::tasks::AppState;
 
-/// Returns true if a task of this app may get requests now:
+/// Right of a task to requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Eligibility {
+    /// It gets requests.
+    Eligible,
+    /// It gets requests while no reachable task of its app is eligible: one failed probe of each
+    /// task is no reason to leave an app without any, and Marathon ends those that go on to fail.
+    LastResort,
+    /// It gets none.
+    Ineligible,
+}
+
+/// Returns the right of a task of this app to requests now. It is eligible if
 ///
 /// 1. its state is one in which it may serve ([`TaskState::may_serve`]), and
 /// 2. with `use_health`, if the definition [that it was started with](AppState::checks_of) has
@@ -13,19 +25,26 @@ use super::tasks::AppState;
 ///    [presumed healthy](Health::Presumed). A task of a past definition that is not known may never
 ///    get a result: only a bad one takes it out.
 ///
+/// One that fails its checks [and was healthy before](Health::Failing) is the last resort.
+///
 /// That another task was given its address since is no matter of its health:
 /// [`ContestedAddresses`](super::ContestedAddresses) takes such a task out.
-pub fn may_get_requests(app: &AppState, task: &Task, use_health: bool) -> bool {
+pub fn may_get_requests(app: &AppState, task: &Task, use_health: bool) -> Eligibility {
+    if !task.condition.may_serve() {
+        return Eligibility::Ineligible;
+    }
     let checks = if use_health {
         app.checks_of(task)
     } else {
         Some(0)
     };
-    let is_fit = match (task.health, checks) {
-        (Health::Healthy | Health::Presumed, _) | (_, Some(0)) | (Health::Unknown, None) => true,
-        (Health::Unknown, Some(_)) | (Health::Unhealthy, _) => false,
-    };
-    task.condition.may_serve() && is_fit
+    match (task.health, checks) {
+        (Health::Healthy | Health::Presumed, _) | (_, Some(0)) | (Health::Unknown, None) => {
+            Eligibility::Eligible
+        }
+        (Health::Failing, _) => Eligibility::LastResort,
+        (Health::Unknown, Some(_)) | (Health::Unhealthy, _) => Eligibility::Ineligible,
+    }
 }
 
 impl TaskState {
@@ -38,15 +57,32 @@ impl TaskState {
             Self::Staging | Self::Starting | Self::Killing | Self::Ended => false,
         }
     }
+
+    /// True if nobody knows whether a task in this state is still there: it serves behind those of
+    /// which somebody does.
+    pub fn is_lost(self) -> bool {
+        match self {
+            Self::Unreachable | Self::Lost | Self::Other => true,
+            Self::Staging
+            | Self::Starting
+            | Self::Running
+            | Self::Killing
+            | Self::Ended
+            | Self::Unstated => false,
+        }
+    }
 }
 
 impl Health {
-    /// The result, or the one that was `known` before if there is none: news without a result say
-    /// nothing about the health.
-    pub(super) fn or_known(self, known: Self) -> Self {
-        match self {
-            Self::Unknown => known,
-            Self::Healthy | Self::Unhealthy | Self::Presumed => self,
+    /// The result, together with the one that was `known` before: news without a result say nothing
+    /// about the health, and a task that fails was healthy until then if it was known so.
+    pub fn or_known(self, known: Self) -> Self {
+        match (self, known) {
+            (Self::Unknown, known) => known,
+            (Self::Unhealthy, Self::Healthy | Self::Presumed | Self::Failing)
+            | (Self::Failing, _) => Self::Failing,
+            (Self::Unhealthy, Self::Unknown | Self::Unhealthy) => Self::Unhealthy,
+            (Self::Healthy | Self::Presumed, _) => self,
         }
     }
 }
@@ -57,13 +93,23 @@ pub(super) fn speaks_for_the_task(checks: Option<usize>, result: Health) -> bool
     checks.is_some_and(|checks| checks <= 1) && result != Health::Unknown
 }
 
-/// Returns the app of a first list with its tasks presumed healthy if none of them has a result.
+/// Returns the app of a first list with its tasks presumed healthy if none of them has a result,
+/// there or in a record of what was `known` before this process.
 ///
 /// Marathon keeps results in memory and forgets them when its leader changes, so an app without any
 /// result is taken for such a case. So are the tasks of past definitions among themselves: those of
 /// the current one have checks of their own, if any, and results from when they started.
-pub(super) fn presume_healthy(mut listed: ListedApp) -> ListedApp {
+pub(super) fn presume_healthy(mut listed: ListedApp, known: Option<&AppState>) -> ListedApp {
     let app = listed.app.clone();
+    for task in &mut listed.tasks {
+        let recorded = known.and_then(|known| known.tasks().get(&task.id));
+        if let Some(recorded) = recorded
+            && task.health == Health::Unknown
+            && recorded.health != Health::Presumed
+        {
+            task.health = recorded.health;
+        }
+    }
     let is_past = |task: &Task| task.version.is_some_and(|version| app.is_past(version));
     let has_result = |task: &&Task| task.health != Health::Unknown;
     let results = listed.tasks.iter().filter(has_result);
@@ -114,7 +160,9 @@ mod tests {
     fn fit(state: &State) -> Vec<&str> {
         let app = &state.apps()["/a"];
         let tasks = app.tasks().values();
-        let fit = tasks.filter(|task| may_get_requests(app, task, true));
+        let is_eligible =
+            |task: &&Arc<Task>| may_get_requests(app, task, true) == Eligibility::Eligible;
+        let fit = tasks.filter(is_eligible);
         fit.map(|task| task.id.as_str()).collect()
     }
 
@@ -243,6 +291,36 @@ mod tests {
         let state = state_after([Event::Synced(list(vec![starting]))]);
         let state = then(&state, read(1, Some(1)));
         assert_eq!(fit(&state), ["older"]);
+    }
+
+    /// A result that fails after a good one leaves the task as the last resort, by whatever facts.
+    #[test]
+    fn a_task_that_was_healthy_before_it_failed_is_told_from_one_that_never_was() {
+        use Health::{Failing, Healthy, Presumed, Unhealthy, Unknown};
+        for (known, news, after) in [
+            (Unknown, Unhealthy, Unhealthy),
+            (Healthy, Unhealthy, Failing),
+            (Presumed, Unhealthy, Failing),
+            (Failing, Unhealthy, Failing),
+            (Unhealthy, Unhealthy, Unhealthy),
+            (Unhealthy, Failing, Failing),
+            (Failing, Healthy, Healthy),
+            (Failing, Unknown, Failing),
+            (Unhealthy, Healthy, Healthy),
+            (Healthy, Unknown, Healthy),
+            (Healthy, Failing, Failing),
+        ] {
+            assert_eq!(news.or_known(known), after, "{known:?} {news:?}");
+            let before = state_after([
+                Event::Synced(list(vec![])),
+                changed(checked(1, 1), vec![of(1, "t", known)]),
+            ]);
+            let heard = then(&before, result("t", news));
+            let listed = then(&before, changed(checked(1, 1), vec![of(1, "t", news)]));
+            for state in [heard, listed] {
+                assert_eq!(state.apps()["/a"].tasks()["t"].health, after);
+            }
+        }
     }
 
     #[test]

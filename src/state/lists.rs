@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::app::AppId;
+use super::app::{AppId, TaskId};
 use super::event::{List, ListedApp, Purpose, RefreshNeeded, UnreadableApp};
 use super::health::presume_healthy;
 use super::model::State;
@@ -28,7 +28,8 @@ impl State {
         let first = !self.synced;
         for listed in list.apps {
             let listed = if first {
-                presume_healthy(listed)
+                let known = self.apps.get(&listed.app.id);
+                presume_healthy(listed, known.map(Arc::as_ref))
             } else {
                 listed
             };
@@ -122,10 +123,20 @@ impl State {
     /// One app was listed.
     fn list_app(&mut self, listed: ListedApp, absent: Absent, stale: &mut Vec<RefreshNeeded>) {
         let id = listed.app.id.clone();
+        let tasks: Vec<TaskId> = listed.tasks.iter().map(|task| task.id.clone()).collect();
         self.unreadable.remove(&id);
         let before = self.apps.get(&id);
         let (after, missing) = AppState::listed(listed, before.map(Arc::as_ref), absent);
         stale.extend(missing);
+        // What is listed as living lives: the end that was heard of was none, and whatever was heard
+        // since the list was asked for follows it.
+        for task in &tasks {
+            if after.tasks().contains_key(task) {
+                self.ended.remove(&id, task);
+            } else {
+                self.ended.add(&id, task);
+            }
+        }
         if before.is_none_or(|before| **before != after) {
             self.apps.insert(id, Arc::new(after));
         }

@@ -8,11 +8,13 @@ pub mod app;
 pub mod certificate;
 pub mod event;
 pub mod health;
+pub mod parts;
 pub mod problem;
 pub mod problem_list;
 
 mod certificate_set;
 mod contested;
+mod ended;
 mod lists;
 mod model;
 mod reduce;

@@ -9,6 +9,7 @@ use imbl::{OrdMap, OrdSet};
 
 use super::app::{AgentHost, AppId, Health};
 use super::certificate_set::CertificateSet;
+use super::ended::EndedTasks;
 use super::problem::{Problem, Reason, Subject};
 use super::tasks::AppState;
 
@@ -20,6 +21,7 @@ pub struct State {
     pub(super) loss_suspected: bool,
     pub(super) apps: OrdMap<AppId, Arc<AppState>>,
     pub(super) unreadable: OrdMap<AppId, String>,
+    pub(super) ended: EndedTasks,
     /// The addresses of agents that are named by a host name, never empty: the one memory of
     /// them. No list takes one away, since a task may start on an idle agent at any time.
     pub(super) hosts: OrdMap<AgentHost, Arc<[IpAddr]>>,
@@ -53,6 +55,7 @@ impl State {
             loss_suspected: false,
             apps: OrdMap::new(),
             unreadable: OrdMap::new(),
+            ended: EndedTasks::default(),
             hosts: OrdMap::new(),
             unresolved: OrdSet::new(),
             certificates: CertificateSet::default(),
@@ -81,6 +84,11 @@ impl State {
             Ok(address) => Arc::new([address]),
             Err(_) => self.hosts.get(host).cloned().unwrap_or_default(),
         }
+    }
+
+    /// The agents whose names were looked up, in use or not.
+    pub fn known_agents(&self) -> impl Iterator<Item = &AgentHost> {
+        self.hosts.keys().chain(&self.unresolved)
     }
 
     /// The agents with tasks that are known by a name which was not looked up yet, with whatever

@@ -55,6 +55,8 @@ pub enum Reason {
     UnroutablePort,
     /// The name of an agent cannot be resolved: its tasks are left out.
     UnresolvedAgent,
+    /// No task of an app passes its health checks: the ones that passed them last serve on.
+    NoHealthyTask,
     /// A certificate cannot be used: the last good one of its name stays.
     InvalidCertificate,
     /// A certificate that a setting names is not there, or one cannot be had from where it is kept:
@@ -71,7 +73,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every class, for metrics that show zeros.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::UnreadableApp,
         Self::InvalidLabel,
         Self::UnsupportedLabel,
@@ -81,6 +83,7 @@ impl Reason {
         Self::RedirectWithoutHttps,
         Self::UnroutablePort,
         Self::UnresolvedAgent,
+        Self::NoHealthyTask,
         Self::InvalidCertificate,
         Self::MissingCertificate,
         Self::UnansweredChallenge,
@@ -100,6 +103,7 @@ impl Reason {
             Self::RedirectWithoutHttps => "redirect_without_https",
             Self::UnroutablePort => "unroutable_port",
             Self::UnresolvedAgent => "unresolved_agent",
+            Self::NoHealthyTask => "no_healthy_task",
             Self::InvalidCertificate => "invalid_certificate",
             Self::MissingCertificate => "missing_certificate",
             Self::UnansweredChallenge => "unanswered_challenge",

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::app::{AgentHost, AppId, Health};
+use super::app::{AgentHost, AppId, Health, Task, TaskState};
 use super::event::{Event, RefreshNeeded};
 use super::model::State;
 use super::tasks::AppState;
@@ -21,15 +21,19 @@ pub fn reduce(mut state: State, event: Event) -> (State, Vec<RefreshNeeded>) {
         Event::AppChanged(listed) => state.change_app(listed, &mut stale),
         Event::AppUnreadable(app) => state.note_unreadable(app),
         Event::AppGone(id) => state.forget_app(&id),
-        Event::AppTerminated(id) => state.change_tasks(&id, AppState::without_tasks),
+        Event::AppTerminated(id) => state.end_tasks(&id, |_| true),
         Event::DefinitionRead {
             app,
             version,
             definition,
         } => state.change_tasks(&app, |app| app.with_definition(version, definition)),
+        Event::TaskChanged(update) if state.ended.contains(&update.app, &update.id) => {}
         Event::TaskChanged(update) => match state.apps.get(&update.app) {
             Some(app) => {
                 let id = update.app.clone();
+                if update.condition == TaskState::Ended {
+                    state.ended.add(&id, &update.id);
+                }
                 let (app, missing) = app.with_update(update);
                 stale.extend(missing);
                 state.apps.insert(id, Arc::new(app));
@@ -40,7 +44,7 @@ pub fn reduce(mut state: State, event: Event) -> (State, Vec<RefreshNeeded>) {
             None => {}
         },
         Event::InstanceGone { app, instance } => {
-            state.change_tasks(&app, |app| app.without_instance(&instance));
+            state.end_tasks(&app, |task| task.instance == instance);
         }
         Event::HealthChanged {
             app,
@@ -88,6 +92,20 @@ impl State {
                 self.hosts.remove(&host);
                 self.unresolved.remove(&host);
             }
+        }
+    }
+
+    /// Tasks of an app have ended.
+    fn end_tasks(&mut self, id: &AppId, has_ended: impl Fn(&Task) -> bool) {
+        let Some(app) = self.apps.get(id) else {
+            return;
+        };
+        let (after, ended) = app.with_ended(has_ended);
+        for task in &ended {
+            self.ended.add(id, task);
+        }
+        if !ended.is_empty() {
+            self.apps.insert(id.clone(), Arc::new(after));
         }
     }
 

@@ -14,11 +14,11 @@ use super::health::speaks_for_the_task;
 /// An app and what is known of its tasks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppState {
-    app: Arc<App>,
-    tasks: OrdMap<TaskId, Arc<Task>>,
+    pub(super) app: Arc<App>,
+    pub(super) tasks: OrdMap<TaskId, Arc<Task>>,
     /// The definitions that tasks of these versions were started with, where it is not the current
     /// one; none when Marathon does not know it either.
-    past: OrdMap<AppVersion, Option<Definition>>,
+    pub(super) past: OrdMap<AppVersion, Option<Definition>>,
 }
 
 /// Treatment of apps and tasks that a list lacks.
@@ -138,7 +138,6 @@ impl AppState {
             health: Health::Unknown,
         };
         let task = match self.tasks.get(&task.id) {
-            Some(known) if is_late(task.condition, known.condition) => known.clone(),
             Some(known) => merged(task, known),
             None => Arc::new(task),
         };
@@ -162,32 +161,23 @@ impl AppState {
             if task.instance == *instance && speaks_for_the_task(self.checks_of(task), health) {
                 found = true;
                 let mut task = Task::clone(task);
-                task.health = health;
+                task.health = health.or_known(task.health);
                 app.tasks.insert(id.clone(), Arc::new(task));
             }
         }
         found.then_some(app)
     }
 
-    /// The app when all of its tasks have ended.
-    pub(super) fn without_tasks(&self) -> Self {
-        Self {
-            app: self.app.clone(),
-            tasks: OrdMap::new(),
-            past: OrdMap::new(),
-        }
-    }
-
-    /// The app without the tasks of an instance.
-    pub(super) fn without_instance(&self, instance: &InstanceId) -> Self {
+    /// The app without the tasks that have ended, and these.
+    pub(super) fn with_ended(&self, has_ended: impl Fn(&Task) -> bool) -> (Self, Vec<TaskId>) {
+        let ended = self.tasks.values().filter(|task| has_ended(task));
+        let ended: Vec<TaskId> = ended.map(|task| task.id.clone()).collect();
         let mut app = self.clone();
-        for (id, task) in &self.tasks {
-            if task.instance == *instance {
-                app.tasks.remove(id);
-            }
+        for id in &ended {
+            app.tasks.remove(id);
         }
         app.forget_definitions();
-        app
+        (app, ended)
     }
 
     /// The app without these tasks, as far as its endpoints are concerned: past definitions stay.
@@ -276,30 +266,21 @@ fn runs(task: &Task) -> bool {
     }
 }
 
-/// True if a status is older than the known one: a task starts once, under one id.
-fn is_late(news: TaskState, known: TaskState) -> bool {
-    let starts = match news {
-        TaskState::Staging | TaskState::Starting => true,
-        TaskState::Running
-        | TaskState::Killing
-        | TaskState::Unreachable
-        | TaskState::Lost
-        | TaskState::Unstated
-        | TaskState::Other
-        | TaskState::Ended => false,
-    };
-    let has_run = match known {
-        TaskState::Running | TaskState::Killing => true,
+/// The state of a task after news of it. Some are late: a task starts once, and one that is being
+/// killed runs no more. Others state nothing: old releases give no states in lists.
+fn state_after(news: TaskState, known: TaskState) -> TaskState {
+    use TaskState::{Killing, Running, Staging, Starting, Unstated};
+    match (news, known) {
+        (Unstated, _) | (Staging | Starting, Running | Killing) | (Running, Killing) => known,
         // One that was lost before it ran may turn up again where it was.
-        TaskState::Unreachable | TaskState::Lost | TaskState::Unstated | TaskState::Other => false,
-        TaskState::Staging | TaskState::Starting | TaskState::Ended => false,
-    };
-    starts && has_run
+        (news, _) => news,
+    }
 }
 
 /// The task as it is now, with what the news leave unknown as it was. The same `Arc` if nothing
 /// differs.
 fn merged(mut news: Task, known: &Arc<Task>) -> Arc<Task> {
+    news.condition = state_after(news.condition, known.condition);
     news.health = news.health.or_known(known.health);
     if news.host.is_none() {
         news.host.clone_from(&known.host);

@@ -302,7 +302,12 @@ fn instances() -> impl Strategy<Value = InstanceId> {
 }
 
 fn healths() -> impl Strategy<Value = Health> {
-    select(vec![Health::Unknown, Health::Healthy, Health::Unhealthy])
+    select(vec![
+        Health::Unknown,
+        Health::Healthy,
+        Health::Unhealthy,
+        Health::Failing,
+    ])
 }
 
 fn versions() -> impl Strategy<Value = AppVersion> {

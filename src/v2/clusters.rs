@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::config::Config;
 use super::json::{address, config_source, resource, seconds};
+use crate::intent::RankedAddresses;
 use crate::snapshot::{Kind, Name, Resource};
 
 /// Connect timeout of the original.
@@ -34,9 +35,9 @@ pub(super) fn cluster(config: &Config, name: Name, alias: &str) -> Resource {
 }
 
 /// The endpoint assignment of one port, under its full name: it is no cluster's name, and has no
-/// limit.
-pub(super) fn assignment(name: Name, addresses: &[SocketAddr]) -> Resource {
-    let endpoints: Value = addresses.iter().copied().map(endpoint).collect();
+/// limit. Ranks are left out: Envoy of that age knows no priorities.
+pub(super) fn assignment(name: Name, addresses: &RankedAddresses) -> Resource {
+    let endpoints: Value = addresses.iter().map(endpoint).collect();
     let assignment = json!({
         "cluster_name": &*name,
         "endpoints": [{

@@ -145,6 +145,11 @@ pub(super) fn raw(response: &Response<Bytes>, host: &str, token: &Secret) -> Res
         StatusCode::FORBIDDEN => Error::Denied { texts },
         // Releases before the end of 2021 (vault#13162).
         StatusCode::BAD_REQUEST if texts.say("missing client token") => Error::Denied { texts },
+        // Releases before 1.10, about a token whose text names a namespace that they do not have: one
+        // of a later release, or of a Vault that held another before.
+        StatusCode::BAD_REQUEST if texts.say("failed to look up namespace from the token") => {
+            Error::Denied { texts }
+        }
         // A 404 says that a secret is gone, so it must be Vault's: a load balancer without a
         // backend has pages for that too.
         StatusCode::NOT_FOUND if !is_vaults => Error::Unreadable {

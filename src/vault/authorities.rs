@@ -1,6 +1,6 @@
 //! The authorities of client certificates: from Vault's PKI or from a file, read again and again.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
@@ -8,7 +8,7 @@ use rustls::pki_types::pem::PemObject as _;
 
 use super::client::{Error, RequestKind, VaultClient};
 use super::config::{ClientAuthorities, Config};
-use crate::net::blocking::run_blocking;
+use crate::net::blocking_files::BlockingFiles;
 use crate::net::watched_file::WatchedFile;
 
 /// Interval between two reads of a mount's authorities. A proxy whose certificate is of a new
@@ -17,10 +17,19 @@ const MOUNT_INTERVAL: Duration = Duration::from_secs(300);
 
 /// The authorities, as far as they are known.
 pub(super) struct Authorities {
-    source: ClientAuthorities,
-    mount: String,
+    source: AuthoritySource,
     interval: Duration,
     read: Option<Vec<u8>>,
+}
+
+/// The place that they are read from.
+enum AuthoritySource {
+    /// None: nobody is asked for a certificate.
+    Nobody,
+    /// This PKI mount.
+    Mount(String),
+    /// This file.
+    File(PathBuf, BlockingFiles<WatchedFile>),
 }
 
 /// Failure to read the client authorities.
@@ -48,13 +57,18 @@ pub(super) enum UnreadAuthorities {
 impl Authorities {
     /// Those of this source; `mount` is the PKI's.
     pub(super) fn new(config: &Config, source: ClientAuthorities, mount: &str) -> Self {
-        let interval = match source {
-            ClientAuthorities::Nobody | ClientAuthorities::Mount => MOUNT_INTERVAL,
-            ClientAuthorities::File(_) => config.file_interval,
+        let (source, interval) = match source {
+            ClientAuthorities::Nobody => (AuthoritySource::Nobody, MOUNT_INTERVAL),
+            ClientAuthorities::Mount => (AuthoritySource::Mount(mount.to_owned()), MOUNT_INTERVAL),
+            ClientAuthorities::File(path) => {
+                let file = WatchedFile::new(path.clone());
+                let name = path.display().to_string();
+                let file = BlockingFiles::new(name, file, WatchedFile::forget);
+                (AuthoritySource::File(path, file), config.file_interval)
+            }
         };
         Self {
             source,
-            mount: mount.to_owned(),
             interval,
             read: None,
         }
@@ -67,7 +81,7 @@ impl Authorities {
 
     /// True if the authorities are known, or no client certificate is asked for.
     pub(super) fn are_known(&self) -> bool {
-        self.source == ClientAuthorities::Nobody || self.read.is_some()
+        matches!(self.source, AuthoritySource::Nobody) || self.read.is_some()
     }
 
     /// Their PEM; none if nobody is asked for a certificate.
@@ -81,21 +95,27 @@ impl Authorities {
     ///
     /// When they cannot be read. What was known stays.
     pub(super) async fn look(&mut self, client: &VaultClient) -> Result<bool, UnreadAuthorities> {
-        let read = match &self.source {
-            ClientAuthorities::Nobody => return Ok(false),
-            ClientAuthorities::Mount => of_mount(client, &self.mount).await?,
-            ClientAuthorities::File(path) => of_file(path).await?,
+        let (read, from) = match &mut self.source {
+            AuthoritySource::Nobody => return Ok(false),
+            AuthoritySource::Mount(mount) => {
+                (of_mount(client, mount).await?, format!("the mount {mount}"))
+            }
+            AuthoritySource::File(path, file) => {
+                let wrong = |why| UnreadAuthorities::File {
+                    path: path.clone(),
+                    why,
+                };
+                let read = file.look(WatchedFile::read).await;
+                let read = read.map_err(|hung| wrong(hung.to_string()))?;
+                let read = read.map_err(|unread| wrong(unread.cause()))?;
+                (read, path.display().to_string())
+            }
         };
         if self.read.as_ref() == Some(&read) {
             return Ok(false);
         }
         if !are_certificates(&read) {
-            return Err(UnreadAuthorities::NoCertificates(match &self.source {
-                ClientAuthorities::Nobody | ClientAuthorities::Mount => {
-                    format!("the mount {}", self.mount)
-                }
-                ClientAuthorities::File(path) => path.display().to_string(),
-            }));
+            return Err(UnreadAuthorities::NoCertificates(from));
         }
         self.read = Some(read);
         Ok(true)
@@ -117,13 +137,4 @@ async fn of_mount(client: &VaultClient, mount: &str) -> Result<Vec<u8>, UnreadAu
 fn are_certificates(pem: &[u8]) -> bool {
     let mut blocks = CertificateDer::pem_slice_iter(pem).peekable();
     blocks.peek().is_some() && blocks.all(|block| block.is_ok())
-}
-
-async fn of_file(path: &Path) -> Result<Vec<u8>, UnreadAuthorities> {
-    let mut file = WatchedFile::new(path.to_owned());
-    let read = run_blocking(move || file.read()).await;
-    read.map_err(|unread| UnreadAuthorities::File {
-        path: path.to_owned(),
-        why: unread.cause(),
-    })
 }

@@ -117,7 +117,7 @@ pub enum Error {
         texts: Texts,
     },
     /// There is nothing at that path.
-    #[error("nothing is there{}", missing(*.0))]
+    #[error("no secret: {}", .0.why())]
     Missing(Missing),
     /// Too many requests.
     #[error("Vault's rate limit is reached ({texts})")]
@@ -163,6 +163,8 @@ pub enum Missing {
     Nothing,
     /// There was a secret; its latest version was deleted or destroyed.
     Deleted,
+    /// There is a secret, and its latest version holds null instead of fields.
+    Null,
     /// The mount keeps versions, and was asked as if it did not.
     HasVersions,
 }
@@ -349,12 +351,16 @@ impl fmt::Display for Texts {
     }
 }
 
-fn missing(missing: Missing) -> &'static str {
-    match missing {
-        Missing::Nothing => "",
-        Missing::Deleted => ": the latest version was deleted",
-        Missing::HasVersions => {
-            ": the mount keeps versions and was asked as if it did not; set VAULT_KV_VERSION=2"
+impl Missing {
+    /// The kind in words, to be put behind "nothing is there" or the name of what is missing.
+    pub(super) fn why(self) -> &'static str {
+        match self {
+            Self::Nothing => "there is nothing in its path",
+            Self::Deleted => "its latest version was deleted or destroyed",
+            Self::Null => "its latest version holds null instead of fields",
+            Self::HasVersions => {
+                "the mount keeps versions and was asked as if it did not; set VAULT_KV_VERSION=2"
+            }
         }
     }
 }

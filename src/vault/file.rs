@@ -3,41 +3,54 @@
 use std::path::PathBuf;
 
 use super::error::Error;
-use crate::net::blocking::run_blocking;
+use crate::net::blocking_files::BlockingFiles;
 use crate::net::watched_file::WatchedFile;
 
 /// A file of one line that is a secret or a name.
 #[derive(Debug)]
-pub(super) struct SecretFile(WatchedFile);
+pub(super) struct SecretFile {
+    path: PathBuf,
+    file: BlockingFiles<WatchedFile>,
+}
 
 impl SecretFile {
     /// The file of a secret at this path; it may come later.
     pub(super) fn secret(path: PathBuf) -> Self {
-        Self(WatchedFile::secret(path))
+        Self::watched(WatchedFile::secret(path))
     }
 
     /// The file of a name at this path; it may come later.
     pub(super) fn name(path: PathBuf) -> Self {
-        Self(WatchedFile::new(path))
+        Self::watched(WatchedFile::new(path))
     }
 
-    /// True if the file has changed since it was last read.
+    fn watched(file: WatchedFile) -> Self {
+        let path = file.path().to_owned();
+        Self {
+            file: BlockingFiles::new(path.display().to_string(), file, WatchedFile::forget),
+            path,
+        }
+    }
+
+    /// True if the file has changed since it was last read. One that hangs has not.
     pub(super) async fn differs(&mut self) -> bool {
-        self.with_file(WatchedFile::differs).await
+        self.file.look(WatchedFile::differs).await.unwrap_or(false)
     }
 
     /// The file's one line, without the blanks around it.
     ///
     /// # Errors
     ///
-    /// If it is not there, empty, or no text.
+    /// If it is not there, hangs, is empty, or no text.
     pub(super) async fn read(&mut self) -> Result<String, Error> {
-        let read = self.with_file(WatchedFile::read).await;
+        let read = self.file.look(WatchedFile::read).await;
         let wrong = |why: &str| Error::File {
-            path: self.0.path().to_owned(),
+            path: self.path.clone(),
             why: why.to_owned(),
         };
-        let bytes = read.map_err(|unread| wrong(&unread.cause()))?;
+        let bytes = read
+            .map_err(|hung| wrong(&hung.to_string()))?
+            .map_err(|unread| wrong(&unread.cause()))?;
         let text = String::from_utf8(bytes).map_err(|_| wrong("it is no text"))?;
         match text.trim() {
             "" => Err(wrong("it is empty")),
@@ -45,24 +58,14 @@ impl SecretFile {
             line => Ok(line.to_owned()),
         }
     }
-
-    /// Runs work on the file where it may block. Dropped before it is over, it leaves the file as
-    /// it was.
-    async fn with_file<T: Send + 'static>(&mut self, work: fn(&mut WatchedFile) -> T) -> T {
-        let mut file = self.0.clone();
-        let (file, result) = run_blocking(move || {
-            let result = work(&mut file);
-            (file, result)
-        })
-        .await;
-        self.0 = file;
-        result
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
+    use crate::net::blocking_files::LOOK_LIMIT;
 
     #[tokio::test]
     async fn a_line_is_read_again_when_another_file_is_renamed_to_its_name() {
@@ -84,5 +87,30 @@ mod tests {
         assert!(error.contains("more than one word") && !error.contains("canary"));
         std::fs::remove_file(&path).unwrap();
         assert!(line.differs().await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_hangs_does_not_differ_and_is_read_once_it_answers() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        std::fs::write(&path, "one").unwrap();
+        let mut line = SecretFile::secret(path.clone());
+        assert_eq!(line.read().await.unwrap(), "one");
+        std::fs::write(&path, "two").unwrap();
+        let file = line.file.files();
+        let hung = file.lock().unwrap();
+        {
+            let mut look = std::pin::pin!(line.differs());
+            assert_eq!(look.as_mut().now_or_never(), None);
+            tokio::time::advance(LOOK_LIMIT).await;
+            assert!(!look.await);
+        }
+        let error = line.read().now_or_never().unwrap().unwrap_err();
+        assert!(error.to_string().contains("reading it hangs"), "{error}");
+        drop(hung);
+        while !line.differs().await {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(line.read().await.unwrap(), "two");
     }
 }

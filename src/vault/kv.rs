@@ -21,6 +21,9 @@ pub(super) struct KvMount {
     configured: KvVersion,
     /// As far as it is known.
     version: Option<MountVersion>,
+    /// True if the version is to be found out with the next read of the list: it is not known, or
+    /// the last read failed in a way in which one of another version would.
+    is_doubtful: bool,
 }
 
 /// A version of the engine.
@@ -35,10 +38,8 @@ enum MountVersion {
 pub(super) enum SecretLookup {
     /// A secret.
     Secret(KvSecret),
-    /// Nothing, and as far as Vault says there never was anything.
-    Nothing,
-    /// Nothing any more.
-    Deleted,
+    /// None.
+    Missing(Missing),
 }
 
 /// The part of `sys/internal/ui/mounts` about one mount that matters here.
@@ -61,6 +62,7 @@ impl KvMount {
             mount: store.mount.clone(),
             prefix: store.prefix.clone(),
             configured: store.version,
+            is_doubtful: store.version == KvVersion::Detect,
             version: match store.version {
                 KvVersion::Detect => None,
                 KvVersion::One => Some(MountVersion::One),
@@ -69,25 +71,31 @@ impl KvMount {
         }
     }
 
-    /// The list of certificates. Finds the version of the engine first if it is not known: a mount
-    /// may be upgraded, and then old paths lead nowhere. Cancel safe.
+    /// The list of certificates. Finds the version of the engine first if it is not known, or no
+    /// longer: a mount may be upgraded or replaced, and then old paths lead nowhere. Cancel safe.
     ///
     /// # Errors
     ///
     /// When Vault does not answer, or not with a secret.
     pub(super) async fn live(&mut self) -> Result<SecretLookup, Error> {
-        if self.version.is_none() {
-            self.version = self.detect().await?;
+        if self.is_doubtful {
+            let found = self.detect().await?;
+            // Without a version there is no list at either path.
+            let Some(version) = found else {
+                return Ok(SecretLookup::Missing(Missing::Nothing));
+            };
+            if self.version != Some(version) {
+                info!(
+                    mount = self.mount,
+                    version = version.number(),
+                    "kv engine found"
+                );
+            }
+            self.version = found;
         }
-        // Without a version there is no list at either path.
-        let Some(version) = self.version else {
-            return Ok(SecretLookup::Nothing);
-        };
+        let version = self.version.unwrap_or(MountVersion::Two);
         let read = self.read(version, RequestKind::Live, "live").await;
-        let is_other = read.as_ref().err().and_then(Error::missing) == Some(Missing::HasVersions);
-        if is_other && self.configured == KvVersion::Detect {
-            self.version = None;
-        }
+        self.is_doubtful = self.configured == KvVersion::Detect && may_be_of_another_version(&read);
         read
     }
 
@@ -103,12 +111,16 @@ impl KvMount {
         self.read(version, RequestKind::Certificate, &path).await
     }
 
-    /// Path of the list, as a policy spells it.
+    /// Path of the list, as a policy spells it; both, while the version is not known.
     pub(super) fn path(&self) -> String {
         let list = self.below("live");
+        let path = |version| match version {
+            MountVersion::One => format!("{}/{list}", self.mount),
+            MountVersion::Two => format!("{}/data/{list}", self.mount),
+        };
         match self.version {
-            Some(MountVersion::One) => format!("{}/{list}", self.mount),
-            Some(MountVersion::Two) | None => format!("{}/data/{list}", self.mount),
+            Some(version) => path(version),
+            None => format!("{} or {}", path(MountVersion::Two), path(MountVersion::One)),
         }
     }
 
@@ -147,13 +159,15 @@ impl KvMount {
                 MountVersion::One => KvSecret::unversioned(answer.data),
                 MountVersion::Two => KvSecret::versioned(answer.data),
             },
-            Err(Error::Missing(Missing::Nothing)) => return Ok(SecretLookup::Nothing),
-            Err(Error::Missing(Missing::Deleted)) => return Ok(SecretLookup::Deleted),
+            // Not the absence of a secret, but a question of the wrong version.
+            Err(Error::Missing(missing)) if missing != Missing::HasVersions => {
+                return Ok(SecretLookup::Missing(missing));
+            }
             Err(error) => return Err(error),
         };
         match secret {
             Ok(secret) => Ok(SecretLookup::Secret(secret)),
-            Err(BadSecret::Deleted) => Ok(SecretLookup::Deleted),
+            Err(BadSecret::Null) => Ok(SecretLookup::Missing(Missing::Null)),
             Err(BadSecret::Shapeless) => Err(self.unreadable("its data are no object")),
             Err(BadSecret::Unversioned) => Err(self.unreadable(
                 "its data are not those of an engine with versions (VAULT_KV_VERSION)",
@@ -190,13 +204,6 @@ impl KvMount {
             }
             Err(error) => return Err(error),
         };
-        if let Some(version) = found {
-            info!(
-                mount = self.mount,
-                version = version.number(),
-                "kv engine found"
-            );
-        }
         Ok(found)
     }
 
@@ -207,10 +214,10 @@ impl KvMount {
             .read(MountVersion::Two, RequestKind::Live, "live")
             .await
         {
-            Ok(SecretLookup::Secret(_) | SecretLookup::Deleted) => {
+            Ok(SecretLookup::Missing(Missing::Nothing)) => None,
+            Ok(SecretLookup::Secret(_) | SecretLookup::Missing(_)) => {
                 return Ok(Some(MountVersion::Two));
             }
-            Ok(SecretLookup::Nothing) => None,
             Err(error) if error.denied() => Some(error),
             Err(error) => return Err(error),
         };
@@ -218,8 +225,8 @@ impl KvMount {
             .read(MountVersion::One, RequestKind::Live, "live")
             .await
         {
-            Ok(SecretLookup::Secret(_) | SecretLookup::Deleted) => Ok(Some(MountVersion::One)),
-            Ok(SecretLookup::Nothing) => Ok(None),
+            Ok(SecretLookup::Missing(Missing::Nothing)) => Ok(None),
+            Ok(SecretLookup::Secret(_) | SecretLookup::Missing(_)) => Ok(Some(MountVersion::One)),
             Err(error) if error.missing() == Some(Missing::HasVersions) => {
                 Ok(Some(MountVersion::Two))
             }
@@ -235,5 +242,15 @@ impl MountVersion {
             Self::One => 1,
             Self::Two => 2,
         }
+    }
+}
+
+/// True if a mount of another version than the one that was asked could answer so.
+fn may_be_of_another_version(read: &Result<SecretLookup, Error>) -> bool {
+    match read {
+        Ok(SecretLookup::Secret(_)) => false,
+        Ok(SecretLookup::Missing(missing)) => *missing == Missing::Nothing,
+        Err(Error::Unreadable { .. }) => true,
+        Err(error) => !error.passes(),
     }
 }

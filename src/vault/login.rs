@@ -46,6 +46,8 @@ pub(super) struct AppRole {
 struct Cached {
     file: Option<SecretFile>,
     value: Option<Secret>,
+    /// The fault of the file, as the log last had it, while the value is known.
+    fault: Option<String>,
 }
 
 /// A wrapping token, and what became of it.
@@ -80,6 +82,7 @@ impl TokenSource {
                     RoleId::Text(text) => Cached {
                         file: None,
                         value: Some(Secret::from(text.clone())),
+                        fault: None,
                     },
                     RoleId::File(path) => Cached::in_file(SecretFile::name(path.clone())),
                 },
@@ -219,6 +222,7 @@ impl Cached {
         Self {
             file: Some(file),
             value: None,
+            fault: None,
         }
     }
 
@@ -236,8 +240,23 @@ impl Cached {
             None => None,
         };
         match (read, &self.value) {
-            (Some(Ok(file)), _) => Ok(self.value.insert(Secret::from(file)).clone()),
-            (Some(Err(_)) | None, Some(value)) => Ok(value.clone()),
+            (Some(Ok(file)), _) => {
+                self.fault = None;
+                Ok(self.value.insert(Secret::from(file)).clone())
+            }
+            (None, Some(value)) => Ok(value.clone()),
+            (Some(Err(error)), Some(value)) => {
+                let fault = error.to_string();
+                if self.fault.as_ref() != Some(&fault) {
+                    tracing::warn!(
+                        error = fault,
+                        remedy = "write it again; a restart would not find it",
+                        "a file of the login to vault cannot be read; what was in it is used"
+                    );
+                    self.fault = Some(fault);
+                }
+                Ok(value.clone())
+            }
             (Some(Err(error)), None) => Err(error),
             (None, None) => Err(Error::Request("there is no role id")),
         }

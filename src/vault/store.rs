@@ -36,6 +36,11 @@ const FAILURES_IN_A_ROW: usize = 8;
 /// differ; Relay's interval.
 const SWEEP: Duration = Duration::from_secs(600);
 
+/// Interval between two reads of every certificate, give or take a tenth. The list tells of what
+/// its writer does, and of nothing that others do: secrets that are deleted, destroyed or replaced
+/// beside it.
+const READ_EVERYTHING: Duration = Duration::from_secs(3600);
+
 /// The least time between two looks, however short the waits after failures are.
 const GAP: Duration = Duration::from_secs(1);
 
@@ -45,6 +50,8 @@ struct Poller {
     index: CertificateIndex,
     clock: SuspendAwareClock,
     swept: Option<Instant>,
+    /// Time of the next read of every certificate.
+    everything_due: Instant,
     metrics: Arc<Metrics>,
 }
 
@@ -84,6 +91,7 @@ pub(super) async fn run(
         index: CertificateIndex::default(),
         clock,
         swept: None,
+        everything_due: next_full_read(Instant::now()),
         metrics: metrics.clone(),
     };
     let mut retry = RetrySchedule::new(config.backoff_first, config.backoff_limit);
@@ -147,7 +155,7 @@ pub(super) async fn run(
             }
             () = reload.requested() => {
                 debug!("reading every certificate");
-                poller.index.forget_reads();
+                poller.everything_due = Instant::now();
                 scope = ReadScope::Sweep;
             }
         }
@@ -167,27 +175,30 @@ impl Poller {
                 ListChange::Same | ListChange::New => false,
                 ListChange::Older => true,
             },
-            SecretLookup::Deleted if !self.index.was_listed() => {
-                // There was a list: to take it for empty could take down what proxies serve.
-                return Round::Failed(Error::Missing(Missing::Deleted));
+            // To take it for empty could take down what proxies serve from an earlier run.
+            SecretLookup::Missing(missing) if !self.index.was_listed() => {
+                return Round::Failed(Error::Missing(missing));
             }
-            SecretLookup::Nothing | SecretLookup::Deleted => {
-                if self.index.no_list() {
-                    info!(path = self.kv.path(), "no list of certificates yet");
-                }
+            SecretLookup::Missing(missing) => {
+                self.index.lose_list(missing.why());
                 false
             }
         };
         let scope = self.scope(scope, now);
-        match self.read(self.index.due(scope, self.now_seconds())).await {
+        let due = self.index.due(scope, now, self.now_seconds());
+        match self.read(due).await {
             Some(error) => Round::Partial(error),
             None if lags || self.index.is_open() => Round::Lagging,
             None => Round::Done,
         }
     }
 
-    /// A look becomes a sweep when it is time for one.
+    /// A look becomes a sweep when it is time for one, and any round one of everything.
     fn scope(&mut self, scope: ReadScope, now: Instant) -> ReadScope {
+        if self.everything_due <= now {
+            self.everything_due = next_full_read(now);
+            self.index.forget_reads();
+        }
         let due = self
             .swept
             .is_none_or(|swept| now.duration_since(swept) >= SWEEP);
@@ -214,11 +225,8 @@ impl Poller {
         while let Some((name, read)) = answers.next().await {
             let found = match read {
                 Ok(SecretLookup::Secret(secret)) => CertificateLookup::Secret(secret),
-                Ok(SecretLookup::Nothing) => CertificateLookup::Missing {
-                    why: "there is nothing in its path".into(),
-                },
-                Ok(SecretLookup::Deleted) => CertificateLookup::Missing {
-                    why: "its latest version was deleted".into(),
+                Ok(SecretLookup::Missing(missing)) => CertificateLookup::Missing {
+                    why: missing.why().to_owned(),
                 },
                 Err(error) => {
                     let why = error.to_string();
@@ -271,10 +279,12 @@ impl Poller {
             "let the token's policy read this path and certificates/* beside it; if the path is \
              not where the certificates are, set VAULT_KV_MOUNT, MARATHON_ACME_KV_PATH or \
              VAULT_KV_VERSION"
-        } else if error.missing() == Some(Missing::Deleted) {
-            "undelete it, or write it again, an empty one if no certificate is to be served"
-        } else if error.missing().is_some() {
+        } else if error.missing() == Some(Missing::HasVersions) {
             "set VAULT_KV_VERSION=2"
+        } else if error.missing().is_some() {
+            "write the list of certificates there, an empty one if none is to be served; if it is \
+             elsewhere, set VAULT_KV_MOUNT or MARATHON_ACME_KV_PATH; without certificates in Vault \
+             set VAULT_CERTIFICATES=false"
         } else {
             "none is needed if it passes"
         };
@@ -285,6 +295,12 @@ impl Poller {
         };
         warn!(path, %error, remedy, "{kept}");
     }
+}
+
+/// Time of the read of every certificate after one at `now`: replicas that started together do not
+/// read together.
+fn next_full_read(now: Instant) -> Instant {
+    now + jittered(READ_EVERYTHING, &mut rand::rng())
 }
 
 #[cfg(test)]

@@ -40,6 +40,8 @@ pub(super) struct TokenKeeper {
     next: NextAction,
     due: Moment,
     retry: RetrySchedule,
+    /// The fault of the token's file, as the log last had it, while a token from it is held.
+    file_fault: Option<String>,
     /// True once a request with the current token was refused, until the token is checked.
     token_refused: bool,
     token_check_backoff: Backoff,
@@ -86,6 +88,7 @@ impl TokenKeeper {
         Self {
             login: TokenSource::new(&config),
             retry: RetrySchedule::new(config.backoff_first, config.backoff_limit),
+            file_fault: None,
             token_check_backoff: Backoff::new(config.backoff_first, TOKEN_CHECK_LIMIT),
             requester,
             slot,
@@ -180,8 +183,14 @@ impl TokenKeeper {
         let asked = self.clock.now();
         let got = match self.login.token(&self.requester).await {
             Ok(got) => got,
+            Err(error) if self.leased.is_some() && matches!(self.login, TokenSource::File(_)) => {
+                return self.keep_despite(&error);
+            }
             Err(error) => return self.fail_to_acquire(&error).await,
         };
+        if self.file_fault.take().is_some() {
+            tracing::info!("the file of the token for vault can be read again");
+        }
         if let Some(leased) = &self.leased
             && leased.current.token == got.token
         {
@@ -203,6 +212,19 @@ impl TokenKeeper {
             Some(lease) => self.plan_for(lease),
             None if matches!(self.login, TokenSource::None) => self.next = NextAction::Rest,
             None => self.plan(NextAction::LookUp, Duration::ZERO),
+        }
+    }
+
+    /// Goes on with the token that is held, renewals included, though its file holds none any more.
+    fn keep_despite(&mut self, error: &Error) {
+        let fault = error.to_string();
+        if self.file_fault.as_ref() != Some(&fault) {
+            tracing::warn!(
+                error = fault,
+                remedy = self.login.remedy(),
+                "there is no token in the file any more; the one that was in it is used and renewed"
+            );
+            self.file_fault = Some(fault);
         }
     }
 

@@ -20,9 +20,6 @@ use crate::net::tls::TlsSetupError;
 /// Vault that is slow.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
-/// Silence after which TCP asks whether Vault is still there.
-const KEEPALIVE: Duration = Duration::from_secs(90);
-
 /// The body of an answer, read as it comes: how much of it, and how long, is decided by who reads.
 pub(super) type VaultResponseBody = UnsyncBoxBody<Bytes, hyper::Error>;
 
@@ -48,7 +45,6 @@ pub(super) fn https_client(config: &Config) -> HttpsClient {
         client_certificate: config.client_certificate.clone(),
         server_name: config.server_name.clone(),
         connect_limit: CONNECT_LIMIT.min(config.request_limit),
-        keepalive: KEEPALIVE,
         file_interval: config.file_interval,
     })
 }
@@ -58,7 +54,7 @@ impl VaultTransport for HttpsClient {
         Box::pin(async move {
             match HttpsClient::send(self, request).await {
                 Ok(answer) => Ok(answer.map(BodyExt::boxed_unsync)),
-                Err(SendError::Connect { host, why }) => Err(Error::Connect { host, why }),
+                Err(SendError::Connect { host, why, .. }) => Err(Error::Connect { host, why }),
                 Err(SendError::Tls(bad)) => Err(bad.into()),
             }
         })

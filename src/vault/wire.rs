@@ -40,9 +40,9 @@ pub(super) enum BadSecret {
     /// It is none of a KV engine with versions.
     #[error("vault's answer has no metadata, as one of a KV engine without versions has none")]
     Unversioned,
-    /// It was deleted, or destroyed.
-    #[error("its newest version was deleted")]
-    Deleted,
+    /// Its newest version was written as null. (What was deleted is a 404.)
+    #[error("its newest version is null instead of fields")]
+    Null,
 }
 
 /// The `data` of an answer of an engine with versions.
@@ -63,7 +63,7 @@ impl KvSecret {
     ///
     /// # Errors
     ///
-    /// When it is none, or the newest version of the secret is gone.
+    /// When it is none, or the newest version of the secret holds null.
     pub(super) fn versioned(data: Value) -> Result<Self, BadSecret> {
         if !data.is_object() {
             return Err(BadSecret::Shapeless);
@@ -77,7 +77,7 @@ impl KvSecret {
                 number: versioned.metadata.version,
                 created: created.and_then(|time| OffsetDateTime::parse(&time, &Rfc3339).ok()),
             },
-            fields: versioned.data.ok_or(BadSecret::Deleted)?,
+            fields: versioned.data.ok_or(BadSecret::Null)?,
         })
     }
 
@@ -99,6 +99,18 @@ impl KvSecret {
             edition: Edition::Digest(digest.finalize().into()),
             fields,
         })
+    }
+}
+
+impl KvSecret {
+    /// The fields of a list: names with what is listed of them. Without versions, a field `ttl` is
+    /// Vault's own, the interval at which to read the secret
+    /// (<https://developer.hashicorp.com/vault/docs/secrets/kv/kv-v1#ttls>): as Vault keeps no
+    /// secret without fields there, an empty list has that one.
+    pub(super) fn names(&self) -> impl Iterator<Item = (&String, &Value)> {
+        let is_versioned = matches!(self.edition, Edition::Version { .. });
+        let fields = self.fields.iter();
+        fields.filter(move |(name, _)| is_versioned || *name != "ttl")
     }
 }
 
@@ -180,7 +192,7 @@ mod tests {
         let text = json!({ "data": "canary", "metadata": { "version": 1 } });
         assert_eq!(versioned(text), BadSecret::Unversioned);
         let deleted = json!({ "data": null, "metadata": { "version": 2, "destroyed": true } });
-        assert_eq!(versioned(deleted), BadSecret::Deleted);
+        assert_eq!(versioned(deleted), BadSecret::Null);
         let unversioned = KvSecret::unversioned(json!("canary"));
         assert_eq!(unversioned.unwrap_err(), BadSecret::Shapeless);
         let kept = KvSecret::unversioned(json!({ "privkey": "canary" }));

@@ -230,10 +230,16 @@ fn address(value: &Value) -> String {
 
 fn endpoints(assignment: &Value) -> Value {
     let localities = assignment["endpoints"].as_array().into_iter().flatten();
-    let endpoints = localities.flat_map(|locality| locality["lb_endpoints"].as_array().unwrap());
-    endpoints
-        .map(|endpoint| address(&endpoint["endpoint"]["address"]))
-        .collect()
+    let endpoints = localities.flat_map(|locality| {
+        let rank = match locality["priority"].as_u64() {
+            None => "",
+            Some(1) => " behind the others",
+            Some(priority) => panic!("priority {priority}"),
+        };
+        let endpoints = locality["lb_endpoints"].as_array().unwrap().iter();
+        endpoints.map(move |endpoint| address(&endpoint["endpoint"]["address"]) + rank)
+    });
+    endpoints.collect()
 }
 
 /// Its address, and for every chain the names and the secret.

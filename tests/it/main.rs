@@ -37,6 +37,8 @@ mod outages;
 #[cfg(test)]
 mod program;
 #[cfg(test)]
+mod records;
+#[cfg(test)]
 mod refused_certificates;
 #[cfg(test)]
 mod rejections;

@@ -6,5 +6,5 @@ mod dcos;
 mod events;
 mod leaders;
 mod lists;
-mod scene;
+pub(crate) mod scene;
 mod streams;

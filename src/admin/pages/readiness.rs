@@ -1,12 +1,23 @@
-//! The readiness page: the publication and age of the snapshot, or what it waits for.
+//! The readiness pages: the publication and age of the snapshot, or what it waits for, and the
+//! sources.
 
 use http::{Response, StatusCode};
+use serde_json::{Value, json};
 
+use super::source_lines;
 use super::{PageBody, Pages, text};
 
 impl Pages {
-    /// 200 once a snapshot is published, however old.
-    pub(super) fn readiness(&self) -> Response<PageBody> {
+    /// 200 once a snapshot is published, however old. The sources are shown `with_sources`: their
+    /// addresses and errors are not for foreign web pages.
+    pub(super) fn readiness(&self, with_sources: bool) -> Response<PageBody> {
+        let sources = match with_sources {
+            true => (self.sources.statuses)()
+                .iter()
+                .map(source_lines::lines)
+                .collect(),
+            false => String::new(),
+        };
         if self.sources.snapshot.current().is_some() {
             let unresolved = ["unresolved_agent"];
             let unresolved = self.metrics.problems.with_label_values(&unresolved).get();
@@ -18,17 +29,44 @@ impl Pages {
                 ),
             };
             let age = self.age();
-            text(StatusCode::OK, format!("ready\n{age}{unresolved_note}"))
+            text(
+                StatusCode::OK,
+                format!("ready\n{age}{unresolved_note}{sources}"),
+            )
         } else {
             text(
                 StatusCode::SERVICE_UNAVAILABLE,
-                format!("not ready: {}\n", self.waiting_for()),
+                format!("not ready: {}\n{sources}", self.waiting_for()),
             )
         }
     }
 
+    /// The same for programs, always 200.
+    pub(super) fn status(&self) -> Value {
+        let is_ready = self.sources.snapshot.current().is_some();
+        let (silence, is_stale) = (self.sources.source_age)();
+        let sources: Vec<_> = (self.sources.statuses)()
+            .iter()
+            .map(source_lines::as_json)
+            .collect();
+        json!({
+            "ready": is_ready,
+            "waits_for": (!is_ready).then(|| self.waiting_for()),
+            "stale": is_stale,
+            "silence_seconds": silence.map(|silence| silence.as_secs_f64()),
+            "sources": sources,
+        })
+    }
+
     /// The age of the served snapshot, as a line.
     fn age(&self) -> String {
+        if let Some(age) = (self.sources.record_age)() {
+            return format!(
+                "stale: the record on disk is served, of {} s ago; Marathon has not listed its apps \
+                 since the start\n",
+                age.as_secs()
+            );
+        }
         let (silence, is_stale) = (self.sources.source_age)();
         let heard = match silence {
             Some(silence) => format!("Marathon was last heard {} s ago", silence.as_secs()),

@@ -1,23 +1,27 @@
-//! The questions: asked one at a time, answered together with what was heard meanwhile.
+//! The questions: asked in two lanes, answered together with what was heard meanwhile.
+
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Subscriber;
+use super::{LIST_SLOW_AFTER, Subscriber};
 use crate::marathon::client::FetchAnswer;
+use crate::marathon::config::BaseUrl;
 use crate::marathon::error::Error;
-use crate::marathon::fetch_queue::Fetch;
-use crate::marathon::in_flight::{self, Fetched, HeardSince, InFlight};
+use crate::marathon::fetch::Fetch;
+use crate::marathon::in_flight::{self, Delivery, Fetched, FinishedFetch};
+use crate::marathon::status;
 use crate::net::backoff::jittered;
 use crate::received::Received;
 use crate::state::event::{Event, Purpose, RefreshNeeded};
 
 impl Subscriber {
-    /// Asks the next question, if there is one and it may be asked.
+    /// Asks everything that may be asked now.
     pub(super) fn ask(&mut self) {
-        let now = Instant::now();
-        if !self.may_ask() || self.fetch_after > now {
+        if self.stream.following_since().is_none() {
             return;
         }
+        let now = Instant::now();
         match self.fetch_queue.mature(now) {
             Some(Purpose::Confirmation) => self.count_resync("confirmation"),
             Some(Purpose::Routine | Purpose::Announced) => self.count_resync("later"),
@@ -27,22 +31,56 @@ impl Subscriber {
             self.want(RefreshNeeded::Everything(Purpose::Routine), "timer");
             self.resync_at = None;
         }
-        let (Some(base), Some(fetch)) = (self.fetches.best(), self.fetch_queue.next(now)) else {
-            return;
+        self.look_at_slow_ones(now);
+        if let Some(list) = self.fetch_queue.next_list(now) {
+            self.send(list);
+        }
+        while self
+            .in_flight
+            .has_place_for_a_part(self.config.head_patience)
+            && let Some(part) = self.fetch_queue.next_part(now)
+        {
+            self.send(part);
+        }
+    }
+
+    fn send(&mut self, fetch: Fetch) {
+        // There is none without a configured Marathon, and that is an error at the start.
+        let Some(base) = self.fetches.best() else {
+            return self.fetch_queue.given_up(&fetch);
         };
         tracing::debug!(marathon = %base, ?fetch, "asking");
-        self.in_flight = InFlight::Requested(fetch.clone(), HeardSince::All(Vec::new()));
-        self.fetch_tasks
-            .spawn(in_flight::fetch(self.client.clone(), base, fetch));
+        let limits = self.fetch_queue.limits(&fetch, &self.config);
+        let id = self.in_flight.next_id();
+        let (client, asked) = (self.client.clone(), fetch.clone());
+        let asking = in_flight::fetch(client, base.clone(), asked, limits, id);
+        let task = self.fetch_tasks.spawn(asking);
+        self.in_flight.sent(id, fetch, base, task);
+    }
+
+    /// Shows a list that has no answer for long, and gives up the latest of too many slow fetches.
+    fn look_at_slow_ones(&mut self, now: Instant) {
+        let list_sent_at = self.in_flight.list_sent_at();
+        if list_sent_at.is_some_and(|sent_at| now >= sent_at + LIST_SLOW_AFTER) {
+            let slow = Error::Slow {
+                what: "the answer",
+                limit: LIST_SLOW_AFTER,
+            };
+            self.status.fails(status::LISTS, &slow, slow.remedy());
+        }
+        let limit = self.config.head_patience;
+        for (fetch, base) in self.in_flight.give_up_slow(limit) {
+            let what = "the head of the answer";
+            let slow = Error::Slow { what, limit };
+            self.failed(&fetch, &base, &slow, limit);
+        }
     }
 
     pub(super) fn finish_fetch(&mut self, fetched: Fetched) {
-        let InFlight::Requested(fetch, heard) =
-            std::mem::replace(&mut self.in_flight, InFlight::None)
-        else {
+        let Some((finished, is_whole)) = self.in_flight.finish(fetched.id) else {
             return;
         };
-        let what = fetch.what();
+        let what = finished.fetch.what();
         let outcome = fetched.result.as_ref().map_or_else(Error::reason, |_| "ok");
         self.metrics
             .fetches
@@ -53,66 +91,115 @@ impl Subscriber {
             .observe(fetched.took.as_secs_f64());
         match fetched.result {
             Ok(answer) => {
-                self.fetches.worked(&fetched.base);
-                self.fetch_backoff.reset();
-                self.answered(fetch, answer, fetched.at, heard);
-            }
-            Err(e) => {
-                self.fetches.failed(&fetched.base);
-                let wait = self.fetch_backoff.wait(&mut rand::rng());
-                self.fetch_after = Instant::now() + wait;
-                let now = Instant::now();
-                let retry_in_seconds = wait.as_secs_f64();
-                if let Some(left_out) = self.throttled_log.admit(&format!("{what} {e}"), now) {
-                    tracing::warn!(
-                        marathon = %fetched.base, what, error = %e, retry_in_seconds,
-                        left_out = left_out.count(),
-                        "marathon did not answer"
-                    );
+                self.fetches.worked(&finished.base);
+                if is_whole {
+                    self.answered(finished, answer, fetched.at, fetched.took);
                 } else {
-                    tracing::debug!(
-                        marathon = %fetched.base, what, error = %e, retry_in_seconds,
-                        "marathon still does not answer"
-                    );
-                }
-                match fetched.fetch {
-                    // Asking the same again would not help; a list may say it otherwise.
-                    Fetch::Group(_) | Fetch::App(_) | Fetch::Definition(..) if !e.passes() => {
-                        self.want(
-                            RefreshNeeded::EverythingLater(Purpose::Routine),
-                            "unreadable",
-                        );
-                    }
-                    Fetch::Everything(_)
-                    | Fetch::Group(_)
-                    | Fetch::App(_)
-                    | Fetch::Definition(..) => self.fetch_queue.failed(fetch, Instant::now()),
+                    self.too_much_heard(&finished.fetch, fetched.took);
                 }
             }
+            Err(e) => self.failed(&finished.fetch, &finished.base, &e, fetched.took),
+        }
+        self.in_flight.trim();
+    }
+
+    fn failed(&mut self, fetch: &Fetch, base: &BaseUrl, error: &Error, took: Duration) {
+        let now = Instant::now();
+        let what = fetch.what();
+        self.fetches.failed(base);
+        let part = match fetch {
+            Fetch::Everything(_) => status::LISTS,
+            Fetch::Group(_) | Fetch::App(_) | Fetch::Definition(..) => status::SINGLE_APPS,
+        };
+        let retry_in = match fetch {
+            // Asking the same again would not help; a list may say it otherwise.
+            Fetch::Group(_) | Fetch::App(_) | Fetch::Definition(..) if !error.passes() => {
+                self.fetch_queue.given_up(fetch);
+                self.want(
+                    RefreshNeeded::EverythingLater(Purpose::Routine),
+                    "unreadable",
+                );
+                None
+            }
+            Fetch::Everything(_) | Fetch::Group(_) | Fetch::App(_) | Fetch::Definition(..) => {
+                Some(self.fetch_queue.failed(fetch, took, now))
+            }
+        };
+        match fetch {
+            Fetch::Group(id) | Fetch::App(id) | Fetch::Definition(id, _) => {
+                let named = format!("{}: {error}", id.as_str());
+                self.status.fails(part, named, error.remedy());
+            }
+            Fetch::Everything(_) => self.status.fails(part, error, error.remedy()),
+        }
+        let since = *self.failing.entry(what).or_insert(now);
+        let since_seconds = now.duration_since(since).as_secs_f64();
+        let retry_in_seconds = retry_in.map(|wait| wait.as_secs_f64());
+        let message = error.said();
+        if let Some(left_out) = self
+            .throttled_log
+            .admit(&format!("{what} {}", error.kind()), now)
+        {
+            tracing::warn!(
+                marathon = %base, what, error = %error, remedy = error.remedy(), since_seconds,
+                retry_in_seconds, left_out = left_out.count(),
+                "{message}"
+            );
+        } else {
+            tracing::debug!(marathon = %base, what, error = %error, retry_in_seconds, "{message}");
         }
     }
 
-    fn answered(&mut self, fetch: Fetch, answer: FetchAnswer, at: Instant, heard: HeardSince) {
+    /// Asks again where too many events came during one question.
+    fn too_much_heard(&mut self, fetch: &Fetch, took: Duration) {
+        let now = Instant::now();
+        if let Some(left_out) = self.throttled_log.admit("too many events", now) {
+            tracing::warn!(
+                left_out = left_out.count(),
+                "too many events came during one request: its answer is dropped"
+            );
+        }
+        match fetch {
+            Fetch::Everything(_) | Fetch::Definition(..) => {
+                self.fetch_queue.failed(fetch, took, now);
+            }
+            Fetch::Group(_) | Fetch::App(_) => self.fetch_queue.given_up(fetch),
+        }
+        self.want(
+            RefreshNeeded::Everything(fetch.purpose()),
+            "too_many_events",
+        );
+    }
+
+    fn answered(
+        &mut self,
+        finished: FinishedFetch,
+        answer: FetchAnswer,
+        at: Instant,
+        took: Duration,
+    ) {
+        let fetch = finished.fetch.clone();
+        self.failing.remove(fetch.what());
+        let overtaken = match answer {
+            FetchAnswer::Fact(_) => self.fetch_queue.answered(&fetch, took, at),
+            FetchAnswer::Elsewhere => {
+                self.fetch_queue.given_up(&fetch);
+                Vec::new()
+            }
+        };
+        self.in_flight.end(&overtaken);
+        if let Fetch::Everything(_) = fetch {
+            self.status.works(status::LISTS);
+        }
+        if !self.fetch_queue.has_failed_parts() {
+            self.status.works(status::SINGLE_APPS);
+        }
         let event = match answer {
             FetchAnswer::Fact(event) => event,
             FetchAnswer::Elsewhere => {
                 return self.want(RefreshNeeded::Everything(fetch.purpose()), "elsewhere");
             }
         };
-        if let HeardSince::TooMany = heard {
-            let now = Instant::now();
-            if let Some(left_out) = self.throttled_log.admit("too many events", now) {
-                tracing::warn!(
-                    left_out = left_out.count(),
-                    "too many events came during one request: its answer is dropped"
-                );
-            }
-            let purpose = fetch.purpose();
-            if let Fetch::Definition(..) = fetch {
-                self.fetch_queue.failed(fetch, at);
-            }
-            return self.want(RefreshNeeded::Everything(purpose), "too_many_events");
-        }
         match &event {
             Event::Synced(list) => {
                 tracing::debug!(
@@ -143,43 +230,33 @@ impl Subscriber {
         }
         self.resolver
             .mention_agents_of(std::slice::from_ref(&event));
-        self.in_flight = InFlight::Answered(Received { at, value: event }, heard);
+        self.in_flight
+            .answer(finished, Received { at, value: event });
     }
 
-    /// Sends what waits for room: facts, then answers. The facts heard since the question left go
-    /// along, also those that were sent on before: the answer may be older than they are.
+    /// Sends what waits for room: facts, then answers, then news of names.
     pub(super) fn deliver(&mut self) {
-        let Ok(room) = self.facts.try_reserve() else {
+        // Of its own sender, so that the rest of this can be used while it is held.
+        let facts = self.facts.clone();
+        let Ok(room) = facts.try_reserve() else {
             return;
         };
         if let Some(facts) = self.backlog.take() {
             room.send(facts);
             return;
         }
-        match std::mem::replace(&mut self.in_flight, InFlight::None) {
-            InFlight::Answered(Received { at, value: answer }, heard) => match heard {
-                HeardSince::All(since) => {
-                    let mut what = Vec::with_capacity(since.len() + 1);
-                    what.push(answer);
-                    what.extend(since);
-                    room.send(Received { at, value: what });
-                }
-                HeardSince::TooMany => {
-                    drop(room);
-                    self.want(
-                        RefreshNeeded::Everything(Purpose::Routine),
-                        "too_many_events",
-                    );
-                }
-            },
-            other @ (InFlight::None | InFlight::Requested(..)) => {
-                self.in_flight = other;
-                if !self.pending_news.is_empty() {
-                    room.send(Received::now(
-                        std::mem::take(&mut self.pending_news).events(),
-                    ));
-                }
+        match self.in_flight.deliver(self.config.heard_limit) {
+            Some(Delivery::Message(message)) => room.send(message),
+            Some(Delivery::TooMuchHeard(fetch)) => {
+                drop(room);
+                self.too_much_heard(&fetch, Duration::ZERO);
             }
+            None if !self.pending_news.is_empty() => {
+                room.send(Received::now(
+                    std::mem::take(&mut self.pending_news).events(),
+                ));
+            }
+            None => {}
         }
     }
 }

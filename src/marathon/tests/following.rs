@@ -158,7 +158,7 @@ async fn facts_without_room_wait_merged_by_task_and_nothing_is_listed_again() {
 }
 
 #[tokio::test]
-async fn what_is_stale_is_asked_for_one_at_a_time() {
+async fn what_is_stale_is_asked_for_beside_what_is_not_answered_yet() {
     let marathon = Marathon::listening().await;
     let mut subject = Subject::running(marathon.config());
     let mut stream = marathon.stream_and_empty_list(&mut subject).await;
@@ -168,19 +168,8 @@ async fn what_is_stale_is_asked_for_one_at_a_time() {
     stream
         .event("group_change_success", r#"{"groupId":"/g"}"#)
         .await;
-    subject
-        .stale
-        .send(RefreshNeeded::App(AppId::from("/g/x")))
-        .await
-        .unwrap();
-    app.json(&format!(r#"{{"app":{}}}"#, WEB.replace("/web", "/a/web")))
-        .await;
-    assert!(matches!(&subject.facts().await[..], [Event::AppChanged(_)]));
-    marathon
-        .asked("/v2/apps/g/*")
-        .await
-        .json(r#"{"*":[]}"#)
-        .await;
+    let group = marathon.asked("/v2/apps/g/*").await;
+    group.json(r#"{"*":[]}"#).await;
     match &subject.facts().await[..] {
         [Event::GroupSynced { group, list }] => {
             assert_eq!(group.as_str(), "/g");
@@ -188,6 +177,80 @@ async fn what_is_stale_is_asked_for_one_at_a_time() {
         }
         other => panic!("{other:?}"),
     }
+    app.json(&format!(r#"{{"app":{}}}"#, WEB.replace("/web", "/a/web")))
+        .await;
+    match &subject.facts().await[..] {
+        // It left before the group's answer came, and may be older.
+        [Event::AppChanged(_), Event::GroupSynced { .. }] => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_fails_or_hangs_holds_up_no_app() {
+    let marathon = Marathon::listening().await;
+    let mut subject = Subject::running(marathon.config());
+    let mut stream = marathon.stream().await;
+    let hanging = marathon.asked("/v2/apps").await;
+    for id in ["/z", "/a", "/b"] {
+        let post = format!(r#"{{"appDefinition":{{"id":"{id}"}}}}"#);
+        stream.event("api_post_event", &post).await;
+        let asked = marathon.asked(&format!("/v2/apps{id}")).await;
+        asked
+            .json(&format!(r#"{{"app":{}}}"#, WEB.replace("/web", id)))
+            .await;
+        assert!(matches!(&subject.facts().await[..], [Event::AppChanged(_)]));
+    }
+    // The list is older than what was answered since, and is followed by that.
+    hanging.json(r#"{"apps":[]}"#).await;
+    let message = subject.facts().await;
+    assert!(matches!(message[0], Event::Synced(_)));
+    let ids = message[1..].iter().map(|event| match event {
+        Event::AppChanged(app) => app.app.id.as_str(),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(ids.collect::<Vec<_>>(), ["/z", "/a", "/b"]);
+}
+
+#[tokio::test]
+async fn a_change_whose_plan_is_known_asks_for_its_apps_and_for_no_list() {
+    let marathon = Marathon::listening().await;
+    let mut subject = Subject::running(marathon.config());
+    let mut stream = marathon.stream_and_empty_list(&mut subject).await;
+    let version = "2020-07-14T10:00:00.120Z";
+    let steps = r#"[{"actions":[{"action":"StartApplication","app":"/web"}]}]"#;
+    let info = format!(r#"{{"plan":{{"version":"{version}","steps":{steps}}}}}"#);
+    stream.event("deployment_info", &info).await;
+    let change = format!(r#"{{"groupId":"/","version":"{version}"}}"#);
+    stream.event("group_change_success", &change).await;
+    let app = marathon.asked("/v2/apps/web").await;
+    app.json(&format!(r#"{{"app":{WEB}}}"#)).await;
+    assert!(matches!(&subject.facts().await[..], [Event::AppChanged(_)]));
+    // Without a plan everything is listed.
+    let unplanned = r#"{"groupId":"/","version":"2020-07-14T11:00:00.000Z"}"#;
+    stream.event("group_change_success", unplanned).await;
+    marathon.asked("/v2/apps").await;
+}
+
+#[tokio::test]
+async fn an_app_that_is_created_again_is_asked_for_at_once() {
+    let marathon = Marathon::listening().await;
+    let mut subject = Subject::running(marathon.config());
+    let mut stream = marathon.stream_and_empty_list(&mut subject).await;
+    let app = RefreshNeeded::App(AppId::from("/web"));
+    subject.stale.send(app).await.unwrap();
+    let asked = marathon.asked("/v2/apps/web").await;
+    let message = r#"{"message":"App '/web' does not exist"}"#;
+    asked
+        .answer("404 Not Found", "application/json", message)
+        .await;
+    assert_eq!(subject.facts().await, [Event::AppGone(AppId::from("/web"))]);
+    stream
+        .event("api_post_event", r#"{"appDefinition":{"id":"/web"}}"#)
+        .await;
+    let asked = marathon.asked("/v2/apps/web").await;
+    asked.json(&format!(r#"{{"app":{WEB}}}"#)).await;
+    assert!(matches!(&subject.facts().await[..], [Event::AppChanged(_)]));
 }
 
 #[tokio::test]
@@ -399,6 +462,7 @@ async fn it_stops_when_nobody_receives() {
         facts,
         stale,
         crate::marathon::LastHeard::default(),
+        crate::marathon::new_status(),
         metrics,
         tokio_util::sync::CancellationToken::new(),
     );

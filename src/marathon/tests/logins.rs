@@ -7,10 +7,12 @@ use http::Uri;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::peer::{Exchange, Marathon, Subject, within};
+use super::peer::{ATTACHED, Exchange, Marathon, STREAM_HEAD, Subject, within};
 use crate::marathon::authenticated_client::AuthenticatedClient;
+use crate::marathon::https::{Connection, HeadLimits};
 use crate::marathon::{Config, Error, MarathonLogin, TokenScheme};
 use crate::metrics::Metrics;
+use crate::net::source_status::SourceState;
 
 const KEY: &str = include_str!("../../../tests/certificates/service-account.pem");
 
@@ -63,8 +65,12 @@ fn as_account(secret: &Secret, marathon: &Marathon) -> Config {
 /// Access with a clock of its own.
 fn authenticated_client(config: Config) -> (AuthenticatedClient, Arc<Metrics>) {
     let metrics = Metrics::new().unwrap();
-    let authenticated_client =
-        AuthenticatedClient::with_clock(Arc::new(config), Arc::clone(&metrics), || NOW);
+    let authenticated_client = AuthenticatedClient::with_clock(
+        Arc::new(config),
+        Arc::clone(&metrics),
+        crate::marathon::new_status(),
+        || NOW,
+    );
     (authenticated_client.unwrap(), metrics)
 }
 
@@ -89,9 +95,12 @@ async fn status(
     marathon: &Marathon,
 ) -> Result<u16, Error> {
     let uri: Uri = marathon.base().at("/v2/info").parse().unwrap();
-    let limit = Duration::from_secs(30);
+    let limits = HeadLimits {
+        connection: Connection::Kept,
+        limit: Duration::from_secs(30),
+    };
     let answer = authenticated_client
-        .get(&uri, "application/json", limit)
+        .get(&uri, "application/json", limits)
         .await;
     answer.map(|answer| answer.status().as_u16())
 }
@@ -114,6 +123,49 @@ async fn a_token_from_a_file_is_written_as_its_scheme_says_and_read_each_time() 
         unauthorized(list).await;
         let list = marathon.asked("/v2/apps").await;
         assert_eq!(list.header("authorization"), [two]);
+        subject.stop().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_login_whose_file_vanishes_is_used_on_and_this_is_shown() {
+    let marathon = Marathon::listening().await;
+    let secrets = [Secret::new("user:hunter2"), Secret::new("hunter2")];
+    let [credentials, token] = secrets.each_ref().map(Secret::path);
+    let logins = [
+        MarathonLogin::Credentials(credentials),
+        MarathonLogin::Token {
+            file: token,
+            scheme: TokenScheme::Bearer,
+        },
+    ];
+    for (login, secret) in logins.into_iter().zip(&secrets) {
+        let mut subject = Subject::running(with(login, &marathon));
+        let stream = marathon.stream().await;
+        let shown = stream.header("authorization").concat();
+        std::fs::remove_file(secret.path()).unwrap();
+        drop(stream);
+        // The list goes with the stream, or was not asked for yet.
+        let stream = loop {
+            let mut asked = marathon.any().await;
+            if asked.path() == "/v2/events" {
+                asked.send(STREAM_HEAD).await;
+                asked.send(ATTACHED).await;
+                break asked;
+            }
+        };
+        let list = marathon.asked("/v2/apps").await;
+        for asked in [&stream, &list] {
+            assert_eq!(asked.header("authorization").concat(), shown);
+        }
+        list.json(r#"{"apps":[]}"#).await;
+        subject.facts().await;
+        let status = subject.status.current();
+        assert_eq!(status.state, SourceState::Degraded);
+        let failure = status.last_error.unwrap();
+        assert_eq!(failure.part, "the file with the login");
+        assert!(failure.error.contains("secret") && !failure.remedy.is_empty());
+        assert!(!format!("{failure:?}").contains("hunter2"));
         subject.stop().await.unwrap();
     }
 }
@@ -222,7 +274,7 @@ async fn a_login_that_fails_says_why_and_is_put_off() {
             "400 Bad Request",
             "",
             "refused",
-            "with 400 Bad Request: see that this account exists",
+            "refuses the login of the service account edge with 400 Bad Request",
         ),
         (
             "503 Service Unavailable",
@@ -286,12 +338,12 @@ async fn a_token_goes_to_no_stranger() {
 fn an_answer_that_a_login_would_change_says_so() {
     let error = |status| {
         let host = "m:8080".to_owned();
-        Error::Status { host, status }.to_string()
+        Error::Status { host, status }
     };
-    assert!(error(http::StatusCode::UNAUTHORIZED).contains("MARATHON_SERVICE_ACCOUNT_FILE"));
-    assert!(error(http::StatusCode::FORBIDDEN).contains("let it view apps and events"));
-    assert_eq!(
-        error(http::StatusCode::BAD_GATEWAY),
-        "m:8080 answered 502 Bad Gateway"
-    );
+    let remedy = |status| error(status).remedy();
+    assert!(remedy(http::StatusCode::UNAUTHORIZED).contains("MARATHON_SERVICE_ACCOUNT_FILE"));
+    assert!(remedy(http::StatusCode::FORBIDDEN).contains("let it view apps and events"));
+    let bad_gateway = error(http::StatusCode::BAD_GATEWAY);
+    assert_eq!(bad_gateway.to_string(), "m:8080 answered 502 Bad Gateway");
+    assert!(bad_gateway.remedy().contains("runs and leads"));
 }

@@ -9,8 +9,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::marathon::{BaseUrl, Config, Error, LastHeard, run};
+use crate::marathon::{BaseUrl, Config, Error, LastHeard, new_status, run};
 use crate::metrics::Metrics;
+use crate::net::source_status::StatusCell;
 use crate::received::Received;
 use crate::state::event::{Event, RefreshNeeded};
 
@@ -55,6 +56,7 @@ impl Marathon {
         Config {
             backoff_first: Duration::from_millis(1),
             backoff_limit: Duration::from_millis(2),
+            list_pause: Duration::ZERO,
             ..Config::new(vec![self.base()])
         }
     }
@@ -174,6 +176,7 @@ pub(super) struct Subject {
     pub stale: mpsc::Sender<RefreshNeeded>,
     pub metrics: Arc<Metrics>,
     pub last_heard: LastHeard,
+    pub status: StatusCell,
     shutdown: CancellationToken,
     task: JoinSet<Result<(), Error>>,
 }
@@ -189,6 +192,7 @@ impl Subject {
         let (stale, stale_out) = mpsc::channel(100);
         let metrics = Metrics::new().unwrap();
         let last_heard = LastHeard::default();
+        let status = new_status();
         let shutdown = CancellationToken::new();
         let mut task = JoinSet::new();
         task.spawn(run(
@@ -196,6 +200,7 @@ impl Subject {
             facts_in,
             stale_out,
             last_heard.clone(),
+            status.clone(),
             Arc::clone(&metrics),
             shutdown.clone(),
         ));
@@ -204,6 +209,7 @@ impl Subject {
             stale,
             metrics,
             last_heard,
+            status,
             shutdown,
             task,
         }

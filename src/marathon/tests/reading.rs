@@ -305,6 +305,18 @@ fn health_is_what_the_results_say_together() {
             Health::Unknown,
         ),
         (json!([{"alive": false}]), Health::Unknown),
+        (
+            json!([{"alive": false, "lastSuccess": null, "lastFailure": "x"}]),
+            Health::Unhealthy,
+        ),
+        (
+            json!([{"alive": false, "lastSuccess": "w", "lastFailure": "x"}]),
+            Health::Failing,
+        ),
+        (
+            json!([null, {"alive": false, "lastSuccess": "w", "lastFailure": "x"}, {"alive": false}]),
+            Health::Failing,
+        ),
     ] {
         let task = json!({"id": "web.1", "healthCheckResults": results});
         let list = apps(&json!([{"id": "/web", "tasks": [task]}]));
@@ -495,6 +507,13 @@ fn what_changes_definitions_makes_them_stale() {
         &[],
         &[],
     );
+    let info =
+        json!({"plan": {"version": "2020-07-14T10:00:00.120Z", "steps": plan["plan"]["steps"]}});
+    let planned = frame("deployment_info", &info).plan.unwrap();
+    assert_eq!(planned.apps, [web()].into());
+    let changed = frame("group_change_success", &group(json!("/")));
+    assert_eq!(changed.change, Some(planned.version));
+    check("deployment_info", &plan, &[], &[]);
     let terminated = Event::AppTerminated(web());
     check(
         "app_terminated_event",
@@ -529,7 +548,6 @@ fn all_other_events_say_nothing() {
         "pod_updated_event",
         "pod_deleted_event",
         "group_change_failed",
-        "deployment_info",
         "deployment_step_success",
         "deployment_step_failure",
         "failed_health_check_event",
@@ -560,6 +578,7 @@ fn a_frame_that_matters_and_cannot_be_read_is_an_error() {
         "app_terminated_event",
         "api_post_event",
         "group_change_success",
+        "deployment_info",
         "deployment_success",
     ] {
         for data in ["", "{", "null", "7", "[]"] {

@@ -128,7 +128,7 @@ async fn a_redirect_to_a_stranger_is_not_followed_with_credentials() {
     let error = Error::RedirectToStranger {
         host: stranger.host_port(),
     };
-    assert!(error.to_string().contains("MARATHON_LEADER_HOSTS"));
+    assert!(error.remedy().contains("MARATHON_LEADER_HOSTS"));
 }
 
 #[tokio::test]

@@ -159,8 +159,12 @@ async fn only_who_is_followed_is_asked() {
     let config = Arc::new(Config::new(vec![base.clone()]));
     let metrics = Metrics::new().unwrap();
     let last_heard = LastHeard::default();
-    let authenticated_client =
-        AuthenticatedClient::new(config.clone(), metrics.clone(), last_heard.clone());
+    let authenticated_client = AuthenticatedClient::new(
+        config.clone(),
+        metrics.clone(),
+        last_heard.clone(),
+        crate::marathon::new_status(),
+    );
     let (follows, followed) = watch::channel(None);
     let ping = Ping {
         client: MarathonClient::new(authenticated_client.unwrap()),

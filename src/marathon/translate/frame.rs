@@ -7,8 +7,9 @@ use super::error::TranslateError;
 use super::task::task_state;
 use crate::marathon::event_type::EventType;
 use crate::marathon::ids::{self, Owner};
+use crate::marathon::plans::Plan;
 use crate::marathon::wire;
-use crate::state::app::{AppId, Health, TaskId, TaskState};
+use crate::state::app::{AppId, AppVersion, Health, TaskId, TaskState};
 use crate::state::event::{Event, Purpose, RefreshNeeded, TaskUpdate};
 
 /// Events of a frame, and the fetches that it calls for.
@@ -18,6 +19,10 @@ pub struct TranslatedFrame {
     pub events: Vec<Event>,
     /// State that must be refreshed because of it.
     pub stale: Vec<RefreshNeeded>,
+    /// The plan of a deployment that begins.
+    pub plan: Option<Plan>,
+    /// The version that a group was changed to: its plan names what is stale more closely.
+    pub change: Option<AppVersion>,
 }
 
 /// Reads one frame of the event stream. A type that says nothing about routing, or that is
@@ -59,13 +64,26 @@ pub fn frame(event_type: &str, data: &[u8]) -> Result<TranslatedFrame, Translate
         EventType::GroupChangeSuccess => {
             let frame: wire::GroupChange = serde_json::from_slice(data)?;
             let group = frame.group_id.as_deref().and_then(ids::app_id);
-            Ok(stale([group.map_or(
-                RefreshNeeded::Everything(Purpose::Announced),
-                RefreshNeeded::Group,
-            )]))
+            let all = RefreshNeeded::Everything(Purpose::Announced);
+            Ok(TranslatedFrame {
+                change: frame.version.as_deref().and_then(ids::version),
+                ..stale([group.map_or(all, RefreshNeeded::Group)])
+            })
+        }
+        // Comes before the definitions can be read: they are asked for when the group has changed.
+        EventType::DeploymentInfo => {
+            let frame: wire::Deployment = serde_json::from_slice(data)?;
+            let version = frame.plan.as_ref().and_then(|plan| plan.version.as_deref());
+            Ok(TranslatedFrame {
+                plan: version.and_then(ids::version).map(|version| Plan {
+                    version,
+                    apps: touched(&frame),
+                }),
+                ..TranslatedFrame::default()
+            })
         }
         EventType::DeploymentSuccess | EventType::DeploymentFailed => {
-            let frame: wire::DeploymentEnded = serde_json::from_slice(data)?;
+            let frame: wire::Deployment = serde_json::from_slice(data)?;
             Ok(stale(touched(&frame).into_iter().map(RefreshNeeded::App)))
         }
         // A fresh leader's view of tasks may be old until it has reconciled (15 s): not at once.
@@ -150,7 +168,7 @@ fn health_changed(
 }
 
 /// The apps that a deployment was about, each once.
-fn touched(frame: &wire::DeploymentEnded) -> BTreeSet<AppId> {
+fn touched(frame: &wire::Deployment) -> BTreeSet<AppId> {
     frame
         .plan
         .iter()
@@ -167,13 +185,13 @@ fn named_app(id: &str) -> Result<AppId, TranslateError> {
 fn fact(event: Event) -> TranslatedFrame {
     TranslatedFrame {
         events: vec![event],
-        stale: Vec::new(),
+        ..TranslatedFrame::default()
     }
 }
 
 fn stale(stale: impl IntoIterator<Item = RefreshNeeded>) -> TranslatedFrame {
     TranslatedFrame {
-        events: Vec::new(),
         stale: stale.into_iter().collect(),
+        ..TranslatedFrame::default()
     }
 }

@@ -26,12 +26,16 @@ pub(super) fn task_state(name: &str) -> TaskState {
 
 /// Health by the results of all checks. One check alive is enough. None alive and none failed yet is
 /// "not yet": within the grace period Marathon writes results that have neither a success nor a
-/// failure.
+/// failure. One that was alive before its failure was healthy once.
 pub(super) fn health(results: &[wire::HealthCheckResult]) -> Health {
     if results.iter().any(|result| result.alive) {
         Health::Healthy
     } else if results.iter().any(|result| result.last_failure.is_some()) {
-        Health::Unhealthy
+        if results.iter().any(|result| result.last_success.is_some()) {
+            Health::Failing
+        } else {
+            Health::Unhealthy
+        }
     } else {
         Health::Unknown
     }

@@ -83,7 +83,11 @@ impl Simulated {
 
 impl Bench {
     async fn next(&mut self) -> Announced {
-        let events = timeout(Duration::from_secs(900), self.facts.recv()).await;
+        self.next_within(Duration::from_secs(900)).await
+    }
+
+    async fn next_within(&mut self, time: Duration) -> Announced {
+        let events = timeout(time, self.facts.recv()).await;
         let mut events = events.expect("an announcement").unwrap().value;
         let Some(Event::CertificatesRead {
             source: Source::Vault,
@@ -140,6 +144,7 @@ async fn holding(all: &[(&str, &Made)]) -> Simulated {
 fn the_default_times_are_what_the_documentation_says() {
     assert_eq!(AT_A_TIME, 4);
     assert_eq!(SWEEP, Duration::from_secs(600));
+    assert_eq!(READ_EVERYTHING, Duration::from_secs(3600));
     assert_eq!(GAP, Duration::from_secs(1));
 }
 
@@ -244,7 +249,7 @@ async fn a_requested_reload_reads_also_what_the_list_says_nothing_new_of() {
     let next = bench.next().await;
     assert!(next.serves("a", &a) && next.serves("b", &b), "{next:?}");
     assert!(
-        next.problems[0].contains("its latest version was deleted"),
+        next.problems[0].contains("its latest version was deleted or destroyed"),
         "{next:?}"
     );
     bench.simulated.vault.heal();
@@ -271,7 +276,7 @@ async fn a_deleted_certificate_stays_and_is_a_problem_until_it_is_back() {
     assert!(next.serves("a", &a) && next.serves("b", &b));
     assert_eq!(next.problems.len(), 1);
     assert!(
-        next.problems[0].contains("its latest version was deleted"),
+        next.problems[0].contains("its latest version was deleted or destroyed"),
         "{next:?}"
     );
     let body = json!({ "versions": [1] });
@@ -410,25 +415,133 @@ async fn a_list_that_is_deleted_keeps_its_certificates() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_that_was_deleted_before_the_start_is_not_an_empty_one() {
-    let simulated = holding(&[]).await;
-    simulated.vault.delete(LIVE).await.unwrap();
-    let mut bench = polled(simulated, store());
-    assert!(bench.is_silent().await);
-    assert_eq!(bench.simulated.metrics.vault_certificates_read.get(), 0);
-    bench.simulated.lists(json!({})).await;
-    assert_eq!(bench.next().await.names(), [""; 0]);
+async fn a_list_that_is_not_there_at_the_start_is_not_an_empty_one() {
+    let nothing = Simulated::new();
+    let deleted = holding(&[]).await;
+    deleted.vault.delete(LIVE).await.unwrap();
+    let null = Simulated::new();
+    null.lists(Value::Null).await;
+    for (simulated, why) in [
+        (nothing, "there is nothing in its path"),
+        (deleted, "its latest version was deleted or destroyed"),
+        (null, "its latest version holds null instead of fields"),
+    ] {
+        let log = Log::default();
+        let listening = log.listen();
+        let mut bench = polled(simulated, store());
+        assert!(bench.is_silent().await, "{why}");
+        assert_eq!(bench.simulated.metrics.vault_certificates_read.get(), 0);
+        drop(listening);
+        let text = log.text();
+        let told = text.lines().filter(|line| line.contains(" WARN "));
+        let told: Vec<_> = told.collect();
+        assert_eq!(told.len(), 1, "{text}");
+        for part in [
+            "proxies wait for them",
+            LIVE,
+            why,
+            "an empty one if none is to be served",
+            "VAULT_CERTIFICATES=false",
+        ] {
+            assert!(told[0].contains(part), "{part}: {}", told[0]);
+        }
+        // Whoever writes it, empty or not, ends the wait.
+        bench.simulated.lists(json!({})).await;
+        let first = bench.next().await;
+        assert_eq!((first.names(), first.problems.len()), (vec![], 0));
+        let a = made(&["a"]);
+        bench.simulated.keeps("a", a.acme()).await;
+        bench.simulated.lists(json!({ "a": a.listed(1) })).await;
+        assert_eq!(bench.next().await.names(), ["a"]);
+    }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_without_a_list_is_empty_until_it_has_one() {
-    let mut bench = polled(Simulated::new(), store());
-    let first = bench.next().await;
-    assert_eq!((first.names(), first.problems.len()), (vec![], 0));
+async fn a_list_whose_metadata_are_deleted_keeps_its_certificates() {
     let a = made(&["a"]);
-    bench.simulated.keeps("a", a.acme()).await;
+    let mut bench = polled(holding(&[("a", &a)]).await, store());
+    bench.next().await;
+    let metadata = "secret/metadata/marathon-acme/live";
+    bench.simulated.vault.delete(metadata).await.unwrap();
+    let next = bench.next().await;
+    assert!(next.serves("a", &a));
+    assert!(
+        next.problems[0].contains("list of certificates is gone: there is nothing in its path"),
+        "{next:?}"
+    );
+    assert!(bench.is_silent().await, "once");
     bench.simulated.lists(json!({ "a": a.listed(1) })).await;
-    assert_eq!(bench.next().await.names(), ["a"]);
+    assert_eq!(bench.next().await.problems, [""; 0]);
+}
+
+/// Time within which what the list does not tell is noticed.
+const AN_HOUR_AND_SOME: Duration = Duration::from_secs(3600 + 600);
+
+#[tokio::test(start_paused = true)]
+async fn what_happens_beside_the_list_is_noticed_within_an_hour() {
+    let certificates = ["destroyed", "deleted", "replaced"].map(|name| (name, made(&[name])));
+    let all = certificates.each_ref().map(|(name, made)| (*name, made));
+    let mut bench = polled(holding(&all).await, store());
+    bench.next().await;
+    let vault = &bench.simulated.vault;
+    let path = |area: &str, name: &str| format!("secret/{area}/marathon-acme/certificates/{name}");
+    let destroy = json!({ "versions": [1] });
+    let destroyed = vault.write(&path("destroy", "destroyed"), destroy).await;
+    destroyed.unwrap();
+    vault.delete(&path("data", "deleted")).await.unwrap();
+    let other = made(&["replaced"]);
+    bench.simulated.keeps("replaced", other.acme()).await;
+    let at = Instant::now();
+    let next = bench.next_within(AN_HOUR_AND_SOME).await;
+    assert!(
+        at.elapsed() > Duration::from_secs(3000),
+        "{:?}",
+        at.elapsed()
+    );
+    assert!(next.serves("replaced", &other), "{next:?}");
+    assert!(next.serves("deleted", &certificates[1].1), "it stays");
+    assert_eq!(next.problems.len(), 2, "{next:?}");
+    for (problem, name) in next.problems.iter().zip(["deleted", "destroyed"]) {
+        assert_eq!(
+            *problem,
+            format!(
+                "certificate {name}: it is listed, but its secret is missing: its latest version \
+                 was deleted or destroyed; have it issued again, or take it out of live"
+            )
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn everything_is_read_once_an_hour_and_not_more() {
+    let all: Vec<_> = ["a", "b", "c"].map(|name| (name, made(&[name]))).into();
+    let all: Vec<_> = all.iter().map(|(name, made)| (*name, made)).collect();
+    let mut bench = polled(holding(&all).await, store());
+    bench.next().await;
+    bench.simulated.asked();
+    let day = Duration::from_secs(24 * 3600);
+    assert!(bench.is_silent_for(day).await);
+    let asked = bench.simulated.asked();
+    let reads = asked.iter().filter(|path| path.contains("certificates/"));
+    let reads = reads.count();
+    assert!((3 * 21..=3 * 27).contains(&reads), "{reads} in a day");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_is_not_lost_while_the_list_cannot_be_read() {
+    let a = made(&["a"]);
+    let mut bench = polled(holding(&[("a", &a)]).await, store());
+    bench.next().await;
+    let renewed = made(&["a"]);
+    bench.simulated.keeps("a", renewed.acme()).await;
+    bench
+        .simulated
+        .fails(LIVE, What::status(500, "internal error"));
+    bench.reload.fire();
+    assert!(bench.is_silent_for(Duration::from_secs(30)).await);
+    bench.simulated.vault.heal();
+    let next = bench.next_within(Duration::from_secs(61)).await;
+    assert!(next.serves("a", &renewed));
 }
 
 #[tokio::test(start_paused = true)]
@@ -543,6 +656,58 @@ async fn a_token_that_may_read_nothing_gets_nothing_announced() {
     assert!(told[0].contains(LIVE) && told[0].contains("VAULT_KV_VERSION"));
     bench.simulated.log_in_with(MAY_READ_TWO).await;
     assert_eq!(bench.next().await.names(), ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_of_another_version_in_its_place_is_found() {
+    let (a, b) = (made(&["a"]), made(&["b"]));
+    let simulated = Simulated::new();
+    let kept = [("live", json!({ "a": "" })), ("certificates/a", a.acme())];
+    v1(&simulated, &kept).await;
+    let mut bench = polled(simulated, in_old(KvVersion::Detect));
+    assert_eq!(bench.next().await.names(), ["a"]);
+
+    // Without versions to with versions.
+    let vault = bench.simulated.vault.clone();
+    vault.delete("sys/mounts/old").await.unwrap();
+    let body = json!({ "type": "kv", "options": { "version": "2" } });
+    vault.write("sys/mounts/old", body).await.unwrap();
+    for (path, fields) in [("live", json!({ "b": "" })), ("certificates/b", b.acme())] {
+        let path = format!("old/data/marathon-acme/{path}");
+        vault.write(&path, json!({ "data": fields })).await.unwrap();
+    }
+    assert_eq!(bench.next().await.names(), ["b"]);
+
+    // And back: the paths of an engine with versions are no secrets of the other.
+    vault.delete("sys/mounts/old").await.unwrap();
+    v1(&bench.simulated, &kept).await;
+    let mut next = bench.next().await;
+    while next.names() != ["a"] {
+        next = bench.next().await;
+    }
+    bench.simulated.asked();
+    assert!(bench.is_silent().await);
+    let asked = bench.simulated.asked();
+    assert!(
+        !asked.iter().any(|path| path.contains("ui/mounts")),
+        "{asked:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_version_is_not_known_both_paths_are_named() {
+    let simulated = Simulated::new();
+    simulated.log_in_with(MAY_READ_ONE).await;
+    simulated.fails(
+        "sys/internal/*",
+        What::status(403, "preflight capability check"),
+    );
+    let log = Log::default();
+    let _listening = log.listen();
+    let mut bench = polled(simulated, store());
+    assert!(bench.is_silent().await);
+    let both = "secret/data/marathon-acme/live or secret/marathon-acme/live";
+    assert!(log.text().contains(both), "{}", log.text());
 }
 
 #[tokio::test(start_paused = true)]

@@ -40,10 +40,61 @@ async fn a_token_file_may_come_later_and_is_read_again_when_it_differs() {
     let used = bench.asked("secret/").into_iter().map(|seen| seen.token);
     let used: Vec<_> = used.collect();
     assert_eq!(used, [Some(first), Some(second)]);
-    // A file that goes leaves what was in it.
-    std::fs::remove_file(&path).unwrap();
-    pass(60).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_whose_file_is_gone_or_holds_none_is_renewed_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    let next = folder.path().join("next");
+    let vault = vault().await;
+    let periodic = token(&vault, json!({"period": "60s"})).await;
+    std::fs::write(&path, &periodic).unwrap();
+    let bench = Bench::new(&vault, LoginMethod::TokenFile(path.clone()));
     bench.ask().await.unwrap();
+    let spoilt = [None, Some(""), Some("two words"), Some("t\u{f6}ken")];
+    for (index, content) in spoilt.into_iter().enumerate() {
+        match content {
+            None => std::fs::remove_file(&path).unwrap(),
+            Some(content) => std::fs::write(&path, content).unwrap(),
+        }
+        let renewals = bench.asked("auth/token/renew-self").len();
+        assert_eq!(
+            bench.ask_for(Duration::from_secs(600)).await,
+            0,
+            "{content:?}"
+        );
+        let renewed = bench.asked("auth/token/renew-self").len() - renewals;
+        assert!((10..=20).contains(&renewed), "{content:?}: {renewed}");
+        let told = "there is no token in the file any more";
+        assert_eq!(bench.log.lines(told), index + 1, "once for each fault");
+    }
+    assert_eq!(bench.metrics.vault_logged_in.get(), 1);
+    let second = token(&vault, json!({"period": "60s"})).await;
+    std::fs::write(&next, &second).unwrap();
+    std::fs::rename(&next, &path).unwrap();
+    pass(LOOK).await;
+    bench.ask().await.unwrap();
+    assert_eq!(bench.asked("secret/").pop().unwrap().token, Some(second));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_id_whose_file_is_gone_logs_in_again_and_is_told_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let vault = vault().await;
+    let terms = json!({"token_ttl": "60s", "token_max_ttl": "120s"});
+    let login = role(&vault, terms, folder.path()).await;
+    let bench = Bench::new(&vault, login);
+    bench.ask().await.unwrap();
+    std::fs::remove_file(folder.path().join("secret-id")).unwrap();
+    assert_eq!(bench.ask_for(Duration::from_secs(3600)).await, 0);
+    assert!(bench.asked("auth/approle/login").len() > 20);
+    assert_eq!(
+        bench
+            .log
+            .lines("a file of the login to vault cannot be read"),
+        1
+    );
 }
 
 #[tokio::test(start_paused = true)]

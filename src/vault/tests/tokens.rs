@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::json;
+use sim::vault::{Fault, What as Goes};
 
 use super::bench::{Bench, config, given, pass, role, token, vault};
 use crate::vault::clock::SuspendAwareClock;
@@ -129,6 +130,27 @@ async fn a_login_without_the_default_policy_lasts_by_logging_in_again() {
     assert_eq!(bench.ask_for(2 * HOUR).await, 0);
     let logins = bench.asked("auth/approle/login").len();
     assert!((16..=19).contains(&logins), "{logins}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_whose_namespace_is_unknown_to_an_old_vault_is_dead_and_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let vault = vault().await;
+    let login = role(&vault, json!({"token_ttl": "600s"}), folder.path()).await;
+    let bench = Bench::new(&vault, login);
+    bench.ask().await.unwrap();
+    // Beyond the moment in which refusals are not believed.
+    pass(10).await;
+    let text = "error performing token check: failed to look up namespace from the token: no \
+                namespace";
+    for path in ["secret/data/one", "auth/token/lookup-self"] {
+        vault.fault(Fault::times(1, path, Goes::status(400, text)));
+    }
+    assert!(bench.ask().await.unwrap_err().denied());
+    pass(2).await;
+    bench.ask().await.unwrap();
+    assert_eq!(bench.asked("auth/approle/login").len(), 2);
+    assert_eq!(bench.metrics.vault_logged_in.get(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -278,7 +300,7 @@ async fn a_renewal_that_fails_for_a_while_is_one_line_in_the_log() {
     let token = token(&vault, json!({"ttl": "3600s"})).await;
     let bench = Bench::new(&vault, given(&token));
     pass(2300).await;
-    bench.vault.fault(sim::vault::Fault::times(
+    bench.vault.fault(Fault::times(
         3,
         "auth/token/renew-self",
         sim::vault::What::status(500, "local node not active"),

@@ -244,6 +244,12 @@ async fn each_status_has_its_meaning() {
     let bench = rooted(&vault).await;
     for (status, text, reason, passes) in [
         (400, "missing client token", "denied", false),
+        (
+            400,
+            "error performing token check: failed to look up namespace from the token: no namespace",
+            "denied",
+            false,
+        ),
         (400, "unknown role: edge", "refused", false),
         (
             400,

@@ -79,6 +79,6 @@ impl SnapshotView<'_> {
     }
 
     fn remade(&self, kind: Kind, name: &Name) -> Option<Arc<Resource>> {
-        self.cache.reader.departed(kind, name).map(Arc::new)
+        self.cache.reader.departed(kind, name)
     }
 }

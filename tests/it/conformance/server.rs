@@ -204,7 +204,7 @@ impl Server {
     ) {
         let publisher = self.publisher.as_ref();
         let publisher = publisher.expect("a server whose snapshot the test makes");
-        publisher.remake_departed(make);
+        publisher.remake_departed(move |kind, name| make(kind, name).map(Arc::new));
     }
 
     /// Publishes a resource that nobody has seen, and gives its name.

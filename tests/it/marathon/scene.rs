@@ -316,11 +316,11 @@ async fn one_more_envoy(environment: &Environment, transport: Transport) -> Envo
 
 /// What the daemon logs, at debug.
 #[derive(Clone, Default)]
-pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
     /// Takes the log of everything that runs on this thread from now on.
-    pub(super) fn capture(&self) -> DefaultGuard {
+    pub(crate) fn capture(&self) -> DefaultGuard {
         let log = self.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_env_filter("marathon_envoy=debug")
@@ -335,12 +335,12 @@ impl Log {
     }
 
     /// Whether a line has all of these words.
-    pub(super) fn has(&self, words: &[&str]) -> bool {
+    pub(crate) fn has(&self, words: &[&str]) -> bool {
         self.count(words) > 0
     }
 
     /// How many lines have all of these words.
-    pub(super) fn count(&self, words: &[&str]) -> usize {
+    pub(crate) fn count(&self, words: &[&str]) -> usize {
         let text = self.text();
         let lines = text.lines();
         let lines = lines.filter(|line| words.iter().all(|word| line.contains(word)));

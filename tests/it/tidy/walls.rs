@@ -8,7 +8,7 @@ use super::sources_in;
 /// Every room: a module at the top of `src/`, or one inside it whose walls differ. The paths of ours
 /// that it may use besides itself, each with all below it (`*` is everything), and its bans.
 const ROOMS: &str = "
-admin       | metrics net::throttle snapshot state::problem                                  |
+admin       | metrics net::source_status net::throttle snapshot state::problem               |
 commands    | *                                                                              |
 core_dumps  |                                                                                | logs requests envoy
 daemon      | *                                                                              | envoy
@@ -25,14 +25,16 @@ metrics     |                                                                   
 net         |                                                                                | envoy
 pipeline    | intent labels metrics received resources snapshot state                        | requests envoy
 received    |                                                                                | logs requests envoy
+record      | metrics net pipeline::DEPARTED_KEPT pipeline::DepartedCluster                 | requests envoy
+            | pipeline::DepartedClusters pipeline::World snapshot state                      |
 registry    | metrics net::throttle server snapshot::Kind                                    | requests envoy marathon
 resources   | intent snapshot::Changes snapshot::Encode snapshot::Flavour snapshot::Kind     | io clock chance logs
             | snapshot::Name snapshot::Origin snapshot::Part snapshot::Resource              |
             | snapshot::Snapshot snapshot::Version state::CertificateSet state::app::AppId   |
             | state::certificate state::event::Source state::problem                         |
 server      | metrics net                                                                    | envoy
-settings    | admin files freshness intent labels marathon pipeline registry resources       | envoy
-            | server state v2 vault xds                                                      |
+settings    | admin files freshness intent labels marathon pipeline record registry          | envoy
+            | resources server state v2 vault xds                                            |
 snapshot    |                                                                                | requests envoy clock json
 state       |                                                                                | io clock chance logs json envoy edge
 v2          | intent metrics registry server snapshot state::app state::certificate          | envoy

@@ -1,16 +1,20 @@
 //! Journeys beside a plaintext xDS port, with certificates below a path of the default mount: shown,
 //! exchanged at a signal, kept while the daemon starts without Vault.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
 use data_encoding::HEXLOWER;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use sim::vault::{Config, Vault};
+use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::support::certificates::{Authority, Bundle, shown};
 use crate::support::polls::{metric, metric_where, page, until};
-use crate::support::{Environment, app, environment};
+use crate::support::{Environment, LIMIT, app, environment};
 
 /// What the daemon may do in Vault here.
 const POLICY: &str = r#"
@@ -57,6 +61,11 @@ impl Store {
 
     /// An edge whose daemon may read the store, and one app under `host`.
     async fn edge(&self, host: &str) -> Environment {
+        self.edge_with(host, &[]).await
+    }
+
+    /// The same, whose daemon has these flags besides.
+    async fn edge_with(&self, host: &str, flags: &[String]) -> Environment {
         let policy = json!({ "policy": POLICY });
         self.write("sys/policies/acl/edge", policy).await;
         let body = json!({ "policies": ["edge"], "period": "1h" });
@@ -68,6 +77,7 @@ impl Store {
                 format!("--vault-token={token}"),
                 "--xds-plaintext=true".to_owned(),
             ]);
+            plan.control_plane.flags.extend_from_slice(flags);
         })
         .await;
         let web = app("/web", host, 2);
@@ -149,6 +159,45 @@ async fn a_daemon_that_starts_while_vault_is_sealed_takes_nothing_from_the_edge(
 
     store.vault.unseal();
     metric_where(&environment, "publishes_total", &[], |count| count > 0).await;
+    shown(&target, &bundle).await;
+    environment.stop().await.unwrap();
+}
+
+/// A new Envoy gets plain and encrypted hosts from the record, while both Marathon and Vault are away.
+#[tokio::test]
+async fn a_sealed_record_serves_https_while_vault_is_sealed() {
+    let authority = Authority::new();
+    let mut store = Store::new().await;
+    let bundle = authority.bundle(&["web.test"]);
+    store.store("web.test", &bundle).await;
+    let folder = TempDir::new().unwrap();
+    let (state, key) = (folder.path().join("state"), folder.path().join("key"));
+    fs::write(&key, [7; 32]).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let flags = [
+        format!("--state-dir={}", state.display()),
+        format!("--state-key-file={}", key.display()),
+    ];
+    let mut environment = store.edge_with("web.test", &flags).await;
+    let target = authority.target(&environment, "web.test");
+    shown(&target, &bundle).await;
+    environment.stop_control_plane().await.unwrap();
+    let record = fs::read(state.join("world")).unwrap();
+    bundle.assert_hidden("the record", &String::from_utf8_lossy(&record));
+
+    store.vault.seal();
+    environment.marathon().stop().await;
+    environment.envoy().restart().await.unwrap();
+    environment.start_control_plane().await.unwrap();
+    environment.envoy().ready(LIMIT).await.unwrap();
+    shown(&target, &bundle).await;
+    let served = metric(&environment, "record_served_timestamp_seconds", &[]).await;
+    assert!(served > 0);
+
+    store.vault.unseal();
+    environment.marathon().start_again().await;
+    let served = "record_served_timestamp_seconds";
+    metric_where(&environment, served, &[], |time| time == 0).await;
     shown(&target, &bundle).await;
     environment.stop().await.unwrap();
 }

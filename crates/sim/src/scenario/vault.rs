@@ -305,11 +305,15 @@ impl VaultSetup {
         Ok(())
     }
 
-    /// The mount of marathon-acme, with what it has got so far.
+    /// The mount of marathon-acme, with an empty list and what it has got so far.
     async fn set_up_store(&self, domains: &[String]) -> Result<(), SetUpError> {
         let versions = json!({ "type": "kv", "options": { "version": "2" } });
         self.vault
             .write(&format!("sys/mounts/{STORE}"), versions)
+            .await?;
+        let empty = json!({ "data": {} });
+        self.vault
+            .write(&format!("{STORE}/data/live"), empty)
             .await?;
         for domain in domains {
             self.acme.issue(domain).await?;

@@ -138,7 +138,7 @@ fn renew(
     request: &Request,
     now: OffsetDateTime,
 ) -> Result<Reply, Refusal> {
-    let token = world.tokens.find(id).ok_or_else(|| world.dead_token())?;
+    let token = world.tokens.find(id).ok_or_else(|| world.dead_token(id))?;
     if token.is_batch {
         return Err(Refusal::bad("batch tokens cannot be renewed"));
     }

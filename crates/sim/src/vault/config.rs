@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 /// The release whose habits are on the wire, where they differ for a client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Profile {
-    /// 1.8: a missing token is 400, `ca_chain` is absent for roots, a day (`1d`) is no duration.
+    /// 1.8: a missing token is 400, and so is a dead one that looks like a later release's; `ca_chain`
+    /// is absent for roots, a day (`1d`) is no duration.
     V1_8,
     /// Since 1.13: a missing token is 403, `ca_chain` is there for roots too, a dead token's 403 has
     /// two texts, tokens begin with `hvs.`.

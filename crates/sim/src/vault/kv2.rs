@@ -34,6 +34,7 @@ struct Version {
     data: Value,
     created: OffsetDateTime,
     deleted: Option<OffsetDateTime>,
+    destroyed: bool,
 }
 
 impl Kv2 {
@@ -56,7 +57,12 @@ impl Kv2 {
             }
             ("delete", Operation::Write) => Ok(self.mark(key, &versions(call)?, Some(call.now))),
             ("undelete", Operation::Write) => Ok(self.mark(key, &versions(call)?, None)),
-            ("delete" | "undelete", _) => Err(Refusal::unsupported_operation()),
+            ("destroy", Operation::Write) => Ok(self.destroy(key, &versions(call)?)),
+            ("delete" | "undelete" | "destroy", _) => Err(Refusal::unsupported_operation()),
+            ("metadata", Operation::Delete) => {
+                self.keys.remove(key);
+                Ok(Reply::Done)
+            }
             _ => Ok(Secret {
                 status: StatusCode::NOT_FOUND,
                 warnings: vec![INVALID_PATH.to_owned()],
@@ -90,10 +96,11 @@ impl Kv2 {
     }
 
     fn write(&mut self, key: &str, call: &Call<'_>) -> Result<Reply, Refusal> {
-        let Some(data) = call.request.field("data") else {
+        let Some(data) = call.request.body.get("data") else {
             return Err(Refusal::bad("no data provided"));
         };
-        if !data.is_object() {
+        // Null is taken and kept: a read finds it, with 200.
+        if !data.is_object() && !data.is_null() {
             return Err(Refusal::bad("data is expected to be a JSON object"));
         }
         let found = self.keys.get(key);
@@ -113,6 +120,7 @@ impl Kv2 {
             data: data.clone(),
             created: now,
             deleted: None,
+            destroyed: false,
         };
         let mut metadata = version.metadata(entry.current);
         entry.versions.insert(entry.current, version);
@@ -133,6 +141,18 @@ impl Kv2 {
         }
         Reply::Done
     }
+
+    /// Takes the data of these versions away for good.
+    fn destroy(&mut self, key: &str, versions: &[u64]) -> Reply {
+        let mut found = self.keys.get_mut(key);
+        for number in versions {
+            if let Some(version) = found.as_mut().and_then(|key| key.versions.get_mut(number)) {
+                version.data = Value::Null;
+                version.destroyed = true;
+            }
+        }
+        Reply::Done
+    }
 }
 
 /// Current releases name what users noted at a key, even if that is nothing.
@@ -147,14 +167,14 @@ fn add_custom(metadata: &mut Value, profile: Profile) {
 
 impl Version {
     fn is_gone(&self, now: OffsetDateTime) -> bool {
-        self.deleted.is_some_and(|deleted| deleted <= now)
+        self.destroyed || self.deleted.is_some_and(|deleted| deleted <= now)
     }
 
     fn metadata(&self, number: u64) -> Value {
         json!({
             "created_time": stamp(self.created),
             "deletion_time": self.deleted.map(stamp).unwrap_or_default(),
-            "destroyed": false,
+            "destroyed": self.destroyed,
             "version": number,
         })
     }

@@ -20,6 +20,10 @@ pub(super) fn answer(world: &mut World, path: &str, request: &Request) -> Result
     let (area, name) = path.split_once('/').unwrap_or((path, ""));
     match (area, request.operation) {
         ("mounts", Operation::Write) => mount(world, &format!("{name}/"), request),
+        ("mounts", Operation::Delete) => {
+            world.mounts.remove(&format!("{name}/"));
+            Ok(Reply::Done)
+        }
         ("auth", Operation::Write) => mount(world, &format!("auth/{name}/"), request),
         ("policies", Operation::Write) => match name.strip_prefix("acl/") {
             Some(name) => write_policy(world, name, request),

@@ -124,7 +124,7 @@ impl World {
             return Err(Refusal::denied());
         }
         let token = self.tokens.find(id).cloned();
-        token.ok_or_else(|| self.dead_token())
+        token.ok_or_else(|| self.dead_token(id))
     }
 
     /// The capabilities that the policies of a token grant.
@@ -235,13 +235,27 @@ impl World {
         }
     }
 
-    pub(super) fn dead_token(&self) -> Refusal {
-        let text = match self.profile {
-            Profile::V1_8 => "permission denied",
-            Profile::Modern => "2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n",
-        };
-        Refusal::new(StatusCode::FORBIDDEN, text)
+    /// The answer to a token that does not live.
+    pub(super) fn dead_token(&self, id: &str) -> Refusal {
+        match self.profile {
+            Profile::V1_8 if names_a_namespace(id) => Refusal::bad(
+                "error performing token check: failed to look up namespace from the token: no \
+                 namespace",
+            ),
+            Profile::V1_8 => Refusal::new(StatusCode::FORBIDDEN, "permission denied"),
+            Profile::Modern => Refusal::new(
+                StatusCode::FORBIDDEN,
+                "2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n",
+            ),
+        }
     }
+}
+
+/// True if 1.8 takes the end of a token, behind the last dot, for the id of a namespace.
+fn names_a_namespace(id: &str) -> bool {
+    let own = id.strip_prefix("s.").or_else(|| id.strip_prefix("b."));
+    let (_, namespace) = own.unwrap_or(id).rsplit_once('.').unwrap_or_default();
+    !namespace.is_empty()
 }
 
 fn mount_of_mut<'a>(

@@ -32,7 +32,7 @@ impl Setting {
     fn new(now: Instant) -> Self {
         let (publisher, reader) = cell();
         publisher.remake_departed(|kind, name| match kind {
-            Kind::Cluster => Some(resource(kind, name, "remade")),
+            Kind::Cluster => Some(resource(kind, name, "remade").into()),
             Kind::Endpoint | Kind::Listener | Kind::Route | Kind::Secret => None,
         });
         Self {

@@ -216,6 +216,24 @@ async fn a_wrapped_answer_is_gone_when_its_time_is_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_old_release_looks_for_the_namespace_of_a_token_of_a_later_one() {
+    let root = Client::root(Profile::V1_8);
+    let text = "error performing token check: failed to look up namespace from the token: no \
+                namespace";
+    for (token, expected) in [
+        ("hvs.nobody", (400, text)),
+        ("s.nobody.ns", (400, text)),
+        ("s.nobody", (403, "permission denied")),
+        ("s.nobody.", (403, "permission denied")),
+        ("b.nobody", (403, "permission denied")),
+        ("nobody", (403, "permission denied")),
+    ] {
+        let answer = root.with_token(token).get("secret/data/x").await;
+        assert_eq!((answer.status, answer.error()), expected, "{token}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_current_release_words_what_is_wrong_with_a_token_in_its_own_way() {
     let root = Client::root(Profile::Modern);
     assert!(root.token.as_ref().unwrap().starts_with("hvs."));

@@ -1,0 +1,20 @@
+//! The parts of this source whose success and failure its status shows.
+
+use crate::net::source_status::{SourcePart, StatusCell};
+
+/// The stream of events: without it nothing new is learned.
+pub(super) const STREAM: SourcePart = SourcePart::vital("the event stream");
+
+/// Lists of everything. The first is awaited; later ones find only what events did not say.
+pub(super) const LISTS: SourcePart = SourcePart::minor("the list of all apps");
+
+/// Questions about single apps and groups.
+pub(super) const SINGLE_APPS: SourcePart = SourcePart::minor("a question about single apps");
+
+/// The file with the login.
+pub(super) const LOGIN_FILE: SourcePart = SourcePart::minor("the file with the login");
+
+/// The status of a Marathon that was not asked yet.
+pub fn new_status() -> StatusCell {
+    StatusCell::new("marathon", &[STREAM, LISTS])
+}

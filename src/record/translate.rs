@@ -1,0 +1,452 @@
+//! The one place that says what of a world is recorded and how: both ways, field by field.
+//!
+//! Types of ours are taken apart without `..` and matched without `_`, so that a new field does not
+//! compile until it is decided whether a restart keeps it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use data_encoding::BASE64;
+use tokio::time::Instant;
+
+use super::document::{
+    AppRecord, CertificateRecord, DefinitionRecord, DepartedRecord, Document, LayoutRecord,
+    PortRecord, TaskRecord,
+};
+use super::fault::RecordFault;
+use crate::pipeline::{DEPARTED_KEPT, DepartedCluster, DepartedClusters, World};
+use crate::snapshot::{Encode, Flavour, Origin, Resource, Version};
+use crate::state::app::{App, AppVersion, Definition, Layout, Port, Task};
+use crate::state::certificate::Certificate;
+use crate::state::event::Source;
+use crate::state::parts::{AppParts, StateParts};
+use crate::state::{self, State};
+
+/// One moment on both clocks: the one that waits are measured with, and the one that dates a record.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClockReading {
+    pub(super) instant: Instant,
+    /// In seconds since 1970 (UTC).
+    pub(super) unix_seconds: i64,
+}
+
+/// Whether private keys are written: only where the record is sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PrivateKeys {
+    Written,
+    LeftOut,
+}
+
+/// What a record says besides the world.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Dating {
+    /// Time of Marathon's last sign of life, in seconds since 1970 (UTC).
+    pub(super) heard_at: i64,
+    /// Addresses of Marathon.
+    pub(super) marathons: Vec<String>,
+}
+
+/// Returns the content of a record.
+pub(super) fn encode(
+    world: &World,
+    keys: PrivateKeys,
+    dating: &Dating,
+    now: ClockReading,
+) -> Result<Vec<u8>, RecordFault> {
+    let World { state, departed } = world;
+    let StateParts {
+        apps,
+        unreadable,
+        hosts,
+        unresolved,
+        certificates,
+    } = &state.parts();
+    let Dating {
+        heard_at,
+        marathons,
+    } = dating;
+    let unreadable = unreadable.iter();
+    let hosts = hosts.iter();
+    let document = Document {
+        heard_at: *heard_at,
+        marathons: marathons.iter().map(|base| base.into()).collect(),
+        apps: apps.iter().map(app_record).collect(),
+        unreadable: unreadable
+            .map(|(id, why)| (id.as_str().into(), why.into()))
+            .collect(),
+        agents: hosts
+            .map(|(host, addresses)| (host.as_str().into(), addresses.to_vec()))
+            .collect(),
+        unresolved: unresolved.iter().map(|host| host.as_str().into()).collect(),
+        certificates: match keys {
+            // Those of the folder are read from there in an instant.
+            PrivateKeys::Written => certificates.get(&Source::Vault).map(|certificates| {
+                let certificates = certificates.iter();
+                certificates.map(|one| certificate_record(one)).collect()
+            }),
+            PrivateKeys::LeftOut => None,
+        },
+        departed: departed
+            .kept(now.instant)
+            .map(|departed| departed_record(departed, now))
+            .collect(),
+    };
+    // A map with text as its keys and finite numbers can always be written.
+    serde_json::to_vec(&document).map_err(|error| RecordFault::Content(error.to_string()))
+}
+
+/// Returns the world of a record's content, and what it says besides.
+pub(super) fn decode(
+    content: &[u8],
+    config: state::Config,
+    now: ClockReading,
+) -> Result<(World, Dating), RecordFault> {
+    let document = serde_json::from_slice(content);
+    let Document {
+        heard_at,
+        marathons,
+        apps,
+        unreadable,
+        agents,
+        unresolved,
+        certificates,
+        departed,
+    } = document.map_err(|error| RecordFault::Content(error.to_string()))?;
+    let unreadable = unreadable.into_iter();
+    let agents = agents.into_iter();
+    let certificates = certificates.map(|certificates| {
+        let certificates = certificates.into_iter().map(certificate);
+        (Source::Vault, certificates.map(Arc::new).collect())
+    });
+    let parts = StateParts {
+        apps: apps.into_iter().map(app).collect(),
+        unreadable: unreadable
+            .map(|(id, why)| ((&*id).into(), why.into_owned()))
+            .collect(),
+        hosts: agents
+            .map(|(host, addresses)| ((&*host).into(), addresses.into()))
+            .collect(),
+        unresolved: unresolved.iter().map(|host| (&**host).into()).collect(),
+        certificates: certificates.into_iter().collect(),
+    };
+    let mut clusters = DepartedClusters::default();
+    for record in departed {
+        let (resource, until) = departed_cluster(record, now)?;
+        clusters.insert(Arc::new(resource), until);
+    }
+    let world = World {
+        state: State::of_parts(config, parts),
+        departed: clusters,
+    };
+    let marathons = marathons.into_iter().map(Cow::into_owned).collect();
+    let dating = Dating {
+        heard_at,
+        marathons,
+    };
+    Ok((world, dating))
+}
+
+fn app_record(parts: &AppParts) -> AppRecord<'_> {
+    let AppParts { app, tasks, past } = parts;
+    let App {
+        id,
+        version: AppVersion(version),
+        config_version: AppVersion(config_version),
+        labels,
+        layout,
+        health_checks,
+    } = &**app;
+    let labels = labels.iter();
+    let past = past.iter();
+    AppRecord {
+        id: id.as_str().into(),
+        version: *version,
+        config_version: *config_version,
+        labels: labels
+            .map(|(key, value)| (key.into(), value.into()))
+            .collect(),
+        layout: layout_record(layout),
+        health_checks: *health_checks,
+        tasks: tasks.iter().map(|task| task_record(task)).collect(),
+        past: past
+            .map(|(AppVersion(version), past)| (*version, past.as_ref().map(definition_record)))
+            .collect(),
+    }
+}
+
+fn app(record: AppRecord<'_>) -> AppParts {
+    let AppRecord {
+        id,
+        version,
+        config_version,
+        labels,
+        layout: recorded,
+        health_checks,
+        tasks,
+        past,
+    } = record;
+    let labels = labels.into_iter();
+    let past = past.into_iter();
+    AppParts {
+        app: Arc::new(App {
+            id: (&*id).into(),
+            version: AppVersion(version),
+            config_version: AppVersion(config_version),
+            labels: labels
+                .map(|(key, value)| (key.into_owned(), value.into_owned()))
+                .collect(),
+            layout: Arc::new(layout(recorded)),
+            health_checks,
+        }),
+        tasks: tasks.into_iter().map(task).map(Arc::new).collect(),
+        past: past
+            .map(|(version, past)| (AppVersion(version), past.map(definition)))
+            .collect(),
+    }
+}
+
+fn definition_record(definition: &Definition) -> DefinitionRecord<'_> {
+    let Definition {
+        layout,
+        health_checks,
+    } = definition;
+    DefinitionRecord {
+        layout: layout_record(layout),
+        health_checks: *health_checks,
+    }
+}
+
+fn definition(record: DefinitionRecord<'_>) -> Definition {
+    let DefinitionRecord {
+        layout: recorded,
+        health_checks,
+    } = record;
+    Definition {
+        layout: Arc::new(layout(recorded)),
+        health_checks,
+    }
+}
+
+fn layout_record(layout: &Layout) -> LayoutRecord<'_> {
+    let Layout { networking, ports } = layout;
+    LayoutRecord {
+        networking: (*networking).into(),
+        ports: ports.iter().map(port_record).collect(),
+    }
+}
+
+fn layout(record: LayoutRecord<'_>) -> Layout {
+    let LayoutRecord { networking, ports } = record;
+    Layout {
+        networking: networking.into(),
+        ports: ports.into_iter().map(port).collect(),
+    }
+}
+
+fn port_record(port: &Port) -> PortRecord<'_> {
+    let Port {
+        name,
+        protocol,
+        container_port,
+        on_agent,
+        service_port,
+    } = port;
+    PortRecord {
+        name: name.as_ref().map(Into::into),
+        protocol: (*protocol).into(),
+        container_port: *container_port,
+        on_agent: *on_agent,
+        service_port: *service_port,
+    }
+}
+
+fn port(record: PortRecord<'_>) -> Port {
+    let PortRecord {
+        name,
+        protocol,
+        container_port,
+        on_agent,
+        service_port,
+    } = record;
+    Port {
+        name: name.map(Cow::into_owned),
+        protocol: protocol.into(),
+        container_port,
+        on_agent,
+        service_port,
+    }
+}
+
+fn task_record(task: &Task) -> TaskRecord<'_> {
+    let Task {
+        id,
+        instance,
+        host,
+        condition,
+        version,
+        ports,
+        addresses,
+        health,
+    } = task;
+    TaskRecord {
+        id: id.as_str().into(),
+        instance: instance.as_str().into(),
+        host: host.as_ref().map(|host| host.as_str().into()),
+        condition: (*condition).into(),
+        version: version.map(|AppVersion(version)| version),
+        ports: ports.clone(),
+        addresses: addresses.clone(),
+        health: (*health).into(),
+    }
+}
+
+fn task(record: TaskRecord<'_>) -> Task {
+    let TaskRecord {
+        id,
+        instance,
+        host,
+        condition,
+        version,
+        ports,
+        addresses,
+        health,
+    } = record;
+    Task {
+        id: (&*id).into(),
+        instance: (&*instance).into(),
+        host: host.map(|host| (&*host).into()),
+        condition: condition.into(),
+        version: version.map(AppVersion),
+        ports,
+        addresses,
+        health: health.into(),
+    }
+}
+
+fn certificate_record(certificate: &Certificate) -> CertificateRecord<'_> {
+    let Certificate {
+        name,
+        server_names,
+        not_before_seconds,
+        not_after_seconds,
+        chain_pem,
+        key_pem,
+    } = certificate;
+    CertificateRecord {
+        name: name.into(),
+        server_names: server_names.iter().map(Into::into).collect(),
+        not_before: *not_before_seconds,
+        not_after: *not_after_seconds,
+        chain: chain_pem.into(),
+        key: key_pem.expose().into(),
+    }
+}
+
+fn certificate(record: CertificateRecord<'_>) -> Certificate {
+    let CertificateRecord {
+        name,
+        server_names,
+        not_before,
+        not_after,
+        chain,
+        key,
+    } = record;
+    Certificate {
+        name: name.into_owned(),
+        server_names: server_names.into_iter().map(Cow::into_owned).collect(),
+        not_before_seconds: not_before,
+        not_after_seconds: not_after,
+        chain_pem: chain.into_owned(),
+        key_pem: key.into_owned().into(),
+    }
+}
+
+/// The record of a cluster. Its bytes are recorded, not what it was made from: clients hold these
+/// bytes, whatever labels and settings a later process makes clusters from. A cluster requires no
+/// other resource.
+fn departed_record(departed: &DepartedCluster, now: ClockReading) -> DepartedRecord<'static> {
+    let DepartedCluster { resource, until } = departed;
+    let left = until.saturating_duration_since(now.instant).as_secs();
+    let left = i64::try_from(left).unwrap_or(i64::MAX);
+    let bytes = |flavour| BASE64.encode(resource.encoded(flavour).bytes()).into();
+    DepartedRecord {
+        name: resource.name().to_string().into(),
+        version: resource.version().to_string().into(),
+        origin: match resource.head().origin() {
+            Origin::One(origin) => Some(origin.to_string().into()),
+            // Only route tables have parts.
+            Origin::Unnamed | Origin::Parts(_) => None,
+        },
+        longest_wait_seconds: resource
+            .head()
+            .longest_wait()
+            .map(|wait| wait.as_secs_f64()),
+        until: now.unix_seconds.saturating_add(left),
+        rest: bytes(Flavour::Rest),
+        ads: bytes(Flavour::Ads),
+        grpc: bytes(Flavour::Grpc),
+        delta_grpc: bytes(Flavour::DeltaGrpc),
+    }
+}
+
+fn departed_cluster(
+    record: DepartedRecord<'_>,
+    now: ClockReading,
+) -> Result<(Resource, Instant), RecordFault> {
+    let DepartedRecord {
+        name,
+        version,
+        origin,
+        longest_wait_seconds,
+        until,
+        rest,
+        ads,
+        grpc,
+        delta_grpc,
+    } = record;
+    let wrong = |what| RecordFault::Content(format!("{what} of the cluster {name}"));
+    let bytes = |text: Cow<'_, str>| {
+        let bytes = BASE64.decode(text.as_bytes());
+        bytes.map(Bytes::from).map_err(|_| wrong("the bytes"))
+    };
+    let encoded = EncodedCluster {
+        rest: bytes(rest)?,
+        ads: bytes(ads)?,
+        grpc: bytes(grpc)?,
+        delta_grpc: bytes(delta_grpc)?,
+    };
+    let version = Version::parse(&version).ok_or_else(|| wrong("the version"))?;
+    let mut cluster = Resource::versioned((&*name).into(), version, encoded);
+    if let Some(origin) = origin {
+        cluster = cluster.made_from(Origin::One((&*origin).into()));
+    }
+    if let Some(seconds) = longest_wait_seconds {
+        let wait = Duration::try_from_secs_f64(seconds).map_err(|_| wrong("the longest wait"))?;
+        cluster = cluster.waiting(wait);
+    }
+    // A clock that was set back must not keep it for years.
+    let left = u64::try_from(until.saturating_sub(now.unix_seconds)).unwrap_or(0);
+    let left = Duration::from_secs(left).min(DEPARTED_KEPT);
+    Ok((cluster, now.instant + left))
+}
+
+/// The bytes of a cluster in every flavour.
+struct EncodedCluster {
+    rest: Bytes,
+    ads: Bytes,
+    grpc: Bytes,
+    delta_grpc: Bytes,
+}
+
+impl Encode for EncodedCluster {
+    fn encode(&self, flavour: Flavour) -> Bytes {
+        match flavour {
+            Flavour::Rest => self.rest.clone(),
+            Flavour::Ads => self.ads.clone(),
+            Flavour::Grpc => self.grpc.clone(),
+            Flavour::DeltaGrpc => self.delta_grpc.clone(),
+        }
+    }
+}
