@@ -425,6 +425,7 @@ mod tests {
 
     use super::*;
     use crate::intent::observer::Publication;
+    use crate::intent::path::PathRules;
     use crate::labels::{self, Groups};
     use crate::resources;
     use crate::snapshot::cell::{Interest, Reader, cell};
@@ -449,6 +450,7 @@ mod tests {
             use_health: true,
             framework_name: None,
             acme: None,
+            paths: PathRules::default(),
         };
         let pipeline = Pipeline::new(
             Config::default(),

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use marathon_envoy::intent::path::PathRules;
 use marathon_envoy::labels::{self, Groups};
 use marathon_envoy::pipeline::Projector;
 use marathon_envoy::resources;
@@ -34,6 +35,7 @@ impl Edge {
             use_health: true,
             framework_name: None,
             acme: None,
+            paths: PathRules::default(),
         };
         let (publisher, reader) = cell();
         let mut edge = Self {

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::service::RankedAddresses;
+use super::task_address::no_task_address;
 use crate::state::app::{Layout, Networking, Port, Protocol, Task, TaskState};
 use crate::state::health::{Eligibility, may_get_requests};
 use crate::state::problem::{Problem, Reason, Subject};
@@ -24,6 +25,7 @@ pub fn addresses(
     let mut eligible = Candidates::default();
     let mut last_resort = Candidates::default();
     let mut misfit = None;
+    let mut foreign = None;
     for task in app.tasks().values() {
         let candidates = match may_get_requests(app, task, use_health) {
             Eligibility::Eligible => &mut eligible,
@@ -31,13 +33,17 @@ pub fn addresses(
             Eligibility::Ineligible => continue,
         };
         match reached_at(state, app, task, index) {
-            Reached::At(address) => candidates.add(address, task.condition),
+            Reached::At(address) => match no_task_address(address.ip()) {
+                None => candidates.add(address, task.condition),
+                Some(kind) => foreign = foreign.or(Some((task, address, kind))),
+            },
             Reached::Unknown => {}
             Reached::Misfit => misfit = misfit.or(Some(task)),
         }
     }
     let misfit = misfit.map(|task| misfit_problem(app, task, index));
-    let mut problems: Vec<Problem> = misfit.into_iter().collect();
+    let foreign = foreign.map(|(task, address, kind)| foreign_address(app, task, address, kind));
+    let mut problems: Vec<Problem> = misfit.into_iter().chain(foreign).collect();
     if eligible.there.is_empty() && !last_resort.is_empty() {
         eligible.extend(last_resort);
         problems.push(no_healthy_task(app));
@@ -99,6 +105,22 @@ fn misfit_problem(app: &AppState, task: &Task, index: usize) -> Problem {
             task.id
         ),
         remedy: "restart the app: the task seems to run a definition with other ports".into(),
+    }
+}
+
+fn foreign_address(app: &AppState, task: &Task, address: SocketAddr, kind: &str) -> Problem {
+    Problem {
+        subject: Subject::App(app.app().id.clone()),
+        label: None,
+        reason: Reason::UnroutablePort,
+        message: format!(
+            "task {} is left out: its address {} is {kind}",
+            task.id,
+            address.ip()
+        ),
+        remedy: "correct the address of the agent, or what its name resolves to; in a container \
+                 network, the address that the network assigns"
+            .into(),
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod conflicts;
 pub mod host;
 pub mod observer;
+pub mod path;
 pub mod server_names;
 
 mod acme;
@@ -13,9 +14,10 @@ mod addresses;
 mod app;
 mod origin;
 mod service;
+mod task_address;
 
 pub use acme::AcmePort;
 pub use addresses::{addresses, unroutable};
 pub use app::{AppCounts, AppIntent, Standing};
 pub use origin::{IntentOrigin, WithOrigin};
-pub use service::{Backend, PathPrefix, RankedAddresses, Route, Service, backend_name};
+pub use service::{Backend, PathPrefix, RankedAddresses, Route, Service, backend_name, unnamable};

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::origin::{IntentOrigin, WithOrigin};
+use crate::snapshot::LONGEST_NAME_BYTES;
 use crate::state::app::AppId;
+use crate::state::problem::{Problem, Reason, Subject};
 
 /// One served port of an app.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +79,22 @@ impl RankedAddresses {
 /// Name of the backend of the port at `index` of an app: `/web_0`.
 pub fn backend_name(app: &AppId, index: usize) -> Arc<str> {
     format!("{app}_{index}").into()
+}
+
+/// The problem of a port whose backend would have a longer name than requests of proxies may have;
+/// none if its name fits.
+pub fn unnamable(app: &AppId, index: usize) -> Option<Problem> {
+    let length = backend_name(app, index).len();
+    (length > LONGEST_NAME_BYTES).then(|| Problem {
+        subject: Subject::App(app.clone()),
+        label: None,
+        reason: Reason::UnroutablePort,
+        message: format!(
+            "port {index} is not served: its name, the id of the app and the index, has {length} \
+             bytes, and proxies can ask for {LONGEST_NAME_BYTES}"
+        ),
+        remedy: "give the app a shorter id".into(),
+    })
 }
 
 impl Route {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::intent::AcmePort;
+use crate::intent::path::PathRules;
 use crate::state::app::AppId;
 
 /// Configuration of the reading of labels.
@@ -20,6 +21,8 @@ pub struct Config {
     pub framework_name: Option<AppId>,
     /// The port that answers ACME challenges; none: labels about certificates mean nothing.
     pub acme: Option<AcmePort>,
+    /// The rules by which the paths of requests are rewritten before they are compared.
+    pub paths: PathRules,
 }
 
 /// A set of groups.

@@ -1,5 +1,6 @@
 //! The intent of one port, while its labels are read into it.
 
+use crate::intent::path::PathRules;
 use crate::intent::{IntentOrigin, Route, WithOrigin};
 use crate::state::app::AppId;
 use crate::state::problem::{Problem, Reason, Subject};
@@ -18,6 +19,8 @@ pub(super) struct ServiceDraft<'a> {
     /// The route as far as it is read. Its hosts are there as soon as a label asks for hosts, even
     /// if none of them is usable.
     pub(super) route: Route,
+    /// The rules by which the paths of requests are rewritten before they are compared.
+    pub(super) path_rules: PathRules,
     problems: ProblemList,
 }
 
@@ -50,10 +53,11 @@ impl<'a> LabelText<'a> {
 
 impl<'a> ServiceDraft<'a> {
     /// The draft of a port of this app, before any label is read.
-    pub(super) fn new(app: &'a AppId) -> Self {
+    pub(super) fn new(app: &'a AppId, path_rules: PathRules) -> Self {
         Self {
             app,
             route: Route::default(),
+            path_rules,
             problems: ProblemList::default(),
         }
     }

@@ -9,7 +9,7 @@ use super::family::selection;
 use super::key::supported;
 use super::label::{LabelReader, SupportedLabel};
 use super::report::{self, LabelReport};
-use crate::intent::{Route, Standing, unroutable};
+use crate::intent::{Route, Standing, unnamable, unroutable};
 use crate::state::app::App;
 use crate::state::problem::{Problem, shown};
 use crate::state::problem_list::ProblemList;
@@ -81,7 +81,11 @@ pub(super) fn read(config: &Config, app: &App, previous: Option<&ReadLabels>) ->
         if !labels_of_port.is_wanted && !config.answers_challenges(&app.id, index) {
             continue;
         }
-        let draft = labels_of_port.draft(app, &labels.of_app);
+        if let Some(problem) = unnamable(&app.id, index) {
+            problems.push(problem);
+            continue;
+        }
+        let draft = labels_of_port.draft(config, app, &labels.of_app);
         if let Some(why) = unroutable(&app.layout, port) {
             problems.extend(draft.unroutable(index, why));
             continue;
@@ -126,8 +130,13 @@ impl ReadLabels {
 impl PortLabels<'_> {
     /// The intent of the port, from the labels of the whole app and its own: empty for a port that is
     /// not wanted.
-    fn draft<'a>(&self, app: &'a App, of_app: &[SupportedLabel<'_>]) -> ServiceDraft<'a> {
-        let mut draft = ServiceDraft::new(&app.id);
+    fn draft<'a>(
+        &self,
+        config: &Config,
+        app: &'a App,
+        of_app: &[SupportedLabel<'_>],
+    ) -> ServiceDraft<'a> {
+        let mut draft = ServiceDraft::new(&app.id, config.paths);
         for label in of_app.iter().chain(&self.own).filter(|_| self.is_wanted) {
             match label.reader {
                 LabelReader::Part(read) => read(label.text, &mut draft),

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
+use crate::intent::path::{EscapedSlashes, PathRules};
 use crate::intent::{AcmePort, AppIntent, PathPrefix, Route, Standing, host};
+use crate::snapshot::LONGEST_NAME_BYTES;
 use crate::state::State;
 use crate::state::app::{
     AgentHost, App, AppVersion, Health, InstanceId, Layout, Networking, Port, Protocol, Task,
@@ -26,6 +28,7 @@ fn config() -> Config {
         use_health: true,
         framework_name: None,
         acme: AcmePort::new("acme", 1),
+        paths: PathRules::default(),
     }
 }
 
@@ -260,6 +263,85 @@ fn a_port_whose_paths_make_no_sense_gets_no_requests_rather_than_all() {
         [path("/x", false)]
     );
     assert_eq!(intent.problems.len(), 1);
+}
+
+#[test]
+fn a_path_that_no_request_matches_under_the_rules_for_paths_is_a_problem_with_its_setting() {
+    let paths = "// /a//b /a/../b /%2e%2e/x /a%2Fb /ok";
+    let labels = web(&[("HAPROXY_0_VHOST", "a"), ("HAPROXY_0_PATH", paths)]);
+    let read = |rules: PathRules| {
+        let config = Config {
+            paths: rules,
+            ..config()
+        };
+        let intent = intent(&config, labels.clone(), Vec::new());
+        let route = &intent.service(0).unwrap().route;
+        let kept: Vec<String> = route
+            .paths()
+            .iter()
+            .map(|path| path.prefix.clone())
+            .collect();
+        let problems = intent.problems.iter();
+        let told: Vec<String> = problems
+            .map(|it| format!("{}; {}", it.message, it.remedy))
+            .collect();
+        (kept.join(" "), told)
+    };
+    let (kept, told) = read(PathRules::default());
+    assert_eq!(kept, "/a%2Fb /ok");
+    for (problem, (path, setting)) in told.iter().zip([
+        ("//", "MERGE_SLASHES=false"),
+        ("/a//b", "MERGE_SLASHES=false"),
+        ("/a/../b", "NORMALIZE_PATH=false"),
+        ("/%2e%2e/x", "NORMALIZE_PATH=false"),
+    ]) {
+        assert!(
+            problem.contains(&format!("{path:?} is left out")),
+            "{problem}"
+        );
+        assert!(problem.contains(setting), "{problem}");
+    }
+    assert_eq!(told.len(), 4);
+    let as_sent = PathRules {
+        normalize: false,
+        merge_slashes: false,
+        ..PathRules::default()
+    };
+    assert_eq!(read(as_sent), (paths.to_owned(), Vec::new()));
+    let unescaped = PathRules {
+        escaped_slashes: EscapedSlashes::Unescape,
+        ..as_sent
+    };
+    let (_, told) = read(unescaped);
+    assert!(told[0].contains("ESCAPED_SLASHES=keep"), "{told:?}");
+}
+
+#[test]
+fn a_path_longer_than_any_request_is_a_problem_of_a_few_words() {
+    let path = format!("/{}", "a".repeat(100_000));
+    let intent = labelled(&[("HAPROXY_0_VHOST", "a"), ("HAPROXY_0_PATH", &path)]);
+    let label = Some("HAPROXY_0_PATH");
+    assert_eq!(problems(&intent), [(label, Reason::InvalidLabel)]);
+    assert!(intent.problems[0].message.len() < 300);
+    assert!(intent.service(0).unwrap().route.hosts().is_empty());
+}
+
+#[test]
+fn a_port_whose_name_no_proxy_can_ask_for_is_a_problem_and_not_served() {
+    let named = |length: usize| {
+        let mut app = web(&[("HAPROXY_0_VHOST", "a")]);
+        let id = format!("/{}", "a".repeat(length - "/_0".len()));
+        app.id = id.as_str().into();
+        intent(&config(), app, Vec::new())
+    };
+    let longest = named(LONGEST_NAME_BYTES);
+    assert_eq!(longest.services.len(), 2);
+    assert_eq!(longest.services[0].backend.name.len(), LONGEST_NAME_BYTES);
+    assert_eq!(longest.problems, []);
+    let too_long = named(LONGEST_NAME_BYTES + 1);
+    assert_eq!(too_long.standing, Standing::Skipped);
+    let unroutable = (None, Reason::UnroutablePort);
+    assert_eq!(problems(&too_long), [unroutable, unroutable]);
 }
 
 #[test]
@@ -815,6 +897,61 @@ fn a_task_with_too_few_ports_is_left_out_where_it_lacks_one() {
     assert_eq!(addresses(&intent, 0), ["10.0.0.1:31000"]);
     assert!(addresses(&intent, 1).is_empty());
     assert_eq!(problems(&intent), [(None, Reason::UnroutablePort)]);
+}
+
+#[test]
+fn an_address_that_no_task_can_have_is_a_problem_and_no_endpoint() {
+    let agent = |address: &str| {
+        let mut task = task("t", &[31_000, 31_001], &[]);
+        task.host = Some(address.into());
+        intent(&config(), web(&[]), vec![task])
+    };
+    for address in [
+        "169.254.169.254",
+        "0.0.0.0",
+        "224.0.0.1",
+        "255.255.255.255",
+        "fe80::1",
+        "ff02::1",
+        "::",
+        "::ffff:169.254.169.254",
+    ] {
+        let intent = agent(address);
+        assert!(addresses(&intent, 0).is_empty(), "{address}");
+        let unroutable = (None, Reason::UnroutablePort);
+        assert_eq!(problems(&intent), [unroutable], "{address}");
+        let problem = intent.problems[0].to_string();
+        assert!(problem.contains("task t is left out"), "{problem}");
+    }
+    for address in ["127.0.0.1", "::1", "10.0.0.1", "fd00::1"] {
+        let intent = agent(address);
+        assert_eq!(addresses(&intent, 0).len(), 1, "{address}");
+        assert_eq!(intent.problems, []);
+    }
+
+    // From names of agents, and from networks of containers, as well.
+    let mut task_of_name = task("t", &[31_000, 31_001], &[]);
+    task_of_name.host = Some("agent".into());
+    let state = known(web(&[]), vec![task_of_name]);
+    let resolved = Event::HostResolved {
+        host: "agent".into(),
+        addresses: vec!["169.254.169.254".parse().unwrap()],
+    };
+    let intent_of_name = intent_of(&config(), &reduce(state, resolved).0);
+    assert!(addresses(&intent_of_name, 0).is_empty());
+    assert_eq!(intent_of_name.problems.len(), 1);
+    let contained = app(
+        Networking::Container,
+        vec![port(Some(80), false)],
+        &[("HAPROXY_GROUP", "external")],
+    );
+    let tasks = vec![
+        task("t", &[], &["169.254.1.1"]),
+        task("u", &[], &["192.168.0.2"]),
+    ];
+    let contained = intent(&config(), contained, tasks);
+    assert_eq!(addresses(&contained, 0), ["192.168.0.2:80"]);
+    assert_eq!(contained.problems.len(), 1);
 }
 
 #[test]

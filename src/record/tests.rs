@@ -128,6 +128,7 @@ fn snapshot(state: &State) -> Snapshot {
         use_health: true,
         framework_name: None,
         acme: None,
+        paths: crate::intent::path::PathRules::default(),
     };
     let projector = Projector::full(labels, resources::Config::default(), state);
     projector.snapshot().clone()

@@ -1,5 +1,6 @@
 //! A backend -> its cluster.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ use envoy_api::envoy::r#type::v3::Percent;
 use envoy_api::prost::Message as _;
 
 use super::config::Config;
-use super::origin;
 use super::source::{config_source, duration};
+use super::{header_case, origin};
 use crate::snapshot::{Encode, Flavour, Kind, Name, Resource};
 
 /// HAProxy's `timeout connect` in marathon-lb's default configuration.
@@ -60,7 +61,7 @@ impl Encode for ClusterWriter {
             ..api::circuit_breakers::Thresholds::default()
         };
         let eds = config_source(&self.config, flavour, Kind::Endpoint);
-        let cluster = api::Cluster {
+        let mut cluster = api::Cluster {
             name: self.name.to_string(),
             alt_stat_name: stat_name(&self.name),
             cluster_discovery_type: Some(api::cluster::ClusterDiscoveryType::Type(
@@ -83,6 +84,7 @@ impl Encode for ClusterWriter {
             }),
             ..api::Cluster::default()
         };
+        header_case::keep_upstream(&mut cluster);
         cluster.encode_to_vec().into()
     }
 }
@@ -110,19 +112,41 @@ fn outlier_detection() -> api::OutlierDetection {
 
 /// The name in statistics
 /// ([`alt_stat_name`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/cluster/v3/cluster.proto#envoy-v3-api-field-config-cluster-v3-cluster-alt-stat-name)),
-/// in which dots and colons part one piece from the next: `/shop/web.v2_0` is `shop_web_v2_0`. Not
-/// empty, since every name ends with an index.
+/// in which dots and colons part one piece from the next. `/shop/web.v2_0` is `shop_web~v2_0`: a
+/// slash is written `_`, a dot `~`, and everything but letters, digits and `-` as `%` and two
+/// digits for each byte. Different names stay different.
 fn stat_name(name: &str) -> String {
-    let plain = |c: char| match c {
-        'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '_' => c,
-        _ => '_',
-    };
-    name.trim_start_matches('/').chars().map(plain).collect()
+    // Of names, the last `_` alone is before the index.
+    let (id, index) = name.rsplit_once('_').unwrap_or((name, ""));
+    let mut written = String::with_capacity(name.len());
+    let path = id.strip_prefix('/');
+    if path.is_none() {
+        // Every id of Marathon's begins with one.
+        written.push('!');
+    }
+    for byte in path.unwrap_or(id).bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' => written.push(char::from(byte)),
+            b'/' => written.push('_'),
+            b'.' => written.push('~'),
+            _ => {
+                // Writing to a string cannot fail.
+                let _ = write!(written, "%{byte:02X}");
+            }
+        }
+    }
+    written.push('_');
+    written.push_str(index);
+    written
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::intent::backend_name;
+    use crate::state::app::AppId;
 
     #[test]
     fn only_failures_to_connect_put_an_address_out_of_the_turn_and_never_the_only_one() {
@@ -150,7 +174,35 @@ mod tests {
 
     #[test]
     fn a_name_in_statistics_has_only_plain_characters() {
-        assert_eq!(stat_name("/shop/web.v2_0"), "shop_web_v2_0");
-        assert_eq!(stat_name("/a:b \u{e9}_1"), "a_b___1");
+        assert_eq!(stat_name("/shop/web_0"), "shop_web_0");
+        assert_eq!(stat_name("/shop/web.v2_0"), "shop_web~v2_0");
+        assert_eq!(stat_name("/a:b \u{e9}_1"), "a%3Ab%20%C3%A9_1");
+    }
+
+    #[test]
+    fn ids_that_look_alike_have_statistics_of_their_own() {
+        let ids = [
+            "/a.b", "/a/b", "/a_b", "/a-b", "/a:b", "/a~b", "/a%5Fb", "/a%7Eb", "a/b", "//a/b",
+            "/a/b/", "/a b", "/a/b_0", "/A/b", "/\u{e9}", "/%C3%A9", "%/a", "/%/a", "25", "/%",
+            "!a", "/!a", "", "/",
+        ];
+        let names = ids.map(|id| stat_name(&backend_name(&AppId::from(id), 0)));
+        for (place, name) in names.iter().enumerate() {
+            assert!(!name.contains(['.', ':', '/']), "{name}");
+            assert_eq!(names.iter().position(|other| other == name), Some(place));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn different_ports_have_different_names(
+            one in "[/a._~%:5F-]{0,6}|\\PC{0,6}",
+            other in "[/a._~%:5F-]{0,6}|\\PC{0,6}",
+            indexes in (0_usize..12, 0_usize..12),
+        ) {
+            let name = |id: &str, index| stat_name(&backend_name(&AppId::from(id), index));
+            let are_equal = one == other && indexes.0 == indexes.1;
+            prop_assert_eq!(name(&one, indexes.0) == name(&other, indexes.1), are_equal);
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use crate::intent::path::PathRules;
 use crate::snapshot::{Kind, Version};
 
 /// Configuration of the resources, besides what apps ask for.
@@ -29,6 +30,9 @@ pub struct Config {
     pub default_certificate: Option<String>,
     /// Normalisation of requests before they are routed.
     pub normalisation: Normalisation,
+    /// Number of trusted proxies in front of these, whose `X-Forwarded-` headers are believed
+    /// ([`xff_num_trusted_hops`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto#envoy-v3-api-field-extensions-filters-network-http-connection-manager-v3-httpconnectionmanager-xff-num-trusted-hops)).
+    pub trusted_hops: u32,
 }
 
 /// Normalisation of requests before they are routed, so that no spelling of a path goes around its
@@ -36,30 +40,10 @@ pub struct Config {
 /// proxies](https://www.envoyproxy.io/docs/envoy/latest/configuration/best_practices/edge)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Normalisation {
-    /// True if `.` and `..` and needless escapes are resolved
-    /// ([`normalize_path`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto#envoy-v3-api-field-extensions-filters-network-http-connection-manager-v3-httpconnectionmanager-normalize-path)).
-    pub normalize_path: bool,
-    /// True if slashes in a row are one
-    /// ([`merge_slashes`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto#envoy-v3-api-field-extensions-filters-network-http-connection-manager-v3-httpconnectionmanager-merge-slashes)).
-    pub merge_slashes: bool,
-    /// Treatment of escaped slashes.
-    pub escaped_slashes: EscapedSlashes,
+    /// Rules for paths.
+    pub paths: PathRules,
     /// Treatment of header names that contain `_`.
     pub headers_with_underscores: Underscores,
-}
-
-/// Treatment of `%2F` and `%5C` in a path
-/// ([`PathWithEscapedSlashesAction`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto#enum-extensions-filters-network-http-connection-manager-v3-httpconnectionmanager-pathwithescapedslashesaction)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EscapedSlashes {
-    /// They stay, as with HAProxy.
-    Keep,
-    /// The request is refused with 400.
-    Reject,
-    /// The client is redirected to the path without them.
-    Redirect,
-    /// They become slashes, and the request goes on.
-    Unescape,
 }
 
 /// Treatment of header names that contain `_`
@@ -88,11 +72,10 @@ impl Default for Config {
             request_timeout: Duration::from_secs(90),
             default_certificate: None,
             normalisation: Normalisation {
-                normalize_path: true,
-                merge_slashes: true,
-                escaped_slashes: EscapedSlashes::Keep,
+                paths: PathRules::default(),
                 headers_with_underscores: Underscores::Allow,
             },
+            trusted_hops: 0,
         }
     }
 }

@@ -6,8 +6,10 @@
 mod challenges;
 mod clusters;
 mod config;
+mod connection_manager;
 mod departed;
 mod endpoints;
+mod header_case;
 mod listeners;
 mod origin;
 mod projection;
@@ -18,8 +20,9 @@ mod secrets;
 mod source;
 #[cfg(test)]
 pub(crate) mod tests;
+mod upgrades;
 mod virtual_host;
 
-pub use config::{Config, EscapedSlashes, Normalisation, Underscores};
+pub use config::{Config, Normalisation, Underscores};
 pub use departed::departed;
 pub use projection::{Changed, Projection};

@@ -149,11 +149,12 @@ impl Routes {
                 .iter()
                 .any(|claim| claim.route.redirect_to_https.is_some());
         let redirecting = redirects.then(|| {
-            let port = self.config.https_listen.port();
-            let routes = [challenge.clone(), redirecting(&winners, port)].concat();
+            let routes = [challenge.clone(), redirecting(&winners, &self.config)].concat();
             encoded(name, routes, &origin)
         });
-        let direct = challenge.into_iter().chain(winners.iter().map(to_cluster));
+        let direct = challenge
+            .into_iter()
+            .chain(winners.iter().flat_map(to_cluster));
         let direct = encoded(name, direct.collect(), &origin);
 
         let host = self.hosts.entry(name.to_owned()).or_default();

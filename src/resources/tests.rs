@@ -17,11 +17,12 @@ use serde_json::{Value, json};
 
 use super::route_table::RouteTable;
 use super::*;
+use crate::intent::path::{EscapedSlashes, PathRules};
 use crate::intent::{AcmePort, AppCounts};
 use crate::labels::tests::any_labels;
 use crate::labels::{self, Groups};
 use crate::pipeline::{Projected, Projector};
-use crate::snapshot::{Changes, Flavour, Kind, Name, Resource, Version};
+use crate::snapshot::{Changes, Flavour, Kind, LONGEST_NAME_BYTES, Name, Resource, Version};
 use crate::state::app::{App, Task, TaskState};
 use crate::state::certificate::{Certificate, PrivateKey};
 use crate::state::event::{Event, Source};
@@ -39,6 +40,7 @@ pub(crate) fn label_config() -> labels::Config {
         use_health: true,
         framework_name: None,
         acme: AcmePort::new("g/a", 0),
+        paths: PathRules::default(),
     }
 }
 
@@ -105,8 +107,12 @@ fn routes(projection: &Projector, table: &str) -> Vec<String> {
         let (nobody, routes) = routes.split_last().unwrap();
         assert_eq!(nobody["match"]["prefix"], "/");
         assert_eq!(nobody["direct_response"]["status"], 503);
-        for route in routes {
+        for (place, route) in routes.iter().enumerate() {
             let matched = &route["match"];
+            if is_for_upgrades(route) {
+                assert_eq!(for_upgrades(&routes[place + 1]), *route);
+                continue;
+            }
             let sensitive = matched["case_sensitive"].as_bool().unwrap_or(true);
             let flag = if sensitive { "" } else { "-i " };
             let what = match (route["route"]["cluster"].as_str(), &route["redirect"]) {
@@ -122,6 +128,19 @@ fn routes(projection: &Projector, table: &str) -> Vec<String> {
         }
     }
     lines
+}
+
+fn is_for_upgrades(route: &Value) -> bool {
+    let mut headers = route["match"]["headers"].as_array().into_iter().flatten();
+    headers.any(|header| header["name"] == "upgrade")
+}
+
+/// The route for upgrades that stands before a route to a cluster.
+fn for_upgrades(route: &Value) -> Value {
+    let mut route = route.clone();
+    route["match"]["headers"] = json!([{ "name": "upgrade", "present_match": true }]);
+    route["route"]["idle_timeout"] = json!("3600s");
+    route
 }
 
 fn reasons(projection: &Projector) -> Vec<(String, Reason)> {
@@ -201,10 +220,18 @@ fn a_route_is_what_section_6_of_the_design_says() {
     let table = json(&projection, Kind::Route, "http");
     assert_eq!(table["validate_clusters"], false);
     assert_eq!(table["ignore_port_in_host_matching"], true);
-    let route = &table["virtual_hosts"][0]["routes"][0]["route"];
+    let host = &table["virtual_hosts"][0];
+    let of_upgrades = &host["routes"][0];
+    let upgrade = json!([{ "name": "upgrade", "present_match": true }]);
+    assert_eq!(of_upgrades["match"]["headers"], upgrade);
+    assert_eq!(of_upgrades["route"]["timeout"], "0s");
+    assert_eq!(of_upgrades["route"]["idle_timeout"], "3600s");
+    let others = &host["routes"][1];
+    assert_eq!(others["match"], json!({ "prefix": "/" }));
+    let route = &others["route"];
     assert_eq!(route["timeout"], "0s");
     assert_eq!(route["idle_timeout"], "30s");
-    let retry = &route["retry_policy"];
+    let retry = &host["retry_policy"];
     assert_eq!(
         retry["retry_on"],
         "connect-failure,refused-stream,reset-before-request"
@@ -393,6 +420,132 @@ fn a_redirect_names_the_port_of_https_unless_everybody_knows_it() {
         (&address["address"], &address["ipv4_compat"]),
         (&"::".into(), &true.into())
     );
+}
+
+/// It would come back over http, and be redirected for ever.
+#[test]
+fn what_a_trusted_proxy_took_over_https_is_not_redirected() {
+    let app = labelled(
+        "/a",
+        &[
+            ("HAPROXY_0_VHOST", "a.test"),
+            ("HAPROXY_0_REDIRECT_TO_HTTPS", "true"),
+        ],
+    );
+    let state = with_certificates(known(vec![app]), vec![certificate("one", &["a.test"], 1)]);
+    let config = |trusted_hops| Config {
+        trusted_hops,
+        ..Config::default()
+    };
+    for (trusted_hops, expected) in [
+        (0, &["a.test / -> https null"][..]),
+        (1, &["a.test / -> https null", "a.test / -> /a_0"]),
+    ] {
+        let projection = Projector::full(label_config(), config(trusted_hops), &state);
+        assert_eq!(routes(&projection, "http"), expected);
+        let table = json(&projection, Kind::Route, "http");
+        let matched = &table["virtual_hosts"][0]["routes"][0]["match"];
+        let forwarded = &matched["headers"][0];
+        assert_eq!(!forwarded.is_null(), trusted_hops > 0);
+        if trusted_hops > 0 {
+            assert_eq!(forwarded["name"], "x-forwarded-proto");
+            assert_eq!(forwarded["invert_match"], true);
+            assert_eq!(forwarded["string_match"]["exact"], "https");
+            assert_eq!(forwarded["string_match"]["ignore_case"], true);
+        }
+    }
+}
+
+#[test]
+fn a_listener_passes_on_what_it_is_sent() {
+    let config = Config {
+        trusted_hops: 2,
+        ..Config::default()
+    };
+    let projection = Projector::full(label_config(), config, &state_after([]));
+    let listener = json(&projection, Kind::Listener, "http");
+    let manager = &listener["filter_chains"][0]["filters"][0]["typed_config"];
+    for (field, expected) in [
+        ("xff_num_trusted_hops", json!(2)),
+        ("use_remote_address", json!(true)),
+        ("append_x_forwarded_port", json!(true)),
+        ("preserve_external_request_id", json!(true)),
+        ("proxy_100_continue", json!(true)),
+        ("strip_trailing_host_dot", json!(true)),
+        ("server_header_transformation", json!("PASS_THROUGH")),
+        ("delayed_close_timeout", json!("0.100s")),
+        ("normalize_path", json!(true)),
+        ("merge_slashes", json!(true)),
+        ("upgrade_configs", json!([{ "upgrade_type": "websocket" }])),
+    ] {
+        assert_eq!(manager[field], expected, "{field}");
+    }
+    let router = &manager["http_filters"][0]["typed_config"];
+    assert_eq!(router["suppress_envoy_headers"], true);
+    let http1 = &manager["http_protocol_options"];
+    assert_eq!(http1["accept_http_10"], true);
+    assert_eq!(http1["default_host_for_http_10"], "no-host.invalid");
+    assert_eq!(http1["enable_trailers"], true);
+    let case = "envoy.http.stateful_header_formatters.preserve_case";
+    assert_eq!(
+        http1["header_key_format"]["stateful_formatter"]["name"],
+        case
+    );
+
+    let projection = full(&known(vec![labelled("/web", &[])]));
+    let cluster = json(&projection, Kind::Cluster, "/web_0");
+    let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    let options = &cluster["typed_extension_protocol_options"][options];
+    let http1 = &options["explicit_http_config"]["http_protocol_options"];
+    assert_eq!(
+        http1["header_key_format"]["stateful_formatter"]["name"],
+        case
+    );
+    assert_eq!(http1["enable_trailers"], true);
+}
+
+#[test]
+fn settings_of_paths_reach_the_listener() {
+    let config = Config {
+        normalisation: Normalisation {
+            paths: PathRules {
+                normalize: false,
+                merge_slashes: false,
+                escaped_slashes: EscapedSlashes::Reject,
+            },
+            headers_with_underscores: Underscores::Drop,
+        },
+        ..Config::default()
+    };
+    let projection = Projector::full(label_config(), config, &state_after([]));
+    let listener = json(&projection, Kind::Listener, "http");
+    let manager = &listener["filter_chains"][0]["filters"][0]["typed_config"];
+    assert_eq!(manager["normalize_path"], false);
+    assert!(manager["merge_slashes"].is_null());
+    assert_eq!(
+        manager["path_with_escaped_slashes_action"],
+        "REJECT_REQUEST"
+    );
+    let common = &manager["common_http_protocol_options"];
+    assert_eq!(common["headers_with_underscores_action"], "DROP_HEADER");
+}
+
+#[test]
+fn every_name_that_is_published_passes_each_door() {
+    // From the longest that fits to one that does not.
+    let ids = (0..4).map(|more| format!("/{}", "a".repeat(LONGEST_NAME_BYTES - 5 + more)));
+    let apps = ids.map(|id| labelled(&id, &[("HAPROXY_0_VHOST", "a.test")]));
+    let projection = full(&known(apps.collect()));
+    let mut longest = 0;
+    for kind in Kind::ALL {
+        for name in projection.snapshot().resources(kind).keys() {
+            longest = longest.max(name.len());
+        }
+    }
+    assert_eq!(longest, LONGEST_NAME_BYTES);
+    let left_out = projection.problems().iter();
+    let left_out = left_out.filter(|problem| problem.reason == Reason::UnroutablePort);
+    assert_eq!(left_out.count(), 1);
 }
 
 #[test]
@@ -602,11 +755,7 @@ fn challenges_go_first_on_both_tables() {
         ]
     );
     let table = json(&projection, Kind::Route, "https");
-    let of_a = table["virtual_hosts"][0]["routes"].as_array().unwrap();
-    assert_eq!(
-        of_a[0]["route"]["retry_policy"],
-        of_a[1]["route"]["retry_policy"]
-    );
+    assert_eq!(table["virtual_hosts"][0]["retry_policy"]["num_retries"], 10);
     let http = projection.snapshot().resource(Kind::Route, "http").unwrap();
     let cluster = (Kind::Cluster, Name::from("/g/a_0"));
     assert!(http.requires().contains(&cluster));
@@ -974,6 +1123,7 @@ fn check_references(projection: &Projector) {
             }
         }
     }
+    let mut stat_names = BTreeSet::new();
     for name in snapshot.resources(Kind::Cluster).keys() {
         let cluster: Cluster = decoded(projection, Kind::Cluster, name);
         assert_eq!(cluster.name, **name);
@@ -981,8 +1131,9 @@ fn check_references(projection: &Projector) {
             Kind::Endpoint,
             &cluster.eds_cluster_config.unwrap().service_name
         ));
-        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        let plain = |c: char| c.is_ascii_alphanumeric() || "_-~%!".contains(c);
         assert!(cluster.alt_stat_name.chars().all(plain) && !cluster.alt_stat_name.is_empty());
+        assert!(stat_names.insert(cluster.alt_stat_name), "{name}");
     }
     for name in snapshot.resources(Kind::Endpoint).keys() {
         assert!(held(Kind::Cluster, name));

@@ -9,10 +9,13 @@ use std::time::Duration;
 use envoy_api::envoy::config::route::v3 as api;
 use envoy_api::envoy::extensions::retry::host::previous_hosts::v3::PreviousHostsPredicate;
 use envoy_api::envoy::extensions::retry::priority::previous_priorities::v3::PreviousPrioritiesConfig;
+use envoy_api::envoy::r#type::matcher::v3 as matcher;
 use envoy_api::prost::Message as _;
 
 use super::challenges::CHALLENGE_PREFIX;
+use super::config::Config;
 use super::source::{duration, plain};
+use super::upgrades::{self, TUNNEL_LIMIT};
 use crate::intent::conflicts::Claim;
 use crate::snapshot::{Name, Part, Version};
 
@@ -60,18 +63,19 @@ pub(super) struct EncodedVirtualHost {
 /// A route, and the cluster that it names.
 pub(super) type ClusterRoute = (api::Route, Option<Name>);
 
-/// The claims' routes with redirects to the https listener at `port`. Redirects go before all
-/// others, as in HAProxy, which looks at them first: Envoy takes the [first
+/// The claims' routes with redirects to the https listener. Redirects go before all others, as in
+/// HAProxy, which looks at them first: Envoy takes the [first
 /// route](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route_components.proto#envoy-v3-api-field-config-route-v3-virtualhost-routes)
-/// that matches.
-pub(super) fn redirecting(winners: &[Claim], port: u16) -> Vec<ClusterRoute> {
-    let (redirecting, others): (Vec<_>, Vec<_>) = winners
+/// that matches. What arrived at a trusted proxy over https is not redirected: it would come back
+/// over http for ever.
+pub(super) fn redirecting(winners: &[Claim], config: &Config) -> Vec<ClusterRoute> {
+    let is_redirected = |claim: &&Claim| claim.route.redirect_to_https.is_some();
+    let redirects = winners.iter().filter(is_redirected);
+    let redirects = redirects.map(|claim| to_https(claim, config));
+    let others = winners
         .iter()
-        .partition(|claim| claim.route.redirect_to_https.is_some());
-    let redirects = redirecting.into_iter().map(|claim| to_https(claim, port));
-    redirects
-        .chain(others.into_iter().map(to_cluster))
-        .collect()
+        .filter(|claim| config.trusted_hops > 0 || !is_redirected(claim));
+    redirects.chain(others.flat_map(to_cluster)).collect()
 }
 
 /// The virtual host of a host with these routes, and 503 for requests that none of them takes.
@@ -96,6 +100,7 @@ pub(super) fn encoded(
         name: host.to_owned(),
         domains: vec![host.to_owned()],
         routes: routes.chain([nobody]).collect(),
+        retry_policy: (!clusters.is_empty()).then(retry_policy),
         ..api::VirtualHost::default()
     };
     let table = api::RouteConfiguration {
@@ -114,36 +119,41 @@ pub(super) fn encoded(
     }
 }
 
-/// A claim's requests, to its cluster.
-pub(super) fn to_cluster(claim: &Claim) -> ClusterRoute {
-    let route = route_of(claim, proxied(&claim.backend));
-    (route, Some(claim.backend.clone()))
+/// A claim's requests, to its cluster: those for an upgrade, which may be silent for longer, then
+/// all others.
+pub(super) fn to_cluster(claim: &Claim) -> [ClusterRoute; 2] {
+    let mut upgraded = route_of(claim, proxied(&claim.backend, TUNNEL_LIMIT));
+    if let Some(matched) = &mut upgraded.r#match {
+        matched.headers.push(upgrades::requested());
+    }
+    let others = route_of(claim, proxied(&claim.backend, SILENCE_LIMIT));
+    [upgraded, others].map(|route| (route, Some(claim.backend.clone())))
 }
 
 /// The challenges of a host, to whoever answers them.
 pub(super) fn to_solver(cluster: &Name) -> ClusterRoute {
-    let route = route_to(CHALLENGE_PREFIX, proxied(cluster));
+    let route = route_to(CHALLENGE_PREFIX, proxied(cluster, SILENCE_LIMIT));
     (route, Some(cluster.clone()))
 }
 
 /// The [action](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route_components.proto#config-route-v3-routeaction) that
 /// sends requests to a cluster, without a limit to the whole of a request (`timeout` 0).
-fn proxied(cluster: &Name) -> api::route::Action {
+fn proxied(cluster: &Name, silence_limit: Duration) -> api::route::Action {
     use api::route_action::ClusterSpecifier;
     api::route::Action::Route(api::RouteAction {
         cluster_specifier: Some(ClusterSpecifier::Cluster(cluster.to_string())),
         timeout: Some(duration(Duration::ZERO)),
-        idle_timeout: Some(duration(SILENCE_LIMIT)),
-        retry_policy: Some(retry_policy()),
+        idle_timeout: Some(duration(silence_limit)),
         ..api::RouteAction::default()
     })
 }
 
-/// A claim's requests, redirected to the https listener at `port`
+/// A claim's requests, redirected to the https listener
 /// ([`RedirectAction`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route_components.proto#config-route-v3-redirectaction)):
 /// host, path and query stay as they are.
-fn to_https(claim: &Claim, port: u16) -> ClusterRoute {
+fn to_https(claim: &Claim, config: &Config) -> ClusterRoute {
     use api::redirect_action::{RedirectResponseCode, SchemeRewriteSpecifier};
+    let port = config.https_listen.port();
     let action = api::RedirectAction {
         scheme_rewrite_specifier: Some(SchemeRewriteSpecifier::HttpsRedirect(true)),
         response_code: RedirectResponseCode::MovedPermanently.into(),
@@ -151,7 +161,28 @@ fn to_https(claim: &Claim, port: u16) -> ClusterRoute {
         port_redirect: if port == HTTPS_PORT { 0 } else { port.into() },
         ..api::RedirectAction::default()
     };
-    (route_of(claim, api::route::Action::Redirect(action)), None)
+    let mut route = route_of(claim, api::route::Action::Redirect(action));
+    if config.trusted_hops > 0
+        && let Some(matched) = &mut route.r#match
+    {
+        matched.headers.push(forwarded_without_tls());
+    }
+    (route, None)
+}
+
+/// Matches requests that did not arrive over https, as a trusted proxy says.
+fn forwarded_without_tls() -> api::HeaderMatcher {
+    use api::header_matcher::HeaderMatchSpecifier;
+    use matcher::string_matcher::MatchPattern;
+    api::HeaderMatcher {
+        name: "x-forwarded-proto".to_owned(),
+        invert_match: true,
+        header_match_specifier: Some(HeaderMatchSpecifier::StringMatch(matcher::StringMatcher {
+            match_pattern: Some(MatchPattern::Exact("https".to_owned())),
+            ignore_case: true,
+        })),
+        ..api::HeaderMatcher::default()
+    }
 }
 
 /// A route for the requests of a claim.

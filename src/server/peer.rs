@@ -21,7 +21,7 @@ use super::connection_activity::ConnectionActivity;
 use super::connection_end::ConnectionEnd;
 use super::json_filter::JsonMemberFilter;
 use super::peer_identity::{PeerIdentity, PeerRejection};
-use super::request_body::{UnreadBody, read_whole};
+use super::request_body::{UnreadBody, may_be_json, read_whole};
 use super::response::ResponseBody;
 use super::shutdown::Shutdown;
 use crate::metrics::Metrics;
@@ -205,12 +205,15 @@ impl Peer {
     ///
     /// # Errors
     ///
-    /// When the body is too large, takes too long, or breaks off.
+    /// When the body is not said to be JSON, is too large, takes too long, or breaks off.
     pub async fn read_json(
         &self,
         request: Request<Incoming>,
         unread: &'static str,
     ) -> Result<Bytes, UnreadBody> {
+        if !may_be_json(request.headers()) {
+            return Err(UnreadBody::NotJson);
+        }
         let config = &self.0.config;
         let filter = JsonMemberFilter::new(unread);
         let body = request.into_body();

@@ -1,7 +1,7 @@
 //! Request bodies, read whole within limits.
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Body;
 
@@ -11,6 +11,12 @@ use super::json_filter::JsonMemberFilter;
 /// Reason for which a request body was not read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnreadBody {
+    /// Its content type is another one than JSON's.
+    #[error(
+        "the content type is not application/json: polls are JSON, as in `curl --header \
+         'Content-Type: application/json'`"
+    )]
+    NotJson,
     /// It is larger than this many bytes.
     #[error("the body is larger than {0} bytes")]
     TooLarge(usize),
@@ -26,6 +32,7 @@ impl UnreadBody {
     /// The status of the answer.
     pub fn status(self) -> StatusCode {
         match self {
+            Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Slow => StatusCode::REQUEST_TIMEOUT,
             Self::BrokeOff => StatusCode::BAD_REQUEST,
@@ -35,11 +42,25 @@ impl UnreadBody {
     /// The label in `polls_refused_total`.
     pub fn reason(self) -> &'static str {
         match self {
+            Self::NotJson => "content_type",
             Self::TooLarge(_) => "too_large",
             Self::Slow => "slow",
             Self::BrokeOff => "broke_off",
         }
     }
+}
+
+/// Returns true if a body with these headers may be JSON: they name no content type, or one of JSON's
+/// ([RFC 8259](https://www.rfc-editor.org/rfc/rfc8259#section-11), [RFC
+/// 6839](https://www.rfc-editor.org/rfc/rfc6839#section-3.1)). Envoy names `application/json`.
+pub(super) fn may_be_json(headers: &HeaderMap) -> bool {
+    headers.get_all(header::CONTENT_TYPE).iter().all(|value| {
+        let text = String::from_utf8_lossy(value.as_bytes());
+        let essence = text.split(';').next().unwrap_or_default().trim();
+        let essence = essence.to_ascii_lowercase();
+        essence == "application/json"
+            || (essence.starts_with("application/") && essence.ends_with("+json"))
+    })
 }
 
 /// Initial capacity for a body.
@@ -92,6 +113,36 @@ mod tests {
         let filter = JsonMemberFilter::new("\"extensions\"");
         let read = read_whole(body, limit, filter, peer.request_bytes());
         read.now_or_never().unwrap()
+    }
+
+    #[test]
+    fn a_body_may_be_json_unless_its_content_type_is_another() {
+        let headers = |types: &[&str]| {
+            let types = types
+                .iter()
+                .map(|text| (header::CONTENT_TYPE, text.parse().unwrap()));
+            types.collect::<HeaderMap>()
+        };
+        for types in [
+            &[][..],
+            &["application/json"],
+            &["Application/JSON; charset=utf-8"],
+            &["application/vnd.envoy+json"],
+        ] {
+            assert!(may_be_json(&headers(types)), "{types:?}");
+        }
+        for types in [
+            &["text/html"][..],
+            &["application/x-www-form-urlencoded"],
+            &["multipart/form-data; boundary=json"],
+            &["text/plain; application/json"],
+            &["application/jsonp"],
+            &["application/json-seq"],
+            &[""],
+            &["application/json", "text/html"],
+        ] {
+            assert!(!may_be_json(&headers(types)), "{types:?}");
+        }
     }
 
     #[test]

@@ -75,7 +75,9 @@ impl Typed {
         let marathon = self.subscription()?;
         let record = self.record(&marathon.marathons, reads_store, &mut warnings)?;
         Ok(Settings {
-            v2: self.xds_v2.then(|| v2_api::config(&resources)),
+            v2: self
+                .xds_v2
+                .then(|| v2_api::config(&resources, &self.xds_limits)),
             marathon,
             record,
             certificates,

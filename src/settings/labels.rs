@@ -64,6 +64,7 @@ impl Typed {
             use_health: self.use_marathon_health,
             framework_name,
             acme,
+            paths: self.path_rules(),
         })
     }
 }

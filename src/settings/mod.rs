@@ -40,6 +40,6 @@ pub use security::CertificateSource;
 pub use table::table;
 pub(crate) use typed::socket_address;
 pub use typed::{
-    AuthMethod, ClientAuth, KvEngine, Link, LogFormat, Logging, Marathon, TlsSettings, Typed,
+    AuthMethod, ClientAuth, Edge, KvEngine, Link, LogFormat, Logging, Marathon, TlsSettings, Typed,
     Vault, XdsLimits,
 };

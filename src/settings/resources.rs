@@ -5,9 +5,19 @@ use std::time::Duration;
 
 use super::bad_setting::BadSetting;
 use super::typed::Typed;
+use crate::intent::path::PathRules;
 use crate::resources::{self, Normalisation};
 
 impl Typed {
+    /// The rules by which paths are rewritten before a route is chosen.
+    pub(super) fn path_rules(&self) -> PathRules {
+        PathRules {
+            normalize: self.edge.normalize_path,
+            merge_slashes: self.edge.merge_slashes,
+            escaped_slashes: self.edge.escaped_slashes,
+        }
+    }
+
     /// The settings by which Envoy's resources are written.
     pub(super) fn resources(
         &self,
@@ -33,10 +43,10 @@ impl Typed {
                 .clone()
                 .filter(|name| !name.is_empty()),
             normalisation: Normalisation {
-                escaped_slashes: self.escaped_slashes,
-                headers_with_underscores: self.headers_with_underscores,
-                ..defaults.normalisation
+                paths: self.path_rules(),
+                headers_with_underscores: self.edge.headers_with_underscores,
             },
+            trusted_hops: self.edge.trusted_hops,
             refresh_delay: refresh_delay.unwrap_or(defaults.refresh_delay),
             endpoints_refresh_delay: refresh_delay.unwrap_or(defaults.endpoints_refresh_delay),
             ..defaults

@@ -6,9 +6,10 @@ use super::bad_setting::flag;
 use super::*;
 use crate::freshness;
 use crate::intent::AcmePort;
+use crate::intent::path::{EscapedSlashes, PathRules};
 use crate::labels::Groups;
 use crate::marathon::{MarathonLogin, TokenScheme};
-use crate::resources::{EscapedSlashes, Underscores};
+use crate::resources::Underscores;
 use crate::server::{AllowList, Security};
 use crate::state::event::Source;
 
@@ -52,6 +53,34 @@ fn the_defaults_are_those_of_the_manual() {
 }
 
 #[test]
+fn requests_are_treated_as_the_settings_say() {
+    let settings = meant("");
+    assert_eq!(settings.resources.trusted_hops, 0);
+    assert_eq!(settings.labels.paths, PathRules::default());
+    assert!(settings.labels.paths.normalize && settings.labels.paths.merge_slashes);
+    let line = "--trusted-hops 2 --normalize-path false --merge-slashes=false \
+                --escaped-slashes reject --xds-v2 --xds-max-proxies 7 --xds-max-proxies-per-peer 5";
+    let settings = meant(line);
+    let expected = PathRules {
+        normalize: false,
+        merge_slashes: false,
+        escaped_slashes: EscapedSlashes::Reject,
+    };
+    assert_eq!(settings.resources.normalisation.paths, expected);
+    assert_eq!(
+        settings.labels.paths, expected,
+        "labels are judged by the same rules"
+    );
+    assert_eq!(settings.resources.trusted_hops, 2);
+    let v2 = settings.v2.unwrap();
+    assert_eq!(v2.trusted_hops, 2);
+    assert_eq!(
+        (v2.limits.max_proxies, v2.limits.max_proxies_per_peer),
+        (7, 5)
+    );
+}
+
+#[test]
 fn v2_is_told_what_v3_is() {
     for line in ["--xds-v2", "--xds-v2 true"] {
         let others = "--refresh-delay 3 --cluster-name here --http-listen-port 81 \
@@ -87,7 +116,7 @@ fn a_value_may_be_written_as_people_write_it() {
     );
     assert_eq!(settings.log_format, LogFormat::Json);
     let normalisation = &settings.resources.normalisation;
-    assert_eq!(normalisation.escaped_slashes, EscapedSlashes::Reject);
+    assert_eq!(normalisation.paths.escaped_slashes, EscapedSlashes::Reject);
     assert_eq!(normalisation.headers_with_underscores, Underscores::Drop);
     assert_eq!(
         typed("--marathon-token-scheme Token")

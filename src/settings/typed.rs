@@ -1,5 +1,6 @@
 //! Settings as typed: flags and environment variables.
 
+mod edge;
 mod logging;
 mod marathon;
 mod parsers;
@@ -11,9 +12,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::{PossibleValuesParser, Resettable, TypedValueParser};
+use clap::builder::Resettable;
 use clap::{Args, FromArgMatches as _};
 
+pub use edge::Edge;
 pub use logging::{LogFormat, Logging};
 pub use marathon::Marathon;
 pub use tls::{ClientAuth, TlsSettings};
@@ -26,7 +28,6 @@ use parsers::{ip_address, number, path, seconds, switch};
 
 use super::bad_setting::BadSetting;
 use super::checked::XdsListen;
-use crate::resources::{EscapedSlashes, Underscores};
 
 /// The settings of the daemon, as typed.
 #[derive(Args, Clone, Debug)]
@@ -167,27 +168,9 @@ pub struct Typed {
     )]
     pub https_listen_port: u16,
 
-    /// Treatment of `%2F` and `%5C` in paths by Envoy.
-    #[arg(
-        long,
-        env = "ESCAPED_SLASHES",
-        value_name = "ACTION",
-        default_value = "keep",
-        ignore_case = true,
-        value_parser = escaped_slashes()
-    )]
-    pub escaped_slashes: EscapedSlashes,
-
-    /// Treatment of header names that contain `_` by Envoy.
-    #[arg(
-        long,
-        env = "HEADERS_WITH_UNDERSCORES",
-        value_name = "ACTION",
-        default_value = "allow",
-        ignore_case = true,
-        value_parser = underscores()
-    )]
-    pub headers_with_underscores: Underscores,
+    /// The treatment of requests by Envoy.
+    #[command(flatten)]
+    pub edge: Edge,
 
     /// Folder for the last known good configuration, which is served when Marathon cannot be reached
     /// at a start; created with mode 0700, one for each daemon. Unset: nothing is recorded.
@@ -281,27 +264,6 @@ impl Typed {
         let command = command.mut_args(|argument| argument.env(Resettable::Reset));
         Self::from_arg_matches(&command.try_get_matches_from(flags)?)
     }
-}
-
-fn escaped_slashes() -> impl TypedValueParser<Value = EscapedSlashes> {
-    PossibleValuesParser::new(["keep", "reject", "redirect", "unescape"]).map(|name| {
-        match name.to_ascii_lowercase().as_str() {
-            "reject" => EscapedSlashes::Reject,
-            "redirect" => EscapedSlashes::Redirect,
-            "unescape" => EscapedSlashes::Unescape,
-            _ => EscapedSlashes::Keep,
-        }
-    })
-}
-
-fn underscores() -> impl TypedValueParser<Value = Underscores> {
-    PossibleValuesParser::new(["allow", "reject", "drop"]).map(|name| {
-        match name.to_ascii_lowercase().as_str() {
-            "reject" => Underscores::Reject,
-            "drop" => Underscores::Drop,
-            _ => Underscores::Allow,
-        }
-    })
 }
 
 /// Longest path of a Unix socket in bytes: `sun_path` on Linux, without the final zero.

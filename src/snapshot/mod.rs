@@ -17,6 +17,6 @@ pub use changes::Changes;
 pub use index::Index;
 pub use kind::{Flavour, Kind};
 pub use names::NameSet;
-pub use resource::{Encode, Encoded, Head, Name, Origin, Part, Resource};
+pub use resource::{Encode, Encoded, Head, LONGEST_NAME_BYTES, Name, Origin, Part, Resource};
 pub use set::Snapshot;
 pub use version::{SetVersion, Version};

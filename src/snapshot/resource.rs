@@ -11,6 +11,10 @@ use super::{Flavour, Kind, SetVersion, Version};
 /// Name of a resource. Cheap to clone.
 pub type Name = Arc<str>;
 
+/// Longest name of a resource, in bytes. A request that names a longer one is refused on every
+/// transport, so none is published.
+pub const LONGEST_NAME_BYTES: usize = 4_096;
+
 /// Encoder of a resource whose bytes depend on the flavour.
 pub trait Encode: Send + Sync {
     /// Returns the protobuf bytes for one flavour. Called at most once for each.

@@ -3,6 +3,7 @@
 mod acceptance;
 mod chain;
 mod fault;
+mod key_kind;
 mod names;
 mod pem;
 

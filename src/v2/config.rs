@@ -16,6 +16,8 @@ pub struct Config {
     pub refresh_delay: Duration,
     /// Refresh delay for endpoints.
     pub endpoints_refresh_delay: Duration,
+    /// Number of trusted proxies in front of these.
+    pub trusted_hops: u32,
     /// Limits of polls.
     pub limits: PollLimits,
 }
@@ -35,14 +37,17 @@ pub struct PollLimits {
     pub forget_after: Duration,
     /// Most remembered proxies; others are served as if each poll came from a new one.
     pub max_proxies: usize,
+    /// Most of these of one peer.
+    pub max_proxies_per_peer: usize,
     /// Most remembered subscriptions of one proxy; polls for others are refused.
     pub max_subscriptions: usize,
 }
 
 impl Default for PollLimits {
     /// Polls are held 60 s at most (no Envoy of that age waits so long unless it is told to), and 3
-    /// s while nothing is published; route tables wait 3 s; 5 minutes of memory for 4,096 proxies
-    /// with 50,000 subscriptions each, which bounds what a stranger can make it remember.
+    /// s while nothing is published; route tables wait 3 s; 5 minutes of memory for 4,096 proxies,
+    /// half of them of one peer, with 50,000 subscriptions each, which bounds what a stranger can
+    /// make it remember.
     fn default() -> Self {
         Self {
             hold: Duration::from_secs(60),
@@ -50,6 +55,7 @@ impl Default for PollLimits {
             gate_cap: Duration::from_secs(3),
             forget_after: Duration::from_secs(300),
             max_proxies: 4_096,
+            max_proxies_per_peer: 2_048,
             max_subscriptions: 50_000,
         }
     }

@@ -64,21 +64,28 @@ fn listener(table: V2Table, listen: SocketAddr, chains: Vec<Value>) -> Resource 
 /// original's: files in the folder in which Envoy was started.
 fn connection_manager(config: &Config, table: V2Table) -> Value {
     let log = |path: &str| json!({ "name": "envoy.file_access_log", "config": { "path": path } });
-    json!({
-        "name": "envoy.http_connection_manager",
-        "config": {
-            "codec_type": "AUTO",
-            "stat_prefix": table.name(),
-            "rds": {
-                "config_source": config_source(config, Kind::Route),
-                "route_config_name": table.name(),
-            },
-            "http_filters": [{
-                "name": "envoy.router",
-                "config": { "upstream_log": [log("upstream.log")] },
-            }],
-            "access_log": [log("access.log")],
-            "use_remote_address": true,
+    let mut manager = json!({
+        "codec_type": "AUTO",
+        "stat_prefix": table.name(),
+        "rds": {
+            "config_source": config_source(config, Kind::Route),
+            "route_config_name": table.name(),
         },
-    })
+        "http_filters": [{
+            "name": "envoy.router",
+            "config": { "upstream_log": [log("upstream.log")] },
+        }],
+        "access_log": [log("access.log")],
+        "use_remote_address": true,
+    });
+    // Envoy 1.5 does not know it, and refuses a listener with it.
+    if config.trusted_hops > 0
+        && let Some(fields) = manager.as_object_mut()
+    {
+        fields.insert(
+            "xff_num_trusted_hops".to_owned(),
+            config.trusted_hops.into(),
+        );
+    }
+    json!({ "name": "envoy.http_connection_manager", "config": manager })
 }

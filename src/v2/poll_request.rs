@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::kinds::type_url;
 use crate::registry::ClientNode;
-use crate::snapshot::{Kind, Name};
+use crate::snapshot::{Kind, LONGEST_NAME_BYTES, Name};
 
 /// A parsed poll.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,14 +38,11 @@ pub(super) enum RequestedNames {
 pub(super) enum BodyFault {
     #[error("{0}")]
     Json(#[from] serde_json::Error),
-    #[error("{field}: is longer than {MAX_TEXT_BYTES} bytes")]
+    #[error("{field}: is longer than {LONGEST_NAME_BYTES} bytes")]
     TooLong { field: &'static str },
     #[error("type_url: this path serves {wanted}")]
     TypeUrl { wanted: &'static str },
 }
-
-/// Longest name and version that are read, in bytes: ours are far shorter.
-const MAX_TEXT_BYTES: usize = 4_096;
 
 /// The fields of a body that are used; others are skipped without a copy.
 #[derive(Debug, Default, Deserialize)]
@@ -142,7 +139,7 @@ fn names(names: Vec<String>) -> Result<RequestedNames, BodyFault> {
 }
 
 fn short(field: &'static str, text: String) -> Result<String, BodyFault> {
-    if text.len() > MAX_TEXT_BYTES {
+    if text.len() > LONGEST_NAME_BYTES {
         return Err(BodyFault::TooLong { field });
     }
     Ok(text)
@@ -159,7 +156,10 @@ mod tests {
 
     #[test]
     fn clusters_and_listeners_are_given_whatever_is_said() {
-        let long = format!(r#"{{"version_info":"{}"}}"#, "v".repeat(MAX_TEXT_BYTES + 1));
+        let long = format!(
+            r#"{{"version_info":"{}"}}"#,
+            "v".repeat(LONGEST_NAME_BYTES + 1)
+        );
         let bodies = [
             "",
             "no JSON",
@@ -195,7 +195,7 @@ mod tests {
             let both = RequestedNames::Several(vec!["a".into(), "b".into()]);
             assert_eq!(read(r#"{"resource_names":["b","a","b"]}"#), Ok(both));
             assert!(read("no JSON").is_err());
-            let long = "n".repeat(MAX_TEXT_BYTES + 1);
+            let long = "n".repeat(LONGEST_NAME_BYTES + 1);
             let long = read(&format!(r#"{{"resource_names":["{long}"]}}"#));
             assert!(long.unwrap_err().starts_with("resource_names: "));
             let own = type_url(kind).unwrap();

@@ -14,7 +14,7 @@ use super::proxy::{PollSubscription, PollTarget, ProxyState};
 use crate::registry::{
     ClientId, ClientNode, ClientSession, KindView, Progress, Registry, Served, SubscriptionView,
 };
-use crate::server::Peer;
+use crate::server::{Peer, PeerKey};
 use crate::snapshot::Kind;
 
 /// Longest pause between two polls of a live subscription: twice a refresh delay of 2 s, and some.
@@ -25,12 +25,14 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 pub(super) struct PollingProxies {
     limits: PollLimits,
     registry: Arc<Registry>,
-    proxies: Mutex<ByKey>,
+    proxies: Mutex<RememberedProxies>,
 }
 
 #[derive(Default)]
-struct ByKey {
+struct RememberedProxies {
     by_key: BTreeMap<ProxyKey, Arc<KnownProxy>>,
+    /// Number of proxies that each peer brought.
+    peers: BTreeMap<PeerKey, usize>,
     /// Time of the next removal of forgotten proxies.
     forget_at: Option<Instant>,
 }
@@ -46,6 +48,8 @@ pub(super) struct ProxyKey {
 
 /// One remembered proxy.
 pub(super) struct KnownProxy {
+    /// The peer that brought it.
+    owner: PeerKey,
     state: Mutex<ProxyState>,
     /// Notified when one of its polls may change the answer to another.
     pub(super) moved: Arc<Notify>,
@@ -87,7 +91,7 @@ impl PollingProxies {
         if proxies.forget_at.is_none_or(|at| at <= now) {
             proxies.forget(&self.limits, now);
         }
-        let is_full = proxies.by_key.len() >= self.limits.max_proxies;
+        let is_full = !proxies.has_room(&self.limits, peer.key());
         let client = ClientId {
             node: id.node.clone(),
             peer: id.peer,
@@ -98,12 +102,14 @@ impl PollingProxies {
             Some(known) => known.clone(),
             None => {
                 let known = Arc::new(KnownProxy {
+                    owner: peer.key().clone(),
                     state: Mutex::default(),
                     moved: Arc::default(),
                 });
                 // A proxy beyond the limit is served all the same, each time as a new one.
                 if !is_full {
                     proxies.by_key.insert(id, known.clone());
+                    *proxies.peers.entry(peer.key().clone()).or_default() += 1;
                 }
                 known
             }
@@ -143,26 +149,38 @@ impl PollingProxies {
             .collect()
     }
 
-    fn proxies(&self) -> MutexGuard<'_, ByKey> {
+    fn proxies(&self) -> MutexGuard<'_, RememberedProxies> {
         // Nothing panics while it is held.
         self.proxies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl ByKey {
+impl RememberedProxies {
+    /// Returns true if one more proxy of a peer may be remembered.
+    fn has_room(&self, limits: &PollLimits, peer: &PeerKey) -> bool {
+        let of_peer = self.peers.get(peer).copied().unwrap_or_default();
+        self.by_key.len() < limits.max_proxies && of_peer < limits.max_proxies_per_peer
+    }
+
     /// Forgets the proxies and subscriptions whose last poll is long ago.
     fn forget(&mut self, limits: &PollLimits, now: Instant) {
         let limit = limits.forget_after;
         // Often enough that nothing is remembered for much longer than it should be.
         self.forget_at = Some(now + limit / 4);
-        self.by_key.retain(|_, known| {
+        let Self { by_key, peers, .. } = self;
+        by_key.retain(|_, known| {
             let subscriptions = &mut known.state().subscriptions;
             subscriptions.retain(|_, subscription| {
                 let silence = now.duration_since(subscription.last_poll);
                 subscription.polls_held > 0 || silence < limit
             });
-            !subscriptions.is_empty()
+            let is_alive = !subscriptions.is_empty();
+            if !is_alive && let Some(count) = peers.get_mut(&known.owner) {
+                *count = count.saturating_sub(1);
+            }
+            is_alive
         });
+        peers.retain(|_, count| *count > 0);
     }
 }
 

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use marathon_envoy::intent::AcmePort;
+use marathon_envoy::intent::path::PathRules;
 use marathon_envoy::labels::{self, Groups};
 use marathon_envoy::marathon::translate;
 use marathon_envoy::pipeline::Projector;
@@ -71,6 +72,7 @@ struct Settings {
     acme_app_id: Option<String>,
     acme_port_index: usize,
     default_certificate: Option<String>,
+    trusted_hops: u32,
     /// Whether the outcome shows every resource as a proxy gets it.
     in_full: bool,
 }
@@ -144,9 +146,11 @@ impl Settings {
                 self.acme_app_id.as_deref().unwrap_or("marathon-acme"),
                 self.acme_port_index,
             ),
+            paths: PathRules::default(),
         };
         let mut resources = resources::Config {
             default_certificate: self.default_certificate,
+            trusted_hops: self.trusted_hops,
             ..resources::Config::default()
         };
         if let Some(https_listen) = self.https_listen {
@@ -256,14 +260,20 @@ fn listener(listener: &Value) -> Value {
     json!({ "address": address(&listener["address"]), "chains": chains.collect::<Value>() })
 }
 
+/// True if a route is for upgrades alone. Every route to a cluster has such a one before it.
+fn is_for_upgrades(route: &Value) -> bool {
+    let mut headers = route["match"]["headers"].as_array().into_iter().flatten();
+    headers.any(|header| header["name"] == "upgrade")
+}
+
 /// The routes of every virtual host in their order, one line each.
 fn routes(table: &Value) -> Value {
     let hosts = table["virtual_hosts"].as_array().unwrap().iter();
     let hosts = hosts.map(|host| {
-        let routes: Value = host["routes"]
-            .as_array()
-            .unwrap()
+        let routes = host["routes"].as_array().unwrap();
+        let routes: Value = routes
             .iter()
+            .filter(|it| !is_for_upgrades(it))
             .map(route)
             .collect();
         assert_eq!(host["domains"], json!([host["name"]]));
@@ -283,10 +293,15 @@ fn route(route: &Value) -> String {
         status.to_string()
     } else {
         assert_eq!(route["redirect"]["https_redirect"], true);
-        match route["redirect"]["port_redirect"].as_u64() {
-            Some(port) => format!("redirect to https, port {port}"),
-            None => "redirect to https".to_owned(),
-        }
+        let port = route["redirect"]["port_redirect"].as_u64();
+        let port = port
+            .map(|port| format!(", port {port}"))
+            .unwrap_or_default();
+        let unless = match matched["headers"][0]["name"].as_str() {
+            Some(header) => format!(" unless {header} says so"),
+            None => String::new(),
+        };
+        format!("redirect to https{port}{unless}")
     };
     format!("{flag}{prefix} -> {target}")
 }

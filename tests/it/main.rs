@@ -43,6 +43,8 @@ mod refused_certificates;
 #[cfg(test)]
 mod rejections;
 #[cfg(test)]
+mod requests;
+#[cfg(test)]
 mod restarts;
 #[cfg(test)]
 mod reverts;

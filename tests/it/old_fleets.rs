@@ -207,6 +207,7 @@ fn config() -> v2::Config {
         cluster_name: "xds_cluster".to_owned(),
         refresh_delay: Duration::from_secs(30),
         endpoints_refresh_delay: Duration::from_secs(30),
+        trusted_hops: 0,
         limits: v2::PollLimits::default(),
     }
 }

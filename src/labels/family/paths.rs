@@ -1,6 +1,7 @@
 //! Labels for paths: the ones that are served, and their rewriting.
 
 use crate::intent::PathPrefix;
+use crate::intent::path::Unmatchable;
 use crate::labels::draft::{LabelText, ServiceDraft};
 use crate::labels::label::{Family, Label, Support, ValueKind};
 use crate::state::problem::quoted;
@@ -81,6 +82,17 @@ fn prefixes(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) -> Option<Vec<Pa
             );
             continue;
         }
+        if let Err(why) = draft.path_rules.check(word) {
+            draft.reject(
+                label,
+                format!(
+                    "the path {} is left out: no request matches it, since {why}",
+                    quoted(word)
+                ),
+                remedy(&why),
+            );
+            continue;
+        }
         let path = PathPrefix {
             prefix: if ignore_case {
                 word.to_ascii_lowercase()
@@ -94,4 +106,15 @@ fn prefixes(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) -> Option<Vec<Pa
         }
     }
     (!paths.is_empty()).then_some(paths)
+}
+
+/// The remedy for a prefix that no request matches.
+fn remedy(why: &Unmatchable) -> &'static str {
+    match why {
+        Unmatchable::TooLong => "shorten it",
+        Unmatchable::Slashes => "write one slash, or set MERGE_SLASHES=false",
+        Unmatchable::Dots => "write the path that it leads to, or set NORMALIZE_PATH=false",
+        Unmatchable::Character { .. } => "write it so, or set NORMALIZE_PATH=false",
+        Unmatchable::EscapedSlash { .. } => "write it without, or set ESCAPED_SLASHES=keep",
+    }
 }

@@ -7,6 +7,7 @@ use x509_parser::extensions::ParsedExtension;
 
 use super::acceptance::{untimely, weak};
 use super::fault::CertificateFault;
+use super::key_kind::unsupported;
 use crate::state::problem::quoted;
 
 /// The certificate that the key belongs to, and the others.
@@ -17,11 +18,18 @@ pub(super) fn leaf<'a>(
 ) -> Result<(X509Certificate<'a>, Vec<X509Certificate<'a>>), CertificateFault> {
     let signer = any_supported_type(key).ok();
     let Some(public_key) = signer.as_ref().and_then(|signer| signer.public_key()) else {
-        // A short key is refused like any other that is not understood; its certificate tells why.
-        return Err(certificates.iter().find_map(weak).unwrap_or_else(|| {
+        // A key that is not understood is refused whatever the reason; its certificate tells why.
+        let remedy = "use RSA of 2048 to 4096 bits, or ECDSA on P-256 or P-384";
+        let kind = certificates.iter().find_map(unsupported);
+        let kind = kind.map(|kind| {
+            let message = format!("its key is {kind}, which is not supported");
+            CertificateFault::new(message, remedy)
+        });
+        let fault = certificates.iter().find_map(weak).or(kind);
+        return Err(fault.unwrap_or_else(|| {
             CertificateFault::new(
                 "the private key is damaged or of a kind that is not supported",
-                "use RSA of 2048 to 4096 bits, or ECDSA on P-256 or P-384",
+                remedy,
             )
         }));
     };

@@ -420,6 +420,12 @@ fn a_bundle_that_is_not_whole_is_refused() {
 }
 
 #[test]
+fn a_key_of_a_kind_that_is_not_supported_is_named_by_its_kind() {
+    let p521 = include_str!("../../../tests/certificates/ecdsa-p521.pem");
+    check_refused(p521, &["its key is ECDSA on P-521", "P-256"]);
+}
+
+#[test]
 fn no_cut_of_a_bundle_panics_or_is_taken_for_whole() {
     let whole = bundle(&params("web", &["a.example"]));
     let end = whole.trim_end().len();

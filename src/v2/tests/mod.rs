@@ -23,6 +23,7 @@ fn config() -> Config {
         cluster_name: "xds_cluster".to_owned(),
         refresh_delay: std::time::Duration::from_millis(200),
         endpoints_refresh_delay: std::time::Duration::from_secs(1),
+        trusted_hops: 0,
         limits: PollLimits::default(),
     }
 }

@@ -125,6 +125,19 @@ impl Stage {
         name: Option<&str>,
         version: &str,
     ) -> Result<PollAnswer, PollRefusal> {
+        let peer = Peer::anonymous(self.keys, self.stop.clone());
+        self.ended_of(&peer, node, kind, name, version).await
+    }
+
+    /// The same, from a peer of its own.
+    async fn ended_of(
+        &self,
+        peer: &Peer,
+        node: &str,
+        kind: Kind,
+        name: Option<&str>,
+        version: &str,
+    ) -> Result<PollAnswer, PollRefusal> {
         let request = PollRequest {
             node: node.into(),
             client: ClientNode::default(),
@@ -132,9 +145,8 @@ impl Stage {
             names: name.map_or(RequestedNames::All, |name| RequestedNames::One(name.into())),
             version: version.into(),
         };
-        let peer = Peer::anonymous(self.keys, self.stop.clone());
         let longest = longest_hold(self.polls.limits.hold, None);
-        self.polls.hold(&peer, request, longest).await
+        self.polls.hold(peer, request, longest).await
     }
 
     /// Polls, and says how long that took.
@@ -530,6 +542,41 @@ async fn a_stop_answers_a_held_poll_with_what_the_proxy_has() {
     let ((seen, took), ()) = tokio::join!(stage.poll(Kind::Cluster, None, &version), stop);
     assert_eq!(seen, Seen::Again(version, vec!["a".into()]));
     assert_eq!(took, Duration::ZERO);
+}
+
+/// Invented node ids of one peer keep out no proxy of another.
+#[tokio::test(start_paused = true)]
+async fn a_peer_is_remembered_for_its_share_of_proxies() {
+    let mut stage = Stage::within(PollLimits {
+        max_proxies: 4,
+        max_proxies_per_peer: 2,
+        ..PollLimits::default()
+    });
+    stage.put(Kind::Cluster, "a", "1").publish();
+    let peers = [1, 2].map(|last| {
+        let address = [10, 0, 0, last].into();
+        Peer::of_test(last.into(), Some(address), true, stage.stop.clone())
+    });
+    let poll = async |peer: &Peer, node| {
+        let ended = stage.ended_of(peer, node, Kind::Cluster, None, "").await;
+        assert!(
+            matches!(ended, Ok(PollAnswer::Changed(_))),
+            "{node}: {ended:?}"
+        );
+        stage.polls.proxies.remembered()
+    };
+    assert_eq!(poll(&peers[0], "one").await, ["one"]);
+    for node in ["two", "three", "four"] {
+        assert_eq!(
+            poll(&peers[0], node).await,
+            ["one", "two"],
+            "others are served too"
+        );
+    }
+    assert_eq!(poll(&peers[1], "other").await, ["one", "other", "two"]);
+    // A proxy that is forgotten makes room.
+    tokio::time::sleep(Duration::from_secs(400)).await;
+    assert_eq!(poll(&peers[0], "four").await, ["four"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,15 +7,15 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::Follower;
+use super::{Follower, config};
 use crate::resources::tests::{certificate, known, labelled, with_certificates};
 use crate::snapshot::{Flavour, Kind};
 use crate::state::event::Event;
 use crate::state::problem::{Reason, Subject};
 use crate::state::testing::{guarded_after, listed, task};
 use crate::state::{State, reduce};
-use crate::v2::listeners::holds_keys;
-use crate::v2::type_url;
+use crate::v2::listeners::{holds_keys, http};
+use crate::v2::{Config, type_url};
 
 /// The virtual hosts of a table: `name (domains) requirement: routes`.
 fn virtual_hosts(follower: &Follower, table: &str) -> Vec<String> {
@@ -52,6 +52,25 @@ fn long(start: &str) -> String {
 }
 
 const REDIRECT: (&str, &str) = ("HAPROXY_0_REDIRECT_TO_HTTPS", "true");
+
+#[test]
+fn trusted_hops_are_written_only_where_there_are_some() {
+    for trusted_hops in [0, 2] {
+        let config = Config {
+            trusted_hops,
+            ..config()
+        };
+        let listener = http(&config);
+        let bytes = listener.encoded(Flavour::Rest).bytes();
+        let listener: Value = serde_json::from_slice(bytes).unwrap();
+        let manager = &listener["filter_chains"][0]["filters"][0]["config"];
+        let written = manager["xff_num_trusted_hops"].as_u64();
+        assert_eq!(
+            written,
+            Some(u64::from(trusted_hops)).filter(|hops| *hops > 0)
+        );
+    }
+}
 
 #[test]
 fn a_resource_has_its_kind_s_type_and_secrets_are_none() {

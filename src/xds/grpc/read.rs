@@ -11,7 +11,7 @@ use twox_hash::XxHash3_128;
 use super::fields::{Field, Fields, each_field, shortened};
 use super::node::{StreamNode, read_node};
 use super::status::{Code, Status};
-use crate::snapshot::{Kind, Name};
+use crate::snapshot::{Kind, LONGEST_NAME_BYTES, Name};
 use crate::xds::delivery::{DiscoveryRequest, NameList, ProtocolVariant, SubscriptionChange};
 
 /// Discovery request of a stream.
@@ -55,9 +55,6 @@ impl ListDigest {
         }
     }
 }
-
-/// Longest name or version, in bytes, as over REST.
-const MAX_NAME_BYTES: usize = 4_096;
 
 /// Longest error text that is kept, in bytes. Envoy repeats parts of the resource in it.
 const MAX_TEXT_BYTES: usize = 2_048;
@@ -262,7 +259,7 @@ fn read_entry(message: &[u8]) -> Option<(&str, &str)> {
 /// Reads a name or a version; `None` if it is too long.
 fn read_name(value: &[u8]) -> Option<&str> {
     let name = str::from_utf8(value).ok()?;
-    (name.len() <= MAX_NAME_BYTES).then_some(name)
+    (name.len() <= LONGEST_NAME_BYTES).then_some(name)
 }
 
 fn read_nonce(nonce: &str) -> Option<u64> {

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::registry::ClientNode;
-use crate::snapshot::Kind;
+use crate::snapshot::{Kind, LONGEST_NAME_BYTES};
 
 /// Fields in use of a
 /// [`DiscoveryRequest`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/discovery/v3/discovery.proto#service-discovery-v3-discoveryrequest)
@@ -84,9 +84,6 @@ pub(super) enum BodyError {
     Unread(serde_json::Error),
 }
 
-/// Longest name or version that is read, in bytes: ours are far shorter.
-const MAX_TEXT_BYTES: usize = 4_096;
-
 /// Reads the body of a poll.
 pub(super) fn read(kind: Kind, body: &[u8]) -> Result<RestRequest, BodyError> {
     let request: PollBody = serde_json::from_slice(body).map_err(|error| fault(body, error))?;
@@ -149,10 +146,10 @@ pub(super) fn read(kind: Kind, body: &[u8]) -> Result<RestRequest, BodyError> {
 }
 
 fn short(field: &'static str, text: String) -> Result<String, BodyError> {
-    if text.len() > MAX_TEXT_BYTES {
+    if text.len() > LONGEST_NAME_BYTES {
         return Err(BodyError::Field {
             field,
-            why: format!("is longer than {MAX_TEXT_BYTES} bytes"),
+            why: format!("is longer than {LONGEST_NAME_BYTES} bytes"),
         });
     }
     Ok(text)

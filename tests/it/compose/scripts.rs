@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
+use marathon_envoy::intent::path::PathRules;
 use marathon_envoy::labels::{self, Groups};
 use marathon_envoy::marathon::translate;
 use marathon_envoy::pipeline::Projector;
@@ -332,6 +333,7 @@ fn the_app_is_what_its_agent_can_start_and_what_the_daemon_serves() {
             use_health: true,
             framework_name: None,
             acme: None,
+            paths: PathRules::default(),
         },
         resources::Config::default(),
     );

@@ -5,6 +5,7 @@ pub(crate) mod certificates;
 pub(crate) mod fleet;
 pub(crate) mod long;
 pub(crate) mod middleman;
+pub(crate) mod mirror;
 pub(crate) mod plane;
 pub(crate) mod polls;
 pub(crate) mod program;

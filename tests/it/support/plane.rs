@@ -17,7 +17,7 @@ use marathon_envoy::state::certificate::Certificate;
 use marathon_envoy::state::event::{Event, Source};
 use marathon_envoy::state::{self, State, reduce};
 use marathon_envoy::{server, xds};
-use serde_json::json;
+use serde_json::{Value, json};
 use sim::backend::{Backend, Identity};
 use sim::envoy::{Envoy, Options};
 use sim::load::{Probe, Target};
@@ -48,7 +48,7 @@ pub(crate) struct Plane {
     pub(crate) started: Instant,
     state: State,
     projection: Projector,
-    _backend: Backend,
+    backend: Option<Backend>,
 }
 
 /// A server of the snapshots, which comes and goes.
@@ -116,11 +116,6 @@ impl Plane {
         certificates: Vec<Arc<Certificate>>,
     ) -> Self {
         let own = own_address();
-        // Kept until everybody else has a port, or it would be given to one of them.
-        let for_http = TcpListener::bind((own, 0)).await.unwrap();
-        let http = for_http.local_addr().unwrap();
-        let for_https = TcpListener::bind((own, 0)).await.unwrap();
-        let https = for_https.local_addr().unwrap();
         let port = TcpListener::bind((own, 0)).await.unwrap();
         let backend_port = port.local_addr().unwrap().port();
         let identity = Identity {
@@ -131,24 +126,41 @@ impl Plane {
         };
         let backend = Backend::start(identity, vec![port]).unwrap();
         let app = |(id, host): &(&str, &str)| {
-            json!({
-                "id": id,
-                "labels": { "HAPROXY_GROUP": "external", "HAPROXY_0_VHOST": host },
-                "portDefinitions": [{ "port": 10000, "protocol": "tcp" }],
-                "tasks": [{
-                    "id": format!("{}.instance-0._app.1", id.trim_start_matches('/')),
-                    "host": own.to_string(),
-                    "state": "TASK_RUNNING",
-                    "ports": [backend_port],
-                }],
-            })
+            let labels = json!({ "HAPROXY_GROUP": "external", "HAPROXY_0_VHOST": host });
+            app_at(id, labels, (own, backend_port).into())
         };
-        let apps_json = json!({ "apps": apps.iter().map(app).collect::<Vec<_>>() });
-        let list = translate::apps(apps_json.to_string().as_bytes()).unwrap();
+        let all = apps.iter().map(app).collect();
+        let mut plane = Self::before(own, transport, all, certificates, |_| {}).await;
+        plane.backend = Some(backend);
+        plane.says(apps[0].1, 200).await;
+        plane
+    }
+
+    /// Serves apps in Marathon's words, from a loopback address, with settings other than usual.
+    /// Waits until Envoy has them.
+    pub(crate) async fn before(
+        own: Ipv4Addr,
+        transport: Transport,
+        apps: Vec<Value>,
+        certificates: Vec<Arc<Certificate>>,
+        tune: impl FnOnce(&mut resources::Config),
+    ) -> Self {
+        // Kept until everybody else has a port, or it would be given to one of them.
+        let for_http = TcpListener::bind((own, 0)).await.unwrap();
+        let http = for_http.local_addr().unwrap();
+        let for_https = TcpListener::bind((own, 0)).await.unwrap();
+        let https = for_https.local_addr().unwrap();
+        let list = translate::apps(json!({ "apps": apps }).to_string().as_bytes()).unwrap();
         assert_eq!(list.unreadable, []);
         let start = State::new(state::Config::default());
         let (state, _) = reduce(start, Event::Synced(list));
         let (state, _) = reduce(state, read(certificates));
+        let mut config = resources::Config {
+            http_listen: http,
+            https_listen: https,
+            ..resources::Config::default()
+        };
+        tune(&mut config);
         let intents = labels::Config {
             groups: Groups::All,
             label_prefix: "HAPROXY".to_owned(),
@@ -156,11 +168,7 @@ impl Plane {
             use_health: true,
             framework_name: None,
             acme: None,
-        };
-        let config = resources::Config {
-            http_listen: http,
-            https_listen: https,
-            ..resources::Config::default()
+            paths: config.normalisation.paths,
         };
         let projection = Projector::full(intents, config, &state);
         let snapshot = projection.snapshot().clone();
@@ -181,7 +189,7 @@ impl Plane {
             .await
             .unwrap();
         envoy.ready(LIMIT).await.unwrap();
-        let plane = Self {
+        Self {
             envoy,
             http,
             https,
@@ -193,10 +201,8 @@ impl Plane {
             started,
             state,
             projection,
-            _backend: backend,
-        };
-        plane.says(apps[0].1, 200).await;
-        plane
+            backend: None,
+        }
     }
 
     /// Plain requests for a host.
@@ -234,7 +240,23 @@ impl Plane {
     pub(crate) async fn stop(mut self) {
         self.envoy.stop().await.unwrap();
         self.serving.stop().await;
+        drop(self.backend);
     }
+}
+
+/// An app of Marathon's with one task, at this address.
+pub(crate) fn app_at(id: &str, labels: Value, task: SocketAddr) -> Value {
+    json!({
+        "id": id,
+        "labels": labels,
+        "portDefinitions": [{ "port": 10000, "protocol": "tcp" }],
+        "tasks": [{
+            "id": format!("{}.instance-0._app.1", id.trim_start_matches('/')),
+            "host": task.ip().to_string(),
+            "state": "TASK_RUNNING",
+            "ports": [task.port()],
+        }],
+    })
 }
 
 fn read(certificates: Vec<Arc<Certificate>>) -> Event {

@@ -15,7 +15,7 @@ daemon      | *                                                                 
 files       | metrics net received state::certificate state::event state::problem            | requests envoy
 freshness   | metrics snapshot                                                               | requests envoy json
 freshness::staleness |                                                                       | io clock chance logs envoy
-intent      | state                                                                          | io clock chance logs envoy
+intent      | snapshot::LONGEST_NAME_BYTES state                                             | io clock chance logs envoy
 labels      | intent state                                                                   | io clock chance logs envoy
 lib         |                                                                                |
 log         | settings::LogFormat                                                            | requests envoy
