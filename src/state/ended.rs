@@ -178,9 +178,12 @@ mod tests {
 
     /// The list of a moment at which the task was in this state.
     fn listed_in(condition: Option<TaskState>, understates: bool) -> ListedApp {
-        let condition = condition.map(|condition| match condition {
-            TaskState::Running if understates => TaskState::Staging,
-            condition => condition,
+        let condition = condition.map(|condition| {
+            if understates && condition == TaskState::Running {
+                TaskState::Staging
+            } else {
+                condition
+            }
         });
         listed_with(condition.map(in_state))
     }

@@ -433,12 +433,18 @@ fn a_change_of_an_agents_address_changes_the_apps_on_it() {
 /// True if a task that is listed in one state may be known in another one after that.
 fn may_follow(listed: TaskState, known: TaskState) -> bool {
     use TaskState::{Killing, Running, Staging, Starting, Unstated};
-    match listed {
-        Unstated => true,
-        Staging | Starting => known == listed || matches!(known, Running | Killing),
-        Running => matches!(known, Running | Killing),
-        other => known == other,
-    }
+    let is_late = match known {
+        Running => matches!(listed, Staging | Starting),
+        Killing => matches!(listed, Staging | Starting | Running),
+        Staging
+        | Starting
+        | Unstated
+        | TaskState::Unreachable
+        | TaskState::Lost
+        | TaskState::Ended
+        | TaskState::Other => false,
+    };
+    listed == Unstated || listed == known || is_late
 }
 
 proptest! {
