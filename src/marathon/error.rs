@@ -193,10 +193,10 @@ impl Error {
 
     /// The class, with the status where there is one: failures of one kind are one line in the log.
     pub(super) fn kind(&self) -> String {
-        match self {
-            Self::Status { status, .. } => format!("{} {}", self.reason(), status.as_u16()),
-            _ => self.reason().to_owned(),
+        if let Self::Status { status, .. } = self {
+            return format!("{} {}", self.reason(), status.as_u16());
         }
+        self.reason().to_owned()
     }
 
     /// What became of a question that ended so, for the log.

@@ -121,7 +121,9 @@ impl InFlight {
         let too_many: Vec<_> = slow.into_iter().skip(MOST_SLOW_PARTS).collect();
         let given_up = too_many.into_iter().filter_map(|(_, id)| self.take(id));
         let given_up: Vec<_> = given_up.collect();
-        given_up.iter().for_each(|request| request.task.abort());
+        for request in &given_up {
+            request.task.abort();
+        }
         self.trim();
         let given_up = given_up.into_iter();
         given_up
@@ -337,9 +339,11 @@ mod tests {
         fn delivered(&mut self) -> Option<Vec<String>> {
             match self.in_flight.deliver(LIMIT).unwrap() {
                 Delivery::Message(message) => {
-                    let ids = message.value.iter().map(|event| match event {
-                        Event::AppGone(id) => id.as_str().to_owned(),
-                        other => panic!("{other:?}"),
+                    let ids = message.value.iter().map(|event| {
+                        let Event::AppGone(id) = event else {
+                            panic!("{event:?}");
+                        };
+                        id.as_str().to_owned()
                     });
                     Some(ids.collect())
                 }

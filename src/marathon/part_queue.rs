@@ -319,7 +319,9 @@ mod tests {
 
     impl PartQueue {
         fn with(&mut self, fetches: impl IntoIterator<Item = Fetch>) {
-            fetches.into_iter().for_each(|fetch| self.add(fetch, false));
+            for fetch in fetches {
+                self.add(fetch, false);
+            }
         }
 
         fn drain(&mut self, now: Instant) -> Vec<Fetch> {

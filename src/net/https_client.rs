@@ -123,20 +123,23 @@ impl ConnectCause {
                 return Self::Tls;
             }
             if let Some(error) = error.downcast_ref::<io::Error>() {
-                match error.kind() {
-                    ErrorKind::ConnectionRefused => return Self::Refused,
-                    ErrorKind::TimedOut
-                    | ErrorKind::HostUnreachable
-                    | ErrorKind::NetworkUnreachable => return Self::Silent,
-                    // What it wraps says more, and is no source of it.
-                    _ => {
-                        if let Some(inner) = error.get_ref() {
-                            let inner: &(dyn std::error::Error + 'static) = inner;
-                            match Self::of(inner) {
-                                Self::Other => {}
-                                known => return known,
-                            }
-                        }
+                let silent = [
+                    ErrorKind::TimedOut,
+                    ErrorKind::HostUnreachable,
+                    ErrorKind::NetworkUnreachable,
+                ];
+                if error.kind() == ErrorKind::ConnectionRefused {
+                    return Self::Refused;
+                }
+                if silent.contains(&error.kind()) {
+                    return Self::Silent;
+                }
+                // What it wraps says more, and is no source of it.
+                if let Some(inner) = error.get_ref() {
+                    let inner: &(dyn std::error::Error + 'static) = inner;
+                    let known = Self::of(inner);
+                    if known != Self::Other {
+                        return known;
                     }
                 }
             }
@@ -242,7 +245,7 @@ impl HttpsClient {
         match (timeout(limit, self.look()).await, pool.load_full()) {
             (Ok(looked), _) => looked,
             (Err(_), Some(pool)) => {
-                if !is_stuck.swap(true, Ordering::Relaxed) {
+                if !limit.is_zero() && !is_stuck.swap(true, Ordering::Relaxed) {
                     warn!(
                         neighbour = self.config.neighbour,
                         remedy = "see that the mount answers; until then the old ones are used",
@@ -258,13 +261,21 @@ impl HttpsClient {
     /// The connections, after a look at the files if one is due.
     async fn look(&self) -> Result<Pool, TlsSetupError> {
         let mut connections = Arc::clone(&self.connections).lock_owned().await;
-        self.last.is_stuck.store(false, Ordering::Relaxed);
         if let Some(pool) = connections.fresh(self.config.file_interval) {
+            self.last.is_stuck.store(false, Ordering::Relaxed);
             return Ok(pool);
         }
-        let config = Arc::clone(&self.config);
-        let (pool, news) = run_blocking(move || connections.look(&config)).await?;
-        self.last.pool.store(Some(Arc::new(pool.clone())));
+        let (config, last) = (Arc::clone(&self.config), Arc::clone(&self.last));
+        // Goes on where nobody waits for it any more.
+        let looked = run_blocking(move || {
+            let looked = connections.look(&config);
+            if let Ok((pool, _)) = &looked {
+                last.pool.store(Some(Arc::new(pool.clone())));
+            }
+            last.is_stuck.store(false, Ordering::Relaxed);
+            looked
+        });
+        let (pool, news) = looked.await?;
         let neighbour = self.config.neighbour;
         match news {
             None => {}
@@ -448,6 +459,29 @@ mod tests {
         }
         let reset = io::Error::from(ErrorKind::ConnectionReset);
         assert_eq!(ConnectCause::of(&reset), ConnectCause::Other);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_at_files_that_hangs_holds_up_one_request() {
+        let client = HttpsClient::with_files_read(HttpsConfig {
+            neighbour: "test",
+            trust: Trust::System,
+            client_certificate: None,
+            server_name: None,
+            connect_limit: Duration::from_secs(1),
+            file_interval: Duration::ZERO,
+        })
+        .unwrap();
+        // As a look that hangs has it.
+        let held = Arc::clone(&client.connections).lock_owned().await;
+        let begun = Instant::now();
+        for _ in 0..3 {
+            assert!(client.pool().await.is_ok());
+            assert_eq!(begun.elapsed(), LOOK_LIMIT);
+        }
+        drop(held);
+        assert!(client.pool().await.is_ok());
+        assert!(!client.last.is_stuck.load(Ordering::Relaxed));
     }
 
     #[tokio::test]

@@ -32,7 +32,10 @@ pub(super) fn lines(status: &SourceStatus) -> String {
     match last_error {
         Some(failure) if failure.is_over && failure.last < RECENT => {
             let SourceError { part, error, .. } = failure;
-            let (last, lasted) = (elapsed(failure.last), failure.since - failure.last);
+            let (last, lasted) = (
+                elapsed(failure.last),
+                failure.since.saturating_sub(failure.last),
+            );
             // Writing to a string cannot fail, here and below.
             let _ = match lasted {
                 Duration::ZERO => writeln!(text, "  failed once, {last} ago: {part}: {error}"),

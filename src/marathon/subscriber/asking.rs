@@ -58,8 +58,12 @@ impl Subscriber {
 
     /// Shows a list that has no answer for long, and gives up the latest of too many slow fetches.
     fn look_at_slow_ones(&mut self, now: Instant) {
-        let list_sent_at = self.in_flight.list_sent_at();
-        if list_sent_at.is_some_and(|sent_at| now >= sent_at + LIST_SLOW_AFTER) {
+        let list = Fetch::Everything(Purpose::Routine).what();
+        if let Some(sent_at) = self.in_flight.list_sent_at()
+            && now >= sent_at + LIST_SLOW_AFTER
+            && !self.failing.contains_key(list)
+        {
+            self.failing.insert(list, sent_at);
             let slow = Error::Slow {
                 what: "the answer",
                 limit: LIST_SLOW_AFTER,

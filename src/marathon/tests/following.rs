@@ -205,9 +205,11 @@ async fn a_list_that_fails_or_hangs_holds_up_no_app() {
     hanging.json(r#"{"apps":[]}"#).await;
     let message = subject.facts().await;
     assert!(matches!(message[0], Event::Synced(_)));
-    let ids = message[1..].iter().map(|event| match event {
-        Event::AppChanged(app) => app.app.id.as_str(),
-        other => panic!("{other:?}"),
+    let ids = message[1..].iter().map(|event| {
+        let Event::AppChanged(app) = event else {
+            panic!("{event:?}");
+        };
+        app.app.id.as_str()
     });
     assert_eq!(ids.collect::<Vec<_>>(), ["/z", "/a", "/b"]);
 }

@@ -170,11 +170,15 @@ fn written(fetch: &Fetch, truth: &Counts) -> Event {
 
 /// What an event says of apps.
 fn counts(event: &Event) -> Counts {
-    let of_apps = match event {
-        Event::TaskChanged(update) => return [(update.app.clone(), update.ports[0])].into(),
-        Event::AppChanged(app) => std::slice::from_ref(app),
-        Event::Synced(list) => &list.apps,
-        other => panic!("{other:?}"),
+    if let Event::TaskChanged(update) = event {
+        return [(update.app.clone(), update.ports[0])].into();
+    }
+    let of_apps = if let Event::Synced(list) = event {
+        &list.apps[..]
+    } else if let Event::AppChanged(app) = event {
+        std::slice::from_ref(app)
+    } else {
+        panic!("{event:?}");
     };
     let of_apps = of_apps.iter();
     let of_apps = of_apps.map(|listed| (listed.app.id.clone(), listed.tasks[0].ports[0]));

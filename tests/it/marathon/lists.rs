@@ -323,6 +323,30 @@ async fn a_quiet_marathon_is_asked_once_for_each_stream() {
 }
 
 #[tokio::test]
+async fn a_new_app_while_lists_fail_and_hang() {
+    let mut scene = Scene::start(patient_for_a_moment).await;
+    let listed = scene.metric(LISTED).await;
+    for (fault, held, id, host) in [
+        (Some(ListFault::Status(500)), false, "/one", "one.test"),
+        (None, true, "/two", "two.test"),
+    ] {
+        let faults = fault.into_iter().flat_map(|fault| vec![fault; 1_000]);
+        faults.for_each(|fault| scene.marathon().fault_next_list(fault));
+        scene.marathon().hold_lists(held);
+        scene.marathon().cut_streams();
+        scene
+            .metric_where("stream_connected", |connected| connected == 1.0)
+            .await;
+        let new = app(id, host, 1);
+        scene.marathon().create_app(new).await.unwrap();
+        scene.is_live(id, host).await;
+        assert_eq!(scene.metric(LISTED).await, listed);
+    }
+    scene.marathon().hold_lists(false);
+    scene.end().await;
+}
+
+#[tokio::test]
 async fn a_deleted_app_whose_tasks_die_slowly() {
     let mut scene = Scene::start(|plan| {
         plan.marathon.task_killing = true;
