@@ -7,12 +7,14 @@ use http::Uri;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::peer::{ATTACHED, Exchange, Marathon, STREAM_HEAD, Subject, within};
+use super::peer::{Exchange, Marathon, Subject, within};
 use crate::marathon::authenticated_client::AuthenticatedClient;
 use crate::marathon::https::{ConnectionChoice, HeadLimits};
 use crate::marathon::{Config, Error, MarathonLogin, TokenScheme};
 use crate::metrics::Metrics;
 use crate::net::source_status::SourceState;
+use crate::state::app::AppId;
+use crate::state::event::RefreshNeeded;
 
 const KEY: &str = include_str!("../../../tests/certificates/service-account.pem");
 
@@ -141,25 +143,13 @@ async fn a_login_whose_file_vanishes_is_used_on_and_this_is_shown() {
     ];
     for (login, secret) in logins.into_iter().zip(&secrets) {
         let mut subject = Subject::running(with(login, &marathon));
-        let stream = marathon.stream().await;
+        let stream = marathon.stream_and_empty_list(&mut subject).await;
         let shown = stream.header("authorization").concat();
         std::fs::remove_file(secret.path()).unwrap();
-        drop(stream);
-        // The list goes with the stream, or was not asked for yet.
-        let stream = loop {
-            let mut asked = marathon.any().await;
-            if asked.path() == "/v2/events" {
-                asked.send(STREAM_HEAD).await;
-                asked.send(ATTACHED).await;
-                break asked;
-            }
-        };
-        let list = marathon.asked("/v2/apps").await;
-        for asked in [&stream, &list] {
-            assert_eq!(asked.header("authorization").concat(), shown);
-        }
-        list.json(r#"{"apps":[]}"#).await;
-        subject.facts().await;
+        let app = RefreshNeeded::App(AppId::from("/web"));
+        subject.stale.send(app).await.unwrap();
+        let asked = marathon.asked("/v2/apps/web").await;
+        assert_eq!(asked.header("authorization").concat(), shown);
         let status = subject.status.current();
         assert_eq!(status.state, SourceState::Degraded);
         let failure = status.last_error.unwrap();
