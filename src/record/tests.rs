@@ -20,7 +20,7 @@ use crate::labels::{self, Groups};
 use crate::pipeline::{DEPARTED_KEPT, DepartedClusters, Projector, World};
 use crate::resources;
 use crate::snapshot::{Encode, Flavour, Kind, Origin, Resource, Snapshot, Version};
-use crate::state::app::{App, AppVersion, Definition, Health, Task};
+use crate::state::app::{App, AppVersion, Definition, Health, Task, TaskId};
 use crate::state::certificate::Certificate;
 use crate::state::event::{Event, Source};
 use crate::state::parts::{AppParts, StateParts};
@@ -456,7 +456,7 @@ fn a_task_that_is_known_from_a_record_is_judged_by_the_first_list() {
     let (after, _) = state::reduce(restored, now);
     assert!(after.synced());
     let tasks = after.apps()["/web"].tasks().keys();
-    assert_eq!(tasks.map(|id| id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(tasks.map(TaskId::as_str).collect::<Vec<_>>(), ["a", "b"]);
 }
 
 #[test]

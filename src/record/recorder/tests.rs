@@ -26,12 +26,12 @@ struct Scene {
 }
 
 /// A world of so many apps.
-fn world(apps: usize) -> Option<World> {
+fn world(apps: usize) -> World {
     let apps = (0..apps).map(|number| listed(app(&format!("/app{number}")), Vec::new()));
-    Some(World {
+    World {
         state: state_after([Event::Synced(list(apps.collect()))]),
         departed: DepartedClusters::default(),
-    })
+    }
 }
 
 /// A wall clock that goes with the paused one, from some time on.
@@ -123,7 +123,7 @@ async fn the_first_world_is_written_at_once_and_a_run_of_changes_every_few_secon
     assert_eq!(scene.writes(), [], "nothing is known yet");
     for apps in 1..=22 {
         scene.hear();
-        scene.worlds.send_replace(world(apps));
+        scene.worlds.send_replace(Some(world(apps)));
         sleep(Duration::from_millis(500)).await;
     }
     seconds(5).await;
@@ -139,7 +139,7 @@ async fn the_first_world_is_written_at_once_and_a_run_of_changes_every_few_secon
 #[tokio::test(start_paused = true)]
 async fn an_unchanged_world_is_dated_anew_while_marathon_lives() {
     let scene = scene();
-    scene.worlds.send_replace(world(1));
+    scene.worlds.send_replace(Some(world(1)));
     for _ in 0..10 {
         seconds(60).await;
         scene.hear();
@@ -159,7 +159,7 @@ async fn an_unchanged_world_is_dated_anew_while_marathon_lives() {
 async fn a_failed_write_is_tried_again_and_counted() {
     let scene = scene();
     scene.is_full.store(true, Ordering::Relaxed);
-    scene.worlds.send_replace(world(1));
+    scene.worlds.send_replace(Some(world(1)));
     seconds(62).await;
     assert_eq!(scene.writes(), [(0, 1), (30, 1), (60, 1)]);
     assert_eq!((scene.count("ok"), scene.count("failed")), (0, 3));
@@ -168,7 +168,7 @@ async fn a_failed_write_is_tried_again_and_counted() {
     assert!(error.remedy.contains("free some space"), "{error:?}");
     assert_eq!(scene.metrics.record_written.get(), 0);
     scene.is_full.store(false, Ordering::Relaxed);
-    scene.worlds.send_replace(world(2));
+    scene.worlds.send_replace(Some(world(2)));
     seconds(30).await;
     assert_eq!(scene.writes().last(), Some(&(90, 2)));
     assert_eq!(scene.count("ok"), 1);
@@ -178,15 +178,15 @@ async fn a_failed_write_is_tried_again_and_counted() {
 #[tokio::test(start_paused = true)]
 async fn a_stop_writes_what_is_not_written_yet_and_nothing_twice() {
     let scene = scene();
-    scene.worlds.send_replace(world(1));
+    scene.worlds.send_replace(Some(world(1)));
     seconds(1).await;
-    scene.worlds.send_replace(world(2));
+    scene.worlds.send_replace(Some(world(2)));
     seconds(1).await;
     assert_eq!(scene.writes(), [(0, 1)], "the pause is not over");
     assert_eq!(scene.stop().await, [(0, 1), (2, 2)]);
 
     let scene = self::scene();
-    scene.worlds.send_replace(world(1));
+    scene.worlds.send_replace(Some(world(1)));
     seconds(10).await;
     assert_eq!(scene.stop().await, [(0, 1)]);
 

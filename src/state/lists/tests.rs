@@ -44,11 +44,16 @@ fn with(purpose: Purpose, apps: &[ListedApp]) -> Event {
     })
 }
 
+/// A moment before `time`.
+fn just_before(time: Duration) -> Duration {
+    time.saturating_sub(INSTANT)
+}
+
 /// Goes on until nothing is held, or the state asks for a second look. Returns what it asks for.
 fn at_second_look(state: &State, after: Duration) -> (State, Vec<RefreshNeeded>) {
     let asked_at = state.wake_at().unwrap();
     assert_eq!(asked_at, after);
-    let (early, nothing) = then(state, at(asked_at - INSTANT));
+    let (early, nothing) = then(state, at(just_before(asked_at)));
     assert_eq!(nothing, []);
     then(&early, at(asked_at))
 }
@@ -242,14 +247,14 @@ fn doubts_of_different_times_are_settled_each_in_its_own() {
     let all = apps(&["/g/a", "/g/b", "/h/a", "/h/b"]);
     let full = guarded_after([with(Purpose::Routine, &all)]);
     let (one, _) = then(&full, with(Purpose::Routine, &all[2..]));
-    let (later, _) = then(&one, at(LATER - INSTANT));
+    let (later, _) = then(&one, at(just_before(LATER)));
     let (both, _) = then(&later, with(Purpose::Routine, &[]));
     assert_eq!(both.held(LossKind::Apps), 4);
     let (asked, stale) = then(&both, at(LATER));
     assert_eq!(stale, [SECOND_LOOK]);
     let (half, _) = then(&asked, with(Purpose::Confirmation, &[]));
     assert_eq!(ids(&half), ["/h/a", "/h/b"], "these were just lost");
-    let (asked, _) = at_second_look(&half, LATER * 2 - INSTANT);
+    let (asked, _) = at_second_look(&half, just_before(LATER * 2));
     let (gone, _) = then(&asked, with(Purpose::Confirmation, &[]));
     assert!(gone.apps().is_empty());
 }
