@@ -78,7 +78,7 @@ pub(crate) fn task_event(apps: usize, serves: bool) -> Event {
         condition: if serves {
             TaskState::Running
         } else {
-            TaskState::Killing
+            TaskState::Unreachable
         },
         host: task.host,
         ports: task.ports,

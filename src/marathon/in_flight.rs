@@ -1,6 +1,6 @@
 //! The fetches from Marathon that are in flight or answered, and the facts heard since each was sent.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use tokio::task::AbortHandle;
@@ -66,15 +66,19 @@ pub(super) struct Fetched {
     pub took: Duration,
 }
 
-/// Position in a [`HeardLog`].
+/// Position in a [`HeardLog`]: of a fact, or of the departure of a fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct LogPosition(u64);
 
-/// Facts in the order in which they were heard, from some position on.
+/// Facts in the order in which they were heard. The answer to a fetch stands where that departed:
+/// it may be older than everything behind, and is news to those that departed before.
 #[derive(Default)]
 struct HeardLog {
-    first: u64,
-    events: VecDeque<Event>,
+    /// Last position that was given.
+    last: u64,
+    /// Position from which on nothing is missing.
+    complete_from: u64,
+    facts: BTreeMap<u64, Event>,
 }
 
 impl InFlight {
@@ -91,7 +95,7 @@ impl InFlight {
             fetch,
             base,
             sent_at: Instant::now(),
-            since: self.heard.end(),
+            since: self.heard.next(),
             task,
         });
     }
@@ -192,9 +196,13 @@ impl InFlight {
         let mut events = Vec::with_capacity(heard.len() + 1);
         events.push(answer);
         events.extend(heard);
-        // What a list covers it has overtaken, and past definitions do not differ.
-        if !matches!(fetch, Fetch::Everything(_)) {
-            self.hear(&events, limit);
+        // What a list covers it has overtaken, and past definitions do not differ. An answer is heard
+        // once and at its place: with what follows it at the end of the log, it would go from message
+        // to message for as long as fetches overlap, and undo a later answer about the same app.
+        if !matches!(fetch, Fetch::Everything(_))
+            && let Some(answer) = events.first()
+        {
+            self.heard.put(since, answer.clone(), limit);
         }
         self.trim();
         Some(Delivery::Message(Received { at, value: events }))
@@ -210,7 +218,7 @@ impl InFlight {
             .filter(|since| self.heard.has(*since));
         match needed.min() {
             Some(since) => self.heard.forget_before(since),
-            None => self.heard.forget_before(self.heard.end()),
+            None => self.heard.forget_all(),
         }
     }
 
@@ -233,35 +241,49 @@ pub(super) struct FinishedFetch {
 }
 
 impl HeardLog {
-    fn end(&self) -> LogPosition {
-        LogPosition(self.first + self.events.len() as u64)
+    /// A position behind all that was heard.
+    fn next(&mut self) -> LogPosition {
+        self.last += 1;
+        LogPosition(self.last)
     }
 
     /// Adds facts; of more than `limit` the first ones are dropped.
     fn add(&mut self, events: &[Event], limit: usize) {
-        self.events.extend(events.iter().cloned());
-        let too_many = self.events.len().saturating_sub(limit);
-        self.events.drain(..too_many);
-        self.first += too_many as u64;
+        for event in events {
+            let at = self.next();
+            self.put(at, event.clone(), limit);
+        }
+    }
+
+    /// Puts a fact at a position; of more than `limit` the first ones are dropped.
+    fn put(&mut self, at: LogPosition, event: Event, limit: usize) {
+        self.facts.insert(at.0, event);
+        while self.facts.len() > limit {
+            if let Some((dropped, _)) = self.facts.pop_first() {
+                self.complete_from = dropped;
+            }
+        }
     }
 
     fn has(&self, since: LogPosition) -> bool {
-        since.0 >= self.first
+        since.0 >= self.complete_from
     }
 
-    /// The facts since that position; none if some were dropped.
+    /// The facts behind that position; none if some were dropped.
     fn since(&self, since: LogPosition) -> Option<Vec<Event>> {
-        let skipped = since.0.checked_sub(self.first)?;
-        let skipped = usize::try_from(skipped).ok()?;
-        Some(self.events.iter().skip(skipped).cloned().collect())
+        let behind = self.facts.range(since.0.saturating_add(1)..);
+        self.has(since)
+            .then(|| behind.map(|(_, fact)| fact.clone()).collect())
     }
 
     fn forget_before(&mut self, position: LogPosition) {
-        let count = position.0.saturating_sub(self.first);
-        let count = usize::try_from(count).unwrap_or(usize::MAX);
-        let count = count.min(self.events.len());
-        self.events.drain(..count);
-        self.first += count as u64;
+        self.facts = self.facts.split_off(&position.0);
+        self.complete_from = self.complete_from.max(position.0);
+    }
+
+    fn forget_all(&mut self) {
+        self.facts.clear();
+        self.complete_from = self.last;
     }
 }
 
@@ -365,11 +387,26 @@ mod tests {
         assert_eq!(bench.delivered().unwrap(), ["app", "/2", "/3"]);
         bench.hear("/4");
         bench.answer(list, "list");
-        // The answer about the app is a fact heard during the list, with what followed it.
-        let all = ["list", "/1", "/2", "/3", "app", "/2", "/3", "/4"];
+        // The answer about the app is a fact heard during the list, where its fetch was sent.
+        let all = ["list", "/1", "app", "/2", "/3", "/4"];
         assert_eq!(bench.delivered().unwrap(), all);
         assert!(!bench.in_flight.has_answer());
-        assert!(bench.in_flight.heard.events.is_empty(), "nobody needs it");
+        assert!(bench.in_flight.heard.facts.is_empty(), "nobody needs it");
+    }
+
+    /// Fetches that overlap without an end: an answer that comes again with each of them would undo
+    /// the one that the app is gone.
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_is_no_news_to_fetches_that_were_sent_after_its_own() {
+        let mut bench = Bench::default();
+        let mut before = bench.send(app("/web"));
+        for number in 0..LIMIT {
+            let next = bench.send(app(&format!("/{number}")));
+            bench.answer(before, "answer");
+            assert_eq!(bench.delivered().unwrap(), ["answer"]);
+            before = next;
+        }
+        assert!(bench.in_flight.heard.facts.is_empty(), "nobody needs it");
     }
 
     #[tokio::test(start_paused = true)]
@@ -383,7 +420,7 @@ mod tests {
         bench.hear("/2");
         assert!(!bench.in_flight.finish(list).unwrap().1);
         bench.in_flight.trim();
-        assert_eq!(bench.in_flight.heard.events.len(), 1);
+        assert_eq!(bench.in_flight.heard.facts.len(), 1);
         bench.answer(late, "app");
         for _ in 0..LIMIT {
             bench.hear("/3");

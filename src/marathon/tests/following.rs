@@ -297,7 +297,12 @@ async fn an_old_definition_is_asked_for_by_its_time() {
 #[tokio::test]
 async fn an_app_is_gone_when_marathon_says_so_and_not_when_a_load_balancer_does() {
     let marathon = Marathon::listening().await;
-    let mut subject = Subject::running(marathon.config());
+    // The waits between the answers of the load balancer, which are no sign of life of Marathon.
+    let patient = Config {
+        ping_after: Duration::from_secs(3_600),
+        ..marathon.config()
+    };
+    let mut subject = Subject::running(patient);
     let _stream = marathon.stream_and_empty_list(&mut subject).await;
     let app = RefreshNeeded::App(AppId::from("/web"));
     subject.stale.send(app).await.unwrap();
