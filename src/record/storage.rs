@@ -85,7 +85,7 @@ pub(super) fn write(folder: &Path, record: &[u8]) -> Result<(), RecordFault> {
     })
 }
 
-/// [`write`] with the way to open the next record.
+/// [`write`](fn@write) with the way to open the next record.
 fn write_through(
     folder: &Path,
     record: &[u8],
