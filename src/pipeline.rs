@@ -1,6 +1,7 @@
 //! The one loop: receive what was heard, drain the queue, reduce, project, publish once.
 
 mod config;
+mod gauges;
 mod losses;
 mod observers;
 mod problems;
@@ -30,6 +31,7 @@ use crate::state::app::AgentHost;
 use crate::state::event::{Event, RefreshNeeded, Source, TimeReading};
 use crate::state::problem_list::bounded;
 use crate::state::{State, reduce};
+use gauges::count_of;
 use observers::Observers;
 use restored::RecordUse;
 use waits::{NamesWait, Pace, TURN_WAIT, Unprojected};
@@ -299,7 +301,7 @@ impl Pipeline {
         if changed.problems || others_differ || !before.shares_problems_with(&self.state) {
             self.show_problems();
         }
-        self.count_apps();
+        gauges::count_apps(self.projector.apps(), &self.metrics);
         if !ready || (self.published && changed.resources.is_empty()) {
             return false;
         }
@@ -317,7 +319,7 @@ impl Pipeline {
             self.metrics.agent_names_awaited.set(0);
             self.announce_first();
         }
-        self.count_resources();
+        gauges::count_resources(self.projector.snapshot(), &self.metrics);
         true
     }
 
@@ -388,32 +390,6 @@ impl Pipeline {
         let now = bounded(now, self.projector.unlisted());
         self.problems.replace(now, &self.metrics);
     }
-
-    fn count_apps(&self) {
-        let counts = self.projector.apps();
-        let states = [
-            ("served", counts.served),
-            ("ignored", counts.ignored),
-            ("skipped", counts.skipped),
-        ];
-        for (state, count) in states {
-            let gauge = self.metrics.apps.with_label_values(&[state]);
-            gauge.set(count_of(count));
-        }
-    }
-
-    fn count_resources(&self) {
-        for kind in Kind::ALL {
-            let count = self.projector.snapshot().resources(kind).len();
-            let gauge = self.metrics.resources.with_label_values(&[kind.as_str()]);
-            gauge.set(count_of(count));
-        }
-    }
-}
-
-/// A count as a gauge's value.
-fn count_of(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use tracing::warn;
 
-use super::count_of;
+use super::gauges::count_of;
 use crate::metrics::Metrics;
 use crate::state::{LossKind, State};
 

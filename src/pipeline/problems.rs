@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tracing::{info, warn};
 
-use super::count_of;
+use super::gauges::count_of;
 use crate::metrics::Metrics;
 use crate::state::problem::{Problem, Reason};
 

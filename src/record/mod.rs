@@ -9,6 +9,7 @@
 //! It holds no private key unless a key file seals it. The apps' `env` is not among the facts.
 
 mod config;
+mod departed;
 mod document;
 mod fault;
 mod frame;

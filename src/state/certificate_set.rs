@@ -8,9 +8,10 @@ use imbl::OrdMap;
 
 use super::certificate::Certificate;
 use super::event::{RefreshNeeded, Source, TimeReading};
-use super::loss::{Answer, HeldItems, LossGuard, LossKind, Proof, SecondLook, Shares};
+use super::loss::{Answer, HeldItems, LossGuard, LossKind, Proof, SecondLook};
 use super::model::Config;
 use super::problem::{Problem, Reason, Subject};
+use super::shares::Shares;
 
 /// The certificates by name, each from the first source that has one of that name. Cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -202,6 +202,22 @@ pub struct TaskUpdate {
     pub version: Option<AppVersion>,
 }
 
+impl TaskUpdate {
+    /// The task as far as the update tells: nothing of its health.
+    pub(super) fn into_task(self) -> Task {
+        Task {
+            id: self.id,
+            instance: self.instance,
+            host: self.host,
+            condition: self.condition,
+            version: self.version,
+            ports: self.ports,
+            addresses: self.addresses,
+            health: Health::Unknown,
+        }
+    }
+}
+
 /// State that must be fetched because it is not known, or not any more.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RefreshNeeded {

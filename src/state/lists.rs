@@ -7,8 +7,9 @@ use std::sync::Arc;
 use super::app::{AppId, TaskId};
 use super::event::{List, ListedApp, Purpose, RefreshNeeded, TimeReading, UnreadableApp};
 use super::health::presume_healthy;
-use super::loss::{Answer, Proof, SecondLook, Shares, group_of};
+use super::loss::{Answer, Proof, SecondLook};
 use super::model::State;
+use super::shares::{Shares, group_of};
 use super::tasks::{AppState, LostTasks};
 
 /// Apps and tasks that are served on although an answer lacks them.

@@ -21,6 +21,7 @@ mod loss;
 mod model;
 mod pods;
 mod reduce;
+mod shares;
 mod tasks;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 
-use super::app::{AgentHost, AppId, Health, InstanceId, Task, TaskId, TaskState};
+use super::app::{AgentHost, AppId, InstanceId, Task, TaskId, TaskState};
 use super::event::TaskUpdate;
 
 /// The containers of pods that have their addresses for certain: from their placement to their end.
@@ -63,29 +63,21 @@ impl Pods {
             self.remove(&update.app, &id);
             return;
         }
-        let container = Task {
-            id: update.id,
-            instance: update.instance,
-            host: update.host,
-            condition: update.condition,
-            version: update.version,
-            ports: update.ports,
-            addresses: update.addresses,
-            health: Health::Unknown,
-        };
+        let app = update.app.clone();
+        let container = update.into_task();
         let container = match known {
             Some(known) => container.merged(&known),
             None => Arc::new(container),
         };
-        self.remove(&update.app, &id);
+        self.remove(&app, &id);
         self.give_way(&container);
         for place in places(&container) {
-            self.places.insert(place, (update.app.clone(), id.clone()));
+            self.places.insert(place, (app.clone(), id.clone()));
         }
-        let mut containers = self.containers.get(&update.app).cloned();
+        let mut containers = self.containers.get(&app).cloned();
         let containers = containers.get_or_insert_default();
         containers.insert(id, container);
-        self.containers.insert(update.app, containers.clone());
+        self.containers.insert(app, containers.clone());
     }
 
     /// A task is where these may have been: they have ended.

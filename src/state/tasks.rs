@@ -137,16 +137,7 @@ impl AppState {
             app.forget_definitions();
             return (app, Vec::new());
         }
-        let task = Task {
-            id: update.id.clone(),
-            instance: update.instance,
-            host: update.host,
-            condition: update.condition,
-            version: update.version,
-            ports: update.ports,
-            addresses: update.addresses,
-            health: Health::Unknown,
-        };
+        let task = update.into_task();
         let task = match self.tasks.get(&task.id) {
             Some(known) => task.merged(known),
             None => Arc::new(task),
@@ -154,7 +145,7 @@ impl AppState {
         let newer = task
             .version
             .is_some_and(|version| version > self.app.version);
-        app.tasks.insert(update.id, task);
+        app.tasks.insert(task.id.clone(), task);
         let mut missing = app.recall_definitions(Some(self));
         if newer {
             missing.push(RefreshNeeded::App(self.app.id.clone()));

@@ -315,8 +315,8 @@ fn a_held_loss_is_a_problem_that_says_what_since_when_and_what_to_do() {
         problems[0].to_string(),
         "sudden loss of Marathon's apps: Marathon's answer lacks 4 apps all at once (/a, /b, /c and \
          1 more); held since 2030-03-17 17:46:40 UTC, served on until a second look confirms the \
-         loss, for at most 60 s; see that Marathon lists them; where the removal is meant, wait; \
-         SUDDEN_LOSS_PERCENT, now 50, sets which losses are sudden"
+         loss; if none can within 60 s, it stays; see that Marathon lists them; where the removal is \
+         meant, wait; SUDDEN_LOSS_PERCENT, now 50, sets which losses are sudden"
     );
     let (asked, _) = then(&held, at(LATER * 2));
     assert!(held.shares_problems_with(&asked), "it is the same doubt");
