@@ -151,7 +151,9 @@ fn bytes(snapshot: &Snapshot) -> Vec<(Kind, String, Version, Vec<Bytes>)> {
 proptest! {
     #[test]
     fn a_recorded_state_projects_to_the_same_bytes(events in vec(testing::events(), 0..40)) {
-        let known = testing::state_after(events);
+        // Containers of pods are not recorded: an end that was missed would never be made up for.
+        let is_recorded = |event: &Event| !matches!(event, Event::PodContainerChanged(_));
+        let known = testing::state_after(events.into_iter().filter(is_recorded));
         let restored = again(&world(known.clone()), PrivateKeys::Written).state;
         prop_assert_eq!(restored.parts(), known.parts());
         prop_assert_eq!(bytes(&snapshot(&restored)), bytes(&snapshot(&known)));
