@@ -201,9 +201,14 @@ impl Routes {
         let listener = (Kind::Listener, RouteTable::Https.name().into());
         let redirects = self.hosts.values().any(|host| host.redirecting.is_some());
         let http = match redirects {
-            true => self
-                .table(RouteTable::Http)
-                .with_substitute(listener, without_redirects),
+            true => {
+                let table = self.table(RouteTable::Http);
+                // While a client has it, the listener stays there too.
+                let clusters = table.requires().iter().cloned();
+                let required = clusters.chain([listener.clone()]).collect();
+                let table = table.requiring(required);
+                table.with_substitute(listener, without_redirects)
+            }
             false => without_redirects(),
         };
         [http, https]

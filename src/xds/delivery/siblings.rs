@@ -192,25 +192,30 @@ impl<'a> Siblings<'a> {
         kind == Kind::Cluster && endpoints.is_some_and(asks)
     }
 
-    /// Returns true if the client may be using a cluster or its endpoints, judged by the listeners
-    /// and routes that it has or is about to have.
+    /// Returns true if the client may be using a cluster, its endpoints or a listener, judged by
+    /// the listeners and routes that it has or is about to have.
     pub(super) fn uses(&self, kind: Kind, name: &Name) -> bool {
-        match kind {
-            Kind::Cluster | Kind::Endpoint => {}
-            Kind::Listener | Kind::Route | Kind::Secret => return false,
-        }
-        if self.is_use_unknown {
-            return true;
-        }
-        let users = self
-            .subscriptions
-            .range((Kind::Listener, None)..(Kind::Secret, None));
-        users.map(|(_, user)| user).any(|user| {
-            let requires = |used: &Name| {
+        let requires = |user: &Subscription| {
+            let is_requiring = |used: &Name| {
                 let heads = user.in_use(used);
                 heads.iter().any(|head| head.is_requiring(kind, name))
             };
-            user.is_foreign() || user.names_in_use().iter().any(requires)
-        })
+            user.names_in_use().iter().any(is_requiring)
+        };
+        match kind {
+            Kind::Cluster | Kind::Endpoint => {
+                let users = (Kind::Listener, None)..(Kind::Secret, None);
+                let mut users = self.subscriptions.range(users);
+                self.is_use_unknown || users.any(|(_, user)| user.is_foreign() || requires(user))
+            }
+            // Routes redirect to it. Of routes from another process that is not known, and a
+            // listener that nobody redirects to must not stay for them.
+            Kind::Listener => {
+                let users = (Kind::Route, None)..(Kind::Secret, None);
+                let mut users = self.subscriptions.range(users);
+                users.any(|(_, user)| requires(user))
+            }
+            Kind::Route | Kind::Secret => false,
+        }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use marathon_envoy::snapshot::Kind;
+use marathon_envoy::snapshot::{Kind, Name};
 
 use super::both::{Client, Variant};
 use super::client::{Delta, Sotw};
@@ -34,10 +34,43 @@ twins! {
     routes_do_not_wait_for_ever;
     removals_wait_for_routes;
     removals_wait_longer_than_routes;
+    a_listener_stays_until_no_table_redirects_to_it;
     a_rejected_route_table_keeps_what_the_one_before_needs;
     what_needs_nothing_does_not_wait;
     routes_do_not_overtake_endpoints;
     a_client_without_routes_is_told_of_removals_at_once;
+}
+
+/// The last certificate went: whoever is still redirected must be received there.
+async fn a_listener_stays_until_no_table_redirects_to_it(variant: Variant) {
+    let (mut server, mut client) = synced(Server::start().await, variant).await;
+    let https = (Kind::Listener, Name::from("https"));
+    server.put(Kind::Listener, "http", 1);
+    server.put(Kind::Listener, "https", 1);
+    let redirecting = resource(Kind::Route, "http", "redirects").requiring(vec![https.clone()]);
+    let redirecting =
+        redirecting.with_substitute(https, || resource(Kind::Route, "http", "serves"));
+    server.publish();
+    client.subscribe(Kind::Listener, &[]).await;
+    client.receive_one(Kind::Listener).await;
+    // The table follows what the client is known to have, so that is known first.
+    client.nothing_more(&mut server, Kind::Secret).await;
+    server.put_resource(Kind::Route, redirecting).publish();
+    let table = client.receive_one(Kind::Route).await;
+    assert_eq!(table.resources["http"], "redirects");
+
+    server.remove(Kind::Listener, "https");
+    server.put_resource(Kind::Route, resource(Kind::Route, "http", "serves"));
+    server.publish();
+    let table = client.next_one(Kind::Route).await;
+    assert_eq!(table.resources["http"], "serves");
+    client.nothing_more(&mut server, Kind::Secret).await;
+    client.ack(&table).await;
+    let listeners = client.receive_one(Kind::Listener).await;
+    match variant {
+        Variant::World => assert_eq!(listeners.names(), ["http"]),
+        Variant::Delta => assert_eq!(listeners.gone(), ["https"]),
+    }
 }
 
 /// Envoy accepts clusters when all of them are warm, and says of endpoints at once that it has
