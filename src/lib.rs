@@ -77,7 +77,7 @@
 //! | problem | A part left out of the configuration, with subject, label, reason, message and remedy: [`Problem`](state::problem::Problem). |
 //! | remedy | What an operator can do about a problem or an error. |
 //! | origin | The text that says [what a resource was made from](snapshot::Origin), for messages; nothing interprets it. |
-//! | resource, kind | One of Envoy's resources, and [its kind](snapshot::Kind): cluster, endpoint, listener, route, secret. |
+//! | resource, kind | One of Envoy's resources, and [its kind](snapshot::Kind): cluster, endpoint, listener, route table (whole, or without its virtual hosts), virtual host, secret. |
 //! | flavour | A transport whose [bytes of a resource](snapshot::Flavour) differ from others', because config sources name the transport. |
 //! | snapshot | [All resources of one moment](snapshot::Snapshot), immutable. |
 //! | publication | The swap of the current snapshot by its [`Publisher`](snapshot::cell::Publisher), and its fan-out to readers. |
@@ -111,7 +111,7 @@
 //! | When the first snapshot is published | [`Pipeline::ready`](pipeline::Pipeline::ready): apps, certificates and agents' names are known |
 //! | When a record is served | [`pipeline`], `restored`, `RecordUse`: Marathon stays silent, or does not list its apps in time |
 //! | What is recorded | [`record`], `translate`: facts, field by field |
-//! | What is retried | [`resources`], `virtual_host`, `retry_policy`: requests that no task can have begun to answer |
+//! | What is retried | [`resources`], `retries`, `policy`: requests that no task can have begun to answer |
 //! | How a version is computed | [`snapshot::Version::of_parts`]: a digest of content |
 //! | Who may read secrets | [`server::Security::allows_secrets`]: by the security of the listener |
 //! | What happens on a refusal | [`xds`], `delivery`, `Subscription::reject`: withhold the resource, send the others, offer it again |

@@ -106,7 +106,12 @@ impl Pipeline {
         publisher.remake_departed(move |kind, name| {
             let kept = match kind {
                 Kind::Cluster => kept.load().get(name, Instant::now()).cloned(),
-                Kind::Endpoint | Kind::Listener | Kind::Route | Kind::Secret => None,
+                Kind::Endpoint
+                | Kind::Listener
+                | Kind::Route
+                | Kind::VhdsRoute
+                | Kind::VirtualHost
+                | Kind::Secret => None,
             };
             kept.or_else(|| departed(&projected, kind, name).map(Arc::new))
         });

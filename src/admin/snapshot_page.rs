@@ -179,7 +179,7 @@ fn resources(
 
 /// One resource, in the form that aggregated streams carry.
 fn resource_pieces(kind: Kind, resource: Arc<Resource>, depth: usize) -> PagePieces {
-    let bytes = resource.encoded(Flavour::Ads).bytes().clone();
+    let bytes = resource.bytes(Flavour::Ads);
     if bytes.len() > LARGEST_WHOLE_BYTES
         && let Ok(parts) = MessageParts::new(kind.type_url(), bytes.clone())
         && let Ok(rest) = parts.rest()

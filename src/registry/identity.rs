@@ -46,6 +46,16 @@ impl ClientNode {
         self.user_agent.is_empty() || self.user_agent == "envoy"
     }
 
+    /// Returns true if it says that it is Envoy, of this version or a later one.
+    pub fn is_envoy_since(&self, (major, minor): (u32, u32)) -> bool {
+        let mut numbers = self
+            .version
+            .split('.')
+            .map(|number| number.parse::<u32>().ok());
+        let version = numbers.next().flatten().zip(numbers.next().flatten());
+        self.user_agent == "envoy" && version >= Some((major, minor))
+    }
+
     /// Its version for operators, with the program's name if that is not Envoy. None if it states
     /// neither.
     pub fn program(&self) -> Option<Arc<str>> {
@@ -74,6 +84,25 @@ impl ClientNode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_envoy_is_as_old_as_it_says_and_of_no_version_if_it_says_nothing() {
+        let is_new = |user_agent: &str, version: &str| {
+            let node = ClientNode {
+                cluster: String::new(),
+                user_agent: user_agent.to_owned(),
+                version: version.to_owned(),
+            };
+            node.is_envoy_since((1, 37))
+        };
+        for version in ["1.37.0", "1.40.0", "1.100.2", "2.0.0", "1.38.0-dev"] {
+            assert!(is_new("envoy", version), "{version}");
+        }
+        for version in ["1.36.9", "0.99.0", "", "1", "1.x", "v1.40.0"] {
+            assert!(!is_new("envoy", version), "{version}");
+        }
+        assert!(!is_new("", "1.40.0") && !is_new("grpc-go", "1.83.0"));
+    }
 
     #[test]
     fn a_version_is_envoys_unless_something_else_is_said() {

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use envoy_api::any;
 use envoy_api::envoy::config::cluster::v3 as api;
+use envoy_api::envoy::extensions::upstreams::http::v3 as upstream;
 use envoy_api::envoy::r#type::v3::Percent;
 use envoy_api::prost::Message as _;
 
 use super::config::Config;
 use super::source::{config_source, duration};
-use super::{header_case, origin};
+use super::{header_case, origin, retries};
 use crate::snapshot::{Encode, Flavour, Kind, Name, Resource};
 
 /// HAProxy's `timeout connect` in marathon-lb's default configuration.
@@ -84,8 +86,27 @@ impl Encode for ClusterWriter {
             }),
             ..api::Cluster::default()
         };
-        header_case::keep_upstream(&mut cluster);
+        cluster.typed_extension_protocol_options.insert(
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions".to_owned(),
+            any(&http_options()),
+        );
         cluster.encode_to_vec().into()
+    }
+}
+
+/// HTTP/1.1 to tasks. The retry policy stands here once, and not with every host: Envoy before 1.37
+/// ignores it.
+fn http_options() -> upstream::HttpProtocolOptions {
+    use upstream::http_protocol_options::explicit_http_config::ProtocolConfig;
+    use upstream::http_protocol_options::{ExplicitHttpConfig, UpstreamProtocolOptions};
+    upstream::HttpProtocolOptions {
+        upstream_protocol_options: Some(UpstreamProtocolOptions::ExplicitHttpConfig(
+            ExplicitHttpConfig {
+                protocol_config: Some(ProtocolConfig::HttpProtocolOptions(header_case::upstream())),
+            },
+        )),
+        retry_policy: Some(retries::policy()),
+        ..upstream::HttpProtocolOptions::default()
     }
 }
 

@@ -99,7 +99,12 @@ impl Config {
     pub(super) fn refresh_delay_of(&self, kind: Kind) -> Duration {
         match kind {
             Kind::Endpoint => self.endpoints_refresh_delay,
-            Kind::Cluster | Kind::Listener | Kind::Route | Kind::Secret => self.refresh_delay,
+            Kind::Cluster
+            | Kind::Listener
+            | Kind::Route
+            | Kind::VhdsRoute
+            | Kind::VirtualHost
+            | Kind::Secret => self.refresh_delay,
         }
     }
 }

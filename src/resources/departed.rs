@@ -15,7 +15,12 @@ use crate::snapshot::{Kind, Name, Resource};
 pub fn departed(config: &Arc<Config>, kind: Kind, name: &Name) -> Option<Resource> {
     match kind {
         Kind::Cluster => is_backend_name(name).then(|| clusters::resource(config, name.clone())),
-        Kind::Endpoint | Kind::Listener | Kind::Route | Kind::Secret => None,
+        Kind::Endpoint
+        | Kind::Listener
+        | Kind::Route
+        | Kind::VhdsRoute
+        | Kind::VirtualHost
+        | Kind::Secret => None,
     }
 }
 

@@ -1,7 +1,6 @@
 //! Spelling of header names over HTTP/1.1: kept as it was sent, in requests and in answers.
 
 use envoy_api::any;
-use envoy_api::envoy::config::cluster::v3::Cluster;
 use envoy_api::envoy::config::core::v3::http1_protocol_options::{
     HeaderKeyFormat, header_key_format,
 };
@@ -9,7 +8,6 @@ use envoy_api::envoy::config::core::v3::{Http1ProtocolOptions, TypedExtensionCon
 use envoy_api::envoy::extensions::http::header_formatters::preserve_case::v3::{
     PreserveCaseFormatterConfig, preserve_case_formatter_config::FormatterTypeOnEnvoyHeaders,
 };
-use envoy_api::envoy::extensions::upstreams::http::v3 as upstream;
 
 /// Options of listeners: the spelling of each name is kept beside the request. Headers that Envoy
 /// adds are spelt as `X-Forwarded-For`, as HAProxy spells them.
@@ -17,24 +15,10 @@ pub(super) fn downstream() -> Http1ProtocolOptions {
     kept(FormatterTypeOnEnvoyHeaders::ProperCase)
 }
 
-/// Has a cluster keep the spelling: names are written as they came, and those of answers kept. What
-/// came over HTTP/2 has lower case, since it is sent so.
-pub(super) fn keep_upstream(cluster: &mut Cluster) {
-    use upstream::http_protocol_options::explicit_http_config::ProtocolConfig;
-    use upstream::http_protocol_options::{ExplicitHttpConfig, UpstreamProtocolOptions};
-    let options = kept(FormatterTypeOnEnvoyHeaders::Default);
-    let options = upstream::HttpProtocolOptions {
-        upstream_protocol_options: Some(UpstreamProtocolOptions::ExplicitHttpConfig(
-            ExplicitHttpConfig {
-                protocol_config: Some(ProtocolConfig::HttpProtocolOptions(options)),
-            },
-        )),
-        ..upstream::HttpProtocolOptions::default()
-    };
-    cluster.typed_extension_protocol_options.insert(
-        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions".to_owned(),
-        any(&options),
-    );
+/// Options of clusters: names are written as they came, and those of answers kept. What came over
+/// HTTP/2 has lower case, since it is sent so.
+pub(super) fn upstream() -> Http1ProtocolOptions {
+    kept(FormatterTypeOnEnvoyHeaders::Default)
 }
 
 /// Options with the [formatter that keeps

@@ -1,7 +1,7 @@
 //! Intents and certificates -> Envoy's resources.
 //!
 //! Each kind of resource has a file that writes it; [`Projection`] keeps all of them up to date.
-//! [`virtual_host`] decides the retry policy of routes.
+//! [`retries`] decides which requests are retried.
 
 mod challenges;
 mod clusters;
@@ -10,17 +10,21 @@ mod connection_manager;
 mod departed;
 mod endpoints;
 mod header_case;
+mod joined_table;
 mod listeners;
 mod origin;
 mod projection;
 mod redirects;
+mod retries;
 mod route_table;
 mod routes;
 mod secrets;
+mod settled_hosts;
 mod source;
 #[cfg(test)]
 pub(crate) mod tests;
 mod upgrades;
+mod vhds;
 mod virtual_host;
 
 pub use config::{Config, Normalisation, Underscores};

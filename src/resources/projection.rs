@@ -6,6 +6,8 @@ use std::sync::Arc;
 use super::config::Config;
 use super::route_table::RouteTable;
 use super::routes::Routes;
+use super::settled_hosts::TableForm;
+use super::vhds::{self, virtual_host_name};
 use super::{clusters, endpoints, listeners, secrets};
 use crate::intent::server_names::{PresentedCertificates, settle_names};
 use crate::intent::{AcmePort, AppIntent, Service};
@@ -55,7 +57,9 @@ impl Projection {
         let listener = listeners::http(&projection.config);
         let mut step = Changed::default();
         projection.insert(Kind::Listener, listener, &mut step);
-        projection.write_tables(&mut step);
+        let table = vhds::table(&projection.config, TableForm::Http);
+        projection.insert(Kind::VhdsRoute, table, &mut step);
+        projection.settle_routes(&mut step);
         projection
     }
 
@@ -75,11 +79,7 @@ impl Projection {
             step.certificates = true;
             self.project_certificates(&mut step);
         }
-        let settled = self.routes.settle();
-        step.problems |= settled.problems;
-        if settled.tables {
-            self.write_tables(&mut step);
-        }
+        self.settle_routes(&mut step);
         step
     }
 
@@ -169,26 +169,39 @@ impl Projection {
             return;
         }
         self.presented = presented;
+        let name = RouteTable::Https.name();
         match listeners::https(&self.config, &self.presented) {
-            Some(listener) => self.insert(Kind::Listener, listener, step),
-            None => self.remove(Kind::Listener, RouteTable::Https.name(), step),
+            Some(listener) => {
+                self.insert(Kind::Listener, listener, step);
+                let table = vhds::table(&self.config, TableForm::Https);
+                self.put(Kind::VhdsRoute, table, step);
+            }
+            None => {
+                self.remove(Kind::Listener, name, step);
+                self.remove(Kind::VhdsRoute, name, step);
+            }
         }
         self.routes.set_server_names(self.presented.server_names());
         step.problems = true;
     }
 
-    fn write_tables(&mut self, step: &mut Changed) {
-        let [http, https] = self.routes.tables();
-        self.put(Kind::Route, https, step);
-        let https_differs = step
-            .resources
-            .of(Kind::Route)
-            .contains(RouteTable::Https.name());
-        if https_differs && http.needs_for_this_form().is_some() {
-            // Equal as it may be, its second form is not.
-            self.insert(Kind::Route, http, step);
-        } else {
-            self.put(Kind::Route, http, step);
+    fn settle_routes(&mut self, step: &mut Changed) {
+        let settled = self.routes.settle();
+        step.problems |= settled.problems;
+        for host in &settled.hosts {
+            for table in RouteTable::ALL {
+                match self.routes.virtual_host(table, host) {
+                    Some(virtual_host) => self.put(Kind::VirtualHost, virtual_host, step),
+                    None => self.remove(Kind::VirtualHost, &virtual_host_name(table, host), step),
+                }
+            }
+        }
+        for (table, differs) in RouteTable::ALL.into_iter().zip(settled.tables) {
+            if differs {
+                let virtual_hosts = self.snapshot.index(Kind::VirtualHost);
+                let table = self.routes.table(table, virtual_hosts);
+                self.insert(Kind::Route, table, step);
+            }
         }
     }
 

@@ -10,7 +10,7 @@ pub(super) enum RouteTable {
 }
 
 impl RouteTable {
-    #[cfg(test)]
+    /// Both tables.
     pub(super) const ALL: [Self; 2] = [Self::Http, Self::Https];
 
     /// Its name, which is that of its listener too.

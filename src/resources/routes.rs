@@ -1,30 +1,24 @@
-//! Routes of all services -> the route tables `http` and `https`.
+//! Routes of all services -> the hosts of the route tables `http` and `https`.
 //!
-//! A table is one message with a virtual host for every host. Each virtual host is kept encoded,
-//! so that a change costs the hosts that it touches and one copy of the rest.
+//! The routes of each host are encoded once, so that a change costs the hosts that it touches.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use envoy_api::envoy::config::route::v3 as api;
-use envoy_api::prost::Message as _;
-
 use super::challenges::Challenges;
 use super::config::Config;
+use super::joined_table::JoinedTable;
 use super::origin;
 use super::redirects::{Redirect, redirect_uncovered, redirect_without_https};
 use super::route_table::RouteTable;
-use super::virtual_host::{
-    ClusterRoute, EncodedVirtualHost, encoded, redirecting, to_cluster, to_solver,
-};
+use super::settled_hosts::{ANY_HOST, SettledHost, SettledHosts, TableForm};
+use super::vhds::{self, virtual_host_name};
+use super::virtual_host::{ClusterRoute, encoded, redirecting, to_cluster, to_solver};
 use crate::intent::conflicts::{Claim, Claims, settle_host};
 use crate::intent::{AcmePort, Service};
-use crate::snapshot::{Flavour, Kind, Origin, Resource};
+use crate::snapshot::{Index, Kind, Name, Origin, Parts, Requirements, Resource, Version};
 use crate::state::app::AppId;
 use crate::state::problem::Problem;
-
-/// The host that stands for every host without a virtual host of its own.
-const ANY_HOST: &str = "*";
 
 /// Every claim to every host, every ACME challenge, and the virtual hosts that came of them.
 pub(super) struct Routes {
@@ -33,29 +27,24 @@ pub(super) struct Routes {
     server_names: Option<BTreeSet<String>>,
     challenges: Challenges,
     claims: Claims,
-    hosts: BTreeMap<String, Host>,
-    /// The virtual host of any host, while nobody claims it.
-    nobody: EncodedVirtualHost,
+    hosts: SettledHosts,
+    /// The claims that lost, by host.
+    lost: BTreeMap<Name, Vec<Problem>>,
     /// The redirects of services, by app and port.
     redirecting: BTreeMap<(AppId, usize), Redirect>,
-    /// The hosts of which something else than the claims changed since the tables were last written.
+    /// The hosts of which something else than the claims changed since they were last settled.
     dirty: BTreeSet<String>,
-}
-
-#[derive(Default)]
-struct Host {
-    /// On both listeners, but for redirects; none before it was first settled.
-    direct: Option<EncodedVirtualHost>,
-    /// On the plain listener, if it redirects.
-    redirecting: Option<EncodedVirtualHost>,
-    problems: Vec<Problem>,
+    /// True if the https listener came or went since then.
+    listener_changed: bool,
 }
 
 /// Difference that settling the hosts makes.
 #[derive(Default)]
 pub(super) struct Settled {
-    /// True if the tables differ from before.
-    pub(super) tables: bool,
+    /// The hosts that differ from before.
+    pub(super) hosts: Vec<Name>,
+    /// True for each table that differs from before: `http`, `https`.
+    pub(super) tables: [bool; 2],
     /// True if [`Routes::problems`] may differ from before.
     pub(super) problems: bool,
 }
@@ -68,10 +57,12 @@ impl Routes {
             server_names: None,
             challenges: Challenges::new(acme),
             claims: Claims::default(),
-            hosts: BTreeMap::new(),
-            nobody: encoded(ANY_HOST, Vec::new(), &origin::apps(std::iter::empty())),
+            hosts: SettledHosts::default(),
+            lost: BTreeMap::new(),
             redirecting: BTreeMap::new(),
-            dirty: BTreeSet::new(),
+            // It is there while nobody claims it.
+            dirty: [ANY_HOST.to_owned()].into(),
+            listener_changed: false,
         }
     }
 
@@ -104,6 +95,7 @@ impl Routes {
         if listener_stays {
             return;
         }
+        self.listener_changed = true;
         self.dirty.extend(self.claims.redirected_hosts().cloned());
     }
 
@@ -116,23 +108,41 @@ impl Routes {
             .flat_map(|wildcard| self.challenges.hosts_below(wildcard))
             .collect();
         dirty.extend(below);
+        // What a port asks for changed, and with it perhaps a redirect that leads nowhere.
+        let problems = !dirty.is_empty();
+        let listener_changed = std::mem::take(&mut self.listener_changed);
         let mut settled = Settled {
-            tables: false,
-            // What a port asks for changed, and with it perhaps a redirect that leads nowhere.
-            problems: !dirty.is_empty(),
+            hosts: Vec::new(),
+            tables: [listener_changed; 2],
+            problems,
         };
         for name in dirty {
-            settled.tables |= self.settle_one(&name);
+            let name = Name::from(name);
+            let [http, https] = self.settle_one(&name);
+            settled.tables = [settled.tables[0] | http, settled.tables[1] | https];
+            if http || https {
+                settled.hosts.push(name);
+            }
+        }
+        if listener_changed {
+            // Every host comes to the other table, or leaves it.
+            settled.hosts = self
+                .hosts
+                .iter()
+                .map(|(name, _)| name.clone())
+                .chain(settled.hosts)
+                .collect();
         }
         settled
     }
 
-    /// Writes one host anew. Returns true if it differs from before.
-    fn settle_one(&mut self, name: &str) -> bool {
+    /// Settles one host. Returns true for each table that differs from before: `http`, `https`.
+    fn settle_one(&mut self, name: &Name) -> [bool; 2] {
         let own = self.claims.of(name);
         let challenge = self.challenges.cluster_for(name);
-        if own.is_empty() && challenge.is_none() {
-            return self.hosts.remove(name).is_some();
+        if own.is_empty() && challenge.is_none() && **name != *ANY_HOST {
+            self.lost.remove(name);
+            return self.hosts.set(name, None);
         }
         // A proxy asks the nearest virtual host alone: one that is there for challenges must not
         // take everything else from the wildcard that had it.
@@ -150,20 +160,21 @@ impl Routes {
                 .any(|claim| claim.route.redirect_to_https.is_some());
         let redirecting = redirects.then(|| {
             let routes = [challenge.clone(), redirecting(&winners, &self.config)].concat();
-            encoded(name, routes, &origin)
+            Arc::new(encoded(routes, Some(RouteTable::Https), origin.clone()))
         });
         let direct = challenge
             .into_iter()
             .chain(winners.iter().flat_map(to_cluster));
-        let direct = encoded(name, direct.collect(), &origin);
-
-        let host = self.hosts.entry(name.to_owned()).or_default();
-        host.problems = problems;
-        let direct = Some(direct);
-        let differs = host.direct != direct || host.redirecting != redirecting;
-        host.direct = direct;
-        host.redirecting = redirecting;
-        differs
+        let direct = Arc::new(encoded(direct.collect(), None, origin));
+        match problems.is_empty() {
+            true => self.lost.remove(name),
+            false => self.lost.insert(name.clone(), problems),
+        };
+        let host = SettledHost {
+            direct,
+            redirecting,
+        };
+        self.hosts.set(name, Some(host))
     }
 
     /// The claims of the wildcard that takes a host which no service claims by its name, as Envoy
@@ -184,78 +195,42 @@ impl Routes {
             })
     }
 
-    /// The tables `http` and `https`. The first has a second form without redirects, if it has any,
-    /// for clients that do not have the listener that they lead to.
-    pub(super) fn tables(&self) -> [Resource; 2] {
-        let https = self.table(RouteTable::Https);
-        // Without redirects the other table is the same under its name.
-        let bytes = https.encoded(Flavour::Ads).bytes();
-        let unnamed = bytes.slice(table_head(RouteTable::Https).len()..);
-        let known = https.head().clone();
-        let without_redirects = move || {
-            let bytes = [&table_head(RouteTable::Http), &*unnamed].concat();
-            Resource::fixed(RouteTable::Http.name().into(), bytes.into())
-                .requiring(known.requires().to_vec())
-                .made_from(known.origin().clone())
-        };
-        let listener = (Kind::Listener, RouteTable::Https.name().into());
-        let redirects = self.hosts.values().any(|host| host.redirecting.is_some());
-        let http = match redirects {
-            true => {
-                let table = self.table(RouteTable::Http);
-                // While a client has it, the listener stays there too.
-                let clusters = table.requires().iter().cloned();
-                let required = clusters.chain([listener.clone()]).collect();
-                let table = table.requiring(required);
-                table.with_substitute(listener, without_redirects)
+    /// A host's virtual host in one table, if it has one there.
+    pub(super) fn virtual_host(&self, table: RouteTable, host: &Name) -> Option<Resource> {
+        let settled = self.hosts.get(host)?;
+        match table {
+            RouteTable::Http => Some(vhds::http(host, settled)),
+            RouteTable::Https => {
+                let has_listener = self.server_names.is_some();
+                has_listener.then(|| vhds::https(host, settled))
             }
-            false => without_redirects(),
-        };
-        [http, https]
+        }
     }
 
-    /// One table, as a
-    /// [`RouteConfiguration`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route.proto#config-route-v3-routeconfiguration)
-    /// that ignores the port in `Host` and does not ask for its clusters.
-    fn table(&self, table: RouteTable) -> Resource {
-        let tail = api::RouteConfiguration {
-            // The clusters go out first; a table that names one that is gone is not refused whole.
-            validate_clusters: Some(false),
-            ignore_port_in_host_matching: true,
-            ..api::RouteConfiguration::default()
+    /// A whole table. `virtual_hosts` is the index of all virtual hosts. The plain table has a
+    /// substitute without redirects, if it has any, for clients that do not have the listener that
+    /// they lead to.
+    pub(super) fn table(&self, table: RouteTable, virtual_hosts: &Arc<Index>) -> Resource {
+        let form = match table {
+            RouteTable::Http => TableForm::Http,
+            RouteTable::Https => TableForm::Https,
         };
-        let any_host = self.hosts.get(ANY_HOST);
-        let any_host = any_host.and_then(|host| host.piece(table));
-        let any_host = any_host.unwrap_or(&self.nobody);
-        let named = self.hosts.iter().filter(|(name, _)| *name != ANY_HOST);
-        let named = named.filter_map(|(_, host)| host.piece(table));
-        let pieces = named.chain([any_host]);
-
-        // Encoded messages that are put one behind the other are one message (protobuf's encoding
-        // guide, "Last One Wins": repeated fields are concatenated). In the order of the field
-        // numbers it is what the encoder would have written.
-        let mut bytes = table_head(table);
-        let mut clusters = BTreeSet::new();
-        let mut parts = Vec::with_capacity(self.hosts.len() + 1);
-        for piece in pieces {
-            bytes.extend_from_slice(&piece.bytes);
-            clusters.extend(piece.clusters.iter().cloned());
-            parts.push(piece.part.clone());
+        let whole = whole_table(form, &self.hosts, virtual_hosts);
+        match table {
+            RouteTable::Http if self.hosts.has_redirects() => {
+                let listener = (Kind::Listener, RouteTable::Https.name().into());
+                let (hosts, virtual_hosts) = (self.hosts.clone(), virtual_hosts.clone());
+                whole.with_substitute(listener, move || {
+                    whole_table(TableForm::HttpWithoutRedirects, &hosts, &virtual_hosts)
+                })
+            }
+            RouteTable::Http | RouteTable::Https => whole,
         }
-        parts.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-        bytes.extend_from_slice(&tail.encode_to_vec());
-        let required = clusters
-            .into_iter()
-            .flat_map(|name| [(Kind::Cluster, name.clone()), (Kind::Endpoint, name)]);
-        let resource = Resource::fixed(table.name().into(), bytes.into());
-        let resource = resource.made_from(Origin::Parts(parts.into()));
-        resource.requiring(required.collect())
     }
 
     /// The claims that lost, the redirects that lead nowhere, the challenges that nobody answers.
     pub(super) fn problems(&self) -> Vec<Problem> {
-        let lost = self.hosts.values().flat_map(|host| &host.problems);
-        let mut problems: Vec<Problem> = lost.cloned().collect();
+        let mut problems: Vec<Problem> = self.lost.values().flatten().cloned().collect();
         problems.extend(self.challenges.problems());
         for ((app, index), redirect) in &self.redirecting {
             let Some(server_names) = &self.server_names else {
@@ -270,22 +245,24 @@ impl Routes {
     }
 }
 
-impl Host {
-    fn piece(&self, table: RouteTable) -> Option<&EncodedVirtualHost> {
-        match table {
-            RouteTable::Http => self.redirecting.as_ref().or(self.direct.as_ref()),
-            RouteTable::Https => self.direct.as_ref(),
+/// One form of a whole table. While a client has one with redirects, the listener that they lead to
+/// stays there too.
+fn whole_table(form: TableForm, hosts: &SettledHosts, virtual_hosts: &Arc<Index>) -> Resource {
+    let name: Name = form.table().name().into();
+    let digest = hosts.digest(form).to_be_bytes();
+    let version = Version::of_parts(&[name.as_bytes(), &digest]);
+    let (without, parts) = match form {
+        TableForm::Http => (None, RouteTable::Http),
+        TableForm::HttpWithoutRedirects | TableForm::Https => {
+            (Some(Kind::Listener), RouteTable::Https)
         }
-    }
-}
-
-/// A table with nothing but its name. It comes first when a table is put together.
-fn table_head(table: RouteTable) -> Vec<u8> {
-    let named = api::RouteConfiguration {
-        name: table.name().to_owned(),
-        ..api::RouteConfiguration::default()
     };
-    named.encode_to_vec()
+    let requires = Requirements::of_parts(virtual_hosts.required().clone(), without);
+    let parts = Parts::new(virtual_hosts.clone(), virtual_host_name(parts, ""));
+    let hosts = hosts.clone();
+    Resource::joined(name, version, JoinedTable { form, hosts })
+        .with_requirements(requires)
+        .made_from(Origin::Parts(parts))
 }
 
 /// True if a filter chain of the https listener takes this host: by its name, or by a wildcard for

@@ -96,17 +96,24 @@ fn json(projection: &Projector, kind: Kind, name: &str) -> Value {
     serde_json::from_slice(&envoy_api::json(kind.type_url(), bytes).unwrap()).unwrap()
 }
 
-/// The routes of a table as `host prefix -> what`, without the last one of each host.
+/// The routes of a table as `host prefix -> what`, sorted by host, with any host last; without those
+/// that answer 503.
 fn routes(projection: &Projector, table: &str) -> Vec<String> {
-    let mut lines = Vec::new();
+    let mut by_domain = std::collections::BTreeMap::new();
     for host in json(projection, Kind::Route, table)["virtual_hosts"]
         .as_array()
         .unwrap()
     {
         let routes = host["routes"].as_array().unwrap();
-        let (nobody, routes) = routes.split_last().unwrap();
-        assert_eq!(nobody["match"]["prefix"], "/");
-        assert_eq!(nobody["direct_response"]["status"], 503);
+        let routes = match routes.split_last().unwrap() {
+            (nobody, routes) if nobody["direct_response"].is_object() => {
+                assert_eq!(nobody["match"], json!({ "prefix": "/" }));
+                assert_eq!(nobody["direct_response"]["status"], 503);
+                routes
+            }
+            _ => routes,
+        };
+        let mut lines = Vec::new();
         for (place, route) in routes.iter().enumerate() {
             let matched = &route["match"];
             if is_for_upgrades(route) {
@@ -122,12 +129,20 @@ fn routes(projection: &Projector, table: &str) -> Vec<String> {
                     format!("https {}", redirect["port_redirect"])
                 }
             };
-            let name = host["name"].as_str().unwrap();
             let prefix = matched["prefix"].as_str().unwrap();
-            lines.push(format!("{name} {flag}{prefix} -> {what}"));
+            lines.push(format!("{flag}{prefix} -> {what}"));
+        }
+        for domain in host["domains"].as_array().unwrap() {
+            let domain = domain.as_str().unwrap();
+            let known = by_domain.insert((domain == "*", domain.to_owned()), lines.clone());
+            assert_eq!(known, None, "{domain} in two virtual hosts");
         }
     }
-    lines
+    let lines = by_domain.into_iter().flat_map(|((_, domain), lines)| {
+        let line = move |line| format!("{domain} {line}");
+        lines.into_iter().map(line).collect::<Vec<_>>()
+    });
+    lines.collect()
 }
 
 fn is_for_upgrades(route: &Value) -> bool {
@@ -220,7 +235,7 @@ fn a_route_is_what_section_6_of_the_design_says() {
     let table = json(&projection, Kind::Route, "http");
     assert_eq!(table["validate_clusters"], false);
     assert_eq!(table["ignore_port_in_host_matching"], true);
-    let host = &table["virtual_hosts"][0];
+    let host = &table["virtual_hosts"][1];
     let of_upgrades = &host["routes"][0];
     let upgrade = json!([{ "name": "upgrade", "present_match": true }]);
     assert_eq!(of_upgrades["match"]["headers"], upgrade);
@@ -231,7 +246,10 @@ fn a_route_is_what_section_6_of_the_design_says() {
     let route = &others["route"];
     assert_eq!(route["timeout"], "0s");
     assert_eq!(route["idle_timeout"], "30s");
-    let retry = &host["retry_policy"];
+    assert!(host["retry_policy"].is_null(), "it is on the cluster");
+    let cluster = json(&projection, Kind::Cluster, "/web_0");
+    let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    let retry = &cluster["typed_extension_protocol_options"][options]["retry_policy"];
     assert_eq!(
         retry["retry_on"],
         "connect-failure,refused-stream,reset-before-request"
@@ -244,6 +262,116 @@ fn a_route_is_what_section_6_of_the_design_says() {
     let name = "envoy.retry_priorities.previous_priorities";
     assert_eq!(priority["name"], name);
     assert_eq!(priority["typed_config"]["update_frequency"], 3);
+
+    let resource = projection.snapshot().resource(Kind::Route, "http").unwrap();
+    let bytes = resource.other_encoding().unwrap().bytes();
+    let other = envoy_api::json(Kind::Route.type_url(), bytes).unwrap();
+    let mut other: Value = serde_json::from_slice(&other).unwrap();
+    let hosts = other["virtual_hosts"].as_array_mut().unwrap();
+    let of_hosts = hosts.iter_mut().map(|host| host["retry_policy"].take());
+    assert_eq!(of_hosts.collect::<Vec<_>>(), [Value::Null, retry.clone()]);
+    for host in hosts {
+        host.as_object_mut().unwrap().remove("retry_policy");
+    }
+    assert_eq!(
+        other, table,
+        "for older Envoys, with the policy in each host"
+    );
+}
+
+#[test]
+fn a_plain_host_takes_at_most_130_bytes_of_a_table() {
+    let lengths = [0, 100].map(|hosts| {
+        let apps = (0..hosts).map(|app| {
+            let host = format!("app-{app:05}.test");
+            labelled(
+                &format!("/shop/app-{app:05}"),
+                &[("HAPROXY_0_VHOST", &host)],
+            )
+        });
+        let projection = full(&known(apps.collect()));
+        let table = projection.snapshot().resource(Kind::Route, "http").unwrap();
+        table.encoded(Flavour::Ads).bytes().len()
+    });
+    let each = (lengths[1] - lengths[0]) / 100;
+    assert!(each <= 130, "{each} bytes");
+}
+
+#[test]
+fn hosts_with_equal_routes_share_a_virtual_host_named_after_the_first() {
+    let shared = [("HAPROXY_0_VHOST", "c.test,a.test,*")];
+    let state = known(vec![
+        labelled("/web", &shared),
+        labelled("/api", &[("HAPROXY_0_VHOST", "b.test")]),
+    ]);
+    let projection = full(&state);
+    let table: RouteConfiguration = decoded(&projection, Kind::Route, "http");
+    let hosts: Vec<_> = table
+        .virtual_hosts
+        .iter()
+        .map(|host| (&*host.name, host.domains.join(" ")))
+        .collect();
+    let expected = [
+        ("*", "*"),
+        ("a.test", "a.test c.test"),
+        ("b.test", "b.test"),
+    ];
+    assert_eq!(
+        hosts,
+        expected.map(|(name, domains)| (name, domains.to_owned()))
+    );
+}
+
+#[test]
+fn every_host_of_each_listener_has_a_virtual_host_named_after_table_and_host() {
+    let app = labelled(
+        "/web",
+        &[
+            ("HAPROXY_0_VHOST", "a.test,b.test"),
+            ("HAPROXY_0_REDIRECT_TO_HTTPS", "true"),
+        ],
+    );
+    let plain = known(vec![app]);
+    let mut projection = full(&plain);
+    let names = |projection: &Projector, kind| -> Vec<String> {
+        let resources = projection.snapshot().resources(kind);
+        resources.keys().map(ToString::to_string).collect()
+    };
+    let of_http = ["http/*", "http/a.test", "http/b.test"];
+    assert_eq!(names(&projection, Kind::VirtualHost), of_http);
+    assert_eq!(names(&projection, Kind::VhdsRoute), ["http"]);
+    let table: RouteConfiguration = decoded(&projection, Kind::VhdsRoute, "http");
+    assert!(table.virtual_hosts.is_empty() && table.vhds.is_some());
+
+    let certificates = vec![certificate("one", &["a.test"], 1)];
+    projection.project(&with_certificates(plain.clone(), certificates));
+    let of_https = ["https/*", "https/a.test", "https/b.test"];
+    let of_both = [of_http, of_https].concat();
+    assert_eq!(names(&projection, Kind::VirtualHost), of_both);
+    assert_eq!(names(&projection, Kind::VhdsRoute), ["http", "https"]);
+    for name in names(&projection, Kind::VirtualHost) {
+        let host: VirtualHost = decoded(&projection, Kind::VirtualHost, &name);
+        let (_, domain) = name.split_once('/').unwrap();
+        assert_eq!(
+            (&*host.name, &*host.domains),
+            (&*name, &[domain.to_owned()][..])
+        );
+    }
+    let redirecting = projection
+        .snapshot()
+        .resource(Kind::VirtualHost, "http/a.test");
+    let redirecting = redirecting.unwrap();
+    let listener = (Kind::Listener, Name::from("https"));
+    assert_eq!(redirecting.needs_for_this_form(), Some(&listener));
+    let direct = redirecting.substitute().unwrap();
+    let https = projection
+        .snapshot()
+        .resource(Kind::VirtualHost, "https/a.test");
+    assert_eq!(direct.version(), https.unwrap().version());
+    assert_eq!(direct.name(), redirecting.name());
+
+    projection.project(&plain);
+    assert_eq!(names(&projection, Kind::VirtualHost), of_http);
 }
 
 #[test]
@@ -304,7 +432,7 @@ fn a_table_put_together_is_what_the_encoder_writes() {
             .iter()
             .map(|host| &host.name)
             .collect();
-        assert_eq!(names, ["a.test", "b.test", "*"]);
+        assert_eq!(names, ["*", "a.test"]);
     }
 }
 
@@ -387,7 +515,7 @@ fn a_redirect_waits_for_an_https_listener_and_then_goes_first() {
     let http = projection.snapshot().resource(Kind::Route, "http").unwrap();
     // The listener stays with a client for as long as its table redirects to it.
     let required: Vec<_> = http.requires().iter().map(|(_, name)| &**name).collect();
-    assert_eq!(required, ["/a_0", "/a_0", "https"]);
+    assert_eq!(required, ["/a_0", "/b_0", "/a_0", "/b_0", "https"]);
 
     projection.project(&with_certificates(after.clone(), Vec::new()));
     assert_eq!(routes(&projection, "http"), unredirected);
@@ -446,7 +574,7 @@ fn what_a_trusted_proxy_took_over_https_is_not_redirected() {
         let projection = Projector::full(label_config(), config(trusted_hops), &state);
         assert_eq!(routes(&projection, "http"), expected);
         let table = json(&projection, Kind::Route, "http");
-        let matched = &table["virtual_hosts"][0]["routes"][0]["match"];
+        let matched = &table["virtual_hosts"][1]["routes"][0]["match"];
         let forwarded = &matched["headers"][0];
         assert_eq!(!forwarded.is_null(), trusted_hops > 0);
         if trusted_hops > 0 {
@@ -757,7 +885,7 @@ fn challenges_go_first_on_both_tables() {
         ]
     );
     let table = json(&projection, Kind::Route, "https");
-    assert_eq!(table["virtual_hosts"][0]["retry_policy"]["num_retries"], 10);
+    assert!(table["virtual_hosts"][0]["retry_policy"].is_null());
     let http = projection.snapshot().resource(Kind::Route, "http").unwrap();
     let cluster = (Kind::Cluster, Name::from("/g/a_0"));
     assert!(http.requires().contains(&cluster));
@@ -1117,9 +1245,8 @@ fn check_references(projection: &Projector) {
     for kind in Kind::ALL {
         for resource in snapshot.resources(kind).values() {
             assert!(!resource.name().is_empty());
-            let substitute = resource
-                .substitute()
-                .map_or(&[][..], |other| other.requires());
+            let substitute = resource.substitute().into_iter();
+            let substitute = substitute.flat_map(|other| other.requires().iter());
             for (kind, name) in resource.requires().iter().chain(substitute) {
                 assert!(held(*kind, name), "{kind} {name}");
             }
@@ -1157,8 +1284,10 @@ fn check_references(projection: &Projector) {
         let table: RouteConfiguration = decoded(projection, Kind::Route, table.name());
         let mut domains = BTreeSet::new();
         for VirtualHost { domains: own, .. } in &table.virtual_hosts {
-            assert_eq!(own.len(), 1);
-            assert!(domains.insert(own[0].to_ascii_lowercase()), "{}", own[0]);
+            assert!(!own.is_empty());
+            for domain in own {
+                assert!(domains.insert(domain.to_ascii_lowercase()), "{domain}");
+            }
         }
         assert!(domains.contains("*"));
         for line in routes(projection, &table.name) {
@@ -1168,6 +1297,24 @@ fn check_references(projection: &Projector) {
                 "{line}"
             );
         }
+    }
+    let mut domains = BTreeSet::new();
+    for name in snapshot.resources(Kind::VirtualHost).keys() {
+        let host: VirtualHost = decoded(projection, Kind::VirtualHost, name);
+        let (table, domain) = name.rsplit_once('/').unwrap();
+        assert_eq!(
+            (&*host.name, &*host.domains),
+            (&**name, &[domain.to_owned()][..])
+        );
+        assert!(held(Kind::VhdsRoute, table));
+        assert!(domains.insert(name.to_ascii_lowercase()), "{name}");
+    }
+    for table in snapshot.resources(Kind::VhdsRoute).keys() {
+        assert!(held(Kind::Listener, table));
+        assert!(
+            held(Kind::VirtualHost, &format!("{table}/*")),
+            "an empty answer wedges Envoy"
+        );
     }
     for name in snapshot.resources(Kind::Listener).keys() {
         let listener: Listener = decoded(projection, Kind::Listener, name);

@@ -1,23 +1,20 @@
-//! The claims to one host, settled -> its virtual host, encoded.
-//!
-//! [`retry_policy`] decides which requests are retried.
+//! The claims to one host, settled -> the routes of its virtual host, encoded.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use envoy_api::envoy::config::route::v3 as api;
-use envoy_api::envoy::extensions::retry::host::previous_hosts::v3::PreviousHostsPredicate;
-use envoy_api::envoy::extensions::retry::priority::previous_priorities::v3::PreviousPrioritiesConfig;
 use envoy_api::envoy::r#type::matcher::v3 as matcher;
 use envoy_api::prost::Message as _;
 
 use super::challenges::CHALLENGE_PREFIX;
 use super::config::Config;
-use super::source::{duration, plain};
+use super::route_table::RouteTable;
+use super::source::duration;
 use super::upgrades::{self, TUNNEL_LIMIT};
 use crate::intent::conflicts::Claim;
-use crate::snapshot::{Name, Part, Version};
+use crate::snapshot::{Kind, Name, Version};
 
 /// Time for which a request may be silent
 /// ([`stream_idle_timeout`](https://www.envoyproxy.io/docs/envoy/latest/faq/configuration/timeouts#stream-timeouts)):
@@ -25,39 +22,25 @@ use crate::snapshot::{Name, Part, Version};
 /// no limit to the whole of it.
 pub(super) const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 
-/// Number of other tasks that are tried
-/// ([`num_retries`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route_components.proto#envoy-v3-api-field-config-route-v3-retrypolicy-num-retries)).
-/// Several tasks that end at once are known to a proxy only with its next poll, up to 2 s later;
-/// until then a request finds as many dead ones in a row. With HAProxy's 3, 145 of 1,864 requests
-/// were lost while 8 tasks became 1; none with 10. With the pauses in between (25 to 250 ms, half of
-/// that on average) a request that no task answers is given up after about a second, as HAProxy's
-/// takes 3 s.
-const RETRIES: u32 = 10;
-
-/// Number of draws of another host when the drawn one was tried before
-/// ([`host_selection_retry_max_attempts`](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/http/http_connection_management#retry-plugin-configuration)):
-/// as many as there are others that may have been.
-const HOST_DRAWS: i64 = 10;
-
-/// Number of tries in one priority before the next one has its turn
-/// ([`update_frequency`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/retry/priority/previous_priorities/v3/previous_priorities_config.proto)).
-/// Without this, all tries stay among tasks that cannot be connected to, as far as outlier detection
-/// may not take all of them out of the turn: with two of three so, no request reached the one that
-/// ranks behind them.
-const TRIES_OF_A_PRIORITY: i32 = 3;
-
 /// Status of a request that no service wants, as marathon-lb answers it; Envoy's own would be 404.
 const NOBODY: u32 = 503;
 
 /// The port of https, which an URL leaves out.
 const HTTPS_PORT: u16 = 443;
 
-/// An encoded virtual host, the clusters that it names, and its origin.
+/// Routes of a host, encoded, with what they require. Both tables share them where they are equal.
 #[derive(PartialEq, Eq)]
-pub(super) struct EncodedVirtualHost {
-    pub(super) bytes: Vec<u8>,
-    pub(super) clusters: Vec<Name>,
-    pub(super) part: Part,
+pub(super) struct HostRoutes {
+    /// A [virtual
+    /// host](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route_components.proto#config-route-v3-virtualhost)
+    /// without its name and domains.
+    pub(super) bytes: Bytes,
+    /// Digest of the bytes.
+    pub(super) version: Version,
+    /// The clusters that they name, and the listener that they redirect to; sorted.
+    pub(super) requires: Arc<[(Kind, Name)]>,
+    /// The apps that they were made from.
+    pub(super) origin: Arc<str>,
 }
 
 /// A route, and the cluster that it names.
@@ -78,44 +61,56 @@ pub(super) fn redirecting(winners: &[Claim], config: &Config) -> Vec<ClusterRout
     redirects.chain(others.flat_map(to_cluster)).collect()
 }
 
-/// The virtual host of a host with these routes, and 503 for requests that none of them takes.
-/// `origin` names the apps that it was made from. A domain may occur in one [virtual
-/// host](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route_components.proto#envoy-v3-api-field-config-route-v3-virtualhost-domains)
-/// of a table only, so all services of a host share it.
+/// These routes, and 503 for requests that none of them takes. `redirects_to` is the listener that
+/// some of them redirect to; `origin` names the apps that they were made from.
 pub(super) fn encoded(
-    host: &str,
     routes: Vec<ClusterRoute>,
-    origin: &Arc<str>,
-) -> EncodedVirtualHost {
-    let clusters: BTreeSet<Name> = routes.iter().filter_map(|(_, name)| name.clone()).collect();
-    let nobody = route_to(
-        "/",
-        api::route::Action::DirectResponse(api::DirectResponseAction {
-            status: NOBODY,
-            ..api::DirectResponseAction::default()
-        }),
-    );
-    let routes = routes.into_iter().map(|(route, _)| route);
+    redirects_to: Option<RouteTable>,
+    origin: Arc<str>,
+) -> HostRoutes {
+    let clusters = routes.iter().filter_map(|(_, name)| name.as_ref());
+    let clusters =
+        clusters.flat_map(|name| [Kind::Cluster, Kind::Endpoint].map(|kind| (kind, name.clone())));
+    let listener = redirects_to.map(|table| (Kind::Listener, table.name().into()));
+    let mut requires: Vec<(Kind, Name)> = clusters.chain(listener).collect();
+    requires.sort_unstable();
+    requires.dedup();
+    let mut routes: Vec<api::Route> = routes.into_iter().map(|(route, _)| route).collect();
+    if !routes.iter().any(takes_everything) {
+        routes.push(route_to(
+            "/",
+            api::route::Action::DirectResponse(api::DirectResponseAction {
+                status: NOBODY,
+                ..api::DirectResponseAction::default()
+            }),
+        ));
+    }
     let virtual_host = api::VirtualHost {
-        name: host.to_owned(),
-        domains: vec![host.to_owned()],
-        routes: routes.chain([nobody]).collect(),
-        retry_policy: (!clusters.is_empty()).then(retry_policy),
+        routes,
         ..api::VirtualHost::default()
     };
-    let table = api::RouteConfiguration {
-        virtual_hosts: vec![virtual_host],
-        ..api::RouteConfiguration::default()
-    };
-    let bytes = table.encode_to_vec();
-    EncodedVirtualHost {
-        clusters: clusters.into_iter().collect(),
-        part: Part {
-            name: host.into(),
-            version: Version::of_bytes(&bytes),
-            origin: origin.clone(),
-        },
-        bytes,
+    let bytes = virtual_host.encode_to_vec();
+    HostRoutes {
+        version: Version::of_bytes(&bytes),
+        bytes: bytes.into(),
+        requires: requires.into(),
+        origin,
+    }
+}
+
+/// True if no request reaches the next route.
+fn takes_everything(route: &api::Route) -> bool {
+    let every_path = api::route_match::PathSpecifier::Prefix("/".to_owned());
+    let matched = route.r#match.as_ref();
+    matched.is_some_and(|matched| {
+        matched.headers.is_empty() && matched.path_specifier.as_ref() == Some(&every_path)
+    })
+}
+
+impl HostRoutes {
+    /// True if requests reach a cluster, which may be tried again.
+    pub(super) fn has_clusters(&self) -> bool {
+        self.requires.iter().any(|(kind, _)| *kind == Kind::Cluster)
     }
 }
 
@@ -206,35 +201,5 @@ fn route_to(prefix: &str, action: api::route::Action) -> api::Route {
         }),
         action: Some(action),
         ..api::Route::default()
-    }
-}
-
-/// The [retry
-/// policy](https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/router_filter#x-envoy-retry-on):
-/// a request that no task can have begun to answer is sent to another one.
-fn retry_policy() -> api::RetryPolicy {
-    use api::retry_policy::{
-        RetryHostPredicate, RetryPriority, retry_host_predicate::ConfigType, retry_priority,
-    };
-    let previous_hosts = RetryHostPredicate {
-        name: "envoy.retry_host_predicates.previous_hosts".to_owned(),
-        config_type: Some(ConfigType::TypedConfig(plain::<PreviousHostsPredicate>())),
-    };
-    let previous_priorities = PreviousPrioritiesConfig {
-        update_frequency: TRIES_OF_A_PRIORITY,
-    };
-    let retry_priority = RetryPriority {
-        name: "envoy.retry_priorities.previous_priorities".to_owned(),
-        config_type: Some(retry_priority::ConfigType::TypedConfig(envoy_api::any(
-            &previous_priorities,
-        ))),
-    };
-    api::RetryPolicy {
-        retry_priority: Some(retry_priority),
-        retry_on: "connect-failure,refused-stream,reset-before-request".to_owned(),
-        num_retries: Some(RETRIES),
-        retry_host_predicate: vec![previous_hosts],
-        host_selection_retry_max_attempts: HOST_DRAWS,
-        ..api::RetryPolicy::default()
     }
 }

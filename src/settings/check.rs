@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::bad_setting::BadSetting;
 use super::checked::{Settings, XdsListen};
 use super::files::given;
-use super::typed::Typed;
+use super::typed::{Typed, VhdsMode};
 use super::{control_plane, log, v2_api};
 use crate::{files, freshness, pipeline, server, xds};
 
@@ -96,6 +96,10 @@ impl Typed {
                 max_message_bytes: usize::try_from(self.xds_limits.xds_max_request_bytes)
                     .unwrap_or(usize::MAX),
                 identifier: control_plane::identifier(),
+                vhds: match self.xds_vhds {
+                    VhdsMode::Auto => true,
+                    VhdsMode::Off => false,
+                },
                 ..xds::Config::default()
             },
             proxies: self.xds_limits.proxies(),

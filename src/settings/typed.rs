@@ -6,6 +6,7 @@ mod marathon;
 mod parsers;
 mod tls;
 mod vault;
+mod vhds;
 mod xds_limits;
 
 use std::net::{IpAddr, SocketAddr};
@@ -20,6 +21,7 @@ pub use logging::{LogFormat, Logging};
 pub use marathon::Marathon;
 pub use tls::{ClientAuth, TlsSettings};
 pub use vault::{AuthMethod, KvEngine, Vault};
+pub(super) use vhds::VhdsMode;
 pub use xds_limits::XdsLimits;
 
 pub(crate) use parsers::socket_address;
@@ -106,6 +108,11 @@ pub struct Typed {
     /// Limits of the xDS port.
     #[command(flatten)]
     pub xds_limits: XdsLimits,
+
+    /// Delivery of virtual hosts one by one (VHDS) to Envoys with one delta stream for all kinds. A
+    /// change then costs the hosts that it touches instead of whole route tables.
+    #[arg(long, env = "XDS_VHDS", value_name = "MODE", default_value = "auto")]
+    pub xds_vhds: VhdsMode,
 
     /// Answer Envoy's v2 API over REST as well (`/v2/discovery:clusters`, `endpoints`, `listeners`,
     /// `routes`), for fleets of old Envoys.

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 
-use super::{Head, Name, SetVersion};
+use super::{Head, Name, RequirementCounts, SetVersion};
 
 /// Names and versions of one kind's resources at one moment. Successive indexes share what did not
 /// change.
 #[derive(Clone, Debug, Default)]
 pub struct Index {
     heads: OrdMap<Name, Arc<Head>>,
+    required: RequirementCounts,
     version: SetVersion,
     id: u64,
 }
@@ -30,6 +31,12 @@ impl Index {
         #[cfg(test)]
         super::looked_at::count(self.heads.len());
         &self.heads
+    }
+
+    /// What they require, each with the number of resources that do. Requirements of resources that
+    /// are made of others are left out.
+    pub fn required(&self) -> &RequirementCounts {
+        &self.required
     }
 
     /// The version of all of them together.
@@ -57,16 +64,21 @@ impl Index {
     }
 
     pub(super) fn insert(&mut self, head: Arc<Head>) {
-        let contribution = head.contribution();
-        let replaced = self.heads.insert(head.name().clone(), head);
-        if let Some(replaced) = replaced {
+        let replaced = self.heads.insert(head.name().clone(), head.clone());
+        let before = replaced
+            .as_ref()
+            .map(|replaced| &**replaced.requires().own());
+        let after = head.requires().own();
+        self.required.replace(before.unwrap_or_default(), after);
+        if let Some(replaced) = &replaced {
             self.version = self.version.without(replaced.contribution());
         }
-        self.version = self.version.with(contribution);
+        self.version = self.version.with(head.contribution());
     }
 
     pub(super) fn remove(&mut self, name: &str) {
         if let Some(removed) = self.heads.remove(name) {
+            self.required.replace(removed.requires().own(), &[]);
             self.version = self.version.without(removed.contribution());
         }
     }

@@ -12,15 +12,30 @@ pub enum Kind {
     Endpoint,
     /// LDS.
     Listener,
-    /// RDS.
+    /// RDS: route tables with all their virtual hosts.
     Route,
+    /// RDS: route tables whose virtual hosts come by themselves.
+    VhdsRoute,
+    /// [VHDS](https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/vhds).
+    VirtualHost,
     /// SDS.
     Secret,
 }
 
 impl Kind {
     /// Every kind, in order.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
+        Self::Cluster,
+        Self::Endpoint,
+        Self::Listener,
+        Self::Route,
+        Self::VhdsRoute,
+        Self::VirtualHost,
+        Self::Secret,
+    ];
+
+    /// The kinds that every transport serves, in order.
+    pub const COMMON: [Self; 5] = [
         Self::Cluster,
         Self::Endpoint,
         Self::Listener,
@@ -35,6 +50,8 @@ impl Kind {
             Self::Endpoint => "endpoints",
             Self::Listener => "listeners",
             Self::Route => "routes",
+            Self::VhdsRoute => "vhds_routes",
+            Self::VirtualHost => "virtual_hosts",
             Self::Secret => "secrets",
         }
     }
@@ -45,20 +62,31 @@ impl Kind {
             Self::Cluster => "type.googleapis.com/envoy.config.cluster.v3.Cluster",
             Self::Endpoint => "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
             Self::Listener => "type.googleapis.com/envoy.config.listener.v3.Listener",
-            Self::Route => "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+            Self::Route | Self::VhdsRoute => {
+                "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+            }
+            Self::VirtualHost => "type.googleapis.com/envoy.config.route.v3.VirtualHost",
             Self::Secret => "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
         }
     }
 
     /// Returns true if a state-of-the-world response must hold every requested resource of the
-    /// kind, so that a missing one is removed. These are also the kinds with wildcard subscriptions
+    /// kind, so that a missing one is removed
     /// ([grouping resources into
     /// responses](https://www.envoyproxy.io/docs/envoy/v1.40.0/api-docs/xds_protocol#grouping-resources-into-responses)).
     pub fn is_full_state(self) -> bool {
         match self {
             Self::Cluster | Self::Listener => true,
-            Self::Endpoint | Self::Route | Self::Secret => false,
+            Self::Endpoint | Self::Route | Self::VhdsRoute | Self::VirtualHost | Self::Secret => {
+                false
+            }
         }
+    }
+
+    /// Returns true if clients may subscribe to every resource of the kind at once
+    /// ([how the client specifies what resources to return](https://www.envoyproxy.io/docs/envoy/v1.40.0/api-docs/xds_protocol#how-the-client-specifies-what-resources-to-return)).
+    pub fn has_wildcard(self) -> bool {
+        self.is_full_state() || self == Self::VirtualHost
     }
 }
 

@@ -9,6 +9,8 @@ mod kind;
 #[cfg(test)]
 pub(crate) mod looked_at;
 mod names;
+mod origin;
+mod requirements;
 mod resource;
 mod set;
 pub mod version;
@@ -17,6 +19,8 @@ pub use changes::Changes;
 pub use index::Index;
 pub use kind::{Flavour, Kind};
 pub use names::NameSet;
-pub use resource::{Encode, Encoded, Head, LONGEST_NAME_BYTES, Name, Origin, Part, Resource};
+pub use origin::{Origin, Part, Parts};
+pub use requirements::{RequirementCounts, Requirements};
+pub use resource::{Encode, Encoded, Head, Join, LONGEST_NAME_BYTES, Name, Resource};
 pub use set::Snapshot;
 pub use version::{SetVersion, Version};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Flavour, Kind, SetVersion, Version};
+use super::{Flavour, Kind, Origin, Requirements, SetVersion, Version};
 
 /// Name of a resource. Cheap to clone.
 pub type Name = Arc<str>;
@@ -21,6 +21,13 @@ pub trait Encode: Send + Sync {
     fn encode(&self, flavour: Flavour) -> Bytes;
 }
 
+/// Joins the parts of a resource.
+pub trait Join: Send + Sync {
+    /// Returns the protobuf bytes, in the usual encoding or in the other one. Called at most once
+    /// for each.
+    fn join(&self, other_encoding: bool) -> Bytes;
+}
+
 /// Head of a resource: everything but the content. Indexes hold heads, so that the record of a
 /// client's state does not keep bytes alive.
 #[derive(Clone, Debug)]
@@ -28,7 +35,7 @@ pub struct Head {
     name: Name,
     version: Version,
     contribution: SetVersion,
-    requires: Arc<[(Kind, Name)]>,
+    requires: Requirements,
     longest_wait: Option<Duration>,
     origin: Origin,
 }
@@ -41,29 +48,6 @@ impl PartialEq for Head {
 }
 
 impl Eq for Head {}
-
-/// Origin of a resource, in words for messages. Nothing here interprets it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Origin {
-    /// No origin that helps an operator.
-    #[default]
-    Unnamed,
-    /// One origin.
-    One(Arc<str>),
-    /// Several parts, each with its origin, sorted by name.
-    Parts(Arc<[Part]>),
-}
-
-/// One part of a resource that is made of several.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
-    /// Its name, unique within the resource.
-    pub name: Arc<str>,
-    /// The version of its content.
-    pub version: Version,
-    /// The origin of the part.
-    pub origin: Arc<str>,
-}
 
 impl Head {
     /// Its name, unique within its kind.
@@ -81,17 +65,9 @@ impl Head {
         self.contribution
     }
 
-    /// Resources that a client must have accepted before it may be sent this one, sorted.
-    pub fn requires(&self) -> &Arc<[(Kind, Name)]> {
+    /// Resources that a client must have accepted before it may be sent this one.
+    pub fn requires(&self) -> &Requirements {
         &self.requires
-    }
-
-    /// Returns true if a client must have accepted `name` first. Logarithmic.
-    pub fn is_requiring(&self, kind: Kind, name: &str) -> bool {
-        let found = self
-            .requires
-            .binary_search_by(|(k, n)| k.cmp(&kind).then_with(|| (**n).cmp(name)));
-        found.is_ok()
     }
 
     /// Time within which a client has to accept this, if longer than usual.
@@ -109,7 +85,7 @@ impl Head {
 pub struct Resource {
     head: Arc<Head>,
     body: ResourceBody,
-    substitute: Option<Substitute>,
+    substitute: Option<Box<Substitute>>,
 }
 
 enum ResourceBody {
@@ -117,12 +93,23 @@ enum ResourceBody {
     /// is one.
     Fixed {
         encoded: Encoded,
-        other: Option<Bytes>,
+        other: Option<Box<Encoded>>,
     },
     Flavoured {
         writer: Box<dyn Encode>,
         /// Boxed, since a fleet of proxies uses one or two flavours.
         encoded: [OnceLock<Box<Encoded>>; Flavour::ALL.len()],
+    },
+    /// The same bytes for every flavour, made from shared ones whenever they are needed.
+    Composed {
+        writer: Box<dyn Encode>,
+        encoded: OnceLock<Box<Encoded>>,
+    },
+    /// The same bytes for every flavour in two encodings, each joined when it is first needed.
+    Joined {
+        parts: Box<dyn Join>,
+        encoded: OnceLock<Box<Encoded>>,
+        other: OnceLock<Box<Encoded>>,
     },
 }
 
@@ -171,13 +158,34 @@ impl Resource {
         Self::new(name, version, body)
     }
 
+    /// A resource with the same bytes for every flavour, most of which it shares with others: its
+    /// whole bytes are not kept. `version` is a digest of them.
+    pub fn composed(name: Name, version: Version, writer: impl Encode + 'static) -> Self {
+        let body = ResourceBody::Composed {
+            writer: Box::new(writer),
+            encoded: OnceLock::new(),
+        };
+        Self::new(name, version, body)
+    }
+
+    /// A resource with the same bytes for every flavour, joined from `parts` when they are first
+    /// needed. `version` is a digest of all parts.
+    pub fn joined(name: Name, version: Version, parts: impl Join + 'static) -> Self {
+        let body = ResourceBody::Joined {
+            parts: Box::new(parts),
+            encoded: OnceLock::new(),
+            other: OnceLock::new(),
+        };
+        Self::new(name, version, body)
+    }
+
     fn new(name: Name, version: Version, body: ResourceBody) -> Self {
         let contribution = SetVersion::of_resource(&name, version);
         let head = Head {
             name,
             version,
             contribution,
-            requires: Arc::default(),
+            requires: Requirements::default(),
             longest_wait: None,
             origin: Origin::default(),
         };
@@ -190,10 +198,14 @@ impl Resource {
 
     /// Sets the resources that a client must have accepted before it may be sent this one.
     #[must_use]
-    pub fn requiring(mut self, mut requires: Vec<(Kind, Name)>) -> Self {
-        requires.sort_unstable();
-        requires.dedup();
-        Arc::make_mut(&mut self.head).requires = requires.into();
+    pub fn requiring(self, requires: Vec<(Kind, Name)>) -> Self {
+        self.with_requirements(Requirements::new(requires))
+    }
+
+    /// Sets the resources that a client must have accepted before it may be sent this one.
+    #[must_use]
+    pub fn with_requirements(mut self, requires: Requirements) -> Self {
+        Arc::make_mut(&mut self.head).requires = requires;
         self
     }
 
@@ -216,8 +228,10 @@ impl Resource {
     #[must_use]
     pub fn with_other_encoding(mut self, bytes: Bytes) -> Self {
         match &mut self.body {
-            ResourceBody::Fixed { other, .. } => *other = Some(bytes),
-            ResourceBody::Flavoured { .. } => {}
+            ResourceBody::Fixed { other, .. } => *other = Some(Box::new(Encoded::new(bytes))),
+            ResourceBody::Flavoured { .. }
+            | ResourceBody::Composed { .. }
+            | ResourceBody::Joined { .. } => {}
         }
         self
     }
@@ -230,11 +244,11 @@ impl Resource {
         without: (Kind, Name),
         make: impl Fn() -> Self + Send + Sync + 'static,
     ) -> Self {
-        self.substitute = Some(Substitute {
+        self.substitute = Some(Box::new(Substitute {
             without,
             make: Box::new(make),
             made: OnceLock::new(),
-        });
+        }));
         self
     }
 
@@ -253,8 +267,8 @@ impl Resource {
         self.head.version
     }
 
-    /// Resources that a client must have accepted before it may be sent this one, sorted.
-    pub fn requires(&self) -> &[(Kind, Name)] {
+    /// Resources that a client must have accepted before it may be sent this one.
+    pub fn requires(&self) -> &Requirements {
         &self.head.requires
     }
 
@@ -276,15 +290,38 @@ impl Resource {
         )
     }
 
-    /// Its protobuf bytes in the alternative encoding, if it has one.
-    pub fn other_encoding(&self) -> Option<&Bytes> {
+    /// Returns true if it has an alternative encoding.
+    pub fn has_other_encoding(&self) -> bool {
         match &self.body {
-            ResourceBody::Fixed { other, .. } => other.as_ref(),
-            ResourceBody::Flavoured { .. } => None,
+            ResourceBody::Fixed { other, .. } => other.is_some(),
+            ResourceBody::Joined { .. } => true,
+            ResourceBody::Flavoured { .. } | ResourceBody::Composed { .. } => false,
         }
     }
 
-    /// Its encoded content for one flavour.
+    /// Its content in the alternative encoding, if it has one.
+    pub fn other_encoding(&self) -> Option<&Encoded> {
+        match &self.body {
+            ResourceBody::Fixed { other, .. } => other.as_deref(),
+            ResourceBody::Joined { parts, other, .. } => {
+                Some(other.get_or_init(|| Box::new(Encoded::new(parts.join(true)))))
+            }
+            ResourceBody::Flavoured { .. } | ResourceBody::Composed { .. } => None,
+        }
+    }
+
+    /// Its protobuf bytes for one flavour. Unlike [`encoded`](Self::encoded), this keeps no bytes
+    /// of a resource that shares most of them with others.
+    pub fn bytes(&self, flavour: Flavour) -> Bytes {
+        match &self.body {
+            ResourceBody::Composed { writer, .. } => writer.encode(flavour),
+            ResourceBody::Fixed { .. }
+            | ResourceBody::Flavoured { .. }
+            | ResourceBody::Joined { .. } => self.encoded(flavour).bytes().clone(),
+        }
+    }
+
+    /// Its encoded content for one flavour, kept once it was needed.
     pub fn encoded(&self, flavour: Flavour) -> &Encoded {
         match &self.body {
             ResourceBody::Fixed { encoded, .. } => encoded,
@@ -296,6 +333,12 @@ impl Resource {
                 )]
                 encoded[flavour as usize]
                     .get_or_init(|| Box::new(Encoded::new(writer.encode(flavour))))
+            }
+            ResourceBody::Composed { writer, encoded } => {
+                encoded.get_or_init(|| Box::new(Encoded::new(writer.encode(flavour))))
+            }
+            ResourceBody::Joined { parts, encoded, .. } => {
+                encoded.get_or_init(|| Box::new(Encoded::new(parts.join(false))))
             }
         }
     }

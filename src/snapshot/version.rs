@@ -85,6 +85,11 @@ impl SetVersion {
         Self(u128::from_be_bytes(sum))
     }
 
+    /// The sum as bytes, for digests of more than the set.
+    pub fn to_be_bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+
     /// The version of the set with one more resource, given its contribution.
     #[must_use]
     pub fn with(self, contribution: Self) -> Self {

@@ -26,7 +26,12 @@ pub(super) fn resource(kind: Kind, mut content: Value) -> Bytes {
 pub(super) fn config_source(config: &Config, kind: Kind) -> Value {
     let refresh_delay = match kind {
         Kind::Endpoint => config.endpoints_refresh_delay,
-        Kind::Cluster | Kind::Listener | Kind::Route | Kind::Secret => config.refresh_delay,
+        Kind::Cluster
+        | Kind::Listener
+        | Kind::Route
+        | Kind::VhdsRoute
+        | Kind::VirtualHost
+        | Kind::Secret => config.refresh_delay,
     };
     json!({
         "api_config_source": {

@@ -8,14 +8,15 @@ pub(super) const TRANSPORT: &str = "rest-v2";
 /// Prefix of every path of the API.
 pub(super) const PATH_PREFIX: &str = "/v2/";
 
-/// The type URL of a kind's resources; none for secrets, which are inlined in listeners.
+/// The type URL of a kind's resources; none for secrets, which are inlined in listeners, and for
+/// virtual hosts, which are inlined in route tables.
 pub fn type_url(kind: Kind) -> Option<&'static str> {
     match kind {
         Kind::Cluster => Some("type.googleapis.com/envoy.api.v2.Cluster"),
         Kind::Endpoint => Some("type.googleapis.com/envoy.api.v2.ClusterLoadAssignment"),
         Kind::Listener => Some("type.googleapis.com/envoy.api.v2.Listener"),
         Kind::Route => Some("type.googleapis.com/envoy.api.v2.RouteConfiguration"),
-        Kind::Secret => None,
+        Kind::VhdsRoute | Kind::VirtualHost | Kind::Secret => None,
     }
 }
 
@@ -31,11 +32,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_but_secrets_has_a_path() {
+    fn every_kind_that_stands_for_itself_has_a_path() {
         for kind in Kind::ALL {
             let found = of_path(&format!("/v2/discovery:{kind}"));
             assert_eq!(found, type_url(kind).map(|url| (kind, url)));
-            assert_eq!(found.is_none(), kind == Kind::Secret);
+            let is_inlined = matches!(kind, Kind::VhdsRoute | Kind::VirtualHost | Kind::Secret);
+            assert_eq!(found.is_none(), is_inlined);
         }
         for path in [
             "/v2/discovery",

@@ -86,7 +86,7 @@ pub(super) fn read(kind: Kind, body: &[u8]) -> Result<PollRequest, BodyFault> {
                 version: short("version_info", version).unwrap_or_default().into(),
             })
         }
-        Kind::Endpoint | Kind::Route | Kind::Secret => {
+        Kind::Endpoint | Kind::Route | Kind::VhdsRoute | Kind::VirtualHost | Kind::Secret => {
             let body: RequestBody = serde_json::from_slice(body)?;
             let said = body.type_url.as_deref().unwrap_or_default();
             let wanted = type_url(kind).unwrap_or_default();

@@ -168,7 +168,7 @@ impl AnswerContent {
 
     /// The clusters that its resources name.
     fn clusters(&self) -> impl Iterator<Item = &Name> {
-        let requires = self.resources().flat_map(|one| one.requires());
+        let requires = self.resources().flat_map(|one| one.requires().iter());
         requires.filter_map(|(kind, name)| (*kind == Kind::Cluster).then_some(name))
     }
 }
@@ -259,9 +259,15 @@ impl ProxyState {
                 let with_keys = with_keys.filter(|one| listeners::holds_keys(one));
                 Some(with_keys.fold(whole, |content, one| content.without(one.name())))
             }
-            ((kind, None), Kind::Endpoint | Kind::Listener | Kind::Route | Kind::Secret) => {
-                Some(AnswerContent::whole(snapshot, *kind))
-            }
+            (
+                (kind, None),
+                Kind::Endpoint
+                | Kind::Listener
+                | Kind::Route
+                | Kind::VhdsRoute
+                | Kind::VirtualHost
+                | Kind::Secret,
+            ) => Some(AnswerContent::whole(snapshot, *kind)),
         }
     }
 

@@ -18,6 +18,9 @@ pub struct Config {
     pub unready_hold: Duration,
     /// Largest gRPC request, in bytes.
     pub max_message_bytes: usize,
+    /// True if Envoys with one delta stream for all kinds are sent virtual hosts one by one, where
+    /// their version allows it.
+    pub vhds: bool,
     /// Name of this control plane
     /// ([`ControlPlane.identifier`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/base.proto#config-core-v3-controlplane))
     /// in every response with a field for it; Envoy shows it as `control_plane.identifier`. Empty
@@ -39,14 +42,15 @@ impl Config {
 impl Default for Config {
     /// Polls are held for 60 s, and for 3 s before the first publication: a daemon that reaches its
     /// source publishes within 1 s, and a proxy at a daemon that does not is ready a few seconds
-    /// later elsewhere. gRPC requests of 16 MiB (a reconnect with 50,000 names takes 4). No
-    /// identifier.
+    /// later elsewhere. gRPC requests of 16 MiB (a reconnect with 50,000 names takes 4).
+    /// Virtual hosts one by one. No identifier.
     fn default() -> Self {
         Self {
             server: server::Config::default(),
             hold: Duration::from_secs(60),
             unready_hold: Duration::from_secs(3),
             max_message_bytes: 16 << 20,
+            vhds: true,
             identifier: Arc::default(),
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::delivery::SubscriptionKey;
+use super::delivery::{ClientFeatures, SubscriptionKey};
 use super::grpc::Stream;
 use super::limits::ProxyLimits;
 use super::rest::{
@@ -132,6 +132,7 @@ impl Proxies {
         };
         let poll = self.next_poll.fetch_add(1, Ordering::Relaxed);
         let mut state = proxy.state();
+        state.client.set_features(ClientFeatures::of(node, false));
         if !state.polls.contains_key(&key) && state.polls.len() >= self.limits.max_subscriptions {
             return Err(TooManySubscriptions);
         }

@@ -1,6 +1,6 @@
 //! Resources that proxies refuse now: the proxies, their errors, and the origins of the resources.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -130,15 +130,16 @@ fn made_from(snapshot: &Snapshot, refused: &RefusedResource) -> Vec<Arc<str>> {
         Some(Origin::One(origin)) => vec![origin.clone()],
         Some(Origin::Parts(parts)) => {
             let accepted = refused.accepted.as_ref().map(|head| head.origin());
-            let known: &[Part] = match accepted {
-                Some(Origin::Parts(known)) => known,
-                Some(Origin::Unnamed | Origin::One(_)) | None => &[],
+            let known: BTreeMap<Name, Part> = match accepted {
+                Some(Origin::Parts(known)) => {
+                    known.iter().map(|part| (part.name.clone(), part)).collect()
+                }
+                Some(Origin::Unnamed | Origin::One(_)) | None => BTreeMap::new(),
             };
-            let is_new = |part: &&Part| !known.contains(part);
-            let mut origins: Vec<_> = parts.iter().filter(is_new).collect();
-            origins.sort_by(|one, other| one.origin.cmp(&other.origin));
-            origins.dedup_by(|one, other| one.origin == other.origin);
-            origins.iter().map(|part| part.origin.clone()).collect()
+            let is_new = |part: &Part| known.get(&part.name) != Some(part);
+            let new = parts.iter().filter(is_new);
+            let origins: BTreeSet<Arc<str>> = new.map(|part| part.origin).collect();
+            origins.into_iter().collect()
         }
     }
 }

@@ -96,7 +96,7 @@ async fn refused_routes_are_not_repeated(transport: Transport) {
         let mut table = RouteConfiguration::decode(bytes).unwrap();
         change(&mut table);
         let resource = Resource::fixed("http".into(), table.encode_to_vec().into());
-        resource.requiring(good.requires().to_vec())
+        resource.with_requirements(good.requires().clone())
     };
     plane.publish(
         Kind::Route,

@@ -103,7 +103,7 @@ fn kind(plural: &str) -> Kind {
 /// The kinds of which a client can ask for all there is, without knowing names.
 fn has_wildcard(kind: Kind) -> bool {
     match kind {
-        Kind::Cluster | Kind::Listener => true,
-        Kind::Endpoint | Kind::Route | Kind::Secret => false,
+        Kind::Cluster | Kind::Listener | Kind::VirtualHost => true,
+        Kind::Endpoint | Kind::Route | Kind::VhdsRoute | Kind::Secret => false,
     }
 }

@@ -24,7 +24,7 @@ fn parts(resource: &Resource) -> Vec<(String, String)> {
     let Origin::Parts(parts) = resource.head().origin() else {
         panic!("a table is made of parts");
     };
-    let shown = |part: &Part| (part.name.to_string(), part.origin.to_string());
+    let shown = |part: Part| (part.name.to_string(), part.origin.to_string());
     parts.iter().map(shown).collect()
 }
 
@@ -41,7 +41,7 @@ fn a_secret_in_its_other_encoding_is_another_message_with_the_same_chain_and_key
     let projection = full(&state);
     let resource = projection.snapshot().resource(Kind::Secret, "one").unwrap();
     let usual = resource.encoded(Flavour::Ads).bytes();
-    let other = resource.other_encoding().unwrap();
+    let other = resource.other_encoding().unwrap().bytes();
     let tls = |bytes: &bytes::Bytes| -> TlsCertificate {
         let secret = Secret::decode(bytes.clone()).unwrap();
         assert_eq!(secret.name, "one");
@@ -133,9 +133,8 @@ fn a_table_says_of_each_virtual_host_which_apps_it_was_made_from() {
         ("x.test", "/a, /g/a"),
     ];
     let expected = expected.map(|(host, apps)| (host.to_owned(), apps.to_owned()));
-    for table in RouteTable::ALL {
-        assert_eq!(parts(route_table(&projection, table)), expected);
-    }
+    let table = route_table(&projection, RouteTable::Http);
+    assert_eq!(parts(table), expected);
 
     let versions_before = versions(route_table(&projection, RouteTable::Http));
     let moved = labelled(

@@ -1,12 +1,11 @@
 //! State that a client has accepted, by name: its accepted index, overlaid with the exceptions.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::client_resource::{ClientResource, LastAccepted};
 use super::quarantine::QuarantinedResource;
 use super::subscription::{Foreign, Subscription};
-use crate::snapshot::{Head, Name};
+use crate::snapshot::{Head, Kind, Name};
 
 impl Subscription {
     /// Last state of `name` that the client acknowledged.
@@ -134,13 +133,36 @@ impl Subscription {
         heads
     }
 
-    /// Names of which the client may be using a resource.
-    pub(super) fn names_in_use(&self) -> BTreeSet<Name> {
-        let subscribed = self.subscribed.names().iter();
-        let indexes = self.accepted.iter().chain(&self.sent);
-        let wildcard = indexes.filter(|_| self.subscribed.is_wildcard());
-        let indexed = wildcard.flat_map(|index| index.heads().keys());
+    /// Returns true if the client may be using a resource that requires this one.
+    pub(super) fn is_requiring(&self, required: &(Kind, Name)) -> bool {
+        let is_required_by = |name: &Name| {
+            let heads = self.in_use(name);
+            heads.iter().any(|head| head.requires().contains(required))
+        };
         let held = self.exceptions.keys().chain(self.gated.keys());
-        subscribed.chain(indexed).chain(held).cloned().collect()
+        let mut held = held.chain(self.possibly_applied.keys());
+        if !self.subscribed.is_wildcard() {
+            let mut names = self.subscribed.names().iter();
+            return names.any(is_required_by) || held.any(is_required_by);
+        }
+        let unacked = self.unacked.iter().filter_map(|one| one.index.as_ref());
+        let mut coming = unacked.chain(&self.sent);
+        coming.any(|index| index.required().contains(required))
+            || self.is_required_by_accepted(required)
+            || held.any(is_required_by)
+    }
+
+    /// Returns true if this is required by a resource of the last accepted index that is not an
+    /// exception.
+    fn is_required_by_accepted(&self, required: &(Kind, Name)) -> bool {
+        let Some(accepted) = &self.accepted else {
+            return false;
+        };
+        let is_requiring = |name: &&Name| {
+            let head = accepted.get(name);
+            head.is_some_and(|head| head.requires().contains(required))
+        };
+        let all = accepted.required().count(required);
+        all > 0 && all > self.exceptions.keys().filter(is_requiring).count()
     }
 }

@@ -361,9 +361,7 @@ impl DeliveryCache {
                 .map(|(_, _, required)| required.clone())
         };
         known.unwrap_or_else(|| {
-            let new_ones = new.requires().iter();
-            let beyond = new_ones.filter(|(kind, name)| !old.is_requiring(*kind, name));
-            let required: Required = beyond.cloned().collect();
+            let required: Required = new.requires().beyond(old.requires()).into();
             let mut entries = self.entries();
             let entry = (old.clone(), new.clone(), required.clone());
             entries.required.push_front(entry);

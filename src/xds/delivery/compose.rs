@@ -122,7 +122,9 @@ pub(super) fn incremental(
         return Err(plan.until);
     };
     let is_all = subscription.exceptions.len() == plan.items.len();
-    let is_usual = plan.items.iter().all(|item| !item.other_encoding);
+    // Route tables go to all clients of the same features in the same encoding.
+    let mut items = plan.items.iter();
+    let is_usual = subscription.kind == Kind::Route || items.all(|item| !item.other_encoding);
     let is_plain = is_all && is_usual && !plan.is_cut && plan.expired.is_empty();
     let key = key.filter(|_| is_plain);
     let mut items = plan.items.iter();

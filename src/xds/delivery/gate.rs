@@ -22,7 +22,7 @@ pub(super) enum Gate {
 }
 
 impl Subscription {
-    /// Decides on sending `resource` now. Only listeners and routes are gated.
+    /// Decides on sending `resource` now. Only listeners, routes and virtual hosts are gated.
     pub(super) fn gate(
         &mut self,
         resource: &Arc<Resource>,
@@ -31,8 +31,10 @@ impl Subscription {
         now: Instant,
     ) -> Gate {
         match self.kind {
-            Kind::Listener | Kind::Route => {}
-            Kind::Cluster | Kind::Endpoint | Kind::Secret => return Gate::Open(resource.clone()),
+            Kind::Listener | Kind::Route | Kind::VirtualHost => {}
+            Kind::Cluster | Kind::Endpoint | Kind::VhdsRoute | Kind::Secret => {
+                return Gate::Open(resource.clone());
+            }
         }
         let Some(missing) = self.missing(resource, siblings) else {
             return Gate::Open(resource.clone());
@@ -54,8 +56,8 @@ impl Subscription {
         if Arc::ptr_eq(&first, resource) {
             return Gate::Closed(until);
         }
-        let mut requires = first.requires().iter();
-        if !requires.all(|(kind, name)| siblings.is_obtainable(*kind, name)) {
+        let is_obtainable = |(kind, name): &(Kind, Name)| siblings.is_obtainable(*kind, name);
+        if !first.requires().iter().all(is_obtainable) {
             // The version that waits first can no longer have what it requires.
             if let Some(gated) = self.gated.get_mut(name) {
                 gated.first = resource.clone();
@@ -75,22 +77,24 @@ impl Subscription {
         let last = self.gated.get(resource.name());
         let last = last.map(|gated| &gated.missing);
         // Spares a look at each of a thousand unacknowledged endpoints.
-        if let Some((kind, name)) = last
-            && siblings.lacks(*kind, name)
-            && (new.is_requiring(*kind, name) || *kind == Kind::Listener)
+        if let Some(required) = last
+            && siblings.lacks(required.0, &required.1)
+            && (new.requires().contains(required) || required.0 == Kind::Listener)
         {
-            return Some((*kind, name.clone()));
+            return Some(required.clone());
         }
-        let required = match self.client_resource(resource.name()).head() {
-            Some(old) => siblings.view.cache.required_beyond(old, new),
-            None => new.requires().clone(),
+        let lacks = |(kind, name): &&(Kind, Name)| siblings.lacks(*kind, name);
+        let missing = match self.client_resource(resource.name()).head() {
+            Some(old) => {
+                let required = siblings.view.cache.required_beyond(old, new);
+                required.iter().find(lacks).cloned()
+            }
+            None => new.requires().iter().find(lacks).cloned(),
         };
-        let mut required = required.iter();
-        let missing = required.find(|(kind, name)| siblings.lacks(*kind, name));
         // It may be undecided which variant of the resource fits the client.
         let listener = resource.needs_for_this_form();
         let listener = listener.filter(|(kind, name)| siblings.lacks(*kind, name));
-        missing.or(listener).cloned()
+        missing.or_else(|| listener.cloned())
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::client_features::ClientFeatures;
 use super::client_resource::{ClientResource, LastAccepted};
 use super::gate::Gate;
 use super::pacing::Pacing;
@@ -189,7 +190,8 @@ impl Subscription {
                 false => DueAction::Later(None),
             };
         }
-        if phase == DeliveryPhase::Remove || self.is_withheld(name) {
+        let is_unready = self.kind == Kind::VirtualHost && !siblings.has_table_of(name);
+        if phase == DeliveryPhase::Remove || is_unready || self.is_withheld(name) {
             return DueAction::Later(None);
         }
         let refused = self.quarantined_until(name, version);
@@ -204,7 +206,7 @@ impl Subscription {
                 variant_if_undecided(resource, siblings)
             }
         };
-        DueAction::Send(self.encoded_for(name, resource))
+        DueAction::Send(self.encoded_for(name, resource, siblings.features))
     }
 
     /// Returns true for a name that waits while suspects are offered in parts.
@@ -213,15 +215,22 @@ impl Subscription {
         part.is_some_and(|part| !part.contains(name))
     }
 
-    /// Resource in the encoding that is due: of a refused version, the one that was not offered
-    /// last. Envoy takes the same bytes of a secret for unchanged.
-    fn encoded_for(&self, name: &Name, resource: Arc<Resource>) -> ResourceItem {
+    /// Resource in the encoding that is due: of a route table, the one that the client understands;
+    /// of a refused version, the one that was not offered last. Envoy takes the same bytes of a
+    /// secret for unchanged.
+    fn encoded_for(
+        &self,
+        name: &Name,
+        resource: Arc<Resource>,
+        features: ClientFeatures,
+    ) -> ResourceItem {
         let refusal = self.quarantined.get(name);
         let refusal = refusal.filter(|refusal| refusal.version == resource.version());
-        let has_other = resource.other_encoding().is_some();
-        let is_other = match refusal {
-            Some(refusal) => !refusal.offered_other,
-            None => self.resends_other_encoding,
+        let has_other = resource.has_other_encoding();
+        let is_other = match (self.kind, refusal) {
+            (Kind::Route, _) => !features.retries_by_cluster,
+            (_, Some(refusal)) => !refusal.offered_other,
+            (_, None) => self.resends_other_encoding,
         };
         ResourceItem {
             other_encoding: has_other && is_other,
@@ -249,7 +258,7 @@ impl Subscription {
             (ClientResource::Requested, _, _) => DueAction::Later(None),
             // The client keeps it until it unsubscribes: a listener whose route table is removed
             // never becomes active.
-            (_, _, Kind::Route) => DueAction::Later(None),
+            (_, _, Kind::Route | Kind::VhdsRoute) => DueAction::Later(None),
             // Over state-of-the-world, the client drops these together with the resource that
             // refers to them.
             (_, ProtocolVariant::Sotw | ProtocolVariant::Rest, _) => DueAction::Nothing,

@@ -20,13 +20,35 @@ use crate::snapshot::{Kind, Name, SetVersion};
 
 impl XdsClient {
     /// Returns true if the initial response is the same for all clients with this subscription.
-    pub(super) fn has_shared_initial_response(&self, subscription: &Subscription) -> bool {
+    pub(super) fn has_shared_initial_response(
+        &self,
+        subscription: &Subscription,
+        view: SnapshotView<'_>,
+    ) -> bool {
         let fits = match subscription.kind {
             Kind::Cluster => subscription.subscribed.is_wildcard(),
-            Kind::Endpoint => self.is_envoy || self.protocol != ProtocolVariant::Delta,
-            Kind::Listener | Kind::Route | Kind::Secret => false,
+            Kind::Endpoint => self.features.is_envoy || self.protocol != ProtocolVariant::Delta,
+            Kind::VirtualHost => self.has_all_but_virtual_hosts(view),
+            Kind::Listener | Kind::Route | Kind::VhdsRoute | Kind::Secret => false,
         };
         fits && subscription.subscribed.has_any() && subscription.is_plain()
+    }
+
+    /// Returns true if the client has everything that virtual hosts require, and their tables.
+    fn has_all_but_virtual_hosts(&self, view: SnapshotView<'_>) -> bool {
+        let is_settled = |kind: Kind| {
+            let subscription = self.subscriptions.get(&(kind, None));
+            subscription.is_some_and(|one| one.is_settled_at(view.index(kind).id()))
+        };
+        let tables = self.subscriptions.get(&(Kind::VhdsRoute, None));
+        let has_table = |name: &Name| {
+            tables.is_some_and(|tables| {
+                tables.subscribed.includes(name) && tables.has_been_sent(name)
+            })
+        };
+        let mut names = view.snapshot.resources(Kind::VhdsRoute).keys();
+        let kinds = [Kind::Cluster, Kind::Endpoint, Kind::Listener];
+        names.all(has_table) && kinds.into_iter().all(is_settled)
     }
 
     /// Parts of an initial response.

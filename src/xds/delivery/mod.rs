@@ -16,6 +16,7 @@ mod accepted_version;
 mod ack;
 mod ack_nack;
 mod cache;
+mod client_features;
 mod client_resource;
 mod complete;
 mod compose;
@@ -50,6 +51,7 @@ mod xds_client;
 
 pub(super) use ack_nack::AckNack;
 pub(super) use cache::DeliveryCache;
+pub(super) use client_features::ClientFeatures;
 pub(super) use discovery_request::{DiscoveryRequest, NameList, SubscriptionChange};
 pub(super) use discovery_response::{DeliveryStep, DiscoveryResponse};
 pub use pacing::Pacing;

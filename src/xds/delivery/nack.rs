@@ -121,7 +121,14 @@ impl Subscription {
             let held = response.index.as_ref().filter(|_| may_be_applied);
             let held = held.and_then(|index| index.get(name));
             match (self.kind, held) {
-                (Kind::Cluster | Kind::Listener | Kind::Route, Some(head)) => {
+                (
+                    Kind::Cluster
+                    | Kind::Listener
+                    | Kind::Route
+                    | Kind::VhdsRoute
+                    | Kind::VirtualHost,
+                    Some(head),
+                ) => {
                     let possibly_applied = self.possibly_applied.entry(name.clone()).or_default();
                     possibly_applied.retain(|known| known.version() != head.version());
                     possibly_applied.push(head.clone());

@@ -19,12 +19,12 @@ pub(in crate::xds) fn placeholder(kind: Kind, name: &Name) -> Option<Arc<Resourc
             ..ClusterLoadAssignment::default()
         }
         .encode_to_vec(),
-        Kind::Route => RouteConfiguration {
+        Kind::Route | Kind::VhdsRoute => RouteConfiguration {
             name: name.as_ref().to_owned(),
             ..RouteConfiguration::default()
         }
         .encode_to_vec(),
-        Kind::Cluster | Kind::Listener | Kind::Secret => return None,
+        Kind::Cluster | Kind::Listener | Kind::VirtualHost | Kind::Secret => return None,
     };
     Some(Arc::new(Resource::fixed(name.clone(), bytes.into())))
 }

@@ -7,7 +7,7 @@ use super::client_resource::ClientResource;
 use super::pacing::Pacing;
 use super::protocol_variant::ProtocolVariant;
 use super::snapshot_view::SnapshotView;
-use super::subscription::Subscription;
+use super::subscription::{Subscription, SubscriptionKey};
 use super::xds_client::XdsClient;
 use crate::snapshot::{Flavour, Kind, Name, SetVersion};
 
@@ -25,12 +25,17 @@ impl XdsClient {
             Flavour::Ads | Flavour::Rest => true,
             Flavour::Grpc | Flavour::DeltaGrpc => false,
         };
-        let routes = (Kind::Route, None)..(Kind::Secret, None);
+        let shows_usage = |(kind, _): &SubscriptionKey| match kind {
+            Kind::Route | Kind::VirtualHost => true,
+            Kind::Cluster | Kind::Endpoint | Kind::Listener | Kind::VhdsRoute | Kind::Secret => {
+                false
+            }
+        };
         let is_open = subscription.kind == Kind::Cluster
             && subscription.is_resumed
             && is_aggregated
             && now < at
-            && self.subscriptions.range(routes).next().is_none();
+            && !self.subscriptions.keys().any(shows_usage);
         is_open.then_some(at)
     }
 
@@ -45,8 +50,8 @@ impl XdsClient {
         now: Instant,
     ) -> Option<(Kind, Instant)> {
         match subscription.kind {
-            Kind::Listener | Kind::Route => {}
-            Kind::Cluster | Kind::Endpoint | Kind::Secret => return None,
+            Kind::Listener | Kind::Route | Kind::VirtualHost => {}
+            Kind::Cluster | Kind::Endpoint | Kind::VhdsRoute | Kind::Secret => return None,
         }
         let clusters = self.subscriptions.get(&(Kind::Cluster, None));
         let (kind, came_back) = match self.protocol {

@@ -1,12 +1,11 @@
 //! Resources of one response, shared by every client that is sent the same.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use crate::snapshot::{Flavour, Kind, Name, Resource, SetVersion, Version};
+use crate::snapshot::{Encoded, Flavour, Kind, Name, Resource, SetVersion, Version};
 
 /// Resources of one response. Clients that are sent the same share one set and its encoded form.
 pub(in crate::xds) struct ResourceSet {
@@ -123,22 +122,25 @@ impl ResourceItem {
     }
 
     /// Protobuf bytes for one transport.
-    pub(in crate::xds) fn bytes(&self, flavour: Flavour) -> &Bytes {
-        let other = self.resource.other_encoding();
-        match other.filter(|_| self.other_encoding) {
-            Some(other) => other,
-            None => self.resource.encoded(flavour).bytes(),
+    pub(in crate::xds) fn bytes(&self, flavour: Flavour) -> Bytes {
+        match self.other() {
+            Some(other) => other.bytes().clone(),
+            None => self.resource.bytes(flavour),
         }
     }
 
-    /// JSON for polls, made by `write` on first use and cached beside the resource. JSON of the
-    /// other encoding is not cached: only clients that rejected the usual one are sent it.
-    pub(in crate::xds) fn json(&self, write: impl FnOnce(&Bytes) -> Bytes) -> Cow<'_, Bytes> {
-        let other = self.resource.other_encoding();
-        match other.filter(|_| self.other_encoding) {
-            Some(other) => Cow::Owned(write(other)),
-            None => Cow::Borrowed(self.resource.encoded(Flavour::Rest).json(write)),
+    /// JSON for polls, made by `write` on first use and cached beside the resource.
+    pub(in crate::xds) fn json(&self, write: impl FnOnce(&Bytes) -> Bytes) -> &Bytes {
+        match self.other() {
+            Some(other) => other.json(write),
+            None => self.resource.encoded(Flavour::Rest).json(write),
         }
+    }
+
+    /// Other encoding, if it is sent in that one.
+    fn other(&self) -> Option<&Encoded> {
+        let is_other = self.other_encoding;
+        is_other.then(|| self.resource.other_encoding())?
     }
 
     pub(super) fn len_bytes(&self, flavour: Flavour) -> usize {

@@ -1,5 +1,6 @@
 //! Cache key of resource sets that many clients share.
 
+use super::client_features::ClientFeatures;
 use super::protocol_variant::ProtocolVariant;
 use super::subscribed_names::SubscribedNames;
 use crate::snapshot::{Flavour, Kind};
@@ -10,6 +11,7 @@ pub(super) struct ResourceSetKey {
     pub(super) kind: Kind,
     pub(super) protocol: ProtocolVariant,
     pub(super) flavour: Flavour,
+    pub(super) features: ClientFeatures,
     pub(super) subscribed: SubscribedNames,
     /// Id of the index that the client holds; `None` if it holds nothing.
     pub(super) from: Option<u64>,
@@ -24,6 +26,7 @@ impl ResourceSetKey {
         self.kind == other.kind
             && self.protocol == other.protocol
             && self.flavour == other.flavour
+            && self.features == other.features
             && self.from == other.from
             && self.to == other.to
             && self.substitutes == other.substitutes

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
+use super::client_features::ClientFeatures;
 use super::client_resource::LastAccepted;
 use super::protocol_variant::ProtocolVariant;
 use super::resource_set::SentResource;
@@ -19,6 +20,7 @@ pub(super) struct Siblings<'a> {
     pub(super) subscriptions: &'a BTreeMap<SubscriptionKey, Box<Subscription>>,
     pub(super) protocol: ProtocolVariant,
     pub(super) flavour: Flavour,
+    pub(super) features: ClientFeatures,
     pub(super) view: SnapshotView<'a>,
     /// True while the clusters in use at the client are unknown.
     pub(super) is_use_unknown: bool,
@@ -58,7 +60,7 @@ impl<'a> Siblings<'a> {
                 .is_some_and(|listeners| listeners.is_undecided(name)),
             // A client subscribes to these after it has the resource that refers to them, so
             // nothing can wait for them.
-            Kind::Route | Kind::Secret => false,
+            Kind::Route | Kind::VhdsRoute | Kind::VirtualHost | Kind::Secret => false,
         }
     }
 
@@ -69,10 +71,7 @@ impl<'a> Siblings<'a> {
             // It will never be sent.
             return false;
         }
-        let is_same = |id| self.view.index(kind).id() == id;
-        let is_settled = subscription.is_plain() && subscription.unacked.is_empty();
-        let accepted = subscription.accepted.as_ref().map(|index| index.id());
-        if is_settled && accepted.is_some_and(is_same) {
+        if subscription.is_settled_at(self.view.index(kind).id()) {
             return false;
         }
         if let Some(current) = current {
@@ -192,30 +191,49 @@ impl<'a> Siblings<'a> {
         kind == Kind::Cluster && endpoints.is_some_and(asks)
     }
 
-    /// Returns true if the client may be using a cluster, its endpoints or a listener, judged by
-    /// the listeners and routes that it has or is about to have.
+    /// Returns true if the client was sent the table of a virtual host. Envoy drops the virtual
+    /// hosts of other tables without a word.
+    pub(super) fn has_table_of(&self, virtual_host: &str) -> bool {
+        let tables = self.subscriptions.get(&(Kind::VhdsRoute, None));
+        tables
+            .zip(table_of(virtual_host))
+            .is_some_and(|(tables, table)| {
+                tables.subscribed.includes(table) && tables.has_been_sent(table)
+            })
+    }
+
+    /// Returns true if the client may be using a cluster, its endpoints, a listener or a virtual
+    /// host, judged by the listeners, routes and virtual hosts that it has or is about to have.
     pub(super) fn uses(&self, kind: Kind, name: &Name) -> bool {
-        let requires = |user: &Subscription| {
-            let is_requiring = |used: &Name| {
-                let heads = user.in_use(used);
-                heads.iter().any(|head| head.is_requiring(kind, name))
-            };
-            user.names_in_use().iter().any(is_requiring)
-        };
+        let required = (kind, name.clone());
         match kind {
             Kind::Cluster | Kind::Endpoint => {
                 let users = (Kind::Listener, None)..(Kind::Secret, None);
                 let mut users = self.subscriptions.range(users);
-                self.is_use_unknown || users.any(|(_, user)| user.is_foreign() || requires(user))
+                self.is_use_unknown
+                    || users.any(|(_, user)| user.is_foreign() || user.is_requiring(&required))
             }
             // Routes redirect to it. Of routes from another process that is not known, and a
             // listener that nobody redirects to must not stay for them.
             Kind::Listener => {
                 let users = (Kind::Route, None)..(Kind::Secret, None);
                 let mut users = self.subscriptions.range(users);
-                users.any(|(_, user)| requires(user))
+                users.any(|(_, user)| user.is_requiring(&required))
             }
-            Kind::Route | Kind::Secret => false,
+            // A table that left stays at the client until it drops the listener, with its virtual
+            // hosts.
+            Kind::VirtualHost => table_of(name).is_some_and(|table| {
+                let tables = self.subscriptions.get(&(Kind::VhdsRoute, None));
+                let follows = tables.is_some_and(|tables| tables.subscribed.includes(table));
+                follows && self.view.resource(Kind::VhdsRoute, table).is_none()
+            }),
+            Kind::Route | Kind::VhdsRoute | Kind::Secret => false,
         }
     }
+}
+
+/// Table of a virtual host: the part of its name before the last slash.
+fn table_of(virtual_host: &str) -> Option<&str> {
+    let (table, _) = virtual_host.rsplit_once('/')?;
+    Some(table)
 }

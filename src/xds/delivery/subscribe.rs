@@ -130,7 +130,8 @@ impl Subscription {
         }
         if becomes_wildcard {
             self.sent = None;
-            self.is_response_due |= !is_announced;
+            // Envoy waits for ever for the virtual hosts of a table after an empty response.
+            self.is_response_due |= !is_announced && self.kind.is_full_state();
         }
     }
 

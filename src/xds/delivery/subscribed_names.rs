@@ -89,7 +89,7 @@ impl SubscribedNames {
         let explicit = names.iter().any(|name| **name == *WILDCARD);
         // For other kinds an empty list means nothing: Envoy sends one once its last cluster is
         // gone.
-        let wildcard = self.kind.is_full_state() && (explicit || mode == WildcardMode::Legacy);
+        let wildcard = self.kind.has_wildcard() && (explicit || mode == WildcardMode::Legacy);
         let names = names.iter().filter(|name| is_name(name)).cloned();
         Self {
             kind: self.kind,
@@ -108,7 +108,7 @@ impl SubscribedNames {
         let mut next = self.clone();
         let legacy = self.is_new() && subscribe.is_empty();
         let explicit = subscribe.iter().any(is_wildcard);
-        next.wildcard |= self.kind.is_full_state() && (explicit || legacy);
+        next.wildcard |= self.kind.has_wildcard() && (explicit || legacy);
         next.wildcard &= !unsubscribe.iter().any(is_wildcard);
         next.mode = WildcardMode::Explicit;
         let new = |name: &&Name| is_name(name) && !self.names.contains(name);

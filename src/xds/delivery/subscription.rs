@@ -183,6 +183,12 @@ impl Subscription {
             && matches!(self.foreign, Foreign::None)
     }
 
+    /// Returns true if the client has accepted exactly the index of this id.
+    pub(super) fn is_settled_at(&self, index: u64) -> bool {
+        let accepted = self.accepted.as_ref().map(|accepted| accepted.id());
+        self.is_plain() && self.unacked.is_empty() && accepted == Some(index)
+    }
+
     /// State of a resource at the client, once every response is acknowledged.
     pub(super) fn client_resource(&self, name: &str) -> ClientResource {
         if let Some(client_resource) = self.exceptions.get(name) {
@@ -230,6 +236,19 @@ impl Subscription {
         let lags = self.sent.as_ref().is_some_and(|sent| sent.id() != current);
         let is_exceptional = !self.exceptions.is_empty() || self.unsent_parts.is_some();
         self.is_response_due || is_new || lags || is_exceptional
+    }
+
+    /// Marks the virtual hosts of a table to be sent again: the client has begun to follow the
+    /// table, and holds none of what it was sent before.
+    pub(super) fn mark_table_for_resend(&mut self, table: &str) {
+        let Some(sent) = &self.sent else {
+            return;
+        };
+        let prefix = Name::from(format!("{table}/"));
+        let names = sent.heads().range(prefix.clone()..).map(|(name, _)| name);
+        let names = names.take_while(|name| name.starts_with(&*prefix));
+        let absent = names.map(|name| (name.clone(), ClientResource::Absent));
+        self.exceptions.extend(absent);
     }
 
     /// Marks the endpoints of these clusters to be sent again.

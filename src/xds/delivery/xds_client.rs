@@ -6,9 +6,10 @@ use tokio::time::Instant;
 
 use super::ack_nack::AckNack;
 use super::cache::DeliveryCache;
+use super::client_features::ClientFeatures;
 use super::client_resource::ClientResource;
 use super::compose::{PlannedResponse, complete, incremental, repeated};
-use super::discovery_request::DiscoveryRequest;
+use super::discovery_request::{DiscoveryRequest, SubscriptionChange};
 use super::discovery_response::{DeliveryStep, DiscoveryResponse};
 use super::incremental::{DeliveryPhase, MAX_UNACKED_SECRETS};
 use super::name_sets::TooManyUnknownNames;
@@ -27,8 +28,7 @@ use crate::snapshot::{Flavour, Kind, SetVersion};
 pub(in crate::xds) struct XdsClient {
     pub(super) protocol: ProtocolVariant,
     pub(super) flavour: Flavour,
-    /// True for Envoy, which takes an empty resource for one that does not exist.
-    pub(super) is_envoy: bool,
+    pub(super) features: ClientFeatures,
     pub(super) subscriptions: BTreeMap<SubscriptionKey, Box<Subscription>>,
     next_nonce: u64,
     pub(super) started: Instant,
@@ -48,7 +48,7 @@ impl XdsClient {
         Self {
             protocol,
             flavour,
-            is_envoy: true,
+            features: ClientFeatures::UNKNOWN,
             subscriptions: BTreeMap::new(),
             next_nonce: 1,
             started: now,
@@ -64,9 +64,24 @@ impl XdsClient {
         }
     }
 
-    /// Sets whether the client is Envoy.
-    pub(in crate::xds) fn set_envoy(&mut self, is_envoy: bool) {
-        self.is_envoy = is_envoy;
+    /// Features of the client.
+    pub(in crate::xds) fn features(&self) -> ClientFeatures {
+        self.features
+    }
+
+    /// Sets the features of the client, before its first request for routes.
+    pub(in crate::xds) fn set_features(&mut self, features: ClientFeatures) {
+        self.features = features;
+    }
+
+    /// Kind of resources that a type URL stands for; `None` if the client is not served such.
+    pub(in crate::xds) fn kind_of(&self, type_url: &str) -> Option<Kind> {
+        let mut kinds = Kind::ALL.into_iter().filter(|kind| match kind {
+            Kind::Route => !self.features.vhds,
+            Kind::VhdsRoute | Kind::VirtualHost => self.features.vhds,
+            Kind::Cluster | Kind::Endpoint | Kind::Listener | Kind::Secret => true,
+        });
+        kinds.find(|kind| kind.type_url() == type_url)
     }
 
     /// Processes a discovery request: first its ACK or NACK, then its change to the subscription.
@@ -97,12 +112,35 @@ impl XdsClient {
         {
             clusters.acked_endpoints.push(confirms);
         }
+        if kind == Kind::VhdsRoute {
+            self.follow_tables(&request);
+        }
         let protocol = self.protocol;
         let subscription = self.subscriptions.entry((kind, None));
         let subscription =
             subscription.or_insert_with(|| Box::new(Subscription::new(kind, protocol, now)));
         let cache = (cache, self.owner.as_ref());
         subscription.on_request(request, cache, pacing, now)
+    }
+
+    /// Marks the virtual hosts of the tables that a request subscribes to for resending: Envoy
+    /// dropped them with the table that it had before, if any. Those of a table that it announces
+    /// are still there.
+    fn follow_tables(&mut self, request: &DiscoveryRequest) {
+        let SubscriptionChange::Delta {
+            subscribe,
+            initial_resource_versions,
+            ..
+        } = &request.change
+        else {
+            return;
+        };
+        if let Some(virtual_hosts) = self.subscriptions.get_mut(&(Kind::VirtualHost, None)) {
+            let tables = subscribe.iter();
+            for table in tables.filter(|table| !initial_resource_versions.contains_key(*table)) {
+                virtual_hosts.mark_table_for_resend(table);
+            }
+        }
     }
 
     /// Next action, in make-before-break order: additions and updates of all kinds precede removals
@@ -233,7 +271,7 @@ impl XdsClient {
         }
         let key = self.resource_set_key(subscription, view);
         let is_beginning = subscription.sent.is_none();
-        if is_beginning && self.has_shared_initial_response(subscription) {
+        if is_beginning && self.has_shared_initial_response(subscription, view) {
             let index = view.index(subscription.kind).clone();
             let parts = view
                 .cache
@@ -262,6 +300,7 @@ impl XdsClient {
             subscriptions: &self.subscriptions,
             protocol: self.protocol,
             flavour: self.flavour,
+            features: self.features,
             view,
             is_use_unknown: usage_known_at.is_some(),
             yet_to_subscribe: yet_to_subscribe.map(|(kind, _)| kind),
@@ -282,7 +321,7 @@ impl XdsClient {
             incremental(
                 subscription,
                 phase,
-                self.is_envoy,
+                self.features.is_envoy,
                 &siblings,
                 key,
                 pacing,
@@ -332,6 +371,7 @@ impl XdsClient {
             kind: subscription.kind,
             protocol: self.protocol,
             flavour: self.flavour,
+            features: self.features,
             subscribed: subscription.subscribed.clone(),
             from: subscription.sent.as_ref().map(|sent| sent.id()),
             to: view.index(subscription.kind).id(),

@@ -225,10 +225,11 @@ impl Driver {
     }
 
     fn on_request(&mut self, read: StreamRequest) -> Result<(), Status> {
-        self.registration.identify(read.node);
+        self.registration
+            .identify(read.node, self.context.config.vhds);
         let stream = self.registration.stream.clone();
         let mut delivery = stream.delivery();
-        let Some(kind) = self.kind_of(&read.type_url)? else {
+        let Some(kind) = self.kind_of(&read.type_url, delivery.kind_of(&read.type_url))? else {
             return Ok(());
         };
         let most = self.context.proxies.limits.max_subscriptions;
@@ -257,15 +258,16 @@ impl Driver {
         Ok(())
     }
 
-    /// Kind of a type URL; `None` if it is not served here.
+    /// Kind of a type URL, which is `named` for this client; `None` if it is not served here.
     ///
     /// # Errors
     ///
     /// When the type URL does not fit the stream.
-    pub(super) fn kind_of(&self, type_url: &str) -> Result<Option<Kind>, Status> {
-        let named = Kind::ALL
-            .into_iter()
-            .find(|kind| kind.type_url() == type_url);
+    pub(super) fn kind_of(
+        &self,
+        type_url: &str,
+        named: Option<Kind>,
+    ) -> Result<Option<Kind>, Status> {
         match self.kind {
             Some(kind) if type_url.is_empty() || named == Some(kind) => return Ok(Some(kind)),
             Some(kind) => {

@@ -7,7 +7,9 @@ use tokio::time::Instant;
 
 use super::node::StreamNode;
 use super::stream::Stream;
+use super::transport::GrpcTransport;
 use crate::registry::{ClientId, ClientSession, Departure};
+use crate::xds::delivery::ClientFeatures;
 use crate::xds::proxies::Proxies;
 
 /// Registration of a stream, until it is dropped.
@@ -40,15 +42,17 @@ impl StreamRegistration {
     /// an empty node id.
     ///
     /// Must not be called while the stream's delivery state is locked.
-    pub(super) fn identify(&mut self, node: Option<StreamNode>) {
+    pub(super) fn identify(&mut self, node: Option<StreamNode>, allows_vhds: bool) {
         if self.session.is_some() && node.is_none() {
             return;
         }
         let node = node.unwrap_or_default();
         let stream = &self.stream;
-        stream.delivery().set_envoy(node.client.is_envoy());
         // The node of a stream never changes.
         if stream.node.set(node.id.into()).is_ok() {
+            let vhds = allows_vhds && stream.transport == GrpcTransport::AdsDelta;
+            let features = ClientFeatures::of(&node.client, vhds);
+            stream.delivery().set_features(features);
             let id = ClientId {
                 node: stream.node(),
                 peer: stream.peer.address(),

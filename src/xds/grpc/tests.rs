@@ -648,7 +648,7 @@ fn types_that_a_client_invents_are_one_complaint() {
     let all = (ProtocolVariant::Sotw, None);
     let driver = Driver::new(streams.clone(), peer, all, Outlet::default());
     for number in 0..1_000 {
-        let kind = driver.kind_of(&format!("type.example.com/{number}"));
+        let kind = driver.kind_of(&format!("type.example.com/{number}"), None);
         assert_eq!(kind, Ok(None));
     }
     assert!(streams.proxies.throttled(None, "type").is_none(), "told");

@@ -96,7 +96,10 @@ fn encode(content: &ResourceSet, protocol: ProtocolVariant, identifier: &str) ->
     let tells_version = match (protocol, kind) {
         // Over delta, Envoy shows the version of the set for clusters and listeners only; every
         // resource has a version of its own.
-        (ProtocolVariant::Delta, Kind::Endpoint | Kind::Route | Kind::Secret) => false,
+        (
+            ProtocolVariant::Delta,
+            Kind::Endpoint | Kind::Route | Kind::VhdsRoute | Kind::VirtualHost | Kind::Secret,
+        ) => false,
         (ProtocolVariant::Delta, Kind::Cluster | Kind::Listener)
         | (ProtocolVariant::Sotw | ProtocolVariant::Rest, _) => true,
     };
@@ -108,10 +111,10 @@ fn encode(content: &ResourceSet, protocol: ProtocolVariant, identifier: &str) ->
         let bytes = piece.bytes(content.flavour());
         match protocol {
             ProtocolVariant::Sotw | ProtocolVariant::Rest => {
-                put_len(&mut out.last, field::RESOURCES, any_len(kind, bytes));
-                put_any(&mut out, kind, bytes);
+                put_len(&mut out.last, field::RESOURCES, any_len(kind, &bytes));
+                put_any(&mut out, kind, &bytes);
             }
-            ProtocolVariant::Delta => put_resource(&mut out, kind, piece, bytes),
+            ProtocolVariant::Delta => put_resource(&mut out, kind, piece, &bytes),
         }
     }
     put_string(&mut out.last, field::TYPE_URL, kind.type_url());

@@ -89,7 +89,7 @@ impl Poll {
     /// have changed the answer to this one.
     pub(super) fn moved(&self) -> impl Future<Output = ()> + Send + use<> {
         let moved = match self.key.0 {
-            Kind::Cluster | Kind::Listener | Kind::Route => {
+            Kind::Cluster | Kind::Listener | Kind::Route | Kind::VhdsRoute | Kind::VirtualHost => {
                 Some(self.proxy.moved.clone().notified_owned())
             }
             // These depend on no other kind, and there are thousands of them.
@@ -187,6 +187,7 @@ impl Poll {
             ..pacing.clone()
         };
         let mut client = XdsClient::new(ProtocolVariant::Rest, Flavour::Rest, now);
+        client.set_features(state.client.features());
         let version = self.version.as_deref();
         client.poll(&self.key, version, cache, &at_once, now);
         let step = client.next_for(&self.key, view, &at_once, now);
@@ -258,7 +259,10 @@ impl Poll {
             }
         }
         let moves_others = match (kind, &self.key.1) {
-            (Kind::Cluster | Kind::Listener | Kind::Route, _) => true,
+            (
+                Kind::Cluster | Kind::Listener | Kind::Route | Kind::VhdsRoute | Kind::VirtualHost,
+                _,
+            ) => true,
             (Kind::Endpoint, Some(name)) => state.client.is_awaited(kind, name),
             (Kind::Endpoint, None) | (Kind::Secret, _) => false,
         };

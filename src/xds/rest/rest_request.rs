@@ -128,11 +128,9 @@ pub(super) fn read(kind: Kind, body: &[u8]) -> Result<RestRequest, BodyError> {
                 "{kind} are served whole, ask without names"
             )));
         }
-        (Kind::Endpoint | Kind::Route | Kind::Secret, None, _) => PolledNames::Nothing,
-        (Kind::Endpoint | Kind::Route | Kind::Secret, Some(name), true) => {
-            PolledNames::One(short("resource_names", name)?.into())
-        }
-        (Kind::Endpoint | Kind::Route | Kind::Secret, Some(_), false) => {
+        (_, None, _) => PolledNames::Nothing,
+        (_, Some(name), true) => PolledNames::One(short("resource_names", name)?.into()),
+        (_, Some(_), false) => {
             return Err(refuse("a REST poll names one resource".to_owned()));
         }
     };

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use envoy_api::envoy::config::cluster::v3::Cluster;
 use envoy_api::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use envoy_api::envoy::config::listener::v3::Listener;
-use envoy_api::envoy::config::route::v3::RouteConfiguration;
+use envoy_api::envoy::config::route::v3::{RouteConfiguration, VirtualHost};
 use envoy_api::envoy::extensions::transport_sockets::tls::v3::Secret;
 use envoy_api::prost::Message as _;
 use sim::proxy::ResourceType;
@@ -111,10 +111,16 @@ fn resource(kind: Kind, name: &str, content: &str) -> Resource {
             ..Listener::default()
         }
         .encode_to_vec(),
-        Kind::Route => RouteConfiguration {
+        Kind::Route | Kind::VhdsRoute => RouteConfiguration {
             name: name.clone(),
             internal_only_headers: vec![content],
             ..RouteConfiguration::default()
+        }
+        .encode_to_vec(),
+        Kind::VirtualHost => VirtualHost {
+            name: name.clone(),
+            request_headers_to_remove: vec![content],
+            ..VirtualHost::default()
         }
         .encode_to_vec(),
         Kind::Secret => {

@@ -158,6 +158,7 @@ fn the_defaults_are_these() {
         hold: Duration::from_secs(60),
         unready_hold: Duration::from_secs(3),
         max_message_bytes: 16_777_216,
+        vhds: true,
         identifier: "".into(),
     };
     assert_eq!(Config::default(), config);

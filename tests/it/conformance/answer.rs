@@ -60,7 +60,12 @@ impl Answer {
 pub(super) fn answers(kind: Kind, resources: usize) -> usize {
     match kind {
         Kind::Secret => resources,
-        Kind::Cluster | Kind::Endpoint | Kind::Listener | Kind::Route => 1,
+        Kind::Cluster
+        | Kind::Endpoint
+        | Kind::Listener
+        | Kind::Route
+        | Kind::VhdsRoute
+        | Kind::VirtualHost => 1,
     }
 }
 
@@ -119,7 +124,7 @@ impl From<DeltaDiscoveryResponse> for Answer {
                 assert_digest(&answer.system_version_info, SET_DIGITS);
             }
             // Of these, a client asks for some: each has a version of its own.
-            Kind::Endpoint | Kind::Route | Kind::Secret => {
+            Kind::Endpoint | Kind::Route | Kind::VhdsRoute | Kind::VirtualHost | Kind::Secret => {
                 assert_eq!(answer.system_version_info, "");
             }
         }

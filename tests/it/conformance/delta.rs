@@ -88,9 +88,13 @@ async fn a_name_that_comes_into_being_comes_alone(service: Service, kind: Kind) 
     match kind {
         // What is asked for by name and is not there is an empty one: told that it is gone, Envoy
         // would warm a listener for ever.
-        Kind::Endpoint | Kind::Route => assert_eq!(first.resources["late"], ""),
+        Kind::Endpoint | Kind::Route | Kind::VhdsRoute => {
+            assert_eq!(first.resources["late"], "");
+        }
         // These have no empty form.
-        Kind::Cluster | Kind::Listener | Kind::Secret => assert_eq!(first.gone(), ["late"]),
+        Kind::Cluster | Kind::Listener | Kind::VirtualHost | Kind::Secret => {
+            assert_eq!(first.gone(), ["late"]);
+        }
     }
 
     server.put(kind, "late", 1).publish();

@@ -12,13 +12,13 @@ use super::{has_wildcard, twins};
 /// One of each kind, called `a`, and another, called `b`.
 async fn one_of_each() -> Server {
     let both: &[&str] = &["a", "b"];
-    Server::with(&Kind::ALL.map(|kind| (kind, both))).await
+    Server::with(&Kind::COMMON.map(|kind| (kind, both))).await
 }
 
 /// A client that has all of them.
 async fn synced(server: &Server, variant: Variant) -> Client {
     let mut client = Client::open(server, Service::Aggregated, variant);
-    for kind in Kind::ALL {
+    for kind in Kind::COMMON {
         let names: &[&str] = if has_wildcard(kind) { &[] } else { &["a", "b"] };
         client.subscribe(kind, names).await;
         client.receive_all(kind, &["a", "b"]).await;
@@ -35,16 +35,16 @@ twins! {
 async fn one_change_of_all_kinds_comes_in_the_order_of_need(variant: Variant) {
     let mut server = one_of_each().await;
     let mut client = synced(&server, variant).await;
-    for kind in Kind::ALL.into_iter().rev() {
+    for kind in Kind::COMMON.into_iter().rev() {
         server.put(kind, "a", 2);
     }
     server.publish();
-    for kind in Kind::ALL {
+    for kind in Kind::COMMON {
         let answer = client.receive_one(kind).await;
         assert_eq!(answer.resources["a"], "2");
         assert!(client.brings(&answer, &["a"]), "{answer:?}");
     }
-    for kind in Kind::ALL {
+    for kind in Kind::COMMON {
         client.nothing_more(&mut server, kind).await;
     }
 }
@@ -78,18 +78,18 @@ async fn a_missing_route_table_or_assignment_is_an_empty_one(variant: Variant) {
 async fn world_first_answers_come_once_each_and_in_the_order_of_need() {
     let mut server = Server::start().await;
     let mut stream = Sotw::open(&server, Service::Aggregated);
-    for kind in Kind::ALL.into_iter().rev() {
+    for kind in Kind::COMMON.into_iter().rev() {
         let names: &[&str] = if has_wildcard(kind) { &[] } else { &["a"] };
         stream.ask(kind, names).await;
         server.put(kind, "a", 1);
     }
-    server.hears_of(Kind::ALL.len()).await;
+    server.hears_of(Kind::COMMON.len()).await;
     server.publish();
-    for kind in Kind::ALL {
+    for kind in Kind::COMMON {
         let answer = stream.receive().await;
         assert_eq!((answer.kind, answer.names()), (kind, vec!["a"]));
     }
-    for kind in Kind::ALL {
+    for kind in Kind::COMMON {
         stream.nothing_more(&mut server, kind).await;
     }
 }
@@ -98,11 +98,11 @@ async fn world_first_answers_come_once_each_and_in_the_order_of_need() {
 async fn delta_what_goes_comes_after_what_comes() {
     let mut server = one_of_each().await;
     let mut client = synced(&server, Variant::Delta).await;
-    for kind in Kind::ALL {
+    for kind in Kind::COMMON {
         server.put(kind, "a", 2);
     }
     server.remove(Kind::Cluster, "b").publish();
-    for kind in Kind::ALL {
+    for kind in Kind::COMMON {
         let answer = client.receive_one(kind).await;
         assert_eq!((answer.names(), answer.gone()), (vec!["a"], vec![]));
     }

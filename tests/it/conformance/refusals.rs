@@ -283,12 +283,18 @@ async fn what_is_gone_is_not_offered_again(service: Service, kind: Kind) {
             (Variant::World, Kind::Cluster | Kind::Listener) => {
                 assert_eq!(client.receive_one(kind).await.names(), ["b"]);
             }
-            (Variant::Delta, Kind::Cluster | Kind::Endpoint | Kind::Listener | Kind::Secret) => {
+            (
+                Variant::Delta,
+                Kind::Cluster | Kind::Endpoint | Kind::Listener | Kind::VirtualHost | Kind::Secret,
+            ) => {
                 let answer = client.receive_one(kind).await;
                 assert_eq!((answer.names(), answer.gone()), (vec![], vec!["a"]));
             }
-            (Variant::World, Kind::Endpoint | Kind::Route | Kind::Secret)
-            | (Variant::Delta, Kind::Route) => {}
+            (
+                Variant::World,
+                Kind::Endpoint | Kind::Route | Kind::VhdsRoute | Kind::VirtualHost | Kind::Secret,
+            )
+            | (Variant::Delta, Kind::Route | Kind::VhdsRoute) => {}
         }
         server.put(kind, "b", 2).publish();
         let other = client.receive_one(kind).await;

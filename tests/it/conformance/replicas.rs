@@ -36,7 +36,10 @@ fn borrowed(names: &[String]) -> Vec<&str> {
 /// Everything that a delta client of this edge has after it asked for everything, by kind.
 async fn all(server: &Server, edge: &Edge, service: fn(Kind) -> Service) -> Vec<Answer> {
     let mut answers = Vec::new();
-    for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Secret) {
+    for kind in Kind::COMMON
+        .into_iter()
+        .filter(|kind| *kind != Kind::Secret)
+    {
         let mut stream = Delta::open(server, service(kind));
         if has_wildcard(kind) {
             stream.ask_all(kind).await;

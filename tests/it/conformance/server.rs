@@ -303,13 +303,19 @@ pub(super) fn encode(kind: Kind, name: &str, content: &str) -> Bytes {
             ..Default::default()
         }
         .encode_to_vec(),
-        Kind::Route => route::RouteConfiguration {
+        Kind::Route | Kind::VhdsRoute => route::RouteConfiguration {
             name,
             virtual_hosts: vec![route::VirtualHost {
                 name: content,
                 domains: vec!["*".to_owned()],
                 ..Default::default()
             }],
+            ..Default::default()
+        }
+        .encode_to_vec(),
+        Kind::VirtualHost => route::VirtualHost {
+            name,
+            domains: vec![content],
             ..Default::default()
         }
         .encode_to_vec(),
@@ -348,7 +354,11 @@ pub(super) fn content(kind: Kind, bytes: &[u8]) -> (String, String) {
             let it = listener::Listener::decode(bytes).unwrap();
             (it.name, it.stat_prefix)
         }
-        Kind::Route => {
+        Kind::VirtualHost => {
+            let it = route::VirtualHost::decode(bytes).unwrap();
+            (it.name, it.domains.concat())
+        }
+        Kind::Route | Kind::VhdsRoute => {
             let it = route::RouteConfiguration::decode(bytes).unwrap();
             let hosts = it.virtual_hosts.into_iter().map(|host| host.name);
             (it.name, hosts.collect())

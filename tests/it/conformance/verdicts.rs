@@ -80,7 +80,12 @@ async fn world_what_is_rejected_is_not_sent_again(service: Service, kind: Kind) 
 fn another(kind: Kind) -> Kind {
     match kind {
         Kind::Secret => Kind::Route,
-        Kind::Cluster | Kind::Endpoint | Kind::Listener | Kind::Route => Kind::Secret,
+        Kind::Cluster
+        | Kind::Endpoint
+        | Kind::Listener
+        | Kind::Route
+        | Kind::VhdsRoute
+        | Kind::VirtualHost => Kind::Secret,
     }
 }
 

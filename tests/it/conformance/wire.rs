@@ -51,7 +51,8 @@ impl Service {
             Self::Alone(Kind::Cluster) => ("cluster", "Cluster", "Clusters"),
             Self::Alone(Kind::Endpoint) => ("endpoint", "Endpoint", "Endpoints"),
             Self::Alone(Kind::Listener) => ("listener", "Listener", "Listeners"),
-            Self::Alone(Kind::Route) => ("route", "Route", "Routes"),
+            Self::Alone(Kind::VirtualHost) => ("route", "VirtualHost", "VirtualHosts"),
+            Self::Alone(Kind::Route | Kind::VhdsRoute) => ("route", "Route", "Routes"),
             Self::Alone(Kind::Secret) => ("secret", "Secret", "Secrets"),
         };
         let path =

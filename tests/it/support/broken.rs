@@ -18,9 +18,19 @@ pub(crate) fn broken(kind: Kind, name: &str) -> Vec<u8> {
         Kind::Cluster => cluster(name),
         Kind::Endpoint => assignment(name),
         Kind::Listener => listener(name),
-        Kind::Route => route_table(name),
+        Kind::Route | Kind::VhdsRoute => route_table(name),
+        Kind::VirtualHost => virtual_host(name),
         Kind::Secret => secret(name),
     }
+}
+
+/// It has no domain.
+fn virtual_host(name: &str) -> Vec<u8> {
+    route::VirtualHost {
+        name: name.to_owned(),
+        ..route::VirtualHost::default()
+    }
+    .encode_to_vec()
 }
 
 /// There is nothing that could provide its balancing.

@@ -11,7 +11,7 @@ use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use envoy_api::envoy::config::cluster::v3::Cluster;
 use envoy_api::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use envoy_api::envoy::config::listener::v3::Listener;
-use envoy_api::envoy::config::route::v3::RouteConfiguration;
+use envoy_api::envoy::config::route::v3::{RouteConfiguration, VirtualHost};
 use envoy_api::envoy::extensions::transport_sockets::tls::v3::Secret;
 use envoy_api::envoy::service::discovery::v3::{
     DeltaDiscoveryResponse, DiscoveryResponse, Resource,
@@ -352,7 +352,8 @@ fn name(type_url: &str, bytes: &[u8]) -> String {
         Kind::Cluster => Cluster::decode(bytes).map(|one| one.name),
         Kind::Endpoint => ClusterLoadAssignment::decode(bytes).map(|one| one.cluster_name),
         Kind::Listener => Listener::decode(bytes).map(|one| one.name),
-        Kind::Route => RouteConfiguration::decode(bytes).map(|one| one.name),
+        Kind::Route | Kind::VhdsRoute => RouteConfiguration::decode(bytes).map(|one| one.name),
+        Kind::VirtualHost => VirtualHost::decode(bytes).map(|one| one.name),
         Kind::Secret => Secret::decode(bytes).map(|one| one.name),
     };
     decoded.unwrap()

@@ -60,8 +60,13 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
-    /// One at this address, which knows nothing of any client; where it listens.
+    /// One at this address, which knows nothing of any client and serves whole route tables; where
+    /// it listens.
     pub(crate) async fn start(address: SocketAddr, reader: Reader) -> (SocketAddr, Self) {
+        Self::serve(address, reader, false).await
+    }
+
+    async fn serve(address: SocketAddr, reader: Reader, vhds: bool) -> (SocketAddr, Self) {
         let listener = server::Listener::tcp(address).await.unwrap();
         let address = listener.address().unwrap();
         let metrics = Metrics::new().unwrap();
@@ -73,7 +78,10 @@ impl Serving {
             listener,
             server::Security::Plaintext { secrets: true },
             reader,
-            xds::Config::default(),
+            xds::Config {
+                vhds,
+                ..xds::Config::default()
+            },
             proxies.clone(),
             metrics.clone(),
             shutdown.clone(),

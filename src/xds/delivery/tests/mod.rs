@@ -33,7 +33,12 @@ impl Setting {
         let (publisher, reader) = cell();
         publisher.remake_departed(|kind, name| match kind {
             Kind::Cluster => Some(resource(kind, name, "remade").into()),
-            Kind::Endpoint | Kind::Listener | Kind::Route | Kind::Secret => None,
+            Kind::Endpoint
+            | Kind::Listener
+            | Kind::Route
+            | Kind::VhdsRoute
+            | Kind::VirtualHost
+            | Kind::Secret => None,
         });
         Self {
             snapshot: Snapshot::default(),

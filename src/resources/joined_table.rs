@@ -1,0 +1,117 @@
+//! Settled hosts -> a whole route table, joined when a client first needs it.
+//!
+//! Hosts with equal routes share one virtual host, named after the first of them. Tables are sent
+//! as a whole, so a host that moves from one virtual host to another is never in two.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use envoy_api::envoy::config::route::v3 as api;
+use envoy_api::prost::Message as _;
+use envoy_api::prost::encoding::{WireType, encode_key, encode_varint};
+
+use super::retries;
+use super::settled_hosts::{ANY_HOST, SettledHosts, TableForm};
+use super::virtual_host::HostRoutes;
+use crate::snapshot::Join;
+
+/// Field of
+/// [`RouteConfiguration`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route.proto#config-route-v3-routeconfiguration).
+const VIRTUAL_HOSTS: u32 = 2;
+
+/// A whole table, as it was when it was made.
+pub(super) struct JoinedTable {
+    pub(super) form: TableForm,
+    pub(super) hosts: SettledHosts,
+}
+
+/// A virtual host before it is written.
+struct SharedHost<'a> {
+    domains: Vec<&'a str>,
+    routes: &'a HostRoutes,
+}
+
+impl JoinedTable {
+    /// The virtual hosts, in the order of their first domains.
+    fn virtual_hosts(&self) -> Vec<SharedHost<'_>> {
+        let mut virtual_hosts: Vec<SharedHost<'_>> = Vec::new();
+        let mut places: BTreeMap<&[u8], usize> = BTreeMap::new();
+        for (name, host) in self.hosts.iter() {
+            let routes = &**host.routes(self.form);
+            let place = places.get(&*routes.bytes).copied();
+            let shared = place.and_then(|place| virtual_hosts.get_mut(place));
+            if let Some(shared) = shared {
+                shared.domains.push(name);
+                continue;
+            }
+            if **name != *ANY_HOST {
+                places.insert(&routes.bytes, virtual_hosts.len());
+            }
+            virtual_hosts.push(SharedHost {
+                domains: vec![name],
+                routes,
+            });
+        }
+        virtual_hosts
+    }
+}
+
+impl Join for JoinedTable {
+    /// The usual encoding is for Envoys that read the retry policy from clusters, the other one for
+    /// those that do not.
+    fn join(&self, other_encoding: bool) -> Bytes {
+        let retried = api::VirtualHost {
+            retry_policy: Some(retries::policy()),
+            ..api::VirtualHost::default()
+        };
+        let retried = retried.encode_to_vec();
+        // Encoded messages that are put one behind the other are one message (protobuf's encoding
+        // guide, "Last One Wins": repeated fields are concatenated). In the order of the field
+        // numbers it is what the encoder would have written.
+        let mut bytes = table_head(self.form).encode_to_vec();
+        for SharedHost { domains, routes } in self.virtual_hosts() {
+            let named = named(domains.first().copied().unwrap_or_default(), &domains);
+            let retried = match other_encoding && routes.has_clusters() {
+                true => &*retried,
+                false => &[],
+            };
+            let length = named.len() + routes.bytes.len() + retried.len();
+            encode_key(VIRTUAL_HOSTS, WireType::LengthDelimited, &mut bytes);
+            encode_varint(length as u64, &mut bytes);
+            for piece in [&named, &*routes.bytes, retried] {
+                bytes.extend_from_slice(piece);
+            }
+        }
+        bytes.extend_from_slice(&table_tail().encode_to_vec());
+        bytes.into()
+    }
+}
+
+/// A table with nothing but its name. It comes first when a table is put together.
+pub(super) fn table_head(form: TableForm) -> api::RouteConfiguration {
+    api::RouteConfiguration {
+        name: form.table().name().to_owned(),
+        ..api::RouteConfiguration::default()
+    }
+}
+
+/// What a table has besides its name and its hosts: it ignores the port in `Host` and does not ask
+/// for its clusters.
+pub(super) fn table_tail() -> api::RouteConfiguration {
+    api::RouteConfiguration {
+        // The clusters go out first; a table that names one that is gone is not refused whole.
+        validate_clusters: Some(false),
+        ignore_port_in_host_matching: true,
+        ..api::RouteConfiguration::default()
+    }
+}
+
+/// The name and the domains of a virtual host, encoded.
+pub(super) fn named(name: &str, domains: &[&str]) -> Vec<u8> {
+    let named = api::VirtualHost {
+        name: name.to_owned(),
+        domains: domains.iter().map(|domain| (*domain).to_owned()).collect(),
+        ..api::VirtualHost::default()
+    };
+    named.encode_to_vec()
+}

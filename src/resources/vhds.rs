@@ -1,0 +1,87 @@
+//! Settled hosts -> virtual hosts that are sent one by one, and the route tables that ask for them
+//! ([VHDS](https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/vhds)).
+//!
+//! Here every host has a virtual host of its own, even if its routes equal another's. A domain may
+//! stand in one virtual host of a table only, so a host that moved between shared ones would have
+//! to move in one response, whatever the client has accepted or refused.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use envoy_api::envoy::config::route::v3 as api;
+use envoy_api::prost::Message as _;
+
+use super::config::Config;
+use super::joined_table::{named, table_head, table_tail};
+use super::route_table::RouteTable;
+use super::settled_hosts::{SettledHost, TableForm};
+use super::source::config_source;
+use super::virtual_host::HostRoutes;
+use crate::snapshot::{Encode, Flavour, Kind, Name, Origin, Requirements, Resource};
+
+/// Name of a host's virtual host. Envoy takes everything before the last slash for the name of the
+/// table, and ignores the virtual host without a word if it has no such table.
+pub(super) fn virtual_host_name(table: RouteTable, host: &str) -> Name {
+    format!("{}/{host}", table.name()).into()
+}
+
+/// The table that asks for its virtual hosts. It is the same whatever hosts there are.
+pub(super) fn table(config: &Config, form: TableForm) -> Resource {
+    let source = config_source(config, Flavour::Ads, Kind::VirtualHost);
+    let table = api::RouteConfiguration {
+        vhds: Some(api::Vhds {
+            config_source: Some(source),
+        }),
+        name: table_head(form).name,
+        ..table_tail()
+    };
+    Resource::fixed(form.table().name().into(), table.encode_to_vec().into())
+}
+
+/// The virtual host of a host on the plain listener. If it redirects, it has a substitute for
+/// clients without the listener that it redirects to.
+pub(super) fn http(host: &Name, settled: &Arc<SettledHost>) -> Resource {
+    let resource = virtual_host(host, TableForm::Http, settled);
+    if settled.redirecting.is_none() {
+        return resource;
+    }
+    let (host, settled) = (host.clone(), settled.clone());
+    let listener = (Kind::Listener, RouteTable::Https.name().into());
+    resource.with_substitute(listener, move || {
+        virtual_host(&host, TableForm::HttpWithoutRedirects, &settled)
+    })
+}
+
+/// The virtual host of a host on the listener with TLS.
+pub(super) fn https(host: &Name, settled: &Arc<SettledHost>) -> Resource {
+    virtual_host(host, TableForm::Https, settled)
+}
+
+fn virtual_host(host: &Name, form: TableForm, settled: &SettledHost) -> Resource {
+    let name = virtual_host_name(form.table(), host);
+    let routes = settled.routes(form);
+    let writer = VirtualHostWriter {
+        name: name.clone(),
+        host: host.clone(),
+        routes: routes.clone(),
+    };
+    Resource::composed(name, routes.version, writer)
+        .with_requirements(Requirements::from(routes.requires.clone()))
+        .made_from(Origin::One(routes.origin.clone()))
+}
+
+/// Writer of a [virtual
+/// host](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route_components.proto#config-route-v3-virtualhost).
+struct VirtualHostWriter {
+    name: Name,
+    host: Name,
+    routes: Arc<HostRoutes>,
+}
+
+impl Encode for VirtualHostWriter {
+    fn encode(&self, _: Flavour) -> Bytes {
+        let mut bytes = named(&self.name, &[&self.host]);
+        bytes.extend_from_slice(&self.routes.bytes);
+        bytes.into()
+    }
+}
