@@ -1,4 +1,4 @@
-//! How much a task event allocates: no more among many apps than among few.
+//! How much a task event and a changed label allocate: no more among many apps than among few.
 
 #[path = "../benches/support/mod.rs"]
 mod support;
@@ -26,6 +26,30 @@ fn allocations(apps: usize) -> usize {
     let published = edge.reader().current();
     assert!(snapshot.is_some() && published.is_some());
     allocations
+}
+
+/// Allocations of the projection and publication of a changed label, on an edge with that many apps.
+fn of_a_label(apps: usize) -> usize {
+    let mut edge = Edge::new(apps);
+    edge.apply(label_event(apps, true));
+    edge.apply(label_event(apps, false));
+    let after = edge.reduced(label_event(apps, true));
+    let snapshot = edge.reader().current();
+    let region = Region::new(ALLOCATOR);
+    edge.publish(after);
+    let allocations = region.change().allocations;
+    assert!(snapshot.is_some());
+    allocations
+}
+
+#[test]
+fn a_changed_label_allocates_among_100_000_apps_little_more_than_among_100() {
+    let (few, many) = (of_a_label(100), of_a_label(100_000));
+    println!("allocations of one changed label: {few} among 100 apps, {many} among 100,000");
+    assert!(
+        2 * many <= 3 * few,
+        "{few} among 100 apps, {many} among 100,000"
+    );
 }
 
 #[test]

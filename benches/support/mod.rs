@@ -54,7 +54,17 @@ impl Edge {
 
     /// From a parsed event to the published snapshot.
     pub(crate) fn apply(&mut self, event: Event) {
-        let (after, _) = reduce(self.state.clone(), event);
+        let after = self.reduced(event);
+        self.publish(after);
+    }
+
+    /// The state after an event.
+    pub(crate) fn reduced(&self, event: Event) -> State {
+        reduce(self.state.clone(), event).0
+    }
+
+    /// Projects and publishes a state.
+    pub(crate) fn publish(&mut self, after: State) {
         let changed = self.projection.project(&after);
         let snapshot = self.projection.snapshot().clone();
         self.publisher.publish(snapshot, &changed.resources);

@@ -23,6 +23,7 @@ mod secrets;
 mod server;
 mod streams;
 mod verdicts;
+mod virtual_hosts;
 mod wildcards;
 mod wire;
 mod world;

@@ -269,15 +269,16 @@ fn is_for_upgrades(route: &Value) -> bool {
 /// The routes of every virtual host in their order, one line each.
 fn routes(table: &Value) -> Value {
     let hosts = table["virtual_hosts"].as_array().unwrap().iter();
-    let hosts = hosts.map(|host| {
+    let hosts = hosts.flat_map(|host| {
         let routes = host["routes"].as_array().unwrap();
         let routes: Value = routes
             .iter()
             .filter(|it| !is_for_upgrades(it))
             .map(route)
             .collect();
-        assert_eq!(host["domains"], json!([host["name"]]));
-        (host["name"].as_str().unwrap().to_owned(), routes)
+        let domains = host["domains"].as_array().unwrap().iter();
+        assert_eq!(host["domains"][0], host["name"]);
+        domains.map(move |domain| (domain.as_str().unwrap().to_owned(), routes.clone()))
     });
     Value::Object(hosts.collect())
 }

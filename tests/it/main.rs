@@ -70,3 +70,5 @@ mod traffic;
 mod vault;
 #[cfg(test)]
 mod vault_policy;
+#[cfg(test)]
+mod virtual_hosts;

@@ -59,6 +59,16 @@ pub(super) struct RejectedRow {
     remedy: String,
 }
 
+/// Columns of the table of proxies, each with its kinds: no proxy has two of one column.
+const KINDS: [(&str, &[Kind]); 6] = [
+    ("CLUSTERS", &[Kind::Cluster]),
+    ("ENDPOINTS", &[Kind::Endpoint]),
+    ("LISTENERS", &[Kind::Listener]),
+    ("ROUTES", &[Kind::Route, Kind::VhdsRoute]),
+    ("HOSTS", &[Kind::VirtualHost]),
+    ("SECRETS", &[Kind::Secret]),
+];
+
 /// Shown digits of a version: enough to tell it from others.
 const VERSION_DIGITS: usize = 12;
 
@@ -75,7 +85,7 @@ pub(super) fn proxies_table(proxies: Vec<ProxyRow>) -> String {
     }
     let head = ["NODE", "CLUSTER", "PEER", "TRANSPORT", "ENVOY", "SINCE"];
     let head = head.map(str::to_owned).into_iter();
-    let kinds = Kind::ALL.map(|kind| kind.as_str().to_uppercase());
+    let kinds = KINDS.map(|(column, _)| column.to_owned());
     let mut table = TextTable::new(head.chain(kinds).collect());
     for proxy in &proxies {
         table.add(proxy.cells(), proxy.notes());
@@ -124,9 +134,9 @@ impl ProxyRow {
             cell(self.envoy.as_deref().unwrap_or_default()),
             elapsed(self.gone_seconds.unwrap_or(self.connected_seconds)),
         ];
-        let states = Kind::ALL.map(|kind| {
+        let states = KINDS.map(|(_, of_column)| {
             let mut kinds = self.kinds.iter();
-            let found = kinds.find(|one| one.kind == kind.as_str());
+            let found = kinds.find(|one| of_column.iter().any(|kind| one.kind == kind.as_str()));
             cell(found.map_or("", |one| &one.state))
         });
         own.into_iter().chain(states).collect()
@@ -286,7 +296,8 @@ mod tests {
                         "names": 7, "state": "STALE", "since_seconds": 0.25,
                         "sent": "0123456789abcdef", "accepted": "ff", "nacks": 0,
                     }] },
-                    { "kind": "routes", "state": "REJECTED", "streams": [{
+                    { "kind": "virtual_hosts", "state": "SYNCED", "streams": [] },
+                    { "kind": "vhds_routes", "state": "REJECTED", "streams": [{
                         "names": 2, "state": "REJECTED", "since_seconds": 300.0,
                         "sent": "ff", "accepted": null, "nacks": 1, "error": "no\nsuch cluster",
                     }] },
@@ -315,14 +326,14 @@ mod tests {
                 ],
             },
         ]));
-        let expected = r"NODE     CLUSTER  PEER      TRANSPORT  ENVOY   SINCE  CLUSTERS  ENDPOINTS  LISTENERS  ROUTES    SECRETS
-edge\n1  edge     10.0.0.7  ads-delta  1.40.0  90s    SYNCED    STALE      -          REJECTED  -
+        let expected = r"NODE     CLUSTER  PEER      TRANSPORT  ENVOY   SINCE  CLUSTERS  ENDPOINTS  LISTENERS  ROUTES    HOSTS   SECRETS
+edge\n1  edge     10.0.0.7  ads-delta  1.40.0  90s    SYNCED    STALE      -          REJECTED  SYNCED  -
   endpoints: behind for 250ms: has ff, was sent 0123456789ab
-  routes: rejected for 5m: no\nsuch cluster
-old      -        unix      rest       -       2h     -         STALE      -          -         -
+  vhds_routes: rejected for 5m: no\nsuch cluster
+old      -        unix      rest       -       2h     -         STALE      -          -         -       -
   several proxies share this name; give each its own --service-node
   endpoints /b_0: waits for clusters /b_0 for 2h
-dead     edge     10.0.0.8  ads        1.36.1  5m     GONE      -          GONE       -         -
+dead     edge     10.0.0.8  ads        1.36.1  5m     GONE      -          GONE       -         -       -
   gone: it was killed; it was connected for 2h
   before that: listeners REJECTED
 ";

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use envoy_api::envoy::config::core::v3::Node;
+use envoy_api::envoy::config::core::v3::node::UserAgentVersionType;
 use envoy_api::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
@@ -56,6 +57,20 @@ impl<S: Speech> Stream<S> {
             wire: Wire::open(connection, service.path(S::METHOD)),
             node: Some(node()),
             said: S::default(),
+        }
+    }
+
+    /// The stream of an Envoy of this version.
+    pub(super) fn of_envoy(self, version: &str) -> Self {
+        let version = UserAgentVersionType::UserAgentVersion(version.to_owned());
+        let envoy = |node| Node {
+            user_agent_name: "envoy".to_owned(),
+            user_agent_version_type: Some(version),
+            ..node
+        };
+        Self {
+            node: self.node.map(envoy),
+            ..self
         }
     }
 

@@ -48,7 +48,7 @@ pub(crate) struct Plane {
     pub(crate) started: Instant,
     state: State,
     projection: Projector,
-    backend: Option<Backend>,
+    backend: Option<(Backend, SocketAddr)>,
 }
 
 /// A server of the snapshots, which comes and goes.
@@ -123,6 +123,23 @@ impl Plane {
         apps: &[(&str, &str)],
         certificates: Vec<Arc<Certificate>>,
     ) -> Self {
+        Self::with_backend(transport, apps, certificates, false).await
+    }
+
+    /// The same over one delta stream, with a server that sends virtual hosts one by one.
+    pub(crate) async fn with_virtual_hosts(
+        apps: &[(&str, &str)],
+        certificates: Vec<Arc<Certificate>>,
+    ) -> Self {
+        Self::with_backend(Transport::AdsDelta, apps, certificates, true).await
+    }
+
+    async fn with_backend(
+        transport: Transport,
+        apps: &[(&str, &str)],
+        certificates: Vec<Arc<Certificate>>,
+        vhds: bool,
+    ) -> Self {
         let own = own_address();
         let port = TcpListener::bind((own, 0)).await.unwrap();
         let backend_port = port.local_addr().unwrap().port();
@@ -138,8 +155,9 @@ impl Plane {
             app_at(id, labels, (own, backend_port).into())
         };
         let all = apps.iter().map(app).collect();
-        let mut plane = Self::before(own, transport, all, certificates, |_| {}).await;
-        plane.backend = Some(backend);
+        let kept = (transport, vhds);
+        let mut plane = Self::serving(own, kept, all, certificates, |_| {}).await;
+        plane.backend = Some((backend, (own, backend_port).into()));
         plane.says(apps[0].1, 200).await;
         plane
     }
@@ -149,6 +167,16 @@ impl Plane {
     pub(crate) async fn before(
         own: Ipv4Addr,
         transport: Transport,
+        apps: Vec<Value>,
+        certificates: Vec<Arc<Certificate>>,
+        tune: impl FnOnce(&mut resources::Config),
+    ) -> Self {
+        Self::serving(own, (transport, false), apps, certificates, tune).await
+    }
+
+    async fn serving(
+        own: Ipv4Addr,
+        (transport, vhds): (Transport, bool),
         apps: Vec<Value>,
         certificates: Vec<Arc<Certificate>>,
         tune: impl FnOnce(&mut resources::Config),
@@ -183,7 +211,7 @@ impl Plane {
 
         let (mut publisher, reader) = cell();
         publisher.publish_compared(snapshot.clone());
-        let (control, serving) = Serving::start((own, 0).into(), reader.clone()).await;
+        let (control, serving) = Serving::serve((own, 0).into(), reader.clone(), vhds).await;
         let bootstrap = bootstrap::yaml(&bootstrap::Config {
             transport,
             control_planes: vec![ControlPlane::Address(control)],
@@ -213,6 +241,13 @@ impl Plane {
         }
     }
 
+    /// Serves virtual hosts one by one again, at the same address, as a process that knows nothing
+    /// of any client.
+    pub(crate) async fn serve_again(&mut self) {
+        let (_, serving) = Serving::serve(self.control, self.reader.clone(), true).await;
+        self.serving = serving;
+    }
+
     /// Plain requests for a host.
     pub(crate) fn target(&self, host: &str) -> Target {
         Target::http(self.http, host, "/")
@@ -237,12 +272,28 @@ impl Plane {
         self.publisher.publish_compared(self.snapshot.clone());
     }
 
-    /// Publishes what the product writes for these certificates, which nobody checks.
-    pub(crate) fn publish_certificates(&mut self, certificates: Vec<Arc<Certificate>>) {
-        (self.state, _) = reduce(self.state.clone(), read(certificates));
+    /// Publishes what the product writes for these apps, each an id and its labels, in the place of
+    /// all others.
+    pub(crate) fn publish_apps(&mut self, apps: &[(&str, Value)]) {
+        let (_, task) = self.backend.as_ref().expect("a backend of all apps");
+        let apps = apps
+            .iter()
+            .map(|(id, labels)| app_at(id, labels.clone(), *task));
+        let apps: Vec<Value> = apps.collect();
+        let list = translate::apps(json!({ "apps": apps }).to_string().as_bytes()).unwrap();
+        self.step(Event::Synced(list));
+    }
+
+    fn step(&mut self, event: Event) {
+        (self.state, _) = reduce(self.state.clone(), event);
         self.projection.project(&self.state);
         self.snapshot = self.projection.snapshot().clone();
         self.publisher.publish_compared(self.snapshot.clone());
+    }
+
+    /// Publishes what the product writes for these certificates, which nobody checks.
+    pub(crate) fn publish_certificates(&mut self, certificates: Vec<Arc<Certificate>>) {
+        self.step(read(certificates));
     }
 
     pub(crate) async fn stop(mut self) {

@@ -8,6 +8,7 @@ mod refusals;
 mod returns;
 mod script;
 mod stories;
+mod virtual_hosts;
 
 use std::sync::Arc;
 use std::time::Duration;

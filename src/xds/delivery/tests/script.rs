@@ -28,11 +28,17 @@ use tokio::time::Instant;
 ///
 /// A line that begins with `rest:`, `sotw:`, `delta:` or `grpc:` is for these alone.
 pub(super) fn play(story: &str, script: &str) {
-    for protocol in [
+    let all = [
         ProtocolVariant::Sotw,
         ProtocolVariant::Delta,
         ProtocolVariant::Rest,
-    ] {
+    ];
+    play_over(&all, story, script);
+}
+
+/// Plays a story over these protocols.
+pub(super) fn play_over(protocols: &[ProtocolVariant], story: &str, script: &str) {
+    for protocol in protocols.iter().copied() {
         let mut stage = Stage::new(protocol);
         for (number, line) in script.lines().enumerate() {
             let line = line.trim();
