@@ -11,7 +11,7 @@ use super::joined_table::JoinedTable;
 use super::origin;
 use super::redirects::{Redirect, redirect_uncovered, redirect_without_https};
 use super::route_table::RouteTable;
-use super::settled_hosts::{ANY_HOST, SettledHost, SettledHosts, TableForm};
+use super::settled_hosts::{ANY_HOST, RoutedHost, SettledHosts, TableForm};
 use super::vhds::{self, virtual_host_name};
 use super::virtual_host::{ClusterRoute, encoded, redirecting, to_cluster, to_solver};
 use crate::intent::conflicts::{Claim, Claims, settle_host};
@@ -170,7 +170,7 @@ impl Routes {
             true => self.lost.remove(name),
             false => self.lost.insert(name.clone(), problems),
         };
-        let host = SettledHost {
+        let host = RoutedHost {
             direct,
             redirecting,
         };

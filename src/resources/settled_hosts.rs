@@ -14,7 +14,7 @@ pub(super) const ANY_HOST: &str = "*";
 /// Hosts with their routes. Cheap to clone: unchanged parts are shared.
 #[derive(Clone, Default)]
 pub(super) struct SettledHosts {
-    hosts: OrdMap<Name, Arc<SettledHost>>,
+    hosts: OrdMap<Name, Arc<RoutedHost>>,
     /// Number of hosts that redirect.
     redirecting: usize,
     digests: [SetVersion; TableForm::ALL.len()],
@@ -22,7 +22,7 @@ pub(super) struct SettledHosts {
 
 /// Routes of one host.
 #[derive(PartialEq, Eq)]
-pub(super) struct SettledHost {
+pub(super) struct RoutedHost {
     /// On both listeners, but for redirects.
     pub(super) direct: Arc<HostRoutes>,
     /// On the plain listener, if it redirects.
@@ -52,7 +52,7 @@ impl TableForm {
     }
 }
 
-impl SettledHost {
+impl RoutedHost {
     /// Routes in one form of a table.
     pub(super) fn routes(&self, form: TableForm) -> &Arc<HostRoutes> {
         match form {
@@ -64,12 +64,12 @@ impl SettledHost {
 
 impl SettledHosts {
     /// Routes of one host.
-    pub(super) fn get(&self, name: &str) -> Option<&Arc<SettledHost>> {
+    pub(super) fn get(&self, name: &str) -> Option<&Arc<RoutedHost>> {
         self.hosts.get(name)
     }
 
     /// The hosts, by name.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Name, &Arc<SettledHost>)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Name, &Arc<RoutedHost>)> {
         self.hosts.iter()
     }
 
@@ -85,14 +85,14 @@ impl SettledHosts {
 
     /// Sets the routes of a host; none removes it. Returns true for each table that differs from
     /// before, in order: `http`, in either form, and `https`.
-    pub(super) fn set(&mut self, name: &Name, host: Option<SettledHost>) -> [bool; 2] {
+    pub(super) fn set(&mut self, name: &Name, host: Option<RoutedHost>) -> [bool; 2] {
         let before = self.hosts.get(name).cloned();
         if before.as_deref() == host.as_ref() {
             return [false; 2];
         }
         let host = host.map(Arc::new);
         let differs = |form: TableForm| {
-            let routes = |host: &Option<Arc<SettledHost>>| {
+            let routes = |host: &Option<Arc<RoutedHost>>| {
                 host.as_ref().map(|host| host.routes(form).clone())
             };
             routes(&before) != routes(&host)
@@ -109,7 +109,7 @@ impl SettledHosts {
                 }
             }
         }
-        let redirects = |host: &Option<Arc<SettledHost>>| {
+        let redirects = |host: &Option<Arc<RoutedHost>>| {
             usize::from(host.as_ref().is_some_and(|host| host.redirecting.is_some()))
         };
         self.redirecting = self.redirecting + redirects(&host) - redirects(&before);
@@ -122,6 +122,6 @@ impl SettledHosts {
 }
 
 /// Contribution of a host to the digest of a table.
-fn contribution(form: TableForm, name: &str, host: &SettledHost) -> SetVersion {
+fn contribution(form: TableForm, name: &str, host: &RoutedHost) -> SetVersion {
     SetVersion::of_resource(name, host.routes(form).version)
 }

@@ -14,7 +14,7 @@ use envoy_api::prost::Message as _;
 use super::config::Config;
 use super::joined_table::{named, table_head, table_tail};
 use super::route_table::RouteTable;
-use super::settled_hosts::{SettledHost, TableForm};
+use super::settled_hosts::{RoutedHost, TableForm};
 use super::source::config_source;
 use super::virtual_host::HostRoutes;
 use crate::snapshot::{Encode, Flavour, Kind, Name, Origin, Requirements, Resource};
@@ -40,7 +40,7 @@ pub(super) fn table(config: &Config, form: TableForm) -> Resource {
 
 /// The virtual host of a host on the plain listener. If it redirects, it has a substitute for
 /// clients without the listener that it redirects to.
-pub(super) fn http(host: &Name, settled: &Arc<SettledHost>) -> Resource {
+pub(super) fn http(host: &Name, settled: &Arc<RoutedHost>) -> Resource {
     let resource = virtual_host(host, TableForm::Http, settled);
     if settled.redirecting.is_none() {
         return resource;
@@ -53,11 +53,11 @@ pub(super) fn http(host: &Name, settled: &Arc<SettledHost>) -> Resource {
 }
 
 /// The virtual host of a host on the listener with TLS.
-pub(super) fn https(host: &Name, settled: &Arc<SettledHost>) -> Resource {
+pub(super) fn https(host: &Name, settled: &Arc<RoutedHost>) -> Resource {
     virtual_host(host, TableForm::Https, settled)
 }
 
-fn virtual_host(host: &Name, form: TableForm, settled: &SettledHost) -> Resource {
+fn virtual_host(host: &Name, form: TableForm, settled: &RoutedHost) -> Resource {
     let name = virtual_host_name(form.table(), host);
     let routes = settled.routes(form);
     let writer = VirtualHostWriter {

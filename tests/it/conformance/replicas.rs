@@ -1,7 +1,7 @@
 //! Two servers on one state, and what one event puts on the wire, with resources as apps make them.
 
 #[path = "../../../benches/support/mod.rs"]
-mod support;
+pub(super) mod support;
 
 use std::collections::BTreeMap;
 

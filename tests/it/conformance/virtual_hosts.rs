@@ -1,13 +1,9 @@
 //! Virtual hosts that are sent one by one: to whom, and at which cost.
 
-#[path = "../../../benches/support/mod.rs"]
-#[expect(dead_code, reason = "other measurements need the rest")]
-mod edge;
-
-use edge::{Edge, label_event};
 use marathon_envoy::snapshot::Kind;
 
 use super::client::{Delta, Sotw};
+use super::replicas::support::{Edge, label_event};
 use super::server::Server;
 use super::wire::Service;
 

@@ -28,9 +28,11 @@ received    |                                                                   
 record      | metrics net pipeline::DEPARTED_KEPT pipeline::DepartedCluster                 | requests envoy
             | pipeline::DepartedClusters pipeline::World snapshot state                      |
 registry    | metrics net::throttle server snapshot::Kind                                    | requests envoy marathon
-resources   | intent snapshot::Changes snapshot::Encode snapshot::Flavour snapshot::Kind     | io clock chance logs
-            | snapshot::Name snapshot::Origin snapshot::Part snapshot::Resource              |
-            | snapshot::Snapshot snapshot::Version state::CertificateSet state::app::AppId   |
+resources   | intent snapshot::Changes snapshot::Encode snapshot::Flavour snapshot::Index    | io clock chance logs
+            | snapshot::Join snapshot::Kind snapshot::Name snapshot::Origin snapshot::Part   |
+            | snapshot::Parts snapshot::Requirements snapshot::Resource                      |
+            | snapshot::SetVersion snapshot::Snapshot snapshot::Version                      |
+            | state::CertificateSet state::app::AppId                                        |
             | state::certificate state::event::Source state::problem                         |
 server      | metrics net                                                                    | envoy
 settings    | admin files freshness intent labels marathon pipeline record registry          | envoy
