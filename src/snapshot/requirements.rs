@@ -161,6 +161,8 @@ impl fmt::Debug for Requirements {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use super::*;
 
     fn cluster(name: &str) -> (Kind, Name) {
@@ -178,11 +180,11 @@ mod tests {
     #[test]
     fn what_the_last_part_gives_up_is_required_no_longer() {
         let (a, b) = (cluster("a"), cluster("b"));
-        let mut counts = counted(&[&[a.clone()], &[a.clone(), b.clone()]]);
+        let mut counts = counted(&[from_ref(&a), &[a.clone(), b.clone()]]);
         assert_eq!((counts.count(&a), counts.count(&b)), (2, 1));
         counts.replace(&[a.clone(), b.clone()], &[]);
         assert!(counts.contains(&a) && !counts.contains(&b));
-        counts.replace(&[a.clone()], &[b.clone()]);
+        counts.replace(from_ref(&a), from_ref(&b));
         assert!(!counts.contains(&a) && counts.contains(&b));
     }
 
@@ -196,15 +198,15 @@ mod tests {
         assert_eq!(all.iter().count(), 3);
         assert!(all.contains(&listener) && !few.contains(&listener));
         assert_eq!(few, Requirements::new(vec![b, a]));
-        assert_eq!(all.beyond(&few), std::slice::from_ref(&listener));
+        assert_eq!(all.beyond(&few), from_ref(&listener));
         assert!(few.beyond(&all).is_empty() && few != all);
     }
 
     #[test]
     fn the_difference_between_two_is_what_came() {
         let (a, b, c) = (cluster("a"), cluster("b"), cluster("c"));
-        let before = Requirements::of_parts(counted(&[&[a.clone()], &[b.clone()]]), None);
-        let after = Requirements::of_parts(counted(&[&[a.clone()], &[a], &[c.clone()]]), None);
+        let before = Requirements::of_parts(counted(&[from_ref(&a), from_ref(&b)]), None);
+        let after = Requirements::of_parts(counted(&[from_ref(&a), from_ref(&a), from_ref(&c)]), None);
         assert_eq!(after.beyond(&before), [c]);
         assert_eq!(before.beyond(&after), [b]);
     }
