@@ -206,7 +206,8 @@ mod tests {
     fn the_difference_between_two_is_what_came() {
         let (a, b, c) = (cluster("a"), cluster("b"), cluster("c"));
         let before = Requirements::of_parts(counted(&[from_ref(&a), from_ref(&b)]), None);
-        let after = Requirements::of_parts(counted(&[from_ref(&a), from_ref(&a), from_ref(&c)]), None);
+        let after =
+            Requirements::of_parts(counted(&[from_ref(&a), from_ref(&a), from_ref(&c)]), None);
         assert_eq!(after.beyond(&before), [c]);
         assert_eq!(before.beyond(&after), [b]);
     }

@@ -116,11 +116,13 @@ pub(crate) async fn at_rest(environment: &Environment, things: u64) {
 }
 
 /// How many names and whole kinds were accepted over streams and are at rest, by what `/proxies` shows.
+/// Single hosts are a part of their table.
 pub(crate) fn resting(proxies: &Value) -> u64 {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let kinds = list(proxies)
         .into_iter()
         .flat_map(|proxy| list(&proxy["kinds"]));
+    let kinds = kinds.filter(|kind| kind["kind"] != "virtual_hosts");
     kinds
         .flat_map(|kind| list(&kind["streams"]))
         .filter(|stream| stream["state"] == "SYNCED")
@@ -128,8 +130,13 @@ pub(crate) fn resting(proxies: &Value) -> u64 {
         .sum()
 }
 
-/// How many answers with something in them went out, of one kind or of all.
+/// How many answers with something in them went out, of one kind or of all but single hosts, which
+/// only some Envoys are sent.
 pub(crate) async fn answers(environment: &Environment, kind: Option<Kind>) -> u64 {
+    let of_hosts = match kind {
+        Some(_) => 0,
+        None => metric(environment, "pushes_total", &["kind=\"virtual_hosts\""]).await,
+    };
     let kind = kind.map(|kind| format!("kind=\"{kind}\""));
     let of_kind: Vec<&str> = kind.iter().map(String::as_str).collect();
     let changed: Vec<&str> = of_kind
@@ -139,6 +146,7 @@ pub(crate) async fn answers(environment: &Environment, kind: Option<Kind>) -> u6
         .collect();
     metric(environment, "polls_total", &changed).await
         + metric(environment, "pushes_total", &of_kind).await
+        - of_hosts
 }
 
 /// How many answers were rejected.
