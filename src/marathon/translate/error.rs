@@ -72,7 +72,7 @@ pub struct JsonFault {
 
 /// Position between two bytes of JSON.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Position {
+pub(super) struct JsonPosition {
     /// Number of line feeds before it.
     lines: usize,
     /// Number of bytes between the last of these and it.
@@ -98,7 +98,7 @@ impl JsonFault {
     }
 
     /// The same fault, of JSON that begins at this position.
-    pub(super) fn behind(mut self, start: Position) -> Self {
+    pub(super) fn behind(mut self, start: JsonPosition) -> Self {
         if self.line == 1 {
             self.column += start.column;
         }
@@ -107,7 +107,7 @@ impl JsonFault {
     }
 }
 
-impl Position {
+impl JsonPosition {
     /// The position behind these bytes.
     pub(super) fn behind(self, bytes: &[u8]) -> Self {
         // Few enough bytes for a sum of the smallest size, which the compiler makes fast.

@@ -7,7 +7,7 @@ use serde::de::IgnoredAny;
 use serde_json::Deserializer;
 use serde_json::value::RawValue;
 
-use super::error::{JsonFault, Position, TranslateError};
+use super::error::{JsonFault, JsonPosition, TranslateError};
 use super::item::{Agents, UnusableItem, listed_app};
 use crate::marathon::wire::{AppWithTasks, Text};
 use crate::state::event::{List, UnreadableApp};
@@ -26,7 +26,7 @@ pub struct ListReader {
     /// The bytes that were not read yet.
     rest: Vec<u8>,
     /// Position of the first of them in the answer.
-    position: Position,
+    position: JsonPosition,
     /// Number of bytes from which on these are read again. It doubles with a value that does not
     /// come to its end: one in a thousand pieces is not read a thousand times.
     enough_bytes: usize,
@@ -105,7 +105,7 @@ impl ListReader {
             has_key: false,
             place: Place::Start,
             rest: Vec::new(),
-            position: Position::default(),
+            position: JsonPosition::default(),
             enough_bytes: 0,
             list: List::default(),
             agents: Agents::default(),
@@ -303,5 +303,5 @@ fn check_utf8(bytes: &[u8]) -> Result<(), JsonFault> {
     };
     let good = bytes.get(..error.valid_up_to()).unwrap_or_default();
     let fault = JsonFault::of_next_byte("invalid unicode code point");
-    Err(fault.behind(Position::default().behind(good)))
+    Err(fault.behind(JsonPosition::default().behind(good)))
 }
