@@ -122,13 +122,13 @@ impl LargeMarathon {
         self.shared.written(sequence).await
     }
 
-    /// Waits until a stream is open.
+    /// Waits until so many streams have been opened since the start.
     ///
     /// # Cancel safety
     ///
     /// Nothing is lost.
-    pub async fn followed(&self) {
-        self.shared.followed().await;
+    pub async fn followed(&self, times: u64) {
+        self.shared.followed(times).await;
     }
 
     /// What was requested so far.

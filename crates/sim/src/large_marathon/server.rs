@@ -16,6 +16,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -41,8 +42,8 @@ pub(super) struct Shared {
     state: Mutex<State>,
     /// Number and time of the last event that was handed to a socket.
     written: watch::Sender<(u64, Instant)>,
-    /// Number of open streams.
-    followers: watch::Sender<usize>,
+    /// Number of streams that were opened.
+    opened: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
@@ -64,7 +65,7 @@ impl Shared {
                 counts: Counts::default(),
             }),
             written: watch::Sender::new((0, Instant::now())),
-            followers: watch::Sender::new(0),
+            opened: watch::Sender::new(0),
         }
     }
 
@@ -91,10 +92,14 @@ impl Shared {
         } = &mut *state;
         if let Some(event) = change(world) {
             *sequence += 1;
-            let before = streams.len();
-            streams.retain(|stream| stream.try_send((*sequence, event.clone())).is_ok());
-            counts.dropped_streams += u64::try_from(before - streams.len()).unwrap_or_default();
-            self.followers.send_replace(streams.len());
+            streams.retain(|stream| match stream.try_send((*sequence, event.clone())) {
+                Ok(()) => true,
+                Err(TrySendError::Full(_)) => {
+                    counts.dropped_streams += 1;
+                    false
+                }
+                Err(TrySendError::Closed(_)) => false,
+            });
         }
         Sequence(*sequence)
     }
@@ -106,10 +111,10 @@ impl Shared {
         waited.map_or_else(|_| Instant::now(), |written| written.1)
     }
 
-    pub(super) async fn followed(&self) {
-        let mut followers = self.followers.subscribe();
+    pub(super) async fn followed(&self, times: u64) {
+        let mut opened = self.opened.subscribe();
         // The sender is a part of this.
-        let _ = followers.wait_for(|followers| *followers > 0).await;
+        let _ = opened.wait_for(|opened| *opened >= times).await;
     }
 
     fn answer(self: &Arc<Self>, request: &Request<Incoming>) -> Response<Body> {
@@ -118,8 +123,12 @@ impl Shared {
             "/v2/events" => {
                 state.counts.streams += 1;
                 let (sender, events) = mpsc::channel(OUTSTANDING_MESSAGES);
-                state.streams.push(sender);
-                self.followers.send_replace(state.streams.len());
+                let first = (state.sequence, World::attached());
+                // There is room for the first of so many.
+                if sender.try_send(first).is_ok() {
+                    state.streams.push(sender);
+                }
+                self.opened.send_replace(state.counts.streams);
                 drop(state);
                 event_stream(Arc::clone(self), events)
             }

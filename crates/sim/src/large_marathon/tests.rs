@@ -52,10 +52,12 @@ async fn the_list_and_single_apps_say_the_same() {
 async fn a_change_is_an_event_and_stands_in_the_list() {
     let marathon = LargeMarathon::start(SIZE).await.unwrap();
     let mut stream = request(&marathon, "/v2/events").await;
-    marathon.followed().await;
+    marathon.followed(1).await;
 
     marathon.move_task(1, 4000);
     let sequence = marathon.name_host(1, "other.example.com");
+    let attached = event(&mut stream).await;
+    assert_eq!(attached["eventType"], "event_stream_attached");
     let moved = event(&mut stream).await;
     let named = event(&mut stream).await;
     marathon.written(sequence).await;
@@ -75,7 +77,7 @@ async fn a_change_is_an_event_and_stands_in_the_list() {
 async fn a_stream_that_nobody_reads_is_dropped() {
     let marathon = LargeMarathon::start(SIZE).await.unwrap();
     let _unread = request(&marathon, "/v2/events").await;
-    marathon.followed().await;
+    marathon.followed(1).await;
     // The sockets hold less than a megabyte, an event is half a kilobyte; nothing is awaited, so
     // that nothing is written either.
     for port in 1..=2000 {

@@ -66,6 +66,16 @@ impl World {
         self.apps.get(app).map(App::hosts).unwrap_or_default()
     }
 
+    /// The event that opens every stream.
+    pub(super) fn attached() -> Bytes {
+        let event = json!({
+            "remoteAddress": "127.0.0.1",
+            "eventType": "event_stream_attached",
+            "timestamp": timestamp(0),
+        });
+        frame("event_stream_attached", &event)
+    }
+
     /// The body of the list.
     pub(super) fn list(&mut self) -> Bytes {
         if let Some(list) = &self.list {
