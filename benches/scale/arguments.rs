@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
     pub(crate) scenario: Option<Scenario>,
 }
 
-/// What is measured.
+/// A scenario.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Scenario {
     /// A change on Marathon's wire until the last proxy has it.

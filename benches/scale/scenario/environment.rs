@@ -55,12 +55,12 @@ impl Change {
 /// A Marathon, and the way in which daemons are started in front of it.
 pub(crate) struct Environment {
     pub(crate) marathon: LargeMarathon,
-    /// Where its events are made, beside the proxies.
+    /// The threads on which its events are made, beside those of the proxies.
     pub(crate) runtime: Handle,
     app: usize,
     ports: [u16; 2],
     binary: PathBuf,
-    /// Where the Envoys of its daemons listen; nothing else is given this port.
+    /// The port that the Envoys of its daemons listen on; nothing else is given it.
     http: Port,
 }
 

@@ -21,7 +21,7 @@ const WARM_LIMIT: Duration = Duration::from_secs(180);
 /// The change that is measured.
 const CHANGE: Change = Change::Endpoint(Side::Second);
 
-/// What was measured of one server.
+/// Figures of one server.
 #[derive(Debug, Default)]
 struct Measured {
     warm_ms: Samples,
@@ -169,7 +169,7 @@ async fn tcp(
     ours.report_tcp(report, case, &last_ms, &processor_ms)
 }
 
-/// Somebody else's server, without a floor.
+/// A foreign server, without a floor.
 async fn foreign(
     arguments: &FanoutArguments,
     server: std::net::SocketAddr,

@@ -11,7 +11,7 @@ use crate::xds::Fleet;
 /// Time limit of a change that is made here.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Time limit of a change that somebody else makes.
+/// Time limit of a change that is awaited.
 const AWAITED_LIMIT: Duration = Duration::from_secs(600);
 
 /// Figures of one kind of change, over one transport, of one server.

@@ -20,7 +20,7 @@ const WARM_LIMIT: Duration = Duration::from_secs(180);
 /// The change by which polls are named; none is made.
 const CHANGE: Change = Change::Endpoint(Side::Second);
 
-/// What was measured of one server, in kilobytes.
+/// Figures of one server, in kilobytes.
 #[derive(Debug, Default)]
 struct Measured {
     each: Samples,
@@ -158,7 +158,7 @@ async fn world(
     report.row(&case, "Marathon's list, KB", &Samples::one(list), None)
 }
 
-/// Somebody else's server, without a floor.
+/// A foreign server, without a floor.
 async fn foreign(
     arguments: &MemoryArguments,
     server: std::net::SocketAddr,

@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::report::{Report, Samples, counted, milliseconds};
 use crate::xds::{Connection, Kind, PollError, UserAgent, connect, node_json};
 
-/// What was measured of one server.
+/// Figures of one server.
 #[derive(Debug, Default)]
 struct Measured {
     all_ms: Samples,

@@ -1,4 +1,4 @@
-//! What is measured: our daemon, a floor with its bytes, or somebody else's server.
+//! The server that is measured: the daemon, a floor with its bytes, or a foreign server.
 
 use std::net::SocketAddr;
 use std::process::Stdio;

@@ -1,4 +1,4 @@
-//! What a fleet of proxies has received and seen, all of them together.
+//! The common notes of a fleet of proxies: messages received, and changes seen.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -50,7 +50,7 @@ pub(crate) struct FleetOptions {
     pub(crate) clusters: Option<usize>,
     /// The route table that streams request.
     pub(crate) route_table: String,
-    /// What polls ask for.
+    /// The resource that polls request.
     pub(crate) polled: Polled,
     /// Proxies that share a connection, for polls.
     pub(crate) polls_per_connection: usize,

@@ -56,7 +56,7 @@ impl LargeMarathon {
     ///
     /// # Errors
     ///
-    /// When no port can be bound.
+    /// No port can be bound.
     pub async fn start(size: Size) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
@@ -131,7 +131,7 @@ impl LargeMarathon {
         self.shared.followed(times).await;
     }
 
-    /// What was requested so far.
+    /// The numbers so far.
     pub fn counts(&self) -> Counts {
         self.shared.counts()
     }
