@@ -40,7 +40,7 @@ impl Cli {
     /// names it and the remedy; `--help` and `--version` end it with exit code 0.
     pub fn from_command_line() -> Self {
         let arguments = with_default_command(std::env::args_os());
-        let mut command = without_empty_variables(with_openbao_names(Self::command()));
+        let mut command = without_empty_variables(with_openbao_names(command()));
         let parsed = command
             .try_get_matches_from_mut(arguments)
             .and_then(|matches| Self::from_arg_matches(&matches));
@@ -64,6 +64,16 @@ impl Cli {
             Command::Demo(arguments) => super::demo::run(&arguments),
         }
     }
+}
+
+/// Returns the command line's grammar. A negative number is a value, so that its setting names it.
+pub(super) fn command() -> clap::Command {
+    Cli::command().mut_subcommands(|command| {
+        command.mut_args(|argument| {
+            let takes_values = argument.get_action().takes_values();
+            argument.allow_negative_numbers(takes_values)
+        })
+    })
 }
 
 /// Inserts `serve` if no command was given.
@@ -108,6 +118,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_sound() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 }

@@ -110,7 +110,7 @@ mod tests {
     use crate::commands::Cli;
 
     fn told(line: &str) -> String {
-        let mut command = Cli::command();
+        let mut command = crate::commands::cli::command();
         let error = command
             .try_get_matches_from_mut(line.split(' '))
             .unwrap_err();
@@ -123,6 +123,11 @@ mod tests {
             (
                 "marathon-envoy serve --resync-interval=5m",
                 "RESYNC_INTERVAL=5m: not a number of seconds from 1 to 86400; write a decimal number \
+                 without a unit, as 300 or 0.5 (flag --resync-interval)",
+            ),
+            (
+                "marathon-envoy serve --resync-interval -1",
+                "RESYNC_INTERVAL=-1: not a number of seconds from 1 to 86400; write a decimal number \
                  without a unit, as 300 or 0.5 (flag --resync-interval)",
             ),
             (

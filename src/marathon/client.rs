@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, StatusCode, Uri};
 use http_body_util::BodyExt as _;
+use hyper::body::Body;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::authenticated_client::AuthenticatedClient;
@@ -15,9 +16,9 @@ use super::error::Error;
 use super::fetch::{Fetch, FetchLimits};
 use super::https::{ConnectionChoice, HeadLimits};
 use super::ids;
-use super::translate::{self, Asked, TranslateError};
-use crate::net::blocking::run_blocking;
-use crate::net::body::{UnreadAnswerBody, collect};
+use super::json_body::JsonBody;
+use super::translate::{self, Asked, ListReader};
+use crate::net::body::collect;
 use crate::net::redirect::authority;
 use crate::state::app::AppId;
 use crate::state::event::{Event, List, Purpose};
@@ -43,6 +44,11 @@ pub(super) enum FetchAnswer {
     /// went.
     Elsewhere,
 }
+
+/// Body of an answer.
+trait AnswerBody: Body<Data = Bytes, Error = hyper::Error> + Unpin {}
+
+impl<B: Body<Data = Bytes, Error = hyper::Error> + Unpin> AnswerBody for B {}
 
 /// Asks Marathon. Clones share connections and the login.
 #[derive(Clone)]
@@ -80,9 +86,9 @@ impl MarathonClient {
     ) -> Result<FetchAnswer, Error> {
         match asked {
             Fetch::Everything(purpose) => {
-                let path = "/v2/apps?embed=apps.tasks".to_owned();
-                let body = self.get(base, &path, limit).await?;
-                let list = parse(path, body, translate::apps).await?;
+                let path = "/v2/apps?embed=apps.tasks";
+                let body = self.get(base, path, limit).await?;
+                let list = body.list(ListReader::of_apps()).await?;
                 Ok(FetchAnswer::Fact(Event::Synced(List {
                     purpose: *purpose,
                     ..list
@@ -93,7 +99,7 @@ impl MarathonClient {
                 let Some(body) = self.find(base, &path, Asked::Group(group), limit).await? else {
                     return Ok(FetchAnswer::Elsewhere);
                 };
-                let list = parse(path, body, translate::group).await?;
+                let list = body.list(ListReader::of_group()).await?;
                 Ok(FetchAnswer::Fact(Event::GroupSynced {
                     group: group.clone(),
                     list: List {
@@ -114,7 +120,7 @@ impl MarathonClient {
                 let path = format!("/v2/apps{}", encoded(app));
                 let body = self.find(base, &path, Asked::App(app), limit).await?;
                 Ok(FetchAnswer::Fact(match body {
-                    Some(body) => parse(path, body, translate::app).await?,
+                    Some(body) => body.translated(translate::app).await?,
                     None => Event::AppGone(app.clone()),
                 }))
             }
@@ -133,7 +139,7 @@ impl MarathonClient {
                     Some(body) => Event::DefinitionRead {
                         app: app.clone(),
                         version: *version,
-                        definition: Some(parse(path, body, translate::definition).await?),
+                        definition: Some(body.translated(translate::definition).await?),
                     },
                     None => gone,
                 }))
@@ -143,15 +149,17 @@ impl MarathonClient {
 
     /// The leader's `host:port`, as Marathon names it. Part of opening a stream, and as patient.
     pub(super) async fn leader(&self, base: &BaseUrl) -> Result<String, Error> {
-        let path = "/v2/leader".to_owned();
         let config = self.authenticated_client.config();
         let limit = config.head_limit;
         let head = HeadLimits {
             connection: ConnectionChoice::KeptThenNew(config.head_patience),
             limit,
         };
-        let body = within(limit, self.get(base, &path, head)).await?;
-        translate::leader(&body).map_err(|source| Error::Answer { path, source })
+        within(limit, async {
+            let body = self.get(base, "/v2/leader", head).await?;
+            body.translated(translate::leader).await
+        })
+        .await
     }
 
     /// Asks whether Marathon lives. A standby asks its leader
@@ -195,12 +203,13 @@ impl MarathonClient {
         path: &str,
         asked: Asked<'_>,
         limit: HeadLimits,
-    ) -> Result<Option<Bytes>, Error> {
+    ) -> Result<Option<JsonBody<impl AnswerBody>>, Error> {
         let (status, body) = self.get_json(base, path, limit).await?;
         if status == StatusCode::OK {
             return Ok(Some(body));
         }
         // A proxy on the way has 404s of its own.
+        let body = body.bytes().await?;
         translate::check_missing(&body, asked).map_err(|source| Error::Answer {
             path: path.to_owned(),
             source,
@@ -210,7 +219,12 @@ impl MarathonClient {
     }
 
     /// The body of a 200 that is JSON.
-    async fn get(&self, base: &BaseUrl, path: &str, limit: HeadLimits) -> Result<Bytes, Error> {
+    async fn get(
+        &self,
+        base: &BaseUrl,
+        path: &str,
+        limit: HeadLimits,
+    ) -> Result<JsonBody<impl AnswerBody>, Error> {
         match self.get_json(base, path, limit).await? {
             (StatusCode::OK, body) => Ok(body),
             (status, _) => Err(Error::Status {
@@ -220,13 +234,13 @@ impl MarathonClient {
         }
     }
 
-    /// The body of a 200, or of a 404, that is JSON.
+    /// The body of a 200, or of a 404, that is JSON. Its frames are signs of life if it is an answer.
     async fn get_json(
         &self,
         base: &BaseUrl,
         path: &str,
         limit: HeadLimits,
-    ) -> Result<(StatusCode, Bytes), Error> {
+    ) -> Result<(StatusCode, JsonBody<impl AnswerBody>), Error> {
         let uri = uri(base, path)?;
         let response = self
             .authenticated_client
@@ -260,23 +274,18 @@ impl MarathonClient {
                 found,
             });
         }
-        let limit_bytes = self.authenticated_client.config().answer_limit_bytes;
-        let body = body.map_frame(|frame| {
-            if is_found {
-                last_heard.note();
-            }
-            frame
-        });
-        collect(body, limit_bytes)
-            .await
-            .map(|body| (head.status, body))
-            .map_err(|unread| match unread {
-                UnreadAnswerBody::TooLarge { limit_bytes } => Error::TooLarge {
-                    what: "the answer",
-                    limit_bytes,
-                },
-                UnreadAnswerBody::BrokenOff(why) => Error::Body(why),
-            })
+        let last_heard = last_heard.clone();
+        let body = JsonBody {
+            path: path.to_owned(),
+            body: body.map_frame(move |frame| {
+                if is_found {
+                    last_heard.note();
+                }
+                frame
+            }),
+            limit_bytes: self.authenticated_client.config().answer_limit_bytes,
+        };
+        Ok((head.status, body))
     }
 }
 
@@ -295,17 +304,6 @@ async fn within<T>(
             what: "the answer",
             limit,
         }))
-}
-
-/// Reads an answer aside: a list of 90 MB takes the better part of a second, in which the stream
-/// must go on being read.
-async fn parse<T: Send + 'static>(
-    path: String,
-    body: Bytes,
-    read: fn(&[u8]) -> Result<T, TranslateError>,
-) -> Result<T, Error> {
-    let answer = run_blocking(move || read(&body)).await;
-    answer.map_err(|source| Error::Answer { path, source })
 }
 
 fn encoded(app: &AppId) -> String {

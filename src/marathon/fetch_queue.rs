@@ -205,6 +205,10 @@ mod tests {
             assert!(fetch_queue.next_list(now).is_none());
             fetch_queue.failed(&list, Duration::ZERO, now);
             assert!(fetch_queue.next_list(now).is_none(), "it backs off");
+            let meanwhile = format!("/{n}/meanwhile");
+            fetch_queue.add(app(&meanwhile), now);
+            let asked = drain(&mut fetch_queue, now);
+            assert_eq!(asked, [Fetch::App(AppId::from(&*meanwhile))]);
             let due = fetch_queue.list_wake_at(now).unwrap();
             assert_eq!(fetch_queue.next_list(due), Some(list.clone()));
         }

@@ -149,3 +149,53 @@ async fn within(
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::task::yield_now;
+
+    use super::*;
+
+    /// The next connection, which stays open, once its first request is answered.
+    async fn answered(listener: &TcpListener) -> TcpStream {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(socket.read_u8().await.unwrap());
+        }
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        socket.write_all(answer).await.unwrap();
+        socket
+    }
+
+    #[tokio::test]
+    async fn a_request_is_repeated_on_a_new_connection_though_several_are_kept() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let uri = format!("http://{}/", listener.local_addr().unwrap());
+        let uri: Uri = uri.parse().unwrap();
+        let client = LimitedClient::new(Arc::new(Config::new(Vec::new()))).unwrap();
+        let get = |connection| {
+            let limit = Duration::from_secs(10);
+            client.get(&uri, "*/*", None, HeadLimits { connection, limit })
+        };
+        let kept = || get(ConnectionChoice::Kept);
+        let two = tokio::join!(kept(), kept(), answered(&listener), answered(&listener));
+        let (one, other, _silent, _silent_too) = two;
+        assert!(one.0.is_ok() && other.0.is_ok());
+        // Until both are kept: nothing else runs on this thread.
+        for _ in 0..100 {
+            yield_now().await;
+        }
+        let asked = get(ConnectionChoice::KeptThenNew(Duration::from_millis(20)));
+        let server = async {
+            let _open = answered(&listener).await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            (answer, is_repeated) = asked => assert!(answer.is_ok() && is_repeated, "{answer:?}"),
+            () = server => {}
+        }
+    }
+}

@@ -79,11 +79,12 @@ pub(super) fn agent(host: Option<&str>) -> Option<AgentHost> {
 }
 
 /// The addresses that are addresses, in order.
-pub(super) fn addresses(listed: &[wire::IpAddress]) -> Vec<IpAddr> {
-    listed
-        .iter()
-        .filter_map(|entry| entry.ip_address.as_deref()?.parse().ok())
-        .collect()
+pub(super) fn addresses(listed: &[wire::IpAddress<'_>]) -> Vec<IpAddr> {
+    let addresses = listed.iter();
+    let addresses = addresses.filter_map(|entry| entry.ip_address.as_deref()?.parse().ok());
+    let mut addresses: Vec<_> = addresses.collect();
+    addresses.shrink_to_fit();
+    addresses
 }
 
 /// Reads a time stamp in any form that Marathon writes: with all, some or no decimals, and in a

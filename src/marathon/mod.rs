@@ -12,6 +12,7 @@ mod fetch_queue;
 mod https;
 mod ids;
 mod in_flight;
+mod json_body;
 mod last_heard;
 mod list_queue;
 mod login_file;

@@ -133,8 +133,15 @@ mod tests {
         let mut plans = Plans::default();
         for version in 0..1_000 {
             plans.add(Some(plan(version, &["/a"])));
+            plans.changed(Some(AppVersion(version)), Vec::new());
         }
         assert_eq!(plans.plans.len(), MOST_PLANS);
+        assert_eq!(plans.changed.len(), MOST_PLANS);
+        // Each step of a deployment tells its plan again.
+        for _ in 0..MOST_PLANS {
+            plans.add(Some(plan(999, &["/a"])));
+        }
+        assert_eq!(plans.changed(Some(AppVersion(998)), Vec::new()).len(), 1);
         assert_eq!(plans.changed(Some(AppVersion(999)), Vec::new()).len(), 1);
     }
 }

@@ -6,7 +6,7 @@ use super::wire;
 use crate::state::app::{Layout, Networking, Port, Protocol};
 
 /// Reads which ports an app has, by its fields, never by Marathon's version.
-pub(super) fn layout(app: &wire::AppWithTasks) -> Result<Layout, TranslateError> {
+pub(super) fn layout(app: &wire::AppWithTasks<'_>) -> Result<Layout, TranslateError> {
     let networking = networking(app)?;
     let mappings = mappings(app);
     let ports: Result<Vec<Port>, TranslateError> = match networking {
@@ -29,7 +29,7 @@ pub(super) fn layout(app: &wire::AppWithTasks) -> Result<Layout, TranslateError>
 
 /// The networking mode: 1.4's fields first, overridden by the last of `networks` (1.5 and later),
 /// where an entry without a mode is a container network.
-fn networking(app: &wire::AppWithTasks) -> Result<Networking, TranslateError> {
+fn networking(app: &wire::AppWithTasks<'_>) -> Result<Networking, TranslateError> {
     let mut networking = Networking::Host;
     if let Some(ip) = &app.ip_address
         && (ip.groups.is_some()
@@ -62,7 +62,7 @@ fn networking(app: &wire::AppWithTasks) -> Result<Networking, TranslateError> {
 }
 
 /// Docker's list if there is one (1.4), else the container's (1.5 and later).
-fn mappings(app: &wire::AppWithTasks) -> &[wire::PortMapping] {
+fn mappings<'a>(app: &'a wire::AppWithTasks<'_>) -> &'a [wire::PortMapping<'a>] {
     let Some(container) = &app.container else {
         return &[];
     };
@@ -73,7 +73,7 @@ fn mappings(app: &wire::AppWithTasks) -> &[wire::PortMapping] {
 }
 
 /// The definitions if there are any, else the bare service ports, which say less.
-fn host_ports(app: &wire::AppWithTasks) -> Result<Vec<Port>, TranslateError> {
+fn host_ports(app: &wire::AppWithTasks<'_>) -> Result<Vec<Port>, TranslateError> {
     if app.port_definitions.is_empty() {
         let port = |port: &u16| Port {
             name: None,
@@ -84,9 +84,9 @@ fn host_ports(app: &wire::AppWithTasks) -> Result<Vec<Port>, TranslateError> {
         };
         return Ok(app.ports.iter().map(port).collect());
     }
-    let port = |definition: &wire::PortDefinition| {
+    let port = |definition: &wire::PortDefinition<'_>| {
         Ok(Port {
-            name: definition.name.clone(),
+            name: definition.name.as_deref().map(str::to_owned),
             protocol: protocol(definition.protocol.as_deref())?,
             container_port: None,
             on_agent: true,
@@ -96,9 +96,9 @@ fn host_ports(app: &wire::AppWithTasks) -> Result<Vec<Port>, TranslateError> {
     app.port_definitions.iter().map(port).collect()
 }
 
-fn mapped_port(mapping: &wire::PortMapping, on_agent: bool) -> Result<Port, TranslateError> {
+fn mapped_port(mapping: &wire::PortMapping<'_>, on_agent: bool) -> Result<Port, TranslateError> {
     Ok(Port {
-        name: mapping.name.clone(),
+        name: mapping.name.as_deref().map(str::to_owned),
         protocol: protocol(mapping.protocol.as_deref())?,
         container_port: Some(mapping.container_port.unwrap_or(0)),
         on_agent,
@@ -107,11 +107,11 @@ fn mapped_port(mapping: &wire::PortMapping, on_agent: bool) -> Result<Port, Tran
 }
 
 /// 1.4's ip-per-task: the ports that the tasks themselves listen on.
-fn discovery_ports(app: &wire::AppWithTasks) -> Result<Vec<Port>, TranslateError> {
+fn discovery_ports(app: &wire::AppWithTasks<'_>) -> Result<Vec<Port>, TranslateError> {
     let discovery = app.ip_address.as_ref().and_then(|ip| ip.discovery.as_ref());
-    let port = |port: &wire::DiscoveryPort| {
+    let port = |port: &wire::DiscoveryPort<'_>| {
         Ok(Port {
-            name: port.name.clone(),
+            name: port.name.as_deref().map(str::to_owned),
             protocol: protocol(port.protocol.as_deref())?,
             container_port: Some(port.number),
             on_agent: false,

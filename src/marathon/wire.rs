@@ -1,10 +1,30 @@
 //! Marathon's JSON as Marathon spells it, of every generation, nulls and missing keys included.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Deref;
 
 use serde::de::{Deserializer, IgnoredAny};
 use serde::{Deserialize, de};
 use serde_json::value::RawValue;
+
+/// Text, borrowed from the JSON unless it has escapes there.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub(super) struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<Text<'_>> for String {
+    fn from(text: Text<'_>) -> Self {
+        text.0.into_owned()
+    }
+}
 
 /// Reads null as the default. With `#[serde(default)]` beside it, a missing key too.
 fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
@@ -36,20 +56,6 @@ where
     Ok(list.map(|list| list.into_iter().flatten().collect()))
 }
 
-/// The answer to `GET /v2/apps`. The key must be there: an object without it is not "no apps".
-#[derive(Deserialize)]
-pub(super) struct Apps<'a> {
-    #[serde(borrow)]
-    pub apps: Vec<&'a RawValue>,
-}
-
-/// The answer to `GET /v2/apps/{group}/*`.
-#[derive(Deserialize)]
-pub(super) struct GroupApps<'a> {
-    #[serde(borrow, rename = "*")]
-    pub apps: Vec<&'a RawValue>,
-}
-
 /// The answer to `GET /v2/apps/{id}`.
 #[derive(Deserialize)]
 pub(super) struct OneApp<'a> {
@@ -69,142 +75,143 @@ pub(super) struct WithId {
 /// An app's definition, with its tasks where they were asked for.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct AppWithTasks {
-    #[serde(default)]
-    pub id: Option<String>,
-    #[serde(default)]
-    pub version: Option<String>,
-    #[serde(default)]
-    pub version_info: Option<VersionInfo>,
-    #[serde(default, deserialize_with = "null_is_default")]
-    pub labels: BTreeMap<String, Option<String>>,
+pub(super) struct AppWithTasks<'a> {
+    #[serde(borrow, default)]
+    pub id: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    pub version: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    pub version_info: Option<VersionInfo<'a>>,
+    #[serde(borrow, default, deserialize_with = "null_is_default")]
+    pub labels: BTreeMap<Text<'a>, Option<Text<'a>>>,
     #[serde(default, deserialize_with = "null_is_default")]
     pub health_checks: Vec<IgnoredAny>,
     /// 1.5 and later.
-    #[serde(default, deserialize_with = "without_nulls")]
-    pub networks: Vec<Network>,
-    #[serde(default)]
-    pub container: Option<Container>,
+    #[serde(borrow, default, deserialize_with = "without_nulls")]
+    pub networks: Vec<Network<'a>>,
+    #[serde(borrow, default)]
+    pub container: Option<Container<'a>>,
     /// 1.4: every task has an address of its own.
-    #[serde(default)]
-    pub ip_address: Option<IpPerTask>,
-    #[serde(default, deserialize_with = "without_nulls")]
-    pub port_definitions: Vec<PortDefinition>,
+    #[serde(borrow, default)]
+    pub ip_address: Option<IpPerTask<'a>>,
+    #[serde(borrow, default, deserialize_with = "without_nulls")]
+    pub port_definitions: Vec<PortDefinition<'a>>,
     /// 1.4 and before: the service ports alone.
     #[serde(default, deserialize_with = "without_nulls")]
     pub ports: Vec<u16>,
     /// None where they were not asked for: that is not "no tasks".
-    #[serde(default, deserialize_with = "given_without_nulls")]
-    pub tasks: Option<Vec<ListedTask>>,
+    #[serde(borrow, default, deserialize_with = "given_without_nulls")]
+    pub tasks: Option<Vec<ListedTask<'a>>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct VersionInfo {
-    #[serde(default)]
-    pub last_config_change_at: Option<String>,
+pub(super) struct VersionInfo<'a> {
+    #[serde(borrow, default)]
+    pub last_config_change_at: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Network {
-    #[serde(default)]
-    pub mode: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Container {
-    #[serde(default, deserialize_with = "without_nulls")]
-    pub port_mappings: Vec<PortMapping>,
-    #[serde(default)]
-    pub docker: Option<Docker>,
+pub(super) struct Network<'a> {
+    #[serde(borrow, default)]
+    pub mode: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Docker {
-    #[serde(default)]
-    pub network: Option<String>,
-    #[serde(default, deserialize_with = "without_nulls")]
-    pub port_mappings: Vec<PortMapping>,
+pub(super) struct Container<'a> {
+    #[serde(borrow, default, deserialize_with = "without_nulls")]
+    pub port_mappings: Vec<PortMapping<'a>>,
+    #[serde(borrow, default)]
+    pub docker: Option<Docker<'a>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct IpPerTask {
+pub(super) struct Docker<'a> {
+    #[serde(borrow, default)]
+    pub network: Option<Text<'a>>,
+    #[serde(borrow, default, deserialize_with = "without_nulls")]
+    pub port_mappings: Vec<PortMapping<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct IpPerTask<'a> {
     #[serde(default)]
     pub groups: Option<IgnoredAny>,
     #[serde(default)]
     pub labels: Option<IgnoredAny>,
     #[serde(default)]
     pub network_name: Option<IgnoredAny>,
-    #[serde(default)]
-    pub discovery: Option<Discovery>,
+    #[serde(borrow, default)]
+    pub discovery: Option<Discovery<'a>>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Discovery {
-    #[serde(default, deserialize_with = "without_nulls")]
-    pub ports: Vec<DiscoveryPort>,
+pub(super) struct Discovery<'a> {
+    #[serde(borrow, default, deserialize_with = "without_nulls")]
+    pub ports: Vec<DiscoveryPort<'a>>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct DiscoveryPort {
+pub(super) struct DiscoveryPort<'a> {
     pub number: u16,
-    #[serde(default)]
-    pub name: Option<String>,
-    #[serde(default)]
-    pub protocol: Option<String>,
+    #[serde(borrow, default)]
+    pub name: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    pub protocol: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct PortDefinition {
+pub(super) struct PortDefinition<'a> {
     #[serde(default)]
     pub port: Option<u16>,
-    #[serde(default)]
-    pub name: Option<String>,
-    #[serde(default)]
-    pub protocol: Option<String>,
+    #[serde(borrow, default)]
+    pub name: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    pub protocol: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct PortMapping {
+pub(super) struct PortMapping<'a> {
     #[serde(default)]
     pub container_port: Option<u16>,
     #[serde(default)]
     pub host_port: Option<u16>,
     #[serde(default)]
     pub service_port: Option<u16>,
-    #[serde(default)]
-    pub name: Option<String>,
-    #[serde(default)]
-    pub protocol: Option<String>,
+    #[serde(borrow, default)]
+    pub name: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    pub protocol: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct ListedTask {
-    pub id: String,
-    #[serde(default)]
-    pub host: Option<String>,
-    #[serde(default)]
-    pub state: Option<String>,
-    #[serde(default)]
-    pub version: Option<String>,
+pub(super) struct ListedTask<'a> {
+    #[serde(borrow)]
+    pub id: Text<'a>,
+    #[serde(borrow, default)]
+    pub host: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    pub state: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    pub version: Option<Text<'a>>,
     #[serde(default, deserialize_with = "without_nulls")]
     pub ports: Vec<u16>,
-    #[serde(default, deserialize_with = "without_nulls")]
-    pub ip_addresses: Vec<IpAddress>,
+    #[serde(borrow, default, deserialize_with = "without_nulls")]
+    pub ip_addresses: Vec<IpAddress<'a>>,
     #[serde(default, deserialize_with = "without_nulls")]
     pub health_check_results: Vec<HealthCheckResult>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct IpAddress {
-    #[serde(default)]
-    pub ip_address: Option<String>,
+pub(super) struct IpAddress<'a> {
+    #[serde(borrow, default)]
+    pub ip_address: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -233,7 +240,7 @@ pub(super) struct ErrorMessage {
 /// `status_update_event`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct StatusUpdate {
+pub(super) struct StatusUpdate<'a> {
     #[serde(deserialize_with = "not_empty")]
     pub app_id: String,
     #[serde(deserialize_with = "not_empty")]
@@ -243,8 +250,8 @@ pub(super) struct StatusUpdate {
     pub host: Option<String>,
     #[serde(default, deserialize_with = "without_nulls")]
     pub ports: Vec<u16>,
-    #[serde(default, deserialize_with = "without_nulls")]
-    pub ip_addresses: Vec<IpAddress>,
+    #[serde(borrow, default, deserialize_with = "without_nulls")]
+    pub ip_addresses: Vec<IpAddress<'a>>,
     #[serde(default)]
     pub version: Option<String>,
 }

@@ -352,15 +352,6 @@ impl ConnectionPool {
 /// A pool without connections yet, and the files that its TLS configuration was made from.
 fn open(config: &HttpsConfig) -> Result<(Pool, TlsFiles), TlsSetupError> {
     let (tls, files) = tls::read(&config.trust, config.client_certificate.as_ref())?;
-    let mut tcp = HttpConnector::new();
-    tcp.enforce_http(false);
-    tcp.set_nodelay(true);
-    tcp.set_connect_timeout(Some(config.connect_limit));
-    let [keepalive, again] = KEEPALIVE;
-    tcp.set_keepalive(Some(keepalive));
-    tcp.set_keepalive_interval(Some(again));
-    #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
-    tcp.set_tcp_user_timeout(Some(UNANSWERED_LIMIT));
     let mut builder = HttpsConnectorBuilder::new()
         .with_tls_config(tls)
         .https_or_http();
@@ -369,7 +360,9 @@ fn open(config: &HttpsConfig) -> Result<(Pool, TlsFiles), TlsSetupError> {
             .map_err(|_| TlsSetupError::ServerName(name.clone()))?;
         builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name));
     }
-    let connector = builder.enable_http1().wrap_connector(tcp);
+    let connector = builder
+        .enable_http1()
+        .wrap_connector(tcp_connector(config.connect_limit));
     let mut client = Client::builder(TokioExecutor::new());
     client
         .pool_timer(TokioTimer::new())
@@ -379,6 +372,20 @@ fn open(config: &HttpsConfig) -> Result<(Pool, TlsFiles), TlsSetupError> {
     Ok((Pool { kept, single }, files))
 }
 
+/// Opens TCP connections that notice by themselves when the other end is away.
+fn tcp_connector(connect_limit: Duration) -> HttpConnector {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(connect_limit));
+    let [keepalive, again] = KEEPALIVE;
+    tcp.set_keepalive(Some(keepalive));
+    tcp.set_keepalive_interval(Some(again));
+    #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+    tcp.set_tcp_user_timeout(Some(UNANSWERED_LIMIT));
+    tcp
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -386,6 +393,25 @@ mod tests {
     use rcgen::generate_simple_self_signed;
 
     use super::*;
+
+    #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+    #[tokio::test]
+    async fn a_connection_whose_other_end_is_away_is_given_up_after_seconds() {
+        use socket2::SockRef;
+        use tower_service::Service as _;
+
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let uri = format!("http://{}/", listener.local_addr().unwrap());
+        let mut tcp = tcp_connector(Duration::from_secs(10));
+        let connection = tcp.call(uri.parse().unwrap()).await.unwrap();
+        let socket = SockRef::from(connection.inner());
+        let unanswered = socket.tcp_user_timeout().unwrap();
+        assert_eq!(unanswered, Some(Duration::from_secs(5)));
+        assert!(socket.keepalive().unwrap(), "silence is not asked about");
+        let [silence, again] = KEEPALIVE;
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), silence);
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), again);
+    }
 
     #[test]
     fn files_that_cannot_be_used_are_an_error_at_first_and_later_leave_the_old_ones_in_use() {

@@ -192,7 +192,10 @@ mod tests {
     fn a_full_disk_leaves_the_record_before() {
         let (_parent, folder) = folder();
         write(&folder, b"before").unwrap();
-        let full = |_: &Path| OpenOptions::new().write(true).open("/dev/full");
+        let full = |next: &Path| {
+            fs::write(next, "aft")?;
+            OpenOptions::new().write(true).open("/dev/full")
+        };
         let fault = write_through(&folder, b"after", full).unwrap_err();
         assert!(
             matches!(&fault, RecordFault::Unwritable(error) if error.kind() == io::ErrorKind::StorageFull)

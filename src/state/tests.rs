@@ -595,6 +595,7 @@ fn a_sudden_loss_of_certificates_is_held_until_the_source_confirms_it() {
         let (held, _) = then(&full, read(source, vec![], vec![]));
         assert_eq!((served(&held), held.held(kind)), (served(&full), 3));
         assert!(held.certificates().is_read(source));
+        assert_eq!(held.wake_at(), Some(Duration::from_secs(10)));
         assert_eq!(held.problems()[0].reason, Reason::HeldLoss);
         assert!(!held.shares_problems_with(&full));
         let (early, _) = then(&held, Event::CertificatesConfirmed(source));

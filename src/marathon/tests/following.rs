@@ -239,7 +239,10 @@ async fn a_change_whose_plan_is_known_asks_for_its_apps_and_for_no_list() {
 #[tokio::test]
 async fn an_app_that_is_created_again_is_asked_for_at_once() {
     let marathon = Marathon::listening().await;
-    let mut subject = Subject::running(marathon.config());
+    let mut subject = Subject::running(Config {
+        missing_app_interval: Duration::from_secs(3600),
+        ..marathon.config()
+    });
     let mut stream = marathon.stream_and_empty_list(&mut subject).await;
     let app = RefreshNeeded::App(AppId::from("/web"));
     subject.stale.send(app).await.unwrap();

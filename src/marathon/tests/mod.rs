@@ -2,6 +2,7 @@
 
 mod faults;
 mod following;
+mod lists;
 mod logins;
 mod order;
 mod peer;

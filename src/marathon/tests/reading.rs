@@ -708,7 +708,7 @@ fn a_frame_that_matters_and_cannot_be_read_is_an_error() {
 }
 
 /// JSON that resembles Marathon's: its keys, with values of any kind.
-fn any_json() -> impl Strategy<Value = Value> {
+pub(super) fn any_json() -> impl Strategy<Value = Value> {
     let key = prop::sample::select(vec![
         "apps",
         "*",

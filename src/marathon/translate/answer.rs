@@ -1,41 +1,18 @@
-//! Answers of Marathon translated to facts (pure): lists of apps, one app, a definition, the leader.
+//! Answers of Marathon that hold no list, translated to facts (pure): one app, a definition, the
+//! leader, a 404.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::value::RawValue;
-
 use super::error::TranslateError;
-use super::task::{health, task_state};
-use crate::marathon::ids::{self, Owner};
+use super::item::{UnusableItem, read_app};
+use crate::marathon::ids;
 use crate::marathon::ports::layout;
 use crate::marathon::wire;
-use crate::state::app::{App, AppId, AppVersion, Definition, Task, TaskId, TaskState};
-use crate::state::event::{Event, List, ListedApp, UnreadableApp};
+use crate::state::app::{AppId, Definition};
+use crate::state::event::{Event, UnreadableApp};
 
 /// Characters of an unknown body that an error shows.
 const SHOWN_CHARACTERS: usize = 100;
-
-/// Reads the answer to `GET /v2/apps?embed=apps.tasks`.
-///
-/// # Errors
-///
-/// When the answer is not a list of apps at all, or one of which no app can be read. An app that
-/// cannot be read, beside others, is listed as such.
-pub fn apps(body: &[u8]) -> Result<List, TranslateError> {
-    let answer: wire::Apps<'_> = serde_json::from_slice(body)?;
-    list(&answer.apps)
-}
-
-/// Reads the answer to `GET /v2/apps/{group}/*`.
-///
-/// # Errors
-///
-/// As [`apps`].
-pub fn group(body: &[u8]) -> Result<List, TranslateError> {
-    let answer: wire::GroupApps<'_> = serde_json::from_slice(body)?;
-    list(&answer.apps)
-}
 
 /// Reads the answer to `GET /v2/apps/{id}`.
 ///
@@ -44,7 +21,7 @@ pub fn group(body: &[u8]) -> Result<List, TranslateError> {
 /// When the answer holds no app, or one without an id or without its tasks.
 pub fn app(body: &[u8]) -> Result<Event, TranslateError> {
     let answer: wire::OneApp<'_> = serde_json::from_slice(body)?;
-    match listed(answer.app) {
+    match read_app(answer.app) {
         Ok(app) => Ok(Event::AppChanged(app)),
         Err(UnusableItem {
             why: TranslateError::NoTasks { .. },
@@ -65,7 +42,7 @@ pub fn app(body: &[u8]) -> Result<Event, TranslateError> {
 ///
 /// When the answer is not a definition, or one whose networking is unknown.
 pub fn definition(body: &[u8]) -> Result<Definition, TranslateError> {
-    let app: wire::AppWithTasks = serde_json::from_slice(body)?;
+    let app: wire::AppWithTasks<'_> = serde_json::from_slice(body)?;
     // Any object reads as an app without ports: only one with an id is a definition.
     app.id.as_ref().ok_or(TranslateError::Missing("app's id"))?;
     Ok(Definition {
@@ -82,30 +59,6 @@ pub fn definition(body: &[u8]) -> Result<Definition, TranslateError> {
 pub(in crate::marathon) fn leader(body: &[u8]) -> Result<String, TranslateError> {
     let answer: wire::Leader = serde_json::from_slice(body)?;
     Ok(answer.leader)
-}
-
-/// One app that cannot be read costs only itself; where none can, it is no list of Marathon's, or
-/// Marathon was not asked for what all of them lack.
-fn list(raw: &[&RawValue]) -> Result<List, TranslateError> {
-    let mut list = List::default();
-    let mut first = None;
-    for app in raw {
-        match listed(app) {
-            Ok(app) => list.apps.push(app),
-            Err(unusable) => {
-                list.unreadable.push(UnreadableApp::from(&unusable));
-                first.get_or_insert(unusable.why);
-            }
-        }
-    }
-    match first {
-        Some(why @ TranslateError::NoTasks { .. }) if list.apps.is_empty() => Err(why),
-        Some(why) if list.apps.is_empty() => Err(TranslateError::NoApp {
-            entries: raw.len(),
-            first: Box::new(why),
-        }),
-        Some(_) | None => Ok(list),
-    }
 }
 
 /// Reads the body of a 404, which means that what was `asked` for does not exist only if Marathon
@@ -150,91 +103,4 @@ pub(in crate::marathon) enum Asked<'a> {
     App(&'a AppId),
     /// The apps below a group.
     Group(&'a AppId),
-}
-
-/// An app that cannot be used.
-struct UnusableItem {
-    id: AppId,
-    why: TranslateError,
-}
-
-impl From<&UnusableItem> for UnreadableApp {
-    fn from(unusable: &UnusableItem) -> Self {
-        Self {
-            id: unusable.id.clone(),
-            why: unusable.why.to_string(),
-        }
-    }
-}
-
-fn listed(raw: &RawValue) -> Result<ListedApp, UnusableItem> {
-    serde_json::from_str(raw.get())
-        .map_err(TranslateError::from)
-        .and_then(|app: wire::AppWithTasks| listed_app(&app))
-        .map_err(|why| UnusableItem {
-            id: serde_json::from_str(raw.get())
-                .ok()
-                .and_then(|named: wire::WithId| ids::app_id(named.id.as_deref()?))
-                .unwrap_or_else(|| AppId::from(UnreadableApp::NAMELESS)),
-            why,
-        })
-}
-
-fn listed_app(app: &wire::AppWithTasks) -> Result<ListedApp, TranslateError> {
-    let id = app.id.as_deref().and_then(ids::app_id);
-    let id = id.ok_or(TranslateError::Missing("app's id"))?;
-    let tasks = app.tasks.as_ref().ok_or(TranslateError::NoTasks {
-        embed: "embed=apps.tasks",
-    })?;
-    let version = app.version.as_deref().map(version).transpose()?;
-    // Definitions that nobody gave a version yet do not come from Marathon's own list.
-    let version = version.unwrap_or(AppVersion(0));
-    let config_version = app
-        .version_info
-        .as_ref()
-        .and_then(|info| info.last_config_change_at.as_deref())
-        .and_then(ids::version)
-        .unwrap_or(version);
-    let labels: BTreeMap<String, String> = app
-        .labels
-        .iter()
-        .filter_map(|(name, value)| Some((name.clone(), value.clone()?)))
-        .collect();
-    Ok(ListedApp {
-        app: Arc::new(App {
-            id,
-            version,
-            config_version,
-            labels,
-            layout: Arc::new(layout(app)?),
-            health_checks: app.health_checks.len(),
-        }),
-        tasks: tasks.iter().filter_map(task).collect(),
-    })
-}
-
-fn version(text: &str) -> Result<AppVersion, TranslateError> {
-    ids::version(text).ok_or_else(|| TranslateError::Unknown {
-        what: "time stamp",
-        value: text.to_owned(),
-    })
-}
-
-fn task(task: &wire::ListedTask) -> Option<Task> {
-    let Owner::App(instance) = ids::owner(&task.id) else {
-        return None;
-    };
-    Some(Task {
-        id: TaskId::from(task.id.as_str()),
-        instance,
-        host: ids::agent(task.host.as_deref()),
-        condition: match task.state.as_deref() {
-            None | Some("") => TaskState::Unstated,
-            Some(state) => task_state(state),
-        },
-        version: task.version.as_deref().and_then(ids::version),
-        ports: task.ports.clone(),
-        addresses: ids::addresses(&task.ip_addresses),
-        health: health(&task.health_check_results),
-    })
 }

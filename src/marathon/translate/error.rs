@@ -5,7 +5,7 @@
 pub enum TranslateError {
     /// It is not the JSON that Marathon writes.
     #[error("cannot read the JSON: {0}")]
-    Json(#[from] serde_json::Error),
+    Json(JsonFault),
     /// Apps without their tasks: what they say of apps may be true, and would empty them.
     #[error(
         "the key \"tasks\" is missing: see that the query {embed} reaches Marathon and that its \
@@ -56,5 +56,99 @@ impl TranslateError {
             Self::Missing(_) => "missing",
             Self::Unknown { .. } => "unknown",
         }
+    }
+}
+
+/// Fault of JSON, and its position.
+#[derive(Debug, thiserror::Error)]
+#[error("{fault} at line {line} column {column}")]
+pub struct JsonFault {
+    fault: String,
+    /// From 1.
+    line: usize,
+    /// Number of bytes of the line up to the fault.
+    column: usize,
+}
+
+/// Position between two bytes of JSON.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct JsonPosition {
+    /// Number of line feeds before it.
+    lines: usize,
+    /// Number of bytes between the last of these and it.
+    column: usize,
+}
+
+impl JsonFault {
+    /// A fault that the next byte shows.
+    pub(super) fn of_next_byte(fault: impl Into<String>) -> Self {
+        Self {
+            column: 1,
+            ..Self::of_end(fault)
+        }
+    }
+
+    /// A fault that the end shows.
+    pub(super) fn of_end(fault: impl Into<String>) -> Self {
+        Self {
+            fault: fault.into(),
+            line: 1,
+            column: 0,
+        }
+    }
+
+    /// The same fault, of JSON that begins at this position.
+    pub(super) fn behind(mut self, start: JsonPosition) -> Self {
+        if self.line == 1 {
+            self.column += start.column;
+        }
+        self.line += start.lines;
+        self
+    }
+}
+
+impl JsonPosition {
+    /// The position behind these bytes.
+    pub(super) fn behind(self, bytes: &[u8]) -> Self {
+        // Few enough bytes for a sum of the smallest size, which the compiler makes fast.
+        let feeds = |bytes: &[u8]| {
+            bytes
+                .iter()
+                .map(|byte| u8::from(*byte == b'\n'))
+                .sum::<u8>()
+        };
+        let lines = bytes.chunks(255).map(|some| usize::from(feeds(some))).sum();
+        match lines {
+            0 => Self {
+                column: self.column + bytes.len(),
+                ..self
+            },
+            _ => Self {
+                lines: self.lines + lines,
+                column: bytes
+                    .rsplit(|byte| *byte == b'\n')
+                    .next()
+                    .map_or(0, <[u8]>::len),
+            },
+        }
+    }
+}
+
+impl From<serde_json::Error> for JsonFault {
+    fn from(error: serde_json::Error) -> Self {
+        let (line, column) = (error.line(), error.column());
+        let text = error.to_string();
+        let position = format!(" at line {line} column {column}");
+        Self {
+            fault: text.strip_suffix(&*position).unwrap_or(&text).to_owned(),
+            line,
+            column,
+        }
+    }
+}
+
+impl From<serde_json::Error> for TranslateError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Json(error.into())
     }
 }

@@ -110,7 +110,7 @@ pub fn frame(event_type: &str, data: &[u8]) -> Result<TranslatedFrame, Translate
     }
 }
 
-fn status_update(frame: &wire::StatusUpdate) -> Result<TranslatedFrame, TranslateError> {
+fn status_update(frame: &wire::StatusUpdate<'_>) -> Result<TranslatedFrame, TranslateError> {
     let condition = task_state(&frame.task_status);
     let update = |instance| {
         Ok::<_, TranslateError>(TaskUpdate {

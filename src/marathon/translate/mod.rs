@@ -3,9 +3,12 @@
 mod answer;
 mod error;
 mod frame;
+mod item;
+mod list;
 mod task;
 
 pub(super) use answer::{Asked, check_missing, leader};
-pub use answer::{app, apps, definition, group};
+pub use answer::{app, definition};
 pub use error::TranslateError;
 pub use frame::{TranslatedFrame, frame};
+pub use list::{ListReader, apps, group};

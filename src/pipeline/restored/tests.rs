@@ -290,6 +290,9 @@ async fn clusters_that_left_are_those_of_the_record_and_those_that_a_list_lacks(
             .collect::<Vec<_>>()
     };
     assert_eq!(departed(now), [&*left, &*gone]);
+    // Ten minutes.
+    let last = now + Duration::from_secs(599);
+    assert_eq!(departed(last), [&*left, &*gone]);
     bench.hears([apps(&ids)]);
     assert_eq!(departed(now), [&*gone], "one came back");
     assert_eq!(departed(until), [""; 0]);
@@ -329,6 +332,11 @@ fn only_what_marathon_listed_and_proxies_were_given_is_recorded() {
             .map(|world| world.state.apps().len())
     };
     assert_eq!(apps_recorded(), Some(1));
-    bench.hears([Event::AppGone("/web".into())]);
+    // Announced, so that the loss is believed at once.
+    bench.hears([
+        Event::StopsAnnounced(vec!["/web".into()]),
+        Event::AppGone("/web".into()),
+    ]);
+    assert!(bench.pipeline.state.apps().is_empty());
     assert_eq!(apps_recorded(), Some(1), "emptiness is not recorded");
 }

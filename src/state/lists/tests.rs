@@ -134,6 +134,10 @@ fn the_end_of_apps_that_a_deployment_announced_is_believed_and_no_more_than_that
     let (held, _) = then(&full, with(Purpose::Announced, &all[..2]));
     assert_eq!(ids(&held), ["/a", "/b", "/c"]);
     assert_eq!(held.wake_at(), Some(SOON));
+    // The tasks of an app that is to end may end before it does.
+    let emptied = Event::AppChanged(listed(app("/d"), vec![]));
+    let (ending, _) = then(&full, emptied);
+    assert_eq!((tasks_of(&ending), ending.wake_at()), (3, None));
     // Where it is announced after all, nothing is in doubt.
     let (gone, _) = then(&held, stops(&["/c"]));
     assert_eq!((ids(&gone), gone.wake_at()), (vec!["/a", "/b"], None));
@@ -204,6 +208,58 @@ fn one_app_that_loses_all_of_its_tasks_is_enough_and_so_is_one_group_that_loses_
         31,
         "half of a group is not more than half"
     );
+}
+
+#[test]
+fn one_app_of_several_with_most_of_the_running_tasks_is_a_sudden_loss() {
+    let tasks = (0..8).map(|number| task(&format!("big-{number}"), 31_000 + number));
+    let mut all = apps(&["/a", "/b"]);
+    all.push(listed(app("/big"), tasks.collect()));
+    let full = guarded_after([with(Purpose::Routine, &all)]);
+    let lacking = with(Purpose::Routine, &all[..2]);
+    check_held(&full, &lacking, LATER, &[SECOND_LOOK]);
+    let (small, _) = then(&full, with(Purpose::Routine, &all[1..]));
+    assert_eq!(ids(&small), ["/b", "/big"], "one of three, with one task");
+}
+
+#[test]
+fn a_task_in_doubt_that_does_not_run_is_held_as_long_as_the_others() {
+    let stopped = |id: &str| Task {
+        condition: TaskState::Other,
+        ..task(id, 31_000)
+    };
+    let starting = Task {
+        condition: TaskState::Staging,
+        ..task("c", 31_002)
+    };
+    let answer = |tasks: Vec<Task>| Event::AppChanged(listed(app("/a"), tasks));
+    let full = guarded_after([answer(vec![stopped("a"), task("b", 31_001)])]);
+    let (held, _) = then(&full, answer(Vec::new()));
+    assert_eq!((tasks_of(&held), held.held(LossKind::Tasks)), (2, 2));
+    // Another task runs in place of b, and says nothing of a.
+    let (one, _) = then(&held, answer(vec![starting, task("b", 31_001)]));
+    let (lacking_a, _) = then(&one, answer(vec![task("b", 31_001)]));
+    assert!(lacking_a.apps()["/a"].tasks().contains_key("a"));
+}
+
+#[test]
+fn an_app_in_doubt_that_is_there_and_cannot_be_read_is_in_doubt_no_more() {
+    let full = guarded_after([with(Purpose::Routine, &apps(&["/a"]))]);
+    let (held, _) = then(&full, with(Purpose::Routine, &[]));
+    assert_eq!(held.held(LossKind::Apps), 1);
+    let unreadable = UnreadableApp {
+        id: "/a".into(),
+        why: "labels is a number".into(),
+    };
+    let listed = List {
+        unreadable: vec![unreadable.clone()],
+        ..List::default()
+    };
+    for answer in [Event::AppUnreadable(unreadable), Event::Synced(listed)] {
+        let (there, _) = then(&held, answer);
+        assert_eq!(ids(&there), ["/a"]);
+        assert_eq!((there.held(LossKind::Apps), there.wake_at()), (0, None));
+    }
 }
 
 #[test]
@@ -489,6 +545,10 @@ fn at_a_limit_of_everything_no_loss_is_sudden() {
     assert!(gone.apps().is_empty());
     let (gone, _) = then(&full, Event::AppGone("/0".into()));
     assert_eq!(gone.apps().len(), 3);
+    // Neither is one beside what a deployment announced.
+    let (announced, _) = then(&full, Event::StopsAnnounced(vec!["/3".into()]));
+    let (gone, _) = then(&announced, with(Purpose::Routine, &four(4)[..2]));
+    assert_eq!(ids(&gone), ["/0", "/1"]);
     let (gone, _) = then(&full, with(Purpose::Routine, &four(0)));
     assert_eq!(tasks_of(&gone), 0);
 }

@@ -64,3 +64,71 @@ fn of_bad(bad: &BadIssue, role: &str) -> String {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::*;
+    use crate::vault::config::ClientAuthorities;
+    use crate::vault::error::{Error, Missing, Texts};
+
+    fn asked() -> ServerCertificate {
+        ServerCertificate {
+            mount: "pki-edge".into(),
+            role: "proxies".into(),
+            common_name: "xds.example".into(),
+            alt_names: Vec::new(),
+            ip_sans: Vec::new(),
+            ttl: None,
+            renew_at: 0.5,
+            clients: ClientAuthorities::Nobody,
+        }
+    }
+
+    #[test]
+    fn a_remedy_names_the_mount_and_the_role_that_are_asked() {
+        let texts = |text: &str| Texts::new([text.to_owned()], "");
+        let refused = |text: &str| Error::Refused {
+            status: StatusCode::BAD_REQUEST,
+            texts: texts(text),
+        };
+        let denied = Error::Denied {
+            texts: texts("permission denied"),
+        };
+        for (error, part) in [
+            (denied, "update pki-edge/issue/proxies,"),
+            (
+                refused("cannot satisfy request: beyond the expiration of the CA"),
+                "the CA of the mount pki-edge now",
+            ),
+            (
+                refused("unknown role: proxies"),
+                "write pki-edge/roles/proxies,",
+            ),
+            (
+                refused("no handler for route"),
+                "a PKI engine at pki-edge, or name another mount with VAULT_PKI_MOUNT",
+            ),
+            (
+                refused("common name xds.example not allowed by this role"),
+                "let pki-edge/roles/proxies allow",
+            ),
+            (refused("something else"), "correct pki-edge/roles/proxies,"),
+            (
+                Error::Missing(Missing::Nothing),
+                "correct pki-edge/roles/proxies,",
+            ),
+        ] {
+            let remedy = of(&error.into(), &asked());
+            assert!(remedy.contains(part), "{part}: {remedy}");
+        }
+        let unknown_issuer = Error::Connect {
+            host: "v:8200".to_owned(),
+            why: "invalid peer certificate: UnknownIssuer".to_owned(),
+        };
+        assert!(of(&unknown_issuer.into(), &asked()).contains("VAULT_CACERT"));
+        let empty = of(&BadIssue::Incomplete.into(), &asked());
+        assert!(empty.contains("pki-edge/roles/proxies"), "{empty}");
+    }
+}

@@ -387,6 +387,9 @@ async fn a_certificate_that_may_not_be_read_is_named_by_its_path() {
     let text = log.text();
     let told = text.lines().find(|line| line.contains(" WARN "));
     assert!(told.is_some_and(|line| line.contains(forbidden)), "{text}");
+    let status = bench.simulated.client.status().current();
+    let failure = status.last_error.unwrap();
+    assert!(failure.error.contains(forbidden), "{failure:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -69,6 +69,8 @@ pub(super) enum PolledNames {
     /// Nothing: the kind is subscribed to by name, and the request has none.
     Nothing,
     One(Arc<str>),
+    /// Several resources, in the order and number in which they are named.
+    Several(Vec<String>),
 }
 
 /// Reason for which a body is no valid poll.
@@ -130,8 +132,12 @@ pub(super) fn read(kind: Kind, body: &[u8]) -> Result<RestRequest, BodyError> {
         }
         (_, None, _) => PolledNames::Nothing,
         (_, Some(name), true) => PolledNames::One(short("resource_names", name)?.into()),
+        (Kind::Endpoint, Some(last), false) => {
+            names.push(last);
+            PolledNames::Several(names)
+        }
         (_, Some(_), false) => {
-            return Err(refuse("a REST poll names one resource".to_owned()));
+            return Err(refuse(format!("a REST poll for {kind} names one")));
         }
     };
     Ok(RestRequest {

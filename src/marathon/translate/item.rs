@@ -1,0 +1,155 @@
+//! One app with its tasks, translated (pure).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
+use super::error::TranslateError;
+use super::task::{health, task_state};
+use crate::marathon::ids::{self, Owner};
+use crate::marathon::ports::layout;
+use crate::marathon::wire;
+use crate::state::app::{AgentHost, App, AppId, AppVersion, Task, TaskId, TaskState};
+use crate::state::event::{ListedApp, UnreadableApp};
+
+/// An app that cannot be used.
+pub(super) struct UnusableItem {
+    pub id: AppId,
+    pub why: TranslateError,
+}
+
+impl UnusableItem {
+    /// An app whose JSON is not that of an app; named by its id if that can be read.
+    pub(super) fn unread(raw: &RawValue, error: serde_json::Error) -> Self {
+        let named: Option<wire::WithId> = serde_json::from_str(raw.get()).ok();
+        let id = named.and_then(|named| ids::app_id(named.id.as_deref()?));
+        Self {
+            id: id.unwrap_or_else(|| AppId::from(UnreadableApp::NAMELESS)),
+            why: error.into(),
+        }
+    }
+}
+
+impl From<&UnusableItem> for UnreadableApp {
+    fn from(unusable: &UnusableItem) -> Self {
+        Self {
+            id: unusable.id.clone(),
+            why: unusable.why.to_string(),
+        }
+    }
+}
+
+/// The agents of the tasks of an answer. Many tasks share an agent, and its name.
+#[derive(Debug, Default)]
+pub(super) struct Agents(BTreeSet<AgentHost>);
+
+impl Agents {
+    fn named(&mut self, name: &str) -> Option<AgentHost> {
+        if let Some(known) = self.0.get(name) {
+            return Some(known.clone());
+        }
+        let agent = ids::agent(Some(name))?;
+        self.0.insert(agent.clone());
+        Some(agent)
+    }
+}
+
+/// Reads and translates an app.
+pub(super) fn read_app(raw: &RawValue) -> Result<ListedApp, UnusableItem> {
+    match serde_json::from_str(raw.get()) {
+        Ok(app) => listed_app(app, &mut Agents::default()),
+        Err(error) => Err(UnusableItem::unread(raw, error)),
+    }
+}
+
+/// Translates an app.
+pub(super) fn listed_app(
+    app: wire::AppWithTasks<'_>,
+    agents: &mut Agents,
+) -> Result<ListedApp, UnusableItem> {
+    let Some(id) = app.id.as_deref().and_then(ids::app_id) else {
+        return Err(UnusableItem {
+            id: AppId::from(UnreadableApp::NAMELESS),
+            why: TranslateError::Missing("app's id"),
+        });
+    };
+    named_app(id.clone(), app, agents).map_err(|why| UnusableItem { id, why })
+}
+
+fn named_app(
+    id: AppId,
+    app: wire::AppWithTasks<'_>,
+    agents: &mut Agents,
+) -> Result<ListedApp, TranslateError> {
+    let layout = layout(&app);
+    let listed = app.tasks.ok_or(TranslateError::NoTasks {
+        embed: "embed=apps.tasks",
+    })?;
+    let text = app.version.as_deref();
+    let version = text.map(version).transpose()?;
+    let mut tasks = Vec::with_capacity(listed.len());
+    tasks.extend(listed.into_iter().filter_map(|listed| {
+        let of_task = listed.version.as_deref();
+        // Most tasks run the current definition.
+        let of_task = match of_task == text {
+            true => version,
+            false => of_task.and_then(ids::version),
+        };
+        task(listed, of_task, agents)
+    }));
+    // Definitions that nobody gave a version yet do not come from Marathon's own list.
+    let version = version.unwrap_or(AppVersion(0));
+    let config_version = app
+        .version_info
+        .as_ref()
+        .and_then(|info| info.last_config_change_at.as_deref())
+        .and_then(ids::version)
+        .unwrap_or(version);
+    let labels: BTreeMap<String, String> = app
+        .labels
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.into(), value?.into())))
+        .collect();
+    Ok(ListedApp {
+        app: Arc::new(App {
+            id,
+            version,
+            config_version,
+            labels,
+            layout: Arc::new(layout?),
+            health_checks: app.health_checks.len(),
+        }),
+        tasks,
+    })
+}
+
+fn version(text: &str) -> Result<AppVersion, TranslateError> {
+    ids::version(text).ok_or_else(|| TranslateError::Unknown {
+        what: "time stamp",
+        value: text.to_owned(),
+    })
+}
+
+fn task(
+    task: wire::ListedTask<'_>,
+    version: Option<AppVersion>,
+    agents: &mut Agents,
+) -> Option<Task> {
+    let Owner::App(instance) = ids::owner(&task.id) else {
+        return None;
+    };
+    Some(Task {
+        id: TaskId::from(&*task.id),
+        instance,
+        host: task.host.and_then(|name| agents.named(&name)),
+        condition: match task.state.as_deref() {
+            None | Some("") => TaskState::Unstated,
+            Some(state) => task_state(state),
+        },
+        version,
+        ports: task.ports,
+        addresses: ids::addresses(&task.ip_addresses),
+        health: health(&task.health_check_results),
+    })
+}

@@ -1,0 +1,300 @@
+//! A list of apps, translated while it arrives (pure).
+
+use std::mem;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Deserializer;
+use serde_json::value::RawValue;
+
+use super::error::{JsonFault, JsonPosition, TranslateError};
+use super::item::{Agents, UnusableItem, listed_app};
+use crate::marathon::wire::{AppWithTasks, Text};
+use crate::state::event::{List, UnreadableApp};
+
+/// Reader of a list of apps whose JSON comes in pieces, cut anywhere.
+///
+/// An app is read as soon as all of it has come, in one pass, and its JSON is forgotten: memory
+/// follows the apps and not their JSON. One app that cannot be read costs only itself; bytes that are
+/// no JSON cost the list, wherever they are.
+#[derive(Debug)]
+pub struct ListReader {
+    /// Key of the list in the answer.
+    key: &'static str,
+    has_key: bool,
+    place: Place,
+    /// The bytes that were not read yet.
+    rest: Vec<u8>,
+    /// Position of the first of them in the answer.
+    position: JsonPosition,
+    /// Number of bytes from which on these are read again. It doubles with a value that does not
+    /// come to its end: one in a thousand pieces is not read a thousand times.
+    enough_bytes: usize,
+    list: List,
+    agents: Agents,
+    /// Fault of the first app that cannot be read.
+    first_fault: Option<TranslateError>,
+}
+
+/// Place in the grammar of the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Before the object.
+    Start,
+    /// Behind the brace that opens the object.
+    FirstKey,
+    /// Behind a comma of the object.
+    Key,
+    /// Behind a key.
+    Colon(Key),
+    /// Behind a colon.
+    Value(Key),
+    /// Behind a value of the object.
+    AfterValue,
+    /// Behind the bracket that opens the list.
+    FirstApp,
+    /// Behind a comma of the list.
+    App,
+    /// Behind an app.
+    AfterApp,
+    /// Behind the object.
+    End,
+}
+
+/// A key of the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Key {
+    /// That of the list.
+    List,
+    /// Another one, whose value is skipped.
+    Other,
+}
+
+/// Reads the whole answer to `GET /v2/apps?embed=apps.tasks`.
+///
+/// # Errors
+///
+/// As [`ListReader::finish`].
+pub fn apps(body: &[u8]) -> Result<List, TranslateError> {
+    ListReader::of_apps().whole(body)
+}
+
+/// Reads the whole answer to `GET /v2/apps/{group}/*`.
+///
+/// # Errors
+///
+/// As [`ListReader::finish`].
+pub fn group(body: &[u8]) -> Result<List, TranslateError> {
+    ListReader::of_group().whole(body)
+}
+
+impl ListReader {
+    /// Reader of the answer to `GET /v2/apps?embed=apps.tasks`.
+    pub fn of_apps() -> Self {
+        Self::new("apps")
+    }
+
+    /// Reader of the answer to `GET /v2/apps/{group}/*`.
+    pub fn of_group() -> Self {
+        Self::new("*")
+    }
+
+    fn new(key: &'static str) -> Self {
+        Self {
+            key,
+            has_key: false,
+            place: Place::Start,
+            rest: Vec::new(),
+            position: JsonPosition::default(),
+            enough_bytes: 0,
+            list: List::default(),
+            agents: Agents::default(),
+            first_fault: None,
+        }
+    }
+
+    fn whole(mut self, body: &[u8]) -> Result<List, TranslateError> {
+        self.read(&[body])?;
+        self.finish()
+    }
+
+    /// Reads the next pieces of the answer.
+    ///
+    /// # Errors
+    ///
+    /// When this cannot be an answer with a list, whatever follows.
+    pub fn read<P: AsRef<[u8]>>(&mut self, pieces: &[P]) -> Result<(), TranslateError> {
+        let pieces = pieces.iter().map(AsRef::as_ref);
+        self.rest.reserve(pieces.clone().map(<[u8]>::len).sum());
+        pieces.for_each(|piece| self.rest.extend_from_slice(piece));
+        if self.rest.len() < self.enough_bytes {
+            return Ok(());
+        }
+        // A number that ends with the bytes may not be whole, and nothing tells. None ends with one
+        // of these.
+        let is_safe = |byte: &u8| matches!(byte, b',' | b']' | b'}');
+        let end = self.rest.iter().rposition(is_safe).map_or(0, |at| at + 1);
+        self.read_up_to(end, false)
+    }
+
+    /// Returns the list, once all of the answer was read.
+    ///
+    /// # Errors
+    ///
+    /// When the answer is not a list of apps at all, or one of which no app can be read. An app that
+    /// cannot be read, beside others, is listed as such.
+    pub fn finish(mut self) -> Result<List, TranslateError> {
+        self.read_up_to(self.rest.len(), true)?;
+        let fault = match self.place {
+            Place::End if self.has_key => return self.listed(),
+            Place::End => format!("missing field `{}`", self.key),
+            Place::Start | Place::Value(_) => "EOF while parsing a value".to_owned(),
+            Place::FirstKey | Place::Key | Place::Colon(_) | Place::AfterValue => {
+                "EOF while parsing an object".to_owned()
+            }
+            Place::FirstApp | Place::App | Place::AfterApp => "EOF while parsing a list".to_owned(),
+        };
+        let fault = JsonFault::of_end(fault).behind(self.position);
+        Err(TranslateError::Json(fault))
+    }
+
+    /// The list. One of which no app can be read is none of Marathon's, or Marathon was not asked for
+    /// what all of them lack.
+    fn listed(self) -> Result<List, TranslateError> {
+        match self.first_fault {
+            Some(why @ TranslateError::NoTasks { .. }) if self.list.apps.is_empty() => Err(why),
+            Some(why) if self.list.apps.is_empty() => Err(TranslateError::NoApp {
+                entries: self.list.unreadable.len(),
+                first: Box::new(why),
+            }),
+            Some(_) | None => Ok(self.list),
+        }
+    }
+
+    /// Reads as many of the bytes up to `end` as come to an end there, and forgets these.
+    fn read_up_to(&mut self, end: usize, is_last: bool) -> Result<(), TranslateError> {
+        let mut rest = mem::take(&mut self.rest);
+        let bytes = rest.get(..end).unwrap_or_default();
+        let mut unread = without_blanks(bytes);
+        while let Some(first) = unread.first() {
+            let step = self.step(*first, unread, is_last);
+            let step = step.map_err(|fault| {
+                let read = bytes.strip_suffix(unread).unwrap_or_default();
+                TranslateError::Json(fault.behind(self.position.behind(read)))
+            });
+            let Some(length) = step? else {
+                break;
+            };
+            unread = without_blanks(unread.get(length..).unwrap_or_default());
+        }
+        let read = bytes.len() - unread.len();
+        self.position = self.position.behind(bytes.get(..read).unwrap_or_default());
+        rest.drain(..read);
+        self.enough_bytes = rest.len() * 2;
+        self.rest = rest;
+        Ok(())
+    }
+
+    /// Reads the next token, or the next value as a whole; the fault's position is relative to it.
+    /// Returns its length; none if it may not have come to its end.
+    fn step(&mut self, first: u8, bytes: &[u8], is_last: bool) -> Result<Option<usize>, JsonFault> {
+        let next = match (self.place, first) {
+            (Place::FirstKey | Place::Key, b'"') => return self.key(bytes, is_last),
+            (Place::Value(Key::Other), _) => return self.skipped(bytes, is_last),
+            (Place::Start, b'{') => Ok(Place::FirstKey),
+            (Place::FirstKey | Place::AfterValue, b'}') => Ok(Place::End),
+            (Place::AfterValue, b',') => Ok(Place::Key),
+            (Place::Colon(key), b':') => Ok(Place::Value(key)),
+            (Place::Value(Key::List), b'[') => Ok(Place::FirstApp),
+            (Place::FirstApp | Place::AfterApp, b']') => Ok(Place::AfterValue),
+            (Place::AfterApp, b',') => Ok(Place::App),
+            (Place::Key, b'}') | (Place::App, b']') => Err("trailing comma"),
+            (Place::FirstApp | Place::App, _) => return self.app(bytes, is_last),
+            (Place::Start, _) => Err("expected an object"),
+            (Place::FirstKey | Place::Key, _) => Err("key must be a string"),
+            (Place::Colon(_), _) => Err("expected `:`"),
+            (Place::Value(Key::List), _) => Err("expected a list"),
+            (Place::AfterValue, _) => Err("expected `,` or `}`"),
+            (Place::AfterApp, _) => Err("expected `,` or `]`"),
+            (Place::End, _) => Err("trailing characters"),
+        };
+        self.place = next.map_err(JsonFault::of_next_byte)?;
+        Ok(Some(1))
+    }
+
+    fn key(&mut self, bytes: &[u8], is_last: bool) -> Result<Option<usize>, JsonFault> {
+        let Some((key, length)) = value::<Text<'_>>(bytes, is_last)? else {
+            return Ok(None);
+        };
+        let is_list = *key == *self.key;
+        if is_list && mem::replace(&mut self.has_key, true) {
+            let fault = format!("duplicate field `{}`", self.key);
+            return Err(JsonFault::of_next_byte(fault));
+        }
+        self.place = Place::Colon(if is_list { Key::List } else { Key::Other });
+        Ok(Some(length))
+    }
+
+    fn skipped(&mut self, bytes: &[u8], is_last: bool) -> Result<Option<usize>, JsonFault> {
+        let skipped = value::<IgnoredAny>(bytes, is_last)?;
+        let length = skipped.map(|(_, length)| length);
+        if length.is_some() {
+            self.place = Place::AfterValue;
+        }
+        Ok(length)
+    }
+
+    fn app(&mut self, bytes: &[u8], is_last: bool) -> Result<Option<usize>, JsonFault> {
+        let (app, length) = match value::<AppWithTasks<'_>>(bytes, true) {
+            Ok(Some((app, length))) => {
+                check_utf8(bytes.get(..length).unwrap_or_default())?;
+                (listed_app(app, &mut self.agents), length)
+            }
+            Ok(None) => return Ok(None),
+            // It is another value, or has not come to its end, or is none.
+            Err(error) => match value::<&RawValue>(bytes, is_last)? {
+                Some((raw, length)) => (Err(UnusableItem::unread(raw, error)), length),
+                None => return Ok(None),
+            },
+        };
+        match app {
+            Ok(app) => self.list.apps.push(app),
+            Err(unusable) => {
+                self.list.unreadable.push(UnreadableApp::from(&unusable));
+                self.first_fault.get_or_insert(unusable.why);
+            }
+        }
+        self.place = Place::AfterApp;
+        Ok(Some(length))
+    }
+}
+
+/// Bytes of JSON from the first one on that is no white space.
+fn without_blanks(bytes: &[u8]) -> &[u8] {
+    let is_blank = |byte: &&u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+    let blanks = bytes.iter().take_while(is_blank).count();
+    bytes.get(blanks..).unwrap_or_default()
+}
+
+/// The value that bytes begin with, and its length; none if it may not have come to its end.
+fn value<'a, T: Deserialize<'a>>(
+    bytes: &'a [u8],
+    is_last: bool,
+) -> Result<Option<(T, usize)>, serde_json::Error> {
+    let mut values = Deserializer::from_slice(bytes).into_iter();
+    match values.next() {
+        Some(Ok(value)) => Ok(Some((value, values.byte_offset()))),
+        Some(Err(error)) if is_last || !error.is_eof() => Err(error),
+        Some(Err(_)) | None => Ok(None),
+    }
+}
+
+/// Strings that nobody reads were not looked at.
+fn check_utf8(bytes: &[u8]) -> Result<(), JsonFault> {
+    let Err(error) = std::str::from_utf8(bytes) else {
+        return Ok(());
+    };
+    let good = bytes.get(..error.valid_up_to()).unwrap_or_default();
+    let fault = JsonFault::of_next_byte("invalid unicode code point");
+    Err(fault.behind(JsonPosition::default().behind(good)))
+}
