@@ -256,7 +256,7 @@ fn a_client_that_asks_once_for_each_kind_is_answered_at_once_in_any_order() {
                     Kind::Endpoint => (Some("a"), "a"),
                     Kind::Listener => (None, "http"),
                     Kind::Route => (Some("http"), "http"),
-                    Kind::Secret => unreachable!(),
+                    Kind::VhdsRoute | Kind::VirtualHost | Kind::Secret => unreachable!(),
                 };
                 let mut poll = stage.poll(kind, asked, "").of_one_shot();
                 assert_eq!(stage.look(&mut poll).names(), [answered]);
