@@ -5,9 +5,13 @@
 
 mod connection_table;
 mod connections;
+mod json_text;
 mod page_body;
 mod pages;
+mod problem_page;
+mod query;
 mod request_check;
+mod row_page;
 mod snapshot_page;
 mod sources;
 
@@ -22,7 +26,8 @@ use pages::Pages;
 
 pub use connections::listen;
 pub use request_check::Hosts;
-pub use sources::{Given, GivenTo, Sources};
+pub use row_page::Row;
+pub use sources::{Given, GivenTo, GivenVersions, Sources};
 
 /// Configuration of the admin port.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

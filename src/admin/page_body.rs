@@ -100,7 +100,7 @@ impl PageMaker {
 }
 
 /// The next chunk of a page, and the rest; none at its end.
-fn chunk(mut pieces: PagePieces) -> Option<(Bytes, PagePieces)> {
+pub(super) fn chunk(mut pieces: PagePieces) -> Option<(Bytes, PagePieces)> {
     let mut text = String::new();
     while text.len() < CHUNK_BYTES {
         match pieces.next() {

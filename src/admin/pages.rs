@@ -1,26 +1,30 @@
 //! The pages of the admin port: routing of requests, and content.
 
+mod page;
 mod readiness;
 mod source_lines;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
-use http::{Method, Request, Response, StatusCode};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, LINK, X_CONTENT_TYPE_OPTIONS};
+use http::{Request, Response, StatusCode};
 use tokio::time::Instant;
 use tracing::{error, warn};
 
 use super::page_body::{Broken, PageBody, PageMaker};
+use super::problem_page::{self, ProblemFilter};
+use super::query::Query;
 use super::request_check::{ForeignRequest, Hosts};
+use super::row_page;
 use super::snapshot_page::{self, Filter};
 use super::sources::Sources;
 use crate::metrics::Metrics;
 use crate::net::throttle::Throttle;
 use crate::snapshot::Kind;
 use crate::snapshot::cell::Reader;
+use page::Page;
 
 /// Memory of one name and version that a proxy has accepted, in bytes.
 const BYTES_PER_NAME: usize = 100;
@@ -46,9 +50,15 @@ const INDEX: &str = "marathon-envoy
 /snapshot   the served resources, and the problems: what is left out, and why
             ?kind=clusters|endpoints|listeners|routes|secrets  ?name=NAME
             ?node=NODE: what the proxy of that node id has accepted
+/problems   the problems alone
+            ?kind=app|certificate|agent|loss, or a kind of resource  ?name=NAME
 /proxies    the proxies and their progress; gone ones for an hour
+            ?node=NODE
 /rejected_peers
             peers rejected on the xDS port for their certificate within the last hour, and why
+
+NAME and NODE may end in *, for all that begin so. /snapshot, /problems and /proxies are shown
+?limit=N at a time; the header Link of the answer leads to the next page (?after=...).
 
 /_mlb_signal/hup, /_mlb_signal/usr1
             POST: read the certificates in Vault now, as marathon-acme requests
@@ -66,30 +76,6 @@ pub(super) struct Pages {
 
 /// Source of a JSON page.
 type JsonSource = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
-
-/// A requested page.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Page {
-    Index,
-    Metrics,
-    Health,
-    Readiness,
-    Status,
-    Snapshot(Filter),
-    Proxies,
-    RejectedPeers,
-    /// No page: a request to reload the certificates. marathon-acme signals marathon-lb so when it
-    /// has stored one, and takes any status but a success for a failure.
-    Signal,
-}
-
-/// Reason for which there is no page.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum PageRefusal {
-    UnknownPath,
-    WrongMethod { allowed: &'static str },
-    BadQuery(String),
-}
 
 impl Pages {
     pub(super) fn new(sources: Sources, hosts: Hosts, metrics: Arc<Metrics>) -> Self {
@@ -128,7 +114,8 @@ impl Pages {
             Page::Signal => Ok(self.signal()),
             Page::Metrics => self.metrics().await,
             Page::Snapshot(filter) => self.snapshot(filter).await,
-            Page::Proxies => self.json(&self.sources.proxies).await,
+            Page::Problems(filter) => self.problems(filter).await,
+            Page::Proxies(query) => self.proxies(query).await,
             Page::RejectedPeers => self.json(&self.sources.rejected).await,
         };
         answered.unwrap_or_else(|_: Broken| cannot_be_made())
@@ -215,7 +202,7 @@ impl Pages {
     /// The served resources, or those that the proxies of one node have accepted.
     async fn snapshot(&self, filter: Filter) -> Result<Response<PageBody>, Broken> {
         let sources = self.sources.clone();
-        let node = filter.node.clone();
+        let node = filter.query.node.clone();
         let found = self.maker.make(move || {
             let given = node.map(|node| ((sources.given)(&node), node));
             ((sources.problems)(), (sources.refused)(), given)
@@ -226,99 +213,55 @@ impl Pages {
             let body = self.maker.stream(pieces, 0);
             return Ok(page(StatusCode::SERVICE_UNAVAILABLE, JSON, body));
         };
-        let body = match given {
-            Some((given, node)) => {
-                let kinds = given.iter().flat_map(|given| given.kinds.values());
-                let names: usize = kinds.map(BTreeMap::len).sum();
-                let pieces = snapshot_page::given(&node, given, filter, snapshot);
-                self.maker.stream(pieces, names * BYTES_PER_NAME)
-            }
-            None => {
-                let pieces = snapshot_page::served(snapshot, filter, problems, refused);
-                self.maker.stream(pieces, 0)
-            }
-        };
-        Ok(page(StatusCode::OK, JSON, body))
+        if let Some((given, node)) = given {
+            // The names of one proxy at a time, which has about as many as are served.
+            let kinds = Kind::ALL.into_iter();
+            let names: usize = kinds.map(|kind| snapshot.index(kind).heads().len()).sum();
+            let pieces = snapshot_page::given(&node, given, filter, snapshot);
+            let body = self.maker.stream(pieces, names * BYTES_PER_NAME);
+            return Ok(page(StatusCode::OK, JSON, body));
+        }
+        let query = filter.query.clone();
+        let (pieces, next) = self
+            .maker
+            .make(move || {
+                let last = snapshot_page::last_of_page(&snapshot, &filter);
+                let next = last.as_ref().map(|(kind, name)| format!("{kind}:{name}"));
+                let pieces = snapshot_page::served(snapshot, filter, last, problems, refused);
+                (pieces, next)
+            })
+            .await?;
+        let body = self.maker.stream(pieces, 0);
+        Ok(part("/snapshot", &query, next, body))
+    }
+
+    async fn problems(&self, filter: ProblemFilter) -> Result<Response<PageBody>, Broken> {
+        let (sources, query) = (self.sources.clone(), filter.query.clone());
+        let made = self.maker.make(move || {
+            let (problems, refused) = ((sources.problems)(), (sources.refused)());
+            problem_page::page(problems, refused, filter)
+        });
+        let (pieces, next) = made.await?;
+        let body = self.maker.stream(pieces, 0);
+        Ok(part("/problems", &query, next, body))
+    }
+
+    async fn proxies(&self, query: Query) -> Result<Response<PageBody>, Broken> {
+        let (proxies, asked) = (self.sources.proxies.clone(), query.clone());
+        let made = self.maker.make(move || row_page::page(proxies(), &asked));
+        let (pieces, next) = made.await?;
+        let body = self.maker.stream(pieces, 0);
+        Ok(part("/proxies", &query, next, body))
     }
 }
 
-impl Page {
-    fn parse(method: &Method, path: &str, query: Option<&str>) -> Result<Self, PageRefusal> {
-        let page = match path {
-            "/" => Self::Index,
-            "/metrics" => Self::Metrics,
-            "/healthz" => Self::Health,
-            "/readyz" => Self::Readiness,
-            "/status" => Self::Status,
-            "/snapshot" => {
-                let filter = Filter::parse(query.unwrap_or_default());
-                Self::Snapshot(filter.map_err(PageRefusal::BadQuery)?)
-            }
-            "/proxies" => Self::Proxies,
-            "/rejected_peers" => Self::RejectedPeers,
-            "/_mlb_signal/hup" | "/_mlb_signal/usr1" => Self::Signal,
-            _ => return Err(PageRefusal::UnknownPath),
-        };
-        let (allowed, is_allowed) = match &page {
-            Self::Signal => ("POST", method == Method::POST),
-            Self::Index
-            | Self::Metrics
-            | Self::Health
-            | Self::Readiness
-            | Self::Status
-            | Self::Snapshot(_)
-            | Self::Proxies
-            | Self::RejectedPeers => ("GET, HEAD", method == Method::GET || method == Method::HEAD),
-        };
-        if is_allowed {
-            Ok(page)
-        } else {
-            Err(PageRefusal::WrongMethod { allowed })
-        }
+/// A page that may be followed by others.
+fn part(path: &str, query: &Query, next: Option<String>, body: PageBody) -> Response<PageBody> {
+    let mut answer = page(StatusCode::OK, JSON, body);
+    if let Some(link) = next.and_then(|next| query.next_page(path, &next)) {
+        answer.headers_mut().insert(LINK, link);
     }
-
-    /// Returns true if the page is served under every host name: health checkers use names that are
-    /// not listed, and the page tells a foreign one nothing worth keeping (readiness without its
-    /// sources).
-    fn is_open(&self) -> bool {
-        match self {
-            Self::Health | Self::Readiness => true,
-            Self::Index
-            | Self::Metrics
-            | Self::Status
-            | Self::Snapshot(_)
-            | Self::Proxies
-            | Self::RejectedPeers
-            | Self::Signal => false,
-        }
-    }
-}
-
-impl PageRefusal {
-    fn answer(self) -> Response<PageBody> {
-        match self {
-            Self::UnknownPath => text(
-                StatusCode::NOT_FOUND,
-                "there is no such page; / lists them\n",
-            ),
-            Self::WrongMethod { allowed } => {
-                let mut answer = text(
-                    StatusCode::METHOD_NOT_ALLOWED,
-                    format!("this is for {allowed}\n"),
-                );
-                let allowed = HeaderValue::from_static(allowed);
-                answer.headers_mut().insert(ALLOW, allowed);
-                answer
-            }
-            Self::BadQuery(why) => text(
-                StatusCode::BAD_REQUEST,
-                format!(
-                    "{why}: filters are kind ({}), name and node\n",
-                    Kind::ALL.map(Kind::as_str).join(", ")
-                ),
-            ),
-        }
-    }
+    answer
 }
 
 fn cannot_be_made() -> Response<PageBody> {

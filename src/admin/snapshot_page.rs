@@ -1,18 +1,21 @@
 //! The page `/snapshot`: the served resources, with keys redacted, and the problems.
 
 use std::collections::BTreeMap;
-use std::iter::{from_fn, once, once_with};
+use std::iter::{empty, from_fn, once, once_with};
+use std::num::NonZeroUsize;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use envoy_api::{JsonError, MessageParts};
-use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
+use super::json_text::{enclosed, field, indented, object_page, opened, text_of};
 use super::page_body::PagePieces;
+use super::problem_page::all_problems;
+use super::query::{NamePattern, Parameter, Query};
 use super::sources::Given;
 use crate::snapshot::{Flavour, Kind, Name, Resource, Snapshot};
-use crate::state::problem::{Problem, Subject};
+use crate::state::problem::Problem;
 
 /// Size from which a resource is written in parts, in bytes: the table of all routes has megabytes.
 const LARGEST_WHOLE_BYTES: usize = 16 * 1024;
@@ -20,46 +23,75 @@ const LARGEST_WHOLE_BYTES: usize = 16 * 1024;
 /// Filter of the shown resources.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Filter {
-    pub(super) kind: Option<Kind>,
-    pub(super) name: Option<String>,
-    pub(super) node: Option<String>,
+    pub(super) query: Query,
+    kind: Option<Kind>,
+    after: Option<(Kind, Name)>,
 }
 
 impl Filter {
-    /// Parses the filter of a query.
+    /// Parameters of the page.
+    pub(super) const PARAMETERS: &[Parameter] = &[
+        Parameter::Kind,
+        Parameter::Name,
+        Parameter::Node,
+        Parameter::Limit,
+        Parameter::After,
+    ];
+
+    /// The filter that a query asks for.
     ///
     /// # Errors
     ///
-    /// When the query has an unknown kind or filter; the error names it.
-    pub(super) fn parse(query: &str) -> Result<Self, String> {
-        let mut filter = Self::default();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = value.replace('+', " ");
-            let value = percent_decode_str(&value).decode_utf8_lossy();
-            match key {
-                "kind" => {
-                    let kind = Kind::ALL.into_iter().find(|kind| kind.as_str() == value);
-                    if kind.is_none() {
-                        return Err(format!("there is no kind {value:?}"));
-                    }
-                    filter.kind = kind;
-                }
-                "name" => filter.name = Some(value.into_owned()),
-                "node" => filter.node = Some(value.into_owned()),
-                _ => return Err(format!("there is no filter {key:?}")),
-            }
+    /// When the query has an unknown kind, or parameters that exclude each other; the error says
+    /// so.
+    pub(super) fn new(query: Query) -> Result<Self, String> {
+        let kind_of = |text: &str| {
+            let kind = Kind::ALL.into_iter().find(|kind| kind.as_str() == text);
+            kind.ok_or_else(|| {
+                let known = Kind::ALL.map(Kind::as_str).join(", ");
+                format!("there is no kind {text:?}: kinds are {known}")
+            })
+        };
+        if query.node.is_some() && (query.limit.is_some() || query.after.is_some()) {
+            return Err("what a node has is one page: leave out limit and after".to_owned());
         }
-        Ok(filter)
+        let kind = query.kind.as_deref().map(kind_of).transpose()?;
+        let after = match query.after.as_deref() {
+            None => None,
+            Some(after) => {
+                let (kind, name) = after.split_once(':').unwrap_or((after, ""));
+                Some((kind_of(kind)?, Name::from(name)))
+            }
+        };
+        Ok(Self { query, kind, after })
     }
 
     /// Returns true if the filter accepts a resource of this name.
     fn takes(&self, name: &str) -> bool {
-        self.name.as_deref().is_none_or(|asked| asked == name)
+        let pattern = self.query.name.as_ref();
+        pattern.is_none_or(|pattern| pattern.matches(name))
     }
 
     fn takes_kind(&self, kind: Kind) -> bool {
-        self.kind.is_none_or(|asked| asked == kind)
+        let is_left = self.after.as_ref().is_none_or(|(after, _)| kind >= *after);
+        is_left && self.kind.is_none_or(|asked| asked == kind)
+    }
+
+    /// Returns true if the page is one of several, which show resources alone.
+    fn is_part(&self) -> bool {
+        self.query.limit.is_some() || self.after.is_some()
+    }
+
+    /// The name from which the resources of a kind are shown.
+    fn start(&self, kind: Kind) -> Bound<Name> {
+        let least = self.query.name.as_ref().map(NamePattern::least);
+        let least = least.unwrap_or_default();
+        match &self.after {
+            Some((after, name)) if *after == kind && **name >= *least => {
+                Bound::Excluded(name.clone())
+            }
+            Some(_) | None => Bound::Included(least.into()),
+        }
     }
 }
 
@@ -70,35 +102,56 @@ pub(super) fn unready(why: &str, problems: Arc<Vec<Problem>>, refused: Vec<Value
         field("why", text_of(&json!(why), 1)),
         field("problems", problem_list(problems, refused)),
     ];
-    page(fields.into_iter())
+    object_page(fields.into_iter())
 }
 
-/// The page of the served snapshot.
+/// The last resource of the page, if there are more behind it.
+pub(super) fn last_of_page(snapshot: &Arc<Snapshot>, filter: &Filter) -> Option<(Kind, Name)> {
+    let last = filter.query.limit.map(NonZeroUsize::get)?.checked_sub(1)?;
+    let kinds = Kind::ALL.into_iter();
+    let mut all = kinds
+        .filter(|kind| filter.takes_kind(*kind))
+        .flat_map(|kind| {
+            let found = resources(snapshot.clone(), kind, filter);
+            found.map(move |resource| (kind, resource))
+        });
+    let (kind, last) = all.nth(last)?;
+    all.next()?;
+    Some((kind, last.name().clone()))
+}
+
+/// The page of the served snapshot, up to `last` if that is given.
 pub(super) fn served(
     snapshot: Arc<Snapshot>,
     filter: Filter,
+    last: Option<(Kind, Name)>,
     problems: Arc<Vec<Problem>>,
     refused: Vec<Value>,
 ) -> PagePieces {
-    let fields = [
-        field("ready", text_of(&Value::Bool(true), 1)),
-        field("problems", problem_list(problems, refused)),
-    ];
-    let kinds = Kind::ALL
+    let ready = field("ready", text_of(&Value::Bool(true), 1));
+    let problems = (!filter.is_part()).then(|| field("problems", problem_list(problems, refused)));
+    let is_shown = |kind: Kind| {
+        let is_before = last.as_ref().is_none_or(|(last, _)| kind <= *last);
+        is_before && filter.takes_kind(kind)
+    };
+    let kinds: Vec<_> = Kind::ALL
         .into_iter()
-        .filter(|kind| filter.takes_kind(*kind))
-        .collect::<Vec<_>>();
+        .filter(|kind| is_shown(*kind))
+        .collect();
     let kinds = kinds.into_iter().map(move |kind| {
         let version = json!(snapshot.index(kind).version().to_string());
-        let found = resources(snapshot.clone(), kind, filter.name.as_deref());
-        let found = found.map(move |resource| resource_pieces(kind, resource, 3));
+        let last = last.as_ref().filter(|(last, _)| *last == kind);
+        let last = last.map(|(_, name)| name.clone());
+        let found = resources(snapshot.clone(), kind, &filter)
+            .take_while(move |found| last.as_ref().is_none_or(|last| found.name() <= last))
+            .map(move |resource| resource_pieces(kind, resource, 3));
         let fields = [
             field("version", text_of(&version, 2)),
             field("resources", enclosed("[", ']', 2, found)),
         ];
         field(kind.as_str(), enclosed("{", '}', 1, fields.into_iter()))
     });
-    page(fields.into_iter().chain(kinds))
+    object_page(once(ready).chain(problems).chain(kinds))
 }
 
 /// The page of what the proxies of one node id have accepted.
@@ -115,13 +168,13 @@ pub(super) fn given(
         field("node", text_of(&json!(node), 1)),
         field("proxies", enclosed("[", ']', 1, proxies)),
     ];
-    page(fields.into_iter())
+    object_page(fields.into_iter())
 }
 
 /// The accepted resources of one proxy: names and versions, and the content of the current ones.
 fn given_pieces(given: Given, filter: Filter, snapshot: Arc<Snapshot>) -> PagePieces {
     let Given { proxy, kinds } = given;
-    let wanted: BTreeMap<_, _> = kinds
+    let wanted: BTreeMap<_, _> = kinds()
         .into_iter()
         .filter(|(kind, _)| filter.takes_kind(*kind))
         .collect();
@@ -132,10 +185,11 @@ fn given_pieces(given: Given, filter: Filter, snapshot: Arc<Snapshot>) -> PagePi
             .filter(move |(name, _)| filter.takes(name));
         let resources = versions.map(move |(name, version)| {
             let current = snapshot.resource(kind, &name);
-            match current.filter(|current| current.version().to_string() == version) {
+            match current.filter(|current| current.version() == version) {
                 Some(current) => resource_pieces(kind, current.clone(), 5),
                 // The content of a resource that is no longer served is not kept.
                 None => {
+                    let version = version.to_string();
                     let gone = json!({ "name": &*name, "version": version, "current": false });
                     text_of(&gone, 5)
                 }
@@ -148,32 +202,37 @@ fn given_pieces(given: Given, filter: Filter, snapshot: Arc<Snapshot>) -> PagePi
 }
 
 fn problem_list(problems: Arc<Vec<Problem>>, refused: Vec<Value>) -> PagePieces {
-    let mut next = 0;
-    let problems = from_fn(move || {
-        let problem = problems.get(next).map(problem_json);
-        next += 1;
-        problem
-    });
-    let all = problems.chain(refused);
-    enclosed("[", ']', 1, all.map(|problem| text_of(&problem, 2)))
+    let all = all_problems(problems, refused.into());
+    enclosed(
+        "[",
+        ']',
+        1,
+        all.map(|problem| text_of(&problem.to_json(), 2)),
+    )
 }
 
-/// The resources of one kind, in order; the one with `name`, if given.
+/// The resources of one kind that the filter asks for, in order. Each is looked up when it is asked
+/// for.
 fn resources(
     snapshot: Arc<Snapshot>,
     kind: Kind,
-    name: Option<&str>,
+    filter: &Filter,
 ) -> Box<dyn Iterator<Item = Arc<Resource>> + Send> {
-    if let Some(name) = name {
-        return Box::new(snapshot.resource(kind, name).cloned().into_iter());
+    if !filter.takes_kind(kind) {
+        return Box::new(empty());
     }
-    let mut last: Option<Name> = None;
+    let mut start = filter.start(kind);
+    let pattern = filter.query.name.clone();
     Box::new(from_fn(move || {
-        let after = last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-        let rest = (after, Bound::Unbounded);
-        let (name, resource) = snapshot.resources(kind).range::<_, Name>(rest).next()?;
-        last = Some(name.clone());
-        Some(resource.clone())
+        let resource = snapshot.resource_from(kind, start.as_ref())?;
+        // Names are sorted, so those of a pattern follow each other.
+        let is_asked = |pattern: &NamePattern| pattern.matches(resource.name());
+        let resource = pattern
+            .as_ref()
+            .is_none_or(is_asked)
+            .then(|| resource.clone())?;
+        start = Bound::Excluded(resource.name().clone());
+        Some(resource)
     }))
 }
 
@@ -266,84 +325,6 @@ fn redacted(value: Value) -> Value {
         Value::Array(values) => values.into_iter().map(redacted).collect(),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
     }
-}
-
-fn problem_json(problem: &Problem) -> Value {
-    let (kind, name) = match &problem.subject {
-        Subject::App(id) => ("app", id.as_str()),
-        Subject::Certificate(name) => ("certificate", name.as_str()),
-        Subject::Agent(host) => ("agent", host.as_str()),
-        Subject::Loss(kind) => ("loss", kind.as_str()),
-    };
-    json!({
-        "subject": { "kind": kind, "name": name },
-        "label": problem.label,
-        "reason": problem.reason.as_str(),
-        "message": problem.message,
-        "remedy": problem.remedy,
-    })
-}
-
-/// A page: an object of these fields.
-fn page(fields: impl Iterator<Item = PagePieces> + Send + 'static) -> PagePieces {
-    let object = enclosed("{", '}', 0, fields);
-    Box::new(object.chain(once("\n".to_owned())))
-}
-
-fn field(name: &str, value: PagePieces) -> PagePieces {
-    Box::new(once(format!("{}: ", json!(name))).chain(value))
-}
-
-fn text_of(value: &Value, depth: usize) -> PagePieces {
-    Box::new(once(indented(value, depth)))
-}
-
-/// An array or object at `depth`: its opening, its items, its end.
-fn enclosed(
-    open: &str,
-    close: char,
-    depth: usize,
-    items: impl Iterator<Item = PagePieces> + Send + 'static,
-) -> PagePieces {
-    let mut items = items.peekable();
-    if items.peek().is_none() {
-        let end = match open {
-            "[" | "{" => format!("{open}{close}"),
-            _ => format!("{}\n{}{close}", open.trim_end_matches(','), pad(depth)),
-        };
-        return Box::new(once(end));
-    }
-    let mut lead = open.to_owned();
-    let items = items.flat_map(move |item| {
-        let lead = std::mem::replace(&mut lead, ",".to_owned());
-        once(format!("{lead}\n{}", pad(depth + 1))).chain(item)
-    });
-    let end = format!("\n{}{close}", pad(depth));
-    Box::new(items.chain(once(end)))
-}
-
-/// The text of an object to which fields are appended: its opening and its own fields.
-fn opened(object: &Value, depth: usize) -> String {
-    if !object.is_object() {
-        return "{".to_owned();
-    }
-    let text = indented(object, depth);
-    let open = text.strip_suffix('}').unwrap_or(&text).trim_end();
-    if open.ends_with('{') {
-        open.to_owned()
-    } else {
-        format!("{open},")
-    }
-}
-
-/// A value on lines of its own, indented for `depth`.
-fn indented(value: &Value, depth: usize) -> String {
-    // JSON strings hold no line breaks.
-    format!("{value:#}").replace('\n', &format!("\n{}", pad(depth)))
-}
-
-fn pad(depth: usize) -> String {
-    "  ".repeat(depth)
 }
 
 #[cfg(test)]

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::row_page::Row;
 use crate::net::source_status::SourceStatus;
 use crate::snapshot::cell::Reader;
-use crate::snapshot::{Kind, Name};
+use crate::snapshot::{Kind, Name, Version};
 use crate::state::problem::Problem;
 
 /// Sources of the pages.
@@ -16,8 +17,8 @@ pub struct Sources {
     pub snapshot: Reader,
     /// The problems of the snapshot. Must not block for long.
     pub problems: Arc<dyn Fn() -> Arc<Vec<Problem>> + Send + Sync>,
-    /// The state of each proxy, as JSON. Must not block for long.
-    pub proxies: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
+    /// The proxies, a row each. Must not block for long.
+    pub proxies: Arc<dyn Fn() -> Vec<Row> + Send + Sync>,
     /// Peers rejected on the xDS port lately, as JSON. Must not block for long.
     pub rejected: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// Resources that proxies reject, each as a problem in JSON. Must not block for long.
@@ -43,10 +44,12 @@ pub struct Sources {
 pub type GivenTo = dyn Fn(&str) -> Vec<Given> + Send + Sync;
 
 /// The resources that one proxy has accepted.
-#[derive(Clone, Debug)]
 pub struct Given {
     /// The proxy, as the fields in front of its resources.
     pub proxy: serde_json::Value,
-    /// Names and versions (16 hexadecimal digits), by kind.
-    pub kinds: BTreeMap<Kind, BTreeMap<Name, String>>,
+    /// Looks up the names and versions when a page reaches them. Must not block for long.
+    pub kinds: Box<dyn FnOnce() -> GivenVersions + Send>,
 }
+
+/// Names and versions of accepted resources, by kind.
+pub type GivenVersions = BTreeMap<Kind, BTreeMap<Name, Version>>;

@@ -1,5 +1,6 @@
 //! Requests over real sockets, and what comes back.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -21,7 +22,7 @@ use super::*;
 use crate::net::source_status::{SourcePart, StatusCell};
 use crate::server::tests::safely;
 use crate::snapshot::cell::{Publisher, Reader, cell};
-use crate::snapshot::{Kind, Resource, Snapshot};
+use crate::snapshot::{Kind, Resource, Snapshot, Version};
 use crate::state::problem::{Problem, Reason, Subject};
 
 const CANARY: &str = "-----BEGIN PRIVATE KEY-----canary";
@@ -42,23 +43,30 @@ async fn admin_within(limits: ConnectionLimits) -> Admin {
 
 /// One that counts in `looked` how often certificates are to be looked at.
 async fn admin_with(limits: ConnectionLimits, looked: Option<Arc<AtomicUsize>>) -> Admin {
-    let listener = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
-    let address = listener.local_addr().unwrap();
     let (publisher, snapshot) = cell();
-    let metrics = Metrics::new().unwrap();
-    let shutdown = CancellationToken::new();
-    let mut tasks = JoinSet::new();
     let age = Arc::new(Mutex::new(SourceAge {
         silence: Some(Duration::from_millis(3_400)),
         record_age: None,
         is_stale: false,
     }));
     let marathon = StatusCell::new("marathon", &[]);
-    let pages = Pages::new(
-        sources(snapshot, looked, age.clone(), marathon.clone()),
-        Hosts::new(["edge-1"]),
-        metrics.clone(),
-    );
+    let sources = sources(snapshot, looked, age.clone(), marathon.clone());
+    Admin {
+        publisher,
+        age,
+        marathon,
+        ..admin_of(limits, sources).await
+    }
+}
+
+/// One with these sources.
+async fn admin_of(limits: ConnectionLimits, sources: Sources) -> Admin {
+    let listener = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let metrics = Metrics::new().unwrap();
+    let shutdown = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    let pages = Pages::new(sources, Hosts::new(["edge-1"]), metrics.clone());
     tasks.spawn(connections::answer(
         limits,
         listener,
@@ -68,10 +76,10 @@ async fn admin_with(limits: ConnectionLimits, looked: Option<Arc<AtomicUsize>>) 
     ));
     Admin {
         address,
-        publisher,
+        publisher: cell().0,
         metrics,
-        age,
-        marathon,
+        age: Arc::default(),
+        marathon: StatusCell::new("marathon", &[]),
         shutdown,
         tasks,
     }
@@ -101,9 +109,12 @@ fn sources(
     Sources {
         snapshot,
         problems: Arc::new(move || Arc::new(vec![problem.clone()])),
-        proxies: Arc::new(|| json!([{ "node": "edge-1" }])),
+        proxies: Arc::new(|| ["edge-2", "edge-1"].map(proxy).into()),
         rejected: Arc::new(|| json!([{ "peer": "10.0.0.9", "reason": "name" }])),
-        refused: Arc::new(|| vec![json!({ "reason": "refused_by_proxy" })]),
+        refused: Arc::new(|| {
+            let subject = json!({ "kind": "routes", "name": "http" });
+            vec![json!({ "subject": subject, "reason": "refused_by_proxy" })]
+        }),
         given: Arc::new(given),
         source_age: Arc::new({
             let age = age.clone();
@@ -121,6 +132,14 @@ fn sources(
             };
             Arc::new(look) as Arc<dyn Fn() + Send + Sync>
         }),
+    }
+}
+
+fn proxy(node: &'static str) -> Row {
+    Row {
+        node: node.into(),
+        key: node.to_owned(),
+        show: Box::new(move || json!({ "node": node })),
     }
 }
 
@@ -365,6 +384,7 @@ async fn no_page_shows_a_private_key() {
         "/readyz",
         "/status",
         "/snapshot",
+        "/problems",
         "/proxies",
         "/rejected_peers",
     ] {
@@ -396,11 +416,76 @@ async fn the_snapshot_can_be_filtered() {
         body["clusters"]["version"], all["clusters"]["version"],
         "the version is that of the kind, whatever is shown"
     );
-    for query in ["kind=cluster", "name=x&verbose"] {
+    for query in ["kind=cluster", "name=x&verbose", "after=cluster:x"] {
         let (status, _, body) = admin.ask("GET", &format!("/snapshot?{query}")).await;
         assert_eq!(status, 400);
         assert!(body.contains("there is no"), "{body}");
     }
+}
+
+/// Target of the next page, from the head of an answer.
+fn next_page(head: &str) -> Option<String> {
+    let mut lines = head.lines();
+    let link = lines.find_map(|line| line.strip_prefix("link: <"))?;
+    let (target, relation) = link.split_once('>').unwrap();
+    assert_eq!(relation, "; rel=\"next\"");
+    Some(target.to_owned())
+}
+
+#[tokio::test]
+async fn pages_of_the_snapshot_lead_to_each_other() {
+    let mut admin = admin().await;
+    admin.publisher.publish_compared(snapshot());
+    for limit in 1..=5 {
+        let mut next = Some(format!("/snapshot?limit={limit}"));
+        let (mut names, mut kinds) = (Vec::new(), BTreeSet::new());
+        while let Some(target) = next {
+            let (status, head, body) = admin.ask("GET", &target).await;
+            assert_eq!(status, 200, "{body}");
+            next = next_page(&head);
+            let mut body: BTreeMap<String, Value> = serde_json::from_str(&body).unwrap();
+            assert_eq!(body.remove("ready"), Some(Value::Bool(true)));
+            assert_eq!(body.remove("problems"), None);
+            let shown = body
+                .values()
+                .flat_map(|kind| kind["resources"].as_array().unwrap());
+            let shown = shown.map(|one| one["name"].as_str().unwrap().to_owned());
+            let before = names.len();
+            names.extend(shown);
+            assert!(names.len() <= before + limit);
+            kinds.extend(body.into_keys());
+        }
+        assert_eq!(names, ["/shop_0", "/web_0", "http", "web"]);
+        assert_eq!(kinds.len(), Kind::ALL.len(), "an empty kind is shown too");
+    }
+    let (_, head, _) = admin.ask("GET", "/snapshot?kind=clusters&limit=2").await;
+    assert_eq!(next_page(&head), None, "nothing is left");
+    let (_, head, body) = admin.ask("GET", "/snapshot?name=/*&limit=1").await;
+    assert!(body.contains("/shop_0") && !body.contains("/web_0"));
+    let next = next_page(&head).unwrap();
+    assert_eq!(next, "/snapshot?name=/%2A&limit=1&after=clusters%3A/shop_0");
+    let body = admin.json(&next).await;
+    assert_eq!(body["clusters"]["resources"][0]["name"], "/web_0");
+    let (status, _, body) = admin.ask("GET", "/snapshot?node=edge-1&limit=1").await;
+    assert_eq!(
+        (status, body.contains("leave out limit")),
+        (400, true),
+        "{body}"
+    );
+}
+
+#[tokio::test]
+async fn problems_have_a_page_of_their_own() {
+    let admin = admin().await;
+    let all = admin.json("/problems").await;
+    assert_eq!(all[0]["subject"]["name"], "/shop/web");
+    assert_eq!(all[1]["reason"], "refused_by_proxy");
+    let (_, head, body) = admin.ask("GET", "/problems?limit=1").await;
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(body, json!([all[0]]));
+    let next = next_page(&head).unwrap();
+    assert_eq!(next, "/problems?limit=1&after=app%3A/shop/web");
+    assert_eq!(admin.json(&next).await, json!([all[1]]));
 }
 
 #[tokio::test]
@@ -427,7 +512,10 @@ async fn metrics_show_the_version_of_each_kind() {
 #[tokio::test]
 async fn proxies_are_shown_as_they_are_given() {
     let admin = admin().await;
-    assert_eq!(admin.json("/proxies").await, json!([{ "node": "edge-1" }]));
+    let [one, other] = ["edge-1", "edge-2"].map(|node| json!({ "node": node }));
+    assert_eq!(admin.json("/proxies").await, json!([one, other]));
+    assert_eq!(admin.json("/proxies?node=*-2").await, json!([]));
+    assert_eq!(admin.json("/proxies?node=edge-2").await, json!([other]));
     let rejected = json!([{ "peer": "10.0.0.9", "reason": "name" }]);
     assert_eq!(admin.json("/rejected_peers").await, rejected);
 }
@@ -586,10 +674,10 @@ async fn it_stops_with_connections_open_and_leaves_no_task() {
 fn given(node: &str) -> Vec<Given> {
     let snapshot = snapshot();
     let current = snapshot.resource(Kind::Cluster, "/web_0").unwrap();
-    let versions = [current.version().to_string(), "0".repeat(16)];
+    let versions = [current.version(), Version::parse(&"0".repeat(16)).unwrap()];
     let given = versions.map(|version| Given {
         proxy: json!({ "transport": "ads" }),
-        kinds: [(Kind::Cluster, [("/web_0".into(), version)].into())].into(),
+        kinds: Box::new(move || [(Kind::Cluster, [("/web_0".into(), version)].into())].into()),
     });
     given.into_iter().filter(|_| node == "edge-1").collect()
 }
@@ -710,6 +798,52 @@ async fn a_health_check_does_not_wait_for_an_old_connection_to_finish() {
     let _newcomer = TcpStream::connect(admin.address).await.unwrap();
     assert_eq!(safely(admin.ask("GET", "/healthz")).await.0, 200);
     assert_eq!(cut(&admin, "unread"), 1);
+}
+
+#[tokio::test]
+async fn little_is_made_ahead_of_a_reader_that_takes_a_byte_at_a_time() {
+    const ROW_BYTES: usize = 1_000;
+    let made = Arc::new(AtomicUsize::new(0));
+    let (_publisher, snapshot) = cell();
+    let sources = Sources {
+        proxies: Arc::new({
+            let made = made.clone();
+            move || {
+                let row = |number: usize| {
+                    let made = made.clone();
+                    Row {
+                        node: "edge".into(),
+                        key: format!("{number:05}"),
+                        show: Box::new(move || {
+                            made.fetch_add(1, Ordering::Relaxed);
+                            json!("x".repeat(ROW_BYTES))
+                        }),
+                    }
+                };
+                (0..50_000).map(row).collect()
+            }
+        }),
+        ..sources(
+            snapshot,
+            None,
+            Arc::default(),
+            StatusCell::new("marathon", &[]),
+        )
+    };
+    let mut admin = admin_of(ConnectionLimits::default(), sources).await;
+    let mut reader = unread(&admin, "/proxies").await;
+    for taken in 1..=64 * 1_024 {
+        reader.read_exact(&mut [0; 1]).await.unwrap();
+        // What two sockets and hyper take, and two chunks.
+        let ahead = made.load(Ordering::Relaxed) * ROW_BYTES;
+        assert!(
+            ahead < taken + 2 * 1_024 * 1_024,
+            "{ahead} bytes after {taken}"
+        );
+    }
+    drop(reader);
+    admin.shutdown.cancel();
+    admin.tasks.join_next().await.unwrap().unwrap();
 }
 
 #[tokio::test]

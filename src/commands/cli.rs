@@ -69,7 +69,10 @@ impl Cli {
 /// Returns the command line's grammar. A negative number is a value, so that its setting names it.
 pub(super) fn command() -> clap::Command {
     Cli::command().mut_subcommands(|command| {
-        command.mut_args(|argument| argument.allow_negative_numbers(true))
+        command.mut_args(|argument| {
+            let takes_values = argument.get_action().takes_values();
+            argument.allow_negative_numbers(takes_values)
+        })
     })
 }
 

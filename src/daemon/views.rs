@@ -12,14 +12,11 @@ use crate::net::identity;
 use crate::net::reload::Trigger;
 use crate::net::source_status::{SourceState, SourceStatus, StatusCell};
 use crate::pipeline::{CurrentProblems, ServedRecord};
-use crate::registry::Registry;
+use crate::registry::{ListedProxy, Registry};
 use crate::server::RejectedPeers;
 use crate::settings::CertificateSource;
 use crate::snapshot::cell::Reader;
 use crate::{admin, xds};
-
-/// Most proxies that a problem names; more are counted.
-const PROXIES_NAMED: usize = 3;
 
 /// Everything that the pages of the admin port show.
 pub(super) struct AdminPages<F> {
@@ -73,7 +70,7 @@ impl<F: Fn() -> SourceAge + Send + Sync + 'static> AdminPages<F> {
             record_age: Arc::new(move || age().record_age),
             statuses: Arc::new(move || statuses.iter().map(StatusCell::current).collect()),
             problems: Arc::new(move || problems.current()),
-            proxies: Arc::new(move || serde_json::json!(registry.view(Instant::now()))),
+            proxies: Arc::new(move || registry.rows().into_iter().map(proxy_row).collect()),
             rejected: Arc::new(move || serde_json::json!(rejected.view(Instant::now()))),
             refused: Arc::new({
                 let (proxies, snapshot) = (proxies.clone(), snapshot.clone());
@@ -120,13 +117,12 @@ pub(super) fn count_source(status: &SourceStatus, metrics: &Metrics) {
 
 /// A rejected resource as a problem of the admin port.
 fn refusal_as_problem(refused: &xds::RefusedView) -> serde_json::Value {
-    let named = refused.proxies.iter().take(PROXIES_NAMED);
-    let named = named.map(|(node, peer)| match peer {
+    let named = refused.proxies.iter().map(|(node, peer)| match peer {
         Some(peer) => format!("{node} ({peer})"),
         None => node.to_string(),
     });
     let mut who = named.collect::<Vec<_>>().join(", ");
-    let more = refused.proxies.len().saturating_sub(PROXIES_NAMED);
+    let more = refused.count.saturating_sub(refused.proxies.len());
     if more > 0 {
         who.push_str(&format!(" and {more} more"));
     }
@@ -152,16 +148,23 @@ fn refusal_as_problem(refused: &xds::RefusedView) -> serde_json::Value {
     })
 }
 
+/// A proxy as a row of the admin port.
+fn proxy_row(row: ListedProxy) -> admin::Row {
+    let id = row.id();
+    let node = id.node.clone();
+    let peer = id.peer.map(|peer| peer.to_string()).unwrap_or_default();
+    admin::Row {
+        key: format!("{node},{peer},{}", id.transport),
+        node,
+        show: Box::new(move || serde_json::json!(row.view(Instant::now()))),
+    }
+}
+
 /// The accepted resources of a proxy, in the form of the admin port.
-fn given_by_proxy(given: xds::GivenView) -> admin::Given {
-    let versions = given.kinds.into_iter().map(|(kind, versions)| {
-        let versions = versions.into_iter();
-        let versions = versions.map(|(name, version)| (name, version.to_string()));
-        (kind, versions.collect())
-    });
+fn given_by_proxy(given: xds::GivenProxy) -> admin::Given {
     admin::Given {
-        proxy: serde_json::json!({ "peer": given.peer, "transport": given.transport }),
-        kinds: versions.collect(),
+        proxy: serde_json::json!({ "peer": given.peer(), "transport": given.transport() }),
+        kinds: Box::new(move || given.versions()),
     }
 }
 

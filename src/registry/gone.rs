@@ -1,6 +1,7 @@
 //! Gone proxies: a bounded number, with a quota for each peer, for a limited time.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -35,7 +36,7 @@ pub(super) struct GoneProxy {
 pub(super) struct GoneProxies {
     next: u64,
     /// By number, so oldest first.
-    by_number: BTreeMap<u64, GoneProxy>,
+    by_number: BTreeMap<u64, Arc<GoneProxy>>,
     numbers: BTreeMap<ClientId, u64>,
 }
 
@@ -59,12 +60,12 @@ impl GoneProxies {
             self.take(&id);
         }
         self.numbers.insert(gone.id.clone(), self.next);
-        self.by_number.insert(self.next, gone);
+        self.by_number.insert(self.next, Arc::new(gone));
         self.next += 1;
     }
 
     /// Removes a proxy that has come back.
-    pub(super) fn take(&mut self, id: &ClientId) -> Option<GoneProxy> {
+    pub(super) fn take(&mut self, id: &ClientId) -> Option<Arc<GoneProxy>> {
         let number = self.numbers.remove(id)?;
         self.by_number.remove(&number)
     }
@@ -79,7 +80,7 @@ impl GoneProxies {
     }
 
     /// All gone proxies, oldest first.
-    pub(super) fn all(&self) -> impl Iterator<Item = &GoneProxy> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<GoneProxy>> {
         self.by_number.values()
     }
 }

@@ -12,6 +12,7 @@ mod identity;
 mod limits;
 mod notices;
 mod progress;
+mod row;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -22,5 +23,6 @@ pub use entry::{ClientSession, Served};
 pub use identity::{ClientId, ClientNode};
 pub use limits::RegistryLimits;
 pub use progress::Progress;
+pub use row::ListedProxy;
 pub use table::Registry;
 pub use view::{KindView, ProxyView, StreamView, SubscriptionView};

@@ -14,6 +14,7 @@ use super::identity::{ClientId, ClientNode};
 use super::limits::RegistryLimits;
 use super::notices::Notices;
 use super::progress::{Progress, STATES};
+use super::row::ListedProxy;
 use super::view::ProxyView;
 use crate::metrics::Metrics;
 use crate::server::{Peer, PeerKey};
@@ -162,16 +163,19 @@ impl Registry {
         tracing::info!(proxies, "the server for proxies has stopped");
     }
 
+    /// Every proxy, in no order. Cheap: the content of a row is made by [`ListedProxy::view`].
+    pub fn rows(&self) -> Vec<ListedProxy> {
+        let table = self.table();
+        let gone = table.gone.all().cloned().map(ListedProxy::gone);
+        gone.chain(table.entries.values().cloned().map(ListedProxy::connected))
+            .collect()
+    }
+
     /// Every proxy, ordered by node id, address and transport, as of `now`.
     pub fn view(&self, now: Instant) -> Vec<ProxyView> {
-        let table = self.table();
-        let entries: Vec<_> = table.entries.values().cloned().collect();
-        let mut views: Vec<_> = table.gone.all().map(|gone| gone.view(now)).collect();
-        drop(table);
-        // One lock at a time, so that a page holds up no proxy.
-        views.extend(entries.iter().map(|entry| entry.view(now)));
-        views.sort_by(|one, other| key(one).cmp(&key(other)));
-        views
+        let mut rows = self.rows();
+        rows.sort_by(|one, other| one.id().cmp(other.id()));
+        rows.iter().map(|row| row.view(now)).collect()
     }
 
     /// Sets the gauge of proxies by transport and state.
@@ -222,8 +226,4 @@ impl ProxyTable {
             }
         }
     }
-}
-
-fn key(view: &ProxyView) -> (&str, Option<std::net::IpAddr>, &str) {
-    (&view.node, view.peer, view.transport)
 }

@@ -30,8 +30,9 @@ use super::shutdown::{Shutdown, Tasks};
 const MAX_HEADERS: usize = 100;
 
 /// Buffer of an HTTP/1.1 connection: bounds the head of a request, and how much of its body is read
-/// at once.
-const HTTP1_BUFFER_BYTES: usize = 64 << 10;
+/// at once. The least that hyper allows, since it keeps the buffer while a poll is held. Envoy's
+/// heads have some 500 bytes.
+const HTTP1_BUFFER_BYTES: usize = 8 << 10;
 
 /// Largest request head over HTTP/2, in bytes.
 const MAX_HEADER_LIST_BYTES: u32 = 16 << 10;

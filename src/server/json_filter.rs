@@ -4,6 +4,8 @@
 //! clusters sends ten thousand polls at once over one connection, interleaved: buffered whole until
 //! they are complete, these would be 770 MB.
 
+use memchr::memchr2;
+
 /// Streaming filter that replaces the values of members with one name by `null`, at any depth.
 /// Input that is not JSON yields output that is not JSON either.
 #[derive(Debug)]
@@ -46,21 +48,46 @@ impl JsonMemberFilter {
 
     /// Filters the next bytes into `kept`.
     pub(super) fn push(&mut self, bytes: &[u8], kept: &mut Vec<u8>) {
-        for &byte in bytes {
-            let was_left_out = self.leaving_out;
-            self.step(byte);
-            match (was_left_out, self.leaving_out) {
-                (None, None) => kept.push(byte),
-                (None, Some(_)) => kept.extend_from_slice(b":null"),
-                (Some(around), None) => {
-                    // A bracket or comma of the enclosing value ends the dropped one and is kept;
-                    // the value's own last bracket or quote is dropped with it.
-                    if self.depth < around || byte == b',' {
-                        kept.push(byte);
-                    }
+        let mut left = bytes;
+        while let Some((&byte, after)) = left.split_first() {
+            let plain = self.plain_bytes(left);
+            if plain > 0 {
+                let (plain, after) = left.split_at(plain);
+                if self.leaving_out.is_none() {
+                    kept.extend_from_slice(plain);
                 }
-                (Some(_), Some(_)) => {}
+                left = after;
+                continue;
             }
+            self.push_one(byte, kept);
+            left = after;
+        }
+    }
+
+    /// Number of bytes at the front that change nothing but are within a string: nearly all of a
+    /// dropped value. None of a string that may yet be the name.
+    fn plain_bytes(&self, bytes: &[u8]) -> usize {
+        let within = JsonPlace::String { is_escaped: false };
+        if self.place != within || self.matched.is_some() {
+            return 0;
+        }
+        memchr2(b'"', b'\\', bytes).unwrap_or(bytes.len())
+    }
+
+    fn push_one(&mut self, byte: u8, kept: &mut Vec<u8>) {
+        let was_left_out = self.leaving_out;
+        self.step(byte);
+        match (was_left_out, self.leaving_out) {
+            (None, None) => kept.push(byte),
+            (None, Some(_)) => kept.extend_from_slice(b":null"),
+            (Some(around), None) => {
+                // A bracket or comma of the enclosing value ends the dropped one and is kept;
+                // the value's own last bracket or quote is dropped with it.
+                if self.depth < around || byte == b',' {
+                    kept.push(byte);
+                }
+            }
+            (Some(_), Some(_)) => {}
         }
     }
 
@@ -88,7 +115,8 @@ impl JsonMemberFilter {
     fn outside(&mut self, byte: u8) {
         match byte {
             b'"' => {
-                self.matched = Some(1);
+                // The names of members within a dropped value do not matter.
+                self.matched = self.leaving_out.is_none().then_some(1);
                 self.place = JsonPlace::String { is_escaped: false };
             }
             b'[' | b'{' => {

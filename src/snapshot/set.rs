@@ -1,5 +1,6 @@
 //! The snapshot: all resources of one moment, and their indexes.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use imbl::OrdMap;
@@ -33,6 +34,15 @@ impl Snapshot {
         #[cfg(test)]
         super::looked_at::count(1);
         self.kind(kind).by_name.get(name)
+    }
+
+    /// The first resource of one kind from a name on.
+    pub fn resource_from(&self, kind: Kind, start: Bound<&Name>) -> Option<&Arc<Resource>> {
+        #[cfg(test)]
+        super::looked_at::count(1);
+        let from = (start, Bound::Unbounded);
+        let mut rest = self.kind(kind).by_name.range::<_, Name>(from);
+        rest.next().map(|(_, resource)| resource)
     }
 
     /// The names and versions of one kind's resources.

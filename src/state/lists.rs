@@ -130,8 +130,9 @@ impl State {
         let mut lost_tasks: BTreeMap<&AppId, LostTasks> = BTreeMap::new();
         for ListedApp { app, tasks } in listed {
             self.held_apps.release(&app.id);
-            let lost = known.get(&app.id).map(|known| known.lost_to(tasks));
-            match lost.filter(|lost| lost.count > 0) {
+            let held = self.held_tasks.get(&app.id);
+            let lost = known.get(&app.id).map(|known| known.lost_to(tasks, held));
+            match lost.filter(|lost| !lost.absent.is_empty()) {
                 Some(lost) => drop(lost_tasks.insert(&app.id, lost)),
                 // It has them, or others in their place.
                 None => drop(self.held_tasks.remove(&app.id)),

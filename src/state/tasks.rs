@@ -10,6 +10,7 @@ use super::app::{
 };
 use super::event::{ListedApp, RefreshNeeded, TaskUpdate};
 use super::health::speaks_for_the_task;
+use super::loss::LossGuard;
 
 /// An app and what is known of its tasks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +28,8 @@ pub(super) struct LostTasks {
     /// Number of running tasks that are not listed, less the serving ones that the list adds: those
     /// take their place.
     pub(super) count: usize,
-    /// The tasks that may serve and are not listed; none if `count` is 0.
+    /// The tasks that may serve and are not listed; none if the list adds one for each of those that
+    /// run or are held.
     pub(super) absent: Vec<TaskId>,
 }
 
@@ -74,8 +76,8 @@ impl AppState {
         self.tasks.values().filter(|task| runs(task)).count()
     }
 
-    /// The tasks that a list of tasks lacks.
-    pub(super) fn lost_to(&self, listed: &[Task]) -> LostTasks {
+    /// The tasks that a list of tasks lacks, where those in `held` were lacking before.
+    pub(super) fn lost_to(&self, listed: &[Task], held: Option<&LossGuard<TaskId>>) -> LostTasks {
         // Of two tasks with one id the last counts, as when the list is taken in.
         let listed: BTreeMap<&TaskId, &Task> = listed.iter().map(|task| (&task.id, task)).collect();
         let known = self.tasks.values();
@@ -85,17 +87,20 @@ impl AppState {
         let new = listed
             .values()
             .filter(|task| task.condition.may_serve() && !self.tasks.contains_key(&task.id));
+        let new = new.count();
+        let is_held = |task: &Task| held.is_some_and(|held| held.holds(&task.id));
         let ended = absent.iter().filter(|task| runs(task)).count();
-        match ended.saturating_sub(new.count()) {
-            0 => LostTasks::default(),
-            count => LostTasks {
-                count,
-                absent: absent
-                    .into_iter()
-                    .filter(|task| task.condition.may_serve())
-                    .map(|task| task.id.clone())
-                    .collect(),
-            },
+        let in_question = absent.iter().filter(|task| runs(task) || is_held(task));
+        if in_question.count() <= new {
+            return LostTasks::default();
+        }
+        LostTasks {
+            count: ended.saturating_sub(new),
+            absent: absent
+                .into_iter()
+                .filter(|task| task.condition.may_serve())
+                .map(|task| task.id.clone())
+                .collect(),
         }
     }
 

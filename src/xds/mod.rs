@@ -7,6 +7,7 @@
 
 mod config;
 mod delivery;
+mod given;
 mod grpc;
 mod health;
 mod limits;
@@ -19,10 +20,11 @@ mod service;
 
 pub use config::Config;
 pub use delivery::Pacing;
+pub use given::GivenProxy;
 pub use health::health_service;
 pub use limits::ProxyLimits;
 pub use proxies::Proxies;
-pub use refused::{GivenView, RefusedView};
+pub use refused::RefusedView;
 pub use rest::ProxyId;
 pub use serve::serve;
 

@@ -9,7 +9,10 @@ use tokio::time::Instant;
 
 use super::delivery::RefusedResource;
 use super::proxies::Proxies;
-use crate::snapshot::{Head, Kind, Name, Origin, Part, Snapshot, Version};
+use crate::snapshot::{Kind, Name, Origin, Part, Snapshot};
+
+/// Most proxies that are named for one refused version: a whole fleet may refuse thousands.
+const MAX_NAMED: usize = 3;
 
 /// Version of a resource that some proxies refuse. It is quarantined for these, and everything else
 /// is served to them.
@@ -28,19 +31,10 @@ pub struct RefusedView {
     /// Origins of the resource. If it has parts, only of those that the proxy with that error has
     /// not accepted as they are.
     pub made_from: Vec<Arc<str>>,
-    /// Node ids and addresses of the proxies.
+    /// Node ids and addresses of some of the proxies.
     pub proxies: Vec<(Arc<str>, Option<IpAddr>)>,
-}
-
-/// Versions of the resources that one proxy has accepted.
-#[derive(Clone, Debug)]
-pub struct GivenView {
-    /// Address of the proxy; `None` over a Unix socket.
-    pub peer: Option<IpAddr>,
-    /// Transport of the proxy.
-    pub transport: &'static str,
-    /// Versions by kind and name.
-    pub kinds: BTreeMap<Kind, BTreeMap<Name, Version>>,
+    /// Number of all of them.
+    pub count: usize,
 }
 
 impl Proxies {
@@ -59,9 +53,13 @@ impl Proxies {
                 error: refused.text,
                 since,
                 proxies: Vec::new(),
+                count: 0,
             });
             view.since = view.since.max(since);
-            view.proxies.push((node, peer));
+            view.count += 1;
+            if view.proxies.len() < MAX_NAMED {
+                view.proxies.push((node, peer));
+            }
         };
         let streams: Vec<_> = self.streams().values().cloned().collect();
         for stream in streams {
@@ -78,35 +76,6 @@ impl Proxies {
             }
         }
         found.into_values().collect()
-    }
-
-    /// Resources accepted by each proxy with this node id.
-    pub fn given(&self, node: &str) -> Vec<GivenView> {
-        let versions = |accepted: BTreeMap<Kind, BTreeMap<Name, Arc<Head>>>| {
-            let of_kind = |heads: BTreeMap<Name, Arc<Head>>| {
-                let heads = heads.into_iter();
-                heads.map(|(name, head)| (name, head.version())).collect()
-            };
-            let kinds = accepted.into_iter();
-            kinds.map(|(kind, heads)| (kind, of_kind(heads))).collect()
-        };
-        let streams: Vec<_> = self.streams().values().cloned().collect();
-        let streams = streams.into_iter().filter(|stream| *stream.node() == *node);
-        let mut given: Vec<GivenView> = streams
-            .map(|stream| GivenView {
-                peer: stream.peer.address(),
-                transport: stream.transport.as_str(),
-                kinds: versions(stream.delivery().accepted()),
-            })
-            .collect();
-        let proxies: Vec<_> = self.by_id().values().cloned().collect();
-        let proxies = proxies.into_iter().filter(|proxy| *proxy.id.node == *node);
-        given.extend(proxies.map(|proxy| GivenView {
-            peer: proxy.id.peer,
-            transport: "rest",
-            kinds: versions(proxy.state().client.accepted()),
-        }));
-        given
     }
 
     /// Sets the gauges of refused resources.

@@ -9,7 +9,9 @@ use envoy_api::envoy::extensions::transport_sockets::tls::v3::{
 use envoy_api::prost::Message as _;
 
 use super::*;
-use crate::state::problem::Reason;
+use crate::admin::page_body::chunk;
+use crate::snapshot::{Version, looked_at};
+use crate::state::problem::{Reason, Subject};
 
 fn text(pieces: PagePieces) -> String {
     pieces.collect()
@@ -40,7 +42,13 @@ fn table(hosts: usize) -> Vec<u8> {
 
 /// The page with the resources of `snapshot`, read again.
 fn shown(snapshot: Arc<Snapshot>) -> Value {
-    let page = served(snapshot, Filter::default(), Arc::default(), Vec::new());
+    let page = served(
+        snapshot,
+        Filter::default(),
+        None,
+        Arc::default(),
+        Vec::new(),
+    );
     serde_json::from_str(&text(page)).unwrap()
 }
 
@@ -61,6 +69,7 @@ fn the_page_is_laid_out_for_people() {
     let page = text(served(
         snapshot.clone(),
         filter,
+        None,
         Arc::new(vec![problem]),
         Vec::new(),
     ));
@@ -184,19 +193,15 @@ fn what_a_proxy_has_follows_what_is_said_of_it() {
     let version = snapshot.resource(Kind::Route, "http").unwrap().version();
     let accepted = |proxy: Value| Given {
         proxy,
-        kinds: [(
-            Kind::Route,
-            [
-                ("gone".into(), "0".repeat(16)),
-                ("http".into(), version.to_string()),
-            ]
-            .into(),
-        )]
-        .into(),
+        kinds: Box::new(move || {
+            let none = Version::parse(&"0".repeat(16)).unwrap();
+            let versions = [("gone".into(), none), ("http".into(), version)];
+            [(Kind::Route, versions.into())].into()
+        }),
     };
     let nothing = Given {
         proxy: json!({ "transport": "rest" }),
-        kinds: [].into(),
+        kinds: Box::new(BTreeMap::new),
     };
     let given = vec![
         accepted(json!({ "transport": "ads" })),
@@ -215,4 +220,64 @@ fn what_a_proxy_has_follows_what_is_said_of_it() {
         let hosts = &resources[1]["resource"]["virtual_hosts"];
         assert_eq!(hosts.as_array().unwrap().len(), 1_000);
     }
+}
+
+/// A snapshot of 10,000 clusters and a table of 10,000 hosts.
+fn large() -> Arc<Snapshot> {
+    let mut snapshot = Snapshot::default();
+    for number in 0..10_000 {
+        let name = format!("/shop/web-{number:05}_0");
+        let host = VirtualHost {
+            name: name.clone(),
+            ..VirtualHost::default()
+        };
+        // The name is the first field of both messages.
+        let cluster = Resource::fixed(name.as_str().into(), host.encode_to_vec().into());
+        snapshot.insert(Kind::Cluster, Arc::new(cluster));
+    }
+    let routes = Resource::fixed("http".into(), table(10_000).into());
+    snapshot.insert(Kind::Route, Arc::new(routes));
+    Arc::new(snapshot)
+}
+
+#[test]
+fn a_page_of_ten_thousand_apps_is_made_a_few_resources_at_a_time() {
+    let filter = Filter::default();
+    let mut page = served(large(), filter, None, Arc::default(), Vec::new());
+    let (mut chunks, mut text) = (0, String::new());
+    loop {
+        let (next, visited) = looked_at::during(|| chunk(page));
+        let Some((bytes, rest)) = next else {
+            break;
+        };
+        assert!(visited <= 300, "{visited} resources for one chunk");
+        assert!(bytes.len() <= 48 * 1024, "{} bytes", bytes.len());
+        text.push_str(std::str::from_utf8(&bytes).unwrap());
+        chunks += 1;
+        page = rest;
+    }
+    assert!(chunks > 50);
+    let page: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        page["clusters"]["resources"].as_array().unwrap().len(),
+        10_000
+    );
+}
+
+#[test]
+fn a_part_of_the_page_visits_no_more_than_it_shows() {
+    let query = "kind=clusters&name=/shop/web-05*&limit=10&after=clusters:/shop/web-05100_0";
+    let query = Query::parse(query, Filter::PARAMETERS).unwrap();
+    let filter = Filter::new(query).unwrap();
+    let snapshot = large();
+    let (text, visited) = looked_at::during(|| {
+        let last = last_of_page(&snapshot, &filter);
+        text(served(snapshot, filter, last, Arc::default(), Vec::new()))
+    });
+    assert!(visited <= 2 * 11 + 2, "{visited} resources");
+    let page: Value = serde_json::from_str(&text).unwrap();
+    let shown = page["clusters"]["resources"].as_array().unwrap();
+    let names = shown.iter().map(|one| one["name"].as_str().unwrap());
+    let wanted = (5_101..=5_110).map(|number| format!("/shop/web-{number:05}_0"));
+    assert_eq!(names.collect::<Vec<_>>(), wanted.collect::<Vec<_>>());
 }

@@ -223,6 +223,26 @@ fn one_app_of_several_with_most_of_the_running_tasks_is_a_sudden_loss() {
 }
 
 #[test]
+fn a_task_in_doubt_that_does_not_run_is_held_as_long_as_the_others() {
+    let stopped = |id: &str| Task {
+        condition: TaskState::Other,
+        ..task(id, 31_000)
+    };
+    let starting = Task {
+        condition: TaskState::Staging,
+        ..task("c", 31_002)
+    };
+    let answer = |tasks: Vec<Task>| Event::AppChanged(listed(app("/a"), tasks));
+    let full = guarded_after([answer(vec![stopped("a"), task("b", 31_001)])]);
+    let (held, _) = then(&full, answer(Vec::new()));
+    assert_eq!((tasks_of(&held), held.held(LossKind::Tasks)), (2, 2));
+    // Another task runs in place of b, and says nothing of a.
+    let (one, _) = then(&held, answer(vec![starting, task("b", 31_001)]));
+    let (lacking_a, _) = then(&one, answer(vec![task("b", 31_001)]));
+    assert!(lacking_a.apps()["/a"].tasks().contains_key("a"));
+}
+
+#[test]
 fn an_app_in_doubt_that_is_there_and_cannot_be_read_is_in_doubt_no_more() {
     let full = guarded_after([with(Purpose::Routine, &apps(&["/a"]))]);
     let (held, _) = then(&full, with(Purpose::Routine, &[]));

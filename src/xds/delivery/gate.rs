@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::incremental::variant_if_undecided;
 use super::pacing::Pacing;
 use super::siblings::Siblings;
 use super::subscription::{GatedResource, Subscription};
@@ -31,6 +32,9 @@ impl Subscription {
         now: Instant,
     ) -> Gate {
         match self.kind {
+            Kind::Listener | Kind::Route if siblings.has_nothing => {
+                return Gate::Open(variant_if_undecided(resource.clone(), siblings));
+            }
             Kind::Listener | Kind::Route => {}
             Kind::Cluster | Kind::Endpoint | Kind::Secret => return Gate::Open(resource.clone()),
         }

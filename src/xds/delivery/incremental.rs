@@ -355,7 +355,10 @@ fn is_placeholder(subscription: &Subscription, item: &ResourceItem) -> bool {
 
 /// Variant of a resource whose gate timed out: the substitute, if it is still undecided whether the
 /// client has the requirement of the usual variant.
-fn variant_if_undecided(resource: Arc<Resource>, siblings: &Siblings<'_>) -> Arc<Resource> {
+pub(super) fn variant_if_undecided(
+    resource: Arc<Resource>,
+    siblings: &Siblings<'_>,
+) -> Arc<Resource> {
     let needed = resource.needs_for_this_form();
     let is_undecided = needed.is_some_and(|(kind, name)| siblings.lacks(*kind, name));
     let substitute = resource.substitute().filter(|_| is_undecided);

@@ -51,6 +51,9 @@ impl XdsClient {
         let Some(subscription) = self.subscriptions.get_mut(key) else {
             return AckNack::Neither;
         };
+        if !self.polls_on && version.is_none() && subscription.is_fetched_anew(pacing, now) {
+            subscription.restart();
+        }
         let gone = subscription.gone_with(version);
         let ack_nack = subscription.poll(version, pacing, now);
         subscription.stated_at = Some(now);
@@ -92,6 +95,13 @@ impl XdsClient {
         self.subscriptions.remove(key);
     }
 
+    /// Returns true if the client may never poll again, and no poll of it has announced a version.
+    pub(super) fn has_nothing(&self, subscription: &Subscription) -> bool {
+        let has_none = |one: &Subscription| one.stats.accepted.is_none();
+        let mut others = self.subscriptions.values();
+        !self.polls_on && has_none(subscription) && others.all(|one| has_none(one))
+    }
+
     /// Returns true if a gated resource waits for exactly this one.
     pub(in crate::xds) fn is_awaited(&self, kind: Kind, name: &Name) -> bool {
         let users = self
@@ -103,6 +113,14 @@ impl XdsClient {
 }
 
 impl Subscription {
+    /// Returns true if a poll without a version comes so long after the last response that its
+    /// client fetches everything anew: one that rejects a response polls again after its refresh
+    /// delay.
+    fn is_fetched_anew(&self, pacing: &Pacing, now: Instant) -> bool {
+        let last = self.unacked.back();
+        last.is_some_and(|last| now >= last.at + pacing.resend_reset_after)
+    }
+
     /// Names that the client drops by accepting the response of this version.
     fn gone_with(&self, version: Option<&str>) -> Vec<Name> {
         let version = version.map(AcceptedVersion::from);

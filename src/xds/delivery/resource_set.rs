@@ -67,6 +67,19 @@ impl ResourceSet {
         }
     }
 
+    /// Set of these resources, sorted by name, for a client that has none of the kind.
+    pub(in crate::xds) fn of_all(
+        kind: Kind,
+        flavour: Flavour,
+        resources: impl Iterator<Item = Arc<Resource>>,
+    ) -> Self {
+        let items: Vec<_> = resources.map(ResourceItem::plain).collect();
+        let version = items.iter().map(|item| item.resource.head().contribution());
+        Self::new(kind, flavour, version.collect(), items, Vec::new(), |_| {
+            true
+        })
+    }
+
     /// Kind of the resources.
     pub(in crate::xds) fn kind(&self) -> Kind {
         self.kind

@@ -26,6 +26,9 @@ pub(super) struct Siblings<'a> {
     pub(super) yet_to_subscribe: Option<Kind>,
     /// Start of the wait for requirements: not before the client can have been sent its clusters.
     pub(super) gates_from: Instant,
+    /// True for a client that may never poll again, and has not announced a version of anything: no
+    /// gate would open for it, and it has nothing that an answer could break.
+    pub(super) has_nothing: bool,
 }
 
 impl<'a> Siblings<'a> {

@@ -29,6 +29,8 @@ pub(in crate::xds) struct XdsClient {
     pub(super) flavour: Flavour,
     /// True for Envoy, which takes an empty resource for one that does not exist.
     pub(super) is_envoy: bool,
+    /// False for a client that may poll once for each kind and never again.
+    pub(super) polls_on: bool,
     pub(super) subscriptions: BTreeMap<SubscriptionKey, Box<Subscription>>,
     next_nonce: u64,
     pub(super) started: Instant,
@@ -49,6 +51,7 @@ impl XdsClient {
             protocol,
             flavour,
             is_envoy: true,
+            polls_on: true,
             subscriptions: BTreeMap::new(),
             next_nonce: 1,
             started: now,
@@ -67,6 +70,11 @@ impl XdsClient {
     /// Sets whether the client is Envoy.
     pub(in crate::xds) fn set_envoy(&mut self, is_envoy: bool) {
         self.is_envoy = is_envoy;
+    }
+
+    /// Sets whether the client is known to poll on after an answer.
+    pub(in crate::xds) fn set_polls_on(&mut self, polls_on: bool) {
+        self.polls_on = polls_on;
     }
 
     /// Processes a discovery request: first its ACK or NACK, then its change to the subscription.
@@ -266,6 +274,7 @@ impl XdsClient {
             is_use_unknown: usage_known_at.is_some(),
             yet_to_subscribe: yet_to_subscribe.map(|(kind, _)| kind),
             gates_from: self.gates_from(pacing),
+            has_nothing: self.has_nothing(subscription),
         };
         let key = is_plain.then_some(key);
         let sent = if subscription.is_complete() {

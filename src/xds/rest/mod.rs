@@ -3,11 +3,13 @@
 //!
 //! [`longest_hold`](polls::longest_hold) decides how long a poll is held.
 
+mod answer;
 mod poll;
 mod polls;
 mod proxy;
 mod resend_limiter;
 mod rest_request;
+mod several;
 mod unremembered;
 
 pub(super) use poll::Poll;

@@ -23,6 +23,8 @@ pub(in crate::xds) struct Poll {
     connection: u64,
     key: SubscriptionKey,
     version: Option<Arc<str>>,
+    /// False if its client may never poll again.
+    polls_on: bool,
     /// True once the version of the poll was processed.
     is_processed: bool,
     /// Session in the registry; `None` for a proxy that is not remembered.
@@ -58,9 +60,17 @@ impl Poll {
             connection,
             key,
             version,
+            polls_on: true,
             is_processed: false,
             _session: session,
         }
+    }
+
+    /// Poll of a client that may never poll again.
+    pub(in crate::xds) fn of_one_shot(self) -> Self {
+        let mut poll = self;
+        poll.polls_on = false;
+        poll
     }
 
     /// Next action for this poll. Call [`moved`](Self::moved) before this, not after, and no change
@@ -144,6 +154,7 @@ impl Poll {
     ) -> RestStep {
         let pacing = &self.proxies.limits.pacing;
         if !std::mem::replace(&mut self.is_processed, true) {
+            state.client.set_polls_on(self.polls_on);
             let version = self.version.as_deref();
             let ack_nack = state.client.poll(&self.key, version, cache, pacing, now);
             self.note(state, ack_nack, now);

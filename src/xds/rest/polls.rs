@@ -1,10 +1,8 @@
 //! REST service: holds polls, and answers them with JSON.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use prometheus::IntGauge;
@@ -15,10 +13,10 @@ use super::proxy::ProxyId;
 use super::rest_request::{BodyError, PolledNames, RestRequest, read};
 use crate::metrics::Metrics;
 use crate::server::{Peer, PeerRejection, ResponseBody, UnreadBody};
-use crate::snapshot::Kind;
 use crate::snapshot::cell::{Interest, Reader};
+use crate::snapshot::{Kind, Name};
 use crate::xds::config::{Config, UNREADY};
-use crate::xds::delivery::{DeliveryCache, ResourceItem, ResourceSet, SubscriptionKey};
+use crate::xds::delivery::{DeliveryCache, ResourceSet, SubscriptionKey};
 use crate::xds::proxies::{PolledName, Proxies, TooManySubscriptions};
 
 /// REST service, which answers long polls.
@@ -32,7 +30,7 @@ pub(in crate::xds) struct Polls {
 
 /// Reason for which a request is rejected.
 #[derive(Debug, thiserror::Error)]
-enum PollError {
+pub(super) enum PollError {
     #[error(
         "no such path; there are /v3/discovery:clusters, endpoints, listeners, routes, secrets"
     )]
@@ -93,7 +91,9 @@ impl Polls {
         let longest = longest_hold(self.config.hold, expected);
         // Jitter, so that proxies do not all come back at once.
         let longest = longest.mul_f64(rand::random_range(0.9..=1.0));
-        let ended = match self.hold(&peer, request, longest).await {
+        // Every Envoy states its timeout, and polls on.
+        let polls_on = expected.is_some();
+        let ended = match self.hold(&peer, request, polls_on, longest).await {
             Ok(ended) => ended,
             Err(refusal) => return refused(&peer, &refusal),
         };
@@ -121,6 +121,7 @@ impl Polls {
         &self,
         peer: &Peer,
         request: RestRequest,
+        polls_on: bool,
         longest: Duration,
     ) -> Result<PollOutcome, PollError> {
         let now = Instant::now();
@@ -129,7 +130,13 @@ impl Polls {
         let kind = request.kind;
         let (key, interest): (SubscriptionKey, Interest) = match request.names {
             PolledNames::All => ((kind, None), Interest::Kind(kind)),
-            PolledNames::One(name) => ((kind, Some(name.clone())), Interest::Resource(kind, name)),
+            PolledNames::One(name) => {
+                let name = self.interned(kind, name);
+                ((kind, Some(name.clone())), Interest::Resource(kind, name))
+            }
+            PolledNames::Several(names) => {
+                return self.several(kind, &names, request.version.as_deref());
+            }
             PolledNames::Nothing => {
                 let _held = self.held(kind);
                 for until in [unready_deadline, deadline] {
@@ -145,13 +152,20 @@ impl Polls {
                 return self.unchanged();
             }
         };
-        let id = ProxyId {
-            node: request.node,
-            peer: peer.address(),
+        let mut poll = {
+            // Dropped before the poll is held, as the name is that of the resource.
+            let id = ProxyId {
+                node: request.node,
+                peer: peer.address(),
+            };
+            let name = self.polled_name(&key);
+            let asked = (key, request.version, name);
+            let poll = self.proxies.poll(&id, &request.client, asked, peer, now)?;
+            match polls_on {
+                true => poll,
+                false => poll.of_one_shot(),
+            }
         };
-        let name = self.polled_name(&key);
-        let asked = (key, request.version, name);
-        let mut poll = self.proxies.poll(&id, &request.client, asked, peer, now)?;
         let watch = self.reader.watch(vec![interest]);
         let mut held = None;
         loop {
@@ -181,6 +195,15 @@ impl Polls {
             }
         }
         self.unchanged()
+    }
+
+    /// The name as the served resource has it, so that all polls for it share one.
+    fn interned(&self, kind: Kind, name: Name) -> Name {
+        let snapshot = self.delivery.current();
+        let resource = snapshot
+            .as_ref()
+            .and_then(|snapshot| snapshot.resource(kind, &name));
+        resource.map_or(name, |resource| resource.name().clone())
     }
 
     /// Status of the name in a poll.
@@ -237,54 +260,6 @@ impl Polls {
         let body = peer.read_json(request, EXTENSIONS).await?;
         Ok(read(kind, &body)?)
     }
-
-    /// Response with these resources.
-    fn answered(
-        &self,
-        peer: &Peer,
-        kind: Kind,
-        content: Arc<ResourceSet>,
-    ) -> Response<ResponseBody> {
-        let body = content.encoded(|content| {
-            let pieces = content.items().iter();
-            let pieces: Vec<Cow<'_, Bytes>> = pieces
-                .map(|piece| self.json(kind, piece))
-                .filter(|piece| !piece.is_empty())
-                .collect();
-            let version = content.version().to_string();
-            vec![body(kind, &version, &pieces, &self.config.identifier)]
-        });
-        let body = body.first().cloned().unwrap_or_default();
-        let bytes = &self.metrics.answer_bytes;
-        bytes
-            .with_label_values(&[kind.as_str(), "rest"])
-            .inc_by(u64::try_from(body.len()).unwrap_or(u64::MAX));
-        let mut response = Response::new(peer.shared_body(body, content));
-        response.headers_mut().insert(
-            header::CONTENT_TYPE,
-            header::HeaderValue::from_static("application/json"),
-        );
-        response
-    }
-
-    /// JSON of a resource, cached beside it.
-    fn json<'a>(&self, kind: Kind, piece: &'a ResourceItem) -> Cow<'a, Bytes> {
-        piece.json(|bytes| {
-            envoy_api::json(kind.type_url(), bytes).unwrap_or_else(|error| {
-                // A fault of this program, and no reason to withhold the other resources. Reported
-                // once per resource: the empty form is cached.
-                let metric = &self.metrics.resources_unwritable;
-                metric.with_label_values(&[kind.as_str()]).inc();
-                tracing::error!(
-                    %kind,
-                    name = %piece.resource.name(),
-                    error = &error as &dyn std::error::Error,
-                    "a resource has no JSON form and is left out"
-                );
-                Bytes::new()
-            })
-        })
-    }
 }
 
 fn refused(peer: &Peer, refusal: &PollError) -> Response<ResponseBody> {
@@ -304,33 +279,6 @@ fn refused(peer: &Peer, refusal: &PollError) -> Response<ResponseBody> {
         PollError::Unready => (StatusCode::SERVICE_UNAVAILABLE, "unready"),
     };
     peer.refuse(status, reason, refusal)
-}
-
-fn body(kind: Kind, version: &str, resources: &[Cow<'_, Bytes>], identifier: &str) -> Bytes {
-    let length: usize = resources.iter().map(|piece| piece.len() + 1).sum();
-    let mut body = Vec::with_capacity(length + version.len() + identifier.len() + 256);
-    // Version and type URL are our own: nothing in them needs escaping.
-    body.extend_from_slice(b"{\"version_info\":\"");
-    body.extend_from_slice(version.as_bytes());
-    body.extend_from_slice(b"\",\"resources\":[");
-    for (place, piece) in resources.iter().enumerate() {
-        if place > 0 {
-            body.push(b',');
-        }
-        body.extend_from_slice(piece);
-    }
-    body.extend_from_slice(b"],\"type_url\":\"");
-    body.extend_from_slice(kind.type_url().as_bytes());
-    body.push(b'"');
-    if !identifier.is_empty() {
-        // It may contain anything that a host name may.
-        let identifier = serde_json::Value::from(identifier).to_string();
-        body.extend_from_slice(b",\"control_plane\":{\"identifier\":");
-        body.extend_from_slice(identifier.as_bytes());
-        body.push(b'}');
-    }
-    body.push(b'}');
-    body.into()
 }
 
 /// Guard that decrements a gauge when it is dropped.

@@ -69,6 +69,8 @@ pub(super) enum PolledNames {
     /// Nothing: the kind is subscribed to by name, and the request has none.
     Nothing,
     One(Arc<str>),
+    /// Several resources, in the order and number in which they are named.
+    Several(Vec<String>),
 }
 
 /// Reason for which a body is no valid poll.
@@ -132,8 +134,12 @@ pub(super) fn read(kind: Kind, body: &[u8]) -> Result<RestRequest, BodyError> {
         (Kind::Endpoint | Kind::Route | Kind::Secret, Some(name), true) => {
             PolledNames::One(short("resource_names", name)?.into())
         }
-        (Kind::Endpoint | Kind::Route | Kind::Secret, Some(_), false) => {
-            return Err(refuse("a REST poll names one resource".to_owned()));
+        (Kind::Endpoint, Some(last), false) => {
+            names.push(last);
+            PolledNames::Several(names)
+        }
+        (Kind::Route | Kind::Secret, Some(_), false) => {
+            return Err(refuse(format!("a REST poll for {kind} names one")));
         }
     };
     Ok(RestRequest {

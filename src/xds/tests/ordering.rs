@@ -234,6 +234,67 @@ fn an_empty_version_again_is_a_lost_answer_first_and_then_a_rejection() {
 }
 
 #[test]
+fn a_client_that_asks_once_for_each_kind_is_answered_at_once_in_any_order() {
+    let orders = [
+        [Kind::Cluster, Kind::Endpoint, Kind::Route, Kind::Listener],
+        [Kind::Cluster, Kind::Listener, Kind::Route, Kind::Endpoint],
+        [Kind::Route, Kind::Listener, Kind::Endpoint, Kind::Cluster],
+    ];
+    for order in orders {
+        let mut stage = Stage::new();
+        stage
+            .shelf
+            .put_cluster("a")
+            .put_requiring(Kind::Route, "http", "1", &["a"])
+            .put_requiring(Kind::Listener, "http", "1", &["a"])
+            .publish();
+        // It comes back from time to time, and fetches everything again.
+        for _ in 0..4 {
+            for kind in order {
+                let (asked, answered) = match kind {
+                    Kind::Cluster => (None, "a"),
+                    Kind::Endpoint => (Some("a"), "a"),
+                    Kind::Listener => (None, "http"),
+                    Kind::Route => (Some("http"), "http"),
+                    Kind::Secret => unreachable!(),
+                };
+                let mut poll = stage.poll(kind, asked, "").of_one_shot();
+                assert_eq!(stage.look(&mut poll).names(), [answered]);
+            }
+            stage.pass(10_000);
+        }
+        assert_eq!(stage.view(Kind::Cluster).presumed_nacks, 0);
+    }
+}
+
+#[test]
+fn routes_wait_for_clusters_of_a_client_that_polls_on() {
+    let mut stage = Stage::new();
+    stage
+        .shelf
+        .put_cluster("a")
+        .put_requiring(Kind::Route, "http", "1", &["a"])
+        .publish();
+    stage.ask(Kind::Cluster, None, "");
+    let mut routes = stage.poll(Kind::Route, Some("http"), "");
+    assert_eq!(stage.look(&mut routes), held_for(3_000), "as Envoy");
+    let mut stage = Stage::new();
+    stage
+        .shelf
+        .put_cluster("a")
+        .put_requiring(Kind::Route, "http", "1", &["a"])
+        .publish();
+    stage.take(Kind::Listener, None, "");
+    stage.ask(Kind::Cluster, None, "");
+    let mut routes = stage.poll(Kind::Route, Some("http"), "").of_one_shot();
+    assert_eq!(
+        stage.look(&mut routes),
+        held_for(3_000),
+        "it polls on after all"
+    );
+}
+
+#[test]
 fn what_was_taken_may_be_asked_for_anew_as_often_as_it_is_taken() {
     let mut stage = Stage::new();
     stage.shelf.put_cluster("a").publish();
