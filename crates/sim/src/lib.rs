@@ -9,6 +9,7 @@
 //! - [`backend`]: the program a task runs, an HTTP server that says who it is
 //! - [`cable`]: the way to a neighbour, which can be cut so that connections stay open and silent
 //! - [`envoy`]: a real Envoy, found or fetched, as a child process
+//! - [`large_marathon`]: a Marathon with any number of apps, which have no processes
 //! - [`load`]: a steady load that counts every request, and a probe for the moment of change
 //! - [`port`]: a TCP port that stays one server's while it is down
 //! - [`proxy`]: an xDS client that behaves like Envoy, for tests that need no data plane
@@ -19,6 +20,7 @@ pub mod acme;
 pub mod backend;
 pub mod cable;
 pub mod envoy;
+pub mod large_marathon;
 pub mod load;
 pub mod marathon;
 pub mod port;

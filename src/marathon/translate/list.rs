@@ -198,35 +198,28 @@ impl ListReader {
     /// Reads the next token, or the next value as a whole; the fault's position is relative to it.
     /// Returns its length; none if it may not have come to its end.
     fn step(&mut self, first: u8, bytes: &[u8], is_last: bool) -> Result<Option<usize>, JsonFault> {
-        let fault = match (self.place, first) {
-            (Place::Start, b'{') => return Ok(self.token(Place::FirstKey)),
-            (Place::FirstKey | Place::AfterValue, b'}') => return Ok(self.token(Place::End)),
-            (Place::AfterValue, b',') => return Ok(self.token(Place::Key)),
+        let next = match (self.place, first) {
             (Place::FirstKey | Place::Key, b'"') => return self.key(bytes, is_last),
-            (Place::Colon(key), b':') => return Ok(self.token(Place::Value(key))),
-            (Place::Value(Key::List), b'[') => return Ok(self.token(Place::FirstApp)),
             (Place::Value(Key::Other), _) => return self.skipped(bytes, is_last),
-            (Place::FirstApp | Place::AfterApp, b']') => {
-                return Ok(self.token(Place::AfterValue));
-            }
-            (Place::AfterApp, b',') => return Ok(self.token(Place::App)),
-            (Place::Key, b'}') | (Place::App, b']') => "trailing comma",
+            (Place::Start, b'{') => Ok(Place::FirstKey),
+            (Place::FirstKey | Place::AfterValue, b'}') => Ok(Place::End),
+            (Place::AfterValue, b',') => Ok(Place::Key),
+            (Place::Colon(key), b':') => Ok(Place::Value(key)),
+            (Place::Value(Key::List), b'[') => Ok(Place::FirstApp),
+            (Place::FirstApp | Place::AfterApp, b']') => Ok(Place::AfterValue),
+            (Place::AfterApp, b',') => Ok(Place::App),
+            (Place::Key, b'}') | (Place::App, b']') => Err("trailing comma"),
             (Place::FirstApp | Place::App, _) => return self.app(bytes, is_last),
-            (Place::Start, _) => "expected an object",
-            (Place::FirstKey | Place::Key, _) => "key must be a string",
-            (Place::Colon(_), _) => "expected `:`",
-            (Place::Value(Key::List), _) => "expected a list",
-            (Place::AfterValue, _) => "expected `,` or `}`",
-            (Place::AfterApp, _) => "expected `,` or `]`",
-            (Place::End, _) => "trailing characters",
+            (Place::Start, _) => Err("expected an object"),
+            (Place::FirstKey | Place::Key, _) => Err("key must be a string"),
+            (Place::Colon(_), _) => Err("expected `:`"),
+            (Place::Value(Key::List), _) => Err("expected a list"),
+            (Place::AfterValue, _) => Err("expected `,` or `}`"),
+            (Place::AfterApp, _) => Err("expected `,` or `]`"),
+            (Place::End, _) => Err("trailing characters"),
         };
-        Err(JsonFault::of_next_byte(fault))
-    }
-
-    /// Goes on behind a token of one byte.
-    fn token(&mut self, next: Place) -> Option<usize> {
-        self.place = next;
-        Some(1)
+        self.place = next.map_err(JsonFault::of_next_byte)?;
+        Ok(Some(1))
     }
 
     fn key(&mut self, bytes: &[u8], is_last: bool) -> Result<Option<usize>, JsonFault> {
