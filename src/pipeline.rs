@@ -412,6 +412,7 @@ mod tests {
     use crate::snapshot::cell::{Interest, Reader, cell};
     use crate::state::app::AppId;
     use crate::state::app::{App, Task};
+    use crate::state::looked_at;
     use crate::state::problem::Reason;
     use crate::state::problem::{Problem, Subject};
     use crate::state::testing::{app, labels, list, listed, state_after, task, update};
@@ -616,6 +617,28 @@ mod tests {
         assert_eq!(publishes.get(), 2);
         bench.hears([Event::TaskChanged(update("/web", &task("a", 31_000)))]);
         assert_eq!(publishes.get(), 2);
+    }
+
+    #[test]
+    fn an_event_looks_at_no_more_tasks_among_many_apps_while_health_results_are_missing() {
+        let looked_at = |apps: usize| {
+            let mut bench = bench(vec![]);
+            let checked = (0..apps).map(|number| {
+                let id = format!("/app-{number}");
+                let checked = App {
+                    health_checks: 1,
+                    ..app(&id)
+                };
+                listed(checked, vec![task(&format!("t{number}"), 31_000)])
+            });
+            bench.hears([Event::Synced(list(checked.collect()))]);
+            assert_eq!(bench.pipeline.presumed_healthy, apps);
+            let moved = Event::TaskChanged(update("/app-0", &task("t0", 31_001)));
+            let ((), tasks) = looked_at::during(|| bench.hears([moved]));
+            assert_eq!(bench.pipeline.presumed_healthy, apps);
+            tasks
+        };
+        assert_eq!(looked_at(10), looked_at(200));
     }
 
     #[test]

@@ -5,19 +5,10 @@
 mod support;
 
 use std::alloc::System;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
 
-use marathon_envoy::marathon::{self, BaseUrl, Config, LastHeard, new_status};
-use marathon_envoy::metrics::Metrics;
-use marathon_envoy::state::event::Event;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use support::{Edge, label_event, task_event};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -75,88 +66,104 @@ fn a_task_event_allocates_among_10_000_apps_at_most_twice_what_it_does_among_100
     assert!(many <= 2 * few, "{few} among 100 apps, {many} among 10,000");
 }
 
-/// Bytes that are allocated now.
-fn held_bytes() -> usize {
-    let stats = ALLOCATOR.stats();
-    stats.bytes_allocated.wrapping_sub(stats.bytes_deallocated)
-}
+#[cfg(test)]
+mod arriving_list {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, PoisonError};
+    use std::time::Duration;
 
-/// Answers every request: the first for the event stream, the others for a list of so many apps, of
-/// 40 KB each. `peak` is the most that was held at any of them.
-async fn serve(mut socket: TcpStream, apps: usize, peak: Arc<AtomicUsize>) {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(socket.read_u8().await.unwrap());
-    }
-    if head.starts_with(b"GET /v2/events") {
-        let stream = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n\
-             event: event_stream_attached\r\ndata: {}\r\n\r\n";
-        socket.write_all(stream.as_bytes()).await.unwrap();
-        return std::future::pending().await;
-    }
-    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n";
-    socket.write_all(head.as_bytes()).await.unwrap();
-    let unread = "x".repeat(40_000);
-    for number in 0..apps {
-        let before = if number == 0 { "{\"apps\":[" } else { "," };
-        let app =
-            format!(r#"{before}{{"id":"/{number}","cmd":"{unread}","tasks":[{{"id":"t"}}]}}"#);
-        socket.write_all(app.as_bytes()).await.unwrap();
-        peak.fetch_max(held_bytes(), Ordering::Relaxed);
-    }
-    socket.write_all(b"]}").await.unwrap();
-}
+    use marathon_envoy::marathon::{self, BaseUrl, Config, LastHeard, new_status};
+    use marathon_envoy::metrics::Metrics;
+    use marathon_envoy::state::event::Event;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::mpsc;
+    use tokio::task::JoinSet;
+    use tokio_util::sync::CancellationToken;
 
-/// Bytes held at most while a list of so many apps arrives, beyond those held once it is known.
-async fn bytes_beyond_the_list(apps: usize) -> usize {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let peak = Arc::new(AtomicUsize::new(0));
-    let of_server = Arc::clone(&peak);
-    let server = tokio::spawn(async move {
-        let mut connections = tokio::task::JoinSet::new();
-        loop {
-            let (socket, _) = listener.accept().await.unwrap();
-            connections.spawn(serve(socket, apps, Arc::clone(&of_server)));
+    use super::{ALLOCATOR, ALONE};
+
+    /// Bytes that are allocated now.
+    fn held_bytes() -> usize {
+        let stats = ALLOCATOR.stats();
+        stats.bytes_allocated.wrapping_sub(stats.bytes_deallocated)
+    }
+
+    /// Answers every request: the first for the event stream, the others for a list of so many apps, of
+    /// 40 KB each. `peak` is the most that was held at any of them.
+    async fn serve(mut socket: TcpStream, apps: usize, peak: Arc<AtomicUsize>) {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(socket.read_u8().await.unwrap());
         }
-    });
-    let (facts, mut received) = mpsc::channel(1);
-    let (_stale, asks) = mpsc::channel(1);
-    let shutdown = CancellationToken::new();
-    let subscriber = tokio::spawn(marathon::run(
-        Config {
-            head_patience: Duration::from_secs(60),
-            ..Config::new(vec![BaseUrl::parse(&format!("http://{address}")).unwrap()])
-        },
-        facts,
-        asks,
-        LastHeard::default(),
-        new_status(),
-        Metrics::new().unwrap(),
-        shutdown.clone(),
-    ));
-    let message = received.recv().await.unwrap();
-    let beyond = peak.load(Ordering::Relaxed).saturating_sub(held_bytes());
-    let [Event::Synced(list)] = &message.value[..] else {
-        panic!("{} facts", message.value.len());
-    };
-    assert_eq!(list.apps.len(), apps);
-    shutdown.cancel();
-    subscriber.await.unwrap().unwrap();
-    server.abort();
-    beyond
-}
+        if head.starts_with(b"GET /v2/events") {
+            let stream = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n\
+             event: event_stream_attached\r\ndata: {}\r\n\r\n";
+            socket.write_all(stream.as_bytes()).await.unwrap();
+            return std::future::pending().await;
+        }
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n";
+        socket.write_all(head.as_bytes()).await.unwrap();
+        let unread = "x".repeat(40_000);
+        for number in 0..apps {
+            let before = if number == 0 { "{\"apps\":[" } else { "," };
+            let app =
+                format!(r#"{before}{{"id":"/{number}","cmd":"{unread}","tasks":[{{"id":"t"}}]}}"#);
+            socket.write_all(app.as_bytes()).await.unwrap();
+            peak.fetch_max(held_bytes(), Ordering::Relaxed);
+        }
+        socket.write_all(b"]}").await.unwrap();
+    }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[expect(
-    clippy::await_holding_lock,
-    reason = "nothing else in this test takes it"
-)]
-async fn no_more_of_a_list_is_held_than_its_last_megabytes_however_long_it_is() {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    for megabytes in [12, 48] {
-        let beyond = bytes_beyond_the_list(megabytes * 25).await;
-        println!("held beyond a list of {megabytes} MB: {beyond} bytes");
-        assert!(beyond < 8_000_000, "{megabytes} MB: {beyond} bytes");
+    /// Bytes held at most while a list of so many apps arrives, beyond those held once it is known.
+    async fn bytes_beyond_the_list(apps: usize) -> usize {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let peak = Arc::new(AtomicUsize::new(0));
+        let of_server = Arc::clone(&peak);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let (socket, _) = listener.accept().await.unwrap();
+                connections.spawn(serve(socket, apps, Arc::clone(&of_server)));
+            }
+        });
+        let (facts, mut received) = mpsc::channel(1);
+        let (_stale, asks) = mpsc::channel(1);
+        let subscriber = marathon::run(
+            Config {
+                head_patience: Duration::from_secs(60),
+                ..Config::new(vec![BaseUrl::parse(&format!("http://{address}")).unwrap()])
+            },
+            facts,
+            asks,
+            LastHeard::default(),
+            new_status(),
+            Metrics::new().unwrap(),
+            CancellationToken::new(),
+        );
+        tasks.spawn(async { subscriber.await.unwrap() });
+        let message = received.recv().await.unwrap();
+        let beyond = peak.load(Ordering::Relaxed).saturating_sub(held_bytes());
+        let [Event::Synced(list)] = &message.value[..] else {
+            panic!("{} facts", message.value.len());
+        };
+        assert_eq!(list.apps.len(), apps);
+        beyond
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    #[expect(
+        clippy::await_holding_lock,
+        reason = "nothing else in this test takes it"
+    )]
+    async fn no_more_of_a_list_is_held_than_its_last_megabytes_however_long_it_is() {
+        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        for megabytes in [12, 48] {
+            let beyond = bytes_beyond_the_list(megabytes * 25).await;
+            println!("held beyond a list of {megabytes} MB: {beyond} bytes");
+            assert!(beyond < 8_000_000, "{megabytes} MB: {beyond} bytes");
+        }
     }
 }

@@ -51,6 +51,8 @@ impl Claims {
         };
         for host in service.route.hosts() {
             let claims = self.by_host.entry(host.clone()).or_default();
+            // Most hosts have one claim for good, and a vector that grows begins with room for four.
+            claims.reserve_exact(paths.len());
             for (position, path) in paths.iter().enumerate() {
                 claims.push(Claim {
                     app: service.app.clone(),

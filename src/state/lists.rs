@@ -144,12 +144,17 @@ impl State {
 
         let percent = self.config.sudden_loss_percent;
         let (mut of_apps, mut of_tasks) = (Shares::default(), Shares::default());
-        let is_answered = |id: &AppId| match answer.look {
-            SecondLook::Everything => true,
+        let answered: Vec<(&AppId, &Arc<AppState>)> = match answer.look {
+            SecondLook::Everything => known.iter().collect(),
             // Of an answer about one app, that app is the whole.
-            SecondLook::Part => missing.contains(id) || lost_tasks.contains_key(id),
+            SecondLook::Part => {
+                let ids: BTreeSet<&AppId> =
+                    missing.iter().chain(lost_tasks.keys()).copied().collect();
+                let known = ids.into_iter().map(|id| known.get_key_value(id));
+                known.flatten().collect()
+            }
         };
-        for (id, app) in known.iter().filter(|(id, _)| is_answered(id)) {
+        for (id, app) in answered {
             let (group, running) = (group_of(id.as_str()), app.running_tasks());
             if missing.contains(id) {
                 of_apps.count(group, 1, 1);
@@ -208,9 +213,7 @@ impl State {
                 self.ended.add(&id, task);
             }
         }
-        if before.is_none_or(|before| **before != after) {
-            self.apps.insert(id, Arc::new(after));
-        }
+        self.put_app(after);
     }
 
     /// One app was listed and could not be read: it stays what it was.
@@ -221,7 +224,7 @@ impl State {
 
     /// One app is not there any more.
     pub(super) fn forget_app(&mut self, id: &AppId) {
-        self.apps.remove(id);
+        self.remove_app(id);
         self.unreadable.remove(id);
         self.held_apps.release(id);
         self.held_tasks.remove(id);

@@ -17,11 +17,15 @@ mod contested;
 mod date;
 mod ended;
 mod lists;
+#[cfg(test)]
+pub(crate) mod looked_at;
 mod loss;
 mod model;
 mod pods;
 mod reduce;
 mod shares;
+mod task_counts;
+mod task_set;
 mod tasks;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -33,4 +37,5 @@ pub use contested::ContestedAddresses;
 pub use loss::LossKind;
 pub use model::{Config, State};
 pub use reduce::reduce;
+pub use task_set::TaskSet;
 pub use tasks::AppState;

@@ -8,13 +8,14 @@ use std::time::Duration;
 use imbl::ordmap::DiffItem;
 use imbl::{OrdMap, OrdSet};
 
-use super::app::{AgentHost, AppId, Health, TaskId};
+use super::app::{AgentHost, AppId, TaskId};
 use super::certificate_set::CertificateSet;
 use super::ended::EndedTasks;
 use super::event::TimeReading;
 use super::loss::{HeldItems, LossGuard, LossKind};
 use super::pods::Pods;
 use super::problem::{Problem, Reason, Subject};
+use super::task_counts::TaskCounts;
 use super::tasks::AppState;
 
 /// Everything that is known. Cheap to clone: parts that did not change are shared.
@@ -24,7 +25,9 @@ pub struct State {
     pub(super) synced: bool,
     /// The last moment that was told.
     pub(super) now: TimeReading,
+    /// Changed by `put_app` and `remove_app` alone.
     pub(super) apps: OrdMap<AppId, Arc<AppState>>,
+    pub(super) task_counts: TaskCounts,
     pub(super) unreadable: OrdMap<AppId, String>,
     /// Apps that are served although the last list lacks them.
     pub(super) held_apps: LossGuard<AppId>,
@@ -79,6 +82,7 @@ impl State {
             synced: false,
             now: TimeReading::default(),
             apps: OrdMap::new(),
+            task_counts: TaskCounts::default(),
             unreadable: OrdMap::new(),
             held_apps: LossGuard::default(),
             held_tasks: OrdMap::new(),
@@ -109,7 +113,7 @@ impl State {
     pub fn known(&self, kind: LossKind) -> usize {
         match kind {
             LossKind::Apps => self.apps.len(),
-            LossKind::Tasks => self.apps.values().map(|app| app.tasks().len()).sum(),
+            LossKind::Tasks => self.task_counts.known,
             LossKind::Certificates(source) => self.certificates.known(source),
         }
     }
@@ -182,14 +186,7 @@ impl State {
     /// Number of tasks that count as healthy only because there were no results at all at the
     /// start. A task of a past definition that is not known yet may have checks, and counts.
     pub fn presumed_healthy_tasks(&self) -> usize {
-        let presumed = self.apps.values().map(|app| {
-            let tasks = app.tasks().values();
-            let presumed = tasks.filter(|task| task.health == Health::Presumed);
-            presumed
-                .filter(|task| app.checks_of(task) != Some(0))
-                .count()
-        });
-        presumed.sum()
+        self.task_counts.presumed_healthy
     }
 
     /// Problems of the facts themselves. (Problems of the intents are listed by the intents.)

@@ -17,6 +17,7 @@ use super::event::{Source, TimeReading};
 use super::loss::LossGuard;
 use super::model::{Config, State};
 use super::pods::Pods;
+use super::task_counts::TaskCounts;
 use super::tasks::AppState;
 
 /// The facts that a state is made of. Parts are shared with the state.
@@ -62,6 +63,8 @@ impl State {
             // Ends that were missed between two processes would never be made up for.
             pods: _,
             apps,
+            // Made again from the apps.
+            task_counts: _,
             unreadable,
             hosts,
             unresolved,
@@ -85,7 +88,6 @@ impl State {
             unresolved,
             certificates: read,
         } = parts;
-        let apps = apps.into_iter();
         let mut certificates = CertificateSet::default();
         let start = TimeReading::default();
         for (source, good) in read {
@@ -95,7 +97,7 @@ impl State {
             };
             certificates.read(source, reading, start, &config);
         }
-        Self {
+        let mut state = Self {
             config,
             synced: false,
             now: start,
@@ -104,14 +106,17 @@ impl State {
             announced: OrdMap::new(),
             ended: EndedTasks::default(),
             pods: Pods::default(),
-            apps: apps
-                .map(|app| (app.app.id.clone(), Arc::new(AppState::of_parts(app))))
-                .collect(),
+            apps: OrdMap::new(),
+            task_counts: TaskCounts::default(),
             unreadable: unreadable.into_iter().collect(),
             hosts: hosts.into_iter().collect(),
             unresolved: unresolved.into_iter().collect(),
             certificates,
+        };
+        for app in apps {
+            state.put_app(AppState::of_parts(app));
         }
+        state
     }
 }
 
@@ -121,16 +126,18 @@ impl AppState {
         AppParts {
             app: app.clone(),
             tasks: tasks.values().cloned().collect(),
-            past: pairs(past),
+            past: past
+                .iter()
+                .map(|(version, past)| (*version, past.clone()))
+                .collect(),
         }
     }
 
     fn of_parts(parts: AppParts) -> Self {
         let AppParts { app, tasks, past } = parts;
-        let tasks = tasks.into_iter();
         Self {
             app,
-            tasks: tasks.map(|task| (task.id.clone(), task)).collect(),
+            tasks: tasks.into_iter().collect(),
             past: past.into_iter().collect(),
         }
     }

@@ -1,7 +1,6 @@
 //! Facts -> the next state.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use super::app::{AgentHost, AppId, Health, Task, TaskState};
 use super::certificate_set::SourceReading;
@@ -51,7 +50,7 @@ pub fn reduce(mut state: State, event: Event) -> (State, Vec<RefreshNeeded>) {
                 if let Some(task) = app.tasks().get(&task) {
                     state.pods.give_way(task);
                 }
-                state.apps.insert(id, Arc::new(app));
+                state.put_app(app);
             }
             // A task that may serve, of an app that is not known (yet). One that is on its way
             // out is left alone: its app was deleted.
@@ -77,9 +76,7 @@ pub fn reduce(mut state: State, event: Event) -> (State, Vec<RefreshNeeded>) {
         } => {
             if let Some(known) = state.apps.get(&app) {
                 match known.with_health(&instance, health) {
-                    Some(changed) => {
-                        state.apps.insert(app, Arc::new(changed));
-                    }
+                    Some(changed) => state.put_app(changed),
                     // An unknown health changes nothing, so nothing is missing.
                     None if health == Health::Unknown => {}
                     None => stale.push(RefreshNeeded::App(app)),
@@ -140,14 +137,14 @@ impl State {
             self.release_task(id, task);
         }
         if !ended.is_empty() {
-            self.apps.insert(id.clone(), Arc::new(after));
+            self.put_app(after);
         }
     }
 
     fn change_tasks(&mut self, id: &AppId, change: impl FnOnce(&AppState) -> AppState) {
         if let Some(app) = self.apps.get(id) {
             let changed = change(app);
-            self.apps.insert(id.clone(), Arc::new(changed));
+            self.put_app(changed);
         }
     }
 }

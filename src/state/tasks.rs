@@ -3,23 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use imbl::OrdMap;
-
 use super::app::{
     App, AppVersion, Definition, Health, InstanceId, Layout, Task, TaskId, TaskState,
 };
 use super::event::{ListedApp, RefreshNeeded, TaskUpdate};
 use super::health::speaks_for_the_task;
 use super::loss::LossGuard;
+use super::task_set::TaskSet;
 
 /// An app and what is known of its tasks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppState {
     pub(super) app: Arc<App>,
-    pub(super) tasks: OrdMap<TaskId, Arc<Task>>,
+    pub(super) tasks: TaskSet,
     /// The definitions that tasks of these versions were started with, where it is not the current
     /// one; none when Marathon does not know it either.
-    pub(super) past: OrdMap<AppVersion, Option<Definition>>,
+    pub(super) past: BTreeMap<AppVersion, Option<Definition>>,
 }
 
 /// Tasks of an app that a list of its tasks lacks.
@@ -40,7 +39,7 @@ impl AppState {
     }
 
     /// The tasks that have not ended, by id.
-    pub fn tasks(&self) -> &OrdMap<TaskId, Arc<Task>> {
+    pub fn tasks(&self) -> &TaskSet {
         &self.tasks
     }
 
@@ -112,7 +111,7 @@ impl AppState {
         kept: &BTreeSet<TaskId>,
     ) -> (Self, Vec<RefreshNeeded>) {
         let known = |id: &TaskId| Some((id.clone(), before?.tasks.get(id)?.clone()));
-        let mut tasks: OrdMap<TaskId, Arc<Task>> = kept.iter().filter_map(known).collect();
+        let mut tasks: BTreeMap<TaskId, Arc<Task>> = kept.iter().filter_map(known).collect();
         for task in listed.tasks {
             if task.condition == TaskState::Ended {
                 tasks.remove(&task.id);
@@ -127,8 +126,8 @@ impl AppState {
         }
         let mut app = Self {
             app: listed.app,
-            tasks,
-            past: OrdMap::new(),
+            tasks: tasks.into_values().collect(),
+            past: BTreeMap::new(),
         };
         let missing = app.recall_definitions(before);
         (app, missing)
@@ -138,7 +137,7 @@ impl AppState {
     pub(super) fn with_update(&self, update: TaskUpdate) -> (Self, Vec<RefreshNeeded>) {
         let mut app = self.clone();
         if update.condition == TaskState::Ended {
-            app.tasks.remove(&update.id);
+            app.tasks.retain(|task| task.id != update.id);
             app.forget_definitions();
             return (app, Vec::new());
         }
@@ -150,7 +149,7 @@ impl AppState {
         let newer = task
             .version
             .is_some_and(|version| version > self.app.version);
-        app.tasks.insert(task.id.clone(), task);
+        app.tasks.insert(task);
         let mut missing = app.recall_definitions(Some(self));
         if newer {
             missing.push(RefreshNeeded::App(self.app.id.clone()));
@@ -163,12 +162,12 @@ impl AppState {
     pub(super) fn with_health(&self, instance: &InstanceId, health: Health) -> Option<Self> {
         let mut app = self.clone();
         let mut found = false;
-        for (id, task) in &self.tasks {
+        for task in self.tasks.values() {
             if task.instance == *instance && speaks_for_the_task(self.checks_of(task), health) {
                 found = true;
                 let mut task = Task::clone(task);
                 task.health = health.or_known(task.health);
-                app.tasks.insert(id.clone(), Arc::new(task));
+                app.tasks.insert(Arc::new(task));
             }
         }
         found.then_some(app)
@@ -179,8 +178,8 @@ impl AppState {
         let ended = self.tasks.values().filter(|task| has_ended(task));
         let ended: Vec<TaskId> = ended.map(|task| task.id.clone()).collect();
         let mut app = self.clone();
-        for id in &ended {
-            app.tasks.remove(id);
+        if !ended.is_empty() {
+            app.tasks.retain(|task| !has_ended(task));
         }
         app.forget_definitions();
         (app, ended)
@@ -189,9 +188,7 @@ impl AppState {
     /// The app without these tasks, as far as its endpoints are concerned: past definitions stay.
     pub(super) fn without(&self, tasks: &[&TaskId]) -> Self {
         let mut app = self.clone();
-        for id in tasks {
-            app.tasks.remove(*id);
-        }
+        app.tasks.retain(|task| !tasks.contains(&&task.id));
         app
     }
 

@@ -447,7 +447,40 @@ fn may_follow(listed: TaskState, known: TaskState) -> bool {
     listed == Unstated || listed == known || is_late
 }
 
+#[test]
+fn an_answer_for_one_app_looks_at_its_tasks_alone_however_many_apps_there_are() {
+    let looked_at = |apps: usize| {
+        let tasks = || vec![task("a", 31_000), task("b", 31_001), task("c", 31_002)];
+        let all = (0..apps).map(|number| listed(app(&format!("/app-{number}")), tasks()));
+        let state = guarded_after([Event::Synced(list(all.collect()))]);
+        let fewer = listed(app("/app-0"), vec![task("a", 31_000)]);
+        let ((state, _), tasks) = looked_at::during(|| reduce(state, Event::AppChanged(fewer)));
+        assert_eq!(state.held(LossKind::Tasks), 2);
+        assert_eq!(state.known(LossKind::Tasks), 3 * apps);
+        tasks
+    };
+    assert_eq!(looked_at(10), looked_at(200));
+}
+
 proptest! {
+    #[test]
+    fn counts_by_difference_are_those_of_a_look_at_every_task(
+        events in prop::collection::vec(events(), 0..20)
+    ) {
+        let state = guarded_after(events);
+        let apps = || state.apps().values();
+        let known: usize = apps().map(|app| app.tasks().len()).sum();
+        prop_assert_eq!(state.known(LossKind::Tasks), known);
+        let presumed = apps().map(|app| {
+            let tasks = app.tasks().values();
+            let presumed = tasks.filter(|task| task.health == Health::Presumed);
+            presumed.filter(|task| app.checks_of(task) != Some(0)).count()
+        });
+        prop_assert_eq!(state.presumed_healthy_tasks(), presumed.sum::<usize>());
+        let again = State::of_parts(Config::default(), state.parts());
+        prop_assert_eq!(again.task_counts, state.task_counts);
+    }
+
     #[test]
     fn a_fact_twice_is_a_fact_once(events in prop::collection::vec(events(), 0..20)) {
         let mut state = guarded_after([]);

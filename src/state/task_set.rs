@@ -1,0 +1,103 @@
+//! The tasks of one app.
+
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::app::{Task, TaskId};
+
+/// Tasks by id. There are as many of these as there are apps, and few tasks in most: a sorted list
+/// takes a pointer for each, where a persistent map takes a node of 400 bytes for the first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaskSet(Box<[Arc<Task>]>);
+
+impl TaskSet {
+    /// The tasks, by id.
+    pub fn values(&self) -> std::slice::Iter<'_, Arc<Task>> {
+        #[cfg(test)]
+        super::looked_at::count(self.0.len());
+        self.0.iter()
+    }
+
+    /// The ids, in order.
+    pub fn keys(&self) -> impl Iterator<Item = &TaskId> {
+        self.values().map(|task| &task.id)
+    }
+
+    /// The task of an id.
+    pub fn get<Q: Ord + ?Sized>(&self, id: &Q) -> Option<&Arc<Task>>
+    where
+        TaskId: Borrow<Q>,
+    {
+        let place = self.place(id).ok()?;
+        self.0.get(place)
+    }
+
+    /// True if there is a task of an id.
+    pub fn contains_key<Q: Ord + ?Sized>(&self, id: &Q) -> bool
+    where
+        TaskId: Borrow<Q>,
+    {
+        self.place(id).is_ok()
+    }
+
+    /// Number of tasks.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// True if there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Inserts a task, in the place of the one of its id.
+    pub(super) fn insert(&mut self, task: Arc<Task>) {
+        let place = self.place(&task.id);
+        let mut tasks = std::mem::take(&mut self.0).into_vec();
+        match place {
+            Ok(place) => {
+                if let Some(known) = tasks.get_mut(place) {
+                    *known = task;
+                }
+            }
+            Err(place) => {
+                tasks.reserve_exact(1);
+                tasks.insert(place, task);
+            }
+        }
+        self.0 = tasks.into_boxed_slice();
+    }
+
+    /// Removes the tasks that are not `kept`.
+    pub(super) fn retain(&mut self, kept: impl Fn(&Task) -> bool) {
+        let mut tasks = std::mem::take(&mut self.0).into_vec();
+        tasks.retain(|task| kept(task));
+        self.0 = tasks.into_boxed_slice();
+    }
+
+    fn place<Q: Ord + ?Sized>(&self, id: &Q) -> Result<usize, usize>
+    where
+        TaskId: Borrow<Q>,
+    {
+        self.0.binary_search_by(|task| task.id.borrow().cmp(id))
+    }
+}
+
+impl FromIterator<Arc<Task>> for TaskSet {
+    /// Of two tasks with one id the last counts.
+    fn from_iter<I: IntoIterator<Item = Arc<Task>>>(tasks: I) -> Self {
+        let tasks = tasks.into_iter().map(|task| (task.id.clone(), task));
+        let sorted: BTreeMap<TaskId, Arc<Task>> = tasks.collect();
+        Self(sorted.into_values().collect())
+    }
+}
+
+#[cfg(test)]
+impl std::ops::Index<&str> for TaskSet {
+    type Output = Arc<Task>;
+
+    fn index(&self, id: &str) -> &Arc<Task> {
+        self.get(id).unwrap()
+    }
+}
