@@ -48,6 +48,10 @@ const MOST_ENVOYS: usize = 20;
 
 impl Scene {
     async fn start(transport: Transport) -> Self {
+        Self::with_flags(transport, &[]).await
+    }
+
+    async fn with_flags(transport: Transport, flags: &[&str]) -> Self {
         let authority = Authority::new();
         let folder = Folder::new();
         let bundles = HOSTS.map(|host| {
@@ -57,6 +61,8 @@ impl Scene {
         });
         let mut environment = environment(|plan| {
             plan.control_plane.transport = transport;
+            let flags = flags.iter().map(ToString::to_string);
+            plan.control_plane.flags.extend(flags);
             folder.watched(plan);
         })
         .await;
@@ -280,8 +286,9 @@ async fn assignments(transport: Transport) -> bool {
 /// How requests for a host come: plain, and over TLS.
 const TABLES: [&str; 2] = ["http", "https"];
 
+/// Of an Envoy that is sent whole tables.
 async fn route_tables(transport: Transport) -> bool {
-    let mut scene = Scene::start(transport).await;
+    let mut scene = Scene::with_flags(transport, &["--xds-vhds=off"]).await;
     let host = HOSTS[0];
     let is_applied = is_ever_applied(transport, "routes", async |(good, spoiled)| {
         let target = |scene: &Scene, table: usize| match TABLES[table] {

@@ -89,8 +89,8 @@ impl EdgeProbe {
         Ok(Target::https(self.https, host, "/", tls))
     }
 
-    /// Waits until Envoy has all it should have and its polls for clusters, routes and the
-    /// endpoints of `clusters` are held: a change finds it waiting. Cancel safe.
+    /// Waits until Envoy has all it should have and its polls for clusters, routes (whole or host by
+    /// host) and the endpoints of `clusters` are held: a change finds it waiting. Cancel safe.
     ///
     /// # Errors
     ///
@@ -302,7 +302,7 @@ fn holds_all(view: &Value, clusters: &[&str], secret: Option<&str>) -> bool {
     };
     holds("clusters", None)
         && holds("listeners", None)
-        && holds("routes", Some("http"))
+        && (holds("routes", Some("http")) || holds("virtual_hosts", None))
         && clusters.iter().all(|name| holds("endpoints", Some(name)))
         && secret.is_none_or(|name| holds("secrets", Some(name)))
 }
@@ -348,16 +348,22 @@ mod tests {
 
     #[test]
     fn envoy_waits_when_its_stream_is_in_sync_with_every_kind() {
-        for (state, expected) in [("SYNCED", true), ("STALE", false)] {
+        for (state, routes, expected) in [
+            ("SYNCED", "routes", true),
+            ("SYNCED", "virtual_hosts", true),
+            ("SYNCED", "vhds_routes", false),
+            ("STALE", "routes", false),
+        ] {
             let kind =
                 |kind: &str, state: &str| json!({ "kind": kind, "streams": [{ "state": state }] });
             let view = json!([{ "kinds": [
                 kind("clusters", "SYNCED"),
                 kind("endpoints", state),
                 kind("listeners", "SYNCED"),
-                kind("routes", "SYNCED"),
+                kind(routes, "SYNCED"),
             ]}]);
-            assert_eq!(holds_all(&view, &["/web_0"], None), expected, "{state}");
+            let is_held = holds_all(&view, &["/web_0"], None);
+            assert_eq!(is_held, expected, "{state} {routes}");
         }
     }
 }
