@@ -1,7 +1,5 @@
 //! `bytes`: the bytes of one endpoint change and of one host change, by transport.
 
-use std::time::Duration;
-
 use tokio::runtime::Handle;
 
 use super::environment::{Change, Environment, Side};
@@ -11,9 +9,6 @@ use crate::arguments::BytesArguments;
 use crate::error::Error;
 use crate::report::{Report, counted};
 use crate::xds::Fleet;
-
-/// Time for one proxy to get everything.
-const WARM_LIMIT: Duration = Duration::from_secs(60);
 
 /// Changes there and back; more of them say the same.
 const PAIRS: u32 = 2;
@@ -27,7 +22,7 @@ pub(crate) async fn bytes(arguments: BytesArguments, runtime: &Handle) -> Result
             environment.settle();
             let mut subject = Subject::Ours(environment.daemon().await?, &environment);
             let fleet = Fleet::start(environment.fleet(subject.address(), transport, 1, first))?;
-            fleet.warm(WARM_LIMIT).await?;
+            fleet.warm().await?;
             fleet.quiet().await;
             let mut figures = Figures::default();
             for change in (0..PAIRS).flat_map(|_| [first, first.back()]) {

@@ -1,7 +1,5 @@
 //! `change`: from Marathon's bytes to the last proxy, or through a real Envoy.
 
-use std::time::Duration;
-
 use tokio::runtime::Handle;
 
 use super::environment::{Change, Environment, Side};
@@ -13,9 +11,6 @@ use crate::arguments::{ChangeArguments, count};
 use crate::error::Error;
 use crate::report::{Report, counted};
 use crate::xds::Fleet;
-
-/// Time for every proxy to get everything.
-const WARM_LIMIT: Duration = Duration::from_secs(180);
 
 /// Both kinds of changes.
 pub(super) const CHANGES: [Change; 2] =
@@ -46,7 +41,7 @@ pub(crate) async fn change(arguments: ChangeArguments, runtime: &Handle) -> Resu
             let mut subject = Subject::start(turn, &environment, recording.as_ref()).await?;
             let options = environment.fleet(subject.address(), transport, proxies, first);
             let fleet = Fleet::start(options)?;
-            fleet.warm(WARM_LIMIT).await?;
+            fleet.warm().await?;
             fleet.quiet().await;
             let figures = match turn {
                 Turn::Ours => &mut ours,

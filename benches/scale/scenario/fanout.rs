@@ -15,9 +15,6 @@ use crate::report::{Report, Samples, counted, milliseconds};
 use crate::usage;
 use crate::xds::{Fleet, FleetOptions, Kind, Polled, UserAgent};
 
-/// Time for a whole fleet to get everything.
-const WARM_LIMIT: Duration = Duration::from_secs(180);
-
 /// The change that is measured.
 const CHANGE: Change = Change::Endpoint(Side::Second);
 
@@ -41,7 +38,7 @@ impl Measured {
         let proxies = options.proxies;
         let before = subject.processor_time()?;
         let fleet = Fleet::start(options)?;
-        let warm = fleet.warm(WARM_LIMIT).await?;
+        let warm = fleet.warm().await?;
         self.warm_ms.push(milliseconds(warm));
         fleet.quiet().await;
         let processor = subject.processor_time()?.saturating_sub(before);

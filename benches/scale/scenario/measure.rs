@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::environment::Change;
 use super::subject::Subject;
 use crate::error::Error;
-use crate::report::{Beside, Report, Samples, milliseconds};
+use crate::report::{Report, Samples, milliseconds};
 use crate::xds::Fleet;
 
 /// Time limit of a change that is made here.
@@ -13,6 +13,9 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// Time limit of a change that is awaited.
 const AWAITED_LIMIT: Duration = Duration::from_secs(600);
+
+/// Name of a figure, and its samples.
+type Row = (&'static str, fn(&Figures) -> &Samples);
 
 /// Figures of one kind of change, over one transport, of one server.
 #[derive(Clone, Debug, Default)]
@@ -76,27 +79,12 @@ impl Figures {
         case: &str,
         floor: Option<(&'static str, &Self)>,
     ) -> Result<(), Error> {
-        let beside = |pick: fn(&Self) -> &Samples| -> Beside<'_> {
-            floor.map(|(name, figures)| (name, pick(figures)))
-        };
-        report.row(
-            case,
-            "last has it, ms",
-            &self.last_ms,
-            beside(|of| &of.last_ms),
-        )?;
-        report.row(
-            case,
-            "half have it, ms",
-            &self.half_ms,
-            beside(|of| &of.half_ms),
-        )?;
-        report.row(
-            case,
-            "processor, ms",
-            &self.processor_ms,
-            beside(|of| &of.processor_ms),
-        )
+        let rows: [Row; 3] = [
+            ("last has it, ms", |of| &of.last_ms),
+            ("half have it, ms", |of| &of.half_ms),
+            ("processor, ms", |of| &of.processor_ms),
+        ];
+        self.report_rows(report, case, floor, &rows)
     }
 
     /// Bytes and messages of one proxy, beside those of a floor.
@@ -106,27 +94,26 @@ impl Figures {
         case: &str,
         floor: Option<(&'static str, &Self)>,
     ) -> Result<(), Error> {
-        let beside = |pick: fn(&Self) -> &Samples| -> Beside<'_> {
-            floor.map(|(name, figures)| (name, pick(figures)))
-        };
-        report.row(
-            case,
-            "bytes to a proxy",
-            &self.received,
-            beside(|of| &of.received),
-        )?;
-        report.row(
-            case,
-            "bytes from a proxy",
-            &self.sent,
-            beside(|of| &of.sent),
-        )?;
-        report.row(
-            case,
-            "messages to a proxy",
-            &self.messages,
-            beside(|of| &of.messages),
-        )
+        let rows: [Row; 3] = [
+            ("bytes to a proxy", |of| &of.received),
+            ("bytes from a proxy", |of| &of.sent),
+            ("messages to a proxy", |of| &of.messages),
+        ];
+        self.report_rows(report, case, floor, &rows)
+    }
+
+    fn report_rows(
+        &self,
+        report: &mut Report,
+        case: &str,
+        floor: Option<(&'static str, &Self)>,
+        rows: &[Row],
+    ) -> Result<(), Error> {
+        for (figure, pick) in rows {
+            let beside = floor.map(|(name, figures)| (name, pick(figures)));
+            report.row(case, figure, pick(self), beside)?;
+        }
+        Ok(())
     }
 
     /// The times and the processor time beside those of the TCP floor.

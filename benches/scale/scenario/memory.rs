@@ -14,9 +14,6 @@ use crate::report::{Report, Samples, counted};
 use crate::usage;
 use crate::xds::{Fleet, FleetOptions, Kind, Polled, UserAgent};
 
-/// Time for a whole fleet to get everything.
-const WARM_LIMIT: Duration = Duration::from_secs(180);
-
 /// The change by which polls are named; none is made.
 const CHANGE: Change = Change::Endpoint(Side::Second);
 
@@ -43,7 +40,7 @@ impl Measured {
         let before = usage::memory(process)?;
         let proxies = options.proxies;
         let fleet = Fleet::start(options)?;
-        fleet.warm(WARM_LIMIT).await?;
+        fleet.warm().await?;
         fleet.quiet().await;
         sleep(rest).await;
         let after = usage::memory(process)?;

@@ -41,7 +41,7 @@ impl Recording {
             recorded: true,
             ..fleet
         })?;
-        fleet.warm(LIMIT).await?;
+        fleet.warm().await?;
         fleet.quiet().await;
         let mut recording = Self::empty(transport)?;
         recording.write("initial", &fleet.take_recording())?;

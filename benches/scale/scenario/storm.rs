@@ -17,9 +17,6 @@ use crate::report::{Report, Samples, counted, milliseconds};
 use crate::usage;
 use crate::xds::{Answer, Fleet, FleetOptions, Kind, Variant, domains, endpoint_ports};
 
-/// Time for a whole fleet to get everything.
-const WARM_LIMIT: Duration = Duration::from_secs(180);
-
 /// Time for the last change to reach every proxy.
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -115,7 +112,7 @@ impl Measured {
             recorded: true,
             ..environment.fleet(daemon.xds(), arguments.transport, streams, change)
         })?;
-        fleet.warm(WARM_LIMIT).await?;
+        fleet.warm().await?;
         fleet.quiet().await;
         let counts = environment.marathon.counts();
         let (traffic, reconnects) = (fleet.traffic(), fleet.reconnects());

@@ -25,6 +25,9 @@ use crate::error::Error;
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LONGEST_RETRY: Duration = Duration::from_secs(1);
 
+/// Time for a whole fleet to get everything.
+const WARM_LIMIT: Duration = Duration::from_secs(180);
+
 /// Silence after which nothing more is on its way.
 const QUIET: Duration = Duration::from_millis(150);
 
@@ -210,7 +213,7 @@ impl Fleet {
     }
 
     /// Waits until every proxy has everything; the time that took since the start.
-    pub(crate) async fn warm(&self, limit: Duration) -> Result<Duration, Error> {
+    pub(crate) async fn warm(&self) -> Result<Duration, Error> {
         let mut warm = self.shared.board.warm();
         let all = async {
             while *warm.borrow_and_update() < self.proxies && self.is_worth_it() {
@@ -220,13 +223,14 @@ impl Fleet {
                 }
             }
         };
-        let waited = timeout(limit, all).await;
+        let waited = timeout(WARM_LIMIT, all).await;
         if let Some(reason) = self.worthless() {
             return Err(Error::Worthless(reason));
         }
         if waited.is_err() {
             let seen = format!("{} are", *self.shared.board.warm().borrow());
-            return Err(self.in_vain(format!("{} proxies are warm", self.proxies), limit, seen));
+            let wanted = format!("{} proxies are warm", self.proxies);
+            return Err(self.in_vain(wanted, WARM_LIMIT, seen));
         }
         Ok(self.started.elapsed())
     }
