@@ -100,7 +100,7 @@ impl Pipeline {
         sources: Vec<Source>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let projected = projector.config().clone();
+        let clusters = projector.clusters().clone();
         let shared_departed = Arc::<ArcSwap<DepartedClusters>>::default();
         let kept = shared_departed.clone();
         publisher.remake_departed(move |kind, name| {
@@ -113,7 +113,7 @@ impl Pipeline {
                 | Kind::VirtualHost
                 | Kind::Secret => None,
             };
-            kept.or_else(|| departed(&projected, kind, name).map(Arc::new))
+            kept.or_else(|| departed(&clusters, kind, name).map(Arc::new))
         });
         Self {
             config,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::intent::{AppCounts, AppIntent};
 use crate::labels::{self, Intents};
-use crate::resources::{self, Projection};
+use crate::resources::{self, ClusterTemplate, Projection};
 use crate::snapshot::{Changes, Snapshot};
 use crate::state::State;
 use crate::state::app::AppId;
@@ -92,9 +92,9 @@ impl Projector {
         self.intents.counts()
     }
 
-    /// Configuration of the resources.
-    pub fn config(&self) -> &Arc<resources::Config> {
-        self.projection.config()
+    /// Everything that all clusters have in common.
+    pub fn clusters(&self) -> &Arc<ClusterTemplate> {
+        self.projection.clusters()
     }
 
     /// Collects the problems. Returns true if they differ from before.

@@ -23,15 +23,15 @@ pub(super) fn departed_record(
     let DepartedCluster { resource, until } = departed;
     let left = until.saturating_duration_since(now.instant).as_secs();
     let left = i64::try_from(left).unwrap_or(i64::MAX);
-    let bytes = |flavour| BASE64.encode(resource.encoded(flavour).bytes()).into();
+    let bytes = |flavour| BASE64.encode(&resource.bytes(flavour)).into();
     DepartedRecord {
         name: resource.name().to_string().into(),
         version: resource.version().to_string().into(),
-        origin: match resource.head().origin() {
-            Origin::One(origin) => Some(origin.to_string().into()),
-            // Only route tables have parts.
-            Origin::Unnamed | Origin::Parts(_) => None,
-        },
+        origin: resource
+            .head()
+            .origin()
+            .text(resource.name())
+            .map(|origin| origin.to_string().into()),
         longest_wait_seconds: resource
             .head()
             .longest_wait()

@@ -1,7 +1,7 @@
-//! A backend -> its cluster.
+//! A backend -> its cluster. All clusters are equal but for their names.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use envoy_api::prost::Message as _;
 use super::config::Config;
 use super::source::{config_source, duration};
 use super::{header_case, origin, retries};
-use crate::snapshot::{Encode, Flavour, Kind, Name, Resource};
+use crate::snapshot::{Encode, Flavour, Kind, Name, Origin, Resource, Version};
 
 /// HAProxy's `timeout connect` in marathon-lb's default configuration.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -34,64 +34,108 @@ const FIRST_EJECTION: Duration = Duration::from_secs(10);
 /// itself cut off does not send everything to one task. An app with one task is never without it.
 const MAX_EJECTED_PERCENT: u32 = 50;
 
-/// The cluster of one backend: its endpoints come from the assignment of the same name
-/// ([`EdsClusterConfig`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/cluster/v3/cluster.proto#config-cluster-v3-cluster-edsclusterconfig)).
-pub(super) fn resource(config: &Arc<Config>, name: Name) -> Resource {
-    let writer = ClusterWriter {
-        config: config.clone(),
-        name: name.clone(),
-    };
-    let origin = origin::port(&name);
-    Resource::flavoured(name, config.transport_settings(), writer).made_from(origin)
+/// Everything that all clusters have in common, encoded once for each flavour.
+pub struct ClusterTemplate {
+    config: Arc<Config>,
+    /// Digest of the content for [`Flavour::Ads`], and of the settings that the others add.
+    version: Version,
+    encoded: [OnceLock<Bytes>; Flavour::ALL.len()],
 }
 
-/// Writer of a cluster, without the [panic
-/// mode](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/panic_threshold) that would send requests to
-/// tasks that are known to be ill.
+impl ClusterTemplate {
+    /// The template of the clusters under these settings.
+    pub(super) fn new(config: Arc<Config>) -> Self {
+        let ads = common(&config, Flavour::Ads);
+        let settings = config.transport_settings().to_string();
+        Self {
+            version: Version::of_parts(&[&ads, settings.as_bytes()]),
+            config,
+            encoded: Default::default(),
+        }
+    }
+
+    /// The cluster of one backend: its endpoints come from the assignment of the same name, as
+    /// [`EdsClusterConfig`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/cluster/v3/cluster.proto#config-cluster-v3-cluster-edsclusterconfig)
+    /// says for one without a name of its own.
+    pub(super) fn cluster(self: &Arc<Self>, name: Name) -> Resource {
+        let version = self.version.to_string();
+        let version = Version::of_parts(&[name.as_bytes(), version.as_bytes()]);
+        let writer = ClusterWriter {
+            template: self.clone(),
+            name: name.clone(),
+        };
+        Resource::composed(name, version, writer).made_from(Origin::OfName(origin::port))
+    }
+
+    fn encoded(&self, flavour: Flavour) -> &Bytes {
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "the array has a place for every flavour"
+        )]
+        self.encoded[flavour as usize].get_or_init(|| common(&self.config, flavour))
+    }
+}
+
+/// Writer of a cluster.
 struct ClusterWriter {
-    config: Arc<Config>,
+    template: Arc<ClusterTemplate>,
     name: Name,
 }
 
 impl Encode for ClusterWriter {
+    /// Encoded messages that are put one behind the other are one message (protobuf's encoding
+    /// guide, "Last One Wins").
     fn encode(&self, flavour: Flavour) -> Bytes {
-        let breaker = api::circuit_breakers::Thresholds {
-            max_connections: Some(BREAKER_LIMIT),
-            max_pending_requests: Some(BREAKER_LIMIT),
-            max_requests: Some(BREAKER_LIMIT),
-            max_retries: Some(BREAKER_LIMIT),
-            ..api::circuit_breakers::Thresholds::default()
-        };
-        let eds = config_source(&self.config, flavour, Kind::Endpoint);
-        let mut cluster = api::Cluster {
+        let named = api::Cluster {
             name: self.name.to_string(),
             alt_stat_name: stat_name(&self.name),
-            cluster_discovery_type: Some(api::cluster::ClusterDiscoveryType::Type(
-                api::cluster::DiscoveryType::Eds.into(),
-            )),
-            eds_cluster_config: Some(api::cluster::EdsClusterConfig {
-                eds_config: Some(eds),
-                service_name: self.name.to_string(),
-            }),
-            connect_timeout: Some(duration(CONNECT_TIMEOUT)),
-            circuit_breakers: Some(api::CircuitBreakers {
-                thresholds: vec![breaker],
-                ..api::CircuitBreakers::default()
-            }),
-            outlier_detection: Some(outlier_detection()),
-            common_lb_config: Some(api::cluster::CommonLbConfig {
-                // Never send to tasks that are known to be ill because many are.
-                healthy_panic_threshold: Some(Percent { value: 0.0 }),
-                ..api::cluster::CommonLbConfig::default()
-            }),
             ..api::Cluster::default()
         };
-        cluster.typed_extension_protocol_options.insert(
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions".to_owned(),
-            any(&http_options()),
-        );
-        cluster.encode_to_vec().into()
+        let common = self.template.encoded(flavour);
+        let mut bytes = Vec::with_capacity(named.encoded_len() + common.len());
+        named.encode_raw(&mut bytes);
+        bytes.extend_from_slice(common);
+        bytes.into()
     }
+}
+
+/// A cluster without its name, and without the [panic
+/// mode](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/panic_threshold) that would send requests to
+/// tasks that are known to be ill.
+fn common(config: &Config, flavour: Flavour) -> Bytes {
+    let breaker = api::circuit_breakers::Thresholds {
+        max_connections: Some(BREAKER_LIMIT),
+        max_pending_requests: Some(BREAKER_LIMIT),
+        max_requests: Some(BREAKER_LIMIT),
+        max_retries: Some(BREAKER_LIMIT),
+        ..api::circuit_breakers::Thresholds::default()
+    };
+    let mut cluster = api::Cluster {
+        cluster_discovery_type: Some(api::cluster::ClusterDiscoveryType::Type(
+            api::cluster::DiscoveryType::Eds.into(),
+        )),
+        eds_cluster_config: Some(api::cluster::EdsClusterConfig {
+            eds_config: Some(config_source(config, flavour, Kind::Endpoint)),
+            ..api::cluster::EdsClusterConfig::default()
+        }),
+        connect_timeout: Some(duration(CONNECT_TIMEOUT)),
+        circuit_breakers: Some(api::CircuitBreakers {
+            thresholds: vec![breaker],
+            ..api::CircuitBreakers::default()
+        }),
+        outlier_detection: Some(outlier_detection()),
+        common_lb_config: Some(api::cluster::CommonLbConfig {
+            // Never send to tasks that are known to be ill because many are.
+            healthy_panic_threshold: Some(Percent { value: 0.0 }),
+            ..api::cluster::CommonLbConfig::default()
+        }),
+        ..api::Cluster::default()
+    };
+    cluster.typed_extension_protocol_options.insert(
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions".to_owned(),
+        any(&http_options()),
+    );
+    cluster.encode_to_vec().into()
 }
 
 /// HTTP/1.1 to tasks. The retry policy stands here once, and not with every host: Envoy before 1.37

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use super::clusters;
-use super::config::Config;
+use super::clusters::ClusterTemplate;
 use crate::snapshot::{Kind, Name, Resource};
 
 /// The resource that this daemon gave out under a name when there was one, for clients that hold it
@@ -12,9 +11,9 @@ use crate::snapshot::{Kind, Name, Resource};
 ///
 /// All that a cluster is made from is its name and the settings. Once labels put more into
 /// clusters, the content has to come from a record on disk.
-pub fn departed(config: &Arc<Config>, kind: Kind, name: &Name) -> Option<Resource> {
+pub fn departed(clusters: &Arc<ClusterTemplate>, kind: Kind, name: &Name) -> Option<Resource> {
     match kind {
-        Kind::Cluster => is_backend_name(name).then(|| clusters::resource(config, name.clone())),
+        Kind::Cluster => is_backend_name(name).then(|| clusters.cluster(name.clone())),
         Kind::Endpoint
         | Kind::Listener
         | Kind::Route

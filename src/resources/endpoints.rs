@@ -7,7 +7,7 @@ use envoy_api::prost::Message as _;
 
 use super::{origin, source};
 use crate::intent::{Backend, RankedAddresses};
-use crate::snapshot::Resource;
+use crate::snapshot::{Origin, Resource};
 
 /// Share of the hosts of a
 /// [priority](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/priority)
@@ -41,8 +41,8 @@ pub(super) fn resource(backend: &Backend) -> Resource {
         policy,
         ..api::ClusterLoadAssignment::default()
     };
-    let origin = origin::port(&backend.name);
-    Resource::fixed(backend.name.clone(), assignment.encode_to_vec().into()).made_from(origin)
+    Resource::fixed(backend.name.clone(), assignment.encode_to_vec().into())
+        .made_from(Origin::OfName(origin::port))
 }
 
 fn endpoint(address: SocketAddr) -> api::LbEndpoint {

@@ -27,6 +27,7 @@ mod upgrades;
 mod vhds;
 mod virtual_host;
 
+pub use clusters::ClusterTemplate;
 pub use config::{Config, Normalisation, Underscores};
 pub use departed::departed;
 pub use projection::{Changed, Projection};

@@ -10,11 +10,11 @@ use crate::state::certificate::Certificate;
 use crate::state::event::Source;
 
 /// The port behind a cluster or an assignment, from its name: `app /web port 0`.
-pub(super) fn port(name: &str) -> Origin {
-    Origin::One(match name.rsplit_once('_') {
-        Some((app, index)) => format!("app {app} port {index}").into(),
-        None => name.into(),
-    })
+pub(super) fn port(name: &str) -> String {
+    match name.rsplit_once('_') {
+        Some((app, index)) => format!("app {app} port {index}"),
+        None => name.to_owned(),
+    }
 }
 
 /// The certificate of a secret: `certificate web (from the certificates folder)`.

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::clusters::ClusterTemplate;
 use super::config::Config;
 use super::route_table::RouteTable;
 use super::routes::Routes;
 use super::settled_hosts::TableForm;
 use super::vhds::{self, virtual_host_name};
-use super::{clusters, endpoints, listeners, secrets};
+use super::{endpoints, listeners, secrets};
 use crate::intent::server_names::{PresentedCertificates, settle_names};
 use crate::intent::{AcmePort, AppIntent, Service};
 use crate::snapshot::{Changes, Kind, Resource, Snapshot};
@@ -19,6 +20,7 @@ use crate::state::problem::Problem;
 /// A snapshot that follows intents and certificates. A change costs what it touches.
 pub struct Projection {
     config: Arc<Config>,
+    clusters: Arc<ClusterTemplate>,
     /// The services that were projected last.
     services: BTreeMap<AppId, Vec<Arc<Service>>>,
     /// The certificates that were projected last.
@@ -47,6 +49,7 @@ impl Projection {
         let config = Arc::new(config);
         let mut projection = Self {
             routes: Routes::new(config.clone(), acme),
+            clusters: Arc::new(ClusterTemplate::new(config.clone())),
             config,
             services: BTreeMap::new(),
             certificates: CertificateSet::default(),
@@ -94,9 +97,9 @@ impl Projection {
         self.routes.problems().into_iter().chain(certificates)
     }
 
-    /// The configuration.
-    pub fn config(&self) -> &Arc<Config> {
-        &self.config
+    /// Everything that all clusters have in common.
+    pub fn clusters(&self) -> &Arc<ClusterTemplate> {
+        &self.clusters
     }
 
     fn project_app(&mut self, id: &AppId, intent: Option<&AppIntent>, step: &mut Changed) {
@@ -126,7 +129,7 @@ impl Projection {
             return;
         }
         if before.is_none() {
-            let cluster = clusters::resource(&self.config, after.backend.name.clone());
+            let cluster = self.clusters.cluster(after.backend.name.clone());
             self.insert(Kind::Cluster, cluster, step);
         }
         if before.is_none_or(|before| before.backend != after.backend) {

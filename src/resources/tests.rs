@@ -177,11 +177,20 @@ fn nothing_known_is_a_plain_listener_and_tables_that_answer_503() {
     assert_eq!(projection.apps(), AppCounts::default());
 }
 
+/// Name of the assignment that a cluster asks for: its own, unless it says another.
+fn assignment_of(cluster: &Cluster) -> String {
+    let eds = cluster.eds_cluster_config.as_ref().unwrap();
+    match eds.service_name.as_str() {
+        "" => cluster.name.clone(),
+        name => name.to_owned(),
+    }
+}
+
 #[test]
 fn a_port_without_tasks_keeps_its_cluster_and_an_empty_assignment() {
     let projection = full(&known(vec![labelled("/web", &[])]));
     let cluster: Cluster = decoded(&projection, Kind::Cluster, "/web_0");
-    assert_eq!(cluster.eds_cluster_config.unwrap().service_name, "/web_0");
+    assert_eq!(assignment_of(&cluster), "/web_0");
     let assignment: ClusterLoadAssignment = decoded(&projection, Kind::Endpoint, "/web_0");
     assert_eq!(assignment.cluster_name, "/web_0");
     assert!(assignment.endpoints.is_empty());
@@ -1256,10 +1265,7 @@ fn check_references(projection: &Projector) {
     for name in snapshot.resources(Kind::Cluster).keys() {
         let cluster: Cluster = decoded(projection, Kind::Cluster, name);
         assert_eq!(cluster.name, **name);
-        assert!(held(
-            Kind::Endpoint,
-            &cluster.eds_cluster_config.unwrap().service_name
-        ));
+        assert!(held(Kind::Endpoint, &assignment_of(&cluster)));
         let plain = |c: char| c.is_ascii_alphanumeric() || "_-~%!".contains(c);
         assert!(cluster.alt_stat_name.chars().all(plain) && !cluster.alt_stat_name.is_empty());
         assert!(stat_names.insert(cluster.alt_stat_name), "{name}");

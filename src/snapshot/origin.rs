@@ -6,13 +6,15 @@ use std::sync::Arc;
 use super::{Index, Name, Version};
 
 /// Origin of a resource.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub enum Origin {
     /// No origin that helps an operator.
     #[default]
     Unnamed,
     /// One origin.
     One(Arc<str>),
+    /// One origin, written from the name of the resource.
+    OfName(fn(&str) -> String),
     /// Several parts, each with its origin.
     Parts(Parts),
 }
@@ -36,6 +38,32 @@ pub struct Part {
     pub origin: Arc<str>,
 }
 
+impl Origin {
+    /// The text of the one origin of a resource of this name; none for several or no origin.
+    pub fn text(&self, name: &str) -> Option<Arc<str>> {
+        match self {
+            Self::One(origin) => Some(origin.clone()),
+            Self::OfName(write) => Some(write(name).into()),
+            Self::Unnamed | Self::Parts(_) => None,
+        }
+    }
+}
+
+impl PartialEq for Origin {
+    /// Equal if resources of the same name have equal texts.
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Unnamed, Self::Unnamed) => true,
+            (Self::One(one), Self::One(other)) => one == other,
+            (Self::OfName(one), Self::OfName(other)) => std::ptr::fn_addr_eq(*one, *other),
+            (Self::Parts(one), Self::Parts(other)) => one == other,
+            (Self::Unnamed | Self::One(_) | Self::OfName(_) | Self::Parts(_), _) => false,
+        }
+    }
+}
+
+impl Eq for Origin {}
+
 impl Parts {
     /// The resources of `index` whose names begin with `prefix`.
     pub fn new(index: Arc<Index>, prefix: Name) -> Self {
@@ -49,10 +77,7 @@ impl Parts {
         heads.map(|(name, head)| Part {
             name: name.strip_prefix(&*self.prefix).unwrap_or(name).into(),
             version: head.version(),
-            origin: match head.origin() {
-                Origin::One(origin) => origin.clone(),
-                Origin::Unnamed | Origin::Parts(_) => Arc::default(),
-            },
+            origin: head.origin().text(name).unwrap_or_default(),
         })
     }
 }

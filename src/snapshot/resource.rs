@@ -15,9 +15,9 @@ pub type Name = Arc<str>;
 /// transport, so none is published.
 pub const LONGEST_NAME_BYTES: usize = 4_096;
 
-/// Encoder of a resource whose bytes depend on the flavour.
+/// Encoder of a resource.
 pub trait Encode: Send + Sync {
-    /// Returns the protobuf bytes for one flavour. Called at most once for each.
+    /// Returns the protobuf bytes for one flavour, always the same ones.
     fn encode(&self, flavour: Flavour) -> Bytes;
 }
 
@@ -98,12 +98,13 @@ enum ResourceBody {
     Flavoured {
         writer: Box<dyn Encode>,
         /// Boxed, since a fleet of proxies uses one or two flavours.
-        encoded: [OnceLock<Box<Encoded>>; Flavour::ALL.len()],
+        encoded: EncodedByFlavour,
     },
-    /// The same bytes for every flavour, made from shared ones whenever they are needed.
+    /// Bytes that are composed from shared ones whenever they are needed. Only those are kept that
+    /// their JSON is made from.
     Composed {
         writer: Box<dyn Encode>,
-        encoded: OnceLock<Box<Encoded>>,
+        encoded: OnceLock<Box<EncodedByFlavour>>,
     },
     /// The same bytes for every flavour in two encodings, each joined when it is first needed.
     Joined {
@@ -112,6 +113,8 @@ enum ResourceBody {
         other: OnceLock<Box<Encoded>>,
     },
 }
+
+type EncodedByFlavour = [OnceLock<Box<Encoded>>; Flavour::ALL.len()];
 
 /// Makes a resource when it is first needed.
 type Make = Box<dyn Fn() -> Resource + Send + Sync>;
@@ -158,8 +161,8 @@ impl Resource {
         Self::new(name, version, body)
     }
 
-    /// A resource with the same bytes for every flavour, most of which it shares with others: its
-    /// whole bytes are not kept. `version` is a digest of them.
+    /// A resource that shares most of its bytes with others: its whole bytes are not kept. `version`
+    /// is a digest of what they are composed from.
     pub fn composed(name: Name, version: Version, writer: impl Encode + 'static) -> Self {
         let body = ResourceBody::Composed {
             writer: Box::new(writer),
@@ -325,23 +328,30 @@ impl Resource {
     pub fn encoded(&self, flavour: Flavour) -> &Encoded {
         match &self.body {
             ResourceBody::Fixed { encoded, .. } => encoded,
-            ResourceBody::Flavoured { writer, encoded } =>
-            {
-                #[expect(
-                    clippy::indexing_slicing,
-                    reason = "the array has a place for every flavour"
-                )]
-                encoded[flavour as usize]
-                    .get_or_init(|| Box::new(Encoded::new(writer.encode(flavour))))
+            ResourceBody::Flavoured { writer, encoded } => {
+                encoded_once(&**writer, encoded, flavour)
             }
             ResourceBody::Composed { writer, encoded } => {
-                encoded.get_or_init(|| Box::new(Encoded::new(writer.encode(flavour))))
+                encoded_once(&**writer, encoded.get_or_init(Box::default), flavour)
             }
             ResourceBody::Joined { parts, encoded, .. } => {
                 encoded.get_or_init(|| Box::new(Encoded::new(parts.join(false))))
             }
         }
     }
+}
+
+/// The content for one flavour, encoded if it was not yet.
+fn encoded_once<'a>(
+    writer: &dyn Encode,
+    encoded: &'a EncodedByFlavour,
+    flavour: Flavour,
+) -> &'a Encoded {
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "the array has a place for every flavour"
+    )]
+    encoded[flavour as usize].get_or_init(|| Box::new(Encoded::new(writer.encode(flavour))))
 }
 
 impl fmt::Debug for Resource {

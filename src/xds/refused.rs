@@ -95,15 +95,19 @@ fn made_from(snapshot: &Snapshot, refused: &RefusedResource) -> Vec<Arc<str>> {
     let current = snapshot.resource(refused.kind, &refused.name);
     let current = current.filter(|current| current.version().to_string() == refused.version);
     match current.map(|current| current.head().origin()) {
-        None | Some(Origin::Unnamed) => Vec::new(),
-        Some(Origin::One(origin)) => vec![origin.clone()],
+        None => Vec::new(),
+        Some(origin @ (Origin::Unnamed | Origin::One(_) | Origin::OfName(_))) => {
+            origin.text(&refused.name).into_iter().collect()
+        }
         Some(Origin::Parts(parts)) => {
             let accepted = refused.accepted.as_ref().map(|head| head.origin());
             let known: BTreeMap<Name, Part> = match accepted {
                 Some(Origin::Parts(known)) => {
                     known.iter().map(|part| (part.name.clone(), part)).collect()
                 }
-                Some(Origin::Unnamed | Origin::One(_)) | None => BTreeMap::new(),
+                Some(Origin::Unnamed | Origin::One(_) | Origin::OfName(_)) | None => {
+                    BTreeMap::new()
+                }
             };
             let is_new = |part: &Part| known.get(&part.name) != Some(part);
             let new = parts.iter().filter(is_new);

@@ -79,10 +79,7 @@ fn a_resource_says_what_it_was_made_from() {
     let mut projection = full(&state);
     let origin = |projection: &Projector, kind, name: &str| {
         let resource = projection.snapshot().resource(kind, name).unwrap();
-        let Origin::One(origin) = resource.head().origin() else {
-            panic!("{kind} {name}");
-        };
-        origin.to_string()
+        resource.head().origin().text(name).unwrap().to_string()
     };
     let expected = [
         (Kind::Cluster, "/shop/web_0", "app /shop/web port 0"),
@@ -237,7 +234,7 @@ fn a_cluster_that_left_is_made_again_as_it_was() {
         .snapshot()
         .resource(Kind::Cluster, &name)
         .unwrap();
-    let again = departed(projection.config(), Kind::Cluster, &name).unwrap();
+    let again = departed(projection.clusters(), Kind::Cluster, &name).unwrap();
     assert_eq!(again.head(), cluster.head());
     assert_eq!(again.head().origin(), cluster.head().origin());
     for flavour in Flavour::ALL {
@@ -247,8 +244,8 @@ fn a_cluster_that_left_is_made_again_as_it_was() {
         );
     }
     for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Cluster) {
-        assert!(departed(projection.config(), kind, &name).is_none());
+        assert!(departed(projection.clusters(), kind, &name).is_none());
     }
     let foreign = Name::from("xds_cluster");
-    assert!(departed(projection.config(), Kind::Cluster, &foreign).is_none());
+    assert!(departed(projection.clusters(), Kind::Cluster, &foreign).is_none());
 }
