@@ -254,20 +254,27 @@ impl Model {
                     Kind::Cluster | Kind::Listener => {}
                 }
             }
+            if answer.kind == Kind::VirtualHost {
+                for name in answer.removed() {
+                    model.domains.remove(name);
+                }
+            }
         }
         model
     }
 
-    /// Compares it with Marathon, app by app.
+    /// Compares it with Marathon, app by app, and looks for hosts that no app has.
     fn compare(&self, environment: &Environment) -> Result<(), Error> {
-        let domains: BTreeSet<&Vec<u8>> = self.domains.values().flatten().collect();
+        let wrong = |what: String| {
+            let text = format!("after the storm a proxy has {what} than Marathon");
+            Err(Error::Worthless(text))
+        };
+        let all = self.domains.values().flatten();
+        // The other domain stands for every host that no app has.
+        let mut domains: BTreeSet<&[u8]> = all.map(Vec::as_slice).collect();
+        domains.remove(&b"*"[..]);
         for app in 0..environment.marathon.apps() {
             let name = cluster(app);
-            let wrong = |what| {
-                let text =
-                    format!("after the storm a proxy has another {what} of {name} than Marathon");
-                Err(Error::Worthless(text))
-            };
             let port = environment
                 .marathon
                 .port(app)
@@ -275,13 +282,17 @@ impl Model {
                 .unwrap_or_default();
             let ports = self.ports.get(name.as_bytes());
             if !ports.is_some_and(|ports| ports.contains(&port)) {
-                return wrong("port");
+                return wrong(format!("another port of {name}"));
             }
-            let mut hosts = environment.marathon.hosts(app).into_iter();
-            if !hosts.all(|host| domains.contains(&host.into_bytes())) {
-                return wrong("host");
+            for host in environment.marathon.hosts(app) {
+                if !domains.remove(host.as_bytes()) {
+                    return wrong(format!("other hosts of {name}"));
+                }
             }
         }
-        Ok(())
+        match domains.first() {
+            Some(host) => wrong(format!("one more host, {}", String::from_utf8_lossy(host))),
+            None => Ok(()),
+        }
     }
 }
