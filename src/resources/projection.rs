@@ -191,8 +191,11 @@ impl Projection {
     fn settle_routes(&mut self, step: &mut Changed) {
         let settled = self.routes.settle();
         step.problems |= settled.problems;
+        let tables = RouteTable::ALL
+            .into_iter()
+            .filter(|table| *table != RouteTable::Https || settled.has_https);
         for host in &settled.hosts {
-            for table in RouteTable::ALL {
+            for table in tables.clone() {
                 match self.routes.virtual_host(table, host) {
                     Some(virtual_host) => self.put(Kind::VirtualHost, virtual_host, step),
                     None => self.remove(Kind::VirtualHost, &virtual_host_name(table, host), step),

@@ -45,6 +45,8 @@ pub(super) struct Settled {
     pub(super) hosts: Vec<Name>,
     /// True for each table that differs from before: `http`, `https`.
     pub(super) tables: [bool; 2],
+    /// True if there is a listener for the `https` table, or there was one before.
+    pub(super) has_https: bool,
     /// True if [`Routes::problems`] may differ from before.
     pub(super) problems: bool,
 }
@@ -114,6 +116,7 @@ impl Routes {
         let mut settled = Settled {
             hosts: Vec::new(),
             tables: [listener_changed; 2],
+            has_https: listener_changed || self.server_names.is_some(),
             problems,
         };
         for name in dirty {
