@@ -16,19 +16,21 @@ files       | metrics net received state::certificate state::event state::proble
 freshness   | metrics snapshot                                                               | requests envoy json
 freshness::staleness |                                                                       | io clock chance logs envoy
 intent      | snapshot::LONGEST_NAME_BYTES state                                             | io clock chance logs envoy
-labels      | intent state                                                                   | io clock chance logs envoy
+labels      | intent parallel state                                                          | io clock chance logs envoy
 lib         |                                                                                |
 log         | settings::LogFormat                                                            | requests envoy
 main        | commands settings                                                              | requests envoy
 marathon    | metrics net received state::app state::event state::problem                    | envoy
 metrics     |                                                                                | requests envoy
 net         |                                                                                | envoy
+parallel    |                                                                                | logs requests envoy
 pipeline    | intent labels metrics net::clock received resources snapshot state             | requests envoy
 received    |                                                                                | logs requests envoy
 record      | metrics net pipeline::DEPARTED_KEPT pipeline::DepartedCluster                 | requests envoy
             | pipeline::DepartedClusters pipeline::World snapshot state                      |
 registry    | metrics net::throttle server snapshot::Kind                                    | requests envoy marathon
-resources   | intent snapshot::Changes snapshot::Encode snapshot::Flavour snapshot::Index    | io clock chance logs
+resources   | intent parallel                                                                | io clock chance logs
+            | snapshot::Changes snapshot::Encode snapshot::Flavour snapshot::Index           |
             | snapshot::Join snapshot::Kind snapshot::Name snapshot::Origin snapshot::Part   |
             | snapshot::Parts snapshot::Requirements snapshot::Resource                      |
             | snapshot::SetVersion snapshot::Snapshot snapshot::Version                      |
