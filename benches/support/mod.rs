@@ -121,7 +121,7 @@ fn listed(app: usize, host_prefix: &str) -> ListedApp {
         labels: labels.map(|(key, value)| (key.to_owned(), value)).into(),
         layout: Arc::new(Layout {
             networking: Networking::Bridge,
-            ports: vec![port],
+            ports: [port].into(),
         }),
         health_checks: 1,
     };
@@ -147,8 +147,8 @@ fn task(app: usize, number: usize) -> Task {
         host: Some(agent.to_string().as_str().into()),
         condition: TaskState::Running,
         version: Some(AppVersion(1)),
-        ports: vec![port],
-        addresses: vec![IpAddr::V4(Ipv4Addr::new(172, 17, 0, 2))],
+        ports: [port].into(),
+        addresses: [IpAddr::V4(Ipv4Addr::new(172, 17, 0, 2))].into(),
         health: Health::Healthy,
     }
 }

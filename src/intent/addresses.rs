@@ -92,6 +92,7 @@ impl Candidates {
 fn each_once(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     addresses.sort_unstable();
     addresses.dedup();
+    addresses.shrink_to_fit();
     addresses
 }
 

@@ -1,9 +1,10 @@
 //! Claims of services to hosts and paths, and the order of rights where several ask for the same.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::service::{PathPrefix, Route, Service};
+use crate::packing::compact;
 use crate::state::app::AppId;
 use crate::state::problem::{Problem, Reason, Subject, shown};
 
@@ -41,28 +42,19 @@ impl Claims {
     }
 
     fn add(&mut self, service: &Service) {
-        let everything = [PathPrefix {
-            prefix: "/".to_owned(),
-            ignore_case: false,
-        }];
-        let paths = match service.route.paths() {
-            [] => &everything,
-            paths => paths,
-        };
+        // Without paths there is one claim, to every path.
+        let claimed = service.route.paths().len().max(1);
         for host in service.route.hosts() {
             let claims = self.by_host.entry(host.clone()).or_default();
             // Most hosts have one claim for good, and a vector that grows begins with room for four.
-            claims.reserve_exact(paths.len());
-            for (position, path) in paths.iter().enumerate() {
-                claims.push(Claim {
-                    app: service.app.clone(),
-                    index: service.index,
-                    position,
-                    path: path.clone(),
-                    backend: service.backend.name.clone(),
-                    route: service.route.clone(),
-                });
-            }
+            claims.reserve_exact(claimed);
+            claims.extend((0..claimed).map(|position| Claim {
+                app: service.app.clone(),
+                index: service.index,
+                position,
+                backend: service.backend.name.clone(),
+                route: service.route.clone(),
+            }));
             self.changed.insert(host.clone());
         }
     }
@@ -85,6 +77,7 @@ impl Claims {
 
     /// The hosts whose claims changed since the last call.
     pub fn take_changed(&mut self) -> BTreeSet<String> {
+        compact(&mut self.by_host, self.changed.len());
         std::mem::take(&mut self.changed)
     }
 }
@@ -98,15 +91,25 @@ pub struct Claim {
     pub index: usize,
     /// Position of the path in the service's own list.
     pub position: usize,
-    /// The prefix.
-    pub path: PathPrefix,
     /// Name of the service's backend.
     pub backend: Arc<str>,
     /// The whole route of the service, for the treatment of the requests.
     pub route: Arc<Route>,
 }
 
+/// The path of a service that names none.
+static EVERY_PATH: LazyLock<PathPrefix> = LazyLock::new(|| PathPrefix {
+    prefix: "/".to_owned(),
+    ignore_case: false,
+});
+
 impl Claim {
+    /// The prefix.
+    pub fn path(&self) -> &PathPrefix {
+        let paths = self.route.paths();
+        paths.get(self.position).unwrap_or(&EVERY_PATH)
+    }
+
     /// Compares rights, the better first: weight, then app id, then port index, then the author's
     /// own order. This is marathon-lb's order, in which the longer prefix does *not* go first.
     fn order(&self, other: &Self) -> std::cmp::Ordering {
@@ -123,16 +126,19 @@ impl Claim {
 /// The claims to one host in the order of their routes, each path claimed once; and a problem for
 /// every claim that lost.
 pub fn settle_host(host: &str, claims: &[Claim]) -> (Vec<Claim>, Vec<Problem>) {
+    if let [only] = claims {
+        return (vec![only.clone()], Vec::new());
+    }
     let mut sorted: Vec<&Claim> = claims.iter().collect();
     sorted.sort_by(|one, other| one.order(other));
     let mut winners: Vec<Claim> = Vec::with_capacity(sorted.len());
     let mut owners: BTreeMap<&PathPrefix, &Claim> = BTreeMap::new();
     let mut problems = Vec::new();
     for claim in sorted {
-        match owners.get(&claim.path) {
+        match owners.get(claim.path()) {
             Some(owner) => problems.push(lost_path(host, claim, owner)),
             None => {
-                owners.insert(&claim.path, claim);
+                owners.insert(claim.path(), claim);
                 winners.push(claim.clone());
             }
         }
@@ -141,7 +147,7 @@ pub fn settle_host(host: &str, claims: &[Claim]) -> (Vec<Claim>, Vec<Problem>) {
 }
 
 fn lost_path(host: &str, loser: &Claim, winner: &Claim) -> Problem {
-    let flag = if loser.path.ignore_case {
+    let flag = if loser.path().ignore_case {
         " (in either case)"
     } else {
         ""
@@ -157,7 +163,7 @@ fn lost_path(host: &str, loser: &Claim, winner: &Claim) -> Problem {
         message: format!(
             "port {} asks for host {host}, path {}{flag}, which port {} of app {} has",
             loser.index,
-            shown(&loser.path.prefix),
+            shown(&loser.path().prefix),
             winner.index,
             winner.app
         ),

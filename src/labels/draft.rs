@@ -84,6 +84,7 @@ impl<'a> ServiceDraft<'a> {
         }
         names.sort_unstable();
         names.dedup();
+        names.shrink_to_fit();
         names
     }
 

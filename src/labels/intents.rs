@@ -8,6 +8,8 @@ use super::read::{ReadLabels, read};
 use crate::intent::{
     AppCounts, AppIntent, Backend, RankedAddresses, Route, Service, addresses, backend_name,
 };
+use crate::packing::compact;
+use crate::parallel;
 use crate::state::app::{App, AppId};
 use crate::state::problem::Problem;
 use crate::state::{self, AppState, ContestedAddresses, State};
@@ -36,8 +38,8 @@ struct ReadDefinition {
 /// Difference that a step makes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChangedIntents {
-    /// The apps whose intents may differ, or are gone.
-    pub apps: BTreeSet<AppId>,
+    /// The apps whose intents may differ, or are gone, each with its services before.
+    pub apps: BTreeMap<AppId, Vec<Arc<Service>>>,
     /// True if the problems differ.
     pub problems: bool,
 }
@@ -61,14 +63,29 @@ impl Intents {
         let before = std::mem::replace(&mut self.state, after.clone());
         let mut apps = before.changed_apps(after);
         self.contested.follow(&before, after, &mut apps);
-        let mut problems = false;
-        for id in &apps {
-            let before = self.apps.remove(id);
-            let after = self.intent_of(after, id, before.as_ref());
-            problems |= problems_of(before.as_ref()) != problems_of(after.as_ref());
-            self.replace(id, before.as_ref(), after);
+        let apps: Vec<AppId> = apps.into_iter().collect();
+        let intents = parallel::map(&apps, |id| self.intent_of(after, id));
+        let mut changed = ChangedIntents::default();
+        for (id, after) in apps.into_iter().zip(intents) {
+            let before = self.apps.remove(&id);
+            let after = match after {
+                Some((definition, intent)) => {
+                    self.definitions.insert(id.clone(), definition);
+                    Some(intent)
+                }
+                None => {
+                    self.definitions.remove(&id);
+                    None
+                }
+            };
+            changed.problems |= problems_of(before.as_ref()) != problems_of(after.as_ref());
+            self.replace(&id, before.as_ref(), after);
+            let services = before.map_or_else(Vec::new, |before| before.services);
+            changed.apps.insert(id, services);
         }
-        ChangedIntents { apps, problems }
+        compact(&mut self.apps, changed.apps.len());
+        compact(&mut self.definitions, changed.apps.len());
+        changed
     }
 
     /// The intents by app.
@@ -94,20 +111,18 @@ impl Intents {
         unlisted.filter(|(_, unlisted)| *unlisted > 0)
     }
 
-    /// The intent of an app in this state; none if the app is not there.
-    fn intent_of(
-        &mut self,
-        state: &State,
-        id: &AppId,
-        before: Option<&AppIntent>,
-    ) -> Option<AppIntent> {
-        let Some(app) = state.apps().get(id) else {
-            self.definitions.remove(id);
-            return None;
-        };
+    /// The intent of an app in this state, and the definition that it was read from; none if the app
+    /// is not there.
+    fn intent_of(&self, state: &State, id: &AppId) -> Option<(ReadDefinition, AppIntent)> {
+        let app = state.apps().get(id)?;
         let app = self.contested.without_displaced(state, app);
         let labels = self.labels_of(app.app());
-        Some(self.intent(state, &app, &labels, before))
+        let intent = self.intent(state, &app, &labels, self.apps.get(id));
+        let definition = ReadDefinition {
+            app: app.app().clone(),
+            labels,
+        };
+        Some((definition, intent))
     }
 
     /// Puts an intent in the place of the one `before`.
@@ -127,19 +142,12 @@ impl Intents {
     }
 
     /// The labels of a definition, read anew unless labels and ports are as they were.
-    fn labels_of(&mut self, app: &Arc<App>) -> Arc<ReadLabels> {
-        let known = self.definitions.remove(&app.id);
-        let labels = match known {
-            Some(known) if asks_the_same(&known.app, app) => known.labels,
+    fn labels_of(&self, app: &Arc<App>) -> Arc<ReadLabels> {
+        match self.definitions.get(&app.id) {
+            Some(known) if asks_the_same(&known.app, app) => known.labels.clone(),
             Some(known) => Arc::new(read(&self.config, app, Some(&known.labels))),
             None => Arc::new(read(&self.config, app, None)),
-        };
-        let definition = ReadDefinition {
-            app: app.clone(),
-            labels: labels.clone(),
-        };
-        self.definitions.insert(app.id.clone(), definition);
-        labels
+        }
     }
 
     /// The intent of an app. Services that stayed equal are shared with the intent `before`.

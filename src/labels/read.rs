@@ -99,6 +99,7 @@ pub(super) fn read(config: &Config, app: &App, previous: Option<&ReadLabels>) ->
         };
         routes.push((index, route));
     }
+    routes.shrink_to_fit();
     problems.extend(report.problems);
     // The labels of an app in another group are another edge's business.
     let (problems, unlisted) = if in_group {
@@ -151,7 +152,7 @@ impl<'a> SupportedLabels<'a> {
     /// The supported labels of an app, each group in the order of the table.
     fn of(config: &Config, app: &'a App) -> Self {
         let mut labels = Self::default();
-        for (key, value) in &app.labels {
+        for (key, value) in app.labels.iter() {
             let Some(found) = supported(config, key) else {
                 continue;
             };

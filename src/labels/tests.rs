@@ -70,7 +70,7 @@ fn task(id: &str, ports: &[u16], addresses: &[&str]) -> Task {
         host: Some("10.0.0.1".into()),
         condition: TaskState::Running,
         version: Some(AppVersion(1)),
-        ports: ports.to_vec(),
+        ports: ports.into(),
         addresses: addresses.iter().map(|ip| ip.parse().unwrap()).collect(),
         health: Health::Unknown,
     }

@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::wire;
-use crate::state::app::{AgentHost, AppId, AppVersion, InstanceId};
+use crate::state::app::{AgentHost, AppId, AppVersion, InstanceId, TaskId};
 
 /// Characters of a uuid, hyphens included.
 const UUID_LENGTH: usize = 36;
@@ -24,6 +24,12 @@ pub(super) enum Owner {
 /// `a_b.<uuid>.3`, `a_b.instance-<uuid>`, `a_b.instance-<uuid>._app.3` all are the instance
 /// `a_b.<uuid>`; `a_b.instance-<uuid>.<container>`, with or without a number, is a pod's.
 pub(super) fn owner(id: &str) -> Owner {
+    owner_of_task(&TaskId::from(id))
+}
+
+/// Reads the id of a task, as [`owner`] does. The instance shares its text.
+pub(super) fn owner_of_task(task: &TaskId) -> Owner {
+    let id = task.as_str();
     let mut end = id.len();
     // From the right: an app's path may hold dots and, oddly, uuids; the text right of the
     // instance's uuid may not.
@@ -34,12 +40,9 @@ pub(super) fn owner(id: &str) -> Owner {
             None => (false, segment.strip_prefix("marathon-").unwrap_or(segment)),
         };
         if is_uuid(bare) {
-            let (before, rest) = id.split_at(start);
-            let container = rest
-                .strip_prefix(segment)
-                .and_then(|after| after.strip_prefix('.'))
-                .and_then(|after| after.split('.').next());
-            let instance = InstanceId::from(format!("{before}{bare}").as_str());
+            let container = id.get(end..).and_then(|after| after.strip_prefix('.'));
+            let container = container.and_then(|after| after.split('.').next());
+            let instance = InstanceId::in_task(task, start..end - bare.len(), end);
             return match container {
                 Some(name) if of_instance && name != "_app" => Owner::PodContainer(instance),
                 Some(_) | None => Owner::App(instance),
@@ -47,7 +50,7 @@ pub(super) fn owner(id: &str) -> Owner {
         }
         end = start.saturating_sub(1);
     }
-    Owner::App(InstanceId::from(id))
+    Owner::App(InstanceId::in_task(task, 0..0, id.len()))
 }
 
 fn is_uuid(text: &str) -> bool {
@@ -79,12 +82,10 @@ pub(super) fn agent(host: Option<&str>) -> Option<AgentHost> {
 }
 
 /// The addresses that are addresses, in order.
-pub(super) fn addresses(listed: &[wire::IpAddress<'_>]) -> Vec<IpAddr> {
+pub(super) fn addresses(listed: &[wire::IpAddress<'_>]) -> Box<[IpAddr]> {
     let addresses = listed.iter();
     let addresses = addresses.filter_map(|entry| entry.ip_address.as_deref()?.parse().ok());
-    let mut addresses: Vec<_> = addresses.collect();
-    addresses.shrink_to_fit();
-    addresses
+    addresses.collect()
 }
 
 /// Reads a time stamp in any form that Marathon writes: with all, some or no decimals, and in a

@@ -59,7 +59,7 @@ impl Projector {
         Projected {
             resources: changed.resources,
             problems,
-            apps: followed.apps,
+            apps: followed.apps.into_keys().collect(),
             certificates: changed.certificates,
         }
     }

@@ -288,7 +288,7 @@ fn task_record(task: &Task) -> TaskRecord<'_> {
     } = task;
     TaskRecord {
         id: id.as_str().into(),
-        instance: instance.as_str().into(),
+        instance: instance.to_string().into(),
         host: host.as_ref().map(|host| host.as_str().into()),
         condition: (*condition).into(),
         version: version.map(|AppVersion(version)| version),

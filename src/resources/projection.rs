@@ -11,7 +11,9 @@ use super::settled_hosts::TableForm;
 use super::vhds::{self, virtual_host_name};
 use super::{endpoints, listeners, secrets};
 use crate::intent::server_names::{PresentedCertificates, settle_names};
-use crate::intent::{AcmePort, AppIntent, Service};
+use crate::intent::{AcmePort, AppIntent, Backend, Service};
+use crate::packing::every_second_first;
+use crate::parallel;
 use crate::snapshot::{Changes, Kind, Resource, Snapshot};
 use crate::state::CertificateSet;
 use crate::state::app::AppId;
@@ -21,8 +23,6 @@ use crate::state::problem::Problem;
 pub struct Projection {
     config: Arc<Config>,
     clusters: Arc<ClusterTemplate>,
-    /// The services that were projected last.
-    services: BTreeMap<AppId, Vec<Arc<Service>>>,
     /// The certificates that were projected last.
     certificates: CertificateSet,
     routes: Routes,
@@ -42,6 +42,12 @@ pub struct Changed {
     pub certificates: bool,
 }
 
+/// A backend that came, or whose addresses differ.
+struct ChangedBackend<'a> {
+    backend: &'a Backend,
+    is_new: bool,
+}
+
 impl Projection {
     /// The projection of nothing: a plain listener and route tables that answer 503. `acme` is the
     /// port that is to answer ACME challenges.
@@ -51,7 +57,6 @@ impl Projection {
             routes: Routes::new(config.clone(), acme),
             clusters: Arc::new(ClusterTemplate::new(config.clone())),
             config,
-            services: BTreeMap::new(),
             certificates: CertificateSet::default(),
             presented: PresentedCertificates::default(),
             certificate_problems: Vec::new(),
@@ -66,17 +71,21 @@ impl Projection {
         projection
     }
 
-    /// Takes in the intents of the apps that may differ since the last step, and the certificates.
+    /// Takes in the intents of the apps that may differ since the last step, each given with its
+    /// services then, and the certificates.
     pub fn project(
         &mut self,
         intents: &BTreeMap<AppId, AppIntent>,
-        changed_apps: &BTreeSet<AppId>,
+        changed_apps: &BTreeMap<AppId, Vec<Arc<Service>>>,
         certificates: &CertificateSet,
     ) -> Changed {
         let mut step = Changed::default();
-        for id in changed_apps {
-            self.project_app(id, intents.get(id), &mut step);
+        let mut behind = Vec::new();
+        for (id, before) in changed_apps {
+            let after = intents.get(id).map_or(&[][..], |intent| &intent.services);
+            self.project_app(before, after, &mut behind, &mut step);
         }
+        self.project_backends(&behind, &mut step);
         if !self.certificates.shares_with(certificates) {
             self.certificates = certificates.clone();
             step.certificates = true;
@@ -102,42 +111,45 @@ impl Projection {
         &self.clusters
     }
 
-    fn project_app(&mut self, id: &AppId, intent: Option<&AppIntent>, step: &mut Changed) {
-        let before = self.services.remove(id).unwrap_or_default();
-        let after = intent.map_or(&[][..], |intent| &intent.services);
-        for service in &before {
+    fn project_app<'a>(
+        &mut self,
+        before: &[Arc<Service>],
+        after: &'a [Arc<Service>],
+        backends: &mut Vec<ChangedBackend<'a>>,
+        step: &mut Changed,
+    ) {
+        for service in before {
             if !after.iter().any(|other| other.index == service.index) {
                 self.drop_service(service, step);
             }
         }
         for service in after {
             let known = before.iter().find(|other| other.index == service.index);
-            self.project_service(known, service, step);
-        }
-        if !after.is_empty() {
-            self.services.insert(id.clone(), after.to_vec());
+            if known.is_some_and(|known| Arc::ptr_eq(known, service)) {
+                continue;
+            }
+            if known.is_none_or(|known| known.backend != service.backend) {
+                backends.push(ChangedBackend {
+                    backend: &service.backend,
+                    is_new: known.is_none(),
+                });
+            }
+            if known.is_none_or(|known| known.route != service.route) {
+                self.routes.change(known.map(Arc::as_ref), Some(service));
+            }
         }
     }
 
-    fn project_service(
-        &mut self,
-        before: Option<&Arc<Service>>,
-        after: &Arc<Service>,
-        step: &mut Changed,
-    ) {
-        if before.is_some_and(|before| Arc::ptr_eq(before, after)) {
-            return;
-        }
-        if before.is_none() {
-            let cluster = self.clusters.cluster(after.backend.name.clone());
-            self.insert(Kind::Cluster, cluster, step);
-        }
-        if before.is_none_or(|before| before.backend != after.backend) {
-            let assignment = endpoints::resource(&after.backend);
+    fn project_backends(&mut self, changed: &[ChangedBackend<'_>], step: &mut Changed) {
+        let made = parallel::map(changed, |ChangedBackend { backend, is_new }| {
+            let cluster = is_new.then(|| self.clusters.cluster(backend.name.clone()));
+            (cluster, endpoints::resource(backend))
+        });
+        for (cluster, assignment) in every_second_first(made) {
+            if let Some(cluster) = cluster {
+                self.insert(Kind::Cluster, cluster, step);
+            }
             self.insert(Kind::Endpoint, assignment, step);
-        }
-        if before.is_none_or(|before| before.route != after.route) {
-            self.routes.change(before.map(Arc::as_ref), Some(after));
         }
     }
 
@@ -191,9 +203,13 @@ impl Projection {
     fn settle_routes(&mut self, step: &mut Changed) {
         let settled = self.routes.settle();
         step.problems |= settled.problems;
-        for host in &settled.hosts {
-            for table in RouteTable::ALL {
-                match self.routes.virtual_host(table, host) {
+        let tables = RouteTable::ALL
+            .into_iter()
+            .filter(|table| *table != RouteTable::Https || settled.has_https);
+        for table in tables {
+            let made = parallel::map(&settled.hosts, |host| self.routes.virtual_host(table, host));
+            for (host, virtual_host) in settled.hosts.iter().zip(made) {
+                match virtual_host {
                     Some(virtual_host) => self.put(Kind::VirtualHost, virtual_host, step),
                     None => self.remove(Kind::VirtualHost, &virtual_host_name(table, host), step),
                 }

@@ -16,6 +16,8 @@ use super::vhds::{self, virtual_host_name};
 use super::virtual_host::{ClusterRoute, encoded, redirecting, to_cluster, to_solver};
 use crate::intent::conflicts::{Claim, Claims, settle_host};
 use crate::intent::{AcmePort, Service};
+use crate::packing::every_second_first;
+use crate::parallel;
 use crate::snapshot::{Index, Kind, Name, Origin, Parts, Requirements, Resource, Version};
 use crate::state::app::AppId;
 use crate::state::problem::Problem;
@@ -45,6 +47,8 @@ pub(super) struct Settled {
     pub(super) hosts: Vec<Name>,
     /// True for each table that differs from before: `http`, `https`.
     pub(super) tables: [bool; 2],
+    /// True if there is a listener for the `https` table, or there was one before.
+    pub(super) has_https: bool,
     /// True if [`Routes::problems`] may differ from before.
     pub(super) problems: bool,
 }
@@ -114,11 +118,14 @@ impl Routes {
         let mut settled = Settled {
             hosts: Vec::new(),
             tables: [listener_changed; 2],
+            has_https: listener_changed || self.server_names.is_some(),
             problems,
         };
-        for name in dirty {
-            let name = Name::from(name);
-            let [http, https] = self.settle_one(&name);
+        let dirty: Vec<Name> = dirty.into_iter().map(Name::from).collect();
+        let hosts = parallel::map(&dirty, |name| self.settled(name));
+        let hosts: Vec<_> = dirty.into_iter().zip(hosts).collect();
+        for (name, host) in every_second_first(hosts) {
+            let [http, https] = self.set(&name, host);
             settled.tables = [settled.tables[0] | http, settled.tables[1] | https];
             if http || https {
                 settled.hosts.push(name);
@@ -136,13 +143,24 @@ impl Routes {
         settled
     }
 
-    /// Settles one host. Returns true for each table that differs from before: `http`, `https`.
-    fn settle_one(&mut self, name: &Name) -> [bool; 2] {
+    /// Sets a host, and the problems of the claims that lost there. Returns true for each table that
+    /// differs from before: `http`, `https`.
+    fn set(&mut self, name: &Name, host: Option<(RoutedHost, Vec<Problem>)>) -> [bool; 2] {
+        let (host, problems) = host.unzip();
+        match problems.filter(|problems| !problems.is_empty()) {
+            Some(problems) => self.lost.insert(name.clone(), problems),
+            None => self.lost.remove(name),
+        };
+        self.hosts.set(name, host)
+    }
+
+    /// The routes of one host, and the problems of the claims that lost there; none if nobody wants
+    /// it.
+    fn settled(&self, name: &Name) -> Option<(RoutedHost, Vec<Problem>)> {
         let own = self.claims.of(name);
         let challenge = self.challenges.cluster_for(name);
         if own.is_empty() && challenge.is_none() && **name != *ANY_HOST {
-            self.lost.remove(name);
-            return self.hosts.set(name, None);
+            return None;
         }
         // A proxy asks the nearest virtual host alone: one that is there for challenges must not
         // take everything else from the wildcard that had it.
@@ -166,15 +184,11 @@ impl Routes {
             .into_iter()
             .chain(winners.iter().flat_map(to_cluster));
         let direct = Arc::new(encoded(direct.collect(), None, origin));
-        match problems.is_empty() {
-            true => self.lost.remove(name),
-            false => self.lost.insert(name.clone(), problems),
-        };
         let host = RoutedHost {
             direct,
             redirecting,
         };
-        self.hosts.set(name, Some(host))
+        Some((host, problems))
     }
 
     /// The claims of the wildcard that takes a host which no service claims by its name, as Envoy

@@ -99,15 +99,18 @@ impl SettledHosts {
         };
         let https = differs(TableForm::Https);
         let http = https || differs(TableForm::Http);
-        for form in TableForm::ALL {
-            if let Some(digest) = self.digests.get_mut(form as usize) {
-                if let Some(before) = &before {
-                    *digest = digest.without(contribution(form, name, before));
-                }
-                if let Some(host) = &host {
-                    *digest = digest.with(contribution(form, name, host));
-                }
-            }
+        let given = |host: &Option<Arc<RoutedHost>>| {
+            host.as_ref()
+                .map(|host| contributions(name, host))
+                .unwrap_or_default()
+        };
+        for ((digest, before), after) in self
+            .digests
+            .iter_mut()
+            .zip(given(&before))
+            .zip(given(&host))
+        {
+            *digest = digest.without(before).with(after);
         }
         let redirects = |host: &Option<Arc<RoutedHost>>| {
             usize::from(host.as_ref().is_some_and(|host| host.redirecting.is_some()))
@@ -121,7 +124,13 @@ impl SettledHosts {
     }
 }
 
-/// Contribution of a host to the digest of a table.
-fn contribution(form: TableForm, name: &str, host: &RoutedHost) -> SetVersion {
-    SetVersion::of_resource(name, host.routes(form).version)
+/// Contributions of a host to the digests of the tables. Most hosts are equal in all of them.
+fn contributions(name: &str, host: &RoutedHost) -> [SetVersion; TableForm::ALL.len()] {
+    let of = |routes: &HostRoutes| SetVersion::of_resource(name, routes.version);
+    let direct = of(&host.direct);
+    let redirecting = host.redirecting.as_deref().map(of);
+    TableForm::ALL.map(|form| match form {
+        TableForm::Http => redirecting.unwrap_or(direct),
+        TableForm::HttpWithoutRedirects | TableForm::Https => direct,
+    })
 }

@@ -75,15 +75,6 @@ fn grpc(config: &Config, api_type: ApiType) -> core::ApiConfigSource {
     }
 }
 
-/// A TCP address.
-pub(super) fn address(address: SocketAddr) -> core::Address {
-    core::Address {
-        address: Some(core::address::Address::SocketAddress(socket_address(
-            address,
-        ))),
-    }
-}
-
 /// A TCP address to listen on: `::` takes IPv4 as well
 /// ([`ipv4_compat`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/address.proto#envoy-v3-api-field-config-core-v3-socketaddress-ipv4-compat)).
 pub(super) fn listen_address(listen: SocketAddr) -> core::Address {

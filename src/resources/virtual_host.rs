@@ -182,8 +182,8 @@ fn forwarded_without_tls() -> api::HeaderMatcher {
 
 /// A route for the requests of a claim.
 fn route_of(claim: &Claim, action: api::route::Action) -> api::Route {
-    let mut route = route_to(&claim.path.prefix, action);
-    if claim.path.ignore_case
+    let mut route = route_to(&claim.path().prefix, action);
+    if claim.path().ignore_case
         && let Some(matched) = &mut route.r#match
     {
         matched.case_sensitive = Some(false);

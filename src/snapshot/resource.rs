@@ -97,8 +97,7 @@ enum ResourceBody {
     },
     Flavoured {
         writer: Box<dyn Encode>,
-        /// Boxed, since a fleet of proxies uses one or two flavours.
-        encoded: EncodedByFlavour,
+        encoded: Box<EncodedByFlavour>,
     },
     /// Bytes that are composed from shared ones whenever they are needed. Only those are kept that
     /// their JSON is made from.
@@ -114,6 +113,7 @@ enum ResourceBody {
     },
 }
 
+/// Content in each flavour that was needed: a fleet of proxies uses one or two.
 type EncodedByFlavour = [OnceLock<Box<Encoded>>; Flavour::ALL.len()];
 
 /// Makes a resource when it is first needed.
@@ -156,7 +156,7 @@ impl Resource {
     pub fn versioned(name: Name, version: Version, writer: impl Encode + 'static) -> Self {
         let body = ResourceBody::Flavoured {
             writer: Box::new(writer),
-            encoded: [const { OnceLock::new() }; Flavour::ALL.len()],
+            encoded: Box::default(),
         };
         Self::new(name, version, body)
     }
@@ -377,7 +377,8 @@ impl Eq for Resource {}
 /// Encoded content: the protobuf bytes, and their JSON once it was needed.
 pub struct Encoded {
     bytes: Bytes,
-    json: OnceLock<Bytes>,
+    /// Boxed, since most resources are sent as protobuf.
+    json: OnceLock<Box<Bytes>>,
 }
 
 impl Encoded {
@@ -395,6 +396,6 @@ impl Encoded {
 
     /// The JSON, made by `write` from the bytes on first use and then kept.
     pub fn json(&self, write: impl FnOnce(&Bytes) -> Bytes) -> &Bytes {
-        self.json.get_or_init(|| write(&self.bytes))
+        self.json.get_or_init(|| Box::new(write(&self.bytes)))
     }
 }

@@ -1,10 +1,13 @@
 //! Apps and tasks as Marathon describes them: raw facts, no meaning.
 
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
 use std::fmt;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::Arc;
+
+pub use super::label_list::Labels;
 
 /// Defines a name that Marathon gives: cheap to clone, ordered as text.
 macro_rules! name {
@@ -59,14 +62,106 @@ name! {
 }
 
 name! {
-    /// The part that a task id and an instance id have in common, so that either finds the other:
-    /// `shop_web.<uuid>`, whatever stands around the uuid in this version of Marathon.
-    InstanceId
-}
-
-name! {
     /// An agent's `--hostname`: an address or a name that must be resolved.
     AgentHost
+}
+
+/// The part that a task id and an instance id have in common, so that either finds the other:
+/// `shop_web.<uuid>`, whatever stands around the uuid in this version of Marathon. Ordered as text.
+///
+/// The id of a task's instance shares the text of the task's id. Cheap to clone.
+#[derive(Clone)]
+pub struct InstanceId {
+    text: Arc<str>,
+    /// The parts of the text that are left out, if any are.
+    cut: Option<Cut>,
+}
+
+/// The parts of a text that are left out of it, as positions of bytes: a middle and an end.
+#[derive(Clone, Copy)]
+struct Cut {
+    middle: (u16, u16),
+    end: u16,
+}
+
+impl InstanceId {
+    /// The id of a task's instance: the task's id without its `middle`, and without what begins at
+    /// `end`. Positions are those of bytes, on the borders of characters.
+    pub fn in_task(task: &TaskId, middle: Range<usize>, end: usize) -> Self {
+        let short = |at: usize| u16::try_from(at).ok();
+        match (short(middle.start), short(middle.end), short(end)) {
+            (Some(from), Some(to), Some(end)) => Self {
+                text: task.0.clone(),
+                cut: Some(Cut {
+                    middle: (from, to),
+                    end,
+                }),
+            },
+            _ => {
+                let before = task.0.get(..middle.start).unwrap_or_default();
+                let after = task.0.get(middle.end..end).unwrap_or_default();
+                Self::from([before, after].concat().as_str())
+            }
+        }
+    }
+
+    /// The text in two pieces.
+    fn pieces(&self) -> [&str; 2] {
+        let Some(Cut { middle, end }) = self.cut else {
+            return [&self.text, ""];
+        };
+        let piece = |from: u16, to: u16| {
+            let piece = self.text.get(usize::from(from)..usize::from(to));
+            piece.unwrap_or_default()
+        };
+        [piece(0, middle.0), piece(middle.1, end)]
+    }
+
+    fn bytes(&self) -> impl Iterator<Item = u8> {
+        self.pieces().into_iter().flat_map(str::bytes)
+    }
+}
+
+impl From<&str> for InstanceId {
+    fn from(text: &str) -> Self {
+        Self {
+            text: text.into(),
+            cut: None,
+        }
+    }
+}
+
+impl PartialEq for InstanceId {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes().eq(other.bytes())
+    }
+}
+
+impl Eq for InstanceId {}
+
+impl PartialOrd for InstanceId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for InstanceId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.bytes().cmp(other.bytes())
+    }
+}
+
+impl fmt::Display for InstanceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pieces = self.pieces();
+        pieces.into_iter().try_for_each(|piece| f.write_str(piece))
+    }
+}
+
+impl fmt::Debug for InstanceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.to_string(), f)
+    }
 }
 
 /// The version of an app's definition: when it was made, in milliseconds since 1970 (UTC).
@@ -87,7 +182,7 @@ pub struct App {
     /// or a later one runs the current definition.
     pub config_version: AppVersion,
     /// Its labels, as they are.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// The ports, and how tasks are reached on them.
     pub layout: Arc<Layout>,
     /// Number of health checks. With several, an event that speaks of one check says nothing about
@@ -183,9 +278,9 @@ pub struct Task {
     pub version: Option<AppVersion>,
     /// The agent ports it was given, in the order of those ports of its definition that are
     /// [`on_agent`](Port::on_agent).
-    pub ports: Vec<u16>,
+    pub ports: Box<[u16]>,
     /// The addresses of its container, in Mesos' order.
-    pub addresses: Vec<IpAddr>,
+    pub addresses: Box<[IpAddr]>,
     /// Result of its health checks.
     pub health: Health,
 }

@@ -195,9 +195,9 @@ pub struct TaskUpdate {
     /// The agent, if Marathon knows it.
     pub host: Option<AgentHost>,
     /// The agent ports.
-    pub ports: Vec<u16>,
+    pub ports: Box<[u16]>,
     /// The container's addresses; empty when the update carried none.
-    pub addresses: Vec<IpAddr>,
+    pub addresses: Box<[IpAddr]>,
     /// The version of the definition that the task was started with.
     pub version: Option<AppVersion>,
 }

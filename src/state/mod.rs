@@ -16,6 +16,7 @@ mod certificate_set;
 mod contested;
 mod date;
 mod ended;
+mod label_list;
 mod lists;
 #[cfg(test)]
 pub(crate) mod looked_at;

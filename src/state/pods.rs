@@ -274,8 +274,8 @@ mod tests {
         use crate::state::testing::port;
         let own = Task {
             condition: TaskState::Unreachable,
-            ports: Vec::new(),
-            addresses: vec![[9, 0, 0, 1].into()],
+            ports: Box::default(),
+            addresses: [[9, 0, 0, 1].into()].into(),
             ..task("lost", 0)
         };
         let layout = Layout {
@@ -288,9 +288,9 @@ mod tests {
         };
         let begun = state_after([Event::Synced(list(vec![listed(web, vec![own])]))]);
         let mut container = container(TaskState::Running, 31_000);
-        container.addresses = vec![[9, 0, 0, 1].into()];
+        container.addresses = [[9, 0, 0, 1].into()].into();
         let with_port = told(&container);
-        container.ports.clear();
+        container.ports = Box::default();
         assert_eq!(left(&begun, [with_port]), [["lost"]]);
         assert_eq!(left(&begun, [told(&container)]), [[""; 0]]);
     }

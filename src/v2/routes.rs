@@ -112,8 +112,8 @@ impl VirtualHost<'_> {
 }
 
 fn route(claim: &Claim, names: &ClusterNames) -> Value {
-    let mut matched = json!({ "prefix": claim.path.prefix });
-    if claim.path.ignore_case
+    let mut matched = json!({ "prefix": claim.path().prefix });
+    if claim.path().ignore_case
         && let Some(fields) = matched.as_object_mut()
     {
         fields.insert("case_sensitive".to_owned(), false.into());

@@ -153,13 +153,14 @@ fn depth_is_no_fault() {
 }
 
 /// A list as serde_json reads it as a whole: the apps, and the number of those that cannot be read.
-fn by_serde(body: &[u8]) -> Result<(Vec<ListedApp>, usize), serde_json::Error> {
+/// It must be text wherever it is read or not.
+fn by_serde(body: &[u8]) -> Result<(Vec<ListedApp>, usize), Box<dyn std::error::Error>> {
     #[derive(Deserialize)]
     struct Whole<'a> {
         #[serde(borrow)]
         apps: Vec<&'a RawValue>,
     }
-    let whole: Whole<'_> = serde_json::from_slice(body)?;
+    let whole: Whole<'_> = serde_json::from_str(str::from_utf8(body)?)?;
     let app = |raw: &&RawValue| {
         let alone = format!(r#"{{"app":{}}}"#, raw.get());
         match translate::app(alone.as_bytes()) {

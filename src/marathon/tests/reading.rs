@@ -429,8 +429,8 @@ fn a_status_update_is_a_fact_and_a_lost_task_is_looked_for_later() {
             instance: instance(),
             condition,
             host: None,
-            ports: vec![31000],
-            addresses: vec!["9.0.0.1".parse().unwrap()],
+            ports: [31000].into(),
+            addresses: ["9.0.0.1".parse().unwrap()].into(),
             version: Some(AppVersion(1_594_720_800_120)),
         };
         // Marathon says nothing when it forgets a task that it does not reach.
@@ -460,8 +460,8 @@ fn a_pod_s_container_has_its_place_and_ends_with_its_instance() {
             instance: instance.clone(),
             condition,
             host: Some("10.0.0.1".into()),
-            ports: vec![31000],
-            addresses: Vec::new(),
+            ports: [31000].into(),
+            addresses: Box::default(),
             version: None,
         };
         let events = [Event::PodContainerChanged(update)];

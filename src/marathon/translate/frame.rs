@@ -119,7 +119,7 @@ fn status_update(frame: &wire::StatusUpdate<'_>) -> Result<TranslatedFrame, Tran
             instance,
             condition,
             host: ids::agent(frame.host.as_deref()),
-            ports: frame.ports.clone(),
+            ports: frame.ports.clone().into(),
             addresses: ids::addresses(&frame.ip_addresses),
             version: frame.version.as_deref().and_then(ids::version),
         })

@@ -174,21 +174,27 @@ impl ListReader {
     /// Reads as many of the bytes up to `end` as come to an end there, and forgets these.
     fn read_up_to(&mut self, end: usize, is_last: bool) -> Result<(), TranslateError> {
         let mut rest = mem::take(&mut self.rest);
-        let bytes = rest.get(..end).unwrap_or_default();
-        let mut unread = without_blanks(bytes);
-        while let Some(first) = unread.first() {
-            let step = self.step(*first, unread, is_last);
+        let (text, is_text) = text_of(rest.get(..end).unwrap_or_default());
+        let mut unread = without_blanks(text);
+        while let Some(first) = unread.as_bytes().first() {
+            let step = self.step(*first, unread, is_last && is_text);
             let step = step.map_err(|fault| {
-                let read = bytes.strip_suffix(unread).unwrap_or_default();
-                TranslateError::Json(fault.behind(self.position.behind(read)))
+                let read = text.strip_suffix(unread).unwrap_or_default();
+                TranslateError::Json(fault.behind(self.position.behind(read.as_bytes())))
             });
             let Some(length) = step? else {
                 break;
             };
             unread = without_blanks(unread.get(length..).unwrap_or_default());
         }
-        let read = bytes.len() - unread.len();
-        self.position = self.position.behind(bytes.get(..read).unwrap_or_default());
+        if !is_text {
+            let fault = JsonFault::of_next_byte("invalid unicode code point");
+            let fault = fault.behind(self.position.behind(text.as_bytes()));
+            return Err(TranslateError::Json(fault));
+        }
+        let read = text.len() - unread.len();
+        let position = text.get(..read).unwrap_or_default();
+        self.position = self.position.behind(position.as_bytes());
         rest.drain(..read);
         self.enough_bytes = rest.len() * 2;
         self.rest = rest;
@@ -197,10 +203,10 @@ impl ListReader {
 
     /// Reads the next token, or the next value as a whole; the fault's position is relative to it.
     /// Returns its length; none if it may not have come to its end.
-    fn step(&mut self, first: u8, bytes: &[u8], is_last: bool) -> Result<Option<usize>, JsonFault> {
+    fn step(&mut self, first: u8, text: &str, is_last: bool) -> Result<Option<usize>, JsonFault> {
         let next = match (self.place, first) {
-            (Place::FirstKey | Place::Key, b'"') => return self.key(bytes, is_last),
-            (Place::Value(Key::Other), _) => return self.skipped(bytes, is_last),
+            (Place::FirstKey | Place::Key, b'"') => return self.key(text, is_last),
+            (Place::Value(Key::Other), _) => return self.skipped(text, is_last),
             (Place::Start, b'{') => Ok(Place::FirstKey),
             (Place::FirstKey | Place::AfterValue, b'}') => Ok(Place::End),
             (Place::AfterValue, b',') => Ok(Place::Key),
@@ -209,7 +215,7 @@ impl ListReader {
             (Place::FirstApp | Place::AfterApp, b']') => Ok(Place::AfterValue),
             (Place::AfterApp, b',') => Ok(Place::App),
             (Place::Key, b'}') | (Place::App, b']') => Err("trailing comma"),
-            (Place::FirstApp | Place::App, _) => return self.app(bytes, is_last),
+            (Place::FirstApp | Place::App, _) => return self.app(text, is_last),
             (Place::Start, _) => Err("expected an object"),
             (Place::FirstKey | Place::Key, _) => Err("key must be a string"),
             (Place::Colon(_), _) => Err("expected `:`"),
@@ -222,8 +228,8 @@ impl ListReader {
         Ok(Some(1))
     }
 
-    fn key(&mut self, bytes: &[u8], is_last: bool) -> Result<Option<usize>, JsonFault> {
-        let Some((key, length)) = value::<Text<'_>>(bytes, is_last)? else {
+    fn key(&mut self, text: &str, is_last: bool) -> Result<Option<usize>, JsonFault> {
+        let Some((key, length)) = value::<Text<'_>>(text, is_last)? else {
             return Ok(None);
         };
         let is_list = *key == *self.key;
@@ -235,8 +241,8 @@ impl ListReader {
         Ok(Some(length))
     }
 
-    fn skipped(&mut self, bytes: &[u8], is_last: bool) -> Result<Option<usize>, JsonFault> {
-        let skipped = value::<IgnoredAny>(bytes, is_last)?;
+    fn skipped(&mut self, text: &str, is_last: bool) -> Result<Option<usize>, JsonFault> {
+        let skipped = value::<IgnoredAny>(text, is_last)?;
         let length = skipped.map(|(_, length)| length);
         if length.is_some() {
             self.place = Place::AfterValue;
@@ -244,15 +250,12 @@ impl ListReader {
         Ok(length)
     }
 
-    fn app(&mut self, bytes: &[u8], is_last: bool) -> Result<Option<usize>, JsonFault> {
-        let (app, length) = match value::<AppWithTasks<'_>>(bytes, true) {
-            Ok(Some((app, length))) => {
-                check_utf8(bytes.get(..length).unwrap_or_default())?;
-                (listed_app(app, &mut self.agents), length)
-            }
+    fn app(&mut self, text: &str, is_last: bool) -> Result<Option<usize>, JsonFault> {
+        let (app, length) = match value::<AppWithTasks<'_>>(text, true) {
+            Ok(Some((app, length))) => (listed_app(app, &mut self.agents), length),
             Ok(None) => return Ok(None),
             // It is another value, or has not come to its end, or is none.
-            Err(error) => match value::<&RawValue>(bytes, is_last)? {
+            Err(error) => match value::<&RawValue>(text, is_last)? {
                 Some((raw, length)) => (Err(UnusableItem::unread(raw, error)), length),
                 None => return Ok(None),
             },
@@ -269,32 +272,32 @@ impl ListReader {
     }
 }
 
-/// Bytes of JSON from the first one on that is no white space.
-fn without_blanks(bytes: &[u8]) -> &[u8] {
-    let is_blank = |byte: &&u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
-    let blanks = bytes.iter().take_while(is_blank).count();
-    bytes.get(blanks..).unwrap_or_default()
+/// The text that bytes begin with, and whether it is all of them. Checked here once, it is not checked
+/// again string by string.
+fn text_of(bytes: &[u8]) -> (&str, bool) {
+    match str::from_utf8(bytes) {
+        Ok(text) => (text, true),
+        Err(error) => {
+            let good = bytes.get(..error.valid_up_to()).unwrap_or_default();
+            (str::from_utf8(good).unwrap_or_default(), false)
+        }
+    }
 }
 
-/// The value that bytes begin with, and its length; none if it may not have come to its end.
+/// JSON from the first character on that is no white space.
+fn without_blanks(text: &str) -> &str {
+    text.trim_start_matches([' ', '\t', '\r', '\n'])
+}
+
+/// The value that a text begins with, and its length; none if it may not have come to its end.
 fn value<'a, T: Deserialize<'a>>(
-    bytes: &'a [u8],
+    text: &'a str,
     is_last: bool,
 ) -> Result<Option<(T, usize)>, serde_json::Error> {
-    let mut values = Deserializer::from_slice(bytes).into_iter();
+    let mut values = Deserializer::from_str(text).into_iter();
     match values.next() {
         Some(Ok(value)) => Ok(Some((value, values.byte_offset()))),
         Some(Err(error)) if is_last || !error.is_eof() => Err(error),
         Some(Err(_)) | None => Ok(None),
     }
-}
-
-/// Strings that nobody reads were not looked at.
-fn check_utf8(bytes: &[u8]) -> Result<(), JsonFault> {
-    let Err(error) = std::str::from_utf8(bytes) else {
-        return Ok(());
-    };
-    let good = bytes.get(..error.valid_up_to()).unwrap_or_default();
-    let fault = JsonFault::of_next_byte("invalid unicode code point");
-    Err(fault.behind(JsonPosition::default().behind(good)))
 }
