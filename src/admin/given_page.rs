@@ -113,6 +113,8 @@ fn proxy_pieces(proxy: &Value, versions: GivenVersions, snapshot: Arc<Snapshot>)
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::admin::query::Query;
     use crate::snapshot::{Resource, Version};
@@ -242,7 +244,7 @@ mod tests {
         let versions = (proxy("ads", &names, &names).kinds)();
         let query = Query::parse("limit=10&after=clusters:0499", Filter::PARAMETERS).unwrap();
         let part = part(&versions, &Filter::new(query).unwrap(), 11);
-        let held: usize = part.values().map(|names| names.len()).sum();
+        let held: usize = part.values().map(BTreeMap::len).sum();
         assert_eq!(held, 11);
         assert_eq!(
             part[&Kind::Cluster].keys().next().map(|name| &**name),

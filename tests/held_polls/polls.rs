@@ -26,7 +26,7 @@ use tokio::sync::{Mutex, oneshot};
 use tokio::task::{JoinSet, yield_now};
 use tokio_util::sync::CancellationToken;
 
-use crate::{COUNTING, frame, heap_at_rest};
+use crate::counting::{COUNTING, frame, heap_at_rest};
 
 /// Polls that are held at once. The heap is compared between this many and twice as many, so that
 /// what is there once does not count.

@@ -29,7 +29,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::{COUNTING, frame, heap_at_rest};
+use crate::counting::{COUNTING, frame, heap_at_rest};
 
 /// Streams that are held at once. The heap is compared between this many and twice as many, so that
 /// what is there once does not count.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::runtime::Handle;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
 use super::environment::{Change, Environment, Side, cluster};
@@ -22,6 +23,10 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 /// Between two looks at the clock; at high rates several events are due at each.
 const STEP: Duration = Duration::from_millis(1);
+
+/// Most events of a kind that are made before those that wait are written: a machine that stood still
+/// must not fill Marathon's queue in one go.
+const BURST: u64 = 128;
 
 /// Ports of storms begin here, far from those of the app that is waited for.
 const FIRST_PORT: u16 = 1_000;
@@ -200,24 +205,28 @@ async fn make(
     };
     loop {
         let elapsed = started.elapsed().min(length);
-        while made.tasks < due(task_rate, elapsed) {
+        let (tasks, labels) = (due(task_rate, elapsed), due(label_rate, elapsed));
+        for _ in made.tasks..tasks.min(made.tasks + BURST) {
             made.tasks += 1;
             let port = FIRST_PORT + chance.random_range(0..PORTS);
             environment
                 .marathon
                 .move_task(chance.random_range(0..apps), port);
         }
-        while made.labels < due(label_rate, elapsed) {
+        for _ in made.labels..labels.min(made.labels + BURST) {
             made.labels += 1;
             let app = chance.random_range(0..apps);
             let host = format!("v{}.service-{app:05}.example.com", made.labels);
             environment.marathon.name_host(app, &host);
         }
-        if elapsed == length {
+        if made.tasks < tasks || made.labels < labels {
+            yield_now().await;
+        } else if elapsed == length {
             made.took = started.elapsed();
             return made;
+        } else {
+            sleep(STEP).await;
         }
-        sleep(STEP).await;
     }
 }
 
