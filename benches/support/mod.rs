@@ -28,19 +28,10 @@ pub(crate) struct Edge {
 impl Edge {
     /// An edge with `apps` apps of three tasks each, every app with a host of its own.
     pub(crate) fn new(apps: usize) -> Self {
-        let config = labels::Config {
-            groups: Groups::Named(["external".to_owned()].into()),
-            label_prefix: "HAPROXY".to_owned(),
-            strict: false,
-            use_health: true,
-            framework_name: None,
-            acme: None,
-            paths: PathRules::default(),
-        };
         let (publisher, reader) = cell();
         let mut edge = Self {
             state: State::new(state::Config::default()),
-            projection: Projector::new(config, resources::Config::default()),
+            projection: Projector::new(labels_config(), resources::Config::default()),
             publisher,
             reader,
         };
@@ -74,6 +65,19 @@ impl Edge {
     /// What readers of the published snapshot hold.
     pub(crate) fn reader(&self) -> &Reader {
         &self.reader
+    }
+}
+
+/// Configuration of an edge that serves the group `external`.
+pub(crate) fn labels_config() -> labels::Config {
+    labels::Config {
+        groups: Groups::Named(["external".to_owned()].into()),
+        label_prefix: "HAPROXY".to_owned(),
+        strict: false,
+        use_health: true,
+        framework_name: None,
+        acme: None,
+        paths: PathRules::default(),
     }
 }
 
