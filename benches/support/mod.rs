@@ -95,8 +95,8 @@ pub(crate) fn task_event(apps: usize, serves: bool) -> Event {
             TaskState::Unreachable
         },
         host: task.host,
-        ports: task.ports,
-        addresses: task.addresses,
+        ports: task.ports.to_vec(),
+        addresses: task.addresses.to_vec(),
         version: task.version,
     })
 }
@@ -112,7 +112,7 @@ fn listed(app: usize, host_prefix: &str) -> ListedApp {
         ("HAPROXY_0_VHOST", format!("{host_prefix}app-{app}.test")),
     ];
     let port = Port {
-        name: Some("http".to_owned()),
+        name: Some("http".into()),
         protocol: Protocol::Tcp,
         container_port: Some(8080),
         on_agent: true,
@@ -122,7 +122,7 @@ fn listed(app: usize, host_prefix: &str) -> ListedApp {
         id: id(app).as_str().into(),
         version: AppVersion(1),
         config_version: AppVersion(1),
-        labels: labels.map(|(key, value)| (key.to_owned(), value)).into(),
+        labels: labels.into_iter().collect(),
         layout: Arc::new(Layout {
             networking: Networking::Bridge,
             ports: vec![port],
@@ -151,8 +151,8 @@ fn task(app: usize, number: usize) -> Task {
         host: Some(agent.to_string().as_str().into()),
         condition: TaskState::Running,
         version: Some(AppVersion(1)),
-        ports: vec![port],
-        addresses: vec![IpAddr::V4(Ipv4Addr::new(172, 17, 0, 2))],
+        ports: vec![port].into(),
+        addresses: vec![IpAddr::V4(Ipv4Addr::new(172, 17, 0, 2))].into(),
         health: Health::Healthy,
     }
 }

@@ -151,7 +151,7 @@ impl<'a> SupportedLabels<'a> {
     /// The supported labels of an app, each group in the order of the table.
     fn of(config: &Config, app: &'a App) -> Self {
         let mut labels = Self::default();
-        for (key, value) in &app.labels {
+        for (key, value) in app.labels.iter() {
             let Some(found) = supported(config, key) else {
                 continue;
             };

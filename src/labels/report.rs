@@ -80,7 +80,7 @@ impl LabelReport {
 /// the labels of other ports are left alone.
 pub(super) fn read(config: &Config, app: &App, wanted: &[bool]) -> LabelReport {
     let mut by_name: BTreeMap<WrittenName<'_>, Vec<NamedLabel<'_>>> = BTreeMap::new();
-    for (key, value) in &app.labels {
+    for (key, value) in app.labels.iter() {
         let Some((rest, exact_prefix)) = under_prefix(&config.label_prefix, key) else {
             continue;
         };

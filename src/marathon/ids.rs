@@ -1,29 +1,51 @@
 //! Marathon's ids and time stamps, whose text forms differ from version to version.
 
 use std::net::IpAddr;
+use std::ops::Range;
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::wire;
-use crate::state::app::{AgentHost, AppId, AppVersion, InstanceId};
+use crate::state::app::{AgentHost, AppId, AppVersion, InstanceId, TaskId};
 
 /// Characters of a uuid, hyphens included.
 const UUID_LENGTH: usize = 36;
 
-/// Owner of a task id or an instance id: an app or a pod.
+/// Owner of a task id or an instance id: an app or a pod, with its instance or the place of that in
+/// the id.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Owner {
+pub(super) enum Owner<I = InstanceId> {
     /// An app's instance, or its one task.
-    App(InstanceId),
+    App(I),
     /// A container of a pod's instance.
-    PodContainer(InstanceId),
+    PodContainer(I),
+}
+
+/// The place of an instance in an id: the id without its middle, up to its end.
+struct InstancePlace {
+    middle: Range<usize>,
+    end: usize,
 }
 
 /// Reads a task id or an instance id of any version: `a_b.marathon-<uuid>`, `a_b.<uuid>`,
 /// `a_b.<uuid>.3`, `a_b.instance-<uuid>`, `a_b.instance-<uuid>._app.3` all are the instance
 /// `a_b.<uuid>`; `a_b.instance-<uuid>.<container>`, with or without a number, is a pod's.
 pub(super) fn owner(id: &str) -> Owner {
+    owner_of_task(&TaskId::from(id))
+}
+
+/// Reads a task id, whose text its instance shares.
+pub(super) fn owner_of_task(id: &TaskId) -> Owner {
+    let instance =
+        |InstancePlace { middle, end }: InstancePlace| InstanceId::in_task(id, middle, end);
+    match place_of_instance(id.as_str()) {
+        Owner::App(place) => Owner::App(instance(place)),
+        Owner::PodContainer(place) => Owner::PodContainer(instance(place)),
+    }
+}
+
+fn place_of_instance(id: &str) -> Owner<InstancePlace> {
     let mut end = id.len();
     // From the right: an app's path may hold dots and, oddly, uuids; the text right of the
     // instance's uuid may not.
@@ -34,20 +56,23 @@ pub(super) fn owner(id: &str) -> Owner {
             None => (false, segment.strip_prefix("marathon-").unwrap_or(segment)),
         };
         if is_uuid(bare) {
-            let (before, rest) = id.split_at(start);
-            let container = rest
-                .strip_prefix(segment)
-                .and_then(|after| after.strip_prefix('.'))
-                .and_then(|after| after.split('.').next());
-            let instance = InstanceId::from(format!("{before}{bare}").as_str());
+            let after = id.get(end..).unwrap_or_default().strip_prefix('.');
+            let container = after.and_then(|after| after.split('.').next());
+            let place = InstancePlace {
+                middle: start..end - bare.len(),
+                end,
+            };
             return match container {
-                Some(name) if of_instance && name != "_app" => Owner::PodContainer(instance),
-                Some(_) | None => Owner::App(instance),
+                Some(name) if of_instance && name != "_app" => Owner::PodContainer(place),
+                Some(_) | None => Owner::App(place),
             };
         }
         end = start.saturating_sub(1);
     }
-    Owner::App(InstanceId::from(id))
+    Owner::App(InstancePlace {
+        middle: 0..0,
+        end: id.len(),
+    })
 }
 
 fn is_uuid(text: &str) -> bool {

@@ -1,17 +1,20 @@
 //! Apps and tasks as Marathon describes them: raw facts, no meaning.
 
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+pub use super::app_labels::AppLabels;
+pub use super::few::Few;
+
 /// Defines a name that Marathon gives: cheap to clone, ordered as text.
 macro_rules! name {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $name:ident($text:ty, $from:expr)) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-        pub struct $name(Arc<str>);
+        pub struct $name(Arc<$text>);
 
         impl $name {
             /// The name as text.
@@ -22,7 +25,7 @@ macro_rules! name {
 
         impl From<&str> for $name {
             fn from(text: &str) -> Self {
-                Self(text.into())
+                Self($from(text))
             }
         }
 
@@ -48,25 +51,138 @@ macro_rules! name {
 
 name! {
     /// The path of an app or of a group, with its leading slash: `/shop/web`.
-    AppId
+    AppId(str, Arc::from)
 }
 
 name! {
     /// The id of a task: `shop_web.instance-<uuid>._app.1`, or an older form.
     ///
     /// The app cannot be told from it: `_` stands for `/` and for itself.
-    TaskId
-}
-
-name! {
-    /// The part that a task id and an instance id have in common, so that either finds the other:
-    /// `shop_web.<uuid>`, whatever stands around the uuid in this version of Marathon.
-    InstanceId
+    TaskId(str, Arc::from)
 }
 
 name! {
     /// An agent's `--hostname`: an address or a name that must be resolved.
-    AgentHost
+    ///
+    /// Takes the place of one pointer: there is one for each task, and few texts.
+    AgentHost(Box<str>, |text: &str| Arc::new(Box::from(text)))
+}
+
+/// The part that a task id and an instance id have in common, so that either finds the other:
+/// `shop_web.<uuid>`, whatever stands around the uuid in this version of Marathon. Ordered as text.
+///
+/// The id of a task's instance shares the text of the task's id. Cheap to clone.
+#[derive(Clone)]
+pub struct InstanceId {
+    text: Arc<str>,
+    /// The parts of the text that are left out, if any are.
+    cut: Option<Cut>,
+}
+
+/// The parts of a text that are left out of it: a middle and an end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Cut {
+    middle: (u16, u16),
+    end: u16,
+}
+
+impl InstanceId {
+    /// The instance of a task whose id is this one without its `middle` and without what begins at
+    /// `end`. Positions are bytes on the borders of characters.
+    pub fn in_task(task: &TaskId, middle: std::ops::Range<usize>, end: usize) -> Self {
+        let short = |at: usize| u16::try_from(at).ok();
+        let parts = (short(middle.start), short(middle.end), short(end));
+        if let (Some(from), Some(to), Some(end)) = parts {
+            let cut = Cut {
+                middle: (from, to),
+                end,
+            };
+            return Self {
+                text: task.0.clone(),
+                cut: Some(cut),
+            };
+        }
+        let before = task.0.get(..middle.start).unwrap_or_default();
+        let after = task.0.get(middle.end..end).unwrap_or_default();
+        Self::from([before, after].concat().as_str())
+    }
+
+    /// The instance of this text and of a task, whose text it shares if it can be cut from that.
+    pub fn found_in(task: &TaskId, text: &str) -> Self {
+        let both = task.0.char_indices().zip(text.chars());
+        let same = both.take_while(|((_, one), other)| one == other);
+        let start = same.last().map_or(0, |((at, one), _)| at + one.len_utf8());
+        let rests = (task.0.get(start..), text.get(start..));
+        let (Some(of_task), Some(of_text)) = rests else {
+            return Self::from(text);
+        };
+        match of_task.find(of_text) {
+            Some(at) => Self::in_task(task, start..start + at, start + at + of_text.len()),
+            None => Self::from(text),
+        }
+    }
+
+    /// The text in two pieces.
+    fn pieces(&self) -> [&str; 2] {
+        let Some(Cut { middle, end }) = self.cut else {
+            return [&self.text, ""];
+        };
+        let piece = |from: u16, to: u16| {
+            let piece = self.text.get(usize::from(from)..usize::from(to));
+            piece.unwrap_or_default()
+        };
+        [piece(0, middle.0), piece(middle.1, end)]
+    }
+
+    fn bytes(&self) -> impl Iterator<Item = u8> {
+        self.pieces().into_iter().flat_map(str::bytes)
+    }
+}
+
+impl From<&str> for InstanceId {
+    fn from(text: &str) -> Self {
+        Self {
+            text: text.into(),
+            cut: None,
+        }
+    }
+}
+
+impl PartialEq for InstanceId {
+    fn eq(&self, other: &Self) -> bool {
+        if self.cut == other.cut {
+            self.pieces() == other.pieces()
+        } else {
+            self.bytes().eq(other.bytes())
+        }
+    }
+}
+
+impl Eq for InstanceId {}
+
+impl PartialOrd for InstanceId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for InstanceId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.bytes().cmp(other.bytes())
+    }
+}
+
+impl fmt::Display for InstanceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pieces = self.pieces();
+        pieces.into_iter().try_for_each(|piece| f.write_str(piece))
+    }
+}
+
+impl fmt::Debug for InstanceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.to_string(), f)
+    }
 }
 
 /// The version of an app's definition: when it was made, in milliseconds since 1970 (UTC).
@@ -87,7 +203,7 @@ pub struct App {
     /// or a later one runs the current definition.
     pub config_version: AppVersion,
     /// Its labels, as they are.
-    pub labels: BTreeMap<String, String>,
+    pub labels: AppLabels,
     /// The ports, and how tasks are reached on them.
     pub layout: Arc<Layout>,
     /// Number of health checks. With several, an event that speaks of one check says nothing about
@@ -146,7 +262,7 @@ pub enum Networking {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Port {
     /// The name, if it was given one.
-    pub name: Option<String>,
+    pub name: Option<Box<str>>,
     /// The transport protocol.
     pub protocol: Protocol,
     /// The port inside the container; none in host mode. 0 means: the same as the host port.
@@ -183,9 +299,9 @@ pub struct Task {
     pub version: Option<AppVersion>,
     /// The agent ports it was given, in the order of those ports of its definition that are
     /// [`on_agent`](Port::on_agent).
-    pub ports: Vec<u16>,
+    pub ports: Few<u16>,
     /// The addresses of its container, in Mesos' order.
-    pub addresses: Vec<IpAddr>,
+    pub addresses: Few<IpAddr>,
     /// Result of its health checks.
     pub health: Health,
 }

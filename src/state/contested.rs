@@ -289,7 +289,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::state::app::{App, Layout, TaskState};
+    use crate::state::app::{App, Few, Layout, TaskState};
     use crate::state::event::Event;
     use crate::state::reduce;
     use crate::state::testing::{
@@ -377,11 +377,11 @@ mod tests {
     #[test]
     fn one_port_of_several_is_enough() {
         let lost = Task {
-            ports: vec![31_000, 31_001],
+            ports: vec![31_000, 31_001].into(),
             ..in_state(TaskState::Unreachable, task("mine", 0))
         };
         let other = Task {
-            ports: vec![31_007, 31_001],
+            ports: vec![31_007, 31_001].into(),
             ..task("theirs", 0)
         };
         assert_eq!(left(&two(lost, other), "/lost"), ["elsewhere"]);
@@ -415,8 +415,8 @@ mod tests {
                 ..app(&format!("/{id}"))
             };
             let task = Task {
-                ports: Vec::new(),
-                addresses: vec![Ipv4Addr::new(9, 0, 0, 1).into()],
+                ports: Few::default(),
+                addresses: vec![Ipv4Addr::new(9, 0, 0, 1).into()].into(),
                 ..in_state(condition, task(id, 0))
             };
             listed(app, vec![task])

@@ -211,8 +211,8 @@ impl TaskUpdate {
             host: self.host,
             condition: self.condition,
             version: self.version,
-            ports: self.ports,
-            addresses: self.addresses,
+            ports: self.ports.into(),
+            addresses: self.addresses.into(),
             health: Health::Unknown,
         }
     }

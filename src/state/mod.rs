@@ -5,8 +5,10 @@
 //! ([`RefreshNeeded`](event::RefreshNeeded)).
 
 pub mod app;
+pub mod app_labels;
 pub mod certificate;
 pub mod event;
+pub mod few;
 pub mod health;
 pub mod parts;
 pub mod problem;

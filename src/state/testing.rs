@@ -1,6 +1,5 @@
 //! Facts for tests: short ways to write them down, and strategies that make them up.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,9 +40,8 @@ pub(crate) fn port(container_port: Option<u16>, on_agent: bool) -> Port {
 }
 
 /// Labels from pairs.
-pub(crate) fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
-    pairs.iter().map(owned).collect()
+pub(crate) fn labels(pairs: &[(&str, &str)]) -> AppLabels {
+    pairs.iter().copied().collect()
 }
 
 /// A running task of version 1 on the agent 10.0.0.1 with one port.
@@ -54,8 +52,8 @@ pub(crate) fn task(id: &str, port: u16) -> Task {
         host: Some("10.0.0.1".into()),
         condition: TaskState::Running,
         version: Some(AppVersion(1)),
-        ports: vec![port],
-        addresses: Vec::new(),
+        ports: vec![port].into(),
+        addresses: Few::default(),
         health: Health::Unknown,
     }
 }
@@ -68,8 +66,8 @@ pub(crate) fn update(app: &str, task: &Task) -> TaskUpdate {
         instance: task.instance.clone(),
         condition: task.condition,
         host: task.host.clone(),
-        ports: task.ports.clone(),
-        addresses: task.addresses.clone(),
+        ports: task.ports.to_vec(),
+        addresses: task.addresses.to_vec(),
         version: task.version,
     }
 }
@@ -215,7 +213,7 @@ fn listed_apps() -> impl Strategy<Value = ListedApp> {
             id,
             version: one.max(other),
             config_version: one.min(other),
-            labels,
+            labels: labels.into_iter().collect(),
             layout: Arc::new(layout),
             health_checks,
         };
@@ -256,7 +254,7 @@ fn layouts() -> impl Strategy<Value = Layout> {
         let protocols = select(vec![Protocol::Tcp, Protocol::Udp, Protocol::UdpTcp]);
         let port = (names, protocols, container_port, on_agent).prop_map(
             |(name, protocol, container_port, on_agent)| Port {
-                name,
+                name: name.map(String::into_boxed_str),
                 protocol,
                 container_port,
                 on_agent,
@@ -320,8 +318,8 @@ fn tasks() -> impl Strategy<Value = Task> {
             host: host.map(AgentHost::from),
             condition,
             version,
-            ports,
-            addresses,
+            ports: ports.into(),
+            addresses: addresses.into(),
             health,
         },
     )

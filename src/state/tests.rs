@@ -93,7 +93,7 @@ fn a_task_comes_changes_and_ends() {
     let state = state_after([Event::Synced(list(vec![listed(app("/a"), vec![])]))]);
     let mut news = update("/a", &task("t", 31_000));
     let (state, stale) = then(&state, Event::TaskChanged(news.clone()));
-    assert_eq!(state.apps()["/a"].tasks()["t"].ports, [31_000]);
+    assert_eq!(state.apps()["/a"].tasks()["t"].ports[..], [31_000]);
     assert_eq!(stale, []);
     news.condition = TaskState::Ended;
     let (state, _) = then(&state, Event::TaskChanged(news));
@@ -144,7 +144,7 @@ fn a_late_word_of_its_start_does_not_stop_a_task() {
 #[test]
 fn blank_fields_keep_the_last_known() {
     let known = Task {
-        addresses: vec![[9, 0, 0, 1].into()],
+        addresses: vec![[9, 0, 0, 1].into()].into(),
         ..task("t", 31_000)
     };
     let state = state_after([Event::Synced(list(vec![listed(app("/a"), vec![known])]))]);
@@ -160,8 +160,8 @@ fn blank_fields_keep_the_last_known() {
     let task = &state.apps()["/a"].tasks()["t"];
     assert_eq!(task.condition, TaskState::Unreachable);
     assert_eq!(task.host, Some("10.0.0.1".into()));
-    assert_eq!(task.ports, [31_000]);
-    assert_eq!(task.addresses, [IpAddr::from([9, 0, 0, 1])]);
+    assert_eq!(task.ports[..], [31_000]);
+    assert_eq!(task.addresses[..], [IpAddr::from([9, 0, 0, 1])]);
     assert_eq!(task.version, Some(AppVersion(1)));
 }
 

@@ -166,7 +166,7 @@ fn ip_per_task_with_discovery_is_reached_on_the_task_itself() {
         Networking::Container,
         vec![
             Port {
-                name: Some("http".to_owned()),
+                name: Some("http".into()),
                 ..port(Some(8080), false, None)
             },
             Port {

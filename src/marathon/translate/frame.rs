@@ -112,10 +112,11 @@ pub fn frame(event_type: &str, data: &[u8]) -> Result<TranslatedFrame, Translate
 
 fn status_update(frame: &wire::StatusUpdate<'_>) -> Result<TranslatedFrame, TranslateError> {
     let condition = task_state(&frame.task_status);
+    let id = TaskId::from(frame.task_id.as_str());
     let update = |instance| {
         Ok::<_, TranslateError>(TaskUpdate {
             app: named_app(&frame.app_id)?,
-            id: TaskId::from(frame.task_id.as_str()),
+            id: id.clone(),
             instance,
             condition,
             host: ids::agent(frame.host.as_deref()),
@@ -124,7 +125,7 @@ fn status_update(frame: &wire::StatusUpdate<'_>) -> Result<TranslatedFrame, Tran
             version: frame.version.as_deref().and_then(ids::version),
         })
     };
-    let changed = match ids::owner(&frame.task_id) {
+    let changed = match ids::owner_of_task(&id) {
         Owner::App(instance) => fact(Event::TaskChanged(update(instance)?)),
         Owner::PodContainer(instance) => {
             return Ok(fact(Event::PodContainerChanged(update(instance)?)));

@@ -1,6 +1,6 @@
 //! One app with its tasks, translated (pure).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
@@ -106,17 +106,14 @@ fn named_app(
         .and_then(|info| info.last_config_change_at.as_deref())
         .and_then(ids::version)
         .unwrap_or(version);
-    let labels: BTreeMap<String, String> = app
-        .labels
-        .into_iter()
-        .filter_map(|(name, value)| Some((name.into(), value?.into())))
-        .collect();
+    let labels = app.labels.iter();
+    let labels = labels.filter_map(|(name, value)| Some((&**name, &**value.as_ref()?)));
     Ok(ListedApp {
         app: Arc::new(App {
             id,
             version,
             config_version,
-            labels,
+            labels: labels.collect(),
             layout: Arc::new(layout?),
             health_checks: app.health_checks.len(),
         }),
@@ -136,11 +133,12 @@ fn task(
     version: Option<AppVersion>,
     agents: &mut Agents,
 ) -> Option<Task> {
-    let Owner::App(instance) = ids::owner(&task.id) else {
+    let id = TaskId::from(&*task.id);
+    let Owner::App(instance) = ids::owner_of_task(&id) else {
         return None;
     };
     Some(Task {
-        id: TaskId::from(&*task.id),
+        id,
         instance,
         host: task.host.and_then(|name| agents.named(&name)),
         condition: match task.state.as_deref() {
@@ -148,8 +146,8 @@ fn task(
             Some(state) => task_state(state),
         },
         version,
-        ports: task.ports,
-        addresses: ids::addresses(&task.ip_addresses),
+        ports: task.ports.into(),
+        addresses: ids::addresses(&task.ip_addresses).into(),
         health: health(&task.health_check_results),
     })
 }
