@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
 use super::service::{PathPrefix, Route, Service};
+use crate::packing::compact;
 use crate::state::app::AppId;
 use crate::state::problem::{Problem, Reason, Subject, shown};
 
@@ -76,6 +77,7 @@ impl Claims {
 
     /// The hosts whose claims changed since the last call.
     pub fn take_changed(&mut self) -> BTreeSet<String> {
+        compact(&mut self.by_host, self.changed.len());
         std::mem::take(&mut self.changed)
     }
 }

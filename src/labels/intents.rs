@@ -8,6 +8,7 @@ use super::read::{ReadLabels, read};
 use crate::intent::{
     AppCounts, AppIntent, Backend, RankedAddresses, Route, Service, addresses, backend_name,
 };
+use crate::packing::compact;
 use crate::parallel;
 use crate::state::app::{App, AppId};
 use crate::state::problem::Problem;
@@ -82,6 +83,8 @@ impl Intents {
             let services = before.map_or_else(Vec::new, |before| before.services);
             changed.apps.insert(id, services);
         }
+        compact(&mut self.apps, changed.apps.len());
+        compact(&mut self.definitions, changed.apps.len());
         changed
     }
 

@@ -99,6 +99,7 @@ pub(super) fn read(config: &Config, app: &App, previous: Option<&ReadLabels>) ->
         };
         routes.push((index, route));
     }
+    routes.shrink_to_fit();
     problems.extend(report.problems);
     // The labels of an app in another group are another edge's business.
     let (problems, unlisted) = if in_group {

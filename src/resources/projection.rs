@@ -12,6 +12,7 @@ use super::vhds::{self, virtual_host_name};
 use super::{endpoints, listeners, secrets};
 use crate::intent::server_names::{PresentedCertificates, settle_names};
 use crate::intent::{AcmePort, AppIntent, Backend, Service};
+use crate::packing::every_second_first;
 use crate::parallel;
 use crate::snapshot::{Changes, Kind, Resource, Snapshot};
 use crate::state::CertificateSet;
@@ -144,7 +145,7 @@ impl Projection {
             let cluster = is_new.then(|| self.clusters.cluster(backend.name.clone()));
             (cluster, endpoints::resource(backend))
         });
-        for (cluster, assignment) in made {
+        for (cluster, assignment) in every_second_first(made) {
             if let Some(cluster) = cluster {
                 self.insert(Kind::Cluster, cluster, step);
             }

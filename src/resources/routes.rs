@@ -16,6 +16,7 @@ use super::vhds::{self, virtual_host_name};
 use super::virtual_host::{ClusterRoute, encoded, redirecting, to_cluster, to_solver};
 use crate::intent::conflicts::{Claim, Claims, settle_host};
 use crate::intent::{AcmePort, Service};
+use crate::packing::every_second_first;
 use crate::parallel;
 use crate::snapshot::{Index, Kind, Name, Origin, Parts, Requirements, Resource, Version};
 use crate::state::app::AppId;
@@ -122,7 +123,8 @@ impl Routes {
         };
         let dirty: Vec<Name> = dirty.into_iter().map(Name::from).collect();
         let hosts = parallel::map(&dirty, |name| self.settled(name));
-        for (name, host) in dirty.into_iter().zip(hosts) {
+        let hosts: Vec<_> = dirty.into_iter().zip(hosts).collect();
+        for (name, host) in every_second_first(hosts) {
             let [http, https] = self.set(&name, host);
             settled.tables = [settled.tables[0] | http, settled.tables[1] | https];
             if http || https {

@@ -6,8 +6,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-pub use super::app_labels::AppLabels;
 pub use super::few::Few;
+pub use super::label_list::Labels;
 
 /// Defines a name that Marathon gives: cheap to clone, ordered as text.
 macro_rules! name {
@@ -203,7 +203,7 @@ pub struct App {
     /// or a later one runs the current definition.
     pub config_version: AppVersion,
     /// Its labels, as they are.
-    pub labels: AppLabels,
+    pub labels: Labels,
     /// The ports, and how tasks are reached on them.
     pub layout: Arc<Layout>,
     /// Number of health checks. With several, an event that speaks of one check says nothing about

@@ -11,6 +11,7 @@ use super::loss::{Answer, Proof, SecondLook};
 use super::model::State;
 use super::shares::{Shares, group_of};
 use super::tasks::{AppState, LostTasks};
+use crate::packing::every_second_first;
 
 /// Apps and tasks that are served on although an answer lacks them.
 #[derive(Debug, Default)]
@@ -68,7 +69,13 @@ impl State {
         for id in gone.iter().filter(|id| !kept.apps.contains(*id)) {
             self.forget_app(id);
         }
-        for listed in list.apps {
+        let is_in_order = list.apps.is_sorted_by(|one, next| one.app.id < next.app.id);
+        let apps = match is_in_order {
+            true => every_second_first(list.apps),
+            // Of two apps with one id the last counts.
+            false => list.apps,
+        };
+        for listed in apps {
             let kept = kept.tasks.remove(&listed.app.id).unwrap_or_default();
             self.list_app(listed, &kept, stale);
         }

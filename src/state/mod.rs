@@ -5,10 +5,8 @@
 //! ([`RefreshNeeded`](event::RefreshNeeded)).
 
 pub mod app;
-pub mod app_labels;
 pub mod certificate;
 pub mod event;
-pub mod few;
 pub mod health;
 pub mod parts;
 pub mod problem;
@@ -18,6 +16,8 @@ mod certificate_set;
 mod contested;
 mod date;
 mod ended;
+mod few;
+mod label_list;
 mod lists;
 #[cfg(test)]
 pub(crate) mod looked_at;

@@ -40,7 +40,7 @@ pub(crate) fn port(container_port: Option<u16>, on_agent: bool) -> Port {
 }
 
 /// Labels from pairs.
-pub(crate) fn labels(pairs: &[(&str, &str)]) -> AppLabels {
+pub(crate) fn labels(pairs: &[(&str, &str)]) -> Labels {
     pairs.iter().copied().collect()
 }
 

@@ -15,21 +15,22 @@ daemon      | *                                                                 
 files       | metrics net received state::certificate state::event state::problem            | requests envoy
 freshness   | metrics snapshot                                                               | requests envoy json
 freshness::staleness |                                                                       | io clock chance logs envoy
-intent      | snapshot::LONGEST_NAME_BYTES state                                             | io clock chance logs envoy
-labels      | intent parallel state                                                          | io clock chance logs envoy
+intent      | packing snapshot::LONGEST_NAME_BYTES state                                     | io clock chance logs envoy
+labels      | intent packing parallel state                                                  | io clock chance logs envoy
 lib         |                                                                                |
 log         | settings::LogFormat                                                            | requests envoy
 main        | commands settings                                                              | requests envoy
 marathon    | metrics net received state::app state::event state::problem                    | envoy
 metrics     |                                                                                | requests envoy
 net         |                                                                                | envoy
+packing     |                                                                                | io clock chance logs envoy
 parallel    |                                                                                | logs requests envoy
 pipeline    | intent labels metrics net::clock received resources snapshot state             | requests envoy
 received    |                                                                                | logs requests envoy
 record      | metrics net pipeline::DEPARTED_KEPT pipeline::DepartedCluster                 | requests envoy
             | pipeline::DepartedClusters pipeline::World snapshot state                      |
 registry    | metrics net::throttle server snapshot::Kind                                    | requests envoy marathon
-resources   | intent parallel                                                                | io clock chance logs
+resources   | intent packing parallel                                                        | io clock chance logs
             | snapshot::Changes snapshot::Encode snapshot::Flavour snapshot::Index           |
             | snapshot::Join snapshot::Kind snapshot::Name snapshot::Origin snapshot::Part   |
             | snapshot::Parts snapshot::Requirements snapshot::Resource                      |
@@ -40,7 +41,7 @@ server      | metrics net                                                       
 settings    | admin files freshness intent labels marathon pipeline record registry          | envoy
             | resources server state v2 vault xds                                            |
 snapshot    |                                                                                | requests envoy clock json
-state       |                                                                                | io clock chance logs json envoy edge
+state       | packing                                                                        | io clock chance logs json envoy edge
 v2          | intent metrics registry server snapshot state::app state::certificate          | envoy
             | state::problem                                                                 |
 vault       | metrics net received state::certificate state::event state::problem            | envoy
