@@ -99,7 +99,14 @@ fn intent_of(config: &Config, state: &State) -> AppIntent {
 
 /// The intent of the only app.
 fn the_intent(intents: &Intents) -> AppIntent {
-    intents.apps().values().next().unwrap().clone()
+    let of_others = AppIntent {
+        standing: Standing::Ignored,
+        services: Vec::new(),
+        problems: Vec::new(),
+        unlisted: 0,
+    };
+    let found = intents.apps().values().next();
+    found.cloned().unwrap_or(of_others)
 }
 
 fn intent(config: &Config, app: App, tasks: Vec<Task>) -> AppIntent {
