@@ -5,6 +5,7 @@
 
 mod connection_table;
 mod connections;
+mod given_page;
 mod json_text;
 mod page_body;
 mod pages;

@@ -53,11 +53,14 @@ pub(crate) enum Scenario {
     ///
     /// Task events and label changes at a rate, for some seconds: the time from the last of them until
     /// every proxy has it, processor time, bytes and messages. Counts only if Marathon dropped no
-    /// stream and one proxy ends with the hosts and ports that Marathon has.
+    /// stream, every proxy received the last port and the last host, and one proxy ends with the hosts
+    /// and ports that Marathon has, and no other hosts.
     Storm(StormArguments),
     /// Bytes of one endpoint change and of one host change.
     ///
-    /// Bytes of messages to one proxy and from it, for each transport.
+    /// Bytes of messages to one proxy and from it, for each transport. A host that changes is one that
+    /// comes and one that goes.
+    #[command(mut_arg("tasks", |tasks| tasks.default_value("1")))]
     Bytes(BytesArguments),
     /// A full refresh over REST, as a poller without held polls makes it.
     ///
@@ -148,9 +151,9 @@ pub(crate) struct Foreign {
 pub(crate) struct ChangeArguments {
     #[command(flatten)]
     pub(crate) common: Common,
-    /// The transport.
-    #[arg(long, default_value = "delta")]
-    pub(crate) transport: Transport,
+    /// The transports, with commas. An Envoy chooses by its version between the two of delta.
+    #[arg(long, value_delimiter = ',', default_value = "delta,delta-vhds")]
+    pub(crate) transport: Vec<Transport>,
     /// Number of proxies.
     #[arg(long, value_name = "COUNT", default_value = "1", value_parser = at_least_one())]
     pub(crate) streams: u32,
@@ -170,7 +173,7 @@ pub(crate) struct FanoutArguments {
     #[command(flatten)]
     pub(crate) foreign: Foreign,
     /// The transports, with commas.
-    #[arg(long, value_delimiter = ',', default_value = "delta,sotw")]
+    #[arg(long, value_delimiter = ',', default_value = "delta,delta-vhds,sotw")]
     pub(crate) transport: Vec<Transport>,
     /// Numbers of streams, with commas.
     #[arg(long, value_name = "COUNTS", value_delimiter = ',', default_value = "300", value_parser = at_least_one())]
@@ -188,7 +191,11 @@ pub(crate) struct MemoryArguments {
     #[command(flatten)]
     pub(crate) foreign: Foreign,
     /// The transports, with commas.
-    #[arg(long, value_delimiter = ',', default_value = "delta,sotw,rest")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "delta,delta-vhds,sotw,rest"
+    )]
     pub(crate) transport: Vec<Transport>,
     /// Number of streams or polls; 0 measures the world alone.
     #[arg(long, value_name = "COUNT", default_value = "1000")]
@@ -254,7 +261,11 @@ pub(crate) struct BytesArguments {
     #[command(flatten)]
     pub(crate) common: Common,
     /// The transports, with commas.
-    #[arg(long, value_delimiter = ',', default_value = "delta,sotw,rest")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "delta,delta-vhds,sotw,rest"
+    )]
     pub(crate) transport: Vec<Transport>,
 }
 

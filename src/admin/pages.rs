@@ -13,6 +13,7 @@ use http::{Request, Response, StatusCode};
 use tokio::time::Instant;
 use tracing::{error, warn};
 
+use super::given_page;
 use super::page_body::{Broken, PageBody, PageMaker};
 use super::problem_page::{self, ProblemFilter};
 use super::query::Query;
@@ -22,8 +23,8 @@ use super::snapshot_page::{self, Filter};
 use super::sources::Sources;
 use crate::metrics::Metrics;
 use crate::net::throttle::Throttle;
-use crate::snapshot::Kind;
 use crate::snapshot::cell::Reader;
+use crate::snapshot::{Kind, Name};
 use page::Page;
 
 /// Memory of one name and version that a proxy has accepted, in bytes.
@@ -213,20 +214,24 @@ impl Pages {
             let body = self.maker.stream(pieces, 0);
             return Ok(page(StatusCode::SERVICE_UNAVAILABLE, JSON, body));
         };
+        let query = filter.query.clone();
         if let Some((given, node)) = given {
             // The names of one proxy at a time, which has about as many as are served.
             let kinds = Kind::ALL.into_iter();
             let names: usize = kinds.map(|kind| snapshot.index(kind).heads().len()).sum();
-            let pieces = snapshot_page::given(&node, given, filter, snapshot);
+            let made = self.maker.make(move || {
+                let (pieces, last) = given_page::page(&node, given, filter, snapshot);
+                (pieces, last.map(cursor))
+            });
+            let (pieces, next) = made.await?;
             let body = self.maker.stream(pieces, names * BYTES_PER_NAME);
-            return Ok(page(StatusCode::OK, JSON, body));
+            return Ok(part("/snapshot", &query, next, body));
         }
-        let query = filter.query.clone();
         let (pieces, next) = self
             .maker
             .make(move || {
                 let last = snapshot_page::last_of_page(&snapshot, &filter);
-                let next = last.as_ref().map(|(kind, name)| format!("{kind}:{name}"));
+                let next = last.clone().map(cursor);
                 let pieces = snapshot_page::served(snapshot, filter, last, problems, refused);
                 (pieces, next)
             })
@@ -253,6 +258,11 @@ impl Pages {
         let body = self.maker.stream(pieces, 0);
         Ok(part("/proxies", &query, next, body))
     }
+}
+
+/// The cursor of the page behind a resource.
+fn cursor((kind, name): (Kind, Name)) -> String {
+    format!("{kind}:{name}")
 }
 
 /// A page that may be followed by others.

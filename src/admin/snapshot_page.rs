@@ -1,6 +1,5 @@
 //! The page `/snapshot`: the served resources, with keys redacted, and the problems.
 
-use std::collections::BTreeMap;
 use std::iter::{empty, from_fn, once, once_with};
 use std::num::NonZeroUsize;
 use std::ops::Bound;
@@ -13,7 +12,6 @@ use super::json_text::{enclosed, field, indented, object_page, opened, text_of};
 use super::page_body::PagePieces;
 use super::problem_page::all_problems;
 use super::query::{NamePattern, Parameter, Query};
-use super::sources::Given;
 use crate::snapshot::{Flavour, Kind, Name, Resource, Snapshot};
 use crate::state::problem::Problem;
 
@@ -42,8 +40,7 @@ impl Filter {
     ///
     /// # Errors
     ///
-    /// When the query has an unknown kind, or parameters that exclude each other; the error says
-    /// so.
+    /// When the query has an unknown kind; the error says so.
     pub(super) fn new(query: Query) -> Result<Self, String> {
         let kind_of = |text: &str| {
             let kind = Kind::ALL.into_iter().find(|kind| kind.as_str() == text);
@@ -52,9 +49,6 @@ impl Filter {
                 format!("there is no kind {text:?}: kinds are {known}")
             })
         };
-        if query.node.is_some() && (query.limit.is_some() || query.after.is_some()) {
-            return Err("what a node has is one page: leave out limit and after".to_owned());
-        }
         let kind = query.kind.as_deref().map(kind_of).transpose()?;
         let after = match query.after.as_deref() {
             None => None,
@@ -67,23 +61,23 @@ impl Filter {
     }
 
     /// Returns true if the filter accepts a resource of this name.
-    fn takes(&self, name: &str) -> bool {
+    pub(super) fn takes(&self, name: &str) -> bool {
         let pattern = self.query.name.as_ref();
         pattern.is_none_or(|pattern| pattern.matches(name))
     }
 
-    fn takes_kind(&self, kind: Kind) -> bool {
+    pub(super) fn takes_kind(&self, kind: Kind) -> bool {
         let is_left = self.after.as_ref().is_none_or(|(after, _)| kind >= *after);
         is_left && self.kind.is_none_or(|asked| asked == kind)
     }
 
     /// Returns true if the page is one of several, which show resources alone.
-    fn is_part(&self) -> bool {
+    pub(super) fn is_part(&self) -> bool {
         self.query.limit.is_some() || self.after.is_some()
     }
 
     /// The name from which the resources of a kind are shown.
-    fn start(&self, kind: Kind) -> Bound<Name> {
+    pub(super) fn start(&self, kind: Kind) -> Bound<Name> {
         let least = self.query.name.as_ref().map(NamePattern::least);
         let least = least.unwrap_or_default();
         match &self.after {
@@ -154,53 +148,6 @@ pub(super) fn served(
     object_page(once(ready).chain(problems).chain(kinds))
 }
 
-/// The page of what the proxies of one node id have accepted.
-pub(super) fn given(
-    node: &str,
-    given: Vec<Given>,
-    filter: Filter,
-    snapshot: Arc<Snapshot>,
-) -> PagePieces {
-    let proxies = given
-        .into_iter()
-        .map(move |given| given_pieces(given, filter.clone(), snapshot.clone()));
-    let fields = [
-        field("node", text_of(&json!(node), 1)),
-        field("proxies", enclosed("[", ']', 1, proxies)),
-    ];
-    object_page(fields.into_iter())
-}
-
-/// The accepted resources of one proxy: names and versions, and the content of the current ones.
-fn given_pieces(given: Given, filter: Filter, snapshot: Arc<Snapshot>) -> PagePieces {
-    let Given { proxy, kinds } = given;
-    let wanted: BTreeMap<_, _> = kinds()
-        .into_iter()
-        .filter(|(kind, _)| filter.takes_kind(*kind))
-        .collect();
-    let kinds = wanted.into_iter().map(move |(kind, versions)| {
-        let (filter, snapshot) = (filter.clone(), snapshot.clone());
-        let versions = versions
-            .into_iter()
-            .filter(move |(name, _)| filter.takes(name));
-        let resources = versions.map(move |(name, version)| {
-            let current = snapshot.resource(kind, &name);
-            match current.filter(|current| current.version() == version) {
-                Some(current) => resource_pieces(kind, current.clone(), 5),
-                // The content of a resource that is no longer served is not kept.
-                None => {
-                    let version = version.to_string();
-                    let gone = json!({ "name": &*name, "version": version, "current": false });
-                    text_of(&gone, 5)
-                }
-            }
-        });
-        let resources = field("resources", enclosed("[", ']', 4, resources));
-        field(kind.as_str(), enclosed("{", '}', 3, once(resources)))
-    });
-    enclosed(&opened(&proxy, 2), '}', 2, kinds)
-}
-
 fn problem_list(problems: Arc<Vec<Problem>>, refused: Vec<Value>) -> PagePieces {
     let all = all_problems(problems, refused.into());
     enclosed(
@@ -237,7 +184,7 @@ fn resources(
 }
 
 /// One resource, in the form that aggregated streams carry.
-fn resource_pieces(kind: Kind, resource: Arc<Resource>, depth: usize) -> PagePieces {
+pub(super) fn resource_pieces(kind: Kind, resource: Arc<Resource>, depth: usize) -> PagePieces {
     let bytes = resource.bytes(Flavour::Ads);
     if bytes.len() > LARGEST_WHOLE_BYTES
         && let Ok(parts) = MessageParts::new(kind.type_url(), bytes.clone())

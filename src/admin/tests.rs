@@ -466,12 +466,22 @@ async fn pages_of_the_snapshot_lead_to_each_other() {
     assert_eq!(next, "/snapshot?name=/%2A&limit=1&after=clusters%3A/shop_0");
     let body = admin.json(&next).await;
     assert_eq!(body["clusters"]["resources"][0]["name"], "/web_0");
-    let (status, _, body) = admin.ask("GET", "/snapshot?node=edge-1&limit=1").await;
-    assert_eq!(
-        (status, body.contains("leave out limit")),
-        (400, true),
+    let (_, head, body) = admin.ask("GET", "/snapshot?node=edge-1&limit=1").await;
+    assert!(
+        body.contains("/shop_0") && !body.contains("/web_0"),
         "{body}"
     );
+    let next = next_page(&head).unwrap();
+    assert_eq!(
+        next,
+        "/snapshot?node=edge-1&limit=1&after=clusters%3A/shop_0"
+    );
+    let (_, head, body) = admin.ask("GET", &next).await;
+    assert!(
+        body.contains("/web_0") && !body.contains("/shop_0"),
+        "{body}"
+    );
+    assert_eq!(next_page(&head), None);
 }
 
 #[tokio::test]
@@ -670,14 +680,18 @@ async fn it_stops_with_connections_open_and_leaves_no_task() {
     assert!(TcpStream::connect(admin.address).await.is_err());
 }
 
-/// What the proxies of the node `edge-1` have: one is up to date, the other is not.
+/// What the proxies of the node `edge-1` have: of `/web_0` one is up to date, the other is not.
 fn given(node: &str) -> Vec<Given> {
     let snapshot = snapshot();
-    let current = snapshot.resource(Kind::Cluster, "/web_0").unwrap();
-    let versions = [current.version(), Version::parse(&"0".repeat(16)).unwrap()];
+    let of = |name| snapshot.resource(Kind::Cluster, name).unwrap().version();
+    let (web, shop) = (of("/web_0"), of("/shop_0"));
+    let versions = [web, Version::parse(&"0".repeat(16)).unwrap()];
     let given = versions.map(|version| Given {
         proxy: json!({ "transport": "ads" }),
-        kinds: Box::new(move || [(Kind::Cluster, [("/web_0".into(), version)].into())].into()),
+        kinds: Box::new(move || {
+            let clusters = [("/shop_0".into(), shop), ("/web_0".into(), version)];
+            [(Kind::Cluster, clusters.into())].into()
+        }),
     });
     given.into_iter().filter(|_| node == "edge-1").collect()
 }
@@ -687,7 +701,7 @@ async fn the_snapshot_of_a_node_is_what_its_proxies_have_accepted() {
     let mut admin = admin().await;
     admin.publisher.publish_compared(snapshot());
     let body = admin.json("/snapshot?node=edge-1&kind=clusters").await;
-    let [one, other] = [0, 1].map(|place| &body["proxies"][place]["clusters"]["resources"][0]);
+    let [one, other] = [0, 1].map(|place| &body["proxies"][place]["clusters"]["resources"][1]);
     assert_eq!(one["resource"]["name"], "/web_0");
     assert_eq!(other["version"], "0".repeat(16));
     assert_eq!(other["current"], false);

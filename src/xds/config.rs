@@ -23,8 +23,8 @@ pub struct Config {
     pub vhds: bool,
     /// Name of this control plane
     /// ([`ControlPlane.identifier`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/base.proto#config-core-v3-controlplane))
-    /// in every response with a field for it; Envoy shows it as `control_plane.identifier`. Empty
-    /// for none. No version covers it.
+    /// in the answer to every poll and in the first response of every stream; Envoy shows it as
+    /// `control_plane.identifier`. Empty for none. No version covers it.
     pub identifier: Arc<str>,
 }
 

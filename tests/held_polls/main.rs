@@ -1,7 +1,11 @@
-//! REST polls as they are held, in a process of their own: its allocator counts.
+//! REST polls and delta streams as they are held, in a process of their own: its allocator counts.
 
 #[cfg(test)]
+mod counting;
+#[cfg(test)]
 mod polls;
+#[cfg(test)]
+mod streams;
 
 use std::alloc::System;
 

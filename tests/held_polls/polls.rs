@@ -26,23 +26,11 @@ use tokio::sync::{Mutex, oneshot};
 use tokio::task::{JoinSet, yield_now};
 use tokio_util::sync::CancellationToken;
 
-use crate::ALLOCATOR;
-
-/// Held by the one test that counts: the heap is that of the process.
-static COUNTING: Mutex<()> = Mutex::const_new(());
+use crate::counting::{COUNTING, frame, heap_at_rest};
 
 /// Polls that are held at once. The heap is compared between this many and twice as many, so that
 /// what is there once does not count.
 const POLLS: usize = 250;
-
-/// Bytes that are allocated once every task has come to rest.
-async fn heap_at_rest() -> usize {
-    for _ in 0..1_000 {
-        yield_now().await;
-    }
-    let stats = ALLOCATOR.stats();
-    stats.bytes_allocated - stats.bytes_deallocated
-}
 
 /// A server with the endpoints of as many apps as there are polls.
 struct Server {
@@ -249,13 +237,6 @@ async fn many_endpoints_are_fetched_with_one_poll() {
         assert_eq!(&status, b"HTTP/1.1 304 ", "at once");
         stream = TcpStream::connect(server.address).await.unwrap();
     }
-}
-
-/// One frame of HTTP/2.
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
-    [&head, payload].concat()
 }
 
 /// The request of a poll over HTTP/2.

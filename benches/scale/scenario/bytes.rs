@@ -29,8 +29,9 @@ pub(crate) async fn bytes(arguments: BytesArguments, runtime: &Handle) -> Result
                 figures.measure(&mut subject, &fleet, 1, change).await?;
             }
             subject.stop().await?;
-            let (name, apps) = (transport.name(), counted(arguments.common.apps, "app"));
-            let case = format!("{name}, {apps}, {}", first.word());
+            let apps = counted(arguments.common.apps, "app");
+            let tasks = counted(arguments.common.tasks, "task");
+            let case = format!("{}, {apps}, {tasks}, {}", transport.name(), first.word());
             figures.report_bytes(&mut report, &case, None)?;
         }
     }

@@ -7,7 +7,7 @@ use super::envoy;
 use super::measure::Figures;
 use super::recording::Recording;
 use super::subject::{Subject, Turn};
-use crate::arguments::{ChangeArguments, count};
+use crate::arguments::{ChangeArguments, Transport, count};
 use crate::error::Error;
 use crate::report::{Report, counted};
 use crate::xds::Fleet;
@@ -20,11 +20,32 @@ pub(super) const CHANGES: [Change; 2] =
 pub(crate) async fn change(arguments: ChangeArguments, runtime: &Handle) -> Result<(), Error> {
     let mut report = Report::new("change", arguments.common.json.clone());
     if let Some(binary) = &arguments.envoy {
-        envoy::change(&arguments, binary, runtime, &mut report).await?;
+        let mut transports = arguments.transport.clone();
+        // An Envoy's version decides between these two.
+        let is_same = |one: &mut Transport, other: &mut Transport| {
+            [*one, *other] == [Transport::DeltaVhds, Transport::Delta]
+        };
+        transports.dedup_by(is_same);
+        for transport in transports {
+            envoy::change(&arguments, transport, binary, runtime, &mut report).await?;
+        }
         return report.finish();
     }
     let environment = Environment::start(&arguments.common, runtime).await?;
-    let (transport, proxies) = (arguments.transport, count(arguments.streams));
+    for &transport in &arguments.transport {
+        streams(&arguments, transport, &environment, &mut report).await?;
+    }
+    report.finish()
+}
+
+/// Measures both changes over one transport.
+async fn streams(
+    arguments: &ChangeArguments,
+    transport: Transport,
+    environment: &Environment,
+    report: &mut Report,
+) -> Result<(), Error> {
+    let proxies = count(arguments.streams);
     for first in CHANGES {
         environment.settle();
         let recording = if arguments.common.no_floor {
@@ -32,13 +53,13 @@ pub(crate) async fn change(arguments: ChangeArguments, runtime: &Handle) -> Resu
         } else {
             let daemon = environment.daemon().await?;
             let one = environment.fleet(daemon.xds(), transport, 1, first);
-            let recording = Recording::of(&environment, &daemon, &[first], one).await?;
+            let recording = Recording::of(environment, &daemon, &[first], one).await?;
             daemon.stop().await?;
             Some(recording)
         };
         let (mut ours, mut floor) = (Figures::default(), Figures::default());
         for turn in Turn::order(arguments.common.rounds, recording.is_some()) {
-            let mut subject = Subject::start(turn, &environment, recording.as_ref()).await?;
+            let mut subject = Subject::start(turn, environment, recording.as_ref()).await?;
             let options = environment.fleet(subject.address(), transport, proxies, first);
             let fleet = Fleet::start(options)?;
             fleet.warm().await?;
@@ -60,8 +81,8 @@ pub(crate) async fn change(arguments: ChangeArguments, runtime: &Handle) -> Resu
         let streams = counted(arguments.streams, "stream");
         let case = format!("{name}, {apps}, {streams}, {}", first.word());
         let floor = recording.as_ref().map(|_| ("http2", &floor));
-        ours.report_times(&mut report, &case, floor)?;
-        ours.report_bytes(&mut report, &case, floor)?;
+        ours.report_times(report, &case, floor)?;
+        ours.report_bytes(report, &case, floor)?;
     }
-    report.finish()
+    Ok(())
 }

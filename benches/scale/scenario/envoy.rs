@@ -40,9 +40,10 @@ struct Edge {
     http: SocketAddr,
 }
 
-/// Measures both changes.
+/// Measures both changes over one transport.
 pub(super) async fn change(
     arguments: &ChangeArguments,
+    transport: Transport,
     binary: &Path,
     runtime: &Handle,
     report: &mut Report,
@@ -55,11 +56,10 @@ pub(super) async fn change(
     let environment = Environment::with(&arguments.common, runtime, size, backends.ports).await?;
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let floor_http = Port::bind(any).map_err(Error::io("bind a port"))?;
-    let recording = recorded(arguments, &environment, floor_http.address()).await?;
+    let recording = recorded(arguments, transport, &environment, floor_http.address()).await?;
     environment.settle();
 
     let mut ours = Subject::start(Turn::Ours, &environment, None).await?;
-    let transport = arguments.transport;
     let our_edge = edge(binary, transport, ours.address(), environment.http()).await?;
     await_side(&our_edge, &environment).await?;
     let mut floor = match &recording {
@@ -114,22 +114,18 @@ pub(super) async fn change(
 /// for each cluster.
 async fn recorded(
     arguments: &ChangeArguments,
+    transport: Transport,
     environment: &Environment,
     http: SocketAddr,
 ) -> Result<Option<Recording>, Error> {
-    if arguments.common.no_floor || arguments.transport == Transport::Rest {
+    if arguments.common.no_floor || transport == Transport::Rest {
         return Ok(None);
     }
     let daemon = environment.daemon_with(http).await?;
     // An Envoy is sent the form for its own version, whatever the transport is called here.
     let one = FleetOptions {
         agent: UserAgent::WITH_VHDS,
-        ..environment.fleet(
-            daemon.xds(),
-            arguments.transport,
-            1,
-            Change::Host(Side::First),
-        )
+        ..environment.fleet(daemon.xds(), transport, 1, Change::Host(Side::First))
     };
     let recording = Recording::of(environment, &daemon, &CHANGES, one).await?;
     daemon.stop().await?;

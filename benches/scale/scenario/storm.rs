@@ -8,6 +8,7 @@ use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::runtime::Handle;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
 use super::environment::{Change, Environment, Side, cluster};
@@ -22,6 +23,10 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 /// Between two looks at the clock; at high rates several events are due at each.
 const STEP: Duration = Duration::from_millis(1);
+
+/// Most events of a kind that are made before those that wait are written: a machine that stood still
+/// must not fill Marathon's queue in one go.
+const BURST: u64 = 128;
 
 /// Ports of storms begin here, far from those of the app that is waited for.
 const FIRST_PORT: u16 = 1_000;
@@ -200,24 +205,28 @@ async fn make(
     };
     loop {
         let elapsed = started.elapsed().min(length);
-        while made.tasks < due(task_rate, elapsed) {
+        let (tasks, labels) = (due(task_rate, elapsed), due(label_rate, elapsed));
+        for _ in made.tasks..tasks.min(made.tasks + BURST) {
             made.tasks += 1;
             let port = FIRST_PORT + chance.random_range(0..PORTS);
             environment
                 .marathon
                 .move_task(chance.random_range(0..apps), port);
         }
-        while made.labels < due(label_rate, elapsed) {
+        for _ in made.labels..labels.min(made.labels + BURST) {
             made.labels += 1;
             let app = chance.random_range(0..apps);
             let host = format!("v{}.service-{app:05}.example.com", made.labels);
             environment.marathon.name_host(app, &host);
         }
-        if elapsed == length {
+        if made.tasks < tasks || made.labels < labels {
+            yield_now().await;
+        } else if elapsed == length {
             made.took = started.elapsed();
             return made;
+        } else {
+            sleep(STEP).await;
         }
-        sleep(STEP).await;
     }
 }
 
@@ -254,20 +263,27 @@ impl Model {
                     Kind::Cluster | Kind::Listener => {}
                 }
             }
+            if answer.kind == Kind::VirtualHost {
+                for name in answer.removed() {
+                    model.domains.remove(name);
+                }
+            }
         }
         model
     }
 
-    /// Compares it with Marathon, app by app.
+    /// Compares it with Marathon, app by app, and looks for hosts that no app has.
     fn compare(&self, environment: &Environment) -> Result<(), Error> {
-        let domains: BTreeSet<&Vec<u8>> = self.domains.values().flatten().collect();
+        let wrong = |what: String| {
+            let text = format!("after the storm a proxy has {what} than Marathon");
+            Err(Error::Worthless(text))
+        };
+        let all = self.domains.values().flatten();
+        // The other domain stands for every host that no app has.
+        let mut domains: BTreeSet<&[u8]> = all.map(Vec::as_slice).collect();
+        domains.remove(&b"*"[..]);
         for app in 0..environment.marathon.apps() {
             let name = cluster(app);
-            let wrong = |what| {
-                let text =
-                    format!("after the storm a proxy has another {what} of {name} than Marathon");
-                Err(Error::Worthless(text))
-            };
             let port = environment
                 .marathon
                 .port(app)
@@ -275,13 +291,17 @@ impl Model {
                 .unwrap_or_default();
             let ports = self.ports.get(name.as_bytes());
             if !ports.is_some_and(|ports| ports.contains(&port)) {
-                return wrong("port");
+                return wrong(format!("another port of {name}"));
             }
-            let mut hosts = environment.marathon.hosts(app).into_iter();
-            if !hosts.all(|host| domains.contains(&host.into_bytes())) {
-                return wrong("host");
+            for host in environment.marathon.hosts(app) {
+                if !domains.remove(host.as_bytes()) {
+                    return wrong(format!("other hosts of {name}"));
+                }
             }
         }
-        Ok(())
+        match domains.first() {
+            Some(host) => wrong(format!("one more host, {}", String::from_utf8_lossy(host))),
+            None => Ok(()),
+        }
     }
 }

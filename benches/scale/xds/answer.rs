@@ -46,6 +46,13 @@ impl<'a> Answer<'a> {
         })
     }
 
+    /// The names that it says are gone.
+    pub(crate) fn removed(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        // In state of the world this field names the control plane.
+        let removed = (self.variant == Variant::Delta).then(|| fields(self.message).all(6));
+        removed.into_iter().flatten()
+    }
+
     /// Its resources.
     pub(crate) fn resources(&self) -> impl Iterator<Item = Resource<'a>> + use<'a> {
         let variant = self.variant;

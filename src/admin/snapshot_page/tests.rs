@@ -10,7 +10,7 @@ use envoy_api::prost::Message as _;
 
 use super::*;
 use crate::admin::page_body::chunk;
-use crate::snapshot::{Version, looked_at};
+use crate::snapshot::looked_at;
 use crate::state::problem::{Reason, Subject};
 
 fn text(pieces: PagePieces) -> String {
@@ -184,41 +184,6 @@ fn what_no_message_is_shown_as_such_whatever_its_size() {
             page["routes"]["resources"][0]["resource"]["error"],
             "the bytes are not a envoy.config.route.v3.RouteConfiguration"
         );
-    }
-}
-
-#[test]
-fn what_a_proxy_has_follows_what_is_said_of_it() {
-    let snapshot = snapshot([(Kind::Route, "http", table(1_000))]);
-    let version = snapshot.resource(Kind::Route, "http").unwrap().version();
-    let accepted = |proxy: Value| Given {
-        proxy,
-        kinds: Box::new(move || {
-            let none = Version::parse(&"0".repeat(16)).unwrap();
-            let versions = [("gone".into(), none), ("http".into(), version)];
-            [(Kind::Route, versions.into())].into()
-        }),
-    };
-    let nothing = Given {
-        proxy: json!({ "transport": "rest" }),
-        kinds: Box::new(BTreeMap::new),
-    };
-    let given = vec![
-        accepted(json!({ "transport": "ads" })),
-        accepted(json!({})),
-        nothing,
-    ];
-    let page = super::given("edge-1", given, Filter::default(), snapshot);
-    let page: Value = serde_json::from_str(&text(page)).unwrap();
-    assert_eq!(page["node"], "edge-1");
-    let proxies = page["proxies"].as_array().unwrap();
-    assert_eq!(proxies[0]["transport"], "ads");
-    assert_eq!(proxies[2], json!({ "transport": "rest" }));
-    for proxy in &proxies[..2] {
-        let resources = proxy["routes"]["resources"].as_array().unwrap();
-        assert_eq!(resources[0]["current"], false);
-        let hosts = &resources[1]["resource"]["virtual_hosts"];
-        assert_eq!(hosts.as_array().unwrap().len(), 1_000);
     }
 }
 

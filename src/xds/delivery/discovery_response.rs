@@ -19,6 +19,9 @@ pub(in crate::xds) enum DeliveryStep {
     },
 }
 
+/// Nonce of the first response on a stream.
+pub(super) const FIRST_NONCE: u64 = 1;
+
 /// Discovery response before it is encoded
 /// ([`DiscoveryResponse`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/discovery/v3/discovery.proto#service-discovery-v3-discoveryresponse),
 /// [`DeltaDiscoveryResponse`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/discovery/v3/discovery.proto#service-discovery-v3-deltadiscoveryresponse)).
@@ -30,4 +33,11 @@ pub(in crate::xds) struct DiscoveryResponse {
     pub(in crate::xds) resources: Arc<ResourceSet>,
     /// Requirements that the client has not accepted, whose gates timed out.
     pub(in crate::xds) expired: Vec<(Kind, Name)>,
+}
+
+impl DiscoveryResponse {
+    /// Returns true for the first response on a stream.
+    pub(in crate::xds) fn is_first(&self) -> bool {
+        self.nonce == FIRST_NONCE
+    }
 }

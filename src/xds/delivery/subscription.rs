@@ -269,6 +269,10 @@ impl Subscription {
     pub(super) fn push(&mut self, response: UnackedResponse) {
         self.stats.last_sent = Some(response.version);
         self.stats.changed_at = response.at;
+        if self.unacked.is_empty() {
+            // Mostly one at a time: the room stays with a client at rest.
+            self.unacked.reserve_exact(1);
+        }
         self.unacked.push_back(response);
         if self.unacked.len() > MAX_UNACKED
             && let Some(oldest) = self.unacked.pop_front()

@@ -10,7 +10,7 @@ use super::client_features::ClientFeatures;
 use super::client_resource::ClientResource;
 use super::compose::{PlannedResponse, complete, incremental, repeated};
 use super::discovery_request::{DiscoveryRequest, SubscriptionChange};
-use super::discovery_response::{DeliveryStep, DiscoveryResponse};
+use super::discovery_response::{DeliveryStep, DiscoveryResponse, FIRST_NONCE};
 use super::incremental::{DeliveryPhase, MAX_UNACKED_SECRETS};
 use super::name_sets::TooManyUnknownNames;
 use super::pacing::Pacing;
@@ -53,7 +53,7 @@ impl XdsClient {
             features: ClientFeatures::UNKNOWN,
             polls_on: true,
             subscriptions: BTreeMap::new(),
-            next_nonce: 1,
+            next_nonce: FIRST_NONCE,
             started: now,
             owner: None,
         }

@@ -17,7 +17,8 @@ use crate::xds::delivery::{DiscoveryResponse, ProtocolVariant, ResourceItem, Res
 /// [`DeltaDiscoveryResponse`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/discovery/v3/discovery.proto#service-discovery-v3-deltadiscoveryresponse),
 /// which have these in common.
 mod field {
-    pub(super) const VERSION: u32 = 1;
+    /// State-of-the-world only.
+    pub(super) const SOTW_VERSION: u32 = 1;
     pub(super) const RESOURCES: u32 = 2;
     pub(super) const TYPE_URL: u32 = 4;
     pub(super) const NONCE: u32 = 5;
@@ -51,17 +52,20 @@ mod resource {
 /// the copy.
 const SMALL_BYTES: usize = 2 << 10;
 
-/// Message of a response. `identifier` is the name of this control plane.
+/// Message of a response. `identifier` is the name of this control plane, which stands in the first
+/// response of a stream alone: a stream never changes its control plane.
 pub(super) fn message(
     answer: &DiscoveryResponse,
     protocol: ProtocolVariant,
     identifier: &str,
 ) -> Message {
     let content = &answer.resources;
-    let pieces = content.encoded(|content| encode(content, protocol, identifier));
+    let pieces = content.encoded(|content| encode(content, protocol));
     let shared: usize = pieces.iter().map(Bytes::len).sum();
     let nonce = format!("{:x}", answer.nonce);
-    let own = string_len(field::NONCE, &nonce);
+    let identifier = Some(identifier).filter(|name| answer.is_first() && !name.is_empty());
+    let own = string_len(field::NONCE, &nonce)
+        + identifier.map_or(0, |name| control_plane_len(protocol, name));
     let is_small = shared <= SMALL_BYTES;
     let capacity = PREFIX_BYTES + own + if is_small { shared } else { 0 };
     let mut head = BytesMut::with_capacity(capacity);
@@ -69,6 +73,9 @@ pub(super) fn message(
     // Responses are far below 4 GiB.
     head.put_u32(u32::try_from(own + shared).unwrap_or(u32::MAX));
     put_string(&mut head, field::NONCE, &nonce);
+    if let Some(name) = identifier {
+        put_control_plane(&mut head, protocol, name);
+    }
     let mut message = Message::with_capacity(1 + pieces.len());
     if is_small {
         for piece in pieces {
@@ -88,24 +95,20 @@ pub(super) fn len_bytes(message: &Message) -> usize {
     length.saturating_sub(PREFIX_BYTES)
 }
 
-/// Encodes all fields but the nonce, which is the client's own. Protobuf fields may come in any
-/// order.
-fn encode(content: &ResourceSet, protocol: ProtocolVariant, identifier: &str) -> Vec<Bytes> {
+/// Encodes the fields that are the same for every client. Protobuf fields may come in any order.
+///
+/// A delta response has no
+/// [`system_version_info`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/discovery/v3/discovery.proto#envoy-v3-api-field-service-discovery-v3-deltadiscoveryresponse-system-version-info),
+/// which is for debugging only: each resource has a version of its own.
+fn encode(content: &ResourceSet, protocol: ProtocolVariant) -> Vec<Bytes> {
     let mut out = Pieces::default();
     let kind = content.kind();
-    let tells_version = match (protocol, kind) {
-        // Over delta, Envoy shows the version of the set for clusters and listeners only; every
-        // resource has a version of its own.
-        (
-            ProtocolVariant::Delta,
-            Kind::Endpoint | Kind::Route | Kind::VhdsRoute | Kind::VirtualHost | Kind::Secret,
-        ) => false,
-        (ProtocolVariant::Delta, Kind::Cluster | Kind::Listener)
-        | (ProtocolVariant::Sotw | ProtocolVariant::Rest, _) => true,
-    };
-    if tells_version {
-        let version = content.version().to_string();
-        put_string(&mut out.last, field::VERSION, &version);
+    match protocol {
+        ProtocolVariant::Sotw | ProtocolVariant::Rest => {
+            let version = content.version().to_string();
+            put_string(&mut out.last, field::SOTW_VERSION, &version);
+        }
+        ProtocolVariant::Delta => {}
     }
     for piece in content.items() {
         let bytes = piece.bytes(content.flavour());
@@ -121,16 +124,29 @@ fn encode(content: &ResourceSet, protocol: ProtocolVariant, identifier: &str) ->
     for name in content.removed() {
         put_string(&mut out.last, field::REMOVED, name);
     }
-    if !identifier.is_empty() {
-        let field = match protocol {
-            ProtocolVariant::Sotw | ProtocolVariant::Rest => field::SOTW_CONTROL_PLANE,
-            ProtocolVariant::Delta => field::DELTA_CONTROL_PLANE,
-        };
-        let length = string_len(control_plane::IDENTIFIER, identifier);
-        put_len(&mut out.last, field, length);
-        put_string(&mut out.last, control_plane::IDENTIFIER, identifier);
-    }
     out.finish()
+}
+
+/// Writes the name of this control plane.
+fn put_control_plane(out: &mut BytesMut, protocol: ProtocolVariant, name: &str) {
+    put_len(
+        out,
+        control_plane_field(protocol),
+        string_len(control_plane::IDENTIFIER, name),
+    );
+    put_string(out, control_plane::IDENTIFIER, name);
+}
+
+fn control_plane_len(protocol: ProtocolVariant, name: &str) -> usize {
+    let length = string_len(control_plane::IDENTIFIER, name);
+    field_len(control_plane_field(protocol), length)
+}
+
+fn control_plane_field(protocol: ProtocolVariant) -> u32 {
+    match protocol {
+        ProtocolVariant::Sotw | ProtocolVariant::Rest => field::SOTW_CONTROL_PLANE,
+        ProtocolVariant::Delta => field::DELTA_CONTROL_PLANE,
+    }
 }
 
 fn put_resource(out: &mut Pieces, kind: Kind, piece: &ResourceItem, bytes: &Bytes) {

@@ -70,7 +70,6 @@ async fn two_servers_give_equal_versions_however_they_came_to_their_state() {
         for (mine, yours) in mine.iter().zip(&yours) {
             assert!(!mine.versions.is_empty());
             assert_eq!(mine.versions, yours.versions);
-            assert_eq!(mine.version, yours.version);
         }
     }
 }
@@ -115,9 +114,9 @@ async fn a_client_that_moves_between_two_servers_is_sent_nothing() {
     }
 }
 
-/// An answer with the assignment of one app of three tasks, of which two serve: two endpoints of
-/// some 60 bytes, two names, a type and three versions.
-const ONE_ASSIGNMENT_BYTES: usize = 512;
+/// An answer with the assignment of one app of three tasks: three endpoints of 25 bytes, its name and
+/// its type twice, and a version of 34 bytes in state of the world.
+const ONE_ASSIGNMENT_BYTES: usize = 280;
 
 #[tokio::test]
 async fn one_task_event_among_1_000_apps_puts_one_assignment_on_the_wire() {

@@ -188,7 +188,11 @@ impl Plane {
         let https = for_https.local_addr().unwrap();
         let list = translate::apps(json!({ "apps": apps }).to_string().as_bytes()).unwrap();
         assert_eq!(list.unreadable, []);
-        let start = State::new(state::Config::default());
+        // What leaves is meant to leave.
+        let start = State::new(state::Config {
+            sudden_loss_percent: 100,
+            ..state::Config::default()
+        });
         let (state, _) = reduce(start, Event::Synced(list));
         let (state, _) = reduce(state, read(certificates));
         let mut config = resources::Config {
