@@ -265,7 +265,7 @@ fn port(record: PortRecord<'_>) -> Port {
         service_port,
     } = record;
     Port {
-        name: name.map(|name| name.into()),
+        name: name.map(Into::into),
         protocol: protocol.into(),
         container_port,
         on_agent,
