@@ -4,6 +4,10 @@
 #[path = "../benches/support/mod.rs"]
 mod support;
 
+#[cfg(test)]
+#[path = "allocations/held.rs"]
+mod held;
+
 use std::alloc::System;
 use std::sync::{Mutex, PoisonError};
 
@@ -15,6 +19,12 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// Held by each test: what is counted is the whole process's.
 static ALONE: Mutex<()> = Mutex::new(());
+
+/// Bytes that are allocated now.
+fn held_bytes() -> usize {
+    let stats = ALLOCATOR.stats();
+    stats.bytes_allocated.wrapping_sub(stats.bytes_deallocated)
+}
 
 /// Allocations of one task event on an edge with that many apps.
 fn allocations(apps: usize) -> usize {
@@ -81,13 +91,7 @@ mod arriving_list {
     use tokio::task::JoinSet;
     use tokio_util::sync::CancellationToken;
 
-    use super::{ALLOCATOR, ALONE};
-
-    /// Bytes that are allocated now.
-    fn held_bytes() -> usize {
-        let stats = ALLOCATOR.stats();
-        stats.bytes_allocated.wrapping_sub(stats.bytes_deallocated)
-    }
+    use super::{ALONE, held_bytes};
 
     /// Answers every request: the first for the event stream, the others for a list of so many apps, of
     /// 40 KB each. `peak` is the most that was held at any of them.

@@ -28,19 +28,10 @@ pub(crate) struct Edge {
 impl Edge {
     /// An edge with `apps` apps of three tasks each, every app with a host of its own.
     pub(crate) fn new(apps: usize) -> Self {
-        let config = labels::Config {
-            groups: Groups::Named(["external".to_owned()].into()),
-            label_prefix: "HAPROXY".to_owned(),
-            strict: false,
-            use_health: true,
-            framework_name: None,
-            acme: None,
-            paths: PathRules::default(),
-        };
         let (publisher, reader) = cell();
         let mut edge = Self {
             state: State::new(state::Config::default()),
-            projection: Projector::new(config, resources::Config::default()),
+            projection: Projector::new(labels_config(), resources::Config::default()),
             publisher,
             reader,
         };
@@ -77,6 +68,19 @@ impl Edge {
     }
 }
 
+/// Configuration of an edge that serves the group `external`.
+pub(crate) fn labels_config() -> labels::Config {
+    labels::Config {
+        groups: Groups::Named(["external".to_owned()].into()),
+        label_prefix: "HAPROXY".to_owned(),
+        strict: false,
+        use_health: true,
+        framework_name: None,
+        acme: None,
+        paths: PathRules::default(),
+    }
+}
+
 /// A task of one app, in the middle of all, stops serving or serves again.
 pub(crate) fn task_event(apps: usize, serves: bool) -> Event {
     let listed = listed(apps / 2, "");
@@ -91,8 +95,8 @@ pub(crate) fn task_event(apps: usize, serves: bool) -> Event {
             TaskState::Unreachable
         },
         host: task.host,
-        ports: task.ports,
-        addresses: task.addresses,
+        ports: task.ports.to_vec(),
+        addresses: task.addresses.to_vec(),
         version: task.version,
     })
 }
@@ -108,7 +112,7 @@ fn listed(app: usize, host_prefix: &str) -> ListedApp {
         ("HAPROXY_0_VHOST", format!("{host_prefix}app-{app}.test")),
     ];
     let port = Port {
-        name: Some("http".to_owned()),
+        name: Some("http".into()),
         protocol: Protocol::Tcp,
         container_port: Some(8080),
         on_agent: true,
@@ -118,10 +122,10 @@ fn listed(app: usize, host_prefix: &str) -> ListedApp {
         id: id(app).as_str().into(),
         version: AppVersion(1),
         config_version: AppVersion(1),
-        labels: labels.map(|(key, value)| (key.to_owned(), value)).into(),
+        labels: labels.into_iter().collect(),
         layout: Arc::new(Layout {
             networking: Networking::Bridge,
-            ports: [port].into(),
+            ports: vec![port],
         }),
         health_checks: 1,
     };
@@ -147,8 +151,8 @@ fn task(app: usize, number: usize) -> Task {
         host: Some(agent.to_string().as_str().into()),
         condition: TaskState::Running,
         version: Some(AppVersion(1)),
-        ports: [port].into(),
-        addresses: [IpAddr::V4(Ipv4Addr::new(172, 17, 0, 2))].into(),
+        ports: vec![port].into(),
+        addresses: vec![IpAddr::V4(Ipv4Addr::new(172, 17, 0, 2))].into(),
         health: Health::Healthy,
     }
 }

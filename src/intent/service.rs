@@ -84,7 +84,9 @@ pub fn backend_name(app: &AppId, index: usize) -> Arc<str> {
 /// The problem of a port whose backend would have a longer name than requests of proxies may have;
 /// none if its name fits.
 pub fn unnamable(app: &AppId, index: usize) -> Option<Problem> {
-    let length = backend_name(app, index).len();
+    // An underscore, and as many digits as the index has.
+    let digits = index.checked_ilog10().map_or(1, |more| more as usize + 1);
+    let length = app.as_str().len() + 1 + digits;
     (length > LONGEST_NAME_BYTES).then(|| Problem {
         subject: Subject::App(app.clone()),
         label: None,

@@ -1,12 +1,13 @@
 //! The intents of all apps, which follow the known state.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::config::Config;
 use super::read::{ReadLabels, read};
 use crate::intent::{
-    AppCounts, AppIntent, Backend, RankedAddresses, Route, Service, addresses, backend_name,
+    AppCounts, AppIntent, Backend, RankedAddresses, Route, Service, Standing, addresses,
+    backend_name,
 };
 use crate::packing::compact;
 use crate::parallel;
@@ -20,19 +21,18 @@ pub struct Intents {
     /// The state that these are the intents of.
     state: State,
     contested: ContestedAddresses,
+    /// Those of apps that are not [ignored](Standing::Ignored).
     apps: BTreeMap<AppId, AppIntent>,
-    /// The definitions whose labels were read, with what was read of them.
-    definitions: BTreeMap<AppId, ReadDefinition>,
-    /// The apps whose intents have problems.
-    troubled: BTreeSet<AppId>,
+    /// The apps whose intents have problems, with the number of those problems that were read from
+    /// labels: they come first.
+    troubled: BTreeMap<AppId, usize>,
     counts: AppCounts,
 }
 
-/// A definition with its labels as they were read: they are not read again as long as labels and
-/// ports stay as they are.
-struct ReadDefinition {
-    app: Arc<App>,
-    labels: Arc<ReadLabels>,
+/// An app's intent, and the number of its problems that were read from labels.
+struct ReadIntent {
+    intent: AppIntent,
+    label_problems: usize,
 }
 
 /// Difference that a step makes.
@@ -52,8 +52,7 @@ impl Intents {
             state: State::new(state::Config::default()),
             contested: ContestedAddresses::default(),
             apps: BTreeMap::new(),
-            definitions: BTreeMap::new(),
-            troubled: BTreeSet::new(),
+            troubled: BTreeMap::new(),
             counts: AppCounts::default(),
         }
     }
@@ -64,31 +63,31 @@ impl Intents {
         let mut apps = before.changed_apps(after);
         self.contested.follow(&before, after, &mut apps);
         let apps: Vec<AppId> = apps.into_iter().collect();
-        let intents = parallel::map(&apps, |id| self.intent_of(after, id));
+        let intents = parallel::map(&apps, |id| self.intent_of(&before, after, id));
         let mut changed = ChangedIntents::default();
         for (id, after) in apps.into_iter().zip(intents) {
-            let before = self.apps.remove(&id);
-            let after = match after {
-                Some((definition, intent)) => {
-                    self.definitions.insert(id.clone(), definition);
-                    Some(intent)
-                }
-                None => {
-                    self.definitions.remove(&id);
-                    None
-                }
-            };
-            changed.problems |= problems_of(before.as_ref()) != problems_of(after.as_ref());
-            self.replace(&id, before.as_ref(), after);
-            let services = before.map_or_else(Vec::new, |before| before.services);
+            let known = self.apps.remove(&id);
+            if before.apps().contains_key(&id) {
+                let standing = known.as_ref().map_or(Standing::Ignored, |it| it.standing);
+                *self.counts.of(standing) -= 1;
+            }
+            let problems = after
+                .as_ref()
+                .map_or(&[][..], |after| &after.intent.problems);
+            changed.problems |= problems_of(known.as_ref()) != problems;
+            if let Some(after) = after {
+                self.insert(&id, after);
+            } else {
+                self.troubled.remove(&id);
+            }
+            let services = known.map_or_else(Vec::new, |known| known.services);
             changed.apps.insert(id, services);
         }
         compact(&mut self.apps, changed.apps.len());
-        compact(&mut self.definitions, changed.apps.len());
         changed
     }
 
-    /// The intents by app.
+    /// The intents by app, of apps that are not [ignored](Standing::Ignored).
     pub fn apps(&self) -> &BTreeMap<AppId, AppIntent> {
         &self.apps
     }
@@ -100,53 +99,74 @@ impl Intents {
 
     /// The parts of intents that were left out, app by app.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
-        let troubled = self.troubled.iter().filter_map(|id| self.apps.get(id));
+        let troubled = self.troubled.keys().filter_map(|id| self.apps.get(id));
         troubled.flat_map(|intent| &intent.problems)
     }
 
     /// The apps with problems that are not even in [`problems`](Self::problems), and their numbers.
     pub fn unlisted(&self) -> impl Iterator<Item = (&AppId, usize)> {
-        let troubled = self.troubled.iter();
+        let troubled = self.troubled.keys();
         let unlisted = troubled.filter_map(|id| Some((id, self.apps.get(id)?.unlisted)));
         unlisted.filter(|(_, unlisted)| *unlisted > 0)
     }
 
-    /// The intent of an app in this state, and the definition that it was read from; none if the app
-    /// is not there.
-    fn intent_of(&self, state: &State, id: &AppId) -> Option<(ReadDefinition, AppIntent)> {
-        let app = state.apps().get(id)?;
-        let app = self.contested.without_displaced(state, app);
-        let labels = self.labels_of(app.app());
-        let intent = self.intent(state, &app, &labels, self.apps.get(id));
-        let definition = ReadDefinition {
-            app: app.app().clone(),
-            labels,
-        };
-        Some((definition, intent))
+    /// The intent of an app in the state `after`; none if the app is not there.
+    fn intent_of(&self, before: &State, after: &State, id: &AppId) -> Option<ReadIntent> {
+        let app = after.apps().get(id)?;
+        let app = self.contested.without_displaced(after, app);
+        let labels = self.labels_of(before, app.app());
+        let label_problems = labels.problems.len();
+        let intent = self.intent(after, &app, labels, self.apps.get(id));
+        Some(ReadIntent {
+            intent,
+            label_problems,
+        })
     }
 
-    /// Puts an intent in the place of the one `before`.
-    fn replace(&mut self, id: &AppId, before: Option<&AppIntent>, after: Option<AppIntent>) {
-        if let Some(before) = before {
-            *self.counts.of(before.standing) -= 1;
-        }
-        if problems_of(after.as_ref()).is_empty() {
+    /// Inserts the intent of an app, which has none.
+    fn insert(&mut self, id: &AppId, read: ReadIntent) {
+        let ReadIntent {
+            intent,
+            label_problems,
+        } = read;
+        if intent.problems.is_empty() {
             self.troubled.remove(id);
         } else {
-            self.troubled.insert(id.clone());
+            self.troubled.insert(id.clone(), label_problems);
         }
-        if let Some(after) = after {
-            *self.counts.of(after.standing) += 1;
-            self.apps.insert(id.clone(), after);
+        *self.counts.of(intent.standing) += 1;
+        if intent.standing != Standing::Ignored {
+            self.apps.insert(id.clone(), intent);
         }
     }
 
-    /// The labels of a definition, read anew unless labels and ports are as they were.
-    fn labels_of(&self, app: &Arc<App>) -> Arc<ReadLabels> {
-        match self.definitions.get(&app.id) {
-            Some(known) if asks_the_same(&known.app, app) => known.labels.clone(),
-            Some(known) => Arc::new(read(&self.config, app, Some(&known.labels))),
-            None => Arc::new(read(&self.config, app, None)),
+    /// The labels of a definition, read anew unless labels and ports are as they were `before`.
+    fn labels_of(&self, before: &State, app: &Arc<App>) -> ReadLabels {
+        let Some(known) = before.apps().get(&app.id) else {
+            return read(&self.config, app, None);
+        };
+        let labels = self.known_labels(&app.id);
+        if asks_the_same(known.app(), app) {
+            labels
+        } else {
+            read(&self.config, app, Some(&labels))
+        }
+    }
+
+    /// The labels of a known app as they were read into its intent.
+    fn known_labels(&self, id: &AppId) -> ReadLabels {
+        let Some(intent) = self.apps.get(id) else {
+            return ReadLabels::default();
+        };
+        let routes = intent.services.iter();
+        let problems = self.troubled.get(id).copied().unwrap_or(0);
+        ReadLabels {
+            standing: intent.standing,
+            routes: routes
+                .map(|service| (service.index, service.route.clone()))
+                .collect(),
+            problems: intent.problems.iter().take(problems).cloned().collect(),
+            unlisted: intent.unlisted,
         }
     }
 
@@ -155,10 +175,10 @@ impl Intents {
         &self,
         state: &State,
         app: &AppState,
-        labels: &ReadLabels,
+        labels: ReadLabels,
         before: Option<&AppIntent>,
     ) -> AppIntent {
-        let mut problems = labels.problems.clone();
+        let mut problems = labels.problems;
         let mut services = Vec::with_capacity(labels.routes.len());
         for (index, route) in &labels.routes {
             let known = before.and_then(|before| before.service(*index));

@@ -46,12 +46,7 @@ struct PortLabels<'a> {
 /// Reads an app's labels. `previous` shares its routes where they are equal.
 pub(super) fn read(config: &Config, app: &App, previous: Option<&ReadLabels>) -> ReadLabels {
     if config.is_framework(&app.id) {
-        return ReadLabels {
-            standing: Standing::Ignored,
-            routes: Vec::new(),
-            problems: Vec::new(),
-            unlisted: 0,
-        };
+        return ReadLabels::default();
     }
     let mut labels = SupportedLabels::of(config, app);
     let in_app_group = selection::is_in_group(config, &labels.of_app);
@@ -99,7 +94,6 @@ pub(super) fn read(config: &Config, app: &App, previous: Option<&ReadLabels>) ->
         };
         routes.push((index, route));
     }
-    routes.shrink_to_fit();
     problems.extend(report.problems);
     // The labels of an app in another group are another edge's business.
     let (problems, unlisted) = if in_group {
@@ -116,6 +110,18 @@ pub(super) fn read(config: &Config, app: &App, previous: Option<&ReadLabels>) ->
         routes,
         problems,
         unlisted,
+    }
+}
+
+impl Default for ReadLabels {
+    /// Those of an app that is ignored.
+    fn default() -> Self {
+        Self {
+            standing: Standing::Ignored,
+            routes: Vec::new(),
+            problems: Vec::new(),
+            unlisted: 0,
+        }
     }
 }
 

@@ -47,10 +47,7 @@ fn app(networking: Networking, ports: Vec<Port>, labels: &[(&str, &str)]) -> App
         id: "/web".into(),
         version: AppVersion(1),
         config_version: AppVersion(1),
-        labels: labels
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect(),
+        labels: labels.iter().copied().collect(),
         layout: Arc::new(Layout { networking, ports }),
         health_checks: 0,
     }
@@ -70,8 +67,12 @@ fn task(id: &str, ports: &[u16], addresses: &[&str]) -> Task {
         host: Some("10.0.0.1".into()),
         condition: TaskState::Running,
         version: Some(AppVersion(1)),
-        ports: ports.into(),
-        addresses: addresses.iter().map(|ip| ip.parse().unwrap()).collect(),
+        ports: ports.to_vec().into(),
+        addresses: addresses
+            .iter()
+            .map(|ip| ip.parse().unwrap())
+            .collect::<Vec<_>>()
+            .into(),
         health: Health::Unknown,
     }
 }
@@ -98,7 +99,14 @@ fn intent_of(config: &Config, state: &State) -> AppIntent {
 
 /// The intent of the only app.
 fn the_intent(intents: &Intents) -> AppIntent {
-    intents.apps().values().next().unwrap().clone()
+    let of_others = AppIntent {
+        standing: Standing::Ignored,
+        services: Vec::new(),
+        problems: Vec::new(),
+        unlisted: 0,
+    };
+    let found = intents.apps().values().next();
+    found.cloned().unwrap_or(of_others)
 }
 
 fn intent(config: &Config, app: App, tasks: Vec<Task>) -> AppIntent {
@@ -1071,7 +1079,7 @@ fn tasks_that_may_be_gone_rank_behind_those_that_are_there() {
 #[test]
 fn a_task_of_a_past_definition_is_reached_by_the_port_s_name_there() {
     let named = |name: &str| Port {
-        name: Some(name.to_owned()),
+        name: Some(name.into()),
         ..port(None, true)
     };
     let labels = [("HAPROXY_GROUP", "external")];

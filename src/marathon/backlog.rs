@@ -199,7 +199,7 @@ mod tests {
     fn what_a_newer_fact_does_not_say_is_not_lost() {
         let blank = |id: &str| {
             let mut update = update("/web", &task(id, 1));
-            update.ports = Box::default();
+            update.ports.clear();
             Event::TaskChanged(update)
         };
         let all = [
@@ -258,7 +258,7 @@ mod tests {
                     let task = Task { condition, ..task(id, 31_000 + port) };
                     let mut update = update("/web", &task);
                     if is_blank {
-                        update.ports = Box::default();
+                        update.ports.clear();
                     }
                     Event::TaskChanged(update)
                 }

@@ -1,6 +1,7 @@
 //! Marathon's ids and time stamps, whose text forms differ from version to version.
 
 use std::net::IpAddr;
+use std::ops::Range;
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -11,13 +12,20 @@ use crate::state::app::{AgentHost, AppId, AppVersion, InstanceId, TaskId};
 /// Characters of a uuid, hyphens included.
 const UUID_LENGTH: usize = 36;
 
-/// Owner of a task id or an instance id: an app or a pod.
+/// Owner of a task id or an instance id: an app or a pod, with its instance or the place of that in
+/// the id.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Owner {
+pub(super) enum Owner<I = InstanceId> {
     /// An app's instance, or its one task.
-    App(InstanceId),
+    App(I),
     /// A container of a pod's instance.
-    PodContainer(InstanceId),
+    PodContainer(I),
+}
+
+/// The place of an instance in an id: the id without its middle, up to its end.
+struct InstancePlace {
+    middle: Range<usize>,
+    end: usize,
 }
 
 /// Reads a task id or an instance id of any version: `a_b.marathon-<uuid>`, `a_b.<uuid>`,
@@ -27,9 +35,17 @@ pub(super) fn owner(id: &str) -> Owner {
     owner_of_task(&TaskId::from(id))
 }
 
-/// Reads the id of a task, as [`owner`] does. The instance shares its text.
-pub(super) fn owner_of_task(task: &TaskId) -> Owner {
-    let id = task.as_str();
+/// Reads a task id, whose text its instance shares.
+pub(super) fn owner_of_task(id: &TaskId) -> Owner {
+    let instance =
+        |InstancePlace { middle, end }: InstancePlace| InstanceId::in_task(id, middle, end);
+    match place_of_instance(id.as_str()) {
+        Owner::App(place) => Owner::App(instance(place)),
+        Owner::PodContainer(place) => Owner::PodContainer(instance(place)),
+    }
+}
+
+fn place_of_instance(id: &str) -> Owner<InstancePlace> {
     let mut end = id.len();
     // From the right: an app's path may hold dots and, oddly, uuids; the text right of the
     // instance's uuid may not.
@@ -40,17 +56,23 @@ pub(super) fn owner_of_task(task: &TaskId) -> Owner {
             None => (false, segment.strip_prefix("marathon-").unwrap_or(segment)),
         };
         if is_uuid(bare) {
-            let container = id.get(end..).and_then(|after| after.strip_prefix('.'));
-            let container = container.and_then(|after| after.split('.').next());
-            let instance = InstanceId::in_task(task, start..end - bare.len(), end);
+            let after = id.get(end..).unwrap_or_default().strip_prefix('.');
+            let container = after.and_then(|after| after.split('.').next());
+            let place = InstancePlace {
+                middle: start..end - bare.len(),
+                end,
+            };
             return match container {
-                Some(name) if of_instance && name != "_app" => Owner::PodContainer(instance),
-                Some(_) | None => Owner::App(instance),
+                Some(name) if of_instance && name != "_app" => Owner::PodContainer(place),
+                Some(_) | None => Owner::App(place),
             };
         }
         end = start.saturating_sub(1);
     }
-    Owner::App(InstanceId::in_task(task, 0..0, id.len()))
+    Owner::App(InstancePlace {
+        middle: 0..0,
+        end: id.len(),
+    })
 }
 
 fn is_uuid(text: &str) -> bool {
@@ -82,10 +104,12 @@ pub(super) fn agent(host: Option<&str>) -> Option<AgentHost> {
 }
 
 /// The addresses that are addresses, in order.
-pub(super) fn addresses(listed: &[wire::IpAddress<'_>]) -> Box<[IpAddr]> {
+pub(super) fn addresses(listed: &[wire::IpAddress<'_>]) -> Vec<IpAddr> {
     let addresses = listed.iter();
     let addresses = addresses.filter_map(|entry| entry.ip_address.as_deref()?.parse().ok());
-    addresses.collect()
+    let mut addresses: Vec<_> = addresses.collect();
+    addresses.shrink_to_fit();
+    addresses
 }
 
 /// Reads a time stamp in any form that Marathon writes: with all, some or no decimals, and in a

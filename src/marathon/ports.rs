@@ -21,10 +21,9 @@ pub(super) fn layout(app: &wire::AppWithTasks<'_>) -> Result<Layout, TranslateEr
             .map(|m| mapped_port(m, m.host_port.is_some()))
             .collect(),
     };
-    Ok(Layout {
-        networking,
-        ports: ports?,
-    })
+    let mut ports = ports?;
+    ports.shrink_to_fit();
+    Ok(Layout { networking, ports })
 }
 
 /// The networking mode: 1.4's fields first, overridden by the last of `networks` (1.5 and later),
@@ -86,7 +85,7 @@ fn host_ports(app: &wire::AppWithTasks<'_>) -> Result<Vec<Port>, TranslateError>
     }
     let port = |definition: &wire::PortDefinition<'_>| {
         Ok(Port {
-            name: definition.name.as_deref().map(str::to_owned),
+            name: definition.name.as_deref().map(Box::from),
             protocol: protocol(definition.protocol.as_deref())?,
             container_port: None,
             on_agent: true,
@@ -98,7 +97,7 @@ fn host_ports(app: &wire::AppWithTasks<'_>) -> Result<Vec<Port>, TranslateError>
 
 fn mapped_port(mapping: &wire::PortMapping<'_>, on_agent: bool) -> Result<Port, TranslateError> {
     Ok(Port {
-        name: mapping.name.as_deref().map(str::to_owned),
+        name: mapping.name.as_deref().map(Box::from),
         protocol: protocol(mapping.protocol.as_deref())?,
         container_port: Some(mapping.container_port.unwrap_or(0)),
         on_agent,
@@ -111,7 +110,7 @@ fn discovery_ports(app: &wire::AppWithTasks<'_>) -> Result<Vec<Port>, TranslateE
     let discovery = app.ip_address.as_ref().and_then(|ip| ip.discovery.as_ref());
     let port = |port: &wire::DiscoveryPort<'_>| {
         Ok(Port {
-            name: port.name.as_deref().map(str::to_owned),
+            name: port.name.as_deref().map(Box::from),
             protocol: protocol(port.protocol.as_deref())?,
             container_port: Some(port.number),
             on_agent: false,

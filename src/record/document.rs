@@ -194,8 +194,8 @@ pub(super) struct TaskRecord<'a> {
     pub(super) host: Option<Cow<'a, str>>,
     pub(super) condition: ConditionWord,
     pub(super) version: Option<i64>,
-    pub(super) ports: Box<[u16]>,
-    pub(super) addresses: Box<[IpAddr]>,
+    pub(super) ports: Vec<u16>,
+    pub(super) addresses: Vec<IpAddr>,
     pub(super) health: HealthWord,
 }
 

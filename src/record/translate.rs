@@ -14,7 +14,7 @@ use super::document::{
 };
 use super::fault::RecordFault;
 use crate::pipeline::{DepartedClusters, World};
-use crate::state::app::{App, AppVersion, Definition, Layout, Port, Task};
+use crate::state::app::{App, AppVersion, Definition, InstanceId, Layout, Port, Task, TaskId};
 use crate::state::certificate::Certificate;
 use crate::state::event::Source;
 use crate::state::parts::{AppParts, StateParts};
@@ -190,9 +190,7 @@ fn app(record: AppRecord<'_>) -> AppParts {
             id: (&*id).into(),
             version: AppVersion(version),
             config_version: AppVersion(config_version),
-            labels: labels
-                .map(|(key, value)| (key.into_owned(), value.into_owned()))
-                .collect(),
+            labels: labels.collect(),
             layout: Arc::new(layout(recorded)),
             health_checks,
         }),
@@ -250,7 +248,7 @@ fn port_record(port: &Port) -> PortRecord<'_> {
         service_port,
     } = port;
     PortRecord {
-        name: name.as_ref().map(Into::into),
+        name: name.as_deref().map(Into::into),
         protocol: (*protocol).into(),
         container_port: *container_port,
         on_agent: *on_agent,
@@ -267,7 +265,7 @@ fn port(record: PortRecord<'_>) -> Port {
         service_port,
     } = record;
     Port {
-        name: name.map(Cow::into_owned),
+        name: name.map(Into::into),
         protocol: protocol.into(),
         container_port,
         on_agent,
@@ -292,8 +290,8 @@ fn task_record(task: &Task) -> TaskRecord<'_> {
         host: host.as_ref().map(|host| host.as_str().into()),
         condition: (*condition).into(),
         version: version.map(|AppVersion(version)| version),
-        ports: ports.clone(),
-        addresses: addresses.clone(),
+        ports: ports.to_vec(),
+        addresses: addresses.to_vec(),
         health: (*health).into(),
     }
 }
@@ -309,14 +307,15 @@ fn task(record: TaskRecord<'_>) -> Task {
         addresses,
         health,
     } = record;
+    let id = TaskId::from(&*id);
     Task {
-        id: (&*id).into(),
-        instance: (&*instance).into(),
+        instance: InstanceId::found_in(&id, &instance),
+        id,
         host: host.map(|host| (&*host).into()),
         condition: condition.into(),
         version: version.map(AppVersion),
-        ports,
-        addresses,
+        ports: ports.into(),
+        addresses: addresses.into(),
         health: health.into(),
     }
 }

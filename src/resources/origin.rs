@@ -37,10 +37,14 @@ pub(super) fn listener(table: RouteTable) -> Origin {
 }
 
 /// The apps that a virtual host sends requests to, each once: `/api, /web`; `no app` for none.
-pub(super) fn apps<'a>(apps: impl Iterator<Item = &'a AppId>) -> Arc<str> {
-    let apps: BTreeSet<String> = apps.map(ToString::to_string).collect();
-    if apps.is_empty() {
+pub(super) fn apps<'a>(apps: impl Iterator<Item = &'a AppId> + Clone) -> Arc<str> {
+    let Some(first) = apps.clone().next() else {
         return "no app".into();
+    };
+    // Most hosts have one, whose text is shared.
+    if apps.clone().all(|app| app == first) {
+        return first.clone().into();
     }
+    let apps: BTreeSet<&str> = apps.map(AppId::as_str).collect();
     apps.into_iter().collect::<Vec<_>>().join(", ").into()
 }

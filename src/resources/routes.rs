@@ -34,6 +34,10 @@ pub(super) struct Routes {
     lost: BTreeMap<Name, Vec<Problem>>,
     /// The redirects of services, by app and port.
     redirecting: BTreeMap<(AppId, usize), Redirect>,
+    /// The problems of redirects that lead nowhere, by app and port.
+    astray: BTreeMap<(AppId, usize), Vec<Problem>>,
+    /// True if problems may differ since they were last settled.
+    problems_changed: bool,
     /// The hosts of which something else than the claims changed since they were last settled.
     dirty: BTreeSet<String>,
     /// True if the https listener came or went since then.
@@ -64,6 +68,8 @@ impl Routes {
             hosts: SettledHosts::default(),
             lost: BTreeMap::new(),
             redirecting: BTreeMap::new(),
+            astray: BTreeMap::new(),
+            problems_changed: false,
             // It is there while nobody claims it.
             dirty: [ANY_HOST.to_owned()].into(),
             listener_changed: false,
@@ -75,9 +81,12 @@ impl Routes {
     pub(super) fn change(&mut self, before: Option<&Service>, after: Option<&Service>) {
         self.claims.change(before, after);
         let challenged = self.challenges.change(before, after);
+        self.problems_changed |= !challenged.is_empty();
         self.dirty.extend(challenged);
         if let Some(Service { app, index, .. }) = before {
-            self.redirecting.remove(&(app.clone(), *index));
+            let port = (app.clone(), *index);
+            self.redirecting.remove(&port);
+            self.problems_changed |= self.astray.remove(&port).is_some();
         }
         if let Some(Service {
             app, index, route, ..
@@ -88,14 +97,38 @@ impl Routes {
                 hosts: route.hosts().to_vec(),
                 origin: origin.clone(),
             };
-            self.redirecting.insert((app.clone(), *index), redirect);
+            let port = (app.clone(), *index);
+            let problems = self.astray(&port, &redirect);
+            if !problems.is_empty() {
+                self.astray.insert(port.clone(), problems);
+                self.problems_changed = true;
+            }
+            self.redirecting.insert(port, redirect);
         }
+    }
+
+    /// The problems of a redirect that leads nowhere.
+    fn astray(&self, (app, index): &(AppId, usize), redirect: &Redirect) -> Vec<Problem> {
+        let Some(server_names) = &self.server_names else {
+            return vec![redirect_without_https(app, *index, redirect)];
+        };
+        let hosts = redirect.hosts.iter();
+        let uncovered = hosts.filter(|host| !covers(server_names, host));
+        uncovered
+            .map(|host| redirect_uncovered(app, *index, host, redirect))
+            .collect()
     }
 
     /// Sets the names that the https listener has certificates for; none if there is no listener.
     pub(super) fn set_server_names(&mut self, server_names: Option<BTreeSet<String>>) {
         let listener_stays = self.server_names.is_none() == server_names.is_none();
         self.server_names = server_names;
+        let redirecting = self.redirecting.iter();
+        self.astray = redirecting
+            .map(|(port, redirect)| (port.clone(), self.astray(port, redirect)))
+            .filter(|(_, problems)| !problems.is_empty())
+            .collect();
+        self.problems_changed = true;
         if listener_stays {
             return;
         }
@@ -112,14 +145,12 @@ impl Routes {
             .flat_map(|wildcard| self.challenges.hosts_below(wildcard))
             .collect();
         dirty.extend(below);
-        // What a port asks for changed, and with it perhaps a redirect that leads nowhere.
-        let problems = !dirty.is_empty();
         let listener_changed = std::mem::take(&mut self.listener_changed);
         let mut settled = Settled {
             hosts: Vec::new(),
             tables: [listener_changed; 2],
             has_https: listener_changed || self.server_names.is_some(),
-            problems,
+            problems: false,
         };
         let dirty: Vec<Name> = dirty.into_iter().map(Name::from).collect();
         let hosts = parallel::map(&dirty, |name| self.settled(name));
@@ -131,6 +162,7 @@ impl Routes {
                 settled.hosts.push(name);
             }
         }
+        settled.problems = std::mem::take(&mut self.problems_changed);
         if listener_changed {
             // Every host comes to the other table, or leaves it.
             settled.hosts = self
@@ -147,7 +179,9 @@ impl Routes {
     /// differs from before: `http`, `https`.
     fn set(&mut self, name: &Name, host: Option<(RoutedHost, Vec<Problem>)>) -> [bool; 2] {
         let (host, problems) = host.unzip();
-        match problems.filter(|problems| !problems.is_empty()) {
+        let problems = problems.filter(|problems| !problems.is_empty());
+        self.problems_changed |= problems.as_ref() != self.lost.get(name);
+        match problems {
             Some(problems) => self.lost.insert(name.clone(), problems),
             None => self.lost.remove(name),
         };
@@ -246,15 +280,7 @@ impl Routes {
     pub(super) fn problems(&self) -> Vec<Problem> {
         let mut problems: Vec<Problem> = self.lost.values().flatten().cloned().collect();
         problems.extend(self.challenges.problems());
-        for ((app, index), redirect) in &self.redirecting {
-            let Some(server_names) = &self.server_names else {
-                problems.push(redirect_without_https(app, *index, redirect));
-                continue;
-            };
-            let hosts = redirect.hosts.iter();
-            let uncovered = hosts.filter(|host| !covers(server_names, host));
-            problems.extend(uncovered.map(|host| redirect_uncovered(app, *index, host, redirect)));
-        }
+        problems.extend(self.astray.values().flatten().cloned());
         problems
     }
 }

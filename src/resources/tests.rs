@@ -23,7 +23,7 @@ use crate::labels::tests::any_labels;
 use crate::labels::{self, Groups};
 use crate::pipeline::{Projected, Projector};
 use crate::snapshot::{Changes, Flavour, Kind, LONGEST_NAME_BYTES, Name, Resource, Version};
-use crate::state::app::{App, Task, TaskState};
+use crate::state::app::{App, Labels, Task, TaskState};
 use crate::state::certificate::{Certificate, PrivateKey};
 use crate::state::event::{Event, Source};
 use crate::state::problem::{Problem, Reason, Subject};
@@ -847,7 +847,7 @@ fn the_default_certificate_makes_an_https_listener_and_covers_no_host() {
 /// The app that answers challenges, in no group.
 fn acme() -> App {
     let mut acme = app("/g/a");
-    acme.labels = from_pairs(&[]);
+    acme.labels = Labels::default();
     acme
 }
 
@@ -1178,7 +1178,7 @@ fn hosts(projection: &Projector, name: &str) -> Vec<String> {
 #[test]
 fn apps_are_counted_by_what_becomes_of_them() {
     let mut ignored = labelled("/ignored", &[]);
-    ignored.labels = from_pairs(&[]);
+    ignored.labels = Labels::default();
     let skipped = labelled("/skipped", &[("HAPROXY_0_ENABLED", "false")]);
     let before = known(vec![
         labelled("/a", &[]),

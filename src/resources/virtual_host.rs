@@ -100,10 +100,13 @@ pub(super) fn encoded(
 
 /// True if no request reaches the next route.
 fn takes_everything(route: &api::Route) -> bool {
-    let every_path = api::route_match::PathSpecifier::Prefix("/".to_owned());
-    let matched = route.r#match.as_ref();
-    matched.is_some_and(|matched| {
-        matched.headers.is_empty() && matched.path_specifier.as_ref() == Some(&every_path)
+    use api::route_match::PathSpecifier;
+    route.r#match.as_ref().is_some_and(|matched| {
+        let has_every_path = matches!(
+            &matched.path_specifier,
+            Some(PathSpecifier::Prefix(prefix)) if prefix == "/"
+        );
+        matched.headers.is_empty() && has_every_path
     })
 }
 

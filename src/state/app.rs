@@ -4,17 +4,17 @@ use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::net::IpAddr;
-use std::ops::Range;
 use std::sync::Arc;
 
+pub use super::few::Few;
 pub use super::label_list::Labels;
 
 /// Defines a name that Marathon gives: cheap to clone, ordered as text.
 macro_rules! name {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $name:ident($text:ty, $from:expr)) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-        pub struct $name(Arc<str>);
+        pub struct $name(Arc<$text>);
 
         impl $name {
             /// The name as text.
@@ -25,7 +25,7 @@ macro_rules! name {
 
         impl From<&str> for $name {
             fn from(text: &str) -> Self {
-                Self(text.into())
+                Self($from(text))
             }
         }
 
@@ -51,19 +51,27 @@ macro_rules! name {
 
 name! {
     /// The path of an app or of a group, with its leading slash: `/shop/web`.
-    AppId
+    AppId(str, Arc::from)
+}
+
+impl From<AppId> for Arc<str> {
+    fn from(id: AppId) -> Self {
+        id.0
+    }
 }
 
 name! {
     /// The id of a task: `shop_web.instance-<uuid>._app.1`, or an older form.
     ///
     /// The app cannot be told from it: `_` stands for `/` and for itself.
-    TaskId
+    TaskId(str, Arc::from)
 }
 
 name! {
     /// An agent's `--hostname`: an address or a name that must be resolved.
-    AgentHost
+    ///
+    /// Takes the place of one pointer: there is one for each task, and few texts.
+    AgentHost(Box<str>, |text: &str| Arc::new(Box::from(text)))
 }
 
 /// The part that a task id and an instance id have in common, so that either finds the other:
@@ -77,31 +85,46 @@ pub struct InstanceId {
     cut: Option<Cut>,
 }
 
-/// The parts of a text that are left out of it, as positions of bytes: a middle and an end.
-#[derive(Clone, Copy)]
+/// The parts of a text that are left out of it: a middle and an end.
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Cut {
     middle: (u16, u16),
     end: u16,
 }
 
 impl InstanceId {
-    /// The id of a task's instance: the task's id without its `middle`, and without what begins at
-    /// `end`. Positions are those of bytes, on the borders of characters.
-    pub fn in_task(task: &TaskId, middle: Range<usize>, end: usize) -> Self {
+    /// The instance of a task whose id is this one without its `middle` and without what begins at
+    /// `end`. Positions are bytes on the borders of characters.
+    pub fn in_task(task: &TaskId, middle: std::ops::Range<usize>, end: usize) -> Self {
         let short = |at: usize| u16::try_from(at).ok();
-        match (short(middle.start), short(middle.end), short(end)) {
-            (Some(from), Some(to), Some(end)) => Self {
+        let parts = (short(middle.start), short(middle.end), short(end));
+        if let (Some(from), Some(to), Some(end)) = parts {
+            let cut = Cut {
+                middle: (from, to),
+                end,
+            };
+            return Self {
                 text: task.0.clone(),
-                cut: Some(Cut {
-                    middle: (from, to),
-                    end,
-                }),
-            },
-            _ => {
-                let before = task.0.get(..middle.start).unwrap_or_default();
-                let after = task.0.get(middle.end..end).unwrap_or_default();
-                Self::from([before, after].concat().as_str())
-            }
+                cut: Some(cut),
+            };
+        }
+        let before = task.0.get(..middle.start).unwrap_or_default();
+        let after = task.0.get(middle.end..end).unwrap_or_default();
+        Self::from([before, after].concat().as_str())
+    }
+
+    /// The instance of this text and of a task, whose text it shares if it can be cut from that.
+    pub fn found_in(task: &TaskId, text: &str) -> Self {
+        let both = task.0.char_indices().zip(text.chars());
+        let same = both.take_while(|((_, one), other)| one == other);
+        let start = same.last().map_or(0, |((at, one), _)| at + one.len_utf8());
+        let rests = (task.0.get(start..), text.get(start..));
+        let (Some(of_task), Some(of_text)) = rests else {
+            return Self::from(text);
+        };
+        match of_task.find(of_text) {
+            Some(at) => Self::in_task(task, start..start + at, start + at + of_text.len()),
+            None => Self::from(text),
         }
     }
 
@@ -133,7 +156,11 @@ impl From<&str> for InstanceId {
 
 impl PartialEq for InstanceId {
     fn eq(&self, other: &Self) -> bool {
-        self.bytes().eq(other.bytes())
+        if self.cut == other.cut {
+            self.pieces() == other.pieces()
+        } else {
+            self.bytes().eq(other.bytes())
+        }
     }
 }
 
@@ -241,7 +268,7 @@ pub enum Networking {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Port {
     /// The name, if it was given one.
-    pub name: Option<String>,
+    pub name: Option<Box<str>>,
     /// The transport protocol.
     pub protocol: Protocol,
     /// The port inside the container; none in host mode. 0 means: the same as the host port.
@@ -278,9 +305,9 @@ pub struct Task {
     pub version: Option<AppVersion>,
     /// The agent ports it was given, in the order of those ports of its definition that are
     /// [`on_agent`](Port::on_agent).
-    pub ports: Box<[u16]>,
+    pub ports: Few<u16>,
     /// The addresses of its container, in Mesos' order.
-    pub addresses: Box<[IpAddr]>,
+    pub addresses: Few<IpAddr>,
     /// Result of its health checks.
     pub health: Health,
 }

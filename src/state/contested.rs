@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::app::{AppId, Networking, Task, TaskId};
+use super::app::{AppId, Task, TaskId};
 use super::model::State;
+use super::places::has_own_address;
 use super::pods::is_present;
 use super::tasks::AppState;
 
 /// The addresses of lost tasks, each with the apps that have a task there now. Follows a [`State`]:
-/// a step costs what it changes, and one look at all tasks when a task is newly lost.
+/// a step costs what it changes, and one look at the tasks of an agent where one is newly lost.
 ///
 /// Mesos gives an address to one task at a time, so a task that runs, or is on its way to, proves
 /// that a task that was lost there is gone, although Marathon still lists it. That it is on its way
@@ -58,32 +59,38 @@ impl ContestedAddresses {
         if self.claims.is_empty() {
             return;
         }
-        let ports = self.ports();
-        if step.has_new {
-            for (id, app) in after.apps() {
-                self.note_present(after, id, app, &ports, &mut step);
+        let mut present: BTreeSet<&AppId> = changed.iter().collect();
+        for address in &step.new {
+            match address {
+                ContestedAddress::AgentPort(at) => present.extend(after.apps_at(at.ip())),
+                ContestedAddress::Container(at) => present.extend(after.places.apps_in(*at)),
             }
-            for id in after.pods.ids() {
-                self.note_pod(after, id, &mut step);
+        }
+        for id in present {
+            if let Some(app) = after.apps().get(id) {
+                self.note_present(after, id, app, &mut step);
             }
-        } else {
+        }
+        if step.new.is_empty() {
             for id in &pods {
                 self.note_pod(after, id, &mut step);
             }
-            for id in &*changed {
-                if let Some(app) = after.apps().get(id) {
-                    self.note_present(after, id, app, &ports, &mut step);
-                }
+        } else {
+            for id in after.pods.ids() {
+                self.note_pod(after, id, &mut step);
             }
         }
         for (address, was_taken) in step.touched {
-            if let Some(claims) = self.claims.get(&address)
-                && claims.is_taken() != was_taken
-            {
+            let Some(claims) = self.claims.get(&address) else {
+                continue;
+            };
+            if claims.is_taken() != was_taken {
                 changed.extend(claims.lost.iter().cloned());
             }
+            if claims.lost.is_empty() {
+                self.claims.remove(&address);
+            }
         }
-        self.claims.retain(|_, claims| !claims.lost.is_empty());
     }
 
     /// The app without the tasks that are displaced; the same `Arc` if there are none.
@@ -133,7 +140,7 @@ impl ContestedAddresses {
         for task in tasks.filter(|task| is_lost(state, app, task)) {
             for address in addresses_of(state, app, task, Reach::Served) {
                 let claims = self.claims.entry(address).or_insert_with(|| {
-                    step.has_new = true;
+                    step.new.insert(address);
                     AddressClaims::default()
                 });
                 step.touch(address, claims);
@@ -142,20 +149,9 @@ impl ContestedAddresses {
         }
     }
 
-    /// `ports` are the agent ports that are contested: whatever has none of them is passed over.
-    fn note_present(
-        &mut self,
-        state: &State,
-        id: &AppId,
-        app: &AppState,
-        ports: &BTreeSet<u16>,
-        step: &mut ContestStep,
-    ) {
+    fn note_present(&mut self, state: &State, id: &AppId, app: &AppState, step: &mut ContestStep) {
         let tasks = app.tasks().values();
         for task in tasks.filter(|task| is_at_its_address(state, app, task)) {
-            if task.addresses.is_empty() && !task.ports.iter().any(|port| ports.contains(port)) {
-                continue;
-            }
             for address in addresses_of(state, app, task, Reach::All) {
                 if let Some(claims) = self.claims.get_mut(&address) {
                     step.touch(address, claims);
@@ -187,21 +183,13 @@ impl ContestedAddresses {
             }
         }
     }
-
-    fn ports(&self) -> BTreeSet<u16> {
-        let port = |address: &ContestedAddress| match address {
-            ContestedAddress::AgentPort(address) => Some(address.port()),
-            ContestedAddress::Container(_) => None,
-        };
-        self.claims.keys().filter_map(port).collect()
-    }
 }
 
 /// One step, while it is under way.
 #[derive(Default)]
 struct ContestStep {
-    /// True if an address is contested that was not before.
-    has_new: bool,
+    /// The addresses that are contested and were not before.
+    new: BTreeSet<ContestedAddress>,
     /// True if a task was there before the step, for each address that the step touches.
     touched: BTreeMap<ContestedAddress, bool>,
 }
@@ -242,9 +230,8 @@ fn is_at_its_address(state: &State, app: &AppState, task: &Task) -> bool {
 /// task's own: otherwise they are the agent's, or private to it.
 fn addresses_of(state: &State, app: &AppState, task: &Task, reach: Reach) -> Vec<ContestedAddress> {
     let mut addresses = agent_ports(state, task, reach);
-    match app.layout_of(task).networking {
-        Networking::Container => addresses.extend(own_addresses(task)),
-        Networking::Host | Networking::Bridge => {}
+    if has_own_address(app, task) {
+        addresses.extend(own_addresses(task));
     }
     addresses
 }
@@ -289,7 +276,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::state::app::{App, Layout, TaskState};
+    use crate::state::app::{App, Few, Layout, Networking, TaskState};
     use crate::state::event::Event;
     use crate::state::reduce;
     use crate::state::testing::{
@@ -377,11 +364,11 @@ mod tests {
     #[test]
     fn one_port_of_several_is_enough() {
         let lost = Task {
-            ports: [31_000, 31_001].into(),
+            ports: vec![31_000, 31_001].into(),
             ..in_state(TaskState::Unreachable, task("mine", 0))
         };
         let other = Task {
-            ports: [31_007, 31_001].into(),
+            ports: vec![31_007, 31_001].into(),
             ..task("theirs", 0)
         };
         assert_eq!(left(&two(lost, other), "/lost"), ["elsewhere"]);
@@ -415,8 +402,8 @@ mod tests {
                 ..app(&format!("/{id}"))
             };
             let task = Task {
-                ports: Box::default(),
-                addresses: [Ipv4Addr::new(9, 0, 0, 1).into()].into(),
+                ports: Few::default(),
+                addresses: vec![Ipv4Addr::new(9, 0, 0, 1).into()].into(),
                 ..in_state(condition, task(id, 0))
             };
             listed(app, vec![task])

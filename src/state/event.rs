@@ -195,9 +195,9 @@ pub struct TaskUpdate {
     /// The agent, if Marathon knows it.
     pub host: Option<AgentHost>,
     /// The agent ports.
-    pub ports: Box<[u16]>,
+    pub ports: Vec<u16>,
     /// The container's addresses; empty when the update carried none.
-    pub addresses: Box<[IpAddr]>,
+    pub addresses: Vec<IpAddr>,
     /// The version of the definition that the task was started with.
     pub version: Option<AppVersion>,
 }
@@ -211,8 +211,8 @@ impl TaskUpdate {
             host: self.host,
             condition: self.condition,
             version: self.version,
-            ports: self.ports,
-            addresses: self.addresses,
+            ports: self.ports.into(),
+            addresses: self.addresses.into(),
             health: Health::Unknown,
         }
     }

@@ -200,10 +200,14 @@ impl State {
     /// One app was listed.
     fn list_app(
         &mut self,
-        listed: ListedApp,
+        mut listed: ListedApp,
         kept: &BTreeSet<TaskId>,
         stale: &mut Vec<RefreshNeeded>,
     ) {
+        for task in &mut listed.tasks {
+            let host = task.host.take();
+            task.host = host.map(|host| self.places.shared(host));
+        }
         let id = listed.app.id.clone();
         let tasks: Vec<TaskId> = listed.tasks.iter().map(|task| task.id.clone()).collect();
         self.unreadable.remove(&id);

@@ -13,6 +13,7 @@ use super::certificate_set::CertificateSet;
 use super::ended::EndedTasks;
 use super::event::TimeReading;
 use super::loss::{HeldItems, LossGuard, LossKind};
+use super::places::Places;
 use super::pods::Pods;
 use super::problem::{Problem, Reason, Subject};
 use super::task_counts::TaskCounts;
@@ -28,6 +29,7 @@ pub struct State {
     /// Changed by `put_app` and `remove_app` alone.
     pub(super) apps: OrdMap<AppId, Arc<AppState>>,
     pub(super) task_counts: TaskCounts,
+    pub(super) places: Places,
     pub(super) unreadable: OrdMap<AppId, String>,
     /// Apps that are served although the last list lacks them.
     pub(super) held_apps: LossGuard<AppId>,
@@ -83,6 +85,7 @@ impl State {
             now: TimeReading::default(),
             apps: OrdMap::new(),
             task_counts: TaskCounts::default(),
+            places: Places::default(),
             unreadable: OrdMap::new(),
             held_apps: LossGuard::default(),
             held_tasks: OrdMap::new(),
@@ -145,33 +148,6 @@ impl State {
         &self.apps
     }
 
-    /// The addresses of an agent in the order of preference: itself if it is named by its address;
-    /// none if its name was not resolved, or does not resolve.
-    pub fn addresses(&self, host: &AgentHost) -> Arc<[IpAddr]> {
-        match host.as_str().parse::<IpAddr>() {
-            Ok(address) => Arc::new([address]),
-            Err(_) => self.hosts.get(host).cloned().unwrap_or_default(),
-        }
-    }
-
-    /// The agents whose names were looked up, in use or not.
-    pub fn known_agents(&self) -> impl Iterator<Item = &AgentHost> {
-        self.hosts.keys().chain(&self.unresolved)
-    }
-
-    /// The agents with tasks that are known by a name which was not looked up yet, with whatever
-    /// result. Looks at every task.
-    pub fn unanswered_hosts(&self) -> BTreeSet<AgentHost> {
-        let tasks = self.apps.values().flat_map(|app| app.tasks().values());
-        let hosts = tasks.filter_map(|task| task.host.as_ref());
-        let unanswered = hosts.filter(|host| {
-            !self.hosts.contains_key(*host)
-                && !self.unresolved.contains(*host)
-                && host.as_str().parse::<IpAddr>().is_err()
-        });
-        unanswered.cloned().collect()
-    }
-
     /// True if the app has a task on an agent whose name has no address.
     fn is_on_unresolved(&self, app: &AppState) -> bool {
         let mut hosts = app.tasks().values().filter_map(|task| task.host.as_ref());
@@ -198,15 +174,9 @@ impl State {
             message: format!("Marathon's answer cannot be read: {why}"),
             remedy: "what was known of the app before is served; correct its definition".into(),
         });
-        let apps = self.apps.values();
-        let tasks = apps
-            .filter(|_| !self.unresolved.is_empty())
-            .flat_map(|app| app.tasks().values());
-        let hosts = tasks.filter_map(|task| task.host.as_ref());
-        let unresolved: BTreeSet<&AgentHost> = hosts
-            .filter(|host| self.unresolved.contains(*host))
-            .collect();
-        let unresolved = unresolved.into_iter().map(|host| Problem {
+        let unresolved = self.unresolved.iter();
+        let unresolved = unresolved.filter(|host| self.places.has_tasks(host));
+        let unresolved = unresolved.map(|host| Problem {
             subject: Subject::Agent(host.to_string()),
             label: None,
             reason: Reason::UnresolvedAgent,
@@ -286,14 +256,8 @@ impl State {
                 new: (_, new),
             } => (!old.shares_items_with(new)).then(|| id.clone()),
         }));
-        let hosts = self.changed_hosts(later);
-        if !hosts.is_empty() {
-            let on_them = |app: &AppState| {
-                let mut tasks = app.tasks().values();
-                tasks.any(|task| task.host.as_ref().is_some_and(|host| hosts.contains(host)))
-            };
-            let affected = later.apps.iter().filter(|(_, app)| on_them(app));
-            changed.extend(affected.map(|(id, _)| id.clone()));
+        for host in self.changed_hosts(later) {
+            changed.extend(later.places.apps_on(host).cloned());
         }
         changed
     }

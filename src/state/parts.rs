@@ -16,6 +16,7 @@ use super::ended::EndedTasks;
 use super::event::{Source, TimeReading};
 use super::loss::LossGuard;
 use super::model::{Config, State};
+use super::places::Places;
 use super::pods::Pods;
 use super::task_counts::TaskCounts;
 use super::tasks::AppState;
@@ -65,6 +66,7 @@ impl State {
             apps,
             // Made again from the apps.
             task_counts: _,
+            places: _,
             unreadable,
             hosts,
             unresolved,
@@ -108,6 +110,7 @@ impl State {
             pods: Pods::default(),
             apps: OrdMap::new(),
             task_counts: TaskCounts::default(),
+            places: Places::default(),
             unreadable: unreadable.into_iter().collect(),
             hosts: hosts.into_iter().collect(),
             unresolved: unresolved.into_iter().collect(),

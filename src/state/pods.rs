@@ -270,12 +270,12 @@ mod tests {
 
     #[test]
     fn an_address_of_a_container_counts_where_it_has_no_port_of_the_agent() {
-        use crate::state::app::{Layout, Networking};
+        use crate::state::app::{Few, Layout, Networking};
         use crate::state::testing::port;
         let own = Task {
             condition: TaskState::Unreachable,
-            ports: Box::default(),
-            addresses: [[9, 0, 0, 1].into()].into(),
+            ports: Few::default(),
+            addresses: vec![[9, 0, 0, 1].into()].into(),
             ..task("lost", 0)
         };
         let layout = Layout {
@@ -288,9 +288,9 @@ mod tests {
         };
         let begun = state_after([Event::Synced(list(vec![listed(web, vec![own])]))]);
         let mut container = container(TaskState::Running, 31_000);
-        container.addresses = [[9, 0, 0, 1].into()].into();
+        container.addresses = vec![[9, 0, 0, 1].into()].into();
         let with_port = told(&container);
-        container.ports = Box::default();
+        container.ports = Few::default();
         assert_eq!(left(&begun, [with_port]), [["lost"]]);
         assert_eq!(left(&begun, [told(&container)]), [[""; 0]]);
     }

@@ -1,7 +1,5 @@
 //! Facts -> the next state.
 
-use std::collections::BTreeSet;
-
 use super::app::{AgentHost, AppId, Health, Task, TaskState};
 use super::certificate_set::SourceReading;
 use super::event::{Event, RefreshNeeded};
@@ -38,8 +36,9 @@ pub fn reduce(mut state: State, event: Event) -> (State, Vec<RefreshNeeded>) {
             definition,
         } => state.change_tasks(&app, |app| app.with_definition(version, definition)),
         Event::TaskChanged(update) if state.ended.contains(&update.app, &update.id) => {}
-        Event::TaskChanged(update) => match state.apps.get(&update.app) {
+        Event::TaskChanged(mut update) => match state.apps.get(&update.app) {
             Some(app) => {
+                update.host = update.host.map(|host| state.places.shared(host));
                 let (id, task) = (update.app.clone(), update.id.clone());
                 if update.condition == TaskState::Ended {
                     state.ended.add(&id, &update.id);
@@ -114,10 +113,8 @@ pub fn reduce(mut state: State, event: Event) -> (State, Vec<RefreshNeeded>) {
 impl State {
     /// Forgets the agents that no known task runs on, and asks for the others again.
     fn forget_unused_hosts(&mut self, hosts: Vec<AgentHost>, stale: &mut Vec<RefreshNeeded>) {
-        let tasks = self.apps.values().flat_map(|app| app.tasks().values());
-        let used: BTreeSet<AgentHost> = tasks.filter_map(|task| task.host.clone()).collect();
         for host in hosts {
-            if used.contains(&host) {
+            if self.places.has_tasks(&host) {
                 stale.push(RefreshNeeded::Agent(host));
             } else {
                 self.hosts.remove(&host);

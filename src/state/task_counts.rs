@@ -42,8 +42,9 @@ impl State {
         if before.is_some_and(|before| **before == app) {
             return;
         }
-        self.task_counts
-            .replace(before.map(AsRef::as_ref), Some(&app));
+        let before = before.map(AsRef::as_ref);
+        self.task_counts.replace(before, Some(&app));
+        self.places.replace(&app.app.id, before, Some(&app));
         // The id of the definition, so that both share its text.
         self.apps.insert(app.app.id.clone(), app.into());
     }
@@ -52,6 +53,7 @@ impl State {
     pub(super) fn remove_app(&mut self, id: &AppId) {
         if let Some(before) = self.apps.remove(id) {
             self.task_counts.replace(Some(&before), None);
+            self.places.replace(id, Some(&before), None);
         }
     }
 }

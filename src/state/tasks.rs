@@ -296,6 +296,14 @@ impl Task {
             self.addresses.clone_from(&known.addresses);
         }
         self.version = self.version.or(known.version);
+        // Equal texts are shared with what was known.
+        self.id.clone_from(&known.id);
+        if self.instance == known.instance {
+            self.instance.clone_from(&known.instance);
+        }
+        if self.host == known.host {
+            self.host.clone_from(&known.host);
+        }
         if self == **known {
             known.clone()
         } else {

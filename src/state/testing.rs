@@ -52,8 +52,8 @@ pub(crate) fn task(id: &str, port: u16) -> Task {
         host: Some("10.0.0.1".into()),
         condition: TaskState::Running,
         version: Some(AppVersion(1)),
-        ports: [port].into(),
-        addresses: Box::default(),
+        ports: vec![port].into(),
+        addresses: Few::default(),
         health: Health::Unknown,
     }
 }
@@ -66,8 +66,8 @@ pub(crate) fn update(app: &str, task: &Task) -> TaskUpdate {
         instance: task.instance.clone(),
         condition: task.condition,
         host: task.host.clone(),
-        ports: task.ports.clone(),
-        addresses: task.addresses.clone(),
+        ports: task.ports.to_vec(),
+        addresses: task.addresses.to_vec(),
         version: task.version,
     }
 }
@@ -254,7 +254,7 @@ fn layouts() -> impl Strategy<Value = Layout> {
         let protocols = select(vec![Protocol::Tcp, Protocol::Udp, Protocol::UdpTcp]);
         let port = (names, protocols, container_port, on_agent).prop_map(
             |(name, protocol, container_port, on_agent)| Port {
-                name,
+                name: name.map(String::into_boxed_str),
                 protocol,
                 container_port,
                 on_agent,

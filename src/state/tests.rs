@@ -144,15 +144,15 @@ fn a_late_word_of_its_start_does_not_stop_a_task() {
 #[test]
 fn blank_fields_keep_the_last_known() {
     let known = Task {
-        addresses: [[9, 0, 0, 1].into()].into(),
+        addresses: vec![[9, 0, 0, 1].into()].into(),
         ..task("t", 31_000)
     };
     let state = state_after([Event::Synced(list(vec![listed(app("/a"), vec![known])]))]);
     let news = TaskUpdate {
         condition: TaskState::Unreachable,
         host: None,
-        ports: Box::default(),
-        addresses: Box::default(),
+        ports: vec![],
+        addresses: vec![],
         version: None,
         ..update("/a", &task("t", 0))
     };

@@ -166,7 +166,7 @@ fn ip_per_task_with_discovery_is_reached_on_the_task_itself() {
         Networking::Container,
         vec![
             Port {
-                name: Some("http".to_owned()),
+                name: Some("http".into()),
                 ..port(Some(8080), false, None)
             },
             Port {
@@ -429,8 +429,8 @@ fn a_status_update_is_a_fact_and_a_lost_task_is_looked_for_later() {
             instance: instance(),
             condition,
             host: None,
-            ports: [31000].into(),
-            addresses: ["9.0.0.1".parse().unwrap()].into(),
+            ports: vec![31000],
+            addresses: vec!["9.0.0.1".parse().unwrap()],
             version: Some(AppVersion(1_594_720_800_120)),
         };
         // Marathon says nothing when it forgets a task that it does not reach.
@@ -460,8 +460,8 @@ fn a_pod_s_container_has_its_place_and_ends_with_its_instance() {
             instance: instance.clone(),
             condition,
             host: Some("10.0.0.1".into()),
-            ports: [31000].into(),
-            addresses: Box::default(),
+            ports: vec![31000],
+            addresses: Vec::new(),
             version: None,
         };
         let events = [Event::PodContainerChanged(update)];

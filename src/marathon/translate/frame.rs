@@ -112,19 +112,20 @@ pub fn frame(event_type: &str, data: &[u8]) -> Result<TranslatedFrame, Translate
 
 fn status_update(frame: &wire::StatusUpdate<'_>) -> Result<TranslatedFrame, TranslateError> {
     let condition = task_state(&frame.task_status);
+    let id = TaskId::from(frame.task_id.as_str());
     let update = |instance| {
         Ok::<_, TranslateError>(TaskUpdate {
             app: named_app(&frame.app_id)?,
-            id: TaskId::from(frame.task_id.as_str()),
+            id: id.clone(),
             instance,
             condition,
             host: ids::agent(frame.host.as_deref()),
-            ports: frame.ports.clone().into(),
+            ports: frame.ports.clone(),
             addresses: ids::addresses(&frame.ip_addresses),
             version: frame.version.as_deref().and_then(ids::version),
         })
     };
-    let changed = match ids::owner(&frame.task_id) {
+    let changed = match ids::owner_of_task(&id) {
         Owner::App(instance) => fact(Event::TaskChanged(update(instance)?)),
         Owner::PodContainer(instance) => {
             return Ok(fact(Event::PodContainerChanged(update(instance)?)));

@@ -106,8 +106,8 @@ fn named_app(
         .and_then(|info| info.last_config_change_at.as_deref())
         .and_then(ids::version)
         .unwrap_or(version);
-    let labels = app.labels.into_iter();
-    let labels = labels.filter_map(|(name, value)| Some((name, value?)));
+    let labels = app.labels.iter();
+    let labels = labels.filter_map(|(name, value)| Some((&**name, &**value.as_ref()?)));
     Ok(ListedApp {
         app: Arc::new(App {
             id,
@@ -147,7 +147,7 @@ fn task(
         },
         version,
         ports: task.ports.into(),
-        addresses: ids::addresses(&task.ip_addresses),
+        addresses: ids::addresses(&task.ip_addresses).into(),
         health: health(&task.health_check_results),
     })
 }
