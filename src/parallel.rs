@@ -49,7 +49,8 @@ mod tests {
     fn only_many_items_are_shared_among_threads() {
         let threads = |length| {
             let threads = map(&vec![(); length], |()| thread::current().id());
-            BTreeSet::from_iter(threads.iter().map(|id| format!("{id:?}"))).len()
+            let names = threads.iter().map(|id| format!("{id:?}"));
+            names.collect::<BTreeSet<_>>().len()
         };
         assert_eq!(threads(2 * ITEMS_OF_A_THREAD - 1), 1);
         let cores = available_parallelism().map_or(1, NonZero::get);

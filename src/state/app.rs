@@ -29,12 +29,6 @@ macro_rules! name {
             }
         }
 
-        impl From<$name> for Arc<str> {
-            fn from(name: $name) -> Self {
-                name.0
-            }
-        }
-
         impl Borrow<str> for $name {
             fn borrow(&self) -> &str {
                 &self.0
@@ -58,6 +52,12 @@ macro_rules! name {
 name! {
     /// The path of an app or of a group, with its leading slash: `/shop/web`.
     AppId(str, Arc::from)
+}
+
+impl From<AppId> for Arc<str> {
+    fn from(id: AppId) -> Self {
+        id.0
+    }
 }
 
 name! {
