@@ -49,8 +49,8 @@ mod tests {
     fn only_many_items_are_shared_among_threads() {
         let threads = |length| {
             let threads = map(&vec![(); length], |()| thread::current().id());
-            let names = threads.iter().map(|id| format!("{id:?}"));
-            names.collect::<BTreeSet<_>>().len()
+            let ids: BTreeSet<String> = threads.iter().map(|id| format!("{id:?}")).collect();
+            ids.len()
         };
         assert_eq!(threads(2 * ITEMS_OF_A_THREAD - 1), 1);
         let cores = available_parallelism().map_or(1, NonZero::get);
