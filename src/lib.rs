@@ -57,7 +57,8 @@
 //!   and checked once, before any port opens. [`admin`] and [`metrics`] inform operators.
 //!   [`commands`] are those of the binary.
 //! - Around them: [`received`] stamps facts for latency metrics. [`parallel`] shares the work of a
-//!   first list among the cores, and [`packing`] keeps what came of it small. [`log`] writes lines without blocking. [`core_dumps`] keeps secrets out of files that others read.
+//!   first list among the cores, and [`packing`] keeps what came of it small. [`log`] writes lines
+//!   without blocking. [`core_dumps`] keeps secrets out of files that others read.
 //!
 //! What the demo and the tests run against is no part of the product: `crates/sim` holds simulated
 //! neighbours and the scenario that is played on them. It knows the daemon by its addresses alone
