@@ -26,7 +26,7 @@ use tokio::sync::{Mutex, oneshot};
 use tokio::task::{JoinSet, yield_now};
 use tokio_util::sync::CancellationToken;
 
-use crate::counting::{COUNTING, frame, heap_at_rest};
+use crate::counting::{COUNTING, bytes_of_each, frame, heap_at_rest};
 
 /// Polls that are held at once. The heap is compared between this many and twice as many, so that
 /// what is there once does not count.
@@ -163,38 +163,34 @@ async fn hold_one(server: &Server, number: usize) -> TcpStream {
 async fn floor() -> usize {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
-    let mut measured = [0; 2];
-    let (mut streams, mut tasks) = (Vec::with_capacity(2 * POLLS), JoinSet::new());
-    for (heap_at, connections) in measured.iter_mut().zip([POLLS, 2 * POLLS]) {
-        while streams.len() < connections {
-            let mut stream = TcpStream::connect(address).await.unwrap();
-            let (served, _) = listener.accept().await.unwrap();
-            let (asked, arrived) = oneshot::channel();
-            let asked = Arc::new(Mutex::new(Some(asked)));
-            tasks.spawn(async move {
-                let service = service_fn(move |_: Request<Incoming>| {
-                    let asked = asked.clone();
-                    async move {
-                        if let Some(asked) = asked.lock().await.take() {
-                            asked.send(()).unwrap();
-                        }
-                        pending::<Result<Response<Empty<Bytes>>, Infallible>>().await
+    let mut tasks = JoinSet::new();
+    let asking = async |_| {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let (served, _) = listener.accept().await.unwrap();
+        let (asked, arrived) = oneshot::channel();
+        let asked = Arc::new(Mutex::new(Some(asked)));
+        tasks.spawn(async move {
+            let service = service_fn(move |_: Request<Incoming>| {
+                let asked = asked.clone();
+                async move {
+                    if let Some(asked) = asked.lock().await.take() {
+                        asked.send(()).unwrap();
                     }
-                });
-                let http = auto::Builder::new(TokioExecutor::new());
-                let serving = http.serve_connection(TokioIo::new(served), service);
-                let _ = serving.await;
+                    pending::<Result<Response<Empty<Bytes>>, Infallible>>().await
+                }
             });
-            stream
-                .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
-                .await
-                .unwrap();
-            arrived.await.unwrap();
-            streams.push(stream);
-        }
-        *heap_at = heap_at_rest().await;
-    }
-    (measured[1] - measured[0]) / POLLS
+            let http = auto::Builder::new(TokioExecutor::new());
+            let serving = http.serve_connection(TokioIo::new(served), service);
+            let _ = serving.await;
+        });
+        stream
+            .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            .await
+            .unwrap();
+        arrived.await.unwrap();
+        stream
+    };
+    bytes_of_each(POLLS, asking).await
 }
 
 #[tokio::test]
@@ -202,16 +198,12 @@ async fn a_poll_on_a_connection_of_its_own_costs_little_more_than_the_connection
     let _counting = COUNTING.lock().await;
     let floor = floor().await;
     let server = Server::start().await;
-    let mut streams = Vec::with_capacity(2 * POLLS);
-    let mut measured = [0; 2];
-    for (heap_at, polls) in measured.iter_mut().zip([POLLS, 2 * POLLS]) {
-        while streams.len() < polls {
-            streams.push(hold_one(&server, streams.len()).await);
-        }
-        server.held(polls).await;
-        *heap_at = heap_at_rest().await;
-    }
-    let each = (measured[1] - measured[0]) / POLLS;
+    let held = async |number| {
+        let stream = hold_one(&server, number).await;
+        server.held(number + 1).await;
+        stream
+    };
+    let each = bytes_of_each(POLLS, held).await;
     println!("{each} bytes for a held poll on a connection of its own, {floor} for the connection");
     assert!(each <= floor + 8 * 1_024, "{each}, {floor}");
 }

@@ -29,7 +29,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::counting::{COUNTING, frame, heap_at_rest};
+use crate::counting::{COUNTING, bytes_of_each, frame};
 
 /// Streams that are held at once. The heap is compared between this many and twice as many, so that
 /// what is there once does not count.
@@ -236,15 +236,8 @@ impl Client {
 /// Bytes of one delta stream more, on a connection of its own, with so many apps.
 async fn stream_bytes(apps: usize) -> usize {
     let server = Server::start(apps).await;
-    let mut streams = Vec::with_capacity(2 * STREAMS);
-    let mut measured = [0; 2];
-    for (heap_at, many) in measured.iter_mut().zip([STREAMS, 2 * STREAMS]) {
-        while streams.len() < many {
-            streams.push(Client::settled(server.address, streams.len(), apps).await);
-        }
-        *heap_at = heap_at_rest().await;
-    }
-    (measured[1] - measured[0]) / STREAMS
+    let settled = async |number| Client::settled(server.address, number, apps).await;
+    bytes_of_each(STREAMS, settled).await
 }
 
 /// Bytes of a connection of hyper with one stream that never ends and has taken a first request.
@@ -275,17 +268,12 @@ async fn floor() -> usize {
         type_url: Kind::Cluster.type_url().to_owned(),
         ..DeltaDiscoveryRequest::default()
     };
-    let mut streams = Vec::with_capacity(2 * STREAMS);
-    let mut measured = [0; 2];
-    for (heap_at, many) in measured.iter_mut().zip([STREAMS, 2 * STREAMS]) {
-        while streams.len() < many {
-            let mut client = Client::open(address).await;
-            client.send(&request).await;
-            streams.push(client);
-        }
-        *heap_at = heap_at_rest().await;
-    }
-    (measured[1] - measured[0]) / STREAMS
+    let asking = async |_| {
+        let mut client = Client::open(address).await;
+        client.send(&request).await;
+        client
+    };
+    bytes_of_each(STREAMS, asking).await
 }
 
 #[tokio::test]
