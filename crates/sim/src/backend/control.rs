@@ -14,8 +14,9 @@ use super::Identity;
 /// Time without a request after which a terminating backend closes a connection whose client was not
 /// told. A close of an idle connection can cross a request on its way; a
 /// client that still uses the connection sends one within this time and is told `connection: close`
-/// in the answer instead. At 75 requests a second that is enough for a pool of nearly 40.
-const LINGER: Duration = Duration::from_millis(500);
+/// in the answer instead. So the pool of a client that asks all the time is empty long before; the
+/// length is for one that gets no processor for a while, as on a machine with more to do.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// The signal that a backend got last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
