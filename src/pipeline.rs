@@ -433,6 +433,7 @@ mod tests {
             framework_name: None,
             acme: None,
             paths: PathRules::default(),
+            ports: labels::ServicePorts::default(),
         };
         let pipeline = Pipeline::new(
             Config::default(),
@@ -459,8 +460,16 @@ mod tests {
         }
     }
 
+    /// An app with a host.
+    fn web() -> App {
+        App {
+            labels: labels(&[("HAPROXY_GROUP", "external"), ("HAPROXY_0_VHOST", "a.test")]),
+            ..app("/web")
+        }
+    }
+
     fn all(tasks: Vec<Task>) -> Event {
-        Event::Synced(list(vec![listed(app("/web"), tasks)]))
+        Event::Synced(list(vec![listed(web(), tasks)]))
     }
 
     fn no_certificates(source: Source) -> Event {
@@ -679,7 +688,7 @@ mod tests {
                 .get()
         };
         assert_eq!(gauge(&bench), 1);
-        bench.hears([all(app("/web"))]);
+        bench.hears([all(web())]);
         assert!(shown.current().is_empty());
         assert_eq!(gauge(&bench), 0);
     }

@@ -78,6 +78,7 @@ pub(crate) fn labels_config() -> labels::Config {
         framework_name: None,
         acme: None,
         paths: PathRules::default(),
+        ports: labels::ServicePorts::default(),
     }
 }
 

@@ -12,12 +12,19 @@ pub mod server_names;
 mod acme;
 mod addresses;
 mod app;
+mod mode;
 mod origin;
 mod service;
+mod service_listener;
 mod task_address;
 
 pub use acme::AcmePort;
 pub use addresses::{addresses, unroutable};
 pub use app::{AppCounts, AppIntent, Standing};
+pub use mode::Mode;
 pub use origin::{IntentOrigin, WithOrigin};
 pub use service::{Backend, PathPrefix, RankedAddresses, Route, Service, backend_name, unnamable};
+pub use service_listener::{
+    ListenOptions, ListenTls, ListenerClaim, ListenerClaims, ServiceListener, TlsVersion,
+    WantedCertificates,
+};

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::mode::Mode;
 use super::origin::{IntentOrigin, WithOrigin};
+use super::service_listener::ServiceListener;
 use crate::snapshot::LONGEST_NAME_BYTES;
 use crate::state::app::AppId;
 use crate::state::problem::{Problem, Reason, Subject};
@@ -39,6 +41,13 @@ pub struct Route {
     ///
     /// [`AcmePort`]: super::acme::AcmePort
     pub acme_domains: Option<WithOrigin<Vec<String>>>,
+    /// The protocol that proxies speak for the service.
+    pub mode: Mode,
+    /// Place among the ports of the app for requests that name the app in a header, the lowest first;
+    /// none: such requests do not reach the service.
+    pub by_app_id: Option<u16>,
+    /// The listener for this service alone, if it is to have one.
+    pub listener: Option<Box<ServiceListener>>,
 }
 
 /// A prefix of the request path, compared as text: `/foo` takes `/foobar` too.
@@ -108,6 +117,11 @@ impl Route {
     /// The path prefixes; none for every path.
     pub fn paths(&self) -> &[PathPrefix] {
         self.paths.as_ref().map_or(&[], |paths| &paths.value)
+    }
+
+    /// The address of the listener for this service alone, if it is to have one.
+    pub fn listen_address(&self) -> Option<SocketAddr> {
+        self.listener.as_ref().map(|listener| listener.address)
     }
 
     /// The hosts that are to get a certificate over ACME.

@@ -1,6 +1,8 @@
 //! The groups and apps that are served, and the spelling of their labels.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 use crate::intent::AcmePort;
 use crate::intent::path::PathRules;
@@ -23,6 +25,20 @@ pub struct Config {
     pub acme: Option<AcmePort>,
     /// The rules by which the paths of requests are rewritten before they are compared.
     pub paths: PathRules,
+    /// The listeners besides those for hosts.
+    pub ports: ServicePorts,
+}
+
+/// Configuration of the ways to a service besides its hosts. By default there are none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServicePorts {
+    /// The address of the listeners for service ports; none: there are no such listeners.
+    pub address: Option<IpAddr>,
+    /// True if requests that name an app in a header reach it.
+    pub by_app_id: bool,
+    /// The ports for apps in a container network that have no service port (marathon-lb's
+    /// `--min-serv-port-ip-per-task` and `--max-serv-port-ip-per-task`); none: they get none.
+    pub assigned: Option<RangeInclusive<u16>>,
 }
 
 /// A set of groups.

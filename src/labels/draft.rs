@@ -1,7 +1,8 @@
 //! The intent of one port, while its labels are read into it.
 
-use crate::intent::path::PathRules;
-use crate::intent::{IntentOrigin, Route, WithOrigin};
+use super::config::Config;
+use super::listener_draft::ListenerDraft;
+use crate::intent::{IntentOrigin, Mode, Route, WithOrigin};
 use crate::state::app::AppId;
 use crate::state::problem::{Problem, Reason, Subject};
 use crate::state::problem_list::ProblemList;
@@ -16,11 +17,13 @@ pub(super) struct LabelText<'a> {
 /// The parts of a port's intent that labels ask for, and the problems of their values.
 pub(super) struct ServiceDraft<'a> {
     app: &'a AppId,
+    /// The configuration by which labels are read.
+    pub(super) config: &'a Config,
     /// The route as far as it is read. Its hosts are there as soon as a label asks for hosts, even
     /// if none of them is usable.
     pub(super) route: Route,
-    /// The rules by which the paths of requests are rewritten before they are compared.
-    pub(super) path_rules: PathRules,
+    /// The listener for the port alone, as far as it is read.
+    pub(super) listener: ListenerDraft,
     problems: ProblemList,
 }
 
@@ -53,19 +56,31 @@ impl<'a> LabelText<'a> {
 
 impl<'a> ServiceDraft<'a> {
     /// The draft of a port of this app, before any label is read.
-    pub(super) fn new(app: &'a AppId, path_rules: PathRules) -> Self {
+    pub(super) fn new(app: &'a AppId, config: &'a Config) -> Self {
         Self {
             app,
+            config,
             route: Route::default(),
-            path_rules,
+            listener: ListenerDraft::default(),
             problems: ProblemList::default(),
         }
     }
 
     /// Notes that a value of a label makes no sense.
     pub(super) fn reject(&mut self, label: LabelText<'_>, message: String, remedy: &str) {
+        self.note(label, Reason::InvalidLabel, message, remedy);
+    }
+
+    /// Notes that a label is not followed, or not in full.
+    pub(super) fn note(
+        &mut self,
+        label: LabelText<'_>,
+        reason: Reason,
+        message: String,
+        remedy: &str,
+    ) {
         let problem = invalid(self.app, label, message, remedy);
-        self.problems.push(problem);
+        self.problems.push(Problem { reason, ..problem });
     }
 
     /// Returns each usable word of a list as `read` understands it, sorted and each once. Notes a
@@ -128,26 +143,72 @@ impl<'a> ServiceDraft<'a> {
         })
     }
 
-    /// The route and the problems. A guarded port gets no requests: whoever asks would reach it past
-    /// its guard.
-    pub(super) fn finish(self, is_guarded: bool) -> (Route, ProblemList) {
-        let hosts = self.route.hosts.filter(|hosts| !hosts.value.is_empty());
-        let route = match hosts {
-            Some(hosts) if !is_guarded => Route {
-                hosts: Some(hosts),
-                ..self.route
-            },
-            Some(_) | None => Route {
-                acme_domains: self.route.acme_domains,
+    /// True if a label asks for hosts, even if none of them is usable.
+    pub(super) fn asks_for_hosts(&self) -> bool {
+        self.route.hosts.is_some()
+    }
+
+    /// The route and the problems. `number` is the service port of the definition, if it has one. A
+    /// guarded port gets no requests: whoever asks would reach it past its guard.
+    pub(super) fn finish(mut self, number: Option<u16>, is_guarded: bool) -> (Route, ProblemList) {
+        let mode = self.mode();
+        let mut route = std::mem::take(&mut self.route);
+        route.acme_domains = route.acme_domains.filter(|list| !list.value.is_empty());
+        if is_guarded {
+            let acme_domains = route.acme_domains;
+            let route = Route {
+                acme_domains,
                 ..Route::default()
-            },
+            };
+            return (route, self.problems);
+        }
+        if mode == Mode::Tcp {
+            self.problems.extend(self.tcp_with_hosts(&route));
+            route.hosts = None;
+        }
+        if route.hosts().is_empty() {
+            route = Route {
+                hosts: None,
+                paths: None,
+                redirect_to_https: None,
+                weight: 0,
+                ..route
+            };
+        }
+        let number = match &self.listener.port {
+            Some(port) => Some(port.value),
+            None => number.filter(|number| *number > 0),
         };
-        let acme_domains = route.acme_domains.filter(|list| !list.value.is_empty());
-        let route = Route {
-            acme_domains,
-            ..route
-        };
+        if mode == Mode::Http && self.config.ports.by_app_id {
+            route.by_app_id = Some(number.unwrap_or(u16::MAX));
+        }
+        route.listener = self.listener.finish(self.config, number).map(Box::new);
+        if route.listener.is_some() || route.hosts.is_some() {
+            route.mode = mode;
+        }
         (route, self.problems)
+    }
+
+    /// The protocol of the port: the label's; without one, http for a port with hosts.
+    fn mode(&self) -> Mode {
+        let asked = self.listener.mode.as_ref().map(|mode| mode.value);
+        asked.unwrap_or(match self.asks_for_hosts() {
+            true => Mode::Http,
+            false => Mode::Tcp,
+        })
+    }
+
+    /// The problem of hosts of a port that speaks tcp.
+    fn tcp_with_hosts(&self, route: &Route) -> Option<Problem> {
+        let hosts = route.hosts.as_ref()?;
+        let mode = self.listener.mode_origin()?;
+        Some(Problem {
+            subject: Subject::App(self.app.clone()),
+            label: Some(hosts.origin.to_string()),
+            reason: Reason::InvalidLabel,
+            message: format!("its hosts get no requests, since {mode} is tcp"),
+            remedy: "remove one of the two labels: hosts are for http".into(),
+        })
     }
 }
 

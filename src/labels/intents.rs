@@ -1,8 +1,9 @@
 //! The intents of all apps, which follow the known state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::assigned_ports::AssignedPorts;
 use super::config::Config;
 use super::read::{ReadLabels, read};
 use crate::intent::{
@@ -21,6 +22,7 @@ pub struct Intents {
     /// The state that these are the intents of.
     state: State,
     contested: ContestedAddresses,
+    assigned: AssignedPorts,
     /// Those of apps that are not [ignored](Standing::Ignored).
     apps: BTreeMap<AppId, AppIntent>,
     /// The apps whose intents have problems, with the number of those problems that were read from
@@ -48,6 +50,7 @@ impl Intents {
     /// The intents of a state in which nothing is known.
     pub fn new(config: Config) -> Self {
         Self {
+            assigned: AssignedPorts::new(config.ports.assigned.clone()),
             config,
             state: State::new(state::Config::default()),
             contested: ContestedAddresses::default(),
@@ -62,8 +65,12 @@ impl Intents {
         let before = std::mem::replace(&mut self.state, after.clone());
         let mut apps = before.changed_apps(after);
         self.contested.follow(&before, after, &mut apps);
+        let reassigned: BTreeSet<AppId> = self.assigned.follow(after, &apps).into_iter().collect();
+        apps.extend(reassigned.iter().cloned());
         let apps: Vec<AppId> = apps.into_iter().collect();
-        let intents = parallel::map(&apps, |id| self.intent_of(&before, after, id));
+        let intents = parallel::map(&apps, |id| {
+            self.intent_of(&before, after, id, reassigned.contains(id))
+        });
         let mut changed = ChangedIntents::default();
         for (id, after) in apps.into_iter().zip(intents) {
             let known = self.apps.remove(&id);
@@ -111,10 +118,16 @@ impl Intents {
     }
 
     /// The intent of an app in the state `after`; none if the app is not there.
-    fn intent_of(&self, before: &State, after: &State, id: &AppId) -> Option<ReadIntent> {
+    fn intent_of(
+        &self,
+        before: &State,
+        after: &State,
+        id: &AppId,
+        is_reassigned: bool,
+    ) -> Option<ReadIntent> {
         let app = after.apps().get(id)?;
         let app = self.contested.without_displaced(after, app);
-        let labels = self.labels_of(before, app.app());
+        let labels = self.labels_of(before, app.app(), is_reassigned);
         let label_problems = labels.problems.len();
         let intent = self.intent(after, &app, labels, self.apps.get(id));
         Some(ReadIntent {
@@ -141,15 +154,15 @@ impl Intents {
     }
 
     /// The labels of a definition, read anew unless labels and ports are as they were `before`.
-    fn labels_of(&self, before: &State, app: &Arc<App>) -> ReadLabels {
+    fn labels_of(&self, before: &State, app: &Arc<App>, is_reassigned: bool) -> ReadLabels {
         let Some(known) = before.apps().get(&app.id) else {
-            return read(&self.config, app, None);
+            return read(&self.config, app, &self.assigned, None);
         };
         let labels = self.known_labels(&app.id);
-        if asks_the_same(known.app(), app) {
+        if !is_reassigned && asks_the_same(known.app(), app) {
             labels
         } else {
-            read(&self.config, app, Some(&labels))
+            read(&self.config, app, &self.assigned, Some(&labels))
         }
     }
 

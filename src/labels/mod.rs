@@ -8,6 +8,8 @@
 //! rows together make the parser, the problems of labels that are not served, the search for the
 //! nearest name, and the table of the manual.
 
+mod assigned_ports;
+mod bind_options;
 mod config;
 mod draft;
 mod family;
@@ -15,6 +17,7 @@ mod haproxy_text;
 mod intents;
 mod key;
 mod label;
+mod listener_draft;
 mod manual;
 mod read;
 mod report;
@@ -22,6 +25,6 @@ mod table;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use config::{Config, Groups};
+pub use config::{Config, Groups, ServicePorts};
 pub use intents::{ChangedIntents, Intents};
 pub use manual::{names, table};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::assigned_ports::AssignedPorts;
 use super::config::Config;
 use super::draft::{LabelText, ServiceDraft, invalid};
 use super::family::selection;
@@ -11,7 +12,7 @@ use super::label::{LabelReader, SupportedLabel};
 use super::report::{self, LabelReport};
 use crate::intent::{Route, Standing, unnamable, unroutable};
 use crate::state::app::App;
-use crate::state::problem::{Problem, shown};
+use crate::state::problem::{Problem, Reason, Subject, shown};
 use crate::state::problem_list::ProblemList;
 
 /// An app's labels, as they were read.
@@ -43,8 +44,14 @@ struct PortLabels<'a> {
     is_wanted: bool,
 }
 
-/// Reads an app's labels. `previous` shares its routes where they are equal.
-pub(super) fn read(config: &Config, app: &App, previous: Option<&ReadLabels>) -> ReadLabels {
+/// Reads an app's labels. `previous` shares its routes where they are equal; `assigned` are the
+/// service ports of apps that have none.
+pub(super) fn read(
+    config: &Config,
+    app: &App,
+    assigned: &AssignedPorts,
+    previous: Option<&ReadLabels>,
+) -> ReadLabels {
     if config.is_framework(&app.id) {
         return ReadLabels::default();
     }
@@ -72,6 +79,7 @@ pub(super) fn read(config: &Config, app: &App, previous: Option<&ReadLabels>) ->
     let mut problems = ProblemList::default();
     problems.extend(labels.problems(app));
     let mut routes = Vec::new();
+    let mut asks_for_hosts = false;
     for (index, (labels_of_port, port)) in ports.iter().zip(&app.layout.ports).enumerate() {
         if !labels_of_port.is_wanted && !config.answers_challenges(&app.id, index) {
             continue;
@@ -81,11 +89,14 @@ pub(super) fn read(config: &Config, app: &App, previous: Option<&ReadLabels>) ->
             continue;
         }
         let draft = labels_of_port.draft(config, app, &labels.of_app);
+        asks_for_hosts |= draft.asks_for_hosts();
         if let Some(why) = unroutable(&app.layout, port) {
             problems.extend(draft.unroutable(index, why));
             continue;
         }
-        let (route, rejected) = draft.finish(report.guards(index));
+        let number = port.service_port.filter(|number| *number > 0);
+        let number = number.or_else(|| assigned.of(&app.id, index));
+        let (route, rejected) = draft.finish(number, report.guards(index));
         problems.append(rejected);
         let known = previous.and_then(|previous| previous.route(index));
         let route = match known {
@@ -95,6 +106,9 @@ pub(super) fn read(config: &Config, app: &App, previous: Option<&ReadLabels>) ->
         routes.push((index, route));
     }
     problems.extend(report.problems);
+    if !asks_for_hosts {
+        problems.extend(unreached(config, app, &routes));
+    }
     // The labels of an app in another group are another edge's business.
     let (problems, unlisted) = if in_group {
         problems.into_parts()
@@ -111,6 +125,37 @@ pub(super) fn read(config: &Config, app: &App, previous: Option<&ReadLabels>) ->
         problems,
         unlisted,
     }
+}
+
+/// The problem of an app that is served and that no request reaches: none of its ports has a host,
+/// nor another way to it.
+fn unreached(config: &Config, app: &App, routes: &[(usize, Arc<Route>)]) -> Option<Problem> {
+    let mut reached = routes.iter().map(|(index, route)| {
+        route.listener.is_some()
+            || route.by_app_id.is_some()
+            || config.answers_challenges(&app.id, *index)
+    });
+    if routes.is_empty() || reached.any(|reached| reached) {
+        return None;
+    }
+    let (message, remedy) = match config.ports.address {
+        None => (
+            "no request reaches the app: none of its ports has a host, and service ports are off",
+            "set SERVICE_PORTS=true for this daemon, or give a port of the app a VHOST label",
+        ),
+        Some(_) => (
+            "no request reaches the app: none of its ports has a host or a service port",
+            "give a port of the app a VHOST label or a service port; in a container network, \
+             MIN_SERV_PORT_IP_PER_TASK and MAX_SERV_PORT_IP_PER_TASK give it one",
+        ),
+    };
+    Some(Problem {
+        subject: Subject::App(app.id.clone()),
+        label: None,
+        reason: Reason::UnreachedApp,
+        message: message.into(),
+        remedy: remedy.into(),
+    })
 }
 
 impl Default for ReadLabels {
@@ -139,12 +184,16 @@ impl PortLabels<'_> {
     /// not wanted.
     fn draft<'a>(
         &self,
-        config: &Config,
+        config: &'a Config,
         app: &'a App,
         of_app: &[SupportedLabel<'_>],
     ) -> ServiceDraft<'a> {
-        let mut draft = ServiceDraft::new(&app.id, config.paths);
-        for label in of_app.iter().chain(&self.own).filter(|_| self.is_wanted) {
+        let mut draft = ServiceDraft::new(&app.id, config);
+        if !self.is_wanted {
+            draft.listener.is_left_out = true;
+            return draft;
+        }
+        for label in of_app.iter().chain(&self.own) {
             match label.reader {
                 LabelReader::Part(read) => read(label.text, &mut draft),
                 LabelReader::Selection => {}

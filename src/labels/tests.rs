@@ -8,7 +8,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::intent::path::{EscapedSlashes, PathRules};
-use crate::intent::{AcmePort, AppIntent, PathPrefix, Route, Standing, host};
+use crate::intent::{
+    AcmePort, AppIntent, Mode, PathPrefix, Route, Standing, TlsVersion, WantedCertificates, host,
+};
 use crate::snapshot::LONGEST_NAME_BYTES;
 use crate::state::State;
 use crate::state::app::{
@@ -29,6 +31,7 @@ fn config() -> Config {
         framework_name: None,
         acme: AcmePort::new("acme", 1),
         paths: PathRules::default(),
+        ports: ServicePorts::default(),
     }
 }
 
@@ -98,6 +101,8 @@ fn intent_of(config: &Config, state: &State) -> AppIntent {
 }
 
 /// The intent of the only app.
+///
+/// Most apps here ask for no host, which is a problem of its own that they are not about.
 fn the_intent(intents: &Intents) -> AppIntent {
     let of_others = AppIntent {
         standing: Standing::Ignored,
@@ -106,7 +111,11 @@ fn the_intent(intents: &Intents) -> AppIntent {
         unlisted: 0,
     };
     let found = intents.apps().values().next();
-    found.cloned().unwrap_or(of_others)
+    let mut found = found.cloned().unwrap_or(of_others);
+    found
+        .problems
+        .retain(|problem| problem.reason != Reason::UnreachedApp);
+    found
 }
 
 fn intent(config: &Config, app: App, tasks: Vec<Task>) -> AppIntent {
@@ -520,7 +529,6 @@ fn a_label_that_restricts_access_takes_its_port_out() {
             "BACKEND_HTTP_OPTIONS",
             "http-request deny if !{ src 10.0.0.0/8 }",
         ),
-        ("BIND_OPTIONS", "ca-file /ca.pem verify required"),
         (
             "HTTP_FRONTEND_ACL",
             "use_backend {backend} if {{ path_beg /public }}",
@@ -562,7 +570,6 @@ fn text_for_haproxy_that_restricts_nothing_leaves_the_port_alone() {
             "BACKEND_SERVER_OPTIONS",
             "server a vip.test:443 ssl verify required ca-file a",
         ),
-        ("SSL_CERT", "/etc/ssl/a.pem"),
         (
             "HTTP_FRONTEND_ACL_WITH_PATH",
             "acl path_{backend} path_reg {path}",
@@ -1239,4 +1246,201 @@ fn a_guard_is_listed_before_a_flood_of_other_faults() {
     assert_eq!(intent.unlisted, 981);
     let of_guard = |problem: &Problem| problem.reason == Reason::UnsupportedGuard;
     assert!(intent.problems.iter().any(of_guard));
+}
+
+fn with_ports() -> Config {
+    Config {
+        ports: ServicePorts {
+            address: Some([10, 0, 0, 9].into()),
+            by_app_id: true,
+            assigned: None,
+        },
+        ..config()
+    }
+}
+
+/// The route of port 0 of an app whose service port is 10000, and the problems.
+fn with_service_port(config: &Config, labels: &[(&str, &str)]) -> (Arc<Route>, Vec<Problem>) {
+    let mut app = web(labels);
+    let ports = [10_000, 0].map(|number| Port {
+        service_port: Some(number),
+        ..port(None, true)
+    });
+    app.layout = Arc::new(Layout {
+        networking: Networking::Host,
+        ports: ports.into(),
+    });
+    let mut intents = Intents::new(config.clone());
+    intents.follow(&known(app, Vec::new()));
+    let intent = intents.apps().values().next().cloned().unwrap();
+    let served = intent.service(0);
+    let route = served.map(|service| service.route.clone());
+    (route.unwrap_or_default(), intent.problems)
+}
+
+fn listening(labels: &[(&str, &str)]) -> (Option<String>, Mode) {
+    let (route, problems) = with_service_port(&with_ports(), labels);
+    assert_eq!(problems, [], "{labels:?}");
+    let address = route.listen_address();
+    (address.map(|address| address.to_string()), route.mode)
+}
+
+#[test]
+fn a_service_port_is_the_definition_s_unless_a_label_says_otherwise() {
+    let at = |address: &str, mode| (Some(address.to_owned()), mode);
+    assert_eq!(listening(&[]), at("10.0.0.9:10000", Mode::Tcp));
+    let host = ("HAPROXY_0_VHOST", "a");
+    assert_eq!(listening(&[host]), at("10.0.0.9:10000", Mode::Http));
+    for (name, value, address) in [
+        ("PORT", " 8080 ", "10.0.0.9:8080"),
+        ("BIND_ADDR", "*", "0.0.0.0:10000"),
+        ("BIND_ADDR", "[::1]", "[::1]:10000"),
+        ("BIND_ADDR", "10.1.2.3", "10.1.2.3:10000"),
+    ] {
+        let key = format!("HAPROXY_0_{name}");
+        assert_eq!(
+            listening(&[(&key, value)]),
+            at(address, Mode::Tcp),
+            "{value}"
+        );
+    }
+    assert_eq!(listening(&[("HAPROXY_0_MODE", "HTTP")]).1, Mode::Http);
+    assert_eq!(listening(&[("HAPROXY_0_MODE", "tcp")]).1, Mode::Tcp);
+    let (route, problems) = with_service_port(&config(), &[host]);
+    assert_eq!((route.listen_address(), route.by_app_id), (None, None));
+    assert_eq!(problems, []);
+}
+
+#[test]
+fn a_service_port_that_cannot_be_as_asked_for_is_not_opened_and_a_problem() {
+    for (name, value, reason) in [
+        ("PORT", "0", Reason::InvalidLabel),
+        ("PORT", "65536", Reason::InvalidLabel),
+        ("PORT", "eighty", Reason::InvalidLabel),
+        ("BIND_ADDR", "eth0", Reason::InvalidLabel),
+        ("SSL_CERT", "", Reason::InvalidLabel),
+        ("SSL_CERT", "/a.pem /b.pem", Reason::InvalidLabel),
+        (
+            "BIND_OPTIONS",
+            "ca-file /ca.pem verify required",
+            Reason::UnsupportedGuard,
+        ),
+        (
+            "FRONTEND_HEAD",
+            "bind *:1\n  http-request deny",
+            Reason::UnsupportedGuard,
+        ),
+    ] {
+        let key = format!("HAPROXY_0_{name}");
+        let labels = [("HAPROXY_0_VHOST", "a"), (key.as_str(), value)];
+        let (route, problems) = with_service_port(&with_ports(), &labels);
+        assert_eq!(route.listen_address(), None, "{key} {value}");
+        assert_eq!(route.hosts(), ["a"], "{key} {value}");
+        assert!(!problems.is_empty(), "{key} {value}");
+        for problem in problems {
+            let label = problem.label.as_deref();
+            assert_eq!((label, problem.reason), (Some(key.as_str()), reason));
+        }
+    }
+}
+
+#[test]
+fn options_of_a_service_port_are_followed_or_named() {
+    let options = |labels: &[(&str, &str)]| {
+        let (route, problems) = with_service_port(&with_ports(), labels);
+        let listener = route.listener.clone().unwrap();
+        (listener.options, problems)
+    };
+    let bind = "accept-proxy maxconn 7 no-tlsv10 alpn h2 ciphers AES128-GCM-SHA256";
+    let labels = [
+        ("HAPROXY_0_SSL_CERT", "/etc/ssl/site.pem"),
+        ("HAPROXY_0_BIND_OPTIONS", bind),
+    ];
+    let (found, problems) = options(&labels);
+    assert_eq!(problems, []);
+    assert!(found.proxy_protocol);
+    assert_eq!(found.connection_limit, Some(7));
+    let tls = found.tls.unwrap();
+    let site = WantedCertificates::Named(["site".to_owned()].into());
+    assert_eq!(tls.certificates, site);
+    assert_eq!(tls.lowest, TlsVersion::V1_2);
+    assert_eq!((tls.ciphers.len(), tls.alpn.len()), (1, 1));
+    // Without a certificate there is no TLS, with HAProxy as here.
+    let (plain, problems) = options(&[("HAPROXY_0_BIND_OPTIONS", bind)]);
+    assert_eq!((plain.tls, problems), (None, Vec::new()));
+    let (folder, _) = options(&[("HAPROXY_0_SSL_CERT", "/etc/ssl/certs/")]);
+    assert_eq!(folder.tls.unwrap().certificates, WantedCertificates::All);
+    let (_, problems) = options(&[("HAPROXY_0_BIND_OPTIONS", "transparent accept-proxy")]);
+    let [problem] = &*problems else {
+        panic!("one problem: {problems:?}");
+    };
+    assert_eq!(problem.reason, Reason::UnsupportedLabel);
+    assert!(problem.message.contains("transparent"), "{problem}");
+}
+
+#[test]
+fn hosts_are_for_http() {
+    let labels = [("HAPROXY_0_VHOST", "a"), ("HAPROXY_0_MODE", "tcp")];
+    let (route, problems) = with_service_port(&with_ports(), &labels);
+    assert_eq!((route.hosts.clone(), route.mode), (None, Mode::Tcp));
+    assert_eq!(route.by_app_id, None);
+    let [problem] = &*problems else {
+        panic!("one problem: {problems:?}");
+    };
+    assert_eq!(problem.label.as_deref(), Some("HAPROXY_0_VHOST"));
+    assert!(problem.message.contains("HAPROXY_0_MODE"), "{problem}");
+    let labels = [("HAPROXY_0_VHOST", "a"), ("HAPROXY_0_MODE", "udp")];
+    let (route, problems) = with_service_port(&with_ports(), &labels);
+    assert_eq!((route.hosts(), problems.len()), (&["a".to_owned()][..], 1));
+}
+
+#[test]
+fn an_empty_frontend_is_no_service_port_and_no_problem() {
+    for name in ["HAPROXY_0_FRONTEND_HEAD", "HAPROXY_0_FRONTEND_BACKEND_GLUE"] {
+        let labels = [("HAPROXY_0_VHOST", "a"), (name, " \n")];
+        assert_eq!(listening(&labels), (None, Mode::Http), "{name}");
+    }
+}
+
+#[test]
+fn an_app_that_no_request_reaches_is_a_problem() {
+    let reached = |config: &Config, labels: &[(&str, &str)]| {
+        let (_, problems) = with_service_port(config, labels);
+        let reasons = problems.iter().map(|problem| problem.reason);
+        !reasons.collect::<Vec<_>>().contains(&Reason::UnreachedApp)
+    };
+    assert!(!reached(&config(), &[]));
+    assert!(reached(&config(), &[("HAPROXY_1_VHOST", "a")]));
+    assert!(reached(&with_ports(), &[]));
+    assert!(!reached(&with_ports(), &[("HAPROXY_0_PORT", "x")]));
+    assert!(reached(
+        &config(),
+        &[("HAPROXY_0_ENABLED", "false"), ("HAPROXY_1_ENABLED", "no")]
+    ));
+}
+
+#[test]
+fn an_app_without_service_ports_in_a_container_network_gets_some_while_it_has_a_task() {
+    let config = Config {
+        ports: ServicePorts {
+            assigned: Some(10_000..=10_020),
+            ..with_ports().ports
+        },
+        ..config()
+    };
+    let labels = [("HAPROXY_GROUP", "external")];
+    let mut one = app(Networking::Container, vec![port(Some(123), false)], &labels);
+    one.id = "/app".into();
+    let ports = |intents: &Intents| -> Vec<Option<u16>> {
+        let services = intents.apps().values().flat_map(|intent| &intent.services);
+        let addresses = services.map(|service| service.route.listen_address());
+        addresses.map(|address| Some(address?.port())).collect()
+    };
+    let mut intents = Intents::new(config);
+    intents.follow(&known(one.clone(), Vec::new()));
+    assert_eq!(ports(&intents), [None]);
+    intents.follow(&known(one.clone(), vec![task("a", &[], &["9.0.0.1"])]));
+    assert_eq!(ports(&intents), [Some(10_015)]);
+    intents.follow(&known(one, Vec::new()));
+    assert_eq!(ports(&intents), [None]);
 }

@@ -129,6 +129,7 @@ fn snapshot(state: &State) -> Snapshot {
         framework_name: None,
         acme: None,
         paths: crate::intent::path::PathRules::default(),
+        ports: labels::ServicePorts::default(),
     };
     let projector = Projector::full(labels, resources::Config::default(), state);
     projector.snapshot().clone()

@@ -13,6 +13,9 @@ pub struct Config {
     pub http_listen: SocketAddr,
     /// Address on which proxies listen for https; redirects name its port unless it is 443.
     pub https_listen: SocketAddr,
+    /// Address on which proxies listen for requests that name an app in `X-Marathon-App-Id`; none:
+    /// there is no such listener.
+    pub app_id_listen: Option<SocketAddr>,
     /// The name of the cluster through which proxies reach this daemon, from their bootstrap.
     pub cluster_name: String,
     /// Pause of a proxy between an answer and its next poll, for every kind but endpoints
@@ -63,6 +66,7 @@ impl Default for Config {
         Self {
             http_listen: (Ipv4Addr::UNSPECIFIED, 80).into(),
             https_listen: (Ipv4Addr::UNSPECIFIED, 443).into(),
+            app_id_listen: None,
             cluster_name: "xds_cluster".to_owned(),
             // Part of the time from an event to a proxy when the next event follows at once; what
             // a fleet costs while this daemon is away is 1 / this.

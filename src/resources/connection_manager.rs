@@ -1,4 +1,4 @@
-//! The HTTP connection manager of both listeners: requests as they are passed on.
+//! The HTTP connection manager of listeners: requests as they are passed on.
 
 use std::time::Duration;
 
@@ -13,7 +13,6 @@ use hcm::http_connection_manager::{
 };
 
 use super::config::{Config, Underscores};
-use super::route_table::RouteTable;
 use super::source::{config_source, duration};
 use super::virtual_host::SILENCE_LIMIT;
 use super::{header_case, upgrades};
@@ -45,8 +44,8 @@ const NO_HOST: &str = "no-host.invalid";
 
 /// The [HTTP connection
 /// manager](https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto#extensions-filters-network-http-connection-manager-v3-httpconnectionmanager),
-/// with its routes from this table.
-pub(super) fn filter(config: &Config, flavour: Flavour, table: RouteTable) -> api::Filter {
+/// with its routes from the table of this name.
+pub(super) fn filter(config: &Config, flavour: Flavour, table: &str) -> api::Filter {
     let router = Router {
         // Otherwise it adds `x-envoy-upstream-service-time` to answers.
         suppress_envoy_headers: true,
@@ -59,10 +58,10 @@ pub(super) fn filter(config: &Config, flavour: Flavour, table: RouteTable) -> ap
     };
     let rules = &config.normalisation;
     let manager = hcm::HttpConnectionManager {
-        stat_prefix: table.name().to_owned(),
+        stat_prefix: stat_prefix(table),
         route_specifier: Some(RouteSpecifier::Rds(hcm::Rds {
             config_source: Some(config_source(config, flavour, Kind::Route)),
-            route_config_name: table.name().to_owned(),
+            route_config_name: table.to_owned(),
         })),
         http_filters: vec![router],
         common_http_protocol_options: Some(HttpProtocolOptions {
@@ -109,4 +108,9 @@ pub(super) fn filter(config: &Config, flavour: Flavour, table: RouteTable) -> ap
         name: "envoy.filters.network.http_connection_manager".to_owned(),
         config_type: Some(api::filter::ConfigType::TypedConfig(any(&manager))),
     }
+}
+
+/// The name of a listener in statistics, in which dots and colons part one piece from the next.
+pub(super) fn stat_prefix(name: &str) -> String {
+    name.replace(['.', ':', '[', ']'], "_")
 }

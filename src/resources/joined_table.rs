@@ -57,40 +57,59 @@ impl JoinedTable {
 }
 
 impl Join for JoinedTable {
-    /// The usual encoding is for Envoys that read the retry policy from clusters, the other one for
-    /// those that do not.
     fn join(&self, other_encoding: bool) -> Bytes {
-        let retried = api::VirtualHost {
-            retry_policy: Some(retries::policy()),
-            ..api::VirtualHost::default()
-        };
-        let retried = retried.encode_to_vec();
-        // Encoded messages that are put one behind the other are one message (protobuf's encoding
-        // guide, "Last One Wins": repeated fields are concatenated). In the order of the field
-        // numbers it is what the encoder would have written.
-        let mut bytes = table_head(self.form).encode_to_vec();
-        for SharedHost { domains, routes } in self.virtual_hosts() {
-            let named = named(domains.first().copied().unwrap_or_default(), &domains);
-            let retried = match other_encoding && routes.has_clusters() {
-                true => &*retried,
-                false => &[],
-            };
-            let length = named.len() + routes.bytes.len() + retried.len();
-            encode_key(VIRTUAL_HOSTS, WireType::LengthDelimited, &mut bytes);
-            encode_varint(length as u64, &mut bytes);
-            for piece in [&named, &*routes.bytes, retried] {
-                bytes.extend_from_slice(piece);
-            }
-        }
-        bytes.extend_from_slice(&table_tail().encode_to_vec());
-        bytes.into()
+        let virtual_hosts = self.virtual_hosts();
+        let hosts = virtual_hosts.iter().map(|SharedHost { domains, routes }| {
+            let name = domains.first().copied().unwrap_or_default();
+            (named(name, domains), *routes)
+        });
+        joined(
+            self.form.table().name(),
+            hosts,
+            table_tail(),
+            other_encoding,
+        )
     }
 }
 
+/// A table of this name, with these virtual hosts and this tail. The usual encoding is for Envoys
+/// that read the retry policy from clusters, the other one for those that do not. Each virtual host
+/// is given by its name and domains, encoded, and its routes.
+pub(super) fn joined<'a>(
+    name: &str,
+    virtual_hosts: impl Iterator<Item = (Vec<u8>, &'a HostRoutes)>,
+    tail: api::RouteConfiguration,
+    other_encoding: bool,
+) -> Bytes {
+    let retried = api::VirtualHost {
+        retry_policy: Some(retries::policy()),
+        ..api::VirtualHost::default()
+    };
+    let retried = retried.encode_to_vec();
+    // Encoded messages that are put one behind the other are one message (protobuf's encoding
+    // guide, "Last One Wins": repeated fields are concatenated). In the order of the field
+    // numbers it is what the encoder would have written.
+    let mut bytes = table_head(name).encode_to_vec();
+    for (named, routes) in virtual_hosts {
+        let retried = match other_encoding && routes.has_clusters() {
+            true => &*retried,
+            false => &[],
+        };
+        let length = named.len() + routes.bytes.len() + retried.len();
+        encode_key(VIRTUAL_HOSTS, WireType::LengthDelimited, &mut bytes);
+        encode_varint(length as u64, &mut bytes);
+        for piece in [&named, &*routes.bytes, retried] {
+            bytes.extend_from_slice(piece);
+        }
+    }
+    bytes.extend_from_slice(&tail.encode_to_vec());
+    bytes.into()
+}
+
 /// A table with nothing but its name. It comes first when a table is put together.
-pub(super) fn table_head(form: TableForm) -> api::RouteConfiguration {
+pub(super) fn table_head(name: &str) -> api::RouteConfiguration {
     api::RouteConfiguration {
-        name: form.table().name().to_owned(),
+        name: name.to_owned(),
         ..api::RouteConfiguration::default()
     }
 }

@@ -1,29 +1,46 @@
-//! Certificates and settings -> the listeners `http` and `https`.
+//! Certificates and settings -> the listeners `http`, `https` and `app-id`.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use envoy_api::any;
-use envoy_api::envoy::config::core::v3::{TransportSocket, transport_socket};
 use envoy_api::envoy::config::listener::v3 as api;
 use envoy_api::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
-use envoy_api::envoy::extensions::transport_sockets::tls::v3 as tls;
 use envoy_api::prost::Message as _;
 
+use super::app_ids::APP_ID;
 use super::config::Config;
 use super::connection_manager;
+use super::downstream_tls::{self, Terms};
 use super::origin;
 use super::route_table::RouteTable;
-use super::source::{config_source, listen_address, plain};
+use super::source::{listen_address, plain};
 use crate::intent::server_names::PresentedCertificates;
-use crate::snapshot::{Encode, Flavour, Kind, Resource};
+use crate::snapshot::{Encode, Flavour, Origin, Resource};
 
 /// The plain [listener](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/listener/v3/listener.proto#config-listener-v3-listener).
 pub(super) fn http(config: &Arc<Config>) -> Resource {
-    let writer = HttpListener(config.clone());
+    let writer = PlainListener {
+        config: config.clone(),
+        name: RouteTable::Http.name(),
+        address: config.http_listen,
+    };
     let settings = config.transport_settings();
     Resource::flavoured(RouteTable::Http.name().into(), settings, writer)
         .made_from(origin::listener(RouteTable::Http))
+}
+
+/// The listener that routes by the ids of apps, if there is to be one.
+pub(super) fn app_id(config: &Arc<Config>) -> Option<Resource> {
+    let address = config.app_id_listen?;
+    let writer = PlainListener {
+        config: config.clone(),
+        name: APP_ID,
+        address,
+    };
+    let listener = Resource::flavoured(APP_ID.into(), config.transport_settings(), writer);
+    let origin = Origin::One("setting APP_ID_LISTEN_PORT".into());
+    Some(listener.made_from(origin))
 }
 
 /// The listener with TLS; none without certificates, since Envoy refuses a listener without [filter
@@ -44,22 +61,23 @@ pub(super) fn https(config: &Arc<Config>, presented: &PresentedCertificates) -> 
     })
 }
 
-/// Writer of the plain listener.
-struct HttpListener(Arc<Config>);
+/// Writer of a plain listener.
+struct PlainListener {
+    config: Arc<Config>,
+    /// Name of the listener and of its table.
+    name: &'static str,
+    address: SocketAddr,
+}
 
-impl Encode for HttpListener {
+impl Encode for PlainListener {
     fn encode(&self, flavour: Flavour) -> Bytes {
         let chain = api::FilterChain {
-            filters: vec![connection_manager::filter(
-                &self.0,
-                flavour,
-                RouteTable::Http,
-            )],
+            filters: vec![connection_manager::filter(&self.config, flavour, self.name)],
             ..api::FilterChain::default()
         };
         let listener = api::Listener {
-            name: RouteTable::Http.name().to_owned(),
-            address: Some(listen_address(self.0.http_listen)),
+            name: self.name.to_owned(),
+            address: Some(listen_address(self.address)),
             filter_chains: vec![chain],
             ..api::Listener::default()
         };
@@ -85,7 +103,7 @@ impl Encode for HttpsListener {
             ))),
             ..api::ListenerFilter::default()
         };
-        let manager = connection_manager::filter(&self.config, flavour, RouteTable::Https);
+        let manager = connection_manager::filter(&self.config, flavour, RouteTable::Https.name());
         let chain = |name: String, server_names: Vec<String>, certificate: &str| api::FilterChain {
             name,
             filter_chain_match: (!server_names.is_empty()).then(|| api::FilterChainMatch {
@@ -93,7 +111,11 @@ impl Encode for HttpsListener {
                 ..api::FilterChainMatch::default()
             }),
             filters: vec![manager.clone()],
-            transport_socket: Some(self.transport_socket(flavour, certificate)),
+            transport_socket: Some(downstream_tls::socket(
+                &self.config,
+                flavour,
+                &Terms::of(certificate),
+            )),
             ..api::FilterChain::default()
         };
         let named = self.presented.named.iter().map(|named| {
@@ -114,31 +136,5 @@ impl Encode for HttpsListener {
             ..api::Listener::default()
         };
         listener.encode_to_vec().into()
-    }
-}
-
-impl HttpsListener {
-    /// TLS with a certificate by [SDS](https://www.envoyproxy.io/docs/envoy/latest/configuration/security/secret), from TLS 1.2 on.
-    fn transport_socket(&self, flavour: Flavour, certificate: &str) -> TransportSocket {
-        let secret = tls::SdsSecretConfig {
-            name: certificate.to_owned(),
-            sds_config: Some(config_source(&self.config, flavour, Kind::Secret)),
-        };
-        let context = tls::DownstreamTlsContext {
-            common_tls_context: Some(tls::CommonTlsContext {
-                tls_params: Some(tls::TlsParameters {
-                    tls_minimum_protocol_version: tls::tls_parameters::TlsProtocol::TlSv12.into(),
-                    ..tls::TlsParameters::default()
-                }),
-                tls_certificate_sds_secret_configs: vec![secret],
-                alpn_protocols: vec!["h2".to_owned(), "http/1.1".to_owned()],
-                ..tls::CommonTlsContext::default()
-            }),
-            ..tls::DownstreamTlsContext::default()
-        };
-        TransportSocket {
-            name: "envoy.transport_sockets.tls".to_owned(),
-            config_type: Some(transport_socket::ConfigType::TypedConfig(any(&context))),
-        }
     }
 }

@@ -3,11 +3,13 @@
 //! Each kind of resource has a file that writes it; [`Projection`] keeps all of them up to date.
 //! [`retries`] decides which requests are retried.
 
+mod app_ids;
 mod challenges;
 mod clusters;
 mod config;
 mod connection_manager;
 mod departed;
+mod downstream_tls;
 mod endpoints;
 mod header_case;
 mod joined_table;
@@ -19,6 +21,8 @@ mod retries;
 mod route_table;
 mod routes;
 mod secrets;
+mod service_listener;
+mod service_ports;
 mod settled_hosts;
 mod source;
 #[cfg(test)]

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::app_ids::AppIds;
 use super::clusters::ClusterTemplate;
 use super::config::Config;
 use super::route_table::RouteTable;
 use super::routes::Routes;
+use super::service_ports::{ServicePorts, SettledPort};
 use super::settled_hosts::TableForm;
 use super::vhds::{self, virtual_host_name};
 use super::{endpoints, listeners, secrets};
@@ -26,6 +28,9 @@ pub struct Projection {
     /// The certificates that were projected last.
     certificates: CertificateSet,
     routes: Routes,
+    ports: ServicePorts,
+    /// None: there is no listener for them.
+    app_ids: Option<AppIds>,
     presented: PresentedCertificates,
     certificate_problems: Vec<Problem>,
     snapshot: Snapshot,
@@ -55,6 +60,8 @@ impl Projection {
         let config = Arc::new(config);
         let mut projection = Self {
             routes: Routes::new(config.clone(), acme),
+            ports: ServicePorts::new(config.clone()),
+            app_ids: config.app_id_listen.map(|_| AppIds::default()),
             clusters: Arc::new(ClusterTemplate::new(config.clone())),
             config,
             certificates: CertificateSet::default(),
@@ -67,6 +74,13 @@ impl Projection {
         projection.insert(Kind::Listener, listener, &mut step);
         let table = vhds::table(&projection.config, TableForm::Http);
         projection.insert(Kind::VhdsRoute, table, &mut step);
+        if let Some(listener) = listeners::app_id(&projection.config) {
+            projection.insert(Kind::Listener, listener, &mut step);
+        }
+        if let Some(app_ids) = &projection.app_ids {
+            let table = app_ids.table();
+            projection.insert_table(table, &mut step);
+        }
         projection.settle_routes(&mut step);
         projection
     }
@@ -92,6 +106,7 @@ impl Projection {
             self.project_certificates(&mut step);
         }
         self.settle_routes(&mut step);
+        self.settle_ports(&mut step);
         step
     }
 
@@ -103,7 +118,9 @@ impl Projection {
     /// Parts of intents and certificates that have no place among the resources, in no order.
     pub fn problems(&self) -> impl Iterator<Item = Problem> {
         let certificates = self.certificate_problems.iter().cloned();
-        self.routes.problems().into_iter().chain(certificates)
+        let ports = self.ports.problems().cloned();
+        let problems = self.routes.problems().into_iter();
+        problems.chain(certificates).chain(ports)
     }
 
     /// Everything that all clusters have in common.
@@ -135,8 +152,16 @@ impl Projection {
                 });
             }
             if known.is_none_or(|known| known.route != service.route) {
-                self.routes.change(known.map(Arc::as_ref), Some(service));
+                self.change_routes(known.map(Arc::as_ref), Some(service));
             }
+        }
+    }
+
+    fn change_routes(&mut self, before: Option<&Service>, after: Option<&Service>) {
+        self.routes.change(before, after);
+        self.ports.change(before, after);
+        if let Some(app_ids) = &mut self.app_ids {
+            app_ids.change(before, after);
         }
     }
 
@@ -154,7 +179,7 @@ impl Projection {
     }
 
     fn drop_service(&mut self, service: &Service, step: &mut Changed) {
-        self.routes.change(Some(service), None);
+        self.change_routes(Some(service), None);
         self.remove(Kind::Cluster, &service.backend.name, step);
         self.remove(Kind::Endpoint, &service.backend.name, step);
     }
@@ -174,6 +199,8 @@ impl Projection {
             let source = certificates.source_of(&certificate.name);
             self.put(Kind::Secret, secrets::resource(certificate, source), step);
         }
+        let secrets = self.snapshot.resources(Kind::Secret).keys();
+        self.ports.set_certificates(secrets.cloned().collect());
         let default = self.config.default_certificate.as_deref();
         let (presented, problems) = settle_names(certificates.iter(), default);
         if self.certificate_problems != problems {
@@ -220,6 +247,46 @@ impl Projection {
                 let virtual_hosts = self.snapshot.index(Kind::VirtualHost);
                 let table = self.routes.table(table, virtual_hosts);
                 self.insert(Kind::Route, table, step);
+            }
+        }
+    }
+
+    /// Brings the listeners for single services up to date, and the table by app ids.
+    fn settle_ports(&mut self, step: &mut Changed) {
+        let (ports, problems) = self.ports.settle();
+        step.problems |= problems;
+        for SettledPort {
+            name,
+            listener,
+            table,
+        } in ports
+        {
+            match listener {
+                Some(listener) => self.put(Kind::Listener, listener, step),
+                None => self.remove(Kind::Listener, &name, step),
+            }
+            match table {
+                Some(table) => self.insert_table(table, step),
+                None => {
+                    self.remove(Kind::Route, &name, step);
+                    self.remove(Kind::VhdsRoute, &name, step);
+                }
+            }
+        }
+        let app_ids = self.app_ids.as_mut();
+        if let Some(table) = app_ids.and_then(AppIds::take_changed) {
+            self.insert_table(table, step);
+        }
+    }
+
+    /// Inserts a table that is sent as a whole to every proxy, unless the one of its name is equal.
+    fn insert_table(&mut self, table: Resource, step: &mut Changed) {
+        let table = Arc::new(table);
+        for kind in [Kind::Route, Kind::VhdsRoute] {
+            let known = self.snapshot.resource(kind, table.name());
+            if known.is_none_or(|known| known.head() != table.head()) {
+                step.resources.add(kind, table.name().clone());
+                self.snapshot.insert(kind, table.clone());
             }
         }
     }

@@ -41,6 +41,7 @@ pub(crate) fn label_config() -> labels::Config {
         framework_name: None,
         acme: AcmePort::new("g/a", 0),
         paths: PathRules::default(),
+        ports: labels::ServicePorts::default(),
     }
 }
 
@@ -1425,4 +1426,119 @@ proptest! {
         });
         check_references(&full(&known(apps.collect())));
     }
+}
+
+/// An app with one port, whose service port is `number`.
+fn with_number(id: &str, number: u16, pairs: &[(&str, &str)]) -> App {
+    let mut app = labelled(id, pairs);
+    let mut layout = (*app.layout).clone();
+    layout.ports.truncate(1);
+    for port in &mut layout.ports {
+        port.service_port = Some(number);
+    }
+    app.layout = Arc::new(layout);
+    app
+}
+
+fn with_service_ports(state: &State) -> Projector {
+    let labels = labels::Config {
+        ports: labels::ServicePorts {
+            address: Some([0, 0, 0, 0].into()),
+            by_app_id: true,
+            assigned: None,
+        },
+        ..label_config()
+    };
+    let config = Config {
+        app_id_listen: Some(([0, 0, 0, 0], 9_091).into()),
+        ..Config::default()
+    };
+    Projector::full(labels, config, state)
+}
+
+fn named(projection: &Projector, kind: Kind) -> Vec<&str> {
+    let names = projection.snapshot().resources(kind).keys();
+    names.map(|name| &**name).collect()
+}
+
+#[test]
+fn a_service_port_has_a_listener_that_requires_its_cluster_or_a_table_that_does() {
+    let web = ("HAPROXY_0_MODE", "http");
+    let apps = vec![
+        with_number("/db", 5_432, &[]),
+        with_number("/web", 10_000, &[web]),
+    ];
+    let projection = with_service_ports(&known(apps));
+    let listeners = ["0.0.0.0:10000", "0.0.0.0:5432", "app-id", "http"];
+    assert_eq!(named(&projection, Kind::Listener), listeners);
+    let tables = ["0.0.0.0:10000", "app-id", "http"];
+    assert_eq!(named(&projection, Kind::VhdsRoute), tables);
+    assert_eq!(named(&projection, Kind::Route)[..3], tables);
+    let of = |kind, name: &str| projection.snapshot().resource(kind, name).unwrap();
+    let requires = |kind, name: &str, cluster: &str| {
+        let required = (Kind::Cluster, Name::from(cluster));
+        of(kind, name).requires().contains(&required)
+    };
+    assert!(requires(Kind::Listener, "0.0.0.0:5432", "/db_0"));
+    assert!(!requires(Kind::Listener, "0.0.0.0:10000", "/web_0"));
+    assert!(requires(Kind::Route, "0.0.0.0:10000", "/web_0"));
+    assert!(requires(Kind::Route, "app-id", "/web_0"));
+    assert!(!requires(Kind::Route, "app-id", "/db_0"));
+    let table = of(Kind::Route, "app-id")
+        .encoded(Flavour::Ads)
+        .bytes()
+        .clone();
+    let table = RouteConfiguration::decode(table).unwrap();
+    assert_eq!(table.vhost_header, "x-marathon-app-id");
+    let hosts: Vec<&str> = table.virtual_hosts.iter().map(|host| &*host.name).collect();
+    assert_eq!(hosts, ["/web", "*"]);
+}
+
+#[test]
+fn listeners_of_settings_keep_their_addresses() {
+    let taken = [80, 443, 9_091].map(|number| {
+        let id = format!("/a{number}");
+        with_number(&id, number, &[])
+    });
+    let projection = with_service_ports(&known(taken.into()));
+    assert_eq!(named(&projection, Kind::Listener), ["app-id", "http"]);
+    let problems = projection.problems();
+    let conflicts = problems.iter().filter(|it| it.reason == Reason::Conflict);
+    assert_eq!(conflicts.count(), 3, "{problems:?}");
+}
+
+#[test]
+fn a_service_port_with_tls_opens_as_soon_as_its_certificate_is_there() {
+    let tls = ("HAPROXY_0_SSL_CERT", "/etc/ssl/site.pem");
+    let state = known(vec![with_number("/web", 10_000, &[tls])]);
+    let without = with_service_ports(&state);
+    assert_eq!(named(&without, Kind::Listener), ["app-id", "http"]);
+    let missing = without.problems().iter();
+    let missing = missing.filter(|it| it.reason == Reason::MissingCertificate);
+    assert_eq!(missing.count(), 1);
+    let state = with_certificates(state, vec![certificate("site", &["a.test"], 1)]);
+    let with = with_service_ports(&state);
+    assert!(named(&with, Kind::Listener).contains(&"0.0.0.0:10000"));
+    assert_eq!(with.problems(), []);
+    let listener = with.snapshot().resource(Kind::Listener, "0.0.0.0:10000");
+    let listener = listener.unwrap().encoded(Flavour::Ads).bytes().clone();
+    let listener = Listener::decode(listener).unwrap();
+    assert!(listener.filter_chains[0].transport_socket.is_some());
+}
+
+#[test]
+fn a_listener_goes_with_its_app_and_the_next_one_has_it() {
+    let one = with_number("/a", 10_000, &[("HAPROXY_0_MODE", "http")]);
+    let two = with_number("/b", 10_000, &[]);
+    let mut projection = with_service_ports(&known(vec![one.clone(), two]));
+    assert!(named(&projection, Kind::Route).contains(&"0.0.0.0:10000"));
+    assert_eq!(projection.problems().len(), 1);
+    let state = known(vec![with_number("/b", 10_000, &[])]);
+    let changed = projection.project(&state);
+    assert!(named(&projection, Kind::Listener).contains(&"0.0.0.0:10000"));
+    assert!(!named(&projection, Kind::Route).contains(&"0.0.0.0:10000"));
+    assert!(changed.problems && projection.problems().is_empty());
+    projection.project(&known(Vec::new()));
+    assert_eq!(named(&projection, Kind::Listener), ["app-id", "http"]);
+    assert_eq!(named(&projection, Kind::VhdsRoute), ["app-id", "http"]);
 }

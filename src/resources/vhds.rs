@@ -32,7 +32,7 @@ pub(super) fn table(config: &Config, form: TableForm) -> Resource {
         vhds: Some(api::Vhds {
             config_source: Some(source),
         }),
-        name: table_head(form).name,
+        name: table_head(form.table().name()).name,
         ..table_tail()
     };
     Resource::fixed(form.table().name().into(), table.encode_to_vec().into())

@@ -13,6 +13,7 @@ use super::config::Config;
 use super::route_table::RouteTable;
 use super::source::duration;
 use super::upgrades::{self, TUNNEL_LIMIT};
+use crate::intent::Route;
 use crate::intent::conflicts::Claim;
 use crate::snapshot::{Kind, Name, Version};
 
@@ -115,6 +116,18 @@ impl HostRoutes {
     pub(super) fn has_clusters(&self) -> bool {
         self.requires.iter().any(|(kind, _)| *kind == Kind::Cluster)
     }
+}
+
+/// All requests on a way to one service alone, to its cluster.
+pub(super) fn to_service(backend: &Name, _: &Route) -> Vec<ClusterRoute> {
+    let mut upgraded = route_to("/", proxied(backend, TUNNEL_LIMIT));
+    if let Some(matched) = &mut upgraded.r#match {
+        matched.headers.push(upgrades::requested());
+    }
+    let others = route_to("/", proxied(backend, SILENCE_LIMIT));
+    [upgraded, others]
+        .map(|route| (route, Some(backend.clone())))
+        .into()
 }
 
 /// A claim's requests, to its cluster: those for an upgrade, which may be silent for longer, then

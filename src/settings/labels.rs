@@ -65,6 +65,7 @@ impl Typed {
             framework_name,
             acme,
             paths: self.path_rules(),
+            ports: self.ports.service_ports()?,
         })
     }
 }

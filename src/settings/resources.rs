@@ -33,10 +33,12 @@ impl Typed {
                 remedy: "give the two listeners different ports",
             });
         }
+        let app_id_listen = self.app_id_listen(http_listen, https_listen)?;
         let defaults = resources::Config::default();
         Ok(resources::Config {
             http_listen,
             https_listen,
+            app_id_listen,
             cluster_name: self.link.cluster_name()?,
             default_certificate: self
                 .default_certificate
@@ -51,5 +53,26 @@ impl Typed {
             endpoints_refresh_delay: refresh_delay.unwrap_or(defaults.endpoints_refresh_delay),
             ..defaults
         })
+    }
+
+    /// The address of the listener that routes by app id, if there is to be one.
+    fn app_id_listen(
+        &self,
+        http_listen: SocketAddr,
+        https_listen: SocketAddr,
+    ) -> Result<Option<SocketAddr>, BadSetting> {
+        let Some(port) = self.ports.app_id_listen_port else {
+            return Ok(None);
+        };
+        let listen = SocketAddr::new(self.http_listen_addr, port);
+        if listen == http_listen || listen == https_listen {
+            return Err(BadSetting {
+                variable: "APP_ID_LISTEN_PORT",
+                value: port.to_string(),
+                why: "it is the port of the http or https listener".into(),
+                remedy: "give each listener a port of its own, or leave it unset",
+            });
+        }
+        Ok(Some(listen))
     }
 }

@@ -4,6 +4,7 @@ mod edge;
 mod logging;
 mod marathon;
 mod parsers;
+mod service_ports;
 mod tls;
 mod vault;
 mod vhds;
@@ -19,6 +20,7 @@ use clap::{Args, FromArgMatches as _};
 pub use edge::Edge;
 pub use logging::{LogFormat, Logging};
 pub use marathon::Marathon;
+pub(super) use service_ports::ServicePorts;
 pub use tls::{ClientAuth, TlsSettings};
 pub use vault::{AuthMethod, KvEngine, Vault};
 pub(super) use vhds::VhdsMode;
@@ -174,6 +176,10 @@ pub struct Typed {
         value_parser = number(1..=u16::MAX)
     )]
     pub https_listen_port: u16,
+
+    /// The listeners besides those for hosts.
+    #[command(flatten)]
+    pub ports: ServicePorts,
 
     /// The treatment of requests by Envoy.
     #[command(flatten)]

@@ -115,7 +115,7 @@ impl RequirementCounts {
     }
 
     /// Counts the requirements of a resource that took the place of another, each sorted.
-    pub(super) fn replace(&mut self, before: &[(Kind, Name)], after: &[(Kind, Name)]) {
+    pub fn replace(&mut self, before: &[(Kind, Name)], after: &[(Kind, Name)]) {
         if before == after {
             return;
         }

@@ -54,6 +54,8 @@ pub enum Reason {
     /// The redirect leads to an https listener that does not exist, or to a host that none of its
     /// certificates is valid for.
     RedirectWithoutHttps,
+    /// An app is served, and none of its ports has a host or a listener.
+    UnreachedApp,
     /// A port cannot be routed to, in this definition or for some of its tasks.
     UnroutablePort,
     /// The name of an agent cannot be resolved: its tasks are left out.
@@ -78,7 +80,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every class, for metrics that show zeros.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::UnreadableApp,
         Self::InvalidLabel,
         Self::UnsupportedLabel,
@@ -86,6 +88,7 @@ impl Reason {
         Self::UnknownLabel,
         Self::Conflict,
         Self::RedirectWithoutHttps,
+        Self::UnreachedApp,
         Self::UnroutablePort,
         Self::UnresolvedAgent,
         Self::HeldLoss,
@@ -107,6 +110,7 @@ impl Reason {
             Self::UnknownLabel => "unknown_label",
             Self::Conflict => "conflict",
             Self::RedirectWithoutHttps => "redirect_without_https",
+            Self::UnreachedApp => "unreached_app",
             Self::UnroutablePort => "unroutable_port",
             Self::UnresolvedAgent => "unresolved_agent",
             Self::HeldLoss => "held_loss",

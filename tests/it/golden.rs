@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -73,6 +73,11 @@ struct Settings {
     acme_port_index: usize,
     default_certificate: Option<String>,
     trusted_hops: u32,
+    /// True for a listener for each service port.
+    service_ports: bool,
+    /// The ports that apps without service ports get.
+    assigned_ports: Option<(u16, u16)>,
+    app_id_listen: Option<SocketAddr>,
     /// Whether the outcome shows every resource as a proxy gets it.
     in_full: bool,
 }
@@ -147,10 +152,16 @@ impl Settings {
                 self.acme_port_index,
             ),
             paths: PathRules::default(),
+            ports: labels::ServicePorts {
+                address: self.service_ports.then_some(Ipv4Addr::UNSPECIFIED.into()),
+                by_app_id: self.app_id_listen.is_some(),
+                assigned: self.assigned_ports.map(|(first, last)| first..=last),
+            },
         };
         let mut resources = resources::Config {
             default_certificate: self.default_certificate,
             trusted_hops: self.trusted_hops,
+            app_id_listen: self.app_id_listen,
             ..resources::Config::default()
         };
         if let Some(https_listen) = self.https_listen {
@@ -249,7 +260,10 @@ fn listener(listener: &Value) -> Value {
         let context = &chain["transport_socket"]["typed_config"]["common_tls_context"];
         let names = &chain["filter_chain_match"]["server_names"];
         let secret = &context["tls_certificate_sds_secret_configs"][0]["name"];
-        if secret.is_null() {
+        let last = chain["filters"].as_array().unwrap().last().unwrap();
+        if let Some(cluster) = last["typed_config"]["cluster"].as_str() {
+            json!({ "tcp": cluster })
+        } else if secret.is_null() {
             json!({})
         } else if names.is_null() {
             json!({ "secret": secret })

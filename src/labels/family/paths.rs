@@ -82,7 +82,7 @@ fn prefixes(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) -> Option<Vec<Pa
             );
             continue;
         }
-        if let Err(why) = draft.path_rules.check(word) {
+        if let Err(why) = draft.config.paths.check(word) {
             draft.reject(
                 label,
                 format!(

@@ -1,8 +1,12 @@
 //! Template labels: HAProxy's own text in place of one piece of the configuration of a port.
 
-use super::ports::NO_SERVICE_PORT;
+use crate::labels::draft::{LabelText, ServiceDraft};
+use crate::labels::haproxy_text::{Syntax, access_control};
 use crate::labels::label::{Family, Label, Support, ValueKind};
+use crate::state::problem::Reason;
 
+const ONLY_EMPTY: &str = "empty, the service port is not opened; any other text is left out, or if it restricts access the \
+     service port is not opened";
 const USUAL_ROUTES: Support = Support::not_yet("routes follow the labels VHOST and PATH");
 const USUAL_REDIRECT: Support = Support::not_yet("the redirect is what REDIRECT_TO_HTTPS asks for");
 const USUAL_HEADERS: Support = Support::not_yet("requests and responses get the usual headers");
@@ -29,12 +33,12 @@ pub(crate) const FAMILY: Family = Family {
     labels: &[
         section(
             "FRONTEND_HEAD",
-            NO_SERVICE_PORT,
+            Support::in_part(read_frontend, ONLY_EMPTY),
             "the service port's `frontend`, with its `bind` line",
         ),
         section(
             "FRONTEND_BACKEND_GLUE",
-            NO_SERVICE_PORT,
+            Support::in_part(read_frontend, ONLY_EMPTY),
             "the service port's `use_backend` line",
         ),
         section(
@@ -224,3 +228,25 @@ pub(crate) const FAMILY: Family = Family {
         ),
     ],
 };
+
+/// Reads the text of the service port's `frontend`, which is mostly written to have none.
+fn read_frontend(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
+    if label.value.trim().is_empty() {
+        draft.listener.is_left_out = true;
+    } else if let Some(how) = access_control(label.value, Syntax::Section) {
+        draft.note(
+            label,
+            Reason::UnsupportedGuard,
+            format!("it {how}, which is not supported yet, so the service port is not opened"),
+            "let the app itself restrict access and remove the label, or keep the app on marathon-lb",
+        );
+        draft.listener.is_left_out = true;
+    } else {
+        draft.note(
+            label,
+            Reason::UnsupportedLabel,
+            "the service port is the usual one: HAProxy's text has no meaning here".into(),
+            "remove it if that will do, or keep the app on marathon-lb",
+        );
+    }
+}

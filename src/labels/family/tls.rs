@@ -29,12 +29,6 @@ pub(crate) const FAMILY: Family = Family {
             "host names, as in `VHOST`, for which marathon-acme gets certificates; no wildcards",
         )
         .with_prefix(LabelPrefix::MarathonAcme),
-        Label::of_port(
-            "SSL_CERT",
-            ValueKind::BindText,
-            Support::not_yet("the https port shows the certificates of this daemon's settings"),
-            "certificate file of the service port",
-        ),
     ],
 };
 

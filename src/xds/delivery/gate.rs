@@ -32,11 +32,11 @@ impl Subscription {
         now: Instant,
     ) -> Gate {
         match self.kind {
-            Kind::Listener | Kind::Route if siblings.has_nothing => {
+            Kind::Listener | Kind::Route | Kind::VhdsRoute if siblings.has_nothing => {
                 return Gate::Open(variant_if_undecided(resource.clone(), siblings));
             }
-            Kind::Listener | Kind::Route | Kind::VirtualHost => {}
-            Kind::Cluster | Kind::Endpoint | Kind::VhdsRoute | Kind::Secret => {
+            Kind::Listener | Kind::Route | Kind::VhdsRoute | Kind::VirtualHost => {}
+            Kind::Cluster | Kind::Endpoint | Kind::Secret => {
                 return Gate::Open(resource.clone());
             }
         }

@@ -334,6 +334,7 @@ fn the_app_is_what_its_agent_can_start_and_what_the_daemon_serves() {
             framework_name: None,
             acme: None,
             paths: PathRules::default(),
+            ports: labels::ServicePorts::default(),
         },
         resources::Config::default(),
     );

@@ -209,6 +209,7 @@ impl Plane {
             framework_name: None,
             acme: None,
             paths: config.normalisation.paths,
+            ports: labels::ServicePorts::default(),
         };
         let projection = Projector::full(intents, config, &state);
         let snapshot = projection.snapshot().clone();

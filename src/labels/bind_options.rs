@@ -1,0 +1,220 @@
+//! Options of HAProxy's `bind` line that a listener of Envoy's has too
+//! ([section 5.1](https://docs.haproxy.org/2.6/configuration.html#5.1) of its manual).
+
+use crate::intent::TlsVersion;
+
+/// One option, as it was understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum BindOption {
+    /// Each connection begins with a PROXY protocol header.
+    ProxyProtocol,
+    /// Most connections at a time.
+    ConnectionLimit(u64),
+    /// The lowest version of TLS.
+    LowestTls(TlsVersion),
+    /// Cipher suites up to TLS 1.2.
+    Ciphers(Vec<String>),
+    /// Protocols offered by ALPN.
+    Alpn(Vec<String>),
+    /// The client has to show a certificate.
+    ClientCertificate,
+    /// True of every listener here, or without a meaning for one.
+    Needless,
+    /// No listener here can have it: these words.
+    Unknown(String),
+}
+
+/// Cipher suites that Envoy knows, all of those that HAProxy's lists name in practice
+/// ([`cipher_suites`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/transport_sockets/tls/v3/common.proto#envoy-v3-api-field-extensions-transport-sockets-tls-v3-tlsparameters-cipher-suites)):
+/// one name that it does not know makes it refuse the listener.
+const CIPHERS: [&str; 12] = [
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "ECDHE-RSA-CHACHA20-POLY1305",
+    "ECDHE-ECDSA-AES128-SHA",
+    "ECDHE-RSA-AES128-SHA",
+    "ECDHE-ECDSA-AES256-SHA",
+    "ECDHE-RSA-AES256-SHA",
+    "AES128-GCM-SHA256",
+    "AES256-GCM-SHA384",
+];
+
+/// The options in a text, in order.
+pub(super) fn options(text: &str) -> Vec<BindOption> {
+    let mut words = text.split_whitespace();
+    let mut options = Vec::new();
+    while let Some(word) = words.next() {
+        let mut argument = || words.next().unwrap_or_default();
+        let option = match word {
+            "accept-proxy" => BindOption::ProxyProtocol,
+            "maxconn" => number(word, argument()),
+            "ssl-min-ver" => version(word, argument()),
+            "no-tlsv10" => BindOption::LowestTls(TlsVersion::V1_1),
+            "no-tlsv11" => BindOption::LowestTls(TlsVersion::V1_2),
+            "no-tlsv12" => BindOption::LowestTls(TlsVersion::V1_3),
+            "ciphers" => ciphers(argument()),
+            "alpn" | "npn" => BindOption::Alpn(list(argument(), ',')),
+            // TLS is asked for by the certificate; Envoy has neither SSL 3 nor sockets to hand over.
+            "ssl"
+            | "no-sslv3"
+            | "tfo"
+            | "v4v6"
+            | "expose-fd"
+            | "defer-accept"
+            | "prefer-client-ciphers"
+            | "no-tls-tickets" => BindOption::Needless,
+            // They say which process listens, or under which name statistics are kept.
+            "process" | "thread" | "nice" | "name" | "id" | "level" | "backlog" => {
+                argument();
+                BindOption::Needless
+            }
+            "force-tlsv12" => BindOption::LowestTls(TlsVersion::V1_2),
+            "force-tlsv13" => BindOption::LowestTls(TlsVersion::V1_3),
+            "ca-file" | "crl-file" | "ca-verify-file" => {
+                argument();
+                BindOption::ClientCertificate
+            }
+            "verify" => match argument() {
+                "none" => BindOption::Needless,
+                _ => BindOption::ClientCertificate,
+            },
+            _ => BindOption::Unknown(word.to_owned()),
+        };
+        options.push(option);
+    }
+    options
+}
+
+fn list(text: &str, separator: char) -> Vec<String> {
+    let words = text.split(separator).map(str::trim);
+    words
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+fn number(word: &str, argument: &str) -> BindOption {
+    match argument.parse() {
+        Ok(limit @ 1..) => BindOption::ConnectionLimit(limit),
+        Ok(0) | Err(_) => BindOption::Unknown(format!("{word} {argument}")),
+    }
+}
+
+fn version(word: &str, argument: &str) -> BindOption {
+    BindOption::LowestTls(match argument {
+        "SSLv3" | "TLSv1.0" => TlsVersion::V1_0,
+        "TLSv1.1" => TlsVersion::V1_1,
+        "TLSv1.2" => TlsVersion::V1_2,
+        "TLSv1.3" => TlsVersion::V1_3,
+        _ => return BindOption::Unknown(format!("{word} {argument}")),
+    })
+}
+
+/// The suites of a list that Envoy knows. OpenSSL's lists hold groups and exclusions too
+/// (`ECDHE+AESGCM`, `!aNULL`): a group stands for the suites whose names hold all of its words.
+fn ciphers(argument: &str) -> BindOption {
+    let mut suites: Vec<String> = Vec::new();
+    for entry in list(argument, ':') {
+        let words: Vec<String> = entry.split('+').map(family).collect();
+        let is_suite = CIPHERS.contains(&&*entry);
+        let fits = |suite: &&str| {
+            let plain = suite.replace('-', "");
+            match is_suite {
+                true => **suite == entry,
+                false => words.iter().all(|word| plain.contains(&**word)),
+            }
+        };
+        let is_exclusion = entry.starts_with(['!', '-']);
+        for suite in CIPHERS.iter().filter(|suite| !is_exclusion && fits(suite)) {
+            if !suites.iter().any(|known| known == suite) {
+                suites.push((*suite).to_owned());
+            }
+        }
+    }
+    match suites.is_empty() {
+        false => BindOption::Ciphers(suites),
+        true => BindOption::Unknown(format!("ciphers {argument}")),
+    }
+}
+
+/// A word of a group as it stands in names of suites, without hyphens.
+fn family(word: &str) -> String {
+    match word {
+        "EECDH" | "ECDHE" | "kEECDH" => "ECDHE".to_owned(),
+        "AESGCM" => "GCM".to_owned(),
+        "CHACHA20" => "CHACHA20".to_owned(),
+        "aRSA" => "RSA".to_owned(),
+        "aECDSA" => "ECDSA".to_owned(),
+        "HIGH" => String::new(),
+        other => other.replace('-', ""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_with_an_equivalent_are_understood() {
+        let text = "accept-proxy no-sslv3 no-tlsv10 maxconn 200 alpn h2,http/1.1 process 1-2";
+        let expected = [
+            BindOption::ProxyProtocol,
+            BindOption::Needless,
+            BindOption::LowestTls(TlsVersion::V1_1),
+            BindOption::ConnectionLimit(200),
+            BindOption::Alpn(vec!["h2".into(), "http/1.1".into()]),
+            BindOption::Needless,
+        ];
+        assert_eq!(options(text), expected);
+    }
+
+    #[test]
+    fn a_certificate_of_the_client_is_noticed_in_every_spelling() {
+        for text in [
+            "ca-file x verify required",
+            "verify optional",
+            "verify",
+            "crl-file x",
+        ] {
+            assert!(
+                options(text).contains(&BindOption::ClientCertificate),
+                "{text}"
+            );
+        }
+        assert_eq!(options("verify none"), [BindOption::Needless]);
+    }
+
+    #[test]
+    fn others_are_named() {
+        for text in [
+            "transparent",
+            "interface",
+            "maxconn 0",
+            "maxconn x",
+            "maxconn",
+            "ssl-min-ver TLSv9",
+            "ciphers nonsense",
+        ] {
+            let found = options(text);
+            let [BindOption::Unknown(words)] = &*found else {
+                panic!("{text}: {found:?}");
+            };
+            assert_eq!(words.trim(), text);
+        }
+    }
+
+    #[test]
+    fn groups_of_ciphers_are_suites_that_proxies_know() {
+        let suites = |text: &str| match &*options(text) {
+            [BindOption::Ciphers(suites)] => suites.clone(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(suites("ciphers ECDHE+AESGCM:!aNULL").len(), 4);
+        let one = "ECDHE-RSA-AES128-GCM-SHA256";
+        assert_eq!(suites(&format!("ciphers {one}:{one}")), [one]);
+        assert_eq!(suites("ciphers AES128-GCM-SHA256"), ["AES128-GCM-SHA256"]);
+    }
+}
