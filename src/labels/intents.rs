@@ -233,5 +233,8 @@ fn service(
 
 /// True if two definitions of one app say the same to [`read`].
 fn asks_the_same(one: &Arc<App>, two: &Arc<App>) -> bool {
-    Arc::ptr_eq(one, two) || (one.labels == two.labels && one.layout == two.layout)
+    Arc::ptr_eq(one, two)
+        || (one.labels == two.labels
+            && one.layout == two.layout
+            && one.health_checks == two.health_checks)
 }

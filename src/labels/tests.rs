@@ -19,6 +19,7 @@ use crate::state::event::{Event, List, ListedApp};
 use crate::state::problem::{Problem, Reason};
 use crate::state::problem_list::LISTED_PER_SUBJECT;
 use crate::state::reduce;
+use crate::state::testing::checks;
 
 fn config() -> Config {
     Config {
@@ -49,7 +50,7 @@ fn app(networking: Networking, ports: Vec<Port>, labels: &[(&str, &str)]) -> App
         config_version: AppVersion(1),
         labels: labels.iter().copied().collect(),
         layout: Arc::new(Layout { networking, ports }),
-        health_checks: 0,
+        health_checks: checks(0),
     }
 }
 
@@ -982,7 +983,7 @@ fn an_agent_s_first_address_is_used() {
 #[test]
 fn only_tasks_that_serve_and_are_not_known_to_be_ill_get_requests() {
     let mut checked = web(&[]);
-    checked.health_checks = 1;
+    checked.health_checks = checks(1);
     let with = |number: u16, condition, health| Task {
         condition,
         health,
@@ -1014,7 +1015,7 @@ fn only_tasks_that_serve_and_are_not_known_to_be_ill_get_requests() {
 /// The ports of an app with a health check, by rank, and the problems that the app has.
 fn ranks(tasks: &[(u16, TaskState, Health)]) -> ([Vec<u16>; 2], Vec<Reason>) {
     let mut checked = web(&[]);
-    checked.health_checks = 1;
+    checked.health_checks = checks(1);
     let tasks = tasks.iter().enumerate();
     let tasks = tasks.map(|(place, (number, condition, health))| Task {
         condition: *condition,

@@ -28,6 +28,30 @@ impl From<Text<'_>> for String {
     }
 }
 
+/// A value, or one of another kind, which is not read.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum Lenient<T> {
+    Read(T),
+    Other(IgnoredAny),
+}
+
+impl<T> Lenient<T> {
+    /// The value, if it is of the expected kind.
+    pub(super) fn read(&self) -> Option<&T> {
+        match self {
+            Self::Read(value) => Some(value),
+            Self::Other(IgnoredAny) => None,
+        }
+    }
+}
+
+impl<T> Default for Lenient<T> {
+    fn default() -> Self {
+        Self::Other(IgnoredAny)
+    }
+}
+
 /// Reads null as the default. With `#[serde(default)]` beside it, a missing key too.
 fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
@@ -115,8 +139,8 @@ pub(super) struct AppWithTasks<'a> {
     pub version_info: Option<VersionInfo<'a>>,
     #[serde(borrow, default, deserialize_with = "null_is_default")]
     pub labels: BTreeMap<Text<'a>, Option<Text<'a>>>,
-    #[serde(default, deserialize_with = "null_is_default")]
-    pub health_checks: Vec<IgnoredAny>,
+    #[serde(borrow, default, deserialize_with = "without_nulls")]
+    pub health_checks: Vec<ListedCheck<'a>>,
     /// 1.5 and later.
     #[serde(borrow, default, deserialize_with = "without_nulls")]
     pub networks: Vec<Network<'a>>,
@@ -133,6 +157,29 @@ pub(super) struct AppWithTasks<'a> {
     /// None where they were not asked for: that is not "no tasks".
     #[serde(borrow, default, deserialize_with = "given_without_nulls")]
     pub tasks: Option<Vec<ListedTask<'a>>>,
+}
+
+/// A health check. A value of another kind than expected counts as missing: nobody's routes depend
+/// on it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ListedCheck<'a> {
+    #[serde(borrow, default)]
+    pub protocol: Lenient<Text<'a>>,
+    #[serde(borrow, default)]
+    pub path: Lenient<Text<'a>>,
+    #[serde(default)]
+    pub port_index: Lenient<u16>,
+    #[serde(default)]
+    pub port: Lenient<u16>,
+    #[serde(default)]
+    pub interval_seconds: Lenient<u32>,
+    #[serde(default)]
+    pub timeout_seconds: Lenient<u32>,
+    #[serde(default)]
+    pub max_consecutive_failures: Lenient<u32>,
+    #[serde(default)]
+    pub grace_period_seconds: Lenient<u32>,
 }
 
 #[derive(Deserialize)]
