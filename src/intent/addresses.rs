@@ -84,7 +84,10 @@ impl Candidates {
             (each_once(self.there), each_once(self.lost))
         };
         behind.retain(|address| first.binary_search(address).is_err());
-        RankedAddresses { first, behind }
+        RankedAddresses {
+            first: first.into(),
+            behind: behind.into(),
+        }
     }
 }
 
@@ -92,7 +95,6 @@ impl Candidates {
 fn each_once(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     addresses.sort_unstable();
     addresses.dedup();
-    addresses.shrink_to_fit();
     addresses
 }
 

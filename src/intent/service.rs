@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::backend_settings::BackendSettings;
 use super::origin::{IntentOrigin, WithOrigin};
 use crate::snapshot::LONGEST_NAME_BYTES;
 use crate::state::app::AppId;
@@ -57,16 +58,18 @@ pub struct Backend {
     pub name: Arc<str>,
     /// Addresses of the tasks that may get requests.
     pub addresses: RankedAddresses,
+    /// Settings beyond the usual ones; none for most backends.
+    pub settings: Option<Arc<BackendSettings>>,
 }
 
 /// Addresses by rank: literal, each once; sorted within a rank.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RankedAddresses {
     /// Those that get requests.
-    pub first: Vec<SocketAddr>,
+    pub first: Box<[SocketAddr]>,
     /// Those that get requests only when none of the first takes any: addresses of tasks that may
     /// be gone. None without a first one.
-    pub behind: Vec<SocketAddr>,
+    pub behind: Box<[SocketAddr]>,
 }
 
 impl RankedAddresses {

@@ -1,7 +1,7 @@
 //! The intent of one port, while its labels are read into it.
 
 use crate::intent::path::PathRules;
-use crate::intent::{IntentOrigin, Route, WithOrigin};
+use crate::intent::{BackendSettings, IntentOrigin, Route, WithOrigin};
 use crate::state::app::AppId;
 use crate::state::problem::{Problem, Reason, Subject};
 use crate::state::problem_list::ProblemList;
@@ -19,6 +19,8 @@ pub(super) struct ServiceDraft<'a> {
     /// The route as far as it is read. Its hosts are there as soon as a label asks for hosts, even
     /// if none of them is usable.
     pub(super) route: Route,
+    /// The settings of the backend as far as they are read.
+    pub(super) backend: BackendSettings,
     /// The rules by which the paths of requests are rewritten before they are compared.
     pub(super) path_rules: PathRules,
     problems: ProblemList,
@@ -57,6 +59,7 @@ impl<'a> ServiceDraft<'a> {
         Self {
             app,
             route: Route::default(),
+            backend: BackendSettings::default(),
             path_rules,
             problems: ProblemList::default(),
         }

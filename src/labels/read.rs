@@ -9,7 +9,7 @@ use super::family::selection;
 use super::key::supported;
 use super::label::{LabelReader, SupportedLabel};
 use super::report::{self, LabelReport};
-use crate::intent::{Route, Standing, unnamable, unroutable};
+use crate::intent::{BackendSettings, Route, Standing, unnamable, unroutable};
 use crate::state::app::App;
 use crate::state::problem::{Problem, shown};
 use crate::state::problem_list::ProblemList;
@@ -18,11 +18,20 @@ use crate::state::problem_list::ProblemList;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ReadLabels {
     pub(super) standing: Standing,
-    /// The routes of the served ports, by index.
-    pub(super) routes: Vec<(usize, Arc<Route>)>,
+    /// The served ports, by index.
+    pub(super) ports: Vec<ReadPort>,
     pub(super) problems: Vec<Problem>,
     /// Number of the problems that are not among them.
     pub(super) unlisted: usize,
+}
+
+/// A served port as its labels ask for it. Parts are shared as long as they stay equal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ReadPort {
+    pub(super) index: usize,
+    pub(super) route: Arc<Route>,
+    /// None for a backend with the usual settings.
+    pub(super) backend: Option<Arc<BackendSettings>>,
 }
 
 /// The supported labels of an app.
@@ -71,7 +80,7 @@ pub(super) fn read(config: &Config, app: &App, previous: Option<&ReadLabels>) ->
     };
     let mut problems = ProblemList::default();
     problems.extend(labels.problems(app));
-    let mut routes = Vec::new();
+    let mut served = Vec::new();
     for (index, (labels_of_port, port)) in ports.iter().zip(&app.layout.ports).enumerate() {
         if !labels_of_port.is_wanted && !config.answers_challenges(&app.id, index) {
             continue;
@@ -80,19 +89,21 @@ pub(super) fn read(config: &Config, app: &App, previous: Option<&ReadLabels>) ->
             problems.push(problem);
             continue;
         }
-        let draft = labels_of_port.draft(config, app, &labels.of_app);
+        let mut draft = labels_of_port.draft(config, app, &labels.of_app);
         if let Some(why) = unroutable(&app.layout, port) {
             problems.extend(draft.unroutable(index, why));
             continue;
         }
+        let backend = std::mem::take(&mut draft.backend);
         let (route, rejected) = draft.finish(report.guards(index));
         problems.append(rejected);
-        let known = previous.and_then(|previous| previous.route(index));
-        let route = match known {
-            Some(known) if **known == route => known.clone(),
-            Some(_) | None => Arc::new(route),
-        };
-        routes.push((index, route));
+        let known = previous.and_then(|previous| previous.port(index));
+        let shared_backend = known.and_then(|known| known.backend.as_ref());
+        served.push(ReadPort {
+            index,
+            route: shared(known.map(|known| &known.route), route),
+            backend: (!backend.is_usual()).then(|| shared(shared_backend, backend)),
+        });
     }
     problems.extend(report.problems);
     // The labels of an app in another group are another edge's business.
@@ -102,14 +113,22 @@ pub(super) fn read(config: &Config, app: &App, previous: Option<&ReadLabels>) ->
         Default::default()
     };
     ReadLabels {
-        standing: match (routes.is_empty(), in_group) {
+        standing: match (served.is_empty(), in_group) {
             (false, _) => Standing::Served,
             (true, true) => Standing::Skipped,
             (true, false) => Standing::Ignored,
         },
-        routes,
+        ports: served,
         problems,
         unlisted,
+    }
+}
+
+/// The part that is `known` if it is equal.
+fn shared<T: PartialEq>(known: Option<&Arc<T>>, part: T) -> Arc<T> {
+    match known {
+        Some(known) if **known == part => known.clone(),
+        Some(_) | None => Arc::new(part),
     }
 }
 
@@ -118,7 +137,7 @@ impl Default for ReadLabels {
     fn default() -> Self {
         Self {
             standing: Standing::Ignored,
-            routes: Vec::new(),
+            ports: Vec::new(),
             problems: Vec::new(),
             unlisted: 0,
         }
@@ -126,11 +145,8 @@ impl Default for ReadLabels {
 }
 
 impl ReadLabels {
-    fn route(&self, index: usize) -> Option<&Arc<Route>> {
-        let mut routes = self.routes.iter();
-        routes
-            .find(|(known, _)| *known == index)
-            .map(|(_, route)| route)
+    fn port(&self, index: usize) -> Option<&ReadPort> {
+        self.ports.iter().find(|known| known.index == index)
     }
 }
 

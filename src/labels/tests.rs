@@ -479,7 +479,7 @@ fn a_label_that_is_not_supported_is_one_problem_however_many_ports_have_it() {
         ("HAPROXY_0_VHOST", "a"),
         ("HAPROXY_0_STICKY", "true"),
         ("HAPROXY_1_STICKY", "false"),
-        ("HAPROXY_1_BALANCE", "leastconn"),
+        ("HAPROXY_1_HTTP_BACKEND_REVPROXY_GLUE", ""),
         ("HAPROXY_DEPLOYMENT_GROUP", "web"),
         ("OTHER_0_STICKY", "true"),
         ("traefik.enable", "true"),
@@ -490,12 +490,12 @@ fn a_label_that_is_not_supported_is_one_problem_however_many_ports_have_it() {
     assert_eq!(
         said(&intent),
         [
-            (
-                "HAPROXY_1_BALANCE",
-                unsupported,
-                "not supported yet: requests are balanced round robin"
-            ),
             ("HAPROXY_DEPLOYMENT_GROUP", unsupported, deployment),
+            (
+                "HAPROXY_1_HTTP_BACKEND_REVPROXY_GLUE",
+                unsupported,
+                "not supported yet: Location headers of responses stay as they are"
+            ),
             (
                 "HAPROXY_0_STICKY",
                 unsupported,

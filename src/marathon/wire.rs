@@ -1,5 +1,7 @@
 //! Marathon's JSON as Marathon spells it, of every generation, nulls and missing keys included.
 
+mod health_check;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,6 +11,8 @@ use std::ops::Deref;
 use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, de};
 use serde_json::value::RawValue;
+
+pub(super) use health_check::{Lenient, ListedCheck};
 
 /// Text, borrowed from the JSON unless it has escapes there.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -25,30 +29,6 @@ impl Deref for Text<'_> {
 impl From<Text<'_>> for String {
     fn from(text: Text<'_>) -> Self {
         text.0.into_owned()
-    }
-}
-
-/// A value, or one of another kind, which is not read.
-#[derive(Deserialize)]
-#[serde(untagged)]
-pub(super) enum Lenient<T> {
-    Read(T),
-    Other(IgnoredAny),
-}
-
-impl<T> Lenient<T> {
-    /// The value, if it is of the expected kind.
-    pub(super) fn read(&self) -> Option<&T> {
-        match self {
-            Self::Read(value) => Some(value),
-            Self::Other(IgnoredAny) => None,
-        }
-    }
-}
-
-impl<T> Default for Lenient<T> {
-    fn default() -> Self {
-        Self::Other(IgnoredAny)
     }
 }
 
@@ -157,29 +137,6 @@ pub(super) struct AppWithTasks<'a> {
     /// None where they were not asked for: that is not "no tasks".
     #[serde(borrow, default, deserialize_with = "given_without_nulls")]
     pub tasks: Option<Vec<ListedTask<'a>>>,
-}
-
-/// A health check. A value of another kind than expected counts as missing: nobody's routes depend
-/// on it.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct ListedCheck<'a> {
-    #[serde(borrow, default)]
-    pub protocol: Lenient<Text<'a>>,
-    #[serde(borrow, default)]
-    pub path: Lenient<Text<'a>>,
-    #[serde(default)]
-    pub port_index: Lenient<u16>,
-    #[serde(default)]
-    pub port: Lenient<u16>,
-    #[serde(default)]
-    pub interval_seconds: Lenient<u32>,
-    #[serde(default)]
-    pub timeout_seconds: Lenient<u32>,
-    #[serde(default)]
-    pub max_consecutive_failures: Lenient<u32>,
-    #[serde(default)]
-    pub grace_period_seconds: Lenient<u32>,
 }
 
 #[derive(Deserialize)]

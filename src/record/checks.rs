@@ -8,8 +8,8 @@ pub(super) fn checks_record(checks: &HealthChecks) -> ChecksRecord<'_> {
     ChecksRecord::Each(checks.iter().map(check_record).collect())
 }
 
-/// The checks of a record. Of those that are only counted nothing is known, and whether they are none, one or several is all
-/// that the state makes of their number.
+/// The checks of a record. Of those that are only counted nothing is known, and whether they are
+/// none, one or several is all that the state makes of their number.
 pub(super) fn checks(record: ChecksRecord<'_>) -> HealthChecks {
     match record {
         ChecksRecord::Number(count) => {

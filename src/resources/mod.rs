@@ -3,7 +3,9 @@
 //! Each kind of resource has a file that writes it; [`Projection`] keeps all of them up to date.
 //! [`retries`] decides which requests are retried.
 
+mod balancing;
 mod challenges;
+mod cluster_templates;
 mod clusters;
 mod config;
 mod connection_manager;

@@ -233,7 +233,14 @@ fn listed_apps() -> impl Strategy<Value = ListedApp> {
 }
 
 fn label_names() -> impl Strategy<Value = String> {
-    let suffixes = vec!["GROUP", "VHOST", "PATH", "ENABLED", "REDIRECT_TO_HTTPS"];
+    let suffixes = vec![
+        "GROUP",
+        "VHOST",
+        "PATH",
+        "ENABLED",
+        "REDIRECT_TO_HTTPS",
+        "BALANCE",
+    ];
     let of_balancer = (0..3usize, select(suffixes))
         .prop_map(|(index, suffix)| format!("HAPROXY_{index}_{suffix}"));
     let of_acme = (0..2usize).prop_map(|index| format!("MARATHON_ACME_{index}_DOMAIN"));
@@ -253,6 +260,7 @@ fn label_values() -> impl Strategy<Value = String> {
         "true",
         "false",
         "external",
+        "leastconn",
         "",
         "a b.test\u{e9}",
     ];
