@@ -873,6 +873,27 @@ fn an_agent_port_counts_only_the_ports_that_have_one() {
     assert_eq!(addresses(&intent, 2), ["10.0.0.1:31001", "10.0.0.1:31003"]);
 }
 
+/// Marathon 1.4 writes host port 0 for ports of networks in which tasks get no agent ports.
+#[test]
+fn a_container_without_any_agent_port_is_reached_at_its_own_address() {
+    let ports = vec![
+        port(Some(80), true),
+        port(Some(0), true),
+        port(Some(90), false),
+    ];
+    let labels = [("HAPROXY_GROUP", "external")];
+    let of = |networking| {
+        let tasks = vec![task("a", &[], &["9.0.0.1", "9.0.1.1"])];
+        intent(&config(), app(networking, ports.clone(), &labels), tasks)
+    };
+    let contained = of(Networking::Container);
+    assert_eq!(addresses(&contained, 0), ["9.0.0.1:80"]);
+    assert!(addresses(&contained, 1).is_empty());
+    assert_eq!(addresses(&contained, 2), ["9.0.0.1:90"]);
+    assert!(addresses(&of(Networking::Bridge), 0).is_empty());
+    assert_eq!(contained.problems, []);
+}
+
 #[test]
 fn a_bridge_address_is_never_used() {
     let ports = vec![port(Some(80), true), port(Some(81), false)];
