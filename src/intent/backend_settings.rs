@@ -1,11 +1,15 @@
 //! Settings of a backend beyond the usual ones.
 
+use super::named_server::NamedServer;
+
 /// The treatment of a backend's tasks, where it differs from the usual one of
 /// [`default`](Self::default). Equal settings of many backends are written once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BackendSettings {
     /// The choice of a task for each request.
     pub balance: Balance,
+    /// The server that answers in place of the tasks.
+    pub server: Option<NamedServer>,
 }
 
 impl BackendSettings {

@@ -18,6 +18,7 @@ mod label;
 mod manual;
 mod read;
 mod report;
+mod server_line;
 mod table;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -67,7 +67,12 @@ mod tests {
         Backend {
             name: "/web_0".into(),
             addresses: RankedAddresses::default(),
-            settings: balance.map(|balance| Arc::new(BackendSettings { balance })),
+            settings: balance.map(|balance| {
+                Arc::new(BackendSettings {
+                    balance,
+                    server: None,
+                })
+            }),
         }
     }
 

@@ -13,7 +13,7 @@ use envoy_api::prost::Message as _;
 
 use super::config::Config;
 use super::source::{config_source, duration};
-use super::{balancing, header_case, origin, retries};
+use super::{balancing, header_case, named_servers, origin, retries};
 use crate::intent::BackendSettings;
 use crate::snapshot::{Encode, Flavour, Kind, Name, Origin, Resource, Version};
 
@@ -143,6 +143,9 @@ fn common(config: &Config, settings: Option<&BackendSettings>, flavour: Flavour)
     );
     if let Some(settings) = settings {
         cluster.load_balancing_policy = balancing::policy(&settings.balance);
+        if let Some(server) = &settings.server {
+            named_servers::lead_to(server, &mut cluster);
+        }
     }
     cluster.encode_to_vec().into()
 }

@@ -14,6 +14,7 @@ mod endpoints;
 mod header_case;
 mod joined_table;
 mod listeners;
+mod named_servers;
 mod origin;
 mod projection;
 mod redirects;

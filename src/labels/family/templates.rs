@@ -1,7 +1,9 @@
 //! Template labels: HAProxy's own text in place of one piece of the configuration of a port.
 
 use super::ports::NO_SERVICE_PORT;
+use crate::labels::draft::{LabelText, ServiceDraft};
 use crate::labels::label::{Family, Label, Support, ValueKind};
+use crate::labels::server_line::named_server;
 
 const USUAL_ROUTES: Support = Support::not_yet("routes follow the labels VHOST and PATH");
 const USUAL_REDIRECT: Support = Support::not_yet("the redirect is what REDIRECT_TO_HTTPS asks for");
@@ -44,7 +46,13 @@ pub(crate) const FAMILY: Family = Family {
         ),
         section(
             "BACKEND_SERVER_OPTIONS",
-            Support::not_yet("requests go to the app's tasks, with the usual options"),
+            Support::ForIdioms {
+                read: read_server,
+                recognises: is_named_server,
+                idioms: "one `server` line with a name or address of its own, also with `ssl verify \
+                         none` and `sni str(NAME)`: requests go there",
+                instead: "requests go to the app's tasks, with the usual options",
+            },
             "the `server` line of each task",
         ),
         section(
@@ -224,3 +232,11 @@ pub(crate) const FAMILY: Family = Family {
         ),
     ],
 };
+
+fn is_named_server(template: &str) -> bool {
+    named_server(template).is_some()
+}
+
+fn read_server(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
+    draft.backend.server = named_server(label.value);
+}
