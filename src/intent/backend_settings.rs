@@ -8,6 +8,8 @@ use super::named_server::NamedServer;
 pub struct BackendSettings {
     /// The choice of a task for each request.
     pub balance: Balance,
+    /// The port on which every task is reached, in place of those that they were given.
+    pub task_port: Option<u16>,
     /// The server that answers in place of the tasks.
     pub server: Option<NamedServer>,
 }

@@ -1,5 +1,6 @@
 //! A service: one port of an app, with its route and its backend.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -73,6 +74,20 @@ pub struct RankedAddresses {
 }
 
 impl RankedAddresses {
+    /// The same addresses with this port.
+    #[must_use]
+    pub fn with_port(self, port: u16) -> Self {
+        let moved = |addresses: Box<[SocketAddr]>| -> BTreeSet<SocketAddr> {
+            let ips = addresses.iter().map(SocketAddr::ip);
+            ips.map(|ip| SocketAddr::new(ip, port)).collect()
+        };
+        let (first, behind) = (moved(self.first), moved(self.behind));
+        Self {
+            behind: behind.difference(&first).copied().collect(),
+            first: first.into_iter().collect(),
+        }
+    }
+
     /// All addresses, the first ones first.
     pub fn iter(&self) -> impl Iterator<Item = SocketAddr> {
         self.first.iter().chain(&self.behind).copied()

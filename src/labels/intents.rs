@@ -186,6 +186,11 @@ impl Intents {
         for port in &labels.ports {
             let known = before.and_then(|before| before.service(port.index));
             let (addresses, found) = addresses(state, app, port.index, self.config.use_health);
+            let task_port = port.backend.as_ref().and_then(|backend| backend.task_port);
+            let addresses = match task_port {
+                Some(task_port) => addresses.with_port(task_port),
+                None => addresses,
+            };
             for problem in found {
                 // Some are about the app and not about one of its ports.
                 if !problems.contains(&problem) {

@@ -5,12 +5,25 @@ use crate::intent::{NamedServer, NamedServerTls};
 /// Pieces that marathon-lb puts in: nothing for a server of its own.
 const OPTIONS_OF_TASKS: [&str; 3] = ["{cookieOptions}", "{healthCheckOptions}", "{otherOptions}"];
 
-/// Returns the server of a template that is one
-/// [`server`](https://docs.haproxy.org/2.6/configuration.html#4-server) line with an address of its
-/// own, in place of a line for each task; none for any other text, and for an option that cannot be
-/// left out. The checks of one server leave no choice of another, so they are.
-pub(super) fn named_server(template: &str) -> Option<NamedServer> {
-    let lines = template.lines().map(str::trim);
+/// Meaning of a template that is one
+/// [`server`](https://docs.haproxy.org/2.6/configuration.html#4-server) line.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum ServerLine {
+    /// A line for each task, with a port of its own in place of the task's.
+    EachTask { port: Option<u16> },
+    /// One for a server of its own.
+    Named(NamedServer),
+}
+
+/// Returns the meaning of a template; none for any other text, and for an option that cannot be left
+/// out. The checks of one server leave no choice of another, so they are.
+pub(super) fn server_line(template: &str) -> Option<ServerLine> {
+    let without_options = OPTIONS_OF_TASKS
+        .iter()
+        .fold(template.to_owned(), |text, option| {
+            text.replace(option, " ")
+        });
+    let lines = without_options.lines().map(str::trim);
     let mut lines = lines.filter(|line| !line.is_empty());
     let (line, None) = (lines.next()?, lines.next()) else {
         return None;
@@ -20,10 +33,33 @@ pub(super) fn named_server(template: &str) -> Option<NamedServer> {
         return None;
     };
     let (host, port) = address.rsplit_once(':')?;
-    let port = port
-        .bytes()
-        .all(|byte| byte.is_ascii_digit())
-        .then(|| port.parse().ok())??;
+    if host == "{host_ipv4}" {
+        let port = match port {
+            "{port}" => None,
+            port => Some(port_number(port)?),
+        };
+        return words
+            .next()
+            .is_none()
+            .then_some(ServerLine::EachTask { port });
+    }
+    named_server(host, port, words).map(ServerLine::Named)
+}
+
+/// A port from 1 to 65535.
+fn port_number(text: &str) -> Option<u16> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.parse().ok().filter(|number| *number != 0);
+    number.filter(|_| is_number)
+}
+
+/// The server at an address, with the options of its line.
+fn named_server<'a>(
+    host: &str,
+    port: &str,
+    mut words: impl Iterator<Item = &'a str>,
+) -> Option<NamedServer> {
+    let port = port_number(port)?;
     let (mut uses_tls, mut is_unverified) = (false, false);
     let mut tls = NamedServerTls::default();
     while let Some(word) = words.next() {
@@ -42,7 +78,6 @@ pub(super) fn named_server(template: &str) -> Option<NamedServer> {
             | "resolve-prefer" | "init-addr" | "weight" => {
                 words.next()?;
             }
-            word if OPTIONS_OF_TASKS.contains(&word) => {}
             _ => return None,
         }
     }
@@ -57,6 +92,31 @@ pub(super) fn named_server(template: &str) -> Option<NamedServer> {
 mod tests {
     use super::*;
 
+    fn named(template: &str) -> Option<NamedServer> {
+        match server_line(template)? {
+            ServerLine::Named(server) => Some(server),
+            ServerLine::EachTask { .. } => None,
+        }
+    }
+
+    #[test]
+    fn a_line_for_each_task_is_the_usual_one_or_has_another_port() {
+        let options = "{cookieOptions}{healthCheckOptions}{otherOptions}";
+        for (port, expected) in [
+            ("{port}", Some(None)),
+            ("80", Some(Some(80))),
+            ("0", None),
+            ("+80", None),
+            ("{servicePort}", None),
+        ] {
+            let line = format!("  server {{serverName}} {{host_ipv4}}:{port}{options}\n");
+            let expected = expected.map(|port| ServerLine::EachTask { port });
+            assert_eq!(server_line(&line), expected, "{line}");
+        }
+        assert_eq!(server_line("server a {host_ipv4}:80 maxconn 10"), None);
+        assert_eq!(server_line("server a {host}:80"), None);
+    }
+
     #[test]
     fn a_line_with_an_address_of_its_own_is_a_server() {
         for (line, host, port, name) in [
@@ -68,13 +128,7 @@ mod tests {
                 Some("web.test"),
             ),
             (
-                "\r\nserver x 10.0.0.1:443 verify none ssl sni str(a.test) {healthCheckOptions}{otherOptions}",
-                "",
-                0,
-                None,
-            ),
-            (
-                "server x 10.0.0.1:443 verify none ssl sni str(a.test) {healthCheckOptions} {otherOptions}",
+                "server x 10.0.0.1:443 verify none ssl sni str(a.test) {healthCheckOptions}{otherOptions}",
                 "10.0.0.1",
                 443,
                 Some("a.test"),
@@ -86,11 +140,7 @@ mod tests {
                 None,
             ),
         ] {
-            let server = named_server(line);
-            if host.is_empty() {
-                assert_eq!(server, None, "{line}");
-                continue;
-            }
+            let server = named(line);
             let server = server.unwrap();
             let found = (server.host(), server.port(), server.server_name());
             assert_eq!(found, (host, port, name), "{line}");
@@ -107,8 +157,8 @@ mod tests {
             "server a b:",
             "server a b:+80",
             "server a b:70000",
-            "server {serverName} {host_ipv4}:{port}{cookieOptions}",
-            "server {serverName} {host_ipv4}:80",
+            "server {serverName} {host_ipv4}:{port}{more}",
+            "server {serverName} {host}:80",
             "server a a.test:80\nserver b b.test:80",
             "acl x src 10.0.0.1\nserver a a.test:80",
             "server a a.test:443 ssl",
@@ -121,7 +171,7 @@ mod tests {
             "server a 169.254.169.254:80",
             "server a a.test:443 ssl verify none sni hdr(host)",
         ] {
-            assert_eq!(named_server(text), None, "{text}");
+            assert_eq!(named(text), None, "{text}");
         }
     }
 }

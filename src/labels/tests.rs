@@ -895,6 +895,26 @@ fn a_container_without_any_agent_port_is_reached_at_its_own_address() {
 }
 
 #[test]
+fn every_task_is_reached_on_the_port_of_a_server_line() {
+    let line = "server {serverName} {host_ipv4}:80{healthCheckOptions}";
+    let app = web(&[("HAPROXY_0_BACKEND_SERVER_OPTIONS", line)]);
+    let mut lost = task("c", &[31004, 31005], &[]);
+    lost.condition = TaskState::Unreachable;
+    let tasks = vec![
+        task("a", &[31000, 31001], &[]),
+        task("b", &[31002, 31003], &[]),
+        lost,
+    ];
+    let intent = intent(&config(), app, tasks);
+    // Two tasks of one agent cannot be told apart by it.
+    assert_eq!(addresses(&intent, 0), ["10.0.0.1:80"]);
+    assert_eq!(
+        addresses(&intent, 1),
+        ["10.0.0.1:31001", "10.0.0.1:31003", "10.0.0.1:31005"]
+    );
+}
+
+#[test]
 fn a_bridge_address_is_never_used() {
     let ports = vec![port(Some(80), true), port(Some(81), false)];
     let labels = [("HAPROXY_GROUP", "external"), ("HAPROXY_1_VHOST", "a")];

@@ -70,7 +70,7 @@ mod tests {
             settings: balance.map(|balance| {
                 Arc::new(BackendSettings {
                     balance,
-                    server: None,
+                    ..BackendSettings::default()
                 })
             }),
         }

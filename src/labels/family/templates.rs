@@ -3,7 +3,7 @@
 use super::ports::NO_SERVICE_PORT;
 use crate::labels::draft::{LabelText, ServiceDraft};
 use crate::labels::label::{Family, Label, Support, ValueKind};
-use crate::labels::server_line::named_server;
+use crate::labels::server_line::{ServerLine, server_line};
 
 const USUAL_ROUTES: Support = Support::not_yet("routes follow the labels VHOST and PATH");
 const USUAL_REDIRECT: Support = Support::not_yet("the redirect is what REDIRECT_TO_HTTPS asks for");
@@ -48,9 +48,9 @@ pub(crate) const FAMILY: Family = Family {
             "BACKEND_SERVER_OPTIONS",
             Support::ForIdioms {
                 read: read_server,
-                recognises: is_named_server,
+                recognises: is_server_line,
                 idioms: "one `server` line with a name or address of its own, also with `ssl verify \
-                         none` and `sni str(NAME)`: requests go there",
+                         none` and `sni str(NAME)`: requests go there; or the usual line with a port of its own",
                 instead: "requests go to the app's tasks, with the usual options",
             },
             "the `server` line of each task",
@@ -233,10 +233,15 @@ pub(crate) const FAMILY: Family = Family {
     ],
 };
 
-fn is_named_server(template: &str) -> bool {
-    named_server(template).is_some()
+fn is_server_line(template: &str) -> bool {
+    server_line(template).is_some()
 }
 
 fn read_server(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
-    draft.backend.server = named_server(label.value);
+    match server_line(label.value) {
+        Some(ServerLine::EachTask { port }) => draft.backend.task_port = port,
+        Some(ServerLine::Named(server)) => draft.backend.server = Some(server),
+        // It is reported as unsupported.
+        None => {}
+    }
 }
