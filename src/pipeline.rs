@@ -415,7 +415,7 @@ mod tests {
     use crate::state::looked_at;
     use crate::state::problem::Reason;
     use crate::state::problem::{Problem, Subject};
-    use crate::state::testing::{app, labels, list, listed, state_after, task, update};
+    use crate::state::testing::{app, checks, labels, list, listed, state_after, task, update};
 
     pub(super) struct Bench {
         pub(super) pipeline: Pipeline,
@@ -635,7 +635,7 @@ mod tests {
             let checked = (0..apps).map(|number| {
                 let id = format!("/app-{number}");
                 let checked = App {
-                    health_checks: 1,
+                    health_checks: checks(1),
                     ..app(&id)
                 };
                 listed(checked, vec![task(&format!("t{number}"), 31_000)])

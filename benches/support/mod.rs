@@ -9,7 +9,7 @@ use marathon_envoy::pipeline::Projector;
 use marathon_envoy::resources;
 use marathon_envoy::snapshot::cell::{Publisher, Reader, cell};
 use marathon_envoy::state::app::{
-    App, AppVersion, Health, Layout, Networking, Port, Protocol, Task, TaskState,
+    App, AppVersion, Health, HealthCheck, Layout, Networking, Port, Protocol, Task, TaskState,
 };
 use marathon_envoy::state::event::{Event, List, ListedApp, TaskUpdate};
 use marathon_envoy::state::{self, State, reduce};
@@ -128,7 +128,7 @@ fn listed(app: usize, host_prefix: &str) -> ListedApp {
             networking: Networking::Bridge,
             ports: vec![port],
         }),
-        health_checks: 1,
+        health_checks: [HealthCheck::default()].into_iter().collect(),
     };
     ListedApp {
         app: Arc::new(definition),

@@ -84,7 +84,10 @@ impl Candidates {
             (each_once(self.there), each_once(self.lost))
         };
         behind.retain(|address| first.binary_search(address).is_err());
-        RankedAddresses { first, behind }
+        RankedAddresses {
+            first: first.into(),
+            behind: behind.into(),
+        }
     }
 }
 
@@ -92,7 +95,6 @@ impl Candidates {
 fn each_once(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     addresses.sort_unstable();
     addresses.dedup();
-    addresses.shrink_to_fit();
     addresses
 }
 
@@ -171,8 +173,9 @@ enum Reached {
 
 /// Returns the address by Marathon's own rule (`NetworkInfo`, and
 /// [networking](https://mesosphere.github.io/marathon/docs/networking.html) in its manual): a port
-/// that was given an agent port is reached there, any other in the container. The container's
-/// address is never used in bridge mode, since it is private to the agent.
+/// that was given an agent port is reached there, any other in the container. A task without any
+/// agent port, although its definition asks for one, is reached in the container too: some networks
+/// give none. The container's address is never used in bridge mode, since it is private to the agent.
 fn reached_at(state: &State, app: &AppState, task: &Task, index: usize) -> Reached {
     let layout = app.layout_of(task);
     let Some(own) = index_in(&app.app().layout, index, layout) else {
@@ -181,7 +184,8 @@ fn reached_at(state: &State, app: &AppState, task: &Task, index: usize) -> Reach
     let Some(port) = layout.ports.get(own) else {
         return Reached::Unknown;
     };
-    if port.on_agent {
+    let is_in_container = layout.networking == Networking::Container && task.ports.is_empty();
+    if port.on_agent && !is_in_container {
         let before = layout.ports.iter().take(own);
         let taken = before.filter(|port| port.on_agent).count();
         let number = match task.ports.get(taken) {

@@ -1,9 +1,11 @@
 //! A service: one port of an app, with its route and its backend.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::mode::Mode;
+use super::backend_settings::BackendSettings;
+use super::mode::PortMode;
 use super::origin::{IntentOrigin, WithOrigin};
 use super::service_listener::ServiceListener;
 use crate::snapshot::LONGEST_NAME_BYTES;
@@ -42,7 +44,7 @@ pub struct Route {
     /// [`AcmePort`]: super::acme::AcmePort
     pub acme_domains: Option<WithOrigin<Vec<String>>>,
     /// The protocol that proxies speak for the service.
-    pub mode: Mode,
+    pub mode: PortMode,
     /// Place among the ports of the app for requests that name the app in a header, the lowest first;
     /// none: such requests do not reach the service.
     pub by_app_id: Option<u16>,
@@ -66,19 +68,35 @@ pub struct Backend {
     pub name: Arc<str>,
     /// Addresses of the tasks that may get requests.
     pub addresses: RankedAddresses,
+    /// Settings beyond the usual ones; none for most backends.
+    pub settings: Option<Arc<BackendSettings>>,
 }
 
 /// Addresses by rank: literal, each once; sorted within a rank.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RankedAddresses {
     /// Those that get requests.
-    pub first: Vec<SocketAddr>,
+    pub first: Box<[SocketAddr]>,
     /// Those that get requests only when none of the first takes any: addresses of tasks that may
     /// be gone. None without a first one.
-    pub behind: Vec<SocketAddr>,
+    pub behind: Box<[SocketAddr]>,
 }
 
 impl RankedAddresses {
+    /// The same addresses with this port.
+    #[must_use]
+    pub fn with_port(self, port: u16) -> Self {
+        let moved = |addresses: Box<[SocketAddr]>| -> BTreeSet<SocketAddr> {
+            let ips = addresses.iter().map(SocketAddr::ip);
+            ips.map(|ip| SocketAddr::new(ip, port)).collect()
+        };
+        let (first, behind) = (moved(self.first), moved(self.behind));
+        Self {
+            behind: behind.difference(&first).copied().collect(),
+            first: first.into_iter().collect(),
+        }
+    }
+
     /// All addresses, the first ones first.
     pub fn iter(&self) -> impl Iterator<Item = SocketAddr> {
         self.first.iter().chain(&self.behind).copied()

@@ -2,7 +2,7 @@
 
 use super::config::Config;
 use super::listener_draft::ListenerDraft;
-use crate::intent::{IntentOrigin, Mode, Route, WithOrigin};
+use crate::intent::{BackendSettings, IntentOrigin, PortCheck, PortMode, Route, WithOrigin};
 use crate::state::app::AppId;
 use crate::state::problem::{Problem, Reason, Subject};
 use crate::state::problem_list::ProblemList;
@@ -24,6 +24,8 @@ pub(super) struct ServiceDraft<'a> {
     pub(super) route: Route,
     /// The listener for the port alone, as far as it is read.
     pub(super) listener: ListenerDraft,
+    /// The settings of the backend as far as they are read.
+    pub(super) backend: BackendSettings,
     problems: ProblemList,
 }
 
@@ -62,6 +64,7 @@ impl<'a> ServiceDraft<'a> {
             config,
             route: Route::default(),
             listener: ListenerDraft::default(),
+            backend: BackendSettings::default(),
             problems: ProblemList::default(),
         }
     }
@@ -148,10 +151,15 @@ impl<'a> ServiceDraft<'a> {
         self.route.hosts.is_some()
     }
 
-    /// The route and the problems. `number` is the service port of the definition, if it has one. A
-    /// guarded port gets no requests: whoever asks would reach it past its guard.
-    pub(super) fn finish(mut self, number: Option<u16>, is_guarded: bool) -> (Route, ProblemList) {
-        let mode = self.mode();
+    /// The route and the problems. `number` is the service port of the definition, if it has one, and
+    /// `check` the health check that judges the port. A guarded port gets no requests: whoever asks would reach it past its guard.
+    pub(super) fn finish(
+        mut self,
+        number: Option<u16>,
+        check: Option<PortCheck<'_>>,
+        is_guarded: bool,
+    ) -> (Route, ProblemList) {
+        let mode = self.mode(check);
         let mut route = std::mem::take(&mut self.route);
         route.acme_domains = route.acme_domains.filter(|list| !list.value.is_empty());
         if is_guarded {
@@ -162,7 +170,7 @@ impl<'a> ServiceDraft<'a> {
             };
             return (route, self.problems);
         }
-        if mode == Mode::Tcp {
+        if mode == PortMode::Tcp {
             self.problems.extend(self.tcp_with_hosts(&route));
             route.hosts = None;
         }
@@ -179,7 +187,7 @@ impl<'a> ServiceDraft<'a> {
             Some(port) => Some(port.value),
             None => number.filter(|number| *number > 0),
         };
-        if mode == Mode::Http && self.config.ports.by_app_id {
+        if mode == PortMode::Http && self.config.ports.by_app_id {
             route.by_app_id = Some(number.unwrap_or(u16::MAX));
         }
         route.listener = self.listener.finish(self.config, number).map(Box::new);
@@ -189,13 +197,10 @@ impl<'a> ServiceDraft<'a> {
         (route, self.problems)
     }
 
-    /// The protocol of the port: the label's; without one, http for a port with hosts.
-    fn mode(&self) -> Mode {
+    /// The protocol of the port, judged by this check.
+    fn mode(&self, check: Option<PortCheck<'_>>) -> PortMode {
         let asked = self.listener.mode.as_ref().map(|mode| mode.value);
-        asked.unwrap_or(match self.asks_for_hosts() {
-            true => Mode::Http,
-            false => Mode::Tcp,
-        })
+        PortMode::of_port(asked, check, self.asks_for_hosts())
     }
 
     /// The problem of hosts of a port that speaks tcp.

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use super::assigned_ports::AssignedPorts;
 use super::config::Config;
-use super::read::{ReadLabels, read};
+use super::read::{ReadLabels, ReadPort, read};
 use crate::intent::{
-    AppCounts, AppIntent, Backend, RankedAddresses, Route, Service, Standing, addresses,
-    backend_name,
+    AppCounts, AppIntent, Backend, RankedAddresses, Service, Standing, addresses, backend_name,
 };
 use crate::packing::compact;
 use crate::parallel;
@@ -171,12 +170,16 @@ impl Intents {
         let Some(intent) = self.apps.get(id) else {
             return ReadLabels::default();
         };
-        let routes = intent.services.iter();
+        let services = intent.services.iter();
         let problems = self.troubled.get(id).copied().unwrap_or(0);
         ReadLabels {
             standing: intent.standing,
-            routes: routes
-                .map(|service| (service.index, service.route.clone()))
+            ports: services
+                .map(|service| ReadPort {
+                    index: service.index,
+                    route: service.route.clone(),
+                    backend: service.backend.settings.clone(),
+                })
                 .collect(),
             problems: intent.problems.iter().take(problems).cloned().collect(),
             unlisted: intent.unlisted,
@@ -192,17 +195,22 @@ impl Intents {
         before: Option<&AppIntent>,
     ) -> AppIntent {
         let mut problems = labels.problems;
-        let mut services = Vec::with_capacity(labels.routes.len());
-        for (index, route) in &labels.routes {
-            let known = before.and_then(|before| before.service(*index));
-            let (addresses, found) = addresses(state, app, *index, self.config.use_health);
+        let mut services = Vec::with_capacity(labels.ports.len());
+        for port in &labels.ports {
+            let known = before.and_then(|before| before.service(port.index));
+            let (addresses, found) = addresses(state, app, port.index, self.config.use_health);
+            let task_port = port.backend.as_ref().and_then(|backend| backend.task_port);
+            let addresses = match task_port {
+                Some(task_port) => addresses.with_port(task_port),
+                None => addresses,
+            };
             for problem in found {
                 // Some are about the app and not about one of its ports.
                 if !problems.contains(&problem) {
                     problems.push(problem);
                 }
             }
-            services.push(service(&app.app().id, *index, route, addresses, known));
+            services.push(service(&app.app().id, port, addresses, known));
         }
         AppIntent {
             standing: labels.standing,
@@ -220,25 +228,29 @@ fn problems_of(intent: Option<&AppIntent>) -> &[Problem] {
 /// The service of a port: `known` if that is equal.
 fn service(
     app: &AppId,
-    index: usize,
-    route: &Arc<Route>,
+    port: &ReadPort,
     addresses: RankedAddresses,
     known: Option<&Arc<Service>>,
 ) -> Arc<Service> {
     match known {
-        Some(known) if known.route == *route && known.backend.addresses == addresses => {
+        Some(known)
+            if known.route == port.route
+                && known.backend.settings == port.backend
+                && known.backend.addresses == addresses =>
+        {
             known.clone()
         }
         Some(_) | None => Arc::new(Service {
             app: app.clone(),
-            index,
-            route: route.clone(),
+            index: port.index,
+            route: port.route.clone(),
             backend: Backend {
                 name: known.map_or_else(
-                    || backend_name(app, index),
+                    || backend_name(app, port.index),
                     |known| known.backend.name.clone(),
                 ),
                 addresses,
+                settings: port.backend.clone(),
             },
         }),
     }
@@ -246,5 +258,8 @@ fn service(
 
 /// True if two definitions of one app say the same to [`read`].
 fn asks_the_same(one: &Arc<App>, two: &Arc<App>) -> bool {
-    Arc::ptr_eq(one, two) || (one.labels == two.labels && one.layout == two.layout)
+    Arc::ptr_eq(one, two)
+        || (one.labels == two.labels
+            && one.layout == two.layout
+            && one.health_checks == two.health_checks)
 }

@@ -76,6 +76,15 @@ pub(super) enum Support {
         reader: LabelReader,
         limit: &'static str,
     },
+    /// Values that are recognised are read; any other is not supported, with `instead` as what the edge
+    /// does without it.
+    ForIdioms {
+        read: ReadPart,
+        recognises: fn(&str) -> bool,
+        /// The idioms, for the manual.
+        idioms: &'static str,
+        instead: &'static str,
+    },
     /// Not supported yet; `instead` is what the edge does without it. A value in which HAProxy
     /// restricts access guards the port.
     NotYet { instead: &'static str },
@@ -190,10 +199,23 @@ impl Support {
         Self::NotYet { instead }
     }
 
+    /// True if a value is read, of a label of which only some are.
+    pub(super) fn recognises(self, value: &str) -> bool {
+        match self {
+            Self::ForIdioms { recognises, .. } => recognises(value),
+            Self::Served(_)
+            | Self::InPart { .. }
+            | Self::NotYet { .. }
+            | Self::Guard
+            | Self::Never { .. } => false,
+        }
+    }
+
     /// The way in which the label is read; none if it is not supported.
     pub(super) fn reader(self) -> Option<LabelReader> {
         match self {
             Self::Served(reader) | Self::InPart { reader, .. } => Some(reader),
+            Self::ForIdioms { read, .. } => Some(LabelReader::Part(read)),
             Self::NotYet { .. } | Self::Guard | Self::Never { .. } => None,
         }
     }

@@ -3,7 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::config::Config;
-use crate::intent::{IntentOrigin, ListenOptions, ListenTls, Mode, ServiceListener, WithOrigin};
+use crate::intent::{
+    IntentOrigin, ListenOptions, ListenTls, PortMode, ServiceListener, WithOrigin,
+};
 
 /// The parts of a listener that labels ask for.
 #[derive(Default)]
@@ -12,7 +14,7 @@ pub(super) struct ListenerDraft {
     pub(super) port: Option<WithOrigin<u16>>,
     /// The address, instead of the setting's.
     pub(super) address: Option<IpAddr>,
-    pub(super) mode: Option<WithOrigin<Mode>>,
+    pub(super) mode: Option<WithOrigin<PortMode>>,
     pub(super) proxy_protocol: bool,
     pub(super) connection_limit: Option<u64>,
     /// The certificates that a label names.

@@ -35,6 +35,9 @@ fn row(label: &Label) -> String {
     let supported = match label.support {
         Support::Served(_) => "yes".to_owned(),
         Support::InPart { limit, .. } => format!("in part: {limit}"),
+        Support::ForIdioms {
+            idioms, instead, ..
+        } => format!("{idioms}; otherwise not yet: {instead}"),
         Support::NotYet { instead } => format!("not yet: {instead}"),
         Support::Guard => "not yet: the port is closed".to_owned(),
         Support::Never { instead } => format!("no: {instead}"),

@@ -21,6 +21,7 @@ mod listener_draft;
 mod manual;
 mod read;
 mod report;
+mod server_line;
 mod table;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -10,7 +10,7 @@ use super::family::selection;
 use super::key::supported;
 use super::label::{LabelReader, SupportedLabel};
 use super::report::{self, LabelReport};
-use crate::intent::{Route, Standing, unnamable, unroutable};
+use crate::intent::{BackendSettings, PortCheck, Route, Standing, unnamable, unroutable};
 use crate::state::app::App;
 use crate::state::problem::{Problem, Reason, Subject, shown};
 use crate::state::problem_list::ProblemList;
@@ -19,11 +19,20 @@ use crate::state::problem_list::ProblemList;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ReadLabels {
     pub(super) standing: Standing,
-    /// The routes of the served ports, by index.
-    pub(super) routes: Vec<(usize, Arc<Route>)>,
+    /// The served ports, by index.
+    pub(super) ports: Vec<ReadPort>,
     pub(super) problems: Vec<Problem>,
     /// Number of the problems that are not among them.
     pub(super) unlisted: usize,
+}
+
+/// A served port as its labels ask for it. Parts are shared as long as they stay equal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ReadPort {
+    pub(super) index: usize,
+    pub(super) route: Arc<Route>,
+    /// None for a backend with the usual settings.
+    pub(super) backend: Option<Arc<BackendSettings>>,
 }
 
 /// The supported labels of an app.
@@ -78,7 +87,7 @@ pub(super) fn read(
     };
     let mut problems = ProblemList::default();
     problems.extend(labels.problems(app));
-    let mut routes = Vec::new();
+    let mut served = Vec::new();
     let mut asks_for_hosts = false;
     for (index, (labels_of_port, port)) in ports.iter().zip(&app.layout.ports).enumerate() {
         if !labels_of_port.is_wanted && !config.answers_challenges(&app.id, index) {
@@ -88,7 +97,7 @@ pub(super) fn read(
             problems.push(problem);
             continue;
         }
-        let draft = labels_of_port.draft(config, app, &labels.of_app);
+        let mut draft = labels_of_port.draft(config, app, &labels.of_app);
         asks_for_hosts |= draft.asks_for_hosts();
         if let Some(why) = unroutable(&app.layout, port) {
             problems.extend(draft.unroutable(index, why));
@@ -96,18 +105,21 @@ pub(super) fn read(
         }
         let number = port.service_port.filter(|number| *number > 0);
         let number = number.or_else(|| assigned.of(&app.id, index));
-        let (route, rejected) = draft.finish(number, report.guards(index));
+        let check = PortCheck::find(&app.health_checks, index, None);
+        let backend = std::mem::take(&mut draft.backend);
+        let (route, rejected) = draft.finish(number, check, report.guards(index));
         problems.append(rejected);
-        let known = previous.and_then(|previous| previous.route(index));
-        let route = match known {
-            Some(known) if **known == route => known.clone(),
-            Some(_) | None => Arc::new(route),
-        };
-        routes.push((index, route));
+        let known = previous.and_then(|previous| previous.port(index));
+        let shared_backend = known.and_then(|known| known.backend.as_ref());
+        served.push(ReadPort {
+            index,
+            route: shared(known.map(|known| &known.route), route),
+            backend: (!backend.is_usual()).then(|| shared(shared_backend, backend)),
+        });
     }
     problems.extend(report.problems);
     if !asks_for_hosts {
-        problems.extend(unreached(config, app, &routes));
+        problems.extend(unreached(config, app, &served));
     }
     // The labels of an app in another group are another edge's business.
     let (problems, unlisted) = if in_group {
@@ -116,12 +128,12 @@ pub(super) fn read(
         Default::default()
     };
     ReadLabels {
-        standing: match (routes.is_empty(), in_group) {
+        standing: match (served.is_empty(), in_group) {
             (false, _) => Standing::Served,
             (true, true) => Standing::Skipped,
             (true, false) => Standing::Ignored,
         },
-        routes,
+        ports: served,
         problems,
         unlisted,
     }
@@ -129,13 +141,13 @@ pub(super) fn read(
 
 /// The problem of an app that is served and that no request reaches: none of its ports has a host,
 /// nor another way to it.
-fn unreached(config: &Config, app: &App, routes: &[(usize, Arc<Route>)]) -> Option<Problem> {
-    let mut reached = routes.iter().map(|(index, route)| {
+fn unreached(config: &Config, app: &App, served: &[ReadPort]) -> Option<Problem> {
+    let mut reached = served.iter().map(|ReadPort { index, route, .. }| {
         route.listener.is_some()
             || route.by_app_id.is_some()
             || config.answers_challenges(&app.id, *index)
     });
-    if routes.is_empty() || reached.any(|reached| reached) {
+    if served.is_empty() || reached.any(|reached| reached) {
         return None;
     }
     let (message, remedy) = match config.ports.address {
@@ -158,12 +170,20 @@ fn unreached(config: &Config, app: &App, routes: &[(usize, Arc<Route>)]) -> Opti
     })
 }
 
+/// The part that is `known` if it is equal.
+fn shared<T: PartialEq>(known: Option<&Arc<T>>, part: T) -> Arc<T> {
+    match known {
+        Some(known) if **known == part => known.clone(),
+        Some(_) | None => Arc::new(part),
+    }
+}
+
 impl Default for ReadLabels {
     /// Those of an app that is ignored.
     fn default() -> Self {
         Self {
             standing: Standing::Ignored,
-            routes: Vec::new(),
+            ports: Vec::new(),
             problems: Vec::new(),
             unlisted: 0,
         }
@@ -171,11 +191,8 @@ impl Default for ReadLabels {
 }
 
 impl ReadLabels {
-    fn route(&self, index: usize) -> Option<&Arc<Route>> {
-        let mut routes = self.routes.iter();
-        routes
-            .find(|(known, _)| *known == index)
-            .map(|(_, route)| route)
+    fn port(&self, index: usize) -> Option<&ReadPort> {
+        self.ports.iter().find(|known| known.index == index)
     }
 }
 

@@ -101,6 +101,9 @@ pub(super) fn read(config: &Config, app: &App, wanted: &[bool]) -> LabelReport {
             position,
             exact_prefix,
         };
+        if name.is_recognised(value) {
+            continue;
+        }
         by_name.entry(name).or_default().push(NamedLabel {
             key,
             value,
@@ -172,6 +175,7 @@ fn restriction(name: WrittenName<'_>, identified: Identified, value: &str) -> Op
             _,
             Support::Served(_)
             | Support::InPart { .. }
+            | Support::ForIdioms { .. }
             | Support::NotYet { .. }
             | Support::Never { .. },
         ) => access_control(value, label.value.syntax()),
@@ -196,12 +200,23 @@ fn problem(
     let (mut reason, message, remedy) = match identified {
         Identified::Known(label) => match (label.support, guards.how) {
             (Support::Served(_) | Support::InPart { .. }, _) => return None,
-            (Support::Guard | Support::NotYet { .. } | Support::Never { .. }, Some(how)) => (
+            (
+                Support::Guard
+                | Support::ForIdioms { .. }
+                | Support::NotYet { .. }
+                | Support::Never { .. },
+                Some(how),
+            ) => (
                 Reason::UnsupportedGuard,
                 format!("it {how}, which is not supported yet{outcome}"),
                 GUARD_REMEDY.to_owned(),
             ),
-            (Support::NotYet { instead } | Support::Never { instead }, None) => {
+            (
+                Support::ForIdioms { instead, .. }
+                | Support::NotYet { instead }
+                | Support::Never { instead },
+                None,
+            ) => {
                 let ports = PortSet::of(found);
                 (
                     Reason::UnsupportedLabel,
@@ -223,7 +238,7 @@ fn problem(
                 Position::Port => format!("it means nothing without the index of a port{guess}"),
             },
             match label.support {
-                Support::Served(_) | Support::InPart { .. } => {
+                Support::Served(_) | Support::InPart { .. } | Support::ForIdioms { .. } => {
                     format!("write it as in {}", key_of(label))
                 }
                 Support::NotYet { .. } | Support::Guard | Support::Never { .. } => {
@@ -303,6 +318,12 @@ impl WrittenName<'_> {
         }
         let nearest = || table::nearest(&intended_name(self.text), self.position);
         Identified::Unknown(compare.then(nearest).flatten())
+    }
+
+    /// True if a value is read, of a label of which only some values are.
+    fn is_recognised(self, value: &str) -> bool {
+        let label = table::find(LabelPrefix::MarathonLb, self.text, self.position);
+        self.exact_prefix && label.is_some_and(|(_, label)| label.support.recognises(value))
     }
 
     /// True if a word of the name says that it is about access.

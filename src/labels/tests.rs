@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::intent::path::{EscapedSlashes, PathRules};
 use crate::intent::{
-    AcmePort, AppIntent, Mode, PathPrefix, Route, Standing, TlsVersion, WantedCertificates, host,
+    AcmePort, AppIntent, PathPrefix, PortMode, Route, Standing, TlsVersion, WantedCertificates,
+    host,
 };
 use crate::snapshot::LONGEST_NAME_BYTES;
 use crate::state::State;
@@ -21,6 +22,7 @@ use crate::state::event::{Event, List, ListedApp};
 use crate::state::problem::{Problem, Reason};
 use crate::state::problem_list::LISTED_PER_SUBJECT;
 use crate::state::reduce;
+use crate::state::testing::checks;
 
 fn config() -> Config {
     Config {
@@ -52,7 +54,7 @@ fn app(networking: Networking, ports: Vec<Port>, labels: &[(&str, &str)]) -> App
         config_version: AppVersion(1),
         labels: labels.iter().copied().collect(),
         layout: Arc::new(Layout { networking, ports }),
-        health_checks: 0,
+        health_checks: checks(0),
     }
 }
 
@@ -487,7 +489,7 @@ fn a_label_that_is_not_supported_is_one_problem_however_many_ports_have_it() {
         ("HAPROXY_0_VHOST", "a"),
         ("HAPROXY_0_STICKY", "true"),
         ("HAPROXY_1_STICKY", "false"),
-        ("HAPROXY_1_BALANCE", "leastconn"),
+        ("HAPROXY_1_HTTP_BACKEND_REVPROXY_GLUE", ""),
         ("HAPROXY_DEPLOYMENT_GROUP", "web"),
         ("OTHER_0_STICKY", "true"),
         ("traefik.enable", "true"),
@@ -498,12 +500,12 @@ fn a_label_that_is_not_supported_is_one_problem_however_many_ports_have_it() {
     assert_eq!(
         said(&intent),
         [
-            (
-                "HAPROXY_1_BALANCE",
-                unsupported,
-                "not supported yet: requests are balanced round robin"
-            ),
             ("HAPROXY_DEPLOYMENT_GROUP", unsupported, deployment),
+            (
+                "HAPROXY_1_HTTP_BACKEND_REVPROXY_GLUE",
+                unsupported,
+                "not supported yet: Location headers of responses stay as they are"
+            ),
             (
                 "HAPROXY_0_STICKY",
                 unsupported,
@@ -879,6 +881,47 @@ fn an_agent_port_counts_only_the_ports_that_have_one() {
     assert_eq!(addresses(&intent, 2), ["10.0.0.1:31001", "10.0.0.1:31003"]);
 }
 
+/// Marathon 1.4 writes host port 0 for ports of networks in which tasks get no agent ports.
+#[test]
+fn a_container_without_any_agent_port_is_reached_at_its_own_address() {
+    let ports = vec![
+        port(Some(80), true),
+        port(Some(0), true),
+        port(Some(90), false),
+    ];
+    let labels = [("HAPROXY_GROUP", "external")];
+    let of = |networking| {
+        let tasks = vec![task("a", &[], &["9.0.0.1", "9.0.1.1"])];
+        intent(&config(), app(networking, ports.clone(), &labels), tasks)
+    };
+    let contained = of(Networking::Container);
+    assert_eq!(addresses(&contained, 0), ["9.0.0.1:80"]);
+    assert!(addresses(&contained, 1).is_empty());
+    assert_eq!(addresses(&contained, 2), ["9.0.0.1:90"]);
+    assert!(addresses(&of(Networking::Bridge), 0).is_empty());
+    assert_eq!(contained.problems, []);
+}
+
+#[test]
+fn every_task_is_reached_on_the_port_of_a_server_line() {
+    let line = "server {serverName} {host_ipv4}:80{healthCheckOptions}";
+    let app = web(&[("HAPROXY_0_BACKEND_SERVER_OPTIONS", line)]);
+    let mut lost = task("c", &[31004, 31005], &[]);
+    lost.condition = TaskState::Unreachable;
+    let tasks = vec![
+        task("a", &[31000, 31001], &[]),
+        task("b", &[31002, 31003], &[]),
+        lost,
+    ];
+    let intent = intent(&config(), app, tasks);
+    // Two tasks of one agent cannot be told apart by it.
+    assert_eq!(addresses(&intent, 0), ["10.0.0.1:80"]);
+    assert_eq!(
+        addresses(&intent, 1),
+        ["10.0.0.1:31001", "10.0.0.1:31003", "10.0.0.1:31005"]
+    );
+}
+
 #[test]
 fn a_bridge_address_is_never_used() {
     let ports = vec![port(Some(80), true), port(Some(81), false)];
@@ -989,7 +1032,7 @@ fn an_agent_s_first_address_is_used() {
 #[test]
 fn only_tasks_that_serve_and_are_not_known_to_be_ill_get_requests() {
     let mut checked = web(&[]);
-    checked.health_checks = 1;
+    checked.health_checks = checks(1);
     let with = |number: u16, condition, health| Task {
         condition,
         health,
@@ -1021,7 +1064,7 @@ fn only_tasks_that_serve_and_are_not_known_to_be_ill_get_requests() {
 /// The ports of an app with a health check, by rank, and the problems that the app has.
 fn ranks(tasks: &[(u16, TaskState, Health)]) -> ([Vec<u16>; 2], Vec<Reason>) {
     let mut checked = web(&[]);
-    checked.health_checks = 1;
+    checked.health_checks = checks(1);
     let tasks = tasks.iter().enumerate();
     let tasks = tasks.map(|(place, (number, condition, health))| Task {
         condition: *condition,
@@ -1278,7 +1321,7 @@ fn with_service_port(config: &Config, labels: &[(&str, &str)]) -> (Arc<Route>, V
     (route.unwrap_or_default(), intent.problems)
 }
 
-fn listening(labels: &[(&str, &str)]) -> (Option<String>, Mode) {
+fn listening(labels: &[(&str, &str)]) -> (Option<String>, PortMode) {
     let (route, problems) = with_service_port(&with_ports(), labels);
     assert_eq!(problems, [], "{labels:?}");
     let address = route.listen_address();
@@ -1288,9 +1331,9 @@ fn listening(labels: &[(&str, &str)]) -> (Option<String>, Mode) {
 #[test]
 fn a_service_port_is_the_definition_s_unless_a_label_says_otherwise() {
     let at = |address: &str, mode| (Some(address.to_owned()), mode);
-    assert_eq!(listening(&[]), at("10.0.0.9:10000", Mode::Tcp));
+    assert_eq!(listening(&[]), at("10.0.0.9:10000", PortMode::Tcp));
     let host = ("HAPROXY_0_VHOST", "a");
-    assert_eq!(listening(&[host]), at("10.0.0.9:10000", Mode::Http));
+    assert_eq!(listening(&[host]), at("10.0.0.9:10000", PortMode::Http));
     for (name, value, address) in [
         ("PORT", " 8080 ", "10.0.0.9:8080"),
         ("BIND_ADDR", "*", "0.0.0.0:10000"),
@@ -1300,12 +1343,12 @@ fn a_service_port_is_the_definition_s_unless_a_label_says_otherwise() {
         let key = format!("HAPROXY_0_{name}");
         assert_eq!(
             listening(&[(&key, value)]),
-            at(address, Mode::Tcp),
+            at(address, PortMode::Tcp),
             "{value}"
         );
     }
-    assert_eq!(listening(&[("HAPROXY_0_MODE", "HTTP")]).1, Mode::Http);
-    assert_eq!(listening(&[("HAPROXY_0_MODE", "tcp")]).1, Mode::Tcp);
+    assert_eq!(listening(&[("HAPROXY_0_MODE", "HTTP")]).1, PortMode::Http);
+    assert_eq!(listening(&[("HAPROXY_0_MODE", "tcp")]).1, PortMode::Tcp);
     let (route, problems) = with_service_port(&config(), &[host]);
     assert_eq!((route.listen_address(), route.by_app_id), (None, None));
     assert_eq!(problems, []);
@@ -1382,7 +1425,7 @@ fn options_of_a_service_port_are_followed_or_named() {
 fn hosts_are_for_http() {
     let labels = [("HAPROXY_0_VHOST", "a"), ("HAPROXY_0_MODE", "tcp")];
     let (route, problems) = with_service_port(&with_ports(), &labels);
-    assert_eq!((route.hosts.clone(), route.mode), (None, Mode::Tcp));
+    assert_eq!((route.hosts.clone(), route.mode), (None, PortMode::Tcp));
     assert_eq!(route.by_app_id, None);
     let [problem] = &*problems else {
         panic!("one problem: {problems:?}");
@@ -1398,7 +1441,7 @@ fn hosts_are_for_http() {
 fn an_empty_frontend_is_no_service_port_and_no_problem() {
     for name in ["HAPROXY_0_FRONTEND_HEAD", "HAPROXY_0_FRONTEND_BACKEND_GLUE"] {
         let labels = [("HAPROXY_0_VHOST", "a"), (name, " \n")];
-        assert_eq!(listening(&labels), (None, Mode::Http), "{name}");
+        assert_eq!(listening(&labels), (None, PortMode::Http), "{name}");
     }
 }
 

@@ -1,5 +1,7 @@
 //! Marathon's JSON as Marathon spells it, of every generation, nulls and missing keys included.
 
+mod health_check;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,6 +11,8 @@ use std::ops::Deref;
 use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, de};
 use serde_json::value::RawValue;
+
+pub(super) use health_check::{Lenient, ListedCheck};
 
 /// Text, borrowed from the JSON unless it has escapes there.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -115,8 +119,8 @@ pub(super) struct AppWithTasks<'a> {
     pub version_info: Option<VersionInfo<'a>>,
     #[serde(borrow, default, deserialize_with = "null_is_default")]
     pub labels: BTreeMap<Text<'a>, Option<Text<'a>>>,
-    #[serde(default, deserialize_with = "null_is_default")]
-    pub health_checks: Vec<IgnoredAny>,
+    #[serde(borrow, default, deserialize_with = "without_nulls")]
+    pub health_checks: Vec<ListedCheck<'a>>,
     /// 1.5 and later.
     #[serde(borrow, default, deserialize_with = "without_nulls")]
     pub networks: Vec<Network<'a>>,

@@ -92,7 +92,7 @@ impl Projector {
         self.intents.counts()
     }
 
-    /// Everything that all clusters have in common.
+    /// Everything that the clusters with the usual settings have in common.
     pub fn clusters(&self) -> &Arc<ClusterTemplate> {
         self.projection.clusters()
     }

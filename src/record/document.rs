@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::state::app::{Health, Networking, Protocol, TaskState};
+use crate::state::app::{CheckProtocol, Health, Networking, Protocol, TaskState};
 
 /// Writes both ways between a closed set of words and the enum of the state that it stands for. A
 /// variant that only one of them has does not compile.
@@ -61,6 +61,34 @@ pub(super) enum ProtocolWord {
 }
 
 both_ways!(ProtocolWord, Protocol { Tcp, Udp, UdpTcp });
+
+/// Protocol of a health check.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum CheckWord {
+    Http,
+    Https,
+    Tcp,
+    Command,
+    MesosHttp,
+    MesosHttps,
+    MesosTcp,
+    Other,
+}
+
+both_ways!(
+    CheckWord,
+    CheckProtocol {
+        Http,
+        Https,
+        Tcp,
+        Command,
+        MesosHttp,
+        MesosHttps,
+        MesosTcp,
+        Other,
+    }
+);
 
 /// State of a task.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
@@ -146,7 +174,8 @@ pub(super) struct AppRecord<'a> {
     pub(super) config_version: i64,
     pub(super) labels: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
     pub(super) layout: LayoutRecord<'a>,
-    pub(super) health_checks: usize,
+    #[serde(borrow)]
+    pub(super) health_checks: ChecksRecord<'a>,
     pub(super) tasks: Vec<TaskRecord<'a>>,
     /// Past definitions, by version.
     pub(super) past: Vec<(i64, Option<DefinitionRecord<'a>>)>,
@@ -158,7 +187,33 @@ pub(super) struct AppRecord<'a> {
 pub(super) struct DefinitionRecord<'a> {
     #[serde(borrow)]
     pub(super) layout: LayoutRecord<'a>,
-    pub(super) health_checks: usize,
+    #[serde(borrow)]
+    pub(super) health_checks: ChecksRecord<'a>,
+}
+
+/// The health checks of a definition.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(untagged)]
+pub(super) enum ChecksRecord<'a> {
+    /// Format 1 has their number alone. Never written.
+    Number(usize),
+    #[serde(borrow)]
+    Each(Vec<CheckRecord<'a>>),
+}
+
+/// One of them.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CheckRecord<'a> {
+    pub(super) protocol: CheckWord,
+    #[serde(borrow)]
+    pub(super) path: Option<Cow<'a, str>>,
+    pub(super) port_index: Option<u16>,
+    pub(super) port: Option<u16>,
+    pub(super) interval_seconds: Option<u32>,
+    pub(super) timeout_seconds: Option<u32>,
+    pub(super) max_consecutive_failures: Option<u32>,
+    pub(super) grace_period_seconds: Option<u32>,
 }
 
 /// The ports of a definition.

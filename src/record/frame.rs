@@ -13,7 +13,11 @@ use super::key::{RecordNonce, SealingKey};
 
 /// Number of the format. Any change of what [`document`](super::document) writes needs another one,
 /// which a test holds.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
+
+/// The oldest format that is still read: a new release starts with what the former one wrote. What
+/// differs is read by [`document`](super::document) as well.
+const OLDEST_FORMAT: u32 = 1;
 
 const MAGIC: &str = "marathon-envoy-record";
 const PLAIN: &str = "sha256";
@@ -28,11 +32,11 @@ pub(super) fn framed(
     key: Option<&SealingKey>,
 ) -> Result<Vec<u8>, RecordFault> {
     let header = match key {
-        None => header(&plain(&content), content.len()),
+        None => header(FORMAT, &plain(&content), content.len()),
         Some(key) => {
             let nonce = SealingKey::nonce().ok_or(RecordFault::Unsealable)?;
             let length = content.len() + SealingKey::tag_bytes();
-            let header = header(&sealed(nonce), length);
+            let header = header(FORMAT, &sealed(nonce), length);
             key.seal(nonce, header.as_bytes(), &mut content)
                 .ok_or(RecordFault::Unsealable)?;
             header
@@ -59,13 +63,14 @@ pub(super) fn content<'a>(
     if words.next() != Some(MAGIC) {
         return Err(RecordFault::Foreign);
     }
-    let format = words.next().unwrap_or_default();
-    if format != FORMAT.to_string() {
+    let found_format = words.next().unwrap_or_default();
+    let mut readable = OLDEST_FORMAT..=FORMAT;
+    let Some(format) = readable.find(|format| found_format == format.to_string()) else {
         return Err(RecordFault::OtherFormat {
-            found: format.escape_default().to_string(),
+            found: found_format.escape_default().to_string(),
             ours: FORMAT,
         });
-    }
+    };
     let protection = words.next().unwrap_or_default();
     let length = words.next().and_then(|length| length.parse().ok());
     let expected = length.ok_or(RecordFault::Damaged)?;
@@ -75,7 +80,7 @@ pub(super) fn content<'a>(
             found: content.len(),
         });
     }
-    let is_exactly = |protection: &str| *found == *header(protection, expected).as_bytes();
+    let is_exactly = |protection: &str| *found == *header(format, protection, expected).as_bytes();
     match (protection.split_once(':'), key) {
         (Some((PLAIN, _)), None) => is_exactly(&plain(content))
             .then_some(&*content)
@@ -93,8 +98,8 @@ pub(super) fn content<'a>(
     }
 }
 
-fn header(protection: &str, length: usize) -> String {
-    format!("{MAGIC} {FORMAT} {protection} {length}\n")
+fn header(format: u32, protection: &str, length: usize) -> String {
+    format!("{MAGIC} {format} {protection} {length}\n")
 }
 
 fn plain(content: &[u8]) -> String {
@@ -178,7 +183,10 @@ mod tests {
         for (reason, words) in [
             (refused("", None), "no record"),
             (refused("{}\n", None), "no record"),
-            (refused(text.replace(" 1 ", " 2 "), None), "has format 2"),
+            (
+                refused(text.replace(" 2 sha", " 3 sha"), None),
+                "has format 3",
+            ),
             (
                 refused(text.replace("{}", "{"), None),
                 "1 bytes instead of 2",

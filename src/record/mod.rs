@@ -8,6 +8,7 @@
 //!
 //! It holds no private key unless a key file seals it. The apps' `env` is not among the facts.
 
+mod checks;
 mod config;
 mod departed;
 mod document;

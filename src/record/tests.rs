@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
@@ -20,7 +22,7 @@ use crate::labels::{self, Groups};
 use crate::pipeline::{DEPARTED_KEPT, DepartedClusters, Projector, World};
 use crate::resources;
 use crate::snapshot::{Encode, Flavour, Kind, Origin, Resource, Snapshot, Version};
-use crate::state::app::{App, AppVersion, Definition, Health, Task, TaskId};
+use crate::state::app::{App, AppVersion, Definition, Health, HealthCheck, Task, TaskId};
 use crate::state::certificate::Certificate;
 use crate::state::event::{Event, Source};
 use crate::state::parts::{AppParts, StateParts};
@@ -268,7 +270,7 @@ fn the_format_has_a_number() {
                     AppVersion(0),
                     Some(Definition {
                         layout,
-                        health_checks: 2,
+                        health_checks: testing::checks(1),
                     }),
                 ),
                 (AppVersion(-1), None),
@@ -293,6 +295,16 @@ fn the_format_has_a_number() {
         "on_agent": true,
         "service_port": 10_000,
     }] });
+    let check = json!({
+        "protocol": "http",
+        "path": "/",
+        "port_index": 0,
+        "port": null,
+        "interval_seconds": null,
+        "timeout_seconds": null,
+        "max_consecutive_failures": null,
+        "grace_period_seconds": null,
+    });
     let expected = json!({
         "heard_at": 1_899_999_990,
         "marathons": [MARATHON],
@@ -302,7 +314,7 @@ fn the_format_has_a_number() {
             "config_version": 1,
             "labels": { "HAPROXY_GROUP": "external" },
             "layout": layout,
-            "health_checks": 0,
+            "health_checks": [],
             "tasks": [{
                 "id": "a",
                 "instance": "a",
@@ -313,7 +325,7 @@ fn the_format_has_a_number() {
                 "addresses": [],
                 "health": "unknown",
             }],
-            "past": [[-1, null], [0, { "layout": layout, "health_checks": 2 }]],
+            "past": [[-1, null], [0, { "layout": layout, "health_checks": [check] }]],
         }],
         "unreadable": [["/api", "no id"]],
         "agents": [["agent-1", ["10.0.0.7"]]],
@@ -339,7 +351,31 @@ fn the_format_has_a_number() {
         }],
     });
     let content: serde_json::Value = serde_json::from_slice(&content).unwrap();
-    assert_eq!((frame::FORMAT, content), (1, expected));
+    assert_eq!((frame::FORMAT, content), (2, expected));
+}
+
+/// Format 1 had the number of checks where format 2 has each of them.
+#[test]
+fn a_record_of_the_format_before_is_read() {
+    let mut checked = app("/web");
+    checked.health_checks = testing::checks(2);
+    let known = testing::state_after([Event::Synced(list(vec![listed(checked, vec![])]))]);
+    let content = encode(&world(known), PrivateKeys::LeftOut, &dating(), now()).unwrap();
+    let mut content: serde_json::Value = serde_json::from_slice(&content).unwrap();
+    content["apps"][0]["health_checks"] = json!(3);
+    let content = content.to_string();
+    let (read, _) = decode(content.as_bytes(), state::Config::default(), now()).unwrap();
+    // It is several, and of none anything is known.
+    let checks = &read.state.apps()["/web"].app().health_checks;
+    assert_eq!(checks.to_vec(), vec![HealthCheck::default(); 2]);
+    let disk = Disk::new(None);
+    let digest = HEXLOWER.encode(&Sha256::digest(&content));
+    let length = content.len();
+    for (format, is_read) in [(0, false), (1, true), (2, true), (3, false)] {
+        let header = format!("marathon-envoy-record {format} sha256:{digest} {length}\n");
+        fs::write(disk.file(), header + &content).unwrap();
+        assert_eq!(disk.read().is_ok(), is_read, "{format}");
+    }
 }
 
 /// A record on disk that a test changes.
@@ -466,7 +502,7 @@ fn a_task_that_is_known_from_a_record_is_judged_by_the_first_list() {
 fn a_recorded_result_counts_where_marathon_has_forgotten_all_of_them() {
     let checked = |tasks| {
         let app = App {
-            health_checks: 1,
+            health_checks: testing::checks(1),
             ..app("/web")
         };
         Event::Synced(list(vec![listed(app, tasks)]))

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::checks::{checks, checks_record};
 use super::departed::{departed_cluster, departed_record};
 use super::document::{
     AppRecord, CertificateRecord, DefinitionRecord, Document, LayoutRecord, PortRecord, TaskRecord,
@@ -164,7 +165,7 @@ fn app_record(parts: &AppParts) -> AppRecord<'_> {
             .map(|(key, value)| (key.into(), value.into()))
             .collect(),
         layout: layout_record(layout),
-        health_checks: *health_checks,
+        health_checks: checks_record(health_checks),
         tasks: tasks.iter().map(|task| task_record(task)).collect(),
         past: past
             .map(|(AppVersion(version), past)| (*version, past.as_ref().map(definition_record)))
@@ -192,7 +193,7 @@ fn app(record: AppRecord<'_>) -> AppParts {
             config_version: AppVersion(config_version),
             labels: labels.collect(),
             layout: Arc::new(layout(recorded)),
-            health_checks,
+            health_checks: checks(health_checks),
         }),
         tasks: tasks.into_iter().map(task).map(Arc::new).collect(),
         past: past
@@ -208,7 +209,7 @@ fn definition_record(definition: &Definition) -> DefinitionRecord<'_> {
     } = definition;
     DefinitionRecord {
         layout: layout_record(layout),
-        health_checks: *health_checks,
+        health_checks: checks_record(health_checks),
     }
 }
 
@@ -219,7 +220,7 @@ fn definition(record: DefinitionRecord<'_>) -> Definition {
     } = record;
     Definition {
         layout: Arc::new(layout(recorded)),
-        health_checks,
+        health_checks: checks(health_checks),
     }
 }
 

@@ -1,4 +1,4 @@
-//! A backend -> its cluster. All clusters are equal but for their names.
+//! A backend -> its cluster. Clusters of equal settings are equal but for their names.
 
 use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};
@@ -13,7 +13,8 @@ use envoy_api::prost::Message as _;
 
 use super::config::Config;
 use super::source::{config_source, duration};
-use super::{header_case, origin, retries};
+use super::{balancing, header_case, named_servers, origin, retries};
+use crate::intent::BackendSettings;
 use crate::snapshot::{Encode, Flavour, Kind, Name, Origin, Resource, Version};
 
 /// HAProxy's `timeout connect` in marathon-lb's default configuration.
@@ -34,22 +35,26 @@ const FIRST_EJECTION: Duration = Duration::from_secs(10);
 /// itself cut off does not send everything to one task. An app with one task is never without it.
 const MAX_EJECTED_PERCENT: u32 = 50;
 
-/// Everything that all clusters have in common, encoded once for each flavour.
+/// Everything that the clusters of equal settings have in common, encoded once for each flavour.
 pub struct ClusterTemplate {
     config: Arc<Config>,
+    /// None for the usual settings.
+    settings: Option<Arc<BackendSettings>>,
     /// Digest of the content for [`Flavour::Ads`], and of the settings that the others add.
     version: Version,
     encoded: [OnceLock<Bytes>; Flavour::ALL.len()],
 }
 
 impl ClusterTemplate {
-    /// The template of the clusters under these settings.
-    pub(super) fn new(config: Arc<Config>) -> Self {
-        let ads = common(&config, Flavour::Ads);
-        let settings = config.transport_settings().to_string();
+    /// The template of the clusters under these settings of the daemon and of their backends, the
+    /// usual ones if there are none.
+    pub(super) fn new(config: Arc<Config>, settings: Option<Arc<BackendSettings>>) -> Self {
+        let ads = common(&config, settings.as_deref(), Flavour::Ads);
+        let transport = config.transport_settings().to_string();
         Self {
-            version: Version::of_parts(&[&ads, settings.as_bytes()]),
+            version: Version::of_parts(&[&ads, transport.as_bytes()]),
             config,
+            settings,
             encoded: Default::default(),
         }
     }
@@ -72,7 +77,8 @@ impl ClusterTemplate {
             clippy::indexing_slicing,
             reason = "the array has a place for every flavour"
         )]
-        self.encoded[flavour as usize].get_or_init(|| common(&self.config, flavour))
+        self.encoded[flavour as usize]
+            .get_or_init(|| common(&self.config, self.settings.as_deref(), flavour))
     }
 }
 
@@ -102,7 +108,7 @@ impl Encode for ClusterWriter {
 /// A cluster without its name, and without the [panic
 /// mode](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/panic_threshold) that would send requests to
 /// tasks that are known to be ill.
-fn common(config: &Config, flavour: Flavour) -> Bytes {
+fn common(config: &Config, settings: Option<&BackendSettings>, flavour: Flavour) -> Bytes {
     let breaker = api::circuit_breakers::Thresholds {
         max_connections: Some(BREAKER_LIMIT),
         max_pending_requests: Some(BREAKER_LIMIT),
@@ -135,6 +141,12 @@ fn common(config: &Config, flavour: Flavour) -> Bytes {
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions".to_owned(),
         any(&http_options()),
     );
+    if let Some(settings) = settings {
+        cluster.load_balancing_policy = balancing::policy(&settings.balance);
+        if let Some(server) = &settings.server {
+            named_servers::lead_to(server, &mut cluster);
+        }
+    }
     cluster.encode_to_vec().into()
 }
 

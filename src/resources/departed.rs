@@ -6,11 +6,13 @@ use super::clusters::ClusterTemplate;
 use crate::snapshot::{Kind, Name, Resource};
 
 /// The resource that this daemon gave out under a name when there was one, for clients that hold it
-/// from a former process: byte for byte what it is under the same settings. None for other kinds
-/// than clusters, whose content is not in their names, and for names that are not of our making.
+/// from a former process: byte for byte what a cluster with the usual settings is under the same
+/// settings of the daemon. None for other kinds than clusters, whose content is not in their names,
+/// and for names that are not of our making.
 ///
-/// All that a cluster is made from is its name and the settings. Once labels put more into
-/// clusters, the content has to come from a record on disk.
+/// A cluster whose labels put more into it comes from the record on disk, in which the clusters that
+/// left are kept as they were given out. Without a record it is one with the usual settings until
+/// the routes that lead to it are replaced.
 pub fn departed(clusters: &Arc<ClusterTemplate>, kind: Kind, name: &Name) -> Option<Resource> {
     match kind {
         Kind::Cluster => is_backend_name(name).then(|| clusters.cluster(name.clone())),

@@ -177,8 +177,8 @@ mod tests {
             first in vec(any::<SocketAddr>(), 0..12),
             behind in vec(any::<SocketAddr>(), 0..4),
         ) {
-            let addresses = RankedAddresses { first, behind };
-            let backend = Backend { name: name.as_str().into(), addresses };
+            let addresses = RankedAddresses { first: first.into(), behind: behind.into() };
+            let backend = Backend { name: name.as_str().into(), addresses, settings: None };
             let resource = resource(&backend);
             prop_assert_eq!(&resource.bytes(Flavour::Ads)[..], generated(&backend));
         }
@@ -194,9 +194,10 @@ mod tests {
         let resource = resource(&Backend {
             name: "/web_0".into(),
             addresses: RankedAddresses {
-                first: addresses(first),
-                behind: addresses(behind),
+                first: addresses(first).into(),
+                behind: addresses(behind).into(),
             },
+            settings: None,
         });
         let bytes = resource.encoded(Flavour::Ads).bytes();
         let json = envoy_api::json(Kind::Endpoint.type_url(), bytes).unwrap();

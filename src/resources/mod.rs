@@ -4,7 +4,9 @@
 //! [`retries`] decides which requests are retried.
 
 mod app_ids;
+mod balancing;
 mod challenges;
+mod cluster_templates;
 mod clusters;
 mod config;
 mod connection_manager;
@@ -14,6 +16,7 @@ mod endpoints;
 mod header_case;
 mod joined_table;
 mod listeners;
+mod named_servers;
 mod origin;
 mod projection;
 mod redirects;

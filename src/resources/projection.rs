@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::app_ids::AppIds;
+use super::cluster_templates::ClusterTemplates;
 use super::clusters::ClusterTemplate;
 use super::config::Config;
 use super::route_table::RouteTable;
@@ -24,7 +25,7 @@ use crate::state::problem::Problem;
 /// A snapshot that follows intents and certificates. A change costs what it touches.
 pub struct Projection {
     config: Arc<Config>,
-    clusters: Arc<ClusterTemplate>,
+    clusters: ClusterTemplates,
     /// The certificates that were projected last.
     certificates: CertificateSet,
     routes: Routes,
@@ -47,10 +48,11 @@ pub struct Changed {
     pub certificates: bool,
 }
 
-/// A backend that came, or whose addresses differ.
+/// A backend that came, or that differs.
 struct ChangedBackend<'a> {
     backend: &'a Backend,
-    is_new: bool,
+    /// The template of its cluster; none if that stays as it is.
+    cluster: Option<Arc<ClusterTemplate>>,
 }
 
 impl Projection {
@@ -62,7 +64,7 @@ impl Projection {
             routes: Routes::new(config.clone(), acme),
             ports: ServicePorts::new(config.clone()),
             app_ids: config.app_id_listen.map(|_| AppIds::default()),
-            clusters: Arc::new(ClusterTemplate::new(config.clone())),
+            clusters: ClusterTemplates::new(config.clone()),
             config,
             certificates: CertificateSet::default(),
             presented: PresentedCertificates::default(),
@@ -123,9 +125,9 @@ impl Projection {
         problems.chain(certificates).chain(ports)
     }
 
-    /// Everything that all clusters have in common.
+    /// Everything that the clusters with the usual settings have in common.
     pub fn clusters(&self) -> &Arc<ClusterTemplate> {
-        &self.clusters
+        self.clusters.usual()
     }
 
     fn project_app<'a>(
@@ -148,7 +150,9 @@ impl Projection {
             if known.is_none_or(|known| known.backend != service.backend) {
                 backends.push(ChangedBackend {
                     backend: &service.backend,
-                    is_new: known.is_none(),
+                    cluster: known
+                        .is_none_or(|known| known.backend.settings != service.backend.settings)
+                        .then(|| self.clusters.of(&service.backend)),
                 });
             }
             if known.is_none_or(|known| known.route != service.route) {
@@ -166,8 +170,9 @@ impl Projection {
     }
 
     fn project_backends(&mut self, changed: &[ChangedBackend<'_>], step: &mut Changed) {
-        let made = parallel::map(changed, |ChangedBackend { backend, is_new }| {
-            let cluster = is_new.then(|| self.clusters.cluster(backend.name.clone()));
+        let made = parallel::map(changed, |ChangedBackend { backend, cluster }| {
+            let cluster = cluster.as_ref();
+            let cluster = cluster.map(|template| template.cluster(backend.name.clone()));
             (cluster, endpoints::resource(backend))
         });
         for (cluster, assignment) in every_second_first(made) {

@@ -16,7 +16,7 @@ use super::connection_manager::{self, stat_prefix};
 use super::downstream_tls::{self, Terms, http_protocols};
 use super::source::{duration, listen_address, plain};
 use super::virtual_host::SILENCE_LIMIT;
-use crate::intent::{ListenOptions, ListenerClaim, Mode, ServiceListener};
+use crate::intent::{ListenOptions, ListenerClaim, PortMode, ServiceListener};
 use crate::snapshot::{Encode, Flavour, Kind, Name, Origin, Resource};
 
 /// Connections that are tried one after the other for one of a client's
@@ -38,8 +38,8 @@ pub(super) fn resource(
     let name = name(listener);
     let origin = format!("app {} port {}", claim.app, claim.index);
     let requires = match claim.route.mode {
-        Mode::Http => Vec::new(),
-        Mode::Tcp => {
+        PortMode::Http => Vec::new(),
+        PortMode::Tcp => {
             let backend = &claim.backend;
             [Kind::Cluster, Kind::Endpoint]
                 .map(|kind| (kind, backend.clone()))
@@ -69,7 +69,7 @@ pub(super) fn name(listener: &ServiceListener) -> Name {
 struct Writer {
     config: Arc<Config>,
     name: Name,
-    mode: Mode,
+    mode: PortMode,
     backend: Name,
     listener: ServiceListener,
     /// By name, the one for clients without a server name first.
@@ -85,8 +85,8 @@ impl Encode for Writer {
         } = &self.listener.options;
         let limit = connection_limit.map(|limit| self.connection_limit(limit));
         let last = match self.mode {
-            Mode::Http => connection_manager::filter(&self.config, flavour, &self.name),
-            Mode::Tcp => self.tcp_proxy(),
+            PortMode::Http => connection_manager::filter(&self.config, flavour, &self.name),
+            PortMode::Tcp => self.tcp_proxy(),
         };
         let socket = tls.as_deref().map(|tls| {
             let terms = Terms {
@@ -94,8 +94,8 @@ impl Encode for Writer {
                 lowest: tls.lowest,
                 ciphers: &tls.ciphers,
                 alpn: match (tls.alpn.is_empty(), self.mode) {
-                    (true, Mode::Http) => http_protocols(),
-                    (true, Mode::Tcp) | (false, _) => tls.alpn.clone(),
+                    (true, PortMode::Http) => http_protocols(),
+                    (true, PortMode::Tcp) | (false, _) => tls.alpn.clone(),
                 },
             };
             downstream_tls::socket(&self.config, flavour, &terms)

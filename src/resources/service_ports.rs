@@ -12,7 +12,8 @@ use super::settled_hosts::ANY_HOST;
 use super::virtual_host::{HostRoutes, encoded, to_service};
 use super::{origin, service_listener};
 use crate::intent::{
-    ListenTls, ListenerClaim, ListenerClaims, Mode, Service, ServiceListener, WantedCertificates,
+    ListenTls, ListenerClaim, ListenerClaims, PortMode, Service, ServiceListener,
+    WantedCertificates,
 };
 use crate::snapshot::{Join, Name, Origin, Requirements, Resource, Version};
 use crate::state::problem::{Problem, Reason, Subject};
@@ -115,8 +116,8 @@ impl ServicePorts {
         let resource = service_listener::resource(&self.config, claim, listener, certificates);
         port.listener = Some(resource);
         port.table = match claim.route.mode {
-            Mode::Http => Some(table(&port.name, claim)),
-            Mode::Tcp => None,
+            PortMode::Http => Some(table(&port.name, claim)),
+            PortMode::Tcp => None,
         };
         (address, port, problems)
     }

@@ -28,7 +28,8 @@ use crate::state::certificate::{Certificate, PrivateKey};
 use crate::state::event::{Event, Source};
 use crate::state::problem::{Problem, Reason, Subject};
 use crate::state::testing::{
-    app, events, guarded_after, labels as from_pairs, list, listed, port, state_after, task, update,
+    app, checks, events, guarded_after, labels as from_pairs, list, listed, port, state_after,
+    task, update,
 };
 use crate::state::{self, State, reduce};
 
@@ -499,7 +500,7 @@ fn a_redirect_waits_for_an_https_listener_and_then_goes_first() {
         "/a",
         &[("HAPROXY_0_VHOST", "a.test"), ("HAPROXY_0_PATH", "/x")],
     );
-    plain.health_checks = 0;
+    plain.health_checks = checks(0);
     let redirecting = labelled(
         "/b",
         &[

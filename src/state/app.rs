@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 pub use super::few::Few;
+pub use super::health_check::{CheckProtocol, HealthCheck, HealthChecks};
 pub use super::label_list::Labels;
 
 /// Defines a name that Marathon gives: cheap to clone, ordered as text.
@@ -212,9 +213,9 @@ pub struct App {
     pub labels: Labels,
     /// The ports, and how tasks are reached on them.
     pub layout: Arc<Layout>,
-    /// Number of health checks. With several, an event that speaks of one check says nothing about
-    /// the task.
-    pub health_checks: usize,
+    /// Its health checks. With several, an event that speaks of one check says nothing about the
+    /// task.
+    pub health_checks: HealthChecks,
 }
 
 /// The part of a definition that its tasks are judged by as long as they live, whatever the app is
@@ -223,8 +224,8 @@ pub struct App {
 pub struct Definition {
     /// The ports, and how tasks are reached on them.
     pub layout: Arc<Layout>,
-    /// Number of health checks.
-    pub health_checks: usize,
+    /// Its health checks.
+    pub health_checks: HealthChecks,
 }
 
 impl App {
@@ -237,7 +238,7 @@ impl App {
     pub fn definition(&self) -> Definition {
         Definition {
             layout: self.layout.clone(),
-            health_checks: self.health_checks,
+            health_checks: self.health_checks.clone(),
         }
     }
 }

@@ -116,7 +116,7 @@ pub(super) fn presume_healthy(mut listed: ListedApp, known: Option<&AppState>) -
     let results = listed.tasks.iter().filter(has_result);
     let (of_past, of_current): (Vec<&Task>, Vec<&Task>) = results.partition(|task| is_past(task));
     let presumes_past = of_past.is_empty();
-    let presumes_current = app.health_checks > 0 && presumes_past && of_current.is_empty();
+    let presumes_current = !app.health_checks.is_empty() && presumes_past && of_current.is_empty();
     for task in &mut listed.tasks {
         let is_presumed = if is_past(task) {
             presumes_past
@@ -137,12 +137,12 @@ mod tests {
     use super::*;
     use crate::state::app::{App, AppVersion};
     use crate::state::event::{Event, RefreshNeeded};
-    use crate::state::testing::{app, list, listed, state_after, task, update};
+    use crate::state::testing::{self, app, list, listed, state_after, task, update};
     use crate::state::{State, reduce};
 
     fn checked(checks: usize, version: i64) -> App {
         App {
-            health_checks: checks,
+            health_checks: testing::checks(checks),
             version: AppVersion(version),
             config_version: AppVersion(version),
             ..app("/a")

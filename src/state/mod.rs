@@ -17,6 +17,7 @@ mod contested;
 mod date;
 mod ended;
 mod few;
+mod health_check;
 mod label_list;
 mod lists;
 #[cfg(test)]

@@ -57,9 +57,10 @@ impl AppState {
             .version
             .is_some_and(|version| self.app.is_past(version))
         {
-            self.past_definition(task).map(|past| past.health_checks)
+            self.past_definition(task)
+                .map(|past| past.health_checks.len())
         } else {
-            Some(self.app.health_checks)
+            Some(self.app.health_checks.len())
         }
     }
 

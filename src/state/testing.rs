@@ -24,7 +24,7 @@ pub(crate) fn app(id: &str) -> App {
             networking: Networking::Host,
             ports: vec![port(None, true)],
         }),
-        health_checks: 0,
+        health_checks: HealthChecks::default(),
     }
 }
 
@@ -37,6 +37,17 @@ pub(crate) fn port(container_port: Option<u16>, on_agent: bool) -> Port {
         on_agent,
         service_port: Some(10_000),
     }
+}
+
+/// So many health checks over http of the first port.
+pub(crate) fn checks(count: usize) -> HealthChecks {
+    let check = HealthCheck {
+        protocol: CheckProtocol::Http,
+        path: Some("/".into()),
+        port_index: Some(0),
+        ..HealthCheck::default()
+    };
+    vec![check; count].into_iter().collect()
 }
 
 /// Labels from pairs.
@@ -204,7 +215,7 @@ fn listed_apps() -> impl Strategy<Value = ListedApp> {
         versions(),
         labels,
         layouts(),
-        0..3usize,
+        health_checks(),
     );
     (parts, vec(tasks(), 0..4)).prop_map(|(parts, tasks)| {
         let (id, one, other, mut labels, layout, health_checks) = parts;
@@ -222,7 +233,14 @@ fn listed_apps() -> impl Strategy<Value = ListedApp> {
 }
 
 fn label_names() -> impl Strategy<Value = String> {
-    let suffixes = vec!["GROUP", "VHOST", "PATH", "ENABLED", "REDIRECT_TO_HTTPS"];
+    let suffixes = vec![
+        "GROUP",
+        "VHOST",
+        "PATH",
+        "ENABLED",
+        "REDIRECT_TO_HTTPS",
+        "BALANCE",
+    ];
     let of_balancer = (0..3usize, select(suffixes))
         .prop_map(|(index, suffix)| format!("HAPROXY_{index}_{suffix}"));
     let of_acme = (0..2usize).prop_map(|index| format!("MARATHON_ACME_{index}_DOMAIN"));
@@ -242,6 +260,7 @@ fn label_values() -> impl Strategy<Value = String> {
         "true",
         "false",
         "external",
+        "leastconn",
         "",
         "a b.test\u{e9}",
     ];
@@ -281,10 +300,40 @@ fn layouts() -> impl Strategy<Value = Layout> {
 }
 
 fn definitions() -> impl Strategy<Value = Definition> {
-    (layouts(), 0..3usize).prop_map(|(layout, health_checks)| Definition {
+    (layouts(), health_checks()).prop_map(|(layout, health_checks)| Definition {
         layout: Arc::new(layout),
         health_checks,
     })
+}
+
+fn health_checks() -> impl Strategy<Value = HealthChecks> {
+    let protocols = select(vec![
+        CheckProtocol::Http,
+        CheckProtocol::Https,
+        CheckProtocol::Tcp,
+        CheckProtocol::Command,
+        CheckProtocol::MesosHttp,
+        CheckProtocol::Other,
+    ]);
+    let paths = option::of(select(vec!["/", "/health"]).prop_map(Box::from));
+    let ports = (option::of(0..3u16), option::of(select(vec![1u16, 8080])));
+    let times = (option::of(0..90u32), option::of(0..30u32));
+    let limits = (option::of(0..4u32), option::of(0..400u32));
+    let check = (protocols, paths, ports, times, limits).prop_map(
+        |(protocol, path, (port_index, port), (interval, timeout), (failures, grace))| {
+            HealthCheck {
+                protocol,
+                path,
+                port_index,
+                port,
+                interval_seconds: interval,
+                timeout_seconds: timeout,
+                max_consecutive_failures: failures,
+                grace_period_seconds: grace,
+            }
+        },
+    );
+    vec(check, 0..3).prop_map(HealthChecks::from_iter)
 }
 
 fn unreadable_apps() -> impl Strategy<Value = UnreadableApp> {

@@ -29,7 +29,7 @@ fn health_of(state: &State, app: &str, task: &str) -> Health {
 
 fn checked(id: &str, checks: usize) -> App {
     App {
-        health_checks: checks,
+        health_checks: testing::checks(checks),
         ..app(id)
     }
 }

@@ -124,6 +124,10 @@ fn outcome(case: &Path) -> Value {
         "routes": each(&projection, Kind::Route, routes),
         "secrets": names(&projection, Kind::Secret),
     });
+    let settings = cluster_settings(&projection);
+    if !settings.is_empty() {
+        outcome["cluster_settings"] = Value::Object(settings);
+    }
     if in_full {
         let kinds = Kind::ALL.map(|kind| {
             let resources = each(&projection, kind, Value::clone);
@@ -229,6 +233,36 @@ fn each(projection: &Projector, kind: Kind, show: fn(&Value) -> Value) -> Value 
         })
         .collect();
     Value::Object(shown)
+}
+
+/// The settings of each cluster beyond those that every cluster has.
+fn cluster_settings(projection: &Projector) -> Map<String, Value> {
+    const USUAL: [&str; 9] = [
+        "@type",
+        "name",
+        "alt_stat_name",
+        "eds_cluster_config",
+        "connect_timeout",
+        "circuit_breakers",
+        "outlier_detection",
+        "common_lb_config",
+        "typed_extension_protocol_options",
+    ];
+    let beyond = each(projection, Kind::Cluster, |cluster| {
+        let fields = cluster.as_object().unwrap().iter();
+        let beyond = fields.filter(|(key, value)| {
+            let is_eds = *key == "type" && *value == "EDS";
+            !is_eds && !USUAL.contains(&key.as_str())
+        });
+        beyond
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
+    });
+    let Value::Object(mut beyond) = beyond else {
+        panic!("{beyond}");
+    };
+    beyond.retain(|_, fields| fields.as_object().is_some_and(|fields| !fields.is_empty()));
+    beyond
 }
 
 /// `address:port` of an address as Envoy writes it.

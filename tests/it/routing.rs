@@ -15,8 +15,37 @@ use crate::support::{LIMIT, app, environment};
 
 over_each_transport! {
     paths_share_a_host;
+    a_named_server_answers_in_place_of_the_tasks;
     a_redirect_leads_to_https;
     a_host_goes_from_app_to_app_without_a_503;
+}
+
+/// An app that leads to a server by its name, and then to its own tasks, as its label comes and goes.
+async fn a_named_server_answers_in_place_of_the_tasks(transport: Transport) {
+    let mut environment = environment(|plan| plan.control_plane.transport = transport).await;
+    let server = app("/server", "server.test", 1);
+    environment.marathon().create_app(server).await.unwrap();
+    let answer = served_by(&mut environment, "server.test", "/", "/server").await;
+    let answer: Value = serde_json::from_slice(&answer.body).unwrap();
+    let port = answer["port"].as_u64().unwrap();
+    let mut leads = app("/leads", "leads.test", 1);
+    leads["labels"]["HAPROXY_0_BACKEND_SERVER_OPTIONS"] = json!(format!(
+        "server {{serverName}} localhost:{port} check inter 10s"
+    ));
+    let labels = leads["labels"].clone();
+    environment.marathon().create_app(leads).await.unwrap();
+    served_by(&mut environment, "leads.test", "/", "/server").await;
+    let plain = app("/leads", "leads.test", 1);
+    for (labels, app) in [(&plain["labels"], "/leads"), (&labels, "/server")] {
+        let change = json!({ "labels": labels });
+        environment
+            .marathon()
+            .update_app("/leads", change)
+            .await
+            .unwrap();
+        served_by(&mut environment, "leads.test", "/", app).await;
+    }
+    environment.stop().await.unwrap();
 }
 
 /// An app has a host; another one takes a path of it and gives it back; a third one makes no sense

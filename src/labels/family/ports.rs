@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::intent::{ListenTls, Mode, TlsVersion, WantedCertificates};
+use crate::intent::{ListenTls, PortMode, TlsVersion, WantedCertificates};
 use crate::labels::bind_options::{BindOption, options};
 use crate::labels::draft::{LabelText, ServiceDraft};
 use crate::labels::label::{Family, Label, Support, ValueKind};
@@ -93,8 +93,8 @@ fn read_address(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
 
 fn read_mode(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
     let mode = match label.value.trim().to_ascii_lowercase().as_str() {
-        "http" => Mode::Http,
-        "tcp" => Mode::Tcp,
+        "http" => PortMode::Http,
+        "tcp" => PortMode::Tcp,
         _ => {
             return draft.reject(
                 label,

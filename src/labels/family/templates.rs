@@ -3,6 +3,7 @@
 use crate::labels::draft::{LabelText, ServiceDraft};
 use crate::labels::haproxy_text::{Syntax, access_control};
 use crate::labels::label::{Family, Label, Support, ValueKind};
+use crate::labels::server_line::{ServerLine, server_line};
 use crate::state::problem::Reason;
 
 const ONLY_EMPTY: &str = "empty, the service port is not opened; any other text is left out, or if it restricts access the \
@@ -48,7 +49,13 @@ pub(crate) const FAMILY: Family = Family {
         ),
         section(
             "BACKEND_SERVER_OPTIONS",
-            Support::not_yet("requests go to the app's tasks, with the usual options"),
+            Support::ForIdioms {
+                read: read_server,
+                recognises: is_server_line,
+                idioms: "one `server` line with a name or address of its own, also with `ssl verify \
+                         none` and `sni str(NAME)`: requests go there; or the usual line with a port of its own",
+                instead: "requests go to the app's tasks, with the usual options",
+            },
             "the `server` line of each task",
         ),
         section(
@@ -248,5 +255,18 @@ fn read_frontend(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
             "the service port is the usual one: HAProxy's text has no meaning here".into(),
             "remove it if that will do, or keep the app on marathon-lb",
         );
+    }
+}
+
+fn is_server_line(template: &str) -> bool {
+    server_line(template).is_some()
+}
+
+fn read_server(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
+    match server_line(label.value) {
+        Some(ServerLine::EachTask { port }) => draft.backend.task_port = port,
+        Some(ServerLine::Named(server)) => draft.backend.server = Some(server),
+        // It is reported as unsupported.
+        None => {}
     }
 }

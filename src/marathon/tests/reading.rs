@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use crate::marathon::translate::{self, Asked, TranslatedFrame};
 use crate::state::app::{
-    AppId, AppVersion, Health, InstanceId, Layout, Networking, Port, Protocol, TaskId, TaskState,
+    AppId, AppVersion, CheckProtocol, Health, HealthCheck, InstanceId, Layout, Networking, Port,
+    Protocol, TaskId, TaskState,
 };
 use crate::state::event::{Event, List, Purpose, RefreshNeeded, TaskUpdate};
 
@@ -315,12 +316,52 @@ fn an_app_has_its_versions_labels_and_checks() {
     assert_eq!(app.id, AppId::from("/shop/web"));
     assert_eq!(app.version, AppVersion(1_594_720_800_120));
     assert_eq!(app.config_version, AppVersion(1_594_717_200_000));
-    assert_eq!(app.health_checks, 2);
+    assert_eq!(app.health_checks.len(), 2);
     let alone = json!({ "id": "/shop/web", "healthChecks": [{"protocol": "HTTP"}, {}] });
     let alone = translate::definition(alone.to_string().as_bytes()).unwrap();
-    assert_eq!(alone.health_checks, 2);
+    assert_eq!(alone.health_checks.len(), 2);
     assert_eq!(app.labels.len(), 1);
     assert!(list.apps[0].tasks.is_empty());
+}
+
+#[test]
+fn health_checks_are_read_and_what_makes_no_sense_in_them_is_missing() {
+    let list = apps(&json!([
+        {"id": "/a", "tasks": [], "healthChecks": [
+            {"protocol": "MESOS_HTTP", "path": "/ok", "portIndex": 1, "port": null,
+             "intervalSeconds": 30, "timeoutSeconds": 10, "maxConsecutiveFailures": 3,
+             "gracePeriodSeconds": 120, "ignoreHttp1xx": false, "delaySeconds": 15},
+            {"protocol": "COMMAND", "command": {"value": "true"}, "port": 0, "path": ""},
+            null,
+            {"protocol": 7, "path": ["/"], "portIndex": -1, "port": 70_000, "intervalSeconds": 1.5,
+             "timeoutSeconds": "x", "maxConsecutiveFailures": {}, "gracePeriodSeconds": -1},
+        ]},
+        {"id": "/b", "tasks": [], "healthChecks": [{"protocol": "TCP", "portIndex": 0}]},
+        {"id": "/c", "tasks": [], "healthChecks": [{"portIndex": 0, "protocol": "TCP"}]},
+        {"id": "/d", "tasks": [], "healthChecks": null},
+    ]));
+    let checks = |place: usize| &list.apps[place].app.health_checks;
+    let whole = HealthCheck {
+        protocol: CheckProtocol::MesosHttp,
+        path: Some("/ok".into()),
+        port_index: Some(1),
+        port: None,
+        interval_seconds: Some(30),
+        timeout_seconds: Some(10),
+        max_consecutive_failures: Some(3),
+        grace_period_seconds: Some(120),
+    };
+    let command = HealthCheck {
+        protocol: CheckProtocol::Command,
+        ..HealthCheck::default()
+    };
+    let odd = HealthCheck::default();
+    assert_eq!(checks(0).to_vec(), [whole, command, odd]);
+    // Equal ones are kept once.
+    let (one, two): (&[_], &[_]) = (checks(1), checks(2));
+    assert!(std::ptr::eq(one, two));
+    assert_eq!(checks(1)[0].protocol, CheckProtocol::Tcp);
+    assert!(checks(3).is_empty());
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::error::TranslateError;
+use super::health_checks::health_checks;
 use super::item::{UnusableItem, read_app};
 use crate::marathon::ids;
 use crate::marathon::ports::layout;
@@ -47,7 +48,7 @@ pub fn definition(body: &[u8]) -> Result<Definition, TranslateError> {
     app.id.as_ref().ok_or(TranslateError::Missing("app's id"))?;
     Ok(Definition {
         layout: Arc::new(layout(&app)?),
-        health_checks: app.health_checks.len(),
+        health_checks: health_checks(&app.health_checks),
     })
 }
 

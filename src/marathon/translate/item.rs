@@ -6,11 +6,12 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 use super::error::TranslateError;
+use super::health_checks::health_checks;
 use super::task::{health, task_state};
 use crate::marathon::ids::{self, Owner};
 use crate::marathon::ports::layout;
 use crate::marathon::wire;
-use crate::state::app::{AgentHost, App, AppId, AppVersion, Task, TaskId, TaskState};
+use crate::state::app::{AgentHost, App, AppId, AppVersion, HealthChecks, Task, TaskId, TaskState};
 use crate::state::event::{ListedApp, UnreadableApp};
 
 /// An app that cannot be used.
@@ -40,25 +41,37 @@ impl From<&UnusableItem> for UnreadableApp {
     }
 }
 
-/// The agents of the tasks of an answer. Many tasks share an agent, and its name.
+/// Parts of an answer that are equal in many of its items, and kept once: the names of agents, on
+/// which many tasks run, and the health checks of apps.
 #[derive(Debug, Default)]
-pub(super) struct Agents(BTreeSet<AgentHost>);
+pub(super) struct SharedParts {
+    agents: BTreeSet<AgentHost>,
+    health_checks: BTreeSet<HealthChecks>,
+}
 
-impl Agents {
-    fn named(&mut self, name: &str) -> Option<AgentHost> {
-        if let Some(known) = self.0.get(name) {
+impl SharedParts {
+    fn agent(&mut self, name: &str) -> Option<AgentHost> {
+        if let Some(known) = self.agents.get(name) {
             return Some(known.clone());
         }
         let agent = ids::agent(Some(name))?;
-        self.0.insert(agent.clone());
+        self.agents.insert(agent.clone());
         Some(agent)
+    }
+
+    fn health_checks(&mut self, checks: HealthChecks) -> HealthChecks {
+        if let Some(known) = self.health_checks.get(&checks) {
+            return known.clone();
+        }
+        self.health_checks.insert(checks.clone());
+        checks
     }
 }
 
 /// Reads and translates an app.
 pub(super) fn read_app(raw: &RawValue) -> Result<ListedApp, UnusableItem> {
     match serde_json::from_str(raw.get()) {
-        Ok(app) => listed_app(app, &mut Agents::default()),
+        Ok(app) => listed_app(app, &mut SharedParts::default()),
         Err(error) => Err(UnusableItem::unread(raw, error)),
     }
 }
@@ -66,7 +79,7 @@ pub(super) fn read_app(raw: &RawValue) -> Result<ListedApp, UnusableItem> {
 /// Translates an app.
 pub(super) fn listed_app(
     app: wire::AppWithTasks<'_>,
-    agents: &mut Agents,
+    shared: &mut SharedParts,
 ) -> Result<ListedApp, UnusableItem> {
     let Some(id) = app.id.as_deref().and_then(ids::app_id) else {
         return Err(UnusableItem {
@@ -74,13 +87,13 @@ pub(super) fn listed_app(
             why: TranslateError::Missing("app's id"),
         });
     };
-    named_app(id.clone(), app, agents).map_err(|why| UnusableItem { id, why })
+    named_app(id.clone(), app, shared).map_err(|why| UnusableItem { id, why })
 }
 
 fn named_app(
     id: AppId,
     app: wire::AppWithTasks<'_>,
-    agents: &mut Agents,
+    shared: &mut SharedParts,
 ) -> Result<ListedApp, TranslateError> {
     let layout = layout(&app);
     let listed = app.tasks.ok_or(TranslateError::NoTasks {
@@ -96,7 +109,7 @@ fn named_app(
             true => version,
             false => of_task.and_then(ids::version),
         };
-        task(listed, of_task, agents)
+        task(listed, of_task, shared)
     }));
     // Definitions that nobody gave a version yet do not come from Marathon's own list.
     let version = version.unwrap_or(AppVersion(0));
@@ -115,7 +128,7 @@ fn named_app(
             config_version,
             labels: labels.collect(),
             layout: Arc::new(layout?),
-            health_checks: app.health_checks.len(),
+            health_checks: shared.health_checks(health_checks(&app.health_checks)),
         }),
         tasks,
     })
@@ -131,7 +144,7 @@ fn version(text: &str) -> Result<AppVersion, TranslateError> {
 fn task(
     task: wire::ListedTask<'_>,
     version: Option<AppVersion>,
-    agents: &mut Agents,
+    shared: &mut SharedParts,
 ) -> Option<Task> {
     let id = TaskId::from(&*task.id);
     let Owner::App(instance) = ids::owner_of_task(&id) else {
@@ -140,7 +153,7 @@ fn task(
     Some(Task {
         id,
         instance,
-        host: task.host.and_then(|name| agents.named(&name)),
+        host: task.host.and_then(|name| shared.agent(&name)),
         condition: match task.state.as_deref() {
             None | Some("") => TaskState::Unstated,
             Some(state) => task_state(state),

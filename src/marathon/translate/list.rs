@@ -8,7 +8,7 @@ use serde_json::Deserializer;
 use serde_json::value::RawValue;
 
 use super::error::{JsonFault, JsonPosition, TranslateError};
-use super::item::{Agents, UnusableItem, listed_app};
+use super::item::{SharedParts, UnusableItem, listed_app};
 use crate::marathon::wire::{AppWithTasks, Text};
 use crate::state::event::{List, UnreadableApp};
 
@@ -31,7 +31,7 @@ pub struct ListReader {
     /// come to its end: one in a thousand pieces is not read a thousand times.
     enough_bytes: usize,
     list: List,
-    agents: Agents,
+    shared: SharedParts,
     /// Fault of the first app that cannot be read.
     first_fault: Option<TranslateError>,
 }
@@ -108,7 +108,7 @@ impl ListReader {
             position: JsonPosition::default(),
             enough_bytes: 0,
             list: List::default(),
-            agents: Agents::default(),
+            shared: SharedParts::default(),
             first_fault: None,
         }
     }
@@ -252,7 +252,7 @@ impl ListReader {
 
     fn app(&mut self, text: &str, is_last: bool) -> Result<Option<usize>, JsonFault> {
         let (app, length) = match value::<AppWithTasks<'_>>(text, true) {
-            Ok(Some((app, length))) => (listed_app(app, &mut self.agents), length),
+            Ok(Some((app, length))) => (listed_app(app, &mut self.shared), length),
             Ok(None) => return Ok(None),
             // It is another value, or has not come to its end, or is none.
             Err(error) => match value::<&RawValue>(text, is_last)? {

@@ -3,6 +3,7 @@
 mod answer;
 mod error;
 mod frame;
+mod health_checks;
 mod item;
 mod list;
 mod task;

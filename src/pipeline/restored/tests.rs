@@ -16,7 +16,7 @@ use crate::snapshot::cell::{Interest, Reader};
 use crate::snapshot::{Kind, Name, Resource, Version};
 use crate::state::app::Task;
 use crate::state::event::{Event, Purpose, Source};
-use crate::state::testing::{app, list, listed, state_after, task};
+use crate::state::testing::{app, labels, list, listed, state_after, task};
 use crate::state::{self, State};
 
 const HEARD_AT: i64 = 1_900_000_000;
@@ -103,6 +103,35 @@ impl Running {
         drop(self.facts);
         self.tasks.join_next().await.unwrap().unwrap();
     }
+}
+
+/// A name does not tell what labels put into a cluster. The record does.
+#[test]
+fn a_cluster_with_settings_that_left_while_nobody_looked_is_as_it_was_given_out() {
+    let mut balanced = app("/web");
+    balanced.labels = labels(&[
+        ("HAPROXY_GROUP", "external"),
+        ("HAPROXY_0_BALANCE", "source"),
+    ]);
+    let before = || {
+        let apps = vec![
+            listed(balanced.clone(), vec![]),
+            listed(app("/other"), vec![]),
+        ];
+        Event::Synced(list(apps))
+    };
+    let mut first = bench(vec![]);
+    first.hears([before()]);
+    let name = Name::from("/web_0");
+    let snapshot = first.reader.current().unwrap();
+    let given_out = snapshot.resource(Kind::Cluster, &name).unwrap();
+    let mut second = restored(recorded([before()]), vec![]);
+    second.hears([apps(&["/other"])]);
+    assert_eq!(names(&second.reader), Some(vec!["/other_0".to_owned()]));
+    let again = second.reader.departed(Kind::Cluster, &name).unwrap();
+    assert_eq!(again.version(), given_out.version());
+    let usual = bench(vec![]).reader.departed(Kind::Cluster, &name).unwrap();
+    assert_ne!(again.version(), usual.version());
 }
 
 #[tokio::test(start_paused = true)]

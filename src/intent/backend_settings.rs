@@ -1,0 +1,55 @@
+//! Settings of a backend beyond the usual ones.
+
+use super::named_server::NamedServer;
+
+/// The treatment of a backend's tasks, where it differs from the usual one of
+/// [`default`](Self::default). Equal settings of many backends are written once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BackendSettings {
+    /// The choice of a task for each request.
+    pub balance: Balance,
+    /// The port on which every task is reached, in place of those that they were given.
+    pub task_port: Option<u16>,
+    /// The server that answers in place of the tasks.
+    pub server: Option<NamedServer>,
+}
+
+impl BackendSettings {
+    /// True if they are the usual ones.
+    pub fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The choice of a task for each request, or for each connection of a port that speaks no http.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Balance {
+    /// One after the other.
+    #[default]
+    RoundRobin,
+    /// The one with the fewest requests under way.
+    LeastLoaded,
+    /// Any.
+    Random,
+    /// Always the same one for equal values of this part of a request, as long as the tasks stay the
+    /// same. Any for a request without it.
+    Hash(HashedPart),
+}
+
+/// Part of a request that selects a task.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HashedPart {
+    /// The client's address.
+    ClientAddress,
+    /// The path without the query, of which at most so many bytes count.
+    Path {
+        /// Number of bytes; none for all of them.
+        bytes: Option<u16>,
+    },
+    /// The path with the query.
+    PathAndQuery,
+    /// The value of a parameter in the query, by its name.
+    QueryParameter(Box<str>),
+    /// The value of a header, by its name in lower case.
+    Header(Box<str>),
+}
