@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::login::Login;
 use super::origin::{IntentOrigin, WithOrigin};
 use crate::snapshot::LONGEST_NAME_BYTES;
 use crate::state::app::AppId;
@@ -39,6 +40,8 @@ pub struct Route {
     ///
     /// [`AcmePort`]: super::acme::AcmePort
     pub acme_domains: Option<WithOrigin<Vec<String>>>,
+    /// The login that every request of the service needs, however it arrives; none: they need none.
+    pub login: Option<Box<WithOrigin<Login>>>,
 }
 
 /// A prefix of the request path, compared as text: `/foo` takes `/foobar` too.

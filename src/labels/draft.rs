@@ -21,6 +21,8 @@ pub(super) struct ServiceDraft<'a> {
     pub(super) route: Route,
     /// The rules by which the paths of requests are rewritten before they are compared.
     pub(super) path_rules: PathRules,
+    /// True once a label that restricts access could not be read.
+    is_closed: bool,
     problems: ProblemList,
 }
 
@@ -58,6 +60,7 @@ impl<'a> ServiceDraft<'a> {
             app,
             route: Route::default(),
             path_rules,
+            is_closed: false,
             problems: ProblemList::default(),
         }
     }
@@ -101,6 +104,21 @@ impl<'a> ServiceDraft<'a> {
         self.route.hosts.is_some()
     }
 
+    /// Closes the port, since a label that restricts access to it cannot be read: it gets no
+    /// requests at all. `why` is said without the value, which may be a secret.
+    pub(super) fn close(&mut self, label: LabelText<'_>, why: &str, remedy: &str) {
+        self.is_closed = true;
+        self.problems.push(Problem {
+            reason: Reason::UnsupportedGuard,
+            ..invalid(
+                self.app,
+                label,
+                format!("{why}, so the port is not routed"),
+                remedy,
+            )
+        });
+    }
+
     /// Leaves the hosts of the port without requests to it.
     pub(super) fn drop_requests(&mut self) {
         if let Some(hosts) = &mut self.route.hosts {
@@ -131,6 +149,7 @@ impl<'a> ServiceDraft<'a> {
     /// The route and the problems. A guarded port gets no requests: whoever asks would reach it past
     /// its guard.
     pub(super) fn finish(self, is_guarded: bool) -> (Route, ProblemList) {
+        let is_guarded = is_guarded || self.is_closed;
         let hosts = self.route.hosts.filter(|hosts| !hosts.value.is_empty());
         let route = match hosts {
             Some(hosts) if !is_guarded => Route {
@@ -139,6 +158,7 @@ impl<'a> ServiceDraft<'a> {
             },
             Some(_) | None => Route {
                 acme_domains: self.route.acme_domains,
+                login: self.route.login,
                 ..Route::default()
             },
         };

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::intent::path::{EscapedSlashes, PathRules};
-use crate::intent::{AcmePort, AppIntent, PathPrefix, Route, Standing, host};
+use crate::intent::{AcmePort, AppIntent, Login, PasswordHash, PathPrefix, Route, Standing, host};
 use crate::snapshot::LONGEST_NAME_BYTES;
 use crate::state::State;
 use crate::state::app::{
@@ -542,16 +542,90 @@ fn a_label_that_restricts_access_takes_its_port_out() {
             panic!("{key}: {:?}", intent.problems);
         };
         assert_eq!((label, reason), (key.as_str(), Reason::UnsupportedGuard));
-        assert!(message.ends_with(", so port 0 is not routed"), "{message}");
+        let is_told = [", so port 0 is not routed", ", so the port is not routed"];
+        assert!(
+            is_told.iter().any(|end| message.ends_with(end)),
+            "{message}"
+        );
     }
-    let both = [("HAPROXY_0_AUTH", "a:b:c"), ("HAPROXY_1_AUTH", "a:b:c")];
+    let both = [
+        ("HAPROXY_0_USERLIST_HEAD", "x"),
+        ("HAPROXY_1_USERLIST_HEAD", "x"),
+    ];
     assert_eq!(routed(&both), [false, false]);
     let all = labelled(&both);
     let message = "it restricts access, which is not supported yet, so ports 0, 1 are not routed";
     assert_eq!(
         said(&all),
-        [("HAPROXY_0_AUTH", Reason::UnsupportedGuard, message)]
+        [("HAPROXY_0_USERLIST_HEAD", Reason::UnsupportedGuard, message)]
     );
+}
+
+const HASH: &str = "$1$abcdefgh$cHJi5PXp/ki/ktXzqlk6I1";
+
+#[test]
+fn a_login_is_read_into_its_port() {
+    let value = format!(" Staff only : ann : {HASH} ");
+    let intent = labelled(&[
+        ("HAPROXY_0_VHOST", "a"),
+        ("HAPROXY_0_AUTH", &value),
+        ("HAPROXY_1_AUTH", &value),
+    ]);
+    assert!(intent.problems.is_empty(), "{:?}", intent.problems);
+    let route = &intent.service(0).unwrap().route;
+    assert_eq!(route.hosts(), ["a"]);
+    let login = route.login.as_deref().unwrap();
+    assert_eq!(login.origin.to_string(), "HAPROXY_0_AUTH");
+    let Login {
+        realm,
+        user,
+        password,
+    } = &login.value;
+    assert_eq!((realm.as_str(), user.as_str()), ("Staff only", "ann"));
+    assert_eq!(*password, PasswordHash::new(HASH).unwrap());
+    // A port without hosts has it all the same: it may have another way in.
+    assert!(intent.service(1).unwrap().route.login.is_some());
+    let output = format!("{intent:?}");
+    assert!(!output.contains("cHJi5PXp"), "{output}");
+}
+
+#[test]
+fn a_login_that_cannot_be_read_closes_its_port_and_is_not_repeated() {
+    let longer = format!("r:u:{HASH}:x");
+    let control = format!("r\ns:u:{HASH}");
+    let nobody = format!("r::{HASH}");
+    for (value, told) in [
+        ("s3cret", "this one has 1"),
+        ("ann:s3cret", "this one has 2"),
+        (longer.as_str(), "this one has 4"),
+        (&nobody, "names no user"),
+        (&control, "control character"),
+        ("r:u:s3cret", "no hash of a known form"),
+        ("r:u:$6$s3cret", "incomplete"),
+        (
+            "r:u:$2y$31$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a",
+            "too long",
+        ),
+    ] {
+        let intent = labelled(&[
+            ("HAPROXY_0_VHOST", "a"),
+            ("HAPROXY_0_AUTH", value),
+            ("HAPROXY_1_VHOST", "b"),
+        ]);
+        assert_eq!(*intent.service(0).unwrap().route, Route::default());
+        assert_eq!(intent.service(1).unwrap().route.hosts(), ["b"]);
+        let [(label, reason, message)] = said(&intent)[..] else {
+            panic!("{value}: {:?}", intent.problems);
+        };
+        assert_eq!(
+            (label, reason),
+            ("HAPROXY_0_AUTH", Reason::UnsupportedGuard)
+        );
+        assert!(message.contains(told), "{value}: {message}");
+        assert!(message.ends_with("so the port is not routed"), "{message}");
+        let output = format!("{intent:?}");
+        assert!(!output.contains("s3cret"), "{output}");
+    }
 }
 
 #[test]

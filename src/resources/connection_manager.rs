@@ -16,7 +16,7 @@ use super::config::{Config, Underscores};
 use super::route_table::RouteTable;
 use super::source::{config_source, duration};
 use super::virtual_host::SILENCE_LIMIT;
-use super::{header_case, upgrades};
+use super::{header_case, login, upgrades};
 use crate::intent::path::EscapedSlashes;
 use crate::snapshot::{Flavour, Kind};
 
@@ -64,7 +64,7 @@ pub(super) fn filter(config: &Config, flavour: Flavour, table: RouteTable) -> ap
             config_source: Some(config_source(config, flavour, Kind::Route)),
             route_config_name: table.name().to_owned(),
         })),
-        http_filters: vec![router],
+        http_filters: vec![login::filter(config), router],
         common_http_protocol_options: Some(HttpProtocolOptions {
             idle_timeout: Some(duration(KEEP_ALIVE)),
             headers_with_underscores_action: match rules.headers_with_underscores {

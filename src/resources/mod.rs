@@ -12,6 +12,7 @@ mod endpoints;
 mod header_case;
 mod joined_table;
 mod listeners;
+mod login;
 mod origin;
 mod projection;
 mod redirects;

@@ -212,12 +212,17 @@ impl Routes {
                 .any(|claim| claim.route.redirect_to_https.is_some());
         let redirecting = redirects.then(|| {
             let routes = [challenge.clone(), redirecting(&winners, &self.config)].concat();
-            Arc::new(encoded(routes, Some(RouteTable::Https), origin.clone()))
+            Arc::new(encoded(
+                routes,
+                Some(RouteTable::Https),
+                &winners,
+                origin.clone(),
+            ))
         });
         let direct = challenge
             .into_iter()
             .chain(winners.iter().flat_map(to_cluster));
-        let direct = Arc::new(encoded(direct.collect(), None, origin));
+        let direct = Arc::new(encoded(direct.collect(), None, &winners, origin));
         let host = RoutedHost {
             direct,
             redirecting,
@@ -294,7 +299,8 @@ fn whole_table(form: TableForm, hosts: &SettledHosts, virtual_hosts: &Arc<Index>
     let (without, parts) = match form {
         TableForm::Http => (None, RouteTable::Http),
         TableForm::HttpWithoutRedirects | TableForm::Https => {
-            (Some(Kind::Listener), RouteTable::Https)
+            let listener = (Kind::Listener, RouteTable::Https.name().into());
+            (Some(listener), RouteTable::Https)
         }
     };
     let requires = Requirements::of_parts(virtual_hosts.required().clone(), without);

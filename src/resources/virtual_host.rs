@@ -10,6 +10,7 @@ use envoy_api::prost::Message as _;
 
 use super::challenges::CHALLENGE_PREFIX;
 use super::config::Config;
+use super::login;
 use super::route_table::RouteTable;
 use super::source::duration;
 use super::upgrades::{self, TUNNEL_LIMIT};
@@ -37,7 +38,8 @@ pub(super) struct HostRoutes {
     pub(super) bytes: Bytes,
     /// Digest of the bytes.
     pub(super) version: Version,
-    /// The clusters that they name, and the listener that they redirect to; sorted.
+    /// The clusters that they name, the listener that they redirect to, and the one that checks
+    /// logins; sorted.
     pub(super) requires: Arc<[(Kind, Name)]>,
     /// The apps that they were made from.
     pub(super) origin: Arc<str>,
@@ -62,17 +64,20 @@ pub(super) fn redirecting(winners: &[Claim], config: &Config) -> Vec<ClusterRout
 }
 
 /// These routes, and 503 for requests that none of them takes. `redirects_to` is the listener that
-/// some of them redirect to; `origin` names the apps that they were made from.
+/// some of them redirect to, `winners` are the claims that they were made of; `origin` names the
+/// apps.
 pub(super) fn encoded(
     routes: Vec<ClusterRoute>,
     redirects_to: Option<RouteTable>,
+    winners: &[Claim],
     origin: Arc<str>,
 ) -> HostRoutes {
     let clusters = routes.iter().filter_map(|(_, name)| name.as_ref());
     let clusters =
         clusters.flat_map(|name| [Kind::Cluster, Kind::Endpoint].map(|kind| (kind, name.clone())));
     let listener = redirects_to.map(|table| (Kind::Listener, table.name().into()));
-    let mut requires: Vec<(Kind, Name)> = clusters.chain(listener).collect();
+    let guard = login::requirement(winners);
+    let mut requires: Vec<(Kind, Name)> = clusters.chain(listener).chain(guard).collect();
     requires.sort_unstable();
     requires.dedup();
     let mut routes: Vec<api::Route> = routes.into_iter().map(|(route, _)| route).collect();
@@ -125,7 +130,10 @@ pub(super) fn to_cluster(claim: &Claim) -> [ClusterRoute; 2] {
         matched.headers.push(upgrades::requested());
     }
     let others = route_of(claim, proxied(&claim.backend, SILENCE_LIMIT));
-    [upgraded, others].map(|route| (route, Some(claim.backend.clone())))
+    [upgraded, others].map(|mut route| {
+        login::guard(&mut route, claim);
+        (route, Some(claim.backend.clone()))
+    })
 }
 
 /// The challenges of a host, to whoever answers them.

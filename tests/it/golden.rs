@@ -304,5 +304,10 @@ fn route(route: &Value) -> String {
         };
         format!("redirect to https{port}{unless}")
     };
-    format!("{flag}{prefix} -> {target}")
+    let filters = &route["typed_per_filter_config"]["envoy.filters.http.ext_authz"];
+    let login = match filters["check_settings"]["context_extensions"]["service"].as_str() {
+        Some(service) => format!(", with the login of {service}"),
+        None => String::new(),
+    };
+    format!("{flag}{prefix} -> {target}{login}")
 }

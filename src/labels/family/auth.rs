@@ -1,5 +1,7 @@
 //! Labels that restrict who may reach an app.
 
+use crate::intent::{Login, PasswordHash, UnusableHash};
+use crate::labels::draft::{LabelText, ServiceDraft};
 use crate::labels::label::{Family, Label, Support, ValueKind};
 
 pub(crate) const FAMILY: Family = Family {
@@ -8,8 +10,9 @@ pub(crate) const FAMILY: Family = Family {
         Label::of_port(
             "AUTH",
             ValueKind::Text,
-            Support::Guard,
-            "realm, user and password hash, with colons between them, of a login by HTTP Basic",
+            Support::served(read_login),
+            "realm, user and password hash, with colons between them, of a login by HTTP Basic; \
+             with a value that cannot be read the port gets no requests",
         ),
         Label::of_port(
             "BACKEND_NETWORK_ALLOWED_ACL",
@@ -19,3 +22,56 @@ pub(crate) const FAMILY: Family = Family {
         ),
     ],
 };
+
+fn read_login(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
+    match login(label.value) {
+        Ok(login) => draft.route.login = Some(Box::new(label.asks_for(login))),
+        Err((why, remedy)) => draft.close(label, &why, remedy),
+    }
+}
+
+/// The login that a value says; or the fault, which repeats nothing of the value, and its remedy.
+fn login(value: &str) -> Result<Login, (String, &'static str)> {
+    let parts: Vec<&str> = value.split(':').map(str::trim).collect();
+    let [realm, user, password] = *parts.as_slice() else {
+        let count = parts.len();
+        let why =
+            format!("a login has three parts with colons between them, and this one has {count}");
+        return Err((
+            why,
+            "write it as in realm:user:hash, without further colons",
+        ));
+    };
+    if user.is_empty() {
+        return Err((
+            "the login names no user".into(),
+            "write it as in realm:user:hash",
+        ));
+    }
+    if [realm, user]
+        .iter()
+        .any(|part| part.contains(char::is_control))
+    {
+        return Err((
+            "the login has a control character in its realm or user".into(),
+            "remove line breaks, tabs and other control characters",
+        ));
+    }
+    let password = PasswordHash::new(password).map_err(|why| {
+        let remedy = match why {
+            UnusableHash::UnknownScheme | UnusableHash::Malformed => {
+                "hash the password with `openssl passwd -6`; $1$, $apr1$, $5$, $6$, $2y$ and {SHA} \
+                 are read"
+            }
+            UnusableHash::TooCostly => {
+                "hash the password with at most 1,000,000 rounds, or a bcrypt cost of at most 14"
+            }
+        };
+        (format!("its login cannot be checked: {why}"), remedy)
+    })?;
+    Ok(Login {
+        realm: realm.to_owned(),
+        user: user.to_owned(),
+        password,
+    })
+}

@@ -394,3 +394,35 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_port_with_a_login_gets_no_requests_and_is_a_problem() {
+    let login = ("HAPROXY_0_AUTH", "r:ann:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=");
+    let host = ("HAPROXY_0_VHOST", "a.test");
+    let open = known(vec![labelled("/web", &[host]), labelled("/x", &[host])]);
+    let guarded = known(vec![
+        labelled("/web", &[host, login]),
+        labelled("/x", &[host]),
+    ]);
+    let mut follower = Follower::of(&open);
+    assert_eq!(
+        virtual_hosts(&follower, "http"),
+        ["/web_0 (a.test) NONE: / -> /web_0"]
+    );
+    follower.follow(&guarded);
+    assert_eq!(
+        virtual_hosts(&follower, "http"),
+        ["/x_0 (a.test) NONE: / -> /x_0"]
+    );
+    let [problem] = follower.problems() else {
+        panic!("{:?}", follower.problems());
+    };
+    assert_eq!(problem.reason, Reason::V2Limit);
+    assert_eq!(problem.label.as_deref(), Some("HAPROXY_0_AUTH"));
+    follower.follow(&open);
+    assert_eq!(
+        virtual_hosts(&follower, "http"),
+        ["/web_0 (a.test) NONE: / -> /web_0"]
+    );
+    assert!(follower.problems().is_empty());
+}

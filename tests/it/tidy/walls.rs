@@ -9,6 +9,7 @@ use super::sources_in;
 /// that it may use besides itself, each with all below it (`*` is everything), and its bans.
 const ROOMS: &str = "
 admin       | metrics net::source_status net::throttle snapshot state::problem               |
+authz       | intent metrics net::blocking server state::app state::problem                  |
 commands    | *                                                                              |
 core_dumps  |                                                                                | logs requests envoy
 daemon      | *                                                                              | envoy
