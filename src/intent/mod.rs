@@ -14,12 +14,16 @@ mod addresses;
 mod app;
 mod login;
 mod origin;
+mod pattern;
 mod service;
 mod task_address;
+mod treatment;
 
 pub use acme::AcmePort;
 pub use addresses::{addresses, unroutable};
 pub use app::{AppCounts, AppIntent, Standing};
 pub use login::{HashScheme, Login, PasswordHash, SERVICE_OF_LOGIN, UnusableHash};
 pub use origin::{IntentOrigin, WithOrigin};
+pub use pattern::{Pattern, UnusablePattern};
 pub use service::{Backend, PathPrefix, RankedAddresses, Route, Service, backend_name, unnamable};
+pub use treatment::{LocationRewrite, Network, Treatment};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::login::Login;
 use super::origin::{IntentOrigin, WithOrigin};
+use super::treatment::Treatment;
 use crate::snapshot::LONGEST_NAME_BYTES;
 use crate::state::app::AppId;
 use crate::state::problem::{Problem, Reason, Subject};
@@ -42,6 +43,9 @@ pub struct Route {
     pub acme_domains: Option<WithOrigin<Vec<String>>>,
     /// The login that every request of the service needs, however it arrives; none: they need none.
     pub login: Option<Box<WithOrigin<Login>>>,
+    /// The treatment of its requests and answers, however they arrive; none: they are passed on as
+    /// they are.
+    pub treatment: Option<Box<Treatment>>,
 }
 
 /// A prefix of the request path, compared as text: `/foo` takes `/foobar` too.
@@ -106,6 +110,14 @@ impl Route {
     /// The hosts; none for a service that gets no requests.
     pub fn hosts(&self) -> &[String] {
         self.hosts.as_ref().map_or(&[], |hosts| &hosts.value)
+    }
+
+    /// The setting that lets only some clients in, if there is one: a login, or networks.
+    pub fn guard(&self) -> Option<&IntentOrigin> {
+        let networks = self.treatment.as_ref();
+        let networks = networks.and_then(|treatment| treatment.allowed_networks.as_ref());
+        let login = self.login.as_ref().map(|login| &login.origin);
+        login.or(networks.map(|networks| &networks.origin))
     }
 
     /// The path prefixes; none for every path.

@@ -1,7 +1,7 @@
 //! The intent of one port, while its labels are read into it.
 
 use crate::intent::path::PathRules;
-use crate::intent::{IntentOrigin, Route, WithOrigin};
+use crate::intent::{IntentOrigin, Route, Treatment, WithOrigin};
 use crate::state::app::AppId;
 use crate::state::problem::{Problem, Reason, Subject};
 use crate::state::problem_list::ProblemList;
@@ -104,6 +104,11 @@ impl<'a> ServiceDraft<'a> {
         self.route.hosts.is_some()
     }
 
+    /// The treatment of the port's requests and answers, to be completed.
+    pub(super) fn treatment(&mut self) -> &mut Treatment {
+        self.route.treatment.get_or_insert_default()
+    }
+
     /// Closes the port, since a label that restricts access to it cannot be read: it gets no
     /// requests at all. `why` is said without the value, which may be a secret.
     pub(super) fn close(&mut self, label: LabelText<'_>, why: &str, remedy: &str) {
@@ -159,6 +164,7 @@ impl<'a> ServiceDraft<'a> {
             Some(_) | None => Route {
                 acme_domains: self.route.acme_domains,
                 login: self.route.login,
+                treatment: self.route.treatment.filter(|_| !is_guarded),
                 ..Route::default()
             },
         };

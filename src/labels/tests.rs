@@ -8,7 +8,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::intent::path::{EscapedSlashes, PathRules};
-use crate::intent::{AcmePort, AppIntent, Login, PasswordHash, PathPrefix, Route, Standing, host};
+use crate::intent::{
+    AcmePort, AppIntent, Login, Network, PasswordHash, PathPrefix, Route, Standing, Treatment, host,
+};
 use crate::snapshot::LONGEST_NAME_BYTES;
 use crate::state::State;
 use crate::state::app::{
@@ -476,9 +478,9 @@ fn routed(labels: &[(&str, &str)]) -> [bool; 2] {
 fn a_label_that_is_not_supported_is_one_problem_however_many_ports_have_it() {
     let intent = labelled(&[
         ("HAPROXY_0_VHOST", "a"),
-        ("HAPROXY_0_STICKY", "true"),
-        ("HAPROXY_1_STICKY", "false"),
-        ("HAPROXY_1_BALANCE", "leastconn"),
+        ("HAPROXY_0_SSL_CERT", "/a.pem"),
+        ("HAPROXY_1_SSL_CERT", "/b.pem"),
+        ("HAPROXY_1_BIND_ADDR", "10.0.0.1"),
         ("HAPROXY_DEPLOYMENT_GROUP", "web"),
         ("OTHER_0_STICKY", "true"),
         ("traefik.enable", "true"),
@@ -490,15 +492,17 @@ fn a_label_that_is_not_supported_is_one_problem_however_many_ports_have_it() {
         said(&intent),
         [
             (
-                "HAPROXY_1_BALANCE",
+                "HAPROXY_1_BIND_ADDR",
                 unsupported,
-                "not supported yet: requests are balanced round robin"
+                "not supported yet: requests arrive on the http and https ports alone, a service \
+                 port is not opened"
             ),
             ("HAPROXY_DEPLOYMENT_GROUP", unsupported, deployment),
             (
-                "HAPROXY_0_STICKY",
+                "HAPROXY_0_SSL_CERT",
                 unsupported,
-                "not supported yet: every request may go to any task (ports 0, 1)"
+                "not supported yet: the https port shows the certificates of this daemon's \
+                 settings (ports 0, 1)"
             ),
         ]
     );
@@ -510,7 +514,8 @@ fn a_label_that_restricts_access_takes_its_port_out() {
     for (name, value) in [
         ("AUTH", "realm:user:$5$abc$def"),
         ("AUTH", ""),
-        ("BACKEND_NETWORK_ALLOWED_ACL", "10.0.0.0/8"),
+        ("BACKEND_NETWORK_ALLOWED_ACL", "10.0.0.0/33"),
+        ("BACKEND_NETWORK_ALLOWED_ACL", "10.0.0.0/8 -f /list"),
         ("BACKEND_NETWORK_ALLOWED_ACL", ""),
         ("USERLIST_HEAD", ""),
         ("HTTP_FRONTEND_ACL_WITH_AUTH", ""),
@@ -525,7 +530,7 @@ fn a_label_that_restricts_access_takes_its_port_out() {
             "HTTP_FRONTEND_ACL",
             "use_backend {backend} if {{ path_beg /public }}",
         ),
-        ("STICKY", "true\n  http-request deny"),
+        ("BIND_ADDR", "*\n  http-request deny"),
     ] {
         let key = format!("HAPROXY_0_{name}");
         let labels = [
@@ -559,6 +564,130 @@ fn a_label_that_restricts_access_takes_its_port_out() {
         said(&all),
         [("HAPROXY_0_USERLIST_HEAD", Reason::UnsupportedGuard, message)]
     );
+}
+
+/// The treatment of port 0 with these labels and the host `a.test`.
+fn treated(labels: &[(&str, &str)]) -> (Treatment, Vec<String>) {
+    let mut all = vec![("HAPROXY_0_VHOST", "a.test")];
+    all.extend_from_slice(labels);
+    let intent = labelled(&all);
+    let route = &intent.service(0).unwrap().route;
+    let treatment = route.treatment.as_deref().cloned().unwrap_or_default();
+    let messages = intent
+        .problems
+        .iter()
+        .map(|problem| problem.message.clone());
+    (treatment, messages.collect())
+}
+
+#[test]
+fn a_weight_is_the_place_among_ports_of_a_host() {
+    for (weight, path, expected) in [
+        ("3", None, 3),
+        (" -1 ", Some("/x"), -1),
+        ("0", Some("/x"), 1),
+        ("0", None, 0),
+        ("x", Some("/x"), 1),
+        ("", None, 0),
+    ] {
+        let mut labels = vec![
+            ("HAPROXY_0_VHOST", "a"),
+            ("HAPROXY_0_BACKEND_WEIGHT", weight),
+        ];
+        labels.extend(path.map(|path| ("HAPROXY_0_PATH", path)));
+        let intent = labelled(&labels);
+        assert_eq!(
+            intent.service(0).unwrap().route.weight,
+            expected,
+            "{weight}"
+        );
+        let is_number = weight.trim().parse::<i64>().is_ok();
+        assert_eq!(intent.problems.is_empty(), is_number, "{weight}");
+    }
+}
+
+#[test]
+fn allowed_networks_are_read_into_their_port() {
+    let key = "HAPROXY_0_BACKEND_NETWORK_ALLOWED_ACL";
+    let (treatment, problems) = treated(&[(key, " 10.1.55.43  10.1.40.0/24 10.1.40.0/24")]);
+    assert!(problems.is_empty(), "{problems:?}");
+    let allowed = treatment.allowed_networks.unwrap();
+    let networks = ["10.1.40.0/24", "10.1.55.43"].map(|text| Network::parse(text).unwrap());
+    assert_eq!(
+        (
+            allowed.value.as_slice(),
+            allowed.origin.to_string().as_str()
+        ),
+        (&networks[..], key)
+    );
+}
+
+#[test]
+fn a_path_is_cut_off_and_the_host_set_if_there_is_one() {
+    let key = "HAPROXY_0_HTTP_BACKEND_PROXYPASS_PATH";
+    for (value, pattern, problems) in [
+        ("/pp", Some("/pp"), 0),
+        ("/v[0-9]+", Some("/v[0-9]+"), 0),
+        ("/a(b", Some(r"/a\(b"), 1),
+        (&"/k".repeat(60), None, 1),
+        (" ", None, 0),
+    ] {
+        let (treatment, messages) = treated(&[(key, value)]);
+        assert_eq!(
+            treatment.path_cut.map(|it| it.to_string()).as_deref(),
+            pattern,
+            "{value}"
+        );
+        assert_eq!(
+            treatment.host.as_deref(),
+            pattern.and(Some("a.test")),
+            "{value}"
+        );
+        assert_eq!(messages.len(), problems, "{messages:?}");
+    }
+    for hosts in ["a.test,b.test", "*.a.test"] {
+        let (treatment, _) = treated(&[("HAPROXY_0_VHOST", hosts), (key, "/pp")]);
+        assert_eq!(treatment.host, None, "{hosts}");
+    }
+}
+
+#[test]
+fn redirects_locations_hsts_and_sessions_are_read() {
+    let (treatment, problems) = treated(&[
+        ("HAPROXY_0_HTTP_BACKEND_REDIR", "/start?x=%20"),
+        ("HAPROXY_0_HTTP_BACKEND_REVPROXY_PATH", "/new"),
+        ("HAPROXY_0_USE_HSTS", "yes"),
+        ("HAPROXY_0_STICKY", "true"),
+    ]);
+    assert!(problems.is_empty(), "{problems:?}");
+    assert_eq!(treatment.root_redirect.as_deref(), Some("/start?x=%20"));
+    let location = treatment.location.unwrap();
+    assert_eq!(
+        (location.value.as_str(), location.hosts),
+        ("/new", vec!["a.test".to_owned()])
+    );
+    assert_eq!(
+        treatment.transport_security.as_deref(),
+        Some("max-age=15768000")
+    );
+    assert_eq!(
+        treatment.session_cookie.as_deref(),
+        Some("mesosphere_server_id")
+    );
+    for (key, value) in [
+        ("HAPROXY_0_HTTP_BACKEND_REDIR", "/a b"),
+        ("HAPROXY_0_HTTP_BACKEND_REVPROXY_PATH", r"/new\3"),
+        ("HAPROXY_0_HTTP_BACKEND_REVPROXY_PATH", "/new' : 'x"),
+    ] {
+        let (treatment, problems) = treated(&[(key, value)]);
+        assert_eq!(
+            (treatment, problems.len()),
+            (Treatment::default(), 1),
+            "{value}"
+        );
+    }
+    let (off, problems) = treated(&[("HAPROXY_0_USE_HSTS", "1"), ("HAPROXY_0_STICKY", "false")]);
+    assert_eq!((off, problems.len()), (Treatment::default(), 0));
 }
 
 const HASH: &str = "$1$abcdefgh$cHJi5PXp/ki/ktXzqlk6I1";
@@ -721,8 +850,8 @@ fn an_unknown_label_is_named_with_the_nearest_known_one() {
             "it means nothing without the index of a port; write it as in HAPROXY_0_VHOST",
         ),
         (
-            "HAPROXY_STICKY",
-            "it means nothing without the index of a port; remove it: HAPROXY_0_STICKY is not \
+            "HAPROXY_BIND_ADDR",
+            "it means nothing without the index of a port; remove it: HAPROXY_0_BIND_ADDR is not \
              supported yet either",
         ),
         (

@@ -6,7 +6,6 @@ use envoy_api::any;
 use envoy_api::envoy::config::core::v3::http_protocol_options::HeadersWithUnderscoresAction;
 use envoy_api::envoy::config::core::v3::{Http1ProtocolOptions, HttpProtocolOptions};
 use envoy_api::envoy::config::listener::v3 as api;
-use envoy_api::envoy::extensions::filters::http::router::v3::Router;
 use envoy_api::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 use hcm::http_connection_manager::{
     PathWithEscapedSlashesAction, RouteSpecifier, ServerHeaderTransformation,
@@ -16,7 +15,7 @@ use super::config::{Config, Underscores};
 use super::route_table::RouteTable;
 use super::source::{config_source, duration};
 use super::virtual_host::SILENCE_LIMIT;
-use super::{header_case, login, upgrades};
+use super::{header_case, http_filters, upgrades};
 use crate::intent::path::EscapedSlashes;
 use crate::snapshot::{Flavour, Kind};
 
@@ -47,16 +46,6 @@ const NO_HOST: &str = "no-host.invalid";
 /// manager](https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto#extensions-filters-network-http-connection-manager-v3-httpconnectionmanager),
 /// with its routes from this table.
 pub(super) fn filter(config: &Config, flavour: Flavour, table: RouteTable) -> api::Filter {
-    let router = Router {
-        // Otherwise it adds `x-envoy-upstream-service-time` to answers.
-        suppress_envoy_headers: true,
-        ..Router::default()
-    };
-    let router = hcm::HttpFilter {
-        name: "envoy.filters.http.router".to_owned(),
-        config_type: Some(hcm::http_filter::ConfigType::TypedConfig(any(&router))),
-        ..hcm::HttpFilter::default()
-    };
     let rules = &config.normalisation;
     let manager = hcm::HttpConnectionManager {
         stat_prefix: table.name().to_owned(),
@@ -64,7 +53,7 @@ pub(super) fn filter(config: &Config, flavour: Flavour, table: RouteTable) -> ap
             config_source: Some(config_source(config, flavour, Kind::Route)),
             route_config_name: table.name().to_owned(),
         })),
-        http_filters: vec![login::filter(config), router],
+        http_filters: http_filters::chain(config),
         common_http_protocol_options: Some(HttpProtocolOptions {
             idle_timeout: Some(duration(KEEP_ALIVE)),
             headers_with_underscores_action: match rules.headers_with_underscores {

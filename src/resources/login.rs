@@ -85,10 +85,10 @@ pub(super) fn guard(route: &mut route::Route, claim: &Claim) {
         .insert(FILTER.to_owned(), any(&on));
 }
 
-/// The requirement of the routes of these claims, if one of them needs a login: a listener with the
-/// filter. Envoy ignores what a route says to a filter that its listener lacks. Both listeners have
+/// The requirement of the routes of these claims, if one of them needs a login or allows only some
+/// networks: a listener with the filters. Envoy ignores what a route says to a filter that its listener lacks. Both listeners have
 /// the filter, in the same answer; the plain one is always there, so that none stays for its routes.
 pub(super) fn requirement(claims: &[Claim]) -> Option<(Kind, Name)> {
-    let is_guarded = claims.iter().any(|claim| claim.route.login.is_some());
+    let is_guarded = claims.iter().any(|claim| claim.route.guard().is_some());
     is_guarded.then(|| (Kind::Listener, RouteTable::Http.name().into()))
 }

@@ -10,6 +10,7 @@ mod connection_manager;
 mod departed;
 mod endpoints;
 mod header_case;
+mod http_filters;
 mod joined_table;
 mod listeners;
 mod login;
@@ -24,6 +25,7 @@ mod settled_hosts;
 mod source;
 #[cfg(test)]
 pub(crate) mod tests;
+mod treatment;
 mod upgrades;
 mod vhds;
 mod virtual_host;

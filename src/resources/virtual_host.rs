@@ -13,6 +13,7 @@ use super::config::Config;
 use super::login;
 use super::route_table::RouteTable;
 use super::source::duration;
+use super::treatment;
 use super::upgrades::{self, TUNNEL_LIMIT};
 use crate::intent::conflicts::Claim;
 use crate::snapshot::{Kind, Name, Version};
@@ -122,9 +123,23 @@ impl HostRoutes {
     }
 }
 
+/// A claim's requests, to its cluster, but for the redirect of `/`.
+pub(super) fn to_cluster(claim: &Claim) -> Vec<ClusterRoute> {
+    let root = claim
+        .route
+        .treatment
+        .as_deref()
+        .filter(|_| claim.path().prefix == "/");
+    let root = root.and_then(treatment::root_redirect).map(|mut route| {
+        login::guard(&mut route, claim);
+        (route, None)
+    });
+    root.into_iter().chain(proxying(claim)).collect()
+}
+
 /// A claim's requests, to its cluster: those for an upgrade, which may be silent for longer, then
 /// all others.
-pub(super) fn to_cluster(claim: &Claim) -> [ClusterRoute; 2] {
+fn proxying(claim: &Claim) -> [ClusterRoute; 2] {
     let mut upgraded = route_of(claim, proxied(&claim.backend, TUNNEL_LIMIT));
     if let Some(matched) = &mut upgraded.r#match {
         matched.headers.push(upgrades::requested());
@@ -132,6 +147,9 @@ pub(super) fn to_cluster(claim: &Claim) -> [ClusterRoute; 2] {
     let others = route_of(claim, proxied(&claim.backend, SILENCE_LIMIT));
     [upgraded, others].map(|mut route| {
         login::guard(&mut route, claim);
+        if let Some(treatment) = &claim.route.treatment {
+            treatment::apply(treatment, &mut route);
+        }
         (route, Some(claim.backend.clone()))
     })
 }

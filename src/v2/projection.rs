@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::config::Config;
 use super::names::ClusterNames;
-use super::routes::{V2Table, redirect_in_part, unasked_login};
+use super::routes::{V2Table, redirect_in_part, unchecked_guard};
 use super::{clusters, listeners, routes};
 use crate::intent::conflicts::{Claim, Claims, settle_host};
 use crate::intent::observer::{Observer, Publication};
@@ -143,7 +143,7 @@ impl V2Projection {
             effects.problems |= [before, Some(after)]
                 .into_iter()
                 .flatten()
-                .any(|port| port.route.login.is_some());
+                .any(|port| port.route.guard().is_some());
             let (before, after) = (before.and_then(unguarded), unguarded(after));
             self.claims.change(before, after);
         }
@@ -151,7 +151,7 @@ impl V2Projection {
 
     fn drop_port(&mut self, port: &Arc<Service>, effects: &mut Effects) {
         let name = &port.backend.name;
-        effects.problems |= port.route.login.is_some();
+        effects.problems |= port.route.guard().is_some();
         self.claims.change(unguarded(port), None);
         self.remove(Kind::Cluster, name, effects);
         self.remove(Kind::Endpoint, name, effects);
@@ -231,7 +231,7 @@ impl V2Projection {
     fn collect_problems(&mut self) {
         let in_part = self.hosts.values().flat_map(|host| &host.problems);
         let ports = self.ports.values().flatten();
-        let guarded = ports.filter_map(|port| unasked_login(port));
+        let guarded = ports.filter_map(|port| unchecked_guard(port));
         let problems = in_part.cloned().chain(self.names.problems());
         let problems: BTreeSet<Problem> = problems.chain(guarded).collect();
         self.problems = problems.into_iter().collect();
@@ -253,8 +253,8 @@ impl V2Projection {
     }
 }
 
-/// The port, if it needs no login. Proxies of this age ask nobody about a login, so a port with one
-/// gets no requests from them.
+/// The port, if everybody may reach it. Proxies of this age are told neither of logins nor of
+/// networks, so a port with either gets no requests from them.
 fn unguarded(port: &Arc<Service>) -> Option<&Service> {
-    port.route.login.is_none().then_some(port.as_ref())
+    port.route.guard().is_none().then_some(port.as_ref())
 }

@@ -130,15 +130,15 @@ fn route(claim: &Claim, names: &ClusterNames) -> Value {
     })
 }
 
-/// The problem of a port with hosts that needs a login; none if it needs none.
-pub(super) fn unasked_login(port: &Service) -> Option<Problem> {
-    let login = port.route.login.as_ref()?;
+/// The problem of a port with hosts that not everybody may reach; none if everybody may.
+pub(super) fn unchecked_guard(port: &Service) -> Option<Problem> {
+    let guard = port.route.guard()?;
     (!port.route.hosts().is_empty()).then(|| Problem {
         subject: Subject::App(port.app.clone()),
-        label: Some(login.origin.to_string()),
+        label: Some(guard.to_string()),
         reason: Reason::V2Limit,
         message: format!(
-            "port {} gets no requests over the v2 API: its proxies cannot ask for the login",
+            "port {} gets no requests over the v2 API: its proxies cannot check who may reach it",
             port.index
         ),
         remedy: "serve the app with proxies that speak v3".into(),

@@ -1,8 +1,9 @@
 //! Labels that restrict who may reach an app.
 
-use crate::intent::{Login, PasswordHash, UnusableHash};
+use crate::intent::{Login, Network, PasswordHash, UnusableHash};
 use crate::labels::draft::{LabelText, ServiceDraft};
 use crate::labels::label::{Family, Label, Support, ValueKind};
+use crate::state::problem::quoted;
 
 pub(crate) const FAMILY: Family = Family {
     title: "Access",
@@ -17,8 +18,9 @@ pub(crate) const FAMILY: Family = Family {
         Label::of_port(
             "BACKEND_NETWORK_ALLOWED_ACL",
             ValueKind::List,
-            Support::Guard,
-            "addresses and networks from which clients may come, separated by spaces",
+            Support::served(read_networks),
+            "addresses and networks from which clients may come, separated by spaces; with a value that \
+             cannot be read the port gets no requests",
         ),
     ],
 };
@@ -75,3 +77,25 @@ fn login(value: &str) -> Result<Login, (String, &'static str)> {
         password,
     })
 }
+
+fn read_networks(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
+    let mut networks = Vec::new();
+    for word in label.value.split_whitespace() {
+        let Some(network) = Network::parse(word) else {
+            let why = format!("{} is neither an address nor a network", quoted(word));
+            draft.close(label, &why, NETWORKS_REMEDY);
+            return;
+        };
+        networks.push(network);
+    }
+    if networks.is_empty() {
+        draft.close(label, "it allows nobody", NETWORKS_REMEDY);
+        return;
+    }
+    networks.sort_unstable();
+    networks.dedup();
+    draft.treatment().allowed_networks = Some(label.asks_for(networks));
+}
+
+const NETWORKS_REMEDY: &str =
+    "list addresses and networks as in 10.1.40.0/24 192.0.2.7, with spaces between them";

@@ -1,5 +1,6 @@
 //! Labels for the choice of a task for each request.
 
+use crate::labels::draft::{LabelText, ServiceDraft};
 use crate::labels::label::{Family, Label, Support, ValueKind};
 
 pub(crate) const FAMILY: Family = Family {
@@ -14,8 +15,8 @@ pub(crate) const FAMILY: Family = Family {
         Label::of_port(
             "STICKY",
             ValueKind::Bool,
-            Support::not_yet("every request may go to any task"),
-            "`true` sends a client to the same task each time, by a cookie",
+            Support::served(read_sticky),
+            "`true` sends a client to the same task each time, by the cookie `mesosphere_server_id`",
         ),
         Label::of_port(
             "BACKEND_HEALTHCHECK_PORT_INDEX",
@@ -25,3 +26,12 @@ pub(crate) const FAMILY: Family = Family {
         ),
     ],
 };
+
+/// marathon-lb's name for the cookie.
+const COOKIE: &str = "mesosphere_server_id";
+
+fn read_sticky(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
+    if label.is_true() {
+        draft.treatment().session_cookie = Some(COOKIE.to_owned());
+    }
+}
