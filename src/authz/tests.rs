@@ -49,7 +49,7 @@ struct Bench {
 impl Bench {
     async fn start() -> Self {
         let metrics = Metrics::new().unwrap();
-        let Connections { observer, service } = connect(metrics.clone());
+        let AuthzConnections { observer, service } = connect(metrics.clone());
         let port = Port::open(server::Config {
             services: [service].into_iter().collect(),
             ..server::Config::default()
