@@ -9,8 +9,8 @@ use crate::intent::observer::Observer;
 use crate::metrics::Metrics;
 use crate::server::PathService;
 
-/// Connections of the room to others.
-pub struct Connections {
+/// AuthzConnections of the room to others.
+pub struct AuthzConnections {
     /// Observer of the publications, which knows the logins.
     pub observer: Box<dyn Observer>,
     /// Service for the listener of proxies.
@@ -18,10 +18,10 @@ pub struct Connections {
 }
 
 /// Creates the service and its observer. Until the first publication every request is denied.
-pub fn connect(metrics: Arc<Metrics>) -> Connections {
+pub fn connect(metrics: Arc<Metrics>) -> AuthzConnections {
     let logins = Arc::new(LoginTable::default());
     let checker = Checker::new(metrics.clone());
-    Connections {
+    AuthzConnections {
         observer: Box::new(LoginObserver::new(logins.clone())),
         service: Arc::new(AuthorizationService::new(logins, checker, metrics)),
     }

@@ -16,7 +16,7 @@ mod password;
 mod service;
 mod verdicts;
 
-pub use connect::{Connections, connect};
+pub use connect::{AuthzConnections, connect};
 
 #[cfg(test)]
 mod tests;

@@ -27,9 +27,9 @@ const MAX_REQUEST_BYTES: usize = 128 << 10;
 
 /// The service.
 #[derive(Clone)]
-pub(super) struct AuthorizationService(Arc<Parts>);
+pub(super) struct AuthorizationService(Arc<ServiceParts>);
 
-struct Parts {
+struct ServiceParts {
     logins: Arc<LoginTable>,
     checker: Checker,
     metrics: Arc<Metrics>,
@@ -58,7 +58,7 @@ impl AuthorizationService {
         for outcome in Outcome::ALL {
             metrics.authz_checks.with_label_values(&[outcome.as_str()]);
         }
-        Self(Arc::new(Parts {
+        Self(Arc::new(ServiceParts {
             logins,
             checker,
             metrics,
@@ -92,7 +92,7 @@ impl AuthorizationService {
     }
 }
 
-impl Parts {
+impl ServiceParts {
     /// Decides about one request.
     async fn answer(&self, asked: api::CheckRequest) -> (Outcome, Bytes) {
         let attributes = asked.attributes.unwrap_or_default();

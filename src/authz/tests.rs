@@ -13,8 +13,11 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
-use super::checker::WAITING_OF_ONE;
+use super::checker::{Checker, RUNNING_OF_ONE, Verdict, WAITING_OF_ONE};
+use super::credentials::Credentials;
+use super::logins::{LoginObserver, LoginTable, ServiceLogin};
 use super::service::Outcome;
 use super::*;
 use crate::intent::observer::{Observer, Publication};
@@ -33,9 +36,6 @@ const HASH: &str = "$1$abcdefgh$cHJi5PXp/ki/ktXzqlk6I1";
 /// Hash of the empty password.
 const EMPTY: &str = "$1$$qRPK7m23GJusamGpoGLby/";
 
-/// A hash of `secret` that takes long to check.
-const COSTLY: &str = "$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a";
-
 /// A service on a port, and the observer that tells it of logins.
 struct Bench {
     _port: Port,
@@ -49,7 +49,7 @@ struct Bench {
 impl Bench {
     async fn start() -> Self {
         let metrics = Metrics::new().unwrap();
-        let Connections { observer, service } = connect(metrics.clone());
+        let AuthzConnections { observer, service } = connect(metrics.clone());
         let port = Port::open(server::Config {
             services: [service].into_iter().collect(),
             ..server::Config::default()
@@ -200,7 +200,7 @@ async fn answered(
                 challenge.map(|header| header.value).unwrap_or_default(),
             )
         }
-        other => panic!("{other:?}"),
+        other @ api::check_response::HttpResponse::ErrorResponse(_) => panic!("{other:?}"),
     }
 }
 
@@ -275,8 +275,8 @@ async fn proxies_with_old_routes_are_answered_after_a_login_is_gone() {
 
 #[tokio::test(start_paused = true)]
 async fn a_departed_login_is_dropped_in_the_end() {
-    let table = Arc::new(logins::LoginTable::default());
-    let mut observer = logins::LoginObserver::new(table.clone());
+    let table = Arc::new(LoginTable::default());
+    let mut observer = LoginObserver::new(table.clone());
     let web: AppId = "/web".into();
     let all = BTreeMap::from([(web.clone(), intent("/web", Some(("ann", HASH))))]);
     let mut tell = |intents: &BTreeMap<AppId, AppIntent>| {
@@ -296,27 +296,49 @@ async fn a_departed_login_is_dropped_in_the_end() {
 
 #[tokio::test]
 async fn a_flood_of_wrong_passwords_has_a_bound_and_leaves_the_others_their_turn() {
-    let mut bench = Bench::start().await;
-    bench.publish("/flooded", Some(("ann", COSTLY)));
-    bench.publish("/web", Some(("ann", HASH)));
-    let flood = 4 * WAITING_OF_ONE;
-    let mut asked = tokio::task::JoinSet::new();
-    for number in 0..flood {
-        let login = format!("ann:{number}");
-        let request = request("/flooded_0", Some(&login));
-        asked.spawn(answered(bench.client.clone(), request));
+    let table = Arc::new(LoginTable::default());
+    let mut observer = LoginObserver::new(table.clone());
+    let apps = ["/flooded", "/web"].map(AppId::from);
+    observer.published(&Publication {
+        intents: &apps
+            .iter()
+            .map(|app| (app.clone(), intent(app.as_str(), Some(("ann", HASH)))))
+            .collect(),
+        changed_apps: &apps,
+        certificates: None,
+    });
+    let checker = Arc::new(Checker::new(Metrics::new().unwrap()));
+    let [flooded, web] = ["/flooded_0", "/web_0"].map(|service| table.of(service).unwrap());
+    let ask = |login: &Arc<ServiceLogin>, password: &str| {
+        let (checker, login, password) = (checker.clone(), login.clone(), password.to_owned());
+        async move {
+            let credentials = Credentials {
+                user: b"ann".to_vec(),
+                password: password.into_bytes(),
+            };
+            checker.check(&login, credentials).await
+        }
+    };
+    assert_eq!(ask(&flooded, "secret").await, Verdict::Right);
+
+    // Checks of the one service that do not end.
+    let running = u32::try_from(*RUNNING_OF_ONE).unwrap();
+    let stuck = flooded.running.acquire_many(running).await.unwrap();
+    let more = 10;
+    let mut asked = JoinSet::new();
+    for number in 0..WAITING_OF_ONE + more {
+        asked.spawn(ask(&flooded, &number.to_string()));
     }
-    assert_eq!(bench.asks("/web_0", Some("ann:secret")).await.0, 200);
-    let statuses = asked.join_all().await;
-    let busy = statuses.iter().filter(|(status, _)| *status == 503).count();
-    let wrong = statuses
-        .iter()
-        .filter(|answer| **answer == challenged())
-        .count();
-    assert_eq!(busy + wrong, flood);
-    assert!(busy > 0 && wrong >= WAITING_OF_ONE, "{busy} {wrong}");
-    // Whoever knows the password gets in again.
-    assert_eq!(bench.asks("/flooded_0", Some("ann:secret")).await.0, 200);
+    for _ in 0..more {
+        assert_eq!(asked.join_next().await.unwrap().unwrap(), Verdict::Busy);
+    }
+    assert_eq!(ask(&flooded, "another").await, Verdict::Busy);
+    // What is known needs no turn, and the other service has its own.
+    assert_eq!(ask(&flooded, "secret").await, Verdict::Right);
+    assert_eq!(ask(&web, "secret").await, Verdict::Right);
+    drop(stuck);
+    assert_eq!(asked.join_all().await, [Verdict::Wrong; WAITING_OF_ONE]);
+    assert_eq!(ask(&flooded, "another").await, Verdict::Wrong);
 }
 
 #[tokio::test]

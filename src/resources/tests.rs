@@ -615,7 +615,11 @@ fn logins(host: &VirtualHost) -> Vec<(String, bool, Option<String>)> {
             settings.context_extensions["service"].clone()
         });
         let is_upgrade = !matched.headers.is_empty();
-        (prefix.clone(), is_upgrade, service.last())
+        (
+            prefix.clone(),
+            is_upgrade,
+            service.collect::<Vec<_>>().pop(),
+        )
     });
     routes.collect()
 }
