@@ -26,4 +26,4 @@ pub use login::{HashScheme, Login, PasswordHash, SERVICE_OF_LOGIN, UnusableHash}
 pub use origin::{IntentOrigin, WithOrigin};
 pub use pattern::{Pattern, UnusablePattern};
 pub use service::{Backend, PathPrefix, RankedAddresses, Route, Service, backend_name, unnamable};
-pub use treatment::{LocationRewrite, Network, Treatment};
+pub use treatment::{ClientNetwork, LocationRewrite, Treatment};

@@ -82,14 +82,19 @@ fn program(ast: &Ast) -> Option<u64> {
             | LiteralKind::Special(_) => None,
         },
         Ast::Dot(_) => Some(9),
-        Ast::ClassPerl(class) => Some(if class.negated { 16 } else { 8 }),
+        Ast::ClassPerl(class) => Some(if class.negated { 32 } else { 8 }),
         Ast::ClassUnicode(_) => None,
         Ast::ClassBracketed(class) => {
             let ClassSet::Item(item) = &class.kind else {
                 return None;
             };
             let items = of_class(item)?;
-            Some(if class.negated { items + 12 } else { items })
+            Some(match class.negated {
+                false => items,
+                // Letters cut the characters outside ASCII that have their other case.
+                true if has_letters(item) => 2 * items + 28,
+                true => 2 * items + 10,
+            })
         }
         Ast::Assertion(assertion) => {
             use regex_syntax::ast::AssertionKind::{
@@ -166,6 +171,20 @@ fn of_class(item: &ClassSetItem) -> Option<u64> {
     }
 }
 
+/// True if a class may contain letters.
+fn has_letters(item: &ClassSetItem) -> bool {
+    match item {
+        ClassSetItem::Literal(literal) => literal.c.is_alphabetic(),
+        ClassSetItem::Empty(_) => false,
+        ClassSetItem::Union(union) => union.items.iter().any(has_letters),
+        ClassSetItem::Range(_)
+        | ClassSetItem::Ascii(_)
+        | ClassSetItem::Perl(_)
+        | ClassSetItem::Unicode(_)
+        | ClassSetItem::Bracketed(_) => true,
+    }
+}
+
 /// True for flags that RE2 has, and that change nothing in how the text is read.
 fn understood(flags: &Flags) -> bool {
     flags.items.iter().all(|item| match item.kind {
@@ -185,6 +204,7 @@ mod tests {
             "/api/",
             "/v1.0",
             "/(a|bc)/[^/]+",
+            "/[^/]+/[^/]+/[^?/]+",
             "/a-b_c~d",
             "^/x$",
             "/[a-z0-9]*",
@@ -230,6 +250,8 @@ mod tests {
             &"x".repeat(600),
             &"k".repeat(30),
             &".".repeat(20),
+            &r"\W".repeat(3),
+            &"[^a-z]".repeat(3),
         ] {
             assert_eq!(
                 Pattern::parse(text),

@@ -10,7 +10,7 @@ use super::pattern::Pattern;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Treatment {
     /// The networks from which clients may come; none: from everywhere. Not empty.
-    pub allowed_networks: Option<WithOrigin<Vec<Network>>>,
+    pub allowed_networks: Option<WithOrigin<Vec<ClientNetwork>>>,
     /// Value of a `Strict-Transport-Security` header that answers get
     /// ([RFC 6797](https://www.rfc-editor.org/rfc/rfc6797#section-6.1)), beside one of the app.
     pub transport_security: Option<String>,
@@ -38,14 +38,14 @@ pub struct LocationRewrite {
 
 /// A network of clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Network {
+pub struct ClientNetwork {
     /// An address in it.
     pub address: IpAddr,
     /// Number of leading bits that all its addresses share.
     pub prefix_bits: u8,
 }
 
-impl Network {
+impl ClientNetwork {
     /// The network of a text: an address, alone or with the number of bits or the mask of its
     /// network behind a slash. None for any other text.
     pub fn parse(text: &str) -> Option<Self> {
@@ -98,11 +98,11 @@ mod tests {
             ("2001:db8::/32", "2001:db8::", 32),
             ("::1", "::1", 128),
         ] {
-            let network = Network {
+            let network = ClientNetwork {
                 address: address.parse().unwrap(),
                 prefix_bits: bits,
             };
-            assert_eq!(Network::parse(text), Some(network), "{text}");
+            assert_eq!(ClientNetwork::parse(text), Some(network), "{text}");
         }
         for text in [
             "",
@@ -119,7 +119,7 @@ mod tests {
             "-f",
             "internal.example.com",
         ] {
-            assert_eq!(Network::parse(text), None, "{text}");
+            assert_eq!(ClientNetwork::parse(text), None, "{text}");
         }
     }
 }

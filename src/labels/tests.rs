@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::intent::path::{EscapedSlashes, PathRules};
 use crate::intent::{
-    AcmePort, AppIntent, Login, Network, PasswordHash, PathPrefix, Route, Standing, Treatment, host,
+    AcmePort, AppIntent, ClientNetwork, Login, PasswordHash, PathPrefix, Route, Standing,
+    Treatment, host,
 };
 use crate::snapshot::LONGEST_NAME_BYTES;
 use crate::state::State;
@@ -612,7 +613,7 @@ fn allowed_networks_are_read_into_their_port() {
     let (treatment, problems) = treated(&[(key, " 10.1.55.43  10.1.40.0/24 10.1.40.0/24")]);
     assert!(problems.is_empty(), "{problems:?}");
     let allowed = treatment.allowed_networks.unwrap();
-    let networks = ["10.1.40.0/24", "10.1.55.43"].map(|text| Network::parse(text).unwrap());
+    let networks = ["10.1.40.0/24", "10.1.55.43"].map(|text| ClientNetwork::parse(text).unwrap());
     assert_eq!(
         (
             allowed.value.as_slice(),

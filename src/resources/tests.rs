@@ -664,6 +664,48 @@ fn a_login_guards_the_routes_of_its_service_and_no_others() {
 }
 
 #[test]
+fn a_treatment_is_on_every_route_of_its_service_and_on_no_other() {
+    let key = "HAPROXY_0_BACKEND_NETWORK_ALLOWED_ACL";
+    let host = ("HAPROXY_0_VHOST", "a.test");
+    let treated = [
+        host,
+        ("HAPROXY_0_PATH", "/in /"),
+        (key, "10.0.0.0/8"),
+        ("HAPROXY_0_HTTP_BACKEND_REDIR", "/in"),
+        ("HAPROXY_0_STICKY", "true"),
+    ];
+    let other = [
+        host,
+        ("HAPROXY_0_PATH", "/open"),
+        ("HAPROXY_0_BACKEND_WEIGHT", "2"),
+    ];
+    let state = known(vec![labelled("/web", &treated), labelled("/x", &other)]);
+    let projection = full(&state);
+    let host: VirtualHost = decoded(&projection, Kind::VirtualHost, "http/a.test");
+    let filters: Vec<Vec<&str>> = host
+        .routes
+        .iter()
+        .map(|route| {
+            route
+                .typed_per_filter_config
+                .keys()
+                .map(String::as_str)
+                .collect()
+        })
+        .collect();
+    let (none, both) = (vec![], vec!["rbac", "stateful_session"]);
+    let root = vec!["rbac"];
+    // Of each prefix, upgrades and all others; before those of `/` its redirect.
+    let expected = [&none, &none, &both, &both, &root, &both, &both];
+    assert_eq!(filters.iter().collect::<Vec<_>>(), expected);
+    let resource = projection
+        .snapshot()
+        .resource(Kind::VirtualHost, "http/a.test");
+    let guard = (Kind::Listener, "http".into());
+    assert!(resource.unwrap().requires().contains(&guard));
+}
+
+#[test]
 fn a_redirect_asks_for_no_login_and_the_rest_of_its_host_does() {
     let state = known(vec![labelled(
         "/web",

@@ -16,7 +16,7 @@ use envoy_api::envoy::r#type::http::v3::Cookie;
 use envoy_api::envoy::r#type::matcher::v3 as matcher;
 
 use super::http_filters;
-use crate::intent::{LocationRewrite, Network, Pattern, Treatment};
+use crate::intent::{ClientNetwork, LocationRewrite, Pattern, Treatment};
 
 /// Puts a treatment on a route to the service's cluster.
 pub(super) fn apply(treatment: &Treatment, route: &mut api::Route) {
@@ -147,7 +147,7 @@ fn path_cut(pattern: &Pattern) -> matcher::RegexMatchAndSubstitute {
 
 /// The [rules](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/rbac/v3/rbac.proto#config-rbac-v3-rbac)
 /// that let these networks in, and nobody else.
-fn allowed(networks: &[Network]) -> RbacPerRoute {
+fn allowed(networks: &[ClientNetwork]) -> RbacPerRoute {
     let principals = networks.iter().map(|network| rbac::Principal {
         identifier: Some(rbac::principal::Identifier::RemoteIp(cidr(*network))),
     });
@@ -171,10 +171,10 @@ fn allowed(networks: &[Network]) -> RbacPerRoute {
 }
 
 fn cidr(
-    Network {
+    ClientNetwork {
         address,
         prefix_bits,
-    }: Network,
+    }: ClientNetwork,
 ) -> core::CidrRange {
     core::CidrRange {
         address_prefix: match address {

@@ -1,6 +1,6 @@
 //! Labels that restrict who may reach an app.
 
-use crate::intent::{Login, Network, PasswordHash, UnusableHash};
+use crate::intent::{ClientNetwork, Login, PasswordHash, UnusableHash};
 use crate::labels::draft::{LabelText, ServiceDraft};
 use crate::labels::label::{Family, Label, Support, ValueKind};
 use crate::state::problem::quoted;
@@ -81,7 +81,7 @@ fn login(value: &str) -> Result<Login, (String, &'static str)> {
 fn read_networks(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
     let mut networks = Vec::new();
     for word in label.value.split_whitespace() {
-        let Some(network) = Network::parse(word) else {
+        let Some(network) = ClientNetwork::parse(word) else {
             let why = format!("{} is neither an address nor a network", quoted(word));
             draft.close(label, &why, NETWORKS_REMEDY);
             return;

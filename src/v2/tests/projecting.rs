@@ -426,3 +426,16 @@ fn a_port_with_a_login_gets_no_requests_and_is_a_problem() {
     );
     assert!(follower.problems().is_empty());
 }
+
+#[test]
+fn a_port_for_some_networks_gets_no_requests_and_is_a_problem() {
+    let key = "HAPROXY_0_BACKEND_NETWORK_ALLOWED_ACL";
+    let labels = [("HAPROXY_0_VHOST", "a.test"), (key, "10.0.0.0/8")];
+    let follower = Follower::of(&known(vec![labelled("/web", &labels)]));
+    assert_eq!(virtual_hosts(&follower, "http"), [""; 0]);
+    let [problem] = follower.problems() else {
+        panic!("{:?}", follower.problems());
+    };
+    assert_eq!(problem.reason, Reason::V2Limit);
+    assert_eq!(problem.label.as_deref(), Some(key));
+}
