@@ -32,7 +32,7 @@ use crate::settings::{CertificateSource, Settings, XdsListen};
 use crate::snapshot::cell::cell;
 use crate::state::State;
 use crate::state::event::{Purpose, RefreshNeeded, Source};
-use crate::{admin, files, log, marathon, server, v2, vault, xds};
+use crate::{admin, authz, files, log, marathon, server, v2, vault, xds};
 
 use runtimes::Rooms;
 use views::{AdminPages, count_source};
@@ -118,6 +118,7 @@ impl Daemon {
         let registry = Registry::new(self.settings.registry, metrics.clone());
         let proxies = xds::Proxies::new(self.settings.proxies, registry.clone(), metrics.clone());
         let old_fleets = v2::connect(self.settings.v2, registry.clone(), metrics.clone());
+        let logins = authz::connect(metrics.clone());
         let rejected = Arc::new(server::RejectedPeers::new(metrics.clone()));
         let Reload {
             files_and_marathon: reload,
@@ -133,6 +134,7 @@ impl Daemon {
             metrics.clone(),
         )
         .observed_by(old_fleets.observer)
+        .observed_by([logins.observer])
         .looking_again({
             let (files, vault) = (reload.clone(), reload_vault.clone());
             move |source| match source {
@@ -259,7 +261,9 @@ impl Daemon {
         rooms.serve({
             let (xds, mut config) = (self.xds, self.settings.xds);
             let health = xds::health_service(is_serving);
-            config.server.services = [old_fleets.service, health].into_iter().collect();
+            config.server.services = [old_fleets.service, health, logins.service]
+                .into_iter()
+                .collect();
             config.server.handover = Some(handover.clone());
             let shown = server::ServerTls::new(identities, rejected);
             let security = self.settings.security.clone().with_identity(shown);

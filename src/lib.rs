@@ -46,6 +46,9 @@
 //! - [`v2`] is Envoy's old API, self-contained: it writes resources of its own at each publication
 //!   and answers polls as a service of [`server`]. Removing its folder and the places that name it
 //!   (the daemon, a setting, a bootstrap) removes the API.
+//! - [`authz`] answers proxies that ask whether a request has the login of its service, as a service
+//!   of [`server`]. It observes the logins of each publication, and hashes passwords on threads of
+//!   their own.
 //! - [`record`] keeps the last known good configuration on disk: it writes what [`pipeline`] applied,
 //!   and hands it back at a start, where the pipeline serves it until Marathon has listed its apps.
 //! - [`freshness`] decides when the served snapshot counts as stale, after a long silence of the
@@ -155,6 +158,8 @@ pub mod registry;
 pub mod xds;
 
 pub mod v2;
+
+pub mod authz;
 
 pub mod pipeline;
 

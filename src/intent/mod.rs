@@ -13,22 +13,28 @@ mod acme;
 mod addresses;
 mod app;
 mod backend_settings;
+mod login;
 mod mode;
 mod named_server;
 mod origin;
+mod pattern;
 mod service;
 mod service_listener;
 mod task_address;
+mod treatment;
 
 pub use acme::AcmePort;
 pub use addresses::{addresses, unroutable};
 pub use app::{AppCounts, AppIntent, Standing};
 pub use backend_settings::{BackendSettings, Balance, HashedPart};
+pub use login::{HashScheme, Login, PasswordHash, SERVICE_OF_LOGIN, UnusableHash};
 pub use mode::{PortCheck, PortMode};
 pub use named_server::{NamedServer, NamedServerTls};
 pub use origin::{IntentOrigin, WithOrigin};
+pub use pattern::{Pattern, UnusablePattern};
 pub use service::{Backend, PathPrefix, RankedAddresses, Route, Service, backend_name, unnamable};
 pub use service_listener::{
     ListenOptions, ListenTls, ListenerClaim, ListenerClaims, ServiceListener, TlsVersion,
     WantedCertificates,
 };
+pub use treatment::{ClientNetwork, LocationRewrite, Treatment};

@@ -1,6 +1,6 @@
 //! Publications as rooms beside `resources` observe them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::app::AppIntent;
@@ -14,8 +14,8 @@ pub struct Publication<'a> {
     /// The intents of all apps.
     pub intents: &'a BTreeMap<AppId, AppIntent>,
     /// The apps whose intents may differ from those of the publication before, or are gone; at
-    /// first, every app.
-    pub changed_apps: &'a BTreeSet<AppId>,
+    /// first, every app. Sorted, each once.
+    pub changed_apps: &'a [AppId],
     /// The certificates, sorted by name, if they differ from those of the publication before; at
     /// first, always.
     pub certificates: Option<&'a [Arc<Certificate>]>,

@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::backend_settings::BackendSettings;
+use super::login::Login;
 use super::mode::PortMode;
 use super::origin::{IntentOrigin, WithOrigin};
 use super::service_listener::ServiceListener;
+use super::treatment::{ClientNetwork, Treatment};
 use crate::snapshot::LONGEST_NAME_BYTES;
 use crate::state::app::AppId;
 use crate::state::problem::{Problem, Reason, Subject};
@@ -50,6 +52,11 @@ pub struct Route {
     pub by_app_id: Option<u16>,
     /// The listener for this service alone, if it is to have one.
     pub listener: Option<Box<ServiceListener>>,
+    /// The login that requests of the service need; none: they need none.
+    pub login: Option<Box<WithOrigin<Login>>>,
+    /// The treatment of its requests and answers, however they arrive; none: they are passed on as
+    /// they are.
+    pub treatment: Option<Box<Treatment>>,
 }
 
 /// A prefix of the request path, compared as text: `/foo` takes `/foobar` too.
@@ -130,6 +137,29 @@ impl Route {
     /// The hosts; none for a service that gets no requests.
     pub fn hosts(&self) -> &[String] {
         self.hosts.as_ref().map_or(&[], |hosts| &hosts.value)
+    }
+
+    /// The setting that lets only some clients in, if there is one: a login, or networks.
+    pub fn guard(&self) -> Option<&IntentOrigin> {
+        let login = self.login.as_ref().map(|login| &login.origin);
+        login.or_else(|| self.networks().map(|networks| &networks.origin))
+    }
+
+    /// The networks from which clients may come, if not from everywhere.
+    pub fn networks(&self) -> Option<&WithOrigin<Vec<ClientNetwork>>> {
+        self.treatment.as_ref()?.allowed_networks.as_ref()
+    }
+
+    /// True if requests need a login on each listener that they may arrive on.
+    pub fn is_login_everywhere(&self) -> bool {
+        let login = self.login.as_ref();
+        login.is_some_and(|login| login.value.is_everywhere)
+    }
+
+    /// True if requests may reach the service: by a host, the id of the app, or a listener of its
+    /// own.
+    pub fn is_reached(&self) -> bool {
+        self.hosts.is_some() || self.by_app_id.is_some() || self.listener.is_some()
     }
 
     /// The path prefixes; none for every path.

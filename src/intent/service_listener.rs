@@ -193,6 +193,7 @@ mod tests {
             backend: Backend {
                 name: backend_name(&app, index),
                 addresses: RankedAddresses::default(),
+                settings: None,
             },
             app,
             index,

@@ -36,6 +36,8 @@ pub struct ServicePorts {
     pub address: Option<IpAddr>,
     /// True if requests that name an app in a header reach it.
     pub by_app_id: bool,
+    /// True if a login is asked for on these ways too, and not for hosts alone.
+    pub ask_for_logins: bool,
     /// The ports for apps in a container network that have no service port (marathon-lb's
     /// `--min-serv-port-ip-per-task` and `--max-serv-port-ip-per-task`); none: they get none.
     pub assigned: Option<RangeInclusive<u16>>,

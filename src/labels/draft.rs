@@ -2,7 +2,9 @@
 
 use super::config::Config;
 use super::listener_draft::ListenerDraft;
-use crate::intent::{BackendSettings, IntentOrigin, PortCheck, PortMode, Route, WithOrigin};
+use crate::intent::{
+    BackendSettings, IntentOrigin, PortCheck, PortMode, Route, Treatment, WithOrigin,
+};
 use crate::state::app::AppId;
 use crate::state::problem::{Problem, Reason, Subject};
 use crate::state::problem_list::ProblemList;
@@ -26,6 +28,8 @@ pub(super) struct ServiceDraft<'a> {
     pub(super) listener: ListenerDraft,
     /// The settings of the backend as far as they are read.
     pub(super) backend: BackendSettings,
+    /// True once a label that restricts access could not be read.
+    is_closed: bool,
     problems: ProblemList,
 }
 
@@ -65,6 +69,7 @@ impl<'a> ServiceDraft<'a> {
             route: Route::default(),
             listener: ListenerDraft::default(),
             backend: BackendSettings::default(),
+            is_closed: false,
             problems: ProblemList::default(),
         }
     }
@@ -119,6 +124,26 @@ impl<'a> ServiceDraft<'a> {
         self.route.hosts.is_some()
     }
 
+    /// The treatment of the port's requests and answers, to be completed.
+    pub(super) fn treatment(&mut self) -> &mut Treatment {
+        self.route.treatment.get_or_insert_default()
+    }
+
+    /// Closes the port, since a label that restricts access to it cannot be read: it gets no
+    /// requests at all. `why` is said without the value, which may be a secret.
+    pub(super) fn close(&mut self, label: LabelText<'_>, why: &str, remedy: &str) {
+        self.is_closed = true;
+        self.problems.push(Problem {
+            reason: Reason::UnsupportedGuard,
+            ..invalid(
+                self.app,
+                label,
+                format!("{why}, so the port is not routed"),
+                remedy,
+            )
+        });
+    }
+
     /// Leaves the hosts of the port without requests to it.
     pub(super) fn drop_requests(&mut self) {
         if let Some(hosts) = &mut self.route.hosts {
@@ -152,7 +177,8 @@ impl<'a> ServiceDraft<'a> {
     }
 
     /// The route and the problems. `number` is the service port of the definition, if it has one, and
-    /// `check` the health check that judges the port. A guarded port gets no requests: whoever asks would reach it past its guard.
+    /// `check` the health check that judges the port. A guarded port gets no requests on any way:
+    /// whoever asks would reach it past its guard.
     pub(super) fn finish(
         mut self,
         number: Option<u16>,
@@ -162,7 +188,11 @@ impl<'a> ServiceDraft<'a> {
         let mode = self.mode(check);
         let mut route = std::mem::take(&mut self.route);
         route.acme_domains = route.acme_domains.filter(|list| !list.value.is_empty());
-        if is_guarded {
+        if mode == PortMode::Tcp {
+            self.problems.extend(self.tcp_with_login(&route));
+        }
+        let has_tcp_login = mode == PortMode::Tcp && route.is_login_everywhere();
+        if is_guarded || self.is_closed || has_tcp_login {
             let acme_domains = route.acme_domains;
             let route = Route {
                 acme_domains,
@@ -191,8 +221,11 @@ impl<'a> ServiceDraft<'a> {
             route.by_app_id = Some(number.unwrap_or(u16::MAX));
         }
         route.listener = self.listener.finish(self.config, number).map(Box::new);
-        if route.listener.is_some() || route.hosts.is_some() {
+        if route.is_reached() {
             route.mode = mode;
+        } else {
+            route.login = None;
+            route.treatment = None;
         }
         (route, self.problems)
     }
@@ -201,6 +234,21 @@ impl<'a> ServiceDraft<'a> {
     fn mode(&self, check: Option<PortCheck<'_>>) -> PortMode {
         let asked = self.listener.mode.as_ref().map(|mode| mode.value);
         PortMode::of_port(asked, check, self.asks_for_hosts())
+    }
+
+    /// The problem of a login that is asked for on every way to a port that speaks tcp.
+    fn tcp_with_login(&self, route: &Route) -> Option<Problem> {
+        let login = route
+            .login
+            .as_ref()
+            .filter(|login| login.value.is_everywhere)?;
+        Some(Problem {
+            subject: Subject::App(self.app.clone()),
+            label: Some(login.origin.to_string()),
+            reason: Reason::UnsupportedGuard,
+            message: "tcp has no logins, so the port is not routed".into(),
+            remedy: "remove the label, or switch AUTH_ON_SERVICE_PORTS off".into(),
+        })
     }
 
     /// The problem of hosts of a port that speaks tcp.

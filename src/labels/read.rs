@@ -9,7 +9,7 @@ use super::draft::{LabelText, ServiceDraft, invalid};
 use super::family::selection;
 use super::key::supported;
 use super::label::{LabelReader, SupportedLabel};
-use super::report::{self, LabelReport};
+use super::report::{self, LabelReport, is_about_access};
 use crate::intent::{BackendSettings, PortCheck, Route, Standing, unnamable, unroutable};
 use crate::state::app::App;
 use crate::state::problem::{Problem, Reason, Subject, shown};
@@ -261,7 +261,9 @@ impl<'a> SupportedLabels<'a> {
     /// The problems of labels whose ports the app does not have.
     fn problems(&self, app: &App) -> impl Iterator<Item = Problem> {
         let count = app.layout.ports.len();
+        // One that restricts access closes ports: the report has it.
         let labels = self.of_no_port.iter();
+        let labels = labels.filter(|(label, _)| !is_about_access(label.label.name));
         labels.map(move |(label, digits)| {
             invalid(
                 &app.id,

@@ -143,7 +143,9 @@ struct Guards {
 fn guards(name: WrittenName<'_>, identified: Identified, found: &[NamedLabel<'_>]) -> Guards {
     let mut guards = Guards::default();
     for found in found {
-        let Some(how) = restriction(name, identified, found.value) else {
+        let of_no_port =
+            || (found.port.is_none() && is_served_guard(identified)).then_some(RESTRICTS_ACCESS);
+        let Some(how) = restriction(name, identified, found.value).or_else(of_no_port) else {
             continue;
         };
         guards.how.get_or_insert(how);
@@ -157,12 +159,20 @@ fn guards(name: WrittenName<'_>, identified: Identified, found: &[NamedLabel<'_>
     guards
 }
 
+/// True for a label that restricts access and is served.
+fn is_served_guard(identified: Identified) -> bool {
+    match identified {
+        Identified::Known(label) => label.support.reader().is_some() && is_about_access(label.name),
+        Identified::Misplaced(_) | Identified::Unknown(_) => false,
+    }
+}
+
 /// Returns how a label restricts access. A name that is written wrongly counts as the one that is
 /// probably meant.
 fn restriction(name: WrittenName<'_>, identified: Identified, value: &str) -> Option<&'static str> {
     let label = match identified {
         Identified::Known(label) | Identified::Misplaced(label) => Some(label),
-        Identified::Unknown(_) if name.is_about_access() => return Some(RESTRICTS_ACCESS),
+        Identified::Unknown(_) if is_about_access(name.text) => return Some(RESTRICTS_ACCESS),
         Identified::Unknown(nearest) => nearest,
     };
     let Some(label) = label else {
@@ -171,6 +181,10 @@ fn restriction(name: WrittenName<'_>, identified: Identified, value: &str) -> Op
     match (identified, label.support) {
         (Identified::Known(_), Support::Served(_) | Support::InPart { .. }) => None,
         (_, Support::Guard) => Some(RESTRICTS_ACCESS),
+        // Written correctly it would be served as a guard.
+        (Identified::Misplaced(_) | Identified::Unknown(_), _) if is_about_access(label.name) => {
+            Some(RESTRICTS_ACCESS)
+        }
         (
             _,
             Support::Served(_)
@@ -190,7 +204,11 @@ fn problem(
     found: &[NamedLabel<'_>],
     guards: &Guards,
 ) -> Option<Problem> {
-    let first = found.first()?;
+    let of_no_port = found.iter().find(|found| found.port.is_none());
+    let first = match is_served_guard(identified) {
+        true => of_no_port?,
+        false => found.first()?,
+    };
     let key_of = |label: &Label| {
         let port = first.port.unwrap_or(0).to_string();
         label.key(&config.label_prefix, &port)
@@ -199,7 +217,12 @@ fn problem(
     let guess = guards.guess();
     let (mut reason, message, remedy) = match identified {
         Identified::Known(label) => match (label.support, guards.how) {
-            (Support::Served(_) | Support::InPart { .. }, _) => return None,
+            (Support::Served(_) | Support::InPart { .. }, None) => return None,
+            (Support::Served(_) | Support::InPart { .. }, Some(how)) => (
+                Reason::UnsupportedGuard,
+                format!("it {how}, and the definition has no port of that index{outcome}"),
+                "count the ports from 0, in the order of the definition".to_owned(),
+            ),
             (
                 Support::Guard
                 | Support::ForIdioms { .. }
@@ -325,16 +348,16 @@ impl WrittenName<'_> {
         let label = table::find(LabelPrefix::MarathonLb, self.text, self.position);
         self.exact_prefix && label.is_some_and(|(_, label)| label.support.recognises(value))
     }
+}
 
-    /// True if a word of the name says that it is about access.
-    fn is_about_access(self) -> bool {
-        let mut words = self.text.split(|c: char| !c.is_ascii_alphabetic());
-        words.any(|word| {
-            ["AUTH", "ALLOW", "ALLOWED", "DENY", "DENIED", "USERLIST"]
-                .iter()
-                .any(|access| word.eq_ignore_ascii_case(access))
-        })
-    }
+/// True if a word of a name says that it is about access.
+pub(super) fn is_about_access(name: &str) -> bool {
+    let mut words = name.split(|c: char| !c.is_ascii_alphabetic());
+    words.any(|word| {
+        ["AUTH", "ALLOW", "ALLOWED", "DENY", "DENIED", "USERLIST"]
+            .iter()
+            .any(|access| word.eq_ignore_ascii_case(access))
+    })
 }
 
 impl Guards {

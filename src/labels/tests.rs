@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::intent::path::{EscapedSlashes, PathRules};
 use crate::intent::{
-    AcmePort, AppIntent, PathPrefix, PortMode, Route, Standing, TlsVersion, WantedCertificates,
-    host,
+    AcmePort, AppIntent, ClientNetwork, Login, PasswordHash, PathPrefix, PortMode, Route, Standing,
+    TlsVersion, Treatment, WantedCertificates, host,
 };
 use crate::snapshot::LONGEST_NAME_BYTES;
 use crate::state::State;
@@ -487,8 +487,8 @@ fn routed(labels: &[(&str, &str)]) -> [bool; 2] {
 fn a_label_that_is_not_supported_is_one_problem_however_many_ports_have_it() {
     let intent = labelled(&[
         ("HAPROXY_0_VHOST", "a"),
-        ("HAPROXY_0_STICKY", "true"),
-        ("HAPROXY_1_STICKY", "false"),
+        ("HAPROXY_0_BACKEND_REDIRECT_HTTP_TO_HTTPS", "a"),
+        ("HAPROXY_1_BACKEND_REDIRECT_HTTP_TO_HTTPS", "b"),
         ("HAPROXY_1_HTTP_BACKEND_REVPROXY_GLUE", ""),
         ("HAPROXY_DEPLOYMENT_GROUP", "web"),
         ("OTHER_0_STICKY", "true"),
@@ -500,16 +500,17 @@ fn a_label_that_is_not_supported_is_one_problem_however_many_ports_have_it() {
     assert_eq!(
         said(&intent),
         [
+            (
+                "HAPROXY_0_BACKEND_REDIRECT_HTTP_TO_HTTPS",
+                unsupported,
+                "not supported yet: the redirect is what REDIRECT_TO_HTTPS asks for (ports 0, \
+                 1)"
+            ),
             ("HAPROXY_DEPLOYMENT_GROUP", unsupported, deployment),
             (
                 "HAPROXY_1_HTTP_BACKEND_REVPROXY_GLUE",
                 unsupported,
                 "not supported yet: Location headers of responses stay as they are"
-            ),
-            (
-                "HAPROXY_0_STICKY",
-                unsupported,
-                "not supported yet: every request may go to any task (ports 0, 1)"
             ),
         ]
     );
@@ -521,7 +522,8 @@ fn a_label_that_restricts_access_takes_its_port_out() {
     for (name, value) in [
         ("AUTH", "realm:user:$5$abc$def"),
         ("AUTH", ""),
-        ("BACKEND_NETWORK_ALLOWED_ACL", "10.0.0.0/8"),
+        ("BACKEND_NETWORK_ALLOWED_ACL", "10.0.0.0/33"),
+        ("BACKEND_NETWORK_ALLOWED_ACL", "10.0.0.0/8 -f /list"),
         ("BACKEND_NETWORK_ALLOWED_ACL", ""),
         ("USERLIST_HEAD", ""),
         ("HTTP_FRONTEND_ACL_WITH_AUTH", ""),
@@ -535,7 +537,7 @@ fn a_label_that_restricts_access_takes_its_port_out() {
             "HTTP_FRONTEND_ACL",
             "use_backend {backend} if {{ path_beg /public }}",
         ),
-        ("STICKY", "true\n  http-request deny"),
+        ("BACKEND_HEAD", "mode http\n  http-request deny"),
     ] {
         let key = format!("HAPROXY_0_{name}");
         let labels = [
@@ -552,16 +554,217 @@ fn a_label_that_restricts_access_takes_its_port_out() {
             panic!("{key}: {:?}", intent.problems);
         };
         assert_eq!((label, reason), (key.as_str(), Reason::UnsupportedGuard));
-        assert!(message.ends_with(", so port 0 is not routed"), "{message}");
+        let is_told = [", so port 0 is not routed", ", so the port is not routed"];
+        assert!(
+            is_told.iter().any(|end| message.ends_with(end)),
+            "{message}"
+        );
     }
-    let both = [("HAPROXY_0_AUTH", "a:b:c"), ("HAPROXY_1_AUTH", "a:b:c")];
+    let both = [
+        ("HAPROXY_0_USERLIST_HEAD", "x"),
+        ("HAPROXY_1_USERLIST_HEAD", "x"),
+    ];
     assert_eq!(routed(&both), [false, false]);
     let all = labelled(&both);
     let message = "it restricts access, which is not supported yet, so ports 0, 1 are not routed";
     assert_eq!(
         said(&all),
-        [("HAPROXY_0_AUTH", Reason::UnsupportedGuard, message)]
+        [("HAPROXY_0_USERLIST_HEAD", Reason::UnsupportedGuard, message)]
     );
+}
+
+/// The treatment of port 0 with these labels and the host `a.test`.
+fn treated(labels: &[(&str, &str)]) -> (Treatment, Vec<String>) {
+    let mut all = vec![("HAPROXY_0_VHOST", "a.test")];
+    all.extend_from_slice(labels);
+    let intent = labelled(&all);
+    let route = &intent.service(0).unwrap().route;
+    let treatment = route.treatment.as_deref().cloned().unwrap_or_default();
+    let messages = intent
+        .problems
+        .iter()
+        .map(|problem| problem.message.clone());
+    (treatment, messages.collect())
+}
+
+#[test]
+fn a_weight_is_the_place_among_ports_of_a_host() {
+    for (weight, path, expected) in [
+        ("3", None, 3),
+        (" -1 ", Some("/x"), -1),
+        ("0", Some("/x"), 1),
+        ("0", None, 0),
+        ("x", Some("/x"), 1),
+        ("", None, 0),
+    ] {
+        let mut labels = vec![
+            ("HAPROXY_0_VHOST", "a"),
+            ("HAPROXY_0_BACKEND_WEIGHT", weight),
+        ];
+        labels.extend(path.map(|path| ("HAPROXY_0_PATH", path)));
+        let intent = labelled(&labels);
+        assert_eq!(
+            intent.service(0).unwrap().route.weight,
+            expected,
+            "{weight}"
+        );
+        let is_number = weight.trim().parse::<i64>().is_ok();
+        assert_eq!(intent.problems.is_empty(), is_number, "{weight}");
+    }
+}
+
+#[test]
+fn allowed_networks_are_read_into_their_port() {
+    let key = "HAPROXY_0_BACKEND_NETWORK_ALLOWED_ACL";
+    let (treatment, problems) = treated(&[(key, " 10.1.55.43  10.1.40.0/24 10.1.40.0/24")]);
+    assert!(problems.is_empty(), "{problems:?}");
+    let allowed = treatment.allowed_networks.unwrap();
+    let networks = ["10.1.40.0/24", "10.1.55.43"].map(|text| ClientNetwork::parse(text).unwrap());
+    assert_eq!(
+        (
+            allowed.value.as_slice(),
+            allowed.origin.to_string().as_str()
+        ),
+        (&networks[..], key)
+    );
+}
+
+#[test]
+fn a_path_is_cut_off_and_the_host_set_if_there_is_one() {
+    let key = "HAPROXY_0_HTTP_BACKEND_PROXYPASS_PATH";
+    for (value, pattern, problems) in [
+        ("/pp", Some("/pp"), 0),
+        ("/v[0-9]+", Some("/v[0-9]+"), 0),
+        ("/a(b", Some(r"/a\(b"), 1),
+        (&"/k".repeat(60), None, 1),
+        (" ", None, 0),
+    ] {
+        let (treatment, messages) = treated(&[(key, value)]);
+        assert_eq!(
+            treatment.path_cut.map(|it| it.to_string()).as_deref(),
+            pattern,
+            "{value}"
+        );
+        assert_eq!(
+            treatment.host.as_deref(),
+            pattern.and(Some("a.test")),
+            "{value}"
+        );
+        assert_eq!(messages.len(), problems, "{messages:?}");
+    }
+    for hosts in ["a.test,b.test", "*.a.test"] {
+        let (treatment, _) = treated(&[("HAPROXY_0_VHOST", hosts), (key, "/pp")]);
+        assert_eq!(treatment.host, None, "{hosts}");
+    }
+}
+
+#[test]
+fn redirects_locations_hsts_and_sessions_are_read() {
+    let (treatment, problems) = treated(&[
+        ("HAPROXY_0_HTTP_BACKEND_REDIR", "/start?x=%20"),
+        ("HAPROXY_0_HTTP_BACKEND_REVPROXY_PATH", "/new"),
+        ("HAPROXY_0_USE_HSTS", "yes"),
+        ("HAPROXY_0_STICKY", "true"),
+    ]);
+    assert!(problems.is_empty(), "{problems:?}");
+    assert_eq!(treatment.root_redirect.as_deref(), Some("/start?x=%20"));
+    let location = treatment.location.unwrap();
+    assert_eq!(
+        (location.value.as_str(), location.hosts),
+        ("/new", vec!["a.test".to_owned()])
+    );
+    assert_eq!(
+        treatment.transport_security.as_deref(),
+        Some("max-age=15768000")
+    );
+    assert_eq!(
+        treatment.session_cookie.as_deref(),
+        Some("mesosphere_server_id")
+    );
+    for (key, value) in [
+        ("HAPROXY_0_HTTP_BACKEND_REDIR", "/a b"),
+        ("HAPROXY_0_HTTP_BACKEND_REVPROXY_PATH", r"/new\3"),
+        ("HAPROXY_0_HTTP_BACKEND_REVPROXY_PATH", "/new' : 'x"),
+    ] {
+        let (treatment, problems) = treated(&[(key, value)]);
+        assert_eq!(
+            (treatment, problems.len()),
+            (Treatment::default(), 1),
+            "{value}"
+        );
+    }
+    let (off, problems) = treated(&[("HAPROXY_0_USE_HSTS", "1"), ("HAPROXY_0_STICKY", "false")]);
+    assert_eq!((off, problems.len()), (Treatment::default(), 0));
+}
+
+const HASH: &str = "$1$abcdefgh$cHJi5PXp/ki/ktXzqlk6I1";
+
+#[test]
+fn a_login_is_read_into_its_port() {
+    let value = format!(" Staff only : ann : {HASH} ");
+    let intent = labelled(&[
+        ("HAPROXY_0_VHOST", "a"),
+        ("HAPROXY_0_AUTH", &value),
+        ("HAPROXY_1_AUTH", &value),
+    ]);
+    assert!(intent.problems.is_empty(), "{:?}", intent.problems);
+    let route = &intent.service(0).unwrap().route;
+    assert_eq!(route.hosts(), ["a"]);
+    let login = route.login.as_deref().unwrap();
+    assert_eq!(login.origin.to_string(), "HAPROXY_0_AUTH");
+    let Login {
+        realm,
+        is_everywhere: false,
+        user,
+        password,
+    } = &login.value
+    else {
+        panic!("{login:?}");
+    };
+    assert_eq!((realm.as_str(), user.as_str()), ("Staff only", "ann"));
+    assert_eq!(*password, PasswordHash::new(HASH).unwrap());
+    assert_eq!(*intent.service(1).unwrap().route, Route::default());
+    let output = format!("{intent:?}");
+    assert!(!output.contains("cHJi5PXp"), "{output}");
+}
+
+#[test]
+fn a_login_that_cannot_be_read_closes_its_port_and_is_not_repeated() {
+    let longer = format!("r:u:{HASH}:x");
+    let control = format!("r\ns:u:{HASH}");
+    let nobody = format!("r::{HASH}");
+    for (value, told) in [
+        ("s3cret", "this one has 1"),
+        ("ann:s3cret", "this one has 2"),
+        (longer.as_str(), "this one has 4"),
+        (&nobody, "names no user"),
+        (&control, "control character"),
+        ("r:u:s3cret", "no hash of a known form"),
+        ("r:u:$6$s3cret", "incomplete"),
+        (
+            "r:u:$2y$31$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a",
+            "too long",
+        ),
+    ] {
+        let intent = labelled(&[
+            ("HAPROXY_0_VHOST", "a"),
+            ("HAPROXY_0_AUTH", value),
+            ("HAPROXY_1_VHOST", "b"),
+        ]);
+        assert_eq!(*intent.service(0).unwrap().route, Route::default());
+        assert_eq!(intent.service(1).unwrap().route.hosts(), ["b"]);
+        let [(label, reason, message)] = said(&intent)[..] else {
+            panic!("{value}: {:?}", intent.problems);
+        };
+        assert_eq!(
+            (label, reason),
+            ("HAPROXY_0_AUTH", Reason::UnsupportedGuard)
+        );
+        assert!(message.contains(told), "{value}: {message}");
+        assert!(message.ends_with("so the port is not routed"), "{message}");
+        let output = format!("{intent:?}");
+        assert!(!output.contains("s3cret"), "{output}");
+    }
 }
 
 #[test]
@@ -656,9 +859,8 @@ fn an_unknown_label_is_named_with_the_nearest_known_one() {
             "it means nothing without the index of a port; write it as in HAPROXY_0_VHOST",
         ),
         (
-            "HAPROXY_STICKY",
-            "it means nothing without the index of a port; remove it: HAPROXY_0_STICKY is not \
-             supported yet either",
+            "HAPROXY_BIND_ADDR",
+            "it means nothing without the index of a port; write it as in HAPROXY_0_BIND_ADDR",
         ),
         (
             "HAPROXY_0_DEPLOYMENT_GROUP",
@@ -1296,6 +1498,7 @@ fn with_ports() -> Config {
         ports: ServicePorts {
             address: Some([10, 0, 0, 9].into()),
             by_app_id: true,
+            ask_for_logins: false,
             assigned: None,
         },
         ..config()

@@ -1,6 +1,6 @@
 //! The observers of publications, and the changes that they were not told of yet.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::projector::Projected;
 use crate::intent::AppIntent;
@@ -13,11 +13,16 @@ use crate::state::problem::Problem;
 #[derive(Default)]
 pub(super) struct Observers {
     list: Vec<Box<dyn Observer>>,
-    /// The apps whose intents may differ since the observers were told last.
-    untold_apps: BTreeSet<AppId>,
+    /// The apps whose intents may differ since the observers were told last, in any order. The
+    /// buffer stays, so that a change allocates nothing here.
+    untold_apps: Vec<AppId>,
     /// True if the certificates differ since then.
     untold_certificates: bool,
 }
+
+/// Number of apps that the buffer of changed ones has room for between publications: a first list
+/// has all of them at once.
+const KEPT_ROOM: usize = 64;
 
 impl Observers {
     /// Adds observers.
@@ -46,12 +51,13 @@ impl Observers {
         if self.list.is_empty() || !has_news {
             return false;
         }
-        let changed_apps = std::mem::take(&mut self.untold_apps);
+        self.untold_apps.sort_unstable();
+        self.untold_apps.dedup();
         let differ = std::mem::take(&mut self.untold_certificates) || first;
         let certificates = differ.then(|| certificates.iter().cloned().collect::<Vec<_>>());
         let publication = Publication {
             intents,
-            changed_apps: &changed_apps,
+            changed_apps: &self.untold_apps,
             certificates: certificates.as_deref(),
         };
         let mut problems_differ = false;
@@ -60,6 +66,8 @@ impl Observers {
             observer.published(&publication);
             problems_differ |= observer.problems() != before;
         }
+        self.untold_apps.clear();
+        self.untold_apps.shrink_to(KEPT_ROOM);
         problems_differ
     }
 

@@ -10,7 +10,7 @@ use imbl::OrdMap;
 use super::joined_table::{joined, named, table_tail};
 use super::origin;
 use super::settled_hosts::ANY_HOST;
-use super::virtual_host::{HostRoutes, encoded, to_service};
+use super::virtual_host::{HostRoutes, encoded, guard_of_service, to_service};
 use crate::intent::{Route, Service};
 use crate::snapshot::{
     Join, Kind, Name, Origin, RequirementCounts, Requirements, Resource, SetVersion, Version,
@@ -27,13 +27,16 @@ const HEADER: &str = "x-marathon-app-id";
 #[derive(Default)]
 pub(super) struct AppIds {
     /// Of each app, by their places and their indices.
-    services: BTreeMap<AppId, BTreeMap<(u16, usize), (Name, Arc<Route>)>>,
+    services: BTreeMap<AppId, BTreeMap<(u16, usize), Target>>,
     /// Routes of each app, to the first of its services.
     routes: OrdMap<AppId, Arc<HostRoutes>>,
     requires: RequirementCounts,
     digest: SetVersion,
     has_changed: bool,
 }
+
+/// A service of an app, and its way there.
+type Target = (Name, Arc<Route>);
 
 impl AppIds {
     /// Replaces one service: what it asked for `before` by what it asks for `after`. One of the two
@@ -68,7 +71,9 @@ impl AppIds {
         let first = self.services.get(app).and_then(BTreeMap::first_key_value);
         let after = first.map(|(_, (backend, route))| {
             let routes = to_service(backend, route);
-            Arc::new(encoded(routes, None, origin::apps(std::iter::once(app))))
+            let guard = guard_of_service(route, APP_ID);
+            let origin = origin::apps(std::iter::once(app));
+            Arc::new(encoded(routes, None, guard, origin))
         });
         let before = self.routes.get(app).cloned();
         if before == after {
@@ -80,9 +85,6 @@ impl AppIds {
             None => SetVersion::default(),
         };
         self.digest = self.digest.without(given(&before)).with(given(&after));
-        fn required(routes: Option<&Arc<HostRoutes>>) -> &[(Kind, Name)] {
-            routes.map_or(&[], |routes| &routes.requires)
-        }
         self.requires
             .replace(required(before.as_ref()), required(after.as_ref()));
         match after {
@@ -109,6 +111,10 @@ impl AppIds {
     }
 }
 
+fn required(routes: Option<&Arc<HostRoutes>>) -> &[(Kind, Name)] {
+    routes.map_or(&[], |routes| &routes.requires)
+}
+
 /// The table, as it was when it was made.
 struct AppIdTable {
     routes: OrdMap<AppId, Arc<HostRoutes>>,
@@ -119,7 +125,7 @@ impl Join for AppIdTable {
     /// ([`vhost_header`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route.proto#envoy-v3-api-field-config-route-v3-routeconfiguration-vhost-header)),
     /// in either case.
     fn join(&self, other_encoding: bool) -> Bytes {
-        let nobody = encoded(Vec::new(), None, "no app".into());
+        let nobody = encoded(Vec::new(), None, None, "no app".into());
         let apps = self.routes.iter().map(|(app, routes)| {
             let id = app.as_str();
             (named(id, &[id]), &**routes)

@@ -6,7 +6,6 @@ use envoy_api::any;
 use envoy_api::envoy::config::core::v3::http_protocol_options::HeadersWithUnderscoresAction;
 use envoy_api::envoy::config::core::v3::{Http1ProtocolOptions, HttpProtocolOptions};
 use envoy_api::envoy::config::listener::v3 as api;
-use envoy_api::envoy::extensions::filters::http::router::v3::Router;
 use envoy_api::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 use hcm::http_connection_manager::{
     PathWithEscapedSlashesAction, RouteSpecifier, ServerHeaderTransformation,
@@ -15,7 +14,7 @@ use hcm::http_connection_manager::{
 use super::config::{Config, Underscores};
 use super::source::{config_source, duration};
 use super::virtual_host::SILENCE_LIMIT;
-use super::{header_case, upgrades};
+use super::{header_case, http_filters, upgrades};
 use crate::intent::path::EscapedSlashes;
 use crate::snapshot::{Flavour, Kind};
 
@@ -46,16 +45,6 @@ const NO_HOST: &str = "no-host.invalid";
 /// manager](https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto#extensions-filters-network-http-connection-manager-v3-httpconnectionmanager),
 /// with its routes from the table of this name.
 pub(super) fn filter(config: &Config, flavour: Flavour, table: &str) -> api::Filter {
-    let router = Router {
-        // Otherwise it adds `x-envoy-upstream-service-time` to answers.
-        suppress_envoy_headers: true,
-        ..Router::default()
-    };
-    let router = hcm::HttpFilter {
-        name: "envoy.filters.http.router".to_owned(),
-        config_type: Some(hcm::http_filter::ConfigType::TypedConfig(any(&router))),
-        ..hcm::HttpFilter::default()
-    };
     let rules = &config.normalisation;
     let manager = hcm::HttpConnectionManager {
         stat_prefix: stat_prefix(table),
@@ -63,7 +52,7 @@ pub(super) fn filter(config: &Config, flavour: Flavour, table: &str) -> api::Fil
             config_source: Some(config_source(config, flavour, Kind::Route)),
             route_config_name: table.to_owned(),
         })),
-        http_filters: vec![router],
+        http_filters: http_filters::chain(config),
         common_http_protocol_options: Some(HttpProtocolOptions {
             idle_timeout: Some(duration(KEEP_ALIVE)),
             headers_with_underscores_action: match rules.headers_with_underscores {

@@ -14,8 +14,10 @@ mod departed;
 mod downstream_tls;
 mod endpoints;
 mod header_case;
+mod http_filters;
 mod joined_table;
 mod listeners;
+mod login;
 mod named_servers;
 mod origin;
 mod projection;
@@ -30,6 +32,7 @@ mod settled_hosts;
 mod source;
 #[cfg(test)]
 pub(crate) mod tests;
+mod treatment;
 mod upgrades;
 mod vhds;
 mod virtual_host;

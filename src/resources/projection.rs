@@ -9,7 +9,7 @@ use super::clusters::ClusterTemplate;
 use super::config::Config;
 use super::route_table::RouteTable;
 use super::routes::Routes;
-use super::service_ports::{ServicePorts, SettledPort};
+use super::service_ports::{SettledPort, SettledPorts};
 use super::settled_hosts::TableForm;
 use super::vhds::{self, virtual_host_name};
 use super::{endpoints, listeners, secrets};
@@ -29,7 +29,7 @@ pub struct Projection {
     /// The certificates that were projected last.
     certificates: CertificateSet,
     routes: Routes,
-    ports: ServicePorts,
+    ports: SettledPorts,
     /// None: there is no listener for them.
     app_ids: Option<AppIds>,
     presented: PresentedCertificates,
@@ -62,7 +62,7 @@ impl Projection {
         let config = Arc::new(config);
         let mut projection = Self {
             routes: Routes::new(config.clone(), acme),
-            ports: ServicePorts::new(config.clone()),
+            ports: SettledPorts::new(config.clone()),
             app_ids: config.app_id_listen.map(|_| AppIds::default()),
             clusters: ClusterTemplates::new(config.clone()),
             config,

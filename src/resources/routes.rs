@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::challenges::Challenges;
 use super::config::Config;
 use super::joined_table::JoinedTable;
+use super::login;
 use super::origin;
 use super::redirects::{Redirect, redirect_uncovered, redirect_without_https};
 use super::route_table::RouteTable;
@@ -206,18 +207,24 @@ impl Routes {
         let solver = challenge.and(self.challenges.app());
         let origin = origin::apps(winners.iter().map(|claim| &claim.app).chain(solver));
         let challenge: Vec<ClusterRoute> = challenge.map(to_solver).into_iter().collect();
+        let guard = login::requirement(&winners);
         let redirects = self.server_names.is_some()
             && winners
                 .iter()
                 .any(|claim| claim.route.redirect_to_https.is_some());
         let redirecting = redirects.then(|| {
             let routes = [challenge.clone(), redirecting(&winners, &self.config)].concat();
-            Arc::new(encoded(routes, Some(RouteTable::Https), origin.clone()))
+            Arc::new(encoded(
+                routes,
+                Some(RouteTable::Https),
+                guard.clone(),
+                origin.clone(),
+            ))
         });
         let direct = challenge
             .into_iter()
             .chain(winners.iter().flat_map(to_cluster));
-        let direct = Arc::new(encoded(direct.collect(), None, origin));
+        let direct = Arc::new(encoded(direct.collect(), None, guard, origin));
         let host = RoutedHost {
             direct,
             redirecting,
@@ -294,7 +301,8 @@ fn whole_table(form: TableForm, hosts: &SettledHosts, virtual_hosts: &Arc<Index>
     let (without, parts) = match form {
         TableForm::Http => (None, RouteTable::Http),
         TableForm::HttpWithoutRedirects | TableForm::Https => {
-            (Some(Kind::Listener), RouteTable::Https)
+            let listener = (Kind::Listener, RouteTable::Https.name().into());
+            (Some(listener), RouteTable::Https)
         }
     };
     let requires = Requirements::of_parts(virtual_hosts.required().clone(), without);

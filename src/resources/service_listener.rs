@@ -8,6 +8,7 @@ use envoy_api::any;
 use envoy_api::envoy::config::listener::v3 as api;
 use envoy_api::envoy::extensions::filters::listener::proxy_protocol::v3::ProxyProtocol;
 use envoy_api::envoy::extensions::filters::network::connection_limit::v3::ConnectionLimit;
+use envoy_api::envoy::extensions::filters::network::rbac::v3::Rbac;
 use envoy_api::envoy::extensions::filters::network::tcp_proxy::v3 as tcp;
 use envoy_api::prost::Message as _;
 
@@ -15,8 +16,9 @@ use super::config::Config;
 use super::connection_manager::{self, stat_prefix};
 use super::downstream_tls::{self, Terms, http_protocols};
 use super::source::{duration, listen_address, plain};
+use super::treatment;
 use super::virtual_host::SILENCE_LIMIT;
-use crate::intent::{ListenOptions, ListenerClaim, PortMode, ServiceListener};
+use crate::intent::{ClientNetwork, ListenOptions, ListenerClaim, PortMode, ServiceListener};
 use crate::snapshot::{Encode, Flavour, Kind, Name, Origin, Resource};
 
 /// Connections that are tried one after the other for one of a client's
@@ -46,12 +48,15 @@ pub(super) fn resource(
                 .into()
         }
     };
+    let networks = claim.route.networks();
+    let networks = networks.filter(|_| claim.route.mode == PortMode::Tcp);
     let writer = Writer {
         config: config.clone(),
         name: name.clone(),
         mode: claim.route.mode,
         backend: claim.backend.clone(),
         listener: listener.clone(),
+        networks: networks.map(|networks| networks.value.clone()),
         certificates,
     };
     Resource::flavoured(name, config.transport_settings(), writer)
@@ -72,6 +77,9 @@ struct Writer {
     mode: PortMode,
     backend: Name,
     listener: ServiceListener,
+    /// The networks from which connections may come, if not from everywhere. Over http routes ask
+    /// for them.
+    networks: Option<Vec<ClientNetwork>>,
     /// By name, the one for clients without a server name first.
     certificates: Vec<Name>,
 }
@@ -84,6 +92,7 @@ impl Encode for Writer {
             tls,
         } = &self.listener.options;
         let limit = connection_limit.map(|limit| self.connection_limit(limit));
+        let networks = self.networks.as_deref().map(|networks| self.only(networks));
         let last = match self.mode {
             PortMode::Http => connection_manager::filter(&self.config, flavour, &self.name),
             PortMode::Tcp => self.tcp_proxy(),
@@ -101,7 +110,7 @@ impl Encode for Writer {
             downstream_tls::socket(&self.config, flavour, &terms)
         });
         let chain = api::FilterChain {
-            filters: limit.into_iter().chain([last]).collect(),
+            filters: networks.into_iter().chain(limit).chain([last]).collect(),
             transport_socket: socket,
             ..api::FilterChain::default()
         };
@@ -134,6 +143,19 @@ impl Writer {
                 idle_timeout: Some(duration(SILENCE_LIMIT)),
                 max_connect_attempts: Some(CONNECT_ATTEMPTS),
                 ..tcp::TcpProxy::default()
+            },
+        )
+    }
+
+    /// The [filter](https://www.envoyproxy.io/docs/envoy/latest/configuration/listeners/network_filters/rbac_filter)
+    /// that closes connections from elsewhere.
+    fn only(&self, networks: &[ClientNetwork]) -> api::Filter {
+        network_filter(
+            "envoy.filters.network.rbac",
+            &Rbac {
+                rules: Some(treatment::rules(networks)),
+                stat_prefix: stat_prefix(&self.name),
+                ..Rbac::default()
             },
         )
     }

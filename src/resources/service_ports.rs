@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::config::Config;
 use super::joined_table::{joined, named, table_tail};
 use super::settled_hosts::ANY_HOST;
-use super::virtual_host::{HostRoutes, encoded, to_service};
+use super::virtual_host::{HostRoutes, encoded, guard_of_service, to_service};
 use super::{origin, service_listener};
 use crate::intent::{
     ListenTls, ListenerClaim, ListenerClaims, PortMode, Service, ServiceListener,
@@ -19,7 +19,7 @@ use crate::snapshot::{Join, Name, Origin, Requirements, Resource, Version};
 use crate::state::problem::{Problem, Reason, Subject};
 
 /// Every claim to a listener, and what came of them.
-pub(super) struct ServicePorts {
+pub(super) struct SettledPorts {
     config: Arc<Config>,
     claims: ListenerClaims,
     /// The names of all certificates.
@@ -41,7 +41,7 @@ pub(super) struct SettledPort {
     pub(super) table: Option<Resource>,
 }
 
-impl ServicePorts {
+impl SettledPorts {
     /// No claims.
     pub(super) fn new(config: Arc<Config>) -> Self {
         Self {
@@ -171,7 +171,13 @@ impl ServicePorts {
 /// The table of a listener for one service: every request goes there.
 fn table(name: &Name, claim: &ListenerClaim) -> Resource {
     let routes = to_service(&claim.backend, &claim.route);
-    let routes = encoded(routes, None, origin::apps(std::iter::once(&claim.app)));
+    let guard = guard_of_service(&claim.route, name);
+    let routes = encoded(
+        routes,
+        None,
+        guard,
+        origin::apps(std::iter::once(&claim.app)),
+    );
     let version = routes.version.to_string();
     let version = Version::of_parts(&[name.as_bytes(), version.as_bytes()]);
     let requires = Requirements::from(routes.requires.clone());

@@ -9,7 +9,10 @@ use std::time::Duration;
 use envoy_api::envoy::config::cluster::v3::Cluster;
 use envoy_api::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use envoy_api::envoy::config::listener::v3::Listener;
+use envoy_api::envoy::config::route::v3::route_match::PathSpecifier;
 use envoy_api::envoy::config::route::v3::{RouteConfiguration, VirtualHost};
+use envoy_api::envoy::extensions::filters::http::ext_authz::v3::ExtAuthzPerRoute;
+use envoy_api::envoy::extensions::filters::http::ext_authz::v3::ext_authz_per_route::Override;
 use envoy_api::envoy::extensions::transport_sockets::tls::v3::Secret;
 use envoy_api::prost::Message;
 use proptest::prelude::*;
@@ -597,6 +600,136 @@ fn what_a_trusted_proxy_took_over_https_is_not_redirected() {
     }
 }
 
+/// Filters that the routes of a virtual host configure: prefix, upgrade or not, and the service that
+/// the login is asked for.
+fn logins(host: &VirtualHost) -> Vec<(String, bool, Option<String>)> {
+    let routes = host.routes.iter().map(|route| {
+        let matched = route.r#match.as_ref().unwrap();
+        let Some(PathSpecifier::Prefix(prefix)) = &matched.path_specifier else {
+            panic!("{matched:?}");
+        };
+        let service = route.typed_per_filter_config.iter().map(|(name, config)| {
+            assert_eq!(name, "envoy.filters.http.ext_authz");
+            let on = ExtAuthzPerRoute::decode(&*config.value).unwrap();
+            let Some(Override::CheckSettings(settings)) = on.r#override else {
+                panic!("{on:?}");
+            };
+            settings.context_extensions["service"].clone()
+        });
+        let is_upgrade = !matched.headers.is_empty();
+        (
+            prefix.clone(),
+            is_upgrade,
+            service.collect::<Vec<_>>().pop(),
+        )
+    });
+    routes.collect()
+}
+
+#[test]
+fn a_login_guards_the_routes_of_its_service_and_no_others() {
+    let login = ("HAPROXY_0_AUTH", "r:ann:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=");
+    let host = ("HAPROXY_0_VHOST", "shared.test");
+    let state = known(vec![
+        labelled("/admin", &[host, ("HAPROXY_0_PATH", "/admin"), login]),
+        labelled("/front", &[host]),
+        labelled("/plain", &[("HAPROXY_0_VHOST", "plain.test")]),
+    ]);
+    let state = with_certificates(state, vec![certificate("c", &["shared.test"], 1)]);
+    let projection = full(&state);
+    let admin = Some("/admin_0".to_owned());
+    for table in ["http", "https"] {
+        let shared: VirtualHost = decoded(
+            &projection,
+            Kind::VirtualHost,
+            &format!("{table}/shared.test"),
+        );
+        assert_eq!(
+            logins(&shared),
+            [
+                ("/admin".to_owned(), true, admin.clone()),
+                ("/admin".to_owned(), false, admin.clone()),
+                ("/".to_owned(), true, None),
+                ("/".to_owned(), false, None),
+            ]
+        );
+        // Envoy ignores what a route says to a filter that its listener lacks.
+        let guard = (Kind::Listener, "http".into());
+        let requires = |kind, name: &str| {
+            let resource = projection.snapshot().resource(kind, name).unwrap();
+            resource.requires().contains(&guard)
+        };
+        assert!(requires(Kind::VirtualHost, &format!("{table}/shared.test")));
+        assert!(!requires(Kind::VirtualHost, &format!("{table}/plain.test")));
+        assert!(requires(Kind::Route, table));
+    }
+}
+
+#[test]
+fn a_treatment_is_on_every_route_of_its_service_and_on_no_other() {
+    let key = "HAPROXY_0_BACKEND_NETWORK_ALLOWED_ACL";
+    let host = ("HAPROXY_0_VHOST", "a.test");
+    let treated = [
+        host,
+        ("HAPROXY_0_PATH", "/in /"),
+        (key, "10.0.0.0/8"),
+        ("HAPROXY_0_HTTP_BACKEND_REDIR", "/in"),
+        ("HAPROXY_0_STICKY", "true"),
+    ];
+    let other = [
+        host,
+        ("HAPROXY_0_PATH", "/open"),
+        ("HAPROXY_0_BACKEND_WEIGHT", "2"),
+    ];
+    let state = known(vec![labelled("/web", &treated), labelled("/x", &other)]);
+    let projection = full(&state);
+    let host: VirtualHost = decoded(&projection, Kind::VirtualHost, "http/a.test");
+    let filters: Vec<Vec<&str>> = host
+        .routes
+        .iter()
+        .map(|route| {
+            route
+                .typed_per_filter_config
+                .keys()
+                .map(String::as_str)
+                .collect()
+        })
+        .collect();
+    let (none, both) = (vec![], vec!["rbac", "stateful_session"]);
+    let root = vec!["rbac"];
+    // Of each prefix, upgrades and all others; before those of `/` its redirect.
+    let expected = [&none, &none, &both, &both, &root, &both, &both];
+    assert_eq!(filters.iter().collect::<Vec<_>>(), expected);
+    let resource = projection
+        .snapshot()
+        .resource(Kind::VirtualHost, "http/a.test");
+    let guard = (Kind::Listener, "http".into());
+    assert!(resource.unwrap().requires().contains(&guard));
+}
+
+#[test]
+fn a_redirect_asks_for_no_login_and_the_rest_of_its_host_does() {
+    let state = known(vec![labelled(
+        "/web",
+        &[
+            ("HAPROXY_0_VHOST", "a.test"),
+            ("HAPROXY_0_REDIRECT_TO_HTTPS", "true"),
+            ("HAPROXY_0_AUTH", "r:ann:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ="),
+        ],
+    )]);
+    let state = with_certificates(state, vec![certificate("c", &["a.test"], 1)]);
+    let projection = full(&state);
+    let of = |name: &str| logins(&decoded(&projection, Kind::VirtualHost, name));
+    let http = of("http/a.test");
+    assert_eq!(http[0], ("/".to_owned(), false, None));
+    let https = of("https/a.test");
+    assert!(
+        https
+            .iter()
+            .all(|(_, _, service)| service.as_deref() == Some("/web_0"))
+    );
+}
+
 #[test]
 fn a_listener_passes_on_what_it_is_sent() {
     let config = Config {
@@ -621,7 +754,34 @@ fn a_listener_passes_on_what_it_is_sent() {
     ] {
         assert_eq!(manager[field], expected, "{field}");
     }
-    let router = &manager["http_filters"][0]["typed_config"];
+    let filters = manager["http_filters"].as_array().unwrap();
+    let (router, off) = filters.split_last().unwrap();
+    assert!(off.iter().all(|filter| filter["disabled"] == json!(true)));
+    let names: Vec<&str> = off.iter().filter_map(|it| it["name"].as_str()).collect();
+    let expected = [
+        "custom_response",
+        "br",
+        "zstd",
+        "gzip",
+        "cors",
+        "rbac",
+        "envoy.filters.http.ext_authz",
+        "stateful_session",
+        "fault",
+    ];
+    assert_eq!(names, expected);
+    assert_eq!(router["disabled"], Value::Null);
+    let login = &off[6];
+    let login = &login["typed_config"];
+    assert_eq!(login["failure_mode_allow"], Value::Null);
+    assert_eq!(
+        login["status_on_error"],
+        json!({ "code": "ServiceUnavailable" })
+    );
+    let daemon = &login["grpc_service"];
+    assert_eq!(daemon["envoy_grpc"]["cluster_name"], "xds_cluster");
+    assert_eq!(daemon["timeout"], "5s");
+    let router = &router["typed_config"];
     assert_eq!(router["suppress_envoy_headers"], true);
     let http1 = &manager["http_protocol_options"];
     assert_eq!(http1["accept_http_10"], true);
@@ -1446,6 +1606,7 @@ fn with_service_ports(state: &State) -> Projector {
         ports: labels::ServicePorts {
             address: Some([0, 0, 0, 0].into()),
             by_app_id: true,
+            ask_for_logins: false,
             assigned: None,
         },
         ..label_config()

@@ -10,8 +10,10 @@ use envoy_api::prost::Message as _;
 
 use super::challenges::CHALLENGE_PREFIX;
 use super::config::Config;
+use super::login;
 use super::route_table::RouteTable;
 use super::source::duration;
+use super::treatment;
 use super::upgrades::{self, TUNNEL_LIMIT};
 use crate::intent::Route;
 use crate::intent::conflicts::Claim;
@@ -38,7 +40,8 @@ pub(super) struct HostRoutes {
     pub(super) bytes: Bytes,
     /// Digest of the bytes.
     pub(super) version: Version,
-    /// The clusters that they name, and the listener that they redirect to; sorted.
+    /// The clusters that they name, the listener that they redirect to, and the one that checks
+    /// logins; sorted.
     pub(super) requires: Arc<[(Kind, Name)]>,
     /// The apps that they were made from.
     pub(super) origin: Arc<str>,
@@ -63,17 +66,19 @@ pub(super) fn redirecting(winners: &[Claim], config: &Config) -> Vec<ClusterRout
 }
 
 /// These routes, and 503 for requests that none of them takes. `redirects_to` is the listener that
-/// some of them redirect to; `origin` names the apps that they were made from.
+/// some of them redirect to, `guard` the one with the filters that let only some clients in; `origin`
+/// names the apps.
 pub(super) fn encoded(
     routes: Vec<ClusterRoute>,
     redirects_to: Option<RouteTable>,
+    guard: Option<(Kind, Name)>,
     origin: Arc<str>,
 ) -> HostRoutes {
     let clusters = routes.iter().filter_map(|(_, name)| name.as_ref());
     let clusters =
         clusters.flat_map(|name| [Kind::Cluster, Kind::Endpoint].map(|kind| (kind, name.clone())));
     let listener = redirects_to.map(|table| (Kind::Listener, table.name().into()));
-    let mut requires: Vec<(Kind, Name)> = clusters.chain(listener).collect();
+    let mut requires: Vec<(Kind, Name)> = clusters.chain(listener).chain(guard).collect();
     requires.sort_unstable();
     requires.dedup();
     let mut routes: Vec<api::Route> = routes.into_iter().map(|(route, _)| route).collect();
@@ -118,27 +123,71 @@ impl HostRoutes {
     }
 }
 
-/// All requests on a way to one service alone, to its cluster.
-pub(super) fn to_service(backend: &Name, _: &Route) -> Vec<ClusterRoute> {
-    let mut upgraded = route_to("/", proxied(backend, TUNNEL_LIMIT));
-    if let Some(matched) = &mut upgraded.r#match {
-        matched.headers.push(upgrades::requested());
-    }
-    let others = route_to("/", proxied(backend, SILENCE_LIMIT));
-    [upgraded, others]
-        .map(|route| (route, Some(backend.clone())))
-        .into()
+/// All requests on a way to one service alone, to its cluster, but for the redirect of `/` on its
+/// hosts. Some logins are asked for on hosts alone.
+pub(super) fn to_service(backend: &Name, service: &Route) -> Vec<ClusterRoute> {
+    let has_login = service.is_login_everywhere();
+    let root = service.treatment.as_deref().and_then(|treatment| {
+        let mut route = treatment::root_redirect(treatment)?;
+        let hosts = treatment::hosts_requested(service.hosts())?;
+        route.r#match.get_or_insert_default().headers.push(hosts);
+        if has_login {
+            login::guard(&mut route, backend);
+        }
+        Some((route, None))
+    });
+    let others = proxying(backend, service, has_login, |action| route_to("/", action));
+    root.into_iter().chain(others).collect()
 }
 
-/// A claim's requests, to its cluster: those for an upgrade, which may be silent for longer, then
-/// all others.
-pub(super) fn to_cluster(claim: &Claim) -> [ClusterRoute; 2] {
-    let mut upgraded = route_of(claim, proxied(&claim.backend, TUNNEL_LIMIT));
+/// The requirement of the routes that [`to_service`] makes, on a listener of this name.
+pub(super) fn guard_of_service(service: &Route, listener: &str) -> Option<(Kind, Name)> {
+    let is_guarded = service.is_login_everywhere() || service.networks().is_some();
+    is_guarded.then(|| (Kind::Listener, listener.into()))
+}
+
+/// A claim's requests, to its cluster, but for the redirect of `/`.
+pub(super) fn to_cluster(claim: &Claim) -> Vec<ClusterRoute> {
+    let has_login = claim.route.login.is_some();
+    let root = claim
+        .route
+        .treatment
+        .as_deref()
+        .filter(|_| claim.path().prefix == "/");
+    let root = root.and_then(treatment::root_redirect).map(|mut route| {
+        if has_login {
+            login::guard(&mut route, &claim.backend);
+        }
+        (route, None)
+    });
+    let others = proxying(&claim.backend, &claim.route, has_login, |action| {
+        route_of(claim, action)
+    });
+    root.into_iter().chain(others).collect()
+}
+
+/// A service's requests, to its cluster, as its treatment and its login ask for: those for an
+/// upgrade, which may be silent for longer, then all others.
+fn proxying(
+    backend: &Name,
+    service: &Route,
+    has_login: bool,
+    route: impl Fn(api::route::Action) -> api::Route,
+) -> [ClusterRoute; 2] {
+    let mut upgraded = route(proxied(backend, TUNNEL_LIMIT));
     if let Some(matched) = &mut upgraded.r#match {
         matched.headers.push(upgrades::requested());
     }
-    let others = route_of(claim, proxied(&claim.backend, SILENCE_LIMIT));
-    [upgraded, others].map(|route| (route, Some(claim.backend.clone())))
+    let others = route(proxied(backend, SILENCE_LIMIT));
+    [upgraded, others].map(|mut route| {
+        if has_login {
+            login::guard(&mut route, backend);
+        }
+        if let Some(treatment) = &service.treatment {
+            treatment::apply(treatment, &mut route);
+        }
+        (route, Some(backend.clone()))
+    })
 }
 
 /// The challenges of a host, to whoever answers them.

@@ -13,6 +13,7 @@ mod connection_end;
 mod connection_slots;
 mod descriptors;
 mod error;
+pub mod grpc;
 mod handover;
 mod json_filter;
 mod listener;

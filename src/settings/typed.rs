@@ -20,7 +20,7 @@ use clap::{Args, FromArgMatches as _};
 pub use edge::Edge;
 pub use logging::{LogFormat, Logging};
 pub use marathon::Marathon;
-pub(super) use service_ports::ServicePorts;
+pub(super) use service_ports::MoreListeners;
 pub use tls::{ClientAuth, TlsSettings};
 pub use vault::{AuthMethod, KvEngine, Vault};
 pub(super) use vhds::VhdsMode;
@@ -179,7 +179,7 @@ pub struct Typed {
 
     /// The listeners besides those for hosts.
     #[command(flatten)]
-    pub ports: ServicePorts,
+    pub ports: MoreListeners,
 
     /// The treatment of requests by Envoy.
     #[command(flatten)]

@@ -19,8 +19,8 @@ pub struct Requirements {
 /// Requirements of all parts of a resource.
 struct PartRequirements {
     counts: RequirementCounts,
-    /// Kind whose resources are not required, whatever the parts require.
-    without: Option<Kind>,
+    /// Resource that is not required, whatever the parts require.
+    without: Option<(Kind, Name)>,
 }
 
 /// Requirements of many resources, each with the number of resources that have it. Successive ones
@@ -39,8 +39,8 @@ impl Requirements {
         }
     }
 
-    /// The requirements of all parts, but for resources of the kind `without`.
-    pub fn of_parts(counts: RequirementCounts, without: Option<Kind>) -> Self {
+    /// The requirements of all parts, but for the resource `without`.
+    pub fn of_parts(counts: RequirementCounts, without: Option<(Kind, Name)>) -> Self {
         Self {
             own: Arc::default(),
             parts: Some(Arc::new(PartRequirements { counts, without })),
@@ -86,11 +86,11 @@ impl Requirements {
 impl PartRequirements {
     fn iter(&self) -> impl Iterator<Item = &(Kind, Name)> {
         let all = self.counts.0.keys();
-        all.filter(|(kind, _)| Some(*kind) != self.without)
+        all.filter(|required| self.without.as_ref() != Some(*required))
     }
 
     fn contains(&self, required: &(Kind, Name)) -> bool {
-        Some(required.0) != self.without && self.counts.contains(required)
+        self.without.as_ref() != Some(required) && self.counts.contains(required)
     }
 
     fn added_to<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = &'a (Kind, Name)> {
@@ -99,7 +99,7 @@ impl PartRequirements {
             DiffItem::Add(required, _) => Some(required),
             DiffItem::Remove(..) | DiffItem::Update { .. } => None,
         });
-        added.filter(|(kind, _)| Some(*kind) != self.without)
+        added.filter(|required| self.without.as_ref() != Some(*required))
     }
 }
 
@@ -189,12 +189,12 @@ mod tests {
     }
 
     #[test]
-    fn requirements_of_parts_are_what_any_part_requires_but_for_one_kind() {
+    fn requirements_of_parts_are_what_any_part_requires_but_for_one() {
         let listener = (Kind::Listener, Name::from("https"));
         let (a, b) = (cluster("a"), cluster("b"));
         let counts = counted(&[&[a.clone(), listener.clone()], &[a.clone(), b.clone()]]);
         let all = Requirements::of_parts(counts.clone(), None);
-        let few = Requirements::of_parts(counts, Some(Kind::Listener));
+        let few = Requirements::of_parts(counts, Some(listener.clone()));
         assert_eq!(all.iter().count(), 3);
         assert!(all.contains(&listener) && !few.contains(&listener));
         assert_eq!(few, Requirements::new(vec![b, a]));

@@ -44,8 +44,8 @@ pub enum Reason {
     InvalidLabel,
     /// A label of marathon-lb that is not supported yet is ignored.
     UnsupportedLabel,
-    /// A label that restricts access is not supported yet, or misspelt: the ports that it guards
-    /// get no requests.
+    /// A label that restricts access is not supported yet, misspelt, or cannot be read: the ports
+    /// that it guards get no requests.
     UnsupportedGuard,
     /// A label has a name, or an index, with which marathon-lb ignores it too.
     UnknownLabel,

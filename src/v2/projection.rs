@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::config::Config;
 use super::names::ClusterNames;
-use super::routes::{V2Table, redirect_in_part};
+use super::routes::{V2Table, redirect_in_part, unchecked_guard};
 use super::{clusters, listeners, routes};
 use crate::intent::conflicts::{Claim, Claims, settle_host};
 use crate::intent::observer::{Observer, Publication};
@@ -140,13 +140,19 @@ impl V2Projection {
             self.put(Kind::Endpoint, assignment, effects);
         }
         if before.is_none_or(|before| before.route != after.route) {
-            self.claims.change(before.map(Arc::as_ref), Some(after));
+            effects.problems |= [before, Some(after)]
+                .into_iter()
+                .flatten()
+                .any(|port| port.route.guard().is_some());
+            let (before, after) = (before.and_then(unguarded), unguarded(after));
+            self.claims.change(before, after);
         }
     }
 
-    fn drop_port(&mut self, port: &Service, effects: &mut Effects) {
+    fn drop_port(&mut self, port: &Arc<Service>, effects: &mut Effects) {
         let name = &port.backend.name;
-        self.claims.change(Some(port), None);
+        effects.problems |= port.route.guard().is_some();
+        self.claims.change(unguarded(port), None);
         self.remove(Kind::Cluster, name, effects);
         self.remove(Kind::Endpoint, name, effects);
         effects.problems |= self.names.alias(name) != *name;
@@ -224,7 +230,10 @@ impl V2Projection {
 
     fn collect_problems(&mut self) {
         let in_part = self.hosts.values().flat_map(|host| &host.problems);
-        let problems: BTreeSet<Problem> = in_part.cloned().chain(self.names.problems()).collect();
+        let ports = self.ports.values().flatten();
+        let guarded = ports.filter_map(|port| unchecked_guard(port));
+        let problems = in_part.cloned().chain(self.names.problems());
+        let problems: BTreeSet<Problem> = problems.chain(guarded).collect();
         self.problems = problems.into_iter().collect();
     }
 
@@ -242,4 +251,10 @@ impl V2Projection {
             effects.resources.add(kind, removed.name().clone());
         }
     }
+}
+
+/// The port, if everybody may reach it. Proxies of this age are told neither of logins nor of
+/// networks, so a port with either gets no requests from them.
+fn unguarded(port: &Arc<Service>) -> Option<&Service> {
+    port.route.guard().is_none().then_some(port.as_ref())
 }

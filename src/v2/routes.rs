@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::json::resource;
 use super::names::ClusterNames;
-use crate::intent::IntentOrigin;
 use crate::intent::conflicts::Claim;
+use crate::intent::{IntentOrigin, Service};
 use crate::snapshot::{Kind, Name, Resource};
 use crate::state::app::AppId;
 use crate::state::problem::{Problem, Reason, Subject};
@@ -127,6 +127,21 @@ fn route(claim: &Claim, names: &ClusterNames) -> Value {
                 "num_retries": RETRIES,
             },
         },
+    })
+}
+
+/// The problem of a port with hosts that not everybody may reach; none if everybody may.
+pub(super) fn unchecked_guard(port: &Service) -> Option<Problem> {
+    let guard = port.route.guard()?;
+    (!port.route.hosts().is_empty()).then(|| Problem {
+        subject: Subject::App(port.app.clone()),
+        label: Some(guard.to_string()),
+        reason: Reason::V2Limit,
+        message: format!(
+            "port {} gets no requests over the v2 API: its proxies cannot check who may reach it",
+            port.index
+        ),
+        remedy: "serve the app with proxies that speak v3".into(),
     })
 }
 

@@ -7,17 +7,18 @@ use hyper::body::Incoming;
 
 use super::config::Config;
 use super::delivery;
-use super::grpc::{self, Grpc, is_grpc};
+use super::grpc::{Counters, Grpc, GrpcContext};
 use super::proxies::Proxies;
 use super::rest::Polls;
 use crate::metrics::Metrics;
+use crate::server::grpc::{self, is_grpc};
 use crate::server::{PathService, Peer, PeerRejection, ResponseBody, ResponseFuture};
 use crate::snapshot::cell::Reader;
 
 /// Discovery service: answers every path that no other service of the port claims.
 pub(super) struct DiscoveryService {
     polls: Arc<Polls>,
-    streams: Arc<grpc::GrpcContext>,
+    streams: Arc<GrpcContext>,
 }
 
 impl DiscoveryService {
@@ -32,8 +33,8 @@ impl DiscoveryService {
             .with_max_unknown_names(proxies.limits.max_unknown_names_over_grpc());
         let delivery = Arc::new(delivery);
         Self {
-            streams: Arc::new(grpc::GrpcContext {
-                counters: grpc::Counters::new(metrics.clone()),
+            streams: Arc::new(GrpcContext {
+                counters: Counters::new(metrics.clone()),
                 delivery: delivery.clone(),
                 reader: reader.clone(),
                 config: config.clone(),

@@ -30,6 +30,9 @@ const DOMAIN: &str = "one.test";
 const USER: &str = "edge";
 const PASSWORD: &str = "canary-password-5fd1c0a2";
 
+/// The hash of a login.
+const HASH: &str = "$1$abcdefgh$cHJi5PXp/ki/ktXzqlk6I1";
+
 /// In the environment of an app.
 const ENVIRONMENT: &str = "canary-environment-b7716e40";
 
@@ -135,6 +138,7 @@ async fn guarded_marathon() -> Cluster {
     let from = marathon.next_event();
     let mut web = app("/web", DOMAIN, 2);
     web["env"] = json!({ "SECRET": ENVIRONMENT });
+    web["labels"]["HAPROXY_0_AUTH"] = json!(format!("Staff:ann:{HASH}"));
     marathon.create_app(web).await.unwrap();
     marathon.settled("/web", 2).await.unwrap();
     let mut told = marathon.events_from(from).into_iter();
@@ -147,7 +151,7 @@ async fn guarded_marathon() -> Cluster {
 async fn shown(target: &Target, issued: &Issued) {
     let mut probe = Probe::new(target.clone());
     let seen = probe.first_answer_where(LIMIT, |answer| {
-        answer.status == 200 && answer.peer_certificate.as_deref() == Some(&*issued.der)
+        answer.status == 401 && answer.peer_certificate.as_deref() == Some(&*issued.der)
     });
     seen.await.unwrap();
 }
@@ -169,6 +173,7 @@ async fn nothing_secret_is_said(own: Own, login: Login) {
         Canary::text("the password of Marathon", PASSWORD),
         Canary::text("the header with it", &format!("{USER}:{PASSWORD}")),
         Canary::text("the environment of an app", ENVIRONMENT),
+        Canary::text("the hash of a login", HASH),
         Canary::key("the key of a domain", &first.key_pem),
     ];
     let secret = setup.secret();

@@ -75,6 +75,7 @@ struct Settings {
     trusted_hops: u32,
     /// True for a listener for each service port.
     service_ports: bool,
+    auth_on_service_ports: bool,
     /// The ports that apps without service ports get.
     assigned_ports: Option<(u16, u16)>,
     app_id_listen: Option<SocketAddr>,
@@ -159,6 +160,7 @@ impl Settings {
             ports: labels::ServicePorts {
                 address: self.service_ports.then_some(Ipv4Addr::UNSPECIFIED.into()),
                 by_app_id: self.app_id_listen.is_some(),
+                ask_for_logins: self.auth_on_service_ports,
                 assigned: self.assigned_ports.map(|(first, last)| first..=last),
             },
         };
@@ -335,7 +337,10 @@ fn route(route: &Value) -> String {
     let matched = &route["match"];
     let ignores_case = matched["case_sensitive"] == Value::Bool(false);
     let flag = if ignores_case { "-i " } else { "" };
-    let prefix = matched["prefix"].as_str().unwrap();
+    let prefix = match matched["path"].as_str() {
+        Some(path) => format!("{path} alone"),
+        None => matched["prefix"].as_str().unwrap().to_owned(),
+    };
     let target = if let Some(cluster) = route["route"]["cluster"].as_str() {
         cluster.to_owned()
     } else if let Some(status) = route["direct_response"]["status"].as_u64() {
@@ -352,5 +357,45 @@ fn route(route: &Value) -> String {
         };
         format!("redirect to https{port}{unless}")
     };
-    format!("{flag}{prefix} -> {target}")
+    let filters = &route["typed_per_filter_config"]["envoy.filters.http.ext_authz"];
+    let login = match filters["check_settings"]["context_extensions"]["service"].as_str() {
+        Some(service) => format!(", with the login of {service}"),
+        None => String::new(),
+    };
+    format!("{flag}{prefix} -> {target}{login}{}", treatment(route))
+}
+
+/// The treatment of a route's requests and answers, in words.
+fn treatment(route: &Value) -> String {
+    let mut words = String::new();
+    let action = &route["route"];
+    if let Some(host) = action["host_rewrite_literal"].as_str() {
+        words += &format!(", as host {host}");
+    }
+    if let Some(regex) = action["regex_rewrite"]["pattern"]["regex"].as_str() {
+        words += &format!(", without {regex}");
+    }
+    for added in route["response_headers_to_add"]
+        .as_array()
+        .into_iter()
+        .flatten()
+    {
+        let (key, value) = (&added["header"]["key"], &added["header"]["value"]);
+        words += &format!(", answers get {key}: {value}");
+    }
+    let filters = &route["typed_per_filter_config"];
+    let networks = &filters["rbac"]["rbac"]["rules"]["policies"]["networks"]["principals"];
+    for network in networks.as_array().into_iter().flatten() {
+        let network = &network["remote_ip"];
+        words += &format!(
+            ", from {}/{}",
+            network["address_prefix"].as_str().unwrap(),
+            network["prefix_len"]
+        );
+    }
+    let session = &filters["stateful_session"]["stateful_session"]["session_state"];
+    if let Some(cookie) = session["typed_config"]["cookie"]["name"].as_str() {
+        words += &format!(", by cookie {cookie}");
+    }
+    words
 }

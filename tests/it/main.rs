@@ -23,6 +23,8 @@ mod golden;
 #[cfg(test)]
 mod log;
 #[cfg(test)]
+mod logins;
+#[cfg(test)]
 mod lost_proxies;
 #[cfg(test)]
 mod manual;

@@ -222,7 +222,7 @@ impl Edge {
             let certificates: Vec<_> = state.certificates().iter().cloned().collect();
             observer.published(&Publication {
                 intents: projection.intents(),
-                changed_apps: &projection.intents().keys().cloned().collect(),
+                changed_apps: &projection.intents().keys().cloned().collect::<Vec<_>>(),
                 certificates: Some(&certificates),
             });
             observer.problems().to_vec()

@@ -189,7 +189,7 @@ const CHECKS: &str = "      # A control plane that has lost Marathon says so to 
       # plane ends these itself, or the keep-alive below does.
       health_checks:
         - interval: 2s
-          # Nothing but xDS runs in this cluster; the default here, 60 s, would notice nothing.
+          # Little but xDS runs in this cluster; the default here, 60 s, would notice nothing.
           no_traffic_interval: 2s
           timeout: 1s
           unhealthy_threshold: 1

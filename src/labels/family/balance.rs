@@ -21,8 +21,8 @@ pub(crate) const FAMILY: Family = Family {
         Label::of_port(
             "STICKY",
             ValueKind::Bool,
-            Support::not_yet("every request may go to any task"),
-            "`true` sends a client to the same task each time, by a cookie",
+            Support::served(read_sticky),
+            "`true` sends a client to the same task each time, by the cookie `mesosphere_server_id`",
         ),
         Label::of_port(
             "BACKEND_HEALTHCHECK_PORT_INDEX",
@@ -32,6 +32,9 @@ pub(crate) const FAMILY: Family = Family {
         ),
     ],
 };
+
+/// marathon-lb's name for the cookie.
+const COOKIE: &str = "mesosphere_server_id";
 
 const ALGORITHMS: &str = "write roundrobin, static-rr, leastconn, random, source, uri, url_param NAME \
                           or hdr(NAME)";
@@ -117,6 +120,12 @@ fn is_header_name(name: &str) -> bool {
 fn is_parameter(name: &str) -> bool {
     name.bytes()
         .all(|byte| byte.is_ascii_graphic() && !b"&=#?".contains(&byte))
+}
+
+fn read_sticky(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
+    if label.is_true() {
+        draft.treatment().session_cookie = Some(COOKIE.to_owned());
+    }
 }
 
 #[cfg(test)]

@@ -18,11 +18,26 @@ pub(crate) const FAMILY: Family = Family {
         Label::of_port(
             "BACKEND_WEIGHT",
             ValueKind::Number,
-            Support::not_yet("ports that share a host are ordered by path, then app id"),
-            "place among the ports that share a host, higher first",
+            Support::served(read_weight),
+            "place among the ports that share a host, higher first; 0 without it, 1 with a path; \
+             equal ones go by app id",
         ),
     ],
 };
+
+fn read_weight(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
+    match label.value.trim().parse() {
+        Ok(weight) => draft.route.weight = weight,
+        Err(_) => draft.reject(
+            label,
+            format!(
+                "{} is no whole number, so the port has its usual place",
+                quoted(label.value)
+            ),
+            "write a number as in 2 or -1",
+        ),
+    }
+}
 
 fn read_hosts(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
     let hosts = draft.names(label, |text| {

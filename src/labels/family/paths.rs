@@ -1,7 +1,7 @@
 //! Labels for paths: the ones that are served, and their rewriting.
 
-use crate::intent::PathPrefix;
 use crate::intent::path::Unmatchable;
+use crate::intent::{LocationRewrite, PathPrefix, Pattern, UnusablePattern};
 use crate::labels::draft::{LabelText, ServiceDraft};
 use crate::labels::label::{Family, Label, Support, ValueKind};
 use crate::state::problem::quoted;
@@ -21,20 +21,24 @@ pub(crate) const FAMILY: Family = Family {
         Label::of_port(
             "HTTP_BACKEND_PROXYPASS_PATH",
             ValueKind::Text,
-            Support::not_yet("requests keep their Host and path"),
-            "prefix that is cut off the path; the Host becomes the one of `VHOST`",
+            Support::served(read_path_cut),
+            "beginning of the path that is cut off, in either case, a regular expression; the `Host` \
+             becomes the one of `VHOST`, if that is one name",
         ),
         Label::of_port(
             "HTTP_BACKEND_REVPROXY_PATH",
             ValueKind::Text,
-            Support::not_yet("Location headers of responses stay as they are"),
-            "text that replaces a `Location` header that leads to the host",
+            Support::in_part(
+                read_location,
+                "a value with references such as `\\\\3` is ignored",
+            ),
+            "text that replaces a `Location` header that leads to a path of the app's hosts",
         ),
         Label::of_port(
             "HTTP_BACKEND_REDIR",
             ValueKind::Text,
-            Support::not_yet("requests for / go to the app"),
-            "path to which requests for `/` are redirected",
+            Support::served(read_root_redirect),
+            "location to which requests for `/` are redirected, with 301",
         ),
     ],
 };
@@ -51,7 +55,10 @@ fn read_paths(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
         // Without its paths the port would take the whole host, which nobody asked for.
         None => draft.drop_requests(),
     }
-    draft.route.weight = WEIGHT_WITH_PATH;
+    // A negative place stays; 0 is the place without the label too.
+    if draft.route.weight == 0 {
+        draft.route.weight = WEIGHT_WITH_PATH;
+    }
 }
 
 /// The prefixes in the order of the label; none when nothing usable remains.
@@ -106,6 +113,99 @@ fn prefixes(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) -> Option<Vec<Pa
         }
     }
     (!paths.is_empty()).then_some(paths)
+}
+
+fn read_path_cut(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
+    let text = label.value.trim();
+    if text.is_empty() {
+        return;
+    }
+    let pattern = Pattern::parse(text).or_else(|why| {
+        if why == UnusablePattern::Syntax {
+            draft.reject(
+                label,
+                format!("{} is taken as plain text: {why}", quoted(text)),
+                "write a regular expression without assertions, references and names",
+            );
+        }
+        Pattern::literal(text)
+    });
+    match pattern {
+        Ok(pattern) => draft.treatment().path_cut = Some(pattern),
+        Err(why) => {
+            draft.reject(
+                label,
+                format!(
+                    "paths stay as they are: {} cannot be cut off, {why}",
+                    quoted(text)
+                ),
+                "shorten it",
+            );
+            return;
+        }
+    }
+    let hosts = draft.route.hosts.as_ref().map(|hosts| &hosts.value);
+    if let Some([host]) = hosts.map(Vec::as_slice)
+        && !host.starts_with('*')
+    {
+        draft.treatment().host = Some(host.clone());
+    }
+}
+
+fn read_root_redirect(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
+    let location = label.value.trim();
+    if location.is_empty() {
+        return;
+    }
+    if location.bytes().all(|byte| byte.is_ascii_graphic()) {
+        draft.treatment().root_redirect = Some(location.to_owned());
+    } else {
+        draft.reject(
+            label,
+            format!(
+                "{} is no location, so requests for / go to the app",
+                quoted(location)
+            ),
+            "write a path as in /start, and other characters as %XX",
+        );
+    }
+}
+
+/// Most hosts of which `Location` headers are rewritten: all stand in one expression.
+const MAX_LOCATION_HOSTS: usize = 20;
+
+fn read_location(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
+    let value = label.value.trim();
+    if value.is_empty() {
+        return;
+    }
+    let is_plain = |c: char| c.is_ascii_graphic() && !"'\"()\\%".contains(c);
+    let hosts = draft.route.hosts.as_ref();
+    let hosts = hosts.map_or_else(Vec::new, |hosts| hosts.value.clone());
+    if !value.chars().all(is_plain) {
+        draft.reject(
+            label,
+            format!(
+                "Location headers stay as they are: {} is no plain text",
+                quoted(value)
+            ),
+            "write a path or an URL without references, quotes, parentheses and percent signs",
+        );
+    } else if hosts.len() > MAX_LOCATION_HOSTS {
+        draft.reject(
+            label,
+            format!(
+                "Location headers stay as they are: the port has more than {MAX_LOCATION_HOSTS} \
+                 hosts"
+            ),
+            "give the port fewer hosts, or let the app write the header",
+        );
+    } else {
+        draft.treatment().location = Some(LocationRewrite {
+            hosts,
+            value: value.to_owned(),
+        });
+    }
 }
 
 /// The remedy for a prefix that no request matches.

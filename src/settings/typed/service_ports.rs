@@ -11,7 +11,7 @@ use crate::settings::bad_setting::BadSetting;
 
 /// Settings of the listeners besides those for hosts, as typed.
 #[derive(Args, Clone, Debug)]
-pub struct ServicePorts {
+pub struct MoreListeners {
     /// Open a listener of Envoy's for each service port, http or tcp, as marathon-lb does: the only
     /// way to an app without a host.
     #[arg(long, env = "SERVICE_PORTS", value_name = "BOOL", default_value = "false", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = switch)]
@@ -26,6 +26,11 @@ pub struct ServicePorts {
         value_parser = ip_address
     )]
     pub service_port_addr: IpAddr,
+
+    /// Ask for the login of AUTH on those listeners too, and for requests by `X-Marathon-App-Id`;
+    /// otherwise, as with marathon-lb, on hosts alone.
+    #[arg(long, env = "AUTH_ON_SERVICE_PORTS", value_name = "BOOL", default_value = "false", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = switch)]
+    pub auth_on_service_ports: bool,
 
     /// Lowest service port for apps in a container network that have none, with the highest one.
     /// Unset: they get none.
@@ -42,7 +47,7 @@ pub struct ServicePorts {
     pub app_id_listen_port: Option<u16>,
 }
 
-impl ServicePorts {
+impl MoreListeners {
     /// The ways to a service besides its hosts.
     ///
     /// # Errors
@@ -53,6 +58,7 @@ impl ServicePorts {
             address: self.service_ports.then_some(self.service_port_addr),
             by_app_id: self.app_id_listen_port.is_some(),
             assigned: self.assigned()?,
+            ask_for_logins: self.auth_on_service_ports,
         })
     }
 
@@ -67,7 +73,7 @@ impl ServicePorts {
             (Some(min), Some(max)) => Err(BadSetting {
                 variable: "MAX_SERV_PORT_IP_PER_TASK",
                 value: max.to_string(),
-                why: format!("it is below MIN_SERV_PORT_IP_PER_TASK, {min}").into(),
+                why: format!("it is below MIN_SERV_PORT_IP_PER_TASK, {min}"),
                 remedy: "give both ends of the range, the lower one as MIN_SERV_PORT_IP_PER_TASK",
             }),
             (Some(min), None) => Err(BadSetting {

@@ -58,7 +58,7 @@ impl Follower {
             (is_first || !shared).then(|| after.certificates().iter().cloned().collect::<Vec<_>>());
         self.projection.published(&Publication {
             intents: self.intents.apps(),
-            changed_apps: &changed.apps.into_keys().collect(),
+            changed_apps: &changed.apps.into_keys().collect::<Vec<_>>(),
             certificates: certificates.as_deref(),
         });
         self.state = after.clone();

@@ -394,3 +394,48 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_port_with_a_login_gets_no_requests_and_is_a_problem() {
+    let login = ("HAPROXY_0_AUTH", "r:ann:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=");
+    let host = ("HAPROXY_0_VHOST", "a.test");
+    let open = known(vec![labelled("/web", &[host]), labelled("/x", &[host])]);
+    let guarded = known(vec![
+        labelled("/web", &[host, login]),
+        labelled("/x", &[host]),
+    ]);
+    let mut follower = Follower::of(&open);
+    assert_eq!(
+        virtual_hosts(&follower, "http"),
+        ["/web_0 (a.test) NONE: / -> /web_0"]
+    );
+    follower.follow(&guarded);
+    assert_eq!(
+        virtual_hosts(&follower, "http"),
+        ["/x_0 (a.test) NONE: / -> /x_0"]
+    );
+    let [problem] = follower.problems() else {
+        panic!("{:?}", follower.problems());
+    };
+    assert_eq!(problem.reason, Reason::V2Limit);
+    assert_eq!(problem.label.as_deref(), Some("HAPROXY_0_AUTH"));
+    follower.follow(&open);
+    assert_eq!(
+        virtual_hosts(&follower, "http"),
+        ["/web_0 (a.test) NONE: / -> /web_0"]
+    );
+    assert!(follower.problems().is_empty());
+}
+
+#[test]
+fn a_port_for_some_networks_gets_no_requests_and_is_a_problem() {
+    let key = "HAPROXY_0_BACKEND_NETWORK_ALLOWED_ACL";
+    let labels = [("HAPROXY_0_VHOST", "a.test"), (key, "10.0.0.0/8")];
+    let follower = Follower::of(&known(vec![labelled("/web", &labels)]));
+    assert_eq!(virtual_hosts(&follower, "http"), [""; 0]);
+    let [problem] = follower.problems() else {
+        panic!("{:?}", follower.problems());
+    };
+    assert_eq!(problem.reason, Reason::V2Limit);
+    assert_eq!(problem.label.as_deref(), Some(key));
+}

@@ -11,14 +11,13 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::context::GrpcContext;
-use super::frame::{Requests, unsent};
-use super::messages::Outlet;
+use super::frame::{unready, unsent};
 use super::read::{RequestReader, StreamRequest};
 use super::registration::StreamRegistration;
-use super::status::{Code, Status};
 use super::stream::Stream;
 use super::write::{len_bytes, message};
 use crate::registry::Departure;
+use crate::server::grpc::{Code, Outlet, Requests, Status};
 use crate::server::{Outflow, Peer, PeerRejection};
 use crate::snapshot::Kind;
 use crate::snapshot::cell::{Interest, Watch};
@@ -124,7 +123,7 @@ impl Driver {
                 if reader.current().is_some() {
                     pending::<()>().await;
                 }
-                StreamEnd::Reopen(Status::unready())
+                StreamEnd::Reopen(unready())
             }));
         }
         let peer = self.registration.stream.peer.clone();

@@ -6,24 +6,19 @@ mod counters;
 mod driver;
 mod fields;
 mod frame;
-mod messages;
 mod method;
 mod node;
 mod read;
 mod registration;
 mod service;
-mod status;
 mod stream;
 mod transport;
 mod write;
 
 pub(super) use context::GrpcContext;
 pub(super) use counters::Counters;
-pub(super) use frame::{PREFIX_BYTES, Requests};
-pub(super) use messages::{Messages, Outlet};
 pub(super) use method::services;
-pub(super) use service::{Grpc, is_grpc, reject};
-pub(super) use status::{Code, Status};
+pub(super) use service::Grpc;
 pub(super) use stream::Stream;
 
 #[cfg(test)]

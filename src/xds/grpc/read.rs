@@ -10,7 +10,7 @@ use twox_hash::XxHash3_128;
 
 use super::fields::{Field, Fields, each_field, shortened};
 use super::node::{StreamNode, read_node};
-use super::status::{Code, Status};
+use crate::server::grpc::{Code, Status};
 use crate::snapshot::{Kind, LONGEST_NAME_BYTES, Name};
 use crate::xds::delivery::{DiscoveryRequest, NameList, ProtocolVariant, SubscriptionChange};
 

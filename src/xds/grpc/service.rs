@@ -4,19 +4,17 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Request, Response, Version, header};
+use http::{Request, Response};
 use hyper::body::{Body, Incoming};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::context::GrpcContext;
 use super::driver::Driver;
-use super::frame::{self, Requests};
-use super::messages::{Messages, Outlet};
 use super::method::{DiscoveryMethod, UnknownMethod};
-use super::status::{Code, Status};
 use super::transport::GrpcTransport;
-use super::{read, write};
-use crate::server::{Peer, PeerEnd, PeerRejection, ResponseBody};
+use super::{frame, read, write};
+use crate::server::grpc::{Code, Messages, Outlet, Requests, Status};
+use crate::server::{Peer, ResponseBody};
 use crate::snapshot::Kind;
 use crate::snapshot::cell::Interest;
 use crate::xds::delivery::{DeliveryStep, ProtocolVariant, XdsClient};
@@ -25,26 +23,6 @@ use crate::xds::delivery::{DeliveryStep, ProtocolVariant, XdsClient};
 pub(in crate::xds) struct Grpc {
     context: Arc<GrpcContext>,
     peer: Peer,
-}
-
-/// Returns true if a request is one for [`Grpc`].
-pub(in crate::xds) fn is_grpc(request: &Request<Incoming>) -> bool {
-    let content_type = request.headers().get(header::CONTENT_TYPE);
-    request.version() == Version::HTTP_2
-        && content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
-}
-
-/// Response to a rejected peer, in the protocol of its request.
-pub(in crate::xds) fn reject(
-    request: &Request<Incoming>,
-    peer: &Peer,
-    rejection: &PeerRejection,
-) -> Response<ResponseBody> {
-    if !is_grpc(request) {
-        return peer.reject(rejection);
-    }
-    let status = Status::new(Code::PermissionDenied, rejection.to_string());
-    status.response().map(ResponseBody::stream)
 }
 
 impl Grpc {
@@ -110,14 +88,7 @@ impl Grpc {
         B: Body<Data = Bytes> + Unpin,
     {
         self.allow(Some(kind))?;
-        let message = tokio::select! {
-            biased;
-            message = timeout(self.peer.message_deadline(), requests.next()) => message,
-            end = self.peer.ended() => return Err(self.ended(end)),
-        };
-        let late = |_| Status::new(Code::DeadlineExceeded, "a request takes too long");
-        let no_request = || Status::new(Code::InvalidArgument, "a request is missing");
-        let message = message.map_err(late)??.ok_or_else(no_request)?;
+        let message = requests.only().await?;
         let read = read::RequestReader::new(ProtocolVariant::Sotw, Some(kind)).read(&message)?;
         if !read.type_url.is_empty() && read.type_url != kind.type_url() {
             let text = format!("this method serves {}", kind.type_url());
@@ -131,8 +102,8 @@ impl Grpc {
             }
             tokio::select! {
                 () = watch.changed() => {}
-                () = held.as_mut() => return Err(Status::unready()),
-                end = self.peer.ended() => return Err(self.ended(end)),
+                () = held.as_mut() => return Err(frame::unready()),
+                end = self.peer.ended() => return Err(Status::of_end(&self.peer, end)),
             }
         };
         let now = Instant::now();
@@ -152,14 +123,6 @@ impl Grpc {
                 Ok(Messages::one(message))
             }
             DeliveryStep::Wait { .. } => Err(Status::new(Code::NotFound, "there is nothing newer")),
-        }
-    }
-
-    /// Status of a call that ends with its peer.
-    fn ended(&self, end: PeerEnd) -> Status {
-        match end {
-            PeerEnd::Stopping => Status::new(Code::Unavailable, self.peer.stop_reason()),
-            PeerEnd::Refused(why) => Status::new(Code::PermissionDenied, why),
         }
     }
 

@@ -26,15 +26,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::Grpc;
 use super::driver::Driver;
-use super::frame::Requests;
-use super::messages::{Messages, Outlet};
 use super::method::{DiscoveryMethod, UnknownMethod};
 use super::read::RequestReader;
-use super::status::{Code, Status};
 use super::write::{len_bytes, message};
 use crate::metrics::Metrics;
 use crate::registry::{ClientNode, Registry, RegistryLimits};
 use crate::server::Peer;
+use crate::server::grpc::{Code, Messages, Outlet, Requests, Status};
 use crate::snapshot::cell::cell;
 use crate::snapshot::looked_at;
 use crate::snapshot::{Flavour, Kind, Name, Resource, Snapshot};

@@ -6,8 +6,9 @@ use envoy_api::prost::encoding::{
     WireType, encode_key, encode_varint, encoded_len_varint, key_len,
 };
 
-use super::frame::{Message, PREFIX_BYTES};
+use super::frame::Message;
 use crate::server::SHARED_BYTES;
+use crate::server::grpc::PREFIX_BYTES;
 use crate::snapshot::Kind;
 use crate::xds::delivery::{DiscoveryResponse, ProtocolVariant, ResourceItem, ResourceSet};
 

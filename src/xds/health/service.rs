@@ -1,22 +1,18 @@
 //! Health service: answers `Check` and `List` at once, and `Watch` with every change.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::{BufMut as _, BytesMut};
 use envoy_api::prost::Message;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::sync::watch;
-use tokio::time::timeout;
 
 use super::messages::{
     HealthCheckRequest, HealthCheckResponse, HealthListEntry, HealthListResponse, ServingStatus,
 };
-use crate::server::{
-    Outflow, PathService, Peer, PeerEnd, PeerRejection, ResponseBody, ResponseFuture, UnsentPiece,
-};
-use crate::xds::grpc::{self, Code, Messages, Outlet, PREFIX_BYTES, Requests, Status};
+use crate::server::grpc::{self, Code, Messages, Outlet, Requests, Status, Unsent};
+use crate::server::{Outflow, PathService, Peer, PeerRejection, ResponseBody, ResponseFuture};
+use crate::xds::grpc::services;
 
 /// Largest request, in bytes: the name of a service.
 const MAX_REQUEST_BYTES: usize = 4 << 10;
@@ -84,14 +80,7 @@ impl HealthService {
             }
         };
         let mut requests = Requests::new(request.into_body(), &peer, MAX_REQUEST_BYTES);
-        let message = tokio::select! {
-            biased;
-            message = timeout(peer.message_deadline(), requests.next()) => message,
-            end = peer.ended() => return Err(ended(&peer, end)),
-        };
-        let late = |_| Status::new(Code::DeadlineExceeded, "a request takes too long");
-        let no_request = || Status::new(Code::InvalidArgument, "a request is missing");
-        let message = message.map_err(late)??.ok_or_else(no_request)?;
+        let message = requests.only().await?;
         let asked = HealthCheckRequest::decode(message);
         let asked = asked.map_err(|_| {
             Status::new(
@@ -185,7 +174,7 @@ impl Watching {
             };
             tokio::select! {
                 biased;
-                end = self.peer.ended() => return Err(ended(&self.peer, end)),
+                end = self.peer.ended() => return Err(Status::of_end(&self.peer, end)),
                 changed = changed => if changed.is_err() {
                     return Err(Status::new(Code::Unavailable, self.peer.stop_reason()));
                 }
@@ -196,7 +185,7 @@ impl Watching {
 
 /// Names of the services that have a status.
 fn known() -> impl Iterator<Item = &'static str> {
-    std::iter::once("").chain(grpc::services())
+    std::iter::once("").chain(services())
 }
 
 fn is_known(service: &str) -> bool {
@@ -216,21 +205,7 @@ fn response(status: ServingStatus) -> HealthCheckResponse {
     }
 }
 
-/// Status of a call that ends with its peer.
-fn ended(peer: &Peer, end: PeerEnd) -> Status {
-    match end {
-        PeerEnd::Stopping => Status::new(Code::Unavailable, peer.stop_reason()),
-        PeerEnd::Refused(why) => Status::new(Code::PermissionDenied, why),
-    }
-}
-
 /// Message with its prefix, charged to `outflow`.
-fn framed(outflow: &Arc<Outflow>, message: &impl Message) -> VecDeque<UnsentPiece> {
-    let length = message.encoded_len();
-    let mut bytes = BytesMut::with_capacity(PREFIX_BYTES + length);
-    bytes.put_u8(0);
-    // Our own messages are far below 4 GiB.
-    bytes.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
-    bytes.put_slice(&message.encode_to_vec());
-    [outflow.own(bytes.freeze())].into()
+fn framed(outflow: &Arc<Outflow>, message: &impl Message) -> Unsent {
+    grpc::framed(outflow, &message.encode_to_vec())
 }

@@ -9,6 +9,7 @@ use super::sources_in;
 /// that it may use besides itself, each with all below it (`*` is everything), and its bans.
 const ROOMS: &str = "
 admin       | metrics net::source_status net::throttle snapshot state::problem               |
+authz       | intent metrics net::blocking server state::app state::problem                  |
 commands    | *                                                                              |
 core_dumps  |                                                                                | logs requests envoy
 daemon      | *                                                                              | envoy
@@ -33,8 +34,8 @@ registry    | metrics net::throttle server snapshot::Kind                       
 resources   | intent packing parallel                                                        | io clock chance logs
             | snapshot::Changes snapshot::Encode snapshot::Flavour snapshot::Index           |
             | snapshot::Join snapshot::Kind snapshot::Name snapshot::Origin snapshot::Part   |
-            | snapshot::Parts snapshot::Requirements snapshot::Resource                      |
-            | snapshot::SetVersion snapshot::Snapshot snapshot::Version                      |
+            | snapshot::Parts snapshot::RequirementCounts snapshot::Requirements              |
+            | snapshot::Resource snapshot::SetVersion snapshot::Snapshot snapshot::Version   |
             | state::CertificateSet state::app::AppId                                        |
             | state::certificate state::event::Source state::problem                         |
 server      | metrics net                                                                    | envoy

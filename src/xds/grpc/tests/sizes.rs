@@ -10,9 +10,10 @@ use envoy_api::envoy::service::discovery::v3::DeltaDiscoveryResponse;
 use envoy_api::prost::Message as _;
 use tokio::time::Instant;
 
-use super::super::frame::{Message, PREFIX_BYTES};
+use super::super::frame::Message;
 use super::super::write::message;
 use super::IDENTIFIER;
+use crate::server::grpc::PREFIX_BYTES;
 use crate::snapshot::cell::cell;
 use crate::snapshot::{Flavour, Kind, Name, Resource, Snapshot};
 use crate::xds::delivery::{

@@ -10,13 +10,13 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Response, header};
 use hyper::body::{Body, Frame};
 
-use super::frame::Unsent;
+use super::requests::Unsent;
 use super::status::Status;
 use crate::server::UnsentPiece;
 
 /// Body of a gRPC response: messages of a call, then its status. The call is polled by the body, so
 /// a message gets from its call to HTTP/2 without a change of tasks.
-pub(in crate::xds) struct Messages {
+pub struct Messages {
     call: Option<Call>,
     current: Unsent,
 }
@@ -29,12 +29,12 @@ struct Call {
 
 /// Slot for one message between a call and the body that sends it.
 #[derive(Clone, Default)]
-pub(in crate::xds) struct Outlet(Arc<Mutex<Option<Unsent>>>);
+pub struct Outlet(Arc<Mutex<Option<Unsent>>>);
 
 impl Outlet {
     /// Hands a message to the body, and returns once the body is polled for the next frame. HTTP/2
     /// has the message then, of which at most one piece waits for flow control.
-    pub(in crate::xds) async fn send(&self, message: Unsent) {
+    pub async fn send(&self, message: Unsent) {
         *self.slot() = Some(message);
         // The body polls this future, takes the message once it is pending, and polls it again
         // without a wake-up.
@@ -53,10 +53,7 @@ impl Outlet {
 
 impl Messages {
     /// Messages that `run` puts into `outlet`, then the status that it returns.
-    pub(in crate::xds) fn of(
-        run: impl Future<Output = Status> + Send + 'static,
-        outlet: Outlet,
-    ) -> Self {
+    pub fn of(run: impl Future<Output = Status> + Send + 'static, outlet: Outlet) -> Self {
         Self {
             call: Some(Call {
                 run: Box::pin(run),
@@ -67,7 +64,7 @@ impl Messages {
     }
 
     /// One message, then success.
-    pub(in crate::xds) fn one(message: Unsent) -> Self {
+    pub fn one(message: Unsent) -> Self {
         let outlet = Outlet::default();
         let put = outlet.clone();
         let send = async move {
@@ -86,7 +83,7 @@ impl Messages {
     }
 
     /// Response with this body.
-    pub(in crate::xds) fn response(self) -> Response<Self> {
+    pub fn response(self) -> Response<Self> {
         let mut response = Response::new(self);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, CONTENT_TYPE);
@@ -96,7 +93,7 @@ impl Messages {
 
 impl Status {
     /// Response of a call that ends before its first message.
-    pub(in crate::xds) fn response(&self) -> Response<Messages> {
+    pub fn response(&self) -> Response<Messages> {
         let mut response = Response::new(Messages::none());
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, CONTENT_TYPE);

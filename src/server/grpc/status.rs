@@ -3,11 +3,11 @@
 use http::{HeaderMap, HeaderValue};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-use crate::xds::config::UNREADY;
+use crate::server::peer::{Peer, PeerEnd};
 
 /// Status that ends a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::xds) struct Status {
+pub struct Status {
     code: Code,
     message: String,
 }
@@ -15,21 +15,30 @@ pub(in crate::xds) struct Status {
 /// Status codes in use here
 /// ([status codes](https://github.com/grpc/grpc/blob/master/doc/statuscodes.md)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::xds) enum Code {
+pub enum Code {
+    /// The call succeeded.
     Ok = 0,
+    /// The client sent what this method does not take.
     InvalidArgument = 3,
+    /// A message did not arrive in time.
     DeadlineExceeded = 4,
+    /// The requested thing does not exist.
     NotFound = 5,
+    /// The client may not have it.
     PermissionDenied = 7,
+    /// A limit is reached.
     ResourceExhausted = 8,
+    /// No such method, or compressed messages.
     Unimplemented = 12,
+    /// A message is malformed.
     Internal = 13,
+    /// Try again, perhaps elsewhere.
     Unavailable = 14,
 }
 
 impl Status {
     /// Status with a code and a message for the client.
-    pub(in crate::xds) fn new(code: Code, message: impl Into<String>) -> Self {
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self {
             code,
             message: message.into(),
@@ -37,17 +46,20 @@ impl Status {
     }
 
     /// Status of a call that succeeded.
-    pub(in crate::xds) fn ok() -> Self {
+    pub fn ok() -> Self {
         Self::new(Code::Ok, "")
     }
 
-    /// Status of a call that was held in vain before the first publication.
-    pub(super) fn unready() -> Self {
-        Self::new(Code::Unavailable, UNREADY)
+    /// Status of a call that ends with its peer.
+    pub fn of_end(peer: &Peer, end: PeerEnd) -> Self {
+        match end {
+            PeerEnd::Stopping => Self::new(Code::Unavailable, peer.stop_reason()),
+            PeerEnd::Refused(why) => Self::new(Code::PermissionDenied, why),
+        }
     }
 
     /// Message for the client.
-    pub(super) fn message(&self) -> &str {
+    pub fn message(&self) -> &str {
         &self.message
     }
 
