@@ -13,6 +13,7 @@ mod acme;
 mod addresses;
 mod app;
 mod backend_settings;
+mod header_change;
 mod login;
 mod mode;
 mod named_server;
@@ -27,6 +28,7 @@ pub use acme::AcmePort;
 pub use addresses::{addresses, unroutable};
 pub use app::{AppCounts, AppIntent, Standing};
 pub use backend_settings::{BackendSettings, Balance, HashedPart};
+pub use header_change::{HeaderChange, HeaderText};
 pub use login::{HashScheme, Login, PasswordHash, SERVICE_OF_LOGIN, UnusableHash};
 pub use mode::{PortCheck, PortMode};
 pub use named_server::{NamedServer, NamedServerTls};
@@ -37,4 +39,4 @@ pub use service_listener::{
     ListenOptions, ListenTls, ListenerClaim, ListenerClaims, ServiceListener, TlsVersion,
     WantedCertificates,
 };
-pub use treatment::{ClientNetwork, LocationRewrite, Treatment};
+pub use treatment::{ClientNetwork, LocationRewrite, RedirectCode, Treatment};
