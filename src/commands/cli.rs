@@ -7,7 +7,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use super::terminal::{USAGE, say};
 use super::usage_error::usage_error;
-use super::{bootstrap, serve, status};
+use super::{bootstrap, check, serve, status, translate};
 use crate::settings::{Typed, with_openbao_names, without_empty_variables};
 
 /// A control plane that turns Mesosphere Marathon into a live edge of Envoy proxies.
@@ -27,6 +27,17 @@ enum Command {
     Serve(Box<Typed>),
     /// Print a bootstrap for Envoy that leads it here.
     Bootstrap(Box<bootstrap::BootstrapArguments>),
+    /// Print what apps become: the ways to each port, and every label that says something else.
+    ///
+    /// Exit code 0 when every label is served, 1 when one is not, 2 for bad usage, 3 when Marathon
+    /// or a file cannot be read. Takes every setting of `serve`; those that decide what apps become
+    /// are listed.
+    Check(check::CheckArguments),
+    /// Print the resources that apps become, as the daemon would serve them, with keys redacted.
+    ///
+    /// Exit code 0, or 2 for bad usage and 3 when Marathon or a file cannot be read. Takes every
+    /// setting of `serve`; those that decide what apps become are listed.
+    Translate(translate::TranslateArguments),
     /// Print the state of a running daemon and of its proxies.
     Status(status::StatusArguments),
     /// Play everything on this machine: a simulated Marathon, this daemon, a real Envoy, and a
@@ -59,6 +70,8 @@ impl Cli {
         match self.command {
             Command::Serve(typed) => serve::run(*typed),
             Command::Bootstrap(arguments) => bootstrap::run(&arguments),
+            Command::Check(arguments) => check::run(&arguments),
+            Command::Translate(arguments) => translate::run(&arguments),
             Command::Status(arguments) => status::run(&arguments),
             #[cfg(feature = "demo")]
             Command::Demo(arguments) => super::demo::run(&arguments),

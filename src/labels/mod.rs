@@ -27,9 +27,13 @@ mod routing_rule;
 mod section_options;
 mod server_line;
 mod table;
+mod traefik;
+mod traefik_rule;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use config::{Config, Groups, ServicePorts};
 pub use intents::{ChangedIntents, Intents};
 pub use manual::{names, table};
+pub use report::misspelt_group;
+pub use traefik::{TraefikTranslation, from_traefik};
