@@ -67,7 +67,9 @@ pub(super) enum Error {
         file: String,
         source: serde_json::Error,
     },
-    #[error("{file} holds no apps: it is neither an answer to GET /v2/apps, nor a list, nor an app")]
+    #[error(
+        "{file} holds no apps: it is neither an answer to GET /v2/apps, nor a list, nor an app"
+    )]
     NoApps { file: String },
     #[error("the apps cannot be read")]
     Apps(#[from] translate::TranslateError),
@@ -270,7 +272,11 @@ mod tests {
             json!({ "app": app }),
             app.clone(),
         ] {
-            assert_eq!(apps_in(document.clone()), Some(vec![app.clone()]), "{document}");
+            assert_eq!(
+                apps_in(document.clone()),
+                Some(vec![app.clone()]),
+                "{document}"
+            );
         }
         for document in [json!({}), json!({ "apps": 1 }), json!(1), json!(null)] {
             assert_eq!(apps_in(document.clone()), None, "{document}");

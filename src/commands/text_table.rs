@@ -42,7 +42,15 @@ impl TextTable {
     }
 }
 
-/// The text, escaped: a stranger must not be able to break a line of the table.
+/// The text with control characters escaped: a stranger must not be able to break a line of the table.
+/// Quotes and backslashes stay, so that values can be copied.
 pub(super) fn harmless(text: &str) -> String {
-    text.escape_debug().to_string()
+    let mut harmless = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '"' | '\'' | '\\' => harmless.push(c),
+            c => harmless.extend(c.escape_debug()),
+        }
+    }
+    harmless
 }

@@ -27,10 +27,10 @@ mod routing_rule;
 mod section_options;
 mod server_line;
 mod table;
-mod traefik;
-mod traefik_rule;
 #[cfg(test)]
 pub(crate) mod tests;
+mod traefik;
+mod traefik_rule;
 
 pub use config::{Config, Groups, ServicePorts};
 pub use intents::{ChangedIntents, Intents};

@@ -70,9 +70,10 @@ pub fn from_traefik(config: &Config, app: &App) -> Option<TraefikTranslation> {
         let common = common.filter(|_| !name.is_empty());
         translation.add(config, app, &SegmentOptions { own, common }, &mut taken);
     }
-    let has_group = app.labels.iter().any(|(key, _)| {
-        under_prefix(&config.label_prefix, key) == Some(("GROUP", true))
-    });
+    let has_group = app
+        .labels
+        .iter()
+        .any(|(key, _)| under_prefix(&config.label_prefix, key) == Some(("GROUP", true)));
     if let Groups::Named(groups) = &config.groups
         && let Some(group) = groups.first()
         && !has_group
@@ -117,7 +118,8 @@ impl<'a> SegmentOptions<'a> {
     fn all(&self) -> BTreeMap<&'a str, (&'a str, &'a str)> {
         let common = self.common.into_iter().flatten();
         let all = common.chain(self.own);
-        all.map(|(option, found)| (option.as_str(), *found)).collect()
+        all.map(|(option, found)| (option.as_str(), *found))
+            .collect()
     }
 
     /// The index of the port that the segment is about.
@@ -168,7 +170,8 @@ impl TraefikTranslation {
                 "frontend.whitelist.sourcerange" | "frontend.whitelistsourcerange" => {
                     networks = Some(words(value));
                 }
-                _ if option.starts_with("frontend.auth") || option.starts_with("frontend.whitelist") =>
+                _ if option.starts_with("frontend.auth")
+                    || option.starts_with("frontend.whitelist") =>
                 {
                     return self.leave_out(
                         key,
@@ -184,7 +187,8 @@ impl TraefikTranslation {
             }
         }
         if !taken.insert(index) {
-            let why = format!("port {index} has another rule, and a port has one set of hosts here");
+            let why =
+                format!("port {index} has another rule, and a port has one set of hosts here");
             return self.leave_out(rule_key, why);
         }
         let mut said = vec![("VHOST", rule.hosts.join(","))];

@@ -32,7 +32,11 @@ pub(super) fn parse(text: &str) -> Result<Rule, String> {
             return Err(format!("{} has no value", quoted(matcher)));
         }
         match name.trim().to_ascii_lowercase().as_str() {
-            "host" => set(&mut hosts, values.into_iter().map(str::to_owned).collect(), "hosts")?,
+            "host" => set(
+                &mut hosts,
+                values.into_iter().map(str::to_owned).collect(),
+                "hosts",
+            )?,
             "hostregexp" => {
                 let found = values.into_iter().map(host_of_pattern);
                 set(&mut hosts, found.collect::<Result<_, _>>()?, "hosts")?;
@@ -69,7 +73,9 @@ pub(super) fn parse(text: &str) -> Result<Rule, String> {
 fn set(place: &mut Option<Vec<String>>, values: Vec<String>, what: &str) -> Result<(), String> {
     match place.replace(values) {
         None => Ok(()),
-        Some(_) => Err(format!("it has two matchers of {what}, both of which must match")),
+        Some(_) => Err(format!(
+            "it has two matchers of {what}, both of which must match"
+        )),
     }
 }
 
@@ -98,7 +104,10 @@ fn host_of_pattern(pattern: &str) -> Result<String, String> {
         .and_then(|rest| rest.split_once("}."))
         .filter(|(_, rest)| !rest.is_empty() && !rest.contains(['{', '}']));
     let Some((variable, rest)) = first else {
-        return Err(format!("no host with `*` takes what {} takes", quoted(pattern)));
+        return Err(format!(
+            "no host with `*` takes what {} takes",
+            quoted(pattern)
+        ));
     };
     match variable.split_once(':').map(|(_, expression)| expression) {
         Some(".+" | ".*") => Ok(format!("*.{rest}")),
@@ -144,8 +153,18 @@ mod tests {
             ("Host: a.test , b.test", "a.test b.test", "", None),
             ("host:a.test;PathPrefix:/x,/y", "a.test", "/x /y", None),
             ("PathPrefix:/x", "*", "/x", None),
-            ("PathPrefixStrip:/v1.0/;Host:a.test", "a.test", "/v1.0/", Some(r"/v1\.0")),
-            ("HostRegexp:{any:.+}.a.test,b.test", "*.a.test b.test", "", None),
+            (
+                "PathPrefixStrip:/v1.0/;Host:a.test",
+                "a.test",
+                "/v1.0/",
+                Some(r"/v1\.0"),
+            ),
+            (
+                "HostRegexp:{any:.+}.a.test,b.test",
+                "*.a.test b.test",
+                "",
+                None,
+            ),
         ] {
             let rule = parse(text).unwrap();
             assert_eq!(rule.hosts.join(" "), hosts, "{text}");

@@ -11,6 +11,8 @@ mod canaries;
 #[cfg(test)]
 mod changes;
 #[cfg(test)]
+mod checks;
+#[cfg(test)]
 mod compose;
 #[cfg(test)]
 mod conformance;

@@ -1,15 +1,19 @@
 //! What each app becomes: the ways to its ports, and what was left out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use serde::Serialize;
 
 use crate::commands::apps_input::TranslatedApps;
+use crate::intent::conflicts::{Claims, settle_host};
 use crate::intent::{
-    AppIntent, Backend, Balance, HashedPart, PortMode, Route, Service, ServiceListener, Standing,
+    AppIntent, Backend, Balance, HashedPart, ListenerClaims, PathPrefix, PortMode, Route, Service,
+    ServiceListener, Standing,
 };
 use crate::labels::{from_traefik, misspelt_group};
-use crate::state::app::{App, Networking, Port};
+use crate::snapshot::{Kind, Snapshot};
+use crate::state::app::{App, AppId, Networking, Port};
 use crate::state::problem::{Problem, Reason, Subject};
 
 /// What all apps become.
@@ -64,15 +68,20 @@ pub(super) struct PortReport {
 pub(super) enum Way {
     Host {
         host: String,
-        /// Prefix of the paths; `/` for every path.
+        /// Prefix of the paths, or an expression for them; `/` for every path.
         path: String,
+        is_pattern: bool,
         ignore_case: bool,
         redirect_to_https: bool,
+        /// True if another port has the requests.
+        overruled: bool,
     },
     ServicePort {
         address: String,
         tls: bool,
         proxy_protocol: bool,
+        /// True if another port, or another listener, has the address.
+        overruled: bool,
     },
     /// The header `X-Marathon-App-Id`.
     AppId { address: String },
@@ -127,6 +136,7 @@ impl Report {
         problems.extend_from_slice(projector.problems());
         problems.retain(|problem| is_about_definitions(problem.reason, certificates_read));
         let app_id_listen = settings.resources.app_id_listen;
+        let rights = Rights::new(projector.intents(), projector.snapshot());
         let mut apps = Vec::new();
         for (id, app) in state.apps() {
             let app = app.app();
@@ -138,7 +148,7 @@ impl Report {
             let port = |service: &Service| {
                 let by_id = by_id.filter(|index| *index == service.index);
                 let address = by_id.and(app_id_listen).map(|address| address.to_string());
-                PortReport::new(app, service, address)
+                PortReport::new(app, service, address, &rights)
             };
             let services = intent.into_iter().flat_map(|intent| &intent.services);
             let traefik = from_traefik(&settings.labels, app);
@@ -208,6 +218,58 @@ fn is_about_definitions(reason: Reason, certificates_read: bool) -> bool {
     }
 }
 
+/// The services that have the requests that several ask for.
+struct Rights {
+    /// Hosts, with the service and the position of its path.
+    hosts: BTreeSet<(String, AppId, usize, usize)>,
+    /// Addresses of listeners.
+    addresses: BTreeSet<(SocketAddr, AppId, usize)>,
+}
+
+impl Rights {
+    fn new(intents: &BTreeMap<AppId, AppIntent>, snapshot: &Snapshot) -> Self {
+        let (mut claims, mut listeners) = (Claims::default(), ListenerClaims::default());
+        for service in intents.values().flat_map(|intent| &intent.services) {
+            claims.change(None, Some(service));
+            listeners.change(None, Some(service));
+        }
+        let hosts = claims.take_changed().into_iter();
+        let hosts = hosts.flat_map(|host| {
+            let (winners, _) = settle_host(&host, claims.of(&host));
+            let winners = winners.into_iter();
+            winners.map(move |it| (host.clone(), it.app, it.index, it.position))
+        });
+        let addresses = listeners.take_changed().into_iter();
+        let addresses = addresses.filter_map(|address| {
+            let (winner, _) = listeners.settle(address, None);
+            let winner = winner?;
+            let listener = winner.route.listener.as_ref();
+            let awaits_certificates = listener.is_some_and(|it| it.options.tls.is_some());
+            // None has an address that another listener of the proxies has.
+            let is_there = snapshot
+                .resource(Kind::Listener, &address.to_string())
+                .is_some();
+            let key = (address, winner.app.clone(), winner.index);
+            (is_there || awaits_certificates).then_some(key)
+        });
+        Self {
+            hosts: hosts.collect(),
+            addresses: addresses.collect(),
+        }
+    }
+
+    fn has_host(&self, host: &str, service: &Service, position: usize) -> bool {
+        let app = service.app.clone();
+        let key = (host.to_owned(), app, service.index, position);
+        self.hosts.contains(&key)
+    }
+
+    fn has_address(&self, address: SocketAddr, service: &Service) -> bool {
+        let key = (address, service.app.clone(), service.index);
+        self.addresses.contains(&key)
+    }
+}
+
 fn standing(intent: Option<&AppIntent>) -> &'static str {
     match intent.map_or(Standing::Ignored, |intent| intent.standing) {
         Standing::Served => "served",
@@ -226,11 +288,12 @@ fn first_by_app_id(intent: &AppIntent) -> Option<usize> {
 }
 
 impl PortReport {
-    fn new(app: &App, service: &Service, app_id_address: Option<String>) -> Self {
+    fn new(app: &App, service: &Service, app_id_address: Option<String>, rights: &Rights) -> Self {
         let Service { route, backend, .. } = service;
         let settings = backend.settings.as_ref();
-        let mut ways = host_ways(route);
-        ways.extend(route.listener.as_deref().map(service_port));
+        let mut ways = host_ways(service, rights);
+        let listener = route.listener.as_deref();
+        ways.extend(listener.map(|listener| service_port(service, listener, rights)));
         ways.extend(app_id_address.map(|address| Way::AppId { address }));
         let treatment = route.treatment.as_ref();
         Self {
@@ -248,30 +311,34 @@ impl PortReport {
     }
 }
 
-fn host_ways(route: &Route) -> Vec<Way> {
+fn host_ways(service: &Service, rights: &Rights) -> Vec<Way> {
+    let route = &service.route;
     let redirect_to_https = route.redirect_to_https.is_some();
     let mut ways = Vec::new();
     for host in route.hosts() {
-        let way = |path: &str, ignore_case| Way::Host {
+        let way = |(position, path): (usize, Option<&PathPrefix>)| Way::Host {
             host: host.clone(),
-            path: path.to_owned(),
-            ignore_case,
+            path: path.map_or("/", |path| &path.prefix).to_owned(),
+            is_pattern: path.is_some_and(|path| path.is_pattern),
+            ignore_case: path.is_some_and(|path| path.ignore_case),
             redirect_to_https,
+            overruled: !rights.has_host(host, service, position),
         };
-        let paths = route.paths().iter();
-        ways.extend(paths.map(|path| way(&path.prefix, path.ignore_case)));
+        let paths = route.paths().iter().map(Some).enumerate();
+        ways.extend(paths.map(way));
         if route.paths().is_empty() {
-            ways.push(way("/", false));
+            ways.push(way((0, None)));
         }
     }
     ways
 }
 
-fn service_port(listener: &ServiceListener) -> Way {
+fn service_port(service: &Service, listener: &ServiceListener, rights: &Rights) -> Way {
     Way::ServicePort {
         address: listener.address.to_string(),
         tls: listener.options.tls.is_some(),
         proxy_protocol: listener.options.proxy_protocol,
+        overruled: !rights.has_address(listener.address, service),
     }
 }
 
@@ -315,7 +382,12 @@ fn target(app: &App, index: usize, backend: &Backend) -> Target {
     let port = app.layout.ports.get(index);
     let container_port = port.and_then(|port| port.container_port);
     let own = match (app.layout.networking, port) {
-        (Networking::Container, Some(Port { on_agent: false, .. })) => container_port,
+        (
+            Networking::Container,
+            Some(Port {
+                on_agent: false, ..
+            }),
+        ) => container_port,
         (Networking::Container | Networking::Bridge | Networking::Host, _) => None,
     };
     match settings.and_then(|settings| settings.task_port).or(own) {

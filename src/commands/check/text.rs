@@ -29,8 +29,8 @@ pub(super) fn of(report: &Report) -> String {
     let summary = &report.summary;
     let _ = writeln!(
         text,
-        "\n{} apps served, {} in a served group without a served port, {} in no served group; {} \
-         problems",
+        "\napps: {} served, {} in a served group without a served port, {} in no served group; \
+         problems: {}",
         summary.served, summary.skipped, summary.ignored, summary.problems
     );
     let redirects = |way: &Way| {
@@ -113,27 +113,40 @@ fn way(way: &Way) -> String {
         Way::Host {
             host,
             path,
+            is_pattern,
             ignore_case,
             redirect_to_https,
+            overruled,
         } => {
-            let path = match path.as_str() {
-                "/" => String::new(),
-                path => harmless(path),
+            let path = match (path.as_str(), is_pattern) {
+                ("/", false) => String::new(),
+                (path, false) => harmless(path),
+                (path, true) => format!(" {} (regex)", harmless(path)),
             };
             let case = if *ignore_case { " (any case)" } else { "" };
             let redirect = if *redirect_to_https { " -> https" } else { "" };
-            format!("{}{path}{case}{redirect}", harmless(host))
+            let lost = lost(*overruled);
+            format!("{}{path}{case}{redirect}{lost}", harmless(host))
         }
         Way::ServicePort {
             address,
             tls,
             proxy_protocol,
+            overruled,
         } => {
             let tls = if *tls { " tls" } else { "" };
             let proxy = if *proxy_protocol { " proxy" } else { "" };
-            format!("{address}{tls}{proxy}")
+            format!("{address}{tls}{proxy}{}", lost(*overruled))
         }
         Way::AppId { address } => format!("{address} by X-Marathon-App-Id"),
+    }
+}
+
+/// The remark on a way whose requests another port has.
+fn lost(overruled: bool) -> &'static str {
+    match overruled {
+        true => " (overruled)",
+        false => "",
     }
 }
 
@@ -171,7 +184,11 @@ fn notes(app: &AppReport) -> Vec<String> {
     }
     let left_out = traefik.left_out.iter();
     notes.extend(left_out.map(|(key, why)| {
-        format!("{} cannot be said in labels that are read: {}", harmless(key), harmless(why))
+        format!(
+            "{} cannot be said in labels that are read: {}",
+            harmless(key),
+            harmless(why)
+        )
     }));
     notes
 }
