@@ -247,3 +247,120 @@ fn words(list: &str) -> String {
     let words = words.filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join(" ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::labels::tests::{config, web};
+
+    /// The labels that come of an app's labels, and the keys of those that they do not say.
+    fn said(labels: &[(&str, &str)]) -> Option<(String, String)> {
+        let app = App {
+            labels: labels.iter().copied().collect(),
+            ..web(&[])
+        };
+        let found = from_traefik(&config(), &app)?;
+        let labels = found.labels.iter();
+        let labels: Vec<_> = labels
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        let left_out: Vec<_> = found.left_out.into_keys().collect();
+        Some((labels.join(" "), left_out.join(" ")))
+    }
+
+    const RULE: (&str, &str) = ("traefik.frontend.rule", "Host:a.test");
+
+    #[test]
+    fn an_app_with_a_rule_gets_the_labels_that_say_the_same() {
+        for (labels, expected, left_out) in [
+            (
+                &[RULE][..],
+                "HAPROXY_0_VHOST=a.test HAPROXY_GROUP=external",
+                "",
+            ),
+            (
+                &[
+                    RULE,
+                    ("HAPROXY_GROUP", "external"),
+                    ("traefik.enable", "true"),
+                ],
+                "HAPROXY_0_VHOST=a.test",
+                "",
+            ),
+            (
+                &[
+                    RULE,
+                    ("HAPROXY_GROUP", "x"),
+                    ("traefik.frontend.errors.n.status", "500"),
+                ],
+                "HAPROXY_0_VHOST=a.test",
+                "traefik.frontend.errors.n.status",
+            ),
+            (
+                &[
+                    RULE,
+                    ("HAPROXY_GROUP", "x"),
+                    ("traefik.frontend.redirect.entryPoint", "https"),
+                    ("traefik.backend.loadbalancer.stickiness", "true"),
+                    (
+                        "traefik.frontend.whiteList.sourceRange",
+                        "10.0.0.0/8, 192.0.2.1",
+                    ),
+                ],
+                "HAPROXY_0_BACKEND_NETWORK_ALLOWED_ACL=10.0.0.0/8 192.0.2.1 \
+                 HAPROXY_0_REDIRECT_TO_HTTPS=true HAPROXY_0_STICKY=true HAPROXY_0_VHOST=a.test",
+                "",
+            ),
+            (
+                &[
+                    ("HAPROXY_GROUP", "x"),
+                    ("traefik.api.frontend.rule", "Host:b.test"),
+                    RULE,
+                ],
+                "HAPROXY_0_VHOST=a.test",
+                "traefik.api.frontend.rule",
+            ),
+        ] {
+            let expected = (expected.to_owned(), left_out.to_owned());
+            assert_eq!(said(labels), Some(expected), "{labels:?}");
+        }
+    }
+
+    #[test]
+    fn a_rule_that_would_be_open_without_its_guard_is_left_out() {
+        for guard in [
+            "traefik.frontend.auth.basic",
+            "traefik.frontend.auth.forward.address",
+            "traefik.frontend.whiteList.ipStrategy",
+        ] {
+            let found = said(&[RULE, (guard, "x")]);
+            assert_eq!(found, Some((String::new(), guard.to_owned())), "{guard}");
+        }
+    }
+
+    #[test]
+    fn the_port_of_a_rule_must_be_one_of_the_app() {
+        for (key, value) in [
+            ("traefik.portIndex", "7"),
+            ("traefik.portIndex", "-1"),
+            ("traefik.port", "x"),
+            ("traefik.port", "65536"),
+        ] {
+            let found = said(&[RULE, (key, value)]);
+            assert_eq!(found, Some((String::new(), key.to_owned())), "{value}");
+        }
+    }
+
+    #[test]
+    fn apps_without_a_rule_or_with_labels_of_their_own_are_left_alone() {
+        for labels in [
+            &[][..],
+            &[("traefik.enable", "true")],
+            &[RULE, ("traefik.enable", "false")],
+            &[RULE, ("HAPROXY_0_VHOST", "a.test")],
+            &[("traefik.http.routers.a.rule", "Host(`a.test`)")],
+        ] {
+            assert_eq!(said(labels), None, "{labels:?}");
+        }
+    }
+}
