@@ -23,6 +23,8 @@ mod demo;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod hostile_labels;
+#[cfg(test)]
 mod log;
 #[cfg(test)]
 mod logins;
