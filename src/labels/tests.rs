@@ -1718,3 +1718,21 @@ fn a_misspelt_group_is_found_in_an_app_that_nobody_serves() {
         assert_eq!(label.as_deref(), found.then_some(key), "{key}");
     }
 }
+
+#[test]
+fn a_location_that_no_header_can_hold_is_left_out() {
+    for (name, bytes, fits) in [
+        ("HTTP_BACKEND_REDIR", 2_048, true),
+        ("HTTP_BACKEND_REDIR", 2_049, false),
+        ("HTTP_BACKEND_REVPROXY_PATH", 2_048, true),
+        ("HTTP_BACKEND_REVPROXY_PATH", 100_000, false),
+    ] {
+        let value = format!("/{}", "x".repeat(bytes - 1));
+        let key = format!("HAPROXY_0_{name}");
+        let intent = labelled(&[("HAPROXY_0_VHOST", "a.test"), (&key, &value)]);
+        let treatment = &intent.services[0].route.treatment;
+        assert_eq!(treatment.is_some(), fits, "{name}, {bytes}");
+        let expected = [(Some(key.as_str()), Reason::InvalidLabel)];
+        assert_eq!(problems(&intent), expected[usize::from(fits)..], "{name}");
+    }
+}
