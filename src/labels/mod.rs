@@ -21,6 +21,7 @@ mod key;
 mod label;
 mod listener_draft;
 mod manual;
+mod port_set;
 mod read;
 mod report;
 mod routing_rule;

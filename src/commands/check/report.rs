@@ -59,7 +59,7 @@ pub(super) struct PortReport {
     /// Name of the cookie that keeps a client at one task.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) session_cookie: Option<String>,
-    pub(super) target: Target,
+    pub(super) target: PortTarget,
 }
 
 /// A way in which requests reach a port.
@@ -97,7 +97,7 @@ pub(super) struct Guard {
 /// The servers that answer.
 #[derive(Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub(super) enum Target {
+pub(super) enum PortTarget {
     /// The agent's port that Marathon gives each task; `container_port` is the one behind it.
     AgentPort {
         container_port: Option<u16>,
@@ -369,10 +369,10 @@ fn balance(balance: &Balance) -> String {
     }
 }
 
-fn target(app: &App, index: usize, backend: &Backend) -> Target {
+fn target(app: &App, index: usize, backend: &Backend) -> PortTarget {
     let settings = backend.settings.as_ref();
     if let Some(server) = settings.and_then(|settings| settings.server.as_ref()) {
-        return Target::Server {
+        return PortTarget::Server {
             host: server.host().to_owned(),
             port: server.port(),
             tls: server.uses_tls(),
@@ -391,8 +391,8 @@ fn target(app: &App, index: usize, backend: &Backend) -> Target {
         (Networking::Container | Networking::Bridge | Networking::Host, _) => None,
     };
     match settings.and_then(|settings| settings.task_port).or(own) {
-        Some(port) => Target::TaskPort { port, tasks },
-        None => Target::AgentPort {
+        Some(port) => PortTarget::TaskPort { port, tasks },
+        None => PortTarget::AgentPort {
             container_port,
             tasks,
         },
