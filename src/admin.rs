@@ -30,6 +30,7 @@ pub use balancer_page::Balancer;
 pub use connections::listen;
 pub use request_check::Hosts;
 pub use row_page::Row;
+pub use snapshot_page::document;
 pub use sources::{Given, GivenTo, GivenVersions, MakeBalancer, Sources};
 
 /// Configuration of the admin port.

@@ -14,6 +14,7 @@ mod addresses;
 mod app;
 mod backend_settings;
 mod deployment_group;
+mod header_change;
 mod login;
 mod mode;
 mod named_server;
@@ -29,6 +30,7 @@ pub use addresses::{addresses, task_address, unroutable};
 pub use app::{AppCounts, AppIntent, Standing};
 pub use backend_settings::{BackendSettings, Balance, HashedPart};
 pub use deployment_group::{GroupedApp, MergedApps, merge};
+pub use header_change::{HeaderChange, HeaderText};
 pub use login::{HashScheme, Login, PasswordHash, SERVICE_OF_LOGIN, UnusableHash};
 pub use mode::{PortCheck, PortMode};
 pub use named_server::{NamedServer, NamedServerTls};
@@ -39,4 +41,4 @@ pub use service_listener::{
     ListenOptions, ListenTls, ListenerClaim, ListenerClaims, ServiceListener, TlsVersion,
     WantedCertificates,
 };
-pub use treatment::{ClientNetwork, LocationRewrite, Treatment};
+pub use treatment::{ClientNetwork, LocationRewrite, RedirectCode, Treatment};

@@ -7,6 +7,7 @@ use super::assigned_ports::AssignedPorts;
 use super::config::Config;
 use super::draft::{LabelText, ServiceDraft, invalid};
 use super::family::selection;
+use super::idioms;
 use super::key::supported;
 use super::label::{LabelReader, SupportedLabel};
 use super::report::{self, LabelReport, is_about_access};
@@ -208,6 +209,7 @@ impl PortLabels<'_> {
         of_app: &[SupportedLabel<'_>],
     ) -> ServiceDraft<'a> {
         let mut draft = ServiceDraft::new(&app.id, config);
+        draft.path_patterns = self.own.iter().find_map(idioms::path_patterns);
         if !self.is_wanted {
             draft.listener.is_left_out = true;
             return draft;
