@@ -123,6 +123,7 @@ fn listed(app: usize, host_prefix: &str) -> ListedApp {
         id: id(app).as_str().into(),
         version: AppVersion(1),
         config_version: AppVersion(1),
+        instances: 1,
         labels: labels.into_iter().collect(),
         layout: Arc::new(Layout {
             networking: Networking::Bridge,

@@ -2,53 +2,87 @@
 //!
 //! [`addresses`] decides the order of endpoints.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::service::RankedAddresses;
 use super::task_address::no_task_address;
-use crate::state::app::{Layout, Networking, Port, Protocol, Task, TaskState};
+use crate::state::app::{Layout, Networking, Port, Protocol, Task, TaskId, TaskState};
 use crate::state::health::{Eligibility, may_get_requests};
 use crate::state::problem::{Problem, Reason, Subject};
 use crate::state::{AppState, State};
 
-/// Addresses behind one port of an app, by rank: first those of tasks that are there, behind them
-/// those of [lost](TaskState::is_lost) ones; sorted within a rank, each address once. And problems:
-/// a task that should have an address and does not, and tasks that serve as a last resort. A task
-/// that has none *yet* is no problem. `use_health` is as for [`may_get_requests`].
+/// Addresses behind one port of some apps that answer for it together, or of one, by rank: first
+/// those of tasks that are there, behind them those of [lost](TaskState::is_lost) ones; sorted within
+/// a rank, each address once. And problems: a task that should have an address and does not, and
+/// tasks that serve as a last resort. A task that has none *yet* is no problem. `use_health` is as
+/// for [`may_get_requests`].
+///
+/// Tasks in `draining` get no new requests, as long as others that are there do.
 pub fn addresses(
     state: &State,
-    app: &AppState,
+    apps: &[&AppState],
     index: usize,
     use_health: bool,
+    draining: &BTreeSet<TaskId>,
 ) -> (RankedAddresses, Vec<Problem>) {
     let mut eligible = Candidates::default();
     let mut last_resort = Candidates::default();
     let mut misfit = None;
     let mut foreign = None;
-    for task in app.tasks().values() {
-        let candidates = match may_get_requests(app, task, use_health) {
-            Eligibility::Eligible => &mut eligible,
-            Eligibility::LastResort => &mut last_resort,
+    let mut failing = None;
+    let tasks = apps
+        .iter()
+        .flat_map(|app| app.tasks().values().map(move |task| (*app, task)));
+    for (app, task) in tasks {
+        let is_last_resort = match may_get_requests(app, task, use_health) {
+            Eligibility::Eligible => false,
+            Eligibility::LastResort => true,
             Eligibility::Ineligible => continue,
         };
         match reached_at(state, app, task, index) {
             Reached::At(address) => match no_task_address(address.ip()) {
-                None => candidates.add(address, task.condition),
-                Some(kind) => foreign = foreign.or(Some((task, address, kind))),
+                None if is_last_resort => {
+                    failing = failing.or(Some(app));
+                    last_resort.add(address, task.condition);
+                }
+                None if draining.contains(&task.id) => eligible.draining.push(address),
+                None => eligible.add(address, task.condition),
+                Some(kind) => foreign = foreign.or(Some((app, task, address, kind))),
             },
             Reached::Unknown => {}
-            Reached::Misfit => misfit = misfit.or(Some(task)),
+            Reached::Misfit => misfit = misfit.or(Some((app, task))),
         }
     }
-    let misfit = misfit.map(|task| misfit_problem(app, task, index));
-    let foreign = foreign.map(|(task, address, kind)| foreign_address(app, task, address, kind));
+    let misfit = misfit.map(|(app, task)| misfit_problem(app, task, index));
+    let foreign =
+        foreign.map(|(app, task, address, kind)| foreign_address(app, task, address, kind));
     let mut problems: Vec<Problem> = misfit.into_iter().chain(foreign).collect();
-    if eligible.there.is_empty() && !last_resort.is_empty() {
+    if eligible.there.is_empty() {
+        // Whatever is to take over is not there: nobody is left without requests for it.
+        eligible.there.append(&mut eligible.draining);
+    }
+    if eligible.there.is_empty()
+        && let Some(app) = failing
+    {
         eligible.extend(last_resort);
         problems.push(no_healthy_task(app));
     }
     (eligible.ranked(), problems)
+}
+
+/// The address at which a task is reached on the port at `index` of its app, if one is known.
+pub fn task_address(
+    state: &State,
+    app: &AppState,
+    task: &Task,
+    index: usize,
+) -> Option<SocketAddr> {
+    match reached_at(state, app, task, index) {
+        Reached::At(address) => Some(address),
+        Reached::Unknown | Reached::Misfit => None,
+    }
 }
 
 /// Addresses of tasks that have the same right to requests.
@@ -56,13 +90,10 @@ pub fn addresses(
 struct Candidates {
     there: Vec<SocketAddr>,
     lost: Vec<SocketAddr>,
+    draining: Vec<SocketAddr>,
 }
 
 impl Candidates {
-    fn is_empty(&self) -> bool {
-        self.there.is_empty() && self.lost.is_empty()
-    }
-
     fn add(&mut self, address: SocketAddr, condition: TaskState) {
         if condition.is_lost() {
             self.lost.push(address);
@@ -78,24 +109,12 @@ impl Candidates {
 
     /// Lost tasks are the first where nobody else is.
     fn ranked(self) -> RankedAddresses {
-        let (first, mut behind) = if self.there.is_empty() {
-            (each_once(self.lost), Vec::new())
+        if self.there.is_empty() {
+            RankedAddresses::new(self.lost, Vec::new(), self.draining)
         } else {
-            (each_once(self.there), each_once(self.lost))
-        };
-        behind.retain(|address| first.binary_search(address).is_err());
-        RankedAddresses {
-            first: first.into(),
-            behind: behind.into(),
+            RankedAddresses::new(self.there, self.lost, self.draining)
         }
     }
-}
-
-/// Sorted, each once.
-fn each_once(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    addresses.sort_unstable();
-    addresses.dedup();
-    addresses
 }
 
 fn misfit_problem(app: &AppState, task: &Task, index: usize) -> Problem {

@@ -99,6 +99,9 @@ pub(super) enum Support {
 pub(super) enum LabelReader {
     /// Before all others, to select the ports that are served.
     Selection,
+    /// With the other apps of a group, before anything else. Checks a value that stands alone; an
+    /// error is what is wrong with it, and the remedy.
+    Deployment(fn(&str) -> Result<(), (String, &'static str)>),
     /// Into the intent of its port, or of each port of its app.
     Part(ReadPart),
 }

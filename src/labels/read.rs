@@ -88,6 +88,7 @@ pub(super) fn read(
     };
     let mut problems = ProblemList::default();
     problems.extend(labels.problems(app));
+    problems.extend(labels.of_deployments(app));
     let mut served = Vec::new();
     let mut asks_for_hosts = false;
     for (index, (labels_of_port, port)) in ports.iter().zip(&app.layout.ports).enumerate() {
@@ -192,7 +193,8 @@ impl Default for ReadLabels {
 }
 
 impl ReadLabels {
-    fn port(&self, index: usize) -> Option<&ReadPort> {
+    /// The served port at `index`.
+    pub(super) fn port(&self, index: usize) -> Option<&ReadPort> {
         self.ports.iter().find(|known| known.index == index)
     }
 }
@@ -215,7 +217,7 @@ impl PortLabels<'_> {
         for label in of_app.iter().chain(&self.own) {
             match label.reader {
                 LabelReader::Part(read) => read(label.text, &mut draft),
-                LabelReader::Selection => {}
+                LabelReader::Selection | LabelReader::Deployment(_) => {}
             }
         }
         draft
@@ -258,6 +260,17 @@ impl<'a> SupportedLabels<'a> {
     fn of_ports(&self) -> impl Iterator<Item = &SupportedLabel<'a>> {
         let of_no_port = self.of_no_port.iter().map(|(label, _)| label);
         self.by_port.values().flatten().chain(of_no_port)
+    }
+
+    /// The problems of labels about deployments.
+    fn of_deployments(&self, app: &App) -> impl Iterator<Item = Problem> {
+        self.of_app.iter().filter_map(|label| match label.reader {
+            LabelReader::Deployment(check) => {
+                let (message, remedy) = check(label.text.value).err()?;
+                Some(invalid(&app.id, label.text, message, remedy))
+            }
+            LabelReader::Selection | LabelReader::Part(_) => None,
+        })
     }
 
     /// The problems of labels whose ports the app does not have.

@@ -1,5 +1,7 @@
 //! What labels and networking become, case by case.
 
+mod groups;
+
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -52,6 +54,7 @@ fn app(networking: Networking, ports: Vec<Port>, labels: &[(&str, &str)]) -> App
         id: "/web".into(),
         version: AppVersion(1),
         config_version: AppVersion(1),
+        instances: 1,
         labels: labels.iter().copied().collect(),
         layout: Arc::new(Layout { networking, ports }),
         health_checks: checks(0),
@@ -491,13 +494,10 @@ fn a_label_that_is_not_supported_is_one_problem_however_many_ports_have_it() {
         ("HAPROXY_0_BACKEND_REDIRECT_HTTP_TO_HTTPS", "a"),
         ("HAPROXY_1_BACKEND_REDIRECT_HTTP_TO_HTTPS", "b"),
         ("HAPROXY_1_HTTP_BACKEND_REVPROXY_GLUE", ""),
-        ("HAPROXY_DEPLOYMENT_GROUP", "web"),
         ("OTHER_0_STICKY", "true"),
         ("traefik.enable", "true"),
     ]);
     let unsupported = Reason::UnsupportedLabel;
-    let deployment = "not supported yet: the apps of a deployment group are not merged, each is \
-                      served by itself";
     assert_eq!(
         said(&intent),
         [
@@ -507,7 +507,6 @@ fn a_label_that_is_not_supported_is_one_problem_however_many_ports_have_it() {
                 "not supported yet: the redirect is what REDIRECT_TO_HTTPS asks for (ports 0, \
                  1)"
             ),
-            ("HAPROXY_DEPLOYMENT_GROUP", unsupported, deployment),
             (
                 "HAPROXY_1_HTTP_BACKEND_REVPROXY_GLUE",
                 unsupported,
@@ -865,8 +864,12 @@ fn an_unknown_label_is_named_with_the_nearest_known_one() {
         ),
         (
             "HAPROXY_0_DEPLOYMENT_GROUP",
-            "it means nothing with the index of a port; remove it: HAPROXY_DEPLOYMENT_GROUP is \
-             not supported yet either",
+            "it means nothing with the index of a port; write it as in HAPROXY_DEPLOYMENT_GROUP",
+        ),
+        (
+            "HAPROXY_BACKEND_REDIRECT_HTTP_TO_HTTPS",
+            "it means nothing without the index of a port; remove it: \
+             HAPROXY_0_BACKEND_REDIRECT_HTTP_TO_HTTPS is not supported yet either",
         ),
     ] {
         assert_eq!(problem(key), told);
@@ -1287,7 +1290,7 @@ fn ranks(tasks: &[(u16, TaskState, Health)]) -> ([Vec<u16>; 2], Vec<Reason>) {
     });
     let intent = intent(&config(), checked, tasks.collect());
     let addresses = &intent.service(0).unwrap().backend.addresses;
-    let ports = [&addresses.first, &addresses.behind]
+    let ports = [addresses.first(), addresses.behind()]
         .map(|rank| rank.iter().map(SocketAddr::port).collect());
     let reasons = intent.problems.iter().map(|problem| problem.reason);
     (ports, reasons.collect())

@@ -172,6 +172,9 @@ pub(super) struct AppRecord<'a> {
     pub(super) id: Cow<'a, str>,
     pub(super) version: i64,
     pub(super) config_version: i64,
+    /// 0 in a record that was written before it had this field.
+    #[serde(default)]
+    pub(super) instances: u32,
     pub(super) labels: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
     pub(super) layout: LayoutRecord<'a>,
     #[serde(borrow)]

@@ -312,6 +312,7 @@ fn the_format_has_a_number() {
             "id": "/web",
             "version": 1,
             "config_version": 1,
+            "instances": 1,
             "labels": { "HAPROXY_GROUP": "external" },
             "layout": layout,
             "health_checks": [],

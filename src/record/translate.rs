@@ -151,6 +151,7 @@ fn app_record(parts: &AppParts) -> AppRecord<'_> {
         id,
         version: AppVersion(version),
         config_version: AppVersion(config_version),
+        instances,
         labels,
         layout,
         health_checks,
@@ -161,6 +162,7 @@ fn app_record(parts: &AppParts) -> AppRecord<'_> {
         id: id.as_str().into(),
         version: *version,
         config_version: *config_version,
+        instances: *instances,
         labels: labels
             .map(|(key, value)| (key.into(), value.into()))
             .collect(),
@@ -178,6 +180,7 @@ fn app(record: AppRecord<'_>) -> AppParts {
         id,
         version,
         config_version,
+        instances,
         labels,
         layout: recorded,
         health_checks,
@@ -191,6 +194,7 @@ fn app(record: AppRecord<'_>) -> AppParts {
             id: (&*id).into(),
             version: AppVersion(version),
             config_version: AppVersion(config_version),
+            instances,
             labels: labels.collect(),
             layout: Arc::new(layout(recorded)),
             health_checks: checks(health_checks),

@@ -284,7 +284,14 @@ fn endpoints(assignment: &Value) -> Value {
             Some(priority) => panic!("priority {priority}"),
         };
         let endpoints = locality["lb_endpoints"].as_array().unwrap().iter();
-        endpoints.map(move |endpoint| address(&endpoint["endpoint"]["address"]) + rank)
+        endpoints.map(move |endpoint| {
+            let draining = match endpoint["health_status"].as_str() {
+                None => "",
+                Some("DRAINING") => " draining",
+                Some(status) => panic!("status {status}"),
+            };
+            address(&endpoint["endpoint"]["address"]) + rank + draining
+        })
     });
     endpoints.collect()
 }
