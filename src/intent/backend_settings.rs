@@ -1,6 +1,7 @@
 //! Settings of a backend beyond the usual ones.
 
 use super::named_server::NamedServer;
+use super::task_check::TaskCheck;
 
 /// The treatment of a backend's tasks, where it differs from the usual one of
 /// [`default`](Self::default). Equal settings of many backends are written once.
@@ -12,6 +13,8 @@ pub struct BackendSettings {
     pub task_port: Option<u16>,
     /// The server that answers in place of the tasks.
     pub server: Option<NamedServer>,
+    /// The check that proxies make of each task; none: they make none.
+    pub check: Option<Box<TaskCheck>>,
 }
 
 impl BackendSettings {

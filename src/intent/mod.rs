@@ -21,10 +21,11 @@ mod pattern;
 mod service;
 mod service_listener;
 mod task_address;
+mod task_check;
 mod treatment;
 
 pub use acme::AcmePort;
-pub use addresses::{addresses, unroutable};
+pub use addresses::{CheckPlace, CheckPlaces, addresses, check_places, unroutable};
 pub use app::{AppCounts, AppIntent, Standing};
 pub use backend_settings::{BackendSettings, Balance, HashedPart};
 pub use login::{HashScheme, Login, PasswordHash, SERVICE_OF_LOGIN, UnusableHash};
@@ -37,4 +38,5 @@ pub use service_listener::{
     ListenOptions, ListenTls, ListenerClaim, ListenerClaims, ServiceListener, TlsVersion,
     WantedCertificates,
 };
+pub use task_check::{CheckKind, CheckedPort, TaskCheck};
 pub use treatment::{ClientNetwork, LocationRewrite, Treatment};

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::addresses::CheckPlaces;
 use super::backend_settings::BackendSettings;
 use super::login::Login;
 use super::mode::PortMode;
@@ -77,6 +78,9 @@ pub struct Backend {
     pub addresses: RankedAddresses,
     /// Settings beyond the usual ones; none for most backends.
     pub settings: Option<Arc<BackendSettings>>,
+    /// Places of the checks of those tasks that are not checked at their own addresses; none for
+    /// most backends. Not empty.
+    pub check_places: Option<Box<CheckPlaces>>,
 }
 
 /// Addresses by rank: literal, each once; sorted within a rank.
@@ -102,6 +106,13 @@ impl RankedAddresses {
             behind: behind.difference(&first).copied().collect(),
             first: first.into_iter().collect(),
         }
+    }
+
+    /// True if an address is among them.
+    pub fn contains(&self, address: SocketAddr) -> bool {
+        let ranks = [&self.first, &self.behind];
+        let mut ranks = ranks.into_iter();
+        ranks.any(|addresses| addresses.binary_search(&address).is_ok())
     }
 
     /// All addresses, the first ones first.

@@ -27,6 +27,15 @@ pub struct Config {
     pub paths: PathRules,
     /// The listeners besides those for hosts.
     pub ports: ServicePorts,
+    /// The connections of proxies to tasks.
+    pub tasks: TaskConnections,
+}
+
+/// Configuration of the connections of proxies to tasks, besides what labels ask for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaskConnections {
+    /// True if proxies check tasks by themselves, as their definitions say.
+    pub active_checks: bool,
 }
 
 /// Configuration of the ways to a service besides its hosts. By default there are none.

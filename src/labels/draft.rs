@@ -28,6 +28,8 @@ pub(super) struct ServiceDraft<'a> {
     pub(super) listener: ListenerDraft,
     /// The settings of the backend as far as they are read.
     pub(super) backend: BackendSettings,
+    /// The place among the app's ports of the one on which tasks are checked.
+    pub(super) check_place: Option<WithOrigin<i64>>,
     /// True once a label that restricts access could not be read.
     is_closed: bool,
     problems: ProblemList,
@@ -69,6 +71,7 @@ impl<'a> ServiceDraft<'a> {
             route: Route::default(),
             listener: ListenerDraft::default(),
             backend: BackendSettings::default(),
+            check_place: None,
             is_closed: false,
             problems: ProblemList::default(),
         }
@@ -89,6 +92,11 @@ impl<'a> ServiceDraft<'a> {
     ) {
         let problem = invalid(self.app, label, message, remedy);
         self.problems.push(Problem { reason, ..problem });
+    }
+
+    /// Notes a problem, if there is one.
+    pub(super) fn note_problem(&mut self, problem: Option<Problem>) {
+        self.problems.extend(problem);
     }
 
     /// Returns each usable word of a list as `read` understands it, sorted and each once. Notes a

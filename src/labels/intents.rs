@@ -7,7 +7,8 @@ use super::assigned_ports::AssignedPorts;
 use super::config::Config;
 use super::read::{ReadLabels, ReadPort, read};
 use crate::intent::{
-    AppCounts, AppIntent, Backend, RankedAddresses, Service, Standing, addresses, backend_name,
+    AppCounts, AppIntent, Backend, CheckPlaces, RankedAddresses, Service, Standing, addresses,
+    backend_name, check_places,
 };
 use crate::packing::compact;
 use crate::parallel;
@@ -199,18 +200,24 @@ impl Intents {
         for port in &labels.ports {
             let known = before.and_then(|before| before.service(port.index));
             let (addresses, found) = addresses(state, app, port.index, self.config.use_health);
-            let task_port = port.backend.as_ref().and_then(|backend| backend.task_port);
+            let settings = port.backend.as_deref();
+            let task_port = settings.and_then(|backend| backend.task_port);
             let addresses = match task_port {
                 Some(task_port) => addresses.with_port(task_port),
                 None => addresses,
             };
+            let check = settings.and_then(|backend| backend.check.as_deref());
+            let check_places = check.and_then(|check| {
+                check_places(state, app, port.index, task_port, check, &addresses)
+            });
             for problem in found {
                 // Some are about the app and not about one of its ports.
                 if !problems.contains(&problem) {
                     problems.push(problem);
                 }
             }
-            services.push(service(&app.app().id, port, addresses, known));
+            let tasks = (addresses, check_places);
+            services.push(service(&app.app().id, port, tasks, known));
         }
         AppIntent {
             standing: labels.standing,
@@ -229,14 +236,15 @@ fn problems_of(intent: Option<&AppIntent>) -> &[Problem] {
 fn service(
     app: &AppId,
     port: &ReadPort,
-    addresses: RankedAddresses,
+    (addresses, check_places): (RankedAddresses, Option<Box<CheckPlaces>>),
     known: Option<&Arc<Service>>,
 ) -> Arc<Service> {
     match known {
         Some(known)
             if known.route == port.route
                 && known.backend.settings == port.backend
-                && known.backend.addresses == addresses =>
+                && known.backend.addresses == addresses
+                && known.backend.check_places == check_places =>
         {
             known.clone()
         }
@@ -251,6 +259,7 @@ fn service(
                 ),
                 addresses,
                 settings: port.backend.clone(),
+                check_places,
             },
         }),
     }

@@ -10,6 +10,7 @@
 
 mod assigned_ports;
 mod bind_options;
+mod checked_port;
 mod config;
 mod draft;
 mod family;
@@ -26,6 +27,6 @@ mod table;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use config::{Config, Groups, ServicePorts};
+pub use config::{Config, Groups, ServicePorts, TaskConnections};
 pub use intents::{ChangedIntents, Intents};
 pub use manual::{names, table};

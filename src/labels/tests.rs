@@ -24,6 +24,8 @@ use crate::state::problem_list::LISTED_PER_SUBJECT;
 use crate::state::reduce;
 use crate::state::testing::checks;
 
+mod checks;
+
 fn config() -> Config {
     Config {
         groups: Groups::Named(["external".to_owned()].into()),
@@ -34,6 +36,7 @@ fn config() -> Config {
         acme: AcmePort::new("acme", 1),
         paths: PathRules::default(),
         ports: ServicePorts::default(),
+        tasks: TaskConnections::default(),
     }
 }
 

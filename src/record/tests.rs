@@ -132,6 +132,7 @@ fn snapshot(state: &State) -> Snapshot {
         acme: None,
         paths: crate::intent::path::PathRules::default(),
         ports: labels::ServicePorts::default(),
+        tasks: labels::TaskConnections::default(),
     };
     let projector = Projector::full(labels, resources::Config::default(), state);
     projector.snapshot().clone()

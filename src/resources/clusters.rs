@@ -13,7 +13,7 @@ use envoy_api::prost::Message as _;
 
 use super::config::Config;
 use super::source::{config_source, duration};
-use super::{balancing, header_case, named_servers, origin, retries};
+use super::{balancing, header_case, named_servers, origin, retries, task_checks};
 use crate::intent::BackendSettings;
 use crate::snapshot::{Encode, Flavour, Kind, Name, Origin, Resource, Version};
 
@@ -69,7 +69,16 @@ impl ClusterTemplate {
             template: self.clone(),
             name: name.clone(),
         };
-        Resource::composed(name, version, writer).made_from(Origin::OfName(origin::port))
+        let cluster = Resource::composed(name, version, writer);
+        let cluster = cluster.made_from(Origin::OfName(origin::port));
+        let check = self
+            .settings
+            .as_ref()
+            .and_then(|settings| settings.check.as_ref());
+        match check {
+            Some(check) => cluster.waiting(task_checks::longest_wait(check)),
+            None => cluster,
+        }
     }
 
     fn encoded(&self, flavour: Flavour) -> &Bytes {
@@ -145,6 +154,9 @@ fn common(config: &Config, settings: Option<&BackendSettings>, flavour: Flavour)
         cluster.load_balancing_policy = balancing::policy(&settings.balance);
         if let Some(server) = &settings.server {
             named_servers::lead_to(server, &mut cluster);
+        }
+        if let Some(check) = &settings.check {
+            task_checks::add_to(check, &mut cluster);
         }
     }
     cluster.encode_to_vec().into()

@@ -30,6 +30,7 @@ mod service_listener;
 mod service_ports;
 mod settled_hosts;
 mod source;
+mod task_checks;
 #[cfg(test)]
 pub(crate) mod tests;
 mod treatment;

@@ -67,6 +67,10 @@ pub struct Typed {
     #[arg(long, env = "USE_MARATHON_HEALTH", value_name = "BOOL", default_value = "true", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = switch)]
     pub use_marathon_health: bool,
 
+    /// Let every Envoy check tasks by itself as well, as the health checks of their definitions say.
+    #[arg(long, env = "ACTIVE_HEALTH_CHECKS", value_name = "BOOL", default_value = "false", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = switch)]
+    pub active_health_checks: bool,
+
     /// Id of an app that is never served: the one that runs the edge itself.
     #[arg(long, env = "FRAMEWORK_NAME", value_name = "APP")]
     pub framework_name: Option<String>,

@@ -79,6 +79,7 @@ struct Settings {
     /// The ports that apps without service ports get.
     assigned_ports: Option<(u16, u16)>,
     app_id_listen: Option<SocketAddr>,
+    active_checks: bool,
     /// Whether the outcome shows every resource as a proxy gets it.
     in_full: bool,
 }
@@ -162,6 +163,9 @@ impl Settings {
                 by_app_id: self.app_id_listen.is_some(),
                 ask_for_logins: self.auth_on_service_ports,
                 assigned: self.assigned_ports.map(|(first, last)| first..=last),
+            },
+            tasks: labels::TaskConnections {
+                active_checks: self.active_checks,
             },
         };
         let mut resources = resources::Config {
@@ -284,9 +288,25 @@ fn endpoints(assignment: &Value) -> Value {
             Some(priority) => panic!("priority {priority}"),
         };
         let endpoints = locality["lb_endpoints"].as_array().unwrap().iter();
-        endpoints.map(move |endpoint| address(&endpoint["endpoint"]["address"]) + rank)
+        endpoints.map(move |endpoint| {
+            let endpoint = &endpoint["endpoint"];
+            address(&endpoint["address"]) + rank + &check_place(&endpoint["health_check_config"])
+        })
     });
     endpoints.collect()
+}
+
+/// The place of an endpoint's check, if that is not its address.
+fn check_place(config: &Value) -> String {
+    if config["disable_active_health_check"] == true {
+        " unchecked".to_owned()
+    } else if let Some(port) = config["port_value"].as_u64() {
+        format!(" checked on {port}")
+    } else if config["address"].is_object() {
+        format!(" checked at {}", address(&config["address"]))
+    } else {
+        String::new()
+    }
 }
 
 /// Its address, and for every chain the names and the secret.

@@ -63,6 +63,8 @@ mod start;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod task_connections;
+#[cfg(test)]
 mod tidy;
 #[cfg(test)]
 mod tls;
