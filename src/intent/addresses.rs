@@ -227,8 +227,9 @@ enum Reached {
 /// Returns the address by Marathon's own rule (`NetworkInfo`, and
 /// [networking](https://mesosphere.github.io/marathon/docs/networking.html) in its manual): a port
 /// that was given an agent port is reached there, any other in the container. A task without any
-/// agent port, although its definition asks for one, is reached in the container too: some networks
-/// give none. The container's address is never used in bridge mode, since it is private to the agent.
+/// agent port, although its definition asks for one, is reached in the container too, as some networks
+/// give none; without a container network on the port of the definition, as marathon-lb does. The
+/// container's address is never used in bridge mode, since it is private to the agent.
 fn reached_at(state: &State, app: &AppState, task: &Task, index: usize) -> Reached {
     let layout = app.layout_of(task);
     let Some(own) = index_in(&app.app().layout, index, layout) else {
@@ -242,10 +243,12 @@ fn reached_at(state: &State, app: &AppState, task: &Task, index: usize) -> Reach
         let before = layout.ports.iter().take(own);
         let taken = before.filter(|port| port.on_agent).count();
         let number = match task.ports.get(taken) {
-            Some(0) => return Reached::Unknown,
-            Some(number) => *number,
-            None if task.ports.is_empty() => return Reached::Unknown,
+            Some(number) => Some(*number),
+            None if task.ports.is_empty() => defined(layout.networking, port),
             None => return Reached::Misfit,
+        };
+        let Some(number @ 1..) = number else {
+            return Reached::Unknown;
         };
         let agent = task.host.as_ref();
         let address = agent.and_then(|host| state.addresses(host).first().copied());
@@ -262,6 +265,15 @@ fn reached_at(state: &State, app: &AppState, task: &Task, index: usize) -> Reach
             Reached::At(SocketAddr::new(*address, number))
         }
         (Networking::Host | Networking::Bridge | Networking::Container, _, _) => Reached::Unknown,
+    }
+}
+
+/// Number of the port as the definition says it, on the agent: for a task that says none.
+fn defined(networking: Networking, port: &Port) -> Option<u16> {
+    match networking {
+        Networking::Host => port.service_port,
+        Networking::Bridge => port.container_port,
+        Networking::Container => None,
     }
 }
 

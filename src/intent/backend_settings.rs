@@ -53,6 +53,8 @@ pub enum HashedPart {
     PathAndQuery,
     /// The value of a parameter in the query, by its name.
     QueryParameter(Box<str>),
+    /// The value of a cookie, by its name.
+    Cookie(Box<str>),
     /// The value of a header, by its name in lower case.
     Header(Box<str>),
 }

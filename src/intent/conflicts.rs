@@ -100,11 +100,12 @@ pub struct Claim {
 /// The path of a service that names none.
 static EVERY_PATH: LazyLock<PathPrefix> = LazyLock::new(|| PathPrefix {
     prefix: "/".to_owned(),
+    is_pattern: false,
     ignore_case: false,
 });
 
 impl Claim {
-    /// The prefix.
+    /// The prefix, or the pattern.
     pub fn path(&self) -> &PathPrefix {
         let paths = self.route.paths();
         paths.get(self.position).unwrap_or(&EVERY_PATH)

@@ -13,6 +13,7 @@ mod acme;
 mod addresses;
 mod app;
 mod backend_settings;
+mod header_change;
 mod login;
 mod mode;
 mod named_server;
@@ -28,6 +29,7 @@ pub use acme::AcmePort;
 pub use addresses::{CheckPlace, CheckPlaces, addresses, check_places, unroutable};
 pub use app::{AppCounts, AppIntent, Standing};
 pub use backend_settings::{BackendSettings, Balance, HashedPart};
+pub use header_change::{HeaderChange, HeaderText};
 pub use login::{HashScheme, Login, PasswordHash, SERVICE_OF_LOGIN, UnusableHash};
 pub use mode::{PortCheck, PortMode};
 pub use named_server::{NamedServer, NamedServerTls};
@@ -39,4 +41,4 @@ pub use service_listener::{
     WantedCertificates,
 };
 pub use task_check::{CheckKind, CheckedPort, TaskCheck};
-pub use treatment::{ClientNetwork, LocationRewrite, Treatment};
+pub use treatment::{ClientNetwork, LocationRewrite, RedirectCode, Treatment};

@@ -50,6 +50,16 @@ impl Pattern {
         }
     }
 
+    /// The pattern of texts in which a regular expression is found.
+    ///
+    /// # Errors
+    ///
+    /// As for [`parse`](Self::parse).
+    pub fn search(text: &str) -> Result<Self, UnusablePattern> {
+        Self::parse(text)?;
+        Self::parse(&format!(".*(?:{text}).*"))
+    }
+
     /// The pattern that matches this text alone.
     ///
     /// # Errors

@@ -60,11 +60,14 @@ pub struct Route {
     pub treatment: Option<Box<Treatment>>,
 }
 
-/// A prefix of the request path, compared as text: `/foo` takes `/foobar` too.
+/// A prefix of the request path, compared as text: `/foo` takes `/foobar` too. Or a pattern of the
+/// whole path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PathPrefix {
-    /// The prefix.
+    /// The prefix, or the pattern.
     pub prefix: String,
+    /// True for a [`Pattern`](super::Pattern).
+    pub is_pattern: bool,
     /// True if letters match in either case.
     pub ignore_case: bool,
 }

@@ -16,6 +16,13 @@ pub(super) struct LabelText<'a> {
     pub(super) value: &'a str,
 }
 
+/// Paths that are regular expressions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PathPatterns {
+    /// True if letters match in either case.
+    pub(super) ignore_case: bool,
+}
+
 /// The parts of a port's intent that labels ask for, and the problems of their values.
 pub(super) struct ServiceDraft<'a> {
     app: &'a AppId,
@@ -30,6 +37,14 @@ pub(super) struct ServiceDraft<'a> {
     pub(super) backend: BackendSettings,
     /// The place among the app's ports of the one on which tasks are checked.
     pub(super) check_place: Option<WithOrigin<i64>>,
+    /// True once paths were asked for, even if none of them is usable.
+    pub(super) has_path_label: bool,
+    /// The way in which a template compares the paths of PATH; none: as prefixes.
+    pub(super) path_patterns: Option<PathPatterns>,
+    /// True if requests that name the app do not reach the port.
+    pub(super) is_not_by_app_id: bool,
+    /// True once the hosts of the port are to be left without requests to it.
+    is_without_requests: bool,
     /// True once a label that restricts access could not be read.
     is_closed: bool,
     problems: ProblemList,
@@ -72,6 +87,10 @@ impl<'a> ServiceDraft<'a> {
             listener: ListenerDraft::default(),
             backend: BackendSettings::default(),
             check_place: None,
+            has_path_label: false,
+            path_patterns: None,
+            is_not_by_app_id: false,
+            is_without_requests: false,
             is_closed: false,
             problems: ProblemList::default(),
         }
@@ -154,9 +173,7 @@ impl<'a> ServiceDraft<'a> {
 
     /// Leaves the hosts of the port without requests to it.
     pub(super) fn drop_requests(&mut self) {
-        if let Some(hosts) = &mut self.route.hosts {
-            hosts.value.clear();
-        }
+        self.is_without_requests = true;
     }
 
     /// The problems of a port that no task can be reached on: one for each label that asks for
@@ -212,7 +229,7 @@ impl<'a> ServiceDraft<'a> {
             self.problems.extend(self.tcp_with_hosts(&route));
             route.hosts = None;
         }
-        if route.hosts().is_empty() {
+        if route.hosts().is_empty() || self.is_without_requests {
             route = Route {
                 hosts: None,
                 paths: None,
@@ -225,7 +242,7 @@ impl<'a> ServiceDraft<'a> {
             Some(port) => Some(port.value),
             None => number.filter(|number| *number > 0),
         };
-        if mode == PortMode::Http && self.config.ports.by_app_id {
+        if mode == PortMode::Http && self.config.ports.by_app_id && !self.is_not_by_app_id {
             route.by_app_id = Some(number.unwrap_or(u16::MAX));
         }
         route.listener = self.listener.finish(self.config, number).map(Box::new);

@@ -14,7 +14,9 @@ mod checked_port;
 mod config;
 mod draft;
 mod family;
+mod haproxy_lines;
 mod haproxy_text;
+mod idioms;
 mod intents;
 mod key;
 mod label;
@@ -22,6 +24,8 @@ mod listener_draft;
 mod manual;
 mod read;
 mod report;
+mod routing_rule;
+mod section_options;
 mod server_line;
 mod table;
 #[cfg(test)]

@@ -8,6 +8,7 @@ use super::config::Config;
 use super::draft::{LabelText, ServiceDraft, invalid};
 use super::family::ports::labelled_port;
 use super::family::selection;
+use super::idioms;
 use super::key::supported;
 use super::label::{LabelReader, SupportedLabel};
 use super::report::{self, LabelReport, is_about_access};
@@ -237,6 +238,7 @@ impl PortLabels<'_> {
         of_app: &[SupportedLabel<'_>],
     ) -> ServiceDraft<'a> {
         let mut draft = ServiceDraft::new(&app.id, config);
+        draft.path_patterns = self.own.iter().find_map(idioms::path_patterns);
         if !self.is_wanted {
             draft.listener.is_left_out = true;
             return draft;

@@ -153,6 +153,7 @@ fn problems(intent: &AppIntent) -> Vec<(Option<&str>, Reason)> {
 
 fn path(prefix: &str, ignore_case: bool) -> PathPrefix {
     PathPrefix {
+        is_pattern: false,
         prefix: prefix.to_owned(),
         ignore_case,
     }
@@ -538,7 +539,7 @@ fn a_label_that_restricts_access_takes_its_port_out() {
         ),
         (
             "HTTP_FRONTEND_ACL",
-            "use_backend {backend} if {{ path_beg /public }}",
+            "use_backend {backend} if {{ path_end .png }}",
         ),
         ("BACKEND_HEAD", "mode http\n  http-request deny"),
     ] {
@@ -773,18 +774,18 @@ fn a_login_that_cannot_be_read_closes_its_port_and_is_not_repeated() {
 #[test]
 fn text_for_haproxy_that_restricts_nothing_leaves_the_port_alone() {
     for (name, value) in [
-        ("BACKEND_HTTP_OPTIONS", "  option forwardfor\n"),
+        ("BACKEND_HTTP_OPTIONS", "  errorfile 503 /errors/503.http\n"),
         (
             "BACKEND_SERVER_OPTIONS",
             "server a vip.test:443 ssl verify required ca-file a",
         ),
         (
             "HTTP_FRONTEND_ACL_WITH_PATH",
-            "acl path_{backend} path_reg {path}",
+            "acl path_{backend} path_end {path}",
         ),
         (
             "HTTP_FRONTEND_ACL",
-            "acl h hdr_end(host) -i {hostname}\nuse_backend {backend} if h",
+            "acl h hdr_reg(host) -i {hostname}\nuse_backend {backend} if h",
         ),
     ] {
         let key = format!("HAPROXY_0_{name}");
@@ -1088,7 +1089,7 @@ fn an_agent_port_counts_only_the_ports_that_have_one() {
 
 /// Marathon 1.4 writes host port 0 for ports of networks in which tasks get no agent ports.
 #[test]
-fn a_container_without_any_agent_port_is_reached_at_its_own_address() {
+fn a_task_without_any_agent_port_is_reached_as_its_definition_says() {
     let ports = vec![
         port(Some(80), true),
         port(Some(0), true),
@@ -1103,8 +1104,19 @@ fn a_container_without_any_agent_port_is_reached_at_its_own_address() {
     assert_eq!(addresses(&contained, 0), ["9.0.0.1:80"]);
     assert!(addresses(&contained, 1).is_empty());
     assert_eq!(addresses(&contained, 2), ["9.0.0.1:90"]);
-    assert!(addresses(&of(Networking::Bridge), 0).is_empty());
     assert_eq!(contained.problems, []);
+    let bridged = of(Networking::Bridge);
+    assert_eq!(addresses(&bridged, 0), ["10.0.0.1:80"]);
+    assert!(addresses(&bridged, 1).is_empty());
+    // A definition in host mode says the agent's port itself.
+    let on_host = of(Networking::Host);
+    assert!(addresses(&on_host, 0).is_empty());
+    let mut app = app(Networking::Host, vec![port(None, true)], &labels);
+    let mut layout = Layout::clone(&app.layout);
+    layout.ports[0].service_port = Some(10_000);
+    app.layout = Arc::new(layout);
+    let on_host = intent(&config(), app, vec![task("a", &[], &[])]);
+    assert_eq!(addresses(&on_host, 0), ["10.0.0.1:10000"]);
 }
 
 #[test]

@@ -75,6 +75,10 @@ fn specifier(part: &HashedPart) -> hashed::PolicySpecifier {
                 name: name.to_string(),
             })
         }
+        HashedPart::Cookie(name) => hashed::PolicySpecifier::Cookie(hashed::Cookie {
+            name: name.to_string(),
+            ..hashed::Cookie::default()
+        }),
         HashedPart::Header(name) => match &**name {
             "host" => of_header(":authority", None),
             name => of_header(name, None),

@@ -17,7 +17,7 @@ use super::connection_manager::{self, stat_prefix};
 use super::downstream_tls::{self, Terms, http_protocols};
 use super::source::{duration, listen_address, plain};
 use super::treatment;
-use super::virtual_host::SILENCE_LIMIT;
+use super::upgrades::TUNNEL_LIMIT;
 use crate::intent::{ClientNetwork, ListenOptions, ListenerClaim, PortMode, ServiceListener};
 use crate::snapshot::{Encode, Flavour, Kind, Name, Origin, Resource};
 
@@ -50,7 +50,10 @@ pub(super) fn resource(
     };
     let networks = claim.route.networks();
     let networks = networks.filter(|_| claim.route.mode == PortMode::Tcp);
+    let limits = claim.route.treatment.as_deref();
+    let tunnel_limit = limits.and_then(|treatment| treatment.tunnel_limit);
     let writer = Writer {
+        tunnel_limit: tunnel_limit.unwrap_or(TUNNEL_LIMIT),
         config: config.clone(),
         name: name.clone(),
         mode: claim.route.mode,
@@ -77,6 +80,8 @@ struct Writer {
     mode: PortMode,
     backend: Name,
     listener: ServiceListener,
+    /// Time for which a connection over tcp may be silent.
+    tunnel_limit: Duration,
     /// The networks from which connections may come, if not from everywhere. Over http routes ask
     /// for them.
     networks: Option<Vec<ClientNetwork>>,
@@ -140,7 +145,7 @@ impl Writer {
                 cluster_specifier: Some(tcp::tcp_proxy::ClusterSpecifier::Cluster(
                     self.backend.to_string(),
                 )),
-                idle_timeout: Some(duration(SILENCE_LIMIT)),
+                idle_timeout: Some(duration(self.tunnel_limit)),
                 max_connect_attempts: Some(CONNECT_ATTEMPTS),
                 ..tcp::TcpProxy::default()
             },

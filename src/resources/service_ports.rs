@@ -105,13 +105,16 @@ impl SettledPorts {
         };
         let certificates = match &listener.options.tls {
             None => Vec::new(),
-            Some(tls) => match self.certificates_for(tls) {
-                Ok(certificates) => certificates,
-                Err(missing) => {
-                    problems.push(without_certificate(claim, listener, tls, &missing));
+            Some(tls) => {
+                let (certificates, missing) = self.certificates_for(tls);
+                problems.extend(missing.map(|missing| {
+                    without_certificate(claim, listener, tls, &missing, certificates.is_empty())
+                }));
+                if certificates.is_empty() {
                     return (address, port, problems);
                 }
-            },
+                certificates
+            }
         };
         let resource = service_listener::resource(&self.config, claim, listener, certificates);
         port.listener = Some(resource);
@@ -145,26 +148,30 @@ impl SettledPorts {
         }
     }
 
-    /// The certificates of a listener, the default one first. An error is what is missing, in words.
-    fn certificates_for(&self, tls: &ListenTls) -> Result<Vec<Name>, String> {
-        match &tls.certificates {
+    /// The certificates of a listener, the default one first; none: it cannot be opened. And the one
+    /// that is missing, in words: all there are stand in for it, each for its own hosts.
+    fn certificates_for(&self, tls: &ListenTls) -> (Vec<Name>, Option<String>) {
+        let missing = match &tls.certificates {
             WantedCertificates::Named(names) => {
                 let found = names.iter().map(|name| {
                     let found = self.certificates.get(&**name).cloned();
                     found.ok_or_else(|| format!("no certificate is named {name}"))
                 });
-                found.collect()
+                match found.collect() {
+                    Ok(found) => return (found, None),
+                    Err(missing) => Some(missing),
+                }
             }
-            WantedCertificates::All if self.certificates.is_empty() => {
-                Err("there is no certificate".to_owned())
-            }
-            WantedCertificates::All => {
-                let default = self.config.default_certificate.as_deref();
-                let mut all: Vec<Name> = self.certificates.iter().cloned().collect();
-                all.sort_by_key(|name| Some(&**name) != default);
-                Ok(all)
-            }
-        }
+            WantedCertificates::All => None,
+        };
+        let default = self.config.default_certificate.as_deref();
+        let mut all: Vec<Name> = self.certificates.iter().cloned().collect();
+        all.sort_by_key(|name| Some(&**name) != default);
+        let missing = missing.or_else(|| {
+            let has_none = all.is_empty();
+            has_none.then(|| "there is no certificate".to_owned())
+        });
+        (all, missing)
     }
 }
 
@@ -211,13 +218,18 @@ fn without_certificate(
     listener: &ServiceListener,
     tls: &ListenTls,
     missing: &str,
+    is_closed: bool,
 ) -> Problem {
+    let outcome = match is_closed {
+        true => "is not opened",
+        false => "has the certificates of all hosts",
+    };
     Problem {
         subject: Subject::App(claim.app.clone()),
         label: Some(tls.origin.to_string()),
         reason: Reason::MissingCertificate,
         message: format!(
-            "service port {} of port {} is not opened: {missing}",
+            "service port {} of port {} {outcome}: {missing}",
             listener.address, claim.index
         ),
         remedy: "give this daemon a certificate of that name, in CERTIFICATES_DIR or in Vault, or \

@@ -16,7 +16,7 @@ use envoy_api::envoy::r#type::http::v3::Cookie;
 use envoy_api::envoy::r#type::matcher::v3 as matcher;
 
 use super::http_filters;
-use crate::intent::{ClientNetwork, LocationRewrite, Pattern, Treatment};
+use crate::intent::{ClientNetwork, HeaderChange, HeaderText, LocationRewrite, Pattern, Treatment};
 
 /// Puts a treatment on a route to the service's cluster.
 pub(super) fn apply(treatment: &Treatment, route: &mut api::Route) {
@@ -28,6 +28,18 @@ pub(super) fn apply(treatment: &Treatment, route: &mut api::Route) {
             HeaderAppendAction::AppendIfExistsOrAdd,
         );
         route.response_headers_to_add.push(added);
+    }
+    for change in &treatment.request_headers {
+        match &change.value {
+            Some(value) => route.request_headers_to_add.push(changed(change, value)),
+            None => route.request_headers_to_remove.push(change.name.clone()),
+        }
+    }
+    for change in &treatment.response_headers {
+        match &change.value {
+            Some(value) => route.response_headers_to_add.push(changed(change, value)),
+            None => route.response_headers_to_remove.push(change.name.clone()),
+        }
     }
     if let Some(rewrite) = &treatment.location {
         let rewritten = header(
@@ -103,6 +115,23 @@ fn header(name: &str, value: String, action: HeaderAppendAction) -> core::Header
         }),
         append_action: action.into(),
         ..core::HeaderValueOption::default()
+    }
+}
+
+fn changed(change: &HeaderChange, value: &HeaderText) -> core::HeaderValueOption {
+    let value = match value {
+        HeaderText::Text(text) => literal(text),
+        HeaderText::ClientAddress => "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%".to_owned(),
+        HeaderText::RequestedHost => "%REQ(:AUTHORITY)%".to_owned(),
+    };
+    let action = match change.replaces {
+        true => HeaderAppendAction::OverwriteIfExistsOrAdd,
+        false => HeaderAppendAction::AppendIfExistsOrAdd,
+    };
+    core::HeaderValueOption {
+        // HAProxy sends an empty value too.
+        keep_empty_value: true,
+        ..header(&change.name, value, action)
     }
 }
 

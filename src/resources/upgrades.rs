@@ -7,8 +7,9 @@ use envoy_api::envoy::extensions::filters::network::http_connection_manager::v3 
 use envoy_api::envoy::r#type::matcher::v3 as matcher;
 use hcm::http_connection_manager::UpgradeConfig;
 
-/// Time for which an upgraded connection may be silent: HAProxy's `timeout tunnel` in marathon-lb's
-/// default configuration.
+/// Time for which an upgraded connection, or one over tcp, may be silent: HAProxy's [`timeout
+/// tunnel`](https://docs.haproxy.org/2.6/configuration.html#4-timeout%20tunnel) in marathon-lb's default
+/// configuration.
 pub(super) const TUNNEL_LIMIT: Duration = Duration::from_secs(3_600);
 
 /// The protocol that is passed on.

@@ -15,8 +15,8 @@ use super::route_table::RouteTable;
 use super::source::duration;
 use super::treatment;
 use super::upgrades::{self, TUNNEL_LIMIT};
-use crate::intent::Route;
 use crate::intent::conflicts::Claim;
+use crate::intent::{RedirectCode, Route};
 use crate::snapshot::{Kind, Name, Version};
 
 /// Time for which a request may be silent
@@ -137,7 +137,8 @@ pub(super) fn to_service(backend: &Name, service: &Route) -> Vec<ClusterRoute> {
         Some((route, None))
     });
     let others = proxying(backend, service, has_login, |action| route_to("/", action));
-    root.into_iter().chain(others).collect()
+    let secure = https_redirect(service, |action| route_to("/", action));
+    secure.into_iter().chain(root).chain(others).collect()
 }
 
 /// The requirement of the routes that [`to_service`] makes, on a listener of this name.
@@ -163,7 +164,36 @@ pub(super) fn to_cluster(claim: &Claim) -> Vec<ClusterRoute> {
     let others = proxying(&claim.backend, &claim.route, has_login, |action| {
         route_of(claim, action)
     });
-    root.into_iter().chain(others).collect()
+    let secure = https_redirect(&claim.route, |action| route_of(claim, action));
+    secure.into_iter().chain(root).chain(others).collect()
+}
+
+/// The redirect of a service's requests that did not arrive over https, to the same URL with https on
+/// its usual port.
+fn https_redirect(
+    service: &Route,
+    route: impl FnOnce(api::route::Action) -> api::Route,
+) -> Option<ClusterRoute> {
+    use api::redirect_action::{RedirectResponseCode, SchemeRewriteSpecifier};
+    let code = match service.treatment.as_ref()?.https_redirect? {
+        RedirectCode::MovedPermanently => RedirectResponseCode::MovedPermanently,
+        RedirectCode::Found => RedirectResponseCode::Found,
+        RedirectCode::SeeOther => RedirectResponseCode::SeeOther,
+        RedirectCode::TemporaryRedirect => RedirectResponseCode::TemporaryRedirect,
+        RedirectCode::PermanentRedirect => RedirectResponseCode::PermanentRedirect,
+    };
+    let action = api::RedirectAction {
+        scheme_rewrite_specifier: Some(SchemeRewriteSpecifier::HttpsRedirect(true)),
+        response_code: code.into(),
+        ..api::RedirectAction::default()
+    };
+    let mut route = route(api::route::Action::Redirect(action));
+    route
+        .r#match
+        .get_or_insert_default()
+        .headers
+        .push(arrived_without_tls());
+    Some((route, None))
 }
 
 /// A service's requests, to its cluster, as its treatment and its login ask for: those for an
@@ -174,11 +204,14 @@ fn proxying(
     has_login: bool,
     route: impl Fn(api::route::Action) -> api::Route,
 ) -> [ClusterRoute; 2] {
-    let mut upgraded = route(proxied(backend, TUNNEL_LIMIT));
+    let limits = service.treatment.as_deref();
+    let tunnel = limits.and_then(|treatment| treatment.tunnel_limit);
+    let silence = limits.and_then(|treatment| treatment.silence_limit);
+    let mut upgraded = route(proxied(backend, tunnel.unwrap_or(TUNNEL_LIMIT)));
     if let Some(matched) = &mut upgraded.r#match {
         matched.headers.push(upgrades::requested());
     }
-    let others = route(proxied(backend, SILENCE_LIMIT));
+    let others = route(proxied(backend, silence.unwrap_or(SILENCE_LIMIT)));
     [upgraded, others].map(|mut route| {
         if has_login {
             login::guard(&mut route, backend);
@@ -225,13 +258,14 @@ fn to_https(claim: &Claim, config: &Config) -> ClusterRoute {
     if config.trusted_hops > 0
         && let Some(matched) = &mut route.r#match
     {
-        matched.headers.push(forwarded_without_tls());
+        matched.headers.push(arrived_without_tls());
     }
     (route, None)
 }
 
-/// Matches requests that did not arrive over https, as a trusted proxy says.
-fn forwarded_without_tls() -> api::HeaderMatcher {
+/// Matches requests that did not arrive over https: at the proxy, or as a trusted one before it says.
+/// The proxy overwrites what anybody else says.
+fn arrived_without_tls() -> api::HeaderMatcher {
     use api::header_matcher::HeaderMatchSpecifier;
     use matcher::string_matcher::MatchPattern;
     api::HeaderMatcher {
@@ -247,11 +281,19 @@ fn forwarded_without_tls() -> api::HeaderMatcher {
 
 /// A route for the requests of a claim.
 fn route_of(claim: &Claim, action: api::route::Action) -> api::Route {
-    let mut route = route_to(&claim.path().prefix, action);
-    if claim.path().ignore_case
-        && let Some(matched) = &mut route.r#match
-    {
-        matched.case_sensitive = Some(false);
+    let path = claim.path();
+    let mut route = route_to(&path.prefix, action);
+    if let Some(matched) = &mut route.r#match {
+        if path.is_pattern {
+            let flags = if path.ignore_case { "(?i)" } else { "" };
+            let regex = matcher::RegexMatcher {
+                regex: format!("{flags}{}", path.prefix),
+                ..matcher::RegexMatcher::default()
+            };
+            matched.path_specifier = Some(api::route_match::PathSpecifier::SafeRegex(regex));
+        } else if path.ignore_case {
+            matched.case_sensitive = Some(false);
+        }
     }
     route
 }

@@ -112,7 +112,11 @@ impl VirtualHost<'_> {
 }
 
 fn route(claim: &Claim, names: &ClusterNames) -> Value {
-    let mut matched = json!({ "prefix": claim.path().prefix });
+    let path = &claim.path().prefix;
+    let mut matched = match claim.path().is_pattern {
+        true => json!({ "safe_regex": { "google_re2": {}, "regex": path } }),
+        false => json!({ "prefix": path }),
+    };
     if claim.path().ignore_case
         && let Some(fields) = matched.as_object_mut()
     {

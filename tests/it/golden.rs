@@ -357,9 +357,12 @@ fn route(route: &Value) -> String {
     let matched = &route["match"];
     let ignores_case = matched["case_sensitive"] == Value::Bool(false);
     let flag = if ignores_case { "-i " } else { "" };
-    let prefix = match matched["path"].as_str() {
-        Some(path) => format!("{path} alone"),
-        None => matched["prefix"].as_str().unwrap().to_owned(),
+    let prefix = if let Some(path) = matched["path"].as_str() {
+        format!("{path} alone")
+    } else if let Some(regex) = matched["safe_regex"]["regex"].as_str() {
+        format!("all of {regex}")
+    } else {
+        matched["prefix"].as_str().unwrap().to_owned()
     };
     let target = if let Some(cluster) = route["route"]["cluster"].as_str() {
         cluster.to_owned()
@@ -375,7 +378,9 @@ fn route(route: &Value) -> String {
             Some(header) => format!(" unless {header} says so"),
             None => String::new(),
         };
-        format!("redirect to https{port}{unless}")
+        let code = route["redirect"]["response_code"].as_str();
+        let code = code.map(|code| format!(", {code}")).unwrap_or_default();
+        format!("redirect to https{port}{code}{unless}")
     };
     let filters = &route["typed_per_filter_config"]["envoy.filters.http.ext_authz"];
     let login = match filters["check_settings"]["context_extensions"]["service"].as_str() {
@@ -395,13 +400,30 @@ fn treatment(route: &Value) -> String {
     if let Some(regex) = action["regex_rewrite"]["pattern"]["regex"].as_str() {
         words += &format!(", without {regex}");
     }
-    for added in route["response_headers_to_add"]
-        .as_array()
-        .into_iter()
-        .flatten()
+    if let Some(limit) = action["idle_timeout"].as_str()
+        && limit != "30s"
     {
-        let (key, value) = (&added["header"]["key"], &added["header"]["value"]);
-        words += &format!(", answers get {key}: {value}");
+        words += &format!(", silent for {limit}");
+    }
+    for (whose, added, removed) in [
+        (
+            "requests",
+            "request_headers_to_add",
+            "request_headers_to_remove",
+        ),
+        (
+            "answers",
+            "response_headers_to_add",
+            "response_headers_to_remove",
+        ),
+    ] {
+        for added in route[added].as_array().into_iter().flatten() {
+            let (key, value) = (&added["header"]["key"], &added["header"]["value"]);
+            words += &format!(", {whose} get {key}: {value}");
+        }
+        for removed in route[removed].as_array().into_iter().flatten() {
+            words += &format!(", {whose} lose {removed}");
+        }
     }
     let filters = &route["typed_per_filter_config"];
     let networks = &filters["rbac"]["rbac"]["rules"]["policies"]["networks"]["principals"];

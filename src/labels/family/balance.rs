@@ -47,7 +47,7 @@ const ALGORITHMS: &str = "write roundrobin, static-rr, leastconn, random, source
 /// The longest part of a path that a hash may be limited to: patterns repeat no more.
 const MOST_PATH_BYTES: u16 = 1_000;
 
-pub(super) fn read_balance(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
+pub(in crate::labels) fn read_balance(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
     match balance(label.value) {
         Ok(balance) => draft.backend.balance = balance,
         Err(message) => draft.reject(

@@ -50,7 +50,15 @@ fn read_paths(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
     if label.value.trim().is_empty() || !draft.has_hosts(label) {
         return;
     }
-    match prefixes(label, draft) {
+    draft.has_path_label = true;
+    let words = || label.value.split_whitespace();
+    let ignore_case = words().any(|word| word == "-i");
+    let words = words().filter(|word| *word != "-i");
+    let paths = match draft.path_patterns {
+        Some(how) => patterns(label, words, how.ignore_case || ignore_case, draft),
+        None => prefixes(label, words, ignore_case, draft),
+    };
+    match paths {
         Some(paths) => draft.route.paths = Some(label.asks_for(paths)),
         // Without its paths the port would take the whole host, which nobody asked for.
         None => draft.drop_requests(),
@@ -61,11 +69,40 @@ fn read_paths(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
     }
 }
 
-/// The prefixes in the order of the label; none when nothing usable remains.
-fn prefixes(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) -> Option<Vec<PathPrefix>> {
-    let ignore_case = label.value.split_whitespace().any(|word| word == "-i");
+/// The patterns in the order of the label; none when nothing usable remains.
+pub(in crate::labels) fn patterns<'a>(
+    label: LabelText<'_>,
+    words: impl Iterator<Item = &'a str>,
+    ignore_case: bool,
+    draft: &mut ServiceDraft<'_>,
+) -> Option<Vec<PathPrefix>> {
     let mut paths: Vec<PathPrefix> = Vec::new();
-    for word in label.value.split_whitespace().filter(|word| *word != "-i") {
+    for word in words {
+        match Pattern::search(word) {
+            Ok(pattern) => paths.push(PathPrefix {
+                prefix: pattern.to_string(),
+                is_pattern: true,
+                ignore_case,
+            }),
+            Err(why) => draft.reject(
+                label,
+                format!("the path {} is left out: {why}", quoted(word)),
+                "write a short regular expression without references and names",
+            ),
+        }
+    }
+    (!paths.is_empty()).then_some(paths)
+}
+
+/// The prefixes in the order of the label; none when nothing usable remains.
+pub(in crate::labels) fn prefixes<'a>(
+    label: LabelText<'_>,
+    words: impl Iterator<Item = &'a str>,
+    ignore_case: bool,
+    draft: &mut ServiceDraft<'_>,
+) -> Option<Vec<PathPrefix>> {
+    let mut paths: Vec<PathPrefix> = Vec::new();
+    for word in words {
         if word.starts_with('-') {
             draft.reject(
                 label,
@@ -106,6 +143,7 @@ fn prefixes(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) -> Option<Vec<Pa
             } else {
                 word.to_owned()
             },
+            is_pattern: false,
             ignore_case,
         };
         if !paths.contains(&path) {

@@ -2,18 +2,37 @@
 
 use crate::labels::draft::{LabelText, ServiceDraft};
 use crate::labels::haproxy_text::{Syntax, access_control};
+use crate::labels::idioms;
 use crate::labels::label::{Family, Label, Support, ValueKind};
 use crate::labels::server_line::{ServerLine, server_line};
 use crate::state::problem::Reason;
 
-const ONLY_EMPTY: &str = "empty, the service port is not opened; any other text is left out, or if it restricts access the \
-     service port is not opened";
-const USUAL_ROUTES: Support = Support::not_yet("routes follow the labels VHOST and PATH");
-const USUAL_REDIRECT: Support = Support::not_yet("the redirect is what REDIRECT_TO_HTTPS asks for");
-const USUAL_HEADERS: Support = Support::not_yet("requests and responses get the usual headers");
-const NO_HSTS: Support = Support::not_yet("responses get no Strict-Transport-Security header");
-const NOT_STICKY: Support = Support::not_yet("every request may go to any task");
-const PATH_KEPT: Support = Support::not_yet("requests keep their Host and path");
+const ONLY_EMPTY: &str = "marathon-lb's own text, also with `timeout client`; empty, the service port is not opened; any \
+     other text is left out, or if it restricts access the service port is not opened";
+const ROUTING: Support = Support::ForIdioms {
+    read: idioms::read_routing,
+    recognises: idioms::is_routing,
+    idioms: "conditions of hosts (`hdr(host)`, `hdr_end(host)`, `ssl_fc_sni`) and of paths \
+             (`path_beg`, `path_reg`), or `default_backend`: what they add is added on the http and \
+             the https port",
+    instead: "routes follow the labels VHOST and PATH",
+};
+const REDIRECT: Support = Support::ForIdioms {
+    read: idioms::read_usual,
+    recognises: idioms::is_usual_redirect,
+    idioms: "marathon-lb's own text",
+    instead: "the redirect is what REDIRECT_TO_HTTPS asks for",
+};
+const fn backend_section(instead: &'static str) -> Support {
+    Support::ForIdioms {
+        read: idioms::read_section,
+        recognises: idioms::is_section,
+        idioms: "the usual options; `balance`; `timeout server` and `timeout tunnel`; `set-header`, \
+                 `add-header`, `del-header` without a condition; a redirect to https, also behind a \
+                 proxy that says `X-Forwarded-Proto` (with `TRUSTED_HOPS`)",
+        instead,
+    }
+}
 const LOCATION_KEPT: Support = Support::not_yet("Location headers of responses stay as they are");
 const MARATHONS_CHECKS: Support =
     Support::not_yet("tasks are judged by Marathon's health checks alone");
@@ -44,7 +63,7 @@ pub(crate) const FAMILY: Family = Family {
         ),
         section(
             "BACKEND_HEAD",
-            Support::not_yet("the usual balancing and time-outs apply"),
+            backend_section("the usual balancing and time-outs apply"),
             "the head of the `backend` section",
         ),
         section(
@@ -60,17 +79,28 @@ pub(crate) const FAMILY: Family = Family {
         ),
         section(
             "BACKEND_HTTP_OPTIONS",
-            USUAL_HEADERS,
+            backend_section("requests and responses get the usual headers"),
             "the lines that set forwarding headers",
         ),
         section(
             "BACKEND_HSTS_OPTIONS",
-            NO_HSTS,
+            Support::ForIdioms {
+                read: idioms::read_transport_security,
+                recognises: idioms::is_transport_security,
+                idioms: "the header with another value",
+                instead: "the header has the usual value",
+            },
             "the line that `USE_HSTS` adds",
         ),
         section(
             "BACKEND_STICKY_OPTIONS",
-            NOT_STICKY,
+            Support::ForIdioms {
+                read: idioms::read_cookie,
+                recognises: idioms::is_cookie,
+                idioms: "`cookie NAME insert`; `cookie NAME prefix`, which picks the task by a hash of \
+                         the app's cookie",
+                instead: "the cookie is the usual one",
+            },
             "the cookie line that `STICKY` adds",
         ),
         section(
@@ -95,17 +125,22 @@ pub(crate) const FAMILY: Family = Family {
         ),
         section(
             "BACKEND_REDIRECT_HTTP_TO_HTTPS",
-            USUAL_REDIRECT,
+            REDIRECT,
             "the redirect to https of a whole host",
         ),
         section(
             "BACKEND_REDIRECT_HTTP_TO_HTTPS_WITH_PATH",
-            USUAL_REDIRECT,
+            REDIRECT,
             "the redirect to https of a path",
         ),
         section(
             "HTTP_BACKEND_PROXYPASS_GLUE",
-            PATH_KEPT,
+            Support::ForIdioms {
+                read: idioms::read_path_cut,
+                recognises: idioms::is_path_cut,
+                idioms: "the usual lines, or without the one that sets `Host`",
+                instead: "requests get the usual Host and path",
+            },
             "the lines that `HTTP_BACKEND_PROXYPASS_PATH` adds",
         ),
         section(
@@ -130,12 +165,12 @@ pub(crate) const FAMILY: Family = Family {
         ),
         routing(
             "HTTP_FRONTEND_ACL",
-            USUAL_ROUTES,
+            ROUTING,
             "the rule of one host on the http port",
         ),
         routing(
             "HTTP_FRONTEND_ACL_WITH_PATH",
-            USUAL_ROUTES,
+            ROUTING,
             "the rule of one host with a path on the http port",
         ),
         routing(
@@ -150,12 +185,12 @@ pub(crate) const FAMILY: Family = Family {
         ),
         routing(
             "HTTP_FRONTEND_ACL_ONLY",
-            USUAL_ROUTES,
+            ROUTING,
             "the condition for each of several hosts on the http port",
         ),
         routing(
             "HTTP_FRONTEND_ACL_ONLY_WITH_PATH",
-            USUAL_ROUTES,
+            ROUTING,
             "the condition for the path of several hosts on the http port",
         ),
         routing(
@@ -165,12 +200,12 @@ pub(crate) const FAMILY: Family = Family {
         ),
         routing(
             "HTTP_FRONTEND_ROUTING_ONLY",
-            USUAL_ROUTES,
+            ROUTING,
             "the `use_backend` line of several hosts on the http port",
         ),
         routing(
             "HTTP_FRONTEND_ROUTING_ONLY_WITH_PATH",
-            USUAL_ROUTES,
+            ROUTING,
             "the `use_backend` line of several hosts with a path on the http port",
         ),
         routing(
@@ -185,17 +220,17 @@ pub(crate) const FAMILY: Family = Family {
         ),
         routing(
             "HTTPS_FRONTEND_ACL",
-            USUAL_ROUTES,
+            ROUTING,
             "the rule of a host on the https port",
         ),
         routing(
             "HTTPS_FRONTEND_ACL_WITH_PATH",
-            USUAL_ROUTES,
+            ROUTING,
             "the rule of a host with a path on the https port",
         ),
         routing(
             "HTTPS_FRONTEND_ACL_ONLY_WITH_PATH",
-            USUAL_ROUTES,
+            ROUTING,
             "the condition for the path on the https port",
         ),
         routing(
@@ -210,7 +245,13 @@ pub(crate) const FAMILY: Family = Family {
         ),
         section(
             "HTTP_FRONTEND_APPID_ACL",
-            Support::not_yet("no port routes by X-Marathon-App-Id"),
+            Support::ForIdioms {
+                read: idioms::read_app_id_rule,
+                recognises: idioms::is_app_id_rule,
+                idioms: "marathon-lb's own text; empty, requests by `X-Marathon-App-Id` do not reach \
+                         the port",
+                instead: "the port is reached by the id of the app",
+            },
             "the rule of the app on the port that routes by `X-Marathon-App-Id`",
         ),
         section(
@@ -248,7 +289,7 @@ fn read_frontend(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
             "let the app itself restrict access and remove the label, or keep the app on marathon-lb",
         );
         draft.listener.is_left_out = true;
-    } else {
+    } else if !idioms::is_usual_frontend(label.value) {
         draft.note(
             label,
             Reason::UnsupportedLabel,
