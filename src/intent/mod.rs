@@ -23,6 +23,7 @@ mod service;
 mod service_listener;
 mod task_address;
 mod task_check;
+mod task_connection;
 mod treatment;
 
 pub use acme::AcmePort;
@@ -32,7 +33,7 @@ pub use backend_settings::{BackendSettings, Balance, HashedPart};
 pub use header_change::{HeaderChange, HeaderText};
 pub use login::{HashScheme, Login, PasswordHash, SERVICE_OF_LOGIN, UnusableHash};
 pub use mode::{PortCheck, PortMode};
-pub use named_server::{NamedServer, NamedServerTls};
+pub use named_server::{NamedServer, is_dns_name};
 pub use origin::{IntentOrigin, WithOrigin};
 pub use pattern::{Pattern, UnusablePattern};
 pub use service::{Backend, PathPrefix, RankedAddresses, Route, Service, backend_name, unnamable};
@@ -41,4 +42,5 @@ pub use service_listener::{
     WantedCertificates,
 };
 pub use task_check::{CheckKind, CheckedPort, TaskCheck};
+pub use task_connection::{Authority, ProxyProtocol, TaskProtocol, TaskTls, Verification};
 pub use treatment::{ClientNetwork, LocationRewrite, RedirectCode, Treatment};

@@ -43,7 +43,7 @@ pub enum CheckKind {
     Get {
         /// The path, in signs that a request may have.
         path: Box<str>,
-        /// True if it is asked for over TLS, whoever's certificate it is.
+        /// True if it is asked for over TLS, whosever certificate it is.
         over_tls: bool,
     },
 }

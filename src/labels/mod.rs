@@ -30,6 +30,7 @@ mod server_line;
 mod table;
 #[cfg(test)]
 pub(crate) mod tests;
+mod tls_options;
 
 pub use config::{Config, Groups, ServicePorts, TaskConnections};
 pub use intents::{ChangedIntents, Intents};

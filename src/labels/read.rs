@@ -8,6 +8,7 @@ use super::config::Config;
 use super::draft::{LabelText, ServiceDraft, invalid};
 use super::family::ports::labelled_port;
 use super::family::selection;
+use super::family::upstream::protocol_of_name;
 use super::idioms;
 use super::key::supported;
 use super::label::{LabelReader, SupportedLabel};
@@ -110,7 +111,11 @@ pub(super) fn read(
         let number = definition_port(app, index).or_else(|| assigned.of(&app.id, index));
         let choice = draft.check_choice(app, index, || service_ports(app, assigned, &ports));
         let check = PortCheck::find(&app.health_checks, index, choice.borrows_from);
-        let mut backend = std::mem::take(&mut draft.backend);
+        let by_name = port
+            .name
+            .as_deref()
+            .filter(|_| config.tasks.protocols_by_port_name);
+        let mut backend = draft.take_backend(check, by_name.and_then(protocol_of_name));
         let (route, rejected) = draft.finish(number, check, report.guards(index));
         if config.tasks.active_checks && route.is_reached() && backend.server.is_none() {
             let check =

@@ -31,6 +31,7 @@ mod service_ports;
 mod settled_hosts;
 mod source;
 mod task_checks;
+mod task_sockets;
 #[cfg(test)]
 pub(crate) mod tests;
 mod treatment;

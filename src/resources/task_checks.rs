@@ -1,19 +1,18 @@
 //! The check of a backend's tasks -> the active health check of its cluster.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use envoy_api::any;
 use envoy_api::envoy::config::cluster::v3 as api;
 use envoy_api::envoy::config::core::v3 as core;
 use envoy_api::envoy::config::endpoint::v3::endpoint::HealthCheckConfig;
-use envoy_api::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
-use envoy_api::envoy::extensions::transport_sockets::tls::v3::UpstreamTlsContext;
 use envoy_api::envoy::r#type::v3::Int64Range;
 use envoy_api::prost_types::{Struct, Value, value};
 
-use super::source::{duration, plain, socket_address};
-use crate::intent::{CheckKind, CheckPlace, CheckedPort, TaskCheck};
+use super::source::{duration, socket_address};
+use super::task_sockets;
+use crate::intent::{BackendSettings, CheckKind, CheckPlace, CheckedPort, TaskCheck, TaskProtocol};
 
 /// Number of checks in a row that a task must pass to be in again: HAProxy's `rise`.
 const PASSES: u32 = 2;
@@ -48,8 +47,10 @@ const SOCKET: &str = "check";
 /// Adds the [health
 /// check](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/health_checking)
 /// to a cluster. A task that is removed leaves at once, whether it passes its checks or not.
-pub(super) fn add_to(check: &TaskCheck, cluster: &mut api::Cluster) {
-    let socket = socket_of_check(check, cluster);
+pub(super) fn add_to(check: &TaskCheck, settings: &BackendSettings, cluster: &mut api::Cluster) {
+    let socket = socket_of_check(check, settings, cluster);
+    // Over the connections of requests, HTTP/2 would be agreed upon; checks speak HTTP/1.1.
+    let agrees_on_http2 = settings.protocol == TaskProtocol::Http2 && settings.tls.is_some();
     cluster.ignore_health_on_host_removal = true;
     cluster.health_checks.push(core::HealthCheck {
         timeout: Some(duration(check.timeout)),
@@ -61,6 +62,9 @@ pub(super) fn add_to(check: &TaskCheck, cluster: &mut api::Cluster) {
         unhealthy_threshold: Some(check.failures),
         healthy_threshold: Some(PASSES),
         reuse_connection: Some(false),
+        tls_options: agrees_on_http2.then(|| core::health_check::TlsOptions {
+            alpn_protocols: vec!["http/1.1".to_owned()],
+        }),
         transport_socket_match_criteria: socket.is_some().then(criteria),
         health_checker: Some(checker(&check.kind)),
         ..core::HealthCheck::default()
@@ -87,10 +91,11 @@ fn checker(kind: &CheckKind) -> core::health_check::HealthChecker {
     }
 }
 
-/// The connections of a check, where those of requests are others: on another port, or to a task
-/// that is asked over TLS by one of the two alone.
+/// The connections of a check, where those of requests are others: on another port, or to tasks that
+/// only the check asks over TLS.
 fn socket_of_check(
     check: &TaskCheck,
+    settings: &BackendSettings,
     cluster: &api::Cluster,
 ) -> Option<api::cluster::TransportSocketMatch> {
     let over_tls = match &check.kind {
@@ -101,21 +106,18 @@ fn socket_of_check(
         CheckedPort::Own => false,
         CheckedPort::Number(_) | CheckedPort::OfPort(_) => true,
     };
-    let (name, config) = match (&cluster.transport_socket, over_tls) {
-        (None, false) => return None,
-        (Some(_), false) if !is_elsewhere => return None,
-        (Some(_), false) => ("envoy.transport_sockets.raw_buffer", plain::<RawBuffer>()),
-        (_, true) => {
-            let unverified = UpstreamTlsContext::default();
-            ("envoy.transport_sockets.tls", any(&unverified))
-        }
+    let fits = match (over_tls, is_elsewhere) {
+        (true, false) => settings.tls.is_some(),
+        (true, true) => false,
+        (false, false) => true,
+        (false, true) => cluster.transport_socket.is_none(),
     };
-    Some(api::cluster::TransportSocketMatch {
+    (!fits).then(|| api::cluster::TransportSocketMatch {
         name: SOCKET.to_owned(),
         r#match: Some(criteria()),
-        transport_socket: Some(core::TransportSocket {
-            name: name.to_owned(),
-            config_type: Some(core::transport_socket::ConfigType::TypedConfig(config)),
+        transport_socket: Some(match over_tls {
+            true => task_sockets::unverified(),
+            false => task_sockets::plain_socket(),
         }),
     })
 }
@@ -131,7 +133,7 @@ fn criteria() -> Struct {
 }
 
 /// The place of the check of one endpoint.
-pub(super) fn config_at(endpoint: std::net::SocketAddr, place: CheckPlace) -> HealthCheckConfig {
+pub(super) fn config_at(endpoint: SocketAddr, place: CheckPlace) -> HealthCheckConfig {
     match place {
         CheckPlace::Nowhere => HealthCheckConfig {
             disable_active_health_check: true,

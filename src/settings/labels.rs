@@ -66,9 +66,7 @@ impl Typed {
             acme,
             paths: self.path_rules(),
             ports: self.ports.service_ports()?,
-            tasks: labels::TaskConnections {
-                active_checks: self.active_health_checks,
-            },
+            tasks: self.tasks.check()?,
         })
     }
 }

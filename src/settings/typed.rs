@@ -5,6 +5,7 @@ mod logging;
 mod marathon;
 mod parsers;
 mod service_ports;
+mod task_connections;
 mod tls;
 mod vault;
 mod vhds;
@@ -21,6 +22,7 @@ pub use edge::Edge;
 pub use logging::{LogFormat, Logging};
 pub use marathon::Marathon;
 pub(super) use service_ports::MoreListeners;
+pub(super) use task_connections::TaskFlags;
 pub use tls::{ClientAuth, TlsSettings};
 pub use vault::{AuthMethod, KvEngine, Vault};
 pub(super) use vhds::VhdsMode;
@@ -67,9 +69,9 @@ pub struct Typed {
     #[arg(long, env = "USE_MARATHON_HEALTH", value_name = "BOOL", default_value = "true", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = switch)]
     pub use_marathon_health: bool,
 
-    /// Let every Envoy check tasks by itself as well, as the health checks of their definitions say.
-    #[arg(long, env = "ACTIVE_HEALTH_CHECKS", value_name = "BOOL", default_value = "false", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = switch)]
-    pub active_health_checks: bool,
+    /// Connections of Envoy to tasks.
+    #[command(flatten)]
+    pub tasks: TaskFlags,
 
     /// Id of an app that is never served: the one that runs the edge itself.
     #[arg(long, env = "FRAMEWORK_NAME", value_name = "APP")]

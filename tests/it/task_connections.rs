@@ -1,17 +1,36 @@
-//! Journeys of what proxies do with tasks besides sending them requests.
+//! Journeys of connections to tasks: their checks, protocols and certificates.
 
 use std::cell::Cell;
-use std::net::SocketAddr;
+use std::convert::Infallible;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
-use http::StatusCode;
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 use marathon_envoy::commands::bootstrap::Transport;
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
+use crate::support::certificates::{Authority, Bundle};
 use crate::support::polls::rejections;
 use crate::support::traffic::{Users, answered, endpoints_of, field, served_by, spread};
 use crate::support::{Environment, LIMIT, app, environment};
 
 over_each_transport! {
+    servers_are_reached_by_the_protocol_and_with_the_certificate_that_labels_say;
     a_task_that_fails_its_check_gets_no_requests_and_a_removed_one_leaves_at_once;
 }
 
@@ -106,6 +125,195 @@ async fn a_task_that_fails_its_check_gets_no_requests_and_a_removed_one_leaves_a
         spread(&mut environment, "/slow", count).await;
     }
     users.noticed_nothing(&mut environment).await;
+    assert_eq!(rejections(&environment).await, 0);
+    environment.stop().await.unwrap();
+}
+
+/// Beginning of a connection to a server.
+#[derive(Clone)]
+enum Opening {
+    /// Requests at once.
+    Plain,
+    /// A handshake.
+    Tls(TlsAcceptor),
+    /// A PROXY header in text.
+    ProxyHeader,
+}
+
+/// A server whose answers say how a request came: `app` is the version of HTTP, and of a PROXY
+/// header the client's address with it.
+struct Server {
+    port: u16,
+    _connections: JoinSet<()>,
+}
+
+impl Server {
+    async fn start(opening: Opening) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                connections.spawn(serve(opening.clone(), stream));
+            }
+        });
+        Self {
+            port,
+            _connections: tasks,
+        }
+    }
+}
+
+async fn serve(opening: Opening, mut stream: TcpStream) {
+    match opening {
+        Opening::Plain => answer_all(stream, String::new()).await,
+        Opening::Tls(acceptor) => {
+            // A client that does not take the certificate is what some tests are about.
+            if let Ok(stream) = acceptor.accept(stream).await {
+                answer_all(stream, String::new()).await;
+            }
+        }
+        Opening::ProxyHeader => {
+            let mut header = String::new();
+            while !header.ends_with("\r\n") {
+                // The end of a connection without a request.
+                let Ok(byte) = stream.read_u8().await else {
+                    return;
+                };
+                header.push(char::from(byte));
+            }
+            let mut words = header.split(' ');
+            let (kind, client) = (words.nth(1), words.next());
+            let seen = format!(" {} {}", kind.unwrap_or("-"), client.unwrap_or("-"));
+            answer_all(stream, seen).await;
+        }
+    }
+}
+
+async fn answer_all(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, seen: String) {
+    let answer = service_fn(move |request: Request<Incoming>| {
+        let app = format!("{:?}{seen}", request.version());
+        let body = Bytes::from(json!({ "app": app }).to_string());
+        async move { Ok::<_, Infallible>(Response::new(Full::new(body))) }
+    });
+    let _ = auto::Builder::new(TokioExecutor::new())
+        .serve_connection(TokioIo::new(stream), answer)
+        .await;
+}
+
+fn acceptor(bundle: &Bundle) -> TlsAcceptor {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(rustls::ALL_VERSIONS)
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![bundle.der.clone().into()],
+            PrivateKeyDer::from_pem_slice(bundle.key_pem.as_bytes()).unwrap(),
+        )
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// An app whose requests go to a server with a certificate for `task.internal`, or to one without.
+async fn servers_are_reached_by_the_protocol_and_with_the_certificate_that_labels_say(
+    transport: Transport,
+) {
+    let (internal, foreign) = (Authority::new(), Authority::new());
+    let authorities = TempDir::new().unwrap();
+    for (name, authority) in [("internal", &internal), ("foreign", &foreign)] {
+        let file = authorities.path().join(format!("{name}.pem"));
+        fs::write(file, &authority.pem).unwrap();
+    }
+    let mut environment = environment(|plan| {
+        plan.control_plane.transport = transport;
+        let folder = authorities.path().display();
+        let flags = &mut plan.control_plane.flags;
+        flags.push(format!("--backend-ca-dir={folder}"));
+    })
+    .await;
+    let plain = Server::start(Opening::Plain).await;
+    let bundle = internal.bundle(&["task.internal"]);
+    let tls = Server::start(Opening::Tls(acceptor(&bundle))).await;
+    let proxied = Server::start(Opening::ProxyHeader).await;
+    let by = |authority: &str, name: &str| {
+        format!("verify required ca-file {authority} sni str({name})")
+    };
+    let client = Ipv4Addr::LOCALHOST;
+    let cases = [
+        ("plain", &plain, "", "", "", Ok("HTTP/1.1".to_owned())),
+        ("grpc", &plain, "", "grpc", "", Ok("HTTP/2.0".to_owned())),
+        ("https", &tls, "", "https", "", Ok("HTTP/1.1".to_owned())),
+        (
+            "verified",
+            &tls,
+            "",
+            "grpcs",
+            &by("internal", "task.internal"),
+            Ok("HTTP/2.0".to_owned()),
+        ),
+        (
+            "line",
+            &tls,
+            "ssl verify required ca-file /etc/ssl/internal.pem",
+            "",
+            "",
+            Ok("HTTP/1.1".to_owned()),
+        ),
+        (
+            "other-name",
+            &tls,
+            "",
+            "https",
+            &by("internal", "other.internal"),
+            Err(503),
+        ),
+        (
+            "other-authority",
+            &tls,
+            "",
+            "https",
+            &by("foreign", "task.internal"),
+            Err(503),
+        ),
+        (
+            "proxied",
+            &proxied,
+            "send-proxy maxconn 3 slowstart 10",
+            "",
+            "",
+            Ok(format!("HTTP/1.1 TCP4 {client}")),
+        ),
+    ];
+    for (name, server, options, protocol, tls, outcome) in &cases {
+        let host = format!("{name}.test");
+        let mut app = app(&format!("/{name}"), &host, 1);
+        let labels = &mut app["labels"];
+        labels["HAPROXY_0_BACKEND_SERVER_OPTIONS"] =
+            json!(format!("server vip localhost:{} {options}", server.port));
+        for (label, value) in [("PROTOCOL", *protocol), ("TLS", tls)] {
+            if !value.is_empty() {
+                labels[format!("HAPROXY_0_BACKEND_{label}")] = json!(value);
+            }
+        }
+        environment.marathon().create_app(app).await.unwrap();
+        match outcome {
+            Ok(seen) => {
+                served_by(&mut environment, &host, "/", seen).await;
+            }
+            Err(code) => {
+                // A host that is not known yet is answered so as well, but not with this reason.
+                answered(&mut environment, &host, "/", |answer| {
+                    let body = String::from_utf8_lossy(&answer.body);
+                    answer.status == *code && body.contains("CERTIFICATE_VERIFY_FAILED")
+                })
+                .await;
+            }
+        }
+    }
     assert_eq!(rejections(&environment).await, 0);
     environment.stop().await.unwrap();
 }

@@ -8,6 +8,7 @@ fn checking() -> Config {
     Config {
         tasks: TaskConnections {
             active_checks: true,
+            ..TaskConnections::default()
         },
         ..config()
     }
