@@ -31,7 +31,11 @@ mod table;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tls_options;
+mod traefik;
+mod traefik_rule;
 
 pub use config::{Config, Groups, ServicePorts, TaskConnections};
 pub use intents::{ChangedIntents, Intents};
 pub use manual::{names, table};
+pub use report::misspelt_group;
+pub use traefik::{TraefikTranslation, from_traefik};
