@@ -443,6 +443,7 @@ mod tests {
             acme: None,
             paths: PathRules::default(),
             ports: labels::ServicePorts::default(),
+            tasks: labels::TaskConnections::default(),
         };
         let pipeline = Pipeline::new(
             Config::default(),

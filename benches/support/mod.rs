@@ -79,6 +79,7 @@ pub(crate) fn labels_config() -> labels::Config {
         acme: None,
         paths: PathRules::default(),
         ports: labels::ServicePorts::default(),
+        tasks: labels::TaskConnections::default(),
     }
 }
 

@@ -2,12 +2,13 @@
 //!
 //! [`addresses`] decides the order of endpoints.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::service::RankedAddresses;
 use super::task_address::no_task_address;
+use super::task_check::{CheckedPort, TaskCheck};
 use crate::state::app::{Layout, Networking, Port, Protocol, Task, TaskId, TaskState};
 use crate::state::health::{Eligibility, may_get_requests};
 use crate::state::problem::{Problem, Reason, Subject};
@@ -83,6 +84,57 @@ pub fn task_address(
         Reached::At(address) => Some(address),
         Reached::Unknown | Reached::Misfit => None,
     }
+}
+
+/// Places of the checks of tasks, by the address on which they get requests.
+pub type CheckPlaces = BTreeMap<SocketAddr, CheckPlace>;
+
+/// Place of the check of a task that is not checked at its own address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckPlace {
+    /// Another address of the task.
+    At(SocketAddr),
+    /// None: it runs a past definition with other health checks.
+    Nowhere,
+}
+
+/// Places of the checks of the tasks at these `addresses` of one port, of those that are not checked
+/// there; none if all are. `task_port` is the port on which every task gets requests in place of
+/// its own.
+pub fn check_places(
+    state: &State,
+    app: &AppState,
+    index: usize,
+    task_port: Option<u16>,
+    check: &TaskCheck,
+    addresses: &RankedAddresses,
+) -> Option<Box<CheckPlaces>> {
+    let mut places = CheckPlaces::new();
+    for task in app.tasks().values() {
+        let Reached::At(own) = reached_at(state, app, task, index) else {
+            continue;
+        };
+        let own = SocketAddr::new(own.ip(), task_port.unwrap_or(own.port()));
+        if !addresses.contains(own) {
+            continue;
+        }
+        if app.health_checks_of(task) != Some(&app.app().health_checks) {
+            places.insert(own, CheckPlace::Nowhere);
+            continue;
+        }
+        let place = match check.port {
+            CheckedPort::Own => continue,
+            CheckedPort::Number(number) => SocketAddr::new(own.ip(), number),
+            CheckedPort::OfPort(other) => match reached_at(state, app, task, other) {
+                Reached::At(place) => place,
+                Reached::Unknown | Reached::Misfit => continue,
+            },
+        };
+        if place != own && no_task_address(place.ip()).is_none() {
+            places.insert(own, CheckPlace::At(place));
+        }
+    }
+    (!places.is_empty()).then(|| Box::new(places))
 }
 
 /// Addresses of tasks that have the same right to requests.

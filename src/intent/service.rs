@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::addresses::CheckPlaces;
 use super::backend_settings::BackendSettings;
 use super::login::Login;
 use super::mode::PortMode;
@@ -79,6 +80,9 @@ pub struct Backend {
     pub addresses: RankedAddresses,
     /// Settings beyond the usual ones; none for most backends.
     pub settings: Option<Arc<BackendSettings>>,
+    /// Places of the checks of those tasks that are not checked at their own addresses; none for
+    /// most backends. Not empty.
+    pub check_places: Option<Box<CheckPlaces>>,
 }
 
 /// Addresses by rank: literal, each once; sorted within a rank.
@@ -149,6 +153,14 @@ impl RankedAddresses {
                 ips.map(|ip| SocketAddr::new(ip, port)).collect()
             });
         Self::new(first, behind, draining)
+    }
+
+    /// All addresses that may get requests, the first ones first.
+    /// True if an address is among them.
+    pub fn contains(&self, address: SocketAddr) -> bool {
+        let ranks = [self.first(), self.behind(), self.draining()];
+        let mut ranks = ranks.into_iter();
+        ranks.any(|addresses| addresses.binary_search(&address).is_ok())
     }
 
     /// All addresses that may get requests, the first ones first.

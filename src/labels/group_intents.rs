@@ -99,10 +99,10 @@ impl Intents {
                 .iter()
                 .filter(|it| it.labels.port(port.index).is_some());
             let apps: Vec<&AppState> = apps.map(|it| &*it.app).collect();
-            let (addresses, found) = self.addresses(after, &apps, port, &draining);
+            let (tasks, found) = self.tasks(after, &apps, port, &draining);
             problems.extend(found);
             let known = known.and_then(|known| known.service(port.index));
-            service(served_as, port, addresses, known)
+            service(served_as, port, tasks, known)
         });
         let services = services.collect();
         problems.sort_unstable();

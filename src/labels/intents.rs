@@ -8,7 +8,8 @@ use super::config::Config;
 use super::groups::DeploymentGroups;
 use super::read::{ReadLabels, ReadPort, read};
 use crate::intent::{
-    AppCounts, AppIntent, Backend, RankedAddresses, Service, Standing, addresses, backend_name,
+    AppCounts, AppIntent, Backend, CheckPlaces, RankedAddresses, Service, Standing, addresses,
+    backend_name, check_places,
 };
 use crate::packing::compact;
 use crate::parallel;
@@ -208,14 +209,14 @@ impl Intents {
         let mut services = Vec::with_capacity(labels.ports.len());
         for port in &labels.ports {
             let known = before.and_then(|before| before.service(port.index));
-            let (addresses, found) = self.addresses(state, &[app], port, &BTreeSet::new());
+            let (tasks, found) = self.tasks(state, &[app], port, &BTreeSet::new());
             for problem in found {
                 // Some are about the app and not about one of its ports.
                 if !problems.contains(&problem) {
                     problems.push(problem);
                 }
             }
-            services.push(service(&app.app().id, port, addresses, known));
+            services.push(service(&app.app().id, port, tasks, known));
         }
         AppIntent {
             standing: labels.standing,
@@ -225,24 +226,36 @@ impl Intents {
         }
     }
 
-    /// The addresses behind a port that some apps answer for together, or one does, and problems.
-    pub(super) fn addresses(
+    /// The tasks behind a port that some apps answer for together, or one does, and problems.
+    pub(super) fn tasks(
         &self,
         state: &State,
         apps: &[&AppState],
         port: &ReadPort,
         draining: &BTreeSet<TaskId>,
-    ) -> (RankedAddresses, Vec<Problem>) {
+    ) -> (TasksOfPort, Vec<Problem>) {
         let (addresses, problems) =
             addresses(state, apps, port.index, self.config.use_health, draining);
-        let task_port = port.backend.as_ref().and_then(|backend| backend.task_port);
+        let settings = port.backend.as_deref();
+        let task_port = settings.and_then(|backend| backend.task_port);
         let addresses = match task_port {
             Some(task_port) => addresses.with_port(task_port),
             None => addresses,
         };
-        (addresses, problems)
+        let check = settings.and_then(|backend| backend.check.as_deref());
+        let places = check.map(|check| {
+            let of_apps = apps.iter().filter_map(|app| {
+                check_places(state, app, port.index, task_port, check, &addresses)
+            });
+            of_apps.flat_map(|places| *places).collect()
+        });
+        let places = places.filter(|places: &CheckPlaces| !places.is_empty());
+        ((addresses, places.map(Box::new)), problems)
     }
 }
+
+/// The addresses of a port's tasks, and the places of their checks.
+pub(super) type TasksOfPort = (RankedAddresses, Option<Box<CheckPlaces>>);
 
 fn problems_of(intent: Option<&AppIntent>) -> &[Problem] {
     intent.map_or(&[], |intent| intent.problems.as_slice())
@@ -252,14 +265,15 @@ fn problems_of(intent: Option<&AppIntent>) -> &[Problem] {
 pub(super) fn service(
     app: &AppId,
     port: &ReadPort,
-    addresses: RankedAddresses,
+    (addresses, check_places): TasksOfPort,
     known: Option<&Arc<Service>>,
 ) -> Arc<Service> {
     match known {
         Some(known)
             if known.route == port.route
                 && known.backend.settings == port.backend
-                && known.backend.addresses == addresses =>
+                && known.backend.addresses == addresses
+                && known.backend.check_places == check_places =>
         {
             known.clone()
         }
@@ -274,6 +288,7 @@ pub(super) fn service(
                 ),
                 addresses,
                 settings: port.backend.clone(),
+                check_places,
             },
         }),
     }

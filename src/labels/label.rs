@@ -16,6 +16,8 @@ pub(super) struct Label {
     pub(super) value: ValueKind,
     /// State of support.
     pub(super) support: Support,
+    /// True if marathon-lb has no such label.
+    pub(super) is_our_own: bool,
     /// The meaning in one sentence, for the manual.
     pub(super) meaning: &'static str,
 }
@@ -133,6 +135,7 @@ impl Label {
             position: Position::Port,
             value,
             support,
+            is_our_own: false,
             meaning,
         }
     }
@@ -147,6 +150,14 @@ impl Label {
         Self {
             position: Position::App,
             ..Self::of_port(name, value, support, meaning)
+        }
+    }
+
+    /// The label as one that marathon-lb does not have.
+    pub(super) const fn of_our_own(self) -> Self {
+        Self {
+            is_our_own: true,
+            ..self
         }
     }
 

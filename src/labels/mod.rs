@@ -10,6 +10,7 @@
 
 mod assigned_ports;
 mod bind_options;
+mod checked_port;
 mod config;
 mod draft;
 mod family;
@@ -33,10 +34,11 @@ mod server_line;
 mod table;
 #[cfg(test)]
 pub(crate) mod tests;
+mod tls_options;
 mod traefik;
 mod traefik_rule;
 
-pub use config::{Config, Groups, ServicePorts};
+pub use config::{Config, Groups, ServicePorts, TaskConnections};
 pub use intents::{ChangedIntents, Intents};
 pub use manual::{names, table};
 pub use report::misspelt_group;

@@ -26,6 +26,8 @@ use crate::state::problem_list::LISTED_PER_SUBJECT;
 use crate::state::reduce;
 use crate::state::testing::checks;
 
+mod checks;
+
 pub(super) fn config() -> Config {
     Config {
         groups: Groups::Named(["external".to_owned()].into()),
@@ -36,6 +38,7 @@ pub(super) fn config() -> Config {
         acme: AcmePort::new("acme", 1),
         paths: PathRules::default(),
         ports: ServicePorts::default(),
+        tasks: TaskConnections::default(),
     }
 }
 
@@ -773,7 +776,7 @@ fn text_for_haproxy_that_restricts_nothing_leaves_the_port_alone() {
         ("BACKEND_HTTP_OPTIONS", "  errorfile 503 /errors/503.http\n"),
         (
             "BACKEND_SERVER_OPTIONS",
-            "server a vip.test:443 ssl verify required ca-file a",
+            "server a vip.test:443 ssl verify none",
         ),
         (
             "HTTP_FRONTEND_ACL_WITH_PATH",

@@ -9,8 +9,8 @@ use envoy_api::envoy::config::endpoint::v3 as api;
 use envoy_api::prost::Message as _;
 use envoy_api::prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 
-use super::origin;
-use crate::intent::Backend;
+use super::{origin, task_checks};
+use crate::intent::{Backend, CheckPlace, CheckPlaces};
 use crate::snapshot::{Origin, Resource};
 
 /// Share of the hosts of a
@@ -52,8 +52,9 @@ pub(super) fn resource(backend: &Backend) -> Resource {
     let estimate = named.encoded_len() + ENDPOINT_BYTES * count + rest.encoded_len();
     let mut bytes = Vec::with_capacity(estimate);
     named.encode_raw(&mut bytes);
-    put_locality(first, draining, 0, &mut bytes);
-    put_locality(behind, &[], 1, &mut bytes);
+    let places = backend.check_places.as_deref();
+    put_locality(first, draining, 0, places, &mut bytes);
+    put_locality(behind, &[], 1, places, &mut bytes);
     rest.encode_raw(&mut bytes);
     bytes.shrink_to_fit();
     Resource::fixed(backend.name.clone(), bytes.into()).made_from(Origin::OfName(origin::port))
@@ -66,6 +67,7 @@ fn put_locality(
     addresses: &[SocketAddr],
     draining: &[SocketAddr],
     priority: u32,
+    places: Option<&CheckPlaces>,
     assignment: &mut Vec<u8>,
 ) {
     let count = addresses.len() + draining.len();
@@ -81,7 +83,12 @@ fn put_locality(
         // Writing to a string cannot fail.
         let _ = write!(socket.address, "{}", address.ip());
         socket.port_specifier = Some(PortSpecifier::PortValue(address.port().into()));
-        put_endpoint(&socket, health, &mut endpoints);
+        match places.and_then(|places| places.get(address)) {
+            None => put_endpoint(&socket, health, &mut endpoints),
+            Some(place) => {
+                put_checked_elsewhere(&socket, *address, *place, health, &mut endpoints);
+            }
+        }
     }
     let rest = api::LocalityLbEndpoints {
         priority,
@@ -120,6 +127,30 @@ fn put_endpoint(
     }
     socket.encode_raw(locality);
     rest.encode_raw(locality);
+}
+
+/// Puts an endpoint whose health check is made in another place, or nowhere.
+fn put_checked_elsewhere(
+    socket: &core::SocketAddress,
+    address: SocketAddr,
+    place: CheckPlace,
+    health: Option<core::HealthStatus>,
+    locality: &mut Vec<u8>,
+) {
+    let endpoint = api::Endpoint {
+        address: Some(core::Address {
+            address: Some(core::address::Address::SocketAddress(socket.clone())),
+        }),
+        health_check_config: Some(task_checks::config_at(address, place)),
+        ..api::Endpoint::default()
+    };
+    let endpoint = api::LbEndpoint {
+        host_identifier: Some(api::lb_endpoint::HostIdentifier::Endpoint(endpoint)),
+        health_status: health.map_or(0, i32::from),
+        ..api::LbEndpoint::default()
+    };
+    put_length(field::LB_ENDPOINTS, endpoint.encoded_len(), locality);
+    endpoint.encode_raw(locality);
 }
 
 fn put_length(field: u32, length: usize, to: &mut Vec<u8>) {
@@ -170,6 +201,9 @@ mod tests {
                 address: Some(core::Address {
                     address: Some(core::address::Address::SocketAddress(socket(address))),
                 }),
+                health_check_config: backend.check_places.as_ref().and_then(|places| {
+                    Some(task_checks::config_at(*address, *places.get(address)?))
+                }),
                 ..api::Endpoint::default()
             })),
             ..api::LbEndpoint::default()
@@ -204,9 +238,15 @@ mod tests {
             first in vec(any::<SocketAddr>(), 0..12),
             behind in vec(any::<SocketAddr>(), 0..4),
             draining in vec(any::<SocketAddr>(), 0..4),
+            places in vec(prop::option::of(prop::option::of(any::<SocketAddr>())), 12),
         ) {
+            let at = |place: Option<SocketAddr>| place.map_or(CheckPlace::Nowhere, CheckPlace::At);
+            let places: CheckPlaces = first.iter().zip(places)
+                .filter_map(|(address, place)| Some((*address, at(place?))))
+                .collect();
+            let check_places = (!places.is_empty()).then(|| Box::new(places));
             let addresses = RankedAddresses::new(first, behind, draining);
-            let backend = Backend { name: name.as_str().into(), addresses, settings: None };
+            let backend = Backend { name: name.as_str().into(), addresses, settings: None, check_places };
             let resource = resource(&backend);
             prop_assert_eq!(&resource.bytes(Flavour::Ads)[..], generated(&backend));
         }
@@ -223,6 +263,7 @@ mod tests {
             name: "/web_0".into(),
             addresses: RankedAddresses::new(addresses(first), addresses(behind), Vec::new()),
             settings: None,
+            check_places: None,
         });
         let bytes = resource.encoded(Flavour::Ads).bytes();
         let json = envoy_api::json(Kind::Endpoint.type_url(), bytes).unwrap();

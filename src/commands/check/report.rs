@@ -370,12 +370,13 @@ fn balance(balance: &Balance) -> String {
 }
 
 fn target(app: &App, index: usize, backend: &Backend) -> PortTarget {
-    let settings = backend.settings.as_ref();
-    if let Some(server) = settings.and_then(|settings| settings.server.as_ref()) {
+    if let Some(settings) = &backend.settings
+        && let Some(server) = &settings.server
+    {
         return PortTarget::Server {
             host: server.host().to_owned(),
             port: server.port(),
-            tls: server.uses_tls(),
+            tls: settings.tls.is_some(),
         };
     }
     let tasks = backend.addresses.iter().count();
@@ -390,6 +391,7 @@ fn target(app: &App, index: usize, backend: &Backend) -> PortTarget {
         ) => container_port,
         (Networking::Container | Networking::Bridge | Networking::Host, _) => None,
     };
+    let settings = backend.settings.as_ref();
     match settings.and_then(|settings| settings.task_port).or(own) {
         Some(port) => PortTarget::TaskPort { port, tasks },
         None => PortTarget::AgentPort {
