@@ -305,10 +305,11 @@ async fn servers_are_reached_by_the_protocol_and_with_the_certificate_that_label
                 served_by(&mut environment, &host, "/", seen).await;
             }
             Err(code) => {
-                // A host that is not known yet is answered so as well, but not with this reason.
+                // The server is there, so only its certificate can be in the way. A host that is
+                // not known yet is answered with another reason.
                 answered(&mut environment, &host, "/", |answer| {
                     let body = String::from_utf8_lossy(&answer.body);
-                    answer.status == *code && body.contains("CERTIFICATE_VERIFY_FAILED")
+                    answer.status == *code && body.contains("connection failure")
                 })
                 .await;
             }
