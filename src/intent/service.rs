@@ -44,7 +44,7 @@ pub struct Route {
     /// normalised, no wildcards, sorted, each once. Their challenges go to the [`AcmePort`].
     ///
     /// [`AcmePort`]: super::acme::AcmePort
-    pub acme_domains: Option<WithOrigin<Vec<String>>>,
+    pub acme_domains: Option<Box<WithOrigin<Vec<String>>>>,
     /// The protocol that proxies speak for the service.
     pub mode: PortMode,
     /// Place among the ports of the app for requests that name the app in a header, the lowest first;

@@ -205,7 +205,7 @@ impl<'a> ServiceDraft<'a> {
         } = self.route;
         let app = self.app.clone();
         let message = format!("port {index} gets no requests: {why}");
-        let asking = hosts.into_iter().chain(acme_domains);
+        let asking = hosts.into_iter().chain(acme_domains.map(|list| *list));
         asking.map(move |part| Problem {
             subject: Subject::App(app.clone()),
             label: Some(part.origin.to_string()),
