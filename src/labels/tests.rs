@@ -776,7 +776,7 @@ fn text_for_haproxy_that_restricts_nothing_leaves_the_port_alone() {
         ("BACKEND_HTTP_OPTIONS", "  errorfile 503 /errors/503.http\n"),
         (
             "BACKEND_SERVER_OPTIONS",
-            "server a vip.test:443 ssl verify none",
+            "server a vip.test:443 ssl verify none observe layer7",
         ),
         (
             "HTTP_FRONTEND_ACL_WITH_PATH",
