@@ -148,7 +148,8 @@ mod tests {
     struct Made {
         id: &'static str,
         started_at: Option<i64>,
-        target: Option<Option<i64>>,
+        is_rollout: bool,
+        target: Option<i64>,
         scaled_at: i64,
         instances: u32,
         tasks: Vec<Task>,
@@ -165,6 +166,7 @@ mod tests {
             Self {
                 id,
                 started_at: Some(started_at),
+                is_rollout: false,
                 target: None,
                 scaled_at: started_at,
                 instances,
@@ -173,8 +175,11 @@ mod tests {
         }
 
         fn with_target(self, target: Option<i64>) -> Self {
-            let target = Some(target);
-            Self { target, ..self }
+            Self {
+                is_rollout: true,
+                target,
+                ..self
+            }
         }
     }
 
@@ -196,8 +201,8 @@ mod tests {
             .map(|made| GroupedApp {
                 app: &state.apps()[made.id],
                 started_at: made.started_at,
-                is_rollout: made.target.is_some(),
-                target: made.target.flatten(),
+                is_rollout: made.is_rollout,
+                target: made.target,
             })
             .collect();
         grouped.sort_by_key(|grouped| &grouped.app.app().id);
@@ -266,20 +271,21 @@ mod tests {
 
     #[test]
     fn a_rollout_goes_back_once_the_older_app_is_scaled_up() {
-        let back = |of_old: Option<i64>, of_new: Option<Option<i64>>| {
+        let back = |of_old: Option<i64>, of_new: Option<i64>, is_rollout: bool| {
             let mut old = Made::new("/blue", 1, 4).with_target(of_old);
             old.scaled_at = 3;
             let mut new = Made::new("/green", 2, 2);
             new.target = of_new;
+            new.is_rollout = is_rollout;
             let (leader, draining) = merged(vec![old, new]);
             (leader, draining.concat())
         };
         let to_green = ("/green".to_owned(), "green-0green-1".to_owned());
-        assert_eq!(back(Some(4), Some(Some(1))), to_green);
-        assert_eq!(back(None, Some(Some(4))), to_green);
-        assert_eq!(back(None, Some(None)).1, "");
+        assert_eq!(back(Some(4), Some(1), true), to_green);
+        assert_eq!(back(None, Some(4), true), to_green);
+        assert_eq!(back(None, None, true).1, "");
         let to_blue = ("/blue".to_owned(), "blue-0blue-1".to_owned());
-        assert_eq!(back(Some(4), None), to_blue);
+        assert_eq!(back(Some(4), None, false), to_blue);
     }
 
     #[test]

@@ -870,9 +870,9 @@ fn an_unknown_label_is_named_with_the_nearest_known_one() {
             "it means nothing with the index of a port; write it as in HAPROXY_DEPLOYMENT_GROUP",
         ),
         (
-            "HAPROXY_BACKEND_REDIRECT_HTTP_TO_HTTPS",
+            "HAPROXY_HTTP_BACKEND_REVPROXY_GLUE",
             "it means nothing without the index of a port; remove it: \
-             HAPROXY_0_BACKEND_REDIRECT_HTTP_TO_HTTPS is not supported yet either",
+             HAPROXY_0_HTTP_BACKEND_REVPROXY_GLUE is not supported yet either",
         ),
     ] {
         assert_eq!(problem(key), told);
