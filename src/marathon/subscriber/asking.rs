@@ -17,11 +17,10 @@ use crate::state::event::{Event, Purpose, RefreshNeeded};
 
 impl Subscriber {
     /// Asks everything that may be asked now.
-    pub(super) fn ask(&mut self) {
+    pub(super) fn ask(&mut self, now: Instant) {
         if self.stream.following_since().is_none() {
             return;
         }
-        let now = Instant::now();
         if self.fetch_queue.mature(now).is_some() {
             self.count_resync("later");
         }
@@ -35,7 +34,7 @@ impl Subscriber {
         }
         while self
             .in_flight
-            .has_place_for_a_part(self.config.head_patience)
+            .has_place_for_a_part(self.config.head_patience, now)
             && let Some(part) = self.fetch_queue.next_part(now)
         {
             self.send(part);
@@ -71,7 +70,7 @@ impl Subscriber {
             self.status.fails(status::LISTS, &slow, slow.remedy());
         }
         let limit = self.config.head_patience;
-        for (fetch, base) in self.in_flight.give_up_slow(limit) {
+        for (fetch, base) in self.in_flight.give_up_slow(limit, now) {
             let what = "the head of the answer";
             let slow = Error::Slow { what, limit };
             self.failed(&fetch, &base, &slow, limit);
