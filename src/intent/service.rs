@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use super::addresses::CheckPlaces;
 use super::backend_settings::BackendSettings;
+use super::ip_network::IpNetwork;
 use super::login::Login;
 use super::mode::PortMode;
 use super::origin::{IntentOrigin, WithOrigin};
 use super::service_listener::ServiceListener;
-use super::treatment::{ClientNetwork, Treatment};
+use super::treatment::Treatment;
 use crate::snapshot::LONGEST_NAME_BYTES;
 use crate::state::app::AppId;
 use crate::state::problem::{Problem, Reason, Subject};
@@ -205,7 +206,7 @@ impl Route {
     }
 
     /// The networks from which clients may come, if not from everywhere.
-    pub fn networks(&self) -> Option<&WithOrigin<Vec<ClientNetwork>>> {
+    pub fn networks(&self) -> Option<&WithOrigin<Vec<IpNetwork>>> {
         self.treatment.as_ref()?.allowed_networks.as_ref()
     }
 

@@ -16,7 +16,7 @@ use super::report::{self, LabelReport, is_about_access};
 use crate::intent::{
     BackendSettings, PortCheck, Route, Standing, TaskCheck, unnamable, unroutable,
 };
-use crate::state::app::App;
+use crate::state::app::{App, Networking};
 use crate::state::problem::{Problem, Reason, Subject, shown};
 use crate::state::problem_list::ProblemList;
 
@@ -117,6 +117,9 @@ pub(super) fn read(
             .as_deref()
             .filter(|_| config.tasks.protocols_by_port_name);
         let mut backend = draft.take_backend(check, by_name.and_then(protocol_of_name));
+        if app.layout.networking == Networking::Container && backend.networks.is_none() {
+            backend.networks.clone_from(&config.tasks.networks);
+        }
         let (route, rejected) = draft.finish(number, check, report.guards(index));
         if config.tasks.active_checks && route.is_reached() && backend.server.is_none() {
             let check =

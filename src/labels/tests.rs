@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::intent::path::{EscapedSlashes, PathRules};
 use crate::intent::{
-    AcmePort, AppIntent, ClientNetwork, Login, PasswordHash, PathPrefix, PortMode, Route, Standing,
+    AcmePort, AppIntent, IpNetwork, Login, PasswordHash, PathPrefix, PortMode, Route, Standing,
     TlsVersion, Treatment, WantedCertificates, host,
 };
 use crate::snapshot::LONGEST_NAME_BYTES;
@@ -622,7 +622,7 @@ fn allowed_networks_are_read_into_their_port() {
     let (treatment, problems) = treated(&[(key, " 10.1.55.43  10.1.40.0/24 10.1.40.0/24")]);
     assert!(problems.is_empty(), "{problems:?}");
     let allowed = treatment.allowed_networks.unwrap();
-    let networks = ["10.1.40.0/24", "10.1.55.43"].map(|text| ClientNetwork::parse(text).unwrap());
+    let networks = ["10.1.40.0/24", "10.1.55.43"].map(|text| IpNetwork::parse(text).unwrap());
     assert_eq!(
         (
             allowed.value.as_slice(),

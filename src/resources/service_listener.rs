@@ -18,7 +18,7 @@ use super::downstream_tls::{self, Terms, http_protocols};
 use super::source::{duration, listen_address, plain};
 use super::treatment;
 use super::upgrades::TUNNEL_LIMIT;
-use crate::intent::{ClientNetwork, ListenOptions, ListenerClaim, PortMode, ServiceListener};
+use crate::intent::{IpNetwork, ListenOptions, ListenerClaim, PortMode, ServiceListener};
 use crate::snapshot::{Encode, Flavour, Kind, Name, Origin, Resource};
 
 /// Connections that are tried one after the other for one of a client's
@@ -84,7 +84,7 @@ struct Writer {
     tunnel_limit: Duration,
     /// The networks from which connections may come, if not from everywhere. Over http routes ask
     /// for them.
-    networks: Option<Vec<ClientNetwork>>,
+    networks: Option<Vec<IpNetwork>>,
     /// By name, the one for clients without a server name first.
     certificates: Vec<Name>,
 }
@@ -154,7 +154,7 @@ impl Writer {
 
     /// The [filter](https://www.envoyproxy.io/docs/envoy/latest/configuration/listeners/network_filters/rbac_filter)
     /// that closes connections from elsewhere.
-    fn only(&self, networks: &[ClientNetwork]) -> api::Filter {
+    fn only(&self, networks: &[IpNetwork]) -> api::Filter {
         network_filter(
             "envoy.filters.network.rbac",
             &Rbac {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::bad_setting::flag;
 use super::*;
 use crate::freshness;
-use crate::intent::AcmePort;
 use crate::intent::path::{EscapedSlashes, PathRules};
+use crate::intent::{AcmePort, IpNetwork};
 use crate::labels::Groups;
 use crate::marathon::{MarathonLogin, TokenScheme};
 use crate::resources::Underscores;
@@ -264,6 +264,22 @@ fn values_that_are_no_numbers_are_refused_as_they_are_typed() {
     ] {
         let flags = line.split_whitespace().map(str::to_owned);
         assert!(Typed::from_flags(flags).is_err(), "{line}");
+    }
+}
+
+#[test]
+fn the_networks_of_tasks_are_a_list_in_their_order() {
+    assert_eq!(meant("").labels.tasks.networks, None);
+    let settings = meant("--task-networks=10.2.0.0/16,fd00::/8");
+    let networks = ["10.2.0.0/16", "fd00::/8"].map(|text| IpNetwork::parse(text).unwrap());
+    assert_eq!(
+        settings.labels.tasks.networks.as_deref(),
+        Some(&networks[..])
+    );
+    let words = ["--task-networks=10.2.0.0/33".to_owned()];
+    let error = Typed::from_flags(words).unwrap_err().to_string();
+    for part in ["--task-networks", "10.2.0.0/33", "10.2.0.0/16"] {
+        assert!(error.contains(part), "{error}");
     }
 }
 

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use marathon_envoy::intent::path::PathRules;
-use marathon_envoy::intent::{AcmePort, Authority};
+use marathon_envoy::intent::{AcmePort, Authority, IpNetwork};
 use marathon_envoy::labels::{self, Groups};
 use marathon_envoy::marathon::translate;
 use marathon_envoy::pipeline::Projector;
@@ -81,6 +81,8 @@ struct Settings {
     app_id_listen: Option<SocketAddr>,
     active_checks: bool,
     port_name_protocols: bool,
+    /// The networks in which tasks are reached.
+    task_networks: Vec<String>,
     /// The authorities by which tasks are verified, by name.
     authorities: BTreeMap<String, String>,
     /// Whether the outcome shows every resource as a proxy gets it.
@@ -170,6 +172,11 @@ impl Settings {
             tasks: labels::TaskConnections {
                 active_checks: self.active_checks,
                 protocols_by_port_name: self.port_name_protocols,
+                networks: (!self.task_networks.is_empty()).then(|| {
+                    let networks = self.task_networks.iter();
+                    let networks = networks.map(|text| IpNetwork::parse(text).unwrap());
+                    networks.collect()
+                }),
                 authorities: self
                     .authorities
                     .into_iter()

@@ -1,6 +1,6 @@
 //! This daemon's own labels for the connections to tasks. marathon-lb has none of them.
 
-use crate::intent::TaskProtocol;
+use crate::intent::{IpNetwork, TaskProtocol};
 use crate::labels::draft::{AskedProtocol, LabelText, ServiceDraft};
 use crate::labels::label::{Family, Label, Support, ValueKind};
 use crate::labels::tls_options::{TlsFault, TlsOptions};
@@ -25,9 +25,36 @@ pub(crate) const FAMILY: Family = Family {
              ca-file NAME` with an authority in `BACKEND_CA_DIR`; also `sni str(NAME)`",
         )
         .of_our_own(),
+        Label::of_port(
+            "BACKEND_NETWORKS",
+            ValueKind::List,
+            Support::served(read_networks),
+            "networks in which tasks with several addresses of their own are reached, the preferred one \
+             first: `10.2.0.0/16, fd00::/8`; a task without an address in any of them is reached at \
+             its first, as all are without the label",
+        )
+        .of_our_own(),
     ],
 };
 
+fn read_networks(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
+    let mut networks = Vec::new();
+    for word in label.words() {
+        match IpNetwork::parse(word) {
+            Some(network) => networks.push(network),
+            None => draft.reject(
+                label,
+                format!("{} is neither an address nor a network", quoted(word)),
+                NETWORKS,
+            ),
+        }
+    }
+    if !networks.is_empty() {
+        draft.backend.networks = Some(networks.into());
+    }
+}
+
+const NETWORKS: &str = "list networks as in 10.2.0.0/16, fd00::/8";
 const PROTOCOLS: &str = "write http1, http2, grpc, https, https2 or grpcs";
 
 fn read_protocol(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
