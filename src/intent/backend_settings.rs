@@ -31,6 +31,12 @@ pub struct BackendSettings {
     pub proxy_protocol: Option<ProxyProtocol>,
     /// Most connections of a proxy to each task at once, beyond which requests wait.
     pub connection_limit: Option<u32>,
+    /// Most connections of a proxy to all tasks at once, beyond which requests wait; none: the usual
+    /// limit.
+    pub total_connection_limit: Option<u32>,
+    /// Most requests of a proxy under way at once, and as many that wait for a connection, beyond
+    /// which they are refused; none: the usual limit.
+    pub request_limit: Option<u32>,
     /// Time in which a new task comes to its full share of requests; none: it has it at once. It
     /// means something only for tasks that take turns, or of which the least loaded is chosen.
     pub slow_start: Option<Duration>,

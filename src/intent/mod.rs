@@ -45,6 +45,6 @@ pub use service_listener::{
     ListenOptions, ListenTls, ListenerClaim, ListenerClaims, ServiceListener, TlsVersion,
     WantedCertificates,
 };
-pub use task_check::{CheckKind, CheckedPort, TaskCheck};
+pub use task_check::{CheckKind, CheckMethod, CheckRequest, CheckedPort, TaskCheck};
 pub use task_connection::{Authority, ProxyProtocol, TaskProtocol, TaskTls, Verification};
 pub use treatment::{LocationRewrite, RedirectCode, Treatment};

@@ -10,6 +10,7 @@
 
 mod assigned_ports;
 mod bind_options;
+mod check_options;
 mod checked_port;
 mod config;
 mod draft;

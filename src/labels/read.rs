@@ -14,7 +14,7 @@ use super::key::supported;
 use super::label::{LabelReader, SupportedLabel};
 use super::report::{self, LabelReport, is_about_access};
 use crate::intent::{
-    BackendSettings, PortCheck, Route, Standing, TaskCheck, unnamable, unroutable,
+    BackendSettings, PortCheck, PortMode, Route, Standing, TaskCheck, unnamable, unroutable,
 };
 use crate::state::app::{App, Networking};
 use crate::state::problem::{Problem, Reason, Subject, shown};
@@ -120,10 +120,19 @@ pub(super) fn read(
         if app.layout.networking == Networking::Container && backend.networks.is_none() {
             backend.networks.clone_from(&config.tasks.networks);
         }
+        let check_templates = draft.checks.take();
         let (route, rejected) = draft.finish(number, check, report.guards(index));
         if config.tasks.active_checks && route.is_reached() && backend.server.is_none() {
-            let check =
-                check.map(|check| TaskCheck::of_port(check.check(), route.mode, choice.port));
+            let check = check.and_then(|check| {
+                let definition = check.check();
+                let usual = TaskCheck::of_port(definition, route.mode, choice.port);
+                match &check_templates {
+                    Some(templates) => {
+                        templates.applied(definition, usual, route.mode == PortMode::Tcp)
+                    }
+                    None => Some(usual),
+                }
+            });
             backend.check = check.map(Box::new);
         }
         problems.append(rejected);

@@ -36,7 +36,21 @@ pub struct Config {
     /// Number of trusted proxies in front of these, whose `X-Forwarded-` headers are believed
     /// ([`xff_num_trusted_hops`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto#envoy-v3-api-field-extensions-filters-network-http-connection-manager-v3-httpconnectionmanager-xff-num-trusted-hops)).
     pub trusted_hops: u32,
+    /// Most connections of a proxy to the tasks of a port at once.
+    pub connection_limit: u32,
+    /// Most requests of a proxy to the tasks of a port at once, and as many that wait for a
+    /// connection.
+    pub request_limit: u32,
+    /// Percentage of healthy tasks below which proxies send requests to all, ill ones too; 0: never
+    /// ([panic
+    /// threshold](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/panic_threshold)).
+    pub panic_percent: u8,
 }
+
+/// HAProxy's `maxconn` per frontend in marathon-lb's default configuration. Envoy's [own
+/// limits](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/cluster/v3/circuit_breaker.proto#config-cluster-v3-circuitbreakers-thresholds)
+/// (1,024 requests, 3 retries) lose requests while tasks are replaced under load.
+pub(super) const USUAL_LIMIT: u32 = 10_000;
 
 /// Normalisation of requests before they are routed, so that no spelling of a path goes around its
 /// route ([Envoy's guide for edge
@@ -80,6 +94,9 @@ impl Default for Config {
                 headers_with_underscores: Underscores::Allow,
             },
             trusted_hops: 0,
+            connection_limit: USUAL_LIMIT,
+            request_limit: USUAL_LIMIT,
+            panic_percent: 0,
         }
     }
 }

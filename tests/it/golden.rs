@@ -290,8 +290,14 @@ fn cluster_settings(projection: &Projector) -> Map<String, Value> {
 fn inside_usual(cluster: &Value) -> impl Iterator<Item = (String, Value)> {
     let http = "/typed_extension_protocol_options/envoy.extensions.upstreams.http.v3.HttpProtocolOptions\
                 /explicit_http_config/http2_protocol_options";
+    let limits = cluster.pointer("/circuit_breakers/thresholds/0");
+    let limits = limits.filter(|limits| {
+        let mut limits = limits.as_object().unwrap().values();
+        limits.any(|limit| *limit != 10_000)
+    });
     let parts = [
         ("http2", cluster.pointer(http)),
+        ("limits", limits),
         (
             "each_task",
             cluster.pointer("/circuit_breakers/per_host_thresholds"),

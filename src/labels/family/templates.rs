@@ -1,9 +1,10 @@
 //! Template labels: HAProxy's own text in place of one piece of the configuration of a port.
 
+use crate::labels::check_options;
 use crate::labels::draft::{LabelText, ServiceDraft};
 use crate::labels::haproxy_text::{Syntax, access_control};
 use crate::labels::idioms;
-use crate::labels::label::{Family, Label, Support, ValueKind};
+use crate::labels::label::{Family, Label, ReadPart, Support, ValueKind};
 use crate::labels::server_line::{read_server, server_line};
 use crate::state::problem::Reason;
 
@@ -34,8 +35,26 @@ const fn backend_section(instead: &'static str) -> Support {
     }
 }
 const LOCATION_KEPT: Support = Support::not_yet("Location headers of responses stay as they are");
-const MARATHONS_CHECKS: Support =
-    Support::not_yet("tasks are judged by Marathon's health checks alone");
+const fn lines_of_checks(read: ReadPart) -> Support {
+    Support::ForIdioms {
+        read,
+        recognises: check_options::is_check_lines,
+        idioms: "`option httpchk` with GET, HEAD or OPTIONS, a path and a `Host`; `http-check send`; \
+                 `http-check expect status`; `timeout check`. With `ACTIVE_HEALTH_CHECKS` proxies check \
+                 tasks so",
+        instead: USUAL_CHECKS,
+    }
+}
+const fn options_of_checks(read: ReadPart) -> Support {
+    Support::ForIdioms {
+        read,
+        recognises: check_options::is_check_options,
+        idioms: "`check` with `inter`, `fall`, `rise`, `port`, `check-ssl`; empty for no check. With \
+                 `ACTIVE_HEALTH_CHECKS` proxies check tasks so",
+        instead: USUAL_CHECKS,
+    }
+}
+const USUAL_CHECKS: &str = "tasks are judged by the health checks of their definition";
 const NOWHERE_READ: Support = Support::Never {
     instead: "marathon-lb does nothing with it either",
 };
@@ -106,22 +125,22 @@ pub(crate) const FAMILY: Family = Family {
         ),
         section(
             "BACKEND_HTTP_HEALTHCHECK_OPTIONS",
-            MARATHONS_CHECKS,
+            lines_of_checks(check_options::read_http_lines),
             "the lines of a health check over http",
         ),
         section(
             "BACKEND_TCP_HEALTHCHECK_OPTIONS",
-            MARATHONS_CHECKS,
+            lines_of_checks(check_options::read_tcp_lines),
             "the lines of a health check over tcp",
         ),
         section(
             "BACKEND_SERVER_HTTP_HEALTHCHECK_OPTIONS",
-            MARATHONS_CHECKS,
+            options_of_checks(check_options::read_http_options),
             "the options of a health check over http on `server` lines",
         ),
         section(
             "BACKEND_SERVER_TCP_HEALTHCHECK_OPTIONS",
-            MARATHONS_CHECKS,
+            options_of_checks(check_options::read_tcp_options),
             "the options of a health check over tcp on `server` lines",
         ),
         section(

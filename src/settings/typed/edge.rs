@@ -23,6 +23,19 @@ pub struct Edge {
     )]
     pub trusted_hops: u32,
 
+    /// Most requests of an Envoy to the tasks of a port at once; further ones are answered with 503.
+    #[arg(long, env = "BACKEND_MAX_REQUESTS", value_name = "NUMBER", default_value = "10000", value_parser = number(1..=u32::MAX))]
+    pub backend_max_requests: u32,
+
+    /// Most connections of an Envoy to the tasks of a port at once; beyond them requests wait.
+    #[arg(long, env = "BACKEND_MAX_CONNECTIONS", value_name = "NUMBER", default_value = "10000", value_parser = number(1..=u32::MAX))]
+    pub backend_max_connections: u32,
+
+    /// Percentage of healthy tasks of a port below which Envoy sends requests to all of them, ill ones
+    /// too, where it checks or ejects tasks by itself; 0 for never.
+    #[arg(long, env = "PANIC_THRESHOLD", value_name = "PERCENT", default_value = "0", value_parser = number(0..=100_u8))]
+    pub panic_threshold: u8,
+
     /// Resolve `.` and `..` in paths, remove needless escapes and turn `\` into `/`, before a route
     /// is chosen; apps get the path so. Without it, `/a/../b` goes around a route for `/b`.
     #[arg(long, env = "NORMALIZE_PATH", value_name = "BOOL", default_value = "true", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = switch)]
