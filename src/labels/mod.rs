@@ -12,6 +12,7 @@ mod assigned_ports;
 mod bind_options;
 mod config;
 mod draft;
+mod endpoint_labels;
 mod family;
 mod haproxy_lines;
 mod haproxy_text;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::assigned_ports::AssignedPorts;
 use super::config::Config;
 use super::draft::{LabelText, ServiceDraft, invalid};
+use super::endpoint_labels::EndpointLabels;
 use super::family::selection;
 use super::idioms;
 use super::key::supported;
@@ -65,6 +66,8 @@ pub(super) fn read(
     if config.is_framework(&app.id) {
         return ReadLabels::default();
     }
+    let of_endpoints = EndpointLabels::of(config, app);
+    let app = of_endpoints.app(app);
     let mut labels = SupportedLabels::of(config, app);
     let in_app_group = selection::is_in_group(config, &labels.of_app);
     let in_group = in_app_group
@@ -88,6 +91,7 @@ pub(super) fn read(
     };
     let mut problems = ProblemList::default();
     problems.extend(labels.problems(app));
+    problems.extend(of_endpoints.problems().cloned());
     let mut served = Vec::new();
     let mut asks_for_hosts = false;
     for (index, (labels_of_port, port)) in ports.iter().zip(&app.layout.ports).enumerate() {
@@ -108,7 +112,11 @@ pub(super) fn read(
         let number = number.or_else(|| assigned.of(&app.id, index));
         let check = PortCheck::find(&app.health_checks, index, None);
         let backend = std::mem::take(&mut draft.backend);
-        let (route, rejected) = draft.finish(number, check, report.guards(index));
+        let (route, rejected) = draft.finish(
+            number,
+            check,
+            report.guards(index) || of_endpoints.guards(index),
+        );
         problems.append(rejected);
         let known = previous.and_then(|previous| previous.port(index));
         let shared_backend = known.and_then(|known| known.backend.as_ref());

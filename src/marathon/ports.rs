@@ -15,8 +15,8 @@ pub(super) fn layout(app: &wire::AppWithTasks<'_>) -> Result<Layout, TranslateEr
         Networking::Bridge if mappings.is_empty() => host_ports(app),
         // Marathon gives every mapping of a bridge an agent port, named or not.
         Networking::Bridge => mappings.iter().map(|m| mapped_port(m, true)).collect(),
-        Networking::Container if mappings.is_empty() => discovery_ports(app),
-        Networking::Container => mappings
+        Networking::Container | Networking::Pod if mappings.is_empty() => discovery_ports(app),
+        Networking::Container | Networking::Pod => mappings
             .iter()
             .map(|m| mapped_port(m, m.host_port.is_some()))
             .collect(),

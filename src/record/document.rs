@@ -40,6 +40,7 @@ pub(super) enum NetworkingWord {
     Host,
     Bridge,
     Container,
+    Pod,
 }
 
 both_ways!(
@@ -47,7 +48,8 @@ both_ways!(
     Networking {
         Host,
         Bridge,
-        Container
+        Container,
+        Pod
     }
 );
 
@@ -173,6 +175,9 @@ pub(super) struct AppRecord<'a> {
     pub(super) version: i64,
     pub(super) config_version: i64,
     pub(super) labels: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
+    /// Position, key and value of the labels of a pod's endpoints.
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) port_labels: Vec<(usize, Cow<'a, str>, Cow<'a, str>)>,
     pub(super) layout: LayoutRecord<'a>,
     #[serde(borrow)]
     pub(super) health_checks: ChecksRecord<'a>,

@@ -15,7 +15,9 @@ use super::document::{
 };
 use super::fault::RecordFault;
 use crate::pipeline::{DepartedClusters, World};
-use crate::state::app::{App, AppVersion, Definition, InstanceId, Layout, Port, Task, TaskId};
+use crate::state::app::{
+    App, AppVersion, Definition, InstanceId, Labels, Layout, Port, Task, TaskId,
+};
 use crate::state::certificate::Certificate;
 use crate::state::event::Source;
 use crate::state::parts::{AppParts, StateParts};
@@ -155,6 +157,7 @@ fn app_record(parts: &AppParts) -> AppRecord<'_> {
         layout,
         health_checks,
     } = &**app;
+    let port_labels = labels.of_ports();
     let labels = labels.iter();
     let past = past.iter();
     AppRecord {
@@ -163,6 +166,9 @@ fn app_record(parts: &AppParts) -> AppRecord<'_> {
         config_version: *config_version,
         labels: labels
             .map(|(key, value)| (key.into(), value.into()))
+            .collect(),
+        port_labels: port_labels
+            .map(|(port, key, value)| (port, key.into(), value.into()))
             .collect(),
         layout: layout_record(layout),
         health_checks: checks_record(health_checks),
@@ -179,6 +185,7 @@ fn app(record: AppRecord<'_>) -> AppParts {
         version,
         config_version,
         labels,
+        port_labels,
         layout: recorded,
         health_checks,
         tasks,
@@ -191,7 +198,7 @@ fn app(record: AppRecord<'_>) -> AppParts {
             id: (&*id).into(),
             version: AppVersion(version),
             config_version: AppVersion(config_version),
-            labels: labels.collect(),
+            labels: Labels::with_ports(labels, port_labels),
             layout: Arc::new(layout(recorded)),
             health_checks: checks(health_checks),
         }),

@@ -199,7 +199,7 @@ impl fmt::Debug for InstanceId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AppVersion(pub i64);
 
-/// An app's definition.
+/// The definition of an app, or of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct App {
     /// Its path.
@@ -229,6 +229,11 @@ pub struct Definition {
 }
 
 impl App {
+    /// True for a pod, false for an app in the narrower sense.
+    pub fn is_pod(&self) -> bool {
+        self.layout.networking == Networking::Pod
+    }
+
     /// True if a task of this version runs a past definition and not this one.
     pub fn is_past(&self, version: AppVersion) -> bool {
         version < self.config_version
@@ -263,6 +268,9 @@ pub enum Networking {
     Bridge,
     /// `container`, once docker's `USER` or `ipAddress`: every task has an address of its own.
     Container,
+    /// That of a [pod](https://mesosphere.github.io/marathon/docs/pods.html), whose ports are the endpoints of its containers: each is reached on an
+    /// agent port, or at an address of its instance.
+    Pod,
 }
 
 /// One [port](https://mesosphere.github.io/marathon/docs/ports.html) of an app's definition.
@@ -305,9 +313,11 @@ pub struct Task {
     /// The version of the definition it was started with; none for an inactive task.
     pub version: Option<AppVersion>,
     /// The agent ports it was given, in the order of those ports of its definition that are
-    /// [`on_agent`](Port::on_agent).
+    /// [`on_agent`](Port::on_agent). Of a container of a pod: one for each port of the current
+    /// definition, 0 where it has none.
     pub ports: Few<u16>,
-    /// The addresses of its container, in Mesos' order.
+    /// The addresses of its container, in Mesos' order. Of a container of a pod: the one of each port
+    /// of the current definition, unspecified where it has none.
     pub addresses: Few<IpAddr>,
     /// Result of its health checks.
     pub health: Health,

@@ -111,6 +111,10 @@ pub(super) fn presume_healthy(mut listed: ListedApp, known: Option<&AppState>) -
             task.health = recorded.health;
         }
     }
+    // Mesos checks the containers of pods, and its results outlast a leader.
+    if app.is_pod() {
+        return listed;
+    }
     let is_past = |task: &Task| task.version.is_some_and(|version| app.is_past(version));
     let has_result = |task: &&Task| task.health != Health::Unknown;
     let results = listed.tasks.iter().filter(has_result);

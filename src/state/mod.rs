@@ -25,6 +25,8 @@ pub(crate) mod looked_at;
 mod loss;
 mod model;
 mod places;
+#[cfg(test)]
+mod pod_tests;
 mod pods;
 mod reduce;
 mod shares;

@@ -1,10 +1,11 @@
 //! One app with its tasks, and the past definitions that some of them still run.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::app::{
-    App, AppVersion, Definition, Health, InstanceId, Layout, Task, TaskId, TaskState,
+    App, AppVersion, Definition, Health, InstanceId, Layout, Port, Task, TaskId, TaskState,
 };
 use super::event::{ListedApp, RefreshNeeded, TaskUpdate};
 use super::health::speaks_for_the_task;
@@ -111,16 +112,19 @@ impl AppState {
         before: Option<&Self>,
         kept: &BTreeSet<TaskId>,
     ) -> (Self, Vec<RefreshNeeded>) {
-        let known = |id: &TaskId| Some((id.clone(), before?.tasks.get(id)?.clone()));
+        let known = |id: &TaskId| {
+            let task = before?.aligned(id, &listed.app.layout)?;
+            Some((id.clone(), task))
+        };
         let mut tasks: BTreeMap<TaskId, Arc<Task>> = kept.iter().filter_map(known).collect();
         for task in listed.tasks {
             if task.condition == TaskState::Ended {
                 tasks.remove(&task.id);
                 continue;
             }
-            let known = before.and_then(|before| before.tasks.get(&task.id));
+            let known = before.and_then(|before| before.aligned(&task.id, &listed.app.layout));
             let task = match known {
-                Some(known) => task.merged(known),
+                Some(known) => task.merged(&known),
                 None => Arc::new(task),
             };
             tasks.insert(task.id.clone(), task);
@@ -132,6 +136,30 @@ impl AppState {
         };
         let missing = app.recall_definitions(before);
         (app, missing)
+    }
+
+    /// A known task. The ports and addresses of a container of a pod stand in the order of the ports
+    /// of `layout`.
+    fn aligned(&self, id: &TaskId, layout: &Layout) -> Option<Arc<Task>> {
+        let task = self.tasks.get(id)?;
+        let (before, after) = (&self.app.layout.ports, &layout.ports);
+        let names = |ports| <[Port]>::iter(ports).map(|port| &port.name);
+        if !self.app.is_pod() || names(before).eq(names(after)) {
+            return Some(task.clone());
+        }
+        let place = |port: &Port| before.iter().position(|known| known.name == port.name);
+        let ports = after.iter().map(|port| {
+            let known = place(port).and_then(|place| task.ports.get(place));
+            known.copied().unwrap_or(0)
+        });
+        let addresses = after.iter().map(|port| {
+            let known = place(port).and_then(|place| task.addresses.get(place));
+            known.copied().unwrap_or(Ipv4Addr::UNSPECIFIED.into())
+        });
+        let mut task = Task::clone(task);
+        task.ports = ports.collect::<Vec<_>>().into();
+        task.addresses = addresses.collect::<Vec<_>>().into();
+        Some(Arc::new(task))
     }
 
     /// The app after a status update of one of its tasks.
@@ -153,9 +181,48 @@ impl AppState {
         app.tasks.insert(task);
         let mut missing = app.recall_definitions(Some(self));
         if newer {
-            missing.push(RefreshNeeded::App(self.app.id.clone()));
+            missing.push(self.refresh());
         }
         (app, missing)
+    }
+
+    /// The app after news of a container of a pod, which say nothing of its ports: those of a status
+    /// update are in another order, and its addresses lack the names of their networks.
+    pub(super) fn with_container(&self, mut update: TaskUpdate) -> (Self, Vec<RefreshNeeded>) {
+        update.ports = Vec::new();
+        update.addresses = Vec::new();
+        self.with_update(update)
+    }
+
+    /// The pod with the containers of an instance in the state of being killed.
+    pub(super) fn with_killed(&self, instance: &InstanceId) -> Self {
+        let mut pod = self.clone();
+        let tasks = self.tasks.values();
+        for task in tasks.filter(|task| task.instance == *instance) {
+            pod.tasks.insert(Arc::new(Task {
+                condition: TaskState::Killing,
+                ..Task::clone(task)
+            }));
+        }
+        pod
+    }
+
+    /// The app as it is to be asked for.
+    pub(super) fn refresh(&self) -> RefreshNeeded {
+        let id = self.app.id.clone();
+        match self.app.is_pod() {
+            true => RefreshNeeded::Pod(id),
+            false => RefreshNeeded::App(id),
+        }
+    }
+
+    /// A past version of the definition as it is to be asked for.
+    fn past_refresh(&self, version: AppVersion) -> RefreshNeeded {
+        let id = self.app.id.clone();
+        match self.app.is_pod() {
+            true => RefreshNeeded::PodDefinition(id, version),
+            false => RefreshNeeded::Definition(id, version),
+        }
     }
 
     /// The app with a health result for an instance; none if the result cannot be used: no task
@@ -164,7 +231,12 @@ impl AppState {
         let mut app = self.clone();
         let mut found = false;
         for task in self.tasks.values() {
-            if task.instance == *instance && speaks_for_the_task(self.checks_of(task), health) {
+            // Of an instance of a pod Marathon tells the health of all containers together.
+            let speaks = match self.app.is_pod() {
+                true => health != Health::Unknown,
+                false => speaks_for_the_task(self.checks_of(task), health),
+            };
+            if task.instance == *instance && speaks {
                 found = true;
                 let mut task = Task::clone(task);
                 task.health = health.or_known(task.health);
@@ -222,7 +294,7 @@ impl AppState {
                     self.past.insert(version, definition);
                 }
                 None if self.past.contains_key(&version) => {}
-                None => missing.push(RefreshNeeded::Definition(self.app.id.clone(), version)),
+                None => missing.push(self.past_refresh(version)),
             }
         }
         self.forget_definitions();

@@ -203,6 +203,7 @@ fn lists() -> impl Strategy<Value = List> {
             apps,
             unreadable,
             purpose,
+            ..List::default()
         }
     })
 }
@@ -292,8 +293,12 @@ fn layouts() -> impl Strategy<Value = Layout> {
             networking: Networking::Bridge,
             ports
         }),
-        ports(some, any::<bool>().boxed()).prop_map(|ports| Layout {
+        ports(some.clone(), any::<bool>().boxed()).prop_map(|ports| Layout {
             networking: Networking::Container,
+            ports
+        }),
+        ports(some, any::<bool>().boxed()).prop_map(|ports| Layout {
+            networking: Networking::Pod,
             ports
         }),
     ]
