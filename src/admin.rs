@@ -28,6 +28,7 @@ use pages::Pages;
 pub use connections::listen;
 pub use request_check::Hosts;
 pub use row_page::Row;
+pub use snapshot_page::document;
 pub use sources::{Given, GivenTo, GivenVersions, Sources};
 
 /// Configuration of the admin port.

@@ -89,6 +89,19 @@ impl Filter {
     }
 }
 
+/// The page `/snapshot` of a snapshot that nobody serves, of one kind or of all, in pieces.
+pub fn document(
+    snapshot: Arc<Snapshot>,
+    kind: Option<Kind>,
+    problems: Vec<Problem>,
+) -> impl Iterator<Item = String> {
+    let filter = Filter {
+        kind,
+        ..Filter::default()
+    };
+    served(snapshot, filter, None, Arc::new(problems), Vec::new())
+}
+
 /// The page while nothing is published.
 pub(super) fn unready(why: &str, problems: Arc<Vec<Problem>>, refused: Vec<Value>) -> PagePieces {
     let fields = [

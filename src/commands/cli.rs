@@ -3,11 +3,11 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use super::terminal::{USAGE, say};
 use super::usage_error::usage_error;
-use super::{bootstrap, serve, status};
+use super::{bootstrap, check, serve, status, translate};
 use crate::settings::{Typed, with_openbao_names, without_empty_variables};
 
 /// A control plane that turns Mesosphere Marathon into a live edge of Envoy proxies.
@@ -27,6 +27,17 @@ enum Command {
     Serve(Box<Typed>),
     /// Print a bootstrap for Envoy that leads it here.
     Bootstrap(Box<bootstrap::BootstrapArguments>),
+    /// Print what apps become: the ways to each port, and every label that says something else.
+    ///
+    /// Exit code 0 when every label is served, 1 when one is not, 2 for bad usage, 3 when Marathon
+    /// or a file cannot be read. Takes every setting of `serve`; those that decide what apps become
+    /// are listed.
+    Check(check::CheckArguments),
+    /// Print the resources that apps become, as the daemon would serve them, with keys redacted.
+    ///
+    /// Exit code 0, or 2 for bad usage and 3 when Marathon or a file cannot be read. Takes every
+    /// setting of `serve`; those that decide what apps become are listed.
+    Translate(translate::TranslateArguments),
     /// Print the state of a running daemon and of its proxies.
     Status(status::StatusArguments),
     /// Play everything on this machine: a simulated Marathon, this daemon, a real Envoy, and a
@@ -59,6 +70,8 @@ impl Cli {
         match self.command {
             Command::Serve(typed) => serve::run(*typed),
             Command::Bootstrap(arguments) => bootstrap::run(&arguments),
+            Command::Check(arguments) => check::run(&arguments),
+            Command::Translate(arguments) => translate::run(&arguments),
             Command::Status(arguments) => status::run(&arguments),
             #[cfg(feature = "demo")]
             Command::Demo(arguments) => super::demo::run(&arguments),
@@ -69,11 +82,50 @@ impl Cli {
 /// Returns the command line's grammar. A negative number is a value, so that its setting names it.
 pub(super) fn command() -> clap::Command {
     Cli::command().mut_subcommands(|command| {
+        let reads_apps = ["check", "translate"].contains(&command.get_name());
         command.mut_args(|argument| {
             let takes_values = argument.get_action().takes_values();
-            argument.allow_negative_numbers(takes_values)
+            let is_hidden = reads_apps && !decides_about_apps(&argument);
+            let argument = argument.allow_negative_numbers(takes_values);
+            if is_hidden {
+                argument.hide(true)
+            } else {
+                argument
+            }
         })
     })
+}
+
+/// True for an argument of a command that reads apps once, and for a setting that decides what becomes
+/// of them: the help of these commands lists no others.
+fn decides_about_apps(argument: &Arg) -> bool {
+    let Some(variable) = argument.get_env().and_then(|name| name.to_str()) else {
+        return true;
+    };
+    let is_of_daemon = ["MARATHON_ACME_KV_PATH", "STALE_AFTER"];
+    let beginnings = [
+        "MARATHON",
+        "HAPROXY_GROUP",
+        "LABEL_PREFIX",
+        "STRICT_MODE",
+        "USE_MARATHON_HEALTH",
+        "FRAMEWORK_NAME",
+        "HTTP_LISTEN",
+        "HTTPS_LISTEN",
+        "SERVICE_PORT",
+        "AUTH_ON_SERVICE_PORTS",
+        "MIN_SERV_PORT",
+        "MAX_SERV_PORT",
+        "APP_ID_LISTEN_PORT",
+        "NORMALIZE_PATH",
+        "MERGE_SLASHES",
+        "ESCAPED_SLASHES",
+        "TRUSTED_HOPS",
+        "CERTIFICATES_DIR",
+        "DEFAULT_CERTIFICATE",
+    ];
+    let mut beginnings = beginnings.into_iter();
+    !is_of_daemon.contains(&variable) && beginnings.any(|start| variable.starts_with(start))
 }
 
 /// Inserts `serve` if no command was given.

@@ -1,12 +1,16 @@
-//! The commands of the binary: `serve`, `bootstrap`, `status`, `demo`.
+//! The commands of the binary: `serve`, `bootstrap`, `check`, `translate`, `status`, `demo`.
 
+mod apps_input;
 pub mod bootstrap;
+mod check;
 mod cli;
 #[cfg(feature = "demo")]
 pub mod demo;
 mod serve;
 pub mod status;
 mod terminal;
+mod text_table;
+mod translate;
 mod usage_error;
 
 pub use cli::{Cli, settings_table};

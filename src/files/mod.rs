@@ -98,6 +98,23 @@ pub async fn watch_certificates(
     shutdown.run_until_cancelled(watching).await;
 }
 
+/// Reads the folder once, and returns the certificates and problems in it. Blocks.
+///
+/// # Errors
+///
+/// When the folder cannot be listed.
+pub fn read_folder(folder: PathBuf) -> io::Result<Event> {
+    let now = wall_clock();
+    let mut folder = Folder::new(folder);
+    folder.look(now, Patience::Judge)?;
+    let reading = folder.reading(now, None);
+    Ok(Event::CertificatesRead {
+        source: Source::Files,
+        certificates: reading.certificates,
+        problems: reading.problems,
+    })
+}
+
 /// The folder, not read yet.
 fn folder_of(config: &Config) -> BlockingFiles<Folder> {
     let name = config.folder.display().to_string();

@@ -178,13 +178,7 @@ fn keeps_host(template: &str) -> Option<bool> {
             | [
                 "http-request",
                 "replace-path" | "replace-uri",
-                "{proxypath}/?(.*)",
-                "/\\1",
-            ]
-            | [
-                "http-request",
-                "replace-path" | "replace-uri",
-                "^{proxypath}/?(.*)",
+                "{proxypath}/?(.*)" | "^{proxypath}/?(.*)",
                 "/\\1",
             ] => {
                 cuts_path = true;

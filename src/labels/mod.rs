@@ -30,7 +30,11 @@ mod server_line;
 mod table;
 #[cfg(test)]
 pub(crate) mod tests;
+mod traefik;
+mod traefik_rule;
 
 pub use config::{Config, Groups, ServicePorts};
 pub use intents::{ChangedIntents, Intents};
 pub use manual::{names, table};
+pub use report::misspelt_group;
+pub use traefik::{TraefikTranslation, from_traefik};

@@ -132,6 +132,34 @@ pub(super) fn read(config: &Config, app: &App, wanted: &[bool]) -> LabelReport {
     report
 }
 
+/// The problem of an app in no served group, of which a label seems to be a misspelt `GROUP`.
+pub fn misspelt_group(config: &Config, app: &App) -> Option<Problem> {
+    let mut labels = app.labels.iter();
+    let (key, label) = labels.find_map(|(key, _)| {
+        let (text, exact_prefix) = under_prefix(&config.label_prefix, key)?;
+        let name = WrittenName {
+            text,
+            position: Position::App,
+            exact_prefix,
+        };
+        match name.identify(true) {
+            Identified::Unknown(Some(label)) if label.name == "GROUP" => Some((key, label)),
+            Identified::Known(_) | Identified::Misplaced(_) | Identified::Unknown(_) => None,
+        }
+    })?;
+    let right = label.key(&config.label_prefix, "0");
+    Some(Problem {
+        subject: Subject::App(app.id.clone()),
+        label: Some(key.to_owned()),
+        reason: Reason::UnknownLabel,
+        message: format!(
+            "marathon-lb has no such label (the nearest is {right}), so the app is in no group that \
+             is served"
+        ),
+        remedy: "correct its name or remove it".into(),
+    })
+}
+
 /// The guards among the labels of one name.
 #[derive(Default)]
 struct Guards {

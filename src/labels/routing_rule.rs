@@ -82,9 +82,14 @@ pub(super) fn routing_rule(template: &str) -> Option<RoutingRule> {
 impl RoutingRule {
     /// The requests that this rule and another one select.
     fn narrowed(self, other: Self) -> Option<Self> {
+        if differ(self.hosts.as_ref(), other.hosts.as_ref())
+            || differ(self.paths.as_ref(), other.paths.as_ref())
+        {
+            return None;
+        }
         Some(Self {
-            hosts: either(self.hosts, other.hosts)?,
-            paths: either(self.paths, other.paths)?,
+            hosts: self.hosts.or(other.hosts),
+            paths: self.paths.or(other.paths),
             is_whole: false,
         })
     }
@@ -105,12 +110,9 @@ impl RoutingRule {
     }
 }
 
-/// The one that there is; none if there are two that differ.
-fn either<T: PartialEq>(one: Option<T>, other: Option<T>) -> Option<Option<T>> {
-    match (one, other) {
-        (Some(one), Some(other)) => (one == other).then_some(Some(one)),
-        (one, other) => Some(one.or(other)),
-    }
+/// True if there are two that differ.
+fn differ<T: PartialEq>(one: Option<&T>, other: Option<&T>) -> bool {
+    one.is_some() && other.is_some() && one != other
 }
 
 /// The requests that a condition selects: all of its parts, none of them negated.
@@ -229,12 +231,12 @@ mod tests {
         RuleHost::Below(host.to_owned())
     }
 
-    fn of_paths(texts: &[&str], are_patterns: bool) -> Option<RulePaths> {
-        Some(RulePaths {
+    fn of_paths(texts: &[&str], are_patterns: bool) -> RulePaths {
+        RulePaths {
             texts: texts.iter().map(ToString::to_string).collect(),
             are_patterns,
             ignore_case: false,
-        })
+        }
     }
 
     #[test]
@@ -260,15 +262,19 @@ mod tests {
                 "acl h hdr(host) a.test\nacl h hdr(host) b.test\nacl p path_beg /a \
                  /b\nuse_backend {backend} if h p",
                 Some(vec![named("a.test"), named("b.test")]),
-                of_paths(&["/a", "/b"], false),
+                Some(of_paths(&["/a", "/b"], false)),
             ),
             (
                 "  acl path_{backend} path_reg {path}\n",
                 None,
-                of_paths(&[PATH_OF_LABEL], true),
+                Some(of_paths(&[PATH_OF_LABEL], true)),
             ),
-            ("acl p path -m reg ^/x$", None, of_paths(&["^/x$"], true)),
-            ("acl p path -m beg /x", None, of_paths(&["/x"], false)),
+            (
+                "acl p path -m reg ^/x$",
+                None,
+                Some(of_paths(&["^/x$"], true)),
+            ),
+            ("acl p path -m beg /x", None, Some(of_paths(&["/x"], false))),
             ("default_backend {backend}", None, None),
             ("", None, None),
         ] {

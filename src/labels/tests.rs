@@ -24,7 +24,7 @@ use crate::state::problem_list::LISTED_PER_SUBJECT;
 use crate::state::reduce;
 use crate::state::testing::checks;
 
-fn config() -> Config {
+pub(super) fn config() -> Config {
     Config {
         groups: Groups::Named(["external".to_owned()].into()),
         label_prefix: "HAPROXY".to_owned(),
@@ -59,7 +59,7 @@ fn app(networking: Networking, ports: Vec<Port>, labels: &[(&str, &str)]) -> App
 }
 
 /// An app in host mode with two ports, in the served group.
-fn web(labels: &[(&str, &str)]) -> App {
+pub(super) fn web(labels: &[(&str, &str)]) -> App {
     let mut all = vec![("HAPROXY_GROUP", "external")];
     all.extend_from_slice(labels);
     app(Networking::Host, vec![port(None, true); 2], &all)
@@ -1701,4 +1701,20 @@ fn an_app_without_service_ports_in_a_container_network_gets_some_while_it_has_a_
     assert_eq!(ports(&intents), [Some(10_015)]);
     intents.follow(&known(one, Vec::new()));
     assert_eq!(ports(&intents), [None]);
+}
+
+#[test]
+fn a_misspelt_group_is_found_in_an_app_that_nobody_serves() {
+    for (key, found) in [
+        ("HAPROXY_GRUOP", true),
+        ("HAPROXY_GROUPS", true),
+        ("haproxy_group", true),
+        ("HAPROXY_GROUP", false),
+        ("HAPROXY_0_VHOST", false),
+        ("GRUOP", false),
+    ] {
+        let problem = misspelt_group(&config(), &web(&[(key, "external")]));
+        let label = problem.and_then(|problem| problem.label);
+        assert_eq!(label.as_deref(), found.then_some(key), "{key}");
+    }
 }

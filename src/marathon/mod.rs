@@ -14,6 +14,7 @@ mod ids;
 mod in_flight;
 mod json_body;
 mod last_heard;
+mod list_once;
 mod list_queue;
 mod login_file;
 mod part_queue;
@@ -40,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::config::{BaseUrl, ClientCertificate, Config, MarathonLogin, TokenScheme};
 pub use self::error::Error;
 pub use self::last_heard::LastHeard;
+pub use self::list_once::list;
 pub use self::service_account::ServiceAccount;
 pub use self::status::new_status;
 

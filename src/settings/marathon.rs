@@ -15,7 +15,11 @@ const CLIENT_KEY: &str = "MARATHON_CLIENT_KEY";
 
 impl Typed {
     /// The configuration of the subscription to Marathon.
-    pub(super) fn subscription(&self) -> Result<Config, BadSetting> {
+    ///
+    /// # Errors
+    ///
+    /// The first setting of Marathon that is refused.
+    pub fn subscription(&self) -> Result<Config, BadSetting> {
         let stale_after = self.marathon.stale_after;
         let defaults = Config::new(self.marathon.bases()?);
         Ok(Config {

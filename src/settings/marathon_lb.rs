@@ -62,11 +62,12 @@ const FLAGS: &[Setting] = &[
     ),
     setting(
         &["--dont-bind-http-https"],
-        "not yet: there are no service ports without the http and https listeners",
+        "not needed: give the http and https listeners an address that clients do not reach, as in \
+         `--http-listen-addr 127.0.0.1`",
     ),
     setting(
         &["--min-serv-port-ip-per-task", "--max-serv-port-ip-per-task"],
-        "not yet: no service ports",
+        "the same flags; without them such apps get no service ports",
     ),
     setting(
         &["--haproxy-config", "--archive-versions"],

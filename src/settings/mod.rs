@@ -24,6 +24,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod text;
+mod translation;
 mod typed;
 mod v2_api;
 mod vault;
@@ -38,6 +39,7 @@ pub(crate) use marathon_lb::of_flag as successor_of_marathon_lb_flag;
 pub use openbao::with_openbao_names;
 pub use security::CertificateSource;
 pub use table::table;
+pub use translation::Translation;
 pub(crate) use typed::socket_address;
 pub use typed::{
     AuthMethod, ClientAuth, Edge, KvEngine, Link, LogFormat, Logging, Marathon, TlsSettings, Typed,

@@ -11,6 +11,8 @@ mod canaries;
 #[cfg(test)]
 mod changes;
 #[cfg(test)]
+mod checks;
+#[cfg(test)]
 mod compose;
 #[cfg(test)]
 mod conformance;
@@ -20,6 +22,8 @@ mod control_planes;
 mod demo;
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod hostile_labels;
 #[cfg(test)]
 mod log;
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use serde::Deserialize;
 
+use crate::commands::text_table::{TextTable, harmless};
 use crate::snapshot::Kind;
 
 /// A proxy, as `/proxies` shows it.
@@ -217,56 +218,12 @@ fn peer(peer: Option<IpAddr>) -> String {
     peer.map_or_else(|| "unix".to_owned(), |peer| peer.to_string())
 }
 
-/// The text, escaped: a stranger must not be able to break a line of the table.
-fn harmless(text: &str) -> String {
-    text.escape_debug().to_string()
-}
-
 fn elapsed(seconds: f64) -> String {
     match seconds {
         s if s < 1.0 => format!("{:.0}ms", s * 1_000.0),
         s if s < 120.0 => format!("{s:.0}s"),
         s if s < 7_200.0 => format!("{:.0}m", s / 60.0),
         s => format!("{:.0}h", s / 3_600.0),
-    }
-}
-
-/// Rows of equal length, each with notes below it.
-struct TextTable {
-    rows: Vec<(Vec<String>, Vec<String>)>,
-}
-
-impl TextTable {
-    fn new(head: Vec<String>) -> Self {
-        Self {
-            rows: vec![(head, Vec::new())],
-        }
-    }
-
-    fn add(&mut self, cells: Vec<String>, notes: Vec<String>) {
-        self.rows.push((cells, notes));
-    }
-
-    fn text(&self) -> String {
-        let mut widths: Vec<usize> = Vec::new();
-        for (cells, _) in &self.rows {
-            widths.resize(widths.len().max(cells.len()), 0);
-            for (width, cell) in widths.iter_mut().zip(cells) {
-                *width = (*width).max(cell.chars().count());
-            }
-        }
-        let mut text = String::new();
-        for (cells, notes) in &self.rows {
-            let mut line = String::new();
-            for (width, cell) in widths.iter().zip(cells) {
-                let _ = write!(line, "{cell:width$}  ");
-            }
-            let _ = writeln!(text, "{}", line.trim_end());
-            for note in notes {
-                let _ = writeln!(text, "  {note}");
-            }
-        }
-        text
     }
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod broken;
 pub(crate) mod certificates;
 pub(crate) mod fleet;
+pub(crate) mod hostile;
 pub(crate) mod long;
 pub(crate) mod middleman;
 pub(crate) mod mirror;
