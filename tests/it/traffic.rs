@@ -15,7 +15,7 @@ over_each_transport! {
     scaling_under_load_loses_nothing;
     a_lost_agent_is_not_noticed;
     every_networking_mode_is_reached;
-    a_pod_is_deployed_scaled_and_replaced_under_load;
+    pods_are_scaled_under_load_and_replaced;
     fifty_scalings_at_once_end_right;
 }
 
@@ -44,7 +44,7 @@ async fn scaling_under_load_loses_nothing(transport: Transport) {
 }
 
 /// Two containers, each with an endpoint, in the network of the agent or in one of its own.
-async fn a_pod_is_deployed_scaled_and_replaced_under_load(transport: Transport) {
+async fn pods_are_scaled_under_load_and_replaced(transport: Transport) {
     let mut environment = environment(|plan| plan.control_plane.transport = transport).await;
     let networks = [
         ("/pod", json!({ "mode": "host" })),
@@ -82,19 +82,23 @@ async fn a_pod_is_deployed_scaled_and_replaced_under_load(transport: Transport) 
             users.push(Users::of(&environment, &host, "/", &[id]));
         }
     }
-    for (image, count) in [("one", 5), ("one", 2), ("two", 3)] {
+    for count in [5, 2] {
         for of in &networks {
             let (id, _) = of;
             at_rest(&mut environment, &format!("{id}_0")).await;
             let marathon = environment.marathon();
-            marathon.update_pod(pod(of, image, count)).await.unwrap();
+            marathon.update_pod(pod(of, "one", count)).await.unwrap();
             spread(&mut environment, id, count).await;
         }
     }
     for users in users {
         users.noticed_nothing(&mut environment).await;
     }
-    for (id, _) in &networks {
+    for of in &networks {
+        let (id, _) = of;
+        let marathon = environment.marathon();
+        marathon.update_pod(pod(of, "two", 3)).await.unwrap();
+        spread(&mut environment, id, 3).await;
         environment.marathon().delete(id).await.unwrap();
         no_cluster(&mut environment, &format!("{id}_0")).await;
     }

@@ -44,6 +44,10 @@ impl App {
             json!({ "kind": "fixed", "instances": instances }),
         );
         let mode = mode(&json)?;
+        let upgrade = json.get("scheduling").and_then(|it| it.get("upgrade"));
+        let share = |name: &str| upgrade.and_then(|it| it.get(name)?.as_f64()).unwrap_or(1.0);
+        let minimum_health = share("minimumHealthCapacity");
+        let maximum_over = share("maximumOverCapacity");
         let containers = json.get("containers").and_then(Value::as_array);
         let mut ports = Vec::new();
         let mut read = Vec::new();
@@ -73,8 +77,8 @@ impl App {
             mode,
             ports,
             checks: Vec::new(),
-            minimum_health: 1.0,
-            maximum_over: 1.0,
+            minimum_health,
+            maximum_over,
             expunges_lost: true,
             grace: KILL_GRACE,
             containers: Some(read),
