@@ -15,7 +15,7 @@ over_each_transport! {
     scaling_under_load_loses_nothing;
     a_lost_agent_is_not_noticed;
     every_networking_mode_is_reached;
-    pods_are_scaled_under_load_and_replaced;
+    pods_are_scaled_replaced_and_deleted;
     fifty_scalings_at_once_end_right;
 }
 
@@ -44,7 +44,7 @@ async fn scaling_under_load_loses_nothing(transport: Transport) {
 }
 
 /// Two containers, each with an endpoint, in the network of the agent or in one of its own.
-async fn pods_are_scaled_under_load_and_replaced(transport: Transport) {
+async fn pods_are_scaled_replaced_and_deleted(transport: Transport) {
     let mut environment = environment(|plan| plan.control_plane.transport = transport).await;
     let networks = [
         ("/pod", json!({ "mode": "host" })),
@@ -70,7 +70,6 @@ async fn pods_are_scaled_under_load_and_replaced(transport: Transport) {
             "scaling": { "kind": "fixed", "instances": instances },
         })
     };
-    let mut users = Vec::new();
     for of in &networks {
         let (id, _) = of;
         let marathon = environment.marathon();
@@ -79,20 +78,15 @@ async fn pods_are_scaled_under_load_and_replaced(transport: Transport) {
         let name = id.trim_start_matches('/');
         for host in [format!("{name}.test"), format!("api.{name}.test")] {
             served_by(&mut environment, &host, "/", id).await;
-            users.push(Users::of(&environment, &host, "/", &[id]));
         }
     }
     for count in [5, 2] {
         for of in &networks {
             let (id, _) = of;
-            at_rest(&mut environment, &format!("{id}_0")).await;
             let marathon = environment.marathon();
             marathon.update_pod(pod(of, "one", count)).await.unwrap();
             spread(&mut environment, id, count).await;
         }
-    }
-    for users in users {
-        users.noticed_nothing(&mut environment).await;
     }
     for of in &networks {
         let (id, _) = of;
