@@ -51,7 +51,7 @@ fn good(number: u16) -> Value {
         "labels": {
             "HAPROXY_GROUP": "external",
             "HAPROXY_0_VHOST": format!("good-{number}.example"),
-            "HAPROXY_0_STICKY": (number % 2 == 0).to_string(),
+            "HAPROXY_0_STICKY": number.is_multiple_of(2).to_string(),
         },
         "networks": [{ "mode": "host" }],
         "portDefinitions": [{ "port": 9_000 + number, "protocol": "tcp" }],
