@@ -293,12 +293,8 @@ fn layouts() -> impl Strategy<Value = Layout> {
             networking: Networking::Bridge,
             ports
         }),
-        ports(some.clone(), any::<bool>().boxed()).prop_map(|ports| Layout {
-            networking: Networking::Container,
-            ports
-        }),
         ports(some, any::<bool>().boxed()).prop_map(|ports| Layout {
-            networking: Networking::Pod,
+            networking: Networking::Container,
             ports
         }),
     ]
