@@ -3,6 +3,7 @@
 //! It changes nothing and shows no private key. Pages are read with GET and HEAD; the one POST
 //! requests a reload of the certificates in Vault.
 
+mod balancer_page;
 mod connection_table;
 mod connections;
 mod given_page;
@@ -25,11 +26,12 @@ use crate::metrics::Metrics;
 use connections::ConnectionLimits;
 use pages::Pages;
 
+pub use balancer_page::Balancer;
 pub use connections::listen;
 pub use request_check::Hosts;
 pub use row_page::Row;
 pub use snapshot_page::document;
-pub use sources::{Given, GivenTo, GivenVersions, Sources};
+pub use sources::{Given, GivenTo, GivenVersions, MakeBalancer, Sources};
 
 /// Configuration of the admin port.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

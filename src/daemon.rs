@@ -125,6 +125,7 @@ impl Daemon {
             vault: reload_vault,
             ..
         } = self.reload;
+        let labels = self.settings.labels.clone();
         let mut pipeline = Pipeline::new(
             self.settings.pipeline,
             State::new(self.settings.state),
@@ -175,6 +176,8 @@ impl Daemon {
             age: monitor.age(),
             snapshot: reader.clone(),
             problems: pipeline.problems(),
+            states: pipeline.state_requests(),
+            labels,
             registry: registry.clone(),
             proxies: proxies.clone(),
             rejected: rejected.clone(),

@@ -7,6 +7,7 @@ mod observers;
 mod problems;
 mod projector;
 mod restored;
+mod state_requests;
 mod waits;
 mod world;
 
@@ -34,12 +35,14 @@ use crate::state::{State, reduce};
 use gauges::count_of;
 use observers::Observers;
 use restored::RecordUse;
+use state_requests::StateRequest;
 use waits::{NamesWait, Pace, TURN_WAIT, Unprojected};
 
 pub use config::Config;
 pub use problems::CurrentProblems;
 pub use projector::{Projected, Projector};
 pub use restored::ServedRecord;
+pub use state_requests::StateRequests;
 pub use world::{DEPARTED_KEPT, DepartedCluster, DepartedClusters, World};
 
 /// The most messages that are reduced before one publication: enough to take a whole burst, few
@@ -74,6 +77,8 @@ pub struct Pipeline {
     shared_departed: Arc<ArcSwap<DepartedClusters>>,
     published: bool,
     observers: Observers,
+    state_requests: StateRequests,
+    requested_states: mpsc::Receiver<StateRequest>,
     problems: Arc<CurrentProblems>,
     stale: BTreeSet<RefreshNeeded>,
     /// Asks a source of certificates for a second look.
@@ -103,6 +108,7 @@ impl Pipeline {
         let clusters = projector.clusters().clone();
         let shared_departed = Arc::<ArcSwap<DepartedClusters>>::default();
         let kept = shared_departed.clone();
+        let (state_requests, requested_states) = StateRequests::channel();
         publisher.remake_departed(move |kind, name| {
             let kept = match kind {
                 Kind::Cluster => kept.load().get(name, Instant::now()).cloned(),
@@ -134,6 +140,8 @@ impl Pipeline {
             names_wait: NamesWait::Ahead,
             published: false,
             observers: Observers::default(),
+            state_requests,
+            requested_states,
             problems: Arc::default(),
             stale: BTreeSet::new(),
             look_again: Box::new(|_| {}),
@@ -195,6 +203,7 @@ impl Pipeline {
                 }
                 () = self.names_wait.end() => self.stop_waiting_for_names(),
                 () = self.record_use.look() => self.look_for_marathon(),
+                Some(request) = self.requested_states.recv() => self.answer(request),
                 () = self.pace.step_end(&self.publisher) => {
                     self.pace = self.pace.next(Instant::now());
                 }
@@ -441,6 +450,7 @@ mod tests {
             acme: None,
             paths: PathRules::default(),
             ports: labels::ServicePorts::default(),
+            tasks: labels::TaskConnections::default(),
         };
         let pipeline = Pipeline::new(
             Config::default(),

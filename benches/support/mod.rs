@@ -79,6 +79,7 @@ pub(crate) fn labels_config() -> labels::Config {
         acme: None,
         paths: PathRules::default(),
         ports: labels::ServicePorts::default(),
+        tasks: labels::TaskConnections::default(),
     }
 }
 
@@ -123,6 +124,7 @@ fn listed(app: usize, host_prefix: &str) -> ListedApp {
         id: id(app).as_str().into(),
         version: AppVersion(1),
         config_version: AppVersion(1),
+        instances: 1,
         labels: labels.into_iter().collect(),
         layout: Arc::new(Layout {
             networking: Networking::Bridge,

@@ -56,6 +56,7 @@ fuzz_target!(|bytes: &[u8]| {
             ask_for_logins: true,
             assigned: None,
         },
+        tasks: labels::TaskConnections::default(),
     };
     let (state, _) = reduce(State::new(state::Config::default()), Event::Synced(list));
     let projector = Projector::full(labels, resources::Config::default(), &state);

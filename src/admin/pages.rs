@@ -13,6 +13,7 @@ use http::{Request, Response, StatusCode};
 use tokio::time::Instant;
 use tracing::{error, warn};
 
+use super::balancer_page::BalancerPage;
 use super::given_page;
 use super::page_body::{Broken, PageBody, PageMaker};
 use super::problem_page::{self, ProblemFilter};
@@ -63,6 +64,11 @@ NAME and NODE may end in *, for all that begin so. /snapshot, /problems and /pro
 
 /_mlb_signal/hup, /_mlb_signal/usr1
             POST: read the certificates in Vault now, as marathon-acme requests
+
+/haproxy?stats;csv, /_haproxy_getpids
+            what zdd.py asks of marathon-lb: the tasks of each service port, and the id of this process
+/_haproxy_getconfig, /_haproxy_getvhostmap, /_haproxy_getappmap, /_haproxy_health_check
+            what others ask of it: service ports with their tasks, hosts, ids of apps, and 200
 ";
 
 /// Makes the pages. Cheap to clone.
@@ -117,6 +123,8 @@ impl Pages {
             Page::Snapshot(filter) => self.snapshot(filter).await,
             Page::Problems(filter) => self.problems(filter).await,
             Page::Proxies(query) => self.proxies(query).await,
+            Page::Balancer(page) => self.balancer(page).await,
+            Page::ProcessIds => Ok(text(StatusCode::OK, format!("{}\n", std::process::id()))),
             Page::RejectedPeers => self.json(&self.sources.rejected).await,
         };
         answered.unwrap_or_else(|_: Broken| cannot_be_made())
@@ -249,6 +257,21 @@ impl Pages {
         let (pieces, next) = made.await?;
         let body = self.maker.stream(pieces, 0);
         Ok(part("/problems", &query, next, body))
+    }
+
+    async fn balancer(&self, page: BalancerPage) -> Result<Response<PageBody>, Broken> {
+        let Some(make) = (self.sources.balancer)().await else {
+            let text = "nothing is published yet; /readyz says what is waited for\n";
+            return Ok(self::text(StatusCode::SERVICE_UNAVAILABLE, text));
+        };
+        let made = self.maker.make(move || {
+            let balancer = make();
+            let kept_bytes = balancer.kept_bytes;
+            (page.pieces(balancer), kept_bytes)
+        });
+        let (pieces, kept_bytes) = made.await?;
+        let body = self.maker.stream(pieces, kept_bytes);
+        Ok(self::page(StatusCode::OK, TEXT, body))
     }
 
     async fn proxies(&self, query: Query) -> Result<Response<PageBody>, Broken> {

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+
+use super::balancer_page::Balancer;
 use super::row_page::Row;
 use crate::net::source_status::SourceStatus;
 use crate::snapshot::cell::Reader;
@@ -25,6 +28,8 @@ pub struct Sources {
     pub refused: Arc<dyn Fn() -> Vec<serde_json::Value> + Send + Sync>,
     /// The resources that each proxy of a node id has accepted. Must not block for long.
     pub given: Arc<GivenTo>,
+    /// Looks up the served ports; none before the first publication.
+    pub balancer: Arc<dyn Fn() -> BoxFuture<'static, Option<MakeBalancer>> + Send + Sync>,
     /// Age of the served snapshot: time since Marathon's last sign of life (none before the first),
     /// and true if it counts as stale. Must not block.
     pub source_age: Arc<dyn Fn() -> (Option<Duration>, bool) + Send + Sync>,
@@ -39,6 +44,9 @@ pub struct Sources {
     /// block.
     pub reload_certificates: Option<Arc<dyn Fn() + Send + Sync>>,
 }
+
+/// Makes the served ports of a publication. May take as long as a list of all apps.
+pub type MakeBalancer = Box<dyn FnOnce() -> Balancer + Send>;
 
 /// Lookup of the resources that each proxy of a node id has accepted.
 pub type GivenTo = dyn Fn(&str) -> Vec<Given> + Send + Sync;

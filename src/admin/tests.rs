@@ -116,6 +116,7 @@ fn sources(
             vec![json!({ "subject": subject, "reason": "refused_by_proxy" })]
         }),
         given: Arc::new(given),
+        balancer: Arc::new(|| Box::pin(std::future::ready(None))),
         source_age: Arc::new({
             let age = age.clone();
             move || {

@@ -122,6 +122,7 @@ fn intent(app: &str, login: Option<(&str, &str)>) -> AppIntent {
             name: backend_name(&app, 0),
             addresses: RankedAddresses::default(),
             settings: None,
+            check_places: None,
         },
     };
     AppIntent {

@@ -1,6 +1,7 @@
 //! `check`: says what apps become, and which of their labels say something that is not served.
 
 mod report;
+mod rights;
 mod text;
 
 use std::io::{self, Write as _};

@@ -11,18 +11,22 @@ use crate::net::clock::wall_clock;
 use crate::net::identity;
 use crate::net::reload::Trigger;
 use crate::net::source_status::{SourceState, SourceStatus, StatusCell};
-use crate::pipeline::{CurrentProblems, ServedRecord};
+use crate::pipeline::{CurrentProblems, ServedRecord, StateRequests};
 use crate::registry::{ListedProxy, Registry};
 use crate::server::RejectedPeers;
 use crate::settings::CertificateSource;
+use crate::snapshot::Kind;
 use crate::snapshot::cell::Reader;
-use crate::{admin, xds};
+use crate::state::State;
+use crate::{admin, labels, xds};
 
 /// Everything that the pages of the admin port show.
 pub(super) struct AdminPages<F> {
     pub(super) age: F,
     pub(super) snapshot: Reader,
     pub(super) problems: Arc<CurrentProblems>,
+    pub(super) states: StateRequests,
+    pub(super) labels: labels::Config,
     pub(super) registry: Arc<Registry>,
     pub(super) proxies: Arc<xds::Proxies>,
     pub(super) rejected: Arc<RejectedPeers>,
@@ -42,6 +46,8 @@ impl<F: Fn() -> SourceAge + Send + Sync + 'static> AdminPages<F> {
             age,
             snapshot,
             problems,
+            states,
+            labels,
             registry,
             proxies,
             rejected,
@@ -70,6 +76,18 @@ impl<F: Fn() -> SourceAge + Send + Sync + 'static> AdminPages<F> {
             record_age: Arc::new(move || age().record_age),
             statuses: Arc::new(move || statuses.iter().map(StatusCell::current).collect()),
             problems: Arc::new(move || problems.current()),
+            balancer: Arc::new({
+                let (registry, labels) = (registry.clone(), Arc::new(labels));
+                move || {
+                    let (states, labels) = (states.clone(), labels.clone());
+                    let registry = registry.clone();
+                    Box::pin(async move {
+                        let state = states.published().await?;
+                        let make = move || balancer(&labels, state, &registry);
+                        Some(Box::new(make) as admin::MakeBalancer)
+                    })
+                }
+            }),
             proxies: Arc::new(move || registry.rows().into_iter().map(proxy_row).collect()),
             rejected: Arc::new(move || serde_json::json!(rejected.view(Instant::now()))),
             refused: Arc::new({
@@ -146,6 +164,19 @@ fn refusal_as_problem(refused: &xds::RefusedView) -> serde_json::Value {
                    it, get everything else, and are offered it again at least every minute",
         "since_seconds": refused.since.as_secs_f64(),
     })
+}
+
+/// Memory of one app while its ports are shown, in bytes.
+const BYTES_PER_APP: usize = 600;
+
+/// The served ports of a published state. The proxies are asked after it was published, so they are
+/// settled only if they have accepted it.
+fn balancer(labels: &labels::Config, state: State, registry: &Registry) -> admin::Balancer {
+    admin::Balancer {
+        is_settled: !registry.is_behind(Kind::Endpoint, Instant::now()),
+        kept_bytes: state.apps().len() * BYTES_PER_APP,
+        ports: Box::new(labels::served_ports(labels, state)),
+    }
 }
 
 /// A proxy as a row of the admin port.

@@ -2,53 +2,139 @@
 //!
 //! [`addresses`] decides the order of endpoints.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::service::RankedAddresses;
 use super::task_address::no_task_address;
-use crate::state::app::{Layout, Networking, Port, Protocol, Task, TaskState};
+use super::task_check::{CheckedPort, TaskCheck};
+use crate::state::app::{Layout, Networking, Port, Protocol, Task, TaskId, TaskState};
 use crate::state::health::{Eligibility, may_get_requests};
 use crate::state::problem::{Problem, Reason, Subject};
 use crate::state::{AppState, State};
 
-/// Addresses behind one port of an app, by rank: first those of tasks that are there, behind them
-/// those of [lost](TaskState::is_lost) ones; sorted within a rank, each address once. And problems:
-/// a task that should have an address and does not, and tasks that serve as a last resort. A task
-/// that has none *yet* is no problem. `use_health` is as for [`may_get_requests`].
+/// Addresses behind one port of some apps that answer for it together, or of one, by rank: first
+/// those of tasks that are there, behind them those of [lost](TaskState::is_lost) ones; sorted within
+/// a rank, each address once. And problems: a task that should have an address and does not, and
+/// tasks that serve as a last resort. A task that has none *yet* is no problem. `use_health` is as
+/// for [`may_get_requests`].
+///
+/// Tasks in `draining` get no new requests, as long as others that are there do.
 pub fn addresses(
     state: &State,
-    app: &AppState,
+    apps: &[&AppState],
     index: usize,
     use_health: bool,
+    draining: &BTreeSet<TaskId>,
 ) -> (RankedAddresses, Vec<Problem>) {
     let mut eligible = Candidates::default();
     let mut last_resort = Candidates::default();
     let mut misfit = None;
     let mut foreign = None;
-    for task in app.tasks().values() {
-        let candidates = match may_get_requests(app, task, use_health) {
-            Eligibility::Eligible => &mut eligible,
-            Eligibility::LastResort => &mut last_resort,
+    let mut failing = None;
+    let tasks = apps
+        .iter()
+        .flat_map(|app| app.tasks().values().map(move |task| (*app, task)));
+    for (app, task) in tasks {
+        let is_last_resort = match may_get_requests(app, task, use_health) {
+            Eligibility::Eligible => false,
+            Eligibility::LastResort => true,
             Eligibility::Ineligible => continue,
         };
         match reached_at(state, app, task, index) {
             Reached::At(address) => match no_task_address(address.ip()) {
-                None => candidates.add(address, task.condition),
-                Some(kind) => foreign = foreign.or(Some((task, address, kind))),
+                None if is_last_resort => {
+                    failing = failing.or(Some(app));
+                    last_resort.add(address, task.condition);
+                }
+                None if draining.contains(&task.id) => eligible.draining.push(address),
+                None => eligible.add(address, task.condition),
+                Some(kind) => foreign = foreign.or(Some((app, task, address, kind))),
             },
             Reached::Unknown => {}
-            Reached::Misfit => misfit = misfit.or(Some(task)),
+            Reached::Misfit => misfit = misfit.or(Some((app, task))),
         }
     }
-    let misfit = misfit.map(|task| misfit_problem(app, task, index));
-    let foreign = foreign.map(|(task, address, kind)| foreign_address(app, task, address, kind));
+    let misfit = misfit.map(|(app, task)| misfit_problem(app, task, index));
+    let foreign =
+        foreign.map(|(app, task, address, kind)| foreign_address(app, task, address, kind));
     let mut problems: Vec<Problem> = misfit.into_iter().chain(foreign).collect();
-    if eligible.there.is_empty() && !last_resort.is_empty() {
+    if eligible.there.is_empty() {
+        // Whatever is to take over is not there: nobody is left without requests for it.
+        eligible.there.append(&mut eligible.draining);
+    }
+    if eligible.there.is_empty()
+        && let Some(app) = failing
+    {
         eligible.extend(last_resort);
         problems.push(no_healthy_task(app));
     }
     (eligible.ranked(), problems)
+}
+
+/// The address at which a task is reached on the port at `index` of its app, if one is known.
+pub fn task_address(
+    state: &State,
+    app: &AppState,
+    task: &Task,
+    index: usize,
+) -> Option<SocketAddr> {
+    match reached_at(state, app, task, index) {
+        Reached::At(address) => Some(address),
+        Reached::Unknown | Reached::Misfit => None,
+    }
+}
+
+/// Places of the checks of tasks, by the address on which they get requests.
+pub type CheckPlaces = BTreeMap<SocketAddr, CheckPlace>;
+
+/// Place of the check of a task that is not checked at its own address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckPlace {
+    /// Another address of the task.
+    At(SocketAddr),
+    /// None: it runs a past definition with other health checks.
+    Nowhere,
+}
+
+/// Places of the checks of the tasks at these `addresses` of one port, of those that are not checked
+/// there; none if all are. `task_port` is the port on which every task gets requests in place of
+/// its own.
+pub fn check_places(
+    state: &State,
+    app: &AppState,
+    index: usize,
+    task_port: Option<u16>,
+    check: &TaskCheck,
+    addresses: &RankedAddresses,
+) -> Option<Box<CheckPlaces>> {
+    let mut places = CheckPlaces::new();
+    for task in app.tasks().values() {
+        let Reached::At(own) = reached_at(state, app, task, index) else {
+            continue;
+        };
+        let own = SocketAddr::new(own.ip(), task_port.unwrap_or(own.port()));
+        if !addresses.contains(own) {
+            continue;
+        }
+        if app.health_checks_of(task) != Some(&app.app().health_checks) {
+            places.insert(own, CheckPlace::Nowhere);
+            continue;
+        }
+        let place = match check.port {
+            CheckedPort::Own => continue,
+            CheckedPort::Number(number) => SocketAddr::new(own.ip(), number),
+            CheckedPort::OfPort(other) => match reached_at(state, app, task, other) {
+                Reached::At(place) => place,
+                Reached::Unknown | Reached::Misfit => continue,
+            },
+        };
+        if place != own && no_task_address(place.ip()).is_none() {
+            places.insert(own, CheckPlace::At(place));
+        }
+    }
+    (!places.is_empty()).then(|| Box::new(places))
 }
 
 /// Addresses of tasks that have the same right to requests.
@@ -56,13 +142,10 @@ pub fn addresses(
 struct Candidates {
     there: Vec<SocketAddr>,
     lost: Vec<SocketAddr>,
+    draining: Vec<SocketAddr>,
 }
 
 impl Candidates {
-    fn is_empty(&self) -> bool {
-        self.there.is_empty() && self.lost.is_empty()
-    }
-
     fn add(&mut self, address: SocketAddr, condition: TaskState) {
         if condition.is_lost() {
             self.lost.push(address);
@@ -78,24 +161,12 @@ impl Candidates {
 
     /// Lost tasks are the first where nobody else is.
     fn ranked(self) -> RankedAddresses {
-        let (first, mut behind) = if self.there.is_empty() {
-            (each_once(self.lost), Vec::new())
+        if self.there.is_empty() {
+            RankedAddresses::new(self.lost, Vec::new(), self.draining)
         } else {
-            (each_once(self.there), each_once(self.lost))
-        };
-        behind.retain(|address| first.binary_search(address).is_err());
-        RankedAddresses {
-            first: first.into(),
-            behind: behind.into(),
+            RankedAddresses::new(self.there, self.lost, self.draining)
         }
     }
-}
-
-/// Sorted, each once.
-fn each_once(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    addresses.sort_unstable();
-    addresses.dedup();
-    addresses
 }
 
 fn misfit_problem(app: &AppState, task: &Task, index: usize) -> Problem {

@@ -42,6 +42,16 @@ pub struct AppCounts {
 }
 
 impl AppIntent {
+    /// The intent of an app that asks for nothing.
+    pub fn empty() -> Self {
+        Self {
+            standing: Standing::Skipped,
+            services: Vec::new(),
+            problems: Vec::new(),
+            unlisted: 0,
+        }
+    }
+
     /// The service of the port at `index`.
     pub fn service(&self, index: usize) -> Option<&Arc<Service>> {
         self.services.iter().find(|service| service.index == index)

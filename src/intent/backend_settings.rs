@@ -1,6 +1,10 @@
 //! Settings of a backend beyond the usual ones.
 
+use std::time::Duration;
+
 use super::named_server::NamedServer;
+use super::task_check::TaskCheck;
+use super::task_connection::{ProxyProtocol, TaskProtocol, TaskTls};
 
 /// The treatment of a backend's tasks, where it differs from the usual one of
 /// [`default`](Self::default). Equal settings of many backends are written once.
@@ -12,6 +16,19 @@ pub struct BackendSettings {
     pub task_port: Option<u16>,
     /// The server that answers in place of the tasks.
     pub server: Option<NamedServer>,
+    /// The check that proxies make of each task; none: they make none.
+    pub check: Option<Box<TaskCheck>>,
+    /// The protocol of requests in http mode.
+    pub protocol: TaskProtocol,
+    /// TLS towards the tasks; none: connections are plain.
+    pub tls: Option<Box<TaskTls>>,
+    /// The header by which tasks learn the client's address; none: they get none.
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// Most connections of a proxy to each task at once, beyond which requests wait.
+    pub connection_limit: Option<u32>,
+    /// Time in which a new task comes to its full share of requests; none: it has it at once. It
+    /// means something only for tasks that take turns, or of which the least loaded is chosen.
+    pub slow_start: Option<Duration>,
 }
 
 impl BackendSettings {

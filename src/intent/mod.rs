@@ -13,6 +13,7 @@ mod acme;
 mod addresses;
 mod app;
 mod backend_settings;
+mod deployment_group;
 mod header_change;
 mod login;
 mod mode;
@@ -22,16 +23,19 @@ mod pattern;
 mod service;
 mod service_listener;
 mod task_address;
+mod task_check;
+mod task_connection;
 mod treatment;
 
 pub use acme::AcmePort;
-pub use addresses::{addresses, unroutable};
+pub use addresses::{CheckPlace, CheckPlaces, addresses, check_places, task_address, unroutable};
 pub use app::{AppCounts, AppIntent, Standing};
 pub use backend_settings::{BackendSettings, Balance, HashedPart};
+pub use deployment_group::{GroupedApp, MergedApps, merge};
 pub use header_change::{HeaderChange, HeaderText};
 pub use login::{HashScheme, Login, PasswordHash, SERVICE_OF_LOGIN, UnusableHash};
 pub use mode::{PortCheck, PortMode};
-pub use named_server::{NamedServer, NamedServerTls};
+pub use named_server::{NamedServer, is_dns_name};
 pub use origin::{IntentOrigin, WithOrigin};
 pub use pattern::{Pattern, UnusablePattern};
 pub use service::{Backend, PathPrefix, RankedAddresses, Route, Service, backend_name, unnamable};
@@ -39,4 +43,6 @@ pub use service_listener::{
     ListenOptions, ListenTls, ListenerClaim, ListenerClaims, ServiceListener, TlsVersion,
     WantedCertificates,
 };
+pub use task_check::{CheckKind, CheckedPort, TaskCheck};
+pub use task_connection::{Authority, ProxyProtocol, TaskProtocol, TaskTls, Verification};
 pub use treatment::{ClientNetwork, LocationRewrite, RedirectCode, Treatment};

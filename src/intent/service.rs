@@ -1,9 +1,9 @@
 //! A service: one port of an app, with its route and its backend.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::addresses::CheckPlaces;
 use super::backend_settings::BackendSettings;
 use super::login::Login;
 use super::mode::PortMode;
@@ -44,7 +44,7 @@ pub struct Route {
     /// normalised, no wildcards, sorted, each once. Their challenges go to the [`AcmePort`].
     ///
     /// [`AcmePort`]: super::acme::AcmePort
-    pub acme_domains: Option<WithOrigin<Vec<String>>>,
+    pub acme_domains: Option<Box<WithOrigin<Vec<String>>>>,
     /// The protocol that proxies speak for the service.
     pub mode: PortMode,
     /// Place among the ports of the app for requests that name the app in a header, the lowest first;
@@ -80,36 +80,92 @@ pub struct Backend {
     pub addresses: RankedAddresses,
     /// Settings beyond the usual ones; none for most backends.
     pub settings: Option<Arc<BackendSettings>>,
+    /// Places of the checks of those tasks that are not checked at their own addresses; none for
+    /// most backends. Not empty.
+    pub check_places: Option<Box<CheckPlaces>>,
 }
 
 /// Addresses by rank: literal, each once; sorted within a rank.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RankedAddresses {
-    /// Those that get requests.
-    pub first: Box<[SocketAddr]>,
-    /// Those that get requests only when none of the first takes any: addresses of tasks that may
-    /// be gone. None without a first one.
-    pub behind: Box<[SocketAddr]>,
+    first: Box<[SocketAddr]>,
+    /// None for most backends.
+    others: Option<Box<OtherAddresses>>,
+}
+
+/// Addresses of other ranks than the first. Never empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct OtherAddresses {
+    behind: Box<[SocketAddr]>,
+    draining: Box<[SocketAddr]>,
 }
 
 impl RankedAddresses {
-    /// The same addresses with this port.
-    #[must_use]
-    pub fn with_port(self, port: u16) -> Self {
-        let moved = |addresses: Box<[SocketAddr]>| -> BTreeSet<SocketAddr> {
-            let ips = addresses.iter().map(SocketAddr::ip);
-            ips.map(|ip| SocketAddr::new(ip, port)).collect()
-        };
-        let (first, behind) = (moved(self.first), moved(self.behind));
+    /// Addresses of each rank, in any order. One of several ranks has the best of them.
+    pub fn new(
+        mut first: Vec<SocketAddr>,
+        mut behind: Vec<SocketAddr>,
+        mut draining: Vec<SocketAddr>,
+    ) -> Self {
+        for rank in [&mut first, &mut behind, &mut draining] {
+            rank.sort_unstable();
+            rank.dedup();
+        }
+        behind.retain(|address| first.binary_search(address).is_err());
+        draining.retain(|address| {
+            first.binary_search(address).is_err() && behind.binary_search(address).is_err()
+        });
+        let has_others = !behind.is_empty() || !draining.is_empty();
         Self {
-            behind: behind.difference(&first).copied().collect(),
-            first: first.into_iter().collect(),
+            first: first.into(),
+            others: has_others.then(|| {
+                Box::new(OtherAddresses {
+                    behind: behind.into(),
+                    draining: draining.into(),
+                })
+            }),
         }
     }
 
-    /// All addresses, the first ones first.
+    /// Those that get requests.
+    pub fn first(&self) -> &[SocketAddr] {
+        &self.first
+    }
+
+    /// Those that get requests only when none of the first takes any: addresses of tasks that may
+    /// be gone. None without a first one.
+    pub fn behind(&self) -> &[SocketAddr] {
+        self.others.as_ref().map_or(&[], |others| &others.behind)
+    }
+
+    /// Those that finish their requests and get no new ones: others take over from their tasks,
+    /// which end soon. None without a first one.
+    pub fn draining(&self) -> &[SocketAddr] {
+        self.others.as_ref().map_or(&[], |others| &others.draining)
+    }
+
+    /// The same addresses with this port.
+    #[must_use]
+    pub fn with_port(&self, port: u16) -> Self {
+        let [first, behind, draining] =
+            [self.first(), self.behind(), self.draining()].map(|rank| {
+                let ips = rank.iter().map(SocketAddr::ip);
+                ips.map(|ip| SocketAddr::new(ip, port)).collect()
+            });
+        Self::new(first, behind, draining)
+    }
+
+    /// All addresses that may get requests, the first ones first.
+    /// True if an address is among them.
+    pub fn contains(&self, address: SocketAddr) -> bool {
+        let ranks = [self.first(), self.behind(), self.draining()];
+        let mut ranks = ranks.into_iter();
+        ranks.any(|addresses| addresses.binary_search(&address).is_ok())
+    }
+
+    /// All addresses that may get requests, the first ones first.
     pub fn iter(&self) -> impl Iterator<Item = SocketAddr> {
-        self.first.iter().chain(&self.behind).copied()
+        self.first().iter().chain(self.behind()).copied()
     }
 }
 

@@ -194,6 +194,7 @@ mod tests {
                 name: backend_name(&app, index),
                 addresses: RankedAddresses::default(),
                 settings: None,
+                check_places: None,
             },
             app,
             index,

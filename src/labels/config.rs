@@ -1,11 +1,11 @@
 //! The groups and apps that are served, and the spelling of their labels.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use crate::intent::AcmePort;
 use crate::intent::path::PathRules;
+use crate::intent::{AcmePort, Authority};
 use crate::state::app::AppId;
 
 /// Configuration of the reading of labels.
@@ -27,6 +27,19 @@ pub struct Config {
     pub paths: PathRules,
     /// The listeners besides those for hosts.
     pub ports: ServicePorts,
+    /// The connections of proxies to tasks.
+    pub tasks: TaskConnections,
+}
+
+/// Configuration of the connections of proxies to tasks, besides what labels ask for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaskConnections {
+    /// True if proxies check tasks by themselves, as their definitions say.
+    pub active_checks: bool,
+    /// True if the names of ports in definitions say the protocol of their tasks.
+    pub protocols_by_port_name: bool,
+    /// The authorities that labels may name to verify tasks by.
+    pub authorities: BTreeMap<Box<str>, Authority>,
 }
 
 /// Configuration of the ways to a service besides its hosts. By default there are none.

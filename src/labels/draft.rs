@@ -1,9 +1,11 @@
 //! The intent of one port, while its labels are read into it.
 
+use std::time::Duration;
+
 use super::config::Config;
 use super::listener_draft::ListenerDraft;
 use crate::intent::{
-    BackendSettings, IntentOrigin, PortCheck, PortMode, Route, Treatment, WithOrigin,
+    BackendSettings, IntentOrigin, PortCheck, PortMode, Route, TaskProtocol, Treatment, WithOrigin,
 };
 use crate::state::app::AppId;
 use crate::state::problem::{Problem, Reason, Subject};
@@ -23,6 +25,20 @@ pub(super) struct PathPatterns {
     pub(super) ignore_case: bool,
 }
 
+/// Time for which a call that may be silent may be: that of WebSockets, which are silent alike.
+const LONGEST_SILENCE: Duration = Duration::from_secs(3_600);
+
+/// The protocol of tasks, as it is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct AskedProtocol {
+    pub(super) protocol: TaskProtocol,
+    pub(super) over_tls: bool,
+    /// True if its calls may be silent for long, as the streams of gRPC are.
+    pub(super) has_streams: bool,
+    /// The label; none: the name of the port.
+    pub(super) origin: Option<IntentOrigin>,
+}
+
 /// The parts of a port's intent that labels ask for, and the problems of their values.
 pub(super) struct ServiceDraft<'a> {
     app: &'a AppId,
@@ -35,6 +51,10 @@ pub(super) struct ServiceDraft<'a> {
     pub(super) listener: ListenerDraft,
     /// The settings of the backend as far as they are read.
     pub(super) backend: BackendSettings,
+    /// The protocol of the tasks that a label asks for.
+    pub(super) protocol: Option<AskedProtocol>,
+    /// The place among the app's ports of the one on which tasks are checked.
+    pub(super) check_place: Option<WithOrigin<i64>>,
     /// True once paths were asked for, even if none of them is usable.
     pub(super) has_path_label: bool,
     /// The way in which a template compares the paths of PATH; none: as prefixes.
@@ -84,6 +104,8 @@ impl<'a> ServiceDraft<'a> {
             route: Route::default(),
             listener: ListenerDraft::default(),
             backend: BackendSettings::default(),
+            protocol: None,
+            check_place: None,
             has_path_label: false,
             path_patterns: None,
             is_not_by_app_id: false,
@@ -108,6 +130,11 @@ impl<'a> ServiceDraft<'a> {
     ) {
         let problem = invalid(self.app, label, message, remedy);
         self.problems.push(Problem { reason, ..problem });
+    }
+
+    /// Notes a problem, if there is one.
+    pub(super) fn note_problem(&mut self, problem: Option<Problem>) {
+        self.problems.extend(problem);
     }
 
     /// Returns each usable word of a list as `read` understands it, sorted and each once. Notes a
@@ -178,7 +205,7 @@ impl<'a> ServiceDraft<'a> {
         } = self.route;
         let app = self.app.clone();
         let message = format!("port {index} gets no requests: {why}");
-        let asking = hosts.into_iter().chain(acme_domains);
+        let asking = hosts.into_iter().chain(acme_domains.map(|list| *list));
         asking.map(move |part| Problem {
             subject: Subject::App(app.clone()),
             label: Some(part.origin.to_string()),
@@ -247,9 +274,48 @@ impl<'a> ServiceDraft<'a> {
         (route, self.problems)
     }
 
-    /// The protocol of the port, judged by this check.
+    /// The settings of the backend, which is judged by this check. `by_name` is the protocol that the
+    /// name of the port says; a label goes before. Protocols are for http: tcp is passed on.
+    pub(super) fn take_backend(
+        &mut self,
+        check: Option<PortCheck<'_>>,
+        by_name: Option<AskedProtocol>,
+    ) -> BackendSettings {
+        let mode = self.mode(check);
+        let mut backend = std::mem::take(&mut self.backend);
+        let Some(asked) = self.protocol.clone().or(by_name) else {
+            return backend;
+        };
+        match (mode, asked.origin) {
+            (PortMode::Http, _) => {
+                backend.protocol = asked.protocol;
+                if asked.over_tls {
+                    backend.tls.get_or_insert_default();
+                }
+                if asked.has_streams {
+                    let limit = &mut self.treatment().silence_limit;
+                    limit.get_or_insert(LONGEST_SILENCE);
+                }
+            }
+            (PortMode::Tcp, Some(origin)) => self.problems.push(Problem {
+                subject: Subject::App(self.app.clone()),
+                label: Some(origin.to_string()),
+                reason: Reason::InvalidLabel,
+                message: "it means nothing for a port of tcp, which is passed on as it is".into(),
+                remedy: "remove the label, or MODE; TLS to the tasks of a port of tcp is what \
+                         BACKEND_TLS asks for"
+                    .into(),
+            }),
+            (PortMode::Tcp, None) => {}
+        }
+        backend
+    }
+
+    /// The protocol of the port, judged by this check. A label for the protocol of the tasks asks
+    /// for http unless another one says what is asked for.
     fn mode(&self, check: Option<PortCheck<'_>>) -> PortMode {
         let asked = self.listener.mode.as_ref().map(|mode| mode.value);
+        let asked = asked.or(self.protocol.as_ref().map(|_| PortMode::Http));
         PortMode::of_port(asked, check, self.asks_for_hosts())
     }
 

@@ -5,25 +5,29 @@ use std::sync::Arc;
 
 use super::assigned_ports::AssignedPorts;
 use super::config::Config;
+use super::groups::DeploymentGroups;
 use super::read::{ReadLabels, ReadPort, read};
 use crate::intent::{
-    AppCounts, AppIntent, Backend, RankedAddresses, Service, Standing, addresses, backend_name,
+    AppCounts, AppIntent, Backend, CheckPlaces, RankedAddresses, Service, Standing, addresses,
+    backend_name, check_places,
 };
 use crate::packing::compact;
 use crate::parallel;
-use crate::state::app::{App, AppId};
+use crate::state::app::{App, AppId, TaskId};
 use crate::state::problem::Problem;
 use crate::state::{self, AppState, ContestedAddresses, State};
 
 /// The intents of the apps of a state. A change costs what it touches.
 pub struct Intents {
-    config: Config,
+    pub(super) config: Config,
     /// The state that these are the intents of.
     state: State,
-    contested: ContestedAddresses,
-    assigned: AssignedPorts,
-    /// Those of apps that are not [ignored](Standing::Ignored).
-    apps: BTreeMap<AppId, AppIntent>,
+    pub(super) contested: ContestedAddresses,
+    pub(super) assigned: AssignedPorts,
+    pub(super) groups: DeploymentGroups,
+    /// Those of apps that are not [ignored](Standing::Ignored), and of deployment groups by the ids that stand
+    /// for them.
+    pub(super) apps: BTreeMap<AppId, AppIntent>,
     /// The apps whose intents have problems, with the number of those problems that were read from
     /// labels: they come first.
     troubled: BTreeMap<AppId, usize>,
@@ -31,9 +35,9 @@ pub struct Intents {
 }
 
 /// An app's intent, and the number of its problems that were read from labels.
-struct ReadIntent {
-    intent: AppIntent,
-    label_problems: usize,
+pub(super) struct ReadIntent {
+    pub(super) intent: AppIntent,
+    pub(super) label_problems: usize,
 }
 
 /// Difference that a step makes.
@@ -50,6 +54,7 @@ impl Intents {
     pub fn new(config: Config) -> Self {
         Self {
             assigned: AssignedPorts::new(config.ports.assigned.clone()),
+            groups: DeploymentGroups::new(&config),
             config,
             state: State::new(state::Config::default()),
             contested: ContestedAddresses::default(),
@@ -66,12 +71,15 @@ impl Intents {
         self.contested.follow(&before, after, &mut apps);
         let reassigned: BTreeSet<AppId> = self.assigned.follow(after, &apps).into_iter().collect();
         apps.extend(reassigned.iter().cloned());
+        let groups = self.groups.follow(&self.config, after, &mut apps);
         let apps: Vec<AppId> = apps.into_iter().collect();
         let intents = parallel::map(&apps, |id| {
             self.intent_of(&before, after, id, reassigned.contains(id))
         });
+        let of_groups = groups.iter().flat_map(|group| self.of_group(after, group));
+        let of_groups: Vec<_> = of_groups.collect();
         let mut changed = ChangedIntents::default();
-        for (id, after) in apps.into_iter().zip(intents) {
+        for (id, after) in apps.into_iter().zip(intents).chain(of_groups) {
             let known = self.apps.remove(&id);
             if before.apps().contains_key(&id) {
                 let standing = known.as_ref().map_or(Standing::Ignored, |it| it.standing);
@@ -146,7 +154,10 @@ impl Intents {
         } else {
             self.troubled.insert(id.clone(), label_problems);
         }
-        *self.counts.of(intent.standing) += 1;
+        // A group is none, but where it has the id of one.
+        if self.state.apps().contains_key(id) {
+            *self.counts.of(intent.standing) += 1;
+        }
         if intent.standing != Standing::Ignored {
             self.apps.insert(id.clone(), intent);
         }
@@ -166,7 +177,7 @@ impl Intents {
     }
 
     /// The labels of a known app as they were read into its intent.
-    fn known_labels(&self, id: &AppId) -> ReadLabels {
+    pub(super) fn known_labels(&self, id: &AppId) -> ReadLabels {
         let Some(intent) = self.apps.get(id) else {
             return ReadLabels::default();
         };
@@ -198,19 +209,14 @@ impl Intents {
         let mut services = Vec::with_capacity(labels.ports.len());
         for port in &labels.ports {
             let known = before.and_then(|before| before.service(port.index));
-            let (addresses, found) = addresses(state, app, port.index, self.config.use_health);
-            let task_port = port.backend.as_ref().and_then(|backend| backend.task_port);
-            let addresses = match task_port {
-                Some(task_port) => addresses.with_port(task_port),
-                None => addresses,
-            };
+            let (tasks, found) = self.tasks(state, &[app], port, &BTreeSet::new());
             for problem in found {
                 // Some are about the app and not about one of its ports.
                 if !problems.contains(&problem) {
                     problems.push(problem);
                 }
             }
-            services.push(service(&app.app().id, port, addresses, known));
+            services.push(service(&app.app().id, port, tasks, known));
         }
         AppIntent {
             standing: labels.standing,
@@ -219,24 +225,55 @@ impl Intents {
             unlisted: labels.unlisted,
         }
     }
+
+    /// The tasks behind a port that some apps answer for together, or one does, and problems.
+    pub(super) fn tasks(
+        &self,
+        state: &State,
+        apps: &[&AppState],
+        port: &ReadPort,
+        draining: &BTreeSet<TaskId>,
+    ) -> (TasksOfPort, Vec<Problem>) {
+        let (addresses, problems) =
+            addresses(state, apps, port.index, self.config.use_health, draining);
+        let settings = port.backend.as_deref();
+        let task_port = settings.and_then(|backend| backend.task_port);
+        let addresses = match task_port {
+            Some(task_port) => addresses.with_port(task_port),
+            None => addresses,
+        };
+        let check = settings.and_then(|backend| backend.check.as_deref());
+        let places = check.map(|check| {
+            let of_apps = apps.iter().filter_map(|app| {
+                check_places(state, app, port.index, task_port, check, &addresses)
+            });
+            of_apps.flat_map(|places| *places).collect()
+        });
+        let places = places.filter(|places: &CheckPlaces| !places.is_empty());
+        ((addresses, places.map(Box::new)), problems)
+    }
 }
+
+/// The addresses of a port's tasks, and the places of their checks.
+pub(super) type TasksOfPort = (RankedAddresses, Option<Box<CheckPlaces>>);
 
 fn problems_of(intent: Option<&AppIntent>) -> &[Problem] {
     intent.map_or(&[], |intent| intent.problems.as_slice())
 }
 
 /// The service of a port: `known` if that is equal.
-fn service(
+pub(super) fn service(
     app: &AppId,
     port: &ReadPort,
-    addresses: RankedAddresses,
+    (addresses, check_places): TasksOfPort,
     known: Option<&Arc<Service>>,
 ) -> Arc<Service> {
     match known {
         Some(known)
             if known.route == port.route
                 && known.backend.settings == port.backend
-                && known.backend.addresses == addresses =>
+                && known.backend.addresses == addresses
+                && known.backend.check_places == check_places =>
         {
             known.clone()
         }
@@ -251,6 +288,7 @@ fn service(
                 ),
                 addresses,
                 settings: port.backend.clone(),
+                check_places,
             },
         }),
     }

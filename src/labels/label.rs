@@ -16,6 +16,8 @@ pub(super) struct Label {
     pub(super) value: ValueKind,
     /// State of support.
     pub(super) support: Support,
+    /// True if marathon-lb has no such label.
+    pub(super) is_our_own: bool,
     /// The meaning in one sentence, for the manual.
     pub(super) meaning: &'static str,
 }
@@ -99,6 +101,9 @@ pub(super) enum Support {
 pub(super) enum LabelReader {
     /// Before all others, to select the ports that are served.
     Selection,
+    /// With the other apps of a group, before anything else. Checks a value that stands alone; an
+    /// error is what is wrong with it, and the remedy.
+    Deployment(fn(&str) -> Result<(), (String, &'static str)>),
     /// Into the intent of its port, or of each port of its app.
     Part(ReadPart),
 }
@@ -130,6 +135,7 @@ impl Label {
             position: Position::Port,
             value,
             support,
+            is_our_own: false,
             meaning,
         }
     }
@@ -144,6 +150,14 @@ impl Label {
         Self {
             position: Position::App,
             ..Self::of_port(name, value, support, meaning)
+        }
+    }
+
+    /// The label as one that marathon-lb does not have.
+    pub(super) const fn of_our_own(self) -> Self {
+        Self {
+            is_our_own: true,
+            ..self
         }
     }
 

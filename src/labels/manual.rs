@@ -42,8 +42,12 @@ fn row(label: &Label) -> String {
         Support::Guard => "not yet: the port is closed".to_owned(),
         Support::Never { instead } => format!("no: {instead}"),
     };
+    let owner = match label.is_our_own {
+        true => "not marathon-lb's: ",
+        false => "",
+    };
     format!(
-        "| `{}` | {} | {supported} | {} |",
+        "| `{}` | {} | {supported} | {owner}{} |",
         label.key(LABEL_PREFIX, "{n}"),
         kind(label.value),
         label.meaning

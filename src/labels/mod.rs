@@ -10,10 +10,13 @@
 
 mod assigned_ports;
 mod bind_options;
+mod checked_port;
 mod config;
 mod draft;
 mod endpoint_labels;
 mod family;
+mod group_intents;
+mod groups;
 mod haproxy_lines;
 mod haproxy_text;
 mod idioms;
@@ -22,19 +25,23 @@ mod key;
 mod label;
 mod listener_draft;
 mod manual;
+mod port_set;
 mod read;
 mod report;
 mod routing_rule;
 mod section_options;
+mod served_ports;
 mod server_line;
 mod table;
 #[cfg(test)]
 pub(crate) mod tests;
+mod tls_options;
 mod traefik;
 mod traefik_rule;
 
-pub use config::{Config, Groups, ServicePorts};
+pub use config::{Config, Groups, ServicePorts, TaskConnections};
 pub use intents::{ChangedIntents, Intents};
 pub use manual::{names, table};
 pub use report::misspelt_group;
+pub use served_ports::{Rank, ServedPort, ServedTask, served_ports};
 pub use traefik::{TraefikTranslation, from_traefik};

@@ -7,12 +7,16 @@ use super::assigned_ports::AssignedPorts;
 use super::config::Config;
 use super::draft::{LabelText, ServiceDraft, invalid};
 use super::endpoint_labels::EndpointLabels;
+use super::family::ports::labelled_port;
 use super::family::selection;
+use super::family::upstream::protocol_of_name;
 use super::idioms;
 use super::key::supported;
 use super::label::{LabelReader, SupportedLabel};
 use super::report::{self, LabelReport, is_about_access};
-use crate::intent::{BackendSettings, PortCheck, Route, Standing, unnamable, unroutable};
+use crate::intent::{
+    BackendSettings, PortCheck, Route, Standing, TaskCheck, unnamable, unroutable,
+};
 use crate::state::app::App;
 use crate::state::problem::{Problem, Reason, Subject, shown};
 use crate::state::problem_list::ProblemList;
@@ -92,6 +96,7 @@ pub(super) fn read(
     let mut problems = ProblemList::default();
     problems.extend(labels.problems(app));
     problems.extend(of_endpoints.problems().cloned());
+    problems.extend(labels.of_deployments(app));
     let mut served = Vec::new();
     let mut asks_for_hosts = false;
     for (index, (labels_of_port, port)) in ports.iter().zip(&app.layout.ports).enumerate() {
@@ -108,15 +113,21 @@ pub(super) fn read(
             problems.extend(draft.unroutable(index, why));
             continue;
         }
-        let number = port.service_port.filter(|number| *number > 0);
-        let number = number.or_else(|| assigned.of(&app.id, index));
-        let check = PortCheck::find(&app.health_checks, index, None);
-        let backend = std::mem::take(&mut draft.backend);
-        let (route, rejected) = draft.finish(
-            number,
-            check,
-            report.guards(index) || of_endpoints.guards(index),
-        );
+        let number = definition_port(app, index).or_else(|| assigned.of(&app.id, index));
+        let choice = draft.check_choice(app, index, || service_ports(app, assigned, &ports));
+        let check = PortCheck::find(&app.health_checks, index, choice.borrows_from);
+        let by_name = port
+            .name
+            .as_deref()
+            .filter(|_| config.tasks.protocols_by_port_name);
+        let mut backend = draft.take_backend(check, by_name.and_then(protocol_of_name));
+        let guards = report.guards(index) || of_endpoints.guards(index);
+        let (route, rejected) = draft.finish(number, check, guards);
+        if config.tasks.active_checks && route.is_reached() && backend.server.is_none() {
+            let check =
+                check.map(|check| TaskCheck::of_port(check.check(), route.mode, choice.port));
+            backend.check = check.map(Box::new);
+        }
         problems.append(rejected);
         let known = previous.and_then(|previous| previous.port(index));
         let shared_backend = known.and_then(|known| known.backend.as_ref());
@@ -146,6 +157,29 @@ pub(super) fn read(
         problems,
         unlisted,
     }
+}
+
+/// The service port that a definition gives the port at `index`.
+fn definition_port(app: &App, index: usize) -> Option<u16> {
+    let port = app.layout.ports.get(index)?;
+    port.service_port.filter(|number| *number > 0)
+}
+
+/// The service ports of an app: by its labels, by the definition, or assigned.
+fn service_ports(
+    app: &App,
+    assigned: &AssignedPorts,
+    ports: &[PortLabels<'_>],
+) -> Vec<Option<u16>> {
+    let ports = ports.iter().enumerate();
+    let numbers = ports.map(|(index, port)| {
+        let of_definition = || definition_port(app, index);
+        let assigned = || assigned.of(&app.id, index);
+        labelled_port(&port.own)
+            .or_else(of_definition)
+            .or_else(assigned)
+    });
+    numbers.collect()
 }
 
 /// The problem of an app that is served and that no request reaches: none of its ports has a host,
@@ -200,7 +234,8 @@ impl Default for ReadLabels {
 }
 
 impl ReadLabels {
-    fn port(&self, index: usize) -> Option<&ReadPort> {
+    /// The served port at `index`.
+    pub(super) fn port(&self, index: usize) -> Option<&ReadPort> {
         self.ports.iter().find(|known| known.index == index)
     }
 }
@@ -223,7 +258,7 @@ impl PortLabels<'_> {
         for label in of_app.iter().chain(&self.own) {
             match label.reader {
                 LabelReader::Part(read) => read(label.text, &mut draft),
-                LabelReader::Selection => {}
+                LabelReader::Selection | LabelReader::Deployment(_) => {}
             }
         }
         draft
@@ -266,6 +301,17 @@ impl<'a> SupportedLabels<'a> {
     fn of_ports(&self) -> impl Iterator<Item = &SupportedLabel<'a>> {
         let of_no_port = self.of_no_port.iter().map(|(label, _)| label);
         self.by_port.values().flatten().chain(of_no_port)
+    }
+
+    /// The problems of labels about deployments.
+    fn of_deployments(&self, app: &App) -> impl Iterator<Item = Problem> {
+        self.of_app.iter().filter_map(|label| match label.reader {
+            LabelReader::Deployment(check) => {
+                let (message, remedy) = check(label.text.value).err()?;
+                Some(invalid(&app.id, label.text, message, remedy))
+            }
+            LabelReader::Selection | LabelReader::Part(_) => None,
+        })
     }
 
     /// The problems of labels whose ports the app does not have.

@@ -1,21 +1,18 @@
 //! Labels under the prefix that are not supported -> problems, and the ports that they guard.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::collections::BTreeMap;
 
 use super::config::Config;
 use super::haproxy_text::{Syntax, access_control};
 use super::key::{intended_name, numbered, under_prefix};
 use super::label::{Label, LabelPrefix, Position, Support};
+use super::port_set::PortSet;
 use super::table;
 use crate::state::app::App;
 use crate::state::problem::{Problem, Reason, Subject};
 
 /// The most unknown names of one app that are compared with the table and reported one by one.
 const MAX_UNKNOWN: usize = 10;
-
-/// The most ports that one message lists.
-const MAX_LISTED: usize = 10;
 
 /// The template by which marathon-acme gets its challenges from marathon-lb. Here the port that
 /// answers them is a setting, so on that port the label asks for nothing more.
@@ -31,14 +28,6 @@ pub(super) struct LabelReport {
     /// At most one for each name.
     pub(super) problems: Vec<Problem>,
     guarded: PortSet,
-}
-
-/// A set of an app's ports.
-#[derive(Debug, Default)]
-struct PortSet {
-    named: BTreeSet<usize>,
-    /// Every port: a label that names no port of the app may be meant for any of them.
-    all: bool,
 }
 
 /// One label of an app under the prefix.
@@ -134,8 +123,7 @@ pub(super) fn read(config: &Config, app: &App, wanted: &[bool]) -> LabelReport {
 
 /// The problem of an app in no served group, of which a label seems to be a misspelt `GROUP`.
 pub fn misspelt_group(config: &Config, app: &App) -> Option<Problem> {
-    let mut labels = app.labels.iter();
-    let (key, label) = labels.find_map(|(key, _)| {
+    let (key, label) = app.labels.iter().find_map(|(key, _)| {
         let (text, exact_prefix) = under_prefix(&config.label_prefix, key)?;
         let name = WrittenName {
             text,
@@ -268,7 +256,10 @@ fn problem(
                 | Support::Never { instead },
                 None,
             ) => {
-                let ports = PortSet::of(found);
+                let ports = found
+                    .iter()
+                    .filter_map(|found| found.port)
+                    .collect::<PortSet>();
                 (
                     Reason::UnsupportedLabel,
                     if found.len() > 1 {
@@ -404,36 +395,6 @@ impl Guards {
         match self.how {
             Some(_) => format!(", but it seems to restrict access{}", self.outcome()),
             None => String::new(),
-        }
-    }
-}
-
-impl PortSet {
-    fn of(found: &[NamedLabel<'_>]) -> Self {
-        Self {
-            named: found.iter().filter_map(|found| found.port).collect(),
-            all: false,
-        }
-    }
-
-    fn extend(&mut self, more: &Self) {
-        self.named.extend(&more.named);
-        self.all |= more.all;
-    }
-}
-
-impl fmt::Display for PortSet {
-    /// `port 0`, `ports 0, 2`, or the first of them and how many more there are.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plural = if self.named.len() == 1 { "" } else { "s" };
-        write!(f, "port{plural}")?;
-        for (position, port) in self.named.iter().take(MAX_LISTED).enumerate() {
-            let comma = if position == 0 { "" } else { "," };
-            write!(f, "{comma} {port}")?;
-        }
-        match self.named.len().saturating_sub(MAX_LISTED) {
-            0 => Ok(()),
-            more => write!(f, " and {more} more"),
         }
     }
 }

@@ -1,22 +1,51 @@
 //! The `server` line of HAProxy's configuration, as far as there is an equivalent.
 
-use crate::intent::{NamedServer, NamedServerTls};
+use std::time::Duration;
+
+use super::draft::{LabelText, ServiceDraft};
+use super::family::upstream::set_tls;
+use super::haproxy_lines::milliseconds;
+use super::tls_options::TlsOptions;
+use crate::intent::{Balance, NamedServer, ProxyProtocol};
+use crate::state::problem::Reason;
 
 /// Pieces that marathon-lb puts in: nothing for a server of its own.
 const OPTIONS_OF_TASKS: [&str; 3] = ["{cookieOptions}", "{healthCheckOptions}", "{otherOptions}"];
 
+/// The longest time in which a task comes to its share: longer ones are a slip of the unit.
+const LONGEST_START: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Meaning of a template that is one
 /// [`server`](https://docs.haproxy.org/2.6/configuration.html#4-server) line.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum ServerLine {
-    /// A line for each task, with a port of its own in place of the task's.
+pub(super) struct ServerLine {
+    address: LineAddress,
+    options: ServerOptions,
+}
+
+/// The servers of a line.
+#[derive(Debug, PartialEq, Eq)]
+enum LineAddress {
+    /// Each task, with a port of its own in place of the task's.
     EachTask { port: Option<u16> },
-    /// One for a server of its own.
+    /// One server of its own.
     Named(NamedServer),
 }
 
+/// Options of a line, besides those of its checks.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct ServerOptions {
+    uses_tls: bool,
+    tls: TlsOptions,
+    proxy_protocol: Option<ProxyProtocol>,
+    connection_limit: Option<u32>,
+    slow_start: Option<Duration>,
+    is_backup: bool,
+}
+
 /// Returns the meaning of a template; none for any other text, and for an option that cannot be left
-/// out. The checks of one server leave no choice of another, so they are.
+/// out. Those of checks are: a server of its own leaves no choice of another, and tasks are judged
+/// by the checks of their definition.
 pub(super) fn server_line(template: &str) -> Option<ServerLine> {
     let without_options = OPTIONS_OF_TASKS
         .iter()
@@ -33,17 +62,47 @@ pub(super) fn server_line(template: &str) -> Option<ServerLine> {
         return None;
     };
     let (host, port) = address.rsplit_once(':')?;
-    if host == "{host_ipv4}" {
-        let port = match port {
-            "{port}" => None,
-            port => Some(port_number(port)?),
-        };
-        return words
-            .next()
-            .is_none()
-            .then_some(ServerLine::EachTask { port });
+    let options = server_options(words)?;
+    let address = match (host, port) {
+        // Of several backups HAProxy takes the first one alone.
+        ("{host_ipv4}", _) if options.is_backup => return None,
+        ("{host_ipv4}", "{port}") => LineAddress::EachTask { port: None },
+        ("{host_ipv4}", port) => LineAddress::EachTask {
+            port: Some(port_number(port)?),
+        },
+        (host, port) => LineAddress::Named(NamedServer::new(host, port_number(port)?)?),
+    };
+    Some(ServerLine { address, options })
+}
+
+/// Reads a template that is one `server` line.
+pub(super) fn read_server(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
+    // Any other text is reported as unsupported.
+    let Some(ServerLine { address, options }) = server_line(label.value) else {
+        return;
+    };
+    let backend = &mut draft.backend;
+    match address {
+        LineAddress::EachTask { port } => backend.task_port = port,
+        LineAddress::Named(server) => backend.server = Some(server),
     }
-    named_server(host, port, words).map(ServerLine::Named)
+    backend.proxy_protocol = options.proxy_protocol;
+    backend.connection_limit = options.connection_limit;
+    match backend.balance {
+        Balance::RoundRobin | Balance::LeastLoaded => backend.slow_start = options.slow_start,
+        Balance::Random | Balance::Hash(_) if options.slow_start.is_some() => draft.note(
+            label,
+            Reason::UnsupportedLabel,
+            "a new task has its full share at once: slowstart is for roundrobin and leastconn"
+                .into(),
+            "remove the option, or balance by roundrobin or leastconn",
+        ),
+        Balance::Random | Balance::Hash(_) => {}
+    }
+    // A label for TLS alone goes before.
+    if options.uses_tls && draft.backend.tls.is_none() {
+        set_tls(label, &options.tls, draft);
+    }
 }
 
 /// A port from 1 to 65535.
@@ -53,50 +112,59 @@ fn port_number(text: &str) -> Option<u16> {
     number.filter(|_| is_number)
 }
 
-/// The server at an address, with the options of its line.
-fn named_server<'a>(
-    host: &str,
-    port: &str,
-    mut words: impl Iterator<Item = &'a str>,
-) -> Option<NamedServer> {
-    let port = port_number(port)?;
-    let (mut uses_tls, mut is_unverified) = (false, false);
-    let mut tls = NamedServerTls::default();
+/// The options of a line; none if one of them cannot be left out.
+fn server_options<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<ServerOptions> {
+    let mut options = ServerOptions::default();
     while let Some(word) = words.next() {
         match word {
-            "ssl" => uses_tls = true,
-            "verify" => match words.next()? {
-                "none" => is_unverified = true,
-                _ => return None,
-            },
-            "sni" => {
-                let name = words.next()?.strip_prefix("str(")?.strip_suffix(')')?;
-                tls.asked_name = Some(name.into());
+            "ssl" => options.uses_tls = true,
+            "send-proxy" => options.proxy_protocol = Some(ProxyProtocol::V1),
+            "send-proxy-v2" => options.proxy_protocol = Some(ProxyProtocol::V2),
+            "maxconn" => {
+                let limit = words.next()?.parse().ok()?;
+                // Without a limit it is 0.
+                options.connection_limit = (limit > 0).then_some(limit);
             }
+            "slowstart" => {
+                let time = Duration::from_millis(milliseconds(words.next()?)?);
+                if time > LONGEST_START {
+                    return None;
+                }
+                options.slow_start = Some(time);
+            }
+            "backup" => options.is_backup = true,
             "check" => {}
             "inter" | "fastinter" | "downinter" | "fall" | "rise" | "resolvers"
             | "resolve-prefer" | "init-addr" | "weight" => {
                 words.next()?;
             }
+            option if options.tls.take(option, &mut words) => {}
             _ => return None,
         }
     }
-    // Without `verify none` HAProxy verifies.
-    if uses_tls != is_unverified {
-        return None;
-    }
-    NamedServer::new(host, port, uses_tls.then_some(tls))
+    let fits = match options.uses_tls {
+        true => options.tls.fit_together(),
+        false => options.tls.are_none(),
+    };
+    fits.then_some(options)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn named(template: &str) -> Option<NamedServer> {
-        match server_line(template)? {
-            ServerLine::Named(server) => Some(server),
-            ServerLine::EachTask { .. } => None,
+    fn named(template: &str) -> Option<(NamedServer, ServerOptions)> {
+        let ServerLine { address, options } = server_line(template)?;
+        match address {
+            LineAddress::Named(server) => Some((server, options)),
+            LineAddress::EachTask { .. } => None,
         }
+    }
+
+    fn of_tasks(options: &str) -> Option<ServerOptions> {
+        let line =
+            format!("server {{serverName}} {{host_ipv4}}:{{port}}{{otherOptions}} {options}");
+        Some(server_line(&line)?.options)
     }
 
     #[test]
@@ -110,40 +178,79 @@ mod tests {
             ("{servicePort}", None),
         ] {
             let line = format!("  server {{serverName}} {{host_ipv4}}:{port}{options}\n");
-            let expected = expected.map(|port| ServerLine::EachTask { port });
+            let expected = expected.map(|port| ServerLine {
+                address: LineAddress::EachTask { port },
+                options: ServerOptions::default(),
+            });
             assert_eq!(server_line(&line), expected, "{line}");
         }
-        assert_eq!(server_line("server a {host_ipv4}:80 maxconn 10"), None);
         assert_eq!(server_line("server a {host}:80"), None);
     }
 
     #[test]
     fn a_line_with_an_address_of_its_own_is_a_server() {
-        for (line, host, port, name) in [
-            ("server vip web.l4lb.test:8080", "web.l4lb.test", 8080, None),
+        for (line, host, port, uses_tls) in [
+            (
+                "server vip web.l4lb.test:8080",
+                "web.l4lb.test",
+                8080,
+                false,
+            ),
             (
                 "  server {serverName} web.test:443 ssl verify none check inter 10s\n",
                 "web.test",
                 443,
-                Some("web.test"),
+                true,
             ),
             (
                 "server x 10.0.0.1:443 verify none ssl sni str(a.test) {healthCheckOptions}{otherOptions}",
                 "10.0.0.1",
                 443,
-                Some("a.test"),
+                true,
             ),
             (
-                "server x a.test:80 check inter 2s fall 3 rise 2 resolvers dns resolve-prefer ipv4",
+                "server x a.test:80 check inter 2s fall 3 rise 2 resolvers dns resolve-prefer ipv4 backup",
                 "a.test",
                 80,
-                None,
+                false,
             ),
         ] {
-            let server = named(line);
-            let server = server.unwrap();
-            let found = (server.host(), server.port(), server.server_name());
-            assert_eq!(found, (host, port, name), "{line}");
+            let (server, options) = named(line).unwrap();
+            let found = (server.host(), server.port(), options.uses_tls);
+            assert_eq!(found, (host, port, uses_tls), "{line}");
+        }
+    }
+
+    #[test]
+    fn options_of_connections_are_read() {
+        let read = |text: &str| of_tasks(text).unwrap();
+        assert_eq!(read("maxconn 10").connection_limit, Some(10));
+        assert_eq!(read("maxconn 0").connection_limit, None);
+        assert_eq!(read("send-proxy").proxy_protocol, Some(ProxyProtocol::V1));
+        assert_eq!(
+            read("send-proxy-v2").proxy_protocol,
+            Some(ProxyProtocol::V2)
+        );
+        for (text, millis) in [("30s", 30_000), ("500", 500), ("2m", 120_000)] {
+            let time = read(&format!("slowstart {text}")).slow_start;
+            assert_eq!(time, Some(Duration::from_millis(millis)), "{text}");
+        }
+        assert!(read("ssl verify none weight 10").uses_tls);
+        for text in [
+            "backup",
+            "maxconn",
+            "maxconn -1",
+            "maxconn many",
+            "slowstart",
+            "slowstart soon",
+            "slowstart 0",
+            "slowstart 2d",
+            "ssl",
+            "send-proxy-v2-ssl",
+            "observe layer7",
+            "disabled",
+        ] {
+            assert_eq!(of_tasks(text), None, "{text}");
         }
     }
 
@@ -163,10 +270,8 @@ mod tests {
             "acl x src 10.0.0.1\nserver a a.test:80",
             "server a a.test:443 ssl",
             "server a a.test:80 verify none",
-            "server a a.test:443 ssl verify required ca-file /ca.pem",
             "server a a.test:443 ssl verify",
-            "server a a.test:80 send-proxy",
-            "server a a.test:80 maxconn 10",
+            "server a a.test:443 ssl verify required",
             "server a a.test:80 inter",
             "server a 169.254.169.254:80",
             "server a a.test:443 ssl verify none sni hdr(host)",

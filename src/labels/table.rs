@@ -1,13 +1,13 @@
 //! The label table: every family's rows, and the search among them.
 
 use super::family::{
-    auth, balance, deploy, headers, hosts, paths, ports, selection, templates, tls,
+    auth, balance, deploy, headers, hosts, paths, ports, selection, templates, tls, upstream,
 };
 use super::label::{Family, Label, LabelPrefix, Position};
 
 /// Every family, in the order in which the labels of a port are read: hosts before the parts that
 /// mean nothing without a host.
-pub(super) static FAMILIES: [Family; 10] = [
+pub(super) static FAMILIES: [Family; 11] = [
     selection::FAMILY,
     hosts::FAMILY,
     paths::FAMILY,
@@ -16,6 +16,7 @@ pub(super) static FAMILIES: [Family; 10] = [
     headers::FAMILY,
     auth::FAMILY,
     ports::FAMILY,
+    upstream::FAMILY,
     deploy::FAMILY,
     templates::FAMILY,
 ];
@@ -31,9 +32,8 @@ pub(super) fn labels() -> impl Iterator<Item = &'static Label> {
     FAMILIES.iter().flat_map(|family| family.labels)
 }
 
-/// The labels of marathon-lb 1.15.0: `label_keys` in its `config.py`, the app's group, and those of
-/// its tool for blue/green deployments.
-fn of_marathon_lb() -> impl Iterator<Item = &'static Label> {
+/// The labels under marathon-lb's prefix: its own, and those of this daemon alone.
+fn under_its_prefix() -> impl Iterator<Item = &'static Label> {
     labels().filter(|label| label.prefix == LabelPrefix::MarathonLb)
 }
 
@@ -56,12 +56,12 @@ pub(super) fn nearest(name: &str, position: Position) -> Option<&'static Label> 
     if name.is_empty() || name.len() > MAX_COMPARED_BYTES {
         return None;
     }
-    let by_edits = of_marathon_lb()
+    let by_edits = under_its_prefix()
         .map(|label| (strsim::osa_distance(label.name, name), label))
         .filter(|(edits, label)| edits * 3 <= label.name.len().max(name.len()))
         .min_by_key(|(edits, label)| (*edits, label.position != position));
     let by_part = || {
-        let parts = of_marathon_lb()
+        let parts = under_its_prefix()
             .filter(|label| name.len() >= MIN_PART_BYTES && label.name.contains(name));
         parts.min_by_key(|label| label.name.len())
     };
@@ -75,6 +75,12 @@ mod tests {
     use super::*;
     use crate::labels::label::Support;
     use crate::labels::report::is_about_access;
+
+    /// The labels of marathon-lb 1.15.0: `label_keys` in its `config.py`, the app's group, and those
+    /// of its tool for blue/green deployments.
+    fn of_marathon_lb() -> impl Iterator<Item = &'static Label> {
+        under_its_prefix().filter(|label| !label.is_our_own)
+    }
 
     #[test]
     fn the_table_has_each_of_the_67_labels_once() {

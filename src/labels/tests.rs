@@ -1,5 +1,7 @@
 //! What labels and networking become, case by case.
 
+mod groups;
+
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -24,6 +26,8 @@ use crate::state::problem_list::LISTED_PER_SUBJECT;
 use crate::state::reduce;
 use crate::state::testing::checks;
 
+mod checks;
+
 pub(super) fn config() -> Config {
     Config {
         groups: Groups::Named(["external".to_owned()].into()),
@@ -34,6 +38,7 @@ pub(super) fn config() -> Config {
         acme: AcmePort::new("acme", 1),
         paths: PathRules::default(),
         ports: ServicePorts::default(),
+        tasks: TaskConnections::default(),
     }
 }
 
@@ -52,6 +57,7 @@ fn app(networking: Networking, ports: Vec<Port>, labels: &[(&str, &str)]) -> App
         id: "/web".into(),
         version: AppVersion(1),
         config_version: AppVersion(1),
+        instances: 1,
         labels: labels.iter().copied().collect(),
         layout: Arc::new(Layout { networking, ports }),
         health_checks: checks(0),
@@ -491,13 +497,10 @@ fn a_label_that_is_not_supported_is_one_problem_however_many_ports_have_it() {
         ("HAPROXY_0_BACKEND_REDIRECT_HTTP_TO_HTTPS", "a"),
         ("HAPROXY_1_BACKEND_REDIRECT_HTTP_TO_HTTPS", "b"),
         ("HAPROXY_1_HTTP_BACKEND_REVPROXY_GLUE", ""),
-        ("HAPROXY_DEPLOYMENT_GROUP", "web"),
         ("OTHER_0_STICKY", "true"),
         ("traefik.enable", "true"),
     ]);
     let unsupported = Reason::UnsupportedLabel;
-    let deployment = "not supported yet: the apps of a deployment group are not merged, each is \
-                      served by itself";
     assert_eq!(
         said(&intent),
         [
@@ -507,7 +510,6 @@ fn a_label_that_is_not_supported_is_one_problem_however_many_ports_have_it() {
                 "not supported yet: the redirect is what REDIRECT_TO_HTTPS asks for (ports 0, \
                  1)"
             ),
-            ("HAPROXY_DEPLOYMENT_GROUP", unsupported, deployment),
             (
                 "HAPROXY_1_HTTP_BACKEND_REVPROXY_GLUE",
                 unsupported,
@@ -774,7 +776,7 @@ fn text_for_haproxy_that_restricts_nothing_leaves_the_port_alone() {
         ("BACKEND_HTTP_OPTIONS", "  errorfile 503 /errors/503.http\n"),
         (
             "BACKEND_SERVER_OPTIONS",
-            "server a vip.test:443 ssl verify required ca-file a",
+            "server a vip.test:443 ssl verify none observe layer7",
         ),
         (
             "HTTP_FRONTEND_ACL_WITH_PATH",
@@ -865,8 +867,12 @@ fn an_unknown_label_is_named_with_the_nearest_known_one() {
         ),
         (
             "HAPROXY_0_DEPLOYMENT_GROUP",
-            "it means nothing with the index of a port; remove it: HAPROXY_DEPLOYMENT_GROUP is \
-             not supported yet either",
+            "it means nothing with the index of a port; write it as in HAPROXY_DEPLOYMENT_GROUP",
+        ),
+        (
+            "HAPROXY_HTTP_BACKEND_REVPROXY_GLUE",
+            "it means nothing without the index of a port; remove it: \
+             HAPROXY_0_HTTP_BACKEND_REVPROXY_GLUE is not supported yet either",
         ),
     ] {
         assert_eq!(problem(key), told);
@@ -1287,7 +1293,7 @@ fn ranks(tasks: &[(u16, TaskState, Health)]) -> ([Vec<u16>; 2], Vec<Reason>) {
     });
     let intent = intent(&config(), checked, tasks.collect());
     let addresses = &intent.service(0).unwrap().backend.addresses;
-    let ports = [&addresses.first, &addresses.behind]
+    let ports = [addresses.first(), addresses.behind()]
         .map(|rank| rank.iter().map(SocketAddr::port).collect());
     let reasons = intent.problems.iter().map(|problem| problem.reason);
     (ports, reasons.collect())
@@ -1716,5 +1722,23 @@ fn a_misspelt_group_is_found_in_an_app_that_nobody_serves() {
         let problem = misspelt_group(&config(), &web(&[(key, "external")]));
         let label = problem.and_then(|problem| problem.label);
         assert_eq!(label.as_deref(), found.then_some(key), "{key}");
+    }
+}
+
+#[test]
+fn a_location_that_no_header_can_hold_is_left_out() {
+    for (name, bytes, fits) in [
+        ("HTTP_BACKEND_REDIR", 2_048, true),
+        ("HTTP_BACKEND_REDIR", 2_049, false),
+        ("HTTP_BACKEND_REVPROXY_PATH", 2_048, true),
+        ("HTTP_BACKEND_REVPROXY_PATH", 100_000, false),
+    ] {
+        let value = format!("/{}", "x".repeat(bytes - 1));
+        let key = format!("HAPROXY_0_{name}");
+        let intent = labelled(&[("HAPROXY_0_VHOST", "a.test"), (&key, &value)]);
+        let treatment = &intent.services[0].route.treatment;
+        assert_eq!(treatment.is_some(), fits, "{name}, {bytes}");
+        let expected = [(Some(key.as_str()), Reason::InvalidLabel)];
+        assert_eq!(problems(&intent), expected[usize::from(fits)..], "{name}");
     }
 }

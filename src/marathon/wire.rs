@@ -121,6 +121,8 @@ pub(super) struct AppWithTasks<'a> {
     pub version: Option<Text<'a>>,
     #[serde(borrow, default)]
     pub version_info: Option<VersionInfo<'a>>,
+    #[serde(default)]
+    pub instances: Option<u32>,
     #[serde(borrow, default, deserialize_with = "null_is_default")]
     pub labels: BTreeMap<Text<'a>, Option<Text<'a>>>,
     #[serde(borrow, default, deserialize_with = "without_nulls")]

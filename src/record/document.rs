@@ -174,6 +174,9 @@ pub(super) struct AppRecord<'a> {
     pub(super) id: Cow<'a, str>,
     pub(super) version: i64,
     pub(super) config_version: i64,
+    /// 0 in a record that was written before it had this field.
+    #[serde(default)]
+    pub(super) instances: u32,
     pub(super) labels: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
     /// Position, key and value of the labels of a pod's endpoints.
     #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]

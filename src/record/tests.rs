@@ -18,6 +18,7 @@ use super::fault::RecordFault;
 use super::reader::read;
 use super::translate::{ClockReading, Dating, PrivateKeys, decode, encode};
 use super::{Config, SealingKey, frame, recorder, storage};
+use crate::intent::Authority;
 use crate::labels::{self, Groups};
 use crate::pipeline::{DEPARTED_KEPT, DepartedClusters, Projector, World};
 use crate::resources;
@@ -122,8 +123,8 @@ fn again(world: &World, keys: PrivateKeys) -> World {
     world
 }
 
-fn snapshot(state: &State) -> Snapshot {
-    let labels = labels::Config {
+fn label_config() -> labels::Config {
+    labels::Config {
         groups: Groups::All,
         label_prefix: "HAPROXY".to_owned(),
         strict: false,
@@ -132,8 +133,12 @@ fn snapshot(state: &State) -> Snapshot {
         acme: None,
         paths: crate::intent::path::PathRules::default(),
         ports: labels::ServicePorts::default(),
-    };
-    let projector = Projector::full(labels, resources::Config::default(), state);
+        tasks: labels::TaskConnections::default(),
+    }
+}
+
+fn snapshot(state: &State) -> Snapshot {
+    let projector = Projector::full(label_config(), resources::Config::default(), state);
     projector.snapshot().clone()
 }
 
@@ -256,6 +261,73 @@ async fn clusters_that_left_are_kept_for_the_rest_of_their_time() {
     assert!(restored.departed.get("/web_0", end).is_none());
 }
 
+/// The clusters of the app `/web` with everything that labels and health checks put into one.
+fn unusual_clusters() -> Vec<Arc<Resource>> {
+    let mut web = app("/web");
+    web.health_checks = testing::checks(1);
+    web.labels = testing::labels(&[
+        ("HAPROXY_0_VHOST", "web.test"),
+        ("HAPROXY_0_BALANCE", "leastconn"),
+        ("HAPROXY_0_BACKEND_PROTOCOL", "grpcs"),
+        (
+            "HAPROXY_0_BACKEND_TLS",
+            "verify required ca-file internal sni str(web.internal)",
+        ),
+        (
+            "HAPROXY_0_BACKEND_SERVER_OPTIONS",
+            "server {serverName} {host_ipv4}:{port} send-proxy-v2 maxconn 5 slowstart 30s",
+        ),
+    ]);
+    let state = testing::state_after([Event::Synced(list(vec![listed(
+        web,
+        vec![task("a", 31_000)],
+    )]))]);
+    let authority = Authority {
+        pem: "a certificate\n".into(),
+    };
+    let labels = labels::Config {
+        tasks: labels::TaskConnections {
+            active_checks: true,
+            authorities: [("internal".into(), authority)].into(),
+            ..labels::TaskConnections::default()
+        },
+        ..label_config()
+    };
+    let projector = Projector::full(labels, resources::Config::default(), &state);
+    assert_eq!(projector.problems(), []);
+    let clusters = projector.snapshot().resources(Kind::Cluster);
+    clusters.values().cloned().collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_left_is_what_it_was_given_out_as_whatever_labels_put_into_it() {
+    let moment = now();
+    let mut known = world(full_state());
+    let clusters = unusual_clusters();
+    let until = moment.instant + Duration::from_secs(100);
+    for cluster in &clusters {
+        known.departed.insert(cluster.clone(), until);
+    }
+    let restored = again(&known, PrivateKeys::LeftOut);
+    let [cluster] = clusters.as_slice() else {
+        panic!("{clusters:?}");
+    };
+    assert!(cluster.head().longest_wait().is_some());
+    let found = restored.departed.get("/web_0", now().instant).unwrap();
+    assert_eq!(found.head(), cluster.head());
+    assert_eq!(found.head().longest_wait(), cluster.head().longest_wait());
+    for flavour in Flavour::ALL {
+        let bytes = found.encoded(flavour).bytes();
+        assert_eq!(bytes, cluster.encoded(flavour).bytes());
+        for part in ["internal", "h2", "a certificate"] {
+            let holds = bytes
+                .windows(part.len())
+                .any(|place| place == part.as_bytes());
+            assert!(holds, "{part}");
+        }
+    }
+}
+
 /// Holds the format: where this content differs, it needs another [`frame::FORMAT`].
 #[test]
 fn the_format_has_a_number() {
@@ -312,6 +384,7 @@ fn the_format_has_a_number() {
             "id": "/web",
             "version": 1,
             "config_version": 1,
+            "instances": 1,
             "labels": { "HAPROXY_GROUP": "external" },
             "layout": layout,
             "health_checks": [],

@@ -153,6 +153,7 @@ fn app_record(parts: &AppParts) -> AppRecord<'_> {
         id,
         version: AppVersion(version),
         config_version: AppVersion(config_version),
+        instances,
         labels,
         layout,
         health_checks,
@@ -164,6 +165,7 @@ fn app_record(parts: &AppParts) -> AppRecord<'_> {
         id: id.as_str().into(),
         version: *version,
         config_version: *config_version,
+        instances: *instances,
         labels: labels
             .map(|(key, value)| (key.into(), value.into()))
             .collect(),
@@ -184,6 +186,7 @@ fn app(record: AppRecord<'_>) -> AppParts {
         id,
         version,
         config_version,
+        instances,
         labels,
         port_labels,
         layout: recorded,
@@ -198,6 +201,7 @@ fn app(record: AppRecord<'_>) -> AppParts {
             id: (&*id).into(),
             version: AppVersion(version),
             config_version: AppVersion(config_version),
+            instances,
             labels: Labels::with_ports(labels, port_labels),
             layout: Arc::new(layout(recorded)),
             health_checks: checks(health_checks),

@@ -256,6 +256,13 @@ impl ProxyEntry {
         worst.or_else(|| self.state().last_states().values().copied().max())
     }
 
+    /// True if it has yet to accept resources of this kind that it should have.
+    pub(super) fn is_behind(&self, kind: Kind, now: Instant) -> bool {
+        let served = self.served().into_iter();
+        let mut kinds = served.flat_map(|served| served.progress(now));
+        kinds.any(|(of, progress)| of == kind && progress == Progress::Stale)
+    }
+
     /// Its row on `/proxies`.
     pub(super) fn view(&self, now: Instant) -> ProxyView {
         let served = self.served();

@@ -18,6 +18,7 @@ use super::row::ListedProxy;
 use super::view::ProxyView;
 use crate::metrics::Metrics;
 use crate::server::{Peer, PeerKey};
+use crate::snapshot::Kind;
 
 /// Interval of the sweep for proxies that have not returned. A sweep costs some 50 ns for each
 /// proxy.
@@ -169,6 +170,13 @@ impl Registry {
         let gone = table.gone.all().cloned().map(ListedProxy::gone);
         gone.chain(table.entries.values().cloned().map(ListedProxy::connected))
             .collect()
+    }
+
+    /// True if a proxy has yet to accept resources of this kind that it should have. One that
+    /// rejects them does not count.
+    pub fn is_behind(&self, kind: Kind, now: Instant) -> bool {
+        let entries: Vec<_> = self.table().entries.values().cloned().collect();
+        entries.iter().any(|entry| entry.is_behind(kind, now))
     }
 
     /// Every proxy, ordered by node id, address and transport, as of `now`.

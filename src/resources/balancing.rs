@@ -1,5 +1,7 @@
 //! The choice of a task for each request -> the load balancing policy of a cluster.
 
+use std::time::Duration;
+
 use envoy_api::any;
 use envoy_api::envoy::config::cluster::v3 as api;
 use envoy_api::envoy::config::core::v3::TypedExtensionConfig;
@@ -7,20 +9,31 @@ use envoy_api::envoy::config::route::v3::route_action::HashPolicy;
 use envoy_api::envoy::config::route::v3::route_action::hash_policy as hashed;
 use envoy_api::envoy::extensions::load_balancing_policies as policies;
 use envoy_api::envoy::r#type::matcher::v3 as matcher;
-use policies::common::v3::ConsistentHashingLbConfig;
+use policies::common::v3::{ConsistentHashingLbConfig, SlowStartConfig};
 use policies::least_request::v3::{LeastRequest, least_request::SelectionMethod};
 use policies::random::v3::Random;
 use policies::ring_hash::v3::RingHash;
+use policies::round_robin::v3::RoundRobin;
 
-use super::source::plain;
+use super::source::{duration, plain};
 use crate::intent::{Balance, HashedPart};
 
 /// The [policy](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/load_balancers);
-/// none for round robin, which is a cluster's own.
-pub(super) fn policy(balance: &Balance) -> Option<api::LoadBalancingPolicy> {
+/// none for round robin from the first moment on, which is a cluster's own.
+pub(super) fn policy(
+    balance: &Balance,
+    slow_start: Option<Duration>,
+) -> Option<api::LoadBalancingPolicy> {
+    let slow_start = slow_start.map(slow_start_config);
     let (name, config) = match balance {
-        Balance::RoundRobin => return None,
-        Balance::LeastLoaded => ("least_request", any(&least_loaded())),
+        Balance::RoundRobin => {
+            let round_robin = RoundRobin {
+                slow_start_config: Some(slow_start?),
+                ..RoundRobin::default()
+            };
+            ("round_robin", any(&round_robin))
+        }
+        Balance::LeastLoaded => ("least_request", any(&least_loaded(slow_start))),
         Balance::Random => ("random", plain::<Random>()),
         Balance::Hash(part) => ("ring_hash", any(&ring_hash(part))),
     };
@@ -36,10 +49,20 @@ pub(super) fn policy(balance: &Balance) -> Option<api::LoadBalancingPolicy> {
 }
 
 /// The least loaded of all tasks, as HAProxy's `leastconn`, and not of two that are drawn.
-fn least_loaded() -> LeastRequest {
+fn least_loaded(slow_start_config: Option<SlowStartConfig>) -> LeastRequest {
     LeastRequest {
+        slow_start_config,
         selection_method: SelectionMethod::FullScan.into(),
         ..LeastRequest::default()
+    }
+}
+
+/// [Slow start](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/slow_start):
+/// the share of a new task grows evenly in this time.
+fn slow_start_config(window: Duration) -> SlowStartConfig {
+    SlowStartConfig {
+        slow_start_window: Some(duration(window)),
+        ..SlowStartConfig::default()
     }
 }
 

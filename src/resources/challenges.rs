@@ -90,7 +90,7 @@ impl Challenges {
             *self.hosts.entry(host.clone()).or_default() += 1;
         }
         let key = (service.app.clone(), service.index);
-        self.asking.insert(key, domains.clone());
+        self.asking.insert(key, WithOrigin::clone(domains));
     }
 
     /// The cluster that gets the challenges of a host, if somebody asks and somebody answers. A
@@ -160,13 +160,16 @@ mod tests {
                 name: backend_name(&app, index),
                 addresses: RankedAddresses::default(),
                 settings: None,
+                check_places: None,
             },
             app,
             index,
             route: Arc::new(Route {
-                acme_domains: (!hosts.is_empty()).then(|| WithOrigin {
-                    value: hosts,
-                    origin: "MARATHON_ACME_0_DOMAIN".into(),
+                acme_domains: (!hosts.is_empty()).then(|| {
+                    Box::new(WithOrigin {
+                        value: hosts,
+                        origin: "MARATHON_ACME_0_DOMAIN".into(),
+                    })
                 }),
                 ..Route::default()
             }),

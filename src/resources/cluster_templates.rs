@@ -67,6 +67,7 @@ mod tests {
         Backend {
             name: "/web_0".into(),
             addresses: RankedAddresses::default(),
+            check_places: None,
             settings: balance.map(|balance| {
                 Arc::new(BackendSettings {
                     balance,

@@ -7,14 +7,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use envoy_api::any;
 use envoy_api::envoy::config::cluster::v3 as api;
+use envoy_api::envoy::config::core::v3::Http2ProtocolOptions;
 use envoy_api::envoy::extensions::upstreams::http::v3 as upstream;
 use envoy_api::envoy::r#type::v3::Percent;
 use envoy_api::prost::Message as _;
 
 use super::config::Config;
 use super::source::{config_source, duration};
-use super::{balancing, header_case, named_servers, origin, retries};
-use crate::intent::BackendSettings;
+use super::{balancing, header_case, named_servers, origin, retries, task_checks, task_sockets};
+use crate::intent::{BackendSettings, TaskProtocol};
 use crate::snapshot::{Encode, Flavour, Kind, Name, Origin, Resource, Version};
 
 /// HAProxy's `timeout connect` in marathon-lb's default configuration.
@@ -69,7 +70,16 @@ impl ClusterTemplate {
             template: self.clone(),
             name: name.clone(),
         };
-        Resource::composed(name, version, writer).made_from(Origin::OfName(origin::port))
+        let cluster = Resource::composed(name, version, writer);
+        let cluster = cluster.made_from(Origin::OfName(origin::port));
+        let check = self
+            .settings
+            .as_ref()
+            .and_then(|settings| settings.check.as_ref());
+        match check {
+            Some(check) => cluster.waiting(task_checks::longest_wait(check)),
+            None => cluster,
+        }
     }
 
     fn encoded(&self, flavour: Flavour) -> &Bytes {
@@ -109,6 +119,8 @@ impl Encode for ClusterWriter {
 /// mode](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/panic_threshold) that would send requests to
 /// tasks that are known to be ill.
 fn common(config: &Config, settings: Option<&BackendSettings>, flavour: Flavour) -> Bytes {
+    let protocol = settings.map_or(TaskProtocol::default(), |settings| settings.protocol);
+    let limit = settings.and_then(|settings| settings.connection_limit);
     let breaker = api::circuit_breakers::Thresholds {
         max_connections: Some(BREAKER_LIMIT),
         max_pending_requests: Some(BREAKER_LIMIT),
@@ -127,7 +139,7 @@ fn common(config: &Config, settings: Option<&BackendSettings>, flavour: Flavour)
         connect_timeout: Some(duration(CONNECT_TIMEOUT)),
         circuit_breakers: Some(api::CircuitBreakers {
             thresholds: vec![breaker],
-            ..api::CircuitBreakers::default()
+            per_host_thresholds: limit.map(of_each_task).into_iter().collect(),
         }),
         outlier_detection: Some(outlier_detection()),
         common_lb_config: Some(api::cluster::CommonLbConfig {
@@ -139,26 +151,50 @@ fn common(config: &Config, settings: Option<&BackendSettings>, flavour: Flavour)
     };
     cluster.typed_extension_protocol_options.insert(
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions".to_owned(),
-        any(&http_options()),
+        any(&http_options(protocol)),
     );
     if let Some(settings) = settings {
-        cluster.load_balancing_policy = balancing::policy(&settings.balance);
+        cluster.load_balancing_policy = balancing::policy(&settings.balance, settings.slow_start);
+        cluster.transport_socket = task_sockets::of_requests(settings);
         if let Some(server) = &settings.server {
             named_servers::lead_to(server, &mut cluster);
+        }
+        if let Some(check) = &settings.check {
+            task_checks::add_to(check, settings, &mut cluster);
         }
     }
     cluster.encode_to_vec().into()
 }
 
-/// HTTP/1.1 to tasks. The retry policy stands here once, and not with every host: Envoy before 1.37
+/// The limit of connections to each task, as HAProxy's `maxconn` of a server. Requests beyond it
+/// wait for a connection.
+fn of_each_task(limit: u32) -> api::circuit_breakers::Thresholds {
+    api::circuit_breakers::Thresholds {
+        max_connections: Some(limit),
+        ..api::circuit_breakers::Thresholds::default()
+    }
+}
+
+/// The protocol of requests. The retry policy stands here once, and not with every host: Envoy before 1.37
 /// ignores it.
-fn http_options() -> upstream::HttpProtocolOptions {
+fn http_options(protocol: TaskProtocol) -> upstream::HttpProtocolOptions {
     use upstream::http_protocol_options::explicit_http_config::ProtocolConfig;
     use upstream::http_protocol_options::{ExplicitHttpConfig, UpstreamProtocolOptions};
     upstream::HttpProtocolOptions {
         upstream_protocol_options: Some(UpstreamProtocolOptions::ExplicitHttpConfig(
             ExplicitHttpConfig {
-                protocol_config: Some(ProtocolConfig::HttpProtocolOptions(header_case::upstream())),
+                protocol_config: Some(match protocol {
+                    TaskProtocol::Http1 => {
+                        ProtocolConfig::HttpProtocolOptions(header_case::upstream())
+                    }
+                    TaskProtocol::Http2 => {
+                        ProtocolConfig::Http2ProtocolOptions(Http2ProtocolOptions {
+                            // WebSockets are passed on as CONNECT (RFC 8441).
+                            allow_connect: true,
+                            ..Http2ProtocolOptions::default()
+                        })
+                    }
+                }),
             },
         )),
         retry_policy: Some(retries::policy()),

@@ -9,8 +9,8 @@ use envoy_api::envoy::config::endpoint::v3 as api;
 use envoy_api::prost::Message as _;
 use envoy_api::prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 
-use super::origin;
-use crate::intent::{Backend, RankedAddresses};
+use super::{origin, task_checks};
+use crate::intent::{Backend, CheckPlace, CheckPlaces};
 use crate::snapshot::{Origin, Resource};
 
 /// Share of the hosts of a
@@ -18,6 +18,8 @@ use crate::snapshot::{Origin, Resource};
 /// that takes all of its requests, as percents of percents: one in 10,000. With Envoy's own 140 the
 /// next priority has its share as soon as less than 72 % are fit.
 const OVERPROVISIONING: u32 = 1_000_000;
+
+const DRAINING: core::HealthStatus = core::HealthStatus::Draining;
 
 /// Bytes of an endpoint with an IPv4 address, at most.
 const ENDPOINT_BYTES: usize = 30;
@@ -28,9 +30,10 @@ const ENDPOINT_BYTES: usize = 30;
 /// uses the cluster.
 ///
 /// Each rank is a priority, so addresses of the second get requests when no address of the first is
-/// fit.
+/// fit. Addresses that drain stand among the first: no other rank gets requests because of them.
 pub(super) fn resource(backend: &Backend) -> Resource {
-    let RankedAddresses { first, behind } = &backend.addresses;
+    let addresses = &backend.addresses;
+    let (first, behind, draining) = (addresses.first(), addresses.behind(), addresses.draining());
     let named = api::ClusterLoadAssignment {
         cluster_name: backend.name.to_string(),
         ..api::ClusterLoadAssignment::default()
@@ -45,30 +48,47 @@ pub(super) fn resource(backend: &Backend) -> Resource {
     // Encoded messages that are put one behind the other are one message (protobuf's encoding
     // guide, "Last One Wins"). In the order of the field numbers it is what the encoder would have
     // written of a whole one, without a structure of hundreds of bytes for each address.
-    let addresses = first.len() + behind.len();
-    let estimate = named.encoded_len() + ENDPOINT_BYTES * addresses + rest.encoded_len();
+    let count = first.len() + behind.len() + draining.len();
+    let estimate = named.encoded_len() + ENDPOINT_BYTES * count + rest.encoded_len();
     let mut bytes = Vec::with_capacity(estimate);
     named.encode_raw(&mut bytes);
-    put_locality(first, 0, &mut bytes);
-    put_locality(behind, 1, &mut bytes);
+    let places = backend.check_places.as_deref();
+    put_locality(first, draining, 0, places, &mut bytes);
+    put_locality(behind, &[], 1, places, &mut bytes);
     rest.encode_raw(&mut bytes);
     bytes.shrink_to_fit();
     Resource::fixed(backend.name.clone(), bytes.into()).made_from(Origin::OfName(origin::port))
 }
 
-/// Puts the addresses of one rank, if there are any, into an assignment.
-fn put_locality(addresses: &[SocketAddr], priority: u32, assignment: &mut Vec<u8>) {
-    if addresses.is_empty() {
+/// Puts the addresses of one rank, if there are any, into an assignment, and with them those that
+/// [drain](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/health_check.proto#envoy-v3-api-enum-config-core-v3-healthstatus):
+/// requests that they have go on, and they get no new ones.
+fn put_locality(
+    addresses: &[SocketAddr],
+    draining: &[SocketAddr],
+    priority: u32,
+    places: Option<&CheckPlaces>,
+    assignment: &mut Vec<u8>,
+) {
+    let count = addresses.len() + draining.len();
+    if count == 0 {
         return;
     }
     let mut socket = core::SocketAddress::default();
-    let mut endpoints = Vec::with_capacity(ENDPOINT_BYTES * addresses.len());
-    for address in addresses {
+    let mut endpoints = Vec::with_capacity(ENDPOINT_BYTES * count);
+    let fit = addresses.iter().map(|address| (address, None));
+    let all = fit.chain(draining.iter().map(|address| (address, Some(DRAINING))));
+    for (address, health) in all {
         socket.address.clear();
         // Writing to a string cannot fail.
         let _ = write!(socket.address, "{}", address.ip());
         socket.port_specifier = Some(PortSpecifier::PortValue(address.port().into()));
-        put_endpoint(&socket, &mut endpoints);
+        match places.and_then(|places| places.get(address)) {
+            None => put_endpoint(&socket, health, &mut endpoints),
+            Some(place) => {
+                put_checked_elsewhere(&socket, *address, *place, health, &mut endpoints);
+            }
+        }
     }
     let rest = api::LocalityLbEndpoints {
         priority,
@@ -84,24 +104,53 @@ fn put_locality(addresses: &[SocketAddr], priority: u32, assignment: &mut Vec<u8
 }
 
 /// Puts an endpoint into a locality: an `LbEndpoint` with an `Endpoint` with an `Address` with this
-/// one.
-fn put_endpoint(socket: &core::SocketAddress, locality: &mut Vec<u8>) {
-    let fields = [
-        field::LB_ENDPOINTS,
-        field::ENDPOINT,
-        field::ADDRESS,
-        field::SOCKET_ADDRESS,
-    ];
+/// one, and its state of health if it has one.
+fn put_endpoint(
+    socket: &core::SocketAddress,
+    health: Option<core::HealthStatus>,
+    locality: &mut Vec<u8>,
+) {
+    let rest = api::LbEndpoint {
+        health_status: health.map_or(0, i32::from),
+        ..api::LbEndpoint::default()
+    };
+    let fields = [field::ENDPOINT, field::ADDRESS, field::SOCKET_ADDRESS];
     let mut length = socket.encoded_len();
     let lengths = fields.map(|_| {
         let inner = length;
         length += 1 + encoded_len_varint(inner as u64);
         inner
     });
+    put_length(field::LB_ENDPOINTS, length + rest.encoded_len(), locality);
     for (field, length) in fields.into_iter().zip(lengths.into_iter().rev()) {
         put_length(field, length, locality);
     }
     socket.encode_raw(locality);
+    rest.encode_raw(locality);
+}
+
+/// Puts an endpoint whose health check is made in another place, or nowhere.
+fn put_checked_elsewhere(
+    socket: &core::SocketAddress,
+    address: SocketAddr,
+    place: CheckPlace,
+    health: Option<core::HealthStatus>,
+    locality: &mut Vec<u8>,
+) {
+    let endpoint = api::Endpoint {
+        address: Some(core::Address {
+            address: Some(core::address::Address::SocketAddress(socket.clone())),
+        }),
+        health_check_config: Some(task_checks::config_at(address, place)),
+        ..api::Endpoint::default()
+    };
+    let endpoint = api::LbEndpoint {
+        host_identifier: Some(api::lb_endpoint::HostIdentifier::Endpoint(endpoint)),
+        health_status: health.map_or(0, i32::from),
+        ..api::LbEndpoint::default()
+    };
+    put_length(field::LB_ENDPOINTS, endpoint.encoded_len(), locality);
+    endpoint.encode_raw(locality);
 }
 
 fn put_length(field: u32, length: usize, to: &mut Vec<u8>) {
@@ -130,26 +179,38 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::intent::RankedAddresses;
     use crate::snapshot::{Flavour, Kind};
 
     /// The same by the generated encoder.
     fn generated(backend: &Backend) -> Vec<u8> {
         use api::lb_endpoint::HostIdentifier;
-        let RankedAddresses { first, behind } = &backend.addresses;
+        let addresses = &backend.addresses;
         let socket = |address: &SocketAddr| core::SocketAddress {
             address: address.ip().to_string(),
             port_specifier: Some(PortSpecifier::PortValue(address.port().into())),
             ..core::SocketAddress::default()
         };
         let endpoint = |address: &SocketAddr| api::LbEndpoint {
+            health_status: if addresses.draining().contains(address) {
+                3
+            } else {
+                0
+            },
             host_identifier: Some(HostIdentifier::Endpoint(api::Endpoint {
                 address: Some(core::Address {
                     address: Some(core::address::Address::SocketAddress(socket(address))),
+                }),
+                health_check_config: backend.check_places.as_ref().and_then(|places| {
+                    Some(task_checks::config_at(*address, *places.get(address)?))
                 }),
                 ..api::Endpoint::default()
             })),
             ..api::LbEndpoint::default()
         };
+        let first = [addresses.first(), addresses.draining()].concat();
+        let behind = addresses.behind().to_vec();
+        let has_behind = !behind.is_empty();
         let ranks = [first, behind].into_iter().zip(0..);
         let taken = ranks.filter(|(addresses, _)| !addresses.is_empty());
         let endpoints = taken.map(|(addresses, priority)| api::LocalityLbEndpoints {
@@ -157,7 +218,7 @@ mod tests {
             priority,
             ..api::LocalityLbEndpoints::default()
         });
-        let policy = (!behind.is_empty()).then(|| api::cluster_load_assignment::Policy {
+        let policy = has_behind.then(|| api::cluster_load_assignment::Policy {
             overprovisioning_factor: Some(OVERPROVISIONING),
             ..api::cluster_load_assignment::Policy::default()
         });
@@ -176,9 +237,16 @@ mod tests {
             name in "[a-z/_0-9]{0,200}",
             first in vec(any::<SocketAddr>(), 0..12),
             behind in vec(any::<SocketAddr>(), 0..4),
+            draining in vec(any::<SocketAddr>(), 0..4),
+            places in vec(prop::option::of(prop::option::of(any::<SocketAddr>())), 12),
         ) {
-            let addresses = RankedAddresses { first: first.into(), behind: behind.into() };
-            let backend = Backend { name: name.as_str().into(), addresses, settings: None };
+            let at = |place: Option<SocketAddr>| place.map_or(CheckPlace::Nowhere, CheckPlace::At);
+            let places: CheckPlaces = first.iter().zip(places)
+                .filter_map(|(address, place)| Some((*address, at(place?))))
+                .collect();
+            let check_places = (!places.is_empty()).then(|| Box::new(places));
+            let addresses = RankedAddresses::new(first, behind, draining);
+            let backend = Backend { name: name.as_str().into(), addresses, settings: None, check_places };
             let resource = resource(&backend);
             prop_assert_eq!(&resource.bytes(Flavour::Ads)[..], generated(&backend));
         }
@@ -193,11 +261,9 @@ mod tests {
     fn assigned(first: &[u16], behind: &[u16]) -> (Value, Value) {
         let resource = resource(&Backend {
             name: "/web_0".into(),
-            addresses: RankedAddresses {
-                first: addresses(first).into(),
-                behind: addresses(behind).into(),
-            },
+            addresses: RankedAddresses::new(addresses(first), addresses(behind), Vec::new()),
             settings: None,
+            check_places: None,
         });
         let bytes = resource.encoded(Flavour::Ads).bytes();
         let json = envoy_api::json(Kind::Endpoint.type_url(), bytes).unwrap();

@@ -30,6 +30,8 @@ mod service_listener;
 mod service_ports;
 mod settled_hosts;
 mod source;
+mod task_checks;
+mod task_sockets;
 #[cfg(test)]
 pub(crate) mod tests;
 mod treatment;

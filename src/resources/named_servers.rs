@@ -1,10 +1,8 @@
 //! A server that answers in place of tasks -> the part of a cluster that leads to it.
 
-use envoy_api::any;
 use envoy_api::envoy::config::cluster::v3 as api;
 use envoy_api::envoy::config::core::v3 as core;
 use envoy_api::envoy::config::endpoint::v3 as endpoint;
-use envoy_api::envoy::extensions::transport_sockets::tls::v3 as tls;
 
 use crate::intent::NamedServer;
 
@@ -36,23 +34,6 @@ pub(super) fn lead_to(server: &NamedServer, cluster: &mut api::Cluster) {
         endpoints: vec![locality],
         ..endpoint::ClusterLoadAssignment::default()
     });
-    cluster.transport_socket = server.uses_tls().then(|| transport_socket(server));
-}
-
-/// TLS without a look at the certificate
-/// ([`UpstreamTlsContext`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/transport_sockets/tls/v3/tls.proto#extensions-transport-sockets-tls-v3-upstreamtlscontext)):
-/// HAProxy's `verify none`.
-fn transport_socket(server: &NamedServer) -> core::TransportSocket {
-    let context = tls::UpstreamTlsContext {
-        sni: server.server_name().unwrap_or_default().to_owned(),
-        ..tls::UpstreamTlsContext::default()
-    };
-    core::TransportSocket {
-        name: "envoy.transport_sockets.tls".to_owned(),
-        config_type: Some(core::transport_socket::ConfigType::TypedConfig(any(
-            &context,
-        ))),
-    }
 }
 
 fn address(server: &NamedServer) -> core::Address {

@@ -85,7 +85,8 @@ pub(super) fn listen_address(listen: SocketAddr) -> core::Address {
     }
 }
 
-fn socket_address(address: SocketAddr) -> core::SocketAddress {
+/// A TCP address.
+pub(super) fn socket_address(address: SocketAddr) -> core::SocketAddress {
     core::SocketAddress {
         address: address.ip().to_string(),
         port_specifier: Some(core::socket_address::PortSpecifier::PortValue(

@@ -46,6 +46,7 @@ pub(crate) fn label_config() -> labels::Config {
         acme: AcmePort::new("g/a", 0),
         paths: PathRules::default(),
         ports: labels::ServicePorts::default(),
+        tasks: labels::TaskConnections::default(),
     }
 }
 

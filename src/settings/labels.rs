@@ -66,6 +66,7 @@ impl Typed {
             acme,
             paths: self.path_rules(),
             ports: self.ports.service_ports()?,
+            tasks: self.tasks.check()?,
         })
     }
 }

@@ -5,6 +5,7 @@
 //! anything is opened.
 
 mod admin;
+mod authorities;
 mod bad_setting;
 mod check;
 mod checked;

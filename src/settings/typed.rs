@@ -5,6 +5,7 @@ mod logging;
 mod marathon;
 mod parsers;
 mod service_ports;
+mod task_connections;
 mod tls;
 mod vault;
 mod vhds;
@@ -21,6 +22,7 @@ pub use edge::Edge;
 pub use logging::{LogFormat, Logging};
 pub use marathon::Marathon;
 pub(super) use service_ports::MoreListeners;
+pub(super) use task_connections::TaskFlags;
 pub use tls::{ClientAuth, TlsSettings};
 pub use vault::{AuthMethod, KvEngine, Vault};
 pub(super) use vhds::VhdsMode;
@@ -66,6 +68,10 @@ pub struct Typed {
     /// Leave out tasks whose Marathon health checks fail or have not succeeded yet.
     #[arg(long, env = "USE_MARATHON_HEALTH", value_name = "BOOL", default_value = "true", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_parser = switch)]
     pub use_marathon_health: bool,
+
+    /// Connections of Envoy to tasks.
+    #[command(flatten)]
+    pub tasks: TaskFlags,
 
     /// Id of an app that is never served: the one that runs the edge itself.
     #[arg(long, env = "FRAMEWORK_NAME", value_name = "APP")]

@@ -209,6 +209,8 @@ pub struct App {
     /// The version that last changed more than the number of instances: a task of this version
     /// or a later one runs the current definition.
     pub config_version: AppVersion,
+    /// Number of tasks that it is to have.
+    pub instances: u32,
     /// Its labels, as they are.
     pub labels: Labels,
     /// The ports, and how tasks are reached on them.

@@ -1,5 +1,6 @@
 //! Pods that are served: what events, lists and answers about one make of them.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -64,8 +65,8 @@ fn reached(state: &State) -> Vec<Vec<String>> {
     let pod = &state.apps()[POD];
     let ports = 0..pod.app().layout.ports.len();
     let each = ports.map(|index| {
-        let (addresses, _) = addresses(state, pod, index, true);
-        addresses.first.iter().map(ToString::to_string).collect()
+        let (addresses, _) = addresses(state, &[pod], index, true, &BTreeSet::new());
+        addresses.first().iter().map(ToString::to_string).collect()
     });
     each.collect()
 }

@@ -5,7 +5,8 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::app::{
-    App, AppVersion, Definition, Health, InstanceId, Layout, Port, Task, TaskId, TaskState,
+    App, AppVersion, Definition, Health, HealthChecks, InstanceId, Layout, Port, Task, TaskId,
+    TaskState,
 };
 use super::event::{ListedApp, RefreshNeeded, TaskUpdate};
 use super::health::speaks_for_the_task;
@@ -51,18 +52,22 @@ impl AppState {
         past.map_or(&self.app.layout, |past| &past.layout)
     }
 
-    /// Number of health checks that a task was started with; none where it runs a past definition
-    /// that is not known (yet).
-    pub fn checks_of(&self, task: &Task) -> Option<usize> {
+    /// The health checks that a task was started with; none where it runs a past definition that is
+    /// not known (yet).
+    pub fn health_checks_of(&self, task: &Task) -> Option<&HealthChecks> {
         if task
             .version
             .is_some_and(|version| self.app.is_past(version))
         {
-            self.past_definition(task)
-                .map(|past| past.health_checks.len())
+            self.past_definition(task).map(|past| &past.health_checks)
         } else {
-            Some(self.app.health_checks.len())
+            Some(&self.app.health_checks)
         }
+    }
+
+    /// Their number.
+    pub fn checks_of(&self, task: &Task) -> Option<usize> {
+        self.health_checks_of(task).map(|checks| checks.len())
     }
 
     /// The past definition that a task runs; none where it runs the current one, or where the past

@@ -1,5 +1,6 @@
 //! Facts for tests: short ways to write them down, and strategies that make them up.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ pub(crate) fn app(id: &str) -> App {
         id: id.into(),
         version: AppVersion(1),
         config_version: AppVersion(1),
+        instances: 1,
         labels: labels(&[("HAPROXY_GROUP", "external")]),
         layout: Arc::new(Layout {
             networking: Networking::Host,
@@ -212,24 +214,53 @@ fn listed_apps() -> impl Strategy<Value = ListedApp> {
     let labels = btree_map(label_names(), label_values(), 0..6);
     let parts = (
         app_ids(),
-        versions(),
-        versions(),
+        (versions(), versions(), 0..4_u32),
         labels,
+        deployment_labels(),
         layouts(),
         health_checks(),
     );
     (parts, vec(tasks(), 0..4)).prop_map(|(parts, tasks)| {
-        let (id, one, other, mut labels, layout, health_checks) = parts;
+        let (id, (one, other, instances), mut labels, deployment, layout, health_checks) = parts;
         labels.insert("HAPROXY_GROUP".to_owned(), "external".to_owned());
+        labels.extend(deployment);
         let app = App {
             id,
             version: one.max(other),
             config_version: one.min(other),
+            instances,
             labels: labels.into_iter().collect(),
             layout: Arc::new(layout),
             health_checks,
         };
         listed(app, tasks)
+    })
+}
+
+/// Labels of a deployment, for one app in three.
+fn deployment_labels() -> impl Strategy<Value = BTreeMap<String, String>> {
+    let group = prop_oneof![
+        4 => Just(None),
+        1 => select(vec!["g", "/g/a", "new", ""]).prop_map(Some),
+        1 => Just(Some("g")),
+    ];
+    let others = (
+        option::of(select(vec!["2020-01-01T00:00:00", "2020-01-02", "soon"])),
+        option::of(select(vec!["0", "1", "x"])),
+        option::of(select(vec!["1", "3", "-1", "x"])),
+    );
+    (group, others).prop_map(|(group, (started, new, target))| {
+        let labels = [
+            ("GROUP", group),
+            ("STARTED_AT", group.and(started)),
+            ("NEW_INSTANCES", group.and(new)),
+            ("TARGET_INSTANCES", group.and(target)),
+        ];
+        let given = labels.into_iter().filter_map(|(name, value)| {
+            let name = format!("HAPROXY_DEPLOYMENT_{name}");
+            Some((name, value?.to_owned()))
+        });
+        given.collect()
     })
 }
 

@@ -60,6 +60,23 @@ async fn a_check_says_what_apps_become_as_the_fixture_does() {
 }
 
 #[tokio::test]
+async fn the_apps_of_a_deployment_group_have_their_ways_together() {
+    let apps = fixture("deployment-group", "apps.json");
+    let (_, said, _) = outcome(&["check", "--json", apps.to_str().unwrap()]).await;
+    let report: Value = serde_json::from_str(&said).unwrap();
+    let apps = report["apps"].as_array().unwrap().iter();
+    let groups = apps.filter(|app| app["standing"] == "group");
+    let ways = groups.map(|group| (&group["id"], &group["ports"][0]["ways"][0]["host"]));
+    let ways: Vec<String> = ways.map(|(id, host)| format!("{id} {host}")).collect();
+    let expected = ["/docs docs.test", "/pay pay.test", "/shop shop.test"];
+    assert_eq!(
+        ways.join(", ").replace('"', ""),
+        expected.join(", "),
+        "{said}"
+    );
+}
+
+#[tokio::test]
 async fn apps_that_are_served_as_they_are_leave_nothing_to_say() {
     let host = fixture("host", "apps.json");
     let paths = fixture("paths", "apps.json");

@@ -11,8 +11,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use marathon_envoy::intent::AcmePort;
 use marathon_envoy::intent::path::PathRules;
+use marathon_envoy::intent::{AcmePort, Authority};
 use marathon_envoy::labels::{self, Groups};
 use marathon_envoy::marathon::translate;
 use marathon_envoy::pipeline::Projector;
@@ -79,6 +79,10 @@ struct Settings {
     /// The ports that apps without service ports get.
     assigned_ports: Option<(u16, u16)>,
     app_id_listen: Option<SocketAddr>,
+    active_checks: bool,
+    port_name_protocols: bool,
+    /// The authorities by which tasks are verified, by name.
+    authorities: BTreeMap<String, String>,
     /// Whether the outcome shows every resource as a proxy gets it.
     in_full: bool,
 }
@@ -165,6 +169,15 @@ impl Settings {
                 by_app_id: self.app_id_listen.is_some(),
                 ask_for_logins: self.auth_on_service_ports,
                 assigned: self.assigned_ports.map(|(first, last)| first..=last),
+            },
+            tasks: labels::TaskConnections {
+                active_checks: self.active_checks,
+                protocols_by_port_name: self.port_name_protocols,
+                authorities: self
+                    .authorities
+                    .into_iter()
+                    .map(|(name, pem)| (name.into(), Authority { pem: pem.into() }))
+                    .collect(),
             },
         };
         let mut resources = resources::Config {
@@ -263,15 +276,29 @@ fn cluster_settings(projection: &Projector) -> Map<String, Value> {
             let is_eds = *key == "type" && *value == "EDS";
             !is_eds && !USUAL.contains(&key.as_str())
         });
-        beyond
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect()
+        let beyond = beyond.map(|(key, value)| (key.clone(), value.clone()));
+        beyond.chain(inside_usual(cluster)).collect()
     });
     let Value::Object(mut beyond) = beyond else {
         panic!("{beyond}");
     };
     beyond.retain(|_, fields| fields.as_object().is_some_and(|fields| !fields.is_empty()));
     beyond
+}
+
+/// The parts of a cluster's usual settings that only some have.
+fn inside_usual(cluster: &Value) -> impl Iterator<Item = (String, Value)> {
+    let http = "/typed_extension_protocol_options/envoy.extensions.upstreams.http.v3.HttpProtocolOptions\
+                /explicit_http_config/http2_protocol_options";
+    let parts = [
+        ("http2", cluster.pointer(http)),
+        (
+            "each_task",
+            cluster.pointer("/circuit_breakers/per_host_thresholds"),
+        ),
+    ];
+    let parts = parts.map(|(name, part)| Some((name.to_owned(), part?.clone())));
+    parts.into_iter().flatten()
 }
 
 /// `address:port` of an address as Envoy writes it.
@@ -291,9 +318,31 @@ fn endpoints(assignment: &Value) -> Value {
             Some(priority) => panic!("priority {priority}"),
         };
         let endpoints = locality["lb_endpoints"].as_array().unwrap().iter();
-        endpoints.map(move |endpoint| address(&endpoint["endpoint"]["address"]) + rank)
+        endpoints.map(move |endpoint| {
+            let draining = match endpoint["health_status"].as_str() {
+                None => "",
+                Some("DRAINING") => " draining",
+                Some(status) => panic!("status {status}"),
+            };
+            let endpoint = &endpoint["endpoint"];
+            let place = check_place(&endpoint["health_check_config"]);
+            address(&endpoint["address"]) + rank + draining + &place
+        })
     });
     endpoints.collect()
+}
+
+/// The place of an endpoint's check, if that is not its address.
+fn check_place(config: &Value) -> String {
+    if config["disable_active_health_check"] == true {
+        " unchecked".to_owned()
+    } else if let Some(port) = config["port_value"].as_u64() {
+        format!(" checked on {port}")
+    } else if config["address"].is_object() {
+        format!(" checked at {}", address(&config["address"]))
+    } else {
+        String::new()
+    }
 }
 
 /// Its address, and for every chain the names and the secret.

@@ -81,6 +81,7 @@ fn projected(apps: &[Value], address: Ipv4Addr) -> Projector {
             ask_for_logins: true,
             assigned: None,
         },
+        tasks: labels::TaskConnections::default(),
     };
     let listen = |port| SocketAddr::from((address, port));
     let resources = resources::Config {

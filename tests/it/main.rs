@@ -67,6 +67,8 @@ mod start;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod task_connections;
+#[cfg(test)]
 mod tidy;
 #[cfg(test)]
 mod tls;

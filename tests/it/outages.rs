@@ -1,11 +1,13 @@
 //! Journeys of a daemon that ends, or is killed, in the middle of what operators do, while users ask
 //! all the time.
 
+use std::path::Path;
 use std::time::Duration;
 
 use marathon_envoy::commands::bootstrap::Transport;
 use serde_json::{Value, json};
 use sim::marathon::View;
+use tempfile::TempDir;
 use tokio::time::Instant;
 
 use crate::support::long::rounds;
@@ -30,18 +32,61 @@ fn checked(id: &str, host: &str, instances: usize) -> Value {
     app
 }
 
+/// The clusters of a journey.
+#[derive(Clone, Copy, Debug)]
+enum Clusters {
+    /// Those of apps without labels about their tasks: another process makes them from their names.
+    Usual,
+    /// With what labels and checks put into them: only the record has them.
+    Unusual,
+}
+
+impl Clusters {
+    /// An app with such a cluster.
+    fn app(self, id: &str, host: &str, instances: usize) -> Value {
+        let mut app = checked(id, host, instances);
+        match self {
+            Self::Usual => {}
+            Self::Unusual => {
+                app["labels"]["HAPROXY_0_BALANCE"] = json!("leastconn");
+                app["labels"]["HAPROXY_0_BACKEND_SERVER_OPTIONS"] = json!(
+                    "server {serverName} {host_ipv4}:{port}{otherOptions} maxconn 500 slowstart 50"
+                );
+            }
+        }
+        app
+    }
+
+    /// Flags of the daemon for them. `record` is the folder of the record.
+    fn flags(self, record: &Path) -> Vec<String> {
+        match self {
+            Self::Usual => Vec::new(),
+            Self::Unusual => vec![
+                format!("--state-dir={}", record.display()),
+                "--active-health-checks=true".to_owned(),
+            ],
+        }
+    }
+}
+
 /// While the daemon is away the host leaves one app, whose cluster goes, for one that is new. The
 /// tasks of both live, so only the order of what Envoy is told could lose a request.
-async fn a_host_moves_while_the_daemon_is_away(transport: Transport, end: End) {
-    let mut environment = environment(|plan| plan.control_plane.transport = transport).await;
+async fn a_host_moves_while_the_daemon_is_away(transport: Transport, end: End, clusters: Clusters) {
+    let record = TempDir::new().unwrap();
+    let flags = clusters.flags(record.path());
+    let mut environment = environment(|plan| {
+        plan.control_plane.transport = transport;
+        plan.control_plane.flags.extend(flags.iter().cloned());
+    })
+    .await;
     let rounds = rounds(1, 3);
     let apps: Vec<String> = (0..=rounds).map(|round| format!("/v{round}")).collect();
     let names: Vec<&str> = apps.iter().map(String::as_str).collect();
-    let first = checked(&apps[0], "move.test", 2);
+    let first = clusters.app(&apps[0], "move.test", 2);
     environment.marathon().create_app(first).await.unwrap();
     spread(&mut environment, &apps[0], 2).await;
     served_by(&mut environment, "move.test", "/", &apps[0]).await;
-    let mut daemon = Process::of(&mut environment, &[]).await;
+    let mut daemon = Process::of(&mut environment, &flags).await;
     let users = Users::of(&environment, "move.test", "/", &names);
     let mut times = Vec::new();
     for pair in names.windows(2) {
@@ -62,7 +107,7 @@ async fn a_host_moves_while_the_daemon_is_away(transport: Transport, end: End) {
 
         let marathon = environment.marathon();
         marathon
-            .create_app(checked(new, "move.test", 2))
+            .create_app(clusters.app(new, "move.test", 2))
             .await
             .unwrap();
         let is_healthy = |view: &View| view.healthy(new) == 2;
@@ -93,7 +138,7 @@ async fn a_host_moves_while_the_daemon_is_away(transport: Transport, end: End) {
     }
     let report = users.noticed_nothing(&mut environment).await;
     println!(
-        "measured: {transport:?}, {end:?}, {rounds} moved hosts: 0 of {} requests lost, slowest {:?}, \
+        "measured: {transport:?}, {end:?}, {clusters:?}, {rounds} moved hosts: 0 of {} requests lost, slowest {:?}, \
          live after the start of the daemon: {times:?}",
         report.sent, report.slowest
     );
@@ -151,8 +196,9 @@ async fn rolling_deploys_with_kills_lose_nothing(transport: Transport) {
 }
 
 over_each_transport! {
-    a_host_moves_while_the_daemon_is_restarted: a_host_moves_while_the_daemon_is_away(End::Asked);
-    a_host_moves_after_the_daemon_is_killed: a_host_moves_while_the_daemon_is_away(End::Killed);
+    a_host_moves_while_the_daemon_is_restarted: a_host_moves_while_the_daemon_is_away(End::Asked, Clusters::Usual);
+    a_host_moves_after_the_daemon_is_killed: a_host_moves_while_the_daemon_is_away(End::Killed, Clusters::Usual);
+    a_host_with_labels_moves_after_the_daemon_is_killed: a_host_moves_while_the_daemon_is_away(End::Killed, Clusters::Unusual);
 }
 
 over_each_transport! {

@@ -4,6 +4,7 @@ use http::header::{ALLOW, HeaderValue};
 use http::{Method, Response, StatusCode};
 
 use super::text;
+use crate::admin::balancer_page::BalancerPage;
 use crate::admin::page_body::PageBody;
 use crate::admin::problem_page::ProblemFilter;
 use crate::admin::query::{Parameter, Query};
@@ -22,6 +23,11 @@ pub(super) enum Page {
     Problems(ProblemFilter),
     Proxies(Query),
     RejectedPeers,
+    /// A page of marathon-lb's.
+    Balancer(BalancerPage),
+    /// The id of this process, where marathon-lb has those of HAProxy's: several mean that it is
+    /// changing over.
+    ProcessIds,
     /// No page: a request to reload the certificates. marathon-acme signals marathon-lb so when it
     /// has stored one, and takes any status but a success for a failure.
     Signal,
@@ -48,7 +54,7 @@ impl Page {
         let page = match path {
             "/" => Self::Index,
             "/metrics" => Self::Metrics,
-            "/healthz" => Self::Health,
+            "/healthz" | "/_haproxy_health_check" => Self::Health,
             "/readyz" => Self::Readiness,
             "/status" => Self::Status,
             "/snapshot" => {
@@ -61,6 +67,13 @@ impl Page {
             }
             "/proxies" => Self::Proxies(parameters(row_page::PARAMETERS)?),
             "/rejected_peers" => Self::RejectedPeers,
+            "/haproxy" if is_statistics(query.unwrap_or_default()) => {
+                Self::Balancer(BalancerPage::Statistics)
+            }
+            "/_haproxy_getconfig" => Self::Balancer(BalancerPage::Config),
+            "/_haproxy_getvhostmap" => Self::Balancer(BalancerPage::HostMap),
+            "/_haproxy_getappmap" => Self::Balancer(BalancerPage::AppMap),
+            "/_haproxy_getpids" => Self::ProcessIds,
             "/_mlb_signal/hup" | "/_mlb_signal/usr1" => Self::Signal,
             _ => return Err(PageRefusal::UnknownPath),
         };
@@ -74,7 +87,9 @@ impl Page {
             | Self::Snapshot(_)
             | Self::Problems(_)
             | Self::Proxies(_)
-            | Self::RejectedPeers => ("GET, HEAD", method == Method::GET || method == Method::HEAD),
+            | Self::RejectedPeers
+            | Self::Balancer(_)
+            | Self::ProcessIds => ("GET, HEAD", method == Method::GET || method == Method::HEAD),
         };
         if is_allowed {
             Ok(page)
@@ -96,9 +111,16 @@ impl Page {
             | Self::Problems(_)
             | Self::Proxies(_)
             | Self::RejectedPeers
+            | Self::Balancer(_)
+            | Self::ProcessIds
             | Self::Signal => false,
         }
     }
+}
+
+/// True for the query of HAProxy's statistics, whatever it says of their form: there is one.
+fn is_statistics(query: &str) -> bool {
+    query.split(';').next() == Some("stats")
 }
 
 impl PageRefusal {

@@ -1,19 +1,18 @@
 //! What each app becomes: the ways to its ports, and what was left out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use serde::Serialize;
 
+use super::rights::Rights;
 use crate::commands::apps_input::TranslatedApps;
-use crate::intent::conflicts::{Claims, settle_host};
 use crate::intent::{
-    AppIntent, Backend, Balance, HashedPart, ListenerClaims, PathPrefix, PortMode, Route, Service,
-    ServiceListener, Standing,
+    AppIntent, Backend, Balance, HashedPart, PathPrefix, PortMode, Route, Service, ServiceListener,
+    Standing,
 };
 use crate::labels::{from_traefik, misspelt_group};
-use crate::snapshot::{Kind, Snapshot};
-use crate::state::app::{App, AppId, Networking, Port};
+use crate::state::app::{App, Networking};
 use crate::state::problem::{Problem, Reason, Subject};
 
 /// What all apps become.
@@ -59,7 +58,7 @@ pub(super) struct PortReport {
     /// Name of the cookie that keeps a client at one task.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) session_cookie: Option<String>,
-    pub(super) target: Target,
+    pub(super) target: PortTarget,
 }
 
 /// A way in which requests reach a port.
@@ -97,7 +96,7 @@ pub(super) struct Guard {
 /// The servers that answer.
 #[derive(Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub(super) enum Target {
+pub(super) enum PortTarget {
     /// The agent's port that Marathon gives each task; `container_port` is the one behind it.
     AgentPort {
         container_port: Option<u16>,
@@ -144,18 +143,12 @@ impl Report {
             if intent.is_none() {
                 problems.extend(misspelt_group(&settings.labels, app));
             }
-            let by_id = intent.and_then(first_by_app_id);
-            let port = |service: &Service| {
-                let by_id = by_id.filter(|index| *index == service.index);
-                let address = by_id.and(app_id_listen).map(|address| address.to_string());
-                PortReport::new(app, service, address, &rights)
-            };
-            let services = intent.into_iter().flat_map(|intent| &intent.services);
+            let ports = |intent| ports(Some(app), intent, app_id_listen, &rights);
             let traefik = from_traefik(&settings.labels, app);
             apps.push(AppReport {
                 id: id.to_string(),
                 standing: standing(intent),
-                ports: services.map(|service| port(service)).collect(),
+                ports: intent.map(ports).unwrap_or_default(),
                 problems: Vec::new(),
                 traefik: traefik.map(|found| TraefikReport {
                     labels: found.labels,
@@ -163,6 +156,16 @@ impl Report {
                 }),
             });
         }
+        let of_groups = projector.intents().iter();
+        let of_groups = of_groups.filter(|(id, _)| !state.apps().contains_key(*id));
+        apps.extend(of_groups.map(|(id, intent)| AppReport {
+            id: id.to_string(),
+            standing: GROUP,
+            ports: ports(None, intent, app_id_listen, &rights),
+            problems: Vec::new(),
+            traefik: None,
+        }));
+        apps.sort_by(|one, other| one.id.cmp(&other.id));
         problems.sort_unstable();
         problems.dedup();
         let mut of_others = Vec::new();
@@ -225,57 +228,28 @@ fn is_about_definitions(reason: Reason, certificates_read: bool) -> bool {
     }
 }
 
-/// The services that have the requests that several ask for.
-struct Rights {
-    /// Hosts, with the service and the position of its path.
-    hosts: BTreeSet<(String, AppId, usize, usize)>,
-    /// Addresses of listeners.
-    addresses: BTreeSet<(SocketAddr, AppId, usize)>,
+/// The ports of an app, or of a group of apps.
+fn ports(
+    app: Option<&App>,
+    intent: &AppIntent,
+    app_id_listen: Option<SocketAddr>,
+    rights: &Rights,
+) -> Vec<PortReport> {
+    let by_id = first_by_app_id(intent);
+    let port = |service: &Service| {
+        let by_id = by_id.filter(|index| *index == service.index);
+        let address = by_id.and(app_id_listen).map(|address| address.to_string());
+        PortReport::new(app, service, address, rights)
+    };
+    intent
+        .services
+        .iter()
+        .map(|service| port(service))
+        .collect()
 }
 
-impl Rights {
-    fn new(intents: &BTreeMap<AppId, AppIntent>, snapshot: &Snapshot) -> Self {
-        let (mut claims, mut listeners) = (Claims::default(), ListenerClaims::default());
-        for service in intents.values().flat_map(|intent| &intent.services) {
-            claims.change(None, Some(service));
-            listeners.change(None, Some(service));
-        }
-        let hosts = claims.take_changed().into_iter();
-        let hosts = hosts.flat_map(|host| {
-            let (winners, _) = settle_host(&host, claims.of(&host));
-            let winners = winners.into_iter();
-            winners.map(move |it| (host.clone(), it.app, it.index, it.position))
-        });
-        let addresses = listeners.take_changed().into_iter();
-        let addresses = addresses.filter_map(|address| {
-            let (winner, _) = listeners.settle(address, None);
-            let winner = winner?;
-            let listener = winner.route.listener.as_ref();
-            let awaits_certificates = listener.is_some_and(|it| it.options.tls.is_some());
-            // None has an address that another listener of the proxies has.
-            let is_there = snapshot
-                .resource(Kind::Listener, &address.to_string())
-                .is_some();
-            let key = (address, winner.app.clone(), winner.index);
-            (is_there || awaits_certificates).then_some(key)
-        });
-        Self {
-            hosts: hosts.collect(),
-            addresses: addresses.collect(),
-        }
-    }
-
-    fn has_host(&self, host: &str, service: &Service, position: usize) -> bool {
-        let app = service.app.clone();
-        let key = (host.to_owned(), app, service.index, position);
-        self.hosts.contains(&key)
-    }
-
-    fn has_address(&self, address: SocketAddr, service: &Service) -> bool {
-        let key = (address, service.app.clone(), service.index);
-        self.addresses.contains(&key)
-    }
-}
+/// Standing of a deployment group, of which the apps are one service for each port.
+const GROUP: &str = "group";
 
 fn standing(intent: Option<&AppIntent>) -> &'static str {
     match intent.map_or(Standing::Ignored, |intent| intent.standing) {
@@ -295,7 +269,12 @@ fn first_by_app_id(intent: &AppIntent) -> Option<usize> {
 }
 
 impl PortReport {
-    fn new(app: &App, service: &Service, app_id_address: Option<String>, rights: &Rights) -> Self {
+    fn new(
+        app: Option<&App>,
+        service: &Service,
+        app_id_address: Option<String>,
+        rights: &Rights,
+    ) -> Self {
         let Service { route, backend, .. } = service;
         let settings = backend.settings.as_ref();
         let mut ways = host_ways(service, rights);
@@ -376,32 +355,27 @@ fn balance(balance: &Balance) -> String {
     }
 }
 
-fn target(app: &App, index: usize, backend: &Backend) -> Target {
-    let settings = backend.settings.as_ref();
-    if let Some(server) = settings.and_then(|settings| settings.server.as_ref()) {
-        return Target::Server {
+fn target(app: Option<&App>, index: usize, backend: &Backend) -> PortTarget {
+    if let Some(settings) = &backend.settings
+        && let Some(server) = &settings.server
+    {
+        return PortTarget::Server {
             host: server.host().to_owned(),
             port: server.port(),
-            tls: server.uses_tls(),
+            tls: settings.tls.is_some(),
         };
     }
     let tasks = backend.addresses.iter().count();
-    let port = app.layout.ports.get(index);
+    let port = app.and_then(|app| app.layout.ports.get(index));
     let container_port = port.and_then(|port| port.container_port);
-    let own = match (app.layout.networking, port) {
-        (
-            Networking::Container | Networking::Pod,
-            Some(Port {
-                on_agent: false, ..
-            }),
-        ) => container_port,
-        (Networking::Container | Networking::Pod | Networking::Bridge | Networking::Host, _) => {
-            None
-        }
-    };
+    let networking = app.map(|app| app.layout.networking);
+    let has_own_address = matches!(networking, Some(Networking::Container | Networking::Pod));
+    let own = port.filter(|port| has_own_address && !port.on_agent);
+    let own = own.and_then(|port| port.container_port);
+    let settings = backend.settings.as_ref();
     match settings.and_then(|settings| settings.task_port).or(own) {
-        Some(port) => Target::TaskPort { port, tasks },
-        None => Target::AgentPort {
+        Some(port) => PortTarget::TaskPort { port, tasks },
+        None => PortTarget::AgentPort {
             container_port,
             tasks,
         },

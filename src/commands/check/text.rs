@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::report::{AppReport, PortReport, ProblemReport, Report, Target, Way};
+use super::report::{AppReport, PortReport, PortTarget, ProblemReport, Report, Way};
 use crate::commands::text_table::{TextTable, harmless};
 
 /// The report, in words and as a table.
@@ -150,22 +150,22 @@ fn lost(overruled: bool) -> &'static str {
     }
 }
 
-fn target(target: &Target) -> String {
+fn target(target: &PortTarget) -> String {
     let tasks = |count: &usize| match count {
         1 => "1 task".to_owned(),
         count => format!("{count} tasks"),
     };
     match target {
-        Target::AgentPort {
+        PortTarget::AgentPort {
             container_port: None | Some(0),
             tasks: count,
         } => format!("{}, their ports", tasks(count)),
-        Target::AgentPort {
+        PortTarget::AgentPort {
             container_port: Some(port),
             tasks: count,
         } => format!("{}, their ports for {port}", tasks(count)),
-        Target::TaskPort { port, tasks: count } => format!("{}, port {port}", tasks(count)),
-        Target::Server { host, port, tls } => {
+        PortTarget::TaskPort { port, tasks: count } => format!("{}, port {port}", tasks(count)),
+        PortTarget::Server { host, port, tls } => {
             let tls = if *tls { " tls" } else { "" };
             format!("{}:{port}{tls}", harmless(host))
         }

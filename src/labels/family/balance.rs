@@ -27,8 +27,13 @@ pub(crate) const FAMILY: Family = Family {
         Label::of_port(
             "BACKEND_HEALTHCHECK_PORT_INDEX",
             ValueKind::Number,
-            Support::not_yet("tasks are judged by Marathon's health checks alone"),
-            "port whose health check judges the tasks of this one",
+            Support::in_part(
+                read_check_place,
+                "with `ACTIVE_HEALTH_CHECKS`, tasks are checked on that port; a port without a health \
+                 check of its own has its check in any case, and that check's mode",
+            ),
+            "place of the port on which tasks are checked among the app's ports, in the order of \
+             their service ports",
         ),
     ],
 };
@@ -120,6 +125,20 @@ fn is_header_name(name: &str) -> bool {
 fn is_parameter(name: &str) -> bool {
     name.bytes()
         .all(|byte| byte.is_ascii_graphic() && !b"&=#?".contains(&byte))
+}
+
+fn read_check_place(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
+    match label.value.trim().parse() {
+        Ok(place) => draft.check_place = Some(label.asks_for(place)),
+        Err(_) => draft.reject(
+            label,
+            format!(
+                "{} is not a number, so tasks are checked on their own port",
+                quoted(label.value)
+            ),
+            "count the app's ports from 0, in the order of their service ports",
+        ),
+    }
 }
 
 fn read_sticky(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {

@@ -10,3 +10,4 @@ pub(super) mod ports;
 pub(super) mod selection;
 pub(super) mod templates;
 pub(super) mod tls;
+pub(super) mod upstream;

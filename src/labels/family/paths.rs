@@ -190,12 +190,25 @@ fn read_path_cut(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
     }
 }
 
+/// The longest text of a `Location` header: as long as browsers take it. Proxies refuse 16 KiB, which
+/// hold the hosts of the app as well.
+const LONGEST_LOCATION_BYTES: usize = 2_048;
+
+const SHORTER: &str = "shorten it";
+
+/// The fault of a location that is longer than it may be, with the outcome.
+fn too_long(outcome: &str) -> String {
+    format!("the location is longer than {LONGEST_LOCATION_BYTES} bytes, {outcome}")
+}
+
 fn read_root_redirect(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
     let location = label.value.trim();
     if location.is_empty() {
         return;
     }
-    if location.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if location.len() > LONGEST_LOCATION_BYTES {
+        draft.reject(label, too_long("so requests for / go to the app"), SHORTER);
+    } else if location.bytes().all(|byte| byte.is_ascii_graphic()) {
         draft.treatment().root_redirect = Some(location.to_owned());
     } else {
         draft.reject(
@@ -220,7 +233,13 @@ fn read_location(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
     let is_plain = |c: char| c.is_ascii_graphic() && !"'\"()\\%".contains(c);
     let hosts = draft.route.hosts.as_ref();
     let hosts = hosts.map_or_else(Vec::new, |hosts| hosts.value.clone());
-    if !value.chars().all(is_plain) {
+    if value.len() > LONGEST_LOCATION_BYTES {
+        draft.reject(
+            label,
+            too_long("so Location headers stay as they are"),
+            SHORTER,
+        );
+    } else if !value.chars().all(is_plain) {
         draft.reject(
             label,
             format!(

@@ -5,14 +5,16 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::intent::{ListenTls, PortMode, TlsVersion, WantedCertificates};
 use crate::labels::bind_options::{BindOption, options};
 use crate::labels::draft::{LabelText, ServiceDraft};
-use crate::labels::label::{Family, Label, Support, ValueKind};
+use crate::labels::label::{Family, Label, Support, SupportedLabel, ValueKind};
 use crate::state::problem::{Reason, quoted, shown};
+
+const PORT: &str = "PORT";
 
 pub(crate) const FAMILY: Family = Family {
     title: "Service ports",
     labels: &[
         Label::of_port(
-            "PORT",
+            PORT,
             ValueKind::Number,
             Support::served(read_port),
             "service port, instead of the one in the definition; opened with `SERVICE_PORTS`",
@@ -52,10 +54,21 @@ pub(crate) const FAMILY: Family = Family {
     ],
 };
 
+/// The service port that the labels of a port ask for, if it is one.
+pub(in crate::labels) fn labelled_port(own: &[SupportedLabel<'_>]) -> Option<u16> {
+    let label = own.iter().find(|label| label.label.name == PORT)?;
+    number(label.text)
+}
+
+fn number(label: LabelText<'_>) -> Option<u16> {
+    let number = label.value.trim().parse().ok();
+    number.filter(|number| *number > 0)
+}
+
 fn read_port(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
-    match label.value.trim().parse() {
-        Ok(port @ 1..) => draft.listener.port = Some(label.asks_for(port)),
-        Ok(0) | Err(_) => {
+    match number(label) {
+        Some(port) => draft.listener.port = Some(label.asks_for(port)),
+        None => {
             draft.reject(
                 label,
                 format!(

@@ -4,7 +4,7 @@ use crate::labels::draft::{LabelText, ServiceDraft};
 use crate::labels::haproxy_text::{Syntax, access_control};
 use crate::labels::idioms;
 use crate::labels::label::{Family, Label, Support, ValueKind};
-use crate::labels::server_line::{ServerLine, server_line};
+use crate::labels::server_line::{read_server, server_line};
 use crate::state::problem::Reason;
 
 const ONLY_EMPTY: &str = "marathon-lb's own text, also with `timeout client`; empty, the service port is not opened; any \
@@ -71,8 +71,9 @@ pub(crate) const FAMILY: Family = Family {
             Support::ForIdioms {
                 read: read_server,
                 recognises: is_server_line,
-                idioms: "one `server` line with a name or address of its own, also with `ssl verify \
-                         none` and `sni str(NAME)`: requests go there; or the usual line with a port of its own",
+                idioms: "one `server` line for each task, also with a port of its own, or with a name or \
+                         address of its own: requests go there. Of its options `ssl` with `verify` and \
+                         `sni str(NAME)`, `maxconn`, `slowstart` and `send-proxy` are followed",
                 instead: "requests go to the app's tasks, with the usual options",
             },
             "the `server` line of each task",
@@ -301,13 +302,4 @@ fn read_frontend(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
 
 fn is_server_line(template: &str) -> bool {
     server_line(template).is_some()
-}
-
-fn read_server(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
-    match server_line(label.value) {
-        Some(ServerLine::EachTask { port }) => draft.backend.task_port = port,
-        Some(ServerLine::Named(server)) => draft.backend.server = Some(server),
-        // It is reported as unsupported.
-        None => {}
-    }
 }

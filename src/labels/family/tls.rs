@@ -43,7 +43,7 @@ fn read_redirect(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
 
 fn read_acme_domains(label: LabelText<'_>, draft: &mut ServiceDraft<'_>) {
     let domains = draft.names(label, acme_domain);
-    draft.route.acme_domains = Some(label.asks_for(domains));
+    draft.route.acme_domains = Some(Box::new(label.asks_for(domains)));
 }
 
 /// A host that can get a certificate over HTTP-01, normalised; or the fault and its remedy.

@@ -126,6 +126,7 @@ fn named_app(
             id,
             version,
             config_version,
+            instances: app.instances.unwrap_or(0),
             labels: labels.collect(),
             layout: Arc::new(layout?),
             health_checks: shared.health_checks(health_checks(&app.health_checks)),

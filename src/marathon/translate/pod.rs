@@ -133,12 +133,19 @@ fn named_pod(
             // A pod does not say whether a change was one of its number of instances alone: the
             // definitions of older instances are asked for.
             config_version: current,
+            instances: instances(spec),
             labels: Labels::with_ports(of_pod, of_endpoints),
             layout: Arc::new(layout(spec, mode)),
             health_checks: shared.health_checks(checks(spec)),
         }),
         tasks,
     })
+}
+
+/// The number of instances that a pod is to have: one where it does not say.
+fn instances(spec: &PodSpec<'_>) -> u32 {
+    let scaling = spec.scaling.read();
+    scaling.and_then(|scaling| scaling.instances).unwrap_or(1)
 }
 
 /// An endpoint, with the container that has it.

@@ -32,6 +32,15 @@ pub(in crate::marathon) struct PodSpec<'a> {
     pub containers: Vec<PodContainer<'a>>,
     #[serde(borrow, default, deserialize_with = "without_nulls")]
     pub networks: Vec<PodNetworkMode<'a>>,
+    #[serde(default)]
+    pub scaling: Lenient<PodScaling>,
+}
+
+/// The number of instances of a pod.
+#[derive(Deserialize)]
+pub(in crate::marathon) struct PodScaling {
+    #[serde(default)]
+    pub instances: Option<u32>,
 }
 
 #[derive(Deserialize)]

@@ -335,6 +335,7 @@ fn the_app_is_what_its_agent_can_start_and_what_the_daemon_serves() {
             acme: None,
             paths: PathRules::default(),
             ports: labels::ServicePorts::default(),
+            tasks: labels::TaskConnections::default(),
         },
         resources::Config::default(),
     );

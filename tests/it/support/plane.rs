@@ -210,6 +210,7 @@ impl Plane {
             acme: None,
             paths: config.normalisation.paths,
             ports: labels::ServicePorts::default(),
+            tasks: labels::TaskConnections::default(),
         };
         let projection = Projector::full(intents, config, &state);
         let snapshot = projection.snapshot().clone();

@@ -8,7 +8,8 @@ use super::sources_in;
 /// Every room: a module at the top of `src/`, or one inside it whose walls differ. The paths of ours
 /// that it may use besides itself, each with all below it (`*` is everything), and its bans.
 const ROOMS: &str = "
-admin       | metrics net::source_status net::throttle snapshot state::problem               |
+admin       | labels::Rank labels::ServedPort labels::ServedTask metrics                      |
+            | net::source_status net::throttle snapshot state::problem                       |
 authz       | intent metrics net::blocking server state::app state::problem                  |
 commands    | *                                                                              |
 core_dumps  |                                                                                | logs requests envoy
