@@ -23,7 +23,7 @@ pub(super) fn layout(app: &wire::AppWithTasks<'_>) -> Result<Layout, TranslateEr
     };
     let mut ports = ports?;
     ports.shrink_to_fit();
-    Ok(Layout { networking, ports })
+    Ok(Layout::of_app(networking, ports))
 }
 
 /// The networking mode: 1.4's fields first, overridden by the last of `networks` (1.5 and later),

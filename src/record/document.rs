@@ -231,6 +231,9 @@ pub(super) struct LayoutRecord<'a> {
     pub(super) networking: NetworkingWord,
     #[serde(borrow)]
     pub(super) ports: Vec<PortRecord<'a>>,
+    /// Name and number of endpoints of the containers of a pod.
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) containers: Vec<(Cow<'a, str>, usize)>,
 }
 
 /// One of them.

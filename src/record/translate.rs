@@ -16,7 +16,7 @@ use super::document::{
 use super::fault::RecordFault;
 use crate::pipeline::{DepartedClusters, World};
 use crate::state::app::{
-    App, AppVersion, Definition, InstanceId, Labels, Layout, Port, Task, TaskId,
+    App, AppVersion, Definition, InstanceId, Labels, Layout, PodContainer, Port, Task, TaskId,
 };
 use crate::state::certificate::Certificate;
 use crate::state::event::Source;
@@ -236,18 +236,37 @@ fn definition(record: DefinitionRecord<'_>) -> Definition {
 }
 
 fn layout_record(layout: &Layout) -> LayoutRecord<'_> {
-    let Layout { networking, ports } = layout;
+    let Layout {
+        networking,
+        ports,
+        containers,
+    } = layout;
+    let containers = containers.iter();
     LayoutRecord {
         networking: (*networking).into(),
         ports: ports.iter().map(port_record).collect(),
+        containers: containers
+            .map(|PodContainer { name, endpoints }| ((&**name).into(), *endpoints))
+            .collect(),
     }
 }
 
 fn layout(record: LayoutRecord<'_>) -> Layout {
-    let LayoutRecord { networking, ports } = record;
+    let LayoutRecord {
+        networking,
+        ports,
+        containers,
+    } = record;
+    let containers = containers.into_iter();
     Layout {
         networking: networking.into(),
         ports: ports.into_iter().map(port).collect(),
+        containers: containers
+            .map(|(name, endpoints)| PodContainer {
+                name: name.into(),
+                endpoints,
+            })
+            .collect(),
     }
 }
 

@@ -258,6 +258,29 @@ pub struct Layout {
     pub networking: Networking,
     /// The ports in the order of the definition, which is the order that labels count in.
     pub ports: Vec<Port>,
+    /// The containers of a pod; none of an app.
+    pub containers: Box<[PodContainer]>,
+}
+
+/// A container of a pod's definition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodContainer {
+    /// The name.
+    pub name: Box<str>,
+    /// Number of its endpoints. The endpoints of all containers, one after the other, are the ports of
+    /// the pod.
+    pub endpoints: usize,
+}
+
+impl Layout {
+    /// Makes the layout of an app.
+    pub fn of_app(networking: Networking, ports: Vec<Port>) -> Self {
+        Self {
+            networking,
+            ports,
+            containers: Box::default(),
+        }
+    }
 }
 
 /// The [networking mode](https://mesosphere.github.io/marathon/docs/networking.html#networking-modes) of an app, whichever generation of the

@@ -389,10 +389,7 @@ mod tests {
     #[test]
     fn a_container_has_its_address_alone_and_in_other_modes_it_proves_nothing() {
         let with = |networking, id: &str, condition| {
-            let layout = Layout {
-                networking,
-                ports: vec![port(Some(80), false)],
-            };
+            let layout = Layout::of_app(networking, vec![port(Some(80), false)]);
             let app = App {
                 layout: Arc::new(layout),
                 ..app(&format!("/{id}"))

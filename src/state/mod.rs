@@ -25,6 +25,7 @@ pub(crate) mod looked_at;
 mod loss;
 mod model;
 mod places;
+mod pod_containers;
 #[cfg(test)]
 mod pod_tests;
 mod pods;
@@ -43,6 +44,7 @@ pub use contested::ContestedAddresses;
 pub use loss::LossKind;
 pub use model::{Config, State};
 pub use places::AgentAddresses;
+pub use pod_containers::{NO_ADDRESS, none_if_all};
 pub use reduce::reduce;
 pub use task_set::TaskSet;
 pub use tasks::AppState;

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::app::{
-    App, AppVersion, Health, InstanceId, Layout, Networking, Task, TaskId, TaskState,
+    App, AppVersion, Health, InstanceId, Layout, Networking, PodContainer, Port, Task, TaskId,
+    TaskState,
 };
 use super::event::{Event, List, ListedApp, PodsExtent, RefreshNeeded};
 use super::problem::{Reason, Subject};
@@ -15,15 +16,20 @@ use crate::intent::addresses;
 
 const POD: &str = "/pod";
 
-/// A pod of this version whose ports have these names and container ports.
+/// A pod of this version with a container for each port, whose names and container ports these are.
 fn pod(version: i64, ports: &[(&str, u16)]) -> App {
-    let ports = ports.iter().map(|(name, number)| super::app::Port {
+    let containers = ports.iter().map(|(name, _)| PodContainer {
+        name: (*name).into(),
+        endpoints: 1,
+    });
+    let ports = ports.iter().map(|(name, number)| Port {
         name: Some((*name).into()),
         ..port(Some(*number), false)
     });
     let layout = Layout {
         networking: Networking::Pod,
         ports: ports.collect(),
+        containers: containers.collect(),
     };
     App {
         layout: Arc::new(layout),
@@ -71,17 +77,23 @@ fn reached(state: &State) -> Vec<Vec<String>> {
     each.collect()
 }
 
-fn told(id: &str, condition: TaskState) -> Event {
+/// News of a container, with ports and addresses in the order of Mesos.
+fn told_at(id: &str, condition: TaskState, ports: &[u16], addresses: &[&str]) -> Event {
     let (instance, _) = id.split_once('.').unwrap();
+    let addresses = addresses.iter().map(|address| address.parse().unwrap());
     let task = Task {
         id: id.into(),
         condition,
-        ports: vec![31_000].into(),
-        addresses: vec!["172.17.0.9".parse().unwrap()].into(),
+        ports: ports.to_vec().into(),
+        addresses: addresses.collect::<Vec<_>>().into(),
         instance: InstanceId::from(instance),
         ..task(id, 0)
     };
     Event::PodContainerChanged(update(POD, &task))
+}
+
+fn told(id: &str, condition: TaskState) -> Event {
+    told_at(id, condition, &[], &["9.0.0.3", "10.0.0.3"])
 }
 
 #[test]
@@ -92,7 +104,7 @@ fn each_container_has_its_own_ports() {
 }
 
 #[test]
-fn a_start_asks_for_the_pod_and_an_end_or_a_kill_counts_at_once() {
+fn news_of_a_container_count_at_once_for_its_whole_instance() {
     let begun = state_after([Event::Synced(list(vec![two_containers()]))]);
     let whole = reached(&begun);
     let one = ["9.0.0.2:80", "9.0.0.2:90"].map(|address| vec![address.to_owned()]);
@@ -100,9 +112,11 @@ fn a_start_asks_for_the_pod_and_an_end_or_a_kill_counts_at_once() {
     let refresh = || vec![RefreshNeeded::Pod(POD.into())];
     for (id, condition, asked, left) in [
         ("c.web", TaskState::Staging, vec![], &whole[..]),
+        // Which of its networks each address is in is open.
         ("c.web", TaskState::Running, refresh(), &whole[..]),
         ("a.web", TaskState::Running, vec![], &whole[..]),
         ("a.web", TaskState::Killing, vec![], &one[..]),
+        ("a.web", TaskState::Ended, vec![], &one[..]),
         ("c.web", TaskState::Killing, vec![], &whole[..]),
         ("c.web", TaskState::Ended, vec![], &whole[..]),
     ] {
@@ -114,8 +128,6 @@ fn a_start_asks_for_the_pod_and_an_end_or_a_kill_counts_at_once() {
         );
     }
     let (state, _) = after(told("a.web", TaskState::Ended));
-    let left = [vec!["9.0.0.2:80".to_owned()], whole[1].clone()];
-    assert_eq!(reached(&state), left);
     let late = reduce(state.clone(), told("a.web", TaskState::Running));
     assert_eq!(late, (state, vec![]));
     let gone = Event::InstanceGone {
@@ -136,6 +148,71 @@ fn a_start_asks_for_the_pod_and_an_end_or_a_kill_counts_at_once() {
         kept,
         begun.apps()[POD].tasks().get(&task).unwrap().addresses
     );
+}
+
+#[test]
+fn a_start_counts_when_all_containers_of_its_instance_run() {
+    let begun = state_after([Event::Synced(list(vec![two_containers()]))]);
+    let whole = reached(&begun);
+    let starts = |container| told_at(container, TaskState::Running, &[], &["9.0.0.3"]);
+    for (first, next) in [("c.web", "c.api.2"), ("c.api", "c.web.7")] {
+        let (state, stale) = reduce(begun.clone(), starts(first));
+        assert_eq!((reached(&state), stale), (whole.clone(), vec![]));
+        let (state, stale) = reduce(state, starts(next));
+        let mut with_new = whole.clone();
+        with_new[0].push("9.0.0.3:80".to_owned());
+        with_new[1].push("9.0.0.3:90".to_owned());
+        assert_eq!((reached(&state), stale), (with_new, vec![]));
+    }
+}
+
+#[test]
+fn a_start_on_agent_ports_counts_by_the_ports_of_the_container() {
+    let mut pod = pod(1, &[("web", 80), ("admin", 81), ("api", 90)]);
+    let mut layout = Layout::clone(&pod.layout);
+    for port in &mut layout.ports {
+        port.on_agent = true;
+    }
+    let container = |name: &str, endpoints| PodContainer {
+        name: name.into(),
+        endpoints,
+    };
+    layout.containers = [
+        container("web", 2),
+        container("api", 1),
+        container("log", 0),
+    ]
+    .into();
+    pod.layout = Arc::new(layout);
+    let begun = state_after([Event::Synced(list(vec![listed(pod, vec![])]))]);
+    let starts = |name, ports| told_at(name, TaskState::Running, ports, &[]);
+    let after = |events: [Event; 3]| {
+        let mut asked = Vec::new();
+        let state = events.into_iter().fold(begun.clone(), |state, event| {
+            let (state, stale) = reduce(state, event);
+            asked.extend(stale);
+            state
+        });
+        (reached(&state), asked)
+    };
+    let started = after([
+        starts("a.api", &[31_003]),
+        starts("a.log", &[]),
+        starts("a.web", &[31_001, 31_002]),
+    ]);
+    let agent = |port: u16| vec![format!("10.0.0.1:{port}")];
+    let expected = vec![agent(31_001), agent(31_002), agent(31_003)];
+    assert_eq!(started, (expected, vec![]));
+    // With other ports than its endpoints it is asked for, and so is one of another definition.
+    for wrong in [
+        starts("a.web", &[31_001]),
+        starts("a.web", &[31_001, 31_002, 31_003]),
+        starts("a.other", &[31_001, 31_002]),
+    ] {
+        let rest = [starts("a.api", &[31_003]), starts("a.log", &[]), wrong];
+        let nowhere = vec![vec![]; 3];
+        assert_eq!(after(rest), (nowhere, vec![RefreshNeeded::Pod(POD.into())]));
+    }
 }
 
 #[test]

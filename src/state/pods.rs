@@ -281,10 +281,7 @@ mod tests {
             addresses: vec![[9, 0, 0, 1].into()].into(),
             ..task("lost", 0)
         };
-        let layout = Layout {
-            networking: Networking::Container,
-            ports: vec![port(Some(80), false)],
-        };
+        let layout = Layout::of_app(Networking::Container, vec![port(Some(80), false)]);
         let web = crate::state::app::App {
             layout: Arc::new(layout),
             ..app("/web")

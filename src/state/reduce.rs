@@ -141,9 +141,8 @@ impl State {
         }
     }
 
-    /// Something was said of a container of a pod. An end counts at once, and so does a kill, which
-    /// is that of its whole instance. A start is told by the status of the pod, with the addresses of
-    /// the endpoints, once all containers of the instance have started.
+    /// Something was said of a container of a pod. It counts at once, but for a start that leaves
+    /// its addresses open: they are asked for.
     fn change_container(&mut self, update: &TaskUpdate, stale: &mut Vec<RefreshNeeded>) {
         let Some(pod) = self.apps.get(&update.app).cloned() else {
             if update.condition == TaskState::Running {
@@ -157,18 +156,30 @@ impl State {
             _ if !pod.app().is_pod() => {}
             (TaskState::Staging | TaskState::Starting, _)
             | (TaskState::Running, Some(TaskState::Running)) => {}
-            (TaskState::Running | TaskState::Unstated | TaskState::Other, _) => {
-                stale.push(pod.refresh());
-            }
-            (TaskState::Killing, _) => self.put_app(pod.with_killed(&update.instance)),
-            (TaskState::Unreachable | TaskState::Lost | TaskState::Ended, Some(_)) => {
+            (TaskState::Running, _) => match pod.with_started_container(update) {
+                Some(pod) => self.put_container(pod, update),
+                None => stale.push(pod.refresh()),
+            },
+            (TaskState::Unstated | TaskState::Other, _) => stale.push(pod.refresh()),
+            (
+                TaskState::Killing | TaskState::Unreachable | TaskState::Lost | TaskState::Ended,
+                Some(_),
+            ) => {
                 let (pod, missing) = pod.with_container(update.clone());
                 stale.extend(missing);
-                self.release_task(&update.app, &update.id);
-                self.put_app(pod);
+                self.put_container(pod, update);
             }
-            (TaskState::Unreachable | TaskState::Lost | TaskState::Ended, None) => {}
+            (
+                TaskState::Killing | TaskState::Unreachable | TaskState::Lost | TaskState::Ended,
+                None,
+            ) => {}
         }
+    }
+
+    /// Takes in a pod after news of one of its containers.
+    fn put_container(&mut self, pod: AppState, update: &TaskUpdate) {
+        self.release_task(&update.app, &update.id);
+        self.put_app(pod);
     }
 
     fn change_tasks(&mut self, id: &AppId, change: impl FnOnce(&AppState) -> AppState) {

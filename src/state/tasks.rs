@@ -1,12 +1,10 @@
 //! One app with its tasks, and the past definitions that some of them still run.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::app::{
-    App, AppVersion, Definition, Health, HealthChecks, InstanceId, Layout, Port, Task, TaskId,
-    TaskState,
+    App, AppVersion, Definition, Health, HealthChecks, InstanceId, Layout, Task, TaskId, TaskState,
 };
 use super::event::{ListedApp, RefreshNeeded, TaskUpdate};
 use super::health::speaks_for_the_task;
@@ -72,7 +70,7 @@ impl AppState {
 
     /// The past definition that a task runs; none where it runs the current one, or where the past
     /// one is not known.
-    fn past_definition(&self, task: &Task) -> Option<&Definition> {
+    pub(super) fn past_definition(&self, task: &Task) -> Option<&Definition> {
         let version = task.version.filter(|version| self.app.is_past(*version))?;
         self.past.get(&version)?.as_ref()
     }
@@ -143,30 +141,6 @@ impl AppState {
         (app, missing)
     }
 
-    /// A known task. The ports and addresses of a container of a pod stand in the order of the ports
-    /// of `layout`.
-    fn aligned(&self, id: &TaskId, layout: &Layout) -> Option<Arc<Task>> {
-        let task = self.tasks.get(id)?;
-        let (before, after) = (&self.app.layout.ports, &layout.ports);
-        let names = |ports| <[Port]>::iter(ports).map(|port| &port.name);
-        if !self.app.is_pod() || names(before).eq(names(after)) {
-            return Some(task.clone());
-        }
-        let place = |port: &Port| before.iter().position(|known| known.name == port.name);
-        let ports = after.iter().map(|port| {
-            let known = place(port).and_then(|place| task.ports.get(place));
-            known.copied().unwrap_or(0)
-        });
-        let addresses = after.iter().map(|port| {
-            let known = place(port).and_then(|place| task.addresses.get(place));
-            known.copied().unwrap_or(Ipv4Addr::UNSPECIFIED.into())
-        });
-        let mut task = Task::clone(task);
-        task.ports = ports.collect::<Vec<_>>().into();
-        task.addresses = addresses.collect::<Vec<_>>().into();
-        Some(Arc::new(task))
-    }
-
     /// The app after a status update of one of its tasks.
     pub(super) fn with_update(&self, update: TaskUpdate) -> (Self, Vec<RefreshNeeded>) {
         let mut app = self.clone();
@@ -189,27 +163,6 @@ impl AppState {
             missing.push(self.refresh());
         }
         (app, missing)
-    }
-
-    /// The app after news of a container of a pod, which say nothing of its ports: those of a status
-    /// update are in another order, and its addresses lack the names of their networks.
-    pub(super) fn with_container(&self, mut update: TaskUpdate) -> (Self, Vec<RefreshNeeded>) {
-        update.ports = Vec::new();
-        update.addresses = Vec::new();
-        self.with_update(update)
-    }
-
-    /// The pod with the containers of an instance in the state of being killed.
-    pub(super) fn with_killed(&self, instance: &InstanceId) -> Self {
-        let mut pod = self.clone();
-        let tasks = self.tasks.values();
-        for task in tasks.filter(|task| task.instance == *instance) {
-            pod.tasks.insert(Arc::new(Task {
-                condition: TaskState::Killing,
-                ..Task::clone(task)
-            }));
-        }
-        pod
     }
 
     /// The app as it is to be asked for.

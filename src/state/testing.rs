@@ -22,10 +22,7 @@ pub(crate) fn app(id: &str) -> App {
         config_version: AppVersion(1),
         instances: 1,
         labels: labels(&[("HAPROXY_GROUP", "external")]),
-        layout: Arc::new(Layout {
-            networking: Networking::Host,
-            ports: vec![port(None, true)],
-        }),
+        layout: Arc::new(Layout::of_app(Networking::Host, vec![port(None, true)])),
         health_checks: HealthChecks::default(),
     }
 }
@@ -316,18 +313,12 @@ fn layouts() -> impl Strategy<Value = Layout> {
     };
     let some = select(vec![Some(0), Some(80), Some(8080)]).boxed();
     prop_oneof![
-        ports(Just(None).boxed(), Just(true).boxed()).prop_map(|ports| Layout {
-            networking: Networking::Host,
-            ports
-        }),
-        ports(some.clone(), Just(true).boxed()).prop_map(|ports| Layout {
-            networking: Networking::Bridge,
-            ports
-        }),
-        ports(some, any::<bool>().boxed()).prop_map(|ports| Layout {
-            networking: Networking::Container,
-            ports
-        }),
+        ports(Just(None).boxed(), Just(true).boxed())
+            .prop_map(|ports| Layout::of_app(Networking::Host, ports)),
+        ports(some.clone(), Just(true).boxed())
+            .prop_map(|ports| Layout::of_app(Networking::Bridge, ports)),
+        ports(some, any::<bool>().boxed())
+            .prop_map(|ports| Layout::of_app(Networking::Container, ports)),
     ]
 }
 

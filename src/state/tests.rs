@@ -270,10 +270,10 @@ fn tasks_of_a_past_definition_keep_its_ports() {
         app("/a"),
         vec![task("t", 1)],
     )]))]);
-    let new_layout = Arc::new(Layout {
-        networking: Networking::Bridge,
-        ports: vec![port(Some(80), true), port(Some(81), true)],
-    });
+    let new_layout = Arc::new(Layout::of_app(
+        Networking::Bridge,
+        vec![port(Some(80), true), port(Some(81), true)],
+    ));
     let changed = App {
         version: AppVersion(5),
         config_version: AppVersion(5),

@@ -15,7 +15,7 @@ over_each_transport! {
     scaling_under_load_loses_nothing;
     a_lost_agent_is_not_noticed;
     every_networking_mode_is_reached;
-    pods_are_scaled_replaced_and_deleted;
+    pods_are_scaled_and_replaced_under_load;
     fifty_scalings_at_once_end_right;
 }
 
@@ -44,7 +44,7 @@ async fn scaling_under_load_loses_nothing(transport: Transport) {
 }
 
 /// Two containers, each with an endpoint, in the network of the agent or in one of its own.
-async fn pods_are_scaled_replaced_and_deleted(transport: Transport) {
+async fn pods_are_scaled_and_replaced_under_load(transport: Transport) {
     let mut environment = environment(|plan| plan.control_plane.transport = transport).await;
     let networks = [
         ("/pod", json!({ "mode": "host" })),
@@ -70,6 +70,7 @@ async fn pods_are_scaled_replaced_and_deleted(transport: Transport) {
             "scaling": { "kind": "fixed", "instances": instances },
         })
     };
+    let mut users = Vec::new();
     for of in &networks {
         let (id, _) = of;
         let marathon = environment.marathon();
@@ -78,21 +79,21 @@ async fn pods_are_scaled_replaced_and_deleted(transport: Transport) {
         let name = id.trim_start_matches('/');
         for host in [format!("{name}.test"), format!("api.{name}.test")] {
             served_by(&mut environment, &host, "/", id).await;
+            users.push(Users::of(&environment, &host, "/", &[id]));
         }
     }
-    for count in [5, 2] {
+    for (image, count) in [("one", 5), ("one", 2), ("two", 3), ("three", 3)] {
         for of in &networks {
             let (id, _) = of;
             let marathon = environment.marathon();
-            marathon.update_pod(pod(of, "one", count)).await.unwrap();
+            marathon.update_pod(pod(of, image, count)).await.unwrap();
             spread(&mut environment, id, count).await;
         }
     }
-    for of in &networks {
-        let (id, _) = of;
-        let marathon = environment.marathon();
-        marathon.update_pod(pod(of, "two", 3)).await.unwrap();
-        spread(&mut environment, id, 3).await;
+    for users in users {
+        users.noticed_nothing(&mut environment).await;
+    }
+    for (id, _) in &networks {
         environment.marathon().delete(id).await.unwrap();
         no_cluster(&mut environment, &format!("{id}_0")).await;
     }

@@ -50,7 +50,7 @@ fn port(container_port: Option<u16>, on_agent: bool, service_port: Option<u16>) 
 fn check_layout(fields: Value, networking: Networking, ports: Vec<Port>) {
     assert_eq!(
         layout(fields.clone()),
-        Layout { networking, ports },
+        Layout::of_app(networking, ports),
         "{fields}"
     );
 }

@@ -1,7 +1,7 @@
 //! A pod translated into the shape of an app: its endpoints are the ports, its containers the tasks
 //! (pure).
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
@@ -14,10 +14,11 @@ use crate::marathon::wire::{
     PodCheck, PodEndpoint, PodInstance, PodNetwork, PodSpec, PodStatus, StatusContainer,
 };
 use crate::state::app::{
-    App, AppId, AppVersion, CheckProtocol, Definition, Few, Health, HealthCheck, HealthChecks,
-    InstanceId, Labels, Layout, Networking, Port, Protocol, Task, TaskId, TaskState,
+    App, AppId, AppVersion, CheckProtocol, Definition, Health, HealthCheck, HealthChecks,
+    InstanceId, Labels, Layout, Networking, PodContainer, Port, Protocol, Task, TaskId, TaskState,
 };
 use crate::state::event::{Event, ListedApp, UnreadableApp};
+use crate::state::{NO_ADDRESS, none_if_all};
 
 /// Reads the answer to `GET /v2/pods/{id}::status`.
 ///
@@ -181,9 +182,14 @@ fn layout(spec: &PodSpec<'_>, mode: PodMode) -> Layout {
             service_port: None,
         }
     });
+    let containers = spec.containers.iter().map(|container| PodContainer {
+        name: (&*container.name).into(),
+        endpoints: container.endpoints.len(),
+    });
     Layout {
         networking: Networking::Pod,
         ports: ports.collect(),
+        containers: containers.collect(),
     }
 }
 
@@ -273,7 +279,7 @@ impl ReadInstance<'_> {
                 true => self.address(at.endpoint),
                 false => None,
             };
-            address.unwrap_or(Ipv4Addr::UNSPECIFIED.into())
+            address.unwrap_or(NO_ADDRESS)
         });
         let host = self.instance.agent_hostname.as_deref();
         Some(Task {
@@ -282,8 +288,8 @@ impl ReadInstance<'_> {
             host: host.and_then(|host| shared.agent(host)),
             condition: self.condition(container),
             version: self.version,
-            ports: known(ports.collect(), &0),
-            addresses: known(addresses.collect(), &Ipv4Addr::UNSPECIFIED.into()),
+            ports: none_if_all(ports.collect(), &0).into(),
+            addresses: none_if_all(addresses.collect(), &NO_ADDRESS).into(),
             health: self.health,
         })
     }
@@ -319,8 +325,7 @@ impl ReadInstance<'_> {
         named.or_else(|| networks.iter().find_map(first_address))
     }
 
-    /// The state of a container. It starts until all containers of its instance run, and it is being
-    /// killed with its instance.
+    /// The state of a container. It is being killed with its instance.
     fn condition(&self, container: &StatusContainer<'_>) -> TaskState {
         let own = match container.status.as_deref() {
             None | Some("") => TaskState::Unstated,
@@ -328,7 +333,6 @@ impl ReadInstance<'_> {
         };
         let runs = matches!(own, TaskState::Running | TaskState::Unstated);
         match self.instance.status.as_deref() {
-            Some("PENDING" | "STAGING") if runs => TaskState::Starting,
             Some("TERMINAL") if runs => TaskState::Killing,
             Some(_) | None => own,
         }
@@ -338,14 +342,6 @@ impl ReadInstance<'_> {
 fn first_address(network: &PodNetwork<'_>) -> Option<IpAddr> {
     let mut addresses = network.addresses.iter();
     addresses.find_map(|address| address.parse().ok())
-}
-
-/// The elements, or none if all of them say that nothing is known: that leaves what was known.
-fn known<T: PartialEq>(elements: Vec<T>, nothing: &T) -> Few<T> {
-    match elements.iter().all(|element| element == nothing) {
-        true => Few::default(),
-        false => elements.into(),
-    }
 }
 
 /// Health of an instance by the results of all of its containers: one that fails takes it out, and one
