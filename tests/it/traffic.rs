@@ -85,6 +85,9 @@ async fn pods_are_scaled_and_replaced_under_load(transport: Transport) {
     for (image, count) in [("one", 5), ("one", 2), ("two", 3), ("three", 3)] {
         for of in &networks {
             let (id, _) = of;
+            for port in 0..2 {
+                at_rest(&mut environment, &format!("{id}_{port}")).await;
+            }
             let marathon = environment.marathon();
             marathon.update_pod(pod(of, image, count)).await.unwrap();
             spread(&mut environment, id, count).await;
