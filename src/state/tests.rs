@@ -530,8 +530,10 @@ proptest! {
                 prop_assert!(fresh.ports.is_empty() || task.ports == fresh.ports);
             }
         }
-        for id in after.apps().keys() {
-            let named = now.apps.iter().any(|listed| listed.app.id == *id)
+        for (id, app) in after.apps() {
+            let is_left = app.app().is_pod() && now.pods != PodsExtent::All;
+            let named = is_left
+                || now.apps.iter().any(|listed| listed.app.id == *id)
                 || now.unreadable.iter().any(|app| app.id == *id);
             prop_assert!(named, "{} was not listed", id);
         }
