@@ -3,7 +3,7 @@
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 pub use super::few::Few;
@@ -346,6 +346,11 @@ pub struct Task {
     pub addresses: Few<IpAddr>,
     /// Result of its health checks.
     pub health: Health,
+}
+
+impl Task {
+    /// Address of a container of a pod on a port on which it is reached at its agent or not at all.
+    pub const NO_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 }
 
 /// A task's [state](https://mesosphere.github.io/marathon/docs/task-handling.html), by Mesos' names.

@@ -44,7 +44,6 @@ pub use contested::ContestedAddresses;
 pub use loss::LossKind;
 pub use model::{Config, State};
 pub use places::AgentAddresses;
-pub use pod_containers::{NO_ADDRESS, none_if_all};
 pub use reduce::reduce;
 pub use task_set::TaskSet;
 pub use tasks::AppState;

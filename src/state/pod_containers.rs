@@ -1,15 +1,11 @@
 //! The containers of a pod, each of which is a task with the ports of its own endpoints alone.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::app::{Layout, Port, Task, TaskId};
+use super::app::{Few, Layout, Port, Task, TaskId};
 use super::event::{RefreshNeeded, TaskUpdate};
 use super::tasks::AppState;
-
-/// Address of a container on a port that it is not reached at by an address of its own.
-pub const NO_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 impl AppState {
     /// True for a task of an app, and for a container of an instance of which each container may
@@ -47,7 +43,7 @@ impl AppState {
         let mut given = update.ports.iter();
         let (mut ports, mut addresses) = (Vec::new(), Vec::new());
         for (index, port) in self.app.layout.ports.iter().enumerate() {
-            let (mut number, mut address) = (0, NO_ADDRESS);
+            let (mut number, mut address) = (0, Task::NO_ADDRESS);
             match (own.contains(&index), port.on_agent, port.container_port) {
                 (true, true, _) => number = *given.next()?,
                 (true, false, Some(_)) => match update.addresses[..] {
@@ -63,8 +59,8 @@ impl AppState {
             return None;
         }
         let (pod, _) = self.with_update(TaskUpdate {
-            ports: none_if_all(ports, &0),
-            addresses: none_if_all(addresses, &NO_ADDRESS),
+            ports: Few::unless_all(ports, &0).to_vec(),
+            addresses: Few::unless_all(addresses, &Task::NO_ADDRESS).to_vec(),
             ..update.clone()
         });
         Some(pod)
@@ -93,7 +89,7 @@ impl AppState {
         });
         let addresses = after.iter().map(|port| {
             let known = place(port).and_then(|place| task.addresses.get(place));
-            known.copied().unwrap_or(NO_ADDRESS)
+            known.copied().unwrap_or(Task::NO_ADDRESS)
         });
         let mut task = Task::clone(task);
         task.ports = ports.collect::<Vec<_>>().into();
@@ -132,12 +128,4 @@ fn is_container(id: &str, name: &str) -> bool {
         digits.all(|digit| digit.is_ascii_digit())
     });
     is_named(id) || numbered.is_some_and(|(id, _)| is_named(id))
-}
-
-/// The elements, or none if all of them say that nothing is known: that leaves what was known.
-pub fn none_if_all<T: PartialEq>(elements: Vec<T>, nothing: &T) -> Vec<T> {
-    match elements.iter().all(|element| element == nothing) {
-        true => Vec::new(),
-        false => elements,
-    }
 }

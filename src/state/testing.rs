@@ -212,7 +212,6 @@ fn lists() -> impl Strategy<Value = List> {
             unreadable,
             purpose,
             pods: extent,
-            ..List::default()
         };
         match list.pods {
             PodsExtent::All => list.with_pods(List {

@@ -326,3 +326,27 @@ async fn pods_that_do_not_come_are_waited_for_a_while() {
         list.pods
     );
 }
+
+#[tokio::test]
+async fn no_pod_is_asked_for_where_none_is_served() {
+    let marathon = Marathon::listening().await;
+    let mut subject = Subject::running(Config {
+        pods: false,
+        ..marathon.config()
+    });
+    let mut stream = marathon.stream().await;
+    let apps = marathon.asked("/v2/apps").await;
+    apps.json(r#"{"apps":[]}"#).await;
+    // The known ones of a former setting end.
+    assert_eq!(synced(&mut subject).await.pods, PodsExtent::All);
+    stream
+        .event("pod_updated_event", r#"{"uri":"/v2/pods/shop/web"}"#)
+        .await;
+    stream
+        .event(
+            "api_post_event",
+            r#"{"appDefinition":{"id":"/web","version":"2026-01-01T00:00:00Z"}}"#,
+        )
+        .await;
+    marathon.asked("/v2/apps/web").await;
+}

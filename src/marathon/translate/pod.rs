@@ -14,11 +14,10 @@ use crate::marathon::wire::{
     PodCheck, PodEndpoint, PodInstance, PodNetwork, PodSpec, PodStatus, StatusContainer,
 };
 use crate::state::app::{
-    App, AppId, AppVersion, CheckProtocol, Definition, Health, HealthCheck, HealthChecks,
+    App, AppId, AppVersion, CheckProtocol, Definition, Few, Health, HealthCheck, HealthChecks,
     InstanceId, Labels, Layout, Networking, PodContainer, Port, Protocol, Task, TaskId, TaskState,
 };
 use crate::state::event::{Event, ListedApp, UnreadableApp};
-use crate::state::{NO_ADDRESS, none_if_all};
 
 /// Reads the answer to `GET /v2/pods/{id}::status`.
 ///
@@ -279,7 +278,7 @@ impl ReadInstance<'_> {
                 true => self.address(at.endpoint),
                 false => None,
             };
-            address.unwrap_or(NO_ADDRESS)
+            address.unwrap_or(Task::NO_ADDRESS)
         });
         let host = self.instance.agent_hostname.as_deref();
         Some(Task {
@@ -288,8 +287,8 @@ impl ReadInstance<'_> {
             host: host.and_then(|host| shared.agent(host)),
             condition: self.condition(container),
             version: self.version,
-            ports: none_if_all(ports.collect(), &0).into(),
-            addresses: none_if_all(addresses.collect(), &NO_ADDRESS).into(),
+            ports: Few::unless_all(ports.collect(), &0),
+            addresses: Few::unless_all(addresses.collect(), &Task::NO_ADDRESS),
             health: self.health,
         })
     }

@@ -29,7 +29,7 @@ pub(in crate::marathon) struct PodSpec<'a> {
     #[serde(borrow, default, deserialize_with = "null_is_default")]
     pub labels: BTreeMap<Text<'a>, Option<Text<'a>>>,
     #[serde(borrow, default, deserialize_with = "without_nulls")]
-    pub containers: Vec<PodContainer<'a>>,
+    pub containers: Vec<DefinedContainer<'a>>,
     #[serde(borrow, default, deserialize_with = "without_nulls")]
     pub networks: Vec<PodNetworkMode<'a>>,
     #[serde(default)]
@@ -45,7 +45,7 @@ pub(in crate::marathon) struct PodScaling {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(in crate::marathon) struct PodContainer<'a> {
+pub(in crate::marathon) struct DefinedContainer<'a> {
     #[serde(borrow)]
     pub name: Text<'a>,
     #[serde(borrow, default, deserialize_with = "without_nulls")]

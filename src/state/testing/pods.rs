@@ -11,10 +11,9 @@ use proptest::sample::{select, subsequence};
 
 use super::{addresses, app, instances, labels, listed, tasks, update, versions};
 use crate::state::app::{
-    App, AppId, Labels, Layout, Networking, PodContainer, Port, Protocol, Task, TaskId,
+    App, AppId, Few, Labels, Layout, Networking, PodContainer, Port, Protocol, Task, TaskId,
 };
 use crate::state::event::{Event, ListedApp, PodsExtent};
-use crate::state::{NO_ADDRESS, none_if_all};
 
 /// Names of containers, with the number of their endpoints.
 const CONTAINERS: [(&str, usize); 3] = [("web", 2), ("api", 1), ("log", 0)];
@@ -127,16 +126,16 @@ fn placed(layout: &Layout, name: &str, task: Task, address: Option<IpAddr>) -> O
     let (ports, addresses) = places
         .map(
             |(place, port)| match (own.contains(&place), port.on_agent) {
-                (true, true) => (31_000 + u16::try_from(place).unwrap(), NO_ADDRESS),
-                (true, false) => (0, address.unwrap_or(NO_ADDRESS)),
-                (false, _) => (0, NO_ADDRESS),
+                (true, true) => (31_000 + u16::try_from(place).unwrap(), Task::NO_ADDRESS),
+                (true, false) => (0, address.unwrap_or(Task::NO_ADDRESS)),
+                (false, _) => (0, Task::NO_ADDRESS),
             },
         )
         .unzip();
     Some(Task {
         id: container_id(&task, name),
-        ports: none_if_all(ports, &0).into(),
-        addresses: none_if_all(addresses, &NO_ADDRESS).into(),
+        ports: Few::unless_all(ports, &0),
+        addresses: Few::unless_all(addresses, &Task::NO_ADDRESS),
         ..task
     })
 }
