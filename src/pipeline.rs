@@ -359,7 +359,14 @@ impl Pipeline {
         let mut now = self.state.problems();
         now.extend_from_slice(self.projector.problems());
         now.extend(self.observers.problems().cloned());
-        let now = bounded(now, self.projector.unlisted());
+        for problem in &mut now {
+            self.state.name(&mut problem.subject);
+        }
+        let unlisted = self.projector.unlisted().map(|(mut subject, count)| {
+            self.state.name(&mut subject);
+            (subject, count)
+        });
+        let now = bounded(now, unlisted);
         self.problems.replace(now, &self.metrics);
     }
 }

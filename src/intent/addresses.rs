@@ -230,8 +230,8 @@ pub fn unroutable(layout: &Layout, port: &Port) -> Option<&'static str> {
         Protocol::Udp => return Some("it is a udp port"),
     }
     match (layout.networking, port.on_agent, port.container_port) {
-        (_, true, _) | (Networking::Container, false, Some(1..)) => None,
-        (Networking::Container, false, Some(0) | None) => {
+        (_, true, _) | (Networking::Container | Networking::Pod, false, Some(1..)) => None,
+        (Networking::Container | Networking::Pod, false, Some(0) | None) => {
             Some("it has neither a host port nor a container port that is known beforehand")
         }
         (Networking::Host | Networking::Bridge, false, _) => Some("it has no port on the agent"),
@@ -268,6 +268,9 @@ fn reached_at(
     let Some(port) = layout.ports.get(own) else {
         return Reached::Unknown;
     };
+    if app.app().is_pod() {
+        return container_reached_at(state, task, index, port);
+    }
     let is_in_container = layout.networking == Networking::Container && task.ports.is_empty();
     if port.on_agent && !is_in_container {
         let before = layout.ports.iter().take(own);
@@ -291,7 +294,9 @@ fn reached_at(
             .map_or(Reached::Unknown, |address| {
                 Reached::At(SocketAddr::new(address, number))
             }),
-        (Networking::Host | Networking::Bridge | Networking::Container, _) => Reached::Unknown,
+        (Networking::Host | Networking::Bridge | Networking::Container | Networking::Pod, _) => {
+            Reached::Unknown
+        }
     }
 }
 
@@ -309,8 +314,26 @@ fn defined(networking: Networking, port: &Port) -> Option<u16> {
     match networking {
         Networking::Host => port.service_port,
         Networking::Bridge => port.container_port,
-        Networking::Container => None,
+        Networking::Container | Networking::Pod => None,
     }
+}
+
+/// Address of a container of a pod on a `port` of its own definition, which is at `index` in the
+/// current one: a container has the ports of its own endpoints alone.
+fn container_reached_at(state: &State, task: &Task, index: usize, port: &Port) -> Reached {
+    let number = task.ports.get(index).copied().unwrap_or(0);
+    let address = task.addresses.get(index);
+    let address = address.filter(|address| !address.is_unspecified());
+    let agent = task.host.as_ref().filter(|_| number > 0);
+    let at = match (agent, address, port.container_port) {
+        (Some(host), _, _) => {
+            let agent = state.addresses(host).first().copied();
+            agent.map(|agent| SocketAddr::new(agent, number))
+        }
+        (None, Some(address), Some(number @ 1..)) => Some(SocketAddr::new(*address, number)),
+        (None, _, _) => None,
+    };
+    at.map_or(Reached::Unknown, Reached::At)
 }
 
 /// Position in another definition of the app of the port that is at `index` in the current one: by

@@ -14,6 +14,7 @@ mod check_options;
 mod checked_port;
 mod config;
 mod draft;
+mod endpoint_labels;
 mod family;
 mod group_intents;
 mod groups;

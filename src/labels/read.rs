@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::assigned_ports::AssignedPorts;
 use super::config::Config;
 use super::draft::{LabelText, ServiceDraft, invalid};
+use super::endpoint_labels::EndpointLabels;
 use super::family::ports::labelled_port;
 use super::family::selection;
 use super::family::upstream::protocol_of_name;
@@ -69,6 +70,8 @@ pub(super) fn read(
     if config.is_framework(&app.id) {
         return ReadLabels::default();
     }
+    let of_endpoints = EndpointLabels::of(config, app);
+    let app = of_endpoints.app(app);
     let mut labels = SupportedLabels::of(config, app);
     let in_app_group = selection::is_in_group(config, &labels.of_app);
     let in_group = in_app_group
@@ -92,6 +95,7 @@ pub(super) fn read(
     };
     let mut problems = ProblemList::default();
     problems.extend(labels.problems(app));
+    problems.extend(of_endpoints.problems().cloned());
     problems.extend(labels.of_deployments(app));
     let mut served = Vec::new();
     let mut asks_for_hosts = false;
@@ -121,7 +125,8 @@ pub(super) fn read(
             backend.networks.clone_from(&config.tasks.networks);
         }
         let check_templates = draft.checks.take();
-        let (route, rejected) = draft.finish(number, check, report.guards(index));
+        let guards = report.guards(index) || of_endpoints.guards(index);
+        let (route, rejected) = draft.finish(number, check, guards);
         if config.tasks.active_checks && route.is_reached() && backend.server.is_none() {
             let check = check.and_then(|check| {
                 let definition = check.check();

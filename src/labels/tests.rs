@@ -59,7 +59,7 @@ fn app(networking: Networking, ports: Vec<Port>, labels: &[(&str, &str)]) -> App
         config_version: AppVersion(1),
         instances: 1,
         labels: labels.iter().copied().collect(),
-        layout: Arc::new(Layout { networking, ports }),
+        layout: Arc::new(Layout::of_app(networking, ports)),
         health_checks: checks(0),
     }
 }
@@ -1530,10 +1530,7 @@ fn with_service_port(config: &Config, labels: &[(&str, &str)]) -> (Arc<Route>, V
         service_port: Some(number),
         ..port(None, true)
     });
-    app.layout = Arc::new(Layout {
-        networking: Networking::Host,
-        ports: ports.into(),
-    });
+    app.layout = Arc::new(Layout::of_app(Networking::Host, ports.into()));
     let mut intents = Intents::new(config.clone());
     intents.follow(&known(app, Vec::new()));
     let intent = intents.apps().values().next().cloned().unwrap();

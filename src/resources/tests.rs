@@ -487,10 +487,10 @@ fn a_host_s_routes_go_by_weight_then_app_then_port() {
             ("HAPROXY_1_PATH", "-i /B1"),
         ],
     );
-    two.layout = Arc::new(state::app::Layout {
-        networking: two.layout.networking,
-        ports: vec![port(None, true); 2],
-    });
+    two.layout = Arc::new(state::app::Layout::of_app(
+        two.layout.networking,
+        vec![port(None, true); 2],
+    ));
     let rest = labelled("/a", &[("HAPROXY_0_VHOST", "a.test")]);
     let last = labelled(
         "/c",

@@ -1,7 +1,7 @@
 //! Golden cases: every folder in `fixtures/` says what Marathon answers and what becomes of it.
 //!
 //! `why.md` says what the case shows, `apps.json` is the body of `GET /v2/apps?embed=apps.tasks`,
-//! `hosts.json` what agents' names resolve to, `certificates.json` which certificates there are,
+//! `pods.json` that of `GET /v2/pods/::status`, `hosts.json` what agents' names resolve to, `certificates.json` which certificates there are,
 //! `settings.json` what differs from the usual settings, and `expect.json` the outcome, shortened
 //! to what differs between cases. `UPDATE=1` writes `expect.json` anew: read the difference.
 
@@ -118,6 +118,9 @@ fn outcome(case: &Path) -> Value {
     let (state, projection) = projected(case);
     let mut problems = state.problems();
     problems.extend_from_slice(projection.problems());
+    for problem in &mut problems {
+        state.name(&mut problem.subject);
+    }
     let problems = problems
         .iter()
         .map(|problem| format!("{}: {problem}", problem.reason.as_str()));
@@ -199,7 +202,11 @@ impl Settings {
 
 fn events(case: &Path) -> Vec<Event> {
     let apps = fs::read(case.join("apps.json")).unwrap();
-    let mut events = vec![Event::Synced(translate::apps(&apps).unwrap())];
+    let mut list = translate::apps(&apps).unwrap();
+    if let Ok(pods) = fs::read(case.join("pods.json")) {
+        list = list.with_pods(translate::pods(&pods).unwrap());
+    }
+    let mut events = vec![Event::Synced(list)];
     let hosts: BTreeMap<String, Vec<IpAddr>> = read(case, "hosts.json").unwrap_or_default();
     events.extend(
         hosts
