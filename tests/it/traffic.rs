@@ -79,8 +79,9 @@ async fn pods_are_scaled_and_replaced_under_load(transport: Transport) {
         let name = id.trim_start_matches('/');
         for host in [format!("{name}.test"), format!("api.{name}.test")] {
             served_by(&mut environment, &host, "/", id).await;
-            users.push(Users::of(&environment, &host, "/", &[id]));
         }
+        let host = format!("api.{name}.test");
+        users.push(Users::of(&environment, &host, "/", &[id]));
     }
     for (image, count) in [("one", 5), ("one", 2), ("two", 3), ("three", 3)] {
         for of in &networks {
