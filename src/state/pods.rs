@@ -140,6 +140,7 @@ pub(super) fn is_present(condition: TaskState) -> bool {
         TaskState::Unreachable
         | TaskState::Lost
         | TaskState::Ended
+        | TaskState::Finished
         | TaskState::Unstated
         | TaskState::Other => false,
     }
